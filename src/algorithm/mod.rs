@@ -1,0 +1,1 @@
+//! The room `algorithm`: see the table in `lib.rs`.

@@ -1,0 +1,77 @@
+//! The only door for the wall clock and for ambient randomness, so that tests can stand in front of both.
+#![allow(clippy::disallowed_methods)]
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
+
+/// Where a component reads the time.
+pub trait Clock: Send + Sync {
+    /// The current UTC time, to the millisecond (the resolution that the databases keep).
+    fn now(&self) -> DateTime<Utc>;
+}
+
+/// The machine's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> DateTime<Utc> {
+        truncate(Utc::now())
+    }
+}
+
+/// A clock that moves only when told to; for tests of leases and retention.
+#[derive(Debug)]
+pub struct FakeClock(Mutex<DateTime<Utc>>);
+
+impl FakeClock {
+    /// A clock that stands at `start`.
+    pub fn new(start: DateTime<Utc>) -> Self {
+        Self(Mutex::new(truncate(start)))
+    }
+
+    /// Moves the clock forward.
+    pub fn advance(&self, by: Duration) {
+        let mut now = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *now += TimeDelta::from_std(by).unwrap_or(TimeDelta::MAX);
+    }
+}
+
+impl Clock for FakeClock {
+    fn now(&self) -> DateTime<Utc> {
+        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn truncate(time: DateTime<Utc>) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(time.timestamp_millis()).unwrap_or(time)
+}
+
+/// A stopwatch for phase timings.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts to measure.
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Seconds since the start.
+    pub fn seconds(&self) -> f64 {
+        self.0.elapsed().as_secs_f64()
+    }
+}
+
+/// A new identifier: `prefix`, an underscore and 32 hexadecimal digits that sort by creation time (UUID version 7).
+pub fn new_id(prefix: &str) -> String {
+    format!("{prefix}_{}", Uuid::now_v7().simple())
+}
+
+/// A seed nobody can guess, for requests that bring none.
+pub fn random_seed() -> u64 {
+    (Uuid::new_v4().as_u128() >> 64) as u64 >> 11
+}

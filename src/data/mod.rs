@@ -1,0 +1,72 @@
+//! Data sets: readers and the built-in generated tasks.
+
+use std::sync::Arc;
+
+use image::RgbImage;
+
+/// One row of a data set.
+#[derive(Debug, Clone)]
+pub struct Example {
+    /// Its position in the data set.
+    pub index: u64,
+    /// The question; `<image>` marks where each image stands (no mark: images come first).
+    pub prompt: String,
+    /// The ground truth.
+    pub answer: String,
+    /// The images, in order.
+    pub images: Vec<Arc<RgbImage>>,
+    /// A worked response for supervised training, where the data set has one.
+    pub demonstration: Option<String>,
+}
+
+/// Which part of a data set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Split {
+    /// Rows to train on.
+    Train,
+    /// Held-out rows.
+    Eval,
+}
+
+/// A data set with random access; the same index always gives the same row.
+pub trait Dataset: Send + Sync {
+    /// Its name, e.g. `digits`.
+    fn name(&self) -> &str;
+    /// Number of rows of a split.
+    fn len(&self, split: Split) -> u64;
+    /// One row.
+    fn example(&self, split: Split, index: u64) -> Result<Example, DataError>;
+    /// Changes whenever any row changes; a resumed job compares it.
+    fn fingerprint(&self) -> String;
+}
+
+/// An error of the data room.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// No data set of that name.
+    #[error("no data set `{name}`; there are: {known}")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// A row that cannot be used.
+    #[error("row {row} of `{dataset}`: {problem}")]
+    Row {
+        /// The data set.
+        dataset: String,
+        /// The row.
+        row: u64,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Files that ship with the program are damaged.
+    #[error("built-in asset {name}: {problem}")]
+    Asset {
+        /// The asset.
+        name: String,
+        /// What is wrong.
+        problem: String,
+    },
+}

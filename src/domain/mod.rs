@@ -1,0 +1,4 @@
+//! Plain data that every room may use: no axum, no sqlx, no candle.
+
+pub mod message;
+pub mod spec;

@@ -1,0 +1,415 @@
+//! A job's settings, fully resolved: every field has a value here. Defaults live in `config::job`, not on these types.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Everything a fine-tuning job needs to know.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JobSpec {
+    /// A name for people; made from method and data set when absent.
+    pub name: String,
+    /// The model to start from: a registered name or a checkpoint id.
+    pub model: String,
+    /// The data set to train on.
+    pub dataset: String,
+    /// The data set to evaluate on; the data set's own held-out part when absent.
+    pub eval_dataset: Option<String>,
+    /// Seed of everything random in the job.
+    pub seed: u64,
+    /// The project this job belongs to.
+    pub project: String,
+    /// Free labels.
+    pub tags: BTreeMap<String, String>,
+    /// The objective and its switches.
+    pub method: Method,
+    /// How rows become prompts.
+    pub data: DataSpec,
+    /// How responses are judged.
+    pub reward: RewardSpec,
+    /// How responses are sampled.
+    pub rollout: RolloutSpec,
+    /// Batch sizes.
+    pub batch: BatchSpec,
+    /// The optimizer (`AdamW`).
+    pub optimizer: OptimizerSpec,
+    /// Which parameters are trained, and in which number format.
+    pub train: TrainSpec,
+    /// Optimizer steps (one step = one rollout batch for the RL methods).
+    pub steps: u64,
+    /// Evaluate before the first step.
+    pub eval_before: bool,
+    /// Evaluate every so many steps (0: only at the end).
+    pub eval_every: u64,
+    /// Held-out rows of one evaluation.
+    pub eval_rows: u64,
+    /// Write a checkpoint every so many steps (0: only at the end).
+    pub checkpoint_every: u64,
+    /// How many of the newest checkpoints stay (the best and the last always do).
+    pub keep_checkpoints: u64,
+    /// Log sample rollouts every so many steps (0: never).
+    pub log_samples_every: u64,
+    /// Where the job may run.
+    pub resources: ResourceSpec,
+    /// Higher runs first.
+    pub priority: i64,
+    /// How often the job may be started before it fails.
+    pub max_attempts: u32,
+    /// Start only after this job has succeeded.
+    pub after: Option<String>,
+    /// One fixed-order kernel path, so that a resumed run ends with the same bits.
+    pub deterministic: bool,
+}
+
+/// The training objective.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Method {
+    /// Visually-Guided Policy Optimization (arXiv 2604.09349).
+    Vgpo(VgpoSpec),
+    /// Group Relative Policy Optimization.
+    Grpo(GrpoSpec),
+    /// Supervised fine-tuning on the data set's demonstrations.
+    Sft(SftSpec),
+}
+
+impl Method {
+    /// The value of `method.type`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Vgpo(_) => "vgpo",
+            Self::Grpo(_) => "grpo",
+            Self::Sft(_) => "sft",
+        }
+    }
+}
+
+/// Which statement of VGPO to follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Variant {
+    /// The paper's equations.
+    Paper,
+    /// The formulae of the authors' released code.
+    Released,
+}
+
+/// How visual attention compensation grows along the response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    /// `beta * progress`.
+    Linear,
+    /// `beta * progress ^ exponent`.
+    Exponential,
+    /// `beta` from `step` on.
+    Step,
+}
+
+/// Which hidden state a token's focus is read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FocusPosition {
+    /// The state that reads the token (the paper).
+    Reading,
+    /// The state one position earlier, which decides the token.
+    Predicting,
+}
+
+/// How per-token losses are averaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LossAverage {
+    /// Over all response tokens of the mini-batch.
+    Token,
+    /// Per response, then over responses.
+    Sequence,
+}
+
+/// How advantages are estimated from a group's rewards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Estimator {
+    /// `(r - mean) / (std + 1e-6)` within the group, sample standard deviation.
+    Grpo,
+}
+
+/// Settings of [`Method::Vgpo`]; names as in the paper's equations.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VgpoSpec {
+    /// Paper or released code.
+    pub variant: Variant,
+    /// Strength of the compensation (Eq. 5).
+    pub beta: f64,
+    /// Share of the response that counts as its tail (released: where the tail starts); in (0, 1].
+    pub gamma: f64,
+    /// Share of the tail's tokens that pass the gate; in (0, 1].
+    pub kappa: f64,
+    /// Growth of the compensation.
+    pub schedule: Schedule,
+    /// Exponent of the exponential schedule.
+    pub exponent: f64,
+    /// Progress at which the step schedule switches on.
+    pub step: f64,
+    /// Progress at which the ramp of linear and exponential starts; in [0, 1).
+    pub compensation_start: f64,
+    /// Visual attention compensation on.
+    pub compensation: bool,
+    /// The gate on (off: every token passes).
+    pub gate: bool,
+    /// Intra-trajectory weights on.
+    pub intra: bool,
+    /// Inter-trajectory weights on.
+    pub inter: bool,
+    /// Which state a token's focus is read from.
+    pub focus_position: FocusPosition,
+    /// Limits of `1 + psi`; none for the paper, [0.1, 2.0] for the released code.
+    pub psi_clamp: Option<[f64; 2]>,
+    /// Limits of `1 + phi`; none for the paper, [0.9, 2.0] for the released code.
+    pub phi_clamp: Option<[f64; 2]>,
+    /// Lower clip range of the ratio.
+    pub clip_low: f64,
+    /// Upper clip range of the ratio.
+    pub clip_high: f64,
+    /// Bound of the loss where the advantage is negative (times `-advantage`); none: unbounded.
+    pub dual_clip: Option<f64>,
+    /// Average of the per-token losses.
+    pub loss_average: LossAverage,
+    /// Weight of the KL term to the reference model (0: none).
+    pub kl_coef: f64,
+    /// Advantage estimator.
+    pub estimator: Estimator,
+}
+
+/// Settings of [`Method::Grpo`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GrpoSpec {
+    /// Lower clip range of the ratio.
+    pub clip_low: f64,
+    /// Upper clip range of the ratio.
+    pub clip_high: f64,
+    /// Bound of the loss where the advantage is negative; none: unbounded.
+    pub dual_clip: Option<f64>,
+    /// Average of the per-token losses.
+    pub loss_average: LossAverage,
+    /// Weight of the KL term to the reference model (0: none).
+    pub kl_coef: f64,
+    /// Advantage estimator.
+    pub estimator: Estimator,
+}
+
+/// Settings of [`Method::Sft`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SftSpec {
+    /// Average of the per-token losses.
+    pub loss_average: LossAverage,
+}
+
+/// How rows of a data set become prompts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DataSpec {
+    /// Names of the columns.
+    pub columns: Columns,
+    /// A system message before every prompt; none: the chat template decides.
+    pub system: Option<String>,
+    /// Jinja template of the user's text; `prompt` is the row's prompt.
+    pub prompt_template: String,
+    /// Smallest image area in pixels; none: the model's preprocessor decides.
+    pub min_pixels: Option<u64>,
+    /// Largest image area in pixels; none: the model's preprocessor decides.
+    pub max_pixels: Option<u64>,
+    /// Longest prompt in tokens, image tokens included.
+    pub max_prompt_tokens: u64,
+    /// What happens to a row whose prompt is longer.
+    pub overlong: Overlong,
+    /// Shuffle rows by the job's seed.
+    pub shuffle: bool,
+}
+
+/// What happens to rows whose prompt is too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Overlong {
+    /// The job fails and names the row.
+    Error,
+    /// The row is left out and counted.
+    Drop,
+}
+
+/// Which column of a data set holds what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Columns {
+    /// The question.
+    pub prompt: String,
+    /// The ground truth.
+    pub answer: String,
+    /// The list of images.
+    pub images: String,
+}
+
+/// How a response is judged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum RewardSpec {
+    /// 1 when the boxed answer equals the ground truth mathematically.
+    Math,
+    /// 1 when the response reads `<think> … </think> … \boxed{…}`.
+    Format,
+    /// A weighted sum of rewards.
+    Weighted {
+        /// The parts.
+        #[schema(no_recursion)]
+        parts: Vec<WeightedReward>,
+    },
+}
+
+/// One part of [`RewardSpec::Weighted`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WeightedReward {
+    /// Its weight.
+    pub weight: f64,
+    /// The reward itself.
+    pub reward: RewardSpec,
+}
+
+/// How responses are sampled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RolloutSpec {
+    /// Responses per prompt (G).
+    pub group_size: u64,
+    /// Sampling temperature; log-probs in training divide logits by it.
+    pub temperature: f64,
+    /// Nucleus sampling share.
+    pub top_p: f64,
+    /// Longest response in tokens.
+    pub max_new_tokens: u64,
+    /// Dynamic sampling: groups outside the limits are dropped and replaced; none: keep every group.
+    pub filter: Option<FilterSpec>,
+}
+
+/// Dynamic sampling (DAPO).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FilterSpec {
+    /// What the limits apply to.
+    pub metric: FilterMetric,
+    /// A group's mean must be above this.
+    pub low: f64,
+    /// A group's mean must be below this.
+    pub high: f64,
+    /// Rollout batches per step at most (1: dropped groups are not replaced).
+    pub max_tries: u64,
+}
+
+/// What dynamic sampling looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FilterMetric {
+    /// Share of right answers.
+    Accuracy,
+    /// The whole reward.
+    Reward,
+}
+
+/// Batch sizes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BatchSpec {
+    /// Prompts of one step.
+    pub prompts_per_step: u64,
+    /// Prompts of one optimizer update.
+    pub minibatch_prompts: u64,
+    /// Padded tokens of one forward and backward pass at most.
+    pub microbatch_tokens: u64,
+    /// Passes over a step's batch.
+    pub epochs_per_batch: u64,
+}
+
+/// `AdamW` and its schedule.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OptimizerSpec {
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Decay rates of the moments.
+    pub betas: [f64; 2],
+    /// Decoupled weight decay; norms and biases have none.
+    pub weight_decay: f64,
+    /// Steps of linear warm-up.
+    pub warmup_steps: u64,
+    /// The learning rate after the warm-up.
+    pub schedule: LearningRateSchedule,
+    /// Gradients are scaled down to this norm.
+    pub max_grad_norm: f64,
+}
+
+/// The learning rate after the warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LearningRateSchedule {
+    /// Stays at its peak.
+    Constant,
+    /// Falls along a half cosine to 5% of its peak.
+    Cosine,
+}
+
+/// What is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TrainSpec {
+    /// Which parameters.
+    pub parameters: TrainedParameters,
+    /// Keep the vision tower as it is.
+    pub freeze_vision: bool,
+    /// Number format of the weights.
+    pub dtype: DType,
+}
+
+/// Which parameters are trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TrainedParameters {
+    /// All of them.
+    Full,
+}
+
+/// Number format of the weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DType {
+    /// 32-bit floats.
+    F32,
+}
+
+/// Where a job may run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResourceSpec {
+    /// The kind of device.
+    pub device: DeviceClass,
+    /// How many of them.
+    pub devices: u32,
+}
+
+/// A kind of device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceClass {
+    /// Whatever comes first.
+    Any,
+    /// The processor.
+    Cpu,
+    /// An NVIDIA GPU.
+    Cuda,
+    /// An Apple GPU.
+    Metal,
+}

@@ -1,0 +1,1 @@
+//! The room `http`: see the table in `lib.rs`.

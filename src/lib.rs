@@ -1,0 +1,39 @@
+//! VGPO: train vision-language models that keep looking at the image, and serve them with attention maps.
+//!
+//! This page is the map of the house: every room in one line, and who may use whom. Arrows point down only;
+//! the test `layering` reads this table and every `use crate::` line and fails on an arrow that is not listed here.
+//!
+//! | room | what lives there | may use |
+//! |---|---|---|
+//! | `http` | router, problem+json, limits; one file per resource, handlers of a few lines | service, serving, config, domain, clock |
+//! | `service` | what the API means: submit a job, publish a checkpoint, query metrics | store, serving, artifacts, config, data, prompt, reward, algorithm, model, domain, clock |
+//! | `worker` | claim, heartbeat, cancel, drain; one leased job -> one trainer, in a process of its own | train, store, artifacts, config, data, prompt, reward, model, domain, clock |
+//! | `train` | the trainer's loop, rollout, optimizer, checkpoints, evaluation, the starter's recipe | model, prompt, data, algorithm, reward, config, domain, clock |
+//! | `serving` | the engine that owns a model, batching, attention maps, heat-map pictures | model, prompt, algorithm, config, domain, clock |
+//! | `store` | the database: traits, and one folder per database | domain, clock |
+//! | `artifacts` | checkpoints and other files behind one interface | domain |
+//! | `algorithm` | pure functions over groups of trajectories: vgpo, grpo, sft; no model, no I/O | domain |
+//! | `reward` | one file per reward | domain |
+//! | `data` | data set readers and the built-in generated tasks | domain |
+//! | `prompt` | tokenizer, chat template, image processor: messages + images -> model inputs | model, domain |
+//! | `model` | the vision-language models: differentiable ops, families, weights, sampling | domain |
+//! | `config` | the only place where defaults live: file, environment, flags, job settings | domain |
+//! | `domain` | plain data: jobs, runs, metrics, checkpoints, messages, job settings | |
+//! | `clock` | the only door for the wall clock and for randomness | |
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod algorithm;
+pub mod artifacts;
+pub mod clock;
+pub mod config;
+pub mod data;
+pub mod domain;
+pub mod http;
+pub mod model;
+pub mod prompt;
+pub mod reward;
+pub mod service;
+pub mod serving;
+pub mod store;
+pub mod train;
+pub mod worker;

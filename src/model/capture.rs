@@ -1,0 +1,30 @@
+//! What a forward pass hands out beside its result, on request; asking never changes the result.
+
+use candle_core::Tensor;
+
+/// Requests and results of one forward pass. All handed-out tensors are detached from the gradient graph.
+#[derive(Debug, Default)]
+pub struct Capture {
+    /// Keep the output of every decoder layer.
+    pub layers: bool,
+    /// Keep attention probabilities of these decoder layers (empty: none).
+    pub attention_layers: Vec<usize>,
+    /// Keep attention only for query columns from this one on (column of this batch; 0: all).
+    pub attention_from: usize,
+    /// Result: output of each decoder layer, `[rows, columns, hidden]`.
+    pub layer_outputs: Vec<Tensor>,
+    /// Result: per requested layer, in layer order, `[rows, heads, query columns kept, key columns]` (cached columns first; padding is 0).
+    pub attention: Vec<Tensor>,
+}
+
+impl Capture {
+    /// Asks for nothing.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Asks for the attention of `layers`, for query columns from `from` on.
+    pub fn attention(layers: Vec<usize>, from: usize) -> Self {
+        Self { attention_layers: layers, attention_from: from, ..Self::default() }
+    }
+}

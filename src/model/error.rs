@@ -1,0 +1,36 @@
+//! What can go wrong in the model room.
+
+/// An error of the model room.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// A tensor operation failed.
+    #[error("tensor operation: {0}")]
+    Tensor(#[from] candle_core::Error),
+    /// A file of the model's folder cannot be read.
+    #[error("cannot read {path}: {source}")]
+    File {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The folder's configuration is not one we can run.
+    #[error("{path}: {problem}")]
+    Config {
+        /// The file.
+        path: String,
+        /// What is wrong and the way out.
+        problem: String,
+    },
+    /// A weight is missing or has a wrong shape.
+    #[error("weight `{name}` {problem}")]
+    Weight {
+        /// Name in the checkpoint.
+        name: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Inputs that do not fit together or do not fit the model.
+    #[error("{0}")]
+    Input(String),
+}

@@ -1,0 +1,79 @@
+//! Vision-language models: families, differentiable operations, weights, sampling. Knows no trainer, HTTP or SQL.
+//!
+//! A family is a folder (`qwen_vl/`) that implements [`VisionLanguageModel`], and one line in [`load`].
+
+pub mod cache;
+pub mod capture;
+pub mod error;
+pub mod input;
+
+use candle_core::{Device, Tensor};
+
+pub use cache::KvCache;
+pub use capture::Capture;
+pub use error::ModelError;
+pub use input::{Batch, Grid, ImagePatches, Sequence};
+
+/// What the rest of the program must know about a model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelInfo {
+    /// `model_type` of the configuration, e.g. `qwen2_5_vl`.
+    pub family: String,
+    /// Rows of the token embedding.
+    pub vocab_size: usize,
+    /// Width of the decoder.
+    pub hidden_size: usize,
+    /// Decoder layers.
+    pub layers: usize,
+    /// Query heads of a decoder layer.
+    pub heads: usize,
+    /// Longest sequence the model was made for.
+    pub max_positions: usize,
+    /// Placeholder of an image in the token sequence; never sampled.
+    pub image_token_id: u32,
+    /// Placeholder of a video; never sampled.
+    pub video_token_id: u32,
+    /// Tokens that end a response.
+    pub eos_token_ids: Vec<u32>,
+    /// Filler for padded positions.
+    pub pad_token_id: u32,
+    /// Side of a patch in pixels.
+    pub patch_size: usize,
+    /// Patches per side that are merged into one image token.
+    pub merge_size: usize,
+    /// Identical frames a still image is repeated to.
+    pub temporal_patch_size: usize,
+    /// Number of parameters.
+    pub parameters: usize,
+}
+
+/// A vision-language model, trainable and servable: the same code runs over tracked and over detached weights.
+pub trait VisionLanguageModel: Send + Sync {
+    /// Facts about the model.
+    fn info(&self) -> &ModelInfo;
+
+    /// Where its weights live.
+    fn device(&self) -> &Device;
+
+    /// Image features for the decoder, one `[merged tokens, hidden]` tensor per image, in order.
+    fn encode_images(&self, images: &[&ImagePatches]) -> Result<Vec<Tensor>, ModelError>;
+
+    /// Final hidden states (after the last norm) `[rows, columns, hidden]` of a padded batch.
+    ///
+    /// `features` holds the rows' image features, concatenated over rows and images in order (`[merged tokens, hidden]`),
+    /// and is `None` when no column of the batch is an image token. With a `cache`, the batch continues the cached columns
+    /// and is appended to it; gradients do not flow through a cache.
+    fn forward(
+        &self,
+        batch: &Batch,
+        features: Option<&Tensor>,
+        cache: Option<&mut KvCache>,
+        capture: &mut Capture,
+    ) -> Result<Tensor, ModelError>;
+
+    /// Logits `[n, vocab]` of hidden states `[n, hidden]`.
+    fn logits(&self, hidden: &Tensor) -> Result<Tensor, ModelError>;
+
+    /// An empty cache for `rows` rows and at most `capacity` columns.
+    fn new_cache(&self, rows: usize, capacity: usize) -> Result<KvCache, ModelError>;
+}

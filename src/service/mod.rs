@@ -1,0 +1,1 @@
+//! The room `service`: see the table in `lib.rs`.

@@ -1,0 +1,1 @@
+//! The room `serving`: see the table in `lib.rs`.

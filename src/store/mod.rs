@@ -1,0 +1,1 @@
+//! The room `store`: see the table in `lib.rs`.

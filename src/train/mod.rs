@@ -1,0 +1,1 @@
+//! The room `train`: see the table in `lib.rs`.

@@ -1,0 +1,1 @@
+//! The room `worker`: see the table in `lib.rs`.

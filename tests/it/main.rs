@@ -1,0 +1,15 @@
+//! One integration-test crate; one module per room or walk.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::pedantic, missing_docs)]
+
+mod algorithm;
+mod crash;
+mod data;
+mod http;
+mod layering;
+mod model;
+mod prompt;
+mod reward;
+mod serving;
+mod store;
+mod train;
+mod worker;
