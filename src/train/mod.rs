@@ -1,1 +1,3 @@
-//! The room `train`: see the table in `lib.rs`.
+//! The trainer: the loop, rollout, optimizer, checkpoints, evaluation. Knows neither HTTP nor SQL.
+
+pub mod sink;

@@ -1,0 +1,112 @@
+//! Metric points and the catalogue of metric names.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Everything measured at one step of a run.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct StepMetrics {
+    /// Optimizer step, from 1; 0 is the state before training.
+    pub step: u64,
+    /// Responses seen since the run began.
+    pub samples: u64,
+    /// Response tokens seen since the run began.
+    pub tokens: u64,
+    /// Value by key; non-finite values are kept as they are and stored as null.
+    pub values: BTreeMap<String, f64>,
+}
+
+/// Which direction of a metric is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Better {
+    /// More is better.
+    Higher,
+    /// Less is better.
+    Lower,
+    /// Neither.
+    Neutral,
+}
+
+/// What a metric key means.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MetricInfo {
+    /// The key; a `*` stands for one name (of a reward part, of a phase).
+    pub key: &'static str,
+    /// Unit (`1` for plain numbers, `s`, `tokens`, `tokens/s`, `share`).
+    pub unit: &'static str,
+    /// One line for people.
+    pub description: &'static str,
+    /// Which direction is good.
+    pub better: Better,
+}
+
+const fn info(key: &'static str, unit: &'static str, better: Better, description: &'static str) -> MetricInfo {
+    MetricInfo { key, unit, description, better }
+}
+
+use Better::{Higher, Lower, Neutral};
+
+/// Every metric the trainer writes.
+pub const CATALOGUE: &[MetricInfo] = &[
+    info("reward/mean", "1", Higher, "Mean reward of the step's responses"),
+    info("reward/std", "1", Neutral, "Standard deviation of the step's rewards"),
+    info("reward/*/mean", "1", Higher, "Mean of one part of the reward"),
+    info("reward/*/std", "1", Neutral, "Standard deviation of one part of the reward"),
+    info("accuracy", "share", Higher, "Share of right answers among the step's responses"),
+    info("response_length/mean", "tokens", Neutral, "Mean response length, end token included"),
+    info("response_length/min", "tokens", Neutral, "Shortest response"),
+    info("response_length/max", "tokens", Neutral, "Longest response"),
+    info("response_length/cut_off", "share", Lower, "Share of responses that the length limit cut off"),
+    info("groups/kept", "groups", Higher, "Groups that trained"),
+    info("groups/dropped", "groups", Lower, "Groups that dynamic sampling left out"),
+    info("advantage/mean", "1", Neutral, "Mean advantage over responses"),
+    info("advantage/std", "1", Neutral, "Standard deviation of the advantages"),
+    info("loss/policy", "1", Neutral, "Policy loss (for sft: mean negative log-likelihood)"),
+    info("policy/kl", "1", Neutral, "Approximate KL from the old to the new policy"),
+    info("policy/clip_fraction_low", "share", Neutral, "Share of tokens held by the lower clip limit"),
+    info("policy/clip_fraction_high", "share", Neutral, "Share of tokens held by the upper clip limit"),
+    info("policy/entropy", "nat", Neutral, "Mean entropy of the next-token distribution"),
+    info("optimizer/grad_norm", "1", Neutral, "Gradient norm before clipping"),
+    info("optimizer/learning_rate", "1", Neutral, "Learning rate of the step"),
+    info("throughput/tokens_per_second", "tokens/s", Higher, "Response tokens per second of the whole step"),
+    info("time/step", "s", Lower, "Seconds of the whole step"),
+    info("time/*", "s", Lower, "Seconds of one phase: rollout, reward, logprob, update, checkpoint, evaluation"),
+    info("visual/focus_mean", "1", Neutral, "Mean visual focus score of response tokens"),
+    info("visual/focus_early", "1", Neutral, "Mean focus of the first third of the responses"),
+    info("visual/focus_late", "1", Neutral, "Mean focus of the last third of the responses"),
+    info("visual/late_early_ratio", "1", Higher, "Late over early focus: how little the model forgets to look"),
+    info("visual/gate_rate", "share", Neutral, "Share of tokens that pass the gate"),
+    info("visual/compensation_mean", "1", Neutral, "Mean visual attention compensation"),
+    info("visual/token_weight_std", "1", Neutral, "Spread of the token weights 1 + psi"),
+    info("visual/token_weight_min", "1", Neutral, "Smallest token weight 1 + psi"),
+    info("visual/token_weight_max", "1", Neutral, "Largest token weight 1 + psi"),
+    info("visual/trajectory_weight_min", "1", Neutral, "Smallest trajectory weight 1 + phi"),
+    info("visual/trajectory_weight_max", "1", Neutral, "Largest trajectory weight 1 + phi"),
+    info("attention/image", "share", Neutral, "Attention to image tokens while generating"),
+    info("attention/query", "share", Neutral, "Attention to the other prompt tokens while generating"),
+    info("attention/generated", "share", Neutral, "Attention to the response's own tokens"),
+    info("attention/image_early", "share", Neutral, "Attention to the image in the first third of the responses"),
+    info("attention/image_late", "share", Higher, "Attention to the image in the last third of the responses"),
+    info("eval/accuracy", "share", Higher, "Greedy accuracy on held-out rows"),
+    info("eval/rows", "rows", Neutral, "Held-out rows of the evaluation"),
+    info("eval/response_length", "tokens", Neutral, "Mean response length in the evaluation"),
+    info("eval/format", "share", Higher, "Share of well-formed responses in the evaluation"),
+    info("eval/focus_*", "1", Neutral, "Visual focus in the evaluation (mean, early, late)"),
+    info("eval/late_early_ratio", "1", Higher, "Late over early focus in the evaluation"),
+    info("eval/late_early_ratio_right", "1", Higher, "The same over right answers"),
+    info("eval/late_early_ratio_wrong", "1", Higher, "The same over wrong answers"),
+    info("eval/attention_image_*", "share", Neutral, "Attention to the image in the evaluation (mean, early, late)"),
+    info("memory/peak_bytes", "bytes", Lower, "Largest resident memory of the worker so far"),
+];
+
+/// What `key` means, if the catalogue knows it.
+pub fn describe(key: &str) -> Option<&'static MetricInfo> {
+    let fits = |pattern: &str| match pattern.split_once('*') {
+        None => pattern == key,
+        Some((head, tail)) => key.len() > head.len() + tail.len() && key.starts_with(head) && key.ends_with(tail),
+    };
+    CATALOGUE.iter().find(|i| i.key == key).or_else(|| CATALOGUE.iter().find(|i| fits(i.key)))
+}

@@ -1,0 +1,52 @@
+//! Sample rollouts: what a group of responses looked like to the learner.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// One prompt and every response of its group.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SampleGroup {
+    /// Row of the data set.
+    pub row: u64,
+    /// Was this an evaluation (greedy, held-out) or a training rollout?
+    pub eval: bool,
+    /// The prompt after the chat template.
+    pub prompt: String,
+    /// The ground truth.
+    pub answer: String,
+    /// The prompt's images as PNG, base64.
+    pub images: Vec<String>,
+    /// The responses.
+    pub responses: Vec<SampleResponse>,
+}
+
+/// One response of a [`SampleGroup`]; per-token lists have one entry per token.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SampleResponse {
+    /// The text, special tokens left out.
+    pub text: String,
+    /// Text of each token.
+    pub tokens: Vec<String>,
+    /// Log-prob of each token under the policy that sampled it.
+    pub logprobs: Vec<f64>,
+    /// Visual focus score of each token; null for text-only prompts.
+    pub focus: Option<Vec<f64>>,
+    /// Intra-trajectory weight of each token (1 + psi multiplies the advantage).
+    pub psi: Vec<f64>,
+    /// Shaped advantage of each token.
+    pub shaped_advantage: Vec<f64>,
+    /// Inter-trajectory weight (1 + phi multiplies the advantage).
+    pub phi: f64,
+    /// The group-relative advantage.
+    pub advantage: f64,
+    /// The reward.
+    pub reward: f64,
+    /// Its parts by name.
+    pub reward_parts: BTreeMap<String, f64>,
+    /// Right or wrong.
+    pub correct: bool,
+    /// Did the length limit cut it off?
+    pub cut_off: bool,
+}

@@ -1,0 +1,58 @@
+//! Where a trainer's output goes: the worker implements it over the store, the foreground command over a progress bar.
+
+use std::path::Path;
+
+use crate::domain::metric::StepMetrics;
+use crate::domain::sample::SampleGroup;
+
+/// What the outside wants of a running trainer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// Go on.
+    Continue,
+    /// Write a checkpoint and stop; the job may be resumed.
+    Yield,
+    /// Stop now.
+    Cancel,
+}
+
+/// A complete checkpoint in a folder of its own.
+#[derive(Debug, Clone, Copy)]
+pub struct CheckpointNotice<'a> {
+    /// Steps done.
+    pub step: u64,
+    /// The folder: Hugging Face layout plus the trainer's state. The sink takes it over (moves or copies) before it returns.
+    pub dir: &'a Path,
+    /// Held-out accuracy at this step, if it was evaluated.
+    pub accuracy: Option<f64>,
+    /// Is this the end of the run?
+    pub last: bool,
+}
+
+/// The trainer cannot hand something over, e.g. because the lease was lost.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct SinkError(pub String);
+
+/// Receives everything that a trainer produces. Called from the trainer's thread; may block.
+pub trait RunSink: Send {
+    /// Metrics of one step (several calls for a step have different keys).
+    fn metrics(&mut self, metrics: &StepMetrics) -> Result<(), SinkError>;
+    /// Sample rollouts of one step.
+    fn samples(&mut self, step: u64, groups: &[SampleGroup]) -> Result<(), SinkError>;
+    /// Something worth telling: `kind` is a stable name such as `warning.constant_reward`.
+    fn event(&mut self, kind: &str, message: &str, data: serde_json::Value) -> Result<(), SinkError>;
+    /// A complete checkpoint was written.
+    fn checkpoint(&mut self, notice: CheckpointNotice<'_>) -> Result<(), SinkError>;
+    /// Asked between phases (several times a step).
+    fn control(&mut self) -> Control;
+}
+
+/// Facts a trainer needs to carry on with, when a run resumes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResumePoint {
+    /// Folder of the newest complete checkpoint of the run.
+    pub dir: std::path::PathBuf,
+    /// Its step.
+    pub step: u64,
+}
