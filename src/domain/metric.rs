@@ -110,3 +110,62 @@ pub fn describe(key: &str) -> Option<&'static MetricInfo> {
     };
     CATALOGUE.iter().find(|i| i.key == key).or_else(|| CATALOGUE.iter().find(|i| fits(i.key)))
 }
+
+/// One metric key of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct MetricKey {
+    /// The key.
+    pub key: String,
+    /// The newest step that has it.
+    pub last_step: u64,
+    /// The value there; null where it is not finite.
+    pub last: Option<f64>,
+    /// Smallest finite value.
+    pub min: Option<f64>,
+    /// Largest finite value.
+    pub max: Option<f64>,
+}
+
+/// Which part of a series is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeriesQuery {
+    /// First step.
+    pub from_step: Option<u64>,
+    /// Last step.
+    pub to_step: Option<u64>,
+    /// More points than this are put into that many buckets of equal width in steps (none: every point).
+    pub max_points: Option<u32>,
+}
+
+/// One point of a series, or one bucket of neighbouring points.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct MetricPoint {
+    /// The last step of the bucket.
+    pub step: u64,
+    /// When that step was measured.
+    pub time: chrono::DateTime<chrono::Utc>,
+    /// Responses seen by then.
+    pub samples: u64,
+    /// Response tokens seen by then.
+    pub tokens: u64,
+    /// Mean of the finite values; null when there is none.
+    pub mean: Option<f64>,
+    /// Smallest finite value.
+    pub min: Option<f64>,
+    /// Largest finite value.
+    pub max: Option<f64>,
+    /// How many points the bucket holds.
+    pub count: u64,
+    /// `nan`, `inf` or `-inf` when a point of the bucket is not finite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nonfinite: Option<String>,
+}
+
+/// Metrics of one step with the time at which they were measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TimedMetrics {
+    /// When they were measured.
+    pub time: chrono::DateTime<chrono::Utc>,
+    /// The metrics.
+    pub metrics: StepMetrics,
+}

@@ -1,6 +1,14 @@
 //! Plain data that every room may use: no axum, no sqlx, no candle.
 
+pub mod checkpoint;
+pub mod dataset;
+pub mod event;
+pub mod job;
 pub mod message;
 pub mod metric;
+pub mod model;
+pub mod page;
+pub mod run;
 pub mod sample;
 pub mod spec;
+pub mod worker;

@@ -50,3 +50,27 @@ pub struct SampleResponse {
     /// Did the length limit cut it off?
     pub cut_off: bool,
 }
+
+/// A stored [`SampleGroup`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SampleRecord {
+    /// `smp_…`.
+    pub id: String,
+    /// The run.
+    pub run_id: String,
+    /// The step it was sampled at.
+    pub step: u64,
+    /// When it was stored.
+    pub created_at: chrono::DateTime<chrono::Utc>,
+    /// The prompt with its group of responses.
+    pub group: SampleGroup,
+}
+
+/// How many samples a step has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SampleStep {
+    /// The step.
+    pub step: u64,
+    /// Groups stored at it.
+    pub groups: u64,
+}

@@ -1,0 +1,187 @@
+//! Events: what happened, in the order in which it happened. They are the history of a job and the feed of live streams.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::domain::job::JobState;
+use crate::domain::metric::StepMetrics;
+
+/// One event.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Event {
+    /// Database sequence: grows with every event of the database, valid on every server; the id of live streams.
+    pub seq: i64,
+    /// When it happened.
+    pub time: DateTime<Utc>,
+    /// What happened: one of [`kind`], or a trainer's own such as `warning.constant_reward`.
+    pub kind: String,
+    /// The job it is about.
+    pub job_id: Option<String>,
+    /// The run it is about.
+    pub run_id: Option<String>,
+    /// Details; their schema depends on the kind.
+    #[schema(value_type = Object)]
+    pub data: Value,
+}
+
+/// Kinds of events that the store and the worker write.
+pub mod kind {
+    /// A job changed its state: [`super::JobChanged`].
+    pub const JOB: &str = "job";
+    /// Metrics of one step: [`super::MetricsEvent`].
+    pub const METRICS: &str = "metrics";
+    /// Samples of one step were stored: [`super::SamplesEvent`].
+    pub const SAMPLES: &str = "samples";
+    /// A checkpoint was stored: [`super::CheckpointEvent`].
+    pub const CHECKPOINT: &str = "checkpoint";
+    /// A checkpoint was deleted: [`super::CheckpointEvent`].
+    pub const CHECKPOINT_DELETED: &str = "checkpoint.deleted";
+    /// A checkpoint's files do not match its manifest: [`super::CheckpointEvent`].
+    pub const CHECKPOINT_DAMAGED: &str = "checkpoint.damaged";
+    /// Everything beyond a step is about to be replaced: [`super::RewindEvent`].
+    pub const REWIND: &str = "rewind";
+    /// A worker process died: [`super::CrashEvent`].
+    pub const WORKER_CRASHED: &str = "worker.crashed";
+}
+
+/// Data of [`kind::JOB`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JobChanged {
+    /// The state before; none at submission.
+    pub from: Option<JobState>,
+    /// The state now.
+    pub to: JobState,
+    /// Why.
+    pub reason: String,
+    /// The attempt that was current.
+    pub attempt: u32,
+    /// The worker involved, if any.
+    pub worker_id: Option<String>,
+}
+
+/// Data of [`kind::METRICS`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct MetricsEvent {
+    /// The step.
+    pub step: u64,
+    /// Responses seen since the run began.
+    pub samples: u64,
+    /// Response tokens seen since the run began.
+    pub tokens: u64,
+    /// Value by key; null where it is not finite.
+    pub values: BTreeMap<String, Option<f64>>,
+    /// What the values that are not finite were: `nan`, `inf` or `-inf`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub nonfinite: BTreeMap<String, String>,
+}
+
+impl MetricsEvent {
+    /// The event of one step's metrics.
+    pub fn of(metrics: &StepMetrics) -> Self {
+        let finite = |v: f64| v.is_finite().then_some(v);
+        Self {
+            step: metrics.step,
+            samples: metrics.samples,
+            tokens: metrics.tokens,
+            values: metrics.values.iter().map(|(k, v)| (k.clone(), finite(*v))).collect(),
+            nonfinite: metrics
+                .values
+                .iter()
+                .filter_map(|(k, v)| Some((k.clone(), nonfinite_name(*v)?.to_owned())))
+                .collect(),
+        }
+    }
+}
+
+/// The name of a number that JSON and SQL cannot hold; none for finite ones.
+pub fn nonfinite_name(value: f64) -> Option<&'static str> {
+    if value.is_finite() {
+        None
+    } else if value.is_nan() {
+        Some("nan")
+    } else if value > 0.0 {
+        Some("inf")
+    } else {
+        Some("-inf")
+    }
+}
+
+/// Data of [`kind::SAMPLES`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SamplesEvent {
+    /// The step.
+    pub step: u64,
+    /// How many prompts with their groups of responses.
+    pub groups: u64,
+}
+
+/// Data of the checkpoint events.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CheckpointEvent {
+    /// The checkpoint.
+    pub checkpoint_id: String,
+    /// Its step.
+    pub step: u64,
+    /// Held-out accuracy, if evaluated.
+    pub accuracy: Option<f64>,
+    /// What is wrong with it, or why it was deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Data of [`kind::REWIND`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RewindEvent {
+    /// Points, samples and checkpoints of later steps are gone; they come again.
+    pub to_step: u64,
+}
+
+/// Data of [`kind::WORKER_CRASHED`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CrashEvent {
+    /// The worker.
+    pub worker_id: String,
+    /// How it ended, e.g. `killed by signal 9`.
+    pub message: String,
+    /// The exit code, if it exited.
+    pub exit_code: Option<i32>,
+    /// The signal, if one ended it.
+    pub signal: Option<i32>,
+}
+
+/// An event to be written; the store gives sequence and time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewEvent {
+    /// What happened.
+    pub kind: String,
+    /// The job it is about.
+    pub job_id: Option<String>,
+    /// The run it is about.
+    pub run_id: Option<String>,
+    /// Details.
+    pub data: Value,
+}
+
+/// Which events are wanted; an empty filter wants all. Jobs and runs add up: an event of any of them fits.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EventFilter {
+    /// About one of these jobs.
+    pub jobs: Vec<String>,
+    /// About one of these runs.
+    pub runs: Vec<String>,
+    /// Of one of these kinds; `warning.*` stands for every kind that begins with `warning.`.
+    pub kinds: Vec<String>,
+}
+
+/// Which events are still there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventSpan {
+    /// The oldest sequence number kept; none when there are no events.
+    pub first: Option<i64>,
+    /// The newest sequence number ever given (0: none yet).
+    pub last: i64,
+}

@@ -1,0 +1,288 @@
+//! Jobs: what somebody asked for, where it stands, and who works on it.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::domain::spec::{DeviceClass, JobSpec};
+
+/// A fine-tuning job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Job {
+    /// `job_…`; sorts by creation time.
+    pub id: String,
+    /// The run that holds the job's metrics, samples and checkpoints.
+    pub run_id: String,
+    /// A name for people.
+    pub name: String,
+    /// The project it belongs to.
+    pub project: String,
+    /// Who submitted it; none without access keys.
+    pub created_by: Option<String>,
+    /// Free labels.
+    pub tags: BTreeMap<String, String>,
+    /// Where it stands.
+    pub state: JobState,
+    /// Why it stands there: the reason of the last transition.
+    pub reason: Option<String>,
+    /// Higher runs first; equal ones in the order of submission.
+    pub priority: i64,
+    /// The resolved settings.
+    pub spec: JobSpec,
+    /// Where each resolved value came from: JSON pointer -> origin.
+    #[schema(value_type = Object)]
+    pub origins: Value,
+    /// Fencing token: how often the job was claimed. Never falls; a worker whose attempt is older cannot write.
+    pub attempt: u32,
+    /// Attempts that count against `max_attempts`: an orderly release (drain, pause) is given back.
+    pub attempts_used: u32,
+    /// How many attempts may be used up before the job fails.
+    pub max_attempts: u32,
+    /// Who works on it and until when, while a worker holds it.
+    pub lease: Option<Lease>,
+    /// The kind of device it may run on.
+    pub device: DeviceClass,
+    /// Start only after this job has succeeded.
+    pub after: Option<String>,
+    /// Not claimed before this time (back-off after a failure that may pass).
+    pub not_before: Option<DateTime<Utc>>,
+    /// When it was submitted.
+    pub created_at: DateTime<Utc>,
+    /// When anything above last changed.
+    pub updated_at: DateTime<Utc>,
+    /// When it was first claimed.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it reached a final state.
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+/// A worker's hold on a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Lease {
+    /// The worker.
+    pub worker_id: String,
+    /// Without a heartbeat until then the job goes back to the queue.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// Proves that a worker holds a job: every write of a worker carries it, and fails once it is outdated.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LeaseToken {
+    /// The job.
+    pub job_id: String,
+    /// Its run.
+    pub run_id: String,
+    /// The attempt that the claim began.
+    pub attempt: u32,
+}
+
+/// A job together with the proof that it was claimed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LeasedJob {
+    /// The job as it was when it was claimed.
+    pub job: Job,
+    /// To be carried by every write.
+    pub token: LeaseToken,
+}
+
+/// Where a [`Job`] stands.
+///
+/// | transition | from | to | when |
+/// |---|---|---|---|
+/// | claim | queued | running | a worker takes the job |
+/// | complete | running, pausing | succeeded | the trainer reached its last step |
+/// | | cancelling | cancelled | an accepted cancel wins over a finish that came later |
+/// | fail | running, pausing | failed | a permanent error, or the attempts are used up |
+/// | | cancelling | cancelled | |
+/// | requeue | running | queued | lost lease, drain, crash, or an error that may pass |
+/// | | pausing | paused | the worker let go: that is what was asked |
+/// | | cancelling | cancelled | the worker let go: that is what was asked |
+/// | pause | running | pausing | somebody asked; repeating it (pausing, paused) changes nothing |
+/// | resume | paused | queued | somebody asked |
+/// | cancel | queued, paused | cancelled | somebody asked; nobody works on it |
+/// | | running, pausing | cancelling | somebody asked; the worker stops at the next phase |
+/// | | cancelling, cancelled | unchanged | repeating a cancel is fine |
+/// | retry | failed, cancelled | queued | somebody asked; attempts count from zero again |
+///
+/// Every transition is an event with its reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    /// Waits for a worker.
+    Queued,
+    /// A worker holds it.
+    Running,
+    /// A worker holds it and was asked to save and let go.
+    Pausing,
+    /// Waits until somebody resumes it.
+    Paused,
+    /// A worker holds it and was asked to stop.
+    Cancelling,
+    /// Done.
+    Succeeded,
+    /// Ended by an error.
+    Failed,
+    /// Ended on request.
+    Cancelled,
+}
+
+/// What can happen to a job; see the table at [`JobState`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transition {
+    /// A worker takes it.
+    Claim,
+    /// The trainer reached its last step.
+    Complete,
+    /// It cannot succeed.
+    Fail,
+    /// Its worker is gone or lets go.
+    Requeue,
+    /// Somebody asks for something.
+    Asked(JobAction),
+}
+
+/// What people may ask of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum JobAction {
+    /// Save and let go until resumed.
+    Pause,
+    /// Queue again after a pause.
+    Resume,
+    /// End it.
+    Cancel,
+    /// Queue again after it failed or was cancelled.
+    Retry,
+}
+
+impl JobState {
+    /// Every state.
+    pub const ALL: [Self; 8] = [
+        Self::Queued,
+        Self::Running,
+        Self::Pausing,
+        Self::Paused,
+        Self::Cancelling,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Cancelled,
+    ];
+
+    /// The state after `transition`, or none where the transition is illegal. The one place that knows the table.
+    pub fn can(self, transition: Transition) -> Option<Self> {
+        use JobAction::{Cancel, Pause, Resume, Retry};
+        use Transition::{Asked, Claim, Complete, Fail, Requeue};
+        Some(match (self, transition) {
+            (Self::Queued, Claim) => Self::Running,
+            (Self::Running | Self::Pausing, Complete) => Self::Succeeded,
+            (Self::Running | Self::Pausing, Fail) => Self::Failed,
+            (Self::Running, Requeue) | (Self::Paused, Asked(Resume)) => Self::Queued,
+            (Self::Pausing, Requeue) | (Self::Paused, Asked(Pause)) => Self::Paused,
+            (Self::Running | Self::Pausing, Asked(Pause)) => Self::Pausing,
+            (Self::Cancelling, Complete | Fail | Requeue) => Self::Cancelled,
+            (Self::Queued | Self::Paused | Self::Cancelled, Asked(Cancel)) => Self::Cancelled,
+            (Self::Running | Self::Pausing | Self::Cancelling, Asked(Cancel)) => Self::Cancelling,
+            (Self::Failed | Self::Cancelled, Asked(Retry)) => Self::Queued,
+            _ => return None,
+        })
+    }
+
+    /// What may be asked of a job in this state (repeats that change nothing included).
+    pub fn allowed(self) -> Vec<JobAction> {
+        JobAction::ALL.into_iter().filter(|a| self.can(Transition::Asked(*a)).is_some()).collect()
+    }
+
+    /// Does a worker hold the job in this state?
+    pub fn is_leased(self) -> bool {
+        matches!(self, Self::Running | Self::Pausing | Self::Cancelling)
+    }
+
+    /// Has the job ended (unless somebody retries it)?
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+    }
+
+    /// The name used in JSON and in the database.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Pausing => "pausing",
+            Self::Paused => "paused",
+            Self::Cancelling => "cancelling",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The state of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|s| s.name() == name)
+    }
+}
+
+impl std::fmt::Display for JobState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl JobAction {
+    /// Every action.
+    pub const ALL: [Self; 4] = [Self::Pause, Self::Resume, Self::Cancel, Self::Retry];
+
+    /// The name used in paths and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Cancel => "cancel",
+            Self::Retry => "retry",
+        }
+    }
+}
+
+impl std::fmt::Display for JobAction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What a worker is told when it sends a heartbeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// Go on.
+    Continue,
+    /// Save and let go: somebody paused the job.
+    Pause,
+    /// Stop: somebody cancelled the job.
+    Cancel,
+}
+
+/// A job to be inserted, with the run that will hold its results.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewJob {
+    /// The resolved settings; name, project, tags, priority, device, `after` and `max_attempts` are read from it.
+    pub spec: JobSpec,
+    /// Where each resolved value came from.
+    pub origins: Value,
+    /// Who submits it.
+    pub created_by: Option<String>,
+}
+
+/// Which jobs a list holds; an empty filter holds all.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct JobFilter {
+    /// In one of these states (empty: any).
+    pub states: Vec<JobState>,
+    /// Of this project.
+    pub project: Option<String>,
+    /// That start from this model.
+    pub model: Option<String>,
+    /// With this label and value (none: any value).
+    pub tag: Option<(String, Option<String>)>,
+}

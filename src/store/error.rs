@@ -1,0 +1,81 @@
+//! What can go wrong in the database, in terms that a service can answer with.
+
+use crate::domain::job::{JobAction, JobState};
+
+/// An error of the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is no such record.
+    #[error("no {kind} `{id}`")]
+    NotFound {
+        /// What was looked for, e.g. `job`.
+        kind: &'static str,
+        /// Its id or name.
+        id: String,
+    },
+    /// The job's state does not allow what was asked.
+    #[error("job `{job_id}` is {state}: `{action}` is not possible; possible: {}", list(allowed))]
+    IllegalAction {
+        /// The job.
+        job_id: String,
+        /// Its state.
+        state: JobState,
+        /// What was asked.
+        action: JobAction,
+        /// What may be asked instead.
+        allowed: Vec<JobAction>,
+    },
+    /// The worker no longer holds the job: nothing was written.
+    #[error("attempt {attempt} of job `{job_id}` has lost its lease")]
+    LeaseLost {
+        /// The job.
+        job_id: String,
+        /// The attempt of the worker that wanted to write.
+        attempt: u32,
+    },
+    /// Something still needs the record: it was not deleted.
+    #[error("{kind} `{id}` is held by: {}", holders.join(", "))]
+    Held {
+        /// What was to be deleted.
+        kind: &'static str,
+        /// Its id.
+        id: String,
+        /// Who needs it.
+        holders: Vec<String>,
+    },
+    /// A value cannot be stored because it contradicts another record.
+    #[error("{0}")]
+    Conflict(String),
+    /// The address names a database that cannot be used.
+    #[error("database `{url}`: {problem}")]
+    Unsupported {
+        /// The address, without secrets.
+        url: String,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+    /// The database's schema does not fit the program.
+    #[error("database schema: {0}")]
+    Schema(String),
+    /// A stored value cannot be read.
+    #[error("stored {what} is damaged: {problem}")]
+    Damaged {
+        /// Which value.
+        what: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The database itself failed.
+    #[error("database: {0}")]
+    Database(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+fn list(actions: &[JobAction]) -> String {
+    if actions.is_empty() {
+        return "nothing".to_owned();
+    }
+    actions.iter().map(|a| a.name()).collect::<Vec<_>>().join(", ")
+}
+
+/// Result of a store call.
+pub type Result<T> = std::result::Result<T, StoreError>;

@@ -1,0 +1,253 @@
+//! What the rest of the house asks of a database. Every method is one transaction; none spans any work outside it.
+//!
+//! Errors: [`StoreError::NotFound`](crate::store::StoreError) for unknown ids, `LeaseLost` for every write with an
+//! outdated [`LeaseToken`], `Database` when the database fails; others are named at the method.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use crate::domain::checkpoint::{Checkpoint, CheckpointFilter, NewCheckpoint};
+use crate::domain::dataset::{DatasetRecord, NewDataset};
+use crate::domain::event::{Event, EventFilter, EventSpan, NewEvent};
+use crate::domain::job::{Job, JobAction, JobFilter, LeaseToken, LeasedJob, NewJob, Wanted};
+use crate::domain::metric::{MetricKey, MetricPoint, SeriesQuery, TimedMetrics};
+use crate::domain::model::{Model, NewModel};
+use crate::domain::page::{Listing, Page};
+use crate::domain::run::{Run, RunFilter, RunUpdate};
+use crate::domain::sample::{SampleGroup, SampleRecord, SampleStep};
+use crate::domain::spec::DeviceClass;
+use crate::domain::worker::{NewWorker, WorkerRecord, WorkerState};
+use crate::store::error::Result;
+
+/// Jobs as people see them.
+#[async_trait]
+pub trait JobStore: Send + Sync {
+    /// Inserts job, run and the first event in one transaction. `Conflict` when `after` names a job that cannot
+    /// succeed any more, `NotFound` when it names none.
+    async fn submit(&self, job: NewJob) -> Result<(Job, Run)>;
+    /// One job.
+    async fn job(&self, id: &str) -> Result<Job>;
+    /// Jobs, newest first.
+    async fn jobs(&self, filter: &JobFilter, page: &Page) -> Result<Listing<Job>>;
+    /// Somebody asks something of a job. A repeat that changes nothing succeeds without an event. A job that ends
+    /// in `cancelled` here takes the queued jobs that wait for it along. `IllegalAction` where the state forbids it.
+    async fn ask(&self, id: &str, action: JobAction, reason: &str) -> Result<Job>;
+    /// Jobs that wait in the queue, whether or not a worker could claim them now.
+    async fn queue_depth(&self) -> Result<u64>;
+}
+
+/// What a worker that looks for a job offers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimRequest {
+    /// The worker.
+    pub worker_id: String,
+    /// Its device: jobs for this class and for any are considered.
+    pub device: DeviceClass,
+    /// How long the lease holds without a heartbeat.
+    pub ttl: Duration,
+}
+
+/// How an attempt ended badly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What happened, for people.
+    pub message: String,
+    /// Try again after this pause while attempts are left; none: the job has failed for good.
+    pub retry_after: Option<Duration>,
+}
+
+/// The queue as workers see it.
+#[async_trait]
+pub trait QueueStore: Send + Sync {
+    /// Could [`claim`](Self::claim) find something (a queued job, or a lease that ran out)? A cheap read for polling.
+    async fn has_work(&self, device: DeviceClass) -> Result<bool>;
+    /// Takes the next job: highest priority, then first submitted, among those that fit the device, whose `after`
+    /// succeeded and whose `not_before` has passed. Leases that ran out are dealt with first.
+    async fn claim(&self, request: &ClaimRequest) -> Result<Option<LeasedJob>>;
+    /// Extends the lease and tells what is wanted of the worker.
+    async fn heartbeat(&self, token: &LeaseToken, ttl: Duration) -> Result<Wanted>;
+    /// The trainer reached its last step.
+    async fn complete(&self, token: &LeaseToken) -> Result<Job>;
+    /// The attempt failed: queued again with a pause, or failed for good.
+    async fn fail(&self, token: &LeaseToken, failure: &Failure) -> Result<Job>;
+    /// The worker lets go in an orderly way (drain, pause, cancel): running -> queued, pausing -> paused,
+    /// cancelling -> cancelled. The attempt is given back: an operator's drain is not the job's fault.
+    async fn release(&self, token: &LeaseToken, reason: &str) -> Result<Job>;
+    /// Deals with every lease that ran out: the job is queued again, or fails when its attempts are used up (a
+    /// pausing one is paused, a cancelling one cancelled). Returns the jobs it touched.
+    async fn expire_leases(&self) -> Result<Vec<Job>>;
+    /// The worker is known to be dead: its leases end now instead of running out.
+    async fn release_worker(&self, worker_id: &str, reason: &str) -> Result<Vec<Job>>;
+}
+
+/// Runs.
+#[async_trait]
+pub trait RunStore: Send + Sync {
+    /// One run.
+    async fn run(&self, id: &str) -> Result<Run>;
+    /// Runs, newest first.
+    async fn runs(&self, filter: &RunFilter, page: &Page) -> Result<Listing<Run>>;
+    /// Changes what people may change.
+    async fn update_run(&self, id: &str, update: &RunUpdate) -> Result<Run>;
+    /// A resumed attempt starts behind step `to_step`: points, samples and checkpoints of later steps go (promoted
+    /// checkpoints stay) and a `rewind` event is written, in one transaction. No event when there is nothing later.
+    /// Returns the checkpoints that are gone, so that their files can follow.
+    async fn rewind(&self, token: &LeaseToken, to_step: u64) -> Result<Vec<Checkpoint>>;
+}
+
+/// Metrics.
+#[async_trait]
+pub trait MetricStore: Send + Sync {
+    /// Stores points, and one `metrics` event for each entry, in one transaction. A key's later value at the same
+    /// step replaces the earlier one.
+    async fn append_metrics(&self, token: &LeaseToken, batch: &[TimedMetrics]) -> Result<()>;
+    /// The run's keys in alphabetical order.
+    async fn metric_keys(&self, run_id: &str) -> Result<Vec<MetricKey>>;
+    /// One series in the order of steps; empty for a key that the run does not have.
+    async fn metric_series(&self, run_id: &str, key: &str, query: &SeriesQuery) -> Result<Vec<MetricPoint>>;
+}
+
+/// Sample rollouts.
+#[async_trait]
+pub trait SampleStore: Send + Sync {
+    /// Stores the groups of one step and a `samples` event.
+    async fn append_samples(&self, token: &LeaseToken, step: u64, groups: &[SampleGroup]) -> Result<()>;
+    /// Samples of a run in the order of steps, oldest first; of one step only if given.
+    async fn samples(&self, run_id: &str, step: Option<u64>, page: &Page) -> Result<Listing<SampleRecord>>;
+    /// The steps of a run that have samples.
+    async fn sample_steps(&self, run_id: &str) -> Result<Vec<SampleStep>>;
+}
+
+/// Checkpoints.
+#[async_trait]
+pub trait CheckpointStore: Send + Sync {
+    /// Records a checkpoint whose files are stored, and writes its event.
+    async fn add_checkpoint(&self, token: &LeaseToken, checkpoint: NewCheckpoint) -> Result<Checkpoint>;
+    /// One checkpoint.
+    async fn checkpoint(&self, id: &str) -> Result<Checkpoint>;
+    /// Checkpoints, newest first.
+    async fn checkpoints(&self, filter: &CheckpointFilter, page: &Page) -> Result<Listing<Checkpoint>>;
+    /// Checkpoints of a run, newest step first.
+    async fn run_checkpoints(&self, run_id: &str) -> Result<Vec<Checkpoint>>;
+    /// Makes `name` serve this checkpoint; a checkpoint that had the name before loses it. `Conflict` when a
+    /// registered model has that name.
+    async fn promote(&self, id: &str, name: &str) -> Result<Checkpoint>;
+    /// The checkpoint that is served under `name`.
+    async fn promoted(&self, name: &str) -> Result<Option<Checkpoint>>;
+    /// Forgets a checkpoint; its files may go afterwards. `Held` with the holders when it is promoted, the best or
+    /// last of its run, or what an unfinished job starts from.
+    async fn delete_checkpoint(&self, id: &str, reason: &str) -> Result<Checkpoint>;
+}
+
+/// Registered models and data sets.
+#[async_trait]
+pub trait ModelStore: Send + Sync {
+    /// Registers a model or brings it up to date; its creation time stays. `Conflict` when a promoted checkpoint
+    /// has that name.
+    async fn upsert_model(&self, model: NewModel) -> Result<Model>;
+    /// One model.
+    async fn model(&self, name: &str) -> Result<Model>;
+    /// Every model, by name.
+    async fn models(&self) -> Result<Vec<Model>>;
+    /// Registers a data set or brings it up to date; id and creation time stay.
+    async fn upsert_dataset(&self, dataset: NewDataset) -> Result<DatasetRecord>;
+    /// One data set, by name or id.
+    async fn dataset(&self, name_or_id: &str) -> Result<DatasetRecord>;
+    /// Every data set, by name.
+    async fn datasets(&self) -> Result<Vec<DatasetRecord>>;
+}
+
+/// Events: the history of jobs and the feed of live streams.
+#[async_trait]
+pub trait EventStore: Send + Sync {
+    /// Writes an event that no lease guards.
+    async fn append_event(&self, event: NewEvent) -> Result<Event>;
+    /// Writes an event of a worker about its job and run.
+    async fn append_job_event(&self, token: &LeaseToken, kind: &str, data: serde_json::Value) -> Result<Event>;
+    /// Events with a greater sequence number, oldest first. No event ever appears later with a smaller number than
+    /// one that was already seen.
+    async fn events_after(&self, seq: i64, filter: &EventFilter, limit: u32) -> Result<Vec<Event>>;
+    /// Which events are still there.
+    async fn event_span(&self) -> Result<EventSpan>;
+    /// Deletes events older than `before`; returns how many. Histories of unfinished jobs stay.
+    async fn prune_events(&self, before: DateTime<Utc>) -> Result<u64>;
+}
+
+/// Workers.
+#[async_trait]
+pub trait WorkerStore: Send + Sync {
+    /// A worker introduces itself.
+    async fn register_worker(&self, worker: NewWorker) -> Result<WorkerRecord>;
+    /// A worker is alive and tells what it does.
+    async fn worker_heartbeat(&self, id: &str, state: WorkerState, job_id: Option<&str>) -> Result<()>;
+    /// One worker.
+    async fn worker(&self, id: &str) -> Result<WorkerRecord>;
+    /// Every worker heard of since `since`, newest first.
+    async fn workers(&self, since: DateTime<Utc>) -> Result<Vec<WorkerRecord>>;
+}
+
+/// What an `Idempotency-Key` is scoped to, and what came with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyRequest {
+    /// The client's key.
+    pub key: String,
+    /// The route, e.g. `POST /v1/jobs`.
+    pub route: String,
+    /// Hash of the request's body.
+    pub body_hash: String,
+    /// How long the answer is kept.
+    pub keep: Duration,
+    /// After this long an unfinished first request is taken for dead.
+    pub in_flight_for: Duration,
+}
+
+/// What is known about an idempotent request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IdempotencyState {
+    /// Nobody sent it before: go on, then call `finish_idempotent` or `forget_idempotent`.
+    New,
+    /// The same request is being answered right now.
+    InFlight,
+    /// The key came before with another body.
+    OtherBody,
+    /// It was answered before, with this.
+    Done {
+        /// HTTP status.
+        status: u16,
+        /// Body.
+        body: Vec<u8>,
+    },
+}
+
+/// `Idempotency-Key` of creating calls.
+#[async_trait]
+pub trait IdempotencyStore: Send + Sync {
+    /// Looks a request up and marks it as in flight when it is new. Entries past their time count as absent.
+    async fn begin_idempotent(&self, request: &IdempotencyRequest) -> Result<IdempotencyState>;
+    /// Keeps the answer.
+    async fn finish_idempotent(&self, request: &IdempotencyRequest, status: u16, body: &[u8]) -> Result<()>;
+    /// The request failed in a way worth trying again: the key is free once more.
+    async fn forget_idempotent(&self, request: &IdempotencyRequest) -> Result<()>;
+}
+
+/// Everything a database does for this program.
+#[async_trait]
+pub trait Store:
+    JobStore
+    + QueueStore
+    + RunStore
+    + MetricStore
+    + SampleStore
+    + CheckpointStore
+    + ModelStore
+    + EventStore
+    + WorkerStore
+    + IdempotencyStore
+{
+    /// Does the database answer, can it write, and has it the schema of this program?
+    async fn check(&self) -> Result<()>;
+    /// Finishes what is under way and closes the connections.
+    async fn close(&self);
+}
