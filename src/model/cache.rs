@@ -1,18 +1,109 @@
 //! Keys and values of the columns that a batch has read so far.
 
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
+
+use super::error::ModelError;
+use super::input::Batch;
 
 /// A pre-allocated cache: one pair of `[rows, kv heads, capacity, head dim]` tensors per layer.
 #[derive(Debug)]
 pub struct KvCache {
-    /// Keys and values by layer.
-    pub(crate) layers: Vec<(Tensor, Tensor)>,
+    layers: Vec<(Tensor, Tensor)>,
+    len: usize,
+    capacity: usize,
+    padding: Vec<usize>,
+    next_position: Vec<u32>,
+}
+
+impl KvCache {
+    /// An empty cache for `rows` rows and `capacity` columns.
+    pub fn new(
+        layers: usize,
+        (rows, kv_heads, capacity, head_dim): (usize, usize, usize, usize),
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        let zeros = || Tensor::zeros((rows, kv_heads, capacity, head_dim), DType::F32, device);
+        let layers = (0..layers).map(|_| Ok((zeros()?, zeros()?))).collect::<candle_core::Result<_>>()?;
+        Ok(Self { layers, len: 0, capacity, padding: vec![0; rows], next_position: vec![0; rows] })
+    }
+
     /// Columns in use.
-    pub(crate) len: usize,
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Has nothing been read yet?
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Columns that fit.
-    pub(crate) capacity: usize,
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// Columns of padding at the left of each row.
-    pub(crate) padding: Vec<usize>,
-    /// Position id of each row's next column.
-    pub(crate) next_position: Vec<u32>,
+    pub fn padding(&self) -> &[usize] {
+        &self.padding
+    }
+
+    /// Position id of each row's next token.
+    pub fn next_position(&self) -> &[u32] {
+        &self.next_position
+    }
+
+    /// Stores new keys and values `[rows, kv heads, n, head dim]` of one layer behind those in use and returns all of them.
+    pub(crate) fn append(&self, layer: usize, k: &Tensor, v: &Tensor) -> Result<(Tensor, Tensor), ModelError> {
+        let new = k.dim(2)?;
+        let (keys, values) = &self.layers[layer];
+        keys.slice_set(&k.contiguous()?.detach(), 2, self.len)?;
+        values.slice_set(&v.contiguous()?.detach(), 2, self.len)?;
+        Ok((keys.narrow(2, 0, self.len + new)?, values.narrow(2, 0, self.len + new)?))
+    }
+
+    /// Checks that a batch fits behind what is cached.
+    pub(crate) fn admit(&self, batch: &Batch) -> Result<(), ModelError> {
+        if batch.rows != self.padding.len() {
+            return Err(ModelError::Input(format!(
+                "a batch of {} rows cannot continue a cache of {} rows",
+                batch.rows,
+                self.padding.len()
+            )));
+        }
+        if self.len + batch.columns > self.capacity {
+            return Err(ModelError::Input(format!(
+                "{} more tokens do not fit into a cache of {} that holds {}",
+                batch.columns, self.capacity, self.len
+            )));
+        }
+        if self.len > 0 && batch.padding.iter().any(|p| *p > 0) {
+            return Err(ModelError::Input("a batch that continues a cache may not be padded".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Takes note that a batch has been appended to every layer.
+    pub(crate) fn advance(&mut self, batch: &Batch) {
+        if self.len == 0 {
+            self.padding.clone_from(&batch.padding);
+        }
+        self.len += batch.columns;
+        self.next_position.clone_from(&batch.next_position);
+    }
+
+    /// A cache of the chosen rows, in that order; a row may be chosen several times (one prefill for a whole group).
+    pub fn select_rows(&self, rows: &[usize]) -> Result<Self, ModelError> {
+        let device = self.layers.first().map_or(&Device::Cpu, |(k, _)| k.device());
+        let index: Vec<u32> = rows.iter().map(|r| *r as u32).collect();
+        let index = Tensor::new(index, device)?;
+        let pick = |t: &Tensor| t.index_select(&index, 0);
+        let layers = self.layers.iter().map(|(k, v)| Ok((pick(k)?, pick(v)?))).collect::<candle_core::Result<_>>()?;
+        Ok(Self {
+            layers,
+            len: self.len,
+            capacity: self.capacity,
+            padding: rows.iter().map(|r| self.padding[*r]).collect(),
+            next_position: rows.iter().map(|r| self.next_position[*r]).collect(),
+        })
+    }
 }

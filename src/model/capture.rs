@@ -1,6 +1,6 @@
 //! What a forward pass hands out beside its result, on request; asking never changes the result.
 
-use candle_core::Tensor;
+use candle_core::{Result, Tensor};
 
 /// Requests and results of one forward pass. All handed-out tensors are detached from the gradient graph.
 #[derive(Debug, Default)]
@@ -13,7 +13,8 @@ pub struct Capture {
     pub attention_from: usize,
     /// Result: output of each decoder layer, `[rows, columns, hidden]`.
     pub layer_outputs: Vec<Tensor>,
-    /// Result: per requested layer, in layer order, `[rows, heads, query columns kept, key columns]` (cached columns first; padding is 0).
+    /// Result: per requested layer, in layer order, `[rows, heads, query columns kept, key columns]` (cached columns
+    /// first; padding is 0).
     pub attention: Vec<Tensor>,
 }
 
@@ -26,5 +27,18 @@ impl Capture {
     /// Asks for the attention of `layers`, for query columns from `from` on.
     pub fn attention(layers: Vec<usize>, from: usize) -> Self {
         Self { attention_layers: layers, attention_from: from, ..Self::default() }
+    }
+
+    /// Keeps what was asked for of decoder layer `index`.
+    pub(crate) fn take(&mut self, index: usize, output: &Tensor, probabilities: &Tensor) -> Result<()> {
+        if self.layers {
+            self.layer_outputs.push(output.detach());
+        }
+        if self.attention_layers.contains(&index) {
+            let queries = probabilities.dim(2)?;
+            let from = self.attention_from.min(queries);
+            self.attention.push(probabilities.detach().narrow(2, from, queries - from)?);
+        }
+        Ok(())
     }
 }

@@ -5,7 +5,17 @@
 pub mod cache;
 pub mod capture;
 pub mod error;
+pub mod focus;
+pub mod generate;
 pub mod input;
+pub mod load;
+pub mod logprob;
+pub mod ops;
+pub mod qwen_vl;
+pub mod sampler;
+pub mod weights;
+
+use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
@@ -13,6 +23,8 @@ pub use cache::KvCache;
 pub use capture::Capture;
 pub use error::ModelError;
 pub use input::{Batch, Grid, ImagePatches, Sequence};
+pub use load::ModelFolder;
+pub use weights::{Parameters, View};
 
 /// What the rest of the program must know about a model.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,12 +68,19 @@ pub trait VisionLanguageModel: Send + Sync {
     fn device(&self) -> &Device;
 
     /// Image features for the decoder, one `[merged tokens, hidden]` tensor per image, in order.
-    fn encode_images(&self, images: &[&ImagePatches]) -> Result<Vec<Tensor>, ModelError>;
+    fn encode_images(&self, images: &[Arc<ImagePatches>]) -> Result<Vec<Tensor>, ModelError>;
+
+    /// Features of a batch's distinct images, concatenated (`[merged tokens, hidden]`); none for text-only batches.
+    fn features(&self, batch: &Batch) -> Result<Option<Tensor>, ModelError> {
+        if batch.images.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Tensor::cat(&self.encode_images(&batch.images)?, 0)?))
+    }
 
     /// Final hidden states (after the last norm) `[rows, columns, hidden]` of a padded batch.
     ///
-    /// `features` holds the rows' image features, concatenated over rows and images in order (`[merged tokens, hidden]`),
-    /// and is `None` when no column of the batch is an image token. With a `cache`, the batch continues the cached columns
+    /// `features` holds what [`Self::features`] gives for this batch. With a `cache`, the batch continues the cached columns
     /// and is appended to it; gradients do not flow through a cache.
     fn forward(
         &self,

@@ -1,1 +1,94 @@
-//! Tests of `model`.
+//! The model against Hugging Face transformers' numbers, and against itself.
+
+mod batching;
+mod golden;
+mod loading;
+mod training;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+use serde_json::Value;
+use vgpo::model::{Batch, Capture, Grid, ImagePatches, ModelFolder, Sequence, View, VisionLanguageModel};
+
+pub const CASES: [&str; 4] = ["p1_single", "p2_large", "p3_two_images", "p4_text"];
+
+pub fn fixture() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models/qwen2_5_vl_tiny")
+}
+
+pub fn open() -> ModelFolder {
+    ModelFolder::open(&fixture().join("checkpoint"), &Device::Cpu).unwrap()
+}
+
+/// A stored prompt with its response and every number that belongs to it.
+pub struct Case {
+    pub json: Value,
+    pub tensors: HashMap<String, Tensor>,
+    pub row: Sequence,
+    pub prompt_len: usize,
+}
+
+impl Case {
+    pub fn load(name: &str) -> Self {
+        let dir = fixture().join(name);
+        let json: Value = serde_json::from_str(&std::fs::read_to_string(dir.join("case.json")).unwrap()).unwrap();
+        let tensors = candle_core::safetensors::load(dir.join("tensors.safetensors"), &Device::Cpu).unwrap();
+        let ids = json["input_ids"].as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as u32).collect();
+        let images = images(&tensors);
+        let prompt_len = json["prompt_len"].as_u64().unwrap() as usize;
+        Self { row: Sequence { ids, images }, prompt_len, json, tensors }
+    }
+
+    pub fn vec(&self, key: &str) -> Vec<f32> {
+        flat(&self.tensors[key])
+    }
+
+    pub fn response(&self) -> &[u32] {
+        &self.row.ids[self.prompt_len..]
+    }
+
+    pub fn prompt(&self) -> Sequence {
+        Sequence { ids: self.row.ids[..self.prompt_len].to_vec(), images: self.row.images.clone() }
+    }
+}
+
+fn images(tensors: &HashMap<String, Tensor>) -> Vec<Arc<ImagePatches>> {
+    let Some(pixels) = tensors.get("pixel_values") else { return Vec::new() };
+    let grids: Vec<Vec<i32>> = tensors["image_grid_thw"].to_vec2().unwrap();
+    let mut start = 0;
+    let mut out = Vec::new();
+    for g in grids {
+        let grid = Grid { time: g[0] as usize, height: g[1] as usize, width: g[2] as usize };
+        let values = flat(&pixels.narrow(0, start, grid.patches()).unwrap());
+        start += grid.patches();
+        out.push(Arc::new(ImagePatches { values, grid }));
+    }
+    out
+}
+
+pub fn flat(t: &Tensor) -> Vec<f32> {
+    t.to_dtype(candle_core::DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+pub fn close(what: &str, got: &[f32], want: &[f32], tolerance: f32) {
+    assert_eq!(got.len(), want.len(), "{what}: sizes differ");
+    assert!(!want.is_empty(), "{what}: nothing to compare");
+    let worst =
+        got.iter().zip(want).map(|(g, w)| (g - w).abs()).fold(0.0, |a: f32, b| if b > a || b.is_nan() { b } else { a });
+    assert!(worst <= tolerance, "{what}: differs by {worst}, allowed {tolerance}");
+}
+
+/// Final hidden states of unpadded or padded rows.
+pub fn hidden(model: &dyn VisionLanguageModel, rows: &[&Sequence], capture: &mut Capture) -> (Batch, Tensor) {
+    let batch = Batch::new(rows, model.info()).unwrap();
+    let features = model.features(&batch).unwrap();
+    let hidden = model.forward(&batch, features.as_ref(), None, capture).unwrap();
+    (batch, hidden)
+}
+
+pub fn detached() -> Arc<dyn VisionLanguageModel> {
+    open().model(View::Detached).unwrap()
+}

@@ -1,0 +1,86 @@
+//! Qwen2.5-VL: decoder with sectioned rotary positions, windowed vision tower, merger. Trainable and servable.
+
+pub mod config;
+pub mod rope;
+pub mod text;
+pub mod vision;
+
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+
+pub use config::Config;
+use text::Decoder;
+use vision::VisionTower;
+
+use super::{Batch, Capture, ImagePatches, KvCache, ModelError, ModelInfo, VisionLanguageModel};
+use crate::model::weights::WeightSource;
+
+/// `model_type` of this family.
+pub const QWEN2_5_VL: &str = "qwen2_5_vl";
+
+/// A Qwen2.5-VL model over one view of its weights.
+#[derive(Debug)]
+pub struct QwenVl {
+    info: ModelInfo,
+    kv: (usize, usize),
+    decoder: Decoder,
+    vision: VisionTower,
+    device: Device,
+}
+
+impl QwenVl {
+    /// Builds the model on `source`'s weights.
+    pub fn new(
+        config: &Config,
+        parameters: usize,
+        source: &dyn WeightSource,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        Ok(Self {
+            info: config.info(QWEN2_5_VL, parameters),
+            kv: (config.text.kv_heads, config.text.head_dim),
+            decoder: Decoder::new(&config.text, source, device)?,
+            vision: VisionTower::new(&config.vision, config.text.hidden_size, source, device)?,
+            device: device.clone(),
+        })
+    }
+
+    /// The vision tower on its own.
+    pub fn vision(&self) -> &VisionTower {
+        &self.vision
+    }
+}
+
+impl VisionLanguageModel for QwenVl {
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    fn device(&self) -> &Device {
+        &self.device
+    }
+
+    fn encode_images(&self, images: &[Arc<ImagePatches>]) -> Result<Vec<Tensor>, ModelError> {
+        self.vision.encode(images)
+    }
+
+    fn forward(
+        &self,
+        batch: &Batch,
+        features: Option<&Tensor>,
+        cache: Option<&mut KvCache>,
+        capture: &mut Capture,
+    ) -> Result<Tensor, ModelError> {
+        self.decoder.forward(batch, features, cache, capture)
+    }
+
+    fn logits(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {
+        self.decoder.logits(hidden)
+    }
+
+    fn new_cache(&self, rows: usize, capacity: usize) -> Result<KvCache, ModelError> {
+        let (kv_heads, head_dim) = self.kv;
+        KvCache::new(self.info.layers, (rows, kv_heads, capacity, head_dim), &self.device)
+    }
+}

@@ -1,0 +1,95 @@
+//! Rotary embeddings: sectioned (time, height, width) for the decoder, axial for the vision tower.
+
+use candle_core::{Device, Tensor};
+
+use super::config::{TextConfig, VisionConfig};
+use crate::model::error::ModelError;
+use crate::model::input::{Batch, Grid};
+
+/// Base of the vision tower's frequencies.
+const VISION_THETA: f64 = 10_000.0;
+
+fn frequencies(theta: f64, dim: usize) -> Vec<f32> {
+    (0..dim / 2).map(|i| (1.0 / theta.powf(2.0 * i as f64 / dim as f64)) as f32).collect()
+}
+
+/// Cosines and sines by position, so that each angle is computed once per forward pass.
+struct Table {
+    width: usize,
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+}
+
+impl Table {
+    fn new(positions: usize, frequencies: &[f32]) -> Self {
+        let angles = (0..positions).flat_map(|p| frequencies.iter().map(move |f| p as f32 * f));
+        let (cos, sin) = angles.map(|a| (a.cos(), a.sin())).unzip();
+        Self { width: frequencies.len(), cos, sin }
+    }
+
+    fn at(&self, position: u32, index: usize) -> (f32, f32) {
+        let at = position as usize * self.width + index;
+        (self.cos[at], self.sin[at])
+    }
+}
+
+/// Cosines and sines `[rows, 1, columns, head dim]` of a batch's positions (mRoPE, Qwen2-VL section 2.1): the first
+/// frequencies follow time, the next height, the last width.
+pub fn text_rope(config: &TextConfig, batch: &Batch, device: &Device) -> Result<(Tensor, Tensor), ModelError> {
+    let half = config.head_dim / 2;
+    let largest = batch.positions.iter().max().copied().unwrap_or(0);
+    let table = Table::new(largest as usize + 1, &frequencies(config.rope_theta, config.head_dim));
+    let [time, height, _] = config.mrope_section;
+    let axis = |i: usize| if i < time { 0 } else { 1 + usize::from(i >= time + height) };
+    let plane = batch.rows * batch.columns;
+    let mut cos = Vec::with_capacity(plane * config.head_dim);
+    let mut sin = Vec::with_capacity(plane * config.head_dim);
+    for slot in 0..plane {
+        for i in 0..2 * half {
+            let (c, s) = table.at(batch.positions[axis(i % half) * plane + slot], i % half);
+            cos.push(c);
+            sin.push(s);
+        }
+    }
+    let shape = (batch.rows, 1, batch.columns, config.head_dim);
+    Ok((Tensor::from_vec(cos, shape, device)?, Tensor::from_vec(sin, shape, device)?))
+}
+
+/// Patch coordinates (row, column) of one image in 2x2-merge order.
+pub fn patch_coordinates(grid: Grid, merge: usize) -> Vec<(u32, u32)> {
+    let mut out = Vec::with_capacity(grid.patches());
+    for _ in 0..grid.time {
+        for block_row in 0..grid.height / merge {
+            for block_column in 0..grid.width / merge {
+                for row in 0..merge {
+                    for column in 0..merge {
+                        out.push(((block_row * merge + row) as u32, (block_column * merge + column) as u32));
+                    }
+                }
+            }
+        }
+    }
+    out
+}
+
+/// Cosines and sines `[patches, head dim]` of an image, in merge order: half of the frequencies follow the row, half the
+/// column.
+pub fn vision_rope(config: &VisionConfig, grid: Grid, device: &Device) -> Result<(Tensor, Tensor), ModelError> {
+    let head_dim = config.hidden_size / config.heads;
+    let frequencies = frequencies(VISION_THETA, head_dim / 2);
+    let quarter = frequencies.len();
+    let table = Table::new(grid.height.max(grid.width), &frequencies);
+    let coordinates = patch_coordinates(grid, config.merge_size);
+    let mut cos = Vec::with_capacity(coordinates.len() * head_dim);
+    let mut sin = Vec::with_capacity(coordinates.len() * head_dim);
+    for (row, column) in &coordinates {
+        for i in 0..head_dim {
+            let i = i % (2 * quarter);
+            let (c, s) = if i < quarter { table.at(*row, i) } else { table.at(*column, i - quarter) };
+            cos.push(c);
+            sin.push(s);
+        }
+    }
+    let shape = (coordinates.len(), head_dim);
+    Ok((Tensor::from_vec(cos, shape, device)?, Tensor::from_vec(sin, shape, device)?))
+}

@@ -1,0 +1,192 @@
+//! The decoder: token embedding, pre-norm layers with grouped-query attention and a gated MLP, output head.
+
+use candle_core::{Device, Tensor};
+
+use super::config::TextConfig;
+use super::rope::text_rope;
+use crate::model::cache::KvCache;
+use crate::model::capture::Capture;
+use crate::model::error::ModelError;
+use crate::model::input::Batch;
+use crate::model::ops;
+use crate::model::weights::WeightSource;
+
+#[derive(Debug)]
+struct Projection {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Projection {
+    fn new(source: &dyn WeightSource, name: &str, out: usize, inner: usize, bias: bool) -> Result<Self, ModelError> {
+        let weight = source.get(&format!("{name}.weight"), &[out, inner])?;
+        let bias = if bias { Some(source.get(&format!("{name}.bias"), &[out])?) } else { None };
+        Ok(Self { weight, bias })
+    }
+
+    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        ops::linear(x, &self.weight, self.bias.as_ref())
+    }
+}
+
+#[derive(Debug)]
+struct Layer {
+    input_norm: Tensor,
+    query: Projection,
+    key: Projection,
+    value: Projection,
+    output: Projection,
+    mlp_norm: Tensor,
+    gate: Projection,
+    up: Projection,
+    down: Projection,
+}
+
+impl Layer {
+    fn new(config: &TextConfig, source: &dyn WeightSource, index: usize) -> Result<Self, ModelError> {
+        let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+        let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+        let name = |part: &str| format!("model.layers.{index}.{part}");
+        let projection = |part: &str, out, inner, bias| Projection::new(source, &name(part), out, inner, bias);
+        Ok(Self {
+            input_norm: source.get(&name("input_layernorm.weight"), &[hidden])?,
+            query: projection("self_attn.q_proj", q, hidden, true)?,
+            key: projection("self_attn.k_proj", kv, hidden, true)?,
+            value: projection("self_attn.v_proj", kv, hidden, true)?,
+            output: projection("self_attn.o_proj", hidden, q, false)?,
+            mlp_norm: source.get(&name("post_attention_layernorm.weight"), &[hidden])?,
+            gate: projection("mlp.gate_proj", inner, hidden, false)?,
+            up: projection("mlp.up_proj", inner, hidden, false)?,
+            down: projection("mlp.down_proj", hidden, inner, false)?,
+        })
+    }
+}
+
+/// What all layers of one forward pass share.
+struct Pass<'a> {
+    cos: Tensor,
+    sin: Tensor,
+    mask: Option<Tensor>,
+    cache: Option<&'a KvCache>,
+}
+
+/// The decoder of a Qwen2-VL or Qwen2.5-VL model.
+#[derive(Debug)]
+pub struct Decoder {
+    config: TextConfig,
+    embedding: Tensor,
+    layers: Vec<Layer>,
+    norm: Tensor,
+    head: Option<Tensor>,
+    device: Device,
+}
+
+impl Decoder {
+    /// Builds the decoder on `source`'s weights.
+    pub fn new(config: &TextConfig, source: &dyn WeightSource, device: &Device) -> Result<Self, ModelError> {
+        let vocabulary = [config.vocab_size, config.hidden_size];
+        Ok(Self {
+            embedding: source.get("model.embed_tokens.weight", &vocabulary)?,
+            layers: (0..config.layers).map(|i| Layer::new(config, source, i)).collect::<Result<_, _>>()?,
+            norm: source.get("model.norm.weight", &[config.hidden_size])?,
+            head: if config.tied { None } else { Some(source.get("lm_head.weight", &vocabulary)?) },
+            config: config.clone(),
+            device: device.clone(),
+        })
+    }
+
+    /// Token embeddings `[rows, columns, hidden]` with image features in the place of image tokens.
+    fn embed(&self, batch: &Batch, features: Option<&Tensor>) -> Result<Tensor, ModelError> {
+        let ids = Tensor::from_slice(&batch.ids, batch.ids.len(), &self.device)?;
+        let tokens = self.embedding.index_select(&ids, 0)?;
+        let Some(features) = features else {
+            if batch.image_slots.is_empty() {
+                return Ok(tokens.reshape((batch.rows, batch.columns, self.config.hidden_size))?);
+            }
+            return Err(ModelError::Input("the batch has image tokens, but no image features were given".to_owned()));
+        };
+        // One gather over [token rows; feature rows] keeps a correct gradient for both.
+        let mut index: Vec<u32> = (0..batch.ids.len() as u32).collect();
+        for (slot, row) in batch.image_slots.iter().zip(&batch.feature_rows) {
+            index[*slot as usize] = batch.ids.len() as u32 + row;
+        }
+        let index = Tensor::from_vec(index, batch.ids.len(), &self.device)?;
+        let mixed = Tensor::cat(&[&tokens, features], 0)?.index_select(&index, 0)?;
+        Ok(mixed.reshape((batch.rows, batch.columns, self.config.hidden_size))?)
+    }
+
+    /// Additive mask `[rows or 1, 1, columns, cached + columns]`; none where every key is visible.
+    fn mask(&self, batch: &Batch, cached: usize, padding: &[usize]) -> Result<Option<Tensor>, ModelError> {
+        let (n, m) = (batch.columns, cached + batch.columns);
+        let padded = padding.iter().any(|p| *p > 0);
+        if n == 1 && !padded {
+            return Ok(None);
+        }
+        let rows = if padded { batch.rows } else { 1 };
+        let mut mask = vec![ops::MASKED; rows * n * m];
+        for row in 0..rows {
+            for query in 0..n {
+                let line = &mut mask[(row * n + query) * m..][..m];
+                // A padded query sees itself only: its result is never used, but must stay finite.
+                let visible = cached + query + 1;
+                line[padding[row].min(visible - 1)..visible].fill(0.0);
+            }
+        }
+        Ok(Some(Tensor::from_vec(mask, (rows, 1, n, m), &self.device)?))
+    }
+
+    fn attend(&self, index: usize, x: &Tensor, pass: &Pass<'_>) -> Result<(Tensor, Tensor), ModelError> {
+        let (rows, columns, _) = x.dims3()?;
+        let layer = &self.layers[index];
+        let split = |t: Tensor, heads: usize| {
+            t.reshape((rows, columns, heads, self.config.head_dim))?.transpose(1, 2)?.contiguous()
+        };
+        let q = ops::rotate(&split(layer.query.forward(x)?, self.config.heads)?, &pass.cos, &pass.sin)?;
+        let k = ops::rotate(&split(layer.key.forward(x)?, self.config.kv_heads)?, &pass.cos, &pass.sin)?;
+        let v = split(layer.value.forward(x)?, self.config.kv_heads)?;
+        let (k, v) = match pass.cache {
+            Some(cache) => cache.append(index, &k, &v)?,
+            None => (k, v),
+        };
+        let (mixed, probabilities) = ops::attention(&q, &k, &v, pass.mask.as_ref())?;
+        Ok((layer.output.forward(&mixed)?, probabilities))
+    }
+
+    /// Final hidden states `[rows, columns, hidden]`; see [`crate::model::VisionLanguageModel::forward`].
+    pub fn forward(
+        &self,
+        batch: &Batch,
+        features: Option<&Tensor>,
+        mut cache: Option<&mut KvCache>,
+        capture: &mut Capture,
+    ) -> Result<Tensor, ModelError> {
+        let (cached, padding) = match cache.as_deref() {
+            Some(cache) => {
+                cache.admit(batch)?;
+                (cache.len(), if cache.is_empty() { batch.padding.clone() } else { cache.padding().to_vec() })
+            }
+            None => (0, batch.padding.clone()),
+        };
+        let (cos, sin) = text_rope(&self.config, batch, &self.device)?;
+        let pass = Pass { cos, sin, mask: self.mask(batch, cached, &padding)?, cache: cache.as_deref() };
+        let mut x = self.embed(batch, features)?;
+        let eps = self.config.rms_norm_eps;
+        for (index, layer) in self.layers.iter().enumerate() {
+            let (attended, probabilities) = self.attend(index, &ops::rms_norm(&x, &layer.input_norm, eps)?, &pass)?;
+            x = (x + attended)?;
+            let y = ops::rms_norm(&x, &layer.mlp_norm, eps)?;
+            let y = (layer.gate.forward(&y)?.silu()? * layer.up.forward(&y)?)?;
+            x = (x + layer.down.forward(&y)?)?;
+            capture.take(index, &x, &probabilities)?;
+        }
+        if let Some(cache) = cache.as_deref_mut() {
+            cache.advance(batch);
+        }
+        Ok(ops::rms_norm(&x, &self.norm, eps)?)
+    }
+
+    /// Logits of hidden states `[n, hidden]`.
+    pub fn logits(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {
+        Ok(ops::linear(hidden, self.head.as_ref().unwrap_or(&self.embedding), None)?)
+    }
+}

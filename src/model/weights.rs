@@ -1,0 +1,187 @@
+//! Parameters by name: reading and writing safetensors, the tracked and the detached view, initialisation.
+//!
+//! Inside the program names are those of the published checkpoints (`visual.*`, `model.layers.*`); newer layouts
+//! (`model.visual.*`, `model.language_model.*`) are accepted and written back as they were read.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use candle_core::{DType, Device, Shape, Tensor, Var};
+
+use super::error::ModelError;
+
+/// Where a family's constructor gets its weights from.
+pub trait WeightSource {
+    /// The weight `name`, which must have exactly this shape.
+    fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError>;
+}
+
+/// All parameters of a model, as variables that training changes in place.
+#[derive(Debug, Clone)]
+pub struct Parameters {
+    vars: BTreeMap<String, Var>,
+    /// Name in the file for each name used here.
+    file_names: HashMap<String, String>,
+}
+
+/// How a model sees the parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum View {
+    /// As variables: operations are recorded for the backward pass.
+    Tracked,
+    /// As plain tensors that share the variables' storage: nothing is recorded.
+    Detached,
+}
+
+/// The name used inside the program for a tensor of a file.
+fn canonical(file_name: &str) -> String {
+    if let Some(rest) = file_name.strip_prefix("model.visual.") {
+        return format!("visual.{rest}");
+    }
+    if let Some(rest) = file_name.strip_prefix("model.language_model.") {
+        return format!("model.{rest}");
+    }
+    file_name.to_owned()
+}
+
+fn file_error(path: &Path, source: std::io::Error) -> ModelError {
+    ModelError::File { path: path.display().to_string(), source }
+}
+
+/// The safetensors files of a folder: those an index names, else `model.safetensors`.
+fn weight_files(dir: &Path) -> Result<Vec<PathBuf>, ModelError> {
+    let index = dir.join("model.safetensors.index.json");
+    if !index.exists() {
+        return Ok(vec![dir.join("model.safetensors")]);
+    }
+    let text = std::fs::read_to_string(&index).map_err(|e| file_error(&index, e))?;
+    let bad = |problem: String| ModelError::Config { path: index.display().to_string(), problem };
+    let json: serde_json::Value = serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
+    let map = json["weight_map"].as_object().ok_or_else(|| bad("has no `weight_map`".to_owned()))?;
+    let mut names: Vec<&str> = map.values().filter_map(|v| v.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    if names.iter().any(|n| n.contains(['/', '\\']) || n.contains("..")) {
+        return Err(bad("`weight_map` may only name files of the same folder".to_owned()));
+    }
+    Ok(names.into_iter().map(|n| dir.join(n)).collect())
+}
+
+impl Parameters {
+    /// Reads every tensor of a model folder as 32-bit floats.
+    pub fn read(dir: &Path, device: &Device) -> Result<Self, ModelError> {
+        let mut vars = BTreeMap::new();
+        let mut file_names = HashMap::new();
+        for path in weight_files(dir)? {
+            let bytes = std::fs::read(&path).map_err(|e| file_error(&path, e))?;
+            let tensors = candle_core::safetensors::load_buffer(&bytes, device).map_err(|e| ModelError::Config {
+                path: path.display().to_string(),
+                problem: format!("is no readable safetensors file ({e}); the file may be cut short: copy it again"),
+            })?;
+            for (file_name, tensor) in tensors {
+                let name = canonical(&file_name);
+                vars.insert(name.clone(), Var::from_tensor(&tensor.to_dtype(DType::F32)?)?);
+                file_names.insert(name, file_name);
+            }
+        }
+        Ok(Self { vars, file_names })
+    }
+
+    /// The variables by name, in name order.
+    pub fn vars(&self) -> &BTreeMap<String, Var> {
+        &self.vars
+    }
+
+    /// Number of values.
+    pub fn count(&self) -> usize {
+        self.vars.values().map(|v| v.elem_count()).sum()
+    }
+
+    /// A view to build a model on.
+    pub fn view(&self, view: View) -> ParameterView<'_> {
+        ParameterView { parameters: self, view }
+    }
+
+    /// Writes all parameters to one safetensors file, under the names they were read with. Equal values give equal bytes.
+    pub fn write(&self, path: &Path) -> Result<(), ModelError> {
+        let tensors: HashMap<String, Tensor> = self
+            .vars
+            .iter()
+            .map(|(name, var)| (self.file_names.get(name).unwrap_or(name).clone(), var.as_detached_tensor()))
+            .collect();
+        let metadata = Some(HashMap::from([("format".to_owned(), "pt".to_owned())]));
+        safetensors::serialize_to_file(&tensors, metadata, path).map_err(|e| ModelError::Config {
+            path: path.display().to_string(),
+            problem: format!("could not be written: {e}"),
+        })
+    }
+
+    /// Overwrites every parameter with the one of the same name, e.g. to go back to a checkpoint.
+    pub fn assign(&self, other: &Self) -> Result<(), ModelError> {
+        for (name, var) in &self.vars {
+            let from = other.vars.get(name).ok_or_else(|| missing(name))?;
+            var.set(&from.as_detached_tensor())?;
+        }
+        Ok(())
+    }
+}
+
+fn missing(name: &str) -> ModelError {
+    ModelError::Weight {
+        name: name.to_owned(),
+        problem: "is missing in the checkpoint folder; copy all of its safetensors files".to_owned(),
+    }
+}
+
+/// One [`View`] of [`Parameters`].
+#[derive(Debug, Clone, Copy)]
+pub struct ParameterView<'a> {
+    parameters: &'a Parameters,
+    view: View,
+}
+
+impl WeightSource for ParameterView<'_> {
+    fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
+        let var = self.parameters.vars.get(name).ok_or_else(|| missing(name))?;
+        if var.dims() != shape {
+            return Err(ModelError::Weight {
+                name: name.to_owned(),
+                problem: format!("has shape {:?}, but config.json asks for {shape:?}", var.dims()),
+            });
+        }
+        Ok(match self.view {
+            View::Tracked => var.as_tensor().clone(),
+            View::Detached => var.as_detached_tensor(),
+        })
+    }
+}
+
+/// Creates parameters as a constructor asks for them: how a new model comes to life.
+pub struct Initializer<F> {
+    fill: F,
+    device: Device,
+    vars: Mutex<BTreeMap<String, Var>>,
+}
+
+impl<F: Fn(&str, &[usize]) -> Vec<f32>> Initializer<F> {
+    /// `fill` gives the values of the weight of that name and shape.
+    pub fn new(device: Device, fill: F) -> Self {
+        Self { fill, device, vars: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// What was created.
+    pub fn into_parameters(self) -> Parameters {
+        let vars = self.vars.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Parameters { vars, file_names: HashMap::new() }
+    }
+}
+
+impl<F: Fn(&str, &[usize]) -> Vec<f32>> WeightSource for Initializer<F> {
+    fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
+        let var = Var::from_vec((self.fill)(name, shape), Shape::from(shape), &self.device)?;
+        let tensor = var.as_tensor().clone();
+        self.vars.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(name.to_owned(), var);
+        Ok(tensor)
+    }
+}

@@ -1,0 +1,142 @@
+//! Folders that load, folders that must not, and the way back to disk.
+
+use candle_core::{Device, Tensor};
+use vgpo::model::{Batch, Capture, ModelFolder, Sequence, View};
+
+use super::{Case, close, fixture, flat, hidden, open};
+
+fn copy_checkpoint() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(fixture().join("checkpoint")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+    }
+    dir
+}
+
+fn tensors(dir: &std::path::Path) -> std::collections::HashMap<String, Tensor> {
+    candle_core::safetensors::load(dir.join("model.safetensors"), &Device::Cpu).unwrap()
+}
+
+fn error_of(dir: &std::path::Path) -> String {
+    match ModelFolder::open(dir, &Device::Cpu).and_then(|f| f.model(View::Detached)) {
+        Ok(_) => panic!("the folder should not load"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn a_saved_checkpoint_reloads_bit_exactly_under_the_same_names() {
+    let folder = open();
+    let dir = copy_checkpoint();
+    let before = tensors(dir.path());
+    folder.parameters().write(&dir.path().join("model.safetensors")).unwrap();
+    let after = tensors(dir.path());
+    assert_eq!(before.len(), after.len());
+    for (name, tensor) in &before {
+        assert_eq!(flat(tensor), flat(&after[name]), "{name}");
+    }
+    let first = std::fs::read(dir.path().join("model.safetensors")).unwrap();
+    folder.parameters().write(&dir.path().join("model.safetensors")).unwrap();
+    assert_eq!(first, std::fs::read(dir.path().join("model.safetensors")).unwrap(), "equal values give equal bytes");
+}
+
+#[test]
+fn newer_names_load_and_are_written_back() {
+    let dir = copy_checkpoint();
+    let text = std::fs::read_to_string(fixture().join("key_names.json")).unwrap();
+    let names: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).unwrap();
+    let old = tensors(dir.path());
+    let renamed: std::collections::HashMap<String, Tensor> =
+        old.iter().map(|(k, t)| (names[k]["name_in_transformers_5"].as_str().unwrap().to_owned(), t.clone())).collect();
+    assert!(renamed.keys().any(|k| !old.contains_key(k)));
+    candle_core::safetensors::save(&renamed, dir.path().join("model.safetensors")).unwrap();
+    std::fs::copy(fixture().join("config_transformers5.json"), dir.path().join("config.json")).unwrap();
+    let folder = ModelFolder::open(dir.path(), &Device::Cpu).unwrap();
+    let model = folder.model(View::Detached).unwrap();
+    let case = Case::load("p1_single");
+    let (_, states) = hidden(model.as_ref(), &[&case.row], &mut Capture::none());
+    close("states", &flat(&states), &case.vec("last_hidden_state"), 3e-4);
+    folder.parameters().write(&dir.path().join("model.safetensors")).unwrap();
+    let mut again: Vec<String> = tensors(dir.path()).into_keys().collect();
+    let mut want: Vec<String> = renamed.into_keys().collect();
+    again.sort();
+    want.sort();
+    assert_eq!(again, want);
+}
+
+#[test]
+fn sharded_checkpoints_load() {
+    let dir = copy_checkpoint();
+    let all = tensors(dir.path());
+    let mut map = serde_json::Map::new();
+    for part in 0..2 {
+        let file = format!("model-{part}.safetensors");
+        let some: std::collections::HashMap<_, _> =
+            all.iter().filter(|(k, _)| (k.len() % 2 == part)).map(|(k, t)| (k.clone(), t.clone())).collect();
+        for key in some.keys() {
+            map.insert(key.clone(), file.clone().into());
+        }
+        candle_core::safetensors::save(&some, dir.path().join(file)).unwrap();
+    }
+    std::fs::remove_file(dir.path().join("model.safetensors")).unwrap();
+    let index = serde_json::json!({ "weight_map": map });
+    std::fs::write(dir.path().join("model.safetensors.index.json"), index.to_string()).unwrap();
+    let folder = ModelFolder::open(dir.path(), &Device::Cpu).unwrap();
+    assert_eq!(folder.parameters().vars().len(), all.len());
+    folder.model(View::Detached).unwrap();
+}
+
+#[test]
+fn a_missing_tensor_is_named() {
+    let dir = copy_checkpoint();
+    let mut all = tensors(dir.path());
+    all.remove("model.layers.1.mlp.up_proj.weight");
+    candle_core::safetensors::save(&all, dir.path().join("model.safetensors")).unwrap();
+    let error = error_of(dir.path());
+    assert!(error.contains("`model.layers.1.mlp.up_proj.weight` is missing"), "{error}");
+}
+
+#[test]
+fn a_wrong_shape_is_named_with_both_shapes() {
+    let dir = copy_checkpoint();
+    let mut all = tensors(dir.path());
+    all.insert("model.norm.weight".into(), Tensor::zeros(32, candle_core::DType::F32, &Device::Cpu).unwrap());
+    candle_core::safetensors::save(&all, dir.path().join("model.safetensors")).unwrap();
+    let error = error_of(dir.path());
+    assert!(error.contains("`model.norm.weight` has shape [32], but config.json asks for [64]"), "{error}");
+}
+
+#[test]
+fn damaged_files_are_named() {
+    let dir = copy_checkpoint();
+    std::fs::write(dir.path().join("model.safetensors"), b"short").unwrap();
+    assert!(error_of(dir.path()).contains("model.safetensors"));
+    std::fs::write(dir.path().join("config.json"), b"{").unwrap();
+    assert!(error_of(dir.path()).contains("is not valid JSON"));
+    std::fs::write(dir.path().join("config.json"), br#"{"model_type": "llama"}"#).unwrap();
+    let error = error_of(dir.path());
+    assert!(error.contains("llama") && error.contains("qwen2_5_vl"), "{error}");
+}
+
+#[test]
+fn inputs_that_do_not_fit_are_errors() {
+    let model = open().model(View::Detached).unwrap();
+    let case = Case::load("p1_single");
+    let without = Sequence { ids: case.row.ids.clone(), images: Vec::new() };
+    let twice = Sequence { ids: case.row.ids.clone(), images: [&case.row.images[..], &case.row.images[..]].concat() };
+    let outside = Sequence { ids: vec![1, 100_000], images: Vec::new() };
+    let video = Sequence { ids: vec![1, model.info().video_token_id], images: Vec::new() };
+    let long = Sequence { ids: vec![1; model.info().max_positions + 1], images: Vec::new() };
+    for (row, part) in [
+        (&without, "image placeholder"),
+        (&twice, "image placeholder"),
+        (&outside, "outside the vocabulary"),
+        (&video, "video input is not supported"),
+        (&long, "context of 4096"),
+        (&Sequence::default(), "without tokens"),
+    ] {
+        let error = Batch::new(&[row], model.info()).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+}

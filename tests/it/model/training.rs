@@ -1,0 +1,8 @@
+//! Gradients.
+
+use vgpo::model::View;
+
+#[test]
+fn placeholder() {
+    let _ = View::Tracked;
+}
