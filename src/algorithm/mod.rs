@@ -1,1 +1,61 @@
-//! The room `algorithm`: see the table in `lib.rs`.
+//! The training objectives: pure functions over groups of trajectories, `f64` inside; no model, no I/O.
+//!
+//! The trainer's walk through this room: [`build`] once; per step [`Algorithm::weigh`] for every group (rewards and visual
+//! similarity become shaped advantages); per micro-batch [`Algorithm::loss`], whose gradient with respect to the log-probs
+//! is exact, so that it can be multiplied into the model's graph. A new algorithm is one file and one line in [`build`].
+
+pub mod advantage;
+pub mod error;
+pub mod explain;
+pub mod group;
+pub mod grpo;
+pub mod objective;
+pub mod sft;
+pub mod signals;
+pub mod vgpo;
+
+pub use error::AlgorithmError;
+pub use group::{GroupWeights, ScorePrecision, Trajectory, TrajectoryGroup, TrajectoryWeights};
+pub use objective::{BatchTotals, LossOutput, LossStats, ResponseTokens};
+
+use crate::domain::spec::Method;
+
+/// A training objective.
+pub trait Algorithm: Send + Sync + std::fmt::Debug {
+    /// The value of `method.type`.
+    fn name(&self) -> &'static str;
+
+    /// Does [`Algorithm::weigh`] need `similarity` for prompts with images? (Others take it for the logs alone.)
+    fn uses_visual_focus(&self) -> bool;
+
+    /// Does [`Algorithm::loss`] need the log-probs of the policy before the update?
+    fn uses_old_logprobs(&self) -> bool;
+
+    /// Does [`Algorithm::loss`] need the log-probs of the reference model?
+    fn uses_reference(&self) -> bool;
+
+    /// Turns the rewards and the visual similarity of ONE prompt's responses into per-token advantages.
+    ///
+    /// # Errors
+    /// Lengths that do not fit together, non-finite numbers, similarities outside [-1, 1].
+    fn weigh(&self, group: &TrajectoryGroup) -> Result<GroupWeights, AlgorithmError>;
+
+    /// The loss of a micro-batch of whole responses and its gradient with respect to every log-prob. `totals` counts the
+    /// whole mini-batch, so that the outputs of any micro-batching add up to the same loss and gradient.
+    ///
+    /// # Errors
+    /// Lengths that do not fit together, non-finite numbers, a missing reference.
+    fn loss(&self, responses: &[ResponseTokens<'_>], totals: BatchTotals) -> Result<LossOutput, AlgorithmError>;
+}
+
+/// The objective that `method` describes.
+///
+/// # Errors
+/// A setting outside its limits; the message names it.
+pub fn build(method: &Method) -> Result<Box<dyn Algorithm>, AlgorithmError> {
+    Ok(match method {
+        Method::Vgpo(spec) => Box::new(vgpo::Vgpo::new(spec.clone())?),
+        Method::Grpo(spec) => Box::new(grpo::Grpo::new(spec.clone())?),
+        Method::Sft(spec) => Box::new(sft::Sft::new(spec.clone())),
+    })
+}

@@ -1,5 +1,9 @@
 //! The command line: one file per command.
 
+mod explain;
+
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 /// Train vision-language models that keep looking at the image, and serve them with attention maps.
@@ -11,11 +15,23 @@ pub struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    /// Show every intermediate of VGPO for one group of responses (JSON in, JSON out).
+    Explain(explain::Args),
+}
 
 impl Cli {
     /// Runs the chosen command.
-    pub fn run(self) -> std::process::ExitCode {
-        match self.command {}
+    pub fn run(self) -> ExitCode {
+        match self.command {
+            Command::Explain(args) => explain::run(&args),
+        }
     }
+}
+
+/// Says on standard error why a command failed.
+#[allow(clippy::print_stderr)]
+fn fail(message: impl std::fmt::Display) -> ExitCode {
+    eprintln!("error: {message}");
+    ExitCode::FAILURE
 }

@@ -1,1 +1,3 @@
 //! Defaults and settings.
+
+pub mod method;

@@ -1,1 +1,10 @@
 //! Tests of `algorithm`.
+
+mod explain;
+mod objective;
+mod paper;
+mod properties;
+mod released;
+mod released_faults;
+mod signals;
+mod support;

@@ -1,0 +1,31 @@
+//! Advantage estimators: rewards of one group -> one advantage per response.
+
+use crate::domain::spec::Estimator;
+
+/// Added to the standard deviation, so that tiny spreads do not explode.
+const STD_EPSILON: f64 = 1e-6;
+/// Rewards beyond this are scaled first, so that their squares stay finite.
+const HUGE: f64 = 1e100;
+
+/// One advantage per reward of a group. Finite rewards give finite advantages.
+pub fn estimate(estimator: Estimator, rewards: &[f64]) -> Vec<f64> {
+    match estimator {
+        Estimator::Grpo => grpo(rewards),
+    }
+}
+
+/// `(r - mean) / (std + 1e-6)` with the sample standard deviation (n - 1). A group of one, or of equal rewards, has
+/// nothing to compare: its advantages are exactly 0, free of the rounding of the mean.
+fn grpo(rewards: &[f64]) -> Vec<f64> {
+    if rewards.windows(2).all(|pair| pair[0] == pair[1]) {
+        return vec![0.0; rewards.len()];
+    }
+    let largest = rewards.iter().fold(0.0_f64, |m, r| m.max(r.abs()));
+    let scale = if largest > HUGE { largest } else { 1.0 };
+    let scaled: Vec<f64> = rewards.iter().map(|r| r / scale).collect();
+    let n = scaled.len() as f64;
+    let mean = scaled.iter().sum::<f64>() / n;
+    let variance = scaled.iter().map(|r| (r - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    let spread = variance.sqrt() + STD_EPSILON / scale;
+    scaled.iter().map(|r| (r - mean) / spread).collect()
+}

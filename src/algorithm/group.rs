@@ -1,0 +1,151 @@
+//! The group: one prompt and all its responses. It is a type, so that batching cannot mix responses of different prompts.
+
+use super::error::{AlgorithmError, check_finite, check_length};
+
+/// How far a similarity may lie outside [-1, 1] by rounding.
+const COSINE_SLACK: f64 = 1e-3;
+
+/// All responses to one prompt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrajectoryGroup {
+    /// Does the prompt show an image? Text-only prompts keep the weight 1 (psi = phi = 0).
+    pub has_image: bool,
+    /// Number format in which the similarities were computed.
+    pub precision: ScorePrecision,
+    /// The responses.
+    pub trajectories: Vec<Trajectory>,
+}
+
+/// One response.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trajectory {
+    /// Response tokens, the end token included (`T_i`).
+    pub tokens: usize,
+    /// Cosine of each token's hidden state and the visual prototype, one per token, in [-1, 1]. May be empty for a
+    /// text-only prompt, and for algorithms without visual focus (then the focus is not logged).
+    pub similarity: Vec<f64>,
+    /// The reward.
+    pub reward: f64,
+}
+
+/// Number format of the similarities: it decides below which range min-max would only amplify rounding noise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScorePrecision {
+    /// 32-bit floats, as models compute them.
+    F32,
+    /// 64-bit floats.
+    F64,
+}
+
+impl ScorePrecision {
+    /// Ranges below this count as degenerate.
+    pub fn degenerate_range(self) -> f64 {
+        match self {
+            Self::F32 => 1e-6,
+            Self::F64 => 1e-12,
+        }
+    }
+}
+
+/// What an algorithm made of a group: one entry per trajectory, in the group's order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupWeights {
+    /// Does the prompt show an image?
+    pub has_image: bool,
+    /// Every intermediate of every response.
+    pub trajectories: Vec<TrajectoryWeights>,
+}
+
+/// Every intermediate of one response; per-token lists have `T_i` entries, or none where the algorithm has no such step.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TrajectoryWeights {
+    /// `A_i`: the group-relative advantage.
+    pub advantage: f64,
+    /// `rho`: visual focus score of each token, in [0, 1].
+    pub focus: Vec<f64>,
+    /// `t / T_i`.
+    pub progress: Vec<f64>,
+    /// Strength of the compensation at each token, before the gate.
+    pub compensation: Vec<f64>,
+    /// `G`: 1 where the token passes the gate, else 0.
+    pub gate: Vec<f64>,
+    /// `w`: focus after visual attention compensation (Eq. 5-6).
+    pub compensated_focus: Vec<f64>,
+    /// `s_i`: how much the response looks at the image.
+    pub visual_accumulation: f64,
+    /// Intra-trajectory weight; `1 + psi` multiplies the advantage (Eq. 7-8).
+    pub psi: Vec<f64>,
+    /// Inter-trajectory weight; `1 + phi` multiplies the advantage (Eq. 9-11).
+    pub phi: f64,
+    /// `A^V`: what the objective sees.
+    pub shaped_advantage: Vec<f64>,
+}
+
+impl TrajectoryGroup {
+    /// Every reward, in order.
+    pub fn rewards(&self) -> Vec<f64> {
+        self.trajectories.iter().map(|t| t.reward).collect()
+    }
+
+    /// Checks rewards and similarities, and returns the similarities clamped to [-1, 1]: a list per response, zeros where
+    /// a text-only prompt has none.
+    ///
+    /// # Errors
+    /// A list of the wrong length, a non-finite number, a similarity that is no cosine.
+    pub(crate) fn checked_similarities(&self) -> Result<Vec<Vec<f64>>, AlgorithmError> {
+        self.check_rewards()?;
+        let mut similarities = Vec::with_capacity(self.trajectories.len());
+        for (i, trajectory) in self.trajectories.iter().enumerate() {
+            if trajectory.similarity.is_empty() && !self.has_image {
+                similarities.push(vec![0.0; trajectory.tokens]);
+                continue;
+            }
+            check_length("similarity", i, trajectory.similarity.len(), trajectory.tokens)?;
+            if let Some(index) = trajectory.similarity.iter().position(|s| !(s.abs() <= 1.0 + COSINE_SLACK)) {
+                let value = trajectory.similarity[index];
+                let allowed = "a cosine in [-1, 1]";
+                return Err(AlgorithmError::Value { name: "similarity", response: i, index, value, allowed });
+            }
+            similarities.push(trajectory.similarity.iter().map(|s| s.clamp(-1.0, 1.0)).collect());
+        }
+        Ok(similarities)
+    }
+
+    /// # Errors
+    /// A reward that is not finite.
+    pub(crate) fn check_rewards(&self) -> Result<(), AlgorithmError> {
+        self.trajectories.iter().enumerate().try_for_each(|(i, t)| check_finite("reward", i, &[t.reward]))
+    }
+}
+
+impl GroupWeights {
+    /// Advantages without visual weights: psi = phi = 0, and the paper's focus where similarities are known (for the logs).
+    ///
+    /// # Errors
+    /// As [`TrajectoryGroup::checked_similarities`].
+    pub(crate) fn unweighted(group: &TrajectoryGroup, advantages: &[f64]) -> Result<Self, AlgorithmError> {
+        group.check_rewards()?;
+        let known = group.has_image && group.trajectories.iter().all(|t| t.similarity.len() == t.tokens);
+        let similarities = if known { group.checked_similarities()? } else { vec![Vec::new(); advantages.len()] };
+        let trajectories = group
+            .trajectories
+            .iter()
+            .zip(similarities)
+            .zip(advantages)
+            .map(|((trajectory, similarity), &advantage)| TrajectoryWeights {
+                advantage,
+                focus: similarity.iter().map(|s| affine_focus(*s)).collect(),
+                visual_accumulation: similarity.iter().map(|s| affine_focus(*s)).sum(),
+                psi: vec![0.0; trajectory.tokens],
+                shaped_advantage: vec![advantage; trajectory.tokens],
+                ..TrajectoryWeights::default()
+            })
+            .collect();
+        Ok(Self { has_image: group.has_image, trajectories })
+    }
+}
+
+/// The paper's focus: `0.5 * (S + 1)`.
+pub(crate) fn affine_focus(similarity: f64) -> f64 {
+    0.5 * (similarity + 1.0)
+}

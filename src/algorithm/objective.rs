@@ -1,0 +1,330 @@
+//! Per-token losses and their exact gradients with respect to the log-probs.
+//!
+//! A mini-batch may be processed in several micro-batches: every function takes the counts of the WHOLE mini-batch, so the
+//! outputs of its micro-batches add up to the same loss and gradient, however it was split.
+
+use super::error::{AlgorithmError, check_finite, check_length};
+use crate::domain::spec::{GrpoSpec, LossAverage, VgpoSpec};
+
+/// Log-ratios beyond this are cut (gradient 0): `exp` stays finite and no token can outweigh a batch by rounding.
+const LOG_RATIO_LIMIT: f64 = 20.0;
+/// The low-variance KL estimate of a token is cut here (gradient 0).
+const KL_LIMIT: f64 = 10.0;
+
+/// What the loss needs to know about one response; every list has one entry per response token. The current policy's
+/// log-probs are divided by the rollout temperature, as were the old ones.
+#[derive(Debug, Clone, Copy)]
+pub struct ResponseTokens<'a> {
+    /// Log-probs under the current policy.
+    pub logprobs: &'a [f64],
+    /// Log-probs under the policy before the update (the trainer's forward, not the sampler's). Ignored by `sft`.
+    pub old_logprobs: &'a [f64],
+    /// Shaped advantages, from `Algorithm::weigh`. Ignored by `sft`.
+    pub advantages: &'a [f64],
+    /// Log-probs under the reference model; needed when the KL term is on.
+    pub reference_logprobs: Option<&'a [f64]>,
+}
+
+/// Counts of a mini-batch: the denominators of the averages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchTotals {
+    /// Response tokens.
+    pub tokens: usize,
+    /// Responses, empty ones included.
+    pub responses: usize,
+}
+
+impl BatchTotals {
+    /// Counts responses of these lengths.
+    pub fn of(lengths: impl IntoIterator<Item = usize>) -> Self {
+        lengths
+            .into_iter()
+            .fold(Self { tokens: 0, responses: 0 }, |t, n| Self { tokens: t.tokens + n, responses: t.responses + 1 })
+    }
+
+    /// The factor by which a token of a response of `length` tokens enters the mean.
+    fn token_weight(self, average: LossAverage, length: usize) -> f64 {
+        let denominator = match average {
+            LossAverage::Token => self.tokens as f64,
+            LossAverage::Sequence => self.responses as f64 * length as f64,
+        };
+        if denominator > 0.0 { 1.0 / denominator } else { 0.0 }
+    }
+}
+
+/// The clipped surrogate's limits.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Clipping {
+    /// The ratio counts as at least `1 - low`.
+    pub low: f64,
+    /// The ratio counts as at most `1 + high`.
+    pub high: f64,
+    /// Where the advantage is negative, the loss is at most `-advantage * dual`.
+    pub dual: Option<f64>,
+    /// Weight of the low-variance KL term.
+    pub kl_coef: f64,
+}
+
+impl Clipping {
+    /// The limits in VGPO's settings.
+    pub fn of(spec: &VgpoSpec) -> Self {
+        Self { low: spec.clip_low, high: spec.clip_high, dual: spec.dual_clip, kl_coef: spec.kl_coef }
+    }
+
+    /// The limits in GRPO's settings.
+    pub fn of_grpo(spec: &GrpoSpec) -> Self {
+        Self { low: spec.clip_low, high: spec.clip_high, dual: spec.dual_clip, kl_coef: spec.kl_coef }
+    }
+
+    /// Checks every limit.
+    ///
+    /// # Errors
+    /// Names the first field outside its limits.
+    pub(crate) fn check(self) -> Result<(), AlgorithmError> {
+        let Self { low, high, dual, kl_coef } = self;
+        let rules = [
+            ("clip_low", low, (0.0..=1.0).contains(&low), "in [0, 1]"),
+            ("clip_high", high, high.is_finite() && high >= 0.0, "0 or more"),
+            ("dual_clip", dual.unwrap_or_default(), dual.is_none_or(|d| d.is_finite() && d > 1.0), "above 1, or null"),
+            ("kl_coef", kl_coef, kl_coef.is_finite() && kl_coef >= 0.0, "0 or more"),
+        ];
+        match rules.into_iter().find(|(_, _, fits, _)| !fits) {
+            None => Ok(()),
+            Some((field, value, _, allowed)) => Err(AlgorithmError::Setting { field, value, allowed }),
+        }
+    }
+}
+
+/// A micro-batch's share of the mini-batch's loss.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LossOutput {
+    /// `policy_loss + kl_coef * kl`, already divided by the mini-batch's counts.
+    pub loss: f64,
+    /// The policy term alone.
+    pub policy_loss: f64,
+    /// One entry per response, in order.
+    pub responses: Vec<ResponseLoss>,
+    /// Sums for the logs.
+    pub stats: LossStats,
+}
+
+/// Losses and gradients of one response, one entry per token.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ResponseLoss {
+    /// The loss of each token, before averaging.
+    pub token_loss: Vec<f64>,
+    /// d loss / d logprob, averaging included.
+    pub grad_logprobs: Vec<f64>,
+}
+
+/// Sums over tokens; add up micro-batches with [`LossStats::merge`].
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct LossStats {
+    /// Tokens counted.
+    pub tokens: usize,
+    /// Sum of `old - new` log-probs.
+    pub approx_kl_sum: f64,
+    /// Sum of the low-variance KL to the reference.
+    pub reference_kl_sum: f64,
+    /// Tokens whose gradient the lower clip limit stopped.
+    pub clipped_low: usize,
+    /// Tokens whose gradient the upper clip limit stopped.
+    pub clipped_high: usize,
+    /// Tokens whose loss the dual clip bounded.
+    pub dual_clipped: usize,
+}
+
+impl LossStats {
+    /// Adds another micro-batch.
+    pub fn merge(&mut self, other: &Self) {
+        self.tokens += other.tokens;
+        self.approx_kl_sum += other.approx_kl_sum;
+        self.reference_kl_sum += other.reference_kl_sum;
+        self.clipped_low += other.clipped_low;
+        self.clipped_high += other.clipped_high;
+        self.dual_clipped += other.dual_clipped;
+    }
+
+    /// Approximate KL from the old to the new policy: the mean of `old - new`.
+    pub fn approx_kl(&self) -> f64 {
+        self.mean(self.approx_kl_sum)
+    }
+
+    /// Low-variance KL to the reference, per token.
+    pub fn reference_kl(&self) -> f64 {
+        self.mean(self.reference_kl_sum)
+    }
+
+    /// Share of tokens held by the lower clip limit.
+    pub fn clip_fraction_low(&self) -> f64 {
+        self.mean(self.clipped_low as f64)
+    }
+
+    /// Share of tokens held by the upper clip limit.
+    pub fn clip_fraction_high(&self) -> f64 {
+        self.mean(self.clipped_high as f64)
+    }
+
+    /// Share of tokens whose loss the dual clip bounded.
+    pub fn dual_clip_fraction(&self) -> f64 {
+        self.mean(self.dual_clipped as f64)
+    }
+
+    fn mean(&self, sum: f64) -> f64 {
+        if self.tokens == 0 { 0.0 } else { sum / self.tokens as f64 }
+    }
+}
+
+/// `-min(ratio * A, clip(ratio) * A)`, bounded by `-dual * A` where `A < 0`, plus the optional KL term, averaged over the
+/// mini-batch that `totals` counts.
+///
+/// # Errors
+/// Lengths that do not fit together, non-finite numbers, a missing reference.
+pub fn clipped_surrogate(
+    responses: &[ResponseTokens<'_>],
+    totals: BatchTotals,
+    average: LossAverage,
+    clipping: Clipping,
+) -> Result<LossOutput, AlgorithmError> {
+    let mut output = LossOutput::empty(responses.len());
+    for (i, response) in responses.iter().enumerate() {
+        let length = response.logprobs.len();
+        check_list("logprobs", i, response.logprobs, length)?;
+        check_list("old_logprobs", i, response.old_logprobs, length)?;
+        check_list("advantages", i, response.advantages, length)?;
+        let reference = reference_of(response, i, clipping.kl_coef)?;
+        let weight = totals.token_weight(average, length);
+        let mut losses = ResponseLoss::default();
+        for t in 0..length {
+            let (new, old) = (response.logprobs[t], response.old_logprobs[t]);
+            let policy = surrogate(new, old, response.advantages[t], clipping);
+            policy.count(&mut output.stats);
+            output.stats.tokens += 1;
+            output.stats.approx_kl_sum += log_ratio(old, new);
+            output.policy_loss += weight * policy.loss;
+            let (mut loss, mut gradient) = (policy.loss, policy.gradient);
+            if let Some(reference) = reference {
+                let (kl, kl_gradient) = low_variance_kl(new, reference[t]);
+                output.stats.reference_kl_sum += kl;
+                loss += clipping.kl_coef * kl;
+                gradient += clipping.kl_coef * kl_gradient;
+            }
+            output.loss += weight * loss;
+            losses.token_loss.push(loss);
+            losses.grad_logprobs.push(weight * gradient);
+        }
+        output.responses.push(losses);
+    }
+    Ok(output)
+}
+
+/// `-logprob`, averaged over the mini-batch that `totals` counts.
+///
+/// # Errors
+/// Non-finite log-probs.
+pub fn negative_log_likelihood(
+    responses: &[ResponseTokens<'_>],
+    totals: BatchTotals,
+    average: LossAverage,
+) -> Result<LossOutput, AlgorithmError> {
+    let mut output = LossOutput::empty(responses.len());
+    for (i, response) in responses.iter().enumerate() {
+        let length = response.logprobs.len();
+        check_list("logprobs", i, response.logprobs, length)?;
+        let weight = totals.token_weight(average, length);
+        let token_loss: Vec<f64> = response.logprobs.iter().map(|l| -l).collect();
+        output.policy_loss += token_loss.iter().map(|l| weight * l).sum::<f64>();
+        output.stats.tokens += length;
+        output.responses.push(ResponseLoss { token_loss, grad_logprobs: vec![-weight; length] });
+    }
+    output.loss = output.policy_loss;
+    Ok(output)
+}
+
+impl LossOutput {
+    fn empty(responses: usize) -> Self {
+        Self { loss: 0.0, policy_loss: 0.0, responses: Vec::with_capacity(responses), stats: LossStats::default() }
+    }
+}
+
+/// Which limit stopped a token's gradient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Held {
+    No,
+    Low,
+    High,
+}
+
+/// One token of the surrogate.
+#[derive(Debug, Clone, Copy)]
+struct TokenLoss {
+    loss: f64,
+    gradient: f64,
+    held: Held,
+    dual: bool,
+}
+
+impl TokenLoss {
+    fn count(self, stats: &mut LossStats) {
+        stats.clipped_low += usize::from(self.held == Held::Low);
+        stats.clipped_high += usize::from(self.held == Held::High);
+        stats.dual_clipped += usize::from(self.dual);
+    }
+}
+
+fn surrogate(new: f64, old: f64, advantage: f64, clipping: Clipping) -> TokenLoss {
+    let difference = new - old;
+    let ratio = log_ratio(new, old).exp();
+    let clipped = ratio.max(1.0 - clipping.low).min(1.0 + clipping.high);
+    let free = -ratio * advantage;
+    let bounded = -clipped * advantage;
+    let within = difference.abs() <= LOG_RATIO_LIMIT;
+    let mut token = if bounded > free {
+        let held = if ratio < clipped { Held::Low } else { Held::High };
+        TokenLoss { loss: bounded, gradient: 0.0, held, dual: false }
+    } else {
+        TokenLoss { loss: free, gradient: if within { free } else { 0.0 }, held: Held::No, dual: false }
+    };
+    if let Some(dual) = clipping.dual
+        && advantage < 0.0
+        && token.loss > -advantage * dual
+    {
+        token.loss = -advantage * dual;
+        token.gradient = 0.0;
+        token.dual = true;
+    }
+    token
+}
+
+/// The low-variance KL estimate `exp(d) - d - 1` with `d = reference - new`, and its derivative by `new`.
+fn low_variance_kl(new: f64, reference: f64) -> (f64, f64) {
+    let difference = reference - new;
+    let d = difference.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT);
+    let kl = d.exp() - d - 1.0;
+    if kl > KL_LIMIT || difference.abs() > LOG_RATIO_LIMIT {
+        return (kl.min(KL_LIMIT), 0.0);
+    }
+    (kl, 1.0 - d.exp())
+}
+
+fn log_ratio(new: f64, old: f64) -> f64 {
+    (new - old).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+}
+
+fn reference_of<'a>(
+    response: &ResponseTokens<'a>,
+    index: usize,
+    kl_coef: f64,
+) -> Result<Option<&'a [f64]>, AlgorithmError> {
+    if kl_coef == 0.0 {
+        return Ok(None);
+    }
+    let reference = response.reference_logprobs.ok_or(AlgorithmError::MissingReference { response: index, kl_coef })?;
+    check_list("reference_logprobs", index, reference, response.logprobs.len())?;
+    Ok(Some(reference))
+}
+
+fn check_list(name: &'static str, response: usize, values: &[f64], length: usize) -> Result<(), AlgorithmError> {
+    check_length(name, response, values.len(), length)?;
+    check_finite(name, response, values)
+}

@@ -1,0 +1,52 @@
+//! Defaults of the training methods: the published settings.
+
+use crate::domain::spec::{Estimator, FocusPosition, GrpoSpec, LossAverage, Schedule, SftSpec, Variant, VgpoSpec};
+
+/// A bound on the loss of tokens with a negative advantage, shared by the clipped objectives.
+const DUAL_CLIP: f64 = 3.0;
+
+/// VGPO as published; `released` adds the clamps on the weights that the authors' code has.
+pub fn vgpo(variant: Variant) -> VgpoSpec {
+    let released = variant == Variant::Released;
+    VgpoSpec {
+        variant,
+        beta: 0.3,
+        gamma: 0.5,
+        kappa: 0.2,
+        schedule: Schedule::Linear,
+        exponent: 2.0,
+        step: 0.5,
+        compensation_start: 0.0,
+        compensation: true,
+        gate: true,
+        intra: true,
+        inter: true,
+        focus_position: FocusPosition::Reading,
+        psi_clamp: released.then_some([0.1, 2.0]),
+        phi_clamp: released.then_some([0.9, 2.0]),
+        clip_low: 0.2,
+        clip_high: 0.28,
+        dual_clip: Some(DUAL_CLIP),
+        loss_average: LossAverage::Token,
+        kl_coef: 0.0,
+        estimator: Estimator::Grpo,
+    }
+}
+
+/// GRPO: symmetric clip, averaged per response. It keeps VGPO's dual clip, so that a comparison of the two differs in
+/// nothing but the visual weights, the upper clip limit and the average.
+pub fn grpo() -> GrpoSpec {
+    GrpoSpec {
+        clip_low: 0.2,
+        clip_high: 0.2,
+        dual_clip: Some(DUAL_CLIP),
+        loss_average: LossAverage::Sequence,
+        kl_coef: 0.0,
+        estimator: Estimator::Grpo,
+    }
+}
+
+/// Supervised fine-tuning: the mean over all tokens.
+pub fn sft() -> SftSpec {
+    SftSpec { loss_average: LossAverage::Token }
+}
