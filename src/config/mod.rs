@@ -1,3 +1,6 @@
-//! Defaults and settings.
+//! The only place where defaults live: server settings ([`app`]) and job settings ([`job`]).
 
+pub mod app;
+pub mod job;
 pub mod method;
+pub mod nearest;

@@ -1,0 +1,348 @@
+//! Server and program settings: flags over environment over `vgpo.toml` over defaults.
+
+use std::path::{Path, PathBuf};
+
+use super::nearest::suggestion;
+
+/// One program setting: its name in `vgpo.toml`, its environment variable and its default.
+struct Setting {
+    key: &'static str,
+    variable: &'static str,
+    default: &'static str,
+    secret: bool,
+}
+
+const fn setting(key: &'static str, variable: &'static str, default: &'static str) -> Setting {
+    Setting { key, variable, default, secret: false }
+}
+
+/// Every setting. Empty defaults of the two addresses mean "inside the data folder".
+const SETTINGS: &[Setting] = &[
+    setting("data_dir", "VGPO_DATA_DIR", "./vgpo-data"),
+    setting("host", "VGPO_HOST", "127.0.0.1"),
+    setting("port", "VGPO_PORT", "8080"),
+    Setting { key: "database_url", variable: "VGPO_DATABASE_URL", default: "", secret: true },
+    setting("artifacts_url", "VGPO_ARTIFACTS_URL", ""),
+    setting("devices", "VGPO_DEVICES", "cpu"),
+    setting("allowed_hosts", "VGPO_ALLOWED_HOSTS", ""),
+    setting("allowed_origins", "VGPO_ALLOWED_ORIGINS", ""),
+    setting("max_body_bytes", "VGPO_MAX_BODY_BYTES", "33554432"),
+    setting("max_image_bytes", "VGPO_MAX_IMAGE_BYTES", "20971520"),
+    setting("max_image_pixels", "VGPO_MAX_IMAGE_PIXELS", "50000000"),
+    setting("max_map_values", "VGPO_MAX_MAP_VALUES", "4000000"),
+    setting("max_queued_requests", "VGPO_MAX_QUEUED_REQUESTS", "64"),
+    setting("request_timeout_seconds", "VGPO_REQUEST_TIMEOUT_SECONDS", "300"),
+];
+
+/// Where a program setting came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A command-line flag.
+    Flag,
+    /// An environment variable, named.
+    Environment(String),
+    /// A settings file, named.
+    File(PathBuf),
+    /// The program's default.
+    Default,
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Flag => f.write_str("flag"),
+            Self::Environment(name) => write!(f, "environment {name}"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// One setting as `vgpo config show` prints it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// Its name.
+    pub key: &'static str,
+    /// Its value, secrets masked.
+    pub value: String,
+    /// Where it came from.
+    pub source: Source,
+}
+
+/// The program's settings, settled.
+#[derive(Debug, Clone)]
+pub struct AppSettings {
+    /// Folder of everything the program keeps.
+    pub data_dir: PathBuf,
+    /// Address to listen on.
+    pub host: String,
+    /// Port to listen on; 0 picks a free one.
+    pub port: u16,
+    /// Database address, e.g. `sqlite:./vgpo-data/vgpo.db`.
+    pub database_url: String,
+    /// Where checkpoints and other files are kept, e.g. `file:./vgpo-data/artifacts`.
+    pub artifacts_url: String,
+    /// Devices for local workers, e.g. `["cpu"]`; empty: none.
+    pub devices: Vec<String>,
+    /// Host names accepted beside loopback names and `host`.
+    pub allowed_hosts: Vec<String>,
+    /// Origins that may write beside the server's own.
+    pub allowed_origins: Vec<String>,
+    /// Limits on requests.
+    pub limits: Limits,
+    shown: Vec<Shown>,
+}
+
+/// Limits on requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest request body in bytes.
+    pub body_bytes: usize,
+    /// Largest encoded image in bytes.
+    pub image_bytes: usize,
+    /// Largest image in pixels, read from its header before decoding.
+    pub image_pixels: u64,
+    /// Most attention-map values in one answer.
+    pub map_values: usize,
+    /// Requests that may wait for the engine.
+    pub queued_requests: usize,
+    /// Seconds until an unanswered request is given up.
+    pub request_timeout_seconds: u64,
+}
+
+/// A setting that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A value of the wrong kind.
+    #[error("setting `{key}` ({source_name}) is `{value}`: {problem}")]
+    Value {
+        /// The setting.
+        key: String,
+        /// Where the value came from.
+        source_name: String,
+        /// The value, masked when secret.
+        value: String,
+        /// What is wrong and what is allowed.
+        problem: String,
+    },
+    /// A name nobody knows.
+    #[error("{file}: unknown setting `{key}`: {suggestion}")]
+    Unknown {
+        /// The settings file.
+        file: String,
+        /// The name.
+        key: String,
+        /// What may have been meant.
+        suggestion: String,
+    },
+    /// A file that cannot be read.
+    #[error("cannot read {file}: {problem}")]
+    File {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// Where settings are read from.
+pub struct Sources<'a> {
+    /// Flags that were given, by setting name.
+    pub flags: &'a [(&'static str, String)],
+    /// The environment.
+    pub environment: &'a dyn Fn(&str) -> Option<String>,
+    /// The settings file: an explicit one must exist.
+    pub file: Option<&'a Path>,
+}
+
+impl AppSettings {
+    /// Settles every setting.
+    pub fn load(sources: &Sources<'_>) -> Result<Self, ConfigError> {
+        let file = read_file(sources)?;
+        let mut values = Vec::with_capacity(SETTINGS.len());
+        for setting in SETTINGS {
+            values.push((setting, find(setting, sources, file.as_ref())?));
+        }
+        settle(&values)
+    }
+
+    /// Every setting with its origin, secrets masked.
+    pub fn shown(&self) -> &[Shown] {
+        &self.shown
+    }
+
+    /// Folder of registered models.
+    pub fn models_dir(&self) -> PathBuf {
+        self.data_dir.join("models")
+    }
+}
+
+struct SettingsFile {
+    path: PathBuf,
+    table: toml::Table,
+}
+
+fn read_file(sources: &Sources<'_>) -> Result<Option<SettingsFile>, ConfigError> {
+    let explicit =
+        sources.file.map(Path::to_path_buf).or_else(|| (sources.environment)("VGPO_CONFIG").map(PathBuf::from));
+    let path = explicit.clone().unwrap_or_else(|| PathBuf::from("vgpo.toml"));
+    let fault = |problem: String| ConfigError::File { file: path.display().to_string(), problem };
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if explicit.is_none() && error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(fault(error.to_string())),
+    };
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| fault(error.to_string()))?;
+    let known: Vec<&str> = SETTINGS.iter().map(|setting| setting.key).collect();
+    if let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) {
+        let suggestion = suggestion(key, &known);
+        return Err(ConfigError::Unknown { file: path.display().to_string(), key: key.clone(), suggestion });
+    }
+    Ok(Some(SettingsFile { path, table }))
+}
+
+type Found = (String, Source);
+
+fn find(setting: &Setting, sources: &Sources<'_>, file: Option<&SettingsFile>) -> Result<Found, ConfigError> {
+    if let Some((_, value)) = sources.flags.iter().find(|(key, _)| *key == setting.key) {
+        return Ok((value.clone(), Source::Flag));
+    }
+    if let Some(value) = (sources.environment)(setting.variable) {
+        return Ok((value, Source::Environment(setting.variable.to_owned())));
+    }
+    // A secret may also be mounted as a file, so that it never stands in a process list.
+    let indirect = format!("{}_FILE", setting.variable);
+    if let Some(path) = (sources.environment)(&indirect) {
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| ConfigError::File { file: format!("{path} ({indirect})"), problem: error.to_string() })?;
+        return Ok((text.trim_end().to_owned(), Source::Environment(indirect)));
+    }
+    if let Some((file, value)) = file.and_then(|file| Some((file, file.table.get(setting.key)?))) {
+        return Ok((toml_text(value), Source::File(file.path.clone())));
+    }
+    Ok((setting.default.to_owned(), Source::Default))
+}
+
+fn toml_text(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => text.clone(),
+        toml::Value::Array(items) => items.iter().map(toml_text).collect::<Vec<_>>().join(","),
+        other => other.to_string(),
+    }
+}
+
+fn settle(values: &[(&Setting, Found)]) -> Result<AppSettings, ConfigError> {
+    let text =
+        |key: &str| values.iter().find(|(s, _)| s.key == key).map(|(_, (value, _))| value.clone()).unwrap_or_default();
+    let data_dir = PathBuf::from(text("data_dir"));
+    let or_inside = |key: &str, inside: String| Some(text(key)).filter(|value| !value.is_empty()).unwrap_or(inside);
+    let database_url = or_inside("database_url", format!("sqlite:{}", data_dir.join("vgpo.db").display()));
+    let artifacts_url = or_inside("artifacts_url", format!("file:{}", data_dir.join("artifacts").display()));
+    let shown = values.iter().map(|(setting, (value, source))| {
+        let settled = match setting.key {
+            "database_url" => database_url.clone(),
+            "artifacts_url" => artifacts_url.clone(),
+            _ => value.clone(),
+        };
+        Shown { key: setting.key, value: if setting.secret { mask(&settled) } else { settled }, source: source.clone() }
+    });
+    Ok(AppSettings {
+        shown: shown.collect(),
+        host: text("host"),
+        port: number(values, "port", 0, u64::from(u16::MAX))? as u16,
+        devices: list(&text("devices")).into_iter().filter(|device| device != "none").collect(),
+        allowed_hosts: list(&text("allowed_hosts")),
+        allowed_origins: list(&text("allowed_origins")),
+        limits: Limits {
+            body_bytes: number(values, "max_body_bytes", 1024, 1 << 40)? as usize,
+            image_bytes: number(values, "max_image_bytes", 1024, 1 << 40)? as usize,
+            image_pixels: number(values, "max_image_pixels", 1, 1 << 40)?,
+            map_values: number(values, "max_map_values", 1, 1 << 40)? as usize,
+            queued_requests: number(values, "max_queued_requests", 1, 1 << 20)? as usize,
+            request_timeout_seconds: number(values, "request_timeout_seconds", 1, 86_400)?,
+        },
+        data_dir,
+        database_url,
+        artifacts_url,
+    })
+}
+
+fn number(values: &[(&Setting, Found)], key: &str, min: u64, max: u64) -> Result<u64, ConfigError> {
+    let found = values.iter().find(|(setting, _)| setting.key == key);
+    let (value, source) = found.map_or_else(|| (String::new(), Source::Default), |(_, found)| found.clone());
+    value.trim().parse().ok().filter(|number| (min..=max).contains(number)).ok_or_else(|| ConfigError::Value {
+        key: key.to_owned(),
+        source_name: source.to_string(),
+        value,
+        problem: format!("it must be a whole number from {min} to {max}"),
+    })
+}
+
+fn list(text: &str) -> Vec<String> {
+    text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
+}
+
+/// Hides the password of an address such as `postgres://user:password@host/db`.
+fn mask(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    // The last `@` before the path ends the credentials; a password may hold one itself.
+    let authority = rest.find(['/', '?']).map_or(rest, |end| &rest[..end]);
+    let Some((credentials, _)) = authority.rsplit_once('@') else { return url.to_owned() };
+    let user = credentials.split(':').next().unwrap_or_default();
+    let hidden = if credentials.contains(':') { format!("{user}:***") } else { user.to_owned() };
+    format!("{scheme}://{hidden}{}", &rest[credentials.len()..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(
+        flags: &[(&'static str, String)],
+        env: &[(&str, &str)],
+        file: Option<&Path>,
+    ) -> Result<AppSettings, ConfigError> {
+        let environment = |name: &str| env.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
+        AppSettings::load(&Sources { flags, environment: &environment, file })
+    }
+
+    #[test]
+    fn flags_beat_environment_beats_file_beats_defaults() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("vgpo.toml");
+        std::fs::write(&file, "port = 1\nhost = \"file\"\ndevices = [\"cpu\", \"cpu\"]\nmax_map_values = 7\n").unwrap();
+        let env = [("VGPO_PORT", "2"), ("VGPO_HOST", "env")];
+        let settings = load(&[("port", "3".to_owned())], &env, Some(&file)).unwrap();
+        assert_eq!((settings.port, settings.host.as_str(), settings.limits.map_values), (3, "env", 7));
+        assert_eq!(settings.devices, ["cpu", "cpu"]);
+        assert_eq!(settings.database_url, "sqlite:./vgpo-data/vgpo.db");
+        let source = |key: &str| settings.shown().iter().find(|s| s.key == key).unwrap().source.to_string();
+        assert_eq!((source("port").as_str(), source("host").as_str()), ("flag", "environment VGPO_HOST"));
+        assert!(source("max_map_values").starts_with("file "));
+        assert_eq!(source("data_dir"), "default");
+    }
+
+    #[test]
+    fn faults_name_setting_value_and_limit() {
+        let error = load(&[], &[("VGPO_PORT", "70000")], None).unwrap_err().to_string();
+        assert!(error.contains("port") && error.contains("70000") && error.contains("65535"), "{error}");
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("vgpo.toml");
+        std::fs::write(&file, "prot = 1").unwrap();
+        let error = load(&[], &[], Some(&file)).unwrap_err().to_string();
+        assert!(error.contains("did you mean `port`"), "{error}");
+        assert!(load(&[], &[], Some(Path::new("/nowhere/vgpo.toml"))).is_err());
+    }
+
+    #[test]
+    fn secrets_come_from_files_and_are_masked() {
+        let dir = tempfile::tempdir().unwrap();
+        let secret = dir.path().join("url");
+        std::fs::write(&secret, "postgres://vgpo:p@ss:w@db:5432/vgpo\n").unwrap();
+        let settings = load(&[], &[("VGPO_DATABASE_URL_FILE", secret.to_str().unwrap())], None).unwrap();
+        assert_eq!(settings.database_url, "postgres://vgpo:p@ss:w@db:5432/vgpo");
+        let shown = settings.shown().iter().find(|s| s.key == "database_url").unwrap();
+        assert_eq!(shown.value, "postgres://vgpo:***@db:5432/vgpo");
+        assert_eq!(mask("sqlite:./x.db"), "sqlite:./x.db");
+    }
+}

@@ -1,0 +1,101 @@
+//! The default value of every job setting, by method.
+
+use std::collections::BTreeMap;
+
+use crate::config::method;
+use crate::domain::spec::{
+    BatchSpec, Columns, DType, DataSpec, DeviceClass, FilterMetric, FilterSpec, JobSpec, LearningRateSchedule, Method,
+    OptimizerSpec, Overlong, ResourceSpec, RewardSpec, RolloutSpec, TrainSpec, TrainedParameters, Variant,
+    WeightedReward,
+};
+
+/// The methods this build knows, the default first.
+pub const METHODS: [&str; 3] = ["vgpo", "grpo", "sft"];
+
+/// Defaults of the method called `name`; `None` when there is no such method.
+pub fn method(name: &str, variant: Variant) -> Option<Method> {
+    match name {
+        "vgpo" => Some(Method::Vgpo(method::vgpo(variant))),
+        "grpo" => Some(Method::Grpo(method::grpo())),
+        "sft" => Some(Method::Sft(method::sft())),
+        _ => None,
+    }
+}
+
+/// Dynamic sampling as the paper does it; the limits drop groups that are all right or all wrong.
+pub fn filter() -> FilterSpec {
+    FilterSpec { metric: FilterMetric::Accuracy, low: 0.01, high: 0.99, max_tries: 4 }
+}
+
+/// A job's settings when the request and the recommendations are silent.
+pub fn job(method: Method, model: &str, dataset: &str) -> JobSpec {
+    let rollout = RolloutSpec {
+        group_size: 8,
+        temperature: 1.0,
+        top_p: 1.0,
+        max_new_tokens: 64,
+        filter: matches!(method, Method::Vgpo(_)).then(filter),
+    };
+    JobSpec {
+        name: format!("{dataset}-{}", method.name()),
+        model: model.to_owned(),
+        dataset: dataset.to_owned(),
+        eval_dataset: None,
+        seed: 0,
+        project: "default".to_owned(),
+        tags: BTreeMap::new(),
+        data: data(),
+        reward: reward(),
+        rollout,
+        batch: BatchSpec { prompts_per_step: 32, minibatch_prompts: 32, microbatch_tokens: 4096, epochs_per_batch: 1 },
+        optimizer: optimizer(),
+        train: TrainSpec { parameters: TrainedParameters::Full, freeze_vision: false, dtype: DType::F32 },
+        steps: 40,
+        eval_before: true,
+        eval_every: 8,
+        eval_rows: 512,
+        checkpoint_every: 8,
+        keep_checkpoints: 3,
+        log_samples_every: 8,
+        resources: ResourceSpec { device: DeviceClass::Any, devices: 1 },
+        priority: 0,
+        max_attempts: 3,
+        after: None,
+        deterministic: true,
+        method,
+    }
+}
+
+fn data() -> DataSpec {
+    DataSpec {
+        columns: Columns { prompt: "problem".to_owned(), answer: "answer".to_owned(), images: "images".to_owned() },
+        system: None,
+        prompt_template: "{{ prompt }}".to_owned(),
+        min_pixels: None,
+        max_pixels: None,
+        max_prompt_tokens: 2048,
+        overlong: Overlong::Error,
+        shuffle: true,
+    }
+}
+
+fn reward() -> RewardSpec {
+    RewardSpec::Weighted {
+        parts: vec![
+            WeightedReward { weight: 0.9, reward: RewardSpec::Math },
+            WeightedReward { weight: 0.1, reward: RewardSpec::Format },
+        ],
+    }
+}
+
+fn optimizer() -> OptimizerSpec {
+    OptimizerSpec {
+        // The paper's rate for full fine-tuning of a 7B model; small models recommend their own.
+        learning_rate: 1e-6,
+        betas: [0.9, 0.999],
+        weight_decay: 0.01,
+        warmup_steps: 5,
+        schedule: LearningRateSchedule::Constant,
+        max_grad_norm: 1.0,
+    }
+}

@@ -1,0 +1,143 @@
+//! What each job setting may hold: one line a field. Defaults are in [`super::defaults`].
+
+use serde_json::Value;
+
+use super::kinds::{Kind, Span};
+
+/// One setting.
+#[derive(Debug, Clone, Copy)]
+pub struct Field {
+    /// JSON pointer of the field.
+    pub pointer: &'static str,
+    /// What it may hold.
+    pub kind: Kind,
+    /// May it be null?
+    pub nullable: bool,
+}
+
+const fn field(pointer: &'static str, kind: Kind) -> Field {
+    Field { pointer, kind, nullable: false }
+}
+
+const fn optional(pointer: &'static str, kind: Kind) -> Field {
+    Field { pointer, kind, nullable: true }
+}
+
+const ANY_COUNT: Kind = Kind::Whole { min: 0, max: 1_000_000_000 };
+const COUNT: Kind = Kind::Whole { min: 1, max: 1_000_000_000 };
+const NOT_NEGATIVE: Kind = Kind::Number(Span::AtLeast(0.0));
+const POSITIVE: Kind = Kind::Number(Span::Above(0.0));
+const SHARE: Kind = Kind::Number(Span::OpenClosed(0.0, 1.0));
+const UNIT: Kind = Kind::Number(Span::Closed(0.0, 1.0));
+const UNIT_OPEN: Kind = Kind::Number(Span::ClosedOpen(0.0, 1.0));
+
+/// Every setting of a job; those of `/method` that belong to some methods only are told apart by [`applies`].
+pub const FIELDS: &[Field] = &[
+    field("/name", Kind::Text { max: 200 }),
+    field("/model", Kind::Text { max: 500 }),
+    field("/dataset", Kind::Text { max: 500 }),
+    optional("/eval_dataset", Kind::Text { max: 500 }),
+    field("/seed", Kind::Whole { min: 0, max: (1 << 53) - 1 }),
+    field("/project", Kind::Text { max: 100 }),
+    field("/tags", Kind::Labels),
+    field("/method", Kind::Section),
+    field(
+        "/method/type",
+        Kind::Choice { allowed: &super::defaults::METHODS, later: &["dapo", "gspo", "cispo", "eval"] },
+    ),
+    field("/method/variant", Kind::Choice { allowed: &["paper", "released"], later: &[] }),
+    field("/method/beta", NOT_NEGATIVE),
+    field("/method/gamma", SHARE),
+    field("/method/kappa", SHARE),
+    field("/method/schedule", Kind::Choice { allowed: &["linear", "exponential", "step"], later: &[] }),
+    field("/method/exponent", POSITIVE),
+    field("/method/step", UNIT),
+    field("/method/compensation_start", UNIT_OPEN),
+    field("/method/compensation", Kind::Flag),
+    field("/method/gate", Kind::Flag),
+    field("/method/intra", Kind::Flag),
+    field("/method/inter", Kind::Flag),
+    field("/method/focus_position", Kind::Choice { allowed: &["reading", "predicting"], later: &[] }),
+    optional("/method/psi_clamp", Kind::Pair { span: Span::AtLeast(0.0), ordered: true }),
+    optional("/method/phi_clamp", Kind::Pair { span: Span::AtLeast(0.0), ordered: true }),
+    field("/method/clip_low", Kind::Number(Span::OpenClosed(0.0, 1.0))),
+    field("/method/clip_high", POSITIVE),
+    optional("/method/dual_clip", Kind::Number(Span::Above(1.0))),
+    field("/method/loss_average", Kind::Choice { allowed: &["token", "sequence"], later: &[] }),
+    field("/method/kl_coef", NOT_NEGATIVE),
+    field("/method/estimator", Kind::Choice { allowed: &["grpo"], later: &["rloo", "reinforce++"] }),
+    field("/data", Kind::Section),
+    field("/data/columns", Kind::Section),
+    field("/data/columns/prompt", Kind::Text { max: 200 }),
+    field("/data/columns/answer", Kind::Text { max: 200 }),
+    field("/data/columns/images", Kind::Text { max: 200 }),
+    optional("/data/system", Kind::Text { max: 100_000 }),
+    field("/data/prompt_template", Kind::Text { max: 100_000 }),
+    optional("/data/min_pixels", COUNT),
+    optional("/data/max_pixels", COUNT),
+    field("/data/max_prompt_tokens", COUNT),
+    field("/data/overlong", Kind::Choice { allowed: &["error", "drop"], later: &[] }),
+    field("/data/shuffle", Kind::Flag),
+    field("/reward", Kind::Reward),
+    field("/rollout", Kind::Section),
+    field("/rollout/group_size", Kind::Whole { min: 1, max: 4096 }),
+    field("/rollout/temperature", POSITIVE),
+    field("/rollout/top_p", SHARE),
+    field("/rollout/max_new_tokens", Kind::Whole { min: 1, max: 1_000_000 }),
+    optional("/rollout/filter", Kind::Section),
+    field("/rollout/filter/metric", Kind::Choice { allowed: &["accuracy", "reward"], later: &[] }),
+    field("/rollout/filter/low", Kind::Number(Span::Any)),
+    field("/rollout/filter/high", Kind::Number(Span::Any)),
+    field("/rollout/filter/max_tries", Kind::Whole { min: 1, max: 1000 }),
+    field("/batch", Kind::Section),
+    field("/batch/prompts_per_step", Kind::Whole { min: 1, max: 1_000_000 }),
+    field("/batch/minibatch_prompts", Kind::Whole { min: 1, max: 1_000_000 }),
+    field("/batch/microbatch_tokens", COUNT),
+    field("/batch/epochs_per_batch", Kind::Whole { min: 1, max: 1000 }),
+    field("/optimizer", Kind::Section),
+    field("/optimizer/learning_rate", NOT_NEGATIVE),
+    field("/optimizer/betas", Kind::Pair { span: Span::ClosedOpen(0.0, 1.0), ordered: false }),
+    field("/optimizer/weight_decay", NOT_NEGATIVE),
+    field("/optimizer/warmup_steps", ANY_COUNT),
+    field("/optimizer/schedule", Kind::Choice { allowed: &["constant", "cosine"], later: &[] }),
+    field("/optimizer/max_grad_norm", POSITIVE),
+    field("/train", Kind::Section),
+    field("/train/parameters", Kind::Choice { allowed: &["full"], later: &["lora"] }),
+    optional("/train/lora", Kind::Later { instead: "leave `lora` out and train `\"parameters\": \"full\"`" }),
+    field("/train/freeze_vision", Kind::Flag),
+    field("/train/dtype", Kind::Choice { allowed: &["f32"], later: &["bf16"] }),
+    field("/steps", Kind::Whole { min: 1, max: 1_000_000_000 }),
+    field("/eval_before", Kind::Flag),
+    field("/eval_every", ANY_COUNT),
+    field("/eval_rows", COUNT),
+    field("/checkpoint_every", ANY_COUNT),
+    field("/keep_checkpoints", Kind::Whole { min: 1, max: 1_000_000 }),
+    field("/log_samples_every", ANY_COUNT),
+    field("/resources", Kind::Section),
+    field("/resources/device", Kind::Choice { allowed: &["any", "cpu"], later: &["cuda", "metal"] }),
+    field("/resources/devices", Kind::Whole { min: 1, max: 1024 }),
+    field("/priority", Kind::Signed { min: -1_000_000, max: 1_000_000 }),
+    field("/max_attempts", Kind::Whole { min: 1, max: 1000 }),
+    optional("/after", Kind::Text { max: 200 }),
+    field("/deterministic", Kind::Flag),
+];
+
+/// The setting at `pointer`.
+pub fn find(pointer: &str) -> Option<&'static Field> {
+    FIELDS.iter().find(|field| field.pointer == pointer)
+}
+
+/// Names of the settings directly below `section` that exist for the method whose defaults are `method`.
+pub fn names(section: &str, method: &Value) -> Vec<&'static str> {
+    FIELDS
+        .iter()
+        .filter(|field| applies(field.pointer, method))
+        .filter_map(|field| field.pointer.strip_prefix(section)?.strip_prefix('/'))
+        .filter(|name| !name.contains('/'))
+        .collect()
+}
+
+/// Does the setting at `pointer` exist for the method whose defaults are `method`?
+pub fn applies(pointer: &str, method: &Value) -> bool {
+    pointer.strip_prefix("/method/").is_none_or(|name| method.get(name).is_some())
+}

@@ -1,0 +1,180 @@
+//! Kinds of settings and the check of one value, with messages that name value, limit and way out.
+
+use serde_json::Value;
+
+/// What a setting may hold.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// An object with settings of its own.
+    Section,
+    /// A whole number from `min` to `max`.
+    Whole {
+        /// Smallest value.
+        min: u64,
+        /// Largest value.
+        max: u64,
+    },
+    /// A whole number that may be negative.
+    Signed {
+        /// Smallest value.
+        min: i64,
+        /// Largest value.
+        max: i64,
+    },
+    /// A finite number.
+    Number(Span),
+    /// true or false.
+    Flag,
+    /// Non-empty text of at most `max` characters.
+    Text {
+        /// Longest text.
+        max: usize,
+    },
+    /// One of a few names.
+    Choice {
+        /// The names that work.
+        allowed: &'static [&'static str],
+        /// Names this build does not support yet.
+        later: &'static [&'static str],
+    },
+    /// Two numbers; `ordered`: the first may not exceed the second.
+    Pair {
+        /// Limits of both.
+        span: Span,
+        /// Must they be in order?
+        ordered: bool,
+    },
+    /// An object of short texts.
+    Labels,
+    /// A reward, checked by shape of its own.
+    Reward,
+    /// Not supported by this build yet; only null passes.
+    Later {
+        /// What to do instead.
+        instead: &'static str,
+    },
+}
+
+/// Limits of a number.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Span {
+    /// No limit.
+    Any,
+    /// `low <= x`.
+    AtLeast(f64),
+    /// `low < x`.
+    Above(f64),
+    /// `low <= x <= high`.
+    Closed(f64, f64),
+    /// `low < x <= high`.
+    OpenClosed(f64, f64),
+    /// `low <= x < high`.
+    ClosedOpen(f64, f64),
+}
+
+impl Span {
+    fn holds(self, x: f64) -> bool {
+        match self {
+            Self::Any => true,
+            Self::AtLeast(low) => x >= low,
+            Self::Above(low) => x > low,
+            Self::Closed(low, high) => (low..=high).contains(&x),
+            Self::OpenClosed(low, high) => x > low && x <= high,
+            Self::ClosedOpen(low, high) => (low..high).contains(&x),
+        }
+    }
+
+    fn describe(self) -> String {
+        match self {
+            Self::Any => "a number".to_owned(),
+            Self::AtLeast(low) => format!("a number of at least {low}"),
+            Self::Above(low) => format!("a number above {low}"),
+            Self::Closed(low, high) => format!("a number in [{low}, {high}]"),
+            Self::OpenClosed(low, high) => format!("a number in ({low}, {high}]"),
+            Self::ClosedOpen(low, high) => format!("a number in [{low}, {high})"),
+        }
+    }
+}
+
+impl Kind {
+    /// What the kind allows, in words.
+    pub fn describe(self) -> String {
+        match self {
+            Self::Section => "an object".to_owned(),
+            Self::Whole { min, max } => format!("a whole number from {min} to {max}"),
+            Self::Signed { min, max } => format!("a whole number from {min} to {max}"),
+            Self::Number(span) => span.describe(),
+            Self::Flag => "true or false".to_owned(),
+            Self::Text { max } => format!("a text of 1 to {max} characters"),
+            Self::Choice { allowed, .. } => format!("one of {}", quoted(allowed)),
+            Self::Pair { span, ordered } => {
+                let order = if ordered { ", the smaller first" } else { "" };
+                format!("two numbers [a, b], each {}{order}", span.describe())
+            }
+            Self::Labels => "an object of texts, e.g. {\"team\": \"vision\"}".to_owned(),
+            Self::Reward => "a reward, e.g. {\"type\": \"math\"}".to_owned(),
+            Self::Later { .. } => "null".to_owned(),
+        }
+    }
+
+    /// What is wrong with `value`; `None` when it fits. Sections and rewards are checked by their walkers.
+    pub fn complaint(self, value: &Value) -> Option<String> {
+        let fits = match self {
+            Self::Section | Self::Reward => value.is_object(),
+            Self::Whole { min, max } => value.as_u64().is_some_and(|x| (min..=max).contains(&x)),
+            Self::Signed { min, max } => value.as_i64().is_some_and(|x| (min..=max).contains(&x)),
+            Self::Number(span) => value.as_f64().is_some_and(|x| span.holds(x)),
+            Self::Flag => value.is_boolean(),
+            Self::Text { max } => value.as_str().is_some_and(|t| !t.trim().is_empty() && t.chars().count() <= max),
+            Self::Choice { allowed, later } => return choice_complaint(value, allowed, later),
+            Self::Pair { span, ordered } => {
+                pair(value).is_some_and(|[a, b]| span.holds(a) && span.holds(b) && (!ordered || a <= b))
+            }
+            Self::Labels => value.as_object().is_some_and(|o| o.values().all(Value::is_string)),
+            Self::Later { instead } => return Some(format!("is not supported by this build yet: {instead}")),
+        };
+        (!fits).then(|| format!("is {}; it must be {}", shown(value), self.describe()))
+    }
+}
+
+fn pair(value: &Value) -> Option<[f64; 2]> {
+    match value.as_array()?.as_slice() {
+        [a, b] => Some([a.as_f64()?, b.as_f64()?]),
+        _ => None,
+    }
+}
+
+fn choice_complaint(value: &Value, allowed: &[&str], later: &[&str]) -> Option<String> {
+    let given = value.as_str();
+    if given.is_some_and(|name| allowed.contains(&name)) {
+        return None;
+    }
+    if given.is_some_and(|name| later.contains(&name)) {
+        return Some(format!(
+            "is {}, which this build does not support yet; supported: {}",
+            shown(value),
+            quoted(allowed)
+        ));
+    }
+    let near = given.and_then(|name| crate::config::nearest::nearest(name, allowed.iter().copied()));
+    let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+    Some(format!("is {}; it must be one of {}{hint}", shown(value), quoted(allowed)))
+}
+
+fn quoted(names: &[&str]) -> String {
+    names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
+}
+
+/// A value as it is quoted in a message: short, whatever was sent.
+pub fn shown(value: &Value) -> String {
+    const LONGEST: usize = 60;
+    let text = match value {
+        Value::Object(_) => return "an object".to_owned(),
+        Value::Array(items) if items.len() > 4 => return format!("a list of {} entries", items.len()),
+        other => other.to_string(),
+    };
+    if text.chars().count() <= LONGEST {
+        return text;
+    }
+    format!("{}…", text.chars().take(LONGEST).collect::<String>())
+}

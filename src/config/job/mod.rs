@@ -1,0 +1,247 @@
+//! Job settings: the request over recommended settings over defaults, checked field by field.
+
+mod check;
+mod defaults;
+mod fields;
+mod kinds;
+mod relations;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
+
+use crate::config::nearest::nearest;
+use crate::domain::field_error::FieldError;
+use crate::domain::spec::{JobSpec, Variant};
+
+pub use defaults::METHODS;
+
+/// Where a setting's value came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// The program's default.
+    Default,
+    /// The model's or the data set's recommended settings.
+    Recommended,
+    /// The request itself.
+    Request,
+}
+
+/// Settings that a model or a data set recommends: a partial job, later entries of a list win over earlier ones.
+#[derive(Debug, Clone, Copy)]
+pub struct Recommended<'a> {
+    /// Who recommends, e.g. "model `starter`"; named in errors.
+    pub source: &'a str,
+    /// The partial job.
+    pub settings: &'a Value,
+}
+
+/// A job with every value settled.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResolvedJob {
+    /// The settings.
+    pub spec: JobSpec,
+    /// Where each value came from, by JSON pointer into the spec.
+    pub origins: BTreeMap<String, Origin>,
+}
+
+/// Settles every value of a job: `request` over `recommended` over defaults, which depend on the method.
+///
+/// Every fault of the request is reported, not only the first. Recommendations that do not fit the chosen method are
+/// passed over; a recommended setting never switches on a section (such as `rollout.filter`) that the method leaves out.
+pub fn resolve(request: &Value, recommended: &[Recommended<'_>]) -> Result<ResolvedJob, Vec<FieldError>> {
+    let Value::Object(request) = request else {
+        return Err(vec![FieldError::new(
+            "",
+            "a job is an object, e.g. {\"model\": \"starter\", \"dataset\": \"digits\"}",
+        )]);
+    };
+    let layers = layers(request, recommended)?;
+    let method = method_defaults(&layers)?;
+    let mut errors = check::faults(request, &method.value);
+    for name in ["model", "dataset"].into_iter().filter(|name| !request.contains_key(*name)) {
+        let near = request.keys().find(|key| nearest(key, [name]).is_some());
+        let hint = near.map(|near| format!(" (`{near}` is no field)")).unwrap_or_default();
+        errors.push(FieldError::new(format!("/{name}"), format!("`{name}` is required{hint}")));
+    }
+    for layer in recommended {
+        errors.extend(recommendation_faults(layer, &method.value));
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let text = |name: &str| request.get(name).and_then(Value::as_str).unwrap_or_default();
+    let defaults = to_value(&defaults::job(method.typed, text("model"), text("dataset")))?;
+    let mut tree = Settled::new(defaults);
+    for (origin, layer) in layers {
+        tree.lay_over("", &Value::Object(layer.clone()), origin);
+    }
+    relations::follow(&mut tree);
+    let spec: JobSpec = serde_path_to_error::deserialize(&tree.value).map_err(|error| {
+        let pointer = format!("/{}", error.path().to_string().replace('.', "/"));
+        vec![FieldError::new(pointer, error.inner().to_string())]
+    })?;
+    let errors = relations::faults(&spec);
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    Ok(ResolvedJob { spec, origins: tree.leaf_origins() })
+}
+
+type Layer<'a> = (Origin, &'a Map<String, Value>);
+
+/// All layers over the defaults, weakest first.
+fn layers<'a>(
+    request: &'a Map<String, Value>,
+    recommended: &[Recommended<'a>],
+) -> Result<Vec<Layer<'a>>, Vec<FieldError>> {
+    let mut layers = Vec::new();
+    for layer in recommended {
+        match layer.settings {
+            Value::Null => {}
+            Value::Object(settings) => layers.push((Origin::Recommended, settings)),
+            _ => {
+                return Err(vec![FieldError::new(
+                    "",
+                    format!("the recommended settings of {} are no object", layer.source),
+                )]);
+            }
+        }
+    }
+    layers.push((Origin::Request, request));
+    Ok(layers)
+}
+
+struct MethodDefaults {
+    typed: crate::domain::spec::Method,
+    value: Value,
+}
+
+/// The chosen method's defaults: its type and variant decide what else can be set.
+fn method_defaults(layers: &[Layer<'_>]) -> Result<MethodDefaults, Vec<FieldError>> {
+    let strongest = |name: &str| layers.iter().rev().find_map(|(_, layer)| layer.get("method")?.get(name));
+    let name = strongest("type").cloned().unwrap_or_else(|| json!(METHODS[0]));
+    // A wrong variant is reported by the field check; its defaults do not matter then.
+    let variant = match strongest("variant").and_then(Value::as_str) {
+        Some("released") => Variant::Released,
+        _ => Variant::Paper,
+    };
+    let typed = name.as_str().and_then(|name| defaults::method(name, variant));
+    let Some(typed) = typed else {
+        let complaint = fields::find("/method/type").and_then(|field| field.kind.complaint(&name));
+        return Err(vec![FieldError::new("/method/type", format!("`type` {}", complaint.unwrap_or_default()))]);
+    };
+    let value = to_value(&typed)?;
+    Ok(MethodDefaults { typed, value })
+}
+
+/// Faults of recommended settings; those of another method are no fault.
+fn recommendation_faults(layer: &Recommended<'_>, method: &Value) -> Vec<FieldError> {
+    let Value::Object(settings) = layer.settings else { return Vec::new() };
+    let mut settings = settings.clone();
+    if let Some(Value::Object(inner)) = settings.get_mut("method") {
+        inner.retain(|name, _| method.get(name).is_some() || fields::find(&format!("/method/{name}")).is_none());
+    }
+    let faults = check::faults(&settings, method).into_iter();
+    faults
+        .map(|fault| {
+            FieldError::new(fault.pointer, format!("{} recommends a value that {}", layer.source, fault.detail))
+        })
+        .collect()
+}
+
+fn to_value<T: Serialize>(value: &T) -> Result<Value, Vec<FieldError>> {
+    serde_json::to_value(value).map_err(|error| vec![FieldError::new("", error.to_string())])
+}
+
+/// A tree of settings in which every leaf knows its origin.
+pub(super) struct Settled {
+    value: Value,
+    origins: BTreeMap<String, Origin>,
+}
+
+impl Settled {
+    fn new(defaults: Value) -> Self {
+        Self { value: defaults, origins: BTreeMap::new() }
+    }
+
+    fn at(&self, pointer: &str) -> Option<&Value> {
+        self.value.pointer(pointer)
+    }
+
+    fn origin(&self, pointer: &str) -> Origin {
+        // The nearest ancestor that was replaced as a whole decides for everything below it.
+        let mut end = pointer.len();
+        loop {
+            if let Some(origin) = self.origins.get(&pointer[..end]) {
+                return *origin;
+            }
+            match pointer[..end].rfind('/') {
+                Some(cut) if end > 0 => end = cut,
+                _ => return Origin::Default,
+            }
+        }
+    }
+
+    fn set(&mut self, pointer: &str, value: Value, origin: Origin) {
+        if let Some(slot) = self.value.pointer_mut(pointer) {
+            *slot = value;
+            self.origins.insert(pointer.to_owned(), origin);
+        }
+    }
+
+    fn lay_over(&mut self, prefix: &str, layer: &Value, origin: Origin) {
+        let Value::Object(fields) = layer else { return };
+        for (name, value) in fields {
+            let pointer = format!("{prefix}/{}", check::escape(name));
+            let Some(present) = self.at(&pointer) else { continue };
+            let section = fields::find(&pointer).is_some_and(|field| field.kind == kinds::Kind::Section);
+            if !section {
+                self.set(&pointer, value.clone(), origin);
+                continue;
+            }
+            match (present.is_null(), value.is_null()) {
+                // A recommendation refines a section; only the request switches one on or off.
+                (true, false) | (_, true) if origin == Origin::Recommended => {}
+                (true, true) => {}
+                (false, true) => self.set(&pointer, Value::Null, origin),
+                (true, false) => {
+                    self.set(&pointer, section_defaults(&pointer), Origin::Default);
+                    self.lay_over(&pointer, value, origin);
+                }
+                (false, false) => self.lay_over(&pointer, value, origin),
+            }
+        }
+    }
+
+    fn leaf_origins(&self) -> BTreeMap<String, Origin> {
+        let mut leaves = Vec::new();
+        collect_leaves("", &self.value, &mut leaves);
+        leaves.into_iter().map(|pointer| (pointer.clone(), self.origin(&pointer))).collect()
+    }
+}
+
+/// What a section holds that its method leaves out, once a request switches it on.
+fn section_defaults(pointer: &str) -> Value {
+    match pointer {
+        "/rollout/filter" => serde_json::to_value(defaults::filter()).unwrap_or_default(),
+        _ => Value::Object(Map::new()),
+    }
+}
+
+fn collect_leaves(prefix: &str, value: &Value, leaves: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) if !fields.is_empty() => {
+            for (name, inner) in fields {
+                collect_leaves(&format!("{prefix}/{}", check::escape(name)), inner, leaves);
+            }
+        }
+        _ => leaves.push(prefix.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+//! Rules between settings: what follows from another value, and what two values may not be together.
+
+use serde_json::Value;
+
+use super::{Origin, Settled};
+use crate::domain::field_error::FieldError;
+use crate::domain::spec::{JobSpec, Method};
+
+/// Values that follow a stronger neighbour, so that setting one of them is enough.
+pub(super) fn follow(tree: &mut Settled) {
+    let (steps, mini) = ("/batch/prompts_per_step", "/batch/minibatch_prompts");
+    if tree.origin(steps) > tree.origin(mini) {
+        let prompts = tree.at(steps).cloned().unwrap_or(Value::Null);
+        tree.set(mini, prompts, Origin::Default);
+    }
+}
+
+/// Faults between resolved values.
+pub(super) fn faults(spec: &JobSpec) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let mut fault = |bad: bool, pointer: &str, detail: String| {
+        if bad {
+            errors.push(FieldError::new(pointer, detail));
+        }
+    };
+    let rl = !matches!(spec.method, Method::Sft(_));
+    fault(
+        rl && spec.rollout.group_size < 2,
+        "/rollout/group_size",
+        format!(
+            "`group_size` is {}; method `{}` compares the responses of a group: it must be at least 2",
+            spec.rollout.group_size,
+            spec.method.name()
+        ),
+    );
+    let (prompts, mini) = (spec.batch.prompts_per_step, spec.batch.minibatch_prompts);
+    fault(
+        mini > prompts || prompts % mini.max(1) != 0,
+        "/batch/minibatch_prompts",
+        format!(
+            "`minibatch_prompts` is {mini}; it must divide `prompts_per_step` ({prompts}); leave it out for one update a step"
+        ),
+    );
+    if let (Some(min), Some(max)) = (spec.data.min_pixels, spec.data.max_pixels) {
+        fault(min > max, "/data/min_pixels", format!("`min_pixels` is {min}, above `max_pixels` ({max}); lower it"));
+    }
+    if let Some(filter) = &spec.rollout.filter {
+        fault(
+            filter.low >= filter.high,
+            "/rollout/filter/low",
+            format!("`low` is {}; it must be below `high` ({}), else every group is dropped", filter.low, filter.high),
+        );
+    }
+    fault(
+        spec.resources.devices > 1,
+        "/resources/devices",
+        format!(
+            "`devices` is {}; training over several devices is not supported by this build yet: set it to 1",
+            spec.resources.devices
+        ),
+    );
+    errors
+}

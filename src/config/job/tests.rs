@@ -1,0 +1,205 @@
+#![allow(clippy::needless_pass_by_value)]
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn ok(request: Value) -> ResolvedJob {
+    resolve(&request, &[]).unwrap_or_else(|errors| panic!("{errors:?}"))
+}
+
+fn faults(mut request: Value) -> Vec<(String, String)> {
+    for name in ["model", "dataset"] {
+        request.as_object_mut().unwrap().entry(name).or_insert(json!("x"));
+    }
+    let errors = resolve(&request, &[]).expect_err("must be refused");
+    errors.into_iter().map(|e| (e.pointer, e.detail)).collect()
+}
+
+fn fault(request: Value) -> (String, String) {
+    let mut all = faults(request);
+    assert_eq!(all.len(), 1, "{all:?}");
+    all.remove(0)
+}
+
+#[test]
+fn two_names_make_a_vgpo_job_of_defaults() {
+    let job = ok(json!({"model": "starter", "dataset": "digits"}));
+    assert_eq!(job.spec.name, "digits-vgpo");
+    assert_eq!(job.spec.method.name(), "vgpo");
+    assert!(job.spec.rollout.filter.is_some(), "dynamic sampling is on for vgpo");
+    assert_eq!(job.origins["/model"], Origin::Request);
+    assert_eq!(job.origins["/method/beta"], Origin::Default);
+    assert_eq!(job.origins["/reward/parts"], Origin::Default);
+    // Every leaf of the spec has an origin, and nothing else has.
+    let mut leaves = Vec::new();
+    collect_leaves("", &serde_json::to_value(&job.spec).unwrap(), &mut leaves);
+    leaves.sort();
+    assert_eq!(job.origins.keys().cloned().collect::<Vec<_>>(), leaves);
+}
+
+#[test]
+fn every_field_of_the_spec_is_in_the_table() {
+    for method in METHODS {
+        let job = ok(json!({"model": "m", "dataset": "d", "method": {"type": method}, "rollout": {"filter": {}}}));
+        let spec = serde_json::to_value(&job.spec).unwrap();
+        let mut leaves = Vec::new();
+        collect_leaves("", &spec, &mut leaves);
+        for leaf in leaves.iter().filter(|l| !l.starts_with("/reward/") && !l.starts_with("/tags")) {
+            assert!(fields::find(leaf).is_some(), "{leaf} has no line in FIELDS");
+        }
+        // A resolved spec is a valid request for itself.
+        assert_eq!(ok(spec).spec, job.spec);
+    }
+}
+
+#[test]
+fn defaults_follow_the_method_and_its_variant() {
+    let grpo = ok(json!({"model": "m", "dataset": "d", "method": {"type": "grpo"}}));
+    assert_eq!(grpo.spec.name, "d-grpo");
+    assert!(grpo.spec.rollout.filter.is_none());
+    assert_eq!(serde_json::to_value(&grpo.spec).unwrap()["method"]["clip_high"], 0.2);
+    let released = ok(json!({"model": "m", "dataset": "d", "method": {"variant": "released"}}));
+    assert_eq!(serde_json::to_value(&released.spec).unwrap()["method"]["psi_clamp"], json!([0.1, 2.0]));
+}
+
+#[test]
+fn request_beats_recommendation_beats_default() {
+    let model = json!({"steps": 50, "optimizer": {"learning_rate": 5e-5}, "method": {"beta": 0.4}});
+    let dataset = json!({"steps": 60});
+    let layers = [
+        Recommended { source: "model `m`", settings: &model },
+        Recommended { source: "data set `d`", settings: &dataset },
+    ];
+    let request = json!({"model": "m", "dataset": "d", "optimizer": {"learning_rate": 1e-4}});
+    let job = resolve(&request, &layers).unwrap();
+    assert_eq!((job.spec.steps, job.origins["/steps"]), (60, Origin::Recommended));
+    assert_eq!((job.spec.optimizer.learning_rate, job.origins["/optimizer/learning_rate"]), (1e-4, Origin::Request));
+    assert_eq!(job.origins["/optimizer/betas"], Origin::Default);
+    // A recommendation for vgpo does not disturb a grpo job.
+    let request = json!({"model": "m", "dataset": "d", "method": {"type": "grpo"}});
+    assert_eq!(resolve(&request, &layers).unwrap().spec.method.name(), "grpo");
+}
+
+#[test]
+fn a_recommendation_refines_a_section_but_only_the_request_switches_it() {
+    let model = json!({"rollout": {"filter": {"max_tries": 1}}});
+    let layers = [Recommended { source: "model `m`", settings: &model }];
+    let tries = |method: Value| {
+        let job = resolve(&json!({"model": "m", "dataset": "d", "method": {"type": method}}), &layers).unwrap();
+        job.spec.rollout.filter.map(|f| f.max_tries)
+    };
+    assert_eq!(tries(json!("vgpo")), Some(1));
+    assert_eq!(tries(json!("grpo")), None);
+    let on = ok(json!({"model": "m", "dataset": "d", "method": {"type": "grpo"}, "rollout": {"filter": {"low": 0.2}}}));
+    assert_eq!(on.spec.rollout.filter.map(|f| (f.low, f.high)), Some((0.2, 0.99)));
+    assert_eq!(on.origins["/rollout/filter/low"], Origin::Request);
+    assert_eq!(on.origins["/rollout/filter/high"], Origin::Default);
+    let off = ok(json!({"model": "m", "dataset": "d", "rollout": {"filter": null}}));
+    assert_eq!((off.spec.rollout.filter, off.origins["/rollout/filter"]), (None, Origin::Request));
+}
+
+#[test]
+fn a_bad_recommendation_names_its_source() {
+    let model = json!({"steps": 0});
+    let layers = [Recommended { source: "model `m`", settings: &model }];
+    let errors = resolve(&json!({"model": "m", "dataset": "d"}), &layers).unwrap_err();
+    assert!(errors[0].detail.contains("model `m` recommends"), "{errors:?}");
+}
+
+#[test]
+fn mini_batches_follow_the_batch_unless_set() {
+    let job = ok(json!({"model": "m", "dataset": "d", "batch": {"prompts_per_step": 8}}));
+    assert_eq!(job.spec.batch.minibatch_prompts, 8);
+    let (pointer, detail) = fault(json!({"batch": {"prompts_per_step": 8, "minibatch_prompts": 3}}));
+    assert_eq!(pointer, "/batch/minibatch_prompts");
+    assert!(detail.contains("is 3") && detail.contains("(8)"), "{detail}");
+}
+
+#[test]
+fn unknown_fields_name_the_nearest_known_one_and_all_are_reported() {
+    let all = faults(
+        json!({"stepps": 3, "rollout": {"grupsize": 8}, "method": {"betta": 1}, "data": {"columns": {"promt": "x"}}}),
+    );
+    let pointers: Vec<_> = all.iter().map(|(p, _)| p.as_str()).collect();
+    assert_eq!(pointers, ["/stepps", "/rollout/grupsize", "/method/betta", "/data/columns/promt"]);
+    for (near, (_, detail)) in ["steps", "group_size", "beta", "prompt"].iter().zip(&all) {
+        assert!(detail.contains(&format!("did you mean `{near}`")), "{detail}");
+    }
+}
+
+#[test]
+fn a_setting_of_another_method_says_whose_it_is_not() {
+    let (pointer, detail) = fault(json!({"method": {"type": "grpo", "gamma": 0.5}}));
+    assert_eq!(pointer, "/method/gamma");
+    assert!(detail.contains("no setting of method `grpo`"), "{detail}");
+}
+
+#[test]
+fn values_out_of_range_name_value_and_limit() {
+    let cases = [
+        (json!({"method": {"gamma": 0.0}}), "/method/gamma", "(0, 1]"),
+        (json!({"method": {"kappa": 1.5}}), "/method/kappa", "(0, 1]"),
+        (json!({"method": {"compensation_start": 1.0}}), "/method/compensation_start", "[0, 1)"),
+        (json!({"rollout": {"group_size": 1}}), "/rollout/group_size", "at least 2"),
+        (json!({"steps": 0}), "/steps", "from 1"),
+        (json!({"steps": 2.5}), "/steps", "whole number"),
+        (json!({"steps": "ten"}), "/steps", "whole number"),
+        (json!({"seed": -1}), "/seed", "from 0"),
+        (json!({"rollout": {"top_p": 0.0}}), "/rollout/top_p", "(0, 1]"),
+        (json!({"optimizer": {"betas": [0.9, 1.0]}}), "/optimizer/betas", "[0, 1)"),
+        (json!({"optimizer": {"betas": [0.9]}}), "/optimizer/betas", "two numbers"),
+        (json!({"method": {"psi_clamp": [2.0, 1.0]}}), "/method/psi_clamp", "smaller first"),
+        (json!({"rollout": {"filter": {"low": 0.5, "high": 0.5}}}), "/rollout/filter/low", "below `high`"),
+        (json!({"resources": {"devices": 2}}), "/resources/devices", "not supported"),
+        (json!({"resources": {"device": "cuda"}}), "/resources/device", "does not support yet"),
+        (json!({"train": {"parameters": "lora"}}), "/train/parameters", "does not support yet"),
+        (json!({"train": {"dtype": "bf16"}}), "/train/dtype", "does not support yet"),
+        (json!({"train": {"lora": {"rank": 16}}}), "/train/lora", "not supported"),
+        (json!({"method": {"type": "gspo"}}), "/method/type", "does not support yet"),
+        (json!({"method": {"type": "vgop"}}), "/method/type", "did you mean `vgpo`"),
+        (json!({"method": "vgpo"}), "/method", "must be an object"),
+        (json!({"rollout": null}), "/rollout", "must be an object"),
+        (json!({"name": ""}), "/name", "1 to 200"),
+        (json!({"tags": {"a": 1}}), "/tags", "object of texts"),
+        (json!({"data": {"min_pixels": 10, "max_pixels": 5}}), "/data/min_pixels", "above"),
+    ];
+    for (request, pointer, part) in cases {
+        let (at, detail) = fault(request.clone());
+        assert_eq!(at, pointer, "{request}");
+        assert!(detail.contains(part), "{request}: {detail}");
+    }
+}
+
+#[test]
+fn rewards_are_checked_to_their_leaves() {
+    let cases = [
+        (json!({"type": "matth"}), "/reward/type", "did you mean `math`"),
+        (json!({}), "/reward/type", "needs its `type`"),
+        (json!({"type": "math", "weight": 1}), "/reward/weight", "unknown field"),
+        (json!({"type": "weighted", "parts": []}), "/reward/parts", "non-empty"),
+        (json!({"type": "weighted", "parts": [{"weight": 1.0}]}), "/reward/parts/0/reward", "needs its `reward`"),
+        (
+            json!({"type": "weighted", "parts": [{"weight": 1.0, "reward": {"type": "f"}}]}),
+            "/reward/parts/0/reward/type",
+            "must be one of",
+        ),
+    ];
+    for (reward, pointer, part) in cases {
+        let (at, detail) = fault(json!({"reward": reward}));
+        assert_eq!(at, pointer);
+        assert!(detail.contains(part), "{detail}");
+    }
+}
+
+#[test]
+fn required_names_and_shapes() {
+    let errors = resolve(&json!({"modle": "starter"}), &[]).unwrap_err();
+    let pointers: Vec<_> = errors.iter().map(|e| e.pointer.as_str()).collect();
+    assert_eq!(pointers, ["/modle", "/model", "/dataset"]);
+    assert!(resolve(&json!([1]), &[]).is_err());
+    // Hostile names keep their pointers well-formed and never panic.
+    let (pointer, _) = fault(json!({"a/b~c": 1}));
+    assert_eq!(pointer, "/a~1b~0c");
+    assert_eq!(faults(json!({"": 1, "data/columns": {}})).len(), 2);
+}

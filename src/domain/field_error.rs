@@ -1,0 +1,26 @@
+//! A complaint about one field of a request.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// One bad field: where it stands and what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FieldError {
+    /// JSON pointer into the request's body (RFC 6901), e.g. `/rollout/group_size`; `?name` for a query parameter.
+    pub pointer: String,
+    /// What is wrong, what is allowed and what to do.
+    pub detail: String,
+}
+
+impl FieldError {
+    /// A complaint about `pointer`.
+    pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), detail: detail.into() }
+    }
+}
+
+impl std::fmt::Display for FieldError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.pointer, self.detail)
+    }
+}
