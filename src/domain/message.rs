@@ -54,6 +54,13 @@ pub enum Part {
         /// Where the pixels come from.
         image_url: ImageUrl,
     },
+    /// A video: understood so that it can be refused by name; only still images are supported.
+    Video {
+        /// Ignored.
+        #[serde(default)]
+        #[schema(value_type = Object)]
+        video: serde_json::Value,
+    },
 }
 
 /// OpenAI's wrapper of an image address.

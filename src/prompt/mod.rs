@@ -1,8 +1,32 @@
 //! From messages and images to model inputs: tokenizer, chat template, image processor.
+//!
+//! [`Processor`] is the door: it renders messages with a checkpoint's own chat template, tokenizes them so that special
+//! tokens typed by a person stay plain text, resizes and cuts images into patches, and expands each image's placeholder.
+
+mod chat_template;
+mod decoder;
+mod error;
+mod files;
+mod image_input;
+mod image_processor;
+mod masking;
+mod processor;
+mod resize;
+mod rows;
+mod tokenizer;
 
 use std::sync::Arc;
 
 use crate::model::ImagePatches;
+
+pub use decoder::Decoder;
+pub use error::PromptError;
+pub use image_input::{ImageLimits, data_url, decode_image};
+pub use image_processor::{ImageProcessor, TargetSize, smart_resize};
+pub use processor::{Processor, PromptLimits};
+pub use resize::resize_bicubic;
+pub use rows::{PromptTemplate, messages_for};
+pub use tokenizer::TextTokenizer;
 
 /// A prompt, ready for the model.
 #[derive(Debug, Clone)]

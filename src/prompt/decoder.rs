@@ -1,0 +1,106 @@
+//! Ids to text, one id at a time, never splitting a character.
+
+use super::PromptError;
+use super::tokenizer::TextTokenizer;
+
+/// Turns a stream of ids into a stream of text whose concatenation equals decoding all ids at once.
+///
+/// Byte-level vocabularies are decoded byte by byte: text leaves as soon as its last character is complete, and bytes that
+/// can never become a character leave as U+FFFD. Other vocabularies are decoded over a short window of ids, because there a
+/// token's text may depend on the one before it.
+#[derive(Debug)]
+pub struct Decoder<'a> {
+    tokenizer: &'a TextTokenizer,
+    skip_special: bool,
+    /// Byte-level: bytes of an unfinished character.
+    pending: Vec<u8>,
+    /// Otherwise: the ids of the window.
+    window: Vec<u32>,
+    /// How many bytes of the window's text have left.
+    sent: usize,
+}
+
+impl<'a> Decoder<'a> {
+    pub(super) fn new(tokenizer: &'a TextTokenizer, skip_special: bool) -> Self {
+        Self { tokenizer, skip_special, pending: Vec::new(), window: Vec::new(), sent: 0 }
+    }
+
+    /// Takes one id; gives the text that is complete now, if any.
+    pub fn push(&mut self, id: u32) -> Result<Option<String>, PromptError> {
+        if self.skip_special && self.tokenizer.is_special(id) {
+            return Ok(None);
+        }
+        if self.tokenizer.is_byte_level() {
+            self.pending.extend(self.tokenizer.token_bytes(id));
+            let text = take_complete(&mut self.pending);
+            return Ok(Some(text).filter(|t| !t.is_empty()));
+        }
+        self.window.push(id);
+        let text = self.tokenizer.decode(&self.window, self.skip_special)?;
+        // A decoder that rewrites what it gave before (clean-up of spaces) has nothing new until its text grows again.
+        let Some(new) = text.get(self.sent..).filter(|t| !t.is_empty() && !t.ends_with('\u{FFFD}')) else {
+            return Ok(None);
+        };
+        let new = new.to_owned();
+        self.sent = text.len();
+        self.shorten_window()?;
+        Ok(Some(new))
+    }
+
+    /// The text that was still held back, e.g. the replacement of a character that never came to its end.
+    pub fn finish(&mut self) -> Result<Option<String>, PromptError> {
+        let text = if self.tokenizer.is_byte_level() {
+            let rest = std::mem::take(&mut self.pending);
+            String::from_utf8_lossy(&rest).into_owned()
+        } else {
+            let ids = std::mem::take(&mut self.window);
+            let text = self.tokenizer.decode(&ids, self.skip_special)?;
+            text.get(std::mem::take(&mut self.sent)..).unwrap_or_default().to_owned()
+        };
+        Ok(Some(text).filter(|t| !t.is_empty()))
+    }
+
+    /// Keeps the newest id as context only, so that the cost of a token does not grow with the text.
+    fn shorten_window(&mut self) -> Result<(), PromptError> {
+        if self.window.len() > 8 {
+            self.window.drain(..self.window.len() - 1);
+            self.sent = self.tokenizer.decode(&self.window, self.skip_special)?.len();
+        }
+        Ok(())
+    }
+}
+
+/// Takes the longest decodable beginning out of `bytes`: invalid bytes become U+FFFD, an unfinished character stays.
+fn take_complete(bytes: &mut Vec<u8>) -> String {
+    let mut text = String::new();
+    let mut used = 0;
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        used += chunk.valid().len();
+        let invalid = chunk.invalid();
+        if invalid.is_empty() {
+            continue;
+        }
+        let unfinished =
+            used + invalid.len() == bytes.len() && std::str::from_utf8(invalid).is_err_and(|e| e.error_len().is_none());
+        if unfinished {
+            break;
+        }
+        text.push('\u{FFFD}');
+        used += invalid.len();
+    }
+    bytes.drain(..used);
+    text
+}
+
+/// The byte that a character of a byte-level vocabulary stands for (the table of GPT-2): printable Latin-1 characters stand
+/// for themselves, the other bytes for U+0100 onwards in rising order.
+pub(super) fn byte_of_char(c: char) -> Option<u8> {
+    let code = u32::from(c);
+    let printable = |b: u32| matches!(b, 0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF);
+    if code < 0x100 {
+        return printable(code).then_some(code as u8);
+    }
+    let rank = usize::try_from(code - 0x100).ok()?;
+    (0..=255u8).filter(|b| !printable(u32::from(*b))).nth(rank)
+}

@@ -1,0 +1,69 @@
+//! What can go wrong between a message and a model input.
+
+/// An error of the prompt room. [`PromptError::is_input`] tells a bad request from a bad model folder.
+#[derive(Debug, thiserror::Error)]
+pub enum PromptError {
+    /// A file of the model's folder cannot be read.
+    #[error("cannot read {path}: {source}")]
+    File {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file of the model's folder says something we cannot follow.
+    #[error("{path}: {problem}")]
+    Config {
+        /// The file.
+        path: String,
+        /// What is wrong and the way out.
+        problem: String,
+    },
+    /// The tokenizer refused a text.
+    #[error("tokenizer: {0}")]
+    Tokenizer(String),
+    /// The chat template failed on these messages.
+    #[error("chat template: {0}")]
+    ChatTemplate(String),
+    /// The user's own prompt template is wrong.
+    #[error("prompt_template: {0}")]
+    PromptTemplate(String),
+    /// An image cannot be used.
+    #[error("image: {0}")]
+    Image(String),
+    /// A `data:` URL cannot be used.
+    #[error("image address: {0}")]
+    DataUrl(String),
+    /// Limits that contradict each other.
+    #[error("image area limits: {0}")]
+    Limits(String),
+    /// A message holds a video.
+    #[error("message {message} holds a video; only still images are supported: send single frames as images")]
+    Video {
+        /// Position of the message, from 0.
+        message: usize,
+    },
+    /// Messages and images do not fit together.
+    #[error("{0}")]
+    ImageCount(String),
+    /// The prompt does not fit.
+    #[error(
+        "the prompt has {tokens} tokens ({image_tokens} of them image tokens), the limit is {limit}: \
+         shorten the text, send fewer images or lower max_pixels"
+    )]
+    TooLong {
+        /// Tokens of the whole prompt.
+        tokens: usize,
+        /// Those that stand for images.
+        image_tokens: usize,
+        /// `max_prompt_tokens`.
+        limit: usize,
+    },
+}
+
+impl PromptError {
+    /// True when the request or the row is at fault, false when the model's folder is.
+    pub fn is_input(&self) -> bool {
+        !matches!(self, Self::File { .. } | Self::Config { .. } | Self::Tokenizer(_))
+    }
+}

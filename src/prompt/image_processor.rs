@@ -1,0 +1,215 @@
+//! Pixels to patches, as `Qwen2VLImageProcessor` does it.
+
+use std::path::Path;
+
+use image::RgbImage;
+use serde::Deserialize;
+
+use super::PromptError;
+use super::files::{self, config_error};
+use super::resize::resize_bicubic;
+use crate::model::{Grid, ImagePatches, ModelInfo};
+
+/// The longest side may be this many times the shortest.
+const MAX_RATIO: f64 = 200.0;
+
+/// What an image is resized to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TargetSize {
+    /// Height in pixels, a multiple of the factor.
+    pub height: u32,
+    /// Width in pixels, a multiple of the factor.
+    pub width: u32,
+}
+
+/// The size rule: both sides to multiples of `factor` (halves to even), the area within `min_pixels..=max_pixels`, the
+/// proportions roughly kept.
+///
+/// Errors when a side is 0, when the sides' ratio is above 200, or when the limits contradict each other.
+pub fn smart_resize(
+    height: u32,
+    width: u32,
+    factor: u32,
+    min_pixels: u64,
+    max_pixels: u64,
+) -> Result<TargetSize, PromptError> {
+    if factor == 0 || min_pixels == 0 || min_pixels > max_pixels {
+        return Err(PromptError::Limits(format!(
+            "min_pixels is {min_pixels} and max_pixels is {max_pixels}: the first must be at least 1 and at most the second"
+        )));
+    }
+    let (h, w, f) = (f64::from(height), f64::from(width), f64::from(factor));
+    let (long, short) = (h.max(w), h.min(w));
+    if short < 1.0 || long / short > MAX_RATIO {
+        return Err(PromptError::Image(format!(
+            "is {width} x {height} pixels: one side may be at most {MAX_RATIO} times the other; crop or pad it"
+        )));
+    }
+    let (min, max) = (min_pixels as f64, max_pixels as f64);
+    let mut target_h = (h / f).round_ties_even() * f;
+    let mut target_w = (w / f).round_ties_even() * f;
+    if target_h * target_w > max {
+        let beta = (h * w / max).sqrt();
+        target_h = f.max((h / beta / f).floor() * f);
+        target_w = f.max((w / beta / f).floor() * f);
+    } else if target_h * target_w < min {
+        let beta = (min / (h * w)).sqrt();
+        target_h = (h * beta / f).ceil() * f;
+        target_w = (w * beta / f).ceil() * f;
+    }
+    Ok(TargetSize { height: target_h as u32, width: target_w as u32 })
+}
+
+/// Resizes, normalises and cuts images.
+#[derive(Debug, Clone)]
+pub struct ImageProcessor {
+    patch: usize,
+    merge: usize,
+    temporal: usize,
+    min_pixels: u64,
+    max_pixels: u64,
+    /// Normalised value of each byte, per channel.
+    table: [[f32; 256]; 3],
+}
+
+/// The fields of `preprocessor_config.json` that matter; the others are about file formats and devices.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct PreprocessorConfig {
+    min_pixels: Option<u64>,
+    max_pixels: Option<u64>,
+    size: Option<Size>,
+    patch_size: Option<usize>,
+    merge_size: Option<usize>,
+    temporal_patch_size: Option<usize>,
+    image_mean: Option<[f32; 3]>,
+    image_std: Option<[f32; 3]>,
+    do_resize: Option<bool>,
+    do_rescale: Option<bool>,
+    do_normalize: Option<bool>,
+    rescale_factor: Option<f64>,
+    resample: Option<u32>,
+}
+
+/// Despite their names `shortest_edge` and `longest_edge` are areas in pixels.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Size {
+    shortest_edge: Option<u64>,
+    longest_edge: Option<u64>,
+    min_pixels: Option<u64>,
+    max_pixels: Option<u64>,
+}
+
+impl ImageProcessor {
+    /// Reads `preprocessor_config.json`; what it leaves out is as in `Qwen2VLImageProcessor`. Its patch sizes must be the model's.
+    pub fn from_dir(dir: &Path, model: &ModelInfo) -> Result<Self, PromptError> {
+        let path = dir.join("preprocessor_config.json");
+        let config = match files::read_optional(&path)? {
+            Some(text) => serde_json::from_str(&text).map_err(|e| config_error(&path, e.to_string()))?,
+            None => PreprocessorConfig::default(),
+        };
+        Self::from_config(&config, model).map_err(|problem| config_error(&path, problem))
+    }
+
+    fn from_config(config: &PreprocessorConfig, model: &ModelInfo) -> Result<Self, String> {
+        let same = [
+            ("patch_size", config.patch_size, model.patch_size),
+            ("merge_size", config.merge_size, model.merge_size),
+            ("temporal_patch_size", config.temporal_patch_size, model.temporal_patch_size),
+        ];
+        for (name, here, there) in same {
+            if here.unwrap_or(there) != there || there == 0 {
+                return Err(format!("`{name}` is {here:?}, but the model's own is {there}"));
+            }
+        }
+        for (name, step) in
+            [("do_resize", config.do_resize), ("do_rescale", config.do_rescale), ("do_normalize", config.do_normalize)]
+        {
+            if step == Some(false) {
+                return Err(format!("`{name}: false` is not supported"));
+            }
+        }
+        if let Some(other) = config.resample.filter(|r| *r != 3) {
+            return Err(format!("`resample` is {other}; only 3 (bicubic) is supported"));
+        }
+        if let Some(other) = config.rescale_factor.filter(|f| (f * 255.0 - 1.0).abs() > 1e-6) {
+            return Err(format!("`rescale_factor` is {other}; only 1/255 is supported"));
+        }
+        let size = config.size.as_ref();
+        let min_pixels = config.min_pixels.or_else(|| size?.shortest_edge).or_else(|| size?.min_pixels);
+        let max_pixels = config.max_pixels.or_else(|| size?.longest_edge).or_else(|| size?.max_pixels);
+        let (min_pixels, max_pixels) = (min_pixels.unwrap_or(56 * 56), max_pixels.unwrap_or(28 * 28 * 1280));
+        if min_pixels == 0 || min_pixels > max_pixels {
+            return Err(format!("the smallest area is {min_pixels} and the largest {max_pixels} pixels"));
+        }
+        let mean = config.image_mean.unwrap_or([0.481_454_66_f64, 0.457_827_5, 0.408_210_73].map(|v| v as f32));
+        let std = config.image_std.unwrap_or([0.268_629_54_f64, 0.261_302_58, 0.275_777_11].map(|v| v as f32));
+        if mean.iter().chain(&std).any(|v| !v.is_finite()) || std.iter().any(|s| *s <= 0.0) {
+            return Err("`image_mean` and `image_std` must be finite, and `image_std` above 0".into());
+        }
+        let table = std::array::from_fn(|c| {
+            let (mean, std) = (mean[c] * 255.0, std[c] * 255.0);
+            std::array::from_fn(|value| (value as f32 - mean) / std)
+        });
+        let (patch, merge, temporal) = (model.patch_size, model.merge_size, model.temporal_patch_size);
+        Ok(Self { patch, merge, temporal, min_pixels, max_pixels, table })
+    }
+
+    /// Side in pixels of what becomes one image token.
+    pub fn cell_px(&self) -> u32 {
+        (self.patch * self.merge) as u32
+    }
+
+    /// What an image of this size is resized to; `min_pixels` and `max_pixels` replace the checkpoint's own limits.
+    pub fn target_size(
+        &self,
+        width: u32,
+        height: u32,
+        min_pixels: Option<u64>,
+        max_pixels: Option<u64>,
+    ) -> Result<TargetSize, PromptError> {
+        // One limit given alone moves the checkpoint's other one out of its way.
+        let min = min_pixels.unwrap_or_else(|| self.min_pixels.min(max_pixels.unwrap_or(u64::MAX)));
+        let max = max_pixels.unwrap_or_else(|| self.max_pixels.max(min));
+        smart_resize(height, width, self.cell_px(), min, max)
+    }
+
+    /// Resizes an image to a size that [`ImageProcessor::target_size`] gave, normalises it and cuts it into patches.
+    ///
+    /// Patches stand in merge order: rows and columns of merged tokens, then the `merge` x `merge` patches inside each. A
+    /// patch holds channel, identical frames, rows and columns, in this order.
+    pub fn patches(&self, image: &RgbImage, target: TargetSize) -> ImagePatches {
+        let resized = resize_bicubic(image, target.width, target.height);
+        let (patch, merge) = (self.patch, self.merge);
+        let (rows, cols) = (target.height as usize / patch, target.width as usize / patch);
+        let stride = target.width as usize * 3;
+        let pixels = resized.as_raw();
+        let mut values = Vec::with_capacity(rows * cols * 3 * self.temporal * patch * patch);
+        for_each_in_merge_order(rows, cols, merge, |row, col| {
+            for (channel, table) in self.table.iter().enumerate() {
+                let start = values.len();
+                for y in row * patch..(row + 1) * patch {
+                    let line = &pixels[y * stride + col * patch * 3..][..patch * 3];
+                    values.extend(line.iter().skip(channel).step_by(3).map(|v| table[usize::from(*v)]));
+                }
+                for _ in 1..self.temporal {
+                    values.extend_from_within(start..start + patch * patch);
+                }
+            }
+        });
+        ImagePatches { values, grid: Grid { time: 1, height: rows, width: cols } }
+    }
+}
+
+fn for_each_in_merge_order(rows: usize, cols: usize, merge: usize, mut visit: impl FnMut(usize, usize)) {
+    for token_row in 0..rows / merge {
+        for token_col in 0..cols / merge {
+            for inner_row in 0..merge {
+                for inner_col in 0..merge {
+                    visit(token_row * merge + inner_row, token_col * merge + inner_col);
+                }
+            }
+        }
+    }
+}

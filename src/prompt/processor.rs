@@ -1,0 +1,233 @@
+//! Messages and images to a prompt that a model can read.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use image::RgbImage;
+
+use super::chat_template::{ChatTemplate, TemplateContent, TemplateMessage, TemplatePart};
+use super::decoder::Decoder;
+use super::image_processor::{ImageProcessor, TargetSize};
+use super::masking::Masking;
+use super::tokenizer::{Piece, TextTokenizer};
+use super::{ImageLayout, PromptError, RenderedPrompt};
+use crate::domain::message::{Content, Message, Part};
+use crate::model::ModelInfo;
+
+/// Limits of one prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PromptLimits {
+    /// Smallest image area in pixels; none: the checkpoint's own.
+    pub min_pixels: Option<u64>,
+    /// Largest image area in pixels; none: the checkpoint's own.
+    pub max_pixels: Option<u64>,
+    /// Longest prompt in tokens, image tokens included.
+    pub max_prompt_tokens: usize,
+}
+
+/// Everything between people and a checkpoint: its tokenizer, its chat template, its image processor.
+#[derive(Debug)]
+pub struct Processor {
+    tokenizer: TextTokenizer,
+    template: ChatTemplate,
+    images: ImageProcessor,
+    image_token_id: u32,
+    video_token_id: u32,
+}
+
+impl Processor {
+    /// Reads a model's folder in the Hugging Face layout.
+    pub fn from_dir(dir: &Path, model: &ModelInfo) -> Result<Self, PromptError> {
+        Ok(Self {
+            tokenizer: TextTokenizer::from_dir(dir)?,
+            template: ChatTemplate::from_dir(dir)?,
+            images: ImageProcessor::from_dir(dir, model)?,
+            image_token_id: model.image_token_id,
+            video_token_id: model.video_token_id,
+        })
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &TextTokenizer {
+        &self.tokenizer
+    }
+
+    /// The image processor.
+    pub fn image_processor(&self) -> &ImageProcessor {
+        &self.images
+    }
+
+    /// Renders messages; `images` are the decoded images of their image parts, in order.
+    ///
+    /// Special tokens in message texts stay plain text: they add no image slot and forge no turn. A prompt over the limit is
+    /// an error with its counts, never a cut.
+    pub fn render(
+        &self,
+        messages: &[Message],
+        images: &[Arc<RgbImage>],
+        limits: &PromptLimits,
+        add_generation_prompt: bool,
+    ) -> Result<RenderedPrompt, PromptError> {
+        check_parts(messages, images.len())?;
+        let texts = texts_of(messages);
+        let everything = texts.iter().copied().chain([self.template.source()]);
+        let masking = Masking::new(self.tokenizer.special_texts(), everything)?;
+        let masked: Vec<_> = messages.iter().map(|m| template_message(m, &masking)).collect();
+        let rendered = self.template.render(&masked, add_generation_prompt)?;
+        let pieces = self.tokenizer.split(&rendered);
+        self.check_slots(&pieces, images.len())?;
+        let targets = images
+            .iter()
+            .map(|i| self.images.target_size(i.width(), i.height(), limits.min_pixels, limits.max_pixels))
+            .collect::<Result<Vec<_>, _>>()?;
+        let limit = limits.max_prompt_tokens;
+        let (ids, layout) = self.expand(&pieces, &masking, images, &targets, limit)?;
+        // Pixels last: they are the costly part, and everything that can be refused has been.
+        let images = images.iter().zip(targets).map(|(i, t)| Arc::new(self.images.patches(i, t))).collect();
+        Ok(RenderedPrompt { text: masking.unmask(&rendered), ids, images, layout })
+    }
+
+    /// Ids of the pieces, every image placeholder widened to its image's tokens; at most `limit` of them.
+    fn expand(
+        &self,
+        pieces: &[Piece<'_>],
+        masking: &Masking<'_>,
+        images: &[Arc<RgbImage>],
+        targets: &[TargetSize],
+        limit: usize,
+    ) -> Result<(Vec<u32>, Vec<ImageLayout>), PromptError> {
+        let cell_px = self.images.cell_px();
+        let mut sizes = images.iter().zip(targets);
+        let mut ids = Vec::new();
+        let mut layout: Vec<ImageLayout> = Vec::with_capacity(images.len());
+        // Counted apart, so that absurd sizes are refused without making room for their tokens.
+        let mut image_tokens = 0;
+        let mut text_tokens = 0;
+        for piece in pieces {
+            match piece {
+                Piece::Text(text) => {
+                    let new = self.tokenizer.encode_plain(&masking.unmask(text))?;
+                    text_tokens += new.len();
+                    ids.extend(new);
+                }
+                Piece::Special(id) if *id == self.image_token_id => {
+                    let Some((image, target)) = sizes.next() else { continue };
+                    let (rows, cols) = ((target.height / cell_px) as usize, (target.width / cell_px) as usize);
+                    layout.push(ImageLayout {
+                        start: ids.len(),
+                        rows,
+                        cols,
+                        original: image.dimensions(),
+                        processed: (target.width, target.height),
+                        cell_px,
+                    });
+                    image_tokens += rows * cols;
+                    if image_tokens <= limit {
+                        ids.resize(ids.len() + rows * cols, *id);
+                    }
+                }
+                Piece::Special(id) => {
+                    text_tokens += 1;
+                    ids.push(*id);
+                }
+            }
+        }
+        let tokens = text_tokens + image_tokens;
+        if tokens > limit {
+            return Err(PromptError::TooLong { tokens, image_tokens, limit });
+        }
+        Ok((ids, layout))
+    }
+
+    fn check_slots(&self, pieces: &[Piece<'_>], images: usize) -> Result<(), PromptError> {
+        let count = |id: u32| pieces.iter().filter(|p| **p == Piece::Special(id)).count();
+        if count(self.video_token_id) > 0 {
+            return Err(PromptError::ChatTemplate(
+                "it wrote a video placeholder; only still images are supported".into(),
+            ));
+        }
+        let slots = count(self.image_token_id);
+        if slots != images {
+            return Err(PromptError::ImageCount(format!(
+                "the messages hold {images} images, but the model's chat template made {slots} image places"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Ids of a response; special tokens are recognised, since a response may end in `<|im_end|>`.
+    pub fn encode_response(&self, text: &str) -> Result<Vec<u32>, PromptError> {
+        self.tokenizer.encode(text)
+    }
+
+    /// The text of ids; ids that the tokenizer does not know yield nothing.
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, PromptError> {
+        self.tokenizer.decode(ids, skip_special)
+    }
+
+    /// The bytes that one id stands for; empty for an id that the tokenizer does not know.
+    pub fn token_bytes(&self, id: u32) -> Vec<u8> {
+        self.tokenizer.token_bytes(id)
+    }
+
+    /// The text of one id alone; a part of a character shows as U+FFFD.
+    pub fn token_text(&self, id: u32) -> String {
+        String::from_utf8_lossy(&self.token_bytes(id)).into_owned()
+    }
+
+    /// A decoder for one stream of ids.
+    pub fn decoder(&self, skip_special: bool) -> Decoder<'_> {
+        self.tokenizer.decoder(skip_special)
+    }
+}
+
+/// Refuses videos and a wrong number of images.
+fn check_parts(messages: &[Message], images: usize) -> Result<(), PromptError> {
+    let mut parts = 0;
+    for (index, message) in messages.iter().enumerate() {
+        let Content::Parts(content) = &message.content else { continue };
+        for part in content {
+            match part {
+                Part::Video { .. } => return Err(PromptError::Video { message: index }),
+                Part::Image { .. } | Part::ImageUrl { .. } => parts += 1,
+                Part::Text { .. } => {}
+            }
+        }
+    }
+    if parts != images {
+        return Err(PromptError::ImageCount(format!(
+            "the messages have {parts} image parts, but {images} images came with them"
+        )));
+    }
+    Ok(())
+}
+
+fn texts_of(messages: &[Message]) -> Vec<&str> {
+    let mut texts = Vec::new();
+    for message in messages {
+        match &message.content {
+            Content::Text(text) => texts.push(text.as_str()),
+            Content::Parts(parts) => texts.extend(parts.iter().filter_map(|part| match part {
+                Part::Text { text } => Some(text.as_str()),
+                _ => None,
+            })),
+        }
+    }
+    texts
+}
+
+fn template_message(message: &Message, masking: &Masking<'_>) -> TemplateMessage {
+    let content = match &message.content {
+        Content::Text(text) => TemplateContent::Text(masking.mask(text)),
+        Content::Parts(parts) => TemplateContent::Parts(
+            parts
+                .iter()
+                .map(|part| match part {
+                    Part::Text { text } => TemplatePart::Text { text: masking.mask(text) },
+                    Part::Image { .. } | Part::ImageUrl { .. } | Part::Video { .. } => TemplatePart::Image,
+                })
+                .collect(),
+        ),
+    };
+    TemplateMessage { role: message.role, content }
+}

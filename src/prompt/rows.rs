@@ -1,0 +1,75 @@
+//! Rows of a data set as messages.
+
+use minijinja::{Environment, UndefinedBehavior, context};
+
+use super::PromptError;
+use crate::domain::message::{Content, Message, Part, Role};
+
+/// What marks an image's place in a row's prompt.
+const IMAGE_MARK: &str = "<image>";
+/// Instructions that a prompt template may take, so that a loop in it cannot hold a server.
+const FUEL: u64 = 1_000_000;
+const NAME: &str = "prompt_template";
+
+/// A job's `prompt_template`: Jinja in which `prompt` is the row's prompt.
+#[derive(Debug)]
+pub struct PromptTemplate(Environment<'static>);
+
+impl PromptTemplate {
+    /// Parses the template.
+    pub fn parse(source: &str) -> Result<Self, PromptError> {
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_keep_trailing_newline(true);
+        environment.set_fuel(Some(FUEL));
+        environment
+            .add_template_owned(NAME, source.to_owned())
+            .map_err(|e| PromptError::PromptTemplate(format!("does not parse: {e}")))?;
+        Ok(Self(environment))
+    }
+
+    /// The text of a row's prompt.
+    pub fn apply(&self, prompt: &str) -> Result<String, PromptError> {
+        self.0
+            .get_template(NAME)
+            .and_then(|template| template.render(context! { prompt }))
+            .map_err(|e| PromptError::PromptTemplate(format!("{e} (it has one variable: `prompt`)")))
+    }
+}
+
+/// A row's prompt as messages: `<image>` places an image; without any mark all images come first.
+///
+/// The images themselves travel beside the messages, in the order of the parts. A number of marks other than `images` is an
+/// error that names both.
+pub fn messages_for(prompt: &str, images: usize, system: Option<&str>) -> Result<Vec<Message>, PromptError> {
+    let marks = prompt.matches(IMAGE_MARK).count();
+    if marks != images && marks != 0 {
+        return Err(PromptError::ImageCount(format!(
+            "the prompt has {marks} `{IMAGE_MARK}` marks but the row has {images} images: write one mark per image, or none"
+        )));
+    }
+    let mut messages = Vec::new();
+    if let Some(system) = system {
+        messages.push(Message { role: Role::System, content: Content::Text(system.to_owned()) });
+    }
+    let content =
+        if images == 0 { Content::Text(prompt.to_owned()) } else { Content::Parts(parts(prompt, images, marks)) };
+    messages.push(Message { role: Role::User, content });
+    Ok(messages)
+}
+
+fn parts(prompt: &str, images: usize, marks: usize) -> Vec<Part> {
+    let image = |index: usize| Part::Image { image: format!("#{index}") };
+    let text = |text: &str| (!text.is_empty()).then(|| Part::Text { text: text.to_owned() });
+    if marks == 0 {
+        return (0..images).map(image).chain(text(prompt)).collect();
+    }
+    let mut parts = Vec::new();
+    for (index, piece) in prompt.split(IMAGE_MARK).enumerate() {
+        if index > 0 {
+            parts.push(image(index - 1));
+        }
+        parts.extend(text(piece));
+    }
+    parts
+}

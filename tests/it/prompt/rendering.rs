@@ -1,0 +1,144 @@
+//! Errors and forms of prompts that the goldens do not show.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use image::RgbImage;
+use vgpo::domain::message::{Content, Message, Part, Role};
+use vgpo::prompt::{Processor, PromptError, PromptLimits, PromptTemplate, messages_for};
+
+use super::{LIMITS, fixtures, image_part, json, model_info, picture, processor, text_part, user};
+
+fn with_parts(parts: Vec<Part>) -> Vec<Message> {
+    vec![Message { role: Role::User, content: Content::Parts(parts) }]
+}
+
+#[test]
+fn an_overlong_prompt_is_an_error_with_counts() {
+    let processor = processor("qwen2_5_vl_tiny");
+    let image = picture("models/qwen2_5_vl_tiny/images/a_56x84.png");
+    let messages = with_parts(vec![image_part(), text_part("What is the area of the red square?")]);
+    let limits = |max_prompt_tokens| PromptLimits { max_prompt_tokens, ..LIMITS };
+    assert_eq!(processor.render(&messages, std::slice::from_ref(&image), &limits(40), true).unwrap().ids.len(), 40);
+    let error = processor.render(&messages, &[image], &limits(39), true).unwrap_err();
+    assert!(matches!(error, PromptError::TooLong { tokens: 40, image_tokens: 6, limit: 39 }), "{error}");
+    assert!(error.to_string().contains("40") && error.to_string().contains("39"));
+}
+
+/// The limits allow an area that no memory holds: refused by its token count alone.
+#[test]
+fn an_absurd_image_area_is_refused_by_count() {
+    let processor = processor("qwen2_5_vl_tiny");
+    let limits = PromptLimits { min_pixels: Some(1 << 50), max_pixels: Some(1 << 60), ..LIMITS };
+    let image = Arc::new(RgbImage::new(10, 10));
+    let error = processor.render(&with_parts(vec![image_part()]), &[image], &limits, true).unwrap_err();
+    assert!(matches!(error, PromptError::TooLong { .. }), "{error}");
+}
+
+#[test]
+fn a_thin_image_is_refused() {
+    let processor = processor("qwen2_5_vl_tiny");
+    let image = Arc::new(RgbImage::new(1, 600));
+    let error = processor.render(&with_parts(vec![image_part()]), &[image], &LIMITS, true).unwrap_err();
+    assert!(error.is_input() && error.to_string().contains("1 x 600"), "{error}");
+}
+
+#[test]
+fn images_and_parts_must_agree() {
+    let processor = processor("qwen2_5_vl_tiny");
+    let error = processor.render(&with_parts(vec![image_part(), image_part()]), &[], &LIMITS, true).unwrap_err();
+    assert!(error.to_string().contains("2 image parts, but 0 images"), "{error}");
+    let image = Arc::new(RgbImage::new(56, 56));
+    assert!(processor.render(&[user("hi")], &[image], &LIMITS, true).is_err());
+}
+
+#[test]
+fn videos_are_refused_by_name() {
+    let part: Part = serde_json::from_str(r#"{"type": "video", "video": "data:video/mp4;base64,AA=="}"#).unwrap();
+    let error = processor("qwen2_5_vl_tiny").render(&with_parts(vec![part]), &[], &LIMITS, true).unwrap_err();
+    assert!(matches!(error, PromptError::Video { message: 0 }) && error.to_string().contains("video"));
+}
+
+#[test]
+fn rows_become_messages() {
+    let render = |prompt: &str, images: usize, system: Option<&str>| {
+        let messages = messages_for(prompt, images, system).unwrap();
+        let images: Vec<_> = (0..images).map(|_| Arc::new(RgbImage::new(56, 56))).collect();
+        processor("qwen3_vl_tiny").render(&messages, &images, &LIMITS, false).unwrap().text
+    };
+    let slot = "<|vision_start|><|image_pad|><|vision_end|>";
+    assert_eq!(render("how many?", 0, None), "<|im_start|>user\nhow many?<|im_end|>\n");
+    assert_eq!(render("how many?", 1, None), format!("<|im_start|>user\n{slot}how many?<|im_end|>\n"));
+    assert_eq!(
+        render("a <image> b<image>", 2, Some("think")),
+        format!("<|im_start|>system\nthink<|im_end|>\n<|im_start|>user\na {slot} b{slot}<|im_end|>\n")
+    );
+    let error = messages_for("a <image> b <image>", 1, None).unwrap_err().to_string();
+    assert!(error.contains("2 `<image>` marks") && error.contains("1 images"), "{error}");
+    assert!(messages_for("a <image>", 0, None).is_err());
+}
+
+#[test]
+fn prompt_templates() {
+    let apply = |template: &str, prompt: &str| PromptTemplate::parse(template)?.apply(prompt);
+    assert_eq!(apply("{{ prompt }}", "<b> & {{ x }}\n").unwrap(), "<b> & {{ x }}\n");
+    assert_eq!(apply("{{ prompt | trim }}\nThink first.\n", " q ").unwrap(), "q\nThink first.\n");
+    for (template, word) in
+        [("{{ prompt", "parse"), ("{{ problem }}", "`prompt`"), ("{{ prompt.nothing.more }}", "`prompt`")]
+    {
+        let error = apply(template, "q").unwrap_err().to_string();
+        assert!(error.starts_with("prompt_template") && error.contains(word), "{error}");
+    }
+    let endless = "{% for a in range(100000) %}{% for b in range(100000) %}x{% endfor %}{% endfor %}";
+    assert!(apply(endless, "q").is_err(), "a template must not hold the program");
+}
+
+/// A checkpoint's folder whose chat template is `source`.
+fn with_template(dir: &Path, source: &str) -> Result<Processor, PromptError> {
+    let from = fixtures().join("models/qwen2_5_vl_tiny/checkpoint");
+    for file in ["tokenizer.json", "tokenizer_config.json", "chat_template.json"] {
+        std::fs::copy(from.join(file), dir.join(file)).unwrap();
+    }
+    std::fs::write(dir.join("chat_template.jinja"), source).unwrap();
+    Processor::from_dir(dir, &model_info(&json(from.join("config.json"))))
+}
+
+#[test]
+fn templates_run_as_in_hugging_face() {
+    let dir = tempfile::tempdir().unwrap();
+    // Block trimming, Python's string methods, special tokens, tojson and loop controls.
+    let source = "{% for m in messages %}\n    {% if m.role == 'system' %}\n{% continue %}\n    {% endif %}\n{{ m.content.strip().upper() }}\n{% endfor %}\n{{ {'a': [1, 'é<']} | tojson }}{{ eos_token }}{{ tools is none }}\n";
+    let processor = with_template(dir.path(), source).unwrap();
+    let rendered = processor.render(&[user("  hi \n")], &[], &LIMITS, true).unwrap();
+    assert_eq!(rendered.text, "HI\n{\"a\": [1, \"é<\"]}<|im_end|>True");
+    let processor = with_template(dir.path(), "{{ raise_exception('roles must alternate') }}").unwrap();
+    let error = processor.render(&[user("hi")], &[], &LIMITS, true).unwrap_err();
+    assert!(error.to_string().contains("roles must alternate"), "{error}");
+    let error = with_template(dir.path(), "{% for %}").unwrap_err();
+    assert!(!error.is_input() && error.to_string().contains("chat_template.jinja"), "{error}");
+}
+
+/// A template that drops an image part would leave the model without it: an error, not a silent loss.
+#[test]
+fn a_template_that_ignores_images_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let processor = with_template(dir.path(), "{{ messages[0].role }}").unwrap();
+    let image = Arc::new(RgbImage::new(56, 56));
+    let error = processor.render(&with_parts(vec![image_part()]), &[image], &LIMITS, true).unwrap_err();
+    assert!(error.to_string().contains("1 images") && error.to_string().contains("0 image places"), "{error}");
+}
+
+#[test]
+fn a_folder_without_its_files_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let info = model_info(&json("models/qwen2_5_vl_tiny/checkpoint/config.json"));
+    let error = Processor::from_dir(dir.path(), &info).unwrap_err();
+    assert!(error.to_string().contains("tokenizer.json"), "{error}");
+    std::fs::copy(
+        fixtures().join("models/qwen2_5_vl_tiny/checkpoint/tokenizer.json"),
+        dir.path().join("tokenizer.json"),
+    )
+    .unwrap();
+    let error = Processor::from_dir(dir.path(), &info).unwrap_err();
+    assert!(error.to_string().contains("no chat template"), "{error}");
+}
