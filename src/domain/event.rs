@@ -136,8 +136,9 @@ pub struct CheckpointEvent {
 /// Data of [`kind::REWIND`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RewindEvent {
-    /// Points, samples and checkpoints of later steps are gone; they come again.
-    pub to_step: u64,
+    /// Points, samples and checkpoints of later steps are gone and come again; null: the run starts over, and those
+    /// of step 0 are gone as well.
+    pub to_step: Option<u64>,
 }
 
 /// Data of [`kind::WORKER_CRASHED`].

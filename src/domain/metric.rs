@@ -49,6 +49,9 @@ const fn info(key: &'static str, unit: &'static str, better: Better, description
 
 use Better::{Higher, Lower, Neutral};
 
+/// The key by which checkpoints and runs are compared.
+pub const EVAL_ACCURACY: &str = "eval/accuracy";
+
 /// Every metric the trainer writes.
 pub const CATALOGUE: &[MetricInfo] = &[
     info("reward/mean", "1", Higher, "Mean reward of the step's responses"),

@@ -4,6 +4,7 @@
 //! carries the attempt and fails once another claim or an expiry has made it outdated (fencing).
 
 mod error;
+mod sqlite;
 mod traits;
 
 use std::sync::Arc;
@@ -19,7 +20,6 @@ pub use traits::{
 /// Opens the database at `url`, creates it if need be and brings its schema up to date.
 ///
 /// `sqlite:PATH` (also `sqlite://PATH`) is a file; several processes may open it at once.
-#[allow(clippy::unused_async)]
 pub async fn open(url: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>> {
     let unsupported = |shown: &str, problem: &str| {
         Err(StoreError::Unsupported { url: shown.to_owned(), problem: problem.to_owned() })
@@ -30,8 +30,7 @@ pub async fn open(url: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>> {
             if path.is_empty() || path.starts_with(":memory:") || path.contains('?') {
                 return unsupported(url, "give the path of a file, e.g. sqlite:vgpo-data/vgpo.db, without options");
             }
-            let _ = clock;
-            unsupported(url, "not built yet")
+            Ok(Arc::new(sqlite::SqliteStore::open(path.as_ref(), clock).await?))
         }
         // The address holds a password: it is not shown.
         Some((scheme @ ("postgres" | "postgresql"), _)) => unsupported(

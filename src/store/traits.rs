@@ -91,10 +91,10 @@ pub trait RunStore: Send + Sync {
     async fn runs(&self, filter: &RunFilter, page: &Page) -> Result<Listing<Run>>;
     /// Changes what people may change.
     async fn update_run(&self, id: &str, update: &RunUpdate) -> Result<Run>;
-    /// A resumed attempt starts behind step `to_step`: points, samples and checkpoints of later steps go (promoted
+    /// A resumed attempt starts behind step `to_step` (none: from the beginning): points, samples and checkpoints of later steps go (promoted
     /// checkpoints stay) and a `rewind` event is written, in one transaction. No event when there is nothing later.
     /// Returns the checkpoints that are gone, so that their files can follow.
-    async fn rewind(&self, token: &LeaseToken, to_step: u64) -> Result<Vec<Checkpoint>>;
+    async fn rewind(&self, token: &LeaseToken, to_step: Option<u64>) -> Result<Vec<Checkpoint>>;
 }
 
 /// Metrics.
@@ -171,7 +171,7 @@ pub trait EventStore: Send + Sync {
     async fn events_after(&self, seq: i64, filter: &EventFilter, limit: u32) -> Result<Vec<Event>>;
     /// Which events are still there.
     async fn event_span(&self) -> Result<EventSpan>;
-    /// Deletes events older than `before`; returns how many. Histories of unfinished jobs stay.
+    /// Deletes the events before the first one that is not older than `before`; returns how many.
     async fn prune_events(&self, before: DateTime<Utc>) -> Result<u64>;
 }
 

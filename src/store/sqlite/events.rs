@@ -1,0 +1,138 @@
+//! Events. Sequence numbers follow the order of commits, because only one transaction writes at a time.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::{QueryBuilder, Row as _, Sqlite};
+
+use crate::domain::event::{Event, EventFilter, EventSpan, NewEvent};
+use crate::domain::job::LeaseToken;
+use crate::store::error::{Result, StoreError};
+use crate::store::traits::EventStore;
+
+use super::{SqliteStore, Write, guard, rows};
+
+const INSERT: &str = "INSERT INTO events (time, kind, job_id, run_id, data) VALUES (?, ?, ?, ?, ?) RETURNING *";
+const SPAN: &str = "SELECT (SELECT min(seq) FROM events) AS first, \
+    coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0) AS last";
+const PRUNE: &str = "DELETE FROM events \
+    WHERE seq < coalesce((SELECT min(seq) FROM events WHERE time >= ?1), (SELECT max(seq) + 1 FROM events))";
+/// Rows of one INSERT.
+const ROWS: usize = 500;
+
+#[async_trait]
+impl EventStore for SqliteStore {
+    async fn append_event(&self, event: NewEvent) -> Result<Event> {
+        let mut tx = self.write().await?;
+        let event = insert(&mut tx, self.now(), &event).await?;
+        tx.commit().await?;
+        Ok(event)
+    }
+
+    async fn append_job_event(&self, token: &LeaseToken, kind: &str, data: serde_json::Value) -> Result<Event> {
+        let event = NewEvent {
+            kind: kind.to_owned(),
+            job_id: Some(token.job_id.clone()),
+            run_id: Some(token.run_id.clone()),
+            data,
+        };
+        let mut tx = self.write().await?;
+        guard(&mut tx, token).await?;
+        let event = insert(&mut tx, self.now(), &event).await?;
+        tx.commit().await?;
+        Ok(event)
+    }
+
+    async fn events_after(&self, seq: i64, filter: &EventFilter, limit: u32) -> Result<Vec<Event>> {
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM events WHERE seq > ");
+        query.push_bind(seq);
+        if !filter.jobs.is_empty() || !filter.runs.is_empty() {
+            query.push(" AND (false");
+            push_any(&mut query, "job_id", &filter.jobs);
+            push_any(&mut query, "run_id", &filter.runs);
+            query.push(")");
+        }
+        push_kinds(&mut query, &filter.kinds);
+        query.push(" ORDER BY seq LIMIT ").push_bind(i64::from(limit));
+        query.build().fetch_all(&self.readers).await?.iter().map(rows::event).collect()
+    }
+
+    async fn event_span(&self) -> Result<EventSpan> {
+        let row = sqlx::query(SPAN).fetch_one(&self.readers).await?;
+        Ok(EventSpan { first: row.try_get("first")?, last: row.try_get("last")? })
+    }
+
+    async fn prune_events(&self, before: DateTime<Utc>) -> Result<u64> {
+        let mut tx = self.write().await?;
+        let done = sqlx::query(PRUNE).bind(before.timestamp_millis()).execute(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(done.rows_affected())
+    }
+}
+
+/// ` OR column IN (values)`, unless there are none.
+fn push_any(query: &mut QueryBuilder<Sqlite>, column: &str, values: &[String]) {
+    if values.is_empty() {
+        return;
+    }
+    query.push(format_args!(" OR {column} IN ("));
+    let mut list = query.separated(", ");
+    for value in values {
+        list.push_bind(value.clone());
+    }
+    query.push(")");
+}
+
+fn push_kinds(query: &mut QueryBuilder<Sqlite>, kinds: &[String]) {
+    if kinds.is_empty() {
+        return;
+    }
+    query.push(" AND (false");
+    for kind in kinds {
+        match kind.strip_suffix('*') {
+            None => query.push(" OR kind = ").push_bind(kind.clone()),
+            Some(prefix) => query
+                .push(" OR substr(kind, 1, ")
+                .push_bind(prefix.chars().count() as i64)
+                .push(") = ")
+                .push_bind(prefix.to_owned()),
+        };
+    }
+    query.push(")");
+}
+
+/// The data of an event as JSON.
+pub(super) fn data(value: &impl Serialize) -> Result<serde_json::Value> {
+    serde_json::to_value(value)
+        .map_err(|e| StoreError::Damaged { what: "event data".to_owned(), problem: e.to_string() })
+}
+
+/// Writes one event in a transaction.
+pub(super) async fn insert(tx: &mut Write, now: i64, event: &NewEvent) -> Result<Event> {
+    let row = sqlx::query(INSERT)
+        .bind(now)
+        .bind(&event.kind)
+        .bind(&event.job_id)
+        .bind(&event.run_id)
+        .bind(rows::to_json(&event.data)?)
+        .fetch_one(&mut **tx)
+        .await?;
+    rows::event(&row)
+}
+
+/// Writes many events in a transaction, in their order.
+pub(super) async fn insert_many(tx: &mut Write, now: i64, events: &[NewEvent]) -> Result<()> {
+    for chunk in events.chunks(ROWS) {
+        let texts = chunk.iter().map(|e| rows::to_json(&e.data)).collect::<Result<Vec<_>>>()?;
+        let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO events (time, kind, job_id, run_id, data) ");
+        query.push_values(chunk.iter().zip(texts), |mut row, (event, text)| {
+            row.push_bind(now)
+                .push_bind(event.kind.clone())
+                .push_bind(event.job_id.clone())
+                .push_bind(event.run_id.clone())
+                .push_bind(text);
+        });
+        query.build().persistent(chunk.len() == ROWS).execute(&mut **tx).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,165 @@
+//! Jobs as people see them.
+
+use async_trait::async_trait;
+use sqlx::{QueryBuilder, Row as _, Sqlite};
+
+use crate::clock::new_id;
+use crate::domain::event::JobChanged;
+use crate::domain::job::{Job, JobAction, JobFilter, JobState, NewJob, Transition};
+use crate::domain::page::{Listing, Page};
+use crate::domain::run::Run;
+use crate::store::error::{Result, StoreError};
+use crate::store::traits::JobStore;
+
+use super::transition::{self, Change};
+use super::{SqliteStore, Write, events, rows, runs};
+
+const INSERT_JOB: &str = include_str!("sql/job_insert.sql");
+const INSERT_RUN: &str = include_str!("sql/run_insert.sql");
+const SUBMITTED: &str = "submitted";
+
+#[async_trait]
+impl JobStore for SqliteStore {
+    async fn submit(&self, new: NewJob) -> Result<(Job, Run)> {
+        let (job_id, run_id) = (new_id("job"), new_id("run"));
+        let (tags, spec, origins) =
+            (rows::to_json(&new.spec.tags)?, rows::to_json(&new.spec)?, rows::to_json(&new.origins)?);
+        let now = self.now();
+        let mut tx = self.write().await?;
+        if let Some(after) = &new.spec.after {
+            refuse_hopeless(&mut tx, after).await?;
+        }
+        sqlx::query(INSERT_RUN)
+            .bind(&run_id)
+            .bind(&job_id)
+            .bind(&new.spec.name)
+            .bind(&new.spec.project)
+            .bind(&new.created_by)
+            .bind(&tags)
+            .bind(&new.spec.model)
+            .bind(&new.spec.dataset)
+            .bind(new.spec.method.name())
+            .bind(new.spec.steps as i64)
+            .bind(now)
+            .execute(&mut *tx)
+            .await?;
+        let row = sqlx::query(INSERT_JOB)
+            .bind(&job_id)
+            .bind(&run_id)
+            .bind(&new.spec.name)
+            .bind(&new.spec.project)
+            .bind(&new.created_by)
+            .bind(&tags)
+            .bind(SUBMITTED)
+            .bind(new.spec.priority)
+            .bind(&spec)
+            .bind(&origins)
+            .bind(&new.spec.model)
+            .bind(rows::device_name(new.spec.resources.device))
+            .bind(&new.spec.after)
+            .bind(i64::from(new.spec.max_attempts))
+            .bind(now)
+            .fetch_one(&mut *tx)
+            .await?;
+        let job = rows::job(&row)?;
+        let reason = SUBMITTED.to_owned();
+        let first = JobChanged { from: None, to: JobState::Queued, reason, attempt: 0, worker_id: None };
+        events::insert(&mut tx, now, &transition::job_event(&job, &first)?).await?;
+        let run = runs::load(&mut *tx, &run_id).await?;
+        tx.commit().await?;
+        Ok((job, run))
+    }
+
+    async fn job(&self, id: &str) -> Result<Job> {
+        let row = sqlx::query("SELECT * FROM jobs WHERE id = ?").bind(id).fetch_optional(&self.readers).await?;
+        rows::job(&row.ok_or_else(|| StoreError::NotFound { kind: "job", id: id.to_owned() })?)
+    }
+
+    async fn jobs(&self, filter: &JobFilter, page: &Page) -> Result<Listing<Job>> {
+        let mut query = QueryBuilder::new("SELECT * FROM jobs WHERE true");
+        push_states(&mut query, "state", &filter.states);
+        push_equal(&mut query, "project", filter.project.as_deref());
+        push_equal(&mut query, "model", filter.model.as_deref());
+        push_tag(&mut query, "tags", filter.tag.as_ref());
+        push_page(&mut query, "id", page);
+        let found = query.build().persistent(false).fetch_all(&self.readers).await?;
+        let jobs = found.iter().map(rows::job).collect::<Result<Vec<_>>>()?;
+        Ok(Listing::from_overfull(jobs, page.limit, |j| j.id.clone()))
+    }
+
+    async fn ask(&self, id: &str, action: JobAction, reason: &str) -> Result<Job> {
+        let now = self.now();
+        let mut tx = self.write().await?;
+        let job = transition::load(&mut tx, id).await?;
+        if job.state.can(Transition::Asked(action)) == Some(job.state) {
+            return Ok(job);
+        }
+        if let (JobAction::Retry, Some(after)) = (action, &job.after) {
+            refuse_hopeless(&mut tx, after).await?;
+        }
+        let mut change = Change::new(Transition::Asked(action), reason);
+        if action == JobAction::Retry {
+            change.attempts_used = Some(0);
+        }
+        let job = transition::apply(&mut tx, now, &job, &change).await?;
+        tx.commit().await?;
+        Ok(job)
+    }
+
+    async fn queue_depth(&self) -> Result<u64> {
+        let row = sqlx::query("SELECT count(*) AS n FROM jobs WHERE state = 'queued'").fetch_one(&self.readers).await?;
+        rows::count(&row, "n")
+    }
+}
+
+/// A job that waits for one that cannot succeed any more would wait for ever.
+async fn refuse_hopeless(tx: &mut Write, after: &str) -> Result<()> {
+    let row = sqlx::query("SELECT state FROM jobs WHERE id = ?").bind(after).fetch_optional(&mut **tx).await?;
+    let row = row.ok_or_else(|| StoreError::NotFound { kind: "job", id: after.to_owned() })?;
+    let state: &str = row.try_get("state")?;
+    if matches!(state, "failed" | "cancelled") {
+        return Err(StoreError::Conflict(format!(
+            "`after`: job `{after}` is {state} and cannot succeed; retry it first"
+        )));
+    }
+    Ok(())
+}
+
+/// `AND column IN (states)`, unless there are none.
+pub(super) fn push_states(query: &mut QueryBuilder<Sqlite>, column: &str, states: &[JobState]) {
+    if states.is_empty() {
+        return;
+    }
+    query.push(format_args!(" AND {column} IN ("));
+    let mut list = query.separated(", ");
+    for state in states {
+        list.push_bind(state.name());
+    }
+    query.push(")");
+}
+
+/// `AND column = value`, if there is one.
+pub(super) fn push_equal(query: &mut QueryBuilder<Sqlite>, column: &str, value: Option<&str>) {
+    if let Some(value) = value {
+        query.push(format_args!(" AND {column} = ")).push_bind(value.to_owned());
+    }
+}
+
+/// `AND` the JSON object in `column` has this key (and this value), if one is asked for.
+pub(super) fn push_tag(query: &mut QueryBuilder<Sqlite>, column: &str, tag: Option<&(String, Option<String>)>) {
+    let Some((key, value)) = tag else { return };
+    query.push(format_args!(" AND EXISTS (SELECT 1 FROM json_each({column}) AS tag WHERE tag.key = "));
+    query.push_bind(key.clone());
+    if let Some(value) = value {
+        query.push(" AND tag.value = ").push_bind(value.clone());
+    }
+    query.push(")");
+}
+
+/// Newest first behind the page's cursor, and one entry more than wanted.
+pub(super) fn push_page(query: &mut QueryBuilder<Sqlite>, column: &str, page: &Page) {
+    if let Some(after) = &page.after {
+        query.push(format_args!(" AND {column} < ")).push_bind(after.clone());
+    }
+    query.push(format_args!(" ORDER BY {column} DESC LIMIT ")).push_bind(i64::from(page.limit) + 1);
+}

@@ -1,0 +1,91 @@
+//! Registered models and data sets.
+
+use async_trait::async_trait;
+use sqlx::Row as _;
+
+use crate::clock::new_id;
+use crate::domain::dataset::{DatasetRecord, NewDataset};
+use crate::domain::model::{Model, NewModel};
+use crate::store::error::{Result, StoreError};
+use crate::store::traits::ModelStore;
+
+use super::{SqliteStore, rows};
+
+const UPSERT_MODEL: &str = include_str!("sql/model_upsert.sql");
+const UPSERT_DATASET: &str = include_str!("sql/dataset_upsert.sql");
+
+#[async_trait]
+impl ModelStore for SqliteStore {
+    async fn upsert_model(&self, new: NewModel) -> Result<Model> {
+        let (card, recommended) = (rows::to_json(&new.card)?, rows::to_json(&new.recommended)?);
+        let mut tx = self.write().await?;
+        let promoted = sqlx::query("SELECT id FROM checkpoints WHERE promoted_as = ?")
+            .bind(&new.name)
+            .fetch_optional(&mut *tx)
+            .await?;
+        if let Some(row) = promoted {
+            let id: &str = row.try_get("id")?;
+            return Err(StoreError::Conflict(format!("`{}` is the served name of checkpoint {id}", new.name)));
+        }
+        let row = sqlx::query(UPSERT_MODEL)
+            .bind(&new.name)
+            .bind(&new.family)
+            .bind(new.parameters as i64)
+            .bind(&new.path)
+            .bind(card)
+            .bind(recommended)
+            .bind(&new.source)
+            .bind(&new.project)
+            .bind(&new.created_by)
+            .bind(self.now())
+            .fetch_one(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        rows::model(&row)
+    }
+
+    async fn model(&self, name: &str) -> Result<Model> {
+        let row = sqlx::query("SELECT * FROM models WHERE name = ?").bind(name).fetch_optional(&self.readers).await?;
+        rows::model(&row.ok_or_else(|| StoreError::NotFound { kind: "model", id: name.to_owned() })?)
+    }
+
+    async fn models(&self) -> Result<Vec<Model>> {
+        let found = sqlx::query("SELECT * FROM models ORDER BY name").fetch_all(&self.readers).await?;
+        found.iter().map(rows::model).collect()
+    }
+
+    async fn upsert_dataset(&self, new: NewDataset) -> Result<DatasetRecord> {
+        let (card, recommended) = (rows::to_json(&new.card)?, rows::to_json(&new.recommended)?);
+        let mut tx = self.write().await?;
+        let row = sqlx::query(UPSERT_DATASET)
+            .bind(new_id("ds"))
+            .bind(&new.name)
+            .bind(new.state.name())
+            .bind(&new.source)
+            .bind(new.train_rows as i64)
+            .bind(new.eval_rows as i64)
+            .bind(&new.fingerprint)
+            .bind(card)
+            .bind(recommended)
+            .bind(&new.project)
+            .bind(&new.created_by)
+            .bind(self.now())
+            .fetch_one(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        rows::dataset(&row)
+    }
+
+    async fn dataset(&self, name_or_id: &str) -> Result<DatasetRecord> {
+        let row = sqlx::query("SELECT * FROM datasets WHERE name = ?1 OR id = ?1")
+            .bind(name_or_id)
+            .fetch_optional(&self.readers)
+            .await?;
+        rows::dataset(&row.ok_or_else(|| StoreError::NotFound { kind: "dataset", id: name_or_id.to_owned() })?)
+    }
+
+    async fn datasets(&self) -> Result<Vec<DatasetRecord>> {
+        let found = sqlx::query("SELECT * FROM datasets ORDER BY name").fetch_all(&self.readers).await?;
+        found.iter().map(rows::dataset).collect()
+    }
+}

@@ -1,0 +1,150 @@
+//! The queue as workers see it.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::Row as _;
+
+use crate::domain::job::{Job, JobState, LeaseToken, LeasedJob, Transition, Wanted};
+use crate::domain::spec::DeviceClass;
+use crate::store::error::Result;
+use crate::store::traits::{ClaimRequest, Failure, QueueStore};
+
+use super::transition::{self, Change};
+use super::{SqliteStore, Write, guard, lease_lost, millis, rows};
+
+const NEXT: &str = include_str!("sql/queue_next.sql");
+const HAS_WORK: &str = include_str!("sql/queue_has_work.sql");
+const EXPIRED: &str = "SELECT * FROM jobs WHERE lease_expires_at <= ? ORDER BY id";
+const HELD_BY: &str = "SELECT * FROM jobs WHERE lease_worker = ? ORDER BY id";
+const CRASHED: &str = "UPDATE workers SET state = 'crashed', job_id = NULL WHERE id = ?";
+const EXTEND: &str = "UPDATE jobs SET lease_expires_at = ? \
+    WHERE id = ? AND attempt = ? AND lease_worker IS NOT NULL RETURNING state";
+
+#[async_trait]
+impl QueueStore for SqliteStore {
+    async fn has_work(&self, device: DeviceClass) -> Result<bool> {
+        let row =
+            sqlx::query(HAS_WORK).bind(rows::device_name(device)).bind(self.now()).fetch_one(&self.readers).await?;
+        Ok(row.try_get("has_work")?)
+    }
+
+    async fn claim(&self, request: &ClaimRequest) -> Result<Option<LeasedJob>> {
+        let now = self.now();
+        let mut tx = self.write().await?;
+        expire(&mut tx, now).await?;
+        let row = sqlx::query(NEXT).bind(rows::device_name(request.device)).bind(now).fetch_optional(&mut *tx).await?;
+        let mut leased = None;
+        if let Some(row) = row {
+            let job = rows::job(&row)?;
+            let reason = format!("claimed by {}", request.worker_id);
+            let mut change = Change::new(Transition::Claim, &reason);
+            change.lease = Some((&request.worker_id, now.saturating_add(millis(request.ttl))));
+            change.attempts_used = Some(job.attempts_used + 1);
+            let job = transition::apply(&mut tx, now, &job, &change).await?;
+            let token = LeaseToken { job_id: job.id.clone(), run_id: job.run_id.clone(), attempt: job.attempt };
+            leased = Some(LeasedJob { job, token });
+        }
+        tx.commit().await?;
+        Ok(leased)
+    }
+
+    async fn heartbeat(&self, token: &LeaseToken, ttl: Duration) -> Result<Wanted> {
+        let expires = self.now().saturating_add(millis(ttl));
+        let mut tx = self.write().await?;
+        let row = sqlx::query(EXTEND)
+            .bind(expires)
+            .bind(&token.job_id)
+            .bind(i64::from(token.attempt))
+            .fetch_optional(&mut *tx)
+            .await?;
+        let state: String = row.ok_or_else(|| lease_lost(token))?.try_get("state")?;
+        tx.commit().await?;
+        Ok(match JobState::from_name(&state) {
+            Some(JobState::Cancelling) => Wanted::Cancel,
+            Some(JobState::Pausing) => Wanted::Pause,
+            _ => Wanted::Continue,
+        })
+    }
+
+    async fn complete(&self, token: &LeaseToken) -> Result<Job> {
+        let now = self.now();
+        let mut tx = self.write().await?;
+        guard(&mut tx, token).await?;
+        let job = transition::load(&mut tx, &token.job_id).await?;
+        let job = transition::apply(&mut tx, now, &job, &Change::new(Transition::Complete, "finished")).await?;
+        tx.commit().await?;
+        Ok(job)
+    }
+
+    async fn fail(&self, token: &LeaseToken, failure: &Failure) -> Result<Job> {
+        let now = self.now();
+        let mut tx = self.write().await?;
+        guard(&mut tx, token).await?;
+        let job = transition::load(&mut tx, &token.job_id).await?;
+        let job = match failure.retry_after {
+            None => transition::apply(&mut tx, now, &job, &Change::new(Transition::Fail, &failure.message)).await?,
+            Some(pause) => {
+                let not_before = Some(now.saturating_add(millis(pause)));
+                put_back(&mut tx, now, &job, &failure.message, not_before).await?
+            }
+        };
+        tx.commit().await?;
+        Ok(job)
+    }
+
+    async fn release(&self, token: &LeaseToken, reason: &str) -> Result<Job> {
+        let now = self.now();
+        let mut tx = self.write().await?;
+        guard(&mut tx, token).await?;
+        let job = transition::load(&mut tx, &token.job_id).await?;
+        let mut change = Change::new(Transition::Requeue, reason);
+        change.attempts_used = Some(job.attempts_used.saturating_sub(1));
+        let job = transition::apply(&mut tx, now, &job, &change).await?;
+        tx.commit().await?;
+        Ok(job)
+    }
+
+    async fn expire_leases(&self) -> Result<Vec<Job>> {
+        let now = self.now();
+        let mut tx = self.write().await?;
+        let jobs = expire(&mut tx, now).await?;
+        tx.commit().await?;
+        Ok(jobs)
+    }
+
+    async fn release_worker(&self, worker_id: &str, reason: &str) -> Result<Vec<Job>> {
+        let now = self.now();
+        let mut tx = self.write().await?;
+        sqlx::query(CRASHED).bind(worker_id).execute(&mut *tx).await?;
+        let mut jobs = Vec::new();
+        for row in sqlx::query(HELD_BY).bind(worker_id).fetch_all(&mut *tx).await? {
+            jobs.push(put_back(&mut tx, now, &rows::job(&row)?, reason, None).await?);
+        }
+        tx.commit().await?;
+        Ok(jobs)
+    }
+}
+
+async fn expire(tx: &mut Write, now: i64) -> Result<Vec<Job>> {
+    let mut jobs = Vec::new();
+    for row in sqlx::query(EXPIRED).bind(now).fetch_all(&mut **tx).await? {
+        let job = rows::job(&row)?;
+        let worker = job.lease.as_ref().map_or("", |l| l.worker_id.as_str());
+        let reason = format!("lease expired: nothing heard of {worker}");
+        jobs.push(put_back(tx, now, &job, &reason, None).await?);
+    }
+    Ok(jobs)
+}
+
+/// Takes a job from its worker after a failure: back to the queue, or failed when that was the last attempt. A job
+/// that was to be paused or cancelled is, without looking at its attempts.
+async fn put_back(tx: &mut Write, now: i64, job: &Job, reason: &str, not_before: Option<i64>) -> Result<Job> {
+    if job.state == JobState::Running && job.attempts_used >= job.max_attempts {
+        let reason = format!("{reason} (attempt {} of {})", job.attempts_used, job.max_attempts);
+        return transition::apply(tx, now, job, &Change::new(Transition::Fail, &reason)).await;
+    }
+    let mut change = Change::new(Transition::Requeue, reason);
+    change.not_before = not_before;
+    transition::apply(tx, now, job, &change).await
+}
