@@ -3,8 +3,8 @@
 pub mod checkpoint;
 pub mod dataset;
 pub mod event;
-pub mod job;
 pub mod field_error;
+pub mod job;
 pub mod message;
 pub mod metric;
 pub mod model;

@@ -1,1 +1,53 @@
-//! Tests of `store`.
+//! Tests of `store`: one conformance suite that every database passes, and what is special to one of them.
+
+mod checkpoints;
+mod events;
+pub(crate) mod fixture;
+mod interleaving;
+mod jobs;
+mod metrics;
+mod models;
+mod queue;
+mod speed;
+mod sqlite_only;
+mod states;
+
+/// One test function for each named check, each on an empty database of its own.
+macro_rules! suite {
+    ($factory:path; $($module:ident: $($check:ident),+;)+) => {
+        $($(
+            #[tokio::test]
+            async fn $check() {
+                super::$module::$check(&$factory().await).await;
+            }
+        )+)+
+    };
+}
+
+/// The whole suite, on databases that `factory` makes.
+macro_rules! conformance {
+    ($factory:path) => {
+        suite! { $factory;
+            jobs: submitting_inserts_job_run_and_event, lists_are_paged_and_filtered, asking_follows_the_table,
+                a_job_that_cannot_succeed_takes_waiting_jobs_along, after_must_name_a_job_that_can_succeed,
+                a_retried_job_counts_attempts_from_zero, runs_are_listed_and_updated;
+            queue: claims_follow_priority_then_submission, claims_match_the_device, claims_wait_for_after_and_back_off,
+                a_heartbeat_extends_and_tells_what_is_wanted, an_expired_lease_goes_back_and_fences,
+                attempts_run_out, a_pausing_or_cancelling_job_ends_there_when_its_worker_dies,
+                a_release_gives_the_attempt_back, a_dead_worker_is_released_at_once, finishing_twice_is_refused,
+                every_write_of_a_stale_attempt_is_refused, concurrent_claims_never_share_a_job;
+            metrics: points_come_back_as_they_went_in, buckets_keep_min_mean_and_max, keys_know_last_and_extremes,
+                a_later_value_replaces_an_earlier_one, a_rewind_replaces_everything_beyond,
+                a_rewind_to_the_beginning_clears_step_zero, samples_are_listed_by_step, accuracy_reaches_the_run;
+            checkpoints: best_and_last_follow, held_checkpoints_stay, promotion_moves_the_name,
+                checkpoints_are_listed;
+            events: events_are_filtered_and_ordered, pruning_keeps_sequence_numbers, workers_register_and_beat,
+                idempotency_replays;
+            models: models_and_data_sets_are_upserted;
+        }
+    };
+}
+
+mod on_sqlite {
+    conformance!(super::fixture::sqlite);
+}

@@ -1,0 +1,120 @@
+//! What every test of the store needs: an empty database, a clock that obeys, small jobs.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::DateTime;
+use serde_json::json;
+use vgpo::clock::FakeClock;
+use vgpo::domain::checkpoint::{Manifest, NewCheckpoint};
+use vgpo::domain::event::{Event, EventFilter, JobChanged, kind};
+use vgpo::domain::job::{LeasedJob, NewJob};
+use vgpo::domain::metric::{StepMetrics, TimedMetrics};
+use vgpo::domain::sample::SampleGroup;
+use vgpo::domain::spec::{DeviceClass, JobSpec};
+use vgpo::store::{self, ClaimRequest, Store};
+
+pub const TTL: Duration = Duration::from_secs(30);
+
+/// An empty database of one kind, with the clock it runs on.
+pub struct Db {
+    pub store: Arc<dyn Store>,
+    pub clock: Arc<FakeClock>,
+    pub folder: tempfile::TempDir,
+}
+
+impl Db {
+    pub fn sqlite_path(&self) -> PathBuf {
+        self.folder.path().join("data/vgpo.db")
+    }
+}
+
+pub fn clock() -> Arc<FakeClock> {
+    Arc::new(FakeClock::new(DateTime::from_timestamp(1_800_000_000, 0).unwrap()))
+}
+
+/// The factory that the conformance suite runs on; another database adds its own.
+pub async fn sqlite() -> Db {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let url = format!("sqlite:{}", folder.path().join("data/vgpo.db").display());
+    let store = store::open(&url, clock.clone()).await.unwrap();
+    Db { store, clock, folder }
+}
+
+pub fn spec() -> JobSpec {
+    serde_json::from_value(json!({
+        "name": "digits-grpo", "model": "starter", "dataset": "digits", "eval_dataset": null, "seed": 3,
+        "project": "default", "tags": {"team": "vision"},
+        "method": {"type": "grpo", "clip_low": 0.2, "clip_high": 0.28, "dual_clip": 3.0, "loss_average": "token",
+                   "kl_coef": 0.0, "estimator": "grpo"},
+        "data": {"columns": {"prompt": "problem", "answer": "answer", "images": "images"}, "system": null,
+                 "prompt_template": "{{ prompt }}", "min_pixels": null, "max_pixels": null,
+                 "max_prompt_tokens": 2048, "overlong": "error", "shuffle": true},
+        "reward": {"type": "math"},
+        "rollout": {"group_size": 8, "temperature": 1.0, "top_p": 1.0, "max_new_tokens": 64, "filter": null},
+        "batch": {"prompts_per_step": 32, "minibatch_prompts": 32, "microbatch_tokens": 4096, "epochs_per_batch": 1},
+        "optimizer": {"learning_rate": 5e-5, "betas": [0.9, 0.95], "weight_decay": 0.01, "warmup_steps": 5,
+                      "schedule": "constant", "max_grad_norm": 1.0},
+        "train": {"parameters": "full", "freeze_vision": false, "dtype": "f32"},
+        "steps": 40, "eval_before": true, "eval_every": 8, "eval_rows": 256, "checkpoint_every": 8,
+        "keep_checkpoints": 3, "log_samples_every": 8, "resources": {"device": "any", "devices": 1},
+        "priority": 0, "max_attempts": 3, "after": null, "deterministic": true
+    }))
+    .unwrap()
+}
+
+pub fn new_job(change: impl FnOnce(&mut JobSpec)) -> NewJob {
+    let mut spec = spec();
+    change(&mut spec);
+    NewJob { spec, origins: json!({"/seed": "request"}), created_by: None }
+}
+
+pub fn claim_by(worker: &str) -> ClaimRequest {
+    ClaimRequest { worker_id: worker.to_owned(), device: DeviceClass::Cpu, ttl: TTL }
+}
+
+/// Submits a job and has `worker` claim it.
+pub async fn claimed(store: &dyn Store, worker: &str) -> LeasedJob {
+    store.submit(new_job(|_| ())).await.unwrap();
+    store.claim(&claim_by(worker)).await.unwrap().unwrap()
+}
+
+pub fn point(db: &Db, step: u64, values: &[(&str, f64)]) -> TimedMetrics {
+    use vgpo::clock::Clock as _;
+    let values: BTreeMap<_, _> = values.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect();
+    TimedMetrics {
+        time: db.clock.now(),
+        metrics: StepMetrics { step, samples: step * 256, tokens: step * 10_000, values },
+    }
+}
+
+pub fn group(row: u64) -> SampleGroup {
+    SampleGroup {
+        row,
+        eval: false,
+        prompt: "<|im_start|>user\nsum?".to_owned(),
+        answer: "7".to_owned(),
+        images: Vec::new(),
+        responses: Vec::new(),
+    }
+}
+
+pub fn new_checkpoint(id: &str, step: u64, accuracy: Option<f64>) -> NewCheckpoint {
+    let manifest = Manifest { files: Vec::new(), size_bytes: 12, sha256: format!("hash of {id}") };
+    NewCheckpoint { id: id.to_owned(), step, key: format!("checkpoints/{id}"), accuracy, last: false, manifest }
+}
+
+pub async fn all_events(store: &dyn Store) -> Vec<Event> {
+    store.events_after(0, &EventFilter::default(), 10_000).await.unwrap()
+}
+
+/// The states that a job went through, with the reasons, oldest first.
+pub async fn history(store: &dyn Store, job: &str) -> Vec<JobChanged> {
+    let filter =
+        EventFilter { jobs: vec![job.to_owned()], kinds: vec![kind::JOB.to_owned()], ..EventFilter::default() };
+    let events = store.events_after(0, &filter, 10_000).await.unwrap();
+    events.into_iter().map(|e| serde_json::from_value(e.data).unwrap()).collect()
+}
