@@ -1,8 +1,14 @@
 //! Data sets: readers and the built-in generated tasks.
 
+pub mod digits;
+mod random;
+mod registry;
+
 use std::sync::Arc;
 
 use image::RgbImage;
+
+pub use registry::{BuiltIn, built_in, open};
 
 /// One row of a data set.
 #[derive(Debug, Clone)]

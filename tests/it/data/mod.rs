@@ -1,1 +1,3 @@
-//! Tests of `data`.
+//! The data room.
+
+mod digits;

@@ -1,0 +1,101 @@
+//! A picture of several digits.
+
+use image::{Rgb, RgbImage};
+
+use super::bank::{DigitBank, SIDE};
+use super::question::{self, Question};
+use crate::data::random::Dice;
+use crate::data::{DataError, Split};
+
+/// How a task's pictures are laid out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SceneConfig {
+    /// The task's name.
+    pub name: &'static str,
+    /// Rows of cells.
+    pub rows: usize,
+    /// Columns of cells.
+    pub cols: usize,
+    /// Side of a cell in pixels.
+    pub cell_px: usize,
+    /// Side of one of a digit's 28 x 28 pixels.
+    pub zoom: usize,
+    /// A digit is shifted by at most this many pixels from the middle of its cell, either way; what leaves the cell is cut.
+    pub jitter: usize,
+    /// Seed of all rows.
+    pub seed: u64,
+}
+
+impl SceneConfig {
+    /// Positions have names (`top left`) for two rows and two or three columns only.
+    pub(super) fn check(&self) -> Result<(), DataError> {
+        let named = self.rows == 2 && (2..=3).contains(&self.cols);
+        if named && self.zoom > 0 && self.cell_px >= SIDE * self.zoom && self.cell_px <= 1024 {
+            return Ok(());
+        }
+        let problem =
+            format!("a layout needs 2 rows, 2 or 3 columns and cells of {SIDE} x zoom to 1024 pixels; got {self:?}");
+        Err(DataError::Asset { name: self.name.into(), problem })
+    }
+
+    /// Cells of a picture.
+    pub fn cells(&self) -> usize {
+        self.rows * self.cols
+    }
+}
+
+/// A picture, what it shows and what is asked about it.
+#[derive(Debug, Clone)]
+pub struct Scene {
+    /// White digits on black.
+    pub image: RgbImage,
+    /// The digits, cell by cell in reading order.
+    pub digits: Vec<u8>,
+    /// Which of the shipped digit images stands in each cell.
+    pub sources: Vec<usize>,
+    /// The question.
+    pub question: Question,
+}
+
+/// Draws a scene.
+pub(super) fn generate(config: &SceneConfig, bank: &DigitBank, split: Split, dice: &mut Dice) -> Scene {
+    let pool = bank.images(split);
+    let (width, height) = (config.cols * config.cell_px, config.rows * config.cell_px);
+    let mut image = RgbImage::new(width as u32, height as u32);
+    let mut sources = Vec::with_capacity(config.cells());
+    for cell in 0..config.cells() {
+        let source = pool[dice.below(pool.len())];
+        let mut shift = || dice.below(2 * config.jitter + 1) as isize - config.jitter as isize;
+        let offset = (shift(), shift());
+        draw(config, bank, &mut image, (cell % config.cols, cell / config.cols), offset, source);
+        sources.push(source);
+    }
+    let digits: Vec<u8> = sources.iter().map(|source| bank.label(*source)).collect();
+    let question = question::draw(config, dice);
+    Scene { image, digits, sources, question }
+}
+
+fn draw(
+    config: &SceneConfig,
+    bank: &DigitBank,
+    image: &mut RgbImage,
+    (col, row): (usize, usize),
+    (right, down): (isize, isize),
+    source: usize,
+) {
+    let side = SIDE * config.zoom;
+    let margin = ((config.cell_px - side) / 2) as isize;
+    // Where a cell's pixel lies in the enlarged digit, when it does.
+    let inside = |at: usize, shift: isize| {
+        let at = usize::try_from(at as isize - margin - shift).ok()?;
+        (at < side).then_some(at / config.zoom)
+    };
+    for y in 0..config.cell_px {
+        for x in 0..config.cell_px {
+            let (Some(from_x), Some(from_y)) = (inside(x, right), inside(y, down)) else { continue };
+            let value = bank.pixel(source, from_x, from_y);
+            let (x, y) = (col * config.cell_px + x, row * config.cell_px + y);
+            image.put_pixel(x as u32, y as u32, Rgb([value; 3]));
+        }
+    }
+}
