@@ -101,7 +101,7 @@ impl TrajectoryGroup {
                 continue;
             }
             check_length("similarity", i, trajectory.similarity.len(), trajectory.tokens)?;
-            if let Some(index) = trajectory.similarity.iter().position(|s| !(s.abs() <= 1.0 + COSINE_SLACK)) {
+            if let Some(index) = trajectory.similarity.iter().position(|s| s.is_nan() || s.abs() > 1.0 + COSINE_SLACK) {
                 let value = trajectory.similarity[index];
                 let allowed = "a cosine in [-1, 1]";
                 return Err(AlgorithmError::Value { name: "similarity", response: i, index, value, allowed });

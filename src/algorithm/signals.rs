@@ -46,7 +46,9 @@ impl VisualSignals {
     pub fn of<'a>(groups: impl IntoIterator<Item = &'a GroupWeights>) -> VisualSummary {
         let mut signals = Self::default();
         for group in groups.into_iter().filter(|g| g.has_image) {
-            group.trajectories.iter().for_each(|t| signals.add(t));
+            for trajectory in &group.trajectories {
+                signals.add(trajectory);
+            }
         }
         signals.summary()
     }
@@ -54,9 +56,15 @@ impl VisualSignals {
     /// Adds one response of a prompt with an image.
     pub fn add(&mut self, trajectory: &TrajectoryWeights) {
         self.add_focus(&trajectory.focus);
-        trajectory.gate.iter().for_each(|g| self.gate.add(*g));
-        trajectory.compensation.iter().for_each(|c| self.compensation.add(*c));
-        trajectory.psi.iter().for_each(|psi| self.token_weight.add(1.0 + psi));
+        for g in &trajectory.gate {
+            self.gate.add(*g);
+        }
+        for c in &trajectory.compensation {
+            self.compensation.add(*c);
+        }
+        for psi in &trajectory.psi {
+            self.token_weight.add(1.0 + psi);
+        }
         self.trajectory_weight.add(1.0 + trajectory.phi);
     }
 
@@ -64,9 +72,15 @@ impl VisualSignals {
     /// responses overlap.
     pub fn add_focus(&mut self, focus: &[f64]) {
         let third = (focus.len() / 3).max(1).min(focus.len());
-        focus.iter().for_each(|f| self.focus.add(*f));
-        focus[..third].iter().for_each(|f| self.early.add(*f));
-        focus[focus.len() - third..].iter().for_each(|f| self.late.add(*f));
+        for f in focus {
+            self.focus.add(*f);
+        }
+        for f in &focus[..third] {
+            self.early.add(*f);
+        }
+        for f in &focus[focus.len() - third..] {
+            self.late.add(*f);
+        }
     }
 
     /// The numbers so far.

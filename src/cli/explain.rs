@@ -11,8 +11,8 @@ use super::fail;
 /// Arguments of `vgpo explain`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A case: {"config": {…}, "has_image": true, "responses": [{"similarity": […], "reward": 1, "old_logprobs": […],
-    /// "logprobs": […]}, …]}; absent settings are the defaults. `-` reads standard input.
+    /// A case: `{"config": {…}, "has_image": true, "responses": [{"similarity": […], "reward": 1, "old_logprobs": […],
+    /// "logprobs": […]}, …]}`; absent settings are the defaults. `-` reads standard input.
     #[arg(value_name = "FILE|-")]
     case: String,
 }

@@ -1,6 +1,7 @@
 //! The command line: one file per command.
 
 mod explain;
+mod reward;
 
 use std::process::ExitCode;
 
@@ -18,6 +19,8 @@ pub struct Cli {
 enum Command {
     /// Show every intermediate of VGPO for one group of responses (JSON in, JSON out).
     Explain(explain::Args),
+    /// Judge responses: rows `{"response", "ground_truth"}` in, rows `{"reward", "parts", "extracted"}` out (JSON lines).
+    Reward(reward::Args),
 }
 
 impl Cli {
@@ -25,6 +28,7 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         match self.command {
             Command::Explain(args) => explain::run(&args),
+            Command::Reward(args) => reward::run(&args),
         }
     }
 }
