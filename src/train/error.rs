@@ -1,0 +1,84 @@
+//! What can end a training run early.
+
+use crate::algorithm::AlgorithmError;
+use crate::data::DataError;
+use crate::model::ModelError;
+use crate::prompt::PromptError;
+
+use super::sink::SinkError;
+
+/// An error of the train room.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The model cannot be loaded or run.
+    #[error("model: {0}")]
+    Model(#[from] ModelError),
+    /// A row cannot be turned into a prompt.
+    #[error("row {row} of `{dataset}`: {source}")]
+    Prompt {
+        /// The data set.
+        dataset: String,
+        /// The row.
+        row: u64,
+        /// Why.
+        source: PromptError,
+    },
+    /// The model folder's tokenizer, template or image processor, or the job's prompt template.
+    #[error("prompt settings: {0}")]
+    PromptSettings(PromptError),
+    /// A row cannot be read.
+    #[error("data: {0}")]
+    Data(#[from] DataError),
+    /// The objective refused its input.
+    #[error("objective: {0}")]
+    Algorithm(#[from] AlgorithmError),
+    /// A setting that cannot work with this model or data set.
+    #[error("`{field}`: {problem}")]
+    Setting {
+        /// The job's field.
+        field: &'static str,
+        /// What is wrong and the way out.
+        problem: String,
+    },
+    /// A file could not be written or read.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A checkpoint that cannot be resumed from.
+    #[error("checkpoint {path}: {problem}")]
+    Checkpoint {
+        /// The folder.
+        path: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Weights or gradients are no longer numbers.
+    #[error("step {step}: the gradient is not finite; lower `optimizer.learning_rate` or `optimizer.max_grad_norm`")]
+    Diverged {
+        /// The step.
+        step: u64,
+    },
+    /// Results cannot be handed over.
+    #[error("{0}")]
+    Sink(#[from] SinkError),
+    /// A compute thread died.
+    #[error("a compute thread failed: {0}")]
+    Thread(String),
+}
+
+impl TrainError {
+    /// Would a second attempt end the same way?
+    pub fn is_permanent(&self) -> bool {
+        !matches!(self, Self::File { .. } | Self::Sink(_) | Self::Thread(_))
+    }
+}
+
+impl From<candle_core::Error> for TrainError {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Model(error.into())
+    }
+}

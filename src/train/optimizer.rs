@@ -1,0 +1,178 @@
+//! Gradients by name, their accumulation and clipping, and `AdamW` (Loshchilov & Hutter, arXiv 1711.05101).
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+
+use super::error::TrainError;
+use crate::domain::spec::{LearningRateSchedule, OptimizerSpec};
+use crate::model::Parameters;
+
+/// The floor of the cosine schedule, as a share of the peak.
+const COSINE_FLOOR: f64 = 0.05;
+/// Added to the root of the second moment.
+const EPS: f64 = 1e-8;
+
+/// Gradients of the parameters that took part in a loss.
+#[derive(Debug, Default, Clone)]
+pub struct Gradients(BTreeMap<String, Tensor>);
+
+impl Gradients {
+    /// Runs the backward pass of `loss`. The graph is freed: every gradient is detached at once.
+    pub fn of(loss: &Tensor, parameters: &Parameters) -> Result<Self, TrainError> {
+        let store = loss.backward()?;
+        let found = parameters.vars().iter().filter_map(|(name, var)| {
+            store.get(var.as_tensor()).map(|gradient| (name.clone(), gradient.detach()))
+        });
+        Ok(Self(found.collect()))
+    }
+
+    /// Gradients by parameter name.
+    pub fn tensors(&self) -> &BTreeMap<String, Tensor> {
+        &self.0
+    }
+
+    /// Adds another micro-batch.
+    pub fn add(&mut self, other: Self) -> Result<(), TrainError> {
+        for (name, gradient) in other.0 {
+            match self.0.get_mut(&name) {
+                Some(sum) => *sum = (&*sum + gradient)?,
+                None => {
+                    self.0.insert(name, gradient);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves out the parameters that `keep` refuses.
+    pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        self.0.retain(|name, _| keep(name));
+    }
+
+    /// Euclidean norm over everything.
+    pub fn norm(&self) -> Result<f64, TrainError> {
+        let mut sum = 0.0;
+        for gradient in self.0.values() {
+            sum += f64::from(gradient.sqr()?.sum_all()?.to_scalar::<f32>()?);
+        }
+        Ok(sum.sqrt())
+    }
+}
+
+/// Which parameters weight decay shrinks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DecayScope {
+    /// All of them.
+    All,
+    /// Those of two or more dimensions: norms and biases keep their scale.
+    Matrices,
+}
+
+/// `AdamW` with its moments, which a checkpoint keeps.
+#[derive(Debug)]
+pub struct AdamW {
+    betas: [f64; 2],
+    weight_decay: f64,
+    max_grad_norm: f64,
+    scope: DecayScope,
+    updates: u64,
+    moments: BTreeMap<String, (Tensor, Tensor)>,
+}
+
+impl AdamW {
+    /// An optimizer without history.
+    pub fn new(spec: &OptimizerSpec, scope: DecayScope) -> Self {
+        Self {
+            betas: spec.betas,
+            weight_decay: spec.weight_decay,
+            max_grad_norm: spec.max_grad_norm,
+            scope,
+            updates: 0,
+            moments: BTreeMap::new(),
+        }
+    }
+
+    /// One update in place; returns the gradient norm before clipping. A norm that is not finite changes nothing.
+    pub fn step(
+        &mut self,
+        parameters: &Parameters,
+        gradients: &Gradients,
+        learning_rate: f64,
+    ) -> Result<f64, TrainError> {
+        let norm = gradients.norm()?;
+        if !norm.is_finite() {
+            return Ok(norm);
+        }
+        let clip = (self.max_grad_norm / (norm + 1e-6)).min(1.0);
+        self.updates += 1;
+        let count = i32::try_from(self.updates).unwrap_or(i32::MAX);
+        let [b1, b2] = self.betas;
+        let (correct1, correct2) = (1.0 - b1.powi(count), 1.0 - b2.powi(count));
+        for (name, gradient) in gradients.tensors() {
+            let Some(var) = parameters.vars().get(name) else { continue };
+            let gradient = if clip < 1.0 { (gradient * clip)? } else { gradient.clone() };
+            let (first, second) = match self.moments.remove(name) {
+                Some(moments) => moments,
+                None => (gradient.zeros_like()?, gradient.zeros_like()?),
+            };
+            let first = ((first * b1)? + (&gradient * (1.0 - b1))?)?;
+            let second = ((second * b2)? + (gradient.sqr()? * (1.0 - b2))?)?;
+            let denominator = ((second.sqrt()? / correct2.sqrt())? + EPS)?;
+            let decays = self.scope == DecayScope::All || var.rank() >= 2;
+            let shrink = if decays { 1.0 - learning_rate * self.weight_decay } else { 1.0 };
+            let update = ((&first / denominator)? * (learning_rate / correct1))?;
+            var.set(&((var.as_detached_tensor() * shrink)? - update)?)?;
+            self.moments.insert(name.clone(), (first, second));
+        }
+        Ok(norm)
+    }
+
+    /// Writes moments and the number of updates to a safetensors file.
+    pub fn write(&self, path: &Path) -> Result<(), TrainError> {
+        let mut tensors = HashMap::new();
+        for (name, (first, second)) in &self.moments {
+            tensors.insert(format!("first.{name}"), first.clone());
+            tensors.insert(format!("second.{name}"), second.clone());
+        }
+        tensors.insert("updates".to_owned(), Tensor::new(&[self.updates as i64], &Device::Cpu)?);
+        let failed = |problem: String| TrainError::Checkpoint { path: path.display().to_string(), problem };
+        safetensors::serialize_to_file(&tensors, None, path).map_err(|e| failed(e.to_string()))
+    }
+
+    /// Takes over what [`Self::write`] wrote.
+    pub fn read(&mut self, path: &Path, device: &Device) -> Result<(), TrainError> {
+        let failed = |problem: String| TrainError::Checkpoint { path: path.display().to_string(), problem };
+        let mut tensors = candle_core::safetensors::load(path, device).map_err(|e| failed(e.to_string()))?;
+        let updates = tensors.remove("updates").ok_or_else(|| failed("has no `updates`".to_owned()))?;
+        self.updates = updates.to_vec1::<i64>()?.first().map_or(0, |n| *n as u64);
+        self.moments.clear();
+        let names: Vec<String> = tensors.keys().filter_map(|k| k.strip_prefix("first.").map(str::to_owned)).collect();
+        for name in names {
+            let first = tensors.remove(&format!("first.{name}"));
+            let second = tensors.remove(&format!("second.{name}"));
+            let (Some(first), Some(second)) = (first, second) else {
+                return Err(failed(format!("holds only one moment of `{name}`")));
+            };
+            self.moments.insert(name, (first, second));
+        }
+        Ok(())
+    }
+}
+
+/// Learning rate of step `step` (from 1) of `steps`: linear warm-up, then constant or half a cosine down to 5%.
+pub fn learning_rate(spec: &OptimizerSpec, step: u64, steps: u64) -> f64 {
+    if step <= spec.warmup_steps {
+        return spec.learning_rate * step as f64 / (spec.warmup_steps + 1) as f64;
+    }
+    match spec.schedule {
+        LearningRateSchedule::Constant => spec.learning_rate,
+        LearningRateSchedule::Cosine => {
+            let span = steps.saturating_sub(spec.warmup_steps).max(1) as f64;
+            let progress = ((step - spec.warmup_steps) as f64 / span).min(1.0);
+            let share = 0.5 * (1.0 + (std::f64::consts::PI * progress).cos());
+            spec.learning_rate * (COSINE_FLOOR + (1.0 - COSINE_FLOOR) * share)
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! From rows of a data set to prompts the model can read.
+
+use std::sync::Arc;
+
+use crate::data::{Dataset, Example, Split};
+use crate::domain::spec::{DataSpec, Overlong};
+use crate::model::{ModelInfo, Sequence};
+use crate::prompt::{Processor, PromptLimits, PromptTemplate, RenderedPrompt, messages_for};
+
+use super::error::TrainError;
+
+/// One prompt of a batch.
+#[derive(Debug)]
+pub struct Prompt {
+    /// Position in the visiting order; names the prompt's random streams.
+    pub cursor: u64,
+    /// The row.
+    pub example: Example,
+    /// The rendered prompt.
+    pub rendered: RenderedPrompt,
+    /// Its tokens and images.
+    pub sequence: Sequence,
+}
+
+/// Renders rows of one data set.
+pub struct PromptSource {
+    processor: Arc<Processor>,
+    dataset: Arc<dyn Dataset>,
+    split: Split,
+    template: PromptTemplate,
+    system: Option<String>,
+    limits: PromptLimits,
+    overlong: Overlong,
+}
+
+impl PromptSource {
+    /// A source of `split`'s rows. The longest prompt also leaves room for the response in the model's context.
+    pub fn new(
+        processor: Arc<Processor>,
+        dataset: Arc<dyn Dataset>,
+        split: Split,
+        spec: &DataSpec,
+        info: &ModelInfo,
+        max_new_tokens: u64,
+    ) -> Result<Self, TrainError> {
+        let context = info.max_positions as u64;
+        let room = context.checked_sub(max_new_tokens).filter(|room| *room > 0).ok_or_else(|| TrainError::Setting {
+            field: "rollout.max_new_tokens",
+            problem: format!("{max_new_tokens} leaves no room for a prompt in the model's context of {context} tokens"),
+        })?;
+        Ok(Self {
+            processor,
+            dataset,
+            split,
+            template: PromptTemplate::parse(&spec.prompt_template).map_err(TrainError::PromptSettings)?,
+            system: spec.system.clone(),
+            limits: PromptLimits {
+                min_pixels: spec.min_pixels,
+                max_pixels: spec.max_pixels,
+                max_prompt_tokens: Some(spec.max_prompt_tokens.min(room) as usize),
+            },
+            overlong: spec.overlong,
+        })
+    }
+
+    /// The data set.
+    pub fn dataset(&self) -> &dyn Dataset {
+        self.dataset.as_ref()
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> u64 {
+        self.dataset.len(self.split)
+    }
+
+    /// Tokenizer, template and image processor.
+    pub fn processor(&self) -> &Processor {
+        &self.processor
+    }
+
+    /// The prompt of row `row`; none when it is too long and such rows are dropped.
+    pub fn prompt(&self, cursor: u64, row: u64) -> Result<Option<Prompt>, TrainError> {
+        let example = self.dataset.example(self.split, row)?;
+        let failed = |source| TrainError::Prompt { dataset: self.dataset.name().to_owned(), row, source };
+        let text = self.template.apply(&example.prompt).map_err(failed)?;
+        let messages = messages_for(&text, example.images.len(), self.system.as_deref()).map_err(failed)?;
+        let rendered = match self.processor.render(&messages, &example.images, &self.limits, true) {
+            Err(error) if error.is_overlong() && self.overlong == Overlong::Drop => return Ok(None),
+            other => other.map_err(failed)?,
+        };
+        let sequence = Sequence { ids: rendered.ids.clone(), images: rendered.images.clone() };
+        Ok(Some(Prompt { cursor, example, rendered, sequence }))
+    }
+}
