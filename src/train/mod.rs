@@ -1,3 +1,65 @@
 //! The trainer: the loop, rollout, optimizer, checkpoints, evaluation. Knows neither HTTP nor SQL.
+//!
+//! Start reading at `trainer.rs`, whose step reads like the paper.
 
+pub mod checkpoint;
+pub mod error;
+mod evaluate;
+pub mod learner;
+mod memory;
+mod metrics;
+pub mod optimizer;
+pub mod order;
+pub mod parallel;
+pub mod rollout;
+mod samples;
 pub mod sink;
+pub mod source;
+mod step_rl;
+mod step_sft;
+mod trainer;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use error::TrainError;
+
+use crate::data::Dataset;
+use crate::domain::spec::JobSpec;
+
+use sink::{ResumePoint, RunSink};
+
+/// Everything a run needs.
+pub struct TrainRequest {
+    /// The job.
+    pub spec: JobSpec,
+    /// The model to start from, a Hugging Face folder.
+    pub model_dir: PathBuf,
+    /// The data set to train on (its `Train` split).
+    pub dataset: Arc<dyn Dataset>,
+    /// The data set to evaluate on (its `Eval` split).
+    pub eval_dataset: Arc<dyn Dataset>,
+    /// Folder for checkpoints on their way to the sink.
+    pub work_dir: PathBuf,
+    /// Where to go on, if the run has begun before.
+    pub resume: Option<ResumePoint>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RunEnd {
+    /// All steps are done; with the last held-out accuracy, if any was measured.
+    Finished {
+        /// Greedy accuracy of the last evaluation.
+        accuracy: Option<f64>,
+    },
+    /// Stopped on request behind a checkpoint; the run may be resumed.
+    Yielded,
+    /// Stopped on request for good.
+    Cancelled,
+}
+
+/// Runs a job from its start, or from a checkpoint, to its end. Blocks; call it on a thread of its own.
+pub fn run(request: TrainRequest, sink: &mut dyn RunSink) -> Result<RunEnd, TrainError> {
+    trainer::Trainer::new(request, sink)?.run()
+}

@@ -1,0 +1,142 @@
+//! A checkpoint: a Hugging Face folder that serves as it is, plus `trainer/` with everything needed to go on.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::spec::{DataSpec, JobSpec};
+use crate::model::ModelFolder;
+
+use super::error::TrainError;
+use super::optimizer::AdamW;
+
+/// Folder of the trainer's own files inside a checkpoint.
+pub const TRAINER_DIR: &str = "trainer";
+/// Prompt settings, card and recommended settings of a model folder.
+pub const CARD_FILE: &str = "vgpo.json";
+
+/// Where a run stands, besides weights and optimizer. All random streams are derived from seed and position, so the
+/// position is the whole random state.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainerState {
+    /// Steps done.
+    pub step: u64,
+    /// Position in the row order.
+    pub cursor: u64,
+    /// Responses seen.
+    pub samples: u64,
+    /// Response tokens seen.
+    pub tokens: u64,
+    /// The job's seed.
+    pub seed: u64,
+    /// The data set's fingerprint: a changed data set cannot be resumed.
+    pub dataset: String,
+    /// Rewards have been the same in every response so far (for the warning).
+    pub constant_reward: Option<f64>,
+}
+
+fn file_error(path: &Path) -> impl Fn(std::io::Error) -> TrainError + '_ {
+    move |source| TrainError::File { path: path.display().to_string(), source }
+}
+
+/// Writes a complete checkpoint into `dir`, which must not exist: into a sibling first, every file synced, then renamed.
+pub fn write(
+    dir: &Path,
+    folder: &ModelFolder,
+    optimizer: &AdamW,
+    state: &TrainerState,
+    spec: &JobSpec,
+) -> Result<(), TrainError> {
+    let parent = dir.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(parent).map_err(file_error(parent))?;
+    let partial = tempfile::Builder::new().prefix(".partial-").tempdir_in(parent).map_err(file_error(parent))?;
+    let path = partial.path();
+    copy_model_files(folder.dir(), path)?;
+    folder.parameters().write(&path.join("model.safetensors"))?;
+    write_json(&path.join(CARD_FILE), &card(folder.dir(), &spec.data)?)?;
+    let trainer = path.join(TRAINER_DIR);
+    std::fs::create_dir_all(&trainer).map_err(file_error(&trainer))?;
+    optimizer.write(&trainer.join("optimizer.safetensors"))?;
+    write_json(&trainer.join("state.json"), &serde_json::json!(state))?;
+    write_json(&trainer.join("job.json"), &serde_json::json!(spec))?;
+    sync_tree(path)?;
+    let partial = partial.keep();
+    std::fs::rename(&partial, dir).map_err(file_error(dir))?;
+    sync(parent)
+}
+
+/// Everything of a model folder except weights and trainer state: configuration, tokenizer, template, licences.
+fn copy_model_files(from: &Path, to: &Path) -> Result<(), TrainError> {
+    for entry in std::fs::read_dir(from).map_err(file_error(from))? {
+        let entry = entry.map_err(file_error(from))?;
+        let path = entry.path();
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let weights = name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json");
+        if path.is_file() && !weights && !name.starts_with('.') {
+            std::fs::copy(&path, to.join(name.as_ref())).map_err(file_error(&path))?;
+        }
+    }
+    Ok(())
+}
+
+/// The model's card with this job's prompt settings, so that serving and training see the same.
+fn card(dir: &Path, data: &DataSpec) -> Result<serde_json::Value, TrainError> {
+    let path = dir.join(CARD_FILE);
+    let mut card = if path.exists() { read_json(&path)? } else { serde_json::json!({}) };
+    card["prompt"] = serde_json::json!({
+        "system": data.system,
+        "prompt_template": data.prompt_template,
+        "min_pixels": data.min_pixels,
+        "max_pixels": data.max_pixels,
+    });
+    Ok(card)
+}
+
+fn write_json(path: &Path, value: &serde_json::Value) -> Result<(), TrainError> {
+    std::fs::write(path, format!("{value:#}\n")).map_err(file_error(path))
+}
+
+fn read_json(path: &Path) -> Result<serde_json::Value, TrainError> {
+    let text = std::fs::read_to_string(path).map_err(file_error(path))?;
+    serde_json::from_str(&text)
+        .map_err(|e| TrainError::Checkpoint { path: path.display().to_string(), problem: e.to_string() })
+}
+
+fn sync(path: &Path) -> Result<(), TrainError> {
+    File::open(path).and_then(|f| f.sync_all()).map_err(file_error(path))
+}
+
+fn sync_tree(dir: &Path) -> Result<(), TrainError> {
+    for entry in std::fs::read_dir(dir).map_err(file_error(dir))? {
+        let path: PathBuf = entry.map_err(file_error(dir))?.path();
+        if path.is_dir() { sync_tree(&path)? } else { sync(&path)? }
+    }
+    sync(dir)
+}
+
+/// Reads the trainer's state of a checkpoint and its optimizer.
+pub fn resume(
+    dir: &Path,
+    optimizer: &mut AdamW,
+    spec: &JobSpec,
+    dataset_fingerprint: &str,
+) -> Result<TrainerState, TrainError> {
+    let bad = |problem: String| TrainError::Checkpoint { path: dir.display().to_string(), problem };
+    let trainer = dir.join(TRAINER_DIR);
+    let json = read_json(&trainer.join("state.json"))?;
+    let state: TrainerState = serde_json::from_value(json).map_err(|e| bad(e.to_string()))?;
+    if state.dataset != dataset_fingerprint {
+        return Err(bad(format!(
+            "the data set `{}` has changed since this run began; restore it or start a new job",
+            spec.dataset
+        )));
+    }
+    if state.seed != spec.seed {
+        return Err(bad(format!("was made with seed {}, the job says {}", state.seed, spec.seed)));
+    }
+    optimizer.read(&trainer.join("optimizer.safetensors"), &candle_core::Device::Cpu)?;
+    Ok(state)
+}

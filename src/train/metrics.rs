@@ -1,0 +1,109 @@
+//! Values of one step by metric key.
+
+use std::collections::BTreeMap;
+
+use crate::reward::Verdict;
+
+use super::rollout::{AttentionShares, Rollout};
+
+/// Metric values in the making.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics(BTreeMap<String, f64>);
+
+impl Metrics {
+    /// Sets one value.
+    pub fn set(&mut self, key: impl Into<String>, value: f64) {
+        self.0.insert(key.into(), value);
+    }
+
+    /// One value, 0 when unset.
+    pub fn get(&self, key: &str) -> f64 {
+        self.0.get(key).copied().unwrap_or(0.0)
+    }
+
+    /// Takes one value out.
+    pub fn remove(&mut self, key: &str) {
+        self.0.remove(key);
+    }
+
+    /// Adds many values.
+    pub fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// All values by key.
+    pub fn into_values(self) -> BTreeMap<String, f64> {
+        self.0
+    }
+
+    /// Mean and standard deviation under `{key}/mean` and `{key}/std`.
+    pub fn spread(&mut self, key: &str, values: &[f64]) {
+        let mean = mean(values);
+        let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len().max(1) as f64;
+        self.set(format!("{key}/mean"), mean);
+        self.set(format!("{key}/std"), variance.sqrt());
+    }
+
+    /// Rewards, their parts and accuracy.
+    pub fn rewards(&mut self, verdicts: &[&Verdict]) {
+        let rewards: Vec<f64> = verdicts.iter().map(|v| v.reward).collect();
+        self.spread("reward", &rewards);
+        self.set("accuracy", mean(&verdicts.iter().map(|v| v.accuracy).collect::<Vec<_>>()));
+        let mut parts: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+        for (name, value) in verdicts.iter().flat_map(|v| &v.parts) {
+            parts.entry(name).or_default().push(*value);
+        }
+        for (name, values) in parts {
+            self.spread(&format!("reward/{name}"), &values);
+        }
+    }
+
+    /// Lengths of responses and the share that was cut off.
+    pub fn lengths(&mut self, rollouts: &[&Rollout]) {
+        let lengths: Vec<f64> = rollouts.iter().map(|r| r.tokens.len() as f64).collect();
+        self.set("response_length/mean", mean(&lengths));
+        self.set("response_length/min", lengths.iter().copied().fold(f64::INFINITY, f64::min));
+        self.set("response_length/max", lengths.iter().copied().fold(0.0, f64::max));
+        let cut = rollouts.iter().filter(|r| r.cut_off).count();
+        self.set("response_length/cut_off", cut as f64 / rollouts.len().max(1) as f64);
+    }
+}
+
+/// The mean; 0 for nothing.
+pub fn mean(values: &[f64]) -> f64 {
+    if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / values.len() as f64 }
+}
+
+/// Attention over many responses: means over tokens, and the image's share early (first third) and late (last third).
+#[derive(Debug, Clone, Default)]
+pub struct AttentionSummary {
+    shares: Vec<AttentionShares>,
+    early: Vec<f64>,
+    late: Vec<f64>,
+}
+
+impl AttentionSummary {
+    /// Adds one response.
+    pub fn add(&mut self, response: &[AttentionShares]) {
+        let third = (response.len() / 3).max(1).min(response.len());
+        self.shares.extend_from_slice(response);
+        self.early.extend(response[..third].iter().map(|s| s.image));
+        self.late.extend(response[response.len() - third..].iter().map(|s| s.image));
+    }
+
+    /// Has nothing been added?
+    pub fn is_empty(&self) -> bool {
+        self.shares.is_empty()
+    }
+
+    /// Mean shares: image, query, generated.
+    pub fn means(&self) -> AttentionShares {
+        let mean_of = |f: fn(&AttentionShares) -> f64| mean(&self.shares.iter().map(f).collect::<Vec<_>>());
+        AttentionShares { image: mean_of(|s| s.image), query: mean_of(|s| s.query), generated: mean_of(|s| s.generated) }
+    }
+
+    /// The image's share in the first and in the last third.
+    pub fn early_late(&self) -> (f64, f64) {
+        (mean(&self.early), mean(&self.late))
+    }
+}

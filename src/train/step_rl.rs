@@ -1,0 +1,283 @@
+//! One reinforcement step, as in arXiv 2604.09349: sample groups, judge them, drop those that teach nothing, see how
+//! visual every token is under the old policy, shape the advantages, update.
+
+use crate::algorithm::signals::VisualSignals;
+use crate::algorithm::{GroupWeights, LossStats, ScorePrecision, Trajectory, TrajectoryGroup};
+use crate::clock::Stopwatch;
+use crate::domain::spec::{FilterMetric, FilterSpec};
+use crate::model::Sequence;
+use crate::model::sampler::stream;
+use crate::reward::{RewardInput, Verdict};
+
+use super::error::TrainError;
+use super::learner::{Scored, TrainRow};
+use super::metrics::{AttentionSummary, Metrics, mean};
+use super::rollout::{Rollout, RolloutSettings, rollout};
+use super::samples;
+use super::sink::Control;
+use super::source::Prompt;
+use super::trainer::{StepEnd, Trainer};
+
+/// Names the random streams of rollouts among all streams of a seed.
+const ROLLOUT_STREAM: u64 = 1;
+/// Groups that are logged with every token.
+const LOGGED_GROUPS: usize = 4;
+
+/// One prompt, its responses and their verdicts.
+struct Group {
+    prompt: Prompt,
+    rollouts: Vec<Rollout>,
+    verdicts: Vec<Verdict>,
+}
+
+impl Group {
+    /// Does the group teach anything? (DAPO's dynamic sampling.)
+    fn passes(&self, filter: Option<&FilterSpec>) -> bool {
+        filter.is_none_or(|filter| {
+            let values = self.verdicts.iter().map(|v| match filter.metric {
+                FilterMetric::Accuracy => v.accuracy,
+                FilterMetric::Reward => v.reward,
+            });
+            let mean = values.sum::<f64>() / self.verdicts.len() as f64;
+            filter.low < mean && mean < filter.high
+        })
+    }
+
+    fn rows(&self) -> Vec<TrainRow> {
+        let prompt = &self.prompt.sequence;
+        let row = |rollout: &Rollout| TrainRow {
+            sequence: Sequence {
+                ids: [&prompt.ids[..], &rollout.tokens[..]].concat(),
+                images: prompt.images.clone(),
+            },
+            prompt_len: prompt.ids.len(),
+            old_logprobs: Vec::new(),
+            reference_logprobs: None,
+            advantages: Vec::new(),
+        };
+        self.rollouts.iter().map(row).collect()
+    }
+}
+
+/// All groups of a step, kept and dropped, with their seconds.
+#[derive(Default)]
+struct Gathered {
+    kept: Vec<Group>,
+    dropped: usize,
+    metrics: Metrics,
+}
+
+/// What the old policy thinks of the kept groups.
+struct Weighed {
+    rows: Vec<Vec<TrainRow>>,
+    scored: Vec<Vec<Scored>>,
+    weights: Vec<GroupWeights>,
+}
+
+impl Trainer<'_> {
+    pub(super) fn reinforcement_step(&mut self) -> Result<StepEnd, TrainError> {
+        let Gathered { kept, dropped, mut metrics } = match self.gather()? {
+            Ok(gathered) => gathered,
+            Err(control) => return Ok(StepEnd::Stopped(control)),
+        };
+        metrics.set("groups/kept", kept.len() as f64);
+        metrics.set("groups/dropped", dropped as f64);
+        if kept.is_empty() {
+            return Ok(StepEnd::Done(metrics));
+        }
+        let clock = Stopwatch::start();
+        let weighed = self.weigh(&kept)?;
+        metrics.set("time/logprob", clock.seconds());
+        let control = self.sink.control();
+        if control != Control::Continue {
+            return Ok(StepEnd::Stopped(control));
+        }
+        self.describe(&weighed, &mut metrics);
+        let clock = Stopwatch::start();
+        self.learn(&weighed, &mut metrics)?;
+        metrics.set("time/update", clock.seconds());
+        self.log_samples(&kept, &weighed)?;
+        Ok(StepEnd::Done(metrics))
+    }
+
+    /// Samples batches of prompts until enough groups pass the filter, or its tries are used up.
+    fn gather(&mut self) -> Result<Result<Gathered, Control>, TrainError> {
+        let wanted = self.spec.batch.prompts_per_step as usize;
+        let filter = self.spec.rollout.filter.clone();
+        let tries = filter.as_ref().map_or(1, |f| f.max_tries.max(1));
+        let mut out = Gathered::default();
+        let mut seen: Vec<Group> = Vec::new();
+        let (mut rollout_seconds, mut reward_seconds) = (0.0, 0.0);
+        for _ in 0..tries {
+            let control = self.sink.control();
+            if control != Control::Continue {
+                return Ok(Err(control));
+            }
+            let prompts = self.next_prompts(wanted as u64)?;
+            let clock = Stopwatch::start();
+            let rollouts = self.sample(&prompts)?;
+            rollout_seconds += clock.seconds();
+            let clock = Stopwatch::start();
+            for (prompt, rollouts) in prompts.into_iter().zip(rollouts) {
+                let verdicts = self.judge(&prompt, &rollouts)?;
+                seen.push(Group { prompt, rollouts, verdicts });
+            }
+            reward_seconds += clock.seconds();
+            if seen.iter().filter(|g| g.passes(filter.as_ref())).count() >= wanted {
+                break;
+            }
+        }
+        self.describe_sampling(&seen, &mut out.metrics);
+        let rewards: Vec<f64> = seen.iter().flat_map(|g| g.verdicts.iter().map(|v| v.reward)).collect();
+        self.watch_reward(&rewards)?;
+        out.metrics.set("time/rollout", rollout_seconds);
+        out.metrics.set("time/reward", reward_seconds);
+        for group in seen {
+            if group.passes(filter.as_ref()) && out.kept.len() < wanted {
+                out.kept.push(group);
+            } else {
+                out.dropped += 1;
+            }
+        }
+        Ok(Ok(out))
+    }
+
+    fn sample(&self, prompts: &[Prompt]) -> Result<Vec<Vec<Rollout>>, TrainError> {
+        let spec = &self.spec.rollout;
+        let settings = RolloutSettings {
+            group_size: spec.group_size as usize,
+            temperature: spec.temperature,
+            top_p: spec.top_p,
+            max_new_tokens: spec.max_new_tokens as usize,
+            attention: true,
+            similarity: false,
+        };
+        let sequences: Vec<&Sequence> = prompts.iter().map(|p| &p.sequence).collect();
+        rollout(self.detached.as_ref(), &sequences, &settings, |prompt, sample| {
+            stream(&[self.spec.seed, ROLLOUT_STREAM, prompts[prompt].cursor, sample as u64])
+        })
+    }
+
+    fn judge(&self, prompt: &Prompt, rollouts: &[Rollout]) -> Result<Vec<Verdict>, TrainError> {
+        let judge = |rollout: &Rollout| {
+            let response = samples::text(self.source.processor(), &rollout.tokens)?;
+            Ok(self.reward.judge(RewardInput { response: &response, ground_truth: &prompt.example.answer }))
+        };
+        rollouts.iter().map(judge).collect()
+    }
+
+    /// Log-probs and visual focus under the old policy, and the advantages shaped by them.
+    fn weigh(&self, groups: &[Group]) -> Result<Weighed, TrainError> {
+        let learner = self.learner()?;
+        let mut rows: Vec<Vec<TrainRow>> = groups.iter().map(Group::rows).collect();
+        let flat: Vec<&TrainRow> = rows.iter().flatten().collect();
+        let mut scored = learner.score(&flat)?.into_iter();
+        let mut reference = match &self.reference {
+            Some(model) => Some(learner.score_with(model.as_ref(), &flat)?.into_iter()),
+            None => None,
+        };
+        let mut weighed = Weighed { rows: Vec::new(), scored: Vec::new(), weights: Vec::new() };
+        for (group, rows) in groups.iter().zip(&mut rows) {
+            let scores: Vec<Scored> = scored.by_ref().take(rows.len()).collect();
+            let weights = self.algorithm.weigh(&trajectories(group, &scores))?;
+            for ((row, score), weight) in rows.iter_mut().zip(&scores).zip(&weights.trajectories) {
+                row.old_logprobs.clone_from(&score.logprobs);
+                row.advantages.clone_from(&weight.shaped_advantage);
+                row.reference_logprobs = reference.as_mut().and_then(Iterator::next).map(|s| s.logprobs);
+            }
+            weighed.scored.push(scores);
+            weighed.weights.push(weights);
+        }
+        weighed.rows = rows;
+        Ok(weighed)
+    }
+
+    /// Passes over the step's groups in mini-batches, one update each.
+    fn learn(&mut self, weighed: &Weighed, metrics: &mut Metrics) -> Result<(), TrainError> {
+        let (mut losses, mut norms, mut rate) = (Vec::new(), Vec::new(), 0.0);
+        let mut stats = LossStats::default();
+        for _ in 0..self.spec.batch.epochs_per_batch {
+            for minibatch in weighed.rows.chunks(self.spec.batch.minibatch_prompts as usize) {
+                let rows: Vec<&TrainRow> = minibatch.iter().flatten().collect();
+                let output = self.learner()?.gradients(&rows, self.algorithm.as_ref())?;
+                stats.merge(&output.stats);
+                losses.push(output.loss);
+                let (norm, used) = self.update(output.gradients)?;
+                norms.push(norm);
+                rate = used;
+            }
+        }
+        metrics.set("loss/policy", mean(&losses));
+        metrics.set("policy/kl", stats.approx_kl());
+        metrics.set("policy/clip_fraction_low", stats.clip_fraction_low());
+        metrics.set("policy/clip_fraction_high", stats.clip_fraction_high());
+        metrics.set("optimizer/grad_norm", mean(&norms));
+        metrics.set("optimizer/learning_rate", rate);
+        Ok(())
+    }
+
+    /// Metrics over everything that was sampled, dropped groups included.
+    fn describe_sampling(&mut self, groups: &[Group], metrics: &mut Metrics) {
+        let rollouts: Vec<&Rollout> = groups.iter().flat_map(|g| &g.rollouts).collect();
+        let verdicts: Vec<&Verdict> = groups.iter().flat_map(|g| &g.verdicts).collect();
+        let tokens: usize = rollouts.iter().map(|r| r.tokens.len()).sum();
+        self.state.samples += rollouts.len() as u64;
+        self.state.tokens += tokens as u64;
+        metrics.set("response_tokens", tokens as f64);
+        metrics.rewards(&verdicts);
+        metrics.lengths(&rollouts);
+        let mut attention = AttentionSummary::default();
+        rollouts.iter().for_each(|r| attention.add(&r.attention));
+        let shares = attention.means();
+        let (early, late) = attention.early_late();
+        metrics.set("attention/image", shares.image);
+        metrics.set("attention/query", shares.query);
+        metrics.set("attention/generated", shares.generated);
+        metrics.set("attention/image_early", early);
+        metrics.set("attention/image_late", late);
+    }
+
+    /// Metrics over what the update sees.
+    fn describe(&self, weighed: &Weighed, metrics: &mut Metrics) {
+        let advantages: Vec<f64> =
+            weighed.weights.iter().flat_map(|g| g.trajectories.iter().map(|t| t.advantage)).collect();
+        metrics.spread("advantage", &advantages);
+        let entropy: Vec<f64> =
+            weighed.scored.iter().flatten().flat_map(|s| s.entropy.iter().copied()).collect();
+        metrics.set("policy/entropy", mean(&entropy));
+        for (key, value) in VisualSignals::of(&weighed.weights).metrics() {
+            metrics.set(key, value);
+        }
+    }
+
+    fn log_samples(&mut self, groups: &[Group], weighed: &Weighed) -> Result<(), TrainError> {
+        let step = self.state.step + 1;
+        let every = self.spec.log_samples_every;
+        if every == 0 || !(step == 1 || step.is_multiple_of(every)) {
+            return Ok(());
+        }
+        let mut out = Vec::new();
+        for (index, group) in groups.iter().take(LOGGED_GROUPS).enumerate() {
+            let weights = &weighed.weights[index].trajectories;
+            let logprobs = weighed.scored[index].iter().map(|s| s.logprobs.as_slice());
+            let parts = group.rollouts.iter().zip(&group.verdicts).zip(weights).zip(logprobs);
+            let parts = parts.map(|(((rollout, verdict), weights), logprobs)| (rollout, verdict, weights, logprobs));
+            out.push(samples::trained(self.source.processor(), &group.prompt, parts)?);
+        }
+        Ok(self.sink.samples(step, &out)?)
+    }
+}
+
+/// The group as the objective sees it.
+fn trajectories(group: &Group, scores: &[Scored]) -> TrajectoryGroup {
+    let trajectory = |(score, verdict): (&Scored, &Verdict)| Trajectory {
+        tokens: score.logprobs.len(),
+        similarity: score.similarity.clone(),
+        reward: verdict.reward,
+    };
+    TrajectoryGroup {
+        has_image: !group.prompt.sequence.images.is_empty(),
+        precision: ScorePrecision::F32,
+        trajectories: scores.iter().zip(&group.verdicts).map(trajectory).collect(),
+    }
+}

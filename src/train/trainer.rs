@@ -1,0 +1,283 @@
+//! The loop: step, metrics, evaluation, checkpoint. What a step does is in `step_rl.rs` and `step_sft.rs`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use candle_core::Device;
+use serde_json::json;
+
+use crate::algorithm::{self, Algorithm};
+use crate::clock::Stopwatch;
+use crate::data::Split;
+use crate::domain::metric::StepMetrics;
+use crate::domain::spec::{FocusPosition, JobSpec, Method};
+use crate::model::logprob::Vocabulary;
+use crate::model::{ModelFolder, View, VisionLanguageModel};
+use crate::prompt::Processor;
+use crate::reward::{self, Reward};
+
+use super::checkpoint::{self, TrainerState};
+use super::error::TrainError;
+use super::learner::Learner;
+use super::metrics::Metrics;
+use super::optimizer::{AdamW, DecayScope, Gradients, learning_rate};
+use super::order::RowOrder;
+use super::sink::{CheckpointNotice, Control, RunSink};
+use super::source::{Prompt, PromptSource};
+use super::{RunEnd, TrainRequest, evaluate, memory};
+
+/// After so many steps without any difference in reward a warning is raised.
+const CONSTANT_REWARD_STEPS: u64 = 3;
+
+/// A run in progress.
+pub struct Trainer<'s> {
+    pub(super) spec: JobSpec,
+    pub(super) folder: ModelFolder,
+    pub(super) tracked: Arc<dyn VisionLanguageModel>,
+    pub(super) detached: Arc<dyn VisionLanguageModel>,
+    pub(super) reference: Option<Arc<dyn VisionLanguageModel>>,
+    pub(super) algorithm: Box<dyn Algorithm>,
+    pub(super) reward: Box<dyn Reward>,
+    pub(super) source: PromptSource,
+    pub(super) state: TrainerState,
+    pub(super) sink: &'s mut dyn RunSink,
+    held_out: PromptSource,
+    order: RowOrder,
+    optimizer: AdamW,
+    work_dir: PathBuf,
+    accuracy: Option<f64>,
+    saved_step: Option<u64>,
+}
+
+/// How a step ended.
+pub(super) enum StepEnd {
+    /// The weights were updated.
+    Done(Metrics),
+    /// Someone asked to stop before the update.
+    Stopped(Control),
+}
+
+impl<'s> Trainer<'s> {
+    /// Loads model, data and, when resuming, the trainer's state.
+    pub fn new(request: TrainRequest, sink: &'s mut dyn RunSink) -> Result<Self, TrainError> {
+        let TrainRequest { spec, model_dir, dataset, eval_dataset, work_dir, resume } = request;
+        let dir = resume.as_ref().map_or(&model_dir, |point| &point.dir);
+        let folder = ModelFolder::open(dir, &Device::Cpu)?;
+        let tracked = folder.model(View::Tracked)?;
+        let detached = folder.model(View::Detached)?;
+        let processor = Arc::new(Processor::from_dir(dir, tracked.info()).map_err(TrainError::PromptSettings)?);
+        let algorithm = algorithm::build(&spec.method)?;
+        let reference = if algorithm.uses_reference() {
+            Some(ModelFolder::open(&model_dir, &Device::Cpu)?.model(View::Detached)?)
+        } else {
+            None
+        };
+        let source = |dataset, split| {
+            let processor = Arc::clone(&processor);
+            PromptSource::new(processor, dataset, split, &spec.data, tracked.info(), spec.rollout.max_new_tokens)
+        };
+        let fingerprint = dataset.fingerprint();
+        let source_train = source(dataset, Split::Train)?;
+        let held_out = source(eval_dataset, Split::Eval)?;
+        let mut optimizer = AdamW::new(&spec.optimizer, DecayScope::Matrices);
+        let state = match &resume {
+            Some(point) => checkpoint::resume(&point.dir, &mut optimizer, &spec, &fingerprint)?,
+            None => TrainerState { seed: spec.seed, dataset: fingerprint, ..TrainerState::default() },
+        };
+        Ok(Self {
+            order: RowOrder::new(source_train.rows(), spec.seed, spec.data.shuffle),
+            reward: reward::build(&spec.reward),
+            saved_step: resume.map(|point| point.step),
+            source: source_train,
+            accuracy: None,
+            spec,
+            folder,
+            tracked,
+            detached,
+            reference,
+            algorithm,
+            state,
+            sink,
+            held_out,
+            optimizer,
+            work_dir,
+        })
+    }
+
+    /// Runs to the end of the job, or until someone asks to stop.
+    pub fn run(mut self) -> Result<RunEnd, TrainError> {
+        if self.state.step == 0 && self.spec.eval_before {
+            let mut metrics = Metrics::default();
+            self.evaluate(&mut metrics)?;
+            self.emit(metrics)?;
+        }
+        while self.state.step < self.spec.steps {
+            let clock = Stopwatch::start();
+            let before = self.state.clone();
+            match self.step()? {
+                StepEnd::Done(metrics) => self.finish_step(metrics, &clock)?,
+                StepEnd::Stopped(control) => {
+                    // Nothing of the unfinished step may reach the checkpoint.
+                    self.state = before;
+                    return self.stop(control);
+                }
+            }
+            match self.sink.control() {
+                Control::Continue => {}
+                control if self.state.step < self.spec.steps => return self.stop(control),
+                _ => {}
+            }
+        }
+        Ok(RunEnd::Finished { accuracy: self.accuracy })
+    }
+
+    fn step(&mut self) -> Result<StepEnd, TrainError> {
+        match self.spec.method {
+            Method::Sft(_) => self.supervised_step(),
+            Method::Vgpo(_) | Method::Grpo(_) => self.reinforcement_step(),
+        }
+    }
+
+    fn finish_step(&mut self, mut metrics: Metrics, clock: &Stopwatch) -> Result<(), TrainError> {
+        self.state.step += 1;
+        let step = self.state.step;
+        let seconds = clock.seconds();
+        metrics.set("time/step", seconds);
+        metrics.set("throughput/tokens_per_second", metrics.get("response_tokens") / seconds.max(1e-9));
+        metrics.remove("response_tokens");
+        if let Some(bytes) = memory::peak_bytes() {
+            metrics.set("memory/peak_bytes", bytes as f64);
+        }
+        let last = step == self.spec.steps;
+        let due = |every: u64| last || (every > 0 && step.is_multiple_of(every));
+        let evaluated = due(self.spec.eval_every);
+        if evaluated {
+            self.evaluate(&mut metrics)?;
+        }
+        if due(self.spec.checkpoint_every) {
+            let clock = Stopwatch::start();
+            self.save(evaluated, last)?;
+            metrics.set("time/checkpoint", clock.seconds());
+        }
+        self.emit(metrics)
+    }
+
+    fn emit(&mut self, metrics: Metrics) -> Result<(), TrainError> {
+        let point = StepMetrics {
+            step: self.state.step,
+            samples: self.state.samples,
+            tokens: self.state.tokens,
+            values: metrics.into_values(),
+        };
+        Ok(self.sink.metrics(&point)?)
+    }
+
+    fn evaluate(&mut self, metrics: &mut Metrics) -> Result<(), TrainError> {
+        let clock = Stopwatch::start();
+        let rows = self.spec.eval_rows.min(self.held_out.rows());
+        if rows == 0 {
+            return Ok(());
+        }
+        let result = evaluate::evaluate(self.detached.as_ref(), &self.held_out, self.reward.as_ref(), &self.spec)?;
+        self.accuracy = Some(result.accuracy);
+        metrics.extend(result.metrics);
+        metrics.set("time/evaluation", clock.seconds());
+        if self.spec.log_samples_every > 0 {
+            self.sink.samples(self.state.step, &result.samples)?;
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self, control: Control) -> Result<RunEnd, TrainError> {
+        if control == Control::Cancel {
+            return Ok(RunEnd::Cancelled);
+        }
+        if self.state.step > 0 && self.saved_step != Some(self.state.step) {
+            self.save(false, false)?;
+        }
+        Ok(RunEnd::Yielded)
+    }
+
+    fn save(&mut self, evaluated: bool, last: bool) -> Result<(), TrainError> {
+        let dir = self.work_dir.join(format!("step-{:08}", self.state.step));
+        if dir.exists() {
+            std::fs::remove_dir_all(&dir)
+                .map_err(|source| TrainError::File { path: dir.display().to_string(), source })?;
+        }
+        checkpoint::write(&dir, &self.folder, &self.optimizer, &self.state, &self.spec)?;
+        let accuracy = if evaluated { self.accuracy } else { None };
+        self.sink.checkpoint(CheckpointNotice { step: self.state.step, dir: &dir, accuracy, last })?;
+        self.saved_step = Some(self.state.step);
+        Ok(())
+    }
+
+    /// The next `count` prompts of the row order. Rows that are too long are skipped where the job says so.
+    pub(super) fn next_prompts(&mut self, count: u64) -> Result<Vec<Prompt>, TrainError> {
+        let mut prompts = Vec::with_capacity(count as usize);
+        let mut skipped = 0;
+        while (prompts.len() as u64) < count {
+            let cursor = self.state.cursor;
+            self.state.cursor += 1;
+            match self.source.prompt(cursor, self.order.row(cursor))? {
+                Some(prompt) => prompts.push(prompt),
+                None => skipped += 1,
+            }
+            if skipped > self.source.rows() {
+                return Err(TrainError::Setting {
+                    field: "data.max_prompt_tokens",
+                    problem: format!(
+                        "every row is longer than {} tokens; raise it or lower data.max_pixels",
+                        self.spec.data.max_prompt_tokens
+                    ),
+                });
+            }
+        }
+        Ok(prompts)
+    }
+
+    /// The learner over the current weights.
+    pub(super) fn learner(&self) -> Result<Learner<'_>, TrainError> {
+        let temperature = if matches!(self.spec.method, Method::Sft(_)) { 1.0 } else { self.spec.rollout.temperature };
+        let predicting =
+            matches!(&self.spec.method, Method::Vgpo(m) if m.focus_position == FocusPosition::Predicting);
+        Ok(Learner {
+            tracked: self.tracked.as_ref(),
+            detached: self.detached.as_ref(),
+            parameters: self.folder.parameters(),
+            vocabulary: Vocabulary::rollout(self.tracked.as_ref(), temperature)?,
+            microbatch_tokens: self.spec.batch.microbatch_tokens,
+            predicting,
+        })
+    }
+
+    /// Clips and applies the gradients of one mini-batch; returns norm and learning rate.
+    pub(super) fn update(&mut self, mut gradients: Gradients) -> Result<(f64, f64), TrainError> {
+        if self.spec.train.freeze_vision {
+            gradients.retain(|name| !name.starts_with("visual."));
+        }
+        let step = self.state.step + 1;
+        let rate = learning_rate(&self.spec.optimizer, step, self.spec.steps);
+        let norm = self.optimizer.step(self.folder.parameters(), &gradients, rate)?;
+        if !norm.is_finite() {
+            return Err(TrainError::Diverged { step });
+        }
+        Ok((norm, rate))
+    }
+
+    /// Raises a warning when every response so far got the same reward: nothing can be learnt from that.
+    pub(super) fn watch_reward(&mut self, rewards: &[f64]) -> Result<(), TrainError> {
+        let Some(first) = rewards.first() else { return Ok(()) };
+        let begun = self.state.step > 0;
+        let constant = self.state.constant_reward.filter(|_| begun).unwrap_or(*first);
+        let unchanged = begun == self.state.constant_reward.is_some() && rewards.iter().all(|r| *r == constant);
+        self.state.constant_reward = unchanged.then_some(constant);
+        if unchanged && self.state.step + 1 == CONSTANT_REWARD_STEPS {
+            let message = format!(
+                "every response of the first {CONSTANT_REWARD_STEPS} steps got the reward {constant}: nothing can be \
+                 learnt from that. Check `reward` and the answers' form with a few responses"
+            );
+            self.sink.event("warning.constant_reward", &message, json!({ "reward": constant }))?;
+        }
+        Ok(())
+    }
+}
