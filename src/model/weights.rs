@@ -117,6 +117,13 @@ impl Parameters {
         })
     }
 
+    /// These parameters together with further variables, e.g. a head that is trained along and thrown away.
+    pub fn with<'a>(&self, more: impl IntoIterator<Item = (&'a str, &'a Var)>) -> Self {
+        let mut all = self.clone();
+        all.vars.extend(more.into_iter().map(|(name, var)| (name.to_owned(), var.clone())));
+        all
+    }
+
     /// Overwrites every parameter with the one of the same name, e.g. to go back to a checkpoint.
     pub fn assign(&self, other: &Self) -> Result<(), ModelError> {
         for (name, var) in &self.vars {

@@ -15,6 +15,7 @@ pub mod rollout;
 mod samples;
 pub mod sink;
 pub mod source;
+pub mod starter;
 mod step_rl;
 mod step_sft;
 mod trainer;

@@ -18,7 +18,9 @@ pub fn in_waves<T: Sync, R: Send>(
 ) -> Result<(), TrainError> {
     for wave in items.chunks(threads()) {
         let results: Vec<Result<R, TrainError>> = std::thread::scope(|scope| {
-            let spawn = |item| std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, || work(item));
+            let work = &work;
+            let spawn =
+                |item| std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, move || work(item));
             let handles: Vec<_> = wave.iter().map(spawn).collect();
             handles
                 .into_iter()

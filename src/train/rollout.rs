@@ -227,7 +227,8 @@ impl<'a> Rows<'a> {
     /// Takes finished rows out of the batch once they are many.
     fn compact(&mut self) -> Result<(), TrainError> {
         let keep: Vec<usize> = (0..self.lines.len()).filter(|line| !self.rows[self.lines[*line]].done).collect();
-        if (self.lines.len() - keep.len()) as f64 < COMPACT_SHARE * self.lines.len() as f64 {
+        let finished = (self.lines.len() - keep.len()) as f64;
+        if finished < COMPACT_SHARE * self.lines.len() as f64 {
             return Ok(());
         }
         self.generation.select_rows(&keep)?;

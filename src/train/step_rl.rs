@@ -153,8 +153,9 @@ impl Trainer<'_> {
             similarity: false,
         };
         let sequences: Vec<&Sequence> = prompts.iter().map(|p| &p.sequence).collect();
+        let seed = self.spec.seed;
         rollout(self.detached.as_ref(), &sequences, &settings, |prompt, sample| {
-            stream(&[self.spec.seed, ROLLOUT_STREAM, prompts[prompt].cursor, sample as u64])
+            stream(&[seed, ROLLOUT_STREAM, prompts[prompt].cursor, sample as u64])
         })
     }
 

@@ -1,0 +1,109 @@
+//! An empty model folder in Qwen2.5-VL's layout: configuration, tokenizer, random weights.
+
+use std::path::Path;
+
+use candle_core::Device;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::data::digits::{DigitsTask, Forgetful};
+use crate::data::{Dataset, Split};
+use crate::model::qwen_vl::{Config, QwenVl};
+use crate::model::sampler::{stream, uniform};
+use crate::model::weights::Initializer;
+
+use super::tokenizer::{self, special_id};
+use super::{Recipe, TrainError, file_error};
+
+/// Rows that the vocabulary is collected from; every word of the task occurs many times in them.
+const VOCABULARY_ROWS: u64 = 4000;
+/// Standard deviation of weights, times the root of their inputs.
+const GAIN: f64 = 0.7;
+/// Standard deviation of the patch embedding.
+const PATCH_STD: f64 = 0.02;
+/// Side of a patch: a digit's cell of 28 px is 2 x 2 image tokens, so that attention maps show more than a quarter.
+const PATCH: usize = 7;
+
+fn config(vocabulary: usize, words: usize) -> Value {
+    json!({
+        "architectures": ["Qwen2_5_VLForConditionalGeneration"], "model_type": "qwen2_5_vl",
+        "tie_word_embeddings": true, "hidden_act": "silu", "hidden_size": 128, "intermediate_size": 384,
+        "initializer_range": 0.02, "max_position_embeddings": 1024, "max_window_layers": 4,
+        "num_attention_heads": 4, "num_hidden_layers": 4, "num_key_value_heads": 2, "rms_norm_eps": 1e-6,
+        "rope_theta": 10000.0, "rope_scaling": { "type": "mrope", "mrope_section": [4, 6, 6] },
+        "sliding_window": 1024, "use_sliding_window": false, "use_cache": true, "attention_dropout": 0.0,
+        "torch_dtype": "float32", "vocab_size": vocabulary,
+        "bos_token_id": special_id(words, "<|endoftext|>"), "eos_token_id": special_id(words, "<|im_end|>"),
+        "pad_token_id": special_id(words, "<|endoftext|>"), "image_token_id": special_id(words, "<|image_pad|>"),
+        "video_token_id": special_id(words, "<|video_pad|>"),
+        "vision_start_token_id": special_id(words, "<|vision_start|>"),
+        "vision_end_token_id": special_id(words, "<|vision_end|>"),
+        "vision_config": {
+            "model_type": "qwen2_5_vl", "depth": 3, "hidden_act": "silu", "hidden_size": 64,
+            "intermediate_size": 160, "num_heads": 4, "in_chans": 3, "out_hidden_size": 128, "patch_size": PATCH,
+            "spatial_patch_size": PATCH, "spatial_merge_size": 2, "temporal_patch_size": 2, "tokens_per_second": 2,
+            "window_size": 112, "fullatt_block_indexes": [0, 1, 2],
+        },
+    })
+}
+
+fn preprocessor() -> Value {
+    json!({
+        "image_processor_type": "Qwen2VLImageProcessor", "processor_class": "Qwen2_5_VLProcessor",
+        "patch_size": PATCH, "merge_size": 2, "temporal_patch_size": 2, "min_pixels": 784, "max_pixels": 4704,
+        "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5],
+    })
+}
+
+/// Normally distributed weights; norms start at 1 and biases at 0. Each tensor has a random stream of its own.
+fn initial(seed: u64, name: &str, shape: &[usize]) -> Vec<f32> {
+    let count: usize = shape.iter().product();
+    if name.ends_with(".bias") {
+        return vec![0.0; count];
+    }
+    if shape.len() == 1 {
+        return vec![1.0; count];
+    }
+    let fan_in: usize = shape[1..].iter().product();
+    let std = if name.contains("patch_embed") { PATCH_STD } else { GAIN / (fan_in as f64).sqrt() };
+    let digest = Sha256::digest(name.as_bytes());
+    let id = digest.iter().take(8).fold(0_u64, |id, byte| id << 8 | u64::from(*byte));
+    let mut rng = stream(&[seed, id]);
+    let mut normal = || {
+        let (u, v) = (1.0 - uniform(&mut rng), uniform(&mut rng));
+        (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+    };
+    (0..count).map(|_| (normal() * std) as f32).collect()
+}
+
+/// Writes the folder.
+pub fn write(dir: &Path, recipe: &Recipe, task: &DigitsTask) -> Result<(), TrainError> {
+    std::fs::create_dir_all(dir).map_err(file_error(dir))?;
+    let forgetful = Forgetful::new(task.clone());
+    let mut texts = Vec::new();
+    for row in 0..VOCABULARY_ROWS {
+        let example = forgetful.example(Split::Train, row)?;
+        texts.push(example.prompt);
+        texts.extend(example.demonstration);
+    }
+    let words = tokenizer::vocabulary(texts.iter().map(String::as_str));
+    tokenizer::write(dir, &words)?;
+    // Rows beyond the tokenizer's ids keep matrix sizes even; they are never produced.
+    let vocabulary = (words.len() + tokenizer::SPECIAL.len()).next_multiple_of(8);
+    let end = special_id(words.len(), "<|im_end|>");
+    let pad = special_id(words.len(), "<|endoftext|>");
+    let json = config(vocabulary, words.len());
+    let files = [
+        ("config.json", json.clone()),
+        ("preprocessor_config.json", preprocessor()),
+        ("generation_config.json", json!({ "bos_token_id": pad, "eos_token_id": [end, pad], "pad_token_id": pad })),
+    ];
+    for (name, value) in files {
+        let path = dir.join(name);
+        std::fs::write(&path, format!("{value:#}\n")).map_err(file_error(&path))?;
+    }
+    let config = Config::parse(&dir.join("config.json"), &json, None)?;
+    let initializer = Initializer::new(Device::Cpu, |name, shape| initial(recipe.seed, name, shape));
+    QwenVl::new(&config, 0, &initializer, &Device::Cpu)?;
+    Ok(initializer.into_parameters().write(&dir.join("model.safetensors"))?)
+}

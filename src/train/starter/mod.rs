@@ -1,0 +1,180 @@
+//! How the starter model is made, from nothing, by this program's own parts: an empty model, vision pre-training, then
+//! supervised training on FORGETFUL demonstrations. The result sees well but forgets to look, which is what visually
+//! guided reinforcement learning is to repair.
+
+mod blank;
+mod pretrain;
+mod tokenizer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::data::digits::{DigitsTask, Forgetful};
+use crate::domain::spec::JobSpec;
+use crate::model::{ModelFolder, View};
+use crate::prompt::Processor;
+
+use super::checkpoint::{CARD_FILE, TRAINER_DIR};
+use super::error::TrainError;
+use super::sink::RunSink;
+use super::{RunEnd, TrainRequest};
+
+/// Settings of the recipe; the defaults made the model that ships.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Steps of vision pre-training.
+    pub vision_steps: u64,
+    /// Scenes of one vision step.
+    pub vision_batch: u64,
+    /// Peak learning rate of vision pre-training.
+    pub vision_learning_rate: f64,
+    /// Steps over which the vision learning rate would fall; training stops before its end.
+    pub vision_schedule_steps: u64,
+    /// Steps of supervised training.
+    pub sft_steps: u64,
+    /// Demonstrations of one supervised step.
+    pub sft_batch: u64,
+    /// Peak learning rate of supervised training.
+    pub sft_learning_rate: f64,
+}
+
+impl Default for Recipe {
+    fn default() -> Self {
+        Self {
+            seed: 7,
+            vision_steps: 300,
+            vision_batch: 64,
+            vision_learning_rate: 2e-3,
+            vision_schedule_steps: 600,
+            sft_steps: 600,
+            sft_batch: 32,
+            sft_learning_rate: 1.5e-3,
+        }
+    }
+}
+
+/// What was built.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Built {
+    /// Share of held-out digits that the vision tower names, before supervised training.
+    pub vision_accuracy: f64,
+    /// Greedy held-out accuracy of the starter.
+    pub accuracy: Option<f64>,
+}
+
+fn file_error(path: &Path) -> impl Fn(std::io::Error) -> TrainError + '_ {
+    move |source| TrainError::File { path: path.display().to_string(), source }
+}
+
+/// Builds the starter into `out`, which must not exist. `job` gives the supervised job's settings beside the recipe's;
+/// `card` is stored with the model, together with the recipe and its results.
+pub fn build(
+    out: &Path,
+    recipe: &Recipe,
+    job: JobSpec,
+    card: &Value,
+    sink: &mut dyn RunSink,
+) -> Result<Built, TrainError> {
+    if out.exists() {
+        return Err(TrainError::Setting {
+            field: "out",
+            problem: format!("{} exists; name a folder that does not", out.display()),
+        });
+    }
+    let parent = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(parent).map_err(file_error(parent))?;
+    let work = tempfile::Builder::new().prefix(".starter-").tempdir_in(parent).map_err(file_error(parent))?;
+    let blank = work.path().join("blank");
+    let task = DigitsTask::default();
+    blank::write(&blank, recipe, &task)?;
+    let vision_accuracy = pretrain(&blank, recipe, &task)?;
+    sink.event("starter.vision", "vision pre-training done", json!({ "accuracy": vision_accuracy }))?;
+
+    let mut last = LastCheckpoint { inner: sink, dir: None };
+    let dataset = Arc::new(Forgetful::new(task.clone()));
+    let request = TrainRequest {
+        spec: job,
+        model_dir: blank,
+        dataset,
+        eval_dataset: Arc::new(task),
+        work_dir: work.path().join("sft"),
+        resume: None,
+    };
+    let RunEnd::Finished { accuracy } = super::run(request, &mut last)? else {
+        return Err(TrainError::Thread("the supervised run was stopped".to_owned()));
+    };
+    let trained = last.dir.ok_or_else(|| TrainError::Thread("the supervised run left no checkpoint".to_owned()))?;
+    let trainer = trained.join(TRAINER_DIR);
+    std::fs::remove_dir_all(&trainer).map_err(file_error(&trainer))?;
+    let built = Built { vision_accuracy, accuracy };
+    write_card(&trained.join(CARD_FILE), card, recipe, &built)?;
+    std::fs::rename(&trained, out).map_err(file_error(out))?;
+    Ok(built)
+}
+
+fn pretrain(blank: &Path, recipe: &Recipe, task: &DigitsTask) -> Result<f64, TrainError> {
+    let folder = ModelFolder::open(blank, &candle_core::Device::Cpu)?;
+    let model = folder.model(View::Tracked)?;
+    let processor = Processor::from_dir(blank, model.info()).map_err(TrainError::PromptSettings)?;
+    let accuracy = pretrain::run(model.as_ref(), folder.parameters(), &processor, task, recipe)?;
+    folder.parameters().write(&blank.join("model.safetensors"))?;
+    Ok(accuracy)
+}
+
+fn write_card(path: &Path, card: &Value, recipe: &Recipe, built: &Built) -> Result<(), TrainError> {
+    let text = std::fs::read_to_string(path).map_err(file_error(path))?;
+    let bad = |e: serde_json::Error| TrainError::Checkpoint { path: path.display().to_string(), problem: e.to_string() };
+    let mut all: Value = serde_json::from_str(&text).map_err(bad)?;
+    if let (Some(all), Some(card)) = (all.as_object_mut(), card.as_object()) {
+        all.extend(card.clone());
+        all.insert(
+            "made_with".to_owned(),
+            json!({
+                "command": "vgpo starter build",
+                "recipe": recipe,
+                "vision_accuracy": built.vision_accuracy,
+                "accuracy": built.accuracy,
+            }),
+        );
+    }
+    std::fs::write(path, format!("{all:#}\n")).map_err(file_error(path))
+}
+
+/// Passes everything on and remembers where the newest checkpoint lies.
+struct LastCheckpoint<'a> {
+    inner: &'a mut dyn RunSink,
+    dir: Option<PathBuf>,
+}
+
+impl RunSink for LastCheckpoint<'_> {
+    fn metrics(&mut self, metrics: &crate::domain::metric::StepMetrics) -> Result<(), super::sink::SinkError> {
+        self.inner.metrics(metrics)
+    }
+
+    fn samples(
+        &mut self,
+        step: u64,
+        groups: &[crate::domain::sample::SampleGroup],
+    ) -> Result<(), super::sink::SinkError> {
+        self.inner.samples(step, groups)
+    }
+
+    fn event(&mut self, kind: &str, message: &str, data: Value) -> Result<(), super::sink::SinkError> {
+        self.inner.event(kind, message, data)
+    }
+
+    fn checkpoint(&mut self, notice: super::sink::CheckpointNotice<'_>) -> Result<(), super::sink::SinkError> {
+        self.dir = Some(notice.dir.to_owned());
+        Ok(())
+    }
+
+    fn control(&mut self) -> super::sink::Control {
+        self.inner.control()
+    }
+}

@@ -1,0 +1,125 @@
+//! Vision pre-training: a throw-away linear head on the image tokens names the digit whose cell each token lies in.
+
+use std::sync::Arc;
+
+use candle_core::{D, Device, Tensor, Var};
+
+use crate::data::Split;
+use crate::data::digits::DigitsTask;
+use crate::domain::spec::{LearningRateSchedule, OptimizerSpec};
+use crate::model::{ImagePatches, Parameters, VisionLanguageModel, ops};
+use crate::prompt::Processor;
+
+use super::super::optimizer::{AdamW, DecayScope, Gradients, learning_rate};
+use super::super::parallel;
+use super::{Recipe, TrainError};
+
+/// Kinds of digits.
+const CLASSES: usize = 10;
+/// Held-out scenes that measure the result.
+const HELD_OUT: u64 = 500;
+/// Steps of warm-up.
+const WARMUP: u64 = 50;
+/// Scenes are cut into parts of this size, one per thread; the sum does not depend on the number of threads.
+const PART: usize = 32;
+
+struct Scenes {
+    images: Vec<Arc<ImagePatches>>,
+    /// The digit of each image token's cell.
+    labels: Vec<u32>,
+}
+
+fn scenes(
+    processor: &Processor,
+    task: &DigitsTask,
+    split: Split,
+    rows: std::ops::Range<u64>,
+) -> Result<Vec<Scenes>, TrainError> {
+    let mut parts: Vec<Scenes> = Vec::new();
+    for (index, row) in rows.enumerate() {
+        if index % PART == 0 {
+            parts.push(Scenes { images: Vec::new(), labels: Vec::new() });
+        }
+        let scene = task.scene(split, row)?;
+        let images = processor.image_processor();
+        let target = images
+            .target_size(scene.image.width(), scene.image.height(), None, None)
+            .map_err(TrainError::PromptSettings)?;
+        let patches = images.patches(&scene.image, target);
+        let merge = 2;
+        let (rows, columns) = (patches.grid.height / merge, patches.grid.width / merge);
+        let Some(part) = parts.last_mut() else { continue };
+        for token in 0..rows * columns {
+            let (row, column) = (token / columns, token % columns);
+            let cell = (row * scene.rows / rows) * scene.cols + column * scene.cols / columns;
+            part.labels.push(u32::from(scene.digits[cell]));
+        }
+        part.images.push(Arc::new(patches));
+    }
+    Ok(parts)
+}
+
+struct Head {
+    weight: Var,
+    bias: Var,
+}
+
+impl Head {
+    fn logits(&self, model: &dyn VisionLanguageModel, part: &Scenes) -> Result<Tensor, TrainError> {
+        let features = Tensor::cat(&model.encode_images(&part.images)?, 0)?;
+        Ok(ops::linear(&features, self.weight.as_tensor(), Some(self.bias.as_tensor()))?)
+    }
+}
+
+/// Trains the vision tower in place and returns the share of held-out cells that the head names right.
+pub fn run(
+    model: &dyn VisionLanguageModel,
+    parameters: &Parameters,
+    processor: &Processor,
+    task: &DigitsTask,
+    recipe: &Recipe,
+) -> Result<f64, TrainError> {
+    let width = model.info().hidden_size;
+    let zeros = |shape: &[usize]| Var::zeros(shape, candle_core::DType::F32, &Device::Cpu);
+    let head = Head { weight: zeros(&[CLASSES, width])?, bias: zeros(&[CLASSES])? };
+    let all = parameters.with([("head.weight", &head.weight), ("head.bias", &head.bias)]);
+    let spec = OptimizerSpec {
+        learning_rate: recipe.vision_learning_rate,
+        betas: [0.9, 0.98],
+        weight_decay: 0.01,
+        warmup_steps: WARMUP,
+        schedule: LearningRateSchedule::Cosine,
+        max_grad_norm: 1.0,
+    };
+    let mut optimizer = AdamW::new(&spec, DecayScope::Matrices);
+    for step in 0..recipe.vision_steps {
+        let first = step * recipe.vision_batch;
+        let parts = scenes(processor, task, Split::Train, first..first + recipe.vision_batch)?;
+        let tokens: usize = parts.iter().map(|p| p.labels.len()).sum();
+        let mut gradients = Gradients::default();
+        let work = |part: &Scenes| {
+            let logprobs = ops::log_softmax(&head.logits(model, part)?)?;
+            let labels = Tensor::new(part.labels.as_slice(), &Device::Cpu)?.unsqueeze(1)?;
+            let loss = (logprobs.gather(&labels, 1)?.sum_all()? * (-1.0 / tokens as f64))?;
+            Gradients::of(&loss, &all)
+        };
+        parallel::in_waves(&parts, work, |part| gradients.add(part))?;
+        optimizer.step(&all, &gradients, learning_rate(&spec, step + 1, recipe.vision_schedule_steps))?;
+    }
+    accuracy(model, &head, &scenes(processor, task, Split::Eval, 0..HELD_OUT)?)
+}
+
+fn accuracy(model: &dyn VisionLanguageModel, head: &Head, parts: &[Scenes]) -> Result<f64, TrainError> {
+    let (mut right, mut all) = (0, 0);
+    let work = |part: &Scenes| Ok(head.logits(model, part)?.detach().argmax(D::Minus1)?.to_vec1::<u32>()?);
+    let mut found = Vec::new();
+    parallel::in_waves(parts, work, |guesses| {
+        found.push(guesses);
+        Ok(())
+    })?;
+    for (part, guesses) in parts.iter().zip(found) {
+        right += part.labels.iter().zip(&guesses).filter(|(label, guess)| label == guess).count();
+        all += guesses.len();
+    }
+    Ok(f64::from(u32::try_from(right).unwrap_or(u32::MAX)) / all.max(1) as f64)
+}
