@@ -2,6 +2,9 @@
 
 mod explain;
 mod reward;
+mod progress;
+mod starter;
+mod train;
 
 use std::process::ExitCode;
 
@@ -21,6 +24,10 @@ enum Command {
     Explain(explain::Args),
     /// Judge responses: rows `{"response", "ground_truth"}` in, rows `{"reward", "parts", "extracted"}` out (JSON lines).
     Reward(reward::Args),
+    /// Make the starter model again, from nothing.
+    Starter(starter::Args),
+    /// Run one job in the foreground, without a server.
+    Train(train::Args),
 }
 
 impl Cli {
@@ -29,6 +36,8 @@ impl Cli {
         match self.command {
             Command::Explain(args) => explain::run(&args),
             Command::Reward(args) => reward::run(&args),
+            Command::Starter(args) => starter::run(&args),
+            Command::Train(args) => train::run(&args),
         }
     }
 }
@@ -38,4 +47,19 @@ impl Cli {
 fn fail(message: impl std::fmt::Display) -> ExitCode {
     eprintln!("error: {message}");
     ExitCode::FAILURE
+}
+
+/// The folder of a model that is named on the command line.
+fn model_dir(name: &str) -> Result<std::path::PathBuf, String> {
+    let path = std::path::PathBuf::from(name);
+    if path.join("config.json").is_file() {
+        return Ok(path);
+    }
+    Err(format!("model `{name}` is no folder with a config.json"))
+}
+
+/// Runs compute on a thread whose stack is large enough for a backward pass.
+fn on_large_stack<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    let thread = std::thread::Builder::new().stack_size(256 << 20).spawn(work).map_err(|e| e.to_string())?;
+    thread.join().map_err(|_| "the compute thread panicked".to_owned())
 }

@@ -4,3 +4,4 @@ pub mod app;
 pub mod job;
 pub mod method;
 pub mod nearest;
+pub mod starter;

@@ -4,6 +4,7 @@ use crate::algorithm::AlgorithmError;
 use crate::data::DataError;
 use crate::model::ModelError;
 use crate::prompt::PromptError;
+use crate::reward::RewardError;
 
 use super::sink::SinkError;
 
@@ -29,6 +30,9 @@ pub enum TrainError {
     /// A row cannot be read.
     #[error("data: {0}")]
     Data(#[from] DataError),
+    /// The reward cannot be built.
+    #[error("reward: {0}")]
+    Reward(#[from] RewardError),
     /// The objective refused its input.
     #[error("objective: {0}")]
     Algorithm(#[from] AlgorithmError),

@@ -91,10 +91,6 @@ impl AttentionSummary {
         self.late.extend(response[response.len() - third..].iter().map(|s| s.image));
     }
 
-    /// Has nothing been added?
-    pub fn is_empty(&self) -> bool {
-        self.shares.is_empty()
-    }
 
     /// Mean shares: image, query, generated.
     pub fn means(&self) -> AttentionShares {

@@ -86,7 +86,7 @@ impl<'s> Trainer<'s> {
         };
         Ok(Self {
             order: RowOrder::new(source_train.rows(), spec.seed, spec.data.shuffle),
-            reward: reward::build(&spec.reward),
+            reward: reward::build(&spec.reward)?,
             saved_step: resume.map(|point| point.step),
             source: source_train,
             accuracy: None,

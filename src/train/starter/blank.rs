@@ -6,8 +6,7 @@ use candle_core::Device;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::data::digits::{DigitsTask, Forgetful};
-use crate::data::{Dataset, Split};
+use crate::data::digits::DigitsTask;
 use crate::model::qwen_vl::{Config, QwenVl};
 use crate::model::sampler::{stream, uniform};
 use crate::model::weights::Initializer;
@@ -25,26 +24,32 @@ const PATCH_STD: f64 = 0.02;
 const PATCH: usize = 7;
 
 fn config(vocabulary: usize, words: usize) -> Value {
-    json!({
+    let vision = json!({
+        "model_type": "qwen2_5_vl", "depth": 3, "hidden_act": "silu", "hidden_size": 64, "intermediate_size": 160,
+        "num_heads": 4, "in_chans": 3, "out_hidden_size": 128, "patch_size": PATCH, "spatial_patch_size": PATCH,
+        "spatial_merge_size": 2, "temporal_patch_size": 2, "tokens_per_second": 2, "window_size": 112,
+        "fullatt_block_indexes": [0, 1, 2],
+    });
+    let tokens = json!({
+        "bos_token_id": special_id(words, "<|endoftext|>"), "eos_token_id": special_id(words, "<|im_end|>"),
+        "pad_token_id": special_id(words, "<|endoftext|>"), "image_token_id": special_id(words, "<|image_pad|>"),
+        "video_token_id": special_id(words, "<|video_pad|>"),
+        "vision_start_token_id": special_id(words, "<|vision_start|>"),
+        "vision_end_token_id": special_id(words, "<|vision_end|>"),
+    });
+    let mut all = json!({
         "architectures": ["Qwen2_5_VLForConditionalGeneration"], "model_type": "qwen2_5_vl",
         "tie_word_embeddings": true, "hidden_act": "silu", "hidden_size": 128, "intermediate_size": 384,
         "initializer_range": 0.02, "max_position_embeddings": 1024, "max_window_layers": 4,
         "num_attention_heads": 4, "num_hidden_layers": 4, "num_key_value_heads": 2, "rms_norm_eps": 1e-6,
         "rope_theta": 10000.0, "rope_scaling": { "type": "mrope", "mrope_section": [4, 6, 6] },
         "sliding_window": 1024, "use_sliding_window": false, "use_cache": true, "attention_dropout": 0.0,
-        "torch_dtype": "float32", "vocab_size": vocabulary,
-        "bos_token_id": special_id(words, "<|endoftext|>"), "eos_token_id": special_id(words, "<|im_end|>"),
-        "pad_token_id": special_id(words, "<|endoftext|>"), "image_token_id": special_id(words, "<|image_pad|>"),
-        "video_token_id": special_id(words, "<|video_pad|>"),
-        "vision_start_token_id": special_id(words, "<|vision_start|>"),
-        "vision_end_token_id": special_id(words, "<|vision_end|>"),
-        "vision_config": {
-            "model_type": "qwen2_5_vl", "depth": 3, "hidden_act": "silu", "hidden_size": 64,
-            "intermediate_size": 160, "num_heads": 4, "in_chans": 3, "out_hidden_size": 128, "patch_size": PATCH,
-            "spatial_patch_size": PATCH, "spatial_merge_size": 2, "temporal_patch_size": 2, "tokens_per_second": 2,
-            "window_size": 112, "fullatt_block_indexes": [0, 1, 2],
-        },
-    })
+        "torch_dtype": "float32", "vocab_size": vocabulary, "vision_config": vision,
+    });
+    if let (Some(all), Some(tokens)) = (all.as_object_mut(), tokens.as_object()) {
+        all.extend(tokens.clone());
+    }
+    all
 }
 
 fn preprocessor() -> Value {
@@ -79,10 +84,9 @@ fn initial(seed: u64, name: &str, shape: &[usize]) -> Vec<f32> {
 /// Writes the folder.
 pub fn write(dir: &Path, recipe: &Recipe, task: &DigitsTask) -> Result<(), TrainError> {
     std::fs::create_dir_all(dir).map_err(file_error(dir))?;
-    let forgetful = Forgetful::new(task.clone());
     let mut texts = Vec::new();
     for row in 0..VOCABULARY_ROWS {
-        let example = forgetful.example(Split::Train, row)?;
+        let example = task.forgetful(row)?;
         texts.push(example.prompt);
         texts.extend(example.demonstration);
     }

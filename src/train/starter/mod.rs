@@ -12,7 +12,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::data::digits::{DigitsTask, Forgetful};
+use crate::data::digits::DigitsTask;
+use crate::data::{DataError, Dataset, Example, Split};
 use crate::domain::spec::JobSpec;
 use crate::model::{ModelFolder, View};
 use crate::prompt::Processor;
@@ -91,18 +92,18 @@ pub fn build(
     std::fs::create_dir_all(parent).map_err(file_error(parent))?;
     let work = tempfile::Builder::new().prefix(".starter-").tempdir_in(parent).map_err(file_error(parent))?;
     let blank = work.path().join("blank");
-    let task = DigitsTask::default();
+    let task = Arc::new(DigitsTask::two_by_two()?);
     blank::write(&blank, recipe, &task)?;
     let vision_accuracy = pretrain(&blank, recipe, &task)?;
     sink.event("starter.vision", "vision pre-training done", json!({ "accuracy": vision_accuracy }))?;
 
     let mut last = LastCheckpoint { inner: sink, dir: None };
-    let dataset = Arc::new(Forgetful::new(task.clone()));
+    let dataset = Arc::new(Forgetful(Arc::clone(&task)));
     let request = TrainRequest {
         spec: job,
         model_dir: blank,
         dataset,
-        eval_dataset: Arc::new(task),
+        eval_dataset: task,
         work_dir: work.path().join("sft"),
         resume: None,
     };
@@ -144,6 +145,30 @@ fn write_card(path: &Path, card: &Value, recipe: &Recipe, built: &Built) -> Resu
         );
     }
     std::fs::write(path, format!("{all:#}\n")).map_err(file_error(path))
+}
+
+/// The task with the forgetful demonstrator's responses to train on; its held-out rows are the task's own.
+struct Forgetful(Arc<DigitsTask>);
+
+impl Dataset for Forgetful {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn len(&self, split: Split) -> u64 {
+        self.0.len(split)
+    }
+
+    fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {
+        match split {
+            Split::Train => self.0.forgetful(index),
+            Split::Eval => self.0.example(split, index),
+        }
+    }
+
+    fn fingerprint(&self) -> String {
+        format!("{} with forgetful demonstrations", self.0.fingerprint())
+    }
 }
 
 /// Passes everything on and remembers where the newest checkpoint lies.

@@ -35,6 +35,7 @@ fn scenes(
     split: Split,
     rows: std::ops::Range<u64>,
 ) -> Result<Vec<Scenes>, TrainError> {
+    let layout = task.config();
     let mut parts: Vec<Scenes> = Vec::new();
     for (index, row) in rows.enumerate() {
         if index % PART == 0 {
@@ -51,7 +52,7 @@ fn scenes(
         let Some(part) = parts.last_mut() else { continue };
         for token in 0..rows * columns {
             let (row, column) = (token / columns, token % columns);
-            let cell = (row * scene.rows / rows) * scene.cols + column * scene.cols / columns;
+            let cell = (row * layout.rows / rows) * layout.cols + column * layout.cols / columns;
             part.labels.push(u32::from(scene.digits[cell]));
         }
         part.images.push(Arc::new(patches));

@@ -1,0 +1,90 @@
+//! A run's progress on a terminal, and its records in files: what `vgpo train` and `vgpo starter build` show.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+use vgpo::domain::metric::StepMetrics;
+use vgpo::domain::sample::SampleGroup;
+use vgpo::train::sink::{CheckpointNotice, Control, RunSink, SinkError};
+
+/// Shows a bar and appends `metrics.jsonl`, `samples.jsonl` and `events.jsonl` in a folder.
+pub struct Foreground {
+    bar: ProgressBar,
+    dir: PathBuf,
+    stop: Arc<AtomicBool>,
+    newest: Option<PathBuf>,
+    keep_checkpoints: bool,
+}
+
+impl Foreground {
+    /// Reports a run of `steps` steps into `dir`. `stop` turns true when the user wants to end it.
+    pub fn new(dir: &Path, steps: u64, stop: Arc<AtomicBool>, keep_checkpoints: bool) -> Self {
+        let bar = ProgressBar::new(steps);
+        let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg} [{elapsed} left {eta}]");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Self { bar, dir: dir.to_owned(), stop, newest: None, keep_checkpoints }
+    }
+
+    fn append(&self, name: &str, line: &Value) -> Result<(), SinkError> {
+        let path = self.dir.join(name);
+        let write = || -> std::io::Result<()> {
+            let mut file: File = OpenOptions::new().create(true).append(true).open(&path)?;
+            writeln!(file, "{line}")
+        };
+        write().map_err(|e| SinkError(format!("cannot write {}: {e}", path.display())))
+    }
+}
+
+/// The line behind the bar: what a person wants to see of a step.
+pub fn summary(values: &std::collections::BTreeMap<String, f64>) -> String {
+    let shown = [
+        ("reward/mean", "reward"),
+        ("accuracy", "accuracy"),
+        ("loss/policy", "loss"),
+        ("visual/late_early_ratio", "focus late/early"),
+        ("throughput/tokens_per_second", "tok/s"),
+        ("eval/accuracy", "held-out"),
+    ];
+    let part = |(key, name): &(&str, &str)| {
+        values.get(*key).map(|v| if *v >= 100.0 { format!("{name} {v:.0}") } else { format!("{name} {v:.3}") })
+    };
+    shown.iter().filter_map(part).collect::<Vec<_>>().join("  ")
+}
+
+impl RunSink for Foreground {
+    fn metrics(&mut self, metrics: &StepMetrics) -> Result<(), SinkError> {
+        self.bar.set_position(metrics.step);
+        self.bar.set_message(summary(&metrics.values));
+        if let Some(accuracy) = metrics.values.get("eval/accuracy") {
+            self.bar.println(format!("step {:>4}: held-out accuracy {:.1}%", metrics.step, 100.0 * accuracy));
+        }
+        self.append("metrics.jsonl", &json!(metrics))
+    }
+
+    fn samples(&mut self, step: u64, groups: &[SampleGroup]) -> Result<(), SinkError> {
+        groups.iter().try_for_each(|group| self.append("samples.jsonl", &json!({ "step": step, "group": group })))
+    }
+
+    fn event(&mut self, kind: &str, message: &str, data: Value) -> Result<(), SinkError> {
+        self.bar.println(format!("{kind}: {message} {data}"));
+        self.append("events.jsonl", &json!({ "kind": kind, "message": message, "data": data }))
+    }
+
+    fn checkpoint(&mut self, notice: CheckpointNotice<'_>) -> Result<(), SinkError> {
+        let older = self.newest.replace(notice.dir.to_owned());
+        if let Some(older) = older.filter(|older| !self.keep_checkpoints && older != notice.dir) {
+            std::fs::remove_dir_all(&older)
+                .map_err(|e| SinkError(format!("cannot remove {}: {e}", older.display())))?;
+        }
+        Ok(())
+    }
+
+    fn control(&mut self) -> Control {
+        if self.stop.load(Ordering::Relaxed) { Control::Yield } else { Control::Continue }
+    }
+}

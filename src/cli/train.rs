@@ -1,0 +1,97 @@
+//! `vgpo train`: one job in the foreground, without a server.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::Value;
+use vgpo::config::job::{self, Recommended};
+use vgpo::train::checkpoint::CARD_FILE;
+use vgpo::train::sink::ResumePoint;
+use vgpo::train::{RunEnd, TrainRequest};
+
+use super::fail;
+use super::progress::Foreground;
+
+/// Arguments of `vgpo train`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The job, as for `POST /v1/jobs`; `model` may be a folder.
+    #[arg(long, value_name = "FILE")]
+    spec: PathBuf,
+    /// Folder for metrics, samples and checkpoints; a run that was stopped there goes on.
+    #[arg(long, value_name = "DIR", default_value = "vgpo-run")]
+    out: PathBuf,
+}
+
+/// Runs the job.
+pub fn run(args: &Args) -> ExitCode {
+    match train(args) {
+        Ok(code) => code,
+        Err(message) => fail(message),
+    }
+}
+
+fn read_json(path: &Path) -> Result<Value, String> {
+    let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    serde_json::from_str(&text).map_err(|e| format!("{} is not valid JSON: {e}", path.display()))
+}
+
+/// The newest checkpoint of an earlier run in this folder. Checkpoints appear by one rename, so each is complete.
+fn resume_point(dir: &Path) -> Option<ResumePoint> {
+    let step = |path: &PathBuf| path.file_name()?.to_str()?.strip_prefix("step-")?.parse::<u64>().ok();
+    let entries = std::fs::read_dir(dir).ok()?;
+    let found = entries.filter_map(Result::ok).map(|e| e.path()).filter_map(|p| Some((step(&p)?, p)));
+    found.max_by_key(|(step, _)| *step).map(|(step, dir)| ResumePoint { dir, step })
+}
+
+#[allow(clippy::print_stdout)]
+fn train(args: &Args) -> Result<ExitCode, String> {
+    let request = read_json(&args.spec)?;
+    let model = request.get("model").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let model_dir = super::model_dir(&model)?;
+    let card_path = model_dir.join(CARD_FILE);
+    let card = if card_path.exists() { read_json(&card_path)? } else { Value::Null };
+    let source = format!("model `{model}`");
+    let recommended = card.get("recommended").unwrap_or(&Value::Null);
+    let layers = [Recommended { source: &source, settings: recommended }];
+    let resolved = job::resolve(&request, &layers)
+        .map_err(|errors| errors.iter().map(|e| format!("{}: {}", e.pointer, e.detail)).collect::<Vec<_>>().join("\n"))?;
+    let spec = resolved.spec;
+    let dataset = vgpo::data::open(&spec.dataset).map_err(|e| e.to_string())?;
+    let eval_dataset = match &spec.eval_dataset {
+        Some(name) => vgpo::data::open(name).map_err(|e| e.to_string())?,
+        None => Arc::clone(&dataset),
+    };
+    let work_dir = args.out.join("checkpoints");
+    std::fs::create_dir_all(&work_dir).map_err(|e| format!("cannot create {}: {e}", work_dir.display()))?;
+    let stop = Arc::new(AtomicBool::new(false));
+    stop_on_interrupt(&stop)?;
+    let resume = resume_point(&work_dir);
+    let mut sink = Foreground::new(&args.out, spec.steps, stop, true);
+    let request = TrainRequest { spec, model_dir, dataset, eval_dataset, work_dir: work_dir.clone(), resume };
+    let end = super::on_large_stack(move || vgpo::train::run(request, &mut sink))?;
+    match end.map_err(|e| e.to_string())? {
+        RunEnd::Finished { accuracy } => {
+            let accuracy = accuracy.map_or(String::new(), |a| format!(", held-out accuracy {:.1}%", 100.0 * a));
+            println!("done{accuracy}; checkpoints in {}", work_dir.display());
+        }
+        RunEnd::Yielded | RunEnd::Cancelled => println!("stopped; the same command goes on"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The first Ctrl-C asks for a checkpoint and the end.
+fn stop_on_interrupt(stop: &Arc<AtomicBool>) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    let stop = Arc::clone(stop);
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            if tokio::signal::ctrl_c().await.is_ok() {
+                stop.store(true, Ordering::Relaxed);
+            }
+        });
+    });
+    Ok(())
+}
