@@ -2,11 +2,52 @@
 
 mod cli;
 
+use std::process::ExitCode;
+
 use clap::Parser as _;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() -> std::process::ExitCode {
-    cli::Cli::parse().run()
+/// Threads of candle's element-wise operations; read once by candle, so it must stand before the process starts.
+const ELEMENTWISE_THREADS: &str = "CANDLE_NUM_THREADS";
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    if std::env::var_os(ELEMENTWISE_THREADS).is_none() {
+        return restart_with_settled_threads();
+    }
+    cli.run()
+}
+
+/// Starts this program again with candle's spinning thread pool off: the trainer and the engine run one graph per thread,
+/// and a pool that spins at every small operation costs them most of their time (measured: 5 to 8 times).
+#[allow(clippy::print_stderr)]
+fn restart_with_settled_threads() -> ExitCode {
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => {
+            eprintln!("error: cannot find this program's own file: {error}; set {ELEMENTWISE_THREADS}=1");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut command = std::process::Command::new(program);
+    command.args(std::env::args_os().skip(1)).env(ELEMENTWISE_THREADS, "1");
+    eprintln!("error: cannot start: {}", replace_process(command));
+    ExitCode::FAILURE
+}
+
+/// Returns only when the process could not be replaced.
+#[cfg(unix)]
+fn replace_process(mut command: std::process::Command) -> std::io::Error {
+    std::os::unix::process::CommandExt::exec(&mut command)
+}
+
+/// Where a process cannot be replaced, it waits for its successor and ends with its code.
+#[cfg(not(unix))]
+fn replace_process(mut command: std::process::Command) -> std::io::Error {
+    match command.status() {
+        Ok(status) => std::process::exit(status.code().unwrap_or(1)),
+        Err(error) => error,
+    }
 }

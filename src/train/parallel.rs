@@ -5,9 +5,9 @@ use super::error::TrainError;
 /// Backward passes recurse along the graph: about 10,000 chained operations overflow the usual 2 MB.
 const STACK_BYTES: usize = 256 << 20;
 
-/// Threads for compute; candle's own setting, so that one variable governs both.
+/// Threads for compute: one per core.
 pub fn threads() -> usize {
-    candle_core::utils::get_num_threads().max(1)
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// `work` on every item, at most [`threads`] at a time, handed to `take` in the order of the items.
