@@ -1,0 +1,68 @@
+//! Defaults and limits of `/generate` and `/v1/score`.
+
+/// Tokens of a response when the request names no limit.
+pub fn max_new_tokens() -> usize {
+    64
+}
+
+/// Nucleus share when the request names none: everything.
+pub fn top_p() -> f64 {
+    1.0
+}
+
+/// Responses per prompt when the request names no number.
+pub fn choices() -> usize {
+    1
+}
+
+/// Are heat maps drawn over the image when the request does not say?
+pub fn overlay() -> bool {
+    true
+}
+
+/// Highest sampling temperature.
+pub const MAX_TEMPERATURE: f64 = 10.0;
+/// Most alternatives listed beside each token.
+pub const MAX_TOP_LOGPROBS: usize = 20;
+/// Most stop strings of a request.
+pub const MAX_STOPS: usize = 16;
+/// Longest stop string in bytes.
+pub const MAX_STOP_BYTES: usize = 256;
+/// Most images of a request.
+pub const MAX_IMAGES: usize = 64;
+/// Most responses scored in one request.
+pub const MAX_RESPONSES: usize = 64;
+/// Shorter heat-map pictures are enlarged until their longer side has this many pixels.
+pub const HEATMAP_MIN_SIDE: u32 = 448;
+/// Larger heat-map pictures are reduced to this.
+pub const HEATMAP_MAX_SIDE: u32 = 896;
+
+/// Limits of the serving engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EngineLimits {
+    /// Requests that may wait for one model; more are turned away.
+    pub queued_requests: usize,
+    /// Rows that are decoded together; also the most choices of one request.
+    pub batch_rows: usize,
+    /// Models kept in memory; the one unused for longest makes room.
+    pub loaded_models: usize,
+    /// Largest encoded image in bytes.
+    pub image_bytes: usize,
+    /// Largest image in pixels, read from its header before decoding.
+    pub image_pixels: u64,
+    /// Most attention-map values in one answer.
+    pub map_values: usize,
+}
+
+impl Default for EngineLimits {
+    fn default() -> Self {
+        Self {
+            queued_requests: 64,
+            batch_rows: 32,
+            loaded_models: 3,
+            image_bytes: 20 << 20,
+            image_pixels: 50_000_000,
+            map_values: 4_000_000,
+        }
+    }
+}

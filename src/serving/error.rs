@@ -1,0 +1,76 @@
+//! What can go wrong between a request and its answer.
+
+use crate::domain::field_error::FieldError;
+use crate::model::ModelError;
+use crate::prompt::PromptError;
+
+/// An error of the serving room; the variants tell whose fault it is.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ServingError {
+    /// The request is at fault: every bad field by name.
+    #[error("{}", list(.0))]
+    Invalid(Vec<FieldError>),
+    /// Nobody knows the model.
+    #[error("no model `{model}`: {suggestion}")]
+    UnknownModel {
+        /// What was asked for.
+        model: String,
+        /// The nearest known name, or all of them.
+        suggestion: String,
+    },
+    /// The model's folder cannot be served.
+    #[error("model `{model}` cannot be loaded: {problem}")]
+    ModelFolder {
+        /// The model.
+        model: String,
+        /// What is wrong in its folder.
+        problem: String,
+    },
+    /// Too many requests are waiting.
+    #[error("{waiting} requests are waiting for model `{model}` already, which is the limit: try again in {retry_after} s")]
+    Overloaded {
+        /// The model.
+        model: String,
+        /// The limit of waiting requests.
+        waiting: usize,
+        /// When to try again, in seconds.
+        retry_after: u64,
+    },
+    /// The engine was stopped, or the model unloaded, before the request was done.
+    #[error("the engine stopped before the request was done: send it again")]
+    Stopped,
+    /// The engine failed; the request may be fine.
+    #[error("the engine failed on this request: {0}")]
+    Engine(String),
+}
+
+impl ServingError {
+    /// One bad field.
+    pub fn field(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::Invalid(vec![FieldError::new(pointer, detail)])
+    }
+
+    /// An error of the prompt room about `pointer`; errors of the model's folder keep their own kind.
+    pub(crate) fn of_prompt(error: &PromptError, pointer: &str, model: &str) -> Self {
+        if error.is_input() {
+            return Self::field(pointer, error.to_string());
+        }
+        Self::ModelFolder { model: model.to_owned(), problem: error.to_string() }
+    }
+}
+
+impl From<ModelError> for ServingError {
+    fn from(error: ModelError) -> Self {
+        Self::Engine(error.to_string())
+    }
+}
+
+impl From<candle_core::Error> for ServingError {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Engine(error.to_string())
+    }
+}
+
+fn list(errors: &[FieldError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}

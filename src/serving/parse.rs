@@ -1,0 +1,43 @@
+//! JSON to a request, with errors that name the field and the nearest known name.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_path_to_error::{Path, Segment};
+
+use super::ServingError;
+use crate::config::nearest::suggestion;
+
+/// Reads a request.
+///
+/// # Errors
+/// The first field that does not fit, by JSON pointer; an unknown field names the nearest known one.
+pub fn parse<T: DeserializeOwned>(value: &Value) -> Result<T, ServingError> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let pointer = pointer(error.path());
+        ServingError::field(pointer, describe(&error.inner().to_string()))
+    })
+}
+
+fn pointer(path: &Path) -> String {
+    let mut out = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => out.push_str(&format!("/{index}")),
+            Segment::Map { key } => out.push_str(&format!("/{}", key.replace('~', "~0").replace('/', "~1"))),
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    out
+}
+
+/// Serde's complaint, with a guess at what an unknown name was meant to be.
+fn describe(problem: &str) -> String {
+    if !problem.starts_with("unknown ") {
+        return problem.to_owned();
+    }
+    let mut names = problem.split('`').skip(1).step_by(2);
+    let Some(name) = names.next() else { return problem.to_owned() };
+    let known: Vec<&str> = names.collect();
+    let head = problem.split(", expected").next().unwrap_or(problem);
+    format!("{head}: {}", suggestion(name, &known))
+}

@@ -1,0 +1,257 @@
+//! What can be asked of the engine; field names are those of the HTTP API.
+
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
+
+use crate::config::serving as defaults;
+use crate::domain::message::Message;
+
+/// Body of `POST /generate`. The prompt is given as `messages`, or as `prompt` with `images`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GenerateRequest {
+    /// A registered name (`starter`), a checkpoint (`ckpt_…`) or a run's checkpoint (`run_…@best`, `run_…@last`).
+    pub model: String,
+    /// The conversation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages: Option<Vec<Message>>,
+    /// A single question instead of `messages`; `<image>` marks where each image stands (no mark: images come first).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+    /// The images of `prompt`, as `data:` URLs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<Vec<String>>,
+    /// Most tokens of a response.
+    #[serde(default = "defaults::max_new_tokens")]
+    pub max_new_tokens: usize,
+    /// Sampling temperature; 0 is greedy.
+    #[serde(default)]
+    pub temperature: f64,
+    /// Samples from the likeliest tokens whose probabilities together reach this share.
+    #[serde(default = "defaults::top_p")]
+    pub top_p: f64,
+    /// Seed of the draws; chosen at random when absent, and returned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Texts that end a response; they are not part of it.
+    #[serde(default)]
+    pub stop: Vec<String>,
+    /// Number of responses.
+    #[serde(default = "defaults::choices")]
+    pub n: usize,
+    /// Server-sent events, one per token, instead of one answer.
+    #[serde(default)]
+    pub stream: bool,
+    /// Alternatives to list beside each token.
+    #[serde(default)]
+    pub logprobs: usize,
+    /// Attention maps.
+    #[serde(default)]
+    pub attention: AttentionOptions,
+    /// Decode every row alone, so that its tokens do not depend on what else the server does.
+    #[serde(default)]
+    pub deterministic: bool,
+}
+
+/// Which attention maps an answer holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AttentionOptions {
+    /// No maps, one per image, or also one per token and image.
+    #[serde(default)]
+    pub maps: MapScope,
+    /// Maps of these tokens only: `[first, end]`, `end` not included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_range: Option<[usize; 2]>,
+    /// What a map shows.
+    #[serde(default)]
+    pub source: MapSource,
+    /// Decoder layers that attention is averaged over; shares too.
+    #[serde(default)]
+    pub layers: Layers,
+    /// How heads are joined in maps; shares are always the mean.
+    #[serde(default)]
+    pub heads: Heads,
+    /// How maps are written.
+    #[serde(default)]
+    pub format: MapFormat,
+    /// Draw PNG maps over the image.
+    #[serde(default = "defaults::overlay")]
+    pub overlay: bool,
+}
+
+impl Default for AttentionOptions {
+    fn default() -> Self {
+        Self {
+            maps: MapScope::default(),
+            tokens_range: None,
+            source: MapSource::default(),
+            layers: Layers::default(),
+            heads: Heads::default(),
+            format: MapFormat::default(),
+            overlay: defaults::overlay(),
+        }
+    }
+}
+
+/// How many maps an answer holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MapScope {
+    /// None.
+    #[default]
+    None,
+    /// One per image: the mean over all tokens of the response.
+    Summary,
+    /// Also one per token and image.
+    Tokens,
+}
+
+/// What a map shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MapSource {
+    /// Attention of the position that predicts the token; values sum to the token's share for the image.
+    #[default]
+    Attention,
+    /// Cosine of the state that reads the token and each image token's state.
+    Similarity,
+}
+
+/// How heads are joined in a map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Heads {
+    /// Their mean.
+    #[default]
+    Mean,
+    /// Their largest value, scaled so that values still sum to the token's share for the image.
+    Max,
+}
+
+/// How a map is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MapFormat {
+    /// Numbers, a list of rows.
+    #[default]
+    Values,
+    /// Bytes in base64, row by row: value = byte * scale + offset.
+    U8,
+    /// A heat-map picture in base64.
+    Png,
+}
+
+/// Decoder layers that attention is averaged over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum Layers {
+    /// By name.
+    Named(LayerName),
+    /// By index, from 0.
+    List(Vec<usize>),
+}
+
+/// A set of decoder layers by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LayerName {
+    /// All of them.
+    Mean,
+    /// The last one.
+    Last,
+}
+
+impl Default for Layers {
+    fn default() -> Self {
+        Self::Named(LayerName::Mean)
+    }
+}
+
+impl<'de> Deserialize<'de> for Layers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(LayersVisitor)
+    }
+}
+
+struct LayersVisitor;
+
+impl<'de> Visitor<'de> for LayersVisitor {
+    type Value = Layers;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("\"mean\", \"last\" or a list of layer indices")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Layers, E> {
+        match text {
+            "mean" => Ok(Layers::Named(LayerName::Mean)),
+            "last" => Ok(Layers::Named(LayerName::Last)),
+            _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+        }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Layers, A::Error> {
+        let mut list = Vec::new();
+        while let Some(index) = seq.next_element()? {
+            list.push(index);
+        }
+        Ok(Layers::List(list))
+    }
+}
+
+/// Body of `POST /v1/score`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScoreRequest {
+    /// A registered name, a checkpoint or a run's checkpoint, as in `/generate`.
+    pub model: String,
+    /// The conversation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages: Option<Vec<Message>>,
+    /// A single question instead of `messages`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+    /// The images of `prompt`, as `data:` URLs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<Vec<String>>,
+    /// The responses to score; special tokens in them are recognised (a response may end in `<|im_end|>`).
+    pub responses: Vec<String>,
+    /// One reward per response: adds what the method makes of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewards: Option<Vec<f64>>,
+    /// The training method, as in a job; missing fields have its defaults, a missing method is VGPO's paper.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub method: Option<serde_json::Value>,
+    /// Attention maps.
+    #[serde(default)]
+    pub attention: AttentionOptions,
+    /// What to hide, to see which tokens depend on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ablate: Option<Ablate>,
+}
+
+/// What is hidden from the model. Hidden pixels get the mean colour that images are normalised by.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Ablate {
+    /// `"image"`: every image of the prompt.
+    Image,
+    /// `{"top_patches": share}`: the image cells that the response attends to most.
+    #[serde(untagged)]
+    Top {
+        /// Share of all image cells, from 0 to 1.
+        top_patches: f64,
+    },
+    /// `{"random_patches": share, "seed": 1}`: as many cells, drawn at random.
+    #[serde(untagged)]
+    Random {
+        /// Share of all image cells, from 0 to 1.
+        random_patches: f64,
+        /// Seed of the draw.
+        #[serde(default)]
+        seed: u64,
+    },
+}
