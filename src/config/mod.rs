@@ -4,4 +4,5 @@ pub mod app;
 pub mod job;
 pub mod method;
 pub mod nearest;
+pub mod serving;
 pub mod starter;

@@ -1,6 +1,7 @@
 //! Chat messages as they arrive in requests and data sets.
 
-use serde::{Deserialize, Serialize};
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 /// One turn of a conversation.
@@ -26,7 +27,7 @@ pub enum Role {
 }
 
 /// What a [`Message`] holds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum Content {
     /// Text only.
@@ -35,9 +36,38 @@ pub enum Content {
     Parts(Vec<Part>),
 }
 
+// Written out because serde's own form for untagged enums hides which part is wrong, and why.
+impl<'de> Deserialize<'de> for Content {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ContentVisitor)
+    }
+}
+
+struct ContentVisitor;
+
+impl<'de> Visitor<'de> for ContentVisitor {
+    type Value = Content;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a string or a list of parts, e.g. {\"type\": \"text\", \"text\": \"…\"}")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Content, E> {
+        Ok(Content::Text(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Content, A::Error> {
+        let mut parts = Vec::new();
+        while let Some(part) = seq.next_element()? {
+            parts.push(part);
+        }
+        Ok(Content::Parts(parts))
+    }
+}
+
 /// One part of a message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Part {
     /// Text; special tokens typed by a person stay plain text.
     Text {
@@ -49,7 +79,7 @@ pub enum Part {
         /// Where the pixels come from.
         image: String,
     },
-    /// An image in OpenAI's form.
+    /// An image in `OpenAI`'s form.
     ImageUrl {
         /// Where the pixels come from.
         image_url: ImageUrl,
@@ -63,7 +93,26 @@ pub enum Part {
     },
 }
 
-/// OpenAI's wrapper of an image address.
+impl Part {
+    /// The text of a text part.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text { text } => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The address of an image part.
+    pub fn image(&self) -> Option<&str> {
+        match self {
+            Self::Image { image } => Some(image),
+            Self::ImageUrl { image_url } => Some(&image_url.url),
+            Self::Text { .. } | Self::Video { .. } => None,
+        }
+    }
+}
+
+/// `OpenAI`'s wrapper of an image address.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ImageUrl {
     /// A `data:` URL.

@@ -27,7 +27,9 @@ pub enum ServingError {
         problem: String,
     },
     /// Too many requests are waiting.
-    #[error("{waiting} requests are waiting for model `{model}` already, which is the limit: try again in {retry_after} s")]
+    #[error(
+        "{waiting} requests are waiting for model `{model}` already, which is the limit: try again in {retry_after} s"
+    )]
     Overloaded {
         /// The model.
         model: String,

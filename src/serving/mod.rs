@@ -1,1 +1,28 @@
-//! The room `serving`: see the table in `lib.rs`.
+//! Generating and scoring with models: the engine, batching, attention maps, heat-map pictures.
+//!
+//! A request's walk: [`parse`] (JSON, bad fields by name) -> [`Engine::generate`] -> `prepare` (images decoded, prompt rendered,
+//! limits checked) -> the queue of the model's compute thread -> `local::decode` (rows of several requests as one batch) ->
+//! `local::pump` (text, maps, pictures) -> [`GenerateStream`].
+
+pub mod answer;
+mod card;
+mod engine;
+mod error;
+mod heatmap;
+mod local;
+mod look;
+mod maps;
+mod model;
+mod parse;
+mod prepare;
+pub mod request;
+mod scored;
+mod text;
+mod visual;
+
+pub use card::{Card, PromptSettings, TaskLimits};
+pub use engine::{CancelFlag, Engine, GenerateEvent, GenerateStream, LoadedModel, ModelRef};
+pub use error::ServingError;
+pub use local::{Loader, LocalEngine};
+pub use model::ServedModel;
+pub use parse::parse;

@@ -22,8 +22,10 @@ fn pointer(path: &Path) -> String {
     let mut out = String::new();
     for segment in path {
         match segment {
-            Segment::Seq { index } => out.push_str(&format!("/{index}")),
-            Segment::Map { key } => out.push_str(&format!("/{}", key.replace('~', "~0").replace('/', "~1"))),
+            Segment::Seq { index } => out = format!("{out}/{index}"),
+            Segment::Map { key } => {
+                out = format!("{out}/{}", key.replace('~', "~0").replace('/', "~1"));
+            }
             Segment::Enum { .. } | Segment::Unknown => {}
         }
     }

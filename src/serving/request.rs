@@ -1,6 +1,6 @@
 //! What can be asked of the engine; field names are those of the HTTP API.
 
-use serde::de::{self, SeqAccess, Visitor};
+use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
@@ -234,24 +234,61 @@ pub struct ScoreRequest {
 }
 
 /// What is hidden from the model. Hidden pixels get the mean colour that images are normalised by.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+#[serde(untagged)]
 pub enum Ablate {
-    /// `"image"`: every image of the prompt.
+    /// By name.
+    Named(AblateName),
+    /// Cells of the images' maps.
+    Patches(AblatePatches),
+}
+
+/// Something to hide, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AblateName {
+    /// Every image of the prompt.
     Image,
-    /// `{"top_patches": share}`: the image cells that the response attends to most.
-    #[serde(untagged)]
-    Top {
-        /// Share of all image cells, from 0 to 1.
-        top_patches: f64,
-    },
-    /// `{"random_patches": share, "seed": 1}`: as many cells, drawn at random.
-    #[serde(untagged)]
-    Random {
-        /// Share of all image cells, from 0 to 1.
-        random_patches: f64,
-        /// Seed of the draw.
-        #[serde(default)]
-        seed: u64,
-    },
+}
+
+/// A share of the image cells to hide: exactly one of `top_patches` and `random_patches`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AblatePatches {
+    /// Share of all image cells, from 0 to 1: those that the response attends to most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_patches: Option<f64>,
+    /// Share of all image cells, from 0 to 1: drawn at random, the same for every response.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub random_patches: Option<f64>,
+    /// Seed of the draw; 0 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+}
+
+impl<'de> Deserialize<'de> for Ablate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AblateVisitor)
+    }
+}
+
+struct AblateVisitor;
+
+impl<'de> Visitor<'de> for AblateVisitor {
+    type Value = Ablate;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("\"image\", {\"top_patches\": share} or {\"random_patches\": share, \"seed\": 1}")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Ablate, E> {
+        match text {
+            "image" => Ok(Ablate::Named(AblateName::Image)),
+            _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Ablate, A::Error> {
+        AblatePatches::deserialize(de::value::MapAccessDeserializer::new(map)).map(Ablate::Patches)
+    }
 }

@@ -1,0 +1,145 @@
+//! What the compute thread gets, and what it gives back.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock::Stopwatch;
+use crate::serving::ServingError;
+use crate::serving::answer::{FinishReason, Shares, Timings};
+use crate::serving::engine::CancelFlag;
+use crate::serving::look::LookPlan;
+use crate::serving::prepare::PreparedPrompt;
+
+/// Work for a model.
+pub enum Job {
+    /// Generate responses.
+    Generate(Box<GenerateJob>),
+    /// Score responses.
+    Score(Box<ScoreJob>),
+}
+
+/// A generation.
+pub struct GenerateJob {
+    /// The prompt.
+    pub prompt: Arc<PreparedPrompt>,
+    /// How to sample.
+    pub sampling: Sampling,
+    /// What is asked about attention.
+    pub plan: LookPlan,
+    /// Where tokens go.
+    pub events: mpsc::UnboundedSender<RawEvent>,
+    /// Raised when nobody waits any more.
+    pub cancelled: CancelFlag,
+    /// Started when the job entered the queue.
+    pub waiting: Stopwatch,
+}
+
+/// How a generation samples.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sampling {
+    /// Most tokens of a response.
+    pub max_new_tokens: usize,
+    /// 0 is greedy.
+    pub temperature: f64,
+    /// Nucleus share.
+    pub top_p: f64,
+    /// Seed; every choice has its own stream.
+    pub seed: u64,
+    /// Texts that end a response.
+    pub stop: Vec<String>,
+    /// Number of responses.
+    pub choices: usize,
+    /// Alternatives beside each token.
+    pub top_logprobs: usize,
+    /// Decode every row alone.
+    pub alone: bool,
+}
+
+/// What the compute thread tells about a generation.
+#[derive(Debug)]
+pub enum RawEvent {
+    /// A token that is read and whose text is settled.
+    Token {
+        /// The response.
+        choice: usize,
+        /// Text that is complete with it.
+        text: String,
+        /// The token.
+        token: Box<RawToken>,
+    },
+    /// A response is complete.
+    Finished {
+        /// The response.
+        choice: usize,
+        /// Why.
+        reason: FinishReason,
+        /// Tokens generated, those of a stop string included.
+        generated: usize,
+    },
+    /// All responses are complete.
+    Done(Timings),
+    /// The engine failed.
+    Failed(ServingError),
+}
+
+/// One generated token.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RawToken {
+    /// Its id.
+    pub id: u32,
+    /// Its log-prob, temperature 1, nothing masked.
+    pub logprob: f64,
+    /// The likeliest tokens in its place.
+    pub top: Vec<(u32, f64)>,
+    /// Focus of the state that reads it.
+    pub focus: Option<f64>,
+    /// Attention of the position that predicted it.
+    pub shares: Shares,
+    /// Raw maps by image.
+    pub maps: Vec<Vec<f32>>,
+}
+
+/// Responses to score.
+pub struct ScoreJob {
+    /// The prompt.
+    pub prompt: Arc<PreparedPrompt>,
+    /// Ids of each response.
+    pub responses: Vec<Vec<u32>>,
+    /// What is asked about attention.
+    pub plan: LookPlan,
+    /// What to hide.
+    pub ablation: Option<Ablation>,
+    /// Where the result goes; closed when nobody waits any more.
+    pub result: oneshot::Sender<Result<Vec<RawScore>, ServingError>>,
+}
+
+/// What to hide from the model.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Ablation {
+    /// Every image.
+    Image,
+    /// The share of all cells that the response attends to most.
+    Top(f64),
+    /// A share of all cells, drawn by a seed.
+    Random(f64, u64),
+}
+
+/// One scored response; lists have one entry per token.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RawScore {
+    /// Log-probs, temperature 1, nothing masked.
+    pub logprobs: Vec<f64>,
+    /// Similarity of the states that read the tokens; none without images.
+    pub similarity: Option<Vec<f64>>,
+    /// Similarity of the states that predict the tokens; none without images.
+    pub predicting_similarity: Option<Vec<f64>>,
+    /// Attention shares of the predicting positions.
+    pub shares: Vec<Shares>,
+    /// Raw maps by token and image.
+    pub maps: Vec<Vec<Vec<f32>>>,
+    /// Log-probs with the hidden cells.
+    pub hidden_logprobs: Option<Vec<f64>>,
+    /// The hidden cells by image.
+    pub hidden_cells: Option<Vec<Vec<usize>>>,
+}

@@ -1,0 +1,230 @@
+//! The engine inside this process: one compute thread per loaded model, which owns it.
+
+mod decode;
+mod job;
+mod pump;
+mod score;
+mod thread;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use candle_core::Device;
+use tokio::sync::{OnceCell, mpsc, oneshot};
+
+use super::ServingError;
+use super::answer::ScoreAnswer;
+use super::engine::{CancelFlag, Engine, GenerateStream, LoadedModel, ModelRef};
+use super::look::LookPlan;
+use super::model::ServedModel;
+use super::prepare::{PreparedPrompt, prepare_generate, prepare_score};
+use super::request::{GenerateRequest, ScoreRequest};
+use super::scored;
+use crate::clock::{Stopwatch, random_seed};
+use crate::config::serving::EngineLimits;
+use job::{GenerateJob, Job, Sampling, ScoreJob};
+use pump::Pump;
+
+pub(super) use job::{Ablation, RawScore};
+
+/// How a model is read; a test may put another one in its place.
+pub type Loader = Arc<dyn Fn(&ModelRef) -> Result<ServedModel, ServingError> + Send + Sync>;
+
+/// The engine inside this process.
+pub struct LocalEngine {
+    limits: EngineLimits,
+    loader: Loader,
+    /// The one used last comes last.
+    slots: Mutex<Vec<Slot>>,
+}
+
+/// A model that is in memory or on its way there.
+#[derive(Clone)]
+struct Slot {
+    model: ModelRef,
+    loaded: Arc<OnceCell<Arc<Loaded>>>,
+}
+
+/// A model in memory with its compute thread, which ends when the last `Loaded` is dropped.
+struct Loaded {
+    served: Arc<ServedModel>,
+    queue: SyncSender<Job>,
+    waiting: Arc<AtomicUsize>,
+    limit: usize,
+}
+
+impl LocalEngine {
+    /// An engine on the CPU.
+    pub fn new(limits: EngineLimits) -> Self {
+        Self::with_loader(limits, Arc::new(|model| ServedModel::open(model, &Device::Cpu)))
+    }
+
+    /// An engine that reads models in its own way.
+    pub fn with_loader(limits: EngineLimits, loader: Loader) -> Self {
+        Self { limits, loader, slots: Mutex::new(Vec::new()) }
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Vec<Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The model, loaded if need be; the model unused for longest makes room.
+    async fn loaded_model(&self, model: &ModelRef) -> Result<Arc<Loaded>, ServingError> {
+        let slot = {
+            let mut slots = self.slots();
+            let known = slots.iter().position(|slot| slot.model == *model).map(|at| slots.remove(at));
+            let slot = known.unwrap_or_else(|| Slot { model: model.clone(), loaded: Arc::default() });
+            slots.push(slot.clone());
+            let surplus = slots.len().saturating_sub(self.limits.loaded_models.max(1));
+            slots.drain(..surplus);
+            slot
+        };
+        let loaded = slot.loaded.get_or_try_init(|| self.read_model(model)).await;
+        if loaded.is_err() {
+            self.slots().retain(|other| !Arc::ptr_eq(&other.loaded, &slot.loaded));
+        }
+        loaded.cloned()
+    }
+
+    async fn read_model(&self, model: &ModelRef) -> Result<Arc<Loaded>, ServingError> {
+        let (loader, wanted) = (Arc::clone(&self.loader), model.clone());
+        let served = Arc::new(blocking(move || loader(&wanted)).await?);
+        let limit = self.limits.queued_requests.max(1);
+        let (queue, jobs) = sync_channel(limit);
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let (thread_model, thread_waiting) = (Arc::clone(&served), Arc::clone(&waiting));
+        let rows = self.limits.batch_rows.max(1);
+        std::thread::Builder::new()
+            .name(format!("engine {}", model.id))
+            .spawn(move || thread::run(&thread_model, &jobs, &thread_waiting, rows))
+            .map_err(|e| ServingError::Engine(format!("no compute thread: {e}")))?;
+        tracing::info!(model = %model.id, folder = %model.dir.display(), "model loaded");
+        Ok(Arc::new(Loaded { served, queue, waiting, limit }))
+    }
+}
+
+impl Loaded {
+    fn submit(&self, job: Job) -> Result<(), ServingError> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.queue.try_send(job).map_err(|error| {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            match error {
+                TrySendError::Full(_) => {
+                    ServingError::Overloaded { model: self.served.id.clone(), waiting: self.limit, retry_after: 1 }
+                }
+                TrySendError::Disconnected(_) => ServingError::Stopped,
+            }
+        })
+    }
+
+    fn describe(&self) -> LoadedModel {
+        let info = self.served.model.info();
+        LoadedModel {
+            id: self.served.id.clone(),
+            family: info.family.clone(),
+            parameters: info.parameters,
+            max_positions: info.max_positions,
+            queued_requests: self.waiting.load(Ordering::Relaxed),
+        }
+    }
+}
+
+#[async_trait]
+impl Engine for LocalEngine {
+    async fn generate(&self, model: &ModelRef, request: GenerateRequest) -> Result<GenerateStream, ServingError> {
+        let loaded = self.loaded_model(model).await?;
+        let (served, limits) = (Arc::clone(&loaded.served), self.limits);
+        let (request, prompt) = blocking(move || {
+            let prompt = prepare_generate(&request, &served, &limits)?;
+            Ok((request, Arc::new(prompt)))
+        })
+        .await?;
+        let seed = request.seed.unwrap_or_else(random_seed);
+        let (raw, raw_events) = mpsc::unbounded_channel();
+        let (events, answers) = mpsc::unbounded_channel();
+        let cancelled = CancelFlag::default();
+        let stream = GenerateStream::new(answers, cancelled.clone());
+        let pump = Pump::new(Arc::clone(&loaded.served), Arc::clone(&prompt), &request, seed);
+        let job = generate_job(&request, prompt, seed, &loaded.served, raw, cancelled);
+        loaded.submit(Job::Generate(Box::new(job)))?;
+        // Pictures are drawn here and not on the compute thread, which must not wait for them.
+        tokio::task::spawn_blocking(move || pump.run(raw_events, &events));
+        Ok(stream)
+    }
+
+    async fn score(&self, model: &ModelRef, request: ScoreRequest) -> Result<ScoreAnswer, ServingError> {
+        let loaded = self.loaded_model(model).await?;
+        let (served, limits) = (Arc::clone(&loaded.served), self.limits);
+        let (finish, prompt, responses) = blocking(move || {
+            let finish = scored::Finish::new(&request)?;
+            let (prompt, responses) = prepare_score(&request, &served, &limits)?;
+            Ok((finish, Arc::new(prompt), responses))
+        })
+        .await?;
+        let (result, scores) = oneshot::channel();
+        let plan = LookPlan::new(finish.attention(), loaded.served.model.info().layers);
+        let job = ScoreJob {
+            prompt: Arc::clone(&prompt),
+            responses: responses.clone(),
+            plan,
+            ablation: finish.ablation(),
+            result,
+        };
+        loaded.submit(Job::Score(Box::new(job)))?;
+        let scores = scores.await.map_err(|_| ServingError::Stopped)??;
+        let served = Arc::clone(&loaded.served);
+        blocking(move || finish.answer(&served, &prompt, &responses, scores)).await
+    }
+
+    async fn load(&self, model: &ModelRef) -> Result<LoadedModel, ServingError> {
+        Ok(self.loaded_model(model).await?.describe())
+    }
+
+    async fn unload(&self, id: &str) -> bool {
+        let mut slots = self.slots();
+        let before = slots.len();
+        slots.retain(|slot| slot.model.id != id);
+        slots.len() < before
+    }
+
+    async fn loaded(&self) -> Vec<LoadedModel> {
+        self.slots().iter().rev().filter_map(|slot| slot.loaded.get()).map(|loaded| loaded.describe()).collect()
+    }
+}
+
+fn generate_job(
+    request: &GenerateRequest,
+    prompt: Arc<PreparedPrompt>,
+    seed: u64,
+    served: &ServedModel,
+    events: mpsc::UnboundedSender<job::RawEvent>,
+    cancelled: CancelFlag,
+) -> GenerateJob {
+    GenerateJob {
+        prompt,
+        sampling: Sampling {
+            max_new_tokens: request.max_new_tokens,
+            temperature: request.temperature,
+            top_p: request.top_p,
+            seed,
+            stop: request.stop.clone(),
+            choices: request.n,
+            top_logprobs: request.logprobs,
+            alone: request.deterministic,
+        },
+        plan: LookPlan::new(&request.attention, served.model.info().layers),
+        events,
+        cancelled,
+        waiting: Stopwatch::start(),
+    }
+}
+
+/// Runs work that takes milliseconds on a thread that may block; a panic in it is an error of this request only.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ServingError> + Send + 'static,
+) -> Result<T, ServingError> {
+    let joined = tokio::task::spawn_blocking(work).await;
+    joined.unwrap_or_else(|error| Err(ServingError::Engine(format!("preparing the request: {error}"))))
+}

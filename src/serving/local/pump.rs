@@ -1,0 +1,148 @@
+//! From raw tokens to events: decodes ids, writes maps, adds up the answer. Runs beside the compute thread.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+
+use super::job::{RawEvent, RawToken};
+use crate::clock::new_id;
+use crate::serving::ServingError;
+use crate::serving::answer::{Choice, FinishReason, GenerateAnswer, Timings, TokenEvent, TokenInfo, TopLogprob, Usage};
+use crate::serving::engine::GenerateEvent;
+use crate::serving::maps::{MapCollector, MapWriter};
+use crate::serving::model::ServedModel;
+use crate::serving::prepare::PreparedPrompt;
+use crate::serving::request::GenerateRequest;
+use crate::serving::visual::visual;
+
+/// Turns the compute thread's events into the client's.
+pub struct Pump {
+    served: Arc<ServedModel>,
+    prompt: Arc<PreparedPrompt>,
+    writer: MapWriter,
+    seed: u64,
+    stream: bool,
+    alternatives: bool,
+    choices: Vec<Building>,
+}
+
+/// A response in the making.
+#[derive(Default)]
+struct Building {
+    text: String,
+    tokens: Vec<TokenInfo>,
+    /// Tokens seen; a stream keeps none.
+    count: usize,
+    focus: Vec<f64>,
+    maps: MapCollector,
+    finish: Option<FinishReason>,
+    generated: usize,
+}
+
+impl Pump {
+    /// A pump for one request.
+    pub fn new(served: Arc<ServedModel>, prompt: Arc<PreparedPrompt>, request: &GenerateRequest, seed: u64) -> Self {
+        Self {
+            writer: MapWriter::new(&request.attention, &prompt),
+            served,
+            prompt,
+            seed,
+            stream: request.stream,
+            alternatives: request.logprobs > 0,
+            choices: (0..request.n).map(|_| Building::default()).collect(),
+        }
+    }
+
+    /// Works until the generation ends or nobody listens.
+    pub fn run(mut self, mut raw: UnboundedReceiver<RawEvent>, events: &UnboundedSender<GenerateEvent>) {
+        while let Some(event) = raw.blocking_recv() {
+            let told = match event {
+                RawEvent::Token { choice, text, token } => self.token(choice, text, &token),
+                RawEvent::Finished { choice, reason, generated } => {
+                    self.choices[choice].finish = Some(reason);
+                    self.choices[choice].generated = generated;
+                    Ok(None)
+                }
+                RawEvent::Done(timings) => {
+                    let last =
+                        self.answer(timings).map_or_else(GenerateEvent::Failed, |a| GenerateEvent::Done(Box::new(a)));
+                    let _ = events.send(last);
+                    return;
+                }
+                RawEvent::Failed(error) => Err(error),
+            };
+            let listening = match told {
+                Ok(None) => !events.is_closed(),
+                Ok(Some(event)) => events.send(event).is_ok(),
+                Err(error) => {
+                    let _ = events.send(GenerateEvent::Failed(error));
+                    false
+                }
+            };
+            if !listening {
+                return;
+            }
+        }
+        let _ = events.send(GenerateEvent::Failed(ServingError::Stopped));
+    }
+
+    fn token(&mut self, choice: usize, text: String, raw: &RawToken) -> Result<Option<GenerateEvent>, ServingError> {
+        let token = self.describe(raw);
+        let building = &mut self.choices[choice];
+        let index = building.count;
+        building.count += 1;
+        building.text.push_str(&text);
+        building.focus.extend(raw.focus);
+        let maps = building.maps.add(&self.writer, index, &raw.maps)?;
+        if self.stream {
+            return Ok(Some(GenerateEvent::Token(Box::new(TokenEvent { choice, index, text, token, maps }))));
+        }
+        building.maps.keep(index, maps);
+        building.tokens.push(token);
+        Ok(None)
+    }
+
+    fn describe(&self, raw: &RawToken) -> TokenInfo {
+        let text = |id| self.served.processor.token_text(id);
+        let alternative = |&(id, logprob): &(u32, f64)| TopLogprob { id, text: text(id), logprob };
+        TokenInfo {
+            id: raw.id,
+            text: text(raw.id),
+            bytes: self.served.processor.token_bytes(raw.id),
+            logprob: raw.logprob,
+            top_logprobs: self.alternatives.then(|| raw.top.iter().map(alternative).collect()),
+            focus: raw.focus,
+            attention: raw.shares,
+        }
+    }
+
+    fn answer(self, timings: Timings) -> Result<GenerateAnswer, ServingError> {
+        let completion_tokens = self.choices.iter().map(|c| c.generated).sum();
+        let usage = Usage {
+            prompt_tokens: self.prompt.len(),
+            image_tokens: self.prompt.image_tokens(),
+            completion_tokens,
+            total_tokens: self.prompt.len() + completion_tokens,
+        };
+        let mut choices = Vec::with_capacity(self.choices.len());
+        for (index, building) in self.choices.into_iter().enumerate() {
+            choices.push(Choice {
+                index,
+                visual: visual(&building.focus),
+                text: building.text,
+                finish_reason: building.finish.unwrap_or(FinishReason::Length),
+                tokens: building.tokens,
+                attention: building.maps.finish(&self.writer)?,
+            });
+        }
+        Ok(GenerateAnswer {
+            id: new_id("gen"),
+            model: self.served.id.clone(),
+            seed: self.seed,
+            choices,
+            usage,
+            timings,
+            warnings: self.prompt.warnings.clone(),
+        })
+    }
+}

@@ -1,0 +1,159 @@
+//! Scoring: given responses are read in one pass each; with an ablation once more with cells hidden.
+
+use std::sync::Arc;
+
+use candle_core::Tensor;
+
+use super::job::{Ablation, RawScore, ScoreJob};
+use crate::model::logprob::{TokenTarget, Vocabulary, response_logprobs};
+use crate::model::sampler;
+use crate::model::{Batch, Capture, ImagePatches, Sequence};
+use crate::serving::ServingError;
+use crate::serving::look::{AttentionFrame, ImageStates, PromptColumns};
+use crate::serving::model::ServedModel;
+
+/// Guards the number of hidden cells against rounding: 0.1 of 30 cells is 3, not 4.
+const COUNT_SLACK: f64 = 1e-9;
+
+/// Scores every response of a job; stops early when nobody waits any more.
+///
+/// Responses are read one at a time: scores never depend on what else is in the request, and memory is bounded by the longest.
+///
+/// # Errors
+/// A model that fails.
+pub fn score(served: &ServedModel, job: &ScoreJob) -> Result<Vec<RawScore>, ServingError> {
+    let mut scores = Vec::with_capacity(job.responses.len());
+    for response in &job.responses {
+        if job.result.is_closed() {
+            break;
+        }
+        scores.push(score_one(served, job, response)?);
+    }
+    Ok(scores)
+}
+
+fn score_one(served: &ServedModel, job: &ScoreJob, response: &[u32]) -> Result<RawScore, ServingError> {
+    let columns = PromptColumns::of(&job.prompt);
+    let row = sequence(job, response, job.prompt.rendered.images.clone());
+    let mut capture = Capture::attention(job.plan.layers.clone(), columns.len - 1);
+    let hidden = read(served, &row, &mut capture)?;
+    let frame = AttentionFrame::take(&mut capture)?;
+    let mut score = RawScore { logprobs: logprobs(served, &hidden, columns.len, response)?, ..RawScore::default() };
+    let states: Vec<Vec<f32>> = hidden.get(0)?.to_vec2()?;
+    let images = ImageStates::read(&hidden.get(0)?, 0, &columns, &job.plan)?;
+    let reading = |t: usize| &states[columns.len + t];
+    let similarity = |shift: usize| {
+        let states = (0..response.len()).map(|t| &states[columns.len + t - shift]);
+        states.map(|state| images.similarity(state)).collect::<Option<Vec<f64>>>()
+    };
+    (score.similarity, score.predicting_similarity) = (similarity(0), similarity(1));
+    for t in 0..response.len() {
+        let look = frame.look((0, t), 0, &columns, &job.plan);
+        let maps = images.maps(reading(t));
+        score.shares.push(look.shares);
+        score.maps.push(if maps.is_empty() { look.maps } else { maps });
+    }
+    if let Some(ablation) = job.ablation {
+        let cells = cells_to_hide(ablation, &frame, job, response.len());
+        let images = hide(&job.prompt.rendered.images, &cells, served.model.info().merge_size);
+        let hidden = read(served, &sequence(job, response, images), &mut Capture::none())?;
+        score.hidden_logprobs = Some(logprobs(served, &hidden, columns.len, response)?);
+        score.hidden_cells = Some(cells);
+    }
+    Ok(score)
+}
+
+fn sequence(job: &ScoreJob, response: &[u32], images: Vec<Arc<ImagePatches>>) -> Sequence {
+    Sequence { ids: [job.prompt.rendered.ids.as_slice(), response].concat(), images }
+}
+
+/// Final hidden states `[1, columns, hidden]` of one row.
+fn read(served: &ServedModel, row: &Sequence, capture: &mut Capture) -> Result<Tensor, ServingError> {
+    let model = served.model.as_ref();
+    let batch = Batch::new(&[row], model.info())?;
+    let features = model.features(&batch)?;
+    Ok(model.forward(&batch, features.as_ref(), None, capture)?)
+}
+
+fn logprobs(served: &ServedModel, hidden: &Tensor, prompt: usize, response: &[u32]) -> Result<Vec<f64>, ServingError> {
+    let targets: Vec<TokenTarget> = response
+        .iter()
+        .enumerate()
+        .map(|(t, token)| TokenTarget { slot: (prompt + t - 1) as u32, token: *token })
+        .collect();
+    let vocabulary = Vocabulary::plain(served.model.as_ref(), 1.0)?;
+    let result = response_logprobs(served.model.as_ref(), hidden, &targets, &vocabulary)?;
+    Ok(result.logprobs.to_vec1::<f32>()?.into_iter().map(f64::from).collect())
+}
+
+/// The cells to hide, by image, rising.
+fn cells_to_hide(ablation: Ablation, frame: &AttentionFrame, job: &ScoreJob, tokens: usize) -> Vec<Vec<usize>> {
+    let sizes: Vec<usize> = job.prompt.rendered.layout.iter().map(|l| l.rows * l.cols).collect();
+    let all: Vec<(usize, usize)> =
+        sizes.iter().enumerate().flat_map(|(image, size)| (0..*size).map(move |cell| (image, cell))).collect();
+    let count = |share: f64| ((share * all.len() as f64 - COUNT_SLACK).ceil().max(0.0) as usize).min(all.len());
+    let chosen: Vec<(usize, usize)> = match ablation {
+        Ablation::Image => all,
+        Ablation::Top(share) => most_attended(frame, job, tokens, &all, count(share)),
+        Ablation::Random(share, seed) => draw(&all, count(share), seed),
+    };
+    let mut cells = vec![Vec::new(); sizes.len()];
+    for (image, cell) in chosen {
+        cells[image].push(cell);
+    }
+    for list in &mut cells {
+        list.sort_unstable();
+    }
+    cells
+}
+
+/// The cells with most attention summed over the response's tokens.
+fn most_attended(
+    frame: &AttentionFrame,
+    job: &ScoreJob,
+    tokens: usize,
+    all: &[(usize, usize)],
+    count: usize,
+) -> Vec<(usize, usize)> {
+    let columns = PromptColumns::of(&job.prompt);
+    let plan = job.plan.with_attention_maps();
+    let mut heat: Vec<Vec<f64>> = columns.images.iter().map(|range| vec![0.0; range.len()]).collect();
+    for t in 0..tokens {
+        for (sum, map) in heat.iter_mut().zip(frame.look((0, t), 0, &columns, &plan).maps) {
+            sum.iter_mut().zip(map).for_each(|(s, v)| *s += f64::from(v));
+        }
+    }
+    let mut ranked = all.to_vec();
+    ranked.sort_by(|a, b| heat[b.0][b.1].total_cmp(&heat[a.0][a.1]));
+    ranked.truncate(count);
+    ranked
+}
+
+/// `count` different cells.
+fn draw(all: &[(usize, usize)], count: usize, seed: u64) -> Vec<(usize, usize)> {
+    let mut rng = sampler::stream(&[seed]);
+    let mut left = all.to_vec();
+    (0..count)
+        .map(|_| {
+            let at = (sampler::uniform(&mut rng) * left.len() as f64) as usize;
+            left.swap_remove(at.min(left.len() - 1))
+        })
+        .collect()
+}
+
+/// The images with cells hidden: their patches get 0, which is the mean colour after normalisation. A merged token's patches
+/// follow each other.
+fn hide(images: &[Arc<ImagePatches>], cells: &[Vec<usize>], merge: usize) -> Vec<Arc<ImagePatches>> {
+    let conceal = |(image, cells): (&Arc<ImagePatches>, &Vec<usize>)| {
+        if cells.is_empty() {
+            return Arc::clone(image);
+        }
+        let mut hidden = ImagePatches::clone(image);
+        let cell_values = merge * merge * (hidden.values.len() / hidden.grid.patches());
+        for cell in cells {
+            hidden.values[cell * cell_values..(cell + 1) * cell_values].fill(0.0);
+        }
+        Arc::new(hidden)
+    };
+    images.iter().zip(cells).map(conceal).collect()
+}

@@ -1,0 +1,215 @@
+//! Where a position looks: shares of attention and raw maps, out of what a forward pass handed out.
+
+use std::ops::Range;
+
+use candle_core::Tensor;
+
+use super::ServingError;
+use super::answer::Shares;
+use super::prepare::{PreparedPrompt, layer_indices};
+use super::request::{AttentionOptions, Heads, MapScope, MapSource};
+use crate::model::{Capture, focus};
+
+/// What is asked about attention, resolved against the model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LookPlan {
+    /// Decoder layers to average over, rising.
+    pub layers: Vec<usize>,
+    /// How heads are joined in maps.
+    pub heads: Heads,
+    /// Which maps to make; none: shares only.
+    pub maps: Option<MapSource>,
+}
+
+impl LookPlan {
+    /// Resolves a request's options.
+    pub fn new(options: &AttentionOptions, layers: usize) -> Self {
+        Self {
+            layers: layer_indices(&options.layers, layers),
+            heads: options.heads,
+            maps: (options.maps != MapScope::None).then_some(options.source),
+        }
+    }
+
+    /// The same plan with maps of attention.
+    #[must_use]
+    pub fn with_attention_maps(&self) -> Self {
+        Self { maps: Some(MapSource::Attention), ..self.clone() }
+    }
+
+    fn maps_of_attention(&self) -> bool {
+        self.maps == Some(MapSource::Attention)
+    }
+
+    fn maps_of_similarity(&self) -> bool {
+        self.maps == Some(MapSource::Similarity)
+    }
+}
+
+/// A prompt's parts as key columns, without padding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PromptColumns {
+    /// Tokens of the prompt.
+    pub len: usize,
+    /// Columns of each image.
+    pub images: Vec<Range<usize>>,
+}
+
+impl PromptColumns {
+    /// The columns of a rendered prompt.
+    pub fn of(prompt: &PreparedPrompt) -> Self {
+        let images = prompt.rendered.layout.iter().map(|l| l.start..l.start + l.rows * l.cols).collect();
+        Self { len: prompt.len(), images }
+    }
+}
+
+/// One position's attention.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Look {
+    /// Shares that sum to 1.
+    pub shares: Shares,
+    /// Raw maps, one per image, row by row; empty unless maps of attention are asked for.
+    pub maps: Vec<Vec<f32>>,
+}
+
+/// Attention that one forward pass handed out, on the host.
+pub struct AttentionFrame {
+    layers: Vec<(usize, Vec<f32>)>,
+    heads: usize,
+    queries: usize,
+    keys: usize,
+}
+
+impl AttentionFrame {
+    /// Takes the captured attention of `layers` (rising, as they were asked for).
+    ///
+    /// # Errors
+    /// A tensor that cannot be read.
+    pub fn take(capture: &mut Capture) -> Result<Self, ServingError> {
+        let mut frame = Self { layers: Vec::new(), heads: 0, queries: 0, keys: 0 };
+        let mut asked = capture.attention_layers.clone();
+        asked.sort_unstable();
+        for (layer, tensor) in asked.into_iter().zip(capture.attention.drain(..)) {
+            let (_, heads, queries, keys) = tensor.dims4()?;
+            (frame.heads, frame.queries, frame.keys) = (heads, queries, keys);
+            frame.layers.push((layer, host(&tensor)?));
+        }
+        Ok(frame)
+    }
+
+    /// How the position of `row` and `query` looks; the row's first `padding` key columns hold nothing.
+    pub fn look(&self, (row, query): (usize, usize), padding: usize, prompt: &PromptColumns, plan: &LookPlan) -> Look {
+        let mean = self.join(row, query, plan, |sum, value| *sum += value);
+        let share = |range: Range<usize>| mean[padding + range.start..padding + range.end].iter().sum::<f64>();
+        let by_image: Vec<f64> = prompt.images.iter().map(|range| share(range.clone())).collect();
+        let image: f64 = by_image.iter().sum();
+        let all: f64 = mean.iter().sum();
+        let in_prompt = share(0..prompt.len);
+        // Softmax sums to 1 up to rounding; dividing takes the rounding out.
+        let shares =
+            Shares { image: image / all, query: (in_prompt - image) / all, generated: (all - in_prompt) / all };
+        let maps =
+            if plan.maps_of_attention() { self.maps((row, query), padding, prompt, plan, &mean) } else { Vec::new() };
+        Look { shares, maps }
+    }
+
+    fn maps(
+        &self,
+        (row, query): (usize, usize),
+        padding: usize,
+        prompt: &PromptColumns,
+        plan: &LookPlan,
+        mean: &[f64],
+    ) -> Vec<Vec<f32>> {
+        let all: f64 = mean.iter().sum();
+        let cells = |values: &[f64], range: &Range<usize>| values[padding + range.start..padding + range.end].to_vec();
+        let largest = (plan.heads == Heads::Max).then(|| {
+            self.join(row, query, plan, |sum, value| {
+                if value > *sum {
+                    *sum = value;
+                }
+            })
+        });
+        let map = |range: &Range<usize>| {
+            let share: f64 = cells(mean, range).iter().sum::<f64>() / all;
+            let shown = cells(largest.as_deref().unwrap_or(mean), range);
+            let total: f64 = shown.iter().sum();
+            let factor = if total > 0.0 { share / total } else { 0.0 };
+            shown.into_iter().map(|v| (v * factor) as f32).collect()
+        };
+        prompt.images.iter().map(map).collect()
+    }
+
+    /// Attention on each key, heads joined by `join` and layers by their mean.
+    fn join(&self, row: usize, query: usize, plan: &LookPlan, join: impl Fn(&mut f64, f64)) -> Vec<f64> {
+        let mut total = vec![0.0; self.keys];
+        let mut layer_sum = vec![0.0; self.keys];
+        for (_, values) in self.layers.iter().filter(|(layer, _)| plan.layers.contains(layer)) {
+            layer_sum.fill(0.0);
+            for head in 0..self.heads {
+                let start = ((row * self.heads + head) * self.queries + query) * self.keys;
+                let line = &values[start..start + self.keys];
+                layer_sum.iter_mut().zip(line).for_each(|(sum, value)| join(sum, f64::from(*value)));
+            }
+            total.iter_mut().zip(&layer_sum).for_each(|(t, l)| *t += l);
+        }
+        total
+    }
+}
+
+/// What the images look like inside the model: states of a prompt's image tokens.
+#[derive(Debug, Clone, Default)]
+pub struct ImageStates {
+    prototype: Option<Vec<f64>>,
+    tokens: Vec<Vec<Vec<f64>>>,
+}
+
+impl ImageStates {
+    /// Reads them from final hidden states `[columns, hidden]` of a row whose first `padding` columns hold nothing. The states
+    /// of single tokens are kept only for maps of similarity.
+    ///
+    /// # Errors
+    /// A tensor that cannot be read.
+    pub fn read(
+        hidden: &Tensor,
+        padding: usize,
+        prompt: &PromptColumns,
+        plan: &LookPlan,
+    ) -> Result<Self, ServingError> {
+        let mut images = Vec::with_capacity(prompt.images.len());
+        for range in &prompt.images {
+            images.push(hidden.narrow(0, padding + range.start, range.len())?.to_vec2::<f32>()?);
+        }
+        let prototype = focus::visual_prototype(images.iter().flatten().map(Vec::as_slice));
+        let mut tokens = Vec::new();
+        if plan.maps_of_similarity() {
+            let wide = |state: &Vec<f32>| state.iter().map(|v| f64::from(*v)).collect();
+            tokens = images.iter().map(|image| image.iter().map(wide).collect()).collect();
+        }
+        Ok(Self { prototype, tokens })
+    }
+
+    /// Does the prompt have images?
+    pub fn any(&self) -> bool {
+        self.prototype.is_some()
+    }
+
+    /// Cosine of a state and the visual prototype; none without images.
+    pub fn similarity(&self, state: &[f32]) -> Option<f64> {
+        Some(focus::cosine(state, self.prototype.as_ref()?))
+    }
+
+    /// Maps of similarity: cosine of a state and each image token's state; empty unless they are asked for.
+    pub fn maps(&self, state: &[f32]) -> Vec<Vec<f32>> {
+        self.tokens.iter().map(|image| image.iter().map(|token| focus::cosine(state, token) as f32).collect()).collect()
+    }
+}
+
+/// The paper's visual focus score of a similarity.
+pub fn focus_score(similarity: f64) -> f64 {
+    0.5 * (similarity.clamp(-1.0, 1.0) + 1.0)
+}
+
+fn host(tensor: &Tensor) -> Result<Vec<f32>, ServingError> {
+    Ok(tensor.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1()?)
+}

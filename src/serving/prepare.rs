@@ -1,0 +1,377 @@
+//! From a request to what the compute thread needs: checked numbers, decoded images, the rendered prompt.
+
+use std::sync::Arc;
+
+use image::RgbImage;
+
+use super::ServingError;
+use super::answer::{ImageInfo, Warning};
+use super::model::ServedModel;
+use super::request::{AttentionOptions, GenerateRequest, LayerName, Layers, MapFormat, MapScope, ScoreRequest};
+use crate::config::serving::{
+    EngineLimits, MAX_IMAGES, MAX_RESPONSES, MAX_STOP_BYTES, MAX_STOPS, MAX_TEMPERATURE, MAX_TOP_LOGPROBS,
+};
+use crate::domain::field_error::FieldError;
+use crate::domain::message::{Content, Message};
+use crate::prompt::{ImageLimits, PromptLimits, RenderedPrompt, data_url, decode_image, messages_for};
+
+/// A map's cost against the limit of map values: a byte costs an eighth of a number, a picture as much as this.
+const PNG_COST: usize = 16_384;
+
+/// A prompt that the model can read.
+pub struct PreparedPrompt {
+    /// Tokens and patches.
+    pub rendered: RenderedPrompt,
+    /// The images as they came, for pictures.
+    pub pixels: Vec<Arc<RgbImage>>,
+    /// Warnings about the prompt.
+    pub warnings: Vec<Warning>,
+}
+
+impl PreparedPrompt {
+    /// Tokens of the prompt.
+    pub fn len(&self) -> usize {
+        self.rendered.ids.len()
+    }
+
+    /// Those that stand for images.
+    pub fn image_tokens(&self) -> usize {
+        self.rendered.layout.iter().map(|l| l.rows * l.cols).sum()
+    }
+
+    /// How the images lie in their maps.
+    pub fn image_infos(&self) -> Vec<ImageInfo> {
+        let pair = |(width, height)| [width, height];
+        self.rendered
+            .layout
+            .iter()
+            .map(|l| ImageInfo {
+                rows: l.rows,
+                cols: l.cols,
+                original: pair(l.original),
+                processed: pair(l.processed),
+                cell_px: l.cell_px,
+            })
+            .collect()
+    }
+}
+
+/// The three ways in which a request may bring its prompt.
+struct Source<'a> {
+    messages: Option<&'a [Message]>,
+    prompt: Option<&'a str>,
+    images: Option<&'a [String]>,
+}
+
+/// Checks a generation's numbers. Everything that needs no model is checked together, so that all faults show at once.
+///
+/// # Errors
+/// Every bad field.
+pub fn check_generate(
+    request: &GenerateRequest,
+    served: &ServedModel,
+    limits: &EngineLimits,
+) -> Result<(), ServingError> {
+    let context = served.model.info().max_positions;
+    let mut check = Check::default();
+    check.range("/max_new_tokens", request.max_new_tokens, 1, context);
+    check.range("/n", request.n, 1, limits.batch_rows);
+    check.range("/logprobs", request.logprobs, 0, MAX_TOP_LOGPROBS);
+    let t = request.temperature;
+    check.that((0.0..=MAX_TEMPERATURE).contains(&t), "/temperature", || {
+        format!("is {t}, but must lie between 0 (greedy) and {MAX_TEMPERATURE}")
+    });
+    let p = request.top_p;
+    check.that(p > 0.0 && p <= 1.0, "/top_p", || format!("is {p}, but must lie above 0 and at most at 1"));
+    check.range_of("/stop", "stop strings", request.stop.len(), 0, MAX_STOPS);
+    for (index, stop) in request.stop.iter().enumerate() {
+        check.that(!stop.is_empty() && stop.len() <= MAX_STOP_BYTES, &format!("/stop/{index}"), || {
+            format!("has {} bytes, but a stop string has 1 to {MAX_STOP_BYTES}", stop.len())
+        });
+    }
+    check.attention(&request.attention, served.model.info().layers);
+    check.done()
+}
+
+/// Checks a score request's lists.
+///
+/// # Errors
+/// Every bad field.
+pub fn check_score(request: &ScoreRequest, served: &ServedModel) -> Result<(), ServingError> {
+    let mut check = Check::default();
+    let responses = request.responses.len();
+    check.range_of("/responses", "responses", responses, 1, MAX_RESPONSES);
+    if let Some(rewards) = &request.rewards {
+        check.that(rewards.len() == responses, "/rewards", || {
+            format!("has {} rewards for {responses} responses: give one reward per response, or null", rewards.len())
+        });
+    }
+    check.attention(&request.attention, served.model.info().layers);
+    check.done()
+}
+
+/// Renders a generation's prompt and checks that prompt and response fit the model's context.
+///
+/// # Errors
+/// A bad message or image, a prompt over the context, more map values than allowed.
+pub fn prepare_generate(
+    request: &GenerateRequest,
+    served: &ServedModel,
+    limits: &EngineLimits,
+) -> Result<PreparedPrompt, ServingError> {
+    check_generate(request, served, limits)?;
+    let source = Source {
+        messages: request.messages.as_deref(),
+        prompt: request.prompt.as_deref(),
+        images: request.images.as_deref(),
+    };
+    let prepared = render(&source, served, limits)?;
+    let context = served.model.info().max_positions;
+    if prepared.len() + request.max_new_tokens > context {
+        return Err(ServingError::field(
+            "/max_new_tokens",
+            format!(
+                "the prompt has {} tokens ({} of them image tokens) and max_new_tokens is {}, together more than the model's \
+                 context of {context}: ask for at most {} tokens, or shorten the prompt",
+                prepared.len(),
+                prepared.image_tokens(),
+                request.max_new_tokens,
+                context.saturating_sub(prepared.len())
+            ),
+        ));
+    }
+    check_map_values(&request.attention, &prepared, request.max_new_tokens, request.n, limits)?;
+    Ok(prepared)
+}
+
+/// Renders a score request's prompt and tokenises its responses.
+///
+/// # Errors
+/// A bad message, image or response, a response over the context, more map values than allowed.
+pub fn prepare_score(
+    request: &ScoreRequest,
+    served: &ServedModel,
+    limits: &EngineLimits,
+) -> Result<(PreparedPrompt, Vec<Vec<u32>>), ServingError> {
+    check_score(request, served)?;
+    let source = Source {
+        messages: request.messages.as_deref(),
+        prompt: request.prompt.as_deref(),
+        images: request.images.as_deref(),
+    };
+    let prepared = render(&source, served, limits)?;
+    let mut responses = Vec::with_capacity(request.responses.len());
+    for (index, text) in request.responses.iter().enumerate() {
+        let pointer = format!("/responses/{index}");
+        let ids =
+            served.processor.encode_response(text).map_err(|e| ServingError::of_prompt(&e, &pointer, &served.id))?;
+        check_response(&ids, prepared.len(), served).map_err(|detail| ServingError::field(pointer, detail))?;
+        responses.push(ids);
+    }
+    let longest = responses.iter().map(Vec::len).max().unwrap_or(0);
+    check_map_values(&request.attention, &prepared, longest, responses.len(), limits)?;
+    Ok((prepared, responses))
+}
+
+fn check_response(ids: &[u32], prompt: usize, served: &ServedModel) -> Result<(), String> {
+    let info = served.model.info();
+    if ids.is_empty() {
+        return Err("is empty: there is no token to score".to_owned());
+    }
+    if ids.iter().any(|id| [info.image_token_id, info.video_token_id].contains(id)) {
+        return Err("holds an image or video placeholder, which a model never writes".to_owned());
+    }
+    if prompt + ids.len() > info.max_positions {
+        let (tokens, context) = (ids.len(), info.max_positions);
+        return Err(format!(
+            "has {tokens} tokens after a prompt of {prompt}, more than the model's context of {context}"
+        ));
+    }
+    Ok(())
+}
+
+/// Maps are counted before anything is computed, so that a request is refused at once or not at all.
+fn check_map_values(
+    options: &AttentionOptions,
+    prompt: &PreparedPrompt,
+    tokens: usize,
+    rows: usize,
+    limits: &EngineLimits,
+) -> Result<(), ServingError> {
+    let images = prompt.rendered.layout.len();
+    if options.maps == MapScope::None || images == 0 {
+        return Ok(());
+    }
+    let one_each = match options.format {
+        MapFormat::Values => prompt.image_tokens(),
+        MapFormat::U8 => prompt.image_tokens().div_ceil(8),
+        MapFormat::Png => images * PNG_COST,
+    };
+    let mapped = match (options.maps, options.tokens_range) {
+        (MapScope::Tokens, Some([first, end])) => end.min(tokens).saturating_sub(first),
+        (MapScope::Tokens, None) => tokens,
+        _ => 0,
+    };
+    let values = one_each * (mapped + 1) * rows;
+    if values <= limits.map_values {
+        return Ok(());
+    }
+    let way_out = match options.format {
+        MapFormat::Values => {
+            "ask for `format: \"u8\"` (an eighth of the cost), a shorter `tokens_range`, or `maps: \"summary\"`"
+        }
+        MapFormat::U8 => "ask for a shorter `tokens_range` or `maps: \"summary\"`",
+        MapFormat::Png => "ask for `format: \"u8\"`, a shorter `tokens_range`, or `maps: \"summary\"`",
+    };
+    Err(ServingError::field(
+        "/attention",
+        format!("the maps would take {values} values, the limit (max_map_values) is {}: {way_out}", limits.map_values),
+    ))
+}
+
+fn render(source: &Source<'_>, served: &ServedModel, limits: &EngineLimits) -> Result<PreparedPrompt, ServingError> {
+    let (messages, images) = match (source.messages, source.prompt) {
+        (Some(_), Some(_)) => {
+            return Err(ServingError::field("/prompt", "stands beside `messages`: give one of the two"));
+        }
+        (None, None) => {
+            return Err(ServingError::field("/messages", "is missing: give `messages`, or `prompt` with `images`"));
+        }
+        (Some(messages), None) => {
+            if source.images.is_some() {
+                return Err(ServingError::field(
+                    "/images",
+                    "belongs to `prompt`: put images into the parts of `messages`",
+                ));
+            }
+            (messages.to_vec(), image_parts(messages))
+        }
+        (None, Some(prompt)) => prompt_messages(prompt, source.images.unwrap_or_default(), served)?,
+    };
+    if messages.is_empty() {
+        return Err(ServingError::field("/messages", "is empty: there must be at least one message"));
+    }
+    if images.len() > MAX_IMAGES {
+        return Err(ServingError::field(
+            "/messages",
+            format!("hold {} images, the limit is {MAX_IMAGES}", images.len()),
+        ));
+    }
+    let image_limits = ImageLimits { max_bytes: limits.image_bytes, max_pixels: limits.image_pixels };
+    let mut pixels = Vec::with_capacity(images.len());
+    for (pointer, url) in &images {
+        let image = data_url(url).and_then(|bytes| decode_image(&bytes, &image_limits));
+        let image = image.map_err(|e| ServingError::of_prompt(&e, pointer, &served.id))?;
+        let prompt = &served.card.prompt;
+        let (width, height) = image.dimensions();
+        // Asked for each image alone, so that a size that cannot be used names its image.
+        served
+            .processor
+            .image_processor()
+            .target_size(width, height, prompt.min_pixels, prompt.max_pixels)
+            .map_err(|e| ServingError::of_prompt(&e, pointer, &served.id))?;
+        pixels.push(Arc::new(image));
+    }
+    let pointer = if source.prompt.is_some() { "/prompt" } else { "/messages" };
+    let prompt_limits = PromptLimits {
+        min_pixels: served.card.prompt.min_pixels,
+        max_pixels: served.card.prompt.max_pixels,
+        // One position must stay for the answer.
+        max_prompt_tokens: served.model.info().max_positions.saturating_sub(1),
+    };
+    let rendered = served
+        .processor
+        .render(&messages, &pixels, &prompt_limits, true)
+        .map_err(|e| ServingError::of_prompt(&e, pointer, &served.id))?;
+    let warnings = served.card.warnings(&rendered, &messages, served.processor.tokenizer());
+    Ok(PreparedPrompt { rendered, pixels, warnings })
+}
+
+/// An image's place in the request, and its address.
+type ImageAddress = (String, String);
+
+fn image_parts(messages: &[Message]) -> Vec<ImageAddress> {
+    let mut images = Vec::new();
+    for (m, message) in messages.iter().enumerate() {
+        let Content::Parts(parts) = &message.content else { continue };
+        for (p, part) in parts.iter().enumerate() {
+            if let Some(url) = part.image() {
+                let field =
+                    if matches!(part, crate::domain::message::Part::Image { .. }) { "image" } else { "image_url/url" };
+                images.push((format!("/messages/{m}/content/{p}/{field}"), url.to_owned()));
+            }
+        }
+    }
+    images
+}
+
+fn prompt_messages(
+    prompt: &str,
+    images: &[String],
+    served: &ServedModel,
+) -> Result<(Vec<Message>, Vec<ImageAddress>), ServingError> {
+    let fault = |e: crate::prompt::PromptError| ServingError::of_prompt(&e, "/prompt", &served.id);
+    let text = served.card.prompt_text(prompt).map_err(fault)?;
+    let messages = messages_for(&text, images.len(), served.card.prompt.system.as_deref()).map_err(fault)?;
+    let images = images.iter().enumerate().map(|(i, url)| (format!("/images/{i}"), url.clone())).collect();
+    Ok((messages, images))
+}
+
+#[derive(Default)]
+struct Check(Vec<FieldError>);
+
+impl Check {
+    fn that(&mut self, holds: bool, pointer: &str, detail: impl FnOnce() -> String) {
+        if !holds {
+            self.0.push(FieldError::new(pointer, detail()));
+        }
+    }
+
+    fn range(&mut self, pointer: &str, value: usize, min: usize, max: usize) {
+        self.that((min..=max).contains(&value), pointer, || {
+            format!("is {value}, but must be a whole number from {min} to {max}")
+        });
+    }
+
+    fn range_of(&mut self, pointer: &str, what: &str, value: usize, min: usize, max: usize) {
+        self.that((min..=max).contains(&value), pointer, || {
+            format!("has {value} {what}, but must have {min} to {max}")
+        });
+    }
+
+    fn attention(&mut self, options: &AttentionOptions, layers: usize) {
+        if let Some([first, end]) = options.tokens_range {
+            self.that(first < end, "/attention/tokens_range", || {
+                format!("is [{first}, {end}], but must be [first, end] with first < end; end is not included")
+            });
+        }
+        if let Layers::List(list) = &options.layers {
+            self.that(!list.is_empty(), "/attention/layers", || {
+                "is empty: name at least one layer, or \"mean\"".to_owned()
+            });
+            for (index, layer) in list.iter().enumerate() {
+                self.that(*layer < layers, &format!("/attention/layers/{index}"), || {
+                    format!("is {layer}, but the model has layers 0 to {}", layers - 1)
+                });
+            }
+        }
+    }
+
+    fn done(self) -> Result<(), ServingError> {
+        if self.0.is_empty() { Ok(()) } else { Err(ServingError::Invalid(self.0)) }
+    }
+}
+
+/// The decoder layers that a choice means, rising and each once.
+pub fn layer_indices(choice: &Layers, layers: usize) -> Vec<usize> {
+    match choice {
+        Layers::Named(LayerName::Mean) => (0..layers).collect(),
+        Layers::Named(LayerName::Last) => vec![layers.saturating_sub(1)],
+        Layers::List(list) => {
+            let mut list = list.clone();
+            list.sort_unstable();
+            list.dedup();
+            list
+        }
+    }
+}

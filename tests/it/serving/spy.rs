@@ -1,0 +1,111 @@
+//! A model that tells what it was asked, waits at a gate, and panics when told to.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+
+use candle_core::{Device, Tensor};
+use vgpo::config::serving::EngineLimits;
+use vgpo::model::{Batch, Capture, ImagePatches, KvCache, ModelError, ModelInfo, VisionLanguageModel};
+use vgpo::serving::{LocalEngine, ServedModel};
+
+#[derive(Default)]
+pub struct Watch {
+    rows: Mutex<Vec<usize>>,
+    closed: Mutex<bool>,
+    opened: Condvar,
+    panic: AtomicBool,
+}
+
+impl Watch {
+    pub fn close(&self) {
+        *self.closed.lock().unwrap() = true;
+    }
+
+    pub fn open(&self) {
+        *self.closed.lock().unwrap() = false;
+        self.opened.notify_all();
+    }
+
+    pub fn panic_once(&self) {
+        self.panic.store(true, Ordering::SeqCst);
+    }
+
+    /// Rows of every forward pass so far.
+    pub fn rows(&self) -> Vec<usize> {
+        self.rows.lock().unwrap().clone()
+    }
+
+    /// Waits until a pass is asked for (it may stand at the gate).
+    pub async fn pass(&self, count: usize) {
+        for _ in 0..2000 {
+            if self.rows().len() >= count {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        panic!("no pass began");
+    }
+
+    fn begin(&self, rows: usize) {
+        self.rows.lock().unwrap().push(rows);
+        let mut closed = self.closed.lock().unwrap();
+        while *closed {
+            closed = self.opened.wait(closed).unwrap();
+        }
+        drop(closed);
+        assert!(!self.panic.swap(false, Ordering::SeqCst), "told to panic");
+    }
+}
+
+struct Spy {
+    inner: Arc<dyn VisionLanguageModel>,
+    watch: Arc<Watch>,
+}
+
+impl VisionLanguageModel for Spy {
+    fn info(&self) -> &ModelInfo {
+        self.inner.info()
+    }
+
+    fn device(&self) -> &Device {
+        self.inner.device()
+    }
+
+    fn encode_images(&self, images: &[Arc<ImagePatches>]) -> Result<Vec<Tensor>, ModelError> {
+        self.inner.encode_images(images)
+    }
+
+    fn forward(
+        &self,
+        batch: &Batch,
+        features: Option<&Tensor>,
+        cache: Option<&mut KvCache>,
+        capture: &mut Capture,
+    ) -> Result<Tensor, ModelError> {
+        self.watch.begin(batch.rows);
+        self.inner.forward(batch, features, cache, capture)
+    }
+
+    fn logits(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {
+        self.inner.logits(hidden)
+    }
+
+    fn new_cache(&self, rows: usize, capacity: usize) -> Result<KvCache, ModelError> {
+        self.inner.new_cache(rows, capacity)
+    }
+}
+
+/// An engine whose models are watched.
+pub fn watched(limits: EngineLimits) -> (Arc<LocalEngine>, Arc<Watch>) {
+    let watch = Arc::new(Watch::default());
+    let shared = Arc::clone(&watch);
+    let engine = LocalEngine::with_loader(
+        limits,
+        Arc::new(move |model| {
+            let mut served = ServedModel::open(model, &Device::Cpu)?;
+            served.model = Arc::new(Spy { inner: Arc::clone(&served.model), watch: Arc::clone(&shared) });
+            Ok(served)
+        }),
+    );
+    (Arc::new(engine), watch)
+}
