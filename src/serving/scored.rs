@@ -174,7 +174,9 @@ fn resolve_method(request: Option<&Value>) -> Result<Method, ServingError> {
 fn below(prefix: &str, error: ServingError) -> ServingError {
     match error {
         ServingError::Invalid(mut errors) => {
-            errors.iter_mut().for_each(|e| e.pointer.insert_str(0, prefix));
+            for error in &mut errors {
+                error.pointer.insert_str(0, prefix);
+            }
             ServingError::Invalid(errors)
         }
         other => other,

@@ -27,7 +27,7 @@ impl<'a> ResponseText<'a> {
     /// A tokenizer that fails.
     pub fn push(&mut self, id: u32) -> Result<bool, ServingError> {
         let before = self.text.len();
-        if let Some(new) = self.decoder.push(id).map_err(tokenizer_fault)? {
+        if let Some(new) = self.decoder.push(id).map_err(|e| tokenizer_fault(&e))? {
             self.text.push_str(&new);
         }
         self.ends.push(self.text.len());
@@ -43,7 +43,7 @@ impl<'a> ResponseText<'a> {
         if self.stopped {
             return Ok(());
         }
-        if let Some(rest) = self.decoder.finish().map_err(tokenizer_fault)? {
+        if let Some(rest) = self.decoder.finish().map_err(|e| tokenizer_fault(&e))? {
             let before = self.text.len();
             self.text.push_str(&rest);
             if let Some(last) = self.ends.last_mut() {
@@ -102,6 +102,6 @@ fn overlap(text: &str, stop: &str) -> usize {
     (1..stop.len()).rev().find(|n| stop.is_char_boundary(*n) && text.ends_with(&stop[..*n])).unwrap_or(0)
 }
 
-fn tokenizer_fault(error: PromptError) -> ServingError {
+fn tokenizer_fault(error: &PromptError) -> ServingError {
     ServingError::Engine(error.to_string())
 }
