@@ -19,7 +19,7 @@ const COLOURS: [[f32; 3]; 6] = [
     [255.0, 244.0, 170.0],
 ];
 /// How much of the picture the coldest and the hottest colour cover.
-const COVER: [f32; 2] = [0.35, 0.8];
+const COVER: [f32; 2] = [0.4, 0.75];
 
 /// A PNG picture of `heat` (row by row, 0 coldest, 1 hottest), over the image when it is given.
 ///
@@ -33,8 +33,8 @@ pub fn png(image: Option<&RgbImage>, info: &ImageInfo, heat: &[f32]) -> Result<V
         let colour = colour(t);
         let Some(under) = &under else { return Rgb(colour.map(|c| c as u8)) };
         let cover = COVER[0] + (COVER[1] - COVER[0]) * t;
-        let Rgb(below) = under.get_pixel(x, y);
-        Rgb(std::array::from_fn(|i| (colour[i] * cover + f32::from(below[i]) * (1.0 - cover)).round() as u8))
+        let below = brightness(under.get_pixel(x, y).0.map(f32::from));
+        Rgb(colour.map(|c| (c * cover + below * (1.0 - cover)).round() as u8))
     });
     let mut bytes = Cursor::new(Vec::new());
     picture
@@ -70,6 +70,11 @@ fn sample(heat: &[f32], info: &ImageInfo, x: f32, y: f32) -> f32 {
     mix(mix(at(top, left), at(top, right), fx), mix(at(bottom, left), at(bottom, right), fx), fy)
 }
 
+/// How bright a colour looks. The image below is drawn in grey: all colour in the picture is heat.
+fn brightness(colour: [f32; 3]) -> f32 {
+    colour.iter().zip([0.30, 0.59, 0.11]).map(|(c, w)| c * w).sum()
+}
+
 fn colour(t: f32) -> [f32; 3] {
     let p = t.clamp(0.0, 1.0) * (COLOURS.len() - 1) as f32;
     let low = (p as usize).min(COLOURS.len() - 2);
@@ -95,9 +100,9 @@ mod tests {
 
     #[test]
     fn brightness_rises_with_heat() {
-        let brightness = |t: f32| colour(t).iter().zip([0.30, 0.59, 0.11]).map(|(c, w)| c * w).sum::<f32>();
+        let at = |step: i32| brightness(colour(step as f32 / 100.0));
         for step in 0..100 {
-            assert!(brightness(step as f32 / 100.0) < brightness((step + 1) as f32 / 100.0), "at {step}");
+            assert!(at(step) < at(step + 1), "at {step}");
         }
     }
 
