@@ -6,3 +6,4 @@ pub mod method;
 pub mod nearest;
 pub mod serving;
 pub mod starter;
+pub mod worker;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::pedantic, missing_docs)]
 
 mod algorithm;
+mod artifacts;
 mod crash;
 mod data;
 mod http;

@@ -1,1 +1,5 @@
-//! Tests of `worker`.
+//! Tests of `worker`: jobs in this process, and worker processes that die.
+
+mod fixture;
+mod lifecycle;
+mod processes;

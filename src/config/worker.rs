@@ -1,0 +1,48 @@
+//! How fast workers look, beat, retry and stop.
+
+use std::time::Duration;
+
+/// Times of the worker and of its supervisor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkerTimings {
+    /// An idle worker looks for a job this often.
+    pub poll: Duration,
+    /// A lease holds this long without a heartbeat.
+    pub lease_ttl: Duration,
+    /// A busy worker extends its lease, and hears of a cancel or a pause, this often.
+    pub heartbeat: Duration,
+    /// A worker tells that it is alive this often.
+    pub presence: Duration,
+    /// Metrics wait at most this long to be written together.
+    pub flush: Duration,
+    /// Pause before the second attempt after an error that may pass; doubles with every further one.
+    pub retry_first: Duration,
+    /// Longest such pause.
+    pub retry_most: Duration,
+    /// Pause before a worker process that died is started again; doubles while it keeps dying.
+    pub restart_first: Duration,
+    /// Longest such pause; a process that lived this long begins with the first pause again.
+    pub restart_most: Duration,
+    /// A worker process that was asked to stop has this long to save its job.
+    pub stop_grace: Duration,
+    /// A worker that lost its parent has this long to give its job back.
+    pub orphan_grace: Duration,
+}
+
+impl Default for WorkerTimings {
+    fn default() -> Self {
+        Self {
+            poll: Duration::from_millis(50),
+            lease_ttl: Duration::from_secs(30),
+            heartbeat: Duration::from_secs(1),
+            presence: Duration::from_secs(5),
+            flush: Duration::from_millis(100),
+            retry_first: Duration::from_secs(5),
+            retry_most: Duration::from_secs(300),
+            restart_first: Duration::from_millis(500),
+            restart_most: Duration::from_secs(30),
+            stop_grace: Duration::from_secs(60),
+            orphan_grace: Duration::from_secs(2),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! One attempt of a job, from the claim to the last word in the store.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::job::{LeaseToken, LeasedJob};
+use crate::domain::worker::WorkerState;
+use crate::store::{Failure, StoreError};
+
+use super::main_loop::WorkerConfig;
+use super::resume;
+use super::runner::{JobTask, RunEnd, RunnerError};
+use super::shared::Shared;
+use super::sink::StoreSink;
+use super::writer::{self, Writer};
+
+/// Stack of the trainer's thread: backward passes recurse through the whole graph.
+const STACK: usize = 256 << 20;
+
+/// How the trainer's thread ended.
+type Ended = Result<RunEnd, RunnerError>;
+
+/// Runs `leased` to its end. `drain` makes the trainer save and let go; `abandon` gives the job back at once and
+/// leaves the trainer to the end of the process. Returns whether the worker may go on.
+pub(super) async fn run(
+    worker: &WorkerConfig,
+    leased: LeasedJob,
+    drain: &CancellationToken,
+    abandon: &CancellationToken,
+) -> bool {
+    let LeasedJob { job, token } = leased;
+    let shared = Arc::new(Shared::new(drain.clone()));
+    let beating = tokio::spawn(beat(worker.clone(), token.clone(), shared.clone(), drain.clone()));
+    let attempts_used = job.attempts_used;
+    let work_dir = worker.attempt_dir().join(format!("{}-{}", job.id, token.attempt));
+    let work = async {
+        let resume = match resume::prepare(&*worker.store, &worker.artifacts, &token).await {
+            Ok(resume) => resume,
+            Err(error) => return Err(RunnerError::Transient(format!("the attempt could not be prepared: {error}"))),
+        };
+        std::fs::create_dir_all(&work_dir)
+            .map_err(|e| RunnerError::Transient(format!("cannot create {}: {e}", work_dir.display())))?;
+        let keep = job.spec.keep_checkpoints;
+        train(worker, JobTask { job, resume, work_dir: work_dir.clone() }, keep, &token, &shared).await
+    };
+    let ended = tokio::select! {
+        ended = work => Some(ended),
+        () = abandon.cancelled() => None,
+    };
+    beating.abort();
+    let Some(ended) = ended else {
+        report(&token, worker.store.release(&token, "its worker lost the server").await.map(drop));
+        return false;
+    };
+    remove(&work_dir);
+    conclude(worker, &token, &shared, ended, attempts_used).await;
+    true
+}
+
+/// Runs the trainer on a thread of its own and waits until its last result is durable.
+async fn train(worker: &WorkerConfig, task: JobTask, keep: u64, token: &LeaseToken, shared: &Arc<Shared>) -> Ended {
+    let (messages, inbox) = mpsc::channel(writer::QUEUE);
+    let writer = Writer {
+        store: worker.store.clone(),
+        token: token.clone(),
+        shared: shared.clone(),
+        flush_after: worker.timings.flush,
+    };
+    let writing = tokio::spawn(writer.run(inbox));
+    let mut sink = StoreSink {
+        runtime: Handle::current(),
+        messages,
+        store: worker.store.clone(),
+        artifacts: worker.artifacts.clone(),
+        clock: worker.clock.clone(),
+        token: token.clone(),
+        shared: shared.clone(),
+        keep,
+    };
+    let runner = worker.runner.clone();
+    let (done, wait) = oneshot::channel();
+    let body = move || {
+        let ended = std::panic::catch_unwind(AssertUnwindSafe(|| runner.run(&task, &mut sink)));
+        let ended = ended.unwrap_or_else(|panic| {
+            Err(RunnerError::Transient(format!("the trainer panicked: {}", panic_message(&*panic))))
+        });
+        // Nobody waits after the worker was told to abandon the job.
+        let _ = done.send(ended);
+    };
+    let started = std::thread::Builder::new().name("trainer".to_owned()).stack_size(STACK).spawn(body);
+    if let Err(error) = started {
+        return Err(RunnerError::Transient(format!("the trainer's thread could not start: {error}")));
+    }
+    let ended = wait.await.unwrap_or_else(|_| Err(RunnerError::Transient("the trainer's thread vanished".to_owned())));
+    // The sink is gone with its thread: the writer ends when it has written everything.
+    if let Err(error) = writing.await {
+        shared.fail(format!("results could not be stored: {error}"));
+    }
+    ended
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}
+
+/// Extends the lease and tells the trainer what is wanted, until aborted.
+async fn beat(worker: WorkerConfig, token: LeaseToken, shared: Arc<Shared>, drain: CancellationToken) {
+    let mut since_presence = worker.timings.presence;
+    loop {
+        if since_presence >= worker.timings.presence {
+            since_presence = Duration::ZERO;
+            let state = if drain.is_cancelled() { WorkerState::Draining } else { WorkerState::Busy };
+            if let Err(error) = worker.store.worker_heartbeat(&worker.id, state, Some(&token.job_id)).await {
+                tracing::warn!(%error, "cannot tell that the worker is alive");
+            }
+        }
+        match worker.store.heartbeat(&token, worker.timings.lease_ttl).await {
+            Ok(wanted) => shared.want(wanted),
+            Err(StoreError::LeaseLost { .. }) => {
+                shared.lose();
+                return;
+            }
+            // The lease outlasts a few missed beats; if it does not, the next one tells.
+            Err(error) => tracing::warn!(job = %token.job_id, %error, "missed a heartbeat"),
+        }
+        tokio::time::sleep(worker.timings.heartbeat).await;
+        since_presence += worker.timings.heartbeat;
+    }
+}
+
+/// Tells the store how the attempt ended.
+async fn conclude(worker: &WorkerConfig, token: &LeaseToken, shared: &Shared, ended: Ended, attempts_used: u32) {
+    if shared.is_lost() {
+        tracing::warn!(job = %token.job_id, attempt = token.attempt, "the lease was lost; the attempt is void");
+        return;
+    }
+    let retry = |message: String| {
+        let doublings = attempts_used.saturating_sub(1).min(20);
+        let pause = worker.timings.retry_first.saturating_mul(1 << doublings).min(worker.timings.retry_most);
+        Failure { message, retry_after: Some(pause) }
+    };
+    let store = &worker.store;
+    let told = match (ended, shared.failure()) {
+        (Ok(RunEnd::Finished), None) => store.complete(token).await,
+        (Ok(_) | Err(_), _) if shared.is_cancelled() => store.release(token, "cancelled").await,
+        (Ok(_), Some(failure)) | (Err(RunnerError::Transient(_)), Some(failure)) => {
+            store.fail(token, &retry(failure)).await
+        }
+        (Ok(RunEnd::Yielded | RunEnd::Cancelled), None) => {
+            let reason = if shared.is_paused() { "paused" } else { "its worker stopped" };
+            store.release(token, reason).await
+        }
+        (Err(RunnerError::Transient(message)), None) => store.fail(token, &retry(message)).await,
+        (Err(RunnerError::Permanent(message)), _) => store.fail(token, &Failure { message, retry_after: None }).await,
+    };
+    report(token, told.map(drop));
+}
+
+fn report(token: &LeaseToken, told: Result<(), StoreError>) {
+    match told {
+        Ok(()) => tracing::info!(job = %token.job_id, attempt = token.attempt, "attempt ended"),
+        // The lease runs out, and another attempt follows.
+        Err(error) => tracing::warn!(job = %token.job_id, %error, "cannot tell how the attempt ended"),
+    }
+}
+
+fn remove(folder: &Path) {
+    if let Err(error) = std::fs::remove_dir_all(folder)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(folder = %folder.display(), %error, "cannot remove a work folder");
+    }
+}

@@ -1,0 +1,103 @@
+//! A worker's device, and the lock that keeps a second local worker off it.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use crate::domain::spec::DeviceClass;
+
+/// One device, e.g. `cpu` or `cuda:0`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Its kind.
+    pub class: DeviceClass,
+    /// Its name, number included.
+    pub name: String,
+}
+
+impl Device {
+    /// Reads `cpu`, `cuda`, `cuda:N`, `metal` or `metal:N`; a missing number is 0. The error says what is allowed.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (kind, number) = text.split_once(':').map_or((text, None), |(k, n)| (k, Some(n)));
+        let class = match kind {
+            "cpu" if number.is_none() => return Ok(Self { class: DeviceClass::Cpu, name: "cpu".to_owned() }),
+            "cuda" => Some(DeviceClass::Cuda),
+            "metal" => Some(DeviceClass::Metal),
+            _ => None,
+        };
+        match (class, number.unwrap_or("0").parse::<u32>()) {
+            (Some(class), Ok(number)) => Ok(Self { class, name: format!("{kind}:{number}") }),
+            _ => Err(format!("device `{text}` is unknown; use cpu, cuda:N or metal:N")),
+        }
+    }
+
+    /// The name as a part of file names.
+    pub(super) fn file_name(&self) -> String {
+        self.name.replace(':', "-")
+    }
+}
+
+/// Holds a device as long as it lives; the operating system lets go when the process dies, however it dies.
+pub(super) struct DeviceLock {
+    file: File,
+    /// The worker that held the device before and did not say goodbye: it is dead, or the lock would be taken.
+    pub(super) died_before: Option<String>,
+}
+
+/// Why a device cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LockError {
+    /// Another worker has it.
+    #[error("another worker ({0}) uses it")]
+    Taken(String),
+    /// The lock file cannot be used.
+    #[error("lock file {0}: {1}")]
+    Io(PathBuf, std::io::Error),
+}
+
+impl DeviceLock {
+    /// Takes the device for `worker_id`.
+    pub(super) fn take(folder: &Path, device: &Device, worker_id: &str) -> Result<Self, LockError> {
+        let path = folder.join(format!("{}.lock", device.file_name()));
+        let io = |error| LockError::Io(path.clone(), error);
+        std::fs::create_dir_all(folder).map_err(io)?;
+        let mut file = File::options().create(true).truncate(false).read(true).write(true).open(&path).map_err(io)?;
+        let taken = file.try_lock();
+        let mut holder = String::new();
+        file.read_to_string(&mut holder).map_err(io)?;
+        match taken {
+            Err(std::fs::TryLockError::WouldBlock) => return Err(LockError::Taken(holder)),
+            Err(std::fs::TryLockError::Error(error)) => return Err(io(error)),
+            Ok(()) => (),
+        }
+        let mut lock = Self { file, died_before: Some(holder).filter(|h| !h.is_empty()) };
+        lock.write(worker_id).map_err(io)?;
+        Ok(lock)
+    }
+
+    /// The worker ends in an orderly way and holds no job: nobody needs to clean up after it.
+    pub(super) fn say_goodbye(mut self) -> std::io::Result<()> {
+        self.write("")
+    }
+
+    fn write(&mut self, text: &str) -> std::io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        self.file.write_all(text.as_bytes())?;
+        self.file.sync_all()
+    }
+}
+
+/// The machine's name, for people.
+pub(super) fn host_name() -> String {
+    let from_kernel = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let name = from_kernel.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default();
+    if name.trim().is_empty() { "localhost".to_owned() } else { name.trim().to_owned() }
+}
+
+/// The machine's main memory in bytes, where the system tells.
+pub(super) fn main_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|l| l.starts_with("MemTotal:"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
+}

@@ -1,0 +1,167 @@
+//! The worker's life: take the device, introduce itself, claim and run jobs until told to stop.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::artifacts::ArtifactStore;
+use crate::clock::Clock;
+use crate::config::worker::WorkerTimings;
+use crate::domain::job::LeasedJob;
+use crate::domain::spec::DeviceClass;
+use crate::domain::worker::{NewWorker, WorkerState};
+use crate::store::{ClaimRequest, Store, StoreError};
+
+use super::attempt;
+use super::device::{Device, DeviceLock, LockError, host_name, main_memory};
+use super::runner::JobRunner;
+
+/// Everything a worker needs.
+#[derive(Clone)]
+pub struct WorkerConfig {
+    /// `wrk_…`, new for every process.
+    pub id: String,
+    /// The device it works on.
+    pub device: Device,
+    /// The database.
+    pub store: Arc<dyn Store>,
+    /// Where checkpoints go.
+    pub artifacts: Arc<dyn ArtifactStore>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Runs the jobs.
+    pub runner: Arc<dyn JobRunner>,
+    /// How fast it looks, beats and retries.
+    pub timings: WorkerTimings,
+    /// For files of attempts, on the file system of the artifacts; the part of this device is emptied at the start.
+    pub work_dir: PathBuf,
+    /// Where device locks lie: workers that share a machine share this folder.
+    pub lock_dir: PathBuf,
+}
+
+impl WorkerConfig {
+    /// The folder under which attempts of this device work.
+    pub(super) fn attempt_dir(&self) -> PathBuf {
+        self.work_dir.join(self.device.file_name())
+    }
+}
+
+/// Why a worker could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// Another local worker has the device.
+    #[error("device `{device}`: {problem}; one worker per device is enough, stop the other or choose another device")]
+    DeviceTaken {
+        /// The device.
+        device: String,
+        /// Who has it.
+        problem: String,
+    },
+    /// A folder cannot be used.
+    #[error("cannot use {path}: {source}")]
+    Folder {
+        /// The folder or file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The database failed while the worker started.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The worker's parent is gone; it gave its job back. The process must end now: a trainer may still be running.
+    #[error("the server that started this worker is gone")]
+    Orphaned,
+}
+
+/// Works until `drain` is cancelled (the running job is saved and given back) or `abandon` is (it is given back as it
+/// is). Database failures while working are waited out.
+pub async fn run(
+    config: WorkerConfig,
+    drain: CancellationToken,
+    abandon: CancellationToken,
+) -> Result<(), WorkerError> {
+    let lock = DeviceLock::take(&config.lock_dir, &config.device, &config.id).map_err(|e| match e {
+        LockError::Taken(_) => WorkerError::DeviceTaken { device: config.device.name.clone(), problem: e.to_string() },
+        LockError::Io(path, source) => WorkerError::Folder { path: path.display().to_string(), source },
+    })?;
+    if let Some(dead) = &lock.died_before {
+        config.store.release_worker(dead, &format!("its worker {dead} died")).await?;
+    }
+    empty(&config)?;
+    register(&config).await?;
+    tracing::info!(worker = %config.id, device = %config.device.name, "worker started");
+    let mut since_presence = Duration::ZERO;
+    while !drain.is_cancelled() && !abandon.is_cancelled() {
+        let pause = match next_job(&config).await {
+            Ok(Some(leased)) => {
+                if !attempt::run(&config, leased, &drain, &abandon).await {
+                    return Err(WorkerError::Orphaned);
+                }
+                since_presence = config.timings.presence;
+                Duration::ZERO
+            }
+            Ok(None) => config.timings.poll,
+            Err(error) => {
+                tracing::warn!(%error, "cannot look for a job");
+                config.timings.heartbeat
+            }
+        };
+        if since_presence >= config.timings.presence {
+            since_presence = Duration::ZERO;
+            tell_presence(&config, WorkerState::Idle).await;
+        }
+        since_presence += pause;
+        tokio::select! {
+            () = tokio::time::sleep(pause) => (),
+            () = drain.cancelled() => (),
+            () = abandon.cancelled() => (),
+        }
+    }
+    tell_presence(&config, WorkerState::Stopped).await;
+    let lock_path = config.lock_dir.display().to_string();
+    lock.say_goodbye().map_err(|source| WorkerError::Folder { path: lock_path, source })
+}
+
+async fn next_job(config: &WorkerConfig) -> Result<Option<LeasedJob>, StoreError> {
+    // Most looks find nothing: they should not take the write lock.
+    if !config.store.has_work(config.device.class).await? {
+        return Ok(None);
+    }
+    let request =
+        ClaimRequest { worker_id: config.id.clone(), device: config.device.class, ttl: config.timings.lease_ttl };
+    config.store.claim(&request).await
+}
+
+async fn register(config: &WorkerConfig) -> Result<(), StoreError> {
+    let memory_bytes = if config.device.class == DeviceClass::Cpu { main_memory() } else { None };
+    let worker = NewWorker {
+        id: config.id.clone(),
+        role: "trainer".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        host: host_name(),
+        pid: std::process::id(),
+        device_class: config.device.class,
+        device: config.device.name.clone(),
+        memory_bytes,
+    };
+    config.store.register_worker(worker).await.map(drop)
+}
+
+async fn tell_presence(config: &WorkerConfig, state: WorkerState) {
+    if let Err(error) = config.store.worker_heartbeat(&config.id, state, None).await {
+        tracing::warn!(%error, "cannot tell that the worker is alive");
+    }
+}
+
+/// Removes what attempts on this device left; whoever made it is dead, since the device is ours.
+fn empty(config: &WorkerConfig) -> Result<(), WorkerError> {
+    let folder = config.attempt_dir();
+    let fault = |source| WorkerError::Folder { path: folder.display().to_string(), source };
+    match std::fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(fault(error)),
+        _ => (),
+    }
+    std::fs::create_dir_all(&folder).map_err(fault)
+}

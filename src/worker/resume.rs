@@ -1,0 +1,85 @@
+//! Where an attempt goes on: the newest complete checkpoint of the run, and nothing beyond it.
+
+use std::sync::Arc;
+
+use crate::artifacts::{ArtifactError, ArtifactStore};
+use crate::domain::checkpoint::Checkpoint;
+use crate::domain::event::{CheckpointEvent, kind};
+use crate::domain::job::LeaseToken;
+use crate::store::{Store, StoreError};
+use crate::train::sink::ResumePoint;
+
+use super::sink::{checkpoint_folder, delete_files};
+
+/// Why an attempt could not be prepared.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ResumeError {
+    /// The database failed, or the lease was lost.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The files could not be read.
+    #[error(transparent)]
+    Artifacts(#[from] ArtifactError),
+    /// A helper thread died.
+    #[error("{0}")]
+    Thread(#[from] tokio::task::JoinError),
+}
+
+/// Finds the checkpoint to resume from (damaged ones are skipped, with an event), takes later results back and sweeps
+/// files that no record names.
+pub(super) async fn prepare(
+    store: &dyn Store,
+    artifacts: &Arc<dyn ArtifactStore>,
+    token: &LeaseToken,
+) -> Result<Option<ResumePoint>, ResumeError> {
+    let checkpoints = store.run_checkpoints(&token.run_id).await?;
+    let mut resume = None;
+    for checkpoint in &checkpoints {
+        match check(artifacts, checkpoint).await? {
+            Ok(dir) => {
+                resume = Some(ResumePoint { dir, step: checkpoint.step });
+                break;
+            }
+            Err(problem) => {
+                let data = CheckpointEvent {
+                    checkpoint_id: checkpoint.id.clone(),
+                    step: checkpoint.step,
+                    accuracy: checkpoint.accuracy,
+                    reason: Some(problem),
+                };
+                let data = serde_json::to_value(data).unwrap_or_default();
+                store.append_job_event(token, kind::CHECKPOINT_DAMAGED, data).await?;
+            }
+        }
+    }
+    let gone = store.rewind(token, resume.as_ref().map(|r| r.step)).await?;
+    let kept: Vec<String> = store.run_checkpoints(&token.run_id).await?.into_iter().map(|c| c.key).collect();
+    let (artifacts, folder) = (artifacts.clone(), checkpoint_folder(&token.run_id));
+    tokio::task::spawn_blocking(move || {
+        for checkpoint in &gone {
+            delete_files(&*artifacts, checkpoint);
+        }
+        // Published by an attempt that died before it could record them.
+        for key in artifacts.list(&folder)?.into_iter().filter(|key| !kept.contains(key)) {
+            artifacts.delete(&key)?;
+        }
+        Ok::<_, ArtifactError>(())
+    })
+    .await??;
+    Ok(resume)
+}
+
+/// The checkpoint's folder, or what is wrong with it.
+async fn check(
+    artifacts: &Arc<dyn ArtifactStore>,
+    checkpoint: &Checkpoint,
+) -> Result<Result<std::path::PathBuf, String>, tokio::task::JoinError> {
+    let (artifacts, checkpoint) = (artifacts.clone(), checkpoint.clone());
+    tokio::task::spawn_blocking(move || {
+        artifacts
+            .verify(&checkpoint.key, &checkpoint.manifest)
+            .and_then(|()| artifacts.path(&checkpoint.key))
+            .map_err(|e| e.to_string())
+    })
+    .await
+}

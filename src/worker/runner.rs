@@ -1,0 +1,45 @@
+//! What a worker needs of a trainer.
+
+use std::path::PathBuf;
+
+use crate::domain::job::Job;
+use crate::train::sink::{ResumePoint, RunSink};
+
+/// Runs one attempt of a job. Called on a thread with a large stack; a panic counts as an error that may pass.
+pub trait JobRunner: Send + Sync {
+    /// Runs until the job is finished or `sink.control()` asks otherwise.
+    fn run(&self, task: &JobTask, sink: &mut dyn RunSink) -> Result<RunEnd, RunnerError>;
+}
+
+/// One attempt of a job.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobTask {
+    /// The job as it was claimed.
+    pub job: Job,
+    /// Where to go on; none: from the beginning.
+    pub resume: Option<ResumePoint>,
+    /// An empty folder for this attempt alone, on the file system of the artifacts; removed afterwards.
+    pub work_dir: PathBuf,
+}
+
+/// How a trainer ended without an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunEnd {
+    /// All steps are done and the last checkpoint was handed over.
+    Finished,
+    /// Stopped as asked, behind a checkpoint.
+    Yielded,
+    /// Stopped as asked, as it stood.
+    Cancelled,
+}
+
+/// Why an attempt failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RunnerError {
+    /// Another attempt would fail the same way: a wrong setting, a row that cannot be used, a damaged model.
+    #[error("{0}")]
+    Permanent(String),
+    /// Another attempt may succeed: a full disk, a lost connection, not enough memory.
+    #[error("{0}")]
+    Transient(String),
+}

@@ -1,0 +1,122 @@
+//! The trainer's way out: metrics, samples and events go to the writer, checkpoints to the artifact store.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::artifacts::ArtifactStore;
+use crate::clock::{Clock, new_id};
+use crate::domain::checkpoint::{Checkpoint, NewCheckpoint};
+use crate::domain::job::LeaseToken;
+use crate::domain::metric::{StepMetrics, TimedMetrics};
+use crate::domain::sample::SampleGroup;
+use crate::store::{Store, StoreError};
+use crate::train::sink::{CheckpointNotice, Control, RunSink, SinkError};
+
+use super::shared::Shared;
+use super::writer::{Message, Record};
+
+/// [`RunSink`] over store and artifacts; used on the trainer's thread, which may block.
+pub(super) struct StoreSink {
+    pub(super) runtime: Handle,
+    pub(super) messages: mpsc::Sender<Message>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) artifacts: Arc<dyn ArtifactStore>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) token: LeaseToken,
+    pub(super) shared: Arc<Shared>,
+    /// The newest checkpoints that stay.
+    pub(super) keep: u64,
+}
+
+/// Where the checkpoints of a run lie in the artifact store.
+pub(super) fn checkpoint_folder(run_id: &str) -> String {
+    format!("checkpoints/{run_id}")
+}
+
+impl StoreSink {
+    fn send(&self, message: Message) -> Result<(), SinkError> {
+        self.messages.blocking_send(message).map_err(|_| self.ended())
+    }
+
+    fn ended(&self) -> SinkError {
+        SinkError(self.shared.failure().unwrap_or_else(|| "the lease was lost".to_owned()))
+    }
+
+    fn lost(&self, error: &StoreError) -> SinkError {
+        if matches!(error, StoreError::LeaseLost { .. }) {
+            self.shared.lose();
+        }
+        SinkError(error.to_string())
+    }
+
+    /// Waits until everything sent so far is durable.
+    pub(super) fn flush(&self) -> Result<(), SinkError> {
+        let (done, wait) = oneshot::channel();
+        self.send(Message::Flush(done))?;
+        wait.blocking_recv().map_err(|_| self.ended())
+    }
+
+    /// Deletes the checkpoints that are neither among the newest nor best, last, promoted or needed by a job.
+    fn prune(&self) -> Result<(), SinkError> {
+        let all = self.runtime.block_on(self.store.run_checkpoints(&self.token.run_id)).map_err(|e| self.lost(&e))?;
+        for old in all.iter().skip(usize::try_from(self.keep.max(1)).unwrap_or(usize::MAX)) {
+            match self.runtime.block_on(self.store.delete_checkpoint(&old.id, "an older one that is not kept")) {
+                Ok(gone) => delete_files(&*self.artifacts, &gone),
+                Err(StoreError::Held { .. } | StoreError::NotFound { .. }) => (),
+                Err(error) => return Err(self.lost(&error)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Removes a checkpoint's files after its record is gone. Files that resist are swept by the run's next attempt.
+pub(super) fn delete_files(artifacts: &dyn ArtifactStore, checkpoint: &Checkpoint) {
+    if let Err(error) = artifacts.delete(&checkpoint.key) {
+        tracing::warn!(checkpoint = %checkpoint.id, %error, "cannot delete the files of a checkpoint");
+    }
+}
+
+impl RunSink for StoreSink {
+    fn metrics(&mut self, metrics: &StepMetrics) -> Result<(), SinkError> {
+        self.send(Message::Metrics(TimedMetrics { time: self.clock.now(), metrics: metrics.clone() }))
+    }
+
+    fn samples(&mut self, step: u64, groups: &[SampleGroup]) -> Result<(), SinkError> {
+        self.send(Message::Record(Record::Samples(step, groups.to_vec())))
+    }
+
+    fn event(&mut self, kind: &str, message: &str, data: serde_json::Value) -> Result<(), SinkError> {
+        let data = serde_json::json!({"message": message, "data": data});
+        self.send(Message::Record(Record::Event(kind.to_owned(), data)))
+    }
+
+    fn checkpoint(&mut self, notice: CheckpointNotice<'_>) -> Result<(), SinkError> {
+        // A resume starts behind this checkpoint: what was measured before it must be on record first.
+        self.flush()?;
+        let id = new_id("ckpt");
+        let key = format!("{}/{id}", checkpoint_folder(&self.token.run_id));
+        let manifest = self.artifacts.publish_dir(notice.dir, &key).map_err(|e| SinkError(e.to_string()))?;
+        let new = NewCheckpoint {
+            id,
+            step: notice.step,
+            key: key.clone(),
+            accuracy: notice.accuracy,
+            last: notice.last,
+            manifest,
+        };
+        if let Err(error) = self.runtime.block_on(self.store.add_checkpoint(&self.token, new)) {
+            if let Err(error) = self.artifacts.delete(&key) {
+                tracing::warn!(%key, %error, "cannot delete a checkpoint that could not be recorded");
+            }
+            return Err(self.lost(&error));
+        }
+        self.prune()
+    }
+
+    fn control(&mut self) -> Control {
+        self.shared.control()
+    }
+}

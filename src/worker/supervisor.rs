@@ -1,0 +1,129 @@
+//! Keeps local worker processes alive: one per device, restarted when they die, stopped with the server.
+
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::{Child, ChildStdin, Command};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{Stopwatch, new_id};
+use crate::config::worker::WorkerTimings;
+use crate::domain::event::{CrashEvent, NewEvent, kind};
+use crate::store::{Store, StoreError};
+
+/// Makes the command of a worker process for a new worker id. Its standard input becomes the parent pipe.
+pub type WorkerCommand = Arc<dyn Fn(&str) -> std::process::Command + Send + Sync>;
+
+/// What to supervise.
+#[derive(Clone)]
+pub struct SupervisorConfig {
+    /// The database.
+    pub store: Arc<dyn Store>,
+    /// One command for each worker to keep alive.
+    pub workers: Vec<WorkerCommand>,
+    /// Pauses and grace.
+    pub timings: WorkerTimings,
+}
+
+/// Runs the workers until `stop` is cancelled; then asks them to stop and waits (or kills them after the grace time).
+pub async fn run(config: SupervisorConfig, stop: CancellationToken) {
+    let mut keepers = tokio::task::JoinSet::new();
+    for worker in config.workers {
+        keepers.spawn(keep_alive(config.store.clone(), worker, config.timings, stop.clone()));
+    }
+    while keepers.join_next().await.is_some() {}
+}
+
+async fn keep_alive(store: Arc<dyn Store>, worker: WorkerCommand, timings: WorkerTimings, stop: CancellationToken) {
+    let mut pause = timings.restart_first;
+    while !stop.is_cancelled() {
+        let id = new_id("wrk");
+        let lived = Stopwatch::start();
+        match start(&worker, &id) {
+            Ok(child) => watch(&*store, child, &id, &timings, &stop).await,
+            Err(error) => tracing::error!(%error, "cannot start a worker process"),
+        }
+        if lived.seconds() >= timings.restart_most.as_secs_f64() {
+            pause = timings.restart_first;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => (),
+            () = stop.cancelled() => (),
+        }
+        pause = (pause * 2).min(timings.restart_most);
+    }
+}
+
+fn start(worker: &WorkerCommand, id: &str) -> std::io::Result<Child> {
+    let mut command = Command::from(worker(id));
+    // A group of its own: Ctrl-C reaches the server alone, which then stops its workers in order.
+    command.stdin(Stdio::piped()).process_group(0).kill_on_drop(true);
+    command.spawn()
+}
+
+/// Waits for the end of a worker, asked for or not, and cleans up after it.
+async fn watch(store: &dyn Store, mut child: Child, id: &str, timings: &WorkerTimings, stop: &CancellationToken) {
+    // Held until the worker has ended: dropping it would tell the worker that its parent is gone.
+    let mut pipe = child.stdin.take();
+    let ended = tokio::select! {
+        ended = child.wait() => ended,
+        () = stop.cancelled() => end(&mut child, pipe.as_mut(), timings.stop_grace).await,
+    };
+    match ended {
+        Ok(status) if status.success() => tracing::info!(worker = id, "worker ended"),
+        Ok(status) => {
+            let crash = describe(id, status);
+            tracing::error!(worker = id, "worker {}", crash.message);
+            if let Err(error) = clean_up(store, &crash).await {
+                tracing::error!(worker = id, %error, "cannot release the jobs of a dead worker; their leases run out");
+            }
+        }
+        Err(error) => tracing::error!(worker = id, %error, "cannot wait for a worker"),
+    }
+}
+
+/// Asks a worker to stop, by a line through its parent pipe; kills it when it takes too long.
+async fn end(child: &mut Child, pipe: Option<&mut ChildStdin>, grace: Duration) -> std::io::Result<ExitStatus> {
+    let waiting = async {
+        if let Some(pipe) = pipe
+            && let Err(error) = pipe.write_all(b"stop\n").await
+        {
+            // It does not listen any more: it is about to end anyway.
+            tracing::debug!(%error, "a worker does not listen");
+        }
+        child.wait().await
+    };
+    if let Ok(ended) = tokio::time::timeout(grace, waiting).await {
+        return ended;
+    }
+    child.start_kill()?;
+    child.wait().await
+}
+
+fn describe(worker_id: &str, status: ExitStatus) -> CrashEvent {
+    let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+    let message = match (signal, status.code()) {
+        (Some(9), _) => "was killed by signal 9 (out of memory, or somebody's kill -9)".to_owned(),
+        (Some(signal), _) => format!("was killed by signal {signal}"),
+        (None, Some(code)) => format!("exited with code {code}"),
+        (None, None) => "ended".to_owned(),
+    };
+    CrashEvent { worker_id: worker_id.to_owned(), message, exit_code: status.code(), signal }
+}
+
+/// Puts the jobs of a dead worker back into the queue at once, each with an event.
+async fn clean_up(store: &dyn Store, crash: &CrashEvent) -> Result<(), StoreError> {
+    let reason = format!("its worker {} {}", crash.worker_id, crash.message);
+    for job in store.release_worker(&crash.worker_id, &reason).await? {
+        let event = NewEvent {
+            kind: kind::WORKER_CRASHED.to_owned(),
+            job_id: Some(job.id),
+            run_id: Some(job.run_id),
+            data: serde_json::to_value(crash).unwrap_or_default(),
+        };
+        store.append_event(event).await?;
+    }
+    Ok(())
+}
