@@ -206,10 +206,6 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|b| format!("{b:02x}")).collect()
-}
-
 /// Hashes every file; flushes it to disk as well when `sync` is set.
 fn manifest_of(folder: &Path, sync: bool) -> Result<Manifest> {
     let mut entries = Vec::new();
@@ -231,12 +227,12 @@ fn manifest_of(folder: &Path, sync: bool) -> Result<Manifest> {
         }
         let inside = path.strip_prefix(folder).unwrap_or(&path);
         let parts: Vec<_> = inside.iter().map(|p| p.to_string_lossy()).collect();
-        let entry = ManifestFile { path: parts.join("/"), size_bytes, sha256: hex(&hash.finalize()) };
+        let entry = ManifestFile { path: parts.join("/"), size_bytes, sha256: format!("{:x}", hash.finalize()) };
         whole.update(format!("{}\0{}\0{}\n", entry.path, entry.size_bytes, entry.sha256));
         entries.push(entry);
     }
     let size_bytes = entries.iter().map(|e| e.size_bytes).sum();
-    Ok(Manifest { files: entries, size_bytes, sha256: hex(&whole.finalize()) })
+    Ok(Manifest { files: entries, size_bytes, sha256: format!("{:x}", whole.finalize()) })
 }
 
 fn difference(found: &Manifest, wanted: &Manifest) -> String {

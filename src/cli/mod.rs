@@ -1,8 +1,8 @@
 //! The command line: one file per command.
 
 mod explain;
-mod reward;
 mod progress;
+mod reward;
 mod starter;
 mod train;
 

@@ -56,8 +56,9 @@ fn train(args: &Args) -> Result<ExitCode, String> {
     let source = format!("model `{model}`");
     let recommended = card.get("recommended").unwrap_or(&Value::Null);
     let layers = [Recommended { source: &source, settings: recommended }];
-    let resolved = job::resolve(&request, &layers)
-        .map_err(|errors| errors.iter().map(|e| format!("{}: {}", e.pointer, e.detail)).collect::<Vec<_>>().join("\n"))?;
+    let resolved = job::resolve(&request, &layers).map_err(|errors| {
+        errors.iter().map(|e| format!("{}: {}", e.pointer, e.detail)).collect::<Vec<_>>().join("\n")
+    })?;
     let spec = resolved.spec;
     let dataset = vgpo::data::open(&spec.dataset).map_err(|e| e.to_string())?;
     let eval_dataset = match &spec.eval_dataset {

@@ -38,10 +38,10 @@ impl Default for WorkerTimings {
             presence: Duration::from_secs(5),
             flush: Duration::from_millis(100),
             retry_first: Duration::from_secs(5),
-            retry_most: Duration::from_secs(300),
+            retry_most: Duration::from_mins(5),
             restart_first: Duration::from_millis(500),
             restart_most: Duration::from_secs(30),
-            stop_grace: Duration::from_secs(60),
+            stop_grace: Duration::from_mins(1),
             orphan_grace: Duration::from_secs(2),
         }
     }

@@ -179,13 +179,14 @@ impl JobState {
             (Self::Queued, Claim) => Self::Running,
             (Self::Running | Self::Pausing, Complete) => Self::Succeeded,
             (Self::Running | Self::Pausing, Fail) => Self::Failed,
-            (Self::Running, Requeue) | (Self::Paused, Asked(Resume)) => Self::Queued,
+            (Self::Running, Requeue)
+            | (Self::Paused, Asked(Resume))
+            | (Self::Failed | Self::Cancelled, Asked(Retry)) => Self::Queued,
             (Self::Pausing, Requeue) | (Self::Paused, Asked(Pause)) => Self::Paused,
             (Self::Running | Self::Pausing, Asked(Pause)) => Self::Pausing,
-            (Self::Cancelling, Complete | Fail | Requeue) => Self::Cancelled,
-            (Self::Queued | Self::Paused | Self::Cancelled, Asked(Cancel)) => Self::Cancelled,
+            (Self::Cancelling, Complete | Fail | Requeue)
+            | (Self::Queued | Self::Paused | Self::Cancelled, Asked(Cancel)) => Self::Cancelled,
             (Self::Running | Self::Pausing | Self::Cancelling, Asked(Cancel)) => Self::Cancelling,
-            (Self::Failed | Self::Cancelled, Asked(Retry)) => Self::Queued,
             _ => return None,
         })
     }

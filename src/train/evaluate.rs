@@ -100,7 +100,8 @@ pub fn evaluate(
     let mut logged = Vec::new();
     for first in (0..rows).step_by(CHUNK as usize) {
         let range = first..rows.min(first + CHUNK);
-        let prompts: Vec<Prompt> = range.map(|row| source.prompt(row, row)).filter_map(Result::transpose).collect::<Result<_, _>>()?;
+        let prompts: Vec<Prompt> =
+            range.map(|row| source.prompt(row, row)).filter_map(Result::transpose).collect::<Result<_, _>>()?;
         let sequences: Vec<&Sequence> = prompts.iter().map(|p| &p.sequence).collect();
         let answers = rollout(model, &sequences, &settings, |_, _| stream(&[]))?;
         for (prompt, answer) in prompts.iter().zip(answers.iter().flatten()) {

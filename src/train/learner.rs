@@ -135,11 +135,7 @@ pub struct MiniBatchOutput {
 }
 
 impl Learner<'_> {
-    fn forward(
-        &self,
-        model: &dyn VisionLanguageModel,
-        layout: &Layout,
-    ) -> Result<(Tensor, TokenLogprobs), TrainError> {
+    fn forward(&self, model: &dyn VisionLanguageModel, layout: &Layout) -> Result<(Tensor, TokenLogprobs), TrainError> {
         let features = model.features(&layout.batch)?;
         let hidden = model.forward(&layout.batch, features.as_ref(), None, &mut Capture::none())?;
         let logprobs = response_logprobs(model, &hidden, &layout.targets, &self.vocabulary)?;
@@ -152,11 +148,7 @@ impl Learner<'_> {
     }
 
     /// The same under another model over the same vocabulary, e.g. the reference.
-    pub fn score_with(
-        &self,
-        model: &dyn VisionLanguageModel,
-        rows: &[&TrainRow],
-    ) -> Result<Vec<Scored>, TrainError> {
+    pub fn score_with(&self, model: &dyn VisionLanguageModel, rows: &[&TrainRow]) -> Result<Vec<Scored>, TrainError> {
         let mut out = Vec::with_capacity(rows.len());
         let work = |batch: &Vec<&TrainRow>| self.score_batch(model, batch);
         parallel::in_waves(&micro_batches(rows, self.microbatch_tokens), work, |scored| {
@@ -166,11 +158,7 @@ impl Learner<'_> {
         Ok(out)
     }
 
-    fn score_batch(
-        &self,
-        model: &dyn VisionLanguageModel,
-        rows: &[&TrainRow],
-    ) -> Result<Vec<Scored>, TrainError> {
+    fn score_batch(&self, model: &dyn VisionLanguageModel, rows: &[&TrainRow]) -> Result<Vec<Scored>, TrainError> {
         let layout = Layout::new(rows, model.info())?;
         let (hidden, found) = self.forward(model, &layout)?;
         let similarity = similarity(&hidden, &layout.focus_rows(rows, usize::from(self.predicting)))?;

@@ -91,11 +91,14 @@ impl AttentionSummary {
         self.late.extend(response[response.len() - third..].iter().map(|s| s.image));
     }
 
-
     /// Mean shares: image, query, generated.
     pub fn means(&self) -> AttentionShares {
         let mean_of = |f: fn(&AttentionShares) -> f64| mean(&self.shares.iter().map(f).collect::<Vec<_>>());
-        AttentionShares { image: mean_of(|s| s.image), query: mean_of(|s| s.query), generated: mean_of(|s| s.generated) }
+        AttentionShares {
+            image: mean_of(|s| s.image),
+            query: mean_of(|s| s.query),
+            generated: mean_of(|s| s.generated),
+        }
     }
 
     /// The image's share in the first and in the last third.

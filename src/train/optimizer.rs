@@ -22,9 +22,10 @@ impl Gradients {
     /// Runs the backward pass of `loss`. The graph is freed: every gradient is detached at once.
     pub fn of(loss: &Tensor, parameters: &Parameters) -> Result<Self, TrainError> {
         let store = loss.backward()?;
-        let found = parameters.vars().iter().filter_map(|(name, var)| {
-            store.get(var.as_tensor()).map(|gradient| (name.clone(), gradient.detach()))
-        });
+        let found = parameters
+            .vars()
+            .iter()
+            .filter_map(|(name, var)| store.get(var.as_tensor()).map(|gradient| (name.clone(), gradient.detach())));
         Ok(Self(found.collect()))
     }
 

@@ -110,8 +110,7 @@ impl<'a> Rows<'a> {
         let info = model.info();
         let columns = prompts.iter().map(|p| p.ids.len()).max().unwrap_or(0);
         let mut capture = capture_from(settings, info, columns.saturating_sub(1));
-        let (mut generation, prefill) =
-            Generation::prefill(model, prompts, settings.max_new_tokens + 1, &mut capture)?;
+        let (mut generation, prefill) = Generation::prefill(model, prompts, settings.max_new_tokens + 1, &mut capture)?;
         let shown = image_columns(&prefill);
         let prototypes = if settings.similarity { prototypes(&prefill, &shown)? } else { vec![None; prompts.len()] };
         let mut rows = Vec::with_capacity(prompts.len() * settings.group_size);
@@ -132,7 +131,7 @@ impl<'a> Rows<'a> {
             generation.select_rows(&expand)?;
             for attention in &mut capture.attention {
                 let index = candle_core::Tensor::from_iter(expand.iter().map(|r| *r as u32), model.device())?;
-                *attention = attention.index_select(&index, 0)?;
+                *attention = attention.contiguous()?.index_select(&index, 0)?;
             }
         }
         let lines = (0..rows.len()).collect();
@@ -233,12 +232,10 @@ impl<'a> Rows<'a> {
         }
         self.generation.select_rows(&keep)?;
         if !self.capture.attention.is_empty() {
-            let index = candle_core::Tensor::from_iter(
-                keep.iter().map(|r| *r as u32),
-                self.capture.attention[0].device(),
-            )?;
+            let index =
+                candle_core::Tensor::from_iter(keep.iter().map(|r| *r as u32), self.capture.attention[0].device())?;
             for attention in &mut self.capture.attention {
-                *attention = attention.index_select(&index, 0)?;
+                *attention = attention.contiguous()?.index_select(&index, 0)?;
             }
         }
         self.lines = keep.into_iter().map(|line| self.lines[line]).collect();

@@ -85,7 +85,9 @@ impl PromptSource {
         let text = self.template.apply(&example.prompt).map_err(failed)?;
         let messages = messages_for(&text, example.images.len(), self.system.as_deref()).map_err(failed)?;
         let rendered = match self.processor.render(&messages, &example.images, &self.limits, true) {
-            Err(error) if matches!(error, PromptError::TooLong { .. }) && self.overlong == Overlong::Drop => return Ok(None),
+            Err(error) if matches!(error, PromptError::TooLong { .. }) && self.overlong == Overlong::Drop => {
+                return Ok(None);
+            }
             other => other.map_err(failed)?,
         };
         let sequence = Sequence { ids: rendered.ids.clone(), images: rendered.images.clone() };

@@ -46,10 +46,7 @@ impl Group {
     fn rows(&self) -> Vec<TrainRow> {
         let prompt = &self.prompt.sequence;
         let row = |rollout: &Rollout| TrainRow {
-            sequence: Sequence {
-                ids: [&prompt.ids[..], &rollout.tokens[..]].concat(),
-                images: prompt.images.clone(),
-            },
+            sequence: Sequence { ids: [&prompt.ids[..], &rollout.tokens[..]].concat(), images: prompt.images.clone() },
             prompt_len: prompt.ids.len(),
             old_logprobs: Vec::new(),
             reference_logprobs: None,
@@ -243,8 +240,7 @@ impl Trainer<'_> {
         let advantages: Vec<f64> =
             weighed.weights.iter().flat_map(|g| g.trajectories.iter().map(|t| t.advantage)).collect();
         metrics.spread("advantage", &advantages);
-        let entropy: Vec<f64> =
-            weighed.scored.iter().flatten().flat_map(|s| s.entropy.iter().copied()).collect();
+        let entropy: Vec<f64> = weighed.scored.iter().flatten().flat_map(|s| s.entropy.iter().copied()).collect();
         metrics.set("policy/entropy", mean(&entropy));
         for (key, value) in VisualSignals::of(&weighed.weights).metrics() {
             metrics.set(key, value);

@@ -238,8 +238,7 @@ impl<'s> Trainer<'s> {
     /// The learner over the current weights.
     pub(super) fn learner(&self) -> Result<Learner<'_>, TrainError> {
         let temperature = if matches!(self.spec.method, Method::Sft(_)) { 1.0 } else { self.spec.rollout.temperature };
-        let predicting =
-            matches!(&self.spec.method, Method::Vgpo(m) if m.focus_position == FocusPosition::Predicting);
+        let predicting = matches!(&self.spec.method, Method::Vgpo(m) if m.focus_position == FocusPosition::Predicting);
         Ok(Learner {
             tracked: self.tracked.as_ref(),
             detached: self.detached.as_ref(),

@@ -151,9 +151,7 @@ async fn conclude(worker: &WorkerConfig, token: &LeaseToken, shared: &Shared, en
     let told = match (ended, shared.failure()) {
         (Ok(RunEnd::Finished), None) => store.complete(token).await,
         (Ok(_) | Err(_), _) if shared.is_cancelled() => store.release(token, "cancelled").await,
-        (Ok(_), Some(failure)) | (Err(RunnerError::Transient(_)), Some(failure)) => {
-            store.fail(token, &retry(failure)).await
-        }
+        (Ok(_) | Err(RunnerError::Transient(_)), Some(failure)) => store.fail(token, &retry(failure)).await,
         (Ok(RunEnd::Yielded | RunEnd::Cancelled), None) => {
             let reason = if shared.is_paused() { "paused" } else { "its worker stopped" };
             store.release(token, reason).await

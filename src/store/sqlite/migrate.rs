@@ -69,5 +69,5 @@ pub(super) async fn run(pool: &SqlitePool, now: DateTime<Utc>) -> Result<()> {
 }
 
 fn digest(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
+    format!("{:x}", Sha256::digest(text.as_bytes()))
 }

@@ -130,7 +130,8 @@ fn pretrain(blank: &Path, recipe: &Recipe, task: &DigitsTask) -> Result<f64, Tra
 
 fn write_card(path: &Path, card: &Value, recipe: &Recipe, built: &Built) -> Result<(), TrainError> {
     let text = std::fs::read_to_string(path).map_err(file_error(path))?;
-    let bad = |e: serde_json::Error| TrainError::Checkpoint { path: path.display().to_string(), problem: e.to_string() };
+    let bad =
+        |e: serde_json::Error| TrainError::Checkpoint { path: path.display().to_string(), problem: e.to_string() };
     let mut all: Value = serde_json::from_str(&text).map_err(bad)?;
     if let (Some(all), Some(card)) = (all.as_object_mut(), card.as_object()) {
         all.extend(card.clone());

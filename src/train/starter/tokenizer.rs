@@ -95,7 +95,8 @@ pub fn write(dir: &Path, words: &[String]) -> Result<(), TrainError> {
     for name in SPECIAL {
         vocabulary.insert(name.to_owned(), json!(special_id(words.len(), name)));
     }
-    let byte_level = json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false });
+    let byte_level =
+        json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false });
     let tokenizer = json!({
         "version": "1.0", "truncation": null, "padding": null,
         "added_tokens": special.collect::<Vec<Value>>(),

@@ -77,11 +77,9 @@ fn gradients_match_the_reference() {
                 let own = flat(&gradients.tensors()[key]).iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
                 assert!((own - norm).abs() <= 3e-4 * norm.max(1e-3), "{name} {key}: {own} and {norm}");
             }
-            let slices = candle_core::safetensors::load(
-                fixture().join(name).join("grad_slices.safetensors"),
-                &Device::Cpu,
-            )
-            .unwrap();
+            let slices =
+                candle_core::safetensors::load(fixture().join(name).join("grad_slices.safetensors"), &Device::Cpu)
+                    .unwrap();
             assert!(slices.len() > 5);
             for (key, want) in slices {
                 let parameter = key.split('|').next().unwrap();
@@ -209,7 +207,9 @@ fn both_views_see_an_update() {
     let folder = open();
     let (tracked, detached) = (folder.model(View::Tracked).unwrap(), folder.model(View::Detached).unwrap());
     let case = Case::load("p4_text");
-    let states = |model: &Arc<dyn VisionLanguageModel>| flat(&super::hidden(model.as_ref(), &[&case.row], &mut Capture::none()).1);
+    let states = |model: &Arc<dyn VisionLanguageModel>| {
+        flat(&super::hidden(model.as_ref(), &[&case.row], &mut Capture::none()).1)
+    };
     assert_eq!(states(&tracked), states(&detached));
     let before = states(&detached);
     let var = &folder.parameters().vars()["model.norm.weight"];

@@ -138,7 +138,7 @@ pub async fn runs_are_listed_and_updated(db: &Db) {
     store.submit(new_job(|s| s.dataset = "charts".to_owned())).await.unwrap();
     let filter = RunFilter { dataset: Some("digits".to_owned()), ..RunFilter::default() };
     let listed = store.runs(&filter, &Page::first(5)).await.unwrap();
-    assert_eq!(listed.data, [run.clone()]);
+    assert_eq!(listed.data, std::slice::from_ref(&run));
     let update = RunUpdate {
         name: Some("baseline".to_owned()),
         notes: Some("first try".to_owned()),

@@ -3,3 +3,4 @@
 mod fixture;
 mod lifecycle;
 mod processes;
+mod real_job;

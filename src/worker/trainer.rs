@@ -1,0 +1,99 @@
+//! The real [`JobRunner`]: finds model and data set, and calls the trainer.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use crate::artifacts::ArtifactStore;
+use crate::data;
+use crate::store::{Store, StoreError};
+use crate::train::sink::RunSink;
+use crate::train::{self, TrainError, TrainRequest};
+
+use super::runner::{JobRunner, JobTask, RunEnd, RunnerError};
+
+/// Runs jobs with the trainer of this program.
+pub struct TrainRunner {
+    store: Arc<dyn Store>,
+    artifacts: Arc<dyn ArtifactStore>,
+    runtime: Handle,
+}
+
+impl TrainRunner {
+    /// A runner that looks models up through `store`. Must be made inside the runtime that drives the store.
+    pub fn new(store: Arc<dyn Store>, artifacts: Arc<dyn ArtifactStore>) -> Self {
+        Self { store, artifacts, runtime: Handle::current() }
+    }
+
+    /// The folder of a registered model, a served name, a checkpoint id, or `run_…@best` and `run_…@last`.
+    async fn model_dir(&self, model: &str) -> Result<PathBuf, RunnerError> {
+        match self.store.model(model).await {
+            Ok(model) => return Ok(PathBuf::from(model.path)),
+            Err(StoreError::NotFound { .. }) => (),
+            Err(error) => return Err(transient(&error)),
+        }
+        let unknown = || {
+            let problem = "it is no registered model, served name, checkpoint id, run_…@best or run_…@last";
+            RunnerError::Permanent(format!("`model`: `{model}`: {problem}"))
+        };
+        let id = match model.split_once('@') {
+            Some((run, which @ ("best" | "last"))) => {
+                let run = self.store.run(run).await.map_err(|e| not_found(&e, unknown))?;
+                let id = if which == "best" { run.best_checkpoint } else { run.last_checkpoint };
+                id.ok_or_else(|| RunnerError::Permanent(format!("`model`: `{model}`: the run has no checkpoint yet")))?
+            }
+            _ => model.to_owned(),
+        };
+        let checkpoint = match self.store.promoted(&id).await.map_err(|e| transient(&e))? {
+            Some(checkpoint) => checkpoint,
+            None => self.store.checkpoint(&id).await.map_err(|e| not_found(&e, unknown))?,
+        };
+        self.artifacts
+            .path(&checkpoint.key)
+            .map_err(|e| RunnerError::Permanent(format!("`model`: the files of checkpoint `{id}`: {e}")))
+    }
+}
+
+fn transient(error: &StoreError) -> RunnerError {
+    RunnerError::Transient(error.to_string())
+}
+
+fn not_found(error: &StoreError, unknown: impl FnOnce() -> RunnerError) -> RunnerError {
+    if matches!(error, StoreError::NotFound { .. }) { unknown() } else { transient(error) }
+}
+
+impl JobRunner for TrainRunner {
+    fn run(&self, task: &JobTask, sink: &mut dyn RunSink) -> Result<RunEnd, RunnerError> {
+        let spec = task.job.spec.clone();
+        let model_dir = self.runtime.block_on(self.model_dir(&spec.model))?;
+        let open =
+            |field: &str, name: &str| data::open(name).map_err(|e| RunnerError::Permanent(format!("`{field}`: {e}")));
+        let dataset = open("dataset", &spec.dataset)?;
+        let eval_dataset = match &spec.eval_dataset {
+            Some(name) => open("eval_dataset", name)?,
+            None => Arc::clone(&dataset),
+        };
+        let request = TrainRequest {
+            spec,
+            model_dir,
+            dataset,
+            eval_dataset,
+            work_dir: task.work_dir.clone(),
+            resume: task.resume.clone(),
+        };
+        match train::run(request, sink) {
+            Ok(train::RunEnd::Finished { .. }) => Ok(RunEnd::Finished),
+            Ok(train::RunEnd::Yielded) => Ok(RunEnd::Yielded),
+            Ok(train::RunEnd::Cancelled) => Ok(RunEnd::Cancelled),
+            Err(error) => Err(classify(&error)),
+        }
+    }
+}
+
+fn classify(error: &TrainError) -> RunnerError {
+    let text = error.to_string();
+    // Tensor errors append a backtrace where the environment asks for one: no reason of a job is that long.
+    let message = text.split("\n   0: ").next().unwrap_or(&text).to_owned();
+    if error.is_permanent() { RunnerError::Permanent(message) } else { RunnerError::Transient(message) }
+}
