@@ -1,1 +1,123 @@
-//! Tests of `train`.
+//! The trainer: rollouts, gradients, resuming, learning.
+
+mod learner;
+mod resume;
+mod rollouts;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use candle_core::Device;
+use serde_json::{Value, json};
+use vgpo::config::job::{self, Recommended};
+use vgpo::data::Split;
+use vgpo::domain::metric::StepMetrics;
+use vgpo::domain::sample::SampleGroup;
+use vgpo::domain::spec::JobSpec;
+use vgpo::model::{ModelFolder, ModelInfo};
+use vgpo::prompt::Processor;
+use vgpo::train::sink::{CheckpointNotice, Control, ResumePoint, RunSink, SinkError};
+use vgpo::train::source::{Prompt, PromptSource};
+use vgpo::train::{RunEnd, TrainError, TrainRequest};
+
+pub fn starter() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/starter")
+}
+
+pub fn open_starter() -> ModelFolder {
+    ModelFolder::open(&starter(), &Device::Cpu).unwrap()
+}
+
+/// A small job on the starter: `changes` over settings that make a step take well under a second.
+pub fn spec(changes: &Value) -> JobSpec {
+    let card: Value = serde_json::from_str(&std::fs::read_to_string(starter().join("vgpo.json")).unwrap()).unwrap();
+    let small = json!({
+        "batch": { "prompts_per_step": 4, "minibatch_prompts": 4, "microbatch_tokens": 512 },
+        "rollout": { "group_size": 4, "max_new_tokens": 40 },
+        "steps": 2, "eval_before": false, "eval_every": 0, "eval_rows": 16, "checkpoint_every": 1, "log_samples_every": 1,
+    });
+    let mut request = json!({ "model": "starter", "dataset": "digits" });
+    request.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    let layers = [
+        Recommended { source: "the starter", settings: &card["recommended"] },
+        Recommended { source: "the test", settings: &small },
+    ];
+    job::resolve(&request, &layers).unwrap().spec
+}
+
+/// Prompts of the digits task, rendered for the starter.
+pub fn prompts(info: &ModelInfo, spec: &JobSpec, rows: std::ops::Range<u64>) -> (Vec<Prompt>, PromptSource) {
+    let processor = Arc::new(Processor::from_dir(&starter(), info).unwrap());
+    let dataset = vgpo::data::open("digits").unwrap();
+    let source =
+        PromptSource::new(processor, dataset, Split::Train, &spec.data, info, spec.rollout.max_new_tokens).unwrap();
+    (rows.map(|row| source.prompt(row, row).unwrap().unwrap()).collect(), source)
+}
+
+/// Keeps everything in memory and stops where it is told to.
+#[derive(Default)]
+pub struct Recorder {
+    pub metrics: Vec<StepMetrics>,
+    pub samples: Vec<(u64, SampleGroup)>,
+    pub events: Vec<(String, String)>,
+    pub checkpoints: Vec<(u64, PathBuf)>,
+    /// Answers to `control`, first to last; then `Continue`.
+    pub controls: Vec<Control>,
+}
+
+impl RunSink for Recorder {
+    fn metrics(&mut self, metrics: &StepMetrics) -> Result<(), SinkError> {
+        self.metrics.push(metrics.clone());
+        Ok(())
+    }
+
+    fn samples(&mut self, step: u64, groups: &[SampleGroup]) -> Result<(), SinkError> {
+        self.samples.extend(groups.iter().map(|g| (step, g.clone())));
+        Ok(())
+    }
+
+    fn event(&mut self, kind: &str, message: &str, _data: Value) -> Result<(), SinkError> {
+        self.events.push((kind.to_owned(), message.to_owned()));
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, notice: CheckpointNotice<'_>) -> Result<(), SinkError> {
+        self.checkpoints.push((notice.step, notice.dir.to_owned()));
+        Ok(())
+    }
+
+    fn control(&mut self) -> Control {
+        if self.controls.is_empty() { Control::Continue } else { self.controls.remove(0) }
+    }
+}
+
+impl Recorder {
+    pub fn last(&self, key: &str) -> f64 {
+        let found = self.metrics.iter().rev().find_map(|m| m.values.get(key));
+        *found.unwrap_or_else(|| panic!("no metric {key}"))
+    }
+}
+
+/// Runs a job in `dir`; on the large stack that backward passes need.
+pub fn run(spec: &JobSpec, dir: &Path, resume: Option<ResumePoint>, recorder: &mut Recorder) -> Result<RunEnd, TrainError> {
+    let dataset = vgpo::data::open(&spec.dataset).unwrap();
+    let request = TrainRequest {
+        spec: spec.clone(),
+        model_dir: starter(),
+        eval_dataset: Arc::clone(&dataset),
+        dataset,
+        work_dir: dir.to_owned(),
+        resume,
+    };
+    std::thread::scope(|scope| {
+        let work = || vgpo::train::run(request, recorder);
+        std::thread::Builder::new().stack_size(256 << 20).spawn_scoped(scope, work).unwrap().join().unwrap()
+    })
+}
+
+/// All weights of a checkpoint folder.
+pub fn weights(dir: &Path) -> BTreeMap<String, Vec<f32>> {
+    let tensors = candle_core::safetensors::load(dir.join("model.safetensors"), &Device::Cpu).unwrap();
+    tensors.into_iter().map(|(k, t)| (k, t.flatten_all().unwrap().to_vec1().unwrap())).collect()
+}

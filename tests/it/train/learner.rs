@@ -1,0 +1,164 @@
+//! Gradients do not depend on how a batch is cut; several updates a step exercise the clip; the policy climbs.
+
+use serde_json::json;
+use vgpo::algorithm;
+use vgpo::model::logprob::Vocabulary;
+use vgpo::model::sampler::stream;
+use vgpo::model::{Sequence, View};
+use vgpo::train::RunEnd;
+use vgpo::train::learner::{Learner, TrainRow, micro_batches};
+use vgpo::train::optimizer::Gradients;
+use vgpo::train::rollout::{RolloutSettings, rollout};
+
+use super::{Recorder, open_starter, prompts, run, spec};
+
+/// Responses with made-up advantages; `old_logprobs` are moved so that some ratios are clipped.
+fn rows(learner: &Learner<'_>) -> Vec<TrainRow> {
+    let (prompts, _) = prompts(learner.tracked.info(), &spec(&json!({})), 0..5);
+    let settings = RolloutSettings {
+        group_size: 3,
+        temperature: 1.0,
+        top_p: 1.0,
+        max_new_tokens: 40,
+        attention: false,
+        similarity: false,
+    };
+    let sequences: Vec<&Sequence> = prompts.iter().map(|p| &p.sequence).collect();
+    let groups =
+        rollout(learner.detached, &sequences, &settings, |p, i| stream(&[3, p as u64, i as u64])).unwrap();
+    let mut rows = Vec::new();
+    for (prompt, group) in prompts.iter().zip(groups) {
+        for (i, response) in group.into_iter().enumerate() {
+            let sign = if i % 2 == 0 { 1.0 } else { -0.7 };
+            rows.push(TrainRow {
+                sequence: Sequence {
+                    ids: [&prompt.sequence.ids[..], &response.tokens[..]].concat(),
+                    images: prompt.sequence.images.clone(),
+                },
+                prompt_len: prompt.sequence.ids.len(),
+                old_logprobs: Vec::new(),
+                reference_logprobs: None,
+                advantages: (0..response.tokens.len()).map(|t| sign * (1.0 + t as f64 / 50.0)).collect(),
+            });
+        }
+    }
+    let scored = learner.score(&rows.iter().collect::<Vec<_>>()).unwrap();
+    for (row, score) in rows.iter_mut().zip(scored) {
+        row.old_logprobs = score.logprobs.iter().enumerate().map(|(t, l)| l + 0.4 * ((t % 3) as f64 - 1.0)).collect();
+    }
+    rows
+}
+
+fn gradients(microbatch_tokens: u64) -> (f64, Gradients, usize) {
+    let folder = open_starter();
+    let (tracked, detached) = (folder.model(View::Tracked).unwrap(), folder.model(View::Detached).unwrap());
+    let learner = Learner {
+        tracked: tracked.as_ref(),
+        detached: detached.as_ref(),
+        parameters: folder.parameters(),
+        vocabulary: Vocabulary::rollout(tracked.as_ref(), 1.0).unwrap(),
+        microbatch_tokens,
+        predicting: false,
+    };
+    let rows = rows(&learner);
+    let rows: Vec<&TrainRow> = rows.iter().collect();
+    let algorithm = algorithm::build(&spec(&json!({})).method).unwrap();
+    let output = learner.gradients(&rows, algorithm.as_ref()).unwrap();
+    assert!(output.stats.clipped_low + output.stats.clipped_high > 0, "the case must exercise the clip");
+    (output.loss, output.gradients, micro_batches(&rows, microbatch_tokens).len())
+}
+
+#[test]
+fn accumulated_gradients_equal_for_any_micro_batching() {
+    let (loss, whole, parts) = gradients(1 << 20);
+    assert_eq!(parts, 1);
+    for tokens in [1, 150, 400] {
+        let (other_loss, cut, parts) = gradients(tokens);
+        assert!(parts > 2, "{tokens} tokens must cut the batch");
+        assert!((loss - other_loss).abs() < 1e-6);
+        assert_eq!(whole.tensors().len(), cut.tensors().len());
+        for (name, gradient) in whole.tensors() {
+            let a: Vec<f32> = gradient.flatten_all().unwrap().to_vec1().unwrap();
+            let b: Vec<f32> = cut.tensors()[name].flatten_all().unwrap().to_vec1().unwrap();
+            let largest = a.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+            let worst = a.iter().zip(&b).fold(0.0_f32, |m, (x, y)| m.max((x - y).abs()));
+            assert!(worst <= 1e-5 * largest, "{name}: {worst} of {largest} at {tokens} tokens");
+        }
+    }
+}
+
+#[test]
+fn two_mini_batches_a_step_exercise_the_clip() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut recorder = Recorder::default();
+    let spec = spec(&json!({
+        "batch": { "prompts_per_step": 8, "minibatch_prompts": 2, "epochs_per_batch": 2 },
+        "method": { "type": "vgpo", "clip_low": 0.01, "clip_high": 0.01 },
+        "optimizer": { "learning_rate": 1e-3, "warmup_steps": 0 }, "steps": 1,
+    }));
+    assert!(matches!(run(&spec, dir.path(), None, &mut recorder).unwrap(), RunEnd::Finished { .. }));
+    let clipped = recorder.last("policy/clip_fraction_low") + recorder.last("policy/clip_fraction_high");
+    assert!(clipped > 0.0 && clipped < 1.0, "{clipped}");
+    assert!(recorder.last("policy/kl").abs() > 0.0);
+}
+
+/// With one update a step the old and the new policy are the same: ratio 1, nothing clipped.
+#[test]
+fn one_update_a_step_starts_from_ratio_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut recorder = Recorder::default();
+    run(&spec(&json!({ "steps": 1 })), dir.path(), None, &mut recorder).unwrap();
+    assert_eq!(recorder.last("policy/kl"), 0.0);
+    assert_eq!(recorder.last("policy/clip_fraction_low"), 0.0);
+    assert_eq!(recorder.last("policy/clip_fraction_high"), 0.0);
+}
+
+/// A short run at a high rate already climbs well above the starter; the whole climb takes minutes and is measured apart.
+#[test]
+fn the_policy_climbs() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut recorder = Recorder::default();
+    let spec = spec(&json!({
+        "batch": { "prompts_per_step": 16, "minibatch_prompts": 16, "microbatch_tokens": 2048 }, "rollout": { "group_size": 8 },
+        "optimizer": { "learning_rate": 2e-4, "warmup_steps": 0 },
+        "steps": 12, "eval_before": true, "eval_rows": 256, "checkpoint_every": 0, "log_samples_every": 0,
+    }));
+    run(&spec, dir.path(), None, &mut recorder).unwrap();
+    let before = recorder.metrics[0].values["eval/accuracy"];
+    let after = recorder.last("eval/accuracy");
+    assert!(after > before + 0.05, "held-out accuracy {before} before, {after} after");
+}
+
+#[test]
+fn every_promised_metric_is_there_and_known_to_the_catalogue() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut recorder = Recorder::default();
+    let spec = spec(&json!({ "steps": 1, "eval_every": 1,
+        "reward": { "type": "weighted", "parts": [
+            { "weight": 0.9, "reward": { "type": "math" } }, { "weight": 0.1, "reward": { "type": "format" } }] } }));
+    run(&spec, dir.path(), None, &mut recorder).unwrap();
+    for key in [
+        "reward/mean", "reward/std", "reward/math/mean", "reward/format/mean", "accuracy", "response_length/mean",
+        "response_length/min", "response_length/max", "response_length/cut_off", "groups/kept", "groups/dropped",
+        "advantage/mean", "advantage/std", "loss/policy", "policy/kl", "policy/clip_fraction_low",
+        "policy/clip_fraction_high", "policy/entropy", "optimizer/grad_norm", "optimizer/learning_rate",
+        "throughput/tokens_per_second", "time/rollout", "time/reward", "time/logprob", "time/update", "time/checkpoint",
+        "time/evaluation", "time/step", "visual/focus_mean", "visual/focus_early", "visual/focus_late",
+        "visual/late_early_ratio", "visual/gate_rate", "visual/compensation_mean", "visual/token_weight_std",
+        "visual/token_weight_min", "visual/token_weight_max", "visual/trajectory_weight_min",
+        "visual/trajectory_weight_max", "attention/image", "attention/query", "attention/generated",
+        "attention/image_early", "attention/image_late", "eval/accuracy", "eval/late_early_ratio", "eval/format",
+    ] {
+        assert!(recorder.last(key).is_finite(), "{key}");
+    }
+    for key in recorder.metrics.iter().flat_map(|m| m.values.keys()) {
+        assert!(vgpo::domain::metric::describe(key).is_some(), "{key} is not in the catalogue");
+    }
+    let trained = recorder.samples.iter().find(|(_, g)| !g.eval).expect("a training sample");
+    for response in &trained.1.responses {
+        let tokens = response.tokens.len();
+        assert_eq!(response.focus.as_ref().unwrap().len(), tokens);
+        assert_eq!((response.psi.len(), response.shaped_advantage.len(), response.logprobs.len()), (tokens, tokens, tokens));
+    }
+    assert!(recorder.samples.iter().any(|(_, g)| g.eval && g.responses.len() == 1));
+}
