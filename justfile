@@ -1,0 +1,32 @@
+# Daily commands. `just` lists them.
+
+default:
+    @just --list
+
+# Format, lints, tests: everything that has to be green.
+test:
+    ./scripts/test
+
+# Tests of one room, e.g. `just room train`.
+room name:
+    cargo test --test it {{ name }}::
+
+# Train and serve the starter, from nothing to a dashboard of URLs.
+quickstart *args:
+    cargo run --release -- quickstart {{ args }}
+
+# Build the starter model again; compare it with assets/starter.
+starter out="/tmp/vgpo-starter":
+    cargo run --release -- starter build --out {{ out }}
+
+# Write the OpenAPI document that the code generates.
+openapi:
+    cargo run -- openapi > openapi/vgpo.json
+
+# Licences, bans and sources of dependencies.
+deny:
+    cargo deny check bans licenses sources
+
+# Does the CUDA build compile? Needs nvcc (see docs/ARCHITECTURE.md).
+check-cuda:
+    CUDA_COMPUTE_CAP=80 cargo check --features cuda
