@@ -9,13 +9,15 @@ use clap::Parser as _;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Threads of candle's element-wise operations; read once by candle, so it must stand before the process starts.
+/// Threads of candle's element-wise operations; candle reads it once, so it must stand before the process starts.
 const ELEMENTWISE_THREADS: &str = "CANDLE_NUM_THREADS";
+/// Threads of one matrix product.
+const PRODUCT_THREADS: &str = "RAYON_NUM_THREADS";
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     if std::env::var_os(ELEMENTWISE_THREADS).is_none() {
-        return restart_with_settled_threads();
+        return restart_with_settled_threads(cli.runs_one_graph_per_core());
     }
     cli.run()
 }
@@ -23,7 +25,7 @@ fn main() -> ExitCode {
 /// Starts this program again with candle's spinning thread pool off: the trainer and the engine run one graph per thread,
 /// and a pool that spins at every small operation costs them most of their time (measured: 5 to 8 times).
 #[allow(clippy::print_stderr)]
-fn restart_with_settled_threads() -> ExitCode {
+fn restart_with_settled_threads(one_graph_per_core: bool) -> ExitCode {
     let program = match std::env::current_exe() {
         Ok(program) => program,
         Err(error) => {
@@ -33,6 +35,9 @@ fn restart_with_settled_threads() -> ExitCode {
     };
     let mut command = std::process::Command::new(program);
     command.args(std::env::args_os().skip(1)).env(ELEMENTWISE_THREADS, "1");
+    if one_graph_per_core && std::env::var_os(PRODUCT_THREADS).is_none() {
+        command.env(PRODUCT_THREADS, "1");
+    }
     eprintln!("error: cannot start: {}", replace_process(command));
     ExitCode::FAILURE
 }

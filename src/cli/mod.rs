@@ -31,6 +31,11 @@ enum Command {
 }
 
 impl Cli {
+    /// Does the command train, with a graph of its own on every core? Then each graph should compute on one thread.
+    pub fn runs_one_graph_per_core(&self) -> bool {
+        matches!(self.command, Command::Starter(_) | Command::Train(_))
+    }
+
     /// Runs the chosen command.
     pub fn run(self) -> ExitCode {
         match self.command {

@@ -9,6 +9,7 @@ use crate::reward::{Reward, RewardInput, Verdict};
 
 use super::error::TrainError;
 use super::metrics::{AttentionSummary, Metrics, mean};
+use super::parallel::Pool;
 use super::rollout::{Rollout, RolloutSettings, rollout};
 use super::samples;
 use super::source::{Prompt, PromptSource};
@@ -82,6 +83,7 @@ impl Tally {
 
 /// Answers the first `eval_rows` rows of `source` greedily.
 pub fn evaluate(
+    pool: &Pool,
     model: &dyn VisionLanguageModel,
     source: &PromptSource,
     reward: &dyn Reward,
@@ -103,7 +105,7 @@ pub fn evaluate(
         let prompts: Vec<Prompt> =
             range.map(|row| source.prompt(row, row)).filter_map(Result::transpose).collect::<Result<_, _>>()?;
         let sequences: Vec<&Sequence> = prompts.iter().map(|p| &p.sequence).collect();
-        let answers = rollout(model, &sequences, &settings, |_, _| stream(&[]))?;
+        let answers = rollout(pool, model, &sequences, &settings, |_, _| stream(&[]))?;
         for (prompt, answer) in prompts.iter().zip(answers.iter().flatten()) {
             let text = samples::text(source.processor(), &answer.tokens)?;
             let verdict = reward.judge(RewardInput { response: &text, ground_truth: &prompt.example.answer });

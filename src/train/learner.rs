@@ -10,7 +10,7 @@ use crate::model::{Batch, Capture, ModelInfo, Parameters, Sequence, VisionLangua
 
 use super::error::TrainError;
 use super::optimizer::Gradients;
-use super::parallel;
+use super::parallel::Pool;
 
 /// One response behind its prompt.
 #[derive(Debug, Clone)]
@@ -109,6 +109,8 @@ impl Layout {
 
 /// A learner: the model it trains (tracked) and how it looks at tokens.
 pub struct Learner<'a> {
+    /// Where micro-batches run.
+    pub pool: &'a Pool,
     /// The model over tracked weights.
     pub tracked: &'a dyn VisionLanguageModel,
     /// The same model over detached weights.
@@ -151,7 +153,7 @@ impl Learner<'_> {
     pub fn score_with(&self, model: &dyn VisionLanguageModel, rows: &[&TrainRow]) -> Result<Vec<Scored>, TrainError> {
         let mut out = Vec::with_capacity(rows.len());
         let work = |batch: &Vec<&TrainRow>| self.score_batch(model, batch);
-        parallel::in_waves(&micro_batches(rows, self.microbatch_tokens), work, |scored| {
+        self.pool.in_waves(&micro_batches(rows, self.microbatch_tokens), work, |scored| {
             out.extend(scored);
             Ok(())
         })?;
@@ -181,7 +183,7 @@ impl Learner<'_> {
         let totals = BatchTotals::of(rows.iter().map(|r| r.response_len()));
         let mut out = MiniBatchOutput::default();
         let work = |batch: &Vec<&TrainRow>| self.gradients_of_batch(batch, algorithm, totals);
-        parallel::in_waves(&micro_batches(rows, self.microbatch_tokens), work, |part| {
+        self.pool.in_waves(&micro_batches(rows, self.microbatch_tokens), work, |part| {
             out.loss += part.loss;
             out.stats.merge(&part.stats);
             out.gradients.add(part.gradients)

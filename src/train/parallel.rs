@@ -1,43 +1,45 @@
 //! Work on several threads with results in order, so that sums never depend on who was first.
 
+use rayon::prelude::*;
+
 use super::error::TrainError;
 
 /// Backward passes recurse along the graph: about 10,000 chained operations overflow the usual 2 MB.
 const STACK_BYTES: usize = 256 << 20;
 
-/// Threads for compute: one per core.
-pub fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+/// Threads that live as long as a run: their allocator keeps the pages that every step needs again.
+pub struct Pool {
+    pool: rayon::ThreadPool,
 }
 
-/// `work` on every item, at most [`threads`] at a time, handed to `take` in the order of the items.
-pub fn in_waves<T: Sync, R: Send>(
-    items: &[T],
-    work: impl Fn(&T) -> Result<R, TrainError> + Sync,
-    mut take: impl FnMut(R) -> Result<(), TrainError>,
-) -> Result<(), TrainError> {
-    for wave in items.chunks(threads()) {
-        let results: Vec<Result<R, TrainError>> = std::thread::scope(|scope| {
-            let work = &work;
-            let spawn =
-                |item| std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, move || work(item));
-            let handles: Vec<_> = wave.iter().map(spawn).collect();
-            handles
-                .into_iter()
-                .map(|handle| match handle {
-                    Ok(handle) => handle.join().unwrap_or_else(|panic| Err(TrainError::Thread(message(&*panic)))),
-                    Err(error) => Err(TrainError::Thread(error.to_string())),
-                })
-                .collect()
-        });
-        for result in results {
-            take(result?)?;
-        }
+impl Pool {
+    /// One thread per core.
+    pub fn new() -> Result<Self, TrainError> {
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let builder = rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(STACK_BYTES);
+        let pool = builder.build().map_err(|e| TrainError::Thread(e.to_string()))?;
+        Ok(Self { pool })
     }
-    Ok(())
-}
 
-fn message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    text.unwrap_or("panic without a message").to_owned()
+    /// Threads for compute.
+    pub fn threads(&self) -> usize {
+        self.pool.current_num_threads()
+    }
+
+    /// `work` on every item, one item per thread at a time, handed to `take` in the order of the items.
+    pub fn in_waves<T: Sync, R: Send>(
+        &self,
+        items: &[T],
+        work: impl Fn(&T) -> Result<R, TrainError> + Sync,
+        mut take: impl FnMut(R) -> Result<(), TrainError>,
+    ) -> Result<(), TrainError> {
+        for wave in items.chunks(self.threads()) {
+            let results: Vec<Result<R, TrainError>> =
+                self.pool.install(|| wave.par_iter().with_max_len(1).map(&work).collect());
+            for result in results {
+                take(result?)?;
+            }
+        }
+        Ok(())
+    }
 }

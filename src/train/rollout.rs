@@ -7,7 +7,7 @@ use crate::model::sampler::Sampler;
 use crate::model::{Capture, ModelInfo, Sequence, VisionLanguageModel, focus};
 
 use super::error::TrainError;
-use super::parallel;
+use super::parallel::Pool;
 
 /// Rows that decode together at most; more only costs memory.
 const MAX_ROWS: usize = 256;
@@ -57,12 +57,13 @@ pub struct Rollout {
 
 /// Responses to every prompt, `group_size` each, in order. `rng(prompt, sample)` gives each response a stream of its own.
 pub fn rollout(
+    pool: &Pool,
     model: &dyn VisionLanguageModel,
     prompts: &[&Sequence],
     settings: &RolloutSettings,
     rng: impl Fn(usize, usize) -> ChaCha8Rng + Sync,
 ) -> Result<Vec<Vec<Rollout>>, TrainError> {
-    let per_thread = prompts.len().div_ceil(parallel::threads());
+    let per_thread = prompts.len().div_ceil(pool.threads());
     let chunk = (MAX_ROWS / settings.group_size).clamp(1, per_thread.max(1));
     let indexed: Vec<(usize, &[&Sequence])> =
         prompts.chunks(chunk).enumerate().map(|(i, part)| (i * chunk, part)).collect();
@@ -70,7 +71,7 @@ pub fn rollout(
     let work = |(first, part): &(usize, &[&Sequence])| {
         Rows::start(model, part, settings, |prompt, sample| rng(first + prompt, sample))?.run()
     };
-    parallel::in_waves(&indexed, work, |groups| {
+    pool.in_waves(&indexed, work, |groups| {
         out.extend(groups);
         Ok(())
     })?;

@@ -151,7 +151,7 @@ impl Trainer<'_> {
         };
         let sequences: Vec<&Sequence> = prompts.iter().map(|p| &p.sequence).collect();
         let seed = self.spec.seed;
-        rollout(self.detached.as_ref(), &sequences, &settings, |prompt, sample| {
+        rollout(&self.pool, self.detached.as_ref(), &sequences, &settings, |prompt, sample| {
             stream(&[seed, ROLLOUT_STREAM, prompts[prompt].cursor, sample as u64])
         })
     }

@@ -22,6 +22,7 @@ use super::learner::Learner;
 use super::metrics::Metrics;
 use super::optimizer::{AdamW, DecayScope, Gradients, learning_rate};
 use super::order::RowOrder;
+use super::parallel::Pool;
 use super::sink::{CheckpointNotice, Control, RunSink};
 use super::source::{Prompt, PromptSource};
 use super::{RunEnd, TrainRequest, evaluate, memory};
@@ -32,6 +33,7 @@ const CONSTANT_REWARD_STEPS: u64 = 3;
 /// A run in progress.
 pub struct Trainer<'s> {
     pub(super) spec: JobSpec,
+    pub(super) pool: Pool,
     pub(super) folder: ModelFolder,
     pub(super) tracked: Arc<dyn VisionLanguageModel>,
     pub(super) detached: Arc<dyn VisionLanguageModel>,
@@ -90,6 +92,7 @@ impl<'s> Trainer<'s> {
             saved_step: resume.map(|point| point.step),
             source: source_train,
             accuracy: None,
+            pool: Pool::new()?,
             spec,
             folder,
             tracked,
@@ -178,7 +181,8 @@ impl<'s> Trainer<'s> {
         if rows == 0 {
             return Ok(());
         }
-        let result = evaluate::evaluate(self.detached.as_ref(), &self.held_out, self.reward.as_ref(), &self.spec)?;
+        let result =
+            evaluate::evaluate(&self.pool, self.detached.as_ref(), &self.held_out, self.reward.as_ref(), &self.spec)?;
         self.accuracy = Some(result.accuracy);
         metrics.extend(result.metrics);
         metrics.set("time/evaluation", clock.seconds());
@@ -240,6 +244,7 @@ impl<'s> Trainer<'s> {
         let temperature = if matches!(self.spec.method, Method::Sft(_)) { 1.0 } else { self.spec.rollout.temperature };
         let predicting = matches!(&self.spec.method, Method::Vgpo(m) if m.focus_position == FocusPosition::Predicting);
         Ok(Learner {
+            pool: &self.pool,
             tracked: self.tracked.as_ref(),
             detached: self.detached.as_ref(),
             parameters: self.folder.parameters(),

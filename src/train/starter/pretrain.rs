@@ -11,7 +11,7 @@ use crate::model::{ImagePatches, Parameters, VisionLanguageModel, ops};
 use crate::prompt::Processor;
 
 use super::super::optimizer::{AdamW, DecayScope, Gradients, learning_rate};
-use super::super::parallel;
+use super::super::parallel::Pool;
 use super::{Recipe, TrainError};
 
 /// Kinds of digits.
@@ -80,6 +80,7 @@ pub fn run(
     task: &DigitsTask,
     recipe: &Recipe,
 ) -> Result<f64, TrainError> {
+    let pool = Pool::new()?;
     let width = model.info().hidden_size;
     let zeros = |shape: &[usize]| Var::zeros(shape, candle_core::DType::F32, &Device::Cpu);
     let head = Head { weight: zeros(&[CLASSES, width])?, bias: zeros(&[CLASSES])? };
@@ -104,17 +105,17 @@ pub fn run(
             let loss = (logprobs.gather(&labels, 1)?.sum_all()? * (-1.0 / tokens as f64))?;
             Gradients::of(&loss, &all)
         };
-        parallel::in_waves(&parts, work, |part| gradients.add(part))?;
+        pool.in_waves(&parts, work, |part| gradients.add(part))?;
         optimizer.step(&all, &gradients, learning_rate(&spec, step + 1, recipe.vision_schedule_steps))?;
     }
-    accuracy(model, &head, &scenes(processor, task, Split::Eval, 0..HELD_OUT)?)
+    accuracy(&pool, model, &head, &scenes(processor, task, Split::Eval, 0..HELD_OUT)?)
 }
 
-fn accuracy(model: &dyn VisionLanguageModel, head: &Head, parts: &[Scenes]) -> Result<f64, TrainError> {
+fn accuracy(pool: &Pool, model: &dyn VisionLanguageModel, head: &Head, parts: &[Scenes]) -> Result<f64, TrainError> {
     let (mut right, mut all) = (0, 0);
     let work = |part: &Scenes| Ok(head.logits(model, part)?.detach().argmax(D::Minus1)?.to_vec1::<u32>()?);
     let mut found = Vec::new();
-    parallel::in_waves(parts, work, |guesses| {
+    pool.in_waves(parts, work, |guesses| {
         found.push(guesses);
         Ok(())
     })?;

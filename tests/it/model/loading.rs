@@ -73,7 +73,7 @@ fn sharded_checkpoints_load() {
     for part in 0..2 {
         let file = format!("model-{part}.safetensors");
         let some: std::collections::HashMap<_, _> =
-            all.iter().filter(|(k, _)| (k.len() % 2 == part)).map(|(k, t)| (k.clone(), t.clone())).collect();
+            all.iter().filter(|(k, _)| k.len() % 2 == part).map(|(k, t)| (k.clone(), t.clone())).collect();
         for key in some.keys() {
             map.insert(key.clone(), file.clone().into());
         }

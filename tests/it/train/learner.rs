@@ -8,6 +8,7 @@ use vgpo::model::{Sequence, View};
 use vgpo::train::RunEnd;
 use vgpo::train::learner::{Learner, TrainRow, micro_batches};
 use vgpo::train::optimizer::Gradients;
+use vgpo::train::parallel::Pool;
 use vgpo::train::rollout::{RolloutSettings, rollout};
 
 use super::{Recorder, open_starter, prompts, run, spec};
@@ -25,7 +26,8 @@ fn rows(learner: &Learner<'_>) -> Vec<TrainRow> {
     };
     let sequences: Vec<&Sequence> = prompts.iter().map(|p| &p.sequence).collect();
     let groups =
-        rollout(learner.detached, &sequences, &settings, |p, i| stream(&[3, p as u64, i as u64])).unwrap();
+        rollout(learner.pool, learner.detached, &sequences, &settings, |p, i| stream(&[3, p as u64, i as u64]))
+            .unwrap();
     let mut rows = Vec::new();
     for (prompt, group) in prompts.iter().zip(groups) {
         for (i, response) in group.into_iter().enumerate() {
@@ -52,7 +54,9 @@ fn rows(learner: &Learner<'_>) -> Vec<TrainRow> {
 fn gradients(microbatch_tokens: u64) -> (f64, Gradients, usize) {
     let folder = open_starter();
     let (tracked, detached) = (folder.model(View::Tracked).unwrap(), folder.model(View::Detached).unwrap());
+    let pool = Pool::new().unwrap();
     let learner = Learner {
+        pool: &pool,
         tracked: tracked.as_ref(),
         detached: detached.as_ref(),
         parameters: folder.parameters(),
@@ -138,16 +142,53 @@ fn every_promised_metric_is_there_and_known_to_the_catalogue() {
             { "weight": 0.9, "reward": { "type": "math" } }, { "weight": 0.1, "reward": { "type": "format" } }] } }));
     run(&spec, dir.path(), None, &mut recorder).unwrap();
     for key in [
-        "reward/mean", "reward/std", "reward/math/mean", "reward/format/mean", "accuracy", "response_length/mean",
-        "response_length/min", "response_length/max", "response_length/cut_off", "groups/kept", "groups/dropped",
-        "advantage/mean", "advantage/std", "loss/policy", "policy/kl", "policy/clip_fraction_low",
-        "policy/clip_fraction_high", "policy/entropy", "optimizer/grad_norm", "optimizer/learning_rate",
-        "throughput/tokens_per_second", "time/rollout", "time/reward", "time/logprob", "time/update", "time/checkpoint",
-        "time/evaluation", "time/step", "visual/focus_mean", "visual/focus_early", "visual/focus_late",
-        "visual/late_early_ratio", "visual/gate_rate", "visual/compensation_mean", "visual/token_weight_std",
-        "visual/token_weight_min", "visual/token_weight_max", "visual/trajectory_weight_min",
-        "visual/trajectory_weight_max", "attention/image", "attention/query", "attention/generated",
-        "attention/image_early", "attention/image_late", "eval/accuracy", "eval/late_early_ratio", "eval/format",
+        "reward/mean",
+        "reward/std",
+        "reward/math/mean",
+        "reward/format/mean",
+        "accuracy",
+        "response_length/mean",
+        "response_length/min",
+        "response_length/max",
+        "response_length/cut_off",
+        "groups/kept",
+        "groups/dropped",
+        "advantage/mean",
+        "advantage/std",
+        "loss/policy",
+        "policy/kl",
+        "policy/clip_fraction_low",
+        "policy/clip_fraction_high",
+        "policy/entropy",
+        "optimizer/grad_norm",
+        "optimizer/learning_rate",
+        "throughput/tokens_per_second",
+        "time/rollout",
+        "time/reward",
+        "time/logprob",
+        "time/update",
+        "time/checkpoint",
+        "time/evaluation",
+        "time/step",
+        "visual/focus_mean",
+        "visual/focus_early",
+        "visual/focus_late",
+        "visual/late_early_ratio",
+        "visual/gate_rate",
+        "visual/compensation_mean",
+        "visual/token_weight_std",
+        "visual/token_weight_min",
+        "visual/token_weight_max",
+        "visual/trajectory_weight_min",
+        "visual/trajectory_weight_max",
+        "attention/image",
+        "attention/query",
+        "attention/generated",
+        "attention/image_early",
+        "attention/image_late",
+        "eval/accuracy",
+        "eval/late_early_ratio",
+        "eval/format",
     ] {
         assert!(recorder.last(key).is_finite(), "{key}");
     }
@@ -158,7 +199,10 @@ fn every_promised_metric_is_there_and_known_to_the_catalogue() {
     for response in &trained.1.responses {
         let tokens = response.tokens.len();
         assert_eq!(response.focus.as_ref().unwrap().len(), tokens);
-        assert_eq!((response.psi.len(), response.shaped_advantage.len(), response.logprobs.len()), (tokens, tokens, tokens));
+        assert_eq!(
+            (response.psi.len(), response.shaped_advantage.len(), response.logprobs.len()),
+            (tokens, tokens, tokens)
+        );
     }
     assert!(recorder.samples.iter().any(|(_, g)| g.eval && g.responses.len() == 1));
 }

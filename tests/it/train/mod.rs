@@ -100,7 +100,12 @@ impl Recorder {
 }
 
 /// Runs a job in `dir`; on the large stack that backward passes need.
-pub fn run(spec: &JobSpec, dir: &Path, resume: Option<ResumePoint>, recorder: &mut Recorder) -> Result<RunEnd, TrainError> {
+pub fn run(
+    spec: &JobSpec,
+    dir: &Path,
+    resume: Option<ResumePoint>,
+    recorder: &mut Recorder,
+) -> Result<RunEnd, TrainError> {
     let dataset = vgpo::data::open(&spec.dataset).unwrap();
     let request = TrainRequest {
         spec: spec.clone(),

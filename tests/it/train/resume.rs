@@ -52,15 +52,20 @@ fn a_checkpoint_is_complete_and_nothing_partial_stays() {
     run(&spec(&json!({ "steps": 1 })), dir.path(), None, &mut recorder).unwrap();
     let checkpoint = &recorder.checkpoints[0].1;
     for file in [
-        "config.json", "model.safetensors", "tokenizer.json", "chat_template.json", "preprocessor_config.json", "vgpo.json",
-        "trainer/state.json", "trainer/optimizer.safetensors", "trainer/job.json",
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "chat_template.json",
+        "preprocessor_config.json",
+        "vgpo.json",
+        "trainer/state.json",
+        "trainer/optimizer.safetensors",
+        "trainer/job.json",
     ] {
         assert!(checkpoint.join(file).is_file(), "{file}");
     }
-    let names: Vec<String> = std::fs::read_dir(dir.path())
-        .unwrap()
-        .map(|e| e.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let names: Vec<String> =
+        std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     assert_eq!(names, ["step-00000001"]);
 }
 

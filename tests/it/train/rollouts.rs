@@ -2,6 +2,7 @@
 
 use vgpo::model::sampler::stream;
 use vgpo::model::{Sequence, View};
+use vgpo::train::parallel::Pool;
 use vgpo::train::rollout::{Rollout, RolloutSettings, rollout};
 
 use super::{open_starter, prompts, spec};
@@ -21,7 +22,10 @@ fn sample(rows: std::ops::Range<u64>, settings: &RolloutSettings) -> Vec<Vec<Rol
     let first = rows.start;
     let (prompts, _) = prompts(model.info(), &spec(&serde_json::json!({})), rows);
     let sequences: Vec<&Sequence> = prompts.iter().map(|p| &p.sequence).collect();
-    rollout(model.as_ref(), &sequences, settings, |prompt, i| stream(&[9, first + prompt as u64, i as u64])).unwrap()
+    rollout(&Pool::new().unwrap(), model.as_ref(), &sequences, settings, |prompt, i| {
+        stream(&[9, first + prompt as u64, i as u64])
+    })
+    .unwrap()
 }
 
 #[test]
