@@ -37,7 +37,7 @@ impl Capture {
         if self.attention_layers.contains(&index) {
             let queries = probabilities.dim(2)?;
             let from = self.attention_from.min(queries);
-            self.attention.push(probabilities.detach().narrow(2, from, queries - from)?);
+            self.attention.push(probabilities.detach().narrow(2, from, queries - from)?.contiguous()?);
         }
         Ok(())
     }
