@@ -1,8 +1,16 @@
 //! The command line: one file per command.
 
+mod client;
+mod config;
 mod explain;
+mod jobs;
+mod migrate;
+mod openapi;
 mod progress;
 mod reward;
+mod runs;
+mod serve;
+mod settings;
 mod starter;
 mod train;
 
@@ -20,6 +28,14 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Serve the API, with local workers.
+    Serve(serve::Args),
+    /// Submit, list, watch and cancel jobs of a server.
+    Jobs(jobs::Args),
+    /// List the runs of a server, or show one.
+    Runs(runs::RunsArgs),
+    /// List the models of a server, or show one.
+    Models(runs::ModelsArgs),
     /// Show every intermediate of VGPO for one group of responses (JSON in, JSON out).
     Explain(explain::Args),
     /// Judge responses: rows `{"response", "ground_truth"}` in, rows `{"reward", "parts", "extracted"}` out (JSON lines).
@@ -28,6 +44,12 @@ enum Command {
     Starter(starter::Args),
     /// Run one job in the foreground, without a server.
     Train(train::Args),
+    /// Show the program's settings.
+    Config(config::Args),
+    /// Bring the database up to date without starting a server.
+    Migrate(migrate::Args),
+    /// Print the API's `OpenAPI` document.
+    Openapi,
 }
 
 impl Cli {
@@ -39,10 +61,17 @@ impl Cli {
     /// Runs the chosen command.
     pub fn run(self) -> ExitCode {
         match self.command {
+            Command::Serve(args) => serve::run(&args),
+            Command::Jobs(args) => jobs::run(&args),
+            Command::Runs(args) => runs::runs(&args),
+            Command::Models(args) => runs::models(&args),
             Command::Explain(args) => explain::run(&args),
             Command::Reward(args) => reward::run(&args),
             Command::Starter(args) => starter::run(&args),
             Command::Train(args) => train::run(&args),
+            Command::Config(args) => config::run(&args),
+            Command::Migrate(args) => migrate::run(&args),
+            Command::Openapi => openapi::run(),
         }
     }
 }
@@ -67,4 +96,42 @@ fn model_dir(name: &str) -> Result<std::path::PathBuf, String> {
 fn on_large_stack<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
     let thread = std::thread::Builder::new().stack_size(256 << 20).spawn(work).map_err(|e| e.to_string())?;
     thread.join().map_err(|_| "the compute thread panicked".to_owned())
+}
+
+/// Prints a line; a reader that went away (`| head`) is no failure.
+fn say(line: impl std::fmt::Display) -> ExitCode {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    ExitCode::SUCCESS
+}
+
+/// Prints rows below their heads, in columns as wide as they need.
+fn table(heads: &[&str], rows: Vec<Vec<String>>) -> ExitCode {
+    let mut lines = vec![heads.iter().map(ToString::to_string).collect()];
+    lines.extend(rows);
+    let width =
+        |column: usize| lines.iter().filter_map(|row: &Vec<String>| Some(row.get(column)?.chars().count())).max();
+    let widths: Vec<usize> = (0..heads.len()).map(|column| width(column).unwrap_or_default()).collect();
+    for line in &lines {
+        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        say(cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+    ExitCode::SUCCESS
+}
+
+/// Runs an asynchronous command to its end.
+fn block_on<T, E: From<String>>(work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| E::from(format!("cannot start the runtime: {error}")))?.block_on(work)
+}
+
+/// Log lines on standard error; `RUST_LOG` chooses which, `VGPO_LOG_FORMAT=json` how.
+fn logging() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,vgpo=info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let json = std::env::var("VGPO_LOG_FORMAT").is_ok_and(|format| format == "json");
+    // A second call (a command inside a command) keeps the first one's lines.
+    let _ = if json { lines.json().try_init() } else { lines.try_init() };
 }

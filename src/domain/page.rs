@@ -39,6 +39,11 @@ impl<T> Listing<T> {
         Self { data, has_more, next }
     }
 
+    /// A list that is always given whole.
+    pub fn whole(data: Vec<T>) -> Self {
+        Self { data, has_more: false, next: None }
+    }
+
     /// The same page with every entry changed.
     pub fn map<U>(self, change: impl FnMut(T) -> U) -> Listing<U> {
         Listing { data: self.data.into_iter().map(change).collect(), has_more: self.has_more, next: self.next }

@@ -1,1 +1,137 @@
-//! The room `http`: see the table in `lib.rs`.
+//! The HTTP API: router, problems, limits; one file per resource, handlers of a few lines.
+#![allow(unused_qualifications, reason = "utoipa's macros write whole paths")]
+
+mod checkpoints;
+mod datasets;
+mod events;
+mod extract;
+mod finish;
+mod guard;
+mod health;
+mod idempotency;
+mod jobs;
+mod metrics;
+mod models;
+pub mod problem;
+mod problems;
+mod runs;
+mod sse;
+mod workers;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::Uri;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::domain::event;
+use crate::service::Service;
+use problem::{Problem, ProblemBody};
+
+/// What every handler can reach.
+#[derive(Clone)]
+pub struct AppState {
+    /// The program's doings.
+    pub service: Arc<Service>,
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "VGPO",
+        description = "Train vision-language models with Visually-Guided Policy Optimization, and serve them with attention maps. Errors are application/problem+json (RFC 9457); lists are {data, has_more, next} with ?limit=&after=; every response carries x-request-id."
+    ),
+    components(schemas(
+        ProblemBody,
+        event::Event,
+        event::JobChanged,
+        event::MetricsEvent,
+        event::SamplesEvent,
+        event::CheckpointEvent,
+        event::RewindEvent,
+        event::CrashEvent,
+        sse::ResetFrame,
+        sse::EndFrame
+    ))
+)]
+struct Document;
+
+/// Every route with its description.
+fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .merge(jobs::routes())
+        .merge(runs::routes())
+        .merge(metrics::routes())
+        .merge(checkpoints::routes())
+        .merge(models::routes())
+        .merge(datasets::routes())
+        .merge(events::routes())
+        .merge(workers::routes())
+        .merge(health::routes())
+}
+
+/// The `OpenAPI` document, generated from the code.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    let mut document = routes().into_openapi();
+    env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
+    // The crate's licence and authors add nothing to the contract.
+    document.info.license = None;
+    document.info.contact = None;
+    document
+}
+
+/// The `OpenAPI` document as it is committed: pretty JSON with a line end.
+///
+/// # Errors
+/// When the document cannot be written as JSON.
+pub fn openapi_json() -> Result<String, serde_json::Error> {
+    Ok(serde_json::to_string_pretty(&openapi())? + "\n")
+}
+
+/// The whole application.
+pub fn router(state: AppState) -> Router {
+    let settings = state.service.settings();
+    let guard = Arc::new(guard::Guard::new(settings));
+    let limit = Duration::from_secs(settings.limits.request_timeout_seconds);
+    let body_bytes = settings.limits.body_bytes;
+    let (router, _) = routes().split_for_parts();
+    router
+        .route("/openapi.json", get(async || axum::Json(openapi())))
+        .route("/problems", get(problems::index))
+        .route("/problems/{code}", get(problems::page))
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(state)
+        .layer(DefaultBodyLimit::max(body_bytes))
+        .layer(CompressionLayer::new())
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(axum::middleware::from_fn_with_state(guard, guard::guard))
+        .layer(axum::middleware::from_fn_with_state(limit, finish::finish))
+}
+
+async fn unknown_route(uri: Uri) -> Problem {
+    Problem::new(
+        problem::UNKNOWN_ROUTE,
+        format!("there is nothing at `{}`; /openapi.json lists every address", uri.path()),
+    )
+}
+
+async fn method_not_allowed(method: axum::http::Method, uri: Uri) -> Problem {
+    Problem::new(problem::METHOD_NOT_ALLOWED, format!("`{}` does not take {method}; see the Allow header", uri.path()))
+}
+
+/// A panic is a fault of ours: the client learns the request's id, the log the rest.
+#[allow(clippy::needless_pass_by_value)]
+fn panicked(panic: Box<dyn std::any::Any + Send>) -> axum::response::Response {
+    let words = panic.downcast_ref::<String>().cloned();
+    let words = words.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+    tracing::error!(panic = words.unwrap_or_default(), "a handler panicked");
+    Problem::new(problem::INTERNAL, "the server's log has the details under this request_id").into_response()
+}

@@ -42,7 +42,7 @@ pub struct ModelFolder {
     build: Build,
 }
 
-fn read_json(path: &Path) -> Result<Value, ModelError> {
+pub(super) fn read_json(path: &Path) -> Result<Value, ModelError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| ModelError::File { path: path.display().to_string(), source })?;
     serde_json::from_str(&text).map_err(|e| ModelError::Config {

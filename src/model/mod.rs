@@ -4,6 +4,7 @@
 
 pub mod cache;
 pub mod capture;
+mod describe;
 pub mod error;
 pub mod focus;
 pub mod generate;
@@ -21,6 +22,7 @@ use candle_core::{Device, Tensor};
 
 pub use cache::KvCache;
 pub use capture::Capture;
+pub use describe::describe;
 pub use error::ModelError;
 pub use input::{Batch, Grid, ImagePatches, Sequence};
 pub use load::ModelFolder;

@@ -50,7 +50,7 @@ fn file_error(path: &Path, source: std::io::Error) -> ModelError {
 }
 
 /// The safetensors files of a folder: those an index names, else `model.safetensors`.
-fn weight_files(dir: &Path) -> Result<Vec<PathBuf>, ModelError> {
+pub(super) fn weight_files(dir: &Path) -> Result<Vec<PathBuf>, ModelError> {
     let index = dir.join("model.safetensors.index.json");
     if !index.exists() {
         return Ok(vec![dir.join("model.safetensors")]);

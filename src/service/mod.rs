@@ -1,1 +1,63 @@
-//! The room `service`: see the table in `lib.rs`.
+//! What the API means: submit a job, follow events, query metrics. Knows no HTTP.
+
+pub mod builtin;
+mod checkpoints;
+mod error;
+pub mod events;
+pub mod health;
+pub mod idempotency;
+mod jobs;
+mod metrics;
+pub mod models;
+pub mod plan;
+mod runs;
+pub mod starter;
+pub mod submit;
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::app::AppSettings;
+use crate::store::Store;
+
+pub use error::{Result, ServiceError};
+pub use metrics::{DescribedKey, MetricSeries};
+
+/// The program's doings over a database: shared by every door.
+pub struct Service {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    settings: AppSettings,
+    /// Rises when this process wrote an event: a hint for live streams, which poll anyway.
+    news: watch::Sender<u64>,
+    stopping: CancellationToken,
+}
+
+impl Service {
+    /// A service over an open database.
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: AppSettings) -> Self {
+        Self { store, clock, settings, news: watch::Sender::new(0), stopping: CancellationToken::new() }
+    }
+
+    /// The program's settings.
+    pub fn settings(&self) -> &AppSettings {
+        &self.settings
+    }
+
+    /// The database.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Cancelled when the server stops: ends every live stream.
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.stopping
+    }
+
+    fn tell_news(&self) {
+        self.news.send_modify(|count| *count = count.wrapping_add(1));
+    }
+}

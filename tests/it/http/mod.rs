@@ -1,1 +1,13 @@
-//! Tests of `http`.
+//! Tests of `http`: a real server on a free port, with a database of its own.
+
+mod client;
+mod events;
+mod guard;
+mod idempotency;
+mod jobs;
+mod lists;
+mod metrics;
+mod openapi;
+mod problems;
+mod program;
+mod support;

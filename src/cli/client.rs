@@ -1,0 +1,209 @@
+//! The client's side of the HTTP API, for commands that talk to a server.
+
+use futures_util::StreamExt;
+use reqwest::{Method, Response};
+use serde_json::Value;
+
+/// Where the server is, and how to print.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ClientFlags {
+    /// Address of the server
+    #[arg(long, value_name = "URL", env = "VGPO_SERVER", default_value = "http://127.0.0.1:8080")]
+    pub server: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A server.
+#[derive(Debug, Clone)]
+pub struct Client {
+    base: String,
+    http: reqwest::Client,
+}
+
+/// What a server refused or why it was not reached.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// No answer.
+    #[error(
+        "cannot reach the server at {base}: {problem}; start one with `vgpo serve`, or name it with --server or VGPO_SERVER"
+    )]
+    Unreachable {
+        /// Its address.
+        base: String,
+        /// Why.
+        problem: String,
+    },
+    /// A problem.
+    #[error("{}", describe(*.status, .body))]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// The problem's body.
+        body: Value,
+    },
+    /// An answer that makes no sense.
+    #[error("the server's answer cannot be read: {0}")]
+    Answer(String),
+}
+
+/// A problem in words, one line a bad field.
+fn describe(status: u16, body: &Value) -> String {
+    let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let errors = body.get("errors").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut lines = vec![format!(
+        "{} ({status})",
+        [text("detail"), text("title")].into_iter().find(|t| !t.is_empty()).unwrap_or_default()
+    )];
+    for error in &errors {
+        let part = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default();
+        lines.push(format!("  {}: {}", part("pointer"), part("detail")));
+    }
+    lines.join("\n")
+}
+
+/// One frame of a live stream.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Frame {
+    /// Position, to resume from.
+    pub id: String,
+    /// Kind.
+    pub event: String,
+    /// JSON.
+    pub data: Value,
+}
+
+impl Client {
+    /// A client of the server at `base`.
+    pub fn new(base: &str) -> Self {
+        Self { base: base.trim_end_matches('/').to_owned(), http: reqwest::Client::new() }
+    }
+
+    /// `GET path`.
+    pub async fn get(&self, path: &str) -> Result<Value, ClientError> {
+        self.call(Method::GET, path, None).await
+    }
+
+    /// `POST path` with a JSON body.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+        self.call(Method::POST, path, Some(body)).await
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, ClientError> {
+        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = self.accepted(request).await?;
+        response.json().await.map_err(|error| ClientError::Answer(error.to_string()))
+    }
+
+    async fn accepted(&self, request: reqwest::RequestBuilder) -> Result<Response, ClientError> {
+        let response = request
+            .send()
+            .await
+            .map_err(|error| ClientError::Unreachable { base: self.base.clone(), problem: root_cause(&error) })?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = response.json().await.unwrap_or(Value::Null);
+        Err(ClientError::Refused { status: status.as_u16(), body })
+    }
+
+    /// Follows a live stream behind `after`; `each` returns whether to go on. Ends with the stream.
+    pub async fn follow(
+        &self,
+        path: &str,
+        after: &str,
+        mut each: impl FnMut(Frame) -> bool,
+    ) -> Result<(), ClientError> {
+        let mut request = self.http.get(format!("{}{path}", self.base)).header("accept", "text/event-stream");
+        if !after.is_empty() {
+            request = request.header("last-event-id", after);
+        }
+        let mut bytes = self.accepted(request).await?.bytes_stream();
+        let mut reader = FrameReader::default();
+        while let Some(chunk) = bytes.next().await {
+            let chunk = chunk.map_err(|error| ClientError::Answer(root_cause(&error)))?;
+            for frame in reader.push(&chunk) {
+                if !each(frame) {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+/// Cuts a byte stream into server-sent events.
+#[derive(Debug, Default)]
+pub struct FrameReader {
+    rest: Vec<u8>,
+    frame: Frame,
+    data: String,
+}
+
+impl FrameReader {
+    /// The frames that are complete after `bytes`.
+    pub fn push(&mut self, bytes: &[u8]) -> Vec<Frame> {
+        self.rest.extend_from_slice(bytes);
+        let mut frames = Vec::new();
+        while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.rest.drain(..=end).collect();
+            let line = String::from_utf8_lossy(&line);
+            frames.extend(self.line(line.trim_end_matches(['\r', '\n'])));
+        }
+        frames
+    }
+
+    fn line(&mut self, line: &str) -> Option<Frame> {
+        if line.is_empty() {
+            let data = std::mem::take(&mut self.data);
+            let mut frame = std::mem::take(&mut self.frame);
+            if data.is_empty() {
+                return None;
+            }
+            frame.data = serde_json::from_str(&data).unwrap_or(Value::String(data));
+            return Some(frame);
+        }
+        let (name, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match name {
+            "id" => value.clone_into(&mut self.frame.id),
+            "event" => value.clone_into(&mut self.frame.event),
+            "data" => self.data.push_str(value),
+            // A comment, or a field of no use to us.
+            _ => {}
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_survive_any_cut() {
+        let text = b": hello\n\nid: 7\nevent: metrics\ndata: {\"a\": \"\xc3\xa4\"}\n\nevent: end\ndata: {}\n\n";
+        for cut in 0..text.len() {
+            let mut reader = FrameReader::default();
+            let mut frames = reader.push(&text[..cut]);
+            frames.extend(reader.push(&text[cut..]));
+            assert_eq!(frames.len(), 2, "cut at {cut}");
+            assert_eq!((frames[0].id.as_str(), frames[0].event.as_str()), ("7", "metrics"));
+            assert_eq!(frames[0].data["a"], "ä");
+            assert_eq!(frames[1].event, "end");
+        }
+    }
+}

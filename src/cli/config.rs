@@ -1,0 +1,49 @@
+//! `vgpo config`: what the program's settings are and where they come from.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::settings::{ListenFlags, SettingFlags, load};
+use super::{fail, say};
+
+/// Arguments of `vgpo config`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Print every setting with its origin; secrets are masked.
+    Show {
+        #[command(flatten)]
+        flags: SettingFlags,
+        #[command(flatten)]
+        listen: ListenFlags,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Prints the settings.
+pub fn run(args: &Args) -> ExitCode {
+    let Action::Show { flags, listen, json } = &args.action;
+    let settings = match load(flags, listen) {
+        Ok(settings) => settings,
+        Err(error) => return fail(error),
+    };
+    if *json {
+        let entries = settings.shown().iter();
+        let entries: Vec<_> = entries
+            .map(|shown| json!({"key": shown.key, "value": shown.value, "origin": shown.source.to_string()}))
+            .collect();
+        return say(json!(entries));
+    }
+    let width = settings.shown().iter().map(|shown| shown.key.len()).max().unwrap_or_default();
+    let lines =
+        settings.shown().iter().map(|shown| format!("{:width$}  {}  ({})", shown.key, shown.value, shown.source));
+    say(lines.collect::<Vec<_>>().join("\n"))
+}

@@ -1,0 +1,214 @@
+//! `vgpo jobs`: submit, list, watch and cancel jobs of a server.
+
+use std::io::Read as _;
+use std::process::ExitCode;
+
+use serde_json::{Map, Value, json};
+
+use super::client::{Client, ClientError, ClientFlags, Frame};
+use super::{block_on, fail, say, table};
+
+/// Arguments of `vgpo jobs`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Submit a job.
+    Submit(Submit),
+    /// List jobs, newest first.
+    List {
+        /// Only jobs in these states, separated by commas.
+        #[arg(long)]
+        state: Option<String>,
+        /// Entries to show.
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
+    /// Show a job's events and metrics until it ends.
+    Watch {
+        /// The job.
+        id: String,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
+    /// End a job.
+    Cancel {
+        /// The job.
+        id: String,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Submit {
+    /// The job as JSON; `-` reads standard input. Without it, give --model and --dataset.
+    #[arg(value_name = "FILE|-")]
+    spec: Option<String>,
+    /// The model to start from.
+    #[arg(long)]
+    model: Option<String>,
+    /// The data set to train on.
+    #[arg(long)]
+    dataset: Option<String>,
+    /// Another setting, e.g. `--set steps=80` or `--set method.type=grpo`; the value is JSON or plain text.
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    settings: Vec<String>,
+    /// Only show what the job would be.
+    #[arg(long)]
+    dry_run: bool,
+    /// Wait for its end; the exit code tells how it ended.
+    #[arg(long)]
+    wait: bool,
+    #[command(flatten)]
+    client: ClientFlags,
+}
+
+/// Runs `vgpo jobs`.
+pub fn run(args: &Args) -> ExitCode {
+    let done = block_on(async {
+        match &args.action {
+            Action::Submit(args) => submit(args).await,
+            Action::List { state, limit, client } => list(state.as_deref(), *limit, client).await,
+            Action::Watch { id, client } => watch(id, client).await,
+            Action::Cancel { id, client } => cancel(id, client).await,
+        }
+    });
+    done.unwrap_or_else(fail)
+}
+
+fn read_spec(args: &Submit) -> Result<Value, String> {
+    let mut text = String::new();
+    let mut spec = match args.spec.as_deref() {
+        None => Value::Object(Map::new()),
+        Some(source) => {
+            let read = match source {
+                "-" => std::io::stdin().read_to_string(&mut text).map(|_| ()),
+                path => std::fs::read_to_string(path).map(|read| text = read),
+            };
+            read.map_err(|error| format!("cannot read {source}: {error}"))?;
+            serde_json::from_str(&text).map_err(|error| format!("{source} is no JSON: {error}"))?
+        }
+    };
+    for (name, value) in [("model", &args.model), ("dataset", &args.dataset)] {
+        if let Some(value) = value {
+            set(&mut spec, name, json!(value))?;
+        }
+    }
+    for setting in &args.settings {
+        let (name, value) = setting.split_once('=').ok_or_else(|| format!("`--set {setting}` must be NAME=VALUE"))?;
+        set(&mut spec, name, serde_json::from_str(value).unwrap_or_else(|_| json!(value)))?;
+    }
+    Ok(spec)
+}
+
+/// Sets a value at a path such as `method.type`.
+fn set(spec: &mut Value, path: &str, value: Value) -> Result<(), String> {
+    let mut at = spec;
+    for name in path.split('.') {
+        let object = at.as_object_mut().ok_or_else(|| format!("`{path}` does not lie in an object"))?;
+        at = object.entry(name).or_insert_with(|| Value::Object(Map::new()));
+    }
+    *at = value;
+    Ok(())
+}
+
+type Outcome = Result<ExitCode, Box<dyn std::error::Error + Send + Sync>>;
+
+async fn submit(args: &Submit) -> Outcome {
+    let spec = read_spec(args)?;
+    let client = Client::new(&args.client.server);
+    if args.dry_run {
+        let plan = client.post("/v1/jobs?dry_run=true", &spec).await?;
+        return Ok(say(serde_json::to_string_pretty(&plan)?));
+    }
+    let job = client.post("/v1/jobs", &spec).await?;
+    let id = job["id"].as_str().unwrap_or_default();
+    if args.client.json {
+        say(&job);
+    } else {
+        say(format!("{id}  {}  run {}", text(&job, "name"), text(&job, "run_id")));
+        for warning in job["warnings"].as_array().into_iter().flatten() {
+            say(format!("warning: {}: {}", text(warning, "pointer"), text(warning, "detail")));
+        }
+    }
+    if args.wait { watch(id, &args.client).await } else { Ok(ExitCode::SUCCESS) }
+}
+
+async fn list(state: Option<&str>, limit: u32, flags: &ClientFlags) -> Outcome {
+    let filter = state.map(|state| format!("&state={state}")).unwrap_or_default();
+    let jobs = Client::new(&flags.server).get(&format!("/v1/jobs?limit={limit}{filter}")).await?;
+    if flags.json {
+        return Ok(say(&jobs));
+    }
+    let rows = jobs["data"].as_array().into_iter().flatten();
+    let rows = rows.map(|job| ["id", "state", "name", "created_at", "reason"].map(|name| text(job, name)).to_vec());
+    Ok(table(&["ID", "STATE", "NAME", "CREATED", "REASON"], rows.collect()))
+}
+
+async fn cancel(id: &str, flags: &ClientFlags) -> Outcome {
+    let job = Client::new(&flags.server).post(&format!("/v1/jobs/{id}/cancel"), &json!({})).await?;
+    Ok(if flags.json { say(&job) } else { say(format!("{id} is {}", text(&job, "state"))) })
+}
+
+/// Prints events until the job ends; success only when the job succeeded. A stream that breaks is taken up again.
+async fn watch(id: &str, flags: &ClientFlags) -> Outcome {
+    const PATIENCE: u32 = 10;
+    let client = Client::new(&flags.server);
+    let (mut after, mut end, mut failures) = (String::new(), None, 0);
+    loop {
+        let followed = client
+            .follow(&format!("/v1/jobs/{id}/events/stream"), &after.clone(), |frame| {
+                after.clone_from(&frame.id);
+                failures = 0;
+                show(&frame, flags.json);
+                end = (frame.event == "end").then(|| text(&frame.data, "state"));
+                end.is_none()
+            })
+            .await;
+        if let Some(state) = end {
+            return Ok(if state == "succeeded" { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        match followed {
+            Err(error @ ClientError::Refused { .. }) => return Err(error.into()),
+            Err(error) if failures >= PATIENCE => return Err(error.into()),
+            _ => failures += 1,
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    }
+}
+
+fn show(frame: &Frame, json: bool) {
+    if json {
+        say(json!({"id": frame.id, "event": frame.event, "data": frame.data}));
+        return;
+    }
+    let data = &frame.data["data"];
+    let number = |key: &str| data["values"][key].as_f64();
+    let line = match frame.event.as_str() {
+        "job" => format!("{} -> {}: {}", text(data, "from"), text(data, "to"), text(data, "reason")),
+        "metrics" => {
+            let known = ["reward/mean", "accuracy", "eval/accuracy", "loss/policy", "visual/late_early_ratio"];
+            let values = known.iter().filter_map(|key| Some(format!("{key} {:.3}", number(key)?)));
+            format!("step {}  {}", data["step"], values.collect::<Vec<_>>().join("  "))
+        }
+        "end" => format!("end: {}", text(&frame.data, "state")),
+        other => format!("{other} {data}"),
+    };
+    say(line);
+}
+
+/// A field as text; nothing for null.
+pub fn text(value: &Value, name: &str) -> String {
+    match value.get(name) {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}

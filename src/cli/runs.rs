@@ -1,0 +1,63 @@
+//! `vgpo runs` and `vgpo models`: what a server has.
+
+use std::process::ExitCode;
+
+use serde_json::Value;
+
+use super::client::{Client, ClientFlags};
+use super::jobs::text;
+use super::{block_on, fail, say, table};
+
+/// Arguments of `vgpo runs`.
+#[derive(Debug, clap::Args)]
+pub struct RunsArgs {
+    /// Show this run only.
+    id: Option<String>,
+    /// Entries to show.
+    #[arg(long, default_value_t = 20)]
+    limit: u32,
+    #[command(flatten)]
+    client: ClientFlags,
+}
+
+/// Arguments of `vgpo models`.
+#[derive(Debug, clap::Args)]
+pub struct ModelsArgs {
+    /// Show this model only.
+    id: Option<String>,
+    #[command(flatten)]
+    client: ClientFlags,
+}
+
+/// Lists runs, or shows one.
+pub fn runs(args: &RunsArgs) -> ExitCode {
+    let columns = ["id", "state", "name", "last_step", "last_accuracy", "best_accuracy", "best_checkpoint"];
+    show("/v1/runs", args.id.as_deref(), &format!("?limit={}", args.limit), &args.client, &columns)
+}
+
+/// Lists models, or shows one.
+pub fn models(args: &ModelsArgs) -> ExitCode {
+    show("/v1/models", args.id.as_deref(), "", &args.client, &["id", "family", "parameters", "source"])
+}
+
+fn show(path: &str, id: Option<&str>, query: &str, flags: &ClientFlags, columns: &[&str]) -> ExitCode {
+    let path = match id {
+        Some(id) => format!("{path}/{id}"),
+        None => format!("{path}{query}"),
+    };
+    let answer =
+        match block_on(async { Client::new(&flags.server).get(&path).await.map_err(|error| error.to_string()) }) {
+            Ok(answer) => answer,
+            Err(error) => return fail(error),
+        };
+    if flags.json {
+        return say(&answer);
+    }
+    if id.is_some() {
+        return say(serde_json::to_string_pretty(&answer).unwrap_or_default());
+    }
+    let rows = answer["data"].as_array().into_iter().flatten();
+    let rows = rows.map(|row: &Value| columns.iter().map(|name| text(row, name)).collect());
+    let heads: Vec<String> = columns.iter().map(|name| name.to_uppercase()).collect();
+    table(&heads.iter().map(String::as_str).collect::<Vec<_>>(), rows.collect())
+}

@@ -1,0 +1,118 @@
+//! `vgpo serve`: the server with its local workers.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use vgpo::clock::SystemClock;
+use vgpo::config::app::AppSettings;
+use vgpo::http::AppState;
+use vgpo::service::Service;
+
+use super::settings::{ListenFlags, SettingFlags, load};
+use super::{block_on, fail, say};
+
+/// How long open requests may take to end once the server stops.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Arguments of `vgpo serve`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    flags: SettingFlags,
+    #[command(flatten)]
+    listen: ListenFlags,
+}
+
+/// Serves until it is interrupted.
+pub fn run(args: &Args) -> ExitCode {
+    let settings = match load(&args.flags, &args.listen) {
+        Ok(settings) => settings,
+        Err(error) => return fail(error),
+    };
+    super::logging();
+    let served = block_on(async {
+        let server = Server::start(settings).await?;
+        say(format!("vgpo {} serves at {}", env!("CARGO_PKG_VERSION"), server.url()));
+        interrupted().await;
+        say("stopping: jobs go back to the queue and go on at the next start");
+        server.stop().await;
+        Ok::<_, String>(())
+    });
+    served.map_or_else(fail, |()| ExitCode::SUCCESS)
+}
+
+/// A server at work.
+pub struct Server {
+    address: SocketAddr,
+    service: Arc<Service>,
+    serving: JoinHandle<std::io::Result<()>>,
+}
+
+impl Server {
+    /// Takes the port, opens the data folder, registers what ships with the program, and serves.
+    pub async fn start(settings: AppSettings) -> Result<Self, String> {
+        // The port first: a taken one must leave everything as it is.
+        let listener = listen(&settings).await?;
+        let address = listener.local_addr().map_err(|error| error.to_string())?;
+        std::fs::create_dir_all(&settings.data_dir)
+            .map_err(|error| format!("cannot make the data folder {}: {error}", settings.data_dir.display()))?;
+        let clock = Arc::new(SystemClock);
+        let store =
+            vgpo::store::open(&settings.database_url, clock.clone()).await.map_err(|error| error.to_string())?;
+        let service = Arc::new(Service::new(store, clock, settings));
+        service.register_builtins().await.map_err(|error| error.to_string())?;
+        let router = vgpo::http::router(AppState { service: Arc::clone(&service) });
+        let stopping = service.stopping().clone();
+        let serving = tokio::spawn(async move {
+            axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned()).await
+        });
+        Ok(Self { address, service, serving })
+    }
+
+    /// Where it serves.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Ends streams and open requests, then the workers, then the database.
+    pub async fn stop(self) {
+        self.service.stopping().cancel();
+        if tokio::time::timeout(GRACE, self.serving).await.is_err() {
+            tracing::warn!("some requests did not end in time");
+        }
+        self.service.store().close().await;
+    }
+}
+
+async fn listen(settings: &AppSettings) -> Result<TcpListener, String> {
+    let host = settings.host.trim_matches(['[', ']']);
+    TcpListener::bind((host, settings.port)).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => format!(
+            "port {} of {host} is taken by another program; choose another one with --port (0 picks a free one), e.g. --port {}",
+            settings.port,
+            settings.port.saturating_add(1)
+        ),
+        _ => format!("cannot listen on {host}:{}: {error}; see --host and --port", settings.port),
+    })
+}
+
+/// Returns at Ctrl-C or when the process is asked to end.
+pub async fn interrupted() {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).ok();
+    let terminated = async {
+        match &mut terminate {
+            Some(signal) => {
+                signal.recv().await;
+            }
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
+}

@@ -1,0 +1,94 @@
+//! `/v1/events` and the feeds of jobs.
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::extract::{QueryParams, list, page};
+use super::problem::{Problem, ProblemBody};
+use super::{AppState, sse};
+use crate::domain::event::EventFilter;
+use crate::service::events::{Follow, StartAt};
+
+pub fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(all_events))
+}
+
+/// Which events of one job or run.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct StreamQuery {
+    /// Only events of these types, separated by commas; `warning.*` stands for every type that begins so.
+    types: Option<String>,
+    /// Only events behind this sequence number (a stream's `Last-Event-ID` header wins).
+    after: Option<String>,
+    /// Entries of a page, 1 to 1000 (default 50); a stream has no end.
+    limit: Option<u32>,
+}
+
+/// The events of one job as a page or a stream.
+pub async fn job_feed(
+    state: &AppState,
+    id: &str,
+    query: &StreamQuery,
+    headers: &HeaderMap,
+    live: bool,
+) -> Result<Response, Problem> {
+    state.service.job(id).await?;
+    let filter =
+        EventFilter { jobs: vec![id.to_owned()], kinds: list(query.types.as_deref()), ..EventFilter::default() };
+    if !live {
+        let events = state.service.events(&filter, &page(query.limit, query.after.clone())?).await?;
+        return Ok(axum::Json(events).into_response());
+    }
+    let from = sse::start(headers, query.after.as_deref(), StartAt::Start)?;
+    sse::stream(&state.service, Follow { filter, from, until: Some(id.to_owned()) }).await
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct AllQuery {
+    /// Only events about these runs, separated by commas.
+    runs: Option<String>,
+    /// Only events about these jobs, separated by commas (an event of any named run or job fits).
+    jobs: Option<String>,
+    /// Only events of these types, separated by commas; `warning.*` stands for every type that begins so.
+    types: Option<String>,
+    /// Begin behind this sequence number instead of now (0: with the oldest; a `Last-Event-ID` header wins).
+    after: Option<String>,
+    /// Entries of a page, 1 to 1000 (default 50), where `Accept: application/json` asks for pages.
+    limit: Option<u32>,
+}
+
+/// One live stream for everything: jobs, metrics, samples, checkpoints, workers.
+#[utoipa::path(
+    get, path = "/v1/events", tag = "live", operation_id = "events", params(AllQuery),
+    responses(
+        (status = 200, description = "Server-sent events: `id` is the event's sequence number, `event` its kind, `data` an Event; a comment every 15 s. With `Accept: application/json` a page of past events", content(
+            (String = "text/event-stream"), (crate::domain::page::Listing<crate::domain::event::Event> = "application/json"))),
+        (status = 400, body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn all_events(
+    State(state): State<AppState>,
+    QueryParams(query): QueryParams<AllQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let filter = EventFilter {
+        jobs: list(query.jobs.as_deref()),
+        runs: list(query.runs.as_deref()),
+        kinds: list(query.types.as_deref()),
+    };
+    if sse::accepts(&headers, "application/json") && !sse::wants_stream(&headers) {
+        let events = state.service.events(&filter, &page(query.limit, query.after)?).await?;
+        return Ok(axum::Json(events).into_response());
+    }
+    let from = sse::start(&headers, query.after.as_deref(), StartAt::Now)?;
+    sse::stream(&state.service, Follow { filter, from, until: None }).await
+}

@@ -1,0 +1,76 @@
+//! The outermost layer: every request has an id, every error is a problem, nothing hangs for ever.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tracing::Instrument;
+
+use super::problem::{self, Problem};
+use crate::clock;
+
+/// Header of the request's id.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+const MAX_ID: usize = 128;
+
+/// Gives the request an id, logs it, and writes the body of every error.
+pub async fn finish(State(limit): State<Duration>, request: Request, next: Next) -> Response {
+    let id = request_id(&request);
+    let head = request.method() == axum::http::Method::HEAD;
+    let span = tracing::info_span!("request", ?id, method = %request.method(), path = %request.uri().path());
+    let watch = clock::Stopwatch::start();
+    let answer = async {
+        let Ok(response) = tokio::time::timeout(limit, next.run(request)).await else {
+            let detail = format!("no answer within {} seconds", limit.as_secs());
+            return Problem::new(problem::TIMEOUT, detail).retry_after(5).into_response();
+        };
+        response
+    };
+    let response = answer.instrument(span.clone()).await;
+    let mut response = as_problem(response, id.to_str().unwrap_or_default(), head);
+    response.headers_mut().insert(REQUEST_ID, id);
+    let status = response.status().as_u16();
+    span.in_scope(|| tracing::debug!(status, seconds = watch.seconds(), "answered"));
+    response
+}
+
+/// The client's own id where it is fit to be repeated, else a new one.
+fn request_id(request: &Request) -> HeaderValue {
+    let fit = |value: &&HeaderValue| {
+        let bytes = value.as_bytes();
+        !bytes.is_empty()
+            && bytes.len() <= MAX_ID
+            && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
+    };
+    let sent = request.headers().get(REQUEST_ID).filter(fit).cloned();
+    sent.unwrap_or_else(|| {
+        HeaderValue::from_str(&clock::new_id("req")).unwrap_or_else(|_| HeaderValue::from_static("req"))
+    })
+}
+
+/// Turns errors into problems: our own, and those of the layers below that speak plain text.
+fn as_problem(response: Response, request_id: &str, head: bool) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let problem = match parts.extensions.remove::<Problem>() {
+        Some(problem) => problem,
+        None if parts.status.is_client_error() || parts.status.is_server_error() => {
+            let kind =
+                parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            if kind.starts_with("application/json") || kind.starts_with("application/problem+json") {
+                return Response::from_parts(parts, body);
+            }
+            Problem::of_status(parts.status)
+        }
+        None => return Response::from_parts(parts, body),
+    };
+    let text = problem.body(request_id).to_string();
+    parts.headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
+    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
+    parts.headers.remove(header::CONTENT_ENCODING);
+    parts.headers.remove(header::TRANSFER_ENCODING);
+    Response::from_parts(parts, if head { Body::empty() } else { Body::from(text) })
+}

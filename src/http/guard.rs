@@ -1,0 +1,111 @@
+//! Host and Origin: no DNS rebinding, no writes from other sites' pages.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::problem::{self, Problem};
+use crate::config::app::AppSettings;
+
+/// Which names and origins may come in.
+#[derive(Debug, Clone)]
+pub struct Guard {
+    hosts: Vec<String>,
+    origins: Vec<String>,
+    any_address: bool,
+}
+
+impl Guard {
+    /// The rules that follow from the settings.
+    pub fn new(settings: &AppSettings) -> Self {
+        let host = settings.host.trim_matches(['[', ']']).to_ascii_lowercase();
+        let any_address = host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified());
+        let mut hosts = vec![host];
+        hosts.extend(settings.allowed_hosts.iter().map(|host| host.to_ascii_lowercase()));
+        let origins = settings.allowed_origins.iter().map(|o| o.trim_end_matches('/').to_ascii_lowercase()).collect();
+        Self { hosts, origins, any_address }
+    }
+
+    fn knows_host(&self, host: &str) -> bool {
+        // A server on every address is reached by addresses that it cannot know; rebinding needs a name.
+        let address = host.parse::<IpAddr>().ok();
+        let loopback =
+            address.is_some_and(|ip| ip.is_loopback()) || host == "localhost" || host.ends_with(".localhost");
+        loopback || (self.any_address && address.is_some()) || self.hosts.iter().any(|known| known == host)
+    }
+
+    fn check(&self, request: &Request) -> Result<(), Problem> {
+        let authority = request.headers().get(header::HOST).map(|value| value.to_str().unwrap_or("?").to_owned());
+        let authority = authority.or_else(|| request.uri().authority().map(ToString::to_string)).unwrap_or_default();
+        let authority = authority.to_ascii_lowercase();
+        if !self.knows_host(host_name(&authority)) {
+            let detail =
+                format!("the Host header is `{}`, which is not served here; see allowed_hosts", shown(&authority));
+            return Err(Problem::new(problem::FORBIDDEN_HOST, detail));
+        }
+        if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
+            return Ok(());
+        }
+        match origin(request.headers()) {
+            Origin::None => Ok(()),
+            Origin::Site(origin) if self.may_write(&origin, &authority) => Ok(()),
+            Origin::Site(origin) => Err(foreign(&origin)),
+            Origin::Foreign => Err(foreign("another site")),
+        }
+    }
+
+    fn may_write(&self, origin: &str, authority: &str) -> bool {
+        let own = origin
+            .split_once("://")
+            .is_some_and(|(scheme, rest)| ["http", "https"].contains(&scheme) && rest == authority);
+        own || self.origins.iter().any(|known| known == origin)
+    }
+}
+
+fn foreign(origin: &str) -> Problem {
+    let detail = format!("the request comes from a page of {}; see allowed_origins", shown(origin));
+    Problem::new(problem::FORBIDDEN_ORIGIN, detail)
+}
+
+fn shown(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(100).collect()
+}
+
+/// The name without port and brackets.
+fn host_name(authority: &str) -> &str {
+    if let Some(rest) = authority.strip_prefix('[') {
+        return rest.split(']').next().unwrap_or_default();
+    }
+    authority.rsplit_once(':').map_or(authority, |(name, _)| name)
+}
+
+enum Origin {
+    /// No browser, or an old one.
+    None,
+    /// The page's origin.
+    Site(String),
+    /// The browser says that it is another site's, without naming it.
+    Foreign,
+}
+
+fn origin(headers: &HeaderMap) -> Origin {
+    if let Some(origin) = headers.get(header::ORIGIN) {
+        return Origin::Site(origin.to_str().unwrap_or("null").trim_end_matches('/').to_ascii_lowercase());
+    }
+    match headers.get("sec-fetch-site").and_then(|site| site.to_str().ok()) {
+        Some("cross-site" | "same-site") => Origin::Foreign,
+        _ => Origin::None,
+    }
+}
+
+/// Refuses requests under foreign names and writes of foreign pages.
+pub async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    match guard.check(&request) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}

@@ -1,0 +1,179 @@
+//! `/v1/jobs`
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::events::{StreamQuery, job_feed};
+use super::extract::{QueryParams, RawJson, list, page, query_fault};
+use super::problem::{Problem, ProblemBody};
+use super::{AppState, idempotency};
+use crate::config::nearest::suggestion;
+use crate::domain::job::{Job, JobFilter, JobState};
+use crate::domain::page::Listing;
+use crate::service::plan::JobPlan;
+use crate::service::submit::{JobRequest, SubmittedJob};
+
+pub fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(create, list_jobs))
+        .routes(routes!(get_job))
+        .routes(routes!(cancel))
+        .routes(routes!(events))
+        .routes(routes!(events_stream))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct CreateQuery {
+    /// Only show what the job would be: nothing is stored.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// Submit a job. Only `model` and `dataset` are required.
+///
+/// Every other value comes from the request, else from the model's or the data set's recommended settings, else from
+/// the defaults; `origins` names where each came from. With `dry_run=true` the answer is a plan instead: the resolved
+/// settings, one fully rendered prompt with its token counts, a memory estimate by part, and the work to come.
+#[utoipa::path(
+    post, path = "/v1/jobs", tag = "jobs", operation_id = "create_job",
+    params(CreateQuery, ("Idempotency-Key" = Option<String>, Header, description = "Carries the request out once in 24 hours; a repeat gets the first answer with `Idempotent-Replayed: true`")),
+    request_body = JobRequest,
+    responses(
+        (status = 201, description = "The job, queued", body = SubmittedJob),
+        (status = 200, description = "The plan of a dry run", body = JobPlan),
+        (status = "4XX", description = "A problem; `errors` names each bad field", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn create(
+    State(state): State<AppState>,
+    QueryParams(query): QueryParams<CreateQuery>,
+    headers: HeaderMap,
+    body: RawJson,
+) -> Result<Response, Problem> {
+    if query.dry_run {
+        return Ok(axum::Json(state.service.plan_job(&body.value).await?).into_response());
+    }
+    let service = Arc::clone(&state.service);
+    let work = async move { Ok((StatusCode::CREATED, service.submit_job(&body.value, None).await?)) };
+    idempotency::once(&state.service, &headers, "POST /v1/jobs", &body.bytes, work).await
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ListQuery {
+    /// Only jobs in these states, separated by commas.
+    state: Option<String>,
+    /// Only jobs with this label: `name` or `name:value`.
+    tag: Option<String>,
+    /// Only jobs that start from this model.
+    model: Option<String>,
+    /// Only jobs of this project.
+    project: Option<String>,
+    /// Entries of a page, 1 to 1000 (default 50).
+    limit: Option<u32>,
+    /// The `next` of the page before.
+    after: Option<String>,
+}
+
+/// List jobs, newest first.
+#[utoipa::path(
+    get, path = "/v1/jobs", tag = "jobs", operation_id = "list_jobs", params(ListQuery),
+    responses((status = 200, description = "A page of jobs", body = Listing<Job>))
+)]
+async fn list_jobs(
+    State(state): State<AppState>,
+    QueryParams(query): QueryParams<ListQuery>,
+) -> Result<axum::Json<Listing<Job>>, Problem> {
+    let filter = JobFilter {
+        states: states(query.state.as_deref())?,
+        project: query.project,
+        model: query.model,
+        tag: query.tag.as_deref().map(tag),
+    };
+    Ok(axum::Json(state.service.jobs(&filter, &page(query.limit, query.after)?).await?))
+}
+
+/// States from a comma-separated list.
+pub fn states(text: Option<&str>) -> Result<Vec<JobState>, Problem> {
+    let names: Vec<&str> = JobState::ALL.iter().map(|state| state.name()).collect();
+    let unknown =
+        |name: &str| query_fault("state", format!("there is no state `{name}`: {}", suggestion(name, &names)));
+    list(text).iter().map(|name| JobState::from_name(name).ok_or_else(|| unknown(name))).collect()
+}
+
+/// A label from `name` or `name:value`.
+pub fn tag(text: &str) -> (String, Option<String>) {
+    match text.split_once(':') {
+        Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+        None => (text.to_owned(), None),
+    }
+}
+
+/// One job with its resolved settings and the origin of each value.
+#[utoipa::path(
+    get, path = "/v1/jobs/{id}", tag = "jobs", operation_id = "get_job", params(("id" = String, Path, description = "`job_…`")),
+    responses((status = 200, body = Job), (status = 404, body = ProblemBody, content_type = "application/problem+json"))
+)]
+async fn get_job(State(state): State<AppState>, Path(id): Path<String>) -> Result<axum::Json<Job>, Problem> {
+    Ok(axum::Json(state.service.job(&id).await?))
+}
+
+/// End a job. Repeating it is fine; a job that has succeeded or failed cannot be cancelled.
+#[utoipa::path(
+    post, path = "/v1/jobs/{id}/cancel", tag = "jobs", operation_id = "cancel_job", params(("id" = String, Path, description = "`job_…`")),
+    responses(
+        (status = 200, description = "The job: `cancelled`, or `cancelling` until its worker has stopped", body = Job),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "`state` and `allowed` tell what is possible", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn cancel(State(state): State<AppState>, Path(id): Path<String>) -> Result<axum::Json<Job>, Problem> {
+    Ok(axum::Json(state.service.cancel_job(&id, "asked by the API").await?))
+}
+
+/// What happened to a job: a page of events, or with `Accept: text/event-stream` a live stream that sends `end`.
+#[utoipa::path(
+    get, path = "/v1/jobs/{id}/events", tag = "jobs", operation_id = "job_events",
+    params(("id" = String, Path, description = "`job_…`"), StreamQuery),
+    responses(
+        (status = 200, description = "Events in order; or server-sent events", content(
+            (Listing<crate::domain::event::Event> = "application/json"), (String = "text/event-stream"))),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn events(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    QueryParams(query): QueryParams<StreamQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    job_feed(&state, &id, &query, &headers, super::sse::wants_stream(&headers)).await
+}
+
+/// The live stream of a job's events, whatever the Accept header says.
+#[utoipa::path(
+    get, path = "/v1/jobs/{id}/events/stream", tag = "jobs", operation_id = "job_events_stream",
+    params(("id" = String, Path, description = "`job_…`"), StreamQuery),
+    responses(
+        (status = 200, description = "Server-sent events; `id` is the event's sequence number", body = String, content_type = "text/event-stream"),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn events_stream(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    QueryParams(query): QueryParams<StreamQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    job_feed(&state, &id, &query, &headers, true).await
+}

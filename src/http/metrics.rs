@@ -1,0 +1,115 @@
+//! `/v1/runs/{id}/metrics`
+
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::extract::{QueryParams, list, query_fault};
+use super::problem::{Problem, ProblemBody};
+use super::{AppState, sse};
+use crate::domain::event::{EventFilter, kind};
+use crate::domain::metric::SeriesQuery;
+use crate::domain::page::Listing;
+use crate::service::events::{Follow, StartAt};
+use crate::service::{DescribedKey, MetricSeries};
+
+const MAX_POINTS: u32 = 10_000;
+const DEFAULT_POINTS: u32 = 1000;
+
+pub fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(series)).routes(routes!(keys)).routes(routes!(stream))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct SeriesParams {
+    /// Keys separated by commas, `visual/*` for all that begin so; absent: every key of the run.
+    keys: Option<String>,
+    /// First step.
+    from_step: Option<u64>,
+    /// Last step.
+    to_step: Option<u64>,
+    /// More points than this are joined in buckets that keep mean, min and max: 1 to 10000 (default 1000).
+    max_points: Option<u32>,
+}
+
+/// Series of a run, in buckets where there are more points than asked for.
+#[utoipa::path(
+    get, path = "/v1/runs/{id}/metrics", tag = "metrics", operation_id = "run_metrics",
+    params(("id" = String, Path, description = "`run_…`"), SeriesParams),
+    responses(
+        (status = 200, description = "One entry a key", body = Listing<MetricSeries>),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn series(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    QueryParams(params): QueryParams<SeriesParams>,
+) -> Result<axum::Json<Listing<MetricSeries>>, Problem> {
+    let max_points = params.max_points.unwrap_or(DEFAULT_POINTS);
+    if !(1..=MAX_POINTS).contains(&max_points) {
+        let detail = format!("`max_points` is {max_points}; it must be from 1 to {MAX_POINTS}");
+        return Err(query_fault("max_points", detail));
+    }
+    if let (Some(from), Some(to)) = (params.from_step, params.to_step)
+        && from > to
+    {
+        return Err(query_fault("from_step", format!("`from_step` is {from}, behind `to_step` ({to})")));
+    }
+    let query = SeriesQuery { from_step: params.from_step, to_step: params.to_step, max_points: Some(max_points) };
+    let series = state.service.metric_series(&id, &list(params.keys.as_deref()), &query).await?;
+    Ok(axum::Json(Listing::whole(series)))
+}
+
+/// What a run has measured: each key with unit, meaning, newest value and range.
+#[utoipa::path(
+    get, path = "/v1/runs/{id}/metrics/keys", tag = "metrics", operation_id = "run_metric_keys",
+    params(("id" = String, Path, description = "`run_…`")),
+    responses(
+        (status = 200, description = "Keys in alphabetical order", body = Listing<DescribedKey>),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn keys(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+) -> Result<axum::Json<Listing<DescribedKey>>, Problem> {
+    Ok(axum::Json(Listing::whole(state.service.metric_keys(&id).await?)))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct LiveParams {
+    /// Begin behind this sequence number instead of at the start (a `Last-Event-ID` header wins).
+    after: Option<String>,
+}
+
+/// A run's metrics as they are measured: `metrics`, `rewind` (a resumed job replaces later steps) and `job` events,
+/// then `end`.
+#[utoipa::path(
+    get, path = "/v1/runs/{id}/metrics/stream", tag = "metrics", operation_id = "run_metrics_stream",
+    params(("id" = String, Path, description = "`run_…`"), LiveParams),
+    responses(
+        (status = 200, description = "Server-sent events; `id` is the event's sequence number", body = String, content_type = "text/event-stream"),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn stream(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    QueryParams(params): QueryParams<LiveParams>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let run = state.service.run(&id).await?;
+    let kinds = [kind::METRICS, kind::REWIND, kind::JOB].map(ToOwned::to_owned).to_vec();
+    let filter = EventFilter { runs: vec![id], kinds, jobs: Vec::new() };
+    let from = sse::start(&headers, params.after.as_deref(), StartAt::Start)?;
+    sse::stream(&state.service, Follow { filter, from, until: Some(run.job_id) }).await
+}

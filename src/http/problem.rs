@@ -1,0 +1,227 @@
+//! Errors as `application/problem+json` (RFC 9457): the one place that knows codes, titles and statuses.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
+
+use crate::domain::field_error::FieldError;
+use crate::service::ServiceError;
+
+/// A kind of problem, stable over versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Code {
+    /// Name in `code` and in the address `/problems/{name}`.
+    pub name: &'static str,
+    /// HTTP status.
+    pub status: u16,
+    /// Short title.
+    pub title: &'static str,
+    /// For people: what it means and what to do.
+    pub explanation: &'static str,
+}
+
+macro_rules! codes {
+    ($($constant:ident = $name:literal, $status:literal, $title:literal, $explanation:literal;)*) => {
+        $(#[doc = $explanation] #[allow(clippy::doc_markdown)] pub const $constant: &Code = &Code { name: $name, status: $status, title: $title, explanation: $explanation };)*
+        /// Every kind of problem.
+        pub const CODES: &[&Code] = &[$($constant),*];
+    };
+}
+
+codes! {
+    INVALID_JSON = "invalid_json", 400, "The body is no JSON",
+        "The request's body could not be read as JSON. The detail names line and column. Check quotes, commas and brackets.";
+    INVALID_QUERY = "invalid_query", 400, "The query string is wrong",
+        "A parameter behind the question mark is unknown or has a wrong value. `errors` names each of them.";
+    BAD_REQUEST = "bad_request", 400, "The request cannot be read",
+        "The request's address or headers cannot be understood.";
+    FORBIDDEN_HOST = "forbidden_host", 403, "The Host header names another server",
+        "The Host header names neither this machine's loopback names nor the configured host. This check keeps web pages from reaching a local server under a name of their own (DNS rebinding). Add the name with allowed_hosts or VGPO_ALLOWED_HOSTS.";
+    FORBIDDEN_ORIGIN = "forbidden_origin", 403, "The request comes from another site",
+        "A web page of another origin tried to change something here. Add the origin with allowed_origins or VGPO_ALLOWED_ORIGINS if that is wanted.";
+    FORBIDDEN = "forbidden", 403, "Not allowed", "The request is not allowed.";
+    NOT_FOUND = "not_found", 404, "There is no such thing",
+        "The id or name in the address is not known here. Lists such as /v1/jobs and /v1/models show what there is.";
+    UNKNOWN_ROUTE = "unknown_route", 404, "There is no such address",
+        "The address is not part of this API. /openapi.json lists every address.";
+    METHOD_NOT_ALLOWED = "method_not_allowed", 405, "The address does not take this method",
+        "The address exists, but not for this HTTP method. The Allow header lists those it takes.";
+    TIMEOUT = "timeout", 503, "The answer took too long",
+        "The server gave the request up after its time limit (request_timeout_seconds). Try again, or ask for less at once.";
+    ILLEGAL_TRANSITION = "illegal_transition", 409, "The job's state does not allow this",
+        "What was asked is not possible in the job's present state. `state` names it, `allowed` lists what is possible.";
+    HELD = "held", 409, "Something still needs it",
+        "It cannot be deleted while others need it. `holders` lists them.";
+    CONFLICT = "conflict", 409, "It contradicts what is there",
+        "The request contradicts the present state of the server. The detail says how.";
+    IDEMPOTENCY_IN_FLIGHT = "idempotency_in_flight", 409, "The same request is being answered",
+        "A request with this Idempotency-Key has not been answered yet. Repeat it after the time in Retry-After.";
+    BODY_TOO_LARGE = "body_too_large", 413, "The body is too large",
+        "The request's body is larger than the limit max_body_bytes. Send smaller or fewer images, or raise the limit.";
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type", 415, "The body has the wrong type",
+        "This address takes JSON: send the header `Content-Type: application/json`.";
+    INVALID_REQUEST = "invalid_request", 422, "Fields of the request are wrong",
+        "The body is JSON, but some of its fields cannot be used. `errors` names each field by its JSON pointer, with what is wrong and what is allowed.";
+    IDEMPOTENCY_MISMATCH = "idempotency_mismatch", 422, "The Idempotency-Key belongs to another request",
+        "The key was used within the last 24 hours with another body. Use a new key for a new request.";
+    OVERLOADED = "overloaded", 429, "Too many requests wait already",
+        "The queue is full. Repeat the request after the time in Retry-After.";
+    INTERNAL = "internal", 500, "Something went wrong here",
+        "A fault of the server. Its log has the details under the `request_id` of the answer.";
+    UNAVAILABLE = "unavailable", 503, "A part of the server does not work at the moment",
+        "Repeat the request after the time in Retry-After. /readyz tells which part is missing.";
+}
+
+/// The problem called `name`.
+pub fn find(name: &str) -> Option<&'static Code> {
+    CODES.iter().copied().find(|code| code.name == name)
+}
+
+/// A problem on its way to the client.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    /// Its kind.
+    pub code: &'static Code,
+    /// What happened this time.
+    pub detail: String,
+    /// Field by field.
+    pub errors: Vec<FieldError>,
+    /// Members of this kind of problem, e.g. `allowed`.
+    pub members: Vec<(&'static str, Value)>,
+    /// Seconds until a repeat makes sense.
+    pub retry_after: Option<u32>,
+}
+
+impl Problem {
+    /// A problem of a kind.
+    pub fn new(code: &'static Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), errors: Vec::new(), members: Vec::new(), retry_after: None }
+    }
+
+    /// With bad fields.
+    #[must_use]
+    pub fn with_errors(mut self, errors: Vec<FieldError>) -> Self {
+        self.errors = errors;
+        self
+    }
+
+    /// With a member of its own.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: Value) -> Self {
+        self.members.push((name, value));
+        self
+    }
+
+    /// With a pause before a repeat.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// The problem of an answer that carries nothing but a status.
+    pub fn of_status(status: StatusCode) -> Self {
+        let code = match status.as_u16() {
+            403 => FORBIDDEN,
+            404 => UNKNOWN_ROUTE,
+            405 => METHOD_NOT_ALLOWED,
+            413 => BODY_TOO_LARGE,
+            415 => UNSUPPORTED_MEDIA_TYPE,
+            422 => INVALID_REQUEST,
+            429 => OVERLOADED,
+            503 => UNAVAILABLE,
+            code if code < 500 => BAD_REQUEST,
+            _ => INTERNAL,
+        };
+        Self::new(code, code.title)
+    }
+
+    /// The body, as RFC 9457 lays it out; inside a stream there is no request id to repeat.
+    pub fn body(&self, request_id: &str) -> Value {
+        let mut body = Map::new();
+        body.insert("type".to_owned(), json!(format!("/problems/{}", self.code.name)));
+        body.insert("code".to_owned(), json!(self.code.name));
+        body.insert("title".to_owned(), json!(self.code.title));
+        body.insert("status".to_owned(), json!(self.code.status));
+        body.insert("detail".to_owned(), json!(self.detail));
+        if !self.errors.is_empty() {
+            body.insert("errors".to_owned(), json!(self.errors));
+        }
+        body.extend(self.members.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        if !request_id.is_empty() {
+            body.insert("request_id".to_owned(), json!(request_id));
+        }
+        Value::Object(body)
+    }
+}
+
+impl IntoResponse for Problem {
+    /// The body is written by [`super::finish`], which knows the request's id.
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.code.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = status.into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<ServiceError> for Problem {
+    fn from(error: ServiceError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ServiceError::NotFound { .. } => Self::new(NOT_FOUND, detail),
+            ServiceError::Invalid { errors, .. } if errors.iter().all(|error| error.pointer.starts_with('?')) => {
+                Self::new(INVALID_QUERY, detail).with_errors(errors)
+            }
+            ServiceError::Invalid { errors, .. } => Self::new(INVALID_REQUEST, detail).with_errors(errors),
+            ServiceError::IllegalAction { state, allowed, .. } => {
+                Self::new(ILLEGAL_TRANSITION, detail).with("state", json!(state)).with("allowed", json!(allowed))
+            }
+            ServiceError::Held { holders, .. } => Self::new(HELD, detail).with("holders", json!(holders)),
+            ServiceError::Conflict(_) => Self::new(CONFLICT, detail),
+            ServiceError::IdempotencyMismatch => Self::new(IDEMPOTENCY_MISMATCH, detail),
+            ServiceError::IdempotencyInFlight => Self::new(IDEMPOTENCY_IN_FLIGHT, detail).retry_after(1),
+            ServiceError::Unavailable(_) => Self::new(UNAVAILABLE, detail).retry_after(5),
+            ServiceError::Internal(_) => {
+                tracing::error!(error = %detail, "a request failed");
+                Self::new(INTERNAL, "the server's log has the details under this request_id")
+            }
+        }
+    }
+}
+
+/// The body of every error of this API (`application/problem+json`, RFC 9457).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemBody {
+    /// Address of an explanation for people, `/problems/{code}`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The stable name of the kind of problem.
+    pub code: String,
+    /// Short title of the kind of problem.
+    pub title: String,
+    /// HTTP status.
+    pub status: u16,
+    /// What happened this time.
+    pub detail: String,
+    /// Each bad field.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldError>,
+    /// The job's state (`illegal_transition`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// What is possible instead (`illegal_transition`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed: Option<Vec<String>>,
+    /// Who needs it (`held`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holders: Option<Vec<String>>,
+    /// The id of the request, also in `x-request-id` and in the server's log.
+    pub request_id: String,
+}

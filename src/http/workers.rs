@@ -1,0 +1,23 @@
+//! `/v1/workers`
+
+use axum::extract::State;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::AppState;
+use super::problem::Problem;
+use crate::domain::page::Listing;
+use crate::domain::worker::WorkerRecord;
+
+pub fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(list_workers))
+}
+
+/// Workers heard of within the last day, newest first.
+#[utoipa::path(
+    get, path = "/v1/workers", tag = "workers", operation_id = "list_workers",
+    responses((status = 200, description = "Workers with device, heartbeat and job", body = Listing<WorkerRecord>))
+)]
+async fn list_workers(State(state): State<AppState>) -> Result<axum::Json<Listing<WorkerRecord>>, Problem> {
+    Ok(axum::Json(Listing::whole(state.service.workers().await?)))
+}

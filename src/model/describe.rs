@@ -1,0 +1,58 @@
+//! Facts about a model folder without reading its weights.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::load::read_json;
+use super::weights::weight_files;
+use super::{ModelError, ModelInfo, qwen_vl};
+
+/// Longest header that a safetensors file may have.
+const MAX_HEADER_BYTES: u64 = 100_000_000;
+
+/// What [`ModelInfo`] says about the folder: its configuration, and the headers of its weight files.
+pub fn describe(dir: &Path) -> Result<ModelInfo, ModelError> {
+    let path = dir.join("config.json");
+    let config = read_json(&path)?;
+    let generation_path = dir.join("generation_config.json");
+    let generation = if generation_path.exists() { Some(read_json(&generation_path)?) } else { None };
+    let family = config.get("model_type").and_then(Value::as_str).unwrap_or_default();
+    if family != qwen_vl::QWEN2_5_VL {
+        let problem = format!("`model_type` is \"{family}\", but this build runs: {}", qwen_vl::QWEN2_5_VL);
+        return Err(ModelError::Config { path: path.display().to_string(), problem });
+    }
+    let mut parameters = 0;
+    for file in weight_files(dir)? {
+        parameters += count(&file)?;
+    }
+    Ok(qwen_vl::Config::parse(&path, &config, generation.as_ref())?.info(family, parameters))
+}
+
+/// Number of values in a safetensors file, from its header.
+fn count(path: &Path) -> Result<usize, ModelError> {
+    let cannot = |source| ModelError::File { path: path.display().to_string(), source };
+    let damaged = |problem: &str| ModelError::Config { path: path.display().to_string(), problem: problem.to_owned() };
+    let mut file = File::open(path).map_err(cannot)?;
+    let mut length = [0; 8];
+    file.read_exact(&mut length).map_err(cannot)?;
+    let length = u64::from_le_bytes(length);
+    if length > MAX_HEADER_BYTES {
+        return Err(damaged("is no safetensors file: its header is too long; copy it again"));
+    }
+    let mut header = Vec::new();
+    file.take(length).read_to_end(&mut header).map_err(cannot)?;
+    let header: Value = serde_json::from_slice(&header)
+        .map_err(|_| damaged("is no readable safetensors file; it may be cut short: copy it again"))?;
+    let tensors = header.as_object().into_iter().flatten().filter(|(name, _)| *name != "__metadata__");
+    let values = |tensor: &Value| -> Option<usize> {
+        let shape = tensor.get("shape")?.as_array()?;
+        shape.iter().try_fold(1_usize, |product, side| product.checked_mul(side.as_u64()? as usize))
+    };
+    tensors
+        .map(|(_, tensor)| values(tensor))
+        .sum::<Option<usize>>()
+        .ok_or_else(|| damaged("names a tensor without a shape"))
+}

@@ -1,0 +1,66 @@
+//! What ships with the program: the starter model and the built-in data sets, registered at every start.
+
+use serde_json::json;
+
+use super::starter;
+use crate::data;
+use crate::domain::dataset::{DatasetState, NewDataset};
+use crate::domain::model::NewModel;
+use crate::model;
+use crate::service::{Result, Service, ServiceError};
+
+const PROJECT: &str = "default";
+const SOURCE: &str = "builtin";
+
+impl Service {
+    /// Registers everything that ships with the program; doing it again changes nothing.
+    pub async fn register_builtins(&self) -> Result<()> {
+        for built_in in data::built_in() {
+            let dataset = data::open(built_in.name).map_err(|error| ServiceError::Internal(error.to_string()))?;
+            let record = NewDataset {
+                name: built_in.name.to_owned(),
+                state: DatasetState::Ready,
+                source: SOURCE.to_owned(),
+                train_rows: built_in.train_rows,
+                eval_rows: built_in.eval_rows,
+                fingerprint: dataset.fingerprint(),
+                card: json!({"description": built_in.description}),
+                recommended: built_in.recommended,
+                project: PROJECT.to_owned(),
+                created_by: None,
+            };
+            self.store.upsert_dataset(record).await?;
+        }
+        self.register_starter().await
+    }
+
+    async fn register_starter(&self) -> Result<()> {
+        if starter::FILES.is_empty() {
+            return Ok(());
+        }
+        let models = self.settings.models_dir();
+        let laid_out = tokio::task::spawn_blocking(move || {
+            let dir =
+                starter::lay_out(&models, starter::FILES).map_err(|error| ServiceError::Internal(error.to_string()))?;
+            let info = model::describe(&dir).map_err(|error| ServiceError::Internal(error.to_string()))?;
+            Ok::<_, ServiceError>((dir, info))
+        });
+        let (dir, info) = laid_out.await.map_err(|error| ServiceError::Internal(error.to_string()))??;
+        let card = starter::card(starter::FILES);
+        // Relative to the data folder, so that the folder may be moved.
+        let path = dir.strip_prefix(&self.settings.data_dir).unwrap_or(&dir).display().to_string();
+        let record = NewModel {
+            name: starter::NAME.to_owned(),
+            family: info.family,
+            parameters: info.parameters as u64,
+            path,
+            recommended: card.get("recommended").cloned().unwrap_or_else(|| json!({})),
+            card,
+            source: SOURCE.to_owned(),
+            project: PROJECT.to_owned(),
+            created_by: None,
+        };
+        self.store.upsert_model(record).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,103 @@
+//! What can go wrong in the service, in terms that every door (HTTP, command line) can answer with.
+
+use crate::domain::field_error::FieldError;
+use crate::domain::job::{JobAction, JobState};
+use crate::store::StoreError;
+
+/// An error of the service.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// There is no such thing.
+    #[error("there is no {kind} `{id}`")]
+    NotFound {
+        /// What was looked for.
+        kind: &'static str,
+        /// Its id or name.
+        id: String,
+    },
+    /// Fields of the request are wrong.
+    #[error("{message}")]
+    Invalid {
+        /// The whole in one line.
+        message: String,
+        /// Field by field.
+        errors: Vec<FieldError>,
+    },
+    /// The job's state forbids the action.
+    #[error("job `{job_id}` is {state}, so `{action}` is not possible; possible: {}", names(allowed))]
+    IllegalAction {
+        /// The job.
+        job_id: String,
+        /// Its state.
+        state: JobState,
+        /// What was asked.
+        action: JobAction,
+        /// What may be asked instead.
+        allowed: Vec<JobAction>,
+    },
+    /// Something else still needs it.
+    #[error("{kind} `{id}` is needed by: {}", holders.join(", "))]
+    Held {
+        /// What was to be deleted.
+        kind: &'static str,
+        /// Its id.
+        id: String,
+        /// Who needs it.
+        holders: Vec<String>,
+    },
+    /// The request contradicts what is there.
+    #[error("{0}")]
+    Conflict(String),
+    /// The `Idempotency-Key` came before with another body.
+    #[error("this Idempotency-Key was used with another body; send the same body again, or a new key")]
+    IdempotencyMismatch,
+    /// The request with this `Idempotency-Key` is still being answered.
+    #[error("a request with this Idempotency-Key is being answered right now; try again shortly")]
+    IdempotencyInFlight,
+    /// A part that is needed does not work at the moment.
+    #[error("{0}")]
+    Unavailable(String),
+    /// A fault of the program or its machine; the text is for the log, not for the client.
+    #[error("{0}")]
+    Internal(String),
+}
+
+fn names(actions: &[JobAction]) -> String {
+    if actions.is_empty() {
+        return "nothing".to_owned();
+    }
+    actions.iter().map(|action| action.name()).collect::<Vec<_>>().join(", ")
+}
+
+impl ServiceError {
+    /// One bad field.
+    pub fn field(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::invalid(vec![FieldError::new(pointer, detail)])
+    }
+
+    /// Several bad fields.
+    pub fn invalid(errors: Vec<FieldError>) -> Self {
+        let message = match errors.as_slice() {
+            [one] => one.detail.clone(),
+            many => format!("{} fields of the request are wrong", many.len()),
+        };
+        Self::Invalid { message, errors }
+    }
+}
+
+impl From<StoreError> for ServiceError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound { kind, id } => Self::NotFound { kind, id },
+            StoreError::IllegalAction { job_id, state, action, allowed } => {
+                Self::IllegalAction { job_id, state, action, allowed }
+            }
+            StoreError::Held { kind, id, holders } => Self::Held { kind, id, holders },
+            StoreError::Conflict(message) => Self::Conflict(message),
+            other => Self::Internal(other.to_string()),
+        }
+    }
+}
+
+/// Result of a service call.
+pub type Result<T> = std::result::Result<T, ServiceError>;

@@ -1,0 +1,48 @@
+//! Can this server do its work?
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::service::Service;
+
+/// The answer of `/readyz`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Readiness {
+    /// Is everything that is checked fine?
+    pub ready: bool,
+    /// One entry a part: `database` (with its schema) and `storage`.
+    pub checks: Vec<Check>,
+}
+
+/// One checked part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Check {
+    /// The part.
+    pub name: String,
+    /// Does it work?
+    pub ok: bool,
+    /// What is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+impl Service {
+    /// Checks database, schema and storage.
+    pub async fn readiness(&self) -> Readiness {
+        let database = self.store.check().await.map_err(|error| {
+            tracing::error!(%error, "the database is not ready");
+            "the database does not answer or has another schema; the server's log says more".to_owned()
+        });
+        let dir = self.settings.data_dir.clone();
+        let storage = tokio::task::spawn_blocking(move || tempfile::tempfile_in(&dir).map(drop))
+            .await
+            .map_err(|error| error.to_string())
+            .and_then(|written| written.map_err(|error| format!("the data folder cannot be written: {error}")));
+        let checks = vec![check("database", database), check("storage", storage)];
+        Readiness { ready: checks.iter().all(|check| check.ok), checks }
+    }
+}
+
+fn check(name: &str, result: Result<(), String>) -> Check {
+    Check { name: name.to_owned(), ok: result.is_ok(), detail: result.err() }
+}

@@ -1,0 +1,98 @@
+//! Metrics of a run: what was measured, and series in buckets.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::domain::metric::{Better, MetricInfo, MetricKey, MetricPoint, SeriesQuery, describe};
+use crate::service::{Result, Service};
+
+/// A metric key of a run with its meaning and range.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DescribedKey {
+    /// The key.
+    pub key: String,
+    /// Unit (`1` for plain numbers).
+    pub unit: String,
+    /// One line for people.
+    pub description: String,
+    /// Which direction is good.
+    pub better: Better,
+    /// The newest step that has it.
+    pub last_step: u64,
+    /// The value there; null where it is not finite.
+    pub last: Option<f64>,
+    /// Smallest finite value.
+    pub min: Option<f64>,
+    /// Largest finite value.
+    pub max: Option<f64>,
+}
+
+/// The points of one metric.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct MetricSeries {
+    /// The run.
+    pub run_id: String,
+    /// The key.
+    pub key: String,
+    /// Unit (`1` for plain numbers).
+    pub unit: String,
+    /// One line for people.
+    pub description: String,
+    /// Which direction is good.
+    pub better: Better,
+    /// Points, or buckets of neighbouring points, in the order of steps.
+    pub points: Vec<MetricPoint>,
+}
+
+/// The catalogue's words for a key; keys of a trainer's own are plain numbers.
+fn meaning(key: &str) -> (String, String, Better) {
+    let told = |info: &MetricInfo| (info.unit.to_owned(), info.description.to_owned(), info.better);
+    describe(key).map_or_else(|| ("1".to_owned(), String::new(), Better::Neutral), told)
+}
+
+impl Service {
+    /// What a run has measured so far.
+    pub async fn metric_keys(&self, run_id: &str) -> Result<Vec<DescribedKey>> {
+        self.store.run(run_id).await?;
+        let keys = self.store.metric_keys(run_id).await?;
+        Ok(keys.into_iter().map(described).collect())
+    }
+
+    /// Series of a run: of the given keys (`visual/*` stands for every key that begins with `visual/`), else of all.
+    pub async fn metric_series(&self, run_id: &str, keys: &[String], query: &SeriesQuery) -> Result<Vec<MetricSeries>> {
+        self.store.run(run_id).await?;
+        let mut series = Vec::new();
+        for key in self.expand(run_id, keys).await? {
+            let points = self.store.metric_series(run_id, &key, query).await?;
+            let (unit, description, better) = meaning(&key);
+            series.push(MetricSeries { run_id: run_id.to_owned(), key, unit, description, better, points });
+        }
+        Ok(series)
+    }
+
+    async fn expand(&self, run_id: &str, keys: &[String]) -> Result<Vec<String>> {
+        let wild = keys.is_empty() || keys.iter().any(|key| key.ends_with('*'));
+        if !wild {
+            return Ok(keys.to_vec());
+        }
+        let present = self.store.metric_keys(run_id).await?;
+        if keys.is_empty() {
+            return Ok(present.into_iter().map(|known| known.key).collect());
+        }
+        let mut expanded: Vec<String> = Vec::new();
+        for key in keys {
+            let fitting: Vec<String> = match key.strip_suffix('*') {
+                Some(head) => present.iter().filter(|k| k.key.starts_with(head)).map(|k| k.key.clone()).collect(),
+                None => vec![key.clone()],
+            };
+            expanded.extend(fitting.into_iter().filter(|key| !expanded.contains(key)).collect::<Vec<_>>());
+        }
+        Ok(expanded)
+    }
+}
+
+fn described(key: MetricKey) -> DescribedKey {
+    let (unit, description, better) = meaning(&key.key);
+    let MetricKey { key, last_step, last, min, max } = key;
+    DescribedKey { key, unit, description, better, last_step, last, min, max }
+}

@@ -1,0 +1,237 @@
+//! The plan of a job: what it would do, before it does it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::models::ModelSource;
+use super::submit::{CheckedJob, JobWarning, needs_demonstrations};
+use crate::config::job::Origin;
+use crate::data::{self, Split};
+use crate::domain::spec::{JobSpec, Method};
+use crate::model::{self, ModelInfo};
+use crate::prompt::{Processor, PromptError, PromptLimits, PromptTemplate, messages_for};
+use crate::service::{Result, Service, ServiceError};
+
+/// Bytes of a 32-bit float.
+const F32: u64 = 4;
+/// Activations that a decoder layer keeps for the backward pass, in multiples of its width per token.
+const ACTIVATIONS_PER_LAYER: u64 = 20;
+
+/// The answer of a dry run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct JobPlan {
+    /// The resolved settings.
+    pub spec: JobSpec,
+    /// Where each value came from, by JSON pointer.
+    pub origins: BTreeMap<String, Origin>,
+    /// What may not be meant.
+    pub warnings: Vec<JobWarning>,
+    /// One prompt as the model would read it.
+    pub prompt: PromptPreview,
+    /// Estimated memory of the training process.
+    pub memory: MemoryEstimate,
+    /// The work to come.
+    pub work: PlannedWork,
+}
+
+/// The first row of the data set as a prompt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PromptPreview {
+    /// The row.
+    pub row: u64,
+    /// The text after the chat template, one placeholder an image.
+    pub text: String,
+    /// The ground truth.
+    pub answer: String,
+    /// Tokens of the prompt, image tokens included.
+    pub tokens: u64,
+    /// Those that stand for images.
+    pub image_tokens: u64,
+    /// Its images.
+    pub images: Vec<ImagePreview>,
+}
+
+/// An image of a [`PromptPreview`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ImagePreview {
+    /// Width and height as it came.
+    pub original: [u32; 2],
+    /// Width and height as the model sees it.
+    pub processed: [u32; 2],
+    /// Tokens that stand for it.
+    pub tokens: u64,
+}
+
+/// Memory by part, in bytes: an estimate from sizes, not a measurement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MemoryEstimate {
+    /// The parts.
+    pub parts: Vec<MemoryPart>,
+    /// Parts that are needed at the same time, at their peak.
+    pub peak_bytes: u64,
+}
+
+/// One part of a [`MemoryEstimate`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MemoryPart {
+    /// `weights`, `gradients`, `optimizer`, `activations`, `logits` or `rollout_cache`.
+    pub part: String,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// The work of a whole job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PlannedWork {
+    /// Optimizer steps (one step = one rollout batch).
+    pub steps: u64,
+    /// Optimizer updates, with every mini-batch and epoch.
+    pub updates: u64,
+    /// Prompts, where dynamic sampling replaces none.
+    pub prompts: u64,
+    /// Responses, where dynamic sampling replaces none.
+    pub responses: u64,
+    /// Prompt tokens, if every prompt is as long as the one shown.
+    pub prompt_tokens: u64,
+    /// Response tokens at most.
+    pub max_response_tokens: u64,
+}
+
+/// What a look at the first row tells.
+pub(super) struct Preview {
+    pub(super) prompt: PromptPreview,
+    pub(super) unknown_words: Vec<String>,
+    info: ModelInfo,
+}
+
+impl Service {
+    /// What a job would be and do; nothing is stored.
+    pub async fn plan_job(&self, request: &serde_json::Value) -> Result<JobPlan> {
+        let CheckedJob { resolved, warnings, preview } = self.check_job(request).await?;
+        let memory = memory(&resolved.spec, &preview);
+        let work = work(&resolved.spec, &preview);
+        Ok(JobPlan { spec: resolved.spec, origins: resolved.origins, warnings, prompt: preview.prompt, memory, work })
+    }
+
+    /// Renders the data set's first row as the model would read it, and finds what cannot work on the way.
+    pub(super) async fn preview(&self, source: &ModelSource, spec: &JobSpec) -> Result<Preview> {
+        // A checkpoint keeps its model's tokenizer, template and sizes.
+        let dir = self.model_dir(&source.base);
+        let spec = spec.clone();
+        let look = tokio::task::spawn_blocking(move || look(&dir, &spec));
+        look.await.map_err(|error| ServiceError::Internal(error.to_string()))?
+    }
+}
+
+fn look(dir: &Path, spec: &JobSpec) -> Result<Preview> {
+    let at =
+        |pointer: &'static str| move |error: &dyn std::fmt::Display| ServiceError::field(pointer, error.to_string());
+    let info = model::describe(dir).map_err(|error| at("/model")(&error))?;
+    let processor = Processor::from_dir(dir, &info).map_err(|error| at("/model")(&error))?;
+    let dataset = data::open(&spec.dataset).map_err(|error| at("/dataset")(&error))?;
+    let example = dataset.example(Split::Train, 0).map_err(|error| at("/dataset")(&error))?;
+    if needs_demonstrations(spec) && example.demonstration.is_none() {
+        let detail = format!("data set `{}` has no demonstrations, which method `sft` learns from", spec.dataset);
+        return Err(ServiceError::field("/method/type", detail));
+    }
+    let text = PromptTemplate::parse(&spec.data.prompt_template)
+        .and_then(|template| template.apply(&example.prompt))
+        .map_err(prompt_fault)?;
+    let messages = messages_for(&text, example.images.len(), spec.data.system.as_deref()).map_err(prompt_fault)?;
+    let limits = PromptLimits {
+        min_pixels: spec.data.min_pixels,
+        max_pixels: spec.data.max_pixels,
+        max_prompt_tokens: spec.data.max_prompt_tokens as usize,
+    };
+    let rendered = processor.render(&messages, &example.images, &limits, true).map_err(prompt_fault)?;
+    let (tokens, room) = (rendered.ids.len() as u64, info.max_positions as u64);
+    if tokens + spec.rollout.max_new_tokens > room {
+        let detail = format!(
+            "`max_new_tokens` is {}; with a prompt of {tokens} tokens it exceeds the model's {room} positions: at most {} fit",
+            spec.rollout.max_new_tokens,
+            room.saturating_sub(tokens)
+        );
+        return Err(ServiceError::field("/rollout/max_new_tokens", detail));
+    }
+    let images: Vec<ImagePreview> = rendered
+        .layout
+        .iter()
+        .map(|image| ImagePreview {
+            original: image.original.into(),
+            processed: image.processed.into(),
+            tokens: (image.rows * image.cols) as u64,
+        })
+        .collect();
+    let image_tokens = images.iter().map(|image| image.tokens).sum();
+    let unknown_words = processor.tokenizer().out_of_vocabulary(&text);
+    let prompt = PromptPreview { row: 0, text: rendered.text, answer: example.answer, tokens, image_tokens, images };
+    Ok(Preview { prompt, unknown_words, info })
+}
+
+/// A fault of the prompt room as a complaint about the setting that caused it.
+#[allow(clippy::needless_pass_by_value)]
+fn prompt_fault(error: PromptError) -> ServiceError {
+    let pointer = match &error {
+        PromptError::PromptTemplate(_) => "/data/prompt_template",
+        PromptError::TooLong { .. } => "/data/max_prompt_tokens",
+        PromptError::Limits(_) => "/data/max_pixels",
+        PromptError::Image(_) | PromptError::DataUrl(_) | PromptError::ImageCount(_) | PromptError::Video { .. } => {
+            "/dataset"
+        }
+        PromptError::File { .. }
+        | PromptError::Config { .. }
+        | PromptError::Tokenizer(_)
+        | PromptError::ChatTemplate(_) => "/model",
+    };
+    ServiceError::field(pointer, error.to_string())
+}
+
+fn memory(spec: &JobSpec, preview: &Preview) -> MemoryEstimate {
+    let info = &preview.info;
+    let (weights, width) = (info.parameters as u64 * F32, info.hidden_size as u64);
+    // A micro-batch holds at least one whole response.
+    let row = preview.prompt.tokens + spec.rollout.max_new_tokens;
+    let tokens = spec.batch.microbatch_tokens.max(row);
+    let rows = spec.batch.prompts_per_step * group_size(spec);
+    let layers = info.layers as u64;
+    let scores = tokens * row * info.heads as u64 * F32;
+    let activations = layers * (tokens * width * ACTIVATIONS_PER_LAYER * F32 + scores);
+    // Logits, their log-softmax and its gradient live together.
+    let logits = 3 * tokens * info.vocab_size as u64 * F32;
+    let cache = if matches!(spec.method, Method::Sft(_)) { 0 } else { rows * row * layers * 2 * width * F32 };
+    let part = |name: &str, bytes: u64| MemoryPart { part: name.to_owned(), bytes };
+    MemoryEstimate {
+        // The rollout's cache is gone before the update begins.
+        peak_bytes: weights * 4 + (activations + logits).max(cache),
+        parts: vec![
+            part("weights", weights),
+            part("gradients", weights),
+            part("optimizer", 2 * weights),
+            part("activations", activations),
+            part("logits", logits),
+            part("rollout_cache", cache),
+        ],
+    }
+}
+
+fn group_size(spec: &JobSpec) -> u64 {
+    if matches!(spec.method, Method::Sft(_)) { 1 } else { spec.rollout.group_size }
+}
+
+fn work(spec: &JobSpec, preview: &Preview) -> PlannedWork {
+    let prompts = spec.steps * spec.batch.prompts_per_step;
+    let responses = prompts * group_size(spec);
+    let updates_per_step =
+        spec.batch.prompts_per_step / spec.batch.minibatch_prompts.max(1) * spec.batch.epochs_per_batch;
+    PlannedWork {
+        steps: spec.steps,
+        updates: spec.steps * updates_per_step,
+        prompts,
+        responses,
+        prompt_tokens: prompts * preview.prompt.tokens,
+        max_response_tokens: responses * spec.rollout.max_new_tokens,
+    }
+}

@@ -1,0 +1,209 @@
+//! Submitting a job: settle its settings, check that it can work, store it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::plan::Preview;
+use crate::config::job::{Origin, Recommended, ResolvedJob, resolve};
+use crate::config::nearest::suggestion;
+use crate::domain::dataset::{DatasetRecord, DatasetState};
+use crate::domain::job::{Job, NewJob};
+use crate::domain::model::Model;
+use crate::domain::spec::{JobSpec, RewardSpec};
+use crate::reward;
+use crate::service::{Result, Service, ServiceError};
+use crate::store::StoreError;
+
+/// Body of `POST /v1/jobs`: a partial job. Only `model` and `dataset` are required; unknown fields are errors. The full
+/// set of fields is that of `JobSpec`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({"model": "starter", "dataset": "digits"}))]
+#[allow(dead_code, reason = "describes the body; its fields are checked one by one in config::job")]
+pub struct JobRequest {
+    /// The model to start from: a registered name, `ckpt_…`, `run_…@best` or `run_…@last`.
+    pub model: String,
+    /// The data set to train on.
+    pub dataset: String,
+    /// Any other field of `JobSpec`.
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    pub settings: BTreeMap<String, Value>,
+}
+
+/// Something that works but may not be meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JobWarning {
+    /// A stable name.
+    pub code: String,
+    /// JSON pointer of the setting it is about.
+    pub pointer: String,
+    /// What it means and what to do.
+    pub detail: String,
+}
+
+/// A submitted job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SubmittedJob {
+    /// The job, queued.
+    #[serde(flatten)]
+    pub job: Job,
+    /// What may not be meant.
+    pub warnings: Vec<JobWarning>,
+}
+
+/// A job that has passed every check.
+pub(super) struct CheckedJob {
+    pub(super) resolved: ResolvedJob,
+    pub(super) warnings: Vec<JobWarning>,
+    pub(super) preview: Preview,
+}
+
+impl Service {
+    /// Checks and stores a job.
+    pub async fn submit_job(&self, request: &Value, created_by: Option<String>) -> Result<SubmittedJob> {
+        let CheckedJob { resolved, warnings, .. } = self.check_job(request).await?;
+        let origins = serde_json::to_value(&resolved.origins).map_err(|e| ServiceError::Internal(e.to_string()))?;
+        let submitted = self.store.submit(NewJob { spec: resolved.spec, origins, created_by }).await;
+        let (job, _) = submitted.map_err(|error| match error {
+            StoreError::NotFound { id, .. } => ServiceError::field("/after", format!("there is no job `{id}`")),
+            StoreError::Conflict(detail) => ServiceError::field("/after", detail),
+            other => other.into(),
+        })?;
+        self.tell_news();
+        Ok(SubmittedJob { job, warnings })
+    }
+
+    /// Settles a job's settings and checks everything that can be known before it runs.
+    pub(super) async fn check_job(&self, request: &Value) -> Result<CheckedJob> {
+        let text = |name: &str| request.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+        // Recommendations need the two names; without them `resolve` says what is missing.
+        let (Some(model), Some(dataset)) = (text("model"), text("dataset")) else {
+            let resolved = resolve(request, &[]).map_err(ServiceError::invalid)?;
+            return Err(ServiceError::Internal(format!("job `{}` resolved without its names", resolved.spec.name)));
+        };
+        let source = self.model_source(model, "/model").await;
+        let data = self.ready_dataset(dataset, "/dataset").await;
+        let (source, data) = both(source, data)?;
+        let model_name = format!("model `{}`", source.base.name);
+        let data_name = format!("data set `{}`", data.name);
+        let recommended = [
+            Recommended { source: &model_name, settings: &source.base.recommended },
+            Recommended { source: &data_name, settings: &data.recommended },
+        ];
+        let mut resolved = resolve(request, &recommended).map_err(ServiceError::invalid)?;
+        // `run_…@best` means the best of today: a job that is resumed must start from the same weights.
+        resolved.spec.model.clone_from(&source.id);
+        if let Some(name) = resolved.spec.eval_dataset.clone() {
+            self.ready_dataset(&name, "/eval_dataset").await?;
+        }
+        reward::build(&resolved.spec.reward).map_err(|error| ServiceError::field("/reward", error.to_string()))?;
+        let preview = self.preview(&source, &resolved.spec).await?;
+        let warnings = warnings(&resolved, &source.base, &preview, &data);
+        Ok(CheckedJob { resolved, warnings, preview })
+    }
+
+    async fn ready_dataset(&self, name: &str, pointer: &str) -> Result<DatasetRecord> {
+        match self.store.dataset(name).await {
+            Ok(dataset) if dataset.state == DatasetState::Ready => Ok(dataset),
+            Ok(dataset) => {
+                let detail = format!("data set `{name}` is {}; only a ready one can be used", dataset.state.name());
+                Err(ServiceError::field(pointer, detail))
+            }
+            Err(StoreError::NotFound { .. }) => {
+                let known = self.store.datasets().await?;
+                let names: Vec<&str> = known.iter().map(|dataset| dataset.name.as_str()).collect();
+                let detail = format!("there is no data set `{name}`: {}", suggestion(name, &names));
+                Err(ServiceError::field(pointer, detail))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Both results, or the field errors of both.
+fn both<A, B>(a: Result<A>, b: Result<B>) -> Result<(A, B)> {
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        (Err(ServiceError::Invalid { errors: mut all, .. }), Err(ServiceError::Invalid { errors, .. })) => {
+            all.extend(errors);
+            Err(ServiceError::invalid(all))
+        }
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    }
+}
+
+fn warnings(resolved: &ResolvedJob, model: &Model, preview: &Preview, data: &DatasetRecord) -> Vec<JobWarning> {
+    let spec = &resolved.spec;
+    let mut warnings = Vec::new();
+    let mut warn = |code: &str, pointer: &str, detail: String| {
+        warnings.push(JobWarning { code: code.to_owned(), pointer: pointer.to_owned(), detail });
+    };
+    let asked = |text: &str| text.contains("<think>") && text.contains("\\boxed");
+    if uses_format(&spec.reward) && !asked(&preview.prompt.text) && !asked(&text_of(&model.card)) {
+        warn(
+            "format_not_asked",
+            "/reward",
+            "the reward `format` wants `<think> … </think> … \\boxed{…}`, but the prompt never asks for it and the model's card \
+             does not promise it: ask for it in `data.system` or `data.prompt_template`"
+                .to_owned(),
+        );
+    }
+    if !preview.unknown_words.is_empty() {
+        let words = preview.unknown_words.join(" ");
+        warn(
+            "out_of_vocabulary",
+            "/dataset",
+            format!("the model's tokenizer cannot write these words of the prompt: {words}"),
+        );
+    }
+    if spec.batch.prompts_per_step > data.train_rows {
+        let detail = format!(
+            "a step takes {} prompts, but the data set has {} rows",
+            spec.batch.prompts_per_step, data.train_rows
+        );
+        warn("few_rows", "/batch/prompts_per_step", detail);
+    }
+    let rate = "/optimizer/learning_rate";
+    if model.parameters < SMALL_MODEL
+        && spec.optimizer.learning_rate <= 1e-6
+        && origin(resolved, rate) == Origin::Default
+    {
+        let detail =
+            "the default learning rate of 1e-6 suits models of billions of parameters; a small one may not move";
+        warn("low_learning_rate", rate, detail.to_owned());
+    }
+    warnings
+}
+
+/// Below this many parameters the published learning rate is too low to learn anything.
+const SMALL_MODEL: u64 = 100_000_000;
+
+fn origin(resolved: &ResolvedJob, pointer: &str) -> Origin {
+    resolved.origins.get(pointer).copied().unwrap_or(Origin::Default)
+}
+
+/// Every text of a card, joined.
+fn text_of(card: &Value) -> String {
+    match card {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(text_of).collect::<Vec<_>>().join("\n"),
+        Value::Object(fields) => fields.values().map(text_of).collect::<Vec<_>>().join("\n"),
+        _ => String::new(),
+    }
+}
+
+fn uses_format(reward: &RewardSpec) -> bool {
+    match reward {
+        RewardSpec::Format => true,
+        RewardSpec::Math => false,
+        RewardSpec::Weighted { parts } => parts.iter().any(|part| part.weight != 0.0 && uses_format(&part.reward)),
+    }
+}
+
+/// What a method needs of its data set.
+pub(super) fn needs_demonstrations(spec: &JobSpec) -> bool {
+    spec.method.name() == "sft"
+}

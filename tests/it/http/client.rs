@@ -1,0 +1,78 @@
+//! The commands that talk to a server.
+
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+use super::support::Api;
+
+async fn vgpo(api: &Api, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vgpo"));
+    command.args(arguments).env("VGPO_SERVER", &api.url);
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn submit_list_cancel_and_watch() {
+    let api = Api::start().await;
+    let set = ["--set", "steps=3", "--set", "method.type=grpo", "--set", "data.max_prompt_tokens=4000"];
+    let submit = [&["jobs", "submit", "--model", "tiny", "--dataset", "digits", "--json"], &set[..]].concat();
+    let out = vgpo(&api, &submit).await;
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let job: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!((job["spec"]["steps"].as_u64(), job["spec"]["method"]["type"].as_str()), (Some(3), Some("grpo")));
+    let id = job["id"].as_str().unwrap();
+    let out = vgpo(&api, &["jobs", "list"]).await;
+    assert!(text(&out.stdout).contains(id) && text(&out.stdout).contains("queued"), "{}", text(&out.stdout));
+    let out = vgpo(&api, &["jobs", "cancel", id]).await;
+    assert_eq!(text(&out.stdout).trim(), format!("{id} is cancelled"));
+    let out = vgpo(&api, &["jobs", "watch", id]).await;
+    assert!(!out.status.success(), "a cancelled job is no success");
+    assert!(text(&out.stdout).contains("end: cancelled"), "{}", text(&out.stdout));
+    let out = vgpo(&api, &["runs"]).await;
+    assert!(text(&out.stdout).contains(job["run_id"].as_str().unwrap()));
+    let out = vgpo(&api, &["models", "tiny", "--json"]).await;
+    assert_eq!(serde_json::from_slice::<Value>(&out.stdout).unwrap()["id"], "tiny");
+}
+
+#[tokio::test]
+async fn wait_succeeds_with_the_job() {
+    let api = Api::start().await;
+    let waiting = async { vgpo(&api, &["jobs", "submit", "--model", "tiny", "--dataset", "digits", "--wait"]).await };
+    let working = async {
+        loop {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            if !api.get("/v1/jobs").await.body["data"].as_array().unwrap().is_empty() {
+                break;
+            }
+        }
+        let leased = api.claim().await;
+        api.report(&leased, 1, &[("reward/mean", 0.25)]).await;
+        api.store().complete(&leased.token).await.unwrap();
+    };
+    let (out, ()) = tokio::join!(waiting, working);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    assert!(text(&out.stdout).contains("reward/mean 0.250"), "{}", text(&out.stdout));
+}
+
+#[tokio::test]
+async fn refusals_are_shown_field_by_field() {
+    let api = Api::start().await;
+    let out =
+        vgpo(&api, &["jobs", "submit", "--model", "tiny", "--dataset", "digits", "--set", "rollout.topp=1"]).await;
+    assert!(!out.status.success());
+    let error = text(&out.stderr);
+    assert!(error.contains("/rollout/topp: unknown field `topp`: did you mean `top_p`?"), "{error}");
+    let out = vgpo(&api, &["jobs", "list", "--server", "http://127.0.0.1:1"]).await;
+    assert!(text(&out.stderr).contains("cannot reach the server at http://127.0.0.1:1"), "{}", text(&out.stderr));
+    let folder = tempfile::tempdir().unwrap();
+    let spec = folder.path().join("job.json");
+    std::fs::write(&spec, json!({"model": "tiny", "dataset": "digits"}).to_string()).unwrap();
+    let out = vgpo(&api, &["jobs", "submit", spec.to_str().unwrap(), "--dry-run"]).await;
+    let plan: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(plan["spec"]["model"], "tiny");
+}

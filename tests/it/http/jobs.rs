@@ -1,0 +1,142 @@
+//! Jobs: what is submitted, what is refused, what a dry run tells.
+
+use serde_json::{Value, json};
+
+use super::support::{Api, model};
+
+fn errors(body: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    body["errors"].as_array().unwrap().iter().map(|e| (text(&e["pointer"]), text(&e["detail"]))).collect()
+}
+
+#[tokio::test]
+async fn two_names_make_a_job_with_origins() {
+    let api = Api::start().await;
+    let job = api.submit(json!({})).await;
+    assert!(job["id"].as_str().unwrap().starts_with("job_"));
+    assert_eq!((job["state"].as_str(), job["name"].as_str()), (Some("queued"), Some("digits-vgpo")));
+    assert_eq!((job["spec"]["steps"].as_u64(), job["origins"]["/steps"].as_str()), (Some(7), Some("recommended")));
+    assert_eq!(job["origins"]["/model"], "request");
+    assert_eq!(job["origins"]["/method/beta"], "default");
+    let got = api.get(&format!("/v1/jobs/{}", job["id"].as_str().unwrap())).await;
+    assert_eq!(got.body["spec"], job["spec"]);
+    let run = api.get(&format!("/v1/runs/{}", job["run_id"].as_str().unwrap())).await;
+    assert_eq!((run.body["job_id"].clone(), run.body["state"].clone()), (job["id"].clone(), json!("queued")));
+}
+
+#[tokio::test]
+async fn every_bad_field_is_named_with_the_way_out() {
+    let api = Api::start().await;
+    let request = json!({"model": "tiny", "dataset": "digits", "stepz": 3, "rollout": {"group_size": 0, "topp": 0.5},
+                         "method": {"gamma": 2}, "train": {"dtype": "bf16"}});
+    let answer = api.post("/v1/jobs", request).await;
+    let mut body = answer.problem(422, "invalid_request").clone();
+    body["request_id"] = json!("[request id]");
+    insta::assert_json_snapshot!("bad_fields", body);
+    let answer = api.post("/v1/jobs", json!({"model": "tinny", "dataset": "digitz"})).await;
+    let found = errors(answer.problem(422, "invalid_request"));
+    assert_eq!(found.iter().map(|(p, _)| p.as_str()).collect::<Vec<_>>(), ["/model", "/dataset"]);
+    assert!(found[0].1.contains("did you mean `tiny`?") && found[1].1.contains("did you mean `digits`?"), "{found:?}");
+    assert_eq!(api.get("/v1/jobs").await.body["data"], json!([]), "nothing was stored");
+}
+
+#[tokio::test]
+async fn what_cannot_work_is_refused_at_once() {
+    let api = Api::start().await;
+    let cases = [
+        (json!({"data": {"prompt_template": "{{ prompt"}}), "/data/prompt_template"),
+        (json!({"data": {"prompt_template": "{{ question }}"}}), "/data/prompt_template"),
+        (json!({"data": {"max_prompt_tokens": 2}}), "/data/max_prompt_tokens"),
+        (json!({"rollout": {"max_new_tokens": 900_000}}), "/rollout/max_new_tokens"),
+        (json!({"eval_dataset": "nowhere"}), "/eval_dataset"),
+        (json!({"after": "job_nowhere"}), "/after"),
+        (json!({"model": "ckpt_nowhere"}), "/model"),
+        (json!({"model": "run_nowhere@best"}), "/model"),
+        (json!({"reward": {"type": "weighted", "parts": []}}), "/reward/parts"),
+    ];
+    for (change, pointer) in cases {
+        let mut request = json!({"model": "tiny", "dataset": "digits"});
+        request.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let answer = api.post("/v1/jobs", request.clone()).await;
+        let found = errors(answer.problem(422, "invalid_request"));
+        assert_eq!((found.len(), found[0].0.as_str()), (1, pointer), "{request}: {found:?}");
+    }
+    let broken = vgpo::domain::model::NewModel { path: "/nowhere".into(), ..model("broken", json!({})) };
+    api.store().upsert_model(broken).await.unwrap();
+    let answer = api.post("/v1/jobs", json!({"model": "broken", "dataset": "digits"})).await;
+    let found = errors(answer.problem(422, "invalid_request"));
+    assert!(found[0].0 == "/model" && found[0].1.contains("/nowhere/config.json"), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_dry_run_shows_everything_and_stores_nothing() {
+    let api = Api::start().await;
+    let request = json!({"model": "tiny", "dataset": "digits", "steps": 5,
+                         "batch": {"prompts_per_step": 4, "minibatch_prompts": 2},
+                         "reward": {"type": "format"}, "rollout": {"max_new_tokens": 16}});
+    let plan = api.post("/v1/jobs?dry_run=true", request).await;
+    assert_eq!(plan.status, 200, "{}", plan.body);
+    let plan = plan.body;
+    let prompt = &plan["prompt"];
+    let image = &prompt["images"][0];
+    assert_eq!(prompt["image_tokens"], image["tokens"]);
+    assert!(prompt["text"].as_str().unwrap().contains("<|image_pad|>"), "{prompt}");
+    assert!(prompt["tokens"].as_u64().unwrap() > prompt["image_tokens"].as_u64().unwrap());
+    let work = &plan["work"];
+    assert_eq!((work["steps"].as_u64(), work["updates"].as_u64()), (Some(5), Some(10)));
+    assert_eq!((work["prompts"].as_u64(), work["responses"].as_u64()), (Some(20), Some(160)));
+    assert_eq!(work["max_response_tokens"], 160 * 16);
+    let parts: Vec<_> =
+        plan["memory"]["parts"].as_array().unwrap().iter().map(|p| p["part"].as_str().unwrap()).collect();
+    assert_eq!(parts, ["weights", "gradients", "optimizer", "activations", "logits", "rollout_cache"]);
+    assert!(plan["memory"]["peak_bytes"].as_u64().unwrap() > plan["memory"]["parts"][0]["bytes"].as_u64().unwrap());
+    let codes: Vec<_> = plan["warnings"].as_array().unwrap().iter().map(|w| w["code"].as_str().unwrap()).collect();
+    assert!(codes.contains(&"format_not_asked"), "{codes:?}");
+    assert_eq!(plan["origins"]["/steps"], "request");
+    assert_eq!(api.get("/v1/jobs").await.body["data"], json!([]));
+}
+
+#[tokio::test]
+async fn a_format_reward_that_the_prompt_asks_for_warns_of_nothing() {
+    let api = Api::start().await;
+    let codes = async |change: Value| {
+        let job = api.submit(change).await;
+        job["warnings"].as_array().unwrap().iter().map(|w| w["code"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let format = json!({"type": "format"});
+    let asked = "Think between <think> and </think>, then write \\boxed{answer}.";
+    assert!(codes(json!({"reward": format})).await.contains(&"format_not_asked".to_owned()));
+    let quiet = codes(json!({"reward": format, "data": {"system": asked, "max_prompt_tokens": 4000}})).await;
+    assert!(!quiet.contains(&"format_not_asked".to_owned()), "{quiet:?}");
+    assert!(!codes(json!({"reward": {"type": "math"}})).await.contains(&"format_not_asked".to_owned()));
+    // A model whose card promises the format is asked by nobody.
+    let card = json!({"response_format": "<think> … </think> \\boxed{ 7 }"});
+    let knows = vgpo::domain::model::NewModel { card, ..model("knows", json!({})) };
+    api.store().upsert_model(knows).await.unwrap();
+    let quiet = codes(json!({"model": "knows", "reward": format})).await;
+    assert!(!quiet.contains(&"format_not_asked".to_owned()), "{quiet:?}");
+}
+
+#[tokio::test]
+async fn cancel_is_repeatable_and_knows_its_limits() {
+    let api = Api::start().await;
+    let queued = api.submit(json!({})).await;
+    let path = format!("/v1/jobs/{}/cancel", queued["id"].as_str().unwrap());
+    assert_eq!(api.post(&path, json!({})).await.body["state"], "cancelled");
+    assert_eq!(api.post(&path, json!({})).await.status, 200, "a repeat is fine");
+    // No body is fine, too.
+    assert_eq!(api.request("POST", &path).send().await.unwrap().status(), 200);
+    let running = api.submit(json!({})).await;
+    let leased = api.claim().await;
+    let path = format!("/v1/jobs/{}/cancel", running["id"].as_str().unwrap());
+    assert_eq!(api.post(&path, json!({})).await.body["state"], "cancelling");
+    api.store().release(&leased.token, "stopped").await.unwrap();
+    let done = api.submit(json!({})).await;
+    let leased = api.claim().await;
+    api.store().complete(&leased.token).await.unwrap();
+    let id = done["id"].as_str().unwrap();
+    let answer = api.post(&format!("/v1/jobs/{id}/cancel"), json!({})).await;
+    let problem = answer.problem(409, "illegal_transition");
+    assert_eq!((problem["state"].as_str(), &problem["allowed"]), (Some("succeeded"), &json!([])));
+    api.post("/v1/jobs/nothing/cancel", json!({})).await.problem(404, "not_found");
+}

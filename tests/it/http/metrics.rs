@@ -1,0 +1,80 @@
+//! Metrics: series in buckets, keys with their meaning.
+
+use serde_json::{Value, json};
+
+use super::support::Api;
+
+async fn run_with_steps(api: &Api, steps: u64) -> String {
+    let job = api.submit(json!({})).await;
+    let leased = api.claim().await;
+    for step in 1..=steps {
+        let odd = if step == 3 { f64::NAN } else { step as f64 };
+        api.report(&leased, step, &[("reward/mean", step as f64), ("policy/kl", odd), ("own/key", 1.0)]).await;
+    }
+    format!("/v1/runs/{}/metrics", job["run_id"].as_str().unwrap())
+}
+
+fn steps(series: &Value) -> Vec<u64> {
+    series["points"].as_array().unwrap().iter().map(|point| point["step"].as_u64().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn series_are_whole_or_in_buckets() {
+    let api = Api::start().await;
+    let path = run_with_steps(&api, 10).await;
+    let all = api.get(&path).await.body;
+    let keys: Vec<_> = all["data"].as_array().unwrap().iter().map(|s| s["key"].as_str().unwrap()).collect();
+    assert_eq!(keys, ["own/key", "policy/kl", "reward/mean"]);
+    let one = api.get(&format!("{path}?keys=reward/mean&from_step=3&to_step=5")).await.body["data"][0].clone();
+    assert_eq!((steps(&one), one["better"].as_str()), (vec![3, 4, 5], Some("higher")));
+    let point = &one["points"][0];
+    assert_eq!(
+        (point["samples"].as_u64(), point["tokens"].as_u64(), point["mean"].as_f64()),
+        (Some(24), Some(240), Some(3.0))
+    );
+    let buckets = api.get(&format!("{path}?keys=reward/mean&max_points=2")).await.body["data"][0].clone();
+    let points = buckets["points"].as_array().unwrap();
+    assert_eq!(points.len(), 2);
+    let first = &points[0];
+    assert_eq!(
+        (first["min"].as_f64(), first["max"].as_f64(), first["mean"].as_f64()),
+        (Some(1.0), Some(5.0), Some(3.0))
+    );
+    assert_eq!(first["count"], 5);
+    let wild = api.get(&format!("{path}?keys=reward/*,own/key,reward/mean")).await.body;
+    assert_eq!(wild["data"].as_array().unwrap().len(), 2);
+    assert_eq!(api.get(&format!("{path}?keys=nothing")).await.body["data"][0]["points"], json!([]));
+}
+
+#[tokio::test]
+async fn values_that_are_no_numbers_are_null_with_a_name() {
+    let api = Api::start().await;
+    let path = run_with_steps(&api, 4).await;
+    let series = api.get(&format!("{path}?keys=policy/kl&from_step=3&to_step=3")).await.body["data"][0].clone();
+    assert_eq!((&series["points"][0]["mean"], &series["points"][0]["nonfinite"]), (&Value::Null, &json!("nan")));
+}
+
+#[tokio::test]
+async fn keys_tell_what_they_mean() {
+    let api = Api::start().await;
+    let path = run_with_steps(&api, 4).await;
+    let keys = api.get(&format!("{path}/keys")).await.body["data"].clone();
+    let reward = keys.as_array().unwrap().iter().find(|key| key["key"] == "reward/mean").unwrap();
+    assert_eq!((reward["last"].as_f64(), reward["last_step"].as_u64()), (Some(4.0), Some(4)));
+    assert_eq!(
+        (reward["min"].as_f64(), reward["max"].as_f64(), reward["better"].as_str()),
+        (Some(1.0), Some(4.0), Some("higher"))
+    );
+    assert!(reward["description"].as_str().unwrap().contains("reward"));
+    let own = keys.as_array().unwrap().iter().find(|key| key["key"] == "own/key").unwrap();
+    assert_eq!((own["unit"].as_str(), own["better"].as_str()), (Some("1"), Some("neutral")));
+}
+
+#[tokio::test]
+async fn limits_of_the_query() {
+    let api = Api::start().await;
+    let path = run_with_steps(&api, 1).await;
+    for query in ["max_points=0", "max_points=10001", "from_step=5&to_step=4", "from_step=-1", "key=reward/mean"] {
+        api.get(&format!("{path}?{query}")).await.problem(400, "invalid_query");
+    }
+}
