@@ -76,29 +76,35 @@ impl MetricStore for SqliteStore {
         let (key_id, n): (i64, i64) = (extent.try_get("key_id")?, extent.try_get("n")?);
         let (low, high): (i64, i64) = (extent.try_get("low")?, extent.try_get("high")?);
         let buckets = query.max_points.map(|m| i64::from(m.max(1))).filter(|m| n > *m);
-        let sql = if buckets.is_some() { SERIES_BUCKETS } else { SERIES_POINTS };
-        let mut select = sqlx::query(sql).bind(run_id).bind(key_id).bind(low).bind(high);
-        if let Some(buckets) = buckets {
-            select = select.bind(buckets);
+        let read = |sql| sqlx::query(sql).bind(run_id).bind(key_id).bind(low).bind(high);
+        match buckets {
+            None => read(SERIES_POINTS).fetch_all(&self.readers).await?.iter().map(point).collect(),
+            Some(n) => read(SERIES_BUCKETS).bind(n).fetch_all(&self.readers).await?.iter().map(bucket).collect(),
         }
-        select.fetch_all(&self.readers).await?.iter().map(point).collect()
     }
 }
 
-/// Columns by position: a long series is read often, and looking names up costs more than the values.
+/// A single point. Columns are read by position, and there are few: a long series is bound by both.
 fn point(row: &SqliteRow) -> Result<MetricPoint> {
     let whole = |column: usize| -> Result<u64> { Ok(row.try_get::<i64, _>(column)? as u64) };
+    let value: Option<f64> = row.try_get(4)?;
     Ok(MetricPoint {
         step: whole(0)?,
         time: rows::time_of(row.try_get(1)?, "time")?,
         samples: whole(2)?,
         tokens: whole(3)?,
-        mean: row.try_get(4)?,
-        min: row.try_get(5)?,
-        max: row.try_get(6)?,
-        count: whole(7)?,
-        nonfinite: row.try_get(8)?,
+        mean: value,
+        min: value,
+        max: value,
+        count: 1,
+        nonfinite: row.try_get(5)?,
     })
+}
+
+/// A bucket: the columns of a point, then what only a bucket has.
+fn bucket(row: &SqliteRow) -> Result<MetricPoint> {
+    let count: i64 = row.try_get(8)?;
+    Ok(MetricPoint { min: row.try_get(6)?, max: row.try_get(7)?, count: count as u64, ..point(row)? })
 }
 
 fn feed_event(token: &LeaseToken, entry: &TimedMetrics) -> Result<NewEvent> {
