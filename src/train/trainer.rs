@@ -27,6 +27,8 @@ use super::sink::{CheckpointNotice, Control, RunSink};
 use super::source::{Prompt, PromptSource};
 use super::{RunEnd, TrainRequest, evaluate, memory};
 
+/// So many overlong rows one after the other end the run: the limit does not fit the data set.
+const MAX_SKIPPED: u64 = 10_000;
 /// After so many steps without any difference in reward a warning is raised.
 const CONSTANT_REWARD_STEPS: u64 = 3;
 
@@ -226,11 +228,11 @@ impl<'s> Trainer<'s> {
                 Some(prompt) => prompts.push(prompt),
                 None => skipped += 1,
             }
-            if skipped > self.source.rows() {
+            if skipped >= self.source.rows().min(MAX_SKIPPED) {
                 return Err(TrainError::Setting {
                     field: "data.max_prompt_tokens",
                     problem: format!(
-                        "every row is longer than {} tokens; raise it or lower data.max_pixels",
+                        "{skipped} rows one after the other are longer than {} tokens; raise it or lower data.max_pixels",
                         self.spec.data.max_prompt_tokens
                     ),
                 });
