@@ -22,7 +22,7 @@ pub fn card() -> Value {
         "recommended": {
             "reward": { "type": "math" },
             "rollout": { "group_size": 8, "temperature": 1.0, "top_p": 1.0, "max_new_tokens": 48, "filter": { "max_tries": 1 } },
-            "batch": { "prompts_per_step": 32, "minibatch_prompts": 32, "microbatch_tokens": 4096 },
+            "batch": { "prompts_per_step": 32, "minibatch_prompts": 32, "microbatch_tokens": 1024 },
             "optimizer": { "learning_rate": 1e-4, "betas": [0.9, 0.95], "weight_decay": 0.01, "warmup_steps": 5 },
             "steps": 40,
             "eval_every": 8,

@@ -132,7 +132,7 @@ impl<'a> Rows<'a> {
             generation.select_rows(&expand)?;
             for attention in &mut capture.attention {
                 let index = candle_core::Tensor::from_iter(expand.iter().map(|r| *r as u32), model.device())?;
-                *attention = attention.contiguous()?.index_select(&index, 0)?;
+                *attention = attention.index_select(&index, 0)?;
             }
         }
         let lines = (0..rows.len()).collect();
@@ -236,7 +236,7 @@ impl<'a> Rows<'a> {
             let index =
                 candle_core::Tensor::from_iter(keep.iter().map(|r| *r as u32), self.capture.attention[0].device())?;
             for attention in &mut self.capture.attention {
-                *attention = attention.contiguous()?.index_select(&index, 0)?;
+                *attention = attention.index_select(&index, 0)?;
             }
         }
         self.lines = keep.into_iter().map(|line| self.lines[line]).collect();

@@ -159,12 +159,16 @@ impl<'s> Trainer<'s> {
         if evaluated {
             self.evaluate(&mut metrics)?;
         }
+        // The metrics go first: a run that dies behind its checkpoint must not miss those of the checkpoint's step.
+        self.emit(metrics)?;
         if due(self.spec.checkpoint_every) {
             let clock = Stopwatch::start();
             self.save(evaluated, last)?;
+            let mut metrics = Metrics::default();
             metrics.set("time/checkpoint", clock.seconds());
+            self.emit(metrics)?;
         }
-        self.emit(metrics)
+        Ok(())
     }
 
     fn emit(&mut self, metrics: Metrics) -> Result<(), TrainError> {
