@@ -7,12 +7,14 @@ mod jobs;
 mod migrate;
 mod openapi;
 mod progress;
+mod quickstart;
 mod reward;
 mod runs;
 mod serve;
 mod settings;
 mod starter;
 mod train;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -28,8 +30,12 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// See it all at work: train the starter with VGPO, compare before and after, and keep serving.
+    Quickstart(quickstart::Args),
     /// Serve the API, with local workers.
     Serve(serve::Args),
+    /// Run jobs on one device; several hosts may share a database.
+    Worker(worker::Args),
     /// Submit, list, watch and cancel jobs of a server.
     Jobs(jobs::Args),
     /// List the runs of a server, or show one.
@@ -61,7 +67,9 @@ impl Cli {
     /// Runs the chosen command.
     pub fn run(self) -> ExitCode {
         match self.command {
+            Command::Quickstart(args) => quickstart::run(&args),
             Command::Serve(args) => serve::run(&args),
+            Command::Worker(args) => worker::run(&args),
             Command::Jobs(args) => jobs::run(&args),
             Command::Runs(args) => runs::runs(&args),
             Command::Models(args) => runs::models(&args),
@@ -75,6 +83,11 @@ impl Cli {
         }
     }
 }
+
+/// What is logged by default.
+const LOG: &str = "warn,vgpo=info";
+/// What is logged by commands that draw on the terminal.
+const QUIET_LOG: &str = "error";
 
 /// Says on standard error why a command failed.
 #[allow(clippy::print_stderr)]
@@ -128,8 +141,17 @@ fn block_on<T, E: From<String>>(work: impl Future<Output = Result<T, E>>) -> Res
 
 /// Log lines on standard error; `RUST_LOG` chooses which, `VGPO_LOG_FORMAT=json` how.
 fn logging() {
+    log_lines(LOG);
+}
+
+/// The same for commands that draw on the terminal: errors only.
+fn quiet_logging() {
+    log_lines(QUIET_LOG);
+}
+
+fn log_lines(default: &str) {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,vgpo=info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let json = std::env::var("VGPO_LOG_FORMAT").is_ok_and(|format| format == "json");
     // A second call (a command inside a command) keeps the first one's lines.

@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use vgpo::clock::SystemClock;
 use vgpo::config::app::AppSettings;
 use vgpo::http::AppState;
+use vgpo::config::worker::WorkerTimings;
 use vgpo::service::Service;
+use vgpo::worker::supervisor::{self, SupervisorConfig};
 
 use super::settings::{ListenFlags, SettingFlags, load};
 use super::{block_on, fail, say};
@@ -35,7 +38,7 @@ pub fn run(args: &Args) -> ExitCode {
     };
     super::logging();
     let served = block_on(async {
-        let server = Server::start(settings).await?;
+        let server = Server::start(settings, super::LOG).await?;
         say(format!("vgpo {} serves at {}", env!("CARGO_PKG_VERSION"), server.url()));
         interrupted().await;
         say("stopping: jobs go back to the queue and go on at the next start");
@@ -50,16 +53,20 @@ pub struct Server {
     address: SocketAddr,
     service: Arc<Service>,
     serving: JoinHandle<std::io::Result<()>>,
+    workers: JoinHandle<()>,
+    stop_workers: CancellationToken,
 }
 
 impl Server {
-    /// Takes the port, opens the data folder, registers what ships with the program, and serves.
-    pub async fn start(settings: AppSettings) -> Result<Self, String> {
+    /// Takes the port, opens the data folder, registers what ships with the program, serves, and keeps
+    /// local workers alive, which log what `log` says.
+    pub async fn start(settings: AppSettings, log: &'static str) -> Result<Self, String> {
         // The port first: a taken one must leave everything as it is.
         let listener = listen(&settings).await?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
         std::fs::create_dir_all(&settings.data_dir)
             .map_err(|error| format!("cannot make the data folder {}: {error}", settings.data_dir.display()))?;
+        let workers = super::worker::commands(&settings, log)?;
         let clock = Arc::new(SystemClock);
         let store =
             vgpo::store::open(&settings.database_url, clock.clone()).await.map_err(|error| error.to_string())?;
@@ -70,7 +77,11 @@ impl Server {
         let serving = tokio::spawn(async move {
             axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned()).await
         });
-        Ok(Self { address, service, serving })
+        let stop_workers = CancellationToken::new();
+        let supervised =
+            SupervisorConfig { store: Arc::clone(service.store()), workers, timings: WorkerTimings::default() };
+        let workers = tokio::spawn(supervisor::run(supervised, stop_workers.clone()));
+        Ok(Self { address, service, serving, workers, stop_workers })
     }
 
     /// Where it serves.
@@ -78,11 +89,21 @@ impl Server {
         format!("http://{}", self.address)
     }
 
-    /// Ends streams and open requests, then the workers, then the database.
+    /// Ends streams, open requests and workers, then the database. A second interrupt does not wait for them.
     pub async fn stop(self) {
         self.service.stopping().cancel();
-        if tokio::time::timeout(GRACE, self.serving).await.is_err() {
-            tracing::warn!("some requests did not end in time");
+        self.stop_workers.cancel();
+        let ended = async {
+            if tokio::time::timeout(GRACE, self.serving).await.is_err() {
+                tracing::warn!("some requests did not end in time");
+            }
+            if let Err(error) = self.workers.await {
+                tracing::error!(%error, "the supervisor of the workers failed");
+            }
+        };
+        tokio::select! {
+            () = ended => {}
+            () = interrupted() => {}
         }
         self.service.store().close().await;
     }

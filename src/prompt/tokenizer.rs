@@ -164,8 +164,18 @@ impl TextTokenizer {
     pub fn out_of_vocabulary(&self, text: &str) -> Vec<String> {
         let Some(unknown) = self.unknown else { return Vec::new() };
         let mut seen = HashSet::new();
-        let words = text.split_whitespace().filter(|w| seen.insert(*w));
-        let is_unknown = |word: &str| self.encode_plain(word).is_ok_and(|ids| ids.contains(&unknown));
-        words.filter(|w| is_unknown(w)).map(str::to_owned).collect()
+        let mut words = Vec::new();
+        let mut from = 0;
+        for word in text.split_whitespace() {
+            let start = from + text[from..].find(word).unwrap_or_default();
+            from = start + word.len();
+            // Many vocabularies know a word only together with the space before it.
+            let spaced = if text[..start].ends_with(' ') { start - 1 } else { start };
+            let is_unknown = self.encode_plain(&text[spaced..from]).is_ok_and(|ids| ids.contains(&unknown));
+            if is_unknown && seen.insert(word) {
+                words.push(word.to_owned());
+            }
+        }
+        words
     }
 }

@@ -35,9 +35,6 @@ impl Service {
     }
 
     async fn register_starter(&self) -> Result<()> {
-        if starter::FILES.is_empty() {
-            return Ok(());
-        }
         let models = self.settings.models_dir();
         let laid_out = tokio::task::spawn_blocking(move || {
             let dir =
@@ -46,15 +43,15 @@ impl Service {
             Ok::<_, ServiceError>((dir, info))
         });
         let (dir, info) = laid_out.await.map_err(|error| ServiceError::Internal(error.to_string()))??;
-        let card = starter::card(starter::FILES);
-        // Relative to the data folder, so that the folder may be moved.
-        let path = dir.strip_prefix(&self.settings.data_dir).unwrap_or(&dir).display().to_string();
+        let starter::Notes { card, recommended } = starter::notes(starter::FILES);
+        // Absolute, because workers may stand elsewhere; a folder that was moved is found again at the next start.
+        let path = std::path::absolute(&dir).unwrap_or(dir).display().to_string();
         let record = NewModel {
             name: starter::NAME.to_owned(),
             family: info.family,
             parameters: info.parameters as u64,
             path,
-            recommended: card.get("recommended").cloned().unwrap_or_else(|| json!({})),
+            recommended,
             card,
             source: SOURCE.to_owned(),
             project: PROJECT.to_owned(),

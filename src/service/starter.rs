@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// The starter's name.
@@ -13,16 +14,41 @@ pub const NAME: &str = "starter";
 /// A file that is part of the program: its name and its bytes.
 pub type Embedded = (&'static str, &'static [u8]);
 
+macro_rules! starter_files {
+    ($($name:literal),*) => {
+        &[$(($name, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/starter/", $name)))),*]
+    };
+}
+
 /// The starter's files, in Hugging Face layout.
-pub const FILES: &[Embedded] = &[];
+pub const FILES: &[Embedded] = starter_files![
+    "chat_template.json",
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "preprocessor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vgpo.json"
+];
 
 /// The file that holds the starter's card and its recommended settings.
-const CARD: &str = "card.json";
+const NOTES: &str = "vgpo.json";
 
-/// The starter's card: task, limits, examples, `recommended`.
-pub fn card(files: &[Embedded]) -> Value {
-    let card = files.iter().find(|(name, _)| *name == CARD).map(|(_, bytes)| *bytes).unwrap_or_default();
-    serde_json::from_slice(card).unwrap_or_else(|_| json!({}))
+/// What the starter says about itself.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(default)]
+pub struct Notes {
+    /// For people: task, limits, examples.
+    pub card: Value,
+    /// Job settings that suit it.
+    pub recommended: Value,
+}
+
+/// What the files say about the model.
+pub fn notes(files: &[Embedded]) -> Notes {
+    let notes = files.iter().find(|(name, _)| *name == NOTES).map(|(_, bytes)| *bytes).unwrap_or_default();
+    serde_json::from_slice(notes).unwrap_or_default()
 }
 
 /// Lays the files out in a folder below `models` and returns it. The folder's name holds a hash of the files, so that
@@ -68,13 +94,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_starter_knows_itself_and_every_file_ships() {
+        let notes = notes(FILES);
+        assert!(notes.card["task"].is_string() && notes.recommended["steps"].is_u64(), "{notes:?}");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/starter");
+        let mut names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, FILES.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn files_appear_whole_and_once() {
         let models = tempfile::tempdir().unwrap();
-        let files: &[Embedded] = &[("config.json", b"{}"), (CARD, b"{\"task\": \"digits\"}")];
+        let files: &[Embedded] = &[("config.json", b"{}"), (NOTES, b"{\"card\": {\"task\": \"digits\"}}")];
         let dir = lay_out(models.path(), files).unwrap();
         assert_eq!(std::fs::read(dir.join("config.json")).unwrap(), b"{}");
         assert_eq!(lay_out(models.path(), files).unwrap(), dir);
-        assert_eq!(card(files)["task"], "digits");
+        assert_eq!(notes(files).card["task"], "digits");
         let other = lay_out(models.path(), &[("config.json", b"{ }")]).unwrap();
         assert_ne!(other, dir);
         // No draft is left behind.

@@ -157,7 +157,7 @@ impl Decoder {
         &self,
         batch: &Batch,
         features: Option<&Tensor>,
-        cache: Option<&mut KvCache>,
+        mut cache: Option<&mut KvCache>,
         capture: &mut Capture,
     ) -> Result<Tensor, ModelError> {
         let (cached, padding) = match cache.as_deref() {
@@ -179,7 +179,7 @@ impl Decoder {
             x = (x + layer.down.forward(&y)?)?;
             capture.take(index, &x, &probabilities)?;
         }
-        if let Some(cache) = cache {
+        if let Some(cache) = cache.as_deref_mut() {
             cache.advance(batch);
         }
         Ok(ops::rms_norm(&x, &self.norm, eps)?)

@@ -25,6 +25,23 @@ async fn two_names_make_a_job_with_origins() {
 }
 
 #[tokio::test]
+async fn the_starter_on_its_task_needs_no_setting_and_no_warning() {
+    let api = Api::start().await;
+    let answer = api.post("/v1/jobs", json!({"model": "starter", "dataset": "digits"})).await;
+    assert_eq!((answer.status, &answer.body["warnings"]), (201, &json!([])), "{}", answer.body["warnings"]);
+    assert_eq!(answer.body["origins"]["/optimizer/learning_rate"], "recommended");
+    assert!(answer.body["spec"]["optimizer"]["learning_rate"].as_f64().unwrap() > 1e-5);
+    let card = api.get("/v1/models/starter").await.body;
+    assert_eq!((card["source"].as_str(), card["card"]["task"].is_string()), (Some("builtin"), true));
+    assert!(card["parameters"].as_u64().unwrap() > 500_000);
+    // A word that the starter's vocabulary does not have is told.
+    let change = json!({"model": "starter", "dataset": "digits", "data": {"prompt_template": "please , {{ prompt }}"}});
+    let warnings = api.post("/v1/jobs", change).await.body["warnings"].clone();
+    assert_eq!(warnings[0]["code"], "out_of_vocabulary");
+    assert!(warnings[0]["detail"].as_str().unwrap().ends_with(": please what"), "{warnings}");
+}
+
+#[tokio::test]
 async fn every_bad_field_is_named_with_the_way_out() {
     let api = Api::start().await;
     let request = json!({"model": "tiny", "dataset": "digits", "stepz": 3, "rollout": {"group_size": 0, "topp": 0.5},

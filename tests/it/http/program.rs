@@ -55,6 +55,37 @@ async fn serve_stops_cleanly_and_starts_again_on_the_same_data() {
     assert!(folder.path().join("data/vgpo.db").exists());
 }
 
+/// Starts the quickstart, waits for a line that names its job, interrupts it, and returns the line.
+fn interrupted_quickstart(data: &Path) -> String {
+    let mut command = vgpo(data);
+    command.args(["quickstart", "--port", "0", "--steps", "50", "--data"]).arg(data.join("data"));
+    let mut child = Server { child: command.stderr(Stdio::inherit()).spawn().unwrap(), url: String::new() };
+    let mut lines = BufReader::new(child.child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let line = lines.find(|line| line.contains("job_")).expect("it names its job");
+    // Let the worker take it, so that the interrupt meets a job at work.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let pid = child.child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    assert!(lines.any(|line| line.contains("stopping")), "it says that it stops");
+    assert!(child.child.wait().unwrap().success(), "an interrupt is an orderly end");
+    line
+}
+
+fn job_id(line: &str) -> &str {
+    let start = line.find("job_").unwrap();
+    line[start..].split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap()
+}
+
+#[test]
+fn a_quickstart_that_was_interrupted_goes_on_with_its_job() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = interrupted_quickstart(folder.path());
+    assert!(first.contains("submitted"), "{first}");
+    let second = interrupted_quickstart(folder.path());
+    assert!(second.contains("going on"), "{second}");
+    assert_eq!(job_id(&first), job_id(&second));
+}
+
 #[test]
 fn a_taken_port_is_told_with_the_way_out() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,0 +1,194 @@
+//! `vgpo quickstart`: everything once, through the program's own HTTP API.
+
+mod compare;
+mod progress;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::client::{Client, ClientError};
+use super::jobs::text;
+use super::serve::{Server, interrupted};
+use super::settings::{ListenFlags, SettingFlags, load};
+use super::{block_on, fail, say};
+use compare::Comparison;
+
+/// The label that tells the quickstart's jobs from others.
+const LABEL: &str = "quickstart";
+const MODEL: &str = "starter";
+const DATASET: &str = "digits";
+
+/// Arguments of `vgpo quickstart`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    flags: SettingFlags,
+    /// Port to serve at, 0 for a free one [default: 8080].
+    #[arg(long, value_name = "PORT")]
+    port: Option<String>,
+    /// Steps to train [default: what the starter recommends].
+    #[arg(long, value_name = "STEPS")]
+    steps: Option<u64>,
+    /// End when everything was shown, instead of serving on.
+    #[arg(long)]
+    exit: bool,
+}
+
+/// Runs the tour.
+pub fn run(args: &Args) -> ExitCode {
+    let listen = ListenFlags { port: args.port.clone(), ..ListenFlags::default() };
+    let settings = match load(&args.flags, &listen) {
+        Ok(settings) => settings,
+        Err(error) => return fail(error),
+    };
+    super::quiet_logging();
+    let data_dir = settings.data_dir.clone();
+    let done = block_on(async {
+        let server = Server::start(settings, super::QUIET_LOG).await?;
+        let url = server.url();
+        say(format!("vgpo {} serves at {url}, data in {}", env!("CARGO_PKG_VERSION"), data_dir.display()));
+        let tour = tokio::select! {
+            tour = tour(&url, &data_dir, args.steps) => Some(tour),
+            () = interrupted() => None,
+        };
+        match &tour {
+            Some(Ok(())) if !args.exit => {
+                say(format!("serving at {url} until Ctrl-C"));
+                interrupted().await;
+            }
+            Some(_) => {}
+            None => {
+                say("\nstopping; `vgpo quickstart` goes on with this job");
+            }
+        }
+        server.stop().await;
+        tour.unwrap_or(Ok(()))
+    });
+    done.map_or_else(fail, |()| ExitCode::SUCCESS)
+}
+
+/// From the job to its report.
+async fn tour(url: &str, data_dir: &Path, steps: Option<u64>) -> Result<(), String> {
+    let client = Client::new(url);
+    let job = match unfinished(&client).await.map_err(words)? {
+        Some(job) => {
+            say(format!("going on with job {}", text(&job, "id")));
+            job
+        }
+        None => submit(&client, steps).await.map_err(words)?,
+    };
+    progress::show(&client, &job).await?;
+    let job = client.get(&format!("/v1/jobs/{}", text(&job, "id"))).await.map_err(words)?;
+    if job["state"] != "succeeded" {
+        return Err(format!("the job is {}: {}", text(&job, "state"), text(&job, "reason")));
+    }
+    let report = Report::of(&client, &job).await.map_err(words)?;
+    let comparison = Comparison::make(&client, MODEL, &report.checkpoint, DATASET).await?;
+    let heatmaps = comparison.write_heatmaps(data_dir)?;
+    report.print(&comparison, &heatmaps, url);
+    report.write(&data_dir.join("quickstart.json"), &heatmaps)
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
+fn words(error: ClientError) -> String {
+    error.to_string()
+}
+
+/// A quickstart job that an earlier call left behind.
+async fn unfinished(client: &Client) -> Result<Option<Value>, ClientError> {
+    let jobs = client.get(&format!("/v1/jobs?tag={LABEL}&state=queued,running,cancelling&limit=1")).await?;
+    Ok(jobs["data"].get(0).cloned())
+}
+
+async fn submit(client: &Client, steps: Option<u64>) -> Result<Value, ClientError> {
+    let mut request = json!({"model": MODEL, "dataset": DATASET, "tags": {LABEL: "true"}});
+    if let Some(steps) = steps {
+        request["steps"] = json!(steps);
+    }
+    let job = client.post("/v1/jobs", &request).await?;
+    for warning in job["warnings"].as_array().into_iter().flatten() {
+        say(format!("warning: {}: {}", text(warning, "pointer"), text(warning, "detail")));
+    }
+    say(format!("submitted job {}: {} on {DATASET}, {} steps", text(&job, "id"), text(&job, "name"), job["spec"]["steps"]));
+    Ok(job)
+}
+
+/// What came out of the job.
+struct Report {
+    job: String,
+    run: String,
+    checkpoint: String,
+    before: Option<f64>,
+    after: Option<f64>,
+    steps: u64,
+    seconds: Option<f64>,
+}
+
+impl Report {
+    async fn of(client: &Client, job: &Value) -> Result<Self, ClientError> {
+        let run_id = text(job, "run_id");
+        let run = client.get(&format!("/v1/runs/{run_id}")).await?;
+        let series = client.get(&format!("/v1/runs/{run_id}/metrics?keys=eval/accuracy")).await?;
+        let points = series["data"][0]["points"].as_array().cloned().unwrap_or_default();
+        let accuracy = |point: Option<&Value>| point.and_then(|point| point["mean"].as_f64());
+        Ok(Self {
+            job: text(job, "id"),
+            checkpoint: text(&run, "last_checkpoint"),
+            before: accuracy(points.first().filter(|point| point["step"] == 0)),
+            after: accuracy(points.last()),
+            steps: run["last_step"].as_u64().unwrap_or_default(),
+            seconds: seconds_between(&text(job, "started_at"), &text(job, "finished_at")),
+            run: run_id,
+        })
+    }
+
+    fn print(&self, comparison: &Comparison, heatmaps: &[PathBuf; 2], url: &str) {
+        let percent = |share: Option<f64>| share.map_or("unknown".to_owned(), |share| format!("{:.1}%", 100.0 * share));
+        say(format!(
+            "\nHeld-out accuracy (greedy): {} before, {} after {} steps",
+            percent(self.before),
+            percent(self.after),
+            self.steps
+        ));
+        comparison.print();
+        say(format!("\nHeat maps: {} (before), {} (after)", heatmaps[0].display(), heatmaps[1].display()));
+        say(
+            "To be honest: on this small task VGPO and GRPO score alike. It shows the machinery at work, not an advantage \
+             of VGPO.",
+        );
+        say(format!("\nJob         {url}/v1/jobs/{}", self.job));
+        say(format!("Metrics     {url}/v1/runs/{}/metrics", self.run));
+        say(format!("Samples     {url}/v1/runs/{}/samples", self.run));
+        say(format!("Checkpoint  {url}/v1/checkpoints/{}", self.checkpoint));
+        say(format!("API         {url}/openapi.json"));
+    }
+
+    /// Writes the report for programs; it appears whole or not at all.
+    fn write(&self, path: &Path, heatmaps: &[PathBuf; 2]) -> Result<(), String> {
+        let report = json!({
+            "job": self.job, "run": self.run, "checkpoint": self.checkpoint, "model": MODEL,
+            "accuracy_before": self.before, "accuracy_after": self.after,
+            "steps": self.steps, "seconds": self.seconds,
+            "heatmaps": heatmaps.each_ref().map(|path| path.display().to_string()),
+        });
+        let text = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())? + "\n";
+        write_whole(path, text.as_bytes())
+    }
+}
+
+/// Writes a file so that it is whole at every moment.
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    use std::io::Write as _;
+    let cannot = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut draft = tempfile::NamedTempFile::new_in(folder).map_err(cannot)?;
+    draft.write_all(bytes).and_then(|()| draft.as_file().sync_all()).map_err(cannot)?;
+    draft.persist(path).map(drop).map_err(|error| cannot(error.error))
+}
+
+fn seconds_between(start: &str, end: &str) -> Option<f64> {
+    let time = |text: &str| chrono::DateTime::parse_from_rfc3339(text).ok();
+    Some((time(end)? - time(start)?).as_seconds_f64())
+}

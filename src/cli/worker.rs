@@ -1,0 +1,118 @@
+//! `vgpo worker`: one process that runs jobs on one device.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use vgpo::clock::{SystemClock, new_id};
+use vgpo::config::app::AppSettings;
+use vgpo::config::worker::WorkerTimings;
+use vgpo::worker::supervisor::WorkerCommand;
+use vgpo::worker::{Device, TrainRunner, WorkerConfig, follow_parent, stop_signals};
+
+use super::settings::{ListenFlags, SettingFlags, load};
+use super::{block_on, fail};
+
+/// Arguments of `vgpo worker`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    flags: SettingFlags,
+    /// Device to work on: `cpu`, `cuda:N` or `metal:N`.
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Its id; a new one unless the server that starts it chooses.
+    #[arg(long, hide = true)]
+    id: Option<String>,
+    /// End with the parent at the other end of standard input.
+    #[arg(long, hide = true)]
+    supervised: bool,
+}
+
+/// Works until it is asked to stop; a job that runs then is saved and given back.
+pub fn run(args: &Args) -> ExitCode {
+    super::logging();
+    match block_on(work(args)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(error),
+    }
+}
+
+async fn work(args: &Args) -> Result<(), String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let settings = load(&args.flags, &ListenFlags::default()).map_err(|error| text(&error))?;
+    let device = Device::parse(&args.device)?;
+    let timings = WorkerTimings::default();
+    let drain = if args.supervised { CancellationToken::new() } else { stop_signals().map_err(|error| text(&error))? };
+    let abandon = if args.supervised {
+        follow_parent(drain.clone(), timings.orphan_grace).map_err(|error| text(&error))?
+    } else {
+        CancellationToken::new()
+    };
+    let clock = Arc::new(SystemClock);
+    let store = vgpo::store::open(&settings.database_url, clock.clone()).await.map_err(|error| text(&error))?;
+    let artifacts = vgpo::artifacts::open(&settings.artifacts_url).map_err(|error| text(&error))?;
+    let config = WorkerConfig {
+        id: args.id.clone().unwrap_or_else(|| new_id("wrk")),
+        device,
+        runner: Arc::new(TrainRunner::new(store.clone(), artifacts.clone())),
+        store: store.clone(),
+        artifacts,
+        clock,
+        timings,
+        work_dir: settings.data_dir.join("work"),
+        lock_dir: settings.data_dir.join("locks"),
+    };
+    let ended = vgpo::worker::run(config, drain, abandon).await.map_err(|error| text(&error));
+    store.close().await;
+    ended
+}
+
+/// The commands of the local workers that a server with these settings keeps alive; `log` says which lines they log
+/// unless `RUST_LOG` does.
+pub fn commands(settings: &AppSettings, log: &'static str) -> Result<Vec<WorkerCommand>, String> {
+    let program = std::env::current_exe().map_err(|error| format!("cannot find this program's own file: {error}"))?;
+    let mut commands: Vec<WorkerCommand> = Vec::new();
+    for device in &settings.devices {
+        let device = Device::parse(device)?.name;
+        commands.push(Arc::new(Launch::new(program.clone(), settings, device, log).command()));
+    }
+    Ok(commands)
+}
+
+/// What a worker process is started with.
+struct Launch {
+    program: PathBuf,
+    data_dir: PathBuf,
+    database_url: String,
+    artifacts_url: String,
+    device: String,
+    log: &'static str,
+}
+
+impl Launch {
+    fn new(program: PathBuf, settings: &AppSettings, device: String, log: &'static str) -> Self {
+        Self {
+            program,
+            data_dir: settings.data_dir.clone(),
+            database_url: settings.database_url.clone(),
+            artifacts_url: settings.artifacts_url.clone(),
+            device,
+            log,
+        }
+    }
+
+    fn command(self) -> impl Fn(&str) -> std::process::Command + Send + Sync + 'static {
+        move |id| {
+            let mut command = std::process::Command::new(&self.program);
+            command.args(["worker", "--supervised", "--device", &self.device, "--id", id, "--data"]).arg(&self.data_dir);
+            // Addresses may hold secrets: they travel in the environment, not in the process list.
+            command.env("VGPO_DATABASE_URL", &self.database_url).env("VGPO_ARTIFACTS_URL", &self.artifacts_url);
+            if std::env::var_os("RUST_LOG").is_none() {
+                command.env("RUST_LOG", self.log);
+            }
+            command
+        }
+    }
+}
