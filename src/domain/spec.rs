@@ -139,6 +139,7 @@ pub enum Estimator {
 /// Settings of [`Method::Vgpo`]; names as in the paper's equations.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[allow(clippy::struct_excessive_bools, reason = "the switches of the published ablation, each on its own")]
 pub struct VgpoSpec {
     /// Paper or released code.
     pub variant: Variant,

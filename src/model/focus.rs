@@ -16,7 +16,7 @@ pub struct FocusRow {
     pub states: Vec<u32>,
 }
 
-/// The mean of states: what the image looks like inside the model (mu_v).
+/// The mean of states: what the image looks like inside the model (`mu_v`).
 pub fn visual_prototype<'a>(states: impl Iterator<Item = &'a [f32]>) -> Option<Vec<f64>> {
     let mut sum: Vec<f64> = Vec::new();
     let mut count = 0_usize;
@@ -25,7 +25,9 @@ pub fn visual_prototype<'a>(states: impl Iterator<Item = &'a [f32]>) -> Option<V
         sum.iter_mut().zip(state).for_each(|(s, v)| *s += f64::from(*v));
         count += 1;
     }
-    sum.iter_mut().for_each(|s| *s /= count as f64);
+    for value in &mut sum {
+        *value /= count as f64;
+    }
     (count > 0).then_some(sum)
 }
 

@@ -118,6 +118,7 @@ impl Parameters {
     }
 
     /// These parameters together with further variables, e.g. a head that is trained along and thrown away.
+    #[must_use]
     pub fn with<'a>(&self, more: impl IntoIterator<Item = (&'a str, &'a Var)>) -> Self {
         let mut all = self.clone();
         all.vars.extend(more.into_iter().map(|(name, var)| (name.to_owned(), var.clone())));

@@ -69,7 +69,7 @@ pub fn rollout(
         prompts.chunks(chunk).enumerate().map(|(i, part)| (i * chunk, part)).collect();
     let mut out = Vec::with_capacity(prompts.len());
     let work = |(first, part): &(usize, &[&Sequence])| {
-        Rows::start(model, part, settings, |prompt, sample| rng(first + prompt, sample))?.run()
+        Sampling::start(model, part, settings, |prompt, sample| rng(first + prompt, sample))?.run()
     };
     pool.in_waves(&indexed, work, |groups| {
         out.extend(groups);
@@ -79,7 +79,7 @@ pub fn rollout(
 }
 
 /// Rows of one batch while they are being sampled.
-struct Rows<'a> {
+struct Sampling<'a> {
     settings: &'a RolloutSettings,
     info: &'a ModelInfo,
     generation: Generation<'a>,
@@ -101,7 +101,7 @@ struct Row {
     rollout: Rollout,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> Sampling<'a> {
     fn start(
         model: &'a dyn VisionLanguageModel,
         prompts: &[&Sequence],

@@ -89,7 +89,7 @@ impl Trainer<'_> {
         if control != Control::Continue {
             return Ok(StepEnd::Stopped(control));
         }
-        self.describe(&weighed, &mut metrics);
+        describe(&weighed, &mut metrics);
         let clock = Stopwatch::start();
         self.learn(&weighed, &mut metrics)?;
         metrics.set("time/update", clock.seconds());
@@ -225,7 +225,9 @@ impl Trainer<'_> {
         metrics.rewards(&verdicts);
         metrics.lengths(&rollouts);
         let mut attention = AttentionSummary::default();
-        rollouts.iter().for_each(|r| attention.add(&r.attention));
+        for rollout in &rollouts {
+            attention.add(&rollout.attention);
+        }
         let shares = attention.means();
         let (early, late) = attention.early_late();
         metrics.set("attention/image", shares.image);
@@ -233,18 +235,6 @@ impl Trainer<'_> {
         metrics.set("attention/generated", shares.generated);
         metrics.set("attention/image_early", early);
         metrics.set("attention/image_late", late);
-    }
-
-    /// Metrics over what the update sees.
-    fn describe(&self, weighed: &Weighed, metrics: &mut Metrics) {
-        let advantages: Vec<f64> =
-            weighed.weights.iter().flat_map(|g| g.trajectories.iter().map(|t| t.advantage)).collect();
-        metrics.spread("advantage", &advantages);
-        let entropy: Vec<f64> = weighed.scored.iter().flatten().flat_map(|s| s.entropy.iter().copied()).collect();
-        metrics.set("policy/entropy", mean(&entropy));
-        for (key, value) in VisualSignals::of(&weighed.weights).metrics() {
-            metrics.set(key, value);
-        }
     }
 
     fn log_samples(&mut self, groups: &[Group], weighed: &Weighed) -> Result<(), TrainError> {
@@ -262,6 +252,18 @@ impl Trainer<'_> {
             out.push(samples::trained(self.source.processor(), &group.prompt, parts)?);
         }
         Ok(self.sink.samples(step, &out)?)
+    }
+}
+
+/// Metrics over what the update sees.
+fn describe(weighed: &Weighed, metrics: &mut Metrics) {
+    let advantages: Vec<f64> =
+        weighed.weights.iter().flat_map(|g| g.trajectories.iter().map(|t| t.advantage)).collect();
+    metrics.spread("advantage", &advantages);
+    let entropy: Vec<f64> = weighed.scored.iter().flatten().flat_map(|s| s.entropy.iter().copied()).collect();
+    metrics.set("policy/entropy", mean(&entropy));
+    for (key, value) in VisualSignals::of(&weighed.weights).metrics() {
+        metrics.set(key, value);
     }
 }
 

@@ -157,7 +157,7 @@ impl Decoder {
         &self,
         batch: &Batch,
         features: Option<&Tensor>,
-        mut cache: Option<&mut KvCache>,
+        cache: Option<&mut KvCache>,
         capture: &mut Capture,
     ) -> Result<Tensor, ModelError> {
         let (cached, padding) = match cache.as_deref() {
@@ -179,7 +179,7 @@ impl Decoder {
             x = (x + layer.down.forward(&y)?)?;
             capture.take(index, &x, &probabilities)?;
         }
-        if let Some(cache) = cache.as_deref_mut() {
+        if let Some(cache) = cache {
             cache.advance(batch);
         }
         Ok(ops::rms_norm(&x, &self.norm, eps)?)

@@ -63,7 +63,7 @@ fn preprocessor() -> Value {
 /// Normally distributed weights; norms start at 1 and biases at 0. Each tensor has a random stream of its own.
 fn initial(seed: u64, name: &str, shape: &[usize]) -> Vec<f32> {
     let count: usize = shape.iter().product();
-    if name.ends_with(".bias") {
+    if name.rsplit('.').next() == Some("bias") {
         return vec![0.0; count];
     }
     if shape.len() == 1 {
