@@ -3,6 +3,8 @@
 mod client;
 mod config;
 mod explain;
+mod generate;
+mod inference;
 mod jobs;
 mod migrate;
 mod openapi;
@@ -10,6 +12,7 @@ mod progress;
 mod quickstart;
 mod reward;
 mod runs;
+mod score;
 mod serve;
 mod settings;
 mod starter;
@@ -46,6 +49,10 @@ enum Command {
     Explain(explain::Args),
     /// Judge responses: rows `{"response", "ground_truth"}` in, rows `{"reward", "parts", "extracted"}` out (JSON lines).
     Reward(reward::Args),
+    /// Answer a request of `POST /generate` without a server (JSON in, JSON out).
+    Generate(inference::Args),
+    /// Answer a request of `POST /v1/score` without a server (JSON in, JSON out).
+    Score(inference::Args),
     /// Make the starter model again, from nothing.
     Starter(starter::Args),
     /// Run one job in the foreground, without a server.
@@ -75,6 +82,8 @@ impl Cli {
             Command::Models(args) => runs::models(&args),
             Command::Explain(args) => explain::run(&args),
             Command::Reward(args) => reward::run(&args),
+            Command::Generate(args) => generate::run(&args),
+            Command::Score(args) => score::run(&args),
             Command::Starter(args) => starter::run(&args),
             Command::Train(args) => train::run(&args),
             Command::Config(args) => config::run(&args),

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::ServingError;
 use super::answer::Warning;
@@ -14,12 +13,12 @@ use crate::prompt::{PromptTemplate, RenderedPrompt, TextTokenizer};
 #[derive(Debug, Default)]
 pub struct Card {
     task: Option<String>,
-    limits: TaskLimits,
+    accepts: TaskLimits,
     /// How prompts were made in training.
     pub prompt: PromptSettings,
 }
 
-/// `limits` of `card.json`: what the model was trained on. A request outside is answered, with a warning.
+/// `accepts` of a card: what the model was trained on. A request outside is answered, with a warning.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct TaskLimits {
@@ -50,8 +49,8 @@ pub struct PromptSettings {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct CardFile {
-    task: Option<Value>,
-    limits: TaskLimits,
+    task: Option<String>,
+    accepts: TaskLimits,
 }
 
 #[derive(Default, Deserialize)]
@@ -69,8 +68,7 @@ impl Card {
     pub fn read(dir: &Path, model: &str) -> Result<Self, ServingError> {
         let notes: NotesFile = read_optional(&dir.join("vgpo.json"), model)?.unwrap_or_default();
         let card = read_optional(&dir.join("card.json"), model)?.or(notes.card).unwrap_or_default();
-        let task = card.task.map(|task| task.as_str().map_or_else(|| task.to_string(), str::to_owned));
-        Ok(Self { task, limits: card.limits, prompt: notes.prompt })
+        Ok(Self { task: card.task, accepts: card.accepts, prompt: notes.prompt })
     }
 
     /// The text of a `prompt` as in training.
@@ -87,9 +85,10 @@ impl Card {
     /// Warnings about a prompt that is unlike what the model was trained on.
     pub fn warnings(&self, prompt: &RenderedPrompt, messages: &[Message], tokenizer: &TextTokenizer) -> Vec<Warning> {
         let mut warnings = Vec::new();
-        let outside = self.limits.broken_by(prompt);
+        let outside = self.accepts.broken_by(prompt);
         if !outside.is_empty() {
-            let task = self.task.as_deref().map(|t| format!(" (its task: {t})")).unwrap_or_default();
+            let task =
+                self.task.as_deref().map(|t| format!(" (its task: {})", t.trim_end_matches('.'))).unwrap_or_default();
             let detail = format!("the model was not trained on this{task}: {}", outside.join("; "));
             warnings.push(Warning { code: "outside_task".to_owned(), detail });
         }

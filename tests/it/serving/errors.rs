@@ -241,7 +241,7 @@ async fn a_damaged_folder_is_named_with_the_missing_part() {
 async fn a_card_warns_of_what_the_model_was_not_made_for() {
     let engine = engine();
     let (dir, model) = copy();
-    let card = json!({"task": "digits", "limits": {"min_images": 1, "max_images": 1, "image_sizes": [[84, 56]]}});
+    let card = json!({"task": "digits", "limits": "One picture.", "accepts": {"min_images": 1, "max_images": 1, "image_sizes": [[84, 56]]}});
     std::fs::write(dir.path().join("card.json"), card.to_string()).unwrap();
     let warnings = async |name: &str| {
         let request = vgpo::serving::parse(&request(name, json!({"max_new_tokens": 1}))).unwrap();

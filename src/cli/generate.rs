@@ -1,0 +1,32 @@
+//! `vgpo generate`: what `POST /generate` answers, without a server.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+use vgpo::config::serving::EngineLimits;
+use vgpo::serving::request::GenerateRequest;
+use vgpo::serving::{Engine as _, GenerateEvent, LocalEngine, parse};
+
+use super::inference::{Args, print, run as run_to_end};
+
+/// Prints the answer; with `"stream": true` one line per event.
+pub fn run(args: &Args) -> ExitCode {
+    run_to_end(generate(args))
+}
+
+async fn generate(args: &Args) -> Result<(), String> {
+    let (request, model) = args.read()?;
+    let request: GenerateRequest = parse(&request).map_err(|e| e.to_string())?;
+    let streams = request.stream;
+    let engine = LocalEngine::new(EngineLimits::default());
+    let mut events = engine.generate(&model, request).await.map_err(|e| e.to_string())?;
+    while let Some(event) = events.next_event().await {
+        match event {
+            GenerateEvent::Token(token) => print(&json!({"event": "token", "data": token}))?,
+            GenerateEvent::Done(answer) if streams => print(&json!({"event": "done", "data": answer}))?,
+            GenerateEvent::Done(answer) => print(&answer)?,
+            GenerateEvent::Failed(error) => return Err(error.to_string()),
+        }
+    }
+    Ok(())
+}
