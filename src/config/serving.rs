@@ -1,5 +1,7 @@
 //! Defaults and limits of `/generate` and `/v1/score`.
 
+use super::app::Limits;
+
 /// Tokens of a response when the request names no limit.
 pub fn max_new_tokens() -> usize {
     64
@@ -63,6 +65,19 @@ impl Default for EngineLimits {
             image_bytes: 20 << 20,
             image_pixels: 50_000_000,
             map_values: 4_000_000,
+        }
+    }
+}
+
+impl From<&Limits> for EngineLimits {
+    /// The engine's share of the program's limits.
+    fn from(limits: &Limits) -> Self {
+        Self {
+            queued_requests: limits.queued_requests,
+            image_bytes: limits.image_bytes,
+            image_pixels: limits.image_pixels,
+            map_values: limits.map_values,
+            ..Self::default()
         }
     }
 }

@@ -6,6 +6,7 @@ mod datasets;
 mod events;
 mod extract;
 mod finish;
+mod generate;
 mod guard;
 mod health;
 mod idempotency;
@@ -15,6 +16,7 @@ mod models;
 pub mod problem;
 mod problems;
 mod runs;
+mod score;
 mod sse;
 mod workers;
 
@@ -58,7 +60,8 @@ pub struct AppState {
         event::RewindEvent,
         event::CrashEvent,
         sse::ResetFrame,
-        sse::EndFrame
+        sse::EndFrame,
+        crate::serving::answer::TokenEvent
     ))
 )]
 struct Document;
@@ -73,6 +76,8 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(models::routes())
         .merge(datasets::routes())
         .merge(events::routes())
+        .merge(generate::routes())
+        .merge(score::routes())
         .merge(workers::routes())
         .merge(health::routes())
 }

@@ -186,6 +186,7 @@ impl From<ServiceError> for Problem {
             ServiceError::Conflict(_) => Self::new(CONFLICT, detail),
             ServiceError::IdempotencyMismatch => Self::new(IDEMPOTENCY_MISMATCH, detail),
             ServiceError::IdempotencyInFlight => Self::new(IDEMPOTENCY_IN_FLIGHT, detail).retry_after(1),
+            ServiceError::Overloaded { retry_after, .. } => Self::new(OVERLOADED, detail).retry_after(retry_after),
             ServiceError::Unavailable(_) => Self::new(UNAVAILABLE, detail).retry_after(5),
             ServiceError::Internal(_) => {
                 tracing::error!(error = %detail, "a request failed");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use serde_json::{Value, json};
 
 use super::extract::query_fault;
@@ -39,11 +39,16 @@ pub fn start(headers: &HeaderMap, after: Option<&str>, otherwise: StartAt) -> Re
 /// The stream as a response.
 pub async fn stream(service: &Arc<Service>, follow: Follow) -> Result<Response, Problem> {
     let frames = service.follow(follow).await?;
-    let events = frames.map(|frame| Ok::<_, Infallible>(event(frame)));
+    Ok(respond(frames.map(event)))
+}
+
+/// Events as a response that no proxy holds back.
+pub fn respond(events: impl Stream<Item = SseEvent> + Send + 'static) -> Response {
+    let events = events.map(Ok::<_, Infallible>);
     let mut response = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response.headers_mut().insert(BUFFERING, HeaderValue::from_static("no"));
-    Ok(response)
+    response
 }
 
 fn event(frame: Frame) -> SseEvent {

@@ -54,6 +54,14 @@ pub enum ServiceError {
     /// The request with this `Idempotency-Key` is still being answered.
     #[error("a request with this Idempotency-Key is being answered right now; try again shortly")]
     IdempotencyInFlight,
+    /// Too many requests wait already.
+    #[error("{message}")]
+    Overloaded {
+        /// What is full, and its limit.
+        message: String,
+        /// Seconds until a repeat makes sense.
+        retry_after: u32,
+    },
     /// A part that is needed does not work at the moment.
     #[error("{0}")]
     Unavailable(String),

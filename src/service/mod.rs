@@ -6,6 +6,7 @@ mod error;
 pub mod events;
 pub mod health;
 pub mod idempotency;
+mod inference;
 mod jobs;
 mod metrics;
 pub mod models;
@@ -16,11 +17,14 @@ pub mod submit;
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::artifacts::ArtifactStore;
 use crate::clock::Clock;
 use crate::config::app::AppSettings;
+use crate::config::serving::EngineLimits;
+use crate::serving::{Engine, LocalEngine};
 use crate::store::Store;
 
 pub use error::{Result, ServiceError};
@@ -34,12 +38,31 @@ pub struct Service {
     /// Rises when this process wrote an event: a hint for live streams, which poll anyway.
     news: watch::Sender<u64>,
     stopping: CancellationToken,
+    engine: Arc<dyn Engine>,
+    /// Opened by the first request for a checkpoint.
+    artifacts: OnceCell<Arc<dyn ArtifactStore>>,
 }
 
 impl Service {
     /// A service over an open database.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: AppSettings) -> Self {
-        Self { store, clock, settings, news: watch::Sender::new(0), stopping: CancellationToken::new() }
+        let engine = Arc::new(LocalEngine::new(EngineLimits::from(&settings.limits)));
+        Self {
+            store,
+            clock,
+            settings,
+            news: watch::Sender::new(0),
+            stopping: CancellationToken::new(),
+            engine,
+            artifacts: OnceCell::new(),
+        }
+    }
+
+    /// The same service with another engine.
+    #[must_use]
+    pub fn with_engine(mut self, engine: Arc<dyn Engine>) -> Self {
+        self.engine = engine;
+        self
     }
 
     /// The program's settings.

@@ -10,14 +10,6 @@ pub enum ServingError {
     /// The request is at fault: every bad field by name.
     #[error("{}", list(.0))]
     Invalid(Vec<FieldError>),
-    /// Nobody knows the model.
-    #[error("no model `{model}`: {suggestion}")]
-    UnknownModel {
-        /// What was asked for.
-        model: String,
-        /// The nearest known name, or all of them.
-        suggestion: String,
-    },
     /// The model's folder cannot be served.
     #[error("model `{model}` cannot be loaded: {problem}")]
     ModelFolder {

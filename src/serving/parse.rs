@@ -13,8 +13,12 @@ use crate::config::nearest::suggestion;
 /// The first field that does not fit, by JSON pointer; an unknown field names the nearest known one.
 pub fn parse<T: DeserializeOwned>(value: &Value) -> Result<T, ServingError> {
     serde_path_to_error::deserialize(value).map_err(|error| {
-        let pointer = pointer(error.path());
-        ServingError::field(pointer, describe(&error.inner().to_string()))
+        let problem = error.inner().to_string();
+        let mut pointer = pointer(error.path());
+        if let Some(name) = problem.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
+            pointer = format!("{pointer}/{name}");
+        }
+        ServingError::field(pointer, describe(&problem))
     })
 }
 

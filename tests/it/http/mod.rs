@@ -4,6 +4,7 @@ mod client;
 mod events;
 mod guard;
 mod idempotency;
+mod inference;
 mod jobs;
 mod lists;
 mod metrics;

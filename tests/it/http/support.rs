@@ -14,6 +14,7 @@ use vgpo::domain::model::NewModel;
 use vgpo::domain::spec::DeviceClass;
 use vgpo::http::{AppState, router};
 use vgpo::service::Service;
+use vgpo::serving::Engine;
 use vgpo::store::{self, ClaimRequest, Store};
 
 pub struct Api {
@@ -65,13 +66,26 @@ impl Api {
 
     /// A server with settings of its own; it has the model `tiny` and the built-in data sets.
     pub async fn with(settings: &[(&'static str, &str)]) -> Self {
+        Self::build(settings, None).await
+    }
+
+    /// A server with an engine of its own.
+    pub async fn with_engine(engine: Arc<dyn Engine>) -> Self {
+        Self::build(&[], Some(engine)).await
+    }
+
+    async fn build(settings: &[(&'static str, &str)], engine: Option<Arc<dyn Engine>>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut flags = vec![("data_dir", folder.path().display().to_string()), ("port", "0".to_owned())];
         flags.extend(settings.iter().map(|(key, value)| (*key, (*value).to_owned())));
         let settings = AppSettings::load(&Sources { flags: &flags, environment: &|_| None, file: None }).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = store::open(&settings.database_url, clock.clone()).await.unwrap();
-        let service = Arc::new(Service::new(store, clock, settings));
+        let service = Service::new(store, clock, settings);
+        let service = Arc::new(match engine {
+            Some(engine) => service.with_engine(engine),
+            None => service,
+        });
         service.register_builtins().await.unwrap();
         service.store().upsert_model(model("tiny", json!({"steps": 7}))).await.unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -153,6 +167,11 @@ pub struct Frame {
 }
 
 impl Stream {
+    /// Reads a response's events.
+    pub fn of(response: reqwest::Response) -> Self {
+        Self { response, text: String::new() }
+    }
+
     /// The next frame; none when the stream has ended. Fails when nothing comes for ten seconds.
     pub async fn next(&mut self) -> Option<Frame> {
         loop {

@@ -7,7 +7,7 @@ use vgpo::config::serving::EngineLimits;
 use vgpo::serving::answer::GenerateAnswer;
 
 use super::spy::{Watch, watched};
-use super::{engine, generate, ids, near, request};
+use super::{engine, generate, ids, near, queued, request};
 
 /// Sends all requests while the engine is busy with another, so that they wait together.
 async fn together(requests: &[Value]) -> (Vec<GenerateAnswer>, Vec<usize>) {
@@ -40,17 +40,6 @@ async fn together(requests: &[Value]) -> (Vec<GenerateAnswer>, Vec<usize>) {
 
 fn rows_after(watch: &Watch, before: usize) -> Vec<usize> {
     watch.rows().split_off(before)
-}
-
-async fn queued(engine: &vgpo::serving::LocalEngine, count: usize) {
-    use vgpo::serving::Engine;
-    for _ in 0..2000 {
-        if engine.loaded().await[0].queued_requests == count {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
-    panic!("{count} requests never waited");
 }
 
 fn mixed() -> Vec<Value> {

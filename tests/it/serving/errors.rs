@@ -97,8 +97,8 @@ async fn unknown_and_ill_typed_fields_are_named() {
         assert_eq!(pointers, [pointer], "{text}");
         assert!(text.contains(part), "{text}");
     }
-    let (_, text) = refused(&json!({"prompt": "hi"})).await;
-    assert!(text.contains("model"), "{text}");
+    let (pointers, text) = refused(&json!({"prompt": "hi"})).await;
+    assert!(pointers == ["/model"] && text.contains("missing"), "{text}");
 }
 
 #[tokio::test]

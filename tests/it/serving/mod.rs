@@ -28,6 +28,11 @@ pub fn engine() -> LocalEngine {
     LocalEngine::new(EngineLimits::default())
 }
 
+/// A watched engine that lets `queued` requests wait.
+pub fn watched_engine(queued: usize) -> (std::sync::Arc<LocalEngine>, std::sync::Arc<spy::Watch>) {
+    spy::watched(EngineLimits { queued_requests: queued, ..EngineLimits::default() })
+}
+
 pub fn data_url(bytes: &[u8]) -> String {
     format!("data:image/png;base64,{}", base64::engine::general_purpose::STANDARD.encode(bytes))
 }
@@ -86,4 +91,15 @@ pub fn ids(answer: &GenerateAnswer, choice: usize) -> Vec<u32> {
 
 pub fn near(what: &str, got: f64, want: f64, tolerance: f64) {
     assert!((got - want).abs() <= tolerance, "{what}: {got} is not {want} (+-{tolerance})");
+}
+
+/// Waits until `count` requests stand in the queue.
+pub async fn queued(engine: &LocalEngine, count: usize) {
+    for _ in 0..2000 {
+        if engine.loaded().await[0].queued_requests == count {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    panic!("{count} requests never waited");
 }

@@ -1,0 +1,34 @@
+//! `/v1/score`: how a model reads given responses.
+
+use axum::extract::State;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::AppState;
+use super::extract::Json;
+use super::problem::{Problem, ProblemBody};
+use crate::serving::answer::ScoreAnswer;
+use crate::serving::request::ScoreRequest;
+
+pub fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(score))
+}
+
+/// Score responses: log-probs, visual focus, attention, and what VGPO would make of given rewards.
+///
+/// With `ablate` the responses are read once more with the image, its most attended cells or as many random ones hidden
+/// (their pixels get the mean colour that images are normalised by): `delta_logprob` tells which tokens depend on them.
+#[utoipa::path(
+    post, path = "/v1/score", tag = "inference", operation_id = "score",
+    request_body = ScoreRequest,
+    responses(
+        (status = 200, description = "The scores", body = ScoreAnswer),
+        (status = "4XX", description = "A problem; `errors` names each bad field", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn score(
+    State(state): State<AppState>,
+    Json(request): Json<ScoreRequest>,
+) -> Result<axum::Json<ScoreAnswer>, Problem> {
+    Ok(axum::Json(state.service.score(request).await?))
+}

@@ -1,0 +1,89 @@
+//! Generating and scoring: models by the names that requests use, and the engine that serves them.
+
+use futures_util::{Stream, StreamExt};
+
+use crate::artifacts::{self, ArtifactStore};
+use crate::service::{Result, Service, ServiceError};
+use crate::serving::answer::{GenerateAnswer, ScoreAnswer};
+use crate::serving::request::{GenerateRequest, ScoreRequest};
+use crate::serving::{GenerateEvent, ModelRef, ServingError};
+
+impl Service {
+    /// Generates; waits for the whole answer.
+    pub async fn generate(&self, request: GenerateRequest) -> Result<GenerateAnswer> {
+        let mut events = std::pin::pin!(self.generate_events(request).await?);
+        while let Some(event) = events.next().await {
+            match event {
+                GenerateEvent::Token(_) => {}
+                GenerateEvent::Done(answer) => return Ok(*answer),
+                GenerateEvent::Failed(error) => return Err(error.into()),
+            }
+        }
+        Err(ServingError::Stopped.into())
+    }
+
+    /// Generates; every event as it comes, the last one `Done` or `Failed`. Dropping the stream cancels the generation.
+    pub async fn generate_events(
+        &self,
+        request: GenerateRequest,
+    ) -> Result<impl Stream<Item = GenerateEvent> + Send + 'static> {
+        let model = self.served_model(&request.model).await?;
+        let events = self.engine.generate(&model, request).await?;
+        let stopping = self.stopping.clone();
+        Ok(futures_util::stream::unfold(Some(events), move |events| {
+            let stopping = stopping.clone();
+            async move {
+                let mut events = events?;
+                let event = tokio::select! {
+                    event = events.next_event() => event.unwrap_or(GenerateEvent::Failed(ServingError::Stopped)),
+                    () = stopping.cancelled() => GenerateEvent::Failed(ServingError::Stopped),
+                };
+                let more = matches!(event, GenerateEvent::Token(_)).then_some(events);
+                Some((event, more))
+            }
+        }))
+    }
+
+    /// Scores responses.
+    pub async fn score(&self, request: ScoreRequest) -> Result<ScoreAnswer> {
+        let model = self.served_model(&request.model).await?;
+        Ok(self.engine.score(&model, request).await?)
+    }
+
+    /// The folder behind a model's name: a registered model, `ckpt_…`, `run_…@best` or `run_…@last`.
+    pub async fn served_model(&self, reference: &str) -> Result<ModelRef> {
+        let source = self.model_source(reference, "/model").await?;
+        let dir = match &source.checkpoint {
+            None => self.model_dir(&source.base),
+            Some(checkpoint) => self.artifacts().await?.path(&checkpoint.key).map_err(|error| {
+                ServiceError::field("/model", format!("the files of checkpoint `{}` are gone: {error}", checkpoint.id))
+            })?,
+        };
+        Ok(ModelRef { id: source.id, dir })
+    }
+
+    async fn artifacts(&self) -> Result<&dyn ArtifactStore> {
+        let open = async || {
+            let url = self.settings.artifacts_url.clone();
+            let opened = tokio::task::spawn_blocking(move || artifacts::open(&url)).await;
+            let opened = opened.map_err(|error| ServiceError::Internal(error.to_string()))?;
+            opened.map_err(|error| ServiceError::Unavailable(error.to_string()))
+        };
+        Ok(self.artifacts.get_or_try_init(open).await?.as_ref())
+    }
+}
+
+impl From<ServingError> for ServiceError {
+    fn from(error: ServingError) -> Self {
+        let message = error.to_string();
+        match error {
+            ServingError::Invalid(errors) => Self::invalid(errors),
+            ServingError::ModelFolder { .. } => Self::field("/model", message),
+            ServingError::Overloaded { retry_after, .. } => {
+                Self::Overloaded { message, retry_after: u32::try_from(retry_after).unwrap_or(u32::MAX) }
+            }
+            ServingError::Stopped => Self::Unavailable(message),
+            ServingError::Engine(_) => Self::Internal(message),
+        }
+    }
+}
