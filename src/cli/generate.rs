@@ -3,22 +3,22 @@
 use std::process::ExitCode;
 
 use serde_json::json;
-use vgpo::config::serving::EngineLimits;
 use vgpo::serving::request::GenerateRequest;
 use vgpo::serving::{Engine as _, GenerateEvent, LocalEngine, parse};
 
-use super::inference::{Args, print, run as run_to_end};
+use super::inference::{Args, Ready, print};
+use super::{block_on, fail};
 
 /// Prints the answer; with `"stream": true` one line per event.
 pub fn run(args: &Args) -> ExitCode {
-    run_to_end(generate(args))
+    block_on(generate(args)).map_or_else(fail, |()| ExitCode::SUCCESS)
 }
 
 async fn generate(args: &Args) -> Result<(), String> {
-    let (request, model) = args.read()?;
+    let Ready { request, model, limits } = args.read().await?;
     let request: GenerateRequest = parse(&request).map_err(|e| e.to_string())?;
     let streams = request.stream;
-    let engine = LocalEngine::new(EngineLimits::default());
+    let engine = LocalEngine::new(limits);
     let mut events = engine.generate(&model, request).await.map_err(|e| e.to_string())?;
     while let Some(event) = events.next_event().await {
         match event {

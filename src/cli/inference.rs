@@ -2,12 +2,20 @@
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::Value;
+use vgpo::clock::SystemClock;
+use vgpo::config::app::AppSettings;
+use vgpo::config::serving::EngineLimits;
+use vgpo::service::Service;
+use vgpo::service::starter::NAME as STARTER;
 use vgpo::serving::ModelRef;
+
+use super::settings::{ListenFlags, SettingFlags, load};
 
 /// Arguments of both commands.
 #[derive(Debug, clap::Args)]
@@ -18,11 +26,23 @@ pub struct Args {
     /// The request: JSON as the API takes it, in which images may also be file paths. `-` reads standard input.
     #[arg(long, value_name = "FILE|-")]
     request: String,
+    #[command(flatten)]
+    flags: SettingFlags,
+}
+
+/// A request that is ready for the engine.
+pub struct Ready {
+    /// The request's fields, images put in.
+    pub request: Value,
+    /// The model it is for.
+    pub model: ModelRef,
+    /// The engine's limits.
+    pub limits: EngineLimits,
 }
 
 impl Args {
-    /// The request with its images put in, and the model it is for.
-    pub fn read(&self) -> Result<(Value, ModelRef), String> {
+    /// Reads the request and finds its model.
+    pub async fn read(&self) -> Result<Ready, String> {
         let mut text = String::new();
         let read = if self.request == "-" {
             std::io::stdin().read_to_string(&mut text).map(|_| ())
@@ -42,20 +62,36 @@ impl Args {
             fields.insert("model".to_owned(), Value::String(model.clone()));
         }
         let name = fields.get("model").and_then(Value::as_str).ok_or("name a model: --model DIR_OR_NAME")?;
-        let model = find_model(name)?;
+        let settings = load(&self.flags, &ListenFlags::default()).map_err(|e| e.to_string())?;
+        let limits = EngineLimits::from(&settings.limits);
+        let model = find_model(name, settings).await?;
         inline_images(&mut request)?;
-        Ok((request, model))
+        Ok(Ready { request, model, limits })
     }
 }
 
-/// A folder with a model, else a model of that name in the data folder.
-fn find_model(name: &str) -> Result<ModelRef, String> {
+/// A folder with a model, else what the data folder knows under that name.
+async fn find_model(name: &str, settings: AppSettings) -> Result<ModelRef, String> {
     let folder = PathBuf::from(name);
     if folder.join("config.json").is_file() {
         let id = folder.canonicalize().ok().and_then(|f| Some(f.file_name()?.to_string_lossy().into_owned()));
         return Ok(ModelRef { id: id.unwrap_or_else(|| name.to_owned()), dir: folder });
     }
-    super::model_dir(name).map(|dir| ModelRef { id: name.to_owned(), dir })
+    let data = &settings.data_dir;
+    if !data.is_dir() && name != STARTER {
+        let data = data.display();
+        return Err(format!(
+            "model `{name}` is no folder with a config.json, and there is no data folder {data} (--data)"
+        ));
+    }
+    std::fs::create_dir_all(data).map_err(|e| format!("cannot make the data folder {}: {e}", data.display()))?;
+    let clock = Arc::new(SystemClock);
+    let store = vgpo::store::open(&settings.database_url, clock.clone()).await.map_err(|e| e.to_string())?;
+    let service = Service::new(store, clock, settings);
+    service.register_builtins().await.map_err(|e| e.to_string())?;
+    let model = service.served_model(name).await.map_err(|e| e.to_string());
+    service.store().close().await;
+    model
 }
 
 /// Replaces file paths of images by `data:` URLs.
@@ -88,18 +124,6 @@ fn image_of(part: &mut Value) -> Option<&mut Value> {
         return part.get_mut("image");
     }
     part.get_mut("image_url")?.get_mut("url")
-}
-
-/// Runs an asynchronous command to its end and tells how it went.
-pub fn run<E: std::fmt::Display>(work: impl Future<Output = Result<(), E>>) -> std::process::ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return super::fail(format!("cannot start the runtime: {error}")),
-    };
-    match runtime.block_on(work) {
-        Ok(()) => std::process::ExitCode::SUCCESS,
-        Err(error) => super::fail(error),
-    }
 }
 
 /// Prints a value as one line of JSON; a reader that went away (`| head`) is no failure.

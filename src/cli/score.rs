@@ -2,21 +2,21 @@
 
 use std::process::ExitCode;
 
-use vgpo::config::serving::EngineLimits;
 use vgpo::serving::request::ScoreRequest;
 use vgpo::serving::{Engine as _, LocalEngine, parse};
 
-use super::inference::{Args, print, run as run_to_end};
+use super::inference::{Args, Ready, print};
+use super::{block_on, fail};
 
 /// Prints the answer.
 pub fn run(args: &Args) -> ExitCode {
-    run_to_end(score(args))
+    block_on(score(args)).map_or_else(fail, |()| ExitCode::SUCCESS)
 }
 
 async fn score(args: &Args) -> Result<(), String> {
-    let (request, model) = args.read()?;
+    let Ready { request, model, limits } = args.read().await?;
     let request: ScoreRequest = parse(&request).map_err(|e| e.to_string())?;
-    let engine = LocalEngine::new(EngineLimits::default());
+    let engine = LocalEngine::new(limits);
     let answer = engine.score(&model, request).await.map_err(|e| e.to_string())?;
     print(&answer)
 }

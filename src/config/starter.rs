@@ -12,6 +12,7 @@ pub fn card() -> Value {
             "limits": "It knows the words of this task only, and pictures of four white handwritten digits on black. It was \
                        taught by a demonstrator who forgets to look, so that there is something to repair: trained \
                        further with a reward it learns to look again. It is a demonstration, not an assistant.",
+            "accepts": { "min_images": 1, "max_images": 1, "image_sizes": [[56, 56]] },
             "examples": [
                 "what is the sum of the digits ?",
                 "what is the largest digit ?",

@@ -154,7 +154,7 @@ pub struct AttentionMap {
     /// Value of one step of a byte.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<f64>,
-    /// Value of the byte 0; 0 for attention.
+    /// Value of the byte 0; 0 for bytes of attention.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset: Option<f64>,
 }

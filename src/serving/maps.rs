@@ -40,7 +40,10 @@ impl MapWriter {
             let rows = values.chunks(info.cols.max(1)).map(<[f32]>::to_vec).collect();
             return Ok(AttentionMap { values: Some(rows), ..AttentionMap::default() });
         }
-        let (offset, scale) = range(values, self.options.source);
+        // Bytes of attention start at 0, so that faint maps can be compared; pictures use all their colours, so that small
+        // differences can be seen. Both tell their range.
+        let from_zero = self.options.source == MapSource::Attention && self.options.format == MapFormat::U8;
+        let (offset, scale) = range(values, from_zero);
         let bytes: Vec<u8> = values.iter().map(|v| byte_of(*v, offset, scale)).collect();
         let mut map = AttentionMap { scale: Some(scale), offset: Some(offset), ..AttentionMap::default() };
         if self.options.format == MapFormat::U8 {
@@ -54,14 +57,10 @@ impl MapWriter {
     }
 }
 
-/// Value of the byte 0, and of one step. Attention starts at 0, so that faint maps of bytes can be compared; similarity starts
-/// at its smallest value.
-fn range(values: &[f32], source: MapSource) -> (f64, f64) {
+/// Value of the byte 0, and of one step.
+fn range(values: &[f32], from_zero: bool) -> (f64, f64) {
     let high = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let low = match source {
-        MapSource::Attention => 0.0,
-        MapSource::Similarity => values.iter().copied().fold(f32::INFINITY, f32::min),
-    };
+    let low = if from_zero { 0.0 } else { values.iter().copied().fold(f32::INFINITY, f32::min) };
     let (low, high) = (f64::from(low), f64::from(high));
     (low, (high - low).max(0.0) / 255.0)
 }

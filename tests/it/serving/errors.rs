@@ -256,6 +256,26 @@ async fn a_card_warns_of_what_the_model_was_not_made_for() {
 }
 
 #[tokio::test]
+async fn the_starter_warns_of_words_and_pictures_it_does_not_know() {
+    let engine = engine();
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/starter");
+    let starter = ModelRef { id: "starter".to_owned(), dir };
+    let warnings = async |prompt: &str, side: u32| {
+        let request =
+            json!({"model": "starter", "prompt": prompt, "images": [data_url(&png(side, side))], "max_new_tokens": 1});
+        let request = vgpo::serving::parse(&request).unwrap();
+        let answer = engine.generate(&starter, request).await.unwrap().answer().await.unwrap();
+        answer.warnings.into_iter().map(|w| (w.code, w.detail)).collect::<Vec<_>>()
+    };
+    assert_eq!(warnings("what is the sum of the digits ?", 56).await, []);
+    let words = warnings("what is the colour of the digits ?", 56).await;
+    assert!(words.len() == 1 && words[0].0 == "out_of_vocabulary", "{words:?}");
+    assert!(words[0].1.contains("have: colour;"), "{words:?}");
+    let picture = warnings("what is the sum of the digits ?", 112).await;
+    assert!(picture.len() == 1 && picture[0].0 == "outside_task" && picture[0].1.contains("112x112"), "{picture:?}");
+}
+
+#[tokio::test]
 async fn a_checkpoint_prompts_as_it_was_trained() {
     let engine = engine();
     let (dir, model) = copy();
