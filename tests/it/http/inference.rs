@@ -177,3 +177,41 @@ async fn a_stopping_server_ends_its_streams() {
     assert_eq!((frames.len(), &frames[0].data["code"]), (1, &json!("unavailable")));
     watch.open();
 }
+
+#[tokio::test]
+async fn checkpoints_and_runs_are_served_by_name() {
+    let api = Api::start().await;
+    let job = api.submit(json!({})).await;
+    let run = job["run_id"].as_str().unwrap().to_owned();
+    let fresh = api.post("/generate", question(json!({"model": format!("{run}@best")}))).await;
+    let problem = fresh.problem(422, "invalid_request");
+    assert!(problem["detail"].as_str().unwrap().contains("no checkpoint yet"), "{problem}");
+    let leased = api.claim().await;
+    let artifacts = vgpo::artifacts::open(&api.service.settings().artifacts_url).unwrap();
+    for (id, step, accuracy) in [("ckpt_a", 1, 0.9), ("ckpt_b", 2, 0.1)] {
+        let folder = tempfile::tempdir().unwrap().keep();
+        for entry in std::fs::read_dir(super::support::tiny_model()).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
+        }
+        let key = format!("checkpoints/{run}/{id}");
+        let manifest = artifacts.publish_dir(&folder, &key).unwrap();
+        let (id, accuracy, last) = (id.to_owned(), Some(accuracy), step == 2);
+        let checkpoint = vgpo::domain::checkpoint::NewCheckpoint { id, step, key, accuracy, last, manifest };
+        api.store().add_checkpoint(&leased.token, checkpoint).await.unwrap();
+    }
+    let base = api.post("/generate", question(json!({}))).await.body;
+    for (name, id) in
+        [(format!("{run}@best"), "ckpt_a"), (format!("{run}@last"), "ckpt_b"), ("ckpt_a".to_owned(), "ckpt_a")]
+    {
+        let answer = api.post("/generate", question(json!({"model": name}))).await;
+        assert_eq!((answer.status, &answer.body["model"]), (200, &json!(id)), "{}", answer.body);
+        assert_eq!(answer.body["choices"][0]["text"], base["choices"][0]["text"]);
+    }
+    let wrong = api.post("/generate", question(json!({"model": format!("{run}@worst")}))).await;
+    assert!(wrong.problem(422, "invalid_request")["detail"].as_str().unwrap().contains("@best"));
+    artifacts.delete(&format!("checkpoints/{run}/ckpt_b")).unwrap();
+    let scored = json!({"model": format!("{run}@last"), "prompt": "x", "responses": ["y"]});
+    let gone = api.post("/v1/score", scored).await;
+    assert!(gone.problem(422, "invalid_request")["detail"].as_str().unwrap().contains("ckpt_b` are gone"));
+}

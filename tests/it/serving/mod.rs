@@ -5,6 +5,7 @@ mod batching;
 mod errors;
 mod generate;
 mod lifecycle;
+mod program;
 mod score;
 mod spy;
 
