@@ -10,8 +10,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use vgpo::clock::SystemClock;
 use vgpo::config::app::AppSettings;
-use vgpo::http::AppState;
 use vgpo::config::worker::WorkerTimings;
+use vgpo::http::AppState;
 use vgpo::service::Service;
 use vgpo::worker::supervisor::{self, SupervisorConfig};
 

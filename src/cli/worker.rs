@@ -44,7 +44,8 @@ async fn work(args: &Args) -> Result<(), String> {
     let settings = load(&args.flags, &ListenFlags::default()).map_err(|error| text(&error))?;
     let device = Device::parse(&args.device)?;
     let timings = WorkerTimings::default();
-    let drain = if args.supervised { CancellationToken::new() } else { stop_signals().map_err(|error| text(&error))? };
+    let drain =
+        if args.supervised { CancellationToken::new() } else { stop_signals().map_err(|error| text(&error))? };
     let abandon = if args.supervised {
         follow_parent(drain.clone(), timings.orphan_grace).map_err(|error| text(&error))?
     } else {
@@ -106,7 +107,9 @@ impl Launch {
     fn command(self) -> impl Fn(&str) -> std::process::Command + Send + Sync + 'static {
         move |id| {
             let mut command = std::process::Command::new(&self.program);
-            command.args(["worker", "--supervised", "--device", &self.device, "--id", id, "--data"]).arg(&self.data_dir);
+            command
+                .args(["worker", "--supervised", "--device", &self.device, "--id", id, "--data"])
+                .arg(&self.data_dir);
             // Addresses may hold secrets: they travel in the environment, not in the process list.
             command.env("VGPO_DATABASE_URL", &self.database_url).env("VGPO_ARTIFACTS_URL", &self.artifacts_url);
             if std::env::var_os("RUST_LOG").is_none() {

@@ -57,7 +57,8 @@ impl Comparison {
         say(format!("Right answer: {}", self.example.answer));
         for (name, answer) in ["starter", "trained"].into_iter().zip(&self.answers) {
             let choice = &answer["choices"][0];
-            let visual = |key: &str| choice["visual"][key].as_f64().map_or("-".to_owned(), |value| format!("{value:.3}"));
+            let visual =
+                |key: &str| choice["visual"][key].as_f64().map_or("-".to_owned(), |value| format!("{value:.3}"));
             say(format!("\n{name} ({}): {}", text(answer, "model"), text(choice, "text")));
             say(format!("  visual focus: mean {}, late/early {}", visual("focus_mean"), visual("late_early_ratio")));
             say(format!("  by token: {}", focus_line(choice)));
@@ -68,7 +69,9 @@ impl Comparison {
     pub fn write_heatmaps(&self, data_dir: &Path) -> Result<[PathBuf; 2], String> {
         let paths = ["quickstart-before.png", "quickstart-after.png"].map(|name| data_dir.join(name));
         for (path, answer) in paths.iter().zip(&self.answers) {
-            let encoded = answer["choices"][0]["attention"]["summary"][0]["png"].as_str().ok_or("the answer holds no heat map")?;
+            let encoded = answer["choices"][0]["attention"]["summary"][0]["png"]
+                .as_str()
+                .ok_or("the answer holds no heat map")?;
             let bytes = STANDARD.decode(encoded).map_err(|error| format!("the heat map is no base64: {error}"))?;
             write_whole(path, &enlarged(&bytes)?)?;
         }
@@ -113,7 +116,8 @@ fn png(image: &RgbImage) -> Result<Vec<u8>, String> {
 }
 
 fn enlarged(bytes: &[u8]) -> Result<Vec<u8>, String> {
-    let picture = image::load_from_memory(bytes).map_err(|error| format!("the heat map is no picture: {error}"))?.to_rgb8();
+    let picture =
+        image::load_from_memory(bytes).map_err(|error| format!("the heat map is no picture: {error}"))?.to_rgb8();
     let factor = PICTURE_WIDTH.div_ceil(picture.width().max(1)).max(1);
     let (width, height) = (picture.width() * factor, picture.height() * factor);
     png(&image::imageops::resize(&picture, width, height, FilterType::Nearest))

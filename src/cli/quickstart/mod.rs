@@ -111,7 +111,12 @@ async fn submit(client: &Client, steps: Option<u64>) -> Result<Value, ClientErro
     for warning in job["warnings"].as_array().into_iter().flatten() {
         say(format!("warning: {}: {}", text(warning, "pointer"), text(warning, "detail")));
     }
-    say(format!("submitted job {}: {} on {DATASET}, {} steps", text(&job, "id"), text(&job, "name"), job["spec"]["steps"]));
+    say(format!(
+        "submitted job {}: {} on {DATASET}, {} steps",
+        text(&job, "id"),
+        text(&job, "name"),
+        job["spec"]["steps"]
+    ));
     Ok(job)
 }
 

@@ -97,7 +97,8 @@ impl View {
                 self.recent.pop_front();
             }
         }
-        let number = |key: &str, decimals: usize| value(key).map_or("-".to_owned(), |value| format!("{value:.decimals$}"));
+        let number =
+            |key: &str, decimals: usize| value(key).map_or("-".to_owned(), |value| format!("{value:.decimals$}"));
         let message = format!(
             "reward {reward:.3}  accuracy {}  focus late/early {}  {} tokens/s  {} left",
             number("accuracy", 3),
