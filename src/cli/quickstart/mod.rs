@@ -127,6 +127,8 @@ struct Report {
     checkpoint: String,
     before: Option<f64>,
     after: Option<f64>,
+    /// Held-out rows of an evaluation.
+    rows: u64,
     steps: u64,
     seconds: Option<f64>,
 }
@@ -137,12 +139,14 @@ impl Report {
         let run = client.get(&format!("/v1/runs/{run_id}")).await?;
         let series = client.get(&format!("/v1/runs/{run_id}/metrics?keys=eval/accuracy")).await?;
         let points = series["data"][0]["points"].as_array().cloned().unwrap_or_default();
+        let rows = job["spec"]["eval_rows"].as_u64().unwrap_or_default();
         let accuracy = |point: Option<&Value>| point.and_then(|point| point["mean"].as_f64());
         Ok(Self {
             job: text(job, "id"),
             checkpoint: text(&run, "last_checkpoint"),
             before: accuracy(points.first().filter(|point| point["step"] == 0)),
             after: accuracy(points.last()),
+            rows,
             steps: run["last_step"].as_u64().unwrap_or_default(),
             seconds: seconds_between(&text(job, "started_at"), &text(job, "finished_at")),
             run: run_id,
@@ -152,7 +156,8 @@ impl Report {
     fn print(&self, comparison: &Comparison, heatmaps: &[PathBuf; 2], url: &str) {
         let percent = |share: Option<f64>| share.map_or("unknown".to_owned(), |share| format!("{:.1}%", 100.0 * share));
         say(format!(
-            "\nHeld-out accuracy (greedy): {} before, {} after {} steps",
+            "\nHeld-out accuracy (greedy, {} rows): {} before, {} after {} steps",
+            self.rows,
             percent(self.before),
             percent(self.after),
             self.steps
