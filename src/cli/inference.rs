@@ -71,7 +71,8 @@ impl Args {
 }
 
 /// A folder with a model, else what the data folder knows under that name.
-async fn find_model(name: &str, settings: AppSettings) -> Result<ModelRef, String> {
+/// The model that a folder or a name of the data folder stands for.
+pub async fn find_model(name: &str, settings: AppSettings) -> Result<ModelRef, String> {
     let folder = PathBuf::from(name);
     if folder.join("config.json").is_file() {
         let id = folder.canonicalize().ok().and_then(|f| Some(f.file_name()?.to_string_lossy().into_owned()));

@@ -105,15 +105,6 @@ fn fail(message: impl std::fmt::Display) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// The folder of a model that is named on the command line.
-fn model_dir(name: &str) -> Result<std::path::PathBuf, String> {
-    let path = std::path::PathBuf::from(name);
-    if path.join("config.json").is_file() {
-        return Ok(path);
-    }
-    Err(format!("model `{name}` is no folder with a config.json"))
-}
-
 /// Runs compute on a thread whose stack is large enough for a backward pass.
 fn on_large_stack<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
     let thread = std::thread::Builder::new().stack_size(256 << 20).spawn(work).map_err(|e| e.to_string())?;

@@ -12,17 +12,21 @@ use vgpo::train::sink::ResumePoint;
 use vgpo::train::{RunEnd, TrainRequest};
 
 use super::fail;
+use super::inference::find_model;
 use super::progress::Foreground;
+use super::settings::{ListenFlags, SettingFlags, load};
 
 /// Arguments of `vgpo train`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The job, as for `POST /v1/jobs`; `model` may be a folder.
+    /// The job, as for `POST /v1/jobs`; `model` is a folder or a name of the data folder.
     #[arg(long, value_name = "FILE")]
     spec: PathBuf,
     /// Folder for metrics, samples and checkpoints; a run that was stopped there goes on.
     #[arg(long, value_name = "DIR", default_value = "vgpo-run")]
     out: PathBuf,
+    #[command(flatten)]
+    flags: SettingFlags,
 }
 
 /// Runs the job.
@@ -50,7 +54,8 @@ fn resume_point(dir: &Path) -> Option<ResumePoint> {
 fn train(args: &Args) -> Result<ExitCode, String> {
     let request = read_json(&args.spec)?;
     let model = request.get("model").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let model_dir = super::model_dir(&model)?;
+    let settings = load(&args.flags, &ListenFlags::default()).map_err(|e| e.to_string())?;
+    let model_dir = super::block_on(find_model(&model, settings))?.dir;
     let card_path = model_dir.join(CARD_FILE);
     let card = if card_path.exists() { read_json(&card_path)? } else { Value::Null };
     let source = format!("model `{model}`");
