@@ -60,7 +60,14 @@ fn train(args: &Args) -> Result<ExitCode, String> {
     let card = if card_path.exists() { read_json(&card_path)? } else { Value::Null };
     let source = format!("model `{model}`");
     let recommended = card.get("recommended").unwrap_or(&Value::Null);
-    let layers = [Recommended { source: &source, settings: recommended }];
+    let data = request.get("dataset").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let built_in = vgpo::data::built_in();
+    let advice = built_in.iter().find(|known| known.name == data).map_or(&Value::Null, |known| &known.recommended);
+    let data_source = format!("data set `{data}`");
+    let layers = [
+        Recommended { source: &source, settings: recommended },
+        Recommended { source: &data_source, settings: advice },
+    ];
     let resolved = job::resolve(&request, &layers).map_err(|errors| {
         errors.iter().map(|e| format!("{}: {}", e.pointer, e.detail)).collect::<Vec<_>>().join("\n")
     })?;

@@ -1,12 +1,13 @@
 //! A checkpoint: a Hugging Face folder that serves as it is, plus `trainer/` with everything needed to go on.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::spec::{DataSpec, JobSpec};
-use crate::model::ModelFolder;
+use crate::model::Parameters;
 
 use super::error::TrainError;
 use super::optimizer::AdamW;
@@ -44,7 +45,8 @@ fn file_error(path: &Path) -> impl Fn(std::io::Error) -> TrainError + '_ {
 /// Writes a complete checkpoint into `dir`, which must not exist: into a sibling first, every file synced, then renamed.
 pub fn write(
     dir: &Path,
-    folder: &ModelFolder,
+    files: &ModelFiles,
+    parameters: &Parameters,
     optimizer: &AdamW,
     state: &TrainerState,
     spec: &JobSpec,
@@ -53,9 +55,8 @@ pub fn write(
     std::fs::create_dir_all(parent).map_err(file_error(parent))?;
     let partial = tempfile::Builder::new().prefix(".partial-").tempdir_in(parent).map_err(file_error(parent))?;
     let path = partial.path();
-    copy_model_files(folder.dir(), path)?;
-    folder.parameters().write(&path.join("model.safetensors"))?;
-    write_json(&path.join(CARD_FILE), &card(folder.dir(), &spec.data)?)?;
+    files.write(path, &spec.data)?;
+    parameters.write(&path.join("model.safetensors"))?;
     let trainer = path.join(TRAINER_DIR);
     std::fs::create_dir_all(&trainer).map_err(file_error(&trainer))?;
     optimizer.write(&trainer.join("optimizer.safetensors"))?;
@@ -67,32 +68,50 @@ pub fn write(
     sync(parent)
 }
 
-/// Everything of a model folder except weights and trainer state: configuration, tokenizer, template, licences.
-fn copy_model_files(from: &Path, to: &Path) -> Result<(), TrainError> {
-    for entry in std::fs::read_dir(from).map_err(file_error(from))? {
-        let entry = entry.map_err(file_error(from))?;
-        let path = entry.path();
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        let weights = name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json");
-        if path.is_file() && !weights && !name.starts_with('.') {
-            std::fs::copy(&path, to.join(name.as_ref())).map_err(file_error(&path))?;
-        }
-    }
-    Ok(())
-}
+/// Everything of a model folder except weights and trainer state: configuration, tokenizer, template, card, licences. Kept
+/// in memory, because the folder a run resumed from may be pruned before the run ends.
+#[derive(Debug)]
+pub struct ModelFiles(BTreeMap<String, Vec<u8>>);
 
-/// The model's card with this job's prompt settings, so that serving and training see the same.
-fn card(dir: &Path, data: &DataSpec) -> Result<serde_json::Value, TrainError> {
-    let path = dir.join(CARD_FILE);
-    let mut card = if path.exists() { read_json(&path)? } else { serde_json::json!({}) };
-    card["prompt"] = serde_json::json!({
-        "system": data.system,
-        "prompt_template": data.prompt_template,
-        "min_pixels": data.min_pixels,
-        "max_pixels": data.max_pixels,
-    });
-    Ok(card)
+impl ModelFiles {
+    /// Reads the files of a model folder.
+    pub fn read(dir: &Path) -> Result<Self, TrainError> {
+        let mut files = BTreeMap::new();
+        for entry in std::fs::read_dir(dir).map_err(file_error(dir))? {
+            let entry = entry.map_err(file_error(dir))?;
+            let path = entry.path();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let weights = name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json");
+            if path.is_file() && !weights && !name.starts_with('.') {
+                files.insert(name, std::fs::read(&path).map_err(file_error(&path))?);
+            }
+        }
+        Ok(Self(files))
+    }
+
+    fn write(&self, dir: &Path, data: &DataSpec) -> Result<(), TrainError> {
+        for (name, bytes) in &self.0 {
+            let path = dir.join(name);
+            std::fs::write(&path, bytes).map_err(file_error(&path))?;
+        }
+        let path = dir.join(CARD_FILE);
+        write_json(&path, &self.card(&path, data)?)
+    }
+
+    /// The model's card with this job's prompt settings, so that serving and training see the same.
+    fn card(&self, path: &Path, data: &DataSpec) -> Result<serde_json::Value, TrainError> {
+        let bad =
+            |e: serde_json::Error| TrainError::Checkpoint { path: path.display().to_string(), problem: e.to_string() };
+        let mut card: serde_json::Value =
+            self.0.get(CARD_FILE).map_or(Ok(serde_json::json!({})), |b| serde_json::from_slice(b)).map_err(bad)?;
+        card["prompt"] = serde_json::json!({
+            "system": data.system,
+            "prompt_template": data.prompt_template,
+            "min_pixels": data.min_pixels,
+            "max_pixels": data.max_pixels,
+        });
+        Ok(card)
+    }
 }
 
 fn write_json(path: &Path, value: &serde_json::Value) -> Result<(), TrainError> {

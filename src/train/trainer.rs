@@ -16,7 +16,7 @@ use crate::model::{ModelFolder, View, VisionLanguageModel};
 use crate::prompt::Processor;
 use crate::reward::{self, Reward};
 
-use super::checkpoint::{self, TrainerState};
+use super::checkpoint::{self, ModelFiles, TrainerState};
 use super::error::TrainError;
 use super::learner::Learner;
 use super::metrics::Metrics;
@@ -45,6 +45,7 @@ pub struct Trainer<'s> {
     pub(super) source: PromptSource,
     pub(super) state: TrainerState,
     pub(super) sink: &'s mut dyn RunSink,
+    files: ModelFiles,
     held_out: PromptSource,
     order: RowOrder,
     optimizer: AdamW,
@@ -95,6 +96,7 @@ impl<'s> Trainer<'s> {
             source: source_train,
             accuracy: None,
             pool: Pool::new()?,
+            files: ModelFiles::read(folder.dir())?,
             spec,
             folder,
             tracked,
@@ -214,7 +216,7 @@ impl<'s> Trainer<'s> {
             std::fs::remove_dir_all(&dir)
                 .map_err(|source| TrainError::File { path: dir.display().to_string(), source })?;
         }
-        checkpoint::write(&dir, &self.folder, &self.optimizer, &self.state, &self.spec)?;
+        checkpoint::write(&dir, &self.files, self.folder.parameters(), &self.optimizer, &self.state, &self.spec)?;
         let accuracy = if evaluated { self.accuracy } else { None };
         self.sink.checkpoint(CheckpointNotice { step: self.state.step, dir: &dir, accuracy, last })?;
         self.saved_step = Some(self.state.step);

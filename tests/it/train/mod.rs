@@ -64,6 +64,8 @@ pub struct Recorder {
     pub checkpoints: Vec<(u64, PathBuf)>,
     /// Answers to `control`, first to last; then `Continue`.
     pub controls: Vec<Control>,
+    /// A folder that vanishes at the first checkpoint, as retention may prune the one a run resumed from.
+    pub prune: Option<PathBuf>,
 }
 
 impl RunSink for Recorder {
@@ -84,6 +86,9 @@ impl RunSink for Recorder {
 
     fn checkpoint(&mut self, notice: CheckpointNotice<'_>) -> Result<(), SinkError> {
         self.checkpoints.push((notice.step, notice.dir.to_owned()));
+        if let Some(dir) = self.prune.take() {
+            std::fs::remove_dir_all(dir).unwrap();
+        }
         Ok(())
     }
 

@@ -38,6 +38,20 @@ fn a_resumed_run_ends_with_the_same_bits() {
 }
 
 #[test]
+fn the_checkpoint_a_run_resumed_from_may_be_pruned() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = Recorder::default();
+    run(&spec(&json!({ "steps": 1 })), dir.path(), None, &mut first).unwrap();
+    let from = point(&first);
+    let mut second = Recorder { prune: Some(from.dir.clone()), ..Recorder::default() };
+    run(&spec(&json!({ "steps": 3 })), dir.path(), Some(from.clone()), &mut second).unwrap();
+    assert!(!from.dir.exists());
+    let (step, last) = second.checkpoints.last().unwrap();
+    assert_eq!(*step, 3);
+    assert!(last.join("tokenizer.json").is_file() && last.join("vgpo.json").is_file());
+}
+
+#[test]
 fn a_cancelled_run_leaves_no_checkpoint_of_the_broken_step() {
     let dir = tempfile::tempdir().unwrap();
     let mut recorder = Recorder { controls: vec![Control::Continue, Control::Cancel], ..Recorder::default() };
