@@ -6,8 +6,8 @@ pub enum ModelError {
     /// A tensor operation failed.
     #[error("tensor operation: {0}")]
     Tensor(#[from] candle_core::Error),
-    /// A file of the model's folder cannot be read.
-    #[error("cannot read {path}: {source}")]
+    /// A file of the model's folder cannot be read or written.
+    #[error("cannot use {path}: {source}")]
     File {
         /// The file.
         path: String,

@@ -111,9 +111,12 @@ impl Parameters {
             .map(|(name, var)| (self.file_names.get(name).unwrap_or(name).clone(), var.as_detached_tensor()))
             .collect();
         let metadata = Some(HashMap::from([("format".to_owned(), "pt".to_owned())]));
-        safetensors::serialize_to_file(&tensors, metadata, path).map_err(|e| ModelError::Config {
-            path: path.display().to_string(),
-            problem: format!("could not be written: {e}"),
+        safetensors::serialize_to_file(&tensors, metadata, path).map_err(|error| match error {
+            safetensors::SafeTensorError::IoError(source) => file_error(path, source),
+            other => ModelError::Config {
+                path: path.display().to_string(),
+                problem: format!("could not be written: {other}"),
+            },
         })
     }
 

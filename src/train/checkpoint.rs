@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::spec::{DataSpec, JobSpec};
-use crate::model::Parameters;
+use crate::model::{ModelError, Parameters};
 
 use super::error::TrainError;
 use super::optimizer::AdamW;
@@ -56,7 +56,10 @@ pub fn write(
     let partial = tempfile::Builder::new().prefix(".partial-").tempdir_in(parent).map_err(file_error(parent))?;
     let path = partial.path();
     files.write(path, &spec.data)?;
-    parameters.write(&path.join("model.safetensors"))?;
+    parameters.write(&path.join("model.safetensors")).map_err(|error| match error {
+        ModelError::File { path, source } => TrainError::File { path, source },
+        other => other.into(),
+    })?;
     let trainer = path.join(TRAINER_DIR);
     std::fs::create_dir_all(&trainer).map_err(file_error(&trainer))?;
     optimizer.write(&trainer.join("optimizer.safetensors"))?;

@@ -138,8 +138,12 @@ impl AdamW {
             tensors.insert(format!("second.{name}"), second.clone());
         }
         tensors.insert("updates".to_owned(), Tensor::new(&[self.updates as i64], &Device::Cpu)?);
-        let failed = |problem: String| TrainError::Checkpoint { path: path.display().to_string(), problem };
-        safetensors::serialize_to_file(&tensors, None, path).map_err(|e| failed(e.to_string()))
+        let path_text = path.display().to_string();
+        safetensors::serialize_to_file(&tensors, None, path).map_err(|error| match error {
+            // A full disk may have room again at the next attempt.
+            safetensors::SafeTensorError::IoError(source) => TrainError::File { path: path_text, source },
+            other => TrainError::Checkpoint { path: path_text, problem: other.to_string() },
+        })
     }
 
     /// Takes over what [`Self::write`] wrote.
