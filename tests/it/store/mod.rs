@@ -8,7 +8,6 @@ mod jobs;
 mod metrics;
 mod models;
 mod queue;
-mod speed;
 mod sqlite_only;
 mod states;
 

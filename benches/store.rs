@@ -1,14 +1,17 @@
-//! Service figures, measured on demand: `cargo test --release --test it store::speed -- --ignored --nocapture`.
-#![allow(clippy::print_stdout)]
+//! Figures of the store, measured on demand: `cargo bench --bench store`.
+#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::pedantic, missing_docs)]
+
+#[allow(dead_code, reason = "the tests' own helpers; a measurement needs a few of them")]
+#[path = "../tests/it/store/fixture.rs"]
+mod fixture;
 
 use vgpo::clock::Stopwatch;
 use vgpo::domain::metric::SeriesQuery;
 
-use super::fixture::{self, claim_by, claimed, new_job, point};
+use fixture::{claim_by, claimed, new_job, point};
 
-#[tokio::test]
-#[ignore = "a measurement, not a check"]
-async fn figures() {
+#[tokio::main]
+async fn main() {
     let db = fixture::sqlite().await;
     let store = &*db.store;
     let leased = claimed(store, "w").await;
