@@ -146,6 +146,6 @@ impl GroupWeights {
 }
 
 /// The paper's focus: `0.5 * (S + 1)`.
-pub(crate) fn affine_focus(similarity: f64) -> f64 {
+pub fn affine_focus(similarity: f64) -> f64 {
     0.5 * (similarity + 1.0)
 }

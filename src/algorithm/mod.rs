@@ -15,7 +15,7 @@ pub mod signals;
 pub mod vgpo;
 
 pub use error::AlgorithmError;
-pub use group::{GroupWeights, ScorePrecision, Trajectory, TrajectoryGroup, TrajectoryWeights};
+pub use group::{GroupWeights, ScorePrecision, Trajectory, TrajectoryGroup, TrajectoryWeights, affine_focus};
 pub use objective::{BatchTotals, LossOutput, LossStats, ResponseTokens};
 
 use crate::domain::spec::Method;

@@ -1,12 +1,12 @@
 //! `vgpo explain`: one group, worked out in the open.
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use vgpo::algorithm::explain::explain;
 use vgpo::config::method;
 
-use super::fail;
+use super::{fail, read_input};
 
 /// Arguments of `vgpo explain`.
 #[derive(Debug, clap::Args)]
@@ -19,15 +19,10 @@ pub struct Args {
 
 /// Prints what VGPO makes of the case.
 pub fn run(args: &Args) -> ExitCode {
-    let mut text = String::new();
-    let read = if args.case == "-" {
-        std::io::stdin().read_to_string(&mut text).map(|_| ())
-    } else {
-        std::fs::read_to_string(&args.case).map(|t| text = t)
+    let text = match read_input(&args.case) {
+        Ok(text) => text,
+        Err(error) => return fail(error),
     };
-    if let Err(error) = read {
-        return fail(format!("cannot read {}: {error}", args.case));
-    }
     let explanation = match explain(&text, method::vgpo) {
         Ok(explanation) => explanation,
         Err(error) => return fail(error),

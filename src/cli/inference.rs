@@ -1,6 +1,5 @@
 //! What `vgpo generate` and `vgpo score` share: the request from a file, images from files, the model from a folder.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +14,7 @@ use vgpo::service::Service;
 use vgpo::service::starter::NAME as STARTER;
 use vgpo::serving::ModelRef;
 
+use super::read_input;
 use super::settings::{ListenFlags, SettingFlags, load};
 
 /// Arguments of both commands.
@@ -43,13 +43,7 @@ pub struct Ready {
 impl Args {
     /// Reads the request and finds its model.
     pub async fn read(&self) -> Result<Ready, String> {
-        let mut text = String::new();
-        let read = if self.request == "-" {
-            std::io::stdin().read_to_string(&mut text).map(|_| ())
-        } else {
-            std::fs::read_to_string(&self.request).map(|t| text = t)
-        };
-        read.map_err(|e| format!("cannot read {}: {e}", self.request))?;
+        let text = read_input(&self.request)?;
         let mut request: Value =
             serde_json::from_str(&text).map_err(|e| format!("{} is not valid JSON: {e}", self.request))?;
         let Some(fields) = request.as_object_mut() else {

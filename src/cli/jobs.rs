@@ -1,6 +1,5 @@
 //! `vgpo jobs`: submit, list, watch and cancel jobs of a server.
 
-use std::io::Read as _;
 use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
@@ -84,17 +83,10 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 fn read_spec(args: &Submit) -> Result<Value, String> {
-    let mut text = String::new();
     let mut spec = match args.spec.as_deref() {
         None => Value::Object(Map::new()),
-        Some(source) => {
-            let read = match source {
-                "-" => std::io::stdin().read_to_string(&mut text).map(|_| ()),
-                path => std::fs::read_to_string(path).map(|read| text = read),
-            };
-            read.map_err(|error| format!("cannot read {source}: {error}"))?;
-            serde_json::from_str(&text).map_err(|error| format!("{source} is no JSON: {error}"))?
-        }
+        Some(source) => serde_json::from_str(&super::read_input(source)?)
+            .map_err(|error| format!("{source} is no JSON: {error}"))?,
     };
     for (name, value) in [("model", &args.model), ("dataset", &args.dataset)] {
         if let Some(value) = value {

@@ -105,6 +105,12 @@ fn fail(message: impl std::fmt::Display) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// The text of a file, or of standard input for `-`.
+fn read_input(source: &str) -> Result<String, String> {
+    let read = if source == "-" { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(source) };
+    read.map_err(|error| format!("cannot read {source}: {error}"))
+}
+
 /// Runs compute on a thread whose stack is large enough for a backward pass.
 fn on_large_stack<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
     let thread = std::thread::Builder::new().stack_size(256 << 20).spawn(work).map_err(|e| e.to_string())?;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 use vgpo::config::job::{self, Recommended};
-use vgpo::train::checkpoint::CARD_FILE;
+use vgpo::domain::model::CARD_FILE;
 use vgpo::train::sink::ResumePoint;
 use vgpo::train::{RunEnd, TrainRequest};
 

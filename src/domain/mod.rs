@@ -6,6 +6,7 @@ pub mod event;
 pub mod field_error;
 pub mod job;
 pub mod message;
+pub mod method;
 pub mod metric;
 pub mod model;
 pub mod page;

@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+/// File of a model folder that holds its card, the job settings it recommends and the prompt settings it was trained with.
+pub const CARD_FILE: &str = "vgpo.json";
+
 /// A registered model: a folder in Hugging Face layout.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Model {

@@ -29,6 +29,15 @@ impl Capture {
         Self { attention_layers: layers, attention_from: from, ..Self::default() }
     }
 
+    /// The captured attention of the chosen rows only, in that order.
+    pub fn select_rows(&mut self, rows: &[usize]) -> Result<()> {
+        for attention in &mut self.attention {
+            let index = Tensor::from_iter(rows.iter().map(|r| *r as u32), attention.device())?;
+            *attention = attention.index_select(&index, 0)?;
+        }
+        Ok(())
+    }
+
     /// Keeps what was asked for of decoder layer `index`.
     pub(crate) fn take(&mut self, index: usize, output: &Tensor, probabilities: &Tensor) -> Result<()> {
         if self.layers {

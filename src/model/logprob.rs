@@ -22,8 +22,8 @@ pub struct Vocabulary {
 
 impl Vocabulary {
     /// The model's own distribution at a temperature.
-    pub fn plain(_model: &dyn VisionLanguageModel, temperature: f64) -> Result<Self, ModelError> {
-        Ok(Self { temperature, mask: None })
+    pub fn plain(temperature: f64) -> Self {
+        Self { temperature, mask: None }
     }
 
     /// The distribution that rollouts sample from: logits divided by the temperature, image and video placeholders left

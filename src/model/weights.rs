@@ -127,15 +127,6 @@ impl Parameters {
         all.vars.extend(more.into_iter().map(|(name, var)| (name.to_owned(), var.clone())));
         all
     }
-
-    /// Overwrites every parameter with the one of the same name, e.g. to go back to a checkpoint.
-    pub fn assign(&self, other: &Self) -> Result<(), ModelError> {
-        for (name, var) in &self.vars {
-            let from = other.vars.get(name).ok_or_else(|| missing(name))?;
-            var.set(&from.as_detached_tensor())?;
-        }
-        Ok(())
-    }
 }
 
 fn missing(name: &str) -> ModelError {

@@ -8,6 +8,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::domain::model::CARD_FILE;
+
 /// The starter's name.
 pub const NAME: &str = "starter";
 
@@ -32,9 +34,6 @@ pub const FILES: &[Embedded] = starter_files![
     "vgpo.json"
 ];
 
-/// The file that holds the starter's card and its recommended settings.
-const NOTES: &str = "vgpo.json";
-
 /// What the starter says about itself.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default)]
@@ -47,7 +46,7 @@ pub struct Notes {
 
 /// What the files say about the model.
 pub fn notes(files: &[Embedded]) -> Notes {
-    let notes = files.iter().find(|(name, _)| *name == NOTES).map(|(_, bytes)| *bytes).unwrap_or_default();
+    let notes = files.iter().find(|(name, _)| *name == CARD_FILE).map(|(_, bytes)| *bytes).unwrap_or_default();
     serde_json::from_slice(notes).unwrap_or_default()
 }
 
@@ -106,7 +105,7 @@ mod tests {
     #[test]
     fn files_appear_whole_and_once() {
         let models = tempfile::tempdir().unwrap();
-        let files: &[Embedded] = &[("config.json", b"{}"), (NOTES, b"{\"card\": {\"task\": \"digits\"}}")];
+        let files: &[Embedded] = &[("config.json", b"{}"), (CARD_FILE, b"{\"card\": {\"task\": \"digits\"}}")];
         let dir = lay_out(models.path(), files).unwrap();
         assert_eq!(std::fs::read(dir.join("config.json")).unwrap(), b"{}");
         assert_eq!(lay_out(models.path(), files).unwrap(), dir);

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::ServingError;
 use super::answer::Warning;
 use crate::domain::message::{Content, Message};
+use crate::domain::model::CARD_FILE;
 use crate::prompt::{PromptTemplate, RenderedPrompt, TextTokenizer};
 
 /// A model's own notes; every part may be absent.
@@ -66,7 +67,7 @@ impl Card {
     /// # Errors
     /// A file that is there but cannot be read.
     pub fn read(dir: &Path, model: &str) -> Result<Self, ServingError> {
-        let notes: NotesFile = read_optional(&dir.join("vgpo.json"), model)?.unwrap_or_default();
+        let notes: NotesFile = read_optional(&dir.join(CARD_FILE), model)?.unwrap_or_default();
         let card = read_optional(&dir.join("card.json"), model)?.or(notes.card).unwrap_or_default();
         Ok(Self { task: card.task, accepts: card.accepts, prompt: notes.prompt })
     }

@@ -8,6 +8,7 @@ use super::ServingError;
 use super::answer::Shares;
 use super::prepare::{PreparedPrompt, layer_indices};
 use super::request::{AttentionOptions, Heads, MapScope, MapSource};
+use crate::algorithm::affine_focus;
 use crate::model::{Capture, focus};
 
 /// What is asked about attention, resolved against the model.
@@ -207,7 +208,7 @@ impl ImageStates {
 
 /// The paper's visual focus score of a similarity.
 pub fn focus_score(similarity: f64) -> f64 {
-    0.5 * (similarity.clamp(-1.0, 1.0) + 1.0)
+    affine_focus(similarity.clamp(-1.0, 1.0))
 }
 
 fn host(tensor: &Tensor) -> Result<Vec<f32>, ServingError> {

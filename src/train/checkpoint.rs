@@ -6,16 +6,15 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::model::CARD_FILE;
 use crate::domain::spec::{DataSpec, JobSpec};
 use crate::model::{ModelError, Parameters};
 
-use super::error::TrainError;
+use super::error::{TrainError, file_error};
 use super::optimizer::AdamW;
 
 /// Folder of the trainer's own files inside a checkpoint.
 pub const TRAINER_DIR: &str = "trainer";
-/// Prompt settings, card and recommended settings of a model folder.
-pub const CARD_FILE: &str = "vgpo.json";
 
 /// Where a run stands, besides weights and optimizer. All random streams are derived from seed and position, so the
 /// position is the whole random state.
@@ -36,10 +35,6 @@ pub struct TrainerState {
     pub dataset: String,
     /// Rewards have been the same in every response so far (for the warning).
     pub constant_reward: Option<f64>,
-}
-
-fn file_error(path: &Path) -> impl Fn(std::io::Error) -> TrainError + '_ {
-    move |source| TrainError::File { path: path.display().to_string(), source }
 }
 
 /// Writes a complete checkpoint into `dir`, which must not exist: into a sibling first, every file synced, then renamed.

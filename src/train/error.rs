@@ -1,5 +1,7 @@
 //! What can end a training run early.
 
+use std::path::Path;
+
 use crate::algorithm::AlgorithmError;
 use crate::data::DataError;
 use crate::model::ModelError;
@@ -79,6 +81,11 @@ impl TrainError {
     pub fn is_permanent(&self) -> bool {
         !matches!(self, Self::File { .. } | Self::Sink(_) | Self::Thread(_))
     }
+}
+
+/// Puts a path to an I/O error.
+pub(super) fn file_error(path: &Path) -> impl Fn(std::io::Error) -> TrainError + '_ {
+    move |source| TrainError::File { path: path.display().to_string(), source }
 }
 
 impl From<candle_core::Error> for TrainError {

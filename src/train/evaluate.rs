@@ -1,5 +1,6 @@
 //! Greedy evaluation on held-out rows: accuracy and how visual right and wrong answers are.
 
+use crate::algorithm::affine_focus;
 use crate::algorithm::signals::VisualSignals;
 use crate::domain::sample::SampleGroup;
 use crate::domain::spec::JobSpec;
@@ -43,7 +44,7 @@ impl Tally {
     fn add(&mut self, verdict: Verdict, answer: &Rollout) {
         self.lengths.push(answer.tokens.len() as f64);
         self.attention.add(&answer.attention);
-        let focus: Vec<f64> = answer.similarity.iter().map(|s| 0.5 * (s + 1.0)).collect();
+        let focus: Vec<f64> = answer.similarity.iter().map(|s| affine_focus(*s)).collect();
         self.all.add_focus(&focus);
         let split = if verdict.accuracy > 0.5 { &mut self.right } else { &mut self.wrong };
         split.add_focus(&focus);

@@ -130,10 +130,7 @@ impl<'a> Sampling<'a> {
         let expand: Vec<usize> = (0..rows.len()).map(|row| row / settings.group_size).collect();
         if settings.group_size > 1 {
             generation.select_rows(&expand)?;
-            for attention in &mut capture.attention {
-                let index = candle_core::Tensor::from_iter(expand.iter().map(|r| *r as u32), model.device())?;
-                *attention = attention.index_select(&index, 0)?;
-            }
+            capture.select_rows(&expand)?;
         }
         let lines = (0..rows.len()).collect();
         Ok(Self { settings, info, generation, prompt_columns: columns, rows, lines, capture })
@@ -232,13 +229,7 @@ impl<'a> Sampling<'a> {
             return Ok(());
         }
         self.generation.select_rows(&keep)?;
-        if !self.capture.attention.is_empty() {
-            let index =
-                candle_core::Tensor::from_iter(keep.iter().map(|r| *r as u32), self.capture.attention[0].device())?;
-            for attention in &mut self.capture.attention {
-                *attention = attention.index_select(&index, 0)?;
-            }
-        }
+        self.capture.select_rows(&keep)?;
         self.lines = keep.into_iter().map(|line| self.lines[line]).collect();
         Ok(())
     }

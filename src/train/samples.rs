@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use image::RgbImage;
 
-use crate::algorithm::TrajectoryWeights;
+use crate::algorithm::{TrajectoryWeights, affine_focus};
 use crate::domain::sample::{SampleGroup, SampleResponse};
 use crate::prompt::Processor;
 use crate::reward::Verdict;
@@ -68,7 +68,7 @@ pub fn evaluated(
 ) -> Result<SampleGroup, TrainError> {
     let zeros = vec![0.0; answer.tokens.len()];
     let weights = TrajectoryWeights {
-        focus: answer.similarity.iter().map(|s| 0.5 * (s + 1.0)).collect(),
+        focus: answer.similarity.iter().map(|s| affine_focus(*s)).collect(),
         psi: zeros.clone(),
         shaped_advantage: zeros,
         ..TrajectoryWeights::default()

@@ -17,7 +17,7 @@ use crate::prompt::Processor;
 use crate::reward::{self, Reward};
 
 use super::checkpoint::{self, ModelFiles, TrainerState};
-use super::error::TrainError;
+use super::error::{TrainError, file_error};
 use super::learner::Learner;
 use super::metrics::Metrics;
 use super::optimizer::{AdamW, DecayScope, Gradients, learning_rate};
@@ -213,8 +213,7 @@ impl<'s> Trainer<'s> {
     fn save(&mut self, evaluated: bool, last: bool) -> Result<(), TrainError> {
         let dir = self.work_dir.join(format!("step-{:08}", self.state.step));
         if dir.exists() {
-            std::fs::remove_dir_all(&dir)
-                .map_err(|source| TrainError::File { path: dir.display().to_string(), source })?;
+            std::fs::remove_dir_all(&dir).map_err(file_error(&dir))?;
         }
         checkpoint::write(&dir, &self.files, self.folder.parameters(), &self.optimizer, &self.state, &self.spec)?;
         let accuracy = if evaluated { self.accuracy } else { None };

@@ -81,7 +81,7 @@ fn logprobs(served: &ServedModel, hidden: &Tensor, prompt: usize, response: &[u3
         .enumerate()
         .map(|(t, token)| TokenTarget { slot: (prompt + t - 1) as u32, token: *token })
         .collect();
-    let vocabulary = Vocabulary::plain(served.model.as_ref(), 1.0)?;
+    let vocabulary = Vocabulary::plain(1.0);
     let result = response_logprobs(served.model.as_ref(), hidden, &targets, &vocabulary)?;
     Ok(result.logprobs.to_vec1::<f32>()?.into_iter().map(f64::from).collect())
 }

@@ -14,12 +14,13 @@ use serde_json::{Value, json};
 
 use crate::data::digits::DigitsTask;
 use crate::data::{DataError, Dataset, Example, Split};
+use crate::domain::model::CARD_FILE;
 use crate::domain::spec::JobSpec;
 use crate::model::{ModelFolder, View};
 use crate::prompt::Processor;
 
-use super::checkpoint::{CARD_FILE, TRAINER_DIR};
-use super::error::TrainError;
+use super::checkpoint::TRAINER_DIR;
+use super::error::{TrainError, file_error};
 use super::sink::RunSink;
 use super::{RunEnd, TrainRequest};
 
@@ -67,10 +68,6 @@ pub struct Built {
     pub vision_accuracy: f64,
     /// Greedy held-out accuracy of the starter.
     pub accuracy: Option<f64>,
-}
-
-fn file_error(path: &Path) -> impl Fn(std::io::Error) -> TrainError + '_ {
-    move |source| TrainError::File { path: path.display().to_string(), source }
 }
 
 /// Builds the starter into `out`, which must not exist. `job` gives the supervised job's settings beside the recipe's;

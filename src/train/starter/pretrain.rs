@@ -30,6 +30,7 @@ struct Scenes {
 }
 
 fn scenes(
+    merge: usize,
     processor: &Processor,
     task: &DigitsTask,
     split: Split,
@@ -47,7 +48,6 @@ fn scenes(
             .target_size(scene.image.width(), scene.image.height(), None, None)
             .map_err(TrainError::PromptSettings)?;
         let patches = images.patches(&scene.image, target);
-        let merge = 2;
         let (rows, columns) = (patches.grid.height / merge, patches.grid.width / merge);
         let Some(part) = parts.last_mut() else { continue };
         for token in 0..rows * columns {
@@ -81,7 +81,7 @@ pub fn run(
     recipe: &Recipe,
 ) -> Result<f64, TrainError> {
     let pool = Pool::new()?;
-    let width = model.info().hidden_size;
+    let (width, merge) = (model.info().hidden_size, model.info().merge_size);
     let zeros = |shape: &[usize]| Var::zeros(shape, candle_core::DType::F32, &Device::Cpu);
     let head = Head { weight: zeros(&[CLASSES, width])?, bias: zeros(&[CLASSES])? };
     let all = parameters.with([("head.weight", &head.weight), ("head.bias", &head.bias)]);
@@ -96,7 +96,7 @@ pub fn run(
     let mut optimizer = AdamW::new(&spec, DecayScope::Matrices);
     for step in 0..recipe.vision_steps {
         let first = step * recipe.vision_batch;
-        let parts = scenes(processor, task, Split::Train, first..first + recipe.vision_batch)?;
+        let parts = scenes(merge, processor, task, Split::Train, first..first + recipe.vision_batch)?;
         let tokens: usize = parts.iter().map(|p| p.labels.len()).sum();
         let mut gradients = Gradients::default();
         let work = |part: &Scenes| {
@@ -108,7 +108,7 @@ pub fn run(
         pool.in_waves(&parts, work, |part| gradients.add(part))?;
         optimizer.step(&all, &gradients, learning_rate(&spec, step + 1, recipe.vision_schedule_steps))?;
     }
-    accuracy(&pool, model, &head, &scenes(processor, task, Split::Eval, 0..HELD_OUT)?)
+    accuracy(&pool, model, &head, &scenes(merge, processor, task, Split::Eval, 0..HELD_OUT)?)
 }
 
 fn accuracy(pool: &Pool, model: &dyn VisionLanguageModel, head: &Head, parts: &[Scenes]) -> Result<f64, TrainError> {

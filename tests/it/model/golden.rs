@@ -104,7 +104,7 @@ fn hidden_states_logits_logprobs_and_focus_match() {
             .enumerate()
             .map(|(t, id)| TokenTarget { slot: (case.prompt_len + t - 1) as u32, token: *id })
             .collect();
-        let plain = Vocabulary::plain(model.as_ref(), 1.0).unwrap();
+        let plain = Vocabulary::plain(1.0);
         let found = response_logprobs(model.as_ref(), &states, &targets, &plain).unwrap();
         close(&format!("{name} logprobs"), &flat(&found.logprobs), &case.vec("response_logprobs"), 1e-4);
         let nll = -flat(&found.logprobs).iter().sum::<f32>() / targets.len() as f32;

@@ -26,7 +26,7 @@ fn loss(model: &dyn VisionLanguageModel, cases: &[&Case]) -> Tensor {
             .enumerate()
             .map(|(t, id)| TokenTarget { slot: (start + t - 1) as u32, token: *id })
             .collect();
-        let plain = Vocabulary::plain(model, 1.0).unwrap();
+        let plain = Vocabulary::plain(1.0);
         let found = response_logprobs(model, &hidden, &targets, &plain).unwrap();
         total = (total - found.logprobs.mean_all().unwrap()).unwrap();
     }

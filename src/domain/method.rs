@@ -1,0 +1,152 @@
+//! The training objective of a job and its switches.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The training objective.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Method {
+    /// Visually-Guided Policy Optimization (arXiv 2604.09349).
+    Vgpo(VgpoSpec),
+    /// Group Relative Policy Optimization.
+    Grpo(GrpoSpec),
+    /// Supervised fine-tuning on the data set's demonstrations.
+    Sft(SftSpec),
+}
+
+impl Method {
+    /// The value of `method.type`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Vgpo(_) => "vgpo",
+            Self::Grpo(_) => "grpo",
+            Self::Sft(_) => "sft",
+        }
+    }
+}
+
+/// Which statement of VGPO to follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Variant {
+    /// The paper's equations.
+    Paper,
+    /// The formulae of the authors' released code.
+    Released,
+}
+
+/// How visual attention compensation grows along the response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    /// `beta * progress`.
+    Linear,
+    /// `beta * progress ^ exponent`.
+    Exponential,
+    /// `beta` from `step` on.
+    Step,
+}
+
+/// Which hidden state a token's focus is read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FocusPosition {
+    /// The state that reads the token (the paper).
+    Reading,
+    /// The state one position earlier, which decides the token.
+    Predicting,
+}
+
+/// How per-token losses are averaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LossAverage {
+    /// Over all response tokens of the mini-batch.
+    Token,
+    /// Per response, then over responses.
+    Sequence,
+}
+
+/// How advantages are estimated from a group's rewards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Estimator {
+    /// `(r - mean) / (std + 1e-6)` within the group, sample standard deviation.
+    Grpo,
+}
+
+/// Settings of [`Method::Vgpo`]; names as in the paper's equations.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(clippy::struct_excessive_bools, reason = "the switches of the published ablation, each on its own")]
+pub struct VgpoSpec {
+    /// Paper or released code.
+    pub variant: Variant,
+    /// Strength of the compensation (Eq. 5).
+    pub beta: f64,
+    /// Share of the response that counts as its tail (released: where the tail starts); in (0, 1].
+    pub gamma: f64,
+    /// Share of the tail's tokens that pass the gate; in (0, 1].
+    pub kappa: f64,
+    /// Growth of the compensation.
+    pub schedule: Schedule,
+    /// Exponent of the exponential schedule.
+    pub exponent: f64,
+    /// Progress at which the step schedule switches on.
+    pub step: f64,
+    /// Progress at which the ramp of linear and exponential starts; in [0, 1).
+    pub compensation_start: f64,
+    /// Visual attention compensation on.
+    pub compensation: bool,
+    /// The gate on (off: every token passes).
+    pub gate: bool,
+    /// Intra-trajectory weights on.
+    pub intra: bool,
+    /// Inter-trajectory weights on.
+    pub inter: bool,
+    /// Which state a token's focus is read from.
+    pub focus_position: FocusPosition,
+    /// Limits of `1 + psi`; none for the paper, [0.1, 2.0] for the released code.
+    pub psi_clamp: Option<[f64; 2]>,
+    /// Limits of `1 + phi`; none for the paper, [0.9, 2.0] for the released code.
+    pub phi_clamp: Option<[f64; 2]>,
+    /// Lower clip range of the ratio.
+    pub clip_low: f64,
+    /// Upper clip range of the ratio.
+    pub clip_high: f64,
+    /// Bound of the loss where the advantage is negative (times `-advantage`); none: unbounded.
+    pub dual_clip: Option<f64>,
+    /// Average of the per-token losses.
+    pub loss_average: LossAverage,
+    /// Weight of the KL term to the reference model (0: none).
+    pub kl_coef: f64,
+    /// Advantage estimator.
+    pub estimator: Estimator,
+}
+
+/// Settings of [`Method::Grpo`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GrpoSpec {
+    /// Lower clip range of the ratio.
+    pub clip_low: f64,
+    /// Upper clip range of the ratio.
+    pub clip_high: f64,
+    /// Bound of the loss where the advantage is negative; none: unbounded.
+    pub dual_clip: Option<f64>,
+    /// Average of the per-token losses.
+    pub loss_average: LossAverage,
+    /// Weight of the KL term to the reference model (0: none).
+    pub kl_coef: f64,
+    /// Advantage estimator.
+    pub estimator: Estimator,
+}
+
+/// Settings of [`Method::Sft`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SftSpec {
+    /// Average of the per-token losses.
+    pub loss_average: LossAverage,
+}
