@@ -12,6 +12,11 @@ pub fn top_p() -> f64 {
     1.0
 }
 
+/// Sampling temperature of a chat when the request names none: what `OpenAI`'s API does.
+pub fn chat_temperature() -> f64 {
+    1.0
+}
+
 /// Responses per prompt when the request names no number.
 pub fn choices() -> usize {
     1

@@ -4,23 +4,26 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tracing::Instrument;
 
+use super::openai_error;
 use super::problem::{self, Problem};
 use crate::clock;
 
 /// Header of the request's id.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const MAX_ID: usize = 128;
 
 /// Gives the request an id, logs it, and writes the body of every error.
 pub async fn finish(State(limit): State<Duration>, request: Request, next: Next) -> Response {
     let id = request_id(&request);
     let head = request.method() == axum::http::Method::HEAD;
+    let openai = openai_error::expects(request.uri().path());
     let span = tracing::info_span!("request", ?id, method = %request.method(), path = %request.uri().path());
     let watch = clock::Stopwatch::start();
     let answer = async {
@@ -31,7 +34,7 @@ pub async fn finish(State(limit): State<Duration>, request: Request, next: Next)
         response
     };
     let response = answer.instrument(span.clone()).await;
-    let mut response = as_problem(response, id.to_str().unwrap_or_default(), head);
+    let mut response = as_problem(response, id.to_str().unwrap_or_default(), head, openai);
     response.headers_mut().insert(REQUEST_ID, id);
     let status = response.status().as_u16();
     span.in_scope(|| tracing::debug!(status, seconds = watch.seconds(), "answered"));
@@ -53,7 +56,7 @@ fn request_id(request: &Request) -> HeaderValue {
 }
 
 /// Turns errors into problems: our own, and those of the layers below that speak plain text.
-fn as_problem(response: Response, request_id: &str, head: bool) -> Response {
+fn as_problem(response: Response, request_id: &str, head: bool, openai: bool) -> Response {
     let (mut parts, body) = response.into_parts();
     let problem = match parts.extensions.remove::<Problem>() {
         Some(problem) => problem,
@@ -67,8 +70,13 @@ fn as_problem(response: Response, request_id: &str, head: bool) -> Response {
         }
         None => return Response::from_parts(parts, body),
     };
-    let text = problem.body(request_id).to_string();
-    parts.headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
+    let (text, kind) = if openai {
+        parts.status = StatusCode::from_u16(openai_error::status(&problem)).unwrap_or(parts.status);
+        (openai_error::error_body(&problem).to_string(), JSON)
+    } else {
+        (problem.body(request_id).to_string(), PROBLEM_JSON)
+    };
+    parts.headers.insert(header::CONTENT_TYPE, kind);
     parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
     parts.headers.remove(header::CONTENT_ENCODING);
     parts.headers.remove(header::TRANSFER_ENCODING);

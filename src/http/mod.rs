@@ -1,6 +1,7 @@
 //! The HTTP API: router, problems, limits; one file per resource, handlers of a few lines.
 #![allow(unused_qualifications, reason = "utoipa's macros write whole paths")]
 
+mod chat;
 mod checkpoints;
 mod datasets;
 mod events;
@@ -13,6 +14,7 @@ mod idempotency;
 mod jobs;
 mod metrics;
 mod models;
+mod openai_error;
 pub mod problem;
 mod problems;
 mod runs;
@@ -77,6 +79,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(datasets::routes())
         .merge(events::routes())
         .merge(generate::routes())
+        .merge(chat::routes())
         .merge(score::routes())
         .merge(workers::routes())
         .merge(health::routes())

@@ -1,6 +1,7 @@
 //! What the API means: submit a job, follow events, query metrics. Knows no HTTP.
 
 pub mod builtin;
+pub mod chat;
 mod checkpoints;
 mod error;
 pub mod events;

@@ -1,0 +1,254 @@
+//! What a chat completion answers, in `OpenAI`'s shape.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::request::Plan;
+use crate::serving::answer::{
+    AttentionAnswer, Choice, FinishReason, GenerateAnswer, Timings, TokenInfo, Usage, Visual, Warning,
+};
+
+/// What every part of an answer repeats.
+#[derive(Debug, Clone)]
+pub(super) struct Head {
+    pub(super) id: String,
+    pub(super) created: i64,
+    pub(super) model: String,
+}
+
+/// Answer of `POST /v1/chat/completions`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ChatAnswer {
+    /// `chatcmpl_…`.
+    pub id: String,
+    /// `chat.completion`.
+    pub object: String,
+    /// Unix time in seconds.
+    pub created: i64,
+    /// The model that answered, resolved.
+    pub model: String,
+    /// The responses.
+    pub choices: Vec<ChatChoice>,
+    /// Token counts.
+    pub usage: ChatUsage,
+    /// What `vgpo` in the request asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vgpo: Option<ChatDetails>,
+}
+
+/// One response.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ChatChoice {
+    /// Its number, from 0.
+    pub index: usize,
+    /// The response.
+    pub message: AssistantMessage,
+    /// Log-probs of its tokens, where asked for.
+    pub logprobs: Option<ChatLogprobs>,
+    /// `stop` or `length`.
+    pub finish_reason: FinishReason,
+    /// Its visual measures, where the request has `vgpo`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vgpo: Option<ChoiceDetails>,
+}
+
+/// The response as a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AssistantMessage {
+    /// `assistant`.
+    pub role: String,
+    /// Its text.
+    pub content: String,
+    /// Always null.
+    pub refusal: Option<String>,
+}
+
+/// Log-probs of a response's tokens; the token that ends a response is left out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ChatLogprobs {
+    /// One entry per token.
+    pub content: Vec<TokenLogprob>,
+    /// Always null.
+    pub refusal: Option<Vec<TokenLogprob>>,
+}
+
+/// A token and its log-prob.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TokenLogprob {
+    /// Its text.
+    pub token: String,
+    /// Its log-prob under the model as it is: temperature 1, nothing masked.
+    pub logprob: f64,
+    /// The bytes it stands for.
+    pub bytes: Option<Vec<u8>>,
+    /// The likeliest tokens in its place.
+    pub top_logprobs: Vec<Alternative>,
+}
+
+/// A token that could have stood there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Alternative {
+    /// Its text.
+    pub token: String,
+    /// Its log-prob.
+    pub logprob: f64,
+    /// The bytes of its text.
+    pub bytes: Option<Vec<u8>>,
+}
+
+/// Token counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ChatUsage {
+    /// Tokens of the prompt, images included.
+    pub prompt_tokens: usize,
+    /// Tokens generated over all choices.
+    pub completion_tokens: usize,
+    /// Prompt and completion.
+    pub total_tokens: usize,
+}
+
+/// What this program knows beyond `OpenAI`'s shape about an answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ChatDetails {
+    /// Seed of the draws.
+    pub seed: u64,
+    /// Prompt tokens that stand for images.
+    pub image_tokens: usize,
+    /// Where the time went.
+    pub timings: Timings,
+    /// What the answer should be read with caution for.
+    pub warnings: Vec<Warning>,
+}
+
+/// What this program knows beyond `OpenAI`'s shape about a response.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ChoiceDetails {
+    /// How visual it is; null without images.
+    pub visual: Option<Visual>,
+    /// Its tokens with focus and attention shares; empty at the end of a stream, whose chunks told them.
+    pub tokens: Vec<TokenInfo>,
+    /// Where it looked.
+    pub attention: AttentionAnswer,
+}
+
+/// One event of a streamed chat completion.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ChatChunk {
+    /// `chatcmpl_…`, the same in every chunk.
+    pub id: String,
+    /// `chat.completion.chunk`.
+    pub object: String,
+    /// Unix time in seconds.
+    pub created: i64,
+    /// The model that answers, resolved.
+    pub model: String,
+    /// What is new; empty in the chunk with the token counts.
+    pub choices: Vec<ChunkChoice>,
+    /// Token counts, in the last chunk, where asked for.
+    pub usage: Option<ChatUsage>,
+    /// What `vgpo` in the request asked for, in the last chunk of a choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vgpo: Option<ChatDetails>,
+}
+
+/// What is new in a response.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ChunkChoice {
+    /// Its number, from 0.
+    pub index: usize,
+    /// New text.
+    pub delta: Delta,
+    /// Log-probs of the new tokens, where asked for.
+    pub logprobs: Option<ChatLogprobs>,
+    /// Why it ended, once it has.
+    pub finish_reason: Option<FinishReason>,
+    /// Its visual measures, where the request has `vgpo`: of the new tokens, at the end of the whole response.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vgpo: Option<ChoiceDetails>,
+}
+
+/// New text of a response.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct Delta {
+    /// `assistant`, in the first chunk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// The text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
+}
+
+impl From<Usage> for ChatUsage {
+    fn from(usage: Usage) -> Self {
+        let Usage { prompt_tokens, completion_tokens, total_tokens, .. } = usage;
+        Self { prompt_tokens, completion_tokens, total_tokens }
+    }
+}
+
+/// The whole answer.
+pub(super) fn whole(head: Head, plan: &Plan, answer: GenerateAnswer) -> ChatAnswer {
+    let vgpo = plan.visual.then(|| details(&answer));
+    ChatAnswer {
+        id: head.id,
+        object: "chat.completion".to_owned(),
+        created: head.created,
+        model: head.model,
+        usage: answer.usage.into(),
+        choices: answer.choices.into_iter().map(|choice| self::choice(choice, plan)).collect(),
+        vgpo,
+    }
+}
+
+pub(super) fn details(answer: &GenerateAnswer) -> ChatDetails {
+    ChatDetails {
+        seed: answer.seed,
+        image_tokens: answer.usage.image_tokens,
+        timings: answer.timings,
+        warnings: answer.warnings.clone(),
+    }
+}
+
+fn choice(choice: Choice, plan: &Plan) -> ChatChoice {
+    let logprobs = plan.logprobs.then(|| {
+        let visible = visible(&choice.tokens, choice.text.len());
+        logprobs(&choice.tokens[..visible])
+    });
+    ChatChoice {
+        index: choice.index,
+        message: AssistantMessage { role: "assistant".to_owned(), content: choice.text, refusal: None },
+        logprobs,
+        finish_reason: choice.finish_reason,
+        vgpo: plan.visual.then_some(ChoiceDetails {
+            visual: choice.visual,
+            tokens: choice.tokens,
+            attention: choice.attention,
+        }),
+    }
+}
+
+/// How many tokens of a response make up its text of `length` bytes: the token that ended it does not.
+pub(super) fn visible(tokens: &[TokenInfo], length: usize) -> usize {
+    let mut bytes = 0;
+    tokens
+        .iter()
+        .take_while(|token| {
+            let begins_inside = bytes < length;
+            bytes += token.bytes.len();
+            begins_inside
+        })
+        .count()
+}
+
+pub(super) fn logprobs(tokens: &[TokenInfo]) -> ChatLogprobs {
+    let entry = |token: &TokenInfo| TokenLogprob {
+        token: token.text.clone(),
+        logprob: token.logprob,
+        bytes: Some(token.bytes.clone()),
+        top_logprobs: token.top_logprobs.iter().flatten().map(alternative).collect(),
+    };
+    ChatLogprobs { content: tokens.iter().map(entry).collect(), refusal: None }
+}
+
+fn alternative(top: &crate::serving::answer::TopLogprob) -> Alternative {
+    Alternative { token: top.text.clone(), logprob: top.logprob, bytes: Some(top.text.clone().into_bytes()) }
+}
