@@ -136,6 +136,7 @@ impl Case {
         let group = TrajectoryGroup {
             has_image: self.has_image,
             precision: ScorePrecision::F64,
+            step: None,
             trajectories: trajectories.collect(),
         };
         let weights = vgpo::shape(&group, &self.config)?;
@@ -147,6 +148,7 @@ impl Case {
                 logprobs: &response.logprobs,
                 old_logprobs: &response.old_logprobs,
                 advantages: &weights.shaped_advantage,
+                correction: None,
                 reference_logprobs: response.reference_logprobs.as_deref(),
             })
             .collect();

@@ -1,5 +1,6 @@
 //! The group: one prompt and all its responses. It is a type, so that batching cannot mix responses of different prompts.
 
+use super::advantage::RewardStatistics;
 use super::error::{AlgorithmError, check_finite, check_length};
 
 /// How far a similarity may lie outside [-1, 1] by rounding.
@@ -12,6 +13,8 @@ pub struct TrajectoryGroup {
     pub has_image: bool,
     /// Number format in which the similarities were computed.
     pub precision: ScorePrecision,
+    /// Rewards of the whole step, for the estimators that look beyond the group; none: the group is all there is.
+    pub step: Option<RewardStatistics>,
     /// The responses.
     pub trajectories: Vec<Trajectory>,
 }
@@ -82,6 +85,11 @@ pub struct TrajectoryWeights {
 }
 
 impl TrajectoryGroup {
+    /// What the group's rewards are compared with beyond the group.
+    pub fn statistics(&self) -> RewardStatistics {
+        self.step.unwrap_or_else(|| RewardStatistics::of(self.trajectories.iter().map(|t| (t.tokens, t.reward))))
+    }
+
     /// Every reward, in order.
     pub fn rewards(&self) -> Vec<f64> {
         self.trajectories.iter().map(|t| t.reward).collect()

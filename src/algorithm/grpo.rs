@@ -36,9 +36,13 @@ impl Algorithm for Grpo {
         self.0.kl_coef > 0.0
     }
 
+    fn entropy_coef(&self) -> f64 {
+        self.0.entropy_coef
+    }
+
     fn weigh(&self, group: &TrajectoryGroup) -> Result<GroupWeights, AlgorithmError> {
         group.check_rewards()?;
-        GroupWeights::unweighted(group, &advantage::estimate(self.0.estimator, &group.rewards()))
+        GroupWeights::unweighted(group, &advantage::estimate(self.0.estimator, &group.rewards(), group.statistics()))
     }
 
     fn loss(&self, responses: &[ResponseTokens<'_>], totals: BatchTotals) -> Result<LossOutput, AlgorithmError> {

@@ -5,10 +5,13 @@
 //! is exact, so that it can be multiplied into the model's graph. A new algorithm is one file and one line in [`build`].
 
 pub mod advantage;
+pub mod cispo;
+pub mod dapo;
 pub mod error;
 pub mod explain;
 pub mod group;
 pub mod grpo;
+pub mod gspo;
 pub mod objective;
 pub mod sft;
 pub mod signals;
@@ -34,6 +37,11 @@ pub trait Algorithm: Send + Sync + std::fmt::Debug {
     /// Does [`Algorithm::loss`] need the log-probs of the reference model?
     fn uses_reference(&self) -> bool;
 
+    /// Weight of the entropy bonus: the trainer subtracts `entropy_coef * mean entropy` from the loss.
+    fn entropy_coef(&self) -> f64 {
+        0.0
+    }
+
     /// Turns the rewards and the visual similarity of ONE prompt's responses into per-token advantages.
     ///
     /// # Errors
@@ -56,6 +64,9 @@ pub fn build(method: &Method) -> Result<Box<dyn Algorithm>, AlgorithmError> {
     Ok(match method {
         Method::Vgpo(spec) => Box::new(vgpo::Vgpo::new(spec.clone())?),
         Method::Grpo(spec) => Box::new(grpo::Grpo::new(spec.clone())?),
+        Method::Dapo(spec) => Box::new(dapo::Dapo::new(spec.clone())?),
+        Method::Gspo(spec) => Box::new(gspo::Gspo::new(spec.clone())?),
+        Method::Cispo(spec) => Box::new(cispo::Cispo::new(spec.clone())?),
         Method::Sft(spec) => Box::new(sft::Sft::new(spec.clone())),
     })
 }

@@ -21,6 +21,8 @@ pub struct ResponseTokens<'a> {
     pub old_logprobs: &'a [f64],
     /// Shaped advantages, from `Algorithm::weigh`. Ignored by `sft`.
     pub advantages: &'a [f64],
+    /// Factor on the policy term of each token, where the sampler's distribution differed from the trainer's.
+    pub correction: Option<&'a [f64]>,
     /// Log-probs under the reference model; needed when the KL term is on.
     pub reference_logprobs: Option<&'a [f64]>,
 }
@@ -111,6 +113,8 @@ pub struct LossOutput {
 /// Losses and gradients of one response, one entry per token.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ResponseLoss {
+    /// The factor by which each of its tokens enters the mean.
+    pub weight: f64,
     /// The loss of each token, before averaging.
     pub token_loss: Vec<f64>,
     /// d loss / d logprob, averaging included.
@@ -186,28 +190,50 @@ pub fn clipped_surrogate(
     average: LossAverage,
     clipping: Clipping,
 ) -> Result<LossOutput, AlgorithmError> {
+    policy_loss(responses, totals, average, clipping.kl_coef, |response| {
+        (0..response.logprobs.len())
+            .map(|t| surrogate(response.logprobs[t] - response.old_logprobs[t], response.advantages[t], clipping))
+            .collect()
+    })
+}
+
+/// The frame of every policy loss: `tokens` gives each token's loss and gradient; importance correction, the KL term and
+/// the average over the mini-batch that `totals` counts are the same for all.
+///
+/// # Errors
+/// Lengths that do not fit together, non-finite numbers, a missing reference.
+pub fn policy_loss(
+    responses: &[ResponseTokens<'_>],
+    totals: BatchTotals,
+    average: LossAverage,
+    kl_coef: f64,
+    tokens: impl Fn(&ResponseTokens<'_>) -> Vec<TokenLoss>,
+) -> Result<LossOutput, AlgorithmError> {
     let mut output = LossOutput::empty(responses.len());
     for (i, response) in responses.iter().enumerate() {
         let length = response.logprobs.len();
         check_list("logprobs", i, response.logprobs, length)?;
         check_list("old_logprobs", i, response.old_logprobs, length)?;
         check_list("advantages", i, response.advantages, length)?;
-        let reference = reference_of(response, i, clipping.kl_coef)?;
+        if let Some(correction) = response.correction {
+            check_list("correction", i, correction, length)?;
+        }
+        let reference = reference_of(response, i, kl_coef)?;
         let weight = totals.token_weight(average, length);
-        let mut losses = ResponseLoss::default();
-        for t in 0..length {
+        let mut losses = ResponseLoss { weight, ..ResponseLoss::default() };
+        for (t, policy) in tokens(response).into_iter().enumerate() {
             let (new, old) = (response.logprobs[t], response.old_logprobs[t]);
-            let policy = surrogate(new, old, response.advantages[t], clipping);
+            let factor = response.correction.map_or(1.0, |correction| correction[t]);
             policy.count(&mut output.stats);
             output.stats.tokens += 1;
-            output.stats.approx_kl_sum += log_ratio(old, new);
-            output.policy_loss += weight * policy.loss;
-            let (mut loss, mut gradient) = (policy.loss, policy.gradient);
+            output.stats.approx_kl_sum += log_ratio(old - new);
+            let (mut loss, mut gradient) = (factor * policy.loss, factor * policy.gradient);
+            output.policy_loss += weight * loss;
             if let Some(reference) = reference {
                 let (kl, kl_gradient) = low_variance_kl(new, reference[t]);
                 output.stats.reference_kl_sum += kl;
-                loss += clipping.kl_coef * kl;
-                gradient += clipping.kl_coef * kl_gradient;
+                loss += kl_coef * kl;
+                gradient += kl_coef * kl_gradient;
             }
             output.loss += weight * loss;
             losses.token_loss.push(loss);
@@ -235,7 +261,7 @@ pub fn negative_log_likelihood(
         let token_loss: Vec<f64> = response.logprobs.iter().map(|l| -l).collect();
         output.policy_loss += token_loss.iter().map(|l| weight * l).sum::<f64>();
         output.stats.tokens += length;
-        output.responses.push(ResponseLoss { token_loss, grad_logprobs: vec![-weight; length] });
+        output.responses.push(ResponseLoss { weight, token_loss, grad_logprobs: vec![-weight; length] });
     }
     output.loss = output.policy_loss;
     Ok(output)
@@ -249,19 +275,26 @@ impl LossOutput {
 
 /// Which limit stopped a token's gradient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Held {
+pub enum Held {
+    /// None.
     No,
+    /// The lower one.
     Low,
+    /// The upper one.
     High,
 }
 
-/// One token of the surrogate.
+/// The policy term of one token.
 #[derive(Debug, Clone, Copy)]
-struct TokenLoss {
-    loss: f64,
-    gradient: f64,
-    held: Held,
-    dual: bool,
+pub struct TokenLoss {
+    /// Its loss.
+    pub loss: f64,
+    /// d loss / d logprob.
+    pub gradient: f64,
+    /// Which clip limit held it.
+    pub held: Held,
+    /// Did the dual clip bound it?
+    pub dual: bool,
 }
 
 impl TokenLoss {
@@ -272,9 +305,9 @@ impl TokenLoss {
     }
 }
 
-fn surrogate(new: f64, old: f64, advantage: f64, clipping: Clipping) -> TokenLoss {
-    let difference = new - old;
-    let ratio = log_ratio(new, old).exp();
+/// The clipped surrogate of a token whose log-ratio is `difference`.
+pub fn surrogate(difference: f64, advantage: f64, clipping: Clipping) -> TokenLoss {
+    let ratio = log_ratio(difference).exp();
     let clipped = ratio.max(1.0 - clipping.low).min(1.0 + clipping.high);
     let free = -ratio * advantage;
     let bounded = -clipped * advantage;
@@ -296,6 +329,19 @@ fn surrogate(new: f64, old: f64, advantage: f64, clipping: Clipping) -> TokenLos
     token
 }
 
+/// `-A * clip(ratio) * logprob` with the ratio detached: its gradient is `-A * clip(ratio)` wherever the ratio lies.
+pub fn weighted_logprob(new: f64, old: f64, advantage: f64, low: Option<f64>, high: f64) -> TokenLoss {
+    let ratio = log_ratio(new - old).exp();
+    let (least, most) = (low.map_or(0.0, |low| 1.0 - low), 1.0 + high);
+    let held = match ratio {
+        r if r < least => Held::Low,
+        r if r > most => Held::High,
+        _ => Held::No,
+    };
+    let gradient = -advantage * ratio.clamp(least, most);
+    TokenLoss { loss: gradient * new, gradient, held, dual: false }
+}
+
 /// The low-variance KL estimate `exp(d) - d - 1` with `d = reference - new`, and its derivative by `new`.
 fn low_variance_kl(new: f64, reference: f64) -> (f64, f64) {
     let difference = reference - new;
@@ -307,8 +353,8 @@ fn low_variance_kl(new: f64, reference: f64) -> (f64, f64) {
     (kl, 1.0 - d.exp())
 }
 
-fn log_ratio(new: f64, old: f64) -> f64 {
-    (new - old).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+fn log_ratio(difference: f64) -> f64 {
+    difference.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
 }
 
 fn reference_of<'a>(

@@ -41,6 +41,10 @@ impl Algorithm for Vgpo {
         self.0.kl_coef > 0.0
     }
 
+    fn entropy_coef(&self) -> f64 {
+        self.0.entropy_coef
+    }
+
     fn weigh(&self, group: &TrajectoryGroup) -> Result<GroupWeights, AlgorithmError> {
         shape(group, &self.0)
     }
@@ -93,7 +97,7 @@ pub fn shape(group: &TrajectoryGroup, spec: &VgpoSpec) -> Result<GroupWeights, A
         Variant::Paper => similarities.iter().map(|s| s.iter().map(|s| affine_focus(*s)).collect()).collect(),
         Variant::Released => min_max_focus(&similarities, group.precision),
     };
-    let advantages = advantage::estimate(spec.estimator, &group.rewards());
+    let advantages = advantage::estimate(spec.estimator, &group.rewards(), group.statistics());
     Ok(shape_focus(focus, &advantages, group.has_image, group.precision, spec))
 }
 

@@ -1,6 +1,8 @@
 //! Defaults of the training methods: the published settings.
 
-use crate::domain::spec::{Estimator, FocusPosition, GrpoSpec, LossAverage, Schedule, SftSpec, Variant, VgpoSpec};
+use crate::domain::spec::{
+    CispoSpec, DapoSpec, Estimator, FocusPosition, GrpoSpec, LossAverage, Schedule, SftSpec, Variant, VgpoSpec,
+};
 
 /// A bound on the loss of tokens with a negative advantage, shared by the clipped objectives.
 const DUAL_CLIP: f64 = 3.0;
@@ -29,6 +31,7 @@ pub fn vgpo(variant: Variant) -> VgpoSpec {
         dual_clip: Some(DUAL_CLIP),
         loss_average: LossAverage::Token,
         kl_coef: 0.0,
+        entropy_coef: 0.0,
         estimator: Estimator::Grpo,
     }
 }
@@ -42,6 +45,40 @@ pub fn grpo() -> GrpoSpec {
         dual_clip: Some(DUAL_CLIP),
         loss_average: LossAverage::Sequence,
         kl_coef: 0.0,
+        entropy_coef: 0.0,
+        estimator: Estimator::Grpo,
+    }
+}
+
+/// DAPO: VGPO's own base, so that VGPO without visual weights is DAPO to the bit. The overlong penalty is off.
+pub fn dapo() -> DapoSpec {
+    DapoSpec {
+        clip_low: 0.2,
+        clip_high: 0.28,
+        dual_clip: Some(DUAL_CLIP),
+        loss_average: LossAverage::Token,
+        kl_coef: 0.0,
+        entropy_coef: 0.0,
+        overlong_buffer: None,
+        overlong_penalty: 1.0,
+        estimator: Estimator::Grpo,
+    }
+}
+
+/// GSPO as published: limits on the ratio of whole responses, no dual clip.
+pub fn gspo() -> GrpoSpec {
+    GrpoSpec { clip_low: 3e-4, clip_high: 4e-4, dual_clip: None, ..grpo() }
+}
+
+/// CISPO: an upper bound only; the released code bounds the ratio from both sides.
+pub fn cispo(variant: Variant) -> CispoSpec {
+    CispoSpec {
+        variant,
+        clip_low: (variant == Variant::Released).then_some(0.2),
+        clip_high: 0.28,
+        loss_average: LossAverage::Token,
+        kl_coef: 0.0,
+        entropy_coef: 0.0,
         estimator: Estimator::Grpo,
     }
 }

@@ -11,6 +11,12 @@ pub enum Method {
     Vgpo(VgpoSpec),
     /// Group Relative Policy Optimization.
     Grpo(GrpoSpec),
+    /// Decoupled Clip and Dynamic Sampling Policy Optimization.
+    Dapo(DapoSpec),
+    /// Group Sequence Policy Optimization.
+    Gspo(GrpoSpec),
+    /// Clipped importance-sampling weights on plain log-probs.
+    Cispo(CispoSpec),
     /// Supervised fine-tuning on the data set's demonstrations.
     Sft(SftSpec),
 }
@@ -21,6 +27,9 @@ impl Method {
         match self {
             Self::Vgpo(_) => "vgpo",
             Self::Grpo(_) => "grpo",
+            Self::Dapo(_) => "dapo",
+            Self::Gspo(_) => "gspo",
+            Self::Cispo(_) => "cispo",
             Self::Sft(_) => "sft",
         }
     }
@@ -74,6 +83,11 @@ pub enum LossAverage {
 pub enum Estimator {
     /// `(r - mean) / (std + 1e-6)` within the group, sample standard deviation.
     Grpo,
+    /// `r - mean of the others` within the group.
+    Rloo,
+    /// `(r - mean) / std` over all tokens of the step.
+    #[serde(rename = "reinforce++")]
+    ReinforcePlusPlus,
 }
 
 /// Settings of [`Method::Vgpo`]; names as in the paper's equations.
@@ -121,11 +135,14 @@ pub struct VgpoSpec {
     pub loss_average: LossAverage,
     /// Weight of the KL term to the reference model (0: none).
     pub kl_coef: f64,
+    /// Weight of the entropy bonus (0: none).
+    #[serde(default)]
+    pub entropy_coef: f64,
     /// Advantage estimator.
     pub estimator: Estimator,
 }
 
-/// Settings of [`Method::Grpo`].
+/// Settings of [`Method::Grpo`] and [`Method::Gspo`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GrpoSpec {
@@ -139,6 +156,56 @@ pub struct GrpoSpec {
     pub loss_average: LossAverage,
     /// Weight of the KL term to the reference model (0: none).
     pub kl_coef: f64,
+    /// Weight of the entropy bonus (0: none).
+    #[serde(default)]
+    pub entropy_coef: f64,
+    /// Advantage estimator.
+    pub estimator: Estimator,
+}
+
+/// Settings of [`Method::Dapo`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DapoSpec {
+    /// Lower clip range of the ratio.
+    pub clip_low: f64,
+    /// Upper clip range of the ratio.
+    pub clip_high: f64,
+    /// Bound of the loss where the advantage is negative; none: unbounded.
+    pub dual_clip: Option<f64>,
+    /// Average of the per-token losses.
+    pub loss_average: LossAverage,
+    /// Weight of the KL term to the reference model (0: none).
+    pub kl_coef: f64,
+    /// Weight of the entropy bonus (0: none).
+    #[serde(default)]
+    pub entropy_coef: f64,
+    /// The last so many tokens before `rollout.max_new_tokens` lower the reward linearly by up to `overlong_penalty`; none: no
+    /// penalty.
+    pub overlong_buffer: Option<u64>,
+    /// Largest penalty on an overlong response.
+    pub overlong_penalty: f64,
+    /// Advantage estimator.
+    pub estimator: Estimator,
+}
+
+/// Settings of [`Method::Cispo`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CispoSpec {
+    /// The paper bounds the ratio from above only; the released code from both sides.
+    pub variant: Variant,
+    /// Lower clip range of the ratio; none: no lower bound.
+    pub clip_low: Option<f64>,
+    /// Upper clip range of the ratio.
+    pub clip_high: f64,
+    /// Average of the per-token losses.
+    pub loss_average: LossAverage,
+    /// Weight of the KL term to the reference model (0: none).
+    pub kl_coef: f64,
+    /// Weight of the entropy bonus (0: none).
+    #[serde(default)]
+    pub entropy_coef: f64,
     /// Advantage estimator.
     pub estimator: Estimator,
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use super::method::{
-    Estimator, FocusPosition, GrpoSpec, LossAverage, Method, Schedule, SftSpec, Variant, VgpoSpec,
+    CispoSpec, DapoSpec, Estimator, FocusPosition, GrpoSpec, LossAverage, Method, Schedule, SftSpec, Variant, VgpoSpec,
 };
 
 /// Everything a fine-tuning job needs to know.
@@ -149,6 +149,9 @@ pub struct RolloutSpec {
     pub top_p: f64,
     /// Longest response in tokens.
     pub max_new_tokens: u64,
+    /// Each token's policy term is multiplied by the ratio of trainer to sampler, cut off here; none: no correction.
+    #[serde(default)]
+    pub correction_cap: Option<f64>,
     /// Dynamic sampling: groups outside the limits are dropped and replaced; none: keep every group.
     pub filter: Option<FilterSpec>,
 }

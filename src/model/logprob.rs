@@ -48,16 +48,18 @@ fn placeholder_mask(info: &ModelInfo, device: &Device) -> Result<Tensor, ModelEr
 pub struct TokenLogprobs {
     /// Log-prob of each target `[targets]`, differentiable.
     pub logprobs: Tensor,
-    /// Entropy in nat of each target's distribution `[targets]`, detached.
+    /// Entropy in nat of each target's distribution `[targets]`, differentiable where asked for.
     pub entropy: Tensor,
 }
 
-/// Log-probs of `targets` under final hidden states `[rows, columns, hidden]`.
+/// Log-probs of `targets` under final hidden states `[rows, columns, hidden]`. `entropy_gradient`: the entropy is part of the
+/// loss too.
 pub fn response_logprobs(
     model: &dyn VisionLanguageModel,
     hidden: &Tensor,
     targets: &[TokenTarget],
     vocabulary: &Vocabulary,
+    entropy_gradient: bool,
 ) -> Result<TokenLogprobs, ModelError> {
     let (rows, columns, width) = hidden.dims3()?;
     let slots = Tensor::from_iter(targets.iter().map(|t| t.slot), model.device())?;
@@ -71,8 +73,8 @@ pub fn response_logprobs(
         logits = logits.broadcast_add(mask)?;
     }
     let all = ops::log_softmax(&logits)?;
-    let detached = all.detach();
-    let entropy = (detached.exp()? * &detached)?.sum(D::Minus1)?.neg()?;
+    let logs = if entropy_gradient { all.clone() } else { all.detach() };
+    let entropy = (logs.exp()? * &logs)?.sum(D::Minus1)?.neg()?;
     let logprobs = all.gather(&tokens.unsqueeze(1)?, 1)?.squeeze(1)?;
     Ok(TokenLogprobs { logprobs, entropy })
 }

@@ -44,8 +44,14 @@ impl Sampler {
 
     /// Draws a token. One number is drawn from the stream per call unless greedy.
     pub fn sample(&mut self, logits: &[f32]) -> u32 {
+        self.sample_scored(logits).0
+    }
+
+    /// [`Self::sample`] with the token's log-prob under the whole distribution at this temperature: placeholders left out,
+    /// top-p ignored, as in the trainer. Greedy choices are certain: 0.
+    pub fn sample_scored(&mut self, logits: &[f32]) -> (u32, f64) {
         if self.temperature <= 0.0 {
-            return self.greedy(logits);
+            return (self.greedy(logits), 0.0);
         }
         let draw = uniform(&mut self.rng);
         let allowed = |id: usize| !self.masked.contains(&(id as u32));
@@ -53,6 +59,7 @@ impl Sampler {
         let weight = |l: f32| (f64::from(l - max) / self.temperature).exp();
         let mut weights: Vec<(u32, f64)> =
             logits.iter().enumerate().filter(|(id, _)| allowed(*id)).map(|(id, l)| (id as u32, weight(*l))).collect();
+        let whole: f64 = weights.iter().map(|(_, w)| w).sum();
         if self.top_p < 1.0 {
             keep_nucleus(&mut weights, self.top_p);
         }
@@ -61,11 +68,12 @@ impl Sampler {
         for (id, w) in &weights {
             left -= w;
             if left < 0.0 {
-                return *id;
+                return (*id, (w / whole).ln());
             }
         }
         // Rounding may leave a remainder at the end: the last token of any weight takes it.
-        weights.iter().rev().find(|(_, w)| *w > 0.0).map_or_else(|| self.greedy(logits), |(id, _)| *id)
+        let last = weights.iter().rev().find(|(_, w)| *w > 0.0);
+        last.map_or_else(|| (self.greedy(logits), 0.0), |(id, w)| (*id, (w / whole).ln()))
     }
 
     fn greedy(&self, logits: &[f32]) -> u32 {

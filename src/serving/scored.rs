@@ -95,6 +95,7 @@ impl Finish {
         let group = TrajectoryGroup {
             has_image: !prompt.rendered.layout.is_empty(),
             precision: ScorePrecision::F32,
+            step: None,
             trajectories: scores.iter().enumerate().map(trajectory).collect(),
         };
         let algorithm = build(&self.method).map_err(|e| ServingError::field("/method", e.to_string()))?;
@@ -154,10 +155,13 @@ fn resolve_method(request: Option<&Value>) -> Result<Method, ServingError> {
     let defaults = match given.get("type").and_then(Value::as_str).unwrap_or("vgpo") {
         "vgpo" => Method::Vgpo(method::vgpo(variant)),
         "grpo" => Method::Grpo(method::grpo()),
+        "dapo" => Method::Dapo(method::dapo()),
+        "gspo" => Method::Gspo(method::gspo()),
+        "cispo" => Method::Cispo(method::cispo(variant)),
         other => {
             return Err(ServingError::field(
                 "/method/type",
-                format!("is `{other}`: scores are weighed by vgpo or grpo"),
+                format!("is `{other}`: scores are weighed by vgpo, grpo, dapo, gspo or cispo"),
             ));
         }
     };

@@ -3,6 +3,7 @@
 
 use candle_core::Tensor;
 
+use crate::algorithm::objective::ResponseLoss;
 use crate::algorithm::{Algorithm, BatchTotals, LossStats, ResponseTokens};
 use crate::model::focus::{FocusRow, similarity};
 use crate::model::logprob::{TokenLogprobs, TokenTarget, Vocabulary, response_logprobs};
@@ -21,6 +22,8 @@ pub struct TrainRow {
     pub prompt_len: usize,
     /// Log-probs under the policy that the step began with, once they are known.
     pub old_logprobs: Vec<f64>,
+    /// Truncated ratio of trainer to sampler for each token, where the job asks for it.
+    pub correction: Option<Vec<f64>>,
     /// Log-probs under the reference model, where the objective has a KL term.
     pub reference_logprobs: Option<Vec<f64>>,
     /// Shaped advantage of each response token.
@@ -137,10 +140,15 @@ pub struct MiniBatchOutput {
 }
 
 impl Learner<'_> {
-    fn forward(&self, model: &dyn VisionLanguageModel, layout: &Layout) -> Result<(Tensor, TokenLogprobs), TrainError> {
+    fn forward(
+        &self,
+        model: &dyn VisionLanguageModel,
+        layout: &Layout,
+        entropy_gradient: bool,
+    ) -> Result<(Tensor, TokenLogprobs), TrainError> {
         let features = model.features(&layout.batch)?;
         let hidden = model.forward(&layout.batch, features.as_ref(), None, &mut Capture::none())?;
-        let logprobs = response_logprobs(model, &hidden, &layout.targets, &self.vocabulary)?;
+        let logprobs = response_logprobs(model, &hidden, &layout.targets, &self.vocabulary, entropy_gradient)?;
         Ok((hidden, logprobs))
     }
 
@@ -162,7 +170,7 @@ impl Learner<'_> {
 
     fn score_batch(&self, model: &dyn VisionLanguageModel, rows: &[&TrainRow]) -> Result<Vec<Scored>, TrainError> {
         let layout = Layout::new(rows, model.info())?;
-        let (hidden, found) = self.forward(model, &layout)?;
+        let (hidden, found) = self.forward(model, &layout, false)?;
         let similarity = similarity(&hidden, &layout.focus_rows(rows, usize::from(self.predicting)))?;
         let mut logprobs = to_f64(&found.logprobs)?.into_iter();
         let mut entropy = to_f64(&found.entropy)?.into_iter();
@@ -198,7 +206,8 @@ impl Learner<'_> {
         totals: BatchTotals,
     ) -> Result<MiniBatchOutput, TrainError> {
         let layout = Layout::new(rows, self.tracked.info())?;
-        let (_, found) = self.forward(self.tracked, &layout)?;
+        let entropy_coef = algorithm.entropy_coef();
+        let (_, found) = self.forward(self.tracked, &layout, entropy_coef > 0.0)?;
         let logprobs = to_f64(&found.logprobs)?;
         let mut at = 0;
         let mut responses = Vec::with_capacity(rows.len());
@@ -208,6 +217,7 @@ impl Learner<'_> {
                 logprobs: &logprobs[at..end],
                 old_logprobs: &row.old_logprobs,
                 advantages: &row.advantages,
+                correction: row.correction.as_deref(),
                 reference_logprobs: row.reference_logprobs.as_deref(),
             });
             at = end;
@@ -216,7 +226,15 @@ impl Learner<'_> {
         // The objective is a plain function of the log-probs; its exact gradient enters the graph as a constant factor.
         let factors = loss.responses.iter().flat_map(|r| r.grad_logprobs.iter().map(|g| *g as f32));
         let factors = Tensor::from_iter(factors, self.tracked.device())?;
-        let surrogate = (&found.logprobs * factors)?.sum_all()?;
+        let mut surrogate = (&found.logprobs * factors)?.sum_all()?;
+        if entropy_coef > 0.0 {
+            let weight =
+                |row: (&ResponseLoss, usize)| std::iter::repeat_n((-entropy_coef * row.0.weight) as f32, row.1);
+            let lengths = rows.iter().map(|row| row.response_len());
+            let weights = loss.responses.iter().zip(lengths).flat_map(weight);
+            let weights = Tensor::from_iter(weights, self.tracked.device())?;
+            surrogate = (surrogate + (&found.entropy * weights)?.sum_all()?)?;
+        }
         let gradients = Gradients::of(&surrogate, self.parameters)?;
         Ok(MiniBatchOutput { gradients, loss: loss.loss, stats: loss.stats })
     }

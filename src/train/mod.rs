@@ -3,6 +3,7 @@
 //! Start reading at `trainer.rs`, whose step reads like the paper.
 
 pub mod checkpoint;
+mod correction;
 pub mod error;
 mod evaluate;
 pub mod learner;

@@ -47,6 +47,8 @@ pub struct AttentionShares {
 pub struct Rollout {
     /// Its tokens, the end token included.
     pub tokens: Vec<u32>,
+    /// Log-prob of each token under the distribution it was drawn from, top-p ignored.
+    pub logprobs: Vec<f64>,
     /// Did the length limit end it?
     pub cut_off: bool,
     /// Per token, the attention of the query that predicts it (mean over layers and heads), if recorded.
@@ -170,8 +172,9 @@ impl<'a> Sampling<'a> {
                 tokens.push(self.info.pad_token_id);
                 continue;
             }
-            let token = row.sampler.sample(&logits[line]);
+            let (token, logprob) = row.sampler.sample_scored(&logits[line]);
             row.rollout.tokens.push(token);
+            row.rollout.logprobs.push(logprob);
             if let Some(shares) = shares.get(line) {
                 row.rollout.attention.push(*shares);
             }

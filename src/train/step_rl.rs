@@ -1,14 +1,17 @@
 //! One reinforcement step, as in arXiv 2604.09349: sample groups, judge them, drop those that teach nothing, see how
 //! visual every token is under the old policy, shape the advantages, update.
 
+use crate::algorithm::advantage::RewardStatistics;
+use crate::algorithm::dapo::overlong_penalty;
 use crate::algorithm::signals::VisualSignals;
 use crate::algorithm::{GroupWeights, LossStats, ScorePrecision, Trajectory, TrajectoryGroup};
 use crate::clock::Stopwatch;
-use crate::domain::spec::{FilterMetric, FilterSpec};
+use crate::domain::spec::{DapoSpec, FilterMetric, FilterSpec, Method};
 use crate::model::Sequence;
 use crate::model::sampler::stream;
 use crate::reward::{RewardInput, Verdict};
 
+use super::correction::RolloutRatios;
 use super::error::TrainError;
 use super::learner::{Scored, TrainRow};
 use super::metrics::{AttentionSummary, Metrics, mean};
@@ -49,6 +52,7 @@ impl Group {
             sequence: Sequence { ids: [&prompt.ids[..], &rollout.tokens[..]].concat(), images: prompt.images.clone() },
             prompt_len: prompt.ids.len(),
             old_logprobs: Vec::new(),
+            correction: None,
             reference_logprobs: None,
             advantages: Vec::new(),
         };
@@ -69,6 +73,7 @@ struct Weighed {
     rows: Vec<Vec<TrainRow>>,
     scored: Vec<Vec<Scored>>,
     weights: Vec<GroupWeights>,
+    ratios: RolloutRatios,
 }
 
 impl Trainer<'_> {
@@ -159,9 +164,21 @@ impl Trainer<'_> {
     fn judge(&self, prompt: &Prompt, rollouts: &[Rollout]) -> Result<Vec<Verdict>, TrainError> {
         let judge = |rollout: &Rollout| {
             let response = samples::text(self.source.processor(), &rollout.tokens)?;
-            Ok(self.reward.judge(RewardInput { response: &response, ground_truth: &prompt.example.answer }))
+            let verdict = self.reward.judge(RewardInput { response: &response, ground_truth: &prompt.example.answer });
+            Ok(self.with_overlong_penalty(verdict, rollout.tokens.len()))
         };
         rollouts.iter().map(judge).collect()
+    }
+
+    /// DAPO's soft penalty on responses that come near the length limit, where the job asks for it.
+    fn with_overlong_penalty(&self, mut verdict: Verdict, tokens: usize) -> Verdict {
+        if let Method::Dapo(DapoSpec { overlong_buffer: Some(buffer), overlong_penalty: scale, .. }) = self.spec.method
+        {
+            let penalty = scale * overlong_penalty(tokens, self.spec.rollout.max_new_tokens, buffer);
+            verdict.reward += penalty;
+            verdict.parts.insert("overlong".to_owned(), penalty);
+        }
+        verdict
     }
 
     /// Log-probs and visual focus under the old policy, and the advantages shaped by them.
@@ -174,19 +191,27 @@ impl Trainer<'_> {
             Some(model) => Some(learner.score_with(model.as_ref(), &flat)?.into_iter()),
             None => None,
         };
-        let mut weighed = Weighed { rows: Vec::new(), scored: Vec::new(), weights: Vec::new() };
+        let responses = groups.iter().flat_map(|g| g.rollouts.iter().zip(&g.verdicts));
+        let step = RewardStatistics::of(responses.map(|(rollout, verdict)| (rollout.tokens.len(), verdict.reward)));
+        let cap = self.spec.rollout.correction_cap;
+        let mut ratios = RolloutRatios::default();
+        let mut weighed =
+            Weighed { rows: Vec::new(), scored: Vec::new(), weights: Vec::new(), ratios: RolloutRatios::default() };
         for (group, rows) in groups.iter().zip(&mut rows) {
             let scores: Vec<Scored> = scored.by_ref().take(rows.len()).collect();
-            let weights = self.algorithm.weigh(&trajectories(group, &scores))?;
-            for ((row, score), weight) in rows.iter_mut().zip(&scores).zip(&weights.trajectories) {
+            let weights = self.algorithm.weigh(&trajectories(group, &scores, step))?;
+            let parts = rows.iter_mut().zip(&scores).zip(&weights.trajectories).zip(&group.rollouts);
+            for (((row, score), weight), rollout) in parts {
                 row.old_logprobs.clone_from(&score.logprobs);
                 row.advantages.clone_from(&weight.shaped_advantage);
+                ratios.add(row, &rollout.logprobs, cap);
                 row.reference_logprobs = reference.as_mut().and_then(Iterator::next).map(|s| s.logprobs);
             }
             weighed.scored.push(scores);
             weighed.weights.push(weights);
         }
         weighed.rows = rows;
+        weighed.ratios = ratios;
         Ok(weighed)
     }
 
@@ -207,6 +232,9 @@ impl Trainer<'_> {
         }
         metrics.set("loss/policy", mean(&losses));
         metrics.set("policy/kl", stats.approx_kl());
+        if self.algorithm.uses_reference() {
+            metrics.set("policy/reference_kl", stats.reference_kl());
+        }
         metrics.set("policy/clip_fraction_low", stats.clip_fraction_low());
         metrics.set("policy/clip_fraction_high", stats.clip_fraction_high());
         metrics.set("optimizer/grad_norm", mean(&norms));
@@ -260,6 +288,7 @@ fn describe(weighed: &Weighed, metrics: &mut Metrics) {
     let advantages: Vec<f64> =
         weighed.weights.iter().flat_map(|g| g.trajectories.iter().map(|t| t.advantage)).collect();
     metrics.spread("advantage", &advantages);
+    weighed.ratios.describe(metrics);
     let entropy: Vec<f64> = weighed.scored.iter().flatten().flat_map(|s| s.entropy.iter().copied()).collect();
     metrics.set("policy/entropy", mean(&entropy));
     for (key, value) in VisualSignals::of(&weighed.weights).metrics() {
@@ -268,7 +297,7 @@ fn describe(weighed: &Weighed, metrics: &mut Metrics) {
 }
 
 /// The group as the objective sees it.
-fn trajectories(group: &Group, scores: &[Scored]) -> TrajectoryGroup {
+fn trajectories(group: &Group, scores: &[Scored], step: RewardStatistics) -> TrajectoryGroup {
     let trajectory = |(score, verdict): (&Scored, &Verdict)| Trajectory {
         tokens: score.logprobs.len(),
         similarity: score.similarity.clone(),
@@ -277,6 +306,7 @@ fn trajectories(group: &Group, scores: &[Scored]) -> TrajectoryGroup {
     TrajectoryGroup {
         has_image: !group.prompt.sequence.images.is_empty(),
         precision: ScorePrecision::F32,
+        step: Some(step),
         trajectories: scores.iter().zip(&group.verdicts).map(trajectory).collect(),
     }
 }

@@ -59,6 +59,7 @@ impl Trainer<'_> {
                 sequence: Sequence { ids, images: prompt.sequence.images },
                 prompt_len,
                 old_logprobs: Vec::new(),
+                correction: None,
                 reference_logprobs: None,
                 advantages: Vec::new(),
             });

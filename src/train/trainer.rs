@@ -141,7 +141,7 @@ impl<'s> Trainer<'s> {
     fn step(&mut self) -> Result<StepEnd, TrainError> {
         match self.spec.method {
             Method::Sft(_) => self.supervised_step(),
-            Method::Vgpo(_) | Method::Grpo(_) => self.reinforcement_step(),
+            _ => self.reinforcement_step(),
         }
     }
 

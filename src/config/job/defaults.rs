@@ -10,13 +10,16 @@ use crate::domain::spec::{
 };
 
 /// The methods this build knows, the default first.
-pub const METHODS: [&str; 3] = ["vgpo", "grpo", "sft"];
+pub const METHODS: [&str; 6] = ["vgpo", "grpo", "dapo", "gspo", "cispo", "sft"];
 
 /// Defaults of the method called `name`; `None` when there is no such method.
 pub fn method(name: &str, variant: Variant) -> Option<Method> {
     match name {
         "vgpo" => Some(Method::Vgpo(method::vgpo(variant))),
         "grpo" => Some(Method::Grpo(method::grpo())),
+        "dapo" => Some(Method::Dapo(method::dapo())),
+        "gspo" => Some(Method::Gspo(method::gspo())),
+        "cispo" => Some(Method::Cispo(method::cispo(variant))),
         "sft" => Some(Method::Sft(method::sft())),
         _ => None,
     }
@@ -34,7 +37,8 @@ pub fn job(method: Method, model: &str, dataset: &str) -> JobSpec {
         temperature: 1.0,
         top_p: 1.0,
         max_new_tokens: 64,
-        filter: matches!(method, Method::Vgpo(_)).then(filter),
+        correction_cap: None,
+        filter: matches!(method, Method::Vgpo(_) | Method::Dapo(_)).then(filter),
     };
     JobSpec {
         name: format!("{dataset}-{}", method.name()),

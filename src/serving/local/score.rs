@@ -82,7 +82,7 @@ fn logprobs(served: &ServedModel, hidden: &Tensor, prompt: usize, response: &[u3
         .map(|(t, token)| TokenTarget { slot: (prompt + t - 1) as u32, token: *token })
         .collect();
     let vocabulary = Vocabulary::plain(1.0);
-    let result = response_logprobs(served.model.as_ref(), hidden, &targets, &vocabulary)?;
+    let result = response_logprobs(served.model.as_ref(), hidden, &targets, &vocabulary, false)?;
     Ok(result.logprobs.to_vec1::<f32>()?.into_iter().map(f64::from).collect())
 }
 

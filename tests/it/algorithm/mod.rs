@@ -6,5 +6,6 @@ mod paper;
 mod properties;
 mod released;
 mod released_faults;
+mod siblings;
 mod signals;
 mod support;

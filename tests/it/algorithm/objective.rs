@@ -12,6 +12,7 @@ fn one_token(ratio: f64, advantage: f64, dual: Option<f64>) -> LossOutput {
         logprobs: &[ratio.ln() - 1.0],
         old_logprobs: &[-1.0],
         advantages: &[advantage],
+        correction: None,
         reference_logprobs: None,
     };
     let clipping = Clipping { low: 0.2, high: 0.28, dual, kl_coef: 0.0 };
@@ -57,6 +58,7 @@ fn grpo_averages_per_response_and_ignores_the_image() {
             logprobs: l,
             old_logprobs: l,
             advantages: &w.shaped_advantage,
+            correction: None,
             reference_logprobs: None,
         })
         .collect();
@@ -70,7 +72,13 @@ fn grpo_averages_per_response_and_ignores_the_image() {
 #[test]
 fn sft_is_the_mean_negative_log_likelihood() {
     let sft = build(&Method::Sft(method::sft())).unwrap();
-    let tokens = |l| ResponseTokens { logprobs: l, old_logprobs: &[], advantages: &[], reference_logprobs: None };
+    let tokens = |l| ResponseTokens {
+        logprobs: l,
+        old_logprobs: &[],
+        advantages: &[],
+        correction: None,
+        reference_logprobs: None,
+    };
     let output = sft.loss(&[tokens(&[-1.0, -3.0]), tokens(&[-2.0])], BatchTotals::of([2, 1])).unwrap();
     assert_close("loss", &[output.loss], &[2.0], 1e-12);
     assert_close("gradient", &output.responses[0].grad_logprobs, &[-1.0 / 3.0; 2], 1e-12);
@@ -109,8 +117,13 @@ fn inputs_that_cannot_be_are_refused_by_name() {
     assert!(refused(vec![f64::NAN], 1, 0.0).contains("response 1: similarity[0] is NaN"));
     assert!(refused(vec![1.5], 1, 0.0).contains("a cosine in [-1, 1]"));
     assert!(refused(vec![0.1], 1, f64::INFINITY).contains("response 1: reward[0] is inf"));
-    let tokens =
-        ResponseTokens { logprobs: &[-1.0], old_logprobs: &[f64::NAN], advantages: &[1.0], reference_logprobs: None };
+    let tokens = ResponseTokens {
+        logprobs: &[-1.0],
+        old_logprobs: &[f64::NAN],
+        advantages: &[1.0],
+        correction: None,
+        reference_logprobs: None,
+    };
     let totals = BatchTotals::of([1]);
     assert!(algorithm.loss(&[tokens], totals).unwrap_err().to_string().contains("old_logprobs[0] is NaN"));
     let with_kl = vgpo::domain::spec::VgpoSpec { kl_coef: 0.1, ..method::vgpo(Variant::Paper) };

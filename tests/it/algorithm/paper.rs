@@ -60,6 +60,7 @@ fn weights_and_loss_go_through_the_trait_as_through_explain() {
                 logprobs: &response.logprobs,
                 old_logprobs: &response.old_logprobs,
                 advantages: &weights.shaped_advantage,
+                correction: None,
                 reference_logprobs: None,
             };
             let output = algorithm.loss(&[tokens], totals).unwrap();

@@ -1,6 +1,7 @@
 //! Properties that hold for every input.
 
 use proptest::prelude::*;
+use vgpo::algorithm::advantage::RewardStatistics;
 use vgpo::algorithm::objective::{Clipping, clipped_surrogate};
 use vgpo::algorithm::vgpo::shape;
 use vgpo::algorithm::{BatchTotals, ResponseTokens, ScorePrecision, TrajectoryGroup, advantage};
@@ -55,7 +56,7 @@ fn batches() -> impl Strategy<Value = Vec<[Vec<f64>; 4]>> {
 
 fn tokens(response: &[Vec<f64>; 4]) -> ResponseTokens<'_> {
     let [logprobs, old_logprobs, advantages, reference] = response;
-    ResponseTokens { logprobs, old_logprobs, advantages, reference_logprobs: Some(reference) }
+    ResponseTokens { logprobs, old_logprobs, advantages, correction: None, reference_logprobs: Some(reference) }
 }
 
 fn averages() -> impl Strategy<Value = LossAverage> {
@@ -125,12 +126,12 @@ proptest! {
 
     #[test]
     fn equal_rewards_have_advantage_exactly_0(reward in -1e9..1e9_f64, n in 1_usize..20) {
-        prop_assert!(advantage::estimate(Estimator::Grpo, &vec![reward; n]).iter().all(|a| *a == 0.0));
+        prop_assert!(advantage::estimate(Estimator::Grpo, &vec![reward; n], RewardStatistics::of([])).iter().all(|a| *a == 0.0));
     }
 
     #[test]
     fn any_finite_rewards_have_finite_advantages(rewards in prop::collection::vec(prop::num::f64::NORMAL | prop::num::f64::ZERO, 1..9)) {
-        let advantages = advantage::estimate(Estimator::Grpo, &rewards);
+        let advantages = advantage::estimate(Estimator::Grpo, &rewards, RewardStatistics::of([]));
         prop_assert!(advantages.iter().all(|a| a.is_finite()));
     }
 

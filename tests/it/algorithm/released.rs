@@ -1,10 +1,10 @@
 //! The released formulae: cases on which our `released` variant gives the same numbers as the authors' functions.
 //!
-//! Not copied, because their losses are not built yet: 32, 34 and 35 (gspo), 36 and 37 (cispo). 42 lists rounding residues
-//! of equal rewards, which ours do not have (see `released_faults`). Of 43 only the averages are this room's business; of 41
-//! only the estimator `grpo` is built.
+//! `siblings` has the losses of gspo and cispo and the other estimators. 42 lists rounding residues of equal rewards, which
+//! ours do not have (see `released_faults`). Of 43 only the averages are this room's business.
 
 use serde_json::Value;
+use vgpo::algorithm::advantage::RewardStatistics;
 use vgpo::algorithm::objective::{Clipping, clipped_surrogate, negative_log_likelihood};
 use vgpo::algorithm::{
     BatchTotals, GroupWeights, LossOutput, ResponseTokens, ScorePrecision, advantage, vgpo as paper,
@@ -77,6 +77,7 @@ fn loss(case: &Released, spec: &VgpoSpec, weights: &[vgpo::algorithm::Trajectory
             logprobs: &logprobs[i],
             old_logprobs: &old[i],
             advantages: &weights[i].shaped_advantage,
+            correction: None,
             reference_logprobs: None,
         })
         .collect();
@@ -118,7 +119,7 @@ fn the_released_formulae_hold_from_their_own_focus() {
         let focus = case.ragged(&case.case["expected"]["rho_norm"]);
         let found = weights(&case, |rows| {
             let rewards: Vec<f64> = rows.iter().map(|r| case.rewards[*r]).collect();
-            let advantages = advantage::estimate(Estimator::Grpo, &rewards);
+            let advantages = advantage::estimate(Estimator::Grpo, &rewards, RewardStatistics::of([]));
             let focus = rows.iter().map(|r| focus[*r].clone()).collect();
             paper::shape_focus(focus, &advantages, true, ScorePrecision::F32, &spec)
         });
@@ -142,6 +143,7 @@ fn losses_hold() {
                 logprobs: &new[i],
                 old_logprobs: &old[i],
                 advantages: &advantages[i],
+                correction: None,
                 reference_logprobs: None,
             })
             .collect();
@@ -173,6 +175,7 @@ fn low_variance_kl_holds() {
             logprobs: &new[i],
             old_logprobs: &new[i],
             advantages: &zeros[i],
+            correction: None,
             reference_logprobs: Some(&reference[i]),
         })
         .collect();
@@ -200,7 +203,12 @@ fn the_grpo_estimator_holds() {
         let of = |values: &[f64]| -> Vec<f64> {
             values.iter().zip(&uids).filter(|(_, u)| **u == prompt).map(|(v, _)| *v).collect()
         };
-        assert_close(prompt, &advantage::estimate(Estimator::Grpo, &of(&rewards)), &of(&expected), 1e-6);
+        assert_close(
+            prompt,
+            &advantage::estimate(Estimator::Grpo, &of(&rewards), RewardStatistics::of([])),
+            &of(&expected),
+            1e-6,
+        );
     }
 }
 
@@ -215,7 +223,13 @@ fn averages_hold_with_an_empty_response() {
         .collect();
     let tokens: Vec<_> = values
         .iter()
-        .map(|v| ResponseTokens { logprobs: v, old_logprobs: &[], advantages: &[], reference_logprobs: None })
+        .map(|v| ResponseTokens {
+            logprobs: v,
+            old_logprobs: &[],
+            advantages: &[],
+            correction: None,
+            reference_logprobs: None,
+        })
         .collect();
     let totals = BatchTotals::of(values.iter().map(Vec::len));
     for (average, key) in [(LossAverage::Token, "token"), (LossAverage::Sequence, "seq")] {

@@ -85,6 +85,7 @@ fn equal_rewards_teach_nothing() {
                 logprobs: &logprobs[r],
                 old_logprobs: &old[r],
                 advantages: &w.shaped_advantage,
+                correction: None,
                 reference_logprobs: None,
             })
             .collect();
@@ -139,6 +140,7 @@ fn micro_batches_add_up() {
         logprobs: &new[row],
         old_logprobs: &old[row],
         advantages: &weights[row].shaped_advantage,
+        correction: None,
         reference_logprobs: Some(&reference[row]),
     };
     let totals = BatchTotals::of(case.lengths.iter().copied());

@@ -62,7 +62,12 @@ pub fn group(similarities: Vec<Vec<f64>>, rewards: &[f64]) -> TrajectoryGroup {
         similarity,
         reward,
     });
-    TrajectoryGroup { has_image: true, precision: ScorePrecision::F64, trajectories: trajectories.collect() }
+    TrajectoryGroup {
+        has_image: true,
+        precision: ScorePrecision::F64,
+        step: None,
+        trajectories: trajectories.collect(),
+    }
 }
 
 /// A case of the released code, padding cut away.
@@ -134,6 +139,7 @@ impl Released {
         TrajectoryGroup {
             has_image: rows.iter().all(|&row| self.image_tokens[row] > 0),
             precision: ScorePrecision::F32,
+            step: None,
             trajectories: trajectories.collect(),
         }
     }

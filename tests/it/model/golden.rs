@@ -105,7 +105,7 @@ fn hidden_states_logits_logprobs_and_focus_match() {
             .map(|(t, id)| TokenTarget { slot: (case.prompt_len + t - 1) as u32, token: *id })
             .collect();
         let plain = Vocabulary::plain(1.0);
-        let found = response_logprobs(model.as_ref(), &states, &targets, &plain).unwrap();
+        let found = response_logprobs(model.as_ref(), &states, &targets, &plain, false).unwrap();
         close(&format!("{name} logprobs"), &flat(&found.logprobs), &case.vec("response_logprobs"), 1e-4);
         let nll = -flat(&found.logprobs).iter().sum::<f32>() / targets.len() as f32;
         assert!((f64::from(nll) - case.json["loss_mean_nll"].as_f64().unwrap()).abs() < 1e-4);

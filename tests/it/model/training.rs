@@ -27,7 +27,7 @@ fn loss(model: &dyn VisionLanguageModel, cases: &[&Case]) -> Tensor {
             .map(|(t, id)| TokenTarget { slot: (start + t - 1) as u32, token: *id })
             .collect();
         let plain = Vocabulary::plain(1.0);
-        let found = response_logprobs(model, &hidden, &targets, &plain).unwrap();
+        let found = response_logprobs(model, &hidden, &targets, &plain, false).unwrap();
         total = (total - found.logprobs.mean_all().unwrap()).unwrap();
     }
     total

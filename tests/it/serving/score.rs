@@ -114,6 +114,7 @@ async fn rewards_add_what_the_method_makes_of_them() {
     let group_of = vgpo::algorithm::TrajectoryGroup {
         has_image: true,
         precision: vgpo::algorithm::ScorePrecision::F32,
+        step: None,
         trajectories: trajectories.collect(),
     };
     let want = vgpo::algorithm::vgpo::shape(&group_of, &spec).unwrap();

@@ -39,6 +39,7 @@ fn rows(learner: &Learner<'_>) -> Vec<TrainRow> {
                 },
                 prompt_len: prompt.sequence.ids.len(),
                 old_logprobs: Vec::new(),
+                correction: None,
                 reference_logprobs: None,
                 advantages: (0..response.tokens.len()).map(|t| sign * (1.0 + t as f64 / 50.0)).collect(),
             });

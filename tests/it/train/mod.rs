@@ -1,6 +1,7 @@
 //! The trainer: rollouts, gradients, resuming, learning.
 
 mod learner;
+mod objectives;
 mod resume;
 mod rollouts;
 

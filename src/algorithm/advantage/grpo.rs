@@ -1,22 +1,13 @@
-//! Advantage estimators: rewards of one group -> one advantage per response.
-
-use crate::domain::spec::Estimator;
+//! `grpo` (Shao et al., arXiv 2402.03300): the reward against the mean of its group, in standard deviations.
 
 /// Added to the standard deviation, so that tiny spreads do not explode.
 const STD_EPSILON: f64 = 1e-6;
 /// Rewards beyond this are scaled first, so that their squares stay finite.
 const HUGE: f64 = 1e100;
 
-/// One advantage per reward of a group. Finite rewards give finite advantages.
-pub fn estimate(estimator: Estimator, rewards: &[f64]) -> Vec<f64> {
-    match estimator {
-        Estimator::Grpo => grpo(rewards),
-    }
-}
-
 /// `(r - mean) / (std + 1e-6)` with the sample standard deviation (n - 1). A group of one, or of equal rewards, has
 /// nothing to compare: its advantages are exactly 0, free of the rounding of the mean.
-fn grpo(rewards: &[f64]) -> Vec<f64> {
+pub(super) fn advantages(rewards: &[f64]) -> Vec<f64> {
     if rewards.windows(2).all(|pair| pair[0] == pair[1]) {
         return vec![0.0; rewards.len()];
     }

@@ -1,0 +1,63 @@
+//! CISPO (MiniMax-M1, arXiv 2506.13585): the importance ratio is clipped and detached, and weighs a plain log-prob, so that
+//! every token keeps its gradient.
+
+use super::error::AlgorithmError;
+use super::group::{GroupWeights, TrajectoryGroup};
+use super::objective::{self, BatchTotals, Clipping, LossOutput, ResponseTokens, weighted_logprob};
+use super::{Algorithm, advantage};
+use crate::domain::spec::CispoSpec;
+
+/// The objective `cispo`.
+#[derive(Debug, Clone)]
+pub struct Cispo(CispoSpec);
+
+impl Cispo {
+    /// # Errors
+    /// A setting outside its limits.
+    pub fn new(spec: CispoSpec) -> Result<Self, AlgorithmError> {
+        let limits =
+            Clipping { low: spec.clip_low.unwrap_or(1.0), high: spec.clip_high, dual: None, kl_coef: spec.kl_coef };
+        limits.check()?;
+        Ok(Self(spec))
+    }
+}
+
+impl Algorithm for Cispo {
+    fn name(&self) -> &'static str {
+        "cispo"
+    }
+
+    fn uses_visual_focus(&self) -> bool {
+        false
+    }
+
+    fn uses_old_logprobs(&self) -> bool {
+        true
+    }
+
+    fn uses_reference(&self) -> bool {
+        self.0.kl_coef > 0.0
+    }
+
+    fn entropy_coef(&self) -> f64 {
+        self.0.entropy_coef
+    }
+
+    fn weigh(&self, group: &TrajectoryGroup) -> Result<GroupWeights, AlgorithmError> {
+        group.check_rewards()?;
+        GroupWeights::unweighted(group, &advantage::estimate(self.0.estimator, &group.rewards(), group.statistics()))
+    }
+
+    /// `-A * stop(clip(ratio)) * logprob`; without `clip_low` the ratio has an upper bound only.
+    fn loss(&self, responses: &[ResponseTokens<'_>], totals: BatchTotals) -> Result<LossOutput, AlgorithmError> {
+        let (low, high) = (self.0.clip_low, self.0.clip_high);
+        objective::policy_loss(responses, totals, self.0.loss_average, self.0.kl_coef, |response| {
+            (0..response.logprobs.len())
+                .map(|t| {
+                    let (new, old) = (response.logprobs[t], response.old_logprobs[t]);
+                    weighted_logprob(new, old, response.advantages[t], low, high)
+                })
+                .collect()
+        })
+    }
+}

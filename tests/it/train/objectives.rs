@@ -1,0 +1,132 @@
+//! Every objective, estimator and term trains on the real model.
+
+use serde_json::{Value, json};
+use vgpo::algorithm::{self, Algorithm};
+use vgpo::config::job::METHODS;
+use vgpo::model::logprob::Vocabulary;
+use vgpo::model::{Sequence, View};
+use vgpo::train::RunEnd;
+use vgpo::train::learner::{Learner, TrainRow};
+use vgpo::train::parallel::Pool;
+
+use super::{Recorder, open_starter, prompts, run, spec};
+
+fn tiny(change: Value) -> Value {
+    let mut job = json!({
+        "batch": { "prompts_per_step": 4, "minibatch_prompts": 2 }, "rollout": { "group_size": 4, "max_new_tokens": 40, "filter": null },
+        "optimizer": { "warmup_steps": 0 }, "steps": 1, "eval_every": 0, "eval_rows": 4, "eval_before": false, "seed": 3,
+    });
+    for (key, value) in change.as_object().unwrap() {
+        match job.get_mut(key).and_then(Value::as_object_mut) {
+            Some(section) => section.extend(value.as_object().unwrap().clone()),
+            None => job[key] = value.clone(),
+        }
+    }
+    job
+}
+
+fn one_step(change: Value) -> Recorder {
+    let dir = tempfile::tempdir().unwrap();
+    let mut recorder = Recorder::default();
+    let end = run(&spec(&tiny(change.clone())), dir.path(), None, &mut recorder).unwrap();
+    assert!(matches!(end, RunEnd::Finished { .. }), "{change}");
+    for (key, value) in recorder.metrics.iter().flat_map(|m| &m.values) {
+        assert!(value.is_finite(), "{change}: {key} is {value}");
+    }
+    recorder
+}
+
+#[test]
+fn every_method_trains() {
+    for method in METHODS {
+        let recorder = one_step(json!({ "method": { "type": method } }));
+        assert!(recorder.last("optimizer/grad_norm") > 0.0, "{method} must move the weights");
+        if method != "sft" {
+            assert!((recorder.last("rollout/ratio_mean") - 1.0).abs() < 1e-3, "{method}");
+            assert!(recorder.last("rollout/kl").abs() < 1e-3, "sampler and trainer agree on one machine");
+        }
+    }
+}
+
+#[test]
+fn estimators_terms_and_corrections_train() {
+    let base = one_step(json!({ "method": { "type": "dapo" } })).last("optimizer/grad_norm");
+    for change in [
+        json!({ "method": { "type": "dapo", "estimator": "rloo" } }),
+        json!({ "method": { "type": "vgpo", "estimator": "reinforce++" } }),
+        json!({ "method": { "type": "dapo", "entropy_coef": 0.1 } }),
+        json!({ "method": { "type": "dapo", "overlong_buffer": 20 } }),
+        json!({ "method": { "type": "dapo" }, "rollout": { "correction_cap": 0.5 } }),
+    ] {
+        let norm = one_step(change.clone()).last("optimizer/grad_norm");
+        assert!((norm - base).abs() > 1e-7, "{change} changes nothing");
+    }
+    let overlong = one_step(json!({ "method": { "type": "dapo", "overlong_buffer": 20 } }));
+    assert!(overlong.last("reward/overlong/mean") < 0.0);
+}
+
+/// The first update starts at the reference itself; the second has moved away from it.
+#[test]
+fn the_kl_term_compares_with_the_model_the_job_began_with() {
+    let recorder = one_step(
+        json!({ "method": { "type": "grpo", "kl_coef": 0.1 }, "steps": 3, "optimizer": { "learning_rate": 1e-3 } }),
+    );
+    let of = |step: u64| recorder.metrics.iter().find(|m| m.step == step).unwrap().values["policy/reference_kl"];
+    assert!(of(1) < of(3), "{} at first, {} later", of(1), of(3));
+    assert!(of(3) > 1e-4);
+}
+
+/// The entropy bonus enters the gradient as minus its coefficient times the slope of the mean entropy: compared with finite
+/// differences along that very direction.
+#[test]
+fn the_entropy_bonus_has_the_slope_of_the_entropy() {
+    let folder = open_starter();
+    let (tracked, detached) = (folder.model(View::Tracked).unwrap(), folder.model(View::Detached).unwrap());
+    let pool = Pool::new().unwrap();
+    let learner = Learner {
+        pool: &pool,
+        tracked: tracked.as_ref(),
+        detached: detached.as_ref(),
+        parameters: folder.parameters(),
+        vocabulary: Vocabulary::rollout(tracked.as_ref(), 1.0).unwrap(),
+        microbatch_tokens: 200,
+        predicting: false,
+    };
+    let (prompts, _) = prompts(learner.tracked.info(), &spec(&json!({})), 0..3);
+    let row = |prompt: &Sequence| TrainRow {
+        sequence: Sequence { ids: [&prompt.ids[..], &[5, 6, 7, 8]].concat(), images: prompt.images.clone() },
+        prompt_len: prompt.ids.len(),
+        old_logprobs: vec![-1.0; 4],
+        correction: None,
+        reference_logprobs: None,
+        advantages: vec![0.0; 4],
+    };
+    let rows: Vec<TrainRow> = prompts.iter().map(|p| row(&p.sequence)).collect();
+    let rows: Vec<&TrainRow> = rows.iter().collect();
+    // All advantages are 0: nothing but the bonus has a gradient.
+    let with = |coef: f64| -> Box<dyn Algorithm> {
+        algorithm::build(&spec(&json!({ "method": { "type": "dapo", "entropy_coef": coef } })).method).unwrap()
+    };
+    assert_eq!(learner.gradients(&rows, with(0.0).as_ref()).unwrap().gradients.norm().unwrap(), 0.0);
+    let gradients = learner.gradients(&rows, with(0.5).as_ref()).unwrap().gradients;
+    let norm = gradients.norm().unwrap();
+    let entropy = || {
+        let scored = learner.score(&rows).unwrap();
+        let all: Vec<f64> = scored.iter().flat_map(|s| s.entropy.clone()).collect();
+        all.iter().sum::<f64>() / all.len() as f64
+    };
+    let step = |size: f64| {
+        for (name, gradient) in gradients.tensors() {
+            let var = &folder.parameters().vars()[name];
+            let moved = (var.as_detached_tensor() + (gradient * (size / norm)).unwrap()).unwrap();
+            var.set(&moved).unwrap();
+        }
+    };
+    let size = 1e-3;
+    step(size);
+    let ahead = entropy();
+    step(-2.0 * size);
+    let behind = entropy();
+    let slope = (ahead - behind) / (2.0 * size);
+    assert!((slope * -0.5 - norm).abs() < 0.02 * norm, "slope {slope}, gradient norm {norm}");
+}
