@@ -73,7 +73,7 @@ fn param(pointer: &str) -> String {
     let mut out = String::new();
     for part in pointer.split('/').filter(|part| !part.is_empty()) {
         if part.bytes().all(|byte| byte.is_ascii_digit()) {
-            out.push_str(&format!("[{part}]"));
+            out.extend(["[", part, "]"]);
         } else {
             if !out.is_empty() {
                 out.push('.');

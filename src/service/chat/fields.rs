@@ -18,8 +18,11 @@ const IGNORED: [&str; 9] = [
     "user",
 ];
 
-/// Fields that can only be honoured where they ask for what happens anyway: name, that test, what to do.
-const NEUTRAL: [(&str, fn(&Value) -> bool, &str); 14] = [
+/// A field's name, whether a value asks for what happens anyway, and what to do where it does not.
+type Neutral = (&'static str, fn(&Value) -> bool, &'static str);
+
+/// Fields that can only be honoured where they ask for what happens anyway.
+const NEUTRAL: [Neutral; 14] = [
     ("audio", never, "only text is generated"),
     ("frequency_penalty", is_zero, "leave it out or send 0"),
     ("function_call", is_no_tool, "tools are not supported"),
