@@ -6,9 +6,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::load::read_json;
+use super::load::{Folder, read_json};
 use super::weights::weight_files;
-use super::{ModelError, ModelInfo, qwen_vl};
+use super::{ModelError, ModelInfo};
 
 /// Longest header that a safetensors file may have.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
@@ -19,16 +19,11 @@ pub fn describe(dir: &Path) -> Result<ModelInfo, ModelError> {
     let config = read_json(&path)?;
     let generation_path = dir.join("generation_config.json");
     let generation = if generation_path.exists() { Some(read_json(&generation_path)?) } else { None };
-    let family = config.get("model_type").and_then(Value::as_str).unwrap_or_default();
-    if family != qwen_vl::QWEN2_5_VL {
-        let problem = format!("`model_type` is \"{family}\", but this build runs: {}", qwen_vl::QWEN2_5_VL);
-        return Err(ModelError::Config { path: path.display().to_string(), problem });
-    }
     let mut parameters = 0;
     for file in weight_files(dir)? {
         parameters += count(&file)?;
     }
-    Ok(qwen_vl::Config::parse(&path, &config, generation.as_ref())?.info(family, parameters))
+    Folder { config_path: &path, config: &config, generation: generation.as_ref() }.info(parameters)
 }
 
 /// Number of values in a safetensors file, from its header.

@@ -8,18 +8,56 @@ use serde_json::Value;
 
 use super::qwen_vl::{self, QwenVl};
 use super::weights::{Parameters, View, WeightSource};
-use super::{ModelError, VisionLanguageModel};
+use super::{ModelError, ModelInfo, VisionLanguageModel};
+
+/// A family: how a folder of its `model_type` is described and built.
+pub(super) struct Family {
+    model_type: &'static str,
+    info: fn(&Folder<'_>, usize) -> Result<ModelInfo, ModelError>,
+    build: Build,
+}
 
 /// A family's constructor: configuration, number of parameters, weights, device.
 type Build = fn(&Folder<'_>, usize, &dyn WeightSource, &Device) -> Result<Arc<dyn VisionLanguageModel>, ModelError>;
 
 /// The families by `model_type`.
-const FAMILIES: &[(&str, Build)] = &[(qwen_vl::QWEN2_5_VL, build_qwen_vl)];
+const FAMILIES: &[Family] = &[
+    Family { model_type: "qwen2_vl", info: qwen_vl_info, build: build_qwen_vl },
+    Family { model_type: "qwen2_5_vl", info: qwen_vl_info, build: build_qwen_vl },
+    Family { model_type: "qwen3_vl", info: qwen_vl_info, build: build_qwen_vl },
+];
 
-struct Folder<'a> {
-    config_path: &'a Path,
-    config: &'a Value,
-    generation: Option<&'a Value>,
+/// The configuration files of a model folder.
+pub(super) struct Folder<'a> {
+    pub(super) config_path: &'a Path,
+    pub(super) config: &'a Value,
+    pub(super) generation: Option<&'a Value>,
+}
+
+impl Folder<'_> {
+    fn family(&self) -> Result<&'static Family, ModelError> {
+        let name = self.config.get("model_type").and_then(Value::as_str).unwrap_or_default();
+        FAMILIES.iter().find(|family| family.model_type == name).ok_or_else(|| {
+            let known: Vec<&str> = FAMILIES.iter().map(|family| family.model_type).collect();
+            ModelError::Config {
+                path: self.config_path.display().to_string(),
+                problem: format!("`model_type` is \"{name}\", but this build runs: {}", known.join(", ")),
+            }
+        })
+    }
+
+    /// What the configuration says about a model of so many parameters.
+    pub(super) fn info(&self, parameters: usize) -> Result<ModelInfo, ModelError> {
+        (self.family()?.info)(self, parameters)
+    }
+}
+
+fn qwen_vl_config(folder: &Folder<'_>) -> Result<qwen_vl::Config, ModelError> {
+    qwen_vl::Config::parse(folder.config_path, folder.config, folder.generation)
+}
+
+fn qwen_vl_info(folder: &Folder<'_>, parameters: usize) -> Result<ModelInfo, ModelError> {
+    Ok(qwen_vl_config(folder)?.info(parameters))
 }
 
 fn build_qwen_vl(
@@ -28,8 +66,7 @@ fn build_qwen_vl(
     source: &dyn WeightSource,
     device: &Device,
 ) -> Result<Arc<dyn VisionLanguageModel>, ModelError> {
-    let config = qwen_vl::Config::parse(folder.config_path, folder.config, folder.generation)?;
-    Ok(Arc::new(QwenVl::new(&config, parameters, source, device)?))
+    Ok(Arc::new(QwenVl::new(&qwen_vl_config(folder)?, parameters, source, device)?))
 }
 
 /// A model folder that has been read: its configuration and its parameters, of which several models can be built.
@@ -56,16 +93,10 @@ impl ModelFolder {
     pub fn open(dir: &Path, device: &Device) -> Result<Self, ModelError> {
         let config_path = dir.join("config.json");
         let config = read_json(&config_path)?;
-        let family = config.get("model_type").and_then(Value::as_str).unwrap_or_default();
-        let build = FAMILIES.iter().find(|(name, _)| *name == family).map(|(_, build)| *build).ok_or_else(|| {
-            let known: Vec<&str> = FAMILIES.iter().map(|(name, _)| *name).collect();
-            ModelError::Config {
-                path: config_path.display().to_string(),
-                problem: format!("`model_type` is \"{family}\", but this build runs: {}", known.join(", ")),
-            }
-        })?;
         let generation_path = dir.join("generation_config.json");
         let generation = if generation_path.exists() { Some(read_json(&generation_path)?) } else { None };
+        let folder = Folder { config_path: &config_path, config: &config, generation: generation.as_ref() };
+        let build = folder.family()?.build;
         let parameters = Parameters::read(dir, device)?;
         Ok(Self { dir: dir.to_owned(), config, generation, parameters, device: device.clone(), build })
     }

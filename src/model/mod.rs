@@ -9,6 +9,7 @@ pub mod error;
 pub mod focus;
 pub mod generate;
 pub mod input;
+pub mod linear;
 pub mod load;
 pub mod logprob;
 pub mod ops;

@@ -30,6 +30,19 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     x.broadcast_mul(&scale)?.broadcast_mul(weight)
 }
 
+/// Layer norm over the last dimension, scaled by `weight` and shifted by `bias`.
+pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
+    let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+    let scale = (centred.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?.recip()?;
+    centred.broadcast_mul(&scale)?.broadcast_mul(weight)?.broadcast_add(bias)
+}
+
+/// `x * sigmoid(1.702 x)`, written with tanh so that no exponential can overflow.
+pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
+    let sigmoid = (((x * 0.851)?.tanh()? + 1.0)? * 0.5)?;
+    x * sigmoid
+}
+
 /// Softmax over the last dimension. The subtracted maximum is detached: it cancels in value and in gradient.
 pub fn softmax(x: &Tensor) -> Result<Tensor> {
     let exp = x.broadcast_sub(&x.detach().max_keepdim(D::Minus1)?)?.exp()?;

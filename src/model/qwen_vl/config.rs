@@ -7,6 +7,31 @@ use serde_json::Value;
 use crate::model::ModelInfo;
 use crate::model::error::ModelError;
 
+/// The families, by what sets them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Generation {
+    /// `qwen2_vl`: layer norms and quick-GELU in the tower.
+    Qwen2,
+    /// `qwen2_5_vl`: windowed tower with gated MLPs.
+    Qwen2_5,
+    /// `qwen3_vl`: learned vision positions, deepstack, interleaved rotary positions, normalised queries and keys.
+    Qwen3,
+}
+
+impl Generation {
+    /// Every family.
+    pub const ALL: [Self; 3] = [Self::Qwen2, Self::Qwen2_5, Self::Qwen3];
+
+    /// `model_type` of the configuration.
+    pub fn model_type(self) -> &'static str {
+        match self {
+            Self::Qwen2 => "qwen2_vl",
+            Self::Qwen2_5 => "qwen2_5_vl",
+            Self::Qwen3 => "qwen3_vl",
+        }
+    }
+}
+
 /// The decoder.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TextConfig {
@@ -30,6 +55,12 @@ pub struct TextConfig {
     pub rope_theta: f64,
     /// Rotary frequencies that follow time, height and width.
     pub mrope_section: [usize; 3],
+    /// Are the three interleaved (Qwen3-VL), or one section after the other?
+    pub mrope_interleaved: bool,
+    /// Have query, key and value projections a bias?
+    pub qkv_bias: bool,
+    /// Are queries and keys normalised per head before the rotation?
+    pub qk_norm: bool,
     /// Is the output head the embedding itself?
     pub tied: bool,
     /// Longest sequence.
@@ -55,15 +86,45 @@ pub struct VisionConfig {
     pub merge_size: usize,
     /// Frames per patch.
     pub temporal_patch_size: usize,
-    /// Side of an attention window in pixels.
-    pub window_size: usize,
+    /// Norm of the blocks and mergers.
+    pub norm: VisionNorm,
+    /// MLP of the blocks; with it go the names of the weights.
+    pub mlp: VisionMlp,
+    /// Side of the square grid of learned positions; none: rotary positions only.
+    pub position_side: Option<usize>,
+    /// Blocks whose output reaches the first decoder layers through mergers of their own.
+    pub deepstack: Vec<usize>,
+    /// Side of an attention window in pixels; none: every block attends to the whole image.
+    pub window_size: Option<usize>,
     /// Blocks that attend to the whole image.
     pub full_attention_blocks: Vec<usize>,
+}
+
+/// The norm of a vision tower.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VisionNorm {
+    /// Mean and variance, with a bias.
+    Layer,
+    /// Root mean square, without a bias.
+    RootMeanSquare,
+}
+
+/// The MLP of a vision tower.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VisionMlp {
+    /// Gated, with `SiLU` (Qwen2.5-VL).
+    GatedSilu,
+    /// Two layers with quick-GELU (Qwen2-VL).
+    QuickGelu,
+    /// Two layers with the tanh form of GELU (Qwen3-VL).
+    TanhGelu,
 }
 
 /// A whole model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
+    /// Which of the families.
+    pub generation: Generation,
     /// The decoder.
     pub text: TextConfig,
     /// The vision tower.
@@ -135,6 +196,12 @@ fn token_list(value: Option<&Value>) -> Vec<u32> {
 impl Config {
     /// Reads `json` (of the file `path`); `generation` is `generation_config.json`, where there is one.
     pub fn parse(path: &Path, json: &Value, generation: Option<&Value>) -> Result<Self, ModelError> {
+        let model_type = json.get("model_type").and_then(Value::as_str).unwrap_or_default();
+        let family = Generation::ALL.into_iter().find(|g| g.model_type() == model_type);
+        let family = family.ok_or_else(|| ModelError::Config {
+            path: path.display().to_string(),
+            problem: format!("`model_type` is \"{model_type}\", which is no Qwen-VL family"),
+        })?;
         let text_object = json.get("text_config").unwrap_or(json);
         let text = Reader { path, objects: vec![text_object, json] };
         let vision_object = json.get("vision_config").unwrap_or(&Value::Null);
@@ -148,8 +215,9 @@ impl Config {
         let pad = text.find(&["pad_token_id"]).or_else(|| text.find(&["bos_token_id"])).and_then(Value::as_u64);
         let pad_token_id = pad.map_or_else(|| eos_token_ids.first().copied().unwrap_or(0), |id| id as u32);
         let config = Self {
-            text: parse_text(&text, json)?,
-            vision: parse_vision(&vision)?,
+            generation: family,
+            text: parse_text(&text, json, family)?,
+            vision: parse_vision(&vision, family)?,
             image_token_id: text.token(&["image_token_id"])?,
             video_token_id: text.token(&["video_token_id"])?,
             eos_token_ids,
@@ -167,8 +235,12 @@ impl Config {
             format!("`mrope_section` {:?} must sum to half the head width {}", text.mrope_section, text.head_dim)
         } else if !vision.hidden_size.is_multiple_of(vision.heads * 4) {
             format!("vision width {} does not divide into {} heads of multiples of 4", vision.hidden_size, vision.heads)
-        } else if vision.window_size < vision.merge_size * vision.patch_size {
-            format!("`window_size` {} is smaller than one merged token", vision.window_size)
+        } else if let Some(window) = vision.window_size.filter(|w| *w < vision.merge_size * vision.patch_size) {
+            format!("`window_size` {window} is smaller than one merged token")
+        } else if let Some(block) = vision.deepstack.iter().find(|block| **block >= vision.depth) {
+            format!("`deepstack_visual_indexes` names block {block}, but `depth` is {}", vision.depth)
+        } else if vision.deepstack.len() > text.layers {
+            format!("{} deepstack features need as many decoder layers, not {}", vision.deepstack.len(), text.layers)
         } else if self.image_token_id as usize >= text.vocab_size {
             format!("`image_token_id` {} is outside the vocabulary of {}", self.image_token_id, text.vocab_size)
         } else {
@@ -178,9 +250,9 @@ impl Config {
     }
 
     /// The facts that the rest of the program needs.
-    pub fn info(&self, family: &str, parameters: usize) -> ModelInfo {
+    pub fn info(&self, parameters: usize) -> ModelInfo {
         ModelInfo {
-            family: family.to_owned(),
+            family: self.generation.model_type().to_owned(),
             vocab_size: self.text.vocab_size,
             hidden_size: self.text.hidden_size,
             layers: self.text.layers,
@@ -198,7 +270,7 @@ impl Config {
     }
 }
 
-fn parse_text(text: &Reader<'_>, json: &Value) -> Result<TextConfig, ModelError> {
+fn parse_text(text: &Reader<'_>, json: &Value, family: Generation) -> Result<TextConfig, ModelError> {
     if text.find(&["use_sliding_window"]).and_then(Value::as_bool) == Some(true) {
         return Err(text.error("`use_sliding_window` is true, which is not supported; set it to false".to_owned()));
     }
@@ -220,24 +292,51 @@ fn parse_text(text: &Reader<'_>, json: &Value) -> Result<TextConfig, ModelError>
         rms_norm_eps: text.number_or(&["rms_norm_eps"], 1e-6),
         rope_theta: rope.number_or(&["rope_theta"], 1e6),
         mrope_section,
+        mrope_interleaved: family == Generation::Qwen3,
+        qkv_bias: family != Generation::Qwen3,
+        qk_norm: family == Generation::Qwen3,
         tied: tied.and_then(Value::as_bool).unwrap_or(false),
         max_positions: text.size_or(&["max_position_embeddings"], 32_768)?,
     })
 }
 
-fn parse_vision(vision: &Reader<'_>) -> Result<VisionConfig, ModelError> {
-    let patch_size = vision.size_or(&["patch_size", "spatial_patch_size"], 14)?;
+fn parse_vision(vision: &Reader<'_>, family: Generation) -> Result<VisionConfig, ModelError> {
     let depth = vision.size(&["depth"])?;
+    // Qwen2-VL calls the tower's width `embed_dim`; its `hidden_size` is the decoder's.
+    let hidden_size = vision.size(if family == Generation::Qwen2 { &["embed_dim"] } else { &["hidden_size"] })?;
+    let intermediate_size = match family {
+        Generation::Qwen2 => hidden_size * vision.size_or(&["mlp_ratio"], 4)?,
+        Generation::Qwen2_5 | Generation::Qwen3 => vision.size(&["intermediate_size"])?,
+    };
+    let windowed = family == Generation::Qwen2_5;
+    let full = vision.list("fullatt_block_indexes").filter(|_| windowed);
     Ok(VisionConfig {
         depth,
-        hidden_size: vision.size(&["hidden_size"])?,
-        intermediate_size: vision.size(&["intermediate_size"])?,
+        hidden_size,
+        intermediate_size,
         heads: vision.size(&["num_heads"])?,
         channels: vision.size_or(&["in_chans", "in_channels"], 3)?,
-        patch_size,
+        patch_size: vision.size_or(&["patch_size", "spatial_patch_size"], 14)?,
         merge_size: vision.size_or(&["spatial_merge_size"], 2)?,
         temporal_patch_size: vision.size_or(&["temporal_patch_size"], 2)?,
-        window_size: vision.size_or(&["window_size"], 112)?,
-        full_attention_blocks: vision.list("fullatt_block_indexes").unwrap_or_else(|| (0..depth).collect()),
+        norm: if windowed { VisionNorm::RootMeanSquare } else { VisionNorm::Layer },
+        mlp: match family {
+            Generation::Qwen2 => VisionMlp::QuickGelu,
+            Generation::Qwen2_5 => VisionMlp::GatedSilu,
+            Generation::Qwen3 => VisionMlp::TanhGelu,
+        },
+        position_side: if family == Generation::Qwen3 { Some(position_side(vision)?) } else { None },
+        deepstack: vision.list("deepstack_visual_indexes").filter(|_| family == Generation::Qwen3).unwrap_or_default(),
+        window_size: if windowed { Some(vision.size_or(&["window_size"], 112)?) } else { None },
+        full_attention_blocks: full.unwrap_or_else(|| (0..depth).collect()),
     })
+}
+
+fn position_side(vision: &Reader<'_>) -> Result<usize, ModelError> {
+    let count = vision.size_or(&["num_position_embeddings"], 2304)?;
+    let side = count.isqrt();
+    if side * side == count {
+        return Ok(side);
+    }
+    Err(vision.error(format!("`num_position_embeddings` is {count}, but must be a square number")))
 }

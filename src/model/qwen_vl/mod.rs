@@ -1,4 +1,5 @@
-//! Qwen2.5-VL: decoder with sectioned rotary positions, windowed vision tower, merger. Trainable and servable.
+//! Qwen2-VL, Qwen2.5-VL and Qwen3-VL: decoder with rotary positions in time, height and width, vision tower, mergers.
+//! Trainable and servable.
 
 pub mod config;
 pub mod rope;
@@ -9,17 +10,14 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
-pub use config::Config;
+pub use config::{Config, Generation};
 use text::Decoder;
 use vision::VisionTower;
 
 use super::{Batch, Capture, ImagePatches, KvCache, ModelError, ModelInfo, VisionLanguageModel};
 use crate::model::weights::WeightSource;
 
-/// `model_type` of this family.
-pub const QWEN2_5_VL: &str = "qwen2_5_vl";
-
-/// A Qwen2.5-VL model over one view of its weights.
+/// A Qwen-VL model over one view of its weights.
 #[derive(Debug)]
 pub struct QwenVl {
     info: ModelInfo,
@@ -38,7 +36,7 @@ impl QwenVl {
         device: &Device,
     ) -> Result<Self, ModelError> {
         Ok(Self {
-            info: config.info(QWEN2_5_VL, parameters),
+            info: config.info(parameters),
             kv: (config.text.kv_heads, config.text.head_dim),
             decoder: Decoder::new(&config.text, source, device)?,
             vision: VisionTower::new(&config.vision, config.text.hidden_size, source, device)?,

@@ -34,13 +34,12 @@ impl Table {
 }
 
 /// Cosines and sines `[rows, 1, columns, head dim]` of a batch's positions (mRoPE, Qwen2-VL section 2.1): the first
-/// frequencies follow time, the next height, the last width.
+/// frequencies follow time, the next height, the last width; Qwen3-VL interleaves them.
 pub fn text_rope(config: &TextConfig, batch: &Batch, device: &Device) -> Result<(Tensor, Tensor), ModelError> {
     let half = config.head_dim / 2;
     let largest = batch.positions.iter().max().copied().unwrap_or(0);
     let table = Table::new(largest as usize + 1, &frequencies(config.rope_theta, config.head_dim));
-    let [time, height, _] = config.mrope_section;
-    let axis = |i: usize| if i < time { 0 } else { 1 + usize::from(i >= time + height) };
+    let axis = |i: usize| axis(config, i);
     let plane = batch.rows * batch.columns;
     let mut cos = Vec::with_capacity(plane * config.head_dim);
     let mut sin = Vec::with_capacity(plane * config.head_dim);
@@ -53,6 +52,19 @@ pub fn text_rope(config: &TextConfig, batch: &Batch, device: &Device) -> Result<
     }
     let shape = (batch.rows, 1, batch.columns, config.head_dim);
     Ok((Tensor::from_vec(cos, shape, device)?, Tensor::from_vec(sin, shape, device)?))
+}
+
+/// Which axis (time 0, height 1, width 2) frequency `i` follows.
+fn axis(config: &TextConfig, i: usize) -> usize {
+    let [time, height, width] = config.mrope_section;
+    if !config.mrope_interleaved {
+        return if i < time { 0 } else { 1 + usize::from(i >= time + height) };
+    }
+    match i % 3 {
+        1 if i < 3 * height => 1,
+        2 if i < 3 * width => 2,
+        _ => 0,
+    }
 }
 
 /// Patch coordinates (row, column) of one image in 2x2-merge order.

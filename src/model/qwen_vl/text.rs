@@ -8,38 +8,23 @@ use crate::model::cache::KvCache;
 use crate::model::capture::Capture;
 use crate::model::error::ModelError;
 use crate::model::input::Batch;
+use crate::model::linear::Linear;
 use crate::model::ops;
 use crate::model::weights::WeightSource;
 
 #[derive(Debug)]
-struct Projection {
-    weight: Tensor,
-    bias: Option<Tensor>,
-}
-
-impl Projection {
-    fn new(source: &dyn WeightSource, name: &str, out: usize, inner: usize, bias: bool) -> Result<Self, ModelError> {
-        let weight = source.get(&format!("{name}.weight"), &[out, inner])?;
-        let bias = if bias { Some(source.get(&format!("{name}.bias"), &[out])?) } else { None };
-        Ok(Self { weight, bias })
-    }
-
-    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        ops::linear(x, &self.weight, self.bias.as_ref())
-    }
-}
-
-#[derive(Debug)]
 struct Layer {
     input_norm: Tensor,
-    query: Projection,
-    key: Projection,
-    value: Projection,
-    output: Projection,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    output: Linear,
+    /// Norms of queries and keys, where the family has them.
+    head_norms: Option<(Tensor, Tensor)>,
     mlp_norm: Tensor,
-    gate: Projection,
-    up: Projection,
-    down: Projection,
+    gate: Linear,
+    up: Linear,
+    down: Linear,
 }
 
 impl Layer {
@@ -47,13 +32,19 @@ impl Layer {
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
         let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
         let name = |part: &str| format!("model.layers.{index}.{part}");
-        let projection = |part: &str, out, inner, bias| Projection::new(source, &name(part), out, inner, bias);
+        let projection = |part: &str, out, inner, bias| Linear::new(source, &name(part), out, inner, bias);
         Ok(Self {
             input_norm: source.get(&name("input_layernorm.weight"), &[hidden])?,
-            query: projection("self_attn.q_proj", q, hidden, true)?,
-            key: projection("self_attn.k_proj", kv, hidden, true)?,
-            value: projection("self_attn.v_proj", kv, hidden, true)?,
+            query: projection("self_attn.q_proj", q, hidden, config.qkv_bias)?,
+            key: projection("self_attn.k_proj", kv, hidden, config.qkv_bias)?,
+            value: projection("self_attn.v_proj", kv, hidden, config.qkv_bias)?,
             output: projection("self_attn.o_proj", hidden, q, false)?,
+            head_norms: if config.qk_norm {
+                let norm = |part: &str| source.get(&name(part), &[config.head_dim]);
+                Some((norm("self_attn.q_norm.weight")?, norm("self_attn.k_norm.weight")?))
+            } else {
+                None
+            },
             mlp_norm: source.get(&name("post_attention_layernorm.weight"), &[hidden])?,
             gate: projection("mlp.gate_proj", inner, hidden, false)?,
             up: projection("mlp.up_proj", inner, hidden, false)?,
@@ -70,7 +61,7 @@ struct Pass<'a> {
     cache: Option<&'a KvCache>,
 }
 
-/// The decoder of a Qwen2-VL or Qwen2.5-VL model.
+/// The decoder of a Qwen-VL model.
 #[derive(Debug)]
 pub struct Decoder {
     config: TextConfig,
@@ -115,6 +106,15 @@ impl Decoder {
         Ok(mixed.reshape((batch.rows, batch.columns, self.config.hidden_size))?)
     }
 
+    /// The features that stand for image tokens, and those that are added after the first layers.
+    fn split_features(&self, features: Option<&Tensor>) -> Result<(Option<Tensor>, Vec<Tensor>), ModelError> {
+        let Some(features) = features else { return Ok((None, Vec::new())) };
+        let width = self.config.hidden_size;
+        let part = |i: usize| features.narrow(1, i * width, width)?.contiguous();
+        let parts = features.dim(1)? / width;
+        Ok((Some(part(0)?), (1..parts).map(part).collect::<candle_core::Result<_>>()?))
+    }
+
     /// Additive mask `[rows or 1, 1, columns, cached + columns]`; none where every key is visible.
     fn mask(&self, batch: &Batch, cached: usize, padding: &[usize]) -> Result<Option<Tensor>, ModelError> {
         let (n, m) = (batch.columns, cached + batch.columns);
@@ -141,8 +141,13 @@ impl Decoder {
         let split = |t: Tensor, heads: usize| {
             t.reshape((rows, columns, heads, self.config.head_dim))?.transpose(1, 2)?.contiguous()
         };
-        let q = ops::rotate(&split(layer.query.forward(x)?, self.config.heads)?, &pass.cos, &pass.sin)?;
-        let k = ops::rotate(&split(layer.key.forward(x)?, self.config.kv_heads)?, &pass.cos, &pass.sin)?;
+        let (mut q, mut k) =
+            (split(layer.query.forward(x)?, self.config.heads)?, split(layer.key.forward(x)?, self.config.kv_heads)?);
+        if let Some((query_norm, key_norm)) = &layer.head_norms {
+            q = ops::rms_norm(&q, query_norm, self.config.rms_norm_eps)?;
+            k = ops::rms_norm(&k, key_norm, self.config.rms_norm_eps)?;
+        }
+        let (q, k) = (ops::rotate(&q, &pass.cos, &pass.sin)?, ops::rotate(&k, &pass.cos, &pass.sin)?);
         let v = split(layer.value.forward(x)?, self.config.kv_heads)?;
         let (k, v) = match pass.cache {
             Some(cache) => cache.append(index, &k, &v)?,
@@ -169,7 +174,8 @@ impl Decoder {
         };
         let (cos, sin) = text_rope(&self.config, batch, &self.device)?;
         let pass = Pass { cos, sin, mask: self.mask(batch, cached, &padding)?, cache: cache.as_deref() };
-        let mut x = self.embed(batch, features)?;
+        let (features, deepstack) = self.split_features(features)?;
+        let mut x = self.embed(batch, features.as_ref())?;
         let eps = self.config.rms_norm_eps;
         for (index, layer) in self.layers.iter().enumerate() {
             let (attended, probabilities) = self.attend(index, &ops::rms_norm(&x, &layer.input_norm, eps)?, &pass)?;
@@ -178,6 +184,9 @@ impl Decoder {
             let y = (layer.gate.forward(&y)?.silu()? * layer.up.forward(&y)?)?;
             x = (x + layer.down.forward(&y)?)?;
             capture.take(index, &x, &probabilities)?;
+            if let Some(deep) = deepstack.get(index) {
+                x = add_at_images(&x, deep, batch)?;
+            }
         }
         if let Some(cache) = cache {
             cache.advance(batch);
@@ -189,4 +198,13 @@ impl Decoder {
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {
         Ok(ops::linear(hidden, self.head.as_ref().unwrap_or(&self.embedding), None)?)
     }
+}
+
+/// Adds deepstack features `[merged tokens, hidden]` to the states of the batch's image tokens.
+fn add_at_images(x: &Tensor, deep: &Tensor, batch: &Batch) -> Result<Tensor, ModelError> {
+    let (rows, columns, hidden) = x.dims3()?;
+    let slots = Tensor::from_slice(&batch.image_slots, batch.image_slots.len(), x.device())?;
+    let features = Tensor::from_slice(&batch.feature_rows, batch.feature_rows.len(), x.device())?;
+    let sum = x.reshape((rows * columns, hidden))?.index_add(&slots, &deep.index_select(&features, 0)?, 0)?;
+    Ok(sum.reshape((rows, columns, hidden))?)
 }

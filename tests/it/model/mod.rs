@@ -15,12 +15,40 @@ use vgpo::model::{Batch, Capture, Grid, ImagePatches, ModelFolder, Sequence, Vie
 
 pub const CASES: [&str; 4] = ["p1_single", "p2_large", "p3_two_images", "p4_text"];
 
-pub fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models/qwen2_5_vl_tiny")
-}
+/// A family's folder of stored numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Family(&'static str);
 
-pub fn open() -> ModelFolder {
-    ModelFolder::open(&fixture().join("checkpoint"), &Device::Cpu).unwrap()
+pub const QWEN2: Family = Family("qwen2_vl_tiny");
+pub const QWEN2_5: Family = Family("qwen2_5_vl_tiny");
+pub const QWEN3: Family = Family("qwen3_vl_tiny");
+pub const FAMILIES: [Family; 3] = [QWEN2, QWEN2_5, QWEN3];
+
+impl Family {
+    pub fn fixture(self) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models").join(self.0)
+    }
+
+    pub fn open(self) -> ModelFolder {
+        ModelFolder::open(&self.fixture().join("checkpoint"), &Device::Cpu).unwrap()
+    }
+
+    pub fn detached(self) -> Arc<dyn VisionLanguageModel> {
+        self.open().model(View::Detached).unwrap()
+    }
+
+    pub fn case(self, name: &str) -> Case {
+        Case::load(&self.fixture().join(name))
+    }
+
+    pub fn cases(self) -> Vec<Case> {
+        CASES.iter().map(|name| self.case(name)).collect()
+    }
+
+    /// The name inside the program of a tensor that the stored numbers name as the file does.
+    pub fn canonical(name: &str) -> String {
+        name.replace("model.visual.", "visual.").replace("model.language_model.", "model.")
+    }
 }
 
 /// A stored prompt with its response and every number that belongs to it.
@@ -32,8 +60,7 @@ pub struct Case {
 }
 
 impl Case {
-    pub fn load(name: &str) -> Self {
-        let dir = fixture().join(name);
+    fn load(dir: &Path) -> Self {
         let json: Value = serde_json::from_str(&std::fs::read_to_string(dir.join("case.json")).unwrap()).unwrap();
         let tensors = candle_core::safetensors::load(dir.join("tensors.safetensors"), &Device::Cpu).unwrap();
         let ids = json["input_ids"].as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as u32).collect();
@@ -87,8 +114,4 @@ pub fn hidden(model: &dyn VisionLanguageModel, rows: &[&Sequence], capture: &mut
     let features = model.features(&batch).unwrap();
     let hidden = model.forward(&batch, features.as_ref(), None, capture).unwrap();
     (batch, hidden)
-}
-
-pub fn detached() -> Arc<dyn VisionLanguageModel> {
-    open().model(View::Detached).unwrap()
 }
