@@ -23,6 +23,8 @@ pub struct Example {
     pub images: Vec<Arc<RgbImage>>,
     /// A worked response for supervised training, where the data set has one.
     pub demonstration: Option<String>,
+    /// Labels by which accuracy is told apart; empty where the data set has none.
+    pub tags: Vec<String>,
 }
 
 /// Which part of a data set.

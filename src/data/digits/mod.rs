@@ -122,6 +122,7 @@ fn example(index: u64, scene: Scene, demonstrate: impl Fn(&Scene) -> String) -> 
         answer: scene.question.answer(&scene.digits).to_string(),
         demonstration: Some(demonstrate(&scene)),
         images: vec![Arc::new(scene.image)],
+        tags: Vec::new(),
     }
 }
 
