@@ -6,13 +6,14 @@
 //! | room | what lives there | may use |
 //! |---|---|---|
 //! | `http` | router, problem+json, limits; one file per resource, handlers of a few lines | service, serving, config, domain, clock |
-//! | `service` | what the API means: submit a job, publish a checkpoint, query metrics | store, serving, artifacts, config, data, prompt, reward, algorithm, model, domain, clock |
-//! | `worker` | claim, heartbeat, cancel, drain; one leased job -> one trainer, in a process of its own | train, store, artifacts, config, data, prompt, reward, model, domain, clock |
+//! | `service` | what the API means: submit a job, publish a checkpoint, query metrics | store, serving, artifacts, config, data, prompt, webhook, reward, algorithm, model, domain, clock |
+//! | `worker` | claim, heartbeat, cancel, drain; one leased job -> one trainer, in a process of its own | train, store, artifacts, config, data, prompt, webhook, reward, model, domain, clock |
 //! | `train` | the trainer's loop, rollout, optimizer, checkpoints, evaluation, the starter's recipe | model, prompt, data, algorithm, reward, config, domain, clock |
 //! | `serving` | the engine that owns a model, batching, attention maps, heat-map pictures | model, prompt, algorithm, config, domain, clock |
 //! | `store` | the database: traits, and one folder per database | domain, clock |
 //! | `artifacts` | checkpoints and other files behind one interface | domain |
 //! | `algorithm` | pure functions over groups of trajectories: vgpo, grpo, sft; no model, no I/O | domain |
+//! | `webhook` | the HTTP side of webhook rewards: allow-list, signature, retries | reward, config, domain, clock |
 //! | `reward` | one file per reward | domain |
 //! | `data` | data set readers and the built-in generated tasks | domain |
 //! | `prompt` | tokenizer, chat template, image processor: messages + images -> model inputs | model, domain |
@@ -36,4 +37,5 @@ pub mod service;
 pub mod serving;
 pub mod store;
 pub mod train;
+pub mod webhook;
 pub mod worker;

@@ -56,10 +56,3 @@ impl Algorithm for Dapo {
         objective::clipped_surrogate(responses, totals, self.0.loss_average, self.clipping())
     }
 }
-
-/// DAPO's soft overlong punishment (Eq. 13): 0 up to `limit - buffer` tokens, then linearly down to -1 at `limit`.
-pub fn overlong_penalty(tokens: usize, limit: u64, buffer: u64) -> f64 {
-    let free = limit.saturating_sub(buffer);
-    let over = (tokens as u64).saturating_sub(free);
-    if over == 0 { 0.0 } else { -(over as f64 / buffer.max(1) as f64).min(1.0) }
-}

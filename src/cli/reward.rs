@@ -3,12 +3,18 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use vgpo::clock::{self, SystemClock};
+use vgpo::config::job;
+use vgpo::domain::field_error::FieldError;
 use vgpo::domain::spec::RewardSpec;
-use vgpo::reward::{Reward, RewardInput, build};
+use vgpo::reward::{Reward, RewardBatch, RewardInput, WebhookClient, build_with};
+use vgpo::webhook::HttpWebhooks;
 
 use super::fail;
+use super::settings::{ListenFlags, SettingFlags, load};
 
 /// Arguments of `vgpo reward`.
 #[derive(Debug, clap::Args)]
@@ -16,6 +22,8 @@ pub struct Args {
     /// The reward as in a job: JSON such as `{"type": "math"}`, or a file that holds it.
     #[arg(long, value_name = "FILE_OR_JSON")]
     spec: String,
+    #[command(flatten)]
+    flags: SettingFlags,
 }
 
 #[derive(Deserialize)]
@@ -23,6 +31,12 @@ pub struct Args {
 struct Row {
     response: String,
     ground_truth: String,
+    #[serde(default)]
+    prompt: String,
+    #[serde(default)]
+    tokens: Option<usize>,
+    #[serde(default)]
+    image_sizes: Vec<[u32; 2]>,
 }
 
 #[derive(Serialize)]
@@ -34,7 +48,12 @@ struct Judged {
 
 /// Judges every row of standard input; stops at the first bad one and names its line.
 pub fn run(args: &Args) -> ExitCode {
-    let reward = match read_spec(&args.spec) {
+    let settings = match load(&args.flags, &ListenFlags::default()) {
+        Ok(settings) => settings,
+        Err(error) => return fail(error.to_string()),
+    };
+    let webhooks = HttpWebhooks::of(&settings, Arc::new(SystemClock));
+    let reward = match read_spec(&args.spec, webhooks.as_ref()) {
         Ok(reward) => reward,
         Err(message) => return fail(message),
     };
@@ -44,7 +63,7 @@ pub fn run(args: &Args) -> ExitCode {
     }
 }
 
-fn read_spec(spec: &str) -> Result<Box<dyn Reward>, String> {
+fn read_spec(spec: &str, webhooks: Option<&Arc<dyn WebhookClient>>) -> Result<Box<dyn Reward>, String> {
     let json = if spec.trim_start().starts_with('{') {
         spec.to_owned()
     } else {
@@ -56,10 +75,15 @@ fn read_spec(spec: &str) -> Result<Box<dyn Reward>, String> {
             "." => format!("--spec: {}", e.inner()),
             path => format!("--spec: {path}: {}", e.inner()),
         })?;
-    build(&spec).map_err(|e| format!("--spec: {e}"))
+    let value = serde_json::to_value(&spec).map_err(|e| e.to_string())?;
+    let faults = |errors: Vec<FieldError>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let spec = job::reward(&value).map_err(|errors| format!("--spec: {}", faults(errors)))?;
+    build_with(&spec, webhooks).map_err(|e| format!("--spec: {e}"))
 }
 
 fn judge_rows(reward: &dyn Reward, rows: impl BufRead, out: &mut impl Write) -> Result<(), String> {
+    // A webhook must not take this run's rows for those of another.
+    let run = clock::new_id("rewards");
     for (index, line) in rows.lines().enumerate() {
         let number = index + 1;
         let line = line.map_err(|e| format!("line {number}: cannot be read: {e}"))?;
@@ -68,8 +92,23 @@ fn judge_rows(reward: &dyn Reward, rows: impl BufRead, out: &mut impl Write) -> 
         }
         let row: Row = serde_json::from_str(&line)
             .map_err(|e| format!("line {number}: not a row {{\"response\": …, \"ground_truth\": …}}: {e}"))?;
-        let verdict = reward.judge(RewardInput { response: &row.response, ground_truth: &row.ground_truth });
-        let judged = Judged { reward: verdict.reward, parts: verdict.parts, extracted: verdict.extracted };
+        let id = number.to_string();
+        let input = RewardInput {
+            id: &id,
+            prompt: &row.prompt,
+            response: &row.response,
+            ground_truth: &row.ground_truth,
+            row: index as u64,
+            image_sizes: &row.image_sizes,
+            tokens: row.tokens,
+        };
+        let batch = RewardBatch { run: "vgpo reward", step: 0, id: &format!("{run}:{id}"), inputs: &[input] };
+        let mut verdicts = reward.judge_all(&batch).map_err(|e| format!("line {number}: {e}"))?;
+        let judged = verdicts.pop().flatten().map(|verdict| Judged {
+            reward: verdict.reward,
+            parts: verdict.parts,
+            extracted: verdict.extracted,
+        });
         let json = serde_json::to_string(&judged).map_err(|e| format!("line {number}: {e}"))?;
         writeln!(out, "{json}").map_err(|e| format!("cannot write the verdict of line {number}: {e}"))?;
     }

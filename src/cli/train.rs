@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
+use vgpo::clock::SystemClock;
 use vgpo::config::job::{self, Recommended};
 use vgpo::domain::model::CARD_FILE;
 use vgpo::train::sink::ResumePoint;
 use vgpo::train::{RunEnd, TrainRequest};
+use vgpo::webhook::HttpWebhooks;
 
 use super::fail;
 use super::inference::find_model;
@@ -55,6 +57,7 @@ fn train(args: &Args) -> Result<ExitCode, String> {
     let request = read_json(&args.spec)?;
     let model = request.get("model").and_then(Value::as_str).unwrap_or_default().to_owned();
     let settings = load(&args.flags, &ListenFlags::default()).map_err(|e| e.to_string())?;
+    let webhooks = HttpWebhooks::of(&settings, Arc::new(SystemClock));
     let model_dir = super::block_on(find_model(&model, settings))?.dir;
     let card_path = model_dir.join(CARD_FILE);
     let card = if card_path.exists() { read_json(&card_path)? } else { Value::Null };
@@ -83,7 +86,16 @@ fn train(args: &Args) -> Result<ExitCode, String> {
     stop_on_interrupt(&stop)?;
     let resume = resume_point(&work_dir);
     let mut sink = Foreground::new(&args.out, spec.steps, stop, true);
-    let request = TrainRequest { spec, model_dir, dataset, eval_dataset, work_dir: work_dir.clone(), resume };
+    let request = TrainRequest {
+        spec,
+        model_dir,
+        dataset,
+        eval_dataset,
+        work_dir: work_dir.clone(),
+        run: args.out.display().to_string(),
+        webhooks,
+        resume,
+    };
     let end = super::on_large_stack(move || vgpo::train::run(request, &mut sink))?;
     match end.map_err(|e| e.to_string())? {
         RunEnd::Finished { accuracy } => {

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use vgpo::clock::{SystemClock, new_id};
 use vgpo::config::app::AppSettings;
 use vgpo::config::worker::WorkerTimings;
+use vgpo::webhook::HttpWebhooks;
 use vgpo::worker::supervisor::WorkerCommand;
 use vgpo::worker::{Device, TrainRunner, WorkerConfig, follow_parent, stop_signals};
 
@@ -57,7 +58,11 @@ async fn work(args: &Args) -> Result<(), String> {
     let config = WorkerConfig {
         id: args.id.clone().unwrap_or_else(|| new_id("wrk")),
         device,
-        runner: Arc::new(TrainRunner::new(store.clone(), artifacts.clone())),
+        runner: Arc::new(TrainRunner::new(
+            store.clone(),
+            artifacts.clone(),
+            HttpWebhooks::of(&settings, clock.clone()),
+        )),
         store: store.clone(),
         artifacts,
         clock,
@@ -88,6 +93,8 @@ struct Launch {
     data_dir: PathBuf,
     database_url: String,
     artifacts_url: String,
+    webhook_hosts: String,
+    webhook_secret: String,
     device: String,
     log: &'static str,
 }
@@ -99,6 +106,8 @@ impl Launch {
             data_dir: settings.data_dir.clone(),
             database_url: settings.database_url.clone(),
             artifacts_url: settings.artifacts_url.clone(),
+            webhook_hosts: settings.webhook_hosts.join(","),
+            webhook_secret: settings.webhook_secret.clone(),
             device,
             log,
         }
@@ -112,6 +121,7 @@ impl Launch {
                 .arg(&self.data_dir);
             // Addresses may hold secrets: they travel in the environment, not in the process list.
             command.env("VGPO_DATABASE_URL", &self.database_url).env("VGPO_ARTIFACTS_URL", &self.artifacts_url);
+            command.env("VGPO_WEBHOOK_HOSTS", &self.webhook_hosts).env("VGPO_WEBHOOK_SECRET", &self.webhook_secret);
             if std::env::var_os("RUST_LOG").is_none() {
                 command.env("RUST_LOG", self.log);
             }

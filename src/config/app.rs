@@ -26,6 +26,8 @@ const SETTINGS: &[Setting] = &[
     setting("devices", "VGPO_DEVICES", "cpu"),
     setting("allowed_hosts", "VGPO_ALLOWED_HOSTS", ""),
     setting("allowed_origins", "VGPO_ALLOWED_ORIGINS", ""),
+    setting("webhook_hosts", "VGPO_WEBHOOK_HOSTS", ""),
+    Setting { key: "webhook_secret", variable: "VGPO_WEBHOOK_SECRET", default: "", secret: true },
     setting("max_body_bytes", "VGPO_MAX_BODY_BYTES", "33554432"),
     setting("max_image_bytes", "VGPO_MAX_IMAGE_BYTES", "20971520"),
     setting("max_image_pixels", "VGPO_MAX_IMAGE_PIXELS", "50000000"),
@@ -88,6 +90,10 @@ pub struct AppSettings {
     pub allowed_hosts: Vec<String>,
     /// Origins that may write beside the server's own.
     pub allowed_origins: Vec<String>,
+    /// Hosts (`host` or `host:port`) that webhook rewards may ask; empty: none.
+    pub webhook_hosts: Vec<String>,
+    /// Signs requests to webhooks; empty: they are not signed.
+    pub webhook_secret: String,
     /// Limits on requests.
     pub limits: Limits,
     shown: Vec<Shown>,
@@ -253,6 +259,8 @@ fn settle(values: &[(&Setting, Found)]) -> Result<AppSettings, ConfigError> {
         devices: list(&text("devices")).into_iter().filter(|device| device != "none").collect(),
         allowed_hosts: list(&text("allowed_hosts")),
         allowed_origins: list(&text("allowed_origins")),
+        webhook_hosts: list(&text("webhook_hosts")),
+        webhook_secret: text("webhook_secret"),
         limits: Limits {
             body_bytes: number(values, "max_body_bytes", 1024, 1 << 40)? as usize,
             image_bytes: number(values, "max_image_bytes", 1024, 1 << 40)? as usize,
@@ -282,9 +290,12 @@ fn list(text: &str) -> Vec<String> {
     text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
 }
 
-/// Hides the password of an address such as `postgres://user:password@host/db`.
+/// Hides a secret; of an address such as `postgres://user:password@host/db` the password alone.
 fn mask(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let Some((scheme, rest)) = url.split_once("://") else {
+        let address = url.is_empty() || url.starts_with("sqlite:");
+        return if address { url.to_owned() } else { "***".to_owned() };
+    };
     // The last `@` before the path ends the credentials; a password may hold one itself.
     let authority = rest.find(['/', '?']).map_or(rest, |end| &rest[..end]);
     let Some((credentials, _)) = authority.rsplit_once('@') else { return url.to_owned() };

@@ -58,6 +58,8 @@ pub const CATALOGUE: &[MetricInfo] = &[
     info("reward/std", "1", Neutral, "Standard deviation of the step's rewards"),
     info("reward/*/mean", "1", Higher, "Mean of one part of the reward"),
     info("reward/*/std", "1", Neutral, "Standard deviation of one part of the reward"),
+    info("reward/unjudged", "responses", Lower, "Responses on which the reward gave no verdict"),
+    info("eval/unjudged", "responses", Lower, "Held-out answers on which the reward gave no verdict"),
     info("accuracy", "share", Higher, "Share of right answers among the step's responses"),
     info("response_length/mean", "tokens", Neutral, "Mean response length, end token included"),
     info("response_length/min", "tokens", Neutral, "Shortest response"),

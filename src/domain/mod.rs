@@ -10,6 +10,7 @@ pub mod method;
 pub mod metric;
 pub mod model;
 pub mod page;
+pub mod reward;
 pub mod run;
 pub mod sample;
 pub mod spec;

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 pub use super::method::{
     CispoSpec, DapoSpec, Estimator, FocusPosition, GrpoSpec, LossAverage, Method, Schedule, SftSpec, Variant, VgpoSpec,
 };
+pub use super::reward::{Coordinates, RewardSpec, WeightedReward};
 
 /// Everything a fine-tuning job needs to know.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -109,32 +110,6 @@ pub struct Columns {
     pub answer: String,
     /// The list of images.
     pub images: String,
-}
-
-/// How a response is judged.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-pub enum RewardSpec {
-    /// 1 when the boxed answer equals the ground truth mathematically.
-    Math,
-    /// 1 when the response reads `<think> … </think> … \boxed{…}`.
-    Format,
-    /// A weighted sum of rewards.
-    Weighted {
-        /// The parts.
-        #[schema(no_recursion)]
-        parts: Vec<WeightedReward>,
-    },
-}
-
-/// One part of [`RewardSpec::Weighted`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct WeightedReward {
-    /// Its weight.
-    pub weight: f64,
-    /// The reward itself.
-    pub reward: RewardSpec,
 }
 
 /// How responses are sampled.

@@ -17,6 +17,7 @@ mod models;
 mod openai_error;
 pub mod problem;
 mod problems;
+mod rewards;
 mod runs;
 mod score;
 mod sse;
@@ -81,6 +82,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(generate::routes())
         .merge(chat::routes())
         .merge(score::routes())
+        .merge(rewards::routes())
         .merge(workers::routes())
         .merge(health::routes())
 }

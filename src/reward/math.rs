@@ -35,6 +35,12 @@ impl Reward for Math {
     }
 }
 
+/// The number that a text stands for, units and percent sign aside (`50%` is 0.5).
+pub(super) fn number(text: &str) -> Option<f64> {
+    let text = normalize::normalize(text.trim());
+    (text.len() <= MAX_LENGTH).then(|| scalar::Scalar::parse(&text).number()).flatten()
+}
+
 /// Does `answer` say the same as `truth`? A truth may be written inside `\boxed{…}`.
 pub fn equivalent(truth: &str, answer: &str) -> bool {
     let (raw_truth, raw_answer) = (last_boxed(truth).unwrap_or(truth).trim(), answer.trim());

@@ -1,6 +1,6 @@
 //! The reward `weighted`: a weighted sum of rewards.
 
-use super::{Reward, RewardInput, Verdict};
+use super::{Reward, RewardBatch, RewardError, RewardInput, Verdict};
 
 /// Name of the part that decides what counts as a right answer.
 const ANSWER_PART: &str = "math";
@@ -13,16 +13,16 @@ impl Weighted {
     pub fn new(parts: Vec<(f64, Box<dyn Reward>)>) -> Self {
         Self(parts)
     }
-}
 
-impl Reward for Weighted {
-    /// Sums the parts. Accuracy is that of the part which judges the answer; without one, every part must succeed.
-    fn judge(&self, input: RewardInput<'_>) -> Verdict {
+    /// Sums one response's verdicts. Accuracy is that of the part which judges the answer; without one, every part that
+    /// judges answers must succeed.
+    fn sum(&self, verdicts: impl IntoIterator<Item = Verdict>) -> Verdict {
         let mut sum = Verdict { accuracy: 1.0, ..Verdict::default() };
-        for (weight, reward) in &self.0 {
-            let verdict = reward.judge(input);
+        for ((weight, reward), verdict) in self.0.iter().zip(verdicts) {
             sum.reward += weight * verdict.reward;
-            sum.accuracy = sum.accuracy.min(verdict.accuracy);
+            if reward.judges_answers() {
+                sum.accuracy = sum.accuracy.min(verdict.accuracy);
+            }
             sum.parts.extend(verdict.parts);
             sum.extracted = sum.extracted.or(verdict.extracted);
         }
@@ -30,5 +30,25 @@ impl Reward for Weighted {
             sum.accuracy = *answer;
         }
         sum
+    }
+}
+
+impl Reward for Weighted {
+    fn judge(&self, input: RewardInput<'_>) -> Verdict {
+        self.sum(self.0.iter().map(|(_, reward)| reward.judge(input)))
+    }
+
+    /// A response that one part cannot judge has no verdict.
+    fn judge_all(&self, batch: &RewardBatch<'_>) -> Result<Vec<Option<Verdict>>, RewardError> {
+        let parts: Vec<_> = self.0.iter().map(|(_, reward)| reward.judge_all(batch)).collect::<Result<_, _>>()?;
+        let one = |index: usize| -> Option<Verdict> {
+            let verdicts: Option<Vec<Verdict>> = parts.iter().map(|part| part.get(index).cloned().flatten()).collect();
+            Some(self.sum(verdicts?))
+        };
+        Ok((0..batch.inputs.len()).map(one).collect())
+    }
+
+    fn judges_answers(&self) -> bool {
+        self.0.iter().any(|(_, reward)| reward.judges_answers())
     }
 }

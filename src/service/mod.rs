@@ -12,6 +12,7 @@ mod jobs;
 mod metrics;
 pub mod models;
 pub mod plan;
+pub mod rewards;
 mod runs;
 pub mod starter;
 pub mod submit;
@@ -25,8 +26,10 @@ use crate::artifacts::ArtifactStore;
 use crate::clock::Clock;
 use crate::config::app::AppSettings;
 use crate::config::serving::EngineLimits;
+use crate::reward::WebhookClient;
 use crate::serving::{Engine, LocalEngine};
 use crate::store::Store;
+use crate::webhook::HttpWebhooks;
 
 pub use error::{Result, ServiceError};
 pub use metrics::{DescribedKey, MetricSeries};
@@ -40,6 +43,8 @@ pub struct Service {
     news: watch::Sender<u64>,
     stopping: CancellationToken,
     engine: Arc<dyn Engine>,
+    /// Asks webhook rewards, where the settings allow any host.
+    webhooks: Option<Arc<dyn WebhookClient>>,
     /// Opened by the first request for a checkpoint.
     artifacts: OnceCell<Arc<dyn ArtifactStore>>,
 }
@@ -48,7 +53,9 @@ impl Service {
     /// A service over an open database.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: AppSettings) -> Self {
         let engine = Arc::new(LocalEngine::new(EngineLimits::from(&settings.limits)));
+        let webhooks = HttpWebhooks::of(&settings, clock.clone());
         Self {
+            webhooks,
             store,
             clock,
             settings,

@@ -99,7 +99,8 @@ impl Service {
         if let Some(name) = resolved.spec.eval_dataset.clone() {
             self.ready_dataset(&name, "/eval_dataset").await?;
         }
-        reward::build(&resolved.spec.reward).map_err(|error| ServiceError::field("/reward", error.to_string()))?;
+        reward::build_with(&resolved.spec.reward, self.webhooks.as_ref())
+            .map_err(|error| ServiceError::field("/reward", error.to_string()))?;
         let preview = self.preview(&source, &resolved.spec).await?;
         let warnings = warnings(&resolved, &source.base, &preview, &data);
         Ok(CheckedJob { resolved, warnings, preview })
@@ -198,8 +199,8 @@ fn text_of(card: &Value) -> String {
 fn uses_format(reward: &RewardSpec) -> bool {
     match reward {
         RewardSpec::Format => true,
-        RewardSpec::Math => false,
         RewardSpec::Weighted { parts } => parts.iter().any(|part| part.weight != 0.0 && uses_format(&part.reward)),
+        _ => false,
     }
 }
 

@@ -32,7 +32,7 @@ pub enum TrainError {
     /// A row cannot be read.
     #[error("data: {0}")]
     Data(#[from] DataError),
-    /// The reward cannot be built.
+    /// The reward cannot be built, or could not judge.
     #[error("reward: {0}")]
     Reward(#[from] RewardError),
     /// The objective refused its input.
@@ -79,7 +79,11 @@ pub enum TrainError {
 impl TrainError {
     /// Would a second attempt end the same way?
     pub fn is_permanent(&self) -> bool {
-        !matches!(self, Self::File { .. } | Self::Sink(_) | Self::Thread(_))
+        match self {
+            Self::File { .. } | Self::Sink(_) | Self::Thread(_) => false,
+            Self::Reward(error) => !error.may_pass(),
+            _ => true,
+        }
     }
 }
 

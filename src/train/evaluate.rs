@@ -6,14 +6,15 @@ use crate::domain::sample::SampleGroup;
 use crate::domain::spec::JobSpec;
 use crate::model::sampler::stream;
 use crate::model::{Sequence, VisionLanguageModel};
-use crate::reward::{Reward, RewardInput, Verdict};
+use crate::reward::Verdict;
 
 use super::error::TrainError;
+use super::judge::Judge;
 use super::metrics::{AttentionSummary, Metrics, mean};
 use super::parallel::Pool;
 use super::rollout::{Rollout, RolloutSettings, rollout};
 use super::samples;
-use super::source::{Prompt, PromptSource};
+use super::source::Prompt;
 
 /// Prompts held in memory at once.
 const CHUNK: u64 = 512;
@@ -33,6 +34,8 @@ pub struct Evaluation {
 #[derive(Default)]
 struct Tally {
     verdicts: Vec<Verdict>,
+    /// Answers that the reward could not judge; they count nowhere else.
+    unjudged: usize,
     lengths: Vec<f64>,
     attention: AttentionSummary,
     all: VisualSignals,
@@ -56,6 +59,9 @@ impl Tally {
         let mean_of = |f: &dyn Fn(&Verdict) -> f64| mean(&self.verdicts.iter().map(f).collect::<Vec<_>>());
         metrics.set("eval/accuracy", mean_of(&|v| v.accuracy));
         metrics.set("eval/rows", self.verdicts.len() as f64);
+        if self.unjudged > 0 {
+            metrics.set("eval/unjudged", self.unjudged as f64);
+        }
         metrics.set("eval/response_length", mean(&self.lengths));
         if self.verdicts.iter().any(|v| v.parts.contains_key("format")) {
             metrics.set("eval/format", mean_of(&|v| v.parts.get("format").copied().unwrap_or(0.0)));
@@ -86,8 +92,7 @@ impl Tally {
 pub fn evaluate(
     pool: &Pool,
     model: &dyn VisionLanguageModel,
-    source: &PromptSource,
-    reward: &dyn Reward,
+    judge: &Judge<'_>,
     spec: &JobSpec,
 ) -> Result<Evaluation, TrainError> {
     let settings = RolloutSettings {
@@ -98,6 +103,7 @@ pub fn evaluate(
         attention: true,
         similarity: true,
     };
+    let source = judge.source;
     let rows = spec.eval_rows.min(source.rows());
     let mut tally = Tally::default();
     let mut logged = Vec::new();
@@ -107,9 +113,14 @@ pub fn evaluate(
             range.map(|row| source.prompt(row, row)).filter_map(Result::transpose).collect::<Result<_, _>>()?;
         let sequences: Vec<&Sequence> = prompts.iter().map(|p| &p.sequence).collect();
         let answers = rollout(pool, model, &sequences, &settings, |_, _| stream(&[]))?;
-        for (prompt, answer) in prompts.iter().zip(answers.iter().flatten()) {
-            let text = samples::text(source.processor(), &answer.tokens)?;
-            let verdict = reward.judge(RewardInput { response: &text, ground_truth: &prompt.example.answer });
+        let part = format!("{}-{first}", judge.part);
+        let verdicts = Judge { part: &part, ..*judge }.verdicts(&prompts, &answers)?;
+        let judged = prompts.iter().zip(answers.iter().flatten()).zip(verdicts.into_iter().flatten());
+        for ((prompt, answer), verdict) in judged {
+            let Some(verdict) = verdict else {
+                tally.unjudged += 1;
+                continue;
+            };
             if logged.len() < LOGGED {
                 logged.push(samples::evaluated(source.processor(), prompt, answer, &verdict)?);
             }

@@ -6,6 +6,7 @@ pub mod checkpoint;
 mod correction;
 pub mod error;
 mod evaluate;
+mod judge;
 pub mod learner;
 mod memory;
 mod metrics;
@@ -28,6 +29,7 @@ pub use error::TrainError;
 
 use crate::data::Dataset;
 use crate::domain::spec::JobSpec;
+use crate::reward::WebhookClient;
 
 use sink::{ResumePoint, RunSink};
 
@@ -43,6 +45,10 @@ pub struct TrainRequest {
     pub eval_dataset: Arc<dyn Dataset>,
     /// Folder for checkpoints on their way to the sink.
     pub work_dir: PathBuf,
+    /// Names the run, for those who are asked about it.
+    pub run: String,
+    /// Asks webhook rewards, where the program may.
+    pub webhooks: Option<Arc<dyn WebhookClient>>,
     /// Where to go on, if the run has begun before.
     pub resume: Option<ResumePoint>,
 }

@@ -2,14 +2,13 @@
 //! visual every token is under the old policy, shape the advantages, update.
 
 use crate::algorithm::advantage::RewardStatistics;
-use crate::algorithm::dapo::overlong_penalty;
 use crate::algorithm::signals::VisualSignals;
 use crate::algorithm::{GroupWeights, LossStats, ScorePrecision, Trajectory, TrajectoryGroup};
 use crate::clock::Stopwatch;
 use crate::domain::spec::{DapoSpec, FilterMetric, FilterSpec, Method};
 use crate::model::Sequence;
 use crate::model::sampler::stream;
-use crate::reward::{RewardInput, Verdict};
+use crate::reward::{Verdict, overlong_share};
 
 use super::correction::RolloutRatios;
 use super::error::TrainError;
@@ -36,6 +35,9 @@ struct Group {
 impl Group {
     /// Does the group teach anything? (DAPO's dynamic sampling.)
     fn passes(&self, filter: Option<&FilterSpec>) -> bool {
+        if self.rollouts.len() < 2 {
+            return false;
+        }
         filter.is_none_or(|filter| {
             let values = self.verdicts.iter().map(|v| match filter.metric {
                 FilterMetric::Accuracy => v.accuracy,
@@ -109,8 +111,8 @@ impl Trainer<'_> {
         let tries = filter.as_ref().map_or(1, |f| f.max_tries.max(1));
         let mut out = Gathered::default();
         let mut seen: Vec<Group> = Vec::new();
-        let (mut rollout_seconds, mut reward_seconds) = (0.0, 0.0);
-        for _ in 0..tries {
+        let (mut rollout_seconds, mut reward_seconds, mut unjudged) = (0.0, 0.0, 0);
+        for attempt in 0..tries {
             let control = self.sink.control();
             if control != Control::Continue {
                 return Ok(Err(control));
@@ -120,10 +122,7 @@ impl Trainer<'_> {
             let rollouts = self.sample(&prompts)?;
             rollout_seconds += clock.seconds();
             let clock = Stopwatch::start();
-            for (prompt, rollouts) in prompts.into_iter().zip(rollouts) {
-                let verdicts = self.judge(&prompt, &rollouts)?;
-                seen.push(Group { prompt, rollouts, verdicts });
-            }
+            seen.extend(self.groups(prompts, rollouts, attempt, &mut unjudged)?);
             reward_seconds += clock.seconds();
             if seen.iter().filter(|g| g.passes(filter.as_ref())).count() >= wanted {
                 break;
@@ -132,6 +131,7 @@ impl Trainer<'_> {
         self.describe_sampling(&seen, &mut out.metrics);
         let rewards: Vec<f64> = seen.iter().flat_map(|g| g.verdicts.iter().map(|v| v.reward)).collect();
         self.watch_reward(&rewards)?;
+        self.report_unjudged(unjudged, &mut out.metrics)?;
         out.metrics.set("time/rollout", rollout_seconds);
         out.metrics.set("time/reward", reward_seconds);
         for group in seen {
@@ -161,20 +161,51 @@ impl Trainer<'_> {
         })
     }
 
-    fn judge(&self, prompt: &Prompt, rollouts: &[Rollout]) -> Result<Vec<Verdict>, TrainError> {
-        let judge = |rollout: &Rollout| {
-            let response = samples::text(self.source.processor(), &rollout.tokens)?;
-            let verdict = self.reward.judge(RewardInput { response: &response, ground_truth: &prompt.example.answer });
-            Ok(self.with_overlong_penalty(verdict, rollout.tokens.len()))
-        };
-        rollouts.iter().map(judge).collect()
+    /// The groups of judged responses; a response without a verdict leaves its group.
+    fn groups(
+        &self,
+        prompts: Vec<Prompt>,
+        rollouts: Vec<Vec<Rollout>>,
+        attempt: u64,
+        unjudged: &mut usize,
+    ) -> Result<Vec<Group>, TrainError> {
+        let verdicts = self.judge(&self.source, &attempt.to_string()).verdicts(&prompts, &rollouts)?;
+        let mut groups = Vec::with_capacity(prompts.len());
+        for ((prompt, rollouts), verdicts) in prompts.into_iter().zip(rollouts).zip(verdicts) {
+            let sampled = rollouts.len();
+            let judged = rollouts.into_iter().zip(verdicts);
+            let judged = judged.filter_map(|(rollout, verdict)| {
+                let verdict = self.with_overlong_penalty(verdict?, rollout.tokens.len());
+                Some((rollout, verdict))
+            });
+            let (rollouts, verdicts): (Vec<_>, Vec<_>) = judged.unzip();
+            *unjudged += sampled - rollouts.len();
+            groups.push(Group { prompt, rollouts, verdicts });
+        }
+        Ok(groups)
+    }
+
+    /// Says so where the reward left responses out.
+    fn report_unjudged(&mut self, unjudged: usize, metrics: &mut Metrics) -> Result<(), TrainError> {
+        if unjudged > 0 {
+            metrics.set("reward/unjudged", unjudged as f64);
+            let step = self.state.step + 1;
+            let message =
+                format!("step {step}: the reward gave no verdict on {unjudged} response(s); they left their groups");
+            self.sink.event(
+                "warning.unjudged",
+                &message,
+                serde_json::json!({ "step": step, "responses": unjudged }),
+            )?;
+        }
+        Ok(())
     }
 
     /// DAPO's soft penalty on responses that come near the length limit, where the job asks for it.
     fn with_overlong_penalty(&self, mut verdict: Verdict, tokens: usize) -> Verdict {
         if let Method::Dapo(DapoSpec { overlong_buffer: Some(buffer), overlong_penalty: scale, .. }) = self.spec.method
         {
-            let penalty = scale * overlong_penalty(tokens, self.spec.rollout.max_new_tokens, buffer);
+            let penalty = -scale * overlong_share(tokens as u64, self.spec.rollout.max_new_tokens, buffer);
             verdict.reward += penalty;
             verdict.parts.insert("overlong".to_owned(), penalty);
         }

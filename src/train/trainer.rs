@@ -18,6 +18,7 @@ use crate::reward::{self, Reward};
 
 use super::checkpoint::{self, ModelFiles, TrainerState};
 use super::error::{TrainError, file_error};
+use super::judge::Judge;
 use super::learner::Learner;
 use super::metrics::Metrics;
 use super::optimizer::{AdamW, DecayScope, Gradients, learning_rate};
@@ -32,6 +33,9 @@ const MAX_SKIPPED: u64 = 10_000;
 /// After so many steps without any difference in reward a warning is raised.
 const CONSTANT_REWARD_STEPS: u64 = 3;
 
+/// Names the batches of an evaluation among those of a step.
+const EVALUATION: &str = "eval";
+
 /// A run in progress.
 pub struct Trainer<'s> {
     pub(super) spec: JobSpec,
@@ -42,6 +46,7 @@ pub struct Trainer<'s> {
     pub(super) reference: Option<Arc<dyn VisionLanguageModel>>,
     pub(super) algorithm: Box<dyn Algorithm>,
     pub(super) reward: Box<dyn Reward>,
+    pub(super) run: String,
     pub(super) source: PromptSource,
     pub(super) state: TrainerState,
     pub(super) sink: &'s mut dyn RunSink,
@@ -65,7 +70,7 @@ pub(super) enum StepEnd {
 impl<'s> Trainer<'s> {
     /// Loads model, data and, when resuming, the trainer's state.
     pub fn new(request: TrainRequest, sink: &'s mut dyn RunSink) -> Result<Self, TrainError> {
-        let TrainRequest { spec, model_dir, dataset, eval_dataset, work_dir, resume } = request;
+        let TrainRequest { spec, model_dir, dataset, eval_dataset, work_dir, run, webhooks, resume } = request;
         let dir = resume.as_ref().map_or(&model_dir, |point| &point.dir);
         let folder = ModelFolder::open(dir, &Device::Cpu)?;
         let tracked = folder.model(View::Tracked)?;
@@ -91,7 +96,8 @@ impl<'s> Trainer<'s> {
         };
         Ok(Self {
             order: RowOrder::new(source_train.rows(), spec.seed, spec.data.shuffle),
-            reward: reward::build(&spec.reward)?,
+            reward: reward::build_with(&spec.reward, webhooks.as_ref())?,
+            run,
             saved_step: resume.map(|point| point.step),
             source: source_train,
             accuracy: None,
@@ -189,8 +195,12 @@ impl<'s> Trainer<'s> {
         if rows == 0 {
             return Ok(());
         }
-        let result =
-            evaluate::evaluate(&self.pool, self.detached.as_ref(), &self.held_out, self.reward.as_ref(), &self.spec)?;
+        let result = evaluate::evaluate(
+            &self.pool,
+            self.detached.as_ref(),
+            &self.judge(&self.held_out, EVALUATION),
+            &self.spec,
+        )?;
         self.accuracy = Some(result.accuracy);
         metrics.extend(result.metrics);
         metrics.set("time/evaluation", clock.seconds());
@@ -244,6 +254,12 @@ impl<'s> Trainer<'s> {
             }
         }
         Ok(prompts)
+    }
+
+    /// Judges responses to `source`'s prompts in this step.
+    pub(super) fn judge<'a>(&'a self, source: &'a PromptSource, part: &'a str) -> Judge<'a> {
+        let step = self.state.step + u64::from(part != EVALUATION);
+        Judge { reward: self.reward.as_ref(), source, run: &self.run, step, part }
     }
 
     /// The learner over the current weights.

@@ -7,6 +7,7 @@ use tokio::runtime::Handle;
 
 use crate::artifacts::ArtifactStore;
 use crate::data;
+use crate::reward::WebhookClient;
 use crate::store::{Store, StoreError};
 use crate::train::sink::RunSink;
 use crate::train::{self, TrainError, TrainRequest};
@@ -18,12 +19,17 @@ pub struct TrainRunner {
     store: Arc<dyn Store>,
     artifacts: Arc<dyn ArtifactStore>,
     runtime: Handle,
+    webhooks: Option<Arc<dyn WebhookClient>>,
 }
 
 impl TrainRunner {
     /// A runner that looks models up through `store`. Must be made inside the runtime that drives the store.
-    pub fn new(store: Arc<dyn Store>, artifacts: Arc<dyn ArtifactStore>) -> Self {
-        Self { store, artifacts, runtime: Handle::current() }
+    pub fn new(
+        store: Arc<dyn Store>,
+        artifacts: Arc<dyn ArtifactStore>,
+        webhooks: Option<Arc<dyn WebhookClient>>,
+    ) -> Self {
+        Self { store, artifacts, runtime: Handle::current(), webhooks }
     }
 
     /// The folder of a registered model, a served name, a checkpoint id, or `run_…@best` and `run_…@last`.
@@ -80,6 +86,8 @@ impl JobRunner for TrainRunner {
             dataset,
             eval_dataset,
             work_dir: task.work_dir.clone(),
+            run: task.job.run_id.clone(),
+            webhooks: self.webhooks.clone(),
             resume: task.resume.clone(),
         };
         match train::run(request, sink) {

@@ -81,7 +81,8 @@ impl Comparison {
 
 fn right(judge: &dyn Reward, example: &Example, answer: &Value) -> bool {
     let response = text(&answer["choices"][0], "text");
-    judge.judge(RewardInput { response: &response, ground_truth: &example.answer }).accuracy > 0.5
+    judge.judge(RewardInput { response: &response, ground_truth: &example.answer, ..RewardInput::default() }).accuracy
+        > 0.5
 }
 
 /// The question without the marks that place images.

@@ -5,6 +5,7 @@ mod defaults;
 mod fields;
 mod kinds;
 mod relations;
+mod rewards;
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ use utoipa::ToSchema;
 
 use crate::config::nearest::nearest;
 use crate::domain::field_error::FieldError;
-use crate::domain::spec::{JobSpec, Variant};
+use crate::domain::spec::{JobSpec, RewardSpec, Variant};
 
 pub use defaults::METHODS;
 
@@ -37,6 +38,25 @@ pub struct Recommended<'a> {
     pub source: &'a str,
     /// The partial job.
     pub settings: &'a Value,
+}
+
+/// The reward that a request describes on its own.
+///
+/// # Errors
+/// Every fault, by JSON pointer below `/reward`.
+pub fn reward(value: &Value) -> Result<RewardSpec, Vec<FieldError>> {
+    let Some(object) = value.as_object() else {
+        return Err(vec![FieldError::new("/reward", "a reward is an object, e.g. {\"type\": \"math\"}")]);
+    };
+    let mut errors = Vec::new();
+    rewards::faults("/reward", object, &mut errors);
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let pointer = format!("/reward/{}", error.path().to_string().replace('.', "/"));
+        vec![FieldError::new(pointer, error.inner().to_string())]
+    })
 }
 
 /// A job with every value settled.

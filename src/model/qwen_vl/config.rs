@@ -33,6 +33,7 @@ impl Generation {
 }
 
 /// The decoder.
+#[allow(clippy::struct_excessive_bools, reason = "each is an independent switch of the published configuration")]
 #[derive(Debug, Clone, PartialEq)]
 pub struct TextConfig {
     /// Rows of the token embedding.

@@ -65,6 +65,14 @@ impl Scalar {
         a.equals(b).unwrap_or_else(|| same_text(&self.text, &other.text))
     }
 
+    /// The value of a number without variables.
+    pub fn number(&self) -> Option<f64> {
+        let expression = self.expression.as_ref().filter(|expression| expression.variables.is_empty())?;
+        let value = self.value(expression)?.approx;
+        let value = if self.percent { value / 100.0 } else { value };
+        value.is_finite().then_some(value)
+    }
+
     fn value(&self, expression: &Expression) -> Option<Value> {
         let scale = Value::integer(10).power(Value::integer(i128::from(self.magnitude)));
         expression.value().map(|v| if self.magnitude == 0 { v } else { v.multiply(scale) })

@@ -101,6 +101,8 @@ pub fn build(
         model_dir: blank,
         dataset,
         eval_dataset: task,
+        run: "starter".to_owned(),
+        webhooks: None,
         work_dir: work.path().join("sft"),
         resume: None,
     };

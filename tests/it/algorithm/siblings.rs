@@ -3,7 +3,6 @@
 
 use serde_json::{Value, json};
 use vgpo::algorithm::advantage::{self, RewardStatistics};
-use vgpo::algorithm::dapo::overlong_penalty;
 use vgpo::algorithm::{BatchTotals, LossOutput, ResponseTokens, build};
 use vgpo::config::method;
 use vgpo::domain::spec::{Estimator, LossAverage, Method, Variant};
@@ -117,12 +116,6 @@ fn dapo_is_vgpo_without_its_weights() {
     assert_eq!(shaped(&vgpo), shaped(&dapo));
     let data = [vec![vec![-1.0, -2.0]], vec![vec![-1.3, -1.0]], vec![vec![1.0, -1.0]]];
     assert_eq!(loss(&vgpo, &data), loss(&dapo, &data));
-}
-
-#[test]
-fn the_overlong_penalty_grows_over_the_buffer() {
-    let penalties = [0, 12, 13, 14, 16, 20].map(|tokens| overlong_penalty(tokens, 16, 4));
-    assert_eq!(penalties, [0.0, 0.0, -0.25, -0.5, -1.0, -1.0]);
 }
 
 #[test]

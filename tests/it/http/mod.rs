@@ -12,4 +12,5 @@ mod metrics;
 mod openapi;
 mod problems;
 mod program;
+mod rewards;
 mod support;

@@ -49,7 +49,7 @@ fn mistakes_are_named() {
         (math, format!("{good}\n{good}\nnonsense\n"), "line 3:"),
         (math, "{\"response\": \"a\", \"truth\": \"b\"}".to_owned(), "unknown field `truth`"),
         (r#"{"type": "maths"}"#, String::new(), "unknown variant `maths`"),
-        (r#"{"type": "weighted", "parts": []}"#, String::new(), "reward.parts is empty"),
+        (r#"{"type": "weighted", "parts": []}"#, String::new(), "non-empty list of parts"),
         ("no/such/spec.json", String::new(), "cannot read no/such/spec.json"),
     ];
     for (spec, rows, expected) in table {

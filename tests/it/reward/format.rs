@@ -4,7 +4,7 @@ use vgpo::domain::spec::RewardSpec;
 use vgpo::reward::{RewardInput, Verdict, build};
 
 fn judge(spec: &RewardSpec, response: &str) -> Verdict {
-    build(spec).unwrap().judge(RewardInput { response, ground_truth: "7" })
+    build(spec).unwrap().judge(RewardInput { response, ground_truth: "7", ..RewardInput::default() })
 }
 
 #[test]

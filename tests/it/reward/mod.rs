@@ -2,7 +2,9 @@
 
 mod command;
 mod format;
+mod kinds;
 mod math;
 mod properties;
 mod released;
+mod webhook;
 mod weighted;

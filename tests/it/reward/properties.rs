@@ -82,7 +82,7 @@ proptest! {
     fn no_text_panics(truth in ".{0,60}", answer in ".{0,60}") {
         let response = format!("<think>{truth}</think>\\boxed{{{answer}}}");
         for spec in [RewardSpec::Math, RewardSpec::Format] {
-            let verdict = build(&spec).unwrap().judge(RewardInput { response: &response, ground_truth: &truth });
+            let verdict = build(&spec).unwrap().judge(RewardInput { response: &response, ground_truth: &truth, ..RewardInput::default() });
             prop_assert!(verdict.reward == 0.0 || verdict.reward == 1.0);
         }
     }
@@ -149,7 +149,7 @@ fn hostile_texts_end_soon() {
             equivalent(a, b);
         }
         let spec = RewardSpec::Format;
-        build(&spec).unwrap().judge(RewardInput { response: a, ground_truth: a });
+        build(&spec).unwrap().judge(RewardInput { response: a, ground_truth: a, ..RewardInput::default() });
     }
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }

@@ -46,7 +46,11 @@ fn released_rows() -> Vec<Value> {
 
 fn judge(spec: &RewardSpec, row: &Value) -> Verdict {
     let response = row["response"].as_str().unwrap();
-    build(spec).unwrap().judge(RewardInput { response, ground_truth: row["ground_truth"].as_str().unwrap() })
+    build(spec).unwrap().judge(RewardInput {
+        response,
+        ground_truth: row["ground_truth"].as_str().unwrap(),
+        ..RewardInput::default()
+    })
 }
 
 /// Ours and the expected verdict; None where the response has no box, which the released code reads as the answer "None".

@@ -13,7 +13,7 @@ fn weighted(parts: Vec<(f64, RewardSpec)>) -> RewardSpec {
 fn weights_add_up_and_math_decides_accuracy() {
     let spec = weighted(vec![(2.0, RewardSpec::Math), (-0.5, weighted(vec![(1.0, RewardSpec::Format)]))]);
     let reward = build(&spec).unwrap();
-    let judge = |response| reward.judge(RewardInput { response, ground_truth: "7" });
+    let judge = |response| reward.judge(RewardInput { response, ground_truth: "7", ..RewardInput::default() });
     let right = judge("\\boxed{7}");
     assert_eq!((right.reward, right.accuracy, right.parts["format"]), (2.0, 1.0, 0.0));
     assert_eq!(right.extracted.as_deref(), Some("7"));
@@ -24,7 +24,7 @@ fn weights_add_up_and_math_decides_accuracy() {
 #[test]
 fn without_math_every_part_must_succeed() {
     let reward = build(&weighted(vec![(0.5, RewardSpec::Format)])).unwrap();
-    let judge = |response| reward.judge(RewardInput { response, ground_truth: "7" }).accuracy;
+    let judge = |response| reward.judge(RewardInput { response, ground_truth: "7", ..RewardInput::default() }).accuracy;
     assert_eq!((judge("<think></think>\\boxed{}"), judge("7")), (1.0, 0.0));
 }
 
@@ -38,5 +38,5 @@ fn what_cannot_work_is_refused_by_name() {
     for _ in 0..20 {
         deep = weighted(vec![(1.0, deep)]);
     }
-    assert!(refused(deep).contains("nested more than"));
+    assert!(refused(deep).contains("nested too deep"));
 }

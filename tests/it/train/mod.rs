@@ -65,6 +65,8 @@ pub struct Recorder {
     pub checkpoints: Vec<(u64, PathBuf)>,
     /// Answers to `control`, first to last; then `Continue`.
     pub controls: Vec<Control>,
+    /// Whom webhook rewards ask.
+    pub webhooks: Option<Arc<dyn vgpo::reward::WebhookClient>>,
     /// A folder that vanishes at the first checkpoint, as retention may prune the one a run resumed from.
     pub prune: Option<PathBuf>,
 }
@@ -114,6 +116,8 @@ pub fn run(
 ) -> Result<RunEnd, TrainError> {
     let dataset = vgpo::data::open(&spec.dataset).unwrap();
     let request = TrainRequest {
+        run: "run_test".to_owned(),
+        webhooks: recorder.webhooks.take(),
         spec: spec.clone(),
         model_dir: starter(),
         eval_dataset: Arc::clone(&dataset),

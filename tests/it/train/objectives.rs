@@ -5,6 +5,8 @@ use vgpo::algorithm::{self, Algorithm};
 use vgpo::config::job::METHODS;
 use vgpo::model::logprob::Vocabulary;
 use vgpo::model::{Sequence, View};
+use vgpo::reward::webhook::Question;
+use vgpo::reward::{RewardError, WebhookClient};
 use vgpo::train::RunEnd;
 use vgpo::train::learner::{Learner, TrainRow};
 use vgpo::train::parallel::Pool;
@@ -129,4 +131,43 @@ fn the_entropy_bonus_has_the_slope_of_the_entropy() {
     let behind = entropy();
     let slope = (ahead - behind) / (2.0 * size);
     assert!((slope * -0.5 - norm).abs() < 0.02 * norm, "slope {slope}, gradient norm {norm}");
+}
+
+/// A webhook that likes later samples, names what it was asked, and leaves the second response of every prompt out.
+#[derive(Default)]
+struct Forgetful {
+    batches: std::sync::Mutex<Vec<String>>,
+}
+
+impl WebhookClient for Forgetful {
+    fn check(&self, _url: &str) -> Result<(), RewardError> {
+        Ok(())
+    }
+
+    fn ask(&self, question: &Question<'_>) -> Result<Vec<u8>, RewardError> {
+        self.batches.lock().unwrap().push(question.batch.to_owned());
+        let request: Value = serde_json::from_slice(question.body).unwrap();
+        let items =
+            request["items"].as_array().unwrap().iter().filter(|item| !item["id"].as_str().unwrap().ends_with("-1"));
+        let judged = items.map(|item| {
+            let sample: f64 = item["id"].as_str().unwrap().rsplit('-').next().unwrap().parse().unwrap();
+            json!({ "id": item["id"], "reward": 0.1 + sample / 10.0 })
+        });
+        Ok(json!({ "items": judged.collect::<Vec<_>>() }).to_string().into_bytes())
+    }
+}
+
+#[test]
+fn a_response_without_a_verdict_leaves_its_group_and_the_step_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let hook = std::sync::Arc::new(Forgetful::default());
+    let mut recorder = Recorder { webhooks: Some(hook.clone()), ..Recorder::default() };
+    let job = tiny(
+        json!({ "method": { "type": "grpo" }, "reward": { "type": "webhook", "url": "http://x/" }, "eval_before": true }),
+    );
+    run(&spec(&job), dir.path(), None, &mut recorder).unwrap();
+    assert_eq!(recorder.last("reward/unjudged"), 4.0, "one response of each of four prompts");
+    assert!(recorder.events.iter().any(|(kind, text)| kind == "warning.unjudged" && text.contains("4 response(s)")));
+    assert!(recorder.last("reward/webhook/mean") > 0.0 && recorder.last("optimizer/grad_norm") > 0.0);
+    assert_eq!(*hook.batches.lock().unwrap(), ["run_test:0:eval-0", "run_test:1:0", "run_test:1:eval-0"]);
 }

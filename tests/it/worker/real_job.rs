@@ -39,7 +39,7 @@ async fn a_job_trains_a_model() {
     };
     place.store.upsert_model(model).await.unwrap();
     let mut config = place.config("wrk_real");
-    config.runner = Arc::new(TrainRunner::new(place.store.clone(), config.artifacts.clone()));
+    config.runner = Arc::new(TrainRunner::new(place.store.clone(), config.artifacts.clone(), None));
     let drain = CancellationToken::new();
     let worker = tokio::spawn(worker::run(config, drain.clone(), CancellationToken::new()));
 

@@ -26,7 +26,8 @@ pub fn interpolate(
     device: &Device,
 ) -> Result<Tensor, ModelError> {
     let patches = grid.patches();
-    let (mut cells, mut shares) = (vec![Vec::with_capacity(patches); 4], vec![Vec::with_capacity(patches); 4]);
+    let mut cells: [_; 4] = std::array::from_fn(|_| Vec::with_capacity(patches));
+    let mut shares: [_; 4] = std::array::from_fn(|_| Vec::with_capacity(patches));
     for (row, column) in patch_coordinates(grid, merge) {
         let (top, bottom, down) = between(row, grid.height, side);
         let (left, right, across) = between(column, grid.width, side);

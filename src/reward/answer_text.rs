@@ -1,0 +1,19 @@
+//! The answer inside a response, for rewards that do not insist on a box.
+
+use super::boxed::last_boxed;
+
+/// The last `\boxed{…}`, else what stands in `<answer>…</answer>`, else what follows `</think>`, else everything.
+pub(super) fn answer(response: &str) -> &str {
+    if let Some(boxed) = last_boxed(response) {
+        return boxed.trim();
+    }
+    if let Some((_, rest)) = response.rsplit_once("<answer>") {
+        return rest.split_once("</answer>").map_or(rest, |(inside, _)| inside).trim();
+    }
+    response.rsplit_once("</think>").map_or(response, |(_, rest)| rest).trim()
+}
+
+/// A ground truth, out of its box if it stands in one.
+pub(super) fn truth(text: &str) -> &str {
+    last_boxed(text).unwrap_or(text).trim()
+}

@@ -1,0 +1,115 @@
+//! The reward `iou`: how well do the boxes of the answer cover those of the ground truth?
+
+use super::{Reward, RewardError, RewardInput, Verdict, answer_text, one_if, single};
+use crate::domain::spec::Coordinates;
+
+/// More boxes than this are not read.
+const MAX_BOXES: usize = 64;
+/// Largest coordinate; larger ones are no box.
+const MAX_COORDINATE: f64 = 1e7;
+
+/// Corners `[x1, y1, x2, y2]`.
+type Corners = [f64; 4];
+
+/// Mean intersection over union of the best one-to-one pairs.
+#[derive(Debug, Clone, Copy)]
+pub struct Iou {
+    answer: Coordinates,
+    truth: Coordinates,
+    threshold: Option<f64>,
+}
+
+impl Iou {
+    /// # Errors
+    /// A threshold outside (0, 1].
+    pub fn new(
+        answer: Option<Coordinates>,
+        truth: Option<Coordinates>,
+        threshold: Option<f64>,
+    ) -> Result<Self, RewardError> {
+        if let Some(value) = threshold.filter(|t| !(*t > 0.0 && *t <= 1.0)) {
+            let allowed = "above 0 and at most 1".to_owned();
+            return Err(RewardError::Setting { field: "threshold", value: value.to_string(), allowed });
+        }
+        let (answer, truth) = (answer.unwrap_or(Coordinates::Pixel), truth.unwrap_or(Coordinates::Pixel));
+        Ok(Self { answer, truth, threshold })
+    }
+
+    fn value(self, input: &RewardInput<'_>, found: &str) -> f64 {
+        let size = input.image_sizes.first().copied();
+        let place = |boxes: Vec<Corners>, coordinates| -> Option<Vec<Corners>> {
+            if self.answer == self.truth {
+                return Some(boxes);
+            }
+            boxes.into_iter().map(|corners| in_pixels(corners, coordinates, size)).collect()
+        };
+        let answer = place(boxes(found), self.answer);
+        let truth = place(boxes(input.ground_truth), self.truth);
+        match (answer, truth) {
+            (Some(answer), Some(truth)) if !truth.is_empty() => coverage(&answer, &truth),
+            _ => 0.0,
+        }
+    }
+}
+
+impl Reward for Iou {
+    fn judge(&self, input: RewardInput<'_>) -> Verdict {
+        let found = answer_text::answer(input.response);
+        let value = self.value(&input, found);
+        let reward = self.threshold.map_or(value, |threshold| one_if(value >= threshold));
+        let right = one_if(value >= self.threshold.unwrap_or(0.5));
+        Verdict { accuracy: right, ..single("iou", reward, Some(found.to_owned())) }
+    }
+}
+
+/// Thousandths need the image's size; without it there is nothing to compare.
+fn in_pixels(corners: Corners, coordinates: Coordinates, size: Option<[u32; 2]>) -> Option<Corners> {
+    if coordinates == Coordinates::Pixel {
+        return Some(corners);
+    }
+    let [width, height] = size?.map(|side| f64::from(side) / 1000.0);
+    let [x1, y1, x2, y2] = corners;
+    Some([x1 * width, y1 * height, x2 * width, y2 * height])
+}
+
+/// Every four numbers in one pair of brackets or parentheses, as JSON, lists and tuples write boxes; corners in any order.
+fn boxes(text: &str) -> Vec<Corners> {
+    let mut out = Vec::new();
+    for piece in text.split(['[', '(']).skip(1) {
+        let inside = piece.split([']', ')']).next().unwrap_or_default();
+        let numbers: Vec<f64> = inside.split(',').map_while(|part| part.trim().parse().ok()).collect();
+        if let [a, b, c, d] = numbers[..]
+            && [a, b, c, d].iter().all(|v: &f64| v.abs() <= MAX_COORDINATE)
+            && out.len() < MAX_BOXES
+        {
+            out.push([a.min(c), b.min(d), a.max(c), b.max(d)]);
+        }
+    }
+    out
+}
+
+/// Sum of the pairs' intersection over union, the best pair first, over the larger number of boxes.
+fn coverage(answer: &[Corners], truth: &[Corners]) -> f64 {
+    let mut pairs: Vec<(f64, usize, usize)> = Vec::new();
+    for (i, a) in answer.iter().enumerate() {
+        pairs.extend(truth.iter().enumerate().map(|(j, b)| (overlap(a, b), i, j)));
+    }
+    pairs.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let (mut taken, mut covered, mut sum) = (vec![false; answer.len()], vec![false; truth.len()], 0.0);
+    for (value, i, j) in pairs {
+        if !taken[i] && !covered[j] {
+            (taken[i], covered[j]) = (true, true);
+            sum += value;
+        }
+    }
+    sum / answer.len().max(truth.len()) as f64
+}
+
+fn overlap(a: &Corners, b: &Corners) -> f64 {
+    let area = |c: &Corners| (c[2] - c[0]) * (c[3] - c[1]);
+    let width = a[2].min(b[2]) - a[0].max(b[0]);
+    let height = a[3].min(b[3]) - a[1].max(b[1]);
+    let common = width.max(0.0) * height.max(0.0);
+    let union = area(a) + area(b) - common;
+    if union > 0.0 { common / union } else { 0.0 }
+}

@@ -1,0 +1,60 @@
+//! From sampled tokens to verdicts: a step's responses are judged together.
+
+use crate::reward::{Reward, RewardBatch, RewardInput, Verdict};
+
+use super::error::TrainError;
+use super::rollout::Rollout;
+use super::samples;
+use super::source::{Prompt, PromptSource};
+
+/// Who judges what, and when.
+pub(super) struct Judge<'a> {
+    /// The reward.
+    pub(super) reward: &'a dyn Reward,
+    /// Where the prompts came from; decodes tokens.
+    pub(super) source: &'a PromptSource,
+    /// The run.
+    pub(super) run: &'a str,
+    /// Its step.
+    pub(super) step: u64,
+    /// Names the batch within the step.
+    pub(super) part: &'a str,
+}
+
+impl Judge<'_> {
+    /// Verdicts on the responses of each prompt, in order; none where a response could not be judged.
+    pub(super) fn verdicts(
+        &self,
+        prompts: &[Prompt],
+        rollouts: &[Vec<Rollout>],
+    ) -> Result<Vec<Vec<Option<Verdict>>>, TrainError> {
+        let mut texts = Vec::new();
+        let mut sizes = Vec::with_capacity(prompts.len());
+        for (prompt, group) in prompts.iter().zip(rollouts) {
+            sizes.push(prompt.example.images.iter().map(|image| [image.width(), image.height()]).collect::<Vec<_>>());
+            for (sample, rollout) in group.iter().enumerate() {
+                let text = samples::text(self.source.processor(), &rollout.tokens)?;
+                texts.push((format!("{}-{sample}", prompt.cursor), text, rollout.tokens.len()));
+            }
+        }
+        let of_prompt = prompts.iter().zip(&sizes).zip(rollouts);
+        let of_prompt = of_prompt.flat_map(|(pair, group)| std::iter::repeat_n(pair, group.len()));
+        let inputs: Vec<RewardInput<'_>> = texts
+            .iter()
+            .zip(of_prompt)
+            .map(|((id, response, tokens), (prompt, sizes))| RewardInput {
+                id,
+                prompt: &prompt.example.prompt,
+                response,
+                ground_truth: &prompt.example.answer,
+                row: prompt.example.index,
+                image_sizes: sizes,
+                tokens: Some(*tokens),
+            })
+            .collect();
+        let id = format!("{}:{}:{}", self.run, self.step, self.part);
+        let batch = RewardBatch { run: self.run, step: self.step, id: &id, inputs: &inputs };
+        let mut verdicts = self.reward.judge_all(&batch)?.into_iter();
+        Ok(rollouts.iter().map(|group| verdicts.by_ref().take(group.len()).collect()).collect())
+    }
+}

@@ -1,0 +1,129 @@
+//! The HTTP side of webhook rewards: which hosts may be asked, how requests are signed, when they are repeated.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+
+use crate::clock::Clock;
+use crate::config::app::AppSettings;
+use crate::reward::webhook::Question;
+use crate::reward::{RewardError, WebhookClient};
+
+/// Pause before the first repeat; it doubles with each.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// Longest pause between repeats.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Largest answer in bytes.
+const MAX_ANSWER: u64 = 64 << 20;
+
+/// Asks webhooks over HTTP.
+pub struct HttpWebhooks {
+    hosts: Vec<String>,
+    secret: String,
+    clock: Arc<dyn Clock>,
+}
+
+/// How one try ended.
+enum Failure {
+    /// Another try may succeed.
+    Passing(String),
+    /// It will not.
+    Final(String),
+}
+
+impl HttpWebhooks {
+    /// A client under the settings `webhook_hosts` and `webhook_secret`; none where no host is allowed.
+    pub fn of(settings: &AppSettings, clock: Arc<dyn Clock>) -> Option<Arc<dyn WebhookClient>> {
+        let hosts: Vec<String> = settings.webhook_hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
+        (!hosts.is_empty())
+            .then(|| Arc::new(Self { hosts, secret: settings.webhook_secret.clone(), clock }) as Arc<dyn WebhookClient>)
+    }
+
+    /// `sha256=` and the hexadecimal HMAC over `{timestamp}.{body}`.
+    fn signature(&self, timestamp: &str, body: &[u8]) -> Result<String, RewardError> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.secret.as_bytes())
+            .map_err(|error| RewardError::Webhook(error.to_string()))?;
+        mac.update(timestamp.as_bytes());
+        mac.update(b".");
+        mac.update(body);
+        let bytes = mac.finalize().into_bytes();
+        Ok(bytes.iter().fold("sha256=".to_owned(), |text, byte| text + &format!("{byte:02x}")))
+    }
+
+    fn attempt(&self, agent: &ureq::Agent, question: &Question<'_>) -> Result<Vec<u8>, Failure> {
+        let timestamp = self.clock.now().timestamp().to_string();
+        let signature = self.signature(&timestamp, question.body).map_err(|error| Failure::Final(error.to_string()))?;
+        let mut request = agent
+            .post(question.url)
+            .header("content-type", "application/json")
+            .header("x-vgpo-batch", question.batch)
+            .header("x-vgpo-timestamp", &timestamp);
+        if !self.secret.is_empty() {
+            request = request.header("x-vgpo-signature", &signature);
+        }
+        let url = question.url;
+        let mut response = request.send(question.body).map_err(|error| Failure::Passing(format!("{url}: {error}")))?;
+        let status = response.status();
+        if status.is_success() {
+            let body = response.body_mut().with_config().limit(MAX_ANSWER).read_to_vec();
+            return body.map_err(|error| Failure::Passing(format!("{url}: the answer broke off: {error}")));
+        }
+        let text = response.body_mut().with_config().limit(2000).read_to_string().unwrap_or_default();
+        let message = format!("{url} answered {status}: {}", text.chars().take(300).collect::<String>());
+        if status.is_server_error() || [408, 425, 429].contains(&status.as_u16()) {
+            Err(Failure::Passing(message))
+        } else {
+            Err(Failure::Final(message))
+        }
+    }
+}
+
+impl WebhookClient for HttpWebhooks {
+    /// The address must be plain http(s) and name an allowed `host` or `host:port`.
+    fn check(&self, url: &str) -> Result<(), RewardError> {
+        let refused = |problem: &str| RewardError::Webhook(format!("`{url}` {problem}"));
+        let uri: ureq::http::Uri = url.parse().map_err(|_| refused("is no URL"))?;
+        if !matches!(uri.scheme_str(), Some("http" | "https")) {
+            return Err(refused("must begin with http:// or https://"));
+        }
+        let authority = uri.authority().ok_or_else(|| refused("names no host"))?;
+        if authority.as_str().contains('@') {
+            return Err(refused("holds a user name; use webhook_secret to prove who asks"));
+        }
+        let (host, whole) = (authority.host().to_ascii_lowercase(), authority.as_str().to_ascii_lowercase());
+        if self.hosts.iter().any(|known| *known == host || *known == whole) {
+            return Ok(());
+        }
+        Err(refused("is not allowed; add its host to the setting webhook_hosts (VGPO_WEBHOOK_HOSTS)"))
+    }
+
+    fn ask(&self, question: &Question<'_>) -> Result<Vec<u8>, RewardError> {
+        self.check(question.url)?;
+        // Redirects could lead past the allow-list; proxies of the environment likewise.
+        let config = ureq::Agent::config_builder()
+            .timeout_global(Some(question.timeout))
+            .max_redirects(0)
+            .http_status_as_error(false)
+            .proxy(None)
+            .build();
+        let agent = ureq::Agent::new_with_config(config);
+        let mut pause = FIRST_PAUSE;
+        for attempt in 0.. {
+            match self.attempt(&agent, question) {
+                Ok(answer) => return Ok(answer),
+                Err(Failure::Final(message)) => return Err(RewardError::Webhook(message)),
+                Err(Failure::Passing(message)) if attempt >= question.retries => {
+                    return Err(RewardError::WebhookUnreachable(format!("{message} (tried {} times)", attempt + 1)));
+                }
+                Err(Failure::Passing(message)) => {
+                    tracing::warn!(attempt, %message, "a webhook failed; trying again");
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+        Err(RewardError::WebhookUnreachable(question.url.to_owned()))
+    }
+}

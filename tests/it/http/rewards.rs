@@ -1,0 +1,55 @@
+//! Trying a reward over the wire.
+
+use serde_json::json;
+
+use super::support::Api;
+
+#[tokio::test]
+async fn a_reward_is_tried_on_given_responses() {
+    let api = Api::start().await;
+    let request = json!({"reward": {"type": "weighted", "parts": [{"weight": 0.9, "reward": {"type": "math"}}, {"weight": 0.1, "reward": {"type": "format"}}]},
+        "items": [{"response": "<think>x</think> \\boxed{6/8}", "ground_truth": "3/4"}, {"response": "4", "ground_truth": "4"}]});
+    let answer = api.post("/v1/rewards/evaluate", request).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let data = answer.body["data"].as_array().unwrap();
+    assert_eq!((&data[0]["reward"], &data[0]["extracted"]), (&json!(1.0), &json!("6/8")));
+    assert_eq!(
+        (&data[1]["reward"], &data[1]["accuracy"], &data[1]["parts"]["math"]),
+        (&json!(0.0), &json!(0.0), &json!(0.0))
+    );
+}
+
+#[tokio::test]
+async fn faults_are_named() {
+    let api = Api::start().await;
+    let item = json!({"response": "x", "ground_truth": "y"});
+    let many: Vec<_> = (0..1001).map(|_| item.clone()).collect();
+    for (request, pointer) in [
+        (json!({"reward": {"type": "mth"}, "items": [item]}), "/reward/type"),
+        (json!({"reward": {"type": "math"}, "items": []}), "/items"),
+        (json!({"reward": {"type": "math"}, "items": many}), "/items"),
+        (json!({"reward": {"type": "math"}, "items": [{"response": "x"}]}), "/items/0/ground_truth"),
+        (
+            json!({"reward": {"type": "math"}, "items": [{"response": "x".repeat(2 << 20), "ground_truth": ""}]}),
+            "/items/0/response",
+        ),
+        (json!({"reward": {"type": "webhook", "url": "http://127.0.0.1:1/"}, "items": [item]}), "/reward"),
+    ] {
+        let answer = api.post("/v1/rewards/evaluate", request).await;
+        assert_eq!(answer.problem(422, "invalid_request")["errors"][0]["pointer"], pointer);
+    }
+}
+
+#[tokio::test]
+async fn a_webhook_that_is_down_is_a_503_and_a_job_with_a_forbidden_host_is_refused() {
+    let api = Api::with(&[("webhook_hosts", "127.0.0.1:9")]).await;
+    let item = json!({"response": "x", "ground_truth": "y"});
+    let hook = |url: &str| json!({"type": "webhook", "url": url, "retries": 0});
+    let answer =
+        api.post("/v1/rewards/evaluate", json!({"reward": hook("http://127.0.0.1:9/"), "items": [item]})).await;
+    answer.problem(503, "unavailable");
+    let job = |url: &str| json!({"model": "tiny", "dataset": "digits", "data": {"max_prompt_tokens": 4000}, "reward": hook(url)});
+    let refused = api.post("/v1/jobs", job("http://example.com/")).await;
+    assert!(refused.problem(422, "invalid_request")["errors"][0]["detail"].as_str().unwrap().contains("webhook_hosts"));
+    assert_eq!(api.post("/v1/jobs", job("http://127.0.0.1:9/")).await.status, 201);
+}
