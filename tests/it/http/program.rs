@@ -104,7 +104,8 @@ fn config_show_names_origins_and_hides_secrets() {
     std::fs::write(folder.path().join("vgpo.toml"), "max_map_values = 5\n").unwrap();
     let out = vgpo(folder.path())
         .args(["config", "show", "--port", "9"])
-        .env("VGPO_DATABASE_URL", "postgres://u:secret@h/d")
+        .env("VGPO_DATABASE_URL", "postgres://u:opensesame@h/d")
+        .env("VGPO_WEBHOOK_SECRET", "opensesame-too")
         .output()
         .unwrap();
     let text = String::from_utf8(out.stdout).unwrap();
@@ -116,7 +117,7 @@ fn config_show_names_origins_and_hides_secrets() {
     ] {
         assert!(text.contains(part), "{part} in\n{text}");
     }
-    assert!(!text.contains("secret"));
+    assert!(!text.contains("opensesame"), "{text}");
 }
 
 #[test]
