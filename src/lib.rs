@@ -15,9 +15,10 @@
 //! | `algorithm` | pure functions over groups of trajectories: vgpo, grpo, sft; no model, no I/O | domain |
 //! | `webhook` | the HTTP side of webhook rewards: allow-list, signature, retries | reward, config, domain, clock |
 //! | `reward` | one file per reward | domain |
-//! | `data` | data set readers and the built-in generated tasks | domain |
-//! | `prompt` | tokenizer, chat template, image processor: messages + images -> model inputs | model, domain |
+//! | `data` | data set readers and the built-in generated tasks | images, domain |
+//! | `prompt` | tokenizer, chat template, image processor: messages + images -> model inputs | model, images, domain |
 //! | `model` | the vision-language models: differentiable ops, families, weights, sampling | domain |
+//! | `images` | bytes from outside to pixels: sizes are read and judged before anything is decoded | |
 //! | `config` | the only place where defaults live: file, environment, flags, job settings | domain |
 //! | `domain` | plain data: jobs, runs, metrics, checkpoints, messages, job settings | |
 //! | `clock` | the only door for the wall clock and for randomness | |
@@ -30,6 +31,7 @@ pub mod config;
 pub mod data;
 pub mod domain;
 pub mod http;
+pub mod images;
 pub mod model;
 pub mod prompt;
 pub mod reward;

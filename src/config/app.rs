@@ -31,6 +31,9 @@ const SETTINGS: &[Setting] = &[
     setting("max_body_bytes", "VGPO_MAX_BODY_BYTES", "33554432"),
     setting("max_image_bytes", "VGPO_MAX_IMAGE_BYTES", "20971520"),
     setting("max_image_pixels", "VGPO_MAX_IMAGE_PIXELS", "50000000"),
+    setting("dataset_roots", "VGPO_DATASET_ROOTS", ""),
+    setting("max_dataset_bytes", "VGPO_MAX_DATASET_BYTES", "53687091200"),
+    setting("max_dataset_files", "VGPO_MAX_DATASET_FILES", "500000"),
     setting("max_map_values", "VGPO_MAX_MAP_VALUES", "4000000"),
     setting("max_queued_requests", "VGPO_MAX_QUEUED_REQUESTS", "64"),
     setting("request_timeout_seconds", "VGPO_REQUEST_TIMEOUT_SECONDS", "300"),
@@ -94,6 +97,8 @@ pub struct AppSettings {
     pub webhook_hosts: Vec<String>,
     /// Signs requests to webhooks; empty: they are not signed.
     pub webhook_secret: String,
+    /// Folders from which data sets may be registered where they lie; empty: none.
+    pub dataset_roots: Vec<PathBuf>,
     /// Limits on requests.
     pub limits: Limits,
     shown: Vec<Shown>,
@@ -108,6 +113,10 @@ pub struct Limits {
     pub image_bytes: usize,
     /// Largest image in pixels, read from its header before decoding.
     pub image_pixels: u64,
+    /// Largest upload of a data set in bytes, and the most that its zip files may unpack to.
+    pub dataset_bytes: u64,
+    /// Most files of a data set.
+    pub dataset_files: u64,
     /// Most attention-map values in one answer.
     pub map_values: usize,
     /// Requests that may wait for the engine.
@@ -261,10 +270,13 @@ fn settle(values: &[(&Setting, Found)]) -> Result<AppSettings, ConfigError> {
         allowed_origins: list(&text("allowed_origins")),
         webhook_hosts: list(&text("webhook_hosts")),
         webhook_secret: text("webhook_secret"),
+        dataset_roots: list(&text("dataset_roots")).into_iter().map(PathBuf::from).collect(),
         limits: Limits {
             body_bytes: number(values, "max_body_bytes", 1024, 1 << 40)? as usize,
             image_bytes: number(values, "max_image_bytes", 1024, 1 << 40)? as usize,
             image_pixels: number(values, "max_image_pixels", 1, 1 << 40)?,
+            dataset_bytes: number(values, "max_dataset_bytes", 1024, 1 << 50)?,
+            dataset_files: number(values, "max_dataset_files", 1, 1 << 32)?,
             map_values: number(values, "max_map_values", 1, 1 << 40)? as usize,
             queued_requests: number(values, "max_queued_requests", 1, 1 << 20)? as usize,
             request_timeout_seconds: number(values, "request_timeout_seconds", 1, 86_400)?,

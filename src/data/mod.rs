@@ -1,6 +1,7 @@
 //! Data sets: readers and the built-in generated tasks.
 
 pub mod digits;
+pub mod files;
 mod random;
 mod registry;
 
@@ -8,6 +9,7 @@ use std::sync::Arc;
 
 use image::RgbImage;
 
+pub use files::FileDataset;
 pub use registry::{BuiltIn, built_in, open};
 
 /// One row of a data set.
@@ -69,8 +71,39 @@ pub enum DataError {
         /// What is wrong.
         problem: String,
     },
-    /// Files that ship with the program are damaged.
-    #[error("built-in asset {name}: {problem}")]
+    /// A file cannot be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Somebody asked to stop.
+    #[error("stopped before every row was read")]
+    Stopped,
+    /// An archive that cannot be used.
+    #[error("{file}: {problem}")]
+    Archive {
+        /// The archive.
+        file: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A file is no longer what it was when its rows were checked.
+    #[error(
+        "the files of data set `{dataset}` have changed since it was registered: {file}: {problem}; restore the file, or delete the data set and register it again"
+    )]
+    Changed {
+        /// The data set.
+        dataset: String,
+        /// The first file that differs.
+        file: String,
+        /// How it differs.
+        problem: String,
+    },
+    /// Files that ship with the program, or that it keeps, are damaged.
+    #[error("{name}: {problem}")]
     Asset {
         /// The asset.
         name: String,

@@ -1,9 +1,13 @@
 //! Registered data sets.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
+
+use super::spec::Columns;
 
 /// A data set that jobs may name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -91,3 +95,132 @@ pub struct NewDataset {
     /// Who registers it.
     pub created_by: Option<String>,
 }
+
+/// How the rows of uploaded files are read and parted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DatasetSettings {
+    /// Names of the columns.
+    pub columns: Columns,
+    /// How rows to train on and held-out rows are told apart.
+    pub split: SplitRule,
+    /// The column that names a row's part under `auto`; files without it are fine.
+    pub split_column: Option<String>,
+    /// Share of the rows that is held out where neither column nor file name says which.
+    pub eval_share: f64,
+    /// Which rows these are.
+    pub seed: u64,
+}
+
+/// How rows to train on and held-out rows are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SplitRule {
+    /// By the split column, else by file names (`train`; `test`, `validation`, `eval`); where nothing is held out that way,
+    /// a share of the rows is.
+    Auto,
+    /// Every row is to train on.
+    Train,
+    /// Every row is held out.
+    Eval,
+    /// A share of all rows is held out, whatever columns and file names say.
+    HeldOut,
+}
+
+/// How large data sets and their parts may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatasetLimits {
+    /// Bytes of one upload.
+    pub upload_bytes: u64,
+    /// Bytes of everything a zip file unpacks to.
+    pub unpacked_bytes: u64,
+    /// Files of one data set.
+    pub files: u64,
+    /// Bytes of one encoded image.
+    pub image_bytes: u64,
+    /// Pixels of one image, read from its header.
+    pub image_pixels: u64,
+    /// Bytes of one JSON line.
+    pub row_bytes: u64,
+    /// Uncompressed bytes of one Parquet row group.
+    pub row_group_bytes: u64,
+}
+
+/// What checking every row found.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
+pub struct DatasetReport {
+    /// Rows seen.
+    pub rows: u64,
+    /// Rows that cannot be used; one is enough to make the data set invalid.
+    pub bad_rows: u64,
+    /// The first of them, and what is wrong with files as a whole.
+    pub errors: Vec<RowFault>,
+    /// Data files.
+    pub files: u64,
+    /// Images of all rows.
+    pub images: u64,
+    /// Rows without an image.
+    pub rows_without_image: u64,
+    /// Widths of the images in pixels.
+    pub image_width: Option<Spread>,
+    /// Heights of the images in pixels.
+    pub image_height: Option<Spread>,
+    /// Characters of the prompts.
+    pub prompt_chars: Option<Spread>,
+    /// Characters of the ground truths.
+    pub answer_chars: Option<Spread>,
+    /// Rows with a demonstration.
+    pub demonstrations: u64,
+    /// Rows by tag: the first hundred tags that were met.
+    pub tags: BTreeMap<String, u64>,
+    /// Prompt lengths in tokens of a model.
+    pub tokens: Option<TokenReport>,
+}
+
+/// Prompt lengths in tokens of a model, image tokens included.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TokenReport {
+    /// The model whose tokenizer and image processor counted.
+    pub model: String,
+    /// Rows that were counted: the first ones.
+    pub rows: u64,
+    /// Their lengths.
+    pub tokens: Spread,
+}
+
+/// Something wrong with a row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RowFault {
+    /// Path of the file inside the data set; empty when no file is to blame.
+    pub file: String,
+    /// Line (JSONL) or row (Parquet) of the file, from 1; none: the file as a whole.
+    pub row: Option<u64>,
+    /// What is wrong and the way out.
+    pub problem: String,
+}
+
+/// Smallest, middle and largest value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Spread {
+    /// Smallest.
+    pub min: u64,
+    /// Middle, at most 2% too small.
+    pub median: u64,
+    /// Largest.
+    pub max: u64,
+}
+
+impl DatasetRecord {
+    /// Where the artifact store keeps its files and index.
+    pub fn artifact_key(&self) -> String {
+        artifact_key(&self.id)
+    }
+}
+
+/// Where the artifact store keeps files and index of the data set `id`.
+pub fn artifact_key(id: &str) -> String {
+    format!("{ARTIFACTS}/{id}")
+}
+
+/// The part of the artifact store that holds data sets.
+pub const ARTIFACTS: &str = "datasets";

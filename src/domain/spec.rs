@@ -110,6 +110,12 @@ pub struct Columns {
     pub answer: String,
     /// The list of images.
     pub images: String,
+    /// A worked response for supervised training; rows may lack it.
+    #[serde(default)]
+    pub demonstration: Option<String>,
+    /// Labels by which accuracy is told apart; rows may lack it.
+    #[serde(default)]
+    pub tags: Option<String>,
 }
 
 /// How responses are sampled.

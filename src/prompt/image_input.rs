@@ -1,87 +1,27 @@
-//! Bytes from outside to pixels: sizes are read and judged before anything is decoded.
+//! Images that come with a message, in this room's errors.
 
-use std::io::Cursor;
-
-use base64::Engine;
-use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
+use image::RgbImage;
 
 use super::PromptError;
+use crate::images::{self, ImageError};
 
-/// How large an image may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ImageLimits {
-    /// Bytes of the file.
-    pub max_bytes: usize,
-    /// Width times height, read from the file's header.
-    pub max_pixels: u64,
-}
+pub use crate::images::ImageLimits;
 
-/// Decodes a PNG, JPEG, WebP, GIF (first frame), BMP or TIFF file to RGB.
-///
-/// Alpha is dropped, not blended (transformers 5.23 lays transparent pictures on white instead); grey is repeated; a rotation
-/// that a camera noted is applied. A file over the limits is refused by its header, before memory is taken for its pixels.
+/// [`images::decode_image`] for a message's image.
 pub fn decode_image(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, PromptError> {
-    if bytes.is_empty() {
-        return Err(PromptError::Image("has no bytes".into()));
-    }
-    if bytes.len() > limits.max_bytes {
-        let (size, max) = (bytes.len(), limits.max_bytes);
-        return Err(PromptError::Image(format!("has {size} bytes, the limit is {max}: send a smaller file")));
-    }
-    let unreadable = |e: &dyn std::fmt::Display| PromptError::Image(format!("cannot be decoded: {e}"));
-    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| unreadable(&e))?;
-    if reader.format().is_none() {
-        let known = "PNG, JPEG, WebP, GIF, BMP, TIFF";
-        return Err(PromptError::Image(format!("is in no format we know ({known}) or is damaged at its beginning")));
-    }
-    let mut memory = Limits::default();
-    // 16 bytes hold any pixel (four channels of 32 bits) and 64 MB the decoder's own tables.
-    memory.max_alloc = Some(limits.max_pixels.saturating_mul(16).saturating_add(64 << 20));
-    reader.limits(memory);
-    let mut decoder = reader.into_decoder().map_err(|e| unreadable(&e))?;
-    let (width, height) = decoder.dimensions();
-    let pixels = u64::from(width) * u64::from(height);
-    if pixels == 0 {
-        return Err(PromptError::Image(format!("is {width} x {height} pixels: it is empty")));
-    }
-    if pixels > limits.max_pixels {
-        let max = limits.max_pixels;
-        return Err(PromptError::Image(format!(
-            "is {width} x {height} = {pixels} pixels, the limit is {max}: send a smaller image"
-        )));
-    }
-    let orientation = decoder.orientation().map_err(|e| unreadable(&e))?;
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| unreadable(&e))?;
-    picture.apply_orientation(orientation);
-    Ok(picture.into_rgb8())
+    Ok(images::decode_image(bytes, limits)?)
 }
 
-/// The bytes of a `data:[<type>];base64,<data>` URL.
+/// [`images::data_url`] for a message's image.
 pub fn data_url(url: &str) -> Result<Vec<u8>, PromptError> {
-    let shown: String = url.chars().take(32).collect();
-    let form = "expected `data:image/png;base64,…`";
-    let has_scheme = url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"));
-    let Some(rest) = has_scheme.then(|| &url[5..]) else {
-        return Err(PromptError::DataUrl(format!(
-            "`{shown}` is no `data:` URL, and nothing is fetched from elsewhere: {form}"
-        )));
-    };
-    let Some((head, data)) = rest.split_once(',') else {
-        return Err(PromptError::DataUrl(format!("`{shown}…` has no comma before its data: {form}")));
-    };
-    let (media, encoding) = head.rsplit_once(';').unwrap_or((head, ""));
-    if !encoding.trim().eq_ignore_ascii_case("base64") {
-        return Err(PromptError::DataUrl(format!("`{shown}…` is not marked as base64: {form}")));
+    Ok(images::data_url(url)?)
+}
+
+impl From<ImageError> for PromptError {
+    fn from(error: ImageError) -> Self {
+        match error {
+            ImageError::Image(problem) => Self::Image(problem),
+            ImageError::DataUrl(problem) => Self::DataUrl(problem),
+        }
     }
-    if !(media.is_empty() || media.to_ascii_lowercase().starts_with("image/")) {
-        return Err(PromptError::DataUrl(format!("holds `{media}`, not an image: {form}")));
-    }
-    // Line breaks are common in hand-made data; URLs of shells often lack the final padding.
-    let data: String = data.chars().filter(|c| !c.is_ascii_whitespace()).collect();
-    let engine = base64::engine::GeneralPurpose::new(
-        &base64::alphabet::STANDARD,
-        base64::engine::GeneralPurposeConfig::new()
-            .with_decode_padding_mode(base64::engine::DecodePaddingMode::Indifferent),
-    );
-    engine.decode(data).map_err(|e| PromptError::DataUrl(format!("its base64 data is broken: {e}")))
 }

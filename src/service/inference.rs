@@ -1,5 +1,7 @@
 //! Generating and scoring: models by the names that requests use, and the engine that serves them.
 
+use std::sync::Arc;
+
 use futures_util::{Stream, StreamExt};
 
 use crate::artifacts::{self, ArtifactStore};
@@ -62,14 +64,14 @@ impl Service {
         Ok(ModelRef { id: source.id, dir })
     }
 
-    async fn artifacts(&self) -> Result<&dyn ArtifactStore> {
+    pub(super) async fn artifacts(&self) -> Result<&Arc<dyn ArtifactStore>> {
         let open = async || {
             let url = self.settings.artifacts_url.clone();
             let opened = tokio::task::spawn_blocking(move || artifacts::open(&url)).await;
             let opened = opened.map_err(|error| ServiceError::Internal(error.to_string()))?;
             opened.map_err(|error| ServiceError::Unavailable(error.to_string()))
         };
-        Ok(self.artifacts.get_or_try_init(open).await?.as_ref())
+        self.artifacts.get_or_try_init(open).await
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod builtin;
 pub mod chat;
 mod checkpoints;
+pub mod datasets;
 mod error;
 pub mod events;
 pub mod health;

@@ -1,4 +1,4 @@
-//! Models, data sets and workers; and what a model's name in a request stands for.
+//! Models and workers; and what a model's name in a request stands for.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,6 @@ use utoipa::ToSchema;
 
 use crate::config::nearest::suggestion;
 use crate::domain::checkpoint::Checkpoint;
-use crate::domain::dataset::DatasetRecord;
 use crate::domain::model::Model;
 use crate::domain::worker::WorkerRecord;
 use crate::service::{Result, Service, ServiceError};
@@ -89,7 +88,7 @@ pub struct ModelSource {
 }
 
 /// A `NotFound` as none.
-fn found<T>(result: std::result::Result<T, StoreError>) -> Result<Option<T>> {
+pub(super) fn found<T>(result: std::result::Result<T, StoreError>) -> Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(StoreError::NotFound { .. }) => Ok(None),
@@ -108,16 +107,6 @@ impl Service {
     /// One model.
     pub async fn model(&self, name: &str) -> Result<ModelEntry> {
         Ok(self.store.model(name).await?.into())
-    }
-
-    /// Every data set.
-    pub async fn datasets(&self) -> Result<Vec<DatasetRecord>> {
-        Ok(self.store.datasets().await?)
-    }
-
-    /// One data set, by name or id.
-    pub async fn dataset(&self, name_or_id: &str) -> Result<DatasetRecord> {
-        Ok(self.store.dataset(name_or_id).await?)
     }
 
     /// Workers heard of within the last day.

@@ -153,6 +153,12 @@ pub trait ModelStore: Send + Sync {
     async fn models(&self) -> Result<Vec<Model>>;
     /// Registers a data set or brings it up to date; id and creation time stay.
     async fn upsert_dataset(&self, dataset: NewDataset) -> Result<DatasetRecord>;
+    /// Registers a data set under a new name; an invalid one of that name makes room. `Conflict` when the name is taken.
+    async fn create_dataset(&self, id: &str, dataset: NewDataset) -> Result<DatasetRecord>;
+    /// Brings the data set with this id up to date; name, project and creation stay.
+    async fn update_dataset(&self, id: &str, dataset: &NewDataset) -> Result<DatasetRecord>;
+    /// Forgets a data set; its files may go afterwards. `Held` with the unfinished jobs that use it.
+    async fn delete_dataset(&self, id: &str) -> Result<DatasetRecord>;
     /// One data set, by name or id.
     async fn dataset(&self, name_or_id: &str) -> Result<DatasetRecord>;
     /// Every data set, by name.

@@ -71,6 +71,8 @@ pub const FIELDS: &[Field] = &[
     field("/data/columns/prompt", Kind::Text { max: 200 }),
     field("/data/columns/answer", Kind::Text { max: 200 }),
     field("/data/columns/images", Kind::Text { max: 200 }),
+    optional("/data/columns/demonstration", Kind::Text { max: 200 }),
+    optional("/data/columns/tags", Kind::Text { max: 200 }),
     optional("/data/system", Kind::Text { max: 100_000 }),
     field("/data/prompt_template", Kind::Text { max: 100_000 }),
     optional("/data/min_pixels", COUNT),

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use sqlx::Row as _;
 
 use crate::clock::new_id;
-use crate::domain::dataset::{DatasetRecord, NewDataset};
+use crate::domain::dataset::{DatasetRecord, DatasetState, NewDataset};
 use crate::domain::model::{Model, NewModel};
 use crate::store::error::{Result, StoreError};
 use crate::store::traits::ModelStore;
@@ -13,6 +13,9 @@ use super::{SqliteStore, rows};
 
 const UPSERT_MODEL: &str = include_str!("sql/model_upsert.sql");
 const UPSERT_DATASET: &str = include_str!("sql/dataset_upsert.sql");
+const CREATE_DATASET: &str = include_str!("sql/dataset_create.sql");
+const UPDATE_DATASET: &str = include_str!("sql/dataset_update.sql");
+const DATASET_JOBS: &str = include_str!("sql/dataset_jobs.sql");
 
 #[async_trait]
 impl ModelStore for SqliteStore {
@@ -74,6 +77,73 @@ impl ModelStore for SqliteStore {
             .await?;
         tx.commit().await?;
         rows::dataset(&row)
+    }
+
+    async fn create_dataset(&self, id: &str, new: NewDataset) -> Result<DatasetRecord> {
+        let (card, recommended) = (rows::to_json(&new.card)?, rows::to_json(&new.recommended)?);
+        let mut tx = self.write().await?;
+        let taken =
+            sqlx::query("SELECT state FROM datasets WHERE name = ?").bind(&new.name).fetch_optional(&mut *tx).await?;
+        if let Some(row) = taken {
+            let state: &str = row.try_get("state")?;
+            if state != DatasetState::Invalid.name() {
+                let advice = "choose another name, or delete it first";
+                return Err(StoreError::Conflict(format!(
+                    "there is a data set `{}`, which is {state}; {advice}",
+                    new.name
+                )));
+            }
+            sqlx::query("DELETE FROM datasets WHERE name = ?").bind(&new.name).execute(&mut *tx).await?;
+        }
+        let row = sqlx::query(CREATE_DATASET)
+            .bind(id)
+            .bind(&new.name)
+            .bind(new.state.name())
+            .bind(&new.source)
+            .bind(new.train_rows as i64)
+            .bind(new.eval_rows as i64)
+            .bind(&new.fingerprint)
+            .bind(card)
+            .bind(recommended)
+            .bind(&new.project)
+            .bind(&new.created_by)
+            .bind(self.now())
+            .fetch_one(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        rows::dataset(&row)
+    }
+
+    async fn update_dataset(&self, id: &str, new: &NewDataset) -> Result<DatasetRecord> {
+        let (card, recommended) = (rows::to_json(&new.card)?, rows::to_json(&new.recommended)?);
+        let mut tx = self.write().await?;
+        let row = sqlx::query(UPDATE_DATASET)
+            .bind(id)
+            .bind(new.state.name())
+            .bind(&new.source)
+            .bind(new.train_rows as i64)
+            .bind(new.eval_rows as i64)
+            .bind(&new.fingerprint)
+            .bind(card)
+            .bind(recommended)
+            .fetch_optional(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        rows::dataset(&row.ok_or_else(|| StoreError::NotFound { kind: "dataset", id: id.to_owned() })?)
+    }
+
+    async fn delete_dataset(&self, id: &str) -> Result<DatasetRecord> {
+        let mut tx = self.write().await?;
+        let row = sqlx::query("SELECT * FROM datasets WHERE id = ?").bind(id).fetch_optional(&mut *tx).await?;
+        let dataset = rows::dataset(&row.ok_or_else(|| StoreError::NotFound { kind: "dataset", id: id.to_owned() })?)?;
+        let jobs = sqlx::query(DATASET_JOBS).bind(&dataset.name).bind(&dataset.id).fetch_all(&mut *tx).await?;
+        let holders = jobs.iter().map(|row| Ok(row.try_get("id")?)).collect::<Result<Vec<String>>>()?;
+        if !holders.is_empty() {
+            return Err(StoreError::Held { kind: "dataset", id: id.to_owned(), holders });
+        }
+        sqlx::query("DELETE FROM datasets WHERE id = ?").bind(id).execute(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(dataset)
     }
 
     async fn dataset(&self, name_or_id: &str) -> Result<DatasetRecord> {

@@ -1,3 +1,5 @@
 //! The data room.
 
+mod broken;
 mod digits;
+mod files;

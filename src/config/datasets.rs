@@ -1,0 +1,35 @@
+//! Defaults and limits of data sets in files.
+
+use super::app::AppSettings;
+use super::job;
+use crate::domain::dataset::{DatasetLimits, DatasetSettings, SplitRule};
+
+/// Bytes of one JSON line: large enough for a few images as data URLs.
+const ROW_BYTES: u64 = 64 << 20;
+/// Uncompressed bytes of one Parquet row group; two of them may be in memory.
+const ROW_GROUP_BYTES: u64 = 512 << 20;
+
+/// How rows are read and parted unless the upload says otherwise.
+pub fn settings() -> DatasetSettings {
+    DatasetSettings {
+        columns: job::default_columns(),
+        split: SplitRule::Auto,
+        split_column: Some("split".to_owned()),
+        eval_share: 0.05,
+        seed: 0,
+    }
+}
+
+/// How large data sets may be.
+pub fn limits(settings: &AppSettings) -> DatasetLimits {
+    let limits = &settings.limits;
+    DatasetLimits {
+        upload_bytes: limits.dataset_bytes,
+        unpacked_bytes: limits.dataset_bytes,
+        files: limits.dataset_files,
+        image_bytes: limits.image_bytes as u64,
+        image_pixels: limits.image_pixels,
+        row_bytes: ROW_BYTES,
+        row_group_bytes: ROW_GROUP_BYTES,
+    }
+}

@@ -1,0 +1,39 @@
+//! Paths that a data set names: they never lead out of its folder.
+
+use std::path::{Component, Path, PathBuf};
+
+/// `relative` as a path without detours; an error when it is absolute or goes up.
+pub fn relative(relative: &str) -> Result<PathBuf, String> {
+    let refused = |why: &str| Err(format!("path `{}` {why}", shown(relative)));
+    if relative.is_empty() || relative.contains('\0') {
+        return refused("names no file");
+    }
+    let mut path = PathBuf::new();
+    // Windows' separator would be part of a name here and a way up there.
+    for component in Path::new(&relative.replace('\\', "/")).components() {
+        match component {
+            Component::Normal(name) => path.push(name),
+            Component::CurDir => {}
+            _ => return refused("leads out of the data set's folder; paths are relative to it and hold no `..`"),
+        }
+    }
+    if path.as_os_str().is_empty() { refused("names no file") } else { Ok(path) }
+}
+
+/// The file `name` beside the data file `beside` or, failing that, in the folder `root` (a canonical path). Links count as
+/// what they lead to.
+pub(super) fn resolve(root: &Path, beside: &Path, name: &str) -> Result<PathBuf, String> {
+    let inside = relative(name)?;
+    let near = beside.parent().unwrap_or(root).join(&inside);
+    let Ok(found) = near.canonicalize().or_else(|_| root.join(&inside).canonicalize()) else {
+        return Err(format!("there is no file `{}` in the data set", shown(name)));
+    };
+    if !found.starts_with(root) {
+        return Err(format!("path `{}` is a link that leads out of the data set's folder", shown(name)));
+    }
+    if found.is_file() { Ok(found) } else { Err(format!("`{}` is no file", shown(name))) }
+}
+
+fn shown(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(200).collect()
+}

@@ -1,0 +1,200 @@
+//! From files that have arrived to a ready or an invalid data set.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::request::DatasetRequest;
+use super::upload::{ARCHIVES, Area, WORK};
+use crate::data::files::{Prepared, Preparing, SpreadCounter, prepare, unpack};
+use crate::data::{DataError, Example};
+use crate::domain::dataset::{
+    DatasetLimits, DatasetRecord, DatasetReport, DatasetSettings, DatasetState, NewDataset, RowFault, TokenReport,
+};
+use crate::model;
+use crate::prompt::{Processor, PromptLimits, messages_for};
+use crate::service::{Result, Service, ServiceError, starter};
+
+/// Rows whose tokens are counted.
+const COUNTED: u64 = 1000;
+
+/// A data set whose files have arrived.
+pub(super) struct Check {
+    pub(super) service: Arc<Service>,
+    pub(super) record: DatasetRecord,
+    pub(super) area: Area,
+    pub(super) request: DatasetRequest,
+    pub(super) settings: DatasetSettings,
+    pub(super) limits: DatasetLimits,
+    /// Where the files stay, if they do.
+    pub(super) source: Option<PathBuf>,
+}
+
+impl Check {
+    /// Marks the data set as `validating` and checks its rows in the background.
+    pub(super) async fn start(self) -> Result<DatasetRecord> {
+        let (state, report) = (DatasetState::Validating, None);
+        let new = self.state(state, report, None);
+        let record = match self.service.store.update_dataset(&self.record.id, &new).await {
+            Ok(record) => record,
+            Err(error) => {
+                self.area.remove();
+                return Err(error.into());
+            }
+        };
+        tokio::spawn(self.run());
+        Ok(record)
+    }
+
+    async fn run(self) {
+        let id = self.record.id.clone();
+        if let Err(error) = self.conclude().await {
+            // The record says `validating` until the next start, which finds nobody at work on it.
+            tracing::error!(dataset = %id, %error, "a data set could not be registered");
+        }
+    }
+
+    async fn conclude(self) -> Result<()> {
+        let counter = self.counter().await;
+        let artifacts = Arc::clone(self.service.artifacts().await?);
+        let internal = |error: tokio::task::JoinError| ServiceError::Internal(error.to_string());
+        let work = move || {
+            let found = self.look(counter);
+            (self, found)
+        };
+        let (this, found) = tokio::task::spawn_blocking(work).await.map_err(internal)?;
+        let (prepared, tokens) = match found {
+            Ok(found) => found,
+            // The server stops: the next start tells.
+            Err(DataError::Stopped) => return Ok(()),
+            Err(error) => {
+                let fault = RowFault { file: String::new(), row: None, problem: error.to_string() };
+                let report = DatasetReport { errors: vec![fault], ..DatasetReport::default() };
+                return this.tell(DatasetState::Invalid, report, None).await;
+            }
+        };
+        let report = DatasetReport { tokens, ..prepared.report.clone() };
+        if !prepared.is_valid() {
+            return this.tell(DatasetState::Invalid, report, None).await;
+        }
+        let (store, key) = (Arc::clone(&artifacts), this.record.artifact_key());
+        let (from, at) = (this.area.dir.join(WORK), key.clone());
+        let published = tokio::task::spawn_blocking(move || store.publish_dir(&from, &at)).await.map_err(internal)?;
+        published.map_err(|error| ServiceError::Internal(error.to_string()))?;
+        this.tell(DatasetState::Ready, report, Some(&prepared)).await.inspect_err(|_| {
+            // Nothing may be left that no record knows.
+            if let Err(error) = artifacts.delete(&key) {
+                tracing::warn!(%key, %error, "cannot remove the files of a data set");
+            }
+        })
+    }
+
+    /// Unpacks archives and reads every row. Blocks.
+    fn look(
+        &self,
+        mut counter: Option<TokenCounter>,
+    ) -> std::result::Result<(Prepared, Option<TokenReport>), DataError> {
+        let (work, archives) = (self.area.dir.join(WORK), self.area.dir.join(ARCHIVES));
+        let files = work.join("files");
+        for number in 1.. {
+            let archive = archives.join(format!("{number}.zip"));
+            if !archive.exists() {
+                break;
+            }
+            unpack(&archive, &files, &self.limits)?;
+            // Archive and content at once are needed no longer than this.
+            std::fs::remove_file(&archive)
+                .map_err(|source| DataError::File { path: archive.display().to_string(), source })?;
+        }
+        let what = Preparing {
+            name: &self.record.name,
+            source: self.source.as_deref().unwrap_or(&files),
+            stays: self.source.is_some(),
+            settings: &self.settings,
+            limits: &self.limits,
+        };
+        let stopping = self.service.stopping();
+        let prepared = prepare(&what, &work, &mut |example| {
+            if let Some(counter) = &mut counter {
+                counter.add(example);
+            }
+            !stopping.is_cancelled()
+        })?;
+        Ok((prepared, counter.and_then(|counter| counter.report())))
+    }
+
+    /// Stores how it ended, and removes the upload's folder.
+    async fn tell(self, state: DatasetState, report: DatasetReport, prepared: Option<&Prepared>) -> Result<()> {
+        let new = self.state(state, Some(report), prepared);
+        let told = self.service.store.update_dataset(&self.record.id, &new).await;
+        let area = self.area;
+        let _ = tokio::task::spawn_blocking(move || area.remove()).await;
+        told.map(drop).map_err(Into::into)
+    }
+
+    fn state(&self, state: DatasetState, report: Option<DatasetReport>, prepared: Option<&Prepared>) -> NewDataset {
+        let recommended =
+            if state == DatasetState::Ready { DatasetRequest::recommended(&self.settings) } else { json!({}) };
+        let path = self.source.as_ref().map(|path| path.display().to_string());
+        NewDataset {
+            name: self.record.name.clone(),
+            state,
+            source: self.record.source.clone(),
+            train_rows: prepared.map_or(0, |p| p.train_rows),
+            eval_rows: prepared.map_or(0, |p| p.eval_rows),
+            fingerprint: prepared.map(|p| p.fingerprint.clone()).unwrap_or_default(),
+            card: json!({
+                "description": self.request.description,
+                "path": path,
+                "settings": self.settings,
+                "report": report,
+            }),
+            recommended,
+            project: self.record.project.clone(),
+            created_by: self.record.created_by.clone(),
+        }
+    }
+
+    /// Counts tokens with the model that was named, else with the starter; none where it cannot be read.
+    async fn counter(&self) -> Option<TokenCounter> {
+        let name = self.request.model.as_deref().unwrap_or(starter::NAME).to_owned();
+        let source = self.service.model_source(&name, "/model").await.ok()?;
+        let dir = self.service.model_dir(&source.base);
+        tokio::task::spawn_blocking(move || TokenCounter::open(&dir, name)).await.ok()?
+    }
+}
+
+/// Counts the tokens of the first rows.
+struct TokenCounter {
+    processor: Processor,
+    model: String,
+    rows: u64,
+    spread: SpreadCounter,
+}
+
+impl TokenCounter {
+    fn open(dir: &Path, model: String) -> Option<Self> {
+        let info = model::describe(dir).ok()?;
+        let processor = Processor::from_dir(dir, &info).ok()?;
+        Some(Self { processor, model, rows: 0, spread: SpreadCounter::default() })
+    }
+
+    fn add(&mut self, example: &Example) {
+        if self.rows >= COUNTED {
+            return;
+        }
+        let limits = PromptLimits { min_pixels: None, max_pixels: None, max_prompt_tokens: usize::MAX };
+        let rendered = messages_for(&example.prompt, example.images.len(), None)
+            .and_then(|messages| self.processor.render(&messages, &example.images, &limits, true));
+        // A row that this model cannot read may suit another.
+        if let Ok(rendered) = rendered {
+            self.rows += 1;
+            self.spread.add(rendered.ids.len() as u64);
+        }
+    }
+
+    fn report(&self) -> Option<TokenReport> {
+        Some(TokenReport { model: self.model.clone(), rows: self.rows, tokens: self.spread.spread()? })
+    }
+}

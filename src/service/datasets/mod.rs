@@ -1,0 +1,81 @@
+//! Data sets: what there is, and how a job reaches its rows.
+
+mod check;
+mod preview;
+mod recover;
+mod request;
+mod upload;
+
+use std::sync::Arc;
+
+use crate::data::{self, Dataset, FileDataset};
+use crate::domain::dataset::{DatasetRecord, DatasetState};
+use crate::domain::spec::Columns;
+use crate::service::{Result, Service, ServiceError};
+
+pub use preview::{PreviewImage, PreviewRow};
+pub use request::{DatasetRequest, DatasetSource};
+pub use upload::Upload;
+
+/// Source of data sets that ship with the program.
+const BUILT_IN: &str = "builtin";
+
+impl Service {
+    /// Every data set.
+    pub async fn datasets(&self) -> Result<Vec<DatasetRecord>> {
+        Ok(self.store.datasets().await?)
+    }
+
+    /// One data set, by name or id.
+    pub async fn dataset(&self, name_or_id: &str) -> Result<DatasetRecord> {
+        Ok(self.store.dataset(name_or_id).await?)
+    }
+
+    /// Forgets a data set and removes its files. `Held` while an unfinished job uses it.
+    pub async fn delete_dataset(&self, name_or_id: &str) -> Result<DatasetRecord> {
+        let record = self.store.dataset(name_or_id).await?;
+        if record.source == BUILT_IN {
+            return Err(ServiceError::Conflict(format!("data set `{}` ships with the program; it stays", record.name)));
+        }
+        if matches!(record.state, DatasetState::Uploading | DatasetState::Validating) {
+            let state = record.state.name();
+            return Err(ServiceError::Conflict(format!(
+                "data set `{}` is {state}; wait for the end of it",
+                record.name
+            )));
+        }
+        let record = self.store.delete_dataset(&record.id).await?;
+        let (artifacts, key) = (Arc::clone(self.artifacts().await?), record.artifact_key());
+        let removed = tokio::task::spawn_blocking(move || artifacts.delete(&key)).await;
+        // Forgotten already: what is left is swept at the next start.
+        if let Ok(Err(error)) = removed {
+            tracing::warn!(dataset = %record.id, %error, "cannot remove the files of a data set");
+        }
+        Ok(record)
+    }
+
+    /// Opens a ready data set; its rows are read with `columns`, or with those they were checked with.
+    pub(super) async fn open_dataset(
+        &self,
+        record: &DatasetRecord,
+        columns: Option<&Columns>,
+    ) -> Result<Arc<dyn Dataset>> {
+        if record.source == BUILT_IN {
+            return data::open(&record.name).map_err(|error| ServiceError::Internal(error.to_string()));
+        }
+        let (artifacts, key, columns) = (Arc::clone(self.artifacts().await?), record.artifact_key(), columns.cloned());
+        let name = record.name.clone();
+        let open = move || {
+            let gone = |error: &dyn std::fmt::Display| {
+                ServiceError::Conflict(format!("the files of data set `{name}` cannot be opened: {error}"))
+            };
+            let dir = artifacts.path(&key).map_err(|error| gone(&error))?;
+            let opened = FileDataset::open(&dir, columns.as_ref()).map_err(|error| match error {
+                data::DataError::Changed { .. } => ServiceError::Conflict(error.to_string()),
+                other => gone(&other),
+            })?;
+            Ok(Arc::new(opened) as Arc<dyn Dataset>)
+        };
+        tokio::task::spawn_blocking(open).await.map_err(|error| ServiceError::Internal(error.to_string()))?
+    }
+}

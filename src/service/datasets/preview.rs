@@ -1,0 +1,102 @@
+//! A look at rows: texts, and small pictures of the images.
+
+use std::io::Cursor;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use image::{DynamicImage, ImageFormat, RgbImage};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::data::{Dataset, Example, Split};
+use crate::domain::dataset::DatasetState;
+use crate::domain::page::Listing;
+use crate::service::{Result, Service, ServiceError};
+
+/// Longest side of a thumbnail in pixels.
+const THUMBNAIL: u32 = 96;
+
+/// One row of a data set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PreviewRow {
+    /// Its position in its part.
+    pub row: u64,
+    /// The question.
+    pub prompt: String,
+    /// The ground truth.
+    pub answer: String,
+    /// A worked response, where there is one.
+    pub demonstration: Option<String>,
+    /// Its labels.
+    pub tags: Vec<String>,
+    /// Its images.
+    pub images: Vec<PreviewImage>,
+}
+
+/// An image of a row, small.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PreviewImage {
+    /// Width of the image itself.
+    pub width: u32,
+    /// Height of the image itself.
+    pub height: u32,
+    /// A PNG of at most 96 pixels a side, as a data URL.
+    pub thumbnail: String,
+}
+
+impl Service {
+    /// `limit` rows from `offset` of one part of a ready data set.
+    pub async fn dataset_rows(
+        &self,
+        name_or_id: &str,
+        held_out: bool,
+        offset: u64,
+        limit: u64,
+    ) -> Result<Listing<PreviewRow>> {
+        let record = self.store.dataset(name_or_id).await?;
+        if record.state != DatasetState::Ready {
+            let detail = format!("data set `{}` is {}; only a ready one has rows", record.name, record.state.name());
+            return Err(ServiceError::Conflict(detail));
+        }
+        let data = self.open_dataset(&record, None).await?;
+        let split = if held_out { Split::Eval } else { Split::Train };
+        let look = move || rows(&data, split, offset, limit);
+        tokio::task::spawn_blocking(look).await.map_err(|error| ServiceError::Internal(error.to_string()))?
+    }
+}
+
+fn rows(data: &Arc<dyn Dataset>, split: Split, offset: u64, limit: u64) -> Result<Listing<PreviewRow>> {
+    let end = offset.saturating_add(limit).min(data.len(split));
+    let read = |row| {
+        let example = data.example(split, row).map_err(|error| ServiceError::Conflict(error.to_string()))?;
+        preview(row, example)
+    };
+    let found = (offset..end).map(read).collect::<Result<Vec<_>>>()?;
+    let has_more = end < data.len(split);
+    Ok(Listing { data: found, has_more, next: has_more.then(|| end.to_string()) })
+}
+
+fn preview(row: u64, example: Example) -> Result<PreviewRow> {
+    let images = example.images.iter().map(|image| {
+        let (width, height) = image.dimensions();
+        Ok(PreviewImage { width, height, thumbnail: thumbnail(image)? })
+    });
+    Ok(PreviewRow {
+        row,
+        images: images.collect::<Result<_>>()?,
+        prompt: example.prompt,
+        answer: example.answer,
+        demonstration: example.demonstration,
+        tags: example.tags,
+    })
+}
+
+fn thumbnail(image: &RgbImage) -> Result<String> {
+    let (width, height) = image.dimensions();
+    let picture = DynamicImage::from(image.clone());
+    let picture = if width.max(height) > THUMBNAIL { picture.thumbnail(THUMBNAIL, THUMBNAIL) } else { picture };
+    let mut bytes = Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, ImageFormat::Png).map_err(|error| ServiceError::Internal(error.to_string()))?;
+    let base64 = base64::engine::general_purpose::STANDARD.encode(bytes.into_inner());
+    Ok(format!("data:image/png;base64,{base64}"))
+}

@@ -1,0 +1,138 @@
+//! What a registration asks for, checked.
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
+
+use crate::config;
+use crate::config::nearest::suggestion;
+use crate::domain::dataset::{DatasetSettings, SplitRule};
+use crate::service::{Result, ServiceError};
+
+const MAX_NAME: usize = 100;
+const MAX_TEXT: usize = 10_000;
+
+/// Body of `POST /v1/datasets`; as a form, the same fields come as parts before the files, and `source` is left out.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "mine", "source": {"path": "/data/mine"}}))]
+pub struct DatasetRequest {
+    /// Its name: letters, digits, `.`, `_`, `-`. A form without one takes the first file's.
+    pub name: Option<String>,
+    /// Where its files are.
+    pub source: Option<DatasetSource>,
+    /// The project it belongs to.
+    pub project: Option<String>,
+    /// What it is, for people.
+    pub description: Option<String>,
+    /// Column names that differ from the defaults, e.g. `{"prompt": "question"}`.
+    #[schema(value_type = Option<Object>)]
+    pub columns: Option<Map<String, Value>>,
+    /// How rows to train on and held-out rows are told apart (default `auto`).
+    pub split: Option<SplitRule>,
+    /// The column that names a row's part (default `split`); null: none does.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub split_column: Option<Option<String>>,
+    /// Share of the rows that is held out where nothing says which (default 0.05).
+    pub eval_share: Option<f64>,
+    /// Which rows these are (default 0).
+    pub seed: Option<u64>,
+    /// The model whose tokens are counted (default `starter`).
+    pub model: Option<String>,
+}
+
+/// Where the files of a data set are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DatasetSource {
+    /// A folder, or one file, of the server's machine below one of `dataset_roots`. It is read where it lies.
+    pub path: String,
+}
+
+/// Tells null from absence.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<Option<String>>, D::Error> {
+    Option::<String>::deserialize(deserializer).map(Some)
+}
+
+impl DatasetRequest {
+    /// The settings, with defaults.
+    pub(super) fn settings(&self) -> Result<DatasetSettings> {
+        let mut settings = config::datasets::settings();
+        if let Some(columns) = &self.columns {
+            let internal = |e: serde_json::Error| ServiceError::Internal(e.to_string());
+            let mut merged = serde_json::to_value(&settings.columns).map_err(internal)?;
+            let known: Vec<String> = merged.as_object().into_iter().flat_map(Map::keys).cloned().collect();
+            let known: Vec<&str> = known.iter().map(String::as_str).collect();
+            for (name, column) in columns {
+                if !known.contains(&name.as_str()) {
+                    let detail = format!("there is no column role `{name}`: {}", suggestion(name, &known));
+                    return Err(ServiceError::field(format!("/columns/{name}"), detail));
+                }
+                merged[name] = column.clone();
+            }
+            settings.columns = serde_json::from_value(merged)
+                .map_err(|e| ServiceError::field("/columns", format!("a column is named by text: {e}")))?;
+        }
+        if let Some(share) = self.eval_share {
+            if !(0.0..1.0).contains(&share) {
+                return Err(ServiceError::field(
+                    "/eval_share",
+                    format!("is {share}; it must be at least 0 and below 1"),
+                ));
+            }
+            settings.eval_share = share;
+        }
+        settings.split = self.split.unwrap_or(settings.split);
+        settings.split_column = self.split_column.clone().unwrap_or(settings.split_column);
+        settings.seed = self.seed.unwrap_or(settings.seed);
+        Ok(settings)
+    }
+
+    /// Its name, else one made of the file name `file`.
+    pub(super) fn name(&self, file: &str) -> Result<String> {
+        if let Some(name) = &self.name {
+            return check_name(name).map(|()| name.clone());
+        }
+        let file = file.rsplit(['/', '\\']).next().unwrap_or_default();
+        let stem = file.split('.').next().unwrap_or_default();
+        let name = stem.replace(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-')), "-");
+        check_name(&name).map(|()| name)
+    }
+
+    pub(super) fn check_texts(&self) -> Result<()> {
+        let texts = [("/project", &self.project, MAX_NAME), ("/description", &self.description, MAX_TEXT)];
+        for (pointer, text, most) in texts {
+            if text.as_ref().is_some_and(|text| text.chars().count() > most) {
+                return Err(ServiceError::field(pointer, format!("is longer than {most} characters")));
+            }
+        }
+        Ok(())
+    }
+
+    /// The settings that jobs should take over.
+    pub(super) fn recommended(settings: &DatasetSettings) -> Value {
+        // A job's own defaults stand where the data set has no such column.
+        let mut columns = json!(settings.columns);
+        if let Some(columns) = columns.as_object_mut() {
+            columns.retain(|_, name| !name.is_null());
+        }
+        json!({"data": {"columns": columns}})
+    }
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let bad = |why: &str| {
+        let shown: String = name.chars().filter(|c| !c.is_control()).take(100).collect();
+        Err(ServiceError::field("/name", format!("`{shown}` {why}")))
+    };
+    if name.is_empty()
+        || name.len() > MAX_NAME
+        || !name.chars().all(fits)
+        || !name.starts_with(|c: char| c.is_ascii_alphanumeric())
+    {
+        return bad("must be 1 to 100 letters, digits, `.`, `_` or `-`, with a letter or digit first");
+    }
+    if name.starts_with("ds_") { bad("must not begin with `ds_`, as ids do") } else { Ok(()) }
+}

@@ -1,0 +1,266 @@
+//! Files on their way in: streamed to disk, visible to nobody until every row was checked.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+
+use super::check::Check;
+use super::request::DatasetRequest;
+use crate::clock::new_id;
+use crate::config::datasets::limits;
+use crate::data::files::relative;
+use crate::domain::dataset::{DatasetLimits, DatasetRecord, DatasetSettings, DatasetState, NewDataset};
+use crate::service::{Result, Service, ServiceError};
+
+/// Held by the process that works in an upload's folder.
+pub(super) const LOCK: &str = "lock";
+/// What is published in the end.
+pub(super) const WORK: &str = "work";
+/// Archives to be unpacked.
+pub(super) const ARCHIVES: &str = "archives";
+const PROJECT: &str = "default";
+
+/// A folder of one upload; whoever holds its lock is alive.
+pub(super) struct Area {
+    pub(super) dir: PathBuf,
+    _lock: File,
+}
+
+impl Area {
+    fn create(dir: PathBuf) -> std::io::Result<Self> {
+        std::fs::create_dir_all(dir.join(WORK).join("files"))?;
+        std::fs::create_dir_all(dir.join(ARCHIVES))?;
+        let lock = File::create(dir.join(LOCK))?;
+        lock.lock()?;
+        Ok(Self { dir, _lock: lock })
+    }
+
+    /// Removes the folder.
+    pub(super) fn remove(self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.dir) {
+            tracing::warn!(folder = %self.dir.display(), %error, "cannot remove the folder of an upload");
+        }
+    }
+}
+
+/// An upload that has begun. Dropped before [`Upload::finish`], nothing of it stays.
+pub struct Upload {
+    service: Arc<Service>,
+    request: DatasetRequest,
+    settings: DatasetSettings,
+    limits: DatasetLimits,
+    /// None once the upload is finished.
+    open: Option<(DatasetRecord, Area)>,
+    current: Option<tokio::fs::File>,
+    bytes: u64,
+    files: u64,
+    archives: u64,
+}
+
+impl Service {
+    /// Begins an upload whose first file is called `file`: the data set exists from now on and is `uploading`.
+    pub async fn begin_upload(
+        self: &Arc<Self>,
+        request: DatasetRequest,
+        file: &str,
+        created_by: Option<String>,
+    ) -> Result<Upload> {
+        if request.source.is_some() {
+            return Err(ServiceError::field("/source", "a form brings the files itself; leave `source` out"));
+        }
+        let settings = request.settings()?;
+        let open = self.begin_dataset(&request, &request.name(file)?, "upload", created_by).await?;
+        let limits = limits(&self.settings);
+        let service = Arc::clone(self);
+        Ok(Upload {
+            service,
+            request,
+            settings,
+            limits,
+            open: Some(open),
+            current: None,
+            bytes: 0,
+            files: 0,
+            archives: 0,
+        })
+    }
+
+    /// Registers files that lie on the server's machine; they stay where they are.
+    pub async fn register_dataset(
+        self: &Arc<Self>,
+        request: DatasetRequest,
+        created_by: Option<String>,
+    ) -> Result<DatasetRecord> {
+        let settings = request.settings()?;
+        let Some(source) = &request.source else {
+            let detail =
+                "say where the files are, e.g. {\"path\": \"/data/mine\"}, or send them as multipart/form-data";
+            return Err(ServiceError::field("/source", detail));
+        };
+        let path = self.allowed_path(&source.path)?;
+        let name = request.name(&source.path)?;
+        let (record, area) = self.begin_dataset(&request, &name, "path", created_by).await?;
+        let limits = limits(&self.settings);
+        let check = Check { service: Arc::clone(self), record, area, request, settings, limits, source: Some(path) };
+        check.start().await
+    }
+
+    /// The path, if it lies below one of the folders that the settings allow.
+    fn allowed_path(&self, path: &str) -> Result<PathBuf> {
+        let refuse = |detail: String| Err(ServiceError::field("/source/path", detail));
+        let roots = &self.settings.dataset_roots;
+        if roots.is_empty() {
+            return refuse(
+                "no folder may be registered: name some in the setting dataset_roots (VGPO_DATASET_ROOTS)".into(),
+            );
+        }
+        let shown = roots.iter().map(|root| root.display().to_string()).collect::<Vec<_>>().join(", ");
+        // The same answer whether the path is absent or elsewhere: outsiders learn nothing of the disk.
+        let found = Path::new(path).canonicalize().ok();
+        let inside =
+            |found: &PathBuf| roots.iter().any(|root| root.canonicalize().is_ok_and(|root| found.starts_with(root)));
+        match found.filter(inside) {
+            Some(found) => Ok(found),
+            None => refuse(format!("there is no `{path}` below the folders of dataset_roots: {shown}")),
+        }
+    }
+
+    async fn begin_dataset(
+        &self,
+        request: &DatasetRequest,
+        name: &str,
+        source: &str,
+        created_by: Option<String>,
+    ) -> Result<(DatasetRecord, Area)> {
+        request.check_texts()?;
+        if let Some(model) = &request.model {
+            self.model_source(model, "/model").await?;
+        }
+        let id = new_id("ds");
+        let dir = self.uploads_dir().join(&id);
+        // The folder and its lock first: a record without them counts as left by a dead server.
+        let area = tokio::task::spawn_blocking(move || Area::create(dir)).await;
+        let area = area.map_err(|error| ServiceError::Internal(error.to_string()))?;
+        let area = area.map_err(|error| ServiceError::Unavailable(format!("cannot make a folder for it: {error}")))?;
+        let new = NewDataset {
+            name: name.to_owned(),
+            state: DatasetState::Uploading,
+            source: source.to_owned(),
+            train_rows: 0,
+            eval_rows: 0,
+            fingerprint: String::new(),
+            card: json!({"description": request.description}),
+            recommended: json!({}),
+            project: request.project.clone().unwrap_or_else(|| PROJECT.to_owned()),
+            created_by,
+        };
+        match self.store.create_dataset(&id, new).await {
+            Ok(record) => Ok((record, area)),
+            Err(error) => {
+                area.remove();
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Where uploads lie until they are checked.
+    pub(super) fn uploads_dir(&self) -> PathBuf {
+        self.settings.data_dir.join("uploads")
+    }
+}
+
+impl Upload {
+    /// The next file begins.
+    pub async fn begin_file(&mut self, name: &str) -> Result<()> {
+        self.end_file().await?;
+        let bad = |detail: String| ServiceError::field("/file", detail);
+        let inside = relative(name).map_err(bad)?;
+        self.files += 1;
+        if self.files > self.limits.files {
+            return Err(bad(format!(
+                "more than {} files; pack them into a zip file within that limit",
+                self.limits.files
+            )));
+        }
+        let Some((_, area)) = &self.open else { return Ok(()) };
+        let path = if name.to_ascii_lowercase().ends_with(".zip") {
+            self.archives += 1;
+            area.dir.join(ARCHIVES).join(format!("{}.zip", self.archives))
+        } else {
+            area.dir.join(WORK).join("files").join(inside)
+        };
+        if let Some(parent) = path.parent() {
+            tokio::fs::create_dir_all(parent).await.map_err(|error| storage(&error))?;
+        }
+        let file = tokio::fs::File::create_new(&path).await.map_err(|error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists => bad(format!("`{name}` was sent twice")),
+            _ => storage(&error),
+        })?;
+        self.current = Some(file);
+        Ok(())
+    }
+
+    /// The next bytes of the file.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.bytes += bytes.len() as u64;
+        if self.bytes > self.limits.upload_bytes {
+            let limit = self.limits.upload_bytes;
+            let detail = format!("the files have more than {limit} bytes, which is the limit (max_dataset_bytes)");
+            return Err(ServiceError::field("/file", detail));
+        }
+        match &mut self.current {
+            Some(file) => file.write_all(bytes).await.map_err(|error| storage(&error)),
+            None => Ok(()),
+        }
+    }
+
+    async fn end_file(&mut self) -> Result<()> {
+        match self.current.take() {
+            // Errors of the last write come with the flush.
+            Some(mut file) => file.flush().await.map_err(|error| storage(&error)),
+            None => Ok(()),
+        }
+    }
+
+    /// Every file has come: the rows are checked from now on.
+    pub async fn finish(mut self) -> Result<DatasetRecord> {
+        self.end_file().await?;
+        let Some((record, area)) = self.open.take() else {
+            return Err(ServiceError::Internal("an upload was finished twice".to_owned()));
+        };
+        let (request, settings) = (self.request.clone(), self.settings.clone());
+        let check = Check {
+            service: Arc::clone(&self.service),
+            record,
+            area,
+            request,
+            settings,
+            limits: self.limits,
+            source: None,
+        };
+        check.start().await
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        let Some((record, area)) = self.open.take() else { return };
+        let service = Arc::clone(&self.service);
+        // A client that went away, or a form with a fault: the name is free again.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(error) = service.store.delete_dataset(&record.id).await {
+                    tracing::warn!(dataset = %record.id, %error, "cannot forget an upload that broke off");
+                }
+                area.remove();
+            });
+        }
+    }
+}
+
+fn storage(error: &std::io::Error) -> ServiceError {
+    ServiceError::Unavailable(format!("the upload cannot be written to disk: {error}"))
+}
