@@ -64,6 +64,11 @@ pub fn prepare(
     watch: &mut dyn FnMut(&Example) -> bool,
 ) -> Result<Prepared, DataError> {
     std::fs::create_dir_all(out).map_err(|source| file_error(out, source))?;
+    // An earlier description must not outlive the index that it describes.
+    let description = out.join(LAYOUT);
+    if description.exists() {
+        std::fs::remove_file(&description).map_err(|e| file_error(&description, e))?;
+    }
     let source = what.source.canonicalize().map_err(|e| file_error(what.source, e))?;
     let (root, data_files) = data_files(&source, what.limits)?;
     let all = out.join(ALL);
@@ -96,7 +101,7 @@ pub fn prepare(
         fingerprint: fingerprint.clone(),
     };
     let text = serde_json::to_string_pretty(&layout).unwrap_or_default();
-    std::fs::write(out.join(LAYOUT), text).map_err(writing)?;
+    std::fs::write(&description, text).map_err(|e| file_error(&description, e))?;
     Ok(Prepared { report, train_rows, eval_rows, fingerprint })
 }
 
