@@ -72,6 +72,7 @@ impl Server {
             vgpo::store::open(&settings.database_url, clock.clone()).await.map_err(|error| error.to_string())?;
         let service = Arc::new(Service::new(store, clock, settings));
         service.register_builtins().await.map_err(|error| error.to_string())?;
+        service.recover_datasets().await.map_err(|error| error.to_string())?;
         let router = vgpo::http::router(AppState { service: Arc::clone(&service) });
         let stopping = service.stopping().clone();
         let serving = tokio::spawn(async move {

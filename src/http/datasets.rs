@@ -1,36 +1,214 @@
 //! `/v1/datasets`
 
-use axum::extract::{Path, State};
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, Path, Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::AppState;
-use super::problem::{Problem, ProblemBody};
-use crate::domain::dataset::DatasetRecord;
+use super::extract::{QueryParams, RawJson, query_fault, shape};
+use super::problem::{self, Problem, ProblemBody};
+use super::{AppState, idempotency, upload};
 use crate::domain::page::Listing;
+use crate::service::datasets::{DatasetEntry, DatasetRequest, PreviewRow};
+
+/// Rows of a preview.
+const ROWS: u64 = 20;
+/// Most rows of a preview: each may hold several images.
+const MAX_ROWS: u64 = 100;
 
 pub fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(list_datasets)).routes(routes!(get_dataset))
+    OpenApiRouter::new()
+        .routes(routes!(create_dataset, list_datasets))
+        .routes(routes!(get_dataset, delete_dataset))
+        .routes(routes!(dataset_rows))
+}
+
+/// Fields of an upload whose body is a file.
+#[derive(Debug, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct UploadQuery {
+    /// Its name; needed when the body is a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    /// The project it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    project: Option<String>,
+    /// What it is, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    /// Column names that differ from the defaults, as JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    columns: Option<String>,
+    /// `auto`, `train`, `eval` or `held_out`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    split: Option<String>,
+    /// The column that names a row's part; empty: none does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    split_column: Option<String>,
+    /// Share of the rows that is held out where nothing says which.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    eval_share: Option<String>,
+    /// Which rows these are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<String>,
+    /// The model whose tokens are counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
+}
+
+impl UploadQuery {
+    fn fields(&self) -> Result<Map<String, Value>, Problem> {
+        let mut fields = Map::new();
+        let given = serde_json::to_value(self).unwrap_or_default();
+        for (name, value) in given.as_object().into_iter().flatten() {
+            fields.insert(name.clone(), upload::field(name, value.as_str().unwrap_or_default())?);
+        }
+        Ok(fields)
+    }
+}
+
+/// A form: the fields of `DatasetRequest` (`columns` as JSON) before the files.
+#[derive(Debug, ToSchema)]
+#[allow(dead_code, reason = "describes the form; its parts are read one by one in upload.rs")]
+struct UploadForm {
+    /// Its name; the first file's without it.
+    name: Option<String>,
+    /// A `.jsonl`, `.parquet`, `.zip` or image file; any number of them, with paths as file names.
+    #[schema(value_type = String, format = Binary)]
+    file: String,
+}
+
+/// Upload a data set, or register files that lie on the server's machine.
+///
+/// The answer comes when the last byte has: the data set is `validating` then, and `ready` or `invalid` once every row was
+/// checked; `report` counts and names the first bad rows. Bodies: `multipart/form-data` (fields, then files),
+/// `application/x-ndjson`, `application/zip` or `application/vnd.apache.parquet` (one file, fields in the query), or JSON with
+/// `source`. A client that hangs up leaves nothing behind.
+#[utoipa::path(
+    post, path = "/v1/datasets", tag = "datasets", operation_id = "create_dataset",
+    params(UploadQuery, ("Idempotency-Key" = Option<String>, Header, description = "Carries the request out once in 24 hours; a repeat gets the first answer with `Idempotent-Replayed: true`. Uploads are told apart by fields, first file name and length")),
+    request_body(content(
+        (DatasetRequest = "application/json"), (UploadForm = "multipart/form-data"), (String = "application/x-ndjson"),
+        (Vec<u8> = "application/zip"), (Vec<u8> = "application/vnd.apache.parquet")
+    )),
+    responses(
+        (status = 202, description = "The data set, `validating`", body = DatasetEntry),
+        (status = "4XX", description = "A problem; `errors` names each bad field", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn create_dataset(
+    State(state): State<AppState>,
+    QueryParams(query): QueryParams<UploadQuery>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let fields = query.fields()?;
+    match upload::kind(request.headers()) {
+        Some(upload::Kind::Form) => upload::form(&state, fields, request).await,
+        Some(upload::Kind::File(name)) => upload::file(&state, fields, request, name).await,
+        Some(upload::Kind::Json) => register(&state, &fields, request).await,
+        None => {
+            let detail = "send multipart/form-data with files, one file as application/x-ndjson, application/zip or \
+                          application/vnd.apache.parquet, or application/json with `source`";
+            Err(Problem::new(problem::UNSUPPORTED_MEDIA_TYPE, detail))
+        }
+    }
+}
+
+async fn register(state: &AppState, query: &Map<String, Value>, request: Request) -> Result<Response, Problem> {
+    if let Some(name) = query.keys().next() {
+        return Err(query_fault(name, format!("`{name}` belongs into the JSON body")));
+    }
+    let headers: HeaderMap = request.headers().clone();
+    let RawJson { bytes, value } = RawJson::from_request(request, state).await?;
+    let request: DatasetRequest = serde_path_to_error::deserialize(value).map_err(|error| shape(&error))?;
+    let service = Arc::clone(&state.service);
+    let work = async move {
+        let record = service.register_dataset(request, None).await?;
+        Ok((StatusCode::ACCEPTED, DatasetEntry::from(record)))
+    };
+    idempotency::once(&state.service, &headers, upload::ROUTE, &bytes, work).await
 }
 
 /// Every data set, by name.
 #[utoipa::path(
     get, path = "/v1/datasets", tag = "datasets", operation_id = "list_datasets",
-    responses((status = 200, description = "All data sets", body = Listing<DatasetRecord>))
+    responses((status = 200, description = "All data sets", body = Listing<DatasetEntry>))
 )]
-async fn list_datasets(State(state): State<AppState>) -> Result<axum::Json<Listing<DatasetRecord>>, Problem> {
-    Ok(axum::Json(Listing::whole(state.service.datasets().await?)))
+async fn list_datasets(State(state): State<AppState>) -> Result<axum::Json<Listing<DatasetEntry>>, Problem> {
+    let datasets = state.service.datasets().await?;
+    Ok(axum::Json(Listing::whole(datasets.into_iter().map(DatasetEntry::from).collect())))
 }
 
-/// One data set, by name or id.
+/// One data set, by name or id, with its state and the report of its check.
 #[utoipa::path(
     get, path = "/v1/datasets/{id}", tag = "datasets", operation_id = "get_dataset",
     params(("id" = String, Path, description = "Its name, or `ds_…`")),
-    responses((status = 200, body = DatasetRecord), (status = 404, body = ProblemBody, content_type = "application/problem+json"))
+    responses((status = 200, body = DatasetEntry), (status = 404, body = ProblemBody, content_type = "application/problem+json"))
 )]
 async fn get_dataset(
     State(state): State<AppState>,
     Path(id): Path<String>,
-) -> Result<axum::Json<DatasetRecord>, Problem> {
-    Ok(axum::Json(state.service.dataset(&id).await?))
+) -> Result<axum::Json<DatasetEntry>, Problem> {
+    Ok(axum::Json(state.service.dataset(&id).await?.into()))
+}
+
+/// Forget a data set and remove its uploaded files. Files that were registered where they lie stay.
+#[utoipa::path(
+    delete, path = "/v1/datasets/{id}", tag = "datasets", operation_id = "delete_dataset",
+    params(("id" = String, Path, description = "Its name, or `ds_…`")),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "Unfinished jobs need it (`holders`), it is on its way in, or it ships with the program", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn delete_dataset(State(state): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+    state.service.delete_dataset(&id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct RowsQuery {
+    /// `train` (default) or `eval`: the held-out rows.
+    split: Option<String>,
+    /// Rows of a page, 1 to 100 (default 20).
+    limit: Option<u64>,
+    /// The `next` of the page before: the number of the first row to show.
+    after: Option<u64>,
+}
+
+/// Look at rows as a job would read them, with thumbnails of their images.
+#[utoipa::path(
+    get, path = "/v1/datasets/{id}/rows", tag = "datasets", operation_id = "dataset_rows",
+    params(("id" = String, Path, description = "Its name, or `ds_…`"), RowsQuery),
+    responses(
+        (status = 200, description = "A page of rows", body = Listing<PreviewRow>),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "It is not ready, or its files have changed", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn dataset_rows(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    QueryParams(query): QueryParams<RowsQuery>,
+) -> Result<axum::Json<Listing<PreviewRow>>, Problem> {
+    let held_out = match query.split.as_deref() {
+        None | Some("train") => false,
+        Some("eval") => true,
+        Some(_) => return Err(query_fault("split", "`split` must be train or eval")),
+    };
+    let limit = query.limit.unwrap_or(ROWS);
+    if !(1..=MAX_ROWS).contains(&limit) {
+        return Err(query_fault("limit", format!("`limit` is {limit}; it must be from 1 to {MAX_ROWS}")));
+    }
+    Ok(axum::Json(state.service.dataset_rows(&id, held_out, query.after.unwrap_or(0), limit).await?))
 }

@@ -79,7 +79,7 @@ fn syntax(error: &serde_json::Error, empty: bool) -> Problem {
 }
 
 /// What serde says about a shape, as a field error with the nearest known name.
-fn shape(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
+pub fn shape(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
     let mut pointer = String::new();
     for segment in error.path() {
         match segment {

@@ -9,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tracing::Instrument;
 
-use super::openai_error;
+use super::{openai_error, upload};
 use super::problem::{self, Problem};
 use crate::clock;
 
@@ -27,6 +27,10 @@ pub async fn finish(State(limit): State<Duration>, request: Request, next: Next)
     let span = tracing::info_span!("request", ?id, method = %request.method(), path = %request.uri().path());
     let watch = clock::Stopwatch::start();
     let answer = async {
+        // Gigabytes may take hours; an upload that stands still is ended by its own rule.
+        if upload::is_upload(&request) {
+            return next.run(request).await;
+        }
         let Ok(response) = tokio::time::timeout(limit, next.run(request)).await else {
             let detail = format!("no answer within {} seconds", limit.as_secs());
             return Problem::new(problem::TIMEOUT, detail).retry_after(5).into_response();

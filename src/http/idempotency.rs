@@ -8,11 +8,49 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::problem::Problem;
-use crate::service::idempotency::Idempotent;
+use crate::service::idempotency::{IdempotencyRequest, Idempotent};
 use crate::service::{Service, ServiceError};
 
 const KEY: &str = "idempotency-key";
 const REPLAYED: &str = "idempotent-replayed";
+
+/// What to do with a creating call.
+pub enum Begun {
+    /// It was answered before, with this.
+    Replayed(Response),
+    /// Carry it out, then call [`finish`] with what is inside.
+    New(Option<IdempotencyRequest>),
+}
+
+/// Looks a creating call up by its key, if it has one; `body` is everything that makes it this call and no other.
+pub async fn begin(service: &Service, headers: &HeaderMap, route: &str, body: &[u8]) -> Result<Begun, Problem> {
+    let Some(key) = headers.get(KEY) else { return Ok(Begun::New(None)) };
+    match service.begin_idempotent(key.to_str().unwrap_or_default(), route, body).await? {
+        Idempotent::CarryOut(request) => Ok(Begun::New(Some(request))),
+        Idempotent::Replay { status, body } => {
+            let mut response = answer(StatusCode::from_u16(status).unwrap_or(StatusCode::OK), body);
+            response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+            Ok(Begun::Replayed(response))
+        }
+    }
+}
+
+/// The answer of a call that was carried out; a repeat gets it again, unless it was a refusal.
+pub async fn finish<T: Serialize>(
+    service: &Service,
+    request: Option<IdempotencyRequest>,
+    done: Result<(StatusCode, T), Problem>,
+) -> Result<Response, Problem> {
+    let done = done.and_then(|(status, value)| {
+        let body = serde_json::to_vec(&value).map_err(|error| ServiceError::Internal(error.to_string()))?;
+        Ok((status, body))
+    });
+    if let Some(request) = request {
+        let kept = done.as_ref().ok().map(|(status, body)| (status.as_u16(), body.as_slice()));
+        service.finish_idempotent(&request, kept).await?;
+    }
+    done.map(|(status, body)| answer(status, body))
+}
 
 /// Carries a creating call out once per key; a repeat gets the first answer again.
 ///
@@ -28,34 +66,13 @@ where
     T: Serialize + Send + 'static,
     F: Future<Output = Result<(StatusCode, T), ServiceError>> + Send + 'static,
 {
-    let request = match headers.get(KEY) {
-        None => None,
-        Some(key) => {
-            let key = key.to_str().unwrap_or_default();
-            match service.begin_idempotent(key, route, body).await? {
-                Idempotent::CarryOut(request) => Some(request),
-                Idempotent::Replay { status, body } => {
-                    let mut response = answer(StatusCode::from_u16(status).unwrap_or(StatusCode::OK), body);
-                    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
-                    return Ok(response);
-                }
-            }
-        }
+    let request = match begin(service, headers, route, body).await? {
+        Begun::Replayed(response) => return Ok(response),
+        Begun::New(request) => request,
     };
     let service = Arc::clone(service);
-    let task = tokio::spawn(async move {
-        let done = work.await.and_then(|(status, value)| {
-            let body = serde_json::to_vec(&value).map_err(|error| ServiceError::Internal(error.to_string()))?;
-            Ok((status, body))
-        });
-        if let Some(request) = request {
-            let kept = done.as_ref().ok().map(|(status, body)| (status.as_u16(), body.as_slice()));
-            service.finish_idempotent(&request, kept).await?;
-        }
-        done
-    });
-    let (status, body) = task.await.map_err(|error| ServiceError::Internal(error.to_string()))??;
-    Ok(answer(status, body))
+    let task = tokio::spawn(async move { finish(&service, request, work.await.map_err(Problem::from)).await });
+    task.await.map_err(|error| ServiceError::Internal(error.to_string()))?
 }
 
 fn answer(status: StatusCode, body: Vec<u8>) -> Response {

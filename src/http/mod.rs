@@ -21,6 +21,7 @@ mod rewards;
 mod runs;
 mod score;
 mod sse;
+mod upload;
 mod workers;
 
 use std::sync::Arc;

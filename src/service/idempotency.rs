@@ -5,7 +5,9 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::service::{Result, Service, ServiceError};
-use crate::store::{IdempotencyRequest, IdempotencyState};
+use crate::store::IdempotencyState;
+
+pub use crate::store::IdempotencyRequest;
 
 const KEEP: Duration = Duration::from_hours(24);
 const IN_FLIGHT_FOR: Duration = Duration::from_mins(2);

@@ -9,7 +9,8 @@ use utoipa::ToSchema;
 use super::models::ModelSource;
 use super::submit::{CheckedJob, JobWarning, needs_demonstrations};
 use crate::config::job::Origin;
-use crate::data::{self, Split};
+use crate::data::{Dataset, Split};
+use crate::domain::dataset::DatasetRecord;
 use crate::domain::spec::{JobSpec, Method};
 use crate::model::{self, ModelInfo};
 use crate::prompt::{Processor, PromptError, PromptLimits, PromptTemplate, messages_for};
@@ -117,21 +118,37 @@ impl Service {
     }
 
     /// Renders the data set's first row as the model would read it, and finds what cannot work on the way.
-    pub(super) async fn preview(&self, source: &ModelSource, spec: &JobSpec) -> Result<Preview> {
+    pub(super) async fn preview(
+        &self,
+        source: &ModelSource,
+        spec: &JobSpec,
+        data: &DatasetRecord,
+    ) -> Result<Preview> {
+        let dataset = self.open_dataset(data, Some(&spec.data.columns)).await.map_err(|error| match error {
+            ServiceError::Conflict(detail) => ServiceError::field("/dataset", detail),
+            other => other,
+        })?;
         // A checkpoint keeps its model's tokenizer, template and sizes.
         let dir = self.model_dir(&source.base);
         let spec = spec.clone();
-        let look = tokio::task::spawn_blocking(move || look(&dir, &spec));
+        let look = tokio::task::spawn_blocking(move || look(&dir, &spec, dataset.as_ref()));
         look.await.map_err(|error| ServiceError::Internal(error.to_string()))?
     }
 }
 
-fn look(dir: &Path, spec: &JobSpec) -> Result<Preview> {
+fn look(dir: &Path, spec: &JobSpec, dataset: &dyn Dataset) -> Result<Preview> {
     let at =
         |pointer: &'static str| move |error: &dyn std::fmt::Display| ServiceError::field(pointer, error.to_string());
     let info = model::describe(dir).map_err(|error| at("/model")(&error))?;
     let processor = Processor::from_dir(dir, &info).map_err(|error| at("/model")(&error))?;
-    let dataset = data::open(&spec.dataset).map_err(|error| at("/dataset")(&error))?;
+    if dataset.len(Split::Train) == 0 {
+        let detail = format!(
+            "data set `{}` has no rows to train on: all are held out; register it with another `split`, or name it as \
+             `eval_dataset`",
+            spec.dataset
+        );
+        return Err(ServiceError::field("/dataset", detail));
+    }
     let example = dataset.example(Split::Train, 0).map_err(|error| at("/dataset")(&error))?;
     if needs_demonstrations(spec) && example.demonstration.is_none() {
         let detail = format!("data set `{}` has no demonstrations, which method `sft` learns from", spec.dataset);

@@ -97,11 +97,15 @@ impl Service {
         // `run_…@best` means the best of today: a job that is resumed must start from the same weights.
         resolved.spec.model.clone_from(&source.id);
         if let Some(name) = resolved.spec.eval_dataset.clone() {
-            self.ready_dataset(&name, "/eval_dataset").await?;
+            let held_out = self.ready_dataset(&name, "/eval_dataset").await?;
+            if held_out.eval_rows == 0 {
+                let detail = format!("data set `{name}` has no held-out rows; register it with `split`: `eval`");
+                return Err(ServiceError::field("/eval_dataset", detail));
+            }
         }
         reward::build_with(&resolved.spec.reward, self.webhooks.as_ref())
             .map_err(|error| ServiceError::field("/reward", error.to_string()))?;
-        let preview = self.preview(&source, &resolved.spec).await?;
+        let preview = self.preview(&source, &resolved.spec, &data).await?;
         let warnings = warnings(&resolved, &source.base, &preview, &data);
         Ok(CheckedJob { resolved, warnings, preview })
     }
@@ -166,6 +170,10 @@ fn warnings(resolved: &ResolvedJob, model: &Model, preview: &Preview, data: &Dat
             spec.batch.prompts_per_step, data.train_rows
         );
         warn("few_rows", "/batch/prompts_per_step", detail);
+    }
+    if data.eval_rows == 0 && spec.eval_dataset.is_none() {
+        let detail = "the data set has no held-out rows, so accuracy is not measured: name another one as `eval_dataset`";
+        warn("no_held_out_rows", "/eval_dataset", detail.to_owned());
     }
     let rate = "/optimizer/learning_rate";
     if model.parameters < SMALL_MODEL

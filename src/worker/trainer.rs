@@ -6,7 +6,9 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use crate::artifacts::ArtifactStore;
-use crate::data;
+use crate::data::{self, DataError, Dataset, FileDataset};
+use crate::domain::dataset::DatasetState;
+use crate::domain::spec::Columns;
 use crate::reward::WebhookClient;
 use crate::store::{Store, StoreError};
 use crate::train::sink::RunSink;
@@ -59,6 +61,38 @@ impl TrainRunner {
             .path(&checkpoint.key)
             .map_err(|e| RunnerError::Permanent(format!("`model`: the files of checkpoint `{id}`: {e}")))
     }
+
+    /// A data set that ships with the program, or a registered one whose rows are read with `columns`, or with those
+    /// they were checked with.
+    async fn dataset(&self, name: &str, columns: Option<&Columns>) -> Result<Arc<dyn Dataset>, RunnerError> {
+        let permanent = |problem: &dyn std::fmt::Display| RunnerError::Permanent(problem.to_string());
+        let unknown = match data::open(name) {
+            Err(unknown @ DataError::Unknown { .. }) => unknown,
+            opened => return opened.map_err(|e| permanent(&e)),
+        };
+        let record = self.store.dataset(name).await.map_err(|e| not_found(&e, || permanent(&unknown)))?;
+        if record.state != DatasetState::Ready {
+            return Err(RunnerError::Permanent(format!("data set `{name}` is {}, not ready", record.state.name())));
+        }
+        let dir = self.artifacts.path(&record.artifact_key());
+        let dir = dir.map_err(|e| permanent(&format!("the files of data set `{name}`: {e}")))?;
+        let opened = FileDataset::open(&dir, columns).map_err(|error| match error {
+            // A disk that is not there now may be there later.
+            DataError::File { .. } => RunnerError::Transient(error.to_string()),
+            _ => permanent(&error),
+        })?;
+        Ok(Arc::new(opened))
+    }
+}
+
+impl RunnerError {
+    /// The same, about a field of the job.
+    fn about(self, field: &str) -> Self {
+        match self {
+            Self::Permanent(problem) => Self::Permanent(format!("`{field}`: {problem}")),
+            Self::Transient(problem) => Self::Transient(format!("`{field}`: {problem}")),
+        }
+    }
 }
 
 fn transient(error: &StoreError) -> RunnerError {
@@ -73,11 +107,11 @@ impl JobRunner for TrainRunner {
     fn run(&self, task: &JobTask, sink: &mut dyn RunSink) -> Result<RunEnd, RunnerError> {
         let spec = task.job.spec.clone();
         let model_dir = self.runtime.block_on(self.model_dir(&spec.model))?;
-        let open =
-            |field: &str, name: &str| data::open(name).map_err(|e| RunnerError::Permanent(format!("`{field}`: {e}")));
-        let dataset = open("dataset", &spec.dataset)?;
+        let open = |name: &str, columns| self.runtime.block_on(self.dataset(name, columns));
+        let dataset = open(&spec.dataset, Some(&spec.data.columns)).map_err(|e| e.about("dataset"))?;
         let eval_dataset = match &spec.eval_dataset {
-            Some(name) => open("eval_dataset", name)?,
+            // Its columns may have other names than those of the rows to train on.
+            Some(name) => open(name, None).map_err(|e| e.about("eval_dataset"))?,
             None => Arc::clone(&dataset),
         };
         let request = TrainRequest {

@@ -98,10 +98,8 @@ impl Check {
         let (work, archives) = (self.area.dir.join(WORK), self.area.dir.join(ARCHIVES));
         let files = work.join("files");
         for number in 1.. {
-            let archive = archives.join(format!("{number}.zip"));
-            if !archive.exists() {
-                break;
-            }
+            // Each has a folder of its own, in the order in which they came.
+            let Some(archive) = only_file(&archives.join(number.to_string())) else { break };
             unpack(&archive, &files, &self.limits)?;
             // Archive and content at once are needed no longer than this.
             std::fs::remove_file(&archive)
@@ -163,6 +161,10 @@ impl Check {
         let dir = self.service.model_dir(&source.base);
         tokio::task::spawn_blocking(move || TokenCounter::open(&dir, name)).await.ok()?
     }
+}
+
+fn only_file(folder: &Path) -> Option<PathBuf> {
+    Some(std::fs::read_dir(folder).ok()?.next()?.ok()?.path())
 }
 
 /// Counts the tokens of the first rows.

@@ -1,6 +1,7 @@
 //! Data sets: what there is, and how a job reaches its rows.
 
 mod check;
+mod entry;
 mod preview;
 mod recover;
 mod request;
@@ -13,6 +14,7 @@ use crate::domain::dataset::{DatasetRecord, DatasetState};
 use crate::domain::spec::Columns;
 use crate::service::{Result, Service, ServiceError};
 
+pub use entry::DatasetEntry;
 pub use preview::{PreviewImage, PreviewRow};
 pub use request::{DatasetRequest, DatasetSource};
 pub use upload::Upload;

@@ -1,5 +1,6 @@
 //! After a crash: nothing half-registered stays, and nothing that nobody knows.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use serde_json::json;
 
 use super::upload::LOCK;
 use crate::domain::dataset::{
-    ARTIFACTS, DatasetRecord, DatasetReport, DatasetState, NewDataset, RowFault, artifact_key,
+    ARTIFACTS, DatasetRecord, DatasetReport, DatasetState, NewDataset, RowFault,
 };
 use crate::service::{Result, Service, ServiceError};
 
@@ -17,35 +18,38 @@ impl Service {
     /// living server works on is left alone.
     pub async fn recover_datasets(&self) -> Result<()> {
         let uploads = self.uploads_dir();
+        // The files before the records: what another server publishes meanwhile has had its record for long.
+        let artifacts = Arc::clone(self.artifacts().await?);
+        let listing = Arc::clone(&artifacts);
+        let stored = tokio::task::spawn_blocking(move || listing.list(ARTIFACTS)).await.map_err(|e| internal(&e))?;
+        let stored = stored.map_err(|e| internal(&e))?;
         let records = self.store.datasets().await?;
         let under_way = |r: &&DatasetRecord| matches!(r.state, DatasetState::Uploading | DatasetState::Validating);
-        for record in records.iter().filter(under_way).filter(|r| is_abandoned(&uploads.join(&r.id))) {
-            self.store.update_dataset(&record.id, &broken_off(record)).await?;
+        let mut known = HashSet::new();
+        for record in &records {
+            if under_way(&record) && is_abandoned(&uploads.join(&record.id)) {
+                self.store.update_dataset(&record.id, &broken_off(record)).await?;
+            } else if record.state != DatasetState::Invalid {
+                known.insert(record.artifact_key());
+            }
         }
-        let known: Vec<String> = records.iter().filter(|r| !is_left(r)).map(DatasetRecord::artifact_key).collect();
-        let artifacts = Arc::clone(self.artifacts().await?);
         let sweep = move || {
-            let mut living = Vec::new();
             for entry in std::fs::read_dir(&uploads).into_iter().flatten().flatten() {
-                if !is_abandoned(&entry.path()) {
-                    living.push(artifact_key(&entry.file_name().to_string_lossy()));
-                } else if let Err(error) = std::fs::remove_dir_all(entry.path()) {
+                if is_abandoned(&entry.path())
+                    && let Err(error) = std::fs::remove_dir_all(entry.path())
+                {
                     tracing::warn!(folder = %entry.path().display(), %error, "cannot remove an abandoned upload");
                 }
             }
-            let stored = artifacts.list(ARTIFACTS)?;
-            let orphans = stored.iter().filter(|key| !known.contains(key) && !living.contains(key));
-            orphans.map(|key| artifacts.delete(key)).collect::<std::result::Result<Vec<()>, _>>()
+            stored.iter().filter(|key| !known.contains(*key)).try_for_each(|key| artifacts.delete(key))
         };
-        let swept =
-            tokio::task::spawn_blocking(sweep).await.map_err(|error| ServiceError::Internal(error.to_string()))?;
-        swept.map(drop).map_err(|error| ServiceError::Internal(error.to_string()))
+        let swept = tokio::task::spawn_blocking(sweep).await.map_err(|e| internal(&e))?;
+        swept.map_err(|e| internal(&e))
     }
 }
 
-/// Has it no published files?
-fn is_left(record: &DatasetRecord) -> bool {
-    record.state != DatasetState::Ready
+fn internal(error: &dyn std::fmt::Display) -> ServiceError {
+    ServiceError::Internal(error.to_string())
 }
 
 /// Does nobody work in this folder?

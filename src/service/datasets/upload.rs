@@ -188,7 +188,7 @@ impl Upload {
         let Some((_, area)) = &self.open else { return Ok(()) };
         let path = if name.to_ascii_lowercase().ends_with(".zip") {
             self.archives += 1;
-            area.dir.join(ARCHIVES).join(format!("{}.zip", self.archives))
+            area.dir.join(ARCHIVES).join(self.archives.to_string()).join(inside.file_name().unwrap_or_default())
         } else {
             area.dir.join(WORK).join("files").join(inside)
         };
