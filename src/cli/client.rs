@@ -90,6 +90,18 @@ impl Client {
         self.call(Method::POST, path, Some(body)).await
     }
 
+    /// `POST path` with a form that is read while it is sent.
+    pub async fn post_form(&self, path: &str, boundary: &str, body: reqwest::Body) -> Result<Value, ClientError> {
+        let kind = format!("multipart/form-data; boundary={boundary}");
+        let request = self.http.post(format!("{}{path}", self.base)).header("content-type", kind).body(body);
+        self.accepted(request).await?.json().await.map_err(|error| ClientError::Answer(error.to_string()))
+    }
+
+    /// `DELETE path`, which answers without a body.
+    pub async fn delete(&self, path: &str) -> Result<(), ClientError> {
+        self.accepted(self.http.delete(format!("{}{path}", self.base))).await.map(drop)
+    }
+
     async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, ClientError> {
         let mut request = self.http.request(method, format!("{}{path}", self.base));
         if let Some(body) = body {

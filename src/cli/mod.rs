@@ -2,10 +2,12 @@
 
 mod client;
 mod config;
+mod datasets;
 mod explain;
 mod generate;
 mod inference;
 mod jobs;
+mod local_data;
 mod migrate;
 mod openapi;
 mod progress;
@@ -45,6 +47,8 @@ enum Command {
     Runs(runs::RunsArgs),
     /// List the models of a server, or show one.
     Models(runs::ModelsArgs),
+    /// Upload, list, look at and delete data sets of a server.
+    Datasets(datasets::Args),
     /// Show every intermediate of VGPO for one group of responses (JSON in, JSON out).
     Explain(explain::Args),
     /// Judge responses: rows `{"response", "ground_truth"}` in, rows `{"reward", "parts", "extracted"}` out (JSON lines).
@@ -80,6 +84,7 @@ impl Cli {
             Command::Jobs(args) => jobs::run(&args),
             Command::Runs(args) => runs::runs(&args),
             Command::Models(args) => runs::models(&args),
+            Command::Datasets(args) => datasets::run(&args),
             Command::Explain(args) => explain::run(&args),
             Command::Reward(args) => reward::run(&args),
             Command::Generate(args) => generate::run(&args),

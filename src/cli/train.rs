@@ -13,15 +13,16 @@ use vgpo::train::sink::ResumePoint;
 use vgpo::train::{RunEnd, TrainRequest};
 use vgpo::webhook::HttpWebhooks;
 
-use super::fail;
 use super::inference::find_model;
 use super::progress::Foreground;
 use super::settings::{ListenFlags, SettingFlags, load};
+use super::{fail, local_data};
 
 /// Arguments of `vgpo train`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The job, as for `POST /v1/jobs`; `model` is a folder or a name of the data folder.
+    /// The job, as for `POST /v1/jobs`; `model` is a folder or a name of the data folder, `dataset`
+    /// the name of a generated task or the path of a folder or file.
     #[arg(long, value_name = "FILE")]
     spec: PathBuf,
     /// Folder for metrics, samples and checkpoints; a run that was stopped there goes on.
@@ -58,7 +59,7 @@ fn train(args: &Args) -> Result<ExitCode, String> {
     let model = request.get("model").and_then(Value::as_str).unwrap_or_default().to_owned();
     let settings = load(&args.flags, &ListenFlags::default()).map_err(|e| e.to_string())?;
     let webhooks = HttpWebhooks::of(&settings, Arc::new(SystemClock));
-    let model_dir = super::block_on(find_model(&model, settings))?.dir;
+    let model_dir = super::block_on(find_model(&model, settings.clone()))?.dir;
     let card_path = model_dir.join(CARD_FILE);
     let card = if card_path.exists() { read_json(&card_path)? } else { Value::Null };
     let source = format!("model `{model}`");
@@ -75,9 +76,10 @@ fn train(args: &Args) -> Result<ExitCode, String> {
         errors.iter().map(|e| format!("{}: {}", e.pointer, e.detail)).collect::<Vec<_>>().join("\n")
     })?;
     let spec = resolved.spec;
-    let dataset = vgpo::data::open(&spec.dataset).map_err(|e| e.to_string())?;
+    let open = |name: &str, index: &str| local_data::open(name, &spec.data.columns, &args.out.join(index), &settings);
+    let dataset = open(&spec.dataset, "dataset")?;
     let eval_dataset = match &spec.eval_dataset {
-        Some(name) => vgpo::data::open(name).map_err(|e| e.to_string())?,
+        Some(name) => open(name, "eval_dataset")?,
         None => Arc::clone(&dataset),
     };
     let work_dir = args.out.join("checkpoints");

@@ -9,8 +9,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tracing::Instrument;
 
-use super::{openai_error, upload};
 use super::problem::{self, Problem};
+use super::{openai_error, upload};
 use crate::clock;
 
 /// Header of the request's id.

@@ -132,14 +132,7 @@ type Received = Result<Option<Response>, Problem>;
 impl Intake {
     fn new(state: &AppState, headers: &HeaderMap, fields: Map<String, Value>) -> Self {
         let idle = Duration::from_secs(state.service.settings().limits.request_timeout_seconds);
-        Self {
-            service: Arc::clone(&state.service),
-            headers: headers.clone(),
-            fields,
-            idle,
-            upload: None,
-            key: None,
-        }
+        Self { service: Arc::clone(&state.service), headers: headers.clone(), fields, idle, upload: None, key: None }
     }
 
     async fn form(&mut self, form: &mut Multipart) -> Received {
@@ -222,8 +215,7 @@ impl Intake {
 /// A text part, within its limit.
 async fn text(idle: Duration, name: &str, part: &mut Field<'_>) -> Result<String, Problem> {
     let mut bytes = Vec::new();
-    let refuse =
-        |detail: &str| Problem::from(ServiceError::field(format!("/{name}"), format!("`{name}` {detail}")));
+    let refuse = |detail: &str| Problem::from(ServiceError::field(format!("/{name}"), format!("`{name}` {detail}")));
     while let Some(more) = in_time(idle, part.chunk()).await?.map_err(|error| fault(&error))? {
         bytes.extend_from_slice(&more);
         if bytes.len() > TEXT {

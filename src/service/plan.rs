@@ -118,12 +118,7 @@ impl Service {
     }
 
     /// Renders the data set's first row as the model would read it, and finds what cannot work on the way.
-    pub(super) async fn preview(
-        &self,
-        source: &ModelSource,
-        spec: &JobSpec,
-        data: &DatasetRecord,
-    ) -> Result<Preview> {
+    pub(super) async fn preview(&self, source: &ModelSource, spec: &JobSpec, data: &DatasetRecord) -> Result<Preview> {
         let dataset = self.open_dataset(data, Some(&spec.data.columns)).await.map_err(|error| match error {
             ServiceError::Conflict(detail) => ServiceError::field("/dataset", detail),
             other => other,

@@ -172,7 +172,8 @@ fn warnings(resolved: &ResolvedJob, model: &Model, preview: &Preview, data: &Dat
         warn("few_rows", "/batch/prompts_per_step", detail);
     }
     if data.eval_rows == 0 && spec.eval_dataset.is_none() {
-        let detail = "the data set has no held-out rows, so accuracy is not measured: name another one as `eval_dataset`";
+        let detail =
+            "the data set has no held-out rows, so accuracy is not measured: name another one as `eval_dataset`";
         warn("no_held_out_rows", "/eval_dataset", detail.to_owned());
     }
     let rate = "/optimizer/learning_rate";

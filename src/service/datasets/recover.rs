@@ -8,9 +8,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::upload::LOCK;
-use crate::domain::dataset::{
-    ARTIFACTS, DatasetRecord, DatasetReport, DatasetState, NewDataset, RowFault,
-};
+use crate::domain::dataset::{ARTIFACTS, DatasetRecord, DatasetReport, DatasetState, NewDataset, RowFault};
 use crate::service::{Result, Service, ServiceError};
 
 impl Service {

@@ -2,6 +2,8 @@
 
 mod chat;
 mod client;
+mod datasets;
+mod datasets_jobs;
 mod events;
 mod guard;
 mod idempotency;

@@ -42,7 +42,7 @@ macro_rules! conformance {
                 checkpoints_are_listed;
             events: events_are_filtered_and_ordered, pruning_keeps_sequence_numbers, workers_register_and_beat,
                 idempotency_replays;
-            models: models_and_data_sets_are_upserted;
+            models: models_and_data_sets_are_upserted, data_sets_are_registered_held_and_deleted;
         }
     };
 }

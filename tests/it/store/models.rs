@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use serde_json::json;
 use vgpo::domain::dataset::{DatasetState, NewDataset};
+use vgpo::domain::job::{JobAction, NewJob};
 use vgpo::domain::model::NewModel;
+use vgpo::domain::spec::JobSpec;
 use vgpo::store::StoreError;
 
-use super::fixture::{Db, claimed, new_checkpoint};
+use super::fixture::{Db, claimed, new_checkpoint, spec};
 
 pub async fn models_and_data_sets_are_upserted(db: &Db) {
     let store = &*db.store;
@@ -54,4 +56,51 @@ pub async fn models_and_data_sets_are_upserted(db: &Db) {
     assert_eq!((&second.id, second.train_rows), (&first.id, 11));
     assert_eq!(store.dataset("digits").await.unwrap(), store.dataset(&first.id).await.unwrap());
     assert_eq!(store.datasets().await.unwrap(), [second]);
+}
+
+pub async fn data_sets_are_registered_held_and_deleted(db: &Db) {
+    let store = &*db.store;
+    let new = |name: &str, state: DatasetState, rows: u64| NewDataset {
+        name: name.to_owned(),
+        state,
+        source: "upload".to_owned(),
+        train_rows: rows,
+        eval_rows: 0,
+        fingerprint: "f".to_owned(),
+        card: json!({}),
+        recommended: json!({}),
+        project: "default".to_owned(),
+        created_by: Some("me".to_owned()),
+    };
+    let first = store.create_dataset("ds_1", new("mine", DatasetState::Uploading, 0)).await.unwrap();
+    assert_eq!((first.id.as_str(), first.state), ("ds_1", DatasetState::Uploading));
+    let taken = store.create_dataset("ds_2", new("mine", DatasetState::Uploading, 0)).await;
+    assert!(matches!(taken, Err(StoreError::Conflict(told)) if told.contains("which is uploading")));
+    let ready = store.update_dataset("ds_1", &new("mine", DatasetState::Ready, 9)).await.unwrap();
+    assert_eq!((ready.state, ready.train_rows, ready.created_at), (DatasetState::Ready, 9, first.created_at));
+    assert_eq!(store.dataset("mine").await.unwrap(), ready);
+
+    // A job that names it, or evaluates on it, by name or id holds it until it has ended.
+    let mut held_by = Vec::new();
+    for (dataset, eval) in [("mine", None), ("digits", Some("mine")), ("ds_1", None)] {
+        let spec = JobSpec { dataset: dataset.to_owned(), eval_dataset: eval.map(str::to_owned), ..spec() };
+        held_by.push(store.submit(NewJob { spec, origins: json!({}), created_by: None }).await.unwrap().0.id);
+    }
+    held_by.sort();
+    let held = store.delete_dataset("ds_1").await;
+    assert!(matches!(held, Err(StoreError::Held { holders, .. }) if holders == held_by));
+    for job in &held_by {
+        store.ask(job, JobAction::Cancel, "test").await.unwrap();
+    }
+    assert_eq!(store.delete_dataset("ds_1").await.unwrap(), ready);
+    assert!(matches!(store.delete_dataset("ds_1").await, Err(StoreError::NotFound { .. })));
+    assert!(matches!(
+        store.update_dataset("ds_1", &new("mine", DatasetState::Ready, 1)).await,
+        Err(StoreError::NotFound { .. })
+    ));
+
+    // An invalid one makes room for a better try.
+    store.create_dataset("ds_3", new("mine", DatasetState::Invalid, 0)).await.unwrap();
+    store.create_dataset("ds_4", new("mine", DatasetState::Uploading, 0)).await.unwrap();
+    assert!(matches!(store.dataset("ds_3").await, Err(StoreError::NotFound { .. })));
 }

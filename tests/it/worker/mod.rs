@@ -1,6 +1,6 @@
 //! Tests of `worker`: jobs in this process, and worker processes that die.
 
-mod fixture;
+pub mod fixture;
 mod lifecycle;
 mod processes;
 mod real_job;

@@ -1,0 +1,252 @@
+//! `vgpo datasets`: upload, register, list, look at and delete data sets of a server.
+
+mod upload;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::client::{Client, ClientFlags};
+use super::jobs::text;
+use super::{block_on, fail, say, table};
+
+/// How often a check that is under way is asked for.
+const POLL: Duration = Duration::from_millis(500);
+
+/// Arguments of `vgpo datasets`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Send files: .jsonl, .parquet and .zip files, images, or folders of them.
+    Upload {
+        /// Files and folders; a folder's files keep their paths below it.
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+        #[command(flatten)]
+        fields: Fields,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
+    /// Register a folder or file of the server's machine, where it lies.
+    Register {
+        /// Its path there, below one of the server's `dataset_roots`.
+        path: String,
+        #[command(flatten)]
+        fields: Fields,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
+    /// List data sets.
+    List {
+        #[command(flatten)]
+        client: ClientFlags,
+    },
+    /// Show a data set with the report of its check.
+    Show {
+        /// Its name or id.
+        id: String,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
+    /// Show rows.
+    Rows {
+        /// Its name or id.
+        id: String,
+        /// Show held-out rows.
+        #[arg(long)]
+        eval: bool,
+        /// Rows to show.
+        #[arg(long, default_value_t = 10)]
+        limit: u32,
+        /// The first row to show.
+        #[arg(long, default_value_t = 0)]
+        after: u64,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
+    /// Forget a data set and remove its uploaded files.
+    Delete {
+        /// Its name or id.
+        id: String,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
+}
+
+/// Fields of a registration.
+#[derive(Debug, clap::Args)]
+struct Fields {
+    /// Its name; the first file's without it.
+    #[arg(long)]
+    name: Option<String>,
+    /// The project it belongs to.
+    #[arg(long)]
+    project: Option<String>,
+    /// What it is, for people.
+    #[arg(long)]
+    description: Option<String>,
+    /// A column with another name, e.g. `--column prompt=question`.
+    #[arg(long = "column", value_name = "ROLE=NAME")]
+    columns: Vec<String>,
+    /// How rows to train on and held-out rows are told apart: auto, train, eval or `held_out`.
+    #[arg(long)]
+    split: Option<String>,
+    /// The column that names a row's part; empty: none does.
+    #[arg(long)]
+    split_column: Option<String>,
+    /// Share of the rows that is held out where nothing says which.
+    #[arg(long)]
+    eval_share: Option<f64>,
+    /// Which rows these are.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The model whose tokens are counted.
+    #[arg(long)]
+    model: Option<String>,
+    /// Wait until every row was checked; the exit code tells whether it can be used.
+    #[arg(long)]
+    wait: bool,
+}
+
+impl Fields {
+    /// The fields that were given, as the API takes them.
+    fn json(&self) -> Result<Map<String, Value>, String> {
+        let mut fields = Map::new();
+        let texts = [
+            ("name", &self.name),
+            ("project", &self.project),
+            ("description", &self.description),
+            ("split", &self.split),
+            ("model", &self.model),
+        ];
+        fields.extend(texts.into_iter().filter_map(|(name, value)| Some((name.to_owned(), json!(value.as_ref()?)))));
+        if let Some(column) = &self.split_column {
+            let none = column.is_empty();
+            fields.insert("split_column".to_owned(), if none { Value::Null } else { json!(column) });
+        }
+        if let Some(share) = self.eval_share {
+            fields.insert("eval_share".to_owned(), json!(share));
+        }
+        if let Some(seed) = self.seed {
+            fields.insert("seed".to_owned(), json!(seed));
+        }
+        let mut columns = Map::new();
+        for column in &self.columns {
+            let (role, name) =
+                column.split_once('=').ok_or_else(|| format!("`--column {column}` must be ROLE=NAME"))?;
+            columns.insert(role.to_owned(), json!(name));
+        }
+        if !columns.is_empty() {
+            fields.insert("columns".to_owned(), Value::Object(columns));
+        }
+        Ok(fields)
+    }
+}
+
+type Outcome = Result<ExitCode, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Runs `vgpo datasets`.
+pub fn run(args: &Args) -> ExitCode {
+    let done = block_on(async {
+        match &args.action {
+            Action::Upload { paths, fields, client } => {
+                let form = upload::Form::new(fields.json()?, paths)?;
+                let entry = Client::new(&client.server).post_form("/v1/datasets", form.boundary(), form.body()).await?;
+                registered(&entry, fields.wait, client).await
+            }
+            Action::Register { path, fields, client } => {
+                let mut body = fields.json()?;
+                body.insert("source".to_owned(), json!({"path": path}));
+                let entry = Client::new(&client.server).post("/v1/datasets", &Value::Object(body)).await?;
+                registered(&entry, fields.wait, client).await
+            }
+            Action::List { client } => list(client).await,
+            Action::Show { id, client } => {
+                let entry = Client::new(&client.server).get(&format!("/v1/datasets/{id}")).await?;
+                Ok(if client.json { say(&entry) } else { say(serde_json::to_string_pretty(&entry)?) })
+            }
+            Action::Rows { id, eval, limit, after, client } => {
+                let split = if *eval { "eval" } else { "train" };
+                rows(&format!("/v1/datasets/{id}/rows?split={split}&limit={limit}&after={after}"), client).await
+            }
+            Action::Delete { id, client } => {
+                Client::new(&client.server).delete(&format!("/v1/datasets/{id}")).await?;
+                Ok(say(format!("{id} is gone")))
+            }
+        }
+    });
+    done.unwrap_or_else(fail)
+}
+
+/// Says what became of a registration; success only while it is not invalid.
+async fn registered(entry: &Value, wait: bool, flags: &ClientFlags) -> Outcome {
+    let mut entry = entry.clone();
+    let path = format!("/v1/datasets/{}", text(&entry, "id"));
+    let under_way = |entry: &Value| matches!(entry["state"].as_str(), Some("uploading" | "validating"));
+    while wait && under_way(&entry) {
+        tokio::time::sleep(POLL).await;
+        entry = Client::new(&flags.server).get(&path).await?;
+    }
+    if flags.json {
+        say(&entry);
+    } else {
+        let [id, name, state] = ["id", "name", "state"].map(|name| text(&entry, name));
+        say(format!("{id}  {name}  {state}"));
+        report(&entry);
+    }
+    Ok(if entry["state"] == "invalid" { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Prints what the check found, if it is over.
+fn report(entry: &Value) {
+    let report = &entry["report"];
+    if report.is_null() {
+        return;
+    }
+    let number = |name: &str| report[name].as_u64().unwrap_or_default();
+    say(format!(
+        "{} rows ({} to train on, {} held out), {} images, {} bad rows",
+        number("rows"),
+        entry["train_rows"],
+        entry["eval_rows"],
+        number("images"),
+        number("bad_rows")
+    ));
+    for error in report["errors"].as_array().into_iter().flatten() {
+        let row = error["row"].as_u64().map(|row| format!(", row {row}")).unwrap_or_default();
+        say(format!("  {}{row}: {}", text(error, "file"), text(error, "problem")));
+    }
+}
+
+async fn list(flags: &ClientFlags) -> Outcome {
+    let sets = Client::new(&flags.server).get("/v1/datasets").await?;
+    if flags.json {
+        return Ok(say(&sets));
+    }
+    let rows = sets["data"].as_array().into_iter().flatten();
+    let columns = ["id", "name", "state", "source", "train_rows", "eval_rows"];
+    let rows = rows.map(|set| columns.map(|name| text(set, name)).to_vec()).collect();
+    Ok(table(&["ID", "NAME", "STATE", "SOURCE", "TRAIN", "EVAL"], rows))
+}
+
+async fn rows(path: &str, flags: &ClientFlags) -> Outcome {
+    let page = Client::new(&flags.server).get(path).await?;
+    if flags.json {
+        return Ok(say(&page));
+    }
+    let line = |row: &Value| {
+        let sizes = row["images"].as_array().into_iter().flatten();
+        let sizes: Vec<String> = sizes.map(|image| format!("{}x{}", image["width"], image["height"])).collect();
+        let short = |name: &str| text(row, name).replace('\n', " ").chars().take(60).collect::<String>();
+        vec![text(row, "row"), sizes.join(" "), short("prompt"), short("answer")]
+    };
+    let rows = page["data"].as_array().into_iter().flatten().map(line).collect();
+    Ok(table(&["ROW", "IMAGES", "PROMPT", "ANSWER"], rows))
+}

@@ -1,0 +1,190 @@
+//! Jobs on uploaded data sets: from the upload to trained weights; and the command line's part of it.
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use vgpo::worker::{self, TrainRunner};
+
+use super::datasets::{checked, lines, png, request};
+use super::support::{Answer, Api};
+use crate::worker::fixture::Place;
+
+/// Rows whose prompts tell them apart.
+fn rows(count: usize) -> Vec<u8> {
+    let row = |n: usize| json!({"question": format!("what is {n} ?"), "target": n});
+    lines(&(0..count).map(row).collect::<Vec<_>>())
+}
+
+fn job(dataset: &str) -> Value {
+    json!({"dataset": dataset, "steps": 3, "eval_every": 0, "eval_before": false, "checkpoint_every": 0, "method": {"type": "grpo"},
+        "batch": {"prompts_per_step": 4, "minibatch_prompts": 4}, "rollout": {"group_size": 2, "max_new_tokens": 4, "filter": null}})
+}
+
+struct Worker {
+    drain: CancellationToken,
+    task: tokio::task::JoinHandle<Result<(), worker::WorkerError>>,
+}
+
+impl Worker {
+    /// A real worker on the server's own database and files.
+    async fn start(api: &Api, id: &str) -> Self {
+        let place = Place::at(&api.service.settings().data_dir).await;
+        let mut config = place.config(id);
+        config.runner = Arc::new(TrainRunner::new(place.store.clone(), config.artifacts.clone(), None));
+        let drain = CancellationToken::new();
+        let task = tokio::spawn(worker::run(config, drain.clone(), CancellationToken::new()));
+        Self { drain, task }
+    }
+
+    async fn stop(self) {
+        self.drain.cancel();
+        self.task.await.unwrap().unwrap();
+    }
+}
+
+/// Waits until `done` says so of the job.
+async fn wait(api: &Api, id: &str, done: impl Fn(&Value) -> bool) -> Value {
+    for _ in 0..1500 {
+        let job = api.get(&format!("/v1/jobs/{id}")).await.body;
+        if done(&job) {
+            return job;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("waited in vain: {}", api.get(&format!("/v1/jobs/{id}")).await.body);
+}
+
+fn ended(job: &Value) -> bool {
+    ["succeeded", "failed", "cancelled"].contains(&job["state"].as_str().unwrap())
+}
+
+async fn last_step(api: &Api, run: &Value) -> u64 {
+    let run = api.get(&format!("/v1/runs/{}", run.as_str().unwrap())).await.body;
+    run["last_step"].as_u64().unwrap_or_default()
+}
+
+/// Hash of the weights that a run ended with.
+async fn weights(api: &Api, job: &Value) -> String {
+    let path = format!("/v1/checkpoints?run={}", job["run_id"].as_str().unwrap());
+    let newest = api.get(&path).await.body["data"][0].clone();
+    let files = newest["manifest"]["files"].as_array().unwrap().clone();
+    let file = files.iter().find(|file| file["path"] == "model.safetensors").unwrap();
+    file["sha256"].as_str().unwrap().to_owned()
+}
+
+async fn upload(api: &Api, query: &str, rows: Vec<u8>) -> Value {
+    let columns = r#"{"prompt":"question","answer":"target"}"#;
+    let request = request(api, query, "application/x-ndjson", rows).query(&[("columns", columns)]);
+    let answer = Answer::of(request.send().await.unwrap()).await;
+    assert_eq!(answer.status, 202, "{}", answer.body);
+    checked(api, answer.body["id"].as_str().unwrap()).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_job_on_uploaded_rows_goes_on_where_it_stood() {
+    let api = Api::start().await;
+    let entry = upload(&api, "?name=mine", rows(40)).await;
+    let id = entry["id"].as_str().unwrap();
+    let plan = api.post("/v1/jobs?dry_run=true", json!({"model": "tiny", "dataset": id})).await.body;
+    assert_eq!(plan["spec"]["data"]["columns"]["prompt"], "question", "the job reads the columns that were checked");
+    assert_eq!(plan["origins"]["/data/columns/prompt"], "recommended");
+    assert!(plan["prompt"]["text"].as_str().unwrap().contains("what is"), "{plan}");
+
+    let worker = Worker::start(&api, "wrk_1").await;
+    let whole = api.submit(job("mine")).await;
+    let whole = wait(&api, whole["id"].as_str().unwrap(), ended).await;
+    assert_eq!(whole["state"], "succeeded", "{whole}");
+    let parts = api.submit(job("mine")).await;
+    while last_step(&api, &parts["run_id"]).await < 1 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    worker.stop().await;
+    let worker = Worker::start(&api, "wrk_2").await;
+    let parts = wait(&api, parts["id"].as_str().unwrap(), ended).await;
+    assert_eq!(parts["state"], "succeeded", "{parts}");
+    assert_eq!(weights(&api, &whole).await, weights(&api, &parts).await, "the same rows in the same order");
+
+    let held_out = api.submit(json!({"dataset": "digits", "eval_dataset": "mine", "steps": 1, "eval_rows": 2, "batch": {"prompts_per_step": 1, "minibatch_prompts": 1},
+        "rollout": {"group_size": 2, "max_new_tokens": 2}})).await;
+    let held_out = wait(&api, held_out["id"].as_str().unwrap(), ended).await;
+    assert_eq!(held_out["state"], "succeeded", "an uploaded set with other columns to evaluate on: {held_out}");
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_data_set_that_changed_ends_its_jobs_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rows.jsonl");
+    std::fs::write(&file, rows(40)).unwrap();
+    let api = Api::with(&[("dataset_roots", folder.path().to_str().unwrap())]).await;
+    let columns = json!({"prompt": "question", "answer": "target"});
+    let register = json!({"name": "mine", "source": {"path": file}, "columns": columns});
+    assert_eq!(api.post("/v1/datasets", register.clone()).await.status, 202);
+    checked(&api, "mine").await;
+    let worker = Worker::start(&api, "wrk_1").await;
+    let stopped = api.submit(job("mine")).await;
+    let id = stopped["id"].as_str().unwrap();
+    while last_step(&api, &stopped["run_id"]).await < 1 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    worker.stop().await;
+    if api.get(&format!("/v1/jobs/{id}")).await.body["state"] == "succeeded" {
+        panic!("the job was to be stopped in the middle");
+    }
+    let mut changed = std::fs::read(&file).unwrap();
+    changed[15] = b'T';
+    std::fs::write(&file, changed).unwrap();
+    let worker = Worker::start(&api, "wrk_2").await;
+    let failed = wait(&api, id, ended).await;
+    let reason = failed["reason"].as_str().unwrap();
+    assert_eq!(failed["state"], "failed");
+    assert!(reason.contains("`dataset`: the files of data set `mine` have changed"), "{reason}");
+    worker.stop().await;
+}
+
+async fn vgpo(api: &Api, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vgpo"));
+    command.args(arguments).env("VGPO_SERVER", &api.url);
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+fn said(out: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr))
+}
+
+fn folder_of_rows(folder: &Path) {
+    std::fs::create_dir_all(folder.join("images")).unwrap();
+    std::fs::write(folder.join("images/a.png"), png(30, 20)).unwrap();
+    let row = json!({"question": "<image>how wide ?", "target": 30, "images": ["images/a.png"]});
+    std::fs::write(folder.join("train.jsonl"), lines(&[row.clone(), row.clone()])).unwrap();
+    std::fs::write(folder.join("test.jsonl"), lines(&[row])).unwrap();
+}
+
+#[tokio::test]
+async fn the_command_line_uploads_shows_and_deletes() {
+    let api = Api::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    folder_of_rows(folder.path());
+    let path = folder.path().to_str().unwrap();
+    let columns = ["--column", "prompt=question", "--column", "answer=target"];
+    let out = vgpo(&api, &[&["datasets", "upload", path, "--name", "mine", "--wait"][..], &columns].concat()).await;
+    assert!(out.status.success(), "{}", said(&out));
+    assert!(said(&out).contains("3 rows (2 to train on, 1 held out), 3 images, 0 bad rows"), "{}", said(&out));
+    let out = vgpo(&api, &["datasets", "list"]).await;
+    assert!(said(&out).contains("mine") && said(&out).contains("digits"), "{}", said(&out));
+    let out = vgpo(&api, &["datasets", "rows", "mine", "--eval"]).await;
+    assert!(said(&out).contains("30x20") && said(&out).contains("how wide ?"), "{}", said(&out));
+    let out = vgpo(&api, &["datasets", "show", "mine", "--json"]).await;
+    assert_eq!(serde_json::from_slice::<Value>(&out.stdout).unwrap()["state"], "ready");
+    let out = vgpo(&api, &["datasets", "delete", "mine"]).await;
+    assert!(out.status.success() && api.get("/v1/datasets/mine").await.status == 404, "{}", said(&out));
+    // Without its columns no row can be used.
+    let out = vgpo(&api, &["datasets", "upload", path, "--name", "mine", "--wait"]).await;
+    assert!(!out.status.success());
+    assert!(said(&out).contains("test.jsonl, row 1: there is no column `problem`"), "{}", said(&out));
+    let out = vgpo(&api, &["datasets", "register", "/etc"]).await;
+    assert!(!out.status.success() && said(&out).contains("/source/path"), "{}", said(&out));
+}
