@@ -76,8 +76,8 @@ async fn weights(api: &Api, job: &Value) -> String {
 }
 
 async fn upload(api: &Api, query: &str, rows: Vec<u8>) -> Value {
-    let columns = r#"{"prompt":"question","answer":"target"}"#;
-    let request = request(api, query, "application/x-ndjson", rows).query(&[("columns", columns)]);
+    let columns = "%7B%22prompt%22:%22question%22,%22answer%22:%22target%22%7D";
+    let request = request(api, &format!("{query}&columns={columns}"), "application/x-ndjson", rows);
     let answer = Answer::of(request.send().await.unwrap()).await;
     assert_eq!(answer.status, 202, "{}", answer.body);
     checked(api, answer.body["id"].as_str().unwrap()).await
