@@ -110,7 +110,6 @@ pub fn field(name: &str, text: &str) -> Result<Value, Problem> {
     match name {
         "columns" | "eval_share" | "seed" => serde_json::from_str(text)
             .map_err(|error| ServiceError::field(format!("/{name}"), format!("`{name}` is no JSON: {error}")).into()),
-        "split_column" if text.is_empty() => Ok(Value::Null),
         _ => Ok(json!(text)),
     }
 }

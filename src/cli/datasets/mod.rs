@@ -124,13 +124,10 @@ impl Fields {
             ("project", &self.project),
             ("description", &self.description),
             ("split", &self.split),
+            ("split_column", &self.split_column),
             ("model", &self.model),
         ];
         fields.extend(texts.into_iter().filter_map(|(name, value)| Some((name.to_owned(), json!(value.as_ref()?)))));
-        if let Some(column) = &self.split_column {
-            let none = column.is_empty();
-            fields.insert("split_column".to_owned(), if none { Value::Null } else { json!(column) });
-        }
         if let Some(share) = self.eval_share {
             fields.insert("eval_share".to_owned(), json!(share));
         }

@@ -27,7 +27,6 @@ impl Form {
         for (name, value) in fields {
             let text = match value {
                 Value::String(text) => text,
-                Value::Null => String::new(),
                 other => other.to_string(),
             };
             form.part(&format!("name=\"{name}\""));
@@ -53,12 +52,14 @@ impl Form {
             for entry in std::fs::read_dir(&folder)? {
                 let entry = entry?;
                 let kind = entry.file_type()?;
-                match entry.file_name().to_string_lossy().starts_with('.') {
-                    true => {}
-                    false if kind.is_dir() => open.push(entry.path()),
+                if entry.file_name().to_string_lossy().starts_with('.') {
+                    continue;
+                }
+                if kind.is_dir() {
+                    open.push(entry.path());
+                } else if entry.path().is_file() {
                     // A link counts as the file it leads to; a link to a folder could lead in circles.
-                    false if entry.path().is_file() => found.push(entry.path()),
-                    false => {}
+                    found.push(entry.path());
                 }
             }
         }

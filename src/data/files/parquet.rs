@@ -30,7 +30,7 @@ impl ParquetFile {
             let columns = fields.iter().map(|field| field.name().to_owned()).collect();
             let chosen = fields.iter().filter(|field| wanted.contains(&field.name())).cloned().collect();
             let projection = Type::group_type_builder(schema.name()).with_fields(chosen).build()?;
-            Ok(Self { projection, columns, max_group_bytes, reader })
+            Ok(Self { reader, projection, columns, max_group_bytes })
         })
     }
 

@@ -36,7 +36,7 @@ pub(super) fn by_column(column: &str, cell: &Cell) -> Result<Split, String> {
         let shown: String = name.chars().take(60).collect();
         format!(
             "column `{column}` is `{shown}`; it must be train, test, validation or eval. If it means something else, set \
-             `split_column` to null"
+             `split_column` to an empty text"
         )
     })
 }

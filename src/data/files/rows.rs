@@ -36,11 +36,14 @@ pub(super) struct RowReader {
     cache: Mutex<Cache>,
 }
 
+/// Number of the file, and of the row group in it.
+type GroupKey = (u64, u64);
+
 /// The most recently used last.
 #[derive(Default)]
 struct Cache {
     files: Vec<(u64, Arc<ParquetFile>)>,
-    groups: Vec<((u64, u64), Arc<Vec<Row>>)>,
+    groups: Vec<(GroupKey, Arc<Vec<Row>>)>,
 }
 
 impl RowReader {
@@ -88,15 +91,14 @@ fn remembered<K: PartialEq, V: Clone>(
     key: K,
     make: impl FnOnce() -> Result<V, String>,
 ) -> Result<V, String> {
-    let entry = match kept.iter().position(|(known, _)| *known == key) {
-        Some(position) => kept.remove(position),
-        None => {
-            // Room first: a row group may be large.
-            if kept.len() >= most {
-                kept.remove(0);
-            }
-            (key, make()?)
+    let entry = if let Some(position) = kept.iter().position(|(known, _)| *known == key) {
+        kept.remove(position)
+    } else {
+        // Room first: a row group may be large.
+        if kept.len() >= most {
+            kept.remove(0);
         }
+        (key, make()?)
     };
     let value = entry.1.clone();
     kept.push(entry);

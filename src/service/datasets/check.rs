@@ -124,14 +124,14 @@ impl Check {
 
     /// Stores how it ended, and removes the upload's folder.
     async fn tell(self, state: DatasetState, report: DatasetReport, prepared: Option<&Prepared>) -> Result<()> {
-        let new = self.state(state, Some(report), prepared);
+        let new = self.state(state, Some(&report), prepared);
         let told = self.service.store.update_dataset(&self.record.id, &new).await;
         let area = self.area;
         let _ = tokio::task::spawn_blocking(move || area.remove()).await;
         told.map(drop).map_err(Into::into)
     }
 
-    fn state(&self, state: DatasetState, report: Option<DatasetReport>, prepared: Option<&Prepared>) -> NewDataset {
+    fn state(&self, state: DatasetState, report: Option<&DatasetReport>, prepared: Option<&Prepared>) -> NewDataset {
         let recommended =
             if state == DatasetState::Ready { DatasetRequest::recommended(&self.settings) } else { json!({}) };
         let path = self.source.as_ref().map(|path| path.display().to_string());

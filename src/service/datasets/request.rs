@@ -1,6 +1,6 @@
 //! What a registration asks for, checked.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
@@ -30,10 +30,8 @@ pub struct DatasetRequest {
     pub columns: Option<Map<String, Value>>,
     /// How rows to train on and held-out rows are told apart (default `auto`).
     pub split: Option<SplitRule>,
-    /// The column that names a row's part (default `split`); null: none does.
-    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    pub split_column: Option<Option<String>>,
+    /// The column that names a row's part (default `split`); empty: none does.
+    pub split_column: Option<String>,
     /// Share of the rows that is held out where nothing says which (default 0.05).
     pub eval_share: Option<f64>,
     /// Which rows these are (default 0).
@@ -48,11 +46,6 @@ pub struct DatasetRequest {
 pub struct DatasetSource {
     /// A folder, or one file, of the server's machine below one of `dataset_roots`. It is read where it lies.
     pub path: String,
-}
-
-/// Tells null from absence.
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<Option<String>>, D::Error> {
-    Option::<String>::deserialize(deserializer).map(Some)
 }
 
 impl DatasetRequest {
@@ -84,7 +77,9 @@ impl DatasetRequest {
             settings.eval_share = share;
         }
         settings.split = self.split.unwrap_or(settings.split);
-        settings.split_column = self.split_column.clone().unwrap_or(settings.split_column);
+        if let Some(column) = &self.split_column {
+            settings.split_column = Some(column.clone()).filter(|column| !column.is_empty());
+        }
         settings.seed = self.seed.unwrap_or(settings.seed);
         Ok(settings)
     }

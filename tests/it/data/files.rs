@@ -155,7 +155,7 @@ fn every_bad_row_is_told_with_its_number() {
         (json!({"problem": "x", "answer": 1, "images": ["http://x/y.png"]}).to_string(), "nothing is fetched"),
         (json!({"problem": "x", "answer": 1, "images": ["cut.png"]}).to_string(), "image 1: cannot be decoded"),
         (json!({"problem": "x", "answer": 1, "images": [7]}).to_string(), "image 1: is a number"),
-        (json!({"problem": "x", "answer": 1, "split": "fold-3"}).to_string(), "set `split_column` to null"),
+        (json!({"problem": "x", "answer": 1, "split": "fold-3"}).to_string(), "set `split_column` to an empty text"),
         (huge.to_string(), "20000 pixels, the limit is 10000"),
         (json!({"problem": "x".repeat(70_000), "answer": 1}).to_string(), "the limit is 65536"),
     ] {
