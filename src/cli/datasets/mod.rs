@@ -26,7 +26,7 @@ pub struct Args {
 enum Action {
     /// Send files: .jsonl, .parquet and .zip files, images, or folders of them.
     Upload {
-        /// Files and folders; a folder's files keep their paths below it.
+        /// Files and folders; a folder alone is the data set, beside others its name is part of the paths.
         #[arg(required = true)]
         paths: Vec<PathBuf>,
         #[command(flatten)]

@@ -21,7 +21,8 @@ enum Piece {
 }
 
 impl Form {
-    /// Fields first, then every file of `paths`; the files of a folder keep their paths below it.
+    /// Fields first, then every file of `paths`; the files of a folder keep their paths below it, and behind its name
+    /// where other paths stand beside it.
     pub fn new(fields: Map<String, Value>, paths: &[PathBuf]) -> Result<Self, String> {
         let mut form = Self { boundary: vgpo::clock::new_id("vgpo"), pieces: Vec::new() };
         for (name, value) in fields {
@@ -36,7 +37,10 @@ impl Form {
             let cannot = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
             let kind = path.metadata().map_err(cannot)?;
             if kind.is_dir() {
-                form.folder(path).map_err(cannot)?;
+                // A folder alone is the data set; beside others it is a part of it, and rows call it by its name.
+                let base = path.canonicalize().map_err(cannot)?;
+                let prefix = base.file_name().filter(|_| paths.len() > 1).map(PathBuf::from).unwrap_or_default();
+                form.folder(path, &prefix).map_err(cannot)?;
             } else {
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 form.file(path, &name);
@@ -46,7 +50,7 @@ impl Form {
         Ok(form)
     }
 
-    fn folder(&mut self, root: &Path) -> std::io::Result<()> {
+    fn folder(&mut self, root: &Path, prefix: &Path) -> std::io::Result<()> {
         let (mut found, mut open) = (Vec::new(), vec![root.to_owned()]);
         while let Some(folder) = open.pop() {
             for entry in std::fs::read_dir(&folder)? {
@@ -65,8 +69,8 @@ impl Form {
         }
         found.sort();
         for path in found {
-            let inside = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
-            self.file(&path, &inside);
+            let inside = prefix.join(path.strip_prefix(root).unwrap_or(&path));
+            self.file(&path, &inside.to_string_lossy());
         }
         Ok(())
     }
@@ -136,6 +140,14 @@ mod tests {
              \r\n--B\r\nContent-Disposition: form-data; name=\"file\"; filename=\"images/a %22b%22.png\"\r\n\r\nx\
              \r\n--B\r\nContent-Disposition: form-data; name=\"file\"; filename=\"rows.jsonl\"\r\n\r\n{}\
              \r\n--B--\r\n"
+        );
+        let both = [folder.path().join("rows.jsonl"), folder.path().join("images")];
+        let form = Form::new(Map::new(), &both).unwrap();
+        let bytes: Vec<Bytes> = stream::iter(form.pieces.clone()).flat_map(Piece::bytes).try_collect().await.unwrap();
+        let text = String::from_utf8(bytes.concat()).unwrap();
+        assert!(
+            text.contains("filename=\"rows.jsonl\"") && text.contains("filename=\"images/a %22b%22.png\""),
+            "{text}"
         );
         assert!(Form::new(Map::new(), &[folder.path().join("none")]).unwrap_err().contains("none"));
     }

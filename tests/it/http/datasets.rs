@@ -370,7 +370,8 @@ async fn what_a_dead_server_left_is_told_and_swept() {
     assert_eq!(api.get("/v1/datasets/fine/rows").await.status, 200);
     let mut expected = [coming_id.as_str().unwrap(), fine["id"].as_str().unwrap()];
     let mut found = left(&api);
-    (expected.sort_unstable(), found.sort_unstable());
+    expected.sort_unstable();
+    found.sort_unstable();
     assert_eq!(found, expected);
     coming.abort();
 }
