@@ -156,7 +156,6 @@ fn values_out_of_range_name_value_and_limit() {
         (json!({"train": {"parameters": "lora"}}), "/train/parameters", "does not support yet"),
         (json!({"train": {"dtype": "bf16"}}), "/train/dtype", "does not support yet"),
         (json!({"train": {"lora": {"rank": 16}}}), "/train/lora", "not supported"),
-        (json!({"method": {"type": "gspo"}}), "/method/type", "does not support yet"),
         (json!({"method": {"type": "vgop"}}), "/method/type", "did you mean `vgpo`"),
         (json!({"method": "vgpo"}), "/method", "must be an object"),
         (json!({"rollout": null}), "/rollout", "must be an object"),
