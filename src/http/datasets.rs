@@ -15,7 +15,7 @@ use super::extract::{QueryParams, RawJson, query_fault, shape};
 use super::problem::{self, Problem, ProblemBody};
 use super::{AppState, idempotency, upload};
 use crate::domain::page::Listing;
-use crate::service::datasets::{DatasetEntry, DatasetRequest, PreviewRow};
+use crate::service::datasets::{DatasetEntry, DatasetRequest, PreviewRow, UploadedFile};
 
 /// Rows of a preview.
 const ROWS: u64 = 20;
@@ -27,6 +27,9 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(create_dataset, list_datasets))
         .routes(routes!(get_dataset, delete_dataset))
         .routes(routes!(dataset_rows))
+        .routes(routes!(dataset_files))
+        .routes(routes!(put_dataset_file))
+        .routes(routes!(finish_dataset))
 }
 
 /// Fields of an upload whose body is a file.
@@ -90,7 +93,8 @@ struct UploadForm {
 /// The answer comes when the last byte has: the data set is `validating` then, and `ready` or `invalid` once every row was
 /// checked; `report` counts and names the first bad rows. Bodies: `multipart/form-data` (fields, then files),
 /// `application/x-ndjson`, `application/zip` or `application/vnd.apache.parquet` (one file, fields in the query), or JSON with
-/// `source`. A client that hangs up leaves nothing behind.
+/// `source`. A client that hangs up leaves nothing behind. Large files come in parts that survive that:
+/// `{"source": {"upload": "parts"}}`, then `PUT …/files/{path}?offset=` for every part, then `POST …/finish`.
 #[utoipa::path(
     post, path = "/v1/datasets", tag = "datasets", operation_id = "create_dataset",
     params(UploadQuery, ("Idempotency-Key" = Option<String>, Header, description = "Carries the request out once in 24 hours; a repeat gets the first answer with `Idempotent-Replayed: true`. Uploads are told apart by fields, first file name and length")),
@@ -99,7 +103,7 @@ struct UploadForm {
         (Vec<u8> = "application/zip"), (Vec<u8> = "application/vnd.apache.parquet")
     )),
     responses(
-        (status = 202, description = "The data set, `validating`", body = DatasetEntry),
+        (status = 202, description = "The data set, `validating`, or `uploading` in parts", body = DatasetEntry),
         (status = "4XX", description = "A problem; `errors` names each bad field", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
@@ -211,4 +215,70 @@ async fn dataset_rows(
         return Err(query_fault("limit", format!("`limit` is {limit}; it must be from 1 to {MAX_ROWS}")));
     }
     Ok(axum::Json(state.service.dataset_rows(&id, held_out, query.after.unwrap_or(0), limit).await?))
+}
+
+/// The files of an upload in parts, and how much of each has arrived.
+#[utoipa::path(
+    get, path = "/v1/datasets/{id}/files", tag = "datasets", operation_id = "dataset_files",
+    params(("id" = String, Path, description = "Its name, or `ds_…`")),
+    responses(
+        (status = 200, description = "All files", body = Listing<UploadedFile>),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "It takes no parts (any more)", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn dataset_files(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+) -> Result<axum::Json<Listing<UploadedFile>>, Problem> {
+    Ok(axum::Json(Listing::whole(state.service.uploaded_files(&id).await?)))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct PartQuery {
+    /// Where the part begins (default 0): the bytes that have arrived, or fewer to write the file anew from there.
+    offset: Option<u64>,
+}
+
+/// Send a part of a file; the body is its bytes.
+///
+/// What has arrived before a connection breaks stays: ask `GET …/files` where to go on. One part at a time.
+#[utoipa::path(
+    put, path = "/v1/datasets/{id}/files/{*path}", tag = "datasets", operation_id = "put_dataset_file",
+    params(("id" = String, Path, description = "Its name, or `ds_…`"), ("path" = String, Path, description = "The file's path inside the data set"), PartQuery),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses(
+        (status = 200, description = "The file with the part", body = UploadedFile),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "The part would leave a gap, another one is being written, or no parts are taken", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn put_dataset_file(
+    State(state): State<AppState>,
+    Path((id, path)): Path<(String, String)>,
+    QueryParams(query): QueryParams<PartQuery>,
+    request: Request,
+) -> Result<axum::Json<UploadedFile>, Problem> {
+    let part = state.service.begin_part(&id, &path, query.offset.unwrap_or(0)).await?;
+    Ok(axum::Json(upload::part(&state, part, request).await?))
+}
+
+/// Every part has come: check the rows.
+#[utoipa::path(
+    post, path = "/v1/datasets/{id}/finish", tag = "datasets", operation_id = "finish_dataset",
+    params(("id" = String, Path, description = "Its name, or `ds_…`")),
+    responses(
+        (status = 202, description = "The data set, `validating`", body = DatasetEntry),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "It takes no parts (any more)", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn finish_dataset(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+) -> Result<(StatusCode, axum::Json<DatasetEntry>), Problem> {
+    Ok((StatusCode::ACCEPTED, axum::Json(state.service.finish_parts(&id).await?.into())))
 }

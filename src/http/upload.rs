@@ -15,7 +15,7 @@ use super::AppState;
 use super::extract::shape;
 use super::idempotency::{self, Begun};
 use super::problem::{self, Problem};
-use crate::service::datasets::{DatasetEntry, DatasetRequest, Upload};
+use crate::service::datasets::{DatasetEntry, DatasetRequest, Part, Upload, UploadedFile};
 use crate::service::idempotency::IdempotencyRequest;
 use crate::service::{Service, ServiceError};
 
@@ -57,7 +57,29 @@ pub fn kind(headers: &HeaderMap) -> Option<Kind> {
 /// Does the request stream files? Then no limit holds for its whole duration.
 pub fn is_upload(request: &Request) -> bool {
     let streams = || !matches!(kind(request.headers()), None | Some(Kind::Json));
-    request.method() == Method::POST && request.uri().path() == PATH && streams()
+    match *request.method() {
+        Method::POST => request.uri().path() == PATH && streams(),
+        Method::PUT => request.uri().path().starts_with(&format!("{PATH}/")),
+        _ => false,
+    }
+}
+
+/// Takes a part of a file. What has arrived when the client hangs up stays.
+pub async fn part(state: &AppState, mut part: Part, request: Request) -> Result<UploadedFile, Problem> {
+    let idle = idle(state);
+    let mut body = request.into_body().into_data_stream();
+    let work = async move {
+        while let Some(bytes) = in_time(idle, body.next()).await? {
+            part.write(&bytes.map_err(|error| broken(&error))?).await?;
+        }
+        Ok(part.finish().await?)
+    };
+    tokio::spawn(work).await.map_err(|error| ServiceError::Internal(error.to_string()))?
+}
+
+/// The longest pause between two pieces of a body.
+fn idle(state: &AppState) -> Duration {
+    Duration::from_secs(state.service.settings().limits.request_timeout_seconds)
 }
 
 /// Takes a form. Runs in a task of its own, so that a client that hangs up leaves nothing behind.
@@ -130,8 +152,14 @@ type Received = Result<Option<Response>, Problem>;
 
 impl Intake {
     fn new(state: &AppState, headers: &HeaderMap, fields: Map<String, Value>) -> Self {
-        let idle = Duration::from_secs(state.service.settings().limits.request_timeout_seconds);
-        Self { service: Arc::clone(&state.service), headers: headers.clone(), fields, idle, upload: None, key: None }
+        Self {
+            service: Arc::clone(&state.service),
+            headers: headers.clone(),
+            fields,
+            idle: idle(state),
+            upload: None,
+            key: None,
+        }
     }
 
     async fn form(&mut self, form: &mut Multipart) -> Received {

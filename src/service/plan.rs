@@ -178,7 +178,7 @@ fn look(dir: &Path, spec: &JobSpec, dataset: &dyn Dataset) -> Result<Preview> {
         })
         .collect();
     let image_tokens = images.iter().map(|image| image.tokens).sum();
-    let unknown_words = processor.tokenizer().out_of_vocabulary(&text);
+    let unknown_words = processor.tokenizer().out_of_vocabulary(&text.replace("<image>", " "));
     let prompt = PromptPreview { row: 0, text: rendered.text, answer: example.answer, tokens, image_tokens, images };
     Ok(Preview { prompt, unknown_words, info })
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use super::area::{ARCHIVES, Area, FILES, WORK};
 use super::request::DatasetRequest;
-use super::upload::{ARCHIVES, Area, WORK};
 use crate::data::files::{Prepared, Preparing, SpreadCounter, prepare, unpack};
 use crate::data::{DataError, Example};
 use crate::domain::dataset::{
@@ -96,7 +96,7 @@ impl Check {
         mut counter: Option<TokenCounter>,
     ) -> std::result::Result<(Prepared, Option<TokenReport>), DataError> {
         let (work, archives) = (self.area.dir.join(WORK), self.area.dir.join(ARCHIVES));
-        let files = work.join("files");
+        let files = work.join(FILES);
         for number in 1.. {
             // Each has a folder of its own, in the order in which they came.
             let Some(archive) = only_file(&archives.join(number.to_string())) else { break };

@@ -1,7 +1,9 @@
 //! Data sets: what there is, and how a job reaches its rows.
 
+mod area;
 mod check;
 mod entry;
+mod parts;
 mod preview;
 mod recover;
 mod request;
@@ -15,8 +17,9 @@ use crate::domain::spec::Columns;
 use crate::service::{Result, Service, ServiceError};
 
 pub use entry::DatasetEntry;
+pub use parts::{Part, UploadedFile};
 pub use preview::{PreviewImage, PreviewRow};
-pub use request::{DatasetRequest, DatasetSource};
+pub use request::{DatasetRequest, DatasetSource, UploadKind};
 pub use upload::Upload;
 
 /// Source of data sets that ship with the program.
@@ -38,6 +41,9 @@ impl Service {
         let record = self.store.dataset(name_or_id).await?;
         if record.source == BUILT_IN {
             return Err(ServiceError::Conflict(format!("data set `{}` ships with the program; it stays", record.name)));
+        }
+        if record.state == DatasetState::Uploading && area::waits_for_parts(&self.uploads_dir().join(&record.id)) {
+            return self.forget_parts(&record).await;
         }
         if matches!(record.state, DatasetState::Uploading | DatasetState::Validating) {
             let state = record.state.name();

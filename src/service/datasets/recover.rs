@@ -1,13 +1,11 @@
 //! After a crash: nothing half-registered stays, and nothing that nobody knows.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
 
-use super::upload::LOCK;
+use super::area::{is_abandoned, waits_for_parts};
 use crate::domain::dataset::{ARTIFACTS, DatasetRecord, DatasetReport, DatasetState, NewDataset, RowFault};
 use crate::service::{Result, Service, ServiceError};
 
@@ -23,9 +21,12 @@ impl Service {
         let stored = stored.map_err(|e| internal(&e))?;
         let records = self.store.datasets().await?;
         let under_way = |r: &&DatasetRecord| matches!(r.state, DatasetState::Uploading | DatasetState::Validating);
-        let mut known = HashSet::new();
+        let (mut known, mut waiting) = (HashSet::new(), HashSet::new());
         for record in &records {
-            if under_way(&record) && is_abandoned(&uploads.join(&record.id)) {
+            let dir = uploads.join(&record.id);
+            if record.state == DatasetState::Uploading && waits_for_parts(&dir) {
+                waiting.insert(dir);
+            } else if under_way(&record) && is_abandoned(&dir) {
                 self.store.update_dataset(&record.id, &broken_off(record)).await?;
             } else if record.state != DatasetState::Invalid {
                 known.insert(record.artifact_key());
@@ -33,7 +34,8 @@ impl Service {
         }
         let sweep = move || {
             for entry in std::fs::read_dir(&uploads).into_iter().flatten().flatten() {
-                if is_abandoned(&entry.path())
+                if !waiting.contains(&entry.path())
+                    && is_abandoned(&entry.path())
                     && let Err(error) = std::fs::remove_dir_all(entry.path())
                 {
                     tracing::warn!(folder = %entry.path().display(), %error, "cannot remove an abandoned upload");
@@ -48,11 +50,6 @@ impl Service {
 
 fn internal(error: &dyn std::fmt::Display) -> ServiceError {
     ServiceError::Internal(error.to_string())
-}
-
-/// Does nobody work in this folder?
-fn is_abandoned(dir: &Path) -> bool {
-    File::open(dir.join(LOCK)).map_or(true, |lock| lock.try_lock().is_ok())
 }
 
 fn broken_off(record: &DatasetRecord) -> NewDataset {

@@ -40,12 +40,22 @@ pub struct DatasetRequest {
     pub model: Option<String>,
 }
 
-/// Where the files of a data set are.
+/// Where the files of a data set are: one of its fields.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DatasetSource {
     /// A folder, or one file, of the server's machine below one of `dataset_roots`. It is read where it lies.
-    pub path: String,
+    pub path: Option<String>,
+    /// How files will come that are not there yet.
+    pub upload: Option<UploadKind>,
+}
+
+/// How files come that are not there yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UploadKind {
+    /// In parts: `PUT /v1/datasets/{id}/files/{path}?offset=`, then `POST /v1/datasets/{id}/finish`.
+    Parts,
 }
 
 impl DatasetRequest {

@@ -1,50 +1,21 @@
 //! Files on their way in: streamed to disk, visible to nobody until every row was checked.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 
+use super::area::{ARCHIVES, Area, FILES, WORK};
 use super::check::Check;
-use super::request::DatasetRequest;
+use super::request::{DatasetRequest, UploadKind};
 use crate::clock::new_id;
 use crate::config::datasets::limits;
 use crate::data::files::relative;
 use crate::domain::dataset::{DatasetLimits, DatasetRecord, DatasetSettings, DatasetState, NewDataset};
 use crate::service::{Result, Service, ServiceError};
 
-/// Held by the process that works in an upload's folder.
-pub(super) const LOCK: &str = "lock";
-/// What is published in the end.
-pub(super) const WORK: &str = "work";
-/// Archives to be unpacked.
-pub(super) const ARCHIVES: &str = "archives";
 const PROJECT: &str = "default";
-
-/// A folder of one upload; whoever holds its lock is alive.
-pub(super) struct Area {
-    pub(super) dir: PathBuf,
-    _lock: File,
-}
-
-impl Area {
-    fn create(dir: PathBuf) -> std::io::Result<Self> {
-        std::fs::create_dir_all(dir.join(WORK).join("files"))?;
-        std::fs::create_dir_all(dir.join(ARCHIVES))?;
-        let lock = File::create(dir.join(LOCK))?;
-        lock.lock()?;
-        Ok(Self { dir, _lock: lock })
-    }
-
-    /// Removes the folder.
-    pub(super) fn remove(self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.dir) {
-            tracing::warn!(folder = %self.dir.display(), %error, "cannot remove the folder of an upload");
-        }
-    }
-}
 
 /// An upload that has begun. Dropped before [`Upload::finish`], nothing of it stays.
 pub struct Upload {
@@ -88,7 +59,7 @@ impl Service {
         })
     }
 
-    /// Registers files that lie on the server's machine; they stay where they are.
+    /// Registers files that lie on the server's machine, where they stay, or a data set whose files come in parts.
     pub async fn register_dataset(
         self: &Arc<Self>,
         request: DatasetRequest,
@@ -100,8 +71,12 @@ impl Service {
                 "say where the files are, e.g. {\"path\": \"/data/mine\"}, or send them as multipart/form-data";
             return Err(ServiceError::field("/source", detail));
         };
-        let path = self.allowed_path(&source.path)?;
-        let name = request.name(&source.path)?;
+        let path = match (&source.path, source.upload) {
+            (Some(path), None) => path,
+            (None, Some(UploadKind::Parts)) => return self.begin_parts(&request, created_by).await,
+            _ => return Err(ServiceError::field("/source", "needs either `path` or `upload`")),
+        };
+        let (name, path) = (request.name(path)?, self.allowed_path(path)?);
         let (record, area) = self.begin_dataset(&request, &name, "path", created_by).await?;
         let limits = limits(&self.settings);
         let check = Check { service: Arc::clone(self), record, area, request, settings, limits, source: Some(path) };
@@ -128,7 +103,7 @@ impl Service {
         }
     }
 
-    async fn begin_dataset(
+    pub(super) async fn begin_dataset(
         &self,
         request: &DatasetRequest,
         name: &str,
@@ -190,7 +165,7 @@ impl Upload {
             self.archives += 1;
             area.dir.join(ARCHIVES).join(self.archives.to_string()).join(inside.file_name().unwrap_or_default())
         } else {
-            area.dir.join(WORK).join("files").join(inside)
+            area.dir.join(WORK).join(FILES).join(inside)
         };
         if let Some(parent) = path.parent() {
             tokio::fs::create_dir_all(parent).await.map_err(|error| storage(&error))?;
@@ -261,6 +236,7 @@ impl Drop for Upload {
     }
 }
 
-fn storage(error: &std::io::Error) -> ServiceError {
+/// A fault of the disk, in the service's words.
+pub(super) fn storage(error: &std::io::Error) -> ServiceError {
     ServiceError::Unavailable(format!("the upload cannot be written to disk: {error}"))
 }
