@@ -97,6 +97,12 @@ impl Client {
         self.accepted(request).await?.json().await.map_err(|error| ClientError::Answer(error.to_string()))
     }
 
+    /// `PUT path` with bytes.
+    pub async fn put(&self, path: &str, bytes: Vec<u8>) -> Result<Value, ClientError> {
+        let request = self.http.put(format!("{}{path}", self.base)).body(bytes);
+        self.accepted(request).await?.json().await.map_err(|error| ClientError::Answer(error.to_string()))
+    }
+
     /// `DELETE path`, which answers without a body.
     pub async fn delete(&self, path: &str) -> Result<(), ClientError> {
         self.accepted(self.http.delete(format!("{}{path}", self.base))).await.map(drop)

@@ -1,5 +1,6 @@
 //! `vgpo datasets`: upload, register, list, look at and delete data sets of a server.
 
+mod parts;
 mod upload;
 
 use std::path::PathBuf;
@@ -29,6 +30,9 @@ enum Action {
         /// Files and folders; a folder alone is the data set, beside others its name is part of the paths.
         #[arg(required = true)]
         paths: Vec<PathBuf>,
+        /// Send in parts: a broken connection costs one part, and the same command goes on after a stop.
+        #[arg(long)]
+        parts: bool,
         #[command(flatten)]
         fields: Fields,
         #[command(flatten)]
@@ -153,9 +157,14 @@ type Outcome = Result<ExitCode, Box<dyn std::error::Error + Send + Sync>>;
 pub fn run(args: &Args) -> ExitCode {
     let done = block_on(async {
         match &args.action {
-            Action::Upload { paths, fields, client } => {
-                let form = upload::Form::new(fields.json()?, paths)?;
-                let entry = Client::new(&client.server).post_form("/v1/datasets", form.boundary(), form.body()).await?;
+            Action::Upload { paths, parts, fields, client } => {
+                let (server, files) = (Client::new(&client.server), upload::sources(paths)?);
+                let entry = if *parts {
+                    parts::send(&server, fields.json()?, &files).await?
+                } else {
+                    let form = upload::Form::new(fields.json()?, &files);
+                    server.post_form("/v1/datasets", form.boundary(), form.body()).await?
+                };
                 registered(&entry, fields.wait, client).await
             }
             Action::Register { path, fields, client } => {

@@ -7,6 +7,55 @@ use futures_util::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use serde_json::{Map, Value};
 use tokio_util::io::ReaderStream;
 
+/// A file to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its path inside the data set.
+    pub inside: String,
+}
+
+/// Every file of `paths`. A folder's files keep their paths below it, and behind its name where other paths stand beside it.
+pub fn sources(paths: &[PathBuf]) -> Result<Vec<Source>, String> {
+    let mut found = Vec::new();
+    for path in paths {
+        let cannot = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
+        if path.metadata().map_err(cannot)?.is_dir() {
+            // A folder alone is the data set; beside others it is a part of it, and rows call it by its name.
+            let base = path.canonicalize().map_err(cannot)?;
+            let prefix = base.file_name().filter(|_| paths.len() > 1).map(PathBuf::from).unwrap_or_default();
+            found.extend(folder(path, &prefix).map_err(cannot)?);
+        } else {
+            let inside = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            found.push(Source { path: path.clone(), inside });
+        }
+    }
+    Ok(found)
+}
+
+fn folder(root: &Path, prefix: &Path) -> std::io::Result<Vec<Source>> {
+    let (mut found, mut open) = (Vec::new(), vec![root.to_owned()]);
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(&folder)? {
+            let entry = entry?;
+            let path = entry.path();
+            if entry.file_name().to_string_lossy().starts_with('.') {
+                continue;
+            }
+            if entry.file_type()?.is_dir() {
+                open.push(path);
+            } else if path.is_file() {
+                // A link counts as the file it leads to; a link to a folder could lead in circles.
+                let inside = prefix.join(path.strip_prefix(root).unwrap_or(&path)).to_string_lossy().into_owned();
+                found.push(Source { path, inside });
+            }
+        }
+    }
+    found.sort_by(|a, b| a.inside.cmp(&b.inside));
+    Ok(found)
+}
+
 /// Fields and files on their way to a server.
 #[derive(Debug)]
 pub struct Form {
@@ -21,9 +70,8 @@ enum Piece {
 }
 
 impl Form {
-    /// Fields first, then every file of `paths`; the files of a folder keep their paths below it, and behind its name
-    /// where other paths stand beside it.
-    pub fn new(fields: Map<String, Value>, paths: &[PathBuf]) -> Result<Self, String> {
+    /// Fields first, then every file.
+    pub fn new(fields: Map<String, Value>, files: &[Source]) -> Self {
         let mut form = Self { boundary: vgpo::clock::new_id("vgpo"), pieces: Vec::new() };
         for (name, value) in fields {
             let text = match value {
@@ -33,53 +81,18 @@ impl Form {
             form.part(&format!("name=\"{name}\""));
             form.pieces.push(Piece::Text(text));
         }
-        for path in paths {
-            let cannot = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
-            let kind = path.metadata().map_err(cannot)?;
-            if kind.is_dir() {
-                // A folder alone is the data set; beside others it is a part of it, and rows call it by its name.
-                let base = path.canonicalize().map_err(cannot)?;
-                let prefix = base.file_name().filter(|_| paths.len() > 1).map(PathBuf::from).unwrap_or_default();
-                form.folder(path, &prefix).map_err(cannot)?;
-            } else {
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                form.file(path, &name);
-            }
+        for source in files {
+            form.file(source);
         }
         form.pieces.push(Piece::Text(format!("\r\n--{}--\r\n", form.boundary)));
-        Ok(form)
+        form
     }
 
-    fn folder(&mut self, root: &Path, prefix: &Path) -> std::io::Result<()> {
-        let (mut found, mut open) = (Vec::new(), vec![root.to_owned()]);
-        while let Some(folder) = open.pop() {
-            for entry in std::fs::read_dir(&folder)? {
-                let entry = entry?;
-                let kind = entry.file_type()?;
-                if entry.file_name().to_string_lossy().starts_with('.') {
-                    continue;
-                }
-                if kind.is_dir() {
-                    open.push(entry.path());
-                } else if entry.path().is_file() {
-                    // A link counts as the file it leads to; a link to a folder could lead in circles.
-                    found.push(entry.path());
-                }
-            }
-        }
-        found.sort();
-        for path in found {
-            let inside = prefix.join(path.strip_prefix(root).unwrap_or(&path));
-            self.file(&path, &inside.to_string_lossy());
-        }
-        Ok(())
-    }
-
-    fn file(&mut self, path: &Path, name: &str) {
+    fn file(&mut self, source: &Source) {
         // The three characters that would end the name, as browsers write them.
-        let name = name.replace('"', "%22").replace('\r', "%0D").replace('\n', "%0A");
+        let name = source.inside.replace('"', "%22").replace('\r', "%0D").replace('\n', "%0A");
         self.part(&format!("name=\"file\"; filename=\"{name}\""));
-        self.pieces.push(Piece::File(path.to_owned()));
+        self.pieces.push(Piece::File(source.path.clone()));
     }
 
     fn part(&mut self, what: &str) {
@@ -130,7 +143,7 @@ mod tests {
             std::fs::write(folder.path().join(name), text).unwrap();
         }
         let fields = Map::from_iter([("name".to_owned(), "mine".into()), ("seed".to_owned(), 3.into())]);
-        let form = Form::new(fields, &[folder.path().to_owned()]).unwrap();
+        let form = Form::new(fields, &sources(&[folder.path().to_owned()]).unwrap());
         let bytes: Vec<Bytes> = stream::iter(form.pieces.clone()).flat_map(Piece::bytes).try_collect().await.unwrap();
         let text = String::from_utf8(bytes.concat()).unwrap().replace(form.boundary(), "B");
         assert_eq!(
@@ -142,13 +155,8 @@ mod tests {
              \r\n--B--\r\n"
         );
         let both = [folder.path().join("rows.jsonl"), folder.path().join("images")];
-        let form = Form::new(Map::new(), &both).unwrap();
-        let bytes: Vec<Bytes> = stream::iter(form.pieces.clone()).flat_map(Piece::bytes).try_collect().await.unwrap();
-        let text = String::from_utf8(bytes.concat()).unwrap();
-        assert!(
-            text.contains("filename=\"rows.jsonl\"") && text.contains("filename=\"images/a %22b%22.png\""),
-            "{text}"
-        );
-        assert!(Form::new(Map::new(), &[folder.path().join("none")]).unwrap_err().contains("none"));
+        let names: Vec<String> = sources(&both).unwrap().into_iter().map(|source| source.inside).collect();
+        assert_eq!(names, ["rows.jsonl", "images/a \"b\".png"]);
+        assert!(sources(&[folder.path().join("none")]).unwrap_err().contains("none"));
     }
 }

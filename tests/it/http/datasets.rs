@@ -64,7 +64,7 @@ pub fn rows(count: usize) -> Vec<u8> {
 }
 
 /// Everything below the data folder that belongs to data sets.
-fn left(api: &Api) -> Vec<String> {
+pub fn left(api: &Api) -> Vec<String> {
     let folders = ["uploads", "artifacts/datasets"].map(|name| api.service.settings().data_dir.join(name));
     let entries = folders.iter().flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten());
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()

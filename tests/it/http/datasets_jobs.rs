@@ -181,6 +181,17 @@ async fn the_command_line_uploads_shows_and_deletes() {
     assert_eq!(serde_json::from_slice::<Value>(&out.stdout).unwrap()["state"], "ready");
     let out = vgpo(&api, &["datasets", "delete", "mine"]).await;
     assert!(out.status.success() && api.get("/v1/datasets/mine").await.status == 404, "{}", said(&out));
+    // In parts: what an earlier command has sent is not sent again.
+    api.post(
+        "/v1/datasets",
+        json!({"name": "mine", "columns": {"prompt": "question", "answer": "target"}, "source": {"upload": "parts"}}),
+    )
+    .await;
+    let begun = std::fs::read(folder.path().join("train.jsonl")).unwrap()[..10].to_vec();
+    api.request("PUT", "/v1/datasets/mine/files/train.jsonl").body(begun).send().await.unwrap();
+    let out = vgpo(&api, &["datasets", "upload", path, "--name", "mine", "--parts", "--wait"]).await;
+    assert!(said(&out).contains("3 rows (2 to train on, 1 held out), 3 images, 0 bad rows"), "{}", said(&out));
+    vgpo(&api, &["datasets", "delete", "mine"]).await;
     // Without its columns no row can be used.
     let out = vgpo(&api, &["datasets", "upload", path, "--name", "mine", "--wait"]).await;
     assert!(!out.status.success());

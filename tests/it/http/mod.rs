@@ -4,6 +4,7 @@ mod chat;
 mod client;
 mod datasets;
 mod datasets_jobs;
+mod datasets_parts;
 mod events;
 mod guard;
 mod idempotency;
