@@ -182,7 +182,7 @@ pub struct DatasetReport {
 pub struct TokenReport {
     /// The model whose tokenizer and image processor counted.
     pub model: String,
-    /// Rows that were counted: the first ones.
+    /// Rows that were counted: those that the model can read.
     pub rows: u64,
     /// Their lengths.
     pub tokens: Spread,

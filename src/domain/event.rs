@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::domain::dataset::DatasetState;
 use crate::domain::job::JobState;
 use crate::domain::metric::StepMetrics;
 
@@ -44,6 +45,8 @@ pub mod kind {
     pub const CHECKPOINT_DAMAGED: &str = "checkpoint.damaged";
     /// Everything beyond a step is about to be replaced: [`super::RewindEvent`].
     pub const REWIND: &str = "rewind";
+    /// A data set changed its state: [`super::DatasetChanged`].
+    pub const DATASET: &str = "dataset";
     /// A worker process died: [`super::CrashEvent`].
     pub const WORKER_CRASHED: &str = "worker.crashed";
 }
@@ -139,6 +142,19 @@ pub struct RewindEvent {
     /// Points, samples and checkpoints of later steps are gone and come again; null: the run starts over, and those
     /// of step 0 are gone as well.
     pub to_step: Option<u64>,
+}
+
+/// Data of [`kind::DATASET`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DatasetChanged {
+    /// The data set.
+    pub dataset_id: String,
+    /// Its name.
+    pub name: String,
+    /// The state before; none when it is new.
+    pub from: Option<DatasetState>,
+    /// The state now; none when it is gone.
+    pub to: Option<DatasetState>,
 }
 
 /// Data of [`kind::WORKER_CRASHED`].

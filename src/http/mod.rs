@@ -62,6 +62,7 @@ pub struct AppState {
         event::SamplesEvent,
         event::CheckpointEvent,
         event::RewindEvent,
+        event::DatasetChanged,
         event::CrashEvent,
         sse::ResetFrame,
         sse::EndFrame,

@@ -68,6 +68,30 @@ impl Processor {
         limits: &PromptLimits,
         add_generation_prompt: bool,
     ) -> Result<RenderedPrompt, PromptError> {
+        let (mut prompt, targets) = self.lay_out(messages, images, limits, add_generation_prompt)?;
+        // Pixels last: they are the costly part, and everything that can be refused has been.
+        prompt.images = images.iter().zip(targets).map(|(i, t)| Arc::new(self.images.patches(i, t))).collect();
+        Ok(prompt)
+    }
+
+    /// Tokens of the prompt that [`Processor::render`] would make, image tokens included; no pixel is looked at.
+    pub fn count_tokens(
+        &self,
+        messages: &[Message],
+        images: &[Arc<RgbImage>],
+        limits: &PromptLimits,
+    ) -> Result<usize, PromptError> {
+        self.lay_out(messages, images, limits, true).map(|(prompt, _)| prompt.ids.len())
+    }
+
+    /// The prompt without its pixels, and what its images are resized to.
+    fn lay_out(
+        &self,
+        messages: &[Message],
+        images: &[Arc<RgbImage>],
+        limits: &PromptLimits,
+        add_generation_prompt: bool,
+    ) -> Result<(RenderedPrompt, Vec<TargetSize>), PromptError> {
         check_parts(messages, images.len())?;
         let texts = texts_of(messages);
         let everything = texts.iter().copied().chain([self.template.source()]);
@@ -82,9 +106,7 @@ impl Processor {
             .collect::<Result<Vec<_>, _>>()?;
         let limit = limits.max_prompt_tokens;
         let (ids, layout) = self.expand(&pieces, &masking, images, &targets, limit)?;
-        // Pixels last: they are the costly part, and everything that can be refused has been.
-        let images = images.iter().zip(targets).map(|(i, t)| Arc::new(self.images.patches(i, t))).collect();
-        Ok(RenderedPrompt { text: masking.unmask(&rendered), ids, images, layout })
+        Ok((RenderedPrompt { text: masking.unmask(&rendered), ids, images: Vec::new(), layout }, targets))
     }
 
     /// Ids of the pieces, every image placeholder widened to its image's tokens; at most `limit` of them.

@@ -20,7 +20,7 @@ pub mod submit;
 
 use std::sync::Arc;
 
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::artifacts::ArtifactStore;
@@ -43,6 +43,8 @@ pub struct Service {
     /// Rises when this process wrote an event: a hint for live streams, which poll anyway.
     news: watch::Sender<u64>,
     stopping: CancellationToken,
+    /// Data sets whose rows are checked at the same time: each may hold two row groups in memory.
+    dataset_checks: Semaphore,
     engine: Arc<dyn Engine>,
     /// Asks webhook rewards, where the settings allow any host.
     webhooks: Option<Arc<dyn WebhookClient>>,
@@ -62,6 +64,7 @@ impl Service {
             settings,
             news: watch::Sender::new(0),
             stopping: CancellationToken::new(),
+            dataset_checks: Semaphore::new(datasets::CHECKS),
             engine,
             artifacts: OnceCell::new(),
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::area::{ARCHIVES, Area, FILES, WORK};
+use super::recover::broken_off;
 use super::request::DatasetRequest;
 use crate::data::files::{Prepared, Preparing, SpreadCounter, prepare, unpack};
 use crate::data::{DataError, Example};
@@ -15,9 +16,6 @@ use crate::domain::dataset::{
 use crate::model;
 use crate::prompt::{Processor, PromptLimits, messages_for};
 use crate::service::{Result, Service, ServiceError, starter};
-
-/// Rows whose tokens are counted.
-const COUNTED: u64 = 1000;
 
 /// A data set whose files have arrived.
 pub(super) struct Check {
@@ -43,19 +41,26 @@ impl Check {
                 return Err(error.into());
             }
         };
+        self.service.tell_news();
         tokio::spawn(self.run());
         Ok(record)
     }
 
     async fn run(self) {
-        let id = self.record.id.clone();
-        if let Err(error) = self.conclude().await {
+        let (service, record) = (Arc::clone(&self.service), self.record.clone());
+        let Err(error) = self.conclude().await else { return };
+        tracing::error!(dataset = %record.id, %error, "a data set could not be registered");
+        let invalid = broken_off(&record, format!("the data set could not be stored: {error}"));
+        match service.store.update_dataset(&record.id, &invalid).await {
+            Ok(_) => service.tell_news(),
             // The record says `validating` until the next start, which finds nobody at work on it.
-            tracing::error!(dataset = %id, %error, "a data set could not be registered");
+            Err(error) => tracing::error!(dataset = %record.id, %error, "a data set's end could not be told"),
         }
     }
 
     async fn conclude(self) -> Result<()> {
+        let service = Arc::clone(&self.service);
+        let _turn = service.dataset_checks.acquire().await;
         let counter = self.counter().await;
         let artifacts = Arc::clone(self.service.artifacts().await?);
         let internal = |error: tokio::task::JoinError| ServiceError::Internal(error.to_string());
@@ -126,6 +131,7 @@ impl Check {
     async fn tell(self, state: DatasetState, report: DatasetReport, prepared: Option<&Prepared>) -> Result<()> {
         let new = self.state(state, Some(&report), prepared);
         let told = self.service.store.update_dataset(&self.record.id, &new).await;
+        self.service.tell_news();
         let area = self.area;
         let _ = tokio::task::spawn_blocking(move || area.remove()).await;
         told.map(drop).map_err(Into::into)
@@ -167,7 +173,7 @@ fn only_file(folder: &Path) -> Option<PathBuf> {
     Some(std::fs::read_dir(folder).ok()?.next()?.ok()?.path())
 }
 
-/// Counts the tokens of the first rows.
+/// Counts the tokens of rows.
 struct TokenCounter {
     processor: Processor,
     model: String,
@@ -183,16 +189,13 @@ impl TokenCounter {
     }
 
     fn add(&mut self, example: &Example) {
-        if self.rows >= COUNTED {
-            return;
-        }
         let limits = PromptLimits { min_pixels: None, max_pixels: None, max_prompt_tokens: usize::MAX };
-        let rendered = messages_for(&example.prompt, example.images.len(), None)
-            .and_then(|messages| self.processor.render(&messages, &example.images, &limits, true));
+        let tokens = messages_for(&example.prompt, example.images.len(), None)
+            .and_then(|messages| self.processor.count_tokens(&messages, &example.images, &limits));
         // A row that this model cannot read may suit another.
-        if let Ok(rendered) = rendered {
+        if let Ok(tokens) = tokens {
             self.rows += 1;
-            self.spread.add(rendered.ids.len() as u64);
+            self.spread.add(tokens as u64);
         }
     }
 

@@ -22,6 +22,8 @@ pub use preview::{PreviewImage, PreviewRow};
 pub use request::{DatasetRequest, DatasetSource, UploadKind};
 pub use upload::Upload;
 
+/// Data sets whose rows are checked at the same time; others wait.
+pub(super) const CHECKS: usize = 2;
 /// Source of data sets that ship with the program.
 const BUILT_IN: &str = "builtin";
 
@@ -53,6 +55,7 @@ impl Service {
             )));
         }
         let record = self.store.delete_dataset(&record.id).await?;
+        self.tell_news();
         let (artifacts, key) = (Arc::clone(self.artifacts().await?), record.artifact_key());
         let removed = tokio::task::spawn_blocking(move || artifacts.delete(&key)).await;
         // Forgotten already: what is left is swept at the next start.

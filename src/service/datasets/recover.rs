@@ -27,7 +27,7 @@ impl Service {
             if record.state == DatasetState::Uploading && waits_for_parts(&dir) {
                 waiting.insert(dir);
             } else if under_way(&record) && is_abandoned(&dir) {
-                self.store.update_dataset(&record.id, &broken_off(record)).await?;
+                self.store.update_dataset(&record.id, &broken_off(record, stopped(record))).await?;
             } else if record.state != DatasetState::Invalid {
                 known.insert(record.artifact_key());
             }
@@ -52,8 +52,12 @@ fn internal(error: &dyn std::fmt::Display) -> ServiceError {
     ServiceError::Internal(error.to_string())
 }
 
-fn broken_off(record: &DatasetRecord) -> NewDataset {
-    let problem = format!("the server stopped while the data set was {}; register it again", record.state.name());
+fn stopped(record: &DatasetRecord) -> String {
+    format!("the server stopped while the data set was {}; register it again", record.state.name())
+}
+
+/// The data set as an invalid one, with what went wrong.
+pub(super) fn broken_off(record: &DatasetRecord, problem: String) -> NewDataset {
     let fault = RowFault { file: String::new(), row: None, problem };
     let mut card = record.card.clone();
     card["report"] = json!(DatasetReport { errors: vec![fault], ..DatasetReport::default() });

@@ -133,7 +133,10 @@ impl Service {
             created_by,
         };
         match self.store.create_dataset(&id, new).await {
-            Ok(record) => Ok((record, area)),
+            Ok(record) => {
+                self.tell_news();
+                Ok((record, area))
+            }
             Err(error) => {
                 area.remove();
                 Err(error.into())

@@ -5,11 +5,12 @@ use sqlx::Row as _;
 
 use crate::clock::new_id;
 use crate::domain::dataset::{DatasetRecord, DatasetState, NewDataset};
+use crate::domain::event::{DatasetChanged, NewEvent, kind};
 use crate::domain::model::{Model, NewModel};
 use crate::store::error::{Result, StoreError};
 use crate::store::traits::ModelStore;
 
-use super::{SqliteStore, rows};
+use super::{SqliteStore, Write, events, rows};
 
 const UPSERT_MODEL: &str = include_str!("sql/model_upsert.sql");
 const UPSERT_DATASET: &str = include_str!("sql/dataset_upsert.sql");
@@ -83,17 +84,17 @@ impl ModelStore for SqliteStore {
         let (card, recommended) = (rows::to_json(&new.card)?, rows::to_json(&new.recommended)?);
         let mut tx = self.write().await?;
         let taken =
-            sqlx::query("SELECT state FROM datasets WHERE name = ?").bind(&new.name).fetch_optional(&mut *tx).await?;
+            sqlx::query("SELECT * FROM datasets WHERE name = ?").bind(&new.name).fetch_optional(&mut *tx).await?;
         if let Some(row) = taken {
-            let state: &str = row.try_get("state")?;
-            if state != DatasetState::Invalid.name() {
-                let advice = "choose another name, or delete it first";
-                return Err(StoreError::Conflict(format!(
-                    "there is a data set `{}`, which is {state}; {advice}",
-                    new.name
-                )));
+            let old = rows::dataset(&row)?;
+            if old.state != DatasetState::Invalid {
+                let (name, state) = (&new.name, old.state.name());
+                let detail =
+                    format!("there is a data set `{name}`, which is {state}; choose another name, or delete it first");
+                return Err(StoreError::Conflict(detail));
             }
             sqlx::query("DELETE FROM datasets WHERE name = ?").bind(&new.name).execute(&mut *tx).await?;
+            tell(&mut tx, self.now(), &old, Some(old.state), None).await?;
         }
         let row = sqlx::query(CREATE_DATASET)
             .bind(id)
@@ -110,13 +111,18 @@ impl ModelStore for SqliteStore {
             .bind(self.now())
             .fetch_one(&mut *tx)
             .await?;
+        let dataset = rows::dataset(&row)?;
+        tell(&mut tx, self.now(), &dataset, None, Some(dataset.state)).await?;
         tx.commit().await?;
-        rows::dataset(&row)
+        Ok(dataset)
     }
 
     async fn update_dataset(&self, id: &str, new: &NewDataset) -> Result<DatasetRecord> {
         let (card, recommended) = (rows::to_json(&new.card)?, rows::to_json(&new.recommended)?);
         let mut tx = self.write().await?;
+        let unknown = || StoreError::NotFound { kind: "dataset", id: id.to_owned() };
+        let before = sqlx::query("SELECT * FROM datasets WHERE id = ?").bind(id).fetch_optional(&mut *tx).await?;
+        let before = rows::dataset(&before.ok_or_else(unknown)?)?.state;
         let row = sqlx::query(UPDATE_DATASET)
             .bind(id)
             .bind(new.state.name())
@@ -126,10 +132,14 @@ impl ModelStore for SqliteStore {
             .bind(&new.fingerprint)
             .bind(card)
             .bind(recommended)
-            .fetch_optional(&mut *tx)
+            .fetch_one(&mut *tx)
             .await?;
+        let dataset = rows::dataset(&row)?;
+        if dataset.state != before {
+            tell(&mut tx, self.now(), &dataset, Some(before), Some(dataset.state)).await?;
+        }
         tx.commit().await?;
-        rows::dataset(&row.ok_or_else(|| StoreError::NotFound { kind: "dataset", id: id.to_owned() })?)
+        Ok(dataset)
     }
 
     async fn delete_dataset(&self, id: &str) -> Result<DatasetRecord> {
@@ -142,6 +152,7 @@ impl ModelStore for SqliteStore {
             return Err(StoreError::Held { kind: "dataset", id: id.to_owned(), holders });
         }
         sqlx::query("DELETE FROM datasets WHERE id = ?").bind(id).execute(&mut *tx).await?;
+        tell(&mut tx, self.now(), &dataset, Some(dataset.state), None).await?;
         tx.commit().await?;
         Ok(dataset)
     }
@@ -158,4 +169,17 @@ impl ModelStore for SqliteStore {
         let found = sqlx::query("SELECT * FROM datasets ORDER BY name").fetch_all(&self.readers).await?;
         found.iter().map(rows::dataset).collect()
     }
+}
+
+async fn tell(
+    tx: &mut Write,
+    now: i64,
+    dataset: &DatasetRecord,
+    from: Option<DatasetState>,
+    to: Option<DatasetState>,
+) -> Result<()> {
+    let changed = DatasetChanged { dataset_id: dataset.id.clone(), name: dataset.name.clone(), from, to };
+    let event = NewEvent { kind: kind::DATASET.to_owned(), job_id: None, run_id: None, data: events::data(&changed)? };
+    events::insert(tx, now, &event).await?;
+    Ok(())
 }

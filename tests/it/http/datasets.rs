@@ -128,7 +128,8 @@ async fn a_form_with_images_becomes_a_data_set_with_a_preview() {
 async fn rows_are_paged() {
     let api = Api::start().await;
     assert_eq!(send(&api, "?name=ten&split=train", LINES, rows(10)).await.status, 202);
-    assert_eq!(checked(&api, "ten").await["train_rows"], 10);
+    let entry = checked(&api, "ten").await;
+    assert_eq!((&entry["train_rows"], &entry["report"]["tokens"]["rows"]), (&json!(10), &json!(10)));
     let page = api.get("/v1/datasets/ten/rows?limit=4").await.body;
     assert_eq!(
         (page["data"].as_array().unwrap().len(), &page["has_more"], &page["next"]),
@@ -341,6 +342,15 @@ fn record(name: &str, state: DatasetState) -> NewDataset {
         project: "default".to_owned(),
         created_by: None,
     }
+}
+
+#[tokio::test]
+async fn a_data_set_that_cannot_be_stored_says_so() {
+    let api = Api::with(&[("artifacts_url", "s3://nowhere")]).await;
+    assert_eq!(send(&api, "?name=mine", LINES, rows(3)).await.status, 202);
+    let entry = checked(&api, "mine").await;
+    let problem = entry["report"]["errors"][0]["problem"].as_str().unwrap();
+    assert!(entry["state"] == "invalid" && problem.contains("could not be stored"), "{problem}");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use vgpo::domain::model::NewModel;
 use vgpo::domain::spec::JobSpec;
 use vgpo::store::StoreError;
 
-use super::fixture::{Db, claimed, new_checkpoint, spec};
+use super::fixture::{Db, all_events, claimed, new_checkpoint, spec};
 
 pub async fn models_and_data_sets_are_upserted(db: &Db) {
     let store = &*db.store;
@@ -98,6 +98,12 @@ pub async fn data_sets_are_registered_held_and_deleted(db: &Db) {
         store.update_dataset("ds_1", &new("mine", DatasetState::Ready, 1)).await,
         Err(StoreError::NotFound { .. })
     ));
+
+    // Every change was told, and nothing else.
+    let told: Vec<_> = all_events(store).await.into_iter().filter(|event| event.kind == "dataset").collect();
+    let changes: Vec<_> = told.iter().map(|event| (event.data["from"].as_str(), event.data["to"].as_str())).collect();
+    assert_eq!(changes, [(None, Some("uploading")), (Some("uploading"), Some("ready")), (Some("ready"), None)]);
+    assert!(told.iter().all(|event| event.data["dataset_id"] == "ds_1" && event.data["name"] == "mine"));
 
     // An invalid one makes room for a better try.
     store.create_dataset("ds_3", new("mine", DatasetState::Invalid, 0)).await.unwrap();
