@@ -33,6 +33,10 @@ pub struct Event {
 pub mod kind {
     /// A job changed its state: [`super::JobChanged`].
     pub const JOB: &str = "job";
+    /// People changed a job's priority or labels: [`super::JobUpdated`].
+    pub const JOB_UPDATED: &str = "job.updated";
+    /// A run and everything that hung on it is gone: [`super::RunDeleted`].
+    pub const RUN_DELETED: &str = "run.deleted";
     /// Metrics of one step: [`super::MetricsEvent`].
     pub const METRICS: &str = "metrics";
     /// Samples of one step were stored: [`super::SamplesEvent`].
@@ -64,6 +68,24 @@ pub struct JobChanged {
     pub attempt: u32,
     /// The worker involved, if any.
     pub worker_id: Option<String>,
+}
+
+/// Data of [`kind::JOB_UPDATED`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JobUpdated {
+    /// The priority now.
+    pub priority: i64,
+    /// The labels now.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// Data of [`kind::RUN_DELETED`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RunDeleted {
+    /// The name it had.
+    pub name: String,
+    /// The checkpoints that went with it.
+    pub checkpoints: Vec<String>,
 }
 
 /// Data of [`kind::METRICS`].

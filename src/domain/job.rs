@@ -8,6 +8,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::domain::spec::{DeviceClass, JobSpec};
+use crate::domain::sweep::SweepPoint;
 
 /// A fine-tuning job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -47,8 +48,12 @@ pub struct Job {
     pub device: DeviceClass,
     /// Start only after this job has succeeded.
     pub after: Option<String>,
-    /// Not claimed before this time (back-off after a failure that may pass).
+    /// Not claimed before this time (a scheduled start, or the pause after a failure that may pass).
     pub not_before: Option<DateTime<Utc>>,
+    /// The last thing that people asked of it: asking the same again changes nothing and succeeds.
+    pub asked: Option<JobAction>,
+    /// The sweep that it is a point of.
+    pub sweep: Option<SweepPoint>,
     /// When it was submitted.
     pub created_at: DateTime<Utc>,
     /// When anything above last changed.
@@ -101,11 +106,11 @@ pub struct LeasedJob {
 /// | | pausing | paused | the worker let go: that is what was asked |
 /// | | cancelling | cancelled | the worker let go: that is what was asked |
 /// | pause | running | pausing | somebody asked; repeating it (pausing, paused) changes nothing |
-/// | resume | paused | queued | somebody asked |
+/// | resume | paused | queued | somebody asked; repeating it while the job waits or runs changes nothing |
 /// | cancel | queued, paused | cancelled | somebody asked; nobody works on it |
 /// | | running, pausing | cancelling | somebody asked; the worker stops at the next phase |
 /// | | cancelling, cancelled | unchanged | repeating a cancel is fine |
-/// | retry | failed, cancelled | queued | somebody asked; attempts count from zero again |
+/// | retry | failed, cancelled | queued | somebody asked; attempts count from zero again; repeating it as for resume |
 ///
 /// Every transition is an event with its reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
@@ -191,6 +196,13 @@ impl JobState {
         })
     }
 
+    /// Is asking `action` once more a repeat, where it was the last thing asked? It led to this state or to one behind it.
+    pub fn repeats(self, action: JobAction) -> bool {
+        let begun = matches!(self, Self::Queued | Self::Running);
+        let again = matches!(action, JobAction::Resume | JobAction::Retry);
+        (begun && again) || self.can(Transition::Asked(action)) == Some(self)
+    }
+
     /// What may be asked of a job in this state (repeats that change nothing included).
     pub fn allowed(self) -> Vec<JobAction> {
         JobAction::ALL.into_iter().filter(|a| self.can(Transition::Asked(*a)).is_some()).collect()
@@ -245,6 +257,11 @@ impl JobAction {
             Self::Retry => "retry",
         }
     }
+
+    /// The action of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.name() == name)
+    }
 }
 
 impl std::fmt::Display for JobAction {
@@ -273,6 +290,17 @@ pub struct NewJob {
     pub origins: Value,
     /// Who submits it.
     pub created_by: Option<String>,
+    /// The registered model that its model grew from; that model itself where it is one.
+    pub base_model: Option<String>,
+}
+
+/// Changes to a job that has not ended; absent fields stay.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct JobUpdate {
+    /// A new priority.
+    pub priority: Option<i64>,
+    /// New labels in place of all old ones.
+    pub tags: Option<BTreeMap<String, String>>,
 }
 
 /// Which jobs a list holds; an empty filter holds all.
@@ -286,4 +314,6 @@ pub struct JobFilter {
     pub model: Option<String>,
     /// With this label and value (none: any value).
     pub tag: Option<(String, Option<String>)>,
+    /// Of this sweep.
+    pub sweep: Option<String>,
 }

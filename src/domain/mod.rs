@@ -14,4 +14,5 @@ pub mod reward;
 pub mod run;
 pub mod sample;
 pub mod spec;
+pub mod sweep;
 pub mod worker;

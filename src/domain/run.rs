@@ -7,13 +7,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::domain::job::JobState;
+use crate::domain::sweep::SweepPoint;
 
 /// The results of a job: metrics, samples and checkpoints hang on it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Run {
     /// `run_…`; sorts by creation time.
     pub id: String,
-    /// The job that works on it.
+    /// The job that works on it; of a run that was continued the newest.
     pub job_id: String,
     /// A name for people.
     pub name: String,
@@ -29,6 +30,10 @@ pub struct Run {
     pub state: JobState,
     /// The model or checkpoint it started from.
     pub model: String,
+    /// The registered model that this one grew from.
+    pub base_model: Option<String>,
+    /// The sweep that it is a point of.
+    pub sweep: Option<SweepPoint>,
     /// The data set it trains on.
     pub dataset: String,
     /// `method.type` of the settings.
@@ -68,6 +73,17 @@ pub struct RunFilter {
     pub dataset: Option<String>,
     /// With this label and value (none: any value).
     pub tag: Option<(String, Option<String>)>,
+    /// Of this sweep.
+    pub sweep: Option<String>,
+}
+
+/// A run goes on with more steps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Continuation {
+    /// Steps beyond the run's newest checkpoint.
+    pub steps: u64,
+    /// Who asks.
+    pub created_by: Option<String>,
 }
 
 /// Changes to a run; absent fields stay.

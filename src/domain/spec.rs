@@ -16,7 +16,8 @@ pub use super::reward::{Coordinates, RewardSpec, WeightedReward};
 pub struct JobSpec {
     /// A name for people; made from method and data set when absent.
     pub name: String,
-    /// The model to start from: a registered name or a checkpoint id.
+    /// The model to start from: a registered name or a checkpoint id. While the job waits for another one to end, it may
+    /// also be that job (`job_…`) or its run (`run_…@best`, `run_…@last`); the checkpoint takes its place then.
     pub model: String,
     /// The data set to train on.
     pub dataset: String,
@@ -64,6 +65,9 @@ pub struct JobSpec {
     pub max_attempts: u32,
     /// Start only after this job has succeeded.
     pub after: Option<String>,
+    /// Start not before this time.
+    #[serde(default)]
+    pub not_before: Option<chrono::DateTime<chrono::Utc>>,
     /// One fixed-order kernel path, so that a resumed run ends with the same bits.
     pub deterministic: bool,
 }

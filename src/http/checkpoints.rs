@@ -1,19 +1,27 @@
 //! `/v1/checkpoints`
 
+use axum::body::Body;
 use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use utoipa::IntoParams;
+use tokio_stream::wrappers::ReceiverStream;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::AppState;
-use super::extract::{QueryParams, page};
+use super::extract::{Json, QueryParams, page};
 use super::problem::{Problem, ProblemBody};
 use crate::domain::checkpoint::{Checkpoint, CheckpointFilter};
 use crate::domain::page::Listing;
 
 pub fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(list_checkpoints)).routes(routes!(get_checkpoint))
+    OpenApiRouter::new()
+        .routes(routes!(list_checkpoints))
+        .routes(routes!(get_checkpoint, delete_checkpoint))
+        .routes(routes!(download))
+        .routes(routes!(promote, demote))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -54,4 +62,88 @@ async fn get_checkpoint(
     Path(id): Path<String>,
 ) -> Result<axum::Json<Checkpoint>, Problem> {
     Ok(axum::Json(state.service.checkpoint(&id).await?))
+}
+
+/// Delete a checkpoint that nobody needs.
+#[utoipa::path(
+    delete, path = "/v1/checkpoints/{id}", tag = "checkpoints", operation_id = "delete_checkpoint",
+    params(("id" = String, Path, description = "`ckpt_…`")),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "`holders` lists who needs it: a served name, its run (best, last), unfinished jobs, or the engine that has it in memory", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn delete_checkpoint(State(state): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+    state.service.delete_checkpoint(&id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct DownloadQuery {
+    /// Also the trainer's own files: optimizer, position, job.
+    #[serde(default)]
+    trainer: bool,
+}
+
+/// A checkpoint as a tar file: a folder in the Hugging Face layout (configuration, tokenizer, safetensors).
+#[utoipa::path(
+    get, path = "/v1/checkpoints/{id}/download", tag = "checkpoints", operation_id = "download_checkpoint",
+    params(("id" = String, Path, description = "`ckpt_…`"), DownloadQuery),
+    responses(
+        (status = 200, description = "The files, streamed; `Content-Length` and `ETag` are set", body = Vec<u8>, content_type = "application/x-tar"),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn download(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    QueryParams(query): QueryParams<DownloadQuery>,
+) -> Result<Response, Problem> {
+    let download = state.service.download_checkpoint(&id, query.trainer).await?;
+    let headers = [
+        (header::CONTENT_TYPE, "application/x-tar".to_owned()),
+        (header::CONTENT_LENGTH, download.bytes.to_string()),
+        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{}\"", download.file_name)),
+        (header::ETAG, download.etag),
+    ];
+    Ok((headers, Body::from_stream(ReceiverStream::new(download.chunks))).into_response())
+}
+
+/// The name under which a checkpoint is served.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Promotion {
+    /// A model name, e.g. `digits-v2`.
+    name: String,
+}
+
+/// Serve a checkpoint under a model name. A checkpoint that had the name before loses it.
+#[utoipa::path(
+    post, path = "/v1/checkpoints/{id}/promote", tag = "checkpoints", operation_id = "promote_checkpoint",
+    params(("id" = String, Path, description = "`ckpt_…`")), request_body = Promotion,
+    responses(
+        (status = 200, body = Checkpoint),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "A registered model has that name", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn promote(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    Json(promotion): Json<Promotion>,
+) -> Result<axum::Json<Checkpoint>, Problem> {
+    Ok(axum::Json(state.service.promote_checkpoint(&id, &promotion.name).await?))
+}
+
+/// Serve a checkpoint no more under its name. Repeating it is fine.
+#[utoipa::path(
+    delete, path = "/v1/checkpoints/{id}/promote", tag = "checkpoints", operation_id = "demote_checkpoint",
+    params(("id" = String, Path, description = "`ckpt_…`")),
+    responses((status = 200, body = Checkpoint), (status = 404, body = ProblemBody, content_type = "application/problem+json"))
+)]
+async fn demote(State(state): State<AppState>, Path(id): Path<String>) -> Result<axum::Json<Checkpoint>, Problem> {
+    Ok(axum::Json(state.service.demote_checkpoint(&id).await?))
 }

@@ -44,7 +44,31 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, Problem> {
         let raw = RawJson::from_request(request, state).await?;
-        serde_path_to_error::deserialize(raw.value).map(Self).map_err(|error| shape(&error))
+        typed(raw.value).map(Self)
+    }
+}
+
+/// A JSON value as a body of a fixed shape.
+pub fn typed<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
+    serde_path_to_error::deserialize(value).map_err(|error| shape(&error))
+}
+
+/// A JSON body of a fixed shape that may be left out.
+#[derive(Debug)]
+pub struct OptionalJson<T>(pub T);
+
+impl<T: DeserializeOwned + Default> FromRequest<AppState> for OptionalJson<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, Problem> {
+        let announced = check_type(request.headers());
+        let bytes = read_body(request, state).await?;
+        if bytes.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        announced?;
+        let value = serde_json::from_slice(&bytes).map_err(|error| syntax(&error, false))?;
+        typed(value).map(Self)
     }
 }
 

@@ -1,21 +1,22 @@
 //! `/v1/jobs`
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::events::{StreamQuery, job_feed};
-use super::extract::{QueryParams, RawJson, list, page, query_fault};
+use super::extract::{Json, OptionalJson, QueryParams, RawJson, list, page, query_fault};
 use super::problem::{Problem, ProblemBody};
 use super::{AppState, idempotency};
 use crate::config::nearest::suggestion;
-use crate::domain::job::{Job, JobFilter, JobState};
+use crate::domain::job::{Job, JobAction, JobFilter, JobState, JobUpdate};
 use crate::domain::page::Listing;
 use crate::service::plan::JobPlan;
 use crate::service::submit::{JobRequest, SubmittedJob};
@@ -23,8 +24,11 @@ use crate::service::submit::{JobRequest, SubmittedJob};
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(create, list_jobs))
-        .routes(routes!(get_job))
+        .routes(routes!(get_job, patch_job))
         .routes(routes!(cancel))
+        .routes(routes!(pause))
+        .routes(routes!(resume))
+        .routes(routes!(retry))
         .routes(routes!(events))
         .routes(routes!(events_stream))
 }
@@ -79,6 +83,8 @@ struct ListQuery {
     model: Option<String>,
     /// Only jobs of this project.
     project: Option<String>,
+    /// Only jobs of this sweep.
+    sweep: Option<String>,
     /// Entries of a page, 1 to 1000 (default 50).
     limit: Option<u32>,
     /// The `next` of the page before.
@@ -99,6 +105,7 @@ async fn list_jobs(
         project: query.project,
         model: query.model,
         tag: query.tag.as_deref().map(tag),
+        sweep: query.sweep,
     };
     Ok(axum::Json(state.service.jobs(&filter, &page(query.limit, query.after)?).await?))
 }
@@ -128,17 +135,114 @@ async fn get_job(State(state): State<AppState>, Path(id): Path<String>) -> Resul
     Ok(axum::Json(state.service.job(&id).await?))
 }
 
+/// Why somebody asks something of a job.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Ask {
+    /// For people; stored with the event.
+    pub reason: Option<String>,
+}
+
 /// End a job. Repeating it is fine; a job that has succeeded or failed cannot be cancelled.
 #[utoipa::path(
     post, path = "/v1/jobs/{id}/cancel", tag = "jobs", operation_id = "cancel_job", params(("id" = String, Path, description = "`job_…`")),
+    request_body(content = Option<Ask>, description = "May be left out"),
     responses(
         (status = 200, description = "The job: `cancelled`, or `cancelling` until its worker has stopped", body = Job),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "`state` and `allowed` tell what is possible", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
-async fn cancel(State(state): State<AppState>, Path(id): Path<String>) -> Result<axum::Json<Job>, Problem> {
-    Ok(axum::Json(state.service.cancel_job(&id, "asked by the API").await?))
+async fn cancel(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    OptionalJson(ask): OptionalJson<Ask>,
+) -> Result<axum::Json<Job>, Problem> {
+    Ok(axum::Json(state.service.ask_job(&id, JobAction::Cancel, ask.reason.as_deref()).await?))
+}
+
+/// Pause a running job: its worker saves a checkpoint behind the present phase and lets go; `resume` goes on from
+/// there. Repeating it is fine.
+#[utoipa::path(
+    post, path = "/v1/jobs/{id}/pause", tag = "jobs", operation_id = "pause_job", params(("id" = String, Path, description = "`job_…`")),
+    request_body(content = Option<Ask>, description = "May be left out"),
+    responses(
+        (status = 200, description = "The job: `pausing` until its worker has let go, then `paused`", body = Job),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "`state` and `allowed` tell what is possible", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn pause(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    OptionalJson(ask): OptionalJson<Ask>,
+) -> Result<axum::Json<Job>, Problem> {
+    Ok(axum::Json(state.service.ask_job(&id, JobAction::Pause, ask.reason.as_deref()).await?))
+}
+
+/// Queue a paused job again; it goes on from its checkpoint. Repeating it while the job waits or runs is fine.
+#[utoipa::path(
+    post, path = "/v1/jobs/{id}/resume", tag = "jobs", operation_id = "resume_job", params(("id" = String, Path, description = "`job_…`")),
+    request_body(content = Option<Ask>, description = "May be left out"),
+    responses(
+        (status = 200, description = "The job, queued", body = Job),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "`state` and `allowed` tell what is possible", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn resume(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    OptionalJson(ask): OptionalJson<Ask>,
+) -> Result<axum::Json<Job>, Problem> {
+    Ok(axum::Json(state.service.ask_job(&id, JobAction::Resume, ask.reason.as_deref()).await?))
+}
+
+/// Queue a failed or cancelled job again: it goes on from its newest checkpoint, attempts count from zero, and a
+/// scheduled start is forgotten. Repeating it while the job waits or runs is fine.
+#[utoipa::path(
+    post, path = "/v1/jobs/{id}/retry", tag = "jobs", operation_id = "retry_job", params(("id" = String, Path, description = "`job_…`")),
+    request_body(content = Option<Ask>, description = "May be left out"),
+    responses(
+        (status = 200, description = "The job, queued", body = Job),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "`state` and `allowed` tell what is possible; or its run goes on with another job", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn retry(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    OptionalJson(ask): OptionalJson<Ask>,
+) -> Result<axum::Json<Job>, Problem> {
+    Ok(axum::Json(state.service.ask_job(&id, JobAction::Retry, ask.reason.as_deref()).await?))
+}
+
+/// What people may change about a job; absent fields stay.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct JobPatch {
+    /// A new priority: higher runs first.
+    priority: Option<i64>,
+    /// New labels in place of all old ones.
+    tags: Option<BTreeMap<String, String>>,
+}
+
+/// Change a job's priority or labels, with a `job.updated` event. `spec` keeps what was submitted.
+#[utoipa::path(
+    patch, path = "/v1/jobs/{id}", tag = "jobs", operation_id = "update_job", params(("id" = String, Path, description = "`job_…`")),
+    request_body = JobPatch,
+    responses(
+        (status = 200, description = "The job after the change", body = Job),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn patch_job(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    Json(patch): Json<JobPatch>,
+) -> Result<axum::Json<Job>, Problem> {
+    let update = JobUpdate { priority: patch.priority, tags: patch.tags };
+    Ok(axum::Json(state.service.update_job(&id, &update).await?))
 }
 
 /// What happened to a job: a page of events, or with `Accept: text/event-stream` a live stream that sends `end`.

@@ -1,8 +1,8 @@
 //! `/v1/runs/{id}/metrics`
 
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
-use axum::response::Response;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -14,6 +14,7 @@ use super::{AppState, sse};
 use crate::domain::event::{EventFilter, kind};
 use crate::domain::metric::SeriesQuery;
 use crate::domain::page::Listing;
+use crate::service::compare::{CompareQuery, Comparison};
 use crate::service::events::{Follow, StartAt};
 use crate::service::{DescribedKey, MetricSeries};
 
@@ -21,7 +22,12 @@ const MAX_POINTS: u32 = 10_000;
 const DEFAULT_POINTS: u32 = 1000;
 
 pub fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(series)).routes(routes!(keys)).routes(routes!(stream))
+    OpenApiRouter::new()
+        .routes(routes!(series))
+        .routes(routes!(csv))
+        .routes(routes!(keys))
+        .routes(routes!(stream))
+        .routes(routes!(compare))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -52,19 +58,112 @@ async fn series(
     Path(id): Path<String>,
     QueryParams(params): QueryParams<SeriesParams>,
 ) -> Result<axum::Json<Listing<MetricSeries>>, Problem> {
-    let max_points = params.max_points.unwrap_or(DEFAULT_POINTS);
-    if !(1..=MAX_POINTS).contains(&max_points) {
-        let detail = format!("`max_points` is {max_points}; it must be from 1 to {MAX_POINTS}");
-        return Err(query_fault("max_points", detail));
-    }
-    if let (Some(from), Some(to)) = (params.from_step, params.to_step)
-        && from > to
-    {
-        return Err(query_fault("from_step", format!("`from_step` is {from}, behind `to_step` ({to})")));
-    }
+    let max_points = bounded(params.max_points)?;
+    in_order(params.from_step, params.to_step)?;
     let query = SeriesQuery { from_step: params.from_step, to_step: params.to_step, max_points: Some(max_points) };
     let series = state.service.metric_series(&id, &list(params.keys.as_deref()), &query).await?;
     Ok(axum::Json(Listing::whole(series)))
+}
+
+fn in_order(from_step: Option<u64>, to_step: Option<u64>) -> Result<(), Problem> {
+    match (from_step, to_step) {
+        (Some(from), Some(to)) if from > to => {
+            Err(query_fault("from_step", format!("`from_step` is {from}, behind `to_step` ({to})")))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct CsvParams {
+    /// Keys separated by commas, `visual/*` for all that begin so; absent: every key of the run.
+    keys: Option<String>,
+    /// First step.
+    from_step: Option<u64>,
+    /// Last step.
+    to_step: Option<u64>,
+}
+
+/// Every point of a run as CSV: one line a step, one column a key.
+#[utoipa::path(
+    get, path = "/v1/runs/{id}/metrics.csv", tag = "metrics", operation_id = "run_metrics_csv",
+    params(("id" = String, Path, description = "`run_…`"), CsvParams),
+    responses(
+        (status = 200, description = "A table with a head; cells without a value are empty", body = String, content_type = "text/csv"),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn csv(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    QueryParams(params): QueryParams<CsvParams>,
+) -> Result<Response, Problem> {
+    in_order(params.from_step, params.to_step)?;
+    let query = SeriesQuery { from_step: params.from_step, to_step: params.to_step, max_points: None };
+    let table = state.service.metrics_csv(&id, &list(params.keys.as_deref()), &query).await?;
+    let name = format!("attachment; filename=\"{id}.csv\"");
+    let headers = [(header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()), (header::CONTENT_DISPOSITION, name)];
+    Ok((headers, table).into_response())
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct CompareParams {
+    /// The metric.
+    key: String,
+    /// Runs to compare, separated by commas.
+    runs: Option<String>,
+    /// A sweep whose runs to compare.
+    sweep: Option<String>,
+    /// Settings that runs of one group share, separated by commas: `method.type` or `/method/type`. Absent: every run
+    /// is a group of its own.
+    group_by: Option<String>,
+    /// First step.
+    from_step: Option<u64>,
+    /// Last step.
+    to_step: Option<u64>,
+    /// More steps than this are joined in that many buckets: 1 to 10000 (default 1000).
+    max_points: Option<u32>,
+}
+
+/// Compare runs by one metric: mean over the runs of each group with its 95% interval (Student's t), step by step.
+#[utoipa::path(
+    get, path = "/v1/metrics", tag = "metrics", operation_id = "compare_metrics", params(CompareParams),
+    responses(
+        (status = 200, description = "One curve a group, over the same steps", body = Comparison),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn compare(
+    State(state): State<AppState>,
+    QueryParams(params): QueryParams<CompareParams>,
+) -> Result<axum::Json<Comparison>, Problem> {
+    in_order(params.from_step, params.to_step)?;
+    let runs = list(params.runs.as_deref());
+    if runs.is_empty() && params.sweep.is_none() {
+        return Err(query_fault("runs", "name what to compare: `runs=run_…,run_…` or `sweep=swp_…`"));
+    }
+    let query = CompareQuery {
+        runs,
+        sweep: params.sweep,
+        key: params.key,
+        group_by: list(params.group_by.as_deref()),
+        from_step: params.from_step,
+        to_step: params.to_step,
+        max_points: u64::from(bounded(params.max_points)?),
+    };
+    Ok(axum::Json(state.service.compare(&query).await?))
+}
+
+fn bounded(max_points: Option<u32>) -> Result<u32, Problem> {
+    let max_points = max_points.unwrap_or(DEFAULT_POINTS);
+    if (1..=MAX_POINTS).contains(&max_points) {
+        return Ok(max_points);
+    }
+    Err(query_fault("max_points", format!("`max_points` is {max_points}; it must be from 1 to {MAX_POINTS}")))
 }
 
 /// What a run has measured: each key with unit, meaning, newest value and range.

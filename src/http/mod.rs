@@ -21,6 +21,7 @@ mod rewards;
 mod runs;
 mod score;
 mod sse;
+mod sweeps;
 mod upload;
 mod workers;
 
@@ -34,12 +35,16 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate as _};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::domain::event;
 use crate::service::Service;
 use problem::{Problem, ProblemBody};
+
+/// Downloads keep their length; weights hardly shrink.
+const TAR: &str = "application/x-tar";
 
 /// What every handler can reach.
 #[derive(Clone)]
@@ -58,6 +63,8 @@ pub struct AppState {
         ProblemBody,
         event::Event,
         event::JobChanged,
+        event::JobUpdated,
+        event::RunDeleted,
         event::MetricsEvent,
         event::SamplesEvent,
         event::CheckpointEvent,
@@ -76,6 +83,7 @@ fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(jobs::routes())
         .merge(runs::routes())
+        .merge(sweeps::routes())
         .merge(metrics::routes())
         .merge(checkpoints::routes())
         .merge(models::routes())
@@ -122,7 +130,7 @@ pub fn router(state: AppState) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(state)
         .layer(DefaultBodyLimit::max(body_bytes))
-        .layer(CompressionLayer::new())
+        .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(NotForContentType::const_new(TAR))))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(axum::middleware::from_fn_with_state(guard, guard::guard))
         .layer(axum::middleware::from_fn_with_state(limit, finish::finish))

@@ -1,25 +1,35 @@
 //! `/v1/runs`
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::AppState;
-use super::extract::{Json, QueryParams, page};
+use super::extract::{Json, QueryParams, RawJson, list, page, query_fault, typed};
 use super::jobs::{states, tag};
 use super::problem::{Problem, ProblemBody};
+use super::{AppState, idempotency};
+use crate::config::nearest::suggestion;
+use crate::domain::job::Job;
 use crate::domain::page::Listing;
 use crate::domain::run::{Run, RunFilter, RunUpdate};
 use crate::domain::sample::{SampleRecord, SampleStep};
+use crate::service::runs::{Include, RunEntry};
+
+const SPARKLINE_POINTS: u32 = 30;
+const MAX_SPARKLINE_POINTS: u32 = 200;
 
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list_runs))
-        .routes(routes!(get_run, patch_run))
+        .routes(routes!(get_run, patch_run, delete_run))
+        .routes(routes!(continue_run))
         .routes(routes!(samples))
         .routes(routes!(sample_steps))
 }
@@ -38,29 +48,62 @@ struct ListQuery {
     dataset: Option<String>,
     /// Only runs of this project.
     project: Option<String>,
+    /// Only runs of this sweep.
+    sweep: Option<String>,
+    /// More of every run: `summary` (last and best values of metrics) and `sparklines` (small curves), separated by
+    /// commas.
+    include: Option<String>,
+    /// Metric keys of summary and sparklines, separated by commas; absent: accuracy, reward, loss and visual focus.
+    keys: Option<String>,
+    /// Points of a sparkline at most: 1 to 200 (default 30).
+    points: Option<u32>,
     /// Entries of a page, 1 to 1000 (default 50).
     limit: Option<u32>,
     /// The `next` of the page before.
     after: Option<String>,
 }
 
+impl ListQuery {
+    fn included(&self) -> Result<Include, Problem> {
+        let points = self.points.unwrap_or(SPARKLINE_POINTS);
+        if !(1..=MAX_SPARKLINE_POINTS).contains(&points) {
+            let detail = format!("`points` is {points}; it must be from 1 to {MAX_SPARKLINE_POINTS}");
+            return Err(query_fault("points", detail));
+        }
+        let mut include = Include { keys: list(self.keys.as_deref()), ..Include::default() };
+        for name in list(self.include.as_deref()) {
+            match name.as_str() {
+                "summary" => include.summary = true,
+                "sparklines" => include.sparklines = Some(points),
+                _ => {
+                    let hint = suggestion(&name, &["summary", "sparklines"]);
+                    return Err(query_fault("include", format!("`{name}` cannot be included: {hint}")));
+                }
+            }
+        }
+        Ok(include)
+    }
+}
+
 /// List runs, newest first.
 #[utoipa::path(
     get, path = "/v1/runs", tag = "runs", operation_id = "list_runs", params(ListQuery),
-    responses((status = 200, description = "A page of runs", body = Listing<Run>))
+    responses((status = 200, description = "A page of runs", body = Listing<RunEntry>))
 )]
 async fn list_runs(
     State(state): State<AppState>,
     QueryParams(query): QueryParams<ListQuery>,
-) -> Result<axum::Json<Listing<Run>>, Problem> {
+) -> Result<axum::Json<Listing<RunEntry>>, Problem> {
+    let include = query.included()?;
     let filter = RunFilter {
         states: states(query.state.as_deref())?,
         project: query.project,
         model: query.model,
         dataset: query.dataset,
         tag: query.tag.as_deref().map(tag),
+        sweep: query.sweep,
     };
-    Ok(axum::Json(state.service.runs(&filter, &page(query.limit, query.after)?).await?))
+    Ok(axum::Json(state.service.run_entries(&filter, &page(query.limit, query.after)?, &include).await?))
 }
 
 /// One run: its state, last and best results. Its settings are those of its job.
@@ -100,6 +143,53 @@ async fn patch_run(
 ) -> Result<axum::Json<Run>, Problem> {
     let update = RunUpdate { name: patch.name, notes: patch.notes, tags: patch.tags };
     Ok(axum::Json(state.service.update_run(&id, &update).await?))
+}
+
+/// Delete a run with its jobs, metrics, samples and checkpoints, once its job has ended.
+#[utoipa::path(
+    delete, path = "/v1/runs/{id}", tag = "runs", operation_id = "delete_run", params(("id" = String, Path, description = "`run_…`")),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "Its job has not ended, or `holders` lists who needs it: a served name, jobs that start from its checkpoints or wait for it", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn delete_run(State(state): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+    state.service.delete_run(&id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// How far a run goes on.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ContinueRequest {
+    /// Steps beyond the run's newest checkpoint.
+    steps: u64,
+}
+
+/// Go on with a run that has ended: a new job on the same run, from its newest checkpoint, with the optimizer's state
+/// and the position in the data. Its metrics and samples follow those that are there.
+#[utoipa::path(
+    post, path = "/v1/runs/{id}/continue", tag = "runs", operation_id = "continue_run",
+    params(("id" = String, Path, description = "`run_…`"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Carries the request out once in 24 hours; a repeat gets the first answer with `Idempotent-Replayed: true`")),
+    request_body = ContinueRequest,
+    responses(
+        (status = 201, description = "The new job, queued; its `steps` count from the beginning of the run", body = Job),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "Its job has not ended, or it has no checkpoint", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn continue_run(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: RawJson,
+) -> Result<Response, Problem> {
+    let ContinueRequest { steps } = typed(body.value)?;
+    let (service, route) = (Arc::clone(&state.service), format!("POST /v1/runs/{id}/continue"));
+    let work = async move { Ok((StatusCode::CREATED, service.continue_run(&id, steps, None).await?)) };
+    idempotency::once(&state.service, &headers, &route, &body.bytes, work).await
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

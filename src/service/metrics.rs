@@ -1,10 +1,12 @@
 //! Metrics of a run: what was measured, and series in buckets.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::domain::metric::{Better, MetricInfo, MetricKey, MetricPoint, SeriesQuery, describe};
-use crate::service::{Result, Service};
+use crate::service::{Result, Service, ServiceError};
 
 /// A metric key of a run with its meaning and range.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -27,6 +29,25 @@ pub struct DescribedKey {
     pub max: Option<f64>,
 }
 
+/// What a run's list entry tells of a metric.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct KeySummary {
+    /// The newest step that has it.
+    pub last_step: u64,
+    /// The value there; null where it is not finite.
+    pub last: Option<f64>,
+    /// Smallest finite value.
+    pub min: Option<f64>,
+    /// Largest finite value.
+    pub max: Option<f64>,
+    /// The better one of smallest and largest; null for metrics that have no good direction.
+    pub best: Option<f64>,
+}
+
+/// The metrics by which runs are told apart at a glance.
+pub(super) const SUMMARY_KEYS: [&str; 5] =
+    ["eval/accuracy", "reward/mean", "accuracy", "loss/policy", "visual/late_early_ratio"];
+
 /// The points of one metric.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MetricSeries {
@@ -45,7 +66,7 @@ pub struct MetricSeries {
 }
 
 /// The catalogue's words for a key; keys of a trainer's own are plain numbers.
-fn meaning(key: &str) -> (String, String, Better) {
+pub(super) fn meaning(key: &str) -> (String, String, Better) {
     let told = |info: &MetricInfo| (info.unit.to_owned(), info.description.to_owned(), info.better);
     describe(key).map_or_else(|| ("1".to_owned(), String::new(), Better::Neutral), told)
 }
@@ -70,6 +91,37 @@ impl Service {
         Ok(series)
     }
 
+    /// Series of a run as CSV: one line a step with its time, samples and tokens, one column a key.
+    pub async fn metrics_csv(&self, run_id: &str, keys: &[String], query: &SeriesQuery) -> Result<String> {
+        let series = self.metric_series(run_id, keys, query).await?;
+        let mut steps = BTreeMap::new();
+        for point in series.iter().flat_map(|one| &one.points) {
+            steps.entry(point.step).or_insert((point.time, point.samples, point.tokens));
+        }
+        let mut columns: Vec<_> = series.iter().map(|one| one.points.iter().peekable()).collect();
+        let mut table = csv::Writer::from_writer(Vec::new());
+        let fault = |error: csv::Error| ServiceError::Internal(error.to_string());
+        let heads = ["step", "time", "samples", "tokens"].into_iter().chain(series.iter().map(|one| one.key.as_str()));
+        table.write_record(heads).map_err(fault)?;
+        for (step, (time, samples, tokens)) in steps {
+            let time = time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+            let mut line = vec![step.to_string(), time, samples.to_string(), tokens.to_string()];
+            for column in &mut columns {
+                let here = column.next_if(|point| point.step == step);
+                line.push(here.map(cell).unwrap_or_default());
+            }
+            table.write_record(&line).map_err(fault)?;
+        }
+        let bytes = table.into_inner().map_err(|error| ServiceError::Internal(error.to_string()))?;
+        String::from_utf8(bytes).map_err(|error| ServiceError::Internal(error.to_string()))
+    }
+
+    /// Last and best values of those of `keys` that a run has.
+    pub(super) async fn summary(&self, run_id: &str, keys: &[String]) -> Result<BTreeMap<String, KeySummary>> {
+        let known = self.store.metric_keys(run_id).await?.into_iter();
+        Ok(known.filter(|known| keys.contains(&known.key)).map(|known| (known.key.clone(), summed(&known))).collect())
+    }
+
     async fn expand(&self, run_id: &str, keys: &[String]) -> Result<Vec<String>> {
         let wild = keys.is_empty() || keys.iter().any(|key| key.ends_with('*'));
         if !wild {
@@ -89,6 +141,20 @@ impl Service {
         }
         Ok(expanded)
     }
+}
+
+/// A value, or the name of what is no number.
+fn cell(point: &MetricPoint) -> String {
+    point.mean.map(|value| value.to_string()).or_else(|| point.nonfinite.clone()).unwrap_or_default()
+}
+
+fn summed(key: &MetricKey) -> KeySummary {
+    let best = match meaning(&key.key).2 {
+        Better::Higher => key.max,
+        Better::Lower => key.min,
+        Better::Neutral => None,
+    };
+    KeySummary { last_step: key.last_step, last: key.last, min: key.min, max: key.max, best }
 }
 
 fn described(key: MetricKey) -> DescribedKey {

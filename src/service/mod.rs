@@ -3,6 +3,7 @@
 pub mod builtin;
 pub mod chat;
 mod checkpoints;
+pub mod compare;
 pub mod datasets;
 mod error;
 pub mod events;
@@ -14,9 +15,10 @@ mod metrics;
 pub mod models;
 pub mod plan;
 pub mod rewards;
-mod runs;
+pub mod runs;
 pub mod starter;
 pub mod submit;
+pub mod sweeps;
 
 use std::sync::Arc;
 
@@ -33,7 +35,7 @@ use crate::store::Store;
 use crate::webhook::HttpWebhooks;
 
 pub use error::{Result, ServiceError};
-pub use metrics::{DescribedKey, MetricSeries};
+pub use metrics::{DescribedKey, KeySummary, MetricSeries};
 
 /// The program's doings over a database: shared by every door.
 pub struct Service {

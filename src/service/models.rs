@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use crate::config::nearest::suggestion;
 use crate::domain::checkpoint::Checkpoint;
+use crate::domain::job::{Job, JobState};
 use crate::domain::model::Model;
 use crate::domain::worker::WorkerRecord;
 use crate::service::{Result, Service, ServiceError};
@@ -34,7 +35,7 @@ pub struct ModelEntry {
     pub family: String,
     /// Number of parameters.
     pub parameters: u64,
-    /// Where it came from, e.g. `builtin`.
+    /// Where it came from, e.g. `builtin`; of a checkpoint that is served under a name its id.
     pub source: String,
     /// The project it belongs to.
     pub project: String,
@@ -100,13 +101,33 @@ impl Service {
     /// Every model.
     pub async fn models(&self) -> Result<ModelList> {
         let models = self.store.models().await?;
-        let data = models.into_iter().map(ModelEntry::from).collect();
+        let mut data: Vec<ModelEntry> = models.into_iter().map(ModelEntry::from).collect();
+        for checkpoint in self.store.promotions().await? {
+            data.push(self.promoted_entry(checkpoint).await?);
+        }
         Ok(ModelList { object: "list".to_owned(), data, has_more: false, next: None })
     }
 
     /// One model.
     pub async fn model(&self, name: &str) -> Result<ModelEntry> {
-        Ok(self.store.model(name).await?.into())
+        match (found(self.store.model(name).await)?, self.store.promoted(name).await?) {
+            (Some(model), _) => Ok(model.into()),
+            (None, Some(checkpoint)) => self.promoted_entry(checkpoint).await,
+            (None, None) => Err(ServiceError::NotFound { kind: "model", id: name.to_owned() }),
+        }
+    }
+
+    /// A served checkpoint: what the model that it grew from is, under its own name.
+    async fn promoted_entry(&self, checkpoint: Checkpoint) -> Result<ModelEntry> {
+        let base = self.ancestor(&checkpoint.run_id).await?;
+        Ok(ModelEntry {
+            id: checkpoint.promoted_as.unwrap_or_default(),
+            created: checkpoint.created_at.timestamp(),
+            owned_by: checkpoint.created_by.unwrap_or_else(|| "vgpo".to_owned()),
+            source: checkpoint.id,
+            project: checkpoint.project,
+            ..base.into()
+        })
     }
 
     /// Workers heard of within the last day.
@@ -126,7 +147,7 @@ impl Service {
             Err(ServiceError::Conflict(detail)) => return Err(ServiceError::field(pointer, detail)),
             Err(error) => return Err(error),
         };
-        let base = self.ancestor(&checkpoint).await?;
+        let base = self.ancestor(&checkpoint.run_id).await?;
         Ok(ModelSource { id: checkpoint.id.clone(), base, checkpoint: Some(checkpoint) })
     }
 
@@ -148,29 +169,76 @@ impl Service {
             }
         };
         let Some(id) = id else {
-            return Err(ServiceError::Conflict(format!("run `{run_id}` has no checkpoint yet; it is {}", run.state)));
+            return Err(ServiceError::Conflict(format!(
+                "run `{run_id}` has no checkpoint yet; it is {}; a job that waits for it names it as `after`: `{}`",
+                run.state, run.job_id
+            )));
         };
         found(self.store.checkpoint(&id).await)
     }
 
-    /// The registered model that a checkpoint grew from.
-    async fn ancestor(&self, checkpoint: &Checkpoint) -> Result<Model> {
-        let mut run_id = checkpoint.run_id.clone();
+    /// The registered model that a run grew from. Runs know it by name; those of older databases are followed back
+    /// from checkpoint to checkpoint.
+    async fn ancestor(&self, run_id: &str) -> Result<Model> {
+        let mut run = self.store.run(run_id).await?;
         for _ in 0..MAX_ANCESTORS {
-            let start = self.store.run(&run_id).await?.model;
-            if let Some(model) = found(self.store.model(&start).await)? {
+            let name = run.base_model.as_ref().unwrap_or(&run.model);
+            if let Some(model) = found(self.store.model(name).await)? {
                 return Ok(model);
             }
-            run_id = self.store.checkpoint(&start).await?.run_id;
+            let Some(start) = found(self.store.checkpoint(&run.model).await)? else { break };
+            run = self.store.run(&start.run_id).await?;
         }
-        Err(ServiceError::Conflict(format!("checkpoint `{}` grew from no registered model", checkpoint.id)))
+        Err(ServiceError::Conflict(format!("run `{run_id}` grew from no registered model")))
+    }
+
+    /// What a new job starts from, and the job that it has to wait for: `job_…` is the checkpoint with which that job
+    /// ends, and so are `run_…@best` and `run_…@last` of a run whose job is named as `after`, once that has ended.
+    pub(super) async fn start_of_job(
+        &self,
+        reference: &str,
+        after: Option<&str>,
+    ) -> Result<(ModelSource, Option<String>)> {
+        let registered = found(self.store.model(reference).await)?.is_some();
+        let Some(job) = self.named_job(reference, after).await?.filter(|_| !registered) else {
+            return Ok((self.model_source(reference, "/model").await?, None));
+        };
+        if job.state == JobState::Succeeded {
+            let run = if reference.contains('@') { reference.to_owned() } else { format!("{}@last", job.run_id) };
+            return Ok((self.model_source(&run, "/model").await?, None));
+        }
+        let unusable = |detail: String| Err(ServiceError::field("/model", detail));
+        if job.state.is_final() {
+            let (id, run, state) = (&job.id, &job.run_id, job.state);
+            return unusable(format!("job `{id}` is {state}; retry it, or start from `{run}@last` if it left one"));
+        }
+        if after.is_some_and(|after| after != job.id) {
+            return unusable(format!("`{reference}` comes from job `{}`, but `after` names another one", job.id));
+        }
+        let base = self.ancestor(&job.run_id).await?;
+        Ok((ModelSource { id: reference.to_owned(), base, checkpoint: None }, Some(job.id)))
+    }
+
+    /// The job whose result `reference` stands for, if that may lie in the future.
+    async fn named_job(&self, reference: &str, after: Option<&str>) -> Result<Option<Job>> {
+        match reference.split_once('@') {
+            None if reference.starts_with("job_") => found(self.store.job(reference).await),
+            Some((run, "best" | "last")) => {
+                let run = found(self.store.run(run).await)?.filter(|run| after == Some(run.job_id.as_str()));
+                match run {
+                    Some(run) => found(self.store.job(&run.job_id).await),
+                    None => Ok(None),
+                }
+            }
+            _ => Ok(None),
+        }
     }
 
     async fn unknown_model(&self, reference: &str, pointer: &str) -> Result<ServiceError> {
         let models = self.store.models().await?;
         let names: Vec<&str> = models.iter().map(|model| model.name.as_str()).collect();
         let detail = format!(
-            "there is no model `{reference}`: {}; a checkpoint (ckpt_…) or run_…@best works as well",
+            "there is no model `{reference}`: {}; a checkpoint (ckpt_…), run_…@best or job_… works as well",
             suggestion(reference, &names)
         );
         Ok(ServiceError::field(pointer, detail))

@@ -111,7 +111,7 @@ pub(super) struct Preview {
 impl Service {
     /// What a job would be and do; nothing is stored.
     pub async fn plan_job(&self, request: &serde_json::Value) -> Result<JobPlan> {
-        let CheckedJob { resolved, warnings, preview } = self.check_job(request).await?;
+        let CheckedJob { resolved, warnings, preview, .. } = self.check_job(request).await?;
         let memory = memory(&resolved.spec, &preview);
         let work = work(&resolved.spec, &preview);
         Ok(JobPlan { spec: resolved.spec, origins: resolved.origins, warnings, prompt: preview.prompt, memory, work })

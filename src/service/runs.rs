@@ -1,17 +1,101 @@
 //! Runs and their samples.
 
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::ToSchema;
+
+use super::metrics::{KeySummary, SUMMARY_KEYS};
+use crate::config::job::field_faults;
+use crate::domain::job::Job;
+use crate::domain::metric::SeriesQuery;
 use crate::domain::page::{Listing, Page};
-use crate::domain::run::{Run, RunFilter, RunUpdate};
+use crate::domain::run::{Continuation, Run, RunFilter, RunUpdate};
 use crate::domain::sample::{SampleRecord, SampleStep};
 use crate::service::{Result, Service, ServiceError};
+
+/// What a list of runs tells beside the runs.
+#[derive(Debug, Clone, Default)]
+pub struct Include {
+    /// Last and best values.
+    pub summary: bool,
+    /// Curves of so many points at most.
+    pub sparklines: Option<u32>,
+    /// Of these metrics; empty: of the usual ones.
+    pub keys: Vec<String>,
+}
+
+/// Step and mean value (null where it is not finite), in the order of steps.
+pub type Sparkline = Vec<(u64, Option<f64>)>;
+
+/// A run in a list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RunEntry {
+    /// The run.
+    #[serde(flatten)]
+    pub run: Run,
+    /// Last, smallest, largest and best values by key; only when asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<BTreeMap<String, KeySummary>>,
+    /// Small curves by key: pairs of step and mean value; only when asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<BTreeMap<String, Vec<Vec<f64>>>>)]
+    pub sparklines: Option<BTreeMap<String, Sparkline>>,
+}
 
 const MAX_NAME: usize = 200;
 const MAX_NOTES: usize = 100_000;
 
 impl Service {
-    /// Runs, newest first.
-    pub async fn runs(&self, filter: &RunFilter, page: &Page) -> Result<Listing<Run>> {
-        Ok(self.store.runs(filter, page).await?)
+    /// Runs, newest first, with what a table of runs shows of each.
+    pub async fn run_entries(&self, filter: &RunFilter, page: &Page, include: &Include) -> Result<Listing<RunEntry>> {
+        let usual: Vec<String> = SUMMARY_KEYS.map(ToOwned::to_owned).to_vec();
+        let keys = if include.keys.is_empty() { &usual } else { &include.keys };
+        let runs = self.store.runs(filter, page).await?;
+        let mut entries = Vec::with_capacity(runs.data.len());
+        for run in runs.data {
+            let summary = if include.summary { Some(self.summary(&run.id, keys).await?) } else { None };
+            let sparklines = match include.sparklines {
+                Some(points) => Some(self.sparklines(&run.id, keys, points).await?),
+                None => None,
+            };
+            entries.push(RunEntry { run, summary, sparklines });
+        }
+        Ok(Listing { data: entries, has_more: runs.has_more, next: runs.next })
+    }
+
+    async fn sparklines(&self, run_id: &str, keys: &[String], points: u32) -> Result<BTreeMap<String, Sparkline>> {
+        let query = SeriesQuery { from_step: None, to_step: None, max_points: Some(points) };
+        let mut lines = BTreeMap::new();
+        for key in keys {
+            let series = self.store.metric_series(run_id, key, &query).await?;
+            if !series.is_empty() {
+                lines.insert(key.clone(), series.into_iter().map(|point| (point.step, point.mean)).collect());
+            }
+        }
+        Ok(lines)
+    }
+
+    /// Goes on with a run that has ended, for `steps` more than its newest checkpoint has: a new job on the same run.
+    pub async fn continue_run(&self, id: &str, steps: u64, created_by: Option<String>) -> Result<Job> {
+        let errors = field_faults([("steps", json!(steps))]);
+        if !errors.is_empty() {
+            return Err(ServiceError::invalid(errors));
+        }
+        let job = self.store.continue_run(id, &Continuation { steps, created_by }).await?;
+        self.tell_news();
+        Ok(job)
+    }
+
+    /// Forgets a run with everything that hangs on it; its files follow.
+    pub async fn delete_run(&self, id: &str) -> Result<()> {
+        let checkpoints = self.store.delete_run(id).await?;
+        self.tell_news();
+        for checkpoint in &checkpoints {
+            self.drop_files(checkpoint).await?;
+        }
+        Ok(())
     }
 
     /// One run.

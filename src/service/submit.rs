@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::models::ModelSource;
 use super::plan::Preview;
 use crate::config::job::{Origin, Recommended, ResolvedJob, resolve};
 use crate::config::nearest::suggestion;
@@ -23,7 +24,8 @@ use crate::store::StoreError;
 #[schema(example = json!({"model": "starter", "dataset": "digits"}))]
 #[allow(dead_code, reason = "describes the body; its fields are checked one by one in config::job")]
 pub struct JobRequest {
-    /// The model to start from: a registered name, `ckpt_…`, `run_…@best` or `run_…@last`.
+    /// The model to start from: a registered name, `ckpt_…`, `run_…@best`, `run_…@last`, or `job_…`: the checkpoint
+    /// that this job ends with, for which the new one waits.
     pub model: String,
     /// The data set to train on.
     pub dataset: String,
@@ -54,9 +56,20 @@ pub struct SubmittedJob {
     pub warnings: Vec<JobWarning>,
 }
 
+/// A job with settled settings, and what they name.
+pub(super) struct SettledJob {
+    pub(super) resolved: ResolvedJob,
+    /// What it starts from.
+    pub(super) source: ModelSource,
+    /// What it trains on.
+    pub(super) data: DatasetRecord,
+}
+
 /// A job that has passed every check.
 pub(super) struct CheckedJob {
     pub(super) resolved: ResolvedJob,
+    /// The registered model that its model grew from.
+    pub(super) base_model: String,
     pub(super) warnings: Vec<JobWarning>,
     pub(super) preview: Preview,
 }
@@ -64,29 +77,34 @@ pub(super) struct CheckedJob {
 impl Service {
     /// Checks and stores a job.
     pub async fn submit_job(&self, request: &Value, created_by: Option<String>) -> Result<SubmittedJob> {
-        let CheckedJob { resolved, warnings, .. } = self.check_job(request).await?;
+        let CheckedJob { resolved, base_model, warnings, .. } = self.check_job(request).await?;
         let origins = serde_json::to_value(&resolved.origins).map_err(|e| ServiceError::Internal(e.to_string()))?;
-        let submitted = self.store.submit(NewJob { spec: resolved.spec, origins, created_by }).await;
-        let (job, _) = submitted.map_err(|error| match error {
-            StoreError::NotFound { id, .. } => ServiceError::field("/after", format!("there is no job `{id}`")),
-            StoreError::Conflict(detail) => ServiceError::field("/after", detail),
-            other => other.into(),
-        })?;
+        let base_model = Some(base_model);
+        let submitted = self.store.submit(NewJob { spec: resolved.spec, origins, created_by, base_model }).await;
+        let (job, _) = submitted.map_err(after_fault)?;
         self.tell_news();
         Ok(SubmittedJob { job, warnings })
     }
 
     /// Settles a job's settings and checks everything that can be known before it runs.
     pub(super) async fn check_job(&self, request: &Value) -> Result<CheckedJob> {
+        let SettledJob { resolved, source, data } = self.settle_job(request).await?;
+        let preview = self.preview(&source, &resolved.spec, &data).await?;
+        let warnings = warnings(&resolved, &source.base, &preview, &data);
+        Ok(CheckedJob { resolved, base_model: source.base.name, warnings, preview })
+    }
+
+    /// Settles a job's settings, and checks everything but its prompts.
+    pub(super) async fn settle_job(&self, request: &Value) -> Result<SettledJob> {
         let text = |name: &str| request.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
         // Recommendations need the two names; without them `resolve` says what is missing.
         let (Some(model), Some(dataset)) = (text("model"), text("dataset")) else {
             let resolved = resolve(request, &[]).map_err(ServiceError::invalid)?;
             return Err(ServiceError::Internal(format!("job `{}` resolved without its names", resolved.spec.name)));
         };
-        let source = self.model_source(model, "/model").await;
+        let source = self.start_of_job(model, text("after")).await;
         let data = self.ready_dataset(dataset, "/dataset").await;
-        let (source, data) = both(source, data)?;
+        let ((source, awaited), data) = both(source, data)?;
         let model_name = format!("model `{}`", source.base.name);
         let data_name = format!("data set `{}`", data.name);
         let recommended = [
@@ -96,6 +114,10 @@ impl Service {
         let mut resolved = resolve(request, &recommended).map_err(ServiceError::invalid)?;
         // `run_…@best` means the best of today: a job that is resumed must start from the same weights.
         resolved.spec.model.clone_from(&source.id);
+        if let Some(after) = awaited.filter(|_| resolved.spec.after.is_none()) {
+            resolved.spec.after = Some(after);
+            resolved.origins.insert("/after".to_owned(), origin(&resolved, "/model"));
+        }
         if let Some(name) = resolved.spec.eval_dataset.clone() {
             let held_out = self.ready_dataset(&name, "/eval_dataset").await?;
             if held_out.eval_rows == 0 {
@@ -105,9 +127,7 @@ impl Service {
         }
         reward::build_with(&resolved.spec.reward, self.webhooks.as_ref())
             .map_err(|error| ServiceError::field("/reward", error.to_string()))?;
-        let preview = self.preview(&source, &resolved.spec, &data).await?;
-        let warnings = warnings(&resolved, &source.base, &preview, &data);
-        Ok(CheckedJob { resolved, warnings, preview })
+        Ok(SettledJob { resolved, source, data })
     }
 
     async fn ready_dataset(&self, name: &str, pointer: &str) -> Result<DatasetRecord> {
@@ -128,6 +148,15 @@ impl Service {
     }
 }
 
+/// What the store says about a job's place in the queue, as a complaint about the field.
+pub(super) fn after_fault(error: StoreError) -> ServiceError {
+    match error {
+        StoreError::NotFound { id, .. } => ServiceError::field("/after", format!("there is no job `{id}`")),
+        StoreError::Conflict(detail) => ServiceError::field("/after", detail),
+        other => other.into(),
+    }
+}
+
 /// Both results, or the field errors of both.
 fn both<A, B>(a: Result<A>, b: Result<B>) -> Result<(A, B)> {
     match (a, b) {
@@ -140,7 +169,13 @@ fn both<A, B>(a: Result<A>, b: Result<B>) -> Result<(A, B)> {
     }
 }
 
-fn warnings(resolved: &ResolvedJob, model: &Model, preview: &Preview, data: &DatasetRecord) -> Vec<JobWarning> {
+/// What works but may not be meant.
+pub(super) fn warnings(
+    resolved: &ResolvedJob,
+    model: &Model,
+    preview: &Preview,
+    data: &DatasetRecord,
+) -> Vec<JobWarning> {
     let spec = &resolved.spec;
     let mut warnings = Vec::new();
     let mut warn = |code: &str, pointer: &str, detail: String| {

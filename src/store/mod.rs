@@ -14,7 +14,7 @@ use crate::clock::Clock;
 pub use error::{Result, StoreError};
 pub use traits::{
     CheckpointStore, ClaimRequest, EventStore, Failure, IdempotencyRequest, IdempotencyState, IdempotencyStore,
-    JobStore, MetricStore, ModelStore, QueueStore, RunStore, SampleStore, Store, WorkerStore,
+    JobStore, MetricStore, ModelStore, QueueStore, RunStore, SampleStore, Store, SweepStore, WorkerStore,
 };
 
 /// Opens the database at `url`, creates it if need be and brings its schema up to date.

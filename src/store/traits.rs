@@ -11,13 +11,14 @@ use chrono::{DateTime, Utc};
 use crate::domain::checkpoint::{Checkpoint, CheckpointFilter, NewCheckpoint};
 use crate::domain::dataset::{DatasetRecord, NewDataset};
 use crate::domain::event::{Event, EventFilter, EventSpan, NewEvent};
-use crate::domain::job::{Job, JobAction, JobFilter, LeaseToken, LeasedJob, NewJob, Wanted};
+use crate::domain::job::{Job, JobAction, JobFilter, JobUpdate, LeaseToken, LeasedJob, NewJob, Wanted};
 use crate::domain::metric::{MetricKey, MetricPoint, SeriesQuery, TimedMetrics};
 use crate::domain::model::{Model, NewModel};
 use crate::domain::page::{Listing, Page};
-use crate::domain::run::{Run, RunFilter, RunUpdate};
+use crate::domain::run::{Continuation, Run, RunFilter, RunUpdate};
 use crate::domain::sample::{SampleGroup, SampleRecord, SampleStep};
 use crate::domain::spec::DeviceClass;
+use crate::domain::sweep::{NewSweep, Sweep, SweepFilter, SweepSettings};
 use crate::domain::worker::{NewWorker, WorkerRecord, WorkerState};
 use crate::store::error::Result;
 
@@ -32,8 +33,11 @@ pub trait JobStore: Send + Sync {
     /// Jobs, newest first.
     async fn jobs(&self, filter: &JobFilter, page: &Page) -> Result<Listing<Job>>;
     /// Somebody asks something of a job. A repeat that changes nothing succeeds without an event. A job that ends
-    /// in `cancelled` here takes the queued jobs that wait for it along. `IllegalAction` where the state forbids it.
+    /// in `cancelled` here takes the queued jobs that wait for it along. `IllegalAction` where the state forbids it,
+    /// `Conflict` for a retry of a job whose run goes on with another job.
     async fn ask(&self, id: &str, action: JobAction, reason: &str) -> Result<Job>;
+    /// Changes priority and labels, with an event; `Conflict` when the job has ended and the priority would change.
+    async fn update_job(&self, id: &str, update: &JobUpdate) -> Result<Job>;
     /// Jobs that wait in the queue, whether or not a worker could claim them now.
     async fn queue_depth(&self) -> Result<u64>;
 }
@@ -91,10 +95,31 @@ pub trait RunStore: Send + Sync {
     async fn runs(&self, filter: &RunFilter, page: &Page) -> Result<Listing<Run>>;
     /// Changes what people may change.
     async fn update_run(&self, id: &str, update: &RunUpdate) -> Result<Run>;
+    /// Inserts a job that goes on with a run from its newest checkpoint: the run now belongs to that job. `Conflict`
+    /// when its present job has not ended, or when there is no checkpoint to go on from.
+    async fn continue_run(&self, id: &str, continuation: &Continuation) -> Result<Job>;
+    /// Forgets a run with its jobs, metrics, samples and checkpoints, which are returned so that their files can
+    /// follow. `Conflict` when its job has not ended, `Held` with the holders when a checkpoint of it is promoted,
+    /// or an unfinished job starts from one or waits for a job of the run.
+    async fn delete_run(&self, id: &str) -> Result<Vec<Checkpoint>>;
     /// A resumed attempt starts behind step `to_step` (none: from the beginning): points, samples and checkpoints of later steps go (promoted
     /// checkpoints stay) and a `rewind` event is written, in one transaction. No event when there is nothing later.
     /// Returns the checkpoints that are gone, so that their files can follow.
     async fn rewind(&self, token: &LeaseToken, to_step: Option<u64>) -> Result<Vec<Checkpoint>>;
+}
+
+/// Sweeps.
+#[async_trait]
+pub trait SweepStore: Send + Sync {
+    /// Inserts a sweep and all its jobs, each with its settings, in one transaction. Errors are those of
+    /// [`submit`](JobStore::submit).
+    async fn submit_sweep(&self, sweep: NewSweep, jobs: Vec<(NewJob, SweepSettings)>) -> Result<(Sweep, Vec<Job>)>;
+    /// One sweep.
+    async fn sweep(&self, id: &str) -> Result<Sweep>;
+    /// Sweeps, newest first.
+    async fn sweeps(&self, filter: &SweepFilter, page: &Page) -> Result<Listing<Sweep>>;
+    /// The runs of a sweep, in the order of submission.
+    async fn sweep_runs(&self, id: &str) -> Result<Vec<Run>>;
 }
 
 /// Metrics.
@@ -114,6 +139,8 @@ pub trait MetricStore: Send + Sync {
 pub trait SampleStore: Send + Sync {
     /// Stores the groups of one step and a `samples` event.
     async fn append_samples(&self, token: &LeaseToken, step: u64, groups: &[SampleGroup]) -> Result<()>;
+    /// One sample of a run.
+    async fn sample(&self, run_id: &str, id: &str) -> Result<SampleRecord>;
     /// Samples of a run in the order of steps, oldest first; of one step only if given.
     async fn samples(&self, run_id: &str, step: Option<u64>, page: &Page) -> Result<Listing<SampleRecord>>;
     /// The steps of a run that have samples.
@@ -134,6 +161,10 @@ pub trait CheckpointStore: Send + Sync {
     /// Makes `name` serve this checkpoint; a checkpoint that had the name before loses it. `Conflict` when a
     /// registered model has that name.
     async fn promote(&self, id: &str, name: &str) -> Result<Checkpoint>;
+    /// Takes its served name from a checkpoint; one without a name stays as it is.
+    async fn demote(&self, id: &str) -> Result<Checkpoint>;
+    /// Every checkpoint that is served under a name, by name.
+    async fn promotions(&self) -> Result<Vec<Checkpoint>>;
     /// The checkpoint that is served under `name`.
     async fn promoted(&self, name: &str) -> Result<Option<Checkpoint>>;
     /// Forgets a checkpoint; its files may go afterwards. `Held` with the holders when it is promoted, the best or
@@ -244,6 +275,7 @@ pub trait Store:
     JobStore
     + QueueStore
     + RunStore
+    + SweepStore
     + MetricStore
     + SampleStore
     + CheckpointStore

@@ -42,6 +42,10 @@ impl TrainRunner {
             Err(error) => return Err(transient(&error)),
         }
         let unknown = || {
+            if model.starts_with("job_") {
+                let problem = "the job that it was to come from left no checkpoint";
+                return RunnerError::Permanent(format!("`model`: `{model}`: {problem}"));
+            }
             let problem = "it is no registered model, served name, checkpoint id, run_…@best or run_…@last";
             RunnerError::Permanent(format!("`model`: `{model}`: {problem}"))
         };

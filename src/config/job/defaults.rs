@@ -65,6 +65,7 @@ pub fn job(method: Method, model: &str, dataset: &str) -> JobSpec {
         priority: 0,
         max_attempts: 3,
         after: None,
+        not_before: None,
         deterministic: true,
         method,
     }

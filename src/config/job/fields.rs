@@ -122,6 +122,7 @@ pub const FIELDS: &[Field] = &[
     field("/priority", Kind::Signed { min: -1_000_000, max: 1_000_000 }),
     field("/max_attempts", Kind::Whole { min: 1, max: 1000 }),
     optional("/after", Kind::Text { max: 200 }),
+    optional("/not_before", Kind::Time),
     field("/deterministic", Kind::Flag),
 ];
 

@@ -44,6 +44,8 @@ pub enum Kind {
         /// Must they be in order?
         ordered: bool,
     },
+    /// A point in time.
+    Time,
     /// An object of short texts.
     Labels,
     /// A reward, checked by shape of its own.
@@ -111,6 +113,7 @@ impl Kind {
                 let order = if ordered { ", the smaller first" } else { "" };
                 format!("two numbers [a, b], each {}{order}", span.describe())
             }
+            Self::Time => "a time as in 2026-01-31T18:00:00Z".to_owned(),
             Self::Labels => "an object of texts, e.g. {\"team\": \"vision\"}".to_owned(),
             Self::Reward => "a reward, e.g. {\"type\": \"math\"}".to_owned(),
             Self::Later { .. } => "null".to_owned(),
@@ -130,6 +133,7 @@ impl Kind {
             Self::Pair { span, ordered } => {
                 pair(value).is_some_and(|[a, b]| span.holds(a) && span.holds(b) && (!ordered || a <= b))
             }
+            Self::Time => value.as_str().is_some_and(|text| chrono::DateTime::parse_from_rfc3339(text).is_ok()),
             Self::Labels => value.as_object().is_some_and(|o| o.values().all(Value::is_string)),
             Self::Later { instead } => return Some(format!("is not supported by this build yet: {instead}")),
         };

@@ -17,6 +17,7 @@ use crate::config::nearest::nearest;
 use crate::domain::field_error::FieldError;
 use crate::domain::spec::{JobSpec, RewardSpec, Variant};
 
+pub use check::escape;
 pub use defaults::{METHODS, columns as default_columns};
 
 /// Where a setting's value came from.
@@ -38,6 +39,21 @@ pub struct Recommended<'a> {
     pub source: &'a str,
     /// The partial job.
     pub settings: &'a Value,
+}
+
+/// Addresses of every setting of a job.
+pub fn setting_pointers() -> impl Iterator<Item = &'static str> {
+    fields::FIELDS.iter().map(|field| field.pointer)
+}
+
+/// Faults of single settings outside a whole job: name (at the top of a job) and value.
+pub fn field_faults<'a>(given: impl IntoIterator<Item = (&'a str, Value)>) -> Vec<FieldError> {
+    let fault = |(name, value): (&str, Value)| {
+        let pointer = format!("/{name}");
+        let complaint = fields::find(&pointer)?.kind.complaint(&value)?;
+        Some(FieldError::new(pointer, format!("`{name}` {complaint}")))
+    };
+    given.into_iter().filter_map(fault).collect()
 }
 
 /// The reward that a request describes on its own.
@@ -216,7 +232,7 @@ impl Settled {
     fn lay_over(&mut self, prefix: &str, layer: &Value, origin: Origin) {
         let Value::Object(fields) = layer else { return };
         for (name, value) in fields {
-            let pointer = format!("{prefix}/{}", check::escape(name));
+            let pointer = format!("{prefix}/{}", escape(name));
             let Some(present) = self.at(&pointer) else { continue };
             let section = fields::find(&pointer).is_some_and(|field| field.kind == kinds::Kind::Section);
             if !section {
@@ -256,7 +272,7 @@ fn collect_leaves(prefix: &str, value: &Value, leaves: &mut Vec<String>) {
     match value {
         Value::Object(fields) if !fields.is_empty() => {
             for (name, inner) in fields {
-                collect_leaves(&format!("{prefix}/{}", check::escape(name)), inner, leaves);
+                collect_leaves(&format!("{prefix}/{}", escape(name)), inner, leaves);
             }
         }
         _ => leaves.push(prefix.to_owned()),

@@ -24,10 +24,15 @@ const SELECT_LATER: &str = concat!(
     " WHERE checkpoints.run_id = ? AND checkpoints.step > ? AND checkpoints.promoted_as IS NULL"
 );
 const SELECT_PROMOTED: &str = concat!(include_str!("sql/checkpoint_select.sql"), " WHERE checkpoints.promoted_as = ?");
+const SELECT_ALL_PROMOTED: &str = concat!(
+    include_str!("sql/checkpoint_select.sql"),
+    " WHERE checkpoints.promoted_as IS NOT NULL ORDER BY checkpoints.promoted_as"
+);
 const INSERT: &str = include_str!("sql/checkpoint_insert.sql");
 const JOBS: &str = include_str!("sql/checkpoint_jobs.sql");
 const DELETE: &str = "DELETE FROM checkpoints WHERE id = ?";
 const DEMOTE: &str = "UPDATE checkpoints SET promoted_as = NULL WHERE promoted_as = ?";
+const UNNAME: &str = "UPDATE checkpoints SET promoted_as = NULL WHERE id = ?";
 const PROMOTE: &str = "UPDATE checkpoints SET promoted_as = ? WHERE id = ?";
 
 #[async_trait]
@@ -87,6 +92,18 @@ impl CheckpointStore for SqliteStore {
         Ok(checkpoint)
     }
 
+    async fn demote(&self, id: &str) -> Result<Checkpoint> {
+        let mut tx = self.write().await?;
+        sqlx::query(UNNAME).bind(id).execute(&mut *tx).await?;
+        let checkpoint = load(&mut *tx, id).await?;
+        tx.commit().await?;
+        Ok(checkpoint)
+    }
+
+    async fn promotions(&self) -> Result<Vec<Checkpoint>> {
+        sqlx::query(SELECT_ALL_PROMOTED).fetch_all(&self.readers).await?.iter().map(rows::checkpoint).collect()
+    }
+
     async fn promoted(&self, name: &str) -> Result<Option<Checkpoint>> {
         let row = sqlx::query(SELECT_PROMOTED).bind(name).fetch_optional(&self.readers).await?;
         row.as_ref().map(rows::checkpoint).transpose()
@@ -128,6 +145,11 @@ async fn holders(tx: &mut Write, checkpoint: &Checkpoint) -> Result<Vec<String>>
         holders.push(row.try_get("id")?);
     }
     Ok(holders)
+}
+
+/// The checkpoints of a run, inside a transaction.
+pub(super) async fn of_run(tx: &mut Write, run_id: &str) -> Result<Vec<Checkpoint>> {
+    sqlx::query(SELECT_RUN).bind(run_id).fetch_all(&mut **tx).await?.iter().map(rows::checkpoint).collect()
 }
 
 /// Deletes the checkpoints of later steps than `step` that are not promoted, and returns them.

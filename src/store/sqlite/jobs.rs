@@ -4,10 +4,11 @@ use async_trait::async_trait;
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 
 use crate::clock::new_id;
-use crate::domain::event::JobChanged;
-use crate::domain::job::{Job, JobAction, JobFilter, JobState, NewJob, Transition};
+use crate::domain::event::{JobChanged, JobUpdated, NewEvent, kind};
+use crate::domain::job::{Job, JobAction, JobFilter, JobState, JobUpdate, NewJob, Transition};
 use crate::domain::page::{Listing, Page};
 use crate::domain::run::Run;
+use crate::domain::sweep::SweepPoint;
 use crate::store::error::{Result, StoreError};
 use crate::store::traits::JobStore;
 
@@ -16,58 +17,17 @@ use super::{SqliteStore, Write, events, rows, runs};
 
 const INSERT_JOB: &str = include_str!("sql/job_insert.sql");
 const INSERT_RUN: &str = include_str!("sql/run_insert.sql");
+const UPDATE: &str = include_str!("sql/job_update.sql");
 const SUBMITTED: &str = "submitted";
 
 #[async_trait]
 impl JobStore for SqliteStore {
     async fn submit(&self, new: NewJob) -> Result<(Job, Run)> {
-        let (job_id, run_id) = (new_id("job"), new_id("run"));
-        let (tags, spec, origins) =
-            (rows::to_json(&new.spec.tags)?, rows::to_json(&new.spec)?, rows::to_json(&new.origins)?);
         let now = self.now();
         let mut tx = self.write().await?;
-        if let Some(after) = &new.spec.after {
-            refuse_hopeless(&mut tx, after).await?;
-        }
-        sqlx::query(INSERT_RUN)
-            .bind(&run_id)
-            .bind(&job_id)
-            .bind(&new.spec.name)
-            .bind(&new.spec.project)
-            .bind(&new.created_by)
-            .bind(&tags)
-            .bind(&new.spec.model)
-            .bind(&new.spec.dataset)
-            .bind(new.spec.method.name())
-            .bind(new.spec.steps as i64)
-            .bind(now)
-            .execute(&mut *tx)
-            .await?;
-        let row = sqlx::query(INSERT_JOB)
-            .bind(&job_id)
-            .bind(&run_id)
-            .bind(&new.spec.name)
-            .bind(&new.spec.project)
-            .bind(&new.created_by)
-            .bind(&tags)
-            .bind(SUBMITTED)
-            .bind(new.spec.priority)
-            .bind(&spec)
-            .bind(&origins)
-            .bind(&new.spec.model)
-            .bind(rows::device_name(new.spec.resources.device))
-            .bind(&new.spec.after)
-            .bind(i64::from(new.spec.max_attempts))
-            .bind(now)
-            .fetch_one(&mut *tx)
-            .await?;
-        let job = rows::job(&row)?;
-        let reason = SUBMITTED.to_owned();
-        let first = JobChanged { from: None, to: JobState::Queued, reason, attempt: 0, worker_id: None };
-        events::insert(&mut tx, now, &transition::job_event(&job, &first)?).await?;
-        let run = runs::load(&mut *tx, &run_id).await?;
+        let submitted = insert_with_run(&mut tx, now, &new, None).await?;
         tx.commit().await?;
-        Ok((job, run))
+        Ok(submitted)
     }
 
     async fn job(&self, id: &str) -> Result<Job> {
@@ -80,6 +40,7 @@ impl JobStore for SqliteStore {
         push_states(&mut query, "state", &filter.states);
         push_equal(&mut query, "project", filter.project.as_deref());
         push_equal(&mut query, "model", filter.model.as_deref());
+        push_equal(&mut query, "sweep_id", filter.sweep.as_deref());
         push_tag(&mut query, "tags", filter.tag.as_ref());
         push_page(&mut query, "id", page);
         let found = query.build().persistent(false).fetch_all(&self.readers).await?;
@@ -91,11 +52,15 @@ impl JobStore for SqliteStore {
         let now = self.now();
         let mut tx = self.write().await?;
         let job = transition::load(&mut tx, id).await?;
-        if job.state.can(Transition::Asked(action)) == Some(job.state) {
+        let unchanged = job.state.can(Transition::Asked(action)) == Some(job.state);
+        if unchanged || (job.asked == Some(action) && job.state.repeats(action)) {
             return Ok(job);
         }
-        if let (JobAction::Retry, Some(after)) = (action, &job.after) {
-            refuse_hopeless(&mut tx, after).await?;
+        if action == JobAction::Retry {
+            if let Some(after) = &job.after {
+                refuse_hopeless(&mut tx, after).await?;
+            }
+            runs::refuse_continued(&mut tx, &job).await?;
         }
         let mut change = Change::new(Transition::Asked(action), reason);
         if action == JobAction::Retry {
@@ -106,10 +71,109 @@ impl JobStore for SqliteStore {
         Ok(job)
     }
 
+    async fn update_job(&self, id: &str, update: &JobUpdate) -> Result<Job> {
+        let tags = update.tags.as_ref().map(rows::to_json).transpose()?;
+        let now = self.now();
+        let mut tx = self.write().await?;
+        let before = transition::load(&mut tx, id).await?;
+        if before.state.is_final() && update.priority.is_some_and(|priority| priority != before.priority) {
+            let problem = format!("job `{id}` is {}: its priority does not matter any more", before.state);
+            return Err(StoreError::Conflict(problem));
+        }
+        let row = sqlx::query(UPDATE).bind(id).bind(update.priority).bind(tags).bind(now).fetch_one(&mut *tx).await?;
+        let job = rows::job(&row)?;
+        if (job.priority, &job.tags) == (before.priority, &before.tags) {
+            return Ok(before);
+        }
+        let event = NewEvent {
+            kind: kind::JOB_UPDATED.to_owned(),
+            job_id: Some(job.id.clone()),
+            run_id: Some(job.run_id.clone()),
+            data: events::data(&JobUpdated { priority: job.priority, tags: job.tags.clone() })?,
+        };
+        events::insert(&mut tx, now, &event).await?;
+        tx.commit().await?;
+        Ok(job)
+    }
+
     async fn queue_depth(&self) -> Result<u64> {
         let row = sqlx::query("SELECT count(*) AS n FROM jobs WHERE state = 'queued'").fetch_one(&self.readers).await?;
         rows::count(&row, "n")
     }
+}
+
+/// Inserts a job with a run of its own and its first event.
+pub(super) async fn insert_with_run(
+    tx: &mut Write,
+    now: i64,
+    new: &NewJob,
+    sweep: Option<&SweepPoint>,
+) -> Result<(Job, Run)> {
+    if let Some(after) = &new.spec.after {
+        refuse_hopeless(tx, after).await?;
+    }
+    let (job_id, run_id) = (new_id("job"), new_id("run"));
+    sqlx::query(INSERT_RUN)
+        .bind(&run_id)
+        .bind(&job_id)
+        .bind(&new.spec.name)
+        .bind(&new.spec.project)
+        .bind(&new.created_by)
+        .bind(rows::to_json(&new.spec.tags)?)
+        .bind(&new.spec.model)
+        .bind(&new.base_model)
+        .bind(&new.spec.dataset)
+        .bind(new.spec.method.name())
+        .bind(new.spec.steps as i64)
+        .bind(now)
+        .execute(&mut **tx)
+        .await?;
+    let job = insert(tx, now, &Ids { job: &job_id, run: &run_id }, new, sweep, SUBMITTED).await?;
+    let run = runs::load(&mut **tx, &run_id).await?;
+    Ok((job, run))
+}
+
+/// The ids of a new job and of the run that it works on.
+pub(super) struct Ids<'a> {
+    pub job: &'a str,
+    pub run: &'a str,
+}
+
+/// Inserts a job of a run, and its first event.
+pub(super) async fn insert(
+    tx: &mut Write,
+    now: i64,
+    ids: &Ids<'_>,
+    new: &NewJob,
+    sweep: Option<&SweepPoint>,
+    reason: &str,
+) -> Result<Job> {
+    let row = sqlx::query(INSERT_JOB)
+        .bind(ids.job)
+        .bind(ids.run)
+        .bind(&new.spec.name)
+        .bind(&new.spec.project)
+        .bind(&new.created_by)
+        .bind(rows::to_json(&new.spec.tags)?)
+        .bind(reason)
+        .bind(new.spec.priority)
+        .bind(rows::to_json(&new.spec)?)
+        .bind(rows::to_json(&new.origins)?)
+        .bind(&new.spec.model)
+        .bind(rows::device_name(new.spec.resources.device))
+        .bind(&new.spec.after)
+        .bind(i64::from(new.spec.max_attempts))
+        .bind(new.spec.not_before.map(|time| time.timestamp_millis()))
+        .bind(sweep.map(|point| point.id.as_str()))
+        .bind(sweep.map(|point| rows::to_json(&point.settings)).transpose()?)
+        .bind(now)
+        .fetch_one(&mut **tx)
+        .await?;
+    let job = rows::job(&row)?;
+    let reason = reason.to_owned();
+    let first = JobChanged { from: None, to: JobState::Queued, reason, attempt: 0, worker_id: None };
+    events::insert(tx, now, &transition::job_event(&job, &first)?).await?;
+    Ok(job)
 }
 
 /// A job that waits for one that cannot succeed any more would wait for ever.

@@ -11,7 +11,10 @@ use sqlx::sqlite::SqlitePool;
 use crate::store::error::{Result, StoreError};
 
 /// Version, name and text of every migration, in order. A released file is never changed, only followed.
-const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "initial", include_str!("../../../migrations/sqlite/0001_initial.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "initial", include_str!("../../../migrations/sqlite/0001_initial.sql")),
+    (2, "sweeps", include_str!("../../../migrations/sqlite/0002_sweeps.sql")),
+];
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
     version INTEGER PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT";

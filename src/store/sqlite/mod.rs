@@ -15,6 +15,7 @@ mod queue;
 mod rows;
 mod runs;
 mod samples;
+mod sweeps;
 mod transition;
 mod workers;
 

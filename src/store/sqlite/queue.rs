@@ -36,7 +36,7 @@ impl QueueStore for SqliteStore {
         let row = sqlx::query(NEXT).bind(rows::device_name(request.device)).bind(now).fetch_optional(&mut *tx).await?;
         let mut leased = None;
         if let Some(row) = row {
-            let job = rows::job(&row)?;
+            let job = transition::settle_model(&mut tx, rows::job(&row)?).await?;
             let reason = format!("claimed by {}", request.worker_id);
             let mut change = Change::new(Transition::Claim, &reason);
             change.lease = Some((&request.worker_id, now.saturating_add(millis(request.ttl))));

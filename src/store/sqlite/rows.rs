@@ -9,11 +9,12 @@ use sqlx::sqlite::SqliteRow;
 use crate::domain::checkpoint::Checkpoint;
 use crate::domain::dataset::{DatasetRecord, DatasetState};
 use crate::domain::event::Event;
-use crate::domain::job::{Job, JobState, Lease};
+use crate::domain::job::{Job, JobAction, JobState, Lease};
 use crate::domain::model::Model;
 use crate::domain::run::Run;
 use crate::domain::sample::SampleRecord;
 use crate::domain::spec::DeviceClass;
+use crate::domain::sweep::{Sweep, SweepPoint};
 use crate::domain::worker::{WorkerRecord, WorkerState};
 use crate::store::error::{Result, StoreError};
 
@@ -77,6 +78,25 @@ fn device(row: &SqliteRow, column: &str) -> Result<DeviceClass> {
         .ok_or_else(|| damaged(column, &name))
 }
 
+fn sweep_point(row: &SqliteRow) -> Result<Option<SweepPoint>> {
+    let Some(id) = row.try_get("sweep_id")? else { return Ok(None) };
+    Ok(Some(SweepPoint { id, settings: json(row, "sweep_point")? }))
+}
+
+/// A row of `sweeps`.
+pub(super) fn sweep(row: &SqliteRow) -> Result<Sweep> {
+    Ok(Sweep {
+        id: row.try_get("id")?,
+        name: row.try_get("name")?,
+        project: row.try_get("project")?,
+        created_by: row.try_get("created_by")?,
+        job: json(row, "base")?,
+        grid: json(row, "grid")?,
+        points: count(row, "points")?,
+        created_at: time(row, "created_at")?,
+    })
+}
+
 /// A row of `jobs`.
 pub(super) fn job(row: &SqliteRow) -> Result<Job> {
     let lease = match (row.try_get("lease_worker")?, time_or_none(row, "lease_expires_at")?) {
@@ -102,6 +122,8 @@ pub(super) fn job(row: &SqliteRow) -> Result<Job> {
         device: device(row, "device")?,
         after: row.try_get("after_job")?,
         not_before: time_or_none(row, "not_before")?,
+        asked: row.try_get::<Option<&str>, _>("asked")?.and_then(JobAction::from_name),
+        sweep: sweep_point(row)?,
         created_at: time(row, "created_at")?,
         updated_at: time(row, "updated_at")?,
         started_at: time_or_none(row, "started_at")?,
@@ -121,6 +143,8 @@ pub(super) fn run(row: &SqliteRow) -> Result<Run> {
         tags: json(row, "tags")?,
         state: state(row)?,
         model: row.try_get("model")?,
+        base_model: row.try_get("base_model")?,
+        sweep: sweep_point(row)?,
         dataset: row.try_get("dataset")?,
         method: row.try_get("method")?,
         steps: count(row, "steps")?,

@@ -1,25 +1,33 @@
 //! Runs.
 
 use async_trait::async_trait;
-use sqlx::{QueryBuilder, Sqlite, SqliteExecutor};
+use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteExecutor};
 
+use crate::clock::new_id;
 use crate::domain::checkpoint::Checkpoint;
-use crate::domain::event::{NewEvent, RewindEvent, kind};
-use crate::domain::job::LeaseToken;
+use crate::domain::event::{NewEvent, RewindEvent, RunDeleted, kind};
+use crate::domain::job::{Job, LeaseToken, NewJob};
 use crate::domain::metric::EVAL_ACCURACY;
 use crate::domain::page::{Listing, Page};
-use crate::domain::run::{Run, RunFilter, RunUpdate};
+use crate::domain::run::{Continuation, Run, RunFilter, RunUpdate};
 use crate::store::error::{Result, StoreError};
 use crate::store::traits::RunStore;
 
-use super::jobs::{push_equal, push_page, push_states, push_tag};
-use super::{SqliteStore, Write, checkpoints, events, guard, rows};
+use super::jobs::{Ids, push_equal, push_page, push_states, push_tag};
+use super::{SqliteStore, Write, checkpoints, events, guard, jobs, rows, transition};
 
 const SELECT: &str = include_str!("sql/run_select.sql");
 const SELECT_ONE: &str = concat!(include_str!("sql/run_select.sql"), " WHERE runs.id = ?");
 const UPDATE: &str = include_str!("sql/run_update.sql");
 const REFRESH_METRICS: &str = include_str!("sql/run_refresh_metrics.sql");
 const REFRESH_CHECKPOINTS: &str = include_str!("sql/run_refresh_checkpoints.sql");
+const NEWEST: &str = "SELECT step FROM checkpoints WHERE run_id = ? ORDER BY step DESC LIMIT 1";
+const BELONG: &str = "UPDATE runs SET job_id = ?, steps = ?, updated_at = ? WHERE id = ?";
+const NOT_LAST: &str = "UPDATE checkpoints SET is_last = 0 WHERE run_id = ?";
+const HOLDERS: &str = include_str!("sql/run_jobs.sql");
+const FREE_FOLLOWERS: &str =
+    "UPDATE jobs SET after_job = NULL WHERE after_job IN (SELECT id FROM jobs AS own WHERE own.run_id = ?)";
+const DELETE: &str = "DELETE FROM runs WHERE id = ?";
 const LATER_POINTS: &str =
     "DELETE FROM points WHERE key_id IN (SELECT id FROM metric_keys WHERE run_id = ?) AND step > ?";
 const EMPTY_KEYS: &str = "DELETE FROM metric_keys \
@@ -41,6 +49,7 @@ impl RunStore for SqliteStore {
         push_equal(&mut query, "runs.project", filter.project.as_deref());
         push_equal(&mut query, "runs.model", filter.model.as_deref());
         push_equal(&mut query, "runs.dataset", filter.dataset.as_deref());
+        push_equal(&mut query, "jobs.sweep_id", filter.sweep.as_deref());
         push_tag(&mut query, "runs.tags", filter.tag.as_ref());
         push_page(&mut query, "runs.id", page);
         let found = query.build().persistent(false).fetch_all(&self.readers).await?;
@@ -62,6 +71,62 @@ impl RunStore for SqliteStore {
         let run = load(&mut *tx, id).await?;
         tx.commit().await?;
         Ok(run)
+    }
+
+    async fn continue_run(&self, id: &str, continuation: &Continuation) -> Result<Job> {
+        let now = self.now();
+        let mut tx = self.write().await?;
+        let run = load(&mut *tx, id).await?;
+        let before = transition::load(&mut tx, &run.job_id).await?;
+        if !before.state.is_final() {
+            let problem = format!("run `{id}` is {}: it can go on with more steps once its job has ended", run.state);
+            return Err(StoreError::Conflict(problem));
+        }
+        let Some(row) = sqlx::query(NEWEST).bind(id).fetch_optional(&mut *tx).await? else {
+            let problem = format!("run `{id}` has no checkpoint to go on from; retry job `{}` instead", run.job_id);
+            return Err(StoreError::Conflict(problem));
+        };
+        let step: u64 = rows::count(&row, "step")?;
+        let new = continued(&before, step.saturating_add(continuation.steps), continuation, run.base_model);
+        let ids = Ids { job: &new_id("job"), run: id };
+        let reason = format!("goes on after {} from step {step}", before.id);
+        let job = jobs::insert(&mut tx, now, &ids, &new, before.sweep.as_ref(), &reason).await?;
+        sqlx::query(BELONG).bind(&job.id).bind(new.spec.steps as i64).bind(now).bind(id).execute(&mut *tx).await?;
+        sqlx::query(NOT_LAST).bind(id).execute(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(job)
+    }
+
+    async fn delete_run(&self, id: &str) -> Result<Vec<Checkpoint>> {
+        let now = self.now();
+        let mut tx = self.write().await?;
+        let run = load(&mut *tx, id).await?;
+        if !run.state.is_final() {
+            let problem = format!("run `{id}` is {}: cancel job `{}` first", run.state, run.job_id);
+            return Err(StoreError::Conflict(problem));
+        }
+        let checkpoints = checkpoints::of_run(&mut tx, id).await?;
+        let served = checkpoints.iter().filter_map(|c| Some(format!("the served model `{}`", c.promoted_as.as_ref()?)));
+        let mut holders: Vec<String> = served.collect();
+        for row in sqlx::query(HOLDERS).bind(id).fetch_all(&mut *tx).await? {
+            holders.push(row.try_get("id")?);
+        }
+        if !holders.is_empty() {
+            return Err(StoreError::Held { kind: "run", id: id.to_owned(), holders });
+        }
+        for sql in [FREE_FOLLOWERS, DELETE] {
+            sqlx::query(sql).bind(id).execute(&mut *tx).await?;
+        }
+        let gone = checkpoints.iter().map(|c| c.id.clone()).collect();
+        let event = NewEvent {
+            kind: kind::RUN_DELETED.to_owned(),
+            job_id: Some(run.job_id),
+            run_id: Some(run.id),
+            data: events::data(&RunDeleted { name: run.name, checkpoints: gone })?,
+        };
+        events::insert(&mut tx, now, &event).await?;
+        tx.commit().await?;
+        Ok(checkpoints)
     }
 
     async fn rewind(&self, token: &LeaseToken, to_step: Option<u64>) -> Result<Vec<Checkpoint>> {
@@ -90,6 +155,25 @@ impl RunStore for SqliteStore {
         tx.commit().await?;
         Ok(gone)
     }
+}
+
+/// The job that goes on with a run up to step `steps`: what the last one was, without what held that one back.
+fn continued(before: &Job, steps: u64, continuation: &Continuation, base_model: Option<String>) -> NewJob {
+    let mut spec = before.spec.clone();
+    (spec.steps, spec.after, spec.not_before) = (steps, None, None);
+    let mut origins = before.origins.clone();
+    origins["/steps"] = "request".into();
+    NewJob { spec, origins, created_by: continuation.created_by.clone(), base_model }
+}
+
+/// A job whose run goes on with another one must stay as it ended: both would write to the same run.
+pub(super) async fn refuse_continued(tx: &mut Write, job: &Job) -> Result<()> {
+    let run = load(&mut **tx, &job.run_id).await?;
+    if run.job_id == job.id {
+        return Ok(());
+    }
+    let problem = format!("run `{}` of job `{}` goes on with job `{}`: retry that one", run.id, job.id, run.job_id);
+    Err(StoreError::Conflict(problem))
 }
 
 /// Reads a run.

@@ -9,12 +9,13 @@ use crate::domain::event::{NewEvent, SamplesEvent, kind};
 use crate::domain::job::LeaseToken;
 use crate::domain::page::{Listing, Page};
 use crate::domain::sample::{SampleGroup, SampleRecord, SampleStep};
-use crate::store::error::Result;
+use crate::store::error::{Result, StoreError};
 use crate::store::traits::SampleStore;
 
 use super::{SqliteStore, events, guard, rows};
 
 const INSERT: &str = "INSERT INTO samples (id, run_id, step, data, created_at) VALUES (?, ?, ?, ?, ?)";
+const ONE: &str = "SELECT * FROM samples WHERE run_id = ? AND id = ?";
 const STEPS: &str = "SELECT step, count(*) AS n FROM samples WHERE run_id = ? GROUP BY step ORDER BY step";
 
 #[async_trait]
@@ -46,6 +47,11 @@ impl SampleStore for SqliteStore {
         events::insert(&mut tx, now, &event).await?;
         tx.commit().await?;
         Ok(())
+    }
+
+    async fn sample(&self, run_id: &str, id: &str) -> Result<SampleRecord> {
+        let row = sqlx::query(ONE).bind(run_id).bind(id).fetch_optional(&self.readers).await?;
+        rows::sample(&row.ok_or_else(|| StoreError::NotFound { kind: "sample", id: id.to_owned() })?)
     }
 
     async fn samples(&self, run_id: &str, step: Option<u64>, page: &Page) -> Result<Listing<SampleRecord>> {

@@ -1,5 +1,7 @@
 //! The one way in which a job changes its state: row, event and waiting jobs in the same transaction.
 
+use sqlx::Row as _;
+
 use crate::domain::event::{JobChanged, NewEvent, kind};
 use crate::domain::job::{Job, JobAction, JobState, Transition};
 use crate::store::error::{Result, StoreError};
@@ -8,6 +10,11 @@ use super::{Write, events, rows};
 
 const LOAD: &str = "SELECT * FROM jobs WHERE id = ?";
 const UPDATE: &str = include_str!("sql/job_transition.sql");
+const RUN: &str = "SELECT best_checkpoint, last_checkpoint FROM runs WHERE id = ?";
+const RUN_OF_JOB: &str =
+    "SELECT best_checkpoint, last_checkpoint FROM runs WHERE id = (SELECT run_id FROM jobs WHERE jobs.id = ?)";
+const JOB_MODEL: &str = include_str!("sql/job_model.sql");
+const RUN_MODEL: &str = "UPDATE runs SET model = ? WHERE id = ?";
 const WAITING: &str = "SELECT * FROM jobs WHERE after_job = ? AND state = 'queued' ORDER BY id";
 
 /// A change of state and what comes with it.
@@ -41,6 +48,11 @@ pub(super) async fn load(tx: &mut Write, id: &str) -> Result<Job> {
 /// `Conflict` when the table of states forbids the change.
 pub(super) async fn apply(tx: &mut Write, now: i64, job: &Job, change: &Change<'_>) -> Result<Job> {
     let changed = apply_one(tx, now, job, change).await?;
+    if changed.state == JobState::Succeeded {
+        for row in sqlx::query(WAITING).bind(&changed.id).fetch_all(&mut **tx).await? {
+            settle_model(tx, rows::job(&row)?).await?;
+        }
+    }
     let mut ended = Vec::new();
     if matches!(changed.state, JobState::Failed | JobState::Cancelled) {
         ended.push(changed.clone());
@@ -54,6 +66,24 @@ pub(super) async fn apply(tx: &mut Write, now: i64, job: &Job, change: &Change<'
         }
     }
     Ok(changed)
+}
+
+/// A job that was to start from what another one makes (`job_…`, `run_…@best`, `run_…@last`) starts from a checkpoint
+/// once that one has ended: from then on its model is fixed. Returns the job as it is now.
+pub(super) async fn settle_model(tx: &mut Write, mut job: Job) -> Result<Job> {
+    let (column, sql) = match job.spec.model.split_once('@') {
+        Some((_, "best")) => ("best_checkpoint", RUN),
+        Some((_, "last")) => ("last_checkpoint", RUN),
+        None if job.spec.model.starts_with("job_") => ("last_checkpoint", RUN_OF_JOB),
+        _ => return Ok(job),
+    };
+    let name = job.spec.model.split('@').next().unwrap_or_default();
+    let Some(row) = sqlx::query(sql).bind(name).fetch_optional(&mut **tx).await? else { return Ok(job) };
+    let Some(checkpoint) = row.try_get::<Option<String>, _>(column)? else { return Ok(job) };
+    job.spec.model.clone_from(&checkpoint);
+    sqlx::query(JOB_MODEL).bind(&job.id).bind(&checkpoint).bind(rows::to_json(&job.spec)?).execute(&mut **tx).await?;
+    sqlx::query(RUN_MODEL).bind(&checkpoint).bind(&job.run_id).execute(&mut **tx).await?;
+    Ok(job)
 }
 
 async fn apply_one(tx: &mut Write, now: i64, job: &Job, change: &Change<'_>) -> Result<Job> {
@@ -82,6 +112,10 @@ async fn apply_one(tx: &mut Write, now: i64, job: &Job, change: &Change<'_>) -> 
         .bind(change.not_before)
         .bind(now)
         .bind(to.is_final())
+        .bind(match change.transition {
+            Transition::Asked(action) => Some(action.name()),
+            _ => None,
+        })
         .fetch_one(&mut **tx)
         .await?;
     let data = JobChanged {

@@ -1,6 +1,7 @@
 //! Tests of `http`: a real server on a free port, with a database of its own.
 
 mod chat;
+mod checkpoints;
 mod client;
 mod datasets;
 mod datasets_jobs;
@@ -9,6 +10,7 @@ mod events;
 mod guard;
 mod idempotency;
 mod inference;
+mod job_actions;
 mod jobs;
 mod lists;
 mod metrics;
@@ -17,3 +19,4 @@ mod problems;
 mod program;
 mod rewards;
 mod support;
+mod sweeps;

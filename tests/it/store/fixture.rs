@@ -69,7 +69,7 @@ pub fn spec() -> JobSpec {
 pub fn new_job(change: impl FnOnce(&mut JobSpec)) -> NewJob {
     let mut spec = spec();
     change(&mut spec);
-    NewJob { spec, origins: json!({"/seed": "request"}), created_by: None }
+    NewJob { spec, origins: json!({"/seed": "request"}), created_by: None, base_model: None }
 }
 
 pub fn claim_by(worker: &str) -> ClaimRequest {

@@ -8,8 +8,10 @@ mod jobs;
 mod metrics;
 mod models;
 mod queue;
+mod runs;
 mod sqlite_only;
 mod states;
+mod sweeps;
 
 /// One test function for each named check, each on an empty database of its own.
 macro_rules! suite {
@@ -42,6 +44,10 @@ macro_rules! conformance {
                 checkpoints_are_listed;
             events: events_are_filtered_and_ordered, pruning_keeps_sequence_numbers, workers_register_and_beat,
                 idempotency_replays;
+            runs: asking_the_same_again_is_a_repeat, priority_and_labels_change_with_an_event,
+                a_scheduled_job_starts_not_before_its_time, a_waiting_job_starts_from_what_the_other_left,
+                a_run_goes_on_with_another_job, a_deleted_run_takes_everything_along;
+            sweeps: a_sweep_is_submitted_as_a_whole, sweeps_are_listed;
             models: models_and_data_sets_are_upserted, data_sets_are_registered_held_and_deleted;
         }
     };

@@ -84,7 +84,9 @@ pub async fn data_sets_are_registered_held_and_deleted(db: &Db) {
     let mut held_by = Vec::new();
     for (dataset, eval) in [("mine", None), ("digits", Some("mine")), ("ds_1", None)] {
         let spec = JobSpec { dataset: dataset.to_owned(), eval_dataset: eval.map(str::to_owned), ..spec() };
-        held_by.push(store.submit(NewJob { spec, origins: json!({}), created_by: None }).await.unwrap().0.id);
+        held_by.push(
+            store.submit(NewJob { spec, origins: json!({}), created_by: None, base_model: None }).await.unwrap().0.id,
+        );
     }
     held_by.sort();
     let held = store.delete_dataset("ds_1").await;

@@ -1,0 +1,104 @@
+//! `/v1/sweeps`
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::extract::{OptionalJson, QueryParams, RawJson, list, page, typed};
+use super::jobs::Ask;
+use super::problem::{Problem, ProblemBody};
+use super::{AppState, idempotency};
+use crate::domain::page::Listing;
+use crate::domain::sweep::SweepFilter;
+use crate::service::sweeps::{SubmittedSweep, SweepEntry, SweepRequest};
+
+pub fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(create, list_sweeps)).routes(routes!(get_sweep)).routes(routes!(cancel))
+}
+
+/// Submit a job for every combination of a grid of settings: all of them or none.
+///
+/// The names of the jobs tell the varied settings. `GET /v1/metrics?sweep=…&group_by=…` compares the results.
+#[utoipa::path(
+    post, path = "/v1/sweeps", tag = "sweeps", operation_id = "create_sweep",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Carries the request out once in 24 hours; a repeat gets the first answer with `Idempotent-Replayed: true`")),
+    request_body = SweepRequest,
+    responses(
+        (status = 201, description = "The sweep with its jobs, queued", body = SubmittedSweep),
+        (status = "4XX", description = "A problem; `errors` names each bad field below `/job` or `/grid`", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn create(State(state): State<AppState>, headers: HeaderMap, body: RawJson) -> Result<Response, Problem> {
+    let request = typed(body.value)?;
+    let service = Arc::clone(&state.service);
+    let work = async move { Ok((StatusCode::CREATED, service.submit_sweep(request, None).await?)) };
+    idempotency::once(&state.service, &headers, "POST /v1/sweeps", &body.bytes, work).await
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ListQuery {
+    /// Only sweeps of this project.
+    project: Option<String>,
+    /// Entries of a page, 1 to 1000 (default 50).
+    limit: Option<u32>,
+    /// The `next` of the page before.
+    after: Option<String>,
+}
+
+/// List sweeps, newest first.
+#[utoipa::path(
+    get, path = "/v1/sweeps", tag = "sweeps", operation_id = "list_sweeps", params(ListQuery),
+    responses((status = 200, description = "A page of sweeps", body = Listing<SweepEntry>))
+)]
+async fn list_sweeps(
+    State(state): State<AppState>,
+    QueryParams(query): QueryParams<ListQuery>,
+) -> Result<axum::Json<Listing<SweepEntry>>, Problem> {
+    let filter = SweepFilter { project: query.project };
+    Ok(axum::Json(state.service.sweeps(&filter, &page(query.limit, query.after)?).await?))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct GetQuery {
+    /// Metric keys to tell of every run, separated by commas; absent: accuracy, reward, loss and visual focus.
+    keys: Option<String>,
+}
+
+/// One sweep: every point with its state and its last and best metrics.
+#[utoipa::path(
+    get, path = "/v1/sweeps/{id}", tag = "sweeps", operation_id = "get_sweep",
+    params(("id" = String, Path, description = "`swp_…`"), GetQuery),
+    responses((status = 200, body = SweepEntry), (status = 404, body = ProblemBody, content_type = "application/problem+json"))
+)]
+async fn get_sweep(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    QueryParams(query): QueryParams<GetQuery>,
+) -> Result<axum::Json<SweepEntry>, Problem> {
+    Ok(axum::Json(state.service.sweep(&id, &list(query.keys.as_deref())).await?))
+}
+
+/// End every job of a sweep that has not ended yet. Repeating it is fine.
+#[utoipa::path(
+    post, path = "/v1/sweeps/{id}/cancel", tag = "sweeps", operation_id = "cancel_sweep",
+    params(("id" = String, Path, description = "`swp_…`")),
+    request_body(content = Option<Ask>, description = "May be left out"),
+    responses((status = 200, body = SweepEntry), (status = 404, body = ProblemBody, content_type = "application/problem+json"))
+)]
+async fn cancel(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    OptionalJson(ask): OptionalJson<Ask>,
+) -> Result<axum::Json<SweepEntry>, Problem> {
+    Ok(axum::Json(state.service.cancel_sweep(&id, ask.reason.as_deref()).await?))
+}
