@@ -8,7 +8,7 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 use utoipa::ToSchema;
 
 use super::metrics::meaning;
-use crate::config::job::{escape, setting_pointers};
+use crate::config::job::{pointer, setting_pointers};
 use crate::config::nearest::suggestion;
 use crate::domain::metric::{Better, SeriesQuery};
 use crate::domain::run::Run;
@@ -144,14 +144,6 @@ impl Service {
         }
         Ok(runs)
     }
-}
-
-/// A setting's JSON pointer, from a pointer or a dotted path.
-fn pointer(name: &str) -> String {
-    if name.starts_with('/') {
-        return name.to_owned();
-    }
-    name.split('.').map(|part| format!("/{}", escape(part))).collect()
 }
 
 fn unknown_setting(name: &str) -> ServiceError {

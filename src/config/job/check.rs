@@ -54,6 +54,14 @@ pub(super) fn unknown_names(pointer: &str, object: &Map<String, Value>, known: &
     }
 }
 
+/// A setting's JSON pointer, from a pointer (`/method/beta`) or a dotted path (`method.beta`).
+pub fn pointer(name: &str) -> String {
+    if name.starts_with('/') {
+        return name.to_owned();
+    }
+    format!("/{}", name.split('.').map(escape).collect::<Vec<_>>().join("/"))
+}
+
 /// A name as a JSON pointer spells it (RFC 6901).
 pub fn escape(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")

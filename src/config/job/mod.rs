@@ -17,7 +17,7 @@ use crate::config::nearest::nearest;
 use crate::domain::field_error::FieldError;
 use crate::domain::spec::{JobSpec, RewardSpec, Variant};
 
-pub use check::escape;
+pub use check::{escape, pointer};
 pub use defaults::{METHODS, columns as default_columns};
 
 /// Where a setting's value came from.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::config::job::escape;
+use crate::config::job::{escape, pointer};
 use crate::domain::field_error::FieldError;
 use crate::domain::sweep::SweepSettings;
 
@@ -97,11 +97,7 @@ pub fn at(name: &str) -> String {
 }
 
 fn axis(name: &str, values: &Value, others: &[Axis]) -> Result<Axis, String> {
-    let pointer = if name.starts_with('/') {
-        name.to_owned()
-    } else {
-        name.split('.').map(|part| format!("/{}", escape(part))).collect()
-    };
+    let pointer = pointer(name);
     let values = values.as_array().filter(|values| !values.is_empty());
     let values = values.ok_or_else(|| format!("`{name}` needs a list of at least one value, e.g. [1, 2]"))?;
     if let Some(twice) = values.iter().enumerate().find(|(at, value)| values[..*at].contains(value)) {

@@ -43,7 +43,10 @@ pub async fn a_sweep_is_submitted_as_a_whole(db: &Db) {
     let refused = store.submit_sweep(new_sweep("default"), bad).await.unwrap_err();
     assert!(matches!(refused, StoreError::NotFound { kind: "job", .. }), "{refused}");
     assert_eq!(store.queue_depth().await.unwrap(), 3, "nothing half-submitted");
-    assert_eq!(store.sweeps(&SweepFilter::default(), &Page::first(9)).await.unwrap().data, [sweep.clone()]);
+    assert_eq!(
+        store.sweeps(&SweepFilter::default(), &Page::first(9)).await.unwrap().data,
+        std::slice::from_ref(&sweep)
+    );
 
     // A run that goes away leaves its sweep.
     store.ask(&jobs[0].id, JobAction::Cancel, "no").await.unwrap();
