@@ -1,11 +1,14 @@
 //! Checkpoints and other folders of files behind one interface: immutable, complete or absent, verifiable.
 
 mod local;
+mod logs;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::domain::checkpoint::Manifest;
+
+pub use logs::{JobLogWriter, JobLogs};
 
 /// An error of the artifact store.
 #[derive(Debug, thiserror::Error)]

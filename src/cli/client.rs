@@ -103,6 +103,14 @@ impl Client {
         self.accepted(request).await?.json().await.map_err(|error| ClientError::Answer(error.to_string()))
     }
 
+    /// `GET path`: the bytes as they come.
+    pub async fn bytes(
+        &self,
+        path: &str,
+    ) -> Result<impl futures_util::Stream<Item = reqwest::Result<axum::body::Bytes>> + use<>, ClientError> {
+        Ok(self.accepted(self.http.get(format!("{}{path}", self.base))).await?.bytes_stream())
+    }
+
     /// `DELETE path`, which answers without a body.
     pub async fn delete(&self, path: &str) -> Result<(), ClientError> {
         self.accepted(self.http.delete(format!("{}{path}", self.base))).await.map(drop)

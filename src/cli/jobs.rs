@@ -1,4 +1,4 @@
-//! `vgpo jobs`: submit, list, watch and cancel jobs of a server.
+//! `vgpo jobs`: submit, list and watch jobs of a server, and ask things of them.
 
 use std::process::ExitCode;
 
@@ -37,12 +37,37 @@ enum Action {
         client: ClientFlags,
     },
     /// End a job.
-    Cancel {
+    Cancel(Ask),
+    /// Save a running job and let it go, until it is resumed.
+    Pause(Ask),
+    /// Queue a paused job again.
+    Resume(Ask),
+    /// Queue a failed or cancelled job again.
+    Retry(Ask),
+    /// Show what a job's workers wrote.
+    Logs {
         /// The job.
         id: String,
+        /// The last so many lines.
+        #[arg(long, default_value_t = 200)]
+        tail: usize,
+        /// Go on until the job ends.
+        #[arg(long, short)]
+        follow: bool,
         #[command(flatten)]
         client: ClientFlags,
     },
+}
+
+#[derive(Debug, clap::Args)]
+struct Ask {
+    /// The job.
+    id: String,
+    /// Why; kept with the event.
+    #[arg(long)]
+    reason: Option<String>,
+    #[command(flatten)]
+    client: ClientFlags,
 }
 
 #[derive(Debug, clap::Args)]
@@ -76,17 +101,25 @@ pub fn run(args: &Args) -> ExitCode {
             Action::Submit(args) => submit(args).await,
             Action::List { state, limit, client } => list(state.as_deref(), *limit, client).await,
             Action::Watch { id, client } => watch(id, client).await,
-            Action::Cancel { id, client } => cancel(id, client).await,
+            Action::Cancel(args) => ask(args, "cancel").await,
+            Action::Pause(args) => ask(args, "pause").await,
+            Action::Resume(args) => ask(args, "resume").await,
+            Action::Retry(args) => ask(args, "retry").await,
+            Action::Logs { id, tail, follow, client } => logs(id, *tail, *follow, client).await,
         }
     });
     done.unwrap_or_else(fail)
 }
 
+/// The JSON of a file, or of standard input for `-`.
+pub fn read_json(source: &str) -> Result<Value, String> {
+    serde_json::from_str(&super::read_input(source)?).map_err(|error| format!("{source} is no JSON: {error}"))
+}
+
 fn read_spec(args: &Submit) -> Result<Value, String> {
     let mut spec = match args.spec.as_deref() {
         None => Value::Object(Map::new()),
-        Some(source) => serde_json::from_str(&super::read_input(source)?)
-            .map_err(|error| format!("{source} is no JSON: {error}"))?,
+        Some(source) => read_json(source)?,
     };
     for (name, value) in [("model", &args.model), ("dataset", &args.dataset)] {
         if let Some(value) = value {
@@ -101,7 +134,7 @@ fn read_spec(args: &Submit) -> Result<Value, String> {
 }
 
 /// Sets a value at a path such as `method.type`.
-fn set(spec: &mut Value, path: &str, value: Value) -> Result<(), String> {
+pub fn set(spec: &mut Value, path: &str, value: Value) -> Result<(), String> {
     let mut at = spec;
     for name in path.split('.') {
         let object = at.as_object_mut().ok_or_else(|| format!("`{path}` does not lie in an object"))?;
@@ -111,7 +144,8 @@ fn set(spec: &mut Value, path: &str, value: Value) -> Result<(), String> {
     Ok(())
 }
 
-type Outcome = Result<ExitCode, Box<dyn std::error::Error + Send + Sync>>;
+/// How a command ends.
+pub type Outcome = Result<ExitCode, Box<dyn std::error::Error + Send + Sync>>;
 
 async fn submit(args: &Submit) -> Outcome {
     let spec = read_spec(args)?;
@@ -144,9 +178,40 @@ async fn list(state: Option<&str>, limit: u32, flags: &ClientFlags) -> Outcome {
     Ok(table(&["ID", "STATE", "NAME", "CREATED", "REASON"], rows.collect()))
 }
 
-async fn cancel(id: &str, flags: &ClientFlags) -> Outcome {
-    let job = Client::new(&flags.server).post(&format!("/v1/jobs/{id}/cancel"), &json!({})).await?;
+async fn ask(args: &Ask, action: &str) -> Outcome {
+    let (id, flags) = (&args.id, &args.client);
+    let body = json!({"reason": args.reason});
+    let job = Client::new(&flags.server).post(&format!("/v1/jobs/{id}/{action}"), &body).await?;
     Ok(if flags.json { say(&job) } else { say(format!("{id} is {}", text(&job, "state"))) })
+}
+
+async fn logs(id: &str, tail: usize, follow: bool, flags: &ClientFlags) -> Outcome {
+    let client = Client::new(&flags.server);
+    if follow {
+        let path = format!("/v1/jobs/{id}/logs/stream?tail={tail}");
+        let each = |frame: Frame| {
+            if frame.event == "log" {
+                log_line(&frame.data, flags.json);
+            }
+            frame.event != "end"
+        };
+        client.follow(&path, "", each).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let page = client.get(&format!("/v1/jobs/{id}/logs?tail={tail}")).await?;
+    for line in page["data"].as_array().into_iter().flatten() {
+        log_line(line, flags.json);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn log_line(line: &Value, json: bool) {
+    if json {
+        say(line);
+        return;
+    }
+    let level = text(line, "level").to_uppercase();
+    say(format!("{} {level:5} [{}] {}", text(line, "time"), text(line, "attempt"), text(line, "message")));
 }
 
 /// Prints events until the job ends; success only when the job succeeded. A stream that breaks is taken up again.

@@ -1,7 +1,9 @@
 //! The command line: one file per command.
 
+mod checkpoints;
 mod client;
 mod config;
+mod convert;
 mod datasets;
 mod explain;
 mod generate;
@@ -18,6 +20,7 @@ mod score;
 mod serve;
 mod settings;
 mod starter;
+mod sweeps;
 mod train;
 mod worker;
 
@@ -41,10 +44,14 @@ enum Command {
     Serve(serve::Args),
     /// Run jobs on one device; several hosts may share a database.
     Worker(worker::Args),
-    /// Submit, list, watch and cancel jobs of a server.
+    /// Submit, list, watch, pause, resume, retry and cancel jobs of a server, and read their logs.
     Jobs(jobs::Args),
-    /// List the runs of a server, or show one.
+    /// Submit a job over a grid of settings, and compare the results.
+    Sweeps(sweeps::Args),
+    /// List the runs of a server, show one, go on with one, delete one.
     Runs(runs::RunsArgs),
+    /// List, download, serve and delete checkpoints of a server.
+    Checkpoints(checkpoints::Args),
     /// List the models of a server, or show one.
     Models(runs::ModelsArgs),
     /// Upload, list, look at and delete data sets of a server.
@@ -61,6 +68,8 @@ enum Command {
     Starter(starter::Args),
     /// Run one job in the foreground, without a server.
     Train(train::Args),
+    /// Turn settings of other programs into a job.
+    Convert(convert::Args),
     /// Show the program's settings.
     Config(config::Args),
     /// Bring the database up to date without starting a server.
@@ -82,7 +91,10 @@ impl Cli {
             Command::Serve(args) => serve::run(&args),
             Command::Worker(args) => worker::run(&args),
             Command::Jobs(args) => jobs::run(&args),
+            Command::Sweeps(args) => sweeps::run(&args),
             Command::Runs(args) => runs::runs(&args),
+            Command::Checkpoints(args) => checkpoints::run(&args),
+            Command::Convert(args) => convert::run(&args),
             Command::Models(args) => runs::models(&args),
             Command::Datasets(args) => datasets::run(&args),
             Command::Explain(args) => explain::run(&args),
@@ -155,6 +167,23 @@ fn logging() {
     log_lines(LOG);
 }
 
+/// The same for a worker, whose lines from information upward also go to the log of the job it runs, whatever the terminal is
+/// told.
+fn worker_logging(job_log: vgpo::worker::JobLog) {
+    use tracing_subscriber::layer::SubscriberExt as _;
+    use tracing_subscriber::util::SubscriberInitExt as _;
+    use tracing_subscriber::{EnvFilter, Layer as _, fmt, registry};
+    let filter = || EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines =
+        if json_lines() { lines.json().with_filter(filter()).boxed() } else { lines.with_filter(filter()).boxed() };
+    let _ = registry().with(lines).with(job_log.with_filter(EnvFilter::new(LOG))).try_init();
+}
+
+fn json_lines() -> bool {
+    std::env::var("VGPO_LOG_FORMAT").is_ok_and(|format| format == "json")
+}
+
 /// The same for commands that draw on the terminal: errors only.
 fn quiet_logging() {
     log_lines(QUIET_LOG);
@@ -164,7 +193,6 @@ fn log_lines(default: &str) {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let json = std::env::var("VGPO_LOG_FORMAT").is_ok_and(|format| format == "json");
     // A second call (a command inside a command) keeps the first one's lines.
-    let _ = if json { lines.json().try_init() } else { lines.try_init() };
+    let _ = if json_lines() { lines.json().try_init() } else { lines.try_init() };
 }

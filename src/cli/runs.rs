@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::client::{Client, ClientFlags};
 use super::jobs::text;
@@ -10,7 +10,10 @@ use super::{block_on, fail, say, table};
 
 /// Arguments of `vgpo runs`.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct RunsArgs {
+    #[command(subcommand)]
+    action: Option<RunAction>,
     /// Show this run only.
     id: Option<String>,
     /// Entries to show.
@@ -29,8 +32,47 @@ pub struct ModelsArgs {
     client: ClientFlags,
 }
 
-/// Lists runs, or shows one.
+#[derive(Debug, clap::Subcommand)]
+enum RunAction {
+    /// Go on with a run that has ended: a new job on the same run, from its newest checkpoint.
+    Continue {
+        /// The run.
+        id: String,
+        /// Steps beyond that checkpoint.
+        #[arg(long)]
+        steps: u64,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
+    /// Delete a run with its metrics, samples and checkpoints.
+    Delete {
+        /// The run.
+        id: String,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
+}
+
+async fn act(action: &RunAction) -> Result<ExitCode, String> {
+    let text_of = |error: super::client::ClientError| error.to_string();
+    match action {
+        RunAction::Continue { id, steps, client } => {
+            let path = format!("/v1/runs/{id}/continue");
+            let job = Client::new(&client.server).post(&path, &json!({"steps": steps})).await.map_err(text_of)?;
+            Ok(if client.json { say(&job) } else { say(format!("{}  {}", text(&job, "id"), text(&job, "reason"))) })
+        }
+        RunAction::Delete { id, client } => {
+            Client::new(&client.server).delete(&format!("/v1/runs/{id}")).await.map_err(text_of)?;
+            Ok(say(format!("{id} is deleted")))
+        }
+    }
+}
+
+/// Lists runs, shows one, or does something to one.
 pub fn runs(args: &RunsArgs) -> ExitCode {
+    if let Some(action) = &args.action {
+        return block_on(act(action)).unwrap_or_else(fail);
+    }
     let columns = ["id", "state", "name", "last_step", "last_accuracy", "best_accuracy", "best_checkpoint"];
     show("/v1/runs", args.id.as_deref(), &format!("?limit={}", args.limit), &args.client, &columns)
 }

@@ -8,11 +8,13 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use vgpo::artifacts::JobLogs;
 use vgpo::clock::SystemClock;
 use vgpo::config::app::AppSettings;
 use vgpo::config::worker::WorkerTimings;
 use vgpo::http::AppState;
 use vgpo::service::Service;
+use vgpo::worker::JobLog;
 use vgpo::worker::supervisor::{self, SupervisorConfig};
 
 use super::settings::{ListenFlags, SettingFlags, load};
@@ -68,6 +70,7 @@ impl Server {
             .map_err(|error| format!("cannot make the data folder {}: {error}", settings.data_dir.display()))?;
         let workers = super::worker::commands(&settings, log)?;
         let clock = Arc::new(SystemClock);
+        let log = JobLog::new(JobLogs::new(&settings.logs_dir()), clock.clone());
         let store =
             vgpo::store::open(&settings.database_url, clock.clone()).await.map_err(|error| error.to_string())?;
         let service = Arc::new(Service::new(store, clock, settings));
@@ -80,7 +83,7 @@ impl Server {
         });
         let stop_workers = CancellationToken::new();
         let supervised =
-            SupervisorConfig { store: Arc::clone(service.store()), workers, timings: WorkerTimings::default() };
+            SupervisorConfig { store: Arc::clone(service.store()), workers, log, timings: WorkerTimings::default() };
         let workers = tokio::spawn(supervisor::run(supervised, stop_workers.clone()));
         Ok(Self { address, service, serving, workers, stop_workers })
     }

@@ -5,12 +5,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
+use vgpo::artifacts::JobLogs;
 use vgpo::clock::{SystemClock, new_id};
 use vgpo::config::app::AppSettings;
 use vgpo::config::worker::WorkerTimings;
 use vgpo::webhook::HttpWebhooks;
 use vgpo::worker::supervisor::WorkerCommand;
-use vgpo::worker::{Device, TrainRunner, WorkerConfig, follow_parent, stop_signals};
+use vgpo::worker::{Device, JobLog, TrainRunner, WorkerConfig, follow_parent, stop_signals};
 
 use super::settings::{ListenFlags, SettingFlags, load};
 use super::{block_on, fail};
@@ -33,7 +34,6 @@ pub struct Args {
 
 /// Works until it is asked to stop; a job that runs then is saved and given back.
 pub fn run(args: &Args) -> ExitCode {
-    super::logging();
     match block_on(work(args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(error),
@@ -43,6 +43,9 @@ pub fn run(args: &Args) -> ExitCode {
 async fn work(args: &Args) -> Result<(), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let settings = load(&args.flags, &ListenFlags::default()).map_err(|error| text(&error))?;
+    let clock = Arc::new(SystemClock);
+    let log = JobLog::new(JobLogs::new(&settings.logs_dir()), clock.clone());
+    super::worker_logging(log.clone());
     let device = Device::parse(&args.device)?;
     let timings = WorkerTimings::default();
     let drain =
@@ -52,7 +55,6 @@ async fn work(args: &Args) -> Result<(), String> {
     } else {
         CancellationToken::new()
     };
-    let clock = Arc::new(SystemClock);
     let store = vgpo::store::open(&settings.database_url, clock.clone()).await.map_err(|error| text(&error))?;
     let artifacts = vgpo::artifacts::open(&settings.artifacts_url).map_err(|error| text(&error))?;
     let config = WorkerConfig {
@@ -66,6 +68,7 @@ async fn work(args: &Args) -> Result<(), String> {
         store: store.clone(),
         artifacts,
         clock,
+        log,
         timings,
         work_dir: settings.data_dir.join("work"),
         lock_dir: settings.data_dir.join("locks"),

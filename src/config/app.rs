@@ -186,6 +186,11 @@ impl AppSettings {
         &self.shown
     }
 
+    /// Folder of the logs of jobs.
+    pub fn logs_dir(&self) -> PathBuf {
+        self.data_dir.join("logs")
+    }
+
     /// Folder of registered models.
     pub fn models_dir(&self) -> PathBuf {
         self.data_dir.join("models")

@@ -5,6 +5,7 @@ pub mod dataset;
 pub mod event;
 pub mod field_error;
 pub mod job;
+pub mod log;
 pub mod message;
 pub mod method;
 pub mod metric;

@@ -12,6 +12,8 @@ mod guard;
 mod health;
 mod idempotency;
 mod jobs;
+mod logs;
+mod maps;
 mod metrics;
 mod models;
 mod openai_error;
@@ -82,7 +84,9 @@ struct Document;
 fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(jobs::routes())
+        .merge(logs::routes())
         .merge(runs::routes())
+        .merge(maps::routes())
         .merge(sweeps::routes())
         .merge(metrics::routes())
         .merge(checkpoints::routes())

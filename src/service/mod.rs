@@ -11,6 +11,8 @@ pub mod health;
 pub mod idempotency;
 mod inference;
 mod jobs;
+pub mod logs;
+pub mod maps;
 mod metrics;
 pub mod models;
 pub mod plan;

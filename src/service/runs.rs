@@ -90,11 +90,13 @@ impl Service {
 
     /// Forgets a run with everything that hangs on it; its files follow.
     pub async fn delete_run(&self, id: &str) -> Result<()> {
+        let jobs = self.store.run_jobs(id).await?;
         let checkpoints = self.store.delete_run(id).await?;
         self.tell_news();
         for checkpoint in &checkpoints {
             self.drop_files(checkpoint).await?;
         }
+        self.drop_logs(&jobs);
         Ok(())
     }
 

@@ -98,6 +98,8 @@ pub trait RunStore: Send + Sync {
     /// Inserts a job that goes on with a run from its newest checkpoint: the run now belongs to that job. `Conflict`
     /// when its present job has not ended, or when there is no checkpoint to go on from.
     async fn continue_run(&self, id: &str, continuation: &Continuation) -> Result<Job>;
+    /// The jobs of a run, oldest first: more than one where it was continued.
+    async fn run_jobs(&self, id: &str) -> Result<Vec<String>>;
     /// Forgets a run with its jobs, metrics, samples and checkpoints, which are returned so that their files can
     /// follow. `Conflict` when its job has not ended, `Held` with the holders when a checkpoint of it is promoted,
     /// or an unfinished job starts from one or waits for a job of the run.

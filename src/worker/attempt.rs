@@ -10,7 +10,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::job::{LeaseToken, LeasedJob};
+use crate::domain::job::{Job, LeaseToken, LeasedJob};
+use crate::domain::log::LogLevel;
 use crate::domain::worker::WorkerState;
 use crate::store::{Failure, StoreError};
 
@@ -36,6 +37,19 @@ pub(super) async fn run(
     abandon: &CancellationToken,
 ) -> bool {
     let LeasedJob { job, token } = leased;
+    worker.log.begin(&token);
+    let going_on = run_logged(worker, LeasedJob { job, token }, drain, abandon).await;
+    worker.log.end();
+    going_on
+}
+
+async fn run_logged(
+    worker: &WorkerConfig,
+    leased: LeasedJob,
+    drain: &CancellationToken,
+    abandon: &CancellationToken,
+) -> bool {
+    let LeasedJob { job, token } = leased;
     let shared = Arc::new(Shared::new(drain.clone()));
     let beating = tokio::spawn(beat(worker.clone(), token.clone(), shared.clone(), drain.clone()));
     let attempts_used = job.attempts_used;
@@ -45,6 +59,7 @@ pub(super) async fn run(
             Ok(resume) => resume,
             Err(error) => return Err(RunnerError::Transient(format!("the attempt could not be prepared: {error}"))),
         };
+        worker.log.say(LogLevel::Info, beginning(worker, &job, resume.as_ref().map(|point| point.step)));
         std::fs::create_dir_all(&work_dir)
             .map_err(|e| RunnerError::Transient(format!("cannot create {}: {e}", work_dir.display())))?;
         let keep = job.spec.keep_checkpoints;
@@ -82,6 +97,7 @@ async fn train(worker: &WorkerConfig, task: JobTask, keep: u64, token: &LeaseTok
         clock: worker.clock.clone(),
         token: token.clone(),
         shared: shared.clone(),
+        log: worker.log.clone(),
         keep,
     };
     let runner = worker.runner.clone();
@@ -104,6 +120,25 @@ async fn train(worker: &WorkerConfig, task: JobTask, keep: u64, token: &LeaseTok
         shared.fail(format!("results could not be stored: {error}"));
     }
     ended
+}
+
+/// The first line of an attempt.
+fn beginning(worker: &WorkerConfig, job: &Job, resumed: Option<u64>) -> String {
+    let from = resumed.map_or("from the beginning".to_owned(), |step| format!("on from the checkpoint at step {step}"));
+    let (attempt, most, device) = (job.attempts_used, job.max_attempts, &worker.device.name);
+    format!("attempt {attempt} of {most} on {device} by {}, {from}: {}", worker.id, job.name)
+}
+
+/// The last line of an attempt.
+fn ending(ended: &Ended, shared: &Shared) -> String {
+    let told = match ended {
+        Ok(RunEnd::Finished) => "finished".to_owned(),
+        Ok(RunEnd::Yielded | RunEnd::Cancelled) if shared.is_cancelled() => "cancelled".to_owned(),
+        Ok(RunEnd::Yielded | RunEnd::Cancelled) if shared.is_paused() => "paused".to_owned(),
+        Ok(RunEnd::Yielded | RunEnd::Cancelled) => "stopped; the job goes back to the queue".to_owned(),
+        Err(error) => format!("failed: {error}"),
+    };
+    shared.failure().map_or(told.clone(), |failure| format!("{told}; {failure}"))
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> String {
@@ -147,6 +182,7 @@ async fn conclude(worker: &WorkerConfig, token: &LeaseToken, shared: &Shared, en
         let pause = worker.timings.retry_first.saturating_mul(1 << doublings).min(worker.timings.retry_most);
         Failure { message, retry_after: Some(pause) }
     };
+    worker.log.say(if ended.is_ok() { LogLevel::Info } else { LogLevel::Error }, ending(&ended, shared));
     let store = &worker.store;
     let told = match (ended, shared.failure()) {
         (Ok(RunEnd::Finished), None) => store.complete(token).await,

@@ -16,6 +16,7 @@ use crate::store::{ClaimRequest, Store, StoreError};
 
 use super::attempt;
 use super::device::{Device, DeviceLock, LockError, host_name, main_memory};
+use super::joblog::JobLog;
 use super::runner::JobRunner;
 
 /// Everything a worker needs.
@@ -33,6 +34,8 @@ pub struct WorkerConfig {
     pub clock: Arc<dyn Clock>,
     /// Runs the jobs.
     pub runner: Arc<dyn JobRunner>,
+    /// What it says about the job that it runs.
+    pub log: JobLog,
     /// How fast it looks, beats and retries.
     pub timings: WorkerTimings,
     /// For files of attempts, on the file system of the artifacts; the part of this device is emptied at the start.

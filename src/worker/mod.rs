@@ -7,6 +7,7 @@
 
 mod attempt;
 mod device;
+mod joblog;
 mod main_loop;
 mod orphan;
 mod resume;
@@ -18,6 +19,7 @@ mod trainer;
 mod writer;
 
 pub use device::Device;
+pub use joblog::JobLog;
 pub use main_loop::{WorkerConfig, WorkerError, run};
 pub use orphan::{follow_parent, stop_signals};
 pub use runner::{JobRunner, JobTask, RunEnd, RunnerError};

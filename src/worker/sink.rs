@@ -9,11 +9,13 @@ use crate::artifacts::ArtifactStore;
 use crate::clock::{Clock, new_id};
 use crate::domain::checkpoint::{Checkpoint, NewCheckpoint};
 use crate::domain::job::LeaseToken;
+use crate::domain::log::LogLevel;
 use crate::domain::metric::{StepMetrics, TimedMetrics};
 use crate::domain::sample::SampleGroup;
 use crate::store::{Store, StoreError};
 use crate::train::sink::{CheckpointNotice, Control, RunSink, SinkError};
 
+use super::joblog::JobLog;
 use super::shared::Shared;
 use super::writer::{Message, Record};
 
@@ -26,8 +28,18 @@ pub(super) struct StoreSink {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) token: LeaseToken,
     pub(super) shared: Arc<Shared>,
+    pub(super) log: JobLog,
     /// The newest checkpoints that stay.
     pub(super) keep: u64,
+}
+
+/// What a line of the job's log tells of a step.
+const LOGGED: [&str; 6] =
+    ["reward/mean", "accuracy", "eval/accuracy", "loss/policy", "visual/late_early_ratio", "time/step"];
+
+/// The checkpoint that an artifact key names.
+fn key_id(key: &str) -> &str {
+    key.rsplit('/').next().unwrap_or(key)
 }
 
 /// Where the checkpoints of a run lie in the artifact store.
@@ -81,6 +93,11 @@ pub(super) fn delete_files(artifacts: &dyn ArtifactStore, checkpoint: &Checkpoin
 
 impl RunSink for StoreSink {
     fn metrics(&mut self, metrics: &StepMetrics) -> Result<(), SinkError> {
+        let known = LOGGED.iter().filter_map(|key| Some(format!("{key} {:.4}", metrics.values.get(*key)?)));
+        let known = known.collect::<Vec<_>>().join("  ");
+        if !known.is_empty() {
+            self.log.say(LogLevel::Info, format!("step {}: {known}", metrics.step));
+        }
         self.send(Message::Metrics(TimedMetrics { time: self.clock.now(), metrics: metrics.clone() }))
     }
 
@@ -89,6 +106,8 @@ impl RunSink for StoreSink {
     }
 
     fn event(&mut self, kind: &str, message: &str, data: serde_json::Value) -> Result<(), SinkError> {
+        let level = if kind.starts_with("warning") { LogLevel::Warn } else { LogLevel::Info };
+        self.log.say(level, format!("{kind}: {message}"));
         let data = serde_json::json!({"message": message, "data": data});
         self.send(Message::Record(Record::Event(kind.to_owned(), data)))
     }
@@ -113,6 +132,7 @@ impl RunSink for StoreSink {
             }
             return Err(self.lost(&error));
         }
+        self.log.say(LogLevel::Info, format!("checkpoint {} at step {}", key_id(&key), notice.step));
         self.prune()
     }
 

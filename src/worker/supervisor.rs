@@ -13,6 +13,8 @@ use crate::config::worker::WorkerTimings;
 use crate::domain::event::{CrashEvent, NewEvent, kind};
 use crate::store::{Store, StoreError};
 
+use super::joblog::JobLog;
+
 /// Makes the command of a worker process for a new worker id. Its standard input becomes the parent pipe.
 pub type WorkerCommand = Arc<dyn Fn(&str) -> std::process::Command + Send + Sync>;
 
@@ -23,26 +25,41 @@ pub struct SupervisorConfig {
     pub store: Arc<dyn Store>,
     /// One command for each worker to keep alive.
     pub workers: Vec<WorkerCommand>,
+    /// Where the end of a worker is told to its job.
+    pub log: JobLog,
     /// Pauses and grace.
     pub timings: WorkerTimings,
+}
+
+/// Where the ends of workers are told.
+struct Place<'a> {
+    store: &'a dyn Store,
+    log: &'a JobLog,
 }
 
 /// Runs the workers until `stop` is cancelled; then asks them to stop and waits (or kills them after the grace time).
 pub async fn run(config: SupervisorConfig, stop: CancellationToken) {
     let mut keepers = tokio::task::JoinSet::new();
     for worker in config.workers {
-        keepers.spawn(keep_alive(config.store.clone(), worker, config.timings, stop.clone()));
+        keepers.spawn(keep_alive(config.store.clone(), config.log.clone(), worker, config.timings, stop.clone()));
     }
     while keepers.join_next().await.is_some() {}
 }
 
-async fn keep_alive(store: Arc<dyn Store>, worker: WorkerCommand, timings: WorkerTimings, stop: CancellationToken) {
+async fn keep_alive(
+    store: Arc<dyn Store>,
+    log: JobLog,
+    worker: WorkerCommand,
+    timings: WorkerTimings,
+    stop: CancellationToken,
+) {
+    let place = Place { store: &*store, log: &log };
     let mut pause = timings.restart_first;
     while !stop.is_cancelled() {
         let id = new_id("wrk");
         let lived = Stopwatch::start();
         match start(&worker, &id) {
-            Ok(child) => watch(&*store, child, &id, &timings, &stop).await,
+            Ok(child) => watch(&place, child, &id, &timings, &stop).await,
             Err(error) => tracing::error!(%error, "cannot start a worker process"),
         }
         if lived.seconds() >= timings.restart_most.as_secs_f64() {
@@ -64,7 +81,7 @@ fn start(worker: &WorkerCommand, id: &str) -> std::io::Result<Child> {
 }
 
 /// Waits for the end of a worker, asked for or not, and cleans up after it.
-async fn watch(store: &dyn Store, mut child: Child, id: &str, timings: &WorkerTimings, stop: &CancellationToken) {
+async fn watch(place: &Place<'_>, mut child: Child, id: &str, timings: &WorkerTimings, stop: &CancellationToken) {
     // Held until the worker has ended: dropping it would tell the worker that its parent is gone.
     let mut pipe = child.stdin.take();
     let ended = tokio::select! {
@@ -76,7 +93,7 @@ async fn watch(store: &dyn Store, mut child: Child, id: &str, timings: &WorkerTi
         Ok(status) => {
             let crash = describe(id, status);
             tracing::error!(worker = id, "worker {}", crash.message);
-            if let Err(error) = clean_up(store, &crash).await {
+            if let Err(error) = clean_up(place, &crash).await {
                 tracing::error!(worker = id, %error, "cannot release the jobs of a dead worker; their leases run out");
             }
         }
@@ -114,16 +131,19 @@ fn describe(worker_id: &str, status: ExitStatus) -> CrashEvent {
 }
 
 /// Puts the jobs of a dead worker back into the queue at once, each with an event.
-async fn clean_up(store: &dyn Store, crash: &CrashEvent) -> Result<(), StoreError> {
+async fn clean_up(place: &Place<'_>, crash: &CrashEvent) -> Result<(), StoreError> {
     let reason = format!("its worker {} {}", crash.worker_id, crash.message);
-    for job in store.release_worker(&crash.worker_id, &reason).await? {
+    for job in place.store.release_worker(&crash.worker_id, &reason).await? {
+        if let Err(error) = place.log.say_of(&job.id, job.attempt, &reason) {
+            tracing::warn!(job = %job.id, %error, "cannot write the job's log");
+        }
         let event = NewEvent {
             kind: kind::WORKER_CRASHED.to_owned(),
             job_id: Some(job.id),
             run_id: Some(job.run_id),
             data: serde_json::to_value(crash).unwrap_or_default(),
         };
-        store.append_event(event).await?;
+        place.store.append_event(event).await?;
     }
     Ok(())
 }

@@ -24,6 +24,7 @@ const REFRESH_CHECKPOINTS: &str = include_str!("sql/run_refresh_checkpoints.sql"
 const NEWEST: &str = "SELECT step FROM checkpoints WHERE run_id = ? ORDER BY step DESC LIMIT 1";
 const BELONG: &str = "UPDATE runs SET job_id = ?, steps = ?, updated_at = ? WHERE id = ?";
 const NOT_LAST: &str = "UPDATE checkpoints SET is_last = 0 WHERE run_id = ?";
+const JOBS: &str = "SELECT id FROM jobs WHERE run_id = ? ORDER BY id";
 const HOLDERS: &str = include_str!("sql/run_jobs.sql");
 const FREE_FOLLOWERS: &str =
     "UPDATE jobs SET after_job = NULL WHERE after_job IN (SELECT id FROM jobs AS own WHERE own.run_id = ?)";
@@ -95,6 +96,11 @@ impl RunStore for SqliteStore {
         sqlx::query(NOT_LAST).bind(id).execute(&mut *tx).await?;
         tx.commit().await?;
         Ok(job)
+    }
+
+    async fn run_jobs(&self, id: &str) -> Result<Vec<String>> {
+        let rows = sqlx::query(JOBS).bind(id).fetch_all(&self.readers).await?;
+        rows.iter().map(|row| Ok(row.try_get("id")?)).collect()
     }
 
     async fn delete_run(&self, id: &str) -> Result<Vec<Checkpoint>> {

@@ -13,6 +13,8 @@ mod inference;
 mod job_actions;
 mod jobs;
 mod lists;
+mod logs;
+mod maps;
 mod metrics;
 mod openapi;
 mod problems;

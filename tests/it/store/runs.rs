@@ -126,6 +126,7 @@ pub async fn a_run_goes_on_with_another_job(db: &Db) {
     store.fail(&leased.token, &Failure { message: "bad".to_owned(), retry_after: None }).await.unwrap();
     let third = store.continue_run(&run_id, &more(1)).await.unwrap();
     assert_eq!(third.spec.steps, 41, "counted from the newest checkpoint");
+    assert_eq!(store.run_jobs(&run_id).await.unwrap(), [first, job.id.clone(), third.id.clone()]);
     let old = store.ask(&job.id, JobAction::Retry, "test").await.unwrap_err();
     assert!(old.to_string().contains(&third.id), "two jobs may not write to one run: {old}");
     let (empty, run) = store.submit(new_job(|_| ())).await.unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
-use vgpo::artifacts;
+use vgpo::artifacts::{self, JobLogs};
 use vgpo::clock::{SystemClock, new_id};
 use vgpo::config::worker::WorkerTimings;
 use vgpo::domain::job::{Job, JobState, NewJob};
@@ -14,7 +14,7 @@ use vgpo::domain::metric::{SeriesQuery, StepMetrics};
 use vgpo::domain::spec::JobSpec;
 use vgpo::store::{self, Store};
 use vgpo::train::sink::{CheckpointNotice, Control, RunSink};
-use vgpo::worker::{self, Device, JobRunner, JobTask, RunEnd, RunnerError, WorkerConfig, WorkerError};
+use vgpo::worker::{self, Device, JobLog, JobRunner, JobTask, RunEnd, RunnerError, WorkerConfig, WorkerError};
 
 use crate::store::fixture as records;
 
@@ -62,10 +62,19 @@ impl Place {
             artifacts: artifacts::open(&format!("file:{}", self.root.join("artifacts").display())).unwrap(),
             clock: Arc::new(SystemClock),
             runner: Arc::new(Counter),
+            log: self.log(),
             timings: TIMINGS,
             work_dir: self.root.join("work"),
             lock_dir: self.root.join("locks"),
         }
+    }
+
+    pub fn logs(&self) -> JobLogs {
+        JobLogs::new(&self.root.join("logs"))
+    }
+
+    pub fn log(&self) -> JobLog {
+        JobLog::new(self.logs(), Arc::new(SystemClock))
     }
 
     pub fn start(&self) -> Running {

@@ -39,7 +39,8 @@ fn supervise(place: &Place) -> (CancellationToken, tokio::task::JoinHandle<()>) 
     let root = place.root.clone();
     let command: WorkerCommand = Arc::new(move |id| child(&root, id));
     let stop = CancellationToken::new();
-    let config = SupervisorConfig { store: place.store.clone(), workers: vec![command], timings: TIMINGS };
+    let config =
+        SupervisorConfig { store: place.store.clone(), workers: vec![command], log: place.log(), timings: TIMINGS };
     (stop.clone(), tokio::spawn(supervisor::run(config, stop)))
 }
 
@@ -57,6 +58,12 @@ async fn a_killed_worker_is_an_event_and_its_job_goes_on() {
     assert_eq!(place.steps(&job).await, whole());
     let reasons = place.reasons(&job).await;
     assert!(reasons[2].contains("killed by signal 9") && reasons[2].contains(&worker_id), "{reasons:?}");
+    let lines = place.logs().tail(&job.id, 1000).unwrap().data;
+    let lines: Vec<_> = lines.iter().map(|line| (line.attempt, line.message.as_str())).collect();
+    assert!(lines[0].1.starts_with("attempt 1 of 3 on cpu") && lines[0].1.contains("from the beginning"), "{lines:?}");
+    assert!(lines.iter().any(|line| line.0 == 1 && line.1.contains("was killed by signal 9")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.0 == 2 && line.1.contains("on from the checkpoint at step 3")), "{lines:?}");
+    assert_eq!(lines.last().unwrap(), &(2, "finished"));
     let filter = EventFilter {
         jobs: vec![job.id.clone()],
         kinds: vec![kind::WORKER_CRASHED.to_owned()],
@@ -159,7 +166,12 @@ async fn a_worker_that_cannot_start_is_tried_again_with_pauses() {
     });
     let stop = CancellationToken::new();
     let missing: WorkerCommand = Arc::new(|_| std::process::Command::new("/no/such/program"));
-    let config = SupervisorConfig { store: place.store.clone(), workers: vec![command, missing], timings: TIMINGS };
+    let config = SupervisorConfig {
+        store: place.store.clone(),
+        workers: vec![command, missing],
+        log: place.log(),
+        timings: TIMINGS,
+    };
     let task = tokio::spawn(supervisor::run(config, stop.clone()));
     tokio::time::sleep(Duration::from_millis(700)).await;
     stop.cancel();

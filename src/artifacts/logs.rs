@@ -1,0 +1,208 @@
+//! Logs of jobs: one file of JSON lines a job, written while it runs and read at the same time.
+//!
+//! A line is one `write` at the end of the file, so a writer that is killed leaves at most its last line incomplete;
+//! readers pass over what is no line.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use crate::domain::log::{LogLevel, LogLine, LogPage};
+
+/// A file grows no further than about this many bytes.
+const FULL: u64 = 16 << 20;
+/// Most bytes that one read looks at.
+const WINDOW: u64 = 1 << 20;
+/// Longest text of a line, in characters.
+const MAX_MESSAGE: usize = 8_000;
+
+/// The folder of all logs.
+#[derive(Debug, Clone)]
+pub struct JobLogs {
+    folder: PathBuf,
+}
+
+/// The writing end of one job's log.
+#[derive(Debug)]
+pub struct JobLogWriter {
+    file: File,
+    bytes: u64,
+}
+
+impl JobLogs {
+    /// Logs in `folder`, which is made when the first line is written.
+    pub fn new(folder: &Path) -> Self {
+        Self { folder: folder.to_path_buf() }
+    }
+
+    /// Ids are our own, but they also come from addresses: nothing may leave the folder.
+    fn path(&self, job_id: &str) -> io::Result<PathBuf> {
+        let fits = !job_id.is_empty() && job_id.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if fits { Ok(self.folder.join(format!("{job_id}.jsonl"))) } else { Err(io::ErrorKind::InvalidInput.into()) }
+    }
+
+    /// Opens a job's log to write behind what is there.
+    pub fn writer(&self, job_id: &str) -> io::Result<JobLogWriter> {
+        std::fs::create_dir_all(&self.folder)?;
+        let mut file = File::options().create(true).read(true).append(true).open(self.path(job_id)?)?;
+        let mut bytes = file.metadata()?.len();
+        let mut last = [b'\n'];
+        if bytes > 0 {
+            file.seek(SeekFrom::Start(bytes - 1))?;
+            file.read_exact(&mut last)?;
+        }
+        // Ends the line that a killed writer left open.
+        if last != [b'\n'] {
+            file.write_all(b"\n")?;
+            bytes += 1;
+        }
+        Ok(JobLogWriter { file, bytes })
+    }
+
+    /// Up to `limit` lines behind the position `after`.
+    pub fn read(&self, job_id: &str, after: u64, limit: usize) -> io::Result<LogPage> {
+        let Some((window, more)) = self.window(job_id, after)? else { return Ok(page(Vec::new(), after, false)) };
+        let (mut lines, mut at, mut full) = (Vec::new(), after, false);
+        for line in window.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")) {
+            if lines.len() == limit {
+                full = true;
+                break;
+            }
+            at += line.len() as u64;
+            lines.extend(serde_json::from_slice(line).ok());
+        }
+        // A window without a whole line is a damaged one: go on behind it.
+        if more && at == after {
+            at = after + window.len() as u64;
+        }
+        Ok(page(lines, at, full || more))
+    }
+
+    /// The last `limit` lines.
+    pub fn tail(&self, job_id: &str, limit: usize) -> io::Result<LogPage> {
+        let size = match std::fs::metadata(self.path(job_id)?) {
+            Ok(found) => found.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(error),
+        };
+        let mut last = self.read(job_id, size.saturating_sub(WINDOW), usize::MAX)?;
+        last.data.drain(..last.data.len().saturating_sub(limit));
+        Ok(last)
+    }
+
+    /// Removes a job's log; one that is absent is fine.
+    pub fn remove(&self, job_id: &str) -> io::Result<()> {
+        match std::fs::remove_file(self.path(job_id)?) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// The bytes behind a position, and whether there are more behind them; none without a log.
+    fn window(&self, job_id: &str, after: u64) -> io::Result<Option<(Vec<u8>, bool)>> {
+        let mut file = match File::open(self.path(job_id)?) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let size = file.metadata()?.len();
+        file.seek(SeekFrom::Start(after))?;
+        let mut bytes = Vec::new();
+        file.take(WINDOW).read_to_end(&mut bytes)?;
+        let end = after + bytes.len() as u64;
+        Ok(Some((bytes, end < size)))
+    }
+}
+
+impl JobLogWriter {
+    /// Writes a line; those behind the limit of the file are dropped, which its last line tells.
+    pub fn write(&mut self, line: &LogLine) -> io::Result<()> {
+        if self.bytes >= FULL {
+            return Ok(());
+        }
+        let mut line = line.clone();
+        if line.message.chars().count() > MAX_MESSAGE {
+            line.message = line.message.chars().take(MAX_MESSAGE).chain(['…']).collect();
+        }
+        self.put(&line)?;
+        if self.bytes >= FULL {
+            let message = format!("this log has reached its limit of {FULL} bytes: later lines are left out");
+            self.put(&LogLine { level: LogLevel::Warn, message, ..line })?;
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, line: &LogLine) -> io::Result<()> {
+        let mut bytes = serde_json::to_vec(line)?;
+        bytes.push(b'\n');
+        self.file.write_all(&bytes)?;
+        self.bytes += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+fn page(data: Vec<LogLine>, at: u64, has_more: bool) -> LogPage {
+    LogPage { data, has_more, next: at.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(message: &str) -> LogLine {
+        LogLine { time: chrono::DateTime::UNIX_EPOCH, level: LogLevel::Info, attempt: 1, message: message.to_owned() }
+    }
+
+    fn texts(page: &LogPage) -> Vec<&str> {
+        page.data.iter().map(|line| line.message.as_str()).collect()
+    }
+
+    #[test]
+    fn lines_are_read_in_pages_and_from_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let logs = JobLogs::new(folder.path());
+        assert_eq!(logs.read("job_a", 0, 9).unwrap(), page(Vec::new(), 0, false), "no log yet");
+        let mut writer = logs.writer("job_a").unwrap();
+        for number in 0..5 {
+            writer.write(&line(&format!("line {number}"))).unwrap();
+        }
+        let first = logs.read("job_a", 0, 2).unwrap();
+        assert_eq!((texts(&first), first.has_more), (vec!["line 0", "line 1"], true));
+        let rest = logs.read("job_a", first.next.parse().unwrap(), 9).unwrap();
+        assert_eq!((texts(&rest), rest.has_more), (vec!["line 2", "line 3", "line 4"], false));
+        assert_eq!(logs.read("job_a", rest.next.parse().unwrap(), 9).unwrap(), LogPage { data: Vec::new(), ..rest });
+        assert_eq!(texts(&logs.tail("job_a", 2).unwrap()), ["line 3", "line 4"]);
+        logs.remove("job_a").unwrap();
+        logs.remove("job_a").unwrap();
+        assert!(logs.tail("job_a", 2).unwrap().data.is_empty());
+        assert!(logs.read("../secret", 0, 9).is_err());
+    }
+
+    #[test]
+    fn a_killed_writer_spoils_one_line_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let logs = JobLogs::new(folder.path());
+        logs.writer("job_a").unwrap().write(&line("one")).unwrap();
+        let path = folder.path().join("job_a.jsonl");
+        File::options().append(true).open(&path).unwrap().write_all(b"{\"time\": \"19").unwrap();
+        let before = logs.read("job_a", 0, 9).unwrap();
+        assert_eq!(texts(&before), ["one"], "an open line is not told yet");
+        logs.writer("job_a").unwrap().write(&line("two")).unwrap();
+        assert_eq!(texts(&logs.read("job_a", before.next.parse().unwrap(), 9).unwrap()), ["two"]);
+        assert_eq!(texts(&logs.read("job_a", 0, 9).unwrap()), ["one", "two"]);
+    }
+
+    #[test]
+    fn a_log_has_a_limit_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let logs = JobLogs::new(folder.path());
+        let mut writer = logs.writer("job_a").unwrap();
+        writer.bytes = FULL - 10;
+        writer.write(&line(&"x".repeat(9_000))).unwrap();
+        writer.write(&line("never")).unwrap();
+        let all = logs.read("job_a", 0, 9).unwrap();
+        assert_eq!(all.data.len(), 2);
+        assert_eq!(all.data[0].message.chars().count(), MAX_MESSAGE + 1);
+        assert!(all.data[1].message.contains("reached its limit"));
+    }
+}

@@ -1,0 +1,113 @@
+//! `vgpo checkpoints`: list, download, serve and delete checkpoints of a server.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use futures_util::StreamExt as _;
+use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+
+use super::client::{Client, ClientFlags};
+use super::jobs::{Outcome, text};
+use super::{block_on, fail, say, table};
+
+/// Arguments of `vgpo checkpoints`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// List checkpoints, newest first.
+    List {
+        /// Only those of this run.
+        #[arg(long)]
+        run: Option<String>,
+        /// Entries to show.
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
+    /// Save a checkpoint as a tar file in the Hugging Face layout.
+    Download {
+        /// The checkpoint.
+        id: String,
+        /// The file [default: its id with `.tar`]
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// Also the trainer's own files: optimizer, position, job.
+        #[arg(long)]
+        trainer: bool,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
+    /// Serve a checkpoint under a model name.
+    Promote {
+        /// The checkpoint.
+        id: String,
+        /// The name.
+        name: String,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
+    /// Delete a checkpoint that nobody needs.
+    Delete {
+        /// The checkpoint.
+        id: String,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
+}
+
+/// Runs `vgpo checkpoints`.
+pub fn run(args: &Args) -> ExitCode {
+    let done = block_on(async {
+        match &args.action {
+            Action::List { run, limit, client } => list(run.as_deref(), *limit, client).await,
+            Action::Download { id, out, trainer, client } => download(id, out.as_deref(), *trainer, client).await,
+            Action::Promote { id, name, client } => promote(id, name, client).await,
+            Action::Delete { id, client } => {
+                Client::new(&client.server).delete(&format!("/v1/checkpoints/{id}")).await?;
+                Ok(say(format!("{id} is deleted")))
+            }
+        }
+    });
+    done.unwrap_or_else(fail)
+}
+
+async fn list(run: Option<&str>, limit: u32, flags: &ClientFlags) -> Outcome {
+    let filter = run.map(|run| format!("&run={run}")).unwrap_or_default();
+    let found = Client::new(&flags.server).get(&format!("/v1/checkpoints?limit={limit}{filter}")).await?;
+    if flags.json {
+        return Ok(say(&found));
+    }
+    let columns = ["id", "run_id", "step", "accuracy", "promoted_as"];
+    let rows = found["data"].as_array().into_iter().flatten();
+    let rows = rows.map(|one| columns.map(|name| text(one, name)).to_vec()).collect();
+    Ok(table(&["ID", "RUN", "STEP", "ACCURACY", "SERVED AS"], rows))
+}
+
+/// Writes beside the file first: a file under that name is whole.
+async fn download(id: &str, out: Option<&Path>, trainer: bool, flags: &ClientFlags) -> Outcome {
+    let out = out.map_or_else(|| PathBuf::from(format!("{id}.tar")), Path::to_path_buf);
+    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let partial = tempfile::NamedTempFile::new_in(folder)?;
+    let path = format!("/v1/checkpoints/{id}/download?trainer={trainer}");
+    let mut bytes = Client::new(&flags.server).bytes(&path).await?;
+    let mut file = tokio::fs::File::from_std(partial.reopen()?);
+    while let Some(chunk) = bytes.next().await {
+        file.write_all(&chunk?).await?;
+    }
+    file.sync_all().await?;
+    partial.persist(&out)?;
+    Ok(say(out.display()))
+}
+
+async fn promote(id: &str, name: &str, flags: &ClientFlags) -> Outcome {
+    let body = json!({"name": name});
+    let promoted = Client::new(&flags.server).post(&format!("/v1/checkpoints/{id}/promote"), &body).await?;
+    Ok(if flags.json { say(&promoted) } else { say(format!("{id} is served as {name}")) })
+}

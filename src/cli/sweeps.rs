@@ -1,0 +1,182 @@
+//! `vgpo sweeps`: one job over a grid of settings.
+
+use std::process::ExitCode;
+
+use serde_json::{Map, Value, json};
+
+use super::client::{Client, ClientFlags};
+use super::jobs::{Outcome, read_json, set, text};
+use super::{block_on, fail, say, table};
+
+/// Arguments of `vgpo sweeps`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Submit a job for every combination of values.
+    Submit(Submit),
+    /// List sweeps, newest first.
+    List {
+        /// Entries to show.
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
+    /// Show where the points of a sweep stand, or compare them by a metric.
+    Show {
+        /// The sweep.
+        id: String,
+        /// A metric to compare by, e.g. `eval/accuracy`: its mean and 95% interval at the last step of each group.
+        #[arg(long)]
+        key: Option<String>,
+        /// Settings that runs of one group share, separated by commas, e.g. `method.type`.
+        #[arg(long, requires = "key")]
+        group_by: Option<String>,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
+    /// End every job of a sweep that has not ended.
+    Cancel {
+        /// The sweep.
+        id: String,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Submit {
+    /// A job, or a whole sweep `{"job", "grid"}`, as JSON; `-` reads standard input. Without it, give --model and --dataset.
+    #[arg(value_name = "FILE|-")]
+    spec: Option<String>,
+    /// The model to start from.
+    #[arg(long)]
+    model: Option<String>,
+    /// The data set to train on.
+    #[arg(long)]
+    dataset: Option<String>,
+    /// Another setting of every job, e.g. `--set steps=80`; the value is JSON or plain text.
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    settings: Vec<String>,
+    /// A varied setting, e.g. `--vary seed=0,1,2` or `--vary method.type=vgpo,grpo`; a JSON list works as well.
+    #[arg(long = "vary", value_name = "NAME=VALUES")]
+    grid: Vec<String>,
+    /// A name for people.
+    #[arg(long)]
+    name: Option<String>,
+    #[command(flatten)]
+    client: ClientFlags,
+}
+
+/// Runs `vgpo sweeps`.
+pub fn run(args: &Args) -> ExitCode {
+    let done = block_on(async {
+        match &args.action {
+            Action::Submit(args) => submit(args).await,
+            Action::List { limit, client } => list(*limit, client).await,
+            Action::Show { id, key: None, client, .. } => show(id, client).await,
+            Action::Show { id, key: Some(key), group_by, client } => {
+                compare(id, key, group_by.as_deref(), client).await
+            }
+            Action::Cancel { id, client } => cancel(id, client).await,
+        }
+    });
+    done.unwrap_or_else(fail)
+}
+
+fn read_request(args: &Submit) -> Result<Value, String> {
+    let given = args.spec.as_deref().map_or_else(|| Ok(json!({})), read_json)?;
+    let mut request = if given.get("job").is_some() { given } else { json!({"job": given}) };
+    let mut job = request["job"].take();
+    for (name, value) in [("model", &args.model), ("dataset", &args.dataset)] {
+        if let Some(value) = value {
+            set(&mut job, name, json!(value))?;
+        }
+    }
+    let pair = |flag: &str, text: &str| {
+        let pair = text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+        pair.ok_or_else(|| format!("`{flag} {text}` must be NAME=VALUE"))
+    };
+    for text in &args.settings {
+        let (name, value) = pair("--set", text)?;
+        set(&mut job, &name, plain(&value))?;
+    }
+    request["job"] = job;
+    let mut grid = request["grid"].as_object().cloned().unwrap_or_else(Map::new);
+    for text in &args.grid {
+        let (name, values) = pair("--vary", text)?;
+        let listed = plain(&values);
+        let listed = if listed.is_array() { listed } else { values.split(',').map(plain).collect() };
+        grid.insert(name, listed);
+    }
+    request["grid"] = Value::Object(grid);
+    if let Some(name) = &args.name {
+        request["name"] = json!(name);
+    }
+    Ok(request)
+}
+
+/// JSON where it is some, else text.
+fn plain(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| json!(text))
+}
+
+async fn submit(args: &Submit) -> Outcome {
+    let request = read_request(args)?;
+    let sweep = Client::new(&args.client.server).post("/v1/sweeps", &request).await?;
+    if args.client.json {
+        return Ok(say(&sweep));
+    }
+    say(format!("{}  {}  {} jobs", text(&sweep, "id"), text(&sweep, "name"), text(&sweep, "points")));
+    for warning in sweep["warnings"].as_array().into_iter().flatten() {
+        say(format!("warning: {}: {}", text(warning, "pointer"), text(warning, "detail")));
+    }
+    let jobs = sweep["jobs"].as_array().into_iter().flatten();
+    Ok(table(&["ID", "NAME"], jobs.map(|job| ["id", "name"].map(|name| text(job, name)).to_vec()).collect()))
+}
+
+async fn list(limit: u32, flags: &ClientFlags) -> Outcome {
+    let sweeps = Client::new(&flags.server).get(&format!("/v1/sweeps?limit={limit}")).await?;
+    if flags.json {
+        return Ok(say(&sweeps));
+    }
+    let rows = sweeps["data"].as_array().into_iter().flatten();
+    let rows = rows.map(|sweep| ["id", "name", "points", "states"].map(|name| text(sweep, name)).to_vec());
+    Ok(table(&["ID", "NAME", "POINTS", "STATES"], rows.collect()))
+}
+
+async fn show(id: &str, flags: &ClientFlags) -> Outcome {
+    let sweep = Client::new(&flags.server).get(&format!("/v1/sweeps/{id}")).await?;
+    if flags.json {
+        return Ok(say(&sweep));
+    }
+    let columns = ["id", "state", "settings", "last_step", "last_accuracy", "best_accuracy"];
+    let rows = sweep["runs"].as_array().into_iter().flatten();
+    let rows = rows.map(|run| columns.map(|name| text(run, name)).to_vec()).collect();
+    Ok(table(&["RUN", "STATE", "SETTINGS", "STEP", "LAST ACCURACY", "BEST ACCURACY"], rows))
+}
+
+async fn compare(id: &str, key: &str, group_by: Option<&str>, flags: &ClientFlags) -> Outcome {
+    let groups = group_by.map(|settings| format!("&group_by={settings}")).unwrap_or_default();
+    let compared = Client::new(&flags.server).get(&format!("/v1/metrics?sweep={id}&key={key}{groups}")).await?;
+    if flags.json {
+        return Ok(say(&compared));
+    }
+    let row = |group: &Value| {
+        let last = group["points"].as_array().and_then(|points| points.last()).cloned().unwrap_or_default();
+        let number = |name: &str| last[name].as_f64().map(|value| format!("{value:.4}")).unwrap_or_default();
+        vec![text(group, "label"), text(&last, "step"), text(&last, "n"), number("mean"), number("low"), number("high")]
+    };
+    let rows = compared["groups"].as_array().into_iter().flatten().map(row).collect();
+    Ok(table(&["GROUP", "STEP", "RUNS", "MEAN", "LOW", "HIGH"], rows))
+}
+
+async fn cancel(id: &str, flags: &ClientFlags) -> Outcome {
+    let sweep = Client::new(&flags.server).post(&format!("/v1/sweeps/{id}/cancel"), &json!({})).await?;
+    Ok(if flags.json { say(&sweep) } else { say(format!("{id}: {}", text(&sweep, "states"))) })
+}

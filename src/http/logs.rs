@@ -1,0 +1,125 @@
+//! `/v1/jobs/{id}/logs`
+
+use std::fmt::Write as _;
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, header};
+use axum::response::sse::Event as SseEvent;
+use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
+use serde::Deserialize;
+use serde_json::json;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::extract::{QueryParams, query_fault};
+use super::problem::{Problem, ProblemBody};
+use super::sse::EndFrame;
+use super::{AppState, sse};
+use crate::domain::log::LogPage;
+use crate::service::logs::{LogFrame, LogPart};
+
+const MAX_LINES: usize = 10_000;
+const DEFAULT_LINES: usize = 200;
+
+pub fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(logs)).routes(routes!(logs_stream))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct LogQuery {
+    /// The last so many lines, 1 to 10000 (default 200).
+    tail: Option<usize>,
+    /// Instead of the last lines those behind this position: the `next` of another part, or 0 for the beginning.
+    after: Option<u64>,
+    /// With `after`: lines at most, 1 to 10000 (default 200).
+    limit: Option<usize>,
+}
+
+impl LogQuery {
+    fn part(&self) -> Result<LogPart, Problem> {
+        let bounded = |name: &str, lines: Option<usize>| {
+            let lines = lines.unwrap_or(DEFAULT_LINES);
+            if (1..=MAX_LINES).contains(&lines) {
+                return Ok(lines);
+            }
+            Err(query_fault(name, format!("`{name}` is {lines}; it must be from 1 to {MAX_LINES}")))
+        };
+        match (self.after, self.tail) {
+            (Some(_), Some(_)) => Err(query_fault("tail", "`tail` and `after` exclude each other")),
+            (Some(position), None) => Ok(LogPart::After(position, bounded("limit", self.limit)?)),
+            (None, tail) => Ok(LogPart::Tail(bounded("tail", tail)?)),
+        }
+    }
+}
+
+/// What a job's workers wrote while they ran it: lines as JSON, as plain text (`Accept: text/plain`), or as a live stream
+/// (`Accept: text/event-stream`) that sends `end`.
+#[utoipa::path(
+    get, path = "/v1/jobs/{id}/logs", tag = "jobs", operation_id = "job_logs",
+    params(("id" = String, Path, description = "`job_…`"), LogQuery),
+    responses(
+        (status = 200, description = "Lines, oldest first", content(
+            (LogPage = "application/json"), (String = "text/plain"), (String = "text/event-stream"))),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn logs(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    QueryParams(query): QueryParams<LogQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let part = query.part()?;
+    if sse::wants_stream(&headers) {
+        return stream(&state, &id, part, &headers).await;
+    }
+    let page = state.service.job_log(&id, part).await?;
+    if sse::accepts(&headers, "text/plain") && !sse::accepts(&headers, "application/json") {
+        let mut text = String::new();
+        for line in &page.data {
+            let _ = writeln!(text, "{line}");
+        }
+        return Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response());
+    }
+    Ok(axum::Json(page).into_response())
+}
+
+/// A job's log as it is written, whatever the Accept header says: `log` events, then `end`.
+#[utoipa::path(
+    get, path = "/v1/jobs/{id}/logs/stream", tag = "jobs", operation_id = "job_logs_stream",
+    params(("id" = String, Path, description = "`job_…`"), LogQuery),
+    responses(
+        (status = 200, description = "Server-sent events; `id` is a position for `Last-Event-ID`", body = String, content_type = "text/event-stream"),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn logs_stream(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    QueryParams(query): QueryParams<LogQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    stream(&state, &id, query.part()?, &headers).await
+}
+
+async fn stream(state: &AppState, id: &str, part: LogPart, headers: &HeaderMap) -> Result<Response, Problem> {
+    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
+    let part = last.map_or(part, |position| LogPart::After(position, MAX_LINES));
+    let frames = state.service.follow_log(id, part).await?;
+    Ok(sse::respond(frames.map(event)))
+}
+
+fn event(frame: LogFrame) -> SseEvent {
+    match frame {
+        LogFrame::Line(line, position) => {
+            let event = SseEvent::default().event("log").data(json!(line).to_string());
+            position.map_or(event.clone(), |position| event.id(position))
+        }
+        LogFrame::End(state) => SseEvent::default().event("end").data(json!(EndFrame { state }).to_string()),
+        LogFrame::Failed(error) => SseEvent::default().event("error").data(Problem::from(error).body("").to_string()),
+    }
+}

@@ -1,0 +1,76 @@
+//! `/v1/runs/{id}/samples/{sample}/maps`
+
+use axum::extract::{Path, State};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::AppState;
+use super::extract::QueryParams;
+use super::problem::{Problem, ProblemBody};
+use crate::config::serving as defaults;
+use crate::service::maps::SampleMaps;
+use crate::serving::request::{AttentionOptions, Heads, MapFormat, MapScope, MapSource};
+
+pub fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(maps))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct MapsQuery {
+    /// Which response of the group, from 0.
+    #[serde(default)]
+    response: usize,
+    /// One map per image (`summary`, the default), or also one per token (`tokens`).
+    #[serde(default = "summary")]
+    #[param(inline)]
+    maps: MapScope,
+    /// `attention` (the default) or `similarity`.
+    #[serde(default)]
+    #[param(inline)]
+    source: MapSource,
+    /// `mean` (the default) or `max`.
+    #[serde(default)]
+    #[param(inline)]
+    heads: Heads,
+    /// `values` (the default), `u8` or `png`.
+    #[serde(default)]
+    #[param(inline)]
+    format: MapFormat,
+    /// Draw PNG maps over the image (default true).
+    #[serde(default = "defaults::overlay")]
+    overlay: bool,
+}
+
+fn summary() -> MapScope {
+    MapScope::Summary
+}
+
+/// Where a sampled response looked: maps computed anew from the checkpoint nearest to the sample's step, which the answer
+/// names.
+#[utoipa::path(
+    get, path = "/v1/runs/{id}/samples/{sample}/maps", tag = "runs", operation_id = "sample_maps",
+    params(("id" = String, Path, description = "`run_…`"), ("sample" = String, Path, description = "`smp_…`"), MapsQuery),
+    responses(
+        (status = 200, body = SampleMaps),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn maps(
+    State(state): State<AppState>,
+    Path((id, sample)): Path<(String, String)>,
+    QueryParams(query): QueryParams<MapsQuery>,
+) -> Result<axum::Json<SampleMaps>, Problem> {
+    let attention = AttentionOptions {
+        maps: query.maps,
+        source: query.source,
+        heads: query.heads,
+        format: query.format,
+        overlay: query.overlay,
+        ..AttentionOptions::default()
+    };
+    Ok(axum::Json(state.service.sample_maps(&id, &sample, query.response, attention).await?))
+}
