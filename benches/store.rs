@@ -37,7 +37,7 @@ async fn main() {
     let watch = Stopwatch::start();
     for _ in 0..300 {
         let leased = store.claim(&claim_by("w")).await.unwrap().unwrap();
-        store.complete(&leased.token).await.unwrap();
+        store.complete(&leased.token, "finished").await.unwrap();
     }
     println!("claim + finish: {:.0} jobs/s", 300.0 / watch.seconds());
 }

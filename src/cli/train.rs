@@ -100,7 +100,10 @@ fn train(args: &Args) -> Result<ExitCode, String> {
     };
     let end = super::on_large_stack(move || vgpo::train::run(request, &mut sink))?;
     match end.map_err(|e| e.to_string())? {
-        RunEnd::Finished { accuracy } => {
+        RunEnd::Finished { accuracy, stopped_early } => {
+            if let Some(why) = stopped_early {
+                println!("stopped early: {why}");
+            }
             let accuracy = accuracy.map_or(String::new(), |a| format!(", held-out accuracy {:.1}%", 100.0 * a));
             println!("done{accuracy}; checkpoints in {}", work_dir.display());
         }

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use super::evaluation::{BestSpec, Direction, EarlyStopSpec, EvalSpec};
 pub use super::method::{
-    CispoSpec, DapoSpec, Estimator, FocusPosition, GrpoSpec, LossAverage, Method, Schedule, SftSpec, Variant, VgpoSpec,
+    CispoSpec, DapoSpec, Estimator, FocusPosition, GrpoSpec, LossAverage, Method, PapoSpec, Schedule, SftSpec, Variant,
+    VgpoSpec, VppoSpec,
 };
 pub use super::reward::{Coordinates, RewardSpec, WeightedReward};
 
@@ -51,6 +53,13 @@ pub struct JobSpec {
     pub eval_every: u64,
     /// Held-out rows of one evaluation.
     pub eval_rows: u64,
+    /// How held-out rows are answered.
+    pub eval: EvalSpec,
+    /// What makes a checkpoint the best of the run.
+    pub best: BestSpec,
+    /// End the run when a metric stops getting better; none: run to the last step.
+    #[serde(default)]
+    pub early_stop: Option<EarlyStopSpec>,
     /// Write a checkpoint every so many steps (0: only at the end).
     pub checkpoint_every: u64,
     /// How many of the newest checkpoints stay (the best and the last always do).
@@ -193,6 +202,8 @@ pub struct OptimizerSpec {
     pub warmup_steps: u64,
     /// The learning rate after the warm-up.
     pub schedule: LearningRateSchedule,
+    /// Where linear and cosine end, as a share of the peak.
+    pub schedule_floor: f64,
     /// Gradients are scaled down to this norm.
     pub max_grad_norm: f64,
 }
@@ -203,7 +214,9 @@ pub struct OptimizerSpec {
 pub enum LearningRateSchedule {
     /// Stays at its peak.
     Constant,
-    /// Falls along a half cosine to 5% of its peak.
+    /// Falls in a straight line to `schedule_floor` at the last step.
+    Linear,
+    /// Falls along half a cosine to `schedule_floor` at the last step.
     Cosine,
 }
 

@@ -8,6 +8,7 @@ mod describe;
 pub mod error;
 pub mod focus;
 pub mod generate;
+pub mod hide;
 pub mod input;
 pub mod linear;
 pub mod load;

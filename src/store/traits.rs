@@ -72,8 +72,8 @@ pub trait QueueStore: Send + Sync {
     async fn claim(&self, request: &ClaimRequest) -> Result<Option<LeasedJob>>;
     /// Extends the lease and tells what is wanted of the worker.
     async fn heartbeat(&self, token: &LeaseToken, ttl: Duration) -> Result<Wanted>;
-    /// The trainer reached its last step.
-    async fn complete(&self, token: &LeaseToken) -> Result<Job>;
+    /// The trainer is done, with its last step or because the settings end it earlier, which `reason` tells people.
+    async fn complete(&self, token: &LeaseToken, reason: &str) -> Result<Job>;
     /// The attempt failed: queued again with a pause, or failed for good.
     async fn fail(&self, token: &LeaseToken, failure: &Failure) -> Result<Job>;
     /// The worker lets go in an orderly way (drain, pause, cancel): running -> queued, pausing -> paused,

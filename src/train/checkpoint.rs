@@ -12,6 +12,7 @@ use crate::model::{ModelError, Parameters};
 
 use super::error::{TrainError, file_error};
 use super::optimizer::AdamW;
+use super::stopping::Watch;
 
 /// Folder of the trainer's own files inside a checkpoint.
 pub const TRAINER_DIR: &str = "trainer";
@@ -35,6 +36,9 @@ pub struct TrainerState {
     pub dataset: String,
     /// Rewards have been the same in every response so far (for the warning).
     pub constant_reward: Option<f64>,
+    /// Where early stopping stands.
+    #[serde(default)]
+    pub watch: Watch,
 }
 
 /// Writes a complete checkpoint into `dir`, which must not exist: into a sibling first, every file synced, then renamed.

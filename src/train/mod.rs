@@ -18,8 +18,11 @@ mod samples;
 pub mod sink;
 pub mod source;
 pub mod starter;
+mod statistics;
 mod step_rl;
 mod step_sft;
+mod stopping;
+mod tally;
 mod trainer;
 
 use std::path::PathBuf;
@@ -54,12 +57,14 @@ pub struct TrainRequest {
 }
 
 /// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum RunEnd {
-    /// All steps are done; with the last held-out accuracy, if any was measured.
+    /// All steps are done, or early stopping ended the run.
     Finished {
-        /// Greedy accuracy of the last evaluation.
+        /// Held-out accuracy of the last evaluation, if any was measured.
         accuracy: Option<f64>,
+        /// Why the run ended before its last step, if it did.
+        stopped_early: Option<String>,
     },
     /// Stopped on request behind a checkpoint; the run may be resumed.
     Yielded,

@@ -9,8 +9,6 @@ use super::error::TrainError;
 use crate::domain::spec::{LearningRateSchedule, OptimizerSpec};
 use crate::model::Parameters;
 
-/// The floor of the cosine schedule, as a share of the peak.
-const COSINE_FLOOR: f64 = 0.05;
 /// Added to the root of the second moment.
 const EPS: f64 = 1e-8;
 
@@ -166,18 +164,61 @@ impl AdamW {
     }
 }
 
-/// Learning rate of step `step` (from 1) of `steps`: linear warm-up, then constant or half a cosine down to 5%.
+/// Learning rate of step `step` (from 1) of `steps`: linear warm-up, then constant, or down to the floor at the last step.
 pub fn learning_rate(spec: &OptimizerSpec, step: u64, steps: u64) -> f64 {
     if step <= spec.warmup_steps {
         return spec.learning_rate * step as f64 / (spec.warmup_steps + 1) as f64;
     }
-    match spec.schedule {
-        LearningRateSchedule::Constant => spec.learning_rate,
-        LearningRateSchedule::Cosine => {
-            let span = steps.saturating_sub(spec.warmup_steps).max(1) as f64;
-            let progress = ((step - spec.warmup_steps) as f64 / span).min(1.0);
-            let share = 0.5 * (1.0 + (std::f64::consts::PI * progress).cos());
-            spec.learning_rate * (COSINE_FLOOR + (1.0 - COSINE_FLOOR) * share)
+    let span = steps.saturating_sub(spec.warmup_steps).max(1) as f64;
+    let progress = ((step - spec.warmup_steps) as f64 / span).min(1.0);
+    // How much of the way from the floor to the peak is left.
+    let left = match spec.schedule {
+        LearningRateSchedule::Constant => return spec.learning_rate,
+        LearningRateSchedule::Linear => 1.0 - progress,
+        LearningRateSchedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
+    };
+    spec.learning_rate * (spec.schedule_floor + (1.0 - spec.schedule_floor) * left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rates(schedule: LearningRateSchedule, schedule_floor: f64, warmup_steps: u64, steps: u64) -> Vec<f64> {
+        let spec = OptimizerSpec {
+            learning_rate: 1.0,
+            betas: [0.9, 0.999],
+            weight_decay: 0.0,
+            warmup_steps,
+            schedule,
+            schedule_floor,
+            max_grad_norm: 1.0,
+        };
+        (1..=steps).map(|step| learning_rate(&spec, step, steps)).collect()
+    }
+
+    fn assert_close(found: &[f64], expected: &[f64]) {
+        assert_eq!(found.len(), expected.len());
+        for (a, b) in found.iter().zip(expected) {
+            assert!((a - b).abs() < 1e-12, "{found:?}, expected {expected:?}");
+        }
+    }
+
+    #[test]
+    fn every_schedule_warms_up_and_ends_at_its_floor() {
+        use LearningRateSchedule::{Constant, Cosine, Linear};
+        assert_close(&rates(Constant, 0.1, 3, 6), &[0.25, 0.5, 0.75, 1.0, 1.0, 1.0]);
+        assert_close(&rates(Linear, 0.1, 1, 5), &[0.5, 0.775, 0.55, 0.325, 0.1]);
+        let half = std::f64::consts::FRAC_1_SQRT_2 / 2.0;
+        assert_close(&rates(Cosine, 0.0, 0, 4), &[0.5 + half, 0.5, 0.5 - half, 0.0]);
+        assert_close(&rates(Cosine, 0.5, 0, 2), &[0.75, 0.5]);
+    }
+
+    #[test]
+    fn a_warm_up_longer_than_the_job_never_divides_by_zero() {
+        for schedule in [LearningRateSchedule::Linear, LearningRateSchedule::Cosine] {
+            assert_close(&rates(schedule, 0.0, 9, 3), &[0.1, 0.2, 0.3]);
+            assert_close(&rates(schedule, 0.2, 0, 1), &[0.2]);
         }
     }
 }

@@ -25,6 +25,8 @@ pub struct CheckpointNotice<'a> {
     pub dir: &'a Path,
     /// Held-out accuracy at this step, if it was evaluated.
     pub accuracy: Option<f64>,
+    /// The metric that the best checkpoint is chosen by, more is better; none: not measured at this step.
+    pub score: Option<f64>,
     /// Is this the end of the run?
     pub last: bool,
 }

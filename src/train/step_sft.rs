@@ -58,10 +58,7 @@ impl Trainer<'_> {
             rows.push(TrainRow {
                 sequence: Sequence { ids, images: prompt.sequence.images },
                 prompt_len,
-                old_logprobs: Vec::new(),
-                correction: None,
-                reference_logprobs: None,
-                advantages: Vec::new(),
+                ..TrainRow::default()
             });
         }
         Ok(rows)

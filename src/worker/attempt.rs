@@ -149,7 +149,7 @@ async fn conclude(worker: &WorkerConfig, token: &LeaseToken, shared: &Shared, en
     };
     let store = &worker.store;
     let told = match (ended, shared.failure()) {
-        (Ok(RunEnd::Finished), None) => store.complete(token).await,
+        (Ok(RunEnd::Finished { reason }), None) => store.complete(token, &reason).await,
         (Ok(_) | Err(_), _) if shared.is_cancelled() => store.release(token, "cancelled").await,
         (Ok(_) | Err(RunnerError::Transient(_)), Some(failure)) => store.fail(token, &retry(failure)).await,
         (Ok(RunEnd::Yielded | RunEnd::Cancelled), None) => {

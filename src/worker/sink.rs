@@ -104,6 +104,7 @@ impl RunSink for StoreSink {
             step: notice.step,
             key: key.clone(),
             accuracy: notice.accuracy,
+            score: notice.score,
             last: notice.last,
             manifest,
         };

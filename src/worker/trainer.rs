@@ -129,7 +129,10 @@ impl JobRunner for TrainRunner {
             resume: task.resume.clone(),
         };
         match train::run(request, sink) {
-            Ok(train::RunEnd::Finished { .. }) => Ok(RunEnd::Finished),
+            Ok(train::RunEnd::Finished { stopped_early, .. }) => {
+                let reason = stopped_early.map_or_else(|| "finished".to_owned(), |why| format!("stopped early: {why}"));
+                Ok(RunEnd::Finished { reason })
+            }
             Ok(train::RunEnd::Yielded) => Ok(RunEnd::Yielded),
             Ok(train::RunEnd::Cancelled) => Ok(RunEnd::Cancelled),
             Err(error) => Err(classify(&error)),

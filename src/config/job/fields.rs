@@ -29,6 +29,7 @@ const NOT_NEGATIVE: Kind = Kind::Number(Span::AtLeast(0.0));
 const POSITIVE: Kind = Kind::Number(Span::Above(0.0));
 const SHARE: Kind = Kind::Number(Span::OpenClosed(0.0, 1.0));
 const UNIT: Kind = Kind::Number(Span::Closed(0.0, 1.0));
+const DIRECTION: Kind = Kind::Choice { allowed: &["higher", "lower"], later: &[] };
 const UNIT_OPEN: Kind = Kind::Number(Span::ClosedOpen(0.0, 1.0));
 
 /// Every setting of a job; those of `/method` that belong to some methods only are told apart by [`applies`].
@@ -65,6 +66,15 @@ pub const FIELDS: &[Field] = &[
     field("/method/entropy_coef", NOT_NEGATIVE),
     optional("/method/overlong_buffer", COUNT),
     field("/method/overlong_penalty", NOT_NEGATIVE),
+    field("/method/mask_ratio", SHARE),
+    field("/method/perception_coef", NOT_NEGATIVE),
+    optional("/method/perception_cap", POSITIVE),
+    field("/method/entropy_penalty", NOT_NEGATIVE),
+    field("/method/masked_entropy_penalty", NOT_NEGATIVE),
+    field("/method/shaping", Kind::Flag),
+    field("/method/advantage_min", UNIT),
+    field("/method/filtering", Kind::Flag),
+    field("/method/token_share", SHARE),
     field("/method/estimator", Kind::Choice { allowed: &["grpo", "rloo", "reinforce++"], later: &[] }),
     field("/data", Kind::Section),
     field("/data/columns", Kind::Section),
@@ -102,7 +112,8 @@ pub const FIELDS: &[Field] = &[
     field("/optimizer/betas", Kind::Pair { span: Span::ClosedOpen(0.0, 1.0), ordered: false }),
     field("/optimizer/weight_decay", NOT_NEGATIVE),
     field("/optimizer/warmup_steps", ANY_COUNT),
-    field("/optimizer/schedule", Kind::Choice { allowed: &["constant", "cosine"], later: &[] }),
+    field("/optimizer/schedule", Kind::Choice { allowed: &["constant", "linear", "cosine"], later: &[] }),
+    field("/optimizer/schedule_floor", UNIT),
     field("/optimizer/max_grad_norm", POSITIVE),
     field("/train", Kind::Section),
     field("/train/parameters", Kind::Choice { allowed: &["full"], later: &["lora"] }),
@@ -113,6 +124,18 @@ pub const FIELDS: &[Field] = &[
     field("/eval_before", Kind::Flag),
     field("/eval_every", ANY_COUNT),
     field("/eval_rows", COUNT),
+    field("/eval", Kind::Section),
+    field("/eval/samples", Kind::Whole { min: 1, max: 1024 }),
+    field("/eval/temperature", NOT_NEGATIVE),
+    field("/eval/top_p", SHARE),
+    field("/best", Kind::Section),
+    field("/best/metric", Kind::Metric),
+    field("/best/better", DIRECTION),
+    optional("/early_stop", Kind::Section),
+    field("/early_stop/metric", Kind::Metric),
+    field("/early_stop/better", DIRECTION),
+    field("/early_stop/patience", Kind::Whole { min: 1, max: 1_000_000 }),
+    field("/early_stop/min_delta", NOT_NEGATIVE),
     field("/checkpoint_every", ANY_COUNT),
     field("/keep_checkpoints", Kind::Whole { min: 1, max: 1_000_000 }),
     field("/log_samples_every", ANY_COUNT),

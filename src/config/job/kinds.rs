@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::domain::metric::{CATALOGUE, describe};
+
 /// What a setting may hold.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Kind {
@@ -46,6 +48,8 @@ pub enum Kind {
     },
     /// A point in time.
     Time,
+    /// The key of a metric that the trainer writes.
+    Metric,
     /// An object of short texts.
     Labels,
     /// A reward, checked by shape of its own.
@@ -114,6 +118,7 @@ impl Kind {
                 format!("two numbers [a, b], each {}{order}", span.describe())
             }
             Self::Time => "a time as in 2026-01-31T18:00:00Z".to_owned(),
+            Self::Metric => "the key of a metric, e.g. \"eval/accuracy\"".to_owned(),
             Self::Labels => "an object of texts, e.g. {\"team\": \"vision\"}".to_owned(),
             Self::Reward => "a reward, e.g. {\"type\": \"math\"}".to_owned(),
             Self::Later { .. } => "null".to_owned(),
@@ -134,6 +139,7 @@ impl Kind {
                 pair(value).is_some_and(|[a, b]| span.holds(a) && span.holds(b) && (!ordered || a <= b))
             }
             Self::Time => value.as_str().is_some_and(|text| chrono::DateTime::parse_from_rfc3339(text).is_ok()),
+            Self::Metric => return metric_complaint(value),
             Self::Labels => value.as_object().is_some_and(|o| o.values().all(Value::is_string)),
             Self::Later { instead } => return Some(format!("is not supported by this build yet: {instead}")),
         };
@@ -163,6 +169,17 @@ fn choice_complaint(value: &Value, allowed: &[&str], later: &[&str]) -> Option<S
     let near = given.and_then(|name| crate::config::nearest::nearest(name, allowed.iter().copied()));
     let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
     Some(format!("is {}; it must be one of {}{hint}", shown(value), quoted(allowed)))
+}
+
+fn metric_complaint(value: &Value) -> Option<String> {
+    let given = value.as_str();
+    if given.is_some_and(|key| describe(key).is_some()) {
+        return None;
+    }
+    let known = CATALOGUE.iter().map(|info| info.key);
+    let near = given.and_then(|key| crate::config::nearest::nearest(key, known));
+    let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+    Some(format!("is {}, which no trainer measures; it must be {}{hint}", shown(value), Kind::Metric.describe()))
 }
 
 fn quoted(names: &[&str]) -> String {

@@ -264,6 +264,7 @@ impl Settled {
 fn section_defaults(pointer: &str) -> Value {
     match pointer {
         "/rollout/filter" => serde_json::to_value(defaults::filter()).unwrap_or_default(),
+        "/early_stop" => serde_json::to_value(defaults::early_stop()).unwrap_or_default(),
         _ => Value::Object(Map::new()),
     }
 }

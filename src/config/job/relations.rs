@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{Origin, Settled};
 use crate::domain::field_error::FieldError;
+use crate::domain::metric::{Better, describe};
 use crate::domain::spec::{JobSpec, Method};
 
 /// Values that follow a stronger neighbour, so that setting one of them is enough.
@@ -12,6 +13,23 @@ pub(super) fn follow(tree: &mut Settled) {
     if tree.origin(steps) > tree.origin(mini) {
         let prompts = tree.at(steps).cloned().unwrap_or(Value::Null);
         tree.set(mini, prompts, Origin::Default);
+    }
+    for section in ["/best", "/early_stop"] {
+        let (metric, better) = (format!("{section}/metric"), format!("{section}/better"));
+        if tree.origin(&metric) > tree.origin(&better)
+            && let Some(direction) = tree.at(&metric).and_then(Value::as_str).and_then(direction)
+        {
+            tree.set(&better, direction.into(), Origin::Default);
+        }
+    }
+}
+
+/// Which way a metric gets better, by the catalogue; none where neither is good in itself.
+fn direction(metric: &str) -> Option<&'static str> {
+    match describe(metric)?.better {
+        Better::Higher => Some("higher"),
+        Better::Lower => Some("lower"),
+        Better::Neutral => None,
     }
 }
 
@@ -51,6 +69,14 @@ pub(super) fn faults(spec: &JobSpec) -> Vec<FieldError> {
             format!("`low` is {}; it must be below `high` ({}), else every group is dropped", filter.low, filter.high),
         );
     }
+    fault(
+        spec.eval.samples > 1 && spec.eval.temperature <= 0.0,
+        "/eval/temperature",
+        format!(
+            "`temperature` is 0, at which all {} `samples` of a row are the same; set it above 0, e.g. to 1.0, or `samples` to 1",
+            spec.eval.samples
+        ),
+    );
     fault(
         spec.resources.devices > 1,
         "/resources/devices",

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::domain::spec::Direction;
 
 fn ok(request: Value) -> ResolvedJob {
     resolve(&request, &[]).unwrap_or_else(|errors| panic!("{errors:?}"))
@@ -117,6 +118,28 @@ fn mini_batches_follow_the_batch_unless_set() {
 }
 
 #[test]
+fn a_chosen_metric_brings_its_direction() {
+    let plain = ok(json!({"model": "m", "dataset": "d"}));
+    assert_eq!((plain.spec.best.metric.as_str(), plain.spec.early_stop), ("eval/accuracy", None));
+    let job = ok(json!({
+        "model": "m", "dataset": "d", "best": {"metric": "loss/policy", "better": "lower"},
+        "early_stop": {"metric": "policy/kl"},
+    }));
+    assert_eq!(job.spec.best.better, Direction::Lower);
+    let stop = job.spec.early_stop.unwrap();
+    assert_eq!((stop.patience, stop.min_delta, stop.better), (3, 0.0, Direction::Higher));
+    let lower = ok(json!({"model": "m", "dataset": "d", "best": {"metric": "eval/cut_off"}}));
+    assert_eq!(lower.spec.best.better, Direction::Lower, "less is better for this metric");
+    let (pointer, detail) = fault(json!({"early_stop": {"metric": "eval/accurracy"}}));
+    assert_eq!(pointer, "/early_stop/metric");
+    assert!(detail.contains("no trainer measures") && detail.contains("did you mean `eval/accuracy`"), "{detail}");
+    assert!(
+        ok(json!({"model": "m", "dataset": "d", "best": {"metric": "eval/accuracy/geometry"}})).spec.best.metric.len()
+            > 20
+    );
+}
+
+#[test]
 fn unknown_fields_name_the_nearest_known_one_and_all_are_reported() {
     let all = faults(
         json!({"stepps": 3, "rollout": {"grupsize": 8}, "method": {"betta": 1}, "data": {"columns": {"promt": "x"}}}),
@@ -151,6 +174,9 @@ fn values_out_of_range_name_value_and_limit() {
         (json!({"optimizer": {"betas": [0.9]}}), "/optimizer/betas", "two numbers"),
         (json!({"method": {"psi_clamp": [2.0, 1.0]}}), "/method/psi_clamp", "smaller first"),
         (json!({"rollout": {"filter": {"low": 0.5, "high": 0.5}}}), "/rollout/filter/low", "below `high`"),
+        (json!({"eval": {"samples": 4}}), "/eval/temperature", "are the same"),
+        (json!({"optimizer": {"schedule_floor": 1.5}}), "/optimizer/schedule_floor", "[0, 1]"),
+        (json!({"early_stop": {"patience": 0}}), "/early_stop/patience", "from 1"),
         (json!({"resources": {"devices": 2}}), "/resources/devices", "not supported"),
         (json!({"resources": {"device": "cuda"}}), "/resources/device", "does not support yet"),
         (json!({"train": {"parameters": "lora"}}), "/train/parameters", "does not support yet"),

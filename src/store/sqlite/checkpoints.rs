@@ -48,6 +48,7 @@ impl CheckpointStore for SqliteStore {
             .bind(new.step as i64)
             .bind(&new.key)
             .bind(new.accuracy)
+            .bind(new.score)
             .bind(new.last)
             .bind(manifest)
             .bind(now)

@@ -14,6 +14,7 @@ use crate::store::error::{Result, StoreError};
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "initial", include_str!("../../../migrations/sqlite/0001_initial.sql")),
     (2, "sweeps", include_str!("../../../migrations/sqlite/0002_sweeps.sql")),
+    (3, "checkpoint_score", include_str!("../../../migrations/sqlite/0003_checkpoint_score.sql")),
 ];
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (

@@ -67,12 +67,12 @@ impl QueueStore for SqliteStore {
         })
     }
 
-    async fn complete(&self, token: &LeaseToken) -> Result<Job> {
+    async fn complete(&self, token: &LeaseToken, reason: &str) -> Result<Job> {
         let now = self.now();
         let mut tx = self.write().await?;
         guard(&mut tx, token).await?;
         let job = transition::load(&mut tx, &token.job_id).await?;
-        let job = transition::apply(&mut tx, now, &job, &Change::new(Transition::Complete, "finished")).await?;
+        let job = transition::apply(&mut tx, now, &job, &Change::new(Transition::Complete, reason)).await?;
         tx.commit().await?;
         Ok(job)
     }

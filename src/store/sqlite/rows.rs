@@ -170,6 +170,7 @@ pub(super) fn checkpoint(row: &SqliteRow) -> Result<Checkpoint> {
         step: count(row, "step")?,
         key: row.try_get("artifact_key")?,
         accuracy: row.try_get("accuracy")?,
+        score: row.try_get("score")?,
         last: row.try_get("is_last")?,
         manifest: json(row, "manifest")?,
         promoted_as: row.try_get("promoted_as")?,

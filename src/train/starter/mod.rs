@@ -106,7 +106,7 @@ pub fn build(
         work_dir: work.path().join("sft"),
         resume: None,
     };
-    let RunEnd::Finished { accuracy } = super::run(request, &mut last)? else {
+    let RunEnd::Finished { accuracy, .. } = super::run(request, &mut last)? else {
         return Err(TrainError::Thread("the supervised run was stopped".to_owned()));
     };
     let trained = last.dir.ok_or_else(|| TrainError::Thread("the supervised run left no checkpoint".to_owned()))?;

@@ -91,6 +91,7 @@ pub fn run(
         weight_decay: 0.01,
         warmup_steps: WARMUP,
         schedule: LearningRateSchedule::Cosine,
+        schedule_floor: 0.05,
         max_grad_norm: 1.0,
     };
     let mut optimizer = AdamW::new(&spec, DecayScope::Matrices);

@@ -150,7 +150,7 @@ async fn cancel_is_repeatable_and_knows_its_limits() {
     api.store().release(&leased.token, "stopped").await.unwrap();
     let done = api.submit(json!({})).await;
     let leased = api.claim().await;
-    api.store().complete(&leased.token).await.unwrap();
+    api.store().complete(&leased.token, "finished").await.unwrap();
     let id = done["id"].as_str().unwrap();
     let answer = api.post(&format!("/v1/jobs/{id}/cancel"), json!({})).await;
     let problem = answer.problem(409, "illegal_transition");

@@ -175,6 +175,7 @@ fn adamw_steps_match_torch() {
                     weight_decay: settings["weight_decay"].as_f64().unwrap(),
                     warmup_steps: 0,
                     schedule: LearningRateSchedule::Constant,
+                    schedule_floor: 0.0,
                     max_grad_norm: settings["max_grad_norm"].as_f64().unwrap(),
                 };
                 let folder = family.open();
@@ -203,6 +204,7 @@ fn an_optimizer_goes_on_exactly_where_it_was_saved() {
                 weight_decay: 0.01,
                 warmup_steps: 0,
                 schedule: LearningRateSchedule::Constant,
+                schedule_floor: 0.0,
                 max_grad_norm: 1.0,
             };
             let run = |save_after: Option<usize>| -> BTreeMap<String, Vec<f32>> {

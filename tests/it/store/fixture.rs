@@ -57,9 +57,10 @@ pub fn spec() -> JobSpec {
         "rollout": {"group_size": 8, "temperature": 1.0, "top_p": 1.0, "max_new_tokens": 64, "filter": null},
         "batch": {"prompts_per_step": 32, "minibatch_prompts": 32, "microbatch_tokens": 4096, "epochs_per_batch": 1},
         "optimizer": {"learning_rate": 5e-5, "betas": [0.9, 0.95], "weight_decay": 0.01, "warmup_steps": 5,
-                      "schedule": "constant", "max_grad_norm": 1.0},
+                      "schedule": "constant", "schedule_floor": 0.05, "max_grad_norm": 1.0},
         "train": {"parameters": "full", "freeze_vision": false, "dtype": "f32"},
         "steps": 40, "eval_before": true, "eval_every": 8, "eval_rows": 256, "checkpoint_every": 8,
+        "eval": {"samples": 1, "temperature": 0.0, "top_p": 1.0}, "best": {"metric": "eval/accuracy", "better": "higher"},
         "keep_checkpoints": 3, "log_samples_every": 8, "resources": {"device": "any", "devices": 1},
         "priority": 0, "max_attempts": 3, "after": null, "deterministic": true
     }))
@@ -104,7 +105,15 @@ pub fn group(row: u64) -> SampleGroup {
 
 pub fn new_checkpoint(id: &str, step: u64, accuracy: Option<f64>) -> NewCheckpoint {
     let manifest = Manifest { files: Vec::new(), size_bytes: 12, sha256: format!("hash of {id}") };
-    NewCheckpoint { id: id.to_owned(), step, key: format!("checkpoints/{id}"), accuracy, last: false, manifest }
+    NewCheckpoint {
+        id: id.to_owned(),
+        step,
+        key: format!("checkpoints/{id}"),
+        accuracy,
+        score: accuracy,
+        last: false,
+        manifest,
+    }
 }
 
 pub async fn all_events(store: &dyn Store) -> Vec<Event> {

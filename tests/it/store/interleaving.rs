@@ -106,7 +106,7 @@ async fn perform(db: &Db, world: &mut World, op: &Op) {
                         let batch = [point(db, world.step, &[("a", f64::from(token.attempt))])];
                         fenced(live, store.append_metrics(&token, &batch).await);
                     }
-                    Op::Complete(_) => fenced(live, store.complete(&token).await),
+                    Op::Complete(_) => fenced(live, store.complete(&token, "finished").await),
                     Op::Release(_) => fenced(live, store.release(&token, "drain").await),
                     Op::Fail(_, again) => {
                         let retry_after = again.then_some(Duration::from_secs(3));
@@ -157,7 +157,7 @@ async fn drain(db: &Db, world: &mut World) {
     for _ in 0..=world.jobs.len() {
         while let Some(leased) = db.store.claim(&claim_by("w0")).await.unwrap() {
             world.attempts.insert(leased.job.id.clone(), leased.token.attempt);
-            db.store.complete(&leased.token).await.unwrap();
+            db.store.complete(&leased.token, "finished").await.unwrap();
         }
     }
     let jobs = check(db, world).await;

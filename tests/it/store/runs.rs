@@ -85,7 +85,7 @@ pub async fn a_waiting_job_starts_from_what_the_other_left(db: &Db) {
         store.add_checkpoint(&leased.token, new_checkpoint(id, step, Some(accuracy))).await.unwrap();
     }
     assert_eq!(store.job(&by_job.id).await.unwrap().spec.model, first.id, "not before it has ended");
-    store.complete(&leased.token).await.unwrap();
+    store.complete(&leased.token, "finished").await.unwrap();
     for (job, checkpoint) in [(&by_job, "ckpt_b"), (&by_best, "ckpt_a")] {
         let job = store.job(&job.id).await.unwrap();
         assert_eq!(job.spec.model, checkpoint);
@@ -112,7 +112,7 @@ pub async fn a_run_goes_on_with_another_job(db: &Db) {
     let mut last = new_checkpoint("ckpt_40", 40, None);
     last.last = true;
     store.add_checkpoint(&leased.token, last).await.unwrap();
-    store.complete(&leased.token).await.unwrap();
+    store.complete(&leased.token, "finished").await.unwrap();
     let job = store.continue_run(&run_id, &more(5)).await.unwrap();
     assert_eq!((job.run_id.as_str(), job.spec.steps, job.state), (run_id.as_str(), 45, JobState::Queued));
     assert_eq!((job.created_by.as_deref(), job.origins["/steps"].as_str()), (Some("ada"), Some("request")));
@@ -147,7 +147,7 @@ pub async fn a_deleted_run_takes_everything_along(db: &Db) {
     assert!(matches!(store.sample("run_x", &sample.id).await, Err(StoreError::NotFound { kind: "sample", .. })));
     let running = store.delete_run(&run_id).await.unwrap_err();
     assert!(matches!(&running, StoreError::Conflict(problem) if problem.contains("cancel job")), "{running}");
-    store.complete(&leased.token).await.unwrap();
+    store.complete(&leased.token, "finished").await.unwrap();
     store.promote("ckpt_1", "served").await.unwrap();
     assert_eq!(store.promotions().await.unwrap().len(), 1);
     let (waits, other) = store.submit(new_job(|s| s.after = Some(leased.job.id.clone()))).await.unwrap();

@@ -38,10 +38,8 @@ fn rows(learner: &Learner<'_>) -> Vec<TrainRow> {
                     images: prompt.sequence.images.clone(),
                 },
                 prompt_len: prompt.sequence.ids.len(),
-                old_logprobs: Vec::new(),
-                correction: None,
-                reference_logprobs: None,
                 advantages: (0..response.tokens.len()).map(|t| sign * (1.0 + t as f64 / 50.0)).collect(),
+                ..TrainRow::default()
             });
         }
     }

@@ -1,6 +1,8 @@
 //! The trainer: rollouts, gradients, resuming, learning.
 
+mod evaluation;
 mod learner;
+mod masked;
 mod objectives;
 mod resume;
 mod rollouts;
@@ -56,6 +58,15 @@ pub fn prompts(info: &ModelInfo, spec: &JobSpec, rows: std::ops::Range<u64>) -> 
     (rows.map(|row| source.prompt(row, row).unwrap().unwrap()).collect(), source)
 }
 
+/// What came with a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Notice {
+    pub step: u64,
+    pub accuracy: Option<f64>,
+    pub score: Option<f64>,
+    pub last: bool,
+}
+
 /// Keeps everything in memory and stops where it is told to.
 #[derive(Default)]
 pub struct Recorder {
@@ -63,6 +74,7 @@ pub struct Recorder {
     pub samples: Vec<(u64, SampleGroup)>,
     pub events: Vec<(String, String)>,
     pub checkpoints: Vec<(u64, PathBuf)>,
+    pub notices: Vec<Notice>,
     /// Answers to `control`, first to last; then `Continue`.
     pub controls: Vec<Control>,
     /// Whom webhook rewards ask.
@@ -89,6 +101,8 @@ impl RunSink for Recorder {
 
     fn checkpoint(&mut self, notice: CheckpointNotice<'_>) -> Result<(), SinkError> {
         self.checkpoints.push((notice.step, notice.dir.to_owned()));
+        let CheckpointNotice { step, accuracy, score, last, .. } = notice;
+        self.notices.push(Notice { step, accuracy, score, last });
         if let Some(dir) = self.prune.take() {
             std::fs::remove_dir_all(dir).unwrap();
         }

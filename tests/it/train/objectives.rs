@@ -99,9 +99,8 @@ fn the_entropy_bonus_has_the_slope_of_the_entropy() {
         sequence: Sequence { ids: [&prompt.ids[..], &[5, 6, 7, 8]].concat(), images: prompt.images.clone() },
         prompt_len: prompt.ids.len(),
         old_logprobs: vec![-1.0; 4],
-        correction: None,
-        reference_logprobs: None,
         advantages: vec![0.0; 4],
+        ..TrainRow::default()
     };
     let rows: Vec<TrainRow> = prompts.iter().map(|p| row(&p.sequence)).collect();
     let rows: Vec<&TrainRow> = rows.iter().collect();

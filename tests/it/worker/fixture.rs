@@ -184,7 +184,7 @@ impl JobRunner for Counter {
                 save(task, sink, step, sum).map_err(|e| failed(&e))?;
             }
         }
-        Ok(RunEnd::Finished)
+        Ok(RunEnd::Finished { reason: "finished".to_owned() })
     }
 }
 
@@ -194,7 +194,13 @@ fn save(task: &JobTask, sink: &mut dyn RunSink, step: u64, sum: u64) -> Result<(
     std::fs::write(dir.join("sum"), sum.to_string()).unwrap();
     // The first third is the best: pruning must keep it.
     let accuracy = Some(if step == 3 { 0.9 } else { 0.1 });
-    sink.checkpoint(CheckpointNotice { step, dir: &dir, accuracy, last: step == task.job.spec.steps })?;
+    sink.checkpoint(CheckpointNotice {
+        step,
+        dir: &dir,
+        accuracy,
+        score: accuracy,
+        last: step == task.job.spec.steps,
+    })?;
     assert!(!dir.exists(), "the sink takes the folder over");
     Ok(())
 }
