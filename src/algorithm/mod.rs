@@ -79,7 +79,7 @@ pub trait Algorithm: Send + Sync + std::fmt::Debug {
 /// The objective that `method` describes.
 ///
 /// # Errors
-/// A setting outside its limits; the message names it.
+/// A setting outside its limits; the message names it. A method that trains nothing.
 pub fn build(method: &Method) -> Result<Box<dyn Algorithm>, AlgorithmError> {
     Ok(match method {
         Method::Vgpo(spec) => Box::new(vgpo::Vgpo::new(spec.clone())?),
@@ -90,5 +90,6 @@ pub fn build(method: &Method) -> Result<Box<dyn Algorithm>, AlgorithmError> {
         Method::Papo(spec) => Box::new(papo::Papo::new(spec.clone())?),
         Method::Vppo(spec) => Box::new(vppo::Vppo::new(spec.clone())?),
         Method::Sft(spec) => Box::new(sft::Sft::new(spec.clone())),
+        Method::Eval(_) => return Err(AlgorithmError::NoObjective(method.name())),
     })
 }

@@ -1,11 +1,14 @@
 //! Checkpoints and other folders of files behind one interface: immutable, complete or absent, verifiable.
 
 mod local;
+mod rows;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::domain::checkpoint::Manifest;
+
+pub use rows::finished_chunks;
 
 /// An error of the artifact store.
 #[derive(Debug, thiserror::Error)]

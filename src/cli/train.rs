@@ -8,13 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::Value;
 use vgpo::clock::SystemClock;
 use vgpo::config::job::{self, Recommended};
+use vgpo::data::Split;
 use vgpo::domain::model::CARD_FILE;
+use vgpo::domain::spec::{Method, RowSplit};
 use vgpo::train::sink::ResumePoint;
 use vgpo::train::{RunEnd, TrainRequest};
 use vgpo::webhook::HttpWebhooks;
 
 use super::inference::find_model;
-use super::progress::Foreground;
+use super::progress::{Foreground, finished_chunks};
 use super::settings::{ListenFlags, SettingFlags, load};
 use super::{fail, local_data};
 
@@ -87,8 +89,16 @@ fn train(args: &Args) -> Result<ExitCode, String> {
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_interrupt(&stop)?;
     let resume = resume_point(&work_dir);
-    let mut sink = Foreground::new(&args.out, spec.steps, stop, true);
+    let (steps, rows) = match &spec.method {
+        Method::Eval(method) => {
+            let split = if method.split == RowSplit::Eval { Split::Eval } else { Split::Train };
+            (spec.evaluation_chunks(dataset.len(split)), finished_chunks(&args.out))
+        }
+        _ => (spec.steps, Vec::new()),
+    };
+    let mut sink = Foreground::new(&args.out, steps, stop, true);
     let request = TrainRequest {
+        rows,
         spec,
         model_dir,
         dataset,
@@ -105,7 +115,7 @@ fn train(args: &Args) -> Result<ExitCode, String> {
                 println!("stopped early: {why}");
             }
             let accuracy = accuracy.map_or(String::new(), |a| format!(", held-out accuracy {:.1}%", 100.0 * a));
-            println!("done{accuracy}; checkpoints in {}", work_dir.display());
+            println!("done{accuracy}; results in {}", args.out.display());
         }
         RunEnd::Yielded | RunEnd::Cancelled => println!("stopped; the same command goes on"),
     }

@@ -1,8 +1,8 @@
 //! Defaults of the training methods: the published settings.
 
 use crate::domain::spec::{
-    CispoSpec, DapoSpec, Estimator, FocusPosition, GrpoSpec, LossAverage, PapoSpec, Schedule, SftSpec, Variant,
-    VgpoSpec, VppoSpec,
+    CispoSpec, DapoSpec, Estimator, EvaluationSpec, FocusPosition, GrpoSpec, LossAverage, PapoSpec, RowSplit, Schedule,
+    SftSpec, Variant, VgpoSpec, VppoSpec,
 };
 
 /// A bound on the loss of tokens with a negative advantage, shared by the clipped objectives.
@@ -124,4 +124,9 @@ pub fn vppo() -> VppoSpec {
 /// Supervised fine-tuning: the mean over all tokens.
 pub fn sft() -> SftSpec {
     SftSpec { loss_average: LossAverage::Token }
+}
+
+/// An evaluation of the held-out rows.
+pub fn eval() -> EvaluationSpec {
+    EvaluationSpec { split: RowSplit::Eval }
 }

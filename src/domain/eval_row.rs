@@ -5,6 +5,19 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+/// The file with the rows of one chunk of an evaluation: an [`EvalRow`] a line.
+pub const ROWS_FILE: &str = "rows.jsonl";
+
+/// Where the chunks of a run lie in the artifact store.
+pub fn rows_folder(run_id: &str) -> String {
+    format!("rows/{run_id}")
+}
+
+/// Where one chunk of a run lies in the artifact store; chunks count from 1.
+pub fn chunk_key(run_id: &str, chunk: u64) -> String {
+    format!("{}/{chunk:08}", rows_folder(run_id))
+}
+
 /// A held-out row with the model's responses.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EvalRow {

@@ -23,6 +23,8 @@ pub enum Method {
     Vppo(VppoSpec),
     /// Supervised fine-tuning on the data set's demonstrations.
     Sft(SftSpec),
+    /// No training: answers rows and measures.
+    Eval(EvaluationSpec),
 }
 
 impl Method {
@@ -37,7 +39,18 @@ impl Method {
             Self::Papo(_) => "papo",
             Self::Vppo(_) => "vppo",
             Self::Sft(_) => "sft",
+            Self::Eval(_) => "eval",
         }
+    }
+
+    /// Does it change the model?
+    pub fn trains(&self) -> bool {
+        !matches!(self, Self::Eval(_))
+    }
+
+    /// Does it learn from groups of sampled responses?
+    pub fn is_reinforcement(&self) -> bool {
+        !matches!(self, Self::Sft(_) | Self::Eval(_))
     }
 }
 
@@ -284,4 +297,23 @@ pub struct VppoSpec {
 pub struct SftSpec {
     /// Average of the per-token losses.
     pub loss_average: LossAverage,
+}
+
+/// Settings of [`Method::Eval`]. How rows are answered is in the job's `eval` and `rollout.max_new_tokens`, how many in
+/// `eval_rows`; `batch.prompts_per_step` rows make one chunk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluationSpec {
+    /// Which rows of the data set.
+    pub split: RowSplit,
+}
+
+/// A part of a data set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RowSplit {
+    /// The held-out rows.
+    Eval,
+    /// The rows to train on.
+    Train,
 }

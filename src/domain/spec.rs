@@ -7,8 +7,8 @@ use utoipa::ToSchema;
 
 pub use super::evaluation::{BestSpec, Direction, EarlyStopSpec, EvalSpec};
 pub use super::method::{
-    CispoSpec, DapoSpec, Estimator, FocusPosition, GrpoSpec, LossAverage, Method, PapoSpec, Schedule, SftSpec, Variant,
-    VgpoSpec, VppoSpec,
+    CispoSpec, DapoSpec, Estimator, EvaluationSpec, FocusPosition, GrpoSpec, LossAverage, Method, PapoSpec, RowSplit,
+    Schedule, SftSpec, Variant, VgpoSpec, VppoSpec,
 };
 pub use super::reward::{Coordinates, RewardSpec, WeightedReward};
 
@@ -79,6 +79,13 @@ pub struct JobSpec {
     pub not_before: Option<chrono::DateTime<chrono::Utc>>,
     /// One fixed-order kernel path, so that a resumed run ends with the same bits.
     pub deterministic: bool,
+}
+
+impl JobSpec {
+    /// The chunks in which `rows` rows are evaluated, at most `eval_rows` of them.
+    pub fn evaluation_chunks(&self, rows: u64) -> u64 {
+        self.eval_rows.min(rows).div_ceil(self.batch.prompts_per_step.max(1))
+    }
 }
 
 /// How rows of a data set become prompts.

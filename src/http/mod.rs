@@ -18,6 +18,7 @@ mod openai_error;
 pub mod problem;
 mod problems;
 mod rewards;
+mod rows;
 mod runs;
 mod score;
 mod sse;
@@ -83,6 +84,7 @@ fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(jobs::routes())
         .merge(runs::routes())
+        .merge(rows::routes())
         .merge(sweeps::routes())
         .merge(metrics::routes())
         .merge(checkpoints::routes())

@@ -15,6 +15,7 @@ mod metrics;
 pub mod models;
 pub mod plan;
 pub mod rewards;
+mod rows;
 pub mod runs;
 pub mod starter;
 pub mod submit;

@@ -95,7 +95,7 @@ impl Service {
         for checkpoint in &checkpoints {
             self.drop_files(checkpoint).await?;
         }
-        Ok(())
+        self.drop_rows(id).await
     }
 
     /// One run.

@@ -13,7 +13,7 @@ use crate::config::nearest::suggestion;
 use crate::domain::dataset::{DatasetRecord, DatasetState};
 use crate::domain::job::{Job, NewJob};
 use crate::domain::model::Model;
-use crate::domain::spec::{JobSpec, RewardSpec};
+use crate::domain::spec::{JobSpec, Method, RewardSpec, RowSplit};
 use crate::reward;
 use crate::service::{Result, Service, ServiceError};
 use crate::store::StoreError;
@@ -125,6 +125,10 @@ impl Service {
                 return Err(ServiceError::field("/eval_dataset", detail));
             }
         }
+        if let Method::Eval(method) = &resolved.spec.method {
+            let rows = if method.split == RowSplit::Eval { data.eval_rows } else { data.train_rows };
+            resolved.spec.steps = resolved.spec.evaluation_chunks(rows).max(1);
+        }
         reward::build_with(&resolved.spec.reward, self.webhooks.as_ref())
             .map_err(|error| ServiceError::field("/reward", error.to_string()))?;
         Ok(SettledJob { resolved, source, data })
@@ -199,6 +203,12 @@ pub(super) fn warnings(
             format!("the model's tokenizer cannot write these words of the prompt: {words}"),
         );
     }
+    if !spec.method.trains() {
+        return warnings;
+    }
+    let mut warn = |code: &str, pointer: &str, detail: String| {
+        warnings.push(JobWarning { code: code.to_owned(), pointer: pointer.to_owned(), detail });
+    };
     if spec.batch.prompts_per_step > data.train_rows {
         let detail = format!(
             "a step takes {} prompts, but the data set has {} rows",

@@ -244,9 +244,7 @@ impl Learner<'_> {
         let totals = BatchTotals::of(rows.iter().map(|r| r.response_len()));
         let mut out = MiniBatchOutput::default();
         let work = |batch: &Vec<&TrainRow>| self.gradients_of_batch(batch, algorithm, totals);
-        // A masked view in the loss is a second graph beside the first.
-        let graphs = if algorithm.masked_view().is_some_and(|view| view.in_loss) { 2 } else { 1 };
-        self.pool.in_waves(&micro_batches(rows, self.microbatch_tokens / graphs), work, |part| {
+        self.pool.in_waves(&micro_batches(rows, self.microbatch_tokens), work, |part| {
             out.loss += part.loss;
             out.policy_loss += part.policy_loss;
             out.stats.merge(&part.stats);

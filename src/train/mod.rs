@@ -6,6 +6,7 @@ pub mod checkpoint;
 mod correction;
 pub mod error;
 mod evaluate;
+mod evaluation;
 mod judge;
 pub mod learner;
 mod memory;
@@ -31,7 +32,7 @@ use std::sync::Arc;
 pub use error::TrainError;
 
 use crate::data::Dataset;
-use crate::domain::spec::JobSpec;
+use crate::domain::spec::{JobSpec, Method};
 use crate::reward::WebhookClient;
 
 use sink::{ResumePoint, RunSink};
@@ -54,6 +55,8 @@ pub struct TrainRequest {
     pub webhooks: Option<Arc<dyn WebhookClient>>,
     /// Where to go on, if the run has begun before.
     pub resume: Option<ResumePoint>,
+    /// The folders of the chunks that an evaluation has finished before, in order (method `eval` only).
+    pub rows: Vec<PathBuf>,
 }
 
 /// How a run ended.
@@ -74,5 +77,8 @@ pub enum RunEnd {
 
 /// Runs a job from its start, or from a checkpoint, to its end. Blocks; call it on a thread of its own.
 pub fn run(request: TrainRequest, sink: &mut dyn RunSink) -> Result<RunEnd, TrainError> {
-    trainer::Trainer::new(request, sink)?.run()
+    match request.spec.method.clone() {
+        Method::Eval(method) => evaluation::run(request, &method, sink),
+        _ => trainer::Trainer::new(request, sink)?.run(),
+    }
 }

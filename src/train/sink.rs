@@ -46,6 +46,10 @@ pub trait RunSink: Send {
     fn event(&mut self, kind: &str, message: &str, data: serde_json::Value) -> Result<(), SinkError>;
     /// A complete checkpoint was written.
     fn checkpoint(&mut self, notice: CheckpointNotice<'_>) -> Result<(), SinkError>;
+    /// A finished chunk of an evaluation: `dir` holds its rows
+    /// ([`ROWS_FILE`](crate::domain::eval_row::ROWS_FILE)). The sink takes the folder over before it returns; a chunk that is
+    /// there already stays as it is.
+    fn rows(&mut self, chunk: u64, dir: &Path) -> Result<(), SinkError>;
     /// Asked between phases (several times a step).
     fn control(&mut self) -> Control;
 }

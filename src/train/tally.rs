@@ -26,6 +26,7 @@ pub(super) struct Tally {
     tags: BTreeMap<String, (usize, f64)>,
     unjudged: u64,
     lengths: Vec<f64>,
+    tokens: u64,
     cut_off: usize,
     rewards: Vec<f64>,
     format: Vec<f64>,
@@ -62,12 +63,23 @@ impl Tally {
 
     fn add_response(&mut self, response: &EvalResponse) {
         self.lengths.push(response.tokens as f64);
+        self.tokens += response.tokens;
         self.cut_off += usize::from(response.cut_off);
         self.rewards.push(response.reward);
         self.format.extend(response.reward_parts.get("format"));
         self.all.add(response);
         let split = if response.correct { &mut self.right } else { &mut self.wrong };
         split.add(response);
+    }
+
+    /// Responses so far.
+    pub(super) fn responses(&self) -> u64 {
+        self.lengths.len() as u64
+    }
+
+    /// Their tokens.
+    pub(super) fn tokens(&self) -> u64 {
+        self.tokens
     }
 
     /// Every `eval/…` metric; those that nothing is known about are left out.

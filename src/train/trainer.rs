@@ -81,7 +81,7 @@ pub(super) enum StepEnd {
 impl<'s> Trainer<'s> {
     /// Loads model, data and, when resuming, the trainer's state.
     pub fn new(request: TrainRequest, sink: &'s mut dyn RunSink) -> Result<Self, TrainError> {
-        let TrainRequest { spec, model_dir, dataset, eval_dataset, work_dir, run, webhooks, resume } = request;
+        let TrainRequest { spec, model_dir, dataset, eval_dataset, work_dir, run, webhooks, resume, .. } = request;
         let dir = resume.as_ref().map_or(&model_dir, |point| &point.dir);
         let folder = ModelFolder::open(dir, &Device::Cpu)?;
         let tracked = folder.model(View::Tracked)?;
@@ -316,13 +316,15 @@ impl<'s> Trainer<'s> {
     pub(super) fn learner(&self) -> Result<Learner<'_>, TrainError> {
         let temperature = if matches!(self.spec.method, Method::Sft(_)) { 1.0 } else { self.spec.rollout.temperature };
         let predicting = matches!(&self.spec.method, Method::Vgpo(m) if m.focus_position == FocusPosition::Predicting);
+        // A masked view in the loss is a second graph beside the first.
+        let graphs = if self.algorithm.masked_view().is_some_and(|view| view.in_loss) { 2 } else { 1 };
         Ok(Learner {
             pool: &self.pool,
             tracked: self.tracked.as_ref(),
             detached: self.detached.as_ref(),
             parameters: self.folder.parameters(),
             vocabulary: Vocabulary::rollout(self.tracked.as_ref(), temperature)?,
-            microbatch_tokens: self.spec.batch.microbatch_tokens,
+            microbatch_tokens: self.spec.batch.microbatch_tokens / graphs,
             predicting,
         })
     }

@@ -41,7 +41,12 @@ pub(super) async fn run(
     let attempts_used = job.attempts_used;
     let work_dir = worker.attempt_dir().join(format!("{}-{}", job.id, token.attempt));
     let work = async {
-        let resume = match resume::prepare(&*worker.store, &worker.artifacts, &token).await {
+        let prepared = if job.spec.method.trains() {
+            resume::prepare(&*worker.store, &worker.artifacts, &token).await
+        } else {
+            resume::prepare_evaluation(&*worker.store, &worker.artifacts, &token).await.map(|()| None)
+        };
+        let resume = match prepared {
             Ok(resume) => resume,
             Err(error) => return Err(RunnerError::Transient(format!("the attempt could not be prepared: {error}"))),
         };

@@ -1,13 +1,15 @@
 //! The trainer's way out: metrics, samples and events go to the writer, checkpoints to the artifact store.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::artifacts::ArtifactStore;
+use crate::artifacts::{ArtifactError, ArtifactStore};
 use crate::clock::{Clock, new_id};
 use crate::domain::checkpoint::{Checkpoint, NewCheckpoint};
+use crate::domain::eval_row::chunk_key;
 use crate::domain::job::LeaseToken;
 use crate::domain::metric::{StepMetrics, TimedMetrics};
 use crate::domain::sample::SampleGroup;
@@ -115,6 +117,16 @@ impl RunSink for StoreSink {
             return Err(self.lost(&error));
         }
         self.prune()
+    }
+
+    fn rows(&mut self, chunk: u64, dir: &Path) -> Result<(), SinkError> {
+        // A resume starts behind this chunk: what was measured before it must be on record first.
+        self.flush()?;
+        match self.artifacts.publish_dir(dir, &chunk_key(&self.token.run_id, chunk)) {
+            // An attempt that was taken for dead wrote the same rows.
+            Ok(_) | Err(ArtifactError::Exists(_)) => Ok(()),
+            Err(error) => Err(SinkError(error.to_string())),
+        }
     }
 
     fn control(&mut self) -> Control {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use crate::artifacts::ArtifactStore;
+use crate::artifacts::{ArtifactStore, finished_chunks};
 use crate::data::{self, DataError, Dataset, FileDataset};
 use crate::domain::dataset::DatasetState;
 use crate::domain::spec::Columns;
@@ -118,7 +118,14 @@ impl JobRunner for TrainRunner {
             Some(name) => open(name, None).map_err(|e| e.about("eval_dataset"))?,
             None => Arc::clone(&dataset),
         };
+        let rows = if spec.method.trains() {
+            Vec::new()
+        } else {
+            let found = finished_chunks(&*self.artifacts, &task.job.run_id);
+            found.map_err(|e| RunnerError::Transient(format!("the rows so far: {e}")))?
+        };
         let request = TrainRequest {
+            rows,
             spec,
             model_dir,
             dataset,

@@ -11,7 +11,7 @@ use crate::domain::spec::{
 };
 
 /// The methods this build knows, the default first.
-pub const METHODS: [&str; 8] = ["vgpo", "grpo", "dapo", "gspo", "cispo", "papo", "vppo", "sft"];
+pub const METHODS: [&str; 9] = ["vgpo", "grpo", "dapo", "gspo", "cispo", "papo", "vppo", "sft", "eval"];
 
 /// Defaults of the method called `name`; `None` when there is no such method.
 pub fn method(name: &str, variant: Variant) -> Option<Method> {
@@ -24,6 +24,7 @@ pub fn method(name: &str, variant: Variant) -> Option<Method> {
         "papo" => Some(Method::Papo(method::papo())),
         "vppo" => Some(Method::Vppo(method::vppo())),
         "sft" => Some(Method::Sft(method::sft())),
+        "eval" => Some(Method::Eval(method::eval())),
         _ => None,
     }
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{Origin, Settled};
 use crate::domain::field_error::FieldError;
 use crate::domain::metric::{Better, describe};
-use crate::domain::spec::{JobSpec, Method};
+use crate::domain::spec::JobSpec;
 
 /// Values that follow a stronger neighbour, so that setting one of them is enough.
 pub(super) fn follow(tree: &mut Settled) {
@@ -41,7 +41,7 @@ pub(super) fn faults(spec: &JobSpec) -> Vec<FieldError> {
             errors.push(FieldError::new(pointer, detail));
         }
     };
-    let rl = !matches!(spec.method, Method::Sft(_));
+    let rl = spec.method.is_reinforcement();
     fault(
         rl && spec.rollout.group_size < 2,
         "/rollout/group_size",
@@ -69,6 +69,11 @@ pub(super) fn faults(spec: &JobSpec) -> Vec<FieldError> {
             format!("`low` is {}; it must be below `high` ({}), else every group is dropped", filter.low, filter.high),
         );
     }
+    fault(
+        !spec.method.trains() && spec.eval_dataset.is_some(),
+        "/eval_dataset",
+        "method `eval` evaluates `dataset`; name the data set there and leave `eval_dataset` out".to_owned(),
+    );
     fault(
         spec.eval.samples > 1 && spec.eval.temperature <= 0.0,
         "/eval/temperature",

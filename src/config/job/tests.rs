@@ -140,6 +140,17 @@ fn a_chosen_metric_brings_its_direction() {
 }
 
 #[test]
+fn an_evaluation_has_settings_of_its_own() {
+    let job = ok(json!({"model": "m", "dataset": "d", "method": {"type": "eval"}, "rollout": {"group_size": 1}}));
+    assert_eq!((job.spec.name.as_str(), job.spec.rollout.filter), ("d-eval", None));
+    let (pointer, detail) = fault(json!({"method": {"type": "eval"}, "eval_dataset": "other"}));
+    assert_eq!(pointer, "/eval_dataset");
+    assert!(detail.contains("leave `eval_dataset` out"), "{detail}");
+    assert_eq!(fault(json!({"method": {"type": "eval", "clip_low": 0.1}})).0, "/method/clip_low");
+    assert_eq!(fault(json!({"method": {"type": "grpo", "split": "train"}})).0, "/method/split");
+}
+
+#[test]
 fn unknown_fields_name_the_nearest_known_one_and_all_are_reported() {
     let all = faults(
         json!({"stepps": 3, "rollout": {"grupsize": 8}, "method": {"betta": 1}, "data": {"columns": {"promt": "x"}}}),

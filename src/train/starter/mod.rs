@@ -105,6 +105,7 @@ pub fn build(
         webhooks: None,
         work_dir: work.path().join("sft"),
         resume: None,
+        rows: Vec::new(),
     };
     let RunEnd::Finished { accuracy, .. } = super::run(request, &mut last)? else {
         return Err(TrainError::Thread("the supervised run was stopped".to_owned()));
@@ -197,6 +198,10 @@ impl RunSink for LastCheckpoint<'_> {
     fn checkpoint(&mut self, notice: super::sink::CheckpointNotice<'_>) -> Result<(), super::sink::SinkError> {
         self.dir = Some(notice.dir.to_owned());
         Ok(())
+    }
+
+    fn rows(&mut self, chunk: u64, dir: &Path) -> Result<(), super::sink::SinkError> {
+        self.inner.rows(chunk, dir)
     }
 
     fn control(&mut self) -> super::sink::Control {

@@ -18,5 +18,6 @@ mod openapi;
 mod problems;
 mod program;
 mod rewards;
+mod rows;
 mod support;
 mod sweeps;

@@ -1,6 +1,7 @@
 //! The trainer: rollouts, gradients, resuming, learning.
 
 mod evaluation;
+mod evaluation_job;
 mod learner;
 mod masked;
 mod objectives;
@@ -75,6 +76,8 @@ pub struct Recorder {
     pub events: Vec<(String, String)>,
     pub checkpoints: Vec<(u64, PathBuf)>,
     pub notices: Vec<Notice>,
+    /// Folders of finished chunks of an evaluation.
+    pub rows: Vec<PathBuf>,
     /// Answers to `control`, first to last; then `Continue`.
     pub controls: Vec<Control>,
     /// Whom webhook rewards ask.
@@ -109,6 +112,12 @@ impl RunSink for Recorder {
         Ok(())
     }
 
+    fn rows(&mut self, chunk: u64, dir: &Path) -> Result<(), SinkError> {
+        self.rows.push(dir.to_owned());
+        assert_eq!(self.rows.len() as u64, chunk, "chunks come in order");
+        Ok(())
+    }
+
     fn control(&mut self) -> Control {
         if self.controls.is_empty() { Control::Continue } else { self.controls.remove(0) }
     }
@@ -138,6 +147,7 @@ pub fn run(
         dataset,
         work_dir: dir.to_owned(),
         resume,
+        rows: recorder.rows.clone(),
     };
     std::thread::scope(|scope| {
         let work = || vgpo::train::run(request, recorder);

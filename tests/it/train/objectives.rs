@@ -40,7 +40,7 @@ fn one_step(change: Value) -> Recorder {
 
 #[test]
 fn every_method_trains() {
-    for method in METHODS {
+    for method in METHODS.into_iter().filter(|method| *method != "eval") {
         let recorder = one_step(json!({ "method": { "type": method } }));
         assert!(recorder.last("optimizer/grad_norm") > 0.0, "{method} must move the weights");
         if method != "sft" {
