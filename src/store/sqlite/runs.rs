@@ -163,6 +163,13 @@ fn continued(before: &Job, steps: u64, continuation: &Continuation, base_model: 
     (spec.steps, spec.after, spec.not_before) = (steps, None, None);
     let mut origins = before.origins.clone();
     origins["/steps"] = "request".into();
+    // Whoever asks for more steps wants them, although the run may have stopped early.
+    if spec.early_stop.take().is_some() {
+        if let Some(origins) = origins.as_object_mut() {
+            origins.retain(|pointer, _| !pointer.starts_with("/early_stop/"));
+        }
+        origins["/early_stop"] = "request".into();
+    }
     NewJob { spec, origins, created_by: continuation.created_by.clone(), base_model }
 }
 

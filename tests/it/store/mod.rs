@@ -46,7 +46,7 @@ macro_rules! conformance {
                 idempotency_replays;
             runs: asking_the_same_again_is_a_repeat, priority_and_labels_change_with_an_event,
                 a_scheduled_job_starts_not_before_its_time, a_waiting_job_starts_from_what_the_other_left,
-                a_run_goes_on_with_another_job, a_deleted_run_takes_everything_along;
+                a_run_goes_on_with_another_job, more_steps_end_early_stopping, a_deleted_run_takes_everything_along;
             sweeps: a_sweep_is_submitted_as_a_whole, sweeps_are_listed;
             models: models_and_data_sets_are_upserted, data_sets_are_registered_held_and_deleted;
         }

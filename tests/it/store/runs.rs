@@ -6,6 +6,7 @@ use vgpo::domain::event::{EventFilter, JobUpdated, RunDeleted, kind};
 use vgpo::domain::job::{JobAction, JobState, JobUpdate};
 use vgpo::domain::page::Page;
 use vgpo::domain::run::{Continuation, RunFilter};
+use vgpo::domain::spec::{Direction, EarlyStopSpec};
 use vgpo::store::{Failure, StoreError};
 
 use super::fixture::{Db, all_events, claim_by, claimed, group, history, new_checkpoint, new_job, point};
@@ -100,6 +101,21 @@ pub async fn a_waiting_job_starts_from_what_the_other_left(db: &Db) {
     }
     let leased = store.claim(&claim_by("w")).await.unwrap().unwrap();
     assert_eq!((leased.job.id, leased.job.spec.model.as_str()), (late.id, "ckpt_b"));
+}
+
+pub async fn more_steps_end_early_stopping(db: &Db) {
+    let store = &*db.store;
+    let early_stop =
+        EarlyStopSpec { metric: "accuracy".to_owned(), better: Direction::Higher, patience: 1, min_delta: 0.0 };
+    let mut new = new_job(|spec| spec.early_stop = Some(early_stop));
+    new.origins["/early_stop/metric"] = "request".into();
+    store.submit(new).await.unwrap();
+    let leased = store.claim(&claim_by("w")).await.unwrap().unwrap();
+    store.add_checkpoint(&leased.token, new_checkpoint("ckpt_3", 3, None)).await.unwrap();
+    store.complete(&leased.token, "stopped early").await.unwrap();
+    let job = store.continue_run(&leased.token.run_id, &more(2)).await.unwrap();
+    assert_eq!((job.spec.steps, job.spec.early_stop), (5, None));
+    assert_eq!((job.origins["/early_stop"].as_str(), job.origins.get("/early_stop/metric")), (Some("request"), None));
 }
 
 pub async fn a_run_goes_on_with_another_job(db: &Db) {
