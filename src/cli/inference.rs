@@ -10,6 +10,7 @@ use serde_json::Value;
 use vgpo::clock::SystemClock;
 use vgpo::config::app::AppSettings;
 use vgpo::config::serving::EngineLimits;
+use vgpo::domain::device::DeviceName;
 use vgpo::service::Service;
 use vgpo::service::starter::NAME as STARTER;
 use vgpo::serving::ModelRef;
@@ -26,6 +27,9 @@ pub struct Args {
     /// The request: JSON as the API takes it, in which images may also be file paths. `-` reads standard input.
     #[arg(long, value_name = "FILE|-")]
     request: String,
+    /// Device to work on: `cpu`, `cuda:N` or `metal:N`.
+    #[arg(long, default_value = "cpu")]
+    device: String,
     #[command(flatten)]
     flags: SettingFlags,
 }
@@ -36,6 +40,8 @@ pub struct Ready {
     pub request: Value,
     /// The model it is for.
     pub model: ModelRef,
+    /// The device it runs on.
+    pub device: DeviceName,
     /// The engine's limits.
     pub limits: EngineLimits,
 }
@@ -43,6 +49,7 @@ pub struct Ready {
 impl Args {
     /// Reads the request and finds its model.
     pub async fn read(&self) -> Result<Ready, String> {
+        let device = super::worker::device(&self.device)?;
         let text = read_input(&self.request)?;
         let mut request: Value =
             serde_json::from_str(&text).map_err(|e| format!("{} is not valid JSON: {e}", self.request))?;
@@ -60,7 +67,7 @@ impl Args {
         let limits = EngineLimits::from(&settings.limits);
         let model = find_model(name, settings).await?;
         inline_images(&mut request)?;
-        Ok(Ready { request, model, limits })
+        Ok(Ready { request, model, device, limits })
     }
 }
 

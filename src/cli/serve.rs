@@ -12,6 +12,7 @@ use vgpo::clock::SystemClock;
 use vgpo::config::app::AppSettings;
 use vgpo::config::worker::WorkerTimings;
 use vgpo::http::AppState;
+use vgpo::model::device::supported;
 use vgpo::service::Service;
 use vgpo::worker::supervisor::{self, SupervisorConfig};
 
@@ -67,6 +68,7 @@ impl Server {
         std::fs::create_dir_all(&settings.data_dir)
             .map_err(|error| format!("cannot make the data folder {}: {error}", settings.data_dir.display()))?;
         let workers = super::worker::commands(&settings, log)?;
+        supported(settings.engine_device).map_err(|error| error.to_string())?;
         let clock = Arc::new(SystemClock);
         let store =
             vgpo::store::open(&settings.database_url, clock.clone()).await.map_err(|error| error.to_string())?;

@@ -30,6 +30,9 @@ pub struct Args {
     /// Folder for metrics, samples and checkpoints; a run that was stopped there goes on.
     #[arg(long, value_name = "DIR", default_value = "vgpo-run")]
     out: PathBuf,
+    /// Device to train on: `cpu`, `cuda:N` or `metal:N`.
+    #[arg(long, default_value = "cpu")]
+    device: String,
     #[command(flatten)]
     flags: SettingFlags,
 }
@@ -57,6 +60,7 @@ fn resume_point(dir: &Path) -> Option<ResumePoint> {
 
 #[allow(clippy::print_stdout)]
 fn train(args: &Args) -> Result<ExitCode, String> {
+    let device = super::worker::device(&args.device)?;
     let request = read_json(&args.spec)?;
     let model = request.get("model").and_then(Value::as_str).unwrap_or_default().to_owned();
     let settings = load(&args.flags, &ListenFlags::default()).map_err(|e| e.to_string())?;
@@ -101,6 +105,7 @@ fn train(args: &Args) -> Result<ExitCode, String> {
         rows,
         spec,
         model_dir,
+        device,
         dataset,
         eval_dataset,
         work_dir: work_dir.clone(),

@@ -8,9 +8,11 @@ use tokio_util::sync::CancellationToken;
 use vgpo::clock::{SystemClock, new_id};
 use vgpo::config::app::AppSettings;
 use vgpo::config::worker::WorkerTimings;
+use vgpo::domain::device::{DeviceName, UnknownDevice};
+use vgpo::model::device::supported;
 use vgpo::webhook::HttpWebhooks;
 use vgpo::worker::supervisor::WorkerCommand;
-use vgpo::worker::{Device, TrainRunner, WorkerConfig, follow_parent, stop_signals};
+use vgpo::worker::{TrainRunner, WorkerConfig, follow_parent, stop_signals};
 
 use super::settings::{ListenFlags, SettingFlags, load};
 use super::{block_on, fail};
@@ -43,7 +45,7 @@ pub fn run(args: &Args) -> ExitCode {
 async fn work(args: &Args) -> Result<(), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let settings = load(&args.flags, &ListenFlags::default()).map_err(|error| text(&error))?;
-    let device = Device::parse(&args.device)?;
+    let device = device(&args.device)?;
     let timings = WorkerTimings::default();
     let drain =
         if args.supervised { CancellationToken::new() } else { stop_signals().map_err(|error| text(&error))? };
@@ -61,6 +63,7 @@ async fn work(args: &Args) -> Result<(), String> {
         runner: Arc::new(TrainRunner::new(
             store.clone(),
             artifacts.clone(),
+            device,
             HttpWebhooks::of(&settings, clock.clone()),
         )),
         store: store.clone(),
@@ -75,13 +78,20 @@ async fn work(args: &Args) -> Result<(), String> {
     ended
 }
 
+/// The device `name`, which this build must support.
+pub fn device(name: &str) -> Result<DeviceName, String> {
+    let device: DeviceName = name.parse().map_err(|error: UnknownDevice| error.to_string())?;
+    supported(device).map_err(|error| error.to_string())?;
+    Ok(device)
+}
+
 /// The commands of the local workers that a server with these settings keeps alive; `log` says which lines they log
 /// unless `RUST_LOG` does.
 pub fn commands(settings: &AppSettings, log: &'static str) -> Result<Vec<WorkerCommand>, String> {
     let program = std::env::current_exe().map_err(|error| format!("cannot find this program's own file: {error}"))?;
     let mut commands: Vec<WorkerCommand> = Vec::new();
     for device in &settings.devices {
-        let device = Device::parse(device)?.name;
+        let device = self::device(device)?.to_string();
         commands.push(Arc::new(Launch::new(program.clone(), settings, device, log).command()));
     }
     Ok(commands)

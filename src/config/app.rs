@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::nearest::suggestion;
+use crate::domain::device::{DeviceName, UnknownDevice};
 
 /// One program setting: its name in `vgpo.toml`, its environment variable and its default.
 struct Setting {
@@ -24,6 +25,7 @@ const SETTINGS: &[Setting] = &[
     Setting { key: "database_url", variable: "VGPO_DATABASE_URL", default: "", secret: true },
     setting("artifacts_url", "VGPO_ARTIFACTS_URL", ""),
     setting("devices", "VGPO_DEVICES", "cpu"),
+    setting("engine_device", "VGPO_ENGINE_DEVICE", "cpu"),
     setting("allowed_hosts", "VGPO_ALLOWED_HOSTS", ""),
     setting("allowed_origins", "VGPO_ALLOWED_ORIGINS", ""),
     setting("webhook_hosts", "VGPO_WEBHOOK_HOSTS", ""),
@@ -89,6 +91,8 @@ pub struct AppSettings {
     pub artifacts_url: String,
     /// Devices for local workers, e.g. `["cpu"]`; empty: none.
     pub devices: Vec<String>,
+    /// Where models are served.
+    pub engine_device: DeviceName,
     /// Host names accepted beside loopback names and `host`.
     pub allowed_hosts: Vec<String>,
     /// Origins that may write beside the server's own.
@@ -266,6 +270,7 @@ fn settle(values: &[(&Setting, Found)]) -> Result<AppSettings, ConfigError> {
         host: text("host"),
         port: number(values, "port", 0, u64::from(u16::MAX))? as u16,
         devices: list(&text("devices")).into_iter().filter(|device| device != "none").collect(),
+        engine_device: device(values, "engine_device")?,
         allowed_hosts: list(&text("allowed_hosts")),
         allowed_origins: list(&text("allowed_origins")),
         webhook_hosts: list(&text("webhook_hosts")),
@@ -288,14 +293,28 @@ fn settle(values: &[(&Setting, Found)]) -> Result<AppSettings, ConfigError> {
 }
 
 fn number(values: &[(&Setting, Found)], key: &str, min: u64, max: u64) -> Result<u64, ConfigError> {
-    let found = values.iter().find(|(setting, _)| setting.key == key);
-    let (value, source) = found.map_or_else(|| (String::new(), Source::Default), |(_, found)| found.clone());
+    let (value, source) = found(values, key);
     value.trim().parse().ok().filter(|number| (min..=max).contains(number)).ok_or_else(|| ConfigError::Value {
         key: key.to_owned(),
         source_name: source.to_string(),
         value,
         problem: format!("it must be a whole number from {min} to {max}"),
     })
+}
+
+fn device(values: &[(&Setting, Found)], key: &str) -> Result<DeviceName, ConfigError> {
+    let (value, source) = found(values, key);
+    value.parse().map_err(|error: UnknownDevice| ConfigError::Value {
+        key: key.to_owned(),
+        source_name: source.to_string(),
+        value,
+        problem: error.to_string(),
+    })
+}
+
+fn found(values: &[(&Setting, Found)], key: &str) -> Found {
+    let found = values.iter().find(|(setting, _)| setting.key == key);
+    found.map_or_else(|| (String::new(), Source::Default), |(_, found)| found.clone())
 }
 
 fn list(text: &str) -> Vec<String> {
@@ -349,6 +368,8 @@ mod tests {
     fn faults_name_setting_value_and_limit() {
         let error = load(&[], &[("VGPO_PORT", "70000")], None).unwrap_err().to_string();
         assert!(error.contains("port") && error.contains("70000") && error.contains("65535"), "{error}");
+        let error = load(&[], &[("VGPO_ENGINE_DEVICE", "gpu")], None).unwrap_err().to_string();
+        assert!(error.contains("VGPO_ENGINE_DEVICE") && error.contains("use cpu, cuda:N or metal:N"), "{error}");
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("vgpo.toml");
         std::fs::write(&file, "prot = 1").unwrap();

@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 pub mod dataset;
+pub mod device;
 pub mod eval_row;
 pub mod evaluation;
 pub mod event;

@@ -213,6 +213,9 @@ pub struct OptimizerSpec {
     pub schedule_floor: f64,
     /// Gradients are scaled down to this norm.
     pub max_grad_norm: f64,
+    /// Keep moments and 32-bit masters of the weights in main memory, and update there; on a CPU nothing changes.
+    #[serde(default)]
+    pub offload: bool,
 }
 
 /// The learning rate after the warm-up.
@@ -233,7 +236,10 @@ pub enum LearningRateSchedule {
 pub struct TrainSpec {
     /// Which parameters.
     pub parameters: TrainedParameters,
-    /// Keep the vision tower as it is.
+    /// The adapters, where `parameters` is `lora`.
+    #[serde(default)]
+    pub lora: Option<LoraSpec>,
+    /// Keep the vision tower as it is, the mergers behind it included.
     pub freeze_vision: bool,
     /// Number format of the weights.
     pub dtype: DType,
@@ -245,14 +251,34 @@ pub struct TrainSpec {
 pub enum TrainedParameters {
     /// All of them.
     Full,
+    /// Low-rank adapters beside frozen weights.
+    Lora,
 }
 
-/// Number format of the weights.
+/// Low-rank adapters (LoRA, arXiv 2106.09685).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LoraSpec {
+    /// Width of the two thin matrices.
+    pub rank: u64,
+    /// An adapter's output is multiplied by `alpha / rank`.
+    pub alpha: f64,
+    /// Share of an adapter's inputs that is left out at random; only 0 is supported.
+    pub dropout: f64,
+    /// Linear layers that get one: ends of names (`q_proj`), patterns of whole names with `*`, or `all-linear`.
+    pub targets: Vec<String>,
+}
+
+/// Number format of the weights while they are trained, and in checkpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DType {
+    /// `f32` on a CPU, `bf16` on a GPU.
+    Auto,
     /// 32-bit floats.
     F32,
+    /// 16-bit floats with the range of 32-bit ones; the optimizer keeps 32-bit masters.
+    Bf16,
 }
 
 /// Where a job may run.

@@ -4,7 +4,9 @@
 
 pub mod cache;
 pub mod capture;
+pub mod constant;
 mod describe;
+pub mod device;
 pub mod error;
 pub mod focus;
 pub mod generate;
@@ -13,6 +15,7 @@ pub mod input;
 pub mod linear;
 pub mod load;
 pub mod logprob;
+pub mod lora;
 pub mod ops;
 pub mod qwen_vl;
 pub mod sampler;
@@ -24,7 +27,7 @@ use candle_core::{Device, Tensor};
 
 pub use cache::KvCache;
 pub use capture::Capture;
-pub use describe::describe;
+pub use describe::{describe, linear_layers};
 pub use error::ModelError;
 pub use input::{Batch, Grid, ImagePatches, Sequence};
 pub use load::ModelFolder;

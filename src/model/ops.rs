@@ -5,17 +5,40 @@
 
 use candle_core::{D, Result, Tensor};
 
+use super::constant;
+
 /// Score of a masked attention pair; large enough to vanish in a softmax, small enough to stay finite in sums.
 pub const MASKED: f32 = -1e30;
 
+/// Is a gradient wanted for `x` alone?
+fn only_first(x: &Tensor, other: &Tensor) -> bool {
+    x.track_op() && !other.track_op()
+}
+
+/// `x * factor` in the number format of `x`, broadcast to its shape.
+fn times(x: &Tensor, factor: &Tensor) -> Result<Tensor> {
+    let factor = factor.to_dtype(x.dtype())?;
+    if only_first(x, &factor) { constant::times(x, &factor) } else { x.broadcast_mul(&factor) }
+}
+
+/// `x + term` in the number format of `x`, broadcast to its shape.
+fn plus(x: &Tensor, term: &Tensor) -> Result<Tensor> {
+    let term = term.to_dtype(x.dtype())?;
+    if only_first(x, &term) { constant::plus(x, &term) } else { x.broadcast_add(&term) }
+}
+
 /// `x @ weight^T + bias` with `x: [.., in]`, `weight: [out, in]`, `bias: [out]`.
+///
+/// The product runs in the number format of the weight and comes back in that of `x`: with 16-bit weights only the
+/// operands of products are rounded, sums and everything else stay in 32 bits.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let mut dims = x.dims().to_vec();
     let (out, inner) = weight.dims2()?;
-    let rows = x.elem_count() / inner;
-    let y = x.reshape((rows, inner))?.matmul(&weight.t()?)?;
+    let rows = x.reshape((x.elem_count() / inner, inner))?.to_dtype(weight.dtype())?;
+    let y = if only_first(&rows, weight) { constant::project(&rows, weight)? } else { rows.matmul(&weight.t()?)? };
+    let y = y.to_dtype(x.dtype())?;
     let y = match bias {
-        Some(bias) => y.broadcast_add(bias)?,
+        Some(bias) => plus(&y, bias)?,
         None => y,
     };
     if let Some(last) = dims.last_mut() {
@@ -27,14 +50,14 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
 /// Root-mean-square norm over the last dimension, scaled by `weight`.
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     let scale = (x.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?.recip()?;
-    x.broadcast_mul(&scale)?.broadcast_mul(weight)
+    times(&x.broadcast_mul(&scale)?, weight)
 }
 
 /// Layer norm over the last dimension, scaled by `weight` and shifted by `bias`.
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
     let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
     let scale = (centred.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?.recip()?;
-    centred.broadcast_mul(&scale)?.broadcast_mul(weight)?.broadcast_add(bias)
+    plus(&times(&centred.broadcast_mul(&scale)?, weight)?, bias)
 }
 
 /// `x * sigmoid(1.702 x)`, written with tanh so that no exponential can overflow.
@@ -63,7 +86,7 @@ pub fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     let first = x.narrow(D::Minus1, 0, half)?;
     let second = x.narrow(D::Minus1, half, half)?;
     let rotated = Tensor::cat(&[&second.neg()?, &first], D::Minus1)?;
-    x.broadcast_mul(cos)? + rotated.broadcast_mul(sin)?
+    times(x, cos)? + times(&rotated, sin)?
 }
 
 /// Grouped-query attention. `q: [rows, heads, n, d]`, `k`, `v: [rows, kv heads, m, d]`, `mask` is added to the scores and
@@ -76,7 +99,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>) -> R
     let q = (q * (1.0 / (d as f64).sqrt()))?.reshape((rows, kv_heads, group * n, d))?;
     let scores = q.matmul(&k.transpose(2, 3)?)?.reshape((rows, heads, n, m))?;
     let scores = match mask {
-        Some(mask) => scores.broadcast_add(mask)?,
+        Some(mask) => plus(&scores, mask)?,
         None => scores,
     };
     let probabilities = softmax(&scores)?;

@@ -1,5 +1,6 @@
 //! What the API means: submit a job, follow events, query metrics. Knows no HTTP.
 
+mod adapters;
 pub mod builtin;
 pub mod chat;
 mod checkpoints;
@@ -58,7 +59,7 @@ pub struct Service {
 impl Service {
     /// A service over an open database.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: AppSettings) -> Self {
-        let engine = Arc::new(LocalEngine::new(EngineLimits::from(&settings.limits)));
+        let engine = Arc::new(LocalEngine::on(settings.engine_device, EngineLimits::from(&settings.limits)));
         let webhooks = HttpWebhooks::of(&settings, clock.clone());
         Self {
             webhooks,

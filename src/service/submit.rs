@@ -90,7 +90,8 @@ impl Service {
     pub(super) async fn check_job(&self, request: &Value) -> Result<CheckedJob> {
         let SettledJob { resolved, source, data } = self.settle_job(request).await?;
         let preview = self.preview(&source, &resolved.spec, &data).await?;
-        let warnings = warnings(&resolved, &source.base, &preview, &data);
+        let mut warnings = warnings(&resolved, &source.base, &preview, &data);
+        warnings.extend(self.missing_device(&resolved.spec).await?);
         Ok(CheckedJob { resolved, base_model: source.base.name, warnings, preview })
     }
 
@@ -131,6 +132,7 @@ impl Service {
         }
         reward::build_with(&resolved.spec.reward, self.webhooks.as_ref())
             .map_err(|error| ServiceError::field("/reward", error.to_string()))?;
+        self.check_targets(&source, &resolved.spec).await?;
         Ok(SettledJob { resolved, source, data })
     }
 

@@ -14,6 +14,7 @@ mod metrics;
 pub mod optimizer;
 pub mod order;
 pub mod parallel;
+pub mod policy;
 pub mod rollout;
 mod samples;
 pub mod sink;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 pub use error::TrainError;
 
 use crate::data::Dataset;
+use crate::domain::device::DeviceName;
 use crate::domain::spec::{JobSpec, Method};
 use crate::reward::WebhookClient;
 
@@ -43,6 +45,8 @@ pub struct TrainRequest {
     pub spec: JobSpec,
     /// The model to start from, a Hugging Face folder.
     pub model_dir: PathBuf,
+    /// Where it is trained.
+    pub device: DeviceName,
     /// The data set to train on (its `Train` split).
     pub dataset: Arc<dyn Dataset>,
     /// The data set to evaluate on (its `Eval` split).

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor, Var};
 
 use super::error::TrainError;
 use crate::domain::spec::{LearningRateSchedule, OptimizerSpec};
@@ -17,14 +17,17 @@ const EPS: f64 = 1e-8;
 pub struct Gradients(BTreeMap<String, Tensor>);
 
 impl Gradients {
-    /// Runs the backward pass of `loss`. The graph is freed: every gradient is detached at once.
+    /// Runs the backward pass of `loss`. The graph is freed: every gradient is detached at once. Gradients of 16-bit
+    /// weights are widened, so that sums over micro-batches lose nothing.
     pub fn of(loss: &Tensor, parameters: &Parameters) -> Result<Self, TrainError> {
         let store = loss.backward()?;
-        let found = parameters
-            .vars()
-            .iter()
-            .filter_map(|(name, var)| store.get(var.as_tensor()).map(|gradient| (name.clone(), gradient.detach())));
-        Ok(Self(found.collect()))
+        let mut found = BTreeMap::new();
+        for (name, var) in parameters.trained() {
+            if let Some(gradient) = store.get(var.as_tensor()) {
+                found.insert(name.clone(), gradient.detach().to_dtype(DType::F32)?);
+            }
+        }
+        Ok(Self(found))
     }
 
     /// Gradients by parameter name.
@@ -43,11 +46,6 @@ impl Gradients {
             }
         }
         Ok(())
-    }
-
-    /// Leaves out the parameters that `keep` refuses.
-    pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
-        self.0.retain(|name, _| keep(name));
     }
 
     /// Euclidean norm over everything.
@@ -70,14 +68,26 @@ pub enum DecayScope {
 }
 
 /// `AdamW` with its moments, which a checkpoint keeps.
+///
+/// It computes in 32 bits, where the weights are or, offloaded, in main memory. Weights that are elsewhere or narrower
+/// follow a 32-bit master, so that updates smaller than their precision add up.
 #[derive(Debug)]
 pub struct AdamW {
     betas: [f64; 2],
     weight_decay: f64,
     max_grad_norm: f64,
+    offload: bool,
     scope: DecayScope,
     updates: u64,
     moments: BTreeMap<String, (Tensor, Tensor)>,
+    masters: BTreeMap<String, Tensor>,
+}
+
+/// The factors that all parameters of one update share.
+struct Factors {
+    clip: f64,
+    learning_rate: f64,
+    correct: [f64; 2],
 }
 
 impl AdamW {
@@ -87,9 +97,11 @@ impl AdamW {
             betas: spec.betas,
             weight_decay: spec.weight_decay,
             max_grad_norm: spec.max_grad_norm,
+            offload: spec.offload,
             scope,
             updates: 0,
             moments: BTreeMap::new(),
+            masters: BTreeMap::new(),
         }
     }
 
@@ -104,37 +116,76 @@ impl AdamW {
         if !norm.is_finite() {
             return Ok(norm);
         }
-        let clip = (self.max_grad_norm / (norm + 1e-6)).min(1.0);
         self.updates += 1;
         let count = i32::try_from(self.updates).unwrap_or(i32::MAX);
-        let [b1, b2] = self.betas;
-        let (correct1, correct2) = (1.0 - b1.powi(count), 1.0 - b2.powi(count));
+        let factors = Factors {
+            clip: (self.max_grad_norm / (norm + 1e-6)).min(1.0),
+            learning_rate,
+            correct: self.betas.map(|beta| 1.0 - beta.powi(count)),
+        };
         for (name, gradient) in gradients.tensors() {
-            let Some(var) = parameters.vars().get(name) else { continue };
-            let gradient = if clip < 1.0 { (gradient * clip)? } else { gradient.clone() };
-            let (first, second) = match self.moments.remove(name) {
-                Some(moments) => moments,
-                None => (gradient.zeros_like()?, gradient.zeros_like()?),
-            };
-            let first = ((first * b1)? + (&gradient * (1.0 - b1))?)?;
-            let second = ((second * b2)? + (gradient.sqr()? * (1.0 - b2))?)?;
-            let denominator = ((second.sqrt()? / correct2.sqrt())? + EPS)?;
-            let decays = self.scope == DecayScope::All || var.rank() >= 2;
-            let shrink = if decays { 1.0 - learning_rate * self.weight_decay } else { 1.0 };
-            let update = ((&first / denominator)? * (learning_rate / correct1))?;
-            var.set(&((var.as_detached_tensor() * shrink)? - update)?)?;
-            self.moments.insert(name.clone(), (first, second));
+            if let Some(var) = parameters.trained().get(name) {
+                self.update(name, var, gradient, &factors)?;
+            }
         }
         Ok(norm)
     }
 
-    /// Writes moments and the number of updates to a safetensors file.
+    fn update(&mut self, name: &str, var: &Var, gradient: &Tensor, factors: &Factors) -> Result<(), TrainError> {
+        let Factors { clip, learning_rate, correct: [correct1, correct2] } = *factors;
+        let [b1, b2] = self.betas;
+        let home = self.home(var.device());
+        let gradient = gradient.to_device(&home)?;
+        let gradient = if clip < 1.0 { (gradient * clip)? } else { gradient };
+        let (first, second) = match self.moments.remove(name) {
+            Some(moments) => moments,
+            None => (gradient.zeros_like()?, gradient.zeros_like()?),
+        };
+        let first = ((first * b1)? + (&gradient * (1.0 - b1))?)?;
+        let second = ((second * b2)? + (gradient.sqr()? * (1.0 - b2))?)?;
+        let denominator = ((second.sqrt()? / correct2.sqrt())? + EPS)?;
+        let decays = self.scope == DecayScope::All || var.rank() >= 2;
+        let shrink = if decays { 1.0 - learning_rate * self.weight_decay } else { 1.0 };
+        let update = ((&first / denominator)? * (learning_rate / correct1))?;
+        let follows = var.dtype() != DType::F32 || !var.device().same_device(&home);
+        let master = self.masters.remove(name).filter(|_| follows);
+        let weight = match master {
+            Some(master) => master,
+            None => var.as_detached_tensor().to_device(&home)?.to_dtype(DType::F32)?,
+        };
+        let weight = ((weight * shrink)? - update)?;
+        var.set(&weight.to_dtype(var.dtype())?.to_device(var.device())?)?;
+        if follows {
+            self.masters.insert(name.to_owned(), weight);
+        }
+        self.moments.insert(name.to_owned(), (first, second));
+        Ok(())
+    }
+
+    /// Where the optimizer keeps what belongs to weights on `device`.
+    fn home(&self, device: &Device) -> Device {
+        if self.offload { Device::Cpu } else { device.clone() }
+    }
+
+    /// Bytes of moments and masters.
+    pub fn bytes(&self) -> usize {
+        let moments = self.moments.values().flat_map(|(first, second)| [first, second]);
+        moments.chain(self.masters.values()).map(|t| t.elem_count() * t.dtype().size_in_bytes()).sum()
+    }
+
+    /// Names of the parameters that have moments.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.moments.keys().map(String::as_str)
+    }
+
+    /// Writes moments, masters and the number of updates to a safetensors file.
     pub fn write(&self, path: &Path) -> Result<(), TrainError> {
         let mut tensors = HashMap::new();
         for (name, (first, second)) in &self.moments {
             tensors.insert(format!("first.{name}"), first.clone());
             tensors.insert(format!("second.{name}"), second.clone());
         }
+        tensors.extend(self.masters.iter().map(|(name, master)| (format!("master.{name}"), master.clone())));
         tensors.insert("updates".to_owned(), Tensor::new(&[self.updates as i64], &Device::Cpu)?);
         let path_text = path.display().to_string();
         safetensors::serialize_to_file(&tensors, None, path).map_err(|error| match error {
@@ -144,13 +195,15 @@ impl AdamW {
         })
     }
 
-    /// Takes over what [`Self::write`] wrote.
+    /// Takes over what [`Self::write`] wrote, for weights on `device`.
     pub fn read(&mut self, path: &Path, device: &Device) -> Result<(), TrainError> {
         let failed = |problem: String| TrainError::Checkpoint { path: path.display().to_string(), problem };
-        let mut tensors = candle_core::safetensors::load(path, device).map_err(|e| failed(e.to_string()))?;
+        let home = self.home(device);
+        let mut tensors = candle_core::safetensors::load(path, &home).map_err(|e| failed(e.to_string()))?;
         let updates = tensors.remove("updates").ok_or_else(|| failed("has no `updates`".to_owned()))?;
         self.updates = updates.to_vec1::<i64>()?.first().map_or(0, |n| *n as u64);
         self.moments.clear();
+        self.masters.clear();
         let names: Vec<String> = tensors.keys().filter_map(|k| k.strip_prefix("first.").map(str::to_owned)).collect();
         for name in names {
             let first = tensors.remove(&format!("first.{name}"));
@@ -158,6 +211,9 @@ impl AdamW {
             let (Some(first), Some(second)) = (first, second) else {
                 return Err(failed(format!("holds only one moment of `{name}`")));
             };
+            if let Some(master) = tensors.remove(&format!("master.{name}")) {
+                self.masters.insert(name.clone(), master);
+            }
             self.moments.insert(name, (first, second));
         }
         Ok(())

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use candle_core::Device;
 use serde_json::json;
 
 use crate::algorithm::{self, Algorithm};
@@ -11,8 +10,9 @@ use crate::clock::Stopwatch;
 use crate::data::Split;
 use crate::domain::metric::{EVAL_ACCURACY, StepMetrics};
 use crate::domain::spec::{FocusPosition, JobSpec, Method};
+use crate::model::device::open_device;
 use crate::model::logprob::Vocabulary;
-use crate::model::{ModelFolder, View, VisionLanguageModel};
+use crate::model::{ModelFolder, VisionLanguageModel};
 use crate::prompt::Processor;
 use crate::reward::{self, Reward};
 
@@ -25,6 +25,7 @@ use super::metrics::Metrics;
 use super::optimizer::{AdamW, DecayScope, Gradients, learning_rate};
 use super::order::RowOrder;
 use super::parallel::Pool;
+use super::policy::Policy;
 use super::sink::{CheckpointNotice, Control, RunSink};
 use super::source::{Prompt, PromptSource};
 use super::stopping::Watch;
@@ -81,18 +82,14 @@ pub(super) enum StepEnd {
 impl<'s> Trainer<'s> {
     /// Loads model, data and, when resuming, the trainer's state.
     pub fn new(request: TrainRequest, sink: &'s mut dyn RunSink) -> Result<Self, TrainError> {
-        let TrainRequest { spec, model_dir, dataset, eval_dataset, work_dir, run, webhooks, resume, .. } = request;
-        let dir = resume.as_ref().map_or(&model_dir, |point| &point.dir);
-        let folder = ModelFolder::open(dir, &Device::Cpu)?;
-        let tracked = folder.model(View::Tracked)?;
-        let detached = folder.model(View::Detached)?;
-        let processor = Arc::new(Processor::from_dir(dir, tracked.info()).map_err(TrainError::PromptSettings)?);
+        let TrainRequest { spec, model_dir, device, dataset, eval_dataset, work_dir, run, webhooks, resume, .. } = request;
         let algorithm = algorithm::build(&spec.method)?;
-        let reference = if algorithm.uses_reference() {
-            Some(ModelFolder::open(&model_dir, &Device::Cpu)?.model(View::Detached)?)
-        } else {
-            None
-        };
+        let device = open_device(device)?;
+        let from = resume.as_ref().map(|point| point.dir.as_path());
+        let Policy { folder, tracked, detached, reference } =
+            Policy::open(&spec, &model_dir, from, &device, algorithm.uses_reference())?;
+        let processor =
+            Arc::new(Processor::from_dir(folder.dir(), tracked.info()).map_err(TrainError::PromptSettings)?);
         let source = |dataset, split| {
             let processor = Arc::clone(&processor);
             PromptSource::new(processor, dataset, split, &spec.data, tracked.info(), spec.rollout.max_new_tokens)
@@ -102,7 +99,7 @@ impl<'s> Trainer<'s> {
         let held_out = source(eval_dataset, Split::Eval)?;
         let mut optimizer = AdamW::new(&spec.optimizer, DecayScope::Matrices);
         let state = match &resume {
-            Some(point) => checkpoint::resume(&point.dir, &mut optimizer, &spec, &fingerprint)?,
+            Some(point) => checkpoint::resume(&point.dir, &mut optimizer, &device, &spec, &fingerprint)?,
             None => TrainerState { seed: spec.seed, dataset: fingerprint, ..TrainerState::default() },
         };
         Ok(Self {
@@ -113,7 +110,7 @@ impl<'s> Trainer<'s> {
             source: source_train,
             accuracy: None,
             marks: Marks::default(),
-            pool: Pool::new()?,
+            pool: Pool::for_device(&device)?,
             files: ModelFiles::read(folder.dir())?,
             spec,
             folder,
@@ -330,10 +327,7 @@ impl<'s> Trainer<'s> {
     }
 
     /// Clips and applies the gradients of one mini-batch; returns norm and learning rate.
-    pub(super) fn update(&mut self, mut gradients: Gradients) -> Result<(f64, f64), TrainError> {
-        if self.spec.train.freeze_vision {
-            gradients.retain(|name| !name.starts_with("visual."));
-        }
+    pub(super) fn update(&mut self, gradients: Gradients) -> Result<(f64, f64), TrainError> {
         let step = self.state.step + 1;
         let rate = learning_rate(&self.spec.optimizer, step, self.spec.steps);
         let norm = self.optimizer.step(self.folder.parameters(), &gradients, rate)?;

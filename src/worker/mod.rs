@@ -17,7 +17,6 @@ pub mod supervisor;
 mod trainer;
 mod writer;
 
-pub use device::Device;
 pub use main_loop::{WorkerConfig, WorkerError, run};
 pub use orphan::{follow_parent, stop_signals};
 pub use runner::{JobRunner, JobTask, RunEnd, RunnerError};

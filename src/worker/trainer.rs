@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use crate::artifacts::{ArtifactStore, finished_chunks};
 use crate::data::{self, DataError, Dataset, FileDataset};
 use crate::domain::dataset::DatasetState;
+use crate::domain::device::DeviceName;
 use crate::domain::spec::Columns;
 use crate::reward::WebhookClient;
 use crate::store::{Store, StoreError};
@@ -21,17 +22,19 @@ pub struct TrainRunner {
     store: Arc<dyn Store>,
     artifacts: Arc<dyn ArtifactStore>,
     runtime: Handle,
+    device: DeviceName,
     webhooks: Option<Arc<dyn WebhookClient>>,
 }
 
 impl TrainRunner {
-    /// A runner that looks models up through `store`. Must be made inside the runtime that drives the store.
+    /// A runner that looks models up through `store` and trains on `device`. Must be made inside the runtime that drives the store.
     pub fn new(
         store: Arc<dyn Store>,
         artifacts: Arc<dyn ArtifactStore>,
+        device: DeviceName,
         webhooks: Option<Arc<dyn WebhookClient>>,
     ) -> Self {
-        Self { store, artifacts, runtime: Handle::current(), webhooks }
+        Self { store, artifacts, runtime: Handle::current(), device, webhooks }
     }
 
     /// The folder of a registered model, a served name, a checkpoint id, or `run_…@best` and `run_…@last`.
@@ -128,6 +131,7 @@ impl JobRunner for TrainRunner {
             rows,
             spec,
             model_dir,
+            device: self.device,
             dataset,
             eval_dataset,
             work_dir: task.work_dir.clone(),

@@ -6,7 +6,7 @@ use crate::config::method;
 use crate::domain::metric::EVAL_ACCURACY;
 use crate::domain::spec::{
     BatchSpec, BestSpec, Columns, DType, DataSpec, DeviceClass, Direction, EarlyStopSpec, EvalSpec, FilterMetric,
-    FilterSpec, JobSpec, LearningRateSchedule, Method, OptimizerSpec, Overlong, ResourceSpec, RewardSpec, RolloutSpec,
+    FilterSpec, JobSpec, LearningRateSchedule, LoraSpec, Method, OptimizerSpec, Overlong, ResourceSpec, RewardSpec, RolloutSpec,
     TrainSpec, TrainedParameters, Variant, WeightedReward,
 };
 
@@ -44,6 +44,11 @@ pub fn early_stop() -> EarlyStopSpec {
     EarlyStopSpec { metric: EVAL_ACCURACY.to_owned(), better: Direction::Higher, patience: 3, min_delta: 0.0 }
 }
 
+/// Low-rank adapters as they are commonly begun with.
+pub fn lora() -> LoraSpec {
+    LoraSpec { rank: 16, alpha: 32.0, dropout: 0.0, targets: vec!["q_proj".to_owned(), "v_proj".to_owned()] }
+}
+
 /// A job's settings when the request and the recommendations are silent.
 pub fn job(method: Method, model: &str, dataset: &str) -> JobSpec {
     let rollout = RolloutSpec {
@@ -67,7 +72,7 @@ pub fn job(method: Method, model: &str, dataset: &str) -> JobSpec {
         rollout,
         batch: BatchSpec { prompts_per_step: 32, minibatch_prompts: 32, microbatch_tokens: 4096, epochs_per_batch: 1 },
         optimizer: optimizer(),
-        train: TrainSpec { parameters: TrainedParameters::Full, freeze_vision: false, dtype: DType::F32 },
+        train: TrainSpec { parameters: TrainedParameters::Full, lora: None, freeze_vision: false, dtype: DType::Auto },
         steps: 40,
         eval_before: true,
         eval_every: 8,
@@ -131,5 +136,6 @@ fn optimizer() -> OptimizerSpec {
         schedule: LearningRateSchedule::Constant,
         schedule_floor: 0.05,
         max_grad_norm: 1.0,
+        offload: false,
     }
 }

@@ -52,13 +52,13 @@ pub enum Kind {
     Metric,
     /// An object of short texts.
     Labels,
+    /// A list of one or more texts of at most `max` characters.
+    Names {
+        /// Longest text.
+        max: usize,
+    },
     /// A reward, checked by shape of its own.
     Reward,
-    /// Not supported by this build yet; only null passes.
-    Later {
-        /// What to do instead.
-        instead: &'static str,
-    },
 }
 
 /// Limits of a number.
@@ -120,8 +120,8 @@ impl Kind {
             Self::Time => "a time as in 2026-01-31T18:00:00Z".to_owned(),
             Self::Metric => "the key of a metric, e.g. \"eval/accuracy\"".to_owned(),
             Self::Labels => "an object of texts, e.g. {\"team\": \"vision\"}".to_owned(),
+            Self::Names { max } => format!("a list of texts of 1 to {max} characters, at least one"),
             Self::Reward => "a reward, e.g. {\"type\": \"math\"}".to_owned(),
-            Self::Later { .. } => "null".to_owned(),
         }
     }
 
@@ -133,7 +133,7 @@ impl Kind {
             Self::Signed { min, max } => value.as_i64().is_some_and(|x| (min..=max).contains(&x)),
             Self::Number(span) => value.as_f64().is_some_and(|x| span.holds(x)),
             Self::Flag => value.is_boolean(),
-            Self::Text { max } => value.as_str().is_some_and(|t| !t.trim().is_empty() && t.chars().count() <= max),
+            Self::Text { max } => is_text(value, max),
             Self::Choice { allowed, later } => return choice_complaint(value, allowed, later),
             Self::Pair { span, ordered } => {
                 pair(value).is_some_and(|[a, b]| span.holds(a) && span.holds(b) && (!ordered || a <= b))
@@ -141,10 +141,16 @@ impl Kind {
             Self::Time => value.as_str().is_some_and(|text| chrono::DateTime::parse_from_rfc3339(text).is_ok()),
             Self::Metric => return metric_complaint(value),
             Self::Labels => value.as_object().is_some_and(|o| o.values().all(Value::is_string)),
-            Self::Later { instead } => return Some(format!("is not supported by this build yet: {instead}")),
+            Self::Names { max } => {
+                value.as_array().is_some_and(|names| !names.is_empty() && names.iter().all(|name| is_text(name, max)))
+            }
         };
         (!fits).then(|| format!("is {}; it must be {}", shown(value), self.describe()))
     }
+}
+
+fn is_text(value: &Value, max: usize) -> bool {
+    value.as_str().is_some_and(|text| !text.trim().is_empty() && text.chars().count() <= max)
 }
 
 fn pair(value: &Value) -> Option<[f64; 2]> {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{Origin, Settled};
 use crate::domain::field_error::FieldError;
 use crate::domain::metric::{Better, describe};
-use crate::domain::spec::JobSpec;
+use crate::domain::spec::{JobSpec, TrainedParameters};
 
 /// Values that follow a stronger neighbour, so that setting one of them is enough.
 pub(super) fn follow(tree: &mut Settled) {
@@ -69,6 +69,25 @@ pub(super) fn faults(spec: &JobSpec) -> Vec<FieldError> {
             format!("`low` is {}; it must be below `high` ({}), else every group is dropped", filter.low, filter.high),
         );
     }
+    let lora = spec.train.parameters == TrainedParameters::Lora;
+    fault(
+        lora != spec.train.lora.is_some(),
+        "/train/lora",
+        if lora {
+            "`lora` is null, but `parameters` is \"lora\": leave `lora` out for its defaults".to_owned()
+        } else {
+            "`lora` is set, but `parameters` is \"full\": set `parameters` to \"lora\", or leave `lora` out".to_owned()
+        },
+    );
+    let dropout = spec.train.lora.as_ref().map_or(0.0, |lora| lora.dropout);
+    fault(
+        dropout > 0.0,
+        "/train/lora/dropout",
+        format!(
+            "`dropout` is {dropout}; an update compares log-probs with those of the pass before it, which random gaps would \
+             change: only 0 is supported"
+        ),
+    );
     fault(
         !spec.method.trains() && spec.eval_dataset.is_some(),
         "/eval_dataset",

@@ -1,6 +1,6 @@
 //! The decoder: token embedding, pre-norm layers with grouped-query attention and a gated MLP, output head.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::config::TextConfig;
 use super::rope::text_rope;
@@ -89,7 +89,7 @@ impl Decoder {
     /// Token embeddings `[rows, columns, hidden]` with image features in the place of image tokens.
     fn embed(&self, batch: &Batch, features: Option<&Tensor>) -> Result<Tensor, ModelError> {
         let ids = Tensor::from_slice(&batch.ids, batch.ids.len(), &self.device)?;
-        let tokens = self.embedding.index_select(&ids, 0)?;
+        let tokens = self.embedding.index_select(&ids, 0)?.to_dtype(DType::F32)?;
         let Some(features) = features else {
             if batch.image_slots.is_empty() {
                 return Ok(tokens.reshape((batch.rows, batch.columns, self.config.hidden_size))?);

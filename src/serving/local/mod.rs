@@ -11,7 +11,6 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use candle_core::Device;
 use tokio::sync::{OnceCell, mpsc, oneshot};
 
 use super::ServingError;
@@ -24,6 +23,7 @@ use super::request::{GenerateRequest, ScoreRequest};
 use super::scored;
 use crate::clock::{Stopwatch, random_seed};
 use crate::config::serving::EngineLimits;
+use crate::domain::device::DeviceName;
 use job::{GenerateJob, Job, Sampling, ScoreJob};
 use pump::Pump;
 
@@ -58,7 +58,12 @@ struct Loaded {
 impl LocalEngine {
     /// An engine on the CPU.
     pub fn new(limits: EngineLimits) -> Self {
-        Self::with_loader(limits, Arc::new(|model| ServedModel::open(model, &Device::Cpu)))
+        Self::on(DeviceName::CPU, limits)
+    }
+
+    /// An engine on a device, which is opened with the first model.
+    pub fn on(device: DeviceName, limits: EngineLimits) -> Self {
+        Self::with_loader(limits, Arc::new(move |model| ServedModel::open(model, device)))
     }
 
     /// An engine that reads models in its own way.

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::data::digits::DigitsTask;
 use crate::data::{DataError, Dataset, Example, Split};
+use crate::domain::device::DeviceName;
 use crate::domain::model::CARD_FILE;
 use crate::domain::spec::JobSpec;
 use crate::model::{ModelFolder, View};
@@ -99,6 +100,7 @@ pub fn build(
     let request = TrainRequest {
         spec: job,
         model_dir: blank,
+        device: DeviceName::CPU,
         dataset,
         eval_dataset: task,
         run: "starter".to_owned(),

@@ -45,7 +45,7 @@ async fn the_starter_on_its_task_needs_no_setting_and_no_warning() {
 async fn every_bad_field_is_named_with_the_way_out() {
     let api = Api::start().await;
     let request = json!({"model": "tiny", "dataset": "digits", "stepz": 3, "rollout": {"group_size": 0, "topp": 0.5},
-                         "method": {"gamma": 2}, "train": {"dtype": "bf16"}});
+                         "method": {"gamma": 2}, "train": {"dtype": "f16"}});
     let answer = api.post("/v1/jobs", request).await;
     let mut body = answer.problem(422, "invalid_request").clone();
     body["request_id"] = json!("[request id]");

@@ -69,7 +69,7 @@ fn rotary_tables_match() {
 fn vision_stages_match() {
     for family in FAMILIES {
         let config = config(family);
-        let parameters = Parameters::read(&family.fixture().join("checkpoint"), &Device::Cpu).unwrap();
+        let parameters = Parameters::read(&family.fixture().join("checkpoint"), &Device::Cpu, DType::F32).unwrap();
         let model = QwenVl::new(&config, 0, &parameters.view(View::Detached), &Device::Cpu).unwrap();
         for name in ["p1_single", "p2_large"] {
             let case = family.case(name);

@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use candle_core::{Device, Tensor};
 use vgpo::config::serving::EngineLimits;
+use vgpo::domain::device::DeviceName;
 use vgpo::model::{Batch, Capture, ImagePatches, KvCache, ModelError, ModelInfo, VisionLanguageModel};
 use vgpo::serving::{LocalEngine, ServedModel};
 
@@ -102,7 +103,7 @@ pub fn watched(limits: EngineLimits) -> (Arc<LocalEngine>, Arc<Watch>) {
     let engine = LocalEngine::with_loader(
         limits,
         Arc::new(move |model| {
-            let mut served = ServedModel::open(model, &Device::Cpu)?;
+            let mut served = ServedModel::open(model, DeviceName::CPU)?;
             served.model = Arc::new(Spy { inner: Arc::clone(&served.model), watch: Arc::clone(&shared) });
             Ok(served)
         }),

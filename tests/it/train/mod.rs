@@ -2,6 +2,7 @@
 
 mod evaluation;
 mod evaluation_job;
+mod fitting;
 mod learner;
 mod masked;
 mod objectives;
@@ -16,6 +17,7 @@ use candle_core::Device;
 use serde_json::{Value, json};
 use vgpo::config::job::{self, Recommended};
 use vgpo::data::Split;
+use vgpo::domain::device::DeviceName;
 use vgpo::domain::metric::StepMetrics;
 use vgpo::domain::sample::SampleGroup;
 use vgpo::domain::spec::JobSpec;
@@ -143,6 +145,7 @@ pub fn run(
         webhooks: recorder.webhooks.take(),
         spec: spec.clone(),
         model_dir: starter(),
+        device: DeviceName::CPU,
         eval_dataset: Arc::clone(&dataset),
         dataset,
         work_dir: dir.to_owned(),

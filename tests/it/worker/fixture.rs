@@ -9,12 +9,13 @@ use tokio_util::sync::CancellationToken;
 use vgpo::artifacts;
 use vgpo::clock::{SystemClock, new_id};
 use vgpo::config::worker::WorkerTimings;
+use vgpo::domain::device::DeviceName;
 use vgpo::domain::job::{Job, JobState, NewJob};
 use vgpo::domain::metric::{SeriesQuery, StepMetrics};
 use vgpo::domain::spec::JobSpec;
 use vgpo::store::{self, Store};
 use vgpo::train::sink::{CheckpointNotice, Control, RunSink};
-use vgpo::worker::{self, Device, JobRunner, JobTask, RunEnd, RunnerError, WorkerConfig, WorkerError};
+use vgpo::worker::{self, JobRunner, JobTask, RunEnd, RunnerError, WorkerConfig, WorkerError};
 
 use crate::store::fixture as records;
 
@@ -57,7 +58,7 @@ impl Place {
     pub fn config(&self, id: &str) -> WorkerConfig {
         WorkerConfig {
             id: id.to_owned(),
-            device: Device::parse("cpu").unwrap(),
+            device: DeviceName::CPU,
             store: self.store.clone(),
             artifacts: artifacts::open(&format!("file:{}", self.root.join("artifacts").display())).unwrap(),
             clock: Arc::new(SystemClock),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
+use vgpo::domain::device::DeviceName;
 use vgpo::domain::job::JobState;
 use vgpo::domain::model::NewModel;
 use vgpo::domain::spec::JobSpec;
@@ -39,7 +40,7 @@ async fn a_job_trains_a_model() {
     };
     place.store.upsert_model(model).await.unwrap();
     let mut config = place.config("wrk_real");
-    config.runner = Arc::new(TrainRunner::new(place.store.clone(), config.artifacts.clone(), None));
+    config.runner = Arc::new(TrainRunner::new(place.store.clone(), config.artifacts.clone(), DeviceName::CPU, None));
     let artifacts = config.artifacts.clone();
     let drain = CancellationToken::new();
     let worker = tokio::spawn(worker::run(config, drain.clone(), CancellationToken::new()));
