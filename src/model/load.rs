@@ -129,7 +129,7 @@ impl ModelFolder {
 
     /// Puts low-rank adapters beside the linear layers that `config` names, and freezes everything else. Layers that are
     /// frozen already get none. Their random values depend on `seed` alone.
-    pub fn add_adapters(&mut self, config: LoraConfig, seed: u64) -> Result<(), ModelError> {
+    pub fn add_adapters(&mut self, config: &LoraConfig, seed: u64) -> Result<(), ModelError> {
         let layers = self.parameters.trainable(super::linear_layers(&self.dir)?);
         let chosen = select(&config.targets, &layers)?;
         let adapters = Adapters::new(config.clone(), chosen, seed, &self.device)?;

@@ -77,7 +77,8 @@ pub(super) struct CheckedJob {
 impl Service {
     /// Checks and stores a job.
     pub async fn submit_job(&self, request: &Value, created_by: Option<String>) -> Result<SubmittedJob> {
-        let CheckedJob { resolved, base_model, warnings, .. } = self.check_job(request).await?;
+        // Boxed, like the checks themselves: their state is large, and every caller's future would hold it.
+        let CheckedJob { resolved, base_model, warnings, .. } = Box::pin(self.check_job(request)).await?;
         let origins = serde_json::to_value(&resolved.origins).map_err(|e| ServiceError::Internal(e.to_string()))?;
         let base_model = Some(base_model);
         let submitted = self.store.submit(NewJob { spec: resolved.spec, origins, created_by, base_model }).await;
@@ -88,7 +89,7 @@ impl Service {
 
     /// Settles a job's settings and checks everything that can be known before it runs.
     pub(super) async fn check_job(&self, request: &Value) -> Result<CheckedJob> {
-        let SettledJob { resolved, source, data } = self.settle_job(request).await?;
+        let SettledJob { resolved, source, data } = Box::pin(self.settle_job(request)).await?;
         let preview = self.preview(&source, &resolved.spec, &data).await?;
         let mut warnings = warnings(&resolved, &source.base, &preview, &data);
         warnings.extend(self.missing_device(&resolved.spec).await?);

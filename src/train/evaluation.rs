@@ -7,13 +7,12 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use candle_core::Device;
-
 use crate::clock::Stopwatch;
 use crate::data::Split;
 use crate::domain::eval_row::{EvalRow, ROWS_FILE};
 use crate::domain::metric::StepMetrics;
 use crate::domain::spec::{EvaluationSpec, JobSpec, RowSplit};
+use crate::model::device::open_device;
 use crate::model::{ModelFolder, View, VisionLanguageModel};
 use crate::prompt::Processor;
 use crate::reward::{self, Reward};
@@ -23,6 +22,7 @@ use super::evaluate::Evaluator;
 use super::judge::Judge;
 use super::metrics::Metrics;
 use super::parallel::Pool;
+use super::policy::number_format;
 use super::sink::{Control, RunSink};
 use super::source::PromptSource;
 use super::tally::Tally;
@@ -52,8 +52,9 @@ pub(super) fn run(
     method: &EvaluationSpec,
     sink: &mut dyn RunSink,
 ) -> Result<RunEnd, TrainError> {
-    let TrainRequest { spec, model_dir, dataset, work_dir, run, webhooks, rows, .. } = request;
-    let folder = ModelFolder::open(&model_dir, &Device::Cpu)?;
+    let TrainRequest { spec, model_dir, device, dataset, work_dir, run, webhooks, rows, .. } = request;
+    let device = open_device(device)?;
+    let folder = ModelFolder::open_as(&model_dir, &device, number_format(spec.train.dtype, &device))?;
     let model = folder.model(View::Detached)?;
     let processor = Arc::new(Processor::from_dir(&model_dir, model.info()).map_err(TrainError::PromptSettings)?);
     let split = match method.split {
@@ -62,7 +63,7 @@ pub(super) fn run(
     };
     let source = PromptSource::new(processor, dataset, split, &spec.data, model.info(), spec.rollout.max_new_tokens)?;
     let mut evaluation = Evaluation {
-        pool: Pool::new()?,
+        pool: Pool::for_device(&device)?,
         reward: reward::build_with(&spec.reward, webhooks.as_ref())?,
         tally: Tally::new(spec.eval.samples),
         done: rows.len() as u64,

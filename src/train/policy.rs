@@ -58,7 +58,7 @@ impl Policy {
 
 fn adapt(folder: &mut ModelFolder, lora: &LoraSpec, seed: u64, resume: Option<&Path>) -> Result<(), TrainError> {
     let config = LoraConfig { rank: lora.rank as usize, alpha: lora.alpha, targets: lora.targets.clone() };
-    folder.add_adapters(config, seed).map_err(|error| match error {
+    folder.add_adapters(&config, seed).map_err(|error| match error {
         ModelError::Target { .. } => TrainError::Setting { field: "train.lora.targets", problem: error.to_string() },
         other => other.into(),
     })?;
@@ -69,7 +69,7 @@ fn adapt(folder: &mut ModelFolder, lora: &LoraSpec, seed: u64, resume: Option<&P
 }
 
 /// The number format of weights on `device`.
-fn number_format(wanted: spec::DType, device: &Device) -> DType {
+pub(super) fn number_format(wanted: spec::DType, device: &Device) -> DType {
     match wanted {
         spec::DType::Auto => usual_format(device),
         spec::DType::F32 => DType::F32,

@@ -291,7 +291,7 @@ impl Trainer<'_> {
                 stats.merge(&output.stats);
                 losses.push(output.loss);
                 policy_losses.push(output.policy_loss);
-                let (norm, used) = self.update(output.gradients)?;
+                let (norm, used) = self.update(&output.gradients)?;
                 norms.push(norm);
                 rate = used;
             }

@@ -23,7 +23,7 @@ impl Trainer<'_> {
             let minibatch: Vec<&TrainRow> = minibatch.iter().collect();
             let output = self.learner()?.gradients(&minibatch, self.algorithm.as_ref())?;
             losses.push(output.loss);
-            let (norm, used) = self.update(output.gradients)?;
+            let (norm, used) = self.update(&output.gradients)?;
             norms.push(norm);
             rate = used;
         }

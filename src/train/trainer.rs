@@ -82,7 +82,8 @@ pub(super) enum StepEnd {
 impl<'s> Trainer<'s> {
     /// Loads model, data and, when resuming, the trainer's state.
     pub fn new(request: TrainRequest, sink: &'s mut dyn RunSink) -> Result<Self, TrainError> {
-        let TrainRequest { spec, model_dir, device, dataset, eval_dataset, work_dir, run, webhooks, resume, .. } = request;
+        let TrainRequest { spec, model_dir, device, dataset, eval_dataset, work_dir, run, webhooks, resume, .. } =
+            request;
         let algorithm = algorithm::build(&spec.method)?;
         let device = open_device(device)?;
         let from = resume.as_ref().map(|point| point.dir.as_path());
@@ -327,10 +328,10 @@ impl<'s> Trainer<'s> {
     }
 
     /// Clips and applies the gradients of one mini-batch; returns norm and learning rate.
-    pub(super) fn update(&mut self, gradients: Gradients) -> Result<(f64, f64), TrainError> {
+    pub(super) fn update(&mut self, gradients: &Gradients) -> Result<(f64, f64), TrainError> {
         let step = self.state.step + 1;
         let rate = learning_rate(&self.spec.optimizer, step, self.spec.steps);
-        let norm = self.optimizer.step(self.folder.parameters(), &gradients, rate)?;
+        let norm = self.optimizer.step(self.folder.parameters(), gradients, rate)?;
         if !norm.is_finite() {
             return Err(TrainError::Diverged { step });
         }

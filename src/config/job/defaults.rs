@@ -6,8 +6,8 @@ use crate::config::method;
 use crate::domain::metric::EVAL_ACCURACY;
 use crate::domain::spec::{
     BatchSpec, BestSpec, Columns, DType, DataSpec, DeviceClass, Direction, EarlyStopSpec, EvalSpec, FilterMetric,
-    FilterSpec, JobSpec, LearningRateSchedule, LoraSpec, Method, OptimizerSpec, Overlong, ResourceSpec, RewardSpec, RolloutSpec,
-    TrainSpec, TrainedParameters, Variant, WeightedReward,
+    FilterSpec, JobSpec, LearningRateSchedule, LoraSpec, Method, OptimizerSpec, Overlong, ResourceSpec, RewardSpec,
+    RolloutSpec, TrainSpec, TrainedParameters, Variant, WeightedReward,
 };
 
 /// The methods this build knows, the default first.

@@ -24,7 +24,7 @@ fn config(targets: &[&str]) -> LoraConfig {
 /// A family's model with adapters whose second factors are no longer zero.
 fn adapted(family: Family, targets: &[&str]) -> ModelFolder {
     let mut folder = family.open();
-    folder.add_adapters(config(targets), 5).unwrap();
+    folder.add_adapters(&config(targets), 5).unwrap();
     for (index, (name, var)) in folder.parameters().trained().iter().enumerate() {
         if name.ends_with("lora_B.weight") {
             var.set(&(random(index as u64, var.dims()) * 0.2).unwrap()).unwrap();
@@ -166,7 +166,7 @@ fn a_new_adapter_changes_nothing_and_a_trained_one_equals_its_merged_weights() {
             let case = family.case("p1_single");
             let plain = states(&family.detached(), &case);
             let mut fresh = family.open();
-            fresh.add_adapters(config(&["all-linear"]), 5).unwrap();
+            fresh.add_adapters(&config(&["all-linear"]), 5).unwrap();
             assert_eq!(states(&fresh.model(View::Detached).unwrap(), &case), plain);
             let folder = adapted(family, &["all-linear"]);
             let with_adapters = states(&folder.model(View::Detached).unwrap(), &case);
@@ -184,7 +184,7 @@ fn a_new_adapter_changes_nothing_and_a_trained_one_equals_its_merged_weights() {
 fn adapters_begin_as_in_peft_and_depend_on_the_seed_alone() {
     let begin = |seed: u64| -> BTreeMap<String, Vec<f32>> {
         let mut folder = QWEN2_5.open();
-        folder.add_adapters(config(&["down_proj"]), seed).unwrap();
+        folder.add_adapters(&config(&["down_proj"]), seed).unwrap();
         folder.parameters().trained().iter().map(|(name, var)| (name.clone(), flat(var.as_tensor()))).collect()
     };
     let first = begin(1);
@@ -218,9 +218,9 @@ fn every_linear_layer_can_be_named_and_nothing_else() {
     }
     let mut folder = QWEN3.open();
     folder.freeze_vision();
-    let error = folder.add_adapters(config(&["qkv"]), 0).unwrap_err().to_string();
+    let error = folder.add_adapters(&config(&["qkv"]), 0).unwrap_err().to_string();
     assert!(error.contains("`qkv`") && error.contains("q_proj") && !error.contains("linear_fc1"), "{error}");
-    folder.add_adapters(config(&["all-linear"]), 0).unwrap();
+    folder.add_adapters(&config(&["all-linear"]), 0).unwrap();
     assert!(folder.parameters().vision_is_frozen());
 }
 
@@ -253,7 +253,7 @@ fn adapters_are_written_as_peft_reads_them_and_come_back_bit_for_bit() {
         }
         assert!(tensors.contains_key(&format!("{key}.lora_A.weight")), "{:?}", tensors.keys());
         let mut again = family.open();
-        again.add_adapters(config(&[layer]), 9).unwrap();
+        again.add_adapters(&config(&[layer]), 9).unwrap();
         peft::read(dir.path(), again.parameters().adapters().unwrap()).unwrap();
         for (name, var) in folder.parameters().trained() {
             assert_eq!(flat(var.as_tensor()), flat(again.parameters().trained()[name].as_tensor()), "{name}");
@@ -261,7 +261,7 @@ fn adapters_are_written_as_peft_reads_them_and_come_back_bit_for_bit() {
         // Another rank, fewer and more layers are refused.
         let refused = |config: LoraConfig| {
             let mut other = family.open();
-            other.add_adapters(config, 9).unwrap();
+            other.add_adapters(&config, 9).unwrap();
             peft::read(dir.path(), other.parameters().adapters().unwrap()).unwrap_err().to_string()
         };
         assert!(refused(LoraConfig { rank: 8, ..config(&[layer]) }).contains("rank 8"));

@@ -214,6 +214,7 @@ fn targets_that_name_nothing_and_devices_that_are_not_there_end_the_run_with_a_r
             dataset: std::sync::Arc::clone(&dataset),
             work_dir: dir.path().to_owned(),
             resume: None,
+            rows: Vec::new(),
         };
         let error = vgpo::train::run(request, &mut Recorder::default()).unwrap_err();
         assert!(!error.is_permanent(), "another worker may have the device");
