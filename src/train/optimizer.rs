@@ -249,6 +249,7 @@ mod tests {
             schedule,
             schedule_floor,
             max_grad_norm: 1.0,
+            offload: false,
         };
         (1..=steps).map(|step| learning_rate(&spec, step, steps)).collect()
     }

@@ -68,6 +68,7 @@ fn adamw(learning_rate: f64) -> OptimizerSpec {
         weight_decay: 0.0,
         warmup_steps: 0,
         schedule: LearningRateSchedule::Constant,
+        schedule_floor: 0.05,
         max_grad_norm: 1.0,
         offload: false,
     }
