@@ -32,6 +32,11 @@ fn keys(layer: &str) -> [String; 2] {
     factor_names(&format!("base_model.model.{}", module(layer)))
 }
 
+/// A number as PEFT has it: whole ones without a point.
+fn whole(number: f64) -> Value {
+    if number.fract() == 0.0 { json!(number as i64) } else { json!(number) }
+}
+
 fn description(adapters: &Adapters, base_model: &str) -> Value {
     let LoraConfig { rank, alpha, .. } = adapters.config();
     let modules: Vec<String> = adapters.layers().map(module).collect();
@@ -40,7 +45,7 @@ fn description(adapters: &Adapters, base_model: &str) -> Value {
         "task_type": null,
         "base_model_name_or_path": base_model,
         "r": rank,
-        "lora_alpha": alpha,
+        "lora_alpha": whole(*alpha),
         "lora_dropout": 0.0,
         "target_modules": modules,
         "bias": "none",
