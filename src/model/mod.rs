@@ -8,6 +8,7 @@ pub mod constant;
 mod describe;
 pub mod device;
 pub mod error;
+pub mod features;
 pub mod focus;
 pub mod generate;
 pub mod hide;

@@ -5,11 +5,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use candle_core::{DType, Device, Shape, Tensor, Var};
 
 use super::error::ModelError;
+use super::features::FeatureCache;
 use super::linear::LinearShape;
 use super::lora::{Adapter, Adapters};
 
@@ -22,6 +23,11 @@ pub trait WeightSource {
     fn adapter(&self, _layer: &LinearShape) -> Option<Adapter> {
         None
     }
+
+    /// Where features of images are kept, if the vision tower does not change.
+    fn feature_cache(&self) -> Option<Arc<FeatureCache>> {
+        None
+    }
 }
 
 /// All parameters of a model, as variables that training changes in place.
@@ -31,6 +37,8 @@ pub struct Parameters {
     /// Those that are trained, adapters among them: all until some are frozen.
     trained: BTreeMap<String, Var>,
     adapters: Option<Adapters>,
+    /// What the vision tower has computed, for the time when nothing of it is trained.
+    features: Arc<FeatureCache>,
     /// Name in the file for each name used here.
     file_names: HashMap<String, String>,
 }
@@ -104,7 +112,7 @@ impl Parameters {
     }
 
     fn new(vars: BTreeMap<String, Var>, file_names: HashMap<String, String>) -> Self {
-        Self { trained: vars.clone(), vars, adapters: None, file_names }
+        Self { trained: vars.clone(), vars, adapters: None, features: Arc::default(), file_names }
     }
 
     /// The model's own variables by name, in name order: adapters are not among them.
@@ -139,6 +147,11 @@ impl Parameters {
     /// Is nothing of the vision tower trained?
     pub fn vision_is_frozen(&self) -> bool {
         !self.trained.keys().any(|name| name.starts_with(VISION))
+    }
+
+    /// Features of images, which all models of these parameters share while nothing of the vision tower is trained.
+    pub fn features(&self) -> &FeatureCache {
+        &self.features
     }
 
     /// Those of `layers` whose weight is trained.
@@ -236,6 +249,10 @@ impl WeightSource for ParameterView<'_> {
     fn adapter(&self, layer: &LinearShape) -> Option<Adapter> {
         let adapters = self.parameters.adapters.as_ref().filter(|_| self.view != View::Base)?;
         adapters.of(&layer.name, self.view == View::Tracked)
+    }
+
+    fn feature_cache(&self) -> Option<Arc<FeatureCache>> {
+        self.parameters.vision_is_frozen().then(|| Arc::clone(&self.parameters.features))
     }
 }
 

@@ -225,6 +225,33 @@ fn every_linear_layer_can_be_named_and_nothing_else() {
 }
 
 #[test]
+fn a_tower_that_does_not_change_sees_each_image_once() {
+    for family in FAMILIES {
+        let case = family.case("p3_two_images");
+        let encode = |folder: &ModelFolder, view| folder.model(view).unwrap().encode_images(&case.row.images).unwrap();
+        let open = family.open();
+        let want = encode(&open, View::Detached);
+        assert!(open.parameters().features().is_empty(), "a tower that is trained keeps nothing");
+        let mut frozen = family.open();
+        frozen.add_adapters(&config(&["q_proj"]), 1).unwrap();
+        let first = encode(&frozen, View::Tracked);
+        for (again, first) in encode(&frozen, View::Base).iter().zip(&first) {
+            assert_eq!(again.id(), first.id(), "all views share what is known");
+        }
+        for (got, want) in first.iter().zip(&want) {
+            assert!(!got.track_op());
+            close("features", &flat(got), &flat(want), 1e-5);
+        }
+        assert_eq!(frozen.parameters().features().len(), case.row.images.len());
+        // An image of the same values is another image; those that nobody holds are forgotten with the next one.
+        drop(case);
+        let other = family.case("p1_single");
+        frozen.model(View::Detached).unwrap().encode_images(&other.row.images).unwrap();
+        assert_eq!(frozen.parameters().features().len(), 1);
+    }
+}
+
+#[test]
 fn adapters_are_written_as_peft_reads_them_and_come_back_bit_for_bit() {
     for (family, layer, key) in [
         (QWEN2_5, "self_attn.q_proj", "base_model.model.model.language_model.layers.2.self_attn.q_proj"),
