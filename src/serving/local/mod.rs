@@ -3,6 +3,8 @@
 mod decode;
 mod job;
 mod pump;
+mod reading;
+mod running;
 mod score;
 mod thread;
 
@@ -100,10 +102,10 @@ impl LocalEngine {
         let (queue, jobs) = sync_channel(limit);
         let waiting = Arc::new(AtomicUsize::new(0));
         let (thread_model, thread_waiting) = (Arc::clone(&served), Arc::clone(&waiting));
-        let rows = self.limits.batch_rows.max(1);
+        let limits = self.limits;
         std::thread::Builder::new()
             .name(format!("engine {}", model.id))
-            .spawn(move || thread::run(&thread_model, &jobs, &thread_waiting, rows))
+            .spawn(move || thread::run(&thread_model, &jobs, &thread_waiting, &limits))
             .map_err(|e| ServingError::Engine(format!("no compute thread: {e}")))?;
         tracing::info!(model = %model.id, folder = %model.dir.display(), "model loaded");
         Ok(Arc::new(Loaded { served, queue, waiting, limit }))

@@ -11,7 +11,7 @@ use vgpo::serving::{LocalEngine, ServedModel};
 
 #[derive(Default)]
 pub struct Watch {
-    rows: Mutex<Vec<usize>>,
+    passes: Mutex<Vec<(usize, usize)>>,
     closed: Mutex<bool>,
     opened: Condvar,
     panic: AtomicBool,
@@ -33,7 +33,12 @@ impl Watch {
 
     /// Rows of every forward pass so far.
     pub fn rows(&self) -> Vec<usize> {
-        self.rows.lock().unwrap().clone()
+        self.passes().into_iter().map(|(rows, _)| rows).collect()
+    }
+
+    /// Rows and columns of every forward pass so far.
+    pub fn passes(&self) -> Vec<(usize, usize)> {
+        self.passes.lock().unwrap().clone()
     }
 
     /// Waits until a pass is asked for (it may stand at the gate).
@@ -47,8 +52,8 @@ impl Watch {
         panic!("no pass began");
     }
 
-    fn begin(&self, rows: usize) {
-        self.rows.lock().unwrap().push(rows);
+    fn begin(&self, batch: &Batch) {
+        self.passes.lock().unwrap().push((batch.rows, batch.columns));
         let mut closed = self.closed.lock().unwrap();
         while *closed {
             closed = self.opened.wait(closed).unwrap();
@@ -83,7 +88,7 @@ impl VisionLanguageModel for Spy {
         cache: Option<&mut KvCache>,
         capture: &mut Capture,
     ) -> Result<Tensor, ModelError> {
-        self.watch.begin(batch.rows);
+        self.watch.begin(batch);
         self.inner.forward(batch, features, cache, capture)
     }
 
