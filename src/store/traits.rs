@@ -150,7 +150,7 @@ pub trait SampleStore: Send + Sync {
 /// Checkpoints.
 #[async_trait]
 pub trait CheckpointStore: Send + Sync {
-    /// Records a checkpoint whose files are stored, and writes its event.
+    /// Records a checkpoint whose files are stored, and writes its event. A repeat with the same id changes nothing.
     async fn add_checkpoint(&self, token: &LeaseToken, checkpoint: NewCheckpoint) -> Result<Checkpoint>;
     /// One checkpoint.
     async fn checkpoint(&self, id: &str) -> Result<Checkpoint>;

@@ -15,6 +15,7 @@ use crate::domain::worker::WorkerState;
 use crate::store::{Failure, StoreError};
 
 use super::main_loop::WorkerConfig;
+use super::patience::patiently;
 use super::resume;
 use super::runner::{JobTask, RunEnd, RunnerError};
 use super::shared::Shared;
@@ -154,15 +155,24 @@ async fn conclude(worker: &WorkerConfig, token: &LeaseToken, shared: &Shared, en
     };
     let store = &worker.store;
     let told = match (ended, shared.failure()) {
-        (Ok(RunEnd::Finished { reason }), None) => store.complete(token, &reason).await,
-        (Ok(_) | Err(_), _) if shared.is_cancelled() => store.release(token, "cancelled").await,
-        (Ok(_) | Err(RunnerError::Transient(_)), Some(failure)) => store.fail(token, &retry(failure)).await,
+        (Ok(RunEnd::Finished { reason }), None) => patiently(|| store.complete(token, &reason)).await,
+        (Ok(_) | Err(_), _) if shared.is_cancelled() => patiently(|| store.release(token, "cancelled")).await,
+        (Ok(_) | Err(RunnerError::Transient(_)), Some(failure)) => {
+            let failure = retry(failure);
+            patiently(|| store.fail(token, &failure)).await
+        }
         (Ok(RunEnd::Yielded | RunEnd::Cancelled), None) => {
             let reason = if shared.is_paused() { "paused" } else { "its worker stopped" };
-            store.release(token, reason).await
+            patiently(|| store.release(token, reason)).await
         }
-        (Err(RunnerError::Transient(message)), None) => store.fail(token, &retry(message)).await,
-        (Err(RunnerError::Permanent(message)), _) => store.fail(token, &Failure { message, retry_after: None }).await,
+        (Err(RunnerError::Transient(message)), None) => {
+            let failure = retry(message);
+            patiently(|| store.fail(token, &failure)).await
+        }
+        (Err(RunnerError::Permanent(message)), _) => {
+            let failure = Failure { message, retry_after: None };
+            patiently(|| store.fail(token, &failure)).await
+        }
     };
     report(token, told.map(drop));
 }

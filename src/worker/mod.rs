@@ -9,6 +9,7 @@ mod attempt;
 mod device;
 mod main_loop;
 mod orphan;
+mod patience;
 mod resume;
 mod runner;
 mod shared;

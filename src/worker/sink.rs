@@ -16,6 +16,7 @@ use crate::domain::sample::SampleGroup;
 use crate::store::{Store, StoreError};
 use crate::train::sink::{CheckpointNotice, Control, RunSink, SinkError};
 
+use super::patience::patiently;
 use super::shared::Shared;
 use super::writer::{Message, Record};
 
@@ -62,9 +63,11 @@ impl StoreSink {
 
     /// Deletes the checkpoints that are neither among the newest nor best, last, promoted or needed by a job.
     fn prune(&self) -> Result<(), SinkError> {
-        let all = self.runtime.block_on(self.store.run_checkpoints(&self.token.run_id)).map_err(|e| self.lost(&e))?;
+        let all = patiently(|| self.store.run_checkpoints(&self.token.run_id));
+        let all = self.runtime.block_on(all).map_err(|e| self.lost(&e))?;
         for old in all.iter().skip(usize::try_from(self.keep.max(1)).unwrap_or(usize::MAX)) {
-            match self.runtime.block_on(self.store.delete_checkpoint(&old.id, "an older one that is not kept")) {
+            let deleting = patiently(|| self.store.delete_checkpoint(&old.id, "an older one that is not kept"));
+            match self.runtime.block_on(deleting) {
                 Ok(gone) => delete_files(&*self.artifacts, &gone),
                 Err(StoreError::Held { .. } | StoreError::NotFound { .. }) => (),
                 Err(error) => return Err(self.lost(&error)),
@@ -110,8 +113,12 @@ impl RunSink for StoreSink {
             last: notice.last,
             manifest,
         };
-        if let Err(error) = self.runtime.block_on(self.store.add_checkpoint(&self.token, new)) {
-            if let Err(error) = self.artifacts.delete(&key) {
+        let adding = patiently(|| self.store.add_checkpoint(&self.token, new.clone()));
+        if let Err(error) = self.runtime.block_on(adding) {
+            // It may be on record if the database did not answer; otherwise the run's next attempt sweeps the files.
+            if !matches!(error, StoreError::Unavailable(_))
+                && let Err(error) = self.artifacts.delete(&key)
+            {
                 tracing::warn!(%key, %error, "cannot delete a checkpoint that could not be recorded");
             }
             return Err(self.lost(&error));

@@ -5,12 +5,13 @@ use sqlx::Row as _;
 
 use crate::clock::new_id;
 use crate::domain::dataset::{DatasetRecord, DatasetState, NewDataset};
-use crate::domain::event::{DatasetChanged, NewEvent, kind};
 use crate::domain::model::{Model, NewModel};
+use crate::store::change::dataset_event;
 use crate::store::error::{Result, StoreError};
+use crate::store::rows;
 use crate::store::traits::ModelStore;
 
-use super::{SqliteStore, Write, events, rows};
+use super::{SqliteStore, Write, events};
 
 const UPSERT_MODEL: &str = include_str!("sql/model_upsert.sql");
 const UPSERT_DATASET: &str = include_str!("sql/dataset_upsert.sql");
@@ -178,8 +179,6 @@ async fn tell(
     from: Option<DatasetState>,
     to: Option<DatasetState>,
 ) -> Result<()> {
-    let changed = DatasetChanged { dataset_id: dataset.id.clone(), name: dataset.name.clone(), from, to };
-    let event = NewEvent { kind: kind::DATASET.to_owned(), job_id: None, run_id: None, data: events::data(&changed)? };
-    events::insert(tx, now, &event).await?;
+    events::insert(tx, now, &dataset_event(dataset, from, to)?).await?;
     Ok(())
 }

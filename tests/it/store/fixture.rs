@@ -16,18 +16,74 @@ use vgpo::domain::sample::SampleGroup;
 use vgpo::domain::spec::{DeviceClass, JobSpec};
 use vgpo::store::{self, ClaimRequest, Store};
 
+use super::postgres::{self, Cluster};
+
 pub const TTL: Duration = Duration::from_secs(30);
 
-/// An empty database of one kind, with the clock it runs on.
+/// The databases that the suite runs on.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+/// An empty database, with the clock it runs on.
 pub struct Db {
     pub store: Arc<dyn Store>,
     pub clock: Arc<FakeClock>,
-    pub folder: tempfile::TempDir,
+    pub url: String,
+    home: Home,
+}
+
+enum Home {
+    Folder(tempfile::TempDir),
+    Cluster(&'static Cluster, String),
+    #[allow(dead_code, reason = "for measurements")]
+    Elsewhere,
+}
+
+impl Kind {
+    /// An empty database of this kind; none when its server is not installed.
+    pub async fn make(self) -> Option<Db> {
+        let (url, home) = match self {
+            Self::Sqlite => {
+                let folder = tempfile::tempdir().unwrap();
+                (format!("sqlite:{}", folder.path().join("data/vgpo.db").display()), Home::Folder(folder))
+            }
+            Self::Postgres => {
+                let cluster = postgres::shared()?;
+                let name = cluster.create().await;
+                (cluster.url(&name), Home::Cluster(cluster, name))
+            }
+        };
+        let clock = clock();
+        let store = store::open(&url, clock.clone()).await.unwrap();
+        Some(Db { store, clock, url, home })
+    }
 }
 
 impl Db {
     pub fn sqlite_path(&self) -> PathBuf {
-        self.folder.path().join("data/vgpo.db")
+        match &self.home {
+            Home::Folder(folder) => folder.path().join("data/vgpo.db"),
+            Home::Cluster(..) | Home::Elsewhere => panic!("not SQLite"),
+        }
+    }
+
+    /// The cluster and the name in it.
+    pub fn postgres(&self) -> (&'static Cluster, &str) {
+        match &self.home {
+            Home::Cluster(cluster, name) => (cluster, name),
+            Home::Folder(_) | Home::Elsewhere => panic!("not a database of the tests' cluster"),
+        }
+    }
+
+    /// The test has passed: nothing of the database stays.
+    pub async fn close(self) {
+        self.store.close().await;
+        if let Home::Cluster(cluster, name) = self.home {
+            cluster.drop(&name).await;
+        }
     }
 }
 
@@ -35,13 +91,17 @@ pub fn clock() -> Arc<FakeClock> {
     Arc::new(FakeClock::new(DateTime::from_timestamp(1_800_000_000, 0).unwrap()))
 }
 
-/// The factory that the conformance suite runs on; another database adds its own.
-pub async fn sqlite() -> Db {
-    let folder = tempfile::tempdir().unwrap();
+/// A database that somebody else keeps, for measurements.
+#[allow(dead_code)]
+pub async fn at(url: &str) -> Db {
     let clock = clock();
-    let url = format!("sqlite:{}", folder.path().join("data/vgpo.db").display());
-    let store = store::open(&url, clock.clone()).await.unwrap();
-    Db { store, clock, folder }
+    let store = store::open(url, clock.clone()).await.unwrap();
+    Db { store, clock, url: url.to_owned(), home: Home::Elsewhere }
+}
+
+/// An empty SQLite file.
+pub async fn sqlite() -> Db {
+    Kind::Sqlite.make().await.unwrap()
 }
 
 pub fn spec() -> JobSpec {

@@ -8,7 +8,7 @@ use vgpo::domain::job::{Job, JobAction, JobState, LeaseToken};
 use vgpo::domain::page::Page;
 use vgpo::store::{Failure, Store, StoreError};
 
-use super::fixture::{self, Db, TTL, claim_by, history, new_job, point};
+use super::fixture::{Db, Kind, TTL, claim_by, history, new_job, point};
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -168,20 +168,30 @@ async fn drain(db: &Db, world: &mut World) {
     }
 }
 
+fn runs_on(kind: Kind, ops: &[Op]) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let Some(db) = kind.make().await else { return };
+        let mut world = World::default();
+        for op in ops {
+            perform(&db, &mut world, op).await;
+            check(&db, &world).await;
+        }
+        drain(&db, &mut world).await;
+        db.close().await;
+    });
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_queue_keeps_its_promises(ops in prop::collection::vec(op(), 1..60)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let db = fixture::sqlite().await;
-            let mut world = World::default();
-            for op in &ops {
-                perform(&db, &mut world, op).await;
-                check(&db, &world).await;
-            }
-            drain(&db, &mut world).await;
-        });
+    fn the_queue_keeps_its_promises_on_sqlite(ops in prop::collection::vec(op(), 1..60)) {
+        runs_on(Kind::Sqlite, &ops);
+    }
+
+    #[test]
+    fn the_queue_keeps_its_promises_on_postgres(ops in prop::collection::vec(op(), 1..60)) {
+        runs_on(Kind::Postgres, &ops);
     }
 }

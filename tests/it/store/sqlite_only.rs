@@ -89,7 +89,8 @@ async fn files_of_other_programs_are_refused() {
 async fn addresses_that_cannot_work_say_why() {
     let clock = fixture::clock();
     for (url, told) in [
-        ("postgres://user:secret@host/db", "PostgreSQL is not supported yet"),
+        ("postgres://user:secret@127.0.0.1:1/db", "cannot connect"),
+        ("postgres://user:secret@[::/db", "not an address like postgres://"),
         ("sqlite::memory:", "path of a file"),
         ("mysql://x", "unknown kind of database"),
         ("vgpo.db", "use sqlite:PATH"),
