@@ -102,8 +102,8 @@ fn drawn_tasks_train_a_general_model() {
             dataset: data,
             work_dir: dir.path().to_owned(),
             resume: None,
-            device: DeviceName::CPU,
-            rows: recorder.rows.clone(),
+            device: vgpo::domain::device::DeviceName::CPU,
+            rows: Vec::new(),
         };
         let end = std::thread::scope(|scope| {
             let work = || vgpo::train::run(request, &mut recorder);
