@@ -30,3 +30,7 @@ deny:
 # Does the CUDA build compile? Brings its own nvcc (docs/hardware.md); about 14 minutes of CPU time.
 check-cuda:
     ./scripts/check-cuda
+
+# Check our files against the real transformers, peft and datasets; writes docs/peers.md (by hand: minutes and 6 GB).
+verify-peers *args:
+    ./scripts/verify-peers {{ args }}

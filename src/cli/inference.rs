@@ -11,17 +11,18 @@ use vgpo::clock::SystemClock;
 use vgpo::config::app::AppSettings;
 use vgpo::config::serving::EngineLimits;
 use vgpo::domain::device::DeviceName;
+use vgpo::hub::SCHEME;
 use vgpo::service::Service;
 use vgpo::service::starter::NAME as STARTER;
 use vgpo::serving::ModelRef;
 
-use super::read_input;
 use super::settings::{ListenFlags, SettingFlags, load};
+use super::{hub, read_input};
 
 /// Arguments of both commands.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A model folder, or the name of a model in the data folder; the request's `model` when absent.
+    /// A model folder, `hf:org/name@revision`, or the name of a model in the data folder; the request's `model` when absent.
     #[arg(long, value_name = "DIR_OR_NAME")]
     model: Option<String>,
     /// The request: JSON as the API takes it, in which images may also be file paths. `-` reads standard input.
@@ -71,9 +72,13 @@ impl Args {
     }
 }
 
-/// A folder with a model, else what the data folder knows under that name.
-/// The model that a folder or a name of the data folder stands for.
+/// The model that a folder, `hf:org/name@revision` or a name of the data folder stands for.
 pub async fn find_model(name: &str, settings: AppSettings) -> Result<ModelRef, String> {
+    if name.starts_with(SCHEME) {
+        let wanted = name.to_owned();
+        let fetched = tokio::task::spawn_blocking(move || hub::fetch_model(&wanted, &settings)).await;
+        return fetched.map_err(|error| error.to_string())?;
+    }
     let folder = PathBuf::from(name);
     if folder.join("config.json").is_file() {
         let id = folder.canonicalize().ok().and_then(|f| Some(f.file_name()?.to_string_lossy().into_owned()));

@@ -5,10 +5,12 @@ mod config;
 mod datasets;
 mod explain;
 mod generate;
+mod hub;
 mod inference;
 mod jobs;
 mod local_data;
 mod migrate;
+mod models;
 mod openapi;
 mod progress;
 mod quickstart;
@@ -45,8 +47,8 @@ enum Command {
     Jobs(jobs::Args),
     /// List the runs of a server, or show one.
     Runs(runs::RunsArgs),
-    /// List the models of a server, or show one.
-    Models(runs::ModelsArgs),
+    /// List the models of a server, show, add or delete one.
+    Models(models::Args),
     /// Upload, list, look at and delete data sets of a server.
     Datasets(datasets::Args),
     /// Show every intermediate of VGPO for one group of responses (JSON in, JSON out).
@@ -83,7 +85,7 @@ impl Cli {
             Command::Worker(args) => worker::run(&args),
             Command::Jobs(args) => jobs::run(&args),
             Command::Runs(args) => runs::runs(&args),
-            Command::Models(args) => runs::models(&args),
+            Command::Models(args) => models::run(&args),
             Command::Datasets(args) => datasets::run(&args),
             Command::Explain(args) => explain::run(&args),
             Command::Reward(args) => reward::run(&args),

@@ -1,4 +1,4 @@
-//! `vgpo runs` and `vgpo models`: what a server has.
+//! `vgpo runs`: the runs of a server.
 
 use std::process::ExitCode;
 
@@ -20,27 +20,14 @@ pub struct RunsArgs {
     client: ClientFlags,
 }
 
-/// Arguments of `vgpo models`.
-#[derive(Debug, clap::Args)]
-pub struct ModelsArgs {
-    /// Show this model only.
-    id: Option<String>,
-    #[command(flatten)]
-    client: ClientFlags,
-}
-
 /// Lists runs, or shows one.
 pub fn runs(args: &RunsArgs) -> ExitCode {
     let columns = ["id", "state", "name", "last_step", "last_accuracy", "best_accuracy", "best_checkpoint"];
     show("/v1/runs", args.id.as_deref(), &format!("?limit={}", args.limit), &args.client, &columns)
 }
 
-/// Lists models, or shows one.
-pub fn models(args: &ModelsArgs) -> ExitCode {
-    show("/v1/models", args.id.as_deref(), "", &args.client, &["id", "family", "parameters", "source"])
-}
-
-fn show(path: &str, id: Option<&str>, query: &str, flags: &ClientFlags, columns: &[&str]) -> ExitCode {
+/// Lists what lies at `path`, or shows one of them.
+pub(super) fn show(path: &str, id: Option<&str>, query: &str, flags: &ClientFlags, columns: &[&str]) -> ExitCode {
     let path = match id {
         Some(id) => format!("{path}/{id}"),
         None => format!("{path}{query}"),

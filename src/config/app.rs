@@ -17,7 +17,7 @@ const fn setting(key: &'static str, variable: &'static str, default: &'static st
     Setting { key, variable, default, secret: false }
 }
 
-/// Every setting. Empty defaults of the two addresses mean "inside the data folder".
+/// Every setting. Empty defaults of the two addresses and of `hf_cache` mean "inside the data folder".
 const SETTINGS: &[Setting] = &[
     setting("data_dir", "VGPO_DATA_DIR", "./vgpo-data"),
     setting("host", "VGPO_HOST", "127.0.0.1"),
@@ -34,6 +34,10 @@ const SETTINGS: &[Setting] = &[
     setting("max_image_bytes", "VGPO_MAX_IMAGE_BYTES", "20971520"),
     setting("max_image_pixels", "VGPO_MAX_IMAGE_PIXELS", "50000000"),
     setting("dataset_roots", "VGPO_DATASET_ROOTS", ""),
+    setting("model_roots", "VGPO_MODEL_ROOTS", ""),
+    setting("hf_endpoint", "HF_ENDPOINT", "https://huggingface.co"),
+    setting("hf_cache", "VGPO_HF_CACHE", ""),
+    Setting { key: "hf_token", variable: "VGPO_HF_TOKEN", default: "", secret: true },
     setting("max_dataset_bytes", "VGPO_MAX_DATASET_BYTES", "53687091200"),
     setting("max_dataset_files", "VGPO_MAX_DATASET_FILES", "500000"),
     setting("max_map_values", "VGPO_MAX_MAP_VALUES", "4000000"),
@@ -103,6 +107,14 @@ pub struct AppSettings {
     pub webhook_secret: String,
     /// Folders from which data sets may be registered where they lie; empty: none.
     pub dataset_roots: Vec<PathBuf>,
+    /// Folders from which models may be registered where they lie; empty: none.
+    pub model_roots: Vec<PathBuf>,
+    /// Address of the hub that models and data sets are fetched from.
+    pub hf_endpoint: String,
+    /// Folder of what was fetched, in the layout of Hugging Face's own cache.
+    pub hf_cache: PathBuf,
+    /// Tells the hub who asks; empty: nobody in particular.
+    pub hf_token: String,
     /// Limits on requests.
     pub limits: Limits,
     shown: Vec<Shown>,
@@ -257,10 +269,12 @@ fn settle(values: &[(&Setting, Found)]) -> Result<AppSettings, ConfigError> {
     let or_inside = |key: &str, inside: String| Some(text(key)).filter(|value| !value.is_empty()).unwrap_or(inside);
     let database_url = or_inside("database_url", format!("sqlite:{}", data_dir.join("vgpo.db").display()));
     let artifacts_url = or_inside("artifacts_url", format!("file:{}", data_dir.join("artifacts").display()));
+    let hf_cache = or_inside("hf_cache", data_dir.join("hub").display().to_string());
     let shown = values.iter().map(|(setting, (value, source))| {
         let settled = match setting.key {
             "database_url" => database_url.clone(),
             "artifacts_url" => artifacts_url.clone(),
+            "hf_cache" => hf_cache.clone(),
             _ => value.clone(),
         };
         Shown { key: setting.key, value: if setting.secret { mask(&settled) } else { settled }, source: source.clone() }
@@ -276,6 +290,10 @@ fn settle(values: &[(&Setting, Found)]) -> Result<AppSettings, ConfigError> {
         webhook_hosts: list(&text("webhook_hosts")),
         webhook_secret: text("webhook_secret"),
         dataset_roots: list(&text("dataset_roots")).into_iter().map(PathBuf::from).collect(),
+        model_roots: list(&text("model_roots")).into_iter().map(PathBuf::from).collect(),
+        hf_endpoint: text("hf_endpoint"),
+        hf_cache: hf_cache.into(),
+        hf_token: text("hf_token"),
         limits: Limits {
             body_bytes: number(values, "max_body_bytes", 1024, 1 << 40)? as usize,
             image_bytes: number(values, "max_image_bytes", 1024, 1 << 40)? as usize,

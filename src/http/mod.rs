@@ -71,6 +71,7 @@ pub struct AppState {
         event::CheckpointEvent,
         event::RewindEvent,
         event::DatasetChanged,
+        event::ModelChanged,
         event::CrashEvent,
         sse::ResetFrame,
         sse::EndFrame,

@@ -20,6 +20,7 @@ pub mod lora;
 pub mod ops;
 pub mod qwen_vl;
 pub mod sampler;
+pub mod shards;
 pub mod weights;
 
 use std::sync::Arc;

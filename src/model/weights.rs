@@ -68,7 +68,7 @@ fn canonical(file_name: &str) -> String {
     file_name.to_owned()
 }
 
-fn file_error(path: &Path, source: std::io::Error) -> ModelError {
+pub(super) fn file_error(path: &Path, source: std::io::Error) -> ModelError {
     ModelError::File { path: path.display().to_string(), source }
 }
 
@@ -179,11 +179,13 @@ impl Parameters {
     /// Writes all parameters, adapters merged into them, to one safetensors file, under the names they were read with.
     /// Equal values give equal bytes.
     pub fn write(&self, path: &Path) -> Result<(), ModelError> {
-        let mut tensors = HashMap::new();
-        for (name, var) in &self.vars {
-            tensors.insert(self.file_names.get(name).unwrap_or(name).clone(), self.merged(name, var)?);
-        }
-        write_tensors(&tensors, path)
+        write_tensors(&self.named()?.into_iter().collect(), path)
+    }
+
+    /// What is written: every variable, its adapter merged into it, under the name it was read with.
+    pub(super) fn named(&self) -> Result<Vec<(String, Tensor)>, ModelError> {
+        let file_name = |name: &String| self.file_names.get(name).unwrap_or(name).clone();
+        self.vars.iter().map(|(name, var)| Ok((file_name(name), self.merged(name, var)?))).collect()
     }
 
     /// The variable `name` with what its layer's adapter adds, in the number format of the variable.

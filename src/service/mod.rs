@@ -16,6 +16,7 @@ mod metrics;
 pub mod models;
 pub mod plan;
 pub mod rewards;
+mod roots;
 mod rows;
 pub mod runs;
 pub mod starter;
@@ -52,6 +53,8 @@ pub struct Service {
     engine: Arc<dyn Engine>,
     /// Asks webhook rewards, where the settings allow any host.
     webhooks: Option<Arc<dyn WebhookClient>>,
+    /// Models that are on their way from a hub, and those that did not come.
+    downloads: models::Downloads,
     /// Opened by the first request for a checkpoint.
     artifacts: OnceCell<Arc<dyn ArtifactStore>>,
 }
@@ -70,6 +73,7 @@ impl Service {
             stopping: CancellationToken::new(),
             dataset_checks: Semaphore::new(datasets::CHECKS),
             engine,
+            downloads: models::Downloads::default(),
             artifacts: OnceCell::new(),
         }
     }

@@ -182,6 +182,8 @@ pub trait ModelStore: Send + Sync {
     async fn model(&self, name: &str) -> Result<Model>;
     /// Every model, by name.
     async fn models(&self) -> Result<Vec<Model>>;
+    /// Forgets a model. `Held` with the unfinished jobs that start from it, and the checkpoints that grew from it.
+    async fn delete_model(&self, name: &str) -> Result<Model>;
     /// Registers a data set or brings it up to date; id and creation time stay.
     async fn upsert_dataset(&self, dataset: NewDataset) -> Result<DatasetRecord>;
     /// Registers a data set under a new name; an invalid one of that name makes room. `Conflict` when the name is taken.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
+use crate::config::checkpoints::MAX_SHARD_BYTES;
 use crate::domain::model::CARD_FILE;
 use crate::domain::spec::{DataSpec, JobSpec};
 use crate::model::lora::peft;
@@ -64,7 +65,7 @@ pub fn write(
         ModelError::File { path, source } => TrainError::File { path, source },
         other => other.into(),
     };
-    parameters.write(&path.join("model.safetensors")).map_err(passing)?;
+    parameters.save(path, MAX_SHARD_BYTES).map_err(passing)?;
     if let Some(adapters) = parameters.adapters() {
         peft::write(&path.join(ADAPTER_DIR), adapters, &spec.model).map_err(passing)?;
     }

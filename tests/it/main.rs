@@ -6,6 +6,7 @@ mod artifacts;
 mod crash;
 mod data;
 mod http;
+mod hub;
 mod layering;
 mod model;
 mod prompt;

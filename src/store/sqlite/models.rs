@@ -14,6 +14,7 @@ use crate::store::traits::ModelStore;
 use super::{SqliteStore, Write, events};
 
 const UPSERT_MODEL: &str = include_str!("sql/model_upsert.sql");
+const MODEL_HOLDERS: &str = include_str!("sql/model_holders.sql");
 const UPSERT_DATASET: &str = include_str!("sql/dataset_upsert.sql");
 const CREATE_DATASET: &str = include_str!("sql/dataset_create.sql");
 const UPDATE_DATASET: &str = include_str!("sql/dataset_update.sql");
@@ -57,6 +58,20 @@ impl ModelStore for SqliteStore {
     async fn models(&self) -> Result<Vec<Model>> {
         let found = sqlx::query("SELECT * FROM models ORDER BY name").fetch_all(&self.readers).await?;
         found.iter().map(rows::model).collect()
+    }
+
+    async fn delete_model(&self, name: &str) -> Result<Model> {
+        let mut tx = self.write().await?;
+        let row = sqlx::query("SELECT * FROM models WHERE name = ?").bind(name).fetch_optional(&mut *tx).await?;
+        let model = rows::model(&row.ok_or_else(|| StoreError::NotFound { kind: "model", id: name.to_owned() })?)?;
+        let held = sqlx::query(MODEL_HOLDERS).bind(name).fetch_all(&mut *tx).await?;
+        let holders = held.iter().map(|row| Ok(row.try_get("id")?)).collect::<Result<Vec<String>>>()?;
+        if !holders.is_empty() {
+            return Err(StoreError::Held { kind: "model", id: name.to_owned(), holders });
+        }
+        sqlx::query("DELETE FROM models WHERE name = ?").bind(name).execute(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(model)
     }
 
     async fn upsert_dataset(&self, new: NewDataset) -> Result<DatasetRecord> {

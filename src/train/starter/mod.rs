@@ -12,6 +12,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::config::checkpoints::MAX_SHARD_BYTES;
 use crate::data::digits::DigitsTask;
 use crate::data::{DataError, Dataset, Example, Split};
 use crate::domain::device::DeviceName;
@@ -126,7 +127,7 @@ fn pretrain(blank: &Path, recipe: &Recipe, task: &DigitsTask) -> Result<f64, Tra
     let model = folder.model(View::Tracked)?;
     let processor = Processor::from_dir(blank, model.info()).map_err(TrainError::PromptSettings)?;
     let accuracy = pretrain::run(model.as_ref(), folder.parameters(), &processor, task, recipe)?;
-    folder.parameters().write(&blank.join("model.safetensors"))?;
+    folder.parameters().save(blank, MAX_SHARD_BYTES)?;
     Ok(accuracy)
 }
 

@@ -201,3 +201,19 @@ async fn the_command_line_uploads_shows_and_deletes() {
     let out = vgpo(&api, &["datasets", "register", "/etc"]).await;
     assert!(!out.status.success() && said(&out).contains("/source/path"), "{}", said(&out));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drawn_tasks_are_taken_as_jobs_and_shown() {
+    let api = Api::start().await;
+    for name in ["objects", "chart", "geometry"] {
+        let job = api.submit(json!({"dataset": name, "method": {"type": "sft"}})).await;
+        assert_eq!(
+            (job["state"].as_str(), job["spec"]["reward"]["type"].as_str()),
+            (Some("queued"), Some("math")),
+            "{job}"
+        );
+        let rows = api.get(&format!("/v1/datasets/{name}/rows?split=eval&limit=2")).await.body;
+        let row = &rows["data"][0];
+        assert_eq!((&row["images"][0]["width"], row["tags"].as_array().map(Vec::len)), (&json!(224), Some(2)), "{row}");
+    }
+}

@@ -14,6 +14,7 @@ mod job_actions;
 mod jobs;
 mod lists;
 mod metrics;
+mod models;
 mod openapi;
 mod problems;
 mod program;
