@@ -97,7 +97,7 @@ impl Curve for TanhGelu {
     #[inline(always)]
     fn at<const FMA: bool>(x: f32) -> (f32, f32) {
         // (1 + tanh(u)) / 2 = sigmoid(2 u) with u = sqrt(2 / pi) (x + 0.044715 x^3).
-        const TWICE: f32 = 1.595_769_1;
+        const TWICE: f32 = 1.595_769;
         const CUBE: f32 = 0.044_715 * TWICE;
         let square = x * x;
         gate::<FMA>(x, x * mul_add::<FMA>(square, CUBE, TWICE), mul_add::<FMA>(square, 3.0 * CUBE, TWICE))
@@ -111,6 +111,8 @@ impl Curve for ErfGelu {
 
     #[inline(always)]
     fn at<const FMA: bool>(x: f32) -> (f32, f32) {
+        // The normal distribution's density at 0.
+        const PEAK: f32 = 0.398_942_3;
         // erf by Abramowitz & Stegun, formula 7.1.26: 1.5e-7 at most off.
         let size = x.abs();
         let bell = lanes::exp::<FMA>(-0.5 * x * x);
@@ -121,8 +123,6 @@ impl Curve for ErfGelu {
         }
         let tail = 0.5 * p * t * bell;
         let share = if x < 0.0 { tail } else { 1.0 - tail };
-        // The normal distribution's density at 0.
-        const PEAK: f32 = 0.398_942_28;
         (x * share, mul_add::<FMA>(x * bell, PEAK, share))
     }
 }
