@@ -56,13 +56,16 @@ impl KvCache {
         &self.next_position
     }
 
-    /// Stores new keys and values `[rows, kv heads, n, head dim]` of one layer behind those in use and returns all of them.
+    /// Stores new keys and values `[rows, n, kv heads, head dim]` of one layer behind those in use and returns all of them,
+    /// in the same order of dimensions.
     pub(crate) fn append(&self, layer: usize, k: &Tensor, v: &Tensor) -> Result<(Tensor, Tensor), ModelError> {
-        let new = k.dim(2)?;
+        let columns = k.dim(1)?;
         let (keys, values) = &self.layers[layer];
-        keys.slice_set(&k.contiguous()?.detach(), 2, self.len)?;
-        values.slice_set(&v.contiguous()?.detach(), 2, self.len)?;
-        Ok((keys.narrow(2, 0, self.len + new)?, values.narrow(2, 0, self.len + new)?))
+        let store = |all: &Tensor, new: &Tensor| {
+            all.slice_set(&new.detach().transpose(1, 2)?.contiguous()?, 2, self.len)?;
+            all.narrow(2, 0, self.len + columns)?.transpose(1, 2)
+        };
+        Ok((store(keys, k)?, store(values, v)?))
     }
 
     /// Checks that a batch fits behind what is cached.

@@ -2,7 +2,7 @@
 //!
 //! Candle's own matrix product, product and sum compute a gradient for both operands and keep it until the backward pass
 //! ends, even where nobody asks for it: for a frozen weight that costs a third of the work and as much memory as training
-//! it. Here the backward is only what the first operand needs: `g @ W`, `g * c` and `g`. The forms of [`super::ops`] that
+//! it. Here the backward is only what the first operand needs: `g @ W`, `g * c` and `g`. The forms of [`super::kernels`] that
 //! are composed of candle's operations stay the reference; the results are equal bit for bit, because the same kernels run.
 
 use candle_core::backend::BackendStorage;

@@ -3,8 +3,8 @@
 use candle_core::{Result, Tensor};
 
 use super::error::ModelError;
+use super::kernels;
 use super::lora::Adapter;
-use super::ops;
 use super::weights::{VISION, WeightSource};
 
 /// Name and size of a linear layer.
@@ -50,7 +50,7 @@ impl Linear {
 
     /// `x: [.., inner]` -> `[.., out]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = ops::linear(x, &self.weight, self.bias.as_ref())?;
+        let y = kernels::linear(x, &self.weight, self.bias.as_ref())?;
         match &self.adapter {
             Some(adapter) => y + adapter.forward(x)?,
             None => Ok(y),

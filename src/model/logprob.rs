@@ -2,7 +2,7 @@
 
 use candle_core::{D, Device, Tensor};
 
-use super::{ModelError, ModelInfo, VisionLanguageModel, ops};
+use super::{ModelError, ModelInfo, VisionLanguageModel, kernels};
 
 /// One token whose log-prob is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,7 @@ fn placeholder_mask(info: &ModelInfo, device: &Device) -> Result<Tensor, ModelEr
     let mut mask = vec![0.0_f32; info.vocab_size];
     for id in [info.image_token_id, info.video_token_id] {
         if let Some(entry) = mask.get_mut(id as usize) {
-            *entry = ops::MASKED;
+            *entry = kernels::MASKED;
         }
     }
     Ok(Tensor::new(mask, device)?)
@@ -100,5 +100,5 @@ fn distributions(
     if let Some(mask) = &vocabulary.mask {
         logits = logits.broadcast_add(mask)?;
     }
-    Ok(ops::log_softmax(&logits)?)
+    Ok(kernels::log_softmax(&logits)?)
 }

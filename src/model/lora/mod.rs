@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 pub use targets::{ALL_LINEAR, select};
 
 use super::error::ModelError;
+use super::kernels;
 use super::linear::LinearShape;
-use super::ops;
 use super::sampler::{stream, uniform};
 
 /// Names the random streams of adapters among all streams of a seed.
@@ -48,7 +48,7 @@ pub struct Adapter {
 impl Adapter {
     /// What is added to the layer's output: `x: [.., inner]` -> `[.., out]`.
     pub fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        ops::linear(&ops::linear(x, &self.a, None)?, &self.b, None)? * self.scale
+        kernels::linear(&kernels::linear(x, &self.a, None)?, &self.b, None)? * self.scale
     }
 }
 

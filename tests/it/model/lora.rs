@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor, Var};
 use vgpo::model::lora::{LoraConfig, peft};
 use vgpo::model::sampler::{stream, uniform};
-use vgpo::model::{Capture, ModelFolder, View, VisionLanguageModel, constant, linear_layers, ops};
+use vgpo::model::{Capture, ModelFolder, View, VisionLanguageModel, constant, kernels, linear_layers};
 
 use super::training::{gradients, loss, on_large_stack, value};
 use super::{Case, FAMILIES, Family, QWEN2_5, QWEN3, close, flat, hidden};
@@ -66,10 +66,10 @@ fn a_constant_operand_changes_no_value_and_no_gradient_but_gets_none() {
 fn a_frozen_linear_layer_takes_rows_of_any_shape() {
     let x = Var::from_tensor(&random(1, &[2, 3, 7])).unwrap();
     let (weight, bias) = (random(2, &[5, 7]), random(3, &[5]));
-    let frozen = ops::linear(x.as_tensor(), &weight, Some(&bias)).unwrap();
+    let frozen = kernels::linear(x.as_tensor(), &weight, Some(&bias)).unwrap();
     let trained = {
         let (weight, bias) = (Var::from_tensor(&weight).unwrap(), Var::from_tensor(&bias).unwrap());
-        let y = ops::linear(x.as_tensor(), weight.as_tensor(), Some(bias.as_tensor())).unwrap();
+        let y = kernels::linear(x.as_tensor(), weight.as_tensor(), Some(bias.as_tensor())).unwrap();
         let store = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
         assert!(store.get(weight.as_tensor()).is_some());
         (flat(&y), flat(store.get(x.as_tensor()).unwrap()))

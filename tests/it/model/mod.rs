@@ -3,6 +3,7 @@
 mod batching;
 mod bf16;
 mod golden;
+mod kernels;
 mod loading;
 mod lora;
 mod training;
