@@ -12,6 +12,7 @@ mod migrate;
 mod openapi;
 mod progress;
 mod quickstart;
+mod report;
 mod reward;
 mod runs;
 mod score;
@@ -43,7 +44,7 @@ enum Command {
     Worker(worker::Args),
     /// Submit, list, watch and cancel jobs of a server.
     Jobs(jobs::Args),
-    /// List the runs of a server, or show one.
+    /// List the runs of a server, show one, or write its report.
     Runs(runs::RunsArgs),
     /// List the models of a server, or show one.
     Models(runs::ModelsArgs),

@@ -3,6 +3,8 @@
 
 mod chat;
 mod checkpoints;
+mod cors;
+mod dashboard;
 mod datasets;
 mod events;
 mod extract;
@@ -17,6 +19,7 @@ mod models;
 mod openai_error;
 pub mod problem;
 mod problems;
+mod report;
 mod rewards;
 mod runs;
 mod score;
@@ -29,11 +32,12 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::Uri;
+use axum::http::{HeaderValue, Uri, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -76,6 +80,7 @@ fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(jobs::routes())
         .merge(runs::routes())
+        .merge(report::routes())
         .merge(metrics::routes())
         .merge(checkpoints::routes())
         .merge(models::routes())
@@ -118,12 +123,18 @@ pub fn router(state: AppState) -> Router {
         .route("/openapi.json", get(async || axum::Json(openapi())))
         .route("/problems", get(problems::index))
         .route("/problems/{code}", get(problems::page))
+        .merge(dashboard::routes())
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(state)
         .layer(DefaultBodyLimit::max(body_bytes))
         .layer(CompressionLayer::new())
+        .layer(SetResponseHeaderLayer::if_not_present(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(cors::layer(&settings.allowed_origins))
         .layer(axum::middleware::from_fn_with_state(guard, guard::guard))
         .layer(axum::middleware::from_fn_with_state(limit, finish::finish))
 }

@@ -13,6 +13,7 @@ mod jobs;
 mod metrics;
 pub mod models;
 pub mod plan;
+mod report;
 pub mod rewards;
 mod runs;
 pub mod starter;

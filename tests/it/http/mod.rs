@@ -2,6 +2,7 @@
 
 mod chat;
 mod client;
+mod dashboard;
 mod datasets;
 mod datasets_jobs;
 mod datasets_parts;
@@ -15,5 +16,6 @@ mod metrics;
 mod openapi;
 mod problems;
 mod program;
+mod report;
 mod rewards;
 mod support;
