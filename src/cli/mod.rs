@@ -14,6 +14,7 @@ mod models;
 mod openapi;
 mod progress;
 mod quickstart;
+mod report;
 mod reward;
 mod runs;
 mod score;
@@ -45,7 +46,7 @@ enum Command {
     Worker(worker::Args),
     /// Submit, list, watch and cancel jobs of a server.
     Jobs(jobs::Args),
-    /// List the runs of a server, or show one.
+    /// List the runs of a server, show one, or write its report.
     Runs(runs::RunsArgs),
     /// List the models of a server, show, add or delete one.
     Models(models::Args),

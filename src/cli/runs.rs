@@ -6,11 +6,14 @@ use serde_json::Value;
 
 use super::client::{Client, ClientFlags};
 use super::jobs::text;
-use super::{block_on, fail, say, table};
+use super::{block_on, fail, report, say, table};
 
 /// Arguments of `vgpo runs`.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct RunsArgs {
+    #[command(subcommand)]
+    action: Option<RunsAction>,
     /// Show this run only.
     id: Option<String>,
     /// Entries to show.
@@ -20,8 +23,23 @@ pub struct RunsArgs {
     client: ClientFlags,
 }
 
-/// Lists runs, or shows one.
+/// What to do with one run.
+#[derive(Debug, clap::Subcommand)]
+enum RunsAction {
+    /// Write a run's report: one HTML file with its curves, samples, heat maps and settings.
+    Report {
+        #[command(flatten)]
+        args: report::Args,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
+}
+
+/// Lists runs, shows one, or writes its report.
 pub fn runs(args: &RunsArgs) -> ExitCode {
+    if let Some(RunsAction::Report { args, client }) = &args.action {
+        return report::run(args, &client.server);
+    }
     let columns = ["id", "state", "name", "last_step", "last_accuracy", "best_accuracy", "best_checkpoint"];
     show("/v1/runs", args.id.as_deref(), &format!("?limit={}", args.limit), &args.client, &columns)
 }

@@ -15,6 +15,7 @@ mod jobs;
 mod metrics;
 pub mod models;
 pub mod plan;
+mod report;
 pub mod rewards;
 mod roots;
 mod rows;

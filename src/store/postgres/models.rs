@@ -15,6 +15,7 @@ use crate::store::traits::ModelStore;
 use super::{PostgresStore, Write, events, lock_names};
 
 const UPSERT_MODEL: &str = include_str!("sql/model_upsert.sql");
+const MODEL_HOLDERS: &str = include_str!("sql/model_holders.sql");
 const MODEL: &str = "SELECT * FROM models WHERE name = $1";
 const PROMOTED: &str = "SELECT id FROM checkpoints WHERE promoted_as = $1";
 const UPSERT_DATASET: &str = include_str!("sql/dataset_upsert.sql");
@@ -62,6 +63,21 @@ impl ModelStore for PostgresStore {
     async fn models(&self) -> Result<Vec<Model>> {
         let read = || async { Ok(sqlx::query("SELECT * FROM models ORDER BY name").fetch_all(&self.pool).await?) };
         self.patiently(read).await?.iter().map(rows::model).collect()
+    }
+
+    async fn delete_model(&self, name: &str) -> Result<Model> {
+        let mut tx = self.write().await?;
+        lock_names(&mut tx).await?;
+        let row = sqlx::query(MODEL).bind(name).fetch_optional(&mut *tx).await?;
+        let model = rows::model(&row.ok_or_else(|| StoreError::NotFound { kind: "model", id: name.to_owned() })?)?;
+        let held = sqlx::query(MODEL_HOLDERS).bind(name).fetch_all(&mut *tx).await?;
+        let holders = held.iter().map(|row| Ok(row.try_get("id")?)).collect::<Result<Vec<String>>>()?;
+        if !holders.is_empty() {
+            return Err(StoreError::Held { kind: "model", id: name.to_owned(), holders });
+        }
+        sqlx::query("DELETE FROM models WHERE name = $1").bind(name).execute(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(model)
     }
 
     async fn upsert_dataset(&self, new: NewDataset) -> Result<DatasetRecord> {

@@ -3,6 +3,7 @@
 mod chat;
 mod checkpoints;
 mod client;
+mod dashboard;
 mod datasets;
 mod datasets_jobs;
 mod datasets_parts;
@@ -18,6 +19,7 @@ mod models;
 mod openapi;
 mod problems;
 mod program;
+mod report;
 mod rewards;
 mod rows;
 mod support;
