@@ -34,3 +34,7 @@ check-cuda:
 # Check our files against the real transformers, peft and datasets; writes docs/peers.md (by hand: minutes and 6 GB).
 verify-peers *args:
     ./scripts/verify-peers {{ args }}
+
+# OpenAI's own clients (Python, Node) against a real server.
+test-clients:
+    ./scripts/test-clients

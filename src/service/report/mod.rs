@@ -16,8 +16,11 @@ use svg::{Chart, Line, Look};
 /// Points of a curve; more would not show.
 const POINTS: u32 = 400;
 
-/// Charts of a report: title, how values read, and the keys with their labels.
-const CHARTS: &[(&str, Look, &[(&str, &str)])] = &[
+/// A chart's title, look, and keys with what the legend calls them.
+type ChartPlan = (&'static str, Look, &'static [(&'static str, &'static str)]);
+
+/// Charts of a report.
+const CHARTS: &[ChartPlan] = &[
     ("Accuracy", Look::Share, &[("eval/accuracy", "held-out, greedy"), ("accuracy", "training rollouts")]),
     ("Reward", Look::Number, &[("reward/mean", "mean reward")]),
     (
@@ -79,7 +82,7 @@ fn first(series: &[MetricSeries], key: &str) -> Option<f64> {
 }
 
 /// A chart of the keys that the run has; none when it has none of them.
-fn draw((title, look, keys): &(&str, Look, &[(&str, &'static str)]), series: &[MetricSeries]) -> Option<String> {
+fn draw((title, look, keys): &ChartPlan, series: &[MetricSeries]) -> Option<String> {
     let line = |(key, label): &(&str, &'static str)| {
         let found = series.iter().find(|one| one.key == *key)?;
         let points: Vec<(f64, f64)> =

@@ -119,7 +119,9 @@ function Examples({ found, about, image, take }) {
   const [sets] = useLoad(async (signal) => (await get('/v1/datasets', { signal })).data.filter((d) => d.state === 'ready'), []);
   const [chosen, setChosen] = useState(null);
   const [offset, setOffset] = useState(0);
-  const dataset = chosen ?? about.dataset ?? sets?.[0]?.name;
+  // A model's card says in words what it can do; a data set that it names is the place to begin.
+  const fitting = sets?.find((d) => about.model?.card?.task?.includes(d.name)) ?? sets?.[0];
+  const dataset = chosen ?? about.dataset ?? fitting?.name;
   const entry = sets?.find((d) => d.name === dataset || d.id === dataset);
   const [rows, error] = useLoad(async (signal) => (entry
     ? (await get(`/v1/datasets/${entry.name}/rows?split=${entry.eval_rows > 0 ? 'eval' : 'train'}&limit=8&after=${offset}`, { signal })).data : null), [entry?.name, offset]);
