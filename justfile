@@ -27,6 +27,14 @@ openapi:
 deny:
     cargo deny check bans licenses sources
 
-# Does the CUDA build compile? Needs nvcc (see docs/ARCHITECTURE.md).
+# Does the CUDA build compile? Brings its own nvcc (docs/hardware.md); about 14 minutes of CPU time.
 check-cuda:
-    CUDA_COMPUTE_CAP=80 cargo check --features cuda
+    ./scripts/check-cuda
+
+# Check our files against the real transformers, peft and datasets; writes docs/peers.md (by hand: minutes and 6 GB).
+verify-peers *args:
+    ./scripts/verify-peers {{ args }}
+
+# OpenAI's own clients (Python, Node) against a real server.
+test-clients:
+    ./scripts/test-clients

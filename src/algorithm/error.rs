@@ -49,6 +49,9 @@ pub enum AlgorithmError {
         /// The weight of the KL term.
         kl_coef: f64,
     },
+    /// A method that trains nothing.
+    #[error("method `{0}` has no objective; choose one that trains")]
+    NoObjective(&'static str),
     /// A case for `explain` cannot be read.
     #[error("{0}")]
     Case(String),

@@ -129,6 +129,7 @@ impl Case {
     pub fn explain(&self) -> Result<Explanation, AlgorithmError> {
         vgpo::check(&self.config)?;
         let trajectories = self.responses.iter().map(|r| Trajectory {
+            dependency: Vec::new(),
             tokens: r.logprobs.len(),
             similarity: r.similarity.clone(),
             reward: r.reward,
@@ -137,6 +138,7 @@ impl Case {
             has_image: self.has_image,
             precision: ScorePrecision::F64,
             step: None,
+            dependency: None,
             trajectories: trajectories.collect(),
         };
         let weights = vgpo::shape(&group, &self.config)?;
@@ -150,6 +152,7 @@ impl Case {
                 advantages: &weights.shaped_advantage,
                 correction: None,
                 reference_logprobs: response.reference_logprobs.as_deref(),
+                masked_logprobs: None,
             })
             .collect();
         let totals = BatchTotals::of(self.responses.iter().map(|r| r.logprobs.len()));

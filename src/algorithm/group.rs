@@ -15,20 +15,50 @@ pub struct TrajectoryGroup {
     pub precision: ScorePrecision,
     /// Rewards of the whole step, for the estimators that look beyond the group; none: the group is all there is.
     pub step: Option<RewardStatistics>,
+    /// How visual dependency varies over the step's responses, for objectives that compare with it; none: the group is all
+    /// there is.
+    pub dependency: Option<DependencyRange>,
     /// The responses.
     pub trajectories: Vec<Trajectory>,
 }
 
 /// One response.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Trajectory {
     /// Response tokens, the end token included (`T_i`).
     pub tokens: usize,
     /// Cosine of each token's hidden state and the visual prototype, one per token, in [-1, 1]. May be empty for a
     /// text-only prompt, and for algorithms without visual focus (then the focus is not logged).
     pub similarity: Vec<f64>,
+    /// Visual dependency of each token: KL from its distribution with the image to that with the masked image, in nat. Empty
+    /// where nobody measured it.
+    pub dependency: Vec<f64>,
     /// The reward.
     pub reward: f64,
+}
+
+/// Mean visual dependencies of many responses: their range and mean.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DependencyRange {
+    /// The least.
+    pub low: f64,
+    /// The largest.
+    pub high: f64,
+    /// The mean over responses.
+    pub mean: f64,
+}
+
+impl DependencyRange {
+    /// Over the responses whose dependency is known; none when it is known of none.
+    pub fn of<'a>(trajectories: impl Iterator<Item = &'a Trajectory>) -> Option<Self> {
+        let means: Vec<f64> = trajectories
+            .filter(|t| !t.dependency.is_empty())
+            .map(|t| t.dependency.iter().sum::<f64>() / t.dependency.len() as f64)
+            .collect();
+        let (low, high) =
+            means.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), m| (low.min(*m), high.max(*m)));
+        (!means.is_empty()).then(|| Self { low, high, mean: means.iter().sum::<f64>() / means.len() as f64 })
+    }
 }
 
 /// Number format of the similarities: it decides below which range min-max would only amplify rounding noise.

@@ -13,15 +13,30 @@ pub mod group;
 pub mod grpo;
 pub mod gspo;
 pub mod objective;
+pub mod papo;
+mod perception;
 pub mod sft;
 pub mod signals;
 pub mod vgpo;
+pub mod vppo;
 
 pub use error::AlgorithmError;
-pub use group::{GroupWeights, ScorePrecision, Trajectory, TrajectoryGroup, TrajectoryWeights, affine_focus};
+pub use group::{
+    DependencyRange, GroupWeights, ScorePrecision, Trajectory, TrajectoryGroup, TrajectoryWeights, affine_focus,
+};
 pub use objective::{BatchTotals, LossOutput, LossStats, ResponseTokens};
 
 use crate::domain::spec::Method;
+
+/// A second look at the images of a step, with patches hidden.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MaskedView {
+    /// Each patch is hidden with this probability.
+    pub ratio: f64,
+    /// Does [`Algorithm::loss`] need the log-probs of this view, with a gradient through it? Otherwise [`Algorithm::weigh`]
+    /// needs each token's visual dependency, under the policy before the update.
+    pub in_loss: bool,
+}
 
 /// A training objective.
 pub trait Algorithm: Send + Sync + std::fmt::Debug {
@@ -42,6 +57,11 @@ pub trait Algorithm: Send + Sync + std::fmt::Debug {
         0.0
     }
 
+    /// Does the objective look at the images with patches hidden, too?
+    fn masked_view(&self) -> Option<MaskedView> {
+        None
+    }
+
     /// Turns the rewards and the visual similarity of ONE prompt's responses into per-token advantages.
     ///
     /// # Errors
@@ -59,7 +79,7 @@ pub trait Algorithm: Send + Sync + std::fmt::Debug {
 /// The objective that `method` describes.
 ///
 /// # Errors
-/// A setting outside its limits; the message names it.
+/// A setting outside its limits; the message names it. A method that trains nothing.
 pub fn build(method: &Method) -> Result<Box<dyn Algorithm>, AlgorithmError> {
     Ok(match method {
         Method::Vgpo(spec) => Box::new(vgpo::Vgpo::new(spec.clone())?),
@@ -67,6 +87,9 @@ pub fn build(method: &Method) -> Result<Box<dyn Algorithm>, AlgorithmError> {
         Method::Dapo(spec) => Box::new(dapo::Dapo::new(spec.clone())?),
         Method::Gspo(spec) => Box::new(gspo::Gspo::new(spec.clone())?),
         Method::Cispo(spec) => Box::new(cispo::Cispo::new(spec.clone())?),
+        Method::Papo(spec) => Box::new(papo::Papo::new(spec.clone())?),
+        Method::Vppo(spec) => Box::new(vppo::Vppo::new(spec.clone())?),
         Method::Sft(spec) => Box::new(sft::Sft::new(spec.clone())),
+        Method::Eval(_) => return Err(AlgorithmError::NoObjective(method.name())),
     })
 }

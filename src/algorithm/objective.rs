@@ -13,7 +13,7 @@ const KL_LIMIT: f64 = 10.0;
 
 /// What the loss needs to know about one response; every list has one entry per response token. The current policy's
 /// log-probs are divided by the rollout temperature, as were the old ones.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct ResponseTokens<'a> {
     /// Log-probs under the current policy.
     pub logprobs: &'a [f64],
@@ -25,6 +25,9 @@ pub struct ResponseTokens<'a> {
     pub correction: Option<&'a [f64]>,
     /// Log-probs under the reference model; needed when the KL term is on.
     pub reference_logprobs: Option<&'a [f64]>,
+    /// Log-probs under the current policy when it sees the masked image; none: a prompt without images, or an objective
+    /// without a masked view.
+    pub masked_logprobs: Option<&'a [f64]>,
 }
 
 /// Counts of a mini-batch: the denominators of the averages.
@@ -100,7 +103,7 @@ impl Clipping {
 /// A micro-batch's share of the mini-batch's loss.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LossOutput {
-    /// `policy_loss + kl_coef * kl`, already divided by the mini-batch's counts.
+    /// The policy term and every other term with its coefficient, already divided by the mini-batch's counts.
     pub loss: f64,
     /// The policy term alone.
     pub policy_loss: f64,
@@ -119,6 +122,8 @@ pub struct ResponseLoss {
     pub token_loss: Vec<f64>,
     /// d loss / d logprob, averaging included.
     pub grad_logprobs: Vec<f64>,
+    /// d loss / d masked logprob, averaging included; empty where the loss does not depend on them.
+    pub grad_masked_logprobs: Vec<f64>,
 }
 
 /// Sums over tokens; add up micro-batches with [`LossStats::merge`].
@@ -130,6 +135,12 @@ pub struct LossStats {
     pub approx_kl_sum: f64,
     /// Sum of the low-variance KL to the reference.
     pub reference_kl_sum: f64,
+    /// Tokens with a masked view.
+    pub masked_tokens: usize,
+    /// Sum of their low-variance KL from the whole to the masked view.
+    pub perception_kl_sum: f64,
+    /// Sum of their negative log-probs under the masked view.
+    pub masked_surprise_sum: f64,
     /// Tokens whose gradient the lower clip limit stopped.
     pub clipped_low: usize,
     /// Tokens whose gradient the upper clip limit stopped.
@@ -144,6 +155,9 @@ impl LossStats {
         self.tokens += other.tokens;
         self.approx_kl_sum += other.approx_kl_sum;
         self.reference_kl_sum += other.reference_kl_sum;
+        self.masked_tokens += other.masked_tokens;
+        self.perception_kl_sum += other.perception_kl_sum;
+        self.masked_surprise_sum += other.masked_surprise_sum;
         self.clipped_low += other.clipped_low;
         self.clipped_high += other.clipped_high;
         self.dual_clipped += other.dual_clipped;
@@ -172,6 +186,16 @@ impl LossStats {
     /// Share of tokens whose loss the dual clip bounded.
     pub fn dual_clip_fraction(&self) -> f64 {
         self.mean(self.dual_clipped as f64)
+    }
+
+    /// Low-variance KL from the whole to the masked view, per token that has one.
+    pub fn perception_kl(&self) -> f64 {
+        self.perception_kl_sum / self.masked_tokens.max(1) as f64
+    }
+
+    /// Mean negative log-prob under the masked view, per token that has one.
+    pub fn masked_surprise(&self) -> f64 {
+        self.masked_surprise_sum / self.masked_tokens.max(1) as f64
     }
 
     fn mean(&self, sum: f64) -> f64 {
@@ -261,7 +285,8 @@ pub fn negative_log_likelihood(
         let token_loss: Vec<f64> = response.logprobs.iter().map(|l| -l).collect();
         output.policy_loss += token_loss.iter().map(|l| weight * l).sum::<f64>();
         output.stats.tokens += length;
-        output.responses.push(ResponseLoss { weight, token_loss, grad_logprobs: vec![-weight; length] });
+        let grad_logprobs = vec![-weight; length];
+        output.responses.push(ResponseLoss { weight, token_loss, grad_logprobs, ..ResponseLoss::default() });
     }
     output.loss = output.policy_loss;
     Ok(output)
@@ -343,7 +368,7 @@ pub fn weighted_logprob(new: f64, old: f64, advantage: f64, low: Option<f64>, hi
 }
 
 /// The low-variance KL estimate `exp(d) - d - 1` with `d = reference - new`, and its derivative by `new`.
-fn low_variance_kl(new: f64, reference: f64) -> (f64, f64) {
+pub(super) fn low_variance_kl(new: f64, reference: f64) -> (f64, f64) {
     let difference = reference - new;
     let d = difference.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT);
     let kl = d.exp() - d - 1.0;
@@ -370,7 +395,12 @@ fn reference_of<'a>(
     Ok(Some(reference))
 }
 
-fn check_list(name: &'static str, response: usize, values: &[f64], length: usize) -> Result<(), AlgorithmError> {
+pub(super) fn check_list(
+    name: &'static str,
+    response: usize,
+    values: &[f64],
+    length: usize,
+) -> Result<(), AlgorithmError> {
     check_length(name, response, values.len(), length)?;
     check_finite(name, response, values)
 }

@@ -2,6 +2,7 @@
 
 mod local;
 mod logs;
+mod rows;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use crate::domain::checkpoint::Manifest;
 
 pub use logs::{JobLogWriter, JobLogs};
+pub use rows::finished_chunks;
 
 /// An error of the artifact store.
 #[derive(Debug, thiserror::Error)]

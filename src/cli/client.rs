@@ -85,6 +85,12 @@ impl Client {
         self.call(Method::GET, path, None).await
     }
 
+    /// `GET path` as it comes.
+    pub async fn text(&self, path: &str) -> Result<String, ClientError> {
+        let response = self.accepted(self.http.get(format!("{}{path}", self.base))).await?;
+        response.text().await.map_err(|error| ClientError::Answer(root_cause(&error)))
+    }
+
     /// `POST path` with a JSON body.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
         self.call(Method::POST, path, Some(body)).await

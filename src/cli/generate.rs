@@ -15,10 +15,10 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 async fn generate(args: &Args) -> Result<(), String> {
-    let Ready { request, model, limits } = args.read().await?;
+    let Ready { request, model, device, limits } = args.read().await?;
     let request: GenerateRequest = parse(&request).map_err(|e| e.to_string())?;
     let streams = request.stream;
-    let engine = LocalEngine::new(limits);
+    let engine = LocalEngine::on(device, limits);
     let mut events = engine.generate(&model, request).await.map_err(|e| e.to_string())?;
     while let Some(event) = events.next_event().await {
         match event {

@@ -10,22 +10,27 @@ use serde_json::Value;
 use vgpo::clock::SystemClock;
 use vgpo::config::app::AppSettings;
 use vgpo::config::serving::EngineLimits;
+use vgpo::domain::device::DeviceName;
+use vgpo::hub::SCHEME;
 use vgpo::service::Service;
 use vgpo::service::starter::NAME as STARTER;
 use vgpo::serving::ModelRef;
 
-use super::read_input;
 use super::settings::{ListenFlags, SettingFlags, load};
+use super::{hub, read_input};
 
 /// Arguments of both commands.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A model folder, or the name of a model in the data folder; the request's `model` when absent.
+    /// A model folder, `hf:org/name@revision`, or the name of a model in the data folder; the request's `model` when absent.
     #[arg(long, value_name = "DIR_OR_NAME")]
     model: Option<String>,
     /// The request: JSON as the API takes it, in which images may also be file paths. `-` reads standard input.
     #[arg(long, value_name = "FILE|-")]
     request: String,
+    /// Device to work on: `cpu`, `cuda:N` or `metal:N`.
+    #[arg(long, default_value = "cpu")]
+    device: String,
     #[command(flatten)]
     flags: SettingFlags,
 }
@@ -36,6 +41,8 @@ pub struct Ready {
     pub request: Value,
     /// The model it is for.
     pub model: ModelRef,
+    /// The device it runs on.
+    pub device: DeviceName,
     /// The engine's limits.
     pub limits: EngineLimits,
 }
@@ -43,6 +50,7 @@ pub struct Ready {
 impl Args {
     /// Reads the request and finds its model.
     pub async fn read(&self) -> Result<Ready, String> {
+        let device = super::worker::device(&self.device)?;
         let text = read_input(&self.request)?;
         let mut request: Value =
             serde_json::from_str(&text).map_err(|e| format!("{} is not valid JSON: {e}", self.request))?;
@@ -60,13 +68,17 @@ impl Args {
         let limits = EngineLimits::from(&settings.limits);
         let model = find_model(name, settings).await?;
         inline_images(&mut request)?;
-        Ok(Ready { request, model, limits })
+        Ok(Ready { request, model, device, limits })
     }
 }
 
-/// A folder with a model, else what the data folder knows under that name.
-/// The model that a folder or a name of the data folder stands for.
+/// The model that a folder, `hf:org/name@revision` or a name of the data folder stands for.
 pub async fn find_model(name: &str, settings: AppSettings) -> Result<ModelRef, String> {
+    if name.starts_with(SCHEME) {
+        let wanted = name.to_owned();
+        let fetched = tokio::task::spawn_blocking(move || hub::fetch_model(&wanted, &settings)).await;
+        return fetched.map_err(|error| error.to_string())?;
+    }
     let folder = PathBuf::from(name);
     if folder.join("config.json").is_file() {
         let id = folder.canonicalize().ok().and_then(|f| Some(f.file_name()?.to_string_lossy().into_owned()));

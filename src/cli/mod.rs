@@ -7,13 +7,16 @@ mod convert;
 mod datasets;
 mod explain;
 mod generate;
+mod hub;
 mod inference;
 mod jobs;
 mod local_data;
 mod migrate;
+mod models;
 mod openapi;
 mod progress;
 mod quickstart;
+mod report;
 mod reward;
 mod runs;
 mod score;
@@ -48,12 +51,12 @@ enum Command {
     Jobs(jobs::Args),
     /// Submit a job over a grid of settings, and compare the results.
     Sweeps(sweeps::Args),
-    /// List the runs of a server, show one, go on with one, delete one.
+    /// List the runs of a server, show one, go on with one, delete one, or write its report.
     Runs(runs::RunsArgs),
     /// List, download, serve and delete checkpoints of a server.
     Checkpoints(checkpoints::Args),
-    /// List the models of a server, or show one.
-    Models(runs::ModelsArgs),
+    /// List the models of a server, show, add or delete one.
+    Models(models::Args),
     /// Upload, list, look at and delete data sets of a server.
     Datasets(datasets::Args),
     /// Show every intermediate of VGPO for one group of responses (JSON in, JSON out).
@@ -95,7 +98,7 @@ impl Cli {
             Command::Runs(args) => runs::runs(&args),
             Command::Checkpoints(args) => checkpoints::run(&args),
             Command::Convert(args) => convert::run(&args),
-            Command::Models(args) => runs::models(&args),
+            Command::Models(args) => models::run(&args),
             Command::Datasets(args) => datasets::run(&args),
             Command::Explain(args) => explain::run(&args),
             Command::Reward(args) => reward::run(&args),

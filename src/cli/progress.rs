@@ -40,6 +40,19 @@ impl Foreground {
     }
 }
 
+/// Folder of an evaluation's rows below the run's.
+const ROWS_DIR: &str = "rows";
+
+/// Where a chunk of an evaluation lies below the run's folder.
+fn chunk_dir(dir: &Path, chunk: u64) -> PathBuf {
+    dir.join(ROWS_DIR).join(format!("{chunk:08}"))
+}
+
+/// The chunks that an evaluation in this folder has finished. Each appears by one rename, so each is complete.
+pub fn finished_chunks(dir: &Path) -> Vec<PathBuf> {
+    (1..=u64::from(u32::MAX)).map(|chunk| chunk_dir(dir, chunk)).take_while(|chunk| chunk.is_dir()).collect()
+}
+
 /// The line behind the bar: what a person wants to see of a step.
 pub fn summary(values: &std::collections::BTreeMap<String, f64>) -> String {
     let shown = [
@@ -82,6 +95,12 @@ impl RunSink for Foreground {
                 .map_err(|e| SinkError(format!("cannot remove {}: {e}", older.display())))?;
         }
         Ok(())
+    }
+
+    fn rows(&mut self, chunk: u64, dir: &Path) -> Result<(), SinkError> {
+        let place = chunk_dir(&self.dir, chunk);
+        let moved = std::fs::create_dir_all(self.dir.join(ROWS_DIR)).and_then(|()| std::fs::rename(dir, &place));
+        moved.map_err(|e| SinkError(format!("cannot write {}: {e}", place.display())))
     }
 
     fn control(&mut self) -> Control {

@@ -1,4 +1,4 @@
-//! `vgpo runs` and `vgpo models`: what a server has.
+//! `vgpo runs`: the runs of a server.
 
 use std::process::ExitCode;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, ClientFlags};
 use super::jobs::text;
-use super::{block_on, fail, say, table};
+use super::{block_on, fail, report, say, table};
 
 /// Arguments of `vgpo runs`.
 #[derive(Debug, clap::Args)]
@@ -23,17 +23,16 @@ pub struct RunsArgs {
     client: ClientFlags,
 }
 
-/// Arguments of `vgpo models`.
-#[derive(Debug, clap::Args)]
-pub struct ModelsArgs {
-    /// Show this model only.
-    id: Option<String>,
-    #[command(flatten)]
-    client: ClientFlags,
-}
-
+/// What to do with one run.
 #[derive(Debug, clap::Subcommand)]
 enum RunAction {
+    /// Write a run's report: one HTML file with its curves, samples, heat maps and settings.
+    Report {
+        #[command(flatten)]
+        args: report::Args,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
     /// Go on with a run that has ended: a new job on the same run, from its newest checkpoint.
     Continue {
         /// The run.
@@ -56,6 +55,7 @@ enum RunAction {
 async fn act(action: &RunAction) -> Result<ExitCode, String> {
     let text_of = |error: super::client::ClientError| error.to_string();
     match action {
+        RunAction::Report { args, client } => report::run(args, &client.server).await,
         RunAction::Continue { id, steps, client } => {
             let path = format!("/v1/runs/{id}/continue");
             let job = Client::new(&client.server).post(&path, &json!({"steps": steps})).await.map_err(text_of)?;
@@ -77,12 +77,8 @@ pub fn runs(args: &RunsArgs) -> ExitCode {
     show("/v1/runs", args.id.as_deref(), &format!("?limit={}", args.limit), &args.client, &columns)
 }
 
-/// Lists models, or shows one.
-pub fn models(args: &ModelsArgs) -> ExitCode {
-    show("/v1/models", args.id.as_deref(), "", &args.client, &["id", "family", "parameters", "source"])
-}
-
-fn show(path: &str, id: Option<&str>, query: &str, flags: &ClientFlags, columns: &[&str]) -> ExitCode {
+/// Lists what lies at `path`, or shows one of them.
+pub(super) fn show(path: &str, id: Option<&str>, query: &str, flags: &ClientFlags, columns: &[&str]) -> ExitCode {
     let path = match id {
         Some(id) => format!("{path}/{id}"),
         None => format!("{path}{query}"),

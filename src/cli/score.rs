@@ -14,9 +14,9 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 async fn score(args: &Args) -> Result<(), String> {
-    let Ready { request, model, limits } = args.read().await?;
+    let Ready { request, model, device, limits } = args.read().await?;
     let request: ScoreRequest = parse(&request).map_err(|e| e.to_string())?;
-    let engine = LocalEngine::new(limits);
+    let engine = LocalEngine::on(device, limits);
     let answer = engine.score(&model, request).await.map_err(|e| e.to_string())?;
     print(&answer)
 }

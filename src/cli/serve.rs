@@ -13,6 +13,7 @@ use vgpo::clock::SystemClock;
 use vgpo::config::app::AppSettings;
 use vgpo::config::worker::WorkerTimings;
 use vgpo::http::AppState;
+use vgpo::model::device::supported;
 use vgpo::service::Service;
 use vgpo::worker::JobLog;
 use vgpo::worker::supervisor::{self, SupervisorConfig};
@@ -69,6 +70,7 @@ impl Server {
         std::fs::create_dir_all(&settings.data_dir)
             .map_err(|error| format!("cannot make the data folder {}: {error}", settings.data_dir.display()))?;
         let workers = super::worker::commands(&settings, log)?;
+        supported(settings.engine_device).map_err(|error| error.to_string())?;
         let clock = Arc::new(SystemClock);
         let log = JobLog::new(JobLogs::new(&settings.logs_dir()), clock.clone());
         let store =

@@ -28,12 +28,20 @@ pub struct ListenFlags {
     /// Devices of local workers, separated by commas; `none` for no workers [default: cpu; VGPO_DEVICES]
     #[arg(long, value_name = "DEVICES")]
     pub devices: Option<String>,
+    /// Device that models are served on [default: cpu; VGPO_ENGINE_DEVICE]
+    #[arg(long, value_name = "DEVICE")]
+    pub engine_device: Option<String>,
 }
 
 /// Settles the settings from flags, environment and file.
 pub fn load(flags: &SettingFlags, listen: &ListenFlags) -> Result<AppSettings, ConfigError> {
-    let given =
-        [("data_dir", &flags.data), ("host", &listen.host), ("port", &listen.port), ("devices", &listen.devices)];
+    let given = [
+        ("data_dir", &flags.data),
+        ("host", &listen.host),
+        ("port", &listen.port),
+        ("devices", &listen.devices),
+        ("engine_device", &listen.engine_device),
+    ];
     let flags_given: Vec<_> = given.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect();
     let environment = |name: &str| std::env::var(name).ok();
     AppSettings::load(&Sources { flags: &flags_given, environment: &environment, file: flags.config.as_deref() })

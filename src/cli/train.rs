@@ -8,13 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::Value;
 use vgpo::clock::SystemClock;
 use vgpo::config::job::{self, Recommended};
+use vgpo::data::Split;
 use vgpo::domain::model::CARD_FILE;
+use vgpo::domain::spec::{Method, RowSplit};
 use vgpo::train::sink::ResumePoint;
 use vgpo::train::{RunEnd, TrainRequest};
 use vgpo::webhook::HttpWebhooks;
 
 use super::inference::find_model;
-use super::progress::Foreground;
+use super::progress::{Foreground, finished_chunks};
 use super::settings::{ListenFlags, SettingFlags, load};
 use super::{fail, local_data};
 
@@ -28,6 +30,9 @@ pub struct Args {
     /// Folder for metrics, samples and checkpoints; a run that was stopped there goes on.
     #[arg(long, value_name = "DIR", default_value = "vgpo-run")]
     out: PathBuf,
+    /// Device to train on: `cpu`, `cuda:N` or `metal:N`.
+    #[arg(long, default_value = "cpu")]
+    device: String,
     #[command(flatten)]
     flags: SettingFlags,
 }
@@ -55,6 +60,7 @@ fn resume_point(dir: &Path) -> Option<ResumePoint> {
 
 #[allow(clippy::print_stdout)]
 fn train(args: &Args) -> Result<ExitCode, String> {
+    let device = super::worker::device(&args.device)?;
     let request = read_json(&args.spec)?;
     let model = request.get("model").and_then(Value::as_str).unwrap_or_default().to_owned();
     let settings = load(&args.flags, &ListenFlags::default()).map_err(|e| e.to_string())?;
@@ -87,10 +93,19 @@ fn train(args: &Args) -> Result<ExitCode, String> {
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_interrupt(&stop)?;
     let resume = resume_point(&work_dir);
-    let mut sink = Foreground::new(&args.out, spec.steps, stop, true);
+    let (steps, rows) = match &spec.method {
+        Method::Eval(method) => {
+            let split = if method.split == RowSplit::Eval { Split::Eval } else { Split::Train };
+            (spec.evaluation_chunks(dataset.len(split)), finished_chunks(&args.out))
+        }
+        _ => (spec.steps, Vec::new()),
+    };
+    let mut sink = Foreground::new(&args.out, steps, stop, true);
     let request = TrainRequest {
+        rows,
         spec,
         model_dir,
+        device,
         dataset,
         eval_dataset,
         work_dir: work_dir.clone(),
@@ -100,9 +115,12 @@ fn train(args: &Args) -> Result<ExitCode, String> {
     };
     let end = super::on_large_stack(move || vgpo::train::run(request, &mut sink))?;
     match end.map_err(|e| e.to_string())? {
-        RunEnd::Finished { accuracy } => {
+        RunEnd::Finished { accuracy, stopped_early } => {
+            if let Some(why) = stopped_early {
+                println!("stopped early: {why}");
+            }
             let accuracy = accuracy.map_or(String::new(), |a| format!(", held-out accuracy {:.1}%", 100.0 * a));
-            println!("done{accuracy}; checkpoints in {}", work_dir.display());
+            println!("done{accuracy}; results in {}", args.out.display());
         }
         RunEnd::Yielded | RunEnd::Cancelled => println!("stopped; the same command goes on"),
     }

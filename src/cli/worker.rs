@@ -9,9 +9,11 @@ use vgpo::artifacts::JobLogs;
 use vgpo::clock::{SystemClock, new_id};
 use vgpo::config::app::AppSettings;
 use vgpo::config::worker::WorkerTimings;
+use vgpo::domain::device::{DeviceName, UnknownDevice};
+use vgpo::model::device::supported;
 use vgpo::webhook::HttpWebhooks;
 use vgpo::worker::supervisor::WorkerCommand;
-use vgpo::worker::{Device, JobLog, TrainRunner, WorkerConfig, follow_parent, stop_signals};
+use vgpo::worker::{JobLog, TrainRunner, WorkerConfig, follow_parent, stop_signals};
 
 use super::settings::{ListenFlags, SettingFlags, load};
 use super::{block_on, fail};
@@ -46,7 +48,7 @@ async fn work(args: &Args) -> Result<(), String> {
     let clock = Arc::new(SystemClock);
     let log = JobLog::new(JobLogs::new(&settings.logs_dir()), clock.clone());
     super::worker_logging(log.clone());
-    let device = Device::parse(&args.device)?;
+    let device = device(&args.device)?;
     let timings = WorkerTimings::default();
     let drain =
         if args.supervised { CancellationToken::new() } else { stop_signals().map_err(|error| text(&error))? };
@@ -63,6 +65,7 @@ async fn work(args: &Args) -> Result<(), String> {
         runner: Arc::new(TrainRunner::new(
             store.clone(),
             artifacts.clone(),
+            device,
             HttpWebhooks::of(&settings, clock.clone()),
         )),
         store: store.clone(),
@@ -78,13 +81,20 @@ async fn work(args: &Args) -> Result<(), String> {
     ended
 }
 
+/// The device `name`, which this build must support.
+pub fn device(name: &str) -> Result<DeviceName, String> {
+    let device: DeviceName = name.parse().map_err(|error: UnknownDevice| error.to_string())?;
+    supported(device).map_err(|error| error.to_string())?;
+    Ok(device)
+}
+
 /// The commands of the local workers that a server with these settings keeps alive; `log` says which lines they log
 /// unless `RUST_LOG` does.
 pub fn commands(settings: &AppSettings, log: &'static str) -> Result<Vec<WorkerCommand>, String> {
     let program = std::env::current_exe().map_err(|error| format!("cannot find this program's own file: {error}"))?;
     let mut commands: Vec<WorkerCommand> = Vec::new();
     for device in &settings.devices {
-        let device = Device::parse(device)?.name;
+        let device = self::device(device)?.to_string();
         commands.push(Arc::new(Launch::new(program.clone(), settings, device, log).command()));
     }
     Ok(commands)

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::nearest::suggestion;
+use crate::domain::device::{DeviceName, UnknownDevice};
 
 /// One program setting: its name in `vgpo.toml`, its environment variable and its default.
 struct Setting {
@@ -16,7 +17,7 @@ const fn setting(key: &'static str, variable: &'static str, default: &'static st
     Setting { key, variable, default, secret: false }
 }
 
-/// Every setting. Empty defaults of the two addresses mean "inside the data folder".
+/// Every setting. Empty defaults of the two addresses and of `hf_cache` mean "inside the data folder".
 const SETTINGS: &[Setting] = &[
     setting("data_dir", "VGPO_DATA_DIR", "./vgpo-data"),
     setting("host", "VGPO_HOST", "127.0.0.1"),
@@ -24,6 +25,7 @@ const SETTINGS: &[Setting] = &[
     Setting { key: "database_url", variable: "VGPO_DATABASE_URL", default: "", secret: true },
     setting("artifacts_url", "VGPO_ARTIFACTS_URL", ""),
     setting("devices", "VGPO_DEVICES", "cpu"),
+    setting("engine_device", "VGPO_ENGINE_DEVICE", "cpu"),
     setting("allowed_hosts", "VGPO_ALLOWED_HOSTS", ""),
     setting("allowed_origins", "VGPO_ALLOWED_ORIGINS", ""),
     setting("webhook_hosts", "VGPO_WEBHOOK_HOSTS", ""),
@@ -32,6 +34,10 @@ const SETTINGS: &[Setting] = &[
     setting("max_image_bytes", "VGPO_MAX_IMAGE_BYTES", "20971520"),
     setting("max_image_pixels", "VGPO_MAX_IMAGE_PIXELS", "50000000"),
     setting("dataset_roots", "VGPO_DATASET_ROOTS", ""),
+    setting("model_roots", "VGPO_MODEL_ROOTS", ""),
+    setting("hf_endpoint", "HF_ENDPOINT", "https://huggingface.co"),
+    setting("hf_cache", "VGPO_HF_CACHE", ""),
+    Setting { key: "hf_token", variable: "VGPO_HF_TOKEN", default: "", secret: true },
     setting("max_dataset_bytes", "VGPO_MAX_DATASET_BYTES", "53687091200"),
     setting("max_dataset_files", "VGPO_MAX_DATASET_FILES", "500000"),
     setting("max_map_values", "VGPO_MAX_MAP_VALUES", "4000000"),
@@ -89,6 +95,8 @@ pub struct AppSettings {
     pub artifacts_url: String,
     /// Devices for local workers, e.g. `["cpu"]`; empty: none.
     pub devices: Vec<String>,
+    /// Where models are served.
+    pub engine_device: DeviceName,
     /// Host names accepted beside loopback names and `host`.
     pub allowed_hosts: Vec<String>,
     /// Origins that may write beside the server's own.
@@ -99,6 +107,14 @@ pub struct AppSettings {
     pub webhook_secret: String,
     /// Folders from which data sets may be registered where they lie; empty: none.
     pub dataset_roots: Vec<PathBuf>,
+    /// Folders from which models may be registered where they lie; empty: none.
+    pub model_roots: Vec<PathBuf>,
+    /// Address of the hub that models and data sets are fetched from.
+    pub hf_endpoint: String,
+    /// Folder of what was fetched, in the layout of Hugging Face's own cache.
+    pub hf_cache: PathBuf,
+    /// Tells the hub who asks; empty: nobody in particular.
+    pub hf_token: String,
     /// Limits on requests.
     pub limits: Limits,
     shown: Vec<Shown>,
@@ -258,10 +274,12 @@ fn settle(values: &[(&Setting, Found)]) -> Result<AppSettings, ConfigError> {
     let or_inside = |key: &str, inside: String| Some(text(key)).filter(|value| !value.is_empty()).unwrap_or(inside);
     let database_url = or_inside("database_url", format!("sqlite:{}", data_dir.join("vgpo.db").display()));
     let artifacts_url = or_inside("artifacts_url", format!("file:{}", data_dir.join("artifacts").display()));
+    let hf_cache = or_inside("hf_cache", data_dir.join("hub").display().to_string());
     let shown = values.iter().map(|(setting, (value, source))| {
         let settled = match setting.key {
             "database_url" => database_url.clone(),
             "artifacts_url" => artifacts_url.clone(),
+            "hf_cache" => hf_cache.clone(),
             _ => value.clone(),
         };
         Shown { key: setting.key, value: if setting.secret { mask(&settled) } else { settled }, source: source.clone() }
@@ -271,11 +289,16 @@ fn settle(values: &[(&Setting, Found)]) -> Result<AppSettings, ConfigError> {
         host: text("host"),
         port: number(values, "port", 0, u64::from(u16::MAX))? as u16,
         devices: list(&text("devices")).into_iter().filter(|device| device != "none").collect(),
+        engine_device: device(values, "engine_device")?,
         allowed_hosts: list(&text("allowed_hosts")),
         allowed_origins: list(&text("allowed_origins")),
         webhook_hosts: list(&text("webhook_hosts")),
         webhook_secret: text("webhook_secret"),
         dataset_roots: list(&text("dataset_roots")).into_iter().map(PathBuf::from).collect(),
+        model_roots: list(&text("model_roots")).into_iter().map(PathBuf::from).collect(),
+        hf_endpoint: text("hf_endpoint"),
+        hf_cache: hf_cache.into(),
+        hf_token: text("hf_token"),
         limits: Limits {
             body_bytes: number(values, "max_body_bytes", 1024, 1 << 40)? as usize,
             image_bytes: number(values, "max_image_bytes", 1024, 1 << 40)? as usize,
@@ -293,14 +316,28 @@ fn settle(values: &[(&Setting, Found)]) -> Result<AppSettings, ConfigError> {
 }
 
 fn number(values: &[(&Setting, Found)], key: &str, min: u64, max: u64) -> Result<u64, ConfigError> {
-    let found = values.iter().find(|(setting, _)| setting.key == key);
-    let (value, source) = found.map_or_else(|| (String::new(), Source::Default), |(_, found)| found.clone());
+    let (value, source) = found(values, key);
     value.trim().parse().ok().filter(|number| (min..=max).contains(number)).ok_or_else(|| ConfigError::Value {
         key: key.to_owned(),
         source_name: source.to_string(),
         value,
         problem: format!("it must be a whole number from {min} to {max}"),
     })
+}
+
+fn device(values: &[(&Setting, Found)], key: &str) -> Result<DeviceName, ConfigError> {
+    let (value, source) = found(values, key);
+    value.parse().map_err(|error: UnknownDevice| ConfigError::Value {
+        key: key.to_owned(),
+        source_name: source.to_string(),
+        value,
+        problem: error.to_string(),
+    })
+}
+
+fn found(values: &[(&Setting, Found)], key: &str) -> Found {
+    let found = values.iter().find(|(setting, _)| setting.key == key);
+    found.map_or_else(|| (String::new(), Source::Default), |(_, found)| found.clone())
 }
 
 fn list(text: &str) -> Vec<String> {
@@ -354,6 +391,8 @@ mod tests {
     fn faults_name_setting_value_and_limit() {
         let error = load(&[], &[("VGPO_PORT", "70000")], None).unwrap_err().to_string();
         assert!(error.contains("port") && error.contains("70000") && error.contains("65535"), "{error}");
+        let error = load(&[], &[("VGPO_ENGINE_DEVICE", "gpu")], None).unwrap_err().to_string();
+        assert!(error.contains("VGPO_ENGINE_DEVICE") && error.contains("use cpu, cuda:N or metal:N"), "{error}");
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("vgpo.toml");
         std::fs::write(&file, "prot = 1").unwrap();

@@ -1,7 +1,8 @@
 //! Defaults of the training methods: the published settings.
 
 use crate::domain::spec::{
-    CispoSpec, DapoSpec, Estimator, FocusPosition, GrpoSpec, LossAverage, Schedule, SftSpec, Variant, VgpoSpec,
+    CispoSpec, DapoSpec, Estimator, EvaluationSpec, FocusPosition, GrpoSpec, LossAverage, PapoSpec, RowSplit, Schedule,
+    SftSpec, Variant, VgpoSpec, VppoSpec,
 };
 
 /// A bound on the loss of tokens with a negative advantage, shared by the clipped objectives.
@@ -83,7 +84,49 @@ pub fn cispo(variant: Variant) -> CispoSpec {
     }
 }
 
+/// PAPO on DAPO as published (PAPO-D): without its three coefficients it is DAPO to the bit.
+pub fn papo() -> PapoSpec {
+    PapoSpec {
+        clip_low: 0.2,
+        clip_high: 0.28,
+        dual_clip: Some(DUAL_CLIP),
+        loss_average: LossAverage::Token,
+        kl_coef: 0.0,
+        entropy_coef: 0.0,
+        mask_ratio: 0.6,
+        perception_coef: 0.01,
+        perception_cap: None,
+        entropy_penalty: 0.03,
+        masked_entropy_penalty: 0.03,
+        estimator: Estimator::Grpo,
+    }
+}
+
+/// VPPO as published: without shaping, filtering and entropy penalty it is DAPO to the bit.
+pub fn vppo() -> VppoSpec {
+    VppoSpec {
+        clip_low: 0.2,
+        clip_high: 0.28,
+        dual_clip: Some(DUAL_CLIP),
+        loss_average: LossAverage::Token,
+        kl_coef: 0.0,
+        entropy_coef: 0.0,
+        mask_ratio: 0.5,
+        shaping: true,
+        advantage_min: 0.9,
+        filtering: true,
+        token_share: 0.4,
+        entropy_penalty: 0.06,
+        estimator: Estimator::Grpo,
+    }
+}
+
 /// Supervised fine-tuning: the mean over all tokens.
 pub fn sft() -> SftSpec {
     SftSpec { loss_average: LossAverage::Token }
+}
+
+/// An evaluation of the held-out rows.
+pub fn eval() -> EvaluationSpec {
+    EvaluationSpec { split: RowSplit::Eval }
 }

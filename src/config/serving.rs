@@ -51,6 +51,10 @@ pub struct EngineLimits {
     pub queued_requests: usize,
     /// Rows that are decoded together; also the most choices of one request.
     pub batch_rows: usize,
+    /// Prompt tokens that are read between two decoding steps: a long prompt must not hold up the answers under way.
+    pub prefill_chunk_tokens: usize,
+    /// Keys and values of prompts that were read, kept for requests that begin alike, in bytes per model.
+    pub prompt_memory_bytes: usize,
     /// Models kept in memory; the one unused for longest makes room.
     pub loaded_models: usize,
     /// Largest encoded image in bytes.
@@ -66,6 +70,8 @@ impl Default for EngineLimits {
         Self {
             queued_requests: 64,
             batch_rows: 32,
+            prefill_chunk_tokens: 512,
+            prompt_memory_bytes: 256 << 20,
             loaded_models: 3,
             image_bytes: 20 << 20,
             image_pixels: 50_000_000,

@@ -1,7 +1,12 @@
 //! Data sets: readers and the built-in generated tasks.
 
+pub mod chart;
 pub mod digits;
+mod draw;
+pub mod drawn;
 pub mod files;
+pub mod geometry;
+pub mod objects;
 mod random;
 mod registry;
 
@@ -11,6 +16,11 @@ use image::RgbImage;
 
 pub use files::FileDataset;
 pub use registry::{BuiltIn, built_in, open};
+
+/// Rows to train on of a generated task: more than anyone needs.
+pub const TRAIN_ROWS: u64 = 1_000_000;
+/// Held-out rows of a generated task.
+pub const EVAL_ROWS: u64 = 2_000;
 
 /// One row of a data set.
 #[derive(Debug, Clone)]

@@ -1,11 +1,11 @@
-//! Data sets by name.
+//! Data sets by name. Tasks that ship with the program are registered here, one line each.
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::digits::{self, DigitsTask};
-use super::{DataError, Dataset};
+use super::digits::DigitsTask;
+use super::{DataError, Dataset, EVAL_ROWS, TRAIN_ROWS, chart, geometry, objects};
 
 /// A data set that ships with the program.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,38 +22,65 @@ pub struct BuiltIn {
     pub recommended: Value,
 }
 
-const NAMES: [&str; 2] = ["digits", "digits-6"];
+/// A task: its name, what it is, the tokens that its worked responses need at most, how it is opened.
+struct Task {
+    name: &'static str,
+    description: &'static str,
+    tokens: u32,
+    open: fn() -> Result<Arc<dyn Dataset>, DataError>,
+}
+
+// The longest worked response to digits has 7 tokens a digit and 8 around them.
+const TASKS: &[Task] = &[
+    Task {
+        name: "digits",
+        description: "Questions about four handwritten digits in 56 x 56 pixels; held-out rows show held-out handwriting.",
+        tokens: 48,
+        open: || Ok(Arc::new(DigitsTask::two_by_two()?)),
+    },
+    Task {
+        name: "digits-6",
+        description: "Questions about six handwritten digits in 84 x 56 pixels, harder; held-out rows show held-out handwriting.",
+        tokens: 64,
+        open: || Ok(Arc::new(DigitsTask::two_by_three()?)),
+    },
+    Task {
+        name: "objects",
+        description: "Count and compare coloured shapes and faces in 224 x 224 pixels; held-out rows show held-out collections.",
+        tokens: 384,
+        open: || Ok(Arc::new(objects::task())),
+    },
+    Task {
+        name: "chart",
+        description: "Read a bar chart of 224 x 224 pixels and compute with it; held-out rows show held-out values.",
+        tokens: 256,
+        open: || Ok(Arc::new(chart::task())),
+    },
+    Task {
+        name: "geometry",
+        description: "Areas, perimeters and sides of labelled rectangles and right triangles in 224 x 224 pixels; held-out rows show held-out lengths.",
+        tokens: 256,
+        open: || Ok(Arc::new(geometry::task())),
+    },
+];
 
 /// All data sets that ship with the program.
 pub fn built_in() -> Vec<BuiltIn> {
-    NAMES.iter().map(|name| describe(name)).collect()
+    let describe = |task: &Task| BuiltIn {
+        name: task.name,
+        description: task.description,
+        train_rows: TRAIN_ROWS,
+        eval_rows: EVAL_ROWS,
+        recommended: json!({ "reward": { "type": "math" }, "rollout": { "max_new_tokens": task.tokens } }),
+    };
+    TASKS.iter().map(describe).collect()
 }
 
 /// Opens a data set by name.
 pub fn open(name: &str) -> Result<Arc<dyn Dataset>, DataError> {
-    match name {
-        "digits" => Ok(Arc::new(DigitsTask::two_by_two()?)),
-        "digits-6" => Ok(Arc::new(DigitsTask::two_by_three()?)),
-        _ => Err(DataError::Unknown { name: name.to_owned(), known: NAMES.join(", ") }),
-    }
-}
-
-fn describe(name: &'static str) -> BuiltIn {
-    // The longest worked response has 7 tokens a digit and 8 around them.
-    let (description, tokens) = match name {
-        "digits" => {
-            ("Questions about four handwritten digits in 56 x 56 pixels; held-out rows show held-out handwriting.", 48)
-        }
-        _ => (
-            "Questions about six handwritten digits in 84 x 56 pixels, harder; held-out rows show held-out handwriting.",
-            64,
-        ),
-    };
-    BuiltIn {
-        name,
-        description,
-        train_rows: digits::TRAIN_ROWS,
-        eval_rows: digits::EVAL_ROWS,
-        recommended: json!({ "reward": { "type": "math" }, "rollout": { "max_new_tokens": tokens } }),
-    }
+    let task = TASKS.iter().find(|task| task.name == name).ok_or_else(|| {
+        let known: Vec<&str> = TASKS.iter().map(|task| task.name).collect();
+        DataError::Unknown { name: name.to_owned(), known: known.join(", ") }
+    })?;
+    (task.open)()
 }

@@ -21,6 +21,9 @@ pub struct Checkpoint {
     pub key: String,
     /// Held-out accuracy at this step, if it was evaluated.
     pub accuracy: Option<f64>,
+    /// The metric that the best checkpoint is chosen by (`best` in the job's settings), if it was measured at this step; where
+    /// less is better, the negated value, so that the best checkpoint has the highest score.
+    pub score: Option<f64>,
     /// Is it the end of the run?
     pub last: bool,
     /// Its files with sizes and hashes.
@@ -64,6 +67,8 @@ pub struct NewCheckpoint {
     pub key: String,
     /// Held-out accuracy, if evaluated.
     pub accuracy: Option<f64>,
+    /// What the best checkpoint is chosen by, more is better; none: not measured at this step.
+    pub score: Option<f64>,
     /// Is it the end of the run?
     pub last: bool,
     /// Its files.

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use crate::domain::dataset::DatasetState;
 use crate::domain::job::JobState;
 use crate::domain::metric::StepMetrics;
+use crate::domain::model::{DownloadProgress, ModelState};
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -51,6 +52,8 @@ pub mod kind {
     pub const REWIND: &str = "rewind";
     /// A data set changed its state: [`super::DatasetChanged`].
     pub const DATASET: &str = "dataset";
+    /// A model is on its way in, has come, did not come or is gone: [`super::ModelChanged`].
+    pub const MODEL: &str = "model";
     /// A worker process died: [`super::CrashEvent`].
     pub const WORKER_CRASHED: &str = "worker.crashed";
 }
@@ -177,6 +180,19 @@ pub struct DatasetChanged {
     pub from: Option<DatasetState>,
     /// The state now; none when it is gone.
     pub to: Option<DatasetState>,
+}
+
+/// Data of [`kind::MODEL`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ModelChanged {
+    /// The model's name.
+    pub model: String,
+    /// The state now; none when it is gone.
+    pub state: Option<ModelState>,
+    /// How far its download has come.
+    pub progress: Option<DownloadProgress>,
+    /// Why it did not come.
+    pub problem: Option<String>,
 }
 
 /// Data of [`kind::WORKER_CRASHED`].

@@ -17,8 +17,14 @@ pub enum Method {
     Gspo(GrpoSpec),
     /// Clipped importance-sampling weights on plain log-probs.
     Cispo(CispoSpec),
+    /// Perception-Aware Policy Optimization (arXiv 2507.06448).
+    Papo(PapoSpec),
+    /// Visually-Perceptive Policy Optimization (arXiv 2510.09285).
+    Vppo(VppoSpec),
     /// Supervised fine-tuning on the data set's demonstrations.
     Sft(SftSpec),
+    /// No training: answers rows and measures.
+    Eval(EvaluationSpec),
 }
 
 impl Method {
@@ -30,8 +36,21 @@ impl Method {
             Self::Dapo(_) => "dapo",
             Self::Gspo(_) => "gspo",
             Self::Cispo(_) => "cispo",
+            Self::Papo(_) => "papo",
+            Self::Vppo(_) => "vppo",
             Self::Sft(_) => "sft",
+            Self::Eval(_) => "eval",
         }
+    }
+
+    /// Does it change the model?
+    pub fn trains(&self) -> bool {
+        !matches!(self, Self::Eval(_))
+    }
+
+    /// Does it learn from groups of sampled responses?
+    pub fn is_reinforcement(&self) -> bool {
+        !matches!(self, Self::Sft(_) | Self::Eval(_))
     }
 }
 
@@ -210,10 +229,91 @@ pub struct CispoSpec {
     pub estimator: Estimator,
 }
 
+/// Settings of [`Method::Papo`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PapoSpec {
+    /// Lower clip range of the ratio.
+    pub clip_low: f64,
+    /// Upper clip range of the ratio.
+    pub clip_high: f64,
+    /// Bound of the loss where the advantage is negative; none: unbounded.
+    pub dual_clip: Option<f64>,
+    /// Average of the per-token losses.
+    pub loss_average: LossAverage,
+    /// Weight of the KL term to the reference model (0: none).
+    pub kl_coef: f64,
+    /// Weight of the entropy bonus (0: none).
+    pub entropy_coef: f64,
+    /// Each image patch is hidden with this probability in the masked view; in (0, 1].
+    pub mask_ratio: f64,
+    /// Weight of the divergence between whole and masked view, which is made larger (the paper's gamma).
+    pub perception_coef: f64,
+    /// A token's divergence counts up to this; none: up to 10.
+    pub perception_cap: Option<f64>,
+    /// Weight of the entropy penalty under the whole view (eta 1).
+    pub entropy_penalty: f64,
+    /// Weight of the entropy penalty under the masked view (eta 2).
+    pub masked_entropy_penalty: f64,
+    /// Advantage estimator.
+    pub estimator: Estimator,
+}
+
+/// Settings of [`Method::Vppo`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VppoSpec {
+    /// Lower clip range of the ratio.
+    pub clip_low: f64,
+    /// Upper clip range of the ratio.
+    pub clip_high: f64,
+    /// Bound of the loss where the advantage is negative; none: unbounded.
+    pub dual_clip: Option<f64>,
+    /// Average of the per-token losses.
+    pub loss_average: LossAverage,
+    /// Weight of the KL term to the reference model (0: none).
+    pub kl_coef: f64,
+    /// Weight of the entropy bonus (0: none).
+    pub entropy_coef: f64,
+    /// Each image patch is hidden with this probability in the masked view; in (0, 1].
+    pub mask_ratio: f64,
+    /// Scale advantages by how much a response depends on the image.
+    pub shaping: bool,
+    /// The scale of the least dependent response of a step (beta min); the others' follow from a mean of 1.
+    pub advantage_min: f64,
+    /// Only the most dependent tokens carry a gradient.
+    pub filtering: bool,
+    /// Share of a response's tokens that do; in (0, 1].
+    pub token_share: f64,
+    /// Weight of the entropy penalty.
+    pub entropy_penalty: f64,
+    /// Advantage estimator.
+    pub estimator: Estimator,
+}
+
 /// Settings of [`Method::Sft`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SftSpec {
     /// Average of the per-token losses.
     pub loss_average: LossAverage,
+}
+
+/// Settings of [`Method::Eval`]. How rows are answered is in the job's `eval` and `rollout.max_new_tokens`, how many in
+/// `eval_rows`; `batch.prompts_per_step` rows make one chunk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluationSpec {
+    /// Which rows of the data set.
+    pub split: RowSplit,
+}
+
+/// A part of a data set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RowSplit {
+    /// The held-out rows.
+    Eval,
+    /// The rows to train on.
+    Train,
 }

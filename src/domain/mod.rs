@@ -2,6 +2,9 @@
 
 pub mod checkpoint;
 pub mod dataset;
+pub mod device;
+pub mod eval_row;
+pub mod evaluation;
 pub mod event;
 pub mod field_error;
 pub mod job;

@@ -8,6 +8,33 @@ use utoipa::ToSchema;
 /// File of a model folder that holds its card, the job settings it recommends and the prompt settings it was trained with.
 pub const CARD_FILE: &str = "vgpo.json";
 
+/// Where a model is on its way in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelState {
+    /// Its files are being fetched from a hub.
+    Downloading,
+    /// It is registered: jobs and `/generate` can use it.
+    Ready,
+    /// It did not come; the reason is told.
+    Failed,
+}
+
+/// How far a download has come.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DownloadProgress {
+    /// The file that is being fetched.
+    pub file: String,
+    /// Its number, from 1.
+    pub number: usize,
+    /// How many files there are.
+    pub files: usize,
+    /// Bytes of it that are here.
+    pub bytes: u64,
+    /// Bytes it has.
+    pub size: u64,
+}
+
 /// A registered model: a folder in Hugging Face layout.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Model {

@@ -46,7 +46,8 @@ pub struct Run {
     pub last_accuracy: Option<f64>,
     /// Best held-out accuracy so far.
     pub best_accuracy: Option<f64>,
-    /// The checkpoint with the best held-out accuracy (the earliest of equals); the last one without evaluations.
+    /// The checkpoint with the best value of the settings' `best.metric`, which is held-out accuracy unless chosen otherwise
+    /// (the earliest of equals); the last one where none was measured.
     pub best_checkpoint: Option<String>,
     /// The newest checkpoint.
     pub last_checkpoint: Option<String>,

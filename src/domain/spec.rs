@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use super::evaluation::{BestSpec, Direction, EarlyStopSpec, EvalSpec};
 pub use super::method::{
-    CispoSpec, DapoSpec, Estimator, FocusPosition, GrpoSpec, LossAverage, Method, Schedule, SftSpec, Variant, VgpoSpec,
+    CispoSpec, DapoSpec, Estimator, EvaluationSpec, FocusPosition, GrpoSpec, LossAverage, Method, PapoSpec, RowSplit,
+    Schedule, SftSpec, Variant, VgpoSpec, VppoSpec,
 };
 pub use super::reward::{Coordinates, RewardSpec, WeightedReward};
 
@@ -51,6 +53,13 @@ pub struct JobSpec {
     pub eval_every: u64,
     /// Held-out rows of one evaluation.
     pub eval_rows: u64,
+    /// How held-out rows are answered.
+    pub eval: EvalSpec,
+    /// What makes a checkpoint the best of the run.
+    pub best: BestSpec,
+    /// End the run when a metric stops getting better; none: run to the last step.
+    #[serde(default)]
+    pub early_stop: Option<EarlyStopSpec>,
     /// Write a checkpoint every so many steps (0: only at the end).
     pub checkpoint_every: u64,
     /// How many of the newest checkpoints stay (the best and the last always do).
@@ -70,6 +79,13 @@ pub struct JobSpec {
     pub not_before: Option<chrono::DateTime<chrono::Utc>>,
     /// One fixed-order kernel path, so that a resumed run ends with the same bits.
     pub deterministic: bool,
+}
+
+impl JobSpec {
+    /// The chunks in which `rows` rows are evaluated, at most `eval_rows` of them.
+    pub fn evaluation_chunks(&self, rows: u64) -> u64 {
+        self.eval_rows.min(rows).div_ceil(self.batch.prompts_per_step.max(1))
+    }
 }
 
 /// How rows of a data set become prompts.
@@ -193,8 +209,13 @@ pub struct OptimizerSpec {
     pub warmup_steps: u64,
     /// The learning rate after the warm-up.
     pub schedule: LearningRateSchedule,
+    /// Where linear and cosine end, as a share of the peak.
+    pub schedule_floor: f64,
     /// Gradients are scaled down to this norm.
     pub max_grad_norm: f64,
+    /// Keep moments and 32-bit masters of the weights in main memory, and update there; on a CPU nothing changes.
+    #[serde(default)]
+    pub offload: bool,
 }
 
 /// The learning rate after the warm-up.
@@ -203,7 +224,9 @@ pub struct OptimizerSpec {
 pub enum LearningRateSchedule {
     /// Stays at its peak.
     Constant,
-    /// Falls along a half cosine to 5% of its peak.
+    /// Falls in a straight line to `schedule_floor` at the last step.
+    Linear,
+    /// Falls along half a cosine to `schedule_floor` at the last step.
     Cosine,
 }
 
@@ -213,7 +236,10 @@ pub enum LearningRateSchedule {
 pub struct TrainSpec {
     /// Which parameters.
     pub parameters: TrainedParameters,
-    /// Keep the vision tower as it is.
+    /// The adapters, where `parameters` is `lora`.
+    #[serde(default)]
+    pub lora: Option<LoraSpec>,
+    /// Keep the vision tower as it is, the mergers behind it included.
     pub freeze_vision: bool,
     /// Number format of the weights.
     pub dtype: DType,
@@ -225,14 +251,34 @@ pub struct TrainSpec {
 pub enum TrainedParameters {
     /// All of them.
     Full,
+    /// Low-rank adapters beside frozen weights.
+    Lora,
 }
 
-/// Number format of the weights.
+/// Low-rank adapters (LoRA, arXiv 2106.09685).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LoraSpec {
+    /// Width of the two thin matrices.
+    pub rank: u64,
+    /// An adapter's output is multiplied by `alpha / rank`.
+    pub alpha: f64,
+    /// Share of an adapter's inputs that is left out at random; only 0 is supported.
+    pub dropout: f64,
+    /// Linear layers that get one: ends of names (`q_proj`), patterns of whole names with `*`, or `all-linear`.
+    pub targets: Vec<String>,
+}
+
+/// Number format of the weights while they are trained, and in checkpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DType {
+    /// `f32` on a CPU, `bf16` on a GPU.
+    Auto,
     /// 32-bit floats.
     F32,
+    /// 16-bit floats with the range of 32-bit ones; the optimizer keeps 32-bit masters.
+    Bf16,
 }
 
 /// Where a job may run.

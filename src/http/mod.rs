@@ -3,6 +3,8 @@
 
 mod chat;
 mod checkpoints;
+mod cors;
+mod dashboard;
 mod datasets;
 mod events;
 mod extract;
@@ -19,7 +21,9 @@ mod models;
 mod openai_error;
 pub mod problem;
 mod problems;
+mod report;
 mod rewards;
+mod rows;
 mod runs;
 mod score;
 mod sse;
@@ -32,12 +36,13 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::Uri;
+use axum::http::{HeaderValue, Uri, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate as _};
+use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -72,6 +77,7 @@ pub struct AppState {
         event::CheckpointEvent,
         event::RewindEvent,
         event::DatasetChanged,
+        event::ModelChanged,
         event::CrashEvent,
         sse::ResetFrame,
         sse::EndFrame,
@@ -87,7 +93,9 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(logs::routes())
         .merge(runs::routes())
         .merge(maps::routes())
+        .merge(rows::routes())
         .merge(sweeps::routes())
+        .merge(report::routes())
         .merge(metrics::routes())
         .merge(checkpoints::routes())
         .merge(models::routes())
@@ -125,17 +133,24 @@ pub fn router(state: AppState) -> Router {
     let guard = Arc::new(guard::Guard::new(settings));
     let limit = Duration::from_secs(settings.limits.request_timeout_seconds);
     let body_bytes = settings.limits.body_bytes;
+    let cors = cors::layer(&settings.allowed_origins);
     let (router, _) = routes().split_for_parts();
     router
         .route("/openapi.json", get(async || axum::Json(openapi())))
         .route("/problems", get(problems::index))
         .route("/problems/{code}", get(problems::page))
+        .merge(dashboard::routes())
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(state)
         .layer(DefaultBodyLimit::max(body_bytes))
         .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(NotForContentType::const_new(TAR))))
+        .layer(SetResponseHeaderLayer::if_not_present(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(cors)
         .layer(axum::middleware::from_fn_with_state(guard, guard::guard))
         .layer(axum::middleware::from_fn_with_state(limit, finish::finish))
 }

@@ -1,24 +1,56 @@
 //! `/v1/models`: `OpenAI`'s shape, and what we know beside it.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::AppState;
+use super::extract::{RawJson, shape};
 use super::problem::{Problem, ProblemBody};
-use crate::service::models::{ModelEntry, ModelList};
+use super::{AppState, idempotency};
+use crate::domain::model::ModelState;
+use crate::service::models::{ModelEntry, ModelList, ModelRequest};
 
 pub fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(list_models)).routes(routes!(get_model))
+    OpenApiRouter::new().routes(routes!(list_models, create_model)).routes(routes!(get_model, delete_model))
 }
 
-/// Every registered model.
+/// Every registered model, and those on their way in.
 #[utoipa::path(
     get, path = "/v1/models", tag = "models", operation_id = "list_models",
     responses((status = 200, description = "All models, in OpenAI's shape", body = ModelList))
 )]
 async fn list_models(State(state): State<AppState>) -> Result<axum::Json<ModelList>, Problem> {
     Ok(axum::Json(state.service.models().await?))
+}
+
+/// Register a model: a folder of the server's machine, or a repository of the hub.
+///
+/// A folder is read at once. From a hub the answer comes when its revision was settled to a commit; the files come in the
+/// background: the model is `downloading`, then `ready` or `failed`, and every change is an event `model`.
+#[utoipa::path(
+    post, path = "/v1/models", tag = "models", operation_id = "create_model",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Carries the request out once in 24 hours; a repeat gets the first answer with `Idempotent-Replayed: true`")),
+    request_body = ModelRequest,
+    responses(
+        (status = 201, description = "The model, `ready`", body = ModelEntry),
+        (status = 202, description = "The model, `downloading`", body = ModelEntry),
+        (status = 503, description = "The hub does not answer", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "4XX", description = "A problem; `errors` names each bad field", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn create_model(State(state): State<AppState>, headers: HeaderMap, body: RawJson) -> Result<Response, Problem> {
+    let request: ModelRequest = serde_path_to_error::deserialize(body.value).map_err(|error| shape(&error))?;
+    let service = Arc::clone(&state.service);
+    let work = async move {
+        let entry = service.register_model(request, None).await?;
+        let status = if entry.state == ModelState::Ready { StatusCode::CREATED } else { StatusCode::ACCEPTED };
+        Ok((status, entry))
+    };
+    idempotency::once(&state.service, &headers, "POST /v1/models", &body.bytes, work).await
 }
 
 /// One model: its family, size, card and recommended settings.
@@ -29,4 +61,19 @@ async fn list_models(State(state): State<AppState>) -> Result<axum::Json<ModelLi
 )]
 async fn get_model(State(state): State<AppState>, Path(id): Path<String>) -> Result<axum::Json<ModelEntry>, Problem> {
     Ok(axum::Json(state.service.model(&id).await?))
+}
+
+/// Forget a model. Its files stay: a folder where it lies, a download in the cache folder.
+#[utoipa::path(
+    delete, path = "/v1/models/{*id}", tag = "models", operation_id = "delete_model",
+    params(("id" = String, Path, description = "The model's name; it may hold slashes")),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "Unfinished jobs or checkpoints need it (`holders`), it is on its way in, or it ships with the program", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn delete_model(State(state): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+    state.service.delete_model(&id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

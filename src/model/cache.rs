@@ -1,12 +1,16 @@
 //! Keys and values of the columns that a batch has read so far.
 
+use std::ops::Range;
+
 use candle_core::{DType, Device, Tensor};
 
 use super::error::ModelError;
 use super::input::Batch;
 
 /// A pre-allocated cache: one pair of `[rows, kv heads, capacity, head dim]` tensors per layer.
-#[derive(Debug)]
+///
+/// A clone shares the storage: only one of the two may be appended to.
+#[derive(Debug, Clone)]
 pub struct KvCache {
     layers: Vec<(Tensor, Tensor)>,
     len: usize,
@@ -52,13 +56,16 @@ impl KvCache {
         &self.next_position
     }
 
-    /// Stores new keys and values `[rows, kv heads, n, head dim]` of one layer behind those in use and returns all of them.
+    /// Stores new keys and values `[rows, n, kv heads, head dim]` of one layer behind those in use and returns all of them,
+    /// in the same order of dimensions.
     pub(crate) fn append(&self, layer: usize, k: &Tensor, v: &Tensor) -> Result<(Tensor, Tensor), ModelError> {
-        let new = k.dim(2)?;
+        let columns = k.dim(1)?;
         let (keys, values) = &self.layers[layer];
-        keys.slice_set(&k.contiguous()?.detach(), 2, self.len)?;
-        values.slice_set(&v.contiguous()?.detach(), 2, self.len)?;
-        Ok((keys.narrow(2, 0, self.len + new)?, values.narrow(2, 0, self.len + new)?))
+        let store = |all: &Tensor, new: &Tensor| {
+            all.slice_set(&new.detach().transpose(1, 2)?.contiguous()?, 2, self.len)?;
+            all.narrow(2, 0, self.len + columns)?.transpose(1, 2)
+        };
+        Ok((store(keys, k)?, store(values, v)?))
     }
 
     /// Checks that a batch fits behind what is cached.
@@ -105,5 +112,75 @@ impl KvCache {
             padding: rows.iter().map(|r| self.padding[*r]).collect(),
             next_position: rows.iter().map(|r| self.next_position[*r]).collect(),
         })
+    }
+
+    /// Bytes that are allocated.
+    pub fn bytes(&self) -> usize {
+        let of = |t: &Tensor| t.elem_count() * t.dtype().size_in_bytes();
+        self.layers.iter().map(|(k, v)| of(k) + of(v)).sum()
+    }
+
+    /// Makes room for `columns` more. Growing by half each time keeps the copying linear in the columns.
+    pub fn reserve(&mut self, columns: usize) -> Result<(), ModelError> {
+        if self.len + columns > self.capacity {
+            let capacity = (self.len + columns).max(self.capacity + self.capacity / 2);
+            self.layers = self.laid_out(0..self.len, self.len, capacity)?;
+            self.capacity = capacity;
+        }
+        Ok(())
+    }
+
+    /// The rows of both, each ending in the last column, with room for `spare` columns more.
+    pub fn join(&self, other: &Self, spare: usize) -> Result<Self, ModelError> {
+        let len = self.len.max(other.len);
+        let capacity = len + spare;
+        let upper = self.laid_out(0..self.len, len, capacity)?;
+        let lower = other.laid_out(0..other.len, len, capacity)?;
+        let both = upper.iter().zip(&lower);
+        let layers = both
+            .map(|((k1, v1), (k2, v2))| Ok((Tensor::cat(&[k1, k2], 0)?, Tensor::cat(&[v1, v2], 0)?)))
+            .collect::<candle_core::Result<_>>()?;
+        let padding = |cache: &Self| cache.padding.iter().map(|p| p + len - cache.len).collect::<Vec<_>>();
+        Ok(Self {
+            layers,
+            len,
+            capacity,
+            padding: [padding(self), padding(other)].concat(),
+            next_position: [self.next_position.as_slice(), &other.next_position].concat(),
+        })
+    }
+
+    /// Gives back columns that are padding in every row.
+    pub fn trim(&mut self) -> Result<(), ModelError> {
+        let surplus = self.padding.iter().copied().min().unwrap_or(0);
+        if surplus > 0 {
+            let len = self.len - surplus;
+            self.layers = self.laid_out(surplus..self.len, len, self.capacity - surplus)?;
+            self.len = len;
+            self.capacity -= surplus;
+            self.padding.iter_mut().for_each(|p| *p -= surplus);
+        }
+        Ok(())
+    }
+
+    /// A cache of one row's first `columns` columns with room for `spare` more; the next column has position `next`.
+    pub fn prefix(&self, columns: usize, next: u32, spare: usize) -> Result<Self, ModelError> {
+        let capacity = columns + spare;
+        let layers = self.laid_out(0..columns, columns, capacity)?;
+        Ok(Self { layers, len: columns, capacity, padding: vec![0], next_position: vec![next] })
+    }
+
+    /// Fresh tensors of `capacity` columns in which the columns `kept` end at column `end`.
+    fn laid_out(&self, kept: Range<usize>, end: usize, capacity: usize) -> Result<Vec<(Tensor, Tensor)>, ModelError> {
+        let lay = |tensor: &Tensor| -> candle_core::Result<Tensor> {
+            let (rows, heads, _, width) = tensor.dims4()?;
+            let fresh = Tensor::zeros((rows, heads, capacity, width), tensor.dtype(), tensor.device())?;
+            if !kept.is_empty() {
+                let part = tensor.narrow(2, kept.start, kept.len())?.contiguous()?;
+                fresh.slice_set(&part, 2, end - kept.len())?;
+            }
+            Ok(fresh)
+        };
+        Ok(self.layers.iter().map(|(k, v)| Ok((lay(k)?, lay(v)?))).collect::<candle_core::Result<_>>()?)
     }
 }

@@ -38,16 +38,16 @@ impl Capture {
         Ok(())
     }
 
-    /// Keeps what was asked for of decoder layer `index`.
-    pub(crate) fn take(&mut self, index: usize, output: &Tensor, probabilities: &Tensor) -> Result<()> {
+    /// From which query column on decoder layer `index` should keep its attention; none: not at all.
+    pub(crate) fn queries_of(&self, index: usize) -> Option<usize> {
+        self.attention_layers.contains(&index).then_some(self.attention_from)
+    }
+
+    /// Keeps what was asked for of the next decoder layer.
+    pub(crate) fn take(&mut self, output: &Tensor, probabilities: Option<Tensor>) {
         if self.layers {
             self.layer_outputs.push(output.detach());
         }
-        if self.attention_layers.contains(&index) {
-            let queries = probabilities.dim(2)?;
-            let from = self.attention_from.min(queries);
-            self.attention.push(probabilities.detach().narrow(2, from, queries - from)?.contiguous()?);
-        }
-        Ok(())
+        self.attention.extend(probabilities);
     }
 }

@@ -3,11 +3,15 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
+use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
 
+use super::linear::LinearShape;
 use super::load::{Folder, read_json};
-use super::weights::weight_files;
+use super::lora::Adapter;
+use super::weights::{WeightSource, weight_files};
 use super::{ModelError, ModelInfo};
 
 /// Longest header that a safetensors file may have.
@@ -24,6 +28,33 @@ pub fn describe(dir: &Path) -> Result<ModelInfo, ModelError> {
         parameters += count(&file)?;
     }
     Folder { config_path: &path, config: &config, generation: generation.as_ref() }.info(parameters)
+}
+
+/// Name and size of every linear layer of the folder's model, the output head not among them.
+pub fn linear_layers(dir: &Path) -> Result<Vec<LinearShape>, ModelError> {
+    let path = dir.join("config.json");
+    let config = read_json(&path)?;
+    let blueprint = Blueprint::default();
+    Folder { config_path: &path, config: &config, generation: None }.visit(&blueprint)?;
+    Ok(blueprint.layers.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Takes note of what a constructor asks for and gives it tensors that need no memory.
+#[derive(Default)]
+struct Blueprint {
+    layers: Mutex<Vec<LinearShape>>,
+}
+
+impl WeightSource for Blueprint {
+    fn get(&self, _name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
+        // One value, seen through strides of zero.
+        Ok(Tensor::zeros((), DType::F32, &Device::Cpu)?.broadcast_as(shape)?)
+    }
+
+    fn adapter(&self, layer: &LinearShape) -> Option<Adapter> {
+        self.layers.lock().unwrap_or_else(PoisonError::into_inner).push(layer.clone());
+        None
+    }
 }
 
 /// Number of values in a safetensors file, from its header.

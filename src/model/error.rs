@@ -30,6 +30,22 @@ pub enum ModelError {
         /// What is wrong.
         problem: String,
     },
+    /// A target of low-rank adapters that fits no layer.
+    #[error("`{target}` names no linear layer that can have an adapter here; there are: {known}")]
+    Target {
+        /// The target.
+        target: String,
+        /// Endings that name layers.
+        known: String,
+    },
+    /// A device that cannot be had.
+    #[error("device `{device}`: {problem}")]
+    Device {
+        /// Its name.
+        device: String,
+        /// Why, and the way out.
+        problem: String,
+    },
     /// Inputs that do not fit together or do not fit the model.
     #[error("{0}")]
     Input(String),

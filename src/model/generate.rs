@@ -4,6 +4,9 @@ use candle_core::{Device, Tensor};
 
 use super::{Batch, Capture, KvCache, ModelError, Sequence, VisionLanguageModel};
 
+/// Columns of room that a batch gets when rows join it.
+const JOIN_ROOM: usize = 64;
+
 /// Rows that are being continued.
 pub struct Generation<'m> {
     model: &'m dyn VisionLanguageModel,
@@ -45,6 +48,24 @@ impl<'m> Generation<'m> {
         Ok(())
     }
 
+    /// Goes on behind columns that were read elsewhere; `states` `[rows, hidden]` are the final states of the last column.
+    pub fn resume(model: &'m dyn VisionLanguageModel, cache: KvCache, states: Tensor) -> Self {
+        Self { model, cache, states }
+    }
+
+    /// Takes in the rows of `other` behind its own; all go on together.
+    pub fn join(&mut self, other: &Self) -> Result<(), ModelError> {
+        self.cache = self.cache.join(&other.cache, JOIN_ROOM)?;
+        self.states = Tensor::cat(&[&self.states, &other.states], 0)?;
+        Ok(())
+    }
+
+    /// Gives back columns that no row needs any more, once there are enough of them to pay for moving the rest.
+    pub fn trim(&mut self) -> Result<(), ModelError> {
+        let surplus = self.cache.padding().iter().copied().min().unwrap_or(0);
+        if surplus > self.cache.len() / 4 { self.cache.trim() } else { Ok(()) }
+    }
+
     fn device(&self) -> &'m Device {
         self.model.device()
     }
@@ -56,6 +77,7 @@ impl<'m> Generation<'m> {
 
     /// Reads one token per row.
     pub fn advance(&mut self, tokens: &[u32], capture: &mut Capture) -> Result<(), ModelError> {
+        self.cache.reserve(1)?;
         let batch = Batch::next_tokens(tokens, self.cache.next_position());
         let hidden = self.model.forward(&batch, None, Some(&mut self.cache), capture)?;
         self.states = hidden.squeeze(1)?;

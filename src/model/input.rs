@@ -1,5 +1,6 @@
 //! Model inputs: token rows with their images, and padded batches with their position ids.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::ModelInfo;
@@ -192,6 +193,29 @@ impl Batch {
         self.images.push(Arc::clone(image));
         offsets.push(first);
         first
+    }
+
+    /// Some columns of a batch of one row, to be read behind those before them. [`Self::images`] stays whole: image features
+    /// are made once for all parts.
+    #[must_use]
+    pub fn part(&self, columns: Range<usize>) -> Self {
+        let slots = self.image_slots.iter().zip(&self.feature_rows);
+        let (image_slots, feature_rows) = slots
+            .filter(|(slot, _)| columns.contains(&(**slot as usize)))
+            .map(|(slot, row)| (slot - columns.start as u32, *row))
+            .unzip();
+        let axes = self.positions.chunks(self.columns.max(1));
+        Self {
+            rows: 1,
+            columns: columns.len(),
+            ids: self.ids[columns.clone()].to_vec(),
+            padding: vec![0],
+            positions: axes.flat_map(|axis| &axis[columns.clone()]).copied().collect(),
+            next_position: self.next_position.clone(),
+            image_slots,
+            feature_rows,
+            images: self.images.clone(),
+        }
     }
 
     /// A batch of one new token per cached row.

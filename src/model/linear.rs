@@ -3,14 +3,34 @@
 use candle_core::{Result, Tensor};
 
 use super::error::ModelError;
-use super::ops;
-use super::weights::WeightSource;
+use super::kernels;
+use super::lora::Adapter;
+use super::weights::{VISION, WeightSource};
 
-/// `x @ weight^T + bias`.
+/// Name and size of a linear layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinearShape {
+    /// Its name, e.g. `model.layers.0.self_attn.q_proj`.
+    pub name: String,
+    /// Width of its output.
+    pub out: usize,
+    /// Width of its input.
+    pub inner: usize,
+}
+
+impl LinearShape {
+    /// Does it belong to the vision tower or to the mergers behind it?
+    pub fn sees(&self) -> bool {
+        self.name.starts_with(VISION)
+    }
+}
+
+/// `x @ weight^T + bias`, and what an adapter adds.
 #[derive(Debug)]
 pub struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
+    adapter: Option<Adapter>,
 }
 
 impl Linear {
@@ -24,11 +44,16 @@ impl Linear {
     ) -> std::result::Result<Self, ModelError> {
         let weight = source.get(&format!("{name}.weight"), &[out, inner])?;
         let bias = if bias { Some(source.get(&format!("{name}.bias"), &[out])?) } else { None };
-        Ok(Self { weight, bias })
+        let adapter = source.adapter(&LinearShape { name: name.to_owned(), out, inner });
+        Ok(Self { weight, bias, adapter })
     }
 
     /// `x: [.., inner]` -> `[.., out]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        ops::linear(x, &self.weight, self.bias.as_ref())
+        let y = kernels::linear(x, &self.weight, self.bias.as_ref())?;
+        match &self.adapter {
+            Some(adapter) => y + adapter.forward(x)?,
+            None => Ok(y),
+        }
     }
 }

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use candle_core::Device;
+use candle_core::{DType, Device};
 use serde_json::Value;
 
+use super::lora::{Adapters, LoraConfig, select};
 use super::qwen_vl::{self, QwenVl};
 use super::weights::{Parameters, View, WeightSource};
 use super::{ModelError, ModelInfo, VisionLanguageModel};
@@ -50,6 +51,11 @@ impl Folder<'_> {
     pub(super) fn info(&self, parameters: usize) -> Result<ModelInfo, ModelError> {
         (self.family()?.info)(self, parameters)
     }
+
+    /// Asks `source` for every weight of the model, and for the adapter of every linear layer.
+    pub(super) fn visit(&self, source: &dyn WeightSource) -> Result<(), ModelError> {
+        (self.family()?.build)(self, 0, source, &Device::Cpu).map(drop)
+    }
 }
 
 fn qwen_vl_config(folder: &Folder<'_>) -> Result<qwen_vl::Config, ModelError> {
@@ -89,15 +95,20 @@ pub(super) fn read_json(path: &Path) -> Result<Value, ModelError> {
 }
 
 impl ModelFolder {
-    /// Reads `config.json`, `generation_config.json` (if any) and all weights of a folder.
+    /// Reads `config.json`, `generation_config.json` (if any) and all weights of a folder, these as 32-bit floats.
     pub fn open(dir: &Path, device: &Device) -> Result<Self, ModelError> {
+        Self::open_as(dir, device, DType::F32)
+    }
+
+    /// The same, with weights in the number format `dtype`.
+    pub fn open_as(dir: &Path, device: &Device, dtype: DType) -> Result<Self, ModelError> {
         let config_path = dir.join("config.json");
         let config = read_json(&config_path)?;
         let generation_path = dir.join("generation_config.json");
         let generation = if generation_path.exists() { Some(read_json(&generation_path)?) } else { None };
         let folder = Folder { config_path: &config_path, config: &config, generation: generation.as_ref() };
         let build = folder.family()?.build;
-        let parameters = Parameters::read(dir, device)?;
+        let parameters = Parameters::read(dir, device, dtype)?;
         Ok(Self { dir: dir.to_owned(), config, generation, parameters, device: device.clone(), build })
     }
 
@@ -111,7 +122,22 @@ impl ModelFolder {
         &self.parameters
     }
 
-    /// A model over one view of the parameters; training changes both views at once.
+    /// Keeps the vision tower, mergers included, as it is: models built from now on record nothing in it.
+    pub fn freeze_vision(&mut self) {
+        self.parameters.freeze_vision();
+    }
+
+    /// Puts low-rank adapters beside the linear layers that `config` names, and freezes everything else. Layers that are
+    /// frozen already get none. Their random values depend on `seed` alone.
+    pub fn add_adapters(&mut self, config: &LoraConfig, seed: u64) -> Result<(), ModelError> {
+        let layers = self.parameters.trainable(super::linear_layers(&self.dir)?);
+        let chosen = select(&config.targets, &layers)?;
+        let adapters = Adapters::new(config.clone(), chosen, seed, &self.device)?;
+        self.parameters.adapt(adapters);
+        Ok(())
+    }
+
+    /// A model over one view of the parameters; training changes all views at once.
     pub fn model(&self, view: View) -> Result<Arc<dyn VisionLanguageModel>, ModelError> {
         let config_path = self.dir.join("config.json");
         let folder = Folder { config_path: &config_path, config: &self.config, generation: self.generation.as_ref() };

@@ -2,7 +2,7 @@
 
 use candle_core::{D, Device, Tensor};
 
-use super::{ModelError, ModelInfo, VisionLanguageModel, ops};
+use super::{ModelError, ModelInfo, VisionLanguageModel, kernels};
 
 /// One token whose log-prob is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,7 @@ fn placeholder_mask(info: &ModelInfo, device: &Device) -> Result<Tensor, ModelEr
     let mut mask = vec![0.0_f32; info.vocab_size];
     for id in [info.image_token_id, info.video_token_id] {
         if let Some(entry) = mask.get_mut(id as usize) {
-            *entry = ops::MASKED;
+            *entry = kernels::MASKED;
         }
     }
     Ok(Tensor::new(mask, device)?)
@@ -61,9 +61,37 @@ pub fn response_logprobs(
     vocabulary: &Vocabulary,
     entropy_gradient: bool,
 ) -> Result<TokenLogprobs, ModelError> {
+    let tokens = Tensor::from_iter(targets.iter().map(|t| t.token), model.device())?;
+    let all = distributions(model, hidden, targets, vocabulary)?;
+    let logs = if entropy_gradient { all.clone() } else { all.detach() };
+    let entropy = (logs.exp()? * &logs)?.sum(D::Minus1)?.neg()?;
+    let logprobs = all.gather(&tokens.unsqueeze(1)?, 1)?.squeeze(1)?;
+    Ok(TokenLogprobs { logprobs, entropy })
+}
+
+/// KL in nat `[targets]` from each target's distribution under `hidden` to that under `other`, the states of a batch of the
+/// same layout: how much a token's choice depends on what differs between the two. No gradient.
+pub fn divergence(
+    model: &dyn VisionLanguageModel,
+    hidden: &Tensor,
+    other: &Tensor,
+    targets: &[TokenTarget],
+    vocabulary: &Vocabulary,
+) -> Result<Tensor, ModelError> {
+    let of = distributions(model, &hidden.detach(), targets, vocabulary)?;
+    let to = distributions(model, &other.detach(), targets, vocabulary)?;
+    Ok((of.exp()? * (of - to)?)?.sum(D::Minus1)?.detach())
+}
+
+/// Log-probs of the whole vocabulary `[targets, vocab]` at every target.
+fn distributions(
+    model: &dyn VisionLanguageModel,
+    hidden: &Tensor,
+    targets: &[TokenTarget],
+    vocabulary: &Vocabulary,
+) -> Result<Tensor, ModelError> {
     let (rows, columns, width) = hidden.dims3()?;
     let slots = Tensor::from_iter(targets.iter().map(|t| t.slot), model.device())?;
-    let tokens = Tensor::from_iter(targets.iter().map(|t| t.token), model.device())?;
     let states = hidden.reshape((rows * columns, width))?.index_select(&slots, 0)?;
     let mut logits = model.logits(&states)?;
     if (vocabulary.temperature - 1.0).abs() > f64::EPSILON {
@@ -72,9 +100,5 @@ pub fn response_logprobs(
     if let Some(mask) = &vocabulary.mask {
         logits = logits.broadcast_add(mask)?;
     }
-    let all = ops::log_softmax(&logits)?;
-    let logs = if entropy_gradient { all.clone() } else { all.detach() };
-    let entropy = (logs.exp()? * &logs)?.sum(D::Minus1)?.neg()?;
-    let logprobs = all.gather(&tokens.unsqueeze(1)?, 1)?.squeeze(1)?;
-    Ok(TokenLogprobs { logprobs, entropy })
+    Ok(kernels::log_softmax(&logits)?)
 }

@@ -4,17 +4,23 @@
 
 pub mod cache;
 pub mod capture;
+pub mod constant;
 mod describe;
+pub mod device;
 pub mod error;
+pub mod features;
 pub mod focus;
 pub mod generate;
+pub mod hide;
 pub mod input;
+pub mod kernels;
 pub mod linear;
 pub mod load;
 pub mod logprob;
-pub mod ops;
+pub mod lora;
 pub mod qwen_vl;
 pub mod sampler;
+pub mod shards;
 pub mod weights;
 
 use std::sync::Arc;
@@ -23,7 +29,7 @@ use candle_core::{Device, Tensor};
 
 pub use cache::KvCache;
 pub use capture::Capture;
-pub use describe::describe;
+pub use describe::{describe, linear_layers};
 pub use error::ModelError;
 pub use input::{Batch, Grid, ImagePatches, Sequence};
 pub use load::ModelFolder;

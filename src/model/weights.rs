@@ -5,22 +5,40 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use candle_core::{DType, Device, Shape, Tensor, Var};
 
 use super::error::ModelError;
+use super::features::FeatureCache;
+use super::linear::LinearShape;
+use super::lora::{Adapter, Adapters};
 
 /// Where a family's constructor gets its weights from.
 pub trait WeightSource {
     /// The weight `name`, which must have exactly this shape.
     fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError>;
+
+    /// The low-rank adapter of a linear layer, if it has one.
+    fn adapter(&self, _layer: &LinearShape) -> Option<Adapter> {
+        None
+    }
+
+    /// Where features of images are kept, if the vision tower does not change.
+    fn feature_cache(&self) -> Option<Arc<FeatureCache>> {
+        None
+    }
 }
 
 /// All parameters of a model, as variables that training changes in place.
 #[derive(Debug, Clone)]
 pub struct Parameters {
     vars: BTreeMap<String, Var>,
+    /// Those that are trained, adapters among them: all until some are frozen.
+    trained: BTreeMap<String, Var>,
+    adapters: Option<Adapters>,
+    /// What the vision tower has computed, for the time when nothing of it is trained.
+    features: Arc<FeatureCache>,
     /// Name in the file for each name used here.
     file_names: HashMap<String, String>,
 }
@@ -32,7 +50,12 @@ pub enum View {
     Tracked,
     /// As plain tensors that share the variables' storage: nothing is recorded.
     Detached,
+    /// Like [`View::Detached`], without adapters: the model that their training began with.
+    Base,
 }
+
+/// What names of the vision tower begin with, its mergers included.
+pub(super) const VISION: &str = "visual.";
 
 /// The name used inside the program for a tensor of a file.
 fn canonical(file_name: &str) -> String {
@@ -45,7 +68,7 @@ fn canonical(file_name: &str) -> String {
     file_name.to_owned()
 }
 
-fn file_error(path: &Path, source: std::io::Error) -> ModelError {
+pub(super) fn file_error(path: &Path, source: std::io::Error) -> ModelError {
     ModelError::File { path: path.display().to_string(), source }
 }
 
@@ -69,8 +92,8 @@ pub(super) fn weight_files(dir: &Path) -> Result<Vec<PathBuf>, ModelError> {
 }
 
 impl Parameters {
-    /// Reads every tensor of a model folder as 32-bit floats.
-    pub fn read(dir: &Path, device: &Device) -> Result<Self, ModelError> {
+    /// Reads every tensor of a model folder in the number format `dtype`.
+    pub fn read(dir: &Path, device: &Device, dtype: DType) -> Result<Self, ModelError> {
         let mut vars = BTreeMap::new();
         let mut file_names = HashMap::new();
         for path in weight_files(dir)? {
@@ -81,21 +104,71 @@ impl Parameters {
             })?;
             for (file_name, tensor) in tensors {
                 let name = canonical(&file_name);
-                vars.insert(name.clone(), Var::from_tensor(&tensor.to_dtype(DType::F32)?)?);
+                vars.insert(name.clone(), Var::from_tensor(&tensor.to_dtype(dtype)?)?);
                 file_names.insert(name, file_name);
             }
         }
-        Ok(Self { vars, file_names })
+        Ok(Self::new(vars, file_names))
     }
 
-    /// The variables by name, in name order.
+    fn new(vars: BTreeMap<String, Var>, file_names: HashMap<String, String>) -> Self {
+        Self { trained: vars.clone(), vars, adapters: None, features: Arc::default(), file_names }
+    }
+
+    /// The model's own variables by name, in name order: adapters are not among them.
     pub fn vars(&self) -> &BTreeMap<String, Var> {
         &self.vars
     }
 
-    /// Number of values.
+    /// The variables that are trained, in name order: only they are recorded and get gradients.
+    pub fn trained(&self) -> &BTreeMap<String, Var> {
+        &self.trained
+    }
+
+    /// Number of values of the model itself.
     pub fn count(&self) -> usize {
         self.vars.values().map(|v| v.elem_count()).sum()
+    }
+
+    /// The number format of the weights as configurations name it, e.g. `bfloat16`.
+    pub fn number_format(&self) -> &'static str {
+        match self.vars.values().next().map_or(DType::F32, |var| var.dtype()) {
+            DType::BF16 => "bfloat16",
+            DType::F16 => "float16",
+            _ => "float32",
+        }
+    }
+
+    /// Keeps the vision tower, mergers included, as it is. Models that were built before do not know.
+    pub fn freeze_vision(&mut self) {
+        self.trained.retain(|name, _| !name.starts_with(VISION));
+    }
+
+    /// Is nothing of the vision tower trained?
+    pub fn vision_is_frozen(&self) -> bool {
+        !self.trained.keys().any(|name| name.starts_with(VISION))
+    }
+
+    /// Features of images, which all models of these parameters share while nothing of the vision tower is trained.
+    pub fn features(&self) -> &FeatureCache {
+        &self.features
+    }
+
+    /// Those of `layers` whose weight is trained.
+    pub(super) fn trainable(&self, mut layers: Vec<LinearShape>) -> Vec<LinearShape> {
+        layers.retain(|layer| self.trained.contains_key(&format!("{}.weight", layer.name)));
+        layers
+    }
+
+    /// From now on only these adapters are trained. Models that were built before do not know.
+    pub(super) fn adapt(&mut self, adapters: Adapters) {
+        self.trained = adapters.vars().map(|(name, var)| (name, var.clone())).collect();
+        self.adapters = Some(adapters);
+    }
+
+    /// The adapters, if there are any.
+    pub fn adapters(&self) -> Option<&Adapters> {
+        self.adapters.as_ref()
     }
 
     /// A view to build a model on.
@@ -103,30 +176,49 @@ impl Parameters {
         ParameterView { parameters: self, view }
     }
 
-    /// Writes all parameters to one safetensors file, under the names they were read with. Equal values give equal bytes.
+    /// Writes all parameters, adapters merged into them, to one safetensors file, under the names they were read with.
+    /// Equal values give equal bytes.
     pub fn write(&self, path: &Path) -> Result<(), ModelError> {
-        let tensors: HashMap<String, Tensor> = self
-            .vars
-            .iter()
-            .map(|(name, var)| (self.file_names.get(name).unwrap_or(name).clone(), var.as_detached_tensor()))
-            .collect();
-        let metadata = Some(HashMap::from([("format".to_owned(), "pt".to_owned())]));
-        safetensors::serialize_to_file(&tensors, metadata, path).map_err(|error| match error {
-            safetensors::SafeTensorError::IoError(source) => file_error(path, source),
-            other => ModelError::Config {
-                path: path.display().to_string(),
-                problem: format!("could not be written: {other}"),
-            },
-        })
+        write_tensors(&self.named()?.into_iter().collect(), path)
+    }
+
+    /// What is written: every variable, its adapter merged into it, under the name it was read with.
+    pub(super) fn named(&self) -> Result<Vec<(String, Tensor)>, ModelError> {
+        let file_name = |name: &String| self.file_names.get(name).unwrap_or(name).clone();
+        self.vars.iter().map(|(name, var)| Ok((file_name(name), self.merged(name, var)?))).collect()
+    }
+
+    /// The variable `name` with what its layer's adapter adds, in the number format of the variable.
+    fn merged(&self, name: &str, var: &Var) -> Result<Tensor, ModelError> {
+        let weight = var.as_detached_tensor();
+        let layer = name.strip_suffix(".weight");
+        match layer.and_then(|layer| self.adapters.as_ref()?.delta(layer)) {
+            Some(delta) => Ok((weight.to_dtype(DType::F32)? + delta?)?.to_dtype(var.dtype())?),
+            None => Ok(weight),
+        }
     }
 
     /// These parameters together with further variables, e.g. a head that is trained along and thrown away.
     #[must_use]
     pub fn with<'a>(&self, more: impl IntoIterator<Item = (&'a str, &'a Var)>) -> Self {
         let mut all = self.clone();
-        all.vars.extend(more.into_iter().map(|(name, var)| (name.to_owned(), var.clone())));
+        for (name, var) in more {
+            all.vars.insert(name.to_owned(), var.clone());
+            all.trained.insert(name.to_owned(), var.clone());
+        }
         all
     }
+}
+
+/// Writes tensors to one safetensors file. Equal values give equal bytes.
+pub(super) fn write_tensors(tensors: &HashMap<String, Tensor>, path: &Path) -> Result<(), ModelError> {
+    let metadata = Some(HashMap::from([("format".to_owned(), "pt".to_owned())]));
+    safetensors::serialize_to_file(tensors, metadata, path).map_err(|error| match error {
+        safetensors::SafeTensorError::IoError(source) => file_error(path, source),
+        other => {
+            ModelError::Config { path: path.display().to_string(), problem: format!("could not be written: {other}") }
+        }
+    })
 }
 
 fn missing(name: &str) -> ModelError {
@@ -152,10 +244,17 @@ impl WeightSource for ParameterView<'_> {
                 problem: format!("has shape {:?}, but config.json asks for {shape:?}", var.dims()),
             });
         }
-        Ok(match self.view {
-            View::Tracked => var.as_tensor().clone(),
-            View::Detached => var.as_detached_tensor(),
-        })
+        let recorded = self.view == View::Tracked && self.parameters.trained.contains_key(name);
+        Ok(if recorded { var.as_tensor().clone() } else { var.as_detached_tensor() })
+    }
+
+    fn adapter(&self, layer: &LinearShape) -> Option<Adapter> {
+        let adapters = self.parameters.adapters.as_ref().filter(|_| self.view != View::Base)?;
+        adapters.of(&layer.name, self.view == View::Tracked)
+    }
+
+    fn feature_cache(&self) -> Option<Arc<FeatureCache>> {
+        self.parameters.vision_is_frozen().then(|| Arc::clone(&self.parameters.features))
     }
 }
 
@@ -175,7 +274,7 @@ impl<F: Fn(&str, &[usize]) -> Vec<f32>> Initializer<F> {
     /// What was created.
     pub fn into_parameters(self) -> Parameters {
         let vars = self.vars.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        Parameters { vars, file_names: HashMap::new() }
+        Parameters::new(vars, HashMap::new())
     }
 }
 

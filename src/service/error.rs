@@ -102,6 +102,10 @@ impl From<StoreError> for ServiceError {
             }
             StoreError::Held { kind, id, holders } => Self::Held { kind, id, holders },
             StoreError::Conflict(message) => Self::Conflict(message),
+            StoreError::Unavailable(error) => {
+                tracing::error!(%error, "the database does not answer");
+                Self::Unavailable("the database does not answer at the moment; try again shortly".to_owned())
+            }
             other => Self::Internal(other.to_string()),
         }
     }

@@ -1,5 +1,6 @@
 //! What the API means: submit a job, follow events, query metrics. Knows no HTTP.
 
+mod adapters;
 pub mod builtin;
 pub mod chat;
 mod checkpoints;
@@ -16,7 +17,10 @@ pub mod maps;
 mod metrics;
 pub mod models;
 pub mod plan;
+mod report;
 pub mod rewards;
+mod roots;
+mod rows;
 pub mod runs;
 pub mod starter;
 pub mod submit;
@@ -52,6 +56,8 @@ pub struct Service {
     engine: Arc<dyn Engine>,
     /// Asks webhook rewards, where the settings allow any host.
     webhooks: Option<Arc<dyn WebhookClient>>,
+    /// Models that are on their way from a hub, and those that did not come.
+    downloads: models::Downloads,
     /// Opened by the first request for a checkpoint.
     artifacts: OnceCell<Arc<dyn ArtifactStore>>,
 }
@@ -59,7 +65,7 @@ pub struct Service {
 impl Service {
     /// A service over an open database.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: AppSettings) -> Self {
-        let engine = Arc::new(LocalEngine::new(EngineLimits::from(&settings.limits)));
+        let engine = Arc::new(LocalEngine::on(settings.engine_device, EngineLimits::from(&settings.limits)));
         let webhooks = HttpWebhooks::of(&settings, clock.clone());
         Self {
             webhooks,
@@ -70,6 +76,7 @@ impl Service {
             stopping: CancellationToken::new(),
             dataset_checks: Semaphore::new(datasets::CHECKS),
             engine,
+            downloads: models::Downloads::default(),
             artifacts: OnceCell::new(),
         }
     }

@@ -11,7 +11,7 @@ use super::submit::{CheckedJob, JobWarning, needs_demonstrations};
 use crate::config::job::Origin;
 use crate::data::{Dataset, Split};
 use crate::domain::dataset::DatasetRecord;
-use crate::domain::spec::{JobSpec, Method};
+use crate::domain::spec::{JobSpec, Method, RowSplit};
 use crate::model::{self, ModelInfo};
 use crate::prompt::{Processor, PromptError, PromptLimits, PromptTemplate, messages_for};
 use crate::service::{Result, Service, ServiceError};
@@ -136,15 +136,14 @@ fn look(dir: &Path, spec: &JobSpec, dataset: &dyn Dataset) -> Result<Preview> {
         |pointer: &'static str| move |error: &dyn std::fmt::Display| ServiceError::field(pointer, error.to_string());
     let info = model::describe(dir).map_err(|error| at("/model")(&error))?;
     let processor = Processor::from_dir(dir, &info).map_err(|error| at("/model")(&error))?;
-    if dataset.len(Split::Train) == 0 {
-        let detail = format!(
-            "data set `{}` has no rows to train on: all are held out; register it with another `split`, or name it as \
-             `eval_dataset`",
-            spec.dataset
-        );
-        return Err(ServiceError::field("/dataset", detail));
+    let split = match &spec.method {
+        Method::Eval(method) if method.split == RowSplit::Eval => Split::Eval,
+        _ => Split::Train,
+    };
+    if dataset.len(split) == 0 {
+        return Err(no_rows(spec, split));
     }
-    let example = dataset.example(Split::Train, 0).map_err(|error| at("/dataset")(&error))?;
+    let example = dataset.example(split, 0).map_err(|error| at("/dataset")(&error))?;
     if needs_demonstrations(spec) && example.demonstration.is_none() {
         let detail = format!("data set `{}` has no demonstrations, which method `sft` learns from", spec.dataset);
         return Err(ServiceError::field("/method/type", detail));
@@ -183,6 +182,20 @@ fn look(dir: &Path, spec: &JobSpec, dataset: &dyn Dataset) -> Result<Preview> {
     Ok(Preview { prompt, unknown_words, info })
 }
 
+fn no_rows(spec: &JobSpec, split: Split) -> ServiceError {
+    let name = &spec.dataset;
+    if split == Split::Eval {
+        let detail =
+            format!("data set `{name}` has no held-out rows; set `split` to `train` to evaluate its other rows");
+        return ServiceError::field("/method/split", detail);
+    }
+    let detail = format!(
+        "data set `{name}` has no rows to train on: all are held out; register it with another `split`, or name it as \
+         `eval_dataset`"
+    );
+    ServiceError::field("/dataset", detail)
+}
+
 /// A fault of the prompt room as a complaint about the setting that caused it.
 #[allow(clippy::needless_pass_by_value)]
 fn prompt_fault(error: PromptError) -> ServiceError {
@@ -201,7 +214,21 @@ fn prompt_fault(error: PromptError) -> ServiceError {
     ServiceError::field(pointer, error.to_string())
 }
 
+/// What answering rows takes: the weights, and the cache of the rows that decode together.
+fn evaluation_memory(spec: &JobSpec, preview: &Preview) -> MemoryEstimate {
+    let info = &preview.info;
+    let row = preview.prompt.tokens + spec.rollout.max_new_tokens;
+    let rows = spec.batch.prompts_per_step * spec.eval.samples;
+    let weights = info.parameters as u64 * F32;
+    let cache = rows * row * info.layers as u64 * 2 * info.hidden_size as u64 * F32;
+    let part = |name: &str, bytes: u64| MemoryPart { part: name.to_owned(), bytes };
+    MemoryEstimate { peak_bytes: weights + cache, parts: vec![part("weights", weights), part("rollout_cache", cache)] }
+}
+
 fn memory(spec: &JobSpec, preview: &Preview) -> MemoryEstimate {
+    if !spec.method.trains() {
+        return evaluation_memory(spec, preview);
+    }
     let info = &preview.info;
     let (weights, width) = (info.parameters as u64 * F32, info.hidden_size as u64);
     // A micro-batch holds at least one whole response.
@@ -213,7 +240,7 @@ fn memory(spec: &JobSpec, preview: &Preview) -> MemoryEstimate {
     let activations = layers * (tokens * width * ACTIVATIONS_PER_LAYER * F32 + scores);
     // Logits, their log-softmax and its gradient live together.
     let logits = 3 * tokens * info.vocab_size as u64 * F32;
-    let cache = if matches!(spec.method, Method::Sft(_)) { 0 } else { rows * row * layers * 2 * width * F32 };
+    let cache = if spec.method.is_reinforcement() { rows * row * layers * 2 * width * F32 } else { 0 };
     let part = |name: &str, bytes: u64| MemoryPart { part: name.to_owned(), bytes };
     MemoryEstimate {
         // The rollout's cache is gone before the update begins.
@@ -230,14 +257,19 @@ fn memory(spec: &JobSpec, preview: &Preview) -> MemoryEstimate {
 }
 
 fn group_size(spec: &JobSpec) -> u64 {
-    if matches!(spec.method, Method::Sft(_)) { 1 } else { spec.rollout.group_size }
+    if spec.method.is_reinforcement() { spec.rollout.group_size } else { 1 }
 }
 
 fn work(spec: &JobSpec, preview: &Preview) -> PlannedWork {
-    let prompts = spec.steps * spec.batch.prompts_per_step;
-    let responses = prompts * group_size(spec);
-    let updates_per_step =
-        spec.batch.prompts_per_step / spec.batch.minibatch_prompts.max(1) * spec.batch.epochs_per_batch;
+    let trains = spec.method.trains();
+    let all = spec.steps * spec.batch.prompts_per_step;
+    let prompts = if trains { all } else { spec.eval_rows.min(all) };
+    let responses = prompts * if trains { group_size(spec) } else { spec.eval.samples };
+    let updates_per_step = if trains {
+        spec.batch.prompts_per_step / spec.batch.minibatch_prompts.max(1) * spec.batch.epochs_per_batch
+    } else {
+        0
+    };
     PlannedWork {
         steps: spec.steps,
         updates: spec.steps * updates_per_step,

@@ -97,7 +97,7 @@ impl Service {
             self.drop_files(checkpoint).await?;
         }
         self.drop_logs(&jobs);
-        Ok(())
+        self.drop_rows(id).await
     }
 
     /// One run.

@@ -13,7 +13,7 @@ use crate::config::nearest::suggestion;
 use crate::domain::dataset::{DatasetRecord, DatasetState};
 use crate::domain::job::{Job, NewJob};
 use crate::domain::model::Model;
-use crate::domain::spec::{JobSpec, RewardSpec};
+use crate::domain::spec::{JobSpec, Method, RewardSpec, RowSplit};
 use crate::reward;
 use crate::service::{Result, Service, ServiceError};
 use crate::store::StoreError;
@@ -77,7 +77,8 @@ pub(super) struct CheckedJob {
 impl Service {
     /// Checks and stores a job.
     pub async fn submit_job(&self, request: &Value, created_by: Option<String>) -> Result<SubmittedJob> {
-        let CheckedJob { resolved, base_model, warnings, .. } = self.check_job(request).await?;
+        // Boxed, like the checks themselves: their state is large, and every caller's future would hold it.
+        let CheckedJob { resolved, base_model, warnings, .. } = Box::pin(self.check_job(request)).await?;
         let origins = serde_json::to_value(&resolved.origins).map_err(|e| ServiceError::Internal(e.to_string()))?;
         let base_model = Some(base_model);
         let submitted = self.store.submit(NewJob { spec: resolved.spec, origins, created_by, base_model }).await;
@@ -88,9 +89,10 @@ impl Service {
 
     /// Settles a job's settings and checks everything that can be known before it runs.
     pub(super) async fn check_job(&self, request: &Value) -> Result<CheckedJob> {
-        let SettledJob { resolved, source, data } = self.settle_job(request).await?;
+        let SettledJob { resolved, source, data } = Box::pin(self.settle_job(request)).await?;
         let preview = self.preview(&source, &resolved.spec, &data).await?;
-        let warnings = warnings(&resolved, &source.base, &preview, &data);
+        let mut warnings = warnings(&resolved, &source.base, &preview, &data);
+        warnings.extend(self.missing_device(&resolved.spec).await?);
         Ok(CheckedJob { resolved, base_model: source.base.name, warnings, preview })
     }
 
@@ -125,8 +127,13 @@ impl Service {
                 return Err(ServiceError::field("/eval_dataset", detail));
             }
         }
+        if let Method::Eval(method) = &resolved.spec.method {
+            let rows = if method.split == RowSplit::Eval { data.eval_rows } else { data.train_rows };
+            resolved.spec.steps = resolved.spec.evaluation_chunks(rows).max(1);
+        }
         reward::build_with(&resolved.spec.reward, self.webhooks.as_ref())
             .map_err(|error| ServiceError::field("/reward", error.to_string()))?;
+        self.check_targets(&source, &resolved.spec).await?;
         Ok(SettledJob { resolved, source, data })
     }
 
@@ -199,6 +206,12 @@ pub(super) fn warnings(
             format!("the model's tokenizer cannot write these words of the prompt: {words}"),
         );
     }
+    if !spec.method.trains() {
+        return warnings;
+    }
+    let mut warn = |code: &str, pointer: &str, detail: String| {
+        warnings.push(JobWarning { code: code.to_owned(), pointer: pointer.to_owned(), detail });
+    };
     if spec.batch.prompts_per_step > data.train_rows {
         let detail = format!(
             "a step takes {} prompts, but the data set has {} rows",

@@ -1,8 +1,8 @@
 //! Generating and scoring with models: the engine, batching, attention maps, heat-map pictures.
 //!
 //! A request's walk: [`parse`] (JSON, bad fields by name) -> [`Engine::generate`] -> `prepare` (images decoded, prompt rendered,
-//! limits checked) -> the queue of the model's compute thread -> `local::decode` (rows of several requests as one batch) ->
-//! `local::pump` (text, maps, pictures) -> [`GenerateStream`].
+//! limits checked) -> the queue of the model's compute thread -> `local::reading` (prompts, in parts) -> `local::decode` (rows of
+//! many requests as one batch, which they join and leave between steps) -> `local::pump` (text, maps, pictures) -> [`GenerateStream`].
 
 pub mod answer;
 mod card;

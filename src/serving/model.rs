@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use candle_core::Device;
-
 use super::card::Card;
 use super::{ServingError, engine::ModelRef};
-use crate::model::{ModelFolder, View, VisionLanguageModel};
+use crate::domain::device::DeviceName;
+use crate::model::device::{open_device, usual_format};
+use crate::model::{ModelError, ModelFolder, View, VisionLanguageModel};
 use crate::prompt::Processor;
 
 /// Everything a request needs of a model.
@@ -25,11 +25,11 @@ pub struct ServedModel {
 }
 
 impl ServedModel {
-    /// Reads a model folder in the Hugging Face layout.
+    /// Reads a model folder in the Hugging Face layout onto a device, in the number format that suits it.
     ///
     /// # Errors
     /// [`ServingError::ModelFolder`] names the file or weight at fault.
-    pub fn open(model: &ModelRef, device: &Device) -> Result<Self, ServingError> {
+    pub fn open(model: &ModelRef, device: DeviceName) -> Result<Self, ServingError> {
         let fault = |problem: String| ServingError::ModelFolder { model: model.id.clone(), problem };
         let weights = open_weights(&model.dir, device).map_err(|e| fault(e.to_string()))?;
         let processor = Processor::from_dir(&model.dir, weights.info()).map_err(|e| fault(e.to_string()))?;
@@ -38,6 +38,7 @@ impl ServedModel {
     }
 }
 
-fn open_weights(dir: &Path, device: &Device) -> Result<Arc<dyn VisionLanguageModel>, crate::model::ModelError> {
-    ModelFolder::open(dir, device)?.model(View::Detached)
+fn open_weights(dir: &Path, device: DeviceName) -> Result<Arc<dyn VisionLanguageModel>, ModelError> {
+    let device = open_device(device)?;
+    ModelFolder::open_as(dir, &device, usual_format(&device))?.model(View::Detached)
 }

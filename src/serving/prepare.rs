@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use image::RgbImage;
+use sha2::{Digest, Sha256};
 
 use super::ServingError;
 use super::answer::{ImageInfo, Warning};
@@ -13,15 +14,21 @@ use crate::config::serving::{
 };
 use crate::domain::field_error::FieldError;
 use crate::domain::message::{Content, Message};
+use crate::model::ImagePatches;
 use crate::prompt::{ImageLimits, PromptLimits, RenderedPrompt, data_url, decode_image, messages_for};
 
 /// A map's cost against the limit of map values: a byte costs an eighth of a number, a picture as much as this.
 const PNG_COST: usize = 16_384;
 
+/// SHA-256 of an image's size and patches.
+pub type ImageHash = [u8; 32];
+
 /// A prompt that the model can read.
 pub struct PreparedPrompt {
     /// Tokens and patches.
     pub rendered: RenderedPrompt,
+    /// What tells the images apart, as the model sees them.
+    pub image_hashes: Vec<ImageHash>,
     /// The images as they came, for pictures.
     pub pixels: Vec<Arc<RgbImage>>,
     /// Warnings about the prompt.
@@ -284,7 +291,19 @@ fn render(source: &Source<'_>, served: &ServedModel, limits: &EngineLimits) -> R
         .render(&messages, &pixels, &prompt_limits, true)
         .map_err(|e| ServingError::of_prompt(&e, pointer, &served.id))?;
     let warnings = served.card.warnings(&rendered, &messages, served.processor.tokenizer());
-    Ok(PreparedPrompt { rendered, pixels, warnings })
+    let image_hashes = rendered.images.iter().map(|image| hash(image)).collect();
+    Ok(PreparedPrompt { rendered, image_hashes, pixels, warnings })
+}
+
+fn hash(image: &ImagePatches) -> ImageHash {
+    let grid = image.grid;
+    let mut hash = Sha256::new();
+    for side in [grid.time, grid.height, grid.width] {
+        hash.update(side.to_le_bytes());
+    }
+    let bytes: Vec<u8> = image.values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    hash.update(&bytes);
+    hash.finalize().into()
 }
 
 /// An image's place in the request, and its address.

@@ -87,6 +87,7 @@ impl Finish {
 
     fn weigh(&self, prompt: &PreparedPrompt, scores: &[RawScore]) -> Result<GroupWeights, ServingError> {
         let trajectory = |(index, score): (usize, &RawScore)| Trajectory {
+            dependency: Vec::new(),
             tokens: score.logprobs.len(),
             similarity: self.similarity(score).cloned().unwrap_or_default(),
             // Without rewards all are alike: the advantages, then 0, are left out of the answer.
@@ -96,6 +97,7 @@ impl Finish {
             has_image: !prompt.rendered.layout.is_empty(),
             precision: ScorePrecision::F32,
             step: None,
+            dependency: None,
             trajectories: scores.iter().enumerate().map(trajectory).collect(),
         };
         let algorithm = build(&self.method).map_err(|e| ServingError::field("/method", e.to_string()))?;

@@ -8,7 +8,7 @@ use crate::prompt::{Decoder, PromptError};
 /// Text that may be the beginning of a stop string is held back until the next tokens tell.
 pub struct ResponseText<'a> {
     decoder: Decoder<'a>,
-    stops: &'a [String],
+    stops: Vec<String>,
     text: String,
     /// Length of the text after each token.
     ends: Vec<usize>,
@@ -17,7 +17,7 @@ pub struct ResponseText<'a> {
 
 impl<'a> ResponseText<'a> {
     /// An empty text.
-    pub fn new(decoder: Decoder<'a>, stops: &'a [String]) -> Self {
+    pub fn new(decoder: Decoder<'a>, stops: Vec<String>) -> Self {
         Self { decoder, stops, text: String::new(), ends: Vec::new(), stopped: false }
     }
 

@@ -1,6 +1,6 @@
 //! What can go wrong in the database, in terms that a service can answer with.
 
-use crate::domain::job::{JobAction, JobState};
+use crate::domain::job::{JobAction, JobState, LeaseToken};
 
 /// An error of the store.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +65,10 @@ pub enum StoreError {
         /// What is wrong.
         problem: String,
     },
+    /// The database does not answer at the moment: the same call may succeed later. A write may or may not have
+    /// happened when the connection was lost at its very end.
+    #[error("the database does not answer: {0}")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The database itself failed.
     #[error("database: {0}")]
     Database(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -79,3 +83,30 @@ fn list(actions: &[JobAction]) -> String {
 
 /// Result of a store call.
 pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// The error of a write with an outdated token.
+pub(super) fn lease_lost(token: &LeaseToken) -> StoreError {
+    StoreError::LeaseLost { job_id: token.job_id.clone(), attempt: token.attempt }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        if may_pass(&error) { Self::Unavailable(Box::new(error)) } else { Self::Database(Box::new(error)) }
+    }
+}
+
+/// Is it the connection or the moment that failed, so that the same call may succeed later?
+fn may_pass(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed | sqlx::Error::BeginFailed => true,
+        sqlx::Error::Database(told) => told.code().is_some_and(|code| passing_code(&code)),
+        _ => false,
+    }
+}
+
+/// Postgres: connection lost (class 08), too many connections (53300), shutting down or starting (57P01 to 57P03),
+/// waited too long for a lock (55P03), deadlock and serialization (class 40). SQLite: busy (5) and locked (6).
+fn passing_code(code: &str) -> bool {
+    matches!(code, "53300" | "57P01" | "57P02" | "57P03" | "55P03" | "5" | "6" | "261" | "517")
+        || (code.len() == 5 && (code.starts_with("08") || code.starts_with("40")))
+}

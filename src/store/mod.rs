@@ -3,13 +3,22 @@
 //! The queue needs nothing but the database: a claim raises the job's attempt, and every later write of that worker
 //! carries the attempt and fails once another claim or an expiry has made it outdated (fencing).
 
+mod change;
 mod error;
+mod filter;
+mod lineage;
+mod points;
+mod postgres;
+mod rows;
+mod schema;
 mod sqlite;
 mod traits;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::domain::job::{JobState, Wanted};
 
 pub use error::{Result, StoreError};
 pub use traits::{
@@ -20,6 +29,8 @@ pub use traits::{
 /// Opens the database at `url`, creates it if need be and brings its schema up to date.
 ///
 /// `sqlite:PATH` (also `sqlite://PATH`) is a file; several processes may open it at once.
+/// `postgres://USER:PASSWORD@HOST:PORT/DATABASE` is a database that exists; many hosts may open it at once. Its
+/// options are those of `libpq` that sqlx knows, such as `?sslmode=verify-full&sslrootcert=FILE` or `?host=/run/postgresql`.
 pub async fn open(url: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>> {
     let unsupported = |shown: &str, problem: &str| {
         Err(StoreError::Unsupported { url: shown.to_owned(), problem: problem.to_owned() })
@@ -32,14 +43,26 @@ pub async fn open(url: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>> {
             }
             Ok(Arc::new(sqlite::SqliteStore::open(path.as_ref(), clock).await?))
         }
-        // The address holds a password: it is not shown.
-        Some((scheme @ ("postgres" | "postgresql"), _)) => unsupported(
-            &format!("{scheme}://…"),
-            "PostgreSQL is not supported yet; use sqlite:PATH, e.g. sqlite:vgpo-data/vgpo.db",
-        ),
+        Some((scheme @ ("postgres" | "postgresql"), _)) => {
+            // The address may hold a password: it is not shown.
+            Ok(Arc::new(postgres::PostgresStore::open(url, &format!("{scheme}://…"), clock).await?))
+        }
         _ => unsupported(
             url.split_once("://").map_or(url, |(scheme, _)| scheme),
-            "unknown kind of database; use sqlite:PATH, e.g. sqlite:vgpo-data/vgpo.db",
+            "unknown kind of database; use sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE",
         ),
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
+}
+
+/// What a worker is told whose job is in this state.
+fn wanted(state: &str) -> Wanted {
+    match JobState::from_name(state) {
+        Some(JobState::Cancelling) => Wanted::Cancel,
+        Some(JobState::Pausing) => Wanted::Pause,
+        _ => Wanted::Continue,
     }
 }

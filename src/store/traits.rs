@@ -72,8 +72,8 @@ pub trait QueueStore: Send + Sync {
     async fn claim(&self, request: &ClaimRequest) -> Result<Option<LeasedJob>>;
     /// Extends the lease and tells what is wanted of the worker.
     async fn heartbeat(&self, token: &LeaseToken, ttl: Duration) -> Result<Wanted>;
-    /// The trainer reached its last step.
-    async fn complete(&self, token: &LeaseToken) -> Result<Job>;
+    /// The trainer is done, with its last step or because the settings end it earlier, which `reason` tells people.
+    async fn complete(&self, token: &LeaseToken, reason: &str) -> Result<Job>;
     /// The attempt failed: queued again with a pause, or failed for good.
     async fn fail(&self, token: &LeaseToken, failure: &Failure) -> Result<Job>;
     /// The worker lets go in an orderly way (drain, pause, cancel): running -> queued, pausing -> paused,
@@ -152,7 +152,7 @@ pub trait SampleStore: Send + Sync {
 /// Checkpoints.
 #[async_trait]
 pub trait CheckpointStore: Send + Sync {
-    /// Records a checkpoint whose files are stored, and writes its event.
+    /// Records a checkpoint whose files are stored, and writes its event. A repeat with the same id changes nothing.
     async fn add_checkpoint(&self, token: &LeaseToken, checkpoint: NewCheckpoint) -> Result<Checkpoint>;
     /// One checkpoint.
     async fn checkpoint(&self, id: &str) -> Result<Checkpoint>;
@@ -184,6 +184,8 @@ pub trait ModelStore: Send + Sync {
     async fn model(&self, name: &str) -> Result<Model>;
     /// Every model, by name.
     async fn models(&self) -> Result<Vec<Model>>;
+    /// Forgets a model. `Held` with the unfinished jobs that start from it, and the checkpoints that grew from it.
+    async fn delete_model(&self, name: &str) -> Result<Model>;
     /// Registers a data set or brings it up to date; id and creation time stay.
     async fn upsert_dataset(&self, dataset: NewDataset) -> Result<DatasetRecord>;
     /// Registers a data set under a new name; an invalid one of that name makes room. `Conflict` when the name is taken.

@@ -1,20 +1,27 @@
-//! A checkpoint: a Hugging Face folder that serves as it is, plus `trainer/` with everything needed to go on.
+//! A checkpoint: a Hugging Face folder that serves as it is, plus `trainer/` with everything needed to go on. Where low-rank
+//! adapters are trained, the folder's weights have them merged in, and `adapter/` holds them alone, as PEFT does.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
+use crate::config::checkpoints::MAX_SHARD_BYTES;
 use crate::domain::model::CARD_FILE;
 use crate::domain::spec::{DataSpec, JobSpec};
+use crate::model::lora::peft;
 use crate::model::{ModelError, Parameters};
 
 use super::error::{TrainError, file_error};
 use super::optimizer::AdamW;
+use super::stopping::Watch;
 
 /// Folder of the trainer's own files inside a checkpoint.
 pub const TRAINER_DIR: &str = "trainer";
+/// Folder of low-rank adapters inside a checkpoint.
+pub const ADAPTER_DIR: &str = "adapter";
 
 /// Where a run stands, besides weights and optimizer. All random streams are derived from seed and position, so the
 /// position is the whole random state.
@@ -35,6 +42,9 @@ pub struct TrainerState {
     pub dataset: String,
     /// Rewards have been the same in every response so far (for the warning).
     pub constant_reward: Option<f64>,
+    /// Where early stopping stands.
+    #[serde(default)]
+    pub watch: Watch,
 }
 
 /// Writes a complete checkpoint into `dir`, which must not exist: into a sibling first, every file synced, then renamed.
@@ -50,11 +60,15 @@ pub fn write(
     std::fs::create_dir_all(parent).map_err(file_error(parent))?;
     let partial = tempfile::Builder::new().prefix(".partial-").tempdir_in(parent).map_err(file_error(parent))?;
     let path = partial.path();
-    files.write(path, &spec.data)?;
-    parameters.write(&path.join("model.safetensors")).map_err(|error| match error {
+    files.write(path, &spec.data, parameters.number_format())?;
+    let passing = |error| match error {
         ModelError::File { path, source } => TrainError::File { path, source },
         other => other.into(),
-    })?;
+    };
+    parameters.save(path, MAX_SHARD_BYTES).map_err(passing)?;
+    if let Some(adapters) = parameters.adapters() {
+        peft::write(&path.join(ADAPTER_DIR), adapters, &spec.model).map_err(passing)?;
+    }
     let trainer = path.join(TRAINER_DIR);
     std::fs::create_dir_all(&trainer).map_err(file_error(&trainer))?;
     optimizer.write(&trainer.join("optimizer.safetensors"))?;
@@ -87,10 +101,11 @@ impl ModelFiles {
         Ok(Self(files))
     }
 
-    fn write(&self, dir: &Path, data: &DataSpec) -> Result<(), TrainError> {
+    fn write(&self, dir: &Path, data: &DataSpec, number_format: &str) -> Result<(), TrainError> {
         for (name, bytes) in &self.0 {
             let path = dir.join(name);
-            std::fs::write(&path, bytes).map_err(file_error(&path))?;
+            let told = if name == "config.json" { with_number_format(bytes, number_format) } else { None };
+            std::fs::write(&path, told.as_ref().unwrap_or(bytes)).map_err(file_error(&path))?;
         }
         let path = dir.join(CARD_FILE);
         write_json(&path, &self.card(&path, data)?)
@@ -110,6 +125,26 @@ impl ModelFiles {
         });
         Ok(card)
     }
+}
+
+/// The configuration with the number format that the weights have now, where it names another one.
+fn with_number_format(config: &[u8], number_format: &str) -> Option<Vec<u8>> {
+    let mut config: serde_json::Value = serde_json::from_slice(config).ok()?;
+    let mut changed = false;
+    for section in ["", "/text_config", "/vision_config"] {
+        let Some(section) = config.pointer_mut(section) else { continue };
+        for key in ["torch_dtype", "dtype"] {
+            if let Some(named) = section.get_mut(key).filter(|named| *named != number_format) {
+                *named = number_format.into();
+                changed = true;
+            }
+        }
+    }
+    if config.get("torch_dtype").or(config.get("dtype")).is_none() {
+        config["torch_dtype"] = number_format.into();
+        changed = true;
+    }
+    changed.then(|| format!("{config:#}\n").into_bytes())
 }
 
 fn write_json(path: &Path, value: &serde_json::Value) -> Result<(), TrainError> {
@@ -134,10 +169,11 @@ fn sync_tree(dir: &Path) -> Result<(), TrainError> {
     sync(dir)
 }
 
-/// Reads the trainer's state of a checkpoint and its optimizer.
+/// Reads the trainer's state of a checkpoint and its optimizer, for weights on `device`.
 pub fn resume(
     dir: &Path,
     optimizer: &mut AdamW,
+    device: &Device,
     spec: &JobSpec,
     dataset_fingerprint: &str,
 ) -> Result<TrainerState, TrainError> {
@@ -154,6 +190,6 @@ pub fn resume(
     if state.seed != spec.seed {
         return Err(bad(format!("was made with seed {}, the job says {}", state.seed, spec.seed)));
     }
-    optimizer.read(&trainer.join("optimizer.safetensors"), &candle_core::Device::Cpu)?;
+    optimizer.read(&trainer.join("optimizer.safetensors"), device)?;
     Ok(state)
 }

@@ -45,18 +45,10 @@ impl RolloutRatios {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Sequence;
 
     #[test]
     fn ratios_are_measured_and_truncated() {
-        let mut row = TrainRow {
-            sequence: Sequence::default(),
-            prompt_len: 0,
-            old_logprobs: vec![-1.0, -1.0 + 3.0_f64.ln()],
-            correction: None,
-            reference_logprobs: None,
-            advantages: Vec::new(),
-        };
+        let mut row = TrainRow { old_logprobs: vec![-1.0, -1.0 + 3.0_f64.ln()], ..TrainRow::default() };
         let mut ratios = RolloutRatios::default();
         ratios.add(&mut row, &[-1.0, -1.0], Some(2.0));
         assert_eq!(row.correction, Some(vec![1.0, 2.0]));

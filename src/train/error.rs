@@ -80,7 +80,8 @@ impl TrainError {
     /// Would a second attempt end the same way?
     pub fn is_permanent(&self) -> bool {
         match self {
-            Self::File { .. } | Self::Sink(_) | Self::Thread(_) => false,
+            // Another worker may have the device.
+            Self::File { .. } | Self::Sink(_) | Self::Thread(_) | Self::Model(ModelError::Device { .. }) => false,
             Self::Reward(error) => !error.may_pass(),
             _ => true,
         }

@@ -1,7 +1,9 @@
-//! Greedy evaluation on held-out rows: accuracy and how visual right and wrong answers are.
+//! Evaluation on held-out rows: responses, verdicts and how visual right and wrong answers are.
+
+use std::ops::Range;
 
 use crate::algorithm::affine_focus;
-use crate::algorithm::signals::VisualSignals;
+use crate::domain::eval_row::{EvalResponse, EvalRow, Thirds};
 use crate::domain::sample::SampleGroup;
 use crate::domain::spec::JobSpec;
 use crate::model::sampler::stream;
@@ -10,123 +12,132 @@ use crate::reward::Verdict;
 
 use super::error::TrainError;
 use super::judge::Judge;
-use super::metrics::{AttentionSummary, Metrics, mean};
+use super::metrics::Metrics;
 use super::parallel::Pool;
 use super::rollout::{Rollout, RolloutSettings, rollout};
 use super::samples;
-use super::source::Prompt;
+use super::source::{Prompt, PromptSource};
+use super::tally::Tally;
 
-/// Prompts held in memory at once.
+/// Names the random streams of evaluations among all streams of a seed.
+const EVALUATION_STREAM: u64 = 2;
+/// Responses held in memory at once.
 const CHUNK: u64 = 512;
 /// Held-out rows that are logged with every token.
 const LOGGED: usize = 8;
 
 /// What an evaluation found.
-pub struct Evaluation {
-    /// Share of right answers.
-    pub accuracy: f64,
+pub(super) struct Evaluation {
     /// Every `eval/…` metric.
-    pub metrics: Metrics,
+    pub(super) metrics: Metrics,
     /// A few rows for people to look at.
-    pub samples: Vec<SampleGroup>,
+    pub(super) samples: Vec<SampleGroup>,
 }
 
-#[derive(Default)]
-struct Tally {
-    verdicts: Vec<Verdict>,
-    /// Answers that the reward could not judge; they count nowhere else.
-    unjudged: usize,
-    lengths: Vec<f64>,
-    attention: AttentionSummary,
-    all: VisualSignals,
-    right: VisualSignals,
-    wrong: VisualSignals,
+/// A row with its judged responses.
+pub(super) struct Answered {
+    prompt: Prompt,
+    answers: Vec<(Rollout, Verdict)>,
+    unjudged: u64,
 }
 
-impl Tally {
-    fn add(&mut self, verdict: Verdict, answer: &Rollout) {
-        self.lengths.push(answer.tokens.len() as f64);
-        self.attention.add(&answer.attention);
-        let focus: Vec<f64> = answer.similarity.iter().map(|s| affine_focus(*s)).collect();
-        self.all.add_focus(&focus);
-        let split = if verdict.accuracy > 0.5 { &mut self.right } else { &mut self.wrong };
-        split.add_focus(&focus);
-        self.verdicts.push(verdict);
+impl Answered {
+    /// The row's record.
+    pub(super) fn record(&self, source: &PromptSource) -> Result<EvalRow, TrainError> {
+        let example = &self.prompt.example;
+        let shown = !self.prompt.sequence.images.is_empty();
+        let response = |(rollout, verdict): &(Rollout, Verdict)| {
+            let focus: Vec<f64> = rollout.similarity.iter().map(|s| affine_focus(*s)).collect();
+            let image: Vec<f64> = rollout.attention.iter().map(|shares| shares.image).collect();
+            Ok(EvalResponse {
+                text: samples::text(source.processor(), &rollout.tokens)?,
+                tokens: rollout.tokens.len() as u64,
+                cut_off: rollout.cut_off,
+                correct: verdict.accuracy > 0.5,
+                accuracy: verdict.accuracy,
+                reward: verdict.reward,
+                reward_parts: verdict.parts.clone(),
+                extracted: verdict.extracted.clone(),
+                focus: Thirds::of(&focus),
+                attention_image: Thirds::of(&image).filter(|_| shown),
+            })
+        };
+        Ok(EvalRow {
+            row: example.index,
+            tags: example.tags.clone(),
+            prompt: example.prompt.clone(),
+            answer: example.answer.clone(),
+            responses: self.answers.iter().map(response).collect::<Result<_, TrainError>>()?,
+            unjudged: self.unjudged,
+        })
     }
 
-    fn metrics(&self) -> Metrics {
-        let mut metrics = Metrics::default();
-        let mean_of = |f: &dyn Fn(&Verdict) -> f64| mean(&self.verdicts.iter().map(f).collect::<Vec<_>>());
-        metrics.set("eval/accuracy", mean_of(&|v| v.accuracy));
-        metrics.set("eval/rows", self.verdicts.len() as f64);
-        if self.unjudged > 0 {
-            metrics.set("eval/unjudged", self.unjudged as f64);
-        }
-        metrics.set("eval/response_length", mean(&self.lengths));
-        if self.verdicts.iter().any(|v| v.parts.contains_key("format")) {
-            metrics.set("eval/format", mean_of(&|v| v.parts.get("format").copied().unwrap_or(0.0)));
-        }
-        let all = self.all.summary();
-        let ratios = [
-            ("eval/focus_mean", all.focus_mean),
-            ("eval/focus_early", all.focus_early),
-            ("eval/focus_late", all.focus_late),
-            ("eval/late_early_ratio", all.late_early_ratio),
-            ("eval/late_early_ratio_right", self.right.summary().late_early_ratio),
-            ("eval/late_early_ratio_wrong", self.wrong.summary().late_early_ratio),
-        ];
-        for (key, value) in ratios {
-            if let Some(value) = value {
-                metrics.set(key, value);
+    /// The row with every token, for people to look at.
+    pub(super) fn sample(&self, source: &PromptSource) -> Result<SampleGroup, TrainError> {
+        samples::evaluated(source.processor(), &self.prompt, &self.answers)
+    }
+}
+
+/// Answers held-out rows with the model as it is.
+pub(super) struct Evaluator<'a> {
+    /// Where rows run.
+    pub(super) pool: &'a Pool,
+    /// The model.
+    pub(super) model: &'a dyn VisionLanguageModel,
+    /// Who judges, and where rows come from.
+    pub(super) judge: Judge<'a>,
+    /// The job.
+    pub(super) spec: &'a JobSpec,
+}
+
+impl Evaluator<'_> {
+    /// Answers the job's held-out rows and adds them up.
+    pub(super) fn evaluate(&self) -> Result<Evaluation, TrainError> {
+        let source = self.judge.source;
+        let rows = self.spec.eval_rows.min(source.rows());
+        let chunk = (CHUNK / self.spec.eval.samples).max(1);
+        let mut tally = Tally::new(self.spec.eval.samples);
+        let mut logged = Vec::new();
+        for first in (0..rows).step_by(chunk as usize) {
+            for answered in self.answer(first..rows.min(first + chunk))? {
+                if logged.len() < LOGGED && !answered.answers.is_empty() {
+                    logged.push(answered.sample(source)?);
+                }
+                tally.add(&answered.record(source)?);
             }
         }
-        let (early, late) = self.attention.early_late();
-        metrics.set("eval/attention_image_mean", self.attention.means().image);
-        metrics.set("eval/attention_image_early", early);
-        metrics.set("eval/attention_image_late", late);
-        metrics
+        Ok(Evaluation { metrics: tally.metrics(), samples: logged })
     }
-}
 
-/// Answers the first `eval_rows` rows of `source` greedily.
-pub fn evaluate(
-    pool: &Pool,
-    model: &dyn VisionLanguageModel,
-    judge: &Judge<'_>,
-    spec: &JobSpec,
-) -> Result<Evaluation, TrainError> {
-    let settings = RolloutSettings {
-        group_size: 1,
-        temperature: 0.0,
-        top_p: 1.0,
-        max_new_tokens: spec.rollout.max_new_tokens as usize,
-        attention: true,
-        similarity: true,
-    };
-    let source = judge.source;
-    let rows = spec.eval_rows.min(source.rows());
-    let mut tally = Tally::default();
-    let mut logged = Vec::new();
-    for first in (0..rows).step_by(CHUNK as usize) {
-        let range = first..rows.min(first + CHUNK);
+    /// Answers and judges rows; those that are too long are left out where the job says so. What a row gets depends on the
+    /// seed and its number only.
+    pub(super) fn answer(&self, rows: Range<u64>) -> Result<Vec<Answered>, TrainError> {
+        let source = self.judge.source;
+        let part = format!("{}-{}", self.judge.part, rows.start);
+        let settings = RolloutSettings {
+            group_size: self.spec.eval.samples as usize,
+            temperature: self.spec.eval.temperature,
+            top_p: self.spec.eval.top_p,
+            max_new_tokens: self.spec.rollout.max_new_tokens as usize,
+            attention: true,
+            similarity: true,
+        };
         let prompts: Vec<Prompt> =
-            range.map(|row| source.prompt(row, row)).filter_map(Result::transpose).collect::<Result<_, _>>()?;
+            rows.map(|row| source.prompt(row, row)).filter_map(Result::transpose).collect::<Result<_, _>>()?;
         let sequences: Vec<&Sequence> = prompts.iter().map(|p| &p.sequence).collect();
-        let answers = rollout(pool, model, &sequences, &settings, |_, _| stream(&[]))?;
-        let part = format!("{}-{first}", judge.part);
-        let verdicts = Judge { part: &part, ..*judge }.verdicts(&prompts, &answers)?;
-        let judged = prompts.iter().zip(answers.iter().flatten()).zip(verdicts.into_iter().flatten());
-        for ((prompt, answer), verdict) in judged {
-            let Some(verdict) = verdict else {
-                tally.unjudged += 1;
-                continue;
-            };
-            if logged.len() < LOGGED {
-                logged.push(samples::evaluated(source.processor(), prompt, answer, &verdict)?);
-            }
-            tally.add(verdict, answer);
-        }
+        let seed = self.spec.seed;
+        let answers = rollout(self.pool, self.model, &sequences, &settings, |prompt, sample| {
+            stream(&[seed, EVALUATION_STREAM, prompts[prompt].cursor, sample as u64])
+        })?;
+        let verdicts = Judge { part: &part, ..self.judge }.verdicts(&prompts, &answers)?;
+        let of_prompt = prompts.into_iter().zip(answers).zip(verdicts);
+        Ok(of_prompt
+            .map(|((prompt, answers), verdicts)| {
+                let sampled = answers.len();
+                let judged = answers.into_iter().zip(verdicts);
+                let answers: Vec<_> = judged.filter_map(|(answer, verdict)| Some((answer, verdict?))).collect();
+                Answered { prompt, unjudged: (sampled - answers.len()) as u64, answers }
+            })
+            .collect())
     }
-    let metrics = tally.metrics();
-    Ok(Evaluation { accuracy: metrics.get("eval/accuracy"), metrics, samples: logged })
 }

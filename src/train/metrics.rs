@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::domain::eval_row::Thirds;
 use crate::reward::Verdict;
 
 use super::rollout::{AttentionShares, Rollout};
@@ -19,6 +20,11 @@ impl Metrics {
     /// One value, 0 when unset.
     pub fn get(&self, key: &str) -> f64 {
         self.0.get(key).copied().unwrap_or(0.0)
+    }
+
+    /// One value, if it is set.
+    pub fn find(&self, key: &str) -> Option<f64> {
+        self.0.get(key).copied()
     }
 
     /// Takes one value out.
@@ -74,35 +80,53 @@ pub fn mean(values: &[f64]) -> f64 {
     if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / values.len() as f64 }
 }
 
-/// Attention over many responses: means over tokens, and the image's share early (first third) and late (last third).
+/// Attention over many responses: means over tokens, over the first third and over the last third of each response.
 #[derive(Debug, Clone, Default)]
 pub struct AttentionSummary {
-    shares: Vec<AttentionShares>,
-    early: Vec<f64>,
-    late: Vec<f64>,
+    all: SharesSum,
+    early: SharesSum,
+    late: SharesSum,
 }
 
 impl AttentionSummary {
     /// Adds one response.
     pub fn add(&mut self, response: &[AttentionShares]) {
-        let third = (response.len() / 3).max(1).min(response.len());
-        self.shares.extend_from_slice(response);
-        self.early.extend(response[..third].iter().map(|s| s.image));
-        self.late.extend(response[response.len() - third..].iter().map(|s| s.image));
+        let third = Thirds::third(response.len());
+        self.all.add(response);
+        self.early.add(&response[..third]);
+        self.late.add(&response[response.len() - third..]);
     }
 
-    /// Mean shares: image, query, generated.
+    /// Mean shares over all tokens.
     pub fn means(&self) -> AttentionShares {
-        let mean_of = |f: fn(&AttentionShares) -> f64| mean(&self.shares.iter().map(f).collect::<Vec<_>>());
-        AttentionShares {
-            image: mean_of(|s| s.image),
-            query: mean_of(|s| s.query),
-            generated: mean_of(|s| s.generated),
+        self.all.mean()
+    }
+
+    /// Mean shares in the first and in the last third.
+    pub fn early_late(&self) -> (AttentionShares, AttentionShares) {
+        (self.early.mean(), self.late.mean())
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+struct SharesSum {
+    count: usize,
+    sum: AttentionShares,
+}
+
+impl SharesSum {
+    fn add(&mut self, shares: &[AttentionShares]) {
+        self.count += shares.len();
+        for share in shares {
+            self.sum.image += share.image;
+            self.sum.query += share.query;
+            self.sum.generated += share.generated;
         }
     }
 
-    /// The image's share in the first and in the last third.
-    pub fn early_late(&self) -> (f64, f64) {
-        (mean(&self.early), mean(&self.late))
+    fn mean(&self) -> AttentionShares {
+        let count = self.count.max(1) as f64;
+        let AttentionShares { image, query, generated } = self.sum;
+        AttentionShares { image: image / count, query: query / count, generated: generated / count }
     }
 }

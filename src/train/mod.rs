@@ -6,6 +6,7 @@ pub mod checkpoint;
 mod correction;
 pub mod error;
 mod evaluate;
+mod evaluation;
 mod judge;
 pub mod learner;
 mod memory;
@@ -13,13 +14,17 @@ mod metrics;
 pub mod optimizer;
 pub mod order;
 pub mod parallel;
+pub mod policy;
 pub mod rollout;
 mod samples;
 pub mod sink;
 pub mod source;
 pub mod starter;
+mod statistics;
 mod step_rl;
 mod step_sft;
+mod stopping;
+mod tally;
 mod trainer;
 
 use std::path::PathBuf;
@@ -28,7 +33,8 @@ use std::sync::Arc;
 pub use error::TrainError;
 
 use crate::data::Dataset;
-use crate::domain::spec::JobSpec;
+use crate::domain::device::DeviceName;
+use crate::domain::spec::{JobSpec, Method};
 use crate::reward::WebhookClient;
 
 use sink::{ResumePoint, RunSink};
@@ -39,6 +45,8 @@ pub struct TrainRequest {
     pub spec: JobSpec,
     /// The model to start from, a Hugging Face folder.
     pub model_dir: PathBuf,
+    /// Where it is trained.
+    pub device: DeviceName,
     /// The data set to train on (its `Train` split).
     pub dataset: Arc<dyn Dataset>,
     /// The data set to evaluate on (its `Eval` split).
@@ -51,15 +59,19 @@ pub struct TrainRequest {
     pub webhooks: Option<Arc<dyn WebhookClient>>,
     /// Where to go on, if the run has begun before.
     pub resume: Option<ResumePoint>,
+    /// The folders of the chunks that an evaluation has finished before, in order (method `eval` only).
+    pub rows: Vec<PathBuf>,
 }
 
 /// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum RunEnd {
-    /// All steps are done; with the last held-out accuracy, if any was measured.
+    /// All steps are done, or early stopping ended the run.
     Finished {
-        /// Greedy accuracy of the last evaluation.
+        /// Held-out accuracy of the last evaluation, if any was measured.
         accuracy: Option<f64>,
+        /// Why the run ended before its last step, if it did.
+        stopped_early: Option<String>,
     },
     /// Stopped on request behind a checkpoint; the run may be resumed.
     Yielded,
@@ -69,5 +81,8 @@ pub enum RunEnd {
 
 /// Runs a job from its start, or from a checkpoint, to its end. Blocks; call it on a thread of its own.
 pub fn run(request: TrainRequest, sink: &mut dyn RunSink) -> Result<RunEnd, TrainError> {
-    trainer::Trainer::new(request, sink)?.run()
+    match request.spec.method.clone() {
+        Method::Eval(method) => evaluation::run(request, &method, sink),
+        _ => trainer::Trainer::new(request, sink)?.run(),
+    }
 }

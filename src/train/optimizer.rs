@@ -3,14 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor, Var};
 
 use super::error::TrainError;
 use crate::domain::spec::{LearningRateSchedule, OptimizerSpec};
 use crate::model::Parameters;
 
-/// The floor of the cosine schedule, as a share of the peak.
-const COSINE_FLOOR: f64 = 0.05;
 /// Added to the root of the second moment.
 const EPS: f64 = 1e-8;
 
@@ -19,14 +17,17 @@ const EPS: f64 = 1e-8;
 pub struct Gradients(BTreeMap<String, Tensor>);
 
 impl Gradients {
-    /// Runs the backward pass of `loss`. The graph is freed: every gradient is detached at once.
+    /// Runs the backward pass of `loss`. The graph is freed: every gradient is detached at once. Gradients of 16-bit
+    /// weights are widened, so that sums over micro-batches lose nothing.
     pub fn of(loss: &Tensor, parameters: &Parameters) -> Result<Self, TrainError> {
         let store = loss.backward()?;
-        let found = parameters
-            .vars()
-            .iter()
-            .filter_map(|(name, var)| store.get(var.as_tensor()).map(|gradient| (name.clone(), gradient.detach())));
-        Ok(Self(found.collect()))
+        let mut found = BTreeMap::new();
+        for (name, var) in parameters.trained() {
+            if let Some(gradient) = store.get(var.as_tensor()) {
+                found.insert(name.clone(), gradient.detach().to_dtype(DType::F32)?);
+            }
+        }
+        Ok(Self(found))
     }
 
     /// Gradients by parameter name.
@@ -45,11 +46,6 @@ impl Gradients {
             }
         }
         Ok(())
-    }
-
-    /// Leaves out the parameters that `keep` refuses.
-    pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
-        self.0.retain(|name, _| keep(name));
     }
 
     /// Euclidean norm over everything.
@@ -72,14 +68,26 @@ pub enum DecayScope {
 }
 
 /// `AdamW` with its moments, which a checkpoint keeps.
+///
+/// It computes in 32 bits, where the weights are or, offloaded, in main memory. Weights that are elsewhere or narrower
+/// follow a 32-bit master, so that updates smaller than their precision add up.
 #[derive(Debug)]
 pub struct AdamW {
     betas: [f64; 2],
     weight_decay: f64,
     max_grad_norm: f64,
+    offload: bool,
     scope: DecayScope,
     updates: u64,
     moments: BTreeMap<String, (Tensor, Tensor)>,
+    masters: BTreeMap<String, Tensor>,
+}
+
+/// The factors that all parameters of one update share.
+struct Factors {
+    clip: f64,
+    learning_rate: f64,
+    correct: [f64; 2],
 }
 
 impl AdamW {
@@ -89,9 +97,11 @@ impl AdamW {
             betas: spec.betas,
             weight_decay: spec.weight_decay,
             max_grad_norm: spec.max_grad_norm,
+            offload: spec.offload,
             scope,
             updates: 0,
             moments: BTreeMap::new(),
+            masters: BTreeMap::new(),
         }
     }
 
@@ -106,37 +116,76 @@ impl AdamW {
         if !norm.is_finite() {
             return Ok(norm);
         }
-        let clip = (self.max_grad_norm / (norm + 1e-6)).min(1.0);
         self.updates += 1;
         let count = i32::try_from(self.updates).unwrap_or(i32::MAX);
-        let [b1, b2] = self.betas;
-        let (correct1, correct2) = (1.0 - b1.powi(count), 1.0 - b2.powi(count));
+        let factors = Factors {
+            clip: (self.max_grad_norm / (norm + 1e-6)).min(1.0),
+            learning_rate,
+            correct: self.betas.map(|beta| 1.0 - beta.powi(count)),
+        };
         for (name, gradient) in gradients.tensors() {
-            let Some(var) = parameters.vars().get(name) else { continue };
-            let gradient = if clip < 1.0 { (gradient * clip)? } else { gradient.clone() };
-            let (first, second) = match self.moments.remove(name) {
-                Some(moments) => moments,
-                None => (gradient.zeros_like()?, gradient.zeros_like()?),
-            };
-            let first = ((first * b1)? + (&gradient * (1.0 - b1))?)?;
-            let second = ((second * b2)? + (gradient.sqr()? * (1.0 - b2))?)?;
-            let denominator = ((second.sqrt()? / correct2.sqrt())? + EPS)?;
-            let decays = self.scope == DecayScope::All || var.rank() >= 2;
-            let shrink = if decays { 1.0 - learning_rate * self.weight_decay } else { 1.0 };
-            let update = ((&first / denominator)? * (learning_rate / correct1))?;
-            var.set(&((var.as_detached_tensor() * shrink)? - update)?)?;
-            self.moments.insert(name.clone(), (first, second));
+            if let Some(var) = parameters.trained().get(name) {
+                self.update(name, var, gradient, &factors)?;
+            }
         }
         Ok(norm)
     }
 
-    /// Writes moments and the number of updates to a safetensors file.
+    fn update(&mut self, name: &str, var: &Var, gradient: &Tensor, factors: &Factors) -> Result<(), TrainError> {
+        let Factors { clip, learning_rate, correct: [correct1, correct2] } = *factors;
+        let [b1, b2] = self.betas;
+        let home = self.home(var.device());
+        let gradient = gradient.to_device(&home)?;
+        let gradient = if clip < 1.0 { (gradient * clip)? } else { gradient };
+        let (first, second) = match self.moments.remove(name) {
+            Some(moments) => moments,
+            None => (gradient.zeros_like()?, gradient.zeros_like()?),
+        };
+        let first = ((first * b1)? + (&gradient * (1.0 - b1))?)?;
+        let second = ((second * b2)? + (gradient.sqr()? * (1.0 - b2))?)?;
+        let denominator = ((second.sqrt()? / correct2.sqrt())? + EPS)?;
+        let decays = self.scope == DecayScope::All || var.rank() >= 2;
+        let shrink = if decays { 1.0 - learning_rate * self.weight_decay } else { 1.0 };
+        let update = ((&first / denominator)? * (learning_rate / correct1))?;
+        let follows = var.dtype() != DType::F32 || !var.device().same_device(&home);
+        let master = self.masters.remove(name).filter(|_| follows);
+        let weight = match master {
+            Some(master) => master,
+            None => var.as_detached_tensor().to_device(&home)?.to_dtype(DType::F32)?,
+        };
+        let weight = ((weight * shrink)? - update)?;
+        var.set(&weight.to_dtype(var.dtype())?.to_device(var.device())?)?;
+        if follows {
+            self.masters.insert(name.to_owned(), weight);
+        }
+        self.moments.insert(name.to_owned(), (first, second));
+        Ok(())
+    }
+
+    /// Where the optimizer keeps what belongs to weights on `device`.
+    fn home(&self, device: &Device) -> Device {
+        if self.offload { Device::Cpu } else { device.clone() }
+    }
+
+    /// Bytes of moments and masters.
+    pub fn bytes(&self) -> usize {
+        let moments = self.moments.values().flat_map(|(first, second)| [first, second]);
+        moments.chain(self.masters.values()).map(|t| t.elem_count() * t.dtype().size_in_bytes()).sum()
+    }
+
+    /// Names of the parameters that have moments.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.moments.keys().map(String::as_str)
+    }
+
+    /// Writes moments, masters and the number of updates to a safetensors file.
     pub fn write(&self, path: &Path) -> Result<(), TrainError> {
         let mut tensors = HashMap::new();
         for (name, (first, second)) in &self.moments {
             tensors.insert(format!("first.{name}"), first.clone());
             tensors.insert(format!("second.{name}"), second.clone());
         }
+        tensors.extend(self.masters.iter().map(|(name, master)| (format!("master.{name}"), master.clone())));
         tensors.insert("updates".to_owned(), Tensor::new(&[self.updates as i64], &Device::Cpu)?);
         let path_text = path.display().to_string();
         safetensors::serialize_to_file(&tensors, None, path).map_err(|error| match error {
@@ -146,13 +195,15 @@ impl AdamW {
         })
     }
 
-    /// Takes over what [`Self::write`] wrote.
+    /// Takes over what [`Self::write`] wrote, for weights on `device`.
     pub fn read(&mut self, path: &Path, device: &Device) -> Result<(), TrainError> {
         let failed = |problem: String| TrainError::Checkpoint { path: path.display().to_string(), problem };
-        let mut tensors = candle_core::safetensors::load(path, device).map_err(|e| failed(e.to_string()))?;
+        let home = self.home(device);
+        let mut tensors = candle_core::safetensors::load(path, &home).map_err(|e| failed(e.to_string()))?;
         let updates = tensors.remove("updates").ok_or_else(|| failed("has no `updates`".to_owned()))?;
         self.updates = updates.to_vec1::<i64>()?.first().map_or(0, |n| *n as u64);
         self.moments.clear();
+        self.masters.clear();
         let names: Vec<String> = tensors.keys().filter_map(|k| k.strip_prefix("first.").map(str::to_owned)).collect();
         for name in names {
             let first = tensors.remove(&format!("first.{name}"));
@@ -160,24 +211,71 @@ impl AdamW {
             let (Some(first), Some(second)) = (first, second) else {
                 return Err(failed(format!("holds only one moment of `{name}`")));
             };
+            if let Some(master) = tensors.remove(&format!("master.{name}")) {
+                self.masters.insert(name.clone(), master);
+            }
             self.moments.insert(name, (first, second));
         }
         Ok(())
     }
 }
 
-/// Learning rate of step `step` (from 1) of `steps`: linear warm-up, then constant or half a cosine down to 5%.
+/// Learning rate of step `step` (from 1) of `steps`: linear warm-up, then constant, or down to the floor at the last step.
 pub fn learning_rate(spec: &OptimizerSpec, step: u64, steps: u64) -> f64 {
     if step <= spec.warmup_steps {
         return spec.learning_rate * step as f64 / (spec.warmup_steps + 1) as f64;
     }
-    match spec.schedule {
-        LearningRateSchedule::Constant => spec.learning_rate,
-        LearningRateSchedule::Cosine => {
-            let span = steps.saturating_sub(spec.warmup_steps).max(1) as f64;
-            let progress = ((step - spec.warmup_steps) as f64 / span).min(1.0);
-            let share = 0.5 * (1.0 + (std::f64::consts::PI * progress).cos());
-            spec.learning_rate * (COSINE_FLOOR + (1.0 - COSINE_FLOOR) * share)
+    let span = steps.saturating_sub(spec.warmup_steps).max(1) as f64;
+    let progress = ((step - spec.warmup_steps) as f64 / span).min(1.0);
+    // How much of the way from the floor to the peak is left.
+    let left = match spec.schedule {
+        LearningRateSchedule::Constant => return spec.learning_rate,
+        LearningRateSchedule::Linear => 1.0 - progress,
+        LearningRateSchedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
+    };
+    spec.learning_rate * (spec.schedule_floor + (1.0 - spec.schedule_floor) * left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rates(schedule: LearningRateSchedule, schedule_floor: f64, warmup_steps: u64, steps: u64) -> Vec<f64> {
+        let spec = OptimizerSpec {
+            learning_rate: 1.0,
+            betas: [0.9, 0.999],
+            weight_decay: 0.0,
+            warmup_steps,
+            schedule,
+            schedule_floor,
+            max_grad_norm: 1.0,
+            offload: false,
+        };
+        (1..=steps).map(|step| learning_rate(&spec, step, steps)).collect()
+    }
+
+    fn assert_close(found: &[f64], expected: &[f64]) {
+        assert_eq!(found.len(), expected.len());
+        for (a, b) in found.iter().zip(expected) {
+            assert!((a - b).abs() < 1e-12, "{found:?}, expected {expected:?}");
+        }
+    }
+
+    #[test]
+    fn every_schedule_warms_up_and_ends_at_its_floor() {
+        use LearningRateSchedule::{Constant, Cosine, Linear};
+        assert_close(&rates(Constant, 0.1, 3, 6), &[0.25, 0.5, 0.75, 1.0, 1.0, 1.0]);
+        assert_close(&rates(Linear, 0.1, 1, 5), &[0.5, 0.775, 0.55, 0.325, 0.1]);
+        let half = std::f64::consts::FRAC_1_SQRT_2 / 2.0;
+        assert_close(&rates(Cosine, 0.0, 0, 4), &[0.5 + half, 0.5, 0.5 - half, 0.0]);
+        assert_close(&rates(Cosine, 0.5, 0, 2), &[0.75, 0.5]);
+    }
+
+    #[test]
+    fn a_warm_up_longer_than_the_job_never_divides_by_zero() {
+        for schedule in [LearningRateSchedule::Linear, LearningRateSchedule::Cosine] {
+            assert_close(&rates(schedule, 0.0, 9, 3), &[0.1, 0.2, 0.3]);
+            assert_close(&rates(schedule, 0.2, 0, 1), &[0.2]);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Work on several threads with results in order, so that sums never depend on who was first.
 
+use candle_core::Device;
 use rayon::prelude::*;
 
 use super::error::TrainError;
@@ -15,7 +16,16 @@ pub struct Pool {
 impl Pool {
     /// One thread per core.
     pub fn new() -> Result<Self, TrainError> {
-        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self::of_threads(std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
+    }
+
+    /// Threads for work on `device`: one per core on a CPU; a GPU is fed by one, several would only need its memory
+    /// several times.
+    pub fn for_device(device: &Device) -> Result<Self, TrainError> {
+        if device.is_cpu() { Self::new() } else { Self::of_threads(1) }
+    }
+
+    fn of_threads(threads: usize) -> Result<Self, TrainError> {
         let builder = rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(STACK_BYTES);
         let pool = builder.build().map_err(|e| TrainError::Thread(e.to_string()))?;
         Ok(Self { pool })

@@ -59,21 +59,23 @@ fn response(
     })
 }
 
-/// One held-out row and its greedy answer.
+/// One held-out row and its answers.
 pub fn evaluated(
     processor: &Processor,
     prompt: &Prompt,
-    answer: &Rollout,
-    verdict: &Verdict,
+    answers: &[(Rollout, Verdict)],
 ) -> Result<SampleGroup, TrainError> {
-    let zeros = vec![0.0; answer.tokens.len()];
-    let weights = TrajectoryWeights {
-        focus: answer.similarity.iter().map(|s| affine_focus(*s)).collect(),
-        psi: zeros.clone(),
-        shaped_advantage: zeros,
-        ..TrajectoryWeights::default()
+    let answer = |(answer, verdict): &(Rollout, Verdict)| {
+        let zeros = vec![0.0; answer.tokens.len()];
+        let weights = TrajectoryWeights {
+            focus: answer.similarity.iter().map(|s| affine_focus(*s)).collect(),
+            psi: zeros.clone(),
+            shaped_advantage: zeros,
+            ..TrajectoryWeights::default()
+        };
+        response(processor, answer, verdict, &weights, &[])
     };
-    Ok(group(prompt, true, vec![response(processor, answer, verdict, &weights, &[])?]))
+    Ok(group(prompt, true, answers.iter().map(answer).collect::<Result<_, _>>()?))
 }
 
 /// A training group as the learner saw it; `parts` holds rollout, verdict, weights and log-probs of each response.

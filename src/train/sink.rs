@@ -25,6 +25,8 @@ pub struct CheckpointNotice<'a> {
     pub dir: &'a Path,
     /// Held-out accuracy at this step, if it was evaluated.
     pub accuracy: Option<f64>,
+    /// The metric that the best checkpoint is chosen by, more is better; none: not measured at this step.
+    pub score: Option<f64>,
     /// Is this the end of the run?
     pub last: bool,
 }
@@ -44,6 +46,10 @@ pub trait RunSink: Send {
     fn event(&mut self, kind: &str, message: &str, data: serde_json::Value) -> Result<(), SinkError>;
     /// A complete checkpoint was written.
     fn checkpoint(&mut self, notice: CheckpointNotice<'_>) -> Result<(), SinkError>;
+    /// A finished chunk of an evaluation: `dir` holds its rows
+    /// ([`ROWS_FILE`](crate::domain::eval_row::ROWS_FILE)). The sink takes the folder over before it returns; a chunk that is
+    /// there already stays as it is.
+    fn rows(&mut self, chunk: u64, dir: &Path) -> Result<(), SinkError>;
     /// Asked between phases (several times a step).
     fn control(&mut self) -> Control;
 }

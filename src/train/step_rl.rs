@@ -1,13 +1,16 @@
 //! One reinforcement step, as in arXiv 2604.09349: sample groups, judge them, drop those that teach nothing, see how
 //! visual every token is under the old policy, shape the advantages, update.
 
+use std::sync::Arc;
+
 use crate::algorithm::advantage::RewardStatistics;
 use crate::algorithm::signals::VisualSignals;
-use crate::algorithm::{GroupWeights, LossStats, ScorePrecision, Trajectory, TrajectoryGroup};
+use crate::algorithm::{DependencyRange, GroupWeights, LossStats, ScorePrecision, Trajectory, TrajectoryGroup};
 use crate::clock::Stopwatch;
 use crate::domain::spec::{DapoSpec, FilterMetric, FilterSpec, Method};
-use crate::model::Sequence;
+use crate::model::hide::hide_at_random;
 use crate::model::sampler::stream;
+use crate::model::{ImagePatches, Sequence};
 use crate::reward::{Verdict, overlong_share};
 
 use super::correction::RolloutRatios;
@@ -22,6 +25,8 @@ use super::trainer::{StepEnd, Trainer};
 
 /// Names the random streams of rollouts among all streams of a seed.
 const ROLLOUT_STREAM: u64 = 1;
+/// Names the streams that decide which patches the masked view hides.
+const MASK_STREAM: u64 = 3;
 /// Groups that are logged with every token.
 const LOGGED_GROUPS: usize = 4;
 
@@ -48,15 +53,14 @@ impl Group {
         })
     }
 
-    fn rows(&self) -> Vec<TrainRow> {
+    /// The rows to learn from; all responses share one masked copy of the prompt's images, if there is one.
+    fn rows(&self, masked_images: Option<&Vec<Arc<ImagePatches>>>) -> Vec<TrainRow> {
         let prompt = &self.prompt.sequence;
         let row = |rollout: &Rollout| TrainRow {
             sequence: Sequence { ids: [&prompt.ids[..], &rollout.tokens[..]].concat(), images: prompt.images.clone() },
+            masked_images: masked_images.cloned(),
             prompt_len: prompt.ids.len(),
-            old_logprobs: Vec::new(),
-            correction: None,
-            reference_logprobs: None,
-            advantages: Vec::new(),
+            ..TrainRow::default()
         };
         self.rollouts.iter().map(row).collect()
     }
@@ -75,6 +79,7 @@ struct Weighed {
     rows: Vec<Vec<TrainRow>>,
     scored: Vec<Vec<Scored>>,
     weights: Vec<GroupWeights>,
+    dependency: Option<DependencyRange>,
     ratios: RolloutRatios,
 }
 
@@ -215,9 +220,19 @@ impl Trainer<'_> {
     /// Log-probs and visual focus under the old policy, and the advantages shaped by them.
     fn weigh(&self, groups: &[Group]) -> Result<Weighed, TrainError> {
         let learner = self.learner()?;
-        let mut rows: Vec<Vec<TrainRow>> = groups.iter().map(Group::rows).collect();
+        let mut rows: Vec<Vec<TrainRow>> = groups.iter().map(|g| g.rows(self.masked_images(g).as_ref())).collect();
         let flat: Vec<&TrainRow> = rows.iter().flatten().collect();
-        let mut scored = learner.score(&flat)?.into_iter();
+        let mut scored = learner.score(&flat)?;
+        if self.algorithm.masked_view().is_some_and(|view| !view.in_loss) {
+            for (score, dependency) in scored.iter_mut().zip(learner.dependency(&flat)?) {
+                score.dependency = dependency;
+            }
+        }
+        let mut groups_scored = Vec::with_capacity(groups.len());
+        let mut scored = scored.into_iter();
+        for group in groups {
+            groups_scored.push(scored.by_ref().take(group.rollouts.len()).collect::<Vec<Scored>>());
+        }
         let mut reference = match &self.reference {
             Some(model) => Some(learner.score_with(model.as_ref(), &flat)?.into_iter()),
             None => None,
@@ -226,11 +241,21 @@ impl Trainer<'_> {
         let step = RewardStatistics::of(responses.map(|(rollout, verdict)| (rollout.tokens.len(), verdict.reward)));
         let cap = self.spec.rollout.correction_cap;
         let mut ratios = RolloutRatios::default();
-        let mut weighed =
-            Weighed { rows: Vec::new(), scored: Vec::new(), weights: Vec::new(), ratios: RolloutRatios::default() };
-        for (group, rows) in groups.iter().zip(&mut rows) {
-            let scores: Vec<Scored> = scored.by_ref().take(rows.len()).collect();
-            let weights = self.algorithm.weigh(&trajectories(group, &scores, step))?;
+        let mut all: Vec<TrajectoryGroup> =
+            groups.iter().zip(&groups_scored).map(|(group, scores)| trajectories(group, scores, step)).collect();
+        let dependency = DependencyRange::of(all.iter().flat_map(|group| &group.trajectories));
+        for group in &mut all {
+            group.dependency = dependency;
+        }
+        let mut weighed = Weighed {
+            rows: Vec::new(),
+            scored: Vec::new(),
+            weights: Vec::new(),
+            dependency,
+            ratios: RolloutRatios::default(),
+        };
+        for (((group, rows), scores), seen) in groups.iter().zip(&mut rows).zip(groups_scored).zip(&all) {
+            let weights = self.algorithm.weigh(seen)?;
             let parts = rows.iter_mut().zip(&scores).zip(&weights.trajectories).zip(&group.rollouts);
             for (((row, score), weight), rollout) in parts {
                 row.old_logprobs.clone_from(&score.logprobs);
@@ -246,9 +271,18 @@ impl Trainer<'_> {
         Ok(weighed)
     }
 
+    /// A prompt's images with patches hidden, where the objective looks at them. The stream depends on seed and position
+    /// only, so a resumed run hides the same ones.
+    fn masked_images(&self, group: &Group) -> Option<Vec<Arc<ImagePatches>>> {
+        let view = self.algorithm.masked_view()?;
+        let images = &group.prompt.sequence.images;
+        let mut rng = stream(&[self.spec.seed, MASK_STREAM, group.prompt.cursor]);
+        (!images.is_empty()).then(|| hide_at_random(images, view.ratio, &mut rng))
+    }
+
     /// Passes over the step's groups in mini-batches, one update each.
     fn learn(&mut self, weighed: &Weighed, metrics: &mut Metrics) -> Result<(), TrainError> {
-        let (mut losses, mut norms, mut rate) = (Vec::new(), Vec::new(), 0.0);
+        let (mut losses, mut policy_losses, mut norms, mut rate) = (Vec::new(), Vec::new(), Vec::new(), 0.0);
         let mut stats = LossStats::default();
         for _ in 0..self.spec.batch.epochs_per_batch {
             for minibatch in weighed.rows.chunks(self.spec.batch.minibatch_prompts as usize) {
@@ -256,18 +290,25 @@ impl Trainer<'_> {
                 let output = self.learner()?.gradients(&rows, self.algorithm.as_ref())?;
                 stats.merge(&output.stats);
                 losses.push(output.loss);
-                let (norm, used) = self.update(output.gradients)?;
+                policy_losses.push(output.policy_loss);
+                let (norm, used) = self.update(&output.gradients)?;
                 norms.push(norm);
                 rate = used;
             }
         }
-        metrics.set("loss/policy", mean(&losses));
+        metrics.set("loss/policy", mean(&policy_losses));
+        metrics.set("loss/total", mean(&losses));
         metrics.set("policy/kl", stats.approx_kl());
         if self.algorithm.uses_reference() {
             metrics.set("policy/reference_kl", stats.reference_kl());
         }
         metrics.set("policy/clip_fraction_low", stats.clip_fraction_low());
         metrics.set("policy/clip_fraction_high", stats.clip_fraction_high());
+        metrics.set("policy/dual_clip_fraction", stats.dual_clip_fraction());
+        if stats.masked_tokens > 0 {
+            metrics.set("policy/perception_kl", stats.perception_kl());
+            metrics.set("policy/masked_surprise", stats.masked_surprise());
+        }
         metrics.set("optimizer/grad_norm", mean(&norms));
         metrics.set("optimizer/learning_rate", rate);
         Ok(())
@@ -292,8 +333,11 @@ impl Trainer<'_> {
         metrics.set("attention/image", shares.image);
         metrics.set("attention/query", shares.query);
         metrics.set("attention/generated", shares.generated);
-        metrics.set("attention/image_early", early);
-        metrics.set("attention/image_late", late);
+        for (name, share) in [("early", early), ("late", late)] {
+            metrics.set(format!("attention/image_{name}"), share.image);
+            metrics.set(format!("attention/query_{name}"), share.query);
+            metrics.set(format!("attention/generated_{name}"), share.generated);
+        }
     }
 
     fn log_samples(&mut self, groups: &[Group], weighed: &Weighed) -> Result<(), TrainError> {
@@ -322,6 +366,11 @@ fn describe(weighed: &Weighed, metrics: &mut Metrics) {
     weighed.ratios.describe(metrics);
     let entropy: Vec<f64> = weighed.scored.iter().flatten().flat_map(|s| s.entropy.iter().copied()).collect();
     metrics.set("policy/entropy", mean(&entropy));
+    if let Some(DependencyRange { low, high, mean }) = weighed.dependency {
+        metrics.set("visual/dependency_min", low);
+        metrics.set("visual/dependency_mean", mean);
+        metrics.set("visual/dependency_max", high);
+    }
     for (key, value) in VisualSignals::of(&weighed.weights).metrics() {
         metrics.set(key, value);
     }
@@ -332,12 +381,14 @@ fn trajectories(group: &Group, scores: &[Scored], step: RewardStatistics) -> Tra
     let trajectory = |(score, verdict): (&Scored, &Verdict)| Trajectory {
         tokens: score.logprobs.len(),
         similarity: score.similarity.clone(),
+        dependency: score.dependency.clone(),
         reward: verdict.reward,
     };
     TrajectoryGroup {
         has_image: !group.prompt.sequence.images.is_empty(),
         precision: ScorePrecision::F32,
         step: Some(step),
+        dependency: None,
         trajectories: scores.iter().zip(&group.verdicts).map(trajectory).collect(),
     }
 }

@@ -23,7 +23,7 @@ impl Trainer<'_> {
             let minibatch: Vec<&TrainRow> = minibatch.iter().collect();
             let output = self.learner()?.gradients(&minibatch, self.algorithm.as_ref())?;
             losses.push(output.loss);
-            let (norm, used) = self.update(output.gradients)?;
+            let (norm, used) = self.update(&output.gradients)?;
             norms.push(norm);
             rate = used;
         }
@@ -58,10 +58,7 @@ impl Trainer<'_> {
             rows.push(TrainRow {
                 sequence: Sequence { ids, images: prompt.sequence.images },
                 prompt_len,
-                old_logprobs: Vec::new(),
-                correction: None,
-                reference_logprobs: None,
-                advantages: Vec::new(),
+                ..TrainRow::default()
             });
         }
         Ok(rows)

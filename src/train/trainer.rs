@@ -3,30 +3,33 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use candle_core::Device;
 use serde_json::json;
 
 use crate::algorithm::{self, Algorithm};
 use crate::clock::Stopwatch;
 use crate::data::Split;
-use crate::domain::metric::StepMetrics;
+use crate::domain::metric::{EVAL_ACCURACY, StepMetrics};
 use crate::domain::spec::{FocusPosition, JobSpec, Method};
+use crate::model::device::open_device;
 use crate::model::logprob::Vocabulary;
-use crate::model::{ModelFolder, View, VisionLanguageModel};
+use crate::model::{ModelFolder, VisionLanguageModel};
 use crate::prompt::Processor;
 use crate::reward::{self, Reward};
 
 use super::checkpoint::{self, ModelFiles, TrainerState};
 use super::error::{TrainError, file_error};
+use super::evaluate::Evaluator;
 use super::judge::Judge;
 use super::learner::Learner;
 use super::metrics::Metrics;
 use super::optimizer::{AdamW, DecayScope, Gradients, learning_rate};
 use super::order::RowOrder;
 use super::parallel::Pool;
+use super::policy::Policy;
 use super::sink::{CheckpointNotice, Control, RunSink};
 use super::source::{Prompt, PromptSource};
-use super::{RunEnd, TrainRequest, evaluate, memory};
+use super::stopping::Watch;
+use super::{RunEnd, TrainRequest, memory};
 
 /// So many overlong rows one after the other end the run: the limit does not fit the data set.
 const MAX_SKIPPED: u64 = 10_000;
@@ -56,7 +59,16 @@ pub struct Trainer<'s> {
     optimizer: AdamW,
     work_dir: PathBuf,
     accuracy: Option<f64>,
+    marks: Marks,
     saved_step: Option<u64>,
+}
+
+/// What was measured at a step and belongs to a checkpoint of that step.
+#[derive(Debug, Clone, Copy, Default)]
+struct Marks {
+    step: u64,
+    accuracy: Option<f64>,
+    score: Option<f64>,
 }
 
 /// How a step ended.
@@ -70,18 +82,15 @@ pub(super) enum StepEnd {
 impl<'s> Trainer<'s> {
     /// Loads model, data and, when resuming, the trainer's state.
     pub fn new(request: TrainRequest, sink: &'s mut dyn RunSink) -> Result<Self, TrainError> {
-        let TrainRequest { spec, model_dir, dataset, eval_dataset, work_dir, run, webhooks, resume } = request;
-        let dir = resume.as_ref().map_or(&model_dir, |point| &point.dir);
-        let folder = ModelFolder::open(dir, &Device::Cpu)?;
-        let tracked = folder.model(View::Tracked)?;
-        let detached = folder.model(View::Detached)?;
-        let processor = Arc::new(Processor::from_dir(dir, tracked.info()).map_err(TrainError::PromptSettings)?);
+        let TrainRequest { spec, model_dir, device, dataset, eval_dataset, work_dir, run, webhooks, resume, .. } =
+            request;
         let algorithm = algorithm::build(&spec.method)?;
-        let reference = if algorithm.uses_reference() {
-            Some(ModelFolder::open(&model_dir, &Device::Cpu)?.model(View::Detached)?)
-        } else {
-            None
-        };
+        let device = open_device(device)?;
+        let from = resume.as_ref().map(|point| point.dir.as_path());
+        let Policy { folder, tracked, detached, reference } =
+            Policy::open(&spec, &model_dir, from, &device, algorithm.uses_reference())?;
+        let processor =
+            Arc::new(Processor::from_dir(folder.dir(), tracked.info()).map_err(TrainError::PromptSettings)?);
         let source = |dataset, split| {
             let processor = Arc::clone(&processor);
             PromptSource::new(processor, dataset, split, &spec.data, tracked.info(), spec.rollout.max_new_tokens)
@@ -91,7 +100,7 @@ impl<'s> Trainer<'s> {
         let held_out = source(eval_dataset, Split::Eval)?;
         let mut optimizer = AdamW::new(&spec.optimizer, DecayScope::Matrices);
         let state = match &resume {
-            Some(point) => checkpoint::resume(&point.dir, &mut optimizer, &spec, &fingerprint)?,
+            Some(point) => checkpoint::resume(&point.dir, &mut optimizer, &device, &spec, &fingerprint)?,
             None => TrainerState { seed: spec.seed, dataset: fingerprint, ..TrainerState::default() },
         };
         Ok(Self {
@@ -101,7 +110,8 @@ impl<'s> Trainer<'s> {
             saved_step: resume.map(|point| point.step),
             source: source_train,
             accuracy: None,
-            pool: Pool::new()?,
+            marks: Marks::default(),
+            pool: Pool::for_device(&device)?,
             files: ModelFiles::read(folder.dir())?,
             spec,
             folder,
@@ -120,11 +130,11 @@ impl<'s> Trainer<'s> {
     /// Runs to the end of the job, or until someone asks to stop.
     pub fn run(mut self) -> Result<RunEnd, TrainError> {
         if self.state.step == 0 && self.spec.eval_before {
-            let mut metrics = Metrics::default();
-            self.evaluate(&mut metrics)?;
+            let metrics = self.evaluate()?;
+            self.watch(&metrics);
             self.emit(metrics)?;
         }
-        while self.state.step < self.spec.steps {
+        while !self.at_end() {
             let clock = Stopwatch::start();
             let before = self.state.clone();
             match self.step()? {
@@ -137,11 +147,11 @@ impl<'s> Trainer<'s> {
             }
             match self.sink.control() {
                 Control::Continue => {}
-                control if self.state.step < self.spec.steps => return self.stop(control),
+                control if !self.at_end() => return self.stop(control),
                 _ => {}
             }
         }
-        Ok(RunEnd::Finished { accuracy: self.accuracy })
+        Ok(RunEnd::Finished { accuracy: self.accuracy, stopped_early: self.stopped_early() })
     }
 
     fn step(&mut self) -> Result<StepEnd, TrainError> {
@@ -161,17 +171,19 @@ impl<'s> Trainer<'s> {
         if let Some(bytes) = memory::peak_bytes() {
             metrics.set("memory/peak_bytes", bytes as f64);
         }
-        let last = step == self.spec.steps;
-        let due = |every: u64| last || (every > 0 && step.is_multiple_of(every));
-        let evaluated = due(self.spec.eval_every);
-        if evaluated {
-            self.evaluate(&mut metrics)?;
+        self.watch(&metrics);
+        let due = |every: u64| every > 0 && step.is_multiple_of(every);
+        if self.at_end() || due(self.spec.eval_every) {
+            let evaluation = self.evaluate()?;
+            self.watch(&evaluation);
+            metrics.extend(evaluation);
         }
         // The metrics go first: a run that dies behind its checkpoint must not miss those of the checkpoint's step.
         self.emit(metrics)?;
-        if due(self.spec.checkpoint_every) {
+        if self.at_end() || due(self.spec.checkpoint_every) {
             let clock = Stopwatch::start();
-            self.save(evaluated, last)?;
+            self.tell_early_stop()?;
+            self.save()?;
             let mut metrics = Metrics::default();
             metrics.set("time/checkpoint", clock.seconds());
             self.emit(metrics)?;
@@ -189,25 +201,60 @@ impl<'s> Trainer<'s> {
         Ok(self.sink.metrics(&point)?)
     }
 
-    fn evaluate(&mut self, metrics: &mut Metrics) -> Result<(), TrainError> {
+    fn at_end(&self) -> bool {
+        self.state.step >= self.spec.steps || self.stopped_early().is_some()
+    }
+
+    /// Why the run ends before its last step, if it does.
+    fn stopped_early(&self) -> Option<String> {
+        let early = self.state.step < self.spec.steps;
+        self.spec.early_stop.as_ref().filter(|_| early).and_then(|spec| self.state.watch.verdict(spec))
+    }
+
+    /// Keeps what was measured at this step for its checkpoint and for early stopping.
+    fn watch(&mut self, metrics: &Metrics) {
+        let step = self.state.step;
+        if self.marks.step != step {
+            self.marks = Marks { step, ..Marks::default() };
+        }
+        let best = &self.spec.best;
+        if let Some(value) = metrics.find(EVAL_ACCURACY) {
+            (self.accuracy, self.marks.accuracy) = (Some(value), Some(value));
+        }
+        if let Some(value) = metrics.find(&best.metric).filter(|value| value.is_finite()) {
+            self.marks.score = Some(best.better.score(value));
+        }
+        if let Some(spec) = &self.spec.early_stop
+            && let Some(value) = metrics.find(&spec.metric)
+        {
+            self.state.watch.observe(spec, step, value);
+        }
+    }
+
+    /// Says so where the run ends before its last step.
+    fn tell_early_stop(&mut self) -> Result<(), TrainError> {
+        let (Some(spec), Some(reason)) = (&self.spec.early_stop, self.stopped_early()) else { return Ok(()) };
+        let Watch { best, best_step, .. } = self.state.watch;
+        let step = self.state.step;
+        let data = json!({ "step": step, "metric": spec.metric, "best": best, "best_step": best_step });
+        Ok(self.sink.event("early_stop", &format!("stopped early at step {step}: {reason}"), data)?)
+    }
+
+    fn evaluate(&mut self) -> Result<Metrics, TrainError> {
         let clock = Stopwatch::start();
         let rows = self.spec.eval_rows.min(self.held_out.rows());
         if rows == 0 {
-            return Ok(());
+            return Ok(Metrics::default());
         }
-        let result = evaluate::evaluate(
-            &self.pool,
-            self.detached.as_ref(),
-            &self.judge(&self.held_out, EVALUATION),
-            &self.spec,
-        )?;
-        self.accuracy = Some(result.accuracy);
-        metrics.extend(result.metrics);
+        let (pool, model) = (&self.pool, self.detached.as_ref());
+        let judge = self.judge(&self.held_out, EVALUATION);
+        let result = Evaluator { pool, model, judge, spec: &self.spec }.evaluate()?;
+        let mut metrics = result.metrics;
         metrics.set("time/evaluation", clock.seconds());
         if self.spec.log_samples_every > 0 {
             self.sink.samples(self.state.step, &result.samples)?;
         }
-        Ok(())
+        Ok(metrics)
     }
 
     fn stop(&mut self, control: Control) -> Result<RunEnd, TrainError> {
@@ -215,19 +262,20 @@ impl<'s> Trainer<'s> {
             return Ok(RunEnd::Cancelled);
         }
         if self.state.step > 0 && self.saved_step != Some(self.state.step) {
-            self.save(false, false)?;
+            self.save()?;
         }
         Ok(RunEnd::Yielded)
     }
 
-    fn save(&mut self, evaluated: bool, last: bool) -> Result<(), TrainError> {
+    fn save(&mut self) -> Result<(), TrainError> {
         let dir = self.work_dir.join(format!("step-{:08}", self.state.step));
         if dir.exists() {
             std::fs::remove_dir_all(&dir).map_err(file_error(&dir))?;
         }
         checkpoint::write(&dir, &self.files, self.folder.parameters(), &self.optimizer, &self.state, &self.spec)?;
-        let accuracy = if evaluated { self.accuracy } else { None };
-        self.sink.checkpoint(CheckpointNotice { step: self.state.step, dir: &dir, accuracy, last })?;
+        let step = self.state.step;
+        let Marks { accuracy, score, .. } = if self.marks.step == step { self.marks } else { Marks::default() };
+        self.sink.checkpoint(CheckpointNotice { step, dir: &dir, accuracy, score, last: self.at_end() })?;
         self.saved_step = Some(self.state.step);
         Ok(())
     }
@@ -266,25 +314,24 @@ impl<'s> Trainer<'s> {
     pub(super) fn learner(&self) -> Result<Learner<'_>, TrainError> {
         let temperature = if matches!(self.spec.method, Method::Sft(_)) { 1.0 } else { self.spec.rollout.temperature };
         let predicting = matches!(&self.spec.method, Method::Vgpo(m) if m.focus_position == FocusPosition::Predicting);
+        // A masked view in the loss is a second graph beside the first.
+        let graphs = if self.algorithm.masked_view().is_some_and(|view| view.in_loss) { 2 } else { 1 };
         Ok(Learner {
             pool: &self.pool,
             tracked: self.tracked.as_ref(),
             detached: self.detached.as_ref(),
             parameters: self.folder.parameters(),
             vocabulary: Vocabulary::rollout(self.tracked.as_ref(), temperature)?,
-            microbatch_tokens: self.spec.batch.microbatch_tokens,
+            microbatch_tokens: self.spec.batch.microbatch_tokens / graphs,
             predicting,
         })
     }
 
     /// Clips and applies the gradients of one mini-batch; returns norm and learning rate.
-    pub(super) fn update(&mut self, mut gradients: Gradients) -> Result<(f64, f64), TrainError> {
-        if self.spec.train.freeze_vision {
-            gradients.retain(|name| !name.starts_with("visual."));
-        }
+    pub(super) fn update(&mut self, gradients: &Gradients) -> Result<(f64, f64), TrainError> {
         let step = self.state.step + 1;
         let rate = learning_rate(&self.spec.optimizer, step, self.spec.steps);
-        let norm = self.optimizer.step(self.folder.parameters(), &gradients, rate)?;
+        let norm = self.optimizer.step(self.folder.parameters(), gradients, rate)?;
         if !norm.is_finite() {
             return Err(TrainError::Diverged { step });
         }

@@ -16,6 +16,7 @@ use crate::domain::worker::WorkerState;
 use crate::store::{Failure, StoreError};
 
 use super::main_loop::WorkerConfig;
+use super::patience::patiently;
 use super::resume;
 use super::runner::{JobTask, RunEnd, RunnerError};
 use super::shared::Shared;
@@ -55,7 +56,12 @@ async fn run_logged(
     let attempts_used = job.attempts_used;
     let work_dir = worker.attempt_dir().join(format!("{}-{}", job.id, token.attempt));
     let work = async {
-        let resume = match resume::prepare(&*worker.store, &worker.artifacts, &token).await {
+        let prepared = if job.spec.method.trains() {
+            resume::prepare(&*worker.store, &worker.artifacts, &token).await
+        } else {
+            resume::prepare_evaluation(&*worker.store, &worker.artifacts, &token).await.map(|()| None)
+        };
+        let resume = match prepared {
             Ok(resume) => resume,
             Err(error) => return Err(RunnerError::Transient(format!("the attempt could not be prepared: {error}"))),
         };
@@ -125,14 +131,14 @@ async fn train(worker: &WorkerConfig, task: JobTask, keep: u64, token: &LeaseTok
 /// The first line of an attempt.
 fn beginning(worker: &WorkerConfig, job: &Job, resumed: Option<u64>) -> String {
     let from = resumed.map_or("from the beginning".to_owned(), |step| format!("on from the checkpoint at step {step}"));
-    let (attempt, most, device) = (job.attempts_used, job.max_attempts, &worker.device.name);
+    let (attempt, most, device) = (job.attempts_used, job.max_attempts, worker.device);
     format!("attempt {attempt} of {most} on {device} by {}, {from}: {}", worker.id, job.name)
 }
 
 /// The last line of an attempt.
 fn ending(ended: &Ended, shared: &Shared) -> String {
     let told = match ended {
-        Ok(RunEnd::Finished) => "finished".to_owned(),
+        Ok(RunEnd::Finished { reason }) => reason.clone(),
         Ok(RunEnd::Yielded | RunEnd::Cancelled) if shared.is_cancelled() => "cancelled".to_owned(),
         Ok(RunEnd::Yielded | RunEnd::Cancelled) if shared.is_paused() => "paused".to_owned(),
         Ok(RunEnd::Yielded | RunEnd::Cancelled) => "stopped; the job goes back to the queue".to_owned(),
@@ -185,15 +191,24 @@ async fn conclude(worker: &WorkerConfig, token: &LeaseToken, shared: &Shared, en
     worker.log.say(if ended.is_ok() { LogLevel::Info } else { LogLevel::Error }, ending(&ended, shared));
     let store = &worker.store;
     let told = match (ended, shared.failure()) {
-        (Ok(RunEnd::Finished), None) => store.complete(token).await,
-        (Ok(_) | Err(_), _) if shared.is_cancelled() => store.release(token, "cancelled").await,
-        (Ok(_) | Err(RunnerError::Transient(_)), Some(failure)) => store.fail(token, &retry(failure)).await,
+        (Ok(RunEnd::Finished { reason }), None) => patiently(|| store.complete(token, &reason)).await,
+        (Ok(_) | Err(_), _) if shared.is_cancelled() => patiently(|| store.release(token, "cancelled")).await,
+        (Ok(_) | Err(RunnerError::Transient(_)), Some(failure)) => {
+            let failure = retry(failure);
+            patiently(|| store.fail(token, &failure)).await
+        }
         (Ok(RunEnd::Yielded | RunEnd::Cancelled), None) => {
             let reason = if shared.is_paused() { "paused" } else { "its worker stopped" };
-            store.release(token, reason).await
+            patiently(|| store.release(token, reason)).await
         }
-        (Err(RunnerError::Transient(message)), None) => store.fail(token, &retry(message)).await,
-        (Err(RunnerError::Permanent(message)), _) => store.fail(token, &Failure { message, retry_after: None }).await,
+        (Err(RunnerError::Transient(message)), None) => {
+            let failure = retry(message);
+            patiently(|| store.fail(token, &failure)).await
+        }
+        (Err(RunnerError::Permanent(message)), _) => {
+            let failure = Failure { message, retry_after: None };
+            patiently(|| store.fail(token, &failure)).await
+        }
     };
     report(token, told.map(drop));
 }

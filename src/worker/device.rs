@@ -4,37 +4,11 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::domain::spec::DeviceClass;
+use crate::domain::device::DeviceName;
 
-/// One device, e.g. `cpu` or `cuda:0`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Device {
-    /// Its kind.
-    pub class: DeviceClass,
-    /// Its name, number included.
-    pub name: String,
-}
-
-impl Device {
-    /// Reads `cpu`, `cuda`, `cuda:N`, `metal` or `metal:N`; a missing number is 0. The error says what is allowed.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let (kind, number) = text.split_once(':').map_or((text, None), |(k, n)| (k, Some(n)));
-        let class = match kind {
-            "cpu" if number.is_none() => return Ok(Self { class: DeviceClass::Cpu, name: "cpu".to_owned() }),
-            "cuda" => Some(DeviceClass::Cuda),
-            "metal" => Some(DeviceClass::Metal),
-            _ => None,
-        };
-        match (class, number.unwrap_or("0").parse::<u32>()) {
-            (Some(class), Ok(number)) => Ok(Self { class, name: format!("{kind}:{number}") }),
-            _ => Err(format!("device `{text}` is unknown; use cpu, cuda:N or metal:N")),
-        }
-    }
-
-    /// The name as a part of file names.
-    pub(super) fn file_name(&self) -> String {
-        self.name.replace(':', "-")
-    }
+/// A device's name as a part of file names.
+pub(super) fn folder_name(device: DeviceName) -> String {
+    device.to_string().replace(':', "-")
 }
 
 /// Holds a device as long as it lives; the operating system lets go when the process dies, however it dies.
@@ -57,8 +31,8 @@ pub(super) enum LockError {
 
 impl DeviceLock {
     /// Takes the device for `worker_id`.
-    pub(super) fn take(folder: &Path, device: &Device, worker_id: &str) -> Result<Self, LockError> {
-        let path = folder.join(format!("{}.lock", device.file_name()));
+    pub(super) fn take(folder: &Path, device: DeviceName, worker_id: &str) -> Result<Self, LockError> {
+        let path = folder.join(format!("{}.lock", folder_name(device)));
         let io = |error| LockError::Io(path.clone(), error);
         std::fs::create_dir_all(folder).map_err(io)?;
         let mut file = File::options().create(true).truncate(false).read(true).write(true).open(&path).map_err(io)?;

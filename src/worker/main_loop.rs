@@ -9,13 +9,14 @@ use tokio_util::sync::CancellationToken;
 use crate::artifacts::ArtifactStore;
 use crate::clock::Clock;
 use crate::config::worker::WorkerTimings;
+use crate::domain::device::DeviceName;
 use crate::domain::job::LeasedJob;
 use crate::domain::spec::DeviceClass;
 use crate::domain::worker::{NewWorker, WorkerState};
 use crate::store::{ClaimRequest, Store, StoreError};
 
 use super::attempt;
-use super::device::{Device, DeviceLock, LockError, host_name, main_memory};
+use super::device::{DeviceLock, LockError, folder_name, host_name, main_memory};
 use super::joblog::JobLog;
 use super::runner::JobRunner;
 
@@ -25,7 +26,7 @@ pub struct WorkerConfig {
     /// `wrk_…`, new for every process.
     pub id: String,
     /// The device it works on.
-    pub device: Device,
+    pub device: DeviceName,
     /// The database.
     pub store: Arc<dyn Store>,
     /// Where checkpoints go.
@@ -47,7 +48,7 @@ pub struct WorkerConfig {
 impl WorkerConfig {
     /// The folder under which attempts of this device work.
     pub(super) fn attempt_dir(&self) -> PathBuf {
-        self.work_dir.join(self.device.file_name())
+        self.work_dir.join(folder_name(self.device))
     }
 }
 
@@ -85,8 +86,8 @@ pub async fn run(
     drain: CancellationToken,
     abandon: CancellationToken,
 ) -> Result<(), WorkerError> {
-    let lock = DeviceLock::take(&config.lock_dir, &config.device, &config.id).map_err(|e| match e {
-        LockError::Taken(_) => WorkerError::DeviceTaken { device: config.device.name.clone(), problem: e.to_string() },
+    let lock = DeviceLock::take(&config.lock_dir, config.device, &config.id).map_err(|e| match e {
+        LockError::Taken(_) => WorkerError::DeviceTaken { device: config.device.to_string(), problem: e.to_string() },
         LockError::Io(path, source) => WorkerError::Folder { path: path.display().to_string(), source },
     })?;
     if let Some(dead) = &lock.died_before {
@@ -94,7 +95,7 @@ pub async fn run(
     }
     empty(&config)?;
     register(&config).await?;
-    tracing::info!(worker = %config.id, device = %config.device.name, "worker started");
+    tracing::info!(worker = %config.id, device = %config.device, "worker started");
     let mut since_presence = Duration::ZERO;
     while !drain.is_cancelled() && !abandon.is_cancelled() {
         let pause = match next_job(&config).await {
@@ -129,24 +130,24 @@ pub async fn run(
 
 async fn next_job(config: &WorkerConfig) -> Result<Option<LeasedJob>, StoreError> {
     // Most looks find nothing: they should not take the write lock.
-    if !config.store.has_work(config.device.class).await? {
+    if !config.store.has_work(config.device.class()).await? {
         return Ok(None);
     }
     let request =
-        ClaimRequest { worker_id: config.id.clone(), device: config.device.class, ttl: config.timings.lease_ttl };
+        ClaimRequest { worker_id: config.id.clone(), device: config.device.class(), ttl: config.timings.lease_ttl };
     config.store.claim(&request).await
 }
 
 async fn register(config: &WorkerConfig) -> Result<(), StoreError> {
-    let memory_bytes = if config.device.class == DeviceClass::Cpu { main_memory() } else { None };
+    let memory_bytes = if config.device.class() == DeviceClass::Cpu { main_memory() } else { None };
     let worker = NewWorker {
         id: config.id.clone(),
         role: "trainer".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         host: host_name(),
         pid: std::process::id(),
-        device_class: config.device.class,
-        device: config.device.name.clone(),
+        device_class: config.device.class(),
+        device: config.device.to_string(),
         memory_bytes,
     };
     config.store.register_worker(worker).await.map(drop)

@@ -10,6 +10,7 @@ mod device;
 mod joblog;
 mod main_loop;
 mod orphan;
+mod patience;
 mod resume;
 mod runner;
 mod shared;
@@ -18,7 +19,6 @@ pub mod supervisor;
 mod trainer;
 mod writer;
 
-pub use device::Device;
 pub use joblog::JobLog;
 pub use main_loop::{WorkerConfig, WorkerError, run};
 pub use orphan::{follow_parent, stop_signals};

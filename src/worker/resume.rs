@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::artifacts::{ArtifactError, ArtifactStore};
+use crate::artifacts::{ArtifactError, ArtifactStore, finished_chunks};
 use crate::domain::checkpoint::Checkpoint;
 use crate::domain::event::{CheckpointEvent, kind};
 use crate::domain::job::LeaseToken;
@@ -67,6 +67,18 @@ pub(super) async fn prepare(
     })
     .await??;
     Ok(resume)
+}
+
+/// Takes back what an evaluation measured behind its last finished chunk.
+pub(super) async fn prepare_evaluation(
+    store: &dyn Store,
+    artifacts: &Arc<dyn ArtifactStore>,
+    token: &LeaseToken,
+) -> Result<(), ResumeError> {
+    let (artifacts, run_id) = (artifacts.clone(), token.run_id.clone());
+    let chunks = tokio::task::spawn_blocking(move || finished_chunks(&*artifacts, &run_id)).await??.len() as u64;
+    store.rewind(token, (chunks > 0).then_some(chunks)).await?;
+    Ok(())
 }
 
 /// The checkpoint's folder, or what is wrong with it.

@@ -23,10 +23,13 @@ pub struct JobTask {
 }
 
 /// How a trainer ended without an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunEnd {
-    /// All steps are done and the last checkpoint was handed over.
-    Finished,
+    /// All steps are done, or the settings end the run earlier, and the last checkpoint was handed over.
+    Finished {
+        /// Why it ends, for people.
+        reason: String,
+    },
     /// Stopped as asked, behind a checkpoint.
     Yielded,
     /// Stopped as asked, as it stood.

@@ -1,13 +1,15 @@
 //! The trainer's way out: metrics, samples and events go to the writer, checkpoints to the artifact store.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::artifacts::ArtifactStore;
+use crate::artifacts::{ArtifactError, ArtifactStore};
 use crate::clock::{Clock, new_id};
 use crate::domain::checkpoint::{Checkpoint, NewCheckpoint};
+use crate::domain::eval_row::chunk_key;
 use crate::domain::job::LeaseToken;
 use crate::domain::log::LogLevel;
 use crate::domain::metric::{StepMetrics, TimedMetrics};
@@ -16,6 +18,7 @@ use crate::store::{Store, StoreError};
 use crate::train::sink::{CheckpointNotice, Control, RunSink, SinkError};
 
 use super::joblog::JobLog;
+use super::patience::patiently;
 use super::shared::Shared;
 use super::writer::{Message, Record};
 
@@ -72,9 +75,11 @@ impl StoreSink {
 
     /// Deletes the checkpoints that are neither among the newest nor best, last, promoted or needed by a job.
     fn prune(&self) -> Result<(), SinkError> {
-        let all = self.runtime.block_on(self.store.run_checkpoints(&self.token.run_id)).map_err(|e| self.lost(&e))?;
+        let all = patiently(|| self.store.run_checkpoints(&self.token.run_id));
+        let all = self.runtime.block_on(all).map_err(|e| self.lost(&e))?;
         for old in all.iter().skip(usize::try_from(self.keep.max(1)).unwrap_or(usize::MAX)) {
-            match self.runtime.block_on(self.store.delete_checkpoint(&old.id, "an older one that is not kept")) {
+            let deleting = patiently(|| self.store.delete_checkpoint(&old.id, "an older one that is not kept"));
+            match self.runtime.block_on(deleting) {
                 Ok(gone) => delete_files(&*self.artifacts, &gone),
                 Err(StoreError::Held { .. } | StoreError::NotFound { .. }) => (),
                 Err(error) => return Err(self.lost(&error)),
@@ -123,17 +128,32 @@ impl RunSink for StoreSink {
             step: notice.step,
             key: key.clone(),
             accuracy: notice.accuracy,
+            score: notice.score,
             last: notice.last,
             manifest,
         };
-        if let Err(error) = self.runtime.block_on(self.store.add_checkpoint(&self.token, new)) {
-            if let Err(error) = self.artifacts.delete(&key) {
+        let adding = patiently(|| self.store.add_checkpoint(&self.token, new.clone()));
+        if let Err(error) = self.runtime.block_on(adding) {
+            // It may be on record if the database did not answer; otherwise the run's next attempt sweeps the files.
+            if !matches!(error, StoreError::Unavailable(_))
+                && let Err(error) = self.artifacts.delete(&key)
+            {
                 tracing::warn!(%key, %error, "cannot delete a checkpoint that could not be recorded");
             }
             return Err(self.lost(&error));
         }
         self.log.say(LogLevel::Info, format!("checkpoint {} at step {}", key_id(&key), notice.step));
         self.prune()
+    }
+
+    fn rows(&mut self, chunk: u64, dir: &Path) -> Result<(), SinkError> {
+        // A resume starts behind this chunk: what was measured before it must be on record first.
+        self.flush()?;
+        match self.artifacts.publish_dir(dir, &chunk_key(&self.token.run_id, chunk)) {
+            // An attempt that was taken for dead wrote the same rows.
+            Ok(_) | Err(ArtifactError::Exists(_)) => Ok(()),
+            Err(error) => Err(SinkError(error.to_string())),
+        }
     }
 
     fn control(&mut self) -> Control {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use crate::artifacts::ArtifactStore;
+use crate::artifacts::{ArtifactStore, finished_chunks};
 use crate::data::{self, DataError, Dataset, FileDataset};
 use crate::domain::dataset::DatasetState;
+use crate::domain::device::DeviceName;
 use crate::domain::spec::Columns;
 use crate::reward::WebhookClient;
 use crate::store::{Store, StoreError};
@@ -21,17 +22,19 @@ pub struct TrainRunner {
     store: Arc<dyn Store>,
     artifacts: Arc<dyn ArtifactStore>,
     runtime: Handle,
+    device: DeviceName,
     webhooks: Option<Arc<dyn WebhookClient>>,
 }
 
 impl TrainRunner {
-    /// A runner that looks models up through `store`. Must be made inside the runtime that drives the store.
+    /// A runner that looks models up through `store` and trains on `device`. Must be made inside the runtime that drives the store.
     pub fn new(
         store: Arc<dyn Store>,
         artifacts: Arc<dyn ArtifactStore>,
+        device: DeviceName,
         webhooks: Option<Arc<dyn WebhookClient>>,
     ) -> Self {
-        Self { store, artifacts, runtime: Handle::current(), webhooks }
+        Self { store, artifacts, runtime: Handle::current(), device, webhooks }
     }
 
     /// The folder of a registered model, a served name, a checkpoint id, or `run_…@best` and `run_…@last`.
@@ -118,9 +121,17 @@ impl JobRunner for TrainRunner {
             Some(name) => open(name, None).map_err(|e| e.about("eval_dataset"))?,
             None => Arc::clone(&dataset),
         };
+        let rows = if spec.method.trains() {
+            Vec::new()
+        } else {
+            let found = finished_chunks(&*self.artifacts, &task.job.run_id);
+            found.map_err(|e| RunnerError::Transient(format!("the rows so far: {e}")))?
+        };
         let request = TrainRequest {
+            rows,
             spec,
             model_dir,
+            device: self.device,
             dataset,
             eval_dataset,
             work_dir: task.work_dir.clone(),
@@ -129,7 +140,10 @@ impl JobRunner for TrainRunner {
             resume: task.resume.clone(),
         };
         match train::run(request, sink) {
-            Ok(train::RunEnd::Finished { .. }) => Ok(RunEnd::Finished),
+            Ok(train::RunEnd::Finished { stopped_early, .. }) => {
+                let reason = stopped_early.map_or_else(|| "finished".to_owned(), |why| format!("stopped early: {why}"));
+                Ok(RunEnd::Finished { reason })
+            }
             Ok(train::RunEnd::Yielded) => Ok(RunEnd::Yielded),
             Ok(train::RunEnd::Cancelled) => Ok(RunEnd::Cancelled),
             Err(error) => Err(classify(&error)),

@@ -10,6 +10,7 @@ use crate::domain::metric::TimedMetrics;
 use crate::domain::sample::SampleGroup;
 use crate::store::{Result, Store, StoreError};
 
+use super::patience::patiently;
 use super::shared::Shared;
 
 /// Messages that may wait; a trainer that is faster than the database is held up here.
@@ -109,7 +110,7 @@ impl Writer {
     async fn lasting(&self, record: &Record) -> bool {
         let mut pause = Duration::from_millis(200);
         for tried in 1..=TRIES {
-            match self.write(record).await {
+            match patiently(|| self.write(record)).await {
                 Ok(()) => return true,
                 Err(StoreError::LeaseLost { .. }) => {
                     self.shared.lose();

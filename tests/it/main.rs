@@ -3,9 +3,11 @@
 
 mod algorithm;
 mod artifacts;
+mod convert;
 mod crash;
 mod data;
 mod http;
+mod hub;
 mod layering;
 mod model;
 mod prompt;

@@ -1,6 +1,7 @@
 //! `vgpo datasets`: upload, register, list, look at and delete data sets of a server.
 
 mod parts;
+mod preview;
 mod upload;
 
 use std::path::PathBuf;
@@ -75,6 +76,8 @@ enum Action {
         #[command(flatten)]
         client: ClientFlags,
     },
+    /// Write rows of a generated task as pictures and text; needs no server.
+    Preview(preview::Args),
     /// Forget a data set and remove its uploaded files.
     Delete {
         /// Its name or id.
@@ -182,6 +185,7 @@ pub fn run(args: &Args) -> ExitCode {
                 let split = if *eval { "eval" } else { "train" };
                 rows(&format!("/v1/datasets/{id}/rows?split={split}&limit={limit}&after={after}"), client).await
             }
+            Action::Preview(args) => Ok(preview::run(args)?),
             Action::Delete { id, client } => {
                 Client::new(&client.server).delete(&format!("/v1/datasets/{id}")).await?;
                 Ok(say(format!("{id} is gone")))

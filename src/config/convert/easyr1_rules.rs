@@ -102,7 +102,7 @@ pub(super) const DROPPED: &[(&str, &str)] = &[
     ("worker.actor.padding_free", "a matter of speed alone"),
     ("worker.actor.use_torch_compile", "a matter of speed alone"),
     ("worker.actor.ulysses*", "one process trains on one device"),
-    ("worker.actor.fsdp*", "one process trains on one device, in 32-bit floats"),
+    ("worker.actor.fsdp*", "one process trains on one device"),
     ("worker.actor.offload*", "one process trains on one device"),
     ("worker.actor.model.enable_gradient_checkpointing", "a matter of memory alone"),
     ("worker.actor.model.trust_remote_code", "no code of a model folder is ever run"),
@@ -228,6 +228,12 @@ pub(super) const RULES: &[(&str, RuleOf)] = &[
     ("worker.actor.optim.lr_warmup_steps", |_| Nothing),
     ("worker.actor.optim.lr_warmup_ratio", warmup),
     ("worker.actor.max_grad_norm", |s| Set("/optimizer/max_grad_norm", s.get("worker.actor.max_grad_norm"))),
+    ("worker.actor.fsdp.torch_dtype", |s| match s.text("worker.actor.fsdp.torch_dtype").as_str() {
+        "bf16" | "bfloat16" => Set("/train/dtype", json!("bf16")),
+        "fp32" | "float32" => Set("/train/dtype", json!("f32")),
+        "" => Nothing,
+        _ => Drop("weights are held as f32 or bf16 here".to_owned()),
+    }),
     ("worker.actor.model.freeze_vision_tower", |s| {
         Set("/train/freeze_vision", s.get("worker.actor.model.freeze_vision_tower"))
     }),

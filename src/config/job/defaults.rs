@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use crate::config::method;
+use crate::domain::metric::EVAL_ACCURACY;
 use crate::domain::spec::{
-    BatchSpec, Columns, DType, DataSpec, DeviceClass, FilterMetric, FilterSpec, JobSpec, LearningRateSchedule, Method,
-    OptimizerSpec, Overlong, ResourceSpec, RewardSpec, RolloutSpec, TrainSpec, TrainedParameters, Variant,
-    WeightedReward,
+    BatchSpec, BestSpec, Columns, DType, DataSpec, DeviceClass, Direction, EarlyStopSpec, EvalSpec, FilterMetric,
+    FilterSpec, JobSpec, LearningRateSchedule, LoraSpec, Method, OptimizerSpec, Overlong, ResourceSpec, RewardSpec,
+    RolloutSpec, TrainSpec, TrainedParameters, Variant, WeightedReward,
 };
 
 /// The methods this build knows, the default first.
-pub const METHODS: [&str; 6] = ["vgpo", "grpo", "dapo", "gspo", "cispo", "sft"];
+pub const METHODS: [&str; 9] = ["vgpo", "grpo", "dapo", "gspo", "cispo", "papo", "vppo", "sft", "eval"];
 
 /// Defaults of the method called `name`; `None` when there is no such method.
 pub fn method(name: &str, variant: Variant) -> Option<Method> {
@@ -20,7 +21,10 @@ pub fn method(name: &str, variant: Variant) -> Option<Method> {
         "dapo" => Some(Method::Dapo(method::dapo())),
         "gspo" => Some(Method::Gspo(method::gspo())),
         "cispo" => Some(Method::Cispo(method::cispo(variant))),
+        "papo" => Some(Method::Papo(method::papo())),
+        "vppo" => Some(Method::Vppo(method::vppo())),
         "sft" => Some(Method::Sft(method::sft())),
+        "eval" => Some(Method::Eval(method::eval())),
         _ => None,
     }
 }
@@ -28,6 +32,21 @@ pub fn method(name: &str, variant: Variant) -> Option<Method> {
 /// Dynamic sampling as the paper does it; the limits drop groups that are all right or all wrong.
 pub fn filter() -> FilterSpec {
     FilterSpec { metric: FilterMetric::Accuracy, low: 0.01, high: 0.99, max_tries: 4 }
+}
+
+/// Which methods were published with dynamic sampling.
+fn dynamic_sampling(method: &Method) -> bool {
+    matches!(method, Method::Vgpo(_) | Method::Dapo(_) | Method::Papo(_) | Method::Vppo(_))
+}
+
+/// Early stopping, once a job asks for it.
+pub fn early_stop() -> EarlyStopSpec {
+    EarlyStopSpec { metric: EVAL_ACCURACY.to_owned(), better: Direction::Higher, patience: 3, min_delta: 0.0 }
+}
+
+/// Low-rank adapters as they are commonly begun with.
+pub fn lora() -> LoraSpec {
+    LoraSpec { rank: 16, alpha: 32.0, dropout: 0.0, targets: vec!["q_proj".to_owned(), "v_proj".to_owned()] }
 }
 
 /// A job's settings when the request and the recommendations are silent.
@@ -38,7 +57,7 @@ pub fn job(method: Method, model: &str, dataset: &str) -> JobSpec {
         top_p: 1.0,
         max_new_tokens: 64,
         correction_cap: None,
-        filter: matches!(method, Method::Vgpo(_) | Method::Dapo(_)).then(filter),
+        filter: dynamic_sampling(&method).then(filter),
     };
     JobSpec {
         name: format!("{dataset}-{}", method.name()),
@@ -53,11 +72,14 @@ pub fn job(method: Method, model: &str, dataset: &str) -> JobSpec {
         rollout,
         batch: BatchSpec { prompts_per_step: 32, minibatch_prompts: 32, microbatch_tokens: 4096, epochs_per_batch: 1 },
         optimizer: optimizer(),
-        train: TrainSpec { parameters: TrainedParameters::Full, freeze_vision: false, dtype: DType::F32 },
+        train: TrainSpec { parameters: TrainedParameters::Full, lora: None, freeze_vision: false, dtype: DType::Auto },
         steps: 40,
         eval_before: true,
         eval_every: 8,
         eval_rows: 512,
+        eval: EvalSpec { samples: 1, temperature: 0.0, top_p: 1.0 },
+        best: BestSpec { metric: EVAL_ACCURACY.to_owned(), better: Direction::Higher },
+        early_stop: None,
         checkpoint_every: 8,
         keep_checkpoints: 3,
         log_samples_every: 8,
@@ -112,6 +134,8 @@ fn optimizer() -> OptimizerSpec {
         weight_decay: 0.01,
         warmup_steps: 5,
         schedule: LearningRateSchedule::Constant,
+        schedule_floor: 0.05,
         max_grad_norm: 1.0,
+        offload: false,
     }
 }

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::domain::metric::{CATALOGUE, describe};
+
 /// What a setting may hold.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Kind {
@@ -46,15 +48,17 @@ pub enum Kind {
     },
     /// A point in time.
     Time,
+    /// The key of a metric that the trainer writes.
+    Metric,
     /// An object of short texts.
     Labels,
+    /// A list of one or more texts of at most `max` characters.
+    Names {
+        /// Longest text.
+        max: usize,
+    },
     /// A reward, checked by shape of its own.
     Reward,
-    /// Not supported by this build yet; only null passes.
-    Later {
-        /// What to do instead.
-        instead: &'static str,
-    },
 }
 
 /// Limits of a number.
@@ -114,9 +118,10 @@ impl Kind {
                 format!("two numbers [a, b], each {}{order}", span.describe())
             }
             Self::Time => "a time as in 2026-01-31T18:00:00Z".to_owned(),
+            Self::Metric => "the key of a metric, e.g. \"eval/accuracy\"".to_owned(),
             Self::Labels => "an object of texts, e.g. {\"team\": \"vision\"}".to_owned(),
+            Self::Names { max } => format!("a list of texts of 1 to {max} characters, at least one"),
             Self::Reward => "a reward, e.g. {\"type\": \"math\"}".to_owned(),
-            Self::Later { .. } => "null".to_owned(),
         }
     }
 
@@ -128,17 +133,24 @@ impl Kind {
             Self::Signed { min, max } => value.as_i64().is_some_and(|x| (min..=max).contains(&x)),
             Self::Number(span) => value.as_f64().is_some_and(|x| span.holds(x)),
             Self::Flag => value.is_boolean(),
-            Self::Text { max } => value.as_str().is_some_and(|t| !t.trim().is_empty() && t.chars().count() <= max),
+            Self::Text { max } => is_text(value, max),
             Self::Choice { allowed, later } => return choice_complaint(value, allowed, later),
             Self::Pair { span, ordered } => {
                 pair(value).is_some_and(|[a, b]| span.holds(a) && span.holds(b) && (!ordered || a <= b))
             }
             Self::Time => value.as_str().is_some_and(|text| chrono::DateTime::parse_from_rfc3339(text).is_ok()),
+            Self::Metric => return metric_complaint(value),
             Self::Labels => value.as_object().is_some_and(|o| o.values().all(Value::is_string)),
-            Self::Later { instead } => return Some(format!("is not supported by this build yet: {instead}")),
+            Self::Names { max } => {
+                value.as_array().is_some_and(|names| !names.is_empty() && names.iter().all(|name| is_text(name, max)))
+            }
         };
         (!fits).then(|| format!("is {}; it must be {}", shown(value), self.describe()))
     }
+}
+
+fn is_text(value: &Value, max: usize) -> bool {
+    value.as_str().is_some_and(|text| !text.trim().is_empty() && text.chars().count() <= max)
 }
 
 fn pair(value: &Value) -> Option<[f64; 2]> {
@@ -163,6 +175,17 @@ fn choice_complaint(value: &Value, allowed: &[&str], later: &[&str]) -> Option<S
     let near = given.and_then(|name| crate::config::nearest::nearest(name, allowed.iter().copied()));
     let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
     Some(format!("is {}; it must be one of {}{hint}", shown(value), quoted(allowed)))
+}
+
+fn metric_complaint(value: &Value) -> Option<String> {
+    let given = value.as_str();
+    if given.is_some_and(|key| describe(key).is_some()) {
+        return None;
+    }
+    let known = CATALOGUE.iter().map(|info| info.key);
+    let near = given.and_then(|key| crate::config::nearest::nearest(key, known));
+    let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+    Some(format!("is {}, which no trainer measures; it must be {}{hint}", shown(value), Kind::Metric.describe()))
 }
 
 fn quoted(names: &[&str]) -> String {

@@ -110,7 +110,11 @@ pub fn resolve(request: &Value, recommended: &[Recommended<'_>]) -> Result<Resol
         return Err(errors);
     }
     let text = |name: &str| request.get(name).and_then(Value::as_str).unwrap_or_default();
-    let defaults = to_value(&defaults::job(method.typed, text("model"), text("dataset")))?;
+    let mut defaults = defaults::job(method.typed, text("model"), text("dataset"));
+    if strongest(&layers, "train", "parameters").is_some_and(|parameters| parameters == "lora") {
+        defaults.train.lora = Some(defaults::lora());
+    }
+    let defaults = to_value(&defaults)?;
     let mut tree = Settled::new(defaults);
     for (origin, layer) in layers {
         tree.lay_over("", &Value::Object(layer.clone()), origin);
@@ -151,6 +155,11 @@ fn layers<'a>(
     Ok(layers)
 }
 
+/// The value of a section's setting that wins, if any layer has one.
+fn strongest<'a>(layers: &[Layer<'a>], section: &str, name: &str) -> Option<&'a Value> {
+    layers.iter().rev().find_map(|(_, layer)| layer.get(section)?.get(name))
+}
+
 struct MethodDefaults {
     typed: crate::domain::spec::Method,
     value: Value,
@@ -158,10 +167,9 @@ struct MethodDefaults {
 
 /// The chosen method's defaults: its type and variant decide what else can be set.
 fn method_defaults(layers: &[Layer<'_>]) -> Result<MethodDefaults, Vec<FieldError>> {
-    let strongest = |name: &str| layers.iter().rev().find_map(|(_, layer)| layer.get("method")?.get(name));
-    let name = strongest("type").cloned().unwrap_or_else(|| json!(METHODS[0]));
+    let name = strongest(layers, "method", "type").cloned().unwrap_or_else(|| json!(METHODS[0]));
     // A wrong variant is reported by the field check; its defaults do not matter then.
-    let variant = match strongest("variant").and_then(Value::as_str) {
+    let variant = match strongest(layers, "method", "variant").and_then(Value::as_str) {
         Some("released") => Variant::Released,
         _ => Variant::Paper,
     };
@@ -264,6 +272,8 @@ impl Settled {
 fn section_defaults(pointer: &str) -> Value {
     match pointer {
         "/rollout/filter" => serde_json::to_value(defaults::filter()).unwrap_or_default(),
+        "/early_stop" => serde_json::to_value(defaults::early_stop()).unwrap_or_default(),
+        "/train/lora" => serde_json::to_value(defaults::lora()).unwrap_or_default(),
         _ => Value::Object(Map::new()),
     }
 }

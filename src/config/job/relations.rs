@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::{Origin, Settled};
 use crate::domain::field_error::FieldError;
-use crate::domain::spec::{JobSpec, Method};
+use crate::domain::metric::{Better, describe};
+use crate::domain::spec::{JobSpec, TrainedParameters};
 
 /// Values that follow a stronger neighbour, so that setting one of them is enough.
 pub(super) fn follow(tree: &mut Settled) {
@@ -12,6 +13,23 @@ pub(super) fn follow(tree: &mut Settled) {
     if tree.origin(steps) > tree.origin(mini) {
         let prompts = tree.at(steps).cloned().unwrap_or(Value::Null);
         tree.set(mini, prompts, Origin::Default);
+    }
+    for section in ["/best", "/early_stop"] {
+        let (metric, better) = (format!("{section}/metric"), format!("{section}/better"));
+        if tree.origin(&metric) > tree.origin(&better)
+            && let Some(direction) = tree.at(&metric).and_then(Value::as_str).and_then(direction)
+        {
+            tree.set(&better, direction.into(), Origin::Default);
+        }
+    }
+}
+
+/// Which way a metric gets better, by the catalogue; none where neither is good in itself.
+fn direction(metric: &str) -> Option<&'static str> {
+    match describe(metric)?.better {
+        Better::Higher => Some("higher"),
+        Better::Lower => Some("lower"),
+        Better::Neutral => None,
     }
 }
 
@@ -23,7 +41,7 @@ pub(super) fn faults(spec: &JobSpec) -> Vec<FieldError> {
             errors.push(FieldError::new(pointer, detail));
         }
     };
-    let rl = !matches!(spec.method, Method::Sft(_));
+    let rl = spec.method.is_reinforcement();
     fault(
         rl && spec.rollout.group_size < 2,
         "/rollout/group_size",
@@ -51,6 +69,38 @@ pub(super) fn faults(spec: &JobSpec) -> Vec<FieldError> {
             format!("`low` is {}; it must be below `high` ({}), else every group is dropped", filter.low, filter.high),
         );
     }
+    let lora = spec.train.parameters == TrainedParameters::Lora;
+    fault(
+        lora != spec.train.lora.is_some(),
+        "/train/lora",
+        if lora {
+            "`lora` is null, but `parameters` is \"lora\": leave `lora` out for its defaults".to_owned()
+        } else {
+            "`lora` is set, but `parameters` is \"full\": set `parameters` to \"lora\", or leave `lora` out".to_owned()
+        },
+    );
+    let dropout = spec.train.lora.as_ref().map_or(0.0, |lora| lora.dropout);
+    fault(
+        dropout > 0.0,
+        "/train/lora/dropout",
+        format!(
+            "`dropout` is {dropout}; an update compares log-probs with those of the pass before it, which random gaps would \
+             change: only 0 is supported"
+        ),
+    );
+    fault(
+        !spec.method.trains() && spec.eval_dataset.is_some(),
+        "/eval_dataset",
+        "method `eval` evaluates `dataset`; name the data set there and leave `eval_dataset` out".to_owned(),
+    );
+    fault(
+        spec.eval.samples > 1 && spec.eval.temperature <= 0.0,
+        "/eval/temperature",
+        format!(
+            "`temperature` is 0, at which all {} `samples` of a row are the same; set it above 0, e.g. to 1.0, or `samples` to 1",
+            spec.eval.samples
+        ),
+    );
     fault(
         spec.resources.devices > 1,
         "/resources/devices",

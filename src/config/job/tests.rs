@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::domain::spec::Direction;
 
 fn ok(request: Value) -> ResolvedJob {
     resolve(&request, &[]).unwrap_or_else(|errors| panic!("{errors:?}"))
@@ -100,6 +101,28 @@ fn a_recommendation_refines_a_section_but_only_the_request_switches_it() {
 }
 
 #[test]
+fn adapters_have_defaults_that_requests_and_recommendations_refine() {
+    let lora = |request: Value, recommended: Value| {
+        let mut all = json!({"model": "m", "dataset": "d"});
+        all.as_object_mut().unwrap().insert("train".to_owned(), request);
+        let model = json!({ "train": recommended });
+        let layers = [Recommended { source: "model `m`", settings: &model }];
+        let job = resolve(&all, &layers).unwrap();
+        (job.spec.train.lora.map(|l| (l.rank, l.alpha, l.targets.len())), job.origins)
+    };
+    let (plain, origins) = lora(json!({"parameters": "lora"}), json!({}));
+    assert_eq!(plain, Some((16, 32.0, 2)));
+    assert_eq!(origins["/train/lora/rank"], Origin::Default);
+    let wanted = json!({"parameters": "lora", "lora": {"rank": 4, "dropout": 0, "targets": ["all-linear"]}});
+    let (asked, origins) = lora(wanted.clone(), json!({}));
+    assert_eq!(asked, Some((4, 32.0, 1)));
+    assert_eq!(origins["/train/lora/rank"], Origin::Request);
+    assert_eq!(lora(json!({}), wanted.clone()).0, Some((4, 32.0, 1)), "a model may recommend adapters");
+    assert_eq!(lora(json!({"lora": {"rank": 8}}), wanted.clone()).0, Some((8, 32.0, 1)));
+    assert_eq!(lora(json!({"parameters": "full"}), wanted).0, None, "and a request may turn them down");
+}
+
+#[test]
 fn a_bad_recommendation_names_its_source() {
     let model = json!({"steps": 0});
     let layers = [Recommended { source: "model `m`", settings: &model }];
@@ -114,6 +137,39 @@ fn mini_batches_follow_the_batch_unless_set() {
     let (pointer, detail) = fault(json!({"batch": {"prompts_per_step": 8, "minibatch_prompts": 3}}));
     assert_eq!(pointer, "/batch/minibatch_prompts");
     assert!(detail.contains("is 3") && detail.contains("(8)"), "{detail}");
+}
+
+#[test]
+fn a_chosen_metric_brings_its_direction() {
+    let plain = ok(json!({"model": "m", "dataset": "d"}));
+    assert_eq!((plain.spec.best.metric.as_str(), plain.spec.early_stop), ("eval/accuracy", None));
+    let job = ok(json!({
+        "model": "m", "dataset": "d", "best": {"metric": "loss/policy", "better": "lower"},
+        "early_stop": {"metric": "policy/kl"},
+    }));
+    assert_eq!(job.spec.best.better, Direction::Lower);
+    let stop = job.spec.early_stop.unwrap();
+    assert_eq!((stop.patience, stop.min_delta, stop.better), (3, 0.0, Direction::Higher));
+    let lower = ok(json!({"model": "m", "dataset": "d", "best": {"metric": "eval/cut_off"}}));
+    assert_eq!(lower.spec.best.better, Direction::Lower, "less is better for this metric");
+    let (pointer, detail) = fault(json!({"early_stop": {"metric": "eval/accurracy"}}));
+    assert_eq!(pointer, "/early_stop/metric");
+    assert!(detail.contains("no trainer measures") && detail.contains("did you mean `eval/accuracy`"), "{detail}");
+    assert!(
+        ok(json!({"model": "m", "dataset": "d", "best": {"metric": "eval/accuracy/geometry"}})).spec.best.metric.len()
+            > 20
+    );
+}
+
+#[test]
+fn an_evaluation_has_settings_of_its_own() {
+    let job = ok(json!({"model": "m", "dataset": "d", "method": {"type": "eval"}, "rollout": {"group_size": 1}}));
+    assert_eq!((job.spec.name.as_str(), job.spec.rollout.filter), ("d-eval", None));
+    let (pointer, detail) = fault(json!({"method": {"type": "eval"}, "eval_dataset": "other"}));
+    assert_eq!(pointer, "/eval_dataset");
+    assert!(detail.contains("leave `eval_dataset` out"), "{detail}");
+    assert_eq!(fault(json!({"method": {"type": "eval", "clip_low": 0.1}})).0, "/method/clip_low");
+    assert_eq!(fault(json!({"method": {"type": "grpo", "split": "train"}})).0, "/method/split");
 }
 
 #[test]
@@ -151,11 +207,30 @@ fn values_out_of_range_name_value_and_limit() {
         (json!({"optimizer": {"betas": [0.9]}}), "/optimizer/betas", "two numbers"),
         (json!({"method": {"psi_clamp": [2.0, 1.0]}}), "/method/psi_clamp", "smaller first"),
         (json!({"rollout": {"filter": {"low": 0.5, "high": 0.5}}}), "/rollout/filter/low", "below `high`"),
+        (json!({"eval": {"samples": 4}}), "/eval/temperature", "are the same"),
+        (json!({"optimizer": {"schedule_floor": 1.5}}), "/optimizer/schedule_floor", "[0, 1]"),
+        (json!({"early_stop": {"patience": 0}}), "/early_stop/patience", "from 1"),
         (json!({"resources": {"devices": 2}}), "/resources/devices", "not supported"),
-        (json!({"resources": {"device": "cuda"}}), "/resources/device", "does not support yet"),
-        (json!({"train": {"parameters": "lora"}}), "/train/parameters", "does not support yet"),
-        (json!({"train": {"dtype": "bf16"}}), "/train/dtype", "does not support yet"),
-        (json!({"train": {"lora": {"rank": 16}}}), "/train/lora", "not supported"),
+        (json!({"resources": {"device": "tpu"}}), "/resources/device", "\"cuda\""),
+        (json!({"train": {"parameters": "qlora"}}), "/train/parameters", "\"lora\""),
+        (json!({"train": {"dtype": "f16"}}), "/train/dtype", "did you mean `bf16`"),
+        (json!({"train": {"lora": {"rank": 16}}}), "/train/lora", "set `parameters` to \"lora\""),
+        (json!({"train": {"parameters": "lora", "lora": null}}), "/train/lora", "leave `lora` out"),
+        (json!({"train": {"parameters": "lora", "lora": {"rank": 0}}}), "/train/lora/rank", "from 1"),
+        (json!({"train": {"parameters": "lora", "lora": {"alpha": 0}}}), "/train/lora/alpha", "above 0"),
+        (
+            json!({"train": {"parameters": "lora", "lora": {"dropout": 0.1}}}),
+            "/train/lora/dropout",
+            "only 0 is supported",
+        ),
+        (json!({"train": {"parameters": "lora", "lora": {"targets": []}}}), "/train/lora/targets", "at least one"),
+        (
+            json!({"train": {"parameters": "lora", "lora": {"targets": ["q", 1]}}}),
+            "/train/lora/targets",
+            "list of texts",
+        ),
+        (json!({"train": {"parameters": "lora", "lora": {"ranks": 1}}}), "/train/lora/ranks", "did you mean `rank`"),
+        (json!({"optimizer": {"offload": "cpu"}}), "/optimizer/offload", "true or false"),
         (json!({"method": {"type": "vgop"}}), "/method/type", "did you mean `vgpo`"),
         (json!({"method": "vgpo"}), "/method", "must be an object"),
         (json!({"rollout": null}), "/rollout", "must be an object"),

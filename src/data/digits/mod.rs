@@ -13,7 +13,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::random::Dice;
-use super::{DataError, Dataset, Example, Split};
+use super::{DataError, Dataset, EVAL_ROWS, Example, Split, TRAIN_ROWS};
 
 pub use demonstration::{FORGETTING, vocabulary};
 pub use question::{Kind, Question};
@@ -21,10 +21,6 @@ pub use scene::{Scene, SceneConfig};
 
 use bank::DigitBank;
 
-/// Rows to train on; they are generated, so more than anyone needs.
-pub const TRAIN_ROWS: u64 = 1_000_000;
-/// Held-out rows.
-pub const EVAL_ROWS: u64 = 2_000;
 /// Raised whenever pictures, questions or demonstrations change, so that a resumed job notices.
 const VERSION: u32 = 1;
 

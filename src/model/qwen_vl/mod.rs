@@ -15,6 +15,7 @@ use text::Decoder;
 use vision::VisionTower;
 
 use super::{Batch, Capture, ImagePatches, KvCache, ModelError, ModelInfo, VisionLanguageModel};
+use crate::model::features::FeatureCache;
 use crate::model::weights::WeightSource;
 
 /// A Qwen-VL model over one view of its weights.
@@ -24,6 +25,8 @@ pub struct QwenVl {
     kv: (usize, usize),
     decoder: Decoder,
     vision: VisionTower,
+    /// Where the features of images are kept, if the tower does not change.
+    features: Option<Arc<FeatureCache>>,
     device: Device,
 }
 
@@ -40,6 +43,7 @@ impl QwenVl {
             kv: (config.text.kv_heads, config.text.head_dim),
             decoder: Decoder::new(&config.text, source, device)?,
             vision: VisionTower::new(&config.vision, config.text.hidden_size, source, device)?,
+            features: source.feature_cache(),
             device: device.clone(),
         })
     }
@@ -60,7 +64,11 @@ impl VisionLanguageModel for QwenVl {
     }
 
     fn encode_images(&self, images: &[Arc<ImagePatches>]) -> Result<Vec<Tensor>, ModelError> {
-        self.vision.encode(images)
+        let Some(features) = &self.features else { return self.vision.encode(images) };
+        let alone = |image: &Arc<ImagePatches>| {
+            features.of(image, || Ok(Tensor::cat(&self.vision.encode(std::slice::from_ref(image))?, 0)?))
+        };
+        images.iter().map(alone).collect()
     }
 
     fn forward(

@@ -5,6 +5,7 @@ use candle_core::{Device, Tensor};
 use super::config::{TextConfig, VisionConfig};
 use crate::model::error::ModelError;
 use crate::model::input::{Batch, Grid};
+use crate::model::kernels::Rope;
 
 /// Base of the vision tower's frequencies.
 const VISION_THETA: f64 = 10_000.0;
@@ -33,25 +34,25 @@ impl Table {
     }
 }
 
-/// Cosines and sines `[rows, 1, columns, head dim]` of a batch's positions (mRoPE, Qwen2-VL section 2.1): the first
+/// The rotary table of a batch's positions (mRoPE, Qwen2-VL section 2.1): the first
 /// frequencies follow time, the next height, the last width; Qwen3-VL interleaves them.
-pub fn text_rope(config: &TextConfig, batch: &Batch, device: &Device) -> Result<(Tensor, Tensor), ModelError> {
+pub fn text_rope(config: &TextConfig, batch: &Batch, device: &Device) -> Result<Rope, ModelError> {
     let half = config.head_dim / 2;
     let largest = batch.positions.iter().max().copied().unwrap_or(0);
     let table = Table::new(largest as usize + 1, &frequencies(config.rope_theta, config.head_dim));
     let axis = |i: usize| axis(config, i);
     let plane = batch.rows * batch.columns;
-    let mut cos = Vec::with_capacity(plane * config.head_dim);
-    let mut sin = Vec::with_capacity(plane * config.head_dim);
+    let mut cos = Vec::with_capacity(plane * half);
+    let mut sin = Vec::with_capacity(plane * half);
     for slot in 0..plane {
-        for i in 0..2 * half {
-            let (c, s) = table.at(batch.positions[axis(i % half) * plane + slot], i % half);
+        for i in 0..half {
+            let (c, s) = table.at(batch.positions[axis(i) * plane + slot], i);
             cos.push(c);
             sin.push(s);
         }
     }
-    let shape = (batch.rows, 1, batch.columns, config.head_dim);
-    Ok((Tensor::from_vec(cos, shape, device)?, Tensor::from_vec(sin, shape, device)?))
+    let shape = (batch.rows, batch.columns, half);
+    Ok(Rope::new(&Tensor::from_vec(cos, shape, device)?, &Tensor::from_vec(sin, shape, device)?)?)
 }
 
 /// Which axis (time 0, height 1, width 2) frequency `i` follows.
@@ -84,24 +85,24 @@ pub fn patch_coordinates(grid: Grid, merge: usize) -> Vec<(u32, u32)> {
     out
 }
 
-/// Cosines and sines `[patches, head dim]` of an image, in merge order: half of the frequencies follow the row, half the
-/// column.
-pub fn vision_rope(config: &VisionConfig, grid: Grid, device: &Device) -> Result<(Tensor, Tensor), ModelError> {
+/// The rotary table of an image whose patches, numbered in merge order, stand in `order`: half of the frequencies follow the
+/// row, half the column.
+pub fn vision_rope(config: &VisionConfig, grid: Grid, order: &[u32], device: &Device) -> Result<Rope, ModelError> {
     let head_dim = config.hidden_size / config.heads;
     let frequencies = frequencies(VISION_THETA, head_dim / 2);
     let quarter = frequencies.len();
     let table = Table::new(grid.height.max(grid.width), &frequencies);
     let coordinates = patch_coordinates(grid, config.merge_size);
-    let mut cos = Vec::with_capacity(coordinates.len() * head_dim);
-    let mut sin = Vec::with_capacity(coordinates.len() * head_dim);
-    for (row, column) in &coordinates {
-        for i in 0..head_dim {
-            let i = i % (2 * quarter);
-            let (c, s) = if i < quarter { table.at(*row, i) } else { table.at(*column, i - quarter) };
+    let mut cos = Vec::with_capacity(order.len() * 2 * quarter);
+    let mut sin = Vec::with_capacity(order.len() * 2 * quarter);
+    for patch in order {
+        let (row, column) = coordinates[*patch as usize];
+        for i in 0..2 * quarter {
+            let (c, s) = if i < quarter { table.at(row, i) } else { table.at(column, i - quarter) };
             cos.push(c);
             sin.push(s);
         }
     }
-    let shape = (coordinates.len(), head_dim);
-    Ok((Tensor::from_vec(cos, shape, device)?, Tensor::from_vec(sin, shape, device)?))
+    let shape = (1, order.len(), 2 * quarter);
+    Ok(Rope::new(&Tensor::from_vec(cos, shape, device)?, &Tensor::from_vec(sin, shape, device)?)?)
 }

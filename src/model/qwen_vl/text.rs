@@ -1,6 +1,6 @@
 //! The decoder: token embedding, pre-norm layers with grouped-query attention and a gated MLP, output head.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::config::TextConfig;
 use super::rope::text_rope;
@@ -8,8 +8,8 @@ use crate::model::cache::KvCache;
 use crate::model::capture::Capture;
 use crate::model::error::ModelError;
 use crate::model::input::Batch;
+use crate::model::kernels::{self, Rope, Visible};
 use crate::model::linear::Linear;
-use crate::model::ops;
 use crate::model::weights::WeightSource;
 
 #[derive(Debug)]
@@ -55,9 +55,8 @@ impl Layer {
 
 /// What all layers of one forward pass share.
 struct Pass<'a> {
-    cos: Tensor,
-    sin: Tensor,
-    mask: Option<Tensor>,
+    rope: Rope,
+    visible: Visible,
     cache: Option<&'a KvCache>,
 }
 
@@ -89,7 +88,7 @@ impl Decoder {
     /// Token embeddings `[rows, columns, hidden]` with image features in the place of image tokens.
     fn embed(&self, batch: &Batch, features: Option<&Tensor>) -> Result<Tensor, ModelError> {
         let ids = Tensor::from_slice(&batch.ids, batch.ids.len(), &self.device)?;
-        let tokens = self.embedding.index_select(&ids, 0)?;
+        let tokens = self.embedding.index_select(&ids, 0)?.to_dtype(DType::F32)?;
         let Some(features) = features else {
             if batch.image_slots.is_empty() {
                 return Ok(tokens.reshape((batch.rows, batch.columns, self.config.hidden_size))?);
@@ -115,46 +114,33 @@ impl Decoder {
         Ok((Some(part(0)?), (1..parts).map(part).collect::<candle_core::Result<_>>()?))
     }
 
-    /// Additive mask `[rows or 1, 1, columns, cached + columns]`; none where every key is visible.
-    fn mask(&self, batch: &Batch, cached: usize, padding: &[usize]) -> Result<Option<Tensor>, ModelError> {
-        let (n, m) = (batch.columns, cached + batch.columns);
-        let padded = padding.iter().any(|p| *p > 0);
-        if n == 1 && !padded {
-            return Ok(None);
-        }
-        let rows = if padded { batch.rows } else { 1 };
-        let mut mask = vec![ops::MASKED; rows * n * m];
-        for row in 0..rows {
-            for query in 0..n {
-                let line = &mut mask[(row * n + query) * m..][..m];
-                // A padded query sees itself only: its result is never used, but must stay finite.
-                let visible = cached + query + 1;
-                line[padding[row].min(visible - 1)..visible].fill(0.0);
-            }
-        }
-        Ok(Some(Tensor::from_vec(mask, (rows, 1, n, m), &self.device)?))
-    }
-
-    fn attend(&self, index: usize, x: &Tensor, pass: &Pass<'_>) -> Result<(Tensor, Tensor), ModelError> {
+    /// Mixed values of layer `index`; keeps the probabilities of query columns from `keep` on.
+    fn attend(
+        &self,
+        index: usize,
+        x: &Tensor,
+        pass: &Pass<'_>,
+        keep: Option<usize>,
+    ) -> Result<(Tensor, Option<Tensor>), ModelError> {
         let (rows, columns, _) = x.dims3()?;
         let layer = &self.layers[index];
-        let split = |t: Tensor, heads: usize| {
-            t.reshape((rows, columns, heads, self.config.head_dim))?.transpose(1, 2)?.contiguous()
-        };
+        let split = |t: Tensor, heads: usize| t.reshape((rows, columns, heads, self.config.head_dim));
         let (mut q, mut k) =
             (split(layer.query.forward(x)?, self.config.heads)?, split(layer.key.forward(x)?, self.config.kv_heads)?);
         if let Some((query_norm, key_norm)) = &layer.head_norms {
-            q = ops::rms_norm(&q, query_norm, self.config.rms_norm_eps)?;
-            k = ops::rms_norm(&k, key_norm, self.config.rms_norm_eps)?;
+            q = kernels::rms_norm(&q, query_norm, self.config.rms_norm_eps)?;
+            k = kernels::rms_norm(&k, key_norm, self.config.rms_norm_eps)?;
         }
-        let (q, k) = (ops::rotate(&q, &pass.cos, &pass.sin)?, ops::rotate(&k, &pass.cos, &pass.sin)?);
         let v = split(layer.value.forward(x)?, self.config.kv_heads)?;
-        let (k, v) = match pass.cache {
-            Some(cache) => cache.append(index, &k, &v)?,
-            None => (k, v),
+        let attended = match pass.cache {
+            Some(cache) => {
+                let (q, k) = (kernels::rotate(&q, &pass.rope)?, kernels::rotate(&k, &pass.rope)?);
+                let (k, v) = cache.append(index, &k, &v)?;
+                kernels::attention(&q, &k, &v, None, &pass.visible, keep)?
+            }
+            None => kernels::attention(&q, &k, &v, Some(&pass.rope), &pass.visible, keep)?,
         };
-        let (mixed, probabilities) = ops::attention(&q, &k, &v, pass.mask.as_ref())?;
-        Ok((layer.output.forward(&mixed)?, probabilities))
+        Ok((layer.output.forward(&attended.mixed)?, attended.probabilities))
     }
 
     /// Final hidden states `[rows, columns, hidden]`; see [`crate::model::VisionLanguageModel::forward`].
@@ -172,18 +158,22 @@ impl Decoder {
             }
             None => (0, batch.padding.clone()),
         };
-        let (cos, sin) = text_rope(&self.config, batch, &self.device)?;
-        let pass = Pass { cos, sin, mask: self.mask(batch, cached, &padding)?, cache: cache.as_deref() };
+        let pass = Pass {
+            rope: text_rope(&self.config, batch, &self.device)?,
+            visible: Visible::causal(cached, padding),
+            cache: cache.as_deref(),
+        };
         let (features, deepstack) = self.split_features(features)?;
         let mut x = self.embed(batch, features.as_ref())?;
         let eps = self.config.rms_norm_eps;
         for (index, layer) in self.layers.iter().enumerate() {
-            let (attended, probabilities) = self.attend(index, &ops::rms_norm(&x, &layer.input_norm, eps)?, &pass)?;
+            let y = kernels::rms_norm(&x, &layer.input_norm, eps)?;
+            let (attended, probabilities) = self.attend(index, &y, &pass, capture.queries_of(index))?;
             x = (x + attended)?;
-            let y = ops::rms_norm(&x, &layer.mlp_norm, eps)?;
-            let y = (layer.gate.forward(&y)?.silu()? * layer.up.forward(&y)?)?;
+            let y = kernels::rms_norm(&x, &layer.mlp_norm, eps)?;
+            let y = kernels::gated_silu(&layer.gate.forward(&y)?, &layer.up.forward(&y)?)?;
             x = (x + layer.down.forward(&y)?)?;
-            capture.take(index, &x, &probabilities)?;
+            capture.take(&x, probabilities);
             if let Some(deep) = deepstack.get(index) {
                 x = add_at_images(&x, deep, batch)?;
             }
@@ -191,12 +181,12 @@ impl Decoder {
         if let Some(cache) = cache {
             cache.advance(batch);
         }
-        Ok(ops::rms_norm(&x, &self.norm, eps)?)
+        Ok(kernels::rms_norm(&x, &self.norm, eps)?)
     }
 
     /// Logits of hidden states `[n, hidden]`.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {
-        Ok(ops::linear(hidden, self.head.as_ref().unwrap_or(&self.embedding), None)?)
+        Ok(kernels::linear(hidden, self.head.as_ref().unwrap_or(&self.embedding), None)?)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Files on their way in: streamed to disk, visible to nobody until every row was checked.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -13,6 +13,7 @@ use crate::clock::new_id;
 use crate::config::datasets::limits;
 use crate::data::files::relative;
 use crate::domain::dataset::{DatasetLimits, DatasetRecord, DatasetSettings, DatasetState, NewDataset};
+use crate::service::roots::Roots;
 use crate::service::{Result, Service, ServiceError};
 
 const PROJECT: &str = "default";
@@ -76,31 +77,13 @@ impl Service {
             (None, Some(UploadKind::Parts)) => return self.begin_parts(&request, created_by).await,
             _ => return Err(ServiceError::field("/source", "needs either `path` or `upload`")),
         };
-        let (name, path) = (request.name(path)?, self.allowed_path(path)?);
+        let roots =
+            Roots { setting: "dataset_roots", variable: "VGPO_DATASET_ROOTS", folders: &self.settings.dataset_roots };
+        let (name, path) = (request.name(path)?, roots.allow(path)?);
         let (record, area) = self.begin_dataset(&request, &name, "path", created_by).await?;
         let limits = limits(&self.settings);
         let check = Check { service: Arc::clone(self), record, area, request, settings, limits, source: Some(path) };
         check.start().await
-    }
-
-    /// The path, if it lies below one of the folders that the settings allow.
-    fn allowed_path(&self, path: &str) -> Result<PathBuf> {
-        let refuse = |detail: String| Err(ServiceError::field("/source/path", detail));
-        let roots = &self.settings.dataset_roots;
-        if roots.is_empty() {
-            return refuse(
-                "no folder may be registered: name some in the setting dataset_roots (VGPO_DATASET_ROOTS)".into(),
-            );
-        }
-        let shown = roots.iter().map(|root| root.display().to_string()).collect::<Vec<_>>().join(", ");
-        // The same answer whether the path is absent or elsewhere: outsiders learn nothing of the disk.
-        let found = Path::new(path).canonicalize().ok();
-        let inside =
-            |found: &PathBuf| roots.iter().any(|root| root.canonicalize().is_ok_and(|root| found.starts_with(root)));
-        match found.filter(inside) {
-            Some(found) => Ok(found),
-            None => refuse(format!("there is no `{path}` below the folders of dataset_roots: {shown}")),
-        }
     }
 
     pub(super) async fn begin_dataset(

@@ -1,54 +1,21 @@
-//! The decode loop: rows of one or several requests as one batch. Each row has its own random stream, so sharing a batch never
-//! changes its draws; rows leave the batch when they are done.
+//! The decode loop: rows of many requests as one batch, which rows join and leave between steps. Each row has its own random
+//! stream, so sharing a batch never changes its draws.
 
 use std::collections::VecDeque;
+use std::ops::Range;
+use std::rc::Rc;
 
-use super::job::{GenerateJob, RawEvent, RawToken};
-use crate::clock::Stopwatch;
-use crate::model::generate::{Generation, Prefill};
+use super::job::{RawEvent, RawToken};
+use super::reading::ReadPrompt;
+use super::running::Running;
+use crate::model::generate::Generation;
 use crate::model::sampler::{self, Sampler};
-use crate::model::{Capture, ModelInfo, Sequence};
+use crate::model::{Capture, ModelInfo};
 use crate::serving::ServingError;
-use crate::serving::answer::{FinishReason, Timings};
+use crate::serving::answer::FinishReason;
 use crate::serving::look::{AttentionFrame, ImageStates, Look, PromptColumns, focus_score};
 use crate::serving::model::ServedModel;
 use crate::serving::text::ResponseText;
-
-/// Which choices of which job are decoded together: `(job, choice)`, a job's choices side by side.
-pub type RowPlan = (usize, usize);
-
-/// How far a job is: shared by the batches that work on it.
-pub struct Progress {
-    left: usize,
-    generated: usize,
-    queue_seconds: f64,
-    prefill_seconds: f64,
-    decoding: Stopwatch,
-}
-
-impl Progress {
-    /// A job that leaves the queue now.
-    pub fn start(job: &GenerateJob) -> Self {
-        Self {
-            left: job.sampling.choices,
-            generated: 0,
-            queue_seconds: job.waiting.seconds(),
-            prefill_seconds: 0.0,
-            decoding: Stopwatch::start(),
-        }
-    }
-
-    fn timings(&self, job: &GenerateJob) -> Timings {
-        let decode_seconds = (self.decoding.seconds() - self.prefill_seconds).max(f64::MIN_POSITIVE);
-        Timings {
-            queue_seconds: self.queue_seconds,
-            prefill_seconds: self.prefill_seconds,
-            decode_seconds,
-            total_seconds: job.waiting.seconds(),
-            tokens_per_second: self.generated as f64 / decode_seconds,
-        }
-    }
-}
 
 /// What a prompt's rows share.
 struct Prompt {
@@ -57,12 +24,12 @@ struct Prompt {
 }
 
 /// One response in the making.
-struct Row<'a> {
-    job: usize,
+struct Row<'m> {
+    running: Rc<Running>,
     choice: usize,
-    prompt: usize,
+    prompt: Rc<Prompt>,
     sampler: Sampler,
-    text: ResponseText<'a>,
+    text: ResponseText<'m>,
     /// Where the newest position looks: it predicts the next token.
     look: Look,
     /// The token that was drawn but not read yet.
@@ -76,152 +43,141 @@ struct Row<'a> {
     gone: bool,
 }
 
-/// A batch in the making.
-pub struct Decode<'a> {
-    served: &'a ServedModel,
-    jobs: &'a [GenerateJob],
-    progress: &'a mut [Progress],
-    generation: Generation<'a>,
-    prompts: Vec<Prompt>,
-    rows: Vec<Row<'a>>,
+/// A batch that goes on as long as rows join it.
+pub struct Decode<'m> {
+    served: &'m ServedModel,
+    generation: Option<Generation<'m>>,
+    rows: Vec<Row<'m>>,
+    /// Layers whose attention some row asks for, rising.
     layers: Vec<usize>,
 }
 
-impl<'a> Decode<'a> {
-    /// Reads the prompts: one row per job, then one per choice.
-    ///
-    /// # Errors
-    /// A model that fails.
-    pub fn prefill(
-        served: &'a ServedModel,
-        jobs: &'a [GenerateJob],
-        progress: &'a mut [Progress],
-        plan: &[RowPlan],
-    ) -> Result<Self, ServingError> {
-        let reading = Stopwatch::start();
-        let mut members: Vec<usize> = plan.iter().map(|(job, _)| *job).collect();
-        members.dedup();
-        let sequences: Vec<Sequence> = members.iter().map(|job| sequence(&jobs[*job])).collect();
-        let columns = sequences.iter().map(|s| s.ids.len()).max().unwrap_or(0);
-        let new_tokens = members.iter().map(|job| jobs[*job].sampling.max_new_tokens).max().unwrap_or(0);
-        let mut layers: Vec<usize> = members.iter().flat_map(|job| jobs[*job].plan.layers.iter().copied()).collect();
-        layers.sort_unstable();
-        layers.dedup();
-        let mut capture = Capture::attention(layers.clone(), columns.saturating_sub(1));
-        let references: Vec<&Sequence> = sequences.iter().collect();
-        let (mut generation, prefill) =
-            Generation::prefill(served.model.as_ref(), &references, new_tokens, &mut capture)?;
-        let frame = AttentionFrame::take(&mut capture)?;
-        let prompts = read_prompts(&prefill, jobs, &members)?;
-        let mut rows = Vec::with_capacity(plan.len());
-        let mut sources = Vec::with_capacity(plan.len());
-        for (job, choice) in plan {
-            let prompt = members.iter().position(|m| m == job).unwrap_or(0);
-            let look =
-                frame.look((prompt, 0), prefill.batch.padding[prompt], &prompts[prompt].columns, &jobs[*job].plan);
-            rows.push(Row::new(served, jobs, (*job, *choice), prompt, look));
-            sources.push(prompt);
-        }
-        if plan.len() > members.len() {
-            generation.select_rows(&sources)?;
-        }
-        for job in &members {
-            progress[*job].prefill_seconds += reading.seconds();
-        }
-        Ok(Self { served, jobs, progress, generation, prompts, rows, layers })
+impl<'m> Decode<'m> {
+    /// A batch without rows.
+    pub fn new(served: &'m ServedModel) -> Self {
+        Self { served, generation: None, rows: Vec::new(), layers: Vec::new() }
     }
 
-    /// Decodes until every row is done.
+    /// Rows that are being decoded.
+    pub fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Takes in some choices of a job whose prompt has been read.
     ///
     /// # Errors
-    /// A model or tokenizer that fails.
-    pub fn run(mut self) -> Result<(), ServingError> {
-        while !self.rows.is_empty() {
-            self.draw()?;
-            self.read()?;
-            self.leave()?;
+    /// A device without memory.
+    pub fn admit(
+        &mut self,
+        running: &Rc<Running>,
+        choices: Range<usize>,
+        prompt: &ReadPrompt,
+    ) -> Result<(), ServingError> {
+        let plan = &running.job.plan;
+        let shared = Rc::new(Prompt { columns: prompt.columns().clone(), images: prompt.images(plan)? });
+        let joining = prompt.generation(self.served, choices.len())?;
+        match &mut self.generation {
+            Some(generation) => generation.join(&joining)?,
+            None => self.generation = Some(joining),
         }
+        for choice in choices {
+            self.rows.push(Row::new(self.served, running, choice, &shared, prompt.look(plan)));
+        }
+        self.choose_layers();
         Ok(())
     }
 
+    fn choose_layers(&mut self) {
+        self.layers = self.rows.iter().flat_map(|row| row.running.job.plan.layers.iter().copied()).collect();
+        self.layers.sort_unstable();
+        self.layers.dedup();
+    }
+
+    /// One token for every row.
+    ///
+    /// # Errors
+    /// A model or tokenizer that fails.
+    pub fn step(&mut self) -> Result<(), ServingError> {
+        let Some(mut generation) = self.generation.take() else { return Ok(()) };
+        self.draw(&generation)?;
+        self.read(&mut generation)?;
+        self.generation = self.leave(generation)?;
+        Ok(())
+    }
+
+    /// Tells every job with rows here that it failed, and forgets the rows.
+    pub fn fail(&mut self, error: &ServingError) {
+        for row in self.rows.drain(..) {
+            row.running.fail(error);
+        }
+        self.generation = None;
+    }
+
     /// Draws every row's next token.
-    fn draw(&mut self) -> Result<(), ServingError> {
-        let logits = self.generation.logits()?;
+    fn draw(&mut self, generation: &Generation<'_>) -> Result<(), ServingError> {
+        let logits = generation.logits()?;
         let info = self.served.model.info();
         for (row, logits) in self.rows.iter_mut().zip(&logits) {
-            row.draw(logits, &self.jobs[row.job], info)?;
+            row.draw(logits, info)?;
         }
         Ok(())
     }
 
     /// Feeds the drawn tokens: their focus is that of the states that read them.
-    fn read(&mut self) -> Result<(), ServingError> {
-        let needless = |row: &Row<'_>| row.finish.is_some() && !self.prompts[row.prompt].images.any();
+    fn read(&mut self, generation: &mut Generation<'_>) -> Result<(), ServingError> {
+        let needless = |row: &Row<'_>| row.finish.is_some() && !row.prompt.images.any();
         if self.rows.iter().all(needless) {
-            self.rows.iter_mut().for_each(|row| row.take_read(None, &[]));
+            self.rows.iter_mut().for_each(|row| row.take_read(&[]));
             return Ok(());
         }
         let tokens: Vec<u32> = self.rows.iter().map(|row| row.drawn.as_ref().map_or(0, |t| t.id)).collect();
         let mut capture = Capture::attention(self.layers.clone(), 0);
-        self.generation.advance(&tokens, &mut capture)?;
+        generation.advance(&tokens, &mut capture)?;
         let frame = AttentionFrame::take(&mut capture)?;
-        let states: Vec<Vec<f32>> = self.generation.states().to_vec2()?;
+        let states: Vec<Vec<f32>> = generation.states().to_vec2()?;
         for (index, (row, state)) in self.rows.iter_mut().zip(&states).enumerate() {
-            let prompt = &self.prompts[row.prompt];
-            row.take_read(Some(&prompt.images), state);
+            row.take_read(state);
             if row.finish.is_none() {
-                let padding = self.generation.cache().padding()[index];
-                row.look = frame.look((index, 0), padding, &prompt.columns, &self.jobs[row.job].plan);
+                let padding = generation.cache().padding()[index];
+                row.look = frame.look((index, 0), padding, &row.prompt.columns, &row.running.job.plan);
             }
         }
         Ok(())
     }
 
     /// Tells what is settled, and lets done and cancelled rows go.
-    fn leave(&mut self) -> Result<(), ServingError> {
+    fn leave(&mut self, mut generation: Generation<'m>) -> Result<Option<Generation<'m>>, ServingError> {
         for row in &mut self.rows {
-            let job = &self.jobs[row.job];
-            row.tell(job);
-            row.gone = row.finish.is_some() || job.cancelled.is_raised() || job.events.is_closed();
+            row.tell();
+            row.gone = row.finish.is_some() || row.running.is_unheard();
             if let (true, Some(reason)) = (row.gone, row.finish) {
-                let progress = &mut self.progress[row.job];
-                progress.left -= 1;
-                progress.generated += row.generated;
-                let (choice, generated) = (row.choice, row.generated);
-                // A closed channel means that nobody listens any more, which is no error.
-                let _ = job.events.send(RawEvent::Finished { choice, reason, generated });
-                if progress.left == 0 {
-                    let _ = job.events.send(RawEvent::Done(progress.timings(job)));
-                }
+                row.running.finish_choice(row.choice, reason, row.generated);
             }
         }
         let staying: Vec<usize> = (0..self.rows.len()).filter(|i| !self.rows[*i].gone).collect();
         if staying.len() < self.rows.len() {
             self.rows.retain(|row| !row.gone);
-            if !staying.is_empty() {
-                self.generation.select_rows(&staying)?;
+            self.choose_layers();
+            if staying.is_empty() {
+                return Ok(None);
             }
+            generation.select_rows(&staying)?;
+            generation.trim()?;
         }
-        Ok(())
+        Ok(Some(generation))
     }
 }
 
-impl<'a> Row<'a> {
-    fn new(
-        served: &'a ServedModel,
-        jobs: &'a [GenerateJob],
-        (job, choice): RowPlan,
-        prompt: usize,
-        look: Look,
-    ) -> Self {
-        let sampling = &jobs[job].sampling;
+impl<'m> Row<'m> {
+    fn new(served: &'m ServedModel, running: &Rc<Running>, choice: usize, prompt: &Rc<Prompt>, look: Look) -> Self {
+        let sampling = &running.job.sampling;
         let rng = sampler::stream(&[sampling.seed, choice as u64]);
         Self {
-            job,
+            running: Rc::clone(running),
             choice,
-            prompt,
+            prompt: Rc::clone(prompt),
             sampler: Sampler::new(served.model.info(), sampling.temperature, sampling.top_p, rng),
-            text: ResponseText::new(served.processor.decoder(true), &sampling.stop),
+            text: ResponseText::new(served.processor.decoder(true), sampling.stop.clone()),
             look,
             drawn: None,
             pending: VecDeque::new(),
@@ -233,13 +189,14 @@ impl<'a> Row<'a> {
         }
     }
 
-    fn draw(&mut self, logits: &[f32], job: &GenerateJob, info: &ModelInfo) -> Result<(), ServingError> {
+    fn draw(&mut self, logits: &[f32], info: &ModelInfo) -> Result<(), ServingError> {
+        let sampling = &self.running.job.sampling;
         let id = self.sampler.sample(logits);
         let look = std::mem::take(&mut self.look);
         self.drawn = Some(RawToken {
             id,
             logprob: sampler::raw_logprob(logits, id),
-            top: likeliest(logits, job.sampling.top_logprobs),
+            top: likeliest(logits, sampling.top_logprobs),
             focus: None,
             shares: look.shares,
             maps: look.maps,
@@ -248,7 +205,7 @@ impl<'a> Row<'a> {
         let stopped = self.text.push(id)?;
         if stopped || info.eos_token_ids.contains(&id) {
             self.finish = Some(FinishReason::Stop);
-        } else if self.generated >= job.sampling.max_new_tokens {
+        } else if self.generated >= sampling.max_new_tokens {
             self.finish = Some(FinishReason::Length);
         }
         if self.finish.is_some() {
@@ -258,9 +215,10 @@ impl<'a> Row<'a> {
     }
 
     /// The drawn token has been read by `state` (or need not be read).
-    fn take_read(&mut self, images: Option<&ImageStates>, state: &[f32]) {
+    fn take_read(&mut self, state: &[f32]) {
+        let images = &self.prompt.images;
         if let Some(mut token) = self.drawn.take() {
-            if let Some(images) = images {
+            if images.any() {
                 token.focus = images.similarity(state).map(focus_score);
                 let maps = images.maps(state);
                 if !maps.is_empty() {
@@ -272,35 +230,21 @@ impl<'a> Row<'a> {
     }
 
     /// Sends the tokens whose text is settled.
-    fn tell(&mut self, job: &GenerateJob) {
+    fn tell(&mut self) {
         let (settled, kept) =
             if self.finish.is_some() { (usize::MAX, self.text.kept()) } else { (self.text.settled(), usize::MAX) };
         while self.sent_tokens < kept && !self.pending.is_empty() && self.text.end_of(self.sent_tokens) <= settled {
             let end = self.text.end_of(self.sent_tokens);
             let text = self.text.as_str()[self.sent_bytes..end].to_owned();
             if let Some(token) = self.pending.pop_front() {
-                let _ = job.events.send(RawEvent::Token { choice: self.choice, text, token: Box::new(token) });
+                // A closed channel means that nobody listens any more, which is no error.
+                let _ =
+                    self.running.job.events.send(RawEvent::Token { choice: self.choice, text, token: Box::new(token) });
             }
             self.sent_tokens += 1;
             self.sent_bytes = end;
         }
     }
-}
-
-fn sequence(job: &GenerateJob) -> Sequence {
-    let rendered = &job.prompt.rendered;
-    Sequence { ids: rendered.ids.clone(), images: rendered.images.clone() }
-}
-
-fn read_prompts(prefill: &Prefill, jobs: &[GenerateJob], members: &[usize]) -> Result<Vec<Prompt>, ServingError> {
-    let mut prompts = Vec::with_capacity(members.len());
-    for (row, job) in members.iter().enumerate() {
-        let columns = PromptColumns::of(&jobs[*job].prompt);
-        let hidden = prefill.hidden.get(row)?;
-        let images = ImageStates::read(&hidden, prefill.batch.padding[row], &columns, &jobs[*job].plan)?;
-        prompts.push(Prompt { columns, images });
-    }
-    Ok(prompts)
 }
 
 /// The `count` likeliest tokens with their log-probs, the likeliest first.

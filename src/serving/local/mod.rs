@@ -3,6 +3,8 @@
 mod decode;
 mod job;
 mod pump;
+mod reading;
+mod running;
 mod score;
 mod thread;
 
@@ -11,7 +13,6 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use candle_core::Device;
 use tokio::sync::{OnceCell, mpsc, oneshot};
 
 use super::ServingError;
@@ -24,6 +25,7 @@ use super::request::{GenerateRequest, ScoreRequest};
 use super::scored;
 use crate::clock::{Stopwatch, random_seed};
 use crate::config::serving::EngineLimits;
+use crate::domain::device::DeviceName;
 use job::{GenerateJob, Job, Sampling, ScoreJob};
 use pump::Pump;
 
@@ -58,7 +60,12 @@ struct Loaded {
 impl LocalEngine {
     /// An engine on the CPU.
     pub fn new(limits: EngineLimits) -> Self {
-        Self::with_loader(limits, Arc::new(|model| ServedModel::open(model, &Device::Cpu)))
+        Self::on(DeviceName::CPU, limits)
+    }
+
+    /// An engine on a device, which is opened with the first model.
+    pub fn on(device: DeviceName, limits: EngineLimits) -> Self {
+        Self::with_loader(limits, Arc::new(move |model| ServedModel::open(model, device)))
     }
 
     /// An engine that reads models in its own way.
@@ -95,10 +102,10 @@ impl LocalEngine {
         let (queue, jobs) = sync_channel(limit);
         let waiting = Arc::new(AtomicUsize::new(0));
         let (thread_model, thread_waiting) = (Arc::clone(&served), Arc::clone(&waiting));
-        let rows = self.limits.batch_rows.max(1);
+        let limits = self.limits;
         std::thread::Builder::new()
             .name(format!("engine {}", model.id))
-            .spawn(move || thread::run(&thread_model, &jobs, &thread_waiting, rows))
+            .spawn(move || thread::run(&thread_model, &jobs, &thread_waiting, &limits))
             .map_err(|e| ServingError::Engine(format!("no compute thread: {e}")))?;
         tracing::info!(model = %model.id, folder = %model.dir.display(), "model loaded");
         Ok(Arc::new(Loaded { served, queue, waiting, limit }))

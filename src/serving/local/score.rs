@@ -5,6 +5,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 
 use super::job::{Ablation, RawScore, ScoreJob};
+use crate::model::hide::hide_cells;
 use crate::model::logprob::{TokenTarget, Vocabulary, response_logprobs};
 use crate::model::sampler;
 use crate::model::{Batch, Capture, ImagePatches, Sequence};
@@ -55,7 +56,7 @@ fn score_one(served: &ServedModel, job: &ScoreJob, response: &[u32]) -> Result<R
     }
     if let Some(ablation) = job.ablation {
         let cells = cells_to_hide(ablation, &frame, job, response.len());
-        let images = hide(&job.prompt.rendered.images, &cells, served.model.info().merge_size);
+        let images = hide_cells(&job.prompt.rendered.images, &cells, served.model.info().merge_size);
         let hidden = read(served, &sequence(job, response, images), &mut Capture::none())?;
         score.hidden_logprobs = Some(logprobs(served, &hidden, columns.len, response)?);
         score.hidden_cells = Some(cells);
@@ -139,21 +140,4 @@ fn draw(all: &[(usize, usize)], count: usize, seed: u64) -> Vec<(usize, usize)> 
             left.swap_remove(at.min(left.len() - 1))
         })
         .collect()
-}
-
-/// The images with cells hidden: their patches get 0, which is the mean colour after normalisation. A merged token's patches
-/// follow each other.
-fn hide(images: &[Arc<ImagePatches>], cells: &[Vec<usize>], merge: usize) -> Vec<Arc<ImagePatches>> {
-    let conceal = |(image, cells): (&Arc<ImagePatches>, &Vec<usize>)| {
-        if cells.is_empty() {
-            return Arc::clone(image);
-        }
-        let mut hidden = ImagePatches::clone(image);
-        let cell_values = merge * merge * (hidden.values.len() / hidden.grid.patches());
-        for cell in cells {
-            hidden.values[cell * cell_values..(cell + 1) * cell_values].fill(0.0);
-        }
-        Arc::new(hidden)
-    };
-    images.iter().zip(cells).map(conceal).collect()
 }

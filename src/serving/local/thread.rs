@@ -1,71 +1,194 @@
-//! The compute thread of a loaded model: it takes jobs from a bounded queue and decodes those that wait together.
+//! The compute thread of a loaded model: it takes jobs from a bounded queue and works on all of them at once. Requests join and
+//! leave between steps; a step reads a part of the prompts that wait and gives every row in the batch one token.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 
-use super::decode::{Decode, Progress, RowPlan};
-use super::job::{GenerateJob, Job, RawEvent, ScoreJob};
+use super::decode::Decode;
+use super::job::{GenerateJob, Job, ScoreJob};
+use super::reading::{PromptMemory, ReadPrompt, Reading, Start};
+use super::running::Running;
 use super::score::score;
+use crate::clock::Stopwatch;
+use crate::config::serving::EngineLimits;
 use crate::serving::ServingError;
 use crate::serving::model::ServedModel;
 
-/// Works until the queue is closed and empty.
-pub fn run(served: &Arc<ServedModel>, queue: &Receiver<Job>, waiting: &AtomicUsize, batch_rows: usize) {
+/// Works until the queue is closed and everything is done.
+pub fn run(served: &Arc<ServedModel>, queue: &Receiver<Job>, waiting: &AtomicUsize, limits: &EngineLimits) {
+    let mut schedule = Schedule::new(served, limits);
     let taken = |job| {
         waiting.fetch_sub(1, Ordering::Relaxed);
         job
     };
-    let mut held = None;
-    while let Some(job) = held.take().or_else(|| queue.recv().ok().map(taken)) {
+    loop {
+        if schedule.is_idle() {
+            let Ok(job) = queue.recv().map(taken) else { return };
+            schedule.take(job);
+        }
+        while schedule.has_room() {
+            let Ok(job) = queue.try_recv().map(taken) else { break };
+            schedule.take(job);
+        }
+        schedule.step();
+    }
+}
+
+/// A generation whose prompt is being read.
+struct Prefilling<'m> {
+    running: Rc<Running>,
+    reading: Option<Box<Reading<'m>>>,
+}
+
+/// Everything that has left the queue.
+struct Schedule<'m> {
+    served: &'m ServedModel,
+    memory: PromptMemory,
+    batch_rows: usize,
+    chunk_tokens: usize,
+    /// The oldest job, when it does not fit beside the others yet: nobody overtakes it.
+    held: Option<GenerateJob>,
+    scores: VecDeque<ScoreJob>,
+    prefilling: VecDeque<Prefilling<'m>>,
+    shared: Decode<'m>,
+    /// Rows that asked for bits that do not depend on neighbours.
+    alone: Vec<Decode<'m>>,
+}
+
+impl<'m> Schedule<'m> {
+    fn new(served: &'m ServedModel, limits: &EngineLimits) -> Self {
+        Self {
+            served,
+            memory: PromptMemory::new(limits.prompt_memory_bytes),
+            batch_rows: limits.batch_rows.max(1),
+            chunk_tokens: limits.prefill_chunk_tokens.max(1),
+            held: None,
+            scores: VecDeque::new(),
+            prefilling: VecDeque::new(),
+            shared: Decode::new(served),
+            alone: Vec::new(),
+        }
+    }
+
+    fn rows(&self) -> usize {
+        let reading: usize = self.prefilling.iter().map(|p| p.running.job.sampling.choices).sum();
+        reading + self.shared.rows() + self.alone.len()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.held.is_none() && self.scores.is_empty() && self.rows() == 0
+    }
+
+    fn has_room(&self) -> bool {
+        self.held.is_none() && self.scores.is_empty() && self.rows() < self.batch_rows
+    }
+
+    fn take(&mut self, job: Job) {
         match job {
-            Job::Score(job) => run_score(served, *job),
-            Job::Generate(first) => {
-                let mut rows = first.sampling.choices;
-                let mut jobs = vec![*first];
-                while !jobs[0].sampling.alone && held.is_none() {
-                    match queue.try_recv().map(taken) {
-                        Ok(Job::Generate(next)) if joins(&next, rows, batch_rows) => {
-                            rows += next.sampling.choices;
-                            jobs.push(*next);
-                        }
-                        Ok(other) => held = Some(other),
-                        Err(_) => break,
+            Job::Score(job) => self.scores.push_back(*job),
+            Job::Generate(job) => self.begin(*job),
+        }
+    }
+
+    fn begin(&mut self, job: GenerateJob) {
+        let rows = self.rows();
+        if rows > 0 && rows + job.sampling.choices > self.batch_rows {
+            self.held = Some(job);
+        } else {
+            self.prefilling.push_back(Prefilling { running: Rc::new(Running::start(job)), reading: None });
+        }
+    }
+
+    fn step(&mut self) {
+        if let Some(job) = self.held.take() {
+            self.begin(job);
+        }
+        if let Some(job) = self.scores.pop_front() {
+            run_score(self.served, job);
+        }
+        self.read_prompts();
+        for batch in std::iter::once(&mut self.shared).chain(&mut self.alone) {
+            if let Err(error) = guarded(|| batch.step()) {
+                tracing::error!(model = %self.served.id, %error, "a batch failed");
+                batch.fail(&error);
+            }
+        }
+        self.alone.retain(|batch| batch.rows() > 0);
+    }
+
+    /// Reads as many tokens of waiting prompts as fit into one step, the oldest first.
+    fn read_prompts(&mut self) {
+        let mut left = self.chunk_tokens;
+        while left > 0
+            && let Some(mut next) = self.prefilling.pop_front()
+        {
+            if next.running.is_unheard() {
+                continue;
+            }
+            let clock = Stopwatch::start();
+            let read = guarded(|| self.read_part(&mut next, &mut left));
+            next.running.add_prefill(clock.seconds());
+            match read {
+                Ok(None) => self.prefilling.push_front(next),
+                Ok(Some(prompt)) => {
+                    if let Err(error) = guarded(|| self.admit(&next.running, &prompt)) {
+                        self.give_up(&next.running, &error);
                     }
                 }
-                run_generate(served, jobs);
+                Err(error) => self.give_up(&next.running, &error),
             }
         }
     }
-}
 
-fn joins(job: &GenerateJob, rows: usize, batch_rows: usize) -> bool {
-    !job.sampling.alone && rows + job.sampling.choices <= batch_rows
-}
-
-fn run_generate(served: &ServedModel, mut jobs: Vec<GenerateJob>) {
-    jobs.retain(|job| !job.cancelled.is_raised());
-    if jobs.is_empty() {
-        return;
+    fn give_up(&self, running: &Running, error: &ServingError) {
+        tracing::error!(model = %self.served.id, %error, "a prompt failed");
+        running.fail(error);
     }
-    let mut progress: Vec<Progress> = jobs.iter().map(Progress::start).collect();
-    let all: Vec<RowPlan> =
-        jobs.iter().enumerate().flat_map(|(i, job)| (0..job.sampling.choices).map(move |choice| (i, choice))).collect();
-    let batches: Vec<&[RowPlan]> = if jobs[0].sampling.alone { all.chunks(1).collect() } else { vec![all.as_slice()] };
-    for plan in batches {
-        if jobs.iter().all(|job| job.cancelled.is_raised()) {
-            return;
-        }
-        let decode = || Decode::prefill(served, &jobs, &mut progress, plan)?.run();
-        if let Err(error) = guarded(decode) {
-            tracing::error!(model = %served.id, %error, "a batch failed");
-            for job in &jobs {
-                // A closed channel means that nobody listens any more, which is no error.
-                let _ = job.events.send(RawEvent::Failed(error.clone()));
+
+    /// Reads a part of a prompt; the prompt, once it has been read.
+    fn read_part(
+        &mut self,
+        next: &mut Prefilling<'m>,
+        left: &mut usize,
+    ) -> Result<Option<Rc<ReadPrompt>>, ServingError> {
+        let alone = next.running.job.sampling.alone;
+        if next.reading.is_none() {
+            // What was read in other parts, or beside others, may differ in the last bits.
+            let memory = (!alone).then_some(&mut self.memory);
+            match Reading::start(self.served, &next.running.job.prompt, memory)? {
+                Start::Known(prompt) => return Ok(Some(prompt)),
+                Start::Reading(reading) => next.reading = Some(reading),
             }
-            return;
         }
+        let Some(reading) = &mut next.reading else { return Ok(None) };
+        let columns = if alone { reading.left() } else { *left };
+        *left = left.saturating_sub(reading.advance(columns)?);
+        if reading.left() > 0 {
+            return Ok(None);
+        }
+        let Some(reading) = next.reading.take() else { return Ok(None) };
+        let prompt = Rc::new(reading.finish()?);
+        if !alone {
+            self.memory.keep(&prompt);
+        }
+        Ok(Some(prompt))
+    }
+
+    fn admit(&mut self, running: &Rc<Running>, prompt: &ReadPrompt) -> Result<(), ServingError> {
+        let choices = running.job.sampling.choices;
+        if !running.job.sampling.alone {
+            return self.shared.admit(running, 0..choices, prompt);
+        }
+        for choice in 0..choices {
+            let mut batch = Decode::new(self.served);
+            batch.admit(running, choice..choice + 1, prompt)?;
+            self.alone.push(batch);
+        }
+        Ok(())
     }
 }
 

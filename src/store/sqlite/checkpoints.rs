@@ -7,11 +7,13 @@ use crate::domain::checkpoint::{Checkpoint, CheckpointFilter, NewCheckpoint};
 use crate::domain::event::{CheckpointEvent, NewEvent, kind};
 use crate::domain::job::LeaseToken;
 use crate::domain::page::{Listing, Page};
+use crate::store::change::event_data;
 use crate::store::error::{Result, StoreError};
+use crate::store::filter::{push_equal, push_page};
+use crate::store::rows;
 use crate::store::traits::CheckpointStore;
 
-use super::jobs::{push_equal, push_page};
-use super::{SqliteStore, Write, events, guard, rows, runs};
+use super::{SqliteStore, Write, events, guard, runs};
 
 const SELECT: &str = include_str!("sql/checkpoint_select.sql");
 const SELECT_ONE: &str = concat!(include_str!("sql/checkpoint_select.sql"), " WHERE checkpoints.id = ?");
@@ -42,17 +44,21 @@ impl CheckpointStore for SqliteStore {
         let now = self.now();
         let mut tx = self.write().await?;
         guard(&mut tx, token).await?;
-        sqlx::query(INSERT)
+        let inserted = sqlx::query(INSERT)
             .bind(&new.id)
             .bind(&token.run_id)
             .bind(new.step as i64)
             .bind(&new.key)
             .bind(new.accuracy)
+            .bind(new.score)
             .bind(new.last)
             .bind(manifest)
             .bind(now)
             .execute(&mut *tx)
             .await?;
+        if inserted.rows_affected() == 0 {
+            return load(&mut *tx, &new.id).await;
+        }
         runs::refresh_checkpoints(&mut tx, &token.run_id, now).await?;
         let checkpoint = load(&mut *tx, &new.id).await?;
         write_event(&mut tx, now, kind::CHECKPOINT, Some(&token.job_id), &checkpoint, None).await?;
@@ -180,7 +186,7 @@ async fn write_event(
         kind: kind.to_owned(),
         job_id: job_id.map(str::to_owned),
         run_id: Some(checkpoint.run_id.clone()),
-        data: events::data(&data)?,
+        data: event_data(&data)?,
     };
     events::insert(tx, now, &event).await?;
     Ok(())

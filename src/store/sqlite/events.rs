@@ -2,15 +2,17 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 
 use crate::domain::event::{Event, EventFilter, EventSpan, NewEvent};
 use crate::domain::job::LeaseToken;
-use crate::store::error::{Result, StoreError};
+use crate::store::change::leased_event;
+use crate::store::error::Result;
+use crate::store::filter::push_event_filter;
+use crate::store::rows;
 use crate::store::traits::EventStore;
 
-use super::{SqliteStore, Write, guard, rows};
+use super::{SqliteStore, Write, guard};
 
 const INSERT: &str = "INSERT INTO events (time, kind, job_id, run_id, data) VALUES (?, ?, ?, ?, ?) RETURNING *";
 const SPAN: &str = "SELECT (SELECT min(seq) FROM events) AS first, \
@@ -30,12 +32,7 @@ impl EventStore for SqliteStore {
     }
 
     async fn append_job_event(&self, token: &LeaseToken, kind: &str, data: serde_json::Value) -> Result<Event> {
-        let event = NewEvent {
-            kind: kind.to_owned(),
-            job_id: Some(token.job_id.clone()),
-            run_id: Some(token.run_id.clone()),
-            data,
-        };
+        let event = leased_event(token, kind, data);
         let mut tx = self.write().await?;
         guard(&mut tx, token).await?;
         let event = insert(&mut tx, self.now(), &event).await?;
@@ -46,13 +43,7 @@ impl EventStore for SqliteStore {
     async fn events_after(&self, seq: i64, filter: &EventFilter, limit: u32) -> Result<Vec<Event>> {
         let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM events WHERE seq > ");
         query.push_bind(seq);
-        if !filter.jobs.is_empty() || !filter.runs.is_empty() {
-            query.push(" AND (false");
-            push_any(&mut query, "job_id", &filter.jobs);
-            push_any(&mut query, "run_id", &filter.runs);
-            query.push(")");
-        }
-        push_kinds(&mut query, &filter.kinds);
+        push_event_filter(&mut query, filter);
         query.push(" ORDER BY seq LIMIT ").push_bind(i64::from(limit));
         query.build().fetch_all(&self.readers).await?.iter().map(rows::event).collect()
     }
@@ -68,43 +59,6 @@ impl EventStore for SqliteStore {
         tx.commit().await?;
         Ok(done.rows_affected())
     }
-}
-
-/// ` OR column IN (values)`, unless there are none.
-fn push_any(query: &mut QueryBuilder<Sqlite>, column: &str, values: &[String]) {
-    if values.is_empty() {
-        return;
-    }
-    query.push(format_args!(" OR {column} IN ("));
-    let mut list = query.separated(", ");
-    for value in values {
-        list.push_bind(value.clone());
-    }
-    query.push(")");
-}
-
-fn push_kinds(query: &mut QueryBuilder<Sqlite>, kinds: &[String]) {
-    if kinds.is_empty() {
-        return;
-    }
-    query.push(" AND (false");
-    for kind in kinds {
-        match kind.strip_suffix('*') {
-            None => query.push(" OR kind = ").push_bind(kind.clone()),
-            Some(prefix) => query
-                .push(" OR substr(kind, 1, ")
-                .push_bind(prefix.chars().count() as i64)
-                .push(") = ")
-                .push_bind(prefix.to_owned()),
-        };
-    }
-    query.push(")");
-}
-
-/// The data of an event as JSON.
-pub(super) fn data(value: &impl Serialize) -> Result<serde_json::Value> {
-    serde_json::to_value(value)
-        .map_err(|e| StoreError::Damaged { what: "event data".to_owned(), problem: e.to_string() })
 }
 
 /// Writes one event in a transaction.

@@ -4,9 +4,10 @@ use async_trait::async_trait;
 use sqlx::Row as _;
 
 use crate::store::error::Result;
+use crate::store::millis;
 use crate::store::traits::{IdempotencyRequest, IdempotencyState, IdempotencyStore};
 
-use super::{SqliteStore, millis};
+use super::SqliteStore;
 
 const EXPIRE: &str = "DELETE FROM idempotency WHERE expires_at <= ?";
 const FIND: &str = "SELECT body_hash, status, body FROM idempotency WHERE key = ? AND route = ?";

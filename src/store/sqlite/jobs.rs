@@ -4,16 +4,17 @@ use async_trait::async_trait;
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 
 use crate::clock::new_id;
-use crate::domain::event::{JobChanged, JobUpdated, NewEvent, kind};
-use crate::domain::job::{Job, JobAction, JobFilter, JobState, JobUpdate, NewJob, Transition};
+use crate::domain::job::{Job, JobAction, JobFilter, JobUpdate, NewJob, Transition};
 use crate::domain::page::{Listing, Page};
 use crate::domain::run::Run;
 use crate::domain::sweep::SweepPoint;
+use crate::store::change::{Change, first_event, updated_event};
 use crate::store::error::{Result, StoreError};
+use crate::store::filter::{push_equal, push_page, push_states, push_tag};
+use crate::store::rows;
 use crate::store::traits::JobStore;
 
-use super::transition::{self, Change};
-use super::{SqliteStore, Write, events, rows, runs};
+use super::{SqliteStore, Write, events, runs, transition};
 
 const INSERT_JOB: &str = include_str!("sql/job_insert.sql");
 const INSERT_RUN: &str = include_str!("sql/run_insert.sql");
@@ -36,12 +37,12 @@ impl JobStore for SqliteStore {
     }
 
     async fn jobs(&self, filter: &JobFilter, page: &Page) -> Result<Listing<Job>> {
-        let mut query = QueryBuilder::new("SELECT * FROM jobs WHERE true");
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM jobs WHERE true");
         push_states(&mut query, "state", &filter.states);
         push_equal(&mut query, "project", filter.project.as_deref());
         push_equal(&mut query, "model", filter.model.as_deref());
         push_equal(&mut query, "sweep_id", filter.sweep.as_deref());
-        push_tag(&mut query, "tags", filter.tag.as_ref());
+        push_tag(&mut query, "json_each", "tags", filter.tag.as_ref());
         push_page(&mut query, "id", page);
         let found = query.build().persistent(false).fetch_all(&self.readers).await?;
         let jobs = found.iter().map(rows::job).collect::<Result<Vec<_>>>()?;
@@ -85,13 +86,7 @@ impl JobStore for SqliteStore {
         if (job.priority, &job.tags) == (before.priority, &before.tags) {
             return Ok(before);
         }
-        let event = NewEvent {
-            kind: kind::JOB_UPDATED.to_owned(),
-            job_id: Some(job.id.clone()),
-            run_id: Some(job.run_id.clone()),
-            data: events::data(&JobUpdated { priority: job.priority, tags: job.tags.clone() })?,
-        };
-        events::insert(&mut tx, now, &event).await?;
+        events::insert(&mut tx, now, &updated_event(&job)?).await?;
         tx.commit().await?;
         Ok(job)
     }
@@ -170,9 +165,7 @@ pub(super) async fn insert(
         .fetch_one(&mut **tx)
         .await?;
     let job = rows::job(&row)?;
-    let reason = reason.to_owned();
-    let first = JobChanged { from: None, to: JobState::Queued, reason, attempt: 0, worker_id: None };
-    events::insert(tx, now, &transition::job_event(&job, &first)?).await?;
+    events::insert(tx, now, &first_event(&job, reason)?).await?;
     Ok(job)
 }
 
@@ -187,43 +180,4 @@ async fn refuse_hopeless(tx: &mut Write, after: &str) -> Result<()> {
         )));
     }
     Ok(())
-}
-
-/// `AND column IN (states)`, unless there are none.
-pub(super) fn push_states(query: &mut QueryBuilder<Sqlite>, column: &str, states: &[JobState]) {
-    if states.is_empty() {
-        return;
-    }
-    query.push(format_args!(" AND {column} IN ("));
-    let mut list = query.separated(", ");
-    for state in states {
-        list.push_bind(state.name());
-    }
-    query.push(")");
-}
-
-/// `AND column = value`, if there is one.
-pub(super) fn push_equal(query: &mut QueryBuilder<Sqlite>, column: &str, value: Option<&str>) {
-    if let Some(value) = value {
-        query.push(format_args!(" AND {column} = ")).push_bind(value.to_owned());
-    }
-}
-
-/// `AND` the JSON object in `column` has this key (and this value), if one is asked for.
-pub(super) fn push_tag(query: &mut QueryBuilder<Sqlite>, column: &str, tag: Option<&(String, Option<String>)>) {
-    let Some((key, value)) = tag else { return };
-    query.push(format_args!(" AND EXISTS (SELECT 1 FROM json_each({column}) AS tag WHERE tag.key = "));
-    query.push_bind(key.clone());
-    if let Some(value) = value {
-        query.push(" AND tag.value = ").push_bind(value.clone());
-    }
-    query.push(")");
-}
-
-/// Newest first behind the page's cursor, and one entry more than wanted.
-pub(super) fn push_page(query: &mut QueryBuilder<Sqlite>, column: &str, page: &Page) {
-    if let Some(after) = &page.after {
-        query.push(format_args!(" AND {column} < ")).push_bind(after.clone());
-    }
-    query.push(format_args!(" ORDER BY {column} DESC LIMIT ")).push_bind(i64::from(page.limit) + 1);
 }

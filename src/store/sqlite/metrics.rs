@@ -1,18 +1,20 @@
 //! Metrics: many points at once in, series or buckets out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 
-use crate::domain::event::{MetricsEvent, NewEvent, kind, nonfinite_name};
+use crate::domain::event::nonfinite_name;
 use crate::domain::job::LeaseToken;
 use crate::domain::metric::{MetricKey, MetricPoint, SeriesQuery, TimedMetrics};
 use crate::store::error::Result;
+use crate::store::points::{feed, finite, last_values, summarize};
+use crate::store::rows;
 use crate::store::traits::MetricStore;
 
-use super::{SqliteStore, Write, events, guard, rows, runs};
+use super::{SqliteStore, Write, events, guard, runs};
 
 /// Rows of one INSERT: few enough for SQLite's limit of bound values, enough to make a statement's cost vanish.
 const ROWS: usize = 1_000;
@@ -37,7 +39,7 @@ impl MetricStore for SqliteStore {
         if batch.is_empty() {
             return Ok(());
         }
-        let feed = batch.iter().map(|m| feed_event(token, m)).collect::<Result<Vec<_>>>()?;
+        let feed = feed(token, batch)?;
         let mut tx = self.write().await?;
         guard(&mut tx, token).await?;
         let ids = upsert_keys(&mut tx, &token.run_id, batch).await?;
@@ -53,7 +55,7 @@ impl MetricStore for SqliteStore {
     async fn metric_keys(&self, run_id: &str) -> Result<Vec<MetricKey>> {
         let key = |row: &SqliteRow| {
             Ok(MetricKey {
-                key: row.try_get("key")?,
+                key: rows::text(row, "key")?,
                 last_step: rows::count(row, "last_step")?,
                 last: row.try_get("last_value")?,
                 min: row.try_get("min_value")?,
@@ -107,45 +109,6 @@ fn bucket(row: &SqliteRow) -> Result<MetricPoint> {
     Ok(MetricPoint { min: row.try_get(6)?, max: row.try_get(7)?, count: count as u64, ..point(row)? })
 }
 
-fn feed_event(token: &LeaseToken, entry: &TimedMetrics) -> Result<NewEvent> {
-    Ok(NewEvent {
-        kind: kind::METRICS.to_owned(),
-        job_id: Some(token.job_id.clone()),
-        run_id: Some(token.run_id.clone()),
-        data: events::data(&MetricsEvent::of(&entry.metrics))?,
-    })
-}
-
-/// What a batch tells about one key.
-struct KeySummary {
-    last_step: u64,
-    last: f64,
-    min: Option<f64>,
-    max: Option<f64>,
-}
-
-fn summarize(batch: &[TimedMetrics]) -> BTreeMap<&str, KeySummary> {
-    let mut keys = BTreeMap::<&str, KeySummary>::new();
-    for entry in batch {
-        for (key, &value) in &entry.metrics.values {
-            let step = entry.metrics.step;
-            let summary = keys.entry(key).or_insert(KeySummary { last_step: step, last: value, min: None, max: None });
-            if step >= summary.last_step {
-                (summary.last_step, summary.last) = (step, value);
-            }
-            if value.is_finite() {
-                summary.min = Some(summary.min.map_or(value, |m| m.min(value)));
-                summary.max = Some(summary.max.map_or(value, |m| m.max(value)));
-            }
-        }
-    }
-    keys
-}
-
-fn finite(value: f64) -> Option<f64> {
-    value.is_finite().then_some(value)
-}
-
 async fn upsert_keys(tx: &mut Write, run_id: &str, batch: &[TimedMetrics]) -> Result<HashMap<String, i64>> {
     let keys: Vec<_> = summarize(batch).into_iter().collect();
     let mut ids = HashMap::with_capacity(keys.len());
@@ -186,16 +149,7 @@ async fn upsert_steps(tx: &mut Write, run_id: &str, batch: &[TimedMetrics]) -> R
 }
 
 async fn upsert_points(tx: &mut Write, ids: &HashMap<String, i64>, batch: &[TimedMetrics]) -> Result<()> {
-    // In the table's own order: each page of a series is touched once.
-    let mut points = BTreeMap::new();
-    for entry in batch {
-        for (key, &value) in &entry.metrics.values {
-            if let Some(id) = ids.get(key) {
-                points.insert((*id, entry.metrics.step as i64), value);
-            }
-        }
-    }
-    let points: Vec<_> = points.into_iter().collect();
+    let points = last_values(ids, batch);
     for chunk in points.chunks(ROWS) {
         let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO points (key_id, step, value, nonfinite) ");
         query.push_values(chunk, |mut row, ((id, step), value)| {

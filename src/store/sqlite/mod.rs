@@ -12,7 +12,6 @@ mod metrics;
 mod migrate;
 mod models;
 mod queue;
-mod rows;
 mod runs;
 mod samples;
 mod sweeps;
@@ -24,12 +23,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
 use sqlx::{Row as _, Sqlite, Transaction};
 
 use crate::clock::Clock;
 use crate::domain::job::LeaseToken;
-use crate::store::error::{Result, StoreError};
+use crate::store::error::{Result, StoreError, lease_lost};
+use crate::store::rows::Record;
 use crate::store::traits::Store;
 
 /// How long a statement waits for another process's write.
@@ -106,17 +108,25 @@ async fn guard(tx: &mut Write, token: &LeaseToken) -> Result<()> {
     }
 }
 
-fn lease_lost(token: &LeaseToken) -> StoreError {
-    StoreError::LeaseLost { job_id: token.job_id.clone(), attempt: token.attempt }
-}
+impl Record for SqliteRow {
+    fn text_or_none(&self, column: &str) -> Result<Option<&str>> {
+        Ok(self.try_get(column)?)
+    }
 
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
-}
+    fn int_or_none(&self, column: &str) -> Result<Option<i64>> {
+        Ok(self.try_get(column)?)
+    }
 
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Database(Box::new(error))
+    fn real_or_none(&self, column: &str) -> Result<Option<f64>> {
+        Ok(self.try_get(column)?)
+    }
+
+    fn flag(&self, column: &str) -> Result<bool> {
+        Ok(self.try_get(column)?)
+    }
+
+    fn json(&self, column: &str) -> Result<&str> {
+        Ok(self.try_get(column)?)
     }
 }
 

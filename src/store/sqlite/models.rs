@@ -5,14 +5,16 @@ use sqlx::Row as _;
 
 use crate::clock::new_id;
 use crate::domain::dataset::{DatasetRecord, DatasetState, NewDataset};
-use crate::domain::event::{DatasetChanged, NewEvent, kind};
 use crate::domain::model::{Model, NewModel};
+use crate::store::change::dataset_event;
 use crate::store::error::{Result, StoreError};
+use crate::store::rows;
 use crate::store::traits::ModelStore;
 
-use super::{SqliteStore, Write, events, rows};
+use super::{SqliteStore, Write, events};
 
 const UPSERT_MODEL: &str = include_str!("sql/model_upsert.sql");
+const MODEL_HOLDERS: &str = include_str!("sql/model_holders.sql");
 const UPSERT_DATASET: &str = include_str!("sql/dataset_upsert.sql");
 const CREATE_DATASET: &str = include_str!("sql/dataset_create.sql");
 const UPDATE_DATASET: &str = include_str!("sql/dataset_update.sql");
@@ -56,6 +58,20 @@ impl ModelStore for SqliteStore {
     async fn models(&self) -> Result<Vec<Model>> {
         let found = sqlx::query("SELECT * FROM models ORDER BY name").fetch_all(&self.readers).await?;
         found.iter().map(rows::model).collect()
+    }
+
+    async fn delete_model(&self, name: &str) -> Result<Model> {
+        let mut tx = self.write().await?;
+        let row = sqlx::query("SELECT * FROM models WHERE name = ?").bind(name).fetch_optional(&mut *tx).await?;
+        let model = rows::model(&row.ok_or_else(|| StoreError::NotFound { kind: "model", id: name.to_owned() })?)?;
+        let held = sqlx::query(MODEL_HOLDERS).bind(name).fetch_all(&mut *tx).await?;
+        let holders = held.iter().map(|row| Ok(row.try_get("id")?)).collect::<Result<Vec<String>>>()?;
+        if !holders.is_empty() {
+            return Err(StoreError::Held { kind: "model", id: name.to_owned(), holders });
+        }
+        sqlx::query("DELETE FROM models WHERE name = ?").bind(name).execute(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(model)
     }
 
     async fn upsert_dataset(&self, new: NewDataset) -> Result<DatasetRecord> {
@@ -178,8 +194,6 @@ async fn tell(
     from: Option<DatasetState>,
     to: Option<DatasetState>,
 ) -> Result<()> {
-    let changed = DatasetChanged { dataset_id: dataset.id.clone(), name: dataset.name.clone(), from, to };
-    let event = NewEvent { kind: kind::DATASET.to_owned(), job_id: None, run_id: None, data: events::data(&changed)? };
-    events::insert(tx, now, &event).await?;
+    events::insert(tx, now, &dataset_event(dataset, from, to)?).await?;
     Ok(())
 }

@@ -5,13 +5,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::Row as _;
 
-use crate::domain::job::{Job, JobState, LeaseToken, LeasedJob, Transition, Wanted};
+use crate::domain::job::{Job, LeaseToken, LeasedJob, Transition, Wanted};
 use crate::domain::spec::DeviceClass;
-use crate::store::error::Result;
+use crate::store::change::{Change, expiry_reason};
+use crate::store::error::{Result, lease_lost};
+use crate::store::rows;
 use crate::store::traits::{ClaimRequest, Failure, QueueStore};
+use crate::store::{millis, wanted};
 
-use super::transition::{self, Change};
-use super::{SqliteStore, Write, guard, lease_lost, millis, rows};
+use super::{SqliteStore, Write, guard, transition};
 
 const NEXT: &str = include_str!("sql/queue_next.sql");
 const HAS_WORK: &str = include_str!("sql/queue_has_work.sql");
@@ -38,7 +40,7 @@ impl QueueStore for SqliteStore {
         if let Some(row) = row {
             let job = transition::settle_model(&mut tx, rows::job(&row)?).await?;
             let reason = format!("claimed by {}", request.worker_id);
-            let mut change = Change::new(Transition::Claim, &reason);
+            let mut change = Change::new(Transition::Claim, reason);
             change.lease = Some((&request.worker_id, now.saturating_add(millis(request.ttl))));
             change.attempts_used = Some(job.attempts_used + 1);
             let job = transition::apply(&mut tx, now, &job, &change).await?;
@@ -60,19 +62,15 @@ impl QueueStore for SqliteStore {
             .await?;
         let state: String = row.ok_or_else(|| lease_lost(token))?.try_get("state")?;
         tx.commit().await?;
-        Ok(match JobState::from_name(&state) {
-            Some(JobState::Cancelling) => Wanted::Cancel,
-            Some(JobState::Pausing) => Wanted::Pause,
-            _ => Wanted::Continue,
-        })
+        Ok(wanted(&state))
     }
 
-    async fn complete(&self, token: &LeaseToken) -> Result<Job> {
+    async fn complete(&self, token: &LeaseToken, reason: &str) -> Result<Job> {
         let now = self.now();
         let mut tx = self.write().await?;
         guard(&mut tx, token).await?;
         let job = transition::load(&mut tx, &token.job_id).await?;
-        let job = transition::apply(&mut tx, now, &job, &Change::new(Transition::Complete, "finished")).await?;
+        let job = transition::apply(&mut tx, now, &job, &Change::new(Transition::Complete, reason)).await?;
         tx.commit().await?;
         Ok(job)
     }
@@ -82,13 +80,11 @@ impl QueueStore for SqliteStore {
         let mut tx = self.write().await?;
         guard(&mut tx, token).await?;
         let job = transition::load(&mut tx, &token.job_id).await?;
-        let job = match failure.retry_after {
-            None => transition::apply(&mut tx, now, &job, &Change::new(Transition::Fail, &failure.message)).await?,
-            Some(pause) => {
-                let not_before = Some(now.saturating_add(millis(pause)));
-                put_back(&mut tx, now, &job, &failure.message, not_before).await?
-            }
+        let change = match failure.retry_after {
+            None => Change::new(Transition::Fail, &failure.message),
+            Some(pause) => Change::put_back(&job, &failure.message, Some(now.saturating_add(millis(pause)))),
         };
+        let job = transition::apply(&mut tx, now, &job, &change).await?;
         tx.commit().await?;
         Ok(job)
     }
@@ -119,7 +115,8 @@ impl QueueStore for SqliteStore {
         sqlx::query(CRASHED).bind(worker_id).execute(&mut *tx).await?;
         let mut jobs = Vec::new();
         for row in sqlx::query(HELD_BY).bind(worker_id).fetch_all(&mut *tx).await? {
-            jobs.push(put_back(&mut tx, now, &rows::job(&row)?, reason, None).await?);
+            let job = rows::job(&row)?;
+            jobs.push(transition::apply(&mut tx, now, &job, &Change::put_back(&job, reason, None)).await?);
         }
         tx.commit().await?;
         Ok(jobs)
@@ -130,21 +127,8 @@ async fn expire(tx: &mut Write, now: i64) -> Result<Vec<Job>> {
     let mut jobs = Vec::new();
     for row in sqlx::query(EXPIRED).bind(now).fetch_all(&mut **tx).await? {
         let job = rows::job(&row)?;
-        let worker = job.lease.as_ref().map_or("", |l| l.worker_id.as_str());
-        let reason = format!("lease expired: nothing heard of {worker}");
-        jobs.push(put_back(tx, now, &job, &reason, None).await?);
+        let reason = expiry_reason(&job);
+        jobs.push(transition::apply(tx, now, &job, &Change::put_back(&job, &reason, None)).await?);
     }
     Ok(jobs)
-}
-
-/// Takes a job from its worker after a failure: back to the queue, or failed when that was the last attempt. A job
-/// that was to be paused or cancelled is, without looking at its attempts.
-async fn put_back(tx: &mut Write, now: i64, job: &Job, reason: &str, not_before: Option<i64>) -> Result<Job> {
-    if job.state == JobState::Running && job.attempts_used >= job.max_attempts {
-        let reason = format!("{reason} (attempt {} of {})", job.attempts_used, job.max_attempts);
-        return transition::apply(tx, now, job, &Change::new(Transition::Fail, &reason)).await;
-    }
-    let mut change = Change::new(Transition::Requeue, reason);
-    change.not_before = not_before;
-    transition::apply(tx, now, job, &change).await
 }

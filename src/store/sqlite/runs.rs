@@ -1,20 +1,24 @@
 //! Runs.
 
 use async_trait::async_trait;
-use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteExecutor};
+use sqlx::{QueryBuilder, Sqlite, SqliteExecutor};
 
 use crate::clock::new_id;
 use crate::domain::checkpoint::Checkpoint;
-use crate::domain::event::{NewEvent, RewindEvent, RunDeleted, kind};
-use crate::domain::job::{Job, LeaseToken, NewJob};
+use crate::domain::event::{RewindEvent, kind};
+use crate::domain::job::{Job, LeaseToken};
 use crate::domain::metric::EVAL_ACCURACY;
 use crate::domain::page::{Listing, Page};
 use crate::domain::run::{Continuation, Run, RunFilter, RunUpdate};
+use crate::store::change::{event_data, leased_event, run_deleted_event};
 use crate::store::error::{Result, StoreError};
+use crate::store::filter::{push_equal, push_page, push_states, push_tag};
+use crate::store::lineage::continued;
+use crate::store::rows;
 use crate::store::traits::RunStore;
 
-use super::jobs::{Ids, push_equal, push_page, push_states, push_tag};
-use super::{SqliteStore, Write, checkpoints, events, guard, jobs, rows, transition};
+use super::jobs::Ids;
+use super::{SqliteStore, Write, checkpoints, events, guard, jobs, transition};
 
 const SELECT: &str = include_str!("sql/run_select.sql");
 const SELECT_ONE: &str = concat!(include_str!("sql/run_select.sql"), " WHERE runs.id = ?");
@@ -51,7 +55,7 @@ impl RunStore for SqliteStore {
         push_equal(&mut query, "runs.model", filter.model.as_deref());
         push_equal(&mut query, "runs.dataset", filter.dataset.as_deref());
         push_equal(&mut query, "jobs.sweep_id", filter.sweep.as_deref());
-        push_tag(&mut query, "runs.tags", filter.tag.as_ref());
+        push_tag(&mut query, "json_each", "runs.tags", filter.tag.as_ref());
         push_page(&mut query, "runs.id", page);
         let found = query.build().persistent(false).fetch_all(&self.readers).await?;
         let runs = found.iter().map(rows::run).collect::<Result<Vec<_>>>()?;
@@ -99,8 +103,8 @@ impl RunStore for SqliteStore {
     }
 
     async fn run_jobs(&self, id: &str) -> Result<Vec<String>> {
-        let rows = sqlx::query(JOBS).bind(id).fetch_all(&self.readers).await?;
-        rows.iter().map(|row| Ok(row.try_get("id")?)).collect()
+        let found = sqlx::query(JOBS).bind(id).fetch_all(&self.readers).await?;
+        found.iter().map(|row| rows::text(row, "id")).collect()
     }
 
     async fn delete_run(&self, id: &str) -> Result<Vec<Checkpoint>> {
@@ -115,7 +119,7 @@ impl RunStore for SqliteStore {
         let served = checkpoints.iter().filter_map(|c| Some(format!("the served model `{}`", c.promoted_as.as_ref()?)));
         let mut holders: Vec<String> = served.collect();
         for row in sqlx::query(HOLDERS).bind(id).fetch_all(&mut *tx).await? {
-            holders.push(row.try_get("id")?);
+            holders.push(rows::text(&row, "id")?);
         }
         if !holders.is_empty() {
             return Err(StoreError::Held { kind: "run", id: id.to_owned(), holders });
@@ -123,14 +127,7 @@ impl RunStore for SqliteStore {
         for sql in [FREE_FOLLOWERS, DELETE] {
             sqlx::query(sql).bind(id).execute(&mut *tx).await?;
         }
-        let gone = checkpoints.iter().map(|c| c.id.clone()).collect();
-        let event = NewEvent {
-            kind: kind::RUN_DELETED.to_owned(),
-            job_id: Some(run.job_id),
-            run_id: Some(run.id),
-            data: events::data(&RunDeleted { name: run.name, checkpoints: gone })?,
-        };
-        events::insert(&mut tx, now, &event).await?;
+        events::insert(&mut tx, now, &run_deleted_event(run, &checkpoints)?).await?;
         tx.commit().await?;
         Ok(checkpoints)
     }
@@ -151,25 +148,11 @@ impl RunStore for SqliteStore {
         }
         refresh_metrics(&mut tx, &token.run_id, now).await?;
         refresh_checkpoints(&mut tx, &token.run_id, now).await?;
-        let event = NewEvent {
-            kind: kind::REWIND.to_owned(),
-            job_id: Some(token.job_id.clone()),
-            run_id: Some(token.run_id.clone()),
-            data: events::data(&RewindEvent { to_step })?,
-        };
+        let event = leased_event(token, kind::REWIND, event_data(&RewindEvent { to_step })?);
         events::insert(&mut tx, now, &event).await?;
         tx.commit().await?;
         Ok(gone)
     }
-}
-
-/// The job that goes on with a run up to step `steps`: what the last one was, without what held that one back.
-fn continued(before: &Job, steps: u64, continuation: &Continuation, base_model: Option<String>) -> NewJob {
-    let mut spec = before.spec.clone();
-    (spec.steps, spec.after, spec.not_before) = (steps, None, None);
-    let mut origins = before.origins.clone();
-    origins["/steps"] = "request".into();
-    NewJob { spec, origins, created_by: continuation.created_by.clone(), base_model }
 }
 
 /// A job whose run goes on with another one must stay as it ended: both would write to the same run.

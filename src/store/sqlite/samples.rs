@@ -5,14 +5,16 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Sqlite};
 
 use crate::clock::new_id;
-use crate::domain::event::{NewEvent, SamplesEvent, kind};
+use crate::domain::event::{SamplesEvent, kind};
 use crate::domain::job::LeaseToken;
 use crate::domain::page::{Listing, Page};
 use crate::domain::sample::{SampleGroup, SampleRecord, SampleStep};
+use crate::store::change::{event_data, leased_event};
 use crate::store::error::{Result, StoreError};
+use crate::store::rows;
 use crate::store::traits::SampleStore;
 
-use super::{SqliteStore, events, guard, rows};
+use super::{SqliteStore, events, guard};
 
 const INSERT: &str = "INSERT INTO samples (id, run_id, step, data, created_at) VALUES (?, ?, ?, ?, ?)";
 const ONE: &str = "SELECT * FROM samples WHERE run_id = ? AND id = ?";
@@ -38,12 +40,8 @@ impl SampleStore for SqliteStore {
                 .execute(&mut *tx)
                 .await?;
         }
-        let event = NewEvent {
-            kind: kind::SAMPLES.to_owned(),
-            job_id: Some(token.job_id.clone()),
-            run_id: Some(token.run_id.clone()),
-            data: events::data(&SamplesEvent { step, groups: groups.len() as u64 })?,
-        };
+        let data = event_data(&SamplesEvent { step, groups: groups.len() as u64 })?;
+        let event = leased_event(token, kind::SAMPLES, data);
         events::insert(&mut tx, now, &event).await?;
         tx.commit().await?;
         Ok(())

@@ -9,10 +9,12 @@ use crate::domain::page::{Listing, Page};
 use crate::domain::run::Run;
 use crate::domain::sweep::{NewSweep, Sweep, SweepFilter, SweepPoint, SweepSettings};
 use crate::store::error::{Result, StoreError};
+use crate::store::filter::{push_equal, push_page};
+use crate::store::rows;
 use crate::store::traits::SweepStore;
 
-use super::jobs::{insert_with_run, push_equal, push_page};
-use super::{SqliteStore, rows};
+use super::SqliteStore;
+use super::jobs::insert_with_run;
 
 const INSERT: &str = include_str!("sql/sweep_insert.sql");
 const RUNS: &str = concat!(include_str!("sql/run_select.sql"), " WHERE jobs.sweep_id = ? ORDER BY runs.id");

@@ -5,9 +5,10 @@ use chrono::{DateTime, Utc};
 
 use crate::domain::worker::{NewWorker, WorkerRecord, WorkerState};
 use crate::store::error::{Result, StoreError};
+use crate::store::rows;
 use crate::store::traits::WorkerStore;
 
-use super::{SqliteStore, rows};
+use super::SqliteStore;
 
 const REGISTER: &str = include_str!("sql/worker_register.sql");
 const HEARTBEAT: &str = "UPDATE workers SET state = ?, job_id = ?, heartbeat_at = ? WHERE id = ?";

@@ -6,6 +6,7 @@ use candle_core::Device;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::config::checkpoints::MAX_SHARD_BYTES;
 use crate::data::digits::DigitsTask;
 use crate::model::qwen_vl::{Config, QwenVl};
 use crate::model::sampler::{stream, uniform};
@@ -109,5 +110,5 @@ pub fn write(dir: &Path, recipe: &Recipe, task: &DigitsTask) -> Result<(), Train
     let config = Config::parse(&dir.join("config.json"), &json, None)?;
     let initializer = Initializer::new(Device::Cpu, |name, shape| initial(recipe.seed, name, shape));
     QwenVl::new(&config, 0, &initializer, &Device::Cpu)?;
-    Ok(initializer.into_parameters().write(&dir.join("model.safetensors"))?)
+    Ok(initializer.into_parameters().save(dir, MAX_SHARD_BYTES)?)
 }

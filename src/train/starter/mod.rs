@@ -12,8 +12,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::config::checkpoints::MAX_SHARD_BYTES;
 use crate::data::digits::DigitsTask;
 use crate::data::{DataError, Dataset, Example, Split};
+use crate::domain::device::DeviceName;
 use crate::domain::model::CARD_FILE;
 use crate::domain::spec::JobSpec;
 use crate::model::{ModelFolder, View};
@@ -99,14 +101,16 @@ pub fn build(
     let request = TrainRequest {
         spec: job,
         model_dir: blank,
+        device: DeviceName::CPU,
         dataset,
         eval_dataset: task,
         run: "starter".to_owned(),
         webhooks: None,
         work_dir: work.path().join("sft"),
         resume: None,
+        rows: Vec::new(),
     };
-    let RunEnd::Finished { accuracy } = super::run(request, &mut last)? else {
+    let RunEnd::Finished { accuracy, .. } = super::run(request, &mut last)? else {
         return Err(TrainError::Thread("the supervised run was stopped".to_owned()));
     };
     let trained = last.dir.ok_or_else(|| TrainError::Thread("the supervised run left no checkpoint".to_owned()))?;
@@ -123,7 +127,7 @@ fn pretrain(blank: &Path, recipe: &Recipe, task: &DigitsTask) -> Result<f64, Tra
     let model = folder.model(View::Tracked)?;
     let processor = Processor::from_dir(blank, model.info()).map_err(TrainError::PromptSettings)?;
     let accuracy = pretrain::run(model.as_ref(), folder.parameters(), &processor, task, recipe)?;
-    folder.parameters().write(&blank.join("model.safetensors"))?;
+    folder.parameters().save(blank, MAX_SHARD_BYTES)?;
     Ok(accuracy)
 }
 
@@ -197,6 +201,10 @@ impl RunSink for LastCheckpoint<'_> {
     fn checkpoint(&mut self, notice: super::sink::CheckpointNotice<'_>) -> Result<(), super::sink::SinkError> {
         self.dir = Some(notice.dir.to_owned());
         Ok(())
+    }
+
+    fn rows(&mut self, chunk: u64, dir: &Path) -> Result<(), super::sink::SinkError> {
+        self.inner.rows(chunk, dir)
     }
 
     fn control(&mut self) -> super::sink::Control {

@@ -7,7 +7,7 @@ use candle_core::{D, Device, Tensor, Var};
 use crate::data::Split;
 use crate::data::digits::DigitsTask;
 use crate::domain::spec::{LearningRateSchedule, OptimizerSpec};
-use crate::model::{ImagePatches, Parameters, VisionLanguageModel, ops};
+use crate::model::{ImagePatches, Parameters, VisionLanguageModel, kernels};
 use crate::prompt::Processor;
 
 use super::super::optimizer::{AdamW, DecayScope, Gradients, learning_rate};
@@ -68,7 +68,7 @@ struct Head {
 impl Head {
     fn logits(&self, model: &dyn VisionLanguageModel, part: &Scenes) -> Result<Tensor, TrainError> {
         let features = Tensor::cat(&model.encode_images(&part.images)?, 0)?;
-        Ok(ops::linear(&features, self.weight.as_tensor(), Some(self.bias.as_tensor()))?)
+        Ok(kernels::linear(&features, self.weight.as_tensor(), Some(self.bias.as_tensor()))?)
     }
 }
 
@@ -91,7 +91,9 @@ pub fn run(
         weight_decay: 0.01,
         warmup_steps: WARMUP,
         schedule: LearningRateSchedule::Cosine,
+        schedule_floor: 0.05,
         max_grad_norm: 1.0,
+        offload: false,
     };
     let mut optimizer = AdamW::new(&spec, DecayScope::Matrices);
     for step in 0..recipe.vision_steps {
@@ -100,7 +102,7 @@ pub fn run(
         let tokens: usize = parts.iter().map(|p| p.labels.len()).sum();
         let mut gradients = Gradients::default();
         let work = |part: &Scenes| {
-            let logprobs = ops::log_softmax(&head.logits(model, part)?)?;
+            let logprobs = kernels::log_softmax(&head.logits(model, part)?)?;
             let labels = Tensor::new(part.labels.as_slice(), &Device::Cpu)?.unsqueeze(1)?;
             let loss = (logprobs.gather(&labels, 1)?.sum_all()? * (-1.0 / tokens as f64))?;
             Gradients::of(&loss, &all)

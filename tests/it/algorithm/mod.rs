@@ -3,6 +3,7 @@
 mod explain;
 mod objective;
 mod paper;
+mod perception;
 mod properties;
 mod released;
 mod released_faults;

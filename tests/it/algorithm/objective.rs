@@ -14,6 +14,7 @@ fn one_token(ratio: f64, advantage: f64, dual: Option<f64>) -> LossOutput {
         advantages: &[advantage],
         correction: None,
         reference_logprobs: None,
+        masked_logprobs: None,
     };
     let clipping = Clipping { low: 0.2, high: 0.28, dual, kl_coef: 0.0 };
     objective::clipped_surrogate(&[tokens], BatchTotals { tokens: 1, responses: 1 }, LossAverage::Token, clipping)
@@ -60,6 +61,7 @@ fn grpo_averages_per_response_and_ignores_the_image() {
             advantages: &w.shaped_advantage,
             correction: None,
             reference_logprobs: None,
+            masked_logprobs: None,
         })
         .collect();
     let output = grpo.loss(&tokens, BatchTotals::of([2, 4])).unwrap();
@@ -78,6 +80,7 @@ fn sft_is_the_mean_negative_log_likelihood() {
         advantages: &[],
         correction: None,
         reference_logprobs: None,
+        masked_logprobs: None,
     };
     let output = sft.loss(&[tokens(&[-1.0, -3.0]), tokens(&[-2.0])], BatchTotals::of([2, 1])).unwrap();
     assert_close("loss", &[output.loss], &[2.0], 1e-12);
@@ -123,6 +126,7 @@ fn inputs_that_cannot_be_are_refused_by_name() {
         advantages: &[1.0],
         correction: None,
         reference_logprobs: None,
+        masked_logprobs: None,
     };
     let totals = BatchTotals::of([1]);
     assert!(algorithm.loss(&[tokens], totals).unwrap_err().to_string().contains("old_logprobs[0] is NaN"));

@@ -56,7 +56,14 @@ fn batches() -> impl Strategy<Value = Vec<[Vec<f64>; 4]>> {
 
 fn tokens(response: &[Vec<f64>; 4]) -> ResponseTokens<'_> {
     let [logprobs, old_logprobs, advantages, reference] = response;
-    ResponseTokens { logprobs, old_logprobs, advantages, correction: None, reference_logprobs: Some(reference) }
+    ResponseTokens {
+        logprobs,
+        old_logprobs,
+        advantages,
+        correction: None,
+        reference_logprobs: Some(reference),
+        masked_logprobs: None,
+    }
 }
 
 fn averages() -> impl Strategy<Value = LossAverage> {

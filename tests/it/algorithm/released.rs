@@ -79,6 +79,7 @@ fn loss(case: &Released, spec: &VgpoSpec, weights: &[vgpo::algorithm::Trajectory
             advantages: &weights[i].shaped_advantage,
             correction: None,
             reference_logprobs: None,
+            masked_logprobs: None,
         })
         .collect();
     let totals = BatchTotals::of(case.lengths.iter().copied());
@@ -145,6 +146,7 @@ fn losses_hold() {
                 advantages: &advantages[i],
                 correction: None,
                 reference_logprobs: None,
+                masked_logprobs: None,
             })
             .collect();
         let average = if config["loss_avg_mode"] == "seq" { LossAverage::Sequence } else { LossAverage::Token };
@@ -177,6 +179,7 @@ fn low_variance_kl_holds() {
             advantages: &zeros[i],
             correction: None,
             reference_logprobs: Some(&reference[i]),
+            masked_logprobs: None,
         })
         .collect();
     let clipping = Clipping { low: 0.2, high: 0.2, dual: None, kl_coef: 1.0 };
@@ -229,6 +232,7 @@ fn averages_hold_with_an_empty_response() {
             advantages: &[],
             correction: None,
             reference_logprobs: None,
+            masked_logprobs: None,
         })
         .collect();
     let totals = BatchTotals::of(values.iter().map(Vec::len));

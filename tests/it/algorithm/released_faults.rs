@@ -87,6 +87,7 @@ fn equal_rewards_teach_nothing() {
                 advantages: &w.shaped_advantage,
                 correction: None,
                 reference_logprobs: None,
+                masked_logprobs: None,
             })
             .collect();
         let output = algorithm.loss(&tokens, BatchTotals::of(prompt.iter().map(|r| case.lengths[*r]))).unwrap();
@@ -142,6 +143,7 @@ fn micro_batches_add_up() {
         advantages: &weights[row].shaped_advantage,
         correction: None,
         reference_logprobs: Some(&reference[row]),
+        masked_logprobs: None,
     };
     let totals = BatchTotals::of(case.lengths.iter().copied());
     let whole = algorithm.loss(&(0..8).map(tokens).collect::<Vec<_>>(), totals).unwrap();

@@ -25,6 +25,7 @@ fn loss(method: &Method, [new, old, advantages]: &[Vec<Vec<f64>>; 3]) -> LossOut
             advantages: &advantages[i],
             correction: None,
             reference_logprobs: None,
+            masked_logprobs: None,
         })
         .collect();
     build(method).unwrap().loss(&tokens, BatchTotals::of(new.iter().map(Vec::len))).unwrap()
@@ -151,6 +152,7 @@ fn the_correction_scales_the_policy_term_and_not_the_kl() {
         advantages: &[1.0, 1.0],
         correction,
         reference_logprobs: Some(&[-0.5, -1.5]),
+        masked_logprobs: None,
     };
     let totals = BatchTotals::of([2]);
     let plain = grpo.loss(&[tokens(None)], totals).unwrap();

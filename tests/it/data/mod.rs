@@ -2,4 +2,5 @@
 
 mod broken;
 mod digits;
+mod drawn;
 mod files;

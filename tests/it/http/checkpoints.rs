@@ -21,7 +21,7 @@ async fn publish(api: &Api, leased: &LeasedJob, id: &str, step: u64) {
     let artifacts = vgpo::artifacts::open(&api.service.settings().artifacts_url).unwrap();
     let key = format!("checkpoints/{}/{id}", leased.token.run_id);
     let manifest = artifacts.publish_dir(&dir, &key).unwrap();
-    let new = NewCheckpoint { id: id.to_owned(), step, key, accuracy: None, last: false, manifest };
+    let new = NewCheckpoint { id: id.to_owned(), step, key, accuracy: None, score: None, last: false, manifest };
     api.store().add_checkpoint(&leased.token, new).await.unwrap();
 }
 

@@ -52,7 +52,7 @@ async fn wait_succeeds_with_the_job() {
         }
         let leased = api.claim().await;
         api.report(&leased, 1, &[("reward/mean", 0.25)]).await;
-        api.store().complete(&leased.token).await.unwrap();
+        api.store().complete(&leased.token, "finished").await.unwrap();
     };
     let (out, ()) = tokio::join!(waiting, working);
     assert!(out.status.success(), "{}", text(&out.stderr));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
+use vgpo::domain::device::DeviceName;
 use vgpo::worker::{self, TrainRunner};
 
 use super::datasets::{checked, lines, png, request};
@@ -33,7 +34,8 @@ impl Worker {
     async fn start(api: &Api, id: &str) -> Self {
         let place = Place::at(&api.service.settings().data_dir).await;
         let mut config = place.config(id);
-        config.runner = Arc::new(TrainRunner::new(place.store.clone(), config.artifacts.clone(), None));
+        config.runner =
+            Arc::new(TrainRunner::new(place.store.clone(), config.artifacts.clone(), DeviceName::CPU, None));
         let drain = CancellationToken::new();
         let task = tokio::spawn(worker::run(config, drain.clone(), CancellationToken::new()));
         Self { drain, task }
@@ -198,4 +200,20 @@ async fn the_command_line_uploads_shows_and_deletes() {
     assert!(said(&out).contains("test.jsonl, row 1: there is no column `problem`"), "{}", said(&out));
     let out = vgpo(&api, &["datasets", "register", "/etc"]).await;
     assert!(!out.status.success() && said(&out).contains("/source/path"), "{}", said(&out));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drawn_tasks_are_taken_as_jobs_and_shown() {
+    let api = Api::start().await;
+    for name in ["objects", "chart", "geometry"] {
+        let job = api.submit(json!({"dataset": name, "method": {"type": "sft"}})).await;
+        assert_eq!(
+            (job["state"].as_str(), job["spec"]["reward"]["type"].as_str()),
+            (Some("queued"), Some("math")),
+            "{job}"
+        );
+        let rows = api.get(&format!("/v1/datasets/{name}/rows?split=eval&limit=2")).await.body;
+        let row = &rows["data"][0];
+        assert_eq!((&row["images"][0]["width"], row["tags"].as_array().map(Vec::len)), (&json!(224), Some(2)), "{row}");
+    }
 }

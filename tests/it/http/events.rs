@@ -21,7 +21,7 @@ async fn a_job_tells_its_life_and_ends() {
     assert_eq!(first.id, first.data["seq"].to_string());
     let leased = api.claim().await;
     api.report(&leased, 1, &[("reward/mean", 0.5)]).await;
-    api.store().complete(&leased.token).await.unwrap();
+    api.store().complete(&leased.token, "finished").await.unwrap();
     let rest = stream.rest().await;
     assert_eq!(kinds(&rest), ["job", "metrics", "job", "end"]);
     assert_eq!(rest[1].data["data"]["values"]["reward/mean"], 0.5);
@@ -58,7 +58,7 @@ async fn a_metrics_stream_resumes_where_it_was_and_rewinds() {
     let leased = api.claim().await;
     api.store().rewind(&leased.token, Some(1)).await.unwrap();
     api.report(&leased, 2, &[("reward/mean", 0.2)]).await;
-    api.store().complete(&leased.token).await.unwrap();
+    api.store().complete(&leased.token, "finished").await.unwrap();
     let rest = api.stream(&path, Some(&seen[3].id)).await.rest().await;
     assert_eq!(kinds(&rest), ["metrics", "job", "job", "rewind", "metrics", "job", "end"]);
     assert_eq!(rest[3].data["data"]["to_step"], 1);
@@ -95,7 +95,7 @@ async fn a_position_that_is_gone_resets_the_stream() {
     let api = Api::start().await;
     let job = api.submit(json!({})).await;
     let leased = api.claim().await;
-    api.store().complete(&leased.token).await.unwrap();
+    api.store().complete(&leased.token, "finished").await.unwrap();
     let path = format!("/v1/jobs/{}/events", job["id"].as_str().unwrap());
     // A number of another database.
     let frames = api.stream(&path, Some("99999")).await.rest().await;

@@ -197,7 +197,8 @@ async fn checkpoints_and_runs_are_served_by_name() {
         let key = format!("checkpoints/{run}/{id}");
         let manifest = artifacts.publish_dir(&folder, &key).unwrap();
         let (id, accuracy, last) = (id.to_owned(), Some(accuracy), step == 2);
-        let checkpoint = vgpo::domain::checkpoint::NewCheckpoint { id, step, key, accuracy, last, manifest };
+        let checkpoint =
+            vgpo::domain::checkpoint::NewCheckpoint { id, step, key, accuracy, score: accuracy, last, manifest };
         api.store().add_checkpoint(&leased.token, checkpoint).await.unwrap();
     }
     let base = api.post("/generate", question(json!({}))).await.body;

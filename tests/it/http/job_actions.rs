@@ -21,7 +21,7 @@ async fn states(api: &Api, job: &Value) -> Vec<(String, String)> {
 pub async fn checkpoint(api: &Api, leased: &LeasedJob, id: &str, step: u64) {
     let manifest = Manifest { files: Vec::new(), size_bytes: 0, sha256: String::new() };
     let key = format!("checkpoints/{}/{id}", leased.token.run_id);
-    let new = NewCheckpoint { id: id.to_owned(), step, key, accuracy: None, last: false, manifest };
+    let new = NewCheckpoint { id: id.to_owned(), step, key, accuracy: None, score: None, last: false, manifest };
     api.store().add_checkpoint(&leased.token, new).await.unwrap();
 }
 
@@ -115,7 +115,7 @@ async fn a_job_starts_from_what_another_one_ends_with() {
     assert_eq!(leased.job.id, sft_id);
     checkpoint(&api, &leased, "ckpt_end", 7).await;
     assert_eq!(api.get(&path(&by_job, "")).await.body["spec"]["model"], sft_id);
-    api.store().complete(&leased.token).await.unwrap();
+    api.store().complete(&leased.token, "finished").await.unwrap();
     for job in [&by_job, &by_run] {
         assert_eq!(api.get(&path(job, "")).await.body["spec"]["model"], "ckpt_end");
     }
@@ -139,7 +139,7 @@ async fn a_run_goes_on_and_goes_away() {
     let leased = api.claim().await;
     api.report(&leased, 4, &[("reward/mean", 0.5)]).await;
     checkpoint(&api, &leased, "ckpt_4", 4).await;
-    api.store().complete(&leased.token).await.unwrap();
+    api.store().complete(&leased.token, "finished").await.unwrap();
     for (body, pointer) in [(json!({"steps": 0}), "/steps"), (json!({"step": 1}), "/step"), (json!({}), "/steps")] {
         assert_eq!(api.post(&go_on, body).await.problem(422, "invalid_request")["errors"][0]["pointer"], pointer);
     }

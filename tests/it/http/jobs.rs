@@ -42,10 +42,30 @@ async fn the_starter_on_its_task_needs_no_setting_and_no_warning() {
 }
 
 #[tokio::test]
+async fn what_is_trained_and_where_is_checked_against_the_model_and_the_workers() {
+    let api = Api::start().await;
+    let job = |train: Value, device: &str| json!({"model": "tiny", "dataset": "digits", "train": train, "resources": {"device": device}});
+    let lora = |target: &str| json!({"parameters": "lora", "lora": {"targets": ["q_proj", target]}});
+    let answer = api.post("/v1/jobs", job(lora("w_pack"), "any")).await;
+    let found = errors(answer.problem(422, "invalid_request"));
+    assert_eq!(found[0].0, "/train/lora/targets");
+    assert!(found[0].1.contains("`w_pack`") && found[0].1.contains("q_proj, qkv"), "{found:?}");
+    // A layer of the frozen vision tower is no target.
+    let mut frozen = lora("qkv");
+    frozen["freeze_vision"] = json!(true);
+    let answer = api.post("/v1/jobs", job(frozen, "any")).await;
+    assert_eq!(errors(answer.problem(422, "invalid_request"))[0].0, "/train/lora/targets");
+    let answer = api.post("/v1/jobs", job(lora("qkv"), "cuda")).await;
+    assert_eq!(answer.body["spec"]["train"]["lora"]["rank"], 16, "{}", answer.body);
+    let codes: Vec<&Value> = answer.body["warnings"].as_array().unwrap().iter().map(|w| &w["code"]).collect();
+    assert!(codes.contains(&&json!("no_such_worker")), "{codes:?}");
+}
+
+#[tokio::test]
 async fn every_bad_field_is_named_with_the_way_out() {
     let api = Api::start().await;
     let request = json!({"model": "tiny", "dataset": "digits", "stepz": 3, "rollout": {"group_size": 0, "topp": 0.5},
-                         "method": {"gamma": 2}, "train": {"dtype": "bf16"}});
+                         "method": {"gamma": 2}, "train": {"dtype": "f16"}});
     let answer = api.post("/v1/jobs", request).await;
     let mut body = answer.problem(422, "invalid_request").clone();
     body["request_id"] = json!("[request id]");
@@ -150,7 +170,7 @@ async fn cancel_is_repeatable_and_knows_its_limits() {
     api.store().release(&leased.token, "stopped").await.unwrap();
     let done = api.submit(json!({})).await;
     let leased = api.claim().await;
-    api.store().complete(&leased.token).await.unwrap();
+    api.store().complete(&leased.token, "finished").await.unwrap();
     let id = done["id"].as_str().unwrap();
     let answer = api.post(&format!("/v1/jobs/{id}/cancel"), json!({})).await;
     let problem = answer.problem(409, "illegal_transition");

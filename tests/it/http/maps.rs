@@ -46,7 +46,7 @@ async fn maps_come_from_the_nearest_checkpoint() {
         responses: vec![response("seven"), response("eight")],
     };
     for step in [1, 9] {
-        api.store().append_samples(&leased.token, step, &[group.clone()]).await.unwrap();
+        api.store().append_samples(&leased.token, step, std::slice::from_ref(&group)).await.unwrap();
     }
     let artifacts = vgpo::artifacts::open(&api.service.settings().artifacts_url).unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -61,6 +61,7 @@ async fn maps_come_from_the_nearest_checkpoint() {
         id: "ckpt_8".to_owned(),
         step: 8,
         key,
+        score: None,
         accuracy: None,
         last: false,
         manifest,
@@ -82,6 +83,6 @@ async fn maps_come_from_the_nearest_checkpoint() {
     assert_eq!(said, "eight", "a response that was cut off gets no end");
     assert!(tokens[0]["attention"]["image"].as_f64().unwrap() > 0.0);
     let beyond = api.get(&path(0, "?response=2")).await;
-    assert_eq!(beyond.problem(422, "invalid_request")["errors"][0]["pointer"], "?response");
+    assert_eq!(beyond.problem(400, "invalid_query")["errors"][0]["pointer"], "?response");
     api.get(&format!("/v1/runs/{run}/samples/smp_x/maps")).await.problem(404, "not_found");
 }

@@ -28,7 +28,7 @@ async fn a_grid_becomes_jobs_that_can_be_compared() {
         api.report(&leased, 1, &[("reward/mean", value)]).await;
         api.report(&leased, 2, &[("reward/mean", value + 1.0)]).await;
         if index == 0 {
-            api.store().complete(&leased.token).await.unwrap();
+            api.store().complete(&leased.token, "finished").await.unwrap();
         }
     }
     let id = sweep["id"].as_str().unwrap();

@@ -1,7 +1,7 @@
 //! Padding, neighbours and the cache change nothing.
 
 use vgpo::model::generate::Generation;
-use vgpo::model::{Capture, Sequence};
+use vgpo::model::{Batch, Capture, Sequence};
 
 use super::{Case, FAMILIES, close, flat, hidden};
 
@@ -94,9 +94,26 @@ fn a_full_cache_refuses_more_and_says_so() {
     for family in FAMILIES {
         let model = family.detached();
         let prompt = family.case("p4_text").prompt();
-        let (mut generation, _) = Generation::prefill(model.as_ref(), &[&prompt], 1, &mut Capture::none()).unwrap();
-        generation.advance(&[5], &mut Capture::none()).unwrap();
-        let error = generation.advance(&[5], &mut Capture::none()).unwrap_err().to_string();
+        let batch = Batch::new(&[&prompt], model.info()).unwrap();
+        let mut cache = model.new_cache(1, batch.columns - 1).unwrap();
+        let error = model.forward(&batch, None, Some(&mut cache), &mut Capture::none()).unwrap_err().to_string();
         assert!(error.contains("do not fit into a cache"), "{error}");
+    }
+}
+
+#[test]
+fn a_generation_that_outgrows_its_room_goes_on_as_with_room_enough() {
+    for family in FAMILIES {
+        let model = family.detached();
+        let prompt = family.case("p4_text").prompt();
+        let logits = |room: usize| {
+            let (mut generation, _) =
+                Generation::prefill(model.as_ref(), &[&prompt], room, &mut Capture::none()).unwrap();
+            for token in [5, 6, 7, 8] {
+                generation.advance(&[token], &mut Capture::none()).unwrap();
+            }
+            generation.logits().unwrap()
+        };
+        assert_eq!(logits(1), logits(9));
     }
 }

@@ -36,14 +36,14 @@ fn reloads_bit_exactly(family: Family) {
     let folder = family.open();
     let dir = copy_checkpoint(family);
     let before = tensors(dir.path());
-    folder.parameters().write(&dir.path().join("model.safetensors")).unwrap();
+    folder.parameters().save(dir.path(), u64::MAX).unwrap();
     let after = tensors(dir.path());
     assert_eq!(before.len(), after.len());
     for (name, tensor) in &before {
         assert_eq!(flat(tensor), flat(&after[name]), "{name}");
     }
     let first = std::fs::read(dir.path().join("model.safetensors")).unwrap();
-    folder.parameters().write(&dir.path().join("model.safetensors")).unwrap();
+    folder.parameters().save(dir.path(), u64::MAX).unwrap();
     assert_eq!(first, std::fs::read(dir.path().join("model.safetensors")).unwrap(), "equal values give equal bytes");
 }
 
@@ -73,7 +73,7 @@ fn newer_names_load(family: Family) {
     let case = family.case("p1_single");
     let (_, states) = hidden(model.as_ref(), &[&case.row], &mut Capture::none());
     close("states", &flat(&states), &case.vec("last_hidden_state"), 3e-4);
-    folder.parameters().write(&dir.path().join("model.safetensors")).unwrap();
+    folder.parameters().save(dir.path(), u64::MAX).unwrap();
     let mut again: Vec<String> = tensors(dir.path()).into_keys().collect();
     let mut want: Vec<String> = renamed.into_keys().collect();
     again.sort();
@@ -101,6 +101,92 @@ fn sharded_checkpoints_load() {
     let folder = ModelFolder::open(dir.path(), &Device::Cpu).unwrap();
     assert_eq!(folder.parameters().vars().len(), all.len());
     folder.model(View::Detached).unwrap();
+}
+
+/// What transformers' own readers rely on: an index whose files hold exactly the tensors it says, within the limit.
+#[test]
+fn large_checkpoints_are_written_in_shards_and_read_back() {
+    const LIMIT: u64 = 100_000;
+    for family in FAMILIES {
+        let (folder, dir) = (family.open(), copy_checkpoint(family));
+        let all = tensors(dir.path());
+        std::fs::remove_file(dir.path().join("model.safetensors")).unwrap();
+        folder.parameters().save(dir.path(), LIMIT).unwrap();
+        assert!(!dir.path().join("model.safetensors").exists());
+        let index = std::fs::read_to_string(dir.path().join("model.safetensors.index.json")).unwrap();
+        let index: serde_json::Value = serde_json::from_str(&index).unwrap();
+        let places = index["weight_map"].as_object().unwrap();
+        assert_eq!(places.len(), all.len());
+        assert_eq!(index["metadata"]["total_size"], all.values().map(|t| t.elem_count() * 4).sum::<usize>());
+        let files: std::collections::BTreeSet<&str> = places.values().map(|file| file.as_str().unwrap()).collect();
+        assert!(files.len() > 3, "{files:?}");
+        for (at, file) in files.iter().enumerate() {
+            assert_eq!(*file, format!("model-{:05}-of-{:05}.safetensors", at + 1, files.len()));
+            let shard = candle_core::safetensors::load(dir.path().join(file), &Device::Cpu).unwrap();
+            let bytes: usize = shard.values().map(|tensor| tensor.elem_count() * 4).sum();
+            assert!(bytes as u64 <= LIMIT || shard.len() == 1, "{file} has {bytes} bytes");
+            for (name, tensor) in &shard {
+                assert_eq!(places[name], **file);
+                assert_eq!(flat(tensor), flat(&all[name]), "{name}");
+            }
+        }
+        let case = family.case("p1_single");
+        let model = ModelFolder::open(dir.path(), &Device::Cpu).unwrap().model(View::Detached).unwrap();
+        let (_, states) = hidden(model.as_ref(), &[&case.row], &mut Capture::none());
+        close("states", &flat(&states), &case.vec("last_hidden_state"), 3e-4);
+    }
+}
+
+/// Published checkpoints hold 16-bit floats: they load as the numbers that they are.
+#[test]
+fn half_precision_files_load() {
+    for dtype in [candle_core::DType::BF16, candle_core::DType::F16] {
+        for family in FAMILIES {
+            let dir = copy_checkpoint(family);
+            let halved: std::collections::HashMap<String, Tensor> =
+                tensors(dir.path()).into_iter().map(|(name, t)| (name, t.to_dtype(dtype).unwrap())).collect();
+            candle_core::safetensors::save(&halved, dir.path().join("model.safetensors")).unwrap();
+            let folder = ModelFolder::open(dir.path(), &Device::Cpu).unwrap();
+            for (name, file_tensor) in &halved {
+                let var = &folder.parameters().vars()[&Family::canonical(name)];
+                assert_eq!(flat(var), flat(file_tensor), "{name} in {dtype:?}");
+            }
+            let (case, model) = (family.case("p1_single"), folder.model(View::Detached).unwrap());
+            let (_, states) = hidden(model.as_ref(), &[&case.row], &mut Capture::none());
+            // 8 bits of mantissa, through three or four layers.
+            close("states", &flat(&states), &case.vec("last_hidden_state"), 0.25);
+        }
+    }
+}
+
+/// With `tie_word_embeddings` the head is the embedding, whether the file repeats it or not.
+#[test]
+fn tied_heads_use_the_embedding() {
+    let case = QWEN2_5.case("p1_single");
+    let logits = |dir: &std::path::Path| {
+        let model = ModelFolder::open(dir, &Device::Cpu).unwrap().model(View::Detached).unwrap();
+        let (_, states) = hidden(model.as_ref(), &[&case.row], &mut Capture::none());
+        flat(&model.logits(&states.squeeze(0).unwrap()).unwrap())
+    };
+    let untied = copy_checkpoint(QWEN2_5);
+    let mut all = tensors(untied.path());
+    let embedding = all["model.embed_tokens.weight"].clone();
+    let head = all.insert("lm_head.weight".to_owned(), embedding).unwrap();
+    candle_core::safetensors::save(&all, untied.path().join("model.safetensors")).unwrap();
+    let want = logits(untied.path());
+    let tied = copy_checkpoint(QWEN2_5);
+    let text = std::fs::read_to_string(tied.path().join("config.json")).unwrap();
+    let text = text.replace("\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true");
+    std::fs::write(tied.path().join("config.json"), text).unwrap();
+    // A head that some tool left in the file is not used.
+    all.insert("lm_head.weight".to_owned(), head);
+    for with_head in [true, false] {
+        if !with_head {
+            all.remove("lm_head.weight");
+        }
+        candle_core::safetensors::save(&all, tied.path().join("model.safetensors")).unwrap();
+        close("logits", &logits(tied.path()), &want, 1e-6);
+    }
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! The model against Hugging Face transformers' numbers, and against itself.
 
 mod batching;
+mod bf16;
 mod golden;
+mod kernels;
 mod loading;
+mod lora;
 mod training;
 
 use std::collections::HashMap;

@@ -12,7 +12,7 @@ use vgpo::train::optimizer::{AdamW, DecayScope, Gradients};
 use super::{CASES, Case, FAMILIES, Family, QWEN2_5, QWEN3, close, flat};
 
 /// Mean negative log-likelihood of each row's response, summed over rows.
-fn loss(model: &dyn VisionLanguageModel, cases: &[&Case]) -> Tensor {
+pub fn loss(model: &dyn VisionLanguageModel, cases: &[&Case]) -> Tensor {
     let rows: Vec<&Sequence> = cases.iter().map(|c| &c.row).collect();
     let batch = Batch::new(&rows, model.info()).unwrap();
     let features = model.features(&batch).unwrap();
@@ -33,15 +33,15 @@ fn loss(model: &dyn VisionLanguageModel, cases: &[&Case]) -> Tensor {
     total
 }
 
-fn value(t: &Tensor) -> f64 {
+pub fn value(t: &Tensor) -> f64 {
     f64::from(t.to_scalar::<f32>().unwrap())
 }
 
-fn on_large_stack<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub fn on_large_stack<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     std::thread::Builder::new().stack_size(256 << 20).spawn(work).unwrap().join().unwrap()
 }
 
-fn gradients(folder: &ModelFolder, cases: &[&Case]) -> (f64, Gradients) {
+pub fn gradients(folder: &ModelFolder, cases: &[&Case]) -> (f64, Gradients) {
     let model = folder.model(View::Tracked).unwrap();
     let loss = loss(model.as_ref(), cases);
     (value(&loss), Gradients::of(&loss, folder.parameters()).unwrap())
@@ -175,7 +175,9 @@ fn adamw_steps_match_torch() {
                     weight_decay: settings["weight_decay"].as_f64().unwrap(),
                     warmup_steps: 0,
                     schedule: LearningRateSchedule::Constant,
+                    schedule_floor: 0.0,
                     max_grad_norm: settings["max_grad_norm"].as_f64().unwrap(),
+                    offload: false,
                 };
                 let folder = family.open();
                 let mut optimizer = AdamW::new(&spec, DecayScope::All);
@@ -203,7 +205,9 @@ fn an_optimizer_goes_on_exactly_where_it_was_saved() {
                 weight_decay: 0.01,
                 warmup_steps: 0,
                 schedule: LearningRateSchedule::Constant,
+                schedule_floor: 0.0,
                 max_grad_norm: 1.0,
+                offload: false,
             };
             let run = |save_after: Option<usize>| -> BTreeMap<String, Vec<f32>> {
                 let folder = family.open();

@@ -109,7 +109,7 @@ async fn many_clients_at_once_load_a_model_once() {
         EngineLimits::default(),
         Arc::new(move |model| {
             counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-            vgpo::serving::ServedModel::open(model, &candle_core::Device::Cpu)
+            vgpo::serving::ServedModel::open(model, vgpo::domain::device::DeviceName::CPU)
         }),
     ));
     let tasks: Vec<_> = (0..6)

@@ -4,6 +4,7 @@ mod attention;
 mod batching;
 mod errors;
 mod generate;
+mod joining;
 mod lifecycle;
 mod program;
 mod score;

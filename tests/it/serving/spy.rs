@@ -5,12 +5,13 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use candle_core::{Device, Tensor};
 use vgpo::config::serving::EngineLimits;
+use vgpo::domain::device::DeviceName;
 use vgpo::model::{Batch, Capture, ImagePatches, KvCache, ModelError, ModelInfo, VisionLanguageModel};
 use vgpo::serving::{LocalEngine, ServedModel};
 
 #[derive(Default)]
 pub struct Watch {
-    rows: Mutex<Vec<usize>>,
+    passes: Mutex<Vec<(usize, usize)>>,
     closed: Mutex<bool>,
     opened: Condvar,
     panic: AtomicBool,
@@ -32,7 +33,12 @@ impl Watch {
 
     /// Rows of every forward pass so far.
     pub fn rows(&self) -> Vec<usize> {
-        self.rows.lock().unwrap().clone()
+        self.passes().into_iter().map(|(rows, _)| rows).collect()
+    }
+
+    /// Rows and columns of every forward pass so far.
+    pub fn passes(&self) -> Vec<(usize, usize)> {
+        self.passes.lock().unwrap().clone()
     }
 
     /// Waits until a pass is asked for (it may stand at the gate).
@@ -46,8 +52,8 @@ impl Watch {
         panic!("no pass began");
     }
 
-    fn begin(&self, rows: usize) {
-        self.rows.lock().unwrap().push(rows);
+    fn begin(&self, batch: &Batch) {
+        self.passes.lock().unwrap().push((batch.rows, batch.columns));
         let mut closed = self.closed.lock().unwrap();
         while *closed {
             closed = self.opened.wait(closed).unwrap();
@@ -82,7 +88,7 @@ impl VisionLanguageModel for Spy {
         cache: Option<&mut KvCache>,
         capture: &mut Capture,
     ) -> Result<Tensor, ModelError> {
-        self.watch.begin(batch.rows);
+        self.watch.begin(batch);
         self.inner.forward(batch, features, cache, capture)
     }
 
@@ -102,7 +108,7 @@ pub fn watched(limits: EngineLimits) -> (Arc<LocalEngine>, Arc<Watch>) {
     let engine = LocalEngine::with_loader(
         limits,
         Arc::new(move |model| {
-            let mut served = ServedModel::open(model, &Device::Cpu)?;
+            let mut served = ServedModel::open(model, DeviceName::CPU)?;
             served.model = Arc::new(Spy { inner: Arc::clone(&served.model), watch: Arc::clone(&shared) });
             Ok(served)
         }),

@@ -16,18 +16,74 @@ use vgpo::domain::sample::SampleGroup;
 use vgpo::domain::spec::{DeviceClass, JobSpec};
 use vgpo::store::{self, ClaimRequest, Store};
 
+use super::postgres::{self, Cluster};
+
 pub const TTL: Duration = Duration::from_secs(30);
 
-/// An empty database of one kind, with the clock it runs on.
+/// The databases that the suite runs on.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+/// An empty database, with the clock it runs on.
 pub struct Db {
     pub store: Arc<dyn Store>,
     pub clock: Arc<FakeClock>,
-    pub folder: tempfile::TempDir,
+    pub url: String,
+    home: Home,
+}
+
+enum Home {
+    Folder(tempfile::TempDir),
+    Cluster(&'static Cluster, String),
+    #[allow(dead_code, reason = "for measurements")]
+    Elsewhere,
+}
+
+impl Kind {
+    /// An empty database of this kind; none when its server is not installed.
+    pub async fn make(self) -> Option<Db> {
+        let (url, home) = match self {
+            Self::Sqlite => {
+                let folder = tempfile::tempdir().unwrap();
+                (format!("sqlite:{}", folder.path().join("data/vgpo.db").display()), Home::Folder(folder))
+            }
+            Self::Postgres => {
+                let cluster = postgres::shared()?;
+                let name = cluster.create().await;
+                (cluster.url(&name), Home::Cluster(cluster, name))
+            }
+        };
+        let clock = clock();
+        let store = store::open(&url, clock.clone()).await.unwrap();
+        Some(Db { store, clock, url, home })
+    }
 }
 
 impl Db {
     pub fn sqlite_path(&self) -> PathBuf {
-        self.folder.path().join("data/vgpo.db")
+        match &self.home {
+            Home::Folder(folder) => folder.path().join("data/vgpo.db"),
+            Home::Cluster(..) | Home::Elsewhere => panic!("not SQLite"),
+        }
+    }
+
+    /// The cluster and the name in it.
+    pub fn postgres(&self) -> (&'static Cluster, &str) {
+        match &self.home {
+            Home::Cluster(cluster, name) => (cluster, name),
+            Home::Folder(_) | Home::Elsewhere => panic!("not a database of the tests' cluster"),
+        }
+    }
+
+    /// The test has passed: nothing of the database stays.
+    pub async fn close(self) {
+        self.store.close().await;
+        if let Home::Cluster(cluster, name) = self.home {
+            cluster.drop(&name).await;
+        }
     }
 }
 
@@ -35,13 +91,17 @@ pub fn clock() -> Arc<FakeClock> {
     Arc::new(FakeClock::new(DateTime::from_timestamp(1_800_000_000, 0).unwrap()))
 }
 
-/// The factory that the conformance suite runs on; another database adds its own.
-pub async fn sqlite() -> Db {
-    let folder = tempfile::tempdir().unwrap();
+/// A database that somebody else keeps, for measurements.
+#[allow(dead_code)]
+pub async fn at(url: &str) -> Db {
     let clock = clock();
-    let url = format!("sqlite:{}", folder.path().join("data/vgpo.db").display());
-    let store = store::open(&url, clock.clone()).await.unwrap();
-    Db { store, clock, folder }
+    let store = store::open(url, clock.clone()).await.unwrap();
+    Db { store, clock, url: url.to_owned(), home: Home::Elsewhere }
+}
+
+/// An empty SQLite file.
+pub async fn sqlite() -> Db {
+    Kind::Sqlite.make().await.unwrap()
 }
 
 pub fn spec() -> JobSpec {
@@ -57,9 +117,10 @@ pub fn spec() -> JobSpec {
         "rollout": {"group_size": 8, "temperature": 1.0, "top_p": 1.0, "max_new_tokens": 64, "filter": null},
         "batch": {"prompts_per_step": 32, "minibatch_prompts": 32, "microbatch_tokens": 4096, "epochs_per_batch": 1},
         "optimizer": {"learning_rate": 5e-5, "betas": [0.9, 0.95], "weight_decay": 0.01, "warmup_steps": 5,
-                      "schedule": "constant", "max_grad_norm": 1.0},
+                      "schedule": "constant", "schedule_floor": 0.05, "max_grad_norm": 1.0},
         "train": {"parameters": "full", "freeze_vision": false, "dtype": "f32"},
         "steps": 40, "eval_before": true, "eval_every": 8, "eval_rows": 256, "checkpoint_every": 8,
+        "eval": {"samples": 1, "temperature": 0.0, "top_p": 1.0}, "best": {"metric": "eval/accuracy", "better": "higher"},
         "keep_checkpoints": 3, "log_samples_every": 8, "resources": {"device": "any", "devices": 1},
         "priority": 0, "max_attempts": 3, "after": null, "deterministic": true
     }))
@@ -104,7 +165,15 @@ pub fn group(row: u64) -> SampleGroup {
 
 pub fn new_checkpoint(id: &str, step: u64, accuracy: Option<f64>) -> NewCheckpoint {
     let manifest = Manifest { files: Vec::new(), size_bytes: 12, sha256: format!("hash of {id}") };
-    NewCheckpoint { id: id.to_owned(), step, key: format!("checkpoints/{id}"), accuracy, last: false, manifest }
+    NewCheckpoint {
+        id: id.to_owned(),
+        step,
+        key: format!("checkpoints/{id}"),
+        accuracy,
+        score: accuracy,
+        last: false,
+        manifest,
+    }
 }
 
 pub async fn all_events(store: &dyn Store) -> Vec<Event> {

@@ -8,7 +8,7 @@ use vgpo::domain::job::{Job, JobAction, JobState, LeaseToken};
 use vgpo::domain::page::Page;
 use vgpo::store::{Failure, Store, StoreError};
 
-use super::fixture::{self, Db, TTL, claim_by, history, new_job, point};
+use super::fixture::{Db, Kind, TTL, claim_by, history, new_job, point};
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -106,7 +106,7 @@ async fn perform(db: &Db, world: &mut World, op: &Op) {
                         let batch = [point(db, world.step, &[("a", f64::from(token.attempt))])];
                         fenced(live, store.append_metrics(&token, &batch).await);
                     }
-                    Op::Complete(_) => fenced(live, store.complete(&token).await),
+                    Op::Complete(_) => fenced(live, store.complete(&token, "finished").await),
                     Op::Release(_) => fenced(live, store.release(&token, "drain").await),
                     Op::Fail(_, again) => {
                         let retry_after = again.then_some(Duration::from_secs(3));
@@ -157,7 +157,7 @@ async fn drain(db: &Db, world: &mut World) {
     for _ in 0..=world.jobs.len() {
         while let Some(leased) = db.store.claim(&claim_by("w0")).await.unwrap() {
             world.attempts.insert(leased.job.id.clone(), leased.token.attempt);
-            db.store.complete(&leased.token).await.unwrap();
+            db.store.complete(&leased.token, "finished").await.unwrap();
         }
     }
     let jobs = check(db, world).await;
@@ -168,20 +168,30 @@ async fn drain(db: &Db, world: &mut World) {
     }
 }
 
+fn runs_on(kind: Kind, ops: &[Op]) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let Some(db) = kind.make().await else { return };
+        let mut world = World::default();
+        for op in ops {
+            perform(&db, &mut world, op).await;
+            check(&db, &world).await;
+        }
+        drain(&db, &mut world).await;
+        db.close().await;
+    });
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_queue_keeps_its_promises(ops in prop::collection::vec(op(), 1..60)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let db = fixture::sqlite().await;
-            let mut world = World::default();
-            for op in &ops {
-                perform(&db, &mut world, op).await;
-                check(&db, &world).await;
-            }
-            drain(&db, &mut world).await;
-        });
+    fn the_queue_keeps_its_promises_on_sqlite(ops in prop::collection::vec(op(), 1..60)) {
+        runs_on(Kind::Sqlite, &ops);
+    }
+
+    #[test]
+    fn the_queue_keeps_its_promises_on_postgres(ops in prop::collection::vec(op(), 1..60)) {
+        runs_on(Kind::Postgres, &ops);
     }
 }

@@ -79,7 +79,7 @@ pub async fn asking_follows_the_table(db: &Db) {
     assert_eq!(store.ask(id, JobAction::Resume, "back").await.unwrap().state, JobState::Queued);
     let running = store.claim(&claim_by("w2")).await.unwrap().unwrap();
     assert_eq!(store.ask(id, JobAction::Cancel, "stop").await.unwrap().state, JobState::Cancelling);
-    let done = store.complete(&running.token).await.unwrap();
+    let done = store.complete(&running.token, "finished").await.unwrap();
     assert_eq!(done.state, JobState::Cancelled, "an accepted cancel wins over a later finish");
     use JobState as S;
     let path: Vec<_> = history(store, id).await.into_iter().map(|c| c.to).collect();

@@ -7,6 +7,8 @@ mod interleaving;
 mod jobs;
 mod metrics;
 mod models;
+pub(crate) mod postgres;
+mod postgres_only;
 mod queue;
 mod runs;
 mod sqlite_only;
@@ -15,20 +17,22 @@ mod sweeps;
 
 /// One test function for each named check, each on an empty database of its own.
 macro_rules! suite {
-    ($factory:path; $($module:ident: $($check:ident),+;)+) => {
+    ($kind:expr; $($module:ident: $($check:ident),+;)+) => {
         $($(
             #[tokio::test]
             async fn $check() {
-                super::$module::$check(&$factory().await).await;
+                let Some(db) = $kind.make().await else { return };
+                super::$module::$check(&db).await;
+                db.close().await;
             }
         )+)+
     };
 }
 
-/// The whole suite, on databases that `factory` makes.
+/// The whole suite, on databases of one kind.
 macro_rules! conformance {
-    ($factory:path) => {
-        suite! { $factory;
+    ($kind:expr) => {
+        suite! { $kind;
             jobs: submitting_inserts_job_run_and_event, lists_are_paged_and_filtered, asking_follows_the_table,
                 a_job_that_cannot_succeed_takes_waiting_jobs_along, after_must_name_a_job_that_can_succeed,
                 a_retried_job_counts_attempts_from_zero, runs_are_listed_and_updated;
@@ -46,7 +50,7 @@ macro_rules! conformance {
                 idempotency_replays;
             runs: asking_the_same_again_is_a_repeat, priority_and_labels_change_with_an_event,
                 a_scheduled_job_starts_not_before_its_time, a_waiting_job_starts_from_what_the_other_left,
-                a_run_goes_on_with_another_job, a_deleted_run_takes_everything_along;
+                a_run_goes_on_with_another_job, more_steps_end_early_stopping, a_deleted_run_takes_everything_along;
             sweeps: a_sweep_is_submitted_as_a_whole, sweeps_are_listed;
             models: models_and_data_sets_are_upserted, data_sets_are_registered_held_and_deleted;
         }
@@ -54,5 +58,9 @@ macro_rules! conformance {
 }
 
 mod on_sqlite {
-    conformance!(super::fixture::sqlite);
+    conformance!(super::fixture::Kind::Sqlite);
+}
+
+mod on_postgres {
+    conformance!(super::fixture::Kind::Postgres);
 }

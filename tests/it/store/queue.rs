@@ -59,7 +59,7 @@ pub async fn claims_wait_for_after_and_back_off(db: &Db) {
     db.clock.advance(Duration::from_secs(5));
     let again = store.claim(&claim_by("w")).await.unwrap().unwrap();
     assert_eq!(again.job.not_before, None);
-    store.complete(&again.token).await.unwrap();
+    store.complete(&again.token, "finished").await.unwrap();
     assert_eq!(store.claim(&claim_by("w")).await.unwrap().unwrap().job.id, second.id);
 }
 
@@ -88,8 +88,8 @@ pub async fn an_expired_lease_goes_back_and_fences(db: &Db) {
     let second = store.claim(&claim_by("w2")).await.unwrap().unwrap();
     assert_eq!((second.job.id.as_str(), second.token.attempt), (first.job.id.as_str(), 2));
     lost(store.heartbeat(&first.token, TTL).await);
-    lost(store.complete(&first.token).await);
-    assert_eq!(store.complete(&second.token).await.unwrap().state, JobState::Succeeded);
+    lost(store.complete(&first.token, "finished").await);
+    assert_eq!(store.complete(&second.token, "finished").await.unwrap().state, JobState::Succeeded);
     let told = history(store, &first.job.id).await;
     assert_eq!(told.len(), 5);
     assert_eq!((told[2].to, told[2].worker_id.as_deref()), (JobState::Queued, Some("w1")));
@@ -168,8 +168,8 @@ pub async fn a_dead_worker_is_released_at_once(db: &Db) {
 pub async fn finishing_twice_is_refused(db: &Db) {
     let store = &*db.store;
     let leased = claimed(store, "w").await;
-    assert_eq!(store.complete(&leased.token).await.unwrap().state, JobState::Succeeded);
-    lost(store.complete(&leased.token).await);
+    assert_eq!(store.complete(&leased.token, "finished").await.unwrap().state, JobState::Succeeded);
+    lost(store.complete(&leased.token, "finished").await);
     lost(store.fail(&leased.token, &transient()).await);
     lost(store.release(&leased.token, "late").await);
     let job = store.job(&leased.job.id).await.unwrap();

@@ -6,6 +6,7 @@ use vgpo::domain::event::{EventFilter, JobUpdated, RunDeleted, kind};
 use vgpo::domain::job::{JobAction, JobState, JobUpdate};
 use vgpo::domain::page::Page;
 use vgpo::domain::run::{Continuation, RunFilter};
+use vgpo::domain::spec::{Direction, EarlyStopSpec};
 use vgpo::store::{Failure, StoreError};
 
 use super::fixture::{Db, all_events, claim_by, claimed, group, history, new_checkpoint, new_job, point};
@@ -85,7 +86,7 @@ pub async fn a_waiting_job_starts_from_what_the_other_left(db: &Db) {
         store.add_checkpoint(&leased.token, new_checkpoint(id, step, Some(accuracy))).await.unwrap();
     }
     assert_eq!(store.job(&by_job.id).await.unwrap().spec.model, first.id, "not before it has ended");
-    store.complete(&leased.token).await.unwrap();
+    store.complete(&leased.token, "finished").await.unwrap();
     for (job, checkpoint) in [(&by_job, "ckpt_b"), (&by_best, "ckpt_a")] {
         let job = store.job(&job.id).await.unwrap();
         assert_eq!(job.spec.model, checkpoint);
@@ -102,6 +103,21 @@ pub async fn a_waiting_job_starts_from_what_the_other_left(db: &Db) {
     assert_eq!((leased.job.id, leased.job.spec.model.as_str()), (late.id, "ckpt_b"));
 }
 
+pub async fn more_steps_end_early_stopping(db: &Db) {
+    let store = &*db.store;
+    let early_stop =
+        EarlyStopSpec { metric: "accuracy".to_owned(), better: Direction::Higher, patience: 1, min_delta: 0.0 };
+    let mut new = new_job(|spec| spec.early_stop = Some(early_stop));
+    new.origins["/early_stop/metric"] = "request".into();
+    store.submit(new).await.unwrap();
+    let leased = store.claim(&claim_by("w")).await.unwrap().unwrap();
+    store.add_checkpoint(&leased.token, new_checkpoint("ckpt_3", 3, None)).await.unwrap();
+    store.complete(&leased.token, "stopped early").await.unwrap();
+    let job = store.continue_run(&leased.token.run_id, &more(2)).await.unwrap();
+    assert_eq!((job.spec.steps, job.spec.early_stop), (5, None));
+    assert_eq!((job.origins["/early_stop"].as_str(), job.origins.get("/early_stop/metric")), (Some("request"), None));
+}
+
 pub async fn a_run_goes_on_with_another_job(db: &Db) {
     let store = &*db.store;
     let leased = claimed(store, "w").await;
@@ -112,7 +128,7 @@ pub async fn a_run_goes_on_with_another_job(db: &Db) {
     let mut last = new_checkpoint("ckpt_40", 40, None);
     last.last = true;
     store.add_checkpoint(&leased.token, last).await.unwrap();
-    store.complete(&leased.token).await.unwrap();
+    store.complete(&leased.token, "finished").await.unwrap();
     let job = store.continue_run(&run_id, &more(5)).await.unwrap();
     assert_eq!((job.run_id.as_str(), job.spec.steps, job.state), (run_id.as_str(), 45, JobState::Queued));
     assert_eq!((job.created_by.as_deref(), job.origins["/steps"].as_str()), (Some("ada"), Some("request")));
@@ -148,7 +164,7 @@ pub async fn a_deleted_run_takes_everything_along(db: &Db) {
     assert!(matches!(store.sample("run_x", &sample.id).await, Err(StoreError::NotFound { kind: "sample", .. })));
     let running = store.delete_run(&run_id).await.unwrap_err();
     assert!(matches!(&running, StoreError::Conflict(problem) if problem.contains("cancel job")), "{running}");
-    store.complete(&leased.token).await.unwrap();
+    store.complete(&leased.token, "finished").await.unwrap();
     store.promote("ckpt_1", "served").await.unwrap();
     assert_eq!(store.promotions().await.unwrap().len(), 1);
     let (waits, other) = store.submit(new_job(|s| s.after = Some(leased.job.id.clone()))).await.unwrap();

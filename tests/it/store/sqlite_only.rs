@@ -61,7 +61,7 @@ fn many_may_open_a_new_file_at_once() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let path = folder.path().join("new/vgpo.db");
-        assert_eq!(rows(&path, "SELECT name FROM schema_migrations").await, ["initial", "sweeps"]);
+        assert_eq!(rows(&path, "SELECT name FROM schema_migrations").await, ["initial", "sweeps", "checkpoint_score"]);
         assert_eq!(rows(&path, "SELECT id FROM jobs").await.len(), 8);
     });
 }
@@ -89,7 +89,8 @@ async fn files_of_other_programs_are_refused() {
 async fn addresses_that_cannot_work_say_why() {
     let clock = fixture::clock();
     for (url, told) in [
-        ("postgres://user:secret@host/db", "PostgreSQL is not supported yet"),
+        ("postgres://user:secret@127.0.0.1:1/db", "cannot connect"),
+        ("postgres://user:secret@[::/db", "not an address like postgres://"),
         ("sqlite::memory:", "path of a file"),
         ("mysql://x", "unknown kind of database"),
         ("vgpo.db", "use sqlite:PATH"),

@@ -38,10 +38,8 @@ fn rows(learner: &Learner<'_>) -> Vec<TrainRow> {
                     images: prompt.sequence.images.clone(),
                 },
                 prompt_len: prompt.sequence.ids.len(),
-                old_logprobs: Vec::new(),
-                correction: None,
-                reference_logprobs: None,
                 advantages: (0..response.tokens.len()).map(|t| sign * (1.0 + t as f64 / 50.0)).collect(),
+                ..TrainRow::default()
             });
         }
     }
@@ -110,12 +108,14 @@ fn two_mini_batches_a_step_exercise_the_clip() {
 /// With one update a step the old and the new policy are the same: ratio 1, nothing clipped.
 #[test]
 fn one_update_a_step_starts_from_ratio_one() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut recorder = Recorder::default();
-    run(&spec(&json!({ "steps": 1 })), dir.path(), None, &mut recorder).unwrap();
-    assert_eq!(recorder.last("policy/kl"), 0.0);
-    assert_eq!(recorder.last("policy/clip_fraction_low"), 0.0);
-    assert_eq!(recorder.last("policy/clip_fraction_high"), 0.0);
+    for method in ["vgpo", "papo", "vppo"] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut recorder = Recorder::default();
+        run(&spec(&json!({ "steps": 1, "method": { "type": method } })), dir.path(), None, &mut recorder).unwrap();
+        assert_eq!(recorder.last("policy/kl"), 0.0, "{method}");
+        assert_eq!(recorder.last("policy/clip_fraction_low"), 0.0, "{method}");
+        assert_eq!(recorder.last("policy/clip_fraction_high"), 0.0, "{method}");
+    }
 }
 
 /// A short run at a high rate already climbs well above the starter; the whole climb takes minutes and is measured apart.

@@ -1,6 +1,11 @@
 //! The trainer: rollouts, gradients, resuming, learning.
 
+mod evaluation;
+mod evaluation_job;
+mod fitting;
 mod learner;
+mod masked;
+mod mixed;
 mod objectives;
 mod resume;
 mod rollouts;
@@ -13,6 +18,7 @@ use candle_core::Device;
 use serde_json::{Value, json};
 use vgpo::config::job::{self, Recommended};
 use vgpo::data::Split;
+use vgpo::domain::device::DeviceName;
 use vgpo::domain::metric::StepMetrics;
 use vgpo::domain::sample::SampleGroup;
 use vgpo::domain::spec::JobSpec;
@@ -56,6 +62,15 @@ pub fn prompts(info: &ModelInfo, spec: &JobSpec, rows: std::ops::Range<u64>) -> 
     (rows.map(|row| source.prompt(row, row).unwrap().unwrap()).collect(), source)
 }
 
+/// What came with a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Notice {
+    pub step: u64,
+    pub accuracy: Option<f64>,
+    pub score: Option<f64>,
+    pub last: bool,
+}
+
 /// Keeps everything in memory and stops where it is told to.
 #[derive(Default)]
 pub struct Recorder {
@@ -63,6 +78,9 @@ pub struct Recorder {
     pub samples: Vec<(u64, SampleGroup)>,
     pub events: Vec<(String, String)>,
     pub checkpoints: Vec<(u64, PathBuf)>,
+    pub notices: Vec<Notice>,
+    /// Folders of finished chunks of an evaluation.
+    pub rows: Vec<PathBuf>,
     /// Answers to `control`, first to last; then `Continue`.
     pub controls: Vec<Control>,
     /// Whom webhook rewards ask.
@@ -89,9 +107,17 @@ impl RunSink for Recorder {
 
     fn checkpoint(&mut self, notice: CheckpointNotice<'_>) -> Result<(), SinkError> {
         self.checkpoints.push((notice.step, notice.dir.to_owned()));
+        let CheckpointNotice { step, accuracy, score, last, .. } = notice;
+        self.notices.push(Notice { step, accuracy, score, last });
         if let Some(dir) = self.prune.take() {
             std::fs::remove_dir_all(dir).unwrap();
         }
+        Ok(())
+    }
+
+    fn rows(&mut self, chunk: u64, dir: &Path) -> Result<(), SinkError> {
+        self.rows.push(dir.to_owned());
+        assert_eq!(self.rows.len() as u64, chunk, "chunks come in order");
         Ok(())
     }
 
@@ -120,10 +146,12 @@ pub fn run(
         webhooks: recorder.webhooks.take(),
         spec: spec.clone(),
         model_dir: starter(),
+        device: DeviceName::CPU,
         eval_dataset: Arc::clone(&dataset),
         dataset,
         work_dir: dir.to_owned(),
         resume,
+        rows: recorder.rows.clone(),
     };
     std::thread::scope(|scope| {
         let work = || vgpo::train::run(request, recorder);

@@ -40,7 +40,7 @@ fn one_step(change: Value) -> Recorder {
 
 #[test]
 fn every_method_trains() {
-    for method in METHODS {
+    for method in METHODS.into_iter().filter(|method| *method != "eval") {
         let recorder = one_step(json!({ "method": { "type": method } }));
         assert!(recorder.last("optimizer/grad_norm") > 0.0, "{method} must move the weights");
         if method != "sft" {
@@ -99,9 +99,8 @@ fn the_entropy_bonus_has_the_slope_of_the_entropy() {
         sequence: Sequence { ids: [&prompt.ids[..], &[5, 6, 7, 8]].concat(), images: prompt.images.clone() },
         prompt_len: prompt.ids.len(),
         old_logprobs: vec![-1.0; 4],
-        correction: None,
-        reference_logprobs: None,
         advantages: vec![0.0; 4],
+        ..TrainRow::default()
     };
     let rows: Vec<TrainRow> = prompts.iter().map(|p| row(&p.sequence)).collect();
     let rows: Vec<&TrainRow> = rows.iter().collect();

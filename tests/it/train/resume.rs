@@ -15,7 +15,7 @@ fn point(recorder: &Recorder) -> ResumePoint {
 
 #[test]
 fn a_resumed_run_ends_with_the_same_bits() {
-    for method in ["vgpo", "grpo", "sft"] {
+    for method in ["vgpo", "grpo", "papo", "vppo", "sft"] {
         let spec = spec(&json!({ "method": { "type": method }, "steps": 3 }));
         let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let mut undisturbed = Recorder::default();

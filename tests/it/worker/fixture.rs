@@ -9,12 +9,13 @@ use tokio_util::sync::CancellationToken;
 use vgpo::artifacts::{self, JobLogs};
 use vgpo::clock::{SystemClock, new_id};
 use vgpo::config::worker::WorkerTimings;
+use vgpo::domain::device::DeviceName;
 use vgpo::domain::job::{Job, JobState, NewJob};
 use vgpo::domain::metric::{SeriesQuery, StepMetrics};
 use vgpo::domain::spec::JobSpec;
 use vgpo::store::{self, Store};
 use vgpo::train::sink::{CheckpointNotice, Control, RunSink};
-use vgpo::worker::{self, Device, JobLog, JobRunner, JobTask, RunEnd, RunnerError, WorkerConfig, WorkerError};
+use vgpo::worker::{self, JobLog, JobRunner, JobTask, RunEnd, RunnerError, WorkerConfig, WorkerError};
 
 use crate::store::fixture as records;
 
@@ -57,7 +58,7 @@ impl Place {
     pub fn config(&self, id: &str) -> WorkerConfig {
         WorkerConfig {
             id: id.to_owned(),
-            device: Device::parse("cpu").unwrap(),
+            device: DeviceName::CPU,
             store: self.store.clone(),
             artifacts: artifacts::open(&format!("file:{}", self.root.join("artifacts").display())).unwrap(),
             clock: Arc::new(SystemClock),
@@ -193,7 +194,7 @@ impl JobRunner for Counter {
                 save(task, sink, step, sum).map_err(|e| failed(&e))?;
             }
         }
-        Ok(RunEnd::Finished)
+        Ok(RunEnd::Finished { reason: "finished".to_owned() })
     }
 }
 
@@ -203,7 +204,13 @@ fn save(task: &JobTask, sink: &mut dyn RunSink, step: u64, sum: u64) -> Result<(
     std::fs::write(dir.join("sum"), sum.to_string()).unwrap();
     // The first third is the best: pruning must keep it.
     let accuracy = Some(if step == 3 { 0.9 } else { 0.1 });
-    sink.checkpoint(CheckpointNotice { step, dir: &dir, accuracy, last: step == task.job.spec.steps })?;
+    sink.checkpoint(CheckpointNotice {
+        step,
+        dir: &dir,
+        accuracy,
+        score: accuracy,
+        last: step == task.job.spec.steps,
+    })?;
     assert!(!dir.exists(), "the sink takes the folder over");
     Ok(())
 }

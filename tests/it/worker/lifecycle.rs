@@ -3,11 +3,12 @@
 use std::fs;
 use std::time::Duration;
 
+use vgpo::domain::device::DeviceName;
 use vgpo::domain::event::{EventFilter, kind};
 use vgpo::domain::job::{JobAction, JobState, LeaseToken};
 use vgpo::domain::worker::WorkerState;
 use vgpo::store::StoreError;
-use vgpo::worker::{self, Device, WorkerError};
+use vgpo::worker::{self, WorkerError};
 
 use tokio_util::sync::CancellationToken;
 
@@ -215,11 +216,11 @@ async fn two_local_workers_never_share_a_device() {
 
 #[test]
 fn devices_are_read() {
-    let name = |text| Device::parse(text).map(|d| d.name);
+    let name = |text: &str| text.parse::<DeviceName>().map(|d| d.to_string());
     assert_eq!(name("cpu").unwrap(), "cpu");
     assert_eq!(name("cuda").unwrap(), "cuda:0");
     assert_eq!(name("cuda:3").unwrap(), "cuda:3");
     for wrong in ["", "gpu", "cpu:1", "cuda:", "cuda:-1", "cuda:x"] {
-        assert!(name(wrong).unwrap_err().contains("use cpu, cuda:N or metal:N"), "{wrong}");
+        assert!(name(wrong).unwrap_err().to_string().contains("use cpu, cuda:N or metal:N"), "{wrong}");
     }
 }

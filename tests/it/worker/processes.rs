@@ -75,7 +75,7 @@ async fn a_killed_worker_is_an_event_and_its_job_goes_on() {
     assert_eq!((crash.worker_id, crash.signal, crash.exit_code), (worker_id.clone(), Some(9), None));
     assert_eq!(place.store.worker(&worker_id).await.unwrap().state, WorkerState::Crashed);
     let old = LeaseToken { job_id: job.id.clone(), run_id: job.run_id.clone(), attempt: 1 };
-    assert!(matches!(place.store.complete(&old).await, Err(StoreError::LeaseLost { .. })));
+    assert!(matches!(place.store.complete(&old, "finished").await, Err(StoreError::LeaseLost { .. })));
     stop.cancel();
     tokio::time::timeout(Duration::from_secs(20), supervisor).await.expect("it stops").unwrap();
 }

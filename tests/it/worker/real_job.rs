@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
+use vgpo::domain::device::DeviceName;
 use vgpo::domain::job::JobState;
 use vgpo::domain::model::NewModel;
 use vgpo::domain::spec::JobSpec;
@@ -39,7 +40,8 @@ async fn a_job_trains_a_model() {
     };
     place.store.upsert_model(model).await.unwrap();
     let mut config = place.config("wrk_real");
-    config.runner = Arc::new(TrainRunner::new(place.store.clone(), config.artifacts.clone(), None));
+    config.runner = Arc::new(TrainRunner::new(place.store.clone(), config.artifacts.clone(), DeviceName::CPU, None));
+    let artifacts = config.artifacts.clone();
     let drain = CancellationToken::new();
     let worker = tokio::spawn(worker::run(config, drain.clone(), CancellationToken::new()));
 
@@ -58,6 +60,21 @@ async fn a_job_trains_a_model() {
     assert_eq!(next.state, JobState::Succeeded, "a job starts from a checkpoint: {:?}", next.reason);
     let best = place.submit(|s| (tiny(s), s.model = format!("{}@best", job.run_id), s.steps = 1).0).await;
     assert_eq!(place.wait(&best, &ENDED).await.state, JobState::Succeeded);
+
+    let mut measured = vgpo::config::method::eval();
+    measured.split = vgpo::domain::spec::RowSplit::Train;
+    let eval = place
+        .submit(|s| {
+            tiny(s);
+            (s.method, s.model) = (vgpo::domain::spec::Method::Eval(measured), checkpoints[0].id.clone());
+        })
+        .await;
+    let eval = place.wait(&eval, &ENDED).await;
+    assert_eq!(eval.state, JobState::Succeeded, "{:?}", eval.reason);
+    let chunks = vgpo::artifacts::finished_chunks(&*artifacts, &eval.run_id).unwrap();
+    assert_eq!(chunks.len(), 2);
+    let run = place.store.run(&eval.run_id).await.unwrap();
+    assert_eq!((run.last_step, run.last_accuracy.is_some()), (Some(2), true), "four rows in chunks of two");
 
     for (change, told) in [
         (Box::new(|s: &mut JobSpec| s.model = "gpt".to_owned()) as Box<dyn FnOnce(&mut JobSpec)>, "`model`: `gpt`"),

@@ -4,8 +4,8 @@ use candle_core::Tensor;
 
 use super::EPS;
 use crate::model::error::ModelError;
+use crate::model::kernels::{self, Rope, Visible};
 use crate::model::linear::Linear;
-use crate::model::ops;
 use crate::model::qwen_vl::config::{VisionConfig, VisionMlp, VisionNorm};
 use crate::model::weights::WeightSource;
 
@@ -34,8 +34,8 @@ impl Norm {
 
     pub(super) fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         match &self.bias {
-            Some(bias) => ops::layer_norm(x, &self.weight, bias, EPS),
-            None => ops::rms_norm(x, &self.weight, EPS),
+            Some(bias) => kernels::layer_norm(x, &self.weight, bias, EPS),
+            None => kernels::rms_norm(x, &self.weight, EPS),
         }
     }
 }
@@ -59,19 +59,19 @@ impl Mlp {
             VisionMlp::QuickGelu => Self::Plain {
                 first: linear("fc1", inner, hidden)?,
                 second: linear("fc2", hidden, inner)?,
-                activation: ops::quick_gelu,
+                activation: kernels::quick_gelu,
             },
             VisionMlp::TanhGelu => Self::Plain {
                 first: linear("linear_fc1", inner, hidden)?,
                 second: linear("linear_fc2", hidden, inner)?,
-                activation: Tensor::gelu,
+                activation: kernels::gelu,
             },
         })
     }
 
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         match self {
-            Self::Gated { gate, up, down } => down.forward(&(gate.forward(x)?.silu()? * up.forward(x)?)?),
+            Self::Gated { gate, up, down } => down.forward(&kernels::gated_silu(&gate.forward(x)?, &up.forward(x)?)?),
             Self::Plain { first, second, activation } => second.forward(&activation(&first.forward(x)?)?),
         }
     }
@@ -88,11 +88,10 @@ pub(super) struct Block {
     heads: usize,
 }
 
-/// What all blocks of one forward pass share: rotary tables, and the bounds of attention in patches.
+/// What blocks of one forward pass share: rotary positions, and which patches see each other.
 pub(super) struct Pass<'a> {
-    pub(super) cos: &'a Tensor,
-    pub(super) sin: &'a Tensor,
-    pub(super) bounds: &'a [usize],
+    pub(super) rope: &'a Rope,
+    pub(super) visible: &'a Visible,
 }
 
 impl Block {
@@ -118,16 +117,8 @@ impl Block {
     fn attend(&self, x: &Tensor, pass: &Pass<'_>) -> Result<Tensor, ModelError> {
         let (images, patches, hidden) = x.dims3()?;
         let qkv = self.qkv.forward(x)?.reshape((images, patches, 3, self.heads, hidden / self.heads))?;
-        let part = |i: usize| qkv.narrow(2, i, 1)?.squeeze(2)?.transpose(1, 2)?.contiguous();
-        let q = ops::rotate(&part(0)?, pass.cos, pass.sin)?;
-        let k = ops::rotate(&part(1)?, pass.cos, pass.sin)?;
-        let v = part(2)?;
-        let mut mixed = Vec::with_capacity(pass.bounds.len());
-        for pair in pass.bounds.windows(2) {
-            let cut = |t: &Tensor| t.narrow(2, pair[0], pair[1] - pair[0])?.contiguous();
-            mixed.push(ops::attention(&cut(&q)?, &cut(&k)?, &cut(&v)?, None)?.0);
-        }
-        let mixed = if mixed.len() == 1 { mixed.swap_remove(0) } else { Tensor::cat(&mixed, 1)? };
+        let part = |i: usize| qkv.narrow(2, i, 1)?.squeeze(2);
+        let mixed = kernels::attention(&part(0)?, &part(1)?, &part(2)?, Some(pass.rope), pass.visible, None)?.mixed;
         Ok(self.proj.forward(&mixed)?)
     }
 }

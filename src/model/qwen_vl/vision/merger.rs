@@ -4,6 +4,7 @@ use candle_core::Tensor;
 
 use super::block::Norm;
 use crate::model::error::ModelError;
+use crate::model::kernels;
 use crate::model::linear::Linear;
 use crate::model::qwen_vl::config::{VisionConfig, VisionMlp};
 use crate::model::weights::WeightSource;
@@ -66,6 +67,6 @@ impl Merger {
         let shape = (images, patches / self.unit, hidden * self.unit);
         let y =
             if self.joined { self.norm.forward(&x.reshape(shape)?)? } else { self.norm.forward(x)?.reshape(shape)? };
-        Ok(self.second.forward(&self.first.forward(&y)?.gelu_erf()?)?)
+        Ok(self.second.forward(&kernels::gelu_erf(&self.first.forward(&y)?)?)?)
     }
 }

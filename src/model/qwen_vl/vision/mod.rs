@@ -15,7 +15,7 @@ use super::config::VisionConfig;
 use super::rope::vision_rope;
 use crate::model::error::ModelError;
 use crate::model::input::{Grid, ImagePatches};
-use crate::model::ops;
+use crate::model::kernels::{self, Visible};
 use crate::model::weights::WeightSource;
 use block::{Block, Pass};
 use merger::Merger;
@@ -137,20 +137,19 @@ impl VisionTower {
         let windows = windows(grid, merge, side);
         let unit = (merge * merge) as u32;
         let order: Vec<u32> = windows.index.iter().flat_map(|i| (0..unit).map(move |u| i * unit + u)).collect();
+        let rope = vision_rope(&self.config, grid, &order, &self.device)?;
         let order = Tensor::new(order, &self.device)?;
-        let (cos, sin) = vision_rope(&self.config, grid, &self.device)?;
-        let (cos, sin) = (cos.index_select(&order, 0)?, sin.index_select(&order, 0)?);
+        let (everywhere, nearby) = (Visible::within(vec![0, grid.patches()]), Visible::within(windows.bounds.clone()));
 
-        let x = ops::linear(&self.pixels(grid, images)?, &self.patch, self.patch_bias.as_ref())?;
+        let x = kernels::linear(&self.pixels(grid, images)?, &self.patch, self.patch_bias.as_ref())?;
         stages.patch_embed = Some(x.detach());
         let mut x = self.with_positions(x, grid)?.index_select(&order, 1)?;
         let natural = Tensor::new(windows.places(), &self.device)?;
         let mut deep = Vec::with_capacity(self.deepstack.len());
         for (index, block) in self.blocks.iter().enumerate() {
             let full = self.config.full_attention_blocks.contains(&index);
-            let whole = [0, grid.patches()];
-            let bounds = if full { &whole[..] } else { &windows.bounds[..] };
-            x = block.forward(&x, &Pass { cos: &cos, sin: &sin, bounds })?;
+            let visible = if full { &everywhere } else { &nearby };
+            x = block.forward(&x, &Pass { rope: &rope, visible })?;
             stages.blocks.push(x.detach());
             let taken = self.config.deepstack.iter().zip(&self.deepstack).filter(|(at, _)| **at == index);
             for (_, merger) in taken {

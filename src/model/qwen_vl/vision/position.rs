@@ -1,6 +1,6 @@
 //! Qwen3-VL's learned positions: a square grid, interpolated to the image's size.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::model::error::ModelError;
 use crate::model::input::Grid;
@@ -44,7 +44,7 @@ pub fn interpolate(
     }
     let mut sum: Option<Tensor> = None;
     for (cells, shares) in cells.into_iter().zip(shares) {
-        let found = table.index_select(&Tensor::from_vec(cells, patches, device)?, 0)?;
+        let found = table.index_select(&Tensor::from_vec(cells, patches, device)?, 0)?.to_dtype(DType::F32)?;
         let part = found.broadcast_mul(&Tensor::from_vec(shares, (patches, 1), device)?)?;
         sum = Some(match sum {
             None => part,

@@ -1,81 +1,32 @@
 //! Models and workers; and what a model's name in a request stands for.
 
+mod download;
+mod entry;
+mod register;
+mod request;
+
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use chrono::TimeDelta;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use utoipa::ToSchema;
 
 use crate::config::nearest::suggestion;
 use crate::domain::checkpoint::Checkpoint;
 use crate::domain::job::{Job, JobState};
 use crate::domain::model::Model;
 use crate::domain::worker::WorkerRecord;
+use crate::hub::{HubError, Reference, SCHEME};
 use crate::service::{Result, Service, ServiceError};
 use crate::store::StoreError;
+
+pub(super) use download::Downloads;
+pub use entry::{ModelEntry, ModelList};
+pub use request::{ModelOrigin, ModelRequest};
 
 /// How many checkpoints may stand between a checkpoint and the model that it grew from.
 const MAX_ANCESTORS: usize = 64;
 /// Workers that were silent for longer are left out of lists.
 const WORKERS_FOR: TimeDelta = TimeDelta::days(1);
-
-/// A model in `OpenAI`'s shape, with what we know beside it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct ModelEntry {
-    /// Its name.
-    pub id: String,
-    /// Always `model`.
-    pub object: String,
-    /// When it was registered, in seconds since 1970.
-    pub created: i64,
-    /// Who owns it.
-    pub owned_by: String,
-    /// Model family, e.g. `qwen2_5_vl`.
-    pub family: String,
-    /// Number of parameters.
-    pub parameters: u64,
-    /// Where it came from, e.g. `builtin`; of a checkpoint that is served under a name its id.
-    pub source: String,
-    /// The project it belongs to.
-    pub project: String,
-    /// For people: task, limits, examples.
-    #[schema(value_type = Object)]
-    pub card: Value,
-    /// Job settings that suit the model.
-    #[schema(value_type = Object)]
-    pub recommended: Value,
-}
-
-impl From<Model> for ModelEntry {
-    fn from(model: Model) -> Self {
-        Self {
-            id: model.name,
-            object: "model".to_owned(),
-            created: model.created_at.timestamp(),
-            owned_by: model.created_by.unwrap_or_else(|| "vgpo".to_owned()),
-            family: model.family,
-            parameters: model.parameters,
-            source: model.source,
-            project: model.project,
-            card: model.card,
-            recommended: model.recommended,
-        }
-    }
-}
-
-/// Every model, in `OpenAI`'s shape.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct ModelList {
-    /// Always `list`.
-    pub object: String,
-    /// The models by name.
-    pub data: Vec<ModelEntry>,
-    /// Always false: the list is whole.
-    pub has_more: bool,
-    /// Always null.
-    pub next: Option<String>,
-}
 
 /// What a model's name in a request stands for.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,21 +49,30 @@ pub(super) fn found<T>(result: std::result::Result<T, StoreError>) -> Result<Opt
 }
 
 impl Service {
-    /// Every model.
+    /// Every model, and those on their way in.
     pub async fn models(&self) -> Result<ModelList> {
+        let coming = self.downloads.all();
         let models = self.store.models().await?;
         let mut data: Vec<ModelEntry> = models.into_iter().map(ModelEntry::from).collect();
         for checkpoint in self.store.promotions().await? {
             data.push(self.promoted_entry(checkpoint).await?);
         }
+        let known: HashSet<String> = data.iter().map(|model| model.id.clone()).collect();
+        data.extend(coming.into_iter().filter(|entry| !known.contains(&entry.id)));
+        data.sort_by(|one, two| one.id.cmp(&two.id));
         Ok(ModelList { object: "list".to_owned(), data, has_more: false, next: None })
     }
 
     /// One model.
     pub async fn model(&self, name: &str) -> Result<ModelEntry> {
-        match (found(self.store.model(name).await)?, self.store.promoted(name).await?) {
-            (Some(model), _) => Ok(model.into()),
-            (None, Some(checkpoint)) => self.promoted_entry(checkpoint).await,
+        // First what is on its way: it is forgotten only after it was registered.
+        let coming = self.downloads.get(name);
+        if let Some(model) = found(self.store.model(name).await)? {
+            return Ok(model.into());
+        }
+        match (self.store.promoted(name).await?, coming) {
+            (Some(checkpoint), _) => self.promoted_entry(checkpoint).await,
+            (None, Some(entry)) => Ok(entry),
             (None, None) => Err(ServiceError::NotFound { kind: "model", id: name.to_owned() }),
         }
     }
@@ -135,11 +95,15 @@ impl Service {
         Ok(self.store.workers(self.clock.now() - WORKERS_FOR).await?)
     }
 
-    /// What `reference` stands for: a registered or promoted name, `ckpt_…`, `run_…@best` or `run_…@last`. An unknown
-    /// one is a complaint about the field at `pointer`.
+    /// What `reference` stands for: a registered or promoted name, `hf:org/name@revision` of a registered model, `ckpt_…`,
+    /// `run_…@best` or `run_…@last`. An unknown one is a complaint about the field at `pointer`.
     pub async fn model_source(&self, reference: &str, pointer: &str) -> Result<ModelSource> {
         if let Some(base) = found(self.store.model(reference).await)? {
             return Ok(ModelSource { id: reference.to_owned(), base, checkpoint: None });
+        }
+        if reference.starts_with(SCHEME) {
+            let base = self.model_of_hub(reference, pointer).await?;
+            return Ok(ModelSource { id: base.name.clone(), base, checkpoint: None });
         }
         let checkpoint = match self.named_checkpoint(reference).await {
             Ok(Some(checkpoint)) => checkpoint,
@@ -149,6 +113,28 @@ impl Service {
         };
         let base = self.ancestor(&checkpoint.run_id).await?;
         Ok(ModelSource { id: checkpoint.id.clone(), base, checkpoint: Some(checkpoint) })
+    }
+
+    /// The model that was registered from a repository of the hub; any commit of it where none is named.
+    async fn model_of_hub(&self, reference: &str, pointer: &str) -> Result<Model> {
+        let wanted: Reference =
+            reference.parse().map_err(|error: HubError| ServiceError::field(pointer, error.to_string()))?;
+        let fits = |model: &Model| {
+            let origin = model.source.parse::<Reference>().ok().filter(|_| model.source.starts_with(SCHEME));
+            origin.is_some_and(|origin| {
+                origin.id == wanted.id && (wanted.revision.is_none() || wanted.revision == origin.revision)
+            })
+        };
+        let models = self.store.models().await?;
+        models.into_iter().filter(fits).max_by_key(|model| model.created_at).ok_or_else(|| {
+            let revision = wanted.revision.as_ref().map(|name| format!(", \"revision\": \"{name}\"")).unwrap_or_default();
+            let detail = format!(
+                "no model was registered from `{reference}`: POST /v1/models {{\"source\": {{\"hub\": \"{}\"{revision}}}}}, or \
+                 `vgpo models add {reference}`, then use its name, or the commit as revision",
+                wanted.id
+            );
+            ServiceError::field(pointer, detail)
+        })
     }
 
     async fn named_checkpoint(&self, reference: &str) -> Result<Option<Checkpoint>> {
@@ -235,6 +221,16 @@ impl Service {
     }
 
     async fn unknown_model(&self, reference: &str, pointer: &str) -> Result<ServiceError> {
+        match self.downloads.get(reference) {
+            Some(ModelEntry { problem: Some(problem), .. }) => {
+                return Ok(ServiceError::field(pointer, format!("model `{reference}` did not come: {problem}")));
+            }
+            Some(_) => {
+                let detail = format!("model `{reference}` is being downloaded; see GET /v1/models/{reference}");
+                return Ok(ServiceError::field(pointer, detail));
+            }
+            None => {}
+        }
         let models = self.store.models().await?;
         let names: Vec<&str> = models.iter().map(|model| model.name.as_str()).collect();
         let detail = format!(

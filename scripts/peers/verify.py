@@ -1,0 +1,203 @@
+#!/usr/bin/env python3
+"""Proves that our files mean the same to the libraries that people use; writes what it found to docs/peers.md.
+
+Every claim is checked with the real libraries: transformers loads checkpoints that our trainer wrote, datasets writes rows
+that our program reads, and both sides prepare the same fresh picture and text.
+"""
+import argparse
+import base64
+import datetime
+import io
+import json
+import os
+import pathlib
+import random
+import subprocess
+import sys
+import tempfile
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import datasets
+import numpy as np
+import peft
+import torch
+import transformers
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+FAMILIES = ["qwen2_vl_tiny", "qwen2_5_vl_tiny", "qwen3_vl_tiny"]
+RESPONSE = "<think> A red circle, then 3 + 4 = 7. </think> \\boxed{7}"
+EXACT, RESIZED = 1e-4, 1.5e-2
+
+
+def run(vgpo, *arguments, stdin=None):
+    """Runs our program and returns what it prints."""
+    done = subprocess.run([vgpo, *arguments], input=stdin, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"vgpo {' '.join(map(str, arguments))} failed:\n{done.stderr}{done.stdout}")
+    return done.stdout
+
+
+def fresh_picture(generator, width, height):
+    """Smooth waves with noise: a picture that nobody has prepared results for."""
+    y, x = np.mgrid[0:height, 0:width]
+    waves = [128 + 100 * np.sin(x / generator.uniform(5, 40) + y / generator.uniform(5, 40)) for _ in range(3)]
+    pixels = np.stack(waves, axis=-1) + generator.normal(0, 8, (height, width, 3))
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def data_url(picture):
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def ours(vgpo, folder, picture, question):
+    """Token ids and log-probs of the response under our program."""
+    request = {"model": str(folder), "prompt": question, "images": [data_url(picture)], "responses": [RESPONSE]}
+    answer = json.loads(run(vgpo, "score", "--model", folder, "--request", "-", stdin=json.dumps(request)))
+    tokens = answer["responses"][0]["tokens"]
+    return [token["id"] for token in tokens], [token["logprob"] for token in tokens]
+
+
+def theirs(model, processor, picture, question):
+    """The same under transformers."""
+    content = [{"type": "image"}, {"type": "text", "text": question}]
+    text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    inputs = processor(text=[text], images=[picture], return_tensors="pt")
+    response = processor.tokenizer(RESPONSE, add_special_tokens=False, return_tensors="pt").input_ids
+    prompt = inputs["input_ids"].shape[1]
+    inputs["input_ids"] = torch.cat([inputs["input_ids"], response], dim=1)
+    inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    if "mm_token_type_ids" in inputs:
+        inputs["mm_token_type_ids"] = torch.cat([inputs["mm_token_type_ids"], torch.zeros_like(response)], dim=1)
+    with torch.no_grad():
+        logits = model(**inputs).logits[0, prompt - 1 : -1].float()
+    logprobs = torch.log_softmax(logits, dim=-1)
+    return response[0].tolist(), logprobs.gather(1, response[0].unsqueeze(1)).squeeze(1).tolist()
+
+
+def compare(vgpo, folder, model, question, generator, size):
+    """The largest difference of log-probs over the response, for a fresh picture."""
+    picture = fresh_picture(generator, *size)
+    processor = AutoProcessor.from_pretrained(folder)
+    (our_ids, ours_), (their_ids, theirs_) = ours(vgpo, folder, picture, question), theirs(model, processor, picture, question)
+    if our_ids != their_ids:
+        sys.exit(f"{folder}: tokens differ: {our_ids} {their_ids}")
+    return max(abs(a - b) for a, b in zip(ours_, theirs_)), len(our_ids)
+
+
+def train(vgpo, work, checkpoint, more):
+    """One supervised step of our trainer; returns the checkpoint that it wrote."""
+    job = {
+        "model": str(checkpoint), "dataset": "geometry", "method": {"type": "sft"}, "steps": 1, "eval_before": False, "eval_every": 0,
+        "checkpoint_every": 1, "batch": {"prompts_per_step": 2, "minibatch_prompts": 2},
+        "rollout": {"max_new_tokens": 400}, "optimizer": {"learning_rate": 1e-3, "warmup_steps": 0}, **more,
+    }
+    spec = work / "job.json"
+    spec.write_text(json.dumps(job))
+    out = work / "run"
+    run(vgpo, "train", "--spec", spec, "--out", out, "--data", work / "data")
+    return next((out / "checkpoints").glob("step-*"))
+
+
+def moved(before, after):
+    """How far the weights of two state dicts are apart at most."""
+    return max((before[name] - after[name]).abs().max().item() for name in before)
+
+
+def check_family(vgpo, family, generator, rows):
+    checkpoint = ROOT / "tests/fixtures/models" / family / "checkpoint"
+    with tempfile.TemporaryDirectory() as work:
+        written = train(vgpo, pathlib.Path(work), checkpoint, {})
+        model, info = AutoModelForImageTextToText.from_pretrained(written, dtype=torch.float32, output_loading_info=True)
+        if info["missing_keys"] or info["unexpected_keys"] or info["mismatched_keys"]:
+            sys.exit(f"{family}: transformers finds other weights than it expects: {info}")
+        start = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=torch.float32)
+        step = moved(start.state_dict(), model.state_dict())
+        if step == 0:
+            sys.exit(f"{family}: the step changed nothing")
+        question = f"What is {generator.integers(10, 99)} in this picture? Δ数🎉"
+        for what, size, limit in [("unresized", (224, 224), EXACT), ("resized", (333, 217), RESIZED)]:
+            worst, tokens = compare(vgpo, written, model.eval(), question, generator, size)
+            rows.append((f"{family}: checkpoint of our trainer in transformers, {what} picture", f"{tokens} tokens equal, log-probs within {worst:.1e}", f"{limit:g}", worst <= limit))
+
+
+def check_lora(vgpo, family, generator, rows):
+    """A LoRA run: the adapter in peft over the base, and the merged folder, against our own scores."""
+    checkpoint = ROOT / "tests/fixtures/models" / family / "checkpoint"
+    with tempfile.TemporaryDirectory() as work:
+        written = train(vgpo, pathlib.Path(work), checkpoint, {"train": {"parameters": "lora"}})
+        adapters = [path.parent for path in written.rglob("adapter_config.json")]
+        if not adapters:
+            sys.exit(f"{family}: a LoRA checkpoint without adapter_config.json: {sorted(p.name for p in written.rglob('*'))}")
+        base = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=torch.float32)
+        adapted = peft.PeftModel.from_pretrained(base, adapters[0]).eval()
+        worst, tokens = compare(vgpo, written, adapted, "What is this?", generator, (224, 224))
+        rows.append((f"{family}: LoRA adapter in peft", f"{tokens} tokens equal, log-probs within {worst:.1e}", f"{EXACT:g}", worst <= EXACT))
+        if (written / "model.safetensors").exists():
+            merged = AutoModelForImageTextToText.from_pretrained(written, dtype=torch.float32).eval()
+            worst, tokens = compare(vgpo, written, merged, "What is this?", generator, (224, 224))
+            rows.append((f"{family}: merged LoRA in transformers", f"{tokens} tokens equal, log-probs within {worst:.1e}", f"{EXACT:g}", worst <= EXACT))
+
+
+def check_rows(vgpo, generator, rows):
+    """Rows with pictures, written by `datasets`, trained on by our program; and our rows, read by `datasets`."""
+    with tempfile.TemporaryDirectory() as folder:
+        work = pathlib.Path(folder)
+        features = datasets.Features({
+            "problem": datasets.Value("string"), "answer": datasets.Value("string"),
+            "images": datasets.Sequence(datasets.Image()), "demonstration": datasets.Value("string"),
+        })
+        made = [{
+            "problem": f"<image>Question {n}: Δ数?", "answer": str(n),
+            "images": [fresh_picture(generator, 56, 84)], "demonstration": f"\\boxed{{{n}}}",
+        } for n in range(12)]
+        table = datasets.Dataset.from_list(made, features=features)
+        table.to_parquet(str(work / "train.parquet"), batch_size=5)
+        checkpoint = ROOT / "tests/fixtures/models/qwen2_5_vl_tiny/checkpoint"
+        written = train(vgpo, work, checkpoint, {"dataset": str(work / "train.parquet")})
+        report = json.loads((written / "trainer/state.json").read_text())
+        rows.append(("Parquet with pictures of datasets, trained on by us", f"{report['samples']} responses in {report['step']} step", "", report["samples"] == 2))
+        run(vgpo, "datasets", "preview", "chart", "--out", work / "chart", "--limit", "5")
+        back = datasets.load_dataset("json", data_files=str(work / "chart/rows.jsonl"), split="train", cache_dir=str(work / "cache"))
+        seen = [Image.open(work / "chart" / row["images"][0]).size for row in back]
+        rows.append(("our preview, read by datasets", f"{len(back)} rows, pictures of {sorted(set(seen))}", "", len(back) == 5 and set(seen) == {(224, 224)}))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--vgpo", required=True)
+    parser.add_argument("--out", required=True, type=pathlib.Path)
+    parser.add_argument("--seed", type=int, default=None, help="of the fresh pictures (default: a new one)")
+    parser.add_argument("--lora", action="store_true", help="check LoRA checkpoints too")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 31)
+    generator, rows = np.random.default_rng(seed), []
+    for family in FAMILIES:
+        check_family(options.vgpo, family, generator, rows)
+        if options.lora:
+            check_lora(options.vgpo, family, generator, rows)
+    check_rows(options.vgpo, generator, rows)
+    versions = ", ".join(f"{m.__name__} {m.__version__}" for m in (torch, transformers, peft, datasets))
+    lines = [
+        "# Our files under other people's libraries", "",
+        "Written by `just verify-peers`, which runs by hand: it needs PyPI and about 6 GB.", "",
+        f"{datetime.date.today().isoformat()}, {run(options.vgpo, '--version').strip()}, with {versions}; fresh pictures from seed {seed}.", "",
+        "| what | found | limit | |", "|---|---|---|---|",
+        *[f"| {what} | {found} | {limit} | {'ok' if good else '**FAILED**'} |" for what, found, limit, good in rows],
+        "", "Checkpoints are those of one supervised step of our trainer over the tiny fixtures. Log-probs are compared at every token",
+        "of a response, computed by `vgpo score` and by the library. A resized picture goes through both sides' own resizing.",
+    ]
+    text = "\n".join(lines) + "\n"
+    print(text)
+    if not all(row[-1] for row in rows):
+        sys.exit("some checks failed; nothing was written")
+    options.out.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,17 @@
+//! The rows of evaluations: a folder per finished chunk.
+
+use std::path::PathBuf;
+
+use crate::domain::eval_row::{chunk_key, rows_folder};
+
+use super::{ArtifactError, ArtifactStore};
+
+/// The folders of a run's finished chunks, in order. A chunk behind a missing one does not count.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn finished_chunks(artifacts: &dyn ArtifactStore, run_id: &str) -> Result<Vec<PathBuf>, ArtifactError> {
+    let keys = artifacts.list(&rows_folder(run_id))?;
+    let in_order = keys.iter().zip(1..).take_while(|(key, chunk)| **key == chunk_key(run_id, *chunk));
+    in_order.map(|(key, _)| artifacts.path(key)).collect()
+}

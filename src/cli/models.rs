@@ -1,0 +1,122 @@
+//! `vgpo models`: list, show, add and delete models of a server.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use vgpo::hub::{Reference, SCHEME};
+
+use super::client::{Client, ClientFlags};
+use super::jobs::text;
+use super::runs::show;
+use super::{block_on, fail, say};
+
+/// How often a download that is under way is asked for.
+const POLL: Duration = Duration::from_millis(500);
+
+/// Arguments of `vgpo models`.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Args {
+    /// Show this model only.
+    id: Option<String>,
+    #[command(flatten)]
+    client: ClientFlags,
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Register a model: `hf:org/name@revision` of a hub, or a folder of the server's machine below one of its `model_roots`.
+    Add {
+        /// Where it is.
+        source: String,
+        /// Its name; the hub's `org/name`, or the folder's name, without it.
+        #[arg(long)]
+        name: Option<String>,
+        /// The project it belongs to.
+        #[arg(long)]
+        project: Option<String>,
+        /// Wait until it is ready; the exit code tells whether it is.
+        #[arg(long)]
+        wait: bool,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
+    /// Forget a model; its files stay.
+    Delete {
+        /// Its name.
+        id: String,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
+}
+
+type Outcome = Result<ExitCode, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Runs `vgpo models`.
+pub fn run(args: &Args) -> ExitCode {
+    let Some(action) = &args.action else {
+        let columns = ["id", "state", "family", "parameters", "source"];
+        return show("/v1/models", args.id.as_deref(), "", &args.client, &columns);
+    };
+    let done = block_on(async {
+        match action {
+            Action::Add { source, name, project, wait, client } => {
+                let body = body(source, name.as_deref(), project.as_deref())?;
+                let entry = Client::new(&client.server).post("/v1/models", &body).await?;
+                added(entry, *wait, client).await
+            }
+            Action::Delete { id, client } => {
+                Client::new(&client.server).delete(&format!("/v1/models/{id}")).await?;
+                Ok(say(format!("{id} is gone")))
+            }
+        }
+    });
+    done.unwrap_or_else(fail)
+}
+
+fn body(source: &str, name: Option<&str>, project: Option<&str>) -> Result<Value, String> {
+    let mut body = Map::new();
+    let origin = if source.starts_with(SCHEME) {
+        let reference: Reference = source.parse().map_err(|error: vgpo::hub::HubError| error.to_string())?;
+        let mut origin = json!({"hub": reference.id});
+        if let Some(revision) = reference.revision {
+            origin["revision"] = json!(revision);
+        }
+        origin
+    } else {
+        json!({"path": source})
+    };
+    body.insert("source".to_owned(), origin);
+    for (key, value) in [("name", name), ("project", project)] {
+        if let Some(value) = value {
+            body.insert(key.to_owned(), json!(value));
+        }
+    }
+    Ok(Value::Object(body))
+}
+
+/// Says what became of a registration, and how its download goes on.
+async fn added(mut entry: Value, wait: bool, flags: &ClientFlags) -> Outcome {
+    let path = format!("/v1/models/{}", text(&entry, "id"));
+    let mut told = String::new();
+    while wait && entry["state"] == "downloading" {
+        tokio::time::sleep(POLL).await;
+        entry = Client::new(&flags.server).get(&path).await?;
+        let progress = &entry["progress"];
+        let line = format!("{} of {}: {}", progress["number"], progress["files"], text(progress, "file"));
+        if !flags.json && progress.is_object() && line != told {
+            say(&line);
+            told = line;
+        }
+    }
+    if flags.json {
+        say(&entry);
+    } else {
+        let [id, state, family, source] = ["id", "state", "family", "source"].map(|name| text(&entry, name));
+        say([id, state, family, source, text(&entry, "problem")].join("  ").trim_end());
+    }
+    Ok(if entry["state"] == "failed" { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}

@@ -1,0 +1,108 @@
+//! What is asked about a bar chart, and how it is worked out.
+
+use super::scene::ChartScene;
+use crate::data::random::Dice;
+
+/// A kind of question; bars are counted from the left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The value of a bar.
+    Value(usize),
+    /// The name of the highest bar; there is one only.
+    Highest,
+    /// The largest value.
+    Largest,
+    /// By how much the values of two bars differ.
+    Difference(usize, usize),
+    /// The sum of two bars.
+    Sum(usize, usize),
+    /// The sum of all bars.
+    Total,
+}
+
+impl Kind {
+    pub(super) fn tag(self) -> &'static str {
+        match self {
+            Self::Value(_) => "value",
+            Self::Highest | Self::Largest => "largest",
+            Self::Difference(..) => "difference",
+            Self::Sum(..) | Self::Total => "sum",
+        }
+    }
+
+    pub(super) fn text(self) -> String {
+        let name = ChartScene::name;
+        match self {
+            Self::Value(bar) => format!("What is the value of bar {}?", name(bar)),
+            Self::Highest => "Which bar is the highest?".to_owned(),
+            Self::Largest => "What is the largest value in the chart?".to_owned(),
+            Self::Difference(one, two) => {
+                format!("What is the difference between the values of bar {} and bar {}?", name(one), name(two))
+            }
+            Self::Sum(one, two) => format!("What is the sum of bar {} and bar {}?", name(one), name(two)),
+            Self::Total => "What is the sum of all bars?".to_owned(),
+        }
+    }
+
+    pub(super) fn answer(self, values: &[u32]) -> String {
+        let highest = (0..values.len()).max_by_key(|bar| values[*bar]).unwrap_or(0);
+        match self {
+            Self::Value(bar) => values[bar].to_string(),
+            Self::Highest => ChartScene::name(highest).to_owned(),
+            Self::Largest => values[highest].to_string(),
+            Self::Difference(one, two) => values[one].abs_diff(values[two]).to_string(),
+            Self::Sum(one, two) => (values[one] + values[two]).to_string(),
+            Self::Total => values.iter().sum::<u32>().to_string(),
+        }
+    }
+}
+
+/// Draws a question by lot.
+pub(super) fn draw(values: &[u32], dice: &mut Dice) -> Kind {
+    let one = dice.below(values.len());
+    let two = (one + 1 + dice.below(values.len() - 1)) % values.len();
+    let largest = values.iter().max().copied().unwrap_or(0);
+    let unique = values.iter().filter(|value| **value == largest).count() == 1;
+    match dice.below(8) {
+        0 | 1 => Kind::Value(one),
+        2 if unique => Kind::Highest,
+        2 | 3 => Kind::Largest,
+        4 | 5 => Kind::Difference(one, two),
+        6 => Kind::Sum(one, two),
+        _ => Kind::Total,
+    }
+}
+
+/// Reads the bars that matter, one by one, and computes along.
+pub(super) fn work(scene: &ChartScene) -> String {
+    let values = &scene.values;
+    let answer = scene.kind.answer(values);
+    let read = |bars: &[usize]| -> String {
+        let readings: Vec<String> = bars.iter().map(|bar| scene.reading(*bar)).collect();
+        capital(&readings.join("; "))
+    };
+    let along = |word: &str, next: fn(u32, u32) -> u32| -> String {
+        let mut so_far = 0;
+        let step = |bar: usize| {
+            so_far = next(so_far, values[bar]);
+            format!("{}, {word} {so_far}", scene.reading(bar))
+        };
+        capital(&(0..values.len()).map(step).collect::<Vec<_>>().join("; "))
+    };
+    match scene.kind {
+        Kind::Value(bar) => format!("{}.", read(&[bar])),
+        Kind::Highest => format!("{}. The highest is bar {answer}.", along("largest so far", u32::max)),
+        Kind::Largest => format!("{}. The largest value is {answer}.", along("largest so far", u32::max)),
+        Kind::Total => format!("{}. The sum is {answer}.", along("total", |total, value| total + value)),
+        Kind::Difference(one, two) => {
+            let (large, small) = (values[one].max(values[two]), values[one].min(values[two]));
+            format!("{}. {large} - {small} = {answer}.", read(&[one, two]))
+        }
+        Kind::Sum(one, two) => format!("{}. {} + {} = {answer}.", read(&[one, two]), values[one], values[two]),
+    }
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}

@@ -1,0 +1,128 @@
+//! A figure with lengths.
+
+use image::RgbImage;
+
+use super::paint;
+use super::question::{self, Kind};
+use crate::data::drawn::{Difficulty, Subject};
+use crate::data::random::Dice;
+
+/// The longest hypotenuse.
+const LONGEST: u32 = 100;
+/// Hypotenuses up to here are easy.
+const EASY: u32 = 41;
+
+/// A figure and its sides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Figure {
+    /// A rectangle.
+    Rectangle {
+        /// From left to right.
+        width: u32,
+        /// From top to bottom.
+        height: u32,
+    },
+    /// A right triangle with whole sides.
+    Triangle {
+        /// The leg from left to right.
+        width: u32,
+        /// The leg from top to bottom.
+        height: u32,
+        /// The longest side.
+        hypotenuse: u32,
+    },
+}
+
+/// A figure with a question.
+#[derive(Debug, Clone)]
+pub struct GeometryScene {
+    /// The figure.
+    pub figure: Figure,
+    /// What is asked.
+    pub kind: Kind,
+    /// Is it mirrored left to right, and top to bottom?
+    pub mirrored: (bool, bool),
+    /// Which colour it has.
+    pub hue: usize,
+    difficulty: Difficulty,
+}
+
+/// Draws a scene by lot. Hard ones have longer sides, and triangles that do not show every side that is needed.
+pub(super) fn draw(dice: &mut Dice) -> GeometryScene {
+    let difficulty = if dice.chance(0.5) { Difficulty::Easy } else { Difficulty::Hard };
+    let figure = if dice.chance(0.4) { rectangle(difficulty, dice) } else { triangle(difficulty, dice) };
+    let kind = question::draw(&figure, difficulty, dice);
+    let mirrored = (dice.chance(0.5), dice.chance(0.5));
+    GeometryScene { figure, kind, mirrored, hue: dice.below(paint::HUES), difficulty }
+}
+
+fn rectangle(difficulty: Difficulty, dice: &mut Dice) -> Figure {
+    let (least, spread) = match difficulty {
+        Difficulty::Easy => (3, 10),
+        Difficulty::Hard => (13, 28),
+    };
+    let mut side = || (least + dice.below(spread)) as u32;
+    let (width, height) = (side(), side());
+    Figure::Rectangle { width, height }
+}
+
+fn triangle(difficulty: Difficulty, dice: &mut Dice) -> Figure {
+    let triples: Vec<_> = triples().filter(|(_, _, c)| (*c <= EASY) == (difficulty == Difficulty::Easy)).collect();
+    let (a, b, hypotenuse) = triples[dice.below(triples.len())];
+    let (width, height) = if dice.chance(0.5) { (a, b) } else { (b, a) };
+    Figure::Triangle { width, height, hypotenuse }
+}
+
+/// Whole numbers a < b < c with a² + b² = c², in order of a and b.
+fn triples() -> impl Iterator<Item = (u32, u32, u32)> {
+    let pairs = (3..LONGEST).flat_map(|a| (a + 1..LONGEST).map(move |b| (a, b)));
+    pairs.filter_map(|(a, b)| {
+        let c = (a * a + b * b).isqrt();
+        (c <= LONGEST && c * c == a * a + b * b).then_some((a, b, c))
+    })
+}
+
+impl Figure {
+    /// From left to right and from top to bottom.
+    pub(super) fn extent(&self) -> (u32, u32) {
+        match *self {
+            Self::Rectangle { width, height } | Self::Triangle { width, height, .. } => (width, height),
+        }
+    }
+}
+
+impl Subject for GeometryScene {
+    /// The lengths, whichever way they lie: lengths that are held out are in no training picture of that figure.
+    fn identity(&self) -> String {
+        let (width, height) = self.figure.extent();
+        let figure = match self.figure {
+            Figure::Rectangle { .. } => "rectangle",
+            Figure::Triangle { .. } => "triangle",
+        };
+        format!("{figure} {} {}", width.min(height), width.max(height))
+    }
+
+    fn paint(&self) -> RgbImage {
+        paint::paint(self)
+    }
+
+    fn question(&self) -> String {
+        self.kind.text(&self.figure)
+    }
+
+    fn answer(&self) -> String {
+        self.kind.answer(&self.figure).to_string()
+    }
+
+    fn thoughts(&self) -> String {
+        question::work(&self.figure, self.kind)
+    }
+
+    fn kind(&self) -> &'static str {
+        self.kind.tag()
+    }
+
+    fn difficulty(&self) -> Difficulty {
+        self.difficulty
+    }
+}

@@ -1,0 +1,90 @@
+//! One row of an evaluation and what became of it: the smallest record from which every evaluation metric can be computed.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The file with the rows of one chunk of an evaluation: an [`EvalRow`] a line.
+pub const ROWS_FILE: &str = "rows.jsonl";
+
+/// Where the chunks of a run lie in the artifact store.
+pub fn rows_folder(run_id: &str) -> String {
+    format!("rows/{run_id}")
+}
+
+/// Where one chunk of a run lies in the artifact store; chunks count from 1.
+pub fn chunk_key(run_id: &str, chunk: u64) -> String {
+    format!("{}/{chunk:08}", rows_folder(run_id))
+}
+
+/// A held-out row with the model's responses.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct EvalRow {
+    /// Row of the data set.
+    pub row: u64,
+    /// The row's labels.
+    pub tags: Vec<String>,
+    /// The row's question, before template and chat template.
+    pub prompt: String,
+    /// The ground truth.
+    pub answer: String,
+    /// The responses that were judged.
+    pub responses: Vec<EvalResponse>,
+    /// Responses on which the reward gave no verdict; they count nowhere.
+    pub unjudged: u64,
+}
+
+/// One response of an [`EvalRow`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct EvalResponse {
+    /// The text, special tokens left out.
+    pub text: String,
+    /// Its length in tokens, the end token included.
+    pub tokens: u64,
+    /// Did the length limit cut it off?
+    pub cut_off: bool,
+    /// Right or wrong.
+    pub correct: bool,
+    /// What accuracy counts: 1 for a right answer, else 0, or something between for rewards that grade.
+    pub accuracy: f64,
+    /// The reward.
+    pub reward: f64,
+    /// Its parts by name.
+    pub reward_parts: BTreeMap<String, f64>,
+    /// The answer that the reward found in the text.
+    pub extracted: Option<String>,
+    /// Visual focus score; null for text-only prompts.
+    pub focus: Option<Thirds>,
+    /// Attention to the image; null for text-only prompts.
+    pub attention_image: Option<Thirds>,
+}
+
+/// A per-token quantity along a response. A third is at least one token, so the thirds of very short responses overlap.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Thirds {
+    /// Mean over all tokens.
+    pub mean: f64,
+    /// Mean over the first third.
+    pub early: f64,
+    /// Mean over the last third.
+    pub late: f64,
+}
+
+impl Thirds {
+    /// Tokens of a third of a response of `tokens` tokens.
+    pub fn third(tokens: usize) -> usize {
+        (tokens / 3).max(1).min(tokens)
+    }
+
+    /// Of one value per token; none for no tokens.
+    pub fn of(values: &[f64]) -> Option<Self> {
+        let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
+        let third = Self::third(values.len());
+        (!values.is_empty()).then(|| Self {
+            mean: mean(values),
+            early: mean(&values[..third]),
+            late: mean(&values[values.len() - third..]),
+        })
+    }
+}

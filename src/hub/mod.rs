@@ -1,0 +1,175 @@
+//! The model hub: repositories of models and data sets at Hugging Face, or at a server that speaks like it.
+//!
+//! A revision is settled to its commit before anything is fetched, and files are fetched by that commit: what was looked at
+//! is what arrives. Files lie in a cache folder in the layout of Hugging Face's own tools
+//! (`models--org--name/snapshots/<commit>/`); a file that is there is not fetched again, and one that broke off goes on
+//! where it stopped. Everything here blocks.
+
+mod check;
+mod error;
+mod files;
+mod reference;
+
+use std::path::{Path, PathBuf};
+
+use hf_hub::api::sync::{Api, ApiBuilder, ApiRepo};
+use hf_hub::{Cache, Repo, RepoType};
+
+use crate::config::app::AppSettings;
+use crate::domain::model::DownloadProgress;
+
+pub use error::HubError;
+pub use files::model_files;
+pub use reference::{Reference, SCHEME};
+
+/// Tries of one file, each going on where the one before broke off.
+const RETRIES: usize = 3;
+/// Progress is told whenever so many more bytes have come.
+const TOLD_EVERY: u64 = 16 << 20;
+
+/// A kind of repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Weights with their configuration.
+    Model,
+    /// Rows.
+    Dataset,
+}
+
+/// A repository at one commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// What it holds.
+    pub kind: Kind,
+    /// `org/name`.
+    pub id: String,
+    /// The commit.
+    pub commit: String,
+    /// Its files, as paths with `/`.
+    pub files: Vec<String>,
+}
+
+/// The hub.
+#[derive(Debug, Clone)]
+pub struct Hub {
+    api: Api,
+    cache: Cache,
+    endpoint: String,
+}
+
+impl Hub {
+    /// The hub that the settings name.
+    pub fn new(settings: &AppSettings) -> Result<Self, HubError> {
+        let cache = Cache::new(settings.hf_cache.clone());
+        let token = Some(settings.hf_token.clone()).filter(|token| !token.is_empty());
+        let endpoint = settings.hf_endpoint.trim_end_matches('/').to_owned();
+        let api = ApiBuilder::from_cache(cache.clone())
+            .with_endpoint(endpoint.clone())
+            .with_token(token)
+            .with_retries(RETRIES)
+            .with_progress(false)
+            .with_user_agent("vgpo", env!("CARGO_PKG_VERSION"))
+            .build()
+            .map_err(|source| HubError::Unreachable { endpoint: endpoint.clone(), problem: source.to_string() })?;
+        Ok(Self { api, cache, endpoint })
+    }
+
+    /// What a repository holds; its revision is settled to a commit.
+    pub fn look(&self, kind: Kind, reference: &Reference) -> Result<Snapshot, HubError> {
+        let info = self.repo(kind, &reference.id, reference.revision()).info();
+        let info = info.map_err(|source| HubError::of(source, &self.endpoint, &reference.to_string()))?;
+        check::commit(&info.sha, &self.endpoint)?;
+        let files: Vec<String> = info.siblings.into_iter().map(|file| file.rfilename).collect();
+        for file in &files {
+            check::file_name(file, &self.endpoint)?;
+        }
+        Ok(Snapshot { kind, id: reference.id.clone(), commit: info.sha, files })
+    }
+
+    /// Fetches the `wanted` files of a snapshot and returns the folder in which they lie.
+    pub fn fetch(
+        &self,
+        snapshot: &Snapshot,
+        wanted: &[String],
+        tell: &mut dyn FnMut(DownloadProgress),
+    ) -> Result<PathBuf, HubError> {
+        let dir = self.snapshot_dir(snapshot);
+        let repo = self.repo(snapshot.kind, &snapshot.id, &snapshot.commit);
+        for (at, file) in wanted.iter().enumerate() {
+            let now = DownloadProgress { file: file.clone(), number: at + 1, files: wanted.len(), bytes: 0, size: 0 };
+            if !dir.join(file).exists() {
+                self.fetch_file(&repo, &dir, now, tell)?;
+            }
+        }
+        Ok(dir)
+    }
+
+    fn fetch_file(
+        &self,
+        repo: &ApiRepo,
+        dir: &Path,
+        now: DownloadProgress,
+        tell: &mut dyn FnMut(DownloadProgress),
+    ) -> Result<(), HubError> {
+        let file = now.file.clone();
+        let mut size = 0;
+        let progress = Told { now, last: 0, size: &mut size, tell };
+        repo.download_with_progress(&file, progress).map_err(|source| HubError::of(source, &self.endpoint, &file))?;
+        let path = dir.join(&file);
+        check::content(&path, size).inspect_err(|_| forget(&path))
+    }
+
+    /// The folder in which a snapshot's files lie, or would.
+    pub fn snapshot_dir(&self, snapshot: &Snapshot) -> PathBuf {
+        let repo = Repo::with_revision(snapshot.id.clone(), repo_type(snapshot.kind), snapshot.commit.clone());
+        self.cache.repo(repo).pointer_path(&snapshot.commit)
+    }
+
+    fn repo(&self, kind: Kind, id: &str, revision: &str) -> ApiRepo {
+        self.api.repo(Repo::with_revision(id.to_owned(), repo_type(kind), revision.to_owned()))
+    }
+}
+
+fn repo_type(kind: Kind) -> RepoType {
+    match kind {
+        Kind::Model => RepoType::Model,
+        Kind::Dataset => RepoType::Dataset,
+    }
+}
+
+/// Removes a damaged file and the link to it, so that the next try fetches it again.
+fn forget(link: &Path) {
+    if let Ok(blob) = link.canonicalize() {
+        let _ = std::fs::remove_file(blob);
+    }
+    let _ = std::fs::remove_file(link);
+}
+
+/// Passes a file's progress on, now and then.
+struct Told<'a> {
+    now: DownloadProgress,
+    last: u64,
+    size: &'a mut u64,
+    tell: &'a mut dyn FnMut(DownloadProgress),
+}
+
+impl hf_hub::api::Progress for Told<'_> {
+    fn init(&mut self, size: usize, _: &str) {
+        // A repeat begins here again, and then counts what is there already.
+        *self.size = size as u64;
+        (self.now.size, self.now.bytes, self.last) = (size as u64, 0, 0);
+        (self.tell)(self.now.clone());
+    }
+
+    fn update(&mut self, bytes: usize) {
+        self.now.bytes += bytes as u64;
+        if self.now.bytes >= self.last + TOLD_EVERY {
+            self.last = self.now.bytes;
+            (self.tell)(self.now.clone());
+        }
+    }
+
+    fn finish(&mut self) {
+        (self.tell)(self.now.clone());
+    }
+}

@@ -1,0 +1,257 @@
+//! Activations of the MLPs.
+
+use std::marker::PhantomData;
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Device, Layout, Result, Shape, Tensor};
+
+use super::Form;
+use super::lanes::{self, Kernel, mul_add, sigmoid};
+use super::view::{self, Held};
+
+/// `silu(gate) * up`, the gated MLP's activation (`SwiGLU`, Shazeer, arXiv 2002.05202).
+pub fn gated_silu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    gated_silu_by(Form::of(&[gate, up]), gate, up)
+}
+
+/// [`gated_silu`] in a chosen form.
+pub fn gated_silu_by(form: Form, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    match form {
+        Form::Composed => gate.silu()? * up,
+        Form::Fused => gate.contiguous()?.apply_op2(&up.contiguous()?, GatedSilu),
+    }
+}
+
+/// `x * sigmoid(1.702 x)`.
+pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
+    quick_gelu_by(Form::of(&[x]), x)
+}
+
+/// [`quick_gelu`] in a chosen form.
+pub fn quick_gelu_by(form: Form, x: &Tensor) -> Result<Tensor> {
+    if form == Form::Fused {
+        return x.contiguous()?.apply_op1(Pointwise::<QuickGelu>::new());
+    }
+    // Written with tanh, so that no exponential can overflow.
+    let sigmoid = (((x * 0.851)?.tanh()? + 1.0)? * 0.5)?;
+    x * sigmoid
+}
+
+/// The tanh approximation of GELU (Hendrycks & Gimpel, arXiv 1606.08415).
+pub fn gelu(x: &Tensor) -> Result<Tensor> {
+    gelu_by(Form::of(&[x]), x)
+}
+
+/// [`gelu()`] in a chosen form.
+pub fn gelu_by(form: Form, x: &Tensor) -> Result<Tensor> {
+    match form {
+        Form::Composed => x.gelu(),
+        Form::Fused => x.contiguous()?.apply_op1(Pointwise::<TanhGelu>::new()),
+    }
+}
+
+/// GELU itself: `x` times the normal distribution's share below it.
+pub fn gelu_erf(x: &Tensor) -> Result<Tensor> {
+    gelu_erf_by(Form::of(&[x]), x)
+}
+
+/// [`gelu_erf`] in a chosen form.
+pub fn gelu_erf_by(form: Form, x: &Tensor) -> Result<Tensor> {
+    match form {
+        Form::Composed => x.gelu_erf(),
+        Form::Fused => x.contiguous()?.apply_op1(Pointwise::<ErfGelu>::new()),
+    }
+}
+
+/// A function of one number.
+trait Curve: Send + Sync + 'static {
+    const NAME: &'static str;
+
+    /// Value and slope.
+    fn at<const FMA: bool>(x: f32) -> (f32, f32);
+}
+
+/// `x * sigmoid(z)`, whose inner function `z` has the slope `z'`.
+#[inline(always)]
+fn gate<const FMA: bool>(x: f32, z: f32, slope: f32) -> (f32, f32) {
+    let share = sigmoid::<FMA>(z);
+    let value = x * share;
+    (value, mul_add::<FMA>(value * (1.0 - share), slope, share))
+}
+
+struct QuickGelu;
+
+impl Curve for QuickGelu {
+    const NAME: &'static str = "quick-gelu";
+
+    #[inline(always)]
+    fn at<const FMA: bool>(x: f32) -> (f32, f32) {
+        gate::<FMA>(x, 1.702 * x, 1.702)
+    }
+}
+
+struct TanhGelu;
+
+impl Curve for TanhGelu {
+    const NAME: &'static str = "gelu";
+
+    #[inline(always)]
+    fn at<const FMA: bool>(x: f32) -> (f32, f32) {
+        // (1 + tanh(u)) / 2 = sigmoid(2 u) with u = sqrt(2 / pi) (x + 0.044715 x^3).
+        const TWICE: f32 = 1.595_769;
+        const CUBE: f32 = 0.044_715 * TWICE;
+        let square = x * x;
+        gate::<FMA>(x, x * mul_add::<FMA>(square, CUBE, TWICE), mul_add::<FMA>(square, 3.0 * CUBE, TWICE))
+    }
+}
+
+struct ErfGelu;
+
+impl Curve for ErfGelu {
+    const NAME: &'static str = "gelu-erf";
+
+    #[inline(always)]
+    fn at<const FMA: bool>(x: f32) -> (f32, f32) {
+        // The normal distribution's density at 0.
+        const PEAK: f32 = 0.398_942_3;
+        // erf by Abramowitz & Stegun, formula 7.1.26: 1.5e-7 at most off.
+        let size = x.abs();
+        let bell = lanes::exp::<FMA>(-0.5 * x * x);
+        let t = 1.0 / mul_add::<FMA>(0.327_591_1 * std::f32::consts::FRAC_1_SQRT_2, size, 1.0);
+        let mut p = 1.061_405_4;
+        for term in [-1.453_152_1, 1.421_413_8, -0.284_496_72, 0.254_829_6] {
+            p = mul_add::<FMA>(p, t, term);
+        }
+        let tail = 0.5 * p * t * bell;
+        let share = if x < 0.0 { tail } else { 1.0 - tail };
+        (x * share, mul_add::<FMA>(x * bell, PEAK, share))
+    }
+}
+
+struct Pointwise<C>(PhantomData<C>);
+
+impl<C> Pointwise<C> {
+    fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+/// Values of a curve, or with `gradient` that times its slopes.
+struct Points<'a, C> {
+    x: &'a [f32],
+    gradient: Option<&'a [f32]>,
+    curve: PhantomData<C>,
+}
+
+impl<C: Curve> Kernel for Points<'_, C> {
+    type Output = Vec<f32>;
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) -> Vec<f32> {
+        let x = self.x;
+        match self.gradient {
+            None => lanes::build(x.len(), |at, out| {
+                for (out, x) in out.iter_mut().zip(&x[at..]) {
+                    *out = C::at::<FMA>(*x).0;
+                }
+            }),
+            Some(gradient) => lanes::build(x.len(), |at, out| {
+                for ((out, x), gradient) in out.iter_mut().zip(&x[at..]).zip(&gradient[at..]) {
+                    *out = gradient * C::at::<FMA>(*x).1;
+                }
+            }),
+        }
+    }
+}
+
+impl<C: Curve> CustomOp1 for Pointwise<C> {
+    fn name(&self) -> &'static str {
+        C::NAME
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = view::contiguous(storage, layout)?;
+        let out = lanes::run(Points::<C> { x, gradient: None, curve: PhantomData });
+        Ok((CpuStorage::F32(out), layout.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let gradient = gradient.contiguous()?;
+        let out = {
+            let (x, gradient) = (Held::of(x), Held::of(&gradient));
+            lanes::run(Points::<C> { x: x.values()?, gradient: Some(gradient.values()?), curve: PhantomData })
+        };
+        Ok(Some(Tensor::from_vec(out, x.shape(), &Device::Cpu)?))
+    }
+}
+
+struct GatedSilu;
+
+struct Gated<'a> {
+    gate: &'a [f32],
+    up: &'a [f32],
+}
+
+impl Kernel for Gated<'_> {
+    type Output = Vec<f32>;
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) -> Vec<f32> {
+        lanes::build(self.gate.len(), |at, out| {
+            for ((out, gate), up) in out.iter_mut().zip(&self.gate[at..]).zip(&self.up[at..]) {
+                *out = gate * sigmoid::<FMA>(*gate) * up;
+            }
+        })
+    }
+}
+
+struct GatedBackward<'a> {
+    gate: &'a [f32],
+    up: &'a [f32],
+    gradient: &'a [f32],
+}
+
+impl Kernel for GatedBackward<'_> {
+    type Output = (Vec<f32>, Vec<f32>);
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) -> Self::Output {
+        lanes::build_two(self.gate.len(), |at, to_gate, to_up| {
+            let inputs = self.gate[at..].iter().zip(&self.up[at..]).zip(&self.gradient[at..]);
+            for ((to_gate, to_up), ((x, up), gradient)) in to_gate.iter_mut().zip(to_up).zip(inputs) {
+                let (value, slope) = gate::<FMA>(*x, *x, 1.0);
+                *to_gate = gradient * up * slope;
+                *to_up = gradient * value;
+            }
+        })
+    }
+}
+
+impl CustomOp2 for GatedSilu {
+    fn name(&self) -> &'static str {
+        "gated-silu"
+    }
+
+    fn cpu_fwd(&self, gate: &CpuStorage, own: &Layout, up: &CpuStorage, other: &Layout) -> Result<(CpuStorage, Shape)> {
+        if own.shape() != other.shape() {
+            candle_core::bail!("a gate of {:?} does not fit values of {:?}", own.shape(), other.shape());
+        }
+        let out = lanes::run(Gated { gate: view::contiguous(gate, own)?, up: view::contiguous(up, other)? });
+        Ok((CpuStorage::F32(out), own.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        gate: &Tensor,
+        up: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let gradient = gradient.contiguous()?;
+        let (to_gate, to_up) = {
+            let (gate, up, gradient) = (Held::of(gate), Held::of(up), Held::of(&gradient));
+            lanes::run(GatedBackward { gate: gate.values()?, up: up.values()?, gradient: gradient.values()? })
+        };
+        let tensor = |values| Tensor::from_vec(values, gate.shape(), &Device::Cpu).map(Some);
+        Ok((tensor(to_gate)?, tensor(to_up)?))
+    }
+}

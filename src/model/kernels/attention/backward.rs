@@ -1,0 +1,145 @@
+//! The backward pass of fused attention: probabilities are computed again, tile by tile.
+
+use super::super::lanes::{self, Kernel, mul_add};
+use super::super::product::{Matrix, product};
+use super::super::threads;
+use super::super::view::View;
+use super::heads::{Problem, Sizes};
+
+/// Gradients of one piece.
+pub(super) struct Gradients {
+    /// `[queries * group, dim]`.
+    q: Vec<f32>,
+    /// `[keys, dim]`.
+    k: Vec<f32>,
+    /// `[keys, dim]`.
+    v: Vec<f32>,
+}
+
+/// Where gradients go: row-major buffers whose columns are `width` values wide, with the heads of each tensor from an offset
+/// on. Buffers may be one and the same.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    /// Which of the buffers.
+    pub(super) buffer: usize,
+    /// Values of a column.
+    pub(super) width: usize,
+    /// First value of the tensor in a column.
+    pub(super) offset: usize,
+}
+
+/// Gradients of queries, keys and values, written to `buffers` at `places`. `mixed` is what the forward pass gave,
+/// `gradient` that of the loss with respect to it, both `[rows, queries, heads, dim]`.
+pub(super) fn run(
+    problem: &Problem<'_>,
+    mixed: View<'_>,
+    gradient: View<'_>,
+    buffers: &mut [Vec<f32>],
+    places: [Place; 3],
+) {
+    let sizes = problem.sizes;
+    let Sizes { queries, keys, dim, .. } = sizes;
+    let group = sizes.group();
+    let pieces = threads::map(sizes.pieces(), 3 * sizes.multiplications(), |index| {
+        lanes::run(Backward { problem, mixed, gradient, index })
+    });
+    for (index, found) in pieces.into_iter().enumerate() {
+        let (row, head) = problem.piece(index);
+        let parts = [(found.q, group * dim, queries), (found.k, dim, keys), (found.v, dim, keys)];
+        for ((values, chunk, columns), place) in parts.into_iter().zip(places) {
+            for (column, values) in values.chunks_exact(chunk).enumerate() {
+                let at = (row * columns + column) * place.width + place.offset + head * chunk;
+                buffers[place.buffer][at..at + chunk].copy_from_slice(values);
+            }
+        }
+    }
+}
+
+struct Backward<'p, 'a> {
+    problem: &'p Problem<'a>,
+    mixed: View<'p>,
+    gradient: View<'p>,
+    index: usize,
+}
+
+impl Kernel for Backward<'_, '_> {
+    type Output = Gradients;
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) -> Gradients {
+        let problem = self.problem;
+        let Sizes { keys: key_count, dim, .. } = problem.sizes;
+        let piece = problem.piece(self.index);
+        let stacked = problem.stack_queries::<FMA>(piece);
+        let mut scratch = Vec::new();
+        let keys = problem.keys::<FMA>(piece, &mut scratch);
+        let values = problem.values(piece);
+        let (upstream, agreement) = self.upstream::<FMA>();
+        let mut out =
+            Gradients { q: vec![0.0; stacked.len()], k: vec![0.0; key_count * dim], v: vec![0.0; key_count * dim] };
+        let (mut weights, mut slopes) = (Vec::new(), Vec::new());
+        for tile in problem.tiles(piece.0) {
+            let (start, end, count) = (tile.stacked.start, tile.stacked.end, tile.stacked.len());
+            let (from, to, width) = (tile.keys.start, tile.keys.end, tile.keys.len());
+            problem.probabilities::<FMA>(&tile, &stacked, keys, &mut weights);
+            let above = Matrix::new(&upstream[start * dim..end * dim], count, dim, dim);
+            slopes.resize(count * width, 0.0);
+            product(&mut slopes, width, false, above, values.rows(from, to).t());
+            // Gradient of the scores: each probability times how far its slope lies above the mean slope of its query.
+            let lines = slopes.chunks_exact_mut(width).zip(weights.chunks_exact(width)).zip(&agreement[start..end]);
+            for ((slopes, weights), mean) in lines {
+                for (slope, weight) in slopes.iter_mut().zip(weights) {
+                    *slope = weight * (*slope - mean);
+                }
+            }
+            let seen = from * dim..to * dim;
+            let weights = Matrix::new(&weights, count, width, width);
+            let scores = Matrix::new(&slopes, count, width, width);
+            product(&mut out.v[seen.clone()], dim, true, weights.t(), above);
+            let queries = Matrix::new(&stacked[start * dim..end * dim], count, dim, dim);
+            product(&mut out.k[seen], dim, true, scores.t(), queries);
+            product(&mut out.q[start * dim..end * dim], dim, false, scores, keys.rows(from, to));
+        }
+        self.turn_back::<FMA>(&mut out);
+        out
+    }
+}
+
+impl Backward<'_, '_> {
+    /// The stacked gradients of the result, and each one's scalar product with its result: the mean slope of its query.
+    #[inline(always)]
+    fn upstream<const FMA: bool>(&self) -> (Vec<f32>, Vec<f32>) {
+        let (row, head) = self.problem.piece(self.index);
+        let (dim, group) = (self.problem.sizes.dim, self.problem.sizes.group());
+        let stacked = self.problem.sizes.stacked();
+        let mut upstream = Vec::with_capacity(stacked * dim);
+        let mut agreement = Vec::with_capacity(stacked);
+        for index in 0..stacked {
+            let (query, head) = (index / group, head * group + index % group);
+            let own = self.gradient.at(row, query, head, dim);
+            agreement.push(lanes::dot::<FMA>(own, self.mixed.at(row, query, head, dim)));
+            upstream.extend_from_slice(own);
+        }
+        (upstream, agreement)
+    }
+
+    /// From the gradients of rotated and scaled queries and rotated keys to those of the tensors.
+    #[inline(always)]
+    fn turn_back<const FMA: bool>(&self, out: &mut Gradients) {
+        let (dim, group, scale) = (self.problem.sizes.dim, self.problem.sizes.group(), self.problem.scale());
+        let row = self.problem.piece(self.index).0;
+        let Some(table) = &self.problem.rope else {
+            out.q.iter_mut().for_each(|v| *v = mul_add::<FMA>(*v, scale, 0.0));
+            return;
+        };
+        let mut turned = vec![0.0; dim];
+        for (index, values) in out.q.chunks_exact_mut(dim).enumerate() {
+            table.rotate::<FMA>((row, index / group), values, scale, true, &mut turned);
+            values.copy_from_slice(&turned);
+        }
+        for (key, values) in out.k.chunks_exact_mut(dim).enumerate() {
+            table.rotate::<FMA>((row, key), values, 1.0, true, &mut turned);
+            values.copy_from_slice(&turned);
+        }
+    }
+}

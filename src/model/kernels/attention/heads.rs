@@ -1,0 +1,186 @@
+//! The piece that fused attention is cut into: one row's queries that share one head of keys and values.
+//!
+//! The heads of a group see the same keys, so their queries are stacked: `queries * group` of them, the heads of one
+//! query side by side. Tiles of stacked queries then are small matrix products whose scores stay in the cache.
+
+use std::ops::Range;
+
+use super::super::lanes;
+use super::super::product::{Matrix, product};
+use super::super::view::View;
+use super::rope::Table;
+use super::visible::Visible;
+
+/// Stacked queries of a tile.
+const TILE: usize = 32;
+/// Up to so many stacked queries (a decode step), scalar products beat a matrix product that packs its operands first.
+const FEW: usize = 8;
+
+/// Sizes of an attention.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sizes {
+    pub(super) rows: usize,
+    pub(super) queries: usize,
+    pub(super) keys: usize,
+    pub(super) heads: usize,
+    pub(super) kv_heads: usize,
+    pub(super) dim: usize,
+}
+
+impl Sizes {
+    pub(super) fn group(self) -> usize {
+        self.heads / self.kv_heads
+    }
+
+    /// Independent pieces: rows times heads of keys.
+    pub(super) fn pieces(self) -> usize {
+        self.rows * self.kv_heads
+    }
+
+    /// Stacked queries of a piece.
+    pub(super) fn stacked(self) -> usize {
+        self.queries * self.group()
+    }
+
+    /// Multiplications of one pass over everything, without regard for what is hidden.
+    pub(super) fn multiplications(self) -> usize {
+        2 * self.rows * self.heads * self.queries * self.keys * self.dim
+    }
+}
+
+/// An attention in memory.
+pub(super) struct Problem<'a> {
+    pub(super) q: View<'a>,
+    pub(super) k: View<'a>,
+    pub(super) v: View<'a>,
+    pub(super) sizes: Sizes,
+    pub(super) rope: Option<Table<'a>>,
+    pub(super) visible: &'a Visible,
+}
+
+/// Row and head of keys.
+pub(super) type Piece = (usize, usize);
+
+impl<'a> Problem<'a> {
+    pub(super) fn piece(&self, index: usize) -> Piece {
+        (index / self.sizes.kv_heads, index % self.sizes.kv_heads)
+    }
+
+    /// The factor of all scores.
+    pub(super) fn scale(&self) -> f32 {
+        (1.0 / (self.sizes.dim as f64).sqrt()) as f32
+    }
+
+    /// Stacked queries `[queries * group, dim]`, rotated and scaled.
+    #[inline(always)]
+    pub(super) fn stack_queries<const FMA: bool>(&self, (row, head): Piece) -> Vec<f32> {
+        let Sizes { queries, dim, .. } = self.sizes;
+        let (group, scale) = (self.sizes.group(), self.scale());
+        let mut out = vec![0.0; queries * group * dim];
+        for (index, target) in out.chunks_exact_mut(dim).enumerate() {
+            let query = index / group;
+            let source = self.q.at(row, query, head * group + index % group, dim);
+            match &self.rope {
+                Some(table) => table.rotate::<FMA>((row, query), source, scale, false, target),
+                None => target.iter_mut().zip(source).for_each(|(t, s)| *t = s * scale),
+            }
+        }
+        out
+    }
+
+    /// Keys `[keys, dim]`; `scratch` holds them where they must be rotated first.
+    #[inline(always)]
+    pub(super) fn keys<'s, const FMA: bool>(&'s self, piece: Piece, scratch: &'s mut Vec<f32>) -> Matrix<'s> {
+        let Sizes { keys, dim, .. } = self.sizes;
+        let Some(table) = &self.rope else { return self.matrix(&self.k, piece) };
+        scratch.resize(keys * dim, 0.0);
+        for (key, target) in scratch.chunks_exact_mut(dim).enumerate() {
+            table.rotate::<FMA>((piece.0, key), self.k.at(piece.0, key, piece.1, dim), 1.0, false, target);
+        }
+        Matrix::new(scratch, keys, dim, dim)
+    }
+
+    /// Values `[keys, dim]`.
+    pub(super) fn values(&self, piece: Piece) -> Matrix<'a> {
+        self.matrix(&self.v, piece)
+    }
+
+    fn matrix(&self, view: &View<'a>, (row, head): Piece) -> Matrix<'a> {
+        Matrix::new(view.from(row, 0, head), self.sizes.keys, self.sizes.dim, view.column_stride())
+    }
+
+    /// Tiles of stacked queries, each with all keys that any of them sees.
+    pub(super) fn tiles(&self, row: usize) -> impl Iterator<Item = Tile> + '_ {
+        let stacked = self.sizes.stacked();
+        (0..stacked).step_by(TILE).map(move |start| {
+            let end = stacked.min(start + TILE);
+            let mut seen = self.seen(row, start);
+            for index in start + 1..end {
+                let own = self.seen(row, index);
+                seen = seen.start.min(own.start)..seen.end.max(own.end);
+            }
+            Tile { row, stacked: start..end, keys: seen }
+        })
+    }
+
+    /// Keys that stacked query `index` sees.
+    fn seen(&self, row: usize, index: usize) -> Range<usize> {
+        self.visible.keys(row, index / self.sizes.group())
+    }
+
+    /// Probabilities `[tile, keys of the tile]`, 0 where a query does not see; `queries: [queries * group, dim]`.
+    #[inline(always)]
+    pub(super) fn probabilities<const FMA: bool>(
+        &self,
+        tile: &Tile,
+        queries: &[f32],
+        keys: Matrix<'_>,
+        out: &mut Vec<f32>,
+    ) {
+        let (width, dim) = (tile.keys.len(), self.sizes.dim);
+        out.resize(tile.stacked.len() * width, 0.0);
+        let keys = keys.rows(tile.keys.start, tile.keys.end);
+        let queries = &queries[tile.stacked.start * dim..tile.stacked.end * dim];
+        if tile.stacked.len() <= FEW {
+            for (line, query) in out.chunks_exact_mut(width).zip(queries.chunks_exact(dim)) {
+                for (key, score) in line.iter_mut().enumerate() {
+                    *score = lanes::dot::<FMA>(query, keys.row(key));
+                }
+            }
+        } else {
+            product(out, width, false, Matrix::new(queries, tile.stacked.len(), dim, dim), keys.t());
+        }
+        for (line, index) in out.chunks_exact_mut(width).zip(tile.stacked.clone()) {
+            let seen = self.seen(tile.row, index);
+            let (from, to) = (seen.start - tile.keys.start, seen.end - tile.keys.start);
+            line[..from].fill(0.0);
+            line[to..].fill(0.0);
+            lanes::softmax::<FMA>(&mut line[from..to]);
+        }
+    }
+
+    /// `out = probabilities values`, both of one tile.
+    #[inline(always)]
+    pub(super) fn mix<const FMA: bool>(&self, tile: &Tile, weights: &[f32], values: Matrix<'_>, out: &mut [f32]) {
+        let (width, dim) = (tile.keys.len(), self.sizes.dim);
+        let values = values.rows(tile.keys.start, tile.keys.end);
+        if tile.stacked.len() <= FEW {
+            for (line, target) in weights.chunks_exact(width).zip(out.chunks_exact_mut(dim)) {
+                target.fill(0.0);
+                for (key, weight) in line.iter().enumerate() {
+                    lanes::add_scaled::<FMA>(target, *weight, values.row(key));
+                }
+            }
+        } else {
+            product(out, dim, false, Matrix::new(weights, tile.stacked.len(), width, width), values);
+        }
+    }
+}
+
+/// Neighbouring stacked queries of a row, and the keys that any of them sees.
+#[derive(Debug, Clone)]
+pub(super) struct Tile {
+    row: usize,
+    pub(super) stacked: Range<usize>,
+    pub(super) keys: Range<usize>,
+}

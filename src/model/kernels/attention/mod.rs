@@ -1,0 +1,77 @@
+//! Grouped-query attention with rotary positions.
+
+mod backward;
+mod composed;
+mod forward;
+mod fused;
+mod heads;
+mod rope;
+mod visible;
+
+use candle_core::{Result, Tensor};
+
+use super::Form;
+pub use rope::{Rope, rotate, rotate_by};
+pub use visible::{MASKED, Visible};
+
+/// What attention gives.
+#[derive(Debug)]
+pub struct Attended {
+    /// The mixed values `[rows, queries, heads * dim]`.
+    pub mixed: Tensor,
+    /// Probabilities `[rows, heads, queries kept, keys]`, where asked for; without gradient, 0 for hidden keys.
+    pub probabilities: Option<Tensor>,
+}
+
+/// Attention of `q: [rows, queries, heads, dim]` over `k`, `v: [rows, keys, kv heads, dim]` (any strides); scores are divided
+/// by the root of `dim`. `rope` rotates queries and keys first. `keep` asks for the probabilities of the queries from that
+/// one on.
+///
+/// # Errors
+/// Shapes that do not match each other or `visible`.
+pub fn attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    rope: Option<&Rope>,
+    visible: &Visible,
+    keep: Option<usize>,
+) -> Result<Attended> {
+    attention_by(Form::of(&[q, k, v]), q, k, v, rope, visible, keep)
+}
+
+/// [`attention`] in a chosen form; the fused one needs f32 on the CPU.
+pub fn attention_by(
+    form: Form,
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    rope: Option<&Rope>,
+    visible: &Visible,
+    keep: Option<usize>,
+) -> Result<Attended> {
+    check(q, k, v, rope, visible)?;
+    match form {
+        Form::Composed => composed::attention(q, k, v, rope, visible, keep),
+        Form::Fused => fused::attention(q, k, v, rope, visible, keep),
+    }
+}
+
+fn check(q: &Tensor, k: &Tensor, v: &Tensor, rope: Option<&Rope>, visible: &Visible) -> Result<()> {
+    let (rows, queries, heads, dim) = q.dims4()?;
+    let (_, keys, kv_heads, _) = k.dims4()?;
+    if k.dims() != v.dims()
+        || k.dims() != [rows, keys, kv_heads, dim]
+        || kv_heads == 0
+        || !heads.is_multiple_of(kv_heads)
+    {
+        candle_core::bail!("queries {:?} cannot attend to keys {:?} and values {:?}", q.dims(), k.dims(), v.dims());
+    }
+    if rope.is_some() && queries != keys {
+        candle_core::bail!("{queries} queries and {keys} keys cannot share rotary positions: rotate them one by one");
+    }
+    if let Some(rope) = rope {
+        rope.check(q)?;
+    }
+    visible.check(rows, queries, keys)
+}

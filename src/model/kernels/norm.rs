@@ -1,0 +1,212 @@
+//! Norms over the last dimension.
+
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, Device, Layout, Result, Shape, Tensor};
+
+use super::Form;
+use super::lanes::{self, Kernel, mul_add};
+use super::mixed::{plus, times};
+use super::view::{self, Held};
+
+/// Root-mean-square norm over the last dimension (Zhang & Sennrich, arXiv 1910.07467), scaled by `weight`.
+pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
+    rms_norm_by(Form::of(&[x, weight]), x, weight, eps)
+}
+
+/// [`rms_norm`] in a chosen form.
+pub fn rms_norm_by(form: Form, x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
+    if form == Form::Fused {
+        return x.contiguous()?.apply_op2(&weight.contiguous()?, RmsNorm { eps: eps as f32 });
+    }
+    let scale = (x.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?.recip()?;
+    times(&x.broadcast_mul(&scale)?, weight)
+}
+
+/// Layer norm over the last dimension (Ba et al., arXiv 1607.06450), scaled by `weight` and shifted by `bias`.
+pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
+    layer_norm_by(Form::of(&[x, weight, bias]), x, weight, bias, eps)
+}
+
+/// [`layer_norm`] in a chosen form.
+pub fn layer_norm_by(form: Form, x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
+    if form == Form::Fused {
+        let op = LayerNorm { eps: eps as f32 };
+        return x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op);
+    }
+    let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+    let scale = (centred.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?.recip()?;
+    plus(&times(&centred.broadcast_mul(&scale)?, weight)?, bias)
+}
+
+/// Width of the last dimension, which the parameters must have.
+fn width(x: &Layout, parameters: &[&Layout]) -> Result<usize> {
+    let width = x.dims().last().copied().unwrap_or(0);
+    if parameters.iter().any(|p| p.dims() != [width]) {
+        candle_core::bail!("norm parameters {:?} do not fit {:?}", parameters[0].shape(), x.shape());
+    }
+    Ok(width)
+}
+
+/// Mean (0 where the norm does not centre) and inverse spread of one line.
+#[inline(always)]
+fn statistics<const FMA: bool>(line: &[f32], centre: bool, eps: f32) -> (f32, f32) {
+    let share = 1.0 / line.len() as f32;
+    let mean = if centre { lanes::sum(line) * share } else { 0.0 };
+    let spread = lanes::squares_around::<FMA>(line, mean) * share;
+    (mean, 1.0 / (spread + eps).sqrt())
+}
+
+struct Forward<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    bias: Option<&'a [f32]>,
+    eps: f32,
+}
+
+impl Kernel for Forward<'_> {
+    type Output = Vec<f32>;
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) -> Vec<f32> {
+        let width = self.weight.len();
+        let mut out = Vec::with_capacity(self.x.len());
+        let mut scratch = vec![0.0; width];
+        for line in self.x.chunks_exact(width) {
+            let (mean, scale) = statistics::<FMA>(line, self.bias.is_some(), self.eps);
+            for ((out, x), weight) in scratch.iter_mut().zip(line).zip(self.weight) {
+                *out = (x - mean) * scale * weight;
+            }
+            if let Some(bias) = self.bias {
+                scratch.iter_mut().zip(bias).for_each(|(out, bias)| *out += bias);
+            }
+            out.extend_from_slice(&scratch);
+        }
+        out
+    }
+}
+
+struct Backward<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    gradient: &'a [f32],
+    centre: bool,
+    eps: f32,
+}
+
+/// Gradients of a norm's arguments.
+struct Gradients {
+    x: Vec<f32>,
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+impl Kernel for Backward<'_> {
+    type Output = Gradients;
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) -> Gradients {
+        let width = self.weight.len();
+        let share = 1.0 / width as f32;
+        let mut out = Gradients {
+            x: Vec::with_capacity(self.x.len()),
+            weight: vec![0.0; width],
+            bias: vec![0.0; if self.centre { width } else { 0 }],
+        };
+        let (mut normed, mut scaled) = (vec![0.0; width], vec![0.0; width]);
+        for (line, gradient) in self.x.chunks_exact(width).zip(self.gradient.chunks_exact(width)) {
+            let (mean, scale) = statistics::<FMA>(line, self.centre, self.eps);
+            for (i, (normed, scaled)) in normed.iter_mut().zip(&mut scaled).enumerate() {
+                *normed = (line[i] - mean) * scale;
+                *scaled = gradient[i] * self.weight[i];
+                out.weight[i] = mul_add::<FMA>(gradient[i], *normed, out.weight[i]);
+            }
+            out.bias.iter_mut().zip(gradient).for_each(|(sum, gradient)| *sum += gradient);
+            // What moves all values alike, or along the line itself, the norm takes out again.
+            let along = lanes::dot::<FMA>(&scaled, &normed) * share;
+            let alike = if self.centre { lanes::sum(&scaled) * share } else { 0.0 };
+            for (scaled, normed) in scaled.iter_mut().zip(&normed) {
+                *scaled = scale * (*scaled - alike - normed * along);
+            }
+            out.x.extend_from_slice(&scaled);
+        }
+        out
+    }
+}
+
+fn backward(x: &Tensor, weight: &Tensor, gradient: &Tensor, centre: bool, eps: f32) -> Result<[Option<Tensor>; 3]> {
+    let gradient = gradient.contiguous()?;
+    let found = {
+        let (x, weight, gradient) = (Held::of(x), Held::of(weight), Held::of(&gradient));
+        lanes::run(Backward { x: x.values()?, weight: weight.values()?, gradient: gradient.values()?, centre, eps })
+    };
+    let parameter = |values| Tensor::from_vec(values, weight.shape(), &Device::Cpu).map(Some);
+    Ok([
+        Some(Tensor::from_vec(found.x, x.shape(), &Device::Cpu)?),
+        parameter(found.weight)?,
+        if centre { parameter(found.bias)? } else { None },
+    ])
+}
+
+struct RmsNorm {
+    eps: f32,
+}
+
+impl CustomOp2 for RmsNorm {
+    fn name(&self) -> &'static str {
+        "rms-norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        own: &Layout,
+        weight: &CpuStorage,
+        other: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        width(own, &[other])?;
+        let (x, weight) = (view::contiguous(x, own)?, view::contiguous(weight, other)?);
+        Ok((CpuStorage::F32(lanes::run(Forward { x, weight, bias: None, eps: self.eps })), own.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, weight: &Tensor, _: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let [x, weight, _] = backward(x, weight, g, false, self.eps)?;
+        Ok((x, weight))
+    }
+}
+
+struct LayerNorm {
+    eps: f32,
+}
+
+impl CustomOp3 for LayerNorm {
+    fn name(&self) -> &'static str {
+        "layer-norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        width(x_layout, &[weight_layout, bias_layout])?;
+        let x = view::contiguous(x, x_layout)?;
+        let weight = view::contiguous(weight, weight_layout)?;
+        let bias = Some(view::contiguous(bias, bias_layout)?);
+        Ok((CpuStorage::F32(lanes::run(Forward { x, weight, bias, eps: self.eps })), x_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let [x, weight, bias] = backward(x, weight, gradient, true, self.eps)?;
+        Ok((x, weight, bias))
+    }
+}

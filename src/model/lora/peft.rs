@@ -1,0 +1,104 @@
+//! Adapters in the layout of Hugging Face PEFT: `adapter_config.json` beside `adapter_model.safetensors`.
+//!
+//! Names are those of the modules in transformers 4.52 and newer (`model.language_model.*`, `model.visual.*`), whatever
+//! the layout of the base model's files: PEFT looks adapters up by module and not by file.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use serde_json::{Value, json};
+
+use super::{Adapters, LoraConfig, factor_names};
+use crate::model::error::ModelError;
+use crate::model::load::read_json;
+use crate::model::weights::write_tensors;
+
+/// The adapter's description.
+pub const CONFIG_FILE: &str = "adapter_config.json";
+/// The adapter's weights.
+pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
+
+/// The name of a layer's module in transformers.
+fn module(layer: &str) -> String {
+    match layer.strip_prefix("model.") {
+        Some(rest) => format!("model.language_model.{rest}"),
+        None => format!("model.{layer}"),
+    }
+}
+
+/// The names in the file of a layer's two factors.
+fn keys(layer: &str) -> [String; 2] {
+    factor_names(&format!("base_model.model.{}", module(layer)))
+}
+
+/// A number as PEFT has it: whole ones without a point.
+fn whole(number: f64) -> Value {
+    if number.fract() == 0.0 { json!(number as i64) } else { json!(number) }
+}
+
+fn description(adapters: &Adapters, base_model: &str) -> Value {
+    let LoraConfig { rank, alpha, .. } = adapters.config();
+    let modules: Vec<String> = adapters.layers().map(module).collect();
+    json!({
+        "peft_type": "LORA",
+        "task_type": null,
+        "base_model_name_or_path": base_model,
+        "r": rank,
+        "lora_alpha": whole(*alpha),
+        "lora_dropout": 0.0,
+        "target_modules": modules,
+        "bias": "none",
+        "fan_in_fan_out": false,
+        "init_lora_weights": true,
+        "inference_mode": true,
+        "use_rslora": false,
+        "use_dora": false,
+        "modules_to_save": null,
+        "rank_pattern": {},
+        "alpha_pattern": {},
+    })
+}
+
+/// Writes the adapters of a model that others know as `base_model` into the folder `dir`. Equal values give equal bytes.
+pub fn write(dir: &Path, adapters: &Adapters, base_model: &str) -> Result<(), ModelError> {
+    let cannot = |path: &Path, source| ModelError::File { path: path.display().to_string(), source };
+    std::fs::create_dir_all(dir).map_err(|e| cannot(dir, e))?;
+    let config = dir.join(CONFIG_FILE);
+    std::fs::write(&config, format!("{:#}\n", description(adapters, base_model))).map_err(|e| cannot(&config, e))?;
+    let mut tensors: HashMap<String, Tensor> = HashMap::new();
+    for (layer, factors) in &adapters.layers {
+        let values = [factors.a.as_detached_tensor(), factors.b.as_detached_tensor()];
+        tensors.extend(keys(layer).into_iter().zip(values));
+    }
+    write_tensors(&tensors, &dir.join(WEIGHTS_FILE))
+}
+
+/// Takes over the values that [`write`] wrote for adapters that look the same.
+pub fn read(dir: &Path, adapters: &Adapters) -> Result<(), ModelError> {
+    let path = dir.join(CONFIG_FILE);
+    let bad = |path: &Path, problem: String| ModelError::Config { path: path.display().to_string(), problem };
+    let config = read_json(&path)?;
+    let LoraConfig { rank, alpha, .. } = adapters.config();
+    if config["r"].as_u64() != Some(*rank as u64) || config["lora_alpha"].as_f64() != Some(*alpha) {
+        let problem = format!("is for another adapter: the job asks for rank {rank} and alpha {alpha}");
+        return Err(bad(&path, problem));
+    }
+    let path = dir.join(WEIGHTS_FILE);
+    let mut tensors =
+        candle_core::safetensors::load(&path, &Device::Cpu).map_err(|error| bad(&path, error.to_string()))?;
+    for (layer, factors) in &adapters.layers {
+        for (key, var) in keys(layer).into_iter().zip([&factors.a, &factors.b]) {
+            let value = tensors.remove(&key).ok_or_else(|| bad(&path, format!("has no `{key}`")))?;
+            if value.dims() != var.dims() {
+                let problem = format!("`{key}` has shape {:?}, not {:?}", value.dims(), var.dims());
+                return Err(bad(&path, problem));
+            }
+            var.set(&value.to_dtype(var.dtype())?.to_device(var.device())?)?;
+        }
+    }
+    if let Some(key) = tensors.keys().min() {
+        return Err(bad(&path, format!("has `{key}`, which the job's targets do not name")));
+    }
+    Ok(())
+}

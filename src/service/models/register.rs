@@ -1,0 +1,144 @@
+//! Models come and go: from a folder of the server's machine, or from a hub.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::download::Download;
+use super::entry::ModelEntry;
+use super::request::{ModelRequest, Origin};
+use crate::domain::event::{ModelChanged, NewEvent, kind};
+use crate::domain::model::{CARD_FILE, DownloadProgress, Model, ModelState, NewModel};
+use crate::model;
+use crate::prompt::Processor;
+use crate::service::models::found;
+use crate::service::roots::Roots;
+use crate::service::{Result, Service, ServiceError};
+
+/// Source of models that ship with the program.
+const BUILT_IN: &str = "builtin";
+/// Source of models that are read where they lie.
+const PATH: &str = "path";
+const PROJECT: &str = "default";
+
+/// What is known of a model before its files are.
+#[derive(Debug, Clone)]
+pub(super) struct Coming {
+    pub(super) name: String,
+    pub(super) source: String,
+    pub(super) project: String,
+    pub(super) created_by: Option<String>,
+}
+
+impl Service {
+    /// Registers a model: at once when its folder lies here, in the background when it comes from a hub.
+    pub async fn register_model(
+        self: &Arc<Self>,
+        request: ModelRequest,
+        created_by: Option<String>,
+    ) -> Result<ModelEntry> {
+        let project = request.project.clone().unwrap_or_else(|| PROJECT.to_owned());
+        let coming = |name: String, source: String| Coming { name, source, project, created_by };
+        match request.origin()? {
+            Origin::Hub(reference) => {
+                let name = request.name(&reference.id)?;
+                self.check_free(&name).await?;
+                let (hub, snapshot) = self.look_at_hub(reference).await?;
+                let source = format!("hf:{}@{}", snapshot.id, snapshot.commit);
+                Download { coming: coming(name, source), hub, snapshot }.start(self).await
+            }
+            Origin::Path(path) => {
+                let folders = &self.settings.model_roots;
+                let roots = Roots { setting: "model_roots", variable: "VGPO_MODEL_ROOTS", folders };
+                let dir = roots.allow(&path)?;
+                let folder = dir.file_name().map(|name| name.to_string_lossy().into_owned());
+                let name = request.name(&folder.unwrap_or_default())?;
+                self.check_free(&name).await?;
+                let model = self.store_model(coming(name, PATH.to_owned()), dir).await;
+                Ok(model.map_err(|problem| ServiceError::field("/source/path", problem))?.into())
+            }
+        }
+    }
+
+    /// Is the name free, and does nothing of that name come already?
+    async fn check_free(&self, name: &str) -> Result<()> {
+        let taken = |what: &str| {
+            ServiceError::Conflict(format!("there is {what} `{name}`; choose another name, or delete it first"))
+        };
+        if found(self.store.model(name).await)?.is_some() {
+            return Err(taken("a model"));
+        }
+        if self.store.promoted(name).await?.is_some() {
+            return Err(taken("a checkpoint that is served as"));
+        }
+        if self.downloads.is_under_way(name) { Err(taken("a download of")) } else { Ok(()) }
+    }
+
+    /// Reads what the folder says about itself and registers it; says what is wrong with it else.
+    pub(super) async fn store_model(&self, coming: Coming, dir: PathBuf) -> std::result::Result<Model, String> {
+        let read = move || read_folder(&dir).map(|(info, card)| (dir, info, card));
+        let (dir, info, notes) = tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())??;
+        let record = NewModel {
+            name: coming.name,
+            family: info.family,
+            parameters: info.parameters as u64,
+            path: dir.display().to_string(),
+            card: notes.get("card").cloned().unwrap_or(Value::Object(serde_json::Map::new())),
+            recommended: notes.get("recommended").cloned().unwrap_or(Value::Object(serde_json::Map::new())),
+            source: coming.source,
+            project: coming.project,
+            created_by: coming.created_by,
+        };
+        let model = self.store.upsert_model(record).await.map_err(|error| error.to_string())?;
+        self.tell_model(&model.name, Some(ModelState::Ready), None, None).await;
+        Ok(model)
+    }
+
+    /// Forgets a model; its files stay. `Held` while unfinished jobs start from it, or checkpoints grew from it.
+    pub async fn delete_model(&self, name: &str) -> Result<()> {
+        if self.downloads.is_under_way(name) {
+            return Err(ServiceError::Conflict(format!("model `{name}` is being downloaded; wait for the end of it")));
+        }
+        if self.downloads.forget(name) {
+            return Ok(());
+        }
+        let model = self.store.model(name).await?;
+        if model.source == BUILT_IN {
+            return Err(ServiceError::Conflict(format!("model `{name}` ships with the program; it stays")));
+        }
+        self.store.delete_model(name).await?;
+        self.tell_model(name, None, None, None).await;
+        Ok(())
+    }
+
+    /// Tells everybody about a model; a failure to tell is only logged.
+    pub(super) async fn tell_model(
+        &self,
+        name: &str,
+        state: Option<ModelState>,
+        progress: Option<DownloadProgress>,
+        problem: Option<String>,
+    ) {
+        let changed = ModelChanged { model: name.to_owned(), state, progress, problem };
+        let data = serde_json::to_value(&changed).unwrap_or_default();
+        let event = NewEvent { kind: kind::MODEL.to_owned(), job_id: None, run_id: None, data };
+        match self.store.append_event(event).await {
+            Ok(_) => self.tell_news(),
+            Err(error) => tracing::warn!(model = name, %error, "an event about a model could not be written"),
+        }
+    }
+}
+
+/// What a folder says about itself: whether it can be trained and served shows here, not in a job that waited for hours.
+fn read_folder(dir: &Path) -> std::result::Result<(model::ModelInfo, Value), String> {
+    let info = model::describe(dir).map_err(|error| error.to_string())?;
+    Processor::from_dir(dir, &info).map_err(|error| error.to_string())?;
+    let notes = match std::fs::read(dir.join(CARD_FILE)) {
+        Ok(bytes) => {
+            serde_json::from_slice(&bytes).map_err(|error| format!("{CARD_FILE} is not valid JSON: {error}"))?
+        }
+        Err(_) => Value::Null,
+    };
+    Ok((info, notes))
+}

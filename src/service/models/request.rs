@@ -1,0 +1,91 @@
+//! What the registration of a model asks for, checked.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::hub::Reference;
+use crate::service::{Result, ServiceError};
+
+const MAX_NAME: usize = 200;
+const MAX_PROJECT: usize = 100;
+/// What names of other things begin with.
+const TAKEN: [&str; 3] = ["ckpt_", "run_", "hf:"];
+
+/// Body of `POST /v1/models`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"source": {"hub": "Qwen/Qwen2.5-VL-3B-Instruct"}}))]
+pub struct ModelRequest {
+    /// Its name: letters, digits, `.`, `_`, `-` and `/`. Without one: the hub's `org/name`, or the folder's name.
+    pub name: Option<String>,
+    /// Where its files are.
+    pub source: ModelOrigin,
+    /// The project it belongs to.
+    pub project: Option<String>,
+}
+
+/// Where the files of a model are: `hub` or `path`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModelOrigin {
+    /// A repository of the hub: `org/name`.
+    pub hub: Option<String>,
+    /// Its branch, tag or commit (default `main`); it is settled to a commit once, when the model is registered.
+    pub revision: Option<String>,
+    /// A folder of the server's machine below one of `model_roots`. It is read where it lies.
+    pub path: Option<String>,
+}
+
+/// Where the files of a model are, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Origin {
+    Hub(Reference),
+    Path(String),
+}
+
+impl ModelRequest {
+    pub(super) fn origin(&self) -> Result<Origin> {
+        let ModelOrigin { hub, revision, path } = &self.source;
+        match (hub, path) {
+            (Some(hub), None) => {
+                let (pointer, read) = match revision {
+                    Some(revision) => ("/source/revision", Reference::new(hub, Some(revision))),
+                    None => ("/source/hub", hub.parse()),
+                };
+                read.map(Origin::Hub).map_err(|error| ServiceError::field(pointer, error.to_string()))
+            }
+            (None, Some(_)) if revision.is_some() => {
+                Err(ServiceError::field("/source/revision", "belongs to `hub`; a folder has no revisions"))
+            }
+            (None, Some(path)) => Ok(Origin::Path(path.clone())),
+            _ => Err(ServiceError::field("/source", "needs either `hub` or `path`")),
+        }
+    }
+
+    /// Its name, else `fallback`.
+    pub(super) fn name(&self, fallback: &str) -> Result<String> {
+        if self.project.as_ref().is_some_and(|project| project.chars().count() > MAX_PROJECT) {
+            return Err(ServiceError::field("/project", format!("is longer than {MAX_PROJECT} characters")));
+        }
+        let name = self.name.as_deref().unwrap_or(fallback);
+        let plain = |part: &str| {
+            part.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+        };
+        if name.len() > MAX_NAME || !name.split('/').all(plain) {
+            let shown: String = name.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect();
+            return Err(ServiceError::field(
+                "/name",
+                format!(
+                    "`{shown}` must be letters, digits, `.`, `_` or `-`, in parts parted by `/`, each with a letter or digit first, and at most {MAX_NAME} long"
+                ),
+            ));
+        }
+        match TAKEN.iter().find(|prefix| name.starts_with(**prefix)) {
+            Some(prefix) => {
+                Err(ServiceError::field("/name", format!("must not begin with `{prefix}`, as other ids do")))
+            }
+            None => Ok(name.to_owned()),
+        }
+    }
+}

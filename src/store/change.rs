@@ -1,0 +1,163 @@
+//! What a change of a job's state comes to, before any database writes it.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+use crate::domain::checkpoint::Checkpoint;
+use crate::domain::dataset::{DatasetRecord, DatasetState};
+use crate::domain::event::{DatasetChanged, JobChanged, JobUpdated, NewEvent, RunDeleted, kind};
+use crate::domain::job::{Job, JobState, LeaseToken, Transition};
+use crate::domain::run::Run;
+use crate::store::error::{Result, StoreError};
+
+/// A change of state and what comes with it.
+pub(super) struct Change<'a> {
+    /// What happens.
+    pub transition: Transition,
+    /// Why, for people.
+    pub reason: Cow<'a, str>,
+    /// Who takes the job and until when; a lease ends with every state that has none.
+    pub lease: Option<(&'a str, i64)>,
+    /// Attempts used from now on; none: as before.
+    pub attempts_used: Option<u32>,
+    /// Not claimed before this time.
+    pub not_before: Option<i64>,
+}
+
+impl<'a> Change<'a> {
+    /// A change of the state alone.
+    pub(super) fn new(transition: Transition, reason: impl Into<Cow<'a, str>>) -> Self {
+        Self { transition, reason: reason.into(), lease: None, attempts_used: None, not_before: None }
+    }
+
+    /// Takes a job from its worker after a failure: back to the queue, or failed when that was the last attempt. A
+    /// job that was to be paused or cancelled is, without looking at its attempts.
+    pub(super) fn put_back(job: &Job, reason: &'a str, not_before: Option<i64>) -> Self {
+        if job.state == JobState::Running && job.attempts_used >= job.max_attempts {
+            let reason = format!("{reason} (attempt {} of {})", job.attempts_used, job.max_attempts);
+            return Self::new(Transition::Fail, reason);
+        }
+        Self { not_before, ..Self::new(Transition::Requeue, reason) }
+    }
+}
+
+/// The columns of a job that a change writes, and the event that tells of it.
+pub(super) struct Outcome<'a> {
+    /// The new state.
+    pub to: JobState,
+    /// The fencing token.
+    pub attempt: u32,
+    /// Attempts used.
+    pub attempts_used: u32,
+    /// Worker and end of the lease.
+    pub lease: Option<(&'a str, i64)>,
+    /// What people asked for, if they did.
+    pub asked: Option<&'static str>,
+    /// What is told.
+    pub event: NewEvent,
+}
+
+/// Applies the table of states. `IllegalAction` for an action that somebody asked for, `Conflict` for anything else
+/// that the table forbids.
+pub(super) fn decide<'a>(job: &'a Job, change: &Change<'a>) -> Result<Outcome<'a>> {
+    let Some(to) = job.state.can(change.transition) else {
+        return Err(match change.transition {
+            Transition::Asked(action) => StoreError::IllegalAction {
+                job_id: job.id.clone(),
+                state: job.state,
+                action,
+                allowed: job.state.allowed(),
+            },
+            other => StoreError::Conflict(format!("job `{}` is {}: {other:?} is not possible", job.id, job.state)),
+        });
+    };
+    let attempt = job.attempt + u32::from(change.transition == Transition::Claim);
+    let held_by = job.lease.as_ref().map(|l| (l.worker_id.as_str(), l.expires_at.timestamp_millis()));
+    let lease = if to.is_leased() { change.lease.or(held_by) } else { None };
+    let data = JobChanged {
+        from: Some(job.state),
+        to,
+        reason: change.reason.clone().into_owned(),
+        attempt,
+        worker_id: lease.or(held_by).map(|(worker, _)| worker.to_owned()),
+    };
+    let attempts_used = change.attempts_used.unwrap_or(job.attempts_used);
+    let asked = match change.transition {
+        Transition::Asked(action) => Some(action.name()),
+        _ => None,
+    };
+    Ok(Outcome { to, attempt, attempts_used, lease, asked, event: job_event(job, &data)? })
+}
+
+/// Does the end of this job end the ones that wait for it?
+pub(super) fn takes_waiting_along(job: &Job) -> bool {
+    matches!(job.state, JobState::Failed | JobState::Cancelled)
+}
+
+/// Why a job that waits for `parent` is cancelled.
+pub(super) fn hopeless_reason(parent: &Job) -> String {
+    format!("it waits for {}, which is {}", parent.id, parent.state)
+}
+
+/// Why an expired job goes back.
+pub(super) fn expiry_reason(job: &Job) -> String {
+    format!("lease expired: nothing heard of {}", job.lease.as_ref().map_or("", |l| l.worker_id.as_str()))
+}
+
+/// The event of a job's new state.
+pub(super) fn job_event(job: &Job, data: &JobChanged) -> Result<NewEvent> {
+    event_about(job, kind::JOB, data)
+}
+
+/// The first event of a job.
+pub(super) fn first_event(job: &Job, reason: &str) -> Result<NewEvent> {
+    let reason = reason.to_owned();
+    job_event(job, &JobChanged { from: None, to: JobState::Queued, reason, attempt: 0, worker_id: None })
+}
+
+/// The event of a job's new priority and labels.
+pub(super) fn updated_event(job: &Job) -> Result<NewEvent> {
+    event_about(job, kind::JOB_UPDATED, &JobUpdated { priority: job.priority, tags: job.tags.clone() })
+}
+
+fn event_about(job: &Job, kind: &str, data: &impl Serialize) -> Result<NewEvent> {
+    Ok(NewEvent {
+        kind: kind.to_owned(),
+        job_id: Some(job.id.clone()),
+        run_id: Some(job.run_id.clone()),
+        data: event_data(data)?,
+    })
+}
+
+/// The event of a run that is gone with its checkpoints.
+pub(super) fn run_deleted_event(run: Run, checkpoints: &[Checkpoint]) -> Result<NewEvent> {
+    let checkpoints = checkpoints.iter().map(|c| c.id.clone()).collect();
+    Ok(NewEvent {
+        kind: kind::RUN_DELETED.to_owned(),
+        job_id: Some(run.job_id),
+        run_id: Some(run.id),
+        data: event_data(&RunDeleted { name: run.name, checkpoints })?,
+    })
+}
+
+/// An event of a worker about its job and run.
+pub(super) fn leased_event(token: &LeaseToken, kind: &str, data: serde_json::Value) -> NewEvent {
+    NewEvent { kind: kind.to_owned(), job_id: Some(token.job_id.clone()), run_id: Some(token.run_id.clone()), data }
+}
+
+/// The event of a data set's new state.
+pub(super) fn dataset_event(
+    dataset: &DatasetRecord,
+    from: Option<DatasetState>,
+    to: Option<DatasetState>,
+) -> Result<NewEvent> {
+    let changed = DatasetChanged { dataset_id: dataset.id.clone(), name: dataset.name.clone(), from, to };
+    Ok(NewEvent { kind: kind::DATASET.to_owned(), job_id: None, run_id: None, data: event_data(&changed)? })
+}
+
+/// The data of an event as JSON.
+pub(super) fn event_data(value: &impl Serialize) -> Result<serde_json::Value> {
+    serde_json::to_value(value)
+        .map_err(|e| StoreError::Damaged { what: "event data".to_owned(), problem: e.to_string() })
+}

@@ -1,0 +1,57 @@
+//! Brings the schema up to date: all missing migrations in one transaction, one process at a time.
+
+use chrono::{DateTime, Utc};
+use sqlx::postgres::PgPool;
+
+use crate::store::error::Result;
+use crate::store::rows::{int, text};
+use crate::store::schema::{Applied, Migration, digest, pending};
+
+/// Every migration, in order. A released file is never changed, only followed.
+const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "initial", text: include_str!("../../../migrations/postgres/0001_initial.sql") },
+    Migration { version: 2, name: "sweeps", text: include_str!("../../../migrations/postgres/0002_sweeps.sql") },
+    Migration {
+        version: 3,
+        name: "checkpoint_score",
+        text: include_str!("../../../migrations/postgres/0003_checkpoint_score.sql"),
+    },
+];
+
+const LOCK: &str = "SELECT pg_advisory_xact_lock(22089::bigint << 48)";
+const CREATE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
+    version BIGINT PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT NOT NULL, applied_at BIGINT NOT NULL)";
+const SELECT: &str = "SELECT version, name, sha256 FROM schema_migrations ORDER BY version";
+const RECORD: &str = "INSERT INTO schema_migrations (version, name, sha256, applied_at) VALUES ($1, $2, $3, $4)";
+
+/// The newest version this program knows.
+pub(super) fn latest() -> i64 {
+    MIGRATIONS.last().map_or(0, |m| m.version)
+}
+
+/// Applies what is missing. A database of a newer program, or one whose applied files differ, is refused untouched.
+pub(super) async fn run(pool: &PgPool, now: DateTime<Utc>) -> Result<()> {
+    let mut tx = pool.begin().await?;
+    sqlx::query(LOCK).execute(&mut *tx).await?;
+    sqlx::query(CREATE).execute(&mut *tx).await?;
+    let mut applied = Vec::new();
+    for row in sqlx::query(SELECT).fetch_all(&mut *tx).await? {
+        applied.push(Applied {
+            version: int(&row, "version")?,
+            name: text(&row, "name")?,
+            sha256: text(&row, "sha256")?,
+        });
+    }
+    for migration in pending(MIGRATIONS, &applied)? {
+        sqlx::raw_sql(migration.text).execute(&mut *tx).await?;
+        sqlx::query(RECORD)
+            .bind(migration.version)
+            .bind(migration.name)
+            .bind(digest(migration.text))
+            .bind(now.timestamp_millis())
+            .execute(&mut *tx)
+            .await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}

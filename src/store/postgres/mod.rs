@@ -1,0 +1,168 @@
+//! The store on PostgreSQL: every write a short transaction at READ COMMITTED that locks the rows it decides upon.
+//!
+//! Locks are taken in one order (job, run, checkpoint; a job before the jobs that wait for it), so that transactions
+//! queue up behind each other instead of blocking each other for ever. Sequence numbers of events: `events.rs`.
+
+mod checkpoints;
+mod events;
+mod idempotency;
+mod jobs;
+mod metrics;
+mod migrate;
+mod models;
+mod queue;
+mod runs;
+mod samples;
+mod sweeps;
+mod transition;
+mod workers;
+
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
+use sqlx::{Executor as _, Postgres, Row as _, Transaction};
+
+use crate::clock::Clock;
+use crate::domain::job::LeaseToken;
+use crate::store::error::{Result, StoreError, lease_lost};
+use crate::store::rows::Record;
+use crate::store::traits::Store;
+
+/// Connections of one process at most; they are opened when they are needed.
+const CONNECTIONS: u32 = 12;
+/// How long a call waits for a connection while the server is starting or every connection is busy.
+const ACQUIRE: Duration = Duration::from_secs(2);
+/// Pauses between the tries of a call that found its connection broken. Only calls that have changed nothing yet are
+/// tried again: reads, and the beginning of a write.
+const PAUSES: [Duration; 5] = [
+    Duration::ZERO,
+    Duration::from_millis(100),
+    Duration::from_millis(300),
+    Duration::from_millis(900),
+    Duration::from_millis(1_800),
+];
+const SESSION: &str = include_str!("sql/session.sql");
+
+type Write = Transaction<'static, Postgres>;
+
+/// [`Store`] on a PostgreSQL database.
+pub(super) struct PostgresStore {
+    pool: PgPool,
+    clock: Arc<dyn Clock>,
+}
+
+impl PostgresStore {
+    /// Connects and brings the schema up to date. `shown` is the address without secrets.
+    pub(super) async fn open(url: &str, shown: &str, clock: Arc<dyn Clock>) -> Result<Self> {
+        let unusable = |problem: String| StoreError::Unsupported { url: shown.to_owned(), problem };
+        let options = PgConnectOptions::from_str(url)
+            .map_err(|e| unusable(format!("not an address like postgres://USER:PASSWORD@HOST:5432/DATABASE: {e}")))?;
+        let pool = PgPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .acquire_timeout(ACQUIRE)
+            // A look at every connection before its use would cost a round trip; broken ones show themselves.
+            .test_before_acquire(false)
+            .after_connect(|connection, _| Box::pin(async move { connection.execute(SESSION).await.map(drop) }))
+            .connect_with(options.application_name("vgpo"))
+            .await
+            .map_err(|e| unusable(format!("cannot connect: {e}")))?;
+        migrate::run(&pool, clock.now()).await?;
+        Ok(Self { pool, clock })
+    }
+
+    /// Begins a write.
+    async fn write(&self) -> Result<Write> {
+        self.patiently(|| async { Ok(self.pool.begin().await?) }).await
+    }
+
+    /// Tries again while the database does not answer; `ask` must change nothing.
+    async fn patiently<T, F>(&self, ask: impl Fn() -> F + Send) -> Result<T>
+    where
+        F: Future<Output = Result<T>> + Send,
+    {
+        for pause in PAUSES {
+            match ask().await {
+                Err(StoreError::Unavailable(error)) => tracing::debug!(%error, "the database does not answer"),
+                answer => return answer,
+            }
+            tokio::time::sleep(pause).await;
+        }
+        ask().await
+    }
+
+    fn now(&self) -> i64 {
+        self.clock.now().timestamp_millis()
+    }
+}
+
+/// Fails unless the token's attempt is the one that holds the job; nobody can take the job before the transaction
+/// ends.
+async fn guard(tx: &mut Write, token: &LeaseToken) -> Result<()> {
+    const HELD: &str = "SELECT 1 FROM jobs \
+        WHERE id = $1 AND run_id = $2 AND attempt = $3 AND lease_worker IS NOT NULL FOR NO KEY UPDATE";
+    let held = sqlx::query(HELD)
+        .bind(&token.job_id)
+        .bind(&token.run_id)
+        .bind(i64::from(token.attempt))
+        .fetch_optional(&mut **tx)
+        .await?;
+    match held {
+        Some(_) => Ok(()),
+        None => Err(lease_lost(token)),
+    }
+}
+
+/// One transaction at a time takes or frees names of models, served checkpoints and data sets.
+async fn lock_names(tx: &mut Write) -> Result<()> {
+    const NAMES: i64 = 22_088 << 48;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(NAMES).execute(&mut **tx).await?;
+    Ok(())
+}
+
+impl Record for PgRow {
+    fn text_or_none(&self, column: &str) -> Result<Option<&str>> {
+        Ok(self.try_get(column)?)
+    }
+
+    fn int_or_none(&self, column: &str) -> Result<Option<i64>> {
+        Ok(self.try_get(column)?)
+    }
+
+    fn real_or_none(&self, column: &str) -> Result<Option<f64>> {
+        Ok(self.try_get(column)?)
+    }
+
+    fn flag(&self, column: &str) -> Result<bool> {
+        Ok(self.try_get(column)?)
+    }
+
+    fn json(&self, column: &str) -> Result<&str> {
+        // Values of the type JSON travel as their text.
+        Ok(self.try_get_unchecked(column)?)
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn check(&self) -> Result<()> {
+        // A write proves more than a read: a standby or a full disk shows here.
+        let mut tx = self.write().await?;
+        let version: i64 = sqlx::query("SELECT max(version) AS version FROM schema_migrations")
+            .fetch_one(&mut *tx)
+            .await?
+            .try_get("version")?;
+        sqlx::query("CREATE TEMPORARY TABLE writable (x INT) ON COMMIT DROP").execute(&mut *tx).await?;
+        tx.rollback().await?;
+        if version == migrate::latest() {
+            return Ok(());
+        }
+        Err(StoreError::Schema(format!("the database has version {version}, this program needs {}", migrate::latest())))
+    }
+
+    async fn close(&self) {
+        self.pool.close().await;
+    }
+}

@@ -1,0 +1,152 @@
+//! The queue as workers see it.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::Row as _;
+
+use crate::domain::job::{Job, LeaseToken, LeasedJob, Transition, Wanted};
+use crate::domain::spec::DeviceClass;
+use crate::store::change::{Change, expiry_reason};
+use crate::store::error::{Result, lease_lost};
+use crate::store::rows;
+use crate::store::traits::{ClaimRequest, Failure, QueueStore};
+use crate::store::{millis, wanted};
+
+use super::transition::{apply, load_held, settle_model};
+use super::{PostgresStore, Write};
+
+const NEXT: &str = include_str!("sql/queue_next.sql");
+const HAS_WORK: &str = include_str!("sql/queue_has_work.sql");
+/// A row that is locked is being dealt with: its worker has just been heard of, or somebody else expires it.
+const EXPIRED: &str = "SELECT * FROM jobs WHERE lease_expires_at <= $1 ORDER BY id FOR NO KEY UPDATE SKIP LOCKED";
+const HELD_BY: &str = "SELECT * FROM jobs WHERE lease_worker = $1 ORDER BY id FOR NO KEY UPDATE";
+const CRASHED: &str = "UPDATE workers SET state = 'crashed', job_id = NULL WHERE id = $1";
+const EXTEND: &str = "UPDATE jobs SET lease_expires_at = $1 \
+    WHERE id = $2 AND attempt = $3 AND lease_worker IS NOT NULL RETURNING state";
+
+/// How long a claim waits for rows that others have locked.
+const LOCKED_PAUSES: [Duration; 3] = [Duration::from_millis(5), Duration::from_millis(20), Duration::from_millis(80)];
+
+impl PostgresStore {
+    /// Claims the next job that nobody has locked.
+    async fn try_claim(&self, request: &ClaimRequest) -> Result<Option<LeasedJob>> {
+        let now = self.now();
+        let mut tx = self.write().await?;
+        expire(&mut tx, now).await?;
+        let row = sqlx::query(NEXT).bind(rows::device_name(request.device)).bind(now).fetch_optional(&mut *tx).await?;
+        let mut leased = None;
+        if let Some(row) = row {
+            let job = settle_model(&mut tx, rows::job(&row)?).await?;
+            let mut change = Change::new(Transition::Claim, format!("claimed by {}", request.worker_id));
+            change.lease = Some((&request.worker_id, now.saturating_add(millis(request.ttl))));
+            change.attempts_used = Some(job.attempts_used + 1);
+            let job = apply(&mut tx, now, &job, &change).await?;
+            let token = LeaseToken { job_id: job.id.clone(), run_id: job.run_id.clone(), attempt: job.attempt };
+            leased = Some(LeasedJob { job, token });
+        }
+        tx.commit().await?;
+        Ok(leased)
+    }
+}
+
+#[async_trait]
+impl QueueStore for PostgresStore {
+    async fn has_work(&self, device: DeviceClass) -> Result<bool> {
+        let now = self.now();
+        let read = || async {
+            let query = sqlx::query(HAS_WORK).bind(rows::device_name(device)).bind(now);
+            Ok(query.fetch_one(&self.pool).await?.try_get("has_work")?)
+        };
+        self.patiently(read).await
+    }
+
+    async fn claim(&self, request: &ClaimRequest) -> Result<Option<LeasedJob>> {
+        let mut leased = self.try_claim(request).await?;
+        // A job whose row is locked is passed over; whoever looked at it is done with it in a moment.
+        for pause in LOCKED_PAUSES {
+            if leased.is_some() || !self.has_work(request.device).await? {
+                break;
+            }
+            tokio::time::sleep(pause).await;
+            leased = self.try_claim(request).await?;
+        }
+        Ok(leased)
+    }
+
+    async fn heartbeat(&self, token: &LeaseToken, ttl: Duration) -> Result<Wanted> {
+        let expires = self.now().saturating_add(millis(ttl));
+        // One statement that may be repeated: a beat that arrived twice changes nothing.
+        let beat = || async {
+            let query = sqlx::query(EXTEND).bind(expires).bind(&token.job_id).bind(i64::from(token.attempt));
+            let row = query.fetch_optional(&self.pool).await?;
+            let state: String = row.ok_or_else(|| lease_lost(token))?.try_get("state")?;
+            Ok(wanted(&state))
+        };
+        self.patiently(beat).await
+    }
+
+    async fn complete(&self, token: &LeaseToken, reason: &str) -> Result<Job> {
+        let now = self.now();
+        let mut tx = self.write().await?;
+        let job = load_held(&mut tx, token).await?;
+        let job = apply(&mut tx, now, &job, &Change::new(Transition::Complete, reason)).await?;
+        tx.commit().await?;
+        Ok(job)
+    }
+
+    async fn fail(&self, token: &LeaseToken, failure: &Failure) -> Result<Job> {
+        let now = self.now();
+        let mut tx = self.write().await?;
+        let job = load_held(&mut tx, token).await?;
+        let change = match failure.retry_after {
+            None => Change::new(Transition::Fail, &failure.message),
+            Some(pause) => Change::put_back(&job, &failure.message, Some(now.saturating_add(millis(pause)))),
+        };
+        let job = apply(&mut tx, now, &job, &change).await?;
+        tx.commit().await?;
+        Ok(job)
+    }
+
+    async fn release(&self, token: &LeaseToken, reason: &str) -> Result<Job> {
+        let now = self.now();
+        let mut tx = self.write().await?;
+        let job = load_held(&mut tx, token).await?;
+        let mut change = Change::new(Transition::Requeue, reason);
+        change.attempts_used = Some(job.attempts_used.saturating_sub(1));
+        let job = apply(&mut tx, now, &job, &change).await?;
+        tx.commit().await?;
+        Ok(job)
+    }
+
+    async fn expire_leases(&self) -> Result<Vec<Job>> {
+        let now = self.now();
+        let mut tx = self.write().await?;
+        let jobs = expire(&mut tx, now).await?;
+        tx.commit().await?;
+        Ok(jobs)
+    }
+
+    async fn release_worker(&self, worker_id: &str, reason: &str) -> Result<Vec<Job>> {
+        let now = self.now();
+        let mut tx = self.write().await?;
+        let mut jobs = Vec::new();
+        for row in sqlx::query(HELD_BY).bind(worker_id).fetch_all(&mut *tx).await? {
+            let job = rows::job(&row)?;
+            jobs.push(apply(&mut tx, now, &job, &Change::put_back(&job, reason, None)).await?);
+        }
+        sqlx::query(CRASHED).bind(worker_id).execute(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(jobs)
+    }
+}
+
+async fn expire(tx: &mut Write, now: i64) -> Result<Vec<Job>> {
+    let mut jobs = Vec::new();
+    for row in sqlx::query(EXPIRED).bind(now).fetch_all(&mut **tx).await? {
+        let job = rows::job(&row)?;
+        let reason = expiry_reason(&job);
+        jobs.push(apply(tx, now, &job, &Change::put_back(&job, &reason, None)).await?);
+    }
+    Ok(jobs)
+}

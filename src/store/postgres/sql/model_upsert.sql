@@ -1,0 +1,11 @@
+INSERT INTO models (name, family, parameters, path, card, recommended, source, project, created_by, created_at)
+VALUES ($1, $2, $3, $4, $5::json, $6::json, $7, $8, $9, $10)
+ON CONFLICT (name) DO UPDATE SET
+    family = excluded.family,
+    parameters = excluded.parameters,
+    path = excluded.path,
+    card = excluded.card,
+    recommended = excluded.recommended,
+    source = excluded.source,
+    project = excluded.project
+RETURNING *

@@ -1,0 +1,14 @@
+-- May a claim find something? $1 the device's class, $2 the time.
+SELECT
+    EXISTS (
+        SELECT 1
+        FROM jobs AS job
+        WHERE state = 'queued'
+            AND device IN ('any', $1)
+            AND (not_before IS NULL OR not_before <= $2)
+            AND (
+                after_job IS NULL
+                OR EXISTS (SELECT 1 FROM jobs AS earlier WHERE earlier.id = job.after_job AND earlier.state = 'succeeded')
+            )
+    )
+    OR EXISTS (SELECT 1 FROM jobs WHERE lease_expires_at <= $2) AS has_work

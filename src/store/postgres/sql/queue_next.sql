@@ -1,0 +1,13 @@
+-- The next job for a device that nobody else is taking right now: $1 its class, $2 the time.
+SELECT *
+FROM jobs AS job
+WHERE state = 'queued'
+    AND device IN ('any', $1)
+    AND (not_before IS NULL OR not_before <= $2)
+    AND (
+        after_job IS NULL
+        OR EXISTS (SELECT 1 FROM jobs AS earlier WHERE earlier.id = job.after_job AND earlier.state = 'succeeded')
+    )
+ORDER BY priority DESC, id
+LIMIT 1
+FOR NO KEY UPDATE OF job SKIP LOCKED

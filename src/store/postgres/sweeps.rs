@@ -1,0 +1,70 @@
+//! Sweeps.
+
+use async_trait::async_trait;
+use sqlx::{Postgres, QueryBuilder};
+
+use crate::clock::new_id;
+use crate::domain::job::{Job, NewJob};
+use crate::domain::page::{Listing, Page};
+use crate::domain::run::Run;
+use crate::domain::sweep::{NewSweep, Sweep, SweepFilter, SweepPoint, SweepSettings};
+use crate::store::error::{Result, StoreError};
+use crate::store::filter::{push_equal, push_page};
+use crate::store::rows;
+use crate::store::traits::SweepStore;
+
+use super::PostgresStore;
+use super::jobs::insert_with_run;
+
+const INSERT: &str = include_str!("sql/sweep_insert.sql");
+const SELECT_ONE: &str = "SELECT * FROM sweeps WHERE id = $1";
+const RUNS: &str = concat!(include_str!("sql/run_select.sql"), " WHERE jobs.sweep_id = $1 ORDER BY runs.id");
+
+#[async_trait]
+impl SweepStore for PostgresStore {
+    async fn submit_sweep(&self, new: NewSweep, points: Vec<(NewJob, SweepSettings)>) -> Result<(Sweep, Vec<Job>)> {
+        let now = self.now();
+        let mut tx = self.write().await?;
+        let row = sqlx::query(INSERT)
+            .bind(new_id("swp"))
+            .bind(&new.name)
+            .bind(&new.project)
+            .bind(&new.created_by)
+            .bind(rows::to_json(&new.job)?)
+            .bind(rows::to_json(&new.grid)?)
+            .bind(points.len() as i64)
+            .bind(now)
+            .fetch_one(&mut *tx)
+            .await?;
+        let sweep = rows::sweep(&row)?;
+        let mut jobs = Vec::with_capacity(points.len());
+        for (job, settings) in points {
+            let point = SweepPoint { id: sweep.id.clone(), settings };
+            jobs.push(insert_with_run(&mut tx, now, &job, Some(&point)).await?.0);
+        }
+        tx.commit().await?;
+        Ok((sweep, jobs))
+    }
+
+    async fn sweep(&self, id: &str) -> Result<Sweep> {
+        let read = || async { Ok(sqlx::query(SELECT_ONE).bind(id).fetch_optional(&self.pool).await?) };
+        let row = self.patiently(read).await?;
+        rows::sweep(&row.ok_or_else(|| StoreError::NotFound { kind: "sweep", id: id.to_owned() })?)
+    }
+
+    async fn sweeps(&self, filter: &SweepFilter, page: &Page) -> Result<Listing<Sweep>> {
+        let read = || async {
+            let mut query = QueryBuilder::<Postgres>::new("SELECT * FROM sweeps WHERE true");
+            push_equal(&mut query, "project", filter.project.as_deref());
+            push_page(&mut query, "id", page);
+            Ok(query.build().persistent(false).fetch_all(&self.pool).await?)
+        };
+        let sweeps = self.patiently(read).await?.iter().map(rows::sweep).collect::<Result<Vec<_>>>()?;
+        Ok(Listing::from_overfull(sweeps, page.limit, |s| s.id.clone()))
+    }
+
+    async fn sweep_runs(&self, id: &str) -> Result<Vec<Run>> {
+        let read = || async { Ok(sqlx::query(RUNS).bind(id).fetch_all(&self.pool).await?) };
+        self.patiently(read).await?.iter().map(rows::run).collect()
+    }
+}

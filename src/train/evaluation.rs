@@ -1,0 +1,171 @@
+//! The method `eval`: no training, only answers. Rows are answered in chunks; each finished chunk leaves its rows behind, and
+//! a run that was interrupted goes on behind the last one and ends with the same numbers.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::clock::Stopwatch;
+use crate::data::Split;
+use crate::domain::eval_row::{EvalRow, ROWS_FILE};
+use crate::domain::metric::StepMetrics;
+use crate::domain::spec::{EvaluationSpec, JobSpec, RowSplit};
+use crate::model::device::open_device;
+use crate::model::{ModelFolder, View, VisionLanguageModel};
+use crate::prompt::Processor;
+use crate::reward::{self, Reward};
+
+use super::error::{TrainError, file_error};
+use super::evaluate::Evaluator;
+use super::judge::Judge;
+use super::metrics::Metrics;
+use super::parallel::Pool;
+use super::policy::number_format;
+use super::sink::{Control, RunSink};
+use super::source::PromptSource;
+use super::tally::Tally;
+use super::{RunEnd, TrainRequest, memory};
+
+/// Rows that are logged with every token.
+const LOGGED: usize = 8;
+
+/// An evaluation in progress.
+struct Evaluation<'s> {
+    spec: JobSpec,
+    pool: Pool,
+    model: Arc<dyn VisionLanguageModel>,
+    reward: Box<dyn Reward>,
+    run: String,
+    source: PromptSource,
+    sink: &'s mut dyn RunSink,
+    work_dir: PathBuf,
+    tally: Tally,
+    /// Finished chunks.
+    done: u64,
+}
+
+/// Answers every chunk that `request.rows` does not hold yet.
+pub(super) fn run(
+    request: TrainRequest,
+    method: &EvaluationSpec,
+    sink: &mut dyn RunSink,
+) -> Result<RunEnd, TrainError> {
+    let TrainRequest { spec, model_dir, device, dataset, work_dir, run, webhooks, rows, .. } = request;
+    let device = open_device(device)?;
+    let folder = ModelFolder::open_as(&model_dir, &device, number_format(spec.train.dtype, &device))?;
+    let model = folder.model(View::Detached)?;
+    let processor = Arc::new(Processor::from_dir(&model_dir, model.info()).map_err(TrainError::PromptSettings)?);
+    let split = match method.split {
+        RowSplit::Eval => Split::Eval,
+        RowSplit::Train => Split::Train,
+    };
+    let source = PromptSource::new(processor, dataset, split, &spec.data, model.info(), spec.rollout.max_new_tokens)?;
+    let mut evaluation = Evaluation {
+        pool: Pool::for_device(&device)?,
+        reward: reward::build_with(&spec.reward, webhooks.as_ref())?,
+        tally: Tally::new(spec.eval.samples),
+        done: rows.len() as u64,
+        spec,
+        model,
+        run,
+        source,
+        sink,
+        work_dir,
+    };
+    rows.iter().try_for_each(|chunk| evaluation.take_over(chunk))?;
+    evaluation.run()
+}
+
+impl Evaluation<'_> {
+    fn run(mut self) -> Result<RunEnd, TrainError> {
+        while self.done < self.chunks() {
+            match self.sink.control() {
+                Control::Continue => self.chunk()?,
+                Control::Yield => return Ok(RunEnd::Yielded),
+                Control::Cancel => return Ok(RunEnd::Cancelled),
+            }
+        }
+        let accuracy = self.tally.metrics().find(crate::domain::metric::EVAL_ACCURACY);
+        Ok(RunEnd::Finished { accuracy, stopped_early: None })
+    }
+
+    fn rows(&self) -> u64 {
+        self.spec.eval_rows.min(self.source.rows())
+    }
+
+    fn chunks(&self) -> u64 {
+        self.rows().div_ceil(self.spec.batch.prompts_per_step)
+    }
+
+    /// Adds up the rows of a chunk that an earlier attempt finished.
+    fn take_over(&mut self, chunk: &Path) -> Result<(), TrainError> {
+        let path = chunk.join(ROWS_FILE);
+        let file = BufReader::new(File::open(&path).map_err(file_error(&path))?);
+        for line in file.lines() {
+            let line = line.map_err(file_error(&path))?;
+            let row: EvalRow = serde_json::from_str(&line)
+                .map_err(|e| TrainError::Checkpoint { path: path.display().to_string(), problem: e.to_string() })?;
+            self.tally.add(&row);
+        }
+        Ok(())
+    }
+
+    fn chunk(&mut self) -> Result<(), TrainError> {
+        let clock = Stopwatch::start();
+        let first = self.done * self.spec.batch.prompts_per_step;
+        let range = first..self.rows().min(first + self.spec.batch.prompts_per_step);
+        let tokens = self.tally.tokens();
+        let dir = self.answer(range)?;
+        self.done += 1;
+        let seconds = clock.seconds();
+        let mut metrics = self.tally.metrics();
+        if self.done < self.chunks() {
+            // Of a part of the rows only their number is told: accuracy so far is no result.
+            let rows = metrics.get("eval/rows");
+            metrics = Metrics::default();
+            metrics.set("eval/rows", rows);
+        }
+        metrics.set("time/step", seconds);
+        metrics.set("throughput/tokens_per_second", (self.tally.tokens() - tokens) as f64 / seconds.max(1e-9));
+        if let Some(bytes) = memory::peak_bytes() {
+            metrics.set("memory/peak_bytes", bytes as f64);
+        }
+        let (samples, tokens) = (self.tally.responses(), self.tally.tokens());
+        // The metrics go first: a run that dies behind its rows must not miss those of their chunk.
+        self.sink.metrics(&StepMetrics { step: self.done, samples, tokens, values: metrics.into_values() })?;
+        Ok(self.sink.rows(self.done, &dir)?)
+    }
+
+    /// Answers rows, adds them up, and writes them into a folder of their own.
+    fn answer(&mut self, rows: Range<u64>) -> Result<PathBuf, TrainError> {
+        let step = self.done + 1;
+        let judge = Judge { reward: self.reward.as_ref(), source: &self.source, run: &self.run, step, part: "eval" };
+        let evaluator = Evaluator { pool: &self.pool, model: self.model.as_ref(), judge, spec: &self.spec };
+        let answered = evaluator.answer(rows)?;
+        let records: Vec<EvalRow> = answered.iter().map(|row| row.record(&self.source)).collect::<Result<_, _>>()?;
+        if step == 1 && self.spec.log_samples_every > 0 {
+            let logged: Vec<_> =
+                answered.iter().take(LOGGED).map(|row| row.sample(&self.source)).collect::<Result<_, _>>()?;
+            self.sink.samples(step, &logged)?;
+        }
+        for row in &records {
+            self.tally.add(row);
+        }
+        let dir = self.work_dir.join(format!("rows-{step:08}"));
+        std::fs::create_dir_all(&dir).map_err(file_error(&dir))?;
+        let path = dir.join(ROWS_FILE);
+        write(&path, &records).map_err(file_error(&path))?;
+        Ok(dir)
+    }
+}
+
+fn write(path: &Path, rows: &[EvalRow]) -> std::io::Result<()> {
+    let mut file = BufWriter::new(File::create(path)?);
+    for row in rows {
+        serde_json::to_writer(&mut file, row)?;
+        file.write_all(b"\n")?;
+    }
+    file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()
+}

@@ -1,0 +1,78 @@
+//! The model of a run in its views: what is trained, in which number format, and what it is compared with.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use candle_core::{DType, Device};
+
+use crate::domain::spec::{self, JobSpec, LoraSpec};
+use crate::model::device::usual_format;
+use crate::model::lora::{LoraConfig, peft};
+use crate::model::{ModelError, ModelFolder, View, VisionLanguageModel};
+
+use super::checkpoint::ADAPTER_DIR;
+use super::error::TrainError;
+
+/// The model of a run.
+pub struct Policy {
+    /// Its folder and its variables.
+    pub folder: ModelFolder,
+    /// What updates see: operations on trained variables are recorded.
+    pub tracked: Arc<dyn VisionLanguageModel>,
+    /// The same weights for rollouts and scores; nothing is recorded.
+    pub detached: Arc<dyn VisionLanguageModel>,
+    /// The model that the run began with, where the objective needs it.
+    pub reference: Option<Arc<dyn VisionLanguageModel>>,
+}
+
+impl Policy {
+    /// Opens the model that the job begins with, or goes on with that of the checkpoint `resume`.
+    ///
+    /// Adapters lie beside the weights that the job began with, which no step changes: a checkpoint gives the adapters
+    /// alone. For the same reason the reference is the same model without them, and needs no second copy.
+    pub fn open(
+        spec: &JobSpec,
+        model_dir: &Path,
+        resume: Option<&Path>,
+        device: &Device,
+        with_reference: bool,
+    ) -> Result<Self, TrainError> {
+        let dtype = number_format(spec.train.dtype, device);
+        let lora = spec.train.lora.as_ref();
+        let dir = resume.filter(|_| lora.is_none()).unwrap_or(model_dir);
+        let mut folder = ModelFolder::open_as(dir, device, dtype)?;
+        if spec.train.freeze_vision {
+            folder.freeze_vision();
+        }
+        if let Some(lora) = lora {
+            adapt(&mut folder, lora, spec.seed, resume)?;
+        }
+        let reference = match (with_reference, lora) {
+            (false, _) => None,
+            (true, Some(_)) => Some(folder.model(View::Base)?),
+            (true, None) => Some(ModelFolder::open_as(model_dir, device, dtype)?.model(View::Detached)?),
+        };
+        Ok(Self { tracked: folder.model(View::Tracked)?, detached: folder.model(View::Detached)?, reference, folder })
+    }
+}
+
+fn adapt(folder: &mut ModelFolder, lora: &LoraSpec, seed: u64, resume: Option<&Path>) -> Result<(), TrainError> {
+    let config = LoraConfig { rank: lora.rank as usize, alpha: lora.alpha, targets: lora.targets.clone() };
+    folder.add_adapters(&config, seed).map_err(|error| match error {
+        ModelError::Target { .. } => TrainError::Setting { field: "train.lora.targets", problem: error.to_string() },
+        other => other.into(),
+    })?;
+    if let (Some(dir), Some(adapters)) = (resume, folder.parameters().adapters()) {
+        peft::read(&dir.join(ADAPTER_DIR), adapters)?;
+    }
+    Ok(())
+}
+
+/// The number format of weights on `device`.
+pub(super) fn number_format(wanted: spec::DType, device: &Device) -> DType {
+    match wanted {
+        spec::DType::Auto => usual_format(device),
+        spec::DType::F32 => DType::F32,
+        spec::DType::Bf16 => DType::BF16,
+    }
+}

@@ -1,0 +1,134 @@
+//! What an evaluation's verdicts say about the model: intervals and pass@k.
+
+/// The 97.5% quantile of the normal distribution: intervals hold the true value 19 times out of 20.
+const Z: f64 = 1.959_963_984_540_054;
+
+/// A mean with its 95% interval.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    /// The mean over rows.
+    pub mean: f64,
+    /// Lower end of the interval.
+    pub low: f64,
+    /// Upper end of the interval.
+    pub high: f64,
+}
+
+/// Accuracy over rows, each with the accuracies (in [0, 1]) of its `samples`: the mean of the rows' means.
+///
+/// Samples of a row are no independent evidence, so rows are the units: the interval is Wilson's for as many independent
+/// answers as the spread between the rows is worth (Korn & Graubard's effective sample size), which lies between the rows
+/// and all samples. With one right-or-wrong answer a row it is Wilson's interval itself.
+pub fn accuracy(rows: &[f64], samples: usize) -> Option<Estimate> {
+    let count = rows.len() as f64;
+    if rows.is_empty() {
+        return None;
+    }
+    let mean = rows.iter().sum::<f64>() / count;
+    let spread = rows.iter().map(|row| (row - mean).powi(2)).sum::<f64>() / count;
+    // Equal rows say nothing about the spread: count them as they are.
+    let worth = if spread > 0.0 { mean * (1.0 - mean) / spread } else { 1.0 };
+    let (low, high) = wilson(mean, count * worth.clamp(1.0, samples.max(1) as f64));
+    Some(Estimate { mean, low, high })
+}
+
+/// Wilson's score interval of a share among `n` answers (E. B. Wilson, 1927).
+fn wilson(share: f64, n: f64) -> (f64, f64) {
+    let z2 = Z * Z / n;
+    let centre = share + z2 / 2.0;
+    let half = Z * (share * (1.0 - share) / n + z2 / (4.0 * n)).max(0.0).sqrt();
+    // At the ends rounding could leave the interval's own share outside.
+    let low = ((centre - half) / (1.0 + z2)).clamp(0.0, share);
+    let high = ((centre + half) / (1.0 + z2)).clamp(share, 1.0);
+    (low, high)
+}
+
+/// The chance that at least one of `k` samples drawn from `n` is right when `right` of the `n` are: `1 - C(n-c, k) / C(n, k)`,
+/// the unbiased estimate of pass@k (Chen et al., arXiv 2107.03374). None when there are fewer samples than `k`.
+pub fn pass_at(n: usize, right: usize, k: usize) -> Option<f64> {
+    if k > n || k == 0 {
+        return None;
+    }
+    let wrong = n - right.min(n);
+    if wrong < k {
+        return Some(1.0);
+    }
+    let all_wrong: f64 = ((wrong - k + 1)..=wrong).zip((n - k + 1)..=n).map(|(a, b)| a as f64 / b as f64).product();
+    Some(1.0 - all_wrong)
+}
+
+/// The `k` for which pass@k is told: 1, 2, 4 … and all samples.
+pub fn pass_sizes(samples: usize) -> Vec<usize> {
+    let mut sizes: Vec<usize> = std::iter::successors(Some(1), |k| Some(k * 2)).take_while(|k| *k < samples).collect();
+    sizes.push(samples);
+    sizes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn close(a: f64, b: f64) {
+        assert!((a - b).abs() < 1e-6, "{a}, expected {b}");
+    }
+
+    #[test]
+    fn one_answer_a_row_has_wilsons_interval() {
+        // Both ends solve the defining equation |p - x| = z sqrt(x (1 - x) / n).
+        for (right, n) in [(7, 10), (1, 50), (255, 512), (40, 41)] {
+            let rows: Vec<f64> = (0..n).map(|i| f64::from(u8::from(i < right))).collect();
+            let found = accuracy(&rows, 1).unwrap();
+            let p = f64::from(right) / f64::from(n);
+            close(found.mean, p);
+            for end in [found.low, found.high] {
+                close((p - end).abs(), Z * (end * (1.0 - end) / f64::from(n)).sqrt());
+            }
+            assert!(found.low < p && p < found.high);
+        }
+        let all = accuracy(&[1.0; 20], 1).unwrap();
+        close(all.high, 1.0);
+        close(all.low, 1.0 / (1.0 + Z * Z / 20.0));
+        assert_eq!(accuracy(&[0.0; 5], 4).unwrap().low, 0.0);
+        assert_eq!(accuracy(&[], 1), None);
+    }
+
+    #[test]
+    fn samples_of_a_row_are_worth_between_one_answer_and_all_of_them() {
+        let width = |rows: &[f64], samples| {
+            let found = accuracy(rows, samples).unwrap();
+            found.high - found.low
+        };
+        let answers = |n: usize| -> Vec<f64> { (0..n).map(|i| f64::from(u8::from(i % 2 == 0))).collect() };
+        // Rows whose samples all agree: four samples are worth one.
+        close(width(&answers(40), 4), width(&answers(40), 1));
+        // Rows that all have two of four right, nearly: as good as independent answers.
+        let even: Vec<f64> = (0..40).map(|i| if i % 2 == 0 { 0.45 } else { 0.55 }).collect();
+        close(width(&even, 4), width(&answers(160), 1));
+        assert!(width(&even, 4) < width(&answers(40), 1));
+    }
+
+    #[test]
+    fn pass_at_k_is_the_share_of_draws_with_a_right_sample() {
+        // Counted over every subset of k of n samples, of which the first c are right.
+        for n in 1..=7_usize {
+            for right in 0..=n {
+                for k in 1..=n {
+                    let subsets = (0..1_u32 << n).filter(|set| set.count_ones() as usize == k);
+                    let (hits, all) = subsets.fold((0, 0), |(hits, all), set| {
+                        (hits + u32::from(set & ((1_u32 << right) - 1) != 0), all + 1)
+                    });
+                    close(pass_at(n, right, k).unwrap(), f64::from(hits) / f64::from(all));
+                }
+            }
+        }
+        assert_eq!(pass_at(3, 1, 4), None);
+        assert_eq!(pass_at(3, 1, 0), None);
+    }
+
+    #[test]
+    fn pass_sizes_double_and_end_with_all() {
+        assert_eq!(pass_sizes(1), [1]);
+        assert_eq!(pass_sizes(6), [1, 2, 4, 6]);
+        assert_eq!(pass_sizes(8), [1, 2, 4, 8]);
+    }
+}

@@ -1,0 +1,266 @@
+//! From evaluated rows to metrics. Everything is computed from [`EvalRow`]s in their order, so that an evaluation that was
+//! interrupted and goes on from its stored rows ends with the same numbers.
+
+use std::collections::BTreeMap;
+
+use crate::domain::eval_row::{EvalResponse, EvalRow, Thirds};
+use crate::domain::metric::EVAL_ACCURACY;
+
+use super::metrics::{Metrics, mean};
+use super::statistics::{accuracy, pass_at, pass_sizes};
+
+/// Tags whose accuracy is told; a data set with more has the accuracy of its most frequent ones.
+const MAX_TAGS: usize = 32;
+/// Different tags that are counted at all.
+const MAX_COUNTED_TAGS: usize = 10_000;
+/// Longer tags are cut in metric keys.
+const MAX_TAG_CHARS: usize = 64;
+
+/// Adds up rows.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    samples: usize,
+    rows: Vec<f64>,
+    /// Samples and right ones of each row.
+    counts: Vec<(usize, usize)>,
+    tags: BTreeMap<String, (usize, f64)>,
+    unjudged: u64,
+    lengths: Vec<f64>,
+    tokens: u64,
+    cut_off: usize,
+    rewards: Vec<f64>,
+    format: Vec<f64>,
+    all: Looks,
+    right: Looks,
+    wrong: Looks,
+}
+
+impl Tally {
+    /// A tally of `samples` responses a row.
+    pub(super) fn new(samples: u64) -> Self {
+        Self { samples: samples as usize, ..Self::default() }
+    }
+
+    /// Adds a row. One without any verdict counts nowhere.
+    pub(super) fn add(&mut self, row: &EvalRow) {
+        self.unjudged += row.unjudged;
+        if row.responses.is_empty() {
+            return;
+        }
+        let right = row.responses.iter().filter(|response| response.correct).count();
+        let share = mean(&row.responses.iter().map(|response| response.accuracy).collect::<Vec<_>>());
+        self.rows.push(share);
+        self.counts.push((row.responses.len(), right));
+        for tag in &row.tags {
+            if self.tags.len() < MAX_COUNTED_TAGS || self.tags.contains_key(tag) {
+                let (rows, sum) = self.tags.entry(tag.clone()).or_default();
+                *rows += 1;
+                *sum += share;
+            }
+        }
+        row.responses.iter().for_each(|response| self.add_response(response));
+    }
+
+    fn add_response(&mut self, response: &EvalResponse) {
+        self.lengths.push(response.tokens as f64);
+        self.tokens += response.tokens;
+        self.cut_off += usize::from(response.cut_off);
+        self.rewards.push(response.reward);
+        self.format.extend(response.reward_parts.get("format"));
+        self.all.add(response);
+        let split = if response.correct { &mut self.right } else { &mut self.wrong };
+        split.add(response);
+    }
+
+    /// Responses so far.
+    pub(super) fn responses(&self) -> u64 {
+        self.lengths.len() as u64
+    }
+
+    /// Their tokens.
+    pub(super) fn tokens(&self) -> u64 {
+        self.tokens
+    }
+
+    /// Every `eval/…` metric; those that nothing is known about are left out.
+    pub(super) fn metrics(&self) -> Metrics {
+        let mut metrics = Metrics::default();
+        metrics.set("eval/rows", self.rows.len() as f64);
+        if self.unjudged > 0 {
+            metrics.set("eval/unjudged", self.unjudged as f64);
+        }
+        let Some(estimate) = accuracy(&self.rows, self.samples) else { return metrics };
+        metrics.set(EVAL_ACCURACY, estimate.mean);
+        metrics.set("eval/accuracy_low", estimate.low);
+        metrics.set("eval/accuracy_high", estimate.high);
+        metrics.set("eval/reward", mean(&self.rewards));
+        metrics.set("eval/response_length", mean(&self.lengths));
+        metrics.set("eval/cut_off", self.cut_off as f64 / self.lengths.len() as f64);
+        if !self.format.is_empty() {
+            metrics.set("eval/format", mean(&self.format));
+        }
+        self.pass_metrics(&mut metrics);
+        self.tag_metrics(&mut metrics);
+        for (looks, suffix) in [(&self.all, ""), (&self.right, "_right"), (&self.wrong, "_wrong")] {
+            looks.metrics(suffix, &mut metrics);
+        }
+        metrics
+    }
+
+    fn pass_metrics(&self, metrics: &mut Metrics) {
+        if self.samples < 2 {
+            return;
+        }
+        for k in pass_sizes(self.samples) {
+            let rows: Vec<f64> = self.counts.iter().filter_map(|(n, right)| pass_at(*n, *right, k)).collect();
+            if !rows.is_empty() {
+                metrics.set(format!("eval/pass_at_{k}"), mean(&rows));
+            }
+        }
+    }
+
+    fn tag_metrics(&self, metrics: &mut Metrics) {
+        let mut tags: Vec<(&String, &(usize, f64))> = self.tags.iter().collect();
+        tags.sort_by(|a, b| b.1.0.cmp(&a.1.0).then(a.0.cmp(b.0)));
+        for (tag, (rows, sum)) in tags.into_iter().take(MAX_TAGS) {
+            let tag: String = tag.chars().take(MAX_TAG_CHARS).collect();
+            metrics.set(format!("eval/accuracy/{tag}"), sum / *rows as f64);
+            metrics.set(format!("eval/rows/{tag}"), *rows as f64);
+        }
+    }
+}
+
+/// How visual responses are.
+#[derive(Debug, Default)]
+struct Looks {
+    focus: ThirdsSum,
+    attention: ThirdsSum,
+}
+
+impl Looks {
+    fn add(&mut self, response: &EvalResponse) {
+        let tokens = response.tokens as usize;
+        self.focus.add(response.focus, tokens);
+        self.attention.add(response.attention_image, tokens);
+    }
+
+    fn metrics(&self, suffix: &str, metrics: &mut Metrics) {
+        for (name, sum) in [("focus", &self.focus), ("attention_image", &self.attention)] {
+            let Some(Thirds { mean, early, late }) = sum.mean() else { continue };
+            for (part, value) in [("mean", mean), ("early", early), ("late", late)] {
+                metrics.set(format!("eval/{name}_{part}{suffix}"), value);
+            }
+        }
+        if let Some(Thirds { early, late, .. }) = self.focus.mean().filter(|focus| focus.early > 0.0) {
+            metrics.set(format!("eval/late_early_ratio{suffix}"), late / early);
+        }
+    }
+}
+
+/// Adds up thirds, every token counted once.
+#[derive(Debug, Default)]
+struct ThirdsSum {
+    tokens: f64,
+    third_tokens: f64,
+    mean: f64,
+    early: f64,
+    late: f64,
+}
+
+impl ThirdsSum {
+    fn add(&mut self, thirds: Option<Thirds>, tokens: usize) {
+        let Some(Thirds { mean, early, late }) = thirds else { return };
+        let third = Thirds::third(tokens) as f64;
+        self.tokens += tokens as f64;
+        self.third_tokens += third;
+        self.mean += mean * tokens as f64;
+        self.early += early * third;
+        self.late += late * third;
+    }
+
+    fn mean(&self) -> Option<Thirds> {
+        (self.tokens > 0.0).then(|| Thirds {
+            mean: self.mean / self.tokens,
+            early: self.early / self.third_tokens,
+            late: self.late / self.third_tokens,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn response(correct: bool, focus: &[f64]) -> EvalResponse {
+        EvalResponse {
+            text: String::new(),
+            tokens: focus.len() as u64,
+            cut_off: !correct,
+            correct,
+            accuracy: f64::from(u8::from(correct)),
+            reward: 0.5,
+            reward_parts: BTreeMap::new(),
+            extracted: None,
+            focus: Thirds::of(focus),
+            attention_image: None,
+        }
+    }
+
+    fn row(row: u64, tags: &[&str], responses: Vec<EvalResponse>) -> EvalRow {
+        let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        EvalRow { row, tags, prompt: String::new(), answer: String::new(), responses, unjudged: 0 }
+    }
+
+    fn of(samples: u64, rows: &[EvalRow]) -> BTreeMap<String, f64> {
+        let mut tally = Tally::new(samples);
+        for row in rows {
+            tally.add(row);
+        }
+        tally.metrics().into_values()
+    }
+
+    #[test]
+    fn accuracy_is_told_by_tag_and_for_all() {
+        let answer = |correct| vec![response(correct, &[0.5; 3])];
+        let rows = [row(0, &["a", "b"], answer(true)), row(1, &["a"], answer(false)), row(2, &[], answer(true))];
+        let metrics = of(1, &rows);
+        assert_eq!((metrics["eval/accuracy"], metrics["eval/rows"]), (2.0 / 3.0, 3.0));
+        assert_eq!((metrics["eval/accuracy/a"], metrics["eval/rows/a"]), (0.5, 2.0));
+        assert_eq!((metrics["eval/accuracy/b"], metrics["eval/rows/b"]), (1.0, 1.0));
+        assert_eq!(metrics["eval/cut_off"], 1.0 / 3.0);
+        assert!(!metrics.keys().any(|key| key.starts_with("eval/pass")), "one sample has no pass@k");
+    }
+
+    #[test]
+    fn the_most_frequent_tags_are_told_and_never_more_than_the_limit() {
+        let mut rows: Vec<EvalRow> =
+            (0..100).map(|i| row(i, &[&format!("tag{i:03}")], vec![response(true, &[0.5])])).collect();
+        rows.push(row(100, &["tag099"], vec![response(false, &[0.5])]));
+        let metrics = of(1, &rows);
+        assert_eq!(metrics.keys().filter(|key| key.starts_with("eval/accuracy/")).count(), MAX_TAGS);
+        assert_eq!(metrics["eval/accuracy/tag099"], 0.5);
+    }
+
+    #[test]
+    fn looks_weigh_tokens_and_are_split_by_verdict() {
+        let rows = [row(0, &[], vec![response(true, &[0.8, 0.6, 0.4]), response(false, &[0.2; 6])])];
+        let metrics = of(2, &rows);
+        let close = |key: &str, value: f64| assert!((metrics[key] - value).abs() < 1e-12, "{key}: {}", metrics[key]);
+        close("eval/focus_mean", (1.8 + 1.2) / 9.0);
+        close("eval/focus_early", (0.8 + 0.4) / 3.0);
+        close("eval/late_early_ratio_right", 0.5);
+        close("eval/late_early_ratio_wrong", 1.0);
+        close("eval/pass_at_1", 0.5);
+        close("eval/pass_at_2", 1.0);
+        assert!(!metrics.contains_key("eval/attention_image_mean"), "nothing is made up where nothing is known");
+    }
+
+    #[test]
+    fn responses_without_a_verdict_count_nowhere() {
+        let empty = EvalRow { unjudged: 2, ..row(1, &["a"], Vec::new()) };
+        let metrics = of(2, &[row(0, &[], vec![response(true, &[0.5]), response(true, &[0.5])]), empty.clone()]);
+        assert_eq!((metrics["eval/accuracy"], metrics["eval/rows"], metrics["eval/unjudged"]), (1.0, 1.0, 2.0));
+        let none = of(2, &[empty]);
+        assert_eq!(none.keys().collect::<Vec<_>>(), ["eval/rows", "eval/unjudged"]);
+    }
+}

@@ -1,0 +1,261 @@
+// The dashboard as people use it. One server and two real runs for all tests; they run one after another.
+import assert from 'node:assert/strict';
+import { after, afterEach, before, test } from 'node:test';
+import { accessible, Browser, fits, painted, Server } from './harness.mjs';
+
+const server = new Server(process.env.VGPO_PROGRAM);
+const browser = new Browser(server);
+let first, second;
+
+before(async () => {
+  await server.start();
+  await browser.start();
+  [first, second] = [await server.submit({ name: 'first run' }), await server.submit({ name: 'second run', seed: 7, method: { type: 'grpo' } })];
+});
+after(async () => {
+  await browser.stop();
+  await server.stop();
+  server.clean();
+});
+afterEach(() => browser.calm());
+
+const text = (locator) => locator.textContent();
+
+test('the list follows a run from its start to its end without a reload', async () => {
+  const page = await browser.open('#/runs');
+  const row = page.getByRole('row').filter({ hasText: 'first run' });
+  await row.getByText('running').waitFor();
+  await row.getByText('succeeded').waitFor({ timeout: 240_000 });
+  assert.match(await text(row), /4 \/ 4/);
+  assert.match(await text(row), /\d+\.\d%/);
+  await page.getByText('live', { exact: true }).waitFor();
+  await page.context().close();
+});
+
+test('the curves of a run grow while it trains', async () => {
+  const page = await browser.open(`#/runs/${second.run_id}`);
+  const reward = page.getByRole('figure', { name: 'Reward', exact: true });
+  await reward.locator('canvas').waitFor({ timeout: 120_000 });
+  await page.locator('.badge.succeeded').waitFor({ timeout: 240_000 });
+  await page.getByText('4 of 4').waitFor();
+  for (const name of ['Accuracy', 'Focus kept: late over early', 'Attention: image, question, own text', 'Entropy', 'Time of a step by phase']) {
+    assert.ok(await painted(page.getByRole('figure', { name, exact: true }).locator('canvas')) > 100, `${name} is drawn`);
+  }
+  // By keyboard: the reading of single points is told.
+  const plot = reward.getByRole('img');
+  await plot.focus();
+  await plot.press('Home');
+  await plot.press('ArrowRight');
+  await reward.getByText('step 2', { exact: false }).first().waitFor();
+  await reward.getByRole('button', { name: 'Options of Reward' }).click();
+  await page.getByRole('menuitem', { name: 'Show as table' }).click();
+  assert.equal(await reward.locator('tbody tr').count(), 4);
+  const download = page.waitForEvent('download');
+  await reward.getByRole('button', { name: 'Options of Reward' }).click();
+  await page.getByRole('menuitem', { name: 'Download CSV' }).click();
+  assert.equal((await download).suggestedFilename(), 'reward.csv');
+  await page.context().close();
+});
+
+test('runs are filtered, sorted and compared', async () => {
+  await server.until(first.id, 'succeeded');
+  const page = await browser.open('#/runs');
+  await page.getByRole('searchbox').fill('grpo');
+  await page.getByText('first run').waitFor({ state: 'detached' });
+  await page.getByRole('searchbox').fill('');
+  await page.getByRole('button', { name: 'Run', exact: true }).click();
+  await page.getByRole('button', { name: 'Run ↓' }).click();
+  assert.match(await text(page.locator('.run-row').first()), /first run/);
+  for (const name of ['first run', 'second run']) await page.getByLabel(`Compare ${name}`).check();
+  await page.getByRole('button', { name: 'Compare 2' }).click();
+  await page.getByRole('heading', { name: '2 runs side by side' }).waitFor();
+  const differ = page.getByRole('region', { name: 'Settings that differ' });
+  for (const setting of ['seed', 'method/type']) await differ.getByText(setting, { exact: true }).waitFor();
+  assert.equal(await differ.getByText('steps', { exact: true }).count(), 0, 'what is the same is not shown');
+  const chart = page.getByRole('figure', { name: 'reward/mean' });
+  assert.equal(await chart.locator('.legend b').count(), 2);
+  await page.getByRole('button', { name: 'Time' }).click();
+  await page.getByLabel('Smoothing').press('ArrowRight');
+  await page.getByLabel('log axis').check();
+  assert.ok(await painted(chart.locator('canvas')) > 100);
+  await page.context().close();
+});
+
+test('samples are walked through by step and by token', async () => {
+  const page = await browser.open(`#/runs/${first.run_id}/samples`);
+  await page.getByText('step 4', { exact: true }).waitFor();
+  await page.getByRole('button', { name: 'Held-out' }).click();
+  const chosen = await text(page.locator('.thumbs [aria-pressed=true]'));
+  await page.locator('.thumbs button').first().click();
+  await page.getByLabel('Step', { exact: true }).press('ArrowLeft');
+  await page.getByText('step 2', { exact: true }).waitFor();
+  assert.match(page.url(), /step=2/);
+  assert.equal((await text(page.locator('.thumbs [aria-pressed=true]'))).split('·')[0], chosen.split('·')[0], 'the same prompt at another step');
+  const tokens = page.getByRole('listbox', { name: 'Tokens of response 1' });
+  await tokens.getByRole('option').first().focus();
+  for (let i = 0; i < 3; i += 1) await page.keyboard.press('ArrowRight');
+  assert.equal(await tokens.getByRole('option', { selected: true }).evaluate((node) => [...node.parentNode.querySelectorAll('[role=option]')].indexOf(node)), 3);
+  await page.getByRole('img', { name: /attention map of the token/ }).waitFor();
+  await page.getByRole('figure', { name: 'Attention along response 1' }).locator('canvas').waitFor();
+  await page.getByRole('button', { name: 'Training' }).click();
+  await page.getByRole('button', { name: 'shaped advantage' }).click();
+  await page.context().close();
+});
+
+test('the playground answers an example, then a dropped image', async () => {
+  const page = await browser.open('#/playground');
+  const answer = page.getByRole('article', { name: 'Answer of starter' });
+  await answer.getByRole('option').nth(8).waitFor();
+  await answer.getByText('most attended quarter').waitFor();
+  await answer.getByRole('button', { name: 'depends on the image' }).click();
+  await answer.getByRole('option').first().focus();
+  await page.keyboard.press('ArrowRight');
+  await answer.getByRole('img', { name: /map of the token/ }).waitFor();
+  await answer.getByText('without image').waitFor();
+  // A picture of another size than the starter knows: it answers, with a warning.
+  await page.locator('.drop').evaluate(async (node) => {
+    const canvas = Object.assign(document.createElement('canvas'), { width: 84, height: 84 });
+    canvas.getContext('2d').fillRect(0, 0, 84, 84);
+    const blob = await new Promise((resolve) => { canvas.toBlob(resolve); });
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([blob], 'mine.png', { type: 'image/png' }));
+    node.dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true }));
+  });
+  await page.getByAltText('The image that is asked about').waitFor();
+  await page.getByLabel('Question').fill('what is the largest digit ?');
+  await page.getByLabel('Question').press('Enter');
+  await answer.getByText('84x84').waitFor();
+  await answer.getByText('most attended quarter').waitFor();
+  await page.getByLabel('Beside it').selectOption(`${first.run_id}@best`);
+  await page.getByRole('article').nth(1).getByText('most attended quarter').waitFor();
+  await page.getByRole('button', { name: 'Draw' }).click();
+  const pad = page.getByRole('img', { name: /Drawing pad/ });
+  const box = await pad.boundingBox();
+  await page.mouse.move(box.x + 40, box.y + 30);
+  await page.mouse.down();
+  await page.mouse.move(box.x + 60, box.y + 120, { steps: 4 });
+  await page.mouse.up();
+  await page.getByRole('button', { name: 'Ask', exact: true }).click();
+  await answer.getByText('most attended quarter').waitFor();
+  assert.equal(await answer.getByText('84x84').count(), 0, 'a drawing has the size that the model knows');
+  await page.context().close();
+});
+
+test('the form refuses what cannot work, starts a job, and the job is cancelled', async () => {
+  const page = await browser.open('#/new', { expected: [/422/] });
+  await page.getByText('Memory about').waitFor();
+  await page.getByLabel('steps').fill('-1');
+  await page.getByLabel('steps').press('Tab');
+  await page.getByText('This job cannot start yet').waitFor();
+  assert.ok(await page.getByRole('button', { name: 'Start the job' }).isDisabled());
+  await page.getByLabel('steps').fill('500');
+  await page.getByLabel('steps').press('Tab');
+  await page.getByText('500 (500 updates)').waitFor();
+  await page.getByLabel('name', { exact: false }).first().fill('from the form');
+  await page.getByLabel('name', { exact: false }).first().press('Tab');
+  await page.getByText('answer found').waitFor();
+  await page.getByRole('button', { name: 'Start the job' }).click();
+  await page.getByRole('heading', { name: 'from the form' }).waitFor();
+  await page.locator('.badge.running').waitFor({ timeout: 60_000 });
+  await page.getByRole('button', { name: 'Cancel' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Keep as it is' }).click();
+  assert.equal(await page.locator('.badge.running').count(), 1, 'nothing happens without a yes');
+  await page.getByRole('button', { name: 'Cancel' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Cancel the job' }).click();
+  await page.locator('.badge.cancelled').waitFor({ timeout: 120_000 });
+  await page.getByRole('link', { name: 'Events and logs' }).click();
+  await page.getByText('running → cancelling', { exact: false }).waitFor();
+  await page.context().close();
+});
+
+test('a data set is uploaded, looked at and deleted', async () => {
+  const page = await browser.open('#/datasets');
+  const row = (answer) => JSON.stringify({ problem: 'what is one and one ?', answer });
+  await page.getByLabel('Files of the data set').setInputFiles({ name: 'sums.jsonl', mimeType: 'application/jsonl', buffer: Buffer.from(`${row('2')}\n${row('two')}\n`) });
+  await page.getByRole('button', { name: 'Upload' }).click();
+  const card = page.getByRole('listitem').filter({ hasText: 'sums' });
+  await card.getByText('ready').waitFor();
+  await card.getByRole('link', { name: 'Look inside' }).click();
+  await card.getByText('what is one and one ?').first().waitFor();
+  await card.getByRole('button', { name: 'Delete' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Delete it' }).click();
+  await card.waitFor({ state: 'detached' });
+  await page.context().close();
+});
+
+test('a thousand runs stay few rows, and old and new frames of the stream are understood', async () => {
+  const page = await browser.open('about:blank'.slice(0, 0));
+  const base = await server.call('GET', `/v1/runs/${first.run_id}`);
+  const many = Array.from({ length: 1000 }, (_, i) => ({ ...base, id: `run_${String(i).padStart(6, '0')}`, name: `run number ${i}`, state: 'running', last_step: 1 }));
+  await page.route('**/v1/runs?*', (route) => route.fulfill({ json: { data: many, has_more: false, next: null } }));
+  await page.route('**/v1/runs/run_0*', (route) => route.fulfill({ json: { data: [] } }));
+  const frame = (seq, kind, data) => `id: ${seq}\nevent: ${kind}\ndata: ${JSON.stringify({ seq, time: base.created_at, kind, run_id: 'run_000999', data })}\n\n`;
+  await page.route('**/v1/events', (route) => route.fulfill({
+    contentType: 'text/event-stream',
+    body: `: hello\n\n${frame(1, 'metrics', { step: 3, samples: 0, tokens: 0, values: {} })}${frame(2, 'news.of.tomorrow', {})}${frame(3, 'rewind', { to_step: 2 })}`,
+  }));
+  await page.goto(`${server.url}/#/runs?sort=name`);
+  await page.reload();
+  await page.getByText('1,000 in all').waitFor();
+  const newest = page.getByRole('row').filter({ hasText: 'run number 999' });
+  await newest.getByText('2 / 4').waitFor();
+  assert.ok(await page.locator('.run-row').count() < 60);
+  await page.evaluate(() => scrollTo(0, document.body.scrollHeight));
+  await page.getByText('run number 0', { exact: true }).waitFor();
+  assert.ok(await page.locator('.run-row').count() < 60);
+  await page.context().close();
+});
+
+const PAGES = [['#/runs', 'first run'], ['#/compare?runs=A,B', 'side by side'], ['#/runs/A', 'Learning'], ['#/runs/A/samples', 'Ground truth'], ['#/runs/A/checkpoints', 'Written'],
+  ['#/runs/A/settings', 'learning_rate'], ['#/runs/A/events', 'queued'], ['#/playground', 'Forgetting curve'], ['#/new', 'Memory about'], ['#/datasets/digits', 'row 0'],
+  ['#/models', 'VGPO starter'], ['#/workers', 'Heartbeat']];
+
+for (const [colorScheme, viewport] of [['light', { width: 1280, height: 900 }], ['dark', { width: 390, height: 844 }]]) {
+  test(`every page is accessible and fits: ${colorScheme}, ${viewport.width} pixels wide`, async () => {
+    for (const [hash, sign] of PAGES) {
+      const page = await browser.open(hash.replace('A', first.run_id).replace('B', second.run_id), { colorScheme, viewport });
+      await page.getByText(sign).first().waitFor();
+      await page.waitForTimeout(300);
+      await accessible(page, hash);
+      await fits(page, hash);
+      await page.context().close();
+    }
+  });
+}
+
+test('what is not there is said, and the theme is kept', async () => {
+  const page = await browser.open('#/runs/run_nobody', { expected: [/404/] });
+  await page.getByText('There is nothing here').waitFor();
+  const theme = () => page.evaluate(() => getComputedStyle(document.body).colorScheme);
+  const before_ = await theme();
+  await page.getByRole('button', { name: /colours/ }).click();
+  assert.notEqual(await theme(), before_);
+  await page.reload();
+  assert.notEqual(await theme(), before_);
+  await page.context().close();
+});
+
+test('the report is one page that fetches nothing', async () => {
+  const page = await browser.open(`v1/runs/${first.run_id}/report`);
+  await page.getByRole('heading', { name: 'first run' }).waitFor();
+  assert.ok(await page.locator('svg path').count() > 5);
+  assert.ok(await page.getByAltText('heat map over the image').count() > 0);
+  const broken = await page.locator('img').evaluateAll((all) => all.filter((one) => one.naturalWidth === 0).length);
+  assert.equal(broken, 0);
+  await page.context().close();
+});
+
+test('a server that goes away is told, and coming back heals the page', async () => {
+  const page = await browser.open('#/runs', { expected: [/ERR_CONNECTION_REFUSED|ERR_INCOMPLETE|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET/] });
+  await page.getByText('live', { exact: true }).waitFor();
+  await server.stop();
+  await page.getByText('The server does not answer.', { exact: false }).waitFor();
+  await page.getByText('first run').waitFor();
+  await server.start();
+  await page.getByRole('button', { name: 'Try now' }).click();
+  await page.getByText('live', { exact: true }).waitFor();
+  const job = await server.submit({ name: 'after the break', steps: 1 });
+  await page.getByText('after the break').waitFor();
+  await server.call('POST', `/v1/jobs/${job.id}/cancel`);
+  await page.context().close();
+});

@@ -1,0 +1,164 @@
+//! Registering models: folders and the hub.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::support::{Answer, Api, tiny_model};
+use crate::hub::server::{COMMIT, FakeHub, Moods};
+
+async fn delete(api: &Api, name: &str) -> Answer {
+    Answer::of(api.request("DELETE", &format!("/v1/models/{name}")).send().await.unwrap()).await
+}
+
+/// The model, once it is no longer on its way.
+async fn settled(api: &Api, name: &str) -> Value {
+    for _ in 0..600 {
+        let answer = api.get(&format!("/v1/models/{name}")).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        if answer.body["state"] != "downloading" {
+            return answer.body;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{name} is still on its way");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_is_registered_where_it_lies() {
+    let roots = tempfile::tempdir().unwrap();
+    let folder = roots.path().join("mine");
+    std::fs::create_dir(&folder).unwrap();
+    for entry in std::fs::read_dir(tiny_model()).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
+    }
+    std::fs::write(folder.join("vgpo.json"), json!({"card": {"task": "t"}, "recommended": {"steps": 3}}).to_string())
+        .unwrap();
+    let api = Api::with(&[("model_roots", roots.path().to_str().unwrap())]).await;
+    let body = json!({"source": {"path": folder}});
+    let made = api.post("/v1/models", body.clone()).await;
+    assert_eq!(
+        (made.status, made.body["id"].as_str(), made.body["state"].as_str()),
+        (201, Some("mine"), Some("ready")),
+        "{}",
+        made.body
+    );
+    assert_eq!((&made.body["card"]["task"], &made.body["recommended"]["steps"]), (&json!("t"), &json!(3)));
+    assert_eq!(api.get("/v1/models/mine").await.body, made.body);
+    assert!(
+        api.post("/v1/models", body.clone()).await.problem(409, "conflict")["detail"]
+            .as_str()
+            .unwrap()
+            .contains("`mine`")
+    );
+    let job = api.submit(json!({"model": "mine"})).await;
+    assert_eq!(job["spec"]["steps"], 3, "the card's settings are taken over");
+    assert_eq!(delete(&api, "mine").await.problem(409, "held")["holders"][0], job["id"]);
+    let cancelled = api.post(&format!("/v1/jobs/{}/cancel", job["id"].as_str().unwrap()), json!({})).await;
+    assert_eq!(cancelled.status, 200, "{}", cancelled.body);
+    assert_eq!(delete(&api, "mine").await.status, 204);
+    delete(&api, "mine").await.problem(404, "not_found");
+    assert!(folder.join("model.safetensors").exists(), "the folder stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_registrations_name_their_fields() {
+    let roots = tempfile::tempdir().unwrap();
+    std::fs::create_dir(roots.path().join("empty")).unwrap();
+    let inside = roots.path().join("empty").display().to_string();
+    let api = Api::with(&[("model_roots", roots.path().to_str().unwrap())]).await;
+    let cases = [
+        (json!({"source": {}}), "/source", "either"),
+        (json!({"source": {"hub": "a/b", "path": "/x"}}), "/source", "either"),
+        (json!({"source": {"hub": "a/b/c"}}), "/source/hub", "org/name"),
+        (json!({"source": {"hub": "a/b", "revision": "../x"}}), "/source/revision", "revision"),
+        (json!({"source": {"path": inside, "revision": "main"}}), "/source/revision", "belongs to `hub`"),
+        (json!({"source": {"path": "/etc"}}), "/source/path", "model_roots"),
+        (json!({"source": {"path": inside}}), "/source/path", "config.json"),
+        (json!({"name": "run_1", "source": {"path": inside}}), "/name", "run_"),
+        (json!({"name": "a b", "source": {"path": inside}}), "/name", "letters"),
+    ];
+    for (body, pointer, part) in cases {
+        let answer = api.post("/v1/models", body.clone()).await;
+        let errors = &answer.problem(422, "invalid_request")["errors"][0];
+        assert_eq!(errors["pointer"], pointer, "{body}: {errors}");
+        assert!(errors["detail"].as_str().unwrap().contains(part), "{body}: {errors}");
+    }
+    assert_eq!(delete(&api, "nothing").await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_comes_from_the_hub_and_serves() {
+    let hub = FakeHub::start(&[("models/org/tiny", &tiny_model())], Moods::default()).await;
+    let api = Api::with(&[("hf_endpoint", &hub.url)]).await;
+    let made = api.post("/v1/models", json!({"source": {"hub": "org/tiny"}})).await;
+    assert_eq!((made.status, made.body["state"].as_str()), (202, Some("downloading")), "{}", made.body);
+    let ready = settled(&api, "org/tiny").await;
+    assert_eq!((ready["state"].as_str(), ready["family"].as_str()), (Some("ready"), Some("qwen2_5_vl")), "{ready}");
+    assert_eq!(ready["source"], format!("hf:org/tiny@{COMMIT}"));
+    for name in ["org/tiny", "hf:org/tiny", &format!("hf:org/tiny@{COMMIT}")] {
+        let body = json!({"model": name, "prompt": "hello", "max_new_tokens": 2});
+        let answer = api.post("/generate", body).await;
+        assert_eq!((answer.status, answer.body["model"].as_str()), (200, Some("org/tiny")), "{}", answer.body);
+    }
+    let other = api.post("/generate", json!({"model": "hf:org/other", "prompt": "hello"})).await;
+    assert!(
+        other.problem(422, "invalid_request")["errors"][0]["detail"]
+            .as_str()
+            .unwrap()
+            .contains("vgpo models add hf:org/other")
+    );
+    let events = api
+        .service
+        .store()
+        .events_after(
+            0,
+            &vgpo::domain::event::EventFilter { kinds: vec!["model".to_owned()], ..Default::default() },
+            100,
+        )
+        .await
+        .unwrap();
+    let states: Vec<&str> = events.iter().filter_map(|event| event.data["state"].as_str()).collect();
+    assert_eq!((states.first(), states.last()), (Some(&"downloading"), Some(&"ready")), "{states:?}");
+    assert!(events.iter().any(|event| event.data["progress"]["file"] == "model.safetensors"));
+    assert_eq!(delete(&api, "org/tiny").await.status, 204);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hub_that_fails_leaves_no_model() {
+    let broken = tempfile::tempdir().unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        std::fs::copy(tiny_model().join(name), broken.path().join(name)).unwrap();
+    }
+    let empty = tempfile::tempdir().unwrap();
+    let repos: [(&str, &Path); 2] = [("models/org/broken", broken.path()), ("models/org/empty", empty.path())];
+    let hub = FakeHub::start(&repos, Moods::default()).await;
+    let api = Api::with(&[("hf_endpoint", &hub.url)]).await;
+    let add = async |name: &str| api.post("/v1/models", json!({"source": {"hub": name}})).await;
+    add("org/nothing").await.problem(422, "invalid_request");
+    assert!(
+        add("org/empty").await.problem(422, "invalid_request")["errors"][0]["detail"]
+            .as_str()
+            .unwrap()
+            .contains("no model in Hugging Face layout")
+    );
+    // Its tokenizer is missing: that shows once the files are here.
+    assert_eq!(add("org/broken").await.status, 202);
+    let failed = settled(&api, "org/broken").await;
+    assert!(failed["state"] == "failed" && failed["problem"].as_str().unwrap().contains("tokenizer"), "{failed}");
+    let used = api.post("/generate", json!({"model": "org/broken", "prompt": "hello"})).await;
+    assert!(used.problem(422, "invalid_request")["errors"][0]["detail"].as_str().unwrap().contains("did not come"));
+    assert_eq!(delete(&api, "org/broken").await.status, 204);
+    delete(&api, "org/broken").await.problem(404, "not_found");
+
+    let offline = Api::with(&[("hf_endpoint", "http://127.0.0.1:9")]).await;
+    let answer = offline.post("/v1/models", json!({"source": {"hub": "org/tiny"}})).await;
+    assert!(
+        answer.problem(503, "unavailable")["detail"]
+            .as_str()
+            .unwrap()
+            .contains("cannot reach the hub http://127.0.0.1:9")
+    );
+}

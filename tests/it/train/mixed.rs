@@ -1,0 +1,115 @@
+//! Rows without, with one and with several images in one step: the same as each on its own. And whole steps of a model that
+//! was not made for the task.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::json;
+use vgpo::algorithm;
+use vgpo::config::job;
+use vgpo::model::logprob::Vocabulary;
+use vgpo::model::{ModelFolder, View};
+use vgpo::train::learner::{Learner, TrainRow};
+use vgpo::train::parallel::Pool;
+use vgpo::train::{RunEnd, TrainRequest};
+
+use super::{Recorder, spec};
+use crate::model::{Family, QWEN2, QWEN2_5, QWEN3};
+
+fn row(family: Family, case: &str) -> TrainRow {
+    let case = family.case(case);
+    TrainRow {
+        prompt_len: case.prompt_len,
+        old_logprobs: Vec::new(),
+        correction: None,
+        reference_logprobs: None,
+        masked_images: None,
+
+        advantages: Vec::new(),
+        sequence: case.row,
+    }
+}
+
+/// Loss and gradients of one supervised mini-batch.
+fn learn(folder: &ModelFolder, rows: &[&TrainRow], microbatch_tokens: u64) -> (f64, BTreeMap<String, Vec<f32>>) {
+    let (tracked, detached) = (folder.model(View::Tracked).unwrap(), folder.model(View::Detached).unwrap());
+    let pool = Pool::new().unwrap();
+    let learner = Learner {
+        pool: &pool,
+        tracked: tracked.as_ref(),
+        detached: detached.as_ref(),
+        parameters: folder.parameters(),
+        vocabulary: Vocabulary::rollout(tracked.as_ref(), 1.0).unwrap(),
+        microbatch_tokens,
+        predicting: false,
+    };
+    let method = spec(&json!({"method": {"type": "sft"}})).method;
+    let output = learner.gradients(rows, algorithm::build(&method).unwrap().as_ref()).unwrap();
+    let tensors = output.gradients.tensors().iter();
+    (output.loss, tensors.map(|(k, t)| (k.clone(), t.flatten_all().unwrap().to_vec1().unwrap())).collect())
+}
+
+/// The loss is the mean over all tokens, so a mixed batch weighs its rows by their numbers of tokens.
+#[test]
+fn a_mixed_batch_learns_what_its_rows_teach() {
+    for family in [QWEN2, QWEN2_5, QWEN3] {
+        let folder = family.open();
+        let rows = ["p4_text", "p1_single", "p3_two_images"].map(|case| row(family, case));
+        assert_eq!(rows.each_ref().map(|row| row.sequence.images.len()), [0, 1, 2]);
+        let all: f64 = rows.iter().map(|row| row.response_len() as f64).sum();
+        let mut want = (0.0, BTreeMap::<String, Vec<f32>>::new());
+        for row in &rows {
+            let (loss, gradients) = learn(&folder, &[row], 1 << 20);
+            let share = row.response_len() as f64 / all;
+            want.0 += share * loss;
+            for (name, values) in gradients {
+                let sum = want.1.entry(name).or_insert_with(|| vec![0.0; values.len()]);
+                sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += share as f32 * value);
+            }
+        }
+        for tokens in [1 << 20, 1] {
+            let (loss, gradients) = learn(&folder, &rows.iter().collect::<Vec<_>>(), tokens);
+            assert!((loss - want.0).abs() < 1e-5, "{family:?}: {loss} {}", want.0);
+            assert_eq!(gradients.len(), want.1.len());
+            for (name, got) in &gradients {
+                let largest = got.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+                let worst = got.iter().zip(&want.1[name]).fold(0.0_f32, |m, (x, y)| m.max((x - y).abs()));
+                assert!(worst <= 1e-4 * largest.max(1e-4), "{family:?} {name}: {worst} of {largest}");
+            }
+        }
+    }
+}
+
+/// The tiny Qwen2.5-VL knows nothing; its tokenizer writes any text. One step on every drawn task.
+#[test]
+fn drawn_tasks_train_a_general_model() {
+    for (dataset, method) in [("objects", "sft"), ("chart", "sft"), ("geometry", "vgpo")] {
+        let request = json!({
+            "model": "tiny", "dataset": dataset, "method": {"type": method}, "steps": 1, "eval_before": false, "eval_every": 0,
+            "data": {"max_prompt_tokens": 4000}, "reward": {"type": "regex", "pattern": "[A-Za-z]"},
+            "batch": {"prompts_per_step": 1, "minibatch_prompts": 1},
+            "rollout": {"group_size": 8, "max_new_tokens": 2, "filter": null},
+        });
+        let spec = job::resolve(&request, &[]).unwrap().spec;
+        let (dir, mut recorder) = (tempfile::tempdir().unwrap(), Recorder::default());
+        let data = vgpo::data::open(dataset).unwrap();
+        let request = TrainRequest {
+            run: "run_test".to_owned(),
+            webhooks: None,
+            spec,
+            model_dir: QWEN2_5.fixture().join("checkpoint"),
+            eval_dataset: Arc::clone(&data),
+            dataset: data,
+            work_dir: dir.path().to_owned(),
+            resume: None,
+            device: vgpo::domain::device::DeviceName::CPU,
+            rows: Vec::new(),
+        };
+        let end = std::thread::scope(|scope| {
+            let work = || vgpo::train::run(request, &mut recorder);
+            std::thread::Builder::new().stack_size(256 << 20).spawn_scoped(scope, work).unwrap().join().unwrap()
+        });
+        assert!(matches!(end.unwrap(), RunEnd::Finished { .. }), "{dataset} {method}");
+        assert!(recorder.last("optimizer/grad_norm") > 0.0, "{dataset} {method}");
+    }
+}

@@ -1,0 +1,148 @@
+// From series to a uPlot chart: aligned data, bands, smoothing, axes.
+import uPlot from '../../vendor/uplot.js';
+import { duration, number } from './format.js';
+import { token } from './colour.js';
+
+/** Exponential smoothing without the pull of the first value; gaps stay. */
+export function smooth(values, weight) {
+  if (!weight) return values;
+  let mean = 0, norm = 0;
+  return values.map((value) => {
+    if (value === null || value === undefined) return value;
+    mean = mean * weight + value * (1 - weight);
+    norm = norm * weight + (1 - weight);
+    return mean / norm;
+  });
+}
+
+/** Running sums over series, for stacked areas. */
+function stack(series) {
+  const sums = new Map();
+  return series.map((one) => ({
+    ...one,
+    y: one.x.map((x, i) => {
+      const sum = (sums.get(x) ?? 0) + (one.y[i] ?? 0);
+      sums.set(x, sum);
+      return sum;
+    }),
+  }));
+}
+
+/** Limits of the vertical axis: some air, zero where it is near, and never a range too thin to divide. */
+function limits(low, high) {
+  if (!Number.isFinite(low) || !Number.isFinite(high)) return [0, 1];
+  const size = Math.max(Math.abs(low), Math.abs(high));
+  if (high - low <= Math.max(size * 1e-9, 1e-12)) {
+    const air = size > 1e-9 ? size * 0.1 : 1;
+    return [low - air, high + air];
+  }
+  const air = (high - low) * 0.07;
+  return [low >= 0 && low < 0.3 * high ? 0 : low - air, high <= 0 ? Math.min(0, high + air) : high + air];
+}
+
+const positive = (values) => values.map((value) => (value > 0 ? value : null));
+
+/**
+ * The columns of a chart: what is drawn and how it is aligned.
+ * A series is {label, colour, x, y, lo, hi, dash}; `lo` and `hi` become a band.
+ */
+export function columns(series, { log, weight, stacked }) {
+  const drawn = stacked ? stack(series) : series;
+  const tables = [];
+  const plan = [];
+  for (const [index, one] of drawn.entries()) {
+    const table = [one.x];
+    const fit = (values) => (log ? positive(values) : values);
+    if (one.lo && one.hi && !stacked) {
+      table.push(fit(one.hi), fit(one.lo));
+      plan.push({ role: 'high', index }, { role: 'low', index });
+    }
+    if (weight && !stacked && drawn.length <= 8) {
+      table.push(fit(one.y));
+      plan.push({ role: 'raw', index });
+    }
+    table.push(fit(stacked ? one.y : smooth(one.y, weight)));
+    plan.push({ role: 'line', index });
+    tables.push(table);
+  }
+  return { data: tables.length ? uPlot.join(tables) : [[]], plan };
+}
+
+const faded = (colour, percent) => `color-mix(in srgb, ${colour} ${percent}%, transparent)`;
+
+function seriesOptions(plan, series, { stacked, sparse }) {
+  return plan.map(({ role, index }) => {
+    const { label, colour, dash } = series[index];
+    if (role === 'high' || role === 'low') return { label: `${label} ${role}`, stroke: 'transparent', width: 0, points: { show: false } };
+    if (role === 'raw') return { label: `${label} (raw)`, stroke: faded(colour, 28), width: 1, points: { show: false } };
+    return {
+      label,
+      stroke: colour,
+      width: stacked ? 1 : 2,
+      dash,
+      points: { show: sparse && !stacked, size: 6, fill: colour, width: 0 },
+    };
+  });
+}
+
+function bands(plan, series, stacked) {
+  const found = [];
+  for (let at = 0; at < plan.length; at += 1) {
+    const colour = series[plan[at].index].colour;
+    if (plan[at].role === 'high') found.push({ series: [at + 1, at + 2], fill: faded(colour, 16) });
+    if (stacked && at > 0) found.push({ series: [at + 1, at], fill: faded(colour, 55) });
+  }
+  return found;
+}
+
+export const xLabel = { step: 'step', time: 'time since start', tokens: 'tokens', samples: 'responses', progress: 'position in the response', token: 'token' };
+
+/** Text of an x value. */
+export function xText(value, kind) {
+  if (kind === 'time') return duration(value);
+  if (kind === 'progress') return `${Math.round(value * 100)}%`;
+  return number(value, 6);
+}
+
+/** uPlot's options. `hooks` are told about cursor and zoom. */
+export function options(plan, series, { width, height, log, stacked, kind, sync, yText, range, onCursor, onZoom, count }) {
+  const ink = token('--muted'), grid = token('--grid');
+  const font = '12px system-ui, sans-serif';
+  const axis = { stroke: ink, font, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1, size: 4 } };
+  const made = seriesOptions(plan, series, { stacked, sparse: count <= 60 });
+  if (stacked && made[0]) made[0].fill = faded(series[0].colour, 55);
+  return {
+    width,
+    height,
+    legend: { show: false },
+    padding: [8, 10, 0, 0],
+    scales: {
+      x: { time: false },
+      y: { distr: log ? 3 : 1, ...(log ? {} : { range: (_, lo, hi) => (range || limits)(lo, hi) }) },
+    },
+    axes: [
+      { ...axis, size: 28, gap: 3, values: (_, splits) => splits.map((v) => (v === null ? '' : xText(v, kind))), space: 64 },
+      { ...axis, size: 52, gap: 4, values: (_, splits) => splits.map((v) => (v === null ? '' : yText(v))) },
+    ],
+    series: [{}, ...made],
+    bands: bands(plan, series, stacked),
+    cursor: {
+      sync: sync ? { key: sync, setSeries: false } : undefined,
+      points: { size: 8 },
+      drag: { x: true, y: false },
+      focus: { prox: 24 },
+    },
+    hooks: {
+      setCursor: [(plot) => onCursor(plot.cursor.idx)],
+      setScale: [(plot, key) => {
+        if (key !== 'x') return;
+        const all = plot.data[0];
+        if (!all.length) return;
+        const { min, max } = plot.scales.x;
+        onZoom(min > all[0] || max < all[all.length - 1] ? [min, max] : null);
+      }],
+    },
+  };
+}
+
+export { uPlot };

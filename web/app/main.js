@@ -1,0 +1,88 @@
+// The frame of the page: navigation, connection, theme; the page itself is chosen by the address.
+import { html, render, useEffect, useRef, useState } from './lib/html.js';
+import { theme, toggleTheme } from './lib/colour.js';
+import { connection, nextTry, reconnect, start } from './lib/live.js';
+import { online } from './lib/api.js';
+import { route } from './lib/router.js';
+import { News, Questions } from './parts/ask.js';
+import { useNow } from './parts/common.js';
+import { Icon } from './parts/icon.js';
+import { Failure, Loading } from './parts/common.js';
+
+const NAV = [
+  ['runs', 'Runs', 'play'],
+  ['playground', 'Playground', 'eye'],
+  ['new', 'New job', 'plus'],
+  ['datasets', 'Data', 'file'],
+  ['models', 'Models', 'star'],
+  ['workers', 'Workers', 'retry'],
+];
+
+/** Pages are read when they are first opened. */
+const PAGES = {
+  runs: ({ parts }) => (parts.length > 1 ? import('./pages/run.js') : import('./pages/runs.js')),
+  compare: () => import('./pages/compare.js'),
+  playground: () => import('./pages/playground.js'),
+  new: () => import('./pages/new_job.js'),
+  datasets: () => import('./pages/datasets.js'),
+  models: () => import('./pages/models.js'),
+  workers: () => import('./pages/workers.js'),
+};
+
+function LinkState() {
+  const words = { live: 'live', connecting: 'connecting', offline: 'offline' }[connection.value];
+  return html`<span class=${`link-state ${connection.value}`} role="status" title="Connection to the server"><i></i>${words}</span>`;
+}
+
+function Offline() {
+  const now = useNow();
+  if (connection.value === 'live' || (online.value && connection.value !== 'offline')) return null;
+  const wait = Math.max(0, Math.ceil((nextTry.value - now) / 1000));
+  return html`<div class="offline-bar" role="alert"><${Icon} name="alert" />
+    <span class="grow">The server does not answer. What you see is the last that was known; nothing is lost.</span>
+    <span class="tabular">${wait > 0 ? `next try in ${wait} s` : 'trying …'}</span><button class="small" onClick=${reconnect}>Try now</button></div>`;
+}
+
+function Page() {
+  const { parts, query } = route.value;
+  const name = parts[0] in PAGES ? parts[0] : 'runs';
+  const key = name === 'runs' && parts.length > 1 ? 'run' : name;
+  const [loaded, setLoaded] = useState({});
+  const main = useRef(null);
+  useEffect(() => {
+    PAGES[name]({ parts }).then((module) => setLoaded({ key, Page: module.default }), (error) => setLoaded({ key, error }));
+  }, [key]);
+  const place = parts.slice(0, 2).join('/');
+  useEffect(() => {
+    // A new page begins at its top, for eyes and for screen readers.
+    window.scrollTo(0, 0);
+    if (main.current && document.activeElement !== document.body) main.current.focus({ preventScroll: true });
+  }, [place]);
+  return html`<main id="content" ref=${main} tabindex="-1">
+    ${loaded.error ? html`<${Failure} error=${loaded.error} again=${() => location.reload()} />`
+      : loaded.key === key ? html`<${loaded.Page} parts=${parts} query=${query} />` : html`<${Loading} height=${320} />`}
+  </main>`;
+}
+
+function App() {
+  const current = route.value.parts[0] || 'runs';
+  return html`<a class="skip" href="#content" onClick=${(e) => { e.preventDefault(); document.getElementById('content').focus(); }}>To the content</a>
+    <${Offline} />
+    <div class="frame">
+      <header class="side">
+        <a class="brand" href="#/"><img src=${new URL('../icon.svg', import.meta.url).pathname} alt="" />VGPO</a>
+        <nav aria-label="Pages">${NAV.map(([path, text, icon]) => html`<a key=${path} href=${`#/${path}`}
+          aria-current=${current === path || (current === 'compare' && path === 'runs') ? 'page' : undefined}><${Icon} name=${icon} />${text}</a>`)}</nav>
+        <div class="foot"><${LinkState} />
+          <button class="icon" onClick=${toggleTheme} aria-label=${theme.value === 'dark' ? 'Light colours' : 'Dark colours'}>
+            <${Icon} name=${theme.value === 'dark' ? 'sun' : 'moon'} /></button></div>
+      </header>
+      <${Page} />
+    </div>
+    <${Questions} /><${News} />`;
+}
+
+const root = document.getElementById('app');
+root.replaceChildren();
+render(html`<${App} />`, root);
+start();

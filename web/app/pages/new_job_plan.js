@@ -1,0 +1,34 @@
+// What a job would be and cost: the answer of a dry run.
+import { html } from '../lib/html.js';
+import { bytes, count } from '../lib/format.js';
+import { series as colourOf } from '../lib/colour.js';
+import { Failure, Loading } from '../parts/common.js';
+
+const NAMES = { rollout_cache: 'rollout cache' };
+
+export function Plan({ plan, faults }) {
+  if (!plan.value && plan.error && faults.size === 0) return html`<div class="card"><${Failure} error=${plan.error} /></div>`;
+  return html`
+    ${plan.error && html`<div class="notice bad" role="alert"><b>This job cannot start yet</b><ul>${faults.size > 0
+      ? [...faults].map(([pointer, detail]) => html`<li><code>${pointer.slice(1)}</code>: ${detail}</li>`) : html`<li>${plan.error.message}</li>`}</ul></div>`}
+    ${!plan.value && !plan.error && html`<${Loading} what="Working out the job" height=${300} />`}
+    ${plan.value && html`
+      ${plan.value.warnings.map((warning) => html`<p class="notice warn" key=${warning.pointer}><code>${warning.pointer.slice(1)}</code>: ${warning.detail}</p>`)}
+      <div class="card"><h2>Work</h2><dl class="kv">
+        <dt>Steps</dt><dd>${count(plan.value.work.steps)} (${count(plan.value.work.updates)} updates)</dd>
+        <dt>Responses</dt><dd>${count(plan.value.work.responses)} to ${count(plan.value.work.prompts)} prompts</dd>
+        <dt>Tokens</dt><dd>${count(plan.value.work.max_response_tokens)} written at most, ${count(plan.value.work.prompt_tokens)} of prompts</dd></dl></div>
+      <${Memory} memory=${plan.value.memory} />
+      <div class="card"><h2>First prompt</h2><pre class="code wrap" tabindex="0">${plan.value.prompt.text}</pre>
+        <p class="muted small-text" style=${{ marginTop: '8px' }}>${plan.value.prompt.tokens} tokens, ${plan.value.prompt.image_tokens} of them for ${plan.value.prompt.images.length === 1 ? 'the image' : `${plan.value.prompt.images.length} images`} · ground truth <b class="mono">${plan.value.prompt.answer}</b></p></div>`}`;
+}
+
+/** Estimated memory as one bar. */
+function Memory({ memory }) {
+  const all = memory.parts.reduce((sum, part) => sum + part.bytes, 0) || 1;
+  return html`<div class="card"><h2>Memory <span class="muted">about ${bytes(memory.peak_bytes)} at its peak</span></h2>
+    <div class="memory" role="img" aria-label=${memory.parts.map((p) => `${NAMES[p.part] || p.part} ${bytes(p.bytes)}`).join(', ')}>
+      ${memory.parts.map((part, n) => html`<i key=${part.part} style=${{ width: `${(part.bytes / all) * 100}%`, background: colourOf(n) }}></i>`)}</div>
+    <ul class="legend">${memory.parts.map((part, n) => html`<li key=${part.part}><i style=${{ background: colourOf(n) }}></i>${NAMES[part.part] || part.part} <b>${bytes(part.bytes)}</b></li>`)}</ul>
+    <p class="muted small-text">An estimate from sizes; rollout cache and activations are not needed at the same time.</p></div>`;
+}

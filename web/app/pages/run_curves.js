@@ -1,0 +1,40 @@
+// The live curves of a run.
+import { html, useState } from '../lib/html.js';
+import { isFinal } from '../lib/runs.js';
+import { chartSeries, others, SECTIONS } from '../lib/curves.js';
+import { inUnit } from '../lib/format.js';
+import { Chart } from '../parts/chart.js';
+import { CurveTools } from '../parts/curve_tools.js';
+import { FocusMap } from '../parts/focus_map.js';
+import { Empty, Failure, Loading } from '../parts/common.js';
+import { Icon } from '../parts/icon.js';
+
+export function Curves({ run, data }) {
+  const [kind, setKind] = useState('step');
+  const [weight, setWeight] = useState(0);
+  data.version.value;
+  if (data.state.value === 'failed') return html`<${Failure} error=${data.error} again=${() => data.load()} />`;
+  if (data.state.value === 'loading') return html`<${Loading} what="Reading the curves" height=${320} />`;
+  if (data.map.size === 0) {
+    return html`<${Empty} icon="play" title=${isFinal(run.state) ? 'Nothing was measured' : 'Waiting for the first step'}>
+      <p>${run.state === 'queued' ? 'The job waits for a worker.' : isFinal(run.state) ? 'The job ended before its first step; its events tell why.' : 'Curves appear here as they are measured.'}</p></${Empty}>`;
+  }
+  const rest = others(data);
+  const chart = (one) => {
+    const series = chartSeries(data, one, kind);
+    if (series.length === 0) return null;
+    return html`<div class="card" key=${one.title}><${Chart} title=${one.title} note=${one.note} series=${series} kind=${kind} text=${one.text}
+      weight=${one.stacked ? 0 : weight} stacked=${one.stacked} range=${one.range} sync=${`run-${run.id}`} /></div>`;
+  };
+  return html`
+    <${CurveTools} kind=${kind} setKind=${setKind} weight=${weight} setWeight=${setWeight}>
+      <span class="grow"></span><a class="button" href=${`/v1/runs/${run.id}/metrics?max_points=10000`} download=${`${run.name}-metrics.json`}><${Icon} name="download" />All points</a></${CurveTools}>
+    ${SECTIONS.map(({ title, note, charts }) => {
+      const drawn = charts.map(chart).filter(Boolean);
+      return drawn.length > 0 && html`<section class="section" key=${title} aria-label=${title}><div class="title"><h2>${title}</h2><p class="muted">${note}</p></div>
+        ${title === 'Looking' && html`<${FocusMap} run=${run} />`}
+        <div class="grid-charts">${drawn}</div></section>`;
+    })}
+    ${rest.length > 0 && html`<details class="section"><summary>${rest.length} more metrics</summary><div class="grid-charts" style=${{ marginTop: '10px' }}>
+      ${rest.map((key) => chart({ title: key, note: data.get(key).description, keys: [[key, key]], text: (v) => inUnit(v, data.get(key).unit) }))}</div></details>`}`;
+}

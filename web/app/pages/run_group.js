@@ -1,0 +1,121 @@
+// One prompt with every response of its group, side by side, and the image under the token that is read.
+import { html, useEffect, useMemo, useState } from '../lib/html.js';
+import { get, list } from '../lib/api.js';
+import { number, percent } from '../lib/format.js';
+import { dataUrl, gridOf, question, scoreResponse, span } from '../lib/maps.js';
+import { series as colourOf } from '../lib/colour.js';
+import { Badge, Field, Segmented, useLoad } from '../parts/common.js';
+import { Chart } from '../parts/chart.js';
+import { HeatImage } from '../parts/heat_image.js';
+import { Scale } from '../parts/scale.js';
+import { Tokens } from '../parts/tokens.js';
+
+/** What tokens may be coloured by. */
+const COLOURS = {
+  focus: { label: 'focus', map: 'viridis', of: (r) => r.focus, help: 'How close the state that reads the token is to the image.' },
+  weight: { label: 'weight ψ', map: 'diverging', of: (r) => r.psi, help: 'More (orange) or less (violet) of the response’s credit than its mean.' },
+  advantage: { label: 'shaped advantage', map: 'diverging', of: (r) => r.shaped_advantage, help: 'What the objective sees: orange is encouraged, violet discouraged.' },
+  logprob: { label: 'log-prob', map: 'viridis', of: (r) => r.logprobs, help: 'How sure the policy was of the token.' },
+};
+
+const range = (all) => {
+  const values = all.flat().filter((v) => Number.isFinite(v));
+  return values.length > 0 ? [Math.min(...values), Math.max(...values)] : [0, 1];
+};
+
+/** Models that can read the response: the base and the run's checkpoints; the nearest to the step comes first. */
+async function readers(run, step, signal) {
+  const checkpoints = await list(`/v1/checkpoints?run=${run.id}`, 1000, { signal });
+  const sorted = checkpoints.sort((a, b) => a.step - b.step);
+  const nearest = sorted.filter((c) => c.step <= step).at(-1);
+  return { nearest: nearest?.id ?? run.model, options: [[run.model, `${run.model} (start of the run)`], ...sorted.map((c) => [c.id, `checkpoint at step ${c.step}`])] };
+}
+
+export function Group({ run, record, verdict }) {
+  const { group } = record;
+  const filled = useMemo(() => Object.keys(COLOURS).filter((name) => group.responses.some((r) => {
+    const values = COLOURS[name].of(r);
+    return values?.length > 0 && (name === 'focus' || values.some((v) => v !== 0));
+  })), [record]);
+  const [colour, setColour] = useState('focus');
+  const by = filled.includes(colour) ? colour : filled[0];
+  const [picked, setPicked] = useState({ response: 0, token: null });
+  const [source, setSource] = useState('attention');
+  const [reader, setReader] = useState(null);
+  const [models] = useLoad((signal) => readers(run, record.step, signal), [run.id, record.step, run.last_checkpoint]);
+  const model = reader ?? models?.nearest;
+  const hasImage = group.images.length > 0;
+  const [scored, fault, , reading] = useLoad(async () => (hasImage && model && group.responses[picked.response]
+    ? { of: picked.response, id: record.id, answer: await scoreResponse(record, picked.response, model, { source }) } : null), [record.id, picked.response, model, source, hasImage]);
+  useEffect(() => { setPicked((old) => ({ ...old, response: Math.min(old.response, group.responses.length - 1) })); }, [record.id]);
+  const answer = scored?.of === picked.response && scored?.id === record.id ? scored.answer : null;
+  const [low, high] = by ? range(group.responses.map((r) => COLOURS[by].of(r) || [])) : [0, 1];
+  const shown = group.responses.map((response, index) => ({ response, index })).filter(({ response }) => !verdict || response.correct === (verdict === 'right'));
+  return html`<div class="group">
+    <div class="group-look card">
+      <${Look} group=${group} answer=${answer} picked=${picked} reading=${reading} fault=${fault} source=${source} />
+      <p><b>${question(group.prompt)}</b></p><p class="muted">Ground truth: <b class="mono">${group.answer}</b></p>
+      ${hasImage && html`<div class="stack" style=${{ gap: '10px', marginTop: '12px' }}>
+        <${Segmented} label="What the heat map shows" value=${source} onChange=${setSource} options=${[['attention', 'Attention'], ['similarity', 'Similarity']]} />
+        <${Field} label="Read by" help="The policy of this very step is not kept; the nearest checkpoint before it is."><select aria-label="Model that reads the response" onChange=${(e) => setReader(e.target.value)}>
+          ${models?.options.map(([id, text]) => html`<option value=${id} selected=${id === model}>${text}</option>`)}</select></${Field}></div>`}
+    </div>
+    <div class="stack">
+      <div class="toolbar" style=${{ margin: 0 }}>
+        ${filled.length > 0 && html`<${Segmented} label="Colour of tokens" value=${by} onChange=${setColour} options=${filled.map((name) => [name, COLOURS[name].label])} />
+          <${Scale} map=${COLOURS[by].map} low=${number(by === 'focus' || by === 'logprob' ? low : -Math.max(Math.abs(low), Math.abs(high)))} high=${number(by === 'focus' || by === 'logprob' ? high : Math.max(Math.abs(low), Math.abs(high)))} />`}
+      </div>
+      ${by && html`<p class="muted small-text">${COLOURS[by].help} Point at a token, or walk with the arrow keys: the image shows where the model looks.</p>`}
+      <div class="responses">${shown.map(({ response, index }) => html`<${Response} key=${index} response=${response} index=${index} by=${by} low=${low} high=${high}
+        current=${picked.response === index ? picked.token : null} pick=${(token) => setPicked({ response: index, token })} />`)}</div>
+      ${answer && html`<${AlongResponse} answer=${answer} index=${picked.response} />`}
+    </div></div>`;
+}
+
+/** The image, with the map of the token that is pointed at. */
+function Look({ group, answer, picked, reading, fault, source }) {
+  if (group.images.length === 0) return html`<p class="empty">This prompt has no image.</p>`;
+  const aligned = answer && answer.tokens.length === group.responses[picked.response].tokens.length;
+  const maps = answer?.attention.tokens ?? [];
+  const at = picked.token === null || !aligned ? null : maps.find((entry) => entry.index === picked.token);
+  const token = picked.token === null ? null : group.responses[picked.response].tokens[picked.token];
+  const mean = answer?.attention.summary ?? [];
+  return html`<div>${group.images.map((image, i) => {
+    const map = at ? at.maps[i] : mean[i];
+    const [low, high] = at ? span(maps.map((entry) => entry.maps[i])) : span([map]);
+    return html`<${HeatImage} key=${i} src=${dataUrl(image)} grid=${gridOf(map)} low=${at && source === 'attention' ? 0 : low} high=${high}
+      label=${`Image ${i + 1} of the prompt${map ? `, ${source} map of ${token === null ? 'the whole response' : `the token “${token.trim()}”`}` : ''}`} />
+      ${map && html`<div class="row between small-text" style=${{ margin: '6px 0 10px' }}><span class="muted">${token === null ? 'mean over the response' : html`token <b class="mono">${token.trim() || '␣'}</b>`}</span>
+        <${Scale} map="inferno" low=${number(at && source === 'attention' ? 0 : low, 2)} high=${number(high, 2)} /></div>`}`;
+  })}
+  ${reading && !answer && html`<p class="muted small-text" role="status">Reading the response with the model …</p>`}
+  ${fault && html`<p class="notice warn">No heat map: ${fault.message}</p>`}
+  ${answer && !aligned && html`<p class="notice warn">This model cuts the response into other tokens; only the mean is shown.</p>`}</div>`;
+}
+
+function Response({ response, index, by, low, high, current, pick }) {
+  const { reward, reward_parts: parts, advantage, phi, correct, cut_off: cut } = response;
+  const values = by ? COLOURS[by].of(response) : null;
+  const value = current !== null && current !== undefined ? values?.[current] : null;
+  return html`<article class="card response" aria-label=${`Response ${index + 1}`}>
+    <div class="row"><${Badge} state=${correct ? 'right' : 'wrong'} />${cut && html`<span class="badge plain">cut off</span>`}
+      <span class="muted small-text">reward <b>${number(reward)}</b>${Object.keys(parts).length > 1 ? ` (${Object.entries(parts).map(([k, v]) => `${k} ${number(v)}`).join(', ')})` : ''}</span>
+      ${advantage !== 0 && html`<span class="muted small-text">advantage <b>${number(advantage)}</b></span>`}
+      ${phi !== 0 && html`<span class="muted small-text" title="Inter-trajectory weight: 1 + φ multiplies the advantage">φ <b>${number(phi)}</b></span>`}
+      <span class="muted small-text value">${typeof value === 'number' ? html`${COLOURS[by].label} <b>${number(value)}</b>` : `${response.tokens.length} tokens`}</span></div>
+    <${Tokens} tokens=${response.tokens} values=${values} low=${low} high=${high} map=${by ? COLOURS[by].map : 'viridis'} current=${current} onPick=${pick}
+      label=${`Tokens of response ${index + 1}`} text=${(v) => `${by ? COLOURS[by].label : ''} ${number(v)}`} />
+  </article>`;
+}
+
+/** Attention shares along the response: how the model turns from the image to its own words. */
+function AlongResponse({ answer, index }) {
+  const series = useMemo(() => {
+    const x = answer.tokens.map((_, i) => i + 1);
+    return [['image', 0], ['query', 1], ['generated', 2]].map(([name, n]) => ({
+      label: { image: 'image', query: 'question', generated: 'own text' }[name], colour: colourOf(n), x, y: answer.tokens.map((t) => t.attention[name]),
+    }));
+  }, [answer]);
+  return html`<div class="card"><${Chart} title=${`Attention along response ${index + 1}`} note="Which part of the context each token was predicted from." series=${series} stacked=${true} text=${percent}
+    range=${() => [0, 1]} kind="token" height=${170} /></div>`;
+}

@@ -1,0 +1,114 @@
+// Every run: live, filtered, sorted; thousands stay smooth because only what is seen is drawn.
+import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../lib/html.js';
+import { failure, isFinal, load, runs, spark, STATES, timeLeft } from '../lib/runs.js';
+import { ago, duration, moment, percent } from '../lib/format.js';
+import { go, href, setQuery } from '../lib/router.js';
+import { series } from '../lib/colour.js';
+import { Badge, Empty, Failure, Loading, Progress, useNow } from '../parts/common.js';
+import { Sparkline } from '../parts/sparkline.js';
+import { Icon } from '../parts/icon.js';
+
+const COLUMNS = [
+  ['name', 'Run', (run) => run.name.toLowerCase()],
+  ['state', 'State', (run) => STATES.indexOf(run.state)],
+  ['progress', 'Progress', (run) => (run.last_step ?? -1) / (run.steps || 1)],
+  ['reward', 'Reward', null],
+  ['accuracy', 'Accuracy', (run) => run.best_accuracy ?? -1],
+  ['created', 'Started', (run) => run.created_at],
+];
+
+function shown(all, { q = '', state = '', method = '', sort = 'created', down = '1' }) {
+  const words = q.toLowerCase().split(/\s+/).filter(Boolean);
+  const wanted = all.filter((run) => {
+    if (state === 'active' ? isFinal(run.state) : state && run.state !== state) return false;
+    if (method && run.method !== method) return false;
+    const text = [run.id, run.name, run.model, run.dataset, run.method, run.project, ...Object.entries(run.tags || {}).map(([k, v]) => `${k}:${v}`)].join(' ').toLowerCase();
+    return words.every((word) => text.includes(word));
+  });
+  const by = COLUMNS.find(([name]) => name === sort)?.[2] ?? COLUMNS.at(-1)[2];
+  const sign = down === '1' ? -1 : 1;
+  return wanted.sort((a, b) => { const [x, y] = [by(a), by(b)]; return x < y ? -sign : x > y ? sign : a.id < b.id ? 1 : -1; });
+}
+
+export default function Runs({ query }) {
+  const [chosen, setChosen] = useState(() => new Set());
+  const all = runs.value;
+  useEffect(() => { document.title = 'Runs · VGPO'; if (!all) load(); }, []);
+  const list = useMemo(() => (all ? shown(all, query) : []), [all, JSON.stringify(query)]);
+  const methods = useMemo(() => [...new Set((all || []).map((run) => run.method))].sort(), [all]);
+  if (!all && failure.value) return html`<${Failure} error=${failure.value} again=${load} />`;
+  const toggle = (id) => setChosen((old) => { const next = new Set(old); if (!next.delete(id)) next.add(id); return next; });
+  const active = (all || []).filter((run) => !isFinal(run.state)).length;
+  return html`
+    <div class="head"><div class="grow"><h1>Runs</h1><p class="muted">${all ? `${all.length.toLocaleString('en')} in all, ${active} at work or waiting` : '…'}</p></div>
+      ${chosen.size > 0 && html`<button onClick=${() => setChosen(new Set())}>Clear choice</button>`}
+      <button class=${chosen.size > 1 ? 'primary' : ''} disabled=${chosen.size < 1} onClick=${() => go(['compare'], { runs: [...chosen].join(',') })}>
+        Compare${chosen.size > 0 ? ` ${chosen.size}` : ''}</button>
+      <a class=${`button ${chosen.size > 1 ? '' : 'primary'}`} href="#/new"><${Icon} name="plus" />New job</a></div>
+    <div class="toolbar" role="search">
+      <input type="search" class="grow" placeholder="Name, model, data set, tag, id …" aria-label="Filter runs" value=${query.q || ''} onInput=${(e) => setQuery({ q: e.target.value })} />
+      <select aria-label="State" value=${query.state || ''} onChange=${(e) => setQuery({ state: e.target.value })}>
+        <option value="">any state</option><option value="active" selected=${query.state === 'active'}>not ended</option>
+        ${STATES.map((state) => html`<option value=${state} selected=${query.state === state}>${state}</option>`)}</select>
+      <select aria-label="Method" value=${query.method || ''} onChange=${(e) => setQuery({ method: e.target.value })}>
+        <option value="">any method</option>${methods.map((name) => html`<option value=${name} selected=${query.method === name}>${name}</option>`)}</select>
+      <select class="phone-only" aria-label="Sort by" onChange=${(e) => setQuery({ sort: e.target.value })}>
+        ${COLUMNS.filter(([, , by]) => by).map(([name, text]) => html`<option value=${name} selected=${(query.sort || 'created') === name}>by ${text.toLowerCase()}</option>`)}</select>
+    </div>
+    ${!all ? html`<${Loading} what="Reading the runs" height=${300} />`
+      : all.length === 0 ? html`<${Empty} icon="play" title="No runs yet"><p>A run holds the curves, samples and checkpoints of a job.</p><a class="button primary" href="#/new">Start the first job</a></${Empty}>`
+      : list.length === 0 ? html`<${Empty} title="No run fits"><button onClick=${() => setQuery({ q: '', state: '', method: '' })}>Clear the filter</button></${Empty}>`
+      : html`<${Rows} list=${list} chosen=${chosen} toggle=${toggle} query=${query} />`}`;
+}
+
+/** Only the rows in view exist; the page itself scrolls. */
+function Rows({ list, chosen, toggle, query }) {
+  const body = useRef(null);
+  const [view, setView] = useState({ from: 0, to: 30, height: 64 });
+  useLayoutEffect(() => {
+    const look = () => {
+      if (!body.current) return;
+      const height = matchMedia('(max-width: 760px)').matches ? 132 : 64;
+      const top = -body.current.getBoundingClientRect().top;
+      const from = Math.max(0, Math.floor(top / height) - 6);
+      const to = Math.min(list.length, Math.ceil((top + innerHeight) / height) + 6);
+      setView((old) => (old.from === from && old.to === to && old.height === height ? old : { from, to, height }));
+    };
+    look();
+    addEventListener('scroll', look, { passive: true });
+    addEventListener('resize', look);
+    return () => { removeEventListener('scroll', look); removeEventListener('resize', look); };
+  }, [list.length]);
+  const now = useNow();
+  const { sort = 'created', down = '1' } = query;
+  const order = (name) => setQuery({ sort: name, down: sort === name && down === '1' ? '0' : '1' });
+  return html`<div class="runs card" role="table" aria-label="Runs" aria-rowcount=${list.length + 1}>
+    <div class="runs-head" role="row" aria-rowindex="1"><span role="columnheader"><span class="sr">Compare</span></span>
+      ${COLUMNS.map(([name, text, by]) => html`<span role="columnheader" class=${`c-${name}`} aria-sort=${sort === name ? (down === '1' ? 'descending' : 'ascending') : undefined}>
+        ${by ? html`<button onClick=${() => order(name)}>${text}${sort === name ? (down === '1' ? ' ↓' : ' ↑') : ''}</button>` : text}</span>`)}</div>
+    <div class="runs-body" role="rowgroup" ref=${body} style=${{ height: `${list.length * view.height}px` }}>
+      ${list.slice(view.from, view.to).map((run, i) => html`<${Row} key=${run.id} run=${run} now=${now} index=${view.from + i} height=${view.height}
+        chosen=${chosen.has(run.id)} toggle=${toggle} />`)}
+    </div></div>`;
+}
+
+function Row({ run, index, height, chosen, toggle, now }) {
+  const small = spark(run.id).value;
+  const left = timeLeft(run, now);
+  const share = run.steps ? (run.last_step ?? 0) / run.steps : 0;
+  const accuracy = small?.['eval/accuracy']?.length > 1 ? small['eval/accuracy'] : small?.accuracy;
+  const reward = small?.['reward/mean'] ?? small?.['loss/policy'];
+  const look = { succeeded: 'good', failed: 'bad', running: '' }[run.state] ?? 'quiet';
+  return html`<div class=${`run-row ${chosen ? 'chosen' : ''}`} role="row" aria-rowindex=${index + 2} style=${{ top: `${index * height}px`, height: `${height}px` }}>
+    <span role="cell" class="c-check"><input type="checkbox" aria-label=${`Compare ${run.name}`} checked=${chosen} onChange=${() => toggle(run.id)} /></span>
+    <span role="cell" class="c-name"><a href=${href(['runs', run.id])}>${run.name}</a>
+      <small><b>${run.method}</b> · ${run.model} · ${run.dataset}</small></span>
+    <span role="cell" class="c-state"><${Badge} state=${run.state} /></span>
+    <span role="cell" class="c-progress"><${Progress} value=${share} label=${`Progress of ${run.name}`} look=${look} />
+      <small>${run.last_step ?? 0} / ${run.steps}${left !== null ? ` · ${duration(left)} left` : run.finished_at && run.started_at ? ` · took ${duration((Date.parse(run.finished_at) - Date.parse(run.started_at)) / 1000)}` : ''}</small></span>
+    <span role="cell" class="c-reward"><${Sparkline} points=${reward} colour=${series(1)} steps=${run.steps} label=${`Reward of ${run.name}`} /></span>
+    <span role="cell" class="c-accuracy"><${Sparkline} points=${accuracy} colour=${series(0)} steps=${run.steps} label=${`Accuracy of ${run.name}`} />
+      <b>${percent(run.best_accuracy)}</b></span>
+    <span role="cell" class="c-created"><time datetime=${run.created_at} title=${moment(run.created_at)}>${ago(run.created_at, now)}</time></span>
+  </div>`;
+}

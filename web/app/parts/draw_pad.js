@@ -1,0 +1,45 @@
+// A pad to draw on: white on black, as handwritten digits are; guide lines show the cells.
+import { html, useEffect, useRef } from '../lib/html.js';
+
+const SIDE = 336;
+
+/** `size`: width and height in pixels of the picture that is handed out, as the model knows it. */
+export function DrawPad({ size = [SIDE, SIDE], guides = 2, onDraw }) {
+  const canvas = useRef(null);
+  const last = useRef(null);
+  const [width, height] = [SIDE, Math.round((SIDE * size[1]) / size[0])];
+  const clear = () => {
+    const pen = canvas.current.getContext('2d');
+    pen.fillStyle = '#000';
+    pen.fillRect(0, 0, width, height);
+    onDraw(null);
+  };
+  useEffect(clear, [size.join()]);
+  const hand = () => {
+    const out = Object.assign(document.createElement('canvas'), { width: size[0], height: size[1] });
+    const pen = out.getContext('2d');
+    pen.imageSmoothingQuality = 'high';
+    pen.drawImage(canvas.current, 0, 0, size[0], size[1]);
+    onDraw(out.toDataURL('image/png'));
+  };
+  const place = (event) => {
+    const box = canvas.current.getBoundingClientRect();
+    return [((event.clientX - box.left) / box.width) * width, ((event.clientY - box.top) / box.height) * height];
+  };
+  const line = (from, to) => {
+    const pen = canvas.current.getContext('2d');
+    Object.assign(pen, { strokeStyle: '#fff', lineWidth: width / 21, lineCap: 'round', lineJoin: 'round' });
+    pen.beginPath();
+    pen.moveTo(...from);
+    pen.lineTo(to[0] + 0.01, to[1]);
+    pen.stroke();
+  };
+  const down = (event) => { event.preventDefault(); canvas.current.setPointerCapture(event.pointerId); last.current = place(event); line(last.current, last.current); };
+  const move = (event) => { if (!last.current) return; const next = place(event); line(last.current, next); last.current = next; };
+  const up = () => { if (last.current) { last.current = null; hand(); } };
+  return html`<div class="pad" style=${{ '--guides': guides }}><canvas ref=${canvas} width=${width} height=${height} role="img"
+      aria-label="Drawing pad: draw with a pointer; without one, upload a picture or take an example"
+      onPointerDown=${down} onPointerMove=${move} onPointerUp=${up} onPointerCancel=${up}></canvas>
+    ${guides > 1 && html`<i class="guide-x"></i><i class="guide-y"></i>`}
+    <button class="small" onClick=${clear}>Clear</button></div>`;
+}

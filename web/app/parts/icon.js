@@ -1,0 +1,30 @@
+// Line icons, drawn for this page.
+import { html } from '../lib/html.js';
+
+const PATHS = {
+  more: 'M5 12h.01M12 12h.01M19 12h.01',
+  sun: 'M12 4V2M12 22v-2M4 12H2M22 12h-2M5.600 5.600 4.200 4.200M19.800 19.800l-1.400-1.400M5.600 18.400l-1.400 1.400M19.800 4.200l-1.400 1.400M12 16.500a4.500 4.500 0 1 0 0-9 4.500 4.500 0 0 0 0 9Z',
+  moon: 'M20 14.500A8.500 8.500 0 1 1 9.500 4a7 7 0 0 0 10.500 10.500Z',
+  play: 'M7 5v14l11-7z',
+  pause: 'M8 5v14M16 5v14',
+  stop: 'M6 6h12v12H6z',
+  retry: 'M4 12a8 8 0 1 0 2.500-5.800M4 4v4.500h4.500',
+  close: 'M6 6l12 12M18 6 6 18',
+  left: 'M15 5l-7 7 7 7',
+  right: 'M9 5l7 7-7 7',
+  down: 'M5 9l7 7 7-7',
+  copy: 'M9 9h11v11H9zM5 15H4V4h11v1',
+  download: 'M12 4v11M7 11l5 5 5-5M5 20h14',
+  upload: 'M12 20V9M7 13l5-5 5 5M5 4h14',
+  check: 'M5 12.500l5 5L19 7',
+  alert: 'M12 8v5M12 16.500h.01M12 3l10 18H2z',
+  star: 'M12 3.500l2.600 5.600 6.100.700-4.500 4.200 1.200 6L12 17l-5.400 3 1.200-6L3.300 9.800l6.100-.700z',
+  trash: 'M4 7h16M9 7V4h6v3M6 7l1 13h10l1-13',
+  plus: 'M12 5v14M5 12h14',
+  eye: 'M2 12c2.700-4.700 6-7 10-7s7.300 2.300 10 7c-2.700 4.700-6 7-10 7S4.700 16.700 2 12ZM12 15a3 3 0 1 0 0-6 3 3 0 0 0 0 6Z',
+  file: 'M6 3h8l4 4v14H6zM14 3v4h4',
+  pen: 'M4 20l1-4L16 5l3 3L8 19z',
+};
+
+export const Icon = ({ name }) => html`<svg class="ico" viewBox="0 0 24 24" width="18" height="18" fill="none" stroke="currentColor"
+  stroke-width="2" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true" focusable="false"><path d=${PATHS[name]} /></svg>`;

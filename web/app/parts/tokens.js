@@ -1,0 +1,40 @@
+// The tokens of a response, coloured by a number each; arrow keys walk through them.
+import { html, useRef } from '../lib/html.js';
+import { ink, rgb } from '../lib/colour.js';
+
+/** Where a value lies in the colour map: 0 … 1. */
+export function place(value, low, high, diverging) {
+  if (diverging) {
+    const size = Math.max(Math.abs(low), Math.abs(high)) || 1;
+    return 0.5 + value / (2 * size);
+  }
+  return (value - low) / (high - low || 1);
+}
+
+/** A token's text without the space that only separates it; a token of nothing but space stays visible. */
+const shown = (text) => text.replaceAll('\n', '⏎').trim() || (text ? '␣' : '∅');
+const special = (text) => /^<\|.*\|>$/.test(text.trim());
+
+export function Tokens({ tokens, values, low, high, map = 'viridis', current, onPick, label, small, text }) {
+  const root = useRef(null);
+  const pick = (index) => {
+    const next = Math.min(tokens.length - 1, Math.max(0, index));
+    onPick?.(next);
+    root.current?.querySelectorAll('[role=option]')[next]?.focus({ preventScroll: true });
+  };
+  const onKeyDown = (event) => {
+    const jump = { ArrowLeft: -1, ArrowRight: 1, Home: -1e9, End: 1e9 }[event.key];
+    if (jump === undefined) return;
+    event.preventDefault();
+    pick((current ?? (jump > 0 ? -1 : tokens.length)) + jump);
+  };
+  return html`<div class=${`tokens ${small ? 'small' : ''}`} role="listbox" aria-label=${label} aria-orientation="horizontal" ref=${root} onKeyDown=${onKeyDown}>
+    ${tokens.map((token, i) => {
+      const value = values?.[i];
+      const known = typeof value === 'number' && Number.isFinite(value);
+      const colour = known ? rgb(map, place(value, low, high, map === 'diverging')) : null;
+      return html`<span key=${i} role="option" aria-selected=${i === current} tabindex=${i === (current ?? 0) ? 0 : -1} class=${special(token) ? 'special' : ''}
+        title=${known ? text?.(value) : undefined} style=${colour ? { background: `rgb(${colour.join(' ')})`, color: ink(colour) } : {}}
+        onMouseEnter=${() => onPick?.(i)} onFocus=${() => { if (i !== current) onPick?.(i); }} onClick=${() => pick(i)}>${shown(token)}</span>${token.includes('\n') ? html`<br />` : ''}`;
+    })}</div>`;
+}
