@@ -73,6 +73,7 @@ test('runs are filtered, sorted and compared', async () => {
   for (const setting of ['seed', 'method/type']) await differ.getByText(setting, { exact: true }).waitFor();
   assert.equal(await differ.getByText('steps', { exact: true }).count(), 0, 'what is the same is not shown');
   const chart = page.getByRole('figure', { name: 'reward/mean' });
+  await chart.locator('.legend b').nth(1).waitFor();
   assert.equal(await chart.locator('.legend b').count(), 2);
   await page.getByRole('button', { name: 'Time' }).click();
   await page.getByLabel('Smoothing').press('ArrowRight');
@@ -83,12 +84,12 @@ test('runs are filtered, sorted and compared', async () => {
 
 test('samples are walked through by step and by token', async () => {
   const page = await browser.open(`#/runs/${first.run_id}/samples`);
-  await page.getByText('step 4', { exact: true }).waitFor();
-  await page.getByRole('button', { name: 'Held-out' }).click();
+  await page.locator('b.tabular', { hasText: 'step 4' }).waitFor();
+  await page.getByRole('button', { name: 'Held-out', exact: true }).click();
   const chosen = await text(page.locator('.thumbs [aria-pressed=true]'));
   await page.locator('.thumbs button').first().click();
   await page.getByLabel('Step', { exact: true }).press('ArrowLeft');
-  await page.getByText('step 2', { exact: true }).waitFor();
+  await page.locator('b.tabular', { hasText: 'step 2' }).waitFor();
   assert.match(page.url(), /step=2/);
   assert.equal((await text(page.locator('.thumbs [aria-pressed=true]'))).split('·')[0], chosen.split('·')[0], 'the same prompt at another step');
   const tokens = page.getByRole('listbox', { name: 'Tokens of response 1' });
@@ -122,8 +123,8 @@ test('the playground answers an example, then a dropped image', async () => {
     node.dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true }));
   });
   await page.getByAltText('The image that is asked about').waitFor();
-  await page.getByLabel('Question').fill('what is the largest digit ?');
-  await page.getByLabel('Question').press('Enter');
+  await page.getByRole('textbox', { name: 'Question' }).fill('what is the largest digit ?');
+  await page.getByRole('textbox', { name: 'Question' }).press('Enter');
   await answer.getByText('84x84').waitFor();
   await answer.getByText('most attended quarter').waitFor();
   await page.getByLabel('Beside it').selectOption(`${first.run_id}@best`);
@@ -144,12 +145,12 @@ test('the playground answers an example, then a dropped image', async () => {
 test('the form refuses what cannot work, starts a job, and the job is cancelled', async () => {
   const page = await browser.open('#/new', { expected: [/422/] });
   await page.getByText('Memory about').waitFor();
-  await page.getByLabel('steps').fill('-1');
-  await page.getByLabel('steps').press('Tab');
+  await page.getByRole('textbox', { name: /^steps/ }).fill('-1');
+  await page.getByRole('textbox', { name: /^steps/ }).press('Tab');
   await page.getByText('This job cannot start yet').waitFor();
   assert.ok(await page.getByRole('button', { name: 'Start the job' }).isDisabled());
-  await page.getByLabel('steps').fill('500');
-  await page.getByLabel('steps').press('Tab');
+  await page.getByRole('textbox', { name: /^steps/ }).fill('500');
+  await page.getByRole('textbox', { name: /^steps/ }).press('Tab');
   await page.getByText('500 (500 updates)').waitFor();
   await page.getByLabel('name', { exact: false }).first().fill('from the form');
   await page.getByLabel('name', { exact: false }).first().press('Tab');
@@ -188,7 +189,7 @@ test('a thousand runs stay few rows, and old and new frames of the stream are un
   const base = await server.call('GET', `/v1/runs/${first.run_id}`);
   const many = Array.from({ length: 1000 }, (_, i) => ({ ...base, id: `run_${String(i).padStart(6, '0')}`, name: `run number ${i}`, state: 'running', last_step: 1 }));
   await page.route('**/v1/runs?*', (route) => route.fulfill({ json: { data: many, has_more: false, next: null } }));
-  await page.route('**/v1/runs/run_0*', (route) => route.fulfill({ json: { data: [] } }));
+  await page.route('**/v1/runs/run_0**', (route) => route.fulfill({ json: { data: [] } }));
   const frame = (seq, kind, data) => `id: ${seq}\nevent: ${kind}\ndata: ${JSON.stringify({ seq, time: base.created_at, kind, run_id: 'run_000999', data })}\n\n`;
   await page.route('**/v1/events', (route) => route.fulfill({
     contentType: 'text/event-stream',

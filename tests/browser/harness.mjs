@@ -27,7 +27,7 @@ export class Server {
   }
 
   async start() {
-    this.process = spawn(this.program, ['serve', '--port', String(this.port), '--data-dir', this.data], { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.process = spawn(this.program, ['serve', '--port', String(this.port), '--data', this.data], { stdio: ['ignore', 'pipe', 'pipe'] });
     let log = '';
     this.process.stderr.on('data', (text) => { log += text; });
     this.url = await new Promise((resolve, reject) => {

@@ -85,7 +85,7 @@ function OneMetric({ metric, all, names, kind, weight, log, close }) {
 function Differences({ jobs, names }) {
   const rows = differences(jobs.map(({ job }) => job.spec)).filter(([key]) => key !== '/name');
   return html`<section class="section" aria-label="Settings that differ"><div class="title"><h2>Settings that differ</h2><p class="muted">${rows.length === 0 ? 'None: these runs were asked for the same thing.' : `${rows.length} of them`}</p></div>
-    <div class="card scroll"><table><thead><tr><th scope="col">Setting</th>${names.map((name, i) => html`<th scope="col"><i class="dot" style=${{ background: colourOf(i) }}></i>${name}</th>`)}</tr></thead>
+    <div class="card scroll" tabindex="0"><table><thead><tr><th scope="col">Setting</th>${names.map((name, i) => html`<th scope="col"><i class="dot" style=${{ background: colourOf(i) }}></i>${name}</th>`)}</tr></thead>
       <tbody>${rows.map(([key, values]) => html`<tr key=${key}><th scope="row"><code>${key.slice(1)}</code></th>${values.map((value) => html`<td class="mono">${show(value) || '–'}</td>`)}</tr>`)}
         <tr><th scope="row">best held-out accuracy</th>${jobs.map(({ run }) => html`<td><b>${percent(run.best_accuracy)}</b></td>`)}</tr>
         <tr><th scope="row">steps done</th>${jobs.map(({ run }) => html`<td>${number(run.last_step ?? 0)}</td>`)}</tr></tbody></table></div></section>`;

@@ -33,7 +33,7 @@ export function Events({ run }) {
   const all = [...past, ...fresh.filter((event) => !seen.has(event.seq))].filter((event) => steps || event.kind !== 'metrics').reverse();
   return html`<div class="events-pair"><section class="card" aria-label="Events">
       <div class="row between"><h2>Events</h2><label class="inline"><input type="checkbox" checked=${steps} onChange=${(e) => setSteps(e.target.checked)} />each step</label></div>
-      ${all.length === 0 ? html`<${Empty} title="No events" />` : html`<ol class="events">${all.slice(0, 500).map((event) => html`<li key=${event.seq} class=${look(event.kind, event.data)}>
+      ${all.length === 0 ? html`<${Empty} title="No events" />` : html`<ol class="events" tabindex="0">${all.slice(0, 500).map((event) => html`<li key=${event.seq} class=${look(event.kind, event.data)}>
         <time datetime=${event.time} title=${`${moment(event.time)} (${ago(event.time, now)})`}>${clock(event.time)}</time><code>${event.kind}</code><span>${tell(event)}</span></li>`)}</ol>`}
     </section>${can('get', '/v1/jobs/{id}/logs') && html`<${Logs} run=${run} />`}</div>`;
 }

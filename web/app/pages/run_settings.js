@@ -15,7 +15,7 @@ export function Settings({ job }) {
       <label class="inline"><input type="checkbox" checked=${given} onChange=${(e) => setGiven(e.target.checked)} />only what the request named</label>
       <button onClick=${() => sayCopied(JSON.stringify(requested(job.spec, origins), null, 2), 'The request')}><${Icon} name="copy" />Copy the request</button>
       <button onClick=${() => sayCopied(JSON.stringify(job.spec, null, 2), 'All settings')}><${Icon} name="copy" />Copy all</button></div>
-    <div class="card scroll"><table><thead><tr><th scope="col">Setting</th><th scope="col">Value</th><th scope="col">From</th></tr></thead>
+    <div class="card scroll" tabindex="0"><table><thead><tr><th scope="col">Setting</th><th scope="col">Value</th><th scope="col">From</th></tr></thead>
       <tbody>${rows.map(([key, value]) => html`<tr key=${key}><th scope="row"><code>${key.slice(1)}</code></th><td class="mono">${show(value)}</td>
         <td><span class=${`tag origin-${origins[key] || 'default'}`}>${origins[key] || ''}</span></td></tr>`)}</tbody></table></div>`;
 }

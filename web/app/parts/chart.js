@@ -72,7 +72,9 @@ export function Chart({ title, note, series, kind = 'step', text = plain, height
     const made = plot.current;
     if (!made) return;
     const count = made.data[0].length;
-    const next = Math.min(count - 1, Math.max(0, at === null || at === undefined ? count - 1 : at + delta));
+    // Before the first key the cursor stands beside the curve, on the side it comes from.
+    const from = at ?? (delta > 0 ? -1 : count);
+    const next = Math.min(count - 1, Math.max(0, from + delta));
     made.setCursor({ left: made.valToPos(made.data[0][next], 'x'), top: made.bbox.height / (2 * devicePixelRatio) });
   };
   const onKeyDown = (event) => {
