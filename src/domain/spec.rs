@@ -241,6 +241,10 @@ pub struct TrainSpec {
     pub lora: Option<LoraSpec>,
     /// Keep the vision tower as it is, the mergers behind it included.
     pub freeze_vision: bool,
+    /// Keep the inputs of blocks instead of every intermediate value, and run each block again in the backward pass: a third
+    /// more work for a fraction of the memory.
+    #[serde(default)]
+    pub gradient_checkpointing: bool,
     /// Number format of the weights.
     pub dtype: DType,
 }

@@ -1,8 +1,17 @@
-//! Log-probs of given tokens: logits only where a token is predicted, never for the whole batch.
+//! Log-probs of given tokens: logits only where a token is predicted, and only so many at a time that their memory does
+//! not grow with the batch. The backward pass computes them again instead of keeping them.
 
-use candle_core::{D, Device, Tensor};
+use std::ops::Range;
 
+use candle_core::backprop::GradStore;
+use candle_core::{D, DType, Device, Tensor, Var};
+
+use super::seed::seeded;
 use super::{ModelError, ModelInfo, VisionLanguageModel, kernels};
+
+/// Logits that are held at a time at most (64 MiB of 32-bit floats): many positions of a small vocabulary, and enough of a
+/// large one to keep matrix products busy.
+pub const LOGITS_AT_ONCE: usize = 1 << 24;
 
 /// One token whose log-prob is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,18 +27,48 @@ pub struct TokenTarget {
 pub struct Vocabulary {
     temperature: f64,
     mask: Option<Tensor>,
+    logits_at_once: usize,
 }
 
 impl Vocabulary {
     /// The model's own distribution at a temperature.
     pub fn plain(temperature: f64) -> Self {
-        Self { temperature, mask: None }
+        Self { temperature, mask: None, logits_at_once: LOGITS_AT_ONCE }
     }
 
     /// The distribution that rollouts sample from: logits divided by the temperature, image and video placeholders left
     /// out. Top-p is ignored, as in the reference implementations.
     pub fn rollout(model: &dyn VisionLanguageModel, temperature: f64) -> Result<Self, ModelError> {
-        Ok(Self { temperature, mask: Some(placeholder_mask(model.info(), model.device())?) })
+        let mask = Some(placeholder_mask(model.info(), model.device())?);
+        Ok(Self { temperature, mask, logits_at_once: LOGITS_AT_ONCE })
+    }
+
+    /// The same with another limit on the logits held at a time; one position is always held.
+    #[must_use]
+    pub fn with_logits_at_once(self, logits: usize) -> Self {
+        Self { logits_at_once: logits, ..self }
+    }
+
+    /// Positions whose logits are held at a time, of a vocabulary of `size` tokens.
+    pub fn positions_at_once(&self, size: usize) -> usize {
+        (self.logits_at_once / size.max(1)).max(1)
+    }
+
+    fn cuts(&self, targets: usize, size: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let step = self.positions_at_once(size);
+        (0..targets).step_by(step).map(move |start| start..targets.min(start + step))
+    }
+
+    /// Log-probs `[n, vocab]` of logits.
+    fn log_softmax(&self, logits: &Tensor) -> candle_core::Result<Tensor> {
+        let mut logits = logits.clone();
+        if (self.temperature - 1.0).abs() > f64::EPSILON {
+            logits = (logits / self.temperature)?;
+        }
+        if let Some(mask) = &self.mask {
+            logits = logits.broadcast_add(mask)?;
+        }
+        kernels::log_softmax(&logits)
     }
 }
 
@@ -43,62 +82,158 @@ fn placeholder_mask(info: &ModelInfo, device: &Device) -> Result<Tensor, ModelEr
     Ok(Tensor::new(mask, device)?)
 }
 
-/// Result of [`response_logprobs`].
-#[derive(Debug, Clone)]
-pub struct TokenLogprobs {
-    /// Log-prob of each target `[targets]`, differentiable.
-    pub logprobs: Tensor,
-    /// Entropy in nat of each target's distribution `[targets]`, differentiable where asked for.
-    pub entropy: Tensor,
+/// Log-prob and, where asked for, entropy of each target.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TokenScores {
+    /// Log-prob of each target.
+    pub logprobs: Vec<f64>,
+    /// Entropy in nat of each target's distribution; empty where not asked for.
+    pub entropy: Vec<f64>,
 }
 
-/// Log-probs of `targets` under final hidden states `[rows, columns, hidden]`. `entropy_gradient`: the entropy is part of the
-/// loss too.
-pub fn response_logprobs(
+/// States `[targets, hidden]` that predict the targets, of final hidden states `[rows, columns, hidden]`.
+fn states(hidden: &Tensor, targets: &[TokenTarget]) -> Result<(Tensor, Tensor), ModelError> {
+    let (rows, columns, width) = hidden.dims3()?;
+    let slots = Tensor::from_iter(targets.iter().map(|t| t.slot), hidden.device())?;
+    let states = hidden.reshape((rows * columns, width))?.index_select(&slots, 0)?;
+    Ok((states, slots))
+}
+
+fn tokens(targets: &[TokenTarget], device: &Device) -> Result<Tensor, ModelError> {
+    Ok(Tensor::from_iter(targets.iter().map(|t| t.token), device)?.unsqueeze(1)?)
+}
+
+fn values(t: &Tensor) -> Result<Vec<f64>, ModelError> {
+    Ok(t.to_vec1::<f32>()?.into_iter().map(f64::from).collect())
+}
+
+/// Scores of `targets` under final hidden states `[rows, columns, hidden]`; no gradient.
+pub fn token_scores(
     model: &dyn VisionLanguageModel,
     hidden: &Tensor,
     targets: &[TokenTarget],
     vocabulary: &Vocabulary,
-    entropy_gradient: bool,
-) -> Result<TokenLogprobs, ModelError> {
-    let tokens = Tensor::from_iter(targets.iter().map(|t| t.token), model.device())?;
-    let all = distributions(model, hidden, targets, vocabulary)?;
-    let logs = if entropy_gradient { all.clone() } else { all.detach() };
-    let entropy = (logs.exp()? * &logs)?.sum(D::Minus1)?.neg()?;
-    let logprobs = all.gather(&tokens.unsqueeze(1)?, 1)?.squeeze(1)?;
-    Ok(TokenLogprobs { logprobs, entropy })
+    entropy: bool,
+) -> Result<TokenScores, ModelError> {
+    let (states, _) = states(&hidden.detach(), targets)?;
+    let mut scores = TokenScores::default();
+    for cut in vocabulary.cuts(targets.len(), model.info().vocab_size) {
+        let logits = model.logits(&states.narrow(0, cut.start, cut.len())?)?.detach().to_dtype(DType::F32)?;
+        let logs = vocabulary.log_softmax(&logits)?;
+        let found = logs.gather(&tokens(&targets[cut], model.device())?, 1)?.squeeze(1)?;
+        scores.logprobs.extend(values(&found)?);
+        if entropy {
+            scores.entropy.extend(values(&(logs.exp()? * &logs)?.sum(D::Minus1)?.neg()?)?);
+        }
+    }
+    Ok(scores)
 }
 
-/// KL in nat `[targets]` from each target's distribution under `hidden` to that under `other`, the states of a batch of the
-/// same layout: how much a token's choice depends on what differs between the two. No gradient.
+/// KL in nat from each target's distribution under `hidden` to that under `other`, the states of a batch of the same layout:
+/// how much a token's choice depends on what differs between the two. No gradient.
 pub fn divergence(
     model: &dyn VisionLanguageModel,
     hidden: &Tensor,
     other: &Tensor,
     targets: &[TokenTarget],
     vocabulary: &Vocabulary,
-) -> Result<Tensor, ModelError> {
-    let of = distributions(model, &hidden.detach(), targets, vocabulary)?;
-    let to = distributions(model, &other.detach(), targets, vocabulary)?;
-    Ok((of.exp()? * (of - to)?)?.sum(D::Minus1)?.detach())
+) -> Result<Vec<f64>, ModelError> {
+    let ((of, _), (to, _)) = (states(&hidden.detach(), targets)?, states(&other.detach(), targets)?);
+    let mut found = Vec::with_capacity(targets.len());
+    for cut in vocabulary.cuts(targets.len(), model.info().vocab_size) {
+        let logs = |states: &Tensor| -> Result<Tensor, ModelError> {
+            let logits = model.logits(&states.narrow(0, cut.start, cut.len())?)?.detach().to_dtype(DType::F32)?;
+            Ok(vocabulary.log_softmax(&logits)?)
+        };
+        let of = logs(&of)?;
+        found.extend(values(&(of.exp()? * (&of - logs(&to)?)?)?.sum(D::Minus1)?)?);
+    }
+    Ok(found)
 }
 
-/// Log-probs of the whole vocabulary `[targets, vocab]` at every target.
-fn distributions(
+/// Derivatives of a loss with respect to the scores of the targets.
+#[derive(Debug, Clone, Copy)]
+pub struct ScoreGradients<'a> {
+    /// By log-prob.
+    pub logprobs: &'a [f32],
+    /// By entropy, where it is part of the loss.
+    pub entropy: Option<&'a [f32]>,
+}
+
+impl ScoreGradients<'_> {
+    /// The derivative with respect to the logits `[n, vocab]` of one cut. With `p = softmax(logits / temperature)`:
+    /// `d log p_t / d logit_j = ([j = t] - p_j) / temperature`, `d H / d logit_j = -p_j (log p_j + H) / temperature`.
+    fn by_logits(
+        &self,
+        cut: &Range<usize>,
+        targets: &[TokenTarget],
+        logits: &Tensor,
+        vocabulary: &Vocabulary,
+    ) -> Result<Tensor, ModelError> {
+        let (positions, size) = logits.dims2()?;
+        let device = logits.device();
+        let column = |values: &[f32]| Tensor::new(&values[cut.clone()], device)?.unsqueeze(1);
+        let logs = vocabulary.log_softmax(logits)?;
+        let shares = logs.exp()?;
+        let mut slope = shares.broadcast_mul(&column(self.logprobs)?.neg()?)?;
+        if let Some(entropy) = self.entropy {
+            let spread = (&shares * &logs)?;
+            // sum(p log p) is -H.
+            let centred = (spread.clone() - shares.broadcast_mul(&spread.sum_keepdim(D::Minus1)?)?)?;
+            slope = (slope - centred.broadcast_mul(&column(entropy)?)?)?;
+        }
+        let at = targets[cut.clone()].iter().enumerate().map(|(row, target)| (row * size) as u32 + target.token);
+        let at = Tensor::from_iter(at, device)?;
+        let own = Tensor::new(&self.logprobs[cut.clone()], device)?;
+        let slope = slope.flatten_all()?.index_add(&at, &own, 0)?.reshape((positions, size))?;
+        Ok(if (vocabulary.temperature - 1.0).abs() > f64::EPSILON { (slope / vocabulary.temperature)? } else { slope })
+    }
+}
+
+/// The backward pass from the scores to the final hidden states: their gradient `[rows, columns, hidden]`. `take` gets the
+/// gradients of the output head, in several parts. `entropy`'s and log-probs' derivatives are in `gradients`.
+pub fn scores_backward<E: From<ModelError>>(
     model: &dyn VisionLanguageModel,
     hidden: &Tensor,
     targets: &[TokenTarget],
     vocabulary: &Vocabulary,
-) -> Result<Tensor, ModelError> {
+    gradients: &ScoreGradients<'_>,
+    mut take: impl FnMut(&GradStore) -> Result<(), E>,
+) -> Result<Tensor, E> {
+    let hidden = hidden.detach();
+    let (states, slots) = states(&hidden, targets)?;
+    let mut parts = Vec::new();
+    for cut in vocabulary.cuts(targets.len(), model.info().vocab_size) {
+        let (part, store) = backward_of_cut(model, &states, &cut, targets, vocabulary, gradients)?;
+        parts.push(part);
+        take(&store)?;
+    }
+    Ok(spread(&hidden, &slots, &parts)?)
+}
+
+fn backward_of_cut(
+    model: &dyn VisionLanguageModel,
+    states: &Tensor,
+    cut: &Range<usize>,
+    targets: &[TokenTarget],
+    vocabulary: &Vocabulary,
+    gradients: &ScoreGradients<'_>,
+) -> Result<(Tensor, GradStore), ModelError> {
+    let leaf = Var::from_tensor(&states.narrow(0, cut.start, cut.len())?)?;
+    let logits = model.logits(leaf.as_tensor())?.to_dtype(DType::F32)?;
+    let slope = gradients.by_logits(cut, targets, &logits.detach(), vocabulary)?;
+    let store = seeded(&logits, &slope)?.backward()?;
+    let part = store.get(leaf.as_tensor()).map(Tensor::detach);
+    let part = part.ok_or_else(|| ModelError::Input("the output head passes no gradient on".to_owned()))?;
+    Ok((part, store))
+}
+
+/// Gradients of the chosen states as one of all states.
+fn spread(hidden: &Tensor, slots: &Tensor, parts: &[Tensor]) -> Result<Tensor, ModelError> {
     let (rows, columns, width) = hidden.dims3()?;
-    let slots = Tensor::from_iter(targets.iter().map(|t| t.slot), model.device())?;
-    let states = hidden.reshape((rows * columns, width))?.index_select(&slots, 0)?;
-    let mut logits = model.logits(&states)?;
-    if (vocabulary.temperature - 1.0).abs() > f64::EPSILON {
-        logits = (logits / vocabulary.temperature)?;
+    let zeros = Tensor::zeros((rows * columns, width), hidden.dtype(), hidden.device())?;
+    if parts.is_empty() {
+        return Ok(zeros.reshape((rows, columns, width))?);
     }
-    if let Some(mask) = &vocabulary.mask {
-        logits = logits.broadcast_add(mask)?;
-    }
-    Ok(kernels::log_softmax(&logits)?)
+    Ok(zeros.index_add(slots, &Tensor::cat(parts, 0)?, 0)?.reshape((rows, columns, width))?)
 }

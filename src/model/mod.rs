@@ -20,7 +20,9 @@ pub mod logprob;
 pub mod lora;
 pub mod qwen_vl;
 pub mod sampler;
+mod seed;
 pub mod shards;
+pub mod tape;
 pub mod weights;
 
 use std::sync::Arc;
@@ -33,6 +35,8 @@ pub use describe::{describe, linear_layers};
 pub use error::ModelError;
 pub use input::{Batch, Grid, ImagePatches, Sequence};
 pub use load::ModelFolder;
+pub use seed::seeded;
+pub use tape::Tape;
 pub use weights::{Parameters, View};
 
 /// What the rest of the program must know about a model.
@@ -98,6 +102,10 @@ pub trait VisionLanguageModel: Send + Sync {
         cache: Option<&mut KvCache>,
         capture: &mut Capture,
     ) -> Result<Tensor, ModelError>;
+
+    /// The same states of a whole batch with its images, block by block on a tape that can run each block again: gradient
+    /// checkpointing.
+    fn forward_on<'m>(&'m self, batch: &'m Batch, tape: &mut Tape<'m>) -> Result<Tensor, ModelError>;
 
     /// Logits `[n, vocab]` of hidden states `[n, hidden]`.
     fn logits(&self, hidden: &Tensor) -> Result<Tensor, ModelError>;

@@ -4,14 +4,17 @@
 use std::sync::Arc;
 
 use candle_core::Tensor;
+use candle_core::backprop::GradStore;
 
-use crate::algorithm::objective::ResponseLoss;
+use crate::algorithm::objective::LossOutput;
 use crate::algorithm::{Algorithm, BatchTotals, LossStats, ResponseTokens};
-use crate::model::focus::{FocusRow, similarity};
-use crate::model::logprob::{TokenLogprobs, TokenTarget, Vocabulary, divergence, response_logprobs};
-use crate::model::{Batch, Capture, ImagePatches, ModelInfo, Parameters, Sequence, VisionLanguageModel};
+use crate::model::focus::similarity;
+use crate::model::logprob::{ScoreGradients, Vocabulary, divergence, scores_backward, token_scores};
+use crate::model::{Capture, ImagePatches, ModelError, Parameters, Sequence, Tape, VisionLanguageModel, seeded};
 
 use super::error::TrainError;
+use super::layout::Layout;
+use super::micro_batch::{micro_batches, padding_share};
 use super::optimizer::Gradients;
 use super::parallel::Pool;
 
@@ -41,7 +44,7 @@ impl TrainRow {
     }
 
     /// The row with its masked images; the row itself where it has none.
-    fn masked(&self) -> Sequence {
+    pub(super) fn masked(&self) -> Sequence {
         let images = self.masked_images.as_ref().unwrap_or(&self.sequence.images);
         Sequence { ids: self.sequence.ids.clone(), images: images.clone() }
     }
@@ -60,78 +63,6 @@ pub struct Scored {
     pub dependency: Vec<f64>,
 }
 
-/// Cuts rows into micro-batches of at most `tokens` padded tokens (a longer row stands alone), keeping their order: rows of
-/// a group stay neighbours, so their image is encoded once.
-pub fn micro_batches<'a>(rows: &[&'a TrainRow], tokens: u64) -> Vec<Vec<&'a TrainRow>> {
-    let mut out: Vec<Vec<&TrainRow>> = Vec::new();
-    let mut longest = 0;
-    for row in rows {
-        let length = row.sequence.ids.len();
-        let fits = out.last().is_some_and(|b| ((b.len() + 1) * length.max(longest)) as u64 <= tokens);
-        match out.last_mut() {
-            Some(batch) if fits => {
-                longest = longest.max(length);
-                batch.push(row);
-            }
-            _ => {
-                longest = length;
-                out.push(vec![row]);
-            }
-        }
-    }
-    out
-}
-
-/// Which states a row's tokens are predicted and read from, in a padded batch.
-struct Layout {
-    batch: Batch,
-    targets: Vec<TokenTarget>,
-}
-
-impl Layout {
-    fn new(rows: &[&TrainRow], info: &ModelInfo) -> Result<Self, TrainError> {
-        let sequences: Vec<&Sequence> = rows.iter().map(|r| &r.sequence).collect();
-        Self::of(&sequences, rows, info)
-    }
-
-    /// The same places over the masked images.
-    fn masked(rows: &[&TrainRow], info: &ModelInfo) -> Result<Self, TrainError> {
-        let sequences: Vec<Sequence> = rows.iter().map(|r| r.masked()).collect();
-        Self::of(&sequences.iter().collect::<Vec<_>>(), rows, info)
-    }
-
-    fn of(sequences: &[&Sequence], rows: &[&TrainRow], info: &ModelInfo) -> Result<Self, TrainError> {
-        let batch = Batch::new(sequences, info)?;
-        let mut targets = Vec::new();
-        for (index, row) in rows.iter().enumerate() {
-            let start = index * batch.columns + batch.padding[index] + row.prompt_len;
-            let response = &row.sequence.ids[row.prompt_len..];
-            // The state one column before a token predicts it.
-            targets.extend(
-                response.iter().enumerate().map(|(t, id)| TokenTarget { slot: (start + t - 1) as u32, token: *id }),
-            );
-        }
-        Ok(Self { batch, targets })
-    }
-
-    /// Image slots and state slots of every row. `offset` 0: the states that read the tokens; 1: those that predict them.
-    fn focus_rows(&self, rows: &[&TrainRow], offset: usize) -> Vec<FocusRow> {
-        let columns = self.batch.columns;
-        let mut out: Vec<FocusRow> = rows
-            .iter()
-            .enumerate()
-            .map(|(index, row)| {
-                let start = index * columns + self.batch.padding[index] + row.prompt_len - offset;
-                FocusRow { image: Vec::new(), states: (start..start + row.response_len()).map(|s| s as u32).collect() }
-            })
-            .collect();
-        for slot in &self.batch.image_slots {
-            out[*slot as usize / columns].image.push(*slot);
-        }
-        out
-    }
-}
-
 /// A learner: the model it trains (tracked) and how it looks at tokens.
 pub struct Learner<'a> {
     /// Where micro-batches run.
@@ -146,6 +77,8 @@ pub struct Learner<'a> {
     pub vocabulary: Vocabulary,
     /// Padded tokens of a micro-batch at most.
     pub microbatch_tokens: u64,
+    /// Keep block inputs instead of the whole graph, and run every block again in the backward pass.
+    pub checkpointing: bool,
     /// Focus from the predicting state instead of the reading one.
     pub predicting: bool,
 }
@@ -161,20 +94,11 @@ pub struct MiniBatchOutput {
     pub policy_loss: f64,
     /// Sums over tokens.
     pub stats: LossStats,
+    /// Share of the micro-batches' tokens that was padding.
+    pub padding_share: f64,
 }
 
 impl Learner<'_> {
-    fn forward(
-        &self,
-        model: &dyn VisionLanguageModel,
-        layout: &Layout,
-        entropy_gradient: bool,
-    ) -> Result<(Tensor, TokenLogprobs), TrainError> {
-        let hidden = states(model, layout)?;
-        let logprobs = response_logprobs(model, &hidden, &layout.targets, &self.vocabulary, entropy_gradient)?;
-        Ok((hidden, logprobs))
-    }
-
     /// Log-probs, entropy and visual similarity of every row under the weights as they are; no gradient.
     pub fn score(&self, rows: &[&TrainRow]) -> Result<Vec<Scored>, TrainError> {
         self.score_with(self.detached, rows)
@@ -182,25 +106,36 @@ impl Learner<'_> {
 
     /// The same under another model over the same vocabulary, e.g. the reference.
     pub fn score_with(&self, model: &dyn VisionLanguageModel, rows: &[&TrainRow]) -> Result<Vec<Scored>, TrainError> {
-        let mut out = Vec::with_capacity(rows.len());
-        let work = |batch: &Vec<&TrainRow>| self.score_batch(model, batch);
-        self.pool.in_waves(&micro_batches(rows, self.microbatch_tokens), work, |scored| {
-            out.extend(scored);
-            Ok(())
-        })?;
-        Ok(out)
+        self.each(rows, self.microbatch_tokens, |rows| self.score_batch(model, rows))
     }
 
     /// How much each response token depends on the image (`D_KL` from the token's distribution to that under the masked
     /// images, arXiv 2510.09285, Eq. 3); empty for rows without masked images.
     pub fn dependency(&self, rows: &[&TrainRow]) -> Result<Vec<Vec<f64>>, TrainError> {
-        let mut out = Vec::with_capacity(rows.len());
-        let work = |batch: &Vec<&TrainRow>| self.dependency_of_batch(batch);
         // Two passes live at once.
-        self.pool.in_waves(&micro_batches(rows, self.microbatch_tokens / 2), work, |found| {
-            out.extend(found);
-            Ok(())
-        })?;
+        self.each(rows, self.microbatch_tokens / 2, |rows| self.dependency_of_batch(rows))
+    }
+
+    /// `work` on micro-batches; what it gives for each row, in the order of `rows`.
+    fn each<T: Default + Clone + Send>(
+        &self,
+        rows: &[&TrainRow],
+        tokens: u64,
+        work: impl Fn(&[&TrainRow]) -> Result<Vec<T>, TrainError> + Sync,
+    ) -> Result<Vec<T>, TrainError> {
+        let mut out = vec![T::default(); rows.len()];
+        let batches = micro_batches(rows, tokens);
+        let mut order = batches.iter().flatten();
+        self.pool.in_waves(
+            &batches,
+            |batch| work(&chosen(rows, batch)),
+            |found| {
+                for (found, row) in found.into_iter().zip(order.by_ref()) {
+                    out[*row] = found;
+                }
+                Ok(())
+            },
+        )?;
         Ok(out)
     }
 
@@ -211,7 +146,7 @@ impl Learner<'_> {
         let model = self.detached;
         let (whole, masked) = (Layout::new(rows, model.info())?, Layout::masked(rows, model.info())?);
         let (hidden, other) = (states(model, &whole)?, states(model, &masked)?);
-        let mut found = to_f64(&divergence(model, &hidden, &other, &whole.targets, &self.vocabulary)?)?.into_iter();
+        let mut found = divergence(model, &hidden, &other, &whole.targets, &self.vocabulary)?.into_iter();
         let of_row = |row: &&TrainRow| {
             // Rounding can leave a divergence of 0 slightly below it.
             let values: Vec<f64> = found.by_ref().take(row.response_len()).map(|v| v.max(0.0)).collect();
@@ -222,10 +157,10 @@ impl Learner<'_> {
 
     fn score_batch(&self, model: &dyn VisionLanguageModel, rows: &[&TrainRow]) -> Result<Vec<Scored>, TrainError> {
         let layout = Layout::new(rows, model.info())?;
-        let (hidden, found) = self.forward(model, &layout, false)?;
+        let hidden = states(model, &layout)?;
+        let found = token_scores(model, &hidden, &layout.targets, &self.vocabulary, true)?;
         let similarity = similarity(&hidden, &layout.focus_rows(rows, usize::from(self.predicting)))?;
-        let mut logprobs = to_f64(&found.logprobs)?.into_iter();
-        let mut entropy = to_f64(&found.entropy)?.into_iter();
+        let (mut logprobs, mut entropy) = (found.logprobs.into_iter(), found.entropy.into_iter());
         Ok(rows
             .iter()
             .zip(similarity)
@@ -242,9 +177,10 @@ impl Learner<'_> {
     /// depend on how it was cut.
     pub fn gradients(&self, rows: &[&TrainRow], algorithm: &dyn Algorithm) -> Result<MiniBatchOutput, TrainError> {
         let totals = BatchTotals::of(rows.iter().map(|r| r.response_len()));
-        let mut out = MiniBatchOutput::default();
-        let work = |batch: &Vec<&TrainRow>| self.gradients_of_batch(batch, algorithm, totals);
-        self.pool.in_waves(&micro_batches(rows, self.microbatch_tokens), work, |part| {
+        let batches = micro_batches(rows, self.microbatch_tokens);
+        let mut out = MiniBatchOutput { padding_share: padding_share(rows, &batches), ..MiniBatchOutput::default() };
+        let work = |batch: &Vec<usize>| self.gradients_of_batch(&chosen(rows, batch), algorithm, totals);
+        self.pool.in_waves(&batches, work, |part| {
             out.loss += part.loss;
             out.policy_loss += part.policy_loss;
             out.stats.merge(&part.stats);
@@ -259,71 +195,111 @@ impl Learner<'_> {
         algorithm: &dyn Algorithm,
         totals: BatchTotals,
     ) -> Result<MiniBatchOutput, TrainError> {
-        let layout = Layout::new(rows, self.tracked.info())?;
+        let info = self.tracked.info();
+        let layout = Layout::new(rows, info)?;
+        let masked_rows = masked_rows(rows, algorithm);
+        let masked_layout = if masked_rows.is_empty() { None } else { Some(Layout::masked(&masked_rows, info)?) };
+        let pass = self.read(&layout)?;
+        let masked = masked_layout.as_ref().map(|layout| self.read(layout)).transpose()?;
+        let masked_logprobs = masked.as_ref().map(|pass| pass.logprobs.as_slice());
+        let loss = algorithm.loss(&responses(rows, &pass.logprobs, masked_logprobs), totals)?;
+        // The objective is a plain function of the log-probs: its exact derivatives are where the backward pass starts.
         let entropy_coef = algorithm.entropy_coef();
-        let (_, found) = self.forward(self.tracked, &layout, entropy_coef > 0.0)?;
-        let logprobs = to_f64(&found.logprobs)?;
-        let masked = match algorithm.masked_view() {
-            Some(view) if view.in_loss => Some(self.masked_logprobs(rows)?),
-            _ => None,
-        };
-        let masked_values = masked.as_ref().map(to_f64).transpose()?.unwrap_or_default();
-        let (mut at, mut masked_at) = (0, 0);
-        let mut responses = Vec::with_capacity(rows.len());
-        for row in rows {
-            let end = at + row.response_len();
-            let masked_end = masked_at + if row.masked_images.is_some() { row.response_len() } else { 0 };
-            let masked_logprobs = masked_values.get(masked_at..masked_end).filter(|_| masked_end > masked_at);
-            masked_at = masked_end;
-            responses.push(ResponseTokens {
-                masked_logprobs,
-                logprobs: &logprobs[at..end],
-                old_logprobs: &row.old_logprobs,
-                advantages: &row.advantages,
-                correction: row.correction.as_deref(),
-                reference_logprobs: row.reference_logprobs.as_deref(),
-            });
-            at = end;
+        let entropy = (entropy_coef > 0.0).then(|| entropy_slopes(rows, &loss, entropy_coef));
+        let slopes: Vec<f32> = loss.responses.iter().flat_map(|r| r.grad_logprobs.iter().map(|g| *g as f32)).collect();
+        let mut gradients = Gradients::default();
+        let by_score = ScoreGradients { logprobs: &slopes, entropy: entropy.as_deref() };
+        self.go_back(pass, &by_score, &mut gradients)?;
+        if let Some(masked) = masked {
+            let slopes: Vec<f32> =
+                loss.responses.iter().flat_map(|r| r.grad_masked_logprobs.iter().map(|g| *g as f32)).collect();
+            self.go_back(masked, &ScoreGradients { logprobs: &slopes, entropy: None }, &mut gradients)?;
         }
-        let loss = algorithm.loss(&responses, totals)?;
-        // The objective is a plain function of the log-probs; its exact gradient enters the graph as a constant factor.
-        let factors = loss.responses.iter().flat_map(|r| r.grad_logprobs.iter().map(|g| *g as f32));
-        let factors = Tensor::from_iter(factors, self.tracked.device())?;
-        let mut surrogate = (&found.logprobs * factors)?.sum_all()?;
-        if entropy_coef > 0.0 {
-            let weight =
-                |row: (&ResponseLoss, usize)| std::iter::repeat_n((-entropy_coef * row.0.weight) as f32, row.1);
-            let lengths = rows.iter().map(|row| row.response_len());
-            let weights = loss.responses.iter().zip(lengths).flat_map(weight);
-            let weights = Tensor::from_iter(weights, self.tracked.device())?;
-            surrogate = (surrogate + (&found.entropy * weights)?.sum_all()?)?;
-        }
-        if let Some(masked) = masked.filter(|_| !masked_values.is_empty()) {
-            let factors = loss.responses.iter().flat_map(|r| r.grad_masked_logprobs.iter().map(|g| *g as f32));
-            let factors = Tensor::from_iter(factors, self.tracked.device())?;
-            surrogate = (surrogate + (masked * factors)?.sum_all()?)?;
-        }
-        let gradients = Gradients::of(&surrogate, self.parameters)?;
-        Ok(MiniBatchOutput { gradients, loss: loss.loss, policy_loss: loss.policy_loss, stats: loss.stats })
+        let LossOutput { loss, policy_loss, stats, .. } = loss;
+        Ok(MiniBatchOutput { gradients, loss, policy_loss, stats, padding_share: 0.0 })
     }
 
-    /// Log-probs of the rows that have masked images, read with those, one after the other; differentiable.
-    fn masked_logprobs(&self, rows: &[&TrainRow]) -> Result<Tensor, TrainError> {
-        let rows: Vec<&TrainRow> = rows.iter().copied().filter(|row| row.masked_images.is_some()).collect();
-        if rows.is_empty() {
-            return Ok(Tensor::zeros(0, candle_core::DType::F32, self.tracked.device())?);
-        }
-        let layout = Layout::masked(&rows, self.tracked.info())?;
-        Ok(self.forward(self.tracked, &layout, false)?.1.logprobs)
+    /// A forward pass that can be gone back.
+    fn read<'b>(&'b self, layout: &'b Layout) -> Result<Pass<'b>, TrainError> {
+        let model = self.tracked;
+        let mut tape = if self.checkpointing { Tape::recording() } else { Tape::off() };
+        let hidden =
+            if self.checkpointing { model.forward_on(&layout.batch, &mut tape)? } else { states(model, layout)? };
+        let logprobs = token_scores(model, &hidden, &layout.targets, &self.vocabulary, false)?.logprobs;
+        Ok(Pass { layout, tape, hidden, logprobs })
     }
+
+    /// The backward pass from the derivatives of the loss by every token's scores.
+    fn go_back(
+        &self,
+        pass: Pass<'_>,
+        by_score: &ScoreGradients<'_>,
+        gradients: &mut Gradients,
+    ) -> Result<(), TrainError> {
+        let Pass { layout, tape, hidden, .. } = pass;
+        let mut take = |store: &GradStore| gradients.collect(store, self.parameters);
+        let by_hidden = scores_backward(self.tracked, &hidden, &layout.targets, &self.vocabulary, by_score, &mut take)?;
+        if self.checkpointing {
+            tape.backward(&hidden, by_hidden, take)
+        } else if hidden.track_op() {
+            take(&seeded(&hidden, &by_hidden).and_then(|seed| seed.backward()).map_err(ModelError::from)?)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// A forward pass on its way to its backward.
+struct Pass<'b> {
+    layout: &'b Layout,
+    tape: Tape<'b>,
+    hidden: Tensor,
+    logprobs: Vec<f64>,
+}
+
+fn chosen<'r>(rows: &[&'r TrainRow], batch: &[usize]) -> Vec<&'r TrainRow> {
+    batch.iter().map(|row| rows[*row]).collect()
+}
+
+/// Rows that the loss looks at a second time, with their masked images.
+fn masked_rows<'r>(rows: &[&'r TrainRow], algorithm: &dyn Algorithm) -> Vec<&'r TrainRow> {
+    if !algorithm.masked_view().is_some_and(|view| view.in_loss) {
+        return Vec::new();
+    }
+    rows.iter().copied().filter(|row| row.masked_images.is_some()).collect()
+}
+
+/// The rows as the objective sees them; `masked` are the log-probs of those that have masked images, in order.
+fn responses<'r>(rows: &[&'r TrainRow], logprobs: &'r [f64], masked: Option<&'r [f64]>) -> Vec<ResponseTokens<'r>> {
+    let (mut rest, mut masked_rest) = (logprobs, masked);
+    let mut next = |row: &&'r TrainRow| {
+        let (own, after) = rest.split_at(row.response_len());
+        rest = after;
+        let mut masked_logprobs = None;
+        if let (true, Some(values)) = (row.masked_images.is_some(), masked_rest) {
+            let (own, after) = values.split_at(row.response_len());
+            (masked_logprobs, masked_rest) = (Some(own), Some(after));
+        }
+        ResponseTokens {
+            masked_logprobs,
+            logprobs: own,
+            old_logprobs: &row.old_logprobs,
+            advantages: &row.advantages,
+            correction: row.correction.as_deref(),
+            reference_logprobs: row.reference_logprobs.as_deref(),
+        }
+    };
+    rows.iter().map(&mut next).collect()
+}
+
+/// Derivatives of the entropy bonus by every token's entropy.
+fn entropy_slopes(rows: &[&TrainRow], loss: &LossOutput, coef: f64) -> Vec<f32> {
+    let weight = |row: &&TrainRow, weight: f64| std::iter::repeat_n((-coef * weight) as f32, row.response_len());
+    loss.responses.iter().zip(rows).flat_map(|(response, row)| weight(row, response.weight)).collect()
 }
 
 /// Final hidden states of a padded batch.
 fn states(model: &dyn VisionLanguageModel, layout: &Layout) -> Result<Tensor, TrainError> {
     let features = model.features(&layout.batch)?;
     Ok(model.forward(&layout.batch, features.as_ref(), None, &mut Capture::none())?)
-}
-
-fn to_f64(values: &Tensor) -> Result<Vec<f64>, TrainError> {
-    Ok(values.detach().to_vec1::<f32>()?.into_iter().map(f64::from).collect())
 }

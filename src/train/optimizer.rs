@@ -1,8 +1,10 @@
 //! Gradients by name, their accumulation and clipping, and `AdamW` (Loshchilov & Hutter, arXiv 1711.05101).
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
+use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 
 use super::error::TrainError;
@@ -17,17 +19,32 @@ const EPS: f64 = 1e-8;
 pub struct Gradients(BTreeMap<String, Tensor>);
 
 impl Gradients {
-    /// Runs the backward pass of `loss`. The graph is freed: every gradient is detached at once. Gradients of 16-bit
-    /// weights are widened, so that sums over micro-batches lose nothing.
+    /// Runs the backward pass of `loss`.
     pub fn of(loss: &Tensor, parameters: &Parameters) -> Result<Self, TrainError> {
-        let store = loss.backward()?;
-        let mut found = BTreeMap::new();
+        let mut gradients = Self::default();
+        gradients.collect(&loss.backward()?, parameters)?;
+        Ok(gradients)
+    }
+
+    /// Adds what one backward pass found. Every gradient is detached at once, so that the graph can be freed; those of
+    /// 16-bit weights are widened, so that sums over micro-batches lose nothing.
+    pub fn collect(&mut self, store: &GradStore, parameters: &Parameters) -> Result<(), TrainError> {
         for (name, var) in parameters.trained() {
             if let Some(gradient) = store.get(var.as_tensor()) {
-                found.insert(name.clone(), gradient.detach().to_dtype(DType::F32)?);
+                self.add_one(name.clone(), gradient.detach().to_dtype(DType::F32)?)?;
             }
         }
-        Ok(Self(found))
+        Ok(())
+    }
+
+    fn add_one(&mut self, name: String, gradient: Tensor) -> Result<(), TrainError> {
+        match self.0.entry(name) {
+            Entry::Occupied(mut sum) => *sum.get_mut() = (sum.get() + gradient)?,
+            Entry::Vacant(empty) => {
+                empty.insert(gradient);
+            }
+        }
+        Ok(())
     }
 
     /// Gradients by parameter name.
@@ -37,15 +54,7 @@ impl Gradients {
 
     /// Adds another micro-batch.
     pub fn add(&mut self, other: Self) -> Result<(), TrainError> {
-        for (name, gradient) in other.0 {
-            match self.0.get_mut(&name) {
-                Some(sum) => *sum = (&*sum + gradient)?,
-                None => {
-                    self.0.insert(name, gradient);
-                }
-            }
-        }
-        Ok(())
+        other.0.into_iter().try_for_each(|(name, gradient)| self.add_one(name, gradient))
     }
 
     /// Euclidean norm over everything.

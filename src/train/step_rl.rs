@@ -282,7 +282,8 @@ impl Trainer<'_> {
 
     /// Passes over the step's groups in mini-batches, one update each.
     fn learn(&mut self, weighed: &Weighed, metrics: &mut Metrics) -> Result<(), TrainError> {
-        let (mut losses, mut policy_losses, mut norms, mut rate) = (Vec::new(), Vec::new(), Vec::new(), 0.0);
+        let (mut losses, mut policy_losses, mut norms, mut padding) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut rate = 0.0;
         let mut stats = LossStats::default();
         for _ in 0..self.spec.batch.epochs_per_batch {
             for minibatch in weighed.rows.chunks(self.spec.batch.minibatch_prompts as usize) {
@@ -291,6 +292,7 @@ impl Trainer<'_> {
                 stats.merge(&output.stats);
                 losses.push(output.loss);
                 policy_losses.push(output.policy_loss);
+                padding.push(output.padding_share);
                 let (norm, used) = self.update(&output.gradients)?;
                 norms.push(norm);
                 rate = used;
@@ -304,6 +306,7 @@ impl Trainer<'_> {
         }
         metrics.set("policy/clip_fraction_low", stats.clip_fraction_low());
         metrics.set("policy/clip_fraction_high", stats.clip_fraction_high());
+        metrics.set("batch/padding_share", mean(&padding));
         metrics.set("policy/dual_clip_fraction", stats.dual_clip_fraction());
         if stats.masked_tokens > 0 {
             metrics.set("policy/perception_kl", stats.perception_kl());

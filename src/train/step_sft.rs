@@ -18,11 +18,12 @@ impl Trainer<'_> {
         }
         let clock = Stopwatch::start();
         let mut metrics = Metrics::default();
-        let (mut losses, mut norms, mut rate) = (Vec::new(), Vec::new(), 0.0);
+        let (mut losses, mut norms, mut padding, mut rate) = (Vec::new(), Vec::new(), Vec::new(), 0.0);
         for minibatch in rows.chunks(self.spec.batch.minibatch_prompts as usize) {
             let minibatch: Vec<&TrainRow> = minibatch.iter().collect();
             let output = self.learner()?.gradients(&minibatch, self.algorithm.as_ref())?;
             losses.push(output.loss);
+            padding.push(output.padding_share);
             let (norm, used) = self.update(&output.gradients)?;
             norms.push(norm);
             rate = used;
@@ -31,6 +32,7 @@ impl Trainer<'_> {
         self.state.samples += rows.len() as u64;
         self.state.tokens += tokens as u64;
         metrics.set("loss/policy", super::metrics::mean(&losses));
+        metrics.set("batch/padding_share", super::metrics::mean(&padding));
         metrics.set("optimizer/grad_norm", super::metrics::mean(&norms));
         metrics.set("optimizer/learning_rate", rate);
         metrics.set("time/update", clock.seconds());

@@ -323,6 +323,7 @@ impl<'s> Trainer<'s> {
             parameters: self.folder.parameters(),
             vocabulary: Vocabulary::rollout(self.tracked.as_ref(), temperature)?,
             microbatch_tokens: self.spec.batch.microbatch_tokens / graphs,
+            checkpointing: self.spec.train.gradient_checkpointing,
             predicting,
         })
     }

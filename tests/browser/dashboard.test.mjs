@@ -249,9 +249,10 @@ test('the report is one page that fetches nothing', async () => {
 test('a server that goes away is told, and coming back heals the page', async () => {
   const page = await browser.open('#/runs', { expected: [/ERR_CONNECTION_REFUSED|ERR_INCOMPLETE|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET/] });
   await page.getByText('live', { exact: true }).waitFor();
+  await page.getByText('first run').first().waitFor();
   await server.stop();
   await page.getByText('The server does not answer.', { exact: false }).waitFor();
-  await page.getByText('first run').waitFor();
+  await page.getByText('first run').first().waitFor();
   await server.start();
   await page.getByRole('button', { name: 'Try now' }).click();
   await page.getByText('live', { exact: true }).waitFor();

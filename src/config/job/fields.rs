@@ -125,6 +125,7 @@ pub const FIELDS: &[Field] = &[
     field("/train/lora/dropout", UNIT_OPEN),
     field("/train/lora/targets", Kind::Names { max: 200 }),
     field("/train/freeze_vision", Kind::Flag),
+    field("/train/gradient_checkpointing", Kind::Flag),
     field("/train/dtype", Kind::Choice { allowed: &["auto", "f32", "bf16"], later: &[] }),
     field("/steps", Kind::Whole { min: 1, max: 1_000_000_000 }),
     field("/eval_before", Kind::Flag),

@@ -14,7 +14,7 @@ pub use config::{Config, Generation};
 use text::Decoder;
 use vision::VisionTower;
 
-use super::{Batch, Capture, ImagePatches, KvCache, ModelError, ModelInfo, VisionLanguageModel};
+use super::{Batch, Capture, ImagePatches, KvCache, ModelError, ModelInfo, Tape, VisionLanguageModel};
 use crate::model::features::FeatureCache;
 use crate::model::weights::WeightSource;
 
@@ -79,6 +79,15 @@ impl VisionLanguageModel for QwenVl {
         capture: &mut Capture,
     ) -> Result<Tensor, ModelError> {
         self.decoder.forward(batch, features, cache, capture)
+    }
+
+    fn forward_on<'m>(&'m self, batch: &'m Batch, tape: &mut Tape<'m>) -> Result<Tensor, ModelError> {
+        // Features of a tower that does not change are known values: there is nothing to run again.
+        let features = match &self.features {
+            Some(_) => self.features(batch)?,
+            None => self.vision.encode_on(&batch.images, tape)?,
+        };
+        self.decoder.forward_on(batch, features.as_ref(), tape)
     }
 
     fn logits(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {

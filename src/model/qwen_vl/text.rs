@@ -1,5 +1,7 @@
 //! The decoder: token embedding, pre-norm layers with grouped-query attention and a gated MLP, output head.
 
+use std::rc::Rc;
+
 use candle_core::{DType, Device, Tensor};
 
 use super::config::TextConfig;
@@ -10,6 +12,7 @@ use crate::model::error::ModelError;
 use crate::model::input::Batch;
 use crate::model::kernels::{self, Rope, Visible};
 use crate::model::linear::Linear;
+use crate::model::tape::Tape;
 use crate::model::weights::WeightSource;
 
 #[derive(Debug)]
@@ -158,30 +161,72 @@ impl Decoder {
             }
             None => (0, batch.padding.clone()),
         };
-        let pass = Pass {
-            rope: text_rope(&self.config, batch, &self.device)?,
-            visible: Visible::causal(cached, padding),
-            cache: cache.as_deref(),
-        };
+        let pass = self.pass(batch, Visible::causal(cached, padding), cache.as_deref())?;
         let (features, deepstack) = self.split_features(features)?;
         let mut x = self.embed(batch, features.as_ref())?;
-        let eps = self.config.rms_norm_eps;
-        for (index, layer) in self.layers.iter().enumerate() {
-            let y = kernels::rms_norm(&x, &layer.input_norm, eps)?;
-            let (attended, probabilities) = self.attend(index, &y, &pass, capture.queries_of(index))?;
-            x = (x + attended)?;
-            let y = kernels::rms_norm(&x, &layer.mlp_norm, eps)?;
-            let y = kernels::gated_silu(&layer.gate.forward(&y)?, &layer.up.forward(&y)?)?;
-            x = (x + layer.down.forward(&y)?)?;
-            capture.take(&x, probabilities);
-            if let Some(deep) = deepstack.get(index) {
-                x = add_at_images(&x, deep, batch)?;
-            }
+        for index in 0..self.layers.len() {
+            let (y, probabilities) = self.layer(index, &x, &pass, capture.queries_of(index))?;
+            capture.take(&y, probabilities);
+            x = match deepstack.get(index) {
+                Some(deep) => add_at_images(&y, deep, batch)?,
+                None => y,
+            };
         }
         if let Some(cache) = cache {
             cache.advance(batch);
         }
-        Ok(kernels::rms_norm(&x, &self.norm, eps)?)
+        self.last_norm(&x)
+    }
+
+    /// The same states layer by layer on a tape; see [`crate::model::VisionLanguageModel::forward_on`].
+    pub fn forward_on<'m>(
+        &'m self,
+        batch: &'m Batch,
+        features: Option<&Tensor>,
+        tape: &mut Tape<'m>,
+    ) -> Result<Tensor, ModelError> {
+        let pass = Rc::new(self.pass(batch, Visible::causal(0, batch.padding.clone()), None)?);
+        let inputs: Vec<&Tensor> = features.into_iter().collect();
+        let mut x = tape.run(&inputs, |inputs| self.embed(batch, self.split_features(inputs.first())?.0.as_ref()))?;
+        let deepstack = features.map_or(Ok(0), |f| f.dim(1).map(|width| width / self.config.hidden_size - 1))?;
+        for index in 0..self.layers.len() {
+            let pass = Rc::clone(&pass);
+            let mut inputs = vec![&x];
+            inputs.extend(features.filter(|_| index < deepstack));
+            x = tape.run(&inputs, move |inputs| {
+                let (y, _) = self.layer(index, &inputs[0], &pass, None)?;
+                match self.split_features(inputs.get(1))?.1.get(index) {
+                    Some(deep) => add_at_images(&y, deep, batch),
+                    None => Ok(y),
+                }
+            })?;
+        }
+        tape.run(&[&x], |inputs| self.last_norm(&inputs[0]))
+    }
+
+    fn pass<'a>(&self, batch: &Batch, visible: Visible, cache: Option<&'a KvCache>) -> Result<Pass<'a>, ModelError> {
+        Ok(Pass { rope: text_rope(&self.config, batch, &self.device)?, visible, cache })
+    }
+
+    /// One decoder layer: its output, and the probabilities of query columns from `keep` on.
+    fn layer(
+        &self,
+        index: usize,
+        x: &Tensor,
+        pass: &Pass<'_>,
+        keep: Option<usize>,
+    ) -> Result<(Tensor, Option<Tensor>), ModelError> {
+        let (layer, eps) = (&self.layers[index], self.config.rms_norm_eps);
+        let y = kernels::rms_norm(x, &layer.input_norm, eps)?;
+        let (attended, probabilities) = self.attend(index, &y, pass, keep)?;
+        let x = (x + attended)?;
+        let y = kernels::rms_norm(&x, &layer.mlp_norm, eps)?;
+        let y = kernels::gated_silu(&layer.gate.forward(&y)?, &layer.up.forward(&y)?)?;
+        Ok(((x + layer.down.forward(&y)?)?, probabilities))
+    }
+
+    fn last_norm(&self, x: &Tensor) -> Result<Tensor, ModelError> {
+        Ok(kernels::rms_norm(x, &self.norm, self.config.rms_norm_eps)?)
     }
 
     /// Logits of hidden states `[n, hidden]`.

@@ -6,7 +6,7 @@ use candle_core::Tensor;
 
 use super::job::{Ablation, RawScore, ScoreJob};
 use crate::model::hide::hide_cells;
-use crate::model::logprob::{TokenTarget, Vocabulary, response_logprobs};
+use crate::model::logprob::{TokenTarget, Vocabulary, token_scores};
 use crate::model::sampler;
 use crate::model::{Batch, Capture, ImagePatches, Sequence};
 use crate::serving::ServingError;
@@ -83,8 +83,7 @@ fn logprobs(served: &ServedModel, hidden: &Tensor, prompt: usize, response: &[u3
         .map(|(t, token)| TokenTarget { slot: (prompt + t - 1) as u32, token: *token })
         .collect();
     let vocabulary = Vocabulary::plain(1.0);
-    let result = response_logprobs(served.model.as_ref(), hidden, &targets, &vocabulary, false)?;
-    Ok(result.logprobs.to_vec1::<f32>()?.into_iter().map(f64::from).collect())
+    Ok(token_scores(served.model.as_ref(), hidden, &targets, &vocabulary, false)?.logprobs)
 }
 
 /// The cells to hide, by image, rising.

@@ -5,7 +5,8 @@ use vgpo::domain::spec::{LearningRateSchedule, OptimizerSpec};
 use vgpo::model::{Capture, ModelFolder, View};
 use vgpo::train::optimizer::{AdamW, DecayScope, Gradients};
 
-use super::training::{gradients, on_large_stack};
+use super::on_large_stack;
+use super::training::gradients;
 use super::{FAMILIES, Family, QWEN2_5, close, flat, hidden};
 
 fn open(family: Family) -> ModelFolder {

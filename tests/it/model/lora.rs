@@ -8,7 +8,8 @@ use vgpo::model::lora::{LoraConfig, peft};
 use vgpo::model::sampler::{stream, uniform};
 use vgpo::model::{Capture, ModelFolder, View, VisionLanguageModel, constant, kernels, linear_layers};
 
-use super::training::{gradients, loss, on_large_stack, value};
+use super::on_large_stack;
+use super::training::{gradients, loss, value};
 use super::{Case, FAMILIES, Family, QWEN2_5, QWEN3, close, flat, hidden};
 
 fn random(seed: u64, shape: &[usize]) -> Tensor {

@@ -2,6 +2,7 @@
 
 mod batching;
 mod bf16;
+mod checkpointing;
 mod golden;
 mod kernels;
 mod loading;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use serde_json::Value;
+use vgpo::model::logprob::TokenTarget;
 use vgpo::model::{Batch, Capture, Grid, ImagePatches, ModelFolder, Sequence, View, VisionLanguageModel};
 
 pub const CASES: [&str; 4] = ["p1_single", "p2_large", "p3_two_images", "p4_text"];
@@ -109,6 +111,48 @@ pub fn close(what: &str, got: &[f32], want: &[f32], tolerance: f32) {
     let worst =
         got.iter().zip(want).map(|(g, w)| (g - w).abs()).fold(0.0, |a: f32, b| if b > a || b.is_nan() { b } else { a });
     assert!(worst <= tolerance, "{what}: differs by {worst}, allowed {tolerance}");
+}
+
+/// Log-probs and entropies `[targets]` with their graph, composed of candle's own operations: the oracle of the program's
+/// chunked form, over the whole vocabulary.
+pub fn composed_scores(
+    model: &dyn VisionLanguageModel,
+    hidden: &Tensor,
+    targets: &[TokenTarget],
+    temperature: f64,
+) -> (Tensor, Tensor) {
+    let (rows, columns, width) = hidden.dims3().unwrap();
+    let slots = Tensor::from_iter(targets.iter().map(|t| t.slot), &Device::Cpu).unwrap();
+    let tokens = Tensor::from_iter(targets.iter().map(|t| t.token), &Device::Cpu).unwrap();
+    let states = hidden.reshape((rows * columns, width)).unwrap().index_select(&slots, 0).unwrap();
+    let logits = (model.logits(&states).unwrap() / temperature).unwrap();
+    let logs = candle_nn::ops::log_softmax(&logits, 1).unwrap();
+    let entropy = (logs.exp().unwrap() * &logs).unwrap().sum(1).unwrap().neg().unwrap();
+    (logs.gather(&tokens.unsqueeze(1).unwrap(), 1).unwrap().squeeze(1).unwrap(), entropy)
+}
+
+/// The worst difference of two tensors as a share of the first one's largest entry.
+pub fn relative(a: &Tensor, b: &Tensor) -> f32 {
+    let (a, b) = (flat(a), flat(b));
+    assert_eq!(a.len(), b.len());
+    let largest = a.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+    let worst = a.iter().zip(&b).fold(0.0_f32, |m, (x, y)| m.max((x - y).abs()));
+    if worst == 0.0 { 0.0 } else { worst / largest }
+}
+
+/// Where the response tokens of a batch of cases are predicted.
+pub fn targets(cases: &[&Case], batch: &Batch) -> Vec<TokenTarget> {
+    let mut out = Vec::new();
+    for (i, case) in cases.iter().enumerate() {
+        let start = i * batch.columns + batch.padding[i] + case.prompt_len;
+        let tokens = case.response().iter().enumerate();
+        out.extend(tokens.map(|(t, id)| TokenTarget { slot: (start + t - 1) as u32, token: *id }));
+    }
+    out
+}
+
+pub fn on_large_stack<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    std::thread::Builder::new().stack_size(256 << 20).spawn(work).unwrap().join().unwrap()
 }
 
 /// Final hidden states of unpadded or padded rows.

@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use vgpo::domain::spec::{LearningRateSchedule, OptimizerSpec};
-use vgpo::model::logprob::{TokenTarget, Vocabulary, response_logprobs};
 use vgpo::model::{Batch, Capture, ModelFolder, Sequence, View, VisionLanguageModel};
 use vgpo::train::optimizer::{AdamW, DecayScope, Gradients};
 
-use super::{CASES, Case, FAMILIES, Family, QWEN2_5, QWEN3, close, flat};
+use super::{CASES, Case, FAMILIES, Family, QWEN2_5, QWEN3, close, composed_scores, flat, on_large_stack, targets};
 
 /// Mean negative log-likelihood of each row's response, summed over rows.
 pub fn loss(model: &dyn VisionLanguageModel, cases: &[&Case]) -> Tensor {
@@ -18,27 +17,19 @@ pub fn loss(model: &dyn VisionLanguageModel, cases: &[&Case]) -> Tensor {
     let features = model.features(&batch).unwrap();
     let hidden = model.forward(&batch, features.as_ref(), None, &mut Capture::none()).unwrap();
     let mut total = Tensor::zeros((), candle_core::DType::F32, &Device::Cpu).unwrap();
-    for (i, case) in cases.iter().enumerate() {
-        let start = i * batch.columns + batch.padding[i] + case.prompt_len;
-        let targets: Vec<TokenTarget> = case
-            .response()
-            .iter()
-            .enumerate()
-            .map(|(t, id)| TokenTarget { slot: (start + t - 1) as u32, token: *id })
-            .collect();
-        let plain = Vocabulary::plain(1.0);
-        let found = response_logprobs(model, &hidden, &targets, &plain, false).unwrap();
-        total = (total - found.logprobs.mean_all().unwrap()).unwrap();
+    let targets = targets(cases, &batch);
+    let (logprobs, _) = composed_scores(model, &hidden, &targets, 1.0);
+    let mut at = 0;
+    for case in cases {
+        let len = case.response().len();
+        total = (total - logprobs.narrow(0, at, len).unwrap().mean_all().unwrap()).unwrap();
+        at += len;
     }
     total
 }
 
 pub fn value(t: &Tensor) -> f64 {
     f64::from(t.to_scalar::<f32>().unwrap())
-}
-
-pub fn on_large_stack<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    std::thread::Builder::new().stack_size(256 << 20).spawn(work).unwrap().join().unwrap()
 }
 
 pub fn gradients(folder: &ModelFolder, cases: &[&Case]) -> (f64, Gradients) {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use candle_core::{Device, Tensor};
 use vgpo::config::serving::EngineLimits;
 use vgpo::domain::device::DeviceName;
-use vgpo::model::{Batch, Capture, ImagePatches, KvCache, ModelError, ModelInfo, VisionLanguageModel};
+use vgpo::model::{Batch, Capture, ImagePatches, KvCache, ModelError, ModelInfo, Tape, VisionLanguageModel};
 use vgpo::serving::{LocalEngine, ServedModel};
 
 #[derive(Default)]
@@ -90,6 +90,10 @@ impl VisionLanguageModel for Spy {
     ) -> Result<Tensor, ModelError> {
         self.watch.begin(batch);
         self.inner.forward(batch, features, cache, capture)
+    }
+
+    fn forward_on<'m>(&'m self, batch: &'m Batch, tape: &mut Tape<'m>) -> Result<Tensor, ModelError> {
+        self.inner.forward_on(batch, tape)
     }
 
     fn logits(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {

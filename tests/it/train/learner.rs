@@ -6,7 +6,8 @@ use vgpo::model::logprob::Vocabulary;
 use vgpo::model::sampler::stream;
 use vgpo::model::{Sequence, View};
 use vgpo::train::RunEnd;
-use vgpo::train::learner::{Learner, TrainRow, micro_batches};
+use vgpo::train::learner::{Learner, TrainRow};
+use vgpo::train::micro_batch::micro_batches;
 use vgpo::train::optimizer::Gradients;
 use vgpo::train::parallel::Pool;
 use vgpo::train::rollout::{RolloutSettings, rollout};
@@ -50,7 +51,7 @@ fn rows(learner: &Learner<'_>) -> Vec<TrainRow> {
     rows
 }
 
-fn gradients(microbatch_tokens: u64) -> (f64, Gradients, usize) {
+fn gradients(microbatch_tokens: u64, checkpointing: bool) -> (f64, Gradients, usize) {
     let folder = open_starter();
     let (tracked, detached) = (folder.model(View::Tracked).unwrap(), folder.model(View::Detached).unwrap());
     let pool = Pool::new().unwrap();
@@ -61,6 +62,7 @@ fn gradients(microbatch_tokens: u64) -> (f64, Gradients, usize) {
         parameters: folder.parameters(),
         vocabulary: Vocabulary::rollout(tracked.as_ref(), 1.0).unwrap(),
         microbatch_tokens,
+        checkpointing,
         predicting: false,
     };
     let rows = rows(&learner);
@@ -72,12 +74,12 @@ fn gradients(microbatch_tokens: u64) -> (f64, Gradients, usize) {
 }
 
 #[test]
-fn accumulated_gradients_equal_for_any_micro_batching() {
-    let (loss, whole, parts) = gradients(1 << 20);
+fn gradients_are_equal_for_any_micro_batching_with_and_without_checkpointing() {
+    let (loss, whole, parts) = gradients(1 << 20, false);
     assert_eq!(parts, 1);
-    for tokens in [1, 150, 400] {
-        let (other_loss, cut, parts) = gradients(tokens);
-        assert!(parts > 2, "{tokens} tokens must cut the batch");
+    for (tokens, checkpointing) in [(1, false), (150, false), (400, false), (1 << 20, true), (233, true)] {
+        let (other_loss, cut, parts) = gradients(tokens, checkpointing);
+        assert!(parts > 2 || tokens == 1 << 20, "{tokens} tokens must cut the batch");
         assert!((loss - other_loss).abs() < 1e-6);
         assert_eq!(whole.tensors().len(), cut.tensors().len());
         for (name, gradient) in whole.tensors() {
@@ -86,6 +88,36 @@ fn accumulated_gradients_equal_for_any_micro_batching() {
             let largest = a.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
             let worst = a.iter().zip(&b).fold(0.0_f32, |m, (x, y)| m.max((x - y).abs()));
             assert!(worst <= 1e-5 * largest, "{name}: {worst} of {largest} at {tokens} tokens");
+        }
+    }
+}
+
+/// The old policy's scores come back in the order of the rows, whatever stood together.
+#[test]
+fn scores_are_equal_for_any_micro_batching() {
+    let folder = open_starter();
+    let detached = folder.model(View::Detached).unwrap();
+    let pool = Pool::new().unwrap();
+    let mut learner = Learner {
+        pool: &pool,
+        tracked: detached.as_ref(),
+        detached: detached.as_ref(),
+        parameters: folder.parameters(),
+        vocabulary: Vocabulary::rollout(detached.as_ref(), 1.0).unwrap(),
+        microbatch_tokens: 1 << 20,
+        checkpointing: false,
+        predicting: false,
+    };
+    let rows = rows(&learner);
+    let rows: Vec<&TrainRow> = rows.iter().collect();
+    let whole = learner.score(&rows).unwrap();
+    for tokens in [1, 150, 233, 400] {
+        learner.microbatch_tokens = tokens;
+        for (a, b) in whole.iter().zip(learner.score(&rows).unwrap()) {
+            assert_eq!(a.logprobs.len(), b.logprobs.len());
+            let pairs = a.logprobs.iter().zip(&b.logprobs).chain(a.similarity.iter().zip(&b.similarity));
+            let pairs = pairs.chain(a.entropy.iter().zip(&b.entropy));
+            assert!(pairs.into_iter().all(|(x, y)| (x - y).abs() < 2e-5), "at {tokens} tokens");
         }
     }
 }

@@ -35,6 +35,7 @@ impl Scene {
             parameters: self.folder.parameters(),
             vocabulary: Vocabulary::rollout(self.tracked.as_ref(), 1.0).unwrap(),
             microbatch_tokens,
+            checkpointing: false,
             predicting: false,
         }
     }

@@ -41,6 +41,7 @@ fn learn(folder: &ModelFolder, rows: &[&TrainRow], microbatch_tokens: u64) -> (f
         parameters: folder.parameters(),
         vocabulary: Vocabulary::rollout(tracked.as_ref(), 1.0).unwrap(),
         microbatch_tokens,
+        checkpointing: false,
         predicting: false,
     };
     let method = spec(&json!({"method": {"type": "sft"}})).method;

@@ -5,6 +5,7 @@ mod evaluation_job;
 mod fitting;
 mod learner;
 mod masked;
+mod micro_batches;
 mod mixed;
 mod objectives;
 mod resume;

@@ -92,6 +92,7 @@ fn the_entropy_bonus_has_the_slope_of_the_entropy() {
         parameters: folder.parameters(),
         vocabulary: Vocabulary::rollout(tracked.as_ref(), 1.0).unwrap(),
         microbatch_tokens: 200,
+        checkpointing: false,
         predicting: false,
     };
     let (prompts, _) = prompts(learner.tracked.info(), &spec(&json!({})), 0..3);

@@ -5,6 +5,7 @@ mod merger;
 mod position;
 mod windows;
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
@@ -15,7 +16,8 @@ use super::config::VisionConfig;
 use super::rope::vision_rope;
 use crate::model::error::ModelError;
 use crate::model::input::{Grid, ImagePatches};
-use crate::model::kernels::{self, Visible};
+use crate::model::kernels::{self, Rope, Visible};
+use crate::model::tape::Tape;
 use crate::model::weights::WeightSource;
 use block::{Block, Pass};
 use merger::Merger;
@@ -32,6 +34,52 @@ pub struct VisionStages {
     pub blocks: Vec<Tensor>,
     /// Merger result in window order, `[images, merged, hidden]`.
     pub merger_raw: Option<Tensor>,
+}
+
+/// What all images of one size share in a forward pass.
+struct Plan {
+    /// The patches in window order.
+    order: Tensor,
+    /// Where each merged token lies in window order.
+    natural: Tensor,
+    rope: Rope,
+    /// Patches of a window see each other.
+    nearby: Visible,
+    /// All patches of the image see each other.
+    everywhere: Visible,
+}
+
+impl Plan {
+    fn pass(&self, full: bool) -> Pass<'_> {
+        Pass { rope: &self.rope, visible: if full { &self.everywhere } else { &self.nearby } }
+    }
+}
+
+/// The images by size, each size with its images in order.
+fn by_grid(images: &[Arc<ImagePatches>]) -> Vec<(Grid, Vec<&ImagePatches>)> {
+    let mut groups: Vec<(Grid, Vec<&ImagePatches>)> = Vec::new();
+    for image in images {
+        match groups.iter_mut().find(|(grid, _)| *grid == image.grid) {
+            Some((_, members)) => members.push(image),
+            None => groups.push((image.grid, vec![image])),
+        }
+    }
+    groups
+}
+
+/// The features of each image in the order of `images`, of features by size as [`by_grid`] groups them.
+fn in_order(images: &[Arc<ImagePatches>], by_size: &[Tensor]) -> candle_core::Result<Vec<Tensor>> {
+    let sizes: Vec<Grid> = by_grid(images).into_iter().map(|(grid, _)| grid).collect();
+    let mut taken = vec![0; sizes.len()];
+    let mut out = Vec::with_capacity(images.len());
+    for image in images {
+        let groups = sizes.iter().zip(by_size).zip(&mut taken);
+        for ((_, features), next) in groups.filter(|((grid, _), _)| **grid == image.grid) {
+            out.push(features.get(*next)?);
+            *next += 1;
+        }
+    }
+    Ok(out)
 }
 
 /// The vision tower.
@@ -83,22 +131,28 @@ impl VisionTower {
     /// Features of each image, `[merged tokens, hidden * (1 + deepstack)]`: the merger's beside those of the deepstack
     /// mergers. Images of one size run as one batch.
     pub fn encode(&self, images: &[Arc<ImagePatches>]) -> Result<Vec<Tensor>, ModelError> {
-        let mut by_grid: Vec<(Grid, Vec<usize>)> = Vec::new();
-        for (index, image) in images.iter().enumerate() {
-            match by_grid.iter_mut().find(|(grid, _)| *grid == image.grid) {
-                Some((_, members)) => members.push(index),
-                None => by_grid.push((image.grid, vec![index])),
-            }
+        let mut found = Vec::new();
+        for (grid, batch) in by_grid(images) {
+            found.push(self.forward(grid, &batch, &mut VisionStages::default())?);
         }
-        let mut out: Vec<Option<Tensor>> = vec![None; images.len()];
-        for (grid, members) in by_grid {
-            let batch: Vec<&ImagePatches> = members.iter().map(|i| images[*i].as_ref()).collect();
-            let features = self.forward(grid, &batch, &mut VisionStages::default())?;
-            for (position, index) in members.into_iter().enumerate() {
-                out[index] = Some(features.get(position)?);
-            }
+        Ok(in_order(images, &found)?)
+    }
+
+    /// The features of all images, concatenated, block by block on a tape; none without images.
+    pub fn encode_on<'m>(
+        &'m self,
+        images: &'m [Arc<ImagePatches>],
+        tape: &mut Tape<'m>,
+    ) -> Result<Option<Tensor>, ModelError> {
+        if images.is_empty() {
+            return Ok(None);
         }
-        Ok(out.into_iter().flatten().collect())
+        let mut found = Vec::new();
+        for (grid, batch) in by_grid(images) {
+            found.push(self.run(grid, batch, &mut VisionStages::default(), tape)?);
+        }
+        let found: Vec<&Tensor> = found.iter().collect();
+        Ok(Some(tape.run(&found, move |found| Ok(Tensor::cat(&in_order(images, found)?, 0)?))?))
     }
 
     fn pixels(&self, grid: Grid, images: &[&ImagePatches]) -> Result<Tensor, ModelError> {
@@ -131,39 +185,61 @@ impl VisionTower {
         images: &[&ImagePatches],
         stages: &mut VisionStages,
     ) -> Result<Tensor, ModelError> {
+        self.run(grid, images.to_vec(), stages, &mut Tape::off())
+    }
+
+    fn run<'m>(
+        &'m self,
+        grid: Grid,
+        images: Vec<&'m ImagePatches>,
+        stages: &mut VisionStages,
+        tape: &mut Tape<'m>,
+    ) -> Result<Tensor, ModelError> {
+        let plan = Rc::new(self.plan(grid)?);
+        let embed = Rc::clone(&plan);
+        let patches = tape.run(&[], move |_| {
+            Ok(kernels::linear(&self.pixels(grid, &images)?, &self.patch, self.patch_bias.as_ref())?)
+        })?;
+        stages.patch_embed = Some(patches.detach());
+        let mut x = tape.run(&[&patches], move |inputs| {
+            Ok(self.with_positions(inputs[0].clone(), grid)?.index_select(&embed.order, 1)?)
+        })?;
+        let mut features = Vec::with_capacity(1 + self.deepstack.len());
+        for (index, block) in self.blocks.iter().enumerate() {
+            let shared = Rc::clone(&plan);
+            let full = self.config.full_attention_blocks.contains(&index);
+            x = tape.run(&[&x], move |inputs| block.forward(&inputs[0], &shared.pass(full)))?;
+            stages.blocks.push(x.detach());
+            let taken = self.config.deepstack.iter().zip(&self.deepstack).filter(|(at, _)| **at == index);
+            for (_, merger) in taken {
+                features.push(tape.run(&[&x], move |inputs| merger.forward(&inputs[0]))?);
+            }
+        }
+        let merged = tape.run(&[&x], |inputs| self.merger.forward(&inputs[0]))?;
+        stages.merger_raw = Some(merged.detach());
+        features.insert(0, merged);
+        let features: Vec<&Tensor> = features.iter().collect();
+        tape.run(&features, move |features| {
+            let natural = |t: &Tensor| t.index_select(&plan.natural, 1);
+            Ok(Tensor::cat(&features.iter().map(natural).collect::<candle_core::Result<Vec<_>>>()?, 2)?)
+        })
+    }
+
+    /// What every image of one size shares.
+    fn plan(&self, grid: Grid) -> Result<Plan, ModelError> {
         let merge = self.config.merge_size;
         // Families without windows have one that holds the whole image.
         let side = self.config.window_size.map_or(grid.height.max(grid.width), |w| w / merge / self.config.patch_size);
         let windows = windows(grid, merge, side);
         let unit = (merge * merge) as u32;
         let order: Vec<u32> = windows.index.iter().flat_map(|i| (0..unit).map(move |u| i * unit + u)).collect();
-        let rope = vision_rope(&self.config, grid, &order, &self.device)?;
-        let order = Tensor::new(order, &self.device)?;
-        let (everywhere, nearby) = (Visible::within(vec![0, grid.patches()]), Visible::within(windows.bounds.clone()));
-
-        let x = kernels::linear(&self.pixels(grid, images)?, &self.patch, self.patch_bias.as_ref())?;
-        stages.patch_embed = Some(x.detach());
-        let mut x = self.with_positions(x, grid)?.index_select(&order, 1)?;
-        let natural = Tensor::new(windows.places(), &self.device)?;
-        let mut deep = Vec::with_capacity(self.deepstack.len());
-        for (index, block) in self.blocks.iter().enumerate() {
-            let full = self.config.full_attention_blocks.contains(&index);
-            let visible = if full { &everywhere } else { &nearby };
-            x = block.forward(&x, &Pass { rope: &rope, visible })?;
-            stages.blocks.push(x.detach());
-            let taken = self.config.deepstack.iter().zip(&self.deepstack).filter(|(at, _)| **at == index);
-            for (_, merger) in taken {
-                deep.push(merger.forward(&x)?.index_select(&natural, 1)?);
-            }
-        }
-        let merged = self.merger.forward(&x)?;
-        stages.merger_raw = Some(merged.detach());
-        let merged = merged.index_select(&natural, 1)?;
-        if deep.is_empty() {
-            return Ok(merged);
-        }
-        deep.insert(0, merged);
-        Ok(Tensor::cat(&deep, 2)?)
+        Ok(Plan {
+            rope: vision_rope(&self.config, grid, &order, &self.device)?,
+            natural: Tensor::new(windows.places(), &self.device)?,
+            order: Tensor::new(order, &self.device)?,
+            nearby: Visible::within(windows.bounds),
+            everywhere: Visible::within(vec![0, grid.patches()]),
+        })
     }
 
     fn with_positions(&self, x: Tensor, grid: Grid) -> Result<Tensor, ModelError> {
