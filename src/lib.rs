@@ -8,6 +8,7 @@
 //! | `http` | router, problem+json, limits; one file per resource, handlers of a few lines | service, serving, config, domain, clock |
 //! | `service` | what the API means: submit a job, publish a checkpoint, query metrics | store, serving, artifacts, hub, config, data, prompt, webhook, reward, algorithm, model, domain, clock |
 //! | `worker` | claim, heartbeat, cancel, drain; one leased job -> one trainer, in a process of its own | train, store, artifacts, config, data, prompt, webhook, reward, model, domain, clock |
+//! | `bench` | measurements of the program's own parts on fixed shapes, each in a process of its own | train, model, algorithm, data, config, domain, clock |
 //! | `train` | the trainer's loop, rollout, optimizer, checkpoints, evaluation, the starter's recipe | model, prompt, data, algorithm, reward, config, domain, clock |
 //! | `serving` | the engine that owns a model, batching, attention maps, heat-map pictures | model, prompt, algorithm, config, domain, clock |
 //! | `store` | the database: traits, and one folder per database | domain, clock |
@@ -27,6 +28,7 @@
 
 pub mod algorithm;
 pub mod artifacts;
+pub mod bench;
 pub mod clock;
 pub mod config;
 pub mod data;

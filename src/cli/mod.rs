@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod bench;
 mod checkpoints;
 mod client;
 mod config;
@@ -73,6 +74,8 @@ enum Command {
     Train(train::Args),
     /// Turn settings of other programs into a job.
     Convert(convert::Args),
+    /// Measure the program's own parts on this machine.
+    Bench(bench::Args),
     /// Show the program's settings.
     Config(config::Args),
     /// Bring the database up to date without starting a server.
@@ -84,7 +87,7 @@ enum Command {
 impl Cli {
     /// Does the command train, with a graph of its own on every core? Then each graph should compute on one thread.
     pub fn runs_one_graph_per_core(&self) -> bool {
-        matches!(self.command, Command::Starter(_) | Command::Train(_))
+        matches!(self.command, Command::Starter(_) | Command::Train(_) | Command::Bench(_))
     }
 
     /// Runs the chosen command.
@@ -106,6 +109,7 @@ impl Cli {
             Command::Score(args) => score::run(&args),
             Command::Starter(args) => starter::run(&args),
             Command::Train(args) => train::run(&args),
+            Command::Bench(args) => bench::run(args),
             Command::Config(args) => config::run(&args),
             Command::Migrate(args) => migrate::run(&args),
             Command::Openapi => openapi::run(),

@@ -2,6 +2,7 @@
 //!
 //! A family is a folder (`qwen_vl/`) that implements [`VisionLanguageModel`], and one line in [`load`].
 
+mod blank;
 pub mod cache;
 pub mod capture;
 pub mod constant;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
+pub use blank::write_blank;
 pub use cache::KvCache;
 pub use capture::Capture;
 pub use describe::{describe, linear_layers};

@@ -10,7 +10,7 @@ mod evaluation;
 mod judge;
 mod layout;
 pub mod learner;
-mod memory;
+pub mod memory;
 mod metrics;
 pub mod micro_batch;
 pub mod optimizer;

@@ -3,6 +3,7 @@
 
 mod algorithm;
 mod artifacts;
+mod bench;
 mod convert;
 mod crash;
 mod data;

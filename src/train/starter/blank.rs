@@ -2,25 +2,17 @@
 
 use std::path::Path;
 
-use candle_core::Device;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::config::checkpoints::MAX_SHARD_BYTES;
 use crate::data::digits::DigitsTask;
-use crate::model::qwen_vl::{Config, QwenVl};
-use crate::model::sampler::{stream, uniform};
-use crate::model::weights::Initializer;
+use crate::model;
 
 use super::tokenizer::{self, special_id};
 use super::{Recipe, TrainError, file_error};
 
 /// Rows that the vocabulary is collected from; every word of the task occurs many times in them.
 const VOCABULARY_ROWS: u64 = 4000;
-/// Standard deviation of weights, times the root of their inputs.
-const GAIN: f64 = 0.7;
-/// Standard deviation of the patch embedding.
-const PATCH_STD: f64 = 0.02;
 /// Side of a patch: a digit's cell of 28 px is 2 x 2 image tokens, so that attention maps show more than a quarter.
 const PATCH: usize = 7;
 
@@ -61,27 +53,6 @@ fn preprocessor() -> Value {
     })
 }
 
-/// Normally distributed weights; norms start at 1 and biases at 0. Each tensor has a random stream of its own.
-fn initial(seed: u64, name: &str, shape: &[usize]) -> Vec<f32> {
-    let count: usize = shape.iter().product();
-    if name.rsplit('.').next() == Some("bias") {
-        return vec![0.0; count];
-    }
-    if shape.len() == 1 {
-        return vec![1.0; count];
-    }
-    let fan_in: usize = shape[1..].iter().product();
-    let std = if name.contains("patch_embed") { PATCH_STD } else { GAIN / (fan_in as f64).sqrt() };
-    let digest = Sha256::digest(name.as_bytes());
-    let id = digest.iter().take(8).fold(0_u64, |id, byte| id << 8 | u64::from(*byte));
-    let mut rng = stream(&[seed, id]);
-    let mut normal = || {
-        let (u, v) = (1.0 - uniform(&mut rng), uniform(&mut rng));
-        (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
-    };
-    (0..count).map(|_| (normal() * std) as f32).collect()
-}
-
 /// Writes the folder.
 pub fn write(dir: &Path, recipe: &Recipe, task: &DigitsTask) -> Result<(), TrainError> {
     std::fs::create_dir_all(dir).map_err(file_error(dir))?;
@@ -97,9 +68,7 @@ pub fn write(dir: &Path, recipe: &Recipe, task: &DigitsTask) -> Result<(), Train
     let vocabulary = (words.len() + tokenizer::SPECIAL.len()).next_multiple_of(8);
     let end = special_id(words.len(), "<|im_end|>");
     let pad = special_id(words.len(), "<|endoftext|>");
-    let json = config(vocabulary, words.len());
     let files = [
-        ("config.json", json.clone()),
         ("preprocessor_config.json", preprocessor()),
         ("generation_config.json", json!({ "bos_token_id": pad, "eos_token_id": [end, pad], "pad_token_id": pad })),
     ];
@@ -107,8 +76,5 @@ pub fn write(dir: &Path, recipe: &Recipe, task: &DigitsTask) -> Result<(), Train
         let path = dir.join(name);
         std::fs::write(&path, format!("{value:#}\n")).map_err(file_error(&path))?;
     }
-    let config = Config::parse(&dir.join("config.json"), &json, None)?;
-    let initializer = Initializer::new(Device::Cpu, |name, shape| initial(recipe.seed, name, shape));
-    QwenVl::new(&config, 0, &initializer, &Device::Cpu)?;
-    Ok(initializer.into_parameters().save(dir, MAX_SHARD_BYTES)?)
+    Ok(model::write_blank(dir, &config(vocabulary, words.len()), recipe.seed, MAX_SHARD_BYTES)?)
 }

@@ -1,0 +1,128 @@
+//! Measurements of the program's own parts: one file per kind of work, each run in a process of its own, because an allocator
+//! keeps memory that earlier work needed. `vgpo bench` prints what they find.
+
+pub mod policy;
+pub mod shape;
+pub mod update;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::domain::field_error::FieldError;
+use crate::model::ModelError;
+use crate::train::{TrainError, memory};
+
+/// Why nothing was measured.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// Settings that no job may have.
+    #[error("{0}")]
+    Settings(String),
+    /// A file of the model that is made on the spot.
+    #[error("cannot write {path}: {source}")]
+    File {
+        /// The file.
+        path: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// From the model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// From the trainer.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+}
+
+impl From<Vec<FieldError>> for BenchError {
+    fn from(faults: Vec<FieldError>) -> Self {
+        Self::Settings(faults.into_iter().map(|fault| fault.detail).collect::<Vec<_>>().join("\n"))
+    }
+}
+
+/// Seconds of repeated runs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Seconds {
+    /// The median.
+    pub median: f64,
+    /// The shortest.
+    pub minimum: f64,
+    /// All, in the order of the runs.
+    pub all: Vec<f64>,
+}
+
+impl Seconds {
+    /// Of at least one run.
+    pub fn of(all: Vec<f64>) -> Self {
+        let mut sorted = all.clone();
+        sorted.sort_by(f64::total_cmp);
+        let middle = sorted.len() / 2;
+        let median = match sorted.len() {
+            0 => f64::NAN,
+            odd if odd % 2 == 1 => sorted[middle],
+            _ => f64::midpoint(sorted[middle - 1], sorted[middle]),
+        };
+        Self { median, minimum: sorted.first().copied().unwrap_or(f64::NAN), all }
+    }
+}
+
+/// Seconds by phase, summed over the timed runs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Phases(BTreeMap<&'static str, f64>);
+
+impl Phases {
+    fn add(&mut self, phase: &'static str, seconds: f64) {
+        *self.0.entry(phase).or_default() += seconds;
+    }
+
+    /// Each phase's share of all of them.
+    fn shares(&self) -> BTreeMap<&'static str, f64> {
+        let all: f64 = self.0.values().sum();
+        self.0.iter().map(|(phase, seconds)| (*phase, seconds / all.max(f64::MIN_POSITIVE))).collect()
+    }
+}
+
+/// Resident memory of this process, where the system tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// Before the model was opened.
+    pub before_bytes: Option<u64>,
+    /// The most from then on.
+    pub peak_bytes: Option<u64>,
+}
+
+/// Watches memory from now on.
+pub(crate) struct Watch(Option<u64>);
+
+impl Watch {
+    fn start() -> Self {
+        memory::forget_peak();
+        Self(memory::resident_bytes())
+    }
+
+    fn end(self) -> Memory {
+        Memory { before_bytes: self.0, peak_bytes: memory::peak_bytes() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle() {
+        let odd = Seconds::of(vec![3.0, 1.0, 2.0]);
+        assert_eq!((odd.median, odd.minimum), (2.0, 1.0));
+        assert_eq!(Seconds::of(vec![4.0, 1.0]).median, 2.5);
+    }
+
+    #[test]
+    fn shares_sum_to_one() {
+        let mut phases = Phases::default();
+        phases.add("a", 1.0);
+        phases.add("b", 2.0);
+        phases.add("a", 1.0);
+        assert_eq!(phases.shares(), BTreeMap::from([("a", 0.5), ("b", 0.5)]));
+    }
+}

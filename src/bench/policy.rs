@@ -1,0 +1,56 @@
+//! What is trained, and how: the settings of a job that decide what an update costs.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::BenchError;
+use super::shape::BatchShape;
+use crate::config::job;
+use crate::domain::spec::{DType, JobSpec};
+
+/// The settings of a job under `train`, and those of its optimizer and micro-batches that cost memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct PolicySettings {
+    /// `train.lora.rank`; none: all parameters are trained.
+    pub lora_rank: Option<u64>,
+    /// `train.dtype`.
+    pub dtype: DType,
+    /// `train.freeze_vision`.
+    pub freeze_vision: bool,
+    /// `train.gradient_checkpointing`.
+    pub checkpointing: bool,
+    /// `optimizer.offload`.
+    pub offload: bool,
+    /// `batch.microbatch_tokens`.
+    pub microbatch_tokens: u64,
+}
+
+impl PolicySettings {
+    /// The job that trains on batches of this shape by `method`; everything else is at its default.
+    ///
+    /// # Errors
+    /// Settings that no job may have.
+    pub fn spec(&self, method: &str, batch: &BatchShape) -> Result<JobSpec, BenchError> {
+        let mut request = json!({
+            "model": "bench", "dataset": "bench", "method": { "type": method },
+            // No job may have groups of one, but an update of distinct prompts is worth measuring.
+            "rollout": { "group_size": batch.group_size.max(2), "max_new_tokens": batch.response_tokens },
+            "batch": {
+                "prompts_per_step": batch.groups, "minibatch_prompts": batch.groups,
+                "microbatch_tokens": self.microbatch_tokens,
+            },
+            "optimizer": { "offload": self.offload },
+            "train": {
+                "freeze_vision": self.freeze_vision, "gradient_checkpointing": self.checkpointing,
+                "dtype": self.dtype,
+            },
+        });
+        if let (Some(rank), Some(train)) = (self.lora_rank, request["train"].as_object_mut()) {
+            train.insert("parameters".to_owned(), Value::from("lora"));
+            train.insert("lora".to_owned(), json!({ "rank": rank, "targets": ["all-linear"] }));
+        }
+        let mut spec = job::resolve(&request, &[])?.spec;
+        spec.rollout.group_size = batch.group_size as u64;
+        Ok(spec)
+    }
+}

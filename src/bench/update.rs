@@ -1,0 +1,122 @@
+//! One GRPO update: forward, loss, backward, clip, `AdamW`; with the pass under the old policy before it, untimed.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle_core::Device;
+use serde::Serialize;
+
+use super::policy::PolicySettings;
+use super::shape::BatchShape;
+use super::{BenchError, Memory, Phases, Seconds, Watch};
+use crate::algorithm;
+use crate::clock::Stopwatch;
+use crate::model::logprob::Vocabulary;
+use crate::train::TrainError;
+use crate::train::learner::{Learner, TrainRow};
+use crate::train::optimizer::{AdamW, DecayScope, learning_rate};
+use crate::train::parallel::Pool;
+use crate::train::policy::Policy;
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Settings {
+    /// The rows of one update.
+    pub batch: BatchShape,
+    /// What is trained.
+    pub policy: PolicySettings,
+    /// Timed updates; one more warms up.
+    pub repeats: usize,
+}
+
+/// What was measured.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// The settings.
+    pub settings: Settings,
+    /// Parameters of the model.
+    pub parameters: usize,
+    /// Threads that ran micro-batches.
+    pub threads: usize,
+    /// Tokens of the update, each response with its prompt.
+    pub tokens: usize,
+    /// Seconds of an update.
+    pub seconds: Seconds,
+    /// Tokens of the update over its median seconds.
+    pub tokens_per_second: f64,
+    /// Each phase's share of the time.
+    pub shares: BTreeMap<&'static str, f64>,
+    /// Share of padding in its micro-batches.
+    pub padding_share: f64,
+    /// Memory of model, optimizer and updates, the pass under the old policy included.
+    pub memory: Memory,
+}
+
+/// Measures updates of the model in `dir`. Blocks; needs a process of its own for its memory to mean anything.
+pub fn run(dir: &Path, settings: Settings) -> Result<Report, BenchError> {
+    let spec = settings.policy.spec("grpo", &settings.batch)?;
+    let watch = Watch::start();
+    let Policy { folder, tracked, detached, .. } = Policy::open(&spec, dir, None, &Device::Cpu, false)?;
+    let pool = Pool::new()?;
+    let learner = Learner {
+        pool: &pool,
+        tracked: tracked.as_ref(),
+        detached: detached.as_ref(),
+        parameters: folder.parameters(),
+        vocabulary: Vocabulary::rollout(tracked.as_ref(), spec.rollout.temperature)?,
+        microbatch_tokens: spec.batch.microbatch_tokens,
+        checkpointing: spec.train.gradient_checkpointing,
+        predicting: false,
+    };
+    let algorithm = algorithm::build(&spec.method).map_err(TrainError::from)?;
+    let mut optimizer = AdamW::new(&spec.optimizer, DecayScope::Matrices);
+    let mut rows = rows(&settings.batch, &learner)?;
+    let (mut seconds, mut phases, mut padding_share) = (Vec::new(), Phases::default(), 0.0);
+    for step in 0..=settings.repeats as u64 {
+        score(&learner, &mut rows)?;
+        let rows: Vec<&TrainRow> = rows.iter().collect();
+        let clock = Stopwatch::start();
+        let output = learner.gradients(&rows, algorithm.as_ref())?;
+        let passes = clock.seconds();
+        let rate = learning_rate(&spec.optimizer, step + 1, spec.steps);
+        optimizer.step(folder.parameters(), &output.gradients, rate)?;
+        padding_share = output.padding_share;
+        if step > 0 {
+            seconds.push(clock.seconds());
+            phases.add("passes", passes);
+            phases.add("optimizer", clock.seconds() - passes);
+        }
+    }
+    let seconds = Seconds::of(seconds);
+    Ok(Report {
+        parameters: tracked.info().parameters,
+        threads: pool.threads(),
+        tokens: settings.batch.tokens(),
+        tokens_per_second: settings.batch.tokens() as f64 / seconds.median,
+        seconds,
+        shares: phases.shares(),
+        padding_share,
+        memory: watch.end(),
+        settings,
+    })
+}
+
+/// Made-up rows with advantages of both signs.
+fn rows(batch: &BatchShape, learner: &Learner<'_>) -> Result<Vec<TrainRow>, BenchError> {
+    let row = |(index, sequence)| TrainRow {
+        sequence,
+        prompt_len: batch.prompt_tokens,
+        advantages: vec![if index % 2 == 0 { 1.0 } else { -1.0 }; batch.response_tokens],
+        ..TrainRow::default()
+    };
+    Ok(batch.rows(learner.tracked.info())?.into_iter().enumerate().map(row).collect())
+}
+
+/// The rows' log-probs under the policy as it is.
+fn score(learner: &Learner<'_>, rows: &mut [TrainRow]) -> Result<(), BenchError> {
+    let scored = learner.score(&rows.iter().collect::<Vec<_>>())?;
+    for (row, score) in rows.iter_mut().zip(scored) {
+        row.old_logprobs = score.logprobs;
+    }
+    Ok(())
+}

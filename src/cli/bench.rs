@@ -1,0 +1,165 @@
+//! `vgpo bench`: measurements of the program's own parts on this machine.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde::Serialize;
+use vgpo::bench::policy::PolicySettings;
+use vgpo::bench::shape::{BatchShape, write_reference};
+use vgpo::bench::{BenchError, Memory, Seconds, update};
+use vgpo::domain::spec::DType;
+
+use super::{fail, on_large_stack, say};
+
+/// Arguments of `vgpo bench`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Write the reference model (6 million parameters, random weights), so that other programs can measure the same.
+    Model {
+        /// The folder to write; must exist.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+    /// Measure one GRPO update: seconds, tokens per second, peak memory.
+    Update(Update),
+}
+
+#[derive(Debug, clap::Args)]
+struct Common {
+    /// A Hugging Face folder; without it the reference model is made on the spot.
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// Timed runs; one more warms up.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    repeats: u32,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Shape {
+    /// Tokens of a prompt, its image included.
+    #[arg(long, default_value_t = 40)]
+    prompt_tokens: usize,
+    /// Tokens of a response.
+    #[arg(long, default_value_t = 64)]
+    response_tokens: usize,
+    /// Side of the image in patches (0: no image).
+    #[arg(long, default_value_t = 8)]
+    image_patches: usize,
+}
+
+impl Shape {
+    fn batch(&self, groups: usize, group_size: usize) -> BatchShape {
+        let Self { prompt_tokens, response_tokens, image_patches } = *self;
+        BatchShape { groups, group_size, prompt_tokens, response_tokens, image_patches }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    F32,
+    Bf16,
+}
+
+#[derive(Debug, clap::Args)]
+struct Policy {
+    /// Train low-rank adapters of this rank on every linear layer (default: all parameters).
+    #[arg(long, value_name = "RANK")]
+    lora: Option<u64>,
+    /// Number format of the weights.
+    #[arg(long, value_enum, default_value_t = Format::F32)]
+    dtype: Format,
+    /// Keep the vision tower as it is.
+    #[arg(long)]
+    freeze_vision: bool,
+    /// Run every block again in the backward pass instead of keeping its graph.
+    #[arg(long)]
+    checkpointing: bool,
+    /// Keep the optimizer's state in main memory.
+    #[arg(long)]
+    offload: bool,
+    /// Padded tokens of a micro-batch at most.
+    #[arg(long, default_value_t = 4096)]
+    microbatch_tokens: u64,
+}
+
+impl Policy {
+    fn settings(&self) -> PolicySettings {
+        let Self { lora, dtype, freeze_vision, checkpointing, offload, microbatch_tokens } = *self;
+        let dtype = if dtype == Format::F32 { DType::F32 } else { DType::Bf16 };
+        PolicySettings { lora_rank: lora, dtype, freeze_vision, checkpointing, offload, microbatch_tokens }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+struct Update {
+    /// Prompts of the update, each with an image of its own.
+    #[arg(long, default_value_t = 16)]
+    groups: usize,
+    /// Responses of each prompt.
+    #[arg(long, default_value_t = 1)]
+    group_size: usize,
+    #[command(flatten)]
+    shape: Shape,
+    #[command(flatten)]
+    policy: Policy,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Runs a measurement.
+pub fn run(args: Args) -> ExitCode {
+    match args.command {
+        Command::Model { out } => write_reference(&out).map_or_else(fail, |()| ExitCode::SUCCESS),
+        Command::Update(args) => {
+            let Update { groups, group_size, shape, policy, common } = args;
+            let batch = shape.batch(groups, group_size);
+            let policy = policy.settings();
+            measure(
+                common,
+                move |dir, repeats| update::run(dir, update::Settings { batch, policy, repeats }),
+                |report| line("update", report.tokens, &report.seconds, report.tokens_per_second, report.memory),
+            )
+        }
+    }
+}
+
+/// Runs `work` on the chosen model and prints what it found: as JSON, or as the line that `show` makes of it.
+fn measure<R: Serialize + Send + 'static>(
+    common: Common,
+    work: impl FnOnce(&Path, usize) -> Result<R, BenchError> + Send + 'static,
+    show: impl FnOnce(&R) -> String,
+) -> ExitCode {
+    let Common { model, repeats, json } = common;
+    let found = on_large_stack(move || match &model {
+        Some(dir) => work(dir, repeats as usize).map_err(|error| error.to_string()),
+        None => on_reference(|dir| work(dir, repeats as usize)),
+    });
+    match found.and_then(std::convert::identity) {
+        Ok(report) if json => serde_json::to_string(&report).map_or_else(fail, say),
+        Ok(report) => say(show(&report)),
+        Err(error) => fail(error),
+    }
+}
+
+fn on_reference<R>(work: impl FnOnce(&Path) -> Result<R, BenchError>) -> Result<R, String> {
+    let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
+    write_reference(dir.path()).and_then(|()| work(dir.path())).map_err(|error| error.to_string())
+}
+
+fn line(work: &str, tokens: usize, seconds: &Seconds, per_second: f64, memory: Memory) -> String {
+    let mib = |bytes: u64| format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20));
+    let peak = memory.peak_bytes.map_or_else(|| "unknown".to_owned(), mib);
+    format!(
+        "{work} of {tokens} tokens: median {:.3} s, minimum {:.3} s, {per_second:.0} tokens/s, peak memory {peak}",
+        seconds.median, seconds.minimum,
+    )
+}
