@@ -30,6 +30,29 @@ pub struct ImageLimits {
 /// Alpha is dropped, not blended (transformers 5.23 lays transparent pictures on white instead); grey is repeated; a rotation
 /// that a camera noted is applied. A file over the limits is refused by its header, before memory is taken for its pixels.
 pub fn decode_image(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, ImageError> {
+    let mut decoder = open(bytes, limits)?;
+    let orientation = decoder.orientation().map_err(|e| unreadable(&e))?;
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| unreadable(&e))?;
+    picture.apply_orientation(orientation);
+    Ok(picture.into_rgb8())
+}
+
+/// Width times height of an image file, read from its header and judged as [`decode_image`] would.
+pub fn count_pixels(bytes: &[u8], limits: &ImageLimits) -> Result<u64, ImageError> {
+    open(bytes, limits).map(|decoder| pixels(&decoder))
+}
+
+fn pixels(decoder: &impl ImageDecoder) -> u64 {
+    let (width, height) = decoder.dimensions();
+    u64::from(width) * u64::from(height)
+}
+
+fn unreadable(error: &dyn std::fmt::Display) -> ImageError {
+    ImageError::Image(format!("cannot be decoded: {error}"))
+}
+
+/// The decoder of a file that is within the limits; it has read the header and no pixel.
+fn open<'a>(bytes: &'a [u8], limits: &ImageLimits) -> Result<impl ImageDecoder + 'a, ImageError> {
     if bytes.is_empty() {
         return Err(ImageError::Image("has no bytes".into()));
     }
@@ -37,7 +60,6 @@ pub fn decode_image(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, Imag
         let (size, max) = (bytes.len(), limits.max_bytes);
         return Err(ImageError::Image(format!("has {size} bytes, the limit is {max}: send a smaller file")));
     }
-    let unreadable = |e: &dyn std::fmt::Display| ImageError::Image(format!("cannot be decoded: {e}"));
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| unreadable(&e))?;
     if reader.format().is_none() {
         let known = "PNG, JPEG, WebP, GIF, BMP, TIFF";
@@ -47,9 +69,9 @@ pub fn decode_image(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, Imag
     // 16 bytes hold any pixel (four channels of 32 bits) and 64 MB the decoder's own tables.
     memory.max_alloc = Some(limits.max_pixels.saturating_mul(16).saturating_add(64 << 20));
     reader.limits(memory);
-    let mut decoder = reader.into_decoder().map_err(|e| unreadable(&e))?;
+    let decoder = reader.into_decoder().map_err(|e| unreadable(&e))?;
     let (width, height) = decoder.dimensions();
-    let pixels = u64::from(width) * u64::from(height);
+    let pixels = pixels(&decoder);
     if pixels == 0 {
         return Err(ImageError::Image(format!("is {width} x {height} pixels: it is empty")));
     }
@@ -59,10 +81,7 @@ pub fn decode_image(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, Imag
             "is {width} x {height} = {pixels} pixels, the limit is {max}: send a smaller image"
         )));
     }
-    let orientation = decoder.orientation().map_err(|e| unreadable(&e))?;
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| unreadable(&e))?;
-    picture.apply_orientation(orientation);
-    Ok(picture.into_rgb8())
+    Ok(decoder)
 }
 
 /// The bytes of a `data:[<type>];base64,<data>` URL.

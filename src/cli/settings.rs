@@ -31,6 +31,21 @@ pub struct ListenFlags {
     /// Device that models are served on [default: cpu; VGPO_ENGINE_DEVICE]
     #[arg(long, value_name = "DEVICE")]
     pub engine_device: Option<String>,
+    /// Rows that the engine decodes together [default: 32; VGPO_ENGINE_BATCH_ROWS]
+    #[arg(long, value_name = "ROWS")]
+    pub engine_batch_rows: Option<String>,
+    /// Prompt tokens that the engine reads between two decoding steps [default: 512; VGPO_ENGINE_PREFILL_CHUNK_TOKENS]
+    #[arg(long, value_name = "TOKENS")]
+    pub engine_prefill_chunk_tokens: Option<String>,
+    /// Bytes per model for prompts that were read before [default: 268435456; VGPO_ENGINE_PROMPT_MEMORY_BYTES]
+    #[arg(long, value_name = "BYTES")]
+    pub engine_prompt_memory_bytes: Option<String>,
+    /// Models that the engine keeps in memory [default: 3; VGPO_ENGINE_LOADED_MODELS]
+    #[arg(long, value_name = "MODELS")]
+    pub engine_loaded_models: Option<String>,
+    /// Tokens that the accepted requests of one model may still take [default: 524288; VGPO_MAX_QUEUED_TOKENS]
+    #[arg(long, value_name = "TOKENS")]
+    pub max_queued_tokens: Option<String>,
 }
 
 /// Settles the settings from flags, environment and file.
@@ -41,6 +56,11 @@ pub fn load(flags: &SettingFlags, listen: &ListenFlags) -> Result<AppSettings, C
         ("port", &listen.port),
         ("devices", &listen.devices),
         ("engine_device", &listen.engine_device),
+        ("engine_batch_rows", &listen.engine_batch_rows),
+        ("engine_prefill_chunk_tokens", &listen.engine_prefill_chunk_tokens),
+        ("engine_prompt_memory_bytes", &listen.engine_prompt_memory_bytes),
+        ("engine_loaded_models", &listen.engine_loaded_models),
+        ("max_queued_tokens", &listen.max_queued_tokens),
     ];
     let flags_given: Vec<_> = given.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect();
     let environment = |name: &str| std::env::var(name).ok();

@@ -1,9 +1,13 @@
 //! Server and program settings: flags over environment over `vgpo.toml` over defaults.
 
+mod limits;
+
 use std::path::{Path, PathBuf};
 
 use super::nearest::suggestion;
 use crate::domain::device::{DeviceName, UnknownDevice};
+
+pub use limits::Limits;
 
 /// One program setting: its name in `vgpo.toml`, its environment variable and its default.
 struct Setting {
@@ -42,6 +46,11 @@ const SETTINGS: &[Setting] = &[
     setting("max_dataset_files", "VGPO_MAX_DATASET_FILES", "500000"),
     setting("max_map_values", "VGPO_MAX_MAP_VALUES", "4000000"),
     setting("max_queued_requests", "VGPO_MAX_QUEUED_REQUESTS", "64"),
+    setting("max_queued_tokens", "VGPO_MAX_QUEUED_TOKENS", "524288"),
+    setting("engine_batch_rows", "VGPO_ENGINE_BATCH_ROWS", "32"),
+    setting("engine_prefill_chunk_tokens", "VGPO_ENGINE_PREFILL_CHUNK_TOKENS", "512"),
+    setting("engine_prompt_memory_bytes", "VGPO_ENGINE_PROMPT_MEMORY_BYTES", "268435456"),
+    setting("engine_loaded_models", "VGPO_ENGINE_LOADED_MODELS", "3"),
     setting("request_timeout_seconds", "VGPO_REQUEST_TIMEOUT_SECONDS", "300"),
 ];
 
@@ -118,27 +127,6 @@ pub struct AppSettings {
     /// Limits on requests.
     pub limits: Limits,
     shown: Vec<Shown>,
-}
-
-/// Limits on requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Largest request body in bytes.
-    pub body_bytes: usize,
-    /// Largest encoded image in bytes.
-    pub image_bytes: usize,
-    /// Largest image in pixels, read from its header before decoding.
-    pub image_pixels: u64,
-    /// Largest upload of a data set in bytes, and the most that its zip files may unpack to.
-    pub dataset_bytes: u64,
-    /// Most files of a data set.
-    pub dataset_files: u64,
-    /// Most attention-map values in one answer.
-    pub map_values: usize,
-    /// Requests that may wait for the engine.
-    pub queued_requests: usize,
-    /// Seconds until an unanswered request is given up.
-    pub request_timeout_seconds: u64,
 }
 
 /// A setting that cannot be used.
@@ -299,16 +287,7 @@ fn settle(values: &[(&Setting, Found)]) -> Result<AppSettings, ConfigError> {
         hf_endpoint: text("hf_endpoint"),
         hf_cache: hf_cache.into(),
         hf_token: text("hf_token"),
-        limits: Limits {
-            body_bytes: number(values, "max_body_bytes", 1024, 1 << 40)? as usize,
-            image_bytes: number(values, "max_image_bytes", 1024, 1 << 40)? as usize,
-            image_pixels: number(values, "max_image_pixels", 1, 1 << 40)?,
-            dataset_bytes: number(values, "max_dataset_bytes", 1024, 1 << 50)?,
-            dataset_files: number(values, "max_dataset_files", 1, 1 << 32)?,
-            map_values: number(values, "max_map_values", 1, 1 << 40)? as usize,
-            queued_requests: number(values, "max_queued_requests", 1, 1 << 20)? as usize,
-            request_timeout_seconds: number(values, "request_timeout_seconds", 1, 86_400)?,
-        },
+        limits: Limits::settle(values)?,
         data_dir,
         database_url,
         artifacts_url,
@@ -359,57 +338,4 @@ fn mask(url: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn load(
-        flags: &[(&'static str, String)],
-        env: &[(&str, &str)],
-        file: Option<&Path>,
-    ) -> Result<AppSettings, ConfigError> {
-        let environment = |name: &str| env.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
-        AppSettings::load(&Sources { flags, environment: &environment, file })
-    }
-
-    #[test]
-    fn flags_beat_environment_beats_file_beats_defaults() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("vgpo.toml");
-        std::fs::write(&file, "port = 1\nhost = \"file\"\ndevices = [\"cpu\", \"cpu\"]\nmax_map_values = 7\n").unwrap();
-        let env = [("VGPO_PORT", "2"), ("VGPO_HOST", "env")];
-        let settings = load(&[("port", "3".to_owned())], &env, Some(&file)).unwrap();
-        assert_eq!((settings.port, settings.host.as_str(), settings.limits.map_values), (3, "env", 7));
-        assert_eq!(settings.devices, ["cpu", "cpu"]);
-        assert_eq!(settings.database_url, "sqlite:./vgpo-data/vgpo.db");
-        let source = |key: &str| settings.shown().iter().find(|s| s.key == key).unwrap().source.to_string();
-        assert_eq!((source("port").as_str(), source("host").as_str()), ("flag", "environment VGPO_HOST"));
-        assert!(source("max_map_values").starts_with("file "));
-        assert_eq!(source("data_dir"), "default");
-    }
-
-    #[test]
-    fn faults_name_setting_value_and_limit() {
-        let error = load(&[], &[("VGPO_PORT", "70000")], None).unwrap_err().to_string();
-        assert!(error.contains("port") && error.contains("70000") && error.contains("65535"), "{error}");
-        let error = load(&[], &[("VGPO_ENGINE_DEVICE", "gpu")], None).unwrap_err().to_string();
-        assert!(error.contains("VGPO_ENGINE_DEVICE") && error.contains("use cpu, cuda:N or metal:N"), "{error}");
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("vgpo.toml");
-        std::fs::write(&file, "prot = 1").unwrap();
-        let error = load(&[], &[], Some(&file)).unwrap_err().to_string();
-        assert!(error.contains("did you mean `port`"), "{error}");
-        assert!(load(&[], &[], Some(Path::new("/nowhere/vgpo.toml"))).is_err());
-    }
-
-    #[test]
-    fn secrets_come_from_files_and_are_masked() {
-        let dir = tempfile::tempdir().unwrap();
-        let secret = dir.path().join("url");
-        std::fs::write(&secret, "postgres://vgpo:p@ss:w@db:5432/vgpo\n").unwrap();
-        let settings = load(&[], &[("VGPO_DATABASE_URL_FILE", secret.to_str().unwrap())], None).unwrap();
-        assert_eq!(settings.database_url, "postgres://vgpo:p@ss:w@db:5432/vgpo");
-        let shown = settings.shown().iter().find(|s| s.key == "database_url").unwrap();
-        assert_eq!(shown.value, "postgres://vgpo:***@db:5432/vgpo");
-        assert_eq!(mask("sqlite:./x.db"), "sqlite:./x.db");
-    }
-}
+mod tests;

@@ -20,6 +20,20 @@ pub fn suggestion(name: &str, candidates: &[&str]) -> String {
     }
 }
 
+/// Serde's complaint about a value with the wanted type as people say it.
+pub fn types_in_words(complaint: &str) -> String {
+    let Some((value, wanted)) = complaint.split_once(", expected ") else { return complaint.to_owned() };
+    let (kind, rest) = wanted.split_at(wanted.find(' ').unwrap_or(wanted.len()));
+    let words = match kind {
+        "usize" | "u64" | "u32" | "u16" | "u8" => "a whole number of at least 0",
+        "isize" | "i64" | "i32" => "a whole number",
+        "f64" | "f32" => "a number",
+        "struct" => return format!("{value}, expected an object"),
+        _ => return complaint.to_owned(),
+    };
+    format!("{value}, expected {words}{rest}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -31,5 +45,13 @@ mod tests {
         assert_eq!(nearest("Temprature", known), Some("temperature"));
         assert_eq!(nearest("xyz", known), None);
         assert_eq!(suggestion("xyz", &["a", "b"]), "known names: a, b");
+    }
+
+    #[test]
+    fn types_are_said_in_words() {
+        let said = types_in_words("invalid value: integer `-5`, expected usize");
+        assert_eq!(said, "invalid value: integer `-5`, expected a whole number of at least 0");
+        assert_eq!(types_in_words("invalid type: map, expected a string"), "invalid type: map, expected a string");
+        assert_eq!(types_in_words("missing"), "missing");
     }
 }

@@ -49,6 +49,9 @@ pub const HEATMAP_MAX_SIDE: u32 = 896;
 pub struct EngineLimits {
     /// Requests that may wait for one model; more are turned away.
     pub queued_requests: usize,
+    /// Tokens that the accepted requests of one model may still take, their prompts and the most that they may generate;
+    /// more are turned away. A request that finds the model idle is always accepted.
+    pub queued_tokens: usize,
     /// Rows that are decoded together; also the most choices of one request.
     pub batch_rows: usize,
     /// Prompt tokens that are read between two decoding steps: a long prompt must not hold up the answers under way.
@@ -59,24 +62,16 @@ pub struct EngineLimits {
     pub loaded_models: usize,
     /// Largest encoded image in bytes.
     pub image_bytes: usize,
-    /// Largest image in pixels, read from its header before decoding.
+    /// Most pixels of all images of a request together, read from their headers before decoding.
     pub image_pixels: u64,
     /// Most attention-map values in one answer.
     pub map_values: usize,
 }
 
 impl Default for EngineLimits {
+    /// What the program's settings are when nobody sets them.
     fn default() -> Self {
-        Self {
-            queued_requests: 64,
-            batch_rows: 32,
-            prefill_chunk_tokens: 512,
-            prompt_memory_bytes: 256 << 20,
-            loaded_models: 3,
-            image_bytes: 20 << 20,
-            image_pixels: 50_000_000,
-            map_values: 4_000_000,
-        }
+        Self::from(&Limits::default())
     }
 }
 
@@ -85,10 +80,14 @@ impl From<&Limits> for EngineLimits {
     fn from(limits: &Limits) -> Self {
         Self {
             queued_requests: limits.queued_requests,
+            queued_tokens: limits.queued_tokens,
+            batch_rows: limits.batch_rows,
+            prefill_chunk_tokens: limits.prefill_chunk_tokens,
+            prompt_memory_bytes: limits.prompt_memory_bytes,
+            loaded_models: limits.loaded_models,
             image_bytes: limits.image_bytes,
             image_pixels: limits.image_pixels,
             map_values: limits.map_values,
-            ..Self::default()
         }
     }
 }

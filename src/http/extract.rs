@@ -11,9 +11,13 @@ use serde_path_to_error::Segment;
 
 use super::AppState;
 use super::problem::{self, Problem};
-use crate::config::nearest::suggestion;
+use crate::config::nearest::{suggestion, types_in_words};
 use crate::domain::field_error::FieldError;
 use crate::domain::page::Page;
+use crate::service::ServiceError;
+
+/// Bytes of a body that is read at once.
+const SMALL_BODY: usize = 1 << 18;
 
 /// A JSON body as it came, for calls that check its fields themselves.
 #[derive(Debug)]
@@ -30,8 +34,7 @@ impl FromRequest<AppState> for RawJson {
     async fn from_request(request: Request, state: &AppState) -> Result<Self, Problem> {
         check_type(request.headers())?;
         let bytes = read_body(request, state).await?;
-        let value = serde_json::from_slice(&bytes).map_err(|error| syntax(&error, bytes.is_empty()))?;
-        Ok(Self { bytes, value })
+        aside(bytes.len(), move || parse(bytes)).await
     }
 }
 
@@ -39,13 +42,31 @@ impl FromRequest<AppState> for RawJson {
 #[derive(Debug)]
 pub struct Json<T>(pub T);
 
-impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
+impl<T: DeserializeOwned + Send + 'static> FromRequest<AppState> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, Problem> {
-        let raw = RawJson::from_request(request, state).await?;
-        typed(raw.value).map(Self)
+        check_type(request.headers())?;
+        let bytes = read_body(request, state).await?;
+        aside(bytes.len(), move || typed(parse(bytes)?.value).map(Self)).await
     }
+}
+
+fn parse(bytes: Bytes) -> Result<RawJson, Problem> {
+    let value = serde_json::from_slice(&bytes).map_err(|error| syntax(&error, bytes.is_empty()))?;
+    Ok(RawJson { bytes, value })
+}
+
+/// Reads a large body beside the threads that answer everyone: megabytes of JSON take a while.
+async fn aside<T: Send + 'static>(
+    bytes: usize,
+    read: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    if bytes <= SMALL_BODY {
+        return read();
+    }
+    let joined = tokio::task::spawn_blocking(read).await;
+    joined.unwrap_or_else(|error| Err(ServiceError::Internal(error.to_string()).into()))
 }
 
 /// A JSON value as a body of a fixed shape.
@@ -134,7 +155,7 @@ fn plain(message: &str) -> (Option<String>, String) {
         Some((name, _)) if message.starts_with("missing field") => {
             (Some((*name).to_owned()), format!("`{name}` is required"))
         }
-        _ => (None, message.to_owned()),
+        _ => (None, types_in_words(message)),
     }
 }
 

@@ -59,9 +59,24 @@ pub enum PromptError {
         /// `max_prompt_tokens`.
         limit: usize,
     },
+    /// The prompt does not fit by far; it was not read to its end.
+    #[error(
+        "the prompt's text has {bytes} bytes, far more than the limit of {limit} tokens can hold: shorten the text"
+    )]
+    FarTooLong {
+        /// Bytes of all texts.
+        bytes: usize,
+        /// `max_prompt_tokens`.
+        limit: usize,
+    },
 }
 
 impl PromptError {
+    /// Is the prompt over its limit of tokens?
+    pub fn is_too_long(&self) -> bool {
+        matches!(self, Self::TooLong { .. } | Self::FarTooLong { .. })
+    }
+
     /// True when the request or the row is at fault, false when the model's folder is.
     pub fn is_input(&self) -> bool {
         !matches!(self, Self::File { .. } | Self::Config { .. } | Self::Tokenizer(_))

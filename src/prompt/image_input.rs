@@ -12,6 +12,11 @@ pub fn decode_image(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, Prom
     Ok(images::decode_image(bytes, limits)?)
 }
 
+/// [`images::count_pixels`] for a message's image.
+pub fn count_pixels(bytes: &[u8], limits: &ImageLimits) -> Result<u64, PromptError> {
+    Ok(images::count_pixels(bytes, limits)?)
+}
+
 /// [`images::data_url`] for a message's image.
 pub fn data_url(url: &str) -> Result<Vec<u8>, PromptError> {
     Ok(images::data_url(url)?)

@@ -21,7 +21,7 @@ use crate::model::ImagePatches;
 
 pub use decoder::Decoder;
 pub use error::PromptError;
-pub use image_input::{ImageLimits, data_url, decode_image};
+pub use image_input::{ImageLimits, count_pixels, data_url, decode_image};
 pub use image_processor::{ImageProcessor, TargetSize, smart_resize};
 pub use processor::{Processor, PromptLimits};
 pub use resize::resize_bicubic;

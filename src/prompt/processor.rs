@@ -14,6 +14,13 @@ use super::{ImageLayout, PromptError, RenderedPrompt};
 use crate::domain::message::{Content, Message, Part};
 use crate::model::ModelInfo;
 
+/// Texts with no more bytes than this for each token they may have are read to their end.
+const BYTES_PER_TOKEN: usize = 16;
+/// Bytes of a slice of a longer text.
+const SLICE: usize = 1 << 16;
+/// Tokens that a slice may have only because it was cut out.
+const CUT_SLACK: usize = 8;
+
 /// Limits of one prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PromptLimits {
@@ -94,6 +101,7 @@ impl Processor {
     ) -> Result<(RenderedPrompt, Vec<TargetSize>), PromptError> {
         check_parts(messages, images.len())?;
         let texts = texts_of(messages);
+        self.refuse_far_too_long(&texts, limits.max_prompt_tokens)?;
         let everything = texts.iter().copied().chain([self.template.source()]);
         let masking = Masking::new(self.tokenizer.special_texts(), everything)?;
         let masked: Vec<_> = messages.iter().map(|m| template_message(m, &masking)).collect();
@@ -107,6 +115,22 @@ impl Processor {
         let limit = limits.max_prompt_tokens;
         let (ids, layout) = self.expand(&pieces, &masking, images, &targets, limit)?;
         Ok((RenderedPrompt { text: masking.unmask(&rendered), ids, images: Vec::new(), layout }, targets))
+    }
+
+    /// Refuses texts that are far over the limit before all of them are read: the tokens of megabytes take seconds.
+    fn refuse_far_too_long(&self, texts: &[&str], limit: usize) -> Result<(), PromptError> {
+        let bytes: usize = texts.iter().map(|text| text.len()).sum();
+        if bytes <= limit.saturating_mul(BYTES_PER_TOKEN) {
+            return Ok(());
+        }
+        let mut tokens = 0;
+        for slice in texts.iter().flat_map(|text| slices(text)) {
+            tokens += self.tokenizer.encode_plain(slice)?.len().saturating_sub(CUT_SLACK);
+            if tokens > limit {
+                return Err(PromptError::FarTooLong { bytes, limit });
+            }
+        }
+        Ok(())
     }
 
     /// Ids of the pieces, every image placeholder widened to its image's tokens; at most `limit` of them.
@@ -201,6 +225,18 @@ impl Processor {
     pub fn decoder(&self, skip_special: bool) -> Decoder<'_> {
         self.tokenizer.decoder(skip_special)
     }
+}
+
+/// A text in slices that end at white space, where there is any.
+fn slices(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let most = &rest[..rest.floor_char_boundary(SLICE)];
+        let end = if most.len() < rest.len() { most.rfind(char::is_whitespace).filter(|at| *at > 0) } else { None };
+        let (slice, left) = rest.split_at(end.unwrap_or(most.len()));
+        rest = left;
+        (!slice.is_empty()).then_some(slice)
+    })
 }
 
 /// Refuses videos and a wrong number of images.

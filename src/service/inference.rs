@@ -81,7 +81,7 @@ impl From<ServingError> for ServiceError {
         match error {
             ServingError::Invalid(errors) => Self::invalid(errors),
             ServingError::ModelFolder { .. } => Self::field("/model", message),
-            ServingError::Overloaded { retry_after, .. } => {
+            ServingError::Overloaded { retry_after, .. } | ServingError::Saturated { retry_after, .. } => {
                 Self::Overloaded { message, retry_after: u32::try_from(retry_after).unwrap_or(u32::MAX) }
             }
             ServingError::Stopped => Self::Unavailable(message),

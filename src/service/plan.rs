@@ -201,7 +201,7 @@ fn no_rows(spec: &JobSpec, split: Split) -> ServiceError {
 fn prompt_fault(error: PromptError) -> ServiceError {
     let pointer = match &error {
         PromptError::PromptTemplate(_) => "/data/prompt_template",
-        PromptError::TooLong { .. } => "/data/max_prompt_tokens",
+        PromptError::TooLong { .. } | PromptError::FarTooLong { .. } => "/data/max_prompt_tokens",
         PromptError::Limits(_) => "/data/max_pixels",
         PromptError::Image(_) | PromptError::DataUrl(_) | PromptError::ImageCount(_) | PromptError::Video { .. } => {
             "/dataset"

@@ -30,6 +30,23 @@ pub enum ServingError {
         /// When to try again, in seconds.
         retry_after: u64,
     },
+    /// The requests that were accepted may take as many tokens as are allowed.
+    #[error(
+        "the requests under way for model `{model}` may take {taken} tokens and this one {tokens}, together more than the limit \
+         (max_queued_tokens) of {limit}: try again in {retry_after} s, or ask for fewer or shorter responses"
+    )]
+    Saturated {
+        /// The model.
+        model: String,
+        /// Tokens of the requests under way.
+        taken: usize,
+        /// Tokens of this request.
+        tokens: usize,
+        /// The limit.
+        limit: usize,
+        /// When to try again, in seconds.
+        retry_after: u64,
+    },
     /// The engine was stopped, or the model unloaded, before the request was done.
     #[error("the engine stopped before the request was done: send it again")]
     Stopped,

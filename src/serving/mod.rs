@@ -14,6 +14,7 @@ mod look;
 mod maps;
 mod model;
 mod parse;
+mod pictures;
 mod prepare;
 pub mod request;
 mod scored;

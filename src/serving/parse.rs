@@ -5,7 +5,7 @@ use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
 
 use super::ServingError;
-use crate::config::nearest::suggestion;
+use crate::config::nearest::{suggestion, types_in_words};
 
 /// Reads a request.
 ///
@@ -39,7 +39,7 @@ fn pointer(path: &Path) -> String {
 /// Serde's complaint, with a guess at what an unknown name was meant to be.
 fn describe(problem: &str) -> String {
     if !problem.starts_with("unknown ") {
-        return problem.to_owned();
+        return types_in_words(problem);
     }
     let mut names = problem.split('`').skip(1).step_by(2);
     let Some(name) = names.next() else { return problem.to_owned() };

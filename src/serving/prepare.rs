@@ -8,14 +8,15 @@ use sha2::{Digest, Sha256};
 use super::ServingError;
 use super::answer::{ImageInfo, Warning};
 use super::model::ServedModel;
+use super::pictures::{ImageAddress, image_parts, read_images};
 use super::request::{AttentionOptions, GenerateRequest, LayerName, Layers, MapFormat, MapScope, ScoreRequest};
 use crate::config::serving::{
     EngineLimits, MAX_IMAGES, MAX_RESPONSES, MAX_STOP_BYTES, MAX_STOPS, MAX_TEMPERATURE, MAX_TOP_LOGPROBS,
 };
 use crate::domain::field_error::FieldError;
-use crate::domain::message::{Content, Message};
+use crate::domain::message::Message;
 use crate::model::ImagePatches;
-use crate::prompt::{ImageLimits, PromptLimits, RenderedPrompt, data_url, decode_image, messages_for};
+use crate::prompt::{PromptLimits, RenderedPrompt, messages_for};
 
 /// A map's cost against the limit of map values: a byte costs an eighth of a number, a picture as much as this.
 const PNG_COST: usize = 16_384;
@@ -264,21 +265,7 @@ fn render(source: &Source<'_>, served: &ServedModel, limits: &EngineLimits) -> R
             format!("hold {} images, the limit is {MAX_IMAGES}", images.len()),
         ));
     }
-    let image_limits = ImageLimits { max_bytes: limits.image_bytes, max_pixels: limits.image_pixels };
-    let mut pixels = Vec::with_capacity(images.len());
-    for (pointer, url) in &images {
-        let image = data_url(url).and_then(|bytes| decode_image(&bytes, &image_limits));
-        let image = image.map_err(|e| ServingError::of_prompt(&e, pointer, &served.id))?;
-        let prompt = &served.card.prompt;
-        let (width, height) = image.dimensions();
-        // Asked for each image alone, so that a size that cannot be used names its image.
-        served
-            .processor
-            .image_processor()
-            .target_size(width, height, prompt.min_pixels, prompt.max_pixels)
-            .map_err(|e| ServingError::of_prompt(&e, pointer, &served.id))?;
-        pixels.push(Arc::new(image));
-    }
+    let pixels = read_images(&images, served, limits)?;
     let pointer = if source.prompt.is_some() { "/prompt" } else { "/messages" };
     let prompt_limits = PromptLimits {
         min_pixels: served.card.prompt.min_pixels,
@@ -304,24 +291,6 @@ fn hash(image: &ImagePatches) -> ImageHash {
     let bytes: Vec<u8> = image.values.iter().flat_map(|value| value.to_le_bytes()).collect();
     hash.update(&bytes);
     hash.finalize().into()
-}
-
-/// An image's place in the request, and its address.
-type ImageAddress = (String, String);
-
-fn image_parts(messages: &[Message]) -> Vec<ImageAddress> {
-    let mut images = Vec::new();
-    for (m, message) in messages.iter().enumerate() {
-        let Content::Parts(parts) = &message.content else { continue };
-        for (p, part) in parts.iter().enumerate() {
-            if let Some(url) = part.image() {
-                let field =
-                    if matches!(part, crate::domain::message::Part::Image { .. }) { "image" } else { "image_url/url" };
-                images.push((format!("/messages/{m}/content/{p}/{field}"), url.to_owned()));
-            }
-        }
-    }
-    images
 }
 
 fn prompt_messages(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::data::{Dataset, Example, Split};
 use crate::domain::spec::{DataSpec, Overlong};
 use crate::model::{ModelInfo, Sequence};
-use crate::prompt::{Processor, PromptError, PromptLimits, PromptTemplate, RenderedPrompt, messages_for};
+use crate::prompt::{Processor, PromptLimits, PromptTemplate, RenderedPrompt, messages_for};
 
 use super::error::TrainError;
 
@@ -85,7 +85,7 @@ impl PromptSource {
         let text = self.template.apply(&example.prompt).map_err(failed)?;
         let messages = messages_for(&text, example.images.len(), self.system.as_deref()).map_err(failed)?;
         let rendered = match self.processor.render(&messages, &example.images, &self.limits, true) {
-            Err(error) if matches!(error, PromptError::TooLong { .. }) && self.overlong == Overlong::Drop => {
+            Err(error) if error.is_too_long() && self.overlong == Overlong::Drop => {
                 return Ok(None);
             }
             other => other.map_err(failed)?,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::admission::TokenClaim;
 use crate::clock::Stopwatch;
 use crate::serving::ServingError;
 use crate::serving::answer::{FinishReason, Shares, Timings};
@@ -31,6 +32,8 @@ pub struct GenerateJob {
     pub events: mpsc::UnboundedSender<RawEvent>,
     /// Raised when nobody waits any more.
     pub cancelled: CancelFlag,
+    /// Its part of the model's tokens, held as long as the job lives.
+    pub _claim: TokenClaim,
     /// Started when the job entered the queue.
     pub waiting: Stopwatch,
 }
@@ -110,6 +113,8 @@ pub struct ScoreJob {
     pub plan: LookPlan,
     /// What to hide.
     pub ablation: Option<Ablation>,
+    /// Its part of the model's tokens, held as long as the job lives.
+    pub _claim: TokenClaim,
     /// Where the result goes; closed when nobody waits any more.
     pub result: oneshot::Sender<Result<Vec<RawScore>, ServingError>>,
 }

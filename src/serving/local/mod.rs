@@ -1,5 +1,6 @@
 //! The engine inside this process: one compute thread per loaded model, which owns it.
 
+mod admission;
 mod decode;
 mod job;
 mod pump;
@@ -26,6 +27,7 @@ use super::scored;
 use crate::clock::{Stopwatch, random_seed};
 use crate::config::serving::EngineLimits;
 use crate::domain::device::DeviceName;
+use admission::{RETRY_AFTER, TokenBudget, TokenClaim, Workshop};
 use job::{GenerateJob, Job, Sampling, ScoreJob};
 use pump::Pump;
 
@@ -38,6 +40,7 @@ pub type Loader = Arc<dyn Fn(&ModelRef) -> Result<ServedModel, ServingError> + S
 pub struct LocalEngine {
     limits: EngineLimits,
     loader: Loader,
+    workshop: Workshop,
     /// The one used last comes last.
     slots: Mutex<Vec<Slot>>,
 }
@@ -55,6 +58,7 @@ struct Loaded {
     queue: SyncSender<Job>,
     waiting: Arc<AtomicUsize>,
     limit: usize,
+    tokens: TokenBudget,
 }
 
 impl LocalEngine {
@@ -70,7 +74,7 @@ impl LocalEngine {
 
     /// An engine that reads models in its own way.
     pub fn with_loader(limits: EngineLimits, loader: Loader) -> Self {
-        Self { limits, loader, slots: Mutex::new(Vec::new()) }
+        Self { workshop: Workshop::new(&limits), limits, loader, slots: Mutex::new(Vec::new()) }
     }
 
     fn slots(&self) -> MutexGuard<'_, Vec<Slot>> {
@@ -108,19 +112,27 @@ impl LocalEngine {
             .spawn(move || thread::run(&thread_model, &jobs, &thread_waiting, &limits))
             .map_err(|e| ServingError::Engine(format!("no compute thread: {e}")))?;
         tracing::info!(model = %model.id, folder = %model.dir.display(), "model loaded");
-        Ok(Arc::new(Loaded { served, queue, waiting, limit }))
+        let tokens = TokenBudget::new(limits.queued_tokens);
+        Ok(Arc::new(Loaded { served, queue, waiting, limit, tokens }))
     }
 }
 
 impl Loaded {
+    fn full(&self) -> ServingError {
+        ServingError::Overloaded { model: self.served.id.clone(), waiting: self.limit, retry_after: RETRY_AFTER }
+    }
+
+    /// Turns a request away before its pictures are decoded, where the queue is full already.
+    fn check_room(&self) -> Result<(), ServingError> {
+        if self.waiting.load(Ordering::Relaxed) < self.limit { Ok(()) } else { Err(self.full()) }
+    }
+
     fn submit(&self, job: Job) -> Result<(), ServingError> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         self.queue.try_send(job).map_err(|error| {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             match error {
-                TrySendError::Full(_) => {
-                    ServingError::Overloaded { model: self.served.id.clone(), waiting: self.limit, retry_after: 1 }
-                }
+                TrySendError::Full(_) => self.full(),
                 TrySendError::Disconnected(_) => ServingError::Stopped,
             }
         })
@@ -143,18 +155,22 @@ impl Engine for LocalEngine {
     async fn generate(&self, model: &ModelRef, request: GenerateRequest) -> Result<GenerateStream, ServingError> {
         let loaded = self.loaded_model(model).await?;
         let (served, limits) = (Arc::clone(&loaded.served), self.limits);
+        loaded.check_room()?;
+        let place = self.workshop.enter(&model.id).await?;
         let (request, prompt) = blocking(move || {
+            let _place = place;
             let prompt = prepare_generate(&request, &served, &limits)?;
             Ok((request, Arc::new(prompt)))
         })
         .await?;
+        let claim = loaded.tokens.claim(&model.id, prompt.len() + request.n * request.max_new_tokens)?;
         let seed = request.seed.unwrap_or_else(random_seed);
         let (raw, raw_events) = mpsc::unbounded_channel();
         let (events, answers) = mpsc::unbounded_channel();
         let cancelled = CancelFlag::default();
         let stream = GenerateStream::new(answers, cancelled.clone());
         let pump = Pump::new(Arc::clone(&loaded.served), Arc::clone(&prompt), &request, seed);
-        let job = generate_job(&request, prompt, seed, &loaded.served, raw, cancelled);
+        let job = generate_job(&request, prompt, seed, &loaded.served, raw, cancelled, claim);
         loaded.submit(Job::Generate(Box::new(job)))?;
         // Pictures are drawn here and not on the compute thread, which must not wait for them.
         tokio::task::spawn_blocking(move || pump.run(raw_events, &events));
@@ -164,7 +180,10 @@ impl Engine for LocalEngine {
     async fn score(&self, model: &ModelRef, request: ScoreRequest) -> Result<ScoreAnswer, ServingError> {
         let loaded = self.loaded_model(model).await?;
         let (served, limits) = (Arc::clone(&loaded.served), self.limits);
+        loaded.check_room()?;
+        let place = self.workshop.enter(&model.id).await?;
         let (finish, prompt, responses) = blocking(move || {
+            let _place = place;
             let finish = scored::Finish::new(&request)?;
             let (prompt, responses) = prepare_score(&request, &served, &limits)?;
             Ok((finish, Arc::new(prompt), responses))
@@ -177,6 +196,8 @@ impl Engine for LocalEngine {
             responses: responses.clone(),
             plan,
             ablation: finish.ablation(),
+            // Responses are read one behind the other.
+            _claim: loaded.tokens.claim(&model.id, prompt.len() + responses.iter().map(Vec::len).max().unwrap_or(0))?,
             result,
         };
         loaded.submit(Job::Score(Box::new(job)))?;
@@ -208,6 +229,7 @@ fn generate_job(
     served: &ServedModel,
     events: mpsc::UnboundedSender<job::RawEvent>,
     cancelled: CancelFlag,
+    claim: TokenClaim,
 ) -> GenerateJob {
     GenerateJob {
         prompt,
@@ -224,6 +246,7 @@ fn generate_job(
         plan: LookPlan::new(&request.attention, served.model.info().layers),
         events,
         cancelled,
+        _claim: claim,
         waiting: Stopwatch::start(),
     }
 }

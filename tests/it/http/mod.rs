@@ -18,6 +18,7 @@ mod logs;
 mod maps;
 mod metrics;
 mod models;
+mod odd_input;
 mod openapi;
 mod problems;
 mod program;

@@ -12,6 +12,8 @@ mod spy;
 
 use std::path::{Path, PathBuf};
 
+pub use spy::watched;
+
 use base64::Engine as _;
 use serde_json::{Value, json};
 use vgpo::config::serving::EngineLimits;
@@ -32,7 +34,7 @@ pub fn engine() -> LocalEngine {
 
 /// A watched engine that lets `queued` requests wait.
 pub fn watched_engine(queued: usize) -> (std::sync::Arc<LocalEngine>, std::sync::Arc<spy::Watch>) {
-    spy::watched(EngineLimits { queued_requests: queued, ..EngineLimits::default() })
+    watched(EngineLimits { queued_requests: queued, ..EngineLimits::default() })
 }
 
 pub fn data_url(bytes: &[u8]) -> String {

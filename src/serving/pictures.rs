@@ -1,0 +1,68 @@
+//! The pictures of a request: where they stand in it, and their pixels.
+
+use std::sync::Arc;
+
+use image::RgbImage;
+
+use super::ServingError;
+use super::model::ServedModel;
+use crate::config::serving::EngineLimits;
+use crate::domain::message::{Content, Message, Part};
+use crate::prompt::{ImageLimits, count_pixels, data_url, decode_image};
+
+/// An image's place in the request, and its address.
+pub type ImageAddress = (String, String);
+
+/// The images of messages, in order.
+pub fn image_parts(messages: &[Message]) -> Vec<ImageAddress> {
+    let mut images = Vec::new();
+    for (m, message) in messages.iter().enumerate() {
+        let Content::Parts(parts) = &message.content else { continue };
+        for (p, part) in parts.iter().enumerate() {
+            if let Some(url) = part.image() {
+                let field = if matches!(part, Part::Image { .. }) { "image" } else { "image_url/url" };
+                images.push((format!("/messages/{m}/content/{p}/{field}"), url.to_owned()));
+            }
+        }
+    }
+    images
+}
+
+/// The pixels of every image. All headers are judged before the first pixel is decoded: many pictures that are small as
+/// files may together be gigabytes.
+pub fn read_images(
+    images: &[ImageAddress],
+    served: &ServedModel,
+    limits: &EngineLimits,
+) -> Result<Vec<Arc<RgbImage>>, ServingError> {
+    let image_limits = ImageLimits { max_bytes: limits.image_bytes, max_pixels: limits.image_pixels };
+    let mut files = Vec::with_capacity(images.len());
+    let mut total = 0;
+    for (pointer, url) in images {
+        let fault = |e| ServingError::of_prompt(&e, pointer, &served.id);
+        let bytes = data_url(url).map_err(fault)?;
+        total += count_pixels(&bytes, &image_limits).map_err(fault)?;
+        if total > limits.image_pixels {
+            let (count, max) = (files.len() + 1, limits.image_pixels);
+            return Err(ServingError::field(
+                pointer,
+                format!(
+                    "the first {count} images have {total} pixels together, the limit (max_image_pixels) is {max}: \
+                     send smaller or fewer images"
+                ),
+            ));
+        }
+        files.push((pointer, bytes));
+    }
+    let prompt = &served.card.prompt;
+    let read = |(pointer, bytes): (&String, Vec<u8>)| {
+        let fault = |e| ServingError::of_prompt(&e, pointer, &served.id);
+        let image = decode_image(&bytes, &image_limits).map_err(fault)?;
+        let (width, height) = image.dimensions();
+        // Asked for each image alone, so that a size that cannot be used names its image.
+        let sizes = served.processor.image_processor();
+        sizes.target_size(width, height, prompt.min_pixels, prompt.max_pixels).map_err(fault)?;
+        Ok(Arc::new(image))
+    };
+    files.into_iter().map(read).collect()
+}
