@@ -71,6 +71,16 @@ pub fn new_id(prefix: &str) -> String {
     format!("{prefix}_{}", Uuid::now_v7().simple())
 }
 
+/// 256 bits that nobody can guess, from the operating system.
+///
+/// # Errors
+/// When the operating system has none to give.
+pub fn secret_bits() -> std::io::Result<[u8; 32]> {
+    let mut bits = [0; 32];
+    getrandom::fill(&mut bits).map_err(|error| std::io::Error::other(error.to_string()))?;
+    Ok(bits)
+}
+
 /// A seed nobody can guess, for requests that bring none.
 pub fn random_seed() -> u64 {
     (Uuid::new_v4().as_u128() >> 64) as u64 >> 11

@@ -20,6 +20,8 @@ pub struct ClientFlags {
 pub struct Client {
     base: String,
     http: reqwest::Client,
+    /// What opens the server, or why it cannot be read.
+    key: Result<Option<String>, String>,
 }
 
 /// What a server refused or why it was not reached.
@@ -35,6 +37,9 @@ pub enum ClientError {
         /// Why.
         problem: String,
     },
+    /// The key that was named cannot be read.
+    #[error("{0}")]
+    Key(String),
     /// A problem.
     #[error("{}", describe(*.status, .body))]
     Refused {
@@ -46,6 +51,19 @@ pub enum ClientError {
     /// An answer that makes no sense.
     #[error("the server's answer cannot be read: {0}")]
     Answer(String),
+}
+
+/// The key in `VGPO_API_KEY`, or in the file that `VGPO_API_KEY_FILE` names.
+fn api_key(environment: &dyn Fn(&str) -> Option<String>) -> Result<Option<String>, String> {
+    let key = match (environment("VGPO_API_KEY"), environment("VGPO_API_KEY_FILE")) {
+        (Some(key), _) => Some(key),
+        (None, Some(path)) => Some(
+            std::fs::read_to_string(&path)
+                .map_err(|error| format!("cannot read {path} (VGPO_API_KEY_FILE): {error}"))?,
+        ),
+        (None, None) => None,
+    };
+    Ok(key.map(|key| key.trim().to_owned()).filter(|key| !key.is_empty()))
 }
 
 /// A problem in words, one line a bad field.
@@ -75,9 +93,10 @@ pub struct Frame {
 }
 
 impl Client {
-    /// A client of the server at `base`.
+    /// A client of the server at `base`, with the key of the environment.
     pub fn new(base: &str) -> Self {
-        Self { base: base.trim_end_matches('/').to_owned(), http: reqwest::Client::new() }
+        let key = api_key(&|name| std::env::var(name).ok());
+        Self { base: base.trim_end_matches('/').to_owned(), http: reqwest::Client::new(), key }
     }
 
     /// `GET path`.
@@ -122,6 +141,11 @@ impl Client {
         self.accepted(self.http.delete(format!("{}{path}", self.base))).await.map(drop)
     }
 
+    /// `DELETE path`, which answers with what became of it.
+    pub async fn delete_answered(&self, path: &str) -> Result<Value, ClientError> {
+        self.call(Method::DELETE, path, None).await
+    }
+
     async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, ClientError> {
         let mut request = self.http.request(method, format!("{}{path}", self.base));
         if let Some(body) = body {
@@ -132,6 +156,8 @@ impl Client {
     }
 
     async fn accepted(&self, request: reqwest::RequestBuilder) -> Result<Response, ClientError> {
+        let key = self.key.clone().map_err(ClientError::Key)?;
+        let request = key.into_iter().fold(request, reqwest::RequestBuilder::bearer_auth);
         let response = request
             .send()
             .await
@@ -224,6 +250,22 @@ impl FrameReader {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_key_comes_from_the_environment_or_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("key");
+        std::fs::write(&file, "vgpo_file\n").unwrap();
+        let path = file.display().to_string();
+        let of = |given: &[(&str, &str)]| {
+            api_key(&|name| given.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))
+        };
+        assert_eq!(of(&[]), Ok(None));
+        assert_eq!(of(&[("VGPO_API_KEY", "")]), Ok(None));
+        assert_eq!(of(&[("VGPO_API_KEY_FILE", &path)]), Ok(Some("vgpo_file".to_owned())));
+        assert_eq!(of(&[("VGPO_API_KEY", "vgpo_env"), ("VGPO_API_KEY_FILE", &path)]), Ok(Some("vgpo_env".to_owned())));
+        assert!(of(&[("VGPO_API_KEY_FILE", "/nowhere")]).unwrap_err().contains("/nowhere"));
+    }
 
     #[test]
     fn frames_survive_any_cut() {

@@ -11,6 +11,7 @@ mod generate;
 mod hub;
 mod inference;
 mod jobs;
+mod keys;
 mod local_data;
 mod migrate;
 mod models;
@@ -60,6 +61,8 @@ enum Command {
     Models(models::Args),
     /// Upload, list, look at and delete data sets of a server.
     Datasets(datasets::Args),
+    /// Create, list and revoke API keys.
+    Keys(keys::Args),
     /// Show every intermediate of VGPO for one group of responses (JSON in, JSON out).
     Explain(explain::Args),
     /// Judge responses: rows `{"response", "ground_truth"}` in, rows `{"reward", "parts", "extracted"}` out (JSON lines).
@@ -103,6 +106,7 @@ impl Cli {
             Command::Convert(args) => convert::run(&args),
             Command::Models(args) => models::run(&args),
             Command::Datasets(args) => datasets::run(&args),
+            Command::Keys(args) => keys::run(&args),
             Command::Explain(args) => explain::run(&args),
             Command::Reward(args) => reward::run(&args),
             Command::Generate(args) => generate::run(&args),

@@ -217,6 +217,8 @@ pub struct NewEvent {
     pub job_id: Option<String>,
     /// The run it is about.
     pub run_id: Option<String>,
+    /// Whose it is, where no job tells: without both only admins see it.
+    pub project: Option<String>,
     /// Details.
     pub data: Value,
 }
@@ -230,6 +232,8 @@ pub struct EventFilter {
     pub runs: Vec<String>,
     /// Of one of these kinds; `warning.*` stands for every kind that begins with `warning.`.
     pub kinds: Vec<String>,
+    /// Of one of these projects.
+    pub projects: Vec<String>,
 }
 
 /// Which events are still there.

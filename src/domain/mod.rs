@@ -1,5 +1,6 @@
 //! Plain data that every room may use: no axum, no sqlx, no candle.
 
+pub mod access;
 pub mod checkpoint;
 pub mod dataset;
 pub mod device;

@@ -84,6 +84,7 @@ async fn all_events(
         jobs: list(query.jobs.as_deref()),
         runs: list(query.runs.as_deref()),
         kinds: list(query.types.as_deref()),
+        ..EventFilter::default()
     };
     if sse::accepts(&headers, "application/json") && !sse::wants_stream(&headers) {
         let events = state.service.events(&filter, &page(query.limit, query.after)?).await?;

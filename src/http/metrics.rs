@@ -208,7 +208,7 @@ async fn stream(
 ) -> Result<Response, Problem> {
     let run = state.service.run(&id).await?;
     let kinds = [kind::METRICS, kind::REWIND, kind::JOB].map(ToOwned::to_owned).to_vec();
-    let filter = EventFilter { runs: vec![id], kinds, jobs: Vec::new() };
+    let filter = EventFilter { runs: vec![id], kinds, ..EventFilter::default() };
     let from = sse::start(&headers, params.after.as_deref(), StartAt::Start)?;
     sse::stream(&state.service, Follow { filter, from, until: Some(run.job_id) }).await
 }

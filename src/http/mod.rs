@@ -14,6 +14,7 @@ mod guard;
 mod health;
 mod idempotency;
 mod jobs;
+mod keys;
 mod logs;
 mod maps;
 mod metrics;
@@ -106,6 +107,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(score::routes())
         .merge(rewards::routes())
         .merge(workers::routes())
+        .merge(keys::routes())
         .merge(health::routes())
 }
 

@@ -41,7 +41,10 @@ codes! {
         "The Host header names neither this machine's loopback names nor the configured host. This check keeps web pages from reaching a local server under a name of their own (DNS rebinding). Add the name with allowed_hosts or VGPO_ALLOWED_HOSTS.";
     FORBIDDEN_ORIGIN = "forbidden_origin", 403, "The request comes from another site",
         "A web page of another origin tried to change something here. Add the origin with allowed_origins or VGPO_ALLOWED_ORIGINS if that is wanted.";
-    FORBIDDEN = "forbidden", 403, "Not allowed", "The request is not allowed.";
+    FORBIDDEN = "forbidden", 403, "Not allowed",
+        "The key is known, but it does not allow this. The detail names the role or the project that does. An admin makes keys: `vgpo keys create`.";
+    UNAUTHORIZED = "unauthorized", 401, "A key is needed",
+        "The server asks for an API key: send `Authorization: Bearer vgpo_…`. A key that is unknown or revoked gets this answer too, and so does a session or a stream token that has run out. An admin makes keys: `vgpo keys create`.";
     NOT_FOUND = "not_found", 404, "There is no such thing",
         "The id or name in the address is not known here. Lists such as /v1/jobs and /v1/models show what there is.";
     UNKNOWN_ROUTE = "unknown_route", 404, "There is no such address",
@@ -124,6 +127,7 @@ impl Problem {
     /// The problem of an answer that carries nothing but a status.
     pub fn of_status(status: StatusCode) -> Self {
         let code = match status.as_u16() {
+            401 => UNAUTHORIZED,
             403 => FORBIDDEN,
             404 => UNKNOWN_ROUTE,
             405 => METHOD_NOT_ALLOWED,
@@ -183,6 +187,8 @@ impl From<ServiceError> for Problem {
                 Self::new(ILLEGAL_TRANSITION, detail).with("state", json!(state)).with("allowed", json!(allowed))
             }
             ServiceError::Held { holders, .. } => Self::new(HELD, detail).with("holders", json!(holders)),
+            ServiceError::Forbidden(_) => Self::new(FORBIDDEN, detail),
+            ServiceError::Unauthorized(_) => Self::new(UNAUTHORIZED, detail),
             ServiceError::Conflict(_) => Self::new(CONFLICT, detail),
             ServiceError::IdempotencyMismatch => Self::new(IDEMPOTENCY_MISMATCH, detail),
             ServiceError::IdempotencyInFlight => Self::new(IDEMPOTENCY_IN_FLIGHT, detail).retry_after(1),

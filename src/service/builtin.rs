@@ -4,12 +4,12 @@ use serde_json::json;
 
 use super::starter;
 use crate::data;
+use crate::domain::access::SHARED_PROJECT;
 use crate::domain::dataset::{DatasetState, NewDataset};
 use crate::domain::model::NewModel;
 use crate::model;
 use crate::service::{Result, Service, ServiceError};
 
-const PROJECT: &str = "default";
 const SOURCE: &str = "builtin";
 
 impl Service {
@@ -26,7 +26,7 @@ impl Service {
                 fingerprint: dataset.fingerprint(),
                 card: json!({"description": built_in.description}),
                 recommended: built_in.recommended,
-                project: PROJECT.to_owned(),
+                project: SHARED_PROJECT.to_owned(),
                 created_by: None,
             };
             self.store.upsert_dataset(record).await?;
@@ -54,7 +54,7 @@ impl Service {
             recommended,
             card,
             source: SOURCE.to_owned(),
-            project: PROJECT.to_owned(),
+            project: SHARED_PROJECT.to_owned(),
             created_by: None,
         };
         self.store.upsert_model(record).await?;

@@ -45,6 +45,12 @@ pub enum ServiceError {
         /// Who needs it.
         holders: Vec<String>,
     },
+    /// The caller may not do that; says what would be needed.
+    #[error("{0}")]
+    Forbidden(String),
+    /// What opens the server is missing, wrong, revoked or run out.
+    #[error("{0}")]
+    Unauthorized(String),
     /// The request contradicts what is there.
     #[error("{0}")]
     Conflict(String),
@@ -101,6 +107,7 @@ impl From<StoreError> for ServiceError {
                 Self::IllegalAction { job_id, state, action, allowed }
             }
             StoreError::Held { kind, id, holders } => Self::Held { kind, id, holders },
+            StoreError::Forbidden(message) => Self::Forbidden(message),
             StoreError::Conflict(message) => Self::Conflict(message),
             StoreError::Unavailable(error) => {
                 tracing::error!(%error, "the database does not answer");

@@ -1,5 +1,6 @@
 //! What the API means: submit a job, follow events, query metrics. Knows no HTTP.
 
+pub mod access;
 mod adapters;
 pub mod builtin;
 pub mod chat;
@@ -35,49 +36,55 @@ use crate::artifacts::ArtifactStore;
 use crate::clock::Clock;
 use crate::config::app::AppSettings;
 use crate::config::serving::EngineLimits;
+use crate::domain::access::Caller;
 use crate::reward::WebhookClient;
 use crate::serving::{Engine, LocalEngine};
-use crate::store::Store;
+use crate::store::{Store, view};
 use crate::webhook::HttpWebhooks;
 
 pub use error::{Result, ServiceError};
 pub use metrics::{DescribedKey, KeySummary, MetricSeries};
 
-/// The program's doings over a database: shared by every door.
+/// The program's doings over a database: shared by every door, and cheap to copy for a caller.
+#[derive(Clone)]
 pub struct Service {
+    /// The database as the caller sees it.
     store: Arc<dyn Store>,
+    /// On whose behalf.
+    caller: Caller,
     clock: Arc<dyn Clock>,
-    settings: AppSettings,
+    settings: Arc<AppSettings>,
     /// Rises when this process wrote an event: a hint for live streams, which poll anyway.
     news: watch::Sender<u64>,
     stopping: CancellationToken,
     /// Data sets whose rows are checked at the same time: each may hold two row groups in memory.
-    dataset_checks: Semaphore,
+    dataset_checks: Arc<Semaphore>,
     engine: Arc<dyn Engine>,
     /// Asks webhook rewards, where the settings allow any host.
     webhooks: Option<Arc<dyn WebhookClient>>,
     /// Models that are on their way from a hub, and those that did not come.
-    downloads: models::Downloads,
+    downloads: Arc<models::Downloads>,
     /// Opened by the first request for a checkpoint.
-    artifacts: OnceCell<Arc<dyn ArtifactStore>>,
+    artifacts: Arc<OnceCell<Arc<dyn ArtifactStore>>>,
 }
 
 impl Service {
-    /// A service over an open database.
+    /// A service over an open database, on behalf of the program itself: it sees everything.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: AppSettings) -> Self {
         let engine = Arc::new(LocalEngine::on(settings.engine_device, EngineLimits::from(&settings.limits)));
         let webhooks = HttpWebhooks::of(&settings, clock.clone());
         Self {
             webhooks,
             store,
+            caller: Caller::anonymous(),
             clock,
-            settings,
+            settings: Arc::new(settings),
             news: watch::Sender::new(0),
             stopping: CancellationToken::new(),
-            dataset_checks: Semaphore::new(datasets::CHECKS),
+            dataset_checks: Arc::new(Semaphore::new(datasets::CHECKS)),
             engine,
-            downloads: models::Downloads::default(),
-            artifacts: OnceCell::new(),
+            downloads: Arc::default(),
+            artifacts: Arc::default(),
         }
     }
 
@@ -86,6 +93,17 @@ impl Service {
     pub fn with_engine(mut self, engine: Arc<dyn Engine>) -> Self {
         self.engine = engine;
         self
+    }
+
+    /// The same service on behalf of `caller`: it sees and changes what they may.
+    #[must_use]
+    pub fn for_caller(&self, caller: Caller) -> Self {
+        Self { store: view(Arc::clone(&self.store), caller.clone()), caller, ..self.clone() }
+    }
+
+    /// On whose behalf it works.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
     }
 
     /// The program's settings.

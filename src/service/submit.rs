@@ -114,6 +114,9 @@ impl Service {
             Recommended { source: &data_name, settings: &data.recommended },
         ];
         let mut resolved = resolve(request, &recommended).map_err(ServiceError::invalid)?;
+        if request.get("project").is_none() {
+            resolved.spec.project.clone_from(&self.caller.project);
+        }
         // `run_…@best` means the best of today: a job that is resumed must start from the same weights.
         resolved.spec.model.clone_from(&source.id);
         if let Some(after) = awaited.filter(|_| resolved.spec.after.is_none()) {

@@ -126,6 +126,7 @@ fn event_about(job: &Job, kind: &str, data: &impl Serialize) -> Result<NewEvent>
         kind: kind.to_owned(),
         job_id: Some(job.id.clone()),
         run_id: Some(job.run_id.clone()),
+        project: None,
         data: event_data(data)?,
     })
 }
@@ -137,13 +138,20 @@ pub(super) fn run_deleted_event(run: Run, checkpoints: &[Checkpoint]) -> Result<
         kind: kind::RUN_DELETED.to_owned(),
         job_id: Some(run.job_id),
         run_id: Some(run.id),
+        project: Some(run.project),
         data: event_data(&RunDeleted { name: run.name, checkpoints })?,
     })
 }
 
 /// An event of a worker about its job and run.
 pub(super) fn leased_event(token: &LeaseToken, kind: &str, data: serde_json::Value) -> NewEvent {
-    NewEvent { kind: kind.to_owned(), job_id: Some(token.job_id.clone()), run_id: Some(token.run_id.clone()), data }
+    NewEvent {
+        kind: kind.to_owned(),
+        job_id: Some(token.job_id.clone()),
+        run_id: Some(token.run_id.clone()),
+        project: None,
+        data,
+    }
 }
 
 /// The event of a data set's new state.
@@ -153,7 +161,13 @@ pub(super) fn dataset_event(
     to: Option<DatasetState>,
 ) -> Result<NewEvent> {
     let changed = DatasetChanged { dataset_id: dataset.id.clone(), name: dataset.name.clone(), from, to };
-    Ok(NewEvent { kind: kind::DATASET.to_owned(), job_id: None, run_id: None, data: event_data(&changed)? })
+    Ok(NewEvent {
+        kind: kind::DATASET.to_owned(),
+        job_id: None,
+        run_id: None,
+        project: Some(dataset.project.clone()),
+        data: event_data(&changed)?,
+    })
 }
 
 /// The data of an event as JSON.

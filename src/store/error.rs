@@ -43,6 +43,9 @@ pub enum StoreError {
         /// Who needs it.
         holders: Vec<String>,
     },
+    /// The caller may not do that; says what would be needed.
+    #[error("{0}")]
+    Forbidden(String),
     /// A value cannot be stored because it contradicts another record.
     #[error("{0}")]
     Conflict(String),

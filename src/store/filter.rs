@@ -80,6 +80,13 @@ where
         push_any(query, "run_id", &filter.runs);
         query.push(")");
     }
+    if !filter.projects.is_empty() {
+        query.push(" AND (false");
+        push_any(query, "events.project", &filter.projects);
+        query.push(" OR EXISTS (SELECT 1 FROM jobs WHERE jobs.id = events.job_id AND (false");
+        push_any(query, "jobs.project", &filter.projects);
+        query.push(")))");
+    }
     if filter.kinds.is_empty() {
         return;
     }

@@ -13,6 +13,7 @@ mod rows;
 mod schema;
 mod sqlite;
 mod traits;
+mod view;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,9 +23,11 @@ use crate::domain::job::{JobState, Wanted};
 
 pub use error::{Result, StoreError};
 pub use traits::{
-    CheckpointStore, ClaimRequest, EventStore, Failure, IdempotencyRequest, IdempotencyState, IdempotencyStore,
-    JobStore, MetricStore, ModelStore, QueueStore, RunStore, SampleStore, Store, SweepStore, WorkerStore,
+    AccessStore, CheckpointStore, ClaimRequest, EventStore, Failure, IdempotencyRequest, IdempotencyState,
+    IdempotencyStore, JobStore, MetricStore, ModelStore, QueueStore, RunStore, SampleStore, Store, SweepStore,
+    WorkerStore,
 };
+pub use view::view;
 
 /// Opens the database at `url`, creates it if need be and brings its schema up to date.
 ///

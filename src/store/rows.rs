@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::domain::access::{ApiKey, AuditEntry, Role};
 use crate::domain::checkpoint::Checkpoint;
 use crate::domain::dataset::{DatasetRecord, DatasetState};
 use crate::domain::event::Event;
@@ -282,5 +283,34 @@ pub(super) fn worker(row: &impl Record) -> Result<WorkerRecord> {
         job_id: text_or_none(row, "job_id")?,
         started_at: time(row, "started_at")?,
         heartbeat_at: time(row, "heartbeat_at")?,
+    })
+}
+
+/// A row of `api_keys`.
+pub(super) fn api_key(row: &impl Record) -> Result<ApiKey> {
+    let role = text(row, "role")?;
+    Ok(ApiKey {
+        id: text(row, "id")?,
+        name: text(row, "name")?,
+        role: Role::from_name(&role).ok_or_else(|| damaged("role", &role))?,
+        project: text(row, "project")?,
+        prefix: text(row, "prefix")?,
+        created_by: text_or_none(row, "created_by")?,
+        created_at: time(row, "created_at")?,
+        last_used_at: time_or_none(row, "last_used_at")?,
+        revoked_at: time_or_none(row, "revoked_at")?,
+    })
+}
+
+/// A row of `audit`.
+pub(super) fn audit_entry(row: &impl Record) -> Result<AuditEntry> {
+    Ok(AuditEntry {
+        seq: int(row, "seq")?,
+        time: time(row, "time")?,
+        key_id: text_or_none(row, "key_id")?,
+        project: text(row, "project")?,
+        action: text(row, "action")?,
+        target: text(row, "target")?,
+        detail: text_or_none(row, "detail")?,
     })
 }

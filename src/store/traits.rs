@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
+use crate::domain::access::{ApiKey, AuditEntry, NewAudit, NewKey, NewTicket, StoredKey, TicketKind};
 use crate::domain::checkpoint::{Checkpoint, CheckpointFilter, NewCheckpoint};
 use crate::domain::dataset::{DatasetRecord, NewDataset};
 use crate::domain::event::{Event, EventFilter, EventSpan, NewEvent};
@@ -273,6 +274,33 @@ pub trait IdempotencyStore: Send + Sync {
     async fn forget_idempotent(&self, request: &IdempotencyRequest) -> Result<()>;
 }
 
+/// API keys, what they are exchanged for, and the record of who did what.
+#[async_trait]
+pub trait AccessStore: Send + Sync {
+    /// Stores a key.
+    async fn create_key(&self, key: NewKey) -> Result<ApiKey>;
+    /// Keys, newest first; revoked ones too.
+    async fn keys(&self, page: &Page) -> Result<Listing<ApiKey>>;
+    /// The key whose secret begins with this public part; a revoked one too.
+    async fn key_by_prefix(&self, prefix: &str) -> Result<Option<StoredKey>>;
+    /// The key is in use. Writes only when that was last written `every` ago or earlier.
+    async fn touch_key(&self, id: &str, every: Duration) -> Result<()>;
+    /// Refuses the key and everything it was exchanged for from now on; a repeat changes nothing.
+    async fn revoke_key(&self, id: &str) -> Result<ApiKey>;
+    /// Is there a key that is not revoked?
+    async fn has_keys(&self) -> Result<bool>;
+    /// Stores what a key was exchanged for; what has run out goes.
+    async fn issue_ticket(&self, ticket: NewTicket) -> Result<()>;
+    /// The key behind a ticket that has not run out; none when the key is revoked.
+    async fn ticket(&self, kind: TicketKind, hash: &str) -> Result<Option<ApiKey>>;
+    /// The same, and the ticket is gone: of several that ask at once, one gets it.
+    async fn take_ticket(&self, kind: TicketKind, hash: &str) -> Result<Option<ApiKey>>;
+    /// Records what somebody did.
+    async fn append_audit(&self, entry: NewAudit) -> Result<AuditEntry>;
+    /// What was done, newest first; before this sequence number, if given.
+    async fn audit(&self, before: Option<i64>, limit: u32) -> Result<Vec<AuditEntry>>;
+}
+
 /// Everything a database does for this program.
 #[async_trait]
 pub trait Store:
@@ -287,6 +315,7 @@ pub trait Store:
     + EventStore
     + WorkerStore
     + IdempotencyStore
+    + AccessStore
 {
     /// Does the database answer, can it write, and has it the schema of this program?
     async fn check(&self) -> Result<()>;

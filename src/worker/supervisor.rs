@@ -141,6 +141,7 @@ async fn clean_up(place: &Place<'_>, crash: &CrashEvent) -> Result<(), StoreErro
             kind: kind::WORKER_CRASHED.to_owned(),
             job_id: Some(job.id),
             run_id: Some(job.run_id),
+            project: Some(job.project),
             data: serde_json::to_value(crash).unwrap_or_default(),
         };
         place.store.append_event(event).await?;

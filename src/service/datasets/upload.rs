@@ -16,8 +16,6 @@ use crate::domain::dataset::{DatasetLimits, DatasetRecord, DatasetSettings, Data
 use crate::service::roots::Roots;
 use crate::service::{Result, Service, ServiceError};
 
-const PROJECT: &str = "default";
-
 /// An upload that has begun. Dropped before [`Upload::finish`], nothing of it stays.
 pub struct Upload {
     service: Arc<Service>,
@@ -112,7 +110,7 @@ impl Service {
             fingerprint: String::new(),
             card: json!({"description": request.description}),
             recommended: json!({}),
-            project: request.project.clone().unwrap_or_else(|| PROJECT.to_owned()),
+            project: request.project.clone().unwrap_or_else(|| self.caller.project.clone()),
             created_by,
         };
         match self.store.create_dataset(&id, new).await {

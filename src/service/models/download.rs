@@ -115,7 +115,7 @@ impl Download {
         if !service.downloads.begin(&entry) {
             return Err(ServiceError::Conflict(format!("model `{}` is being downloaded already", entry.id)));
         }
-        service.tell_model(&entry.id, Some(ModelState::Downloading), None, None).await;
+        service.tell_model((&entry.id, &entry.project), Some(ModelState::Downloading), None, None).await;
         tokio::spawn(self.run(Arc::clone(service), wanted));
         Ok(entry)
     }
@@ -141,6 +141,7 @@ impl Download {
     async fn run(self, service: Arc<Service>, wanted: Vec<String>) {
         let name = self.coming.name.clone();
         let coming = self.coming.clone();
+        let project = coming.project.clone();
         let done = match self.fetch(&service, wanted).await {
             Ok(dir) => service.store_model(coming, dir).await.map(drop),
             Err(problem) => Err(problem),
@@ -152,7 +153,7 @@ impl Download {
             Err(problem) => {
                 tracing::warn!(model = name, problem, "a model did not come");
                 service.downloads.failed(&name, &problem);
-                service.tell_model(&name, Some(ModelState::Failed), None, Some(problem)).await;
+                service.tell_model((&name, &project), Some(ModelState::Failed), None, Some(problem)).await;
             }
         }
     }
@@ -171,7 +172,9 @@ impl Download {
         });
         while let Some(progress) = told.recv().await {
             service.downloads.progress(&coming.name, &progress);
-            service.tell_model(&coming.name, Some(ModelState::Downloading), Some(progress), None).await;
+            service
+                .tell_model((&coming.name, &coming.project), Some(ModelState::Downloading), Some(progress), None)
+                .await;
         }
         let fetched = receive.await.map_err(|_| "the hub's client gave up".to_owned())?;
         fetched.map_err(|error| error.to_string())

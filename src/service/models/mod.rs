@@ -51,14 +51,14 @@ pub(super) fn found<T>(result: std::result::Result<T, StoreError>) -> Result<Opt
 impl Service {
     /// Every model, and those on their way in.
     pub async fn models(&self) -> Result<ModelList> {
-        let coming = self.downloads.all();
+        let coming = self.downloads.all().into_iter().filter(|entry| self.caller.sees(&entry.project));
         let models = self.store.models().await?;
         let mut data: Vec<ModelEntry> = models.into_iter().map(ModelEntry::from).collect();
         for checkpoint in self.store.promotions().await? {
             data.push(self.promoted_entry(checkpoint).await?);
         }
         let known: HashSet<String> = data.iter().map(|model| model.id.clone()).collect();
-        data.extend(coming.into_iter().filter(|entry| !known.contains(&entry.id)));
+        data.extend(coming.filter(|entry| !known.contains(&entry.id)));
         data.sort_by(|one, two| one.id.cmp(&two.id));
         Ok(ModelList { object: "list".to_owned(), data, has_more: false, next: None })
     }
@@ -66,7 +66,7 @@ impl Service {
     /// One model.
     pub async fn model(&self, name: &str) -> Result<ModelEntry> {
         // First what is on its way: it is forgotten only after it was registered.
-        let coming = self.downloads.get(name);
+        let coming = self.coming(name);
         if let Some(model) = found(self.store.model(name).await)? {
             return Ok(model.into());
         }
@@ -75,6 +75,11 @@ impl Service {
             (None, Some(entry)) => Ok(entry),
             (None, None) => Err(ServiceError::NotFound { kind: "model", id: name.to_owned() }),
         }
+    }
+
+    /// A model on its way in, or one that did not come.
+    pub(super) fn coming(&self, name: &str) -> Option<ModelEntry> {
+        self.downloads.get(name).filter(|entry| self.caller.sees(&entry.project))
     }
 
     /// A served checkpoint: what the model that it grew from is, under its own name.
@@ -221,7 +226,7 @@ impl Service {
     }
 
     async fn unknown_model(&self, reference: &str, pointer: &str) -> Result<ServiceError> {
-        match self.downloads.get(reference) {
+        match self.coming(reference) {
             Some(ModelEntry { problem: Some(problem), .. }) => {
                 return Ok(ServiceError::field(pointer, format!("model `{reference}` did not come: {problem}")));
             }

@@ -20,7 +20,6 @@ use crate::service::{Result, Service, ServiceError};
 const BUILT_IN: &str = "builtin";
 /// Source of models that are read where they lie.
 const PATH: &str = "path";
-const PROJECT: &str = "default";
 
 /// What is known of a model before its files are.
 #[derive(Debug, Clone)]
@@ -38,7 +37,8 @@ impl Service {
         request: ModelRequest,
         created_by: Option<String>,
     ) -> Result<ModelEntry> {
-        let project = request.project.clone().unwrap_or_else(|| PROJECT.to_owned());
+        let project = request.project.clone().unwrap_or_else(|| self.caller.project.clone());
+        self.may_write(&project)?;
         let coming = |name: String, source: String| Coming { name, source, project, created_by };
         match request.origin()? {
             Origin::Hub(reference) => {
@@ -91,38 +91,48 @@ impl Service {
             created_by: coming.created_by,
         };
         let model = self.store.upsert_model(record).await.map_err(|error| error.to_string())?;
-        self.tell_model(&model.name, Some(ModelState::Ready), None, None).await;
+        self.tell_model((&model.name, &model.project), Some(ModelState::Ready), None, None).await;
         Ok(model)
     }
 
     /// Forgets a model; its files stay. `Held` while unfinished jobs start from it, or checkpoints grew from it.
     pub async fn delete_model(&self, name: &str) -> Result<()> {
-        if self.downloads.is_under_way(name) {
-            return Err(ServiceError::Conflict(format!("model `{name}` is being downloaded; wait for the end of it")));
-        }
-        if self.downloads.forget(name) {
-            return Ok(());
+        if let Some(entry) = self.coming(name) {
+            self.may_write(&entry.project)?;
+            if self.downloads.is_under_way(name) {
+                let detail = format!("model `{name}` is being downloaded; wait for the end of it");
+                return Err(ServiceError::Conflict(detail));
+            }
+            if self.downloads.forget(name) {
+                return Ok(());
+            }
         }
         let model = self.store.model(name).await?;
         if model.source == BUILT_IN {
             return Err(ServiceError::Conflict(format!("model `{name}` ships with the program; it stays")));
         }
         self.store.delete_model(name).await?;
-        self.tell_model(name, None, None, None).await;
+        self.tell_model((name, &model.project), None, None, None).await;
         Ok(())
     }
 
-    /// Tells everybody about a model; a failure to tell is only logged.
+    /// Tells about a model of a project; a failure to tell is only logged.
     pub(super) async fn tell_model(
         &self,
-        name: &str,
+        (name, project): (&str, &str),
         state: Option<ModelState>,
         progress: Option<DownloadProgress>,
         problem: Option<String>,
     ) {
         let changed = ModelChanged { model: name.to_owned(), state, progress, problem };
         let data = serde_json::to_value(&changed).unwrap_or_default();
-        let event = NewEvent { kind: kind::MODEL.to_owned(), job_id: None, run_id: None, data };
+        let event = NewEvent {
+            kind: kind::MODEL.to_owned(),
+            job_id: None,
+            run_id: None,
+            project: Some(project.to_owned()),
+            data,
+        };
         match self.store.append_event(event).await {
             Ok(_) => self.tell_news(),
             Err(error) => tracing::warn!(model = name, %error, "an event about a model could not be written"),

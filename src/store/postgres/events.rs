@@ -20,7 +20,7 @@ use crate::store::traits::EventStore;
 use super::{PostgresStore, Write, guard};
 
 const INSERT: &str =
-    "INSERT INTO events (time, kind, job_id, run_id, data) VALUES ($1, $2, $3, $4, $5::json) RETURNING *";
+    "INSERT INTO events (time, kind, job_id, run_id, project, data) VALUES ($1, $2, $3, $4, $5, $6::json) RETURNING *";
 const INSERT_MANY: &str = include_str!("sql/events_insert.sql");
 const SETTLED: &str = "SELECT given, settled FROM events_settled($1)";
 const FIRST: &str = "SELECT min(seq) AS first FROM events";
@@ -105,6 +105,7 @@ pub(super) async fn insert(tx: &mut Write, now: i64, event: &NewEvent) -> Result
         .bind(&event.kind)
         .bind(&event.job_id)
         .bind(&event.run_id)
+        .bind(&event.project)
         .bind(rows::to_json(&event.data)?)
         .fetch_one(&mut **tx)
         .await?;

@@ -16,6 +16,7 @@ const MIGRATIONS: &[Migration] = &[
         name: "checkpoint_score",
         text: include_str!("../../../migrations/postgres/0003_checkpoint_score.sql"),
     },
+    Migration { version: 4, name: "access", text: include_str!("../../../migrations/postgres/0004_access.sql") },
 ];
 
 const LOCK: &str = "SELECT pg_advisory_xact_lock(22089::bigint << 48)";

@@ -3,6 +3,7 @@
 //! Locks are taken in one order (job, run, checkpoint; a job before the jobs that wait for it), so that transactions
 //! queue up behind each other instead of blocking each other for ever. Sequence numbers of events: `events.rs`.
 
+mod access;
 mod checkpoints;
 mod events;
 mod idempotency;

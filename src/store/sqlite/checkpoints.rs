@@ -186,6 +186,7 @@ async fn write_event(
         kind: kind.to_owned(),
         job_id: job_id.map(str::to_owned),
         run_id: Some(checkpoint.run_id.clone()),
+        project: None,
         data: event_data(&data)?,
     };
     events::insert(tx, now, &event).await?;

@@ -14,7 +14,8 @@ use crate::store::traits::EventStore;
 
 use super::{SqliteStore, Write, guard};
 
-const INSERT: &str = "INSERT INTO events (time, kind, job_id, run_id, data) VALUES (?, ?, ?, ?, ?) RETURNING *";
+const INSERT: &str =
+    "INSERT INTO events (time, kind, job_id, run_id, project, data) VALUES (?, ?, ?, ?, ?, ?) RETURNING *";
 const SPAN: &str = "SELECT (SELECT min(seq) FROM events) AS first, \
     coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0) AS last";
 const PRUNE: &str = "DELETE FROM events \
@@ -68,6 +69,7 @@ pub(super) async fn insert(tx: &mut Write, now: i64, event: &NewEvent) -> Result
         .bind(&event.kind)
         .bind(&event.job_id)
         .bind(&event.run_id)
+        .bind(&event.project)
         .bind(rows::to_json(&event.data)?)
         .fetch_one(&mut **tx)
         .await?;

@@ -19,6 +19,7 @@ const MIGRATIONS: &[Migration] = &[
         name: "checkpoint_score",
         text: include_str!("../../../migrations/sqlite/0003_checkpoint_score.sql"),
     },
+    Migration { version: 4, name: "access", text: include_str!("../../../migrations/sqlite/0004_access.sql") },
 ];
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (

@@ -4,6 +4,7 @@
 //! fail with "database is locked" no matter how long it waits, hence `BEGIN IMMEDIATE`. Commits reach the disk before
 //! they return (`synchronous = FULL`).
 
+mod access;
 mod checkpoints;
 mod events;
 mod idempotency;

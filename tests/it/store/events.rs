@@ -12,7 +12,13 @@ use vgpo::store::{IdempotencyRequest, IdempotencyState, StoreError};
 use super::fixture::{Db, all_events, claimed};
 
 fn event(kind: &str, job: Option<&str>) -> NewEvent {
-    NewEvent { kind: kind.to_owned(), job_id: job.map(str::to_owned), run_id: None, data: json!({"k": kind}) }
+    NewEvent {
+        kind: kind.to_owned(),
+        job_id: job.map(str::to_owned),
+        run_id: None,
+        project: None,
+        data: json!({"k": kind}),
+    }
 }
 
 pub async fn events_are_filtered_and_ordered(db: &Db) {
@@ -31,12 +37,17 @@ pub async fn events_are_filtered_and_ordered(db: &Db) {
         found.into_iter().map(|e| e.kind).collect::<Vec<_>>()
     };
     let named = |list: &[&str]| list.iter().map(|k| (*k).to_owned()).collect::<Vec<_>>();
-    let of = |jobs: &[&str], kinds: &[&str]| EventFilter { jobs: named(jobs), runs: Vec::new(), kinds: named(kinds) };
+    let of = |jobs: &[&str], kinds: &[&str]| EventFilter {
+        jobs: named(jobs),
+        kinds: named(kinds),
+        ..EventFilter::default()
+    };
     assert_eq!(kinds(0, of(&[], &["warning.*"]), 9).await, ["warning.x", "warning.y"]);
     assert_eq!(kinds(0, of(&["j1"], &[]), 9).await, ["warning.x", "warnings"]);
     assert_eq!(kinds(0, of(&["j1", "j2"], &["warning.y", "a"]), 9).await, ["warning.y"]);
     assert_eq!(kinds(all[1].seq, of(&[], &[]), 2).await, ["warning.y", "warnings"]);
-    let of_run = EventFilter { runs: vec![leased.token.run_id.clone()], jobs: named(&["j2"]), kinds: Vec::new() };
+    let of_run =
+        EventFilter { runs: vec![leased.token.run_id.clone()], jobs: named(&["j2"]), ..EventFilter::default() };
     assert_eq!(kinds(0, of_run, 9).await, ["warning.y", "job", "job", "note"]);
 }
 

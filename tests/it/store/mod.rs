@@ -1,5 +1,6 @@
 //! Tests of `store`: one conformance suite that every database passes, and what is special to one of them.
 
+mod access;
 mod checkpoints;
 mod events;
 pub(crate) mod fixture;
@@ -52,6 +53,9 @@ macro_rules! conformance {
                 a_scheduled_job_starts_not_before_its_time, a_waiting_job_starts_from_what_the_other_left,
                 a_run_goes_on_with_another_job, more_steps_end_early_stopping, a_deleted_run_takes_everything_along;
             sweeps: a_sweep_is_submitted_as_a_whole, sweeps_are_listed;
+            access: keys_are_kept_found_and_listed, last_use_is_written_once_a_minute,
+                a_revoked_key_stays_in_the_list_with_the_time_of_its_end, tickets_run_out_and_are_taken_once,
+                the_audit_log_is_read_backwards;
             models: models_and_data_sets_are_upserted, data_sets_are_registered_held_and_deleted;
         }
     };

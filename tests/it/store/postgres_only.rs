@@ -73,7 +73,7 @@ async fn many_may_open_a_new_database_at_once() {
 }
 
 fn note(kind: &str) -> NewEvent {
-    NewEvent { kind: kind.to_owned(), job_id: None, run_id: None, data: serde_json::json!({}) }
+    NewEvent { kind: kind.to_owned(), job_id: None, run_id: None, project: None, data: serde_json::json!({}) }
 }
 
 #[tokio::test]

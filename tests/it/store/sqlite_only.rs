@@ -61,7 +61,10 @@ fn many_may_open_a_new_file_at_once() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let path = folder.path().join("new/vgpo.db");
-        assert_eq!(rows(&path, "SELECT name FROM schema_migrations").await, ["initial", "sweeps", "checkpoint_score"]);
+        assert_eq!(
+            rows(&path, "SELECT name FROM schema_migrations").await,
+            ["initial", "sweeps", "checkpoint_score", "access"]
+        );
         assert_eq!(rows(&path, "SELECT id FROM jobs").await.len(), 8);
     });
 }

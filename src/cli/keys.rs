@@ -1,0 +1,155 @@
+//! `vgpo keys`: create, list and revoke API keys, in the database or through a server.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use vgpo::clock::SystemClock;
+use vgpo::domain::access::{Caller, DEFAULT_PROJECT, Role};
+use vgpo::domain::page::Page;
+use vgpo::service::access::keys::{self, KeyRequest};
+use vgpo::store::{Store, view};
+
+use super::client::Client;
+use super::jobs::text;
+use super::settings::{ListenFlags, SettingFlags, load};
+use super::{block_on, fail, say, table};
+
+/// Keys of one page.
+const PAGE: u32 = 1000;
+
+/// Arguments of `vgpo keys`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Make a key and print its secret, this once.
+    Create {
+        /// What it allows: viewer (reads its project), user (writes in it) or admin (everything).
+        #[arg(long, value_parser = role)]
+        role: Role,
+        /// The project it is for.
+        #[arg(long, default_value = DEFAULT_PROJECT)]
+        project: String,
+        /// What it is for, in words.
+        #[arg(long)]
+        name: Option<String>,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// List every key, revoked ones too.
+    List {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Refuse a key from now on.
+    Revoke {
+        /// Its id, `key_…`.
+        id: String,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// Where the keys are.
+#[derive(Debug, clap::Args)]
+struct Place {
+    /// Ask this server, with the key in `VGPO_API_KEY`; without it the database is opened directly.
+    #[arg(long, value_name = "URL", env = "VGPO_SERVER")]
+    server: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    flags: SettingFlags,
+}
+
+fn role(name: &str) -> Result<Role, String> {
+    Role::from_name(name).ok_or_else(|| "use viewer, user or admin".to_owned())
+}
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Runs `vgpo keys`.
+pub fn run(args: &Args) -> ExitCode {
+    let done: Outcome<ExitCode> = block_on(async {
+        match &args.action {
+            Action::Create { role, project, name, place } => {
+                let request = KeyRequest { name: name.clone(), role: *role, project: Some(project.clone()) };
+                Ok(created(&create(request, place).await?, place.json))
+            }
+            Action::List { place } => Ok(listed(&list(place).await?, place.json)),
+            Action::Revoke { id, place } => {
+                let key = revoke(id, place).await?;
+                Ok(if place.json {
+                    say(&key)
+                } else {
+                    say(format!("{id} ({}) is refused from now on", text(&key, "name")))
+                })
+            }
+        }
+    });
+    done.unwrap_or_else(fail)
+}
+
+async fn create(request: KeyRequest, place: &Place) -> Outcome<Value> {
+    if let Some(server) = &place.server {
+        let body = json!({"name": request.name, "role": request.role, "project": request.project});
+        return Ok(Client::new(server).post("/v1/keys", &body).await?);
+    }
+    let store = open(place).await?;
+    let created = keys::create(&*store, &request).await;
+    store.close().await;
+    Ok(serde_json::to_value(created?)?)
+}
+
+async fn list(place: &Place) -> Outcome<Vec<Value>> {
+    if let Some(server) = &place.server {
+        let page = Client::new(server).get(&format!("/v1/keys?limit={PAGE}")).await?;
+        return Ok(page["data"].as_array().cloned().unwrap_or_default());
+    }
+    let store = open(place).await?;
+    let keys = store.keys(&Page::first(PAGE)).await;
+    store.close().await;
+    keys?.data.into_iter().map(|key| Ok(serde_json::to_value(key)?)).collect()
+}
+
+async fn revoke(id: &str, place: &Place) -> Outcome<Value> {
+    if let Some(server) = &place.server {
+        return Ok(Client::new(server).delete_answered(&format!("/v1/keys/{id}")).await?);
+    }
+    let store = open(place).await?;
+    let revoked = store.revoke_key(id).await;
+    store.close().await;
+    Ok(serde_json::to_value(revoked?)?)
+}
+
+async fn open(place: &Place) -> Outcome<Arc<dyn Store>> {
+    let settings = load(&place.flags, &ListenFlags::default())?;
+    std::fs::create_dir_all(&settings.data_dir)
+        .map_err(|error| format!("cannot make the data folder {}: {error}", settings.data_dir.display()))?;
+    let store = vgpo::store::open(&settings.database_url, Arc::new(SystemClock)).await?;
+    Ok(view(store, Caller::anonymous()))
+}
+
+fn created(key: &Value, json: bool) -> ExitCode {
+    if json {
+        return say(key);
+    }
+    let [id, role, project, secret] = ["id", "role", "project", "secret"].map(|name| text(key, name));
+    say(format!("{id}: {role} of project {project}. Keep the secret now, it is not shown again:"));
+    say(secret)
+}
+
+fn listed(keys: &[Value], json: bool) -> ExitCode {
+    if json {
+        return say(json!(keys));
+    }
+    let columns = ["id", "name", "role", "project", "prefix", "created_at", "last_used_at", "revoked_at"];
+    let rows = keys.iter().map(|key| columns.map(|column| text(key, column)).to_vec()).collect();
+    table(&columns, rows)
+}

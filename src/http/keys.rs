@@ -1,0 +1,80 @@
+//! `/v1/keys`
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::AppState;
+use super::extract::{QueryParams, RawJson, page, typed};
+use super::idempotency::{self, Begun};
+use super::problem::{Problem, ProblemBody};
+use crate::domain::access::ApiKey;
+use crate::domain::page::Listing;
+use crate::service::access::keys::{CreatedKey, KeyRequest};
+
+const ROUTE: &str = "POST /v1/keys";
+
+pub fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(create_key, list_keys)).routes(routes!(revoke_key))
+}
+
+/// Make a key. Its secret is in this answer and nowhere else: the server keeps a hash of it.
+#[utoipa::path(
+    post, path = "/v1/keys", tag = "access", operation_id = "create_key",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes one key in 24 hours; a repeat gets the key without its secret, with `Idempotent-Replayed: true`")),
+    request_body = KeyRequest,
+    responses(
+        (status = 201, description = "The key with its secret", body = CreatedKey),
+        (status = "4XX", description = "A problem; `errors` names each bad field", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn create_key(State(state): State<AppState>, headers: HeaderMap, body: RawJson) -> Result<Response, Problem> {
+    let request: KeyRequest = typed(body.value)?;
+    let begun = match idempotency::begin(&state.service, &headers, ROUTE, &body.bytes).await? {
+        Begun::Replayed(response) => return Ok(response),
+        Begun::New(begun) => begun,
+    };
+    let created = state.service.create_key(&request).await.map_err(Problem::from);
+    // What is kept for a repeat must not hold the secret.
+    let kept = created.clone().map(|created| (StatusCode::CREATED, CreatedKey { secret: None, ..created }));
+    idempotency::finish(&state.service, begun, kept).await?;
+    Ok((StatusCode::CREATED, axum::Json(created?)).into_response())
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ListQuery {
+    /// Entries of a page, 1 to 1000 (default 50).
+    limit: Option<u32>,
+    /// The `next` of the page before.
+    after: Option<String>,
+}
+
+/// List keys, newest first, revoked ones too; never their secrets.
+#[utoipa::path(
+    get, path = "/v1/keys", tag = "access", operation_id = "list_keys", params(ListQuery),
+    responses((status = 200, description = "A page of keys", body = Listing<ApiKey>))
+)]
+async fn list_keys(
+    State(state): State<AppState>,
+    QueryParams(query): QueryParams<ListQuery>,
+) -> Result<axum::Json<Listing<ApiKey>>, Problem> {
+    Ok(axum::Json(state.service.keys(&page(query.limit, query.after)?).await?))
+}
+
+/// Revoke a key: it is refused from now on, with its sessions and streams. The entry stays. Repeating it is fine.
+#[utoipa::path(
+    delete, path = "/v1/keys/{id}", tag = "access", operation_id = "revoke_key", params(("id" = String, Path, description = "`key_…`")),
+    responses(
+        (status = 200, description = "The key, revoked", body = ApiKey),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn revoke_key(State(state): State<AppState>, Path(id): Path<String>) -> Result<axum::Json<ApiKey>, Problem> {
+    Ok(axum::Json(state.service.revoke_key(&id).await?))
+}

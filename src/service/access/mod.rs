@@ -1,0 +1,83 @@
+//! Who may come in, and on whose behalf the service works.
+
+pub mod keys;
+pub mod secret;
+pub mod tickets;
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::domain::access::{ApiKey, AuditEntry, Caller, Role};
+use crate::domain::page::{Listing, Page};
+use crate::service::{Result, Service, ServiceError};
+
+/// How often the last use of a key is written.
+const LAST_USE: Duration = Duration::from_mins(1);
+
+/// Who asks, as `GET /v1/session` tells them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Identity {
+    /// The key; absent where the server asks for none.
+    pub key_id: Option<String>,
+    /// What it allows.
+    pub role: Role,
+    /// Where it allows that.
+    pub project: String,
+    /// What a browser sends as `X-CSRF-Token` with every request that changes something; absent without a session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub csrf: Option<String>,
+}
+
+impl Identity {
+    /// Who a caller is.
+    pub fn of(caller: &Caller, csrf: Option<String>) -> Self {
+        Self { key_id: caller.key_id.clone(), role: caller.role, project: caller.project.clone(), csrf }
+    }
+}
+
+impl Service {
+    /// Who sends this secret.
+    pub async fn authenticate(&self, sent: &str) -> Result<Caller> {
+        let unknown = || ServiceError::Unauthorized("the key is unknown; see `vgpo keys list`".to_owned());
+        let prefix = secret::prefix(sent).ok_or_else(unknown)?;
+        let stored = self.store.key_by_prefix(prefix).await?.filter(|stored| secret::matches(sent, &stored.hash));
+        let key = stored.ok_or_else(unknown)?.key;
+        if let Some(at) = key.revoked_at {
+            return Err(ServiceError::Unauthorized(format!("the key `{}` was revoked at {at}", key.id)));
+        }
+        self.used(&key).await?;
+        Ok(Caller::from(&key))
+    }
+
+    /// Is there a key that opens this server?
+    pub async fn has_keys(&self) -> Result<bool> {
+        Ok(self.store.has_keys().await?)
+    }
+
+    /// What was done, newest first.
+    pub async fn audit(&self, page: &Page) -> Result<Listing<AuditEntry>> {
+        let before = match page.after.as_deref().map(str::parse) {
+            None => None,
+            Some(Ok(before)) => Some(before),
+            Some(Err(_)) => return Err(ServiceError::field("?after", "`after` must be the `next` of the page before")),
+        };
+        let entries = self.store.audit(before, page.limit + 1).await?;
+        Ok(Listing::from_overfull(entries, page.limit, |entry| entry.seq.to_string()))
+    }
+
+    /// May the caller put something into `project`?
+    pub(super) fn may_write(&self, project: &str) -> Result<()> {
+        self.caller.refusal(project).map_or(Ok(()), |why| Err(ServiceError::Forbidden(why)))
+    }
+
+    async fn used(&self, key: &ApiKey) -> Result<()> {
+        let fresh = |last: DateTime<Utc>| (self.clock.now() - last).to_std().is_ok_and(|age| age < LAST_USE);
+        if !key.last_used_at.is_some_and(fresh) {
+            self.store.touch_key(&key.id, LAST_USE).await?;
+        }
+        Ok(())
+    }
+}

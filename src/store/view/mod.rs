@@ -1,0 +1,100 @@
+//! The database as one caller sees it: the only place that decides whose objects may be seen and changed.
+//!
+//! What belongs to other projects does not exist here. What is shared can be seen, and changed by admins only. Every change
+//! that people ask for is written to the audit log, and carries the key that asked. The calls of workers are refused: their
+//! leases work on the whole database.
+
+mod jobs;
+mod models;
+mod others;
+mod runs;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::domain::access::{Caller, NewAudit, Role, SHARED_PROJECT};
+use crate::store::error::{Result, StoreError};
+use crate::store::traits::Store;
+
+/// The database as `caller` sees it.
+pub fn view(store: Arc<dyn Store>, caller: Caller) -> Arc<dyn Store> {
+    Arc::new(View { store, caller })
+}
+
+struct View {
+    store: Arc<dyn Store>,
+    caller: Caller,
+}
+
+impl View {
+    fn is_admin(&self) -> bool {
+        self.caller.role == Role::Admin
+    }
+
+    /// May the caller know of something of `project`?
+    fn seen(&self, project: &str, kind: &'static str, id: &str) -> Result<()> {
+        if self.caller.sees(project) { Ok(()) } else { Err(StoreError::NotFound { kind, id: id.to_owned() }) }
+    }
+
+    /// May the caller change something of `project`?
+    fn writable(&self, project: &str, kind: &'static str, id: &str) -> Result<()> {
+        self.seen(project, kind, id)?;
+        self.may_write(project)
+    }
+
+    /// May the caller put something into `project`?
+    fn may_write(&self, project: &str) -> Result<()> {
+        self.caller.refusal(project).map_or(Ok(()), |why| Err(StoreError::Forbidden(why)))
+    }
+
+    fn admin_only(&self) -> Result<()> {
+        if self.is_admin() {
+            return Ok(());
+        }
+        Err(StoreError::Forbidden(format!("this needs a key of role admin; the key's role is {}", self.caller.role)))
+    }
+
+    /// Narrows the project of a list to what the caller sees; false: there is nothing to list.
+    fn narrow(&self, project: &mut Option<String>) -> bool {
+        if project.is_none() && !self.is_admin() {
+            *project = Some(self.caller.project.clone());
+        }
+        project.as_ref().is_none_or(|project| self.caller.sees(project))
+    }
+
+    /// The projects whose events the caller sees; empty: every event.
+    fn projects(&self) -> Vec<String> {
+        if self.is_admin() { Vec::new() } else { vec![self.caller.project.clone(), SHARED_PROJECT.to_owned()] }
+    }
+
+    /// Names in the record what the caller leaves unsaid.
+    fn signed(&self, created_by: Option<String>) -> Option<String> {
+        created_by.or_else(|| self.caller.key_id.clone())
+    }
+
+    /// Writes what was done into the audit log. It is done already: a failure to say so is only logged.
+    async fn did(&self, action: &'static str, project: &str, target: &str, detail: Option<&str>) {
+        let (key_id, project, target) = (self.caller.key_id.clone(), project.to_owned(), target.to_owned());
+        let entry = NewAudit { key_id, project, action, target, detail: detail.map(ToOwned::to_owned) };
+        if let Err(error) = self.store.append_audit(entry).await {
+            tracing::error!(action, %error, "the audit log could not be written");
+        }
+    }
+}
+
+/// The answer to a caller who asks for what only workers do.
+fn workers_only<T>() -> Result<T> {
+    Err(StoreError::Forbidden("only workers hold leases".to_owned()))
+}
+
+#[async_trait]
+impl Store for View {
+    async fn check(&self) -> Result<()> {
+        self.store.check().await
+    }
+
+    async fn close(&self) {
+        self.store.close().await;
+    }
+}
