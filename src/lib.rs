@@ -5,11 +5,12 @@
 //!
 //! | room | what lives there | may use |
 //! |---|---|---|
-//! | `http` | router, problem+json, limits; one file per resource, handlers of a few lines | service, serving, config, domain, clock |
-//! | `service` | what the API means: submit a job, publish a checkpoint, query metrics | store, serving, artifacts, hub, config, data, prompt, webhook, reward, algorithm, model, domain, clock |
+//! | `http` | router, problem+json, limits; one file per resource, handlers of a few lines | service, telemetry, serving, config, domain, clock |
+//! | `service` | what the API means: submit a job, publish a checkpoint, query metrics | telemetry, store, serving, artifacts, hub, config, data, prompt, webhook, reward, algorithm, model, domain, clock |
 //! | `worker` | claim, heartbeat, cancel, drain; one leased job -> one trainer, in a process of its own | train, store, artifacts, config, data, prompt, webhook, reward, model, domain, clock |
 //! | `bench` | measurements of the program's own parts on fixed shapes, each in a process of its own | train, model, algorithm, data, config, domain, clock |
 //! | `train` | the trainer's loop, rollout, optimizer, checkpoints, evaluation, the starter's recipe | model, prompt, data, algorithm, reward, config, domain, clock |
+//! | `telemetry` | figures of the program for Prometheus | serving, domain |
 //! | `serving` | the engine that owns a model, batching, attention maps, heat-map pictures | model, prompt, algorithm, config, domain, clock |
 //! | `store` | the database: traits, and one folder per database | domain, clock |
 //! | `artifacts` | checkpoints and other files behind one interface | domain |
@@ -42,6 +43,7 @@ pub mod reward;
 pub mod service;
 pub mod serving;
 pub mod store;
+pub mod telemetry;
 pub mod train;
 pub mod webhook;
 pub mod worker;

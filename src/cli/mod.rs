@@ -32,6 +32,7 @@ mod worker;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use vgpo::config::app::LogFormat;
 
 /// Train vision-language models that keep looking at the image, and serve them with attention maps.
 #[derive(Debug, Parser)]
@@ -173,37 +174,38 @@ fn block_on<T, E: From<String>>(work: impl Future<Output = Result<T, E>>) -> Res
     runtime.map_err(|error| E::from(format!("cannot start the runtime: {error}")))?.block_on(work)
 }
 
-/// Log lines on standard error; `RUST_LOG` chooses which, `VGPO_LOG_FORMAT=json` how.
-fn logging() {
-    log_lines(LOG);
+/// Log lines on standard error; `RUST_LOG` chooses which.
+fn logging(format: LogFormat) {
+    log_lines(LOG, format);
 }
 
 /// The same for a worker, whose lines from information upward also go to the log of the job it runs, whatever the terminal is
 /// told.
-fn worker_logging(job_log: vgpo::worker::JobLog) {
+fn worker_logging(job_log: vgpo::worker::JobLog, format: LogFormat) {
     use tracing_subscriber::layer::SubscriberExt as _;
     use tracing_subscriber::util::SubscriberInitExt as _;
     use tracing_subscriber::{EnvFilter, Layer as _, fmt, registry};
     let filter = || EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
     let lines = fmt::layer().with_writer(std::io::stderr);
-    let lines =
-        if json_lines() { lines.json().with_filter(filter()).boxed() } else { lines.with_filter(filter()).boxed() };
+    let lines = match format {
+        LogFormat::Json => lines.json().with_filter(filter()).boxed(),
+        LogFormat::Text => lines.with_filter(filter()).boxed(),
+    };
     let _ = registry().with(lines).with(job_log.with_filter(EnvFilter::new(LOG))).try_init();
-}
-
-fn json_lines() -> bool {
-    std::env::var("VGPO_LOG_FORMAT").is_ok_and(|format| format == "json")
 }
 
 /// The same for commands that draw on the terminal: errors only.
 fn quiet_logging() {
-    log_lines(QUIET_LOG);
+    log_lines(QUIET_LOG, LogFormat::Text);
 }
 
-fn log_lines(default: &str) {
+fn log_lines(default: &str, format: LogFormat) {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second call (a command inside a command) keeps the first one's lines.
-    let _ = if json_lines() { lines.json().try_init() } else { lines.try_init() };
+    let _ = match format {
+        LogFormat::Json => lines.json().try_init(),
+        LogFormat::Text => lines.try_init(),
+    };
 }

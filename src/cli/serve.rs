@@ -39,7 +39,7 @@ pub fn run(args: &Args) -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return fail(error),
     };
-    super::logging();
+    super::logging(settings.log_format);
     let served = block_on(async {
         let server = Server::start(settings, super::LOG).await?;
         say(format!("vgpo {} serves at {}", env!("CARGO_PKG_VERSION"), server.url()));
@@ -66,6 +66,7 @@ impl Server {
     pub async fn start(settings: AppSettings, log: &'static str) -> Result<Self, String> {
         // The port first: a taken one must leave everything as it is.
         let listener = listen(&settings).await?;
+        let metrics = listen_for_metrics(&settings).await?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
         std::fs::create_dir_all(&settings.data_dir)
             .map_err(|error| format!("cannot make the data folder {}: {error}", settings.data_dir.display()))?;
@@ -78,7 +79,11 @@ impl Server {
         let service = Arc::new(Service::new(store, clock, settings));
         service.register_builtins().await.map_err(|error| error.to_string())?;
         service.recover_datasets().await.map_err(|error| error.to_string())?;
-        let router = vgpo::http::router(AppState { service: Arc::clone(&service) });
+        let state = AppState { service: Arc::clone(&service) };
+        if let Some(metrics) = metrics {
+            serve_metrics(metrics, state.clone());
+        }
+        let router = vgpo::http::router(state);
         let stopping = service.stopping().clone();
         let serving = tokio::spawn(async move {
             axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned()).await
@@ -125,6 +130,27 @@ async fn listen(settings: &AppSettings) -> Result<TcpListener, String> {
         ),
         _ => format!("cannot listen on {host}:{}: {error}; see --host and --port", settings.port),
     })
+}
+
+async fn listen_for_metrics(settings: &AppSettings) -> Result<Option<TcpListener>, String> {
+    let Some(address) = settings.metrics_listen else { return Ok(None) };
+    let listener = TcpListener::bind(address).await;
+    listener.map(Some).map_err(|error| format!("cannot listen on {address} for /metrics: {error}; see metrics_listen"))
+}
+
+/// Serves `/metrics` alone, to the end of the process.
+fn serve_metrics(listener: TcpListener, state: AppState) {
+    let stopping = state.service.stopping().clone();
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(%address, "metrics are served");
+    }
+    let router = vgpo::http::metrics_router(state);
+    tokio::spawn(async move {
+        let served = axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned()).await;
+        if let Err(error) = served {
+            tracing::error!(%error, "metrics are not served any more");
+        }
+    });
 }
 
 /// Returns at Ctrl-C or when the process is asked to end.

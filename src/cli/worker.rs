@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use vgpo::artifacts::JobLogs;
 use vgpo::clock::{SystemClock, new_id};
-use vgpo::config::app::AppSettings;
+use vgpo::config::app::{AppSettings, LogFormat};
 use vgpo::config::worker::WorkerTimings;
 use vgpo::domain::device::{DeviceName, UnknownDevice};
 use vgpo::model::device::supported;
@@ -47,7 +47,7 @@ async fn work(args: &Args) -> Result<(), String> {
     let settings = load(&args.flags, &ListenFlags::default()).map_err(|error| text(&error))?;
     let clock = Arc::new(SystemClock);
     let log = JobLog::new(JobLogs::new(&settings.logs_dir()), clock.clone());
-    super::worker_logging(log.clone());
+    super::worker_logging(log.clone(), settings.log_format);
     let device = device(&args.device)?;
     let timings = WorkerTimings::default();
     let drain =
@@ -110,6 +110,7 @@ struct Launch {
     webhook_secret: String,
     device: String,
     log: &'static str,
+    log_format: LogFormat,
 }
 
 impl Launch {
@@ -123,6 +124,7 @@ impl Launch {
             webhook_secret: settings.webhook_secret.clone(),
             device,
             log,
+            log_format: settings.log_format,
         }
     }
 
@@ -135,6 +137,7 @@ impl Launch {
             // Addresses may hold secrets: they travel in the environment, not in the process list.
             command.env("VGPO_DATABASE_URL", &self.database_url).env("VGPO_ARTIFACTS_URL", &self.artifacts_url);
             command.env("VGPO_WEBHOOK_HOSTS", &self.webhook_hosts).env("VGPO_WEBHOOK_SECRET", &self.webhook_secret);
+            command.env("VGPO_LOG_FORMAT", self.log_format.name());
             if std::env::var_os("RUST_LOG").is_none() {
                 command.env("RUST_LOG", self.log);
             }

@@ -1,11 +1,14 @@
 //! Server and program settings: flags over environment over `vgpo.toml` over defaults.
 
 mod limits;
+mod sources;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
-use super::nearest::suggestion;
 use crate::domain::device::{DeviceName, UnknownDevice};
+use sources::{Found, find, read_file};
 
 pub use limits::Limits;
 
@@ -28,6 +31,8 @@ const SETTINGS: &[Setting] = &[
     setting("port", "VGPO_PORT", "8080"),
     Setting { key: "database_url", variable: "VGPO_DATABASE_URL", default: "", secret: true },
     setting("artifacts_url", "VGPO_ARTIFACTS_URL", ""),
+    setting("metrics_listen", "VGPO_METRICS_LISTEN", ""),
+    setting("log_format", "VGPO_LOG_FORMAT", "text"),
     setting("devices", "VGPO_DEVICES", "cpu"),
     setting("engine_device", "VGPO_ENGINE_DEVICE", "cpu"),
     setting("allowed_hosts", "VGPO_ALLOWED_HOSTS", ""),
@@ -98,6 +103,10 @@ pub struct AppSettings {
     pub host: String,
     /// Port to listen on; 0 picks a free one.
     pub port: u16,
+    /// Where `/metrics` is served instead of at `host` and `port`; none: there.
+    pub metrics_listen: Option<SocketAddr>,
+    /// How log lines are written.
+    pub log_format: LogFormat,
     /// Database address, e.g. `sqlite:./vgpo-data/vgpo.db`.
     pub database_url: String,
     /// Where checkpoints and other files are kept, e.g. `file:./vgpo-data/artifacts`.
@@ -127,6 +136,26 @@ pub struct AppSettings {
     /// Limits on requests.
     pub limits: Limits,
     shown: Vec<Shown>,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line, for programs.
+    Json,
+}
+
+impl LogFormat {
+    /// Its name in the settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
 }
 
 /// A setting that cannot be used.
@@ -201,60 +230,6 @@ impl AppSettings {
     }
 }
 
-struct SettingsFile {
-    path: PathBuf,
-    table: toml::Table,
-}
-
-fn read_file(sources: &Sources<'_>) -> Result<Option<SettingsFile>, ConfigError> {
-    let explicit =
-        sources.file.map(Path::to_path_buf).or_else(|| (sources.environment)("VGPO_CONFIG").map(PathBuf::from));
-    let path = explicit.clone().unwrap_or_else(|| PathBuf::from("vgpo.toml"));
-    let fault = |problem: String| ConfigError::File { file: path.display().to_string(), problem };
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if explicit.is_none() && error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(fault(error.to_string())),
-    };
-    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| fault(error.to_string()))?;
-    let known: Vec<&str> = SETTINGS.iter().map(|setting| setting.key).collect();
-    if let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) {
-        let suggestion = suggestion(key, &known);
-        return Err(ConfigError::Unknown { file: path.display().to_string(), key: key.clone(), suggestion });
-    }
-    Ok(Some(SettingsFile { path, table }))
-}
-
-type Found = (String, Source);
-
-fn find(setting: &Setting, sources: &Sources<'_>, file: Option<&SettingsFile>) -> Result<Found, ConfigError> {
-    if let Some((_, value)) = sources.flags.iter().find(|(key, _)| *key == setting.key) {
-        return Ok((value.clone(), Source::Flag));
-    }
-    if let Some(value) = (sources.environment)(setting.variable) {
-        return Ok((value, Source::Environment(setting.variable.to_owned())));
-    }
-    // A secret may also be mounted as a file, so that it never stands in a process list.
-    let indirect = format!("{}_FILE", setting.variable);
-    if let Some(path) = (sources.environment)(&indirect) {
-        let text = std::fs::read_to_string(&path)
-            .map_err(|error| ConfigError::File { file: format!("{path} ({indirect})"), problem: error.to_string() })?;
-        return Ok((text.trim_end().to_owned(), Source::Environment(indirect)));
-    }
-    if let Some((file, value)) = file.and_then(|file| Some((file, file.table.get(setting.key)?))) {
-        return Ok((toml_text(value), Source::File(file.path.clone())));
-    }
-    Ok((setting.default.to_owned(), Source::Default))
-}
-
-fn toml_text(value: &toml::Value) -> String {
-    match value {
-        toml::Value::String(text) => text.clone(),
-        toml::Value::Array(items) => items.iter().map(toml_text).collect::<Vec<_>>().join(","),
-        other => other.to_string(),
-    }
-}
-
 fn settle(values: &[(&Setting, Found)]) -> Result<AppSettings, ConfigError> {
     let text =
         |key: &str| values.iter().find(|(s, _)| s.key == key).map(|(_, (value, _))| value.clone()).unwrap_or_default();
@@ -276,6 +251,8 @@ fn settle(values: &[(&Setting, Found)]) -> Result<AppSettings, ConfigError> {
         shown: shown.collect(),
         host: text("host"),
         port: number(values, "port", 0, u64::from(u16::MAX))? as u16,
+        metrics_listen: parsed(values, "metrics_listen", "an address and a port, such as 127.0.0.1:9090")?,
+        log_format: log_format(values)?,
         devices: list(&text("devices")).into_iter().filter(|device| device != "none").collect(),
         engine_device: device(values, "engine_device")?,
         allowed_hosts: list(&text("allowed_hosts")),
@@ -301,6 +278,29 @@ fn number(values: &[(&Setting, Found)], key: &str, min: u64, max: u64) -> Result
         source_name: source.to_string(),
         value,
         problem: format!("it must be a whole number from {min} to {max}"),
+    })
+}
+
+/// A setting that may be empty.
+fn parsed<T: FromStr>(values: &[(&Setting, Found)], key: &str, wanted: &str) -> Result<Option<T>, ConfigError> {
+    let (value, source) = found(values, key);
+    if value.trim().is_empty() {
+        return Ok(None);
+    }
+    let fault = |value: String| ConfigError::Value {
+        key: key.to_owned(),
+        source_name: source.to_string(),
+        value,
+        problem: format!("it must be {wanted}"),
+    };
+    value.trim().parse().map(Some).map_err(|_| fault(value))
+}
+
+fn log_format(values: &[(&Setting, Found)]) -> Result<LogFormat, ConfigError> {
+    let (value, source) = found(values, "log_format");
+    [LogFormat::Text, LogFormat::Json].into_iter().find(|format| format.name() == value).ok_or_else(|| {
+        let (key, problem) = ("log_format".to_owned(), "it must be text or json".to_owned());
+        ConfigError::Value { key, source_name: source.to_string(), value, problem }
     })
 }
 

@@ -8,6 +8,7 @@ pub mod eval_row;
 pub mod evaluation;
 pub mod event;
 pub mod field_error;
+pub mod figures;
 pub mod job;
 pub mod log;
 pub mod message;

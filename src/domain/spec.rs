@@ -12,6 +12,10 @@ pub use super::method::{
 };
 pub use super::reward::{Coordinates, RewardSpec, WeightedReward};
 
+/// The form of [`JobSpec`]. It rises when an older program could not run a stored job as it is meant: a worker claims
+/// none of a later form than it knows.
+pub const SPEC_VERSION: i64 = 1;
+
 /// Everything a fine-tuning job needs to know.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -63,6 +63,11 @@ impl WorkerState {
         }
     }
 
+    /// Should it be heard of?
+    pub fn is_alive(self) -> bool {
+        matches!(self, Self::Idle | Self::Busy | Self::Draining)
+    }
+
     /// The state of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::Idle, Self::Busy, Self::Draining, Self::Stopped, Self::Crashed].into_iter().find(|s| s.name() == name)

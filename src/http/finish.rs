@@ -1,10 +1,11 @@
 //! The outermost layer: every request has an id, every error is a problem, nothing hangs for ever.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tracing::Instrument;
@@ -12,6 +13,7 @@ use tracing::Instrument;
 use super::problem::{self, Problem};
 use super::{openai_error, upload};
 use crate::clock;
+use crate::telemetry::{HttpRequest, Telemetry};
 
 /// Header of the request's id.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -19,12 +21,25 @@ const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const MAX_ID: usize = 128;
 
-/// Gives the request an id, logs it, and writes the body of every error.
-pub async fn finish(State(limit): State<Duration>, request: Request, next: Next) -> Response {
+/// What the layer needs.
+#[derive(Clone)]
+pub struct Finish {
+    /// How long a request may go without an answer.
+    pub limit: Duration,
+    /// Where requests are counted.
+    pub telemetry: Arc<Telemetry>,
+}
+
+/// Gives the request an id, logs and counts it, and writes the body of every error.
+pub async fn finish(State(Finish { limit, telemetry }): State<Finish>, request: Request, next: Next) -> Response {
+    let _in_flight = telemetry.http().begin();
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let id = request_id(&request);
     let head = request.method() == axum::http::Method::HEAD;
     let openai = openai_error::expects(request.uri().path());
-    let span = tracing::info_span!("request", ?id, method = %request.method(), path = %request.uri().path());
+    let name = id.to_str().unwrap_or_default();
+    let span = tracing::info_span!("request", id = name, method = %method, path = %request.uri().path());
     let watch = clock::Stopwatch::start();
     let answer = async {
         // Gigabytes may take hours; an upload that stands still is ended by its own rule.
@@ -38,11 +53,24 @@ pub async fn finish(State(limit): State<Duration>, request: Request, next: Next)
         response
     };
     let response = answer.instrument(span.clone()).await;
-    let mut response = as_problem(response, id.to_str().unwrap_or_default(), head, openai);
+    let mut response = as_problem(response, name, head, openai);
+    let (status, seconds) = (response.status().as_u16(), watch.seconds());
+    let route = route.as_ref().map(MatchedPath::as_str);
+    telemetry.http().answered(&HttpRequest { method: method.as_str(), route, status, seconds });
+    span.in_scope(|| log(&method, status, seconds));
     response.headers_mut().insert(REQUEST_ID, id);
-    let status = response.status().as_u16();
-    span.in_scope(|| tracing::debug!(status, seconds = watch.seconds(), "answered"));
     response
+}
+
+/// What may change something, and what failed here, is worth a line; a look at something is not.
+fn log(method: &Method, status: u16, seconds: f64) {
+    if status >= 500 {
+        tracing::error!(status, seconds, "answered");
+    } else if method.is_safe() {
+        tracing::debug!(status, seconds, "answered");
+    } else {
+        tracing::info!(status, seconds, "answered");
+    }
 }
 
 /// The client's own id where it is fit to be repeated, else a new one.

@@ -8,6 +8,7 @@ mod dashboard;
 mod datasets;
 mod events;
 mod extract;
+mod figures;
 mod finish;
 mod generate;
 mod guard;
@@ -89,6 +90,10 @@ struct Document;
 
 /// Every route with its description.
 fn routes() -> OpenApiRouter<AppState> {
+    resources().merge(figures::routes())
+}
+
+fn resources() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(jobs::routes())
         .merge(logs::routes())
@@ -133,10 +138,15 @@ pub fn openapi_json() -> Result<String, serde_json::Error> {
 pub fn router(state: AppState) -> Router {
     let settings = state.service.settings();
     let guard = Arc::new(guard::Guard::new(settings));
-    let limit = Duration::from_secs(settings.limits.request_timeout_seconds);
+    let finish = finish::Finish {
+        limit: Duration::from_secs(settings.limits.request_timeout_seconds),
+        telemetry: Arc::clone(state.service.telemetry()),
+    };
     let body_bytes = settings.limits.body_bytes;
     let cors = cors::layer(&settings.allowed_origins);
-    let (router, _) = routes().split_for_parts();
+    // On a listener of their own, figures are nobody's business here.
+    let routes = if settings.metrics_listen.is_some() { resources() } else { routes() };
+    let (router, _) = routes.split_for_parts();
     router
         .route("/openapi.json", get(async || axum::Json(openapi())))
         .route("/problems", get(problems::index))
@@ -154,7 +164,13 @@ pub fn router(state: AppState) -> Router {
         .layer(CatchPanicLayer::custom(panicked))
         .layer(cors)
         .layer(axum::middleware::from_fn_with_state(guard, guard::guard))
-        .layer(axum::middleware::from_fn_with_state(limit, finish::finish))
+        .layer(axum::middleware::from_fn_with_state(finish, finish::finish))
+}
+
+/// The figures for Prometheus alone, for a listener of their own.
+pub fn metrics_router(state: AppState) -> Router {
+    let (router, _) = figures::routes().split_for_parts();
+    router.with_state(state)
 }
 
 async fn unknown_route(uri: Uri) -> Problem {

@@ -9,6 +9,7 @@ pub mod compare;
 pub mod datasets;
 mod error;
 pub mod events;
+mod figures;
 pub mod health;
 pub mod idempotency;
 mod inference;
@@ -40,6 +41,7 @@ use crate::domain::access::Caller;
 use crate::reward::WebhookClient;
 use crate::serving::{Engine, LocalEngine};
 use crate::store::{Store, view};
+use crate::telemetry::Telemetry;
 use crate::webhook::HttpWebhooks;
 
 pub use error::{Result, ServiceError};
@@ -66,6 +68,8 @@ pub struct Service {
     downloads: Arc<models::Downloads>,
     /// Opened by the first request for a checkpoint.
     artifacts: Arc<OnceCell<Arc<dyn ArtifactStore>>>,
+    /// What this process counts.
+    telemetry: Arc<Telemetry>,
 }
 
 impl Service {
@@ -85,6 +89,7 @@ impl Service {
             engine,
             downloads: Arc::default(),
             artifacts: Arc::default(),
+            telemetry: Arc::default(),
         }
     }
 
@@ -119,6 +124,11 @@ impl Service {
     /// Cancelled when the server stops: ends every live stream.
     pub fn stopping(&self) -> &CancellationToken {
         &self.stopping
+    }
+
+    /// What this process counts.
+    pub fn telemetry(&self) -> &Arc<Telemetry> {
+        &self.telemetry
     }
 
     fn tell_news(&self) {

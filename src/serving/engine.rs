@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use super::ServingError;
 use super::answer::{GenerateAnswer, ScoreAnswer, TokenEvent};
 use super::request::{GenerateRequest, ScoreRequest};
+use super::usage::EngineUsage;
 
 /// A resolved model: the id that answers name, and the folder that holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -77,6 +78,11 @@ pub trait Engine: Send + Sync {
 
     /// The models in memory, the one used last first.
     async fn loaded(&self) -> Vec<LoadedModel>;
+
+    /// How busy it is; nothing from an engine that does not tell.
+    fn usage(&self) -> EngineUsage {
+        EngineUsage::default()
+    }
 }
 
 /// A running generation. Dropping it cancels the generation.

@@ -19,6 +19,7 @@ mod prepare;
 pub mod request;
 mod scored;
 mod text;
+mod usage;
 mod visual;
 
 pub use card::{Card, PromptSettings, TaskLimits};
@@ -27,3 +28,4 @@ pub use error::ServingError;
 pub use local::{Loader, LocalEngine};
 pub use model::ServedModel;
 pub use parse::parse;
+pub use usage::{EngineUsage, ModelUsage};

@@ -5,6 +5,7 @@
 
 mod change;
 mod error;
+mod figures;
 mod filter;
 mod lineage;
 mod points;
@@ -23,7 +24,7 @@ use crate::domain::job::{JobState, Wanted};
 
 pub use error::{Result, StoreError};
 pub use traits::{
-    AccessStore, CheckpointStore, ClaimRequest, EventStore, Failure, IdempotencyRequest, IdempotencyState,
+    AccessStore, CheckpointStore, ClaimRequest, EventStore, Failure, FigureStore, IdempotencyRequest, IdempotencyState,
     IdempotencyStore, JobStore, MetricStore, ModelStore, QueueStore, RunStore, SampleStore, Store, SweepStore,
     WorkerStore,
 };

@@ -86,7 +86,8 @@ fn count_or_none<T: TryFrom<i64>>(row: &impl Record, column: &str) -> Result<Opt
     row.int_or_none(column)?.map(|v| T::try_from(v).map_err(|_| damaged(column, &"out of range"))).transpose()
 }
 
-fn state(row: &impl Record) -> Result<JobState> {
+/// The state of a job.
+pub(super) fn state(row: &impl Record) -> Result<JobState> {
     let name = text(row, "state")?;
     JobState::from_name(&name).ok_or_else(|| damaged("state", &name))
 }

@@ -12,6 +12,7 @@ use crate::domain::access::{ApiKey, AuditEntry, NewAudit, NewKey, NewTicket, Sto
 use crate::domain::checkpoint::{Checkpoint, CheckpointFilter, NewCheckpoint};
 use crate::domain::dataset::{DatasetRecord, NewDataset};
 use crate::domain::event::{Event, EventFilter, EventSpan, NewEvent};
+use crate::domain::figures::Figures;
 use crate::domain::job::{Job, JobAction, JobFilter, JobUpdate, LeaseToken, LeasedJob, NewJob, Wanted};
 use crate::domain::metric::{MetricKey, MetricPoint, SeriesQuery, TimedMetrics};
 use crate::domain::model::{Model, NewModel};
@@ -230,6 +231,13 @@ pub trait WorkerStore: Send + Sync {
     async fn workers(&self, since: DateTime<Utc>) -> Result<Vec<WorkerRecord>>;
 }
 
+/// Figures for those who watch the program at work.
+#[async_trait]
+pub trait FigureStore: Send + Sync {
+    /// The queue and what runs, as they are now.
+    async fn figures(&self) -> Result<Figures>;
+}
+
 /// What an `Idempotency-Key` is scoped to, and what came with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdempotencyRequest {
@@ -314,6 +322,7 @@ pub trait Store:
     + ModelStore
     + EventStore
     + WorkerStore
+    + FigureStore
     + IdempotencyStore
     + AccessStore
 {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::domain::job::{Job, LeaseToken, LeasedJob};
 use crate::domain::log::LogLevel;
@@ -39,7 +40,8 @@ pub(super) async fn run(
 ) -> bool {
     let LeasedJob { job, token } = leased;
     worker.log.begin(&token);
-    let going_on = run_logged(worker, LeasedJob { job, token }, drain, abandon).await;
+    let span = tracing::info_span!("attempt", job = %token.job_id, run = %token.run_id, attempt = token.attempt);
+    let going_on = run_logged(worker, LeasedJob { job, token }, drain, abandon).instrument(span).await;
     worker.log.end();
     going_on
 }
@@ -52,7 +54,8 @@ async fn run_logged(
 ) -> bool {
     let LeasedJob { job, token } = leased;
     let shared = Arc::new(Shared::new(drain.clone()));
-    let beating = tokio::spawn(beat(worker.clone(), token.clone(), shared.clone(), drain.clone()));
+    let beating = beat(worker.clone(), token.clone(), shared.clone(), drain.clone());
+    let beating = tokio::spawn(beating.in_current_span());
     let attempts_used = job.attempts_used;
     let work_dir = worker.attempt_dir().join(format!("{}-{}", job.id, token.attempt));
     let work = async {
@@ -94,7 +97,7 @@ async fn train(worker: &WorkerConfig, task: JobTask, keep: u64, token: &LeaseTok
         shared: shared.clone(),
         flush_after: worker.timings.flush,
     };
-    let writing = tokio::spawn(writer.run(inbox));
+    let writing = tokio::spawn(writer.run(inbox).in_current_span());
     let mut sink = StoreSink {
         runtime: Handle::current(),
         messages,
@@ -108,7 +111,9 @@ async fn train(worker: &WorkerConfig, task: JobTask, keep: u64, token: &LeaseTok
     };
     let runner = worker.runner.clone();
     let (done, wait) = oneshot::channel();
+    let span = tracing::Span::current();
     let body = move || {
+        let _entered = span.entered();
         let ended = std::panic::catch_unwind(AssertUnwindSafe(|| runner.run(&task, &mut sink)));
         let ended = ended.unwrap_or_else(|panic| {
             Err(RunnerError::Transient(format!("the trainer panicked: {}", panic_message(&*panic))))

@@ -63,6 +63,11 @@ impl<'m> Decode<'m> {
         self.rows.len()
     }
 
+    /// Bytes of keys and values of its rows.
+    pub fn kv_bytes(&self) -> usize {
+        self.generation.as_ref().map_or(0, |generation| generation.cache().bytes())
+    }
+
     /// Takes in some choices of a job whose prompt has been read.
     ///
     /// # Errors

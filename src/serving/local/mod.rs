@@ -24,6 +24,7 @@ use super::model::ServedModel;
 use super::prepare::{PreparedPrompt, prepare_generate, prepare_score};
 use super::request::{GenerateRequest, ScoreRequest};
 use super::scored;
+use super::usage::{EngineUsage, Held, Totals};
 use crate::clock::{Stopwatch, random_seed};
 use crate::config::serving::EngineLimits;
 use crate::domain::device::DeviceName;
@@ -43,6 +44,7 @@ pub struct LocalEngine {
     workshop: Workshop,
     /// The one used last comes last.
     slots: Mutex<Vec<Slot>>,
+    totals: Arc<Totals>,
 }
 
 /// A model that is in memory or on its way there.
@@ -57,6 +59,7 @@ struct Loaded {
     served: Arc<ServedModel>,
     queue: SyncSender<Job>,
     waiting: Arc<AtomicUsize>,
+    held: Arc<Held>,
     limit: usize,
     tokens: TokenBudget,
 }
@@ -74,7 +77,7 @@ impl LocalEngine {
 
     /// An engine that reads models in its own way.
     pub fn with_loader(limits: EngineLimits, loader: Loader) -> Self {
-        Self { workshop: Workshop::new(&limits), limits, loader, slots: Mutex::new(Vec::new()) }
+        Self { workshop: Workshop::new(&limits), limits, loader, slots: Mutex::new(Vec::new()), totals: Arc::default() }
     }
 
     fn slots(&self) -> MutexGuard<'_, Vec<Slot>> {
@@ -105,15 +108,17 @@ impl LocalEngine {
         let limit = self.limits.queued_requests.max(1);
         let (queue, jobs) = sync_channel(limit);
         let waiting = Arc::new(AtomicUsize::new(0));
+        let held = Arc::<Held>::default();
         let (thread_model, thread_waiting) = (Arc::clone(&served), Arc::clone(&waiting));
+        let watched = thread::Watched { totals: Arc::clone(&self.totals), held: Arc::clone(&held) };
         let limits = self.limits;
         std::thread::Builder::new()
             .name(format!("engine {}", model.id))
-            .spawn(move || thread::run(&thread_model, &jobs, &thread_waiting, &limits))
+            .spawn(move || thread::run(&thread_model, &jobs, &thread_waiting, &limits, &watched))
             .map_err(|e| ServingError::Engine(format!("no compute thread: {e}")))?;
         tracing::info!(model = %model.id, folder = %model.dir.display(), "model loaded");
         let tokens = TokenBudget::new(limits.queued_tokens);
-        Ok(Arc::new(Loaded { served, queue, waiting, limit, tokens }))
+        Ok(Arc::new(Loaded { served, queue, waiting, held, limit, tokens }))
     }
 }
 
@@ -219,6 +224,12 @@ impl Engine for LocalEngine {
 
     async fn loaded(&self) -> Vec<LoadedModel> {
         self.slots().iter().rev().filter_map(|slot| slot.loaded.get()).map(|loaded| loaded.describe()).collect()
+    }
+
+    fn usage(&self) -> EngineUsage {
+        let slots = self.slots();
+        let loaded = slots.iter().filter_map(|slot| slot.loaded.get());
+        self.totals.with(loaded.map(|l| l.held.usage(&l.served.id, l.waiting.load(Ordering::Relaxed))).collect())
     }
 }
 

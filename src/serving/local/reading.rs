@@ -100,12 +100,17 @@ impl PromptMemory {
             return;
         }
         self.prompts.push_back(Rc::clone(prompt));
-        let mut bytes: usize = self.prompts.iter().map(|known| known.bytes()).sum();
+        let mut bytes = self.bytes();
         while bytes > self.limit
             && let Some(oldest) = self.prompts.pop_front()
         {
             bytes -= oldest.bytes();
         }
+    }
+
+    /// Bytes of keys and values that it keeps.
+    pub fn bytes(&self) -> usize {
+        self.prompts.iter().map(|known| known.bytes()).sum()
     }
 }
 

@@ -17,10 +17,25 @@ use crate::clock::Stopwatch;
 use crate::config::serving::EngineLimits;
 use crate::serving::ServingError;
 use crate::serving::model::ServedModel;
+use crate::serving::usage::{Held, Totals};
+
+/// Where the thread tells how busy it is.
+pub struct Watched {
+    /// Of the whole engine.
+    pub totals: Arc<Totals>,
+    /// Of this model.
+    pub held: Arc<Held>,
+}
 
 /// Works until the queue is closed and everything is done.
-pub fn run(served: &Arc<ServedModel>, queue: &Receiver<Job>, waiting: &AtomicUsize, limits: &EngineLimits) {
-    let mut schedule = Schedule::new(served, limits);
+pub fn run(
+    served: &Arc<ServedModel>,
+    queue: &Receiver<Job>,
+    waiting: &AtomicUsize,
+    limits: &EngineLimits,
+    watched: &Watched,
+) {
+    let mut schedule = Schedule::new(served, limits, &watched.totals);
     let taken = |job| {
         waiting.fetch_sub(1, Ordering::Relaxed);
         job
@@ -35,6 +50,7 @@ pub fn run(served: &Arc<ServedModel>, queue: &Receiver<Job>, waiting: &AtomicUsi
             schedule.take(job);
         }
         schedule.step();
+        schedule.tell(&watched.held);
     }
 }
 
@@ -47,6 +63,7 @@ struct Prefilling<'m> {
 /// Everything that has left the queue.
 struct Schedule<'m> {
     served: &'m ServedModel,
+    totals: &'m Totals,
     memory: PromptMemory,
     batch_rows: usize,
     chunk_tokens: usize,
@@ -60,9 +77,10 @@ struct Schedule<'m> {
 }
 
 impl<'m> Schedule<'m> {
-    fn new(served: &'m ServedModel, limits: &EngineLimits) -> Self {
+    fn new(served: &'m ServedModel, limits: &EngineLimits, totals: &'m Totals) -> Self {
         Self {
             served,
+            totals,
             memory: PromptMemory::new(limits.prompt_memory_bytes),
             batch_rows: limits.batch_rows.max(1),
             chunk_tokens: limits.prefill_chunk_tokens.max(1),
@@ -99,6 +117,7 @@ impl<'m> Schedule<'m> {
         if rows > 0 && rows + job.sampling.choices > self.batch_rows {
             self.held = Some(job);
         } else {
+            self.totals.taken(job.prompt.len(), job.waiting.seconds());
             self.prefilling.push_back(Prefilling { running: Rc::new(Running::start(job)), reading: None });
         }
     }
@@ -112,12 +131,21 @@ impl<'m> Schedule<'m> {
         }
         self.read_prompts();
         for batch in std::iter::once(&mut self.shared).chain(&mut self.alone) {
+            let (rows, clock) = (batch.rows(), Stopwatch::start());
             if let Err(error) = guarded(|| batch.step()) {
                 tracing::error!(model = %self.served.id, %error, "a batch failed");
                 batch.fail(&error);
+            } else if rows > 0 {
+                self.totals.decoded(rows, clock.seconds());
             }
         }
         self.alone.retain(|batch| batch.rows() > 0);
+    }
+
+    /// Tells what it holds between two steps.
+    fn tell(&self, held: &Held) {
+        let decoding = self.shared.kv_bytes() + self.alone.iter().map(Decode::kv_bytes).sum::<usize>();
+        held.set(self.rows(), decoding, self.memory.bytes());
     }
 
     /// Reads as many tokens of waiting prompts as fit into one step, the oldest first.
@@ -131,7 +159,9 @@ impl<'m> Schedule<'m> {
             }
             let clock = Stopwatch::start();
             let read = guarded(|| self.read_part(&mut next, &mut left));
-            next.running.add_prefill(clock.seconds());
+            let seconds = clock.seconds();
+            next.running.add_prefill(seconds);
+            self.totals.prefilled(seconds);
             match read {
                 Ok(None) => self.prefilling.push_front(next),
                 Ok(Some(prompt)) => {

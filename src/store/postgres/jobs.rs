@@ -7,6 +7,7 @@ use crate::clock::new_id;
 use crate::domain::job::{Job, JobAction, JobFilter, JobUpdate, NewJob, Transition};
 use crate::domain::page::{Listing, Page};
 use crate::domain::run::Run;
+use crate::domain::spec::SPEC_VERSION;
 use crate::domain::sweep::SweepPoint;
 use crate::store::change::{Change, first_event, updated_event};
 use crate::store::error::{Result, StoreError};
@@ -171,6 +172,7 @@ pub(super) async fn insert(
         .bind(sweep.map(|point| point.id.as_str()))
         .bind(sweep.map(|point| rows::to_json(&point.settings)).transpose()?)
         .bind(now)
+        .bind(SPEC_VERSION)
         .fetch_one(&mut **tx)
         .await?;
     let job = rows::job(&row)?;

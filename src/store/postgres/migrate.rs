@@ -17,6 +17,11 @@ const MIGRATIONS: &[Migration] = &[
         text: include_str!("../../../migrations/postgres/0003_checkpoint_score.sql"),
     },
     Migration { version: 4, name: "access", text: include_str!("../../../migrations/postgres/0004_access.sql") },
+    Migration {
+        version: 5,
+        name: "operations",
+        text: include_str!("../../../migrations/postgres/0005_operations.sql"),
+    },
 ];
 
 const LOCK: &str = "SELECT pg_advisory_xact_lock(22089::bigint << 48)";

@@ -6,6 +6,7 @@
 mod access;
 mod checkpoints;
 mod events;
+mod figures;
 mod idempotency;
 mod jobs;
 mod metrics;

@@ -5,8 +5,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::Row as _;
 
+use crate::domain::figures::LeaseLoss;
 use crate::domain::job::{Job, LeaseToken, LeasedJob, Transition, Wanted};
-use crate::domain::spec::DeviceClass;
+use crate::domain::spec::{DeviceClass, SPEC_VERSION};
 use crate::store::change::{Change, expiry_reason};
 use crate::store::error::{Result, lease_lost};
 use crate::store::rows;
@@ -14,7 +15,7 @@ use crate::store::traits::{ClaimRequest, Failure, QueueStore};
 use crate::store::{millis, wanted};
 
 use super::transition::{apply, load_held, settle_model};
-use super::{PostgresStore, Write};
+use super::{PostgresStore, Write, figures};
 
 const NEXT: &str = include_str!("sql/queue_next.sql");
 const HAS_WORK: &str = include_str!("sql/queue_has_work.sql");
@@ -34,7 +35,12 @@ impl PostgresStore {
         let now = self.now();
         let mut tx = self.write().await?;
         expire(&mut tx, now).await?;
-        let row = sqlx::query(NEXT).bind(rows::device_name(request.device)).bind(now).fetch_optional(&mut *tx).await?;
+        let row = sqlx::query(NEXT)
+            .bind(rows::device_name(request.device))
+            .bind(now)
+            .bind(SPEC_VERSION)
+            .fetch_optional(&mut *tx)
+            .await?;
         let mut leased = None;
         if let Some(row) = row {
             let job = settle_model(&mut tx, rows::job(&row)?).await?;
@@ -55,7 +61,7 @@ impl QueueStore for PostgresStore {
     async fn has_work(&self, device: DeviceClass) -> Result<bool> {
         let now = self.now();
         let read = || async {
-            let query = sqlx::query(HAS_WORK).bind(rows::device_name(device)).bind(now);
+            let query = sqlx::query(HAS_WORK).bind(rows::device_name(device)).bind(now).bind(SPEC_VERSION);
             Ok(query.fetch_one(&self.pool).await?.try_get("has_work")?)
         };
         self.patiently(read).await
@@ -135,6 +141,7 @@ impl QueueStore for PostgresStore {
             let job = rows::job(&row)?;
             jobs.push(apply(&mut tx, now, &job, &Change::put_back(&job, reason, None)).await?);
         }
+        figures::count_lost(&mut tx, LeaseLoss::WorkerDied, jobs.len()).await?;
         sqlx::query(CRASHED).bind(worker_id).execute(&mut *tx).await?;
         tx.commit().await?;
         Ok(jobs)
@@ -148,5 +155,6 @@ async fn expire(tx: &mut Write, now: i64) -> Result<Vec<Job>> {
         let reason = expiry_reason(&job);
         jobs.push(apply(tx, now, &job, &Change::put_back(&job, &reason, None)).await?);
     }
+    figures::count_lost(tx, LeaseLoss::Expired, jobs.len()).await?;
     Ok(jobs)
 }

@@ -20,6 +20,7 @@ const MIGRATIONS: &[Migration] = &[
         text: include_str!("../../../migrations/sqlite/0003_checkpoint_score.sql"),
     },
     Migration { version: 4, name: "access", text: include_str!("../../../migrations/sqlite/0004_access.sql") },
+    Migration { version: 5, name: "operations", text: include_str!("../../../migrations/sqlite/0005_operations.sql") },
 ];
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (

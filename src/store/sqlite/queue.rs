@@ -5,15 +5,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::Row as _;
 
+use crate::domain::figures::LeaseLoss;
 use crate::domain::job::{Job, LeaseToken, LeasedJob, Transition, Wanted};
-use crate::domain::spec::DeviceClass;
+use crate::domain::spec::{DeviceClass, SPEC_VERSION};
 use crate::store::change::{Change, expiry_reason};
 use crate::store::error::{Result, lease_lost};
 use crate::store::rows;
 use crate::store::traits::{ClaimRequest, Failure, QueueStore};
 use crate::store::{millis, wanted};
 
-use super::{SqliteStore, Write, guard, transition};
+use super::{SqliteStore, Write, figures, guard, transition};
 
 const NEXT: &str = include_str!("sql/queue_next.sql");
 const HAS_WORK: &str = include_str!("sql/queue_has_work.sql");
@@ -26,8 +27,12 @@ const EXTEND: &str = "UPDATE jobs SET lease_expires_at = ? \
 #[async_trait]
 impl QueueStore for SqliteStore {
     async fn has_work(&self, device: DeviceClass) -> Result<bool> {
-        let row =
-            sqlx::query(HAS_WORK).bind(rows::device_name(device)).bind(self.now()).fetch_one(&self.readers).await?;
+        let row = sqlx::query(HAS_WORK)
+            .bind(rows::device_name(device))
+            .bind(self.now())
+            .bind(SPEC_VERSION)
+            .fetch_one(&self.readers)
+            .await?;
         Ok(row.try_get("has_work")?)
     }
 
@@ -35,7 +40,12 @@ impl QueueStore for SqliteStore {
         let now = self.now();
         let mut tx = self.write().await?;
         expire(&mut tx, now).await?;
-        let row = sqlx::query(NEXT).bind(rows::device_name(request.device)).bind(now).fetch_optional(&mut *tx).await?;
+        let row = sqlx::query(NEXT)
+            .bind(rows::device_name(request.device))
+            .bind(now)
+            .bind(SPEC_VERSION)
+            .fetch_optional(&mut *tx)
+            .await?;
         let mut leased = None;
         if let Some(row) = row {
             let job = transition::settle_model(&mut tx, rows::job(&row)?).await?;
@@ -118,6 +128,7 @@ impl QueueStore for SqliteStore {
             let job = rows::job(&row)?;
             jobs.push(transition::apply(&mut tx, now, &job, &Change::put_back(&job, reason, None)).await?);
         }
+        figures::count_lost(&mut tx, LeaseLoss::WorkerDied, jobs.len()).await?;
         tx.commit().await?;
         Ok(jobs)
     }
@@ -130,5 +141,6 @@ async fn expire(tx: &mut Write, now: i64) -> Result<Vec<Job>> {
         let reason = expiry_reason(&job);
         jobs.push(transition::apply(tx, now, &job, &Change::put_back(&job, &reason, None)).await?);
     }
+    figures::count_lost(tx, LeaseLoss::Expired, jobs.len()).await?;
     Ok(jobs)
 }

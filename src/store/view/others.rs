@@ -8,12 +8,13 @@ use chrono::{DateTime, Utc};
 use super::{View, workers_only};
 use crate::domain::access::{ApiKey, AuditEntry, NewAudit, NewKey, NewTicket, StoredKey, TicketKind};
 use crate::domain::event::{Event, EventFilter, EventSpan, NewEvent};
+use crate::domain::figures::Figures;
 use crate::domain::job::LeaseToken;
 use crate::domain::page::{Listing, Page};
 use crate::domain::worker::{NewWorker, WorkerRecord, WorkerState};
 use crate::store::error::{Result, StoreError};
 use crate::store::traits::{
-    AccessStore, EventStore, IdempotencyRequest, IdempotencyState, IdempotencyStore, WorkerStore,
+    AccessStore, EventStore, FigureStore, IdempotencyRequest, IdempotencyState, IdempotencyStore, WorkerStore,
 };
 
 impl View {
@@ -84,6 +85,14 @@ impl WorkerStore for View {
             workers.push(self.discreet(worker).await?);
         }
         Ok(workers)
+    }
+}
+
+#[async_trait]
+impl FigureStore for View {
+    async fn figures(&self) -> Result<Figures> {
+        self.admin_only()?;
+        self.store.figures().await
     }
 }
 

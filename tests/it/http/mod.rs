@@ -8,6 +8,7 @@ mod datasets;
 mod datasets_jobs;
 mod datasets_parts;
 mod events;
+mod figures;
 mod guard;
 mod idempotency;
 mod inference;

@@ -78,6 +78,17 @@ impl Db {
         }
     }
 
+    /// Runs a statement behind the store's back.
+    pub async fn execute(&self, sql: &'static str) {
+        use sqlx::Connection as _;
+        if let Home::Cluster(cluster, name) = &self.home {
+            return cluster.execute(name, sql).await;
+        }
+        let path = self.sqlite_path();
+        let mut connection = sqlx::SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
+        sqlx::query(sql).execute(&mut connection).await.unwrap();
+    }
+
     /// The test has passed: nothing of the database stays.
     pub async fn close(self) {
         self.store.close().await;

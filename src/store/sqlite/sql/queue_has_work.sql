@@ -1,10 +1,11 @@
--- May a claim find something? ?1 the device's class, ?2 the time.
+-- May a claim find something? ?1 the device's class, ?2 the time, ?3 the newest form of settings that this program knows.
 SELECT
     EXISTS (
         SELECT 1
         FROM jobs AS job
         WHERE state = 'queued'
             AND device IN ('any', ?1)
+            AND spec_version <= ?3
             AND (not_before IS NULL OR not_before <= ?2)
             AND (
                 after_job IS NULL

@@ -1,8 +1,9 @@
--- The next job for a device: ?1 its class, ?2 the time.
+-- The next job for a device: ?1 its class, ?2 the time, ?3 the newest form of settings that this program knows.
 SELECT *
 FROM jobs AS job
 WHERE state = 'queued'
     AND device IN ('any', ?1)
+    AND spec_version <= ?3
     AND (not_before IS NULL OR not_before <= ?2)
     AND (
         after_job IS NULL

@@ -1,0 +1,120 @@
+//! How busy the engine is: figures for those who watch it, kept up to date by the compute threads.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// What an engine has done since it was started, and what its models hold at the moment.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct EngineUsage {
+    /// Models in memory.
+    pub models: Vec<ModelUsage>,
+    /// Requests that left the queue.
+    pub requests: u64,
+    /// Tokens of their prompts.
+    pub prompt_tokens: u64,
+    /// Tokens that were generated: rows, added up over decoding steps.
+    pub generated_tokens: u64,
+    /// Decoding steps of all batches; generated tokens by steps is the mean size of a batch.
+    pub decode_steps: u64,
+    /// Seconds that requests waited in queues.
+    pub queue_seconds: f64,
+    /// Seconds spent on reading prompts.
+    pub prefill_seconds: f64,
+    /// Seconds spent on decoding.
+    pub decode_seconds: f64,
+}
+
+/// A model at work.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ModelUsage {
+    /// Its id.
+    pub model: String,
+    /// Requests that wait for it.
+    pub queued: usize,
+    /// Rows in its batches.
+    pub rows: usize,
+    /// Bytes of keys and values of rows under way.
+    pub kv_bytes: usize,
+    /// Bytes of keys and values kept for prompts that begin like earlier ones.
+    pub prompt_memory_bytes: usize,
+}
+
+/// The running sums of one engine.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    requests: AtomicU64,
+    prompt_tokens: AtomicU64,
+    generated_tokens: AtomicU64,
+    decode_steps: AtomicU64,
+    queue_micros: AtomicU64,
+    prefill_micros: AtomicU64,
+    decode_micros: AtomicU64,
+}
+
+impl Totals {
+    /// A request with so long a prompt left the queue after so many seconds.
+    pub(super) fn taken(&self, prompt_tokens: usize, waited: f64) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.prompt_tokens.fetch_add(prompt_tokens as u64, Ordering::Relaxed);
+        self.queue_micros.fetch_add(micros(waited), Ordering::Relaxed);
+    }
+
+    /// Prompts were read for so long.
+    pub(super) fn prefilled(&self, seconds: f64) {
+        self.prefill_micros.fetch_add(micros(seconds), Ordering::Relaxed);
+    }
+
+    /// A batch of `rows` made a step.
+    pub(super) fn decoded(&self, rows: usize, seconds: f64) {
+        self.generated_tokens.fetch_add(rows as u64, Ordering::Relaxed);
+        self.decode_steps.fetch_add(1, Ordering::Relaxed);
+        self.decode_micros.fetch_add(micros(seconds), Ordering::Relaxed);
+    }
+
+    /// The sums, with what models hold.
+    pub(super) fn with(&self, models: Vec<ModelUsage>) -> EngineUsage {
+        let read = |sum: &AtomicU64| sum.load(Ordering::Relaxed);
+        let seconds = |sum: &AtomicU64| read(sum) as f64 / 1e6;
+        EngineUsage {
+            models,
+            requests: read(&self.requests),
+            prompt_tokens: read(&self.prompt_tokens),
+            generated_tokens: read(&self.generated_tokens),
+            decode_steps: read(&self.decode_steps),
+            queue_seconds: seconds(&self.queue_micros),
+            prefill_seconds: seconds(&self.prefill_micros),
+            decode_seconds: seconds(&self.decode_micros),
+        }
+    }
+}
+
+fn micros(seconds: f64) -> u64 {
+    (seconds * 1e6).round() as u64
+}
+
+/// What one model holds.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    rows: AtomicUsize,
+    kv_bytes: AtomicUsize,
+    prompt_memory_bytes: AtomicUsize,
+}
+
+impl Held {
+    /// As it is between two steps.
+    pub(super) fn set(&self, rows: usize, kv_bytes: usize, prompt_memory_bytes: usize) {
+        self.rows.store(rows, Ordering::Relaxed);
+        self.kv_bytes.store(kv_bytes, Ordering::Relaxed);
+        self.prompt_memory_bytes.store(prompt_memory_bytes, Ordering::Relaxed);
+    }
+
+    /// The figures, for a model with a queue.
+    pub(super) fn usage(&self, model: &str, queued: usize) -> ModelUsage {
+        ModelUsage {
+            model: model.to_owned(),
+            queued,
+            rows: self.rows.load(Ordering::Relaxed),
+            kv_bytes: self.kv_bytes.load(Ordering::Relaxed),
+            prompt_memory_bytes: self.prompt_memory_bytes.load(Ordering::Relaxed),
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Figures of the program for Prometheus: what this process counts itself, and what is looked up when somebody asks.
+
+mod http;
+mod snapshot;
+
+use prometheus_client::encoding::prometheus_text;
+use prometheus_client::registry::Registry;
+
+pub use http::{HttpFigures, HttpRequest};
+pub use snapshot::Snapshot;
+
+/// Media type of the text that [`Telemetry::text`] writes.
+pub const MEDIA_TYPE: &str = prometheus_text::CONTENT_TYPE;
+/// Names of all figures begin with this.
+const PREFIX: &str = "vgpo";
+
+/// What this process counts.
+pub struct Telemetry {
+    registry: Registry,
+    http: HttpFigures,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix(PREFIX);
+        let http = HttpFigures::register(&mut registry);
+        Self { registry, http }
+    }
+}
+
+impl Telemetry {
+    /// Requests over HTTP.
+    pub fn http(&self) -> &HttpFigures {
+        &self.http
+    }
+
+    /// Everything as text, in the format of Prometheus (version 0.0.4).
+    ///
+    /// # Errors
+    /// When a figure cannot be written.
+    pub fn text(&self, snapshot: &Snapshot) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        prometheus_text::encode(&mut text, &self.registry)?;
+        prometheus_text::encode(&mut text, &snapshot.registry())?;
+        Ok(text)
+    }
+}
