@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use vgpo::artifacts::JobLogs;
 use vgpo::clock::SystemClock;
-use vgpo::config::app::AppSettings;
+use vgpo::config::app::{AppSettings, AuthMode};
 use vgpo::config::worker::WorkerTimings;
 use vgpo::http::AppState;
 use vgpo::model::device::supported;
@@ -77,11 +77,12 @@ impl Server {
         let store =
             vgpo::store::open(&settings.database_url, clock.clone()).await.map_err(|error| error.to_string())?;
         let service = Arc::new(Service::new(store, clock, settings));
+        guarded(&service).await?;
         service.register_builtins().await.map_err(|error| error.to_string())?;
         service.recover_datasets().await.map_err(|error| error.to_string())?;
-        let state = AppState { service: Arc::clone(&service) };
+        let state = AppState::new(Arc::clone(&service));
         if let Some(metrics) = metrics {
-            serve_metrics(metrics, state.clone());
+            serve_metrics(metrics, state.clone(), service.stopping().clone());
         }
         let router = vgpo::http::router(state);
         let stopping = service.stopping().clone();
@@ -120,6 +121,29 @@ impl Server {
     }
 }
 
+/// A server that asks for keys must be one that somebody can open.
+async fn guarded(service: &Service) -> Result<(), String> {
+    let settings = service.settings();
+    let (host, data) = (&settings.host, settings.data_dir.display());
+    match (settings.auth, settings.is_off_host()) {
+        (AuthMode::Off, off_host) => {
+            if off_host {
+                tracing::warn!(host, "auth is off: whoever reaches this server may do everything");
+            }
+            return Ok(());
+        }
+        (AuthMode::Auto, false) => return Ok(()),
+        (AuthMode::Auto, true) | (AuthMode::Required, _) => {}
+    }
+    if service.has_keys().await.map_err(|error| error.to_string())? {
+        return Ok(());
+    }
+    Err(format!(
+        "a server at {host} asks for API keys, and there is none yet; make the first one with `vgpo keys create --role admin \
+         --data {data}`, or serve this machine only with --host 127.0.0.1"
+    ))
+}
+
 async fn listen(settings: &AppSettings) -> Result<TcpListener, String> {
     let host = settings.host.trim_matches(['[', ']']);
     TcpListener::bind((host, settings.port)).await.map_err(|error| match error.kind() {
@@ -139,8 +163,7 @@ async fn listen_for_metrics(settings: &AppSettings) -> Result<Option<TcpListener
 }
 
 /// Serves `/metrics` alone, to the end of the process.
-fn serve_metrics(listener: TcpListener, state: AppState) {
-    let stopping = state.service.stopping().clone();
+fn serve_metrics(listener: TcpListener, state: AppState, stopping: CancellationToken) {
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "metrics are served");
     }

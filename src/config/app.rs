@@ -1,15 +1,17 @@
 //! Server and program settings: flags over environment over `vgpo.toml` over defaults.
 
+mod access;
 mod limits;
 mod sources;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::domain::device::{DeviceName, UnknownDevice};
 use sources::{Found, find, read_file};
 
+pub use access::AuthMode;
 pub use limits::Limits;
 
 /// One program setting: its name in `vgpo.toml`, its environment variable and its default.
@@ -37,6 +39,7 @@ const SETTINGS: &[Setting] = &[
     setting("engine_device", "VGPO_ENGINE_DEVICE", "cpu"),
     setting("allowed_hosts", "VGPO_ALLOWED_HOSTS", ""),
     setting("allowed_origins", "VGPO_ALLOWED_ORIGINS", ""),
+    setting("auth", "VGPO_AUTH", "auto"),
     setting("webhook_hosts", "VGPO_WEBHOOK_HOSTS", ""),
     Setting { key: "webhook_secret", variable: "VGPO_WEBHOOK_SECRET", default: "", secret: true },
     setting("max_body_bytes", "VGPO_MAX_BODY_BYTES", "33554432"),
@@ -119,6 +122,8 @@ pub struct AppSettings {
     pub allowed_hosts: Vec<String>,
     /// Origins that may write beside the server's own.
     pub allowed_origins: Vec<String>,
+    /// When an API key is asked for.
+    pub auth: AuthMode,
     /// Hosts (`host` or `host:port`) that webhook rewards may ask; empty: none.
     pub webhook_hosts: Vec<String>,
     /// Signs requests to webhooks; empty: they are not signed.
@@ -219,6 +224,13 @@ impl AppSettings {
         &self.shown
     }
 
+    /// Can other hosts reach the server?
+    pub fn is_off_host(&self) -> bool {
+        let host = self.host.trim_matches(['[', ']']).to_ascii_lowercase();
+        let here = host.parse::<IpAddr>().map_or_else(|_| host == "localhost", |address| address.is_loopback());
+        !here
+    }
+
     /// Folder of the logs of jobs.
     pub fn logs_dir(&self) -> PathBuf {
         self.data_dir.join("logs")
@@ -257,6 +269,7 @@ fn settle(values: &[(&Setting, Found)]) -> Result<AppSettings, ConfigError> {
         engine_device: device(values, "engine_device")?,
         allowed_hosts: list(&text("allowed_hosts")),
         allowed_origins: list(&text("allowed_origins")),
+        auth: AuthMode::settle(values)?,
         webhook_hosts: list(&text("webhook_hosts")),
         webhook_secret: text("webhook_secret"),
         dataset_roots: list(&text("dataset_roots")).into_iter().map(PathBuf::from).collect(),

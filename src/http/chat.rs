@@ -1,6 +1,5 @@
 //! `/v1/chat/completions`: `OpenAI`'s shape over the same engine as `/generate`.
 
-use axum::extract::State;
 use axum::response::sse::Event as SseEvent;
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
@@ -31,10 +30,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
         (status = "4XX", description = "An error in OpenAI's shape", body = OpenAiError)
     )
 )]
-async fn create_chat_completion(
-    State(state): State<AppState>,
-    Json(request): Json<ChatRequest>,
-) -> Result<Response, Problem> {
+async fn create_chat_completion(state: AppState, Json(request): Json<ChatRequest>) -> Result<Response, Problem> {
     if !request.wants_stream() {
         return Ok(axum::Json(state.service.chat(request).await?).into_response());
     }

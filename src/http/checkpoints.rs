@@ -1,7 +1,7 @@
 //! `/v1/checkpoints`
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -44,7 +44,7 @@ struct ListQuery {
     responses((status = 200, description = "A page of checkpoints", body = Listing<Checkpoint>))
 )]
 async fn list_checkpoints(
-    State(state): State<AppState>,
+    state: AppState,
     QueryParams(query): QueryParams<ListQuery>,
 ) -> Result<axum::Json<Listing<Checkpoint>>, Problem> {
     let filter = CheckpointFilter { run_id: query.run, project: query.project };
@@ -57,10 +57,7 @@ async fn list_checkpoints(
     params(("id" = String, Path, description = "`ckpt_…`")),
     responses((status = 200, body = Checkpoint), (status = 404, body = ProblemBody, content_type = "application/problem+json"))
 )]
-async fn get_checkpoint(
-    State(state): State<AppState>,
-    Path(id): Path<String>,
-) -> Result<axum::Json<Checkpoint>, Problem> {
+async fn get_checkpoint(state: AppState, Path(id): Path<String>) -> Result<axum::Json<Checkpoint>, Problem> {
     Ok(axum::Json(state.service.checkpoint(&id).await?))
 }
 
@@ -74,7 +71,7 @@ async fn get_checkpoint(
         (status = 409, description = "`holders` lists who needs it: a served name, its run (best, last), unfinished jobs, or the engine that has it in memory", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
-async fn delete_checkpoint(State(state): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+async fn delete_checkpoint(state: AppState, Path(id): Path<String>) -> Result<StatusCode, Problem> {
     state.service.delete_checkpoint(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -98,7 +95,7 @@ struct DownloadQuery {
     )
 )]
 async fn download(
-    State(state): State<AppState>,
+    state: AppState,
     Path(id): Path<String>,
     QueryParams(query): QueryParams<DownloadQuery>,
 ) -> Result<Response, Problem> {
@@ -131,7 +128,7 @@ struct Promotion {
     )
 )]
 async fn promote(
-    State(state): State<AppState>,
+    state: AppState,
     Path(id): Path<String>,
     Json(promotion): Json<Promotion>,
 ) -> Result<axum::Json<Checkpoint>, Problem> {
@@ -144,6 +141,6 @@ async fn promote(
     params(("id" = String, Path, description = "`ckpt_…`")),
     responses((status = 200, body = Checkpoint), (status = 404, body = ProblemBody, content_type = "application/problem+json"))
 )]
-async fn demote(State(state): State<AppState>, Path(id): Path<String>) -> Result<axum::Json<Checkpoint>, Problem> {
+async fn demote(state: AppState, Path(id): Path<String>) -> Result<axum::Json<Checkpoint>, Problem> {
     Ok(axum::Json(state.service.demote_checkpoint(&id).await?))
 }

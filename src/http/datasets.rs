@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequest, Path, Request, State};
+use axum::extract::{FromRequest, Path, Request};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
@@ -108,7 +108,7 @@ struct UploadForm {
     )
 )]
 async fn create_dataset(
-    State(state): State<AppState>,
+    state: AppState,
     QueryParams(query): QueryParams<UploadQuery>,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -145,7 +145,7 @@ async fn register(state: &AppState, query: &Map<String, Value>, request: Request
     get, path = "/v1/datasets", tag = "datasets", operation_id = "list_datasets",
     responses((status = 200, description = "All data sets", body = Listing<DatasetEntry>))
 )]
-async fn list_datasets(State(state): State<AppState>) -> Result<axum::Json<Listing<DatasetEntry>>, Problem> {
+async fn list_datasets(state: AppState) -> Result<axum::Json<Listing<DatasetEntry>>, Problem> {
     let datasets = state.service.datasets().await?;
     Ok(axum::Json(Listing::whole(datasets.into_iter().map(DatasetEntry::from).collect())))
 }
@@ -156,10 +156,7 @@ async fn list_datasets(State(state): State<AppState>) -> Result<axum::Json<Listi
     params(("id" = String, Path, description = "Its name, or `ds_…`")),
     responses((status = 200, body = DatasetEntry), (status = 404, body = ProblemBody, content_type = "application/problem+json"))
 )]
-async fn get_dataset(
-    State(state): State<AppState>,
-    Path(id): Path<String>,
-) -> Result<axum::Json<DatasetEntry>, Problem> {
+async fn get_dataset(state: AppState, Path(id): Path<String>) -> Result<axum::Json<DatasetEntry>, Problem> {
     Ok(axum::Json(state.service.dataset(&id).await?.into()))
 }
 
@@ -173,7 +170,7 @@ async fn get_dataset(
         (status = 409, description = "Unfinished jobs need it (`holders`), it is on its way in, or it ships with the program", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
-async fn delete_dataset(State(state): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+async fn delete_dataset(state: AppState, Path(id): Path<String>) -> Result<StatusCode, Problem> {
     state.service.delete_dataset(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -201,7 +198,7 @@ struct RowsQuery {
     )
 )]
 async fn dataset_rows(
-    State(state): State<AppState>,
+    state: AppState,
     Path(id): Path<String>,
     QueryParams(query): QueryParams<RowsQuery>,
 ) -> Result<axum::Json<Listing<PreviewRow>>, Problem> {
@@ -227,10 +224,7 @@ async fn dataset_rows(
         (status = 409, description = "It takes no parts (any more)", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
-async fn dataset_files(
-    State(state): State<AppState>,
-    Path(id): Path<String>,
-) -> Result<axum::Json<Listing<UploadedFile>>, Problem> {
+async fn dataset_files(state: AppState, Path(id): Path<String>) -> Result<axum::Json<Listing<UploadedFile>>, Problem> {
     Ok(axum::Json(Listing::whole(state.service.uploaded_files(&id).await?)))
 }
 
@@ -257,7 +251,7 @@ struct PartQuery {
     )
 )]
 async fn put_dataset_file(
-    State(state): State<AppState>,
+    state: AppState,
     Path((id, path)): Path<(String, String)>,
     QueryParams(query): QueryParams<PartQuery>,
     request: Request,
@@ -277,7 +271,7 @@ async fn put_dataset_file(
     )
 )]
 async fn finish_dataset(
-    State(state): State<AppState>,
+    state: AppState,
     Path(id): Path<String>,
 ) -> Result<(StatusCode, axum::Json<DatasetEntry>), Problem> {
     Ok((StatusCode::ACCEPTED, axum::Json(state.service.finish_parts(&id).await?.into())))

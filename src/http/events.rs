@@ -1,6 +1,5 @@
 //! `/v1/events` and the feeds of jobs.
 
-use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -76,7 +75,7 @@ struct AllQuery {
     )
 )]
 async fn all_events(
-    State(state): State<AppState>,
+    state: AppState,
     QueryParams(query): QueryParams<AllQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {

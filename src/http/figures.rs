@@ -1,6 +1,5 @@
 //! `/metrics`
 
-use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use utoipa_axum::router::OpenApiRouter;
@@ -19,7 +18,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
     get, path = "/metrics", tag = "operations", operation_id = "prometheus_metrics",
     responses((status = 200, description = "Prometheus' text format", body = String, content_type = "text/plain"))
 )]
-async fn metrics(State(state): State<AppState>) -> Result<Response, Problem> {
-    let text = state.service.figures().await?;
+async fn metrics(state: AppState) -> Result<Response, Problem> {
+    let text = state.root().figures().await?;
     Ok(([(header::CONTENT_TYPE, MEDIA_TYPE)], text).into_response())
 }

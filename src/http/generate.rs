@@ -1,6 +1,5 @@
 //! `/generate`: responses with attention maps and visual focus, whole or token by token.
 
-use axum::extract::State;
 use axum::response::sse::Event as SseEvent;
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
@@ -35,7 +34,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
         (status = "4XX", description = "A problem; `errors` names each bad field", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
-async fn generate(State(state): State<AppState>, Json(request): Json<GenerateRequest>) -> Result<Response, Problem> {
+async fn generate(state: AppState, Json(request): Json<GenerateRequest>) -> Result<Response, Problem> {
     if !request.stream {
         return Ok(axum::Json(state.service.generate(request).await?).into_response());
     }
@@ -51,7 +50,7 @@ async fn generate(State(state): State<AppState>, Json(request): Json<GenerateReq
         (status = "4XX", description = "A problem; `errors` names each bad field", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
-async fn generate_v1(state: State<AppState>, request: Json<GenerateRequest>) -> Result<Response, Problem> {
+async fn generate_v1(state: AppState, request: Json<GenerateRequest>) -> Result<Response, Problem> {
     generate(state, request).await
 }
 

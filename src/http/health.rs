@@ -1,6 +1,5 @@
 //! `/healthz` and `/readyz`
 
-use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -35,8 +34,8 @@ async fn healthz() -> axum::Json<Health> {
     get, path = "/readyz", tag = "operations", operation_id = "readyz",
     responses((status = 200, description = "Ready", body = Readiness), (status = 503, description = "Not ready; `checks` tells why", body = Readiness))
 )]
-async fn readyz(State(state): State<AppState>) -> Response {
-    let readiness = state.service.readiness().await;
+async fn readyz(state: AppState) -> Response {
+    let readiness = state.root().readiness().await;
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, axum::Json(readiness)).into_response()
 }

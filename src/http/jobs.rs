@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -58,7 +58,7 @@ struct CreateQuery {
     )
 )]
 async fn create(
-    State(state): State<AppState>,
+    state: AppState,
     QueryParams(query): QueryParams<CreateQuery>,
     headers: HeaderMap,
     body: RawJson,
@@ -97,7 +97,7 @@ struct ListQuery {
     responses((status = 200, description = "A page of jobs", body = Listing<Job>))
 )]
 async fn list_jobs(
-    State(state): State<AppState>,
+    state: AppState,
     QueryParams(query): QueryParams<ListQuery>,
 ) -> Result<axum::Json<Listing<Job>>, Problem> {
     let filter = JobFilter {
@@ -131,7 +131,7 @@ pub fn tag(text: &str) -> (String, Option<String>) {
     get, path = "/v1/jobs/{id}", tag = "jobs", operation_id = "get_job", params(("id" = String, Path, description = "`job_…`")),
     responses((status = 200, body = Job), (status = 404, body = ProblemBody, content_type = "application/problem+json"))
 )]
-async fn get_job(State(state): State<AppState>, Path(id): Path<String>) -> Result<axum::Json<Job>, Problem> {
+async fn get_job(state: AppState, Path(id): Path<String>) -> Result<axum::Json<Job>, Problem> {
     Ok(axum::Json(state.service.job(&id).await?))
 }
 
@@ -154,7 +154,7 @@ pub struct Ask {
     )
 )]
 async fn cancel(
-    State(state): State<AppState>,
+    state: AppState,
     Path(id): Path<String>,
     OptionalJson(ask): OptionalJson<Ask>,
 ) -> Result<axum::Json<Job>, Problem> {
@@ -173,7 +173,7 @@ async fn cancel(
     )
 )]
 async fn pause(
-    State(state): State<AppState>,
+    state: AppState,
     Path(id): Path<String>,
     OptionalJson(ask): OptionalJson<Ask>,
 ) -> Result<axum::Json<Job>, Problem> {
@@ -191,7 +191,7 @@ async fn pause(
     )
 )]
 async fn resume(
-    State(state): State<AppState>,
+    state: AppState,
     Path(id): Path<String>,
     OptionalJson(ask): OptionalJson<Ask>,
 ) -> Result<axum::Json<Job>, Problem> {
@@ -210,7 +210,7 @@ async fn resume(
     )
 )]
 async fn retry(
-    State(state): State<AppState>,
+    state: AppState,
     Path(id): Path<String>,
     OptionalJson(ask): OptionalJson<Ask>,
 ) -> Result<axum::Json<Job>, Problem> {
@@ -237,7 +237,7 @@ struct JobPatch {
     )
 )]
 async fn patch_job(
-    State(state): State<AppState>,
+    state: AppState,
     Path(id): Path<String>,
     Json(patch): Json<JobPatch>,
 ) -> Result<axum::Json<Job>, Problem> {
@@ -256,7 +256,7 @@ async fn patch_job(
     )
 )]
 async fn events(
-    State(state): State<AppState>,
+    state: AppState,
     Path(id): Path<String>,
     QueryParams(query): QueryParams<StreamQuery>,
     headers: HeaderMap,
@@ -274,7 +274,7 @@ async fn events(
     )
 )]
 async fn events_stream(
-    State(state): State<AppState>,
+    state: AppState,
     Path(id): Path<String>,
     QueryParams(query): QueryParams<StreamQuery>,
     headers: HeaderMap,

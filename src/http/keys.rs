@@ -1,6 +1,6 @@
 //! `/v1/keys`
 
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -8,7 +8,7 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::AppState;
+use super::access::AppState;
 use super::extract::{QueryParams, RawJson, page, typed};
 use super::idempotency::{self, Begun};
 use super::problem::{Problem, ProblemBody};
@@ -32,7 +32,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
         (status = "4XX", description = "A problem; `errors` names each bad field", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
-async fn create_key(State(state): State<AppState>, headers: HeaderMap, body: RawJson) -> Result<Response, Problem> {
+async fn create_key(state: AppState, headers: HeaderMap, body: RawJson) -> Result<Response, Problem> {
     let request: KeyRequest = typed(body.value)?;
     let begun = match idempotency::begin(&state.service, &headers, ROUTE, &body.bytes).await? {
         Begun::Replayed(response) => return Ok(response),
@@ -61,7 +61,7 @@ struct ListQuery {
     responses((status = 200, description = "A page of keys", body = Listing<ApiKey>))
 )]
 async fn list_keys(
-    State(state): State<AppState>,
+    state: AppState,
     QueryParams(query): QueryParams<ListQuery>,
 ) -> Result<axum::Json<Listing<ApiKey>>, Problem> {
     Ok(axum::Json(state.service.keys(&page(query.limit, query.after)?).await?))
@@ -75,6 +75,6 @@ async fn list_keys(
         (status = 404, body = ProblemBody, content_type = "application/problem+json")
     )
 )]
-async fn revoke_key(State(state): State<AppState>, Path(id): Path<String>) -> Result<axum::Json<ApiKey>, Problem> {
+async fn revoke_key(state: AppState, Path(id): Path<String>) -> Result<axum::Json<ApiKey>, Problem> {
     Ok(axum::Json(state.service.revoke_key(&id).await?))
 }

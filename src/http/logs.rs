@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, header};
 use axum::response::sse::Event as SseEvent;
 use axum::response::{IntoResponse, Response};
@@ -68,7 +68,7 @@ impl LogQuery {
     )
 )]
 async fn logs(
-    State(state): State<AppState>,
+    state: AppState,
     Path(id): Path<String>,
     QueryParams(query): QueryParams<LogQuery>,
     headers: HeaderMap,
@@ -98,7 +98,7 @@ async fn logs(
     )
 )]
 async fn logs_stream(
-    State(state): State<AppState>,
+    state: AppState,
     Path(id): Path<String>,
     QueryParams(query): QueryParams<LogQuery>,
     headers: HeaderMap,

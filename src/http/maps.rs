@@ -1,6 +1,6 @@
 //! `/v1/runs/{id}/samples/{sample}/maps`
 
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -60,7 +60,7 @@ fn summary() -> MapScope {
     )
 )]
 async fn maps(
-    State(state): State<AppState>,
+    state: AppState,
     Path((id, sample)): Path<(String, String)>,
     QueryParams(query): QueryParams<MapsQuery>,
 ) -> Result<axum::Json<SampleMaps>, Problem> {

@@ -1,6 +1,6 @@
 //! `/v1/runs/{id}/metrics`
 
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -54,7 +54,7 @@ struct SeriesParams {
     )
 )]
 async fn series(
-    State(state): State<AppState>,
+    state: AppState,
     Path(id): Path<String>,
     QueryParams(params): QueryParams<SeriesParams>,
 ) -> Result<axum::Json<Listing<MetricSeries>>, Problem> {
@@ -96,7 +96,7 @@ struct CsvParams {
     )
 )]
 async fn csv(
-    State(state): State<AppState>,
+    state: AppState,
     Path(id): Path<String>,
     QueryParams(params): QueryParams<CsvParams>,
 ) -> Result<Response, Problem> {
@@ -138,7 +138,7 @@ struct CompareParams {
     )
 )]
 async fn compare(
-    State(state): State<AppState>,
+    state: AppState,
     QueryParams(params): QueryParams<CompareParams>,
 ) -> Result<axum::Json<Comparison>, Problem> {
     in_order(params.from_step, params.to_step)?;
@@ -175,10 +175,7 @@ fn bounded(max_points: Option<u32>) -> Result<u32, Problem> {
         (status = 404, body = ProblemBody, content_type = "application/problem+json")
     )
 )]
-async fn keys(
-    State(state): State<AppState>,
-    Path(id): Path<String>,
-) -> Result<axum::Json<Listing<DescribedKey>>, Problem> {
+async fn keys(state: AppState, Path(id): Path<String>) -> Result<axum::Json<Listing<DescribedKey>>, Problem> {
     Ok(axum::Json(Listing::whole(state.service.metric_keys(&id).await?)))
 }
 
@@ -201,7 +198,7 @@ struct LiveParams {
     )
 )]
 async fn stream(
-    State(state): State<AppState>,
+    state: AppState,
     Path(id): Path<String>,
     QueryParams(params): QueryParams<LiveParams>,
     headers: HeaderMap,

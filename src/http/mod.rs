@@ -1,6 +1,8 @@
 //! The HTTP API: router, problems, limits; one file per resource, handlers of a few lines.
 #![allow(unused_qualifications, reason = "utoipa's macros write whole paths")]
 
+mod access;
+mod audit;
 mod chat;
 mod checkpoints;
 mod cors;
@@ -28,6 +30,8 @@ mod rewards;
 mod rows;
 mod runs;
 mod score;
+mod secured;
+mod session;
 mod sse;
 mod sweeps;
 mod upload;
@@ -49,18 +53,11 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::domain::event;
-use crate::service::Service;
+pub use access::AppState;
 use problem::{Problem, ProblemBody};
 
 /// Downloads keep their length; weights hardly shrink.
 const TAR: &str = "application/x-tar";
-
-/// What every handler can reach.
-#[derive(Clone)]
-pub struct AppState {
-    /// The program's doings.
-    pub service: Arc<Service>,
-}
 
 #[derive(OpenApi)]
 #[openapi(
@@ -113,6 +110,8 @@ fn resources() -> OpenApiRouter<AppState> {
         .merge(rewards::routes())
         .merge(workers::routes())
         .merge(keys::routes())
+        .merge(session::routes())
+        .merge(audit::routes())
         .merge(health::routes())
 }
 
@@ -123,6 +122,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     // The crate's licence and authors add nothing to the contract.
     document.info.license = None;
     document.info.contact = None;
+    secured::describe(&mut document);
     document
 }
 
@@ -136,7 +136,7 @@ pub fn openapi_json() -> Result<String, serde_json::Error> {
 
 /// The whole application.
 pub fn router(state: AppState) -> Router {
-    let settings = state.service.settings();
+    let settings = state.root().settings();
     let guard = Arc::new(guard::Guard::new(settings));
     let finish = finish::Finish {
         limit: Duration::from_secs(settings.limits.request_timeout_seconds),
@@ -154,7 +154,8 @@ pub fn router(state: AppState) -> Router {
         .merge(dashboard::routes())
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
-        .with_state(state)
+        .with_state(state.clone())
+        .layer(axum::middleware::from_fn_with_state(state, access::admit))
         .layer(DefaultBodyLimit::max(body_bytes))
         .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(NotForContentType::const_new(TAR))))
         .layer(SetResponseHeaderLayer::if_not_present(

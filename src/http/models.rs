@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
@@ -23,7 +23,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
     get, path = "/v1/models", tag = "models", operation_id = "list_models",
     responses((status = 200, description = "All models, in OpenAI's shape", body = ModelList))
 )]
-async fn list_models(State(state): State<AppState>) -> Result<axum::Json<ModelList>, Problem> {
+async fn list_models(state: AppState) -> Result<axum::Json<ModelList>, Problem> {
     Ok(axum::Json(state.service.models().await?))
 }
 
@@ -42,7 +42,7 @@ async fn list_models(State(state): State<AppState>) -> Result<axum::Json<ModelLi
         (status = "4XX", description = "A problem; `errors` names each bad field", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
-async fn create_model(State(state): State<AppState>, headers: HeaderMap, body: RawJson) -> Result<Response, Problem> {
+async fn create_model(state: AppState, headers: HeaderMap, body: RawJson) -> Result<Response, Problem> {
     let request: ModelRequest = serde_path_to_error::deserialize(body.value).map_err(|error| shape(&error))?;
     let service = Arc::clone(&state.service);
     let work = async move {
@@ -59,7 +59,7 @@ async fn create_model(State(state): State<AppState>, headers: HeaderMap, body: R
     params(("id" = String, Path, description = "The model's name; it may hold slashes")),
     responses((status = 200, body = ModelEntry), (status = 404, body = ProblemBody, content_type = "application/problem+json"))
 )]
-async fn get_model(State(state): State<AppState>, Path(id): Path<String>) -> Result<axum::Json<ModelEntry>, Problem> {
+async fn get_model(state: AppState, Path(id): Path<String>) -> Result<axum::Json<ModelEntry>, Problem> {
     Ok(axum::Json(state.service.model(&id).await?))
 }
 
@@ -73,7 +73,7 @@ async fn get_model(State(state): State<AppState>, Path(id): Path<String>) -> Res
         (status = 409, description = "Unfinished jobs or checkpoints need it (`holders`), it is on its way in, or it ships with the program", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
-async fn delete_model(State(state): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+async fn delete_model(state: AppState, Path(id): Path<String>) -> Result<StatusCode, Problem> {
     state.service.delete_model(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

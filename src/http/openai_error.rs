@@ -50,6 +50,7 @@ pub fn error_body(problem: &Problem) -> Value {
         if unknown_model { Some("model".to_owned()) } else { problem.errors.first().map(|e| param(&e.pointer)) };
     let code = match problem.code.status {
         404 if unknown_model => "model_not_found",
+        401 => "invalid_api_key",
         429 => "rate_limit_exceeded",
         _ => problem.code.name,
     };

@@ -45,6 +45,8 @@ codes! {
         "The key is known, but it does not allow this. The detail names the role or the project that does. An admin makes keys: `vgpo keys create`.";
     UNAUTHORIZED = "unauthorized", 401, "A key is needed",
         "The server asks for an API key: send `Authorization: Bearer vgpo_…`. A key that is unknown or revoked gets this answer too, and so does a session or a stream token that has run out. An admin makes keys: `vgpo keys create`.";
+    CSRF = "csrf_token", 403, "The session's CSRF token is missing",
+        "A browser's session changes nothing without the `csrf` of its answer (GET /v1/session) in the header `X-CSRF-Token`: that keeps pages of others from using the session.";
     NOT_FOUND = "not_found", 404, "There is no such thing",
         "The id or name in the address is not known here. Lists such as /v1/jobs and /v1/models show what there is.";
     UNKNOWN_ROUTE = "unknown_route", 404, "There is no such address",
@@ -168,6 +170,9 @@ impl IntoResponse for Problem {
         let mut response = status.into_response();
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.code == UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"vgpo\""));
         }
         response.extensions_mut().insert(self);
         response

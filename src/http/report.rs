@@ -1,6 +1,6 @@
 //! `/v1/runs/{id}/report`
 
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderValue, header};
 use axum::response::{Html, IntoResponse, Response};
 use utoipa_axum::router::OpenApiRouter;
@@ -25,7 +25,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
         (status = 404, body = ProblemBody, content_type = "application/problem+json")
     )
 )]
-async fn report(State(state): State<AppState>, Path(id): Path<String>) -> Result<Response, Problem> {
+async fn report(state: AppState, Path(id): Path<String>) -> Result<Response, Problem> {
     let mut response = Html(state.service.run_report(&id).await?).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);

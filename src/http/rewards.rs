@@ -1,6 +1,5 @@
 //! `/v1/rewards/evaluate`: try a reward on given responses.
 
-use axum::extract::State;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -23,7 +22,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
     )
 )]
 async fn evaluate_rewards(
-    State(state): State<AppState>,
+    state: AppState,
     Json(request): Json<EvaluateRewards>,
 ) -> Result<axum::Json<EvaluatedRewards>, Problem> {
     Ok(axum::Json(state.service.evaluate_rewards(request).await?))

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
@@ -29,7 +29,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
         (status = "4XX", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
-async fn rows(State(state): State<AppState>, Path(id): Path<String>) -> Result<Response, Problem> {
+async fn rows(state: AppState, Path(id): Path<String>) -> Result<Response, Problem> {
     let files = state.service.run_rows(&id).await?;
     Ok(([(CONTENT_TYPE, "application/jsonl")], Body::from_stream(joined(files))).into_response())
 }

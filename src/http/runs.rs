@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Deserialize;
@@ -91,7 +91,7 @@ impl ListQuery {
     responses((status = 200, description = "A page of runs", body = Listing<RunEntry>))
 )]
 async fn list_runs(
-    State(state): State<AppState>,
+    state: AppState,
     QueryParams(query): QueryParams<ListQuery>,
 ) -> Result<axum::Json<Listing<RunEntry>>, Problem> {
     let include = query.included()?;
@@ -111,7 +111,7 @@ async fn list_runs(
     get, path = "/v1/runs/{id}", tag = "runs", operation_id = "get_run", params(("id" = String, Path, description = "`run_…`")),
     responses((status = 200, body = Run), (status = 404, body = ProblemBody, content_type = "application/problem+json"))
 )]
-async fn get_run(State(state): State<AppState>, Path(id): Path<String>) -> Result<axum::Json<Run>, Problem> {
+async fn get_run(state: AppState, Path(id): Path<String>) -> Result<axum::Json<Run>, Problem> {
     Ok(axum::Json(state.service.run(&id).await?))
 }
 
@@ -137,7 +137,7 @@ struct RunPatch {
     )
 )]
 async fn patch_run(
-    State(state): State<AppState>,
+    state: AppState,
     Path(id): Path<String>,
     Json(patch): Json<RunPatch>,
 ) -> Result<axum::Json<Run>, Problem> {
@@ -154,7 +154,7 @@ async fn patch_run(
         (status = 409, description = "Its job has not ended, or `holders` lists who needs it: a served name, jobs that start from its checkpoints or wait for it", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
-async fn delete_run(State(state): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+async fn delete_run(state: AppState, Path(id): Path<String>) -> Result<StatusCode, Problem> {
     state.service.delete_run(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -181,7 +181,7 @@ struct ContinueRequest {
     )
 )]
 async fn continue_run(
-    State(state): State<AppState>,
+    state: AppState,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: RawJson,
@@ -214,7 +214,7 @@ struct SamplesQuery {
     )
 )]
 async fn samples(
-    State(state): State<AppState>,
+    state: AppState,
     Path(id): Path<String>,
     QueryParams(query): QueryParams<SamplesQuery>,
 ) -> Result<axum::Json<Listing<SampleRecord>>, Problem> {
@@ -230,9 +230,6 @@ async fn samples(
         (status = 404, body = ProblemBody, content_type = "application/problem+json")
     )
 )]
-async fn sample_steps(
-    State(state): State<AppState>,
-    Path(id): Path<String>,
-) -> Result<axum::Json<Listing<SampleStep>>, Problem> {
+async fn sample_steps(state: AppState, Path(id): Path<String>) -> Result<axum::Json<Listing<SampleStep>>, Problem> {
     Ok(axum::Json(Listing::whole(state.service.sample_steps(&id).await?)))
 }

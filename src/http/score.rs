@@ -1,6 +1,5 @@
 //! `/v1/score`: how a model reads given responses.
 
-use axum::extract::State;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -26,9 +25,6 @@ pub fn routes() -> OpenApiRouter<AppState> {
         (status = "4XX", description = "A problem; `errors` names each bad field", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
-async fn score(
-    State(state): State<AppState>,
-    Json(request): Json<ScoreRequest>,
-) -> Result<axum::Json<ScoreAnswer>, Problem> {
+async fn score(state: AppState, Json(request): Json<ScoreRequest>) -> Result<axum::Json<ScoreAnswer>, Problem> {
     Ok(axum::Json(state.service.score(request).await?))
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Deserialize;
@@ -34,7 +34,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
         (status = "4XX", description = "A problem; `errors` names each bad field below `/job` or `/grid`", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
-async fn create(State(state): State<AppState>, headers: HeaderMap, body: RawJson) -> Result<Response, Problem> {
+async fn create(state: AppState, headers: HeaderMap, body: RawJson) -> Result<Response, Problem> {
     let request = typed(body.value)?;
     let service = Arc::clone(&state.service);
     let work = async move { Ok((StatusCode::CREATED, service.submit_sweep(request, None).await?)) };
@@ -59,7 +59,7 @@ struct ListQuery {
     responses((status = 200, description = "A page of sweeps", body = Listing<SweepEntry>))
 )]
 async fn list_sweeps(
-    State(state): State<AppState>,
+    state: AppState,
     QueryParams(query): QueryParams<ListQuery>,
 ) -> Result<axum::Json<Listing<SweepEntry>>, Problem> {
     let filter = SweepFilter { project: query.project };
@@ -81,7 +81,7 @@ struct GetQuery {
     responses((status = 200, body = SweepEntry), (status = 404, body = ProblemBody, content_type = "application/problem+json"))
 )]
 async fn get_sweep(
-    State(state): State<AppState>,
+    state: AppState,
     Path(id): Path<String>,
     QueryParams(query): QueryParams<GetQuery>,
 ) -> Result<axum::Json<SweepEntry>, Problem> {
@@ -96,7 +96,7 @@ async fn get_sweep(
     responses((status = 200, body = SweepEntry), (status = 404, body = ProblemBody, content_type = "application/problem+json"))
 )]
 async fn cancel(
-    State(state): State<AppState>,
+    state: AppState,
     Path(id): Path<String>,
     OptionalJson(ask): OptionalJson<Ask>,
 ) -> Result<axum::Json<SweepEntry>, Problem> {

@@ -1,6 +1,5 @@
 //! `/v1/workers`
 
-use axum::extract::State;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -18,6 +17,6 @@ pub fn routes() -> OpenApiRouter<AppState> {
     get, path = "/v1/workers", tag = "workers", operation_id = "list_workers",
     responses((status = 200, description = "Workers with device, heartbeat and job", body = Listing<WorkerRecord>))
 )]
-async fn list_workers(State(state): State<AppState>) -> Result<axum::Json<Listing<WorkerRecord>>, Problem> {
+async fn list_workers(state: AppState) -> Result<axum::Json<Listing<WorkerRecord>>, Problem> {
     Ok(axum::Json(Listing::whole(state.service.workers().await?)))
 }

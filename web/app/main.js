@@ -2,12 +2,14 @@
 import { html, render, useEffect, useRef, useState } from './lib/html.js';
 import { theme, toggleTheme } from './lib/colour.js';
 import { connection, nextTry, reconnect, start } from './lib/live.js';
-import { online } from './lib/api.js';
+import { identity, locked, online } from './lib/api.js';
 import { route } from './lib/router.js';
-import { News, Questions } from './parts/ask.js';
+import { learn, signOut } from './lib/session.js';
+import { attempt, News, Questions } from './parts/ask.js';
 import { useNow } from './parts/common.js';
 import { Icon } from './parts/icon.js';
 import { Failure, Loading } from './parts/common.js';
+import { SignIn } from './parts/sign_in.js';
 
 const NAV = [
   ['runs', 'Runs', 'play'],
@@ -18,6 +20,9 @@ const NAV = [
   ['workers', 'Workers', 'retry'],
 ];
 
+/** Pages for admins only. */
+const ADMIN_NAV = [['keys', 'Keys', 'key']];
+
 /** Pages are read when they are first opened. */
 const PAGES = {
   runs: ({ parts }) => (parts.length > 1 ? import('./pages/run.js') : import('./pages/runs.js')),
@@ -27,6 +32,7 @@ const PAGES = {
   datasets: () => import('./pages/datasets.js'),
   models: () => import('./pages/models.js'),
   workers: () => import('./pages/workers.js'),
+  keys: () => import('./pages/keys.js'),
 };
 
 function LinkState() {
@@ -65,15 +71,18 @@ function Page() {
 }
 
 function App() {
+  if (locked.value) return html`<${SignIn} /><${News} />`;
+  const nav = identity.value?.role === 'admin' ? [...NAV, ...ADMIN_NAV] : NAV;
   const current = route.value.parts[0] || 'runs';
   return html`<a class="skip" href="#content" onClick=${(e) => { e.preventDefault(); document.getElementById('content').focus(); }}>To the content</a>
     <${Offline} />
     <div class="frame">
       <header class="side">
         <a class="brand" href="#/"><img src=${new URL('../icon.svg', import.meta.url).pathname} alt="" />VGPO</a>
-        <nav aria-label="Pages">${NAV.map(([path, text, icon]) => html`<a key=${path} href=${`#/${path}`}
+        <nav aria-label="Pages">${nav.map(([path, text, icon]) => html`<a key=${path} href=${`#/${path}`}
           aria-current=${current === path || (current === 'compare' && path === 'runs') ? 'page' : undefined}><${Icon} name=${icon} />${text}</a>`)}</nav>
         <div class="foot"><${LinkState} />
+          ${identity.value?.csrf && html`<button class="icon" onClick=${() => attempt(signOut)} aria-label="Sign out" title=${`Sign out (${identity.value.role} of ${identity.value.project})`}><${Icon} name="key" /></button>`}
           <button class="icon" onClick=${toggleTheme} aria-label=${theme.value === 'dark' ? 'Light colours' : 'Dark colours'}>
             <${Icon} name=${theme.value === 'dark' ? 'sun' : 'moon'} /></button></div>
       </header>
@@ -84,5 +93,7 @@ function App() {
 
 const root = document.getElementById('app');
 root.replaceChildren();
+// Who we are decides what there is to show; without an answer the page tells what it can.
+await learn().catch(() => {});
 render(html`<${App} />`, root);
-start();
+if (!locked.value) start();

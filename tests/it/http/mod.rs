@@ -1,5 +1,6 @@
 //! Tests of `http`: a real server on a free port, with a database of its own.
 
+mod access;
 mod chat;
 mod checkpoints;
 mod client;

@@ -90,7 +90,7 @@ impl Api {
         service.store().upsert_model(model("tiny", json!({"steps": 7}))).await.unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let router = router(AppState { service: service.clone() });
+        let router = router(AppState::new(service.clone()));
         let stopping = service.stopping().clone();
         tokio::spawn(
             async move { axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned()).await },

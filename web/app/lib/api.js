@@ -4,6 +4,14 @@ import { signal } from './html.js';
 /** Is the server within reach? Set by every call and by the live stream. */
 export const online = signal(true);
 
+/** Who is signed in: {key_id, role, project, csrf}; a server without keys calls everybody an admin. */
+export const identity = signal(null);
+/** Does the server ask for a key that we do not have? Set by every call and by the live stream. */
+export const locked = signal(false);
+
+/** What a request that changes something proves itself with, in a session. */
+export const proof = () => (identity.value?.csrf ? { 'x-csrf-token': identity.value.csrf } : {});
+
 /** A refusal of the server, with its problem+json. */
 export class ApiError extends Error {
   constructor(status, problem) {
@@ -28,7 +36,7 @@ export async function call(path, { method = 'GET', body, headers = {}, signal: a
     response = await fetch(path, {
       method,
       signal: abort,
-      headers: { ...(json ? { 'content-type': 'application/json' } : {}), accept: 'application/json', ...headers },
+      headers: { ...(json ? { 'content-type': 'application/json' } : {}), ...(method === 'GET' ? {} : proof()), accept: 'application/json', ...headers },
       body: json ? JSON.stringify(body) : body,
     });
   } catch (error) {
@@ -38,6 +46,7 @@ export async function call(path, { method = 'GET', body, headers = {}, signal: a
   }
   online.value = true;
   if (response.ok) return response;
+  if (response.status === 401) locked.value = true;
   let problem = {};
   try { problem = await response.json(); } catch { /* no body: the status has to do */ }
   throw new ApiError(response.status, problem.error ? { detail: problem.error.message, ...problem.error } : problem);

@@ -1,6 +1,6 @@
 // The one live stream of the page: everything that happens on the server, with resume after a cut.
 import { signal } from './html.js';
-import { online } from './api.js';
+import { locked, online } from './api.js';
 import { frames } from './sse.js';
 
 /** `connecting`, `live` or `offline`. */
@@ -39,6 +39,7 @@ async function follow() {
   try {
     const headers = { accept: 'text/event-stream', ...(last ? { 'last-event-id': last } : {}) };
     const response = await fetch('/v1/events', { headers, signal: abort.signal });
+    if (response.status === 401) locked.value = true;
     if (!response.ok) throw new Error(`the stream answered ${response.status}`);
     const watched = new Response(response.body.pipeThrough(new TransformStream({
       transform(chunk, controller) { alive(); controller.enqueue(chunk); },
@@ -68,6 +69,7 @@ export async function start() {
     try { await follow(); } catch { /* told by the state below */ }
     failures = Date.now() - began > 10_000 ? 0 : failures + 1;
     connection.value = failures > 1 ? 'offline' : 'connecting';
+    if (locked.value) return; // signing in begins the page anew
     if (failures > 1) online.value = false;
     const wait = Math.min(500 * 2 ** failures, 15_000);
     nextTry.value = Date.now() + wait;

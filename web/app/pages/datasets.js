@@ -1,6 +1,6 @@
 // Data sets: what there is, a look inside, and uploads with progress.
 import { html, useEffect, useRef, useState } from '../lib/html.js';
-import { ApiError, list, send } from '../lib/api.js';
+import { ApiError, list, proof, send } from '../lib/api.js';
 import { epoch, listen } from '../lib/live.js';
 import { bytes, count, moment } from '../lib/format.js';
 import { href } from '../lib/router.js';
@@ -42,6 +42,7 @@ function sendForm(url, form, onPart) {
     const request = new XMLHttpRequest();
     request.open('POST', url);
     request.setRequestHeader('accept', 'application/json');
+    for (const [name, value] of Object.entries(proof())) request.setRequestHeader(name, value);
     request.upload.onprogress = (event) => { if (event.lengthComputable) onPart(event.loaded / event.total, event.loaded); };
     request.onload = () => {
       let body = {};

@@ -1,0 +1,32 @@
+//! When the server asks for an API key.
+
+use super::{ConfigError, Found, Setting, found};
+
+/// When the server asks for an API key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthMode {
+    /// As soon as there is a key, and whenever other hosts can reach the server.
+    Auto,
+    /// Never: whoever reaches the server may do everything.
+    Off,
+    /// Always.
+    Required,
+}
+
+impl AuthMode {
+    /// The mode among the settings.
+    pub(super) fn settle(values: &[(&Setting, Found)]) -> Result<Self, ConfigError> {
+        let (value, source) = found(values, "auth");
+        match value.trim() {
+            "auto" => Ok(Self::Auto),
+            "off" => Ok(Self::Off),
+            "required" => Ok(Self::Required),
+            _ => Err(ConfigError::Value {
+                key: "auth".to_owned(),
+                source_name: source.to_string(),
+                value,
+                problem: "it must be auto, off or required".to_owned(),
+            }),
+        }
+    }
+}

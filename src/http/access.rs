@@ -1,0 +1,213 @@
+//! The one door of the API: who asks, what their role allows, and with whose eyes the handlers see the database.
+//!
+//! A route added elsewhere is behind this door: everything but the few addresses in [`needed`] asks for a key, every
+//! request that is no reading one asks for a user's, and handlers get a service that sees the caller's project only. A
+//! handler that forgets to take it from the request gets one that sees nothing.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::problem::{self, Problem};
+use crate::config::app::AuthMode;
+use crate::domain::access::{Caller, Role};
+use crate::service::access::tickets::is_csrf;
+use crate::service::{Service, ServiceError};
+
+/// The cookie of a session.
+pub const COOKIE: &str = "vgpo_session";
+/// The header that proves that a page of ours sends a request.
+pub const CSRF: &str = "x-csrf-token";
+const STREAM_TOKEN: &str = "stream_token";
+/// Addresses that a stream token opens.
+const STREAMS: [&str; 6] = [
+    "/v1/events",
+    "/v1/jobs/{id}/events",
+    "/v1/jobs/{id}/events/stream",
+    "/v1/jobs/{id}/logs",
+    "/v1/jobs/{id}/logs/stream",
+    "/v1/runs/{id}/metrics/stream",
+];
+
+/// What every handler can reach.
+#[derive(Clone)]
+pub struct AppState {
+    /// The program itself, which sees everything: for this door and for health.
+    root: Arc<Service>,
+    /// The service on behalf of whoever asks; before they are known, of nobody.
+    pub(super) service: Arc<Service>,
+}
+
+impl AppState {
+    /// The state of a server over this service.
+    pub fn new(service: Arc<Service>) -> Self {
+        Self { service: Arc::new(service.for_caller(Caller::nobody())), root: service }
+    }
+
+    /// The service that knows no callers; never for what a request names.
+    pub(super) fn root(&self) -> &Arc<Service> {
+        &self.root
+    }
+}
+
+impl FromRequestParts<Self> for AppState {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Self) -> Result<Self, Infallible> {
+        let service = parts.extensions.get::<Arc<Service>>().unwrap_or(&state.service);
+        Ok(Self { root: Arc::clone(&state.root), service: Arc::clone(service) })
+    }
+}
+
+/// The role that a request needs; none where everybody may come in.
+pub fn needed(method: &Method, path: &str) -> Option<Role> {
+    let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+    match path {
+        "/" | "/favicon.ico" | "/openapi.json" | "/healthz" | "/readyz" | "/problems" if reads => None,
+        page if reads && (page.starts_with("/ui/") || page.starts_with("/problems/")) => None,
+        "/v1/session" if *method == Method::POST => None,
+        "/v1/session" | "/v1/stream-tokens" => Some(Role::Viewer),
+        path if path == "/v1/audit" || path.starts_with("/v1/keys") => Some(Role::Admin),
+        _ if reads => Some(Role::Viewer),
+        _ => Some(Role::User),
+    }
+}
+
+/// Lets a request in on behalf of whoever sends it, or says why not.
+pub async fn admit(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let route = route.unwrap_or_else(|| request.uri().path().to_owned());
+    let Some(needed) = needed(request.method(), &route) else { return next.run(request).await };
+    let token = take_stream_token(&mut request);
+    let caller = match find(&state, request.method(), request.headers(), &route, token.as_deref()).await {
+        Ok(caller) => caller,
+        Err(problem) => return problem.into_response(),
+    };
+    if caller.role < needed {
+        let detail = format!("this needs a key of role {needed}; the key's role is {}", caller.role);
+        return Problem::new(problem::FORBIDDEN, detail).into_response();
+    }
+    request.extensions_mut().insert(Arc::new(state.root.for_caller(caller)));
+    next.run(request).await
+}
+
+async fn find(
+    state: &AppState,
+    method: &Method,
+    headers: &HeaderMap,
+    route: &str,
+    token: Option<&str>,
+) -> Result<Caller, Problem> {
+    if !asks_for_keys(&state.root).await? {
+        return Ok(Caller::anonymous());
+    }
+    if let Some(sent) = headers.get(header::AUTHORIZATION) {
+        let bearer =
+            sent.to_str().ok().and_then(bearer).ok_or_else(|| refused("send `Authorization: Bearer vgpo_…`"))?;
+        return Ok(state.root.authenticate(bearer).await?);
+    }
+    if let Some(token) = token.filter(|_| *method == Method::GET && STREAMS.contains(&route)) {
+        return Ok(state.root.take_stream_token(token).await?);
+    }
+    let Some(cookie) = session_cookie(headers) else {
+        return Err(refused(
+            "send an API key as `Authorization: Bearer vgpo_…`; an admin makes one with `vgpo keys create`",
+        ));
+    };
+    let caller = state.root.session(cookie).await?;
+    let safe = matches!(*method, Method::GET | Method::HEAD);
+    let proof = headers.get(CSRF).and_then(|sent| sent.to_str().ok()).unwrap_or_default();
+    if !safe && !is_csrf(proof, cookie) {
+        let detail =
+            "a request with a session's cookie that changes something needs the session's `csrf` as `X-CSRF-Token`";
+        return Err(Problem::new(problem::CSRF, detail));
+    }
+    Ok(caller)
+}
+
+/// Does the server ask for keys? By default it does as soon as there is one, or when others can reach it.
+async fn asks_for_keys(service: &Service) -> Result<bool, ServiceError> {
+    let settings = service.settings();
+    match settings.auth {
+        AuthMode::Off => Ok(false),
+        AuthMode::Required => Ok(true),
+        AuthMode::Auto => Ok(settings.is_off_host() || service.has_keys().await?),
+    }
+}
+
+fn refused(detail: &str) -> Problem {
+    Problem::new(problem::UNAUTHORIZED, detail)
+}
+
+fn bearer(sent: &str) -> Option<&str> {
+    let (scheme, key) = sent.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+}
+
+/// The secret in the session's cookie.
+pub fn session_cookie(headers: &HeaderMap) -> Option<&str> {
+    let sent = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = sent.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, _)| *name == COOKIE).map(|(_, value)| value)
+}
+
+/// Takes the stream token out of the address: handlers know no such parameter, and no log shall know its value.
+fn take_stream_token(request: &mut Request) -> Option<String> {
+    let query = request.uri().query()?;
+    let named = |pair: &&str| pair.split('=').next() == Some(STREAM_TOKEN);
+    let token = query.split('&').find(named)?.split_once('=').map(|(_, token)| token.to_owned())?;
+    let rest = query.split('&').filter(|pair| !named(pair)).collect::<Vec<_>>().join("&");
+    let path = request.uri().path();
+    let address = if rest.is_empty() { path.to_owned() } else { format!("{path}?{rest}") };
+    if let Ok(uri) = address.parse::<Uri>() {
+        *request.uri_mut() = uri;
+    }
+    Some(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_thought_of_needs_a_key() {
+        assert_eq!(needed(&Method::GET, "/v1/anything"), Some(Role::Viewer));
+        assert_eq!(needed(&Method::GET, "/metrics"), Some(Role::Viewer));
+        for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+            assert_eq!(needed(&method, "/v1/anything"), Some(Role::User));
+            assert_eq!(needed(&method, "/healthz"), Some(Role::User), "open for reading only");
+        }
+        assert_eq!(needed(&Method::DELETE, "/v1/keys/{id}"), Some(Role::Admin));
+        assert_eq!(needed(&Method::GET, "/v1/audit"), Some(Role::Admin));
+    }
+
+    #[test]
+    fn the_cookie_is_found_among_others() {
+        let headers: HeaderMap =
+            [(header::COOKIE, "a=1; vgpo_session=abc; b=2".parse().unwrap())].into_iter().collect();
+        assert_eq!(session_cookie(&headers), Some("abc"));
+        assert_eq!(session_cookie(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn a_stream_token_leaves_the_address() {
+        let mut request = Request::new(axum::body::Body::empty());
+        *request.uri_mut() = "/v1/events?types=job&stream_token=abc&after=3".parse().unwrap();
+        assert_eq!(take_stream_token(&mut request).as_deref(), Some("abc"));
+        assert_eq!(request.uri().to_string(), "/v1/events?types=job&after=3");
+        assert_eq!(take_stream_token(&mut request), None);
+    }
+
+    #[test]
+    fn only_a_bearer_is_a_bearer() {
+        assert_eq!(bearer("Bearer vgpo_x"), Some("vgpo_x"));
+        assert_eq!(bearer("bearer  vgpo_x "), Some("vgpo_x"));
+        assert_eq!(bearer("Basic abc"), None);
+        assert_eq!(bearer("vgpo_x"), None);
+    }
+}

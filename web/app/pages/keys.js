@@ -1,0 +1,67 @@
+// API keys: who may come in, and what they may do.
+import { html, useEffect, useState } from '../lib/html.js';
+import { ApiError, identity, list, post, send } from '../lib/api.js';
+import { ago, moment } from '../lib/format.js';
+import { attempt, confirm, sayCopied } from '../parts/ask.js';
+import { Empty, Failure, Field, Loading, Select, useLoad, useNow } from '../parts/common.js';
+import { Icon } from '../parts/icon.js';
+
+const ROLES = [
+  ['viewer', 'viewer: reads its project'],
+  ['user', 'user: works in its project'],
+  ['admin', 'admin: everything, and keys'],
+];
+
+export default function Keys() {
+  const [found, error, again] = useLoad((signal) => list('/v1/keys', 1000, { signal }), []);
+  const [made, setMade] = useState(null);
+  useEffect(() => { document.title = 'Keys · VGPO'; }, []);
+  return html`<div class="head"><div class="grow"><h1>Keys</h1><p class="lead">A key opens the API and this dashboard. Its secret is shown once.</p></div></div>
+    ${made ? html`<${Secret} made=${made} done=${() => setMade(null)} />` : html`<${Create} done=${(key) => { setMade(key); again(); }} />`}
+    ${error && !found ? html`<${Failure} error=${error} again=${again} />` : !found ? html`<${Loading} what="Reading keys" height=${200} />`
+      : found.length === 0 ? html`<${Empty} icon="key" title="No keys yet"><p>Without a key, only this machine reaches the server. From the first key on, the server asks for one.</p></${Empty}>`
+      : html`<${Table} keys=${found} again=${again} />`}`;
+}
+
+function Create({ done }) {
+  const [name, setName] = useState('');
+  const [role, setRole] = useState('user');
+  const [project, setProject] = useState('default');
+  const [wrong, setWrong] = useState({});
+  const create = async (event) => {
+    event.preventDefault();
+    try {
+      done(await post('/v1/keys', { name: name.trim() || null, role, project: project.trim() }));
+    } catch (error) {
+      const fields = error instanceof ApiError ? error.fields : [];
+      setWrong(fields.length > 0 ? Object.fromEntries(fields.map((f) => [f.pointer, f.detail])) : { '/name': error.message });
+    }
+  };
+  return html`<form class="card" onSubmit=${create} aria-label="New key"><div class="row">
+    <${Field} label="What it is for" wrong=${wrong['/name']}>${(attributes) => html`<input ...${attributes} value=${name} onInput=${(e) => setName(e.target.value)} placeholder="CI of team vision" />`}</${Field}>
+    <${Select} label="Role" value=${role} onChange=${setRole} options=${ROLES} />
+    <${Field} label="Project" wrong=${wrong['/project']}>${(attributes) => html`<input ...${attributes} value=${project} onInput=${(e) => setProject(e.target.value)} required />`}</${Field}>
+    <button class="primary"><${Icon} name="plus" />Make a key</button></div></form>`;
+}
+
+function Secret({ made, done }) {
+  return html`<section class="card" aria-label="The new key"><h2>${made.name}</h2>
+    <p>Keep the secret now: nobody can show it again.</p><p><code class="secret">${made.secret}</code></p>
+    <div class="row"><button class="primary" onClick=${() => sayCopied(made.secret, 'The secret')}><${Icon} name="copy" />Copy</button>
+      <button onClick=${done}>I have it</button></div></section>`;
+}
+
+function Table({ keys, again }) {
+  const now = useNow(30_000);
+  return html`<div class="scroll"><table><caption class="sr">Keys, newest first</caption><thead><tr><th>Name</th><th>Role</th><th>Project</th><th>Begins with</th><th>Made</th><th>Last used</th><th></th></tr></thead>
+    <tbody>${keys.map((key) => html`<tr key=${key.id}><th scope="row">${key.name}</th><td>${key.role}</td><td>${key.project}</td><td><code>vgpo_${key.prefix}</code></td>
+      <td>${moment(key.created_at)}</td><td>${key.last_used_at ? ago(key.last_used_at, now) : 'never'}</td>
+      <td>${key.revoked_at ? html`<span class="muted">revoked ${moment(key.revoked_at)}</span>` : html`<button class="small danger" onClick=${() => revoke(key, again)}><${Icon} name="trash" />Revoke</button>`}</td></tr>`)}</tbody></table></div>`;
+}
+
+async function revoke(key, again) {
+  const own = key.id === identity.value?.key_id;
+  const text = `Whoever uses it is refused from now on, and its sessions end.${own ? ' It is the key that you are signed in with.' : ''}`;
+  const sure = await confirm({ title: `Revoke “${key.name}”?`, text, yes: 'Revoke it', danger: true });
+  if (sure && await attempt(() => send('DELETE', `/v1/keys/${key.id}`), 'Revoked')) again();
+}

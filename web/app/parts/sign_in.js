@@ -1,0 +1,21 @@
+// The page of those who have not said who they are.
+import { html, useState } from '../lib/html.js';
+import { signIn } from '../lib/session.js';
+import { Field } from './common.js';
+
+export function SignIn() {
+  const [key, setKey] = useState('');
+  const [fault, setFault] = useState(null);
+  const [busy, setBusy] = useState(false);
+  const send = async (event) => {
+    event.preventDefault();
+    setBusy(true);
+    try { await signIn(key.trim()); } catch (error) { setFault(error.message); }
+    setBusy(false);
+  };
+  return html`<main id="content" class="sign-in" tabindex="-1"><form class="card" onSubmit=${send}>
+    <h1>Sign in</h1><p class="muted">This server asks for an API key. An admin makes one with <code>vgpo keys create</code>.</p>
+    <${Field} label="API key" wrong=${fault}>${(attributes) => html`<input ...${attributes} type="password" autocomplete="current-password" spellcheck="false"
+      placeholder="vgpo_…" value=${key} onInput=${(e) => { setKey(e.target.value); setFault(null); }} required />`}</${Field}>
+    <div class="row"><button class="primary" disabled=${busy || !key.trim()}>Sign in</button></div></form></main>`;
+}
