@@ -72,7 +72,9 @@ pub fn needed(method: &Method, path: &str) -> Option<Role> {
         page if reads && (page.starts_with("/ui/") || page.starts_with("/problems/")) => None,
         "/v1/session" if *method == Method::POST => None,
         "/v1/session" | "/v1/stream-tokens" => Some(Role::Viewer),
-        path if path == "/v1/audit" || path.starts_with("/v1/keys") => Some(Role::Admin),
+        // Figures tell of every project's runs.
+        "/v1/audit" | "/metrics" => Some(Role::Admin),
+        path if path.starts_with("/v1/keys") => Some(Role::Admin),
         _ if reads => Some(Role::Viewer),
         _ => Some(Role::User),
     }
@@ -177,13 +179,13 @@ mod tests {
     #[test]
     fn what_nobody_thought_of_needs_a_key() {
         assert_eq!(needed(&Method::GET, "/v1/anything"), Some(Role::Viewer));
-        assert_eq!(needed(&Method::GET, "/metrics"), Some(Role::Viewer));
         for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
             assert_eq!(needed(&method, "/v1/anything"), Some(Role::User));
             assert_eq!(needed(&method, "/healthz"), Some(Role::User), "open for reading only");
         }
         assert_eq!(needed(&Method::DELETE, "/v1/keys/{id}"), Some(Role::Admin));
         assert_eq!(needed(&Method::GET, "/v1/audit"), Some(Role::Admin));
+        assert_eq!(needed(&Method::GET, "/metrics"), Some(Role::Admin));
     }
 
     #[test]

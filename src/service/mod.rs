@@ -28,7 +28,7 @@ pub mod starter;
 pub mod submit;
 pub mod sweeps;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -54,6 +54,8 @@ pub struct Service {
     store: Arc<dyn Store>,
     /// On whose behalf.
     caller: Caller,
+    /// Was there a key when somebody last looked?
+    keyed: Arc<Mutex<Option<bool>>>,
     clock: Arc<dyn Clock>,
     settings: Arc<AppSettings>,
     /// Rises when this process wrote an event: a hint for live streams, which poll anyway.
@@ -81,6 +83,7 @@ impl Service {
             webhooks,
             store,
             caller: Caller::anonymous(),
+            keyed: Arc::default(),
             clock,
             settings: Arc::new(settings),
             news: watch::Sender::new(0),

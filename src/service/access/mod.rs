@@ -4,6 +4,7 @@ pub mod keys;
 pub mod secret;
 pub mod tickets;
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -52,9 +53,14 @@ impl Service {
         Ok(Caller::from(&key))
     }
 
-    /// Is there a key that opens this server?
+    /// Is there a key that opens this server? While the database is away, what was last known holds.
     pub async fn has_keys(&self) -> Result<bool> {
-        Ok(self.store.has_keys().await?)
+        let found = self.store.has_keys().await;
+        let mut known = self.keyed.lock().unwrap_or_else(PoisonError::into_inner);
+        match found {
+            Ok(found) => Ok(*known.insert(found)),
+            Err(error) => known.ok_or_else(|| error.into()),
+        }
     }
 
     /// What was done, newest first.

@@ -93,6 +93,7 @@ async fn the_engine_tells_tokens_batches_and_caches() {
 #[tokio::test]
 async fn a_lost_database_does_not_blind_the_watch() {
     let api = Api::start().await;
+    scrape(&api).await;
     api.store().close().await;
     let figures = scrape(&api).await;
     assert_eq!(figures["vgpo_database_up"], 0.0);
