@@ -35,6 +35,10 @@ check-cuda:
 verify-peers *args:
     ./scripts/verify-peers {{ args }}
 
+# Read exported runs with the real tensorboard and mlflow; writes docs/exports.md (by hand: a minute or two).
+verify-exports:
+    ./scripts/verify-exports
+
 # OpenAI's own clients (Python, Node) against a real server.
 test-clients:
     ./scripts/test-clients

@@ -10,6 +10,8 @@
 //! | `worker` | claim, heartbeat, cancel, drain; one leased job -> one trainer, in a process of its own | train, store, artifacts, config, data, prompt, webhook, reward, model, domain, clock |
 //! | `bench` | measurements of the program's own parts on fixed shapes, each in a process of its own | train, model, algorithm, data, config, domain, clock |
 //! | `train` | the trainer's loop, rollout, optimizer, checkpoints, evaluation, the starter's recipe | model, prompt, data, algorithm, reward, config, domain, clock |
+//! | `backup` | database and artifacts at one moment, saved and put back | store, artifacts, domain, clock |
+//! | `export` | a run as TensorBoard, MLflow and tables hold it | |
 //! | `telemetry` | figures of the program for Prometheus | serving, domain |
 //! | `serving` | the engine that owns a model, batching, attention maps, heat-map pictures | model, prompt, algorithm, config, domain, clock |
 //! | `store` | the database: traits, and one folder per database | domain, clock |
@@ -29,11 +31,13 @@
 
 pub mod algorithm;
 pub mod artifacts;
+pub mod backup;
 pub mod bench;
 pub mod clock;
 pub mod config;
 pub mod data;
 pub mod domain;
+pub mod export;
 pub mod http;
 pub mod hub;
 pub mod images;

@@ -93,7 +93,7 @@ pub async fn find_model(name: &str, settings: AppSettings) -> Result<ModelRef, S
     }
     std::fs::create_dir_all(data).map_err(|e| format!("cannot make the data folder {}: {e}", data.display()))?;
     let clock = Arc::new(SystemClock);
-    let store = vgpo::store::open(&settings.database_url, clock.clone()).await.map_err(|e| e.to_string())?;
+    let store = super::open_store(&settings, clock.clone()).await?;
     let service = Service::new(store, clock, settings);
     service.register_builtins().await.map_err(|e| e.to_string())?;
     let model = service.served_model(name).await.map_err(|e| e.to_string());

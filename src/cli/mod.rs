@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod backup;
 mod bench;
 mod checkpoints;
 mod client;
@@ -7,6 +8,7 @@ mod config;
 mod convert;
 mod datasets;
 mod explain;
+mod export;
 mod generate;
 mod hub;
 mod inference;
@@ -17,6 +19,7 @@ mod migrate;
 mod models;
 mod openapi;
 mod progress;
+mod prune;
 mod quickstart;
 mod report;
 mod reward;
@@ -30,9 +33,12 @@ mod train;
 mod worker;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
-use vgpo::config::app::LogFormat;
+use vgpo::clock::Clock;
+use vgpo::config::app::{AppSettings, LogFormat};
+use vgpo::store::{self, Migrations, Store};
 
 /// Train vision-language models that keep looking at the image, and serve them with attention maps.
 #[derive(Debug, Parser)]
@@ -54,7 +60,7 @@ enum Command {
     Jobs(jobs::Args),
     /// Submit a job over a grid of settings, and compare the results.
     Sweeps(sweeps::Args),
-    /// List the runs of a server, show one, go on with one, delete one, or write its report.
+    /// List the runs of a server, show one, go on with one, delete one, export one, or write its report.
     Runs(runs::RunsArgs),
     /// List, download, serve and delete checkpoints of a server.
     Checkpoints(checkpoints::Args),
@@ -84,6 +90,12 @@ enum Command {
     Config(config::Args),
     /// Bring the database up to date without starting a server.
     Migrate(migrate::Args),
+    /// Save database, artifacts and logs in a folder, while everything goes on.
+    Backup(backup::BackupArgs),
+    /// Put a backup back into an empty place.
+    Restore(backup::RestoreArgs),
+    /// Remove results that are older than the settings keep; a server does so every hour.
+    Prune(prune::Args),
     /// Print the API's `OpenAPI` document.
     Openapi,
 }
@@ -117,6 +129,9 @@ impl Cli {
             Command::Bench(args) => bench::run(args),
             Command::Config(args) => config::run(&args),
             Command::Migrate(args) => migrate::run(&args),
+            Command::Backup(args) => backup::run_backup(&args),
+            Command::Restore(args) => backup::run_restore(&args),
+            Command::Prune(args) => prune::run(&args),
             Command::Openapi => openapi::run(),
         }
     }
@@ -208,4 +223,10 @@ fn log_lines(default: &str, format: LogFormat) {
         LogFormat::Json => lines.json().try_init(),
         LogFormat::Text => lines.try_init(),
     };
+}
+
+/// Opens the database as the settings say.
+async fn open_store(settings: &AppSettings, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>, String> {
+    let migrations = if settings.migrate { Migrations::Apply } else { Migrations::Check };
+    store::open_with(&settings.database_url, clock, migrations).await.map_err(|error| error.to_string())
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, ClientFlags};
 use super::jobs::text;
-use super::{block_on, fail, report, say, table};
+use super::{block_on, export, fail, report, say, table};
 
 /// Arguments of `vgpo runs`.
 #[derive(Debug, clap::Args)]
@@ -33,6 +33,13 @@ enum RunAction {
         #[command(flatten)]
         client: ClientFlags,
     },
+    /// Write a run for TensorBoard, for MLflow, or as a table.
+    Export {
+        #[command(flatten)]
+        args: export::Args,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
     /// Go on with a run that has ended: a new job on the same run, from its newest checkpoint.
     Continue {
         /// The run.
@@ -56,6 +63,7 @@ async fn act(action: &RunAction) -> Result<ExitCode, String> {
     let text_of = |error: super::client::ClientError| error.to_string();
     match action {
         RunAction::Report { args, client } => report::run(args, &client.server).await,
+        RunAction::Export { args, client } => export::run(args, &client.server).await,
         RunAction::Continue { id, steps, client } => {
             let path = format!("/v1/runs/{id}/continue");
             let job = Client::new(&client.server).post(&path, &json!({"steps": steps})).await.map_err(text_of)?;

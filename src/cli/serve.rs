@@ -74,8 +74,7 @@ impl Server {
         supported(settings.engine_device).map_err(|error| error.to_string())?;
         let clock = Arc::new(SystemClock);
         let log = JobLog::new(JobLogs::new(&settings.logs_dir()), clock.clone());
-        let store =
-            vgpo::store::open(&settings.database_url, clock.clone()).await.map_err(|error| error.to_string())?;
+        let store = super::open_store(&settings, clock.clone()).await?;
         let service = Arc::new(Service::new(store, clock, settings));
         guarded(&service).await?;
         service.register_builtins().await.map_err(|error| error.to_string())?;
@@ -84,6 +83,8 @@ impl Server {
         if let Some(metrics) = metrics {
             serve_metrics(metrics, state.clone(), service.stopping().clone());
         }
+        let pruner = Arc::clone(&service);
+        tokio::spawn(async move { pruner.keep_pruning(pruner.settings().retention).await });
         let router = vgpo::http::router(state);
         let stopping = service.stopping().clone();
         let serving = tokio::spawn(async move {

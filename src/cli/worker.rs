@@ -57,7 +57,7 @@ async fn work(args: &Args) -> Result<(), String> {
     } else {
         CancellationToken::new()
     };
-    let store = vgpo::store::open(&settings.database_url, clock.clone()).await.map_err(|error| text(&error))?;
+    let store = super::open_store(&settings, clock.clone()).await?;
     let artifacts = vgpo::artifacts::open(&settings.artifacts_url).map_err(|error| text(&error))?;
     let config = WorkerConfig {
         id: args.id.clone().unwrap_or_else(|| new_id("wrk")),
@@ -137,7 +137,8 @@ impl Launch {
             // Addresses may hold secrets: they travel in the environment, not in the process list.
             command.env("VGPO_DATABASE_URL", &self.database_url).env("VGPO_ARTIFACTS_URL", &self.artifacts_url);
             command.env("VGPO_WEBHOOK_HOSTS", &self.webhook_hosts).env("VGPO_WEBHOOK_SECRET", &self.webhook_secret);
-            command.env("VGPO_LOG_FORMAT", self.log_format.name());
+            // The server has brought the database up to date; its workers need no right to.
+            command.env("VGPO_LOG_FORMAT", self.log_format.name()).env("VGPO_MIGRATE", "check");
             if std::env::var_os("RUST_LOG").is_none() {
                 command.env("RUST_LOG", self.log);
             }

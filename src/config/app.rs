@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::domain::device::{DeviceName, UnknownDevice};
+use crate::domain::retention::RetentionPolicy;
 use sources::{Found, find, read_file};
 
 pub use access::AuthMode;
@@ -32,9 +33,14 @@ const SETTINGS: &[Setting] = &[
     setting("host", "VGPO_HOST", "127.0.0.1"),
     setting("port", "VGPO_PORT", "8080"),
     Setting { key: "database_url", variable: "VGPO_DATABASE_URL", default: "", secret: true },
+    setting("migrate", "VGPO_MIGRATE", "auto"),
     setting("artifacts_url", "VGPO_ARTIFACTS_URL", ""),
     setting("metrics_listen", "VGPO_METRICS_LISTEN", ""),
     setting("log_format", "VGPO_LOG_FORMAT", "text"),
+    setting("retain_events_days", "VGPO_RETAIN_EVENTS_DAYS", "90"),
+    setting("retain_samples_days", "VGPO_RETAIN_SAMPLES_DAYS", "0"),
+    setting("retain_metrics_days", "VGPO_RETAIN_METRICS_DAYS", "0"),
+    setting("retain_checkpoints_days", "VGPO_RETAIN_CHECKPOINTS_DAYS", "0"),
     setting("devices", "VGPO_DEVICES", "cpu"),
     setting("engine_device", "VGPO_ENGINE_DEVICE", "cpu"),
     setting("allowed_hosts", "VGPO_ALLOWED_HOSTS", ""),
@@ -110,8 +116,12 @@ pub struct AppSettings {
     pub metrics_listen: Option<SocketAddr>,
     /// How log lines are written.
     pub log_format: LogFormat,
+    /// How long results are kept.
+    pub retention: RetentionPolicy,
     /// Database address, e.g. `sqlite:./vgpo-data/vgpo.db`.
     pub database_url: String,
+    /// Is the database brought up to date at a start, or refused when it is not?
+    pub migrate: bool,
     /// Where checkpoints and other files are kept, e.g. `file:./vgpo-data/artifacts`.
     pub artifacts_url: String,
     /// Devices for local workers, e.g. `["cpu"]`; empty: none.
@@ -265,6 +275,8 @@ fn settle(values: &[(&Setting, Found)]) -> Result<AppSettings, ConfigError> {
         port: number(values, "port", 0, u64::from(u16::MAX))? as u16,
         metrics_listen: parsed(values, "metrics_listen", "an address and a port, such as 127.0.0.1:9090")?,
         log_format: log_format(values)?,
+        retention: retention(values)?,
+        migrate: one_of(values, "migrate", ["auto", "check"])? == "auto",
         devices: list(&text("devices")).into_iter().filter(|device| device != "none").collect(),
         engine_device: device(values, "engine_device")?,
         allowed_hosts: list(&text("allowed_hosts")),
@@ -309,12 +321,33 @@ fn parsed<T: FromStr>(values: &[(&Setting, Found)], key: &str, wanted: &str) -> 
     value.trim().parse().map(Some).map_err(|_| fault(value))
 }
 
-fn log_format(values: &[(&Setting, Found)]) -> Result<LogFormat, ConfigError> {
-    let (value, source) = found(values, "log_format");
-    [LogFormat::Text, LogFormat::Json].into_iter().find(|format| format.name() == value).ok_or_else(|| {
-        let (key, problem) = ("log_format".to_owned(), "it must be text or json".to_owned());
-        ConfigError::Value { key, source_name: source.to_string(), value, problem }
+/// Days; 0 keeps for ever.
+fn retention(values: &[(&Setting, Found)]) -> Result<RetentionPolicy, ConfigError> {
+    let days = |key: &str| -> Result<Option<u32>, ConfigError> {
+        Ok(Some(number(values, key, 0, 36_500)? as u32).filter(|days| *days > 0))
+    };
+    Ok(RetentionPolicy {
+        events_days: days("retain_events_days")?,
+        samples_days: days("retain_samples_days")?,
+        metrics_days: days("retain_metrics_days")?,
+        checkpoints_days: days("retain_checkpoints_days")?,
     })
+}
+
+/// A setting with few values.
+fn one_of(values: &[(&Setting, Found)], key: &str, allowed: [&'static str; 2]) -> Result<&'static str, ConfigError> {
+    let (value, source) = found(values, key);
+    allowed.into_iter().find(|name| *name == value).ok_or_else(|| ConfigError::Value {
+        key: key.to_owned(),
+        source_name: source.to_string(),
+        value,
+        problem: format!("it must be {} or {}", allowed[0], allowed[1]),
+    })
+}
+
+fn log_format(values: &[(&Setting, Found)]) -> Result<LogFormat, ConfigError> {
+    let name = one_of(values, "log_format", [LogFormat::Text.name(), LogFormat::Json.name()])?;
+    Ok(if name == LogFormat::Json.name() { LogFormat::Json } else { LogFormat::Text })
 }
 
 fn device(values: &[(&Setting, Found)], key: &str) -> Result<DeviceName, ConfigError> {

@@ -16,6 +16,7 @@ pub mod method;
 pub mod metric;
 pub mod model;
 pub mod page;
+pub mod retention;
 pub mod reward;
 pub mod run;
 pub mod sample;

@@ -104,12 +104,17 @@ impl Service {
     /// Forgets a checkpoint; its files follow. `Held` with the holders: a served name, its run (best, last), unfinished
     /// jobs, or the engine that has it in memory.
     pub async fn delete_checkpoint(&self, id: &str) -> Result<()> {
+        self.forget_checkpoint(id, "asked by the API").await
+    }
+
+    /// The same for a reason of its own.
+    pub(super) async fn forget_checkpoint(&self, id: &str, reason: &str) -> Result<()> {
         let checkpoint = self.store.checkpoint(id).await?;
         if self.engine.loaded().await.iter().any(|model| model.id == checkpoint.id) {
             let holders = vec!["the engine, which has it in memory".to_owned()];
             return Err(ServiceError::Held { kind: "checkpoint", id: id.to_owned(), holders });
         }
-        let checkpoint = self.store.delete_checkpoint(id, "asked by the API").await?;
+        let checkpoint = self.store.delete_checkpoint(id, reason).await?;
         self.tell_news();
         self.drop_files(&checkpoint).await
     }

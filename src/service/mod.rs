@@ -20,6 +20,7 @@ mod metrics;
 pub mod models;
 pub mod plan;
 mod report;
+mod retention;
 pub mod rewards;
 mod roots;
 mod rows;

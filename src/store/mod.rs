@@ -12,6 +12,7 @@ mod points;
 mod postgres;
 mod rows;
 mod schema;
+pub mod snapshot;
 mod sqlite;
 mod traits;
 mod view;
@@ -23,10 +24,11 @@ use crate::clock::Clock;
 use crate::domain::job::{JobState, Wanted};
 
 pub use error::{Result, StoreError};
+pub use schema::Migrations;
 pub use traits::{
     AccessStore, CheckpointStore, ClaimRequest, EventStore, Failure, FigureStore, IdempotencyRequest, IdempotencyState,
-    IdempotencyStore, JobStore, MetricStore, ModelStore, QueueStore, RunStore, SampleStore, Store, SweepStore,
-    WorkerStore,
+    IdempotencyStore, JobStore, MetricStore, ModelStore, QueueStore, RetentionStore, RunStore, SampleStore, Store,
+    SweepStore, WorkerStore,
 };
 pub use view::view;
 
@@ -36,6 +38,11 @@ pub use view::view;
 /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE` is a database that exists; many hosts may open it at once. Its
 /// options are those of `libpq` that sqlx knows, such as `?sslmode=verify-full&sslrootcert=FILE` or `?host=/run/postgresql`.
 pub async fn open(url: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>> {
+    open_with(url, clock, Migrations::Apply).await
+}
+
+/// The same, where `migrations` says what may happen to the schema.
+pub async fn open_with(url: &str, clock: Arc<dyn Clock>, migrations: Migrations) -> Result<Arc<dyn Store>> {
     let unsupported = |shown: &str, problem: &str| {
         Err(StoreError::Unsupported { url: shown.to_owned(), problem: problem.to_owned() })
     };
@@ -45,11 +52,11 @@ pub async fn open(url: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>> {
             if path.is_empty() || path.starts_with(":memory:") || path.contains('?') {
                 return unsupported(url, "give the path of a file, e.g. sqlite:vgpo-data/vgpo.db, without options");
             }
-            Ok(Arc::new(sqlite::SqliteStore::open(path.as_ref(), clock).await?))
+            Ok(Arc::new(sqlite::SqliteStore::open(path.as_ref(), clock, migrations).await?))
         }
         Some((scheme @ ("postgres" | "postgresql"), _)) => {
             // The address may hold a password: it is not shown.
-            Ok(Arc::new(postgres::PostgresStore::open(url, &format!("{scheme}://…"), clock).await?))
+            Ok(Arc::new(postgres::PostgresStore::open(url, &format!("{scheme}://…"), clock, migrations).await?))
         }
         _ => unsupported(
             url.split_once("://").map_or(url, |(scheme, _)| scheme),

@@ -59,7 +59,8 @@ pub(super) fn int(row: &impl Record, column: &str) -> Result<i64> {
     row.int_or_none(column)?.ok_or_else(|| absent(column))
 }
 
-fn json<T: DeserializeOwned>(row: &impl Record, column: &str) -> Result<T> {
+/// A JSON column.
+pub(super) fn json<T: DeserializeOwned>(row: &impl Record, column: &str) -> Result<T> {
     serde_json::from_str(row.json(column)?).map_err(|e| damaged(column, &e))
 }
 

@@ -214,8 +214,6 @@ pub trait EventStore: Send + Sync {
     async fn events_after(&self, seq: i64, filter: &EventFilter, limit: u32) -> Result<Vec<Event>>;
     /// Which events are still there.
     async fn event_span(&self) -> Result<EventSpan>;
-    /// Deletes the events before the first one that is not older than `before`; returns how many.
-    async fn prune_events(&self, before: DateTime<Utc>) -> Result<u64>;
 }
 
 /// Workers.
@@ -229,6 +227,19 @@ pub trait WorkerStore: Send + Sync {
     async fn worker(&self, id: &str) -> Result<WorkerRecord>;
     /// Every worker heard of since `since`, newest first.
     async fn workers(&self, since: DateTime<Utc>) -> Result<Vec<WorkerRecord>>;
+}
+
+/// Old results, in batches of at most `most`; each call returns how many went.
+#[async_trait]
+pub trait RetentionStore: Send + Sync {
+    /// Deletes the oldest of the events before the first one that is not older than `before`.
+    async fn prune_events(&self, before: DateTime<Utc>, most: u32) -> Result<u64>;
+    /// Deletes samples of runs whose job ended before that time; runs with the label `keep` are left alone.
+    async fn prune_samples(&self, ended_before: DateTime<Utc>, most: u32) -> Result<u64>;
+    /// Deletes points of such runs; last, smallest and largest values of their keys stay.
+    async fn prune_points(&self, ended_before: DateTime<Utc>, most: u32) -> Result<u64>;
+    /// Checkpoints of such runs, in the order of their ids behind `after`, that are neither best nor last nor served.
+    async fn prunable_checkpoints(&self, ended_before: DateTime<Utc>, after: &str, most: u32) -> Result<Vec<String>>;
 }
 
 /// Figures for those who watch the program at work.
@@ -323,6 +334,7 @@ pub trait Store:
     + EventStore
     + WorkerStore
     + FigureStore
+    + RetentionStore
     + IdempotencyStore
     + AccessStore
 {

@@ -11,6 +11,7 @@ mod http;
 mod hub;
 mod layering;
 mod model;
+mod operations;
 mod prompt;
 mod reward;
 mod serving;

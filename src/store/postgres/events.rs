@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
 use sqlx::{QueryBuilder, Row as _};
 
 use crate::domain::event::{Event, EventFilter, EventSpan, NewEvent};
@@ -24,8 +23,6 @@ const INSERT: &str =
 const INSERT_MANY: &str = include_str!("sql/events_insert.sql");
 const SETTLED: &str = "SELECT given, settled FROM events_settled($1)";
 const FIRST: &str = "SELECT min(seq) AS first FROM events";
-const PRUNE: &str = "DELETE FROM events \
-    WHERE seq < coalesce((SELECT min(seq) FROM events WHERE time >= $1), (SELECT max(seq) + 1 FROM events))";
 /// Writers hold their announcement for milliseconds. One that takes this long is stuck.
 const LOOKS: u32 = 400;
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -68,13 +65,6 @@ impl EventStore for PostgresStore {
         let first =
             self.patiently(|| async { Ok(sqlx::query(FIRST).fetch_one(&self.pool).await?.try_get("first")?) }).await?;
         Ok(EventSpan { first, last })
-    }
-
-    async fn prune_events(&self, before: DateTime<Utc>) -> Result<u64> {
-        let mut tx = self.write().await?;
-        let done = sqlx::query(PRUNE).bind(before.timestamp_millis()).execute(&mut *tx).await?;
-        tx.commit().await?;
-        Ok(done.rows_affected())
     }
 }
 

@@ -1,11 +1,12 @@
 //! Brings the schema up to date: all missing migrations in one transaction, one process at a time.
 
 use chrono::{DateTime, Utc};
-use sqlx::postgres::PgPool;
+use sqlx::Row as _;
+use sqlx::postgres::{PgConnection, PgPool};
 
-use crate::store::error::Result;
+use crate::store::error::{Result, StoreError};
 use crate::store::rows::{int, text};
-use crate::store::schema::{Applied, Migration, digest, pending};
+use crate::store::schema::{Applied, Migration, digest, oldest, pending, refuse_pending};
 
 /// Every migration, in order. A released file is never changed, only followed.
 const MIGRATIONS: &[Migration] = &[
@@ -27,27 +28,23 @@ const MIGRATIONS: &[Migration] = &[
 const LOCK: &str = "SELECT pg_advisory_xact_lock(22089::bigint << 48)";
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
     version BIGINT PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT NOT NULL, applied_at BIGINT NOT NULL)";
-const SELECT: &str = "SELECT version, name, sha256 FROM schema_migrations ORDER BY version";
+/// Beside the older table, so that programs from before it go on reading that one.
+const CREATE_COMPATIBILITY: &str = "CREATE TABLE IF NOT EXISTS schema_compatibility (
+    version BIGINT PRIMARY KEY, oldest BIGINT NOT NULL)";
+const SELECT: &str = "SELECT version, name, sha256, NULL::bigint AS oldest FROM schema_migrations ORDER BY version";
+const SELECT_COMPATIBLE: &str = "SELECT version, name, sha256, oldest \
+    FROM schema_migrations LEFT JOIN schema_compatibility USING (version) ORDER BY version";
+const RECORD_COMPATIBILITY: &str = "INSERT INTO schema_compatibility (version, oldest) VALUES ($1, $2)";
+const TABLES: &str = "SELECT relname AS name FROM pg_class WHERE oid IN (to_regclass('schema_migrations'), to_regclass('schema_compatibility'))";
 const RECORD: &str = "INSERT INTO schema_migrations (version, name, sha256, applied_at) VALUES ($1, $2, $3, $4)";
-
-/// The newest version this program knows.
-pub(super) fn latest() -> i64 {
-    MIGRATIONS.last().map_or(0, |m| m.version)
-}
 
 /// Applies what is missing. A database of a newer program, or one whose applied files differ, is refused untouched.
 pub(super) async fn run(pool: &PgPool, now: DateTime<Utc>) -> Result<()> {
     let mut tx = pool.begin().await?;
     sqlx::query(LOCK).execute(&mut *tx).await?;
     sqlx::query(CREATE).execute(&mut *tx).await?;
-    let mut applied = Vec::new();
-    for row in sqlx::query(SELECT).fetch_all(&mut *tx).await? {
-        applied.push(Applied {
-            version: int(&row, "version")?,
-            name: text(&row, "name")?,
-            sha256: text(&row, "sha256")?,
-        });
-    }
+    sqlx::query(CREATE_COMPATIBILITY).execute(&mut *tx).await?;
+    let applied = applied(&mut tx).await?;
     for migration in pending(MIGRATIONS, &applied)? {
         sqlx::raw_sql(migration.text).execute(&mut *tx).await?;
         sqlx::query(RECORD)
@@ -57,7 +54,40 @@ pub(super) async fn run(pool: &PgPool, now: DateTime<Utc>) -> Result<()> {
             .bind(now.timestamp_millis())
             .execute(&mut *tx)
             .await?;
+        let oldest = oldest(migration.version);
+        sqlx::query(RECORD_COMPATIBILITY).bind(migration.version).bind(oldest).execute(&mut *tx).await?;
     }
     tx.commit().await?;
     Ok(())
+}
+
+/// Refuses a database that is not up to date, or not for this program. Changes nothing.
+pub(super) async fn check(connection: &mut PgConnection) -> Result<()> {
+    refuse_pending(pending(MIGRATIONS, &applied(connection).await?)?)
+}
+
+/// The last migration that a database for this program has seen; it need not be up to date.
+pub(super) async fn version(connection: &mut PgConnection) -> Result<i64> {
+    let applied = applied(connection).await?;
+    pending(MIGRATIONS, &applied)?;
+    let nothing = || StoreError::Schema("it holds no tables of this program".to_owned());
+    applied.last().map(|last| last.version).ok_or_else(nothing)
+}
+
+async fn applied(connection: &mut PgConnection) -> Result<Vec<Applied>> {
+    let select = match sqlx::query(TABLES).fetch_all(&mut *connection).await?.len() {
+        0 => return Ok(Vec::new()),
+        1 => SELECT,
+        _ => SELECT_COMPATIBLE,
+    };
+    let mut applied = Vec::new();
+    for row in sqlx::query(select).fetch_all(connection).await? {
+        applied.push(Applied {
+            version: int(&row, "version")?,
+            name: text(&row, "name")?,
+            sha256: text(&row, "sha256")?,
+            oldest: row.try_get("oldest")?,
+        });
+    }
+    Ok(applied)
 }

@@ -13,8 +13,10 @@ mod metrics;
 mod migrate;
 mod models;
 mod queue;
+mod retention;
 mod runs;
 mod samples;
+pub(super) mod snapshot;
 mod sweeps;
 mod transition;
 mod workers;
@@ -31,6 +33,7 @@ use crate::clock::Clock;
 use crate::domain::job::LeaseToken;
 use crate::store::error::{Result, StoreError, lease_lost};
 use crate::store::rows::Record;
+use crate::store::schema::Migrations;
 use crate::store::traits::Store;
 
 /// Connections of one process at most; they are opened when they are needed.
@@ -57,8 +60,8 @@ pub(super) struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// Connects and brings the schema up to date. `shown` is the address without secrets.
-    pub(super) async fn open(url: &str, shown: &str, clock: Arc<dyn Clock>) -> Result<Self> {
+    /// Connects, and brings the schema up to date where that is allowed. `shown` is the address without secrets.
+    pub(super) async fn open(url: &str, shown: &str, clock: Arc<dyn Clock>, migrations: Migrations) -> Result<Self> {
         let unusable = |problem: String| StoreError::Unsupported { url: shown.to_owned(), problem };
         let options = PgConnectOptions::from_str(url)
             .map_err(|e| unusable(format!("not an address like postgres://USER:PASSWORD@HOST:5432/DATABASE: {e}")))?;
@@ -71,7 +74,10 @@ impl PostgresStore {
             .connect_with(options.application_name("vgpo"))
             .await
             .map_err(|e| unusable(format!("cannot connect: {e}")))?;
-        migrate::run(&pool, clock.now()).await?;
+        match migrations {
+            Migrations::Apply => migrate::run(&pool, clock.now()).await?,
+            Migrations::Check => migrate::check(&mut *pool.acquire().await?).await?,
+        }
         Ok(Self { pool, clock })
     }
 
@@ -152,16 +158,10 @@ impl Store for PostgresStore {
     async fn check(&self) -> Result<()> {
         // A write proves more than a read: a standby or a full disk shows here.
         let mut tx = self.write().await?;
-        let version: i64 = sqlx::query("SELECT max(version) AS version FROM schema_migrations")
-            .fetch_one(&mut *tx)
-            .await?
-            .try_get("version")?;
+        let checked = migrate::check(&mut tx).await;
         sqlx::query("CREATE TEMPORARY TABLE writable (x INT) ON COMMIT DROP").execute(&mut *tx).await?;
         tx.rollback().await?;
-        if version == migrate::latest() {
-            return Ok(());
-        }
-        Err(StoreError::Schema(format!("the database has version {version}, this program needs {}", migrate::latest())))
+        checked
     }
 
     async fn close(&self) {

@@ -1,7 +1,6 @@
 //! Events. Sequence numbers follow the order of commits, because only one transaction writes at a time.
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 
 use crate::domain::event::{Event, EventFilter, EventSpan, NewEvent};
@@ -18,8 +17,6 @@ const INSERT: &str =
     "INSERT INTO events (time, kind, job_id, run_id, project, data) VALUES (?, ?, ?, ?, ?, ?) RETURNING *";
 const SPAN: &str = "SELECT (SELECT min(seq) FROM events) AS first, \
     coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0) AS last";
-const PRUNE: &str = "DELETE FROM events \
-    WHERE seq < coalesce((SELECT min(seq) FROM events WHERE time >= ?1), (SELECT max(seq) + 1 FROM events))";
 /// Rows of one INSERT.
 const ROWS: usize = 500;
 
@@ -52,13 +49,6 @@ impl EventStore for SqliteStore {
     async fn event_span(&self) -> Result<EventSpan> {
         let row = sqlx::query(SPAN).fetch_one(&self.readers).await?;
         Ok(EventSpan { first: row.try_get("first")?, last: row.try_get("last")? })
-    }
-
-    async fn prune_events(&self, before: DateTime<Utc>) -> Result<u64> {
-        let mut tx = self.write().await?;
-        let done = sqlx::query(PRUNE).bind(before.timestamp_millis()).execute(&mut *tx).await?;
-        tx.commit().await?;
-        Ok(done.rows_affected())
     }
 }
 

@@ -14,8 +14,10 @@ mod metrics;
 mod migrate;
 mod models;
 mod queue;
+mod retention;
 mod runs;
 mod samples;
+pub(super) mod snapshot;
 mod sweeps;
 mod transition;
 mod workers;
@@ -34,6 +36,7 @@ use crate::clock::Clock;
 use crate::domain::job::LeaseToken;
 use crate::store::error::{Result, StoreError, lease_lost};
 use crate::store::rows::Record;
+use crate::store::schema::Migrations;
 use crate::store::traits::Store;
 
 /// How long a statement waits for another process's write.
@@ -52,16 +55,17 @@ pub(super) struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens or creates the file, with its folder, and brings the schema up to date.
-    pub(super) async fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self> {
+    /// Opens the file; where the schema may be brought up to date, it is created with its folder if need be.
+    pub(super) async fn open(path: &Path, clock: Arc<dyn Clock>, migrations: Migrations) -> Result<Self> {
         let unusable = |problem: String| StoreError::Unsupported { url: format!("sqlite:{}", path.display()), problem };
-        if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        let may_create = migrations == Migrations::Apply;
+        if let Some(folder) = path.parent().filter(|p| may_create && !p.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder)
                 .map_err(|e| unusable(format!("cannot create the folder {}: {e}", folder.display())))?;
         }
         let options = SqliteConnectOptions::new()
             .filename(path)
-            .create_if_missing(true)
+            .create_if_missing(may_create)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
@@ -77,7 +81,10 @@ impl SqliteStore {
             .connect_with(options.clone().pragma("cache_size", "-32768"))
             .await
             .map_err(|e| unusable(format!("cannot open it: {e}")))?;
-        migrate::run(&writer, clock.now()).await?;
+        match migrations {
+            Migrations::Apply => migrate::run(&writer, clock.now()).await?,
+            Migrations::Check => migrate::check(&mut *writer.acquire().await?).await?,
+        }
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .connect_with(options.row_buffer_size(512).pragma("cache_size", "-8192").pragma("query_only", "ON"))
@@ -137,15 +144,9 @@ impl Store for SqliteStore {
     async fn check(&self) -> Result<()> {
         // Taking the write lock and letting it go proves more than a read: a full or read-only disk shows here.
         let mut tx = self.write().await?;
-        let version: i64 = sqlx::query("SELECT max(version) AS version FROM schema_migrations")
-            .fetch_one(&mut *tx)
-            .await?
-            .try_get("version")?;
+        let checked = migrate::check(&mut tx).await;
         tx.rollback().await?;
-        if version == migrate::latest() {
-            return Ok(());
-        }
-        Err(StoreError::Schema(format!("the file has version {version}, this program needs {}", migrate::latest())))
+        checked
     }
 
     async fn close(&self) {

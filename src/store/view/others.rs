@@ -14,7 +14,8 @@ use crate::domain::page::{Listing, Page};
 use crate::domain::worker::{NewWorker, WorkerRecord, WorkerState};
 use crate::store::error::{Result, StoreError};
 use crate::store::traits::{
-    AccessStore, EventStore, FigureStore, IdempotencyRequest, IdempotencyState, IdempotencyStore, WorkerStore,
+    AccessStore, EventStore, FigureStore, IdempotencyRequest, IdempotencyState, IdempotencyStore, RetentionStore,
+    WorkerStore,
 };
 
 impl View {
@@ -58,11 +59,6 @@ impl EventStore for View {
     async fn event_span(&self) -> Result<EventSpan> {
         self.store.event_span().await
     }
-
-    async fn prune_events(&self, before: DateTime<Utc>) -> Result<u64> {
-        self.admin_only()?;
-        self.store.prune_events(before).await
-    }
 }
 
 #[async_trait]
@@ -85,6 +81,29 @@ impl WorkerStore for View {
             workers.push(self.discreet(worker).await?);
         }
         Ok(workers)
+    }
+}
+
+#[async_trait]
+impl RetentionStore for View {
+    async fn prune_events(&self, before: DateTime<Utc>, most: u32) -> Result<u64> {
+        self.admin_only()?;
+        self.store.prune_events(before, most).await
+    }
+
+    async fn prune_samples(&self, ended_before: DateTime<Utc>, most: u32) -> Result<u64> {
+        self.admin_only()?;
+        self.store.prune_samples(ended_before, most).await
+    }
+
+    async fn prune_points(&self, ended_before: DateTime<Utc>, most: u32) -> Result<u64> {
+        self.admin_only()?;
+        self.store.prune_points(ended_before, most).await
+    }
+
+    async fn prunable_checkpoints(&self, ended_before: DateTime<Utc>, after: &str, most: u32) -> Result<Vec<String>> {
+        self.admin_only()?;
+        self.store.prunable_checkpoints(ended_before, after, most).await
     }
 }
 

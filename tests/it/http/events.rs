@@ -101,7 +101,7 @@ async fn a_position_that_is_gone_resets_the_stream() {
     let frames = api.stream(&path, Some("99999")).await.rest().await;
     assert_eq!(kinds(&frames), ["reset", "job", "job", "job", "end"]);
     let future = chrono::DateTime::from_timestamp(4_000_000_000, 0).unwrap();
-    assert!(api.store().prune_events(future).await.unwrap() > 0);
+    assert!(api.store().prune_events(future, 1_000).await.unwrap() > 0);
     let frames = api.stream(&path, Some("1")).await.rest().await;
     assert_eq!(kinds(&frames)[0], "reset");
     let answer = api.request("GET", "/v1/events").header("last-event-id", "x").send().await.unwrap();

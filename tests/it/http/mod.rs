@@ -27,5 +27,5 @@ mod program;
 mod report;
 mod rewards;
 mod rows;
-mod support;
+pub(crate) mod support;
 mod sweeps;

@@ -54,16 +54,16 @@ pub async fn events_are_filtered_and_ordered(db: &Db) {
 pub async fn pruning_keeps_sequence_numbers(db: &Db) {
     let store = &*db.store;
     assert_eq!(store.event_span().await.unwrap().first, None);
-    assert_eq!(store.prune_events(db.clock.now()).await.unwrap(), 0);
+    assert_eq!(store.prune_events(db.clock.now(), 1_000).await.unwrap(), 0);
     for i in 0..4 {
         store.append_event(event(&i.to_string(), None)).await.unwrap();
         db.clock.advance(Duration::from_secs(10));
     }
     let before = store.event_span().await.unwrap();
-    assert_eq!(store.prune_events(db.clock.now() - Duration::from_secs(25)).await.unwrap(), 2);
+    assert_eq!(store.prune_events(db.clock.now() - Duration::from_secs(25), 1_000).await.unwrap(), 2);
     let kept: Vec<_> = all_events(store).await.into_iter().map(|e| e.kind).collect();
     assert_eq!(kept, ["2", "3"]);
-    assert_eq!(store.prune_events(db.clock.now()).await.unwrap(), 2);
+    assert_eq!(store.prune_events(db.clock.now(), 1_000).await.unwrap(), 2);
     let after = store.event_span().await.unwrap();
     assert_eq!((after.first, after.last), (None, before.last));
     let next = store.append_event(event("new", None)).await.unwrap();

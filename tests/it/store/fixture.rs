@@ -78,6 +78,11 @@ impl Db {
         }
     }
 
+    /// What kind of database it is.
+    pub fn kind(&self) -> Kind {
+        if matches!(self.home, Home::Folder(_)) { Kind::Sqlite } else { Kind::Postgres }
+    }
+
     /// Runs a statement behind the store's back.
     pub async fn execute(&self, sql: &'static str) {
         use sqlx::Connection as _;

@@ -12,6 +12,7 @@ mod models;
 pub(crate) mod postgres;
 mod postgres_only;
 mod queue;
+mod retention;
 mod runs;
 mod sqlite_only;
 mod states;
@@ -51,6 +52,7 @@ macro_rules! conformance {
             events: events_are_filtered_and_ordered, pruning_keeps_sequence_numbers, workers_register_and_beat,
                 idempotency_replays;
             figures: figures_follow_the_queue, lost_leases_are_counted, jobs_of_a_later_form_are_left_to_later_programs;
+            retention: old_results_go_in_batches, checkpoints_that_something_holds_stay, old_events_go_from_the_front;
             runs: asking_the_same_again_is_a_repeat, priority_and_labels_change_with_an_event,
                 a_scheduled_job_starts_not_before_its_time, a_waiting_job_starts_from_what_the_other_left,
                 a_run_goes_on_with_another_job, more_steps_end_early_stopping, a_deleted_run_takes_everything_along;

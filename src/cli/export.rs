@@ -1,0 +1,50 @@
+//! `vgpo runs export`: a run in the forms of other programs.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use vgpo::export::{ExportFormat, ExportedRun, write};
+
+use super::client::Client;
+use super::say;
+
+/// Arguments of `vgpo runs export`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The run.
+    id: String,
+    /// What to write.
+    #[arg(long)]
+    format: Format,
+    /// Where: a folder, or for csv a file, that does not exist yet.
+    #[arg(long, value_name = "PATH")]
+    to: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Format {
+    /// An event file, for `tensorboard --logdir PATH`.
+    Tensorboard,
+    /// A file store, for `mlflow ui --backend-store-uri PATH`.
+    Mlflow,
+    /// One table: a line a step, a column a key.
+    Csv,
+}
+
+/// Fetches the run and writes it.
+pub async fn run(args: &Args, server: &str) -> Result<ExitCode, String> {
+    let client = Client::new(server);
+    let told = |error: super::client::ClientError| error.to_string();
+    let run = client.get(&format!("/v1/runs/{}", args.id)).await.map_err(told)?;
+    let job = run["job_id"].as_str().unwrap_or_default();
+    let job = client.get(&format!("/v1/jobs/{job}")).await.map_err(told)?;
+    let csv = client.text(&format!("/v1/runs/{}/metrics.csv", args.id)).await.map_err(told)?;
+    let run = ExportedRun::read(&run, &job, csv).map_err(|error| error.to_string())?;
+    let format = match args.format {
+        Format::Tensorboard => ExportFormat::Tensorboard,
+        Format::Mlflow => ExportFormat::Mlflow,
+        Format::Csv => ExportFormat::Csv,
+    };
+    write(&run, format, &args.to).map_err(|error| error.to_string())?;
+    Ok(say(format!("wrote {}: {} steps", args.to.display(), run.rows.len())))
+}

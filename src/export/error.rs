@@ -1,0 +1,30 @@
+//! What can go wrong with an export.
+
+use std::path::{Path, PathBuf};
+
+/// Why nothing was exported.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The place is taken.
+    #[error("{} is there already: name one that does not exist", .0.display())]
+    Taken(PathBuf),
+    /// What the server told of the run makes no sense.
+    #[error("the run cannot be read: {0}")]
+    Run(String),
+    /// A file operation failed.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+}
+
+/// The error of a file operation.
+pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> ExportError {
+    let path = path.to_path_buf();
+    move |source| ExportError::Io { action, path, source }
+}

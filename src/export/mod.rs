@@ -1,0 +1,48 @@
+//! A run in the forms of other programs: TensorBoard's event files, MLflow's folders, CSV.
+
+mod error;
+mod mlflow;
+mod run;
+mod tensorboard;
+
+use std::fs;
+use std::path::Path;
+
+pub use error::ExportError;
+pub use run::{ExportedRun, Row};
+
+use error::io;
+
+type Result<T> = std::result::Result<T, ExportError>;
+
+/// What a run is written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExportFormat {
+    /// A folder with an event file: `tensorboard --logdir FOLDER`.
+    Tensorboard,
+    /// A file store: `mlflow ui --backend-store-uri FOLDER`.
+    Mlflow,
+    /// One table: a line a step, a column a key.
+    Csv,
+}
+
+/// Writes `run` into the new folder `to`; for CSV, `to` is the file.
+///
+/// # Errors
+/// Nothing is left at `to`; something that is there already is not touched.
+pub fn write(run: &ExportedRun, format: ExportFormat, to: &Path) -> Result<()> {
+    if to.exists() {
+        return Err(ExportError::Taken(to.to_path_buf()));
+    }
+    let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).map_err(io("create", parent))?;
+    // Beside its place, so that it appears in one instant.
+    let staged = tempfile::Builder::new().prefix(".export").tempdir_in(parent).map_err(io("create", parent))?;
+    let whole = staged.path().join("export");
+    match format {
+        ExportFormat::Csv => fs::write(&whole, &run.csv).map_err(io("write", &whole))?,
+        ExportFormat::Tensorboard => tensorboard::write(run, &whole)?,
+        ExportFormat::Mlflow => mlflow::write(run, &whole)?,
+    }
+    fs::rename(&whole, to).map_err(io("name", to))
+}

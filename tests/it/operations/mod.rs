@@ -1,0 +1,6 @@
+//! What operators do: retention, backups, upgrades, exports.
+
+mod backup;
+mod exports;
+mod retention;
+mod upgrade;

@@ -1,0 +1,80 @@
+//! A release beside its predecessor: the schema expands first, and programs say what they can work with.
+
+use vgpo::store::{self, Migrations, StoreError};
+
+use crate::store::fixture::{Db, Kind, claim_by, new_job};
+
+/// What a later release that only expands does to the schema, as it does it: columns, a table, and a record of it.
+async fn expand(db: &Db, oldest: &'static str) {
+    for statement in [
+        "ALTER TABLE jobs ADD COLUMN later_setting TEXT",
+        "ALTER TABLE runs ADD COLUMN later_count BIGINT NOT NULL DEFAULT 0",
+        "CREATE TABLE later_things (id TEXT PRIMARY KEY)",
+        "INSERT INTO schema_migrations (version, name, sha256, applied_at) VALUES (1000, 'later', 'x', 0)",
+        oldest,
+    ] {
+        let statement =
+            if let Kind::Sqlite = db.kind() { statement.replace("BIGINT", "INTEGER") } else { statement.into() };
+        db.execute(Box::leak(statement.into_boxed_str())).await;
+    }
+}
+
+async fn works_on_beside_a_release_that_expands(kind: Kind) {
+    let Some(db) = kind.make().await else { return };
+    let (before, _) = db.store.submit(new_job(|_| ())).await.unwrap();
+    expand(&db, "INSERT INTO schema_compatibility (version, oldest) VALUES (1000, 5)").await;
+    // The one that was running goes on.
+    db.store.check().await.unwrap();
+    let leased = db.store.claim(&claim_by("w")).await.unwrap().unwrap();
+    assert_eq!(leased.job.id, before.id);
+    db.store.complete(&leased.token, "done").await.unwrap();
+    // And it may be started again.
+    for migrations in [Migrations::Apply, Migrations::Check] {
+        let again = store::open_with(&db.url, db.clock.clone(), migrations).await.unwrap();
+        again.submit(new_job(|_| ())).await.unwrap();
+        again.check().await.unwrap();
+        again.close().await;
+    }
+    db.close().await;
+}
+
+async fn stops_before_a_release_that_contracts(kind: Kind) {
+    let Some(db) = kind.make().await else { return };
+    expand(&db, "INSERT INTO schema_compatibility (version, oldest) VALUES (1000, 1000)").await;
+    let running = db.store.check().await.unwrap_err().to_string();
+    let started = store::open(&db.url, db.clock.clone()).await.err().unwrap().to_string();
+    for told in [running, started] {
+        assert!(told.contains("1000 (later)") && told.contains("use a newer program"), "{told}");
+    }
+    db.close().await;
+}
+
+#[tokio::test]
+async fn on_sqlite_an_older_program_works_on_beside_a_release_that_expands() {
+    works_on_beside_a_release_that_expands(Kind::Sqlite).await;
+    stops_before_a_release_that_contracts(Kind::Sqlite).await;
+}
+
+#[tokio::test]
+async fn on_postgres_an_older_program_works_on_beside_a_release_that_expands() {
+    works_on_beside_a_release_that_expands(Kind::Postgres).await;
+    stops_before_a_release_that_contracts(Kind::Postgres).await;
+}
+
+#[tokio::test]
+async fn check_touches_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("vgpo.db");
+    let url = format!("sqlite:{}", path.display());
+    let clock = crate::store::fixture::clock();
+    store::open_with(&url, clock.clone(), Migrations::Check).await.err().unwrap();
+    assert!(!path.exists());
+    if let Some(cluster) = crate::store::postgres::shared() {
+        let name = cluster.create().await;
+        let refused = store::open_with(&cluster.url(&name), clock, Migrations::Check).await.err().unwrap();
+        assert!(matches!(&refused, StoreError::Schema(told) if told.contains("vgpo migrate")), "{refused}");
+        let tables = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'";
+        assert!(cluster.texts(&name, tables).await.is_empty());
+        cluster.drop(&name).await;
+    }
+}
