@@ -16,6 +16,9 @@ use vgpo::store::{self, Store};
 
 use crate::store::fixture::{Db, Kind, claimed, group, new_job, point};
 
+/// What is done to a backup.
+type Spoiler<'a> = &'a dyn Fn(&Path);
+
 struct Source {
     db: Db,
     folder: tempfile::TempDir,
@@ -169,7 +172,7 @@ async fn a_postgres_backup_during_writes_shows_one_moment() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn damaged_and_incomplete_backups_are_refused_and_nothing_is_written() {
     let source = source(Kind::Sqlite).await.unwrap();
-    let spoilers: [(&str, &dyn Fn(&Path)); 5] = [
+    let spoilers: [(&str, Spoiler); 5] = [
         ("backup.json", &|dir| std::fs::remove_file(dir.join("backup.json")).unwrap()),
         ("another content", &|dir| {
             let path = dir.join("database.sqlite");
@@ -210,7 +213,7 @@ async fn a_damaged_source_is_told_and_leaves_no_backup() {
     assert!(!to.exists() && !source.folder.path().join("saved.partial").exists());
     let options = TakeOptions { allow_damaged: true };
     let manifest = backup::take(&source.place, &to, options, &SystemClock).await.unwrap();
-    assert_eq!(manifest.damaged, [source.checkpoint.clone()]);
+    assert_eq!(manifest.damaged, std::slice::from_ref(&source.checkpoint));
     let again = backup::take(&source.place, &to, options, &SystemClock).await.unwrap_err();
     assert!(matches!(again, BackupError::Taken(_)), "a backup is never written over: {again}");
     source.db.close().await;
