@@ -14,6 +14,7 @@ use crate::clock::Stopwatch;
 use crate::model::logprob::Vocabulary;
 use crate::train::TrainError;
 use crate::train::learner::{Learner, TrainRow};
+use crate::train::micro_batch::Packing;
 use crate::train::optimizer::{AdamW, DecayScope, learning_rate};
 use crate::train::parallel::Pool;
 use crate::train::policy::Policy;
@@ -64,6 +65,7 @@ pub fn run(dir: &Path, settings: Settings) -> Result<Report, BenchError> {
         detached: detached.as_ref(),
         parameters: folder.parameters(),
         vocabulary: Vocabulary::rollout(tracked.as_ref(), spec.rollout.temperature)?,
+        packing: Packing::on(tracked.device()),
         microbatch_tokens: spec.batch.microbatch_tokens,
         checkpointing: spec.train.gradient_checkpointing,
         predicting: false,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::ModelInfo;
 use super::error::ModelError;
+use super::kernels::{Branch, Visible};
 
 /// Size of an image in patches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,7 +48,25 @@ pub struct Sequence {
     pub images: Vec<Arc<ImagePatches>>,
 }
 
-/// A left-padded batch: every row ends in the last column.
+/// A prompt with the responses that are read behind it.
+#[derive(Debug, Clone, Copy)]
+pub struct Tree<'a> {
+    /// Tokens of the prompt, images expanded.
+    pub prompt: &'a [u32],
+    /// Its images.
+    pub images: &'a [Arc<ImagePatches>],
+    /// Tokens of each response.
+    pub responses: &'a [&'a [u32]],
+}
+
+impl Tree<'_> {
+    /// Columns of the tree: the prompt once, and every response.
+    fn columns(&self) -> usize {
+        self.prompt.len() + self.responses.iter().map(|r| r.len()).sum::<usize>()
+    }
+}
+
+/// A left-padded batch, in which every row ends in the last column; or one row of [`Self::branches`] without padding.
 #[derive(Debug, Clone)]
 pub struct Batch {
     /// Number of rows.
@@ -68,6 +87,9 @@ pub struct Batch {
     pub feature_rows: Vec<u32>,
     /// The distinct images of the batch: rows of a group that share an image share its features.
     pub images: Vec<Arc<ImagePatches>>,
+    /// What the columns of a packed row see, in the order of its trees: each prompt, then its responses. Empty: every row is
+    /// one causal sequence.
+    pub branches: Vec<Branch>,
 }
 
 /// Position ids of one row, `[time, height, width]` by token, and the position that follows.
@@ -75,24 +97,33 @@ pub struct Batch {
 /// An image's time position is constant; its height and width count from where the image starts; the next text token
 /// stands after the larger of both. Text advances all three alike.
 pub fn positions(row: &Sequence, info: &ModelInfo) -> Result<(Vec<[u32; 3]>, u32), ModelError> {
-    let mut out = Vec::with_capacity(row.ids.len());
-    let mut next = 0_u32;
-    let mut images = row.images.iter();
+    positions_from(0, &row.ids, &row.images, info)
+}
+
+/// The same for tokens whose first text token would stand at `next`.
+fn positions_from(
+    mut next: u32,
+    ids: &[u32],
+    images: &[Arc<ImagePatches>],
+    info: &ModelInfo,
+) -> Result<(Vec<[u32; 3]>, u32), ModelError> {
+    let mut out = Vec::with_capacity(ids.len());
+    let mut rest = images.iter();
     let mut at = 0;
-    while at < row.ids.len() {
-        if row.ids[at] == info.video_token_id {
+    while at < ids.len() {
+        if ids[at] == info.video_token_id {
             return Err(ModelError::Input("video input is not supported; send images".to_owned()));
         }
-        if row.ids[at] != info.image_token_id {
+        if ids[at] != info.image_token_id {
             out.push([next; 3]);
             next += 1;
             at += 1;
             continue;
         }
-        let image = images.next().ok_or_else(|| slot_error(row, info))?;
+        let image = rest.next().ok_or_else(|| slot_error(ids, images, info))?;
         let tokens = image.grid.merged(info.merge_size);
-        if row.ids[at..].iter().take_while(|id| **id == info.image_token_id).count() < tokens {
-            return Err(slot_error(row, info));
+        if ids[at..].iter().take_while(|id| **id == info.image_token_id).count() < tokens {
+            return Err(slot_error(ids, images, info));
         }
         let (height, width) = (image.grid.height / info.merge_size, image.grid.width / info.merge_size);
         for index in 0..tokens {
@@ -102,18 +133,18 @@ pub fn positions(row: &Sequence, info: &ModelInfo) -> Result<(Vec<[u32; 3]>, u32
         next += height.max(width).max(image.grid.time) as u32;
         at += tokens;
     }
-    if images.next().is_some() {
-        return Err(slot_error(row, info));
+    if rest.next().is_some() {
+        return Err(slot_error(ids, images, info));
     }
     Ok((out, next))
 }
 
-fn slot_error(row: &Sequence, info: &ModelInfo) -> ModelError {
-    let slots = row.ids.iter().filter(|id| **id == info.image_token_id).count();
-    let tokens: usize = row.images.iter().map(|i| i.grid.merged(info.merge_size)).sum();
+fn slot_error(ids: &[u32], images: &[Arc<ImagePatches>], info: &ModelInfo) -> ModelError {
+    let slots = ids.iter().filter(|id| **id == info.image_token_id).count();
+    let tokens: usize = images.iter().map(|i| i.grid.merged(info.merge_size)).sum();
     ModelError::Input(format!(
         "the row has {slots} image tokens, but its {} image(s) make {tokens}: place one image placeholder per image",
-        row.images.len()
+        images.len()
     ))
 }
 
@@ -124,60 +155,96 @@ impl Batch {
         if columns == 0 || rows.iter().any(|r| r.ids.is_empty()) {
             return Err(ModelError::Input("a row without tokens cannot be read".to_owned()));
         }
-        let mut batch = Self {
-            rows: rows.len(),
-            columns,
-            ids: vec![info.pad_token_id; rows.len() * columns],
-            padding: Vec::with_capacity(rows.len()),
-            positions: vec![0; 3 * rows.len() * columns],
-            next_position: Vec::with_capacity(rows.len()),
-            image_slots: Vec::new(),
-            feature_rows: Vec::new(),
-            images: Vec::new(),
-        };
+        let mut batch = Self::blank(rows.len(), columns, info);
         let mut offsets: Vec<u32> = Vec::new();
         for (index, row) in rows.iter().enumerate() {
-            batch.place(index, row, info, &mut offsets)?;
+            check_length(row.ids.len(), info)?;
+            let padding = columns - row.ids.len();
+            let next = batch.place(index * columns + padding, 0, &row.ids, &row.images, info, &mut offsets)?;
+            batch.padding.push(padding);
+            batch.next_position.push(next);
         }
         Ok(batch)
     }
 
+    /// One row without padding in which every prompt stands once, before its responses: what a group shares is computed once,
+    /// forwards and backwards. A packed batch fills no cache.
+    pub fn packed(trees: &[Tree<'_>], info: &ModelInfo) -> Result<Self, ModelError> {
+        let columns = trees.iter().map(Tree::columns).sum();
+        if trees.is_empty() || trees.iter().any(|tree| tree.prompt.is_empty()) {
+            return Err(ModelError::Input("a row without tokens cannot be read".to_owned()));
+        }
+        let mut batch = Self::blank(1, columns, info);
+        let (mut offsets, mut at, mut last) = (Vec::new(), 0, 0);
+        for tree in trees {
+            let trunk = at..at + tree.prompt.len();
+            let behind = batch.place(at, 0, tree.prompt, tree.images, info, &mut offsets)?;
+            batch.branches.push(Branch { trunk: 0..0, own: trunk.clone() });
+            (at, last) = (trunk.end, behind);
+            for response in tree.responses.iter().filter(|response| !response.is_empty()) {
+                check_length(tree.prompt.len() + response.len(), info)?;
+                last = batch.place(at, behind, response, &[], info, &mut offsets)?;
+                batch.branches.push(Branch { trunk: trunk.clone(), own: at..at + response.len() });
+                at += response.len();
+            }
+        }
+        batch.padding.push(0);
+        batch.next_position.push(last);
+        Ok(batch)
+    }
+
+    fn blank(rows: usize, columns: usize, info: &ModelInfo) -> Self {
+        Self {
+            rows,
+            columns,
+            ids: vec![info.pad_token_id; rows * columns],
+            padding: Vec::with_capacity(rows),
+            positions: vec![0; 3 * rows * columns],
+            next_position: Vec::with_capacity(rows),
+            image_slots: Vec::new(),
+            feature_rows: Vec::new(),
+            images: Vec::new(),
+            branches: Vec::new(),
+        }
+    }
+
+    /// Writes tokens from the flat position `start` on; their positions begin at `from`. Returns the position behind them.
     fn place(
         &mut self,
-        index: usize,
-        row: &Sequence,
+        start: usize,
+        from: u32,
+        ids: &[u32],
+        images: &[Arc<ImagePatches>],
         info: &ModelInfo,
         offsets: &mut Vec<u32>,
-    ) -> Result<(), ModelError> {
-        let (positions, next) = positions(row, info)?;
-        if let Some(id) = row.ids.iter().find(|id| **id as usize >= info.vocab_size) {
+    ) -> Result<u32, ModelError> {
+        let (positions, next) = positions_from(from, ids, images, info)?;
+        if let Some(id) = ids.iter().find(|id| **id as usize >= info.vocab_size) {
             return Err(ModelError::Input(format!("token id {id} is outside the vocabulary of {}", info.vocab_size)));
         }
-        if row.ids.len() > info.max_positions {
-            return Err(ModelError::Input(format!(
-                "a row of {} tokens is longer than the model's context of {}",
-                row.ids.len(),
-                info.max_positions
-            )));
-        }
-        let padding = self.columns - row.ids.len();
-        let start = index * self.columns + padding;
-        self.ids[start..start + row.ids.len()].copy_from_slice(&row.ids);
+        self.ids[start..start + ids.len()].copy_from_slice(ids);
         let plane = self.rows * self.columns;
         for (column, position) in positions.iter().enumerate() {
             for (axis, value) in position.iter().enumerate() {
                 self.positions[axis * plane + start + column] = *value;
             }
         }
-        let slots = row.ids.iter().enumerate().filter(|(_, id)| **id == info.image_token_id);
+        let slots = ids.iter().enumerate().filter(|(_, id)| **id == info.image_token_id);
         self.image_slots.extend(slots.map(|(column, _)| (start + column) as u32));
-        for image in &row.images {
+        for image in images {
             let first = self.feature_offset(image, info, offsets);
             self.feature_rows.extend((0..image.grid.merged(info.merge_size) as u32).map(|i| first + i));
         }
-        self.padding.push(padding);
-        self.next_position.push(next);
-        Ok(())
+        Ok(next)
+    }
+
+    /// What each column sees, of a batch whose rows have `padding` and stand behind `cached` columns.
+    pub(super) fn visible(&self, cached: usize, padding: Vec<usize>) -> Visible {
+        if self.branches.is_empty() {
+            Visible::causal(cached, padding)
+        } else {
+            Visible::branches(self.branches.clone())
+        }
     }
 
     /// First feature row of an image; an image that another row brought already is not added again.
@@ -215,6 +282,7 @@ impl Batch {
             image_slots,
             feature_rows,
             images: self.images.clone(),
+            branches: Vec::new(),
         }
     }
 
@@ -230,6 +298,17 @@ impl Batch {
             image_slots: Vec::new(),
             feature_rows: Vec::new(),
             images: Vec::new(),
+            branches: Vec::new(),
         }
     }
+}
+
+fn check_length(tokens: usize, info: &ModelInfo) -> Result<(), ModelError> {
+    if tokens <= info.max_positions {
+        return Ok(());
+    }
+    Err(ModelError::Input(format!(
+        "a row of {tokens} tokens is longer than the model's context of {}",
+        info.max_positions
+    )))
 }

@@ -35,7 +35,7 @@ pub use cache::KvCache;
 pub use capture::Capture;
 pub use describe::{describe, linear_layers};
 pub use error::ModelError;
-pub use input::{Batch, Grid, ImagePatches, Sequence};
+pub use input::{Batch, Grid, ImagePatches, Sequence, Tree};
 pub use load::ModelFolder;
 pub use seed::seeded;
 pub use tape::Tape;

@@ -14,7 +14,7 @@ use crate::model::{Capture, ImagePatches, ModelError, Parameters, Sequence, Tape
 
 use super::error::TrainError;
 use super::layout::Layout;
-use super::micro_batch::{micro_batches, padding_share};
+use super::micro_batch::{Packing, micro_batches, padding_share, shared_micro_batches};
 use super::optimizer::Gradients;
 use super::parallel::Pool;
 
@@ -43,10 +43,9 @@ impl TrainRow {
         self.sequence.ids.len() - self.prompt_len
     }
 
-    /// The row with its masked images; the row itself where it has none.
-    pub(super) fn masked(&self) -> Sequence {
-        let images = self.masked_images.as_ref().unwrap_or(&self.sequence.images);
-        Sequence { ids: self.sequence.ids.clone(), images: images.clone() }
+    /// The row's masked images; its own where it has none.
+    pub(super) fn masked_or_own(&self) -> &[Arc<ImagePatches>] {
+        self.masked_images.as_ref().unwrap_or(&self.sequence.images)
     }
 }
 
@@ -75,7 +74,9 @@ pub struct Learner<'a> {
     pub parameters: &'a Parameters,
     /// The distribution that log-probs are taken from.
     pub vocabulary: Vocabulary,
-    /// Padded tokens of a micro-batch at most.
+    /// How the rows of a micro-batch become one batch.
+    pub packing: Packing,
+    /// Tokens of a micro-batch at most.
     pub microbatch_tokens: u64,
     /// Keep block inputs instead of the whole graph, and run every block again in the backward pass.
     pub checkpointing: bool,
@@ -94,7 +95,7 @@ pub struct MiniBatchOutput {
     pub policy_loss: f64,
     /// Sums over tokens.
     pub stats: LossStats,
-    /// Share of the micro-batches' tokens that was padding.
+    /// Share of the micro-batches' tokens that was padding; none where rows are packed.
     pub padding_share: f64,
 }
 
@@ -116,6 +117,14 @@ impl Learner<'_> {
         self.each(rows, self.microbatch_tokens / 2, |rows| self.dependency_of_batch(rows))
     }
 
+    /// Indices of the rows of each micro-batch.
+    fn cut(&self, rows: &[&TrainRow], tokens: u64) -> Vec<Vec<usize>> {
+        match self.packing {
+            Packing::Padded => micro_batches(rows, tokens),
+            Packing::Shared => shared_micro_batches(rows, tokens, self.pool.threads()),
+        }
+    }
+
     /// `work` on micro-batches; what it gives for each row, in the order of `rows`.
     fn each<T: Default + Clone + Send>(
         &self,
@@ -124,7 +133,7 @@ impl Learner<'_> {
         work: impl Fn(&[&TrainRow]) -> Result<Vec<T>, TrainError> + Sync,
     ) -> Result<Vec<T>, TrainError> {
         let mut out = vec![T::default(); rows.len()];
-        let batches = micro_batches(rows, tokens);
+        let batches = self.cut(rows, tokens);
         let mut order = batches.iter().flatten();
         self.pool.in_waves(
             &batches,
@@ -144,7 +153,7 @@ impl Learner<'_> {
             return Ok(vec![Vec::new(); rows.len()]);
         }
         let model = self.detached;
-        let (whole, masked) = (Layout::new(rows, model.info())?, Layout::masked(rows, model.info())?);
+        let (whole, masked) = (self.layout(rows)?, self.masked_layout(rows)?);
         let (hidden, other) = (states(model, &whole)?, states(model, &masked)?);
         let mut found = divergence(model, &hidden, &other, &whole.targets, &self.vocabulary)?.into_iter();
         let of_row = |row: &&TrainRow| {
@@ -156,10 +165,10 @@ impl Learner<'_> {
     }
 
     fn score_batch(&self, model: &dyn VisionLanguageModel, rows: &[&TrainRow]) -> Result<Vec<Scored>, TrainError> {
-        let layout = Layout::new(rows, model.info())?;
+        let layout = self.layout(rows)?;
         let hidden = states(model, &layout)?;
         let found = token_scores(model, &hidden, &layout.targets, &self.vocabulary, true)?;
-        let similarity = similarity(&hidden, &layout.focus_rows(rows, usize::from(self.predicting)))?;
+        let similarity = similarity(&hidden, &layout.focus_rows(self.predicting))?;
         let (mut logprobs, mut entropy) = (found.logprobs.into_iter(), found.entropy.into_iter());
         Ok(rows
             .iter()
@@ -177,8 +186,9 @@ impl Learner<'_> {
     /// depend on how it was cut.
     pub fn gradients(&self, rows: &[&TrainRow], algorithm: &dyn Algorithm) -> Result<MiniBatchOutput, TrainError> {
         let totals = BatchTotals::of(rows.iter().map(|r| r.response_len()));
-        let batches = micro_batches(rows, self.microbatch_tokens);
-        let mut out = MiniBatchOutput { padding_share: padding_share(rows, &batches), ..MiniBatchOutput::default() };
+        let batches = self.cut(rows, self.microbatch_tokens);
+        let padding_share = if self.packing == Packing::Padded { padding_share(rows, &batches) } else { 0.0 };
+        let mut out = MiniBatchOutput { padding_share, ..MiniBatchOutput::default() };
         let work = |batch: &Vec<usize>| self.gradients_of_batch(&chosen(rows, batch), algorithm, totals);
         self.pool.in_waves(&batches, work, |part| {
             out.loss += part.loss;
@@ -195,10 +205,9 @@ impl Learner<'_> {
         algorithm: &dyn Algorithm,
         totals: BatchTotals,
     ) -> Result<MiniBatchOutput, TrainError> {
-        let info = self.tracked.info();
-        let layout = Layout::new(rows, info)?;
+        let layout = self.layout(rows)?;
         let masked_rows = masked_rows(rows, algorithm);
-        let masked_layout = if masked_rows.is_empty() { None } else { Some(Layout::masked(&masked_rows, info)?) };
+        let masked_layout = if masked_rows.is_empty() { None } else { Some(self.masked_layout(&masked_rows)?) };
         let pass = self.read(&layout)?;
         let masked = masked_layout.as_ref().map(|layout| self.read(layout)).transpose()?;
         let masked_logprobs = masked.as_ref().map(|pass| pass.logprobs.as_slice());
@@ -217,6 +226,14 @@ impl Learner<'_> {
         }
         let LossOutput { loss, policy_loss, stats, .. } = loss;
         Ok(MiniBatchOutput { gradients, loss, policy_loss, stats, padding_share: 0.0 })
+    }
+
+    fn layout(&self, rows: &[&TrainRow]) -> Result<Layout, TrainError> {
+        Layout::new(rows, self.tracked.info(), self.packing)
+    }
+
+    fn masked_layout(&self, rows: &[&TrainRow]) -> Result<Layout, TrainError> {
+        Layout::masked(rows, self.tracked.info(), self.packing)
     }
 
     /// A forward pass that can be gone back.
@@ -298,7 +315,7 @@ fn entropy_slopes(rows: &[&TrainRow], loss: &LossOutput, coef: f64) -> Vec<f32> 
     loss.responses.iter().zip(rows).flat_map(|(response, row)| weight(row, response.weight)).collect()
 }
 
-/// Final hidden states of a padded batch.
+/// Final hidden states of a batch.
 fn states(model: &dyn VisionLanguageModel, layout: &Layout) -> Result<Tensor, TrainError> {
     let features = model.features(&layout.batch)?;
     Ok(model.forward(&layout.batch, features.as_ref(), None, &mut Capture::none())?)

@@ -22,6 +22,7 @@ use super::evaluate::Evaluator;
 use super::judge::Judge;
 use super::learner::Learner;
 use super::metrics::Metrics;
+use super::micro_batch::Packing;
 use super::optimizer::{AdamW, DecayScope, Gradients, learning_rate};
 use super::order::RowOrder;
 use super::parallel::Pool;
@@ -322,6 +323,7 @@ impl<'s> Trainer<'s> {
             detached: self.detached.as_ref(),
             parameters: self.folder.parameters(),
             vocabulary: Vocabulary::rollout(self.tracked.as_ref(), temperature)?,
+            packing: Packing::on(self.tracked.device()),
             microbatch_tokens: self.spec.batch.microbatch_tokens / graphs,
             checkpointing: self.spec.train.gradient_checkpointing,
             predicting,

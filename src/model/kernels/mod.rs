@@ -35,7 +35,7 @@ mod view;
 use candle_core::{DType, Tensor};
 
 pub use activation::{gated_silu, gelu, gelu_erf, quick_gelu};
-pub use attention::{Attended, MASKED, Rope, Visible, attention, rotate};
+pub use attention::{Attended, Branch, MASKED, Rope, Visible, attention, rotate};
 pub use linear::linear;
 pub use norm::{layer_norm, rms_norm};
 pub use softmax::{log_softmax, softmax};

@@ -161,7 +161,7 @@ impl Decoder {
             }
             None => (0, batch.padding.clone()),
         };
-        let pass = self.pass(batch, Visible::causal(cached, padding), cache.as_deref())?;
+        let pass = self.pass(batch, batch.visible(cached, padding), cache.as_deref())?;
         let (features, deepstack) = self.split_features(features)?;
         let mut x = self.embed(batch, features.as_ref())?;
         for index in 0..self.layers.len() {
@@ -185,7 +185,7 @@ impl Decoder {
         features: Option<&Tensor>,
         tape: &mut Tape<'m>,
     ) -> Result<Tensor, ModelError> {
-        let pass = Rc::new(self.pass(batch, Visible::causal(0, batch.padding.clone()), None)?);
+        let pass = Rc::new(self.pass(batch, batch.visible(0, batch.padding.clone()), None)?);
         let inputs: Vec<&Tensor> = features.into_iter().collect();
         let mut x = tape.run(&inputs, |inputs| self.embed(batch, self.split_features(inputs.first())?.0.as_ref()))?;
         let deepstack = features.map_or(Ok(0), |f| f.dim(1).map(|width| width / self.config.hidden_size - 1))?;

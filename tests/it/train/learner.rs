@@ -7,7 +7,7 @@ use vgpo::model::sampler::stream;
 use vgpo::model::{Sequence, View};
 use vgpo::train::RunEnd;
 use vgpo::train::learner::{Learner, TrainRow};
-use vgpo::train::micro_batch::micro_batches;
+use vgpo::train::micro_batch::{Packing, micro_batches, shared_micro_batches};
 use vgpo::train::optimizer::Gradients;
 use vgpo::train::parallel::Pool;
 use vgpo::train::rollout::{RolloutSettings, rollout};
@@ -51,7 +51,7 @@ fn rows(learner: &Learner<'_>) -> Vec<TrainRow> {
     rows
 }
 
-fn gradients(microbatch_tokens: u64, checkpointing: bool) -> (f64, Gradients, usize) {
+fn gradients(packing: Packing, microbatch_tokens: u64, checkpointing: bool) -> (f64, Gradients) {
     let folder = open_starter();
     let (tracked, detached) = (folder.model(View::Tracked).unwrap(), folder.model(View::Detached).unwrap());
     let pool = Pool::new().unwrap();
@@ -61,25 +61,34 @@ fn gradients(microbatch_tokens: u64, checkpointing: bool) -> (f64, Gradients, us
         detached: detached.as_ref(),
         parameters: folder.parameters(),
         vocabulary: Vocabulary::rollout(tracked.as_ref(), 1.0).unwrap(),
+        packing,
         microbatch_tokens,
         checkpointing,
         predicting: false,
     };
     let rows = rows(&learner);
     let rows: Vec<&TrainRow> = rows.iter().collect();
+    let parts = match packing {
+        Packing::Padded => micro_batches(&rows, microbatch_tokens),
+        Packing::Shared => shared_micro_batches(&rows, microbatch_tokens, 1),
+    };
+    assert!(parts.len() > 2 || microbatch_tokens == 1 << 20, "{microbatch_tokens} tokens must cut the batch");
     let algorithm = algorithm::build(&spec(&json!({})).method).unwrap();
     let output = learner.gradients(&rows, algorithm.as_ref()).unwrap();
     assert!(output.stats.clipped_low + output.stats.clipped_high > 0, "the case must exercise the clip");
-    (output.loss, output.gradients, micro_batches(&rows, microbatch_tokens).len())
+    (output.loss, output.gradients)
 }
 
+/// Prompt and image of a group once, or once per row; whole or in parts; graphs kept or run again: all the same.
 #[test]
 fn gradients_are_equal_for_any_micro_batching_with_and_without_checkpointing() {
-    let (loss, whole, parts) = gradients(1 << 20, false);
-    assert_eq!(parts, 1);
-    for (tokens, checkpointing) in [(1, false), (150, false), (400, false), (1 << 20, true), (233, true)] {
-        let (other_loss, cut, parts) = gradients(tokens, checkpointing);
-        assert!(parts > 2 || tokens == 1 << 20, "{tokens} tokens must cut the batch");
+    let (loss, whole) = gradients(Packing::Padded, 1 << 20, false);
+    let padded = [(1, false), (150, false), (400, false), (1 << 20, true), (233, true)];
+    let shared = [(1, false), (150, false), (233, true), (1 << 20, false), (1 << 20, true)];
+    let cases =
+        padded.map(|case| (Packing::Padded, case)).into_iter().chain(shared.map(|case| (Packing::Shared, case)));
+    for (packing, (tokens, checkpointing)) in cases {
+        let (other_loss, cut) = gradients(packing, tokens, checkpointing);
         assert!((loss - other_loss).abs() < 1e-6);
         assert_eq!(whole.tensors().len(), cut.tensors().len());
         for (name, gradient) in whole.tensors() {
@@ -87,7 +96,7 @@ fn gradients_are_equal_for_any_micro_batching_with_and_without_checkpointing() {
             let b: Vec<f32> = cut.tensors()[name].flatten_all().unwrap().to_vec1().unwrap();
             let largest = a.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
             let worst = a.iter().zip(&b).fold(0.0_f32, |m, (x, y)| m.max((x - y).abs()));
-            assert!(worst <= 1e-5 * largest, "{name}: {worst} of {largest} at {tokens} tokens");
+            assert!(worst <= 1e-5 * largest, "{name}: {worst} of {largest}, {packing:?} at {tokens} tokens");
         }
     }
 }
@@ -104,6 +113,7 @@ fn scores_are_equal_for_any_micro_batching() {
         detached: detached.as_ref(),
         parameters: folder.parameters(),
         vocabulary: Vocabulary::rollout(detached.as_ref(), 1.0).unwrap(),
+        packing: Packing::Shared,
         microbatch_tokens: 1 << 20,
         checkpointing: false,
         predicting: false,
@@ -111,8 +121,8 @@ fn scores_are_equal_for_any_micro_batching() {
     let rows = rows(&learner);
     let rows: Vec<&TrainRow> = rows.iter().collect();
     let whole = learner.score(&rows).unwrap();
-    for tokens in [1, 150, 233, 400] {
-        learner.microbatch_tokens = tokens;
+    for (packing, tokens) in [1, 150, 233, 400].into_iter().flat_map(|n| [(Packing::Padded, n), (Packing::Shared, n)]) {
+        (learner.packing, learner.microbatch_tokens) = (packing, tokens);
         for (a, b) in whole.iter().zip(learner.score(&rows).unwrap()) {
             assert_eq!(a.logprobs.len(), b.logprobs.len());
             let pairs = a.logprobs.iter().zip(&b.logprobs).chain(a.similarity.iter().zip(&b.similarity));

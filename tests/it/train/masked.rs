@@ -9,6 +9,7 @@ use vgpo::model::logprob::Vocabulary;
 use vgpo::model::sampler::stream;
 use vgpo::model::{ImagePatches, ModelFolder, Sequence, View, VisionLanguageModel};
 use vgpo::train::learner::{Learner, TrainRow};
+use vgpo::train::micro_batch::Packing;
 use vgpo::train::parallel::Pool;
 
 use super::{open_starter, prompts, spec};
@@ -34,6 +35,7 @@ impl Scene {
             detached: self.detached.as_ref(),
             parameters: self.folder.parameters(),
             vocabulary: Vocabulary::rollout(self.tracked.as_ref(), 1.0).unwrap(),
+            packing: Packing::Shared,
             microbatch_tokens,
             checkpointing: false,
             predicting: false,

@@ -10,6 +10,7 @@ use vgpo::config::job;
 use vgpo::model::logprob::Vocabulary;
 use vgpo::model::{ModelFolder, View};
 use vgpo::train::learner::{Learner, TrainRow};
+use vgpo::train::micro_batch::Packing;
 use vgpo::train::parallel::Pool;
 use vgpo::train::{RunEnd, TrainRequest};
 
@@ -40,6 +41,7 @@ fn learn(folder: &ModelFolder, rows: &[&TrainRow], microbatch_tokens: u64) -> (f
         detached: detached.as_ref(),
         parameters: folder.parameters(),
         vocabulary: Vocabulary::rollout(tracked.as_ref(), 1.0).unwrap(),
+        packing: Packing::Shared,
         microbatch_tokens,
         checkpointing: false,
         predicting: false,

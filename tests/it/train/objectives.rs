@@ -9,6 +9,7 @@ use vgpo::reward::webhook::Question;
 use vgpo::reward::{RewardError, WebhookClient};
 use vgpo::train::RunEnd;
 use vgpo::train::learner::{Learner, TrainRow};
+use vgpo::train::micro_batch::Packing;
 use vgpo::train::parallel::Pool;
 
 use super::{Recorder, open_starter, prompts, run, spec};
@@ -91,6 +92,7 @@ fn the_entropy_bonus_has_the_slope_of_the_entropy() {
         detached: detached.as_ref(),
         parameters: folder.parameters(),
         vocabulary: Vocabulary::rollout(tracked.as_ref(), 1.0).unwrap(),
+        packing: Packing::Shared,
         microbatch_tokens: 200,
         checkpointing: false,
         predicting: false,

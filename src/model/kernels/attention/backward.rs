@@ -4,7 +4,7 @@ use super::super::lanes::{self, Kernel, mul_add};
 use super::super::product::{Matrix, product};
 use super::super::threads;
 use super::super::view::View;
-use super::heads::{Problem, Sizes};
+use super::heads::{Problem, Run, Sizes};
 
 /// Gradients of one piece.
 pub(super) struct Gradients {
@@ -80,11 +80,13 @@ impl Kernel for Backward<'_, '_> {
         let (mut weights, mut slopes) = (Vec::new(), Vec::new());
         for tile in problem.tiles(piece.0) {
             let (start, end, count) = (tile.stacked.start, tile.stacked.end, tile.stacked.len());
-            let (from, to, width) = (tile.keys.start, tile.keys.end, tile.keys.len());
+            let width = tile.width();
             problem.probabilities::<FMA>(&tile, &stacked, keys, &mut weights);
             let above = Matrix::new(&upstream[start * dim..end * dim], count, dim, dim);
             slopes.resize(count * width, 0.0);
-            product(&mut slopes, width, false, above, values.rows(from, to).t());
+            for Run { at, keys: run } in tile.runs() {
+                product(&mut slopes[at..], width, false, above, values.rows(run.start, run.end).t());
+            }
             // Gradient of the scores: each probability times how far its slope lies above the mean slope of its query.
             let lines = slopes.chunks_exact_mut(width).zip(weights.chunks_exact(width)).zip(&agreement[start..end]);
             for ((slopes, weights), mean) in lines {
@@ -92,13 +94,16 @@ impl Kernel for Backward<'_, '_> {
                     *slope = weight * (*slope - mean);
                 }
             }
-            let seen = from * dim..to * dim;
-            let weights = Matrix::new(&weights, count, width, width);
-            let scores = Matrix::new(&slopes, count, width, width);
-            product(&mut out.v[seen.clone()], dim, true, weights.t(), above);
             let queries = Matrix::new(&stacked[start * dim..end * dim], count, dim, dim);
-            product(&mut out.k[seen], dim, true, scores.t(), queries);
-            product(&mut out.q[start * dim..end * dim], dim, false, scores, keys.rows(from, to));
+            for Run { at, keys: run } in tile.runs() {
+                let weights = Matrix::new(&weights[at..], count, run.len(), width);
+                let scores = Matrix::new(&slopes[at..], count, run.len(), width);
+                let seen = run.start * dim..run.end * dim;
+                product(&mut out.v[seen.clone()], dim, true, weights.t(), above);
+                product(&mut out.k[seen], dim, true, scores.t(), queries);
+                let of_queries = &mut out.q[start * dim..end * dim];
+                product(of_queries, dim, at > 0, scores, keys.rows(run.start, run.end));
+            }
         }
         self.turn_back::<FMA>(&mut out);
         out

@@ -2,7 +2,7 @@
 
 use super::super::lanes::{self, Kernel};
 use super::super::threads;
-use super::heads::{Problem, Sizes};
+use super::heads::{Problem, Run, Sizes};
 
 /// What the pass gives, row-major.
 pub(super) struct Output {
@@ -63,11 +63,13 @@ impl Kernel for Forward<'_, '_> {
             problem.probabilities::<FMA>(&tile, &stacked, keys, &mut weights);
             let target = &mut mixed[tile.stacked.start * dim..tile.stacked.end * dim];
             problem.mix::<FMA>(&tile, &weights, values, target);
-            for (line, at) in weights.chunks_exact(tile.keys.len()).zip(tile.stacked.clone()) {
+            for (line, at) in weights.chunks_exact(tile.width()).zip(tile.stacked.clone()) {
                 let (query, member) = (at / group, at % group);
                 if let Some(place) = (query + kept).checked_sub(queries) {
-                    let start = (member * kept + place) * width + tile.keys.start;
-                    seen[start..start + line.len()].copy_from_slice(line);
+                    let start = (member * kept + place) * width;
+                    for Run { at, keys } in tile.runs() {
+                        seen[start + keys.start..start + keys.end].copy_from_slice(&line[at..at + keys.len()]);
+                    }
                 }
             }
         }

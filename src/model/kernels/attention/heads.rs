@@ -9,7 +9,7 @@ use super::super::lanes;
 use super::super::product::{Matrix, product};
 use super::super::view::View;
 use super::rope::Table;
-use super::visible::Visible;
+use super::visible::{Seen, Visible};
 
 /// Stacked queries of a tile.
 const TILE: usize = 32;
@@ -111,20 +111,25 @@ impl<'a> Problem<'a> {
 
     /// Tiles of stacked queries, each with all keys that any of them sees.
     pub(super) fn tiles(&self, row: usize) -> impl Iterator<Item = Tile> + '_ {
-        let stacked = self.sizes.stacked();
-        (0..stacked).step_by(TILE).map(move |start| {
-            let end = stacked.min(start + TILE);
-            let mut seen = self.seen(row, start);
-            for index in start + 1..end {
-                let own = self.seen(row, index);
-                seen = seen.start.min(own.start)..seen.end.max(own.end);
+        let (Sizes { queries, .. }, group) = (self.sizes, self.sizes.group());
+        let mut next = 0;
+        std::iter::from_fn(move || {
+            let start = next;
+            if start == self.sizes.stacked() {
+                return None;
             }
-            Tile { row, stacked: start..end, keys: seen }
+            next = (start + TILE).min(self.visible.alike_until(start / group, queries) * group);
+            let Seen { shared, mut own } = self.seen(row, start);
+            for index in start + 1..next {
+                let more = self.seen(row, index).own;
+                own = own.start.min(more.start)..own.end.max(more.end);
+            }
+            Some(Tile { row, stacked: start..next, shared, own })
         })
     }
 
     /// Keys that stacked query `index` sees.
-    fn seen(&self, row: usize, index: usize) -> Range<usize> {
+    fn seen(&self, row: usize, index: usize) -> Seen {
         self.visible.keys(row, index / self.sizes.group())
     }
 
@@ -137,24 +142,29 @@ impl<'a> Problem<'a> {
         keys: Matrix<'_>,
         out: &mut Vec<f32>,
     ) {
-        let (width, dim) = (tile.keys.len(), self.sizes.dim);
+        let (width, dim) = (tile.width(), self.sizes.dim);
         out.resize(tile.stacked.len() * width, 0.0);
-        let keys = keys.rows(tile.keys.start, tile.keys.end);
         let queries = &queries[tile.stacked.start * dim..tile.stacked.end * dim];
-        if tile.stacked.len() <= FEW {
-            for (line, query) in out.chunks_exact_mut(width).zip(queries.chunks_exact(dim)) {
-                for (key, score) in line.iter_mut().enumerate() {
-                    *score = lanes::dot::<FMA>(query, keys.row(key));
+        for Run { at, keys: run } in tile.runs() {
+            let keys = keys.rows(run.start, run.end);
+            if tile.stacked.len() <= FEW {
+                for (line, query) in out.chunks_exact_mut(width).zip(queries.chunks_exact(dim)) {
+                    for (key, score) in line[at..at + run.len()].iter_mut().enumerate() {
+                        *score = lanes::dot::<FMA>(query, keys.row(key));
+                    }
                 }
+            } else {
+                product(&mut out[at..], width, false, Matrix::new(queries, tile.stacked.len(), dim, dim), keys.t());
             }
-        } else {
-            product(out, width, false, Matrix::new(queries, tile.stacked.len(), dim, dim), keys.t());
         }
+        let shared = tile.shared.len();
         for (line, index) in out.chunks_exact_mut(width).zip(tile.stacked.clone()) {
-            let seen = self.seen(tile.row, index);
-            let (from, to) = (seen.start - tile.keys.start, seen.end - tile.keys.start);
-            line[..from].fill(0.0);
+            let own = self.seen(tile.row, index).own;
+            let (from, to) = (shared + own.start - tile.own.start, shared + own.end - tile.own.start);
+            line[shared..from].fill(0.0);
             line[to..].fill(0.0);
+            // Queries behind a trunk see their branch from its start: what they see has no gap.
+            let from = if shared == 0 { from } else { 0 };
             lanes::softmax::<FMA>(&mut line[from..to]);
         }
     }
@@ -162,17 +172,22 @@ impl<'a> Problem<'a> {
     /// `out = probabilities values`, both of one tile.
     #[inline(always)]
     pub(super) fn mix<const FMA: bool>(&self, tile: &Tile, weights: &[f32], values: Matrix<'_>, out: &mut [f32]) {
-        let (width, dim) = (tile.keys.len(), self.sizes.dim);
-        let values = values.rows(tile.keys.start, tile.keys.end);
-        if tile.stacked.len() <= FEW {
-            for (line, target) in weights.chunks_exact(width).zip(out.chunks_exact_mut(dim)) {
-                target.fill(0.0);
-                for (key, weight) in line.iter().enumerate() {
-                    lanes::add_scaled::<FMA>(target, *weight, values.row(key));
+        let (width, dim) = (tile.width(), self.sizes.dim);
+        for Run { at, keys: run } in tile.runs() {
+            let values = values.rows(run.start, run.end);
+            if tile.stacked.len() <= FEW {
+                for (line, target) in weights.chunks_exact(width).zip(out.chunks_exact_mut(dim)) {
+                    if at == 0 {
+                        target.fill(0.0);
+                    }
+                    for (key, weight) in line[at..at + run.len()].iter().enumerate() {
+                        lanes::add_scaled::<FMA>(target, *weight, values.row(key));
+                    }
                 }
+            } else {
+                let weights = Matrix::new(&weights[at..], tile.stacked.len(), run.len(), width);
+                product(out, dim, at > 0, weights, values);
             }
-        } else {
-            product(out, dim, false, Matrix::new(weights, tile.stacked.len(), width, width), values);
         }
     }
 }
@@ -182,5 +197,28 @@ impl<'a> Problem<'a> {
 pub(super) struct Tile {
     row: usize,
     pub(super) stacked: Range<usize>,
+    shared: Range<usize>,
+    own: Range<usize>,
+}
+
+/// Neighbouring keys of a tile.
+pub(super) struct Run {
+    /// Where they stand among the keys of the tile.
+    pub(super) at: usize,
+    /// Where they stand among all keys.
     pub(super) keys: Range<usize>,
+}
+
+impl Tile {
+    /// Keys of the tile.
+    pub(super) fn width(&self) -> usize {
+        self.shared.len() + self.own.len()
+    }
+
+    /// The runs that its keys lie in, none of them empty.
+    pub(super) fn runs(&self) -> impl Iterator<Item = Run> + use<> {
+        let shared = Run { at: 0, keys: self.shared.clone() };
+        let own = Run { at: self.shared.len(), keys: self.own.clone() };
+        [shared, own].into_iter().filter(|run| !run.keys.is_empty())
+    }
 }

@@ -12,7 +12,7 @@ use candle_core::{Result, Tensor};
 
 use super::Form;
 pub use rope::{Rope, rotate, rotate_by};
-pub use visible::{MASKED, Visible};
+pub use visible::{Branch, MASKED, Visible};
 
 /// What attention gives.
 #[derive(Debug)]

@@ -1,5 +1,5 @@
-//! Which keys a query may see. In every form of attention here they are a run of neighbours, so a pair of bounds says it
-//! all: no mask has to be built, stored or added.
+//! Which keys a query may see. In every form of attention here they are a run of neighbours, or two where responses share a
+//! prompt, so a few bounds say it all: no mask has to be built, stored or added.
 
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -8,6 +8,25 @@ use candle_core::{Device, Result, Tensor};
 
 /// Score of a masked pair; large enough to vanish in a softmax, small enough to stay finite in sums.
 pub const MASKED: f32 = -1e30;
+
+/// A part of a row that is read behind another: each of its columns sees the whole trunk, and the branch up to itself. A
+/// prompt is a branch without a trunk, its responses are branches of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Branch {
+    /// Columns that the whole branch sees; they end before it begins.
+    pub trunk: Range<usize>,
+    /// Columns of the branch.
+    pub own: Range<usize>,
+}
+
+/// The keys that a query sees: two runs of neighbours, the first often empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// What every query of its branch sees.
+    pub shared: Range<usize>,
+    /// The rest.
+    pub own: Range<usize>,
+}
 
 /// The keys that each query sees.
 #[derive(Debug, Clone)]
@@ -21,6 +40,7 @@ pub struct Visible {
 enum Rule {
     Causal { cached: usize, padding: Vec<usize> },
     Within(Vec<usize>),
+    Branches(Vec<Branch>),
 }
 
 impl Visible {
@@ -36,17 +56,37 @@ impl Visible {
         Self { rule: Rule::Within(bounds), mask: OnceLock::new() }
     }
 
+    /// One row of branches that follow each other without gaps; each is causal behind its trunk.
+    pub fn branches(branches: Vec<Branch>) -> Self {
+        Self { rule: Rule::Branches(branches), mask: OnceLock::new() }
+    }
+
     /// Keys that query `query` of row `row` sees.
-    pub fn keys(&self, row: usize, query: usize) -> Range<usize> {
+    pub fn keys(&self, row: usize, query: usize) -> Seen {
+        let alone = |own| Seen { shared: 0..0, own };
         match &self.rule {
             Rule::Causal { cached, padding } => {
                 let end = cached + query + 1;
-                padding.get(row).map_or(0, |p| (*p).min(end - 1))..end
+                alone(padding.get(row).map_or(0, |p| (*p).min(end - 1))..end)
             }
             Rule::Within(bounds) => {
                 let after = bounds.partition_point(|b| *b <= query).clamp(1, bounds.len() - 1);
-                bounds[after - 1]..bounds[after]
+                alone(bounds[after - 1]..bounds[after])
             }
+            Rule::Branches(branches) => match branches.get(branches.partition_point(|b| b.own.end <= query)) {
+                Some(branch) => Seen { shared: branch.trunk.clone(), own: branch.own.start..query + 1 },
+                None => alone(query..query + 1),
+            },
+        }
+    }
+
+    /// The end of the queries from `query` on that share one run of keys, of `queries` in all.
+    pub(super) fn alike_until(&self, query: usize, queries: usize) -> usize {
+        match &self.rule {
+            Rule::Branches(branches) => {
+                branches.get(branches.partition_point(|b| b.own.end <= query)).map_or(queries, |branch| branch.own.end)
+            }
+            _ => queries,
         }
     }
 
@@ -57,6 +97,15 @@ impl Visible {
             Rule::Within(bounds) => {
                 let ascending = bounds.windows(2).all(|pair| pair[0] < pair[1]);
                 ascending && bounds.len() > 1 && bounds[0] == 0 && bounds.last() == Some(&keys) && queries == keys
+            }
+            Rule::Branches(branches) => {
+                let follows = |at: usize, branch: &Branch| {
+                    let Branch { trunk, own } = branch;
+                    let fits = own.start == at && own.start < own.end && trunk.start <= trunk.end && trunk.end <= at;
+                    fits.then_some(own.end)
+                };
+                let end = branches.iter().try_fold(0, follows);
+                rows == 1 && queries == keys && end == Some(keys)
             }
         };
         if fits {
@@ -75,12 +124,14 @@ impl Visible {
         }
         let alike = match &self.rule {
             Rule::Causal { padding, .. } => padding.iter().all(|p| *p == 0),
-            Rule::Within(_) => true,
+            Rule::Within(_) | Rule::Branches(_) => true,
         };
         let rows = if alike { 1 } else { rows };
         let mut values = vec![MASKED; rows * queries * keys];
         for (index, line) in values.chunks_mut(keys).enumerate() {
-            line[self.keys(index / queries, index % queries)].fill(0.0);
+            let Seen { shared, own } = self.keys(index / queries, index % queries);
+            line[shared].fill(0.0);
+            line[own].fill(0.0);
         }
         let mask = if values.contains(&MASKED) {
             Some(Tensor::from_vec(values, (rows, 1, queries, keys), device)?)

@@ -1,6 +1,6 @@
 use candle_core::{Device, Tensor};
 use proptest::prelude::*;
-use vgpo::model::kernels::{self, Form, Rope, Visible, forms};
+use vgpo::model::kernels::{self, Branch, Form, Rope, Visible, forms};
 
 use super::{agree, difference, laid_out, values};
 
@@ -89,6 +89,38 @@ proptest! {
     }
 }
 
+/// Two prompts with responses of many lengths behind them, in one row.
+fn forest() -> (usize, Visible) {
+    let (mut at, mut branches) = (0, Vec::new());
+    for (prompt, responses) in [(5, vec![1, 40, 3]), (37, vec![2, 64]), (4, vec![])] {
+        let trunk = at..at + prompt;
+        branches.push(Branch { trunk: 0..0, own: trunk.clone() });
+        at = trunk.end;
+        for length in responses {
+            branches.push(Branch { trunk: trunk.clone(), own: at..at + length });
+            at += length;
+        }
+    }
+    (at, Visible::branches(branches))
+}
+
+#[test]
+fn responses_behind_a_shared_prompt_equal_composed_attention() {
+    let (columns, visible) = forest();
+    let rope = rope(1, columns, 8);
+    for (layout, group) in [(0, 1), (1, 2), (2, 3)] {
+        let (q, k) = ([1, columns, 2 * group, 16], [1, columns, 2, 16]);
+        let run = |form| {
+            let (visible, rope) = (&visible, &rope);
+            move |x: &[Tensor]| Ok(forms::attention(form, &x[0], &x[1], &x[2], Some(rope), visible, None)?.mixed)
+        };
+        agree(&[&q, &k, &k], layout, run(Form::Fused), run(Form::Composed));
+        let [q, k] = [&q, &k].map(|shape| values(3, shape));
+        let kept = |form| forms::attention(form, &q, &k, &k, None, &visible, Some(3)).unwrap().probabilities.unwrap();
+        assert!(difference(&kept(Form::Fused), &kept(Form::Composed)) < 1e-5);
+    }
+}
+
 /// Over a cache: one query per row behind cached keys that lie in a larger tensor, heads before columns.
 #[test]
 fn a_decode_step_equals_the_last_query_of_a_whole_pass() {
@@ -141,6 +173,10 @@ fn shapes_that_do_not_fit_are_errors() {
     assert!(bad([1, 4, 3, 8], [1, 4, 2, 8], &causal).contains("cannot attend"));
     assert!(bad([1, 4, 2, 8], [1, 5, 2, 8], &causal).contains("do not fit the visible keys"));
     assert!(bad([1, 4, 2, 8], [1, 4, 2, 8], &Visible::within(vec![0, 9])).contains("do not fit the visible keys"));
+    let branch = |trunk, own| Visible::branches(vec![Branch { trunk, own }]);
+    for branches in [branch(0..0, 0..3), branch(0..1, 0..4), branch(0..0, 1..4)] {
+        assert!(bad([1, 4, 2, 8], [1, 4, 2, 8], &branches).contains("do not fit the visible keys"));
+    }
     let error = kernels::rotate(&x([1, 4, 2, 8]), &rope(1, 5, 4)).unwrap_err().to_string();
     assert!(error.contains("rotary table"), "{error}");
 }
