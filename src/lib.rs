@@ -6,7 +6,7 @@
 //! | room | what lives there | may use |
 //! |---|---|---|
 //! | `http` | router, problem+json, limits; one file per resource, handlers of a few lines | service, telemetry, serving, config, domain, clock |
-//! | `service` | what the API means: submit a job, publish a checkpoint, query metrics | telemetry, store, serving, artifacts, hub, config, data, prompt, webhook, reward, algorithm, model, domain, clock |
+//! | `service` | what the API means: submit a job, publish a checkpoint, query metrics | telemetry, store, serving, artifacts, fetch, hub, config, data, prompt, webhook, reward, algorithm, model, domain, clock |
 //! | `worker` | claim, heartbeat, cancel, drain; one leased job -> one trainer, in a process of its own | train, store, artifacts, config, data, prompt, webhook, reward, model, domain, clock |
 //! | `bench` | measurements of the program's own parts on fixed shapes, each in a process of its own | train, model, algorithm, data, config, domain, clock |
 //! | `train` | the trainer's loop, rollout, optimizer, checkpoints, evaluation, the starter's recipe | model, prompt, data, algorithm, reward, config, domain, clock |
@@ -16,6 +16,7 @@
 //! | `serving` | the engine that owns a model, batching, attention maps, heat-map pictures | model, prompt, algorithm, config, domain, clock |
 //! | `store` | the database: traits, and one folder per database | domain, clock |
 //! | `artifacts` | checkpoints and other files behind one interface | domain |
+//! | `fetch` | images by URL: listed hosts, public addresses, limits | config |
 //! | `hub` | models and data sets from Hugging Face's hub, by commit | config, domain |
 //! | `algorithm` | pure functions over groups of trajectories: vgpo, grpo, sft; no model, no I/O | domain |
 //! | `webhook` | the HTTP side of webhook rewards: allow-list, signature, retries | reward, config, domain, clock |
@@ -38,6 +39,7 @@ pub mod config;
 pub mod data;
 pub mod domain;
 pub mod export;
+pub mod fetch;
 pub mod http;
 pub mod hub;
 pub mod images;

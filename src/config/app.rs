@@ -46,8 +46,11 @@ const SETTINGS: &[Setting] = &[
     setting("allowed_hosts", "VGPO_ALLOWED_HOSTS", ""),
     setting("allowed_origins", "VGPO_ALLOWED_ORIGINS", ""),
     setting("auth", "VGPO_AUTH", "auto"),
+    setting("image_hosts", "VGPO_IMAGE_HOSTS", ""),
     setting("webhook_hosts", "VGPO_WEBHOOK_HOSTS", ""),
     Setting { key: "webhook_secret", variable: "VGPO_WEBHOOK_SECRET", default: "", secret: true },
+    setting("max_requests_per_minute", "VGPO_MAX_REQUESTS_PER_MINUTE", "6000"),
+    setting("max_concurrent_answers", "VGPO_MAX_CONCURRENT_ANSWERS", "32"),
     setting("max_body_bytes", "VGPO_MAX_BODY_BYTES", "33554432"),
     setting("max_image_bytes", "VGPO_MAX_IMAGE_BYTES", "20971520"),
     setting("max_image_pixels", "VGPO_MAX_IMAGE_PIXELS", "50000000"),
@@ -134,6 +137,8 @@ pub struct AppSettings {
     pub allowed_origins: Vec<String>,
     /// When an API key is asked for.
     pub auth: AuthMode,
+    /// Hosts (`host`, or `host:port` for unusual ports) that images may be fetched from; empty: none.
+    pub image_hosts: Vec<String>,
     /// Hosts (`host` or `host:port`) that webhook rewards may ask; empty: none.
     pub webhook_hosts: Vec<String>,
     /// Signs requests to webhooks; empty: they are not signed.
@@ -282,6 +287,7 @@ fn settle(values: &[(&Setting, Found)]) -> Result<AppSettings, ConfigError> {
         allowed_hosts: list(&text("allowed_hosts")),
         allowed_origins: list(&text("allowed_origins")),
         auth: AuthMode::settle(values)?,
+        image_hosts: list(&text("image_hosts")),
         webhook_hosts: list(&text("webhook_hosts")),
         webhook_secret: text("webhook_secret"),
         dataset_roots: list(&text("dataset_roots")).into_iter().map(PathBuf::from).collect(),

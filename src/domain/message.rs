@@ -74,7 +74,8 @@ pub enum Part {
         /// The text itself.
         text: String,
     },
-    /// An image: a `data:` URL (on the command line also a file path).
+    /// An image: a `data:` URL, or the address of one at a host of the setting `image_hosts` (on the command line also a file
+    /// path).
     Image {
         /// Where the pixels come from.
         image: String,
@@ -115,7 +116,7 @@ impl Part {
 /// `OpenAI`'s wrapper of an image address.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ImageUrl {
-    /// A `data:` URL.
+    /// A `data:` URL, or an address at a host of the setting `image_hosts`.
     pub url: String,
     /// Accepted for compatibility; the image processor decides the resolution.
     #[serde(default, skip_serializing_if = "Option::is_none")]

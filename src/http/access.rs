@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::limits::{KeyLimits, hold};
 use super::problem::{self, Problem};
 use crate::config::app::AuthMode;
 use crate::domain::access::{Caller, Role};
@@ -39,6 +40,8 @@ const STREAMS: [&str; 6] = [
 pub struct AppState {
     /// The program itself, which sees everything: for this door and for health.
     root: Arc<Service>,
+    /// What every key may ask for.
+    limits: Arc<KeyLimits>,
     /// The service on behalf of whoever asks; before they are known, of nobody.
     pub(super) service: Arc<Service>,
 }
@@ -46,7 +49,8 @@ pub struct AppState {
 impl AppState {
     /// The state of a server over this service.
     pub fn new(service: Arc<Service>) -> Self {
-        Self { service: Arc::new(service.for_caller(Caller::nobody())), root: service }
+        let limits = Arc::new(KeyLimits::new(&service.settings().limits));
+        Self { service: Arc::new(service.for_caller(Caller::nobody())), limits, root: service }
     }
 
     /// The service that knows no callers; never for what a request names.
@@ -60,7 +64,7 @@ impl FromRequestParts<Self> for AppState {
 
     async fn from_request_parts(parts: &mut Parts, state: &Self) -> Result<Self, Infallible> {
         let service = parts.extensions.get::<Arc<Service>>().unwrap_or(&state.service);
-        Ok(Self { root: Arc::clone(&state.root), service: Arc::clone(service) })
+        Ok(Self { service: Arc::clone(service), ..state.clone() })
     }
 }
 
@@ -94,8 +98,13 @@ pub async fn admit(State(state): State<AppState>, mut request: Request, next: Ne
         let detail = format!("this needs a key of role {needed}; the key's role is {}", caller.role);
         return Problem::new(problem::FORBIDDEN, detail).into_response();
     }
+    let place = match caller.key_id.as_deref().map(|key| state.limits.admit(key, request.method(), &route)).transpose()
+    {
+        Ok(place) => place.flatten(),
+        Err(problem) => return problem.into_response(),
+    };
     request.extensions_mut().insert(Arc::new(state.root.for_caller(caller)));
-    next.run(request).await
+    hold(next.run(request).await, place)
 }
 
 async fn find(

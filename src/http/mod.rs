@@ -18,6 +18,7 @@ mod health;
 mod idempotency;
 mod jobs;
 mod keys;
+mod limits;
 mod logs;
 mod maps;
 mod metrics;

@@ -73,6 +73,8 @@ codes! {
         "The key was used within the last 24 hours with another body. Use a new key for a new request.";
     OVERLOADED = "overloaded", 429, "Too many requests wait already",
         "The queue is full. Repeat the request after the time in Retry-After.";
+    RATE_LIMITED = "rate_limited", 429, "The key asks for too much at once",
+        "Each key may send so many requests a minute and wait for so many answers of the engine at the same time. The detail names the limit; repeat the request after the time in Retry-After.";
     INTERNAL = "internal", 500, "Something went wrong here",
         "A fault of the server. Its log has the details under the `request_id` of the answer.";
     UNAVAILABLE = "unavailable", 503, "A part of the server does not work at the moment",

@@ -27,9 +27,10 @@ impl Service {
     /// Generates; every event as it comes, the last one `Done` or `Failed`. Dropping the stream cancels the generation.
     pub async fn generate_events(
         &self,
-        request: GenerateRequest,
+        mut request: GenerateRequest,
     ) -> Result<impl Stream<Item = GenerateEvent> + Send + 'static> {
         let model = self.served_model(&request.model).await?;
+        self.fetch_images(request.images.as_mut(), request.messages.as_mut()).await?;
         let events = self.engine.generate(&model, request).await?;
         let stopping = self.stopping.clone();
         Ok(futures_util::stream::unfold(Some(events), move |events| {
@@ -47,8 +48,9 @@ impl Service {
     }
 
     /// Scores responses.
-    pub async fn score(&self, request: ScoreRequest) -> Result<ScoreAnswer> {
+    pub async fn score(&self, mut request: ScoreRequest) -> Result<ScoreAnswer> {
         let model = self.served_model(&request.model).await?;
+        self.fetch_images(request.images.as_mut(), request.messages.as_mut()).await?;
         Ok(self.engine.score(&model, request).await?)
     }
 

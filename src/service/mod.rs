@@ -12,6 +12,7 @@ pub mod events;
 mod figures;
 pub mod health;
 pub mod idempotency;
+mod images;
 mod inference;
 mod jobs;
 pub mod logs;
@@ -39,6 +40,7 @@ use crate::clock::Clock;
 use crate::config::app::AppSettings;
 use crate::config::serving::EngineLimits;
 use crate::domain::access::Caller;
+use crate::fetch::ImageFetcher;
 use crate::reward::WebhookClient;
 use crate::serving::{Engine, LocalEngine};
 use crate::store::{Store, view};
@@ -67,6 +69,8 @@ pub struct Service {
     engine: Arc<dyn Engine>,
     /// Asks webhook rewards, where the settings allow any host.
     webhooks: Option<Arc<dyn WebhookClient>>,
+    /// Fetches images that requests name by URL.
+    images: ImageFetcher,
     /// Models that are on their way from a hub, and those that did not come.
     downloads: Arc<models::Downloads>,
     /// Opened by the first request for a checkpoint.
@@ -82,6 +86,7 @@ impl Service {
         let webhooks = HttpWebhooks::of(&settings, clock.clone());
         Self {
             webhooks,
+            images: ImageFetcher::of(&settings),
             store,
             caller: Caller::anonymous(),
             keyed: Arc::default(),
@@ -113,6 +118,13 @@ impl Service {
     /// On whose behalf it works.
     pub fn caller(&self) -> &Caller {
         &self.caller
+    }
+
+    /// The same service with another way to images on the web.
+    #[must_use]
+    pub fn with_image_fetcher(mut self, images: ImageFetcher) -> Self {
+        self.images = images;
+        self
     }
 
     /// The program's settings.

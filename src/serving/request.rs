@@ -19,7 +19,7 @@ pub struct GenerateRequest {
     /// A single question instead of `messages`; `<image>` marks where each image stands (no mark: images come first).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
-    /// The images of `prompt`, as `data:` URLs.
+    /// The images of `prompt`, as `data:` URLs or addresses at hosts of the setting `image_hosts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<Vec<String>>,
     /// Most tokens of a response.
@@ -213,7 +213,7 @@ pub struct ScoreRequest {
     /// A single question instead of `messages`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
-    /// The images of `prompt`, as `data:` URLs.
+    /// The images of `prompt`, as `data:` URLs or addresses at hosts of the setting `image_hosts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<Vec<String>>,
     /// The responses to score; special tokens in them are recognised (a response may end in `<|im_end|>`).

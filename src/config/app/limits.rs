@@ -5,6 +5,10 @@ use super::{ConfigError, Found, SETTINGS, Setting, Source, number};
 /// Limits on requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
+    /// Requests of one key in a minute; 0: any number.
+    pub requests_per_minute: u32,
+    /// Answers of the engine that one key may wait for at the same time; 0: any number.
+    pub concurrent_answers: usize,
     /// Largest request body in bytes.
     pub body_bytes: usize,
     /// Largest encoded image in bytes.
@@ -46,6 +50,8 @@ impl Limits {
     /// The limits among the settings.
     pub(super) fn settle(values: &[(&Setting, Found)]) -> Result<Self, ConfigError> {
         Ok(Self {
+            requests_per_minute: number(values, "max_requests_per_minute", 0, u64::from(u32::MAX))? as u32,
+            concurrent_answers: number(values, "max_concurrent_answers", 0, 1 << 20)? as usize,
             body_bytes: number(values, "max_body_bytes", 1024, 1 << 40)? as usize,
             image_bytes: number(values, "max_image_bytes", 1024, 1 << 40)? as usize,
             image_pixels: number(values, "max_image_pixels", 1, 1 << 40)?,

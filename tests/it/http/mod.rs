@@ -12,6 +12,7 @@ mod events;
 mod figures;
 mod guard;
 mod idempotency;
+mod images;
 mod inference;
 mod job_actions;
 mod jobs;

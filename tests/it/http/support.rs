@@ -66,26 +66,23 @@ impl Api {
 
     /// A server with settings of its own; it has the model `tiny` and the built-in data sets.
     pub async fn with(settings: &[(&'static str, &str)]) -> Self {
-        Self::build(settings, None).await
+        Self::changed(settings, |service| service).await
     }
 
     /// A server with an engine of its own.
     pub async fn with_engine(engine: Arc<dyn Engine>) -> Self {
-        Self::build(&[], Some(engine)).await
+        Self::changed(&[], |service| service.with_engine(engine)).await
     }
 
-    async fn build(settings: &[(&'static str, &str)], engine: Option<Arc<dyn Engine>>) -> Self {
+    /// A server with a service of its own.
+    pub async fn changed(settings: &[(&'static str, &str)], change: impl FnOnce(Service) -> Service) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut flags = vec![("data_dir", folder.path().display().to_string()), ("port", "0".to_owned())];
         flags.extend(settings.iter().map(|(key, value)| (*key, (*value).to_owned())));
         let settings = AppSettings::load(&Sources { flags: &flags, environment: &|_| None, file: None }).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = store::open(&settings.database_url, clock.clone()).await.unwrap();
-        let service = Service::new(store, clock, settings);
-        let service = Arc::new(match engine {
-            Some(engine) => service.with_engine(engine),
-            None => service,
-        });
+        let service = Arc::new(change(Service::new(store, clock, settings)));
         service.register_builtins().await.unwrap();
         service.store().upsert_model(model("tiny", json!({"steps": 7}))).await.unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,6 +1,8 @@
 //! Who may do what: keys, roles, projects, sessions.
 
 mod keys;
+mod limits;
 mod place;
+mod program;
 mod routes;
 mod sessions;
