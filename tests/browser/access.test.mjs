@@ -1,0 +1,113 @@
+// The dashboard of a server that asks for keys: signing in, keys, what a viewer sees.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { after, afterEach, before, test } from 'node:test';
+import { accessible, Browser, fits, Server } from './harness.mjs';
+
+const program = process.env.VGPO_PROGRAM;
+const server = new Server(program);
+const browser = new Browser(server);
+/** Without a session the browser notes each refusal as an error. */
+const REFUSED = { expected: [/status of 401/] };
+
+/** A key, made in the database as the first one has to be. */
+function key(...options) {
+  const made = spawnSync(program, ['keys', 'create', '--json', '--data', server.data, ...options], { encoding: 'utf8' });
+  assert.equal(made.status, 0, made.stderr);
+  return JSON.parse(made.stdout);
+}
+
+let admin;
+
+before(async () => {
+  admin = key('--role', 'admin', '--name', 'the first key');
+  await server.start();
+  await browser.start();
+});
+after(async () => {
+  await browser.stop();
+  await server.stop();
+  server.clean();
+});
+afterEach(() => browser.calm());
+
+const status = async (secret) => (await fetch(`${server.url}/v1/jobs`, { headers: { authorization: `Bearer ${secret}` } })).status;
+
+async function signIn(page, secret) {
+  await page.getByLabel('API key').fill(secret);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+}
+
+test('nothing is shown before a key opens the page', async () => {
+  const page = await browser.open('#/runs', REFUSED);
+  await page.getByRole('heading', { name: 'Sign in' }).waitFor();
+  assert.equal(await page.getByRole('navigation').count(), 0);
+  await accessible(page, 'sign-in');
+  await fits(page, 'sign-in');
+  await signIn(page, 'vgpo_000000000000_00');
+  await page.getByRole('alert').getByText('unknown').waitFor();
+  await signIn(page, admin.secret);
+  await page.getByRole('heading', { name: 'Runs', exact: true }).waitFor();
+  await page.getByText('live', { exact: true }).waitFor();
+  assert.equal(await page.evaluate(() => document.cookie), '', 'no script can read the session');
+  assert.equal(await page.evaluate(() => Object.keys(localStorage).filter((name) => localStorage[name].includes('vgpo_')).length), 0);
+  await page.reload();
+  await page.getByRole('heading', { name: 'Runs', exact: true }).waitFor();
+  await page.getByRole('button', { name: 'Sign out' }).click();
+  await page.getByRole('heading', { name: 'Sign in' }).waitFor();
+  await page.context().close();
+});
+
+test('a key is made, shown once, and revoked', async () => {
+  const page = await browser.open('#/keys', REFUSED);
+  await signIn(page, admin.secret);
+  await page.getByRole('heading', { name: 'Keys' }).waitFor();
+  await page.getByRole('row').filter({ hasText: 'the first key' }).waitFor();
+  await accessible(page, 'keys');
+  await fits(page, 'keys');
+  await page.getByLabel('What it is for').fill('robot arm');
+  await page.getByLabel('Role').selectOption('viewer');
+  await page.getByLabel('Project').fill('');
+  await page.getByLabel('Project').fill('vision');
+  await page.getByRole('button', { name: 'Make a key' }).click();
+  const shown = page.getByRole('region', { name: 'The new key' });
+  const secret = await shown.locator('code').textContent();
+  assert.match(secret, /^vgpo_[0-9a-f]{12}_[0-9a-f]{64}$/);
+  await accessible(page, 'the new key');
+  assert.equal(await status(secret), 200);
+  await shown.getByRole('button', { name: 'I have it' }).click();
+  await page.getByRole('button', { name: 'Make a key' }).waitFor();
+  assert.ok(!(await page.content()).includes(secret.split('_')[2]), 'it is gone from the page');
+  const row = page.getByRole('row').filter({ hasText: 'robot arm' });
+  await row.getByText('viewer').waitFor();
+  await row.getByRole('button', { name: 'Revoke' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Keep as it is' }).click();
+  assert.equal(await status(secret), 200, 'nothing happened');
+  await row.getByRole('button', { name: 'Revoke' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Revoke it' }).click();
+  await row.getByText('revoked').waitFor();
+  assert.equal(await status(secret), 401);
+  await page.context().close();
+});
+
+test('a viewer sees its project and no keys', async () => {
+  const viewer = key('--role', 'viewer', '--project', 'vision');
+  const page = await browser.open('#/models', REFUSED);
+  await signIn(page, viewer.secret);
+  await page.getByRole('heading', { name: 'Models' }).waitFor();
+  await page.getByText('starter').first().waitFor();
+  assert.equal(await page.getByRole('link', { name: 'Keys' }).count(), 0);
+  await page.context().close();
+});
+
+test('a session that ends leads back to the sign-in', async () => {
+  const user = key('--role', 'user');
+  const page = await browser.open('#/workers', REFUSED);
+  await signIn(page, user.secret);
+  await page.getByRole('heading', { name: 'Workers' }).waitFor();
+  const revoked = spawnSync(program, ['keys', 'revoke', user.id, '--data', server.data]);
+  assert.equal(revoked.status, 0);
+  await page.goto(`${server.url}/#/datasets`);
+  await page.getByRole('heading', { name: 'Sign in' }).waitFor();
+  await page.context().close();
+});
