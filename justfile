@@ -35,6 +35,10 @@ check-cuda:
 verify-peers *args:
     ./scripts/verify-peers {{ args }}
 
+# Lint Dockerfiles, compose file, Kubernetes manifests, alert rules and dashboards.
+lint-deploy:
+    ./scripts/lint-deploy
+
 # Read exported runs with the real tensorboard and mlflow; writes docs/exports.md (by hand: a minute or two).
 verify-exports:
     ./scripts/verify-exports

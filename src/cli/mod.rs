@@ -10,6 +10,7 @@ mod datasets;
 mod explain;
 mod export;
 mod generate;
+mod health;
 mod hub;
 mod inference;
 mod jobs;
@@ -90,6 +91,8 @@ enum Command {
     Config(config::Args),
     /// Bring the database up to date without starting a server.
     Migrate(migrate::Args),
+    /// Ask whether a server is ready; fails when it is not.
+    Health(health::Args),
     /// Save database, artifacts and logs in a folder, while everything goes on.
     Backup(backup::BackupArgs),
     /// Put a backup back into an empty place.
@@ -129,6 +132,7 @@ impl Cli {
             Command::Bench(args) => bench::run(args),
             Command::Config(args) => config::run(&args),
             Command::Migrate(args) => migrate::run(&args),
+            Command::Health(args) => health::run(&args),
             Command::Backup(args) => backup::run_backup(&args),
             Command::Restore(args) => backup::run_restore(&args),
             Command::Prune(args) => prune::run(&args),

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use vgpo::artifacts::JobLogs;
 use vgpo::clock::SystemClock;
 use vgpo::config::app::{AppSettings, AuthMode};
-use vgpo::config::worker::WorkerTimings;
+use vgpo::config::worker::{GRACE, WorkerTimings};
 use vgpo::http::AppState;
 use vgpo::model::device::supported;
 use vgpo::service::Service;
@@ -22,7 +22,7 @@ use super::settings::{ListenFlags, SettingFlags, load};
 use super::{block_on, fail, say};
 
 /// How long open requests may take to end once the server stops.
-const GRACE: Duration = Duration::from_secs(10);
+const OPEN_REQUESTS: Duration = Duration::from_secs(10);
 
 /// Arguments of `vgpo serve`.
 #[derive(Debug, clap::Args)]
@@ -31,6 +31,9 @@ pub struct Args {
     flags: SettingFlags,
     #[command(flatten)]
     listen: ListenFlags,
+    /// Seconds that local workers have to save running jobs at a checkpoint when the server is asked to stop.
+    #[arg(long, value_name = "SECONDS", default_value_t = GRACE.as_secs())]
+    grace: u64,
 }
 
 /// Serves until it is interrupted.
@@ -41,7 +44,7 @@ pub fn run(args: &Args) -> ExitCode {
     };
     super::logging(settings.log_format);
     let served = block_on(async {
-        let server = Server::start(settings, super::LOG).await?;
+        let server = Server::start(settings, super::LOG, args.grace).await?;
         say(format!("vgpo {} serves at {}", env!("CARGO_PKG_VERSION"), server.url()));
         interrupted().await;
         say("stopping: jobs go back to the queue and go on at the next start");
@@ -63,14 +66,14 @@ pub struct Server {
 impl Server {
     /// Takes the port, opens the data folder, registers what ships with the program, serves, and keeps
     /// local workers alive, which log what `log` says.
-    pub async fn start(settings: AppSettings, log: &'static str) -> Result<Self, String> {
+    pub async fn start(settings: AppSettings, log: &'static str, grace: u64) -> Result<Self, String> {
         // The port first: a taken one must leave everything as it is.
         let listener = listen(&settings).await?;
         let metrics = listen_for_metrics(&settings).await?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
         std::fs::create_dir_all(&settings.data_dir)
             .map_err(|error| format!("cannot make the data folder {}: {error}", settings.data_dir.display()))?;
-        let workers = super::worker::commands(&settings, log)?;
+        let workers = super::worker::commands(&settings, log, grace)?;
         supported(settings.engine_device).map_err(|error| error.to_string())?;
         let clock = Arc::new(SystemClock);
         let log = JobLog::new(JobLogs::new(&settings.logs_dir()), clock.clone());
@@ -91,8 +94,12 @@ impl Server {
             axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned()).await
         });
         let stop_workers = CancellationToken::new();
-        let supervised =
-            SupervisorConfig { store: Arc::clone(service.store()), workers, log, timings: WorkerTimings::default() };
+        let supervised = SupervisorConfig {
+            store: Arc::clone(service.store()),
+            workers,
+            log,
+            timings: WorkerTimings::with_grace(grace),
+        };
         let workers = tokio::spawn(supervisor::run(supervised, stop_workers.clone()));
         Ok(Self { address, service, serving, workers, stop_workers })
     }
@@ -107,7 +114,7 @@ impl Server {
         self.service.stopping().cancel();
         self.stop_workers.cancel();
         let ended = async {
-            if tokio::time::timeout(GRACE, self.serving).await.is_err() {
+            if tokio::time::timeout(OPEN_REQUESTS, self.serving).await.is_err() {
                 tracing::warn!("some requests did not end in time");
             }
             if let Err(error) = self.workers.await {

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use vgpo::artifacts::JobLogs;
 use vgpo::clock::{SystemClock, new_id};
 use vgpo::config::app::{AppSettings, LogFormat};
-use vgpo::config::worker::WorkerTimings;
+use vgpo::config::worker::{GRACE, WorkerTimings};
 use vgpo::domain::device::{DeviceName, UnknownDevice};
 use vgpo::model::device::supported;
 use vgpo::webhook::HttpWebhooks;
@@ -26,6 +26,9 @@ pub struct Args {
     /// Device to work on: `cpu`, `cuda:N` or `metal:N`.
     #[arg(long, default_value = "cpu")]
     device: String,
+    /// Seconds to save the running job at a checkpoint when asked to stop; then it is given back as it stands.
+    #[arg(long, value_name = "SECONDS", default_value_t = GRACE.as_secs())]
+    grace: u64,
     /// Its id; a new one unless the server that starts it chooses.
     #[arg(long, hide = true)]
     id: Option<String>,
@@ -49,7 +52,7 @@ async fn work(args: &Args) -> Result<(), String> {
     let log = JobLog::new(JobLogs::new(&settings.logs_dir()), clock.clone());
     super::worker_logging(log.clone(), settings.log_format);
     let device = device(&args.device)?;
-    let timings = WorkerTimings::default();
+    let timings = WorkerTimings::with_grace(args.grace);
     let drain =
         if args.supervised { CancellationToken::new() } else { stop_signals().map_err(|error| text(&error))? };
     let abandon = if args.supervised {
@@ -90,12 +93,12 @@ pub fn device(name: &str) -> Result<DeviceName, String> {
 
 /// The commands of the local workers that a server with these settings keeps alive; `log` says which lines they log
 /// unless `RUST_LOG` does.
-pub fn commands(settings: &AppSettings, log: &'static str) -> Result<Vec<WorkerCommand>, String> {
+pub fn commands(settings: &AppSettings, log: &'static str, grace: u64) -> Result<Vec<WorkerCommand>, String> {
     let program = std::env::current_exe().map_err(|error| format!("cannot find this program's own file: {error}"))?;
     let mut commands: Vec<WorkerCommand> = Vec::new();
     for device in &settings.devices {
         let device = self::device(device)?.to_string();
-        commands.push(Arc::new(Launch::new(program.clone(), settings, device, log).command()));
+        commands.push(Arc::new(Launch { grace, ..Launch::new(program.clone(), settings, device, log) }.command()));
     }
     Ok(commands)
 }
@@ -111,6 +114,7 @@ struct Launch {
     device: String,
     log: &'static str,
     log_format: LogFormat,
+    grace: u64,
 }
 
 impl Launch {
@@ -125,6 +129,7 @@ impl Launch {
             device,
             log,
             log_format: settings.log_format,
+            grace: GRACE.as_secs(),
         }
     }
 
@@ -132,7 +137,8 @@ impl Launch {
         move |id| {
             let mut command = std::process::Command::new(&self.program);
             command
-                .args(["worker", "--supervised", "--device", &self.device, "--id", id, "--data"])
+                .args(["worker", "--supervised", "--device", &self.device, "--id", id])
+                .args(["--grace", &self.grace.to_string(), "--data"])
                 .arg(&self.data_dir);
             // Addresses may hold secrets: they travel in the environment, not in the process list.
             command.env("VGPO_DATABASE_URL", &self.database_url).env("VGPO_ARTIFACTS_URL", &self.artifacts_url);

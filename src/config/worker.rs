@@ -23,10 +23,27 @@ pub struct WorkerTimings {
     pub restart_first: Duration,
     /// Longest such pause; a process that lived this long begins with the first pause again.
     pub restart_most: Duration,
-    /// A worker process that was asked to stop has this long to save its job.
+    /// A worker that was asked to stop has this long to save its job; then it gives the job back as it stands.
     pub stop_grace: Duration,
     /// A worker that lost its parent has this long to give its job back.
     pub orphan_grace: Duration,
+}
+
+/// [`WorkerTimings::stop_grace`] where nobody says otherwise.
+pub const GRACE: Duration = Duration::from_mins(2);
+/// A supervised worker that has not ended so long after its grace is killed.
+const KILL_AFTER: Duration = Duration::from_secs(5);
+
+impl WorkerTimings {
+    /// The usual times with another grace.
+    pub fn with_grace(seconds: u64) -> Self {
+        Self { stop_grace: Duration::from_secs(seconds), ..Self::default() }
+    }
+
+    /// How long a supervisor waits for a worker that it asked to stop.
+    pub fn kill_after(&self) -> Duration {
+        self.stop_grace + KILL_AFTER
+    }
 }
 
 impl Default for WorkerTimings {
@@ -41,7 +58,7 @@ impl Default for WorkerTimings {
             retry_most: Duration::from_mins(5),
             restart_first: Duration::from_millis(500),
             restart_most: Duration::from_secs(30),
-            stop_grace: Duration::from_mins(1),
+            stop_grace: GRACE,
             orphan_grace: Duration::from_secs(2),
         }
     }

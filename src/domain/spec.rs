@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::stored;
+
 pub use super::evaluation::{BestSpec, Direction, EarlyStopSpec, EvalSpec};
 pub use super::method::{
     CispoSpec, DapoSpec, Estimator, EvaluationSpec, FocusPosition, GrpoSpec, LossAverage, Method, PapoSpec, RowSplit,
@@ -58,8 +60,12 @@ pub struct JobSpec {
     /// Held-out rows of one evaluation.
     pub eval_rows: u64,
     /// How held-out rows are answered.
+    #[serde(default = "stored::eval")]
+    #[schema(required = true)]
     pub eval: EvalSpec,
     /// What makes a checkpoint the best of the run.
+    #[serde(default = "stored::best")]
+    #[schema(required = true)]
     pub best: BestSpec,
     /// End the run when a metric stops getting better; none: run to the last step.
     #[serde(default)]
@@ -214,6 +220,8 @@ pub struct OptimizerSpec {
     /// The learning rate after the warm-up.
     pub schedule: LearningRateSchedule,
     /// Where linear and cosine end, as a share of the peak.
+    #[serde(default = "stored::schedule_floor")]
+    #[schema(required = true)]
     pub schedule_floor: f64,
     /// Gradients are scaled down to this norm.
     pub max_grad_norm: f64,

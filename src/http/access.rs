@@ -72,7 +72,7 @@ impl FromRequestParts<Self> for AppState {
 pub fn needed(method: &Method, path: &str) -> Option<Role> {
     let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     match path {
-        "/" | "/favicon.ico" | "/openapi.json" | "/healthz" | "/readyz" | "/problems" if reads => None,
+        "/" | "/favicon.ico" | "/openapi.json" | "/docs" | "/healthz" | "/readyz" | "/problems" if reads => None,
         page if reads && (page.starts_with("/ui/") || page.starts_with("/problems/")) => None,
         "/v1/session" if *method == Method::POST => None,
         "/v1/session" | "/v1/stream-tokens" => Some(Role::Viewer),

@@ -13,11 +13,15 @@ use super::AppState;
 use super::problem::{self, Problem};
 use crate::config::nearest::{suggestion, types_in_words};
 use crate::domain::field_error::FieldError;
+use crate::domain::nul::nul_pointers;
 use crate::domain::page::Page;
 use crate::service::ServiceError;
 
 /// Bytes of a body that is read at once.
 const SMALL_BODY: usize = 1 << 18;
+
+/// What is wrong with a text that holds it.
+const NUL: &str = "it holds a NUL character (U+0000), which cannot be stored";
 
 /// A JSON body as it came, for calls that check its fields themselves.
 #[derive(Debug)]
@@ -71,7 +75,19 @@ async fn aside<T: Send + 'static>(
 
 /// A JSON value as a body of a fixed shape.
 pub fn typed<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
+    refuse_nul(&value)?;
     serde_path_to_error::deserialize(value).map_err(|error| shape(&error))
+}
+
+/// Texts that no database could keep are refused by name.
+fn refuse_nul(value: &Value) -> Result<(), Problem> {
+    let errors: Vec<_> = nul_pointers(value).into_iter().map(|pointer| FieldError::new(pointer, NUL)).collect();
+    match errors.first() {
+        Some(first) => {
+            Err(Problem::new(problem::INVALID_REQUEST, format!("{}: {NUL}", first.pointer)).with_errors(errors))
+        }
+        None => Ok(()),
+    }
 }
 
 /// A JSON body of a fixed shape that may be left out.

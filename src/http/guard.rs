@@ -39,6 +39,10 @@ impl Guard {
     }
 
     fn check(&self, request: &Request) -> Result<(), Problem> {
+        // No name that this program knows holds one, and no database could look it up.
+        if request.uri().path_and_query().is_some_and(|address| address.as_str().contains("%00")) {
+            return Err(Problem::new(problem::BAD_REQUEST, "the address holds a NUL character (%00)"));
+        }
         let authority = request.headers().get(header::HOST).map(|value| value.to_str().unwrap_or("?").to_owned());
         let authority = authority.or_else(|| request.uri().authority().map(ToString::to_string)).unwrap_or_default();
         let authority = authority.to_ascii_lowercase();

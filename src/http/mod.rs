@@ -8,6 +8,7 @@ mod checkpoints;
 mod cors;
 mod dashboard;
 mod datasets;
+mod docs;
 mod events;
 mod extract;
 mod figures;
@@ -150,6 +151,7 @@ pub fn router(state: AppState) -> Router {
     let (router, _) = routes.split_for_parts();
     router
         .route("/openapi.json", get(async || axum::Json(openapi())))
+        .route("/docs", get(docs::page))
         .route("/problems", get(problems::index))
         .route("/problems/{code}", get(problems::page))
         .merge(dashboard::routes())

@@ -30,8 +30,8 @@ const STACK: usize = 256 << 20;
 /// How the trainer's thread ended.
 type Ended = Result<RunEnd, RunnerError>;
 
-/// Runs `leased` to its end. `drain` makes the trainer save and let go; `abandon` gives the job back at once and
-/// leaves the trainer to the end of the process. Returns whether the worker may go on.
+/// Runs `leased` to its end. `drain` makes the trainer save and let go, within the grace time; `abandon` gives the job back at
+/// once. Where the trainer does not end in time, it is left to the end of the process. Returns whether the worker may go on.
 pub(super) async fn run(
     worker: &WorkerConfig,
     leased: LeasedJob,
@@ -74,14 +74,22 @@ async fn run_logged(
         let keep = job.spec.keep_checkpoints;
         train(worker, JobTask { job, resume, work_dir: work_dir.clone() }, keep, &token, &shared).await
     };
+    let too_late = async {
+        drain.cancelled().await;
+        tokio::time::sleep(worker.timings.stop_grace).await;
+    };
     let ended = tokio::select! {
-        ended = work => Some(ended),
-        () = abandon.cancelled() => None,
+        ended = work => Ok(ended),
+        () = abandon.cancelled() => Err("its worker lost the server"),
+        () = too_late => Err("its worker had to stop before it could save it"),
     };
     beating.abort();
-    let Some(ended) = ended else {
-        report(&token, worker.store.release(&token, "its worker lost the server").await.map(drop));
-        return false;
+    let ended = match ended {
+        Ok(ended) => ended,
+        Err(reason) => {
+            report(&token, worker.store.release(&token, reason).await.map(drop));
+            return false;
+        }
     };
     remove(&work_dir);
     conclude(worker, &token, &shared, ended, attempts_used).await;

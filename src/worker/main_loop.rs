@@ -77,6 +77,9 @@ pub enum WorkerError {
     /// The worker's parent is gone; it gave its job back. The process must end now: a trainer may still be running.
     #[error("the server that started this worker is gone")]
     Orphaned,
+    /// The running job could not be saved in time; it was given back. The process must end now: a trainer is running.
+    #[error("the job could not be saved within the grace time; it was given back as it stood at its last checkpoint")]
+    OutOfGrace,
 }
 
 /// Works until `drain` is cancelled (the running job is saved and given back) or `abandon` is (it is given back as it
@@ -101,7 +104,7 @@ pub async fn run(
         let pause = match next_job(&config).await {
             Ok(Some(leased)) => {
                 if !attempt::run(&config, leased, &drain, &abandon).await {
-                    return Err(WorkerError::Orphaned);
+                    return Err(if abandon.is_cancelled() { WorkerError::Orphaned } else { WorkerError::OutOfGrace });
                 }
                 since_presence = config.timings.presence;
                 Duration::ZERO

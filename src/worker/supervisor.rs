@@ -86,7 +86,7 @@ async fn watch(place: &Place<'_>, mut child: Child, id: &str, timings: &WorkerTi
     let mut pipe = child.stdin.take();
     let ended = tokio::select! {
         ended = child.wait() => ended,
-        () = stop.cancelled() => end(&mut child, pipe.as_mut(), timings.stop_grace).await,
+        () = stop.cancelled() => end(&mut child, pipe.as_mut(), timings.kill_after()).await,
     };
     match ended {
         Ok(status) if status.success() => tracing::info!(worker = id, "worker ended"),

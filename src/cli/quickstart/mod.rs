@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
+use vgpo::config::worker::GRACE;
 
 use super::client::{Client, ClientError};
 use super::jobs::text;
@@ -46,7 +47,7 @@ pub fn run(args: &Args) -> ExitCode {
     super::quiet_logging();
     let data_dir = settings.data_dir.clone();
     let done = block_on(async {
-        let server = Server::start(settings, super::QUIET_LOG).await?;
+        let server = Server::start(settings, super::QUIET_LOG, GRACE.as_secs()).await?;
         let url = server.url();
         say(format!("vgpo {} serves at {url}, data in {}", env!("CARGO_PKG_VERSION"), data_dir.display()));
         let tour = tokio::select! {

@@ -7,11 +7,16 @@ use super::kinds::Kind;
 use super::rewards;
 use crate::config::nearest::suggestion;
 use crate::domain::field_error::FieldError;
+use crate::domain::nul::nul_pointers;
 
 /// All faults of `settings`, checked for the method whose defaults are `method`.
 pub fn faults(settings: &Map<String, Value>, method: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     section("", settings, method, &mut errors);
+    let nul = nul_pointers(&Value::Object(settings.clone())).into_iter();
+    errors.extend(
+        nul.map(|pointer| FieldError::new(pointer, "it holds a NUL character (U+0000), which cannot be stored")),
+    );
     errors
 }
 

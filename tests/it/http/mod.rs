@@ -8,6 +8,7 @@ mod dashboard;
 mod datasets;
 mod datasets_jobs;
 mod datasets_parts;
+mod documents;
 mod events;
 mod figures;
 mod guard;

@@ -1,6 +1,7 @@
 //! What operators do: retention, backups, upgrades, exports.
 
 mod backup;
+mod deploy;
 mod exports;
 mod retention;
 mod upgrade;

@@ -78,3 +78,26 @@ async fn check_touches_nothing() {
         cluster.drop(&name).await;
     }
 }
+
+async fn reads_jobs_of_the_first_build(kind: Kind) {
+    let Some(db) = kind.make().await else { return };
+    let (job, _) = db.store.submit(new_job(|_| ())).await.unwrap();
+    let first = include_str!("../../fixtures/stored/job_spec_first.json");
+    let statement = format!("UPDATE jobs SET spec = '{first}'");
+    db.execute(Box::leak(statement.into_boxed_str())).await;
+    let spec = db.store.job(&job.id).await.unwrap().spec;
+    assert_eq!((spec.seed, spec.name.as_str()), (7, "old"));
+    // What it did before these were settings.
+    assert_eq!((spec.eval.samples, spec.eval.temperature), (1, 0.0));
+    assert_eq!((spec.best.metric.as_str(), spec.optimizer.schedule_floor), ("eval/accuracy", 0.05));
+    assert!(!spec.optimizer.offload && spec.early_stop.is_none() && spec.train.lora.is_none());
+    let leased = db.store.claim(&claim_by("w")).await.unwrap().unwrap();
+    assert_eq!(leased.job.spec, spec, "a worker may go on with it");
+    db.close().await;
+}
+
+#[tokio::test]
+async fn jobs_of_the_first_build_are_read_on_both_databases() {
+    reads_jobs_of_the_first_build(Kind::Sqlite).await;
+    reads_jobs_of_the_first_build(Kind::Postgres).await;
+}

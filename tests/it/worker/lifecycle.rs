@@ -136,6 +136,24 @@ async fn a_draining_worker_gives_its_job_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_cannot_be_saved_in_time_is_given_back() {
+    let place = Place::new().await;
+    let mut config = place.config("wrk_hasty");
+    config.timings.stop_grace = Duration::from_millis(50);
+    let drain = CancellationToken::new();
+    // A step takes longer than the grace: the trainer does not come to ask what is wanted.
+    let job = place.submit(|s| (s.max_attempts = 1, tag(s, "ms", "2000")).1).await;
+    let task = tokio::spawn(worker::run(config, drain.clone(), CancellationToken::new()));
+    place.wait(&job, &[JobState::Running]).await;
+    drain.cancel();
+    let ended = tokio::time::timeout(Duration::from_secs(20), task).await.expect("it does not wait").unwrap();
+    assert!(matches!(ended, Err(WorkerError::OutOfGrace)), "{ended:?}");
+    let waiting = place.store.job(&job.id).await.unwrap();
+    assert_eq!((waiting.state, waiting.attempts_used), (JobState::Queued, 0), "{:?}", waiting.reason);
+    assert!(waiting.reason.unwrap().contains("before it could save it"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_checkpoint_is_skipped() {
     let place = Place::new().await;
     let worker = place.start();

@@ -1,0 +1,150 @@
+//! `/docs`: the API for people, written from its `OpenAPI` document. One page without any script.
+
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::{Html, IntoResponse, Response};
+use serde_json::{Map, Value};
+
+/// The page may load nothing, and nothing may frame it.
+const POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;\
+background:#fff}code,pre{font:13px/1.4 ui-monospace,monospace}summary{cursor:pointer;padding:.3rem 0}\
+details{border-bottom:1px solid #ddd}table{border-collapse:collapse;margin:.5rem 0}td,th{text-align:left;vertical-align:top;\
+padding:.15rem .8rem .15rem 0}b.m{display:inline-block;min-width:4.5rem}nav a{margin-right:1rem}\
+@media(prefers-color-scheme:dark){body{color:#e6e6e6;background:#161616}a{color:#8ab4f8}details{border-color:#444}}";
+const METHODS: [&str; 6] = ["get", "post", "put", "patch", "delete", "head"];
+
+/// The page.
+pub async fn page() -> Response {
+    let document = serde_json::to_value(super::openapi()).unwrap_or_default();
+    let mut response = Html(render(&document)).into_response();
+    let fields = response.headers_mut();
+    fields.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    fields.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    fields.insert(HeaderName::from_static("referrer-policy"), HeaderValue::from_static("no-referrer"));
+    response
+}
+
+fn render(document: &Value) -> String {
+    let mut tags: Vec<(&str, String)> = Vec::new();
+    for (path, item) in members(&document["paths"]) {
+        for method in METHODS.into_iter().filter(|method| item.get(*method).is_some()) {
+            let operation = &item[method];
+            let tag = operation["tags"][0].as_str().unwrap_or("other");
+            let text = operation_text(method, path, operation);
+            match tags.iter_mut().find(|(known, _)| *known == tag) {
+                Some((_, section)) => section.push_str(&text),
+                None => tags.push((tag, text)),
+            }
+        }
+    }
+    let links = tags.iter().map(|(tag, _)| ["<a href=\"#", tag, "\">", tag, "</a>"].concat());
+    let sections = tags.iter().map(|(tag, text)| ["<h2 id=\"", tag, "\">", tag, "</h2>", text].concat());
+    let schemas = members(&document["components"]["schemas"]).map(|(name, schema)| schema_text(name, schema));
+    [
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">",
+        "<meta name=\"viewport\" content=\"width=device-width\"><title>VGPO: the API</title><style>",
+        STYLE,
+        "</style><h1>The API of VGPO ",
+        &escape(document["info"]["version"].as_str().unwrap_or_default()),
+        "</h1><p>",
+        &escape(document["info"]["description"].as_str().unwrap_or_default()),
+        "</p><p>For programs: <a href=\"/openapi.json\">/openapi.json</a>. Errors: <a href=\"/problems\">/problems</a>.</p><nav>",
+        &links.collect::<String>(),
+        "<a href=\"#schemas\">schemas</a></nav>",
+        &sections.collect::<String>(),
+        "<h2 id=\"schemas\">schemas</h2>",
+        &schemas.collect::<String>(),
+        "</html>",
+    ]
+    .concat()
+}
+
+fn operation_text(method: &str, path: &str, operation: &Value) -> String {
+    let words = |name: &str| escape(operation[name].as_str().unwrap_or_default());
+    let parameters = operation["parameters"].as_array().into_iter().flatten().map(|parameter| {
+        let words = |name: &str| escape(parameter[name].as_str().unwrap_or_default());
+        row(&[&words("name"), &words("in"), &type_of(&parameter["schema"]), &words("description")])
+    });
+    let body = members(&operation["requestBody"]["content"])
+        .map(|(kind, content)| row(&["body", &escape(kind), &type_of(&content["schema"]), ""]));
+    let answers = members(&operation["responses"]).map(|(status, answer)| {
+        let content = members(&answer["content"]).next();
+        let kind = content.map(|(_, content)| type_of(&content["schema"])).unwrap_or_default();
+        row(&["answer", &escape(status), &kind, &escape(answer["description"].as_str().unwrap_or_default())])
+    });
+    [
+        "<details id=\"",
+        &words("operationId"),
+        "\"><summary><b class=\"m\">",
+        &method.to_uppercase(),
+        "</b><code>",
+        &escape(path),
+        "</code> ",
+        &words("summary"),
+        "</summary><p>",
+        &words("description"),
+        "</p><table>",
+        &parameters.chain(body).chain(answers).collect::<String>(),
+        "</table></details>",
+    ]
+    .concat()
+}
+
+fn schema_text(name: &str, schema: &Value) -> String {
+    let fields = members(&schema["properties"]).map(|(field, shape)| {
+        let words = escape(shape["description"].as_str().unwrap_or_default());
+        row(&[&escape(field), &type_of(shape), &words])
+    });
+    let fields: String = fields.collect();
+    let shape = if fields.is_empty() { type_of(schema) } else { ["<table>", &fields, "</table>"].concat() };
+    let words = escape(schema["description"].as_str().unwrap_or_default());
+    let name = escape(name);
+    [
+        "<details id=\"schema-",
+        &name,
+        "\"><summary><code>",
+        &name,
+        "</code></summary><p>",
+        &words,
+        "</p>",
+        &shape,
+        "</details>",
+    ]
+    .concat()
+}
+
+/// A schema in a few words; named ones are links.
+fn type_of(schema: &Value) -> String {
+    if let Some(name) = schema["$ref"].as_str().and_then(|path| path.rsplit('/').next()) {
+        let name = escape(name);
+        return ["<a href=\"#schema-", &name, "\">", &name, "</a>"].concat();
+    }
+    for choice in ["oneOf", "anyOf", "allOf"] {
+        if let Some(choices) = schema[choice].as_array() {
+            return choices.iter().map(type_of).collect::<Vec<_>>().join(" | ");
+        }
+    }
+    if let Some(values) = schema["enum"].as_array() {
+        return values.iter().map(|value| escape(&value.to_string())).collect::<Vec<_>>().join(" | ");
+    }
+    match &schema["type"] {
+        Value::String(kind) if kind == "array" => format!("list of {}", type_of(&schema["items"])),
+        Value::String(kind) => escape(kind),
+        Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).map(escape).collect::<Vec<_>>().join(" | "),
+        _ => String::new(),
+    }
+}
+
+fn row(cells: &[&str]) -> String {
+    let cells = cells.iter().map(|cell| ["<td>", cell, "</td>"].concat());
+    ["<tr>", &cells.collect::<String>(), "</tr>"].concat()
+}
+
+fn members(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    value.as_object().into_iter().flat_map(Map::iter)
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

@@ -1,0 +1,84 @@
+//! Documents that are written from the code, and pages that need nothing else.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+use vgpo::http::problem::CODES;
+
+use super::support::Api;
+
+fn errors_document() -> String {
+    let mut text = String::from(
+        "# Errors\n\nEvery error of the API is `application/problem+json` (RFC 9457) with a stable `code`; `type` leads to the same\n\
+         explanation on the server (`/problems/CODE`). The addresses of OpenAI's API answer in OpenAI's form. Beside what is listed,\n\
+         `errors` names each bad field by its JSON pointer (`?name` for a query parameter), and `request_id` finds the log's lines.\n\
+         429 and 503 carry `Retry-After`. This page is written from the code: `UPDATE_DOCS=1 cargo test --test it http::documents`.\n\n\
+         | code | status | title | what it means and what to do |\n|---|---|---|---|\n",
+    );
+    for code in CODES {
+        writeln!(text, "| `{}` | {} | {} | {} |", code.name, code.status, code.title, code.explanation).unwrap();
+    }
+    text
+}
+
+#[test]
+fn every_error_is_explained() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/errors.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, errors_document()).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == errors_document(), "docs/errors.md is not what the code says: run this test with UPDATE_DOCS=1");
+}
+
+#[tokio::test]
+async fn the_page_of_the_api_needs_nothing_else() {
+    let api = Api::start().await;
+    let answer = api.get("/docs").await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.header("content-security-policy").starts_with("default-src 'none'"));
+    let page = answer.body.as_str().unwrap();
+    for forbidden in ["<script", "src=", "@import", "url("] {
+        assert!(!page.contains(forbidden), "the page holds {forbidden}");
+    }
+    let document = api.get("/openapi.json").await.body;
+    let mut operations = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        assert!(page.contains(&format!("<code>{path}</code>")), "{path} is missing");
+        for operation in item.as_object().unwrap().values().filter_map(|item| item["operationId"].as_str()) {
+            assert!(page.contains(&format!("<details id=\"{operation}\">")), "{operation} is missing");
+            operations += 1;
+        }
+    }
+    assert!(operations > 40);
+    for link in page.split("href=\"#").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+        assert!(page.contains(&format!("id=\"{link}\"")), "#{link} leads nowhere");
+    }
+}
+
+#[tokio::test]
+async fn a_nul_character_is_refused_by_name() {
+    let api = Api::start().await;
+    let job =
+        |name: &str| serde_json::json!({"model": "tiny", "dataset": "digits", "name": name, "tags": {"a": "x\0"}});
+    let refused = api.post("/v1/jobs", job("a\0b")).await;
+    let pointers: Vec<_> = refused.problem(422, "invalid_request")["errors"].as_array().unwrap().clone();
+    let pointers: Vec<_> = pointers.iter().map(|error| error["pointer"].as_str().unwrap()).collect();
+    assert_eq!(pointers, ["/name", "/tags/a"]);
+    let run = api.submit(serde_json::json!({})).await["run_id"].as_str().unwrap().to_owned();
+    let patch = api.request("PATCH", &format!("/v1/runs/{run}")).json(&serde_json::json!({"notes": "\0"}));
+    let refused = super::support::Answer::of(patch.send().await.unwrap()).await;
+    assert_eq!(refused.problem(422, "invalid_request")["errors"][0]["pointer"], "/notes");
+    api.get("/v1/jobs/job_%00").await.problem(400, "bad_request");
+    api.get("/v1/jobs?project=%00").await.problem(400, "bad_request");
+}
+
+#[test]
+fn the_example_page_is_short_and_asks_for_what_there_is() {
+    let page = include_str!("../../../docs/dashboard-example.html");
+    assert!(page.lines().count() <= 40);
+    let document: Value = serde_json::from_str(include_str!("../../../openapi/vgpo.json")).unwrap();
+    for path in ["/v1/events", "/v1/stream-tokens"] {
+        assert!(page.contains(path) && document["paths"].get(path).is_some(), "{path}");
+    }
+}
