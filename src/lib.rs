@@ -8,7 +8,7 @@
 //! | `http` | router, problem+json, limits; one file per resource, handlers of a few lines | service, telemetry, serving, config, domain, clock |
 //! | `service` | what the API means: submit a job, publish a checkpoint, query metrics | telemetry, store, serving, artifacts, fetch, hub, config, data, prompt, webhook, reward, algorithm, model, domain, clock |
 //! | `worker` | claim, heartbeat, cancel, drain; one leased job -> one trainer, in a process of its own | train, store, artifacts, config, data, prompt, webhook, reward, model, domain, clock |
-//! | `bench` | measurements of the program's own parts on fixed shapes, each in a process of its own | train, model, algorithm, data, config, domain, clock |
+//! | `bench` | measurements of the program's own parts on fixed shapes, each in a process of its own | train, serving, model, algorithm, data, config, domain, clock |
 //! | `train` | the trainer's loop, rollout, optimizer, checkpoints, evaluation, the starter's recipe | model, prompt, data, algorithm, reward, config, domain, clock |
 //! | `backup` | database and artifacts at one moment, saved and put back | store, artifacts, domain, clock |
 //! | `export` | a run as TensorBoard, MLflow and tables hold it | |

@@ -1,8 +1,12 @@
 //! Measurements of the program's own parts: one file per kind of work, each run in a process of its own, because an allocator
 //! keeps memory that earlier work needed. `vgpo bench` prints what they find.
 
+pub mod generate;
 pub mod policy;
+pub mod reference;
+pub mod rollout;
 pub mod shape;
+pub mod step;
 pub mod update;
 
 use std::collections::BTreeMap;
@@ -11,6 +15,7 @@ use serde::Serialize;
 
 use crate::domain::field_error::FieldError;
 use crate::model::ModelError;
+use crate::serving::ServingError;
 use crate::train::{TrainError, memory};
 
 /// Why nothing was measured.
@@ -33,6 +38,15 @@ pub enum BenchError {
     /// From the trainer.
     #[error(transparent)]
     Train(#[from] TrainError),
+    /// From the serving engine.
+    #[error(transparent)]
+    Serving(#[from] ServingError),
+}
+
+impl From<String> for BenchError {
+    fn from(problem: String) -> Self {
+        Self::Settings(problem)
+    }
 }
 
 impl From<Vec<FieldError>> for BenchError {

@@ -5,11 +5,12 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use vgpo::bench::policy::PolicySettings;
-use vgpo::bench::shape::{BatchShape, write_reference};
-use vgpo::bench::{BenchError, Memory, Seconds, update};
+use vgpo::bench::reference::write_reference;
+use vgpo::bench::shape::BatchShape;
+use vgpo::bench::{BenchError, Memory, Seconds, generate, rollout, step, update};
 use vgpo::domain::spec::DType;
 
-use super::{fail, on_large_stack, say};
+use super::{block_on, fail, on_large_stack, say};
 
 /// Arguments of `vgpo bench`.
 #[derive(Debug, clap::Args)]
@@ -28,6 +29,19 @@ enum Command {
     },
     /// Measure one GRPO update: seconds, tokens per second, peak memory.
     Update(Update),
+    /// Measure sampling: from prompts with images to tokens.
+    Rollout(Rollout),
+    /// Measure requests to the serving engine, several at a time, without HTTP.
+    Generate(Generate),
+    /// Measure whole steps of the trainer: rollout, reward, log-probs, update.
+    Step(Step),
+}
+
+impl Args {
+    /// Is it work of the trainer, with a graph of its own on every core?
+    pub fn runs_one_graph_per_core(&self) -> bool {
+        !matches!(self.command, Command::Generate(_))
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -115,20 +129,111 @@ struct Update {
     common: Common,
 }
 
+#[derive(Debug, clap::Args)]
+struct Rollout {
+    /// Prompts, each with an image of its own.
+    #[arg(long, default_value_t = 32)]
+    groups: usize,
+    /// Responses of each prompt.
+    #[arg(long, default_value_t = 1)]
+    group_size: usize,
+    /// Do not record where tokens attend to, which training does.
+    #[arg(long)]
+    without_attention: bool,
+    #[command(flatten)]
+    shape: Shape,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, clap::Args)]
+struct Generate {
+    /// Requests at a time.
+    #[arg(long, default_value_t = 1)]
+    clients: usize,
+    /// Ask for the attention map of every token.
+    #[arg(long)]
+    maps: bool,
+    #[command(flatten)]
+    shape: Shape,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, clap::Args)]
+struct Step {
+    /// Prompts of a step, each with an image of its own.
+    #[arg(long, default_value_t = 8)]
+    groups: usize,
+    /// Responses of each prompt.
+    #[arg(long, default_value_t = 8)]
+    group_size: usize,
+    /// The method, e.g. `grpo` or `vgpo`.
+    #[arg(long, default_value = "grpo")]
+    method: String,
+    #[command(flatten)]
+    shape: Shape,
+    #[command(flatten)]
+    policy: Policy,
+    #[command(flatten)]
+    common: Common,
+}
+
 /// Runs a measurement.
 pub fn run(args: Args) -> ExitCode {
     match args.command {
         Command::Model { out } => write_reference(&out).map_or_else(fail, |()| ExitCode::SUCCESS),
-        Command::Update(args) => {
-            let Update { groups, group_size, shape, policy, common } = args;
-            let batch = shape.batch(groups, group_size);
-            let policy = policy.settings();
-            measure(
-                common,
-                move |dir, repeats| update::run(dir, update::Settings { batch, policy, repeats }),
-                |report| line("update", report.tokens, &report.seconds, report.tokens_per_second, report.memory),
-            )
-        }
+        Command::Update(args) => args.run(),
+        Command::Rollout(args) => args.run(),
+        Command::Generate(args) => args.run(),
+        Command::Step(args) => args.run(),
+    }
+}
+
+impl Update {
+    fn run(self) -> ExitCode {
+        let (batch, policy) = (self.shape.batch(self.groups, self.group_size), self.policy.settings());
+        measure(
+            self.common,
+            move |dir, repeats| update::run(dir, update::Settings { batch, policy, repeats }),
+            |report| line("update", report.tokens, &report.seconds, report.tokens_per_second, report.memory),
+        )
+    }
+}
+
+impl Rollout {
+    fn run(self) -> ExitCode {
+        let (batch, attention) = (self.shape.batch(self.groups, self.group_size), !self.without_attention);
+        measure(
+            self.common,
+            move |dir, repeats| rollout::run(dir, rollout::Settings { batch, attention, repeats }),
+            |report| line("rollout", report.tokens, &report.seconds, report.tokens_per_second, report.memory),
+        )
+    }
+}
+
+impl Generate {
+    fn run(self) -> ExitCode {
+        let (batch, maps) = (self.shape.batch(self.clients, 1), self.maps);
+        let work = move |dir: &Path, repeats| block_on(generate::run(dir, generate::Settings { batch, maps, repeats }));
+        measure(self.common, work, |report| {
+            let line = line("requests", report.tokens, &report.seconds, report.tokens_per_second, report.memory);
+            format!("{line}, first token after {:.4} s", report.first_token.median)
+        })
+    }
+}
+
+impl Step {
+    fn run(self) -> ExitCode {
+        let (batch, policy) = (self.shape.batch(self.groups, self.group_size), self.policy.settings());
+        let method = self.method;
+        let work = move |dir: &Path, repeats| {
+            let checkpoints = tempfile::tempdir().map_err(|error| BenchError::Settings(error.to_string()))?;
+            step::run(dir, checkpoints.path(), step::Settings { batch, policy, method, repeats })
+        };
+        measure(self.common, work, |report| {
+            line("step", report.tokens, &report.seconds, report.tokens_per_second, report.memory)
+        })
     }
 }
 

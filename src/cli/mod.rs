@@ -106,7 +106,8 @@ enum Command {
 impl Cli {
     /// Does the command train, with a graph of its own on every core? Then each graph should compute on one thread.
     pub fn runs_one_graph_per_core(&self) -> bool {
-        matches!(self.command, Command::Starter(_) | Command::Train(_) | Command::Bench(_))
+        matches!(self.command, Command::Starter(_) | Command::Train(_))
+            || matches!(&self.command, Command::Bench(args) if args.runs_one_graph_per_core())
     }
 
     /// Runs the chosen command.

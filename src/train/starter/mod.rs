@@ -4,7 +4,7 @@
 
 mod blank;
 mod pretrain;
-mod tokenizer;
+pub mod tokenizer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

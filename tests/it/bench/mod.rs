@@ -2,8 +2,9 @@
 
 use candle_core::Device;
 use vgpo::bench::policy::PolicySettings;
-use vgpo::bench::shape::{BatchShape, write_reference};
-use vgpo::bench::update;
+use vgpo::bench::reference::{question, write_reference};
+use vgpo::bench::shape::BatchShape;
+use vgpo::bench::{generate, rollout, step, update};
 use vgpo::domain::spec::DType;
 use vgpo::model::{ModelFolder, View};
 
@@ -61,4 +62,24 @@ fn updates_of_every_kind_are_measured() {
         assert!((report.shares.values().sum::<f64>() - 1.0).abs() < 1e-9);
         assert!(report.memory.peak_bytes >= report.memory.before_bytes);
     }
+}
+
+/// The trainer and the engine read prompts of as many tokens as the shape says; no response ends early.
+#[test]
+fn steps_rollouts_and_requests_are_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    write_reference(dir.path()).unwrap();
+    let shape = BatchShape { prompt_tokens: 16, ..BATCH };
+    let report = rollout::run(dir.path(), rollout::Settings { batch: shape, attention: true, repeats: 1 }).unwrap();
+    assert_eq!((report.tokens, report.seconds.all.len()), (12, 1));
+    let settings = step::Settings { batch: shape, policy: POLICY, method: "vgpo".to_owned(), repeats: 1 };
+    let checkpoints = tempfile::tempdir().unwrap();
+    let report = step::run(dir.path(), checkpoints.path(), settings).unwrap();
+    assert_eq!((report.tokens, report.seconds.all.len()), (12, 1));
+    assert_eq!(report.shares.len(), 4);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let settings = generate::Settings { batch: shape, maps: true, repeats: 1 };
+    let report = runtime.block_on(generate::run(dir.path(), settings)).unwrap();
+    assert_eq!((report.tokens, report.first_token.all.len()), (6, 2));
+    assert_eq!(question(&shape, 3).split_whitespace().count(), 2);
 }
