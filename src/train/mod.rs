@@ -2,6 +2,7 @@
 //!
 //! Start reading at `trainer.rs`, whose step reads like the paper.
 
+mod adamw;
 pub mod checkpoint;
 mod correction;
 pub mod error;

@@ -7,12 +7,10 @@ use std::path::Path;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 
+use super::adamw::{self, Rule};
 use super::error::TrainError;
 use crate::domain::spec::{LearningRateSchedule, OptimizerSpec};
 use crate::model::Parameters;
-
-/// Added to the root of the second moment.
-const EPS: f64 = 1e-8;
 
 /// Gradients of the parameters that took part in a loss.
 #[derive(Debug, Default, Clone)]
@@ -61,7 +59,7 @@ impl Gradients {
     pub fn norm(&self) -> Result<f64, TrainError> {
         let mut sum = 0.0;
         for gradient in self.0.values() {
-            sum += f64::from(gradient.sqr()?.sum_all()?.to_scalar::<f32>()?);
+            sum += adamw::squares(gradient)?;
         }
         Ok(sum.sqrt())
     }
@@ -92,13 +90,6 @@ pub struct AdamW {
     masters: BTreeMap<String, Tensor>,
 }
 
-/// The factors that all parameters of one update share.
-struct Factors {
-    clip: f64,
-    learning_rate: f64,
-    correct: [f64; 2],
-}
-
 impl AdamW {
     /// An optimizer without history.
     pub fn new(spec: &OptimizerSpec, scope: DecayScope) -> Self {
@@ -127,47 +118,52 @@ impl AdamW {
         }
         self.updates += 1;
         let count = i32::try_from(self.updates).unwrap_or(i32::MAX);
-        let factors = Factors {
-            clip: (self.max_grad_norm / (norm + 1e-6)).min(1.0),
-            learning_rate,
+        let rule = Rule {
+            betas: self.betas,
             correct: self.betas.map(|beta| 1.0 - beta.powi(count)),
+            clip: (self.max_grad_norm / (norm + 1e-6)).min(1.0),
+            rate: learning_rate,
+            shrink: 1.0,
         };
         for (name, gradient) in gradients.tensors() {
             if let Some(var) = parameters.trained().get(name) {
-                self.update(name, var, gradient, &factors)?;
+                let decays = self.scope == DecayScope::All || var.rank() >= 2;
+                let shrink = if decays { 1.0 - learning_rate * self.weight_decay } else { 1.0 };
+                self.update(name, var, gradient, &Rule { shrink, ..rule })?;
             }
         }
         Ok(norm)
     }
 
-    fn update(&mut self, name: &str, var: &Var, gradient: &Tensor, factors: &Factors) -> Result<(), TrainError> {
-        let Factors { clip, learning_rate, correct: [correct1, correct2] } = *factors;
-        let [b1, b2] = self.betas;
+    fn update(&mut self, name: &str, var: &Var, gradient: &Tensor, rule: &Rule) -> Result<(), TrainError> {
         let home = self.home(var.device());
         let gradient = gradient.to_device(&home)?;
-        let gradient = if clip < 1.0 { (gradient * clip)? } else { gradient };
-        let (first, second) = match self.moments.remove(name) {
+        let moments = match self.moments.remove(name) {
             Some(moments) => moments,
             None => (gradient.zeros_like()?, gradient.zeros_like()?),
         };
-        let first = ((first * b1)? + (&gradient * (1.0 - b1))?)?;
-        let second = ((second * b2)? + (gradient.sqr()? * (1.0 - b2))?)?;
-        let denominator = ((second.sqrt()? / correct2.sqrt())? + EPS)?;
-        let decays = self.scope == DecayScope::All || var.rank() >= 2;
-        let shrink = if decays { 1.0 - learning_rate * self.weight_decay } else { 1.0 };
-        let update = ((&first / denominator)? * (learning_rate / correct1))?;
         let follows = var.dtype() != DType::F32 || !var.device().same_device(&home);
         let master = self.masters.remove(name).filter(|_| follows);
         let weight = match master {
             Some(master) => master,
             None => var.as_detached_tensor().to_device(&home)?.to_dtype(DType::F32)?,
         };
-        let weight = ((weight * shrink)? - update)?;
-        var.set(&weight.to_dtype(var.dtype())?.to_device(var.device())?)?;
+        let (moments, weight) = if adamw::fits(&[&gradient, &moments.0, &moments.1, &weight]) {
+            // Where no master follows, the weight is the variable's own memory.
+            rule.in_place(&gradient, &moments, &weight)?;
+            (moments, weight)
+        } else {
+            let [first, second, weight] = rule.composed(&gradient, moments, &weight)?;
+            if !follows {
+                var.set(&weight)?;
+            }
+            ((first, second), weight)
+        };
+        self.moments.insert(name.to_owned(), moments);
         if follows {
+            var.set(&weight.to_dtype(var.dtype())?.to_device(var.device())?)?;
             self.masters.insert(name.to_owned(), weight);
         }
-        self.moments.insert(name.to_owned(), (first, second));
         Ok(())
     }
 
