@@ -12,7 +12,7 @@
 //! | `train` | the trainer's loop, rollout, optimizer, checkpoints, evaluation, the starter's recipe | model, prompt, data, algorithm, reward, config, domain, clock |
 //! | `backup` | database and artifacts at one moment, saved and put back | store, artifacts, domain, clock |
 //! | `export` | a run as TensorBoard, MLflow and tables hold it | |
-//! | `telemetry` | figures of the program for Prometheus | serving, domain |
+//! | `telemetry` | figures for Prometheus, traces for OpenTelemetry | serving, domain |
 //! | `serving` | the engine that owns a model, batching, attention maps, heat-map pictures | model, prompt, algorithm, config, domain, clock |
 //! | `store` | the database: traits, and one folder per database | domain, clock |
 //! | `artifacts` | checkpoints and other files behind one interface | domain |

@@ -40,6 +40,7 @@ use clap::{Parser, Subcommand};
 use vgpo::clock::Clock;
 use vgpo::config::app::{AppSettings, LogFormat};
 use vgpo::store::{self, Migrations, Store};
+use vgpo::telemetry::traces::Traces;
 
 /// Train vision-language models that keep looking at the image, and serve them with attention maps.
 #[derive(Debug, Parser)]
@@ -194,40 +195,43 @@ fn block_on<T, E: From<String>>(work: impl Future<Output = Result<T, E>>) -> Res
     runtime.map_err(|error| E::from(format!("cannot start the runtime: {error}")))?.block_on(work)
 }
 
-/// Log lines on standard error; `RUST_LOG` chooses which.
-fn logging(format: LogFormat) {
-    log_lines(LOG, format);
+/// Log lines on standard error, of which `RUST_LOG` chooses, and traces where the settings name a collector. The traces are
+/// sent until what is returned is dropped.
+fn logging(settings: &AppSettings) -> Result<Option<Traces>, String> {
+    observe(settings, None)
 }
 
 /// The same for a worker, whose lines from information upward also go to the log of the job it runs, whatever the terminal is
 /// told.
-fn worker_logging(job_log: vgpo::worker::JobLog, format: LogFormat) {
+fn worker_logging(job_log: vgpo::worker::JobLog, settings: &AppSettings) -> Result<Option<Traces>, String> {
+    observe(settings, Some(job_log))
+}
+
+fn observe(settings: &AppSettings, job_log: Option<vgpo::worker::JobLog>) -> Result<Option<Traces>, String> {
     use tracing_subscriber::layer::SubscriberExt as _;
     use tracing_subscriber::util::SubscriberInitExt as _;
     use tracing_subscriber::{EnvFilter, Layer as _, fmt, registry};
     let filter = || EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
     let lines = fmt::layer().with_writer(std::io::stderr);
-    let lines = match format {
+    let lines = match settings.log_format {
         LogFormat::Json => lines.json().with_filter(filter()).boxed(),
         LogFormat::Text => lines.with_filter(filter()).boxed(),
     };
-    let _ = registry().with(lines).with(job_log.with_filter(EnvFilter::new(LOG))).try_init();
+    let endpoint = Some(settings.otlp_endpoint.as_str()).filter(|endpoint| !endpoint.is_empty());
+    let traces = endpoint.map(Traces::to).transpose()?;
+    let spans = traces.as_ref().map(|traces| traces.layer().with_filter(EnvFilter::new(LOG)));
+    let job_log = job_log.map(|job_log| job_log.with_filter(EnvFilter::new(LOG)));
+    // A second call (a command inside a command) keeps the first one's lines.
+    let _ = registry().with(lines).with(job_log).with(spans).try_init();
+    Ok(traces)
 }
 
 /// The same for commands that draw on the terminal: errors only.
 fn quiet_logging() {
-    log_lines(QUIET_LOG, LogFormat::Text);
-}
-
-fn log_lines(default: &str, format: LogFormat) {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(QUIET_LOG));
     // A second call (a command inside a command) keeps the first one's lines.
-    let _ = match format {
-        LogFormat::Json => lines.json().try_init(),
-        LogFormat::Text => lines.try_init(),
-    };
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
 }
 
 /// Opens the database as the settings say.

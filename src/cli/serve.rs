@@ -42,7 +42,10 @@ pub fn run(args: &Args) -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return fail(error),
     };
-    super::logging(settings.log_format);
+    let _traces = match super::logging(&settings) {
+        Ok(traces) => traces,
+        Err(error) => return fail(error),
+    };
     let served = block_on(async {
         let server = Server::start(settings, super::LOG, args.grace).await?;
         say(format!("vgpo {} serves at {}", env!("CARGO_PKG_VERSION"), server.url()));

@@ -50,7 +50,7 @@ async fn work(args: &Args) -> Result<(), String> {
     let settings = load(&args.flags, &ListenFlags::default()).map_err(|error| text(&error))?;
     let clock = Arc::new(SystemClock);
     let log = JobLog::new(JobLogs::new(&settings.logs_dir()), clock.clone());
-    super::worker_logging(log.clone(), settings.log_format);
+    let _traces = super::worker_logging(log.clone(), &settings)?;
     let device = device(&args.device)?;
     let timings = WorkerTimings::with_grace(args.grace);
     let drain =
@@ -114,6 +114,7 @@ struct Launch {
     device: String,
     log: &'static str,
     log_format: LogFormat,
+    otlp_endpoint: String,
     grace: u64,
 }
 
@@ -129,6 +130,7 @@ impl Launch {
             device,
             log,
             log_format: settings.log_format,
+            otlp_endpoint: settings.otlp_endpoint.clone(),
             grace: GRACE.as_secs(),
         }
     }
@@ -145,6 +147,7 @@ impl Launch {
             command.env("VGPO_WEBHOOK_HOSTS", &self.webhook_hosts).env("VGPO_WEBHOOK_SECRET", &self.webhook_secret);
             // The server has brought the database up to date; its workers need no right to.
             command.env("VGPO_LOG_FORMAT", self.log_format.name()).env("VGPO_MIGRATE", "check");
+            command.env("VGPO_OTLP_ENDPOINT", &self.otlp_endpoint);
             if std::env::var_os("RUST_LOG").is_none() {
                 command.env("RUST_LOG", self.log);
             }

@@ -36,6 +36,7 @@ const SETTINGS: &[Setting] = &[
     setting("migrate", "VGPO_MIGRATE", "auto"),
     setting("artifacts_url", "VGPO_ARTIFACTS_URL", ""),
     setting("metrics_listen", "VGPO_METRICS_LISTEN", ""),
+    setting("otlp_endpoint", "VGPO_OTLP_ENDPOINT", ""),
     setting("log_format", "VGPO_LOG_FORMAT", "text"),
     setting("retain_events_days", "VGPO_RETAIN_EVENTS_DAYS", "90"),
     setting("retain_samples_days", "VGPO_RETAIN_SAMPLES_DAYS", "0"),
@@ -117,6 +118,8 @@ pub struct AppSettings {
     pub port: u16,
     /// Where `/metrics` is served instead of at `host` and `port`; none: there.
     pub metrics_listen: Option<SocketAddr>,
+    /// Where traces go, e.g. `http://127.0.0.1:4318`; empty: nowhere.
+    pub otlp_endpoint: String,
     /// How log lines are written.
     pub log_format: LogFormat,
     /// How long results are kept.
@@ -279,6 +282,7 @@ fn settle(values: &[(&Setting, Found)]) -> Result<AppSettings, ConfigError> {
         host: text("host"),
         port: number(values, "port", 0, u64::from(u16::MAX))? as u16,
         metrics_listen: parsed(values, "metrics_listen", "an address and a port, such as 127.0.0.1:9090")?,
+        otlp_endpoint: text("otlp_endpoint"),
         log_format: log_format(values)?,
         retention: retention(values)?,
         migrate: one_of(values, "migrate", ["auto", "check"])? == "auto",

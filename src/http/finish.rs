@@ -13,7 +13,7 @@ use tracing::Instrument;
 use super::problem::{self, Problem};
 use super::{openai_error, upload};
 use crate::clock;
-use crate::telemetry::{HttpRequest, Telemetry};
+use crate::telemetry::{HttpRequest, Telemetry, traces};
 
 /// Header of the request's id.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -40,6 +40,7 @@ pub async fn finish(State(Finish { limit, telemetry }): State<Finish>, request: 
     let openai = openai_error::expects(request.uri().path());
     let name = id.to_str().unwrap_or_default();
     let span = tracing::info_span!("request", id = name, method = %method, path = %request.uri().path());
+    traces::adopt(&span, &request);
     let watch = clock::Stopwatch::start();
     let answer = async {
         // Gigabytes may take hours; an upload that stands still is ended by its own rule.

@@ -1,7 +1,9 @@
-//! Figures of the program for Prometheus: what this process counts itself, and what is looked up when somebody asks.
+//! What those see who watch the program: figures for Prometheus (counted here, or looked up when somebody asks) and traces for
+//! OpenTelemetry.
 
 mod http;
 mod snapshot;
+pub mod traces;
 
 use prometheus_client::encoding::prometheus_text;
 use prometheus_client::registry::Registry;

@@ -174,11 +174,13 @@ impl Engine for LocalEngine {
         let (events, answers) = mpsc::unbounded_channel();
         let cancelled = CancelFlag::default();
         let stream = GenerateStream::new(answers, cancelled.clone());
+        let prompt_tokens = prompt.len();
         let pump = Pump::new(Arc::clone(&loaded.served), Arc::clone(&prompt), &request, seed);
         let job = generate_job(&request, prompt, seed, &loaded.served, raw, cancelled, claim);
         loaded.submit(Job::Generate(Box::new(job)))?;
         // Pictures are drawn here and not on the compute thread, which must not wait for them.
-        tokio::task::spawn_blocking(move || pump.run(raw_events, &events));
+        let span = generation_span(&model.id, prompt_tokens);
+        tokio::task::spawn_blocking(move || pump.run(raw_events, &events, &span));
         Ok(stream)
     }
 
@@ -231,6 +233,19 @@ impl Engine for LocalEngine {
         let loaded = slots.iter().filter_map(|slot| slot.loaded.get());
         self.totals.with(loaded.map(|l| l.held.usage(&l.served.id, l.waiting.load(Ordering::Relaxed))).collect())
     }
+}
+
+/// A generation in the traces: from its acceptance to its last token.
+fn generation_span(model: &str, prompt_tokens: usize) -> tracing::Span {
+    use tracing::field::Empty;
+    tracing::info_span!(
+        "engine",
+        model,
+        prompt_tokens,
+        queue_seconds = Empty,
+        prefill_seconds = Empty,
+        decode_seconds = Empty
+    )
 }
 
 fn generate_job(

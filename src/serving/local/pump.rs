@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tracing::Span;
 
 use super::job::{RawEvent, RawToken};
 use crate::clock::new_id;
@@ -53,8 +54,9 @@ impl Pump {
         }
     }
 
-    /// Works until the generation ends or nobody listens.
-    pub fn run(mut self, mut raw: UnboundedReceiver<RawEvent>, events: &UnboundedSender<GenerateEvent>) {
+    /// Works until the generation ends or nobody listens; `span` lasts as long.
+    pub fn run(mut self, mut raw: UnboundedReceiver<RawEvent>, events: &UnboundedSender<GenerateEvent>, span: &Span) {
+        let _entered = span.enter();
         while let Some(event) = raw.blocking_recv() {
             let told = match event {
                 RawEvent::Token { choice, text, token } => self.token(choice, text, &token),
@@ -64,6 +66,9 @@ impl Pump {
                     Ok(None)
                 }
                 RawEvent::Done(timings) => {
+                    span.record("queue_seconds", timings.queue_seconds);
+                    span.record("prefill_seconds", timings.prefill_seconds);
+                    span.record("decode_seconds", timings.decode_seconds);
                     let last =
                         self.answer(timings).map_or_else(GenerateEvent::Failed, |a| GenerateEvent::Done(Box::new(a)));
                     let _ = events.send(last);

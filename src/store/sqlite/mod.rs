@@ -59,6 +59,11 @@ impl SqliteStore {
     pub(super) async fn open(path: &Path, clock: Arc<dyn Clock>, migrations: Migrations) -> Result<Self> {
         let unusable = |problem: String| StoreError::Unsupported { url: format!("sqlite:{}", path.display()), problem };
         let may_create = migrations == Migrations::Apply;
+        if !may_create && !path.is_file() {
+            return Err(unusable(
+                "there is no such file, and migrate = check makes none: run `vgpo migrate`".to_owned(),
+            ));
+        }
         if let Some(folder) = path.parent().filter(|p| may_create && !p.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder)
                 .map_err(|e| unusable(format!("cannot create the folder {}: {e}", folder.display())))?;

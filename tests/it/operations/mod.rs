@@ -4,4 +4,5 @@ mod backup;
 mod deploy;
 mod exports;
 mod retention;
+mod traces;
 mod upgrade;

@@ -1,5 +1,8 @@
 //! A release beside its predecessor: the schema expands first, and programs say what they can work with.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+
 use vgpo::store::{self, Migrations, StoreError};
 
 use crate::store::fixture::{Db, Kind, claim_by, new_job};
@@ -67,8 +70,9 @@ async fn check_touches_nothing() {
     let path = folder.path().join("vgpo.db");
     let url = format!("sqlite:{}", path.display());
     let clock = crate::store::fixture::clock();
-    store::open_with(&url, clock.clone(), Migrations::Check).await.err().unwrap();
-    assert!(!path.exists());
+    let refused = store::open_with(&url, clock.clone(), Migrations::Check).await.err().unwrap().to_string();
+    assert!(refused.contains("vgpo migrate"), "{refused}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     if let Some(cluster) = crate::store::postgres::shared() {
         let name = cluster.create().await;
         let refused = store::open_with(&cluster.url(&name), clock, Migrations::Check).await.err().unwrap();
@@ -100,4 +104,38 @@ async fn reads_jobs_of_the_first_build(kind: Kind) {
 async fn jobs_of_the_first_build_are_read_on_both_databases() {
     reads_jobs_of_the_first_build(Kind::Sqlite).await;
     reads_jobs_of_the_first_build(Kind::Postgres).await;
+}
+
+/// Two servers that find an empty database, and an empty data folder, at the same moment.
+async fn two_servers_start_at_once(database: Option<&str>) {
+    let folder = tempfile::tempdir().unwrap();
+    let start = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vgpo"));
+        command.args(["serve", "--devices", "none", "--port", "0", "--data"]).arg(folder.path().join("data"));
+        command.current_dir(folder.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.envs(database.map(|url| ("VGPO_DATABASE_URL", url)));
+        command.spawn().unwrap()
+    };
+    let mut servers = [start(), start()];
+    for server in &mut servers {
+        let mut line = String::new();
+        BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let url = line.trim().rsplit(' ').next().unwrap_or_default();
+        assert!(url.starts_with("http://"), "{line}");
+        assert_eq!(reqwest::get(format!("{url}/readyz")).await.unwrap().status(), 200);
+    }
+    for mut server in servers {
+        server.kill().unwrap();
+        server.wait().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn two_servers_may_start_at_once_on_both_databases() {
+    two_servers_start_at_once(None).await;
+    if let Some(cluster) = crate::store::postgres::shared() {
+        let name = cluster.create().await;
+        two_servers_start_at_once(Some(&cluster.url(&name))).await;
+        cluster.drop(&name).await;
+    }
 }

@@ -1,0 +1,85 @@
+//! Traces for OpenTelemetry: spans of this process, sent over OTLP (HTTP, JSON) to a collector.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use opentelemetry::propagation::TextMapPropagator as _;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_http::{Bytes, HeaderExtractor, HttpClient, HttpError, Request, Response};
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::{Span, Subscriber};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use tracing_subscriber::Layer;
+use tracing_subscriber::registry::LookupSpan;
+
+const SERVICE: &str = "vgpo";
+/// How long one delivery may take: a collector that hangs must not hold up the end of the program.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Sends spans until it is dropped; the drop delivers the last ones.
+pub struct Traces {
+    provider: SdkTracerProvider,
+}
+
+impl Traces {
+    /// Spans go to the collector at `endpoint`, e.g. `http://127.0.0.1:4318`.
+    ///
+    /// # Errors
+    /// An address that cannot be used, in words.
+    pub fn to(endpoint: &str) -> Result<Self, String> {
+        let exporter = SpanExporter::builder()
+            .with_http()
+            .with_http_client(Courier::new())
+            .with_protocol(Protocol::HttpJson)
+            .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
+            .build()
+            .map_err(|error| format!("traces cannot be sent to {endpoint}: {error}"))?;
+        let resource = Resource::builder().with_service_name(SERVICE).build();
+        let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build();
+        Ok(Self { provider })
+    }
+
+    /// What turns spans of this process into traces.
+    pub fn layer<S: Subscriber + for<'span> LookupSpan<'span>>(&self) -> impl Layer<S> + use<S> {
+        tracing_opentelemetry::layer().with_tracer(self.provider.tracer(SERVICE))
+    }
+}
+
+impl Drop for Traces {
+    fn drop(&mut self) {
+        if let Err(error) = self.provider.shutdown() {
+            tracing::debug!(%error, "the last spans were not delivered");
+        }
+    }
+}
+
+/// Makes `span` part of the trace that the headers of a request name (`traceparent`, W3C Trace Context), if they do.
+pub fn adopt<B>(span: &Span, request: &Request<B>) {
+    let context = TraceContextPropagator::new().extract(&HeaderExtractor(request.headers()));
+    // Refused where nobody listens for traces, which is fine.
+    let _ = span.set_parent(context);
+}
+
+/// Delivers spans, on the thread that gathers them.
+#[derive(Debug)]
+struct Courier(ureq::Agent);
+
+impl Courier {
+    fn new() -> Self {
+        let config = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).http_status_as_error(false);
+        Self(config.build().into())
+    }
+}
+
+#[async_trait]
+impl HttpClient for Courier {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let (parts, body) = request.into_parts();
+        let answer = self.0.run(Request::from_parts(parts, body.to_vec()))?;
+        let (parts, mut body) = answer.into_parts();
+        Ok(Response::from_parts(parts, Bytes::from(body.read_to_vec()?)))
+    }
+}
