@@ -43,6 +43,10 @@ lint-deploy:
 verify-exports:
     ./scripts/verify-exports
 
+# Schemathesis against a real server; more and other requests with e.g. `just test-schemathesis -n 200`.
+test-schemathesis *args:
+    ./scripts/test-schemathesis {{ args }}
+
 # OpenAI's own clients (Python, Node) against a real server.
 test-clients:
     ./scripts/test-clients

@@ -15,7 +15,7 @@
 //! | `telemetry` | figures for Prometheus, traces for OpenTelemetry | serving, domain |
 //! | `serving` | the engine that owns a model, batching, attention maps, heat-map pictures | model, prompt, algorithm, config, domain, clock |
 //! | `store` | the database: traits, and one folder per database | domain, clock |
-//! | `artifacts` | checkpoints and other files behind one interface | domain |
+//! | `artifacts` | checkpoints and other files behind one interface: a folder, or a bucket | config, domain |
 //! | `fetch` | images by URL: listed hosts, public addresses, limits | config |
 //! | `hub` | models and data sets from Hugging Face's hub, by commit | config, domain |
 //! | `algorithm` | pure functions over groups of trajectories: vgpo, grpo, sft; no model, no I/O | domain |

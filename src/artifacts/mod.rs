@@ -1,12 +1,17 @@
 //! Checkpoints and other folders of files behind one interface: immutable, complete or absent, verifiable.
 
+mod folder;
 mod local;
 mod logs;
+mod object;
 mod rows;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use object_store::ObjectStore;
+
+use crate::config::app::AppSettings;
 use crate::domain::checkpoint::Manifest;
 
 pub use logs::{JobLogWriter, JobLogs};
@@ -42,6 +47,16 @@ pub enum ArtifactError {
         /// The first difference.
         problem: String,
     },
+    /// The object store did not do what it was asked.
+    #[error("cannot {action} `{path}` in the object store: {problem}")]
+    Remote {
+        /// What was tried.
+        action: &'static str,
+        /// On which object.
+        path: String,
+        /// Why it failed.
+        problem: String,
+    },
     /// A file operation failed.
     #[error("cannot {action} {path}: {source}")]
     Io {
@@ -68,9 +83,64 @@ pub trait ArtifactStore: Send + Sync {
     fn delete(&self, key: &str) -> Result<(), ArtifactError>;
     /// The keys directly below `prefix`, sorted.
     fn list(&self, prefix: &str) -> Result<Vec<String>, ArtifactError>;
+    /// The keys directly below `prefix` under which writers that died have left files that nobody can see. Those of a
+    /// writer at work are among them: ask only where there is none, or leave out what it writes.
+    fn leftovers(&self, prefix: &str) -> Result<Vec<String>, ArtifactError> {
+        let _ = prefix;
+        Ok(Vec::new())
+    }
+    /// Do other hosts see what is published here, without a disk that they share?
+    fn is_shared(&self) -> bool {
+        false
+    }
 }
 
-/// Opens the artifact store at `url` (`file:FOLDER`); the folder is created, and what dead writers left is removed.
+/// Publishes a copy of `src`, which stays as it is; links in it are followed. The copy is made in `scratch`.
+///
+/// # Errors
+/// Those of [`ArtifactStore::publish_dir`].
+pub fn publish_copy(
+    store: &dyn ArtifactStore,
+    src: &Path,
+    key: &str,
+    scratch: &Path,
+) -> Result<Manifest, ArtifactError> {
+    let fault = |source| ArtifactError::Io { action: "copy", path: src.display().to_string(), source };
+    std::fs::create_dir_all(scratch).map_err(fault)?;
+    let copy = tempfile::Builder::new().prefix(".copy-").tempdir_in(scratch).map_err(fault)?;
+    let files = copy.path().join("files");
+    folder::copy_following_links(src, &files)?;
+    store.publish_dir(&files, key)
+}
+
+/// Opens the artifact store that the settings name; fetched files lie in the data folder.
+///
+/// # Errors
+/// An address that cannot be used, a folder that cannot be created.
+pub fn open_configured(settings: &AppSettings) -> Result<Arc<dyn ArtifactStore>, ArtifactError> {
+    if !settings.artifacts_url.starts_with("s3:") {
+        return open(&settings.artifacts_url);
+    }
+    let (store, prefix) = object::connect(&settings.artifacts_url, &settings.s3)?;
+    open_bucket(store, &prefix, &settings.data_dir.join("cache"))
+}
+
+/// Opens an artifact store below `prefix` of any object store; fetched files lie in `cache`.
+///
+/// # Errors
+/// A folder that cannot be created.
+pub fn open_bucket(
+    store: Arc<dyn ObjectStore>,
+    prefix: &str,
+    cache: &Path,
+) -> Result<Arc<dyn ArtifactStore>, ArtifactError> {
+    Ok(Arc::new(object::BucketStore::open(store, prefix, cache)?))
+}
+
+/// Opens the artifact store in a folder (`file:FOLDER`), which is created; what dead writers left is removed.
+///
+/// # Errors
+/// An address that cannot be used, a folder that cannot be created.
 pub fn open(url: &str) -> Result<Arc<dyn ArtifactStore>, ArtifactError> {
     let unsupported = |problem: &str| ArtifactError::Unsupported { url: url.to_owned(), problem: problem.to_owned() };
     match url.split_once(':') {
@@ -81,7 +151,6 @@ pub fn open(url: &str) -> Result<Arc<dyn ArtifactStore>, ArtifactError> {
             }
             Ok(Arc::new(local::LocalStore::open(Path::new(path))?))
         }
-        Some(("s3", _)) => Err(unsupported("S3 is not supported yet; use file:FOLDER")),
-        _ => Err(unsupported("use file:FOLDER, e.g. file:vgpo-data/artifacts")),
+        _ => Err(unsupported("use file:FOLDER, e.g. file:vgpo-data/artifacts, or s3://BUCKET/PREFIX")),
     }
 }

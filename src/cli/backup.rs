@@ -77,7 +77,7 @@ pub fn run_restore(args: &RestoreArgs) -> ExitCode {
 
 fn place(flags: &SettingFlags) -> Result<Place, String> {
     let settings = load(flags, &ListenFlags::default()).map_err(|error| error.to_string())?;
-    let artifacts = vgpo::artifacts::open(&settings.artifacts_url).map_err(|error| error.to_string())?;
+    let artifacts = vgpo::artifacts::open_configured(&settings).map_err(|error| error.to_string())?;
     Ok(Place { database_url: settings.database_url.clone(), artifacts, logs: settings.logs_dir() })
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use vgpo::artifacts::JobLogs;
 use vgpo::clock::{SystemClock, new_id};
-use vgpo::config::app::{AppSettings, LogFormat};
+use vgpo::config::app::{AppSettings, LogFormat, S3Settings};
 use vgpo::config::worker::{GRACE, WorkerTimings};
 use vgpo::domain::device::{DeviceName, UnknownDevice};
 use vgpo::model::device::supported;
@@ -61,7 +61,7 @@ async fn work(args: &Args) -> Result<(), String> {
         CancellationToken::new()
     };
     let store = super::open_store(&settings, clock.clone()).await?;
-    let artifacts = vgpo::artifacts::open(&settings.artifacts_url).map_err(|error| text(&error))?;
+    let artifacts = vgpo::artifacts::open_configured(&settings).map_err(|error| text(&error))?;
     let config = WorkerConfig {
         id: args.id.clone().unwrap_or_else(|| new_id("wrk")),
         device,
@@ -109,6 +109,7 @@ struct Launch {
     data_dir: PathBuf,
     database_url: String,
     artifacts_url: String,
+    s3: S3Settings,
     webhook_hosts: String,
     webhook_secret: String,
     device: String,
@@ -125,6 +126,7 @@ impl Launch {
             data_dir: settings.data_dir.clone(),
             database_url: settings.database_url.clone(),
             artifacts_url: settings.artifacts_url.clone(),
+            s3: settings.s3.clone(),
             webhook_hosts: settings.webhook_hosts.join(","),
             webhook_secret: settings.webhook_secret.clone(),
             device,
@@ -144,6 +146,9 @@ impl Launch {
                 .arg(&self.data_dir);
             // Addresses may hold secrets: they travel in the environment, not in the process list.
             command.env("VGPO_DATABASE_URL", &self.database_url).env("VGPO_ARTIFACTS_URL", &self.artifacts_url);
+            command.env("VGPO_S3_ENDPOINT", &self.s3.endpoint).env("VGPO_S3_REGION", &self.s3.region);
+            command.env("VGPO_S3_ACCESS_KEY_ID", &self.s3.access_key_id);
+            command.env("VGPO_S3_SECRET_ACCESS_KEY", &self.s3.secret_access_key);
             command.env("VGPO_WEBHOOK_HOSTS", &self.webhook_hosts).env("VGPO_WEBHOOK_SECRET", &self.webhook_secret);
             // The server has brought the database up to date; its workers need no right to.
             command.env("VGPO_LOG_FORMAT", self.log_format.name()).env("VGPO_MIGRATE", "check");

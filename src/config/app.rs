@@ -42,6 +42,10 @@ const SETTINGS: &[Setting] = &[
     setting("retain_samples_days", "VGPO_RETAIN_SAMPLES_DAYS", "0"),
     setting("retain_metrics_days", "VGPO_RETAIN_METRICS_DAYS", "0"),
     setting("retain_checkpoints_days", "VGPO_RETAIN_CHECKPOINTS_DAYS", "0"),
+    setting("s3_endpoint", "VGPO_S3_ENDPOINT", ""),
+    setting("s3_region", "VGPO_S3_REGION", ""),
+    Setting { key: "s3_access_key_id", variable: "VGPO_S3_ACCESS_KEY_ID", default: "", secret: true },
+    Setting { key: "s3_secret_access_key", variable: "VGPO_S3_SECRET_ACCESS_KEY", default: "", secret: true },
     setting("devices", "VGPO_DEVICES", "cpu"),
     setting("engine_device", "VGPO_ENGINE_DEVICE", "cpu"),
     setting("allowed_hosts", "VGPO_ALLOWED_HOSTS", ""),
@@ -128,8 +132,10 @@ pub struct AppSettings {
     pub database_url: String,
     /// Is the database brought up to date at a start, or refused when it is not?
     pub migrate: bool,
-    /// Where checkpoints and other files are kept, e.g. `file:./vgpo-data/artifacts`.
+    /// Where checkpoints and other files are kept, e.g. `file:./vgpo-data/artifacts` or `s3://bucket/prefix`.
     pub artifacts_url: String,
+    /// How a store at `s3://…` is reached.
+    pub s3: S3Settings,
     /// Devices for local workers, e.g. `["cpu"]`; empty: none.
     pub devices: Vec<String>,
     /// Where models are served.
@@ -179,6 +185,20 @@ impl LogFormat {
             Self::Json => "json",
         }
     }
+}
+
+/// How an S3-compatible store is reached. What is empty is taken from AWS's own variables (`AWS_REGION` and so on), else from
+/// the machine that the program runs on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct S3Settings {
+    /// Address of the store, e.g. `http://minio:9000`; empty: AWS's own.
+    pub endpoint: String,
+    /// Region of the bucket.
+    pub region: String,
+    /// Name of the key.
+    pub access_key_id: String,
+    /// The key.
+    pub secret_access_key: String,
 }
 
 /// A setting that cannot be used.
@@ -299,6 +319,12 @@ fn settle(values: &[(&Setting, Found)]) -> Result<AppSettings, ConfigError> {
         hf_endpoint: text("hf_endpoint"),
         hf_cache: hf_cache.into(),
         hf_token: text("hf_token"),
+        s3: S3Settings {
+            endpoint: text("s3_endpoint"),
+            region: text("s3_region"),
+            access_key_id: text("s3_access_key_id"),
+            secret_access_key: text("s3_secret_access_key"),
+        },
         limits: Limits::settle(values)?,
         data_dir,
         database_url,

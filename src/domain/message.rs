@@ -89,7 +89,6 @@ pub enum Part {
     Video {
         /// Ignored.
         #[serde(default)]
-        #[schema(value_type = Object)]
         video: serde_json::Value,
     },
 }

@@ -8,6 +8,9 @@ use utoipa::ToSchema;
 /// File of a model folder that holds its card, the job settings it recommends and the prompt settings it was trained with.
 pub const CARD_FILE: &str = "vgpo.json";
 
+/// Begins a [`Model::path`] that names an artifact instead of a folder.
+pub const ARTIFACT: &str = "artifact:";
+
 /// Where a model is on its way in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -44,7 +47,7 @@ pub struct Model {
     pub family: String,
     /// Number of parameters.
     pub parameters: u64,
-    /// The folder.
+    /// The folder; `artifact:…` names one in the store of artifacts, which every host can fetch.
     pub path: String,
     /// For people: task, limits, examples.
     #[schema(value_type = Object)]
@@ -62,6 +65,13 @@ pub struct Model {
     pub created_at: DateTime<Utc>,
 }
 
+impl Model {
+    /// The artifact with its files, if it is not a folder.
+    pub fn artifact_key(&self) -> Option<&str> {
+        self.path.strip_prefix(ARTIFACT)
+    }
+}
+
 /// A model to be registered or brought up to date.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewModel {
@@ -71,7 +81,7 @@ pub struct NewModel {
     pub family: String,
     /// Number of parameters.
     pub parameters: u64,
-    /// The folder.
+    /// The folder; `artifact:…` names one in the store of artifacts, which every host can fetch.
     pub path: String,
     /// For people.
     pub card: Value,

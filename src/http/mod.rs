@@ -9,6 +9,7 @@ mod cors;
 mod dashboard;
 mod datasets;
 mod docs;
+mod document;
 mod events;
 mod extract;
 mod figures;
@@ -51,41 +52,13 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate as _};
 use tower_http::set_header::SetResponseHeaderLayer;
-use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::domain::event;
 pub use access::AppState;
-use problem::{Problem, ProblemBody};
+use problem::Problem;
 
 /// Downloads keep their length; weights hardly shrink.
 const TAR: &str = "application/x-tar";
-
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "VGPO",
-        description = "Train vision-language models with Visually-Guided Policy Optimization, and serve them with attention maps. Errors are application/problem+json (RFC 9457); lists are {data, has_more, next} with ?limit=&after=; every response carries x-request-id."
-    ),
-    components(schemas(
-        ProblemBody,
-        event::Event,
-        event::JobChanged,
-        event::JobUpdated,
-        event::RunDeleted,
-        event::MetricsEvent,
-        event::SamplesEvent,
-        event::CheckpointEvent,
-        event::RewindEvent,
-        event::DatasetChanged,
-        event::ModelChanged,
-        event::CrashEvent,
-        sse::ResetFrame,
-        sse::EndFrame,
-        crate::serving::answer::TokenEvent
-    ))
-)]
-struct Document;
 
 /// Every route with its description.
 fn routes() -> OpenApiRouter<AppState> {
@@ -93,7 +66,7 @@ fn routes() -> OpenApiRouter<AppState> {
 }
 
 fn resources() -> OpenApiRouter<AppState> {
-    OpenApiRouter::with_openapi(Document::openapi())
+    OpenApiRouter::with_openapi(document::frame())
         .merge(jobs::routes())
         .merge(logs::routes())
         .merge(runs::routes())
@@ -120,11 +93,8 @@ fn resources() -> OpenApiRouter<AppState> {
 /// The `OpenAPI` document, generated from the code.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = routes().into_openapi();
-    env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
-    // The crate's licence and authors add nothing to the contract.
-    document.info.license = None;
-    document.info.contact = None;
     secured::describe(&mut document);
+    document::complete(&mut document);
     document
 }
 

@@ -12,7 +12,7 @@ impl Service {
     pub(super) async fn check_targets(&self, source: &ModelSource, spec: &JobSpec) -> Result<()> {
         let Some(adapters) = spec.train.lora.clone() else { return Ok(()) };
         // A checkpoint keeps its model's layers.
-        let (dir, freeze_vision) = (self.model_dir(&source.base), spec.train.freeze_vision);
+        let (dir, freeze_vision) = (self.model_dir(&source.base).await?, spec.train.freeze_vision);
         let check = tokio::task::spawn_blocking(move || {
             let layers =
                 model::linear_layers(&dir).map_err(|error| ServiceError::field("/model", error.to_string()))?;

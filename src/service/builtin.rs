@@ -44,8 +44,8 @@ impl Service {
         });
         let (dir, info) = laid_out.await.map_err(|error| ServiceError::Internal(error.to_string()))??;
         let starter::Notes { card, recommended } = starter::notes(starter::FILES);
-        // Absolute, because workers may stand elsewhere; a folder that was moved is found again at the next start.
-        let path = std::path::absolute(&dir).unwrap_or(dir).display().to_string();
+        let id = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let path = self.model_path(dir, &id).await?;
         let record = NewModel {
             name: starter::NAME.to_owned(),
             family: info.family,

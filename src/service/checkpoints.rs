@@ -54,7 +54,7 @@ impl Service {
     pub async fn download_checkpoint(&self, id: &str, trainer: bool) -> Result<Download> {
         let checkpoint = self.store.checkpoint(id).await?;
         let gone = |problem: String| ServiceError::Conflict(format!("the files of checkpoint `{id}`: {problem}"));
-        let dir = self.artifacts().await?.path(&checkpoint.key).map_err(|error| gone(error.to_string()))?;
+        let dir = self.artifact_path(&checkpoint.key).await?.map_err(|error| gone(error.to_string()))?;
         let wanted = checkpoint.manifest.files.iter().filter(|file| trainer || !file.path.starts_with(TRAINER));
         let entries: Vec<Entry> = wanted
             .map(|file| Entry {

@@ -1,5 +1,7 @@
 //! Can this server do its work?
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -38,8 +40,28 @@ impl Service {
             .await
             .map_err(|error| error.to_string())
             .and_then(|written| written.map_err(|error| format!("the data folder cannot be written: {error}")));
+        let storage = match storage {
+            Ok(()) => self.reach_artifacts().await,
+            Err(problem) => Err(problem),
+        };
         let checks = vec![check("database", database), check("storage", storage)];
         Readiness { ready: checks.iter().all(|check| check.ok), checks }
+    }
+}
+
+impl Service {
+    /// Asks a store of artifacts on other machines for something small.
+    async fn reach_artifacts(&self) -> Result<(), String> {
+        let away = |error: &dyn std::fmt::Display| {
+            tracing::error!(%error, "the store of artifacts is not ready");
+            "the store of artifacts does not answer; the server's log says more".to_owned()
+        };
+        let artifacts = Arc::clone(self.artifacts().await.map_err(|error| away(&error))?);
+        if !artifacts.is_shared() {
+            return Ok(());
+        }
+        let listed = tokio::task::spawn_blocking(move || artifacts.list("models")).await;
+        listed.map_err(|error| away(&error))?.map(drop).map_err(|error| away(&error))
     }
 }
 

@@ -1,10 +1,11 @@
 //! Generating and scoring: models by the names that requests use, and the engine that serves them.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt};
 
-use crate::artifacts::{self, ArtifactStore};
+use crate::artifacts::{self, ArtifactError, ArtifactStore};
 use crate::service::{Result, Service, ServiceError};
 use crate::serving::answer::{GenerateAnswer, ScoreAnswer};
 use crate::serving::request::{GenerateRequest, ScoreRequest};
@@ -58,18 +59,25 @@ impl Service {
     pub async fn served_model(&self, reference: &str) -> Result<ModelRef> {
         let source = self.model_source(reference, "/model").await?;
         let dir = match &source.checkpoint {
-            None => self.model_dir(&source.base),
-            Some(checkpoint) => self.artifacts().await?.path(&checkpoint.key).map_err(|error| {
+            None => self.model_dir(&source.base).await?,
+            Some(checkpoint) => self.artifact_path(&checkpoint.key).await?.map_err(|error| {
                 ServiceError::field("/model", format!("the files of checkpoint `{}` are gone: {error}", checkpoint.id))
             })?,
         };
         Ok(ModelRef { id: source.id, dir })
     }
 
+    /// The folder of an artifact, which may have to be fetched first.
+    pub(super) async fn artifact_path(&self, key: &str) -> Result<std::result::Result<PathBuf, ArtifactError>> {
+        let (artifacts, key) = (Arc::clone(self.artifacts().await?), key.to_owned());
+        let found = tokio::task::spawn_blocking(move || artifacts.path(&key)).await;
+        found.map_err(|error| ServiceError::Internal(error.to_string()))
+    }
+
     pub(super) async fn artifacts(&self) -> Result<&Arc<dyn ArtifactStore>> {
         let open = async || {
-            let url = self.settings.artifacts_url.clone();
-            let opened = tokio::task::spawn_blocking(move || artifacts::open(&url)).await;
+            let settings = self.settings.clone();
+            let opened = tokio::task::spawn_blocking(move || artifacts::open_configured(&settings)).await;
             let opened = opened.map_err(|error| ServiceError::Internal(error.to_string()))?;
             opened.map_err(|error| ServiceError::Unavailable(error.to_string()))
         };

@@ -124,7 +124,7 @@ impl Service {
             other => other,
         })?;
         // A checkpoint keeps its model's tokenizer, template and sizes.
-        let dir = self.model_dir(&source.base);
+        let dir = self.model_dir(&source.base).await?;
         let spec = spec.clone();
         let look = tokio::task::spawn_blocking(move || look(&dir, &spec, dataset.as_ref()));
         look.await.map_err(|error| ServiceError::Internal(error.to_string()))?

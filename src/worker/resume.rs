@@ -60,7 +60,8 @@ pub(super) async fn prepare(
             delete_files(&*artifacts, checkpoint);
         }
         // Published by an attempt that died before it could record them.
-        for key in artifacts.list(&folder)?.into_iter().filter(|key| !kept.contains(key)) {
+        let stored = [artifacts.list(&folder)?, artifacts.leftovers(&folder)?].concat();
+        for key in stored.into_iter().filter(|key| !kept.contains(key)) {
             artifacts.delete(&key)?;
         }
         Ok::<_, ArtifactError>(())

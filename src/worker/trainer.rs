@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use crate::artifacts::{ArtifactStore, finished_chunks};
+use crate::artifacts::{ArtifactError, ArtifactStore, finished_chunks};
 use crate::data::{self, DataError, Dataset, FileDataset};
 use crate::domain::dataset::DatasetState;
 use crate::domain::device::DeviceName;
@@ -40,7 +40,10 @@ impl TrainRunner {
     /// The folder of a registered model, a served name, a checkpoint id, or `run_…@best` and `run_…@last`.
     async fn model_dir(&self, model: &str) -> Result<PathBuf, RunnerError> {
         match self.store.model(model).await {
-            Ok(model) => return Ok(PathBuf::from(model.path)),
+            Ok(found) => {
+                let folder = |key: &str| self.files(key, &format!("`model`: the files of `{model}`"));
+                return found.artifact_key().map_or_else(|| Ok(PathBuf::from(&found.path)), folder);
+            }
             Err(StoreError::NotFound { .. }) => (),
             Err(error) => return Err(transient(&error)),
         }
@@ -64,9 +67,17 @@ impl TrainRunner {
             Some(checkpoint) => checkpoint,
             None => self.store.checkpoint(&id).await.map_err(|e| not_found(&e, unknown))?,
         };
-        self.artifacts
-            .path(&checkpoint.key)
-            .map_err(|e| RunnerError::Permanent(format!("`model`: the files of checkpoint `{id}`: {e}")))
+        self.files(&checkpoint.key, &format!("`model`: the files of checkpoint `{id}`"))
+    }
+
+    /// The folder of an artifact. A store that cannot be reached now may be reached later.
+    fn files(&self, key: &str, what: &str) -> Result<PathBuf, RunnerError> {
+        self.artifacts.path(key).map_err(|error| match error {
+            ArtifactError::Remote { .. } | ArtifactError::Io { .. } => {
+                RunnerError::Transient(format!("{what}: {error}"))
+            }
+            _ => RunnerError::Permanent(format!("{what}: {error}")),
+        })
     }
 
     /// A data set that ships with the program, or a registered one whose rows are read with `columns`, or with those
@@ -81,8 +92,7 @@ impl TrainRunner {
         if record.state != DatasetState::Ready {
             return Err(RunnerError::Permanent(format!("data set `{name}` is {}, not ready", record.state.name())));
         }
-        let dir = self.artifacts.path(&record.artifact_key());
-        let dir = dir.map_err(|e| permanent(&format!("the files of data set `{name}`: {e}")))?;
+        let dir = self.files(&record.artifact_key(), &format!("the files of data set `{name}`"))?;
         let opened = FileDataset::open(&dir, columns).map_err(|error| match error {
             // A disk that is not there now may be there later.
             DataError::File { .. } => RunnerError::Transient(error.to_string()),

@@ -164,7 +164,7 @@ impl Check {
     async fn counter(&self) -> Option<TokenCounter> {
         let name = self.request.model.as_deref().unwrap_or(starter::NAME).to_owned();
         let source = self.service.model_source(&name, "/model").await.ok()?;
-        let dir = self.service.model_dir(&source.base);
+        let dir = self.service.model_dir(&source.base).await.ok()?;
         tokio::task::spawn_blocking(move || TokenCounter::open(&dir, name)).await.ok()?
     }
 }

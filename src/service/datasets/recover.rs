@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::area::{is_abandoned, waits_for_parts};
+use crate::artifacts::ArtifactError;
 use crate::domain::dataset::{ARTIFACTS, DatasetRecord, DatasetReport, DatasetState, NewDataset, RowFault};
 use crate::service::{Result, Service, ServiceError};
 
@@ -17,8 +18,10 @@ impl Service {
         // The files before the records: what another server publishes meanwhile has had its record for long.
         let artifacts = Arc::clone(self.artifacts().await?);
         let listing = Arc::clone(&artifacts);
-        let stored = tokio::task::spawn_blocking(move || listing.list(ARTIFACTS)).await.map_err(|e| internal(&e))?;
-        let stored = stored.map_err(|e| internal(&e))?;
+        let stored = tokio::task::spawn_blocking(move || {
+            Ok::<_, ArtifactError>([listing.list(ARTIFACTS)?, listing.leftovers(ARTIFACTS)?].concat())
+        });
+        let stored = stored.await.map_err(|e| internal(&e))?.map_err(|e| internal(&e))?;
         let records = self.store.datasets().await?;
         let under_way = |r: &&DatasetRecord| matches!(r.state, DatasetState::Uploading | DatasetState::Validating);
         let (mut known, mut waiting) = (HashSet::new(), HashSet::new());

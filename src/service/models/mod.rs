@@ -7,13 +7,15 @@ mod request;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use chrono::TimeDelta;
 
+use crate::artifacts::{ArtifactError, publish_copy};
 use crate::config::nearest::suggestion;
 use crate::domain::checkpoint::Checkpoint;
 use crate::domain::job::{Job, JobState};
-use crate::domain::model::Model;
+use crate::domain::model::{ARTIFACT, Model};
 use crate::domain::worker::WorkerRecord;
 use crate::hub::{HubError, Reference, SCHEME};
 use crate::service::{Result, Service, ServiceError};
@@ -245,8 +247,36 @@ impl Service {
         Ok(ServiceError::field(pointer, detail))
     }
 
-    /// The folder of a registered model; a relative path counts from the data folder.
-    pub fn model_dir(&self, model: &Model) -> PathBuf {
-        self.settings.data_dir.join(&model.path)
+    /// The folder of a registered model; a relative path counts from the data folder, an artifact may have to be fetched.
+    pub async fn model_dir(&self, model: &Model) -> Result<PathBuf> {
+        let Some(key) = model.artifact_key() else { return Ok(self.settings.data_dir.join(&model.path)) };
+        self.artifact_path(key).await?.map_err(|error| {
+            ServiceError::Unavailable(format!("the files of model `{}` cannot be fetched: {error}", model.name))
+        })
+    }
+
+    /// What the record of a model says about its folder. Where hosts share a store of artifacts, the files are copied into
+    /// it, as `models/<id>`, so that workers elsewhere find them.
+    pub(super) async fn model_path(&self, dir: PathBuf, id: &str) -> Result<String> {
+        let artifacts = Arc::clone(self.artifacts().await?);
+        if !artifacts.is_shared() {
+            // Absolute, because workers may stand elsewhere; a folder that was moved is found again at the next start.
+            return Ok(std::path::absolute(&dir).unwrap_or(dir).display().to_string());
+        }
+        let (key, scratch) = (format!("models/{id}"), self.settings.models_dir());
+        let path = format!("{ARTIFACT}{key}");
+        let publish = move || {
+            if artifacts.list("models")?.contains(&key) {
+                return Ok(());
+            }
+            match publish_copy(&*artifacts, &dir, &key, &scratch) {
+                // Another server was faster.
+                Ok(_) | Err(ArtifactError::Exists(_)) => Ok(()),
+                Err(error) => Err(error),
+            }
+        };
+        let published = tokio::task::spawn_blocking(publish).await;
+        let published = published.map_err(|error| ServiceError::Internal(error.to_string()))?;
+        published.map(|()| path).map_err(|error| ServiceError::Unavailable(error.to_string()))
     }
 }

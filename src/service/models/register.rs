@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::download::Download;
 use super::entry::ModelEntry;
 use super::request::{ModelRequest, Origin};
+use crate::clock::new_id;
 use crate::domain::event::{ModelChanged, NewEvent, kind};
 use crate::domain::model::{CARD_FILE, DownloadProgress, Model, ModelState, NewModel};
 use crate::model;
@@ -79,11 +80,12 @@ impl Service {
     pub(super) async fn store_model(&self, coming: Coming, dir: PathBuf) -> std::result::Result<Model, String> {
         let read = move || read_folder(&dir).map(|(info, card)| (dir, info, card));
         let (dir, info, notes) = tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())??;
+        let path = self.model_path(dir, &new_id("mdl")).await.map_err(|error| error.to_string())?;
         let record = NewModel {
             name: coming.name,
             family: info.family,
             parameters: info.parameters as u64,
-            path: dir.display().to_string(),
+            path,
             card: notes.get("card").cloned().unwrap_or(Value::Object(serde_json::Map::new())),
             recommended: notes.get("recommended").cloned().unwrap_or(Value::Object(serde_json::Map::new())),
             source: coming.source,
