@@ -16,6 +16,7 @@ pub struct Message {
 
 /// Who speaks in a [`Message`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = MessageRole)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Instructions that stand before the conversation.
