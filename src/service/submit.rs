@@ -31,7 +31,6 @@ pub struct JobRequest {
     pub dataset: String,
     /// Any other field of `JobSpec`.
     #[serde(flatten)]
-    #[schema(value_type = Object)]
     pub settings: BTreeMap<String, Value>,
 }
 
