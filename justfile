@@ -50,3 +50,7 @@ test-schemathesis *args:
 # OpenAI's own clients (Python, Node) against a real server.
 test-clients:
     ./scripts/test-clients
+
+# Clients generated from the API's document (Python, TypeScript) against a real server.
+test-generated-clients:
+    ./scripts/test-generated-clients
