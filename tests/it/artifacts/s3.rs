@@ -27,6 +27,11 @@ struct S3 {
     url: String,
 }
 
+#[allow(clippy::print_stdout, reason = "a skipped test must be seen")]
+fn skip() {
+    println!("SKIPPED: there is no moto_server (pip install 'moto[s3,server]', VGPO_TEST_MOTO)");
+}
+
 /// `VGPO_TEST_MOTO` names the program `moto_server`; else it is looked for in the path.
 fn moto() -> Option<PathBuf> {
     let named = std::env::var_os("VGPO_TEST_MOTO").map(PathBuf::from);
@@ -39,7 +44,7 @@ fn moto() -> Option<PathBuf> {
             !required.split(',').any(|part| part == "s3"),
             "VGPO_TEST_REQUIRE asks for s3, but there is no moto_server"
         );
-        println!("SKIPPED: there is no moto_server (pip install 'moto[s3,server]', VGPO_TEST_MOTO)");
+        skip();
     }
     program
 }
