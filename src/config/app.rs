@@ -3,6 +3,7 @@
 mod access;
 mod limits;
 mod sources;
+mod storage;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use sources::{Found, find, read_file};
 
 pub use access::AuthMode;
 pub use limits::Limits;
+pub use storage::S3Settings;
 
 /// One program setting: its name in `vgpo.toml`, its environment variable and its default.
 struct Setting {
@@ -185,20 +187,6 @@ impl LogFormat {
             Self::Json => "json",
         }
     }
-}
-
-/// How an S3-compatible store is reached. What is empty is taken from AWS's own variables (`AWS_REGION` and so on), else from
-/// the machine that the program runs on.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct S3Settings {
-    /// Address of the store, e.g. `http://minio:9000`; empty: AWS's own.
-    pub endpoint: String,
-    /// Region of the bucket.
-    pub region: String,
-    /// Name of the key.
-    pub access_key_id: String,
-    /// The key.
-    pub secret_access_key: String,
 }
 
 /// A setting that cannot be used.
