@@ -41,6 +41,13 @@ pub(super) fn number(text: &str) -> Option<f64> {
     (text.len() <= MAX_LENGTH).then(|| scalar::Scalar::parse(&text).number()).flatten()
 }
 
+/// How many bytes are looked at to read an answer, those of every part and every attempt counted: a measure of work that does
+/// not depend on the machine.
+pub fn reading_work(text: &str) -> usize {
+    let text = normalize::normalize(text.trim());
+    if text.len() <= MAX_LENGTH { Answer::parse_counted(&text).1 } else { text.len() }
+}
+
 /// Does `answer` say the same as `truth`? A truth may be written inside `\boxed{…}`.
 pub fn equivalent(truth: &str, answer: &str) -> bool {
     let (raw_truth, raw_answer) = (last_boxed(truth).unwrap_or(truth).trim(), answer.trim());

@@ -1,11 +1,15 @@
 //! The structure of an answer: tuples, intervals, sets, lists, matrices, ratios, equations, inequalities; scalars inside.
 
+use std::cell::Cell;
+
 use super::normalize::{SET_CLOSE, SET_OPEN, same_text};
 use super::scalar::Scalar;
 
 /// Structures nested deeper, or of more parts, are compared as text.
 const MAX_DEPTH: usize = 6;
 const MAX_PARTS: usize = 64;
+/// Bytes that are looked at in one answer, those of every part and of every attempt counted; what is beyond is compared as text.
+const MAX_WORK: usize = 1 << 16;
 /// Relations, longest first. `\in` and `=` may name a value.
 const RELATIONS: [&str; 7] = ["<=", ">=", "!=", "\\in ", "<", ">", "="];
 
@@ -29,15 +33,47 @@ enum Shape {
     Ratio(Vec<Answer>),
     /// Sides and the relations between them.
     Relation(Vec<Answer>, Vec<&'static str>),
+    /// A text that was not read.
+    Text,
+}
+
+/// Where a part stands: how deep, and how much may still be read.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    depth: usize,
+    left: &'a Cell<usize>,
+}
+
+impl At<'_> {
+    fn deeper(self) -> Self {
+        Self { depth: self.depth + 1, ..self }
+    }
+
+    /// Takes the work of reading `text`; false when there is not so much left.
+    fn take(self, text: &str) -> bool {
+        let left = self.left.get().checked_sub(text.len() + 1);
+        self.left.set(left.unwrap_or(0));
+        left.is_some()
+    }
 }
 
 impl Answer {
     pub fn parse(text: &str) -> Self {
-        Self::parse_nested(text.trim(), 0)
+        Self::parse_counted(text).0
     }
 
-    fn parse_nested(text: &str, depth: usize) -> Self {
-        let structured = (depth < MAX_DEPTH).then(|| structure(text, depth + 1)).flatten();
+    /// The answer, and how many bytes were looked at: every part of it, every attempt to take it apart.
+    pub fn parse_counted(text: &str) -> (Self, usize) {
+        let left = Cell::new(MAX_WORK);
+        let answer = Self::parse_nested(text.trim(), At { depth: 0, left: &left });
+        (answer, MAX_WORK - left.get())
+    }
+
+    fn parse_nested(text: &str, at: At<'_>) -> Self {
+        if !at.take(text) {
+            return Self { text: text.to_owned(), shape: Shape::Text };
+        }
+        let structured = (at.depth < MAX_DEPTH).then(|| structure(text, at.deeper())).flatten();
         let shape = structured.unwrap_or_else(|| Shape::Scalar(Box::new(Scalar::parse(text))));
         Self { text: text.to_owned(), shape }
     }
@@ -82,13 +118,12 @@ fn same_members(a: &[Answer], b: &[Answer]) -> bool {
 }
 
 /// The structure of `text`; None for a scalar.
-fn structure(text: &str, depth: usize) -> Option<Shape> {
+fn structure(text: &str, at: At<'_>) -> Option<Shape> {
     if let Some(rows) = matrix(text) {
-        let cells = |row: &str| row.split('&').map(|cell| Answer::parse_nested(cell.trim(), depth)).collect();
+        let cells = |row: &str| row.split('&').map(|cell| Answer::parse_nested(cell.trim(), at)).collect();
         return Some(Shape::Matrix(rows.split("\\\\").filter(|r| !r.trim().is_empty()).map(cells).collect()));
     }
-    let parse_all =
-        |parts: Vec<&str>| parts.into_iter().map(|p| Answer::parse_nested(p, depth)).collect::<Vec<Answer>>();
+    let parse_all = |parts: Vec<&str>| parts.into_iter().map(|p| Answer::parse_nested(p, at)).collect::<Vec<Answer>>();
     if let Some(parts) = split(text, &[" or ", " and "]) {
         let members = parts.into_iter().flat_map(|part| items(part).unwrap_or_else(|| vec![part]));
         return Some(Shape::Unordered(parse_all(members.collect())));
@@ -101,7 +136,7 @@ fn structure(text: &str, depth: usize) -> Option<Shape> {
     if let Some(parts) = split(text, &["\\cup", " U "]) {
         return Some(Shape::Unordered(parse_all(parts)));
     }
-    if let Some(shape) = relation(text, depth) {
+    if let Some(shape) = relation(text, at) {
         return Some(shape);
     }
     if let Some(parts) = split(text, &[":"]) {
@@ -113,7 +148,7 @@ fn structure(text: &str, depth: usize) -> Option<Shape> {
             (SET_OPEN, parts) => Some(Shape::Unordered(parse_all(parts.unwrap_or_else(|| vec![inner])))),
             ('{', Some(parts)) => Some(Shape::Unordered(parse_all(parts))),
             (_, Some(parts)) => Some(Shape::Bracketed(open, close, parse_all(parts))),
-            ('(', None) => Some(Answer::parse_nested(inner.trim(), depth).shape),
+            ('(', None) => Some(Answer::parse_nested(inner.trim(), at).shape),
             _ => None,
         };
     }
@@ -202,7 +237,7 @@ fn brackets(text: &str) -> Option<(char, &str, char)> {
 }
 
 /// `x = 3` is the value 3 under a name; `2 + 2 = 4` is 4; anything else stays a relation.
-fn relation(text: &str, depth: usize) -> Option<Shape> {
+fn relation(text: &str, place: At<'_>) -> Option<Shape> {
     let mut sides: Vec<&str> = Vec::new();
     let mut relations = Vec::new();
     let (mut level, mut start, mut at) = (0_i32, 0, 0);
@@ -230,7 +265,7 @@ fn relation(text: &str, depth: usize) -> Option<Shape> {
     }
     let names_value = relations.iter().all(|r| *r == "=" || *r == "\\in ");
     let skip = usize::from(names_value && is_name(sides[0]));
-    let sides: Vec<Answer> = sides[skip..].iter().map(|s| Answer::parse_nested(s, depth)).collect();
+    let sides: Vec<Answer> = sides[skip..].iter().map(|s| Answer::parse_nested(s, place)).collect();
     let last = sides.last()?;
     if names_value && sides.iter().all(|side| side.equals(last)) {
         return Some(last.shape.clone());
