@@ -75,6 +75,7 @@ const SETTINGS: &[Setting] = &[
     setting("engine_prefill_chunk_tokens", "VGPO_ENGINE_PREFILL_CHUNK_TOKENS", "512"),
     setting("engine_prompt_memory_bytes", "VGPO_ENGINE_PROMPT_MEMORY_BYTES", "268435456"),
     setting("engine_loaded_models", "VGPO_ENGINE_LOADED_MODELS", "3"),
+    setting("memory_limit", "VGPO_MEMORY_LIMIT", "0"),
     setting("request_timeout_seconds", "VGPO_REQUEST_TIMEOUT_SECONDS", "300"),
 ];
 
@@ -164,6 +165,8 @@ pub struct AppSettings {
     pub hf_cache: PathBuf,
     /// Tells the hub who asks; empty: nobody in particular.
     pub hf_token: String,
+    /// Bytes that a job may need; none: what its device has.
+    pub memory_limit: Option<u64>,
     /// Limits on requests.
     pub limits: Limits,
     shown: Vec<Shown>,
@@ -313,6 +316,7 @@ fn settle(values: &[(&Setting, Found)]) -> Result<AppSettings, ConfigError> {
             access_key_id: text("s3_access_key_id"),
             secret_access_key: text("s3_secret_access_key"),
         },
+        memory_limit: Some(number(values, "memory_limit", 0, 1 << 50)?).filter(|bytes| *bytes > 0),
         limits: Limits::settle(values)?,
         data_dir,
         database_url,

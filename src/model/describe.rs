@@ -8,10 +8,11 @@ use std::sync::{Mutex, PoisonError};
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
 
+use super::footprint::{ModelSize, ParameterCounts};
 use super::linear::LinearShape;
 use super::load::{Folder, read_json};
 use super::lora::Adapter;
-use super::weights::{WeightSource, weight_files};
+use super::weights::{VISION, WeightSource, canonical, weight_files};
 use super::{ModelError, ModelInfo};
 
 /// Longest header that a safetensors file may have.
@@ -19,23 +20,45 @@ const MAX_HEADER_BYTES: u64 = 100_000_000;
 
 /// What [`ModelInfo`] says about the folder: its configuration, and the headers of its weight files.
 pub fn describe(dir: &Path) -> Result<ModelInfo, ModelError> {
+    let parameters = parameters(dir)?.all;
+    with_folder(dir, |folder| folder.info(parameters))
+}
+
+/// The same, with what the model's passes keep in memory.
+pub fn size(dir: &Path) -> Result<ModelSize, ModelError> {
+    let (parameters, linears) = (parameters(dir)?, linear_layers(dir)?);
+    with_folder(dir, |folder| {
+        Ok(ModelSize { passes: folder.footprint()?, info: folder.info(parameters.all)?, parameters, linears })
+    })
+}
+
+/// Reads the folder's configuration files.
+fn with_folder<T>(dir: &Path, work: impl FnOnce(&Folder<'_>) -> Result<T, ModelError>) -> Result<T, ModelError> {
     let path = dir.join("config.json");
     let config = read_json(&path)?;
     let generation_path = dir.join("generation_config.json");
     let generation = if generation_path.exists() { Some(read_json(&generation_path)?) } else { None };
-    let mut parameters = 0;
+    work(&Folder { config_path: &path, config: &config, generation: generation.as_ref() })
+}
+
+fn parameters(dir: &Path) -> Result<ParameterCounts, ModelError> {
+    let mut counts = ParameterCounts::default();
     for file in weight_files(dir)? {
-        parameters += count(&file)?;
+        for (name, values) in tensors(&file)? {
+            counts.all += values;
+            counts.largest = counts.largest.max(values);
+            if canonical(&name).starts_with(VISION) {
+                counts.vision += values;
+            }
+        }
     }
-    Folder { config_path: &path, config: &config, generation: generation.as_ref() }.info(parameters)
+    Ok(counts)
 }
 
 /// Name and size of every linear layer of the folder's model, the output head not among them.
 pub fn linear_layers(dir: &Path) -> Result<Vec<LinearShape>, ModelError> {
-    let path = dir.join("config.json");
-    let config = read_json(&path)?;
     let blueprint = Blueprint::default();
-    Folder { config_path: &path, config: &config, generation: None }.visit(&blueprint)?;
+    with_folder(dir, |folder| folder.visit(&blueprint))?;
     Ok(blueprint.layers.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
@@ -57,8 +80,8 @@ impl WeightSource for Blueprint {
     }
 }
 
-/// Number of values in a safetensors file, from its header.
-fn count(path: &Path) -> Result<usize, ModelError> {
+/// Names and numbers of values of the tensors of a safetensors file, from its header.
+fn tensors(path: &Path) -> Result<Vec<(String, usize)>, ModelError> {
     let cannot = |source| ModelError::File { path: path.display().to_string(), source };
     let damaged = |problem: &str| ModelError::Config { path: path.display().to_string(), problem: problem.to_owned() };
     let mut file = File::open(path).map_err(cannot)?;
@@ -78,7 +101,7 @@ fn count(path: &Path) -> Result<usize, ModelError> {
         shape.iter().try_fold(1_usize, |product, side| product.checked_mul(side.as_u64()? as usize))
     };
     tensors
-        .map(|(_, tensor)| values(tensor))
-        .sum::<Option<usize>>()
+        .map(|(name, tensor)| Some((name.clone(), values(tensor)?)))
+        .collect::<Option<Vec<_>>>()
         .ok_or_else(|| damaged("names a tensor without a shape"))
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device};
 use serde_json::Value;
 
+use super::footprint::Footprint;
 use super::lora::{Adapters, LoraConfig, select};
 use super::qwen_vl::{self, QwenVl};
 use super::weights::{Parameters, View, WeightSource};
@@ -16,6 +17,7 @@ pub(super) struct Family {
     model_type: &'static str,
     info: fn(&Folder<'_>, usize) -> Result<ModelInfo, ModelError>,
     build: Build,
+    footprint: fn(&Folder<'_>) -> Result<Box<dyn Footprint>, ModelError>,
 }
 
 /// A family's constructor: configuration, number of parameters, weights, device.
@@ -23,9 +25,9 @@ type Build = fn(&Folder<'_>, usize, &dyn WeightSource, &Device) -> Result<Arc<dy
 
 /// The families by `model_type`.
 const FAMILIES: &[Family] = &[
-    Family { model_type: "qwen2_vl", info: qwen_vl_info, build: build_qwen_vl },
-    Family { model_type: "qwen2_5_vl", info: qwen_vl_info, build: build_qwen_vl },
-    Family { model_type: "qwen3_vl", info: qwen_vl_info, build: build_qwen_vl },
+    Family { model_type: "qwen2_vl", info: qwen_vl_info, build: build_qwen_vl, footprint: qwen_vl_footprint },
+    Family { model_type: "qwen2_5_vl", info: qwen_vl_info, build: build_qwen_vl, footprint: qwen_vl_footprint },
+    Family { model_type: "qwen3_vl", info: qwen_vl_info, build: build_qwen_vl, footprint: qwen_vl_footprint },
 ];
 
 /// The configuration files of a model folder.
@@ -52,6 +54,11 @@ impl Folder<'_> {
         (self.family()?.info)(self, parameters)
     }
 
+    /// What passes of the model keep in memory.
+    pub(super) fn footprint(&self) -> Result<Box<dyn Footprint>, ModelError> {
+        (self.family()?.footprint)(self)
+    }
+
     /// Asks `source` for every weight of the model, and for the adapter of every linear layer.
     pub(super) fn visit(&self, source: &dyn WeightSource) -> Result<(), ModelError> {
         (self.family()?.build)(self, 0, source, &Device::Cpu).map(drop)
@@ -64,6 +71,10 @@ fn qwen_vl_config(folder: &Folder<'_>) -> Result<qwen_vl::Config, ModelError> {
 
 fn qwen_vl_info(folder: &Folder<'_>, parameters: usize) -> Result<ModelInfo, ModelError> {
     Ok(qwen_vl_config(folder)?.info(parameters))
+}
+
+fn qwen_vl_footprint(folder: &Folder<'_>) -> Result<Box<dyn Footprint>, ModelError> {
+    Ok(Box::new(qwen_vl_config(folder)?))
 }
 
 fn build_qwen_vl(

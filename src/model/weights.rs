@@ -58,7 +58,7 @@ pub enum View {
 pub(super) const VISION: &str = "visual.";
 
 /// The name used inside the program for a tensor of a file.
-fn canonical(file_name: &str) -> String {
+pub(super) fn canonical(file_name: &str) -> String {
     if let Some(rest) = file_name.strip_prefix("model.visual.") {
         return format!("visual.{rest}");
     }

@@ -17,6 +17,7 @@ mod inference;
 mod jobs;
 pub mod logs;
 pub mod maps;
+mod memory;
 mod metrics;
 pub mod models;
 pub mod plan;

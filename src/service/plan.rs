@@ -6,20 +6,18 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::memory::MemoryEstimate;
 use super::models::ModelSource;
 use super::submit::{CheckedJob, JobWarning, needs_demonstrations};
 use crate::config::job::Origin;
 use crate::data::{Dataset, Split};
 use crate::domain::dataset::DatasetRecord;
 use crate::domain::spec::{JobSpec, Method, RowSplit};
-use crate::model::{self, ModelInfo};
+use crate::footprint::RowShape;
+use crate::model;
+use crate::model::footprint::ModelSize;
 use crate::prompt::{Processor, PromptError, PromptLimits, PromptTemplate, messages_for};
 use crate::service::{Result, Service, ServiceError};
-
-/// Bytes of a 32-bit float.
-const F32: u64 = 4;
-/// Activations that a decoder layer keeps for the backward pass, in multiples of its width per token.
-const ACTIVATIONS_PER_LAYER: u64 = 20;
 
 /// The answer of a dry run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -66,24 +64,6 @@ pub struct ImagePreview {
     pub tokens: u64,
 }
 
-/// Memory by part, in bytes: an estimate from sizes, not a measurement.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct MemoryEstimate {
-    /// The parts.
-    pub parts: Vec<MemoryPart>,
-    /// Parts that are needed at the same time, at their peak.
-    pub peak_bytes: u64,
-}
-
-/// One part of a [`MemoryEstimate`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct MemoryPart {
-    /// `weights`, `gradients`, `optimizer`, `activations`, `logits` or `rollout_cache`.
-    pub part: String,
-    /// Bytes.
-    pub bytes: u64,
-}
-
 /// The work of a whole job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PlannedWork {
@@ -105,14 +85,17 @@ pub struct PlannedWork {
 pub(super) struct Preview {
     pub(super) prompt: PromptPreview,
     pub(super) unknown_words: Vec<String>,
-    info: ModelInfo,
+    pub(super) size: ModelSize,
+    /// The row with the longest response.
+    pub(super) row: RowShape,
 }
 
 impl Service {
     /// What a job would be and do; nothing is stored.
     pub async fn plan_job(&self, request: &serde_json::Value) -> Result<JobPlan> {
-        let CheckedJob { resolved, warnings, preview, .. } = self.check_job(request).await?;
-        let memory = memory(&resolved.spec, &preview);
+        let CheckedJob { resolved, mut warnings, preview, memory, .. } = self.check_job(request).await?;
+        warnings.extend(memory.warning());
+        let memory = memory.estimate;
         let work = work(&resolved.spec, &preview);
         Ok(JobPlan { spec: resolved.spec, origins: resolved.origins, warnings, prompt: preview.prompt, memory, work })
     }
@@ -134,8 +117,9 @@ impl Service {
 fn look(dir: &Path, spec: &JobSpec, dataset: &dyn Dataset) -> Result<Preview> {
     let at =
         |pointer: &'static str| move |error: &dyn std::fmt::Display| ServiceError::field(pointer, error.to_string());
-    let info = model::describe(dir).map_err(|error| at("/model")(&error))?;
-    let processor = Processor::from_dir(dir, &info).map_err(|error| at("/model")(&error))?;
+    let size = model::size(dir).map_err(|error| at("/model")(&error))?;
+    let info = &size.info;
+    let processor = Processor::from_dir(dir, info).map_err(|error| at("/model")(&error))?;
     let split = match &spec.method {
         Method::Eval(method) if method.split == RowSplit::Eval => Split::Eval,
         _ => Split::Train,
@@ -176,10 +160,16 @@ fn look(dir: &Path, spec: &JobSpec, dataset: &dyn Dataset) -> Result<Preview> {
             tokens: (image.rows * image.cols) as u64,
         })
         .collect();
-    let image_tokens = images.iter().map(|image| image.tokens).sum();
+    let image_tokens: u64 = images.iter().map(|image| image.tokens).sum();
+    let row = RowShape {
+        prompt_tokens: rendered.ids.len(),
+        image_tokens: image_tokens as usize,
+        response_tokens: spec.rollout.max_new_tokens as usize,
+        images: rendered.images.iter().map(|image| image.grid).collect(),
+    };
     let unknown_words = processor.tokenizer().out_of_vocabulary(&text.replace("<image>", " "));
     let prompt = PromptPreview { row: 0, text: rendered.text, answer: example.answer, tokens, image_tokens, images };
-    Ok(Preview { prompt, unknown_words, info })
+    Ok(Preview { prompt, unknown_words, size, row })
 }
 
 fn no_rows(spec: &JobSpec, split: Split) -> ServiceError {
@@ -212,48 +202,6 @@ fn prompt_fault(error: PromptError) -> ServiceError {
         | PromptError::ChatTemplate(_) => "/model",
     };
     ServiceError::field(pointer, error.to_string())
-}
-
-/// What answering rows takes: the weights, and the cache of the rows that decode together.
-fn evaluation_memory(spec: &JobSpec, preview: &Preview) -> MemoryEstimate {
-    let info = &preview.info;
-    let row = preview.prompt.tokens + spec.rollout.max_new_tokens;
-    let rows = spec.batch.prompts_per_step * spec.eval.samples;
-    let weights = info.parameters as u64 * F32;
-    let cache = rows * row * info.layers as u64 * 2 * info.hidden_size as u64 * F32;
-    let part = |name: &str, bytes: u64| MemoryPart { part: name.to_owned(), bytes };
-    MemoryEstimate { peak_bytes: weights + cache, parts: vec![part("weights", weights), part("rollout_cache", cache)] }
-}
-
-fn memory(spec: &JobSpec, preview: &Preview) -> MemoryEstimate {
-    if !spec.method.trains() {
-        return evaluation_memory(spec, preview);
-    }
-    let info = &preview.info;
-    let (weights, width) = (info.parameters as u64 * F32, info.hidden_size as u64);
-    // A micro-batch holds at least one whole response.
-    let row = preview.prompt.tokens + spec.rollout.max_new_tokens;
-    let tokens = spec.batch.microbatch_tokens.max(row);
-    let rows = spec.batch.prompts_per_step * group_size(spec);
-    let layers = info.layers as u64;
-    let scores = tokens * row * info.heads as u64 * F32;
-    let activations = layers * (tokens * width * ACTIVATIONS_PER_LAYER * F32 + scores);
-    // Logits, their log-softmax and its gradient live together.
-    let logits = 3 * tokens * info.vocab_size as u64 * F32;
-    let cache = if spec.method.is_reinforcement() { rows * row * layers * 2 * width * F32 } else { 0 };
-    let part = |name: &str, bytes: u64| MemoryPart { part: name.to_owned(), bytes };
-    MemoryEstimate {
-        // The rollout's cache is gone before the update begins.
-        peak_bytes: weights * 4 + (activations + logits).max(cache),
-        parts: vec![
-            part("weights", weights),
-            part("gradients", weights),
-            part("optimizer", 2 * weights),
-            part("activations", activations),
-            part("logits", logits),
-            part("rollout_cache", cache),
-        ],
-    }
 }
 
 fn group_size(spec: &JobSpec) -> u64 {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::memory::MemoryCheck;
 use super::models::ModelSource;
 use super::plan::Preview;
 use crate::config::job::{Origin, Recommended, ResolvedJob, resolve};
@@ -71,13 +72,15 @@ pub(super) struct CheckedJob {
     pub(super) base_model: String,
     pub(super) warnings: Vec<JobWarning>,
     pub(super) preview: Preview,
+    pub(super) memory: MemoryCheck,
 }
 
 impl Service {
     /// Checks and stores a job.
     pub async fn submit_job(&self, request: &Value, created_by: Option<String>) -> Result<SubmittedJob> {
         // Boxed, like the checks themselves: their state is large, and every caller's future would hold it.
-        let CheckedJob { resolved, base_model, warnings, .. } = Box::pin(self.check_job(request)).await?;
+        let CheckedJob { resolved, base_model, warnings, memory, .. } = Box::pin(self.check_job(request)).await?;
+        memory.refuse()?;
         let origins = serde_json::to_value(&resolved.origins).map_err(|e| ServiceError::Internal(e.to_string()))?;
         let base_model = Some(base_model);
         let submitted = self.store.submit(NewJob { spec: resolved.spec, origins, created_by, base_model }).await;
@@ -93,7 +96,8 @@ impl Service {
         let preview = self.preview(&source, &resolved.spec, &data).await?;
         let mut warnings = warnings(&resolved, &source.base, &preview, &data);
         warnings.extend(self.missing_device(&resolved.spec).await?);
-        Ok(CheckedJob { resolved, base_model: source.base.name, warnings, preview })
+        let memory = self.memory_check(&resolved.spec, &preview).await?;
+        Ok(CheckedJob { resolved, base_model: source.base.name, warnings, preview, memory })
     }
 
     /// Settles a job's settings, and checks everything but its prompts.

@@ -13,10 +13,11 @@ use crate::domain::device::DeviceName;
 use crate::domain::job::LeasedJob;
 use crate::domain::spec::DeviceClass;
 use crate::domain::worker::{NewWorker, WorkerState};
+use crate::footprint::machine;
 use crate::store::{ClaimRequest, Store, StoreError};
 
 use super::attempt;
-use super::device::{DeviceLock, LockError, folder_name, host_name, main_memory};
+use super::device::{DeviceLock, LockError, folder_name, host_name};
 use super::joblog::JobLog;
 use super::runner::JobRunner;
 
@@ -142,7 +143,7 @@ async fn next_job(config: &WorkerConfig) -> Result<Option<LeasedJob>, StoreError
 }
 
 async fn register(config: &WorkerConfig) -> Result<(), StoreError> {
-    let memory_bytes = if config.device.class() == DeviceClass::Cpu { main_memory() } else { None };
+    let memory_bytes = if config.device.class() == DeviceClass::Cpu { machine::main_memory() } else { None };
     let worker = NewWorker {
         id: config.id.clone(),
         role: "trainer".to_owned(),

@@ -18,7 +18,7 @@ use crate::domain::field_error::FieldError;
 use crate::domain::spec::{JobSpec, RewardSpec, Variant};
 
 pub use check::{escape, pointer};
-pub use defaults::{METHODS, columns as default_columns};
+pub use defaults::{METHODS, columns as default_columns, lora as default_lora};
 
 /// Where a setting's value came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]

@@ -14,6 +14,8 @@
 //! | [`gated_silu`], [`quick_gelu`], [`gelu()`], [`gelu_erf`] | `activation.rs` | composed, fused |
 //! | [`softmax`], [`log_softmax`] | `softmax.rs` | composed |
 //!
+//! What each form keeps in memory for its backward is counted in `kept`.
+//!
 //! Below them: `lanes` (vector arithmetic, compiled for AVX2 and for the baseline, chosen at run time), `product` (matrix
 //! products of slices), `view` (tensors as slices), `threads`. Unsafe code is allowed in `lanes` and `product` alone.
 #![allow(
@@ -23,6 +25,7 @@
 
 mod activation;
 mod attention;
+pub mod kept;
 mod lanes;
 mod linear;
 mod mixed;

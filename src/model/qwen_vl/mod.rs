@@ -2,6 +2,7 @@
 //! Trainable and servable.
 
 pub mod config;
+mod footprint;
 pub mod rope;
 pub mod text;
 pub mod vision;

@@ -3,6 +3,7 @@
 mod batching;
 mod bf16;
 mod checkpointing;
+mod footprint;
 mod golden;
 mod kernels;
 mod loading;

@@ -1,0 +1,104 @@
+//! Which settings would make a job fit.
+
+use crate::config::job::default_lora;
+use crate::domain::spec::{DType, JobSpec, TrainedParameters};
+use crate::model::footprint::ModelSize;
+
+use super::{RowShape, Site, estimate};
+
+/// One change of a job's settings, and what it needs then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advice {
+    /// JSON pointer of the setting.
+    pub pointer: &'static str,
+    /// Its value, as JSON.
+    pub value: String,
+    /// The peak with this change alone.
+    pub alone: u64,
+    /// The peak with this change and those before it.
+    pub together: u64,
+}
+
+/// Settings that are named at least, where there are so many; more only where these do not do.
+const ENOUGH: usize = 3;
+
+/// A setting, the value it would get, and the job with it.
+type Change<'a> = (&'static str, &'a dyn Fn(&JobSpec) -> Option<(String, JobSpec)>);
+
+/// The changes that make `spec` fit into `limit` bytes, each alone and with those before it; those that are in place already
+/// are left out.
+pub fn advice(model: &ModelSize, spec: &JobSpec, row: &RowShape, site: Site, limit: u64) -> Vec<Advice> {
+    let peak = |spec: &JobSpec| estimate(model, spec, row, site).peak;
+    let micro_batch = |spec: &JobSpec| smaller_micro_batches(spec, row, limit, peak);
+    let changes: [Change<'_>; 5] = [
+        ("/train/gradient_checkpointing", &checkpointing),
+        ("/batch/microbatch_tokens", &micro_batch),
+        ("/train/freeze_vision", &freeze_vision),
+        ("/train/parameters", &adapters),
+        ("/train/dtype", &narrow),
+    ];
+    let mut together = spec.clone();
+    let mut out: Vec<Advice> = Vec::new();
+    for (pointer, change) in changes {
+        if out.len() >= ENOUGH && out.last().is_some_and(|last| last.together <= limit) {
+            break;
+        }
+        let Some((_, alone)) = change(spec) else { continue };
+        let Some((value, next)) = change(&together) else { continue };
+        together = next;
+        out.push(Advice { pointer, value, alone: peak(&alone), together: peak(&together) });
+    }
+    out
+}
+
+fn checkpointing(spec: &JobSpec) -> Option<(String, JobSpec)> {
+    let mut changed = spec.clone();
+    changed.train.gradient_checkpointing = true;
+    (changed != *spec).then(|| ("true".to_owned(), changed))
+}
+
+fn freeze_vision(spec: &JobSpec) -> Option<(String, JobSpec)> {
+    let mut changed = spec.clone();
+    changed.train.freeze_vision = true;
+    (changed != *spec).then(|| ("true".to_owned(), changed))
+}
+
+/// Adapters of the usual width beside frozen weights.
+fn adapters(spec: &JobSpec) -> Option<(String, JobSpec)> {
+    if spec.train.lora.is_some() || !spec.method.trains() {
+        return None;
+    }
+    let mut changed = spec.clone();
+    changed.train.parameters = TrainedParameters::Lora;
+    changed.train.lora = Some(default_lora());
+    Some(("\"lora\"".to_owned(), changed))
+}
+
+/// 16-bit weights, which help where the weights themselves are what is large.
+fn narrow(spec: &JobSpec) -> Option<(String, JobSpec)> {
+    let mut changed = spec.clone();
+    changed.train.dtype = DType::Bf16;
+    (changed != *spec).then(|| ("\"bf16\"".to_owned(), changed))
+}
+
+/// The largest power of two that fits, or one row where none does.
+fn smaller_micro_batches(
+    spec: &JobSpec,
+    row: &RowShape,
+    limit: u64,
+    peak: impl Fn(&JobSpec) -> u64,
+) -> Option<(String, JobSpec)> {
+    let mut changed = spec.clone();
+    let least = row.tokens() as u64;
+    let mut tokens = spec.batch.microbatch_tokens.saturating_sub(1);
+    while tokens > least {
+        // The largest power of two below.
+        tokens = (tokens + 1).next_power_of_two() / 2;
+        changed.batch.microbatch_tokens = tokens.max(least);
+        if peak(&changed) <= limit {
+            break;
+        }
+        tokens -= 1;
+    }
+    (changed != *spec).then(|| (changed.batch.microbatch_tokens.to_string(), changed))
+}
