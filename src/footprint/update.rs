@@ -30,25 +30,23 @@ pub(super) struct Update {
 impl Update {
     pub(super) fn of(plan: &Plan<'_>) -> Self {
         let (spec, row, model) = (plan.spec, plan.row, plan.model);
-        let group = plan.group_size();
-        let rows = spec.batch.minibatch_prompts as usize * group;
         // A masked view in the loss is a second graph beside the first; each has half of the tokens.
         let graphs = if matches!(spec.method, Method::Papo(_)) { 2 } else { 1 };
-        let per_batch = (spec.batch.microbatch_tokens as usize / graphs / row.tokens()).clamp(1, rows);
-        let batches = rows.div_ceil(per_batch);
+        let tokens = spec.batch.microbatch_tokens as usize / graphs;
+        let MicroBatch { prompts, responses, batches, padded } =
+            if plan.site.cpu { shared(plan, tokens) } else { padded(plan, tokens) };
         let running = batches.min(plan.site.threads);
-        let prompts = per_batch.div_ceil(group);
         let pass = PassShape {
-            rows: per_batch,
-            columns: row.tokens(),
+            rows: if padded { responses } else { 1 },
+            columns: if padded { row.tokens() } else { prompts * row.prompt_tokens + responses * row.response_tokens },
             images: row.images.repeat(prompts),
-            image_slots: per_batch * row.image_tokens,
+            image_slots: if padded { responses } else { prompts } * row.image_tokens,
         };
         let kept = kept(plan, &pass);
         let graph = if spec.train.gradient_checkpointing { kept.tape + kept.block } else { kept.graph };
         let embedding = if spec.train.lora.is_none() { EMBEDDING_COPIES * VALUE * model.parameters.largest } else { 0 };
         let all = |bytes: usize| (running * bytes) as u64;
-        let plane = held_logits(per_batch * row.response_tokens, model.info.vocab_size);
+        let plane = held_logits(responses * row.response_tokens, model.info.vocab_size);
         let reading = all(model.passes.reading(&pass));
         Self {
             // Every thread holds the gradients of its micro-batch; the sum of the waves before is one more set.
@@ -60,6 +58,39 @@ impl Update {
             reading,
         }
     }
+}
+
+/// The largest micro-batch of a mini-batch, and how many there are.
+struct MicroBatch {
+    /// Prompts that are read, and responses behind them.
+    prompts: usize,
+    responses: usize,
+    batches: usize,
+    /// One row of a tensor for each response, its prompt in it?
+    padded: bool,
+}
+
+/// On a GPU: rows of one tensor, each with its prompt.
+fn padded(plan: &Plan<'_>, tokens: usize) -> MicroBatch {
+    let group = plan.group_size();
+    let rows = plan.spec.batch.minibatch_prompts as usize * group;
+    let responses = (tokens / plan.row.tokens()).clamp(1, rows.max(1));
+    MicroBatch { prompts: responses.div_ceil(group), responses, batches: rows.div_ceil(responses), padded: true }
+}
+
+/// On a processor: responses behind a prompt that is read once, at least one micro-batch for each thread.
+fn shared(plan: &Plan<'_>, tokens: usize) -> MicroBatch {
+    let (group, prompts, threads) =
+        (plan.group_size(), plan.spec.batch.minibatch_prompts as usize, plan.site.threads.max(1));
+    let (prompt, response) = (plan.row.prompt_tokens, plan.row.response_tokens.max(1));
+    let fitting = (tokens.saturating_sub(prompt) / response).max(1);
+    // A group that is cut reads its prompt in every part.
+    let part = group.div_ceil(threads.div_ceil(prompts.max(1))).min(fitting);
+    let parts = prompts * group.div_ceil(part);
+    let total = parts * prompt + prompts * group * response;
+    let batches = total.div_ceil(tokens.max(1)).next_multiple_of(threads).min(parts).max(1);
+    let parts_each = parts.div_ceil(batches);
+    MicroBatch { prompts: parts_each, responses: parts_each * part, batches, padded: false }
 }
 
 /// What training keeps, that of adapters included.

@@ -125,7 +125,8 @@ async fn a_dry_run_shows_everything_and_stores_nothing() {
     assert_eq!(work["max_response_tokens"], 160 * 16);
     let parts: Vec<_> =
         plan["memory"]["parts"].as_array().unwrap().iter().map(|p| p["part"].as_str().unwrap()).collect();
-    assert_eq!(parts, ["weights", "gradients", "optimizer", "activations", "logits", "rollout_cache"]);
+    let all = ["base", "weights", "gradients", "optimizer", "activations", "logits", "kv_cache", "images"];
+    assert_eq!(parts, all);
     assert!(plan["memory"]["peak_bytes"].as_u64().unwrap() > plan["memory"]["parts"][0]["bytes"].as_u64().unwrap());
     let codes: Vec<_> = plan["warnings"].as_array().unwrap().iter().map(|w| w["code"].as_str().unwrap()).collect();
     assert!(codes.contains(&"format_not_asked"), "{codes:?}");

@@ -20,6 +20,7 @@ mod jobs;
 mod lists;
 mod logs;
 mod maps;
+mod memory;
 mod metrics;
 mod models;
 mod odd_input;

@@ -37,10 +37,11 @@ fn shape(rows: &[&Sequence], batch: &Batch) -> PassShape {
     PassShape { rows: rows.len(), columns: batch.columns, images, image_slots: batch.image_slots.len() }
 }
 
-/// Maxima of softmax rows are constants that the graph holds but does not track, so a count lies a little above.
+/// The small things on either side: numbers of a row, narrow parameters that are widened, and before the first adapter
+/// results that no gradient flows through.
 fn near(what: &str, counted: usize, real: usize) {
     let ratio = counted as f64 / real as f64;
-    assert!((0.99..1.03).contains(&ratio), "{what}: counted {counted}, the graph holds {real} ({ratio:.4})");
+    assert!((0.99..1.04).contains(&ratio), "{what}: counted {counted}, the graph holds {real} ({ratio:.4})");
 }
 
 fn states(model: &dyn VisionLanguageModel, batch: &Batch) -> Tensor {
@@ -68,11 +69,8 @@ fn compare(family: Family, dtype: DType, by: Arithmetic) {
         let rows: Vec<&Sequence> = chosen.iter().map(|i| &cases[*i].row).collect();
         let batch = Batch::new(&rows, model.info()).unwrap();
         let kept = size.passes.training(by, &shape(&rows, &batch), true);
-        near(
-            &format!("{family:?} {dtype:?} {chosen:?}"),
-            kept.graph,
-            reachable(&states(model.as_ref(), &batch), &folder),
-        );
+        let real = reachable(&states(model.as_ref(), &batch), &folder);
+        near(&format!("{family:?} {dtype:?} {chosen:?}"), kept.graph - pixels(&batch, by), real);
         assert!(kept.block < kept.graph && kept.tape < kept.graph);
     }
 }

@@ -4,7 +4,7 @@ import { bytes, count } from '../lib/format.js';
 import { series as colourOf } from '../lib/colour.js';
 import { Failure, Loading } from '../parts/common.js';
 
-const NAMES = { rollout_cache: 'rollout cache' };
+const NAMES = { kv_cache: 'KV cache' };
 
 export function Plan({ plan, faults }) {
   if (!plan.value && plan.error && faults.size === 0) return html`<div class="card"><${Failure} error=${plan.error} /></div>`;
@@ -26,9 +26,9 @@ export function Plan({ plan, faults }) {
 /** Estimated memory as one bar. */
 function Memory({ memory }) {
   const all = memory.parts.reduce((sum, part) => sum + part.bytes, 0) || 1;
-  return html`<div class="card"><h2>Memory <span class="muted">about ${bytes(memory.peak_bytes)} at its peak</span></h2>
+  return html`<div class="card"><h2>Memory <span class="muted">about ${bytes(memory.peak_bytes)} at its peak${memory.limit_bytes ? `, of ${bytes(memory.limit_bytes)}` : ''}</span></h2>
     <div class="memory" role="img" aria-label=${memory.parts.map((p) => `${NAMES[p.part] || p.part} ${bytes(p.bytes)}`).join(', ')}>
       ${memory.parts.map((part, n) => html`<i key=${part.part} style=${{ width: `${(part.bytes / all) * 100}%`, background: colourOf(n) }}></i>`)}</div>
     <ul class="legend">${memory.parts.map((part, n) => html`<li key=${part.part}><i style=${{ background: colourOf(n) }}></i>${NAMES[part.part] || part.part} <b>${bytes(part.bytes)}</b></li>`)}</ul>
-    <p class="muted small-text">An estimate from sizes; rollout cache and activations are not needed at the same time.</p></div>`;
+    <p class="muted small-text">An estimate from sizes, for the longest responses; KV cache and activations are not needed at the same time.</p></div>`;
 }
