@@ -39,6 +39,11 @@ verify-peers *args:
 lint-deploy:
     ./scripts/lint-deploy
 
+# Compare the estimated memory of jobs with what they take; writes docs/memory.md
+verify-memory:
+    cargo build --release
+    ./scripts/verify-memory --vgpo target/release/vgpo --out docs/memory.md
+
 # Read exported runs with the real tensorboard and mlflow; writes docs/exports.md (by hand: a minute or two).
 verify-exports:
     ./scripts/verify-exports
