@@ -15,9 +15,6 @@ import torch
 import transformers
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
-# Stalled for a processor during more of a run than this: something else was running.
-STALL_SHARE = 0.15
-
 # What is measured: a title, our command, the sizes of the PyTorch side (or our other command), and the wanted ratio of times.
 VERSUS_TORCH = [
     ("update, 16 responses of 16 prompts", "update --groups 16", "update 16 1", 0.9),
@@ -79,18 +76,18 @@ def stalled():
         return None
 
 
-def quiet(run):
+def quiet(run, stall):
     """The result of `run`, and whether nothing else ran beside it."""
     before, start = stalled(), time.perf_counter()
     result = run()
     wall = time.perf_counter() - start
-    return result, before is None or (stalled() - before) / 1e6 <= STALL_SHARE * wall
+    return result, before is None or (stalled() - before) / 1e6 <= stall * wall
 
 
-def alternate(ours, other, rounds, tries, runs):
+def alternate(ours, other, rounds, tries, runs, stall):
     kept = []
     for _ in range(tries):
-        (a, first), (b, second) = quiet(lambda: ours.run(runs)), quiet(lambda: other.run(runs))
+        (a, first), (b, second) = quiet(lambda: ours.run(runs), stall), quiet(lambda: other.run(runs), stall)
         if first and second:
             kept.append((a, b))
         if len(kept) == rounds:
@@ -136,8 +133,11 @@ def main():
     arguments.add_argument("--tries", type=int, default=12, help="pairs of runs at most")
     arguments.add_argument("--runs", type=int, default=3, help="timed runs of each side in a pair; their median counts")
     arguments.add_argument("--only", default="", help="works whose title contains this")
+    arguments.add_argument(
+        "--stall", type=float, default=0.15, help="a pair counts if nothing waited for a processor during more than this share"
+    )
     args = arguments.parse_args()
-    how = (args.rounds, args.tries, args.runs)
+    how = (args.rounds, args.tries, args.runs, args.stall)
     lines = ["| work | vgpo | other | ratio of times | wanted at most | ratio of peak memory |", "|---|---|---|---|---|---|"]
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([args.vgpo, "bench", "model", "--out", folder], check=True)
@@ -156,7 +156,7 @@ def main():
             f"{transformers.__version__}.",
             f"A product of two 1024x1024 matrices reaches {gemm_gflops():.0f} GFLOP/s in PyTorch. Medians of up to "
             f"{args.rounds} pairs of runs in turn; pairs in which",
-            f"something waited for a processor during more than {STALL_SHARE:.0%} of the time were thrown away.",
+            f"something waited for a processor during more than {args.stall:.0%} of the time were thrown away.",
             "",
             *lines,
             END,

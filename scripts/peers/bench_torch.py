@@ -26,7 +26,7 @@ class Peer:
         torch.set_num_threads(THREADS)
         torch.manual_seed(1)
         self.model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
-        self.processor = AutoProcessor.from_pretrained(folder, use_fast=True)
+        self.processor = AutoProcessor.from_pretrained(folder)
         self.config = self.model.config
 
     def picture(self, seed):
@@ -87,7 +87,7 @@ class Peer:
     def sample(self, inputs, tokens=RESPONSE, greedy=False):
         how = {"do_sample": False} if greedy else {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
         banned = [[self.config.image_token_id], [self.config.video_token_id]]
-        with torch.inference_mode():
+        with torch.no_grad():
             return self.model.generate(
                 **inputs, **how, max_new_tokens=tokens, min_new_tokens=tokens, bad_words_ids=banned
             )
