@@ -83,6 +83,7 @@ impl Server {
         let store = super::open_store(&settings, clock.clone()).await?;
         let service = Arc::new(Service::new(store, clock, settings));
         guarded(&service).await?;
+        service.settle_quotas().await.map_err(|error| error.to_string())?;
         service.register_builtins().await.map_err(|error| error.to_string())?;
         service.recover_datasets().await.map_err(|error| error.to_string())?;
         let state = AppState::new(Arc::clone(&service));

@@ -2,6 +2,7 @@
 
 mod access;
 mod limits;
+mod quotas;
 mod sources;
 mod storage;
 
@@ -16,6 +17,7 @@ use sources::{Found, find, read_file};
 pub use access::AuthMode;
 pub use limits::Limits;
 pub use storage::S3Settings;
+pub use quotas::Quotas;
 
 /// One program setting: its name in `vgpo.toml`, its environment variable and its default.
 struct Setting {
@@ -56,6 +58,8 @@ const SETTINGS: &[Setting] = &[
     setting("image_hosts", "VGPO_IMAGE_HOSTS", ""),
     setting("webhook_hosts", "VGPO_WEBHOOK_HOSTS", ""),
     Setting { key: "webhook_secret", variable: "VGPO_WEBHOOK_SECRET", default: "", secret: true },
+    setting("max_running_jobs_per_project", "VGPO_MAX_RUNNING_JOBS_PER_PROJECT", "0"),
+    setting("projects", "VGPO_PROJECTS", ""),
     setting("max_requests_per_minute", "VGPO_MAX_REQUESTS_PER_MINUTE", "6000"),
     setting("max_concurrent_answers", "VGPO_MAX_CONCURRENT_ANSWERS", "32"),
     setting("max_body_bytes", "VGPO_MAX_BODY_BYTES", "33554432"),
@@ -167,6 +171,8 @@ pub struct AppSettings {
     pub hf_token: String,
     /// Bytes that a job may need; none: what its device has.
     pub memory_limit: Option<u64>,
+    /// Limits of projects.
+    pub quotas: Quotas,
     /// Limits on requests.
     pub limits: Limits,
     shown: Vec<Shown>,
@@ -317,6 +323,7 @@ fn settle(values: &[(&Setting, Found)]) -> Result<AppSettings, ConfigError> {
             secret_access_key: text("s3_secret_access_key"),
         },
         memory_limit: Some(number(values, "memory_limit", 0, 1 << 50)?).filter(|bytes| *bytes > 0),
+        quotas: Quotas::settle(values)?,
         limits: Limits::settle(values)?,
         data_dir,
         database_url,

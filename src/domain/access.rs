@@ -181,6 +181,27 @@ impl From<&ApiKey> for Caller {
     }
 }
 
+/// The project whose limits hold for every project without limits of its own.
+pub const ANY_PROJECT: &str = "*";
+
+/// How much of a project may be at work at the same time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectQuota {
+    /// The project; [`ANY_PROJECT`] for those that are not named.
+    pub project: String,
+    /// Jobs that workers hold; none: any number.
+    pub running_jobs: Option<u32>,
+}
+
+/// How much of a project is at work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProjectLoad {
+    /// Jobs that workers hold.
+    pub running: u64,
+    /// How many that may be.
+    pub most: Option<u64>,
+}
+
 /// Something that somebody did, as `GET /v1/audit` tells it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditEntry {

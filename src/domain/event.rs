@@ -34,6 +34,8 @@ pub struct Event {
 pub mod kind {
     /// A job changed its state: [`super::JobChanged`].
     pub const JOB: &str = "job";
+    /// A job waits because its project has as many jobs at work as it may: [`super::JobWaiting`].
+    pub const JOB_WAITING: &str = "job.waiting";
     /// People changed a job's priority or labels: [`super::JobUpdated`].
     pub const JOB_UPDATED: &str = "job.updated";
     /// A run and everything that hung on it is gone: [`super::RunDeleted`].
@@ -71,6 +73,19 @@ pub struct JobChanged {
     pub attempt: u32,
     /// The worker involved, if any.
     pub worker_id: Option<String>,
+}
+
+/// Data of [`kind::JOB_WAITING`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JobWaiting {
+    /// The project.
+    pub project: String,
+    /// Its jobs that are at work.
+    pub running: u64,
+    /// How many may be.
+    pub most: u64,
+    /// The same in words.
+    pub reason: String,
 }
 
 /// Data of [`kind::JOB_UPDATED`].

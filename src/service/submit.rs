@@ -85,6 +85,7 @@ impl Service {
         let base_model = Some(base_model);
         let submitted = self.store.submit(NewJob { spec: resolved.spec, origins, created_by, base_model }).await;
         let (job, _) = submitted.map_err(after_fault)?;
+        self.tell_waiting(std::slice::from_ref(&job)).await?;
         tracing::info!(job = %job.id, run = %job.run_id, name = %job.name, "job submitted");
         self.tell_news();
         Ok(SubmittedJob { job, warnings })

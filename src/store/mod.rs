@@ -27,8 +27,8 @@ pub use error::{Result, StoreError};
 pub use schema::Migrations;
 pub use traits::{
     AccessStore, CheckpointStore, ClaimRequest, EventStore, Failure, FigureStore, IdempotencyRequest, IdempotencyState,
-    IdempotencyStore, JobStore, MetricStore, ModelStore, QueueStore, RetentionStore, RunStore, SampleStore, Store,
-    SweepStore, WorkerStore,
+    IdempotencyStore, JobStore, MetricStore, ModelStore, QueueStore, QuotaStore, RetentionStore, RunStore, SampleStore,
+    Store, SweepStore, WorkerStore,
 };
 pub use view::view;
 

@@ -8,7 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use crate::domain::access::{ApiKey, AuditEntry, NewAudit, NewKey, NewTicket, StoredKey, TicketKind};
+use crate::domain::access::{
+    ApiKey, AuditEntry, NewAudit, NewKey, NewTicket, ProjectLoad, ProjectQuota, StoredKey, TicketKind,
+};
 use crate::domain::checkpoint::{Checkpoint, CheckpointFilter, NewCheckpoint};
 use crate::domain::dataset::{DatasetRecord, NewDataset};
 use crate::domain::event::{Event, EventFilter, EventSpan, NewEvent};
@@ -320,6 +322,16 @@ pub trait AccessStore: Send + Sync {
     async fn audit(&self, before: Option<i64>, limit: u32) -> Result<Vec<AuditEntry>>;
 }
 
+/// How many jobs of a project may be at work at the same time. [`claim`](QueueStore::claim) passes over the jobs of a project
+/// that has as many as it may.
+#[async_trait]
+pub trait QuotaStore: Send + Sync {
+    /// Puts these limits in place of all others. The project `*` stands for every project that is not named.
+    async fn set_quotas(&self, quotas: &[ProjectQuota]) -> Result<()>;
+    /// What is at work in a project, and how much may be.
+    async fn project_load(&self, project: &str) -> Result<ProjectLoad>;
+}
+
 /// Everything a database does for this program.
 #[async_trait]
 pub trait Store:
@@ -337,6 +349,7 @@ pub trait Store:
     + RetentionStore
     + IdempotencyStore
     + AccessStore
+    + QuotaStore
 {
     /// Does the database answer, can it write, and has it the schema of this program?
     async fn check(&self) -> Result<()>;

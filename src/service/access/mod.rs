@@ -1,6 +1,7 @@
 //! Who may come in, and on whose behalf the service works.
 
 pub mod keys;
+mod quotas;
 pub mod secret;
 pub mod tickets;
 

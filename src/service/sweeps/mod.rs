@@ -106,6 +106,7 @@ impl Service {
         let project = jobs.first().map(|(job, _)| job.spec.project.clone()).unwrap_or_default();
         let new = NewSweep { name, project, created_by, job: request.job, grid: grid.as_map() };
         let (sweep, jobs) = self.store.submit_sweep(new, jobs).await.map_err(after_fault)?;
+        self.tell_waiting(&jobs).await?;
         self.tell_news();
         Ok(SubmittedSweep { sweep, jobs, warnings: told })
     }

@@ -23,6 +23,7 @@ const MIGRATIONS: &[Migration] = &[
         name: "operations",
         text: include_str!("../../../migrations/postgres/0005_operations.sql"),
     },
+    Migration { version: 6, name: "quotas", text: include_str!("../../../migrations/postgres/0006_quotas.sql") },
 ];
 
 const LOCK: &str = "SELECT pg_advisory_xact_lock(22089::bigint << 48)";

@@ -13,6 +13,7 @@ mod metrics;
 mod migrate;
 mod models;
 mod queue;
+mod quotas;
 mod retention;
 mod runs;
 mod samples;

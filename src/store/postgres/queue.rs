@@ -15,7 +15,7 @@ use crate::store::traits::{ClaimRequest, Failure, QueueStore};
 use crate::store::{millis, wanted};
 
 use super::transition::{apply, load_held, settle_model};
-use super::{PostgresStore, Write, figures};
+use super::{PostgresStore, Write, figures, quotas};
 
 const NEXT: &str = include_str!("sql/queue_next.sql");
 const HAS_WORK: &str = include_str!("sql/queue_has_work.sql");
@@ -34,6 +34,7 @@ impl PostgresStore {
     async fn try_claim(&self, request: &ClaimRequest) -> Result<Option<LeasedJob>> {
         let now = self.now();
         let mut tx = self.write().await?;
+        quotas::count_alone(&mut tx).await?;
         expire(&mut tx, now).await?;
         let row = sqlx::query(NEXT)
             .bind(rows::device_name(request.device))

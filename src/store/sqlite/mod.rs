@@ -14,6 +14,7 @@ mod metrics;
 mod migrate;
 mod models;
 mod queue;
+mod quotas;
 mod retention;
 mod runs;
 mod samples;

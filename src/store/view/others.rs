@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use super::{View, workers_only};
-use crate::domain::access::{ApiKey, AuditEntry, NewAudit, NewKey, NewTicket, StoredKey, TicketKind};
+use crate::domain::access::{
+    ApiKey, AuditEntry, NewAudit, NewKey, NewTicket, ProjectLoad, ProjectQuota, StoredKey, TicketKind,
+};
 use crate::domain::event::{Event, EventFilter, EventSpan, NewEvent};
 use crate::domain::figures::Figures;
 use crate::domain::job::LeaseToken;
@@ -14,8 +16,8 @@ use crate::domain::page::{Listing, Page};
 use crate::domain::worker::{NewWorker, WorkerRecord, WorkerState};
 use crate::store::error::{Result, StoreError};
 use crate::store::traits::{
-    AccessStore, EventStore, FigureStore, IdempotencyRequest, IdempotencyState, IdempotencyStore, RetentionStore,
-    WorkerStore,
+    AccessStore, EventStore, FigureStore, IdempotencyRequest, IdempotencyState, IdempotencyStore, QuotaStore,
+    RetentionStore, WorkerStore,
 };
 
 impl View {
@@ -127,6 +129,19 @@ impl IdempotencyStore for View {
 
     async fn forget_idempotent(&self, request: &IdempotencyRequest) -> Result<()> {
         self.store.forget_idempotent(&self.own(request)).await
+    }
+}
+
+#[async_trait]
+impl QuotaStore for View {
+    async fn set_quotas(&self, quotas: &[ProjectQuota]) -> Result<()> {
+        self.admin_only()?;
+        self.store.set_quotas(quotas).await
+    }
+
+    async fn project_load(&self, project: &str) -> Result<ProjectLoad> {
+        self.seen(project, "project", project)?;
+        self.store.project_load(project).await
     }
 }
 

@@ -12,6 +12,7 @@ mod models;
 pub(crate) mod postgres;
 mod postgres_only;
 mod queue;
+mod quotas;
 mod retention;
 mod runs;
 mod sqlite_only;
@@ -44,6 +45,7 @@ macro_rules! conformance {
                 attempts_run_out, a_pausing_or_cancelling_job_ends_there_when_its_worker_dies,
                 a_release_gives_the_attempt_back, a_dead_worker_is_released_at_once, finishing_twice_is_refused,
                 every_write_of_a_stale_attempt_is_refused, concurrent_claims_never_share_a_job;
+            quotas: a_project_has_as_many_jobs_at_work_as_it_may, claims_at_once_keep_to_the_limit;
             metrics: points_come_back_as_they_went_in, buckets_keep_min_mean_and_max, keys_know_last_and_extremes,
                 a_later_value_replaces_an_earlier_one, a_rewind_replaces_everything_beyond,
                 a_rewind_to_the_beginning_clears_step_zero, samples_are_listed_by_step, accuracy_reaches_the_run;

@@ -6,6 +6,11 @@ SELECT
         WHERE state = 'queued'
             AND device IN ('any', $1)
             AND spec_version <= $3
+            AND coalesce(
+                (SELECT count(*) FROM jobs AS held WHERE held.project = job.project AND held.lease_worker IS NOT NULL)
+                < (SELECT running_jobs FROM project_quotas AS quota WHERE quota.project IN (job.project, '*') ORDER BY quota.project = '*' LIMIT 1),
+                true
+            )
             AND (not_before IS NULL OR not_before <= $2)
             AND (
                 after_job IS NULL

@@ -1,5 +1,6 @@
 //! How much one key may ask for.
 
+use serde_json::json;
 use vgpo::domain::access::Role;
 
 use super::place::{OTHER, OWN, Place};
@@ -18,4 +19,21 @@ async fn a_key_that_asks_too_often_is_told_when_to_ask_again() {
     assert!((1..=16).contains(&seconds), "{seconds}");
     assert_eq!(place.get(&two, "/v1/jobs").await.status, 200, "another key has its own count");
     assert_eq!(place.api.get("/healthz").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_job_beyond_its_projects_limit_says_why_it_waits() {
+    let place = Place::with(&[("projects", "{ alpha = { running_jobs = 1 } }")]).await;
+    place.api.service.settle_quotas().await.unwrap();
+    let key = place.key(Role::User, OWN).await;
+    let job = json!({"model": "tiny", "dataset": "digits", "data": {"max_prompt_tokens": 4000}});
+    let first = place.done(&key, "POST", "/v1/jobs", job.clone()).await;
+    assert_eq!(place.api.claim().await.job.id, first["id"].as_str().unwrap());
+    let second = place.done(&key, "POST", "/v1/jobs", job).await;
+    let events = place.get(&key, &format!("/v1/jobs/{}/events", second["id"].as_str().unwrap())).await.body;
+    let waiting = events["data"].as_array().unwrap().iter().find(|event| event["kind"] == "job.waiting").unwrap();
+    assert_eq!((&waiting["data"]["running"], &waiting["data"]["most"]), (&json!(1), &json!(1)));
+    assert!(waiting["data"]["reason"].as_str().unwrap().contains("project `alpha` may have 1 jobs at work"));
+    let first = place.get(&key, &format!("/v1/jobs/{}/events", first["id"].as_str().unwrap())).await.body;
+    assert!(!first.to_string().contains("job.waiting"), "{first}");
 }

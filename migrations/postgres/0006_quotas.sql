@@ -1,0 +1,6 @@
+-- How many jobs of a project may be at work at the same time; without a number any. `*`: projects that have no row.
+CREATE TABLE project_quotas (
+    project TEXT COLLATE "C" PRIMARY KEY,
+    running_jobs BIGINT
+);
+CREATE INDEX jobs_held ON jobs (project) WHERE lease_worker IS NOT NULL;

@@ -1,0 +1,47 @@
+//! How many jobs of a project may be at work.
+
+use async_trait::async_trait;
+use sqlx::Row as _;
+
+use crate::domain::access::{ProjectLoad, ProjectQuota};
+use crate::store::error::Result;
+use crate::store::traits::QuotaStore;
+
+use super::{PostgresStore, Write};
+
+const CLEAR: &str = "DELETE FROM project_quotas";
+const INSERT: &str = "INSERT INTO project_quotas (project, running_jobs) VALUES ($1, $2)";
+const LOAD: &str = "SELECT \
+    (SELECT count(*) FROM jobs WHERE project = $1 AND lease_worker IS NOT NULL) AS running, \
+    (SELECT running_jobs FROM project_quotas WHERE project IN ($1, '*') ORDER BY project = '*' LIMIT 1) AS most";
+/// Takes the lock only where there is something to count.
+const COUNT_ALONE: &str = "SELECT pg_advisory_xact_lock($1) WHERE EXISTS (SELECT 1 FROM project_quotas)";
+const LOCK: i64 = 22_089 << 48;
+
+/// Where projects have limits, one claim at a time counts and takes: two at once would both find the last place free.
+pub(super) async fn count_alone(tx: &mut Write) -> Result<()> {
+    sqlx::query(COUNT_ALONE).bind(LOCK).execute(&mut **tx).await?;
+    Ok(())
+}
+
+#[async_trait]
+impl QuotaStore for PostgresStore {
+    async fn set_quotas(&self, quotas: &[ProjectQuota]) -> Result<()> {
+        let mut tx = self.write().await?;
+        // Two servers that start at once: the second replaces what the first has written.
+        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *tx).await?;
+        sqlx::query(CLEAR).execute(&mut *tx).await?;
+        for quota in quotas {
+            sqlx::query(INSERT).bind(&quota.project).bind(quota.running_jobs.map(i64::from)).execute(&mut *tx).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    async fn project_load(&self, project: &str) -> Result<ProjectLoad> {
+        let read = || async { Ok(sqlx::query(LOAD).bind(project).fetch_one(&self.pool).await?) };
+        let row = self.patiently(read).await?;
+        let (running, most): (i64, Option<i64>) = (row.try_get("running")?, row.try_get("most")?);
+        Ok(ProjectLoad { running: running as u64, most: most.map(|most| most as u64) })
+    }
+}
