@@ -22,9 +22,9 @@ use update::Update;
 /// Bytes of a gradient or a moment, whatever the weights are.
 const WIDE: u64 = 4;
 /// What a trainer's process takes before it loads a model: program, tokenizer, data set, database (measured, docs/memory.md).
-const BASE_BYTES: u64 = 60 << 20;
+const BASE_BYTES: u64 = 112 << 20;
 /// Pages that the allocator holds beyond what is in use, in percent (measured, docs/memory.md).
-const RETAINED_PERCENT: u64 = 8;
+const RETAINED_PERCENT: u64 = 16;
 /// Copies of one tensor that an update of `AdamW` makes on the way.
 const UPDATE_COPIES: u64 = 8;
 

@@ -21,7 +21,7 @@ async fn peak(api: &Api, change: Value) -> u64 {
 async fn a_job_that_cannot_fit_is_refused_with_settings_that_do() {
     let roomy = Api::start().await;
     let full = peak(&roomy, json!({})).await;
-    let limit = full - (full - (60 << 20)) / 4;
+    let limit = full - (full - (112 << 20)) / 4;
     let api = Api::with(&[("memory_limit", &limit.to_string())]).await;
     let answer = api.post("/v1/jobs", request(json!({}))).await;
     let errors = answer.problem(422, "invalid_request")["errors"].as_array().unwrap().clone();
