@@ -16,8 +16,8 @@ use sources::{Found, find, read_file};
 
 pub use access::AuthMode;
 pub use limits::Limits;
-pub use storage::S3Settings;
 pub use quotas::Quotas;
+pub use storage::S3Settings;
 
 /// One program setting: its name in `vgpo.toml`, its environment variable and its default.
 struct Setting {
@@ -316,12 +316,7 @@ fn settle(values: &[(&Setting, Found)]) -> Result<AppSettings, ConfigError> {
         hf_endpoint: text("hf_endpoint"),
         hf_cache: hf_cache.into(),
         hf_token: text("hf_token"),
-        s3: S3Settings {
-            endpoint: text("s3_endpoint"),
-            region: text("s3_region"),
-            access_key_id: text("s3_access_key_id"),
-            secret_access_key: text("s3_secret_access_key"),
-        },
+        s3: S3Settings::settle(values),
         memory_limit: Some(number(values, "memory_limit", 0, 1 << 50)?).filter(|bytes| *bytes > 0),
         quotas: Quotas::settle(values)?,
         limits: Limits::settle(values)?,

@@ -22,20 +22,25 @@ pub struct Advice {
 /// Settings that are named at least, where there are so many; more only where these do not do.
 const ENOUGH: usize = 3;
 
+/// Held-out rows of a small evaluation.
+const FEW_ROWS: u64 = 64;
+
 /// A setting, the value it would get, and the job with it.
 type Change<'a> = (&'static str, &'a dyn Fn(&JobSpec) -> Option<(String, JobSpec)>);
 
 /// The changes that make `spec` fit into `limit` bytes, each alone and with those before it; those that are in place already
-/// are left out.
+/// or would not lower the peak are left out.
 pub fn advice(model: &ModelSize, spec: &JobSpec, row: &RowShape, site: Site, limit: u64) -> Vec<Advice> {
     let peak = |spec: &JobSpec| estimate(model, spec, row, site).peak;
     let micro_batch = |spec: &JobSpec| smaller_micro_batches(spec, row, limit, peak);
-    let changes: [Change<'_>; 5] = [
+    let changes: [Change<'_>; 7] = [
         ("/train/gradient_checkpointing", &checkpointing),
         ("/batch/microbatch_tokens", &micro_batch),
         ("/train/freeze_vision", &freeze_vision),
         ("/train/parameters", &adapters),
         ("/train/dtype", &narrow),
+        ("/eval_rows", &smaller_evaluations),
+        ("/rollout/max_new_tokens", &shorter),
     ];
     let mut together = spec.clone();
     let mut out: Vec<Advice> = Vec::new();
@@ -45,6 +50,10 @@ pub fn advice(model: &ModelSize, spec: &JobSpec, row: &RowShape, site: Site, lim
         }
         let Some((_, alone)) = change(spec) else { continue };
         let Some((value, next)) = change(&together) else { continue };
+        // Another part of the step may be the largest: then the change would help nobody.
+        if peak(&next) >= peak(&together) {
+            continue;
+        }
         together = next;
         out.push(Advice { pointer, value, alone: peak(&alone), together: peak(&together) });
     }
@@ -79,6 +88,20 @@ fn narrow(spec: &JobSpec) -> Option<(String, JobSpec)> {
     let mut changed = spec.clone();
     changed.train.dtype = DType::Bf16;
     (changed != *spec).then(|| ("\"bf16\"".to_owned(), changed))
+}
+
+/// Evaluations of at most [`FEW_ROWS`] rows.
+fn smaller_evaluations(spec: &JobSpec) -> Option<(String, JobSpec)> {
+    let mut changed = spec.clone();
+    changed.eval_rows = spec.eval_rows.min(FEW_ROWS);
+    (changed != *spec).then(|| (FEW_ROWS.to_string(), changed))
+}
+
+/// Responses of half the length.
+fn shorter(spec: &JobSpec) -> Option<(String, JobSpec)> {
+    let mut changed = spec.clone();
+    changed.rollout.max_new_tokens = (spec.rollout.max_new_tokens / 2).max(1);
+    (changed != *spec).then(|| (changed.rollout.max_new_tokens.to_string(), changed))
 }
 
 /// The largest power of two that fits, or one row where none does.

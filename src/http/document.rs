@@ -23,6 +23,7 @@ use crate::domain::{event, reward};
         event::Event,
         event::JobChanged,
         event::JobUpdated,
+        event::JobWaiting,
         event::RunDeleted,
         event::MetricsEvent,
         event::SamplesEvent,

@@ -60,33 +60,6 @@ use problem::Problem;
 /// Downloads keep their length; weights hardly shrink.
 const TAR: &str = "application/x-tar";
 
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "VGPO",
-        description = "Train vision-language models with Visually-Guided Policy Optimization, and serve them with attention maps. Errors are application/problem+json (RFC 9457); lists are {data, has_more, next} with ?limit=&after=; every response carries x-request-id."
-    ),
-    components(schemas(
-        ProblemBody,
-        event::Event,
-        event::JobChanged,
-        event::JobUpdated,
-        event::JobWaiting,
-        event::RunDeleted,
-        event::MetricsEvent,
-        event::SamplesEvent,
-        event::CheckpointEvent,
-        event::RewindEvent,
-        event::DatasetChanged,
-        event::ModelChanged,
-        event::CrashEvent,
-        sse::ResetFrame,
-        sse::EndFrame,
-        crate::serving::answer::TokenEvent
-    ))
-)]
-struct Document;
-
 /// Every route with its description.
 fn routes() -> OpenApiRouter<AppState> {
     resources().merge(figures::routes())

@@ -20,14 +20,13 @@ const MAX_HEADER_BYTES: u64 = 100_000_000;
 
 /// What [`ModelInfo`] says about the folder: its configuration, and the headers of its weight files.
 pub fn describe(dir: &Path) -> Result<ModelInfo, ModelError> {
-    let parameters = parameters(dir)?.all;
-    with_folder(dir, |folder| folder.info(parameters))
+    with_folder(dir, |folder| folder.info(parameters(dir)?.all))
 }
 
 /// The same, with what the model's passes keep in memory.
 pub fn size(dir: &Path) -> Result<ModelSize, ModelError> {
-    let (parameters, linears) = (parameters(dir)?, linear_layers(dir)?);
     with_folder(dir, |folder| {
+        let (parameters, linears) = (parameters(dir)?, linear_layers(dir)?);
         Ok(ModelSize { passes: folder.footprint()?, info: folder.info(parameters.all)?, parameters, linears })
     })
 }

@@ -1,5 +1,7 @@
 //! How the stores of artifacts are reached.
 
+use super::{Found, Setting, found};
+
 /// How an S3-compatible store is reached. What is empty is taken from AWS's own variables (`AWS_REGION` and so on), else from
 /// the machine that the program runs on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -12,4 +14,16 @@ pub struct S3Settings {
     pub access_key_id: String,
     /// The key.
     pub secret_access_key: String,
+}
+
+impl S3Settings {
+    pub(super) fn settle(values: &[(&Setting, Found)]) -> Self {
+        let text = |key: &str| found(values, key).0;
+        Self {
+            endpoint: text("s3_endpoint"),
+            region: text("s3_region"),
+            access_key_id: text("s3_access_key_id"),
+            secret_access_key: text("s3_secret_access_key"),
+        }
+    }
 }

@@ -6,7 +6,8 @@ use super::support::Api;
 
 fn request(change: Value) -> Value {
     let mut request = json!({"model": "tiny", "dataset": "digits", "method": {"type": "grpo"},
-                             "batch": {"prompts_per_step": 8, "minibatch_prompts": 8, "microbatch_tokens": 8192}});
+                             "batch": {"prompts_per_step": 8, "minibatch_prompts": 8, "microbatch_tokens": 8192},
+                             "rollout": {"max_new_tokens": 16}, "eval_rows": 8});
     request.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
     request
 }
