@@ -348,7 +348,12 @@ fn record(name: &str, state: DatasetState) -> NewDataset {
 
 #[tokio::test]
 async fn a_data_set_that_cannot_be_stored_says_so() {
-    let api = Api::with(&[("artifacts_url", "s3://nowhere")]).await;
+    let api = Api::start().await;
+    // Where a folder belongs stands a file.
+    let place = api.service.settings().data_dir.join("artifacts/datasets");
+    std::fs::remove_dir_all(&place).ok();
+    std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+    std::fs::write(&place, "in the way").unwrap();
     assert_eq!(send(&api, "?name=mine", LINES, rows(3)).await.status, 202);
     let entry = checked(&api, "mine").await;
     let problem = entry["report"]["errors"][0]["problem"].as_str().unwrap();

@@ -45,8 +45,8 @@ fn address(operation: &Operation, things: &Things) -> String {
         "sweeps" => &things.sweep,
         _ => "none",
     };
-    let path = operation.path.replace("{id}", thing).replace("{*id}", thing).replace("{sample}", &things.sample);
-    let path = path.replace("{*path}", "rows.jsonl");
+    let path = operation.path.replace("{id}", thing).replace("{sample}", &things.sample);
+    let path = path.replace("{path}", "rows.jsonl");
     assert!(!path.contains('{'), "{path}: teach this test what the parameter stands for");
     match operation.id.as_str() {
         "compare_metrics" => format!("{path}?key=reward/mean&runs={}", things.run),
