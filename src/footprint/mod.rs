@@ -206,9 +206,8 @@ impl<'a> Plan<'a> {
 fn reference_weight(method: &Method) -> f64 {
     match method {
         Method::Vgpo(m) => m.kl_coef,
-        Method::Grpo(m) => m.kl_coef,
+        Method::Grpo(m) | Method::Gspo(m) => m.kl_coef,
         Method::Dapo(m) => m.kl_coef,
-        Method::Gspo(m) => m.kl_coef,
         Method::Cispo(m) => m.kl_coef,
         Method::Papo(m) => m.kl_coef,
         Method::Vppo(m) => m.kl_coef,

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
@@ -16,6 +17,10 @@ use crate::data::files::relative;
 use crate::domain::dataset::{DatasetRecord, DatasetState};
 use crate::service::{Result, Service, ServiceError};
 
+/// How often a lock is tried: a process that is just being started holds copies of our locks until it runs.
+const LOCK_TRIES: usize = 10;
+/// Time between two tries.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// Most files of an upload in parts: every part looks at all of them.
 const FILES_IN_PARTS: usize = 1000;
 
@@ -111,14 +116,15 @@ impl Service {
     /// An upload that waits for parts, ours alone as long as its folder is held.
     async fn waiting(&self, name_or_id: &str) -> Result<(DatasetRecord, Area)> {
         let record = self.store.dataset(name_or_id).await?;
-        match Area::open(self.parts_dir(&record)?) {
-            Ok(Some(area)) => Ok((record, area)),
-            Ok(None) => Err(ServiceError::Conflict(format!(
-                "another part of data set `{}` is being written; send one at a time",
-                record.name
-            ))),
-            Err(error) => Err(storage(&error)),
+        let dir = self.parts_dir(&record)?;
+        for _ in 0..LOCK_TRIES {
+            if let Some(area) = Area::open(dir.clone()).map_err(|error| storage(&error))? {
+                return Ok((record, area));
+            }
+            tokio::time::sleep(LOCK_PAUSE).await;
         }
+        let detail = format!("another part of data set `{}` is being written; send one at a time", record.name);
+        Err(ServiceError::Conflict(detail))
     }
 
     fn parts_dir(&self, record: &DatasetRecord) -> Result<PathBuf> {
