@@ -199,7 +199,7 @@ pub struct BatchSpec {
     pub prompts_per_step: u64,
     /// Prompts of one optimizer update.
     pub minibatch_prompts: u64,
-    /// Padded tokens of one forward and backward pass at most.
+    /// Tokens of one forward and backward pass at most; on a CPU there is no padding, and responses share their prompt.
     pub microbatch_tokens: u64,
     /// Passes over a step's batch.
     pub epochs_per_batch: u64,
