@@ -5,9 +5,10 @@
 
 `my.py:compute_score` may have any of the forms that people have:
   - EasyR1, one response:  compute_score(predict, ground_truth) -> float or {"overall": float, <part>: float, …}
+  - EasyR1, newer:         compute_score(reward_input: {"response", "ground_truth", …}) -> the same
   - EasyR1, a batch:       compute_score(reward_inputs: list of {"response", "ground_truth", …}) -> list of the above
   - TRL:                   reward(completions, prompts=…, ground_truth=…, answer=…, **kwargs) -> list of floats or None
-The form is read from the parameters' names; `--style easyr1|easyr1-batch|trl` settles it where they do not tell.
+The form is read from the parameters' names; `--style easyr1|easyr1-input|easyr1-batch|trl` settles it where they do not tell.
 `--conversational` hands TRL functions completions as [{"role": "assistant", "content": …}].
 
 Needs Python 3.8 or newer and nothing else. Requests are checked against the secret (HMAC-SHA256 over "timestamp.body")
@@ -58,6 +59,8 @@ def style_of(function):
         return "trl"
     if "reward_inputs" in names:
         return "easyr1-batch"
+    if names[:1] == ["reward_input"]:
+        return "easyr1-input"
     if len(names) >= 2 and "ground_truth" in names[1]:
         return "easyr1"
     sys.exit(f"{function.__name__}({', '.join(names)}): which form is it? Say --style")
@@ -74,12 +77,12 @@ def as_item(identifier, score):
     return {"id": identifier, "reward": float(score), "parts": parts}
 
 
-def one_by_one(function, items):
+def one_by_one(function, items, arguments):
     """A failing response must not take the others with it."""
     out = []
     for item in items:
         try:
-            out.append(as_item(item["id"], function(item["response"], item["ground_truth"])))
+            out.append(as_item(item["id"], function(*arguments(item))))
         except Exception:  # the function is somebody else's
             traceback.print_exc()
             out.append(as_item(item["id"], None))
@@ -88,7 +91,9 @@ def one_by_one(function, items):
 
 def judge(function, style, conversational, items):
     if style == "easyr1":
-        return one_by_one(function, items)
+        return one_by_one(function, items, lambda item: (item["response"], item["ground_truth"]))
+    if style == "easyr1-input":
+        return one_by_one(function, items, lambda item: (dict(item),))
     if style == "easyr1-batch":
         scores = function([dict(item) for item in items])
     else:
@@ -166,7 +171,7 @@ def main():
     parser.add_argument("function", help="file.py:function")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=9000, help="0 picks a free one")
-    parser.add_argument("--style", choices=["easyr1", "easyr1-batch", "trl"])
+    parser.add_argument("--style", choices=["easyr1", "easyr1-input", "easyr1-batch", "trl"])
     parser.add_argument("--conversational", action="store_true")
     args = parser.parse_args()
     # `staticmethod` keeps Python from binding the function to the handler.
