@@ -15,20 +15,21 @@ use crate::store::traits::CheckpointStore;
 
 use super::{PostgresStore, Write, events, guard, lock_names, runs};
 
-const SELECT: &str = include_str!("sql/checkpoint_select.sql");
-const SELECT_ONE: &str = concat!(include_str!("sql/checkpoint_select.sql"), " WHERE checkpoints.id = $1");
+const SELECT: &str = include_str!("../sql/checkpoint_select.sql");
+const SELECT_ONE: &str = concat!(include_str!("../sql/checkpoint_select.sql"), " WHERE checkpoints.id = $1");
 const SELECT_RUN: &str = concat!(
-    include_str!("sql/checkpoint_select.sql"),
+    include_str!("../sql/checkpoint_select.sql"),
     " WHERE checkpoints.run_id = $1 ORDER BY checkpoints.step DESC, checkpoints.id DESC"
 );
 const SELECT_LATER: &str = concat!(
-    include_str!("sql/checkpoint_select.sql"),
+    include_str!("../sql/checkpoint_select.sql"),
     " WHERE checkpoints.run_id = $1 AND checkpoints.step > $2 AND checkpoints.promoted_as IS NULL",
     " FOR UPDATE OF checkpoints"
 );
-const SELECT_PROMOTED: &str = concat!(include_str!("sql/checkpoint_select.sql"), " WHERE checkpoints.promoted_as = $1");
+const SELECT_PROMOTED: &str =
+    concat!(include_str!("../sql/checkpoint_select.sql"), " WHERE checkpoints.promoted_as = $1");
 const SELECT_ALL_PROMOTED: &str = concat!(
-    include_str!("sql/checkpoint_select.sql"),
+    include_str!("../sql/checkpoint_select.sql"),
     " WHERE checkpoints.promoted_as IS NOT NULL ORDER BY checkpoints.promoted_as"
 );
 const LOCK: &str = "SELECT 1 FROM checkpoints WHERE id = $1 FOR UPDATE";

@@ -15,19 +15,20 @@ use crate::store::traits::CheckpointStore;
 
 use super::{SqliteStore, Write, events, guard, runs};
 
-const SELECT: &str = include_str!("sql/checkpoint_select.sql");
-const SELECT_ONE: &str = concat!(include_str!("sql/checkpoint_select.sql"), " WHERE checkpoints.id = ?");
+const SELECT: &str = include_str!("../sql/checkpoint_select.sql");
+const SELECT_ONE: &str = concat!(include_str!("../sql/checkpoint_select.sql"), " WHERE checkpoints.id = ?");
 const SELECT_RUN: &str = concat!(
-    include_str!("sql/checkpoint_select.sql"),
+    include_str!("../sql/checkpoint_select.sql"),
     " WHERE checkpoints.run_id = ? ORDER BY checkpoints.step DESC, checkpoints.id DESC"
 );
 const SELECT_LATER: &str = concat!(
-    include_str!("sql/checkpoint_select.sql"),
+    include_str!("../sql/checkpoint_select.sql"),
     " WHERE checkpoints.run_id = ? AND checkpoints.step > ? AND checkpoints.promoted_as IS NULL"
 );
-const SELECT_PROMOTED: &str = concat!(include_str!("sql/checkpoint_select.sql"), " WHERE checkpoints.promoted_as = ?");
+const SELECT_PROMOTED: &str =
+    concat!(include_str!("../sql/checkpoint_select.sql"), " WHERE checkpoints.promoted_as = ?");
 const SELECT_ALL_PROMOTED: &str = concat!(
-    include_str!("sql/checkpoint_select.sql"),
+    include_str!("../sql/checkpoint_select.sql"),
     " WHERE checkpoints.promoted_as IS NOT NULL ORDER BY checkpoints.promoted_as"
 );
 const INSERT: &str = include_str!("sql/checkpoint_insert.sql");

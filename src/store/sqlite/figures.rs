@@ -13,7 +13,7 @@ use super::{SqliteStore, Write};
 
 const JOBS: &str = "SELECT state, count(*) AS jobs, CAST(sum(attempt) AS BIGINT) AS claims FROM jobs GROUP BY state";
 const WAITING: &str = include_str!("sql/figures_waiting.sql");
-const RUNS: &str = include_str!("sql/figures_runs.sql");
+const RUNS: &str = include_str!("../sql/figures_runs.sql");
 const COUNTERS: &str = "SELECT name, value FROM counters";
 const COUNT: &str = "INSERT INTO counters (name, value) VALUES (?1, ?2) \
     ON CONFLICT (name) DO UPDATE SET value = counters.value + excluded.value";
