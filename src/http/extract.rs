@@ -5,9 +5,11 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Query as AxumQuery, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_path_to_error::Segment;
+use utoipa::IntoParams;
 
 use super::AppState;
 use super::problem::{self, Problem};
@@ -200,6 +202,24 @@ impl<T: DeserializeOwned> FromRequestParts<AppState> for QueryParams<T> {
 
 const MAX_LIMIT: u32 = 1000;
 const DEFAULT_LIMIT: u32 = 50;
+
+/// The query of a list that is only paged.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PageQuery {
+    /// Entries of a page, 1 to 1000 (default 50).
+    limit: Option<u32>,
+    /// The `next` of the page before.
+    after: Option<String>,
+}
+
+impl PageQuery {
+    /// The page, checked.
+    pub fn page(self) -> Result<Page, Problem> {
+        page(self.limit, self.after)
+    }
+}
 
 /// A page from its two parameters, checked.
 pub fn page(limit: Option<u32>, after: Option<String>) -> Result<Page, Problem> {

@@ -3,13 +3,11 @@
 use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
-use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::access::AppState;
-use super::extract::{QueryParams, RawJson, page, typed};
+use super::extract::{PageQuery, QueryParams, RawJson, typed};
 use super::idempotency::{self, Begun};
 use super::problem::{Problem, ProblemBody};
 use crate::domain::access::ApiKey;
@@ -45,26 +43,16 @@ async fn create_key(state: AppState, headers: HeaderMap, body: RawJson) -> Resul
     Ok((StatusCode::CREATED, axum::Json(created?)).into_response())
 }
 
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct ListQuery {
-    /// Entries of a page, 1 to 1000 (default 50).
-    limit: Option<u32>,
-    /// The `next` of the page before.
-    after: Option<String>,
-}
-
 /// List keys, newest first, revoked ones too; never their secrets.
 #[utoipa::path(
-    get, path = "/v1/keys", tag = "access", operation_id = "list_keys", params(ListQuery),
+    get, path = "/v1/keys", tag = "access", operation_id = "list_keys", params(PageQuery),
     responses((status = 200, description = "A page of keys", body = Listing<ApiKey>))
 )]
 async fn list_keys(
     state: AppState,
-    QueryParams(query): QueryParams<ListQuery>,
+    QueryParams(query): QueryParams<PageQuery>,
 ) -> Result<axum::Json<Listing<ApiKey>>, Problem> {
-    Ok(axum::Json(state.service.keys(&page(query.limit, query.after)?).await?))
+    Ok(axum::Json(state.service.keys(&query.page()?).await?))
 }
 
 /// Revoke a key: it is refused from now on, with its sessions and streams. The entry stays. Repeating it is fine.
