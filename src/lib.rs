@@ -14,7 +14,7 @@
 //! | `export` | a run as TensorBoard, MLflow and tables hold it | |
 //! | `telemetry` | figures for Prometheus, traces for OpenTelemetry | serving, domain |
 //! | `serving` | the engine that owns a model, batching, attention maps, heat-map pictures | model, prompt, algorithm, config, domain, clock |
-//! | `footprint` | how much memory a job needs by part, and which settings would make it fit | model, config, domain |
+//! | `footprint` | how much memory a job needs by part, and which settings would make it fit | algorithm, model, config, domain |
 //! | `store` | the database: traits, and one folder per database | domain, clock |
 //! | `artifacts` | checkpoints and other files behind one interface: a folder, or a bucket | config, domain |
 //! | `fetch` | images by URL: listed hosts, public addresses, limits | config |

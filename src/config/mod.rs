@@ -7,6 +7,7 @@ pub mod datasets;
 pub mod job;
 pub mod method;
 pub mod nearest;
+pub mod rollout;
 pub mod serving;
 pub mod starter;
 pub mod worker;

@@ -11,7 +11,8 @@ mod update;
 
 use serde::Serialize;
 
-use crate::domain::spec::{DType, JobSpec, Method};
+use crate::algorithm::{self, Algorithm};
+use crate::domain::spec::{DType, JobSpec};
 use crate::model::Grid;
 use crate::model::footprint::{Arithmetic, ModelSize};
 use crate::model::linear::LinearShape;
@@ -134,6 +135,8 @@ struct Plan<'a> {
     row: &'a RowShape,
     site: Site,
     arithmetic: Arithmetic,
+    /// None where nothing is trained.
+    objective: Option<Box<dyn Algorithm>>,
     /// Linear layers with an adapter, and the width of its thin matrices.
     adapted: Vec<&'a LinearShape>,
     rank: usize,
@@ -161,7 +164,9 @@ impl<'a> Plan<'a> {
             None if spec.train.freeze_vision => model.parameters.all - model.parameters.vision,
             None => model.parameters.all,
         };
-        Self { model, spec, row, site, arithmetic, adapted, rank, trained: trained as u64 }
+        // Settings outside their limits are refused elsewhere.
+        let objective = algorithm::build(&spec.method).ok();
+        Self { model, spec, row, site, arithmetic, objective, adapted, rank, trained: trained as u64 }
     }
 
     fn trains_vision(&self) -> bool {
@@ -175,7 +180,7 @@ impl<'a> Plan<'a> {
             // The reference is the same model without its adapters.
             return base + self.trained * WIDE;
         }
-        if reference_weight(&self.spec.method) > 0.0 { 2 * base } else { base }
+        if self.objective.as_ref().is_some_and(|objective| objective.uses_reference()) { 2 * base } else { base }
     }
 
     fn optimizer(&self) -> u64 {
@@ -199,18 +204,5 @@ impl<'a> Plan<'a> {
         let tries = self.spec.rollout.filter.as_ref().map_or(1, |filter| filter.max_tries);
         let step = if self.spec.method.trains() { self.spec.batch.prompts_per_step * tries } else { 0 };
         step.max(sampling::evaluation_prompts(self.spec)) * values as u64 * WIDE
-    }
-}
-
-/// How much the objective holds on to the reference model.
-fn reference_weight(method: &Method) -> f64 {
-    match method {
-        Method::Vgpo(m) => m.kl_coef,
-        Method::Grpo(m) | Method::Gspo(m) => m.kl_coef,
-        Method::Dapo(m) => m.kl_coef,
-        Method::Cispo(m) => m.kl_coef,
-        Method::Papo(m) => m.kl_coef,
-        Method::Vppo(m) => m.kl_coef,
-        Method::Sft(_) | Method::Eval(_) => 0.0,
     }
 }

@@ -1,19 +1,16 @@
 //! Sampling, in rollouts or in an evaluation.
 
 use super::Plan;
+use crate::config::rollout::{DECODED_ROWS, EVALUATED_RESPONSES};
 use crate::domain::spec::JobSpec;
 use crate::model::footprint::{PassShape, VALUE};
 
-/// Rows that decode together at most, as in the rollout.
-const ROLLOUT_ROWS: usize = 256;
-/// Responses that an evaluation holds at a time.
-const EVALUATION_ROWS: u64 = 512;
 /// How much of a cache is alive twice while finished rows are taken out of it, in percent.
 const COMPACTION_PERCENT: u64 = 175;
 
 /// Prompts that an evaluation of the job holds at a time.
 pub(super) fn evaluation_prompts(spec: &JobSpec) -> u64 {
-    spec.eval_rows.min((EVALUATION_ROWS / spec.eval.samples.max(1)).max(1))
+    spec.eval_rows.min((EVALUATED_RESPONSES / spec.eval.samples.max(1)).max(1))
 }
 
 /// Bytes of sampling.
@@ -46,7 +43,7 @@ impl Sampling {
             return Self::default();
         }
         let group = group.max(1);
-        let chunk = (ROLLOUT_ROWS / group).clamp(1, prompts.div_ceil(threads).max(1));
+        let chunk = (DECODED_ROWS / group).clamp(1, prompts.div_ceil(threads).max(1));
         let running = prompts.div_ceil(chunk).min(threads);
         let rows = chunk * group;
         let prefill = PassShape {

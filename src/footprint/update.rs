@@ -1,7 +1,6 @@
 //! The two passes over a mini-batch.
 
 use super::Plan;
-use crate::domain::spec::Method;
 use crate::model::footprint::{Arithmetic, Kept, PassShape, VALUE};
 use crate::model::logprob::LOGITS_AT_ONCE;
 
@@ -31,7 +30,8 @@ impl Update {
     pub(super) fn of(plan: &Plan<'_>) -> Self {
         let (spec, row, model) = (plan.spec, plan.row, plan.model);
         // A masked view in the loss is a second graph beside the first; each has half of the tokens.
-        let graphs = if matches!(spec.method, Method::Papo(_)) { 2 } else { 1 };
+        let view = plan.objective.as_ref().and_then(|objective| objective.masked_view());
+        let graphs = if view.is_some_and(|view| view.in_loss) { 2 } else { 1 };
         let tokens = spec.batch.microbatch_tokens as usize / graphs;
         let MicroBatch { prompts, responses, batches, padded } =
             if plan.site.cpu { shared(plan, tokens) } else { padded(plan, tokens) };

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::algorithm::affine_focus;
+use crate::config::rollout::EVALUATED_RESPONSES;
 use crate::domain::eval_row::{EvalResponse, EvalRow, Thirds};
 use crate::domain::sample::SampleGroup;
 use crate::domain::spec::JobSpec;
@@ -21,8 +22,6 @@ use super::tally::Tally;
 
 /// Names the random streams of evaluations among all streams of a seed.
 const EVALUATION_STREAM: u64 = 2;
-/// Responses held in memory at once.
-const CHUNK: u64 = 512;
 /// Held-out rows that are logged with every token.
 const LOGGED: usize = 8;
 
@@ -95,7 +94,7 @@ impl Evaluator<'_> {
     pub(super) fn evaluate(&self) -> Result<Evaluation, TrainError> {
         let source = self.judge.source;
         let rows = self.spec.eval_rows.min(source.rows());
-        let chunk = (CHUNK / self.spec.eval.samples).max(1);
+        let chunk = (EVALUATED_RESPONSES / self.spec.eval.samples).max(1);
         let mut tally = Tally::new(self.spec.eval.samples);
         let mut logged = Vec::new();
         for first in (0..rows).step_by(chunk as usize) {

@@ -2,6 +2,7 @@
 
 use rand_chacha::ChaCha8Rng;
 
+use crate::config::rollout::DECODED_ROWS;
 use crate::model::generate::{Generation, Prefill};
 use crate::model::sampler::Sampler;
 use crate::model::{Capture, ModelInfo, Sequence, VisionLanguageModel, focus};
@@ -9,8 +10,6 @@ use crate::model::{Capture, ModelInfo, Sequence, VisionLanguageModel, focus};
 use super::error::TrainError;
 use super::parallel::Pool;
 
-/// Rows that decode together at most; more only costs memory.
-const MAX_ROWS: usize = 256;
 /// Finished rows are taken out of the batch once they are this share of it: moving the cache has a price too.
 const COMPACT_SHARE: f64 = 0.25;
 
@@ -66,7 +65,7 @@ pub fn rollout(
     rng: impl Fn(usize, usize) -> ChaCha8Rng + Sync,
 ) -> Result<Vec<Vec<Rollout>>, TrainError> {
     let per_thread = prompts.len().div_ceil(pool.threads());
-    let chunk = (MAX_ROWS / settings.group_size).clamp(1, per_thread.max(1));
+    let chunk = (DECODED_ROWS / settings.group_size).clamp(1, per_thread.max(1));
     let indexed: Vec<(usize, &[&Sequence])> =
         prompts.chunks(chunk).enumerate().map(|(i, part)| (i * chunk, part)).collect();
     let mut out = Vec::with_capacity(prompts.len());
