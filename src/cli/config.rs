@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::settings::{ListenFlags, SettingFlags, load};
+use super::settings_document::document;
 use super::{fail, say};
 
 /// Arguments of `vgpo config`.
@@ -17,25 +18,35 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Action {
     /// Print every setting with its origin; secrets are masked.
-    Show {
-        #[command(flatten)]
-        flags: SettingFlags,
-        #[command(flatten)]
-        listen: ListenFlags,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    Show(Box<Show>),
+    /// Print docs/settings.md: every setting of jobs and of the program.
+    Document,
+}
+
+#[derive(Debug, clap::Args)]
+struct Show {
+    #[command(flatten)]
+    flags: SettingFlags,
+    #[command(flatten)]
+    listen: ListenFlags,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Prints the settings.
 pub fn run(args: &Args) -> ExitCode {
-    let Action::Show { flags, listen, json } = &args.action;
-    let settings = match load(flags, listen) {
+    let Action::Show(show) = &args.action else {
+        return match document() {
+            Ok(text) => say(text.trim_end()),
+            Err(error) => fail(error),
+        };
+    };
+    let settings = match load(&show.flags, &show.listen) {
         Ok(settings) => settings,
         Err(error) => return fail(error),
     };
-    if *json {
+    if show.json {
         let entries = settings.shown().iter();
         let entries: Vec<_> = entries
             .map(|shown| json!({"key": shown.key, "value": shown.value, "origin": shown.source.to_string()}))

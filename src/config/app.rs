@@ -5,6 +5,7 @@ mod limits;
 mod quotas;
 mod sources;
 mod storage;
+mod table;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -18,70 +19,8 @@ pub use access::AuthMode;
 pub use limits::Limits;
 pub use quotas::Quotas;
 pub use storage::S3Settings;
-
-/// One program setting: its name in `vgpo.toml`, its environment variable and its default.
-struct Setting {
-    key: &'static str,
-    variable: &'static str,
-    default: &'static str,
-    secret: bool,
-}
-
-const fn setting(key: &'static str, variable: &'static str, default: &'static str) -> Setting {
-    Setting { key, variable, default, secret: false }
-}
-
-/// Every setting. Empty defaults of the two addresses and of `hf_cache` mean "inside the data folder".
-const SETTINGS: &[Setting] = &[
-    setting("data_dir", "VGPO_DATA_DIR", "./vgpo-data"),
-    setting("host", "VGPO_HOST", "127.0.0.1"),
-    setting("port", "VGPO_PORT", "8080"),
-    Setting { key: "database_url", variable: "VGPO_DATABASE_URL", default: "", secret: true },
-    setting("migrate", "VGPO_MIGRATE", "auto"),
-    setting("artifacts_url", "VGPO_ARTIFACTS_URL", ""),
-    setting("metrics_listen", "VGPO_METRICS_LISTEN", ""),
-    setting("otlp_endpoint", "VGPO_OTLP_ENDPOINT", ""),
-    setting("log_format", "VGPO_LOG_FORMAT", "text"),
-    setting("retain_events_days", "VGPO_RETAIN_EVENTS_DAYS", "90"),
-    setting("retain_samples_days", "VGPO_RETAIN_SAMPLES_DAYS", "0"),
-    setting("retain_metrics_days", "VGPO_RETAIN_METRICS_DAYS", "0"),
-    setting("retain_checkpoints_days", "VGPO_RETAIN_CHECKPOINTS_DAYS", "0"),
-    setting("s3_endpoint", "VGPO_S3_ENDPOINT", ""),
-    setting("s3_region", "VGPO_S3_REGION", ""),
-    Setting { key: "s3_access_key_id", variable: "VGPO_S3_ACCESS_KEY_ID", default: "", secret: true },
-    Setting { key: "s3_secret_access_key", variable: "VGPO_S3_SECRET_ACCESS_KEY", default: "", secret: true },
-    setting("devices", "VGPO_DEVICES", "cpu"),
-    setting("engine_device", "VGPO_ENGINE_DEVICE", "cpu"),
-    setting("allowed_hosts", "VGPO_ALLOWED_HOSTS", ""),
-    setting("allowed_origins", "VGPO_ALLOWED_ORIGINS", ""),
-    setting("auth", "VGPO_AUTH", "auto"),
-    setting("image_hosts", "VGPO_IMAGE_HOSTS", ""),
-    setting("webhook_hosts", "VGPO_WEBHOOK_HOSTS", ""),
-    Setting { key: "webhook_secret", variable: "VGPO_WEBHOOK_SECRET", default: "", secret: true },
-    setting("max_running_jobs_per_project", "VGPO_MAX_RUNNING_JOBS_PER_PROJECT", "0"),
-    setting("projects", "VGPO_PROJECTS", ""),
-    setting("max_requests_per_minute", "VGPO_MAX_REQUESTS_PER_MINUTE", "6000"),
-    setting("max_concurrent_answers", "VGPO_MAX_CONCURRENT_ANSWERS", "32"),
-    setting("max_body_bytes", "VGPO_MAX_BODY_BYTES", "33554432"),
-    setting("max_image_bytes", "VGPO_MAX_IMAGE_BYTES", "20971520"),
-    setting("max_image_pixels", "VGPO_MAX_IMAGE_PIXELS", "50000000"),
-    setting("dataset_roots", "VGPO_DATASET_ROOTS", ""),
-    setting("model_roots", "VGPO_MODEL_ROOTS", ""),
-    setting("hf_endpoint", "HF_ENDPOINT", "https://huggingface.co"),
-    setting("hf_cache", "VGPO_HF_CACHE", ""),
-    Setting { key: "hf_token", variable: "VGPO_HF_TOKEN", default: "", secret: true },
-    setting("max_dataset_bytes", "VGPO_MAX_DATASET_BYTES", "53687091200"),
-    setting("max_dataset_files", "VGPO_MAX_DATASET_FILES", "500000"),
-    setting("max_map_values", "VGPO_MAX_MAP_VALUES", "4000000"),
-    setting("max_queued_requests", "VGPO_MAX_QUEUED_REQUESTS", "64"),
-    setting("max_queued_tokens", "VGPO_MAX_QUEUED_TOKENS", "524288"),
-    setting("engine_batch_rows", "VGPO_ENGINE_BATCH_ROWS", "32"),
-    setting("engine_prefill_chunk_tokens", "VGPO_ENGINE_PREFILL_CHUNK_TOKENS", "512"),
-    setting("engine_prompt_memory_bytes", "VGPO_ENGINE_PROMPT_MEMORY_BYTES", "268435456"),
-    setting("engine_loaded_models", "VGPO_ENGINE_LOADED_MODELS", "3"),
-    setting("memory_limit", "VGPO_MEMORY_LIMIT", "0"),
-    setting("request_timeout_seconds", "VGPO_REQUEST_TIMEOUT_SECONDS", "300"),
-];
+pub use table::settings;
+use table::{SETTINGS, Setting};
 
 /// Where a program setting came from.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 mod check;
 mod defaults;
+mod document;
 mod fields;
 mod kinds;
 mod relations;
@@ -19,6 +20,7 @@ use crate::domain::spec::{JobSpec, RewardSpec, Variant};
 
 pub use check::{escape, pointer};
 pub use defaults::{METHODS, columns as default_columns, lora as default_lora};
+pub use document::{Described, describe};
 
 /// Where a setting's value came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]

@@ -82,3 +82,16 @@ fn the_example_page_is_short_and_asks_for_what_there_is() {
         assert!(page.contains(path) && document["paths"].get(path).is_some(), "{path}");
     }
 }
+
+#[test]
+fn the_page_of_settings_is_what_the_program_knows() {
+    let out = std::process::Command::new(env!("CARGO_BIN_EXE_vgpo")).args(["config", "document"]).output().unwrap();
+    let generated = String::from_utf8(out.stdout).unwrap();
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/settings.md");
+    assert!(
+        std::fs::read_to_string(path).unwrap_or_default() == generated,
+        "docs/settings.md is out of date: write it anew with `cargo run -- config document > docs/settings.md`"
+    );
+    let unexplained: Vec<&str> = generated.lines().filter(|line| line.ends_with("|  |")).collect();
+    assert!(unexplained.is_empty(), "settings without a word: {unexplained:?}");
+}

@@ -1,0 +1,81 @@
+//! The program's settings: one line each.
+
+/// One program setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting {
+    /// Its name in `vgpo.toml`.
+    pub key: &'static str,
+    /// Its environment variable.
+    pub variable: &'static str,
+    /// Its value when nobody sets it.
+    pub default: &'static str,
+    /// What it means, for people.
+    pub about: &'static str,
+    /// Is its value never shown?
+    pub secret: bool,
+}
+
+const fn setting(key: &'static str, variable: &'static str, default: &'static str, about: &'static str) -> Setting {
+    Setting { key, variable, default, about, secret: false }
+}
+
+const fn secret(key: &'static str, variable: &'static str, default: &'static str, about: &'static str) -> Setting {
+    Setting { key, variable, default, about, secret: true }
+}
+
+/// Every setting.
+pub fn settings() -> &'static [Setting] {
+    SETTINGS
+}
+
+#[rustfmt::skip]
+pub(super) const SETTINGS: &[Setting] = &[
+    setting("data_dir", "VGPO_DATA_DIR", "./vgpo-data", "Folder of everything the program keeps"),
+    setting("host", "VGPO_HOST", "127.0.0.1", "Address to listen on; beyond loopback, keys are asked for"),
+    setting("port", "VGPO_PORT", "8080", "Port to listen on; 0 picks a free one"),
+    secret("database_url", "VGPO_DATABASE_URL", "", "`sqlite:FILE` or `postgres://…`; empty: inside the data folder"),
+    setting("migrate", "VGPO_MIGRATE", "auto", "`auto` brings the database up to date at a start, `check` refuses one that is not"),
+    setting("artifacts_url", "VGPO_ARTIFACTS_URL", "", "Where checkpoints and data sets lie: `file:DIR` or `s3://bucket/prefix`; empty: inside the data folder"),
+    setting("metrics_listen", "VGPO_METRICS_LISTEN", "", "Address and port for `/metrics` alone; empty: served with the API"),
+    setting("otlp_endpoint", "VGPO_OTLP_ENDPOINT", "", "Where traces go, e.g. `http://127.0.0.1:4318`; empty: nowhere"),
+    setting("log_format", "VGPO_LOG_FORMAT", "text", "`text` or `json`"),
+    setting("retain_events_days", "VGPO_RETAIN_EVENTS_DAYS", "90", "Days that events stay; 0: for ever"),
+    setting("retain_samples_days", "VGPO_RETAIN_SAMPLES_DAYS", "0", "Days that sample rollouts stay after the end of their run; 0: for ever"),
+    setting("retain_metrics_days", "VGPO_RETAIN_METRICS_DAYS", "0", "Days that metrics stay after the end of their run; 0: for ever"),
+    setting("retain_checkpoints_days", "VGPO_RETAIN_CHECKPOINTS_DAYS", "0", "Days that checkpoints stay after the end of their run; 0: for ever"),
+    setting("s3_endpoint", "VGPO_S3_ENDPOINT", "", "Address of an S3-compatible store; empty: AWS"),
+    setting("s3_region", "VGPO_S3_REGION", "", "Region of the store"),
+    secret("s3_access_key_id", "VGPO_S3_ACCESS_KEY_ID", "", "Who asks the store"),
+    secret("s3_secret_access_key", "VGPO_S3_SECRET_ACCESS_KEY", "", "Its secret"),
+    setting("devices", "VGPO_DEVICES", "cpu", "Devices of local workers, by commas, e.g. `cuda:0,cuda:1`; `none` for no workers"),
+    setting("engine_device", "VGPO_ENGINE_DEVICE", "cpu", "Device that models are served on"),
+    setting("allowed_hosts", "VGPO_ALLOWED_HOSTS", "", "Host names that requests may name beside loopback names and `host`, by commas"),
+    setting("allowed_origins", "VGPO_ALLOWED_ORIGINS", "", "Web pages' origins that may use the API from a browser, by commas"),
+    setting("auth", "VGPO_AUTH", "auto", "`auto`: a key is asked for once one exists or others can reach the server; `required`; `off`"),
+    setting("image_hosts", "VGPO_IMAGE_HOSTS", "", "Hosts that images may be fetched from, by commas; empty: none"),
+    setting("webhook_hosts", "VGPO_WEBHOOK_HOSTS", "", "Hosts that webhook rewards may ask, by commas; empty: none"),
+    secret("webhook_secret", "VGPO_WEBHOOK_SECRET", "", "Signs requests to webhooks; empty: they are not signed"),
+    setting("max_running_jobs_per_project", "VGPO_MAX_RUNNING_JOBS_PER_PROJECT", "0", "Jobs of a project that run at the same time; 0: no limit"),
+    setting("projects", "VGPO_PROJECTS", "", "Limits of single projects, e.g. `{ vision = { running_jobs = 2 } }`"),
+    setting("max_requests_per_minute", "VGPO_MAX_REQUESTS_PER_MINUTE", "6000", "Requests of one key, or of one address without keys"),
+    setting("max_concurrent_answers", "VGPO_MAX_CONCURRENT_ANSWERS", "32", "Answers of the engine that one key may wait for at the same time"),
+    setting("max_body_bytes", "VGPO_MAX_BODY_BYTES", "33554432", "Bytes of a request that is no upload"),
+    setting("max_image_bytes", "VGPO_MAX_IMAGE_BYTES", "20971520", "Bytes of one encoded image"),
+    setting("max_image_pixels", "VGPO_MAX_IMAGE_PIXELS", "50000000", "Pixels of one image, read from its header before it is decoded"),
+    setting("dataset_roots", "VGPO_DATASET_ROOTS", "", "Folders from which data sets may be registered where they lie, by commas; empty: none"),
+    setting("model_roots", "VGPO_MODEL_ROOTS", "", "Folders from which models may be registered where they lie, by commas; empty: none"),
+    setting("hf_endpoint", "HF_ENDPOINT", "https://huggingface.co", "Address of the hub that models and data sets are fetched from"),
+    setting("hf_cache", "VGPO_HF_CACHE", "", "Folder of what was fetched, laid out like Hugging Face's own cache; empty: inside the data folder"),
+    secret("hf_token", "VGPO_HF_TOKEN", "", "Tells the hub who asks"),
+    setting("max_dataset_bytes", "VGPO_MAX_DATASET_BYTES", "53687091200", "Bytes of an upload, and of what its archives unpack to"),
+    setting("max_dataset_files", "VGPO_MAX_DATASET_FILES", "500000", "Files of a data set"),
+    setting("max_map_values", "VGPO_MAX_MAP_VALUES", "4000000", "Values of attention maps in one answer"),
+    setting("max_queued_requests", "VGPO_MAX_QUEUED_REQUESTS", "64", "Requests that may wait for one model"),
+    setting("max_queued_tokens", "VGPO_MAX_QUEUED_TOKENS", "524288", "Tokens that the accepted requests of one model may still take"),
+    setting("engine_batch_rows", "VGPO_ENGINE_BATCH_ROWS", "32", "Rows that the engine decodes together"),
+    setting("engine_prefill_chunk_tokens", "VGPO_ENGINE_PREFILL_CHUNK_TOKENS", "512", "Prompt tokens that the engine reads between two decoding steps"),
+    setting("engine_prompt_memory_bytes", "VGPO_ENGINE_PROMPT_MEMORY_BYTES", "268435456", "Bytes per model for prompts that were read before"),
+    setting("engine_loaded_models", "VGPO_ENGINE_LOADED_MODELS", "3", "Models that the engine keeps in memory"),
+    setting("memory_limit", "VGPO_MEMORY_LIMIT", "0", "Bytes that a job may need; 0: what its device has"),
+    setting("request_timeout_seconds", "VGPO_REQUEST_TIMEOUT_SECONDS", "300", "Seconds that a request, or a pause in an upload, may take"),
+];
