@@ -1,7 +1,8 @@
-//! Models of a hub for commands that need no server.
+//! Names of a hub on the command line, and models of it for commands that need no server.
 
+use serde_json::{Value, json};
 use vgpo::config::app::AppSettings;
-use vgpo::hub::{Hub, Kind, Reference, model_files};
+use vgpo::hub::{Hub, HubError, Kind, Reference, SCHEME, model_files};
 use vgpo::serving::ModelRef;
 
 /// Fetches a model into the cache folder, what is there already left out, and tells on standard error how it goes.
@@ -17,7 +18,20 @@ pub fn fetch_model(name: &str, settings: &AppSettings) -> Result<ModelRef, Strin
                 eprintln!("fetching {} ({} of {})", progress.file, progress.number, progress.files);
             }
         })?;
-        Ok(ModelRef { id: format!("hf:{}@{}", snapshot.id, snapshot.commit), dir })
+        Ok(ModelRef { id: snapshot.to_string(), dir })
     };
-    fetch().map_err(|error: vgpo::hub::HubError| error.to_string())
+    fetch().map_err(|error: HubError| error.to_string())
+}
+
+/// The `source` of a registration: `hf:org/name@revision` is a repository of a hub, everything else a path of the server's.
+pub fn origin(source: &str) -> Result<Value, String> {
+    if !source.starts_with(SCHEME) {
+        return Ok(json!({"path": source}));
+    }
+    let reference: Reference = source.parse().map_err(|error: HubError| error.to_string())?;
+    let mut origin = json!({"hub": reference.id});
+    if let Some(revision) = reference.revision {
+        origin["revision"] = json!(revision);
+    }
+    Ok(origin)
 }

@@ -4,9 +4,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use vgpo::hub::{Reference, SCHEME};
 
 use super::client::{Client, ClientFlags};
+use super::hub::origin;
 use super::jobs::text;
 use super::runs::show;
 use super::{block_on, fail, say};
@@ -79,17 +79,7 @@ pub fn run(args: &Args) -> ExitCode {
 
 fn body(source: &str, name: Option<&str>, project: Option<&str>) -> Result<Value, String> {
     let mut body = Map::new();
-    let origin = if source.starts_with(SCHEME) {
-        let reference: Reference = source.parse().map_err(|error: vgpo::hub::HubError| error.to_string())?;
-        let mut origin = json!({"hub": reference.id});
-        if let Some(revision) = reference.revision {
-            origin["revision"] = json!(revision);
-        }
-        origin
-    } else {
-        json!({"path": source})
-    };
-    body.insert("source".to_owned(), origin);
+    body.insert("source".to_owned(), origin(source)?);
     for (key, value) in [("name", name), ("project", project)] {
         if let Some(value) = value {
             body.insert(key.to_owned(), json!(value));

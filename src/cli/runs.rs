@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, ClientFlags};
 use super::jobs::text;
-use super::{block_on, export, fail, report, say, table};
+use super::{block_on, export, fail, report, rows, say, table};
 
 /// Arguments of `vgpo runs`.
 #[derive(Debug, clap::Args)]
@@ -40,6 +40,13 @@ enum RunAction {
         #[command(flatten)]
         client: ClientFlags,
     },
+    /// Print what an evaluation (method `eval`) answered, one JSON object a row.
+    Rows {
+        #[command(flatten)]
+        args: rows::Args,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
     /// Go on with a run that has ended: a new job on the same run, from its newest checkpoint.
     Continue {
         /// The run.
@@ -64,6 +71,7 @@ async fn act(action: &RunAction) -> Result<ExitCode, String> {
     match action {
         RunAction::Report { args, client } => report::run(args, &client.server).await,
         RunAction::Export { args, client } => export::run(args, &client.server).await,
+        RunAction::Rows { args, client } => rows::run(args, &client.server).await,
         RunAction::Continue { id, steps, client } => {
             let path = format!("/v1/runs/{id}/continue");
             let job = Client::new(&client.server).post(&path, &json!({"steps": steps})).await.map_err(text_of)?;

@@ -88,13 +88,14 @@ struct UploadForm {
     file: String,
 }
 
-/// Upload a data set, or register files that lie on the server's machine.
+/// Upload a data set, or register files that lie on the server's machine or at a hub.
 ///
 /// The answer comes when the last byte has: the data set is `validating` then, and `ready` or `invalid` once every row was
 /// checked; `report` counts and names the first bad rows. Bodies: `multipart/form-data` (fields, then files),
 /// `application/x-ndjson`, `application/zip` or `application/vnd.apache.parquet` (one file, fields in the query), or JSON with
 /// `source`. A client that hangs up leaves nothing behind. Large files come in parts that survive that:
-/// `{"source": {"upload": "parts"}}`, then `PUT …/files/{path}?offset=` for every part, then `POST …/finish`.
+/// `{"source": {"upload": "parts"}}`, then `PUT …/files/{path}?offset=` for every part, then `POST …/finish`. Files of a hub
+/// (`{"source": {"hub": "org/name"}}`) are fetched in the background; the data set is `uploading` meanwhile.
 #[utoipa::path(
     post, path = "/v1/datasets", tag = "datasets", operation_id = "create_dataset",
     params(UploadQuery, ("Idempotency-Key" = Option<String>, Header, description = "Carries the request out once in 24 hours; a repeat gets the first answer with `Idempotent-Replayed: true`. Uploads are told apart by fields, first file name and length")),
@@ -103,7 +104,7 @@ struct UploadForm {
         (Vec<u8> = "application/zip"), (Vec<u8> = "application/vnd.apache.parquet")
     )),
     responses(
-        (status = 202, description = "The data set, `validating`, or `uploading` in parts", body = DatasetEntry),
+        (status = 202, description = "The data set, `validating`, or `uploading` (in parts, or from a hub)", body = DatasetEntry),
         (status = "4XX", description = "A problem; `errors` names each bad field", body = ProblemBody, content_type = "application/problem+json")
     )
 )]

@@ -47,6 +47,14 @@ pub enum HubError {
         /// The repository.
         id: String,
     },
+    /// A repository without rows.
+    #[error("`{id}` has no rows{place}: it needs .parquet, .jsonl, .ndjson or .zip files; name another `folder`")]
+    NoRows {
+        /// The repository.
+        id: String,
+        /// Where they were looked for.
+        place: String,
+    },
     /// The hub says what cannot be.
     #[error("the hub {endpoint} gives an answer that cannot be used: {problem}")]
     Answer {

@@ -24,6 +24,31 @@ pub fn model_files(snapshot: &Snapshot) -> Result<Vec<String>, HubError> {
     Ok(files)
 }
 
+/// Ends of the names of files that rows are read from, or that hold such files.
+const ROWS: [&str; 4] = [".jsonl", ".ndjson", ".parquet", ".zip"];
+/// Ends of the names of images.
+const IMAGES: [&str; 8] = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"];
+
+/// The files that rows need: data files, archives and images, of one folder of the repository if one is named. Hidden files
+/// are left out, and so is what a hub's own tools put beside the rows.
+pub fn dataset_files(snapshot: &Snapshot, folder: Option<&str>) -> Result<Vec<String>, HubError> {
+    let prefix = folder.map(|folder| format!("{}/", folder.trim_matches('/'))).unwrap_or_default();
+    let ends = |file: &str, ends: &[&str]| {
+        let file = file.to_ascii_lowercase();
+        ends.iter().any(|end| file.ends_with(end))
+    };
+    let shown = |file: &&String| file.starts_with(&prefix) && !file.split('/').any(|part| part.starts_with('.'));
+    let mut files: Vec<String> =
+        snapshot.files.iter().filter(shown).filter(|file| ends(file, &ROWS) || ends(file, &IMAGES)).cloned().collect();
+    if !files.iter().any(|file| ends(file, &ROWS)) {
+        let place = folder.map(|folder| format!(" in its folder `{folder}`")).unwrap_or_default();
+        return Err(HubError::NoRows { id: snapshot.id.clone(), place });
+    }
+    // Rows first: what is missing beside them shows before thousands of images have come.
+    files.sort_by_key(|file| (!ends(file, &ROWS), file.clone()));
+    Ok(files)
+}
+
 fn is_weights(file: &str) -> bool {
     file.ends_with(".safetensors")
 }
@@ -57,5 +82,18 @@ mod tests {
         assert_eq!(wanted.len(), 6, "{wanted:?}");
         let error = files(&["config.json", "pytorch_model.bin"]).unwrap_err().to_string();
         assert!(error.contains("org/name") && error.contains("safetensors"), "{error}");
+    }
+
+    #[test]
+    fn rows_come_before_images_and_notes_stay_behind() {
+        let names =
+            ["README.md", "images/a.PNG", "data/train.parquet", "other/test.jsonl", ".cache/x.jsonl", "load.py"];
+        let files = names.iter().map(|name| (*name).to_owned()).collect();
+        let snapshot = Snapshot { kind: Kind::Dataset, id: "org/rows".into(), commit: "0123456".into(), files };
+        let all = dataset_files(&snapshot, None).unwrap();
+        assert_eq!(all, ["data/train.parquet", "other/test.jsonl", "images/a.PNG"]);
+        assert_eq!(dataset_files(&snapshot, Some("data/")).unwrap(), ["data/train.parquet"]);
+        let error = dataset_files(&snapshot, Some("images")).unwrap_err().to_string();
+        assert!(error.contains("org/rows") && error.contains("`images`") && error.contains(".parquet"), "{error}");
     }
 }

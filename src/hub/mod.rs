@@ -19,7 +19,7 @@ use crate::config::app::AppSettings;
 use crate::domain::model::DownloadProgress;
 
 pub use error::HubError;
-pub use files::model_files;
+pub use files::{dataset_files, model_files};
 pub use reference::{Reference, SCHEME};
 
 /// Tries of one file, each going on where the one before broke off.
@@ -47,6 +47,13 @@ pub struct Snapshot {
     pub commit: String,
     /// Its files, as paths with `/`.
     pub files: Vec<String>,
+}
+
+/// `hf:org/name@commit`.
+impl std::fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{SCHEME}{}@{}", self.id, self.commit)
+    }
 }
 
 /// The hub.

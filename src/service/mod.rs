@@ -11,6 +11,7 @@ mod error;
 pub mod events;
 mod figures;
 pub mod health;
+mod hub;
 pub mod idempotency;
 mod images;
 mod inference;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::client::{Client, ClientFlags};
+use super::hub::origin;
 use super::jobs::text;
 use super::{block_on, fail, say, table};
 
@@ -39,10 +40,13 @@ enum Action {
         #[command(flatten)]
         client: ClientFlags,
     },
-    /// Register a folder or file of the server's machine, where it lies.
+    /// Register a folder or file of the server's machine, where it lies, or a repository of a hub.
     Register {
-        /// Its path there, below one of the server's `dataset_roots`.
-        path: String,
+        /// Its path there, below one of the server's `dataset_roots`, or `hf:org/name@revision`.
+        source: String,
+        /// The folder of the repository whose files are meant.
+        #[arg(long)]
+        folder: Option<String>,
         #[command(flatten)]
         fields: Fields,
         #[command(flatten)]
@@ -170,9 +174,12 @@ pub fn run(args: &Args) -> ExitCode {
                 };
                 registered(&entry, fields.wait, client).await
             }
-            Action::Register { path, fields, client } => {
-                let mut body = fields.json()?;
-                body.insert("source".to_owned(), json!({"path": path}));
+            Action::Register { source, folder, fields, client } => {
+                let (mut body, mut origin) = (fields.json()?, origin(source)?);
+                if let Some(folder) = folder {
+                    origin["folder"] = json!(folder);
+                }
+                body.insert("source".to_owned(), origin);
                 let entry = Client::new(&client.server).post("/v1/datasets", &Value::Object(body)).await?;
                 registered(&entry, fields.wait, client).await
             }

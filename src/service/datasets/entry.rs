@@ -16,7 +16,8 @@ pub struct DatasetEntry {
     pub name: String,
     /// Can it be used?
     pub state: DatasetState,
-    /// Where its rows come from: `builtin`, `upload`, or `path` (files that lie on the server's machine).
+    /// Where its rows come from: `builtin`, `upload`, `path` (files that lie on the server's machine), or
+    /// `hf:org/name@commit`.
     pub source: String,
     /// Rows to train on.
     pub train_rows: u64,

@@ -3,6 +3,7 @@
 mod area;
 mod check;
 mod entry;
+mod hub;
 mod parts;
 mod preview;
 mod recover;

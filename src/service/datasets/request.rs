@@ -6,7 +6,10 @@ use utoipa::ToSchema;
 
 use crate::config;
 use crate::config::nearest::suggestion;
+use crate::data::files::relative;
 use crate::domain::dataset::{DatasetSettings, SplitRule};
+use crate::hub::Reference;
+use crate::service::hub::reference;
 use crate::service::{Result, ServiceError};
 
 const MAX_NAME: usize = 100;
@@ -46,8 +49,47 @@ pub struct DatasetRequest {
 pub struct DatasetSource {
     /// A folder, or one file, of the server's machine below one of `dataset_roots`. It is read where it lies.
     pub path: Option<String>,
+    /// A repository of the hub: `org/name`. Its data files, archives and images are fetched and kept.
+    pub hub: Option<String>,
+    /// Its branch, tag or commit (default `main`); it is settled to a commit once, when the data set is registered.
+    pub revision: Option<String>,
+    /// The folder of the repository whose files are meant (default: all of them).
+    pub folder: Option<String>,
     /// How files will come that are not there yet.
     pub upload: Option<UploadKind>,
+}
+
+/// Where the files of a data set are, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Origin {
+    Path(String),
+    Hub { reference: Reference, folder: Option<String> },
+    Parts,
+}
+
+impl DatasetSource {
+    pub(super) fn origin(&self) -> Result<Origin> {
+        let Self { path, hub, revision, folder, upload } = self;
+        if hub.is_none() {
+            for (name, value) in [("revision", revision), ("folder", folder)] {
+                if value.is_some() {
+                    return Err(ServiceError::field(format!("/source/{name}"), "belongs to `hub`; leave it out"));
+                }
+            }
+        }
+        match (path, hub, upload) {
+            (Some(path), None, None) => Ok(Origin::Path(path.clone())),
+            (None, Some(hub), None) => {
+                let reference = reference(hub, revision.as_deref())?;
+                if let Some(folder) = folder {
+                    relative(folder).map_err(|problem| ServiceError::field("/source/folder", problem))?;
+                }
+                Ok(Origin::Hub { reference, folder: folder.clone() })
+            }
+            (None, None, Some(UploadKind::Parts)) => Ok(Origin::Parts),
+            _ => Err(ServiceError::field("/source", "needs one of `path`, `hub` and `upload`")),
+        }
+    }
 }
 
 /// How files come that are not there yet.

@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::area::{ARCHIVES, Area, FILES, WORK};
 use super::check::Check;
-use super::request::{DatasetRequest, UploadKind};
+use super::request::{DatasetRequest, Origin};
 use crate::clock::new_id;
 use crate::config::datasets::limits;
 use crate::data::files::relative;
@@ -58,7 +58,7 @@ impl Service {
         })
     }
 
-    /// Registers files that lie on the server's machine, where they stay, or a data set whose files come in parts.
+    /// Registers files that lie on the server's machine, where they stay, that a hub has, or that will come in parts.
     pub async fn register_dataset(
         self: &Arc<Self>,
         request: DatasetRequest,
@@ -70,14 +70,16 @@ impl Service {
                 "say where the files are, e.g. {\"path\": \"/data/mine\"}, or send them as multipart/form-data";
             return Err(ServiceError::field("/source", detail));
         };
-        let path = match (&source.path, source.upload) {
-            (Some(path), None) => path,
-            (None, Some(UploadKind::Parts)) => return self.begin_parts(&request, created_by).await,
-            _ => return Err(ServiceError::field("/source", "needs either `path` or `upload`")),
+        let path = match source.origin()? {
+            Origin::Path(path) => path,
+            Origin::Hub { reference, folder } => {
+                return self.register_from_hub(request, reference, folder, created_by).await;
+            }
+            Origin::Parts => return self.begin_parts(&request, created_by).await,
         };
         let roots =
             Roots { setting: "dataset_roots", variable: "VGPO_DATASET_ROOTS", folders: &self.settings.dataset_roots };
-        let (name, path) = (request.name(path)?, roots.allow(path)?);
+        let (name, path) = (request.name(&path)?, roots.allow(&path)?);
         let (record, area) = self.begin_dataset(&request, &name, "path", created_by).await?;
         let limits = limits(&self.settings);
         let check = Check { service: Arc::clone(self), record, area, request, settings, limits, source: Some(path) };

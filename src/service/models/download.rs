@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
@@ -12,11 +11,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::entry::ModelEntry;
 use super::register::Coming;
 use crate::domain::model::{DownloadProgress, ModelState};
-use crate::hub::{Hub, HubError, Kind, Reference, Snapshot, model_files};
+use crate::hub::{Hub, Snapshot, model_files};
+use crate::service::hub::at_hub;
 use crate::service::{Result, Service, ServiceError};
 
-/// How long a hub may take to say what a repository holds.
-const LOOK: Duration = Duration::from_secs(30);
 /// Progress reports that may wait to be told; later ones are left out then.
 const WAITING: usize = 64;
 
@@ -69,34 +67,6 @@ impl Downloads {
     /// Forgets one; true if there was one.
     pub(super) fn forget(&self, name: &str) -> bool {
         self.entries().remove(name).is_some()
-    }
-}
-
-impl Service {
-    /// What a repository of the hub holds. A thread of its own asks: nothing waits for it when the hub does not answer.
-    pub(super) async fn look_at_hub(&self, reference: Reference) -> Result<(Hub, Snapshot)> {
-        let hub = Hub::new(&self.settings).map_err(|error| at_hub(&error))?;
-        let (send, receive) = oneshot::channel();
-        let asked = hub.clone();
-        let wanted = reference.clone();
-        std::thread::spawn(move || send.send(asked.look(Kind::Model, &wanted)));
-        let silent = || HubError::Unreachable {
-            endpoint: self.settings.hf_endpoint.clone(),
-            problem: format!("no answer within {} seconds", LOOK.as_secs()),
-        };
-        let answer = tokio::time::timeout(LOOK, receive).await.map_err(|_| at_hub(&silent()))?;
-        let snapshot = answer.map_err(|_| ServiceError::Internal("the hub's client gave up".to_owned()))?;
-        Ok((hub, snapshot.map_err(|error| at_hub(&error))?))
-    }
-}
-
-/// What a failure at the hub means to whoever asked.
-fn at_hub(error: &HubError) -> ServiceError {
-    let message = error.to_string();
-    match error {
-        HubError::Unreachable { .. } | HubError::Answer { .. } => ServiceError::Unavailable(message),
-        HubError::Cache(_) => ServiceError::Internal(message),
-        _ => ServiceError::field("/source/hub", message),
     }
 }
 

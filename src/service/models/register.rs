@@ -11,6 +11,7 @@ use super::request::{ModelRequest, Origin};
 use crate::clock::new_id;
 use crate::domain::event::{ModelChanged, NewEvent, kind};
 use crate::domain::model::{CARD_FILE, DownloadProgress, Model, ModelState, NewModel};
+use crate::hub::Kind;
 use crate::model;
 use crate::prompt::Processor;
 use crate::service::models::found;
@@ -45,8 +46,8 @@ impl Service {
             Origin::Hub(reference) => {
                 let name = request.name(&reference.id)?;
                 self.check_free(&name).await?;
-                let (hub, snapshot) = self.look_at_hub(reference).await?;
-                let source = format!("hf:{}@{}", snapshot.id, snapshot.commit);
+                let (hub, snapshot) = self.look_at_hub(Kind::Model, reference).await?;
+                let source = snapshot.to_string();
                 Download { coming: coming(name, source), hub, snapshot }.start(self).await
             }
             Origin::Path(path) => {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::hub::Reference;
+use crate::service::hub::reference;
 use crate::service::{Result, ServiceError};
 
 const MAX_NAME: usize = 200;
@@ -47,13 +48,7 @@ impl ModelRequest {
     pub(super) fn origin(&self) -> Result<Origin> {
         let ModelOrigin { hub, revision, path } = &self.source;
         match (hub, path) {
-            (Some(hub), None) => {
-                let (pointer, read) = match revision {
-                    Some(revision) => ("/source/revision", Reference::new(hub, Some(revision))),
-                    None => ("/source/hub", hub.parse()),
-                };
-                read.map(Origin::Hub).map_err(|error| ServiceError::field(pointer, error.to_string()))
-            }
+            (Some(hub), None) => reference(hub, revision.as_deref()).map(Origin::Hub),
             (None, Some(_)) if revision.is_some() => {
                 Err(ServiceError::field("/source/revision", "belongs to `hub`; a folder has no revisions"))
             }

@@ -86,7 +86,7 @@ impl Service {
         let (mut jobs, mut told, mut errors) = (Vec::new(), Vec::new(), Vec::new());
         let mut previews = HashMap::new();
         for point in grid.points() {
-            match self.check_point(&request, &point, &mut previews).await {
+            match Box::pin(self.check_point(&request, &point, &mut previews)).await {
                 Ok((job, warnings)) => {
                     told.extend(warnings.into_iter().filter(|warning| !told.contains(warning)).collect::<Vec<_>>());
                     jobs.push((NewJob { created_by: created_by.clone(), ..job }, point.settings));
@@ -127,11 +127,13 @@ impl Service {
             previews.insert(look.clone(), self.preview(&source, spec, &data).await?);
         }
         let told = previews.get(&look).map(|preview| warnings(&resolved, &source.base, preview, &data));
+        let mut told = told.unwrap_or_default();
+        told.extend(self.missing_device(&resolved.spec).await?);
         let base = request.name.as_ref().unwrap_or(&resolved.spec.name);
         resolved.spec.name = format!("{base} {}", point.label).chars().take(MAX_NAME).collect();
         let origins = serde_json::to_value(&resolved.origins).map_err(|e| ServiceError::Internal(e.to_string()))?;
         let base_model = Some(source.base.name);
-        Ok((NewJob { spec: resolved.spec, origins, created_by: None, base_model }, told.unwrap_or_default()))
+        Ok((NewJob { spec: resolved.spec, origins, created_by: None, base_model }, told))
     }
 
     /// Sweeps, newest first.

@@ -6,6 +6,7 @@ mod checkpoints;
 mod client;
 mod dashboard;
 mod datasets;
+mod datasets_hub;
 mod datasets_jobs;
 mod datasets_parts;
 mod documents;

@@ -13,7 +13,7 @@ fn publish(api: &Api, run: &str, chunk: u64, lines: &[Value]) {
     artifacts.publish_dir(&folder, &chunk_key(run, chunk)).unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_come_in_order_and_only_finished_ones() {
     let api = Api::start().await;
     let job = api.submit(json!({"method": {"type": "eval"}, "eval_rows": 70, "batch": {"prompts_per_step": 20}})).await;
@@ -31,6 +31,19 @@ async fn rows_come_in_order_and_only_finished_ones() {
     let lines = api.get(&path).await.body;
     let rows: Vec<Value> = lines.as_str().unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(rows, [json!({"row": 0}), json!({"row": 1}), json!({"row": 2})]);
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rows.jsonl");
+    let vgpo = async |arguments: Vec<String>| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_vgpo"));
+        command.args(["runs", "rows", run]).args(arguments).env("VGPO_SERVER", &api.url);
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    };
+    let printed = vgpo(vec![]).await;
+    assert_eq!(json!(String::from_utf8(printed.stdout).unwrap()), lines);
+    let written = vgpo(vec!["--to".to_owned(), file.display().to_string()]).await;
+    assert!(String::from_utf8_lossy(&written.stdout).contains("3 rows"), "{written:?}");
+    assert_eq!(json!(std::fs::read_to_string(&file).unwrap()), lines);
 }
 
 #[tokio::test]

@@ -128,3 +128,13 @@ async fn runs_tell_summaries_and_sparklines() {
     assert!(lines[1].starts_with("40,") && lines[1].ends_with(",320,3200,40,1"), "{lines:?}");
     assert!(lines[2].ends_with(",328,3280,nan,"), "{lines:?}");
 }
+
+#[tokio::test]
+async fn points_that_no_worker_can_run_are_told_once() {
+    let api = Api::start().await;
+    let mut job = job();
+    job["resources"] = json!({"device": "cuda"});
+    let answer = api.post("/v1/sweeps", json!({"job": job, "grid": {"seed": [0, 1]}})).await;
+    let codes: Vec<&Value> = answer.body["warnings"].as_array().unwrap().iter().map(|told| &told["code"]).collect();
+    assert_eq!(codes.iter().filter(|code| **code == "no_such_worker").count(), 1, "{}", answer.body);
+}

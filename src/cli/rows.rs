@@ -1,0 +1,49 @@
+//! `vgpo runs rows`: what an evaluation answered, as JSON lines.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use futures_util::StreamExt as _;
+
+use super::client::Client;
+use super::say;
+
+/// Arguments of `vgpo runs rows`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The run, of a job of method `eval`.
+    id: String,
+    /// Where to write them; without it they are printed.
+    #[arg(long, value_name = "FILE")]
+    to: Option<PathBuf>,
+}
+
+/// Passes the rows on as they come; a file appears once all of them are in it.
+pub async fn run(args: &Args, server: &str) -> Result<ExitCode, String> {
+    let path = format!("/v1/runs/{}/rows", args.id);
+    let Some(to) = &args.to else {
+        copy(server, &path, &mut std::io::stdout()).await?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let told = |error: &dyn std::fmt::Display| format!("cannot write {}: {error}", to.display());
+    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|error| told(&error))?;
+    let rows = copy(server, &path, &mut file).await?;
+    file.as_file().sync_all().map_err(|error| told(&error))?;
+    file.persist(to).map_err(|error| told(&error.error))?;
+    Ok(say(format!("wrote {}: {rows} rows", to.display())))
+}
+
+/// Copies what lies at `path`; returns the number of lines.
+async fn copy(server: &str, path: &str, out: &mut impl Write) -> Result<usize, String> {
+    let mut blocks = Client::new(server).bytes(path).await.map_err(|error| error.to_string())?;
+    let mut lines = 0;
+    while let Some(block) = blocks.next().await {
+        let block = block.map_err(|error| format!("the server's answer broke off: {error}"))?;
+        lines += block.split(|byte| *byte == b'\n').count() - 1;
+        out.write_all(&block).map_err(|error| format!("cannot write the rows: {error}"))?;
+    }
+    out.flush().map_err(|error| format!("cannot write the rows: {error}"))?;
+    Ok(lines)
+}
