@@ -59,3 +59,11 @@ test-clients:
 # Clients generated from the API's document (Python, TypeScript) against a real server.
 test-generated-clients:
     ./scripts/test-generated-clients
+
+# Pictures of every page of the dashboard, of a server that has really trained; writes docs/images/dashboard (by hand: minutes).
+screenshots *args:
+    ./scripts/screenshots {{ args }}
+
+# How long the dashboard's scripts keep a frame waiting; writes docs/performance-dashboard.md (by hand: minutes).
+bench-dashboard:
+    ./scripts/bench-dashboard

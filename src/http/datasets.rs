@@ -15,7 +15,7 @@ use super::extract::{QueryParams, RawJson, query_fault, shape};
 use super::problem::{self, Problem, ProblemBody};
 use super::{AppState, idempotency, upload};
 use crate::domain::page::Listing;
-use crate::service::datasets::{DatasetEntry, DatasetRequest, PreviewRow, UploadedFile};
+use crate::service::datasets::{DatasetEntry, DatasetRequest, PreviewRow, RowsWanted, UploadedFile};
 
 /// Rows of a preview.
 const ROWS: u64 = 20;
@@ -186,6 +186,8 @@ struct RowsQuery {
     limit: Option<u64>,
     /// The `next` of the page before: the number of the first row to show.
     after: Option<u64>,
+    /// `small` (default): thumbnails of images; `full`: the images too (`picture`).
+    images: Option<String>,
 }
 
 /// Look at rows as a job would read them, with thumbnails of their images.
@@ -208,11 +210,17 @@ async fn dataset_rows(
         Some("eval") => true,
         Some(_) => return Err(query_fault("split", "`split` must be train or eval")),
     };
+    let pictures = match query.images.as_deref() {
+        None | Some("small") => false,
+        Some("full") => true,
+        Some(_) => return Err(query_fault("images", "`images` must be small or full")),
+    };
     let limit = query.limit.unwrap_or(ROWS);
     if !(1..=MAX_ROWS).contains(&limit) {
         return Err(query_fault("limit", format!("`limit` is {limit}; it must be from 1 to {MAX_ROWS}")));
     }
-    Ok(axum::Json(state.service.dataset_rows(&id, held_out, query.after.unwrap_or(0), limit).await?))
+    let wanted = RowsWanted { held_out, offset: query.after.unwrap_or(0), limit, pictures };
+    Ok(axum::Json(state.service.dataset_rows(&id, wanted).await?))
 }
 
 /// The files of an upload in parts, and how much of each has arrived.

@@ -152,6 +152,11 @@ test('the form refuses what cannot work, starts a job, and the job is cancelled'
   await page.getByRole('textbox', { name: /^steps/ }).fill('500');
   await page.getByRole('textbox', { name: /^steps/ }).press('Tab');
   await page.getByText('500 (500 updates)').waitFor();
+  // Small steps: the job has to hear of its end within the time of a test.
+  await page.getByRole('textbox', { name: /^prompts per step/ }).fill('4');
+  await page.getByRole('textbox', { name: /^prompts per step/ }).press('Tab');
+  await page.getByText('16,000 to 2,000 prompts').waitFor();
+  await page.getByText('at the pace of').waitFor();
   await page.getByLabel('name', { exact: false }).first().fill('from the form');
   await page.getByLabel('name', { exact: false }).first().press('Tab');
   await page.getByText('answer found').waitFor();

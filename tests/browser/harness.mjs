@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve, sep } from 'node:path';
 import { chromium } from 'playwright-core';
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
@@ -66,6 +66,17 @@ export class Server {
   }
 }
 
+/** A folder with the dashboard's files, shown instead of those that the program carries: a change needs no build then. */
+const WEB = process.env.VGPO_WEB && resolve(process.env.VGPO_WEB);
+
+/** Lets a page read the dashboard's files from the folder. */
+async function fromFolder(page) {
+  await page.route(/\/ui\/[0-9a-f]+\//, (route) => {
+    const file = join(WEB, new URL(route.request().url()).pathname.split('/').slice(3).join('/'));
+    return file.startsWith(WEB + sep) ? route.fulfill({ path: file }) : route.abort();
+  });
+}
+
 /** A browser whose pages note what must not happen: console errors, faults, requests to others. */
 export class Browser {
   constructor(server) { this.server = server; this.faults = []; }
@@ -86,6 +97,7 @@ export class Browser {
       const url = new URL(request.url());
       if (!['data:', 'blob:'].includes(url.protocol) && url.origin !== this.server.url) note(`a request to ${url}`);
     });
+    if (WEB) await fromFolder(page);
     await page.goto(`${this.server.url}/${hash}`);
     return page;
   }

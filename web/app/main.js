@@ -15,9 +15,9 @@ const NAV = [
   ['runs', 'Runs', 'play'],
   ['playground', 'Playground', 'eye'],
   ['new', 'New job', 'plus'],
-  ['datasets', 'Data', 'file'],
-  ['models', 'Models', 'star'],
-  ['workers', 'Workers', 'retry'],
+  ['datasets', 'Data', 'picture'],
+  ['models', 'Models', 'cube'],
+  ['workers', 'Workers', 'chip'],
 ];
 
 /** Pages for admins only. */
@@ -82,7 +82,7 @@ function App() {
         <nav aria-label="Pages">${nav.map(([path, text, icon]) => html`<a key=${path} href=${`#/${path}`}
           aria-current=${current === path || (current === 'compare' && path === 'runs') ? 'page' : undefined}><${Icon} name=${icon} />${text}</a>`)}</nav>
         <div class="foot"><${LinkState} />
-          ${identity.value?.csrf && html`<button class="icon" onClick=${() => attempt(signOut)} aria-label="Sign out" title=${`Sign out (${identity.value.role} of ${identity.value.project})`}><${Icon} name="key" /></button>`}
+          ${identity.value?.csrf && html`<button class="icon" onClick=${() => attempt(signOut)} aria-label="Sign out" title=${`Sign out (${identity.value.role} of ${identity.value.project})`}><${Icon} name="leave" /></button>`}
           <button class="icon" onClick=${toggleTheme} aria-label=${theme.value === 'dark' ? 'Light colours' : 'Dark colours'}>
             <${Icon} name=${theme.value === 'dark' ? 'sun' : 'moon'} /></button></div>
       </header>

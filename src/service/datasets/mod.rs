@@ -19,7 +19,7 @@ use crate::service::{Result, Service, ServiceError};
 
 pub use entry::DatasetEntry;
 pub use parts::{Part, UploadedFile};
-pub use preview::{PreviewImage, PreviewRow};
+pub use preview::{PreviewImage, PreviewRow, RowsWanted};
 pub use request::{DatasetRequest, DatasetSource, UploadKind};
 pub use upload::Upload;
 

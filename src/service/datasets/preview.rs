@@ -42,44 +42,56 @@ pub struct PreviewImage {
     pub height: u32,
     /// A PNG of at most 96 pixels a side, as a data URL.
     pub thumbnail: String,
+    /// The image as a job reads it: a PNG, as a data URL. Only when asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub picture: Option<String>,
+}
+
+/// Which rows are looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct RowsWanted {
+    /// Those held out instead of those to train on.
+    pub held_out: bool,
+    /// The first.
+    pub offset: u64,
+    /// How many at most.
+    pub limit: u64,
+    /// With images in full beside their thumbnails.
+    pub pictures: bool,
 }
 
 impl Service {
-    /// `limit` rows from `offset` of one part of a ready data set.
-    pub async fn dataset_rows(
-        &self,
-        name_or_id: &str,
-        held_out: bool,
-        offset: u64,
-        limit: u64,
-    ) -> Result<Listing<PreviewRow>> {
+    /// Rows of one part of a ready data set.
+    pub async fn dataset_rows(&self, name_or_id: &str, wanted: RowsWanted) -> Result<Listing<PreviewRow>> {
         let record = self.store.dataset(name_or_id).await?;
         if record.state != DatasetState::Ready {
             let detail = format!("data set `{}` is {}; only a ready one has rows", record.name, record.state.name());
             return Err(ServiceError::Conflict(detail));
         }
         let data = self.open_dataset(&record, None).await?;
-        let split = if held_out { Split::Eval } else { Split::Train };
-        let look = move || rows(&data, split, offset, limit);
+        let look = move || rows(&data, wanted);
         tokio::task::spawn_blocking(look).await.map_err(|error| ServiceError::Internal(error.to_string()))?
     }
 }
 
-fn rows(data: &Arc<dyn Dataset>, split: Split, offset: u64, limit: u64) -> Result<Listing<PreviewRow>> {
+fn rows(data: &Arc<dyn Dataset>, wanted: RowsWanted) -> Result<Listing<PreviewRow>> {
+    let RowsWanted { held_out, offset, limit, pictures } = wanted;
+    let split = if held_out { Split::Eval } else { Split::Train };
     let end = offset.saturating_add(limit).min(data.len(split));
     let read = |row| {
         let example = data.example(split, row).map_err(|error| ServiceError::Conflict(error.to_string()))?;
-        preview(row, example)
+        preview(row, example, pictures)
     };
     let found = (offset..end).map(read).collect::<Result<Vec<_>>>()?;
     let has_more = end < data.len(split);
     Ok(Listing { data: found, has_more, next: has_more.then(|| end.to_string()) })
 }
 
-fn preview(row: u64, example: Example) -> Result<PreviewRow> {
+fn preview(row: u64, example: Example, pictures: bool) -> Result<PreviewRow> {
     let images = example.images.iter().map(|image| {
         let (width, height) = image.dimensions();
-        Ok(PreviewImage { width, height, thumbnail: thumbnail(image)? })
+        let picture = pictures.then(|| data_url(&DynamicImage::from(image.as_ref().clone()))).transpose()?;
+        Ok(PreviewImage { width, height, thumbnail: thumbnail(image)?, picture })
     });
     Ok(PreviewRow {
         row,
@@ -94,7 +106,10 @@ fn preview(row: u64, example: Example) -> Result<PreviewRow> {
 fn thumbnail(image: &RgbImage) -> Result<String> {
     let (width, height) = image.dimensions();
     let picture = DynamicImage::from(image.clone());
-    let picture = if width.max(height) > THUMBNAIL { picture.thumbnail(THUMBNAIL, THUMBNAIL) } else { picture };
+    data_url(&if width.max(height) > THUMBNAIL { picture.thumbnail(THUMBNAIL, THUMBNAIL) } else { picture })
+}
+
+fn data_url(picture: &DynamicImage) -> Result<String> {
     let mut bytes = Cursor::new(Vec::new());
     picture.write_to(&mut bytes, ImageFormat::Png).map_err(|error| ServiceError::Internal(error.to_string()))?;
     let base64 = base64::engine::general_purpose::STANDARD.encode(bytes.into_inner());

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use axum::body::Bytes;
+use base64::Engine as _;
 use futures_util::stream::{self, StreamExt as _};
 use image::{DynamicImage, ImageFormat, RgbImage};
 use serde_json::{Value, json};
@@ -142,11 +143,16 @@ async fn rows_are_paged() {
     );
     assert_eq!(api.get("/v1/datasets/ten/rows?after=99").await.body["data"], json!([]));
     assert_eq!(api.get("/v1/datasets/ten/rows?split=eval").await.body["data"], json!([]));
-    for query in ["limit=0", "limit=101", "split=test", "after=-1", "page=2"] {
+    for query in ["limit=0", "limit=101", "split=test", "after=-1", "page=2", "images=all"] {
         api.get(&format!("/v1/datasets/ten/rows?{query}")).await.problem(400, "invalid_query");
     }
     // The same rows for a generated task.
     assert_eq!(api.get("/v1/datasets/digits/rows?limit=1").await.body["data"][0]["images"][0]["width"], 56);
+    let small = api.get("/v1/datasets/charts/rows?limit=1").await.body["data"][0]["images"][0].clone();
+    assert!(small.get("picture").is_none());
+    let full = api.get("/v1/datasets/charts/rows?limit=1&images=full").await.body["data"][0]["images"][0].clone();
+    assert_eq!(png_size(&full["picture"]), (full["width"].as_u64().unwrap(), full["height"].as_u64().unwrap()));
+    assert_eq!(full["thumbnail"], small["thumbnail"]);
 }
 
 #[tokio::test]
@@ -329,6 +335,14 @@ async fn files_of_the_server_are_registered_where_they_lie() {
     assert!(root.join("mine/rows.jsonl").exists(), "files that lie elsewhere stay");
     let built_in = Answer::of(api.request("DELETE", "/v1/datasets/digits").send().await.unwrap()).await;
     assert!(built_in.problem(409, "conflict")["detail"].as_str().unwrap().contains("ships with the program"));
+}
+
+/// Width and height of a PNG in a data URL.
+fn png_size(url: &Value) -> (u64, u64) {
+    let text = url.as_str().unwrap().strip_prefix("data:image/png;base64,").unwrap();
+    let bytes = base64::engine::general_purpose::STANDARD.decode(text).unwrap();
+    let picture = image::load_from_memory(&bytes).unwrap();
+    (picture.width().into(), picture.height().into())
 }
 
 fn record(name: &str, state: DatasetState) -> NewDataset {

@@ -74,13 +74,20 @@ function band(data, points, { low, high, std, interval }) {
   return points.some((p) => p.count > 1) ? { lo: points.map((p) => p.min), hi: points.map((p) => p.max) } : {};
 }
 
-/** The series of one chart of a run. */
-export function chartSeries(data, chart, kind) {
+/** The lines of a chart that the run has points for. */
+function linesOf(data, chart) {
   const own = chart.keys.filter(([key]) => data.has(key));
   const found = chart.match ? data.matching(chart.match).map((key) => [key, chart.match.exec(key)[1], {}]) : [];
   // A part that is the whole says nothing new.
-  const parts = found.length > 1 ? found : [];
-  return [...own, ...parts].map(([key, label, settings = {}], n) => {
+  return [...own, ...(found.length > 1 ? found : [])];
+}
+
+/** Every key that a chart reads; none where the run has nothing for it. */
+export const keysOf = (data, chart) => linesOf(data, chart).flatMap(([key, , { low, high, std, interval } = {}]) => [key, low, high, std, interval].filter((one) => one && data.has(one)));
+
+/** The series of one chart of a run. */
+export function chartSeries(data, chart, kind) {
+  return linesOf(data, chart).map(([key, label, settings = {}], n) => {
     const { points, description } = data.get(key);
     return { label, title: `${key}: ${description}`, colour: colourOf(n), dash: settings.dash, x: xs(points, kind), y: column(points), ...band(data, points, settings) };
   });

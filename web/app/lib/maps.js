@@ -52,15 +52,25 @@ export function scoreResponse(record, index, model, options = {}) {
   return kept.get(key);
 }
 
-/** One map of rows as {rows, cols, values}. */
+const grids = new WeakMap();
+
+/** One map of rows as {rows, cols, values}; the same map gives the same object, so that nothing is drawn twice. */
 export function gridOf(map) {
   if (!map?.values) return null;
-  return { rows: map.values.length, cols: map.values[0]?.length ?? 0, values: map.values.flat() };
+  if (!grids.has(map)) grids.set(map, { rows: map.values.length, cols: map.values[0]?.length ?? 0, values: map.values.flat() });
+  return grids.get(map);
 }
 
-/** The largest and smallest value of all maps of a response, so that tokens can be compared. */
+/** The smallest and largest of many values; those that are no numbers do not count. */
+export function extent(values) {
+  let [low, high] = [Infinity, -Infinity];
+  for (const value of values) if (Number.isFinite(value)) { low = Math.min(low, value); high = Math.max(high, value); }
+  return low <= high ? [low, high] : [0, 1];
+}
+
+/** The smallest and largest value of all maps of a response, so that tokens can be compared. */
 export function span(maps) {
-  let low = Infinity, high = -Infinity;
-  for (const map of maps) for (const value of map?.values?.flat() ?? []) { low = Math.min(low, value); high = Math.max(high, value); }
+  let [low, high] = [Infinity, -Infinity];
+  for (const map of maps) for (const row of map?.values ?? []) for (const value of row) { low = Math.min(low, value); high = Math.max(high, value); }
   return low <= high ? [low, high] : [0, 1];
 }

@@ -4,7 +4,7 @@ import { get, list } from './api.js';
 /** Models, checkpoints and runs, and a choice of names for a select. */
 export async function answerers(signal) {
   const [models, checkpoints, runs] = await Promise.all([
-    get('/v1/models', { signal }).then((answer) => answer.data),
+    get('/v1/models', { signal }).then((answer) => answer.data.filter((model) => model.state === 'ready')),
     list('/v1/checkpoints', 1000, { signal }),
     list('/v1/runs', 1000, { signal }),
   ]);
@@ -30,3 +30,6 @@ export function origin(found, name) {
   const base = run.base_model ?? run.model;
   return { model: origin({ ...found, runs: found.runs.filter((r) => r !== run) }, base).model, dataset: run.dataset, run };
 }
+
+/** The data set to begin with: one that the model's card names, else the first. */
+export const fitting = (model, datasets) => datasets.find(({ name }) => new RegExp(`\\b${name}\\b`).test(model?.card?.task ?? '')) ?? datasets[0];

@@ -33,8 +33,7 @@ function limits(low, high) {
   if (!Number.isFinite(low) || !Number.isFinite(high)) return [0, 1];
   const size = Math.max(Math.abs(low), Math.abs(high));
   if (high - low <= Math.max(size * 1e-9, 1e-12)) {
-    const air = size > 1e-9 ? size * 0.1 : 1;
-    return [low - air, high + air];
+    return size > 1e-9 ? [low - size * 0.1, high + size * 0.1] : [0, 1];
   }
   const air = (high - low) * 0.07;
   return [low >= 0 && low < 0.3 * high ? 0 : low - air, high <= 0 ? Math.min(0, high + air) : high + air];
@@ -66,6 +65,15 @@ export function columns(series, { log, weight, stacked }) {
     tables.push(table);
   }
   return { data: tables.length ? uPlot.join(tables) : [[]], plan };
+}
+
+const FONT = '12px system-ui, sans-serif';
+const ruler = document.createElement('canvas').getContext('2d');
+
+/** Room for the longest text of a vertical axis; not less than most need, so that charts in a column line up. */
+function wide(texts) {
+  ruler.font = FONT;
+  return Math.max(52, ...(texts ?? []).map((text) => Math.ceil(ruler.measureText(text).width) + 12));
 }
 
 const faded = (colour, percent) => `color-mix(in srgb, ${colour} ${percent}%, transparent)`;
@@ -107,8 +115,7 @@ export function xText(value, kind) {
 /** uPlot's options. `hooks` are told about cursor and zoom. */
 export function options(plan, series, { width, height, log, stacked, kind, sync, yText, range, onCursor, onZoom, count }) {
   const ink = token('--muted'), grid = token('--grid');
-  const font = '12px system-ui, sans-serif';
-  const axis = { stroke: ink, font, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1, size: 4 } };
+  const axis = { stroke: ink, font: FONT, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1, size: 4 } };
   const made = seriesOptions(plan, series, { stacked, sparse: count <= 60 });
   if (stacked && made[0]) made[0].fill = faded(series[0].colour, 55);
   return {
@@ -122,7 +129,7 @@ export function options(plan, series, { width, height, log, stacked, kind, sync,
     },
     axes: [
       { ...axis, size: 28, gap: 3, values: (_, splits) => splits.map((v) => (v === null ? '' : xText(v, kind))), space: 64 },
-      { ...axis, size: 52, gap: 4, values: (_, splits) => splits.map((v) => (v === null ? '' : yText(v))) },
+      { ...axis, size: (_, texts) => wide(texts), gap: 4, values: (_, splits) => splits.map((v) => (v === null ? '' : yText(v))) },
     ],
     series: [{}, ...made],
     bands: bands(plan, series, stacked),

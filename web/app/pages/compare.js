@@ -3,11 +3,12 @@ import { html, useEffect, useMemo, useState } from '../lib/html.js';
 import { get } from '../lib/api.js';
 import { epoch } from '../lib/live.js';
 import { RunSeries, xs } from '../lib/series.js';
-import { series as colourOf } from '../lib/colour.js';
+import { series as colourOf, theme } from '../lib/colour.js';
 import { inUnit, number, percent } from '../lib/format.js';
 import { href, setQuery } from '../lib/router.js';
 import { differences, show } from '../lib/settings.js';
 import { Chart } from '../parts/chart.js';
+import { useCloser } from '../parts/closer.js';
 import { CurveTools } from '../parts/curve_tools.js';
 import { Badge, Empty, Failure, Loading, useLoad } from '../parts/common.js';
 
@@ -64,19 +65,13 @@ function Compared({ ids, query }) {
 /** One metric of every run; zooming in reads finer buckets of the part in view. */
 function OneMetric({ metric, all, names, kind, weight, log, close }) {
   const [part, setPart] = useState(null);
-  const [fine] = useLoad(async (signal) => {
-    if (!part || kind !== 'step' || !all.some((one) => one.get(metric)?.points.some((p) => p.count > 1))) return null;
-    const [from, to] = [Math.max(0, Math.floor(part[0])), Math.ceil(part[1])];
-    return Promise.all(all.map(async (one) => (await get(`/v1/runs/${one.id}/metrics?keys=${encodeURIComponent(metric)}&from_step=${from}&to_step=${to}&max_points=1000`, { signal })).data[0]?.points ?? []));
-  }, [JSON.stringify(part), metric, kind]);
+  const near = useCloser(all, [metric], kind, part);
   const info = all.map((one) => one.get(metric)).find(Boolean);
-  const series = all.map((one, i) => {
-    const whole = one.get(metric)?.points ?? [];
-    const inner = fine?.[i];
-    const points = inner?.length ? [...whole.filter((p) => p.step < inner[0].step), ...inner, ...whole.filter((p) => p.step > inner.at(-1).step)] : whole;
+  const series = useMemo(() => near.map((one, i) => {
+    const points = one.get(metric)?.points ?? [];
     const banded = points.some((p) => p.count > 1);
     return { label: names[i], colour: colourOf(i), x: xs(points, kind), y: points.map((p) => p.mean), ...(banded ? { lo: points.map((p) => p.min), hi: points.map((p) => p.max) } : {}) };
-  });
+  }), [near, kind, names.join(), theme.value]);
   return html`<${Chart} title=${metric} note=${info?.description} series=${series} kind=${kind} weight=${weight} log=${log} sync="compare" height=${260} onRange=${setPart}
     text=${(v) => inUnit(v, info?.unit)} tools=${html`<button class="icon" aria-label=${`Remove ${metric}`} onClick=${close}>×</button>`} />`;
 }

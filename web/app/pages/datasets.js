@@ -25,11 +25,12 @@ function Entry({ one, open, again }) {
     const sure = await confirm({ title: `Delete “${one.name}”?`, text: 'Its rows and images are gone for good. Runs that used it keep their results.', yes: 'Delete it', danger: true });
     if (sure && await attempt(() => send('DELETE', `/v1/datasets/${one.id}`), 'Deleted')) again();
   };
-  const faults = one.report?.errors ?? one.report?.problems ?? [];
+  const faults = one.report?.errors ?? [];
   return html`<li class=${`card ${open ? 'wide-card' : ''}`}><div class="row"><h2 class="grow"><a href=${href(open ? ['datasets'] : ['datasets', one.name])}>${one.name}</a></h2><${Badge} state=${one.state} /></div>
     ${one.card?.description && html`<p class="muted">${one.card.description}</p>`}
     <dl class="kv"><dt>Rows</dt><dd>${count(one.train_rows)} to train on, ${count(one.eval_rows)} held out</dd><dt>From</dt><dd>${one.source}, ${moment(one.created_at)}</dd></dl>
-    ${one.state === 'invalid' && faults.length > 0 && html`<div class="notice bad"><ul>${faults.slice(0, 5).map((f) => html`<li>${typeof f === 'string' ? f : [f.file, f.row !== undefined && `row ${f.row}`, f.detail || f.message].filter(Boolean).join(', ')}</li>`)}</ul></div>`}
+    ${one.state === 'invalid' && faults.length > 0 && html`<div class="notice bad"><ul>${faults.slice(0, 5).map(({ file, row, problem }) => html`<li>${[file, row && `row ${row}`].filter(Boolean).join(', ')}${file ? ': ' : ''}${problem}</li>`)}</ul>
+      ${one.report.bad_rows > 5 && html`<p>${count(one.report.bad_rows)} of ${count(one.report.rows)} rows cannot be used.</p>`}</div>`}
     <div class="row">${one.state === 'ready' && html`<a class="button small" href=${href(open ? ['datasets'] : ['datasets', one.name])}>${open ? 'Close' : 'Look inside'}</a>
       <a class="button small" href=${href(['new'], { dataset: one.name })}><${Icon} name="plus" />Train on it</a>`}
       ${one.source !== 'builtin' && html`<button class="small danger" onClick=${remove}><${Icon} name="trash" />Delete</button>`}</div>

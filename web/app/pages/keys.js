@@ -37,7 +37,7 @@ function Create({ done }) {
       setWrong(fields.length > 0 ? Object.fromEntries(fields.map((f) => [f.pointer, f.detail])) : { '/name': error.message });
     }
   };
-  return html`<form class="card" onSubmit=${create} aria-label="New key"><div class="row">
+  return html`<form class="card" onSubmit=${create} aria-label="New key"><div class="row key-form">
     <${Field} label="What it is for" wrong=${wrong['/name']}>${(attributes) => html`<input ...${attributes} value=${name} onInput=${(e) => setName(e.target.value)} placeholder="CI of team vision" />`}</${Field}>
     <${Select} label="Role" value=${role} onChange=${setRole} options=${ROLES} />
     <${Field} label="Project" wrong=${wrong['/project']}>${(attributes) => html`<input ...${attributes} value=${project} onInput=${(e) => setProject(e.target.value)} required />`}</${Field}>
@@ -53,10 +53,12 @@ function Secret({ made, done }) {
 
 function Table({ keys, again }) {
   const now = useNow(30_000);
-  return html`<div class="scroll"><table><caption class="sr">Keys, newest first</caption><thead><tr><th>Name</th><th>Role</th><th>Project</th><th>Begins with</th><th>Made</th><th>Last used</th><th></th></tr></thead>
-    <tbody>${keys.map((key) => html`<tr key=${key.id}><th scope="row">${key.name}</th><td>${key.role}</td><td>${key.project}</td><td><code>vgpo_${key.prefix}</code></td>
-      <td>${moment(key.created_at)}</td><td>${key.last_used_at ? ago(key.last_used_at, now) : 'never'}</td>
-      <td>${key.revoked_at ? html`<span class="muted">revoked ${moment(key.revoked_at)}</span>` : html`<button class="small danger" onClick=${() => revoke(key, again)}><${Icon} name="trash" />Revoke</button>`}</td></tr>`)}</tbody></table></div>`;
+  return html`<div class="card scroll"><table class="stacked" role="table"><caption class="sr">Keys, newest first</caption><thead role="rowgroup"><tr role="row">${['Name', 'Role', 'Project', 'Begins with', 'Made', 'Last used', ''].map((text) => html`
+      <th role="columnheader" scope="col">${text || html`<span class="sr">Actions</span>`}</th>`)}</tr></thead>
+    <tbody role="rowgroup">${keys.map((key) => html`<tr role="row" key=${key.id}><th role="rowheader" scope="row">${key.name}</th><td role="cell" data-label="Role">${key.role}</td><td role="cell" data-label="Project">${key.project}</td>
+      <td role="cell" data-label="Begins with"><code>vgpo_${key.prefix}</code></td>
+      <td role="cell" data-label="Made">${moment(key.created_at)}</td><td role="cell" data-label="Last used">${key.last_used_at ? ago(key.last_used_at, now) : 'never'}</td>
+      <td role="cell" class="wide">${key.revoked_at ? html`<span class="muted">revoked ${moment(key.revoked_at)}</span>` : html`<button class="small danger" onClick=${() => revoke(key, again)}><${Icon} name="trash" />Revoke</button>`}</td></tr>`)}</tbody></table></div>`;
 }
 
 async function revoke(key, again) {

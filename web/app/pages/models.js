@@ -1,34 +1,82 @@
-// Models that can be trained and asked, and every checkpoint.
-import { html, useEffect } from '../lib/html.js';
-import { can, get, send } from '../lib/api.js';
-import { epoch } from '../lib/live.js';
-import { count } from '../lib/format.js';
+// Models that can be trained and asked, how more come in, and every checkpoint.
+import { html, useEffect, useState } from '../lib/html.js';
+import { ApiError, can, get, post, send } from '../lib/api.js';
+import { epoch, listen } from '../lib/live.js';
+import { bytes, count } from '../lib/format.js';
 import { href } from '../lib/router.js';
-import { attempt, confirm } from '../parts/ask.js';
-import { Empty, Failure, Loading, useLoad } from '../parts/common.js';
+import { attempt, confirm, say } from '../parts/ask.js';
+import { Badge, Empty, Failure, Field, Loading, Progress, Segmented, useLoad } from '../parts/common.js';
 import { Checkpoints } from '../parts/checkpoints.js';
 import { Icon } from '../parts/icon.js';
 
 export default function Models() {
   const [found, error, again] = useLoad(async (signal) => (await get('/v1/models', { signal })).data, [epoch.value]);
-  useEffect(() => { document.title = 'Models · VGPO'; }, []);
-  return html`<div class="head"><h1 class="grow">Models</h1></div>
+  const [coming, setComing] = useState({});
+  useEffect(() => {
+    document.title = 'Models · VGPO';
+    return listen(({ kind, data }) => {
+      if (kind !== 'model') return;
+      // A download reports often; only a new state needs the list to be read again.
+      setComing((old) => ({ ...old, [data.model]: data.progress }));
+      if (!data.progress) again();
+    });
+  }, []);
+  return html`<div class="head"><div class="grow"><h1>Models</h1><p class="lead">What can be trained and asked.</p></div></div>
+    ${can('post', '/v1/models') && html`<${Register} done=${again} />`}
     ${error && !found ? html`<${Failure} error=${error} again=${again} />` : !found ? html`<${Loading} what="Reading models" height=${200} />`
       : found.length === 0 ? html`<${Empty} icon="star" title="No models yet"><p>Register a folder in Hugging Face layout.</p></${Empty}>`
-      : html`<ul class="cards">${found.map((model) => html`<${Card} key=${model.id} model=${model} again=${again} />`)}</ul>`}
+      : html`<ul class="cards">${found.map((model) => html`<${Card} key=${model.id} model=${model} progress=${coming[model.id] ?? model.progress} again=${again} />`)}</ul>`}
     <section class="section" aria-label="Checkpoints"><div class="title"><h2>Checkpoints</h2><p class="muted">Of all runs, newest first.</p></div><${Checkpoints} /></section>`;
 }
 
-function Card({ model, again }) {
+function Card({ model, progress, again }) {
   const { card = {} } = model;
+  const ready = model.state === 'ready';
+  const served = model.source.startsWith('ckpt_');
   const remove = async () => {
-    const sure = await confirm({ title: `Take “${model.id}” off the list?`, text: 'Jobs and requests can no longer name it.', yes: 'Take it off', danger: true });
-    if (sure && await attempt(() => send('DELETE', `/v1/models/${model.id}`), 'Taken off')) again();
+    const sure = await confirm({ title: `Take “${model.id}” off the list?`, text: 'Jobs and requests can no longer name it. Its files stay.', yes: 'Take it off', danger: true });
+    const path = served ? `/v1/checkpoints/${model.source}/promote` : `/v1/models/${model.id}`;
+    if (sure && await attempt(() => send('DELETE', path), 'Taken off')) again();
   };
-  return html`<li class="card"><div class="row"><h2 class="grow">${card.title || model.id}</h2><span class="tag">${model.family}</span></div>
+  return html`<li class="card"><div class="row"><h2 class="grow">${card.title || model.id}</h2>${ready ? html`<span class="tag">${model.family}</span>` : html`<${Badge} state=${model.state} />`}</div>
     ${card.task && html`<p>${card.task}</p>`}${card.limits && html`<p class="muted small-text">${card.limits}</p>`}
-    <dl class="kv"><dt>Name</dt><dd><code>${model.id}</code></dd><dt>Parameters</dt><dd>${count(model.parameters)}</dd><dt>From</dt><dd>${model.source}</dd>${card.license && html`<dt>Licence</dt><dd>${card.license}</dd>`}</dl>
-    <div class="row"><a class="button small" href=${href(['playground'], { model: model.id })}><${Icon} name="eye" />Ask it</a>
-      <a class="button small" href=${href(['new'], { model: model.id })}><${Icon} name="plus" />Train it</a>
-      ${model.source !== 'builtin' && can('delete', '/v1/models/{*id}') && html`<button class="small danger" onClick=${remove}><${Icon} name="trash" />Take off</button>`}</div></li>`;
+    ${model.problem && html`<p class="notice bad">${model.problem}</p>`}
+    ${model.state === 'downloading' && progress && html`<${Progress} value=${(progress.number - 1 + progress.bytes / (progress.size || 1)) / progress.files} label=${`Download of ${model.id}`} />
+      <p class="muted small-text tabular">file ${progress.number} of ${progress.files}: ${progress.file}, ${bytes(progress.bytes)} of ${bytes(progress.size)}</p>`}
+    <dl class="kv"><dt>Name</dt><dd><code>${model.id}</code></dd>${model.parameters > 0 && html`<dt>Parameters</dt><dd>${count(model.parameters)}</dd>`}<dt>From</dt><dd>${model.source}</dd>
+      ${card.license && html`<dt>Licence</dt><dd>${card.license}</dd>`}</dl>
+    <div class="row">${ready && html`<a class="button small" href=${href(['playground'], { model: model.id })}><${Icon} name="eye" />Ask it</a>
+      <a class="button small" href=${href(['new'], { model: model.id })}><${Icon} name="plus" />Train it</a>`}
+      ${model.source !== 'builtin' && model.state !== 'downloading' && html`<button class="small danger" onClick=${remove}><${Icon} name="trash" />Take off</button>`}</div></li>`;
+}
+
+/** A model from the hub or from a folder of the server. */
+function Register({ done }) {
+  const [kind, setKind] = useState('hub');
+  const [place, setPlace] = useState('');
+  const [name, setName] = useState('');
+  const [wrong, setWrong] = useState({});
+  const [busy, setBusy] = useState(false);
+  const add = async (event) => {
+    event.preventDefault();
+    setBusy(true);
+    try {
+      const model = await post('/v1/models', { name: name.trim() || null, source: { [kind]: place.trim() } });
+      say(model.state === 'ready' ? `${model.id} is registered` : `${model.id} is on its way`);
+      setPlace('');
+      setName('');
+      done();
+    } catch (error) {
+      const fields = error instanceof ApiError ? error.fields : [];
+      setWrong(fields.length > 0 ? Object.fromEntries(fields.map((f) => [f.pointer.startsWith('/name') ? 'name' : 'place', f.detail])) : { place: error.message });
+    }
+    setBusy(false);
+  };
+  const label = kind === 'hub' ? 'Repository of the hub' : 'Folder on the server';
+  return html`<details class="card register"><summary>Add a model</summary><form onSubmit=${add} aria-label="Add a model">
+    <${Segmented} label="Where it is" value=${kind} onChange=${(value) => { setKind(value); setWrong({}); }} options=${[['hub', 'Hugging Face hub'], ['path', 'Folder']]} />
+    <div class="fields"><${Field} label=${label} wrong=${wrong.place}>${(a) => html`<input ...${a} required spellcheck="false" value=${place} placeholder=${kind === 'hub' ? 'Qwen/Qwen2.5-VL-3B-Instruct' : '/models/mine'}
+        onInput=${(e) => { setPlace(e.target.value); setWrong({}); }} />`}</${Field}>
+      <${Field} label="Name (as it is called, if empty)" wrong=${wrong.name}>${(a) => html`<input ...${a} spellcheck="false" value=${name} onInput=${(e) => { setName(e.target.value); setWrong({}); }} />`}</${Field}></div>
+    <div class="row"><button class="primary" disabled=${busy || !place.trim()}><${Icon} name="download" />${busy ? 'Asking …' : 'Add it'}</button></div></form></details>`;
 }

@@ -2,7 +2,7 @@
 import { html, useEffect, useRef, useState } from '../lib/html.js';
 import { get, post } from '../lib/api.js';
 import { epoch } from '../lib/live.js';
-import { answerers } from '../lib/models.js';
+import { answerers, fitting } from '../lib/models.js';
 import { variants } from '../lib/schema.js';
 import { assign, flat, requested, show } from '../lib/settings.js';
 import { go } from '../lib/router.js';
@@ -35,7 +35,8 @@ export default function NewJob({ query }) {
 function beginning({ models, datasets, like }, query) {
   if (like) return requested(like.spec, like.origins);
   const ready = datasets.filter((d) => d.state === 'ready');
-  return { model: query.model || models.models[0]?.id || '', dataset: query.dataset || ready[0]?.name || '' };
+  const model = query.model || models.models[0]?.id || '';
+  return { model, dataset: query.dataset || fitting(models.models.find(({ id }) => id === model), ready)?.name || '' };
 }
 
 function Form({ found, query }) {
@@ -88,10 +89,10 @@ function Form({ found, query }) {
       ${spec && html`<details class="card"><summary>All settings (${rest.length} more)</summary>${sections(rest).map(([name, pointers]) => html`<fieldset key=${name} class="inner"><legend>${name}</legend>
         <div class="fields">${pointers.map(field)}</div></fieldset>`)}</details>`}
     </form>
-    <aside class="stack plan" aria-label="What it would be"><${Plan} plan=${plan} faults=${faults} />
-      <div class="row"><button class="primary" disabled=${Boolean(plan.error) || !spec || starting} onClick=${start}><${Icon} name="play" />${starting ? 'Starting …' : 'Start the job'}</button>
+    <aside class="stack plan" aria-label="What it would be"><div class="row"><button class="primary" disabled=${Boolean(plan.error) || !spec || starting} onClick=${start}><${Icon} name="play" />${starting ? 'Starting …' : 'Start the job'}</button>
         <button type="button" onClick=${() => sayCopied(curl, 'The curl command')}><${Icon} name="copy" />curl</button>
         <button type="button" onClick=${() => sayCopied(JSON.stringify(request, null, 2), 'The request')}><${Icon} name="copy" />JSON</button></div>
+      <${Plan} plan=${plan} faults=${faults} />
       <details><summary>The request</summary><pre class="code" tabindex="0">${JSON.stringify(request, null, 2)}</pre></details></aside></div>`;
 }
 

@@ -3,7 +3,7 @@ import { html, useEffect, useMemo, useRef, useState } from '../lib/html.js';
 import { get } from '../lib/api.js';
 import { epoch } from '../lib/live.js';
 import { Asking, requestOf } from '../lib/asking.js';
-import { answerers, origin } from '../lib/models.js';
+import { answerers, fitting, origin } from '../lib/models.js';
 import { setQuery } from '../lib/router.js';
 import { Failure, Field, Loading, Segmented, Select, useLoad } from '../parts/common.js';
 import { DrawPad } from '../parts/draw_pad.js';
@@ -41,10 +41,13 @@ function Room({ found, query }) {
   const askings = useMemo(() => [new Asking(), new Asking()], []);
   const [truth, setTruth] = useState(null);
   const names = [name, ...(other && other !== name ? [other] : [])];
+  const answers = useRef(null);
   const ask = (with_ = {}) => {
     const next = { prompt, image, ...settings, ...with_ };
     names.forEach((model, i) => askings[i].ask(requestOf({ model, ...next, images: next.image ? [next.image] : [] })));
   };
+  /** On a phone the answer begins below the window. */
+  const toAnswers = () => { if (answers.current.getBoundingClientRect().top > innerHeight * 0.8) answers.current.scrollIntoView({ block: 'start' }); };
   const take = (picture, question, answer) => {
     setImage(picture);
     setTruth(answer ?? null);
@@ -66,29 +69,47 @@ function Room({ found, query }) {
         <div class="two"><${Select} label="Model" value=${name} options=${found.choices} onChange=${(value) => setQuery({ model: value })} />
           <${Select} label="Beside it" value=${other} options=${[['', 'nothing'], ...found.choices]} onChange=${(value) => setQuery({ other: value })} /></div>
         ${card.task && html`<details class="about"><summary>${card.title || about.model.id}: what it can do</summary><p>${card.task}</p>${card.limits && html`<p class="muted">${card.limits}</p>`}</details>`}
-        <${ImageInput} image=${image} size=${size} found=${found} about=${about} take=${take} setImage=${(picture) => { setImage(picture); setTruth(null); }} />
-        <form class="stack" style=${{ gap: '8px' }} onSubmit=${(e) => { e.preventDefault(); ask(); }}>
+        <${ImageInput} image=${image} size=${size} about=${about} take=${take} setImage=${(picture) => { setImage(picture); setTruth(null); }} />
+        <form class="stack" style=${{ gap: '8px' }} onSubmit=${(e) => { e.preventDefault(); ask(); toAnswers(); }}>
           <${Field} label="Question">${(attributes) => html`<textarea ...${attributes} rows="2" value=${prompt} onInput=${(e) => setPrompt(e.target.value)}
-            onKeyDown=${(e) => { if (e.key === 'Enter' && !e.shiftKey) { e.preventDefault(); ask(); } }}></textarea>`}</${Field}>
+            onKeyDown=${(e) => { if (e.key === 'Enter' && !e.shiftKey) { e.preventDefault(); ask(); toAnswers(); } }}></textarea>`}</${Field}>
           ${card.examples?.length > 0 && html`<div class="row chips">${card.examples.map((text) => html`<button type="button" class="small" onClick=${() => { setPrompt(text); ask({ prompt: text }); }}>${text}</button>`)}</div>`}
           <div class="row"><button class="primary" type="submit" disabled=${!prompt.trim()}><${Icon} name="eye" />Ask</button>
             ${truth && html`<span class="muted small-text">ground truth of the example: <b class="mono">${truth}</b></span>`}</div></form>
         <${Sampling} settings=${settings} set=${set} />
       </section>
-      <div class=${`answers ${names.length > 1 ? 'two-answers' : ''}`}>${names.map((model, i) => html`<${Answer} key=${i} asking=${askings[i]} model=${model} image=${image}
+      <div ref=${answers} class=${`answers ${names.length > 1 ? 'two-answers' : ''}`}>${names.map((model, i) => html`<${Answer} key=${i} asking=${askings[i]} model=${model} image=${image}
         source=${settings.source} choices=${found.choices} alone=${names.length === 1} />`)}</div>
     </div>`;
+}
+
+/** `mean`, `last`, or layers by number, as people write them; undefined: not understood. */
+function layersOf(text) {
+  const word = text.trim();
+  if (['mean', 'last'].includes(word)) return word;
+  const numbers = word.split(/[\s,]+/).map(Number);
+  return word && numbers.every((n) => Number.isInteger(n) && n >= 0) ? numbers : undefined;
 }
 
 const Sampling = ({ settings, set }) => html`<details><summary>Sampling and maps</summary><div class="two" style=${{ marginTop: '10px' }}>
   <${Field} label="Temperature" help="0 is greedy">${(a) => html`<input ...${a} type="number" min="0" max="2" step="0.1" value=${settings.temperature} onChange=${(e) => set({ temperature: Number(e.target.value) })} />`}</${Field}>
   <${Field} label="Most tokens">${(a) => html`<input ...${a} type="number" min="1" max="4096" value=${settings.maxTokens} onChange=${(e) => set({ maxTokens: Number(e.target.value) })} />`}</${Field}>
   <${Select} label="Maps show" value=${settings.source} onChange=${(source) => set({ source })} options=${[['attention', 'attention'], ['similarity', 'similarity']]} />
-  <${Select} label="Layers" value=${JSON.stringify(settings.layers)} onChange=${(value) => set({ layers: JSON.parse(value) })}
-    options=${[['"mean"', 'mean of all'], ['"last"', 'the last'], ...[0, 1, 2, 3].map((n) => [`[${n}]`, `layer ${n}`])]} /></div></details>`;
+  <${LayerChoice} layers=${settings.layers} set=${(layers) => set({ layers })} /></div></details>`;
+
+function LayerChoice({ layers, set }) {
+  const [wrong, setWrong] = useState(false);
+  const change = (text) => {
+    const found = layersOf(text);
+    setWrong(found === undefined);
+    if (found !== undefined) set(found);
+  };
+  return html`<${Field} label="Layers" help="mean, last, or numbers from 0" wrong=${wrong && 'Write mean, last, or numbers with commas between'}>${(a) => html`<input ...${a} list="layer-choices" value=${String(layers)} onChange=${(e) => change(e.target.value)} />
+    <datalist id="layer-choices"><option value="mean" /><option value="last" /><option value="0" /></datalist>`}</${Field}>`;
+}
 
 /** Where the image comes from: an example, a file (dropped, pasted or chosen), or the pad. */
-function ImageInput({ image, size, found, about, take, setImage }) {
+function ImageInput({ image, size, about, take, setImage }) {
   const [way, setWay] = useState('example');
   const [over, setOver] = useState(false);
   const file = useRef(null);
@@ -107,7 +128,7 @@ function ImageInput({ image, size, found, about, take, setImage }) {
   return html`<div class=${`drop ${over ? 'over' : ''}`} onDragOver=${drag} onDragLeave=${() => setOver(false)}
       onDrop=${(event) => { event.preventDefault(); setOver(false); load(event.dataTransfer.files); }}>
     <${Segmented} label="Image" value=${way} onChange=${setWay} options=${[['example', 'Example'], ['file', 'Your image'], ['draw', 'Draw']]} />
-    ${way === 'example' && html`<${Examples} found=${found} about=${about} image=${image} take=${take} />`}
+    ${way === 'example' && html`<${Examples} about=${about} image=${image} take=${take} />`}
     ${way === 'draw' && html`<${DrawPad} size=${size} guides=${size ? 2 : 1} onDraw=${setImage} />`}
     ${way === 'file' && html`<div class="drop-here">${image ? html`<img src=${image} alt="The image that is asked about" />` : html`<p class="muted">Drop or paste a picture here</p>`}
       <button type="button" onClick=${() => file.current.click()}><${Icon} name="upload" />Choose a picture</button>
@@ -115,13 +136,21 @@ function ImageInput({ image, size, found, about, take, setImage }) {
     <span class="sr" role="status">${image ? 'An image is set.' : 'No image yet.'}</span></div>`;
 }
 
-function Examples({ found, about, image, take }) {
+/** The image of a row as a job reads it; a list of rows holds small ones only. */
+async function pictureOf(entry, { row, images: [image] }) {
+  if (!image) return null;
+  const split = entry.eval_rows > 0 ? 'eval' : 'train';
+  const { data } = await get(`/v1/datasets/${entry.name}/rows?split=${split}&limit=1&after=${row}&images=full`);
+  return data[0].images[0].picture;
+}
+
+function Examples({ about, image, take }) {
   const [sets] = useLoad(async (signal) => (await get('/v1/datasets', { signal })).data.filter((d) => d.state === 'ready'), []);
   const [chosen, setChosen] = useState(null);
   const [offset, setOffset] = useState(0);
-  // A model's card says in words what it can do; a data set that it names is the place to begin.
-  const fitting = sets?.find((d) => about.model?.card?.task?.includes(d.name)) ?? sets?.[0];
-  const dataset = chosen ?? about.dataset ?? fitting?.name;
+  const [chosenRow, setChosenRow] = useState(null);
+  const [busy, setBusy] = useState(null);
+  const dataset = chosen ?? about.dataset ?? fitting(about.model, sets ?? [])?.name;
   const entry = sets?.find((d) => d.name === dataset || d.id === dataset);
   const [rows, error] = useLoad(async (signal) => (entry
     ? (await get(`/v1/datasets/${entry.name}/rows?split=${entry.eval_rows > 0 ? 'eval' : 'train'}&limit=8&after=${offset}`, { signal })).data : null), [entry?.name, offset]);
@@ -131,14 +160,22 @@ function Examples({ found, about, image, take }) {
     if (opened.current || image || !rows?.length) return;
     opened.current = true;
     const row = rows.find((one) => one.images.length > 0) ?? rows[0];
-    take(row.images[0]?.thumbnail ?? null, row.prompt.replaceAll('<image>', '').trim(), row.answer);
+    chooseRow(row);
   }, [rows]);
+  const chooseRow = async (row) => {
+    setBusy(row.row);
+    try {
+      take(await pictureOf(entry, row), row.prompt.replaceAll('<image>', '').trim(), row.answer);
+      setChosenRow(row.row);
+    } catch (fault) { say(`The example cannot be read: ${fault.message}`, true); }
+    setBusy(null);
+  };
   if (error) return html`<p class="notice warn">No examples: ${error.message}</p>`;
   if (sets && sets.length === 0) return html`<p class="muted">There are no data sets to take examples from.</p>`;
-  return html`<div class="examples">${(rows || []).map((row) => html`<button type="button" key=${row.row} aria-pressed=${image === row.images[0]?.thumbnail} title=${`${row.prompt} (row ${row.row})`}
-      onClick=${() => take(row.images[0]?.thumbnail ?? null, row.prompt.replaceAll('<image>', '').trim(), row.answer)}>
+  return html`<div class="examples">${(rows || []).map((row) => html`<button type="button" key=${row.row} aria-pressed=${row.row === chosenRow} aria-busy=${row.row === busy} title=${`${row.prompt} (row ${row.row})`}
+      onClick=${() => chooseRow(row)}>
       ${row.images[0] ? html`<img src=${row.images[0].thumbnail} alt=${`Example ${row.row}: ${row.prompt}`} />` : row.prompt}</button>`)}</div>
-    <div class="row between"><select aria-label="Data set of the examples" onChange=${(e) => { setChosen(e.target.value); setOffset(0); }}>${(sets || []).map((d) => html`<option value=${d.name} selected=${d === entry}>${d.name}</option>`)}</select>
+    <div class="row between"><select aria-label="Data set of the examples" onChange=${(e) => { setChosen(e.target.value); setChosenRow(null); setOffset(0); }}>${(sets || []).map((d) => html`<option value=${d.name} selected=${d === entry}>${d.name}</option>`)}</select>
       <span class="row"><button type="button" class="icon" aria-label="Examples before" disabled=${offset === 0} onClick=${() => setOffset(Math.max(0, offset - 8))}><${Icon} name="left" /></button>
         <button type="button" class="icon" aria-label="More examples" onClick=${() => setOffset(offset + 8)}><${Icon} name="right" /></button></span></div>`;
 }

@@ -1,8 +1,8 @@
 // One answer: its tokens, the image under them, how it forgets, and what it hangs on.
 import { html, useEffect, useMemo, useState } from '../lib/html.js';
 import { asCurl, asPython } from '../lib/asking.js';
-import { gridOf, span } from '../lib/maps.js';
-import { series as colourOf } from '../lib/colour.js';
+import { extent, gridOf, span } from '../lib/maps.js';
+import { series as colourOf, theme } from '../lib/colour.js';
 import { number, percent, shortId } from '../lib/format.js';
 import { Chart } from '../parts/chart.js';
 import { HeatImage } from '../parts/heat_image.js';
@@ -13,7 +13,7 @@ import { Segmented } from '../parts/common.js';
 import { Icon } from '../parts/icon.js';
 
 const COLOURS = {
-  image: { label: 'attention to the image', map: 'viridis', of: (s) => s.tokens.map((t) => t.attention.image), text: percent },
+  image: { label: 'attention', map: 'viridis', of: (s) => s.tokens.map((t) => t.attention.image), text: percent },
   hidden: { label: 'depends on the image', map: 'diverging', of: (s) => s.hidden?.whole?.map((v) => -v), text: number },
   focus: { label: 'focus', map: 'viridis', of: (s) => s.tokens.map((t) => t.focus), text: number },
   logprob: { label: 'log-prob', map: 'viridis', of: (s) => s.tokens.map((t) => t.logprob), text: number },
@@ -46,9 +46,9 @@ export function Answer({ asking, model, image, source, choices, alone }) {
     }), 320);
     return () => clearInterval(timer);
   }, [playing, state.tokens.length]);
-  const values = COLOURS[colour].of(state);
-  const known = (values || []).filter((v) => Number.isFinite(v));
-  const [low, high] = known.length > 0 ? [Math.min(...known), Math.max(...known)] : [0, 1];
+  const texts = useMemo(() => state.tokens.map((t) => t.text), [state.tokens]);
+  const values = useMemo(() => COLOURS[colour].of(state), [state.tokens, state.hidden, colour]);
+  const [low, high] = useMemo(() => extent(values || []), [values]);
   const bound = Math.max(Math.abs(low), Math.abs(high));
   return html`<article class="card answer" aria-label=${`Answer of ${nameOf(model, choices)}`} aria-busy=${writing}>
     <header class="row between"><h2>${nameOf(model, choices)}</h2><${Copy} request=${state.request} /></header>
@@ -61,7 +61,7 @@ export function Answer({ asking, model, image, source, choices, alone }) {
           <div class="row between"><${Segmented} label="Colour of tokens" value=${colour} onChange=${setColour} options=${Object.entries(COLOURS).map(([key, { label }]) => [key, label])} /></div>
           <p class="muted small-text">${HELP[colour]}</p>
           ${state.status === 'waiting' ? html`<p class="muted" role="status">The model reads …</p>` : html`
-            <${Tokens} tokens=${state.tokens.map((t) => t.text)} values=${values} low=${low} high=${high} map=${COLOURS[colour].map} current=${at} onPick=${(i) => { setPlaying(false); setCurrent(i); }}
+            <${Tokens} tokens=${texts} values=${values} low=${low} high=${high} map=${COLOURS[colour].map} current=${at} onPick=${(i) => { setPlaying(false); setCurrent(i); }}
               label="Tokens of the answer" text=${COLOURS[colour].text} />
             <div class="row between"><${Scale} map=${COLOURS[colour].map} low=${number(COLOURS[colour].map === 'diverging' ? -bound : low, 2)} high=${number(COLOURS[colour].map === 'diverging' ? bound : high, 2)} />
               <span class="row"><button class="small" disabled=${writing || state.tokens.length === 0} onClick=${() => { setCurrent(null); setPlaying(!playing); }}><${Icon} name=${playing ? 'pause' : 'play'} />${playing ? 'Stop' : 'Walk through'}</button></span></div>
@@ -73,10 +73,11 @@ export function Answer({ asking, model, image, source, choices, alone }) {
 }
 
 function Look({ state, image, at, source }) {
-  const maps = state.maps.map((one) => one[0]).filter(Boolean);
-  const map = at === null || at === undefined ? state.summary[0] : state.maps[at]?.[0];
-  const [low, high] = useMemo(() => (at === null || at === undefined ? span([map]) : span(maps)), [map, maps.length]);
-  const bottom = source === 'attention' && at !== null && at !== undefined ? 0 : low;
+  const whole = at === null || at === undefined;
+  const map = whole ? state.summary[0] : state.maps[at]?.[0];
+  const all = useMemo(() => span(state.maps.map((one) => one[0])), [state.maps]);
+  const [low, high] = whole ? span([map]) : all;
+  const bottom = source === 'attention' && !whole ? 0 : low;
   const token = state.tokens[at]?.text.trim();
   return html`<div class="look"><${HeatImage} src=${image} grid=${gridOf(map)} low=${bottom} high=${high} label=${`The image${map ? `, ${source} map of ${token ? `the token “${token}”` : 'the whole answer'}` : ''}`} />
     <div class="row between small-text"><span class="muted">${token ? html`token <b class="mono">${token}</b>` : 'mean over the answer'}</span>
@@ -104,8 +105,7 @@ function Evidence({ state }) {
 
 /** The forgetting curve: where each token's attention goes, from the first to the last. */
 function Forgetting({ state }) {
-  const x = state.tokens.map((_, i) => i + 1);
-  const series = ['image', 'query', 'generated'].map((key, n) => ({ label: { image: 'image', query: 'question', generated: 'own text' }[key], colour: colourOf(n), x, y: state.tokens.map((t) => t.attention[key]) }));
+  const series = useMemo(() => ['image', 'query', 'generated'].map((key, n) => ({ label: { image: 'image', query: 'question', generated: 'own text' }[key], colour: colourOf(n), x: state.tokens.map((_, i) => i + 1), y: state.tokens.map((t) => t.attention[key]) })), [state.tokens, theme.value]);
   return html`<${Chart} title="Forgetting curve" note="Share of attention along the answer." series=${series} stacked=${true} text=${percent} range=${() => [0, 1]} kind="token" height=${150} />`;
 }
 

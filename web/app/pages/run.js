@@ -1,5 +1,5 @@
 // One run: what it is, where it stands, and its tabs.
-import { html, useEffect, useMemo, useState } from '../lib/html.js';
+import { html, useEffect, useMemo, useRef } from '../lib/html.js';
 import { can, get } from '../lib/api.js';
 import { epoch, listen } from '../lib/live.js';
 import { isFinal, runs, timeLeft } from '../lib/runs.js';
@@ -8,6 +8,7 @@ import { ago, duration, moment, number, percent } from '../lib/format.js';
 import { href } from '../lib/router.js';
 import { Badge, Failure, Figures, Loading, Progress, useLoad, useNow } from '../parts/common.js';
 import { JobActions } from '../parts/job_actions.js';
+import { RunMenu } from '../parts/run_menu.js';
 import { Icon } from '../parts/icon.js';
 import { Curves } from './run_curves.js';
 import { Samples } from './run_samples.js';
@@ -31,6 +32,12 @@ function Run({ id, tab, query }) {
     if (event.run_id !== id) return;
     if (['job', 'checkpoint', 'checkpoint.deleted', 'job.updated'].includes(event.kind)) { again(); againJob(); }
   }), [id]);
+  const tabs = useRef(null);
+  useEffect(() => {
+    // On a phone not all tabs fit: the current one comes into view.
+    const [bar, current] = [tabs.current, tabs.current?.querySelector('[aria-current]')];
+    if (current) bar.scrollLeft = current.offsetLeft - bar.offsetLeft - (bar.clientWidth - current.clientWidth) / 2;
+  }, [tab, Boolean(run)]);
   useEffect(() => { if (run) document.title = `${run.name} · VGPO`; }, [run?.name]);
   if (!run && error) return html`<${Failure} error=${error} again=${again} />`;
   if (!run) return html`<${Loading} what="Reading the run" height=${320} />`;
@@ -43,10 +50,11 @@ function Run({ id, tab, query }) {
       <${JobActions} run=${now} onDone=${() => { again(); againJob(); }} />
       ${can('get', '/v1/runs/{id}/report') && html`<a class="button" href=${`/v1/runs/${run.id}/report`} target="_blank" rel="noopener"><${Icon} name="file" />Report</a>`}
       ${now.last_checkpoint && html`<a class="button" href=${href(['playground'], { model: `${run.id}@best`, other: run.model })}><${Icon} name="eye" />Try it</a>`}
-      <a class="button" href=${href(['new'], { like: run.job_id })}><${Icon} name="copy" />Use again</a></div>
+      <a class="button" href=${href(['new'], { like: run.job_id })}><${Icon} name="copy" />Use again</a>
+      <${RunMenu} run=${now} onDone=${() => { again(); againJob(); }} /></div>
     ${job?.reason && (now.state === 'failed' || job.not_before) && html`<p class="notice bad" role="alert">${job.reason}</p>`}
     <${Standing} run=${now} data=${data} />
-    <nav class="tabs" aria-label="Parts of the run" style=${{ marginTop: '18px' }}>${TABS.map(([key, text]) => html`<a key=${key}
+    <nav class="tabs" aria-label="Parts of the run" ref=${tabs} style=${{ marginTop: '18px' }}>${TABS.map(([key, text]) => html`<a key=${key}
       href=${href(['runs', id, ...(key ? [key] : [])])} aria-current=${tab === key ? 'page' : undefined}>${text}</a>`)}</nav>
     ${tab === 'samples' ? html`<${Samples} run=${now} query=${query} />`
       : tab === 'settings' ? html`<${Settings} job=${job} />`

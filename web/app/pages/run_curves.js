@@ -1,9 +1,12 @@
 // The live curves of a run.
-import { html, useState } from '../lib/html.js';
+import { html, useMemo, useState } from '../lib/html.js';
 import { isFinal } from '../lib/runs.js';
-import { chartSeries, others, SECTIONS } from '../lib/curves.js';
+import { theme } from '../lib/colour.js';
+import { chartSeries, keysOf, others, SECTIONS } from '../lib/curves.js';
+import { fileName } from '../lib/download.js';
 import { inUnit } from '../lib/format.js';
 import { Chart } from '../parts/chart.js';
+import { useCloser } from '../parts/closer.js';
 import { CurveTools } from '../parts/curve_tools.js';
 import { FocusMap } from '../parts/focus_map.js';
 import { Empty, Failure, Loading } from '../parts/common.js';
@@ -20,15 +23,10 @@ export function Curves({ run, data }) {
       <p>${run.state === 'queued' ? 'The job waits for a worker.' : isFinal(run.state) ? 'The job ended before its first step; its events tell why.' : 'Curves appear here as they are measured.'}</p></${Empty}>`;
   }
   const rest = others(data);
-  const chart = (one) => {
-    const series = chartSeries(data, one, kind);
-    if (series.length === 0) return null;
-    return html`<div class="card" key=${one.title}><${Chart} title=${one.title} note=${one.note} series=${series} kind=${kind} text=${one.text}
-      weight=${one.stacked ? 0 : weight} stacked=${one.stacked} range=${one.range} sync=${`run-${run.id}`} /></div>`;
-  };
+  const chart = (one) => keysOf(data, one).length > 0 && html`<div class="card" key=${one.title}><${OneChart} run=${run} data=${data} chart=${one} kind=${kind} weight=${weight} /></div>`;
   return html`
     <${CurveTools} kind=${kind} setKind=${setKind} weight=${weight} setWeight=${setWeight}>
-      <span class="grow"></span><a class="button" href=${`/v1/runs/${run.id}/metrics?max_points=10000`} download=${`${run.name}-metrics.json`}><${Icon} name="download" />All points</a></${CurveTools}>
+      <span class="grow"></span><a class="button" href=${`/v1/runs/${run.id}/metrics.csv`} download=${`${fileName(run.name)}-metrics.csv`}><${Icon} name="download" />All points (CSV)</a></${CurveTools}>
     ${SECTIONS.map(({ title, note, charts }) => {
       const drawn = charts.map(chart).filter(Boolean);
       return drawn.length > 0 && html`<section class="section" key=${title} aria-label=${title}><div class="title"><h2>${title}</h2><p class="muted">${note}</p></div>
@@ -37,4 +35,13 @@ export function Curves({ run, data }) {
     })}
     ${rest.length > 0 && html`<details class="section"><summary>${rest.length} more metrics</summary><div class="grid-charts" style=${{ marginTop: '10px' }}>
       ${rest.map((key) => chart({ title: key, note: data.get(key).description, keys: [[key, key]], text: (v) => inUnit(v, data.get(key).unit) }))}</div></details>`}`;
+}
+
+function OneChart({ run, data, chart, kind, weight }) {
+  const [part, setPart] = useState(null);
+  const all = useMemo(() => [data], [data]);
+  const [near] = useCloser(all, keysOf(data, chart), kind, part);
+  const series = useMemo(() => chartSeries(near, chart, kind), [near, kind, theme.value]);
+  return html`<${Chart} title=${chart.title} note=${chart.note} series=${series} kind=${kind} text=${chart.text} onRange=${setPart}
+    weight=${chart.stacked ? 0 : weight} stacked=${chart.stacked} range=${chart.range} sync=${`run-${run.id}`} />`;
 }

@@ -2,8 +2,8 @@
 import { html, useEffect, useMemo, useState } from '../lib/html.js';
 import { get, list } from '../lib/api.js';
 import { number, percent } from '../lib/format.js';
-import { dataUrl, gridOf, question, scoreResponse, span } from '../lib/maps.js';
-import { series as colourOf } from '../lib/colour.js';
+import { dataUrl, extent, gridOf, question, scoreResponse, span } from '../lib/maps.js';
+import { series as colourOf, theme } from '../lib/colour.js';
 import { Badge, Field, Segmented, useLoad } from '../parts/common.js';
 import { Chart } from '../parts/chart.js';
 import { HeatImage } from '../parts/heat_image.js';
@@ -16,11 +16,6 @@ const COLOURS = {
   weight: { label: 'weight ψ', map: 'diverging', of: (r) => r.psi, help: 'More (orange) or less (violet) of the response’s credit than its mean.' },
   advantage: { label: 'shaped advantage', map: 'diverging', of: (r) => r.shaped_advantage, help: 'What the objective sees: orange is encouraged, violet discouraged.' },
   logprob: { label: 'log-prob', map: 'viridis', of: (r) => r.logprobs, help: 'How sure the policy was of the token.' },
-};
-
-const range = (all) => {
-  const values = all.flat().filter((v) => Number.isFinite(v));
-  return values.length > 0 ? [Math.min(...values), Math.max(...values)] : [0, 1];
 };
 
 /** Models that can read the response: the base and the run's checkpoints; the nearest to the step comes first. */
@@ -49,7 +44,7 @@ export function Group({ run, record, verdict }) {
     ? { of: picked.response, id: record.id, answer: await scoreResponse(record, picked.response, model, { source }) } : null), [record.id, picked.response, model, source, hasImage]);
   useEffect(() => { setPicked((old) => ({ ...old, response: Math.min(old.response, group.responses.length - 1) })); }, [record.id]);
   const answer = scored?.of === picked.response && scored?.id === record.id ? scored.answer : null;
-  const [low, high] = by ? range(group.responses.map((r) => COLOURS[by].of(r) || [])) : [0, 1];
+  const [low, high] = useMemo(() => (by ? extent(group.responses.flatMap((r) => COLOURS[by].of(r) || [])) : [0, 1]), [record, by]);
   const shown = group.responses.map((response, index) => ({ response, index })).filter(({ response }) => !verdict || response.correct === (verdict === 'right'));
   return html`<div class="group">
     <div class="group-look card">
@@ -74,15 +69,16 @@ export function Group({ run, record, verdict }) {
 
 /** The image, with the map of the token that is pointed at. */
 function Look({ group, answer, picked, reading, fault, source }) {
-  if (group.images.length === 0) return html`<p class="empty">This prompt has no image.</p>`;
   const aligned = answer && answer.tokens.length === group.responses[picked.response].tokens.length;
-  const maps = answer?.attention.tokens ?? [];
-  const at = picked.token === null || !aligned ? null : maps.find((entry) => entry.index === picked.token);
+  const maps = useMemo(() => new Map((answer?.attention.tokens ?? []).map((entry) => [entry.index, entry.maps])), [answer]);
+  const spans = useMemo(() => group.images.map((_, i) => span([...maps.values()].map((entry) => entry[i]))), [maps, group]);
+  const at = picked.token === null || !aligned ? null : maps.get(picked.token);
   const token = picked.token === null ? null : group.responses[picked.response].tokens[picked.token];
   const mean = answer?.attention.summary ?? [];
-  return html`<div>${group.images.map((image, i) => {
-    const map = at ? at.maps[i] : mean[i];
-    const [low, high] = at ? span(maps.map((entry) => entry.maps[i])) : span([map]);
+  if (group.images.length === 0) return html`<p class="empty">This prompt has no image.</p>`;
+  return html`<div class="look-now">${group.images.map((image, i) => {
+    const map = at ? at[i] : mean[i];
+    const [low, high] = at ? spans[i] : span([map]);
     return html`<${HeatImage} key=${i} src=${dataUrl(image)} grid=${gridOf(map)} low=${at && source === 'attention' ? 0 : low} high=${high}
       label=${`Image ${i + 1} of the prompt${map ? `, ${source} map of ${token === null ? 'the whole response' : `the token “${token.trim()}”`}` : ''}`} />
       ${map && html`<div class="row between small-text" style=${{ margin: '6px 0 10px' }}><span class="muted">${token === null ? 'mean over the response' : html`token <b class="mono">${token.trim() || '␣'}</b>`}</span>
@@ -115,7 +111,7 @@ function AlongResponse({ answer, index }) {
     return [['image', 0], ['query', 1], ['generated', 2]].map(([name, n]) => ({
       label: { image: 'image', query: 'question', generated: 'own text' }[name], colour: colourOf(n), x, y: answer.tokens.map((t) => t.attention[name]),
     }));
-  }, [answer]);
+  }, [answer, theme.value]);
   return html`<div class="card"><${Chart} title=${`Attention along response ${index + 1}`} note="Which part of the context each token was predicted from." series=${series} stacked=${true} text=${percent}
     range=${() => [0, 1]} kind="token" height=${170} /></div>`;
 }

@@ -42,7 +42,7 @@ export default function Runs({ query }) {
   return html`
     <div class="head"><div class="grow"><h1>Runs</h1><p class="muted">${all ? `${all.length.toLocaleString('en')} in all, ${active} at work or waiting` : '…'}</p></div>
       ${chosen.size > 0 && html`<button onClick=${() => setChosen(new Set())}>Clear choice</button>`}
-      <button class=${chosen.size > 1 ? 'primary' : ''} disabled=${chosen.size < 1} onClick=${() => go(['compare'], { runs: [...chosen].join(',') })}>
+      <button class=${`compare ${chosen.size > 1 ? 'primary' : ''}`} disabled=${chosen.size < 1} onClick=${() => go(['compare'], { runs: [...chosen].join(',') })}>
         Compare${chosen.size > 0 ? ` ${chosen.size}` : ''}</button>
       <a class=${`button ${chosen.size > 1 ? '' : 'primary'}`} href="#/new"><${Icon} name="plus" />New job</a></div>
     <div class="toolbar" role="search">
@@ -106,8 +106,8 @@ function Row({ run, index, height, chosen, toggle, now }) {
     <span role="cell" class="c-state"><${Badge} state=${run.state} /></span>
     <span role="cell" class="c-progress"><${Progress} value=${share} label=${`Progress of ${run.name}`} look=${look} />
       <small>${run.last_step ?? 0} / ${run.steps}${left !== null ? ` · ${duration(left)} left` : run.finished_at && run.started_at ? ` · took ${duration((Date.parse(run.finished_at) - Date.parse(run.started_at)) / 1000)}` : ''}</small></span>
-    <span role="cell" class="c-reward"><${Sparkline} points=${reward} colour=${series(1)} steps=${run.steps} label=${`Reward of ${run.name}`} /></span>
-    <span role="cell" class="c-accuracy"><${Sparkline} points=${accuracy} colour=${series(0)} steps=${run.steps} label=${`Accuracy of ${run.name}`} />
+    <span role="cell" class="c-reward"><${Sparkline} points=${reward} colour=${series(1)} label=${`Reward of ${run.name}`} /></span>
+    <span role="cell" class="c-accuracy"><${Sparkline} points=${accuracy} colour=${series(0)} label=${`Accuracy of ${run.name}`} />
       <b>${percent(run.best_accuracy)}</b></span>
     <span role="cell" class="c-created"><time datetime=${run.created_at} title=${moment(run.created_at)}>${ago(run.created_at, now)}</time></span>
   </div>`;

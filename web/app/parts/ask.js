@@ -1,5 +1,5 @@
 // Questions before something is done, and short news after.
-import { html, signal, useEffect, useRef } from '../lib/html.js';
+import { html, signal, useEffect, useId, useRef } from '../lib/html.js';
 import { Icon } from './icon.js';
 import { copy } from '../lib/download.js';
 
@@ -9,7 +9,14 @@ let count = 0;
 
 /** Asks for a confirmation; true when people agree. */
 export function confirm({ title, text, yes, danger = false }) {
-  return new Promise((resolve) => { question.value = { title, text, yes, danger, resolve }; });
+  return new Promise((resolve) => { question.value = { title, text, yes, danger, no: false, agree: () => true, resolve }; });
+}
+
+/** Asks for a word or a number; null when people would rather not. `label` names the field, `attributes` are its input's. */
+export function askFor({ title, text, yes, label, value = '', attributes = {} }) {
+  return new Promise((resolve) => {
+    question.value = { title, text, yes, field: { label, value, attributes }, no: null, agree: (form) => form.elements.answer.value.trim(), resolve };
+  });
 }
 
 export function say(text, bad = false) {
@@ -39,15 +46,19 @@ export async function attempt(work, done) {
 
 export function Questions() {
   const dialog = useRef(null);
+  const id = useId();
   const asked = question.value;
   useEffect(() => { if (asked && dialog.current && !dialog.current.open) dialog.current.showModal(); }, [asked]);
   if (!asked) return null;
   const answer = (value) => { question.value = null; asked.resolve(value); };
-  return html`<dialog ref=${dialog} aria-labelledby="question" onCancel=${() => answer(false)} onClose=${() => question.value && answer(false)}>
-    <h2 id="question">${asked.title}</h2>
-    <p>${asked.text}</p>
-    <div class="row"><button onClick=${() => answer(false)}>Keep as it is</button>
-      <button class=${asked.danger ? 'danger' : 'primary'} onClick=${() => answer(true)}>${asked.yes}</button></div>
+  const { title, text, field, yes, no, danger } = asked;
+  return html`<dialog ref=${dialog} aria-labelledby="question" onCancel=${() => answer(no)} onClose=${() => question.value && answer(no)}>
+    <h2 id="question">${title}</h2>
+    <p>${text}</p>
+    <form onSubmit=${(event) => { event.preventDefault(); answer(asked.agree(event.target)); }}>
+      ${field && html`<div class="field"><label for=${id}>${field.label}</label><input id=${id} name="answer" required autocomplete="off" value=${field.value} ...${field.attributes} /></div>`}
+      <div class="row"><button type="button" onClick=${() => answer(no)}>Keep as it is</button>
+        <button class=${danger ? 'danger' : 'primary'}>${yes}</button></div></form>
   </dialog>`;
 }
 

@@ -1,12 +1,16 @@
 // A chart with legend, shared hover, zoom, keyboard, table, CSV and PNG.
-import { html, useEffect, useId, useLayoutEffect, useRef, useState } from '../lib/html.js';
+import { html, useEffect, useId, useLayoutEffect, useMemo, useRef, useState } from '../lib/html.js';
 import { columns, options, uPlot, xLabel, xText } from '../lib/plot.js';
 import { number } from '../lib/format.js';
+import { gestures, within } from '../lib/pan.js';
 import { csv, fileName, save, saveText } from '../lib/download.js';
 import { theme, token } from '../lib/colour.js';
+import { Icon } from './icon.js';
 import { Menu } from './menu.js';
 
 const plain = (value) => number(value);
+/** Finer points are asked for when the view has stood still for so long. */
+const STILL = 150;
 
 /**
  * `series`: [{label, colour, x, y, lo, hi, dash, title}]; `kind`: what x is; `text`: how a y value reads.
@@ -17,14 +21,15 @@ export function Chart({ title, note, series, kind = 'step', text = plain, height
   const box = useRef(null);
   const plot = useRef(null);
   const zoomed = useRef(null);
+  const timer = useRef(0);
   const [at, setAt] = useState(null);
   const [zoom, setZoom] = useState(null);
   const [ownLog, setLog] = useState(logged);
   const [table, setTable] = useState(false);
   const name = useId();
   const log = logged || ownLog;
-  const full = series.filter((one) => one.x.length > 0);
-  const { data, plan } = columns(full, { log, weight, stacked });
+  const full = useMemo(() => series.filter((one) => one.x.length > 0), [series]);
+  const { data, plan } = useMemo(() => columns(full, { log, weight, stacked }), [full, log, weight, stacked]);
   const shape = JSON.stringify([full.map((s) => [s.label, s.colour, s.dash, Boolean(s.lo)]), log, weight > 0, stacked, kind, sync,
     height, theme.value, data[0].length <= 60]);
 
@@ -38,7 +43,8 @@ export function Chart({ title, note, series, kind = 'step', text = plain, height
         if (JSON.stringify(span) === JSON.stringify(zoomed.current)) return;
         zoomed.current = span;
         setZoom(span);
-        onRange?.(span);
+        clearTimeout(timer.current);
+        timer.current = setTimeout(() => onRange?.(span), STILL);
       },
     }), data, box.current);
     plot.current = made;
@@ -48,8 +54,10 @@ export function Chart({ title, note, series, kind = 'step', text = plain, height
       if (wide > 0 && wide !== made.width) made.setSize({ width: wide, height });
     });
     observer.observe(box.current);
-    return () => { observer.disconnect(); made.destroy(); plot.current = null; };
+    const still = gestures(made, box.current, { view: () => zoomed.current, whole: () => [made.data[0][0], made.data[0].at(-1)], show });
+    return () => { still(); observer.disconnect(); made.destroy(); plot.current = null; };
   }, [shape]);
+  useEffect(() => () => clearTimeout(timer.current), []);
 
   useEffect(() => {
     const made = plot.current;
@@ -59,7 +67,29 @@ export function Chart({ title, note, series, kind = 'step', text = plain, height
     if (span) made.setScale('x', { min: span[0], max: span[1] });
   });
 
-  const reset = () => { zoomed.current = null; setZoom(null); onRange?.(null); plot.current?.setData(plot.current.data, true); };
+  const reset = () => {
+    clearTimeout(timer.current);
+    zoomed.current = null;
+    setZoom(null);
+    onRange?.(null);
+    plot.current?.setData(plot.current.data, true);
+  };
+  const show = (from, to) => {
+    const all = plot.current?.data[0];
+    if (!all?.length) return;
+    const part = within([from, to], [all[0], all.at(-1)]);
+    if (part) plot.current.setScale('x', { min: part[0], max: part[1] });
+    else if (zoomed.current) reset();
+  };
+  const view = () => zoomed.current ?? [plot.current.data[0][0], plot.current.data[0].at(-1)];
+  const pan = (share) => { const [from, to] = view(); show(from + share * (to - from), to + share * (to - from)); };
+  /** Closer (below 1) or farther, around the point that is read. */
+  const scale = (factor) => {
+    if (!plot.current) return;
+    const [from, to] = view();
+    const middle = at === null || at === undefined ? (from + to) / 2 : plot.current.data[0][at];
+    show(middle - (middle - from) * factor, middle + (to - middle) * factor);
+  };
   const lineOf = (index) => plan.findIndex((p) => p.index === index && p.role === 'line') + 1;
   const valueAt = (index, place) => {
     const one = full[index];
@@ -78,6 +108,9 @@ export function Chart({ title, note, series, kind = 'step', text = plain, height
     made.setCursor({ left: made.valToPos(made.data[0][next], 'x'), top: made.bbox.height / (2 * devicePixelRatio) });
   };
   const onKeyDown = (event) => {
+    if (event.key === '+' || event.key === '-') { event.preventDefault(); scale(event.key === '+' ? 0.5 : 2); return; }
+    const moved = event.shiftKey && { ArrowLeft: -0.25, ArrowRight: 0.25 }[event.key];
+    if (moved) { event.preventDefault(); if (zoomed.current) pan(moved); return; }
     const jump = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10, Home: -1e9, End: 1e9 }[event.key];
     if (jump !== undefined) { event.preventDefault(); step(jump); }
     if (event.key === 'Escape') { setAt(null); plot.current?.setCursor({ left: -10, top: -10 }); reset(); }
@@ -88,9 +121,12 @@ export function Chart({ title, note, series, kind = 'step', text = plain, height
   return html`<figure class="chart" aria-labelledby=${name}>
     <figcaption>
       <h3 id=${name}>${title}</h3>
-      ${zoom && html`<button class="small" onClick=${reset}>Reset zoom</button>`}
+      ${zoom && html`<button class="icon" aria-label=${`Earlier part of ${title}`} onClick=${() => pan(-0.5)}><${Icon} name="left" /></button>
+        <button class="icon" aria-label=${`Later part of ${title}`} onClick=${() => pan(0.5)}><${Icon} name="right" /></button>
+        <button class="small" onClick=${reset}>Reset zoom</button>`}
       ${tools}
       <${Menu} label=${`Options of ${title}`}>
+        <button role="menuitem" onClick=${() => scale(0.5)} disabled=${full.length === 0}>Zoom in</button>
         <button role="menuitem" onClick=${() => setLog(!log)} disabled=${logged}>${log ? 'Linear axis' : 'Logarithmic axis'}</button>
         <button role="menuitem" onClick=${() => setTable(!table)}>${table ? 'Hide table' : 'Show as table'}</button>
         <button role="menuitem" onClick=${() => saveText(`${fileName(title)}.csv`, asCsv(kind, full, data, lineOf, valueAt), 'text/csv')}>Download CSV</button>
@@ -101,7 +137,7 @@ export function Chart({ title, note, series, kind = 'step', text = plain, height
     ${full.length === 0
       ? html`<p class="empty" style=${{ minHeight: `${height}px` }}>${empty}</p>`
       : html`<div class="plot" ref=${box} tabindex="0" role="img" onKeyDown=${onKeyDown}
-          aria-label=${`${title}. ${full.map((one, i) => `${one.label}: ${text(valueAt(i, null))}`).join('; ')}. Arrow keys read single points.`}></div>
+          aria-label=${`${title}. ${full.map((one, i) => `${one.label}: ${text(valueAt(i, null))}`).join('; ')}. Arrow keys read single points, plus and minus zoom, shift with arrows moves on.`}></div>
         <ul class="legend">${full.map((one, i) => html`<li key=${one.label} title=${one.title || ''}>
           <i style=${{ background: one.colour }} class=${one.dash ? 'dashed' : ''}></i><span>${one.label}</span>
           <b>${text(valueAt(i, at))}</b></li>`)}

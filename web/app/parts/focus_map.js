@@ -93,7 +93,7 @@ function HeatRows({ rows, chosen, pick }) {
       <canvas ref=${canvas} width=${BINS} height=${rows.length} tabindex="0" role="slider" aria-orientation="vertical" aria-label="Step whose focus is shown"
         aria-valuemin=${rows[0].step} aria-valuemax=${rows.at(-1).step} aria-valuenow=${chosen.step} onKeyDown=${move} onClick=${onClick}
         style=${{ height: `${Math.max(140, Math.min(260, rows.length * 22))}px` }}></canvas></div>
-    <div class="row between small-text muted"><span>beginning</span><${Scale} map="viridis" low=${number(low)} high=${number(high)} label="focus" /><span>end</span></div></div>`;
+    <div class="ends small-text muted"><span>beginning</span><span>end</span></div><${Scale} map="viridis" low=${number(low)} high=${number(high)} label="focus" /></div>`;
 }
 
 function Profile({ row, first }) {

@@ -1,5 +1,5 @@
 // The tokens of a response, coloured by a number each; arrow keys walk through them.
-import { html, useRef } from '../lib/html.js';
+import { html, useLayoutEffect, useMemo, useRef } from '../lib/html.js';
 import { ink, rgb } from '../lib/colour.js';
 
 /** Where a value lies in the colour map: 0 … 1. */
@@ -15,12 +15,40 @@ export function place(value, low, high, diverging) {
 const shown = (text) => text.replaceAll('\n', '⏎').trim() || (text ? '␣' : '∅');
 const special = (text) => /^<\|.*\|>$/.test(text.trim());
 
+/** Spans of thousands of tokens are made once; which of them is read is marked on the elements, so that a step costs nothing. */
 export function Tokens({ tokens, values, low, high, map = 'viridis', current, onPick, label, small, text }) {
   const root = useRef(null);
+  const marked = useRef(null);
+  const spans = useMemo(() => tokens.map((token, i) => {
+    const value = values?.[i];
+    const known = typeof value === 'number' && Number.isFinite(value);
+    const colour = known ? rgb(map, place(value, low, high, map === 'diverging')) : null;
+    return html`<span key=${i} data-place=${i} role="option" aria-selected="false" tabindex="-1" class=${special(token) ? 'special' : ''}
+      title=${known ? text?.(value) : undefined} style=${colour ? { background: `rgb(${colour.join(' ')})`, color: ink(colour) } : {}}>${shown(token)}</span>${token.includes('\n') ? html`<br />` : ''}`;
+  }), [tokens, values, low, high, map]);
+  const nodeAt = (index) => root.current?.querySelector(`[data-place="${index}"]`);
+  useLayoutEffect(() => {
+    const node = nodeAt(current ?? 0);
+    if (marked.current && marked.current !== node) Object.assign(marked.current, { tabIndex: -1, ariaSelected: 'false' });
+    if (node) Object.assign(node, { tabIndex: 0, ariaSelected: String(node.dataset.place === String(current)) });
+    marked.current = node ?? null;
+  }, [current, spans]);
   const pick = (index) => {
     const next = Math.min(tokens.length - 1, Math.max(0, index));
     onPick?.(next);
-    root.current?.querySelectorAll('[role=option]')[next]?.focus({ preventScroll: true });
+    nodeAt(next)?.focus({ preventScroll: true });
+  };
+  const placeOf = (event) => {
+    const found = event.target.closest?.('[data-place]');
+    return found ? Number(found.dataset.place) : null;
+  };
+  const over = (event) => {
+    const index = placeOf(event);
+    if (index !== null && index !== current) onPick?.(index);
+  };
+  const onClick = (event) => {
+    const index = placeOf(event);
+    if (index !== null) pick(index);
   };
   const onKeyDown = (event) => {
     const jump = { ArrowLeft: -1, ArrowRight: 1, Home: -1e9, End: 1e9 }[event.key];
@@ -28,13 +56,6 @@ export function Tokens({ tokens, values, low, high, map = 'viridis', current, on
     event.preventDefault();
     pick((current ?? (jump > 0 ? -1 : tokens.length)) + jump);
   };
-  return html`<div class=${`tokens ${small ? 'small' : ''}`} role="listbox" aria-label=${label} aria-orientation="horizontal" ref=${root} onKeyDown=${onKeyDown}>
-    ${tokens.map((token, i) => {
-      const value = values?.[i];
-      const known = typeof value === 'number' && Number.isFinite(value);
-      const colour = known ? rgb(map, place(value, low, high, map === 'diverging')) : null;
-      return html`<span key=${i} role="option" aria-selected=${i === current} tabindex=${i === (current ?? 0) ? 0 : -1} class=${special(token) ? 'special' : ''}
-        title=${known ? text?.(value) : undefined} style=${colour ? { background: `rgb(${colour.join(' ')})`, color: ink(colour) } : {}}
-        onMouseEnter=${() => onPick?.(i)} onFocus=${() => { if (i !== current) onPick?.(i); }} onClick=${() => pick(i)}>${shown(token)}</span>${token.includes('\n') ? html`<br />` : ''}`;
-    })}</div>`;
+  return html`<div class=${`tokens ${small ? 'small' : ''}`} role="listbox" aria-label=${label} aria-orientation="horizontal" ref=${root}
+    onKeyDown=${onKeyDown} onMouseOver=${over} onFocusIn=${over} onClick=${onClick}>${spans}</div>`;
 }

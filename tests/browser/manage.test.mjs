@@ -1,0 +1,112 @@
+// What people do with what a run left: look closer, rename, serve, go on, delete.
+import assert from 'node:assert/strict';
+import { after, afterEach, before, test } from 'node:test';
+import { accessible, Browser, Server } from './harness.mjs';
+
+const server = new Server(process.env.VGPO_PROGRAM);
+const browser = new Browser(server);
+let job;
+
+before(async () => {
+  await server.start();
+  await browser.start();
+  job = await server.submit({ name: 'the only run' });
+  await server.until(job.id, 'succeeded');
+});
+after(async () => {
+  await browser.stop();
+  await server.stop();
+  server.clean();
+});
+afterEach(() => browser.calm());
+
+const more = async (page, item) => {
+  await page.getByRole('button', { name: 'More about this run' }).click();
+  await page.getByRole('menuitem', { name: item }).click();
+};
+
+test('a chart is zoomed and moved along by keyboard, by buttons and by wheel', async () => {
+  const page = await browser.open(`#/runs/${job.run_id}`);
+  const chart = page.getByRole('figure', { name: 'Reward', exact: true });
+  const plot = chart.getByRole('img');
+  await plot.focus();
+  await plot.press('Home');
+  await plot.press('+');
+  const reset = chart.getByRole('button', { name: 'Reset zoom' });
+  await reset.waitFor();
+  await plot.press('Shift+ArrowRight');
+  await chart.getByRole('button', { name: 'Later part of Reward' }).click();
+  await plot.hover();
+  await page.mouse.wheel(-200, 0);
+  await reset.waitFor();
+  await plot.focus();
+  for (let i = 0; i < 3; i += 1) await plot.press('-');
+  await reset.waitFor({ state: 'detached' });
+  const box = await plot.boundingBox();
+  await page.mouse.move(box.x + 90, box.y + 60);
+  await page.mouse.down();
+  await page.mouse.move(box.x + box.width / 2, box.y + 60, { steps: 4 });
+  await page.mouse.up();
+  await reset.waitFor();
+  await plot.focus();
+  await plot.press('Escape');
+  await reset.waitFor({ state: 'detached' });
+  const download = page.waitForEvent('download');
+  await chart.getByRole('button', { name: 'Options of Reward' }).click();
+  await page.getByRole('menuitem', { name: 'Download PNG' }).click();
+  assert.equal((await download).suggestedFilename(), 'reward.png');
+  await page.context().close();
+});
+
+test('a checkpoint is served under a name, asked, and withdrawn', async () => {
+  const page = await browser.open(`#/runs/${job.run_id}/checkpoints`);
+  const row = page.getByRole('row').filter({ hasText: 'last' });
+  await row.getByRole('button', { name: 'Serve as' }).click();
+  const dialog = page.getByRole('dialog');
+  assert.equal(await dialog.getByLabel('Model name').evaluate((node) => node === document.activeElement), true, 'the field is ready to type in');
+  await accessible(page, 'the dialog');
+  await dialog.getByLabel('Model name').fill('digits-v2');
+  await dialog.getByLabel('Model name').press('Enter');
+  await row.getByText('served as digits-v2').waitFor();
+  const { data } = await server.call('GET', '/v1/models');
+  assert.ok(data.some(({ id }) => id === 'digits-v2'));
+  await page.goto(`${server.url}/#/playground?model=digits-v2`);
+  await page.getByRole('article', { name: 'Answer of digits-v2' }).getByText('most attended quarter').waitFor();
+  await page.goto(`${server.url}/#/runs/${job.run_id}/checkpoints`);
+  await row.getByRole('button', { name: 'Withdraw' }).click();
+  await dialog.getByRole('button', { name: 'Serve it no more' }).click();
+  await row.getByText('served as').waitFor({ state: 'detached' });
+  await page.context().close();
+});
+
+test('a folder that the server may not read is refused beside its field', async () => {
+  const page = await browser.open('#/models', { expected: [/422|400|403/] });
+  await page.getByText('Add a model').click();
+  await page.getByRole('button', { name: 'Folder' }).click();
+  await page.getByLabel('Folder on the server').fill('/etc');
+  await page.getByRole('button', { name: 'Add it' }).click();
+  await page.getByRole('alert').getByText('model_roots').waitFor();
+  await page.context().close();
+});
+
+test('a run is renamed, goes on, and is deleted after a yes', async () => {
+  const page = await browser.open(`#/runs/${job.run_id}`);
+  await more(page, 'Rename');
+  await page.getByRole('dialog').getByLabel('Name').fill('a better name');
+  await page.getByRole('dialog').getByRole('button', { name: 'Rename it' }).click();
+  await page.getByRole('heading', { name: 'a better name' }).waitFor();
+  await more(page, 'Go on for more steps');
+  await page.getByRole('dialog').getByLabel('Steps beyond').fill('2');
+  await page.getByRole('dialog').getByRole('button', { name: 'Go on' }).click();
+  await page.getByText('6 of 6').waitFor({ timeout: 240_000 });
+  await page.locator('.badge.succeeded').waitFor({ timeout: 120_000 });
+  await more(page, 'Delete the run');
+  await page.keyboard.press('Escape');
+  await page.getByRole('heading', { name: 'a better name' }).waitFor();
+  await more(page, 'Delete the run');
+  await page.getByRole('dialog').getByRole('button', { name: 'Delete the run' }).click();
+  await page.getByText('No runs yet').waitFor();
+  const { data } = await server.call('GET', '/v1/runs');
+  assert.equal(data.length, 0);
+  await page.context().close();
+});
