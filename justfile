@@ -44,6 +44,11 @@ verify-memory:
     cargo build --release
     ./scripts/verify-memory --vgpo target/release/vgpo --out docs/memory.md
 
+# Kill workers and servers, restart PostgreSQL and fill the disk while jobs run; writes docs/chaos.md (by hand: minutes a seed).
+verify-chaos *args:
+    cargo build --release
+    ./scripts/verify-chaos --vgpo target/release/vgpo --out docs/chaos.md {{ args }}
+
 # Read exported runs with the real tensorboard and mlflow; writes docs/exports.md (by hand: a minute or two).
 verify-exports:
     ./scripts/verify-exports

@@ -1,4 +1,4 @@
-//! `vgpo serve`: the server with its local workers.
+//! `vgpo serve`: the server with its local workers, or the part of it that its roles name.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -10,13 +10,13 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use vgpo::artifacts::JobLogs;
 use vgpo::clock::SystemClock;
-use vgpo::config::app::{AppSettings, AuthMode};
+use vgpo::config::app::{AppSettings, AuthMode, Roles};
 use vgpo::config::worker::{GRACE, WorkerTimings};
 use vgpo::http::AppState;
 use vgpo::model::device::supported;
 use vgpo::service::Service;
-use vgpo::worker::JobLog;
 use vgpo::worker::supervisor::{self, SupervisorConfig};
+use vgpo::worker::{JobLog, host_name};
 
 use super::settings::{ListenFlags, SettingFlags, load};
 use super::{block_on, fail, say};
@@ -48,7 +48,7 @@ pub fn run(args: &Args) -> ExitCode {
     };
     let served = block_on(async {
         let server = Server::start(settings, super::LOG, args.grace).await?;
-        say(format!("vgpo {} serves at {}", env!("CARGO_PKG_VERSION"), server.url()));
+        say(format!("vgpo {}{} serves at {}", env!("CARGO_PKG_VERSION"), server.part(), server.url()));
         interrupted().await;
         say("stopping: jobs go back to the queue and go on at the next start");
         server.stop().await;
@@ -63,6 +63,8 @@ pub struct Server {
     service: Arc<Service>,
     serving: JoinHandle<std::io::Result<()>>,
     workers: JoinHandle<()>,
+    /// Tells other servers of the engine.
+    registered: JoinHandle<()>,
     stop_workers: CancellationToken,
 }
 
@@ -70,33 +72,35 @@ impl Server {
     /// Takes the port, opens the data folder, registers what ships with the program, serves, and keeps
     /// local workers alive, which log what `log` says.
     pub async fn start(settings: AppSettings, log: &'static str, grace: u64) -> Result<Self, String> {
+        settings.check_roles().map_err(|error| error.to_string())?;
         // The port first: a taken one must leave everything as it is.
         let listener = listen(&settings).await?;
         let metrics = listen_for_metrics(&settings).await?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
         std::fs::create_dir_all(&settings.data_dir)
             .map_err(|error| format!("cannot make the data folder {}: {error}", settings.data_dir.display()))?;
-        let workers = super::worker::commands(&settings, log, grace)?;
-        supported(settings.engine_device).map_err(|error| error.to_string())?;
+        let roles = settings.roles;
+        let workers = if roles.worker { super::worker::commands(&settings, log, grace)? } else { Vec::new() };
+        if roles.engine {
+            supported(settings.engine_device).map_err(|error| error.to_string())?;
+        }
         let clock = Arc::new(SystemClock);
         let log = JobLog::new(JobLogs::new(&settings.logs_dir()), clock.clone());
         let store = super::open_store(&settings, clock.clone()).await?;
         let service = Arc::new(Service::new(store, clock, settings));
-        guarded(&service).await?;
-        service.settle_quotas().await.map_err(|error| error.to_string())?;
-        service.register_builtins().await.map_err(|error| error.to_string())?;
-        service.recover_datasets().await.map_err(|error| error.to_string())?;
+        if roles.api {
+            prepare_api(&service).await?;
+        }
         let state = AppState::new(Arc::clone(&service));
         if let Some(metrics) = metrics {
             serve_metrics(metrics, state.clone(), service.stopping().clone());
         }
-        let pruner = Arc::clone(&service);
-        tokio::spawn(async move { pruner.keep_pruning(pruner.settings().retention).await });
         let router = vgpo::http::router(state);
         let stopping = service.stopping().clone();
         let serving = tokio::spawn(async move {
             axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned()).await
         });
+        let registered = tokio::spawn(keep_registered(Arc::clone(&service), address));
         let stop_workers = CancellationToken::new();
         let supervised = SupervisorConfig {
             store: Arc::clone(service.store()),
@@ -105,7 +109,13 @@ impl Server {
             timings: WorkerTimings::with_grace(grace),
         };
         let workers = tokio::spawn(supervisor::run(supervised, stop_workers.clone()));
-        Ok(Self { address, service, serving, workers, stop_workers })
+        Ok(Self { address, service, serving, workers, registered, stop_workers })
+    }
+
+    /// What it does, where that is not everything.
+    fn part(&self) -> String {
+        let roles = self.service.settings().roles;
+        if roles == Roles::ALL { String::new() } else { format!(" with the roles {roles}") }
     }
 
     /// Where it serves.
@@ -124,6 +134,9 @@ impl Server {
             if let Err(error) = self.workers.await {
                 tracing::error!(%error, "the supervisor of the workers failed");
             }
+            if let Err(error) = self.registered.await {
+                tracing::error!(%error, "the engine's entry could not be kept");
+            }
         };
         tokio::select! {
             () = ended => {}
@@ -131,6 +144,27 @@ impl Server {
         }
         self.service.store().close().await;
     }
+}
+
+/// What the API stands on: keys, limits, what ships with the program, uploads that were cut off; and the end of old results.
+async fn prepare_api(service: &Arc<Service>) -> Result<(), String> {
+    guarded(service).await?;
+    service.settle_quotas().await.map_err(|error| error.to_string())?;
+    service.register_builtins().await.map_err(|error| error.to_string())?;
+    service.recover_datasets().await.map_err(|error| error.to_string())?;
+    let pruner = Arc::clone(service);
+    tokio::spawn(async move { pruner.keep_pruning(pruner.settings().retention).await });
+    Ok(())
+}
+
+/// Tells other servers of this one's engine, if it is there for them.
+async fn keep_registered(service: Arc<Service>, bound: SocketAddr) {
+    let settings = service.settings();
+    if !settings.serves_others() {
+        return;
+    }
+    let advertised = Some(settings.advertise.clone()).filter(|address| !address.is_empty());
+    service.keep_registered(advertised.unwrap_or_else(|| format!("http://{bound}")), host_name()).await;
 }
 
 /// A server that asks for keys must be one that somebody can open.

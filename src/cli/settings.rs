@@ -25,6 +25,12 @@ pub struct ListenFlags {
     /// Port to listen on, 0 for a free one [default: 8080; VGPO_PORT]
     #[arg(long, value_name = "PORT")]
     pub port: Option<String>,
+    /// What the server does: any of api, engine and worker, separated by commas [default: api,engine,worker; VGPO_ROLES]
+    #[arg(long, value_name = "ROLES")]
+    pub roles: Option<String>,
+    /// Address under which servers without an engine reach this one's, e.g. http://gpu-1:8080 [VGPO_ADVERTISE]
+    #[arg(long, value_name = "URL")]
+    pub advertise: Option<String>,
     /// Devices of local workers, separated by commas; `none` for no workers [default: cpu; VGPO_DEVICES]
     #[arg(long, value_name = "DEVICES")]
     pub devices: Option<String>,
@@ -54,6 +60,8 @@ pub fn load(flags: &SettingFlags, listen: &ListenFlags) -> Result<AppSettings, C
         ("data_dir", &flags.data),
         ("host", &listen.host),
         ("port", &listen.port),
+        ("roles", &listen.roles),
+        ("advertise", &listen.advertise),
         ("devices", &listen.devices),
         ("engine_device", &listen.engine_device),
         ("engine_batch_rows", &listen.engine_batch_rows),

@@ -3,6 +3,7 @@
 mod access;
 mod limits;
 mod quotas;
+mod roles;
 mod sources;
 mod storage;
 mod table;
@@ -14,13 +15,14 @@ use std::str::FromStr;
 use crate::domain::device::{DeviceName, UnknownDevice};
 use crate::domain::retention::RetentionPolicy;
 use sources::{Found, find, read_file};
+use table::{SETTINGS, Setting};
 
 pub use access::AuthMode;
 pub use limits::Limits;
 pub use quotas::Quotas;
+pub use roles::{RoleError, Roles};
 pub use storage::S3Settings;
 pub use table::settings;
-use table::{SETTINGS, Setting};
 
 /// Where a program setting came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,10 +84,19 @@ pub struct AppSettings {
     pub artifacts_url: String,
     /// How a store at `s3://…` is reached.
     pub s3: S3Settings,
+    /// What this server does.
+    pub roles: Roles,
     /// Devices for local workers, e.g. `["cpu"]`; empty: none.
     pub devices: Vec<String>,
     /// Where models are served.
     pub engine_device: DeviceName,
+    /// May a GPU serve and train at the same time?
+    pub share_gpu: bool,
+    /// Where servers without an engine reach the engine of this one, e.g. `http://gpu-1:8080`; empty: what `host` and `port`
+    /// say, where this server is nothing but an engine.
+    pub advertise: String,
+    /// What servers and engines prove to each other that they belong together with; empty: no engine serves another server.
+    pub engine_secret: String,
     /// Host names accepted beside loopback names and `host`.
     pub allowed_hosts: Vec<String>,
     /// Origins that may write beside the server's own.
@@ -242,8 +253,12 @@ fn settle(values: &[(&Setting, Found)]) -> Result<AppSettings, ConfigError> {
         log_format: log_format(values)?,
         retention: retention(values)?,
         migrate: one_of(values, "migrate", ["auto", "check"])? == "auto",
+        roles: Roles::settle(values)?,
         devices: list(&text("devices")).into_iter().filter(|device| device != "none").collect(),
         engine_device: device(values, "engine_device")?,
+        share_gpu: one_of(values, "share_gpu", ["false", "true"])? == "true",
+        advertise: roles::advertised(values)?,
+        engine_secret: roles::secret(values)?,
         allowed_hosts: list(&text("allowed_hosts")),
         allowed_origins: list(&text("allowed_origins")),
         auth: AuthMode::settle(values)?,

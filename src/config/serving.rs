@@ -1,5 +1,7 @@
 //! Defaults and limits of `/generate` and `/v1/score`.
 
+use std::time::Duration;
+
 use super::app::Limits;
 
 /// Tokens of a response when the request names no limit.
@@ -37,12 +39,32 @@ pub const MAX_STOPS: usize = 16;
 pub const MAX_STOP_BYTES: usize = 256;
 /// Most images of a request.
 pub const MAX_IMAGES: usize = 64;
+/// Most images of a request that are fetched from web addresses.
+pub const MAX_FETCHED_IMAGES: usize = 16;
 /// Most responses scored in one request.
 pub const MAX_RESPONSES: usize = 64;
 /// Shorter heat-map pictures are enlarged until their longer side has this many pixels.
 pub const HEATMAP_MIN_SIDE: u32 = 448;
 /// Larger heat-map pictures are reduced to this.
 pub const HEATMAP_MAX_SIDE: u32 = 896;
+
+/// An engine that serves other servers tells that it is alive this often.
+pub const ENGINE_HEARTBEAT: Duration = Duration::from_secs(2);
+/// One that was silent for so long is taken for dead.
+pub const ENGINE_EXPIRY: Duration = Duration::from_secs(10);
+/// One that was silent for so long is forgotten.
+pub const ENGINE_FORGOTTEN: Duration = Duration::from_hours(1);
+/// An engine that waits for its model tells that it is alive this often.
+pub const ENGINE_KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// An engine that says nothing for so long in the middle of an answer is taken for dead.
+pub const ENGINE_SILENCE: Duration = Duration::from_secs(20);
+/// How long a connection to an engine may take.
+pub const ENGINE_CONNECT: Duration = Duration::from_secs(2);
+/// How long an engine may take to receive a request.
+pub const ENGINE_SEND: Duration = Duration::from_mins(1);
+/// An engine that would have to load the model counts as if it had so many requests more: below that, those that have it in
+/// memory share the work.
+pub const ENGINE_LOADING_COST: u64 = 8;
 
 /// Limits of the serving engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,6 +4,7 @@ pub mod access;
 pub mod checkpoint;
 pub mod dataset;
 pub mod device;
+pub mod engine;
 pub mod eval_row;
 pub mod evaluation;
 pub mod event;

@@ -76,8 +76,8 @@ pub fn needed(method: &Method, path: &str) -> Option<Role> {
         page if reads && (page.starts_with("/ui/") || page.starts_with("/problems/")) => None,
         "/v1/session" if *method == Method::POST => None,
         "/v1/session" | "/v1/stream-tokens" => Some(Role::Viewer),
-        // Figures tell of every project's runs.
-        "/v1/audit" | "/metrics" => Some(Role::Admin),
+        // Figures tell of every project's runs; engines of its models, and of addresses inside the network.
+        "/v1/audit" | "/metrics" | "/v1/engines" => Some(Role::Admin),
         path if path.starts_with("/v1/keys") => Some(Role::Admin),
         _ if reads => Some(Role::Viewer),
         _ => Some(Role::User),
@@ -155,7 +155,8 @@ fn refused(detail: &str) -> Problem {
     Problem::new(problem::UNAUTHORIZED, detail)
 }
 
-fn bearer(sent: &str) -> Option<&str> {
+/// The key behind `Bearer`.
+pub fn bearer(sent: &str) -> Option<&str> {
     let (scheme, key) = sent.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
 }

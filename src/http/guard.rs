@@ -25,6 +25,8 @@ impl Guard {
         let host = settings.host.trim_matches(['[', ']']).to_ascii_lowercase();
         let any_address = host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified());
         let mut hosts = vec![host];
+        let advertised = settings.advertise.strip_prefix("http://").map(host_name);
+        hosts.extend(advertised.map(str::to_ascii_lowercase));
         hosts.extend(settings.allowed_hosts.iter().map(|host| host.to_ascii_lowercase()));
         let origins = settings.allowed_origins.iter().map(|o| o.trim_end_matches('/').to_ascii_lowercase()).collect();
         Self { hosts, origins, any_address }

@@ -10,10 +10,12 @@ mod dashboard;
 mod datasets;
 mod docs;
 mod document;
+mod engines;
 mod events;
 mod extract;
 mod figures;
 mod finish;
+mod forwarded;
 mod generate;
 mod guard;
 mod health;
@@ -84,6 +86,7 @@ fn resources() -> OpenApiRouter<AppState> {
         .merge(score::routes())
         .merge(rewards::routes())
         .merge(workers::routes())
+        .merge(engines::routes())
         .merge(keys::routes())
         .merge(session::routes())
         .merge(audit::routes())
@@ -106,7 +109,7 @@ pub fn openapi_json() -> Result<String, serde_json::Error> {
     Ok(serde_json::to_string_pretty(&openapi())? + "\n")
 }
 
-/// The whole application.
+/// The whole application: what the roles of this server need.
 pub fn router(state: AppState) -> Router {
     let settings = state.root().settings();
     let guard = Arc::new(guard::Guard::new(settings));
@@ -116,20 +119,23 @@ pub fn router(state: AppState) -> Router {
     };
     let body_bytes = settings.limits.body_bytes;
     let cors = cors::layer(&settings.allowed_origins);
+    let forwarded = settings.serves_others().then(|| forwarded::routes(&state));
     // On a listener of their own, figures are nobody's business here.
-    let routes = if settings.metrics_listen.is_some() { resources() } else { routes() };
-    let (router, _) = routes.split_for_parts();
+    let figures = if settings.metrics_listen.is_some() { OpenApiRouter::new() } else { figures::routes() };
+    let routes = if settings.roles.api { resources() } else { health::routes() };
+    let (router, _) = routes.merge(figures).split_for_parts();
+    let pages = if settings.roles.api { pages() } else { Router::new() };
     router
-        .route("/openapi.json", get(async || axum::Json(openapi())))
-        .route("/docs", get(docs::page))
+        .merge(pages)
         .route("/problems", get(problems::index))
         .route("/problems/{code}", get(problems::page))
-        .merge(dashboard::routes())
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(state.clone())
         .layer(axum::middleware::from_fn_with_state(state, access::admit))
         .layer(DefaultBodyLimit::max(body_bytes))
+        // Behind a door of their own.
+        .merge(forwarded.unwrap_or_default())
         .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(NotForContentType::const_new(TAR))))
         .layer(SetResponseHeaderLayer::if_not_present(
             header::X_CONTENT_TYPE_OPTIONS,
@@ -141,17 +147,28 @@ pub fn router(state: AppState) -> Router {
         .layer(axum::middleware::from_fn_with_state(finish, finish::finish))
 }
 
+/// The API's document for programs and for people, and the dashboard.
+fn pages() -> Router<AppState> {
+    Router::new()
+        .route("/openapi.json", get(async || axum::Json(openapi())))
+        .route("/docs", get(docs::page))
+        .merge(dashboard::routes())
+}
+
 /// The figures for Prometheus alone, for a listener of their own.
 pub fn metrics_router(state: AppState) -> Router {
     let (router, _) = figures::routes().split_for_parts();
     router.with_state(state)
 }
 
-async fn unknown_route(uri: Uri) -> Problem {
-    Problem::new(
-        problem::UNKNOWN_ROUTE,
-        format!("there is nothing at `{}`; /openapi.json lists every address", uri.path()),
-    )
+async fn unknown_route(state: AppState, uri: Uri) -> Problem {
+    let roles = state.root().settings().roles;
+    let hint = if roles.api {
+        "/openapi.json lists every address".to_owned()
+    } else {
+        format!("this server has the roles {roles}, and the API is where the role api is")
+    };
+    Problem::new(problem::UNKNOWN_ROUTE, format!("there is nothing at `{}`; {hint}", uri.path()))
 }
 
 async fn method_not_allowed(method: axum::http::Method, uri: Uri) -> Problem {

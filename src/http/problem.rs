@@ -77,6 +77,8 @@ codes! {
         "Each key may send so many requests a minute and wait for so many answers of the engine at the same time. The detail names the limit; repeat the request after the time in Retry-After.";
     INTERNAL = "internal", 500, "Something went wrong here",
         "A fault of the server. Its log has the details under the `request_id` of the answer.";
+    NO_ENGINE = "no_engine", 503, "No engine is there",
+        "This server forwards requests for inference to engines on other servers, and none is registered or none answers. Start one on the same database: `vgpo serve --roles engine`. GET /v1/engines lists those that are alive.";
     UNAVAILABLE = "unavailable", 503, "A part of the server does not work at the moment",
         "Repeat the request after the time in Retry-After. /readyz tells which part is missing.";
 }
@@ -200,6 +202,7 @@ impl From<ServiceError> for Problem {
             ServiceError::IdempotencyMismatch => Self::new(IDEMPOTENCY_MISMATCH, detail),
             ServiceError::IdempotencyInFlight => Self::new(IDEMPOTENCY_IN_FLIGHT, detail).retry_after(1),
             ServiceError::Overloaded { retry_after, .. } => Self::new(OVERLOADED, detail).retry_after(retry_after),
+            ServiceError::NoEngine(_) => Self::new(NO_ENGINE, detail).retry_after(5),
             ServiceError::Unavailable(_) => Self::new(UNAVAILABLE, detail).retry_after(5),
             ServiceError::Internal(_) => {
                 tracing::error!(error = %detail, "a request failed");

@@ -110,7 +110,7 @@ impl Service {
     /// The same for a reason of its own.
     pub(super) async fn forget_checkpoint(&self, id: &str, reason: &str) -> Result<()> {
         let checkpoint = self.store.checkpoint(id).await?;
-        if self.engine.loaded().await.iter().any(|model| model.id == checkpoint.id) {
+        if self.is_in_memory(&checkpoint.id).await? {
             let holders = vec!["the engine, which has it in memory".to_owned()];
             return Err(ServiceError::Held { kind: "checkpoint", id: id.to_owned(), holders });
         }

@@ -71,6 +71,9 @@ pub enum ServiceError {
     /// A part that is needed does not work at the moment.
     #[error("{0}")]
     Unavailable(String),
+    /// Nobody is there who could generate or score.
+    #[error("{0}")]
+    NoEngine(String),
     /// A fault of the program or its machine; the text is for the log, not for the client.
     #[error("{0}")]
     Internal(String),

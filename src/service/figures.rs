@@ -13,17 +13,18 @@ impl Service {
     pub async fn figures(&self) -> Result<String> {
         let now = self.clock.now();
         let read = async {
-            Ok::<_, crate::store::StoreError>((self.store.figures().await?, self.store.workers(now - LATELY).await?))
+            let (figures, workers) = (self.store.figures().await?, self.store.workers(now - LATELY).await?);
+            Ok::<_, ServiceError>((figures, workers, self.engines().await?.len()))
         };
-        let (figures, workers) = match read.await {
-            Ok((figures, workers)) => (Some(figures), workers),
+        let (figures, workers, engines) = match read.await {
+            Ok((figures, workers, engines)) => (Some(figures), workers, engines),
             Err(error) => {
                 tracing::warn!(%error, "the database tells no figures");
-                (None, Vec::new())
+                (None, Vec::new(), 0)
             }
         };
         let version = env!("CARGO_PKG_VERSION");
-        let snapshot = Snapshot { now, version, figures, workers, engine: self.engine.usage() };
+        let snapshot = Snapshot { now, version, figures, workers, engines, engine: self.engine.usage() };
         self.telemetry.text(&snapshot).map_err(|error| ServiceError::Internal(error.to_string()))
     }
 }

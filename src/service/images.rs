@@ -3,12 +3,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::config::serving::MAX_FETCHED_IMAGES;
 use crate::domain::message::{Content, Message, Part};
 use crate::fetch::ImageFetcher;
 use crate::service::{Result, Service, ServiceError};
-
-/// Most images that one request may have fetched.
-const MOST: usize = 16;
 
 /// An image of a request, and where it stands there.
 type Place<'a> = (String, &'a mut String);
@@ -22,10 +20,12 @@ impl Service {
     ) -> Result<()> {
         let mut places = images_of(images, messages);
         places.retain(|(_, url)| ImageFetcher::is_web(url));
-        if places.len() > MOST {
-            let detail =
-                format!("the request names {} images by URL; at most {MOST} are fetched for one", places.len());
-            return Err(ServiceError::field(places[MOST].0.clone(), detail));
+        if places.len() > MAX_FETCHED_IMAGES {
+            let detail = format!(
+                "the request names {} images by URL; at most {MAX_FETCHED_IMAGES} are fetched for one",
+                places.len()
+            );
+            return Err(ServiceError::field(places[MAX_FETCHED_IMAGES].0.clone(), detail));
         }
         for (pointer, url) in places {
             let (fetcher, address) = (self.images.clone(), url.clone());

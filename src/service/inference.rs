@@ -55,10 +55,12 @@ impl Service {
         Ok(self.engine.score(&model, request).await?)
     }
 
-    /// The folder behind a model's name: a registered model, `ckpt_…`, `run_…@best` or `run_…@last`.
+    /// The folder behind a model's name: a registered model, `ckpt_…`, `run_…@best` or `run_…@last`. Where the engine is on
+    /// another server, the id alone.
     pub async fn served_model(&self, reference: &str) -> Result<ModelRef> {
         let source = self.model_source(reference, "/model").await?;
         let dir = match &source.checkpoint {
+            _ if !self.engine.reads_folders() => PathBuf::new(),
             None => self.model_dir(&source.base).await?,
             Some(checkpoint) => self.artifact_path(&checkpoint.key).await?.map_err(|error| {
                 ServiceError::field("/model", format!("the files of checkpoint `{}` are gone: {error}", checkpoint.id))
@@ -94,6 +96,7 @@ impl From<ServingError> for ServiceError {
             ServingError::Overloaded { retry_after, .. } | ServingError::Saturated { retry_after, .. } => {
                 Self::Overloaded { message, retry_after: u32::try_from(retry_after).unwrap_or(u32::MAX) }
             }
+            ServingError::NoEngine { .. } => Self::NoEngine(message),
             ServingError::Stopped => Self::Unavailable(message),
             ServingError::Engine(_) => Self::Internal(message),
         }

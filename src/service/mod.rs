@@ -7,6 +7,7 @@ pub mod chat;
 mod checkpoints;
 pub mod compare;
 pub mod datasets;
+pub mod engines;
 mod error;
 pub mod events;
 mod figures;
@@ -40,11 +41,11 @@ use tokio_util::sync::CancellationToken;
 use crate::artifacts::ArtifactStore;
 use crate::clock::Clock;
 use crate::config::app::AppSettings;
-use crate::config::serving::EngineLimits;
 use crate::domain::access::Caller;
 use crate::fetch::ImageFetcher;
+use crate::forward::Directory;
 use crate::reward::WebhookClient;
-use crate::serving::{Engine, LocalEngine};
+use crate::serving::Engine;
 use crate::store::{Store, view};
 use crate::telemetry::Telemetry;
 use crate::webhook::HttpWebhooks;
@@ -69,6 +70,8 @@ pub struct Service {
     /// Data sets whose rows are checked at the same time: each may hold two row groups in memory.
     dataset_checks: Arc<Semaphore>,
     engine: Arc<dyn Engine>,
+    /// The engines that serve other servers.
+    registered: Arc<dyn Directory>,
     /// Asks webhook rewards, where the settings allow any host.
     webhooks: Option<Arc<dyn WebhookClient>>,
     /// Fetches images that requests name by URL.
@@ -84,7 +87,9 @@ pub struct Service {
 impl Service {
     /// A service over an open database, on behalf of the program itself: it sees everything.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: AppSettings) -> Self {
-        let engine = Arc::new(LocalEngine::on(settings.engine_device, EngineLimits::from(&settings.limits)));
+        let registered: Arc<dyn Directory> =
+            Arc::new(engines::Registered { store: Arc::clone(&store), clock: Arc::clone(&clock) });
+        let engine = engines::engine_of(&settings, &registered);
         let webhooks = HttpWebhooks::of(&settings, clock.clone());
         Self {
             webhooks,
@@ -98,6 +103,7 @@ impl Service {
             stopping: CancellationToken::new(),
             dataset_checks: Arc::new(Semaphore::new(datasets::CHECKS)),
             engine,
+            registered,
             downloads: Arc::default(),
             artifacts: Arc::default(),
             telemetry: Arc::default(),

@@ -22,7 +22,7 @@ use super::usage::EngineUsage;
 pub struct ModelRef {
     /// A registered name or `ckpt_…`.
     pub id: String,
-    /// A folder in the Hugging Face layout.
+    /// A folder in the Hugging Face layout; empty for engines that do not ask for it.
     pub dir: PathBuf,
 }
 
@@ -78,6 +78,11 @@ pub trait Engine: Send + Sync {
 
     /// The models in memory, the one used last first.
     async fn loaded(&self) -> Vec<LoadedModel>;
+
+    /// Does it read models' folders in this process? Else nobody needs to fetch them here.
+    fn reads_folders(&self) -> bool {
+        true
+    }
 
     /// How busy it is; nothing from an engine that does not tell.
     fn usage(&self) -> EngineUsage {

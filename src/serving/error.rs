@@ -1,11 +1,14 @@
 //! What can go wrong between a request and its answer.
 
+use serde::{Deserialize, Serialize};
+
 use crate::domain::field_error::FieldError;
 use crate::model::ModelError;
 use crate::prompt::PromptError;
 
 /// An error of the serving room; the variants tell whose fault it is.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
 pub enum ServingError {
     /// The request is at fault: every bad field by name.
     #[error("{}", list(.0))]
@@ -50,6 +53,12 @@ pub enum ServingError {
     /// The engine was stopped, or the model unloaded, before the request was done.
     #[error("the engine stopped before the request was done: send it again")]
     Stopped,
+    /// This server has no engine, and no other one has one for it.
+    #[error("{}", absent(*.tried))]
+    NoEngine {
+        /// How many were asked.
+        tried: usize,
+    },
     /// The engine failed; the request may be fine.
     #[error("the engine failed on this request: {0}")]
     Engine(String),
@@ -80,6 +89,17 @@ impl From<candle_core::Error> for ServingError {
     fn from(error: candle_core::Error) -> Self {
         Self::Engine(error.to_string())
     }
+}
+
+fn absent(tried: usize) -> String {
+    if tried == 0 {
+        return "this server forwards to engines on other servers, and none is registered: start one with `vgpo serve --roles \
+                engine` on the same database"
+            .to_owned();
+    }
+    format!(
+        "none of the {tried} registered engines answers: see their logs, and whether their `advertise` is reachable"
+    )
 }
 
 fn list(errors: &[FieldError]) -> String {

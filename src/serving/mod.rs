@@ -21,6 +21,7 @@ mod scored;
 mod text;
 mod usage;
 mod visual;
+pub mod wire;
 
 pub use card::{Card, PromptSettings, TaskLimits};
 pub use engine::{CancelFlag, Engine, GenerateEvent, GenerateStream, LoadedModel, ModelRef};

@@ -26,9 +26,9 @@ use crate::domain::job::{JobState, Wanted};
 pub use error::{Result, StoreError};
 pub use schema::Migrations;
 pub use traits::{
-    AccessStore, CheckpointStore, ClaimRequest, EventStore, Failure, FigureStore, IdempotencyRequest, IdempotencyState,
-    IdempotencyStore, JobStore, MetricStore, ModelStore, QueueStore, QuotaStore, RetentionStore, RunStore, SampleStore,
-    Store, SweepStore, WorkerStore,
+    AccessStore, CheckpointStore, ClaimRequest, EngineStore, EventStore, Failure, FigureStore, IdempotencyRequest,
+    IdempotencyState, IdempotencyStore, JobStore, MetricStore, ModelStore, QueueStore, QuotaStore, RetentionStore,
+    RunStore, SampleStore, Store, SweepStore, WorkerStore,
 };
 pub use view::view;
 

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use crate::domain::access::{ApiKey, AuditEntry, Role};
 use crate::domain::checkpoint::Checkpoint;
 use crate::domain::dataset::{DatasetRecord, DatasetState};
+use crate::domain::engine::EngineRecord;
 use crate::domain::event::Event;
 use crate::domain::job::{Job, JobAction, JobState, Lease};
 use crate::domain::model::Model;
@@ -283,6 +284,21 @@ pub(super) fn worker(row: &impl Record) -> Result<WorkerRecord> {
         memory_bytes: count_or_none(row, "memory_bytes")?,
         state: WorkerState::from_name(&state).ok_or_else(|| damaged("state", &state))?,
         job_id: text_or_none(row, "job_id")?,
+        started_at: time(row, "started_at")?,
+        heartbeat_at: time(row, "heartbeat_at")?,
+    })
+}
+
+/// A row of `engines`.
+pub(super) fn engine(row: &impl Record) -> Result<EngineRecord> {
+    Ok(EngineRecord {
+        id: text(row, "id")?,
+        address: text(row, "address")?,
+        version: text(row, "version")?,
+        host: text(row, "host")?,
+        device: text(row, "device")?,
+        models: json(row, "models")?,
+        load: count(row, "load")?,
         started_at: time(row, "started_at")?,
         heartbeat_at: time(row, "heartbeat_at")?,
     })

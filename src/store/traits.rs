@@ -13,6 +13,7 @@ use crate::domain::access::{
 };
 use crate::domain::checkpoint::{Checkpoint, CheckpointFilter, NewCheckpoint};
 use crate::domain::dataset::{DatasetRecord, NewDataset};
+use crate::domain::engine::{EngineBeat, EngineRecord, NewEngine};
 use crate::domain::event::{Event, EventFilter, EventSpan, NewEvent};
 use crate::domain::figures::Figures;
 use crate::domain::job::{Job, JobAction, JobFilter, JobUpdate, LeaseToken, LeasedJob, NewJob, Wanted};
@@ -231,6 +232,21 @@ pub trait WorkerStore: Send + Sync {
     async fn workers(&self, since: DateTime<Utc>) -> Result<Vec<WorkerRecord>>;
 }
 
+/// Engines that serve other servers.
+#[async_trait]
+pub trait EngineStore: Send + Sync {
+    /// An engine introduces itself; one that is known already under its id tells its address anew.
+    async fn register_engine(&self, engine: NewEngine) -> Result<EngineRecord>;
+    /// An engine is alive. `NotFound` when it was forgotten: it registers again.
+    async fn engine_heartbeat(&self, id: &str, beat: &EngineBeat) -> Result<()>;
+    /// Every engine heard of since `since`, the oldest first.
+    async fn engines(&self, since: DateTime<Utc>) -> Result<Vec<EngineRecord>>;
+    /// An engine leaves; one that is not known has left already.
+    async fn remove_engine(&self, id: &str) -> Result<()>;
+    /// Forgets engines that were not heard of since `before`; returns how many.
+    async fn forget_engines(&self, before: DateTime<Utc>) -> Result<u64>;
+}
+
 /// Old results, in batches of at most `most`; each call returns how many went.
 #[async_trait]
 pub trait RetentionStore: Send + Sync {
@@ -345,6 +361,7 @@ pub trait Store:
     + ModelStore
     + EventStore
     + WorkerStore
+    + EngineStore
     + FigureStore
     + RetentionStore
     + IdempotencyStore

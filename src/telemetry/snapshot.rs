@@ -30,6 +30,8 @@ pub struct Snapshot {
     pub figures: Option<Figures>,
     /// Workers heard of lately.
     pub workers: Vec<WorkerRecord>,
+    /// Engines that serve other servers and are alive.
+    pub engines: usize,
     /// The engine of this process.
     pub engine: EngineUsage,
 }
@@ -73,6 +75,7 @@ impl Snapshot {
         gauge(out, "database_up", "1 while the database answers", u64::from(self.figures.is_some()));
         if let Some(figures) = &self.figures {
             self.queue(out, figures);
+            gauge(out, "engines", "Engines that serve other servers and are alive", self.engines as u64);
             runs(out, &figures.runs);
         }
         self.workers(out);

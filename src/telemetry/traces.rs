@@ -1,5 +1,6 @@
 //! Traces for OpenTelemetry: spans of this process, sent over OTLP (HTTP, JSON) to a collector.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -61,6 +62,13 @@ pub fn adopt<B>(span: &Span, request: &Request<B>) {
     let context = TraceContextPropagator::new().extract(&HeaderExtractor(request.headers()));
     // Refused where nobody listens for traces, which is fine.
     let _ = span.set_parent(context);
+}
+
+/// Headers that make another server's spans part of the present trace; none where nobody listens for traces.
+pub fn carried() -> HashMap<String, String> {
+    let mut headers = HashMap::new();
+    TraceContextPropagator::new().inject_context(&Span::current().context(), &mut headers);
+    headers
 }
 
 /// Delivers spans, on the thread that gathers them.

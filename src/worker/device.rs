@@ -63,7 +63,7 @@ impl DeviceLock {
 }
 
 /// The machine's name, for people.
-pub(super) fn host_name() -> String {
+pub fn host_name() -> String {
     let from_kernel = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let name = from_kernel.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default();
     if name.trim().is_empty() { "localhost".to_owned() } else { name.trim().to_owned() }

@@ -14,6 +14,7 @@ mod model;
 mod operations;
 mod prompt;
 mod reward;
+mod roles;
 mod serving;
 mod store;
 mod train;

@@ -12,6 +12,8 @@ use vgpo::config::worker::GRACE;
 use super::client::{Client, ClientError};
 use super::jobs::text;
 use super::serve::{Server, interrupted};
+use vgpo::config::app::Roles;
+
 use super::settings::{ListenFlags, SettingFlags, load};
 use super::{block_on, fail, say};
 use compare::Comparison;
@@ -39,7 +41,12 @@ pub struct Args {
 
 /// Runs the tour.
 pub fn run(args: &Args) -> ExitCode {
-    let listen = ListenFlags { port: args.port.clone(), ..ListenFlags::default() };
+    let listen = ListenFlags {
+        port: args.port.clone(),
+        // It trains and generates here, whatever the environment's servers do.
+        roles: Some(Roles::ALL.to_string()),
+        ..ListenFlags::default()
+    };
     let settings = match load(&args.flags, &listen) {
         Ok(settings) => settings,
         Err(error) => return fail(error),

@@ -1,6 +1,7 @@
 //! Limits on requests, and how much the engine takes on.
 
-use super::{ConfigError, Found, SETTINGS, Setting, Source, number};
+use super::table::SETTINGS;
+use super::{ConfigError, Found, Setting, Source, number};
 
 /// Limits on requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

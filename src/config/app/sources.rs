@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{ConfigError, SETTINGS, Setting, Source, Sources};
+use super::table::{SETTINGS, Setting};
+use super::{ConfigError, Source, Sources};
 use crate::config::nearest::suggestion;
 
 /// A settings file that was read.

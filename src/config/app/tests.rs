@@ -63,3 +63,65 @@ fn secrets_come_from_files_and_are_masked() {
     assert_eq!(shown.value, "postgres://vgpo:***@db:5432/vgpo");
     assert_eq!(mask("sqlite:./x.db"), "sqlite:./x.db");
 }
+
+#[test]
+fn roles_say_what_a_server_does() {
+    let roles = |value: &str| load(&[("roles", value.to_owned())], &[], None).map(|settings| settings.roles);
+    assert_eq!(load(&[], &[], None).unwrap().roles, Roles::ALL);
+    assert_eq!(roles("engine, api").unwrap(), Roles { api: true, engine: true, worker: false });
+    assert_eq!(roles("worker").unwrap().to_string(), "worker");
+    for wrong in ["", "api,", "api,apis", "all"] {
+        let told = roles(wrong).map_or_else(|error| error.to_string(), |roles| roles.to_string());
+        assert!(told.contains("api, engine, worker") || wrong == "api," && told == "api", "{wrong}: {told}");
+    }
+}
+
+#[test]
+fn a_gpu_serves_or_trains_unless_it_is_told_to_do_both() {
+    let check = |engine: &str, devices: &str, more: &[(&'static str, &str)]| {
+        let mut flags = vec![("engine_device", engine.to_owned()), ("devices", devices.to_owned())];
+        flags.extend(more.iter().map(|(key, value)| (*key, (*value).to_owned())));
+        load(&flags, &[], None).unwrap().check_roles()
+    };
+    for devices in ["cuda:0", "cpu,cuda"] {
+        assert_eq!(check("cuda:0", devices, &[]), Err(RoleError::SharedGpu("cuda:0".to_owned())));
+    }
+    let secret = ("engine_secret", "0123456789abcdef0123456789abcdef");
+    for (engine, devices, more) in [
+        ("cuda:1", "cuda:0", &[][..]),
+        ("cpu", "cpu", &[]),
+        ("cuda:0", "cuda:0", &[("share_gpu", "true")]),
+        ("cuda:0", "cuda:0", &[("roles", "api,engine")]),
+        ("cuda:0", "cuda:0", &[("roles", "api,worker"), secret]),
+    ] {
+        assert_eq!(check(engine, devices, more), Ok(()), "{engine} beside {devices}");
+    }
+}
+
+#[test]
+fn an_engine_is_found_and_nobody_else_finds_it_open() {
+    let secret = "0123456789abcdef0123456789abcdef";
+    let with = |roles: &str, host: &str, advertise: &str, secret: &str| {
+        let given = [("roles", roles), ("host", host), ("advertise", advertise), ("engine_secret", secret)];
+        load(&given.map(|(key, value)| (key, value.to_owned())), &[], None)
+    };
+    let check = |roles: &str, host: &str, advertise: &str, secret: &str| {
+        with(roles, host, advertise, secret).unwrap().check_roles()
+    };
+    for roles in ["api", "engine", "engine,worker", "api,worker"] {
+        assert!(matches!(check(roles, "127.0.0.1", "", ""), Err(RoleError::NoSecret(_))), "{roles}");
+        assert_eq!(check(roles, "127.0.0.1", "", secret), Ok(()), "{roles}");
+    }
+    assert_eq!(check("worker", "127.0.0.1", "", ""), Ok(()));
+    assert_eq!(check("engine", "::", "", secret), Err(RoleError::NoAddress("::".to_owned())));
+    assert_eq!(check("engine", "::", "http://gpu-1:8080/", secret), Ok(()));
+    assert_eq!(with("engine", "::", "http://gpu-1:8080/", secret).unwrap().advertise, "http://gpu-1:8080");
+    for address in ["gpu-1:8080", "https://gpu-1", "http://", "http://a/b", "http://user@a"] {
+        let told = with("engine", "::", address, secret).unwrap_err().to_string();
+        assert!(told.contains("advertise") && told.contains("http://gpu-1:8080"), "{told}");
+    }
+    for wrong in ["short", "has a space in it has a space in it"] {
+        let told = with("engine", "::", "", wrong).unwrap_err().to_string();
+        assert!(told.contains("engine_secret") && !told.contains(wrong), "{told}");
+    }
+}

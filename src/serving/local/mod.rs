@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use tokio::sync::{OnceCell, mpsc, oneshot};
+use tracing::Instrument as _;
 
 use super::ServingError;
 use super::answer::ScoreAnswer;
@@ -207,8 +208,9 @@ impl Engine for LocalEngine {
             _claim: loaded.tokens.claim(&model.id, prompt.len() + responses.iter().map(Vec::len).max().unwrap_or(0))?,
             result,
         };
+        let span = score_span(&model.id, prompt.len(), &responses);
         loaded.submit(Job::Score(Box::new(job)))?;
-        let scores = scores.await.map_err(|_| ServingError::Stopped)??;
+        let scores = scores.instrument(span).await.map_err(|_| ServingError::Stopped)??;
         let served = Arc::clone(&loaded.served);
         blocking(move || finish.answer(&served, &prompt, &responses, scores)).await
     }
@@ -241,11 +243,19 @@ fn generation_span(model: &str, prompt_tokens: usize) -> tracing::Span {
     tracing::info_span!(
         "engine",
         model,
-        prompt_tokens,
+        prompt_tokens = prompt_tokens as i64,
         queue_seconds = Empty,
         prefill_seconds = Empty,
         decode_seconds = Empty
     )
+}
+
+/// A request for scores in the traces: from its acceptance to the last score.
+fn score_span(model: &str, prompt_tokens: usize, responses: &[Vec<u32>]) -> tracing::Span {
+    // Signed: unsigned numbers arrive as texts.
+    let response_tokens = responses.iter().map(Vec::len).sum::<usize>() as i64;
+    let (prompt_tokens, responses) = (prompt_tokens as i64, responses.len() as i64);
+    tracing::info_span!("engine", model, prompt_tokens, responses, response_tokens)
 }
 
 fn generate_job(

@@ -24,6 +24,7 @@ const MIGRATIONS: &[Migration] = &[
         text: include_str!("../../../migrations/postgres/0005_operations.sql"),
     },
     Migration { version: 6, name: "quotas", text: include_str!("../../../migrations/postgres/0006_quotas.sql") },
+    Migration { version: 7, name: "engines", text: include_str!("../../../migrations/postgres/0007_engines.sql") },
 ];
 
 const LOCK: &str = "SELECT pg_advisory_xact_lock(22089::bigint << 48)";

@@ -5,6 +5,7 @@
 
 mod access;
 mod checkpoints;
+mod engines;
 mod events;
 mod figures;
 mod idempotency;

@@ -6,6 +6,7 @@
 
 mod access;
 mod checkpoints;
+mod engines;
 mod events;
 mod figures;
 mod idempotency;

@@ -9,6 +9,7 @@ use super::{View, workers_only};
 use crate::domain::access::{
     ApiKey, AuditEntry, NewAudit, NewKey, NewTicket, ProjectLoad, ProjectQuota, StoredKey, TicketKind,
 };
+use crate::domain::engine::{EngineBeat, EngineRecord, NewEngine};
 use crate::domain::event::{Event, EventFilter, EventSpan, NewEvent};
 use crate::domain::figures::Figures;
 use crate::domain::job::LeaseToken;
@@ -16,8 +17,8 @@ use crate::domain::page::{Listing, Page};
 use crate::domain::worker::{NewWorker, WorkerRecord, WorkerState};
 use crate::store::error::{Result, StoreError};
 use crate::store::traits::{
-    AccessStore, EventStore, FigureStore, IdempotencyRequest, IdempotencyState, IdempotencyStore, QuotaStore,
-    RetentionStore, WorkerStore,
+    AccessStore, EngineStore, EventStore, FigureStore, IdempotencyRequest, IdempotencyState, IdempotencyStore,
+    QuotaStore, RetentionStore, WorkerStore,
 };
 
 impl View {
@@ -83,6 +84,31 @@ impl WorkerStore for View {
             workers.push(self.discreet(worker).await?);
         }
         Ok(workers)
+    }
+}
+
+#[async_trait]
+impl EngineStore for View {
+    async fn register_engine(&self, _engine: NewEngine) -> Result<EngineRecord> {
+        workers_only()
+    }
+
+    async fn engine_heartbeat(&self, _id: &str, _beat: &EngineBeat) -> Result<()> {
+        workers_only()
+    }
+
+    async fn engines(&self, since: DateTime<Utc>) -> Result<Vec<EngineRecord>> {
+        self.admin_only()?;
+        self.store.engines(since).await
+    }
+
+    async fn remove_engine(&self, _id: &str) -> Result<()> {
+        workers_only()
+    }
+
+    async fn forget_engines(&self, before: DateTime<Utc>) -> Result<u64> {
+        self.admin_only()?;
+        self.store.forget_engines(before).await
     }
 }
 

@@ -86,6 +86,7 @@ fn commands_and_settings_are_those_of_the_program() {
         "compose.yaml",
         "kubernetes/server.yaml",
         "kubernetes/worker.yaml",
+        "kubernetes/engine.yaml",
         "kubernetes/secrets.example.yaml",
     ] {
         let text = read(file);

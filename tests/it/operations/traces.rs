@@ -9,6 +9,8 @@ use axum::routing::post;
 use serde_json::{Value, json};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const CHAT: &str = "4bf92f3577b34da6a3ce929d0e0e4737";
+const SCORE: &str = "4bf92f3577b34da6a3ce929d0e0e4738";
 const PARENT: &str = "00f067aa0ba902b7";
 
 /// A collector that keeps every span.
@@ -49,6 +51,15 @@ async fn a_request_is_traced_from_its_caller_to_the_engine() {
     let answer = sent.header("traceparent", format!("00-{TRACE}-{PARENT}-01")).send().await.unwrap();
     assert_eq!(answer.status(), 200);
     let id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
+    let chat =
+        json!({"model": "starter", "messages": [{"role": "user", "content": "2 + 2"}], "max_completion_tokens": 2});
+    let score = json!({"model": "starter", "prompt": "2 + 2", "responses": ["4", "four"]});
+    for (path, request, trace) in [("/v1/chat/completions", chat, CHAT), ("/v1/score", score, SCORE)] {
+        let sent = reqwest::Client::new().post(format!("{address}{path}")).json(&request);
+        let answer = sent.header("traceparent", format!("00-{trace}-{PARENT}-01")).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+        answer.bytes().await.unwrap();
+    }
     Command::new("kill").args(["-TERM", &server.id().to_string()]).status().unwrap();
     let ended = tokio::task::spawn_blocking(move || server.wait().unwrap());
     let ended = tokio::time::timeout(Duration::from_secs(30), ended).await.expect("it stops").unwrap();
@@ -69,4 +80,10 @@ async fn a_request_is_traced_from_its_caller_to_the_engine() {
     for key in ["queue_seconds", "prefill_seconds", "decode_seconds"] {
         assert!(attribute(inner, key)["doubleValue"].as_f64().unwrap() >= 0.0);
     }
+    let engine_of = |trace: &str| {
+        let found = spans.iter().find(|span| span["name"] == "engine" && span["traceId"] == trace);
+        found.unwrap_or_else(|| panic!("no engine in {trace}: {spans:?}"))
+    };
+    assert!(attribute(engine_of(CHAT), "decode_seconds")["doubleValue"].as_f64().unwrap() >= 0.0);
+    assert_eq!(attribute(engine_of(SCORE), "responses")["intValue"].to_string().trim_matches('"'), "2");
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod checkpoints;
+mod engines;
 mod events;
 mod figures;
 pub(crate) mod fixture;
@@ -53,6 +54,7 @@ macro_rules! conformance {
                 checkpoints_are_listed;
             events: events_are_filtered_and_ordered, pruning_keeps_sequence_numbers, workers_register_and_beat,
                 idempotency_replays;
+            engines: engines_register_beat_and_leave, silent_engines_expire_and_are_forgotten;
             figures: figures_follow_the_queue, lost_leases_are_counted, jobs_of_a_later_form_are_left_to_later_programs;
             retention: old_results_go_in_batches, checkpoints_that_something_holds_stay, old_events_go_from_the_front;
             runs: asking_the_same_again_is_a_repeat, priority_and_labels_change_with_an_event,

@@ -9,7 +9,7 @@ use crate::http::support::Answer;
 /// Open to everybody: nothing else may be.
 const OPEN: [&str; 3] = ["healthz", "readyz", "open_session"];
 /// For admins only.
-const ADMINS: [&str; 5] = ["create_key", "list_keys", "revoke_key", "audit", "prometheus_metrics"];
+const ADMINS: [&str; 6] = ["create_key", "list_engines", "list_keys", "revoke_key", "audit", "prometheus_metrics"];
 /// Changes nothing that others see: a viewer may, although it is no reading request.
 const OF_VIEWERS: [&str; 2] = ["close_session", "create_stream_token"];
 

@@ -1,0 +1,22 @@
+//! `/v1/engines`
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::AppState;
+use super::problem::Problem;
+use crate::domain::engine::EngineRecord;
+use crate::domain::page::Listing;
+
+pub fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(list_engines))
+}
+
+/// Engines that serve other servers and were heard of within ten seconds, the oldest first.
+#[utoipa::path(
+    get, path = "/v1/engines", tag = "workers", operation_id = "list_engines",
+    responses((status = 200, description = "Engines with address, device, models and load", body = Listing<EngineRecord>))
+)]
+async fn list_engines(state: AppState) -> Result<axum::Json<Listing<EngineRecord>>, Problem> {
+    Ok(axum::Json(Listing::whole(state.service.engines().await?)))
+}
