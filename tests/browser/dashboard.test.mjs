@@ -157,6 +157,9 @@ test('the form refuses what cannot work, starts a job, and the job is cancelled'
   await page.getByRole('textbox', { name: /^prompts per step/ }).press('Tab');
   await page.getByText('16,000 to 2,000 prompts').waitFor();
   await page.getByText('at the pace of').waitFor();
+  await page.getByText('All settings').click();
+  await page.getByRole('textbox', { name: /^eval rows/ }).fill('8');
+  await page.getByRole('textbox', { name: /^eval rows/ }).press('Tab');
   await page.getByLabel('name', { exact: false }).first().fill('from the form');
   await page.getByLabel('name', { exact: false }).first().press('Tab');
   await page.getByText('answer found').waitFor();
@@ -216,7 +219,8 @@ const PAGES = [['#/runs', 'first run'], ['#/compare?runs=A,B', 'side by side'], 
   ['#/runs/A/settings', 'learning_rate'], ['#/runs/A/events', 'queued'], ['#/playground', 'Forgetting curve'], ['#/new', 'Memory about'], ['#/datasets/digits', 'row 0'],
   ['#/models', 'VGPO starter'], ['#/workers', 'Heartbeat']];
 
-for (const [colorScheme, viewport] of [['light', { width: 1280, height: 900 }], ['dark', { width: 390, height: 844 }]]) {
+const WIDTHS = [{ width: 1280, height: 900 }, { width: 390, height: 844 }];
+for (const [colorScheme, viewport] of ['light', 'dark'].flatMap((theme) => WIDTHS.map((size) => [theme, size]))) {
   test(`every page is accessible and fits: ${colorScheme}, ${viewport.width} pixels wide`, async () => {
     for (const [hash, sign] of PAGES) {
       const page = await browser.open(hash.replace('A', first.run_id).replace('B', second.run_id), { colorScheme, viewport });

@@ -1,6 +1,6 @@
 // A question to a model: its answer as it comes, and afterwards what the answer hangs on.
 import { signal } from './html.js';
-import { call, post } from './api.js';
+import { call, identity, post } from './api.js';
 import { frames } from './sse.js';
 
 export const FRESH = { status: 'idle', tokens: [], maps: [], images: [], summary: [], visual: null, warnings: [], model: null, timings: null, error: null, hidden: null, text: '' };
@@ -74,17 +74,21 @@ export class Asking {
   }
 }
 
+/** Where people sign in, programs need a key: from the environment, never from this page. */
+const locked = () => Boolean(identity.value?.csrf);
+export const keyHeader = () => (locked() ? ' -H "authorization: Bearer $VGPO_API_KEY"' : '');
+
 /** The request as a line for the shell. */
 export function asCurl(request) {
-  return `curl -s ${location.origin}/generate -H 'content-type: application/json' -d @- <<'JSON'\n${JSON.stringify(request, null, 2)}\nJSON\n`;
+  return `curl -s ${location.origin}/generate${keyHeader()} -H 'content-type: application/json' -d @- <<'JSON'\n${JSON.stringify(request, null, 2)}\nJSON\n`;
 }
 
 /** The question for OpenAI's client. */
 export function asPython({ model, prompt, images, max_new_tokens: tokens, temperature }) {
   const parts = [...images.map((url) => ({ type: 'image_url', image_url: { url } })), { type: 'text', text: prompt }];
-  return `from openai import OpenAI
+  return `${locked() ? 'import os\n\n' : ''}from openai import OpenAI
 
-client = OpenAI(base_url=${JSON.stringify(`${location.origin}/v1`)}, api_key="unused")
+client = OpenAI(base_url=${JSON.stringify(`${location.origin}/v1`)}, api_key=${locked() ? 'os.environ["VGPO_API_KEY"]' : '"unused"'})
 answer = client.chat.completions.create(
     model=${JSON.stringify(model)},
     messages=[{"role": "user", "content": ${JSON.stringify(parts, null, 4).replaceAll('\n', '\n    ')}}],

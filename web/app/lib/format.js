@@ -2,14 +2,20 @@
 
 const finite = (value) => typeof value === 'number' && Number.isFinite(value);
 
+// Formats are made once: making one costs more than a hundred uses.
+const WHOLE = new Intl.NumberFormat('en');
+const DIGITS = Array.from({ length: 22 }, (_, n) => new Intl.NumberFormat('en', { maximumSignificantDigits: Math.min(21, Math.max(1, n)) }));
+const CLOCK = new Intl.DateTimeFormat('en', { timeStyle: 'medium', hourCycle: 'h23' });
+const MOMENT = new Intl.DateTimeFormat('en', { dateStyle: 'medium', timeStyle: 'short', hourCycle: 'h23' });
+
 /** A number with as many digits as help. */
 export function number(value, digits = 3) {
   if (!finite(value)) return '–';
   const size = Math.abs(value);
   if (size === 0) return '0';
   if (size >= 1e6 || size < 1e-3) return value.toExponential(Math.max(0, digits - 2)).replace('e+', 'e');
-  if (Number.isInteger(value)) return value.toLocaleString('en');
-  return value.toLocaleString('en', { maximumSignificantDigits: Math.max(digits, Math.ceil(Math.log10(size + 1))) });
+  if (Number.isInteger(value)) return WHOLE.format(value);
+  return DIGITS[Math.max(digits, Math.ceil(Math.log10(size + 1)))].format(value);
 }
 
 export const percent = (value, digits = 1) => (finite(value) ? `${(value * 100).toFixed(digits)}%` : '–');
@@ -24,7 +30,7 @@ export function bytes(value) {
 
 export function count(value) {
   if (!finite(value)) return '–';
-  return value >= 1e9 ? `${(value / 1e9).toFixed(1)} B` : value >= 1e6 ? `${(value / 1e6).toFixed(1)} M` : value.toLocaleString('en');
+  return value >= 1e9 ? `${(value / 1e9).toFixed(1)} B` : value >= 1e6 ? `${(value / 1e6).toFixed(1)} M` : WHOLE.format(value);
 }
 
 /** Seconds as `2 h 05 m`. */
@@ -49,8 +55,8 @@ export function ago(time, now = Date.now()) {
   return `${Math.round(seconds / 86400)} days ago`;
 }
 
-export const clock = (time) => new Date(time).toLocaleTimeString('en', { hour12: false });
-export const moment = (time) => (time ? new Date(time).toLocaleString('en', { dateStyle: 'medium', timeStyle: 'short', hour12: false }) : '–');
+export const clock = (time) => CLOCK.format(new Date(time));
+export const moment = (time) => (time ? MOMENT.format(new Date(time)) : '–');
 
 /** `run_019ab…42f` of a long id. */
 export const shortId = (id) => (id && id.length > 20 ? `${id.slice(0, id.indexOf('_') + 1)}…${id.slice(-6)}` : id || '–');

@@ -1,6 +1,7 @@
 // A job: what is asked, what it would become (a dry run after every change), and off it goes.
 import { html, useEffect, useRef, useState } from '../lib/html.js';
 import { get, post } from '../lib/api.js';
+import { keyHeader } from '../lib/asking.js';
 import { epoch } from '../lib/live.js';
 import { answerers, fitting } from '../lib/models.js';
 import { variants } from '../lib/schema.js';
@@ -72,7 +73,7 @@ function Form({ found, query }) {
     origin=${plan.value.origins[pointer]} wrong=${faults.get(pointer)} onChange=${(value) => set(pointer, value)} />` : null);
   const ready = found.datasets.filter((d) => d.state === 'ready');
   const rest = Object.keys(values).filter((p) => !OWN.has(p) && !OFTEN.includes(p) && !METHOD.includes(p));
-  const curl = `curl -s ${location.origin}/v1/jobs -H 'content-type: application/json' -d '${JSON.stringify(request).replaceAll("'", "'\\''")}'`;
+  const curl = `curl -s ${location.origin}/v1/jobs${keyHeader()} -H 'content-type: application/json' -d '${JSON.stringify(request).replaceAll("'", "'\\''")}'`;
   return html`<div class="head"><div class="grow"><h1>New job</h1><p class="lead">Only the model and the data set are needed; everything else has a value already, and says where it comes from.</p></div></div>
     <div class="new-job"><form class="stack" onSubmit=${(e) => { e.preventDefault(); if (!plan.error) start(); }}>
       <fieldset class="card"><legend>What</legend><div class="fields">

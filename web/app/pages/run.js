@@ -59,7 +59,7 @@ function Run({ id, tab, query }) {
     ${tab === 'samples' ? html`<${Samples} run=${now} query=${query} />`
       : tab === 'settings' ? html`<${Settings} job=${job} />`
       : tab === 'events' ? html`<${Events} run=${now} />`
-      : tab === 'checkpoints' ? html`<${Checkpoints} runId=${id} />`
+      : tab === 'checkpoints' ? html`<${Checkpoints} runId=${id} best=${now.best_checkpoint} />`
       : html`<${Curves} run=${now} data=${data} />`}`;
 }
 

@@ -1,5 +1,5 @@
 // One prompt with every response of its group, side by side, and the image under the token that is read.
-import { html, useEffect, useMemo, useState } from '../lib/html.js';
+import { html, memo, useEffect, useMemo, useState } from '../lib/html.js';
 import { get, list } from '../lib/api.js';
 import { number, percent } from '../lib/format.js';
 import { dataUrl, extent, gridOf, question, scoreResponse, span } from '../lib/maps.js';
@@ -62,7 +62,7 @@ export function Group({ run, record, verdict }) {
       </div>
       ${by && html`<p class="muted small-text">${COLOURS[by].help} Point at a token, or walk with the arrow keys: the image shows where the model looks.</p>`}
       <div class="responses">${shown.map(({ response, index }) => html`<${Response} key=${index} response=${response} index=${index} by=${by} low=${low} high=${high}
-        current=${picked.response === index ? picked.token : null} pick=${(token) => setPicked({ response: index, token })} />`)}</div>
+        current=${picked.response === index ? picked.token : null} pick=${setPicked} />`)}</div>
       ${answer && html`<${AlongResponse} answer=${answer} index=${picked.response} />`}
     </div></div>`;
 }
@@ -89,7 +89,8 @@ function Look({ group, answer, picked, reading, fault, source }) {
   ${answer && !aligned && html`<p class="notice warn">This model cuts the response into other tokens; only the mean is shown.</p>`}</div>`;
 }
 
-function Response({ response, index, by, low, high, current, pick }) {
+/** Others of the group stay as they are while people walk through one. */
+const Response = memo(({ response, index, by, low, high, current, pick }) => {
   const { reward, reward_parts: parts, advantage, phi, correct, cut_off: cut } = response;
   const values = by ? COLOURS[by].of(response) : null;
   const value = current !== null && current !== undefined ? values?.[current] : null;
@@ -99,10 +100,10 @@ function Response({ response, index, by, low, high, current, pick }) {
       ${advantage !== 0 && html`<span class="muted small-text">advantage <b>${number(advantage)}</b></span>`}
       ${phi !== 0 && html`<span class="muted small-text" title="Inter-trajectory weight: 1 + φ multiplies the advantage">φ <b>${number(phi)}</b></span>`}
       <span class="muted small-text value">${typeof value === 'number' ? html`${COLOURS[by].label} <b>${number(value)}</b>` : `${response.tokens.length} tokens`}</span></div>
-    <${Tokens} tokens=${response.tokens} values=${values} low=${low} high=${high} map=${by ? COLOURS[by].map : 'viridis'} current=${current} onPick=${pick}
+    <${Tokens} tokens=${response.tokens} values=${values} low=${low} high=${high} map=${by ? COLOURS[by].map : 'viridis'} current=${current} onPick=${(token) => pick({ response: index, token })}
       label=${`Tokens of response ${index + 1}`} text=${(v) => `${by ? COLOURS[by].label : ''} ${number(v)}`} />
   </article>`;
-}
+});
 
 /** Attention shares along the response: how the model turns from the image to its own words. */
 function AlongResponse({ answer, index }) {

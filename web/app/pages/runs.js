@@ -1,5 +1,5 @@
 // Every run: live, filtered, sorted; thousands stay smooth because only what is seen is drawn.
-import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../lib/html.js';
+import { html, memo, useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../lib/html.js';
 import { failure, isFinal, load, runs, spark, STATES, timeLeft } from '../lib/runs.js';
 import { ago, duration, moment, percent } from '../lib/format.js';
 import { go, href, setQuery } from '../lib/router.js';
@@ -17,13 +17,23 @@ const COLUMNS = [
   ['created', 'Started', (run) => run.created_at],
 ];
 
+const texts = new WeakMap();
+
+/** What a filter looks into; made once for a run as it is. */
+function textOf(run) {
+  if (!texts.has(run)) {
+    const tags = Object.entries(run.tags || {}).map(([k, v]) => `${k}:${v}`);
+    texts.set(run, [run.id, run.name, run.model, run.dataset, run.method, run.project, ...tags].join(' ').toLowerCase());
+  }
+  return texts.get(run);
+}
+
 function shown(all, { q = '', state = '', method = '', sort = 'created', down = '1' }) {
   const words = q.toLowerCase().split(/\s+/).filter(Boolean);
   const wanted = all.filter((run) => {
     if (state === 'active' ? isFinal(run.state) : state && run.state !== state) return false;
     if (method && run.method !== method) return false;
-    const text = [run.id, run.name, run.model, run.dataset, run.method, run.project, ...Object.entries(run.tags || {}).map(([k, v]) => `${k}:${v}`)].join(' ').toLowerCase();
-    return words.every((word) => text.includes(word));
+    return words.length === 0 || words.every((word) => textOf(run).includes(word));
   });
   const by = COLUMNS.find(([name]) => name === sort)?.[2] ?? COLUMNS.at(-1)[2];
   const sign = down === '1' ? -1 : 1;
@@ -36,16 +46,16 @@ export default function Runs({ query }) {
   useEffect(() => { document.title = 'Runs · VGPO'; if (!all) load(); }, []);
   const list = useMemo(() => (all ? shown(all, query) : []), [all, JSON.stringify(query)]);
   const methods = useMemo(() => [...new Set((all || []).map((run) => run.method))].sort(), [all]);
+  const toggle = useCallback((id) => setChosen((old) => { const next = new Set(old); if (!next.delete(id)) next.add(id); return next; }), []);
   if (!all && failure.value) return html`<${Failure} error=${failure.value} again=${load} />`;
-  const toggle = (id) => setChosen((old) => { const next = new Set(old); if (!next.delete(id)) next.add(id); return next; });
   const active = (all || []).filter((run) => !isFinal(run.state)).length;
   return html`
     <div class="head"><div class="grow"><h1>Runs</h1><p class="muted">${all ? `${all.length.toLocaleString('en')} in all, ${active} at work or waiting` : '…'}</p></div>
       ${chosen.size > 0 && html`<button onClick=${() => setChosen(new Set())}>Clear choice</button>`}
-      <button class=${`compare ${chosen.size > 1 ? 'primary' : ''}`} disabled=${chosen.size < 1} onClick=${() => go(['compare'], { runs: [...chosen].join(',') })}>
-        Compare${chosen.size > 0 ? ` ${chosen.size}` : ''}</button>
+      ${all?.length > 1 && html`<button class=${`compare ${chosen.size > 1 ? 'primary' : ''}`} disabled=${chosen.size < 1} onClick=${() => go(['compare'], { runs: [...chosen].join(',') })}>
+        Compare${chosen.size > 0 ? ` ${chosen.size}` : ''}</button>`}
       <a class=${`button ${chosen.size > 1 ? '' : 'primary'}`} href="#/new"><${Icon} name="plus" />New job</a></div>
-    <div class="toolbar" role="search">
+    ${all?.length !== 0 && html`<div class="toolbar" role="search">
       <input type="search" class="grow" placeholder="Name, model, data set, tag, id …" aria-label="Filter runs" value=${query.q || ''} onInput=${(e) => setQuery({ q: e.target.value })} />
       <select aria-label="State" value=${query.state || ''} onChange=${(e) => setQuery({ state: e.target.value })}>
         <option value="">any state</option><option value="active" selected=${query.state === 'active'}>not ended</option>
@@ -54,7 +64,7 @@ export default function Runs({ query }) {
         <option value="">any method</option>${methods.map((name) => html`<option value=${name} selected=${query.method === name}>${name}</option>`)}</select>
       <select class="phone-only" aria-label="Sort by" onChange=${(e) => setQuery({ sort: e.target.value })}>
         ${COLUMNS.filter(([, , by]) => by).map(([name, text]) => html`<option value=${name} selected=${(query.sort || 'created') === name}>by ${text.toLowerCase()}</option>`)}</select>
-    </div>
+    </div>`}
     ${!all ? html`<${Loading} what="Reading the runs" height=${300} />`
       : all.length === 0 ? html`<${Empty} icon="play" title="No runs yet"><p>A run holds the curves, samples and checkpoints of a job.</p><a class="button primary" href="#/new">Start the first job</a></${Empty}>`
       : list.length === 0 ? html`<${Empty} title="No run fits"><button onClick=${() => setQuery({ q: '', state: '', method: '' })}>Clear the filter</button></${Empty}>`
@@ -92,7 +102,8 @@ function Rows({ list, chosen, toggle, query }) {
     </div></div>`;
 }
 
-function Row({ run, index, height, chosen, toggle, now }) {
+/** Rows that were there before are not drawn again while people scroll. */
+const Row = memo(({ run, index, height, chosen, toggle, now }) => {
   const small = spark(run.id).value;
   const left = timeLeft(run, now);
   const share = run.steps ? (run.last_step ?? 0) / run.steps : 0;
@@ -111,4 +122,4 @@ function Row({ run, index, height, chosen, toggle, now }) {
       <b>${percent(run.best_accuracy)}</b></span>
     <span role="cell" class="c-created"><time datetime=${run.created_at} title=${moment(run.created_at)}>${ago(run.created_at, now)}</time></span>
   </div>`;
-}
+});

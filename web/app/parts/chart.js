@@ -1,10 +1,11 @@
 // A chart with legend, shared hover, zoom, keyboard, table, CSV and PNG.
-import { html, useEffect, useId, useLayoutEffect, useMemo, useRef, useState } from '../lib/html.js';
+import { html, useEffect, useId, useLayoutEffect, useMemo, useRef, useSignal, useState } from '../lib/html.js';
 import { columns, options, uPlot, xLabel, xText } from '../lib/plot.js';
+import { saveCsv, savePicture } from '../lib/chart_files.js';
 import { number } from '../lib/format.js';
 import { gestures, within } from '../lib/pan.js';
-import { csv, fileName, save, saveText } from '../lib/download.js';
-import { theme, token } from '../lib/colour.js';
+import { theme } from '../lib/colour.js';
+import { Legend, reader, Reading } from './chart_legend.js';
 import { Icon } from './icon.js';
 import { Menu } from './menu.js';
 
@@ -22,7 +23,8 @@ export function Chart({ title, note, series, kind = 'step', text = plain, height
   const plot = useRef(null);
   const zoomed = useRef(null);
   const timer = useRef(0);
-  const [at, setAt] = useState(null);
+  const inView = useRef(true);
+  const at = useSignal(null);
   const [zoom, setZoom] = useState(null);
   const [ownLog, setLog] = useState(logged);
   const [table, setTable] = useState(false);
@@ -38,7 +40,7 @@ export function Chart({ title, note, series, kind = 'step', text = plain, height
     const width = box.current.clientWidth || 300;
     const made = new uPlot(options(plan, full, {
       width, height, log, stacked, kind, sync, range, yText: text, count: data[0].length,
-      onCursor: setAt,
+      onCursor: (place) => { if (inView.current) at.value = place; },
       onZoom: (span) => {
         if (JSON.stringify(span) === JSON.stringify(zoomed.current)) return;
         zoomed.current = span;
@@ -54,8 +56,11 @@ export function Chart({ title, note, series, kind = 'step', text = plain, height
       if (wide > 0 && wide !== made.width) made.setSize({ width: wide, height });
     });
     observer.observe(box.current);
+    // The cursor is shared: charts out of sight need not tell what is under it.
+    const watcher = new IntersectionObserver(([entry]) => { inView.current = entry.isIntersecting; });
+    watcher.observe(box.current);
     const still = gestures(made, box.current, { view: () => zoomed.current, whole: () => [made.data[0][0], made.data[0].at(-1)], show });
-    return () => { still(); observer.disconnect(); made.destroy(); plot.current = null; };
+    return () => { still(); observer.disconnect(); watcher.disconnect(); made.destroy(); plot.current = null; };
   }, [shape]);
   useEffect(() => () => clearTimeout(timer.current), []);
 
@@ -87,23 +92,16 @@ export function Chart({ title, note, series, kind = 'step', text = plain, height
   const scale = (factor) => {
     if (!plot.current) return;
     const [from, to] = view();
-    const middle = at === null || at === undefined ? (from + to) / 2 : plot.current.data[0][at];
+    const middle = plot.current.data[0][at.peek()] ?? (from + to) / 2;
     show(middle - (middle - from) * factor, middle + (to - middle) * factor);
   };
-  const lineOf = (index) => plan.findIndex((p) => p.index === index && p.role === 'line') + 1;
-  const valueAt = (index, place) => {
-    const one = full[index];
-    if (!stacked && place !== null && place !== undefined) return data[lineOf(index)]?.[place];
-    const x = place === null || place === undefined ? undefined : data[0][place];
-    const found = x === undefined ? one.y.length - 1 : one.x.indexOf(x);
-    return one.y[found];
-  };
+  const valueAt = useMemo(() => reader(full, plan, data, stacked), [full, plan, data, stacked]);
   const step = (delta) => {
     const made = plot.current;
     if (!made) return;
     const count = made.data[0].length;
     // Before the first key the cursor stands beside the curve, on the side it comes from.
-    const from = at ?? (delta > 0 ? -1 : count);
+    const from = at.peek() ?? (delta > 0 ? -1 : count);
     const next = Math.min(count - 1, Math.max(0, from + delta));
     made.setCursor({ left: made.valToPos(made.data[0][next], 'x'), top: made.bbox.height / (2 * devicePixelRatio) });
   };
@@ -113,10 +111,9 @@ export function Chart({ title, note, series, kind = 'step', text = plain, height
     if (moved) { event.preventDefault(); if (zoomed.current) pan(moved); return; }
     const jump = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10, Home: -1e9, End: 1e9 }[event.key];
     if (jump !== undefined) { event.preventDefault(); step(jump); }
-    if (event.key === 'Escape') { setAt(null); plot.current?.setCursor({ left: -10, top: -10 }); reset(); }
+    if (event.key === 'Escape') { at.value = null; plot.current?.setCursor({ left: -10, top: -10 }); reset(); }
   };
-  const reading = at === null || at === undefined ? '' : `${xLabel[kind]} ${xText(data[0][at], kind)}: ${
-    full.map((one, i) => `${one.label} ${text(valueAt(i, at))}`).join(', ')}`;
+  const told = { full, at, xs: data[0], kind, valueAt, text };
 
   return html`<figure class="chart" aria-labelledby=${name}>
     <figcaption>
@@ -129,8 +126,8 @@ export function Chart({ title, note, series, kind = 'step', text = plain, height
         <button role="menuitem" onClick=${() => scale(0.5)} disabled=${full.length === 0}>Zoom in</button>
         <button role="menuitem" onClick=${() => setLog(!log)} disabled=${logged}>${log ? 'Linear axis' : 'Logarithmic axis'}</button>
         <button role="menuitem" onClick=${() => setTable(!table)}>${table ? 'Hide table' : 'Show as table'}</button>
-        <button role="menuitem" onClick=${() => saveText(`${fileName(title)}.csv`, asCsv(kind, full, data, lineOf, valueAt), 'text/csv')}>Download CSV</button>
-        <button role="menuitem" onClick=${() => picture(title, full, plot.current)}>Download PNG</button>
+        <button role="menuitem" onClick=${() => saveCsv(title, kind, full, data[0], valueAt)}>Download CSV</button>
+        <button role="menuitem" onClick=${() => savePicture(title, full, plot.current)}>Download PNG</button>
       </${Menu}>
     </figcaption>
     ${note && html`<p class="note">${note}</p>`}
@@ -138,11 +135,7 @@ export function Chart({ title, note, series, kind = 'step', text = plain, height
       ? html`<p class="empty" style=${{ minHeight: `${height}px` }}>${empty}</p>`
       : html`<div class="plot" ref=${box} tabindex="0" role="img" onKeyDown=${onKeyDown}
           aria-label=${`${title}. ${full.map((one, i) => `${one.label}: ${text(valueAt(i, null))}`).join('; ')}. Arrow keys read single points, plus and minus zoom, shift with arrows moves on.`}></div>
-        <ul class="legend">${full.map((one, i) => html`<li key=${one.label} title=${one.title || ''}>
-          <i style=${{ background: one.colour }} class=${one.dash ? 'dashed' : ''}></i><span>${one.label}</span>
-          <b>${text(valueAt(i, at))}</b></li>`)}
-          ${at !== null && at !== undefined && html`<li class="where">${xLabel[kind]} ${xText(data[0][at], kind)}</li>`}</ul>
-        <p class="sr" aria-live="polite">${document.activeElement === box.current ? reading : ''}</p>`}
+        <${Legend} ...${told} /><${Reading} ...${told} box=${box} />`}
     ${table && full.length > 0 && html`<${Table} kind=${kind} full=${full} data=${data} valueAt=${valueAt} text=${text} />`}
   </figure>`;
 }
@@ -154,38 +147,4 @@ function Table({ kind, full, data, valueAt, text }) {
     <tbody>${rows.map((i) => html`<tr><th scope="row">${xText(data[0][i], kind)}</th>${
       full.map((_, n) => html`<td class="num">${text(valueAt(n, i))}</td>`)}</tr>`)}</tbody>
   </table></div>`;
-}
-
-function asCsv(kind, full, data, lineOf, valueAt) {
-  const head = [kind, ...full.flatMap((one) => (one.lo ? [one.label, `${one.label} low`, `${one.label} high`] : [one.label]))];
-  const rows = data[0].map((x, i) => [x, ...full.flatMap((one, n) => {
-    const place = one.x.indexOf(x);
-    return one.lo ? [valueAt(n, i), one.lo[place], one.hi[place]] : [valueAt(n, i)];
-  })]);
-  return csv([head, ...rows]);
-}
-
-/** The chart with its title and legend as a picture. */
-function picture(title, full, plot) {
-  if (!plot) return;
-  const source = plot.ctx.canvas;
-  const scale = devicePixelRatio || 1;
-  const [head, line] = [34 * scale, 20 * scale];
-  const canvas = Object.assign(document.createElement('canvas'), { width: source.width, height: source.height + head + line * full.length + 10 * scale });
-  const pen = canvas.getContext('2d');
-  pen.fillStyle = token('--surface');
-  pen.fillRect(0, 0, canvas.width, canvas.height);
-  pen.fillStyle = token('--ink');
-  pen.font = `600 ${15 * scale}px system-ui, sans-serif`;
-  pen.fillText(title, 12 * scale, 23 * scale);
-  pen.drawImage(source, 0, head);
-  pen.font = `${12 * scale}px system-ui, sans-serif`;
-  full.forEach((one, i) => {
-    const y = head + source.height + line * i + 12 * scale;
-    pen.fillStyle = one.colour;
-    pen.fillRect(12 * scale, y - 8 * scale, 14 * scale, 4 * scale);
-    pen.fillStyle = token('--ink');
-    pen.fillText(one.label, 32 * scale, y);
-  });
-  canvas.toBlob((blob) => save(`${fileName(title)}.png`, blob));
 }

@@ -8,7 +8,8 @@ import { askFor, attempt, confirm, sayCopied } from './ask.js';
 import { Empty, Failure, Loading, useLoad, useNow } from './common.js';
 import { Icon } from './icon.js';
 
-export function Checkpoints({ runId }) {
+/** `best`: the id of the run's best checkpoint. */
+export function Checkpoints({ runId, best }) {
   const now = useNow(5000);
   const [found, error, again] = useLoad((signal) => list(`/v1/checkpoints${runId ? `?run=${runId}` : ''}`, 2000, { signal }), [runId, epoch.value]);
   useEffect(() => listen(({ kind, run_id: run }) => { if (kind.startsWith('checkpoint') && (!runId || run === runId)) again(); }), [runId]);
@@ -16,12 +17,11 @@ export function Checkpoints({ runId }) {
   if (!found) return html`<${Loading} what="Reading checkpoints" height=${220} />`;
   if (found.length === 0) return html`<${Empty} icon="star" title="No checkpoints yet"><p>A run writes one every <code>checkpoint_every</code> steps, and one at its end.</p></${Empty}>`;
   const all = [...found].sort((a, b) => (a.created_at < b.created_at ? 1 : -1));
-  const best = Math.max(...all.map((c) => c.accuracy ?? -1));
   return html`<div class="card scroll"><table class="stacked" role="table"><thead role="rowgroup"><tr role="row"><th role="columnheader" scope="col">Checkpoint</th><th role="columnheader" scope="col" class="num">Step</th>
       <th role="columnheader" scope="col" class="num">Accuracy</th><th role="columnheader" scope="col" class="num">Size</th><th role="columnheader" scope="col">Written</th><th role="columnheader" scope="col"><span class="sr">Actions</span></th></tr></thead>
     <tbody role="rowgroup">${all.map((one) => html`<tr role="row" key=${one.id}>
       <th role="rowheader" scope="row"><button class="icon" aria-label=${`Copy the id ${one.id}`} title=${one.id} onClick=${() => sayCopied(one.id, 'The id')}><${Icon} name="copy" /></button>
-        <code>${shortId(one.id)}</code> ${runId && one.accuracy === best && best >= 0 ? html`<span class="badge plain right">best</span>` : ''}${one.last ? html` <span class="badge plain">last</span>` : ''}
+        <code>${shortId(one.id)}</code> ${one.id === best ? html`<span class="badge plain right">best</span>` : ''}${one.last ? html` <span class="badge plain">last</span>` : ''}
         ${one.promoted_as && html` <span class="badge plain running">served as ${one.promoted_as}</span>`}
         ${!runId && html`<small class="block"><a href=${href(['runs', one.run_id, 'checkpoints'])}>${shortId(one.run_id)}</a></small>`}</th>
       <td role="cell" class="num" data-label="Step">${one.step}</td><td role="cell" class="num" data-label="Held-out accuracy">${percent(one.accuracy ?? NaN)}</td><td role="cell" class="num" data-label="Size">${bytes(one.manifest.size_bytes)}</td>

@@ -1,5 +1,5 @@
 // The tokens of a response, coloured by a number each; arrow keys walk through them.
-import { html, useLayoutEffect, useMemo, useRef } from '../lib/html.js';
+import { html, memo, useLayoutEffect, useMemo, useRef } from '../lib/html.js';
 import { ink, rgb } from '../lib/colour.js';
 
 /** Where a value lies in the colour map: 0 … 1. */
@@ -38,24 +38,40 @@ export function Tokens({ tokens, values, low, high, map = 'viridis', current, on
     onPick?.(next);
     nodeAt(next)?.focus({ preventScroll: true });
   };
+  // What the list calls never changes, so that it is drawn once for its tokens.
+  const latest = useRef(null);
+  latest.current = { current, pick, onPick };
+  const hear = useMemo(() => handlers(latest), []);
+  return html`<${List} spans=${spans} label=${label} small=${small} root=${root} hear=${hear} />`;
+}
+
+const List = memo(({ spans, label, small, root, hear }) => html`<div class=${`tokens ${small ? 'small' : ''}`} role="listbox" aria-label=${label}
+  aria-orientation="horizontal" ref=${root} ...${hear}>${spans}</div>`);
+
+const JUMPS = { ArrowLeft: -1, ArrowRight: 1, Home: -1e9, End: 1e9 };
+
+/** What a list of tokens listens to; `latest` refers to what it is to do now. */
+function handlers(latest) {
   const placeOf = (event) => {
     const found = event.target.closest?.('[data-place]');
     return found ? Number(found.dataset.place) : null;
   };
   const over = (event) => {
     const index = placeOf(event);
-    if (index !== null && index !== current) onPick?.(index);
+    if (index !== null && index !== latest.current.current) latest.current.onPick?.(index);
   };
-  const onClick = (event) => {
-    const index = placeOf(event);
-    if (index !== null) pick(index);
+  return {
+    onMouseOver: over,
+    onFocusIn: over,
+    onClick: (event) => {
+      const index = placeOf(event);
+      if (index !== null) latest.current.pick(index);
+    },
+    onKeyDown: (event) => {
+      const jump = JUMPS[event.key];
+      if (jump === undefined) return;
+      event.preventDefault();
+      latest.current.pick((latest.current.current ?? (jump > 0 ? -1 : 1e9)) + jump);
+    },
   };
-  const onKeyDown = (event) => {
-    const jump = { ArrowLeft: -1, ArrowRight: 1, Home: -1e9, End: 1e9 }[event.key];
-    if (jump === undefined) return;
-    event.preventDefault();
-    pick((current ?? (jump > 0 ? -1 : tokens.length)) + jump);
-  };
-  return html`<div class=${`tokens ${small ? 'small' : ''}`} role="listbox" aria-label=${label} aria-orientation="horizontal" ref=${root}
-    onKeyDown=${onKeyDown} onMouseOver=${over} onFocusIn=${over} onClick=${onClick}>${spans}</div>`;
 }
