@@ -92,7 +92,7 @@ def compare(vgpo, folder, model, question, generator, size):
 def train(vgpo, work, checkpoint, more):
     """One supervised step of our trainer; returns the checkpoint that it wrote."""
     job = {
-        "model": str(checkpoint), "dataset": "geometry", "method": {"type": "sft"}, "steps": 1, "eval_before": False, "eval_every": 0,
+        "model": str(checkpoint), "dataset": "geometry", "method": {"type": "sft"}, "steps": 1, "eval_before": False, "eval_every": 0, "eval_rows": 1,
         "checkpoint_every": 1, "batch": {"prompts_per_step": 2, "minibatch_prompts": 2},
         "rollout": {"max_new_tokens": 400}, "optimizer": {"learning_rate": 1e-3, "warmup_steps": 0}, **more,
     }
@@ -134,6 +134,9 @@ def check_lora(vgpo, family, generator, rows):
         if not adapters:
             sys.exit(f"{family}: a LoRA checkpoint without adapter_config.json: {sorted(p.name for p in written.rglob('*'))}")
         base = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=torch.float32)
+        untouched, _ = compare(vgpo, written, base.eval(), "What is this?", generator, (224, 224))
+        if untouched <= EXACT:
+            sys.exit(f"{family}: the adapter changes nothing ({untouched:.1e})")
         adapted = peft.PeftModel.from_pretrained(base, adapters[0]).eval()
         worst, tokens = compare(vgpo, written, adapted, "What is this?", generator, (224, 224))
         rows.append((f"{family}: LoRA adapter in peft", f"{tokens} tokens equal, log-probs within {worst:.1e}", f"{EXACT:g}", worst <= EXACT))
@@ -172,15 +175,13 @@ def main():
     parser.add_argument("--vgpo", required=True)
     parser.add_argument("--out", required=True, type=pathlib.Path)
     parser.add_argument("--seed", type=int, default=None, help="of the fresh pictures (default: a new one)")
-    parser.add_argument("--lora", action="store_true", help="check LoRA checkpoints too")
     options = parser.parse_args()
     torch.set_num_threads(1)
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 31)
     generator, rows = np.random.default_rng(seed), []
     for family in FAMILIES:
         check_family(options.vgpo, family, generator, rows)
-        if options.lora:
-            check_lora(options.vgpo, family, generator, rows)
+        check_lora(options.vgpo, family, generator, rows)
     check_rows(options.vgpo, generator, rows)
     versions = ", ".join(f"{m.__name__} {m.__version__}" for m in (torch, transformers, peft, datasets))
     lines = [

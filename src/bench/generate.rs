@@ -11,6 +11,8 @@ use super::shape::BatchShape;
 use super::{BenchError, Memory, Seconds, Watch};
 use crate::clock::Stopwatch;
 use crate::config::serving::EngineLimits;
+use crate::domain::device::DeviceName;
+use crate::domain::weights::WeightFormat;
 use crate::serving::request::GenerateRequest;
 use crate::serving::{Engine, GenerateEvent, LocalEngine, ModelRef, ServingError, parse};
 
@@ -21,6 +23,8 @@ pub struct Settings {
     pub batch: BatchShape,
     /// Ask for the attention map of every token.
     pub maps: bool,
+    /// How weights are held.
+    pub weights: WeightFormat,
     /// Timed rounds; one more warms up.
     pub repeats: usize,
 }
@@ -47,7 +51,7 @@ pub struct Report {
 /// Measures requests to the reference model in `dir`. Every request brings a picture of its own: nothing is remembered.
 pub async fn run(dir: &Path, settings: Settings) -> Result<Report, BenchError> {
     let watch = Watch::start();
-    let engine = Arc::new(LocalEngine::new(EngineLimits::default()));
+    let engine = Arc::new(LocalEngine::on(DeviceName::CPU, settings.weights, EngineLimits::default()));
     let model = ModelRef { id: "reference".to_owned(), dir: dir.to_owned() };
     engine.load(&model).await?;
     let (mut first, mut answers, mut rounds, mut tokens) = (Vec::new(), Vec::new(), Vec::new(), 0);

@@ -8,6 +8,7 @@ pub mod rollout;
 pub mod shape;
 pub mod step;
 pub mod update;
+pub mod weights;
 
 use std::collections::BTreeMap;
 

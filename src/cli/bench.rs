@@ -7,9 +7,12 @@ use serde::Serialize;
 use vgpo::bench::policy::PolicySettings;
 use vgpo::bench::reference::write_reference;
 use vgpo::bench::shape::BatchShape;
-use vgpo::bench::{BenchError, Memory, Seconds, generate, rollout, step, update};
+use vgpo::bench::{BenchError, Memory, Seconds, generate, rollout, step, update, weights};
 use vgpo::domain::spec::DType;
+use vgpo::domain::weights::WeightFormat;
 
+use super::inference::{find_model, weight_format};
+use super::settings::{ListenFlags, SettingFlags, load};
 use super::{block_on, fail, on_large_stack, say};
 
 /// Arguments of `vgpo bench`.
@@ -35,12 +38,14 @@ enum Command {
     Generate(Generate),
     /// Measure whole steps of the trainer: rollout, reward, log-probs, update.
     Step(Step),
+    /// Measure what serving in fewer bits changes: bytes of the weights, log-probs and answers on a generated task.
+    Weights(Quantization),
 }
 
 impl Args {
     /// Is it work of the trainer, with a graph of its own on every core?
     pub fn runs_one_graph_per_core(&self) -> bool {
-        !matches!(self.command, Command::Generate(_))
+        !matches!(self.command, Command::Generate(_) | Command::Weights(_))
     }
 }
 
@@ -154,10 +159,32 @@ struct Generate {
     /// Ask for the attention map of every token.
     #[arg(long)]
     maps: bool,
+    /// How weights are held: `native`, `q8_0` or `q4_0`.
+    #[arg(long, value_name = "FORMAT", default_value = "native", value_parser = weight_format)]
+    weights: WeightFormat,
     #[command(flatten)]
     shape: Shape,
     #[command(flatten)]
     common: Common,
+}
+
+#[derive(Debug, clap::Args)]
+struct Quantization {
+    /// A model folder, `hf:org/name@revision`, or the name of a model in the data folder.
+    #[arg(long, value_name = "DIR_OR_NAME", default_value = "starter")]
+    model: String,
+    /// The generated task whose held-out rows are asked.
+    #[arg(long, default_value = "digits")]
+    task: String,
+    /// Rows.
+    #[arg(long, default_value_t = 200)]
+    rows: u64,
+    /// The format that is held against the native one: `q8_0` or `q4_0`.
+    #[arg(long, value_name = "FORMAT", value_parser = weight_format)]
+    weights: WeightFormat,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -187,6 +214,7 @@ pub fn run(args: Args) -> ExitCode {
         Command::Rollout(args) => args.run(),
         Command::Generate(args) => args.run(),
         Command::Step(args) => args.run(),
+        Command::Weights(args) => args.run(),
     }
 }
 
@@ -214,12 +242,40 @@ impl Rollout {
 
 impl Generate {
     fn run(self) -> ExitCode {
-        let (batch, maps) = (self.shape.batch(self.clients, 1), self.maps);
-        let work = move |dir: &Path, repeats| block_on(generate::run(dir, generate::Settings { batch, maps, repeats }));
+        let (batch, maps, weights) = (self.shape.batch(self.clients, 1), self.maps, self.weights);
+        let work = move |dir: &Path, repeats| {
+            block_on(generate::run(dir, generate::Settings { batch, maps, weights, repeats }))
+        };
         measure(self.common, work, |report| {
             let line = line("requests", report.tokens, &report.seconds, report.tokens_per_second, report.memory);
             format!("{line}, first token after {:.4} s", report.first_token.median)
         })
+    }
+}
+
+impl Quantization {
+    fn run(self) -> ExitCode {
+        let Self { model, task, rows, weights, json } = self;
+        let work = async {
+            let settings =
+                load(&SettingFlags::default(), &ListenFlags::default()).map_err(|error| error.to_string())?;
+            let model = find_model(&model, settings).await?;
+            let measured = weights::run(&model.dir, weights::Settings { task, rows, weights }).await;
+            measured.map_err(|error| error.to_string())
+        };
+        match block_on(work) {
+            Ok(report) if json => serde_json::to_string(&report).map_or_else(fail, say),
+            Ok(report) => say(format!(
+                "{}: {:.0} % of the bytes; log-probs of {} tokens change by {:.4} on average, by {:.3} at most; {:.1} % of the answers are the same",
+                weights.name(),
+                100.0 * report.bytes as f64 / report.native_bytes as f64,
+                report.tokens,
+                report.mean_change,
+                report.largest_change,
+                100.0 * report.same_answers,
+            )),
+            Err(error) => fail(error),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use vgpo::serving::request::GenerateRequest;
-use vgpo::serving::{Engine as _, GenerateEvent, LocalEngine, parse};
+use vgpo::serving::{Engine as _, GenerateEvent, parse};
 
 use super::inference::{Args, Ready, print};
 use super::{block_on, fail};
@@ -15,10 +15,9 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 async fn generate(args: &Args) -> Result<(), String> {
-    let Ready { request, model, device, limits } = args.read().await?;
+    let Ready { request, model, engine } = args.read().await?;
     let request: GenerateRequest = parse(&request).map_err(|e| e.to_string())?;
     let streams = request.stream;
-    let engine = LocalEngine::on(device, limits);
     let mut events = engine.generate(&model, request).await.map_err(|e| e.to_string())?;
     while let Some(event) = events.next_event().await {
         match event {

@@ -10,11 +10,11 @@ use serde_json::Value;
 use vgpo::clock::SystemClock;
 use vgpo::config::app::AppSettings;
 use vgpo::config::serving::EngineLimits;
-use vgpo::domain::device::DeviceName;
+use vgpo::domain::weights::WeightFormat;
 use vgpo::hub::SCHEME;
 use vgpo::service::Service;
 use vgpo::service::starter::NAME as STARTER;
-use vgpo::serving::ModelRef;
+use vgpo::serving::{LocalEngine, ModelRef};
 
 use super::settings::{ListenFlags, SettingFlags, load};
 use super::{hub, read_input};
@@ -31,8 +31,17 @@ pub struct Args {
     /// Device to work on: `cpu`, `cuda:N` or `metal:N`.
     #[arg(long, default_value = "cpu")]
     device: String,
+    /// How the weights are held: `native`, `q8_0` or `q4_0`.
+    #[arg(long, value_name = "FORMAT", default_value = "native", value_parser = weight_format)]
+    weights: WeightFormat,
     #[command(flatten)]
     flags: SettingFlags,
+}
+
+/// Reads the name of a weight format.
+pub fn weight_format(name: &str) -> Result<WeightFormat, String> {
+    let known = || WeightFormat::ALL.map(WeightFormat::name).join(", ");
+    WeightFormat::from_name(name).ok_or_else(|| format!("it must be one of {}", known()))
 }
 
 /// A request that is ready for the engine.
@@ -41,10 +50,8 @@ pub struct Ready {
     pub request: Value,
     /// The model it is for.
     pub model: ModelRef,
-    /// The device it runs on.
-    pub device: DeviceName,
-    /// The engine's limits.
-    pub limits: EngineLimits,
+    /// The engine that answers it.
+    pub engine: LocalEngine,
 }
 
 impl Args {
@@ -68,7 +75,7 @@ impl Args {
         let limits = EngineLimits::from(&settings.limits);
         let model = find_model(name, settings).await?;
         inline_images(&mut request)?;
-        Ok(Ready { request, model, device, limits })
+        Ok(Ready { request, model, engine: LocalEngine::on(device, self.weights, limits) })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use vgpo::serving::request::ScoreRequest;
-use vgpo::serving::{Engine as _, LocalEngine, parse};
+use vgpo::serving::{Engine as _, parse};
 
 use super::inference::{Args, Ready, print};
 use super::{block_on, fail};
@@ -14,9 +14,8 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 async fn score(args: &Args) -> Result<(), String> {
-    let Ready { request, model, device, limits } = args.read().await?;
+    let Ready { request, model, engine } = args.read().await?;
     let request: ScoreRequest = parse(&request).map_err(|e| e.to_string())?;
-    let engine = LocalEngine::on(device, limits);
     let answer = engine.score(&model, request).await.map_err(|e| e.to_string())?;
     print(&answer)
 }

@@ -37,6 +37,9 @@ pub struct ListenFlags {
     /// Device that models are served on [default: cpu; VGPO_ENGINE_DEVICE]
     #[arg(long, value_name = "DEVICE")]
     pub engine_device: Option<String>,
+    /// How served weights are held: native, q8_0 or q4_0 [default: native; VGPO_ENGINE_WEIGHTS]
+    #[arg(long, value_name = "FORMAT")]
+    pub engine_weights: Option<String>,
     /// Rows that the engine decodes together [default: 32; VGPO_ENGINE_BATCH_ROWS]
     #[arg(long, value_name = "ROWS")]
     pub engine_batch_rows: Option<String>,
@@ -64,6 +67,7 @@ pub fn load(flags: &SettingFlags, listen: &ListenFlags) -> Result<AppSettings, C
         ("advertise", &listen.advertise),
         ("devices", &listen.devices),
         ("engine_device", &listen.engine_device),
+        ("engine_weights", &listen.engine_weights),
         ("engine_batch_rows", &listen.engine_batch_rows),
         ("engine_prefill_chunk_tokens", &listen.engine_prefill_chunk_tokens),
         ("engine_prompt_memory_bytes", &listen.engine_prompt_memory_bytes),

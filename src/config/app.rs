@@ -14,6 +14,7 @@ use std::str::FromStr;
 
 use crate::domain::device::{DeviceName, UnknownDevice};
 use crate::domain::retention::RetentionPolicy;
+use crate::domain::weights::WeightFormat;
 use sources::{Found, find, read_file};
 use table::{SETTINGS, Setting};
 
@@ -97,6 +98,8 @@ pub struct AppSettings {
     pub advertise: String,
     /// What servers and engines prove to each other that they belong together with; empty: no engine serves another server.
     pub engine_secret: String,
+    /// How their weights are held.
+    pub engine_weights: WeightFormat,
     /// Host names accepted beside loopback names and `host`.
     pub allowed_hosts: Vec<String>,
     /// Origins that may write beside the server's own.
@@ -259,6 +262,7 @@ fn settle(values: &[(&Setting, Found)]) -> Result<AppSettings, ConfigError> {
         share_gpu: one_of(values, "share_gpu", ["false", "true"])? == "true",
         advertise: roles::advertised(values)?,
         engine_secret: roles::secret(values)?,
+        engine_weights: weight_format(values)?,
         allowed_hosts: list(&text("allowed_hosts")),
         allowed_origins: list(&text("allowed_origins")),
         auth: AuthMode::settle(values)?,
@@ -332,6 +336,16 @@ fn one_of(values: &[(&Setting, Found)], key: &str, allowed: [&'static str; 2]) -
 fn log_format(values: &[(&Setting, Found)]) -> Result<LogFormat, ConfigError> {
     let name = one_of(values, "log_format", [LogFormat::Text.name(), LogFormat::Json.name()])?;
     Ok(if name == LogFormat::Json.name() { LogFormat::Json } else { LogFormat::Text })
+}
+
+fn weight_format(values: &[(&Setting, Found)]) -> Result<WeightFormat, ConfigError> {
+    let (value, source) = found(values, "engine_weights");
+    WeightFormat::from_name(value.trim()).ok_or_else(|| ConfigError::Value {
+        key: "engine_weights".to_owned(),
+        source_name: source.to_string(),
+        value,
+        problem: format!("it must be one of {}", WeightFormat::ALL.map(WeightFormat::name).join(", ")),
+    })
 }
 
 fn device(values: &[(&Setting, Found)], key: &str) -> Result<DeviceName, ConfigError> {

@@ -25,4 +25,5 @@ pub mod sample;
 pub mod spec;
 mod stored;
 pub mod sweep;
+pub mod weights;
 pub mod worker;

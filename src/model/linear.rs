@@ -3,8 +3,8 @@
 use candle_core::{Result, Tensor};
 
 use super::error::ModelError;
-use super::kernels;
 use super::lora::Adapter;
+use super::quantized::Weight;
 use super::weights::{VISION, WeightSource};
 
 /// Name and size of a linear layer.
@@ -28,7 +28,7 @@ impl LinearShape {
 /// `x @ weight^T + bias`, and what an adapter adds.
 #[derive(Debug)]
 pub struct Linear {
-    weight: Tensor,
+    weight: Weight,
     bias: Option<Tensor>,
     adapter: Option<Adapter>,
 }
@@ -42,15 +42,16 @@ impl Linear {
         inner: usize,
         bias: bool,
     ) -> std::result::Result<Self, ModelError> {
-        let weight = source.get(&format!("{name}.weight"), &[out, inner])?;
+        let shape = LinearShape { name: name.to_owned(), out, inner };
+        let weight = Weight::of(source, &shape)?;
         let bias = if bias { Some(source.get(&format!("{name}.bias"), &[out])?) } else { None };
-        let adapter = source.adapter(&LinearShape { name: name.to_owned(), out, inner });
+        let adapter = source.adapter(&shape);
         Ok(Self { weight, bias, adapter })
     }
 
     /// `x: [.., inner]` -> `[.., out]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = kernels::linear(x, &self.weight, self.bias.as_ref())?;
+        let y = self.weight.project(x, self.bias.as_ref())?;
         match &self.adapter {
             Some(adapter) => y + adapter.forward(x)?,
             None => Ok(y),

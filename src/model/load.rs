@@ -8,9 +8,11 @@ use serde_json::Value;
 
 use super::footprint::Footprint;
 use super::lora::{Adapters, LoraConfig, select};
+use super::quantized::QuantizedView;
 use super::qwen_vl::{self, QwenVl};
 use super::weights::{Parameters, View, WeightSource};
 use super::{ModelError, ModelInfo, VisionLanguageModel};
+use crate::domain::weights::WeightFormat;
 
 /// A family: how a folder of its `model_type` is described and built.
 pub(super) struct Family {
@@ -148,10 +150,22 @@ impl ModelFolder {
         Ok(())
     }
 
+    /// A model to be served, its weights held in `format`. Quantised weights are copies: the folder need not be kept.
+    pub fn served(&self, format: WeightFormat) -> Result<Arc<dyn VisionLanguageModel>, ModelError> {
+        match QuantizedView::new(self.parameters.view(View::Detached), format) {
+            Some(view) => self.build_on(&view),
+            None => self.model(View::Detached),
+        }
+    }
+
     /// A model over one view of the parameters; training changes all views at once.
     pub fn model(&self, view: View) -> Result<Arc<dyn VisionLanguageModel>, ModelError> {
+        self.build_on(&self.parameters.view(view))
+    }
+
+    fn build_on(&self, source: &dyn WeightSource) -> Result<Arc<dyn VisionLanguageModel>, ModelError> {
         let config_path = self.dir.join("config.json");
         let folder = Folder { config_path: &config_path, config: &self.config, generation: self.generation.as_ref() };
-        (self.build)(&folder, self.parameters.count(), &self.parameters.view(view), &self.device)
+        (self.build)(&folder, self.parameters.count(), source, &self.device)
     }
 }

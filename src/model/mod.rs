@@ -20,6 +20,7 @@ pub mod linear;
 pub mod load;
 pub mod logprob;
 pub mod lora;
+pub mod quantized;
 pub mod qwen_vl;
 pub mod sampler;
 mod seed;

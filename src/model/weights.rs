@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use candle_core::quantized::QTensor;
 use candle_core::{DType, Device, Shape, Tensor, Var};
 
 use super::error::ModelError;
@@ -22,6 +23,11 @@ pub trait WeightSource {
     /// The low-rank adapter of a linear layer, if it has one.
     fn adapter(&self, _layer: &LinearShape) -> Option<Adapter> {
         None
+    }
+
+    /// The weight of a linear layer in a few bits, if it is held that way.
+    fn quantized(&self, _layer: &LinearShape) -> Result<Option<Arc<QTensor>>, ModelError> {
+        Ok(None)
     }
 
     /// Where features of images are kept, if the vision tower does not change.

@@ -34,7 +34,11 @@ impl Directory for Registered {
 /// Who answers requests for inference: the engine of this process, or those that are registered. Nothing else knows which.
 pub(super) fn engine_of(settings: &AppSettings, registered: &Arc<dyn Directory>) -> Arc<dyn Engine> {
     if settings.roles.engine {
-        return Arc::new(LocalEngine::on(settings.engine_device, EngineLimits::from(&settings.limits)));
+        return Arc::new(LocalEngine::on(
+            settings.engine_device,
+            settings.engine_weights,
+            EngineLimits::from(&settings.limits),
+        ));
     }
     Arc::new(Forwarder::new(Arc::clone(registered), &settings.engine_secret))
 }

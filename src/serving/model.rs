@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::card::Card;
 use super::{ServingError, engine::ModelRef};
 use crate::domain::device::DeviceName;
+use crate::domain::weights::WeightFormat;
 use crate::model::device::{open_device, usual_format};
-use crate::model::{ModelError, ModelFolder, View, VisionLanguageModel};
+use crate::model::{ModelError, ModelFolder, VisionLanguageModel};
 use crate::prompt::Processor;
 
 /// Everything a request needs of a model.
@@ -25,20 +26,24 @@ pub struct ServedModel {
 }
 
 impl ServedModel {
-    /// Reads a model folder in the Hugging Face layout onto a device, in the number format that suits it.
+    /// Reads a model folder in the Hugging Face layout onto a device; its weights are held in `format`.
     ///
     /// # Errors
     /// [`ServingError::ModelFolder`] names the file or weight at fault.
-    pub fn open(model: &ModelRef, device: DeviceName) -> Result<Self, ServingError> {
+    pub fn open(model: &ModelRef, device: DeviceName, format: WeightFormat) -> Result<Self, ServingError> {
         let fault = |problem: String| ServingError::ModelFolder { model: model.id.clone(), problem };
-        let weights = open_weights(&model.dir, device).map_err(|e| fault(e.to_string()))?;
+        let weights = open_weights(&model.dir, device, format).map_err(|e| fault(e.to_string()))?;
         let processor = Processor::from_dir(&model.dir, weights.info()).map_err(|e| fault(e.to_string()))?;
         let card = Card::read(&model.dir, &model.id)?;
         Ok(Self { id: model.id.clone(), dir: model.dir.clone(), model: weights, processor, card })
     }
 }
 
-fn open_weights(dir: &Path, device: DeviceName) -> Result<Arc<dyn VisionLanguageModel>, ModelError> {
+fn open_weights(
+    dir: &Path,
+    device: DeviceName,
+    format: WeightFormat,
+) -> Result<Arc<dyn VisionLanguageModel>, ModelError> {
     let device = open_device(device)?;
-    ModelFolder::open_as(dir, &device, usual_format(&device))?.model(View::Detached)
+    ModelFolder::open_as(dir, &device, usual_format(&device))?.served(format)
 }

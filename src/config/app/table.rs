@@ -53,6 +53,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting("share_gpu", "VGPO_SHARE_GPU", "false", "`true`: a GPU may be `engine_device` and one of `devices` at the same time"),
     setting("advertise", "VGPO_ADVERTISE", "", "Where servers without an engine reach this one's, e.g. `http://gpu-1:8080`; empty: where it listens, for a server with `engine` and without `api`"),
     secret("engine_secret", "VGPO_ENGINE_SECRET", "", "What servers and engines apart prove to each other that they belong together with, at least 32 characters"),
+    setting("engine_weights", "VGPO_ENGINE_WEIGHTS", "native", "How served weights are held: `native`, `q8_0` or `q4_0` (less memory, coarser answers)"),
     setting("allowed_hosts", "VGPO_ALLOWED_HOSTS", "", "Host names that requests may name beside loopback names and `host`, by commas"),
     setting("allowed_origins", "VGPO_ALLOWED_ORIGINS", "", "Web pages' origins that may use the API from a browser, by commas"),
     setting("auth", "VGPO_AUTH", "auto", "`auto`: a key is asked for once one exists or others can reach the server; `required`; `off`"),

@@ -11,7 +11,8 @@ use crate::model::capture::Capture;
 use crate::model::error::ModelError;
 use crate::model::input::Batch;
 use crate::model::kernels::{self, Rope, Visible};
-use crate::model::linear::Linear;
+use crate::model::linear::{Linear, LinearShape};
+use crate::model::quantized::Weight;
 use crate::model::tape::Tape;
 use crate::model::weights::WeightSource;
 
@@ -70,7 +71,7 @@ pub struct Decoder {
     embedding: Tensor,
     layers: Vec<Layer>,
     norm: Tensor,
-    head: Option<Tensor>,
+    head: Option<Weight>,
     device: Device,
 }
 
@@ -78,11 +79,12 @@ impl Decoder {
     /// Builds the decoder on `source`'s weights.
     pub fn new(config: &TextConfig, source: &dyn WeightSource, device: &Device) -> Result<Self, ModelError> {
         let vocabulary = [config.vocab_size, config.hidden_size];
+        let head = LinearShape { name: "lm_head".to_owned(), out: config.vocab_size, inner: config.hidden_size };
         Ok(Self {
             embedding: source.get("model.embed_tokens.weight", &vocabulary)?,
             layers: (0..config.layers).map(|i| Layer::new(config, source, i)).collect::<Result<_, _>>()?,
             norm: source.get("model.norm.weight", &[config.hidden_size])?,
-            head: if config.tied { None } else { Some(source.get("lm_head.weight", &vocabulary)?) },
+            head: if config.tied { None } else { Some(Weight::of(source, &head)?) },
             config: config.clone(),
             device: device.clone(),
         })
@@ -231,7 +233,10 @@ impl Decoder {
 
     /// Logits of hidden states `[n, hidden]`.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {
-        Ok(kernels::linear(hidden, self.head.as_ref().unwrap_or(&self.embedding), None)?)
+        Ok(match &self.head {
+            Some(head) => head.project(hidden, None)?,
+            None => kernels::linear(hidden, &self.embedding, None)?,
+        })
     }
 }
 

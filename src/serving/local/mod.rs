@@ -29,6 +29,7 @@ use super::usage::{EngineUsage, Held, Totals};
 use crate::clock::{Stopwatch, random_seed};
 use crate::config::serving::EngineLimits;
 use crate::domain::device::DeviceName;
+use crate::domain::weights::WeightFormat;
 use admission::{RETRY_AFTER, TokenBudget, TokenClaim, Workshop};
 use job::{GenerateJob, Job, Sampling, ScoreJob};
 use pump::Pump;
@@ -68,12 +69,12 @@ struct Loaded {
 impl LocalEngine {
     /// An engine on the CPU.
     pub fn new(limits: EngineLimits) -> Self {
-        Self::on(DeviceName::CPU, limits)
+        Self::on(DeviceName::CPU, WeightFormat::Native, limits)
     }
 
-    /// An engine on a device, which is opened with the first model.
-    pub fn on(device: DeviceName, limits: EngineLimits) -> Self {
-        Self::with_loader(limits, Arc::new(move |model| ServedModel::open(model, device)))
+    /// An engine on a device, which is opened with the first model; weights are held in `format`.
+    pub fn on(device: DeviceName, format: WeightFormat, limits: EngineLimits) -> Self {
+        Self::with_loader(limits, Arc::new(move |model| ServedModel::open(model, device, format)))
     }
 
     /// An engine that reads models in its own way.

@@ -6,6 +6,7 @@ use vgpo::bench::reference::{question, write_reference};
 use vgpo::bench::shape::BatchShape;
 use vgpo::bench::{generate, rollout, step, update};
 use vgpo::domain::spec::DType;
+use vgpo::domain::weights::WeightFormat;
 use vgpo::model::{ModelFolder, View};
 
 const POLICY: PolicySettings = PolicySettings {
@@ -78,7 +79,7 @@ fn steps_rollouts_and_requests_are_measured() {
     assert_eq!((report.tokens, report.seconds.all.len()), (12, 1));
     assert_eq!(report.shares.len(), 4);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let settings = generate::Settings { batch: shape, maps: true, repeats: 1 };
+    let settings = generate::Settings { batch: shape, maps: true, weights: WeightFormat::Native, repeats: 1 };
     let report = runtime.block_on(generate::run(dir.path(), settings)).unwrap();
     assert_eq!((report.tokens, report.first_token.all.len()), (6, 2));
     assert_eq!(question(&shape, 3).split_whitespace().count(), 2);

@@ -8,6 +8,7 @@ mod golden;
 mod kernels;
 mod loading;
 mod lora;
+mod quantized;
 mod training;
 
 use std::collections::HashMap;

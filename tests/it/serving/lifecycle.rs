@@ -109,7 +109,11 @@ async fn many_clients_at_once_load_a_model_once() {
         EngineLimits::default(),
         Arc::new(move |model| {
             counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-            vgpo::serving::ServedModel::open(model, vgpo::domain::device::DeviceName::CPU)
+            vgpo::serving::ServedModel::open(
+                model,
+                vgpo::domain::device::DeviceName::CPU,
+                vgpo::domain::weights::WeightFormat::Native,
+            )
         }),
     ));
     let tasks: Vec<_> = (0..6)

@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use candle_core::{Device, Tensor};
 use vgpo::config::serving::EngineLimits;
 use vgpo::domain::device::DeviceName;
+use vgpo::domain::weights::WeightFormat;
 use vgpo::model::{Batch, Capture, ImagePatches, KvCache, ModelError, ModelInfo, Tape, VisionLanguageModel};
 use vgpo::serving::{LocalEngine, ServedModel};
 
@@ -112,7 +113,7 @@ pub fn watched(limits: EngineLimits) -> (Arc<LocalEngine>, Arc<Watch>) {
     let engine = LocalEngine::with_loader(
         limits,
         Arc::new(move |model| {
-            let mut served = ServedModel::open(model, DeviceName::CPU)?;
+            let mut served = ServedModel::open(model, DeviceName::CPU, WeightFormat::Native)?;
             served.model = Arc::new(Spy { inner: Arc::clone(&served.model), watch: Arc::clone(&shared) });
             Ok(served)
         }),
