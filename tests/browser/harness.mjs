@@ -91,6 +91,7 @@ export class Browser {
     const page = await context.newPage();
     const note = (text) => { if (!expected.some((one) => one.test(text))) this.faults.push(`${hash}: ${text}`); };
     page.setDefaultTimeout(30_000);
+    page.setDefaultNavigationTimeout(120_000);
     page.on('console', (message) => { if (message.type() === 'error') note(`console: ${message.text()} ${message.location().url}`); });
     page.on('pageerror', (error) => note(`fault: ${error.stack}`));
     page.on('request', (request) => {

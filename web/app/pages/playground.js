@@ -152,8 +152,10 @@ function Examples({ about, image, take }) {
   const [busy, setBusy] = useState(null);
   const dataset = chosen ?? about.dataset ?? fitting(about.model, sets ?? [])?.name;
   const entry = sets?.find((d) => d.name === dataset || d.id === dataset);
-  const [rows, error] = useLoad(async (signal) => (entry
-    ? (await get(`/v1/datasets/${entry.name}/rows?split=${entry.eval_rows > 0 ? 'eval' : 'train'}&limit=8&after=${offset}`, { signal })).data : null), [entry?.name, offset]);
+  const [found, error] = useLoad(async (signal) => (entry
+    ? { of: entry.name, rows: (await get(`/v1/datasets/${entry.name}/rows?split=${entry.eval_rows > 0 ? 'eval' : 'train'}&limit=8&after=${offset}`, { signal })).data } : null), [entry?.name, offset]);
+  // Rows of the set before are gone at once: their questions do not belong to pictures of this one.
+  const rows = found?.of === entry?.name ? found?.rows : null;
   const opened = useRef(false);
   useEffect(() => {
     // The page opens on an example, so that there is something to see at once.
