@@ -106,7 +106,7 @@ pub struct DataSpec {
     pub columns: Columns,
     /// A system message before every prompt; none: the chat template decides.
     pub system: Option<String>,
-    /// Jinja template of the user's text; `prompt` is the row's prompt.
+    /// Jinja template of the user's text; `prompt` is the row's prompt. It may hold text, `{{ prompt }}` with filters, `if` and `for`.
     pub prompt_template: String,
     /// Smallest image area in pixels; none: the model's preprocessor decides.
     pub min_pixels: Option<u64>,

@@ -3,6 +3,7 @@
 //! [`Processor`] is the door: it renders messages with a checkpoint's own chat template, tokenizes them so that special
 //! tokens typed by a person stay plain text, resizes and cuts images into patches, and expands each image's placeholder.
 
+mod bounded;
 mod chat_template;
 mod decoder;
 mod error;
@@ -10,6 +11,7 @@ mod files;
 mod image_input;
 mod image_processor;
 mod masking;
+mod permitted;
 mod processor;
 mod resize;
 mod rows;

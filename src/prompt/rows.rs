@@ -2,7 +2,7 @@
 
 use minijinja::{Environment, UndefinedBehavior, context};
 
-use super::PromptError;
+use super::{PromptError, permitted};
 use crate::domain::message::{Content, Message, Part, Role};
 
 /// What marks an image's place in a row's prompt.
@@ -11,7 +11,7 @@ const IMAGE_MARK: &str = "<image>";
 const FUEL: u64 = 1_000_000;
 const NAME: &str = "prompt_template";
 
-/// A job's `prompt_template`: Jinja in which `prompt` is the row's prompt.
+/// A job's `prompt_template`: Jinja in which `prompt` is the row's prompt, without what could make a text grow beyond bounds.
 #[derive(Debug)]
 pub struct PromptTemplate(Environment<'static>);
 
@@ -22,18 +22,26 @@ impl PromptTemplate {
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_keep_trailing_newline(true);
         environment.set_fuel(Some(FUEL));
+        permitted::add_filters(&mut environment);
         environment
             .add_template_owned(NAME, source.to_owned())
             .map_err(|e| PromptError::PromptTemplate(format!("does not parse: {e}")))?;
+        permitted::check(source).map_err(PromptError::PromptTemplate)?;
         Ok(Self(environment))
     }
 
     /// The text of a row's prompt.
     pub fn apply(&self, prompt: &str) -> Result<String, PromptError> {
-        self.0
-            .get_template(NAME)
-            .and_then(|template| template.render(context! { prompt }))
-            .map_err(|e| PromptError::PromptTemplate(format!("{e} (it has one variable: `prompt`)")))
+        let mut text = permitted::Limited::default();
+        let written = self.0.get_template(NAME).and_then(|template| {
+            template.render_captured_to(context! { prompt }, &mut text)?;
+            Ok(())
+        });
+        written.map_err(|e| {
+            let cause = std::error::Error::source(&e).map(|cause| format!(": {cause}")).unwrap_or_default();
+            PromptError::PromptTemplate(format!("{e}{cause} (it has one variable: `prompt`)"))
+        })?;
+        String::from_utf8(text.0).map_err(|e| PromptError::PromptTemplate(e.to_string()))
     }
 }
 

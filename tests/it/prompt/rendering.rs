@@ -91,6 +91,38 @@ fn prompt_templates() {
     }
     let endless = "{% for a in range(100000) %}{% for b in range(100000) %}x{% endfor %}{% endfor %}";
     assert!(apply(endless, "q").is_err(), "a template must not hold the program");
+    let chosen =
+        "{% for word in prompt | split(' ') if word != 'b' %}{{ loop.index ~ word | upper }} {% else %}-{% endfor %}";
+    assert_eq!(apply(chosen, "a b c").unwrap(), "1A 2C ");
+    assert_eq!(apply("{{ prompt | replace('<image>', '') | split(',') | join('; ') }}", "<image>a,b").unwrap(), "a; b");
+    assert_eq!(apply("{{ prompt[:2] if prompt is string else '' }}", "abc").unwrap(), "ab");
+}
+
+/// Each of these ends a program, or takes gigabytes, where a template may do as it likes.
+#[test]
+fn prompt_templates_cannot_fill_the_memory() {
+    let doubled = format!("{{% set x = prompt %}}{}{{{{ x }}}}", "{% set x = x ~ x %}".repeat(40));
+    let nested = format!("{}{{{{ prompt }}}}{}", "{% for a in prompt %}".repeat(4), "{% endfor %}".repeat(4));
+    let joined = format!("{{{{ {} }}}}", ["prompt"; 40].join(" ~ "));
+    let long = "x".repeat(3_000);
+    for (template, word) in [
+        (doubled.as_str(), "`set`"),
+        ("{% with x = prompt ~ prompt %}{{ x }}{% endwith %}", "`with`"),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "macros"),
+        ("{% filter indent(9) %}{% endfilter %}", "blocks of filters"),
+        ("{{ 'a' * 99999999 }}", "`*`"),
+        ("{{ [1] | batch(999999999999) }}", "filter `batch`"),
+        ("{{ prompt | list | map('indent', 999999999999) }}", "filter `map`"),
+        ("{{ '%999999999999d' | format(1) }}", "filter `format`"),
+        ("{{ range(9) }}", "calls"),
+        (joined.as_str(), "32 times"),
+        (nested.as_str(), "4194304 bytes"),
+        ("{{ prompt | replace('x', prompt) }}", "4194304 bytes"),
+        ("{{ prompt | list | join(prompt) }}", "4194304 bytes"),
+    ] {
+        let error = PromptTemplate::parse(template).and_then(|t| t.apply(&long)).unwrap_err().to_string();
+        assert!(error.contains(word), "{template:.80}: {error}");
+    }
 }
 
 /// A checkpoint's folder whose chat template is `source`.
@@ -116,6 +148,28 @@ fn templates_run_as_in_hugging_face() {
     assert!(error.to_string().contains("roles must alternate"), "{error}");
     let error = with_template(dir.path(), "{% for %}").unwrap_err();
     assert!(!error.is_input() && error.to_string().contains("chat_template.jinja"), "{error}");
+}
+
+/// Each of these ends a program that takes the number at its word.
+#[test]
+fn a_number_in_a_chat_template_does_not_fill_the_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let huge = "99999999999999";
+    for source in [
+        format!("{{{{ messages | batch({huge}) | list }}}}"),
+        format!("{{{{ messages | slice({huge}) | list }}}}"),
+        format!("{{{{ 'a' | indent({huge}, true) }}}}"),
+        format!("{{{{ 'a' | indent(width={huge}) }}}}"),
+        format!("{{{{ '%{huge}d' | format(1) }}}}"),
+        format!("{{{{ '%*d' | format({huge}, 1) }}}}"),
+        format!("{{{{ '{{:>{huge}}}'.format('a') }}}}"),
+    ] {
+        let error = with_template(dir.path(), &source).unwrap().render(&[user("hi")], &[], &LIMITS, true).unwrap_err();
+        assert!(error.to_string().contains("99999999999999 is more than 100000"), "{source}: {error}");
+    }
+    let modest = "{{ [1, 2, 3] | batch(2) | list }}{{ 'a\nb' | indent(2, first=true) }}{{ '%03d' | format(7) }}{{ '{:>3}'.format('x') }}";
+    let rendered = with_template(dir.path(), modest).unwrap().render(&[user("hi")], &[], &LIMITS, true).unwrap();
+    assert_eq!(rendered.text, "[[1, 2], [3]]  a\n  b007  x");
 }
 
 /// A template that drops an image part would leave the model without it: an error, not a silent loss.

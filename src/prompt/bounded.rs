@@ -1,0 +1,69 @@
+//! What a chat template may ask for by a number: how wide a column, how many parts. A model's template comes from whoever made the
+//! model, and one number must not end the program.
+
+use minijinja::value::{Kwargs, Rest, StringInput};
+use minijinja::{Environment, Error, ErrorKind, State, Value, filters};
+use minijinja_contrib::pycompat;
+
+/// Widths and counts beyond this are refused; no prompt has room for them.
+const MOST: usize = 100_000;
+
+/// Gives the filters and methods that take such numbers a limit, beside Python's other methods.
+pub(super) fn add(environment: &mut Environment<'_>) {
+    environment.add_filter("batch", batch);
+    environment.add_filter("slice", slice);
+    environment.add_filter("indent", indent);
+    environment.add_filter("format", format);
+    environment.set_unknown_method_callback(method);
+}
+
+fn within(number: usize) -> Result<(), Error> {
+    if number <= MOST {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::InvalidOperation, format!("{number} is more than {MOST}, which is the limit")))
+}
+
+fn batch(state: &State, value: Value, count: usize, fill: Option<Value>) -> Result<Value, Error> {
+    within(count)?;
+    filters::batch(state, value, count, fill)
+}
+
+fn slice(state: &State, value: Value, count: usize, fill: Option<Value>) -> Result<Value, Error> {
+    within(count)?;
+    filters::slice(state, value, count, fill)
+}
+
+fn indent(
+    value: StringInput<'_>,
+    width: Option<usize>,
+    first: Option<bool>,
+    blank: Option<bool>,
+    options: Kwargs,
+) -> Result<Value, Error> {
+    let named = if options.has("width") { options.peek::<Option<usize>>("width")? } else { None };
+    within(width.or(named).unwrap_or_default())?;
+    filters::indent(value, width, first, blank, options)
+}
+
+fn format(state: &State, text: &Value, values: Rest<Value>) -> Result<Value, Error> {
+    modest(text, &values)?;
+    filters::format(state, text, values)
+}
+
+fn method(state: &State, value: &Value, name: &str, arguments: &[Value]) -> Result<Value, Error> {
+    if name == "format" {
+        modest(value, arguments)?;
+    }
+    pycompat::unknown_method_callback(state, value, name, arguments)
+}
+
+/// Refuses widths in a format, and those that it takes from its values (`%*d`).
+fn modest(text: &Value, values: &[Value]) -> Result<(), Error> {
+    let text = text.as_str().unwrap_or_default();
+    for digits in text.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty()) {
+        within(digits.parse().unwrap_or(usize::MAX))?;
+    }
+    let widths = values.iter().filter(|_| text.contains('*')).filter_map(Value::as_usize);
+    widths.into_iter().try_for_each(within)
+}

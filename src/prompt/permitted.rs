@@ -1,0 +1,206 @@
+//! What a prompt template may hold.
+//!
+//! A template comes with a job, from anybody who may submit one. Fuel bounds its time but not its memory: thirty lines that
+//! double a variable fill any machine. So a template reads the prompt, decides, repeats and writes; nothing in it can make a
+//! value much larger than what it was made from, and what it writes has a limit.
+
+use minijinja::machinery::ast::{BinOpKind, CallArg, Expr, Stmt};
+use minijinja::machinery::{WhitespaceConfig, parse};
+use minijinja::{Environment, Error, ErrorKind, Value};
+
+/// Bytes of a text that a template writes, or makes on the way.
+pub(super) const MAX_BYTES: usize = 4 << 20;
+/// Times that a template may join texts with `~` or `+`; to write one behind the other takes neither.
+const MAX_JOINS: usize = 32;
+/// Filters whose results are about as large as what they are given, beside those of [`add_filters`].
+const FILTERS: &[&str] = &[
+    "abs",
+    "bool",
+    "capitalize",
+    "count",
+    "d",
+    "default",
+    "e",
+    "escape",
+    "first",
+    "float",
+    "int",
+    "last",
+    "length",
+    "lines",
+    "list",
+    "lower",
+    "max",
+    "min",
+    "reverse",
+    "round",
+    "safe",
+    "sort",
+    "split",
+    "string",
+    "title",
+    "trim",
+    "unique",
+    "upper",
+];
+const OWN_FILTERS: [&str; 2] = ["join", "replace"];
+
+/// Looks through a template that parses.
+///
+/// # Errors
+/// Names the first thing that a prompt template must not hold.
+pub(super) fn check(source: &str) -> Result<(), String> {
+    let template = parse(source, "", Default::default(), WhitespaceConfig::default()).map_err(|e| e.to_string())?;
+    Walk { joins: 0 }.statement(&template)
+}
+
+/// Filters that could multiply texts, each with a limit.
+pub(super) fn add_filters(environment: &mut Environment<'_>) {
+    environment.add_filter("replace", |text: &str, from: &str, to: &str| -> Result<String, Error> {
+        let grows = text.matches(from).count().saturating_mul(to.len().saturating_sub(from.len()));
+        within(text.len().saturating_add(grows))?;
+        Ok(text.replace(from, to))
+    });
+    environment.add_filter("join", |values: Value, between: Option<&str>| -> Result<String, Error> {
+        let mut text = String::new();
+        for (index, value) in values.try_iter()?.enumerate() {
+            let value = value.to_string();
+            let between = if index == 0 { "" } else { between.unwrap_or_default() };
+            within(text.len() + between.len() + value.len())?;
+            text += between;
+            text += &value;
+        }
+        Ok(text)
+    });
+}
+
+fn within(bytes: usize) -> Result<(), Error> {
+    if bytes <= MAX_BYTES {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::InvalidOperation, format!("it makes a text of more than {MAX_BYTES} bytes")))
+}
+
+/// A text that refuses to grow beyond the limit.
+#[derive(Debug, Default)]
+pub(super) struct Limited(pub Vec<u8>);
+
+impl std::io::Write for Limited {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.0.len() + bytes.len() > MAX_BYTES {
+            return Err(std::io::Error::other(format!("it makes a text of more than {MAX_BYTES} bytes")));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Walk {
+    joins: usize,
+}
+
+type Allowed = Result<(), String>;
+
+fn refused(what: &str) -> Allowed {
+    Err(format!(
+        "must not hold {what}: it may hold text, `{{{{ prompt }}}}` with filters ({}, {}), `if` and `for`",
+        FILTERS.join(", "),
+        OWN_FILTERS.join(", ")
+    ))
+}
+
+impl Walk {
+    fn statements(&mut self, all: &[Stmt<'_>]) -> Allowed {
+        all.iter().try_for_each(|one| self.statement(one))
+    }
+
+    fn statement(&mut self, statement: &Stmt<'_>) -> Allowed {
+        match statement {
+            Stmt::Template(template) => self.statements(&template.children),
+            Stmt::EmitExpr(emit) => self.expression(&emit.expr),
+            Stmt::EmitRaw(_) | Stmt::Continue(_) | Stmt::Break(_) => Ok(()),
+            Stmt::ForLoop(each) if each.recursive => refused("recursive loops"),
+            Stmt::ForLoop(each) => {
+                self.expression(&each.iter)?;
+                self.maybe(each.filter_expr.as_ref())?;
+                self.statements(&each.body)?;
+                self.statements(&each.else_body)
+            }
+            Stmt::IfCond(condition) => {
+                self.expression(&condition.expr)?;
+                self.statements(&condition.true_body)?;
+                self.statements(&condition.false_body)
+            }
+            Stmt::Set(_) | Stmt::SetBlock(_) => refused("`set`"),
+            Stmt::WithBlock(_) => refused("`with`"),
+            Stmt::Macro(_) | Stmt::CallBlock(_) => refused("macros"),
+            Stmt::FilterBlock(_) => refused("blocks of filters"),
+            _ => refused("other blocks than `if` and `for`"),
+        }
+    }
+
+    fn maybe(&mut self, expression: Option<&Expr<'_>>) -> Allowed {
+        expression.map_or(Ok(()), |expression| self.expression(expression))
+    }
+
+    fn expressions<'a>(&mut self, all: impl IntoIterator<Item = &'a Expr<'a>>) -> Allowed {
+        all.into_iter().try_for_each(|one| self.expression(one))
+    }
+
+    fn arguments(&mut self, arguments: &[CallArg<'_>]) -> Allowed {
+        arguments.iter().try_for_each(|argument| match argument {
+            CallArg::Pos(value) | CallArg::Kwarg(_, value) => self.expression(value),
+            CallArg::PosSplat(_) | CallArg::KwargSplat(_) => refused("`*` before arguments"),
+        })
+    }
+
+    fn expression(&mut self, expression: &Expr<'_>) -> Allowed {
+        match expression {
+            Expr::Var(_) | Expr::Const(_) => Ok(()),
+            Expr::Slice(slice) => {
+                self.expression(&slice.expr)?;
+                [&slice.start, &slice.stop, &slice.step].into_iter().try_for_each(|part| self.maybe(part.as_ref()))
+            }
+            Expr::UnaryOp(operation) => self.expression(&operation.expr),
+            Expr::BinOp(operation) => {
+                match operation.op {
+                    BinOpKind::Mul | BinOpKind::Pow => return refused("`*` or `**`"),
+                    BinOpKind::Add | BinOpKind::Concat => self.joins += 1,
+                    _ => {}
+                }
+                if self.joins > MAX_JOINS {
+                    return Err(format!("must not join more than {MAX_JOINS} times: write one text behind the other"));
+                }
+                self.expressions([&operation.left, &operation.right])
+            }
+            Expr::Compare(compare) => {
+                self.expression(&compare.expr)?;
+                self.expressions(compare.ops.iter().map(|operation| &operation.expr))
+            }
+            Expr::IfExpr(choice) => {
+                self.expressions([&choice.test_expr, &choice.true_expr])?;
+                self.maybe(choice.false_expr.as_ref())
+            }
+            Expr::Filter(filter) => {
+                if !FILTERS.contains(&filter.name) && !OWN_FILTERS.contains(&filter.name) {
+                    return refused(&format!("the filter `{}`", filter.name));
+                }
+                self.maybe(filter.expr.as_ref())?;
+                self.arguments(&filter.args)
+            }
+            Expr::Test(test) => {
+                self.expression(&test.expr)?;
+                self.arguments(&test.args)
+            }
+            Expr::GetAttr(attribute) => self.expression(&attribute.expr),
+            Expr::GetItem(item) => self.expressions([&item.expr, &item.subscript_expr]),
+            Expr::Call(_) => refused("calls"),
+            Expr::List(list) => self.expressions(&list.items),
+            Expr::Map(map) => self.expressions(map.keys.iter().chain(&map.values)),
+        }
+    }
+}
