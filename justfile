@@ -72,3 +72,12 @@ screenshots *args:
 # How long the dashboard's scripts keep a frame waiting; writes docs/performance-dashboard.md (by hand: minutes).
 bench-dashboard:
     ./scripts/bench-dashboard
+
+# Measure the service: queue, metrics, requests, starts; writes docs/performance-service.md (by hand, on a quiet machine: some minutes).
+bench-service:
+    cargo build --release
+    cargo bench --bench service
+
+# Hostile inputs for every parser, for so many seconds; writes docs/fuzzing.md.
+verify-fuzz seconds="600":
+    ./scripts/verify-fuzz {{ seconds }}

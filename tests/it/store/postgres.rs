@@ -13,11 +13,11 @@ use sqlx::{Connection as _, Executor as _, PgConnection};
 /// process, even when it is killed. A word on standard input stops (`stop`) or starts (`start`) the server in between.
 const SCRIPT: &str = r#"
 set -eu
+flags=$2
 dir=$(mktemp -d "${TMPDIR:-/tmp}/vgpo-pg.XXXXXX")
 server=
 run() {
-    "$1/postgres" -D "$dir/data" -k "$dir" -c listen_addresses= -c fsync=off -c synchronous_commit=off \
-        -c full_page_writes=off -c max_connections=300 -c shared_buffers=64MB >>"$dir/log" 2>&1 &
+    "$1/postgres" -D "$dir/data" -k "$dir" -c listen_addresses= -c max_connections=300 $flags >>"$dir/log" 2>&1 &
     server=$!
     until "$1/pg_isready" -q -h "$dir"; do
         kill -0 "$server" 2>/dev/null || { cat "$dir/log" >&2; exit 1; }
@@ -41,6 +41,9 @@ while read -r word; do
     echo "$word"
 done
 "#;
+
+/// Tests need no data after a power cut.
+const CARELESS: &str = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c shared_buffers=64MB";
 
 /// A running cluster.
 pub struct Cluster {
@@ -94,6 +97,16 @@ fn unprivileged() -> Command {
 impl Cluster {
     /// A cluster of its own, for tests that stop it.
     pub fn start() -> Option<Self> {
+        Self::with(CARELESS)
+    }
+
+    /// One that waits for the disk, as PostgreSQL does when nobody says otherwise: for measurements.
+    #[allow(dead_code, reason = "for measurements")]
+    pub fn durable() -> Option<Self> {
+        Self::with("")
+    }
+
+    fn with(flags: &str) -> Option<Self> {
         let Some(programs) = programs() else {
             assert!(!is_required("postgres"), "VGPO_TEST_REQUIRE asks for PostgreSQL: apt-get install postgresql");
             // Past the test harness, which hides what a passing test prints.
@@ -103,7 +116,7 @@ impl Cluster {
             return None;
         };
         let mut command = unprivileged();
-        command.args(["-c", SCRIPT, "vgpo-test-cluster"]).arg(programs).current_dir("/");
+        command.args(["-c", SCRIPT, "vgpo-test-cluster"]).arg(programs).arg(flags).current_dir("/");
         let mut script = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("sh and setpriv");
         let mut lines = BufReader::new(script.stdout.take().unwrap());
         let mut folder = String::new();
