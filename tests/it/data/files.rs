@@ -260,6 +260,12 @@ fn zip_files_unpack_within_limits_and_their_folder() {
         assert!(error.contains(told), "{error}");
         assert!(!out.path().join("evil.jsonl").exists());
     }
+    let mut links = ::zip::ZipWriter::new(std::fs::File::create(&archive).unwrap());
+    links.add_symlink("rows.jsonl", "/etc/passwd", ::zip::write::SimpleFileOptions::default()).unwrap();
+    links.finish().unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let error = unpack(&archive, out.path(), &LIMITS).unwrap_err().to_string();
+    assert!(error.contains("is a link") && !out.path().join("rows.jsonl").exists(), "{error}");
     let many: Vec<_> = (0..101).map(|n| (format!("{n}"), vec![])).collect();
     zip(&archive, &many.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect::<Vec<_>>());
     let error = unpack(&archive, &place.folder.path().join("x"), &LIMITS).unwrap_err().to_string();

@@ -99,7 +99,8 @@ async fn a_form_with_images_becomes_a_data_set_with_a_preview() {
     assert_eq!((&report["tokens"]["model"], &report["tokens"]["rows"]), (&json!("starter"), &json!(2)));
     assert_eq!(entry["settings"]["columns"]["prompt"], "question");
     assert_eq!(entry["recommended"]["data"]["columns"]["prompt"], "question");
-    assert_eq!(entry["card"], json!({"description": "größe", "path": null}));
+    assert_eq!((&entry["card"]["description"], &entry["card"]["path"]), (&json!("größe"), &json!(null)));
+    assert!(entry["card"]["size_bytes"].as_u64() > Some(1_000), "{entry}");
     let listed = api.get("/v1/datasets").await.body;
     assert!(listed["data"].as_array().unwrap().contains(&entry), "the list shows the same");
 
@@ -306,7 +307,11 @@ async fn files_of_the_server_are_registered_where_they_lie() {
     std::fs::write(folder.path().join("secret.jsonl"), rows(1)).unwrap();
     let api = Api::with(&[("dataset_roots", root.to_str().unwrap())]).await;
     let register = async |path: &Path| api.post("/v1/datasets", json!({"source": {"path": path}})).await;
-    for outside in [Path::new("/etc/passwd"), &root.join("../secret.jsonl"), &root.join("none")] {
+    std::os::unix::fs::symlink(folder.path(), root.join("up")).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", root.join("link.jsonl")).unwrap();
+    let links = [root.join("up/secret.jsonl"), root.join("up"), root.join("link.jsonl")];
+    let outside = [Path::new("/etc/passwd").to_owned(), root.join("../secret.jsonl"), root.join("none")];
+    for outside in outside.iter().chain(&links) {
         let answer = register(outside).await;
         let detail = &answer.problem(422, "invalid_request")["detail"];
         assert!(detail.as_str().unwrap().contains("below the folders of dataset_roots"), "{detail}");

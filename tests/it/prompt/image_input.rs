@@ -45,6 +45,36 @@ fn a_bomb_is_refused_before_decoding() {
     );
 }
 
+/// Every format has a place for its size, and each is believed no further than the limit.
+#[test]
+fn other_formats_make_no_bombs_either() {
+    let patched = |format: ImageFormat, changes: &[(usize, &[u8])]| {
+        let mut bytes = encoded(4, 4, format);
+        for (at, value) in changes {
+            bytes[*at..at + value.len()].copy_from_slice(value);
+        }
+        bytes
+    };
+    let huge = 60_000u32.to_le_bytes();
+    let jpeg = encoded(4, 4, ImageFormat::Jpeg);
+    let frame = jpeg.windows(2).position(|two| two == [0xff, 0xc0]).unwrap();
+    let tiff = encoded(4, 4, ImageFormat::Tiff);
+    let tags = u32::from_le_bytes(tiff[4..8].try_into().unwrap()) as usize;
+    // The first two tags are width and height, twelve bytes each with the value last.
+    for (format, changes) in [
+        (ImageFormat::Bmp, vec![(18, &huge[..]), (22, &huge[..])]),
+        (ImageFormat::Gif, vec![(6, &[0xff, 0xff, 0xff, 0xff][..])]),
+        (ImageFormat::Jpeg, vec![(frame + 5, &[0xea, 0x60, 0xea, 0x60][..])]),
+        (ImageFormat::WebP, vec![(21, &[0xff, 0xff, 0xff, 0x0f][..])]),
+        (ImageFormat::Tiff, vec![(tags + 10, &huge[..]), (tags + 22, &huge[..])]),
+    ] {
+        let message = problem(&patched(format, &changes), &LIMITS);
+        let refused =
+            ["pixels, the limit is", "cannot be decoded", "it is empty"].iter().any(|told| message.contains(told));
+        assert!(refused, "{format:?}: {message}");
+    }
+}
+
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |c, _| if c & 1 == 1 { (c >> 1) ^ 0xEDB8_8320 } else { c >> 1 })

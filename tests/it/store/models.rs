@@ -9,7 +9,7 @@ use vgpo::domain::model::NewModel;
 use vgpo::domain::spec::JobSpec;
 use vgpo::store::StoreError;
 
-use super::fixture::{Db, all_events, claimed, new_checkpoint, spec};
+use super::fixture::{Db, all_events, claim_by, claimed, new_checkpoint, spec};
 
 pub async fn models_and_data_sets_are_upserted(db: &Db) {
     let store = &*db.store;
@@ -56,6 +56,51 @@ pub async fn models_and_data_sets_are_upserted(db: &Db) {
     assert_eq!((&second.id, second.train_rows), (&first.id, 11));
     assert_eq!(store.dataset("digits").await.unwrap(), store.dataset(&first.id).await.unwrap());
     assert_eq!(store.datasets().await.unwrap(), [second]);
+}
+
+pub async fn models_are_held_and_deleted(db: &Db) {
+    let store = &*db.store;
+    let model = |name: &str| NewModel {
+        name: name.to_owned(),
+        family: "qwen2_5_vl".to_owned(),
+        parameters: 1,
+        path: "somewhere".to_owned(),
+        card: json!({}),
+        recommended: json!({}),
+        source: "path".to_owned(),
+        project: "default".to_owned(),
+        created_by: Some("me".to_owned()),
+    };
+    let mine = store.upsert_model(model("mine")).await.unwrap();
+    let other = store.upsert_model(model("other")).await.unwrap();
+    assert!(matches!(store.delete_model("x").await, Err(StoreError::NotFound { kind: "model", .. })));
+    let held = async |holders: &[&str]| match store.delete_model("mine").await {
+        Err(StoreError::Held { kind: "model", id, holders: told }) => {
+            assert_eq!((id.as_str(), told), ("mine", holders.iter().map(|h| (*h).to_owned()).collect()))
+        }
+        answer => panic!("{answer:?}"),
+    };
+    // A job that starts from it holds it until it has ended; so does one that starts from what grew from it.
+    let submit = async |model: &str| {
+        let spec = JobSpec { model: model.to_owned(), ..spec() };
+        let base_model = Some("mine".to_owned());
+        store.submit(NewJob { spec, origins: json!({}), created_by: None, base_model }).await.unwrap().0.id
+    };
+    let (first, second) = (submit("mine").await, submit("ckpt_elsewhere").await);
+    held(&[&first, &second]).await;
+    store.ask(&second, JobAction::Cancel, "test").await.unwrap();
+    held(&[&first]).await;
+    // Checkpoints that grew from it hold it after their job, until they go.
+    let leased = store.claim(&claim_by("w")).await.unwrap().unwrap();
+    assert_eq!(leased.job.id, first);
+    store.add_checkpoint(&leased.token, new_checkpoint("ckpt_1", 1, None)).await.unwrap();
+    store.complete(&leased.token, "finished").await.unwrap();
+    held(&["ckpt_1"]).await;
+    store.delete_run(&leased.token.run_id).await.unwrap();
+    assert_eq!(store.delete_model("mine").await.unwrap(), mine);
+    assert!(matches!(store.delete_model("mine").await, Err(StoreError::NotFound { .. })));
+    assert_eq!(store.models().await.unwrap(), [other], "the others stay");
+    store.upsert_model(model("mine")).await.unwrap();
 }
 
 pub async fn data_sets_are_registered_held_and_deleted(db: &Db) {
