@@ -17,7 +17,7 @@
 //! | `serving` | the engine that owns a model, batching, attention maps, heat-map pictures | model, prompt, algorithm, config, domain, clock |
 //! | `footprint` | how much memory a job needs by part, and which settings would make it fit | algorithm, model, config, domain |
 //! | `store` | the database: traits, and one folder per database | domain, clock |
-//! | `artifacts` | checkpoints and other files behind one interface: a folder, or a bucket | config, domain |
+//! | `artifacts` | checkpoints and other files behind one interface: a folder, or a bucket | config, domain, clock |
 //! | `fetch` | images by URL: listed hosts, public addresses, limits | config |
 //! | `hub` | models and data sets from Hugging Face's hub, by commit | config, domain |
 //! | `algorithm` | pure functions over groups of trajectories: vgpo, grpo, sft; no model, no I/O | domain |

@@ -15,10 +15,13 @@ use super::{ArtifactError, ArtifactStore};
 
 const STAGING: &str = ".staging";
 const LOCK: &str = "lock";
+const GATE: &str = "gate";
 
 /// [`ArtifactStore`] in a folder.
 pub(super) struct LocalStore {
     root: PathBuf,
+    /// The first folder on the way to `root` that was not there before.
+    created: Option<PathBuf>,
     staging: PathBuf,
     /// Held as long as this store lives: marks `staging` as in use.
     _lock: File,
@@ -31,16 +34,19 @@ impl LocalStore {
     /// Opens or creates the folder and sweeps the staging areas of dead writers.
     pub(super) fn open(root: &Path) -> Result<Self> {
         let all = root.join(STAGING);
+        let created = all.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).last();
+        let created = created.map(Path::to_path_buf);
         fs::create_dir_all(&all).map_err(io("create", &all))?;
+        let created = created.map(|folder| folder.canonicalize().map_err(io("open", &folder))).transpose()?;
         let root = root.canonicalize().map_err(io("open", root))?;
         let all = root.join(STAGING);
         // One opener at a time: a new area must not be swept before it is locked.
-        let gate_path = all.join("gate");
+        let gate_path = all.join(GATE);
         let gate = File::create(&gate_path).map_err(io("create", &gate_path))?;
         gate.lock().map_err(io("lock", &gate_path))?;
         sweep(&all)?;
         let (staging, lock) = new_area(&all)?;
-        Ok(Self { root, staging, _lock: lock, counter: AtomicU64::new(0) })
+        Ok(Self { root, created, staging, _lock: lock, counter: AtomicU64::new(0) })
     }
 
     fn object(&self, key: &str) -> Result<PathBuf> {
@@ -134,6 +140,27 @@ impl ArtifactStore for LocalStore {
         }
         keys.sort();
         Ok(keys)
+    }
+
+    fn abandon(&self) {
+        let Some(created) = &self.created else { return };
+        let all = self.root.join(STAGING);
+        let Ok(gate) = File::open(all.join(GATE)) else { return };
+        // Somebody else who opens it right now keeps it.
+        if gate.try_lock().is_err() {
+            return;
+        }
+        let only = |folder: &Path, known: &[&Path]| {
+            fs::read_dir(folder)
+                .is_ok_and(|entries| entries.flatten().all(|entry| known.contains(&entry.path().as_path())))
+        };
+        if only(&self.root, &[&all]) && only(&all, &[&self.staging, &all.join(GATE)]) {
+            // What resists stays; folders that are not empty do.
+            let _ = fs::remove_dir_all(&all);
+            for folder in self.root.ancestors().take_while(|folder| folder.starts_with(created)) {
+                let _ = fs::remove_dir(folder);
+            }
+        }
     }
 }
 

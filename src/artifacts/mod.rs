@@ -8,6 +8,7 @@ mod rows;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use object_store::ObjectStore;
 
@@ -93,6 +94,13 @@ pub trait ArtifactStore: Send + Sync {
     fn is_shared(&self) -> bool {
         false
     }
+    /// This process needs no folder any more that it asked for longer ago than `age`: one that was fetched may go when room is
+    /// needed.
+    fn let_go(&self, age: Duration) {
+        let _ = age;
+    }
+    /// The store is given up again: what it created when it was opened is removed, where nothing was put there.
+    fn abandon(&self) {}
 }
 
 /// Publishes a copy of `src`, which stays as it is; links in it are followed. The copy is made in `scratch`.
@@ -122,10 +130,11 @@ pub fn open_configured(settings: &AppSettings) -> Result<Arc<dyn ArtifactStore>,
         return open(&settings.artifacts_url);
     }
     let (store, prefix) = object::connect(&settings.artifacts_url, &settings.s3)?;
-    open_bucket(store, &prefix, &settings.data_dir.join("cache"))
+    open_bucket(store, &prefix, &settings.data_dir.join("cache"), settings.artifact_cache_bytes)
 }
 
-/// Opens an artifact store below `prefix` of any object store; fetched files lie in `cache`.
+/// Opens an artifact store below `prefix` of any object store; fetched files lie in `cache`, up to so many bytes (0: any number)
+/// beside those in use.
 ///
 /// # Errors
 /// A folder that cannot be created.
@@ -133,8 +142,9 @@ pub fn open_bucket(
     store: Arc<dyn ObjectStore>,
     prefix: &str,
     cache: &Path,
+    cache_bytes: u64,
 ) -> Result<Arc<dyn ArtifactStore>, ArtifactError> {
-    Ok(Arc::new(object::BucketStore::open(store, prefix, cache)?))
+    Ok(Arc::new(object::BucketStore::open(store, prefix, cache, cache_bytes)?))
 }
 
 /// Opens the artifact store in a folder (`file:FOLDER`), which is created; what dead writers left is removed.

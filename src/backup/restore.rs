@@ -18,6 +18,14 @@ use crate::store::snapshot;
 /// # Errors
 /// The place is empty as before.
 pub async fn restore(folder: &Path, place: &Place) -> Result<BackupManifest> {
+    let restored = restore_into(folder, place).await;
+    if restored.is_err() {
+        place.artifacts.abandon();
+    }
+    restored
+}
+
+async fn restore_into(folder: &Path, place: &Place) -> Result<BackupManifest> {
     let manifest = tokio::task::block_in_place(|| BackupManifest::read(folder))?;
     if !snapshot::is_absent(&place.database_url, manifest.database).await? {
         return Err(BackupError::NotEmpty { what: "the database".to_owned() });

@@ -15,12 +15,12 @@ use std::str::FromStr;
 use crate::domain::device::{DeviceName, UnknownDevice};
 use crate::domain::retention::RetentionPolicy;
 use crate::domain::weights::WeightFormat;
-use sources::{Found, find, read_file};
+use sources::{Found, find, mask, read_file};
 use table::{SETTINGS, Setting};
 
 pub use access::AuthMode;
 pub use limits::Limits;
-pub use quotas::Quotas;
+pub use quotas::{ProjectLimits, Quotas};
 pub use roles::{RoleError, Roles};
 pub use storage::S3Settings;
 pub use table::settings;
@@ -83,6 +83,8 @@ pub struct AppSettings {
     pub migrate: bool,
     /// Where checkpoints and other files are kept, e.g. `file:./vgpo-data/artifacts` or `s3://bucket/prefix`.
     pub artifacts_url: String,
+    /// Bytes that may lie in the cache of files from `s3://…` beside those in use; 0: any number.
+    pub artifact_cache_bytes: u64,
     /// How a store at `s3://…` is reached.
     pub s3: S3Settings,
     /// What this server does.
@@ -275,6 +277,7 @@ fn settle(values: &[(&Setting, Found)]) -> Result<AppSettings, ConfigError> {
         hf_cache: hf_cache.into(),
         hf_token: text("hf_token"),
         s3: S3Settings::settle(values),
+        artifact_cache_bytes: number(values, "artifact_cache_bytes", 0, 1 << 50)?,
         memory_limit: Some(number(values, "memory_limit", 0, 1 << 50)?).filter(|bytes| *bytes > 0),
         quotas: Quotas::settle(values)?,
         limits: Limits::settle(values)?,
@@ -365,20 +368,6 @@ fn found(values: &[(&Setting, Found)], key: &str) -> Found {
 
 fn list(text: &str) -> Vec<String> {
     text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
-}
-
-/// Hides a secret; of an address such as `postgres://user:password@host/db` the password alone.
-fn mask(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        let address = url.is_empty() || url.starts_with("sqlite:");
-        return if address { url.to_owned() } else { "***".to_owned() };
-    };
-    // The last `@` before the path ends the credentials; a password may hold one itself.
-    let authority = rest.find(['/', '?']).map_or(rest, |end| &rest[..end]);
-    let Some((credentials, _)) = authority.rsplit_once('@') else { return url.to_owned() };
-    let user = credentials.split(':').next().unwrap_or_default();
-    let hidden = if credentials.contains(':') { format!("{user}:***") } else { user.to_owned() };
-    format!("{scheme}://{hidden}{}", &rest[credentials.len()..])
 }
 
 #[cfg(test)]

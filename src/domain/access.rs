@@ -191,6 +191,8 @@ pub struct ProjectQuota {
     pub project: String,
     /// Jobs that workers hold; none: any number.
     pub running_jobs: Option<u32>,
+    /// GPUs that these jobs hold, one each; none: any number.
+    pub gpus: Option<u32>,
 }
 
 /// How much of a project is at work.
@@ -200,6 +202,10 @@ pub struct ProjectLoad {
     pub running: u64,
     /// How many that may be.
     pub most: Option<u64>,
+    /// GPUs that these jobs hold.
+    pub gpus: u64,
+    /// How many that may be.
+    pub most_gpus: Option<u64>,
 }
 
 /// Something that somebody did, as `GET /v1/audit` tells it.

@@ -80,7 +80,7 @@ pub struct JobChanged {
 pub struct JobWaiting {
     /// The project.
     pub project: String,
-    /// Its jobs that are at work.
+    /// Its jobs that are at work, or the GPUs that they hold.
     pub running: u64,
     /// How many may be.
     pub most: u64,

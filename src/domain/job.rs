@@ -8,6 +8,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::domain::spec::{DeviceClass, JobSpec};
+use crate::domain::stored::StoredSpec;
 use crate::domain::sweep::SweepPoint;
 
 /// A fine-tuning job.
@@ -31,8 +32,10 @@ pub struct Job {
     pub reason: Option<String>,
     /// Higher runs first; equal ones in the order of submission.
     pub priority: i64,
-    /// The resolved settings.
-    pub spec: JobSpec,
+    /// The resolved settings. A later program may have stored more or others than are described here; such a job is shown as it
+    /// is stored, and left to that program.
+    #[schema(value_type = JobSpec)]
+    pub spec: StoredSpec,
     /// Where each resolved value came from: JSON pointer -> origin.
     #[schema(value_type = Object)]
     pub origins: Value,
@@ -89,8 +92,18 @@ pub struct LeaseToken {
 pub struct LeasedJob {
     /// The job as it was when it was claimed.
     pub job: Job,
+    /// Its settings; a job whose settings cannot be read is never claimed.
+    pub spec: JobSpec,
     /// To be carried by every write.
     pub token: LeaseToken,
+}
+
+impl LeasedJob {
+    /// None for a job whose settings cannot be read.
+    pub fn new(job: Job, token: LeaseToken) -> Option<Self> {
+        let spec = job.spec.known()?.clone();
+        Some(Self { job, spec, token })
+    }
 }
 
 /// Where a [`Job`] stands.

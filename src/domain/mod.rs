@@ -23,7 +23,7 @@ pub mod reward;
 pub mod run;
 pub mod sample;
 pub mod spec;
-mod stored;
+pub mod stored;
 pub mod sweep;
 pub mod weights;
 pub mod worker;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 
@@ -10,6 +11,9 @@ use crate::service::{Result, Service, ServiceError};
 use crate::serving::answer::{GenerateAnswer, ScoreAnswer};
 use crate::serving::request::{GenerateRequest, ScoreRequest};
 use crate::serving::{GenerateEvent, ModelRef, ServingError};
+
+/// A server is done with an artifact's files after this time at the latest: models are in memory then, downloads have ended.
+const IN_USE: Duration = Duration::from_hours(1);
 
 impl Service {
     /// Generates; waits for the whole answer.
@@ -72,6 +76,7 @@ impl Service {
     /// The folder of an artifact, which may have to be fetched first.
     pub(super) async fn artifact_path(&self, key: &str) -> Result<std::result::Result<PathBuf, ArtifactError>> {
         let (artifacts, key) = (Arc::clone(self.artifacts().await?), key.to_owned());
+        artifacts.let_go(IN_USE);
         let found = tokio::task::spawn_blocking(move || artifacts.path(&key)).await;
         found.map_err(|error| ServiceError::Internal(error.to_string()))
     }

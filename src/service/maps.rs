@@ -53,8 +53,11 @@ impl Service {
         };
         let text = format!("{}{}", sampled.text, if sampled.cut_off { "" } else { END });
         let (model, model_step) = self.nearest(&run, sample.step).await?;
-        let spec = self.store.job(&run.job_id).await?.spec;
-        let messages = self.messages_of(&sample, &spec).await?;
+        let job = self.store.job(&run.job_id).await?;
+        let spec = job.spec.known().ok_or_else(|| {
+            ServiceError::Conflict(format!("job `{}` was stored by a later program: ask that one for maps", job.id))
+        })?;
+        let messages = self.messages_of(&sample, spec).await?;
         let request = ScoreRequest {
             model: model.clone(),
             messages: Some(messages),

@@ -81,6 +81,7 @@ impl Service {
         // Boxed, like the checks themselves: their state is large, and every caller's future would hold it.
         let CheckedJob { resolved, base_model, warnings, memory, .. } = Box::pin(self.check_job(request)).await?;
         memory.refuse()?;
+        self.storage_left(&resolved.spec.project).await?;
         let origins = serde_json::to_value(&resolved.origins).map_err(|e| ServiceError::Internal(e.to_string()))?;
         let base_model = Some(base_model);
         let submitted = self.store.submit(NewJob { spec: resolved.spec, origins, created_by, base_model }).await;

@@ -70,6 +70,13 @@ impl Totals {
         self.decode_micros.fetch_add(micros(seconds), Ordering::Relaxed);
     }
 
+    /// Tokens of prompts and answers that were worked off in a second of work; none before the first.
+    pub(super) fn pace(&self) -> Option<f64> {
+        let read = |sum: &AtomicU64| sum.load(Ordering::Relaxed);
+        let micros = read(&self.prefill_micros) + read(&self.decode_micros);
+        (micros > 0).then(|| (read(&self.prompt_tokens) + read(&self.generated_tokens)) as f64 * 1e6 / micros as f64)
+    }
+
     /// The sums, with what models hold.
     pub(super) fn with(&self, models: Vec<ModelUsage>) -> EngineUsage {
         let read = |sum: &AtomicU64| sum.load(Ordering::Relaxed);
@@ -105,6 +112,11 @@ impl Held {
         self.rows.store(rows, Ordering::Relaxed);
         self.kv_bytes.store(kv_bytes, Ordering::Relaxed);
         self.prompt_memory_bytes.store(prompt_memory_bytes, Ordering::Relaxed);
+    }
+
+    /// Rows at work.
+    pub(super) fn rows(&self) -> usize {
+        self.rows.load(Ordering::Relaxed)
     }
 
     /// The figures, for a model with a queue.

@@ -2,6 +2,7 @@
 
 use crate::domain::job::{Job, NewJob};
 use crate::domain::run::Continuation;
+use crate::store::error::{Result, StoreError};
 
 /// The checkpoint that a job starts from once another job has made it.
 pub(super) struct Awaited<'a> {
@@ -24,8 +25,17 @@ pub(super) fn awaited(model: &str) -> Option<Awaited<'_>> {
 }
 
 /// The job that goes on with a run up to step `steps`: what the last one was, without what held that one back.
-pub(super) fn continued(before: &Job, steps: u64, continuation: &Continuation, base_model: Option<String>) -> NewJob {
-    let mut spec = before.spec.clone();
+pub(super) fn continued(
+    before: &Job,
+    steps: u64,
+    continuation: &Continuation,
+    base_model: Option<String>,
+) -> Result<NewJob> {
+    let Some(mut spec) = before.spec.known().cloned() else {
+        let problem =
+            format!("job `{}` was stored by a later program: only that one can go on with its run", before.id);
+        return Err(StoreError::Conflict(problem));
+    };
     (spec.steps, spec.after, spec.not_before) = (steps, None, None);
     let mut origins = before.origins.clone();
     origins["/steps"] = "request".into();
@@ -36,5 +46,5 @@ pub(super) fn continued(before: &Job, steps: u64, continuation: &Continuation, b
         }
         origins["/early_stop"] = "request".into();
     }
-    NewJob { spec, origins, created_by: continuation.created_by.clone(), base_model }
+    Ok(NewJob { spec, origins, created_by: continuation.created_by.clone(), base_model })
 }

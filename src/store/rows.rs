@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::domain::access::{ApiKey, AuditEntry, Role};
+use crate::domain::access::{ApiKey, AuditEntry, ProjectLoad, Role};
 use crate::domain::checkpoint::Checkpoint;
 use crate::domain::dataset::{DatasetRecord, DatasetState};
 use crate::domain::engine::EngineRecord;
@@ -115,6 +115,16 @@ fn device(row: &impl Record, column: &str) -> Result<DeviceClass> {
 fn sweep_point(row: &impl Record) -> Result<Option<SweepPoint>> {
     let Some(id) = text_or_none(row, "sweep_id")? else { return Ok(None) };
     Ok(Some(SweepPoint { id, settings: json(row, "sweep_point")? }))
+}
+
+/// What is at work in a project, and how much may be.
+pub(super) fn project_load(row: &impl Record) -> Result<ProjectLoad> {
+    Ok(ProjectLoad {
+        running: count(row, "running")?,
+        most: count_or_none(row, "most")?,
+        gpus: count(row, "gpus")?,
+        most_gpus: count_or_none(row, "most_gpus")?,
+    })
 }
 
 /// A row of `sweeps`.

@@ -338,7 +338,7 @@ pub trait AccessStore: Send + Sync {
     async fn audit(&self, before: Option<i64>, limit: u32) -> Result<Vec<AuditEntry>>;
 }
 
-/// How many jobs of a project may be at work at the same time. [`claim`](QueueStore::claim) passes over the jobs of a project
+/// How much of a project may be at work at the same time, and how much it stores. [`claim`](QueueStore::claim) passes over the jobs of a project
 /// that has as many as it may.
 #[async_trait]
 pub trait QuotaStore: Send + Sync {
@@ -346,6 +346,8 @@ pub trait QuotaStore: Send + Sync {
     async fn set_quotas(&self, quotas: &[ProjectQuota]) -> Result<()>;
     /// What is at work in a project, and how much may be.
     async fn project_load(&self, project: &str) -> Result<ProjectLoad>;
+    /// Bytes of the checkpoints and data sets of a project.
+    async fn project_bytes(&self, project: &str) -> Result<u64>;
 }
 
 /// Everything a database does for this program.

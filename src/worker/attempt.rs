@@ -38,10 +38,10 @@ pub(super) async fn run(
     drain: &CancellationToken,
     abandon: &CancellationToken,
 ) -> bool {
-    let LeasedJob { job, token } = leased;
-    worker.log.begin(&token);
+    let token = &leased.token;
+    worker.log.begin(token);
     let span = tracing::info_span!("attempt", job = %token.job_id, run = %token.run_id, attempt = token.attempt);
-    let going_on = run_logged(worker, LeasedJob { job, token }, drain, abandon).instrument(span).await;
+    let going_on = run_logged(worker, leased, drain, abandon).instrument(span).await;
     worker.log.end();
     going_on
 }
@@ -52,14 +52,14 @@ async fn run_logged(
     drain: &CancellationToken,
     abandon: &CancellationToken,
 ) -> bool {
-    let LeasedJob { job, token } = leased;
+    let LeasedJob { job, spec, token } = leased;
     let shared = Arc::new(Shared::new(drain.clone()));
     let beating = beat(worker.clone(), token.clone(), shared.clone(), drain.clone());
     let beating = tokio::spawn(beating.in_current_span());
     let attempts_used = job.attempts_used;
     let work_dir = worker.attempt_dir().join(format!("{}-{}", job.id, token.attempt));
     let work = async {
-        let prepared = if job.spec.method.trains() {
+        let prepared = if spec.method.trains() {
             resume::prepare(&*worker.store, &worker.artifacts, &token).await
         } else {
             resume::prepare_evaluation(&*worker.store, &worker.artifacts, &token).await.map(|()| None)
@@ -71,8 +71,8 @@ async fn run_logged(
         worker.log.say(LogLevel::Info, beginning(worker, &job, resume.as_ref().map(|point| point.step)));
         std::fs::create_dir_all(&work_dir)
             .map_err(|e| RunnerError::Transient(format!("cannot create {}: {e}", work_dir.display())))?;
-        let keep = job.spec.keep_checkpoints;
-        train(worker, JobTask { job, resume, work_dir: work_dir.clone() }, keep, &token, &shared).await
+        let keep = spec.keep_checkpoints;
+        train(worker, JobTask { job, spec, resume, work_dir: work_dir.clone() }, keep, &token, &shared).await
     };
     let too_late = async {
         drain.cancelled().await;
@@ -92,6 +92,7 @@ async fn run_logged(
         }
     };
     remove(&work_dir);
+    worker.artifacts.let_go(Duration::ZERO);
     conclude(worker, &token, &shared, ended, attempts_used).await;
     true
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::domain::job::Job;
+use crate::domain::spec::JobSpec;
 use crate::train::sink::{ResumePoint, RunSink};
 
 /// Runs one attempt of a job. Called on a thread with a large stack; a panic counts as an error that may pass.
@@ -16,6 +17,8 @@ pub trait JobRunner: Send + Sync {
 pub struct JobTask {
     /// The job as it was claimed.
     pub job: Job,
+    /// Its settings.
+    pub spec: JobSpec,
     /// Where to go on; none: from the beginning.
     pub resume: Option<ResumePoint>,
     /// An empty folder for this attempt alone, on the file system of the artifacts; removed afterwards.

@@ -122,7 +122,7 @@ fn not_found(error: &StoreError, unknown: impl FnOnce() -> RunnerError) -> Runne
 
 impl JobRunner for TrainRunner {
     fn run(&self, task: &JobTask, sink: &mut dyn RunSink) -> Result<RunEnd, RunnerError> {
-        let spec = task.job.spec.clone();
+        let spec = task.spec.clone();
         let model_dir = self.runtime.block_on(self.model_dir(&spec.model))?;
         let open = |name: &str, columns| self.runtime.block_on(self.dataset(name, columns));
         let dataset = open(&spec.dataset, Some(&spec.data.columns)).map_err(|e| e.about("dataset"))?;

@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
@@ -10,6 +11,7 @@ use crate::domain::checkpoint::{Manifest, ManifestFile};
 
 use super::super::ArtifactError;
 use super::super::folder::{difference, io, manifest_of, sync_dirs};
+use super::shelf::Shelf;
 
 const PARTIAL: &str = ".partial";
 
@@ -18,14 +20,16 @@ type Result<T> = std::result::Result<T, ArtifactError>;
 /// The folder of fetched artifacts.
 pub(super) struct Cache {
     root: PathBuf,
+    shelf: Shelf,
 }
 
 impl Cache {
-    /// A cache in `root`, which is created.
-    pub(super) fn open(root: &Path) -> Result<Self> {
+    /// A cache in `root`, which is created, of so many bytes (0: any number).
+    pub(super) fn open(root: &Path, limit: u64) -> Result<Self> {
         let partial = root.join(PARTIAL);
         fs::create_dir_all(&partial).map_err(io("create", &partial))?;
-        Ok(Self { root: root.canonicalize().map_err(io("open", root))? })
+        let root = root.canonicalize().map_err(io("open", root))?;
+        Ok(Self { shelf: Shelf::open(&root, limit)?, root })
     }
 
     fn folder(&self, key: &str, manifest: &Manifest) -> PathBuf {
@@ -41,10 +45,12 @@ impl Cache {
         fetch: impl Fn(&ManifestFile, &Path) -> Result<()>,
     ) -> Result<PathBuf> {
         let folder = self.folder(key, manifest);
+        let name = name(key, manifest);
+        // Held before anybody looks: what lies there now must not go in the next moment.
+        self.shelf.note(&name, &folder, manifest.size_bytes, true)?;
         if folder.is_dir() {
             return Ok(folder);
         }
-        let name = format!("{:x}", Sha256::digest(format!("{key}\0{}", manifest.sha256)));
         let draft = self.root.join(PARTIAL).join(&name);
         let gate_path = self.root.join(PARTIAL).join(format!("{name}.lock"));
         let gate = File::create(&gate_path).map_err(io("create", &gate_path))?;
@@ -71,6 +77,7 @@ impl Cache {
         }
         self.place(&draft, &folder)?;
         let _ = fs::remove_file(&gate_path);
+        self.shelf.trim()?;
         Ok(folder)
     }
 
@@ -78,7 +85,10 @@ impl Cache {
     pub(super) fn adopt(&self, src: &Path, key: &str, manifest: &Manifest) -> Result<()> {
         let folder = self.folder(key, manifest);
         match self.place(src, &folder) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.shelf.note(&name(key, manifest), &folder, manifest.size_bytes, false)?;
+                self.shelf.trim()
+            }
             // It lies on another disk, or somebody fetched it already.
             Err(_) => fs::remove_dir_all(src).map_err(io("remove", src)),
         }
@@ -93,12 +103,18 @@ impl Cache {
 
     /// Forgets an artifact.
     pub(super) fn forget(&self, key: &str) -> Result<()> {
-        let folder = self.root.join(key);
-        match fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io("remove", &folder)(error)),
-            _ => Ok(()),
-        }
+        self.shelf.discard(&self.root.join(key))
     }
+
+    /// Needs nothing any more that was asked for longer ago than this.
+    pub(super) fn let_go(&self, age: Duration) {
+        self.shelf.let_go(age);
+    }
+}
+
+/// The name of an artifact's own files in the cache.
+fn name(key: &str, manifest: &Manifest) -> String {
+    format!("{:x}", Sha256::digest(format!("{key}\0{}", manifest.sha256)))
 }
 
 fn damaged(key: &str, problem: String) -> ArtifactError {

@@ -7,9 +7,11 @@
 mod bucket;
 mod cache;
 mod http;
+mod shelf;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use object_store::ObjectStore;
 use object_store::aws::AmazonS3Builder;
@@ -61,9 +63,9 @@ pub(super) fn connect(url: &str, settings: &S3Settings) -> Result<(Arc<dyn Objec
 }
 
 impl BucketStore {
-    /// Artifacts below `prefix` of a bucket, fetched into `cache`.
-    pub(super) fn open(store: Arc<dyn ObjectStore>, prefix: &str, cache: &Path) -> Result<Self> {
-        Ok(Self { bucket: Bucket::new(store, prefix)?, cache: Cache::open(cache)? })
+    /// Artifacts below `prefix` of a bucket, fetched into `cache`, which keeps so many bytes (0: any number).
+    pub(super) fn open(store: Arc<dyn ObjectStore>, prefix: &str, cache: &Path, cache_bytes: u64) -> Result<Self> {
+        Ok(Self { bucket: Bucket::new(store, prefix)?, cache: Cache::open(cache, cache_bytes)? })
     }
 
     fn manifest(&self, key: &str) -> Result<Option<Manifest>> {
@@ -151,5 +153,9 @@ impl ArtifactStore for BucketStore {
 
     fn is_shared(&self) -> bool {
         true
+    }
+
+    fn let_go(&self, age: Duration) {
+        self.cache.let_go(age);
     }
 }

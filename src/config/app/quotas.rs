@@ -1,4 +1,4 @@
-//! How much of a project may be at work at the same time.
+//! How much of a project may be at work at the same time, and how much it may store.
 
 use std::collections::BTreeMap;
 
@@ -6,20 +6,33 @@ use serde::Deserialize;
 
 use super::{ConfigError, Found, Setting, found, number};
 
+/// Limits of one project; 0: any number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ProjectLimits {
+    /// Jobs that workers may hold at the same time.
+    pub running_jobs: u32,
+    /// GPUs that these jobs may hold.
+    pub gpus: u32,
+    /// Bytes of its checkpoints and data sets.
+    pub bytes: u64,
+}
+
 /// Limits of projects.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Quotas {
-    /// Jobs of a project that workers may hold at the same time; 0: any number.
-    pub running_jobs: u32,
-    /// The same for single projects.
-    pub projects: BTreeMap<String, u32>,
+    /// Of every project that is not named.
+    pub general: ProjectLimits,
+    /// Of single projects; what they leave out is as for all others.
+    pub projects: BTreeMap<String, ProjectLimits>,
 }
 
 /// `[projects.NAME]` of the settings file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Project {
-    running_jobs: u32,
+    running_jobs: Option<u32>,
+    gpus: Option<u32>,
+    bytes: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -28,12 +41,21 @@ struct Projects {
 }
 
 impl Quotas {
+    /// The limits of a project.
+    pub fn of(&self, project: &str) -> ProjectLimits {
+        self.projects.get(project).copied().unwrap_or(self.general)
+    }
+
     /// The limits among the settings.
     pub(super) fn settle(values: &[(&Setting, Found)]) -> Result<Self, ConfigError> {
-        let running_jobs = number(values, "max_running_jobs_per_project", 0, u64::from(u32::MAX))? as u32;
+        let general = ProjectLimits {
+            running_jobs: number(values, "max_running_jobs_per_project", 0, u64::from(u32::MAX))? as u32,
+            gpus: number(values, "max_gpus_per_project", 0, u64::from(u32::MAX))? as u32,
+            bytes: number(values, "max_bytes_per_project", 0, 1 << 60)?,
+        };
         let (value, source) = found(values, "projects");
         if value.trim().is_empty() {
-            return Ok(Self { running_jobs, projects: BTreeMap::new() });
+            return Ok(Self { general, projects: BTreeMap::new() });
         }
         let read: Projects = toml::from_str(&format!("projects = {value}")).map_err(|error| ConfigError::Value {
             key: "projects".to_owned(),
@@ -41,7 +63,12 @@ impl Quotas {
             value,
             problem: format!("expected a table such as {{ vision = {{ running_jobs = 2 }} }}: {}", error.message()),
         })?;
-        let projects = read.projects.into_iter().map(|(name, project)| (name, project.running_jobs)).collect();
-        Ok(Self { running_jobs, projects })
+        let limits = |project: Project| ProjectLimits {
+            running_jobs: project.running_jobs.unwrap_or(general.running_jobs),
+            gpus: project.gpus.unwrap_or(general.gpus),
+            bytes: project.bytes.unwrap_or(general.bytes),
+        };
+        let projects = read.projects.into_iter().map(|(name, project)| (name, limits(project))).collect();
+        Ok(Self { general, projects })
     }
 }

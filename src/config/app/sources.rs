@@ -67,3 +67,17 @@ fn toml_text(value: &toml::Value) -> String {
         other => other.to_string(),
     }
 }
+
+/// Hides a secret; of an address such as `postgres://user:password@host/db` the password alone.
+pub(super) fn mask(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        let address = url.is_empty() || url.starts_with("sqlite:");
+        return if address { url.to_owned() } else { "***".to_owned() };
+    };
+    // The last `@` before the path ends the credentials; a password may hold one itself.
+    let authority = rest.find(['/', '?']).map_or(rest, |end| &rest[..end]);
+    let Some((credentials, _)) = authority.rsplit_once('@') else { return url.to_owned() };
+    let user = credentials.split(':').next().unwrap_or_default();
+    let hidden = if credentials.contains(':') { format!("{user}:***") } else { user.to_owned() };
+    format!("{scheme}://{hidden}{}", &rest[credentials.len()..])
+}

@@ -5,6 +5,8 @@ mod quotas;
 pub mod secret;
 pub mod tickets;
 
+pub(in crate::service) use quotas::over;
+
 use std::sync::PoisonError;
 use std::time::Duration;
 

@@ -1,21 +1,27 @@
-//! How many jobs of a project may be at work: told to the database, which hands jobs out, and to those who wait.
+//! How much of a project may be at work: told to the database, which hands jobs out, and to those who wait. How much it may
+//! store: asked before something is stored.
 
-use crate::domain::access::{ANY_PROJECT, ProjectQuota};
+use crate::config::app::ProjectLimits;
+use crate::domain::access::{ANY_PROJECT, ProjectLoad, ProjectQuota};
 use crate::domain::event::{JobWaiting, NewEvent, kind};
 use crate::domain::job::Job;
-use crate::service::{Result, Service};
+use crate::domain::spec::DeviceClass;
+use crate::service::{Result, Service, ServiceError};
 
 impl Service {
     /// Makes the limits of the settings those of the database, for every worker.
     pub async fn settle_quotas(&self) -> Result<()> {
         let settings = &self.settings.quotas;
-        let quota = |project: &str, most: u32| ProjectQuota {
+        let some = |most: u32| Some(most).filter(|most| *most > 0);
+        let quota = |project: &str, most: &ProjectLimits| ProjectQuota {
             project: project.to_owned(),
-            running_jobs: Some(most).filter(|most| *most > 0),
+            running_jobs: some(most.running_jobs),
+            gpus: some(most.gpus),
         };
-        let mut quotas: Vec<_> = settings.projects.iter().map(|(project, most)| quota(project, *most)).collect();
-        if settings.running_jobs > 0 {
-            quotas.push(quota(ANY_PROJECT, settings.running_jobs));
+        let mut quotas: Vec<_> = settings.projects.iter().map(|(project, most)| quota(project, most)).collect();
+        let general = quota(ANY_PROJECT, &settings.general);
+        if general.running_jobs.is_some() || general.gpus.is_some() {
+            quotas.push(general);
         }
         Ok(self.store.set_quotas(&quotas).await?)
     }
@@ -24,20 +30,56 @@ impl Service {
     pub(in crate::service) async fn tell_waiting(&self, jobs: &[Job]) -> Result<()> {
         for (earlier, job) in jobs.iter().enumerate() {
             let load = self.store.project_load(&job.project).await?;
-            let Some(most) = load.most.filter(|most| load.running + earlier as u64 >= *most) else { continue };
-            let (project, running) = (job.project.clone(), load.running);
-            let reason =
-                format!("project `{project}` may have {most} jobs at work, and has {running}: this one waits its turn");
-            let waiting = JobWaiting { project: project.clone(), running, most, reason };
+            let Some(waiting) = waits(job, &load, earlier as u64) else { continue };
             let event = NewEvent {
                 kind: kind::JOB_WAITING.to_owned(),
                 job_id: Some(job.id.clone()),
                 run_id: Some(job.run_id.clone()),
-                project: Some(project),
+                project: Some(job.project.clone()),
                 data: serde_json::to_value(&waiting).unwrap_or_default(),
             };
             self.store.append_event(event).await?;
         }
         Ok(())
     }
+
+    /// Bytes that a project may still store; none: any number.
+    ///
+    /// # Errors
+    /// `Forbidden` where it has as many as it may, which names the limit and what to do.
+    pub(in crate::service) async fn storage_left(&self, project: &str) -> Result<Option<u64>> {
+        let most = self.settings.quotas.of(project).bytes;
+        if most == 0 {
+            return Ok(None);
+        }
+        let stored = self.store.project_bytes(project).await?;
+        if stored >= most {
+            return Err(over(project, stored, most));
+        }
+        Ok(Some(most - stored))
+    }
+}
+
+/// Why nothing more of a project is stored.
+pub(in crate::service) fn over(project: &str, bytes: u64, most: u64) -> ServiceError {
+    ServiceError::Forbidden(format!(
+        "the checkpoints and data sets of project `{project}` take {bytes} bytes; it may store {most} (max_bytes_per_project, or \
+         `bytes` of the project): delete checkpoints or data sets that it no longer needs, or ask an admin for more"
+    ))
+}
+
+/// Tells what a job that comes behind `earlier` others of its project waits for; none where it does not.
+fn waits(job: &Job, load: &ProjectLoad, earlier: u64) -> Option<JobWaiting> {
+    let project = &job.project;
+    if let Some(most) = load.most.filter(|most| load.running + earlier >= *most) {
+        let running = load.running;
+        let reason =
+            format!("project `{project}` may have {most} jobs at work, and has {running}: this one waits its turn");
+        return Some(JobWaiting { project: project.clone(), running, most, reason });
+    }
+    let needs_gpu = matches!(job.device, DeviceClass::Cuda | DeviceClass::Metal);
+    let most = load.most_gpus.filter(|most| needs_gpu && load.gpus + earlier >= *most)?;
+    let running = load.gpus;
+    let reason = format!("project `{project}` may hold {most} GPUs, and holds {running}: this job waits its turn");
+    Some(JobWaiting { project: project.clone(), running, most, reason })
 }

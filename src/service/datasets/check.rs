@@ -76,18 +76,18 @@ impl Check {
             Err(error) => {
                 let fault = RowFault { file: String::new(), row: None, problem: error.to_string() };
                 let report = DatasetReport { errors: vec![fault], ..DatasetReport::default() };
-                return this.tell(DatasetState::Invalid, report, None).await;
+                return this.tell(DatasetState::Invalid, report, None, 0).await;
             }
         };
         let report = DatasetReport { tokens, ..prepared.report.clone() };
         if !prepared.is_valid() {
-            return this.tell(DatasetState::Invalid, report, None).await;
+            return this.tell(DatasetState::Invalid, report, None, 0).await;
         }
         let (store, key) = (Arc::clone(&artifacts), this.record.artifact_key());
         let (from, at) = (this.area.dir.join(WORK), key.clone());
         let published = tokio::task::spawn_blocking(move || store.publish_dir(&from, &at)).await.map_err(internal)?;
-        published.map_err(|error| ServiceError::Internal(error.to_string()))?;
-        this.tell(DatasetState::Ready, report, Some(&prepared)).await.inspect_err(|_| {
+        let manifest = published.map_err(|error| ServiceError::Internal(error.to_string()))?;
+        this.tell(DatasetState::Ready, report, Some(&prepared), manifest.size_bytes).await.inspect_err(|_| {
             // Nothing may be left that no record knows.
             if let Err(error) = artifacts.delete(&key) {
                 tracing::warn!(%key, %error, "cannot remove the files of a data set");
@@ -128,8 +128,15 @@ impl Check {
     }
 
     /// Stores how it ended, and removes the upload's folder.
-    async fn tell(self, state: DatasetState, report: DatasetReport, prepared: Option<&Prepared>) -> Result<()> {
-        let new = self.state(state, Some(&report), prepared);
+    async fn tell(
+        self,
+        state: DatasetState,
+        report: DatasetReport,
+        prepared: Option<&Prepared>,
+        size_bytes: u64,
+    ) -> Result<()> {
+        let mut new = self.state(state, Some(&report), prepared);
+        new.card["size_bytes"] = size_bytes.into();
         let told = self.service.store.update_dataset(&self.record.id, &new).await;
         self.service.tell_news();
         let area = self.area;

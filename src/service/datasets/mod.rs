@@ -6,6 +6,7 @@ mod entry;
 mod hub;
 mod parts;
 mod preview;
+mod quota;
 mod recover;
 mod request;
 mod upload;

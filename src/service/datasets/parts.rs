@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::area::{ARCHIVES, Area, FILES, WORK, waits_for_parts};
 use super::check::Check;
+use super::quota::StorageQuota;
 use super::request::DatasetRequest;
 use super::upload::storage;
 use crate::config::datasets::limits;
@@ -40,6 +41,9 @@ pub struct Part {
     /// Bytes that the data set may still grow by.
     left: u64,
     limit: u64,
+    /// Bytes of the data set so far.
+    stored: u64,
+    quota: StorageQuota,
     _area: Area,
 }
 
@@ -63,7 +67,7 @@ impl Service {
 
     /// Begins a part of the file `path` at byte `offset`: where the file ends, or before that to write it anew from there.
     pub async fn begin_part(&self, name_or_id: &str, path: &str, offset: u64) -> Result<Part> {
-        let (_, area) = self.waiting(name_or_id).await?;
+        let (record, area) = self.waiting(name_or_id).await?;
         let inside = relative(path).map_err(|detail| ServiceError::field("/path", detail))?;
         let files = files(&area.dir.join(WORK).join(FILES)).map_err(|error| storage(&error))?;
         let known = inside.to_string_lossy().into_owned();
@@ -85,6 +89,8 @@ impl Service {
             known: UploadedFile { path: known, bytes: offset },
             left: limit.saturating_sub(others + offset),
             limit,
+            stored: others + offset,
+            quota: self.storage_quota(&record.project).await?,
             _area: area,
         })
     }
@@ -101,7 +107,8 @@ impl Service {
         let request = area.request().map_err(|error| storage(&error))?;
         let settings = request.settings()?;
         part_archives(&area.dir).map_err(|error| storage(&error))?;
-        let (service, limits) = (Arc::clone(self), limits(&self.settings));
+        let quota = self.storage_quota(&record.project).await?;
+        let (service, limits) = (Arc::clone(self), quota.bound(limits(&self.settings)));
         Check { service, record, area, request, settings, limits, source: None }.start().await
     }
 
@@ -145,6 +152,8 @@ impl Part {
     /// The next bytes.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let count = bytes.len() as u64;
+        self.stored += count;
+        self.quota.check(self.stored)?;
         if count > self.left {
             let limit = self.limit;
             let detail = format!("the files have more than {limit} bytes, which is the limit (max_dataset_bytes)");

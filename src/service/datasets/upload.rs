@@ -8,6 +8,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::area::{ARCHIVES, Area, FILES, WORK};
 use super::check::Check;
+use super::quota::StorageQuota;
 use super::request::{DatasetRequest, Origin};
 use crate::clock::new_id;
 use crate::config::datasets::limits;
@@ -22,6 +23,7 @@ pub struct Upload {
     request: DatasetRequest,
     settings: DatasetSettings,
     limits: DatasetLimits,
+    quota: StorageQuota,
     /// None once the upload is finished.
     open: Option<(DatasetRecord, Area)>,
     current: Option<tokio::fs::File>,
@@ -42,14 +44,16 @@ impl Service {
             return Err(ServiceError::field("/source", "a form brings the files itself; leave `source` out"));
         }
         let settings = request.settings()?;
+        let quota = self.storage_quota(&self.project_of(&request)).await?;
         let open = self.begin_dataset(&request, &request.name(file)?, "upload", created_by).await?;
-        let limits = limits(&self.settings);
+        let limits = quota.bound(limits(&self.settings));
         let service = Arc::clone(self);
         Ok(Upload {
             service,
             request,
             settings,
             limits,
+            quota,
             open: Some(open),
             current: None,
             bytes: 0,
@@ -94,6 +98,7 @@ impl Service {
         created_by: Option<String>,
     ) -> Result<(DatasetRecord, Area)> {
         request.check_texts()?;
+        self.storage_left(&self.project_of(request)).await?;
         if let Some(model) = &request.model {
             self.model_source(model, "/model").await?;
         }
@@ -112,7 +117,7 @@ impl Service {
             fingerprint: String::new(),
             card: json!({"description": request.description}),
             recommended: json!({}),
-            project: request.project.clone().unwrap_or_else(|| self.caller.project.clone()),
+            project: self.project_of(request),
             created_by,
         };
         match self.store.create_dataset(&id, new).await {
@@ -125,6 +130,11 @@ impl Service {
                 Err(error.into())
             }
         }
+    }
+
+    /// The project that a data set is for.
+    pub(super) fn project_of(&self, request: &DatasetRequest) -> String {
+        request.project.clone().unwrap_or_else(|| self.caller.project.clone())
     }
 
     /// Where uploads lie until they are checked.
@@ -167,6 +177,7 @@ impl Upload {
     /// The next bytes of the file.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.bytes += bytes.len() as u64;
+        self.quota.check(self.bytes)?;
         if self.bytes > self.limits.upload_bytes {
             let limit = self.limits.upload_bytes;
             let detail = format!("the files have more than {limit} bytes, which is the limit (max_dataset_bytes)");

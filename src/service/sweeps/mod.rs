@@ -104,6 +104,7 @@ impl Service {
             return Err(ServiceError::invalid(errors));
         }
         let project = jobs.first().map(|(job, _)| job.spec.project.clone()).unwrap_or_default();
+        self.storage_left(&project).await?;
         let new = NewSweep { name, project, created_by, job: request.job, grid: grid.as_map() };
         let (sweep, jobs) = self.store.submit_sweep(new, jobs).await.map_err(after_fault)?;
         self.tell_waiting(&jobs).await?;

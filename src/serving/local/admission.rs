@@ -1,15 +1,23 @@
 //! Who may come in: a model has so many tokens in flight, and so many prompts are prepared at once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::clock::Stopwatch;
 use crate::config::serving::EngineLimits;
 use crate::serving::ServingError;
 
-/// When a request that is turned away may be sent again, in seconds.
-pub const RETRY_AFTER: u64 = 1;
+/// The shortest and the longest pause, in seconds, that a client is asked to make.
+const PAUSES: (u64, u64) = (1, 60);
+
+/// In how many seconds `tokens` are worked off at `pace` tokens a second, as clients are told when they may come again. Nobody
+/// knows before the first tokens.
+pub fn pause(tokens: f64, pace: Option<f64>) -> u64 {
+    let seconds = pace.map_or(0.0, |pace| tokens / pace);
+    (seconds.ceil() as u64).clamp(PAUSES.0, PAUSES.1)
+}
 
 /// Tokens that a model's accepted requests may still take.
 pub struct TokenBudget {
@@ -30,11 +38,17 @@ impl TokenBudget {
         Self { taken: Arc::default(), limit }
     }
 
+    /// Tokens that the accepted requests may still take.
+    pub fn taken(&self) -> usize {
+        self.taken.load(Ordering::Acquire)
+    }
+
     /// Takes `tokens` for a request to `model`. One that finds the model idle is never too large: waiting would not help it.
+    /// `pace` is how many tokens a second the engine works off.
     ///
     /// # Errors
     /// The budget is used up.
-    pub fn claim(&self, model: &str, tokens: usize) -> Result<TokenClaim, ServingError> {
+    pub fn claim(&self, model: &str, tokens: usize, pace: Option<f64>) -> Result<TokenClaim, ServingError> {
         let claim = |taken: usize| {
             let sum = taken.saturating_add(tokens);
             (taken == 0 || sum <= self.limit).then_some(sum)
@@ -46,7 +60,8 @@ impl TokenBudget {
                 taken,
                 tokens,
                 limit: self.limit,
-                retry_after: RETRY_AFTER,
+                // There is room when the surplus has been worked off; for the largest requests, when the model is idle.
+                retry_after: pause((taken + tokens).saturating_sub(self.limit).min(taken) as f64, pace),
             }),
         }
     }
@@ -64,12 +79,37 @@ pub struct Workshop {
     benches: Arc<Semaphore>,
     places: Arc<Semaphore>,
     waiting: usize,
+    spent: Arc<Spent>,
+}
+
+/// How long prompts took to prepare.
+#[derive(Default)]
+struct Spent {
+    prompts: AtomicU64,
+    micros: AtomicU64,
 }
 
 /// A place in the workshop; free again when it is dropped.
 pub struct Place {
     _bench: OwnedSemaphorePermit,
     _place: OwnedSemaphorePermit,
+    spent: Arc<Spent>,
+    since: Stopwatch,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.spent.prompts.fetch_add(1, Ordering::Relaxed);
+        self.spent.micros.fetch_add((self.since.seconds() * 1e6) as u64, Ordering::Relaxed);
+    }
+}
+
+impl Spent {
+    /// Prompts a second that one bench prepares.
+    fn pace(&self) -> Option<f64> {
+        let micros = self.micros.load(Ordering::Relaxed);
+        (micros > 0).then(|| self.prompts.load(Ordering::Relaxed) as f64 * 1e6 / micros as f64)
+    }
 }
 
 impl Workshop {
@@ -81,6 +121,7 @@ impl Workshop {
             benches: Arc::new(Semaphore::new(benches)),
             places: Arc::new(Semaphore::new(benches + waiting)),
             waiting,
+            spent: Arc::default(),
         }
     }
 
@@ -89,10 +130,43 @@ impl Workshop {
     /// # Errors
     /// Too many wait already.
     pub async fn enter(&self, model: &str) -> Result<Place, ServingError> {
-        let full =
-            || ServingError::Overloaded { model: model.to_owned(), waiting: self.waiting, retry_after: RETRY_AFTER };
+        let full = || {
+            let benches = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as f64;
+            let retry_after = pause(self.waiting as f64 / benches, self.spent.pace());
+            ServingError::Overloaded { model: model.to_owned(), waiting: self.waiting, retry_after }
+        };
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| full())?;
         let bench = Arc::clone(&self.benches).acquire_owned().await.map_err(|_| ServingError::Stopped)?;
-        Ok(Place { _bench: bench, _place: place })
+        Ok(Place { _bench: bench, _place: place, spent: Arc::clone(&self.spent), since: Stopwatch::start() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_as_long_as_the_work_that_is_in_the_way() {
+        assert_eq!(pause(500.0, None), 1, "nobody knows before the first tokens");
+        assert_eq!(pause(500.0, Some(1_000.0)), 1);
+        assert_eq!(pause(5_001.0, Some(1_000.0)), 6);
+        assert_eq!(pause(1e9, Some(1.0)), 60, "the longest");
+        assert_eq!(pause(5.0, Some(0.0)), 60);
+    }
+
+    #[test]
+    fn a_spent_budget_asks_to_wait_for_the_surplus() {
+        let budget = TokenBudget::new(1_000);
+        let _held = budget.claim("m", 950, Some(10.0)).unwrap();
+        let retry = |tokens| match budget.claim("m", tokens, Some(10.0)).unwrap_err() {
+            ServingError::Saturated { retry_after, taken: 950, .. } => retry_after,
+            other => panic!("{other}"),
+        };
+        assert_eq!(retry(150), 10);
+        // It is let in once the model is idle, so it waits for what is under way, not for more.
+        let budget = TokenBudget::new(100);
+        let _held = budget.claim("m", 50, Some(10.0)).unwrap();
+        let refused = budget.claim("m", 10_000, Some(10.0)).unwrap_err();
+        assert!(matches!(refused, ServingError::Saturated { retry_after: 5, .. }), "{refused}");
     }
 }

@@ -30,7 +30,7 @@ use crate::clock::{Stopwatch, random_seed};
 use crate::config::serving::EngineLimits;
 use crate::domain::device::DeviceName;
 use crate::domain::weights::WeightFormat;
-use admission::{RETRY_AFTER, TokenBudget, TokenClaim, Workshop};
+use admission::{TokenBudget, TokenClaim, Workshop, pause};
 use job::{GenerateJob, Job, Sampling, ScoreJob};
 use pump::Pump;
 
@@ -62,6 +62,7 @@ struct Loaded {
     queue: SyncSender<Job>,
     waiting: Arc<AtomicUsize>,
     held: Arc<Held>,
+    totals: Arc<Totals>,
     limit: usize,
     tokens: TokenBudget,
 }
@@ -120,13 +121,22 @@ impl LocalEngine {
             .map_err(|e| ServingError::Engine(format!("no compute thread: {e}")))?;
         tracing::info!(model = %model.id, folder = %model.dir.display(), "model loaded");
         let tokens = TokenBudget::new(limits.queued_tokens);
-        Ok(Arc::new(Loaded { served, queue, waiting, held, limit, tokens }))
+        Ok(Arc::new(Loaded { served, queue, waiting, held, totals: Arc::clone(&self.totals), limit, tokens }))
     }
 }
 
 impl Loaded {
     fn full(&self) -> ServingError {
-        ServingError::Overloaded { model: self.served.id.clone(), waiting: self.limit, retry_after: RETRY_AFTER }
+        let (waiting, working) = (self.waiting.load(Ordering::Relaxed), self.held.rows());
+        // The requests that wait have their share of the tokens under way; when those are worked off, the queue is empty.
+        let share = waiting as f64 / (waiting + working).max(1) as f64;
+        let retry_after = pause(self.tokens.taken() as f64 * share, self.totals.pace());
+        ServingError::Overloaded { model: self.served.id.clone(), waiting: self.limit, retry_after }
+    }
+
+    /// A request's part of the token budget.
+    fn claim(&self, tokens: usize) -> Result<TokenClaim, ServingError> {
+        self.tokens.claim(&self.served.id, tokens, self.totals.pace())
     }
 
     /// Turns a request away before its pictures are decoded, where the queue is full already.
@@ -170,7 +180,7 @@ impl Engine for LocalEngine {
             Ok((request, Arc::new(prompt)))
         })
         .await?;
-        let claim = loaded.tokens.claim(&model.id, prompt.len() + request.n * request.max_new_tokens)?;
+        let claim = loaded.claim(prompt.len() + request.n * request.max_new_tokens)?;
         let seed = request.seed.unwrap_or_else(random_seed);
         let (raw, raw_events) = mpsc::unbounded_channel();
         let (events, answers) = mpsc::unbounded_channel();
@@ -206,7 +216,7 @@ impl Engine for LocalEngine {
             plan,
             ablation: finish.ablation(),
             // Responses are read one behind the other.
-            _claim: loaded.tokens.claim(&model.id, prompt.len() + responses.iter().map(Vec::len).max().unwrap_or(0))?,
+            _claim: loaded.claim(prompt.len() + responses.iter().map(Vec::len).max().unwrap_or(0))?,
             result,
         };
         let span = score_span(&model.id, prompt.len(), &responses);

@@ -25,6 +25,11 @@ const MIGRATIONS: &[Migration] = &[
     },
     Migration { version: 6, name: "quotas", text: include_str!("../../../migrations/postgres/0006_quotas.sql") },
     Migration { version: 7, name: "engines", text: include_str!("../../../migrations/postgres/0007_engines.sql") },
+    Migration {
+        version: 8,
+        name: "device_quotas",
+        text: include_str!("../../../migrations/postgres/0008_device_quotas.sql"),
+    },
 ];
 
 const LOCK: &str = "SELECT pg_advisory_xact_lock(22089::bigint << 48)";

@@ -1,19 +1,23 @@
-//! How many jobs of a project may be at work.
+//! How much of a project may be at work, and how much it stores.
 
 use async_trait::async_trait;
-use sqlx::Row as _;
 
 use crate::domain::access::{ProjectLoad, ProjectQuota};
 use crate::store::error::Result;
+use crate::store::rows;
 use crate::store::traits::QuotaStore;
 
 use super::{PostgresStore, Write};
 
 const CLEAR: &str = "DELETE FROM project_quotas";
-const INSERT: &str = "INSERT INTO project_quotas (project, running_jobs) VALUES ($1, $2)";
+const INSERT: &str = "INSERT INTO project_quotas (project, running_jobs, gpus) VALUES ($1, $2, $3)";
 const LOAD: &str = "SELECT \
     (SELECT count(*) FROM jobs WHERE project = $1 AND lease_worker IS NOT NULL) AS running, \
-    (SELECT running_jobs FROM project_quotas WHERE project IN ($1, '*') ORDER BY project = '*' LIMIT 1) AS most";
+    (SELECT running_jobs FROM project_quotas WHERE project IN ($1, '*') ORDER BY project = '*' LIMIT 1) AS most, \
+    (SELECT count(*) FROM jobs JOIN workers ON workers.id = jobs.lease_worker \
+        WHERE project = $1 AND workers.device_class <> 'cpu') AS gpus, \
+    (SELECT gpus FROM project_quotas WHERE project IN ($1, '*') ORDER BY project = '*' LIMIT 1) AS most_gpus";
+const BYTES: &str = include_str!("sql/project_bytes.sql");
 /// Takes the lock only where there is something to count.
 const COUNT_ALONE: &str = "SELECT pg_advisory_xact_lock($1) WHERE EXISTS (SELECT 1 FROM project_quotas)";
 const LOCK: i64 = 22_089 << 48;
@@ -32,7 +36,8 @@ impl QuotaStore for PostgresStore {
         sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *tx).await?;
         sqlx::query(CLEAR).execute(&mut *tx).await?;
         for quota in quotas {
-            sqlx::query(INSERT).bind(&quota.project).bind(quota.running_jobs.map(i64::from)).execute(&mut *tx).await?;
+            let insert = sqlx::query(INSERT).bind(&quota.project).bind(quota.running_jobs.map(i64::from));
+            insert.bind(quota.gpus.map(i64::from)).execute(&mut *tx).await?;
         }
         tx.commit().await?;
         Ok(())
@@ -40,8 +45,11 @@ impl QuotaStore for PostgresStore {
 
     async fn project_load(&self, project: &str) -> Result<ProjectLoad> {
         let read = || async { Ok(sqlx::query(LOAD).bind(project).fetch_one(&self.pool).await?) };
-        let row = self.patiently(read).await?;
-        let (running, most): (i64, Option<i64>) = (row.try_get("running")?, row.try_get("most")?);
-        Ok(ProjectLoad { running: running as u64, most: most.map(|most| most as u64) })
+        rows::project_load(&self.patiently(read).await?)
+    }
+
+    async fn project_bytes(&self, project: &str) -> Result<u64> {
+        let read = || async { Ok(sqlx::query(BYTES).bind(project).fetch_one(&self.pool).await?) };
+        rows::count(&self.patiently(read).await?, "bytes")
     }
 }

@@ -3,6 +3,7 @@
 use sqlx::Row as _;
 
 use crate::domain::job::{Job, JobAction, JobState, LeaseToken, Transition};
+use crate::domain::stored::StoredSpec;
 use crate::store::change::{Change, decide, hopeless_reason, takes_waiting_along};
 use crate::store::error::{Result, StoreError, lease_lost};
 use crate::store::lineage::awaited;
@@ -63,12 +64,14 @@ pub(super) async fn apply(tx: &mut Write, now: i64, job: &Job, change: &Change<'
 /// A job that was to start from what another one makes (`job_…`, `run_…@best`, `run_…@last`) starts from a checkpoint
 /// once that one has ended: from then on its model is fixed. Returns the job as it is now.
 pub(super) async fn settle_model(tx: &mut Write, mut job: Job) -> Result<Job> {
-    let Some(awaited) = awaited(&job.spec.model) else { return Ok(job) };
+    // A later program settles its own.
+    let StoredSpec::Known(spec) = &mut job.spec else { return Ok(job) };
+    let Some(awaited) = awaited(&spec.model) else { return Ok(job) };
     let sql = if awaited.by_job { RUN_OF_JOB } else { RUN };
     let Some(row) = sqlx::query(sql).bind(awaited.maker).fetch_optional(&mut **tx).await? else { return Ok(job) };
     let Some(checkpoint) = row.try_get::<Option<String>, _>(awaited.column)? else { return Ok(job) };
-    job.spec.model.clone_from(&checkpoint);
-    sqlx::query(JOB_MODEL).bind(&job.id).bind(&checkpoint).bind(rows::to_json(&job.spec)?).execute(&mut **tx).await?;
+    spec.model.clone_from(&checkpoint);
+    sqlx::query(JOB_MODEL).bind(&job.id).bind(&checkpoint).bind(rows::to_json(spec)?).execute(&mut **tx).await?;
     sqlx::query(RUN_MODEL).bind(&checkpoint).bind(&job.run_id).execute(&mut **tx).await?;
     Ok(job)
 }

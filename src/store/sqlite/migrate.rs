@@ -24,6 +24,11 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 5, name: "operations", text: include_str!("../../../migrations/sqlite/0005_operations.sql") },
     Migration { version: 6, name: "quotas", text: include_str!("../../../migrations/sqlite/0006_quotas.sql") },
     Migration { version: 7, name: "engines", text: include_str!("../../../migrations/sqlite/0007_engines.sql") },
+    Migration {
+        version: 8,
+        name: "device_quotas",
+        text: include_str!("../../../migrations/sqlite/0008_device_quotas.sql"),
+    },
 ];
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (

@@ -40,22 +40,16 @@ impl QueueStore for SqliteStore {
         let now = self.now();
         let mut tx = self.write().await?;
         expire(&mut tx, now).await?;
-        let row = sqlx::query(NEXT)
-            .bind(rows::device_name(request.device))
-            .bind(now)
-            .bind(SPEC_VERSION)
-            .fetch_optional(&mut *tx)
-            .await?;
         let mut leased = None;
-        if let Some(row) = row {
-            let job = transition::settle_model(&mut tx, rows::job(&row)?).await?;
+        if let Some(job) = next(&mut tx, now, request).await? {
+            let job = transition::settle_model(&mut tx, job).await?;
             let reason = format!("claimed by {}", request.worker_id);
             let mut change = Change::new(Transition::Claim, reason);
             change.lease = Some((&request.worker_id, now.saturating_add(millis(request.ttl))));
             change.attempts_used = Some(job.attempts_used + 1);
             let job = transition::apply(&mut tx, now, &job, &change).await?;
             let token = LeaseToken { job_id: job.id.clone(), run_id: job.run_id.clone(), attempt: job.attempt };
-            leased = Some(LeasedJob { job, token });
+            leased = LeasedJob::new(job, token);
         }
         tx.commit().await?;
         Ok(leased)
@@ -131,6 +125,27 @@ impl QueueStore for SqliteStore {
         figures::count_lost(&mut tx, LeaseLoss::WorkerDied, jobs.len()).await?;
         tx.commit().await?;
         Ok(jobs)
+    }
+}
+
+/// The next job whose settings can be read. One that a later program stored is of a later form; where that program did not say
+/// so, it is passed over all the same: it must neither run nor keep the others from running.
+async fn next(tx: &mut Write, now: i64, request: &ClaimRequest) -> Result<Option<Job>> {
+    let mut passed = 0i64;
+    loop {
+        let row = sqlx::query(NEXT)
+            .bind(rows::device_name(request.device))
+            .bind(now)
+            .bind(SPEC_VERSION)
+            .bind(passed)
+            .fetch_optional(&mut **tx)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let job = rows::job(&row)?;
+        if job.spec.known().is_some() {
+            return Ok(Some(job));
+        }
+        passed += 1;
     }
 }
 

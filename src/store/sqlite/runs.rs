@@ -92,7 +92,7 @@ impl RunStore for SqliteStore {
             return Err(StoreError::Conflict(problem));
         };
         let step: u64 = rows::count(&row, "step")?;
-        let new = continued(&before, step.saturating_add(continuation.steps), continuation, run.base_model);
+        let new = continued(&before, step.saturating_add(continuation.steps), continuation, run.base_model)?;
         let ids = Ids { job: &new_id("job"), run: id };
         let reason = format!("goes on after {} from step {step}", before.id);
         let job = jobs::insert(&mut tx, now, &ids, &new, before.sweep.as_ref(), &reason).await?;

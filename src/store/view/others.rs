@@ -169,6 +169,11 @@ impl QuotaStore for View {
         self.seen(project, "project", project)?;
         self.store.project_load(project).await
     }
+
+    async fn project_bytes(&self, project: &str) -> Result<u64> {
+        self.seen(project, "project", project)?;
+        self.store.project_bytes(project).await
+    }
 }
 
 #[async_trait]

@@ -21,9 +21,19 @@ pub struct Host {
 
 impl Host {
     fn of(bucket: &Arc<Flaky>) -> Self {
+        Self::keeping(bucket, 0)
+    }
+
+    /// One that keeps so many bytes of what it fetched.
+    fn keeping(bucket: &Arc<Flaky>, bytes: u64) -> Self {
         let disk = tempfile::tempdir().unwrap();
-        let store = artifacts::open_bucket(bucket.clone(), "team/vgpo", &disk.path().join("cache")).unwrap();
+        let store = Self::process(bucket, disk.path(), bytes);
         Self { store, disk }
+    }
+
+    /// What a process on a host with this disk sees.
+    fn process(bucket: &Arc<Flaky>, disk: &Path, bytes: u64) -> Arc<dyn ArtifactStore> {
+        artifacts::open_bucket(bucket.clone(), "team/vgpo", &disk.join("cache"), bytes).unwrap()
     }
 
     /// A folder to publish.
@@ -51,7 +61,15 @@ fn files(folder: &Path) -> usize {
         .flatten()
         .map(|entry| {
             let path = entry.unwrap().path();
-            if path.is_dir() { files(&path) } else { usize::from(!path.to_string_lossy().ends_with(".lock")) }
+            // Its own bookkeeping does not count.
+            let own = [".lock", ".notes"].iter().any(|end| path.to_string_lossy().ends_with(end));
+            if own {
+                0
+            } else if path.is_dir() {
+                files(&path)
+            } else {
+                1
+            }
         })
         .sum()
 }
@@ -164,4 +182,68 @@ async fn damage_in_the_bucket_or_on_the_disk_is_named() {
     let evil = evil.replace("trainer/state.json", "../../../state.json");
     bucket.inner.put(&Place::from("team/vgpo/manifests/c/evil.json"), evil.into()).await.unwrap();
     assert!(matches!(reader.store.path("c/evil"), Err(ArtifactError::Damaged { .. })));
+}
+
+/// The names of artifacts `c/N` in the cache of a disk.
+fn kept(disk: &Path) -> Vec<String> {
+    let folders = fs::read_dir(disk.join("cache/c")).unwrap().map(|entry| entry.unwrap().path());
+    let whole = folders.filter(|folder| fs::read_dir(folder).unwrap().count() > 0);
+    let mut names: Vec<_> = whole.map(|folder| folder.file_name().unwrap().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn the_cache_keeps_what_is_in_use_and_what_was_asked_for_last() {
+    let bucket = Arc::new(Flaky::default());
+    let writer = Host::of(&bucket);
+    for name in ["c/1", "c/2", "c/3", "c/4", "c/5"] {
+        writer.store.publish_dir(&writer.sample(1_000), name).unwrap();
+    }
+    // Room for two of 1,002 bytes.
+    let reader = Host::keeping(&bucket, 2_500);
+    let (store, disk) = (&reader.store, reader.disk.path());
+    let fetch = |name: &str| {
+        let path = store.path(name).unwrap();
+        assert_eq!(fs::read(path.join("model.safetensors")).unwrap(), pattern(1_000));
+        path
+    };
+    fetch("c/1");
+    fetch("c/2");
+    fetch("c/3");
+    assert_eq!(kept(disk), ["1", "2", "3"], "all of it is in use");
+    store.let_go(std::time::Duration::ZERO);
+    fetch("c/1");
+    fetch("c/4");
+    assert_eq!(kept(disk), ["1", "4"], "what was used last stays");
+
+    // Another process on this host uses `c/1`; this one needs neither any more.
+    let other = Host::process(&bucket, disk, 2_500);
+    let used = other.path("c/1").unwrap();
+    store.let_go(std::time::Duration::ZERO);
+    fetch("c/2");
+    fetch("c/3");
+    fetch("c/5");
+    assert!(used.join("model.safetensors").exists());
+    assert_eq!(kept(disk), ["1", "2", "3", "5"]);
+    drop(other);
+    store.let_go(std::time::Duration::ZERO);
+    // What is published here is kept, too, and counts.
+    store.publish_dir(&reader.sample(1_000), "c/6").unwrap();
+    assert_eq!(kept(disk), ["5", "6"]);
+    // What went comes again.
+    fetch("c/1");
+    assert_eq!(kept(disk), ["1", "6"]);
+}
+
+#[test]
+fn one_artifact_larger_than_the_cache_is_still_fetched() {
+    let bucket = Arc::new(Flaky::default());
+    let (writer, reader) = (Host::of(&bucket), Host::keeping(&bucket, 10));
+    for name in ["c/1", "c/2"] {
+        writer.store.publish_dir(&writer.sample(1_000), name).unwrap();
+        assert!(reader.store.path(name).unwrap().is_dir());
+        reader.store.let_go(std::time::Duration::ZERO);
+    }
+    assert_eq!(kept(reader.disk.path()), ["2"]);
 }

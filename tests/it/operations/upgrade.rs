@@ -3,8 +3,11 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
+use serde_json::json;
+use vgpo::domain::job::JobState;
 use vgpo::store::{self, Migrations, StoreError};
 
+use crate::http::support::Api;
 use crate::store::fixture::{Db, Kind, claim_by, new_job};
 
 /// What a later release that only expands does to the schema, as it does it: columns, a table, and a record of it.
@@ -89,14 +92,14 @@ async fn reads_jobs_of_the_first_build(kind: Kind) {
     let first = include_str!("../../fixtures/stored/job_spec_first.json");
     let statement = format!("UPDATE jobs SET spec = '{first}'");
     db.execute(Box::leak(statement.into_boxed_str())).await;
-    let spec = db.store.job(&job.id).await.unwrap().spec;
+    let spec = db.store.job(&job.id).await.unwrap().spec.known().unwrap().clone();
     assert_eq!((spec.seed, spec.name.as_str()), (7, "old"));
     // What it did before these were settings.
     assert_eq!((spec.eval.samples, spec.eval.temperature), (1, 0.0));
     assert_eq!((spec.best.metric.as_str(), spec.optimizer.schedule_floor), ("eval/accuracy", 0.05));
     assert!(!spec.optimizer.offload && spec.early_stop.is_none() && spec.train.lora.is_none());
     let leased = db.store.claim(&claim_by("w")).await.unwrap().unwrap();
-    assert_eq!(leased.job.spec, spec, "a worker may go on with it");
+    assert_eq!(leased.spec, spec, "a worker may go on with it");
     db.close().await;
 }
 
@@ -104,6 +107,56 @@ async fn reads_jobs_of_the_first_build(kind: Kind) {
 async fn jobs_of_the_first_build_are_read_on_both_databases() {
     reads_jobs_of_the_first_build(Kind::Sqlite).await;
     reads_jobs_of_the_first_build(Kind::Postgres).await;
+}
+
+/// Settings as a later release may store them: a method and a setting that nobody knows here.
+fn later(job: &str, version: u32) -> &'static str {
+    let mut spec = serde_json::to_value(crate::store::fixture::spec()).unwrap();
+    spec["method"] = json!({"type": "later"});
+    spec["later_setting"] = json!(true);
+    let sql = format!("UPDATE jobs SET spec = '{spec}', spec_version = {version} WHERE id = '{job}'");
+    Box::leak(sql.into_boxed_str())
+}
+
+/// What a later release stored is shown as it is, may be cancelled, and is neither run here nor in the way of others.
+async fn leaves_jobs_of_a_later_release_to_that_one(kind: Kind) {
+    let Some(db) = kind.make().await else { return };
+    let (first, _) = db.store.submit(new_job(|_| ())).await.unwrap();
+    let waits = new_job(|spec| spec.after = Some(first.id.clone()));
+    let (waiting, _) = db.store.submit(waits).await.unwrap();
+    let (other, _) = db.store.submit(new_job(|_| ())).await.unwrap();
+    // The second one is of a release that forgot to say that its settings are of a later form.
+    for (job, version) in [(&first.id, 2), (&waiting.id, 1)] {
+        db.execute(later(job, version)).await;
+    }
+    let api = Api::with(&[("database_url", &db.url)]).await;
+    let listed = api.get("/v1/jobs").await;
+    assert_eq!((listed.status, listed.body["data"].as_array().unwrap().len()), (200, 3), "{}", listed.body);
+    let shown = api.get(&format!("/v1/jobs/{}", first.id)).await.body;
+    assert_eq!((&shown["state"], &shown["spec"]["later_setting"]), (&json!("queued"), &json!(true)), "{shown}");
+    assert_eq!(shown["spec"]["seed"], json!(crate::store::fixture::spec().seed));
+    for path in
+        ["/v1/runs".to_owned(), format!("/v1/runs/{}", first.run_id), format!("/v1/runs/{}/report", first.run_id)]
+    {
+        assert_eq!(api.get(&path).await.status, 200, "{path}");
+    }
+
+    let leased = db.store.claim(&claim_by("w")).await.unwrap().unwrap();
+    assert_eq!(leased.job.id, other.id, "what cannot be read is passed over");
+    assert!(db.store.claim(&claim_by("w")).await.unwrap().is_none());
+    db.execute(later(&first.id, 1)).await;
+    assert!(db.store.claim(&claim_by("w")).await.unwrap().is_none(), "whatever its form is said to be");
+    let cancelled = api.post(&format!("/v1/jobs/{}/cancel", first.id), json!({})).await;
+    assert_eq!((cancelled.status, &cancelled.body["state"]), (200, &json!("cancelled")), "{}", cancelled.body);
+    assert_eq!(db.store.job(&waiting.id).await.unwrap().state, JobState::Cancelled, "it waited for that one");
+    api.service.stopping().cancel();
+    db.close().await;
+}
+
+#[tokio::test]
+async fn jobs_of_a_later_release_are_left_to_it_on_both_databases() {
+    leaves_jobs_of_a_later_release_to_that_one(Kind::Sqlite).await;
+    leaves_jobs_of_a_later_release_to_that_one(Kind::Postgres).await;
 }
 
 /// Two servers that find an empty database, and an empty data folder, at the same moment.

@@ -46,7 +46,8 @@ macro_rules! conformance {
                 attempts_run_out, a_pausing_or_cancelling_job_ends_there_when_its_worker_dies,
                 a_release_gives_the_attempt_back, a_dead_worker_is_released_at_once, finishing_twice_is_refused,
                 every_write_of_a_stale_attempt_is_refused, concurrent_claims_never_share_a_job;
-            quotas: a_project_has_as_many_jobs_at_work_as_it_may, claims_at_once_keep_to_the_limit;
+            quotas: a_project_has_as_many_jobs_at_work_as_it_may, claims_at_once_keep_to_the_limit,
+                a_project_holds_as_many_gpus_as_it_may, a_project_stores_its_checkpoints_and_data_sets;
             metrics: points_come_back_as_they_went_in, buckets_keep_min_mean_and_max, keys_know_last_and_extremes,
                 a_later_value_replaces_an_earlier_one, a_rewind_replaces_everything_beyond,
                 a_rewind_to_the_beginning_clears_step_zero, samples_are_listed_by_step, accuracy_reaches_the_run;
@@ -64,7 +65,8 @@ macro_rules! conformance {
             access: keys_are_kept_found_and_listed, last_use_is_written_once_a_minute,
                 a_revoked_key_stays_in_the_list_with_the_time_of_its_end, tickets_run_out_and_are_taken_once,
                 the_audit_log_is_read_backwards;
-            models: models_and_data_sets_are_upserted, data_sets_are_registered_held_and_deleted;
+            models: models_and_data_sets_are_upserted, models_are_held_and_deleted,
+                data_sets_are_registered_held_and_deleted;
         }
     };
 }

@@ -85,11 +85,11 @@ pub async fn a_waiting_job_starts_from_what_the_other_left(db: &Db) {
     for (id, step, accuracy) in [("ckpt_a", 1, 0.9), ("ckpt_b", 2, 0.5)] {
         store.add_checkpoint(&leased.token, new_checkpoint(id, step, Some(accuracy))).await.unwrap();
     }
-    assert_eq!(store.job(&by_job.id).await.unwrap().spec.model, first.id, "not before it has ended");
+    assert_eq!(store.job(&by_job.id).await.unwrap().spec.known().unwrap().model, first.id, "not before it has ended");
     store.complete(&leased.token, "finished").await.unwrap();
     for (job, checkpoint) in [(&by_job, "ckpt_b"), (&by_best, "ckpt_a")] {
         let job = store.job(&job.id).await.unwrap();
-        assert_eq!(job.spec.model, checkpoint);
+        assert_eq!(job.spec.known().unwrap().model, checkpoint);
         assert_eq!(store.run(&job.run_id).await.unwrap().model, checkpoint);
     }
     let held = store.delete_run(&run.id).await.unwrap_err();
@@ -100,7 +100,7 @@ pub async fn a_waiting_job_starts_from_what_the_other_left(db: &Db) {
         store.ask(&job.id, JobAction::Cancel, "make room").await.unwrap();
     }
     let leased = store.claim(&claim_by("w")).await.unwrap().unwrap();
-    assert_eq!((leased.job.id, leased.job.spec.model.as_str()), (late.id, "ckpt_b"));
+    assert_eq!((leased.job.id, leased.spec.model.as_str()), (late.id, "ckpt_b"));
 }
 
 pub async fn more_steps_end_early_stopping(db: &Db) {
@@ -114,7 +114,8 @@ pub async fn more_steps_end_early_stopping(db: &Db) {
     store.add_checkpoint(&leased.token, new_checkpoint("ckpt_3", 3, None)).await.unwrap();
     store.complete(&leased.token, "stopped early").await.unwrap();
     let job = store.continue_run(&leased.token.run_id, &more(2)).await.unwrap();
-    assert_eq!((job.spec.steps, job.spec.early_stop), (5, None));
+    let spec = job.spec.known().unwrap();
+    assert_eq!((spec.steps, spec.early_stop.as_ref()), (5, None));
     assert_eq!((job.origins["/early_stop"].as_str(), job.origins.get("/early_stop/metric")), (Some("request"), None));
 }
 
@@ -130,7 +131,10 @@ pub async fn a_run_goes_on_with_another_job(db: &Db) {
     store.add_checkpoint(&leased.token, last).await.unwrap();
     store.complete(&leased.token, "finished").await.unwrap();
     let job = store.continue_run(&run_id, &more(5)).await.unwrap();
-    assert_eq!((job.run_id.as_str(), job.spec.steps, job.state), (run_id.as_str(), 45, JobState::Queued));
+    assert_eq!(
+        (job.run_id.as_str(), job.spec.known().unwrap().steps, job.state),
+        (run_id.as_str(), 45, JobState::Queued)
+    );
     assert_eq!((job.created_by.as_deref(), job.origins["/steps"].as_str()), (Some("ada"), Some("request")));
     assert_eq!(job.reason.as_deref(), Some(format!("goes on after {first} from step 40").as_str()));
     let run = store.run(&run_id).await.unwrap();
@@ -141,7 +145,7 @@ pub async fn a_run_goes_on_with_another_job(db: &Db) {
     store.append_metrics(&leased.token, &[point(db, 41, &[("reward/mean", 0.6)])]).await.unwrap();
     store.fail(&leased.token, &Failure { message: "bad".to_owned(), retry_after: None }).await.unwrap();
     let third = store.continue_run(&run_id, &more(1)).await.unwrap();
-    assert_eq!(third.spec.steps, 41, "counted from the newest checkpoint");
+    assert_eq!(third.spec.known().unwrap().steps, 41, "counted from the newest checkpoint");
     assert_eq!(store.run_jobs(&run_id).await.unwrap(), [first, job.id.clone(), third.id.clone()]);
     let old = store.ask(&job.id, JobAction::Retry, "test").await.unwrap_err();
     assert!(old.to_string().contains(&third.id), "two jobs may not write to one run: {old}");

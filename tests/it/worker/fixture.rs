@@ -162,7 +162,7 @@ impl JobRunner for Counter {
             Some(point) => (point.step, std::fs::read_to_string(point.dir.join("sum")).unwrap().parse().unwrap()),
         };
         sink.event("note.start", "starting", json!({"attempt": task.job.attempt, "from": step})).unwrap();
-        while step < task.job.spec.steps {
+        while step < task.spec.steps {
             std::thread::sleep(Duration::from_millis(number("ms")));
             match sink.control() {
                 Control::Continue => (),
@@ -190,7 +190,7 @@ impl JobRunner for Counter {
             if step % 4 == 0 {
                 sink.samples(step, &[records::group(step)]).map_err(|e| failed(&e))?;
             }
-            if step % task.job.spec.checkpoint_every == 0 || step == task.job.spec.steps {
+            if step % task.spec.checkpoint_every == 0 || step == task.spec.steps {
                 save(task, sink, step, sum).map_err(|e| failed(&e))?;
             }
         }
@@ -204,13 +204,7 @@ fn save(task: &JobTask, sink: &mut dyn RunSink, step: u64, sum: u64) -> Result<(
     std::fs::write(dir.join("sum"), sum.to_string()).unwrap();
     // The first third is the best: pruning must keep it.
     let accuracy = Some(if step == 3 { 0.9 } else { 0.1 });
-    sink.checkpoint(CheckpointNotice {
-        step,
-        dir: &dir,
-        accuracy,
-        score: accuracy,
-        last: step == task.job.spec.steps,
-    })?;
+    sink.checkpoint(CheckpointNotice { step, dir: &dir, accuracy, score: accuracy, last: step == task.spec.steps })?;
     assert!(!dir.exists(), "the sink takes the folder over");
     Ok(())
 }

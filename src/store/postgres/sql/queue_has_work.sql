@@ -11,6 +11,17 @@ SELECT
                 < (SELECT running_jobs FROM project_quotas AS quota WHERE quota.project IN (job.project, '*') ORDER BY quota.project = '*' LIMIT 1),
                 true
             )
+            AND (
+                $1 = 'cpu'
+                OR coalesce(
+                    (
+                        SELECT count(*) FROM jobs AS held JOIN workers ON workers.id = held.lease_worker
+                        WHERE held.project = job.project AND workers.device_class <> 'cpu'
+                    )
+                    < (SELECT gpus FROM project_quotas AS quota WHERE quota.project IN (job.project, '*') ORDER BY quota.project = '*' LIMIT 1),
+                    true
+                )
+            )
             AND (not_before IS NULL OR not_before <= $2)
             AND (
                 after_job IS NULL

@@ -1,4 +1,5 @@
--- The next job for a device that nobody else is taking right now: $1 its class, $2 the time, $3 the newest form of settings that this program knows.
+-- The next job for a device that nobody else is taking right now: $1 its class, $2 the time, $3 the newest form of
+-- settings that this program knows, $4 how many to pass over.
 SELECT *
 FROM jobs AS job
 WHERE state = 'queued'
@@ -9,11 +10,22 @@ WHERE state = 'queued'
         < (SELECT running_jobs FROM project_quotas AS quota WHERE quota.project IN (job.project, '*') ORDER BY quota.project = '*' LIMIT 1),
         true
     )
+    AND (
+        $1 = 'cpu'
+        OR coalesce(
+            (
+                SELECT count(*) FROM jobs AS held JOIN workers ON workers.id = held.lease_worker
+                WHERE held.project = job.project AND workers.device_class <> 'cpu'
+            )
+            < (SELECT gpus FROM project_quotas AS quota WHERE quota.project IN (job.project, '*') ORDER BY quota.project = '*' LIMIT 1),
+            true
+        )
+    )
     AND (not_before IS NULL OR not_before <= $2)
     AND (
         after_job IS NULL
         OR EXISTS (SELECT 1 FROM jobs AS earlier WHERE earlier.id = job.after_job AND earlier.state = 'succeeded')
     )
 ORDER BY priority DESC, id
-LIMIT 1
+LIMIT 1 OFFSET $4
 FOR NO KEY UPDATE OF job SKIP LOCKED

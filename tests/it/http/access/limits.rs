@@ -4,6 +4,7 @@ use serde_json::json;
 use vgpo::domain::access::Role;
 
 use super::place::{OTHER, OWN, Place};
+use crate::http::support::Answer;
 
 #[tokio::test]
 async fn a_key_that_asks_too_often_is_told_when_to_ask_again() {
@@ -36,4 +37,40 @@ async fn a_job_beyond_its_projects_limit_says_why_it_waits() {
     assert!(waiting["data"]["reason"].as_str().unwrap().contains("project `alpha` may have 1 jobs at work"));
     let first = place.get(&key, &format!("/v1/jobs/{}/events", first["id"].as_str().unwrap())).await.body;
     assert!(!first.to_string().contains("job.waiting"), "{first}");
+}
+
+#[tokio::test]
+async fn a_project_that_stores_as_much_as_it_may_is_told_what_to_do() {
+    let place = Place::with(&[("projects", "{ alpha = { bytes = 3000 } }")]).await;
+    let key = place.key(Role::User, OWN).await;
+    let rows = |count: usize| -> String {
+        (0..count)
+            .map(|n| json!({"problem": format!("what is {n} ?"), "answer": n.to_string()}).to_string() + "\n")
+            .collect()
+    };
+    let upload = async |name: &str, rows: String| {
+        let request = place.api.request("POST", &format!("/v1/datasets?name={name}")).bearer_auth(&key);
+        Answer::of(request.header("content-type", "application/x-ndjson").body(rows).send().await.unwrap()).await
+    };
+    let refused = upload("large", rows(100)).await;
+    let told = refused.problem(403, "forbidden")["detail"].as_str().unwrap().to_owned();
+    assert!(told.contains("it may store 3000 (max_bytes_per_project"), "{told}");
+    assert!(told.contains("delete checkpoints or data sets"), "{told}");
+    place.get(&key, "/v1/datasets/large").await.problem(404, "not_found");
+
+    // What fits is taken; with its index it fills the project.
+    let first = upload("small", rows(50)).await;
+    assert_eq!(first.status, 202, "{}", first.body);
+    while place.get(&key, "/v1/datasets/small").await.body["state"] != "ready" {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let stored = place.api.store().project_bytes("alpha").await.unwrap();
+    assert!(stored > 2_000, "{stored}");
+    let refused = upload("more", rows(50)).await;
+    refused.problem(403, "forbidden");
+    // Another project, which has no limit, is not asked.
+    let other = place.key(Role::User, OTHER).await;
+    let request = place.api.request("POST", "/v1/datasets?name=theirs").bearer_auth(&other);
+    let taken = request.header("content-type", "application/x-ndjson").body(rows(100)).send().await.unwrap();
+    assert_eq!(taken.status(), 202);
 }
