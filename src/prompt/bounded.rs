@@ -64,6 +64,6 @@ fn modest(text: &Value, values: &[Value]) -> Result<(), Error> {
     for digits in text.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty()) {
         within(digits.parse().unwrap_or(usize::MAX))?;
     }
-    let widths = values.iter().filter(|_| text.contains('*')).filter_map(Value::as_usize);
-    widths.into_iter().try_for_each(within)
+    let mut widths = values.iter().filter(|_| text.contains('*')).filter_map(Value::as_usize);
+    widths.try_for_each(within)
 }

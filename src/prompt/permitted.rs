@@ -49,6 +49,7 @@ const OWN_FILTERS: [&str; 2] = ["join", "replace"];
 ///
 /// # Errors
 /// Names the first thing that a prompt template must not hold.
+#[allow(clippy::default_trait_access, reason = "the type of the syntax has no name that can be reached")]
 pub(super) fn check(source: &str) -> Result<(), String> {
     let template = parse(source, "", Default::default(), WhitespaceConfig::default()).map_err(|e| e.to_string())?;
     Walk { joins: 0 }.statement(&template)

@@ -10,7 +10,14 @@
 //! | `VGPO_FUZZ_SECONDS` | run for so long instead, shared by the targets |
 //! | `VGPO_FUZZ_TARGET` | one target alone |
 //! | `VGPO_FUZZ_SEED` | other inputs |
-#![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::pedantic,
+    missing_docs
+)]
 
 mod memory;
 mod mutate;

@@ -238,7 +238,7 @@ pub fn rewards() -> Vec<Vec<u8>> {
         .chain(texts(&[
             "the box is [10, 20, 300.5, 400]\0[[10, 20, 300, 400], [1, 2, 3, 4]]",
             "<answer>(B) 12.5 %</answer>\0B",
-            "\\boxed{\\frac{1}{2} + \\sqrt[3]{8} - 2^{10}}\01,234.5 km",
+            "\\boxed{\\frac{1}{2} + \\sqrt[3]{8} - 2^{10}}\u{0}1,234.5 km",
             "\\boxed{(1, 2] \\cup \\{3, 4\\}}\0x = 3 or x = -4",
         ]))
         .filter(|case| case.len() < 2_000)

@@ -92,7 +92,7 @@ struct Spent {
 /// A place in the workshop; free again when it is dropped.
 pub struct Place {
     _bench: OwnedSemaphorePermit,
-    _place: OwnedSemaphorePermit,
+    _room: OwnedSemaphorePermit,
     spent: Arc<Spent>,
     since: Stopwatch,
 }
@@ -137,7 +137,7 @@ impl Workshop {
         };
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| full())?;
         let bench = Arc::clone(&self.benches).acquire_owned().await.map_err(|_| ServingError::Stopped)?;
-        Ok(Place { _bench: bench, _place: place, spent: Arc::clone(&self.spent), since: Stopwatch::start() })
+        Ok(Place { _bench: bench, _room: place, spent: Arc::clone(&self.spent), since: Stopwatch::start() })
     }
 }
 

@@ -56,7 +56,9 @@ async fn a_project_that_stores_as_much_as_it_may_is_told_what_to_do() {
     let told = refused.problem(403, "forbidden")["detail"].as_str().unwrap().to_owned();
     assert!(told.contains("it may store 3000 (max_bytes_per_project"), "{told}");
     assert!(told.contains("delete checkpoints or data sets"), "{told}");
-    place.get(&key, "/v1/datasets/large").await.problem(404, "not_found");
+    while place.get(&key, "/v1/datasets/large").await.status != 404 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
 
     // What fits is taken; with its index it fills the project.
     let first = upload("small", rows(50)).await;
