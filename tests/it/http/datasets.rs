@@ -149,9 +149,9 @@ async fn rows_are_paged() {
     }
     // The same rows for a generated task.
     assert_eq!(api.get("/v1/datasets/digits/rows?limit=1").await.body["data"][0]["images"][0]["width"], 56);
-    let small = api.get("/v1/datasets/charts/rows?limit=1").await.body["data"][0]["images"][0].clone();
+    let small = api.get("/v1/datasets/chart/rows?limit=1").await.body["data"][0]["images"][0].clone();
     assert!(small.get("picture").is_none());
-    let full = api.get("/v1/datasets/charts/rows?limit=1&images=full").await.body["data"][0]["images"][0].clone();
+    let full = api.get("/v1/datasets/chart/rows?limit=1&images=full").await.body["data"][0]["images"][0].clone();
     assert_eq!(png_size(&full["picture"]), (full["width"].as_u64().unwrap(), full["height"].as_u64().unwrap()));
     assert_eq!(full["thumbnail"], small["thumbnail"]);
 }
