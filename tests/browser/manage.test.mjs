@@ -94,7 +94,7 @@ test('a run is renamed, goes on, and is deleted after a yes', async () => {
   await more(page, 'Rename');
   await page.getByRole('dialog').getByLabel('Name').fill('a better name');
   await page.getByRole('dialog').getByRole('button', { name: 'Rename it' }).click();
-  await page.getByRole('heading', { name: 'a better name' }).waitFor();
+  await page.getByRole('heading', { name: 'a better name', exact: true }).waitFor();
   await more(page, 'Go on for more steps');
   await page.getByRole('dialog').getByLabel('Steps beyond').fill('2');
   await page.getByRole('dialog').getByRole('button', { name: 'Go on' }).click();
@@ -102,7 +102,8 @@ test('a run is renamed, goes on, and is deleted after a yes', async () => {
   await page.locator('.badge.succeeded').waitFor({ timeout: 120_000 });
   await more(page, 'Delete the run');
   await page.keyboard.press('Escape');
-  await page.getByRole('heading', { name: 'a better name' }).waitFor();
+  await page.getByRole('dialog').waitFor({ state: 'hidden' });
+  await page.getByRole('heading', { name: 'a better name', exact: true }).waitFor();
   await more(page, 'Delete the run');
   await page.getByRole('dialog').getByRole('button', { name: 'Delete the run' }).click();
   await page.getByText('No runs yet').waitFor();
