@@ -101,6 +101,7 @@ test('a run is renamed, goes on, and is deleted after a yes', async () => {
   await page.getByText('6 of 6').waitFor({ timeout: 240_000 });
   await page.locator('.badge.succeeded').waitFor({ timeout: 120_000 });
   await more(page, 'Delete the run');
+  await page.getByRole('dialog').waitFor();
   await page.keyboard.press('Escape');
   await page.getByRole('dialog').waitFor({ state: 'hidden' });
   await page.getByRole('heading', { name: 'a better name', exact: true }).waitFor();

@@ -40,7 +40,7 @@ function flush() {
   });
   runs.value = next.filter((run) => !run.deleted);
   for (const id of batch.keys()) {
-    if (!known.has(id)) {
+    if (!known.has(id) && !batch.get(id).deleted) {
       get(`/v1/runs/${id}`).then((run) => {
         if (!runs.value.some((other) => other.id === id)) runs.value = [run, ...runs.value];
       }, () => { /* gone again, or the server is: the next epoch reads all */ });
@@ -77,6 +77,13 @@ listen(({ kind, run_id: id, data, time }) => {
     change(id, { deleted: true });
   }
 });
+
+/** A run was deleted from this page: nothing of it is asked for any more. */
+export function forget(id) {
+  change(id, { deleted: true });
+  clearTimeout(timer);
+  flush();
+}
 
 // ---- Small series of the list
 

@@ -1,7 +1,7 @@
 // What is seldom done with a run: a new name, more steps, its points as a file, its end.
 import { html } from '../lib/html.js';
 import { can, post, send } from '../lib/api.js';
-import { isFinal } from '../lib/runs.js';
+import { forget, isFinal } from '../lib/runs.js';
 import { go } from '../lib/router.js';
 import { fileName } from '../lib/download.js';
 import { askFor, attempt, confirm } from './ask.js';
@@ -21,7 +21,10 @@ export function RunMenu({ run, onDone }) {
   };
   const remove = async () => {
     const sure = await confirm({ title: `Delete “${run.name}”?`, text: 'Its curves, samples and checkpoints are gone for good.', yes: 'Delete the run', danger: true });
-    if (sure && await attempt(() => send('DELETE', `/v1/runs/${run.id}`), `“${run.name}” is deleted`)) go(['runs']);
+    if (sure && await attempt(() => send('DELETE', `/v1/runs/${run.id}`), `“${run.name}” is deleted`)) {
+      forget(run.id);
+      go(['runs']);
+    }
   };
   const ended = isFinal(run.state);
   return html`<${Menu} label="More about this run">
