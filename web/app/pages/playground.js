@@ -136,12 +136,15 @@ function ImageInput({ image, size, about, take, setImage }) {
     <span class="sr" role="status">${image ? 'An image is set.' : 'No image yet.'}</span></div>`;
 }
 
+/** Rows to try: held-out ones where there are some. */
+const rowsOf = async (entry, asked, settings) => (
+  await get(`/v1/datasets/${entry.name}/rows?split=${entry.eval_rows > 0 ? 'eval' : 'train'}&${asked}`, settings)).data;
+
 /** The image of a row as a job reads it; a list of rows holds small ones only. */
 async function pictureOf(entry, { row, images: [image] }) {
   if (!image) return null;
-  const split = entry.eval_rows > 0 ? 'eval' : 'train';
-  const { data } = await get(`/v1/datasets/${entry.name}/rows?split=${split}&limit=1&after=${row}&images=full`);
-  return data[0].images[0].picture;
+  const [whole] = await rowsOf(entry, `limit=1&after=${row}&images=full`);
+  return whole.images[0].picture;
 }
 
 function Examples({ about, image, take }) {
@@ -153,7 +156,7 @@ function Examples({ about, image, take }) {
   const dataset = chosen ?? about.dataset ?? fitting(about.model, sets ?? [])?.name;
   const entry = sets?.find((d) => d.name === dataset || d.id === dataset);
   const [found, error] = useLoad(async (signal) => (entry
-    ? { of: entry.name, rows: (await get(`/v1/datasets/${entry.name}/rows?split=${entry.eval_rows > 0 ? 'eval' : 'train'}&limit=8&after=${offset}`, { signal })).data } : null), [entry?.name, offset]);
+    ? { of: entry.name, rows: await rowsOf(entry, `limit=8&after=${offset}`, { signal }) } : null), [entry?.name, offset]);
   // Rows of the set before are gone at once: their questions do not belong to pictures of this one.
   const rows = found?.of === entry?.name ? found?.rows : null;
   const opened = useRef(false);
