@@ -6,16 +6,16 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+use cli::PRODUCT_THREADS;
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Threads of candle's element-wise operations; candle reads it once, so it must stand before the process starts.
 const ELEMENTWISE_THREADS: &str = "CANDLE_NUM_THREADS";
-/// Threads of one matrix product.
-const PRODUCT_THREADS: &str = "RAYON_NUM_THREADS";
-/// Milliseconds until the allocator gives unused pages back. Its own default is shorter than a training step, and faulting every
-/// buffer in again costs an eighth of the step.
-const PURGE_DELAY: (&str, &str) = ("MIMALLOC_PURGE_DELAY", "5000");
+/// Milliseconds until the allocator gives unused pages back. It gives back all that are unused at that moment, and faulting
+/// every buffer in again costs a fifth of an update: that should happen once in many steps.
+const PURGE_DELAY: (&str, &str) = ("MIMALLOC_PURGE_DELAY", "60000");
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
@@ -41,8 +41,11 @@ fn restart_with_settled_threads(one_graph_per_core: bool) -> ExitCode {
     if std::env::var_os(PURGE_DELAY.0).is_none() {
         command.env(PURGE_DELAY.0, PURGE_DELAY.1);
     }
-    if one_graph_per_core && std::env::var_os(PRODUCT_THREADS).is_none() {
-        command.env(PRODUCT_THREADS, "1");
+    // Where it is not named, candle counts the machine's cores anew for every product.
+    if std::env::var_os(PRODUCT_THREADS).is_none() {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let threads = if one_graph_per_core { 1 } else { cores };
+        command.env(PRODUCT_THREADS, threads.to_string());
     }
     eprintln!("error: cannot start: {}", replace_process(command));
     ExitCode::FAILURE

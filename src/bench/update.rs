@@ -64,7 +64,7 @@ pub fn run(dir: &Path, settings: Settings) -> Result<Report, BenchError> {
         tracked: tracked.as_ref(),
         detached: detached.as_ref(),
         parameters: folder.parameters(),
-        vocabulary: Vocabulary::rollout(tracked.as_ref(), spec.rollout.temperature)?,
+        vocabulary: Vocabulary::rollout(tracked.info(), spec.rollout.temperature),
         packing: Packing::on(tracked.device()),
         microbatch_tokens: spec.batch.microbatch_tokens,
         checkpointing: spec.train.gradient_checkpointing,

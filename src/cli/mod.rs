@@ -9,6 +9,7 @@ mod convert;
 mod datasets;
 mod explain;
 mod export;
+mod files;
 mod generate;
 mod health;
 mod hub;
@@ -43,6 +44,9 @@ use vgpo::clock::Clock;
 use vgpo::config::app::{AppSettings, LogFormat};
 use vgpo::store::{self, Migrations, Store};
 use vgpo::telemetry::traces::Traces;
+
+/// Threads of one matrix product, as candle and rayon read it.
+pub const PRODUCT_THREADS: &str = "RAYON_NUM_THREADS";
 
 /// Train vision-language models that keep looking at the image, and serve them with attention maps.
 #[derive(Debug, Parser)]
@@ -109,7 +113,7 @@ enum Command {
 impl Cli {
     /// Does the command train, with a graph of its own on every core? Then each graph should compute on one thread.
     pub fn runs_one_graph_per_core(&self) -> bool {
-        matches!(self.command, Command::Starter(_) | Command::Train(_))
+        matches!(self.command, Command::Starter(_) | Command::Train(_) | Command::Worker(_))
             || matches!(&self.command, Command::Bench(args) if args.runs_one_graph_per_core())
     }
 

@@ -16,7 +16,7 @@ use vgpo::worker::supervisor::WorkerCommand;
 use vgpo::worker::{JobLog, TrainRunner, WorkerConfig, follow_parent, stop_signals};
 
 use super::settings::{ListenFlags, SettingFlags, load};
-use super::{block_on, fail};
+use super::{PRODUCT_THREADS, block_on, fail};
 
 /// Arguments of `vgpo worker`.
 #[derive(Debug, clap::Args)]
@@ -153,6 +153,8 @@ impl Launch {
             // The server has brought the database up to date; its workers need no right to.
             command.env("VGPO_LOG_FORMAT", self.log_format.name()).env("VGPO_MIGRATE", "check");
             command.env("VGPO_OTLP_ENDPOINT", &self.otlp_endpoint);
+            // A worker trains with a graph on every core; the server's own products may use them all.
+            command.env(PRODUCT_THREADS, "1");
             if std::env::var_os("RUST_LOG").is_none() {
                 command.env("RUST_LOG", self.log);
             }

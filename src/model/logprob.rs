@@ -4,10 +4,11 @@
 use std::ops::Range;
 
 use candle_core::backprop::GradStore;
-use candle_core::{D, DType, Device, Tensor, Var};
+use candle_core::{D, DType, Tensor, Var};
 
+use super::kernels::{self, Distribution};
 use super::seed::seeded;
-use super::{ModelError, ModelInfo, VisionLanguageModel, kernels};
+use super::{ModelError, ModelInfo, VisionLanguageModel};
 
 /// Logits that are held at a time at most (64 MiB of 32-bit floats): many positions of a small vocabulary, and enough of a
 /// large one to keep matrix products busy.
@@ -25,22 +26,21 @@ pub struct TokenTarget {
 /// The distribution that log-probs are taken from.
 #[derive(Debug, Clone)]
 pub struct Vocabulary {
-    temperature: f64,
-    mask: Option<Tensor>,
+    distribution: Distribution,
     logits_at_once: usize,
 }
 
 impl Vocabulary {
     /// The model's own distribution at a temperature.
     pub fn plain(temperature: f64) -> Self {
-        Self { temperature, mask: None, logits_at_once: LOGITS_AT_ONCE }
+        Self { distribution: Distribution { temperature, left_out: Vec::new() }, logits_at_once: LOGITS_AT_ONCE }
     }
 
     /// The distribution that rollouts sample from: logits divided by the temperature, image and video placeholders left
     /// out. Top-p is ignored, as in the reference implementations.
-    pub fn rollout(model: &dyn VisionLanguageModel, temperature: f64) -> Result<Self, ModelError> {
-        let mask = Some(placeholder_mask(model.info(), model.device())?);
-        Ok(Self { temperature, mask, logits_at_once: LOGITS_AT_ONCE })
+    pub fn rollout(info: &ModelInfo, temperature: f64) -> Self {
+        let left_out = vec![info.image_token_id, info.video_token_id];
+        Self { distribution: Distribution { temperature, left_out }, logits_at_once: LOGITS_AT_ONCE }
     }
 
     /// The same with another limit on the logits held at a time; one position is always held.
@@ -58,28 +58,6 @@ impl Vocabulary {
         let step = self.positions_at_once(size);
         (0..targets).step_by(step).map(move |start| start..targets.min(start + step))
     }
-
-    /// Log-probs `[n, vocab]` of logits.
-    fn log_softmax(&self, logits: &Tensor) -> candle_core::Result<Tensor> {
-        let mut logits = logits.clone();
-        if (self.temperature - 1.0).abs() > f64::EPSILON {
-            logits = (logits / self.temperature)?;
-        }
-        if let Some(mask) = &self.mask {
-            logits = logits.broadcast_add(mask)?;
-        }
-        kernels::log_softmax(&logits)
-    }
-}
-
-fn placeholder_mask(info: &ModelInfo, device: &Device) -> Result<Tensor, ModelError> {
-    let mut mask = vec![0.0_f32; info.vocab_size];
-    for id in [info.image_token_id, info.video_token_id] {
-        if let Some(entry) = mask.get_mut(id as usize) {
-            *entry = kernels::MASKED;
-        }
-    }
-    Ok(Tensor::new(mask, device)?)
 }
 
 /// Log-prob and, where asked for, entropy of each target.
@@ -99,8 +77,8 @@ fn states(hidden: &Tensor, targets: &[TokenTarget]) -> Result<(Tensor, Tensor), 
     Ok((states, slots))
 }
 
-fn tokens(targets: &[TokenTarget], device: &Device) -> Result<Tensor, ModelError> {
-    Ok(Tensor::from_iter(targets.iter().map(|t| t.token), device)?.unsqueeze(1)?)
+fn tokens(targets: &[TokenTarget]) -> Vec<u32> {
+    targets.iter().map(|t| t.token).collect()
 }
 
 fn values(t: &Tensor) -> Result<Vec<f64>, ModelError> {
@@ -119,12 +97,9 @@ pub fn token_scores(
     let mut scores = TokenScores::default();
     for cut in vocabulary.cuts(targets.len(), model.info().vocab_size) {
         let logits = model.logits(&states.narrow(0, cut.start, cut.len())?)?.detach().to_dtype(DType::F32)?;
-        let logs = vocabulary.log_softmax(&logits)?;
-        let found = logs.gather(&tokens(&targets[cut], model.device())?, 1)?.squeeze(1)?;
-        scores.logprobs.extend(values(&found)?);
-        if entropy {
-            scores.entropy.extend(values(&(logs.exp()? * &logs)?.sum(D::Minus1)?.neg()?)?);
-        }
+        let (logprobs, spread) = kernels::choice(&logits, &tokens(&targets[cut]), &vocabulary.distribution, entropy)?;
+        scores.logprobs.extend(logprobs);
+        scores.entropy.extend(spread);
     }
     Ok(scores)
 }
@@ -143,7 +118,7 @@ pub fn divergence(
     for cut in vocabulary.cuts(targets.len(), model.info().vocab_size) {
         let logs = |states: &Tensor| -> Result<Tensor, ModelError> {
             let logits = model.logits(&states.narrow(0, cut.start, cut.len())?)?.detach().to_dtype(DType::F32)?;
-            Ok(vocabulary.log_softmax(&logits)?)
+            Ok(vocabulary.distribution.log_probs(&logits)?)
         };
         let of = logs(&of)?;
         found.extend(values(&(of.exp()? * (&of - logs(&to)?)?)?.sum(D::Minus1)?)?);
@@ -158,36 +133,6 @@ pub struct ScoreGradients<'a> {
     pub logprobs: &'a [f32],
     /// By entropy, where it is part of the loss.
     pub entropy: Option<&'a [f32]>,
-}
-
-impl ScoreGradients<'_> {
-    /// The derivative with respect to the logits `[n, vocab]` of one cut. With `p = softmax(logits / temperature)`:
-    /// `d log p_t / d logit_j = ([j = t] - p_j) / temperature`, `d H / d logit_j = -p_j (log p_j + H) / temperature`.
-    fn by_logits(
-        &self,
-        cut: &Range<usize>,
-        targets: &[TokenTarget],
-        logits: &Tensor,
-        vocabulary: &Vocabulary,
-    ) -> Result<Tensor, ModelError> {
-        let (positions, size) = logits.dims2()?;
-        let device = logits.device();
-        let column = |values: &[f32]| Tensor::new(&values[cut.clone()], device)?.unsqueeze(1);
-        let logs = vocabulary.log_softmax(logits)?;
-        let shares = logs.exp()?;
-        let mut slope = shares.broadcast_mul(&column(self.logprobs)?.neg()?)?;
-        if let Some(entropy) = self.entropy {
-            let spread = (&shares * &logs)?;
-            // sum(p log p) is -H.
-            let centred = (spread.clone() - shares.broadcast_mul(&spread.sum_keepdim(D::Minus1)?)?)?;
-            slope = (slope - centred.broadcast_mul(&column(entropy)?)?)?;
-        }
-        let at = targets[cut.clone()].iter().enumerate().map(|(row, target)| (row * size) as u32 + target.token);
-        let at = Tensor::from_iter(at, device)?;
-        let own = Tensor::new(&self.logprobs[cut.clone()], device)?;
-        let slope = slope.flatten_all()?.index_add(&at, &own, 0)?.reshape((positions, size))?;
-        Ok(if (vocabulary.temperature - 1.0).abs() > f64::EPSILON { (slope / vocabulary.temperature)? } else { slope })
-    }
 }
 
 /// The backward pass from the scores to the final hidden states: their gradient `[rows, columns, hidden]`. `take` gets the
@@ -221,7 +166,9 @@ fn backward_of_cut(
 ) -> Result<(Tensor, GradStore), ModelError> {
     let leaf = Var::from_tensor(&states.narrow(0, cut.start, cut.len())?)?;
     let logits = model.logits(leaf.as_tensor())?.to_dtype(DType::F32)?;
-    let slope = gradients.by_logits(cut, targets, &logits.detach(), vocabulary)?;
+    let (chosen, by_entropy) = (tokens(&targets[cut.clone()]), gradients.entropy.map(|slopes| &slopes[cut.clone()]));
+    let by_logprob = &gradients.logprobs[cut.clone()];
+    let slope = kernels::choice_backward(&logits, &chosen, &vocabulary.distribution, by_logprob, by_entropy)?;
     let store = seeded(&logits, &slope)?.backward()?;
     let part = store.get(leaf.as_tensor()).map(Tensor::detach);
     let part = part.ok_or_else(|| ModelError::Input("the output head passes no gradient on".to_owned()))?;

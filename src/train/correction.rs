@@ -2,7 +2,6 @@
 //! and the truncated importance ratio that makes up for it (TIS: Yao et al., "Your efficient RL framework secretly brings
 //! you off-policy RL training").
 
-use super::learner::TrainRow;
 use super::metrics::Metrics;
 
 /// Log-ratios beyond this are cut before `exp`.
@@ -18,19 +17,16 @@ pub(super) struct RolloutRatios {
 }
 
 impl RolloutRatios {
-    /// Takes a row's log-probs under the trainer and under the sampler (both at the rollout's temperature, without
-    /// placeholders, top-p ignored), and truncates its ratios at `cap` where the job asks for it.
-    pub(super) fn add(&mut self, row: &mut TrainRow, sampler: &[f64], cap: Option<f64>) {
-        let logs = row.old_logprobs.iter().zip(sampler).map(|(trainer, sampler)| trainer - sampler);
-        let logs: Vec<f64> = logs.map(|log| log.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)).collect();
-        for log in &logs {
+    /// Takes a response's log-probs under the trainer and under the sampler (both at the rollout's temperature, without
+    /// placeholders, top-p ignored).
+    pub(super) fn add(&mut self, trainer: &[f64], sampler: &[f64]) {
+        for log in log_ratios(trainer, sampler) {
             let ratio = log.exp();
             self.tokens += 1;
             self.sum += ratio;
             self.largest = self.largest.max(ratio);
             self.kl_sum -= log;
         }
-        row.correction = cap.map(|cap| logs.iter().map(|log| log.exp().min(cap)).collect());
     }
 
     /// Mean and largest ratio, and the KL from sampler to trainer.
@@ -42,22 +38,31 @@ impl RolloutRatios {
     }
 }
 
+/// The truncated ratio of each token: what the loss multiplies with where the job asks for it.
+pub(super) fn correction(trainer: &[f64], sampler: &[f64], cap: f64) -> Vec<f64> {
+    log_ratios(trainer, sampler).map(|log| log.exp().min(cap)).collect()
+}
+
+fn log_ratios(trainer: &[f64], sampler: &[f64]) -> impl Iterator<Item = f64> {
+    let logs = trainer.iter().zip(sampler).map(|(trainer, sampler)| trainer - sampler);
+    logs.map(|log| log.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn ratios_are_measured_and_truncated() {
-        let mut row = TrainRow { old_logprobs: vec![-1.0, -1.0 + 3.0_f64.ln()], ..TrainRow::default() };
+        let trainer = [-1.0, -1.0 + 3.0_f64.ln()];
+        let truncated = correction(&trainer, &[-1.0, -1.0], 2.0);
+        assert!(truncated[0] == 1.0 && truncated[1] == 2.0, "{truncated:?}");
         let mut ratios = RolloutRatios::default();
-        ratios.add(&mut row, &[-1.0, -1.0], Some(2.0));
-        assert_eq!(row.correction, Some(vec![1.0, 2.0]));
+        ratios.add(&trainer, &[-1.0, -1.0]);
         let mut metrics = Metrics::default();
         ratios.describe(&mut metrics);
         assert!((metrics.get("rollout/ratio_mean") - 2.0).abs() < 1e-12);
         assert!((metrics.get("rollout/ratio_max") - 3.0).abs() < 1e-12);
         assert!((metrics.get("rollout/kl") + 3.0_f64.ln() / 2.0).abs() < 1e-12);
-        ratios.add(&mut row, &[-1.0, -1.0], None);
-        assert_eq!(row.correction, None, "nothing is corrected unless asked for");
     }
 }

@@ -9,7 +9,7 @@ use candle_core::backprop::GradStore;
 use crate::algorithm::objective::LossOutput;
 use crate::algorithm::{Algorithm, BatchTotals, LossStats, ResponseTokens};
 use crate::model::focus::similarity;
-use crate::model::logprob::{ScoreGradients, Vocabulary, divergence, scores_backward, token_scores};
+use crate::model::logprob::{ScoreGradients, TokenScores, Vocabulary, divergence, scores_backward, token_scores};
 use crate::model::{Capture, ImagePatches, ModelError, Parameters, Sequence, Tape, VisionLanguageModel, seeded};
 
 use super::error::TrainError;
@@ -27,7 +27,7 @@ pub struct TrainRow {
     pub masked_images: Option<Vec<Arc<ImagePatches>>>,
     /// Tokens of the prompt.
     pub prompt_len: usize,
-    /// Log-probs under the policy that the step began with, once they are known.
+    /// Log-probs under the policy that the step began with; empty: those of the pass that trains.
     pub old_logprobs: Vec<f64>,
     /// Truncated ratio of trainer to sampler for each token, where the job asks for it.
     pub correction: Option<Vec<f64>>,
@@ -97,6 +97,8 @@ pub struct MiniBatchOutput {
     pub stats: LossStats,
     /// Share of the micro-batches' tokens that was padding; none where rows are packed.
     pub padding_share: f64,
+    /// Log-probs of each row in this pass, with their entropy where no pass under the old policy has told it.
+    pub scored: Vec<Scored>,
 }
 
 impl Learner<'_> {
@@ -169,17 +171,11 @@ impl Learner<'_> {
         let hidden = states(model, &layout)?;
         let found = token_scores(model, &hidden, &layout.targets, &self.vocabulary, true)?;
         let similarity = similarity(&hidden, &layout.focus_rows(self.predicting))?;
-        let (mut logprobs, mut entropy) = (found.logprobs.into_iter(), found.entropy.into_iter());
-        Ok(rows
-            .iter()
-            .zip(similarity)
-            .map(|(row, similarity)| Scored {
-                logprobs: logprobs.by_ref().take(row.response_len()).collect(),
-                entropy: entropy.by_ref().take(row.response_len()).collect(),
-                similarity: similarity.unwrap_or_default(),
-                dependency: Vec::new(),
-            })
-            .collect())
+        let mut scored = by_row(rows, found);
+        for (score, similarity) in scored.iter_mut().zip(similarity) {
+            score.similarity = similarity.unwrap_or_default();
+        }
+        Ok(scored)
     }
 
     /// Loss and gradient of a mini-batch. `totals` counts the whole mini-batch, so the sum over micro-batches does not
@@ -188,9 +184,14 @@ impl Learner<'_> {
         let totals = BatchTotals::of(rows.iter().map(|r| r.response_len()));
         let batches = self.cut(rows, self.microbatch_tokens);
         let padding_share = if self.packing == Packing::Padded { padding_share(rows, &batches) } else { 0.0 };
-        let mut out = MiniBatchOutput { padding_share, ..MiniBatchOutput::default() };
+        let scored = vec![Scored::default(); rows.len()];
+        let mut out = MiniBatchOutput { padding_share, scored, ..MiniBatchOutput::default() };
         let work = |batch: &Vec<usize>| self.gradients_of_batch(&chosen(rows, batch), algorithm, totals);
+        let mut order = batches.iter().flatten();
         self.pool.in_waves(&batches, work, |part| {
+            for (score, row) in part.scored.into_iter().zip(order.by_ref()) {
+                out.scored[*row] = score;
+            }
             out.loss += part.loss;
             out.policy_loss += part.policy_loss;
             out.stats.merge(&part.stats);
@@ -208,10 +209,12 @@ impl Learner<'_> {
         let layout = self.layout(rows)?;
         let masked_rows = masked_rows(rows, algorithm);
         let masked_layout = if masked_rows.is_empty() { None } else { Some(self.masked_layout(&masked_rows)?) };
-        let pass = self.read(&layout)?;
-        let masked = masked_layout.as_ref().map(|layout| self.read(layout)).transpose()?;
-        let masked_logprobs = masked.as_ref().map(|pass| pass.logprobs.as_slice());
-        let loss = algorithm.loss(&responses(rows, &pass.logprobs, masked_logprobs), totals)?;
+        let tells_entropy = algorithm.uses_old_logprobs() && rows.iter().any(|row| row.old_logprobs.is_empty());
+        let mut pass = self.read(&layout, tells_entropy)?;
+        let masked = masked_layout.as_ref().map(|layout| self.read(layout, false)).transpose()?;
+        let masked_logprobs = masked.as_ref().map(|pass| pass.scores.logprobs.as_slice());
+        let loss = algorithm.loss(&responses(rows, &pass.scores.logprobs, masked_logprobs), totals)?;
+        let scored = by_row(rows, std::mem::take(&mut pass.scores));
         // The objective is a plain function of the log-probs: its exact derivatives are where the backward pass starts.
         let entropy_coef = algorithm.entropy_coef();
         let entropy = (entropy_coef > 0.0).then(|| entropy_slopes(rows, &loss, entropy_coef));
@@ -225,7 +228,7 @@ impl Learner<'_> {
             self.go_back(masked, &ScoreGradients { logprobs: &slopes, entropy: None }, &mut gradients)?;
         }
         let LossOutput { loss, policy_loss, stats, .. } = loss;
-        Ok(MiniBatchOutput { gradients, loss, policy_loss, stats, padding_share: 0.0 })
+        Ok(MiniBatchOutput { gradients, loss, policy_loss, stats, padding_share: 0.0, scored })
     }
 
     fn layout(&self, rows: &[&TrainRow]) -> Result<Layout, TrainError> {
@@ -237,13 +240,13 @@ impl Learner<'_> {
     }
 
     /// A forward pass that can be gone back.
-    fn read<'b>(&'b self, layout: &'b Layout) -> Result<Pass<'b>, TrainError> {
+    fn read<'b>(&'b self, layout: &'b Layout, entropy: bool) -> Result<Pass<'b>, TrainError> {
         let model = self.tracked;
         let mut tape = if self.checkpointing { Tape::recording() } else { Tape::off() };
         let hidden =
             if self.checkpointing { model.forward_on(&layout.batch, &mut tape)? } else { states(model, layout)? };
-        let logprobs = token_scores(model, &hidden, &layout.targets, &self.vocabulary, false)?.logprobs;
-        Ok(Pass { layout, tape, hidden, logprobs })
+        let scores = token_scores(model, &hidden, &layout.targets, &self.vocabulary, entropy)?;
+        Ok(Pass { layout, tape, hidden, scores })
     }
 
     /// The backward pass from the derivatives of the loss by every token's scores.
@@ -271,7 +274,18 @@ struct Pass<'b> {
     layout: &'b Layout,
     tape: Tape<'b>,
     hidden: Tensor,
-    logprobs: Vec<f64>,
+    scores: TokenScores,
+}
+
+/// The scores of a batch's targets by row.
+fn by_row(rows: &[&TrainRow], scores: TokenScores) -> Vec<Scored> {
+    let (mut logprobs, mut entropy) = (scores.logprobs.into_iter(), scores.entropy.into_iter());
+    let of_row = |row: &&TrainRow| Scored {
+        logprobs: logprobs.by_ref().take(row.response_len()).collect(),
+        entropy: entropy.by_ref().take(row.response_len()).collect(),
+        ..Scored::default()
+    };
+    rows.iter().map(of_row).collect()
 }
 
 fn chosen<'r>(rows: &[&'r TrainRow], batch: &[usize]) -> Vec<&'r TrainRow> {
@@ -300,7 +314,7 @@ fn responses<'r>(rows: &[&'r TrainRow], logprobs: &'r [f64], masked: Option<&'r 
         ResponseTokens {
             masked_logprobs,
             logprobs: own,
-            old_logprobs: &row.old_logprobs,
+            old_logprobs: if row.old_logprobs.is_empty() { own } else { &row.old_logprobs },
             advantages: &row.advantages,
             correction: row.correction.as_deref(),
             reference_logprobs: row.reference_logprobs.as_deref(),

@@ -8,6 +8,7 @@ mod correction;
 pub mod error;
 mod evaluate;
 mod evaluation;
+mod gather;
 mod judge;
 mod layout;
 pub mod learner;

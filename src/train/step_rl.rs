@@ -1,5 +1,9 @@
 //! One reinforcement step, as in arXiv 2604.09349: sample groups, judge them, drop those that teach nothing, see how
 //! visual every token is under the old policy, shape the advantages, update.
+//!
+//! A step of one update trains the policy that sampled, so the update's own forward pass gives the old log-probs too (their
+//! ratio is 1), and how visual each token is was seen while sampling. Only steps of several updates, and objectives that
+//! look at more than that, read the responses once more before the first update.
 
 use std::sync::Arc;
 
@@ -7,72 +11,25 @@ use crate::algorithm::advantage::RewardStatistics;
 use crate::algorithm::signals::VisualSignals;
 use crate::algorithm::{DependencyRange, GroupWeights, LossStats, ScorePrecision, Trajectory, TrajectoryGroup};
 use crate::clock::Stopwatch;
-use crate::domain::spec::{DapoSpec, FilterMetric, FilterSpec, Method};
+use crate::model::ImagePatches;
 use crate::model::hide::hide_at_random;
 use crate::model::sampler::stream;
-use crate::model::{ImagePatches, Sequence};
-use crate::reward::{Verdict, overlong_share};
+use crate::reward::Verdict;
 
-use super::correction::RolloutRatios;
+use super::correction::{RolloutRatios, correction};
 use super::error::TrainError;
+use super::gather::{Gathered, Group};
 use super::learner::{Scored, TrainRow};
-use super::metrics::{AttentionSummary, Metrics, mean};
-use super::rollout::{Rollout, RolloutSettings, rollout};
+use super::metrics::{Metrics, mean};
+use super::rollout::Rollout;
 use super::samples;
 use super::sink::Control;
-use super::source::Prompt;
 use super::trainer::{StepEnd, Trainer};
 
-/// Names the random streams of rollouts among all streams of a seed.
-const ROLLOUT_STREAM: u64 = 1;
 /// Names the streams that decide which patches the masked view hides.
 const MASK_STREAM: u64 = 3;
 /// Groups that are logged with every token.
 const LOGGED_GROUPS: usize = 4;
-
-/// One prompt, its responses and their verdicts.
-struct Group {
-    prompt: Prompt,
-    rollouts: Vec<Rollout>,
-    verdicts: Vec<Verdict>,
-}
-
-impl Group {
-    /// Does the group teach anything? (DAPO's dynamic sampling.)
-    fn passes(&self, filter: Option<&FilterSpec>) -> bool {
-        if self.rollouts.len() < 2 {
-            return false;
-        }
-        filter.is_none_or(|filter| {
-            let values = self.verdicts.iter().map(|v| match filter.metric {
-                FilterMetric::Accuracy => v.accuracy,
-                FilterMetric::Reward => v.reward,
-            });
-            let mean = values.sum::<f64>() / self.verdicts.len() as f64;
-            filter.low < mean && mean < filter.high
-        })
-    }
-
-    /// The rows to learn from; all responses share one masked copy of the prompt's images, if there is one.
-    fn rows(&self, masked_images: Option<&Vec<Arc<ImagePatches>>>) -> Vec<TrainRow> {
-        let prompt = &self.prompt.sequence;
-        let row = |rollout: &Rollout| TrainRow {
-            sequence: Sequence { ids: [&prompt.ids[..], &rollout.tokens[..]].concat(), images: prompt.images.clone() },
-            masked_images: masked_images.cloned(),
-            prompt_len: prompt.ids.len(),
-            ..TrainRow::default()
-        };
-        self.rollouts.iter().map(row).collect()
-    }
-}
-
-/// All groups of a step, kept and dropped, with their seconds.
-#[derive(Default)]
-struct Gathered {
-    kept: Vec<Group>,
-    dropped: usize,
-    metrics: Metrics,
-}
 
 /// What the old policy thinks of the kept groups.
 struct Weighed {
@@ -80,7 +37,16 @@ struct Weighed {
     scored: Vec<Vec<Scored>>,
     weights: Vec<GroupWeights>,
     dependency: Option<DependencyRange>,
-    ratios: RolloutRatios,
+}
+
+impl Weighed {
+    /// Fills in what only the update's own pass knew: log-probs and entropy of each row, in order.
+    fn complete(&mut self, found: Vec<Scored>) {
+        for (score, found) in self.scored.iter_mut().flatten().zip(found) {
+            score.logprobs = found.logprobs;
+            score.entropy = found.entropy;
+        }
+    }
 }
 
 impl Trainer<'_> {
@@ -95,180 +61,83 @@ impl Trainer<'_> {
             return Ok(StepEnd::Done(metrics));
         }
         let clock = Stopwatch::start();
-        let weighed = self.weigh(&kept)?;
+        let mut weighed = self.weigh(&kept)?;
         metrics.set("time/logprob", clock.seconds());
         let control = self.sink.control();
         if control != Control::Continue {
             return Ok(StepEnd::Stopped(control));
         }
-        describe(&weighed, &mut metrics);
         let clock = Stopwatch::start();
-        self.learn(&weighed, &mut metrics)?;
+        let found = self.learn(&weighed, &mut metrics)?;
         metrics.set("time/update", clock.seconds());
+        if self.scores_in_update() {
+            weighed.complete(found);
+        }
+        describe(&kept, &weighed, &mut metrics);
         self.log_samples(&kept, &weighed)?;
         Ok(StepEnd::Done(metrics))
     }
 
-    /// Samples batches of prompts until enough groups pass the filter, or its tries are used up.
-    fn gather(&mut self) -> Result<Result<Gathered, Control>, TrainError> {
-        let wanted = self.spec.batch.prompts_per_step as usize;
-        let filter = self.spec.rollout.filter.clone();
-        let tries = filter.as_ref().map_or(1, |f| f.max_tries.max(1));
-        let mut out = Gathered::default();
-        let mut seen: Vec<Group> = Vec::new();
-        let (mut rollout_seconds, mut reward_seconds, mut unjudged) = (0.0, 0.0, 0);
-        for attempt in 0..tries {
-            let control = self.sink.control();
-            if control != Control::Continue {
-                return Ok(Err(control));
-            }
-            let prompts = self.next_prompts(wanted as u64)?;
-            let clock = Stopwatch::start();
-            let rollouts = self.sample(&prompts)?;
-            rollout_seconds += clock.seconds();
-            let clock = Stopwatch::start();
-            seen.extend(self.groups(prompts, rollouts, attempt, &mut unjudged)?);
-            reward_seconds += clock.seconds();
-            if seen.iter().filter(|g| g.passes(filter.as_ref())).count() >= wanted {
-                break;
-            }
+    /// Does the update's own pass give the old policy's log-probs? One update a step trains the very policy that sampled.
+    pub(super) fn scores_in_update(&self) -> bool {
+        let batch = &self.spec.batch;
+        let one_update = batch.epochs_per_batch == 1 && batch.minibatch_prompts >= batch.prompts_per_step;
+        // Ratios to the sampler, states that predict and masked views are known from a pass of their own only.
+        let seen_before = self.spec.rollout.correction_cap.is_none()
+            && !self.focuses_on_predicting()
+            && self.algorithm.masked_view().is_none_or(|view| view.in_loss);
+        one_update && seen_before
+    }
+
+    /// What the old policy thinks of every row; log-probs and entropy are left out where the update will find them.
+    fn score(&self, groups: &[Group], rows: &[&TrainRow]) -> Result<Vec<Scored>, TrainError> {
+        if self.scores_in_update() {
+            let seen = |rollout: &Rollout| Scored { similarity: rollout.similarity.clone(), ..Scored::default() };
+            return Ok(groups.iter().flat_map(|group| &group.rollouts).map(seen).collect());
         }
-        self.describe_sampling(&seen, &mut out.metrics);
-        let rewards: Vec<f64> = seen.iter().flat_map(|g| g.verdicts.iter().map(|v| v.reward)).collect();
-        self.watch_reward(&rewards)?;
-        self.report_unjudged(unjudged, &mut out.metrics)?;
-        out.metrics.set("time/rollout", rollout_seconds);
-        out.metrics.set("time/reward", reward_seconds);
-        for group in seen {
-            if group.passes(filter.as_ref()) && out.kept.len() < wanted {
-                out.kept.push(group);
-            } else {
-                out.dropped += 1;
+        let learner = self.learner()?;
+        let mut scored = learner.score(rows)?;
+        if self.algorithm.masked_view().is_some_and(|view| !view.in_loss) {
+            for (score, dependency) in scored.iter_mut().zip(learner.dependency(rows)?) {
+                score.dependency = dependency;
             }
         }
-        Ok(Ok(out))
-    }
-
-    fn sample(&self, prompts: &[Prompt]) -> Result<Vec<Vec<Rollout>>, TrainError> {
-        let spec = &self.spec.rollout;
-        let settings = RolloutSettings {
-            group_size: spec.group_size as usize,
-            temperature: spec.temperature,
-            top_p: spec.top_p,
-            max_new_tokens: spec.max_new_tokens as usize,
-            attention: true,
-            similarity: false,
-        };
-        let sequences: Vec<&Sequence> = prompts.iter().map(|p| &p.sequence).collect();
-        let seed = self.spec.seed;
-        rollout(&self.pool, self.detached.as_ref(), &sequences, &settings, |prompt, sample| {
-            stream(&[seed, ROLLOUT_STREAM, prompts[prompt].cursor, sample as u64])
-        })
-    }
-
-    /// The groups of judged responses; a response without a verdict leaves its group.
-    fn groups(
-        &self,
-        prompts: Vec<Prompt>,
-        rollouts: Vec<Vec<Rollout>>,
-        attempt: u64,
-        unjudged: &mut usize,
-    ) -> Result<Vec<Group>, TrainError> {
-        let verdicts = self.judge(&self.source, &attempt.to_string()).verdicts(&prompts, &rollouts)?;
-        let mut groups = Vec::with_capacity(prompts.len());
-        for ((prompt, rollouts), verdicts) in prompts.into_iter().zip(rollouts).zip(verdicts) {
-            let sampled = rollouts.len();
-            let judged = rollouts.into_iter().zip(verdicts);
-            let judged = judged.filter_map(|(rollout, verdict)| {
-                let verdict = self.with_overlong_penalty(verdict?, rollout.tokens.len());
-                Some((rollout, verdict))
-            });
-            let (rollouts, verdicts): (Vec<_>, Vec<_>) = judged.unzip();
-            *unjudged += sampled - rollouts.len();
-            groups.push(Group { prompt, rollouts, verdicts });
-        }
-        Ok(groups)
-    }
-
-    /// Says so where the reward left responses out.
-    fn report_unjudged(&mut self, unjudged: usize, metrics: &mut Metrics) -> Result<(), TrainError> {
-        if unjudged > 0 {
-            metrics.set("reward/unjudged", unjudged as f64);
-            let step = self.state.step + 1;
-            let message =
-                format!("step {step}: the reward gave no verdict on {unjudged} response(s); they left their groups");
-            self.sink.event(
-                "warning.unjudged",
-                &message,
-                serde_json::json!({ "step": step, "responses": unjudged }),
-            )?;
-        }
-        Ok(())
-    }
-
-    /// DAPO's soft penalty on responses that come near the length limit, where the job asks for it.
-    fn with_overlong_penalty(&self, mut verdict: Verdict, tokens: usize) -> Verdict {
-        if let Method::Dapo(DapoSpec { overlong_buffer: Some(buffer), overlong_penalty: scale, .. }) = self.spec.method
-        {
-            let penalty = -scale * overlong_share(tokens as u64, self.spec.rollout.max_new_tokens, buffer);
-            verdict.reward += penalty;
-            verdict.parts.insert("overlong".to_owned(), penalty);
-        }
-        verdict
+        Ok(scored)
     }
 
     /// Log-probs and visual focus under the old policy, and the advantages shaped by them.
     fn weigh(&self, groups: &[Group]) -> Result<Weighed, TrainError> {
-        let learner = self.learner()?;
         let mut rows: Vec<Vec<TrainRow>> = groups.iter().map(|g| g.rows(self.masked_images(g).as_ref())).collect();
         let flat: Vec<&TrainRow> = rows.iter().flatten().collect();
-        let mut scored = learner.score(&flat)?;
-        if self.algorithm.masked_view().is_some_and(|view| !view.in_loss) {
-            for (score, dependency) in scored.iter_mut().zip(learner.dependency(&flat)?) {
-                score.dependency = dependency;
-            }
-        }
-        let mut groups_scored = Vec::with_capacity(groups.len());
-        let mut scored = scored.into_iter();
-        for group in groups {
-            groups_scored.push(scored.by_ref().take(group.rollouts.len()).collect::<Vec<Scored>>());
-        }
+        let mut scored = self.score(groups, &flat)?.into_iter();
+        let scored: Vec<Vec<Scored>> =
+            groups.iter().map(|group| scored.by_ref().take(group.rollouts.len()).collect()).collect();
         let mut reference = match &self.reference {
-            Some(model) => Some(learner.score_with(model.as_ref(), &flat)?.into_iter()),
+            Some(model) => Some(self.learner()?.score_with(model.as_ref(), &flat)?.into_iter()),
             None => None,
         };
         let responses = groups.iter().flat_map(|g| g.rollouts.iter().zip(&g.verdicts));
         let step = RewardStatistics::of(responses.map(|(rollout, verdict)| (rollout.tokens.len(), verdict.reward)));
-        let cap = self.spec.rollout.correction_cap;
-        let mut ratios = RolloutRatios::default();
         let mut all: Vec<TrajectoryGroup> =
-            groups.iter().zip(&groups_scored).map(|(group, scores)| trajectories(group, scores, step)).collect();
+            groups.iter().zip(&scored).map(|(group, scores)| trajectories(group, scores, step)).collect();
         let dependency = DependencyRange::of(all.iter().flat_map(|group| &group.trajectories));
         for group in &mut all {
             group.dependency = dependency;
         }
-        let mut weighed = Weighed {
-            rows: Vec::new(),
-            scored: Vec::new(),
-            weights: Vec::new(),
-            dependency,
-            ratios: RolloutRatios::default(),
-        };
-        for (((group, rows), scores), seen) in groups.iter().zip(&mut rows).zip(groups_scored).zip(&all) {
-            let weights = self.algorithm.weigh(seen)?;
-            let parts = rows.iter_mut().zip(&scores).zip(&weights.trajectories).zip(&group.rollouts);
+        let cap = self.spec.rollout.correction_cap;
+        let mut weights = Vec::with_capacity(groups.len());
+        for (((group, rows), scores), seen) in groups.iter().zip(&mut rows).zip(&scored).zip(&all) {
+            let found = self.algorithm.weigh(seen)?;
+            let parts = rows.iter_mut().zip(scores).zip(&found.trajectories).zip(&group.rollouts);
             for (((row, score), weight), rollout) in parts {
                 row.old_logprobs.clone_from(&score.logprobs);
                 row.advantages.clone_from(&weight.shaped_advantage);
-                ratios.add(row, &rollout.logprobs, cap);
+                row.correction = cap.map(|cap| correction(&score.logprobs, &rollout.logprobs, cap));
                 row.reference_logprobs = reference.as_mut().and_then(Iterator::next).map(|s| s.logprobs);
             }
-            weighed.scored.push(scores);
-            weighed.weights.push(weights);
+            weights.push(found);
         }
-        weighed.rows = rows;
-        weighed.ratios = ratios;
-        Ok(weighed)
+        Ok(Weighed { rows, scored, weights, dependency })
     }
 
     /// A prompt's images with patches hidden, where the objective looks at them. The stream depends on seed and position
@@ -280,16 +149,17 @@ impl Trainer<'_> {
         (!images.is_empty()).then(|| hide_at_random(images, view.ratio, &mut rng))
     }
 
-    /// Passes over the step's groups in mini-batches, one update each.
-    fn learn(&mut self, weighed: &Weighed, metrics: &mut Metrics) -> Result<(), TrainError> {
+    /// Passes over the step's groups in mini-batches, one update each; what the last mini-batch's pass saw of each row.
+    fn learn(&mut self, weighed: &Weighed, metrics: &mut Metrics) -> Result<Vec<Scored>, TrainError> {
         let (mut losses, mut policy_losses, mut norms, mut padding) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut rate = 0.0;
+        let (mut rate, mut seen) = (0.0, Vec::new());
         let mut stats = LossStats::default();
         for _ in 0..self.spec.batch.epochs_per_batch {
             for minibatch in weighed.rows.chunks(self.spec.batch.minibatch_prompts as usize) {
                 let rows: Vec<&TrainRow> = minibatch.iter().flatten().collect();
                 let output = self.learner()?.gradients(&rows, self.algorithm.as_ref())?;
                 stats.merge(&output.stats);
+                seen = output.scored;
                 losses.push(output.loss);
                 policy_losses.push(output.policy_loss);
                 padding.push(output.padding_share);
@@ -314,33 +184,7 @@ impl Trainer<'_> {
         }
         metrics.set("optimizer/grad_norm", mean(&norms));
         metrics.set("optimizer/learning_rate", rate);
-        Ok(())
-    }
-
-    /// Metrics over everything that was sampled, dropped groups included.
-    fn describe_sampling(&mut self, groups: &[Group], metrics: &mut Metrics) {
-        let rollouts: Vec<&Rollout> = groups.iter().flat_map(|g| &g.rollouts).collect();
-        let verdicts: Vec<&Verdict> = groups.iter().flat_map(|g| &g.verdicts).collect();
-        let tokens: usize = rollouts.iter().map(|r| r.tokens.len()).sum();
-        self.state.samples += rollouts.len() as u64;
-        self.state.tokens += tokens as u64;
-        metrics.set("response_tokens", tokens as f64);
-        metrics.rewards(&verdicts);
-        metrics.lengths(&rollouts);
-        let mut attention = AttentionSummary::default();
-        for rollout in &rollouts {
-            attention.add(&rollout.attention);
-        }
-        let shares = attention.means();
-        let (early, late) = attention.early_late();
-        metrics.set("attention/image", shares.image);
-        metrics.set("attention/query", shares.query);
-        metrics.set("attention/generated", shares.generated);
-        for (name, share) in [("early", early), ("late", late)] {
-            metrics.set(format!("attention/image_{name}"), share.image);
-            metrics.set(format!("attention/query_{name}"), share.query);
-            metrics.set(format!("attention/generated_{name}"), share.generated);
-        }
+        Ok(seen)
     }
 
     fn log_samples(&mut self, groups: &[Group], weighed: &Weighed) -> Result<(), TrainError> {
@@ -362,11 +206,15 @@ impl Trainer<'_> {
 }
 
 /// Metrics over what the update sees.
-fn describe(weighed: &Weighed, metrics: &mut Metrics) {
+fn describe(groups: &[Group], weighed: &Weighed, metrics: &mut Metrics) {
     let advantages: Vec<f64> =
         weighed.weights.iter().flat_map(|g| g.trajectories.iter().map(|t| t.advantage)).collect();
     metrics.spread("advantage", &advantages);
-    weighed.ratios.describe(metrics);
+    let mut ratios = RolloutRatios::default();
+    for (score, rollout) in weighed.scored.iter().flatten().zip(groups.iter().flat_map(|g| &g.rollouts)) {
+        ratios.add(&score.logprobs, &rollout.logprobs);
+    }
+    ratios.describe(metrics);
     let entropy: Vec<f64> = weighed.scored.iter().flatten().flat_map(|s| s.entropy.iter().copied()).collect();
     metrics.set("policy/entropy", mean(&entropy));
     if let Some(DependencyRange { low, high, mean }) = weighed.dependency {
@@ -381,8 +229,8 @@ fn describe(weighed: &Weighed, metrics: &mut Metrics) {
 
 /// The group as the objective sees it.
 fn trajectories(group: &Group, scores: &[Scored], step: RewardStatistics) -> TrajectoryGroup {
-    let trajectory = |(score, verdict): (&Scored, &Verdict)| Trajectory {
-        tokens: score.logprobs.len(),
+    let trajectory = |((score, rollout), verdict): ((&Scored, &Rollout), &Verdict)| Trajectory {
+        tokens: rollout.tokens.len(),
         similarity: score.similarity.clone(),
         dependency: score.dependency.clone(),
         reward: verdict.reward,
@@ -392,6 +240,6 @@ fn trajectories(group: &Group, scores: &[Scored], step: RewardStatistics) -> Tra
         precision: ScorePrecision::F32,
         step: Some(step),
         dependency: None,
-        trajectories: scores.iter().zip(&group.verdicts).map(trajectory).collect(),
+        trajectories: scores.iter().zip(&group.rollouts).zip(&group.verdicts).map(trajectory).collect(),
     }
 }

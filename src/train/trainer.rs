@@ -314,7 +314,6 @@ impl<'s> Trainer<'s> {
     /// The learner over the current weights.
     pub(super) fn learner(&self) -> Result<Learner<'_>, TrainError> {
         let temperature = if matches!(self.spec.method, Method::Sft(_)) { 1.0 } else { self.spec.rollout.temperature };
-        let predicting = matches!(&self.spec.method, Method::Vgpo(m) if m.focus_position == FocusPosition::Predicting);
         // A masked view in the loss is a second graph beside the first.
         let graphs = if self.algorithm.masked_view().is_some_and(|view| view.in_loss) { 2 } else { 1 };
         Ok(Learner {
@@ -322,12 +321,17 @@ impl<'s> Trainer<'s> {
             tracked: self.tracked.as_ref(),
             detached: self.detached.as_ref(),
             parameters: self.folder.parameters(),
-            vocabulary: Vocabulary::rollout(self.tracked.as_ref(), temperature)?,
+            vocabulary: Vocabulary::rollout(self.tracked.info(), temperature),
             packing: Packing::on(self.tracked.device()),
             microbatch_tokens: self.spec.batch.microbatch_tokens / graphs,
             checkpointing: self.spec.train.gradient_checkpointing,
-            predicting,
+            predicting: self.focuses_on_predicting(),
         })
+    }
+
+    /// Is a token as visual as the state that predicts it, not the one that reads it?
+    pub(super) fn focuses_on_predicting(&self) -> bool {
+        matches!(&self.spec.method, Method::Vgpo(m) if m.focus_position == FocusPosition::Predicting)
     }
 
     /// Clips and applies the gradients of one mini-batch; returns norm and learning rate.

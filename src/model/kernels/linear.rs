@@ -3,11 +3,11 @@
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Tensor};
 
 use super::super::constant;
-use super::Form;
 use super::lanes::{self, Kernel};
 use super::mixed::{only_first, plus};
 use super::product::{Matrix, shared_product};
 use super::view::{self, Held};
+use super::{Form, few_rows};
 
 /// `x @ weight^T + bias` with `x: [.., in]`, `weight: [out, in]`, `bias: [out]`. A weight without a gradient costs none: only
 /// what is tracked is computed backwards.
@@ -56,17 +56,20 @@ type Argument<'a> = (&'a CpuStorage, &'a Layout);
 
 fn forward(x: Argument<'_>, weight: Argument<'_>, bias: Option<Argument<'_>>) -> Result<(CpuStorage, Shape)> {
     let ((rows, inner), (out, own)) = (x.1.shape().dims2()?, weight.1.shape().dims2()?);
-    let values = match bias {
-        Some((bias, layout)) if layout.dims() == [out] => view::contiguous(bias, layout)?.repeat(rows),
+    let bias = match bias {
+        Some((bias, layout)) if layout.dims() == [out] => Some(view::contiguous(bias, layout)?),
         Some((_, layout)) => candle_core::bail!("a bias {:?} does not fit {out} outputs", layout.shape()),
-        None => vec![0.0; rows * out],
+        None => None,
     };
     if inner != own {
         candle_core::bail!("a weight of {own} inputs does not fit {inner} values");
     }
-    let mut values = values;
-    let x = Matrix::new(view::contiguous(x.0, x.1)?, rows, inner, inner);
-    let weight = Matrix::new(view::contiguous(weight.0, weight.1)?, out, inner, inner);
+    let (x, weight) = (view::contiguous(x.0, x.1)?, view::contiguous(weight.0, weight.1)?);
+    if few_rows::fits(rows) {
+        return Ok((CpuStorage::F32(few_rows::project(x, weight, inner, bias)), (rows, out).into()));
+    }
+    let mut values = bias.map_or_else(|| vec![0.0; rows * out], |bias| bias.repeat(rows));
+    let (x, weight) = (Matrix::new(x, rows, inner, inner), Matrix::new(weight, out, inner, inner));
     shared_product(&mut values, out, bias.is_some(), x, weight.t());
     Ok((CpuStorage::F32(values), (rows, out).into()))
 }

@@ -12,12 +12,13 @@
 //! | [`linear`] | `linear.rs` | composed, fused |
 //! | [`rms_norm`], [`layer_norm`] | `norm.rs` | composed, fused |
 //! | [`gated_silu`], [`quick_gelu`], [`gelu()`], [`gelu_erf`] | `activation.rs` | composed, fused |
+//! | [`choice()`], [`choice_backward`]: log-probs and entropy from logits, and back | `choice.rs` | composed, fused |
 //! | [`softmax`], [`log_softmax`] | `softmax.rs` | composed |
 //!
 //! What each form keeps in memory for its backward is counted in `kept`.
 //!
 //! Below them: `lanes` (vector arithmetic, compiled for AVX2 and for the baseline, chosen at run time), `product` (matrix
-//! products of slices), `view` (tensors as slices), `threads`. Unsafe code is allowed in `lanes` and `product` alone.
+//! products of slices), `few_rows` (products of few rows with a weight), `view` (tensors as slices), `threads`. Unsafe code is allowed in `lanes` and `product` alone.
 #![allow(
     clippy::inline_always,
     reason = "a kernel is compiled for an instruction set only if it is inlined into the function that names it"
@@ -25,6 +26,8 @@
 
 mod activation;
 mod attention;
+mod choice;
+mod few_rows;
 pub mod kept;
 mod lanes;
 mod linear;
@@ -39,9 +42,11 @@ use candle_core::{DType, Tensor};
 
 pub use activation::{gated_silu, gelu, gelu_erf, quick_gelu};
 pub use attention::{Attended, Branch, MASKED, Rope, Visible, attention, rotate};
+pub use choice::{Distribution, choice, choice_backward};
 pub use linear::linear;
 pub use norm::{layer_norm, rms_norm};
 pub use softmax::{log_softmax, softmax};
+pub use threads::among_workers;
 
 /// Which form of an operation computes. Models never choose; tests compare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +71,7 @@ pub mod forms {
         gated_silu_by as gated_silu, gelu_by as gelu, gelu_erf_by as gelu_erf, quick_gelu_by as quick_gelu,
     };
     pub use super::attention::{attention_by as attention, rotate_by as rotate};
+    pub use super::choice::{choice_backward_by as choice_backward, choice_by as choice};
     pub use super::linear::linear_by as linear;
     pub use super::norm::{layer_norm_by as layer_norm, rms_norm_by as rms_norm};
 }

@@ -5,10 +5,26 @@ use rayon::prelude::*;
 /// Multiplications below which a second thread costs more than it saves.
 const WORTH_SHARING: usize = 1 << 21;
 
+/// Tokens whose products are worth sharing.
+const MANY_TOKENS: usize = 8;
+
+/// Runs `work` on one of the threads that share products, so that the others need not be woken for every single product. A
+/// pass over few tokens stays on this thread, and so does all work where products are not shared.
+pub fn among_workers<R: Send>(tokens: usize, work: impl FnOnce() -> R + Send) -> R {
+    let here =
+        tokens < MANY_TOKENS || rayon::current_thread_index().is_some() || candle_core::utils::get_num_threads() < 2;
+    if here { work() } else { rayon::scope(|_| work()) }
+}
+
+/// Is so much work worth a second thread? Never where matrix products stay on one.
+pub fn worth_sharing(multiplications: usize) -> bool {
+    multiplications >= WORTH_SHARING && candle_core::utils::get_num_threads() > 1
+}
+
 /// `work` on `0..count`, in order. Every piece is computed by one thread, so results never depend on how many there are; they
 /// share the threads that matrix products use, and stay on this one where products do.
 pub fn map<R: Send>(count: usize, multiplications: usize, work: impl Fn(usize) -> R + Sync + Send) -> Vec<R> {
-    if count > 1 && multiplications >= WORTH_SHARING && candle_core::utils::get_num_threads() > 1 {
+    if count > 1 && worth_sharing(multiplications) {
         (0..count).into_par_iter().map(work).collect()
     } else {
         (0..count).map(work).collect()

@@ -15,7 +15,7 @@ pub use config::{Config, Generation};
 use text::Decoder;
 use vision::VisionTower;
 
-use super::{Batch, Capture, ImagePatches, KvCache, ModelError, ModelInfo, Tape, VisionLanguageModel};
+use super::{Batch, Capture, ImagePatches, KvCache, ModelError, ModelInfo, Tape, VisionLanguageModel, kernels};
 use crate::model::features::FeatureCache;
 use crate::model::weights::WeightSource;
 
@@ -65,9 +65,13 @@ impl VisionLanguageModel for QwenVl {
     }
 
     fn encode_images(&self, images: &[Arc<ImagePatches>]) -> Result<Vec<Tensor>, ModelError> {
-        let Some(features) = &self.features else { return self.vision.encode(images) };
+        let encode = |images: &[Arc<ImagePatches>]| {
+            let patches = images.iter().map(|image| image.grid.patches()).sum();
+            kernels::among_workers(patches, || self.vision.encode(images))
+        };
+        let Some(features) = &self.features else { return encode(images) };
         let alone = |image: &Arc<ImagePatches>| {
-            features.of(image, || Ok(Tensor::cat(&self.vision.encode(std::slice::from_ref(image))?, 0)?))
+            features.of(image, || Ok(Tensor::cat(&encode(std::slice::from_ref(image))?, 0)?))
         };
         images.iter().map(alone).collect()
     }
@@ -79,7 +83,7 @@ impl VisionLanguageModel for QwenVl {
         cache: Option<&mut KvCache>,
         capture: &mut Capture,
     ) -> Result<Tensor, ModelError> {
-        self.decoder.forward(batch, features, cache, capture)
+        kernels::among_workers(batch.ids.len(), || self.decoder.forward(batch, features, cache, capture))
     }
 
     fn forward_on<'m>(&'m self, batch: &'m Batch, tape: &mut Tape<'m>) -> Result<Tensor, ModelError> {

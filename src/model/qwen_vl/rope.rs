@@ -1,5 +1,7 @@
 //! Rotary embeddings: sectioned (time, height, width) for the decoder, axial for the vision tower.
 
+use std::ops::RangeInclusive;
+
 use candle_core::{Device, Tensor};
 
 use super::config::{TextConfig, VisionConfig};
@@ -14,22 +16,25 @@ fn frequencies(theta: f64, dim: usize) -> Vec<f32> {
     (0..dim / 2).map(|i| (1.0 / theta.powf(2.0 * i as f64 / dim as f64)) as f32).collect()
 }
 
-/// Cosines and sines by position, so that each angle is computed once per forward pass.
+/// Cosines and sines by position, so that each angle is computed once per forward pass, and in a decode step only those of
+/// its own positions.
 struct Table {
+    first: u32,
     width: usize,
     cos: Vec<f32>,
     sin: Vec<f32>,
 }
 
 impl Table {
-    fn new(positions: usize, frequencies: &[f32]) -> Self {
-        let angles = (0..positions).flat_map(|p| frequencies.iter().map(move |f| p as f32 * f));
+    fn new(positions: RangeInclusive<u32>, frequencies: &[f32]) -> Self {
+        let first = *positions.start();
+        let angles = positions.flat_map(|p| frequencies.iter().map(move |f| p as f32 * f));
         let (cos, sin) = angles.map(|a| (a.cos(), a.sin())).unzip();
-        Self { width: frequencies.len(), cos, sin }
+        Self { first, width: frequencies.len(), cos, sin }
     }
 
     fn at(&self, position: u32, index: usize) -> (f32, f32) {
-        let at = position as usize * self.width + index;
+        let at = (position - self.first) as usize * self.width + index;
         (self.cos[at], self.sin[at])
     }
 }
@@ -38,8 +43,8 @@ impl Table {
 /// frequencies follow time, the next height, the last width; Qwen3-VL interleaves them.
 pub fn text_rope(config: &TextConfig, batch: &Batch, device: &Device) -> Result<Rope, ModelError> {
     let half = config.head_dim / 2;
-    let largest = batch.positions.iter().max().copied().unwrap_or(0);
-    let table = Table::new(largest as usize + 1, &frequencies(config.rope_theta, config.head_dim));
+    let (smallest, largest) = batch.positions.iter().fold((u32::MAX, 0), |(low, high), p| (low.min(*p), high.max(*p)));
+    let table = Table::new(smallest.min(largest)..=largest, &frequencies(config.rope_theta, config.head_dim));
     let axis = |i: usize| axis(config, i);
     let plane = batch.rows * batch.columns;
     let mut cos = Vec::with_capacity(plane * half);
@@ -91,7 +96,7 @@ pub fn vision_rope(config: &VisionConfig, grid: Grid, order: &[u32], device: &De
     let head_dim = config.hidden_size / config.heads;
     let frequencies = frequencies(VISION_THETA, head_dim / 2);
     let quarter = frequencies.len();
-    let table = Table::new(grid.height.max(grid.width), &frequencies);
+    let table = Table::new(0..=grid.height.max(grid.width) as u32, &frequencies);
     let coordinates = patch_coordinates(grid, config.merge_size);
     let mut cos = Vec::with_capacity(order.len() * 2 * quarter);
     let mut sin = Vec::with_capacity(order.len() * 2 * quarter);

@@ -5,7 +5,7 @@ mod bf16;
 mod checkpointing;
 mod footprint;
 mod golden;
-mod kernels;
+pub mod kernels;
 mod loading;
 mod lora;
 mod quantized;

@@ -1,6 +1,6 @@
 //! Gradients do not depend on how a batch is cut; several updates a step exercise the clip; the policy climbs.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use vgpo::algorithm;
 use vgpo::model::logprob::Vocabulary;
 use vgpo::model::sampler::stream;
@@ -13,6 +13,7 @@ use vgpo::train::parallel::Pool;
 use vgpo::train::rollout::{RolloutSettings, rollout};
 
 use super::{Recorder, open_starter, prompts, run, spec};
+use crate::model::kernels::difference;
 
 /// Responses with made-up advantages; `old_logprobs` are moved so that some ratios are clipped.
 fn rows(learner: &Learner<'_>) -> Vec<TrainRow> {
@@ -60,7 +61,7 @@ fn gradients(packing: Packing, microbatch_tokens: u64, checkpointing: bool) -> (
         tracked: tracked.as_ref(),
         detached: detached.as_ref(),
         parameters: folder.parameters(),
-        vocabulary: Vocabulary::rollout(tracked.as_ref(), 1.0).unwrap(),
+        vocabulary: Vocabulary::rollout(tracked.info(), 1.0),
         packing,
         microbatch_tokens,
         checkpointing,
@@ -112,7 +113,7 @@ fn scores_are_equal_for_any_micro_batching() {
         tracked: detached.as_ref(),
         detached: detached.as_ref(),
         parameters: folder.parameters(),
-        vocabulary: Vocabulary::rollout(detached.as_ref(), 1.0).unwrap(),
+        vocabulary: Vocabulary::rollout(detached.info(), 1.0),
         packing: Packing::Shared,
         microbatch_tokens: 1 << 20,
         checkpointing: false,
@@ -129,6 +130,75 @@ fn scores_are_equal_for_any_micro_batching() {
             let pairs = pairs.chain(a.entropy.iter().zip(&b.entropy));
             assert!(pairs.into_iter().all(|(x, y)| (x - y).abs() < 2e-5), "at {tokens} tokens");
         }
+    }
+}
+
+/// Without log-probs of an earlier pass, those of the pass itself stand for them: the same loss and gradient, and the scores
+/// that a pass of its own would have given.
+#[test]
+fn one_pass_gives_what_two_give() {
+    let folder = open_starter();
+    let (tracked, detached) = (folder.model(View::Tracked).unwrap(), folder.model(View::Detached).unwrap());
+    let pool = Pool::new().unwrap();
+    let learner = Learner {
+        pool: &pool,
+        tracked: tracked.as_ref(),
+        detached: detached.as_ref(),
+        parameters: folder.parameters(),
+        vocabulary: Vocabulary::rollout(tracked.info(), 1.0),
+        packing: Packing::Shared,
+        microbatch_tokens: 300,
+        checkpointing: false,
+        predicting: false,
+    };
+    let mut rows = rows(&learner);
+    let algorithm = algorithm::build(&spec(&json!({})).method).unwrap();
+    let scored = learner.score(&rows.iter().collect::<Vec<_>>()).unwrap();
+    for (row, score) in rows.iter_mut().zip(&scored) {
+        row.old_logprobs.clone_from(&score.logprobs);
+    }
+    let two = learner.gradients(&rows.iter().collect::<Vec<_>>(), algorithm.as_ref()).unwrap();
+    assert!(two.scored.iter().all(|score| score.entropy.is_empty()), "nobody asks for the entropy again");
+    rows.iter_mut().for_each(|row| row.old_logprobs.clear());
+    let one = learner.gradients(&rows.iter().collect::<Vec<_>>(), algorithm.as_ref()).unwrap();
+    assert!((one.loss - two.loss).abs() < 1e-9, "{} and {}", one.loss, two.loss);
+    for (name, gradient) in two.gradients.tensors() {
+        assert!(difference(&one.gradients.tensors()[name], gradient) < 1e-7, "{name}");
+    }
+    for (found, wanted) in one.scored.iter().zip(&scored) {
+        let pairs = found.logprobs.iter().zip(&wanted.logprobs).chain(found.entropy.iter().zip(&wanted.entropy));
+        assert_eq!((found.logprobs.len(), found.entropy.len()), (wanted.logprobs.len(), wanted.logprobs.len()));
+        assert!(pairs.into_iter().all(|(a, b)| (a - b).abs() < 1e-6));
+    }
+}
+
+/// A step of one update sees while it samples how visual every token is; a step that must read the responses again sees the
+/// same.
+#[test]
+fn focus_is_the_same_while_sampling_and_in_a_pass_of_its_own() {
+    let metrics = |changes: Value| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut recorder = Recorder::default();
+        run(&spec(&changes), dir.path(), None, &mut recorder).unwrap();
+        recorder
+    };
+    let sampled = metrics(json!({ "steps": 1 }));
+    // A cap that nothing reaches, but that needs the trainer's log-probs before the loss.
+    let read =
+        metrics(json!({ "steps": 1, "rollout": { "group_size": 4, "max_new_tokens": 40, "correction_cap": 50.0 } }));
+    for key in [
+        "visual/focus_mean",
+        "visual/focus_late",
+        "visual/token_weight_std",
+        "visual/trajectory_weight_max",
+        "policy/entropy",
+        "rollout/ratio_max",
+        "loss/policy",
+        "optimizer/grad_norm",
+        "reward/mean",
+    ] {
+        let (a, b) = (sampled.last(key), read.last(key));
+        assert!((a - b).abs() < 1e-4 * b.abs().max(0.1), "{key}: {a} while sampling, {b} in a pass of its own");
     }
 }
 

@@ -34,7 +34,7 @@ impl Scene {
             tracked: self.tracked.as_ref(),
             detached: self.detached.as_ref(),
             parameters: self.folder.parameters(),
-            vocabulary: Vocabulary::rollout(self.tracked.as_ref(), 1.0).unwrap(),
+            vocabulary: Vocabulary::rollout(self.tracked.info(), 1.0),
             packing: Packing::Shared,
             microbatch_tokens,
             checkpointing: false,

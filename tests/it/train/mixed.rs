@@ -40,7 +40,7 @@ fn learn(folder: &ModelFolder, rows: &[&TrainRow], microbatch_tokens: u64) -> (f
         tracked: tracked.as_ref(),
         detached: detached.as_ref(),
         parameters: folder.parameters(),
-        vocabulary: Vocabulary::rollout(tracked.as_ref(), 1.0).unwrap(),
+        vocabulary: Vocabulary::rollout(tracked.info(), 1.0),
         packing: Packing::Shared,
         microbatch_tokens,
         checkpointing: false,

@@ -91,7 +91,7 @@ fn the_entropy_bonus_has_the_slope_of_the_entropy() {
         tracked: tracked.as_ref(),
         detached: detached.as_ref(),
         parameters: folder.parameters(),
-        vocabulary: Vocabulary::rollout(tracked.as_ref(), 1.0).unwrap(),
+        vocabulary: Vocabulary::rollout(tracked.info(), 1.0),
         packing: Packing::Shared,
         microbatch_tokens: 200,
         checkpointing: false,

@@ -1,6 +1,7 @@
 //! Every fused operation equals its composed form, in value and in gradient.
 
 mod attention;
+mod choice;
 mod pointwise;
 mod products;
 

@@ -18,6 +18,15 @@ proptest! {
     }
 }
 
+/// One row, few and many take different ways through a fused product; all give what the composed one gives.
+#[test]
+fn products_of_any_number_of_rows_are_equal() {
+    for rows in [1, 2, 15, 16, 17, 40, 256, 257] {
+        let product = |form| move |x: &[Tensor]| forms::linear(form, &x[0], &x[1], Some(&x[2].flatten_all()?));
+        agree(&[&[rows, 33], &[21, 33], &[1, 21]], 0, product(Form::Fused), product(Form::Composed));
+    }
+}
+
 /// Adapters train beside frozen weights: those have no gradient, but what lies below them has.
 #[test]
 fn a_frozen_weight_passes_the_gradient_on_and_gets_none() {

@@ -1,0 +1,254 @@
+//! Log-probs of chosen tokens, the entropy of the distributions they were chosen from, and the way back to the logits.
+
+use candle_core::{D, Device, Result, Tensor};
+
+use super::lanes::{self, Kernel, mul_add};
+use super::view::Held;
+use super::{Form, MASKED, log_softmax};
+
+/// How far a token that is left out lies below the likeliest one: its probability rounds to nothing.
+const BELOW: f32 = -87.0;
+
+/// The distribution that logits stand for.
+#[derive(Debug, Clone)]
+pub struct Distribution {
+    /// Logits are divided by it.
+    pub temperature: f64,
+    /// Tokens that cannot be chosen.
+    pub left_out: Vec<u32>,
+}
+
+impl Distribution {
+    /// Log-probs `[n, vocabulary]` of logits; no gradient flows to what is left out.
+    pub fn log_probs(&self, logits: &Tensor) -> Result<Tensor> {
+        let mut logits = logits.clone();
+        if (self.temperature - 1.0).abs() > f64::EPSILON {
+            logits = (logits / self.temperature)?;
+        }
+        if !self.left_out.is_empty() {
+            let size = logits.dim(D::Minus1)?;
+            let mut mask = vec![0.0_f32; size];
+            for id in &self.left_out {
+                if let Some(entry) = mask.get_mut(*id as usize) {
+                    *entry = MASKED;
+                }
+            }
+            logits = logits.broadcast_add(&Tensor::from_vec(mask, size, logits.device())?)?;
+        }
+        log_softmax(&logits)
+    }
+}
+
+/// Log-prob of each chosen token and, where asked for, entropy in nat of each line; no gradient. `logits: [n, vocabulary]`,
+/// `tokens`: the choice of each line.
+pub fn choice(
+    logits: &Tensor,
+    tokens: &[u32],
+    distribution: &Distribution,
+    entropy: bool,
+) -> Result<(Vec<f64>, Vec<f64>)> {
+    choice_by(Form::of(&[logits]), logits, tokens, distribution, entropy)
+}
+
+/// [`choice`] in a chosen form.
+pub fn choice_by(
+    form: Form,
+    logits: &Tensor,
+    tokens: &[u32],
+    distribution: &Distribution,
+    entropy: bool,
+) -> Result<(Vec<f64>, Vec<f64>)> {
+    let logits = logits.detach();
+    check(&logits, tokens)?;
+    if form == Form::Fused {
+        let logits = logits.contiguous()?;
+        let held = Held::of(&logits);
+        return Ok(lanes::run(Scores { lines: Lines::new(held.values()?, tokens, distribution), entropy }));
+    }
+    let values = |t: &Tensor| Ok::<_, candle_core::Error>(t.to_vec1::<f32>()?.into_iter().map(f64::from).collect());
+    let logs = distribution.log_probs(&logits)?;
+    let chosen = Tensor::new(tokens, logits.device())?.unsqueeze(1)?;
+    let spread = if entropy { values(&(logs.exp()? * &logs)?.sum(D::Minus1)?.neg()?)? } else { Vec::new() };
+    Ok((values(&logs.gather(&chosen, 1)?.squeeze(1)?)?, spread))
+}
+
+/// The gradient `[n, vocabulary]` by the logits, from those by each log-prob and, where it is part of the loss, by each
+/// entropy. With `p = softmax(logits / temperature)`: `d log p_t / d logit_j = ([j = t] - p_j) / temperature`,
+/// `d H / d logit_j = -p_j (log p_j + H) / temperature`.
+pub fn choice_backward(
+    logits: &Tensor,
+    tokens: &[u32],
+    distribution: &Distribution,
+    by_logprob: &[f32],
+    by_entropy: Option<&[f32]>,
+) -> Result<Tensor> {
+    choice_backward_by(Form::of(&[logits]), logits, tokens, distribution, by_logprob, by_entropy)
+}
+
+/// [`choice_backward`] in a chosen form.
+pub fn choice_backward_by(
+    form: Form,
+    logits: &Tensor,
+    tokens: &[u32],
+    distribution: &Distribution,
+    by_logprob: &[f32],
+    by_entropy: Option<&[f32]>,
+) -> Result<Tensor> {
+    let logits = logits.detach();
+    check(&logits, tokens)?;
+    let count = tokens.len();
+    if by_logprob.len() != count || by_entropy.is_some_and(|slopes| slopes.len() != count) {
+        candle_core::bail!("{count} choices do not fit {} gradients", by_logprob.len());
+    }
+    if form == Form::Composed {
+        return composed_backward(&logits, tokens, distribution, by_logprob, by_entropy);
+    }
+    let logits = logits.contiguous()?;
+    let slopes = {
+        let held = Held::of(&logits);
+        lanes::run(Slopes { lines: Lines::new(held.values()?, tokens, distribution), by_logprob, by_entropy })
+    };
+    Tensor::from_vec(slopes, logits.shape(), &Device::Cpu)
+}
+
+fn check(logits: &Tensor, tokens: &[u32]) -> Result<()> {
+    let (lines, size) = logits.dims2()?;
+    let beyond = tokens.iter().find(|token| **token as usize >= size);
+    if lines != tokens.len() || beyond.is_some() {
+        candle_core::bail!("{} choices {beyond:?} do not fit logits {:?}", tokens.len(), logits.shape());
+    }
+    Ok(())
+}
+
+fn composed_backward(
+    logits: &Tensor,
+    tokens: &[u32],
+    distribution: &Distribution,
+    by_logprob: &[f32],
+    by_entropy: Option<&[f32]>,
+) -> Result<Tensor> {
+    let ((lines, size), device) = (logits.dims2()?, logits.device());
+    let column = |values: &[f32]| Tensor::new(values, device)?.unsqueeze(1);
+    let logs = distribution.log_probs(logits)?;
+    let shares = logs.exp()?;
+    let mut slope = shares.broadcast_mul(&column(by_logprob)?.neg()?)?;
+    if let Some(by_entropy) = by_entropy {
+        let spread = (&shares * &logs)?;
+        // sum(p log p) is -H.
+        let centred = (spread.clone() - shares.broadcast_mul(&spread.sum_keepdim(D::Minus1)?)?)?;
+        slope = (slope - centred.broadcast_mul(&column(by_entropy)?)?)?;
+    }
+    let at = tokens.iter().enumerate().map(|(line, token)| (line * size) as u32 + token);
+    let (at, own) = (Tensor::from_iter(at, device)?, Tensor::new(by_logprob, device)?);
+    slope.flatten_all()?.index_add(&at, &own, 0)?.reshape((lines, size))? / distribution.temperature
+}
+
+/// Lines of logits and the token chosen in each.
+struct Lines<'a> {
+    logits: &'a [f32],
+    tokens: &'a [u32],
+    size: usize,
+    scale: f32,
+    left_out: &'a [u32],
+}
+
+impl<'a> Lines<'a> {
+    fn new(logits: &'a [f32], tokens: &'a [u32], distribution: &'a Distribution) -> Self {
+        let size = logits.len() / tokens.len().max(1);
+        let scale = (1.0 / distribution.temperature) as f32;
+        Self { logits, tokens, size, scale, left_out: &distribution.left_out }
+    }
+
+    fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// How far each logit of a line lies below the largest, into `below`; `weights` gets `e` to that, 0 for what is left out;
+    /// their sum.
+    #[inline(always)]
+    fn weigh<const FMA: bool>(&self, line: usize, below: &mut [f32], weights: &mut [f32]) -> f32 {
+        for (below, logit) in below.iter_mut().zip(&self.logits[line * self.size..]) {
+            *below = logit * self.scale;
+        }
+        for id in self.left_out {
+            if let Some(value) = below.get_mut(*id as usize) {
+                *value = MASKED;
+            }
+        }
+        let largest = lanes::max(below);
+        below.iter_mut().for_each(|value| *value -= largest);
+        for id in self.left_out {
+            if let Some(value) = below.get_mut(*id as usize) {
+                *value = BELOW;
+            }
+        }
+        weights.copy_from_slice(below);
+        let total = lanes::exp_shifted::<FMA>(weights, 0.0);
+        for id in self.left_out {
+            if let Some(weight) = weights.get_mut(*id as usize) {
+                *weight = 0.0;
+            }
+        }
+        total
+    }
+}
+
+struct Scores<'a> {
+    lines: Lines<'a>,
+    entropy: bool,
+}
+
+impl Kernel for Scores<'_> {
+    type Output = (Vec<f64>, Vec<f64>);
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) -> Self::Output {
+        let Self { lines, entropy } = self;
+        let mut logprobs = Vec::with_capacity(lines.len());
+        let mut spread = Vec::with_capacity(if entropy { lines.len() } else { 0 });
+        let (mut below, mut weights) = (vec![0.0; lines.size], vec![0.0; lines.size]);
+        for (line, token) in lines.tokens.iter().enumerate() {
+            let total = lines.weigh::<FMA>(line, &mut below, &mut weights);
+            let log_total = f64::from(total).ln();
+            // A token that is left out stands as far below as the composed mask puts it.
+            let own = if lines.left_out.contains(token) { MASKED } else { below[*token as usize] };
+            logprobs.push(f64::from(own) - log_total);
+            if entropy {
+                let mean = f64::from(lanes::dot::<FMA>(&weights, &below)) / f64::from(total);
+                spread.push(log_total - mean);
+            }
+        }
+        (logprobs, spread)
+    }
+}
+
+struct Slopes<'a> {
+    lines: Lines<'a>,
+    by_logprob: &'a [f32],
+    by_entropy: Option<&'a [f32]>,
+}
+
+impl Kernel for Slopes<'_> {
+    type Output = Vec<f32>;
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) -> Vec<f32> {
+        let Self { lines, by_logprob, by_entropy } = self;
+        let mut out = Vec::with_capacity(lines.logits.len());
+        let (mut below, mut weights) = (vec![0.0; lines.size], vec![0.0; lines.size]);
+        for (line, token) in lines.tokens.iter().enumerate() {
+            let total = lines.weigh::<FMA>(line, &mut below, &mut weights);
+            let (share, slope) = (1.0 / total, by_logprob[line]);
+            // -p (slope + c (log p + H)) with log p + H = below - mean of below.
+            let factor = by_entropy.map_or(0.0, |slopes| slopes[line]);
+            let mean = if factor == 0.0 { 0.0 } else { lanes::dot::<FMA>(&weights, &below) * share };
+            let outer = -share * lines.scale;
+            for (weight, below) in weights.iter_mut().zip(&below) {
+                *weight = *weight * outer * mul_add::<FMA>(factor, *below - mean, slope);
+            }
+            weights[*token as usize] += slope * lines.scale;
+            out.extend_from_slice(&weights);
+        }
+        out
+    }
+}

@@ -1,0 +1,205 @@
+//! `x @ weight^T` for few rows of `x`: what a decode step, a short prompt or an image multiplies.
+//!
+//! General matrix products copy both operands into blocks first. That pays when each block is used often; for few rows
+//! copying the weight costs several times the product. Here the weight is read once, as it lies, and the few rows are
+//! turned instead: they become the lanes of a vector, so that no sum runs across lanes. Every value is summed in the order
+//! of the inputs, so it depends neither on its neighbours nor on threads.
+
+use pulp::{Arch, Simd, WithSimd, bytemuck};
+
+use super::threads;
+
+/// Rows from which a general product is as fast. One row alone is a different matter: there is nothing to fill lanes with.
+const MANY: usize = 256;
+/// Outputs of a tile: as many independent sums keep the multipliers busy.
+const OUTPUTS: usize = 8;
+/// Outputs of a piece of work: whole tiles, enough of them to be worth a thread.
+const PIECE: usize = 16 * OUTPUTS;
+
+/// Is [`project`] the better way for so many rows?
+pub fn fits(rows: usize) -> bool {
+    (2..=MANY).contains(&rows)
+}
+
+/// `x [rows, inner] @ weight [out, inner]^T + bias [out]`, row-major.
+pub fn project(x: &[f32], weight: &[f32], inner: usize, bias: Option<&[f32]>) -> Vec<f32> {
+    let (rows, out) = (x.len() / inner, weight.len() / inner);
+    let mut target = vec![0.0; rows * out];
+    let columns = Arch::new().dispatch(Turn { x, inner });
+    let multiplications = rows * out * inner;
+    let piece = if threads::worth_sharing(multiplications) { PIECE } else { out };
+    let parts = threads::map(out.div_ceil(piece), multiplications, |index| {
+        let weight = &weight[index * piece * inner..((index + 1) * piece).min(out) * inner];
+        Arch::new().dispatch(Project { columns: &columns, weight, inner, rows })
+    });
+    for (index, part) in parts.into_iter().enumerate() {
+        let from = index * piece;
+        let width = part.len() / rows;
+        for (line, values) in target.chunks_exact_mut(out).zip(part.chunks_exact(width)) {
+            let line = &mut line[from..from + width];
+            match bias {
+                Some(bias) => line.iter_mut().zip(values).zip(&bias[from..]).for_each(|((y, v), b)| *y = v + b),
+                None => line.copy_from_slice(values),
+            }
+        }
+    }
+    target
+}
+
+/// Rows as lanes: up to two vectors of rows, `[inner][vectors * lanes]`, missing rows 0.
+struct Columns {
+    first_row: usize,
+    rows: usize,
+    width: usize,
+    values: Vec<f32>,
+}
+
+struct Turn<'a> {
+    x: &'a [f32],
+    inner: usize,
+}
+
+impl WithSimd for Turn<'_> {
+    type Output = Vec<Columns>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Vec<Columns> {
+        let Self { x, inner } = self;
+        let total = x.len() / inner;
+        // Two vectors share what is read of the weight where there are registers for their sums.
+        let widest = if S::REGISTER_COUNT >= 32 { 2 * S::F32_LANES } else { S::F32_LANES };
+        let mut out = Vec::new();
+        let mut first_row = 0;
+        while first_row < total {
+            let rows = (total - first_row).min(widest);
+            let width = rows.next_multiple_of(S::F32_LANES);
+            let mut values = vec![0.0; width * inner];
+            for (lane, line) in x[first_row * inner..(first_row + rows) * inner].chunks_exact(inner).enumerate() {
+                values[lane..].iter_mut().step_by(width).zip(line).for_each(|(to, from)| *to = *from);
+            }
+            out.push(Columns { first_row, rows, width, values });
+            first_row += rows;
+        }
+        out
+    }
+}
+
+struct Project<'a> {
+    columns: &'a [Columns],
+    weight: &'a [f32],
+    inner: usize,
+    rows: usize,
+}
+
+impl WithSimd for Project<'_> {
+    /// `[rows, outputs of the weight]`.
+    type Output = Vec<f32>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
+        let out = self.weight.len() / self.inner;
+        let mut target = vec![0.0; self.rows * out];
+        let whole = out / OUTPUTS * OUTPUTS;
+        for at in (0..whole).step_by(OUTPUTS) {
+            self.tile::<S, OUTPUTS>(simd, at, out, &mut target);
+        }
+        for at in whole..out {
+            self.tile::<S, 1>(simd, at, out, &mut target);
+        }
+        target
+    }
+}
+
+impl Project<'_> {
+    /// Outputs `at..at + O` of every row. The tile's part of the weight stays in the nearest cache meanwhile.
+    #[inline(always)]
+    fn tile<S: Simd, const O: usize>(&self, simd: S, at: usize, out: usize, target: &mut [f32]) {
+        let weight: [&[f32]; O] = std::array::from_fn(|o| &self.weight[(at + o) * self.inner..][..self.inner]);
+        for columns in self.columns {
+            let lines = &mut target[columns.first_row * out..];
+            let place = Place { rows: columns.rows, out, at };
+            if columns.width == S::F32_LANES {
+                place.store::<S, 1, O>(sums(simd, &columns.values, weight), lines);
+            } else {
+                place.store::<S, 2, O>(sums(simd, &columns.values, weight), lines);
+            }
+        }
+    }
+}
+
+/// Sums of `V` vectors of rows for each of `O` outputs.
+#[inline(always)]
+fn sums<S: Simd, const V: usize, const O: usize>(simd: S, columns: &[f32], weight: [&[f32]; O]) -> [[S::f32s; V]; O] {
+    let mut sums = [[simd.splat_f32s(0.0); V]; O];
+    let (vectors, _) = S::as_simd_f32s(columns);
+    let (columns, _) = vectors.as_chunks::<V>();
+    let inner = columns.len();
+    let weight = weight.map(|line| &line[..inner]);
+    for (k, x) in columns.iter().enumerate() {
+        for (sums, line) in sums.iter_mut().zip(&weight) {
+            let factor = simd.splat_f32s(line[k]);
+            for (sum, x) in sums.iter_mut().zip(x) {
+                *sum = simd.mul_add_e_f32s(factor, *x, *sum);
+            }
+        }
+    }
+    sums
+}
+
+/// Where a tile stands in the result.
+struct Place {
+    rows: usize,
+    out: usize,
+    at: usize,
+}
+
+impl Place {
+    /// Lanes become rows again.
+    #[inline(always)]
+    fn store<S: Simd, const V: usize, const O: usize>(&self, sums: [[S::f32s; V]; O], lines: &mut [f32]) {
+        let sums: [&[f32]; O] = std::array::from_fn(|o| bytemuck::cast_slice(&sums[o][..]));
+        for row in 0..self.rows {
+            let line = &mut lines[row * self.out + self.at..][..O];
+            for (value, lanes) in line.iter_mut().zip(&sums) {
+                *value = lanes[row];
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(count: usize, step: usize) -> Vec<f32> {
+        (0..count).map(|i| (i * step % 17) as f32 / 8.0 - 1.0).collect()
+    }
+
+    #[test]
+    fn every_shape_gives_the_scalar_products() {
+        for (rows, inner, out) in
+            [(1, 5, 3), (2, 7, 8), (9, 16, 17), (16, 3, 24), (31, 33, 9), (70, 8, 1), (100, 1, 300)]
+        {
+            let (x, weight, bias) = (values(rows * inner, 5), values(out * inner, 7), values(out, 3));
+            for bias in [None, Some(bias.as_slice())] {
+                let found = project(&x, &weight, inner, bias);
+                for (index, found) in found.iter().enumerate() {
+                    let (row, output) = (index / out, index % out);
+                    let pairs = x[row * inner..][..inner].iter().zip(&weight[output * inner..][..inner]);
+                    let want = pairs.map(|(a, b)| a * b).sum::<f32>() + bias.map_or(0.0, |bias| bias[output]);
+                    assert!((found - want).abs() < 1e-5, "{rows} x {inner} x {out}: {found} for {want}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_does_not_depend_on_its_company() {
+        let (inner, out) = (40, 200);
+        let (x, weight) = (values(50 * inner, 5), values(out * inner, 7));
+        let all = project(&x, &weight, inner, None);
+        for count in [2, 3, 17, 33] {
+            assert_eq!(project(&x[..count * inner], &weight, inner, None), all[..count * out]);
+        }
+    }
+}
