@@ -1,9 +1,9 @@
-//! Bytes from outside to pixels: sizes are read and judged before anything is decoded.
+//! Bytes from outside to pixels, sizes read and judged before anything is decoded; pixels to PNG.
 
 use std::io::Cursor;
 
 use base64::Engine;
-use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
 /// An image or the address of one that cannot be used; the text names value, limit and way out.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +82,20 @@ fn open<'a>(bytes: &'a [u8], limits: &ImageLimits) -> Result<impl ImageDecoder +
         )));
     }
     Ok(decoder)
+}
+
+/// The picture as a PNG file.
+pub fn png(picture: &DynamicImage) -> Result<Vec<u8>, ImageError> {
+    let mut bytes = Cursor::new(Vec::new());
+    let written = picture.write_to(&mut bytes, ImageFormat::Png);
+    written.map_err(|error| ImageError::Image(format!("cannot be written as PNG: {error}")))?;
+    Ok(bytes.into_inner())
+}
+
+/// The picture as a PNG file in a `data:` URL.
+pub fn png_url(picture: &DynamicImage) -> Result<String, ImageError> {
+    let data = base64::engine::general_purpose::STANDARD.encode(png(picture)?);
+    Ok(format!("data:image/png;base64,{data}"))
 }
 
 /// The bytes of a `data:[<type>];base64,<data>` URL.

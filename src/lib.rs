@@ -6,9 +6,9 @@
 //! | room | what lives there | may use |
 //! |---|---|---|
 //! | `http` | router, problem+json, limits; one file per resource, handlers of a few lines | service, telemetry, serving, config, domain, clock |
-//! | `service` | what the API means: submit a job, publish a checkpoint, query metrics | forward, telemetry, store, serving, artifacts, fetch, hub, config, data, prompt, webhook, reward, algorithm, footprint, model, domain, clock |
+//! | `service` | what the API means: submit a job, publish a checkpoint, query metrics | forward, telemetry, store, serving, artifacts, fetch, hub, config, data, images, prompt, webhook, reward, algorithm, footprint, model, domain, clock |
 //! | `worker` | claim, heartbeat, cancel, drain; one leased job -> one trainer, in a process of its own | train, store, artifacts, config, data, prompt, webhook, reward, footprint, model, domain, clock |
-//! | `bench` | measurements of the program's own parts on fixed shapes, each in a process of its own | train, serving, model, algorithm, data, config, domain, clock |
+//! | `bench` | measurements of the program's own parts on fixed shapes, each in a process of its own | train, serving, model, algorithm, data, images, config, domain, clock |
 //! | `train` | the trainer's loop, rollout, optimizer, checkpoints, evaluation, the starter's recipe | model, prompt, data, algorithm, reward, config, domain, clock |
 //! | `backup` | database and artifacts at one moment, saved and put back | store, artifacts, domain, clock |
 //! | `export` | a run as TensorBoard, MLflow and tables hold it | |
@@ -26,7 +26,7 @@
 //! | `data` | data set readers and the built-in generated tasks | images, domain |
 //! | `prompt` | tokenizer, chat template, image processor: messages + images -> model inputs | model, images, domain |
 //! | `model` | the vision-language models: differentiable ops, families, weights, sampling | domain |
-//! | `images` | bytes from outside to pixels: sizes are read and judged before anything is decoded | |
+//! | `images` | bytes from outside to pixels, sizes judged before anything is decoded; pixels to PNG | |
 //! | `config` | the only place where defaults live: file, environment, flags, job settings | domain |
 //! | `domain` | plain data: jobs, runs, metrics, checkpoints, messages, job settings | |
 //! | `clock` | the only door for the wall clock and for randomness | |

@@ -13,6 +13,7 @@ use crate::clock::Stopwatch;
 use crate::config::serving::EngineLimits;
 use crate::domain::device::DeviceName;
 use crate::domain::weights::WeightFormat;
+use crate::images::png_url;
 use crate::serving::request::GenerateRequest;
 use crate::serving::{Engine, GenerateEvent, LocalEngine, ModelRef, ServingError, parse};
 
@@ -88,14 +89,11 @@ pub async fn run(dir: &Path, settings: Settings) -> Result<Report, BenchError> {
 }
 
 fn request(settings: &Settings, index: u64) -> Result<GenerateRequest, BenchError> {
-    let mut png = std::io::Cursor::new(Vec::new());
-    noise(settings.batch.image_patches, index)
-        .write_to(&mut png, image::ImageFormat::Png)
-        .map_err(|error| BenchError::Settings(format!("no picture: {error}")))?;
-    let picture = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, png.into_inner());
+    let picture = noise(settings.batch.image_patches, index).into();
+    let picture = png_url(&picture).map_err(|error| BenchError::Settings(error.to_string()))?;
     let request = json!({
         "model": "reference", "prompt": question(&settings.batch, index),
-        "images": [format!("data:image/png;base64,{picture}")], "max_new_tokens": settings.batch.response_tokens,
+        "images": [picture], "max_new_tokens": settings.batch.response_tokens,
         "stream": true, "attention": { "maps": if settings.maps { "tokens" } else { "none" } },
     });
     Ok(parse(&request)?)

@@ -1,6 +1,5 @@
 //! What holding weights in fewer bits changes: their bytes, and the log-probs of answers that the model itself gave.
 
-use std::io::Cursor;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use crate::config::serving::EngineLimits;
 use crate::data::{self, Example, Split};
 use crate::domain::device::DeviceName;
 use crate::domain::weights::WeightFormat;
+use crate::images::png_url;
 use crate::model::ModelFolder;
 use crate::model::quantized::held_bytes;
 use crate::serving::{Engine as _, GenerateEvent, LocalEngine, ModelRef, ServingError, parse};
@@ -76,12 +76,7 @@ pub async fn run(dir: &Path, settings: Settings) -> Result<Report, BenchError> {
 
 fn pictures(row: &Example) -> Result<Vec<String>, BenchError> {
     let url = |image: &Arc<image::RgbImage>| {
-        let mut png = Cursor::new(Vec::new());
-        image
-            .write_to(&mut png, image::ImageFormat::Png)
-            .map_err(|error| BenchError::Settings(format!("no picture: {error}")))?;
-        let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, png.into_inner());
-        Ok(format!("data:image/png;base64,{text}"))
+        png_url(&image.as_ref().clone().into()).map_err(|error| BenchError::Settings(error.to_string()))
     };
     row.images.iter().map(url).collect()
 }

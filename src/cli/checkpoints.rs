@@ -8,6 +8,7 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 
 use super::client::{Client, ClientFlags};
+use super::files::Draft;
 use super::jobs::{Outcome, text};
 use super::{block_on, fail, say, table};
 
@@ -93,16 +94,15 @@ async fn list(run: Option<&str>, limit: u32, flags: &ClientFlags) -> Outcome {
 /// Writes beside the file first: a file under that name is whole.
 async fn download(id: &str, out: Option<&Path>, trainer: bool, flags: &ClientFlags) -> Outcome {
     let out = out.map_or_else(|| PathBuf::from(format!("{id}.tar")), Path::to_path_buf);
-    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let partial = tempfile::NamedTempFile::new_in(folder)?;
+    let mut draft = Draft::of(&out)?;
     let path = format!("/v1/checkpoints/{id}/download?trainer={trainer}");
     let mut bytes = Client::new(&flags.server).bytes(&path).await?;
-    let mut file = tokio::fs::File::from_std(partial.reopen()?);
+    let mut file = tokio::fs::File::from_std(draft.file().reopen()?);
     while let Some(chunk) = bytes.next().await {
         file.write_all(&chunk?).await?;
     }
-    file.sync_all().await?;
-    partial.persist(&out)?;
+    file.flush().await?;
+    draft.keep()?;
     Ok(say(out.display()))
 }
 

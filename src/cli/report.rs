@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::client::Client;
+use super::files::write_whole;
 use super::say;
 
 /// Arguments of `vgpo runs report`.
@@ -20,15 +21,6 @@ pub struct Args {
 pub async fn run(args: &Args, server: &str) -> Result<ExitCode, String> {
     let path = format!("/v1/runs/{}/report", args.id);
     let page = Client::new(server).text(&path).await.map_err(|error| error.to_string())?;
-    write(&args.out, &page).map_err(|error| format!("cannot write {}: {error}", args.out.display()))?;
+    write_whole(&args.out, page.as_bytes())?;
     Ok(say(format!("wrote {}", args.out.display())))
-}
-
-fn write(out: &std::path::Path, page: &str) -> std::io::Result<()> {
-    use std::io::Write as _;
-    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(page.as_bytes())?;
-    file.as_file().sync_all()?;
-    file.persist(out).map(drop).map_err(|error| error.error)
 }

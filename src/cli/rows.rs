@@ -1,12 +1,13 @@
 //! `vgpo runs rows`: what an evaluation answered, as JSON lines.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use futures_util::StreamExt as _;
 
 use super::client::Client;
+use super::files::Draft;
 use super::say;
 
 /// Arguments of `vgpo runs rows`.
@@ -26,12 +27,9 @@ pub async fn run(args: &Args, server: &str) -> Result<ExitCode, String> {
         copy(server, &path, &mut std::io::stdout()).await?;
         return Ok(ExitCode::SUCCESS);
     };
-    let told = |error: &dyn std::fmt::Display| format!("cannot write {}: {error}", to.display());
-    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|error| told(&error))?;
-    let rows = copy(server, &path, &mut file).await?;
-    file.as_file().sync_all().map_err(|error| told(&error))?;
-    file.persist(to).map_err(|error| told(&error.error))?;
+    let mut draft = Draft::of(to)?;
+    let rows = copy(server, &path, draft.file()).await?;
+    draft.keep()?;
     Ok(say(format!("wrote {}: {rows} rows", to.display())))
 }
 

@@ -1,19 +1,19 @@
 //! The same held-out picture before and after training, through `POST /generate`.
 
-use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use image::imageops::FilterType;
-use image::{ImageFormat, RgbImage};
 use serde_json::{Value, json};
 use vgpo::data::{self, Example, Split};
 use vgpo::domain::spec::RewardSpec;
+use vgpo::images::{png, png_url};
 use vgpo::reward::{self, Reward, RewardInput};
 
-use super::{words, write_whole};
+use super::words;
 use crate::cli::client::Client;
+use crate::cli::files::write_whole;
 use crate::cli::jobs::text;
 use crate::cli::say;
 
@@ -93,7 +93,8 @@ fn question(example: &Example) -> String {
 async fn ask(client: &Client, model: &str, example: &Example, maps: bool) -> Result<Value, String> {
     let mut content = Vec::new();
     for image in &example.images {
-        content.push(json!({"type": "image", "image": data_url(image)?}));
+        let url = png_url(&image.as_ref().clone().into()).map_err(|error| error.to_string())?;
+        content.push(json!({"type": "image", "image": url}));
     }
     content.push(json!({"type": "text", "text": question(example)}));
     let mut request = json!({
@@ -106,22 +107,13 @@ async fn ask(client: &Client, model: &str, example: &Example, maps: bool) -> Res
     client.post("/generate", &request).await.map_err(words)
 }
 
-fn data_url(image: &RgbImage) -> Result<String, String> {
-    Ok(format!("data:image/png;base64,{}", STANDARD.encode(png(image)?)))
-}
-
-fn png(image: &RgbImage) -> Result<Vec<u8>, String> {
-    let mut bytes = Cursor::new(Vec::new());
-    image.write_to(&mut bytes, ImageFormat::Png).map_err(|error| error.to_string())?;
-    Ok(bytes.into_inner())
-}
-
 fn enlarged(bytes: &[u8]) -> Result<Vec<u8>, String> {
     let picture =
         image::load_from_memory(bytes).map_err(|error| format!("the heat map is no picture: {error}"))?.to_rgb8();
     let factor = PICTURE_WIDTH.div_ceil(picture.width().max(1)).max(1);
     let (width, height) = (picture.width() * factor, picture.height() * factor);
-    png(&image::imageops::resize(&picture, width, height, FilterType::Nearest))
+    let picture = image::imageops::resize(&picture, width, height, FilterType::Nearest);
+    png(&picture.into()).map_err(|error| error.to_string())
 }
 
 /// Every token with its focus: a bar between the response's least and most visual token, and the number.
@@ -153,7 +145,7 @@ mod tests {
 
     #[test]
     fn small_pictures_are_enlarged_by_whole_factors() {
-        let bytes = enlarged(&png(&RgbImage::new(56, 28)).unwrap()).unwrap();
+        let bytes = enlarged(&png(&image::RgbImage::new(56, 28).into()).unwrap()).unwrap();
         let picture = image::load_from_memory(&bytes).unwrap();
         assert_eq!((picture.width(), picture.height()), (448, 224));
         assert!(enlarged(b"no picture").is_err());

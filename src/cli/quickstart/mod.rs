@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use vgpo::config::worker::GRACE;
 
 use super::client::{Client, ClientError};
+use super::files::write_whole;
 use super::jobs::text;
 use super::serve::{Server, interrupted};
 use vgpo::config::app::Roles;
@@ -194,16 +195,6 @@ impl Report {
         let text = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())? + "\n";
         write_whole(path, text.as_bytes())
     }
-}
-
-/// Writes a file so that it is whole at every moment.
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), String> {
-    use std::io::Write as _;
-    let cannot = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut draft = tempfile::NamedTempFile::new_in(folder).map_err(cannot)?;
-    draft.write_all(bytes).and_then(|()| draft.as_file().sync_all()).map_err(cannot)?;
-    draft.persist(path).map(drop).map_err(|error| cannot(error.error))
 }
 
 fn seconds_between(start: &str, end: &str) -> Option<f64> {

@@ -1,16 +1,15 @@
 //! A look at rows: texts, and small pictures of the images.
 
-use std::io::Cursor;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use image::{DynamicImage, ImageFormat, RgbImage};
+use image::{DynamicImage, RgbImage};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::data::{Dataset, Example, Split};
 use crate::domain::dataset::DatasetState;
 use crate::domain::page::Listing;
+use crate::images::png_url;
 use crate::service::{Result, Service, ServiceError};
 
 /// Longest side of a thumbnail in pixels.
@@ -90,7 +89,7 @@ fn rows(data: &Arc<dyn Dataset>, wanted: RowsWanted) -> Result<Listing<PreviewRo
 fn preview(row: u64, example: Example, pictures: bool) -> Result<PreviewRow> {
     let images = example.images.iter().map(|image| {
         let (width, height) = image.dimensions();
-        let picture = pictures.then(|| data_url(&DynamicImage::from(image.as_ref().clone()))).transpose()?;
+        let picture = pictures.then(|| address(&DynamicImage::from(image.as_ref().clone()))).transpose()?;
         Ok(PreviewImage { width, height, thumbnail: thumbnail(image)?, picture })
     });
     Ok(PreviewRow {
@@ -106,12 +105,9 @@ fn preview(row: u64, example: Example, pictures: bool) -> Result<PreviewRow> {
 fn thumbnail(image: &RgbImage) -> Result<String> {
     let (width, height) = image.dimensions();
     let picture = DynamicImage::from(image.clone());
-    data_url(&if width.max(height) > THUMBNAIL { picture.thumbnail(THUMBNAIL, THUMBNAIL) } else { picture })
+    address(&if width.max(height) > THUMBNAIL { picture.thumbnail(THUMBNAIL, THUMBNAIL) } else { picture })
 }
 
-fn data_url(picture: &DynamicImage) -> Result<String> {
-    let mut bytes = Cursor::new(Vec::new());
-    picture.write_to(&mut bytes, ImageFormat::Png).map_err(|error| ServiceError::Internal(error.to_string()))?;
-    let base64 = base64::engine::general_purpose::STANDARD.encode(bytes.into_inner());
-    Ok(format!("data:image/png;base64,{base64}"))
+fn address(picture: &DynamicImage) -> Result<String> {
+    png_url(picture).map_err(|error| ServiceError::Internal(error.to_string()))
 }
