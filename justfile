@@ -78,6 +78,10 @@ bench-service:
     cargo build --release
     cargo bench --bench service
 
+# Does anything grow with a run? One long job and long rollouts; writes docs/performance-growth.md (by hand, on a quiet machine: some minutes).
+soak *args:
+    ./scripts/soak {{ args }}
+
 # Hostile inputs for every parser, for so many seconds; writes docs/fuzzing.md.
 verify-fuzz seconds="600":
     ./scripts/verify-fuzz {{ seconds }}

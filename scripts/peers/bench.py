@@ -17,12 +17,12 @@ import transformers
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 # What is measured: a title, our command, the sizes of the PyTorch side (or our other command), and the wanted ratio of times.
 VERSUS_TORCH = [
-    ("update, 16 responses of 16 prompts", "update --groups 16", "update 16 1", 0.9),
+    ("update, 16 responses of 16 prompts", "update --groups 16 --microbatch-tokens 512", "update 16 1", 0.9),
     ("update, 2 groups of 8", "update --groups 2 --group-size 8", "update 2 8", 0.6),
     ("rollout, 32 prompts x 64 tokens", "rollout --groups 32", "rollout 32 1", 0.5),
     ("rollout, 4 groups of 8 x 64 tokens", "rollout --groups 4 --group-size 8", "rollout 4 8", 1 / 3),
     ("first token of one prompt with an image", "generate --response-tokens 1", "generate", 0.5),
-    ("GRPO step, 8 groups of 8 x 64 tokens", "step --groups 8 --group-size 8", "step 8 8", 1 / 3),
+    ("GRPO step, 8 groups of 8 x 64 tokens", "step --groups 8 --group-size 8 --microbatch-tokens 2048", "step 8 8", 1 / 3),
 ]
 VERSUS_SELF = [
     (
