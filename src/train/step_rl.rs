@@ -95,7 +95,7 @@ impl Trainer<'_> {
             let seen = |rollout: &Rollout| Scored { similarity: rollout.similarity.clone(), ..Scored::default() };
             return Ok(groups.iter().flat_map(|group| &group.rollouts).map(seen).collect());
         }
-        let learner = self.learner()?;
+        let learner = self.learner();
         let mut scored = learner.score(rows)?;
         if self.algorithm.masked_view().is_some_and(|view| !view.in_loss) {
             for (score, dependency) in scored.iter_mut().zip(learner.dependency(rows)?) {
@@ -113,7 +113,7 @@ impl Trainer<'_> {
         let scored: Vec<Vec<Scored>> =
             groups.iter().map(|group| scored.by_ref().take(group.rollouts.len()).collect()).collect();
         let mut reference = match &self.reference {
-            Some(model) => Some(self.learner()?.score_with(model.as_ref(), &flat)?.into_iter()),
+            Some(model) => Some(self.learner().score_with(model.as_ref(), &flat)?.into_iter()),
             None => None,
         };
         let responses = groups.iter().flat_map(|g| g.rollouts.iter().zip(&g.verdicts));
@@ -157,7 +157,7 @@ impl Trainer<'_> {
         for _ in 0..self.spec.batch.epochs_per_batch {
             for minibatch in weighed.rows.chunks(self.spec.batch.minibatch_prompts as usize) {
                 let rows: Vec<&TrainRow> = minibatch.iter().flatten().collect();
-                let output = self.learner()?.gradients(&rows, self.algorithm.as_ref())?;
+                let output = self.learner().gradients(&rows, self.algorithm.as_ref())?;
                 stats.merge(&output.stats);
                 seen = output.scored;
                 losses.push(output.loss);

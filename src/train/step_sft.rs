@@ -21,7 +21,7 @@ impl Trainer<'_> {
         let (mut losses, mut norms, mut padding, mut rate) = (Vec::new(), Vec::new(), Vec::new(), 0.0);
         for minibatch in rows.chunks(self.spec.batch.minibatch_prompts as usize) {
             let minibatch: Vec<&TrainRow> = minibatch.iter().collect();
-            let output = self.learner()?.gradients(&minibatch, self.algorithm.as_ref())?;
+            let output = self.learner().gradients(&minibatch, self.algorithm.as_ref())?;
             losses.push(output.loss);
             padding.push(output.padding_share);
             let (norm, used) = self.update(&output.gradients)?;

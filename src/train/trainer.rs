@@ -312,11 +312,11 @@ impl<'s> Trainer<'s> {
     }
 
     /// The learner over the current weights.
-    pub(super) fn learner(&self) -> Result<Learner<'_>, TrainError> {
+    pub(super) fn learner(&self) -> Learner<'_> {
         let temperature = if matches!(self.spec.method, Method::Sft(_)) { 1.0 } else { self.spec.rollout.temperature };
         // A masked view in the loss is a second graph beside the first.
         let graphs = if self.algorithm.masked_view().is_some_and(|view| view.in_loss) { 2 } else { 1 };
-        Ok(Learner {
+        Learner {
             pool: &self.pool,
             tracked: self.tracked.as_ref(),
             detached: self.detached.as_ref(),
@@ -326,7 +326,7 @@ impl<'s> Trainer<'s> {
             microbatch_tokens: self.spec.batch.microbatch_tokens / graphs,
             checkpointing: self.spec.train.gradient_checkpointing,
             predicting: self.focuses_on_predicting(),
-        })
+        }
     }
 
     /// Is a token as visual as the state that predicts it, not the one that reads it?

@@ -176,7 +176,9 @@ impl<'a> Lines<'a> {
             }
         }
         let largest = lanes::max(below);
-        below.iter_mut().for_each(|value| *value -= largest);
+        for value in below.iter_mut() {
+            *value -= largest;
+        }
         for id in self.left_out {
             if let Some(value) = below.get_mut(*id as usize) {
                 *value = BELOW;
