@@ -19,7 +19,8 @@ const PURGE_DELAY: (&str, &str) = ("MIMALLOC_PURGE_DELAY", "60000");
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
-    if std::env::var_os(ELEMENTWISE_THREADS).is_none() {
+    // Each on its own: `cargo run` and other surroundings may have set some of them.
+    if [ELEMENTWISE_THREADS, PRODUCT_THREADS, PURGE_DELAY.0].iter().any(|name| std::env::var_os(name).is_none()) {
         return restart_with_settled_threads(cli.runs_one_graph_per_core());
     }
     cli.run()
@@ -37,7 +38,10 @@ fn restart_with_settled_threads(one_graph_per_core: bool) -> ExitCode {
         }
     };
     let mut command = std::process::Command::new(program);
-    command.args(std::env::args_os().skip(1)).env(ELEMENTWISE_THREADS, "1");
+    command.args(std::env::args_os().skip(1));
+    if std::env::var_os(ELEMENTWISE_THREADS).is_none() {
+        command.env(ELEMENTWISE_THREADS, "1");
+    }
     if std::env::var_os(PURGE_DELAY.0).is_none() {
         command.env(PURGE_DELAY.0, PURGE_DELAY.1);
     }
