@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::shape::BatchShape;
 use super::{BenchError, Memory, Phases, Seconds, Watch};
 use crate::clock::Stopwatch;
+use crate::config::rollout::DECODED_ROWS;
 use crate::model::sampler::stream;
 use crate::model::{ModelFolder, Sequence, View};
 use crate::train::parallel::Pool;
@@ -57,6 +58,7 @@ pub fn run(dir: &Path, settings: Settings) -> Result<Report, BenchError> {
     let sample = |max_new_tokens, step: u64| -> Result<(f64, usize), BenchError> {
         let how = RolloutSettings {
             group_size: settings.batch.group_size,
+            rows: DECODED_ROWS,
             temperature: 1.0,
             top_p: 1.0,
             max_new_tokens,

@@ -52,7 +52,10 @@ impl Sampling {
             images: row.images.repeat(chunk),
             image_slots: chunk * row.image_tokens,
         };
-        let cached = rows * (row.tokens() + 1) * model.passes.cached_per_token();
+        // Rows that join a running batch end in its last column: until those before them have left, it is longer than they are.
+        let waiting = prompts.div_ceil(threads) > chunk;
+        let columns = (row.tokens() + 1) * if waiting { 4 } else { 3 } / 3;
+        let cached = rows * columns * model.passes.cached_per_token();
         Self {
             cache: (running * cached) as u64,
             reading: (running * model.passes.reading(&prefill)) as u64,

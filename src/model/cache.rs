@@ -120,46 +120,65 @@ impl KvCache {
         self.layers.iter().map(|(k, v)| of(k) + of(v)).sum()
     }
 
-    /// Makes room for `columns` more. Growing by half each time keeps the copying linear in the columns.
+    /// Makes room for `columns` more. Columns that no row needs any more go first; where that is not much, the room grows by a
+    /// quarter: the copying stays linear in the columns either way.
     pub fn reserve(&mut self, columns: usize) -> Result<(), ModelError> {
-        if self.len + columns > self.capacity {
-            let capacity = (self.len + columns).max(self.capacity + self.capacity / 2);
-            self.layers = self.laid_out(0..self.len, self.len, capacity)?;
-            self.capacity = capacity;
+        if self.len + columns <= self.capacity {
+            return Ok(());
         }
-        Ok(())
+        let surplus = self.surplus();
+        let needed = self.len - surplus + columns;
+        let roomy = needed <= self.capacity - self.capacity / 4;
+        self.keep_from(surplus, if roomy { self.capacity } else { needed.max(self.capacity + self.capacity / 4) })
     }
 
-    /// The rows of both, each ending in the last column, with room for `spare` columns more.
-    pub fn join(&self, other: &Self, spare: usize) -> Result<Self, ModelError> {
-        let len = self.len.max(other.len);
-        let capacity = len + spare;
-        let upper = self.laid_out(0..self.len, len, capacity)?;
-        let lower = other.laid_out(0..other.len, len, capacity)?;
-        let both = upper.iter().zip(&lower);
-        let layers = both
-            .map(|((k1, v1), (k2, v2))| Ok((Tensor::cat(&[k1, k2], 0)?, Tensor::cat(&[v1, v2], 0)?)))
+    /// The rows of this cache and behind them those of `others`, each ending in the last column, with room for at least `spare`
+    /// columns more. Every join moves everything: rows that come at the same time join together.
+    pub fn join(&self, others: &[&Self], spare: usize) -> Result<Self, ModelError> {
+        let all = || std::iter::once(self).chain(others.iter().copied());
+        let len = all().map(|cache| cache.len - cache.surplus()).max().unwrap_or(0);
+        let capacity = all().map(|cache| cache.capacity - cache.surplus()).fold(len + spare, usize::max);
+        let rows = all().map(|cache| cache.padding.len()).sum();
+        let joined = |of: &dyn Fn(&Self) -> &Tensor| -> candle_core::Result<Tensor> {
+            let fresh = blank(of(self), rows, capacity)?;
+            let mut first = 0;
+            for cache in all() {
+                let count = cache.padding.len();
+                place(of(cache), cache.surplus()..cache.len, &fresh.narrow(0, first, count)?, len)?;
+                first += count;
+            }
+            Ok(fresh)
+        };
+        let layers = (0..self.layers.len())
+            .map(|i| Ok((joined(&|cache| &cache.layers[i].0)?, joined(&|cache| &cache.layers[i].1)?)))
             .collect::<candle_core::Result<_>>()?;
-        let padding = |cache: &Self| cache.padding.iter().map(|p| p + len - cache.len).collect::<Vec<_>>();
+        let padding = |cache: &Self| -> Vec<usize> { cache.padding.iter().map(|p| p + len - cache.len).collect() };
         Ok(Self {
             layers,
             len,
             capacity,
-            padding: [padding(self), padding(other)].concat(),
-            next_position: [self.next_position.as_slice(), &other.next_position].concat(),
+            padding: all().flat_map(padding).collect(),
+            next_position: all().flat_map(|cache| cache.next_position.iter().copied()).collect(),
         })
     }
 
     /// Gives back columns that are padding in every row.
     pub fn trim(&mut self) -> Result<(), ModelError> {
-        let surplus = self.padding.iter().copied().min().unwrap_or(0);
-        if surplus > 0 {
-            let len = self.len - surplus;
-            self.layers = self.laid_out(surplus..self.len, len, self.capacity - surplus)?;
-            self.len = len;
-            self.capacity -= surplus;
-            self.padding.iter_mut().for_each(|p| *p -= surplus);
-        }
+        let surplus = self.surplus();
+        if surplus > 0 { self.keep_from(surplus, self.capacity - surplus) } else { Ok(()) }
+    }
+
+    /// Columns that are padding in every row.
+    fn surplus(&self) -> usize {
+        self.padding.iter().copied().min().unwrap_or(0)
+    }
+
+    /// Moves what lies behind the first `surplus` columns to tensors of `capacity` columns.
+    fn keep_from(&mut self, surplus: usize, capacity: usize) -> Result<(), ModelError> {
+        let len = self.len - surplus;
+        self.layers = self.laid_out(surplus..self.len, len, capacity)?;
+        (self.len, self.capacity) = (len, capacity);
+        self.padding.iter_mut().for_each(|p| *p -= surplus);
         Ok(())
     }
 
@@ -173,14 +192,24 @@ impl KvCache {
     /// Fresh tensors of `capacity` columns in which the columns `kept` end at column `end`.
     fn laid_out(&self, kept: Range<usize>, end: usize, capacity: usize) -> Result<Vec<(Tensor, Tensor)>, ModelError> {
         let lay = |tensor: &Tensor| -> candle_core::Result<Tensor> {
-            let (rows, heads, _, width) = tensor.dims4()?;
-            let fresh = Tensor::zeros((rows, heads, capacity, width), tensor.dtype(), tensor.device())?;
-            if !kept.is_empty() {
-                let part = tensor.narrow(2, kept.start, kept.len())?.contiguous()?;
-                fresh.slice_set(&part, 2, end - kept.len())?;
-            }
+            let fresh = blank(tensor, tensor.dim(0)?, capacity)?;
+            place(tensor, kept.clone(), &fresh, end)?;
             Ok(fresh)
         };
         Ok(self.layers.iter().map(|(k, v)| Ok((lay(k)?, lay(v)?))).collect::<candle_core::Result<_>>()?)
     }
+}
+
+/// Zeros for `rows` rows and `capacity` columns of what `like` holds.
+fn blank(like: &Tensor, rows: usize, capacity: usize) -> candle_core::Result<Tensor> {
+    let (_, heads, _, width) = like.dims4()?;
+    Tensor::zeros((rows, heads, capacity, width), like.dtype(), like.device())
+}
+
+/// Copies the columns `kept` of `from` into `into`, where they end at column `end`.
+fn place(from: &Tensor, kept: Range<usize>, into: &Tensor, end: usize) -> candle_core::Result<()> {
+    if kept.is_empty() {
+        return Ok(());
+    }
+    into.slice_set(&from.narrow(2, kept.start, kept.len())?.contiguous()?, 2, end - kept.len())
 }

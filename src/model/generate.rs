@@ -4,9 +4,6 @@ use candle_core::{Device, Tensor};
 
 use super::{Batch, Capture, KvCache, ModelError, Sequence, VisionLanguageModel};
 
-/// Columns of room that a batch gets when rows join it.
-const JOIN_ROOM: usize = 64;
-
 /// Rows that are being continued.
 pub struct Generation<'m> {
     model: &'m dyn VisionLanguageModel,
@@ -53,10 +50,12 @@ impl<'m> Generation<'m> {
         Self { model, cache, states }
     }
 
-    /// Takes in the rows of `other` behind its own; all go on together.
-    pub fn join(&mut self, other: &Self) -> Result<(), ModelError> {
-        self.cache = self.cache.join(&other.cache, JOIN_ROOM)?;
-        self.states = Tensor::cat(&[&self.states, &other.states], 0)?;
+    /// Takes in the rows of `others` behind its own, with room for at least `spare` tokens more; all go on together.
+    pub fn join(&mut self, others: &[Self], spare: usize) -> Result<(), ModelError> {
+        let caches: Vec<&KvCache> = others.iter().map(|other| &other.cache).collect();
+        self.cache = self.cache.join(&caches, spare)?;
+        let states: Vec<&Tensor> = std::iter::once(&*self).chain(others).map(|each| &each.states).collect();
+        self.states = Tensor::cat(&states, 0)?;
         Ok(())
     }
 

@@ -24,6 +24,11 @@ impl MapWriter {
         Self { options: options.clone(), images: prompt.image_infos(), pixels: prompt.pixels.clone() }
     }
 
+    /// Are its maps pictures?
+    pub fn draws(&self) -> bool {
+        self.options.maps != MapScope::None && self.options.format == MapFormat::Png
+    }
+
     /// Is a map of this token asked for?
     fn wants(&self, token: usize) -> bool {
         self.options.maps == MapScope::Tokens

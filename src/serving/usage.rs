@@ -13,7 +13,7 @@ pub struct EngineUsage {
     pub prompt_tokens: u64,
     /// Tokens that were generated: rows, added up over decoding steps.
     pub generated_tokens: u64,
-    /// Decoding steps of all batches; generated tokens by steps is the mean size of a batch.
+    /// Decoding steps; generated tokens by steps is the mean number of rows that are decoded at a time.
     pub decode_steps: u64,
     /// Seconds that requests waited in queues.
     pub queue_seconds: f64,
@@ -63,7 +63,7 @@ impl Totals {
         self.prefill_micros.fetch_add(micros(seconds), Ordering::Relaxed);
     }
 
-    /// A batch of `rows` made a step.
+    /// So many rows made a step.
     pub(super) fn decoded(&self, rows: usize, seconds: f64) {
         self.generated_tokens.fetch_add(rows as u64, Ordering::Relaxed);
         self.decode_steps.fetch_add(1, Ordering::Relaxed);

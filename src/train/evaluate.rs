@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::algorithm::affine_focus;
-use crate::config::rollout::EVALUATED_RESPONSES;
+use crate::config::rollout::{DECODED_ROWS, EVALUATED_RESPONSES};
 use crate::domain::eval_row::{EvalResponse, EvalRow, Thirds};
 use crate::domain::sample::SampleGroup;
 use crate::domain::spec::JobSpec;
@@ -115,6 +115,7 @@ impl Evaluator<'_> {
         let part = format!("{}-{}", self.judge.part, rows.start);
         let settings = RolloutSettings {
             group_size: self.spec.eval.samples as usize,
+            rows: DECODED_ROWS,
             temperature: self.spec.eval.temperature,
             top_p: self.spec.eval.top_p,
             max_new_tokens: self.spec.rollout.max_new_tokens as usize,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::clock::Stopwatch;
+use crate::config::rollout::DECODED_ROWS;
 use crate::domain::spec::{DapoSpec, FilterMetric, FilterSpec, Method};
 use crate::model::sampler::stream;
 use crate::model::{ImagePatches, Sequence};
@@ -108,6 +109,7 @@ impl Trainer<'_> {
         let spec = &self.spec.rollout;
         let settings = RolloutSettings {
             group_size: spec.group_size as usize,
+            rows: DECODED_ROWS,
             temperature: spec.temperature,
             top_p: spec.top_p,
             max_new_tokens: spec.max_new_tokens as usize,

@@ -1,8 +1,10 @@
-//! Sampling responses: one prefill per prompt, a group of rows per prefill, finished rows leave the batch.
+//! Sampling responses: one prefill per prompt, a group of rows per prefill; finished rows leave the batch, and those of the next
+//! prompts join it.
+
+use std::rc::Rc;
 
 use rand_chacha::ChaCha8Rng;
 
-use crate::config::rollout::DECODED_ROWS;
 use crate::model::generate::{Generation, Prefill};
 use crate::model::sampler::Sampler;
 use crate::model::{Capture, ModelInfo, Sequence, VisionLanguageModel, focus};
@@ -10,14 +12,16 @@ use crate::model::{Capture, ModelInfo, Sequence, VisionLanguageModel, focus};
 use super::error::TrainError;
 use super::parallel::Pool;
 
-/// Finished rows are taken out of the batch once they are this share of it: moving the cache has a price too.
-const COMPACT_SHARE: f64 = 0.25;
+/// Finished rows are taken out of the batch, and others join it, once they are this share of it: moving the cache has a price too.
+const MOVED_SHARE: f64 = 0.25;
 
 /// How to sample.
 #[derive(Debug, Clone, Copy)]
 pub struct RolloutSettings {
     /// Responses per prompt.
     pub group_size: usize,
+    /// Rows that a thread decodes together at most; a group is never divided.
+    pub rows: usize,
     /// 0 is greedy.
     pub temperature: f64,
     /// Nucleus share.
@@ -57,6 +61,8 @@ pub struct Rollout {
 }
 
 /// Responses to every prompt, `group_size` each, in order. `rng(prompt, sample)` gives each response a stream of its own.
+///
+/// Each thread has a fixed share of the prompts: which rows are company never depends on which thread was faster.
 pub fn rollout(
     pool: &Pool,
     model: &dyn VisionLanguageModel,
@@ -64,93 +70,77 @@ pub fn rollout(
     settings: &RolloutSettings,
     rng: impl Fn(usize, usize) -> ChaCha8Rng + Sync,
 ) -> Result<Vec<Vec<Rollout>>, TrainError> {
-    let per_thread = prompts.len().div_ceil(pool.threads());
-    let chunk = (DECODED_ROWS / settings.group_size).clamp(1, per_thread.max(1));
-    let indexed: Vec<(usize, &[&Sequence])> =
-        prompts.chunks(chunk).enumerate().map(|(i, part)| (i * chunk, part)).collect();
+    let share = prompts.len().div_ceil(pool.threads()).max(1);
+    let shares: Vec<(usize, &[&Sequence])> =
+        prompts.chunks(share).enumerate().map(|(i, part)| (i * share, part)).collect();
     let mut out = Vec::with_capacity(prompts.len());
-    let work = |(first, part): &(usize, &[&Sequence])| {
-        Sampling::start(model, part, settings, |prompt, sample| rng(first + prompt, sample))?.run()
+    let work = |(first, prompts): &(usize, &[&Sequence])| {
+        Sampling::new(model, prompts, settings, |prompt, sample| rng(first + prompt, sample)).run()
     };
-    pool.in_waves(&indexed, work, |groups| {
+    pool.in_waves(&shares, work, |groups| {
         out.extend(groups);
         Ok(())
     })?;
     Ok(out)
 }
 
-/// Rows of one batch while they are being sampled.
-struct Sampling<'a> {
-    settings: &'a RolloutSettings,
+/// A thread's share of the prompts while it is being sampled.
+struct Sampling<'a, R> {
+    model: &'a dyn VisionLanguageModel,
     info: &'a ModelInfo,
-    generation: Generation<'a>,
-    /// Prompt columns of the cache.
-    prompt_columns: usize,
+    settings: &'a RolloutSettings,
+    prompts: &'a [&'a Sequence],
+    rng: R,
+    /// Prompts that have been read.
+    started: usize,
+    generation: Option<Generation<'a>>,
+    /// Rows of the prompts that have been read, in order.
     rows: Vec<Row>,
     /// Which row stands in each line of the batch.
     lines: Vec<usize>,
-    capture: Capture,
+}
+
+/// What a prompt's rows share.
+struct ReadPrompt {
+    /// Its tokens.
+    len: usize,
+    /// Columns that hold image tokens, counted from its first.
+    image_columns: Vec<usize>,
+    prototype: Option<Vec<f64>>,
 }
 
 struct Row {
+    prompt: Rc<ReadPrompt>,
     sampler: Sampler,
-    /// Cache columns that hold the row's image tokens.
-    image_columns: Vec<usize>,
-    padding: usize,
-    prototype: Option<Vec<f64>>,
+    /// Where the newest position looks: it predicts the next token.
+    look: Option<AttentionShares>,
     done: bool,
     rollout: Rollout,
 }
 
-impl<'a> Sampling<'a> {
-    fn start(
+impl<'a, R: Fn(usize, usize) -> ChaCha8Rng> Sampling<'a, R> {
+    fn new(
         model: &'a dyn VisionLanguageModel,
-        prompts: &[&Sequence],
+        prompts: &'a [&'a Sequence],
         settings: &'a RolloutSettings,
-        rng: impl Fn(usize, usize) -> ChaCha8Rng,
-    ) -> Result<Self, TrainError> {
-        let info = model.info();
-        let columns = prompts.iter().map(|p| p.ids.len()).max().unwrap_or(0);
-        let mut capture = capture_from(settings, info, columns.saturating_sub(1));
-        let (mut generation, prefill) = Generation::prefill(model, prompts, settings.max_new_tokens + 1, &mut capture)?;
-        let shown = image_columns(&prefill);
-        let prototypes = if settings.similarity { prototypes(&prefill, &shown)? } else { vec![None; prompts.len()] };
-        let mut rows = Vec::with_capacity(prompts.len() * settings.group_size);
-        for prompt in 0..prompts.len() {
-            for sample in 0..settings.group_size {
-                rows.push(Row {
-                    sampler: Sampler::new(info, settings.temperature, settings.top_p, rng(prompt, sample)),
-                    image_columns: shown[prompt].clone(),
-                    padding: prefill.batch.padding[prompt],
-                    prototype: prototypes[prompt].clone(),
-                    done: false,
-                    rollout: Rollout::default(),
-                });
-            }
-        }
-        let expand: Vec<usize> = (0..rows.len()).map(|row| row / settings.group_size).collect();
-        if settings.group_size > 1 {
-            generation.select_rows(&expand)?;
-            capture.select_rows(&expand)?;
-        }
-        let lines = (0..rows.len()).collect();
-        Ok(Self { settings, info, generation, prompt_columns: columns, rows, lines, capture })
+        rng: R,
+    ) -> Self {
+        let (info, rows) = (model.info(), Vec::with_capacity(prompts.len() * settings.group_size));
+        Self { model, info, settings, prompts, rng, started: 0, generation: None, rows, lines: Vec::new() }
     }
 
     fn run(mut self) -> Result<Vec<Vec<Rollout>>, TrainError> {
-        for step in 0..self.settings.max_new_tokens {
-            let tokens = self.sample(step + 1 == self.settings.max_new_tokens)?;
-            let finished = self.lines.iter().all(|row| self.rows[*row].done);
-            if finished && !self.settings.similarity {
-                break;
+        self.admit()?;
+        while let Some(mut generation) = self.generation.take() {
+            let tokens = self.draw(&generation)?;
+            // The state that reads the last token tells how visual it was.
+            if self.settings.similarity || !self.lines.iter().all(|row| self.rows[*row].done) {
+                let mut capture = self.capture(0);
+                generation.advance(&tokens, &mut capture)?;
+                self.record(&generation, &mut capture)?;
             }
-            self.capture = capture_from(self.settings, self.info, 0);
-            self.generation.advance(&tokens, &mut self.capture)?;
-            self.record_similarity()?;
-            if finished {
-                break;
-            }
-            self.compact()?;
+            self.generation = self.leave(generation)?;
+            self.admit()?;
         }
         let mut rollouts = self.rows.into_iter().map(|row| row.rollout);
         let groups = std::iter::from_fn(|| {
@@ -160,103 +150,168 @@ impl<'a> Sampling<'a> {
         Ok(groups.collect())
     }
 
+    fn capture(&self, from: usize) -> Capture {
+        if self.settings.attention {
+            Capture::attention((0..self.info.layers).collect(), from)
+        } else {
+            Capture::none()
+        }
+    }
+
+    /// Lets rows of the next prompts join, once there is room for enough of them.
+    fn admit(&mut self) -> Result<(), TrainError> {
+        let room = self.settings.rows.saturating_sub(self.lines.len());
+        let empty = self.lines.is_empty();
+        if !empty && (room as f64) < MOVED_SHARE * self.settings.rows as f64 {
+            return Ok(());
+        }
+        let groups = (room / self.settings.group_size).max(usize::from(empty)).min(self.prompts.len() - self.started);
+        if groups == 0 {
+            return Ok(());
+        }
+        let joining = self.read(groups)?;
+        match &mut self.generation {
+            Some(generation) => generation.join(&[joining], 1)?,
+            None => self.generation = Some(joining),
+        }
+        Ok(())
+    }
+
+    /// Reads the next `groups` prompts and begins a group of rows behind each.
+    fn read(&mut self, groups: usize) -> Result<Generation<'a>, TrainError> {
+        let first = self.started;
+        let prompts = &self.prompts[first..first + groups];
+        let columns = prompts.iter().map(|p| p.ids.len()).max().unwrap_or(0);
+        let mut capture = self.capture(columns.saturating_sub(1));
+        let (mut generation, prefill) =
+            Generation::prefill(self.model, prompts, self.settings.max_new_tokens + 1, &mut capture)?;
+        let attention = newest_attention(&mut capture)?;
+        let mut expand = Vec::with_capacity(groups * self.settings.group_size);
+        for (index, prompt) in read_prompts(&prefill, self.settings.similarity)?.into_iter().enumerate() {
+            let prompt = Rc::new(prompt);
+            let look = attention.get(index).map(|weights| prompt.shares(weights, prefill.batch.padding[index]));
+            for sample in 0..self.settings.group_size {
+                let rng = (self.rng)(first + index, sample);
+                let sampler = Sampler::new(self.info, self.settings.temperature, self.settings.top_p, rng);
+                self.lines.push(self.rows.len());
+                let prompt = Rc::clone(&prompt);
+                self.rows.push(Row { prompt, sampler, look, done: false, rollout: Rollout::default() });
+                expand.push(index);
+            }
+        }
+        if self.settings.group_size > 1 {
+            generation.select_rows(&expand)?;
+        }
+        self.started += groups;
+        Ok(generation)
+    }
+
     /// Draws one token per line; lines of finished rows get a filler.
-    fn sample(&mut self, last: bool) -> Result<Vec<u32>, TrainError> {
-        let logits = self.generation.logits()?;
-        let shares = self.shares()?;
+    fn draw(&mut self, generation: &Generation<'_>) -> Result<Vec<u32>, TrainError> {
+        let logits = generation.logits()?;
         let mut tokens = Vec::with_capacity(self.lines.len());
-        for (line, index) in self.lines.iter().enumerate() {
+        for (index, logits) in self.lines.iter().zip(&logits) {
             let row = &mut self.rows[*index];
-            if row.done {
-                tokens.push(self.info.pad_token_id);
-                continue;
-            }
-            let (token, logprob) = row.sampler.sample_scored(&logits[line]);
-            row.rollout.tokens.push(token);
-            row.rollout.logprobs.push(logprob);
-            if let Some(shares) = shares.get(line) {
-                row.rollout.attention.push(*shares);
-            }
-            let ended = self.info.eos_token_ids.contains(&token);
-            row.rollout.cut_off = last && !ended;
-            row.done = ended || last;
-            tokens.push(token);
+            tokens.push(if row.done {
+                self.info.pad_token_id
+            } else {
+                row.draw(logits, self.settings.max_new_tokens, self.info)
+            });
         }
         Ok(tokens)
     }
 
-    /// Where the newest query of each line attended to, mean over layers and heads.
-    fn shares(&mut self) -> Result<Vec<AttentionShares>, TrainError> {
-        let layers = std::mem::take(&mut self.capture.attention);
-        let mut sum: Vec<Vec<f64>> = Vec::new();
-        for layer in &layers {
-            let queries = layer.dim(2)?;
-            let newest = layer.narrow(2, queries - 1, 1)?.mean(1)?.squeeze(1)?.to_vec2::<f32>()?;
-            sum.resize(newest.len(), Vec::new());
-            for (total, line) in sum.iter_mut().zip(&newest) {
-                total.resize(line.len(), 0.0);
-                total.iter_mut().zip(line).for_each(|(t, v)| *t += f64::from(*v) / layers.len() as f64);
-            }
-        }
-        let share = |(line, weights): (usize, &Vec<f64>)| {
-            let row = &self.rows[self.lines[line]];
-            let image: f64 = row.image_columns.iter().map(|c| weights[*c]).sum();
-            let prompt: f64 = weights[row.padding..self.prompt_columns].iter().sum();
-            let generated: f64 = weights[self.prompt_columns..].iter().sum();
-            AttentionShares { image, query: prompt - image, generated }
-        };
-        Ok(sum.iter().enumerate().map(share).collect())
-    }
-
-    fn record_similarity(&mut self) -> Result<(), TrainError> {
-        if !self.settings.similarity {
-            return Ok(());
-        }
-        let states = self.generation.states().to_vec2::<f32>()?;
-        for (state, index) in states.iter().zip(&self.lines) {
+    /// Takes note of what the newest states tell about the tokens they read, and of where they look.
+    fn record(&mut self, generation: &Generation<'_>, capture: &mut Capture) -> Result<(), TrainError> {
+        let attention = newest_attention(capture)?;
+        let states = if self.settings.similarity { generation.states().to_vec2::<f32>()? } else { Vec::new() };
+        let padding = generation.cache().padding();
+        for (line, index) in self.lines.iter().enumerate() {
             let row = &mut self.rows[*index];
             let unread = row.rollout.similarity.len() < row.rollout.tokens.len();
-            if let (true, Some(prototype)) = (unread, &row.prototype) {
+            if let (true, Some(state), Some(prototype)) = (unread, states.get(line), &row.prompt.prototype) {
                 row.rollout.similarity.push(focus::cosine(state, prototype));
+            }
+            if !row.done {
+                row.look = attention.get(line).map(|weights| row.prompt.shares(weights, padding[line]));
             }
         }
         Ok(())
     }
 
     /// Takes finished rows out of the batch once they are many.
-    fn compact(&mut self) -> Result<(), TrainError> {
+    fn leave(&mut self, mut generation: Generation<'a>) -> Result<Option<Generation<'a>>, TrainError> {
         let keep: Vec<usize> = (0..self.lines.len()).filter(|line| !self.rows[self.lines[*line]].done).collect();
         let finished = (self.lines.len() - keep.len()) as f64;
-        if finished < COMPACT_SHARE * self.lines.len() as f64 {
-            return Ok(());
+        if finished > 0.0 && finished >= MOVED_SHARE * self.lines.len() as f64 {
+            self.lines = keep.iter().map(|line| self.lines[*line]).collect();
+            if keep.is_empty() {
+                return Ok(None);
+            }
+            generation.select_rows(&keep)?;
         }
-        self.generation.select_rows(&keep)?;
-        self.capture.select_rows(&keep)?;
-        self.lines = keep.into_iter().map(|line| self.lines[line]).collect();
-        Ok(())
+        Ok(Some(generation))
     }
 }
 
-fn capture_from(settings: &RolloutSettings, info: &ModelInfo, from: usize) -> Capture {
-    if settings.attention { Capture::attention((0..info.layers).collect(), from) } else { Capture::none() }
+impl ReadPrompt {
+    /// Shares of one position's attention; the row's first `padding` columns hold nothing.
+    fn shares(&self, weights: &[f64], padding: usize) -> AttentionShares {
+        let weights = &weights[padding..];
+        let image: f64 = self.image_columns.iter().map(|c| weights[*c]).sum();
+        let prompt: f64 = weights[..self.len].iter().sum();
+        AttentionShares { image, query: prompt - image, generated: weights[self.len..].iter().sum() }
+    }
 }
 
-/// Columns of each row's image tokens.
-fn image_columns(prefill: &Prefill) -> Vec<Vec<usize>> {
-    let mut out = vec![Vec::new(); prefill.batch.rows];
-    for slot in &prefill.batch.image_slots {
+impl Row {
+    fn draw(&mut self, logits: &[f32], limit: usize, info: &ModelInfo) -> u32 {
+        let (token, logprob) = self.sampler.sample_scored(logits);
+        self.rollout.tokens.push(token);
+        self.rollout.logprobs.push(logprob);
+        self.rollout.attention.extend(self.look.take());
+        let ended = info.eos_token_ids.contains(&token);
+        let last = self.rollout.tokens.len() >= limit;
+        self.rollout.cut_off = last && !ended;
+        self.done = ended || last;
+        token
+    }
+}
+
+/// Attention of each line's newest query on every column, mean over layers and heads; nothing if none was asked for.
+fn newest_attention(capture: &mut Capture) -> Result<Vec<Vec<f64>>, TrainError> {
+    let layers = std::mem::take(&mut capture.attention);
+    let mut sum: Vec<Vec<f64>> = Vec::new();
+    for layer in &layers {
+        let queries = layer.dim(2)?;
+        let newest = layer.narrow(2, queries - 1, 1)?.mean(1)?.squeeze(1)?.to_vec2::<f32>()?;
+        sum.resize(newest.len(), Vec::new());
+        for (total, line) in sum.iter_mut().zip(&newest) {
+            total.resize(line.len(), 0.0);
+            total.iter_mut().zip(line).for_each(|(t, v)| *t += f64::from(*v) / layers.len() as f64);
+        }
+    }
+    Ok(sum)
+}
+
+/// What is to be remembered of each prompt; visual prototypes where they are asked for and there is an image.
+fn read_prompts(prefill: &Prefill, prototypes: bool) -> Result<Vec<ReadPrompt>, TrainError> {
+    let batch = &prefill.batch;
+    let mut shown = vec![Vec::new(); batch.rows];
+    for slot in &batch.image_slots {
         let slot = *slot as usize;
-        out[slot / prefill.batch.columns].push(slot % prefill.batch.columns);
+        shown[slot / batch.columns].push(slot % batch.columns);
     }
-    out
-}
-
-/// The visual prototype of each row, none for text-only rows.
-fn prototypes(prefill: &Prefill, image_columns: &[Vec<usize>]) -> Result<Vec<Option<Vec<f64>>>, TrainError> {
-    let mut out = Vec::with_capacity(image_columns.len());
-    for (row, columns) in image_columns.iter().enumerate() {
-        let states = prefill.hidden.get(row)?.to_vec2::<f32>()?;
-        out.push(focus::visual_prototype(columns.iter().map(|c| states[*c].as_slice())));
+    let mut out = Vec::with_capacity(batch.rows);
+    for (row, mut columns) in shown.into_iter().enumerate() {
+        let padding = batch.padding[row];
+        let mut prototype = None;
+        if prototypes {
+            let states = prefill.hidden.get(row)?.to_vec2::<f32>()?;
+            prototype = focus::visual_prototype(columns.iter().map(|c| states[*c].as_slice()));
+        }
+        columns.iter_mut().for_each(|column| *column -= padding);
+        out.push(ReadPrompt { len: batch.columns - padding, image_columns: columns, prototype });
     }
     Ok(out)
 }

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::job::{RawEvent, RawToken};
 use super::reading::ReadPrompt;
@@ -17,6 +17,9 @@ use crate::serving::look::{AttentionFrame, ImageStates, Look, PromptColumns, foc
 use crate::serving::model::ServedModel;
 use crate::serving::text::ResponseText;
 
+/// Columns of room that a batch gets when rows join it.
+const JOIN_ROOM: usize = 64;
+
 /// What a prompt's rows share.
 struct Prompt {
     columns: PromptColumns,
@@ -25,9 +28,9 @@ struct Prompt {
 
 /// One response in the making.
 struct Row<'m> {
-    running: Rc<Running>,
+    running: Arc<Running>,
     choice: usize,
-    prompt: Rc<Prompt>,
+    prompt: Arc<Prompt>,
     sampler: Sampler,
     text: ResponseText<'m>,
     /// Where the newest position looks: it predicts the next token.
@@ -43,9 +46,17 @@ struct Row<'m> {
     gone: bool,
 }
 
+/// Choices of a job that join with the next step.
+struct Incoming {
+    running: Arc<Running>,
+    choices: Range<usize>,
+    prompt: Arc<ReadPrompt>,
+}
+
 /// A batch that goes on as long as rows join it.
 pub struct Decode<'m> {
     served: &'m ServedModel,
+    incoming: Vec<Incoming>,
     generation: Option<Generation<'m>>,
     rows: Vec<Row<'m>>,
     /// Layers whose attention some row asks for, rising.
@@ -55,12 +66,12 @@ pub struct Decode<'m> {
 impl<'m> Decode<'m> {
     /// A batch without rows.
     pub fn new(served: &'m ServedModel) -> Self {
-        Self { served, generation: None, rows: Vec::new(), layers: Vec::new() }
+        Self { served, incoming: Vec::new(), generation: None, rows: Vec::new(), layers: Vec::new() }
     }
 
-    /// Rows that are being decoded.
+    /// Rows that are being decoded, with those that are about to be.
     pub fn rows(&self) -> usize {
-        self.rows.len()
+        self.rows.len() + self.incoming.iter().map(|incoming| incoming.choices.len()).sum::<usize>()
     }
 
     /// Bytes of keys and values of its rows.
@@ -68,26 +79,34 @@ impl<'m> Decode<'m> {
         self.generation.as_ref().map_or(0, |generation| generation.cache().bytes())
     }
 
-    /// Takes in some choices of a job whose prompt has been read.
-    ///
-    /// # Errors
-    /// A device without memory.
-    pub fn admit(
-        &mut self,
-        running: &Rc<Running>,
-        choices: Range<usize>,
-        prompt: &ReadPrompt,
-    ) -> Result<(), ServingError> {
-        let plan = &running.job.plan;
-        let shared = Rc::new(Prompt { columns: prompt.columns().clone(), images: prompt.images(plan)? });
-        let joining = prompt.generation(self.served, choices.len())?;
-        match &mut self.generation {
-            Some(generation) => generation.join(&joining)?,
-            None => self.generation = Some(joining),
+    /// Lets some choices of a job whose prompt has been read join with the next step.
+    pub fn admit(&mut self, running: &Arc<Running>, choices: Range<usize>, prompt: &Arc<ReadPrompt>) {
+        self.incoming.push(Incoming { running: Arc::clone(running), choices, prompt: Arc::clone(prompt) });
+    }
+
+    /// Takes in what has been admitted, all at once: every join moves the whole cache.
+    fn take_in(&mut self) -> Result<(), ServingError> {
+        if self.incoming.is_empty() {
+            return Ok(());
         }
-        for choice in choices {
-            self.rows.push(Row::new(self.served, running, choice, &shared, prompt.look(plan)));
+        let (mut generations, mut rows) = (Vec::new(), Vec::new());
+        for incoming in &self.incoming {
+            let plan = &incoming.running.job.plan;
+            let prompt = &incoming.prompt;
+            let shared = Arc::new(Prompt { columns: prompt.columns().clone(), images: prompt.images(plan)? });
+            generations.push(prompt.generation(self.served, incoming.choices.len())?);
+            for choice in incoming.choices.clone() {
+                rows.push(Row::new(self.served, &incoming.running, choice, &shared, prompt.look(plan)));
+            }
         }
+        if self.generation.is_none() {
+            self.generation = Some(generations.remove(0));
+        }
+        if let (Some(generation), false) = (&mut self.generation, generations.is_empty()) {
+            generation.join(&generations, JOIN_ROOM)?;
+        }
+        self.rows.append(&mut rows);
+        self.incoming.clear();
         self.choose_layers();
         Ok(())
     }
@@ -103,6 +122,7 @@ impl<'m> Decode<'m> {
     /// # Errors
     /// A model or tokenizer that fails.
     pub fn step(&mut self) -> Result<(), ServingError> {
+        self.take_in()?;
         let Some(mut generation) = self.generation.take() else { return Ok(()) };
         self.draw(&generation)?;
         self.read(&mut generation)?;
@@ -112,8 +132,9 @@ impl<'m> Decode<'m> {
 
     /// Tells every job with rows here that it failed, and forgets the rows.
     pub fn fail(&mut self, error: &ServingError) {
-        for row in self.rows.drain(..) {
-            row.running.fail(error);
+        let incoming = self.incoming.drain(..).map(|incoming| incoming.running);
+        for running in self.rows.drain(..).map(|row| row.running).chain(incoming) {
+            running.fail(error);
         }
         self.generation = None;
     }
@@ -174,13 +195,13 @@ impl<'m> Decode<'m> {
 }
 
 impl<'m> Row<'m> {
-    fn new(served: &'m ServedModel, running: &Rc<Running>, choice: usize, prompt: &Rc<Prompt>, look: Look) -> Self {
+    fn new(served: &'m ServedModel, running: &Arc<Running>, choice: usize, prompt: &Arc<Prompt>, look: Look) -> Self {
         let sampling = &running.job.sampling;
         let rng = sampler::stream(&[sampling.seed, choice as u64]);
         Self {
-            running: Rc::clone(running),
+            running: Arc::clone(running),
             choice,
-            prompt: Rc::clone(prompt),
+            prompt: Arc::clone(prompt),
             sampler: Sampler::new(served.model.info(), sampling.temperature, sampling.top_p, rng),
             text: ResponseText::new(served.processor.decoder(true), sampling.stop.clone()),
             look,

@@ -3,12 +3,16 @@
 mod admission;
 mod decode;
 mod job;
+mod lanes;
+mod memory;
+mod prompts;
 mod pump;
 mod reading;
 mod running;
 mod score;
 mod thread;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -190,9 +194,7 @@ impl Engine for LocalEngine {
         let pump = Pump::new(Arc::clone(&loaded.served), Arc::clone(&prompt), &request, seed);
         let job = generate_job(&request, prompt, seed, &loaded.served, raw, cancelled, claim);
         loaded.submit(Job::Generate(Box::new(job)))?;
-        // Pictures are drawn here and not on the compute thread, which must not wait for them.
-        let span = generation_span(&model.id, prompt_tokens);
-        tokio::task::spawn_blocking(move || pump.run(raw_events, &events, &span));
+        pump.start(raw_events, events, generation_span(&model.id, prompt_tokens));
         Ok(stream)
     }
 
@@ -304,4 +306,13 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, ServingError> {
     let joined = tokio::task::spawn_blocking(work).await;
     joined.unwrap_or_else(|error| Err(ServingError::Engine(format!("preparing the request: {error}"))))
+}
+
+/// A panic becomes an error of the requests it hit; the model itself keeps no state between jobs.
+fn guarded<T>(work: impl FnOnce() -> Result<T, ServingError>) -> Result<T, ServingError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text =
+            panic.downcast_ref::<&str>().map(|s| (*s).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+        Err(ServingError::Engine(text.unwrap_or_else(|| "it panicked".to_owned())))
+    })
 }

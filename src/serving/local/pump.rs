@@ -1,9 +1,10 @@
 //! From raw tokens to events: decodes ids, writes maps, adds up the answer. Runs beside the compute thread.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
-use tracing::Span;
+use tracing::{Instrument as _, Span};
 
 use super::job::{RawEvent, RawToken};
 use crate::clock::new_id;
@@ -54,41 +55,66 @@ impl Pump {
         }
     }
 
-    /// Works until the generation ends or nobody listens; `span` lasts as long.
-    pub fn run(mut self, mut raw: UnboundedReceiver<RawEvent>, events: &UnboundedSender<GenerateEvent>, span: &Span) {
-        let _entered = span.enter();
-        while let Some(event) = raw.blocking_recv() {
-            let told = match event {
-                RawEvent::Token { choice, text, token } => self.token(choice, text, &token),
-                RawEvent::Finished { choice, reason, generated } => {
-                    self.choices[choice].finish = Some(reason);
-                    self.choices[choice].generated = generated;
-                    Ok(None)
+    /// Works until the generation ends or nobody listens; `span` lasts as long. Pictures take milliseconds and get a thread that
+    /// may block; all else takes less than waking one.
+    pub fn start(mut self, mut raw: UnboundedReceiver<RawEvent>, events: UnboundedSender<GenerateEvent>, span: Span) {
+        let stopped = |events: &UnboundedSender<_>| {
+            // Nobody listening is no error, here and below.
+            let _ = events.send(GenerateEvent::Failed(ServingError::Stopped));
+        };
+        if self.writer.draws() {
+            tokio::task::spawn_blocking(move || {
+                let _entered = span.enter();
+                while let Some(event) = raw.blocking_recv() {
+                    if self.take(event, &events, &span).is_break() {
+                        return;
+                    }
                 }
-                RawEvent::Done(timings) => {
-                    span.record("queue_seconds", timings.queue_seconds);
-                    span.record("prefill_seconds", timings.prefill_seconds);
-                    span.record("decode_seconds", timings.decode_seconds);
-                    let last =
-                        self.answer(timings).map_or_else(GenerateEvent::Failed, |a| GenerateEvent::Done(Box::new(a)));
-                    let _ = events.send(last);
-                    return;
+                stopped(&events);
+            });
+        } else {
+            let work = async move {
+                let span = Span::current();
+                while let Some(event) = raw.recv().await {
+                    if self.take(event, &events, &span).is_break() {
+                        return;
+                    }
                 }
-                RawEvent::Failed(error) => Err(error),
+                stopped(&events);
             };
-            let listening = match told {
-                Ok(None) => !events.is_closed(),
-                Ok(Some(event)) => events.send(event).is_ok(),
-                Err(error) => {
-                    let _ = events.send(GenerateEvent::Failed(error));
-                    false
-                }
-            };
-            if !listening {
-                return;
-            }
+            tokio::spawn(work.instrument(span));
         }
-        let _ = events.send(GenerateEvent::Failed(ServingError::Stopped));
+    }
+
+    /// Passes on one event; breaks after the last, and when nobody listens.
+    fn take(&mut self, event: RawEvent, events: &UnboundedSender<GenerateEvent>, span: &Span) -> ControlFlow<()> {
+        let told = match event {
+            RawEvent::Token { choice, text, token } => self.token(choice, text, &token),
+            RawEvent::Finished { choice, reason, generated } => {
+                self.choices[choice].finish = Some(reason);
+                self.choices[choice].generated = generated;
+                Ok(None)
+            }
+            RawEvent::Done(timings) => {
+                span.record("queue_seconds", timings.queue_seconds);
+                span.record("prefill_seconds", timings.prefill_seconds);
+                span.record("decode_seconds", timings.decode_seconds);
+                let answer = self.answer(timings);
+                let _ =
+                    events.send(answer.map_or_else(GenerateEvent::Failed, |answer| GenerateEvent::Done(answer.into())));
+                return ControlFlow::Break(());
+            }
+            RawEvent::Failed(error) => Err(error),
+        };
+        let listening = match told {
+            Ok(None) => !events.is_closed(),
+            Ok(Some(event)) => events.send(event).is_ok(),
+            Err(error) => {
+                let _ = events.send(GenerateEvent::Failed(error));
+                false
+            }
+        };
+        if listening { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     }
 
     fn token(&mut self, choice: usize, text: String, raw: &RawToken) -> Result<Option<GenerateEvent>, ServingError> {
@@ -121,7 +147,7 @@ impl Pump {
         }
     }
 
-    fn answer(self, timings: Timings) -> Result<GenerateAnswer, ServingError> {
+    fn answer(&mut self, timings: Timings) -> Result<GenerateAnswer, ServingError> {
         let completion_tokens = self.choices.iter().map(|c| c.generated).sum();
         let usage = Usage {
             prompt_tokens: self.prompt.len(),
@@ -130,7 +156,7 @@ impl Pump {
             total_tokens: self.prompt.len() + completion_tokens,
         };
         let mut choices = Vec::with_capacity(self.choices.len());
-        for (index, building) in self.choices.into_iter().enumerate() {
+        for (index, building) in std::mem::take(&mut self.choices).into_iter().enumerate() {
             choices.push(Choice {
                 index,
                 visual: visual(&building.focus),

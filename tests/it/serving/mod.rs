@@ -12,7 +12,7 @@ mod spy;
 
 use std::path::{Path, PathBuf};
 
-pub use spy::watched;
+pub use spy::{Watch, watch, watched};
 
 use base64::Engine as _;
 use serde_json::{Value, json};

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use candle_core::{Device, Tensor};
 use vgpo::config::serving::EngineLimits;
@@ -9,6 +10,9 @@ use vgpo::domain::device::DeviceName;
 use vgpo::domain::weights::WeightFormat;
 use vgpo::model::{Batch, Capture, ImagePatches, KvCache, ModelError, ModelInfo, Tape, VisionLanguageModel};
 use vgpo::serving::{LocalEngine, ServedModel};
+
+/// Longer than any test keeps its gate closed.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Default)]
 pub struct Watch {
@@ -48,18 +52,16 @@ impl Watch {
             if self.rows().len() >= count {
                 return;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         panic!("no pass began");
     }
 
     fn begin(&self, batch: &Batch) {
         self.passes.lock().unwrap().push((batch.rows, batch.columns));
-        let mut closed = self.closed.lock().unwrap();
-        while *closed {
-            closed = self.opened.wait(closed).unwrap();
-        }
-        drop(closed);
+        let closed = self.closed.lock().unwrap();
+        // A test that failed before it opened the gate must not hang: its engine waits for this thread.
+        drop(self.opened.wait_timeout_while(closed, PATIENCE, |closed| *closed).unwrap());
         assert!(!self.panic.swap(false, Ordering::SeqCst), "told to panic");
     }
 }
@@ -106,17 +108,22 @@ impl VisionLanguageModel for Spy {
     }
 }
 
+/// `model`, watched.
+pub fn watch(model: &Arc<dyn VisionLanguageModel>, watch: &Arc<Watch>) -> Arc<dyn VisionLanguageModel> {
+    Arc::new(Spy { inner: Arc::clone(model), watch: Arc::clone(watch) })
+}
+
 /// An engine whose models are watched.
 pub fn watched(limits: EngineLimits) -> (Arc<LocalEngine>, Arc<Watch>) {
-    let watch = Arc::new(Watch::default());
-    let shared = Arc::clone(&watch);
+    let told = Arc::new(Watch::default());
+    let shared = Arc::clone(&told);
     let engine = LocalEngine::with_loader(
         limits,
         Arc::new(move |model| {
             let mut served = ServedModel::open(model, DeviceName::CPU, WeightFormat::Native)?;
-            served.model = Arc::new(Spy { inner: Arc::clone(&served.model), watch: Arc::clone(&shared) });
+            served.model = self::watch(&served.model, &shared);
             Ok(served)
         }),
     );
-    (Arc::new(engine), watch)
+    (Arc::new(engine), told)
 }

@@ -20,6 +20,7 @@ fn rows(learner: &Learner<'_>) -> Vec<TrainRow> {
     let (prompts, _) = prompts(learner.tracked.info(), &spec(&json!({})), 0..5);
     let settings = RolloutSettings {
         group_size: 3,
+        rows: 256,
         temperature: 1.0,
         top_p: 1.0,
         max_new_tokens: 40,

@@ -1,14 +1,18 @@
 //! Sampling: draws belong to the row, not to the batch.
 
+use std::sync::Arc;
+
 use vgpo::model::sampler::stream;
-use vgpo::model::{Sequence, View};
+use vgpo::model::{Sequence, View, VisionLanguageModel};
 use vgpo::train::parallel::Pool;
 use vgpo::train::rollout::{Rollout, RolloutSettings, rollout};
 
 use super::{open_starter, prompts, spec};
+use crate::serving::{Watch, watch};
 
 const SETTINGS: RolloutSettings = RolloutSettings {
     group_size: 3,
+    rows: 256,
     temperature: 1.0,
     top_p: 1.0,
     max_new_tokens: 40,
@@ -19,13 +23,35 @@ const SETTINGS: RolloutSettings = RolloutSettings {
 fn sample(rows: std::ops::Range<u64>, settings: &RolloutSettings) -> Vec<Vec<Rollout>> {
     let folder = open_starter();
     let model = folder.model(View::Detached).unwrap();
+    sample_from(model.as_ref(), rows, settings)
+}
+
+fn sample_from(
+    model: &dyn VisionLanguageModel,
+    rows: std::ops::Range<u64>,
+    settings: &RolloutSettings,
+) -> Vec<Vec<Rollout>> {
     let first = rows.start;
     let (prompts, _) = prompts(model.info(), &spec(&serde_json::json!({})), rows);
     let sequences: Vec<&Sequence> = prompts.iter().map(|p| &p.sequence).collect();
-    rollout(&Pool::new().unwrap(), model.as_ref(), &sequences, settings, |prompt, i| {
+    rollout(&Pool::new().unwrap(), model, &sequences, settings, |prompt, i| {
         stream(&[9, first + prompt as u64, i as u64])
     })
     .unwrap()
+}
+
+/// The same tokens, and what was seen of them up to rounding.
+fn assert_alike(a: &Rollout, b: &Rollout) {
+    assert_eq!((&a.tokens, a.cut_off), (&b.tokens, b.cut_off));
+    let close = |x: f64, y: f64| assert!((x - y).abs() < 1e-4, "{x} {y}");
+    assert_eq!((a.similarity.len(), a.attention.len()), (b.similarity.len(), b.attention.len()));
+    a.logprobs.iter().zip(&b.logprobs).for_each(|(x, y)| close(*x, *y));
+    a.similarity.iter().zip(&b.similarity).for_each(|(x, y)| close(*x, *y));
+    for (x, y) in a.attention.iter().zip(&b.attention) {
+        close(x.image, y.image);
+        close(x.query, y.query);
+        close(x.generated, y.generated);
+    }
 }
 
 #[test]
@@ -33,18 +59,33 @@ fn a_row_draws_the_same_alone_and_in_a_batch() {
     let together = sample(0..8, &SETTINGS);
     for (row, group) in together.iter().enumerate() {
         let alone = sample(row as u64..row as u64 + 1, &SETTINGS);
-        for (a, b) in alone[0].iter().zip(group) {
-            assert_eq!(a.tokens, b.tokens, "row {row}");
-            for (x, y) in a.similarity.iter().zip(&b.similarity) {
-                assert!((x - y).abs() < 1e-4);
-            }
-            for (x, y) in a.attention.iter().zip(&b.attention) {
-                assert!((x.image - y.image).abs() < 1e-4);
-            }
-        }
+        alone[0].iter().zip(group).for_each(|(a, b)| assert_alike(a, b));
     }
     let texts: std::collections::HashSet<&[u32]> = together.iter().flatten().map(|r| r.tokens.as_slice()).collect();
     assert!(texts.len() > 8, "responses at temperature 1 must differ");
+}
+
+#[test]
+fn rows_of_the_next_prompts_join_as_rows_finish() {
+    // More rows than fit beside each other on any thread.
+    let prompts = 12 * std::thread::available_parallelism().unwrap().get() as u64;
+    let told = Arc::new(Watch::default());
+    let model = watch(&open_starter().model(View::Detached).unwrap(), &told);
+    let few = sample_from(model.as_ref(), 0..prompts, &RolloutSettings { rows: 12, ..SETTINGS });
+    let whole = sample(0..prompts, &SETTINGS);
+    assert_eq!(few.len(), whole.len());
+    for (a, b) in few.iter().flatten().zip(whole.iter().flatten()) {
+        assert_alike(a, b);
+    }
+
+    let passes = told.passes();
+    let widest = passes.iter().map(|(rows, columns)| if *columns == 1 { *rows } else { 0 }).max().unwrap();
+    assert!(widest <= 12, "{widest} rows at a time");
+    // Four prompts at a time until the last of their rows is done would be so many passes.
+    let longest = |wave: &[Vec<Rollout>]| wave.iter().flatten().map(|r| r.tokens.len()).max().unwrap();
+    let waves: usize = few.chunks(4).map(longest).sum();
+    let decoded = passes.iter().filter(|(_, columns)| *columns == 1).count();
+    assert!(decoded < waves, "{decoded} passes, {waves} without joining");
 }
 
 #[test]

@@ -1,0 +1,115 @@
+//! Batches side by side: one graph per thread, as rollouts have them. A batch of many rows spends most of a step on small
+//! operations that one thread does alone; two halves of it do them at the same time.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::decode::Decode;
+use super::guarded;
+use super::reading::ReadPrompt;
+use super::running::Running;
+use crate::serving::model::ServedModel;
+
+/// Rows below which a batch stays whole: few rows wait for the weights, which every batch reads for itself, and the threads
+/// share them better in one.
+const DIVIDED_ROWS: usize = 8;
+
+/// Everything that is being decoded.
+pub struct Lanes<'m> {
+    served: &'m ServedModel,
+    shared: Vec<Decode<'m>>,
+    /// Rows that asked for bits that do not depend on neighbours.
+    alone: Vec<Decode<'m>>,
+}
+
+impl<'m> Lanes<'m> {
+    /// As many batches as there are threads for products; a GPU computes one.
+    pub fn new(served: &'m ServedModel) -> Self {
+        let lanes = if served.model.device().is_cpu() { rayon::current_num_threads() } else { 1 };
+        Self { served, shared: (0..lanes).map(|_| Decode::new(served)).collect(), alone: Vec::new() }
+    }
+
+    fn batches(&self) -> impl Iterator<Item = &Decode<'m>> {
+        self.shared.iter().chain(&self.alone)
+    }
+
+    /// Rows that are being decoded.
+    pub fn rows(&self) -> usize {
+        self.batches().map(Decode::rows).sum()
+    }
+
+    /// Bytes of keys and values of its rows.
+    pub fn kv_bytes(&self) -> usize {
+        self.batches().map(Decode::kv_bytes).sum()
+    }
+
+    /// Takes in the choices of a job whose prompt has been read.
+    pub fn admit(&mut self, running: &Arc<Running>, prompt: &Arc<ReadPrompt>) {
+        let choices = running.job.sampling.choices;
+        if running.job.sampling.alone {
+            for choice in 0..choices {
+                let mut batch = Decode::new(self.served);
+                batch.admit(running, choice..choice + 1, prompt);
+                self.alone.push(batch);
+            }
+            return;
+        }
+        let loads: Vec<usize> = self.shared.iter().map(Decode::rows).collect();
+        for (lane, choices) in divided(&loads, choices) {
+            self.shared[lane].admit(running, choices, prompt);
+        }
+    }
+
+    /// One token for every row.
+    pub fn step(&mut self) {
+        let mut busy: Vec<&mut Decode<'m>> =
+            self.shared.iter_mut().chain(&mut self.alone).filter(|batch| batch.rows() > 0).collect();
+        let step = |batch: &mut Decode<'m>| {
+            if let Err(error) = guarded(|| batch.step()) {
+                tracing::error!(model = %self.served.id, %error, "a batch failed");
+                batch.fail(&error);
+            }
+        };
+        match busy.as_mut_slice() {
+            [batch] => step(batch),
+            batches => batches.par_iter_mut().with_max_len(1).for_each(|batch| step(batch)),
+        }
+        self.alone.retain(|batch| batch.rows() > 0);
+    }
+}
+
+/// Which lanes of so many rows take which of a job's choices: the emptiest first, and no more lanes than there are rows for.
+fn divided(loads: &[usize], choices: usize) -> Vec<(usize, Range<usize>)> {
+    let rows = loads.iter().sum::<usize>() + choices;
+    let used = (rows / DIVIDED_ROWS).clamp(1, loads.len());
+    let mut counts = vec![0; used];
+    for _ in 0..choices {
+        if let Some(lane) = (0..used).min_by_key(|lane| loads[*lane] + counts[*lane]) {
+            counts[lane] += 1;
+        }
+    }
+    let mut first = 0;
+    let mut out = Vec::with_capacity(used);
+    for (lane, count) in counts.into_iter().enumerate().filter(|(_, count)| *count > 0) {
+        out.push((lane, first..first + count));
+        first += count;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::divided;
+
+    #[test]
+    fn few_rows_stay_together_and_many_are_spread_evenly() {
+        assert_eq!(divided(&[0, 0], 3), [(0, 0..3)]);
+        assert_eq!(divided(&[7, 0], 1), [(0, 0..1)]);
+        assert_eq!(divided(&[15, 0], 1), [(1, 0..1)]);
+        assert_eq!(divided(&[16, 9], 9), [(0, 0..1), (1, 1..9)]);
+        assert_eq!(divided(&[5, 20], 1), [(0, 0..1)]);
+        assert_eq!(divided(&[0], 40), [(0, 0..40)]);
+    }
+}
