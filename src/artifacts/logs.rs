@@ -1,12 +1,15 @@
 //! Logs of jobs: one file of JSON lines a job, written while it runs and read at the same time.
 //!
 //! A line is one `write` at the end of the file, so a writer that is killed leaves at most its last line incomplete;
-//! readers pass over what is no line.
+//! readers pass over what is no line. Where hosts share no disk, the writer's host copies the file to the artifact store from
+//! time to time, and readers take the longer of the two.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::ArtifactStore;
 use crate::domain::log::{LogLevel, LogLine, LogPage};
 
 /// A file grows no further than about this many bytes.
@@ -17,9 +20,11 @@ const WINDOW: u64 = 1 << 20;
 const MAX_MESSAGE: usize = 8_000;
 
 /// The folder of all logs.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct JobLogs {
     folder: PathBuf,
+    /// Where copies for other hosts lie.
+    shared: Option<Arc<dyn ArtifactStore>>,
 }
 
 /// The writing end of one job's log.
@@ -32,7 +37,50 @@ pub struct JobLogWriter {
 impl JobLogs {
     /// Logs in `folder`, which is made when the first line is written.
     pub fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_path_buf() }
+        Self { folder: folder.to_path_buf(), shared: None }
+    }
+
+    /// The same logs with copies for other hosts, where `artifacts` are shared with them.
+    #[must_use]
+    pub fn shared_by(self, artifacts: &Arc<dyn ArtifactStore>) -> Self {
+        Self { shared: artifacts.is_shared().then(|| Arc::clone(artifacts)), ..self }
+    }
+
+    /// Do other hosts have to be told what is written here?
+    pub fn are_shared(&self) -> bool {
+        self.shared.is_some()
+    }
+
+    /// Copies a job's log for other hosts, where they need a copy; returns its size.
+    pub fn share(&self, job_id: &str) -> io::Result<u64> {
+        let (size, _) = self.sizes(job_id)?;
+        if let (Some(artifacts), true) = (&self.shared, size > 0) {
+            artifacts.share_log(job_id, &self.path(job_id)?).map_err(io::Error::other)?;
+        }
+        Ok(size)
+    }
+
+    /// Bytes of a job's log here and of its copy.
+    fn sizes(&self, job_id: &str) -> io::Result<(u64, u64)> {
+        let here = match std::fs::metadata(self.path(job_id)?) {
+            Ok(found) => found.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(error),
+        };
+        let copied = self.shared.as_ref().map_or(Ok(0), |artifacts| artifacts.shared_log_size(job_id));
+        Ok((here, copied.map_err(io::Error::other)?))
+    }
+
+    /// Takes over what another host has written.
+    fn take_over(&self, job_id: &str) -> io::Result<()> {
+        let (here, copied) = self.sizes(job_id)?;
+        if let (Some(artifacts), true) = (&self.shared, copied > here) {
+            let content = artifacts.shared_log(job_id, 0..copied).map_err(io::Error::other)?;
+            let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
+            file.write_all(&content)?;
+            file.persist(self.path(job_id)?)?;
+        }
+        Ok(())
     }
 
     /// Ids are our own, but they also come from addresses: nothing may leave the folder.
@@ -41,9 +89,10 @@ impl JobLogs {
         if fits { Ok(self.folder.join(format!("{job_id}.jsonl"))) } else { Err(io::ErrorKind::InvalidInput.into()) }
     }
 
-    /// Opens a job's log to write behind what is there.
+    /// Opens a job's log to write behind what is there, on whichever host it was written.
     pub fn writer(&self, job_id: &str) -> io::Result<JobLogWriter> {
         std::fs::create_dir_all(&self.folder)?;
+        self.take_over(job_id)?;
         let mut file = File::options().create(true).read(true).append(true).open(self.path(job_id)?)?;
         let mut bytes = file.metadata()?.len();
         let mut last = [b'\n'];
@@ -80,11 +129,8 @@ impl JobLogs {
 
     /// The last `limit` lines.
     pub fn tail(&self, job_id: &str, limit: usize) -> io::Result<LogPage> {
-        let size = match std::fs::metadata(self.path(job_id)?) {
-            Ok(found) => found.len(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-            Err(error) => return Err(error),
-        };
+        let (here, copied) = self.sizes(job_id)?;
+        let size = here.max(copied);
         let mut last = self.read(job_id, size.saturating_sub(WINDOW), usize::MAX)?;
         last.data.drain(..last.data.len().saturating_sub(limit));
         Ok(last)
@@ -92,7 +138,11 @@ impl JobLogs {
 
     /// Removes a job's log; one that is absent is fine.
     pub fn remove(&self, job_id: &str) -> io::Result<()> {
-        match std::fs::remove_file(self.path(job_id)?) {
+        let path = self.path(job_id)?;
+        if let Some(artifacts) = &self.shared {
+            artifacts.forget_log(job_id).map_err(io::Error::other)?;
+        }
+        match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
@@ -100,6 +150,13 @@ impl JobLogs {
 
     /// The bytes behind a position, and whether there are more behind them; none without a log.
     fn window(&self, job_id: &str, after: u64) -> io::Result<Option<(Vec<u8>, bool)>> {
+        let (here, copied) = self.sizes(job_id)?;
+        if let (Some(artifacts), true) = (&self.shared, copied > here) {
+            let part = after.min(copied)..(after.saturating_add(WINDOW)).min(copied);
+            let (empty, more) = (part.is_empty(), part.end < copied);
+            let bytes = if empty { Ok(Vec::new()) } else { artifacts.shared_log(job_id, part) };
+            return Ok(Some((bytes.map_err(io::Error::other)?, more)));
+        }
         let mut file = match File::open(self.path(job_id)?) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

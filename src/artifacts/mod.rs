@@ -6,6 +6,7 @@ mod logs;
 mod object;
 mod rows;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,6 +94,26 @@ pub trait ArtifactStore: Send + Sync {
     /// Do other hosts see what is published here, without a disk that they share?
     fn is_shared(&self) -> bool {
         false
+    }
+    /// Copies a job's log to where other hosts find it. Nothing to do where they share a disk.
+    fn share_log(&self, job_id: &str, file: &Path) -> Result<(), ArtifactError> {
+        let _ = (job_id, file);
+        Ok(())
+    }
+    /// Bytes of a job's log that was shared; none without one.
+    fn shared_log_size(&self, job_id: &str) -> Result<u64, ArtifactError> {
+        let _ = job_id;
+        Ok(0)
+    }
+    /// A part of a job's log that was shared, within its size.
+    fn shared_log(&self, job_id: &str, part: Range<u64>) -> Result<Vec<u8>, ArtifactError> {
+        let _ = part;
+        Err(ArtifactError::NotFound(job_id.to_owned()))
+    }
+    /// Removes a log that was shared; one that is absent is fine.
+    fn forget_log(&self, job_id: &str) -> Result<(), ArtifactError> {
+        let _ = job_id;
+        Ok(())
     }
     /// This process needs no folder any more that it asked for longer ago than `age`: one that was fetched may go when room is
     /// needed.

@@ -49,7 +49,8 @@ async fn work(args: &Args) -> Result<(), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let settings = load(&args.flags, &ListenFlags::default()).map_err(|error| text(&error))?;
     let clock = Arc::new(SystemClock);
-    let log = JobLog::new(JobLogs::new(&settings.logs_dir()), clock.clone());
+    let artifacts = vgpo::artifacts::open_configured(&settings).map_err(|error| text(&error))?;
+    let log = JobLog::new(JobLogs::new(&settings.logs_dir()).shared_by(&artifacts), clock.clone());
     let _traces = super::worker_logging(log.clone(), &settings)?;
     let device = device(&args.device)?;
     let timings = WorkerTimings::with_grace(args.grace);
@@ -61,7 +62,6 @@ async fn work(args: &Args) -> Result<(), String> {
         CancellationToken::new()
     };
     let store = super::open_store(&settings, clock.clone()).await?;
-    let artifacts = vgpo::artifacts::open_configured(&settings).map_err(|error| text(&error))?;
     let config = WorkerConfig {
         id: args.id.clone().unwrap_or_else(|| new_id("wrk")),
         device,

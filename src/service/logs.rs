@@ -13,6 +13,8 @@ use crate::service::{Result, Service, ServiceError};
 
 /// Pause between two looks at the file.
 const POLL: Duration = Duration::from_millis(250);
+/// The same, where every look may be a request to a bucket.
+const POLL_SHARED: Duration = Duration::from_secs(1);
 /// Lines read at once by a stream.
 const BATCH: usize = 500;
 
@@ -37,18 +39,19 @@ pub enum LogFrame {
 }
 
 impl Service {
-    fn logs(&self) -> JobLogs {
-        JobLogs::new(&self.settings.logs_dir())
+    async fn logs(&self) -> Result<JobLogs> {
+        Ok(JobLogs::new(&self.settings.logs_dir()).shared_by(self.artifacts().await?))
     }
 
-    /// A part of a job's log. Empty while nothing was written, and for jobs that ran on a host with another data folder.
+    /// A part of a job's log. Empty while nothing was written, and for jobs that ran on a host with which this one shares neither
+    /// disk nor bucket.
     pub async fn job_log(&self, job_id: &str, part: LogPart) -> Result<LogPage> {
         self.store.job(job_id).await?;
         self.read_log(job_id, part).await
     }
 
     async fn read_log(&self, job_id: &str, part: LogPart) -> Result<LogPage> {
-        let (logs, id) = (self.logs(), job_id.to_owned());
+        let (logs, id) = (self.logs().await?, job_id.to_owned());
         let read = move || match part {
             LogPart::Tail(lines) => logs.tail(&id, lines),
             LogPart::After(position, lines) => logs.read(&id, position, lines),
@@ -59,12 +62,16 @@ impl Service {
     }
 
     /// Removes the logs of jobs that are forgotten already; what resists is told in the program's log.
-    pub(super) fn drop_logs(&self, jobs: &[String]) {
-        for job in jobs {
-            if let Err(error) = self.logs().remove(job) {
-                tracing::warn!(%job, %error, "cannot remove the log of a job");
+    pub(super) async fn drop_logs(&self, jobs: Vec<String>) -> Result<()> {
+        let logs = self.logs().await?;
+        let remove = move || {
+            for job in &jobs {
+                if let Err(error) = logs.remove(job) {
+                    tracing::warn!(%job, %error, "cannot remove the log of a job");
+                }
             }
-        }
+        };
+        tokio::task::spawn_blocking(remove).await.map_err(|error| ServiceError::Internal(error.to_string()))
     }
 
     /// A job's log as it is written, from `part` on, until the job has ended.
@@ -110,8 +117,10 @@ impl Follower {
                 return Some(LogFrame::Failed(error));
             }
             if self.ready.is_empty() {
+                let shared = self.service.logs().await.is_ok_and(|logs| logs.are_shared());
+                let pause = if shared { POLL_SHARED } else { POLL };
                 tokio::select! {
-                    () = tokio::time::sleep(POLL) => {}
+                    () = tokio::time::sleep(pause) => {}
                     () = self.service.stopping.cancelled() => {}
                 }
             }

@@ -96,7 +96,7 @@ impl Service {
         for checkpoint in &checkpoints {
             self.drop_files(checkpoint).await?;
         }
-        self.drop_logs(&jobs);
+        self.drop_logs(jobs).await?;
         self.drop_rows(id).await
     }
 

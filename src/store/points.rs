@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::domain::event::{MetricsEvent, NewEvent, kind};
 use crate::domain::job::LeaseToken;
-use crate::domain::metric::TimedMetrics;
+use crate::domain::metric::{MetricPoint, TimedMetrics};
 use crate::store::change::{event_data, leased_event};
 use crate::store::error::Result;
+use crate::store::rows;
 
 /// What a batch tells about one key.
 pub(super) struct KeySummary {
@@ -57,6 +58,22 @@ pub(super) fn last_values(ids: &HashMap<String, i64>, batch: &[TimedMetrics]) ->
 pub(super) fn feed(token: &LeaseToken, batch: &[TimedMetrics]) -> Result<Vec<NewEvent>> {
     let event = |m: &TimedMetrics| Ok(leased_event(token, kind::METRICS, event_data(&MetricsEvent::of(&m.metrics))?));
     batch.iter().map(event).collect()
+}
+
+/// A single point, of the numbers of its step (step, time, samples, tokens) and its value.
+pub(super) fn point(numbers: [i64; 4], value: Option<f64>, nonfinite: Option<String>) -> Result<MetricPoint> {
+    let [step, time, samples, tokens] = numbers;
+    Ok(MetricPoint {
+        step: step as u64,
+        time: rows::time_of(time, "time")?,
+        samples: samples as u64,
+        tokens: tokens as u64,
+        mean: value,
+        min: value,
+        max: value,
+        count: 1,
+        nonfinite,
+    })
 }
 
 /// A value as databases keep it: what is not finite is null (its name stands beside it).

@@ -37,7 +37,7 @@ pub(super) fn to_json(value: &impl Serialize) -> Result<String> {
     serde_json::to_string(value).map_err(|e| damaged("value", &e))
 }
 
-fn damaged(what: &str, problem: &impl ToString) -> StoreError {
+pub(super) fn damaged(what: &str, problem: &impl ToString) -> StoreError {
     StoreError::Damaged { what: what.to_owned(), problem: problem.to_string() }
 }
 
@@ -143,10 +143,6 @@ pub(super) fn sweep(row: &impl Record) -> Result<Sweep> {
 
 /// A row of `jobs`.
 pub(super) fn job(row: &impl Record) -> Result<Job> {
-    let lease = match (text_or_none(row, "lease_worker")?, time_or_none(row, "lease_expires_at")?) {
-        (Some(worker_id), Some(expires_at)) => Some(Lease { worker_id, expires_at }),
-        _ => None,
-    };
     Ok(Job {
         id: text(row, "id")?,
         run_id: text(row, "run_id")?,
@@ -162,17 +158,45 @@ pub(super) fn job(row: &impl Record) -> Result<Job> {
         attempt: count(row, "attempt")?,
         attempts_used: count(row, "attempts_used")?,
         max_attempts: count(row, "max_attempts")?,
-        lease,
+        lease: lease(row)?,
         device: device(row, "device")?,
         after: text_or_none(row, "after_job")?,
         not_before: time_or_none(row, "not_before")?,
-        asked: row.text_or_none("asked")?.and_then(JobAction::from_name),
+        asked: asked(row)?,
         sweep: sweep_point(row)?,
         created_at: time(row, "created_at")?,
         updated_at: time(row, "updated_at")?,
         started_at: time_or_none(row, "started_at")?,
         finished_at: time_or_none(row, "finished_at")?,
     })
+}
+
+/// `job` after a transition: `row` holds the columns that one may change, and not the settings, whose reading takes longest.
+pub(super) fn job_after(job: &Job, row: &impl Record) -> Result<Job> {
+    Ok(Job {
+        state: state(row)?,
+        reason: text_or_none(row, "reason")?,
+        attempt: count(row, "attempt")?,
+        attempts_used: count(row, "attempts_used")?,
+        lease: lease(row)?,
+        not_before: time_or_none(row, "not_before")?,
+        asked: asked(row)?,
+        updated_at: time(row, "updated_at")?,
+        started_at: time_or_none(row, "started_at")?,
+        finished_at: time_or_none(row, "finished_at")?,
+        ..job.clone()
+    })
+}
+
+fn lease(row: &impl Record) -> Result<Option<Lease>> {
+    Ok(match (text_or_none(row, "lease_worker")?, time_or_none(row, "lease_expires_at")?) {
+        (Some(worker_id), Some(expires_at)) => Some(Lease { worker_id, expires_at }),
+        _ => None,
+    })
+}
+
+fn asked(row: &impl Record) -> Result<Option<JobAction>> {
+    Ok(row.text_or_none("asked")?.and_then(JobAction::from_name))
 }
 
 /// A row of `runs` joined with `state`, `started_at` and `finished_at` of its job.

@@ -39,10 +39,12 @@ pub(super) async fn run(
     abandon: &CancellationToken,
 ) -> bool {
     let token = &leased.token;
-    worker.log.begin(token);
+    worker.log.begin(token).await;
+    let sharing = tokio::spawn(worker.log.clone().keep_shared(token.job_id.clone()));
     let span = tracing::info_span!("attempt", job = %token.job_id, run = %token.run_id, attempt = token.attempt);
     let going_on = run_logged(worker, leased, drain, abandon).instrument(span).await;
     worker.log.end();
+    sharing.abort();
     going_on
 }
 
@@ -203,6 +205,8 @@ async fn conclude(worker: &WorkerConfig, token: &LeaseToken, shared: &Shared, en
         Failure { message, retry_after: Some(pause) }
     };
     worker.log.say(if ended.is_ok() { LogLevel::Info } else { LogLevel::Error }, ending(&ended, shared));
+    // Whoever sees the end of the job sees the end of its log.
+    worker.log.share(&token.job_id).await;
     let store = &worker.store;
     let told = match (ended, shared.failure()) {
         (Ok(RunEnd::Finished { reason }), None) => patiently(|| store.complete(token, &reason)).await,

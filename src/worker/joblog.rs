@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -14,6 +15,10 @@ use crate::domain::log::{LogLevel, LogLine};
 
 /// Lines of this program begin with this target; those of libraries stay out.
 const PROGRAM: &str = "vgpo";
+
+/// Pause between two copies of a log for other hosts, and the bytes of a log for which it is doubled.
+const SHARE_PAUSE: Duration = Duration::from_secs(2);
+const SHARE_BYTES: u32 = 1 << 20;
 
 /// The log of the job that runs now. As a [`Layer`] it also takes what the process logs meanwhile.
 #[derive(Clone)]
@@ -35,10 +40,38 @@ impl JobLog {
     }
 
     /// From now on lines belong to this attempt. A log that cannot be opened does not keep a job from running.
-    pub(super) fn begin(&self, token: &LeaseToken) {
-        match self.logs.writer(&token.job_id) {
-            Ok(writer) => self.set(Some(Open { writer, attempt: token.attempt })),
+    pub(super) async fn begin(&self, token: &LeaseToken) {
+        let (logs, job) = (self.logs.clone(), token.job_id.clone());
+        match tokio::task::spawn_blocking(move || logs.writer(&job)).await {
+            Ok(Ok(writer)) => self.set(Some(Open { writer, attempt: token.attempt })),
+            Ok(Err(error)) => tracing::warn!(job = %token.job_id, %error, "cannot write the job's log"),
             Err(error) => tracing::warn!(job = %token.job_id, %error, "cannot write the job's log"),
+        }
+    }
+
+    /// Copies the job's log for other hosts, where they need one, until aborted. A long log is copied less often: it is always
+    /// copied whole.
+    pub(super) async fn keep_shared(self, job_id: String) {
+        let mut shared = 0;
+        while self.logs.are_shared() {
+            tokio::time::sleep(SHARE_PAUSE * (1 + shared / SHARE_BYTES)).await;
+            shared = u32::try_from(self.share(&job_id).await).unwrap_or(u32::MAX);
+        }
+    }
+
+    /// Copies the job's log for other hosts; returns its size.
+    pub(super) async fn share(&self, job_id: &str) -> u64 {
+        let (logs, job) = (self.logs.clone(), job_id.to_owned());
+        if !logs.are_shared() {
+            return 0;
+        }
+        match tokio::task::spawn_blocking(move || logs.share(&job)).await {
+            Ok(Ok(size)) => size,
+            Ok(Err(error)) => {
+                tracing::warn!(job = %job_id, %error, "cannot share the job's log");
+                0
+            }
+            Err(_) => 0,
         }
     }
 

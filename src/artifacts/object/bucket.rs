@@ -3,6 +3,7 @@
 
 use std::fmt::Display;
 use std::future::Future;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -72,6 +73,26 @@ impl Bucket {
     pub(super) fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
         let (store, place) = (Arc::clone(&self.store), self.place(path));
         self.wait("read", path, async move { Ok(store.get(&place).await?.bytes().await?.to_vec()) })
+    }
+
+    /// Writes an object whole, in the place of an older one.
+    pub(super) fn write(&self, path: &str, content: Vec<u8>) -> Result<()> {
+        let (store, place) = (Arc::clone(&self.store), self.place(path));
+        let written = self.wait("write", path, async move { store.put(&place, content.into()).await.map(drop) })?;
+        written.ok_or_else(|| failed("write", path)(&"there is no such bucket"))
+    }
+
+    /// Bytes of an object; none where there is no such object.
+    pub(super) fn size(&self, path: &str) -> Result<Option<u64>> {
+        let (store, place) = (Arc::clone(&self.store), self.place(path));
+        self.wait("look at", path, async move { Ok(store.head(&place).await?.size) })
+    }
+
+    /// A part of an object.
+    pub(super) fn part(&self, path: &str, part: Range<u64>) -> Result<Vec<u8>> {
+        let (store, place) = (Arc::clone(&self.store), self.place(path));
+        let read = self.wait("read", path, async move { Ok(store.get_range(&place, part).await?.to_vec()) })?;
+        read.ok_or_else(|| ArtifactError::NotFound(path.to_owned()))
     }
 
     /// Writes a small object that must not exist yet; false where it does.

@@ -9,6 +9,7 @@ mod cache;
 mod http;
 mod shelf;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use object_store::aws::AmazonS3Builder;
 use crate::config::app::S3Settings;
 use crate::domain::checkpoint::Manifest;
 
-use super::folder::{check_key, difference, manifest_of};
+use super::folder::{check_key, difference, io, manifest_of};
 use super::{ArtifactError, ArtifactStore};
 use bucket::Bucket;
 use cache::Cache;
@@ -27,6 +28,8 @@ use http::Connector;
 
 const FILES: &str = "files";
 const MANIFESTS: &str = "manifests";
+/// Logs of jobs, which are no artifacts: they grow.
+const LOGS: &str = "logs";
 const JSON: &str = ".json";
 
 type Result<T> = std::result::Result<T, ArtifactError>;
@@ -87,6 +90,11 @@ impl BucketStore {
             self.bucket.fetch(&format!("{FILES}/{key}/{}", file.path), to, file.size_bytes)
         })
     }
+}
+
+fn log_path(job_id: &str) -> Result<String> {
+    check_key(job_id)?;
+    Ok(format!("{LOGS}/{job_id}.jsonl"))
 }
 
 fn manifest_path(key: &str) -> String {
@@ -153,6 +161,22 @@ impl ArtifactStore for BucketStore {
 
     fn is_shared(&self) -> bool {
         true
+    }
+
+    fn share_log(&self, job_id: &str, file: &Path) -> Result<()> {
+        self.bucket.write(&log_path(job_id)?, std::fs::read(file).map_err(io("read", file))?)
+    }
+
+    fn shared_log_size(&self, job_id: &str) -> Result<u64> {
+        Ok(self.bucket.size(&log_path(job_id)?)?.unwrap_or(0))
+    }
+
+    fn shared_log(&self, job_id: &str, part: Range<u64>) -> Result<Vec<u8>> {
+        self.bucket.part(&log_path(job_id)?, part)
+    }
+
+    fn forget_log(&self, job_id: &str) -> Result<()> {
+        self.bucket.remove(&log_path(job_id)?)
     }
 
     fn let_go(&self, age: Duration) {

@@ -10,7 +10,7 @@ use crate::domain::event::nonfinite_name;
 use crate::domain::job::LeaseToken;
 use crate::domain::metric::{MetricKey, MetricPoint, SeriesQuery, TimedMetrics};
 use crate::store::error::Result;
-use crate::store::points::{feed, finite, last_values, summarize};
+use crate::store::points::{self, feed, finite, last_values, summarize};
 use crate::store::rows;
 use crate::store::traits::MetricStore;
 
@@ -81,33 +81,34 @@ impl PostgresStore {
         let buckets = query.max_points.map(|m| i64::from(m.max(1))).filter(|m| n > *m);
         let read = |sql| sqlx::query(sql).bind(run_id).bind(key_id).bind(low).bind(high);
         match buckets {
-            None => read(SERIES_POINTS).fetch_all(&self.pool).await?.iter().map(point).collect(),
+            None => whole_series(&read(SERIES_POINTS).fetch_one(&self.pool).await?),
             Some(n) => read(SERIES_BUCKETS).bind(n).fetch_all(&self.pool).await?.iter().map(bucket).collect(),
         }
     }
 }
 
-/// A single point. Columns are read by position, and there are few: a long series is bound by both.
-fn point(row: &PgRow) -> Result<MetricPoint> {
-    let whole = |column: usize| -> Result<u64> { Ok(row.try_get::<i64, _>(column)? as u64) };
-    let value: Option<f64> = row.try_get(4)?;
-    Ok(MetricPoint {
-        step: whole(0)?,
-        time: rows::time_of(row.try_get(1)?, "time")?,
-        samples: whole(2)?,
-        tokens: whole(3)?,
-        mean: value,
-        min: value,
-        max: value,
-        count: 1,
-        nonfinite: row.try_get(5)?,
-    })
+/// Every point of a series, which comes as one row of arrays: a long one is bound by its rows and columns.
+fn whole_series(row: &PgRow) -> Result<Vec<MetricPoint>> {
+    let numbers = |column: usize| -> Result<Vec<i64>> {
+        // Points that were pruned a moment ago leave no arrays.
+        Ok(row.try_get::<Option<_>, _>(column)?.unwrap_or_default())
+    };
+    let (steps, times, samples, tokens) = (numbers(0)?, numbers(1)?, numbers(2)?, numbers(3)?);
+    let values: Vec<Option<f64>> = row.try_get::<Option<_>, _>(4)?.unwrap_or_default();
+    let names: Vec<Option<String>> = row.try_get::<Option<_>, _>(5)?.unwrap_or_default();
+    let point = |((at, value), name)| {
+        let at: usize = at;
+        points::point([steps[at], times[at], samples[at], tokens[at]], value, name)
+    };
+    (0..steps.len()).zip(values).zip(names).map(point).collect()
 }
 
-/// A bucket: the columns of a point, then what only a bucket has.
+/// A bucket, whose columns are read by position.
 fn bucket(row: &PgRow) -> Result<MetricPoint> {
+    let numbers = [row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?];
     let count: i64 = row.try_get(8)?;
-    Ok(MetricPoint { min: row.try_get(6)?, max: row.try_get(7)?, count: count as u64, ..point(row)? })
+    let point = points::point(numbers, row.try_get(4)?, row.try_get(5)?)?;
+    Ok(MetricPoint { min: row.try_get(6)?, max: row.try_get(7)?, count: count as u64, ..point })
 }
 
 async fn upsert_keys(tx: &mut Write, run_id: &str, batch: &[TimedMetrics]) -> Result<HashMap<String, i64>> {

@@ -34,8 +34,9 @@ impl PostgresStore {
     async fn try_claim(&self, request: &ClaimRequest) -> Result<Option<LeasedJob>> {
         let now = self.now();
         let mut tx = self.write().await?;
-        quotas::count_alone(&mut tx).await?;
-        expire(&mut tx, now).await?;
+        if quotas::count_alone(&mut tx, now).await? {
+            expire(&mut tx, now).await?;
+        }
         let mut leased = None;
         if let Some(job) = next(&mut tx, now, request).await? {
             let job = settle_model(&mut tx, job).await?;

@@ -1,6 +1,7 @@
 //! How much of a project may be at work, and how much it stores.
 
 use async_trait::async_trait;
+use sqlx::Row as _;
 
 use crate::domain::access::{ProjectLoad, ProjectQuota};
 use crate::store::error::Result;
@@ -18,14 +19,16 @@ const LOAD: &str = "SELECT \
         WHERE project = $1 AND workers.device_class <> 'cpu') AS gpus, \
     (SELECT gpus FROM project_quotas WHERE project IN ($1, '*') ORDER BY project = '*' LIMIT 1) AS most_gpus";
 const BYTES: &str = include_str!("sql/project_bytes.sql");
-/// Takes the lock only where there is something to count.
-const COUNT_ALONE: &str = "SELECT pg_advisory_xact_lock($1) WHERE EXISTS (SELECT 1 FROM project_quotas)";
+/// Takes the lock only where there is something to count; tells on the same way whether leases have run out by $2.
+const COUNT_ALONE: &str = "SELECT \
+    CASE WHEN EXISTS (SELECT 1 FROM project_quotas) THEN pg_advisory_xact_lock($1) IS NULL END AS alone, \
+    EXISTS (SELECT 1 FROM jobs WHERE lease_expires_at <= $2) AS expired";
 const LOCK: i64 = 22_089 << 48;
 
-/// Where projects have limits, one claim at a time counts and takes: two at once would both find the last place free.
-pub(super) async fn count_alone(tx: &mut Write) -> Result<()> {
-    sqlx::query(COUNT_ALONE).bind(LOCK).execute(&mut **tx).await?;
-    Ok(())
+/// Begins a claim. Where projects have limits, one claim at a time counts and takes: two at once would both find the last place
+/// free. Returns whether there are leases to expire.
+pub(super) async fn count_alone(tx: &mut Write, now: i64) -> Result<bool> {
+    Ok(sqlx::query(COUNT_ALONE).bind(LOCK).bind(now).fetch_one(&mut **tx).await?.try_get("expired")?)
 }
 
 #[async_trait]

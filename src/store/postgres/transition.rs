@@ -9,7 +9,7 @@ use crate::store::error::{Result, StoreError, lease_lost};
 use crate::store::lineage::awaited;
 use crate::store::rows;
 
-use super::{Write, events};
+use super::Write;
 
 const LOAD: &str = "SELECT * FROM jobs WHERE id = $1 FOR NO KEY UPDATE";
 const LOAD_HELD: &str = "SELECT * FROM jobs \
@@ -42,7 +42,10 @@ pub(super) async fn load_held(tx: &mut Write, token: &LeaseToken) -> Result<Job>
 /// Changes a locked `job` and, when it can no longer succeed, cancels the jobs that wait for it. Returns the job as it
 /// is now. `Conflict` when the table of states forbids the change.
 pub(super) async fn apply(tx: &mut Write, now: i64, job: &Job, change: &Change<'_>) -> Result<Job> {
-    let changed = apply_one(tx, now, job, change).await?;
+    let Applied { job: changed, awaited } = apply_one(tx, now, job, change).await?;
+    if !awaited {
+        return Ok(changed);
+    }
     if changed.state == JobState::Succeeded {
         for row in sqlx::query(WAITING).bind(&changed.id).fetch_all(&mut **tx).await? {
             settle_model(tx, rows::job(&row)?).await?;
@@ -55,7 +58,8 @@ pub(super) async fn apply(tx: &mut Write, now: i64, job: &Job, change: &Change<'
     while let Some(parent) = ended.pop() {
         for row in sqlx::query(WAITING).bind(&parent.id).fetch_all(&mut **tx).await? {
             let cancel = Change::new(Transition::Asked(JobAction::Cancel), hopeless_reason(&parent));
-            ended.push(apply_one(tx, now, &rows::job(&row)?, &cancel).await?);
+            let applied = apply_one(tx, now, &rows::job(&row)?, &cancel).await?;
+            ended.extend(applied.awaited.then_some(applied.job));
         }
     }
     Ok(changed)
@@ -76,8 +80,16 @@ pub(super) async fn settle_model(tx: &mut Write, mut job: Job) -> Result<Job> {
     Ok(job)
 }
 
-async fn apply_one(tx: &mut Write, now: i64, job: &Job, change: &Change<'_>) -> Result<Job> {
+/// A job after a transition.
+struct Applied {
+    job: Job,
+    /// Do other jobs wait for it?
+    awaited: bool,
+}
+
+async fn apply_one(tx: &mut Write, now: i64, job: &Job, change: &Change<'_>) -> Result<Applied> {
     let outcome = decide(job, change)?;
+    let event = &outcome.event;
     let row = sqlx::query(UPDATE)
         .bind(&job.id)
         .bind(outcome.to.name())
@@ -90,8 +102,12 @@ async fn apply_one(tx: &mut Write, now: i64, job: &Job, change: &Change<'_>) -> 
         .bind(now)
         .bind(outcome.to.is_final())
         .bind(outcome.asked)
+        .bind(&event.kind)
+        .bind(&event.job_id)
+        .bind(&event.run_id)
+        .bind(&event.project)
+        .bind(rows::to_json(&event.data)?)
         .fetch_one(&mut **tx)
         .await?;
-    events::insert(tx, now, &outcome.event).await?;
-    rows::job(&row)
+    Ok(Applied { job: rows::job_after(job, &row)?, awaited: row.try_get("awaited")? })
 }

@@ -10,7 +10,7 @@ use crate::domain::event::nonfinite_name;
 use crate::domain::job::LeaseToken;
 use crate::domain::metric::{MetricKey, MetricPoint, SeriesQuery, TimedMetrics};
 use crate::store::error::Result;
-use crate::store::points::{feed, finite, last_values, summarize};
+use crate::store::points::{self, feed, finite, last_values, summarize};
 use crate::store::rows;
 use crate::store::traits::MetricStore;
 
@@ -86,27 +86,21 @@ impl MetricStore for SqliteStore {
     }
 }
 
-/// A single point. Columns are read by position, and there are few: a long series is bound by both.
+/// A single point. A long series is bound by its columns, each of which SQLite's library copies on its own: the numbers of the
+/// step come as one text.
 fn point(row: &SqliteRow) -> Result<MetricPoint> {
-    let whole = |column: usize| -> Result<u64> { Ok(row.try_get::<i64, _>(column)? as u64) };
-    let value: Option<f64> = row.try_get(4)?;
-    Ok(MetricPoint {
-        step: whole(0)?,
-        time: rows::time_of(row.try_get(1)?, "time")?,
-        samples: whole(2)?,
-        tokens: whole(3)?,
-        mean: value,
-        min: value,
-        max: value,
-        count: 1,
-        nonfinite: row.try_get(5)?,
-    })
+    let text: &str = row.try_get(0)?;
+    let mut numbers = [0; 4];
+    for (number, digits) in numbers.iter_mut().zip(text.split(' ')) {
+        *number = digits.parse().map_err(|error| rows::damaged("step", &error))?;
+    }
+    points::point(numbers, row.try_get(1)?, row.try_get(2)?)
 }
 
 /// A bucket: the columns of a point, then what only a bucket has.
 fn bucket(row: &SqliteRow) -> Result<MetricPoint> {
-    let count: i64 = row.try_get(8)?;
-    Ok(MetricPoint { min: row.try_get(6)?, max: row.try_get(7)?, count: count as u64, ..point(row)? })
+    let count: i64 = row.try_get(5)?;
+    Ok(MetricPoint { min: row.try_get(3)?, max: row.try_get(4)?, count: count as u64, ..point(row)? })
 }
 
 async fn upsert_keys(tx: &mut Write, run_id: &str, batch: &[TimedMetrics]) -> Result<HashMap<String, i64>> {

@@ -80,5 +80,5 @@ async fn apply_one(tx: &mut Write, now: i64, job: &Job, change: &Change<'_>) -> 
         .fetch_one(&mut **tx)
         .await?;
     events::insert(tx, now, &outcome.event).await?;
-    rows::job(&row)
+    rows::job_after(job, &row)
 }

@@ -7,7 +7,8 @@ use std::sync::atomic::Ordering;
 
 use object_store::ObjectStoreExt as _;
 use object_store::path::Path as Place;
-use vgpo::artifacts::{self, ArtifactError, ArtifactStore};
+use vgpo::artifacts::{self, ArtifactError, ArtifactStore, JobLogs};
+use vgpo::domain::log::{LogLevel, LogLine, LogPage};
 
 use super::flaky::Flaky;
 
@@ -246,4 +247,46 @@ fn one_artifact_larger_than_the_cache_is_still_fetched() {
         reader.store.let_go(std::time::Duration::ZERO);
     }
     assert_eq!(kept(reader.disk.path()), ["2"]);
+}
+
+fn say(logs: &JobLogs, message: &str) {
+    let line =
+        LogLine { time: chrono::DateTime::UNIX_EPOCH, level: LogLevel::Info, attempt: 1, message: message.to_owned() };
+    logs.writer("job_1").unwrap().write(&line).unwrap();
+}
+
+fn messages(page: LogPage) -> Vec<String> {
+    page.data.into_iter().map(|line| line.message).collect()
+}
+
+#[test]
+fn a_log_is_read_and_gone_on_with_on_other_hosts() {
+    let bucket = Arc::new(Flaky::default());
+    let hosts = [Host::of(&bucket), Host::of(&bucket), Host::of(&bucket)];
+    let [first, second, reader] =
+        hosts.each_ref().map(|host| JobLogs::new(&host.disk.path().join("logs")).shared_by(&host.store));
+    say(&first, "one");
+    assert!(messages(reader.tail("job_1", 9).unwrap()).is_empty(), "not shared yet");
+    first.share("job_1").unwrap();
+    let page = reader.read("job_1", 0, 9).unwrap();
+    let behind_one: u64 = page.next.parse().unwrap();
+    assert_eq!((page.has_more, messages(page)), (false, vec!["one".to_owned()]));
+
+    // The job goes on elsewhere.
+    say(&second, "two");
+    second.share("job_1").unwrap();
+    assert_eq!(messages(reader.tail("job_1", 9).unwrap()), ["one", "two"]);
+    assert_eq!(messages(reader.read("job_1", behind_one, 9).unwrap()), ["two"]);
+    assert_eq!(messages(first.tail("job_1", 9).unwrap()), ["one", "two"], "the copy is longer than what lies here");
+
+    *bucket.refuses.lock().unwrap() = Some(".jsonl");
+    assert!(second.share("job_1").is_err());
+    *bucket.refuses.lock().unwrap() = None;
+    reader.remove("job_1").unwrap();
+    assert!(messages(reader.tail("job_1", 9).unwrap()).is_empty());
+    assert_eq!(
+        messages(second.tail("job_1", 9).unwrap()),
+        ["one", "two"],
+        "what lies on a host's own disk stays there"
+    );
 }

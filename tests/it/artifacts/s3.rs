@@ -183,6 +183,11 @@ async fn worker_and_server_share_a_database_and_a_bucket_only() {
         "all of it is in the bucket"
     );
 
+    let log = answer(http.get(format!("{place}/logs"))).await;
+    let lines: Vec<&str> = log["data"].as_array().unwrap().iter().map(|l| l["message"].as_str().unwrap()).collect();
+    assert!(lines.first().unwrap().starts_with("attempt 1 of"), "{lines:?}");
+    assert!(lines.last().unwrap().contains("step"), "the last word of the attempt: {lines:?}");
+
     let run = job["run_id"].as_str().unwrap();
     let asked = json!({"model": format!("{run}@last"), "prompt": "what is 1 ?", "max_new_tokens": 3});
     let generated = answer(http.post(format!("{url}/generate")).json(&asked)).await;

@@ -1,7 +1,8 @@
 //! Traces, as a collector gets them from the program.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -30,40 +31,64 @@ async fn collector() -> (String, Arc<Mutex<Vec<Value>>>) {
     (url, spans)
 }
 
+/// A server that sends its spans to a collector.
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    /// One that is started with `arguments` and `environment`, beside others in `place`.
+    fn start(place: &Path, collector: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_vgpo"))
+            .args(["serve", "--port", "0"])
+            .args(arguments)
+            .current_dir(place)
+            .env("VGPO_OTLP_ENDPOINT", collector)
+            .envs(environment.iter().copied())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().rsplit(' ').next().unwrap().to_owned();
+        Self { child, address }
+    }
+
+    /// Asks as the caller of a trace.
+    async fn ask(&self, path: &str, request: &Value, trace: &str) -> reqwest::Response {
+        let sent = reqwest::Client::new().post(format!("{}{path}", self.address)).json(request);
+        sent.header("traceparent", format!("00-{trace}-{PARENT}-01")).send().await.unwrap()
+    }
+
+    /// Ends it, so that its last spans are delivered.
+    async fn stop(mut self) {
+        Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        let ended = tokio::task::spawn_blocking(move || self.child.wait().unwrap());
+        let ended = tokio::time::timeout(Duration::from_secs(30), ended).await.expect("it stops").unwrap();
+        assert!(ended.success());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_is_traced_from_its_caller_to_the_engine() {
     let (url, spans) = collector().await;
     let folder = tempfile::tempdir().unwrap();
-    let mut server = Command::new(env!("CARGO_BIN_EXE_vgpo"))
-        .args(["serve", "--devices", "none", "--port", "0", "--data"])
-        .arg(folder.path().join("data"))
-        .current_dir(folder.path())
-        .env("VGPO_OTLP_ENDPOINT", &url)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let address = line.trim().rsplit(' ').next().unwrap().to_owned();
+    let server = Server::start(folder.path(), &url, &["--devices", "none", "--data", "data"], &[]);
     let request = json!({"model": "starter", "prompt": "2 + 2", "max_new_tokens": 2});
-    let sent = reqwest::Client::new().post(format!("{address}/generate")).json(&request);
-    let answer = sent.header("traceparent", format!("00-{TRACE}-{PARENT}-01")).send().await.unwrap();
+    let answer = server.ask("/generate", &request, TRACE).await;
     assert_eq!(answer.status(), 200);
     let id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
     let chat =
         json!({"model": "starter", "messages": [{"role": "user", "content": "2 + 2"}], "max_completion_tokens": 2});
     let score = json!({"model": "starter", "prompt": "2 + 2", "responses": ["4", "four"]});
     for (path, request, trace) in [("/v1/chat/completions", chat, CHAT), ("/v1/score", score, SCORE)] {
-        let sent = reqwest::Client::new().post(format!("{address}{path}")).json(&request);
-        let answer = sent.header("traceparent", format!("00-{trace}-{PARENT}-01")).send().await.unwrap();
+        let answer = server.ask(path, &request, trace).await;
         assert_eq!(answer.status(), 200, "{path}");
         answer.bytes().await.unwrap();
     }
-    Command::new("kill").args(["-TERM", &server.id().to_string()]).status().unwrap();
-    let ended = tokio::task::spawn_blocking(move || server.wait().unwrap());
-    let ended = tokio::time::timeout(Duration::from_secs(30), ended).await.expect("it stops").unwrap();
-    assert!(ended.success());
+    server.stop().await;
 
     let spans = spans.lock().unwrap();
     let named = |name: &str| spans.iter().find(|span| span["name"] == name && span["traceId"] == TRACE);
@@ -86,4 +111,41 @@ async fn a_request_is_traced_from_its_caller_to_the_engine() {
     };
     assert!(attribute(engine_of(CHAT), "decode_seconds")["doubleValue"].as_f64().unwrap() >= 0.0);
     assert_eq!(attribute(engine_of(SCORE), "responses")["intValue"].to_string().trim_matches('"'), "2");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forwarded_request_is_one_trace_over_both_servers() {
+    let (url, spans) = collector().await;
+    let folder = tempfile::tempdir().unwrap();
+    let database = format!("sqlite:{}", folder.path().join("vgpo.db").display());
+    let shared = [("VGPO_DATABASE_URL", database.as_str()), ("VGPO_ENGINE_SECRET", "0123456789abcdef0123456789abcdef")];
+    let api = Server::start(folder.path(), &url, &["--roles", "api", "--data", "api"], &shared);
+    let engine = Server::start(folder.path(), &url, &["--roles", "engine", "--data", "engine"], &shared);
+    let request = json!({"model": "starter", "prompt": "2 + 2", "max_new_tokens": 2});
+    let mut answered = false;
+    // Until the engine is registered there is none.
+    for _ in 0..200 {
+        let answer = api.ask("/generate", &request, TRACE).await;
+        if answer.status() == 200 {
+            answer.bytes().await.unwrap();
+            answered = true;
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(answered, "no engine ever took the request");
+    api.stop().await;
+    engine.stop().await;
+
+    let spans = spans.lock().unwrap();
+    let of_trace = || spans.iter().filter(|span| span["traceId"] == TRACE);
+    let parent = |span: &Value| of_trace().find(|other| other["spanId"] == span["parentSpanId"]).cloned();
+    let inner = of_trace().find(|span| span["name"] == "engine").unwrap_or_else(|| panic!("{spans:?}"));
+    let theirs = parent(inner).expect("the request that the engine's server got");
+    assert_eq!(theirs["name"], "request");
+    let mut ours = parent(&theirs).expect("the API's server is where that came from");
+    while let Some(outer) = parent(&ours) {
+        ours = outer;
+    }
+    assert_eq!((&ours["name"], &ours["parentSpanId"]), (&json!("request"), &json!(PARENT)));
 }

@@ -11,4 +11,15 @@ SET state = ?2,
     started_at = CASE WHEN ?2 = 'running' THEN coalesce(started_at, ?9) ELSE started_at END,
     finished_at = CASE WHEN ?10 THEN ?9 END
 WHERE id = ?1
-RETURNING *
+RETURNING
+    state,
+    reason,
+    attempt,
+    attempts_used,
+    lease_worker,
+    lease_expires_at,
+    not_before,
+    asked,
+    updated_at,
+    started_at,
+    finished_at

@@ -12,10 +12,7 @@ WITH buckets AS (
     GROUP BY (step - ?3) * ?5 / (?4 - ?3 + 1)
 )
 SELECT
-    buckets.step,
-    steps.time,
-    steps.samples,
-    steps.tokens,
+    printf('%d %d %d %d', buckets.step, steps.time, steps.samples, steps.tokens) AS numbers,
     buckets.mean,
     buckets.nonfinite,
     buckets.min,
