@@ -85,7 +85,7 @@ fn open<'a>(bytes: &'a [u8], limits: &ImageLimits) -> Result<impl ImageDecoder +
 }
 
 /// The picture as a PNG file.
-pub fn png(picture: &DynamicImage) -> Result<Vec<u8>, ImageError> {
+pub fn png(picture: &RgbImage) -> Result<Vec<u8>, ImageError> {
     let mut bytes = Cursor::new(Vec::new());
     let written = picture.write_to(&mut bytes, ImageFormat::Png);
     written.map_err(|error| ImageError::Image(format!("cannot be written as PNG: {error}")))?;
@@ -93,7 +93,7 @@ pub fn png(picture: &DynamicImage) -> Result<Vec<u8>, ImageError> {
 }
 
 /// The picture as a PNG file in a `data:` URL.
-pub fn png_url(picture: &DynamicImage) -> Result<String, ImageError> {
+pub fn png_url(picture: &RgbImage) -> Result<String, ImageError> {
     let data = base64::engine::general_purpose::STANDARD.encode(png(picture)?);
     Ok(format!("data:image/png;base64,{data}"))
 }

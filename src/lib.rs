@@ -9,12 +9,12 @@
 //! | `service` | what the API means: submit a job, publish a checkpoint, query metrics | forward, telemetry, store, serving, artifacts, fetch, hub, config, data, images, prompt, webhook, reward, algorithm, footprint, model, domain, clock |
 //! | `worker` | claim, heartbeat, cancel, drain; one leased job -> one trainer, in a process of its own | train, store, artifacts, config, data, prompt, webhook, reward, footprint, model, domain, clock |
 //! | `bench` | measurements of the program's own parts on fixed shapes, each in a process of its own | train, serving, model, algorithm, data, images, config, domain, clock |
-//! | `train` | the trainer's loop, rollout, optimizer, checkpoints, evaluation, the starter's recipe | model, prompt, data, algorithm, reward, config, domain, clock |
+//! | `train` | the trainer's loop, rollout, optimizer, checkpoints, evaluation, the starter's recipe | model, prompt, data, algorithm, reward, images, config, domain, clock |
 //! | `backup` | database and artifacts at one moment, saved and put back | store, artifacts, domain, clock |
 //! | `export` | a run as TensorBoard, MLflow and tables hold it | |
 //! | `forward` | engines on other servers: which one takes a request, and the conversation with it | telemetry, serving, config, domain |
 //! | `telemetry` | figures for Prometheus, traces for OpenTelemetry | serving, domain |
-//! | `serving` | the engine that owns a model, batching, attention maps, heat-map pictures | model, prompt, algorithm, config, domain, clock |
+//! | `serving` | the engine that owns a model, batching, attention maps, heat-map pictures | model, prompt, algorithm, images, config, domain, clock |
 //! | `footprint` | how much memory a job needs by part, and which settings would make it fit | algorithm, model, config, domain |
 //! | `store` | the database: traits, and one folder per database | domain, clock |
 //! | `artifacts` | checkpoints and other files behind one interface: a folder, or a bucket | config, domain, clock |

@@ -13,17 +13,20 @@ from pathlib import Path
 
 import torch
 import transformers
+import trl
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 # What is measured: a title, our command, the sizes of the PyTorch side (or our other command), and the wanted ratio of times.
+STEP = "step --groups 8 --group-size 8 --microbatch-tokens 2048"
 VERSUS_TORCH = [
     ("update, 16 responses of 16 prompts", "update --groups 16 --microbatch-tokens 512", "update 16 1", 0.9),
     ("update, 2 groups of 8", "update --groups 2 --group-size 8", "update 2 8", 0.6),
     ("rollout, 32 prompts x 64 tokens", "rollout --groups 32", "rollout 32 1", 0.5),
     ("rollout, 4 groups of 8 x 64 tokens", "rollout --groups 4 --group-size 8", "rollout 4 8", 1 / 3),
     ("first token of one prompt with an image", "generate --response-tokens 1", "generate", 0.5),
-    ("GRPO step, 8 groups of 8 x 64 tokens", "step --groups 8 --group-size 8 --microbatch-tokens 2048", "step 8 8", 1 / 3),
+    ("GRPO step over a plain loop, 8 groups of 8 x 64 tokens", STEP, "step 8 8", 1 / 3),
 ]
+VERSUS_TRL = [("GRPO step over TRL's, 8 groups of 8 x 64 tokens", STEP, "step 8 8", 1 / 3)]
 VERSUS_SELF = [
     (
         "VGPO step over GRPO step",
@@ -50,8 +53,8 @@ class Ours:
 
 
 class Torch:
-    def __init__(self, folder, work):
-        command = [sys.executable, str(Path(__file__).with_name("bench_torch.py")), folder, *work.split()]
+    def __init__(self, script, folder, work):
+        command = [sys.executable, str(Path(__file__).with_name(script)), folder, *work.split()]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.run(1)
 
@@ -141,19 +144,25 @@ def main():
     lines = ["| work | vgpo | other | ratio of times | wanted at most | ratio of peak memory |", "|---|---|---|---|---|---|"]
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([args.vgpo, "bench", "model", "--out", folder], check=True)
-        for title, work, other, wanted in [*VERSUS_TORCH, *VERSUS_SELF]:
+        others = [
+            (VERSUS_TORCH, lambda work: Torch("bench_torch.py", folder, work)),
+            (VERSUS_TRL, lambda work: Torch("bench_trl.py", folder, work)),
+            (VERSUS_SELF, lambda work: Ours(args.vgpo, work)),
+        ]
+        works = [(peer, *work) for works, peer in others for work in works]
+        for peer, title, work, other, wanted in works:
             if args.only not in title:
                 continue
-            itself = (title, work, other, wanted) in VERSUS_SELF
-            ours, other = Ours(args.vgpo, work), Ours(args.vgpo, other) if itself else Torch(folder, other)
-            lines.append(row(title, alternate(ours, other, *how), wanted, memory=not itself))
+            ours, other = Ours(args.vgpo, work), peer(other)
+            memory = not isinstance(other, Ours)
+            lines.append(row(title, alternate(ours, other, *how), wanted, memory))
             other.close()
             print(lines[-1], flush=True)
     measured = "\n".join(
         [
             BEGIN,
             f"{time.strftime('%Y-%m-%d')}, {machine()}, 2 threads, 32-bit floats; PyTorch {torch.__version__}, transformers "
-            f"{transformers.__version__}.",
+            f"{transformers.__version__}, TRL {trl.__version__}.",
             f"A product of two 1024x1024 matrices reaches {gemm_gflops():.0f} GFLOP/s in PyTorch. Medians of up to "
             f"{args.rounds} pairs of runs in turn; pairs in which",
             f"something waited for a processor during more than {args.stall:.0%} of the time were thrown away.",

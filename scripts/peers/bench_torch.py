@@ -35,19 +35,26 @@ class Peer:
         Image.fromarray(noise.numpy()).save(png, "PNG")
         return png.getvalue()
 
+    def question(self):
+        """The text that makes a prompt of PROMPT tokens, with an image before it."""
+        words = ["aab", "aac", "aad"] * 5
+        for length in range(1, len(words) + 1):
+            text = " " + " ".join(words[:length])
+            if self.inputs(text, 1)["input_ids"].shape[1] == PROMPT:
+                return text
+        raise SystemExit(f"no prompt of {PROMPT} tokens")
+
+    def inputs(self, question, count):
+        content = [{"type": "image"}, {"type": "text", "text": question}]
+        text = self.processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+        )
+        images = [Image.open(io.BytesIO(self.picture(seed))) for seed in range(count)]
+        return self.processor(text=[text] * count, images=images, return_tensors="pt")
+
     def prompts(self, count):
         """Inputs of `count` prompts with an image each, all of PROMPT tokens."""
-        words = " ".join(["aab", "aac", "aad"] * 5).split()
-        for length in range(1, len(words) + 1):
-            content = [{"type": "image"}, {"type": "text", "text": " " + " ".join(words[:length])}]
-            text = self.processor.apply_chat_template(
-                [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-            )
-            images = [Image.open(io.BytesIO(self.picture(seed))) for seed in range(count)]
-            inputs = self.processor(text=[text] * count, images=images, return_tensors="pt")
-            if inputs["input_ids"].shape[1] == PROMPT:
-                return inputs
-        raise SystemExit(f"no prompt of {PROMPT} tokens: the last has {inputs['input_ids'].shape[1]}")
+        return self.inputs(self.question(), count)
 
     def repeated(self, inputs, times):
         """Each prompt `times` times, image included, as trainers on transformers do."""
@@ -179,4 +186,5 @@ def main():
         print(json.dumps({"seconds": seconds, "peak_bytes": peak_bytes()}), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -89,8 +89,8 @@ pub async fn run(dir: &Path, settings: Settings) -> Result<Report, BenchError> {
 }
 
 fn request(settings: &Settings, index: u64) -> Result<GenerateRequest, BenchError> {
-    let picture = noise(settings.batch.image_patches, index).into();
-    let picture = png_url(&picture).map_err(|error| BenchError::Settings(error.to_string()))?;
+    let picture = png_url(&noise(settings.batch.image_patches, index))
+        .map_err(|error| BenchError::Settings(error.to_string()))?;
     let request = json!({
         "model": "reference", "prompt": question(&settings.batch, index),
         "images": [picture], "max_new_tokens": settings.batch.response_tokens,

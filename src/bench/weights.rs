@@ -75,9 +75,7 @@ pub async fn run(dir: &Path, settings: Settings) -> Result<Report, BenchError> {
 }
 
 fn pictures(row: &Example) -> Result<Vec<String>, BenchError> {
-    let url = |image: &Arc<image::RgbImage>| {
-        png_url(&image.as_ref().clone().into()).map_err(|error| BenchError::Settings(error.to_string()))
-    };
+    let url = |image: &Arc<image::RgbImage>| png_url(image).map_err(|error| BenchError::Settings(error.to_string()));
     row.images.iter().map(url).collect()
 }
 

@@ -1,13 +1,12 @@
 //! Heat-map pictures: a map's values as colours, smooth between cells, over the image.
 
-use std::io::Cursor;
-
 use image::imageops::{FilterType, resize};
-use image::{ImageFormat, Rgb, RgbImage};
+use image::{Rgb, RgbImage};
 
 use super::ServingError;
 use super::answer::ImageInfo;
 use crate::config::serving::{HEATMAP_MAX_SIDE, HEATMAP_MIN_SIDE};
+use crate::images;
 
 /// From cold to hot at equal distances; brightness rises throughout, so that the order survives a grey print.
 const COLOURS: [[f32; 3]; 6] = [
@@ -36,11 +35,7 @@ pub fn png(image: Option<&RgbImage>, info: &ImageInfo, heat: &[f32]) -> Result<V
         let below = brightness(under.get_pixel(x, y).0.map(f32::from));
         Rgb(colour.map(|c| (c * cover + below * (1.0 - cover)).round() as u8))
     });
-    let mut bytes = Cursor::new(Vec::new());
-    picture
-        .write_to(&mut bytes, ImageFormat::Png)
-        .map_err(|e| ServingError::Engine(format!("drawing a heat map: {e}")))?;
-    Ok(bytes.into_inner())
+    images::png(&picture).map_err(|error| ServingError::Engine(format!("drawing a heat map: {error}")))
 }
 
 /// Size of the picture: the image's own shape, large enough to look at and small enough to send.

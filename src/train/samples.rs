@@ -5,6 +5,7 @@ use image::RgbImage;
 
 use crate::algorithm::{TrajectoryWeights, affine_focus};
 use crate::domain::sample::{SampleGroup, SampleResponse};
+use crate::images;
 use crate::prompt::Processor;
 use crate::reward::Verdict;
 
@@ -31,9 +32,7 @@ fn group(prompt: &Prompt, eval: bool, responses: Vec<SampleResponse>) -> SampleG
 /// PNG in base64. Encoding into memory cannot fail for a picture that was decoded before; if it does, the picture is left
 /// out rather than the training stopped.
 fn png(image: &RgbImage) -> Option<String> {
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    image.write_to(&mut bytes, image::ImageFormat::Png).ok()?;
-    Some(base64::engine::general_purpose::STANDARD.encode(bytes.into_inner()))
+    Some(base64::engine::general_purpose::STANDARD.encode(images::png(image).ok()?))
 }
 
 fn response(

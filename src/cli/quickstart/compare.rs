@@ -93,7 +93,7 @@ fn question(example: &Example) -> String {
 async fn ask(client: &Client, model: &str, example: &Example, maps: bool) -> Result<Value, String> {
     let mut content = Vec::new();
     for image in &example.images {
-        let url = png_url(&image.as_ref().clone().into()).map_err(|error| error.to_string())?;
+        let url = png_url(image).map_err(|error| error.to_string())?;
         content.push(json!({"type": "image", "image": url}));
     }
     content.push(json!({"type": "text", "text": question(example)}));
@@ -113,7 +113,7 @@ fn enlarged(bytes: &[u8]) -> Result<Vec<u8>, String> {
     let factor = PICTURE_WIDTH.div_ceil(picture.width().max(1)).max(1);
     let (width, height) = (picture.width() * factor, picture.height() * factor);
     let picture = image::imageops::resize(&picture, width, height, FilterType::Nearest);
-    png(&picture.into()).map_err(|error| error.to_string())
+    png(&picture).map_err(|error| error.to_string())
 }
 
 /// Every token with its focus: a bar between the response's least and most visual token, and the number.
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn small_pictures_are_enlarged_by_whole_factors() {
-        let bytes = enlarged(&png(&image::RgbImage::new(56, 28).into()).unwrap()).unwrap();
+        let bytes = enlarged(&png(&image::RgbImage::new(56, 28)).unwrap()).unwrap();
         let picture = image::load_from_memory(&bytes).unwrap();
         assert_eq!((picture.width(), picture.height()), (448, 224));
         assert!(enlarged(b"no picture").is_err());

@@ -89,7 +89,7 @@ fn rows(data: &Arc<dyn Dataset>, wanted: RowsWanted) -> Result<Listing<PreviewRo
 fn preview(row: u64, example: Example, pictures: bool) -> Result<PreviewRow> {
     let images = example.images.iter().map(|image| {
         let (width, height) = image.dimensions();
-        let picture = pictures.then(|| address(&DynamicImage::from(image.as_ref().clone()))).transpose()?;
+        let picture = pictures.then(|| address(image)).transpose()?;
         Ok(PreviewImage { width, height, thumbnail: thumbnail(image)?, picture })
     });
     Ok(PreviewRow {
@@ -104,10 +104,12 @@ fn preview(row: u64, example: Example, pictures: bool) -> Result<PreviewRow> {
 
 fn thumbnail(image: &RgbImage) -> Result<String> {
     let (width, height) = image.dimensions();
-    let picture = DynamicImage::from(image.clone());
-    address(&if width.max(height) > THUMBNAIL { picture.thumbnail(THUMBNAIL, THUMBNAIL) } else { picture })
+    if width.max(height) <= THUMBNAIL {
+        return address(image);
+    }
+    address(&DynamicImage::from(image.clone()).thumbnail(THUMBNAIL, THUMBNAIL).into_rgb8())
 }
 
-fn address(picture: &DynamicImage) -> Result<String> {
+fn address(picture: &RgbImage) -> Result<String> {
     png_url(picture).map_err(|error| ServiceError::Internal(error.to_string()))
 }

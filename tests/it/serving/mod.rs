@@ -33,7 +33,7 @@ pub fn engine() -> LocalEngine {
 }
 
 /// A watched engine that lets `queued` requests wait.
-pub fn watched_engine(queued: usize) -> (std::sync::Arc<LocalEngine>, std::sync::Arc<spy::Watch>) {
+pub fn watched_engine(queued: usize) -> (std::sync::Arc<LocalEngine>, std::sync::Arc<Watch>) {
     watched(EngineLimits { queued_requests: queued, ..EngineLimits::default() })
 }
 

@@ -121,7 +121,7 @@ pub fn watched(limits: EngineLimits) -> (Arc<LocalEngine>, Arc<Watch>) {
         limits,
         Arc::new(move |model| {
             let mut served = ServedModel::open(model, DeviceName::CPU, WeightFormat::Native)?;
-            served.model = self::watch(&served.model, &shared);
+            served.model = watch(&served.model, &shared);
             Ok(served)
         }),
     );
