@@ -303,15 +303,15 @@ fn read_prompts(prefill: &Prefill, prototypes: bool) -> Result<Vec<ReadPrompt>, 
         shown[slot / batch.columns].push(slot % batch.columns);
     }
     let mut out = Vec::with_capacity(batch.rows);
-    for (row, mut columns) in shown.into_iter().enumerate() {
+    for (row, columns) in shown.into_iter().enumerate() {
         let padding = batch.padding[row];
         let mut prototype = None;
         if prototypes {
             let states = prefill.hidden.get(row)?.to_vec2::<f32>()?;
             prototype = focus::visual_prototype(columns.iter().map(|c| states[*c].as_slice()));
         }
-        columns.iter_mut().for_each(|column| *column -= padding);
-        out.push(ReadPrompt { len: batch.columns - padding, image_columns: columns, prototype });
+        let image_columns = columns.into_iter().map(|column| column - padding).collect();
+        out.push(ReadPrompt { len: batch.columns - padding, image_columns, prototype });
     }
     Ok(out)
 }

@@ -77,7 +77,7 @@ async fn emptied(api: &Api) -> bool {
         if left(api).is_empty() {
             return true;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     false
 }
