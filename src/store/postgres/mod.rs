@@ -85,7 +85,12 @@ impl PostgresStore {
 
     /// Begins a write.
     async fn write(&self) -> Result<Write> {
-        self.patiently(|| async { Ok(self.pool.begin().await?) }).await
+        self.write_with("BEGIN").await
+    }
+
+    /// Begins a write by a statement of its own.
+    async fn write_with(&self, begin: &'static str) -> Result<Write> {
+        self.patiently(|| async { Ok(self.pool.begin_with(begin).await?) }).await
     }
 
     /// Tries again while the database does not answer; `ask` must change nothing.

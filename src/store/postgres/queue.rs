@@ -17,6 +17,9 @@ use crate::store::{millis, wanted};
 use super::transition::{apply, load_held, settle_model};
 use super::{PostgresStore, Write, figures, quotas};
 
+/// A claim walks along the index of the queue up to the first job that it may take. Where the table's statistics are behind, as they
+/// are when many jobs came at once, the planner would rather sort the whole queue, and every claim again.
+const BEGIN: &str = "BEGIN; SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off";
 const NEXT: &str = include_str!("sql/queue_next.sql");
 const HAS_WORK: &str = include_str!("sql/queue_has_work.sql");
 /// A row that is locked is being dealt with: its worker has just been heard of, or somebody else expires it.
@@ -33,7 +36,7 @@ impl PostgresStore {
     /// Claims the next job that nobody has locked.
     async fn try_claim(&self, request: &ClaimRequest) -> Result<Option<LeasedJob>> {
         let now = self.now();
-        let mut tx = self.write().await?;
+        let mut tx = self.write_with(BEGIN).await?;
         if quotas::count_alone(&mut tx, now).await? {
             expire(&mut tx, now).await?;
         }

@@ -3,3 +3,5 @@
 SET idle_in_transaction_session_timeout = '30s';
 SET lock_timeout = '15s';
 SET client_min_messages = 'warning';
+-- Statements here take less time than compiling them.
+SET jit = off;
