@@ -182,6 +182,19 @@ impl KvCache {
         Ok(())
     }
 
+    /// A cache of one row of several, without its padding and without room.
+    pub fn row(&self, row: usize) -> Result<Self, ModelError> {
+        let padding = self.padding[row];
+        let len = self.len - padding;
+        let alone = |tensor: &Tensor| -> candle_core::Result<Tensor> {
+            let fresh = blank(tensor, 1, len)?;
+            place(&tensor.narrow(0, row, 1)?, padding..self.len, &fresh, len)?;
+            Ok(fresh)
+        };
+        let layers = self.layers.iter().map(|(k, v)| Ok((alone(k)?, alone(v)?))).collect::<candle_core::Result<_>>()?;
+        Ok(Self { layers, len, capacity: len, padding: vec![0], next_position: vec![self.next_position[row]] })
+    }
+
     /// A cache of one row's first `columns` columns with room for `spare` more; the next column has position `next`.
     pub fn prefix(&self, columns: usize, next: u32, spare: usize) -> Result<Self, ModelError> {
         let capacity = columns + spare;

@@ -98,6 +98,18 @@ impl AttentionFrame {
         Ok(frame)
     }
 
+    /// What one row of several says, without the key columns of its padding.
+    #[must_use]
+    pub fn row(&self, row: usize, padding: usize) -> Self {
+        let lines = self.heads * self.queries;
+        let alone = |values: &Vec<f32>| {
+            let lines = values[row * lines * self.keys..(row + 1) * lines * self.keys].chunks(self.keys.max(1));
+            lines.flat_map(|line| &line[padding..]).copied().collect()
+        };
+        let layers = self.layers.iter().map(|(layer, values)| (*layer, alone(values))).collect();
+        Self { layers, heads: self.heads, queries: self.queries, keys: self.keys - padding }
+    }
+
     /// How the position of `row` and `query` looks; the row's first `padding` key columns hold nothing.
     pub fn look(&self, (row, query): (usize, usize), padding: usize, prompt: &PromptColumns, plan: &LookPlan) -> Look {
         let mean = self.join(row, query, plan, |sum, value| *sum += value);

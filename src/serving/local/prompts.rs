@@ -1,4 +1,4 @@
-//! Prompts on their way through the model, the oldest first: several at a time, each on a thread of its own.
+//! Prompts on their way through the model, the oldest first: several at a time, short ones as one batch on every thread.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::guarded;
 use super::job::GenerateJob;
 use super::memory::{PromptKey, PromptMemory};
-use super::reading::{ReadPrompt, Reading, Start};
+use super::reading::{ReadPrompt, Reading, read_together};
 use super::running::Running;
 use crate::clock::Stopwatch;
 use crate::config::serving::EngineLimits;
@@ -16,26 +16,43 @@ use crate::serving::ServingError;
 use crate::serving::model::ServedModel;
 use crate::serving::usage::Totals;
 
+/// The part of a prompt that must be known for reading on behind it, in one over so many: else it is read with others from its
+/// beginning, which takes less than a few columns save.
+const WORTH_KNOWING: usize = 4;
+
 /// Generations whose prompts are being read.
 pub struct Prompts<'m> {
     served: &'m ServedModel,
     totals: &'m Totals,
     memory: PromptMemory,
     chunk_tokens: usize,
+    threads: usize,
     waiting: VecDeque<Waiting<'m>>,
 }
 
 struct Waiting<'m> {
     running: Arc<Running>,
     key: Arc<PromptKey>,
+    /// What has been read in earlier steps.
     reading: Option<Box<Reading<'m>>>,
 }
 
 /// A prompt in a round.
 struct Turn<'m> {
     waiting: Waiting<'m>,
-    columns: usize,
+    work: Work,
     result: Result<Option<Arc<ReadPrompt>>, ServingError>,
+}
+
+/// What a prompt's turn is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Work {
+    /// All of it is known.
+    Nothing,
+    /// So many columns, on its own.
+    Part(usize),
+    /// The whole prompt, with others.
+    Whole,
 }
 
 impl<'m> Prompts<'m> {
@@ -46,6 +63,7 @@ impl<'m> Prompts<'m> {
             totals,
             memory: PromptMemory::new(limits.prompt_memory_bytes),
             chunk_tokens: limits.prefill_chunk_tokens.max(1),
+            threads: if served.model.device().is_cpu() { rayon::current_num_threads() } else { 1 },
             waiting: VecDeque::new(),
         }
     }
@@ -69,17 +87,19 @@ impl<'m> Prompts<'m> {
     /// Reads as many tokens as fit into one step; the prompts that are complete with them.
     pub fn read(&mut self) -> Vec<(Arc<Running>, Arc<ReadPrompt>)> {
         let clock = Stopwatch::start();
-        let mut round = self.round();
-        if round.is_empty() {
+        let (mut wholes, mut others) = self.round();
+        if wholes.is_empty() && others.is_empty() {
             return Vec::new();
         }
-        match round.as_mut_slice() {
-            [turn] => turn.advance(),
-            turns => turns.par_iter_mut().with_max_len(1).for_each(Turn::advance),
+        let group = wholes.len().div_ceil(self.threads).max(1);
+        let mut tasks: Vec<&mut [Turn<'m>]> = wholes.chunks_mut(group).chain(others.chunks_mut(1)).collect();
+        match tasks.as_mut_slice() {
+            [task] => advance(self.served, task),
+            tasks => tasks.par_iter_mut().with_max_len(1).for_each(|task| advance(self.served, task)),
         }
         self.totals.prefilled(clock.seconds());
-        let mut done = Vec::with_capacity(round.len());
-        for turn in round.into_iter().rev() {
+        let mut done = Vec::with_capacity(wholes.len() + others.len());
+        for turn in wholes.into_iter().chain(others) {
             match turn.result {
                 // Only the last of a round can be unfinished; it goes on before those that have not begun.
                 Ok(None) => self.waiting.push_front(turn.waiting),
@@ -87,7 +107,6 @@ impl<'m> Prompts<'m> {
                 Err(error) => self.give_up(&turn.waiting.running, &error),
             }
         }
-        done.reverse();
         for (running, prompt) in &done {
             // What was read beside others may differ in the last bits: who wants the same bits always reads for himself.
             if !running.job.sampling.alone {
@@ -97,52 +116,67 @@ impl<'m> Prompts<'m> {
         done
     }
 
-    /// Whose turn it is, within the tokens of a step.
-    fn round(&mut self) -> Vec<Turn<'m>> {
+    /// Whose turn it is, within the tokens of a step: prompts to be read whole, and others.
+    fn round(&mut self) -> (Vec<Turn<'m>>, Vec<Turn<'m>>) {
         let mut left = self.chunk_tokens;
-        let mut round: Vec<Turn<'m>> = Vec::new();
+        let (mut wholes, mut others): (Vec<Turn<'m>>, Vec<Turn<'m>>) = (Vec::new(), Vec::new());
         while left > 0
             && let Some(mut waiting) = self.waiting.pop_front()
         {
             if waiting.running.is_unheard() {
                 continue;
             }
-            if waiting.reading.is_none() && self.profits_from(&round, &waiting) {
+            if waiting.reading.is_none() && self.profits_from(wholes.iter().chain(&others), &waiting) {
                 self.waiting.push_front(waiting);
                 break;
             }
-            match guarded(|| self.begin(&mut waiting)) {
-                Ok(known) => {
-                    let unread = waiting.reading.as_ref().map_or(0, |reading| reading.left());
-                    let columns = if waiting.running.job.sampling.alone { unread } else { unread.min(left) };
-                    left = left.saturating_sub(columns);
-                    round.push(Turn { waiting, columns, result: Ok(known) });
+            match guarded(|| self.begin(&mut waiting, left)) {
+                Ok((work, known)) => {
+                    left = left.saturating_sub(match work {
+                        Work::Nothing => 0,
+                        Work::Part(columns) => columns,
+                        Work::Whole => waiting.key.len(),
+                    });
+                    let turns = if work == Work::Whole { &mut wholes } else { &mut others };
+                    turns.push(Turn { waiting, work, result: Ok(known) });
                 }
                 Err(error) => self.give_up(&waiting.running, &error),
             }
         }
-        round
+        (wholes, others)
     }
 
     /// Would most of a prompt be known, if it waited for those of the round?
-    fn profits_from(&self, round: &[Turn<'m>], waiting: &Waiting<'m>) -> bool {
-        let half = waiting.key.len() / 2;
-        let most = round.iter().map(|turn| turn.waiting.key.common(&waiting.key)).max().unwrap_or(0);
-        !waiting.running.job.sampling.alone && most > half && most > self.memory.knows(&waiting.key)
+    fn profits_from<'t>(&self, mut round: impl Iterator<Item = &'t Turn<'m>>, waiting: &Waiting<'m>) -> bool
+    where
+        'm: 't,
+    {
+        let enough = self.memory.knows(&waiting.key).max(waiting.key.len() / 2);
+        !waiting.running.job.sampling.alone && round.any(|turn| turn.waiting.key.common(&waiting.key) > enough)
     }
 
-    /// Begins to read a prompt; the prompt, where all of it is known.
-    fn begin(&mut self, waiting: &mut Waiting<'m>) -> Result<Option<Arc<ReadPrompt>>, ServingError> {
-        if waiting.reading.is_some() {
-            return Ok(None);
+    /// What is to be done for a prompt in a step that has room for `left` tokens; the prompt, where all of it is known.
+    fn begin(
+        &mut self,
+        waiting: &mut Waiting<'m>,
+        left: usize,
+    ) -> Result<(Work, Option<Arc<ReadPrompt>>), ServingError> {
+        let (job, key) = (&waiting.running.job, &waiting.key);
+        if waiting.reading.is_none() {
+            let known = if job.sampling.alone { None } else { self.memory.recall(key) };
+            let known = match known {
+                Some((known, common)) if common == key.len() && common == known.key().len() => {
+                    return Ok((Work::Nothing, Some(known)));
+                }
+                known => known.filter(|(_, common)| common * WORTH_KNOWING >= key.len()),
+            };
+            if known.is_none() && !job.sampling.alone && key.len() <= left {
+                return Ok((Work::Whole, None));
+            }
+            waiting.reading = Some(Box::new(Reading::start(self.served, &job.prompt, key, known)?));
         }
-        let job = &waiting.running.job;
-        let memory = (!job.sampling.alone).then_some(&mut self.memory);
-        match Reading::start(self.served, &job.prompt, &waiting.key, memory)? {
-            Start::Known(prompt) => return Ok(Some(prompt)),
-            Start::Reading(reading) => waiting.reading = Some(reading),
-        }
-        Ok(None)
+        let unread = waiting.reading.as_ref().map_or(0, |reading| reading.left());
+        Ok((Work::Part(if job.sampling.alone { unread } else { unread.min(left) }), None))
     }
 
     fn give_up(&self, running: &Running, error: &ServingError) {
@@ -151,22 +185,37 @@ impl<'m> Prompts<'m> {
     }
 }
 
-impl Turn<'_> {
-    /// Reads its part.
-    fn advance(&mut self) {
-        if !matches!(self.result, Ok(None)) {
-            return;
-        }
-        let clock = Stopwatch::start();
-        self.result = guarded(|| {
-            let Some(mut reading) = self.waiting.reading.take() else { return Ok(None) };
-            reading.advance(self.columns)?;
-            if reading.left() == 0 {
-                return Ok(Some(Arc::new(reading.finish()?)));
+/// Reads what some prompts of a round are to read together.
+fn advance(served: &ServedModel, turns: &mut [Turn<'_>]) {
+    let clock = Stopwatch::start();
+    if let [turn] = turns
+        && let Work::Part(columns) = turn.work
+    {
+        turn.result = guarded(|| read_part(&mut turn.waiting, columns));
+    } else if turns.iter().all(|turn| turn.work == Work::Whole) {
+        let prompts: Vec<_> =
+            turns.iter().map(|turn| (turn.waiting.running.job.prompt.as_ref(), &turn.waiting.key)).collect();
+        match guarded(|| read_together(served, &prompts)) {
+            Ok(read) => {
+                for (turn, prompt) in turns.iter_mut().zip(read) {
+                    turn.result = Ok(Some(Arc::new(prompt)));
+                }
             }
-            self.waiting.reading = Some(reading);
-            Ok(None)
-        });
-        self.waiting.running.add_prefill(clock.seconds());
+            Err(error) => turns.iter_mut().for_each(|turn| turn.result = Err(error.clone())),
+        }
     }
+    for turn in turns {
+        turn.waiting.running.add_prefill(clock.seconds());
+    }
+}
+
+/// Reads on; the prompt, once nothing is left.
+fn read_part(waiting: &mut Waiting<'_>, columns: usize) -> Result<Option<Arc<ReadPrompt>>, ServingError> {
+    let Some(mut reading) = waiting.reading.take() else { return Ok(None) };
+    reading.advance(columns)?;
+    if reading.left() == 0 {
+        return Ok(Some(Arc::new(reading.finish()?)));
+    }
+    waiting.reading = Some(reading);
+    Ok(None)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
-use super::memory::{PromptKey, PromptMemory};
+use super::memory::PromptKey;
 use crate::model::generate::Generation;
 use crate::model::{Batch, Capture, KvCache, Sequence};
 use crate::serving::ServingError;
@@ -75,29 +75,53 @@ pub struct Reading<'m> {
     capture: Capture,
 }
 
-/// How a prompt begins: on its way, or known from before.
-pub enum Start<'m> {
-    /// Parts of it are to be read.
-    Reading(Box<Reading<'m>>),
-    /// Nothing is left to read.
-    Known(Arc<ReadPrompt>),
+/// Reads whole prompts as one batch, from their beginning: most of what reading a short prompt takes is the same for several.
+///
+/// # Errors
+/// A model that fails.
+pub fn read_together(
+    served: &ServedModel,
+    prompts: &[(&PreparedPrompt, &Arc<PromptKey>)],
+) -> Result<Vec<ReadPrompt>, ServingError> {
+    let model = served.model.as_ref();
+    let rows: Vec<Sequence> = prompts.iter().map(|(prompt, _)| sequence(prompt)).collect();
+    let batch = Batch::new(&rows.iter().collect::<Vec<_>>(), model.info())?;
+    let features = model.features(&batch)?;
+    let mut cache = model.new_cache(batch.rows, batch.columns)?;
+    let mut capture = Capture::attention((0..model.info().layers).collect(), batch.columns - 1);
+    let hidden = model.forward(&batch, features.as_ref(), Some(&mut cache), &mut capture)?;
+    let frame = AttentionFrame::take(&mut capture)?;
+    let mut read = Vec::with_capacity(prompts.len());
+    for (row, (_, key)) in prompts.iter().enumerate() {
+        let padding = batch.padding[row];
+        read.push(ReadPrompt {
+            key: Arc::clone(key),
+            cache: cache.row(row)?,
+            // A copy: a view would keep the states of all.
+            hidden: hidden.get(row)?.narrow(0, padding, key.len())?.copy()?,
+            frame: frame.row(row, padding),
+        });
+    }
+    Ok(read)
+}
+
+fn sequence(prompt: &PreparedPrompt) -> Sequence {
+    Sequence { ids: prompt.rendered.ids.clone(), images: prompt.rendered.images.clone() }
 }
 
 impl<'m> Reading<'m> {
-    /// Begins behind what `memory` knows of the prompt.
+    /// Begins behind the columns that are `known` of the prompt: another one, and how many it shares with this one.
     ///
     /// # Errors
-    /// A model that fails on the images.
+    /// A prompt that the model cannot take.
     pub fn start(
         served: &'m ServedModel,
         prompt: &PreparedPrompt,
         key: &Arc<PromptKey>,
-        memory: Option<&mut PromptMemory>,
-    ) -> Result<Start<'m>, ServingError> {
+        known: Option<(Arc<ReadPrompt>, usize)>,
+    ) -> Result<Self, ServingError> {
         let model = served.model.as_ref();
-        let rendered = &prompt.rendered;
-        let row = Sequence { ids: rendered.ids.clone(), images: rendered.images.clone() };
-        let batch = Batch::new(&[&row], model.info())?;
+        let batch = Batch::new(&[&sequence(prompt)], model.info())?;
         let mut reading = Self {
             served,
             key: Arc::clone(key),
@@ -107,17 +131,14 @@ impl<'m> Reading<'m> {
             hidden: Vec::new(),
             capture: Capture::none(),
         };
-        if let Some((known, common)) = memory.and_then(|memory| memory.recall(key)) {
-            if common == key.len() && common == known.key.len() {
-                return Ok(Start::Known(known));
-            }
+        if let Some((known, common)) = known {
             // The last column is read again: it must look at the whole prompt.
             let columns = common.min(key.len() - 1);
             if columns > 0 && !key.splits_image(columns) {
                 reading.go_on_behind(&known, columns)?;
             }
         }
-        Ok(Start::Reading(Box::new(reading)))
+        Ok(reading)
     }
 
     fn go_on_behind(&mut self, known: &ReadPrompt, columns: usize) -> Result<(), ServingError> {
@@ -132,11 +153,11 @@ impl<'m> Reading<'m> {
         self.batch.columns - self.cache.len()
     }
 
-    /// Reads up to `columns` more; returns how many.
+    /// Reads up to `columns` more.
     ///
     /// # Errors
     /// A model that fails.
-    pub fn advance(&mut self, columns: usize) -> Result<usize, ServingError> {
+    pub fn advance(&mut self, columns: usize) -> Result<(), ServingError> {
         let model = self.served.model.as_ref();
         let count = self.left().min(columns);
         let from = self.cache.len();
@@ -150,7 +171,7 @@ impl<'m> Reading<'m> {
         let features = if part.image_slots.is_empty() { None } else { self.features.as_ref() };
         let hidden = model.forward(&part, features, Some(&mut self.cache), &mut self.capture)?;
         self.hidden.push(hidden.squeeze(0)?);
-        Ok(count)
+        Ok(())
     }
 
     /// The prompt, once nothing is left.
