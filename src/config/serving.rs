@@ -48,6 +48,11 @@ pub const HEATMAP_MIN_SIDE: u32 = 448;
 /// Larger heat-map pictures are reduced to this.
 pub const HEATMAP_MAX_SIDE: u32 = 896;
 
+/// How long a step waits at most for requests whose prompts are being prepared, where they are more than those at work.
+pub const COMPANY_WAIT: Duration = Duration::from_millis(15);
+/// It looks this often whether they are still on their way.
+pub const COMPANY_LOOK: Duration = Duration::from_millis(1);
+
 /// An engine that serves other servers tells that it is alive this often.
 pub const ENGINE_HEARTBEAT: Duration = Duration::from_secs(2);
 /// One that was silent for so long is taken for dead.

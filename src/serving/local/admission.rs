@@ -19,6 +19,50 @@ pub fn pause(tokens: f64, pace: Option<f64>) -> u64 {
     (seconds.ceil() as u64).clamp(PAUSES.0, PAUSES.1)
 }
 
+/// Requests on their way to a model's compute thread.
+#[derive(Default)]
+pub struct Inflow {
+    waiting: AtomicUsize,
+    coming: AtomicUsize,
+}
+
+/// A request whose prompt is being prepared, until it is dropped.
+pub struct Coming(Arc<Inflow>);
+
+impl Inflow {
+    /// Those that stand in the queue.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Those whose prompts are being prepared.
+    pub fn coming(&self) -> usize {
+        self.coming.load(Ordering::Relaxed)
+    }
+
+    /// One more is coming.
+    pub fn announce(self: &Arc<Self>) -> Coming {
+        self.coming.fetch_add(1, Ordering::Relaxed);
+        Coming(Arc::clone(self))
+    }
+
+    /// One enters the queue.
+    pub fn enter(&self) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One has left the queue.
+    pub fn leave(&self) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        self.0.coming.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Tokens that a model's accepted requests may still take.
 pub struct TokenBudget {
     taken: Arc<AtomicUsize>,

@@ -13,7 +13,6 @@ mod score;
 mod thread;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -34,7 +33,7 @@ use crate::clock::{Stopwatch, random_seed};
 use crate::config::serving::EngineLimits;
 use crate::domain::device::DeviceName;
 use crate::domain::weights::WeightFormat;
-use admission::{TokenBudget, TokenClaim, Workshop, pause};
+use admission::{Inflow, TokenBudget, TokenClaim, Workshop, pause};
 use job::{GenerateJob, Job, Sampling, ScoreJob};
 use pump::Pump;
 
@@ -64,7 +63,7 @@ struct Slot {
 struct Loaded {
     served: Arc<ServedModel>,
     queue: SyncSender<Job>,
-    waiting: Arc<AtomicUsize>,
+    inflow: Arc<Inflow>,
     held: Arc<Held>,
     totals: Arc<Totals>,
     limit: usize,
@@ -114,24 +113,24 @@ impl LocalEngine {
         let served = Arc::new(blocking(move || loader(&wanted)).await?);
         let limit = self.limits.queued_requests.max(1);
         let (queue, jobs) = sync_channel(limit);
-        let waiting = Arc::new(AtomicUsize::new(0));
+        let inflow = Arc::<Inflow>::default();
         let held = Arc::<Held>::default();
-        let (thread_model, thread_waiting) = (Arc::clone(&served), Arc::clone(&waiting));
+        let (thread_model, thread_inflow) = (Arc::clone(&served), Arc::clone(&inflow));
         let watched = thread::Watched { totals: Arc::clone(&self.totals), held: Arc::clone(&held) };
         let limits = self.limits;
         std::thread::Builder::new()
             .name(format!("engine {}", model.id))
-            .spawn(move || thread::run(&thread_model, &jobs, &thread_waiting, &limits, &watched))
+            .spawn(move || thread::run(&thread_model, &jobs, &thread_inflow, &limits, &watched))
             .map_err(|e| ServingError::Engine(format!("no compute thread: {e}")))?;
         tracing::info!(model = %model.id, folder = %model.dir.display(), "model loaded");
         let tokens = TokenBudget::new(limits.queued_tokens);
-        Ok(Arc::new(Loaded { served, queue, waiting, held, totals: Arc::clone(&self.totals), limit, tokens }))
+        Ok(Arc::new(Loaded { served, queue, inflow, held, totals: Arc::clone(&self.totals), limit, tokens }))
     }
 }
 
 impl Loaded {
     fn full(&self) -> ServingError {
-        let (waiting, working) = (self.waiting.load(Ordering::Relaxed), self.held.rows());
+        let (waiting, working) = (self.inflow.waiting(), self.held.rows());
         // The requests that wait have their share of the tokens under way; when those are worked off, the queue is empty.
         let share = waiting as f64 / (waiting + working).max(1) as f64;
         let retry_after = pause(self.tokens.taken() as f64 * share, self.totals.pace());
@@ -145,13 +144,13 @@ impl Loaded {
 
     /// Turns a request away before its pictures are decoded, where the queue is full already.
     fn check_room(&self) -> Result<(), ServingError> {
-        if self.waiting.load(Ordering::Relaxed) < self.limit { Ok(()) } else { Err(self.full()) }
+        if self.inflow.waiting() < self.limit { Ok(()) } else { Err(self.full()) }
     }
 
     fn submit(&self, job: Job) -> Result<(), ServingError> {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.inflow.enter();
         self.queue.try_send(job).map_err(|error| {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.inflow.leave();
             match error {
                 TrySendError::Full(_) => self.full(),
                 TrySendError::Disconnected(_) => ServingError::Stopped,
@@ -166,7 +165,7 @@ impl Loaded {
             family: info.family.clone(),
             parameters: info.parameters,
             max_positions: info.max_positions,
-            queued_requests: self.waiting.load(Ordering::Relaxed),
+            queued_requests: self.inflow.waiting(),
         }
     }
 }
@@ -177,6 +176,7 @@ impl Engine for LocalEngine {
         let loaded = self.loaded_model(model).await?;
         let (served, limits) = (Arc::clone(&loaded.served), self.limits);
         loaded.check_room()?;
+        let coming = loaded.inflow.announce();
         let place = self.workshop.enter(&model.id).await?;
         let (request, prompt) = blocking(move || {
             let _place = place;
@@ -194,6 +194,7 @@ impl Engine for LocalEngine {
         let pump = Pump::new(Arc::clone(&loaded.served), Arc::clone(&prompt), &request, seed);
         let job = generate_job(&request, prompt, seed, &loaded.served, raw, cancelled, claim);
         loaded.submit(Job::Generate(Box::new(job)))?;
+        drop(coming);
         pump.start(raw_events, events, generation_span(&model.id, prompt_tokens));
         Ok(stream)
     }
@@ -246,7 +247,7 @@ impl Engine for LocalEngine {
     fn usage(&self) -> EngineUsage {
         let slots = self.slots();
         let loaded = slots.iter().filter_map(|slot| slot.loaded.get());
-        self.totals.with(loaded.map(|l| l.held.usage(&l.served.id, l.waiting.load(Ordering::Relaxed))).collect())
+        self.totals.with(loaded.map(|l| l.held.usage(&l.served.id, l.inflow.waiting())).collect())
     }
 }
 

@@ -3,16 +3,16 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 
+use super::admission::Inflow;
 use super::guarded;
 use super::job::{GenerateJob, Job, ScoreJob};
 use super::lanes::Lanes;
 use super::prompts::Prompts;
 use super::score::score;
 use crate::clock::Stopwatch;
-use crate::config::serving::EngineLimits;
+use crate::config::serving::{COMPANY_LOOK, COMPANY_WAIT, EngineLimits};
 use crate::serving::model::ServedModel;
 use crate::serving::usage::{Held, Totals};
 
@@ -28,13 +28,13 @@ pub struct Watched {
 pub fn run(
     served: &Arc<ServedModel>,
     queue: &Receiver<Job>,
-    waiting: &AtomicUsize,
+    inflow: &Inflow,
     limits: &EngineLimits,
     watched: &Watched,
 ) {
     let mut schedule = Schedule::new(served, limits, &watched.totals);
     let taken = |job| {
-        waiting.fetch_sub(1, Ordering::Relaxed);
+        inflow.leave();
         job
     };
     loop {
@@ -45,6 +45,15 @@ pub fn run(
         while schedule.has_room() {
             let Ok(job) = queue.try_recv().map(taken) else { break };
             schedule.take(job);
+        }
+        // A step that most requests would miss waits a moment for them: prompts and rows take less time together.
+        let clock = Stopwatch::start();
+        while schedule.has_room() && inflow.coming() > schedule.rows() && clock.seconds() < COMPANY_WAIT.as_secs_f64() {
+            match queue.recv_timeout(COMPANY_LOOK).map(taken) {
+                Ok(job) => schedule.take(job),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
         }
         schedule.step();
         schedule.tell(&watched.held);
