@@ -10,8 +10,6 @@ use futures_util::stream::{self, StreamExt as _};
 use image::{DynamicImage, ImageFormat, RgbImage};
 use serde_json::{Value, json};
 
-use vgpo::domain::dataset::{DatasetState, NewDataset};
-
 use super::support::{Answer, Api};
 
 pub fn png(width: u32, height: u32) -> Vec<u8> {
@@ -38,9 +36,9 @@ pub fn request(api: &Api, query: &str, kind: &str, body: impl Into<reqwest::Body
 }
 
 const FORM: &str = "multipart/form-data; boundary=B";
-const LINES: &str = "application/x-ndjson";
+pub const LINES: &str = "application/x-ndjson";
 
-async fn send(api: &Api, query: &str, kind: &str, body: impl Into<reqwest::Body>) -> Answer {
+pub async fn send(api: &Api, query: &str, kind: &str, body: impl Into<reqwest::Body>) -> Answer {
     Answer::of(request(api, query, kind, body).send().await.unwrap()).await
 }
 
@@ -359,66 +357,4 @@ fn png_size(url: &Value) -> (u64, u64) {
     let bytes = base64::engine::general_purpose::STANDARD.decode(text).unwrap();
     let picture = image::load_from_memory(&bytes).unwrap();
     (picture.width().into(), picture.height().into())
-}
-
-fn record(name: &str, state: DatasetState) -> NewDataset {
-    NewDataset {
-        name: name.to_owned(),
-        state,
-        source: "upload".to_owned(),
-        train_rows: 0,
-        eval_rows: 0,
-        fingerprint: String::new(),
-        card: json!({}),
-        recommended: json!({}),
-        project: "default".to_owned(),
-        created_by: None,
-    }
-}
-
-#[tokio::test]
-async fn a_data_set_that_cannot_be_stored_says_so() {
-    let api = Api::start().await;
-    // Where a folder belongs stands a file.
-    let place = api.service.settings().data_dir.join("artifacts/datasets");
-    std::fs::remove_dir_all(&place).ok();
-    std::fs::create_dir_all(place.parent().unwrap()).unwrap();
-    std::fs::write(&place, "in the way").unwrap();
-    assert_eq!(send(&api, "?name=mine", LINES, rows(3)).await.status, 202);
-    let entry = checked(&api, "mine").await;
-    let problem = entry["report"]["errors"][0]["problem"].as_str().unwrap();
-    assert!(entry["state"] == "invalid" && problem.contains("could not be stored"), "{problem}");
-}
-
-#[tokio::test]
-async fn what_a_dead_server_left_is_told_and_swept() {
-    let api = Api::start().await;
-    let data = &api.service.settings().data_dir;
-    api.store().create_dataset("ds_dead", record("dead", DatasetState::Validating)).await.unwrap();
-    for folder in ["uploads/ds_dead/work", "artifacts/datasets/ds_dead", "artifacts/datasets/ds_nobody"] {
-        std::fs::create_dir_all(data.join(folder)).unwrap();
-    }
-    assert_eq!(send(&api, "?name=fine", LINES, rows(3)).await.status, 202);
-    let fine = checked(&api, "fine").await;
-    // One that is still coming: its folder is locked.
-    let stuck = stream::iter([Ok::<_, std::io::Error>(Bytes::from(rows(1)))]).chain(stream::pending());
-    let coming = tokio::spawn(request(&api, "?name=coming", LINES, reqwest::Body::wrap_stream(stuck)).send());
-    while api.get("/v1/datasets/coming").await.status == 404 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    let coming_id = api.get("/v1/datasets/coming").await.body["id"].clone();
-
-    api.service.recover_datasets().await.unwrap();
-    let dead = api.get("/v1/datasets/dead").await.body;
-    assert_eq!(dead["state"], "invalid");
-    let problem = dead["report"]["errors"][0]["problem"].as_str().unwrap();
-    assert!(problem.contains("stopped while the data set was validating; register it again"), "{problem}");
-    assert_eq!(api.get("/v1/datasets/coming").await.body["state"], "uploading");
-    assert_eq!(api.get("/v1/datasets/fine/rows").await.status, 200);
-    let mut expected = [coming_id.as_str().unwrap(), fine["id"].as_str().unwrap()];
-    let mut found = left(&api);
-    expected.sort_unstable();
-    found.sort_unstable();
-    assert_eq!(found, expected);
-    coming.abort();
 }

@@ -9,6 +9,7 @@ mod datasets;
 mod datasets_hub;
 mod datasets_jobs;
 mod datasets_parts;
+mod datasets_recovery;
 mod documents;
 mod events;
 mod figures;

@@ -1,0 +1,73 @@
+//! Data sets whose check or storage broke off: what is told of them, and what goes.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use futures_util::stream::{self, StreamExt as _};
+use serde_json::json;
+use vgpo::domain::dataset::{DatasetState, NewDataset};
+
+use super::datasets::{LINES, checked, left, request, rows, send};
+use super::support::Api;
+
+fn record(name: &str, state: DatasetState) -> NewDataset {
+    NewDataset {
+        name: name.to_owned(),
+        state,
+        source: "upload".to_owned(),
+        train_rows: 0,
+        eval_rows: 0,
+        fingerprint: String::new(),
+        card: json!({}),
+        recommended: json!({}),
+        project: "default".to_owned(),
+        created_by: None,
+    }
+}
+
+#[tokio::test]
+async fn a_data_set_that_cannot_be_stored_says_so() {
+    let api = Api::start().await;
+    // Where a folder belongs stands a file.
+    let place = api.service.settings().data_dir.join("artifacts/datasets");
+    std::fs::remove_dir_all(&place).ok();
+    std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+    std::fs::write(&place, "in the way").unwrap();
+    assert_eq!(send(&api, "?name=mine", LINES, rows(3)).await.status, 202);
+    let entry = checked(&api, "mine").await;
+    let problem = entry["report"]["errors"][0]["problem"].as_str().unwrap();
+    assert!(entry["state"] == "invalid" && problem.contains("could not be stored"), "{problem}");
+}
+
+#[tokio::test]
+async fn what_a_dead_server_left_is_told_and_swept() {
+    let api = Api::start().await;
+    let data = &api.service.settings().data_dir;
+    api.store().create_dataset("ds_dead", record("dead", DatasetState::Validating)).await.unwrap();
+    for folder in ["uploads/ds_dead/work", "artifacts/datasets/ds_dead", "artifacts/datasets/ds_nobody"] {
+        std::fs::create_dir_all(data.join(folder)).unwrap();
+    }
+    assert_eq!(send(&api, "?name=fine", LINES, rows(3)).await.status, 202);
+    let fine = checked(&api, "fine").await;
+    // One that is still coming: its folder is locked.
+    let stuck = stream::iter([Ok::<_, std::io::Error>(Bytes::from(rows(1)))]).chain(stream::pending());
+    let coming = tokio::spawn(request(&api, "?name=coming", LINES, reqwest::Body::wrap_stream(stuck)).send());
+    while api.get("/v1/datasets/coming").await.status == 404 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let coming_id = api.get("/v1/datasets/coming").await.body["id"].clone();
+
+    api.service.recover_datasets().await.unwrap();
+    let dead = api.get("/v1/datasets/dead").await.body;
+    assert_eq!(dead["state"], "invalid");
+    let problem = dead["report"]["errors"][0]["problem"].as_str().unwrap();
+    assert!(problem.contains("stopped while the data set was validating; register it again"), "{problem}");
+    assert_eq!(api.get("/v1/datasets/coming").await.body["state"], "uploading");
+    assert_eq!(api.get("/v1/datasets/fine/rows").await.status, 200);
+    let mut expected = [coming_id.as_str().unwrap(), fine["id"].as_str().unwrap()];
+    let mut found = left(&api);
+    expected.sort_unstable();
+    found.sort_unstable();
+    assert_eq!(found, expected);
+    coming.abort();
+}
