@@ -12,7 +12,8 @@ use vgpo::train::optimizer::Gradients;
 use vgpo::train::parallel::Pool;
 use vgpo::train::rollout::{RolloutSettings, rollout};
 
-use super::{Recorder, open_starter, prompts, run, spec};
+use super::scene::Scene;
+use super::{Recorder, prompts, run, spec};
 use crate::model::kernels::difference;
 
 /// Responses with made-up advantages; `old_logprobs` are moved so that some ratios are clipped.
@@ -54,20 +55,8 @@ fn rows(learner: &Learner<'_>) -> Vec<TrainRow> {
 }
 
 fn gradients(packing: Packing, microbatch_tokens: u64, checkpointing: bool) -> (f64, Gradients) {
-    let folder = open_starter();
-    let (tracked, detached) = (folder.model(View::Tracked).unwrap(), folder.model(View::Detached).unwrap());
-    let pool = Pool::new().unwrap();
-    let learner = Learner {
-        pool: &pool,
-        tracked: tracked.as_ref(),
-        detached: detached.as_ref(),
-        parameters: folder.parameters(),
-        vocabulary: Vocabulary::rollout(tracked.info(), 1.0),
-        packing,
-        microbatch_tokens,
-        checkpointing,
-        predicting: false,
-    };
+    let scene = Scene::starter();
+    let learner = Learner { packing, checkpointing, ..scene.learner(microbatch_tokens) };
     let rows = rows(&learner);
     let rows: Vec<&TrainRow> = rows.iter().collect();
     let parts = match packing {
@@ -106,20 +95,8 @@ fn gradients_are_equal_for_any_micro_batching_with_and_without_checkpointing() {
 /// The old policy's scores come back in the order of the rows, whatever stood together.
 #[test]
 fn scores_are_equal_for_any_micro_batching() {
-    let folder = open_starter();
-    let detached = folder.model(View::Detached).unwrap();
-    let pool = Pool::new().unwrap();
-    let mut learner = Learner {
-        pool: &pool,
-        tracked: detached.as_ref(),
-        detached: detached.as_ref(),
-        parameters: folder.parameters(),
-        vocabulary: Vocabulary::rollout(detached.info(), 1.0),
-        packing: Packing::Shared,
-        microbatch_tokens: 1 << 20,
-        checkpointing: false,
-        predicting: false,
-    };
+    let scene = Scene::starter();
+    let mut learner = scene.learner(1 << 20);
     let rows = rows(&learner);
     let rows: Vec<&TrainRow> = rows.iter().collect();
     let whole = learner.score(&rows).unwrap();
@@ -138,20 +115,8 @@ fn scores_are_equal_for_any_micro_batching() {
 /// that a pass of its own would have given.
 #[test]
 fn one_pass_gives_what_two_give() {
-    let folder = open_starter();
-    let (tracked, detached) = (folder.model(View::Tracked).unwrap(), folder.model(View::Detached).unwrap());
-    let pool = Pool::new().unwrap();
-    let learner = Learner {
-        pool: &pool,
-        tracked: tracked.as_ref(),
-        detached: detached.as_ref(),
-        parameters: folder.parameters(),
-        vocabulary: Vocabulary::rollout(tracked.info(), 1.0),
-        packing: Packing::Shared,
-        microbatch_tokens: 300,
-        checkpointing: false,
-        predicting: false,
-    };
+    let scene = Scene::starter();
+    let learner = scene.learner(300);
     let mut rows = rows(&learner);
     let algorithm = algorithm::build(&spec(&json!({})).method).unwrap();
     let scored = learner.score(&rows.iter().collect::<Vec<_>>()).unwrap();

@@ -5,43 +5,14 @@ use std::sync::Arc;
 use serde_json::json;
 use vgpo::algorithm;
 use vgpo::model::hide::hide_at_random;
-use vgpo::model::logprob::Vocabulary;
 use vgpo::model::sampler::stream;
-use vgpo::model::{ImagePatches, ModelFolder, Sequence, View, VisionLanguageModel};
-use vgpo::train::learner::{Learner, TrainRow};
-use vgpo::train::micro_batch::Packing;
-use vgpo::train::parallel::Pool;
+use vgpo::model::{ImagePatches, Sequence};
+use vgpo::train::learner::TrainRow;
 
-use super::{open_starter, prompts, spec};
-
-struct Scene {
-    folder: ModelFolder,
-    tracked: Arc<dyn VisionLanguageModel>,
-    detached: Arc<dyn VisionLanguageModel>,
-    pool: Pool,
-}
+use super::scene::Scene;
+use super::{prompts, spec};
 
 impl Scene {
-    fn new() -> Self {
-        let folder = open_starter();
-        let (tracked, detached) = (folder.model(View::Tracked).unwrap(), folder.model(View::Detached).unwrap());
-        Self { folder, tracked, detached, pool: Pool::new().unwrap() }
-    }
-
-    fn learner(&self, microbatch_tokens: u64) -> Learner<'_> {
-        Learner {
-            pool: &self.pool,
-            tracked: self.tracked.as_ref(),
-            detached: self.detached.as_ref(),
-            parameters: self.folder.parameters(),
-            vocabulary: Vocabulary::rollout(self.tracked.info(), 1.0),
-            packing: Packing::Shared,
-            microbatch_tokens,
-            checkpointing: false,
-            predicting: false,
-        }
-    }
-
     /// Rows whose images are `masked` by the given function; the last row has no masked view.
     fn rows(&self, masked: impl Fn(&[Arc<ImagePatches>]) -> Vec<Arc<ImagePatches>>) -> Vec<TrainRow> {
         let (prompts, _) = prompts(self.tracked.info(), &spec(&json!({})), 0..4);
@@ -67,7 +38,7 @@ fn masks(images: &[Arc<ImagePatches>]) -> Vec<Arc<ImagePatches>> {
 
 #[test]
 fn dependency_is_the_divergence_of_the_two_readings() {
-    let scene = Scene::new();
+    let scene = Scene::starter();
     let learner = scene.learner(1 << 20);
     let rows = scene.rows(masks);
     let rows: Vec<&TrainRow> = rows.iter().collect();
@@ -89,7 +60,7 @@ fn dependency_is_the_divergence_of_the_two_readings() {
 /// that very direction, which fails unless both passes carry their part.
 #[test]
 fn papos_gradient_has_the_slope_of_its_loss() {
-    let scene = Scene::new();
+    let scene = Scene::starter();
     let learner = scene.learner(400);
     let rows = scene.rows(masks);
     let rows: Vec<&TrainRow> = rows.iter().collect();

@@ -32,20 +32,8 @@ fn row(family: Family, case: &str) -> TrainRow {
 }
 
 /// Loss and gradients of one supervised mini-batch.
-fn learn(folder: &ModelFolder, rows: &[&TrainRow], microbatch_tokens: u64) -> (f64, BTreeMap<String, Vec<f32>>) {
-    let (tracked, detached) = (folder.model(View::Tracked).unwrap(), folder.model(View::Detached).unwrap());
-    let pool = Pool::new().unwrap();
-    let learner = Learner {
-        pool: &pool,
-        tracked: tracked.as_ref(),
-        detached: detached.as_ref(),
-        parameters: folder.parameters(),
-        vocabulary: Vocabulary::rollout(tracked.info(), 1.0),
-        packing: Packing::Shared,
-        microbatch_tokens,
-        checkpointing: false,
-        predicting: false,
-    };
+fn learn(scene: &Scene, rows: &[&TrainRow], microbatch_tokens: u64) -> (f64, BTreeMap<String, Vec<f32>>) {
+    let learner = scene.learner(microbatch_tokens);
     let method = spec(&json!({"method": {"type": "sft"}})).method;
     let output = learner.gradients(rows, algorithm::build(&method).unwrap().as_ref()).unwrap();
     let tensors = output.gradients.tensors().iter();
@@ -56,13 +44,13 @@ fn learn(folder: &ModelFolder, rows: &[&TrainRow], microbatch_tokens: u64) -> (f
 #[test]
 fn a_mixed_batch_learns_what_its_rows_teach() {
     for family in [QWEN2, QWEN2_5, QWEN3] {
-        let folder = family.open();
+        let scene = Scene::of(family.open());
         let rows = ["p4_text", "p1_single", "p3_two_images"].map(|case| row(family, case));
         assert_eq!(rows.each_ref().map(|row| row.sequence.images.len()), [0, 1, 2]);
         let all: f64 = rows.iter().map(|row| row.response_len() as f64).sum();
         let mut want = (0.0, BTreeMap::<String, Vec<f32>>::new());
         for row in &rows {
-            let (loss, gradients) = learn(&folder, &[row], 1 << 20);
+            let (loss, gradients) = learn(&scene, &[row], 1 << 20);
             let share = row.response_len() as f64 / all;
             want.0 += share * loss;
             for (name, values) in gradients {
@@ -71,7 +59,7 @@ fn a_mixed_batch_learns_what_its_rows_teach() {
             }
         }
         for tokens in [1 << 20, 1] {
-            let (loss, gradients) = learn(&folder, &rows.iter().collect::<Vec<_>>(), tokens);
+            let (loss, gradients) = learn(&scene, &rows.iter().collect::<Vec<_>>(), tokens);
             assert!((loss - want.0).abs() < 1e-5, "{family:?}: {loss} {}", want.0);
             assert_eq!(gradients.len(), want.1.len());
             for (name, got) in &gradients {

@@ -10,6 +10,7 @@ mod mixed;
 mod objectives;
 mod resume;
 mod rollouts;
+mod scene;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

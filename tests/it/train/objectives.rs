@@ -83,20 +83,8 @@ fn the_kl_term_compares_with_the_model_the_job_began_with() {
 /// differences along that very direction.
 #[test]
 fn the_entropy_bonus_has_the_slope_of_the_entropy() {
-    let folder = open_starter();
-    let (tracked, detached) = (folder.model(View::Tracked).unwrap(), folder.model(View::Detached).unwrap());
-    let pool = Pool::new().unwrap();
-    let learner = Learner {
-        pool: &pool,
-        tracked: tracked.as_ref(),
-        detached: detached.as_ref(),
-        parameters: folder.parameters(),
-        vocabulary: Vocabulary::rollout(tracked.info(), 1.0),
-        packing: Packing::Shared,
-        microbatch_tokens: 200,
-        checkpointing: false,
-        predicting: false,
-    };
+    let scene = Scene::starter();
+    let learner = scene.learner(200);
     let (prompts, _) = prompts(learner.tracked.info(), &spec(&json!({})), 0..3);
     let row = |prompt: &Sequence| TrainRow {
         sequence: Sequence { ids: [&prompt.ids[..], &[5, 6, 7, 8]].concat(), images: prompt.images.clone() },
@@ -121,7 +109,7 @@ fn the_entropy_bonus_has_the_slope_of_the_entropy() {
     };
     let step = |size: f64| {
         for (name, gradient) in gradients.tensors() {
-            let var = &folder.parameters().vars()[name];
+            let var = &scene.folder.parameters().vars()[name];
             let moved = (var.as_detached_tensor() + (gradient * (size / norm)).unwrap()).unwrap();
             var.set(&moved).unwrap();
         }
