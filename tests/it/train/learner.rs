@@ -2,14 +2,12 @@
 
 use serde_json::{Value, json};
 use vgpo::algorithm;
-use vgpo::model::logprob::Vocabulary;
+use vgpo::model::Sequence;
 use vgpo::model::sampler::stream;
-use vgpo::model::{Sequence, View};
 use vgpo::train::RunEnd;
 use vgpo::train::learner::{Learner, TrainRow};
 use vgpo::train::micro_batch::{Packing, micro_batches, shared_micro_batches};
 use vgpo::train::optimizer::Gradients;
-use vgpo::train::parallel::Pool;
 use vgpo::train::rollout::{RolloutSettings, rollout};
 
 use super::scene::Scene;

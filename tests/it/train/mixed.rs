@@ -7,13 +7,10 @@ use std::sync::Arc;
 use serde_json::json;
 use vgpo::algorithm;
 use vgpo::config::job;
-use vgpo::model::logprob::Vocabulary;
-use vgpo::model::{ModelFolder, View};
-use vgpo::train::learner::{Learner, TrainRow};
-use vgpo::train::micro_batch::Packing;
-use vgpo::train::parallel::Pool;
+use vgpo::train::learner::TrainRow;
 use vgpo::train::{RunEnd, TrainRequest};
 
+use super::scene::Scene;
 use super::{Recorder, spec};
 use crate::model::{Family, QWEN2, QWEN2_5, QWEN3};
 

@@ -3,16 +3,14 @@
 use serde_json::{Value, json};
 use vgpo::algorithm::{self, Algorithm};
 use vgpo::config::job::METHODS;
-use vgpo::model::logprob::Vocabulary;
-use vgpo::model::{Sequence, View};
+use vgpo::model::Sequence;
 use vgpo::reward::webhook::Question;
 use vgpo::reward::{RewardError, WebhookClient};
 use vgpo::train::RunEnd;
-use vgpo::train::learner::{Learner, TrainRow};
-use vgpo::train::micro_batch::Packing;
-use vgpo::train::parallel::Pool;
+use vgpo::train::learner::TrainRow;
 
-use super::{Recorder, open_starter, prompts, run, spec};
+use super::scene::Scene;
+use super::{Recorder, prompts, run, spec};
 
 fn tiny(change: Value) -> Value {
     let mut job = json!({
