@@ -221,9 +221,13 @@ impl AppSettings {
         !here
     }
 
-    /// Folder of the logs of jobs.
+    /// Folder of the logs of jobs: in the data folder, or with the artifacts where those lie in a folder of their own, which hosts
+    /// may share.
     pub fn logs_dir(&self) -> PathBuf {
-        self.data_dir.join("logs")
+        let folder =
+            self.artifacts_url.strip_prefix("file:").map(|rest| Path::new(rest.strip_prefix("//").unwrap_or(rest)));
+        let own = folder.filter(|folder| *folder != self.data_dir.join("artifacts"));
+        own.unwrap_or(&self.data_dir).join("logs")
     }
 
     /// Folder of registered models.

@@ -125,3 +125,15 @@ fn an_engine_is_found_and_nobody_else_finds_it_open() {
         assert!(told.contains("engine_secret") && !told.contains(wrong), "{told}");
     }
 }
+
+#[test]
+fn logs_lie_where_hosts_that_share_artifacts_find_them() {
+    let logs = |artifacts: &str| {
+        let flags = [("data_dir", "/data".to_owned()), ("artifacts_url", artifacts.to_owned())];
+        load(&flags, &[], None).unwrap().logs_dir()
+    };
+    assert_eq!(logs(""), Path::new("/data/logs"));
+    assert_eq!(logs("file:/data/artifacts"), Path::new("/data/logs"));
+    assert_eq!(logs("file:///shared/files"), Path::new("/shared/files/logs"));
+    assert_eq!(logs("s3://bucket/vgpo"), Path::new("/data/logs"));
+}

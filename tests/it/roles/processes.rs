@@ -93,6 +93,8 @@ async fn trained(api: &Server) -> String {
         job["state"] == "succeeded"
     })
     .await;
+    let log = api.get(&format!("{path}/logs")).await;
+    assert!(log["data"][0]["message"].as_str().unwrap().starts_with("attempt 1 of"), "another server's log: {log}");
     format!("{}@last", job["run_id"].as_str().unwrap())
 }
 
