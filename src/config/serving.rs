@@ -48,8 +48,10 @@ pub const HEATMAP_MIN_SIDE: u32 = 448;
 /// Larger heat-map pictures are reduced to this.
 pub const HEATMAP_MAX_SIDE: u32 = 896;
 
-/// How long a step waits at most for requests whose prompts are being prepared, where they are more than those at work.
-pub const COMPANY_WAIT: Duration = Duration::from_millis(15);
+/// Steps wait for requests whose prompts are being prepared, where they are more than one in so many of those at work…
+pub const COMPANY_SHARE: usize = 4;
+/// …and so long at most, until no more are coming.
+pub const COMPANY_WAIT: Duration = Duration::from_millis(25);
 /// It looks this often whether they are still on their way.
 pub const COMPANY_LOOK: Duration = Duration::from_millis(1);
 

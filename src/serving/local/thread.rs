@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
 
 use super::admission::Inflow;
 use super::guarded;
@@ -12,7 +13,7 @@ use super::lanes::Lanes;
 use super::prompts::Prompts;
 use super::score::score;
 use crate::clock::Stopwatch;
-use crate::config::serving::{COMPANY_LOOK, COMPANY_WAIT, EngineLimits};
+use crate::config::serving::{COMPANY_LOOK, COMPANY_SHARE, COMPANY_WAIT, EngineLimits};
 use crate::serving::model::ServedModel;
 use crate::serving::usage::{Held, Totals};
 
@@ -37,6 +38,7 @@ pub fn run(
         inflow.leave();
         job
     };
+    let mut patience = COMPANY_WAIT;
     loop {
         if schedule.is_idle() {
             let Ok(job) = queue.recv().map(taken) else { return };
@@ -46,14 +48,19 @@ pub fn run(
             let Ok(job) = queue.try_recv().map(taken) else { break };
             schedule.take(job);
         }
-        // A step that most requests would miss waits a moment for them: prompts and rows take less time together.
-        let clock = Stopwatch::start();
-        while schedule.has_room() && inflow.coming() > schedule.rows() && clock.seconds() < COMPANY_WAIT.as_secs_f64() {
-            match queue.recv_timeout(COMPANY_LOOK).map(taken) {
+        // A step that many requests would miss waits a moment for them: prompts and rows take less time together. Who takes
+        // longer, with large pictures say, is not waited for at every step.
+        if inflow.coming() == 0 {
+            patience = COMPANY_WAIT;
+        }
+        while schedule.has_room() && inflow.coming() * COMPANY_SHARE > schedule.rows() && !patience.is_zero() {
+            let clock = Stopwatch::start();
+            match queue.recv_timeout(COMPANY_LOOK.min(patience)).map(taken) {
                 Ok(job) => schedule.take(job),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            patience = patience.saturating_sub(Duration::from_secs_f64(clock.seconds()));
         }
         schedule.step();
         schedule.tell(&watched.held);
