@@ -2,15 +2,13 @@
 
 mod program;
 
-use std::time::Duration;
-
 use program::Program;
 use serde_json::{Value, json};
 
 /// Short steps, several updates, a checkpoint after every second step: kills fall before, between and behind checkpoints.
 fn job() -> Value {
     json!({
-        "model": "starter", "dataset": "digits", "steps": 6, "eval_before": false, "eval_every": 3, "eval_rows": 8,
+        "model": "starter", "dataset": "digits", "steps": 24, "eval_before": false, "eval_every": 3, "eval_rows": 8,
         "checkpoint_every": 2, "log_samples_every": 1, "max_attempts": 20, "deterministic": true, "seed": 3,
         "batch": { "prompts_per_step": 8, "minibatch_prompts": 4, "microbatch_tokens": 512 },
         "rollout": { "group_size": 4, "max_new_tokens": 40 },
@@ -54,6 +52,12 @@ fn without_times(series: &str) -> String {
     value.to_string()
 }
 
+/// Waits until a job's log tells of a step: it is written at once, however fast steps are.
+fn wait_for_step(program: &Program, job: &str, step: u32) {
+    let told = format!("step {step}: ");
+    program::wait_until(&told, || program.get(&format!("/v1/jobs/{job}/logs")).to_string().contains(&told));
+}
+
 #[test]
 fn killed_workers_and_servers_change_nothing() {
     let dir = tempfile::tempdir().unwrap();
@@ -64,8 +68,8 @@ fn killed_workers_and_servers_change_nothing() {
 
     // The worker dies in the middle of steps, again and again.
     let (second, run) = program.submit(&job());
-    for pause in [900, 1700, 2600] {
-        std::thread::sleep(Duration::from_millis(pause));
+    for step in [3, 9, 15] {
+        wait_for_step(&program, &second, step);
         program.kill_worker();
     }
     program.wait_for(&second, "succeeded");
@@ -76,8 +80,7 @@ fn killed_workers_and_servers_change_nothing() {
 
     // The server dies in the middle of a job; its worker goes with it, and the next server finds the job again.
     let (third, run) = program.submit(&job());
-    program.wait_for(&third, "running");
-    std::thread::sleep(Duration::from_millis(1500));
+    wait_for_step(&program, &third, 5);
     let worker = program.worker_pid();
     program.kill_server();
     program::wait_until("the worker to die with its server", || !program::alive(worker));
