@@ -12,6 +12,7 @@ mod hub;
 mod layering;
 mod model;
 mod operations;
+mod printed;
 mod prompt;
 mod reward;
 mod roles;

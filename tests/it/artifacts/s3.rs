@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use vgpo::artifacts::{self, ArtifactError};
 use vgpo::config::app::{AppSettings, Sources};
 
+use crate::printed::printed_address;
+
 /// A process that ends with the test.
 struct Running(Child);
 
@@ -154,9 +156,7 @@ async fn worker_and_server_share_a_database_and_a_bucket_only() {
     let mut server = vgpo(&s3, &database, &server_dir);
     server.args(["serve", "--devices", "none", "--port", "0"]).stdout(Stdio::piped());
     let mut server = Running(server.spawn().unwrap());
-    let mut line = String::new();
-    BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let url = line.trim().rsplit(' ').next().unwrap().to_owned();
+    let url = printed_address(&mut server.0);
     let _worker = Running(vgpo(&s3, &database, &worker_dir).arg("worker").stdout(Stdio::null()).spawn().unwrap());
 
     let http = reqwest::Client::new();

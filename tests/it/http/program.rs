@@ -4,6 +4,8 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use crate::printed::printed_address;
+
 struct Server {
     child: Child,
     url: String,
@@ -12,10 +14,8 @@ struct Server {
 impl Server {
     fn start(data: &Path) -> Self {
         let mut child = serve(data, "0").spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let url = line.trim().rsplit(' ').next().unwrap_or_default().to_owned();
-        assert!(url.starts_with("http://127.0.0.1:"), "{line}");
+        let url = printed_address(&mut child);
+        assert!(url.starts_with("http://127.0.0.1:"), "{url}");
         Self { child, url }
     }
 }

@@ -1,6 +1,5 @@
 //! Traces, as a collector gets them from the program.
 
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -8,6 +7,8 @@ use std::time::Duration;
 
 use axum::routing::post;
 use serde_json::{Value, json};
+
+use crate::printed::printed_address;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CHAT: &str = "4bf92f3577b34da6a3ce929d0e0e4737";
@@ -50,9 +51,7 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().rsplit(' ').next().unwrap().to_owned();
+        let address = printed_address(&mut child);
         Self { child, address }
     }
 

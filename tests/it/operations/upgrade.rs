@@ -1,6 +1,5 @@
 //! A release beside its predecessor: the schema expands first, and programs say what they can work with.
 
-use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
 use serde_json::json;
@@ -8,6 +7,7 @@ use vgpo::domain::job::JobState;
 use vgpo::store::{self, Migrations, StoreError};
 
 use crate::http::support::Api;
+use crate::printed::printed_address;
 use crate::store::fixture::{Db, Kind, claim_by, new_job};
 
 /// What a later release that only expands does to the schema, as it does it: columns, a table, and a record of it.
@@ -171,10 +171,7 @@ async fn two_servers_start_at_once(database: Option<&str>) {
     };
     let mut servers = [start(), start()];
     for server in &mut servers {
-        let mut line = String::new();
-        BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let url = line.trim().rsplit(' ').next().unwrap_or_default();
-        assert!(url.starts_with("http://"), "{line}");
+        let url = printed_address(server);
         assert_eq!(reqwest::get(format!("{url}/readyz")).await.unwrap().status(), 200);
     }
     for mut server in servers {

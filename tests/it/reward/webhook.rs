@@ -1,6 +1,5 @@
 //! Webhooks: the protocol, over real sockets, and the Python server that wraps people's own functions.
 
-use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
@@ -14,6 +13,8 @@ use vgpo::config::app::{AppSettings, Sources};
 use vgpo::config::job;
 use vgpo::reward::{Reward, RewardBatch, RewardError, RewardInput, Verdict, WebhookClient, build_with};
 use vgpo::webhook::HttpWebhooks;
+
+use crate::printed::printed_address;
 
 const SECRET: &str = "between us";
 
@@ -152,9 +153,7 @@ fn python(dir: &std::path::Path, code: &str, function: &str) -> Python {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let url = line.trim().rsplit(' ').next().unwrap().to_owned();
+    let url = printed_address(&mut child);
     Python(child, url)
 }
 

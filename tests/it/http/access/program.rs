@@ -1,11 +1,12 @@
 //! The program itself with keys: the first one, other hosts, and what is never written down.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::{Value, json};
+
+use crate::printed::printed_address;
 
 struct Server {
     child: Child,
@@ -62,9 +63,7 @@ async fn keys_open_a_server_and_are_never_written_down() {
     let mut command = vgpo(path, &SERVE);
     command.env("RUST_LOG", "trace").stdout(Stdio::piped()).stderr(File::create(&log).unwrap());
     let mut child = command.spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let url = line.trim().rsplit(' ').next().unwrap().replace("0.0.0.0", "127.0.0.1");
+    let url = printed_address(&mut child).replace("0.0.0.0", "127.0.0.1");
     let server = Server { child, url };
 
     let refused = run(path, &["jobs", "list", "--server", &server.url]);
