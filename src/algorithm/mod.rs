@@ -12,6 +12,7 @@ pub mod explain;
 pub mod group;
 pub mod grpo;
 pub mod gspo;
+mod loss_stats;
 pub mod objective;
 pub mod papo;
 mod perception;
@@ -24,7 +25,8 @@ pub use error::AlgorithmError;
 pub use group::{
     DependencyRange, GroupWeights, ScorePrecision, Trajectory, TrajectoryGroup, TrajectoryWeights, affine_focus,
 };
-pub use objective::{BatchTotals, LossOutput, LossStats, ResponseTokens};
+pub use loss_stats::LossStats;
+pub use objective::{BatchTotals, LossOutput, ResponseTokens};
 
 use crate::domain::spec::Method;
 
