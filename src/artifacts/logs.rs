@@ -51,35 +51,44 @@ impl JobLogs {
         self.shared.is_some()
     }
 
-    /// Copies a job's log for other hosts, where they need a copy; returns its size.
-    pub fn share(&self, job_id: &str) -> io::Result<u64> {
-        let (size, _) = self.sizes(job_id)?;
-        if let (Some(artifacts), true) = (&self.shared, size > 0) {
+    /// Copies a job's log for other hosts, where they need a copy and it has changed since it had `known` bytes; returns its size.
+    /// A longer copy stays: another host has gone on with the job.
+    pub fn share(&self, job_id: &str, known: u64) -> io::Result<u64> {
+        let here = self.size_here(job_id)?;
+        if let (Some(artifacts), true) = (&self.shared, here != known)
+            && self.size_copied(job_id)? <= here
+        {
             artifacts.share_log(job_id, &self.path(job_id)?).map_err(io::Error::other)?;
         }
-        Ok(size)
+        Ok(here)
     }
 
-    /// Bytes of a job's log here and of its copy.
-    fn sizes(&self, job_id: &str) -> io::Result<(u64, u64)> {
-        let here = match std::fs::metadata(self.path(job_id)?) {
-            Ok(found) => found.len(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-            Err(error) => return Err(error),
-        };
+    fn size_here(&self, job_id: &str) -> io::Result<u64> {
+        match std::fs::metadata(self.path(job_id)?) {
+            Ok(found) => Ok(found.len()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn size_copied(&self, job_id: &str) -> io::Result<u64> {
         let copied = self.shared.as_ref().map_or(Ok(0), |artifacts| artifacts.shared_log_size(job_id));
-        Ok((here, copied.map_err(io::Error::other)?))
+        copied.map_err(io::Error::other)
+    }
+
+    /// The longer of what lies here and the copy.
+    fn longer(&self, job_id: &str) -> io::Result<Longer<'_>> {
+        let (here, copied) = (self.size_here(job_id)?, self.size_copied(job_id)?);
+        Ok(Longer { copied_to: self.shared.as_deref().filter(|_| copied > here), size: here.max(copied) })
     }
 
     /// Takes over what another host has written.
     fn take_over(&self, job_id: &str) -> io::Result<()> {
-        let (here, copied) = self.sizes(job_id)?;
-        if let (Some(artifacts), true) = (&self.shared, copied > here) {
-            let content = artifacts.shared_log(job_id, 0..copied).map_err(io::Error::other)?;
-            let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
-            file.write_all(&content)?;
-            file.persist(self.path(job_id)?)?;
-        }
+        let Longer { copied_to: Some(artifacts), size } = self.longer(job_id)? else { return Ok(()) };
+        let content = artifacts.shared_log(job_id, 0..size).map_err(io::Error::other)?;
+        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
+        file.write_all(&content)?;
+        file.persist(self.path(job_id)?)?;
         Ok(())
     }
 
@@ -110,7 +119,11 @@ impl JobLogs {
 
     /// Up to `limit` lines behind the position `after`.
     pub fn read(&self, job_id: &str, after: u64, limit: usize) -> io::Result<LogPage> {
-        let Some((window, more)) = self.window(job_id, after)? else { return Ok(page(Vec::new(), after, false)) };
+        self.read_from(&self.longer(job_id)?, job_id, after, limit)
+    }
+
+    fn read_from(&self, log: &Longer<'_>, job_id: &str, after: u64, limit: usize) -> io::Result<LogPage> {
+        let (window, more) = self.window(log, job_id, after)?;
         let (mut lines, mut at, mut full) = (Vec::new(), after, false);
         for line in window.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")) {
             if lines.len() == limit {
@@ -129,9 +142,8 @@ impl JobLogs {
 
     /// The last `limit` lines.
     pub fn tail(&self, job_id: &str, limit: usize) -> io::Result<LogPage> {
-        let (here, copied) = self.sizes(job_id)?;
-        let size = here.max(copied);
-        let mut last = self.read(job_id, size.saturating_sub(WINDOW), usize::MAX)?;
+        let log = self.longer(job_id)?;
+        let mut last = self.read_from(&log, job_id, log.size.saturating_sub(WINDOW), usize::MAX)?;
         last.data.drain(..last.data.len().saturating_sub(limit));
         Ok(last)
     }
@@ -148,27 +160,29 @@ impl JobLogs {
         }
     }
 
-    /// The bytes behind a position, and whether there are more behind them; none without a log.
-    fn window(&self, job_id: &str, after: u64) -> io::Result<Option<(Vec<u8>, bool)>> {
-        let (here, copied) = self.sizes(job_id)?;
-        if let (Some(artifacts), true) = (&self.shared, copied > here) {
-            let part = after.min(copied)..(after.saturating_add(WINDOW)).min(copied);
-            let (empty, more) = (part.is_empty(), part.end < copied);
-            let bytes = if empty { Ok(Vec::new()) } else { artifacts.shared_log(job_id, part) };
-            return Ok(Some((bytes.map_err(io::Error::other)?, more)));
+    /// The bytes behind a position, and whether there are more behind them; nothing without a log.
+    fn window(&self, log: &Longer<'_>, job_id: &str, after: u64) -> io::Result<(Vec<u8>, bool)> {
+        let part = after.min(log.size)..after.saturating_add(WINDOW).min(log.size);
+        let more = part.end < log.size;
+        if part.is_empty() {
+            return Ok((Vec::new(), more));
         }
-        let mut file = match File::open(self.path(job_id)?) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let size = file.metadata()?.len();
-        file.seek(SeekFrom::Start(after))?;
+        if let Some(artifacts) = log.copied_to {
+            return Ok((artifacts.shared_log(job_id, part).map_err(io::Error::other)?, more));
+        }
+        let mut file = File::open(self.path(job_id)?)?;
+        file.seek(SeekFrom::Start(part.start))?;
         let mut bytes = Vec::new();
-        file.take(WINDOW).read_to_end(&mut bytes)?;
-        let end = after + bytes.len() as u64;
-        Ok(Some((bytes, end < size)))
+        file.take(part.end - part.start).read_to_end(&mut bytes)?;
+        Ok((bytes, more))
     }
+}
+
+/// Where the whole of a log lies.
+struct Longer<'a> {
+    /// The store that holds it; none: this host's disk.
+    copied_to: Option<&'a dyn ArtifactStore>,
+    size: u64,
 }
 
 impl JobLogWriter {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use object_store::ObjectStore;
 
-use crate::config::app::AppSettings;
+use crate::config::app::{AppSettings, folder_of};
 use crate::domain::checkpoint::Manifest;
 
 pub use logs::{JobLogWriter, JobLogs};
@@ -174,14 +174,11 @@ pub fn open_bucket(
 /// An address that cannot be used, a folder that cannot be created.
 pub fn open(url: &str) -> Result<Arc<dyn ArtifactStore>, ArtifactError> {
     let unsupported = |problem: &str| ArtifactError::Unsupported { url: url.to_owned(), problem: problem.to_owned() };
-    match url.split_once(':') {
-        Some(("file", rest)) => {
-            let path = rest.strip_prefix("//").unwrap_or(rest);
-            if path.is_empty() {
-                return Err(unsupported("give a folder, e.g. file:vgpo-data/artifacts"));
-            }
-            Ok(Arc::new(local::LocalStore::open(Path::new(path))?))
+    match folder_of(url) {
+        Some(folder) if folder.as_os_str().is_empty() => {
+            Err(unsupported("give a folder, e.g. file:vgpo-data/artifacts"))
         }
-        _ => Err(unsupported("use file:FOLDER, e.g. file:vgpo-data/artifacts, or s3://BUCKET/PREFIX")),
+        Some(folder) => Ok(Arc::new(local::LocalStore::open(folder)?)),
+        None => Err(unsupported("use file:FOLDER, e.g. file:vgpo-data/artifacts, or s3://BUCKET/PREFIX")),
     }
 }

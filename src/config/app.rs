@@ -224,9 +224,7 @@ impl AppSettings {
     /// Folder of the logs of jobs: in the data folder, or with the artifacts where those lie in a folder of their own, which hosts
     /// may share.
     pub fn logs_dir(&self) -> PathBuf {
-        let folder =
-            self.artifacts_url.strip_prefix("file:").map(|rest| Path::new(rest.strip_prefix("//").unwrap_or(rest)));
-        let own = folder.filter(|folder| *folder != self.data_dir.join("artifacts"));
+        let own = folder_of(&self.artifacts_url).filter(|folder| *folder != self.data_dir.join("artifacts"));
         own.unwrap_or(&self.data_dir).join("logs")
     }
 
@@ -368,6 +366,12 @@ fn device(values: &[(&Setting, Found)], key: &str) -> Result<DeviceName, ConfigE
 fn found(values: &[(&Setting, Found)], key: &str) -> Found {
     let found = values.iter().find(|(setting, _)| setting.key == key);
     found.map_or_else(|| (String::new(), Source::Default), |(_, found)| found.clone())
+}
+
+/// The folder that an address such as `file:vgpo-data/artifacts` or `file:///srv/vgpo` names.
+pub fn folder_of(url: &str) -> Option<&Path> {
+    let rest = url.strip_prefix("file:")?;
+    Some(Path::new(rest.strip_prefix("//").unwrap_or(rest)))
 }
 
 fn list(text: &str) -> Vec<String> {

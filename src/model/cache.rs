@@ -176,7 +176,7 @@ impl KvCache {
     /// Moves what lies behind the first `surplus` columns to tensors of `capacity` columns.
     fn keep_from(&mut self, surplus: usize, capacity: usize) -> Result<(), ModelError> {
         let len = self.len - surplus;
-        self.layers = self.laid_out(surplus..self.len, len, capacity)?;
+        self.layers = self.laid_out(0..self.padding.len(), surplus..self.len, len, capacity)?;
         (self.len, self.capacity) = (len, capacity);
         self.padding.iter_mut().for_each(|p| *p -= surplus);
         Ok(())
@@ -186,27 +186,28 @@ impl KvCache {
     pub fn row(&self, row: usize) -> Result<Self, ModelError> {
         let padding = self.padding[row];
         let len = self.len - padding;
-        let alone = |tensor: &Tensor| -> candle_core::Result<Tensor> {
-            let fresh = blank(tensor, 1, len)?;
-            place(&tensor.narrow(0, row, 1)?, padding..self.len, &fresh, len)?;
-            Ok(fresh)
-        };
-        let layers = self.layers.iter().map(|(k, v)| Ok((alone(k)?, alone(v)?))).collect::<candle_core::Result<_>>()?;
+        let layers = self.laid_out(row..row + 1, padding..self.len, len, len)?;
         Ok(Self { layers, len, capacity: len, padding: vec![0], next_position: vec![self.next_position[row]] })
     }
 
     /// A cache of one row's first `columns` columns with room for `spare` more; the next column has position `next`.
     pub fn prefix(&self, columns: usize, next: u32, spare: usize) -> Result<Self, ModelError> {
         let capacity = columns + spare;
-        let layers = self.laid_out(0..columns, columns, capacity)?;
+        let layers = self.laid_out(0..1, 0..columns, columns, capacity)?;
         Ok(Self { layers, len: columns, capacity, padding: vec![0], next_position: vec![next] })
     }
 
-    /// Fresh tensors of `capacity` columns in which the columns `kept` end at column `end`.
-    fn laid_out(&self, kept: Range<usize>, end: usize, capacity: usize) -> Result<Vec<(Tensor, Tensor)>, ModelError> {
+    /// Fresh tensors of `capacity` columns for some rows, in which the columns `kept` end at column `end`.
+    fn laid_out(
+        &self,
+        rows: Range<usize>,
+        kept: Range<usize>,
+        end: usize,
+        capacity: usize,
+    ) -> Result<Vec<(Tensor, Tensor)>, ModelError> {
         let lay = |tensor: &Tensor| -> candle_core::Result<Tensor> {
-            let fresh = blank(tensor, tensor.dim(0)?, capacity)?;
-            place(tensor, kept.clone(), &fresh, end)?;
+            let fresh = blank(tensor, rows.len(), capacity)?;
+            place(&tensor.narrow(0, rows.start, rows.len())?, kept.clone(), &fresh, end)?;
             Ok(fresh)
         };
         Ok(self.layers.iter().map(|(k, v)| Ok((lay(k)?, lay(v)?))).collect::<candle_core::Result<_>>()?)

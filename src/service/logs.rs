@@ -81,7 +81,9 @@ impl Service {
         part: LogPart,
     ) -> Result<impl Stream<Item = LogFrame> + Send + use<>> {
         self.store.job(job_id).await?;
+        let pause = if self.artifacts().await?.is_shared() { POLL_SHARED } else { POLL };
         let follower = Follower {
+            pause,
             service: Arc::clone(self),
             job_id: job_id.to_owned(),
             part,
@@ -99,6 +101,7 @@ struct Follower {
     service: Arc<Service>,
     job_id: String,
     part: LogPart,
+    pause: Duration,
     ready: VecDeque<LogFrame>,
     over: bool,
 }
@@ -117,10 +120,8 @@ impl Follower {
                 return Some(LogFrame::Failed(error));
             }
             if self.ready.is_empty() {
-                let shared = self.service.logs().await.is_ok_and(|logs| logs.are_shared());
-                let pause = if shared { POLL_SHARED } else { POLL };
                 tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
+                    () = tokio::time::sleep(self.pause) => {}
                     () = self.service.stopping.cancelled() => {}
                 }
             }

@@ -206,7 +206,7 @@ async fn conclude(worker: &WorkerConfig, token: &LeaseToken, shared: &Shared, en
     };
     worker.log.say(if ended.is_ok() { LogLevel::Info } else { LogLevel::Error }, ending(&ended, shared));
     // Whoever sees the end of the job sees the end of its log.
-    worker.log.share(&token.job_id).await;
+    worker.log.share(&token.job_id, 0).await;
     let store = &worker.store;
     let told = match (ended, shared.failure()) {
         (Ok(RunEnd::Finished { reason }), None) => patiently(|| store.complete(token, &reason)).await,

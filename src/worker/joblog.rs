@@ -1,6 +1,7 @@
 //! What a worker says while it runs a job, in that job's own log.
 
 use std::fmt::Write as _;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ const PROGRAM: &str = "vgpo";
 
 /// Pause between two copies of a log for other hosts, and the bytes of a log for which it is doubled.
 const SHARE_PAUSE: Duration = Duration::from_secs(2);
-const SHARE_BYTES: u32 = 1 << 20;
+const SHARE_BYTES: u64 = 1 << 20;
 
 /// The log of the job that runs now. As a [`Layer`] it also takes what the process logs meanwhile.
 #[derive(Clone)]
@@ -42,9 +43,8 @@ impl JobLog {
     /// From now on lines belong to this attempt. A log that cannot be opened does not keep a job from running.
     pub(super) async fn begin(&self, token: &LeaseToken) {
         let (logs, job) = (self.logs.clone(), token.job_id.clone());
-        match tokio::task::spawn_blocking(move || logs.writer(&job)).await {
-            Ok(Ok(writer)) => self.set(Some(Open { writer, attempt: token.attempt })),
-            Ok(Err(error)) => tracing::warn!(job = %token.job_id, %error, "cannot write the job's log"),
+        match blocking(move || logs.writer(&job)).await {
+            Ok(writer) => self.set(Some(Open { writer, attempt: token.attempt })),
             Err(error) => tracing::warn!(job = %token.job_id, %error, "cannot write the job's log"),
         }
     }
@@ -52,27 +52,24 @@ impl JobLog {
     /// Copies the job's log for other hosts, where they need one, until aborted. A long log is copied less often: it is always
     /// copied whole.
     pub(super) async fn keep_shared(self, job_id: String) {
-        let mut shared = 0;
+        let mut known = 0;
         while self.logs.are_shared() {
-            tokio::time::sleep(SHARE_PAUSE * (1 + shared / SHARE_BYTES)).await;
-            shared = u32::try_from(self.share(&job_id).await).unwrap_or(u32::MAX);
+            let doubled = u32::try_from(known / SHARE_BYTES).unwrap_or(u32::MAX);
+            tokio::time::sleep(SHARE_PAUSE.saturating_mul(doubled.saturating_add(1))).await;
+            known = self.share(&job_id, known).await;
         }
     }
 
-    /// Copies the job's log for other hosts; returns its size.
-    pub(super) async fn share(&self, job_id: &str) -> u64 {
+    /// Copies the job's log for other hosts, where it has changed since it had `known` bytes; returns how many they know now.
+    pub(super) async fn share(&self, job_id: &str, known: u64) -> u64 {
         let (logs, job) = (self.logs.clone(), job_id.to_owned());
         if !logs.are_shared() {
-            return 0;
+            return known;
         }
-        match tokio::task::spawn_blocking(move || logs.share(&job)).await {
-            Ok(Ok(size)) => size,
-            Ok(Err(error)) => {
-                tracing::warn!(job = %job_id, %error, "cannot share the job's log");
-                0
-            }
-            Err(_) => 0,
-        }
+        blocking(move || logs.share(&job, known)).await.unwrap_or_else(|error| {
+            tracing::warn!(job = %job_id, %error, "cannot share the job's log");
+            known
+        })
     }
 
     /// The attempt is over.
@@ -96,10 +93,15 @@ impl JobLog {
     }
 
     /// Writes a line about a job of another process, e.g. one whose worker died.
-    pub(super) fn say_of(&self, job_id: &str, attempt: u32, message: &str) -> std::io::Result<()> {
+    pub(super) fn say_of(&self, job_id: &str, attempt: u32, message: &str) -> io::Result<()> {
         let (time, message) = (self.clock.now(), message.to_owned());
         self.logs.writer(job_id)?.write(&LogLine { time, level: LogLevel::Error, attempt, message })
     }
+}
+
+/// Work with files, and perhaps with a bucket, on a thread that may block.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 impl<S: Subscriber> Layer<S> for JobLog {

@@ -4,12 +4,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use rayon::prelude::*;
-
 use super::decode::Decode;
 use super::guarded;
 use super::reading::ReadPrompt;
 use super::running::Running;
+use super::side_by_side::{graphs, side_by_side};
 use crate::serving::model::ServedModel;
 
 /// Rows below which a batch stays whole: few rows wait for the weights, which every batch reads for itself, and the threads
@@ -25,10 +24,9 @@ pub struct Lanes<'m> {
 }
 
 impl<'m> Lanes<'m> {
-    /// As many batches as there are threads for products; a GPU computes one.
+    /// As many batches as there are graphs at the same time.
     pub fn new(served: &'m ServedModel) -> Self {
-        let lanes = if served.model.device().is_cpu() { rayon::current_num_threads() } else { 1 };
-        Self { served, shared: (0..lanes).map(|_| Decode::new(served)).collect(), alone: Vec::new() }
+        Self { served, shared: (0..graphs(served)).map(|_| Decode::new(served)).collect(), alone: Vec::new() }
     }
 
     fn batches(&self) -> impl Iterator<Item = &Decode<'m>> {
@@ -64,18 +62,13 @@ impl<'m> Lanes<'m> {
 
     /// One token for every row.
     pub fn step(&mut self) {
-        let mut busy: Vec<&mut Decode<'m>> =
-            self.shared.iter_mut().chain(&mut self.alone).filter(|batch| batch.rows() > 0).collect();
-        let step = |batch: &mut Decode<'m>| {
+        let busy = self.shared.iter_mut().chain(&mut self.alone).filter(|batch| batch.rows() > 0).collect();
+        side_by_side(busy, |batch: &mut Decode<'m>| {
             if let Err(error) = guarded(|| batch.step()) {
                 tracing::error!(model = %self.served.id, %error, "a batch failed");
                 batch.fail(&error);
             }
-        };
-        match busy.as_mut_slice() {
-            [batch] => step(batch),
-            batches => batches.par_iter_mut().with_max_len(1).for_each(|batch| step(batch)),
-        }
+        });
         self.alone.retain(|batch| batch.rows() > 0);
     }
 }

@@ -10,6 +10,7 @@ mod pump;
 mod reading;
 mod running;
 mod score;
+mod side_by_side;
 mod thread;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -3,13 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use rayon::prelude::*;
-
 use super::guarded;
 use super::job::GenerateJob;
 use super::memory::{PromptKey, PromptMemory};
 use super::reading::{ReadPrompt, Reading, read_together};
 use super::running::Running;
+use super::side_by_side::{graphs, side_by_side};
 use crate::clock::Stopwatch;
 use crate::config::serving::EngineLimits;
 use crate::serving::ServingError;
@@ -26,7 +25,7 @@ pub struct Prompts<'m> {
     totals: &'m Totals,
     memory: PromptMemory,
     chunk_tokens: usize,
-    threads: usize,
+    graphs: usize,
     waiting: VecDeque<Waiting<'m>>,
 }
 
@@ -63,7 +62,7 @@ impl<'m> Prompts<'m> {
             totals,
             memory: PromptMemory::new(limits.prompt_memory_bytes),
             chunk_tokens: limits.prefill_chunk_tokens.max(1),
-            threads: if served.model.device().is_cpu() { rayon::current_num_threads() } else { 1 },
+            graphs: graphs(served),
             waiting: VecDeque::new(),
         }
     }
@@ -91,12 +90,9 @@ impl<'m> Prompts<'m> {
         if wholes.is_empty() && others.is_empty() {
             return Vec::new();
         }
-        let group = wholes.len().div_ceil(self.threads).max(1);
-        let mut tasks: Vec<&mut [Turn<'m>]> = wholes.chunks_mut(group).chain(others.chunks_mut(1)).collect();
-        match tasks.as_mut_slice() {
-            [task] => advance(self.served, task),
-            tasks => tasks.par_iter_mut().with_max_len(1).for_each(|task| advance(self.served, task)),
-        }
+        let group = wholes.len().div_ceil(self.graphs).max(1);
+        let tasks: Vec<&mut [Turn<'m>]> = wholes.chunks_mut(group).chain(others.chunks_mut(1)).collect();
+        side_by_side(tasks, |turns| advance(self.served, turns));
         self.totals.prefilled(clock.seconds());
         let mut done = Vec::with_capacity(wholes.len() + others.len());
         for turn in wholes.into_iter().chain(others) {
@@ -147,12 +143,13 @@ impl<'m> Prompts<'m> {
     }
 
     /// Would most of a prompt be known, if it waited for those of the round?
-    fn profits_from<'t>(&self, mut round: impl Iterator<Item = &'t Turn<'m>>, waiting: &Waiting<'m>) -> bool
+    fn profits_from<'t>(&self, round: impl Iterator<Item = &'t Turn<'m>>, waiting: &Waiting<'m>) -> bool
     where
         'm: 't,
     {
-        let enough = self.memory.knows(&waiting.key).max(waiting.key.len() / 2);
-        !waiting.running.job.sampling.alone && round.any(|turn| turn.waiting.key.common(&waiting.key) > enough)
+        let most = round.map(|turn| turn.waiting.key.common(&waiting.key)).max().unwrap_or(0);
+        // Looking through the whole memory comes last: few prompts of a round begin alike.
+        !waiting.running.job.sampling.alone && most > waiting.key.len() / 2 && most > self.memory.knows(&waiting.key)
     }
 
     /// What is to be done for a prompt in a step that has room for `left` tokens; the prompt, where all of it is known.

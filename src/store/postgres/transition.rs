@@ -14,7 +14,18 @@ use super::Write;
 const LOAD: &str = "SELECT * FROM jobs WHERE id = $1 FOR NO KEY UPDATE";
 const LOAD_HELD: &str = "SELECT * FROM jobs \
     WHERE id = $1 AND run_id = $2 AND attempt = $3 AND lease_worker IS NOT NULL FOR NO KEY UPDATE";
-const UPDATE: &str = include_str!("sql/job_transition.sql");
+/// The transition with its event ($12 to $15), and whether other jobs wait for it: one way to the server and back.
+const UPDATE: &str = concat!(
+    "WITH changed AS (",
+    include_str!("../sql/job_transition.sql"),
+    "), told AS (\
+        INSERT INTO events (time, kind, job_id, run_id, project, data) \
+        SELECT $9, $12, $1, $13, $14, $15::json FROM changed\
+    ) \
+    SELECT changed.*, \
+        EXISTS (SELECT 1 FROM jobs AS later WHERE later.after_job = $1 AND later.state = 'queued') AS awaited \
+    FROM changed"
+);
 const RUN: &str = "SELECT best_checkpoint, last_checkpoint FROM runs WHERE id = $1";
 const RUN_OF_JOB: &str =
     "SELECT best_checkpoint, last_checkpoint FROM runs WHERE id = (SELECT run_id FROM jobs WHERE jobs.id = $1)";
@@ -103,7 +114,6 @@ async fn apply_one(tx: &mut Write, now: i64, job: &Job, change: &Change<'_>) -> 
         .bind(outcome.to.is_final())
         .bind(outcome.asked)
         .bind(&event.kind)
-        .bind(&event.job_id)
         .bind(&event.run_id)
         .bind(&event.project)
         .bind(rows::to_json(&event.data)?)

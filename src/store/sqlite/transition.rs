@@ -12,7 +12,7 @@ use crate::store::rows;
 use super::{Write, events};
 
 const LOAD: &str = "SELECT * FROM jobs WHERE id = ?";
-const UPDATE: &str = include_str!("sql/job_transition.sql");
+const UPDATE: &str = include_str!("../sql/job_transition.sql");
 const RUN: &str = "SELECT best_checkpoint, last_checkpoint FROM runs WHERE id = ?";
 const RUN_OF_JOB: &str =
     "SELECT best_checkpoint, last_checkpoint FROM runs WHERE id = (SELECT run_id FROM jobs WHERE jobs.id = ?)";

@@ -267,20 +267,28 @@ fn a_log_is_read_and_gone_on_with_on_other_hosts() {
         hosts.each_ref().map(|host| JobLogs::new(&host.disk.path().join("logs")).shared_by(&host.store));
     say(&first, "one");
     assert!(messages(reader.tail("job_1", 9).unwrap()).is_empty(), "not shared yet");
-    first.share("job_1").unwrap();
+    first.share("job_1", 0).unwrap();
     let page = reader.read("job_1", 0, 9).unwrap();
     let behind_one: u64 = page.next.parse().unwrap();
     assert_eq!((page.has_more, messages(page)), (false, vec!["one".to_owned()]));
 
     // The job goes on elsewhere.
     say(&second, "two");
-    second.share("job_1").unwrap();
+    second.share("job_1", 0).unwrap();
     assert_eq!(messages(reader.tail("job_1", 9).unwrap()), ["one", "two"]);
     assert_eq!(messages(reader.read("job_1", behind_one, 9).unwrap()), ["two"]);
     assert_eq!(messages(first.tail("job_1", 9).unwrap()), ["one", "two"], "the copy is longer than what lies here");
 
+    let written = bucket.written.lock().unwrap().len();
+    let known = second.share("job_1", 0).unwrap();
+    second.share("job_1", known).unwrap();
+    first.share("job_1", 0).unwrap();
+    let copies = bucket.written.lock().unwrap().len() - written;
+    assert_eq!(copies, 1, "neither what has not changed nor what is shorter is copied");
+    assert_eq!(messages(reader.tail("job_1", 9).unwrap()), ["one", "two"]);
+
     *bucket.refuses.lock().unwrap() = Some(".jsonl");
-    assert!(second.share("job_1").is_err());
+    assert!(second.share("job_1", 0).is_err());
     *bucket.refuses.lock().unwrap() = None;
     reader.remove("job_1").unwrap();
     assert!(messages(reader.tail("job_1", 9).unwrap()).is_empty());
