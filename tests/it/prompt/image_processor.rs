@@ -56,7 +56,10 @@ fn all_images_in_all_configurations() {
         let name = case["name"].as_str().unwrap();
         let bytes = std::fs::read(fixtures().join("image_processor").join(case["file"].as_str().unwrap())).unwrap();
         let image = decode_image(&bytes, &NO_LIMITS).unwrap();
-        assert_eq!(sha(image.as_raw()), case["rgb_sha256"].as_str().unwrap(), "{name}: pixels");
+        // Of transparent pictures the goldens hold both readings: pixels and resized pictures drop alpha, patches come from
+        // transformers 5.23, which lays such pictures on white before it begins, as we do.
+        let clear = matches!(case["mode"].as_str(), Some("RGBA" | "LA"));
+        assert_eq!(sha(image.as_raw()) == case["rgb_sha256"].as_str().unwrap(), !clear, "{name}: pixels");
         for (key, result) in case["results"].as_object().unwrap() {
             let config = &golden["config"][key];
             let processor = processor(config);
@@ -77,23 +80,17 @@ fn all_images_in_all_configurations() {
             let grid: Vec<[usize; 3]> = serde_json::from_value(fast["grid_thw"].clone()).unwrap();
             assert_eq!([patches.grid.time, patches.grid.height, patches.grid.width], grid[0]);
             assert_eq!(patches.values.len(), shape[0] * shape[1]);
-            let resized = resize_bicubic(&image, target.width, target.height);
-            let wanted = result["resized_uint8"]["pillow_hfirst_sha256"].as_str().unwrap();
-            assert_eq!(
-                sha(resized.as_raw()),
-                wanted,
-                "{name} in {key}: a horizontal-first resize gives these very bytes"
-            );
+            if !clear {
+                let resized = resize_bicubic(&image, target.width, target.height);
+                let wanted = result["resized_uint8"]["pillow_hfirst_sha256"].as_str().unwrap();
+                let found = sha(resized.as_raw());
+                assert_eq!(found, wanted, "{name} in {key}: a horizontal-first resize gives these very bytes");
+            }
             compared += 1;
             if image.dimensions() == (target.width, target.height) {
                 untouched += 1;
                 let bytes: Vec<u8> = patches.values.iter().flat_map(|v| v.to_le_bytes()).collect();
                 assert_eq!(sha(&bytes), fast["sha256"].as_str().unwrap(), "{name} in {key}: nothing was resized");
-            }
-            // The goldens hold both readings of alpha: their pixels, sizes and resized pictures drop it, as we do, but their
-            // patches come from transformers 5.23, which lays transparent pictures on white before it begins.
-            if matches!(case["mode"].as_str(), Some("RGBA" | "LA")) {
-                continue;
             }
             close_to_torchvision(&patches.values, fast, &config["image_std"], &format!("{name} in {key}"));
         }
@@ -121,6 +118,10 @@ fn resized_pictures_are_close_to_torchvision() {
     for entry in std::fs::read_dir(fixtures().join("image_processor/resized")).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().strip_suffix(".fast.png").unwrap().to_owned();
+        // Made of the colours below transparent places.
+        if ["rgba_120x90", "la_70x50"].contains(&name.as_str()) {
+            continue;
+        }
         let wanted = image::open(&path).unwrap().into_rgb8();
         let source = ["png", "tif"].map(|e| fixtures().join(format!("image_processor/images/{name}.{e}")));
         let source = source.iter().find(|p| p.exists()).unwrap();
@@ -132,7 +133,7 @@ fn resized_pictures_are_close_to_torchvision() {
         assert!(differing * 100 <= differences.len() * 2, "{name}: {differing} of {}", differences.len());
         pictures += 1;
     }
-    assert_eq!(pictures, 14);
+    assert_eq!(pictures, 12);
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod forging;
 mod goldens;
 mod image_input;
 mod image_processor;
+mod image_whole;
 mod rendering;
 
 use std::path::{Path, PathBuf};
