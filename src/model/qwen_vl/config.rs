@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use serde_json::Value;
-
 use crate::model::ModelInfo;
 use crate::model::error::ModelError;
 
@@ -54,6 +52,8 @@ pub struct TextConfig {
     pub rms_norm_eps: f64,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
+    /// How they are stretched for longer sequences.
+    pub rope_scaling: RopeScaling,
     /// Rotary frequencies that follow time, height and width.
     pub mrope_section: [usize; 3],
     /// Are the three interleaved (Qwen3-VL), or one section after the other?
@@ -66,6 +66,34 @@ pub struct TextConfig {
     pub tied: bool,
     /// Longest sequence.
     pub max_positions: usize,
+}
+
+/// How rotary frequencies are stretched beyond the length that a model was trained with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RopeScaling {
+    /// Not at all.
+    Default,
+    /// All by the same factor.
+    Linear(f64),
+    /// By how often they turn within that length (`YaRN`).
+    Yarn(Yarn),
+}
+
+/// The settings of `YaRN` (<https://arxiv.org/abs/2309.00071>), as transformers reads them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Yarn {
+    /// Times longer.
+    pub factor: f64,
+    /// The length that the model was trained with.
+    pub original_length: f64,
+    /// Frequencies that turn more often stay as they are.
+    pub beta_fast: f64,
+    /// Those that turn more rarely are stretched in full.
+    pub beta_slow: f64,
+    /// Are the bounds between them whole numbers?
+    pub truncate: bool,
+    /// What cosines and sines are multiplied with.
+    pub attention_factor: f64,
 }
 
 /// The vision tower.
@@ -138,97 +166,12 @@ pub struct Config {
     pub eos_token_ids: Vec<u32>,
     /// Filler of padded columns.
     pub pad_token_id: u32,
-}
-
-/// Looks fields up in a JSON object and in a nested one, and remembers the file for errors.
-struct Reader<'a> {
-    path: &'a Path,
-    objects: Vec<&'a Value>,
-}
-
-impl<'a> Reader<'a> {
-    fn find(&self, names: &[&str]) -> Option<&'a Value> {
-        let found = names.iter().flat_map(|name| self.objects.iter().filter_map(move |o| o.get(name)));
-        found.into_iter().find(|v| !v.is_null())
-    }
-
-    fn error(&self, problem: String) -> ModelError {
-        ModelError::Config { path: self.path.display().to_string(), problem }
-    }
-
-    fn size(&self, names: &[&str]) -> Result<usize, ModelError> {
-        let value = self.find(names).ok_or_else(|| self.error(format!("has no `{}`", names[0])))?;
-        value
-            .as_u64()
-            .filter(|n| (1..=1 << 32).contains(n))
-            .map(|n| n as usize)
-            .ok_or_else(|| self.error(format!("`{}` is {value}, but must be a positive whole number", names[0])))
-    }
-
-    fn size_or(&self, names: &[&str], default: usize) -> Result<usize, ModelError> {
-        if self.find(names).is_some() { self.size(names) } else { Ok(default) }
-    }
-
-    fn number_or(&self, names: &[&str], default: f64) -> f64 {
-        self.find(names).and_then(Value::as_f64).unwrap_or(default)
-    }
-
-    fn token(&self, names: &[&str]) -> Result<u32, ModelError> {
-        self.find(names)
-            .and_then(Value::as_u64)
-            .map(|id| id as u32)
-            .ok_or_else(|| self.error(format!("has no token id `{}`", names[0])))
-    }
-
-    fn list(&self, name: &str) -> Option<Vec<usize>> {
-        let values = self.find(&[name])?.as_array()?;
-        values.iter().map(|v| v.as_u64().map(|n| n as usize)).collect()
-    }
-}
-
-fn token_list(value: Option<&Value>) -> Vec<u32> {
-    match value {
-        Some(Value::Array(ids)) => ids.iter().filter_map(Value::as_u64).map(|id| id as u32).collect(),
-        Some(id) => id.as_u64().map(|id| id as u32).into_iter().collect(),
-        None => Vec::new(),
-    }
+    /// Settings that are not used, for whoever registers the model.
+    pub notes: Vec<String>,
 }
 
 impl Config {
-    /// Reads `json` (of the file `path`); `generation` is `generation_config.json`, where there is one.
-    pub fn parse(path: &Path, json: &Value, generation: Option<&Value>) -> Result<Self, ModelError> {
-        let model_type = json.get("model_type").and_then(Value::as_str).unwrap_or_default();
-        let family = Generation::ALL.into_iter().find(|g| g.model_type() == model_type);
-        let family = family.ok_or_else(|| ModelError::Config {
-            path: path.display().to_string(),
-            problem: format!("`model_type` is \"{model_type}\", which is no Qwen-VL family"),
-        })?;
-        let text_object = json.get("text_config").unwrap_or(json);
-        let text = Reader { path, objects: vec![text_object, json] };
-        let vision_object = json.get("vision_config").unwrap_or(&Value::Null);
-        let vision = Reader { path, objects: vec![vision_object] };
-        let mut eos_token_ids = token_list(text.find(&["eos_token_id"]));
-        for id in token_list(generation.and_then(|g| g.get("eos_token_id"))) {
-            if !eos_token_ids.contains(&id) {
-                eos_token_ids.push(id);
-            }
-        }
-        let pad = text.find(&["pad_token_id"]).or_else(|| text.find(&["bos_token_id"])).and_then(Value::as_u64);
-        let pad_token_id = pad.map_or_else(|| eos_token_ids.first().copied().unwrap_or(0), |id| id as u32);
-        let config = Self {
-            generation: family,
-            text: parse_text(&text, json, family)?,
-            vision: parse_vision(&vision, family)?,
-            image_token_id: text.token(&["image_token_id"])?,
-            video_token_id: text.token(&["video_token_id"])?,
-            eos_token_ids,
-            pad_token_id,
-        };
-        config.check(path)?;
-        Ok(config)
-    }
-
-    fn check(&self, path: &Path) -> Result<(), ModelError> {
+    pub(super) fn check(&self, path: &Path) -> Result<(), ModelError> {
         let (text, vision) = (&self.text, &self.vision);
         let problem = if !text.heads.is_multiple_of(text.kv_heads) {
             format!("`num_attention_heads` {} is no multiple of `num_key_value_heads` {}", text.heads, text.kv_heads)
@@ -244,6 +187,8 @@ impl Config {
             format!("{} deepstack features need as many decoder layers, not {}", vision.deepstack.len(), text.layers)
         } else if self.image_token_id as usize >= text.vocab_size {
             format!("`image_token_id` {} is outside the vocabulary of {}", self.image_token_id, text.vocab_size)
+        } else if let Some(block) = vision.full_attention_blocks.iter().find(|block| **block >= vision.depth) {
+            format!("`fullatt_block_indexes` names block {block}, but `depth` is {}", vision.depth)
         } else {
             return Ok(());
         };
@@ -267,77 +212,7 @@ impl Config {
             merge_size: self.vision.merge_size,
             temporal_patch_size: self.vision.temporal_patch_size,
             parameters,
+            notes: self.notes.clone(),
         }
     }
-}
-
-fn parse_text(text: &Reader<'_>, json: &Value, family: Generation) -> Result<TextConfig, ModelError> {
-    if text.find(&["use_sliding_window"]).and_then(Value::as_bool) == Some(true) {
-        return Err(text.error("`use_sliding_window` is true, which is not supported; set it to false".to_owned()));
-    }
-    let hidden_size = text.size(&["hidden_size"])?;
-    let heads = text.size(&["num_attention_heads"])?;
-    let rope = text.find(&["rope_parameters", "rope_scaling"]).unwrap_or(&Value::Null);
-    let rope = Reader { path: text.path, objects: vec![rope, text.objects[0], json] };
-    let section = rope.list("mrope_section").and_then(|s| <[usize; 3]>::try_from(s).ok());
-    let mrope_section = section.ok_or_else(|| rope.error("has no `mrope_section` of three numbers".to_owned()))?;
-    let tied = json.get("tie_word_embeddings").or_else(|| text.find(&["tie_word_embeddings"]));
-    Ok(TextConfig {
-        vocab_size: text.size(&["vocab_size"])?,
-        hidden_size,
-        intermediate_size: text.size(&["intermediate_size"])?,
-        layers: text.size(&["num_hidden_layers"])?,
-        heads,
-        kv_heads: text.size_or(&["num_key_value_heads"], heads)?,
-        head_dim: text.size_or(&["head_dim"], hidden_size / heads)?,
-        rms_norm_eps: text.number_or(&["rms_norm_eps"], 1e-6),
-        rope_theta: rope.number_or(&["rope_theta"], 1e6),
-        mrope_section,
-        mrope_interleaved: family == Generation::Qwen3,
-        qkv_bias: family != Generation::Qwen3,
-        qk_norm: family == Generation::Qwen3,
-        tied: tied.and_then(Value::as_bool).unwrap_or(false),
-        max_positions: text.size_or(&["max_position_embeddings"], 32_768)?,
-    })
-}
-
-fn parse_vision(vision: &Reader<'_>, family: Generation) -> Result<VisionConfig, ModelError> {
-    let depth = vision.size(&["depth"])?;
-    // Qwen2-VL calls the tower's width `embed_dim`; its `hidden_size` is the decoder's.
-    let hidden_size = vision.size(if family == Generation::Qwen2 { &["embed_dim"] } else { &["hidden_size"] })?;
-    let intermediate_size = match family {
-        Generation::Qwen2 => hidden_size * vision.size_or(&["mlp_ratio"], 4)?,
-        Generation::Qwen2_5 | Generation::Qwen3 => vision.size(&["intermediate_size"])?,
-    };
-    let windowed = family == Generation::Qwen2_5;
-    let full = vision.list("fullatt_block_indexes").filter(|_| windowed);
-    Ok(VisionConfig {
-        depth,
-        hidden_size,
-        intermediate_size,
-        heads: vision.size(&["num_heads"])?,
-        channels: vision.size_or(&["in_chans", "in_channels"], 3)?,
-        patch_size: vision.size_or(&["patch_size", "spatial_patch_size"], 14)?,
-        merge_size: vision.size_or(&["spatial_merge_size"], 2)?,
-        temporal_patch_size: vision.size_or(&["temporal_patch_size"], 2)?,
-        norm: if windowed { VisionNorm::RootMeanSquare } else { VisionNorm::Layer },
-        mlp: match family {
-            Generation::Qwen2 => VisionMlp::QuickGelu,
-            Generation::Qwen2_5 => VisionMlp::GatedSilu,
-            Generation::Qwen3 => VisionMlp::TanhGelu,
-        },
-        position_side: if family == Generation::Qwen3 { Some(position_side(vision)?) } else { None },
-        deepstack: vision.list("deepstack_visual_indexes").filter(|_| family == Generation::Qwen3).unwrap_or_default(),
-        window_size: if windowed { Some(vision.size_or(&["window_size"], 112)?) } else { None },
-        full_attention_blocks: full.unwrap_or_else(|| (0..depth).collect()),
-    })
-}
-
-fn position_side(vision: &Reader<'_>) -> Result<usize, ModelError> {
-    let count = vision.size_or(&["num_position_embeddings"], 2304)?;
-    let side = count.isqrt();
-    if side * side == count {
-        return Ok(side);
-    }
-    Err(vision.error(format!("`num_position_embeddings` is {count}, but must be a square number")))
 }

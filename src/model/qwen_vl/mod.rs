@@ -2,7 +2,11 @@
 //! Trainable and servable.
 
 pub mod config;
+mod fields;
 mod footprint;
+mod parse;
+mod parse_rope;
+mod reader;
 pub mod rope;
 pub mod text;
 pub mod vision;

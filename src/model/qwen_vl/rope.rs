@@ -4,16 +4,48 @@ use std::ops::RangeInclusive;
 
 use candle_core::{Device, Tensor};
 
-use super::config::{TextConfig, VisionConfig};
+use super::config::{RopeScaling, TextConfig, VisionConfig, Yarn};
 use crate::model::error::ModelError;
 use crate::model::input::{Batch, Grid};
 use crate::model::kernels::Rope;
 
 /// Base of the vision tower's frequencies.
-const VISION_THETA: f64 = 10_000.0;
+pub(super) const VISION_THETA: f64 = 10_000.0;
 
-fn frequencies(theta: f64, dim: usize) -> Vec<f32> {
-    (0..dim / 2).map(|i| (1.0 / theta.powf(2.0 * i as f64 / dim as f64)) as f32).collect()
+fn frequencies(theta: f64, dim: usize) -> Vec<f64> {
+    (0..dim / 2).map(|i| 1.0 / theta.powf(2.0 * i as f64 / dim as f64)).collect()
+}
+
+/// The decoder's frequencies, stretched as its configuration says, and what cosines and sines are multiplied with.
+fn scaled_frequencies(config: &TextConfig) -> (Vec<f64>, f64) {
+    let frequencies = frequencies(config.rope_theta, config.head_dim);
+    match config.rope_scaling {
+        RopeScaling::Default => (frequencies, 1.0),
+        RopeScaling::Linear(factor) => (frequencies.iter().map(|f| f / factor).collect(), 1.0),
+        RopeScaling::Yarn(yarn) => {
+            let (first, last) = yarn_bounds(&yarn, config);
+            let stretch = |(i, f): (usize, &f64)| {
+                let share = ((i as f64 - first) / (last - first)).clamp(0.0, 1.0);
+                f / yarn.factor * share + f * (1.0 - share)
+            };
+            (frequencies.iter().enumerate().map(stretch).collect(), yarn.attention_factor)
+        }
+    }
+}
+
+/// From which frequency on `YaRN` begins to stretch, and from which on it does in full.
+fn yarn_bounds(yarn: &Yarn, config: &TextConfig) -> (f64, f64) {
+    let dim = config.head_dim as f64;
+    let turning = |turns: f64| {
+        dim * (yarn.original_length / (turns * std::f64::consts::TAU)).ln() / (2.0 * config.rope_theta.ln())
+    };
+    let (mut first, mut last) = (turning(yarn.beta_fast), turning(yarn.beta_slow));
+    if yarn.truncate {
+        (first, last) = (first.floor(), last.ceil());
+    }
+    (first, last) = (first.max(0.0), last.min(dim - 1.0));
+    // Equal bounds would divide by zero.
+    if first.total_cmp(&last).is_eq() { (first, last + 0.001) } else { (first, last) }
 }
 
 /// Cosines and sines by position, so that each angle is computed once per forward pass, and in a decode step only those of
@@ -26,10 +58,11 @@ struct Table {
 }
 
 impl Table {
-    fn new(positions: RangeInclusive<u32>, frequencies: &[f32]) -> Self {
-        let first = *positions.start();
-        let angles = positions.flat_map(|p| frequencies.iter().map(move |f| p as f32 * f));
-        let (cos, sin) = angles.map(|a| (a.cos(), a.sin())).unzip();
+    /// Cosines and sines times `scale`.
+    fn new(positions: RangeInclusive<u32>, frequencies: &[f64], scale: f64) -> Self {
+        let (first, scale) = (*positions.start(), scale as f32);
+        let angles = positions.flat_map(|p| frequencies.iter().map(move |f| p as f32 * *f as f32));
+        let (cos, sin) = angles.map(|a| (a.cos() * scale, a.sin() * scale)).unzip();
         Self { first, width: frequencies.len(), cos, sin }
     }
 
@@ -44,7 +77,8 @@ impl Table {
 pub fn text_rope(config: &TextConfig, batch: &Batch, device: &Device) -> Result<Rope, ModelError> {
     let half = config.head_dim / 2;
     let (smallest, largest) = batch.positions.iter().fold((u32::MAX, 0), |(low, high), p| (low.min(*p), high.max(*p)));
-    let table = Table::new(smallest.min(largest)..=largest, &frequencies(config.rope_theta, config.head_dim));
+    let (frequencies, scale) = scaled_frequencies(config);
+    let table = Table::new(smallest.min(largest)..=largest, &frequencies, scale);
     let axis = |i: usize| axis(config, i);
     let plane = batch.rows * batch.columns;
     let mut cos = Vec::with_capacity(plane * half);
@@ -96,7 +130,7 @@ pub fn vision_rope(config: &VisionConfig, grid: Grid, order: &[u32], device: &De
     let head_dim = config.hidden_size / config.heads;
     let frequencies = frequencies(VISION_THETA, head_dim / 2);
     let quarter = frequencies.len();
-    let table = Table::new(0..=grid.height.max(grid.width) as u32, &frequencies);
+    let table = Table::new(0..=grid.height.max(grid.width) as u32, &frequencies, 1.0);
     let coordinates = patch_coordinates(grid, config.merge_size);
     let mut cos = Vec::with_capacity(order.len() * 2 * quarter);
     let mut sin = Vec::with_capacity(order.len() * 2 * quarter);

@@ -1,0 +1,259 @@
+//! Every setting of `config.json` that is known: those that are read elsewhere, those that cannot change what the model computes,
+//! and those that may only have the value that the code computes with. What transformers' own classes of these families do
+//! not know changes nothing there either: it is noted, unless its name says that the model is another one.
+
+use serde_json::Value;
+
+use super::reader::Reader;
+use crate::model::error::ModelError;
+
+/// What a setting may be; null is as good as absent.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Must {
+    /// One of these texts.
+    Text(&'static [&'static str]),
+    /// This switch.
+    Switch(bool),
+    /// This number.
+    Number(f64),
+    /// Not there.
+    Absent,
+}
+
+impl Must {
+    fn allows(self, value: &Value) -> bool {
+        match self {
+            Self::Text(texts) => value.as_str().is_some_and(|text| texts.contains(&text)),
+            Self::Switch(switch) => value.as_bool() == Some(switch),
+            Self::Number(number) => value.as_f64() == Some(number),
+            Self::Absent => value.is_null(),
+        }
+    }
+
+    fn words(self) -> String {
+        match self {
+            Self::Text(texts) => texts.iter().map(|text| format!("\"{text}\"")).collect::<Vec<_>>().join(" or "),
+            Self::Switch(switch) => switch.to_string(),
+            Self::Number(number) => number.to_string(),
+            Self::Absent => "left out".to_owned(),
+        }
+    }
+}
+
+/// The fields of one part of the configuration.
+pub(super) struct Part {
+    /// Those that are read.
+    read: &'static [&'static str],
+    /// Those with one right value.
+    fixed: &'static [(&'static str, Must)],
+}
+
+/// The whole file.
+pub(super) const TOP: Part = Part {
+    read: &[
+        "model_type",
+        "text_config",
+        "vision_config",
+        "image_token_id",
+        "video_token_id",
+        "tie_word_embeddings",
+        "quantization_config",
+        "compression_config",
+        "quantization",
+    ],
+    fixed: &[("transformers_weights", Must::Text(&["model.safetensors"]))],
+};
+
+/// The decoder.
+pub(super) const TEXT: Part = Part {
+    read: &[
+        "vocab_size",
+        "hidden_size",
+        "intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "head_dim",
+        "rms_norm_eps",
+        "rope_theta",
+        "rope_scaling",
+        "rope_parameters",
+        "max_position_embeddings",
+        "original_max_position_embeddings",
+        "tie_word_embeddings",
+        "layer_types",
+        "model_type",
+        "quantization_config",
+        "attention_bias",
+    ],
+    fixed: &[
+        ("hidden_act", Must::Text(&["silu", "swish"])),
+        ("use_sliding_window", Must::Switch(false)),
+        ("attention_dropout", Must::Number(0.0)),
+    ],
+};
+
+/// The vision tower.
+pub(super) const VISION: Part = Part {
+    read: &[
+        "depth",
+        "hidden_size",
+        "embed_dim",
+        "mlp_ratio",
+        "intermediate_size",
+        "num_heads",
+        "patch_size",
+        "spatial_patch_size",
+        "spatial_merge_size",
+        "temporal_patch_size",
+        "out_hidden_size",
+        "window_size",
+        "fullatt_block_indexes",
+        "num_position_embeddings",
+        "deepstack_visual_indexes",
+        "hidden_act",
+        "rope_parameters",
+        "num_attention_heads",
+        "num_hidden_layers",
+        "head_dim",
+        "model_type",
+        "quantization_config",
+    ],
+    fixed: &[
+        ("in_channels", Must::Number(3.0)),
+        ("in_chans", Must::Number(3.0)),
+        ("rope_theta", Must::Number(10_000.0)),
+    ],
+};
+
+/// Settings that are about files, training, generation or other programs.
+const IDLE: &[&str] = &[
+    "_attn_implementation",
+    "_attn_implementation_autoset",
+    "_commit_hash",
+    "_name_or_path",
+    "architectures",
+    "attn_implementation",
+    "bos_token_id",
+    "chunk_size_feed_forward",
+    "dtype",
+    "eos_token_id",
+    "id2label",
+    "initializer_range",
+    "is_encoder_decoder",
+    "label2id",
+    "max_window_layers",
+    "name_or_path",
+    "output_attentions",
+    "output_hidden_states",
+    "pad_token_id",
+    "problem_type",
+    "return_dict",
+    "sliding_window",
+    "task_specific_params",
+    "tokenizer_class",
+    "tokens_per_second",
+    "torch_dtype",
+    "torchscript",
+    "transformers_version",
+    "unsloth_fixed",
+    "unsloth_version",
+    "use_bfloat16",
+    "use_cache",
+    "vision_end_token_id",
+    "vision_start_token_id",
+    "vision_token_id",
+    // Older versions of transformers wrote every default of theirs.
+    "add_cross_attention",
+    "bad_words_ids",
+    "begin_suppress_tokens",
+    "cross_attention_hidden_size",
+    "decoder_start_token_id",
+    "diversity_penalty",
+    "do_sample",
+    "early_stopping",
+    "encoder_no_repeat_ngram_size",
+    "exponential_decay_length_penalty",
+    "finetuning_task",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "is_decoder",
+    "length_penalty",
+    "max_length",
+    "min_length",
+    "no_repeat_ngram_size",
+    "num_beam_groups",
+    "num_beams",
+    "num_return_sequences",
+    "output_scores",
+    "prefix",
+    "pruned_heads",
+    "remove_invalid_values",
+    "repetition_penalty",
+    "return_dict_in_generate",
+    "sep_token_id",
+    "suppress_tokens",
+    "temperature",
+    "tf_legacy_loss",
+    "tie_encoder_decoder",
+    "top_k",
+    "top_p",
+    "typical_p",
+];
+
+/// Settings of other families that mean another computation: here they may only say that there is none.
+const FOREIGN: &[(&str, Must)] = &[
+    ("alibi", Must::Switch(false)),
+    ("attention_chunk_size", Must::Absent),
+    ("attention_multiplier", Must::Number(1.0)),
+    ("attn_logit_softcapping", Must::Absent),
+    ("attn_output_gate", Must::Switch(false)),
+    ("embedding_multiplier", Must::Number(1.0)),
+    ("final_logit_softcapping", Must::Absent),
+    ("full_attention_interval", Must::Number(1.0)),
+    ("kv_lora_rank", Must::Absent),
+    ("logit_scale", Must::Number(1.0)),
+    ("logits_scaling", Must::Number(1.0)),
+    ("mlp_bias", Must::Switch(false)),
+    ("moe_intermediate_size", Must::Absent),
+    ("n_routed_experts", Must::Number(0.0)),
+    ("no_rope_layers", Must::Absent),
+    ("num_experts", Must::Number(0.0)),
+    ("num_local_experts", Must::Number(0.0)),
+    ("partial_rotary_factor", Must::Number(1.0)),
+    ("per_layer_config", Must::Absent),
+    ("q_lora_rank", Must::Absent),
+    ("query_pre_attn_scalar", Must::Absent),
+    ("residual_multiplier", Must::Number(1.0)),
+    ("rope_interleave", Must::Switch(false)),
+    ("rope_local_base_freq", Must::Absent),
+    ("rotary_pct", Must::Number(1.0)),
+    ("scale_embeddings", Must::Switch(false)),
+    ("sliding_window_pattern", Must::Absent),
+    ("use_dynamic_ntk", Must::Switch(false)),
+    ("use_logn_attn", Must::Switch(false)),
+];
+
+/// Checks every field of a part and collects those that nobody uses.
+///
+/// # Errors
+/// Names a setting whose value is another computation.
+pub(super) fn check(reader: &Reader<'_>, parts: &[&Part], unknown: &mut Vec<String>) -> Result<(), ModelError> {
+    for (name, value) in reader.fields().filter(|(_, value)| !value.is_null()) {
+        let fixed = parts.iter().flat_map(|part| part.fixed).chain(FOREIGN).find(|(known, _)| *known == name);
+        match fixed {
+            Some((_, must)) if !must.allows(value) => {
+                return Err(reader.wrong(name, value, &format!("{} (anything else is not supported)", must.words())));
+            }
+            Some(_) => {}
+            None if parts.iter().any(|part| part.read.contains(&name)) || IDLE.contains(&name) => {}
+            None => unknown.push(reader.full(name)),
+        }
+    }
+    Ok(())
+}
+
+/// The decoder's settings that are read.
+pub(super) fn read_by_decoder() -> &'static [&'static str] {
+    TEXT.read
+}
