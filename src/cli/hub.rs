@@ -1,8 +1,11 @@
 //! Names of a hub on the command line, and models of it for commands that need no server.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 use vgpo::config::app::AppSettings;
 use vgpo::hub::{Hub, HubError, Kind, Reference, SCHEME, model_files};
+use vgpo::model;
 use vgpo::serving::ModelRef;
 
 /// Fetches a model into the cache folder, what is there already left out, and tells on standard error how it goes.
@@ -13,7 +16,8 @@ pub fn fetch_model(name: &str, settings: &AppSettings) -> Result<ModelRef, Strin
         let hub = Hub::new(settings)?;
         let snapshot = hub.look(Kind::Model, &reference)?;
         let wanted = model_files(&snapshot)?;
-        let dir = hub.fetch(&snapshot, &wanted, &mut |progress| {
+        let check = |dir: &Path| model::check_settings(dir).map(drop).map_err(|error| error.to_string());
+        let dir = hub.fetch_model(&snapshot, &wanted, &check, &mut |progress| {
             if progress.bytes == 0 {
                 eprintln!("fetching {} ({} of {})", progress.file, progress.number, progress.files);
             }

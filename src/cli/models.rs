@@ -107,6 +107,9 @@ async fn added(mut entry: Value, wait: bool, flags: &ClientFlags) -> Outcome {
     } else {
         let [id, state, family, source] = ["id", "state", "family", "source"].map(|name| text(&entry, name));
         say([id, state, family, source, text(&entry, "problem")].join("  ").trim_end());
+        for warning in entry["card"]["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            say(format!("  note: {warning}"));
+        }
     }
     Ok(if entry["state"] == "failed" { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

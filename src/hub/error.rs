@@ -47,6 +47,14 @@ pub enum HubError {
         /// The repository.
         id: String,
     },
+    /// A model whose settings tell that it cannot be used; its weights were not fetched.
+    #[error("`{id}` cannot be used: {problem}")]
+    Unusable {
+        /// The repository.
+        id: String,
+        /// Why.
+        problem: String,
+    },
     /// A repository without rows.
     #[error("`{id}` has no rows{place}: it needs .parquet, .jsonl, .ndjson or .zip files; name another `folder`")]
     NoRows {

@@ -9,6 +9,9 @@ const NAMED: [&str; 2] = ["LICENSE", "NOTICE"];
 /// What the names of weights in other layouts begin with.
 const FOREIGN: &str = "consolidated";
 
+/// The one file of weights that wins over any others.
+const WHOLE: &str = "model.safetensors";
+
 /// The files that a model needs: configuration, tokenizer, template, licence and weights, all of the top folder. Small
 /// files first: what is wrong with them shows before gigabytes have come.
 pub fn model_files(snapshot: &Snapshot) -> Result<Vec<String>, HubError> {
@@ -17,6 +20,9 @@ pub fn model_files(snapshot: &Snapshot) -> Result<Vec<String>, HubError> {
         named && !file.contains('/') && !file.starts_with(FOREIGN)
     };
     let mut files: Vec<String> = snapshot.files.iter().filter(needed).cloned().collect();
+    if files.iter().any(|file| file == WHOLE) {
+        files.retain(|file| file == WHOLE || !is_weights(file));
+    }
     if !files.iter().any(|file| file == "config.json") || !files.iter().any(|file| is_weights(file)) {
         return Err(HubError::NoModel { id: snapshot.id.clone() });
     }
@@ -49,7 +55,7 @@ pub fn dataset_files(snapshot: &Snapshot, folder: Option<&str>) -> Result<Vec<St
     Ok(files)
 }
 
-fn is_weights(file: &str) -> bool {
+pub(super) fn is_weights(file: &str) -> bool {
     file.ends_with(".safetensors")
 }
 
@@ -80,6 +86,8 @@ mod tests {
         let wanted = wanted.unwrap();
         assert_eq!(wanted.last().unwrap(), "model-00001-of-00002.safetensors");
         assert_eq!(wanted.len(), 6, "{wanted:?}");
+        let whole = files(&["config.json", "model.safetensors", "model-00001-of-00001.safetensors"]).unwrap();
+        assert_eq!(whole, ["config.json", "model.safetensors"], "what it wins over is not fetched");
         let error = files(&["config.json", "pytorch_model.bin"]).unwrap_err().to_string();
         assert!(error.contains("org/name") && error.contains("safetensors"), "{error}");
     }

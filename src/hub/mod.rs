@@ -111,6 +111,20 @@ impl Hub {
         Ok(dir)
     }
 
+    /// The same for a model: its settings come first, and its weights only if `check` finds nothing wrong with those.
+    pub fn fetch_model(
+        &self,
+        snapshot: &Snapshot,
+        wanted: &[String],
+        check: &dyn Fn(&Path) -> Result<(), String>,
+        tell: &mut dyn FnMut(DownloadProgress),
+    ) -> Result<PathBuf, HubError> {
+        let settings: Vec<String> = wanted.iter().filter(|file| !files::is_weights(file)).cloned().collect();
+        let dir = self.fetch(snapshot, &settings, tell)?;
+        check(&dir).map_err(|problem| HubError::Unusable { id: snapshot.id.clone(), problem })?;
+        self.fetch(snapshot, wanted, tell)
+    }
+
     fn fetch_file(
         &self,
         repo: &ApiRepo,

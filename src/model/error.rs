@@ -46,6 +46,12 @@ pub enum ModelError {
         /// Why, and the way out.
         problem: String,
     },
+    /// Numbers that a model computed and that are none.
+    #[error(
+        "the model's {0} are not finite numbers (NaN or infinite): its weights are broken, or too large for its number format; \
+         take an earlier checkpoint"
+    )]
+    NotFinite(&'static str),
     /// Inputs that do not fit together or do not fit the model.
     #[error("{0}")]
     Input(String),

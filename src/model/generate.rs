@@ -71,7 +71,10 @@ impl<'m> Generation<'m> {
 
     /// Logits of the next token, one `[vocab]` row per sequence.
     pub fn logits(&self) -> Result<Vec<Vec<f32>>, ModelError> {
-        Ok(self.model.logits(&self.states)?.to_vec2()?)
+        let logits: Vec<Vec<f32>> = self.model.logits(&self.states)?.to_vec2()?;
+        // A sum is finite where all its parts are.
+        let finite = |row: &Vec<f32>| row.iter().map(|logit| f64::from(*logit)).sum::<f64>().is_finite();
+        if logits.iter().all(finite) { Ok(logits) } else { Err(ModelError::NotFinite("logits")) }
     }
 
     /// Reads one token per row.

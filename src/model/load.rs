@@ -6,7 +6,9 @@ use std::sync::Arc;
 use candle_core::{DType, Device};
 use serde_json::Value;
 
+use super::files::{Declared, WeightPlan, declared_format};
 use super::footprint::Footprint;
+use super::linear::LinearShape;
 use super::lora::{Adapters, LoraConfig, select};
 use super::quantized::QuantizedView;
 use super::qwen_vl::{self, QwenVl};
@@ -39,7 +41,46 @@ pub(super) struct Folder<'a> {
     pub(super) generation: Option<&'a Value>,
 }
 
+/// The same, with what they hold.
+struct Settings {
+    config_path: PathBuf,
+    config: Value,
+    generation: Option<Value>,
+}
+
+impl Settings {
+    fn read(dir: &Path) -> Result<Self, ModelError> {
+        let config_path = dir.join("config.json");
+        let config = read_json(&config_path)?;
+        let generation_path = dir.join("generation_config.json");
+        let generation = if generation_path.exists() { Some(read_json(&generation_path)?) } else { None };
+        Ok(Self { config_path, config, generation })
+    }
+
+    fn folder(&self) -> Folder<'_> {
+        Folder { config_path: &self.config_path, config: &self.config, generation: self.generation.as_ref() }
+    }
+}
+
+/// Reads a folder's configuration files.
+pub(super) fn with_folder<T>(
+    dir: &Path,
+    work: impl FnOnce(&Folder<'_>) -> Result<T, ModelError>,
+) -> Result<T, ModelError> {
+    work(&Settings::read(dir)?.folder())
+}
+
 impl Folder<'_> {
+    /// The folder.
+    pub(super) fn dir(&self) -> &Path {
+        self.config_path.parent().unwrap_or(Path::new(""))
+    }
+
+    /// What the settings say about the number format of the weights.
+    pub(super) fn declared_format(&self) -> Result<Declared, ModelError> {
+        declared_format(self.dir(), self.config_path, self.config)
+    }
+
     fn family(&self) -> Result<&'static Family, ModelError> {
         let name = self.config.get("model_type").and_then(Value::as_str).unwrap_or_default();
         FAMILIES.iter().find(|family| family.model_type == name).ok_or_else(|| {
@@ -91,8 +132,8 @@ fn build_qwen_vl(
 /// A model folder that has been read: its configuration and its parameters, of which several models can be built.
 pub struct ModelFolder {
     dir: PathBuf,
-    config: Value,
-    generation: Option<Value>,
+    settings: Settings,
+    linears: Vec<LinearShape>,
     parameters: Parameters,
     device: Device,
     build: Build,
@@ -115,14 +156,14 @@ impl ModelFolder {
 
     /// The same, with weights in the number format `dtype`.
     pub fn open_as(dir: &Path, device: &Device, dtype: DType) -> Result<Self, ModelError> {
-        let config_path = dir.join("config.json");
-        let config = read_json(&config_path)?;
-        let generation_path = dir.join("generation_config.json");
-        let generation = if generation_path.exists() { Some(read_json(&generation_path)?) } else { None };
-        let folder = Folder { config_path: &config_path, config: &config, generation: generation.as_ref() };
-        let build = folder.family()?.build;
-        let parameters = Parameters::read(dir, device, dtype)?;
-        Ok(Self { dir: dir.to_owned(), config, generation, parameters, device: device.clone(), build })
+        let settings = Settings::read(dir)?;
+        let build = settings.folder().family()?.build;
+        let plan = WeightPlan::of(&settings.folder())?;
+        for note in &plan.notes {
+            tracing::info!(folder = %dir.display(), "{note}");
+        }
+        let parameters = Parameters::read_planned(&plan, device, dtype)?;
+        Ok(Self { dir: dir.to_owned(), settings, linears: plan.linears, parameters, device: device.clone(), build })
     }
 
     /// The folder.
@@ -143,7 +184,7 @@ impl ModelFolder {
     /// Puts low-rank adapters beside the linear layers that `config` names, and freezes everything else. Layers that are
     /// frozen already get none. Their random values depend on `seed` alone.
     pub fn add_adapters(&mut self, config: &LoraConfig, seed: u64) -> Result<(), ModelError> {
-        let layers = self.parameters.trainable(super::linear_layers(&self.dir)?);
+        let layers = self.parameters.trainable(self.linears.clone());
         let chosen = select(&config.targets, &layers)?;
         let adapters = Adapters::new(config.clone(), chosen, seed, &self.device)?;
         self.parameters.adapt(adapters);
@@ -164,8 +205,6 @@ impl ModelFolder {
     }
 
     fn build_on(&self, source: &dyn WeightSource) -> Result<Arc<dyn VisionLanguageModel>, ModelError> {
-        let config_path = self.dir.join("config.json");
-        let folder = Folder { config_path: &config_path, config: &self.config, generation: self.generation.as_ref() };
-        (self.build)(&folder, self.parameters.count(), source, &self.device)
+        (self.build)(&self.settings.folder(), self.parameters.count(), source, &self.device)
     }
 }

@@ -101,6 +101,13 @@ pub fn token_scores(
         scores.logprobs.extend(logprobs);
         scores.entropy.extend(spread);
     }
+    // A token that is left out of the distribution has no chance at all.
+    let is_odd = |(logprob, target): (&f64, &TokenTarget)| {
+        !logprob.is_finite() && !vocabulary.distribution.left_out.contains(&target.token)
+    };
+    if scores.logprobs.iter().zip(targets).any(is_odd) {
+        return Err(ModelError::NotFinite("log-probs"));
+    }
     Ok(scores)
 }
 

@@ -3,6 +3,7 @@
 //! A family is a folder (`qwen_vl/`) that implements [`VisionLanguageModel`], and one line in [`load`].
 
 mod blank;
+mod blueprint;
 pub mod cache;
 pub mod capture;
 pub mod constant;
@@ -10,6 +11,7 @@ mod describe;
 pub mod device;
 pub mod error;
 pub mod features;
+pub mod files;
 pub mod focus;
 pub mod footprint;
 pub mod generate;
@@ -35,7 +37,7 @@ use candle_core::{Device, Tensor};
 pub use blank::write_blank;
 pub use cache::KvCache;
 pub use capture::Capture;
-pub use describe::{describe, linear_layers, size};
+pub use describe::{check_settings, describe, linear_layers, size};
 pub use error::ModelError;
 pub use input::{Batch, Grid, ImagePatches, Sequence, Tree};
 pub use load::ModelFolder;
@@ -74,6 +76,8 @@ pub struct ModelInfo {
     pub temporal_patch_size: usize,
     /// Number of parameters.
     pub parameters: usize,
+    /// What whoever registers the model should know: settings and tensors that the model does not use.
+    pub notes: Vec<String>,
 }
 
 /// A vision-language model, trainable and servable: the same code runs over tracked and over detached weights.

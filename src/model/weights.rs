@@ -4,7 +4,7 @@
 //! (`model.visual.*`, `model.language_model.*`) are accepted and written back as they were read.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use candle_core::quantized::QTensor;
@@ -12,7 +12,9 @@ use candle_core::{DType, Device, Shape, Tensor, Var};
 
 use super::error::ModelError;
 use super::features::FeatureCache;
+use super::files::WeightPlan;
 use super::linear::LinearShape;
+use super::load::with_folder;
 use super::lora::{Adapter, Adapters};
 
 /// Where a family's constructor gets its weights from.
@@ -47,6 +49,8 @@ pub struct Parameters {
     features: Arc<FeatureCache>,
     /// Name in the file for each name used here.
     file_names: HashMap<String, String>,
+    /// A name in the file under which one of the variables is there a second time, and that variable's.
+    repeated: Option<(String, String)>,
 }
 
 /// How a model sees the parameters.
@@ -78,47 +82,20 @@ pub(super) fn file_error(path: &Path, source: std::io::Error) -> ModelError {
     ModelError::File { path: path.display().to_string(), source }
 }
 
-/// The safetensors files of a folder: those an index names, else `model.safetensors`.
-pub(super) fn weight_files(dir: &Path) -> Result<Vec<PathBuf>, ModelError> {
-    let index = dir.join("model.safetensors.index.json");
-    if !index.exists() {
-        return Ok(vec![dir.join("model.safetensors")]);
-    }
-    let text = std::fs::read_to_string(&index).map_err(|e| file_error(&index, e))?;
-    let bad = |problem: String| ModelError::Config { path: index.display().to_string(), problem };
-    let json: serde_json::Value = serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
-    let map = json["weight_map"].as_object().ok_or_else(|| bad("has no `weight_map`".to_owned()))?;
-    let mut names: Vec<&str> = map.values().filter_map(|v| v.as_str()).collect();
-    names.sort_unstable();
-    names.dedup();
-    if names.iter().any(|n| n.contains(['/', '\\']) || n.contains("..")) {
-        return Err(bad("`weight_map` may only name files of the same folder".to_owned()));
-    }
-    Ok(names.into_iter().map(|n| dir.join(n)).collect())
-}
-
 impl Parameters {
-    /// Reads every tensor of a model folder in the number format `dtype`.
+    /// Reads the weights of a model folder in the number format `dtype`.
     pub fn read(dir: &Path, device: &Device, dtype: DType) -> Result<Self, ModelError> {
-        let mut vars = BTreeMap::new();
-        let mut file_names = HashMap::new();
-        for path in weight_files(dir)? {
-            let bytes = std::fs::read(&path).map_err(|e| file_error(&path, e))?;
-            let tensors = candle_core::safetensors::load_buffer(&bytes, device).map_err(|e| ModelError::Config {
-                path: path.display().to_string(),
-                problem: format!("is no readable safetensors file ({e}); the file may be cut short: copy it again"),
-            })?;
-            for (file_name, tensor) in tensors {
-                let name = canonical(&file_name);
-                vars.insert(name.clone(), Var::from_tensor(&tensor.to_dtype(dtype)?)?);
-                file_names.insert(name, file_name);
-            }
-        }
-        Ok(Self::new(vars, file_names))
+        with_folder(dir, |folder| Self::read_planned(&WeightPlan::of(folder)?, device, dtype))
+    }
+
+    /// Reads the weights that a plan names: what the model does not read is not kept, and so never written back.
+    pub(super) fn read_planned(plan: &WeightPlan, device: &Device, dtype: DType) -> Result<Self, ModelError> {
+        let read = Self::new(plan.read(device, dtype)?, plan.file_names());
+        Ok(Self { repeated: plan.repeated(), ..read })
     }
 
     fn new(vars: BTreeMap<String, Var>, file_names: HashMap<String, String>) -> Self {
-        Self { trained: vars.clone(), vars, adapters: None, features: Arc::default(), file_names }
+        Self { trained: vars.clone(), vars, adapters: None, features: Arc::default(), file_names, repeated: None }
     }
 
     /// The model's own variables by name, in name order: adapters are not among them.
@@ -191,7 +168,14 @@ impl Parameters {
     /// What is written: every variable, its adapter merged into it, under the name it was read with.
     pub(super) fn named(&self) -> Result<Vec<(String, Tensor)>, ModelError> {
         let file_name = |name: &String| self.file_names.get(name).unwrap_or(name).clone();
-        self.vars.iter().map(|(name, var)| Ok((file_name(name), self.merged(name, var)?))).collect()
+        let written = |(name, var): (&String, &Var)| Ok((file_name(name), self.merged(name, var)?));
+        let mut all: Vec<(String, Tensor)> = self.vars.iter().map(written).collect::<Result<_, ModelError>>()?;
+        if let Some((name, of)) = &self.repeated
+            && let Some(var) = self.vars.get(of)
+        {
+            all.push((name.clone(), self.merged(of, var)?));
+        }
+        Ok(all)
     }
 
     /// The variable `name` with what its layer's adapter adds, in the number format of the variable.

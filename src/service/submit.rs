@@ -197,15 +197,25 @@ pub(super) fn warnings(
     let mut warn = |code: &str, pointer: &str, detail: String| {
         warnings.push(JobWarning { code: code.to_owned(), pointer: pointer.to_owned(), detail });
     };
-    let asked = |text: &str| text.contains("<think>") && text.contains("\\boxed");
+    // What the template begins itself need not be asked for.
+    let opens = preview.opened.starts_with("<think>");
+    let asked = |text: &str| (opens || text.contains("<think>")) && text.contains("\\boxed");
     if uses_format(&spec.reward) && !asked(&preview.prompt.text) && !asked(&text_of(&model.card)) {
-        warn(
-            "format_not_asked",
-            "/reward",
-            "the reward `format` wants `<think> … </think> … \\boxed{…}`, but the prompt never asks for it and the model's card \
-             does not promise it: ask for it in `data.system` or `data.prompt_template`"
-                .to_owned(),
+        let begun = if opens { " (of which the chat template writes the beginning)" } else { "" };
+        let detail = format!(
+            "the reward `format` wants `<think> … </think> … \\boxed{{…}}`{begun}, but the prompt never asks for it and the \
+             model's card does not promise it: ask for it in `data.system` or `data.prompt_template`"
         );
+        warn("format_not_asked", "/reward", detail);
+    }
+    if preview.thinks_again && needs_demonstrations(spec) {
+        let detail = "the model's chat template closes an empty thought (`<think> </think>`) before every response, and the \
+                      demonstrations begin with a thought of their own: the model learns to think twice; use a template that leaves \
+                      the thought open, or demonstrations without one";
+        warn("second_thought", "/model", detail.to_owned());
+    }
+    for note in &preview.size.info.notes {
+        warn("model", "/model", note.clone());
     }
     if !preview.unknown_words.is_empty() {
         let words = preview.unknown_words.join(" ");

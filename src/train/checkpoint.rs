@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::checkpoints::MAX_SHARD_BYTES;
 use crate::domain::model::CARD_FILE;
 use crate::domain::spec::{DataSpec, JobSpec};
+use crate::model::files::{is_copied, without_quantization};
 use crate::model::lora::peft;
 use crate::model::{ModelError, Parameters};
 
@@ -93,8 +94,7 @@ impl ModelFiles {
             let entry = entry.map_err(file_error(dir))?;
             let path = entry.path();
             let name = entry.file_name().to_string_lossy().into_owned();
-            let weights = name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json");
-            if path.is_file() && !weights && !name.starts_with('.') {
+            if path.is_file() && is_copied(&name) {
                 files.insert(name, std::fs::read(&path).map_err(file_error(&path))?);
             }
         }
@@ -104,7 +104,7 @@ impl ModelFiles {
     fn write(&self, dir: &Path, data: &DataSpec, number_format: &str) -> Result<(), TrainError> {
         for (name, bytes) in &self.0 {
             let path = dir.join(name);
-            let told = if name == "config.json" { with_number_format(bytes, number_format) } else { None };
+            let told = if name == "config.json" { as_written(bytes, number_format) } else { None };
             std::fs::write(&path, told.as_ref().unwrap_or(bytes)).map_err(file_error(&path))?;
         }
         let path = dir.join(CARD_FILE);
@@ -127,10 +127,10 @@ impl ModelFiles {
     }
 }
 
-/// The configuration with the number format that the weights have now, where it names another one.
-fn with_number_format(config: &[u8], number_format: &str) -> Option<Vec<u8>> {
+/// The configuration with the number format that the weights have now, where it names another one or a quantisation.
+fn as_written(config: &[u8], number_format: &str) -> Option<Vec<u8>> {
     let mut config: serde_json::Value = serde_json::from_slice(config).ok()?;
-    let mut changed = false;
+    let mut changed = without_quantization(&mut config);
     for section in ["", "/text_config", "/vision_config"] {
         let Some(section) = config.pointer_mut(section) else { continue };
         for key in ["torch_dtype", "dtype"] {

@@ -45,6 +45,7 @@ pub fn model_info() -> ModelInfo {
         merge_size: number(&vision["spatial_merge_size"]),
         temporal_patch_size: number(&vision["temporal_patch_size"]),
         parameters: 0,
+        notes: Vec::new(),
     }
 }
 

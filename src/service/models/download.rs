@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
 use super::entry::ModelEntry;
-use super::register::Coming;
+use super::register::{Coming, check_settings};
 use crate::domain::model::{DownloadProgress, ModelState};
 use crate::hub::{Hub, Snapshot, model_files};
 use crate::service::hub::at_hub;
@@ -134,7 +134,7 @@ impl Download {
         let (send, receive) = oneshot::channel();
         let Self { coming, hub, snapshot } = self;
         std::thread::spawn(move || {
-            let fetched = hub.fetch(&snapshot, &wanted, &mut |progress| {
+            let fetched = hub.fetch_model(&snapshot, &wanted, &check_settings, &mut |progress| {
                 // A report that finds no room is left out; the next one says more.
                 let _ = tell.try_send(progress);
             });

@@ -79,16 +79,17 @@ impl Service {
 
     /// Reads what the folder says about itself and registers it; says what is wrong with it else.
     pub(super) async fn store_model(&self, coming: Coming, dir: PathBuf) -> std::result::Result<Model, String> {
-        let read = move || read_folder(&dir).map(|(info, card)| (dir, info, card));
-        let (dir, info, notes) = tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())??;
+        let read = move || read_folder(&dir).map(|described| (dir, described));
+        let (dir, Described { info, card, recommended }) =
+            tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())??;
         let path = self.model_path(dir, &new_id("mdl")).await.map_err(|error| error.to_string())?;
         let record = NewModel {
             name: coming.name,
             family: info.family,
             parameters: info.parameters as u64,
             path,
-            card: notes.get("card").cloned().unwrap_or(Value::Object(serde_json::Map::new())),
-            recommended: notes.get("recommended").cloned().unwrap_or(Value::Object(serde_json::Map::new())),
+            card,
+            recommended,
             source: coming.source,
             project: coming.project,
             created_by: coming.created_by,
@@ -144,14 +145,34 @@ impl Service {
 }
 
 /// What a folder says about itself: whether it can be trained and served shows here, not in a job that waited for hours.
-fn read_folder(dir: &Path) -> std::result::Result<(model::ModelInfo, Value), String> {
+fn read_folder(dir: &Path) -> std::result::Result<Described, String> {
     let info = model::describe(dir).map_err(|error| error.to_string())?;
-    Processor::from_dir(dir, &info).map_err(|error| error.to_string())?;
+    let processor = Processor::from_dir(dir, &info).map_err(|error| error.to_string())?;
+    let warnings = [info.notes.as_slice(), processor.image_processor().notes()].concat();
     let notes = match std::fs::read(dir.join(CARD_FILE)) {
         Ok(bytes) => {
             serde_json::from_slice(&bytes).map_err(|error| format!("{CARD_FILE} is not valid JSON: {error}"))?
         }
         Err(_) => Value::Null,
     };
-    Ok((info, notes))
+    let object = |name: &str| notes.get(name).and_then(Value::as_object).cloned().unwrap_or_default();
+    let (mut card, recommended) = (object("card"), object("recommended"));
+    if !warnings.is_empty() {
+        card.insert("warnings".to_owned(), Value::from(warnings));
+    }
+    Ok(Described { info, card: Value::Object(card), recommended: Value::Object(recommended) })
+}
+
+/// Can a folder be used, as far as everything but its weights tells?
+pub(super) fn check_settings(dir: &Path) -> std::result::Result<(), String> {
+    let info = model::check_settings(dir).map_err(|error| error.to_string())?;
+    Processor::from_dir(dir, &info).map(drop).map_err(|error| error.to_string())
+}
+
+/// A folder's facts and notes.
+struct Described {
+    info: model::ModelInfo,
+    /// For people; what they should know about the folder is its `warnings`.
+    card: Value,
+    recommended: Value,
 }

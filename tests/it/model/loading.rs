@@ -5,7 +5,7 @@ use vgpo::model::{Batch, Capture, ModelFolder, Sequence, View};
 
 use super::{FAMILIES, Family, QWEN2_5, QWEN3, close, flat, hidden};
 
-fn copy_checkpoint(family: Family) -> tempfile::TempDir {
+pub(super) fn copy_checkpoint(family: Family) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(family.fixture().join("checkpoint")).unwrap() {
         let path = entry.unwrap().path();
@@ -14,11 +14,11 @@ fn copy_checkpoint(family: Family) -> tempfile::TempDir {
     dir
 }
 
-fn tensors(dir: &std::path::Path) -> std::collections::HashMap<String, Tensor> {
+pub(super) fn tensors(dir: &std::path::Path) -> std::collections::HashMap<String, Tensor> {
     candle_core::safetensors::load(dir.join("model.safetensors"), &Device::Cpu).unwrap()
 }
 
-fn error_of(dir: &std::path::Path) -> String {
+pub(super) fn error_of(dir: &std::path::Path) -> String {
     match ModelFolder::open(dir, &Device::Cpu).and_then(|f| f.model(View::Detached)) {
         Ok(_) => panic!("the folder should not load"),
         Err(error) => error.to_string(),
@@ -178,8 +178,6 @@ fn tied_heads_use_the_embedding() {
     let text = std::fs::read_to_string(tied.path().join("config.json")).unwrap();
     let text = text.replace("\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true");
     std::fs::write(tied.path().join("config.json"), text).unwrap();
-    // A head that some tool left in the file is not used.
-    all.insert("lm_head.weight".to_owned(), head);
     for with_head in [true, false] {
         if !with_head {
             all.remove("lm_head.weight");
@@ -187,6 +185,11 @@ fn tied_heads_use_the_embedding() {
         candle_core::safetensors::save(&all, tied.path().join("model.safetensors")).unwrap();
         close("logits", &logits(tied.path()), &want, 1e-6);
     }
+    // One that differs contradicts the configuration.
+    all.insert("lm_head.weight".to_owned(), head);
+    candle_core::safetensors::save(&all, tied.path().join("model.safetensors")).unwrap();
+    let error = error_of(tied.path());
+    assert!(error.contains("lm_head.weight") && error.contains("tie_word_embeddings"), "{error}");
 }
 
 #[test]

@@ -9,7 +9,9 @@ pub mod kernels;
 mod loading;
 mod lora;
 mod quantized;
+mod settings;
 mod training;
+mod weight_files;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

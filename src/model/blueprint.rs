@@ -1,0 +1,46 @@
+//! What a family's constructor asks for, without any weights.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::{DType, Device, Tensor};
+
+use super::ModelError;
+use super::linear::LinearShape;
+use super::load::Folder;
+use super::lora::Adapter;
+use super::weights::WeightSource;
+
+/// Names and shapes of a model's weights, and its linear layers.
+#[derive(Debug, Default)]
+pub(super) struct Blueprint {
+    pub(super) weights: BTreeMap<String, Vec<usize>>,
+    pub(super) linears: Vec<LinearShape>,
+}
+
+impl Blueprint {
+    /// What the model that a folder configures is made of.
+    pub(super) fn of(folder: &Folder<'_>) -> Result<Self, ModelError> {
+        let noted = Notebook::default();
+        folder.visit(&noted)?;
+        Ok(noted.0.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Takes note of what a constructor asks for and gives it tensors that need no memory.
+#[derive(Default)]
+struct Notebook(Mutex<Blueprint>);
+
+impl WeightSource for Notebook {
+    fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
+        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.weights.insert(name.to_owned(), shape.to_vec());
+        // One value, seen through strides of zero.
+        Ok(Tensor::zeros((), DType::F32, &Device::Cpu)?.broadcast_as(shape)?)
+    }
+
+    fn adapter(&self, layer: &LinearShape) -> Option<Adapter> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).linears.push(layer.clone());
+        None
+    }
+}

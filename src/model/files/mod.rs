@@ -1,0 +1,15 @@
+//! A model's weights on disk, before anything of them is read: which files and which tensors count, in which number format they
+//! are, and whether the model can be built on them.
+//!
+//! [`WeightPlan::of`] is the one check: registration, download, training and serving all go through it. It reads headers only.
+
+mod copied;
+mod decode;
+mod format;
+mod header;
+mod inventory;
+mod plan;
+
+pub use copied::{is_copied, without_quantization};
+pub(super) use format::{Declared, declared as declared_format};
+pub(super) use plan::WeightPlan;

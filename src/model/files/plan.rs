@@ -1,0 +1,171 @@
+//! The plan by which a model's weights are read, made from its configuration and the headers of its files.
+
+use std::collections::{BTreeMap, HashMap};
+
+use candle_core::{DType, Device, Var};
+
+use super::decode;
+use super::format::{self, Encoding};
+use super::header::Stored;
+use super::inventory::Inventory;
+use crate::model::ModelError;
+use crate::model::blueprint::Blueprint;
+use crate::model::footprint::ParameterCounts;
+use crate::model::linear::LinearShape;
+use crate::model::load::Folder;
+use crate::model::weights::VISION;
+
+/// The output head, which a tied model has only as its embedding.
+const HEAD: &str = "lm_head.weight";
+const EMBEDDING: &str = "model.embed_tokens.weight";
+/// Buffers that old checkpoints hold and that are computed.
+const COMPUTED: &str = ".rotary_emb.inv_freq";
+/// What PEFT's adapters are described in.
+const ADAPTER: &str = "adapter_config.json";
+/// Tensors that a note or an error names at most.
+const SHOWN: usize = 3;
+
+/// Where each weight of a model comes from.
+#[derive(Debug)]
+pub struct WeightPlan {
+    /// By the names that the program uses.
+    weights: BTreeMap<String, (Stored, Encoding)>,
+    /// A head that must equal the embedding, since the model is tied.
+    tied_head: Option<Stored>,
+    /// The model's linear layers, the output head not among them.
+    pub linears: Vec<LinearShape>,
+    /// What the folder holds beside them.
+    pub notes: Vec<String>,
+}
+
+impl WeightPlan {
+    /// Checks that the model of a folder can be built on its weights, and how.
+    ///
+    /// # Errors
+    /// Names the setting, file or tensor that cannot be used.
+    pub fn of(folder: &Folder<'_>) -> Result<Self, ModelError> {
+        let dir = folder.dir();
+        if dir.join(ADAPTER).exists() {
+            return Err(ModelError::Config {
+                path: dir.join(ADAPTER).display().to_string(),
+                problem: "describes a PEFT adapter, which loads on top of these weights elsewhere: merge it \
+                          (`merge_and_unload`) and save the model, or remove the file"
+                    .to_owned(),
+            });
+        }
+        let declared = folder.declared_format()?;
+        let blueprint = Blueprint::of(folder)?;
+        let mut inventory = Inventory::read(dir)?;
+        format::refuse_packed(&inventory.tensors)?;
+        let is_tied = !blueprint.weights.contains_key(HEAD);
+        if is_tied && !inventory.tensors.contains_key(EMBEDDING) {
+            take_head_as_embedding(&mut inventory);
+        }
+        let mut weights = BTreeMap::new();
+        for (name, shape) in &blueprint.weights {
+            let stored = inventory.tensors.get(name).ok_or_else(|| missing(name, &blueprint, &inventory))?;
+            let encoding = format::encoding(name, stored, &inventory.tensors, &declared)?;
+            if stored.shape != *shape {
+                return Err(ModelError::Weight {
+                    name: name.clone(),
+                    problem: format!("has shape {:?}, but config.json asks for {shape:?}", stored.shape),
+                });
+            }
+            weights.insert(name.clone(), (stored.clone(), encoding));
+        }
+        let any_scaled = weights.values().any(|(_, encoding)| *encoding != Encoding::Plain);
+        declared.check(dir, any_scaled)?;
+        let tied_head = if is_tied { inventory.tensors.remove(HEAD) } else { None };
+        let unread = inventory.tensors.iter().filter(|(name, _)| {
+            let expected = name.ends_with(COMPUTED) || (any_scaled && format::is_scale(name));
+            !expected && !weights.contains_key(*name)
+        });
+        let unread: Vec<&str> = unread.map(|(_, stored)| stored.name.as_str()).collect();
+        let mut notes = inventory.notes;
+        if !unread.is_empty() {
+            notes.push(format!("the model does not read {} of the file's tensors: {}", unread.len(), some(&unread)));
+        }
+        if any_scaled {
+            notes.push("the weights are FP8 with scales; they are loaded as plain numbers".to_owned());
+        }
+        Ok(Self { weights, tied_head, linears: blueprint.linears, notes })
+    }
+
+    /// Numbers of values.
+    pub fn counts(&self) -> ParameterCounts {
+        let mut counts = ParameterCounts::default();
+        for (name, (stored, _)) in &self.weights {
+            let values = stored.values();
+            counts.all += values;
+            counts.largest = counts.largest.max(values);
+            if name.starts_with(VISION) {
+                counts.vision += values;
+            }
+        }
+        counts
+    }
+
+    /// Reads every weight.
+    ///
+    /// # Errors
+    /// Names the tensor that cannot be used.
+    pub fn read(&self, device: &Device, dtype: DType) -> Result<BTreeMap<String, Var>, ModelError> {
+        self.check_tied_head()?;
+        let read = |(name, (stored, encoding)): (&String, &(Stored, Encoding))| {
+            Ok((name.clone(), Var::from_tensor(&decode::read(stored, encoding, device, dtype)?)?))
+        };
+        self.weights.iter().map(read).collect()
+    }
+
+    /// The names that they have in the files.
+    pub fn file_names(&self) -> HashMap<String, String> {
+        self.weights.iter().map(|(name, (stored, _))| (name.clone(), stored.name.clone())).collect()
+    }
+
+    /// A tensor that repeats another one in the files, by both names: a tied head beside the embedding.
+    pub fn repeated(&self) -> Option<(String, String)> {
+        self.tied_head.as_ref().map(|head| (head.name.clone(), EMBEDDING.to_owned()))
+    }
+
+    /// A tied model whose file has a head of its own says two things; transformers has followed either, by version.
+    fn check_tied_head(&self) -> Result<(), ModelError> {
+        let (Some(head), Some((embedding, _))) = (&self.tied_head, self.weights.get(EMBEDDING)) else { return Ok(()) };
+        if decode::are_equal(head, embedding)? {
+            return Ok(());
+        }
+        Err(ModelError::Weight {
+            name: head.name.clone(),
+            problem: format!(
+                "differs from `{}`, but config.json says `tie_word_embeddings`: set it to false if the head counts, or remove \
+                 the tensor",
+                embedding.name
+            ),
+        })
+    }
+}
+
+/// Some tools keep of two equal tensors the one whose name comes first.
+fn take_head_as_embedding(inventory: &mut Inventory) {
+    let Some(mut head) = inventory.tensors.remove(HEAD) else { return };
+    let newer = inventory.tensors.values().any(|stored| stored.name.starts_with("model.language_model."));
+    let name = if newer { "model.language_model.embed_tokens.weight" } else { EMBEDDING };
+    name.clone_into(&mut head.name);
+    inventory.tensors.insert(EMBEDDING.to_owned(), head);
+}
+
+fn some(names: &[&str]) -> String {
+    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
+    format!("{}{}", shown.join(", "), if names.len() > SHOWN { " …" } else { "" })
+}
+
+fn missing(name: &str, blueprint: &Blueprint, inventory: &Inventory) -> ModelError {
+    let others = inventory.tensors.iter().filter(|(name, _)| !blueprint.weights.contains_key(*name));
+    let others: Vec<&str> = others.map(|(_, stored)| stored.name.as_str()).collect();
+    let hint = if others.is_empty() {
+        String::new()
+    } else {
+        format!(" (the model does not know {} of the tensors that are there: {})", others.len(), some(&others))
+    };
+    let problem = format!("is missing in the checkpoint folder; copy all of its safetensors files{hint}");
+    ModelError::Weight { name: name.to_owned(), problem }
+}
