@@ -3,10 +3,9 @@
 use std::path::Path;
 
 use image::RgbImage;
-use serde::Deserialize;
 
 use super::PromptError;
-use super::files::{self, config_error};
+use super::image_settings::ImageSettings;
 use super::resize::resize_bicubic;
 use crate::model::{Grid, ImagePatches, ModelInfo};
 
@@ -70,90 +69,26 @@ pub struct ImageProcessor {
     max_pixels: u64,
     /// Normalised value of each byte, per channel.
     table: [[f32; 256]; 3],
-}
-
-/// The fields of `preprocessor_config.json` that matter; the others are about file formats and devices.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct PreprocessorConfig {
-    min_pixels: Option<u64>,
-    max_pixels: Option<u64>,
-    size: Option<Size>,
-    patch_size: Option<usize>,
-    merge_size: Option<usize>,
-    temporal_patch_size: Option<usize>,
-    image_mean: Option<[f32; 3]>,
-    image_std: Option<[f32; 3]>,
-    do_resize: Option<bool>,
-    do_rescale: Option<bool>,
-    do_normalize: Option<bool>,
-    rescale_factor: Option<f64>,
-    resample: Option<u32>,
-}
-
-/// Despite their names `shortest_edge` and `longest_edge` are areas in pixels.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Size {
-    shortest_edge: Option<u64>,
-    longest_edge: Option<u64>,
-    min_pixels: Option<u64>,
-    max_pixels: Option<u64>,
+    notes: Vec<String>,
 }
 
 impl ImageProcessor {
-    /// Reads `preprocessor_config.json`; what it leaves out is as in `Qwen2VLImageProcessor`. Its patch sizes must be the model's.
+    /// Reads a folder's image settings; what they leave out is as in `Qwen2VLImageProcessor`. Their patch sizes must be the
+    /// model's.
     pub fn from_dir(dir: &Path, model: &ModelInfo) -> Result<Self, PromptError> {
-        let path = dir.join("preprocessor_config.json");
-        let config = match files::read_optional(&path)? {
-            Some(text) => serde_json::from_str(&text).map_err(|e| config_error(&path, e.to_string()))?,
-            None => PreprocessorConfig::default(),
-        };
-        Self::from_config(&config, model).map_err(|problem| config_error(&path, problem))
-    }
-
-    fn from_config(config: &PreprocessorConfig, model: &ModelInfo) -> Result<Self, String> {
-        let same = [
-            ("patch_size", config.patch_size, model.patch_size),
-            ("merge_size", config.merge_size, model.merge_size),
-            ("temporal_patch_size", config.temporal_patch_size, model.temporal_patch_size),
-        ];
-        for (name, here, there) in same {
-            if here.unwrap_or(there) != there || there == 0 {
-                return Err(format!("`{name}` is {here:?}, but the model's own is {there}"));
-            }
-        }
-        for (name, step) in
-            [("do_resize", config.do_resize), ("do_rescale", config.do_rescale), ("do_normalize", config.do_normalize)]
-        {
-            if step == Some(false) {
-                return Err(format!("`{name}: false` is not supported"));
-            }
-        }
-        if let Some(other) = config.resample.filter(|r| *r != 3) {
-            return Err(format!("`resample` is {other}; only 3 (bicubic) is supported"));
-        }
-        if let Some(other) = config.rescale_factor.filter(|f| (f * 255.0 - 1.0).abs() > 1e-6) {
-            return Err(format!("`rescale_factor` is {other}; only 1/255 is supported"));
-        }
-        let size = config.size.as_ref();
-        let min_pixels = config.min_pixels.or_else(|| size?.shortest_edge).or_else(|| size?.min_pixels);
-        let max_pixels = config.max_pixels.or_else(|| size?.longest_edge).or_else(|| size?.max_pixels);
-        let (min_pixels, max_pixels) = (min_pixels.unwrap_or(56 * 56), max_pixels.unwrap_or(28 * 28 * 1280));
-        if min_pixels == 0 || min_pixels > max_pixels {
-            return Err(format!("the smallest area is {min_pixels} and the largest {max_pixels} pixels"));
-        }
-        let mean = config.image_mean.unwrap_or([0.481_454_66_f64, 0.457_827_5, 0.408_210_73].map(|v| v as f32));
-        let std = config.image_std.unwrap_or([0.268_629_54_f64, 0.261_302_58, 0.275_777_11].map(|v| v as f32));
-        if mean.iter().chain(&std).any(|v| !v.is_finite()) || std.iter().any(|s| *s <= 0.0) {
-            return Err("`image_mean` and `image_std` must be finite, and `image_std` above 0".into());
-        }
+        let settings = ImageSettings::read(dir, model)?;
+        let [min_pixels, max_pixels] = settings.pixels;
         let table = std::array::from_fn(|c| {
-            let (mean, std) = (mean[c] * 255.0, std[c] * 255.0);
+            let (mean, std) = (settings.mean[c] * 255.0, settings.std[c] * 255.0);
             std::array::from_fn(|value| (value as f32 - mean) / std)
         });
         let (patch, merge, temporal) = (model.patch_size, model.merge_size, model.temporal_patch_size);
-        Ok(Self { patch, merge, temporal, min_pixels, max_pixels, table })
+        Ok(Self { patch, merge, temporal, min_pixels, max_pixels, table, notes: settings.notes })
+    }
+
+    /// Settings of the folder that are not used, for whoever registers it.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Side in pixels of what becomes one image token.
