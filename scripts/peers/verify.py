@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ import peft
 import torch
 import transformers
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -170,6 +172,88 @@ def check_rows(vgpo, generator, rows):
         rows.append(("our preview, read by datasets", f"{len(back)} rows, pictures of {sorted(set(seen))}", "", len(back) == 5 and set(seen) == {(224, 224)}))
 
 
+def in_fp8(folder):
+    """Puts the decoder's matrices into FP8 with a scale for each block of 32 by 32, as DeepSeek's and Qwen's checkpoints are."""
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    for name in [name for name in tensors if "layers." in name and name.endswith("_proj.weight")]:
+        weight = tensors[name].float()
+        tiles = weight.reshape(weight.shape[0] // 32, 32, weight.shape[1] // 32, 32)
+        scales = tiles.abs().amax(dim=(1, 3)) / 448
+        tensors[name] = (tiles / scales[:, None, :, None]).reshape(weight.shape).to(torch.float8_e4m3fn)
+        tensors[name.replace("weight", "weight_scale_inv")] = scales
+    save_file(tensors, path)
+    settings = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [32, 32]}
+    edit(folder / "config.json", lambda config: config.update(quantization_config=settings))
+
+
+def with_rope(kind):
+    """A change of the rotary settings."""
+    def change(folder):
+        def settle(config):
+            text = config.get("text_config") or config
+            rope = {k: v for k, v in text["rope_scaling"].items() if k not in ("type", "rope_type")}
+            text["rope_scaling"] = {**rope, "rope_type": kind, "factor": 4.0}
+            if kind == "yarn":
+                text["rope_scaling"]["original_max_position_embeddings"] = 1024
+        edit(folder / "config.json", settle)
+    return change
+
+
+def nested_settings(folder):
+    """The image settings in the newer file, and other ones in the older, which must not count."""
+    own = json.loads((folder / "preprocessor_config.json").read_text())
+    nested = {**own, "image_mean": [0.3, 0.4, 0.5]}
+    (folder / "processor_config.json").write_text(json.dumps({"processor_class": own.get("processor_class"), "image_processor": nested}))
+
+
+def rich_template(folder):
+    """A template that uses what only Hugging Face's environment has."""
+    path = folder / "chat_template.json"
+    template = json.loads(path.read_text())["chat_template"]
+    more = (
+        "{%- set ns0 = namespace(n=0) -%}{%- for m in messages[::-1] -%}{%- if loop.index > 1 -%}{%- break -%}{%- endif -%}"
+        "{%- generation -%}{%- set ns0.n = ns0.n + 1 -%}{%- endgeneration -%}{%- endfor -%}"
+        "{{- {'b': ns0.n, 'a': [1.0, 1e16, 'é']} | tojson(ensure_ascii=True, separators=(',', ':')) -}}"
+        "{{- {'b': {}, 'a': [none, true]} | tojson(indent=2, sort_keys=True) -}}{{- strftime_now('%Y') -}}{{- 'x' | center(4) -}}"
+    )
+    path.write_text(json.dumps({"chat_template": more + template}))
+
+
+def edit(path, change):
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+FORMS = {
+    "FP8 with scales in blocks": in_fp8,
+    "rotary scaling yarn": with_rope("yarn"),
+    "rotary scaling linear": with_rope("linear"),
+    "image settings in processor_config.json": nested_settings,
+    "a template with Hugging Face's own functions": rich_template,
+}
+
+
+def check_forms(vgpo, family, generator, rows):
+    """Folders as other tools write them mean the same on both sides, and something else than the plain folder."""
+    checkpoint = ROOT / "tests/fixtures/models" / family / "checkpoint"
+    for what, change in FORMS.items():
+        with tempfile.TemporaryDirectory() as work:
+            folder = pathlib.Path(work) / "model"
+            shutil.copytree(checkpoint, folder)
+            change(folder)
+            model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+            start = generator.bit_generator.state
+            worst, tokens = compare(vgpo, folder, model, "What is this?", generator, (224, 224))
+            generator.bit_generator.state = start
+            picture = fresh_picture(generator, 224, 224)
+            (_, changed), (_, plain) = ours(vgpo, folder, picture, "What is this?"), ours(vgpo, checkpoint, picture, "What is this?")
+            apart = max(abs(a - b) for a, b in zip(changed, plain))
+            found = f"{tokens} tokens equal, log-probs within {worst:.1e}, {apart:.1e} from the plain folder's"
+            rows.append((f"{family}: {what}", found, f"{EXACT:g}", worst <= EXACT < apart))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--vgpo", required=True)
@@ -182,6 +266,7 @@ def main():
     for family in FAMILIES:
         check_family(options.vgpo, family, generator, rows)
         check_lora(options.vgpo, family, generator, rows)
+        check_forms(options.vgpo, family, generator, rows)
     check_rows(options.vgpo, generator, rows)
     versions = ", ".join(f"{m.__name__} {m.__version__}" for m in (torch, transformers, peft, datasets))
     lines = [
