@@ -4,7 +4,7 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Local, NaiveDateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 /// Where a component reads the time.
@@ -21,6 +21,11 @@ impl Clock for SystemClock {
     fn now(&self) -> DateTime<Utc> {
         truncate(Utc::now())
     }
+}
+
+/// The machine's clock in its own time zone, for texts that tell the date.
+pub fn local_time() -> NaiveDateTime {
+    Local::now().naive_local()
 }
 
 /// A clock that moves only when told to; for tests of leases and retention.

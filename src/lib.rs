@@ -24,7 +24,7 @@
 //! | `webhook` | the HTTP side of webhook rewards: allow-list, signature, retries | reward, config, domain, clock |
 //! | `reward` | one file per reward | domain |
 //! | `data` | data set readers and the built-in generated tasks | images, domain |
-//! | `prompt` | tokenizer, chat template, image processor: messages + images -> model inputs | model, images, domain |
+//! | `prompt` | tokenizer, chat template, image processor: messages + images -> model inputs | model, images, domain, clock |
 //! | `model` | the vision-language models: differentiable ops, families, weights, sampling | domain |
 //! | `images` | bytes from outside to pixels, sizes judged before anything is decoded; pixels to PNG | |
 //! | `config` | the only place where defaults live: file, environment, flags, job settings | domain |

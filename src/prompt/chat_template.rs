@@ -2,17 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
-use minijinja::value::Kwargs;
-use minijinja::{Environment, Error, ErrorKind, Value, context};
+use minijinja::{Environment, Error, Value, context};
 use serde::Serialize;
-use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 
-use super::{PromptError, bounded, files};
+use super::template_environment::{environment, is_raised, is_unknown, without_generation_tags};
+use super::{PromptError, files};
 use crate::domain::message::Role;
 
 /// Instructions that one rendering may take; a conversation of thousands of turns needs a fraction of it.
 const FUEL: u64 = 20_000_000;
 const NAME: &str = "chat_template";
+/// What is said in conversations that a template is tried on.
+const QUESTION: &str = "What is it?";
+/// The tag that models think behind.
+const THOUGHT: &str = "<think>";
 
 /// One message as templates see it.
 #[derive(Debug, Serialize)]
@@ -42,29 +45,63 @@ pub(super) enum TemplatePart {
 pub(super) struct ChatTemplate {
     environment: Environment<'static>,
     source: String,
+    /// Where it was found.
+    path: PathBuf,
+    /// Does it ever begin a response itself?
+    opens: bool,
     /// `bos_token`, `eos_token` … of `tokenizer_config.json`.
     special_tokens: Value,
 }
 
 impl ChatTemplate {
-    /// Finds the template in a model's folder: `chat_template.jinja`, else `chat_template.json`, else `tokenizer_config.json`.
+    /// Finds the template in a model's folder, beside its tokenizer or else in `tokenizer_config.json`.
     pub(super) fn from_dir(dir: &Path) -> Result<Self, PromptError> {
         let config_path = dir.join("tokenizer_config.json");
         let config = files::read_json_optional(&config_path)?;
         let (path, source) = find_source(dir, config.as_ref())?;
-        let mut environment = Environment::new();
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
+        let mut environment = environment();
         environment.set_fuel(Some(FUEL));
-        bounded::add(&mut environment);
-        environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
-            Err(Error::new(ErrorKind::InvalidOperation, message))
+        let parsed = environment.add_template_owned(NAME, source.clone()).or_else(|error| {
+            let plain = without_generation_tags(&source);
+            if plain == source { Err(error) } else { environment.add_template_owned(NAME, plain) }
         });
-        environment.add_filter("tojson", to_json);
-        environment
-            .add_template_owned(NAME, source.clone())
-            .map_err(|e| files::config_error(&path, format!("the chat template does not parse: {e:#}")))?;
-        Ok(Self { environment, source, special_tokens: special_tokens(config.as_ref()) })
+        parsed.map_err(|e| files::config_error(&path, format!("the chat template does not parse: {e:#}")))?;
+        let special_tokens = special_tokens(config.as_ref());
+        let template = Self { environment, source, path, special_tokens, opens: false };
+        let opens = template.rehearse()?;
+        Ok(Self { opens, ..template })
+    }
+
+    /// Runs the template on conversations of every usual form: what it needs and cannot have shows here, not in a request.
+    /// Tells whether it begins a response itself.
+    fn rehearse(&self) -> Result<bool, PromptError> {
+        let text = |role, text: &str| TemplateMessage { role, content: TemplateContent::Text(text.to_owned()) };
+        let (user, system) = (|| text(Role::User, QUESTION), || text(Role::System, QUESTION));
+        let parts = vec![TemplatePart::Image, TemplatePart::Text { text: QUESTION.to_owned() }];
+        let shown = TemplateMessage { role: Role::User, content: TemplateContent::Parts(parts) };
+        let conversations =
+            [vec![user()], vec![system(), user()], vec![shown], vec![user(), text(Role::Assistant, QUESTION), user()]];
+        let (mut opens, mut first) = (false, None);
+        let mut works = false;
+        for messages in &conversations {
+            match self.run(messages, true) {
+                Ok(prompt) => {
+                    works = true;
+                    let without = self.run(messages, false).unwrap_or_default();
+                    opens |= prompt.strip_prefix(without.as_str()).is_some_and(|tail| opened(tail, &[]).is_some());
+                }
+                Err(error) if is_unknown(&error) => return Err(self.broken(&error)),
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        match first {
+            Some(error) if !works => Err(self.broken(&error)),
+            _ => Ok(opens),
+        }
+    }
+
+    fn broken(&self, error: &Error) -> PromptError {
+        files::config_error(&self.path, format!("the chat template cannot be run: {error:#}"))
     }
 
     /// The template's text.
@@ -74,23 +111,69 @@ impl ChatTemplate {
 
     /// Runs the template.
     pub(super) fn render(&self, messages: &[TemplateMessage], generation: bool) -> Result<String, PromptError> {
-        let fail = |e: Error| PromptError::ChatTemplate(format!("{e:#}"));
+        self.run(messages, generation).map_err(|error| {
+            if is_unknown(&error) {
+                return self.broken(&error);
+            }
+            let raised = error.detail().filter(|_| is_raised(&error));
+            PromptError::ChatTemplate(raised.map_or_else(|| format!("{error:#}"), str::to_owned))
+        })
+    }
+
+    /// What the prompt `rendered` of these messages begins the response with, e.g. `<think>`; `specials` are tokens of the
+    /// model's own, which belong to the turn and not to the response.
+    pub(super) fn opened(&self, messages: &[TemplateMessage], rendered: &str, specials: &[String]) -> String {
+        if !self.opens {
+            return String::new();
+        }
+        let before = self.run(messages, false).unwrap_or_default();
+        let tail = rendered.strip_prefix(before.as_str()).unwrap_or_default();
+        opened(tail, specials).unwrap_or_default().to_owned()
+    }
+
+    fn run(&self, messages: &[TemplateMessage], generation: bool) -> Result<String, Error> {
         let none = Value::from(());
         let context = context! {
             messages, tools => none, documents => none, add_generation_prompt => generation, ..self.special_tokens.clone()
         };
-        self.environment.get_template(NAME).map_err(fail)?.render(context).map_err(fail)
+        self.environment.get_template(NAME)?.render(context)
     }
 }
 
+/// The end of a turn's head from its first tag on: `<think>` and what follows it.
+fn opened<'a>(tail: &'a str, specials: &[String]) -> Option<&'a str> {
+    let is_tag = |at: usize| {
+        let name = tail[at + 1..].split('>').next().filter(|name| tail.len() > at + 1 + name.len())?;
+        let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let whole = &tail[at..at + name.len() + 2];
+        (plain && (whole == THOUGHT || !specials.iter().any(|special| special == whole))).then_some(at)
+    };
+    tail.match_indices('<').find_map(|(at, _)| is_tag(at)).map(|at| &tail[at..])
+}
+
+/// Where a folder may have its template beside its tokenizer, in the order of transformers' processors.
+const FILES: [&str; 3] = ["processor_config.json", "chat_template.json", PLAIN_FILE];
+const PLAIN_FILE: &str = "chat_template.jinja";
+
 fn find_source(dir: &Path, config: Option<&serde_json::Value>) -> Result<(PathBuf, String), PromptError> {
-    let path = dir.join("chat_template.jinja");
-    if let Some(source) = files::read_optional(&path)? {
-        return Ok((path, source));
+    let mut found: Vec<(PathBuf, String)> = Vec::new();
+    for file in FILES {
+        let path = dir.join(file);
+        let source = if file == PLAIN_FILE {
+            files::read_optional(&path)?
+        } else {
+            files::read_json_optional(&path)?.as_ref().and_then(template_field)
+        };
+        found.extend(source.map(|source| (path, source)));
     }
-    let path = dir.join("chat_template.json");
-    if let Some(source) = files::read_json_optional(&path)?.as_ref().and_then(template_field) {
-        return Ok((path, source));
+    // Tools differ in which of two they take.
+    if let Some(pair) = found.windows(2).find(|pair| pair[0].1.trim() != pair[1].1.trim()) {
+        let other = pair[0].0.file_name().unwrap_or_default().to_string_lossy();
+        let problem = format!("holds another chat template than {other}: keep one of them");
+        return Err(files::config_error(&pair[1].0, problem));
+    }
+    if let Some(first) = found.into_iter().next() {
+        return Ok(first);
     }
     let path = dir.join("tokenizer_config.json");
     match config.and_then(template_field) {
@@ -122,40 +205,4 @@ fn special_tokens(config: Option<&serde_json::Value>) -> Value {
             Some((key.clone(), Value::from(text)))
         })
         .collect()
-}
-
-/// JSON as Python's `json.dumps(ensure_ascii=False)` writes it; the engine's own filter escapes for HTML.
-// The engine hands a filter its options by value.
-#[allow(clippy::needless_pass_by_value)]
-fn to_json(value: &Value, options: Kwargs) -> Result<String, Error> {
-    let indent: Option<usize> = options.get("indent")?;
-    options.assert_all_used()?;
-    let fail = |e: serde_json::Error| Error::new(ErrorKind::BadSerialization, e.to_string());
-    let mut out = Vec::new();
-    match indent {
-        Some(width) => {
-            let indent = " ".repeat(width.min(16));
-            let formatter = PrettyFormatter::with_indent(indent.as_bytes());
-            value.serialize(&mut Serializer::with_formatter(&mut out, formatter)).map_err(fail)?;
-        }
-        None => value.serialize(&mut Serializer::with_formatter(&mut out, PythonFormatter)).map_err(fail)?,
-    }
-    String::from_utf8(out).map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))
-}
-
-/// `", "` between items and `": "` after keys.
-struct PythonFormatter;
-
-impl Formatter for PythonFormatter {
-    fn begin_array_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_key<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
-        writer.write_all(b": ")
-    }
 }

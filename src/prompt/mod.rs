@@ -10,11 +10,14 @@ mod error;
 mod files;
 mod image_input;
 mod image_processor;
+mod image_settings;
 mod masking;
 mod permitted;
 mod processor;
 mod resize;
 mod rows;
+mod template_environment;
+mod template_json;
 mod tokenizer;
 
 use std::sync::Arc;
@@ -41,6 +44,22 @@ pub struct RenderedPrompt {
     pub images: Vec<Arc<ImagePatches>>,
     /// Where each image's tokens stand and how they map to pixels.
     pub layout: Vec<ImageLayout>,
+    /// What the chat template began the response with, e.g. `<think>`: part of what rewards read and demonstrations repeat.
+    pub opened: String,
+}
+
+impl RenderedPrompt {
+    /// A demonstration without what the prompt has begun already. White space may differ.
+    pub fn continuation<'a>(&self, demonstration: &'a str) -> &'a str {
+        let mut rest = demonstration;
+        for word in self.opened.split_whitespace() {
+            match rest.trim_start().strip_prefix(word) {
+                Some(after) => rest = after,
+                None => return demonstration,
+            }
+        }
+        if self.opened.ends_with(char::is_whitespace) { rest.trim_start() } else { rest }
+    }
 }
 
 /// How one image lies in a prompt and in pixels.

@@ -114,7 +114,12 @@ impl Processor {
             .collect::<Result<Vec<_>, _>>()?;
         let limit = limits.max_prompt_tokens;
         let (ids, layout) = self.expand(&pieces, &masking, images, &targets, limit)?;
-        Ok((RenderedPrompt { text: masking.unmask(&rendered), ids, images: Vec::new(), layout }, targets))
+        let opened = if add_generation_prompt {
+            self.template.opened(&masked, &rendered, self.tokenizer.special_texts())
+        } else {
+            String::new()
+        };
+        Ok((RenderedPrompt { text: masking.unmask(&rendered), ids, images: Vec::new(), layout, opened }, targets))
     }
 
     /// Refuses texts that are far over the limit before all of them are read: the tokens of megabytes take seconds.

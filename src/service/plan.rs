@@ -85,6 +85,10 @@ pub struct PlannedWork {
 pub(super) struct Preview {
     pub(super) prompt: PromptPreview,
     pub(super) unknown_words: Vec<String>,
+    /// What the chat template begins the response with.
+    pub(super) opened: String,
+    /// Does the first demonstration think again where the template has closed a thought?
+    pub(super) thinks_again: bool,
     pub(super) size: ModelSize,
     /// The row with the longest response.
     pub(super) row: RowShape,
@@ -167,9 +171,12 @@ fn look(dir: &Path, spec: &JobSpec, dataset: &dyn Dataset) -> Result<Preview> {
         response_tokens: spec.rollout.max_new_tokens as usize,
         images: rendered.images.iter().map(|image| image.grid).collect(),
     };
+    let closed = rendered.opened.contains("</think>");
+    let demonstration = example.demonstration.as_deref().unwrap_or_default();
+    let thinks_again = closed && rendered.continuation(demonstration).trim_start().starts_with("<think>");
     let unknown_words = processor.tokenizer().out_of_vocabulary(&text.replace("<image>", " "));
     let prompt = PromptPreview { row: 0, text: rendered.text, answer: example.answer, tokens, image_tokens, images };
-    Ok(Preview { prompt, unknown_words, size, row })
+    Ok(Preview { prompt, unknown_words, opened: rendered.opened, thinks_again, size, row })
 }
 
 fn no_rows(spec: &JobSpec, split: Split) -> ServiceError {

@@ -33,7 +33,8 @@ impl Judge<'_> {
         for (prompt, group) in prompts.iter().zip(rollouts) {
             sizes.push(prompt.example.images.iter().map(|image| [image.width(), image.height()]).collect::<Vec<_>>());
             for (sample, rollout) in group.iter().enumerate() {
-                let text = samples::text(self.source.processor(), &rollout.tokens)?;
+                // What the prompt began for the response is part of it.
+                let text = prompt.rendered.opened.clone() + &samples::text(self.source.processor(), &rollout.tokens)?;
                 texts.push((format!("{}-{sample}", prompt.cursor), text, rollout.tokens.len()));
             }
         }

@@ -51,6 +51,7 @@ impl Trainer<'_> {
                     prompt.example.index, self.spec.dataset
                 ),
             })?;
+            let text = prompt.rendered.continuation(text);
             let mut response = self.source.processor().encode_response(text).map_err(TrainError::PromptSettings)?;
             if let Some(end) = end.filter(|end| response.last() != Some(end)) {
                 response.push(end);

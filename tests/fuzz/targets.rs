@@ -75,7 +75,9 @@ impl Scratch {
         let copy = folder.path().join("model");
         fs::create_dir(&copy).unwrap();
         for entry in fs::read_dir(&model).unwrap().map(Result::unwrap) {
-            if !entry.file_name().to_string_lossy().ends_with(".safetensors") {
+            // The template comes from the seeds.
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !name.ends_with(".safetensors") && !name.starts_with("chat_template") {
                 fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
             }
         }

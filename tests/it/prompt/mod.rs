@@ -6,7 +6,9 @@ mod goldens;
 mod image_input;
 mod image_processor;
 mod image_whole;
+mod image_settings;
 mod rendering;
+mod templates;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -48,6 +50,7 @@ pub fn model_info(config: &Value) -> ModelInfo {
         merge_size: number(&vision["spatial_merge_size"]),
         temporal_patch_size: vision["temporal_patch_size"].as_u64().map_or(2, |v| v as usize),
         parameters: 0,
+        notes: Vec::new(),
     }
 }
 

@@ -3,6 +3,7 @@
 mod evaluation;
 mod evaluation_job;
 mod fitting;
+mod folders;
 mod learner;
 mod masked;
 mod micro_batches;
@@ -142,12 +143,23 @@ pub fn run(
     resume: Option<ResumePoint>,
     recorder: &mut Recorder,
 ) -> Result<RunEnd, TrainError> {
+    run_on(&starter(), spec, dir, resume, recorder)
+}
+
+/// The same with the model of another folder.
+pub fn run_on(
+    model_dir: &Path,
+    spec: &JobSpec,
+    dir: &Path,
+    resume: Option<ResumePoint>,
+    recorder: &mut Recorder,
+) -> Result<RunEnd, TrainError> {
     let dataset = vgpo::data::open(&spec.dataset).unwrap();
     let request = TrainRequest {
         run: "run_test".to_owned(),
         webhooks: recorder.webhooks.take(),
         spec: spec.clone(),
-        model_dir: starter(),
+        model_dir: model_dir.to_owned(),
         device: DeviceName::CPU,
         eval_dataset: Arc::clone(&dataset),
         dataset,
