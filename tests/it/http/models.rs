@@ -89,6 +89,53 @@ async fn bad_registrations_name_their_fields() {
     assert_eq!(delete(&api, "nothing").await.status, 404);
 }
 
+/// Ready is what loads; what a folder says beyond that is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_cannot_be_loaded_is_not_registered() {
+    let roots = tempfile::tempdir().unwrap();
+    let api = Api::with(&[("model_roots", roots.path().to_str().unwrap())]).await;
+    let folder = |name: &str, file: &str, change: &dyn Fn(&mut Value)| {
+        let dir = roots.path().join(name);
+        std::fs::create_dir(&dir).unwrap();
+        for entry in std::fs::read_dir(tiny_model()).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, dir.join(path.file_name().unwrap())).unwrap();
+        }
+        let mut json: Value = serde_json::from_str(&std::fs::read_to_string(dir.join(file)).unwrap()).unwrap();
+        change(&mut json);
+        std::fs::write(dir.join(file), json.to_string()).unwrap();
+        json!({"source": {"path": dir}})
+    };
+    let awq = |config: &mut Value| config["quantization_config"] = json!({"quant_method": "awq", "bits": 4});
+    let deep = |config: &mut Value| config["num_hidden_layers"] = json!(9);
+    let unsized_pictures = |config: &mut Value| config["do_resize"] = json!(false);
+    let needy = |template: &mut Value| template["chat_template"] = json!("{{ unheard_of() }}");
+    type Change<'a> = &'a dyn Fn(&mut Value);
+    let cases: [(&str, &str, Change<'_>, &str); 4] = [
+        ("awq", "config.json", &awq, "awq"),
+        ("deep", "config.json", &deep, "model.layers.3"),
+        ("unsized", "preprocessor_config.json", &unsized_pictures, "do_resize"),
+        ("needy", "chat_template.json", &needy, "unheard_of"),
+    ];
+    for (name, file, change, word) in cases {
+        let answer = api.post("/v1/models", folder(name, file, change)).await;
+        let error = answer.problem(422, "invalid_request")["errors"][0].clone();
+        assert_eq!(error["pointer"], "/source/path");
+        assert!(error["detail"].as_str().unwrap().contains(word), "{name}: {error}");
+        assert_eq!(api.get(&format!("/v1/models/{name}")).await.status, 404);
+    }
+    let noted = |config: &mut Value| config["my_note"] = json!("x");
+    let made = api.post("/v1/models", folder("noted", "config.json", &noted)).await;
+    assert_eq!((made.status, made.body["state"].as_str()), (201, Some("ready")), "{}", made.body);
+    assert!(made.body["card"]["warnings"][0].as_str().unwrap().contains("`my_note`"), "{}", made.body);
+    let answer = api.post("/v1/jobs?dry_run=true", json!({"model": "noted", "dataset": "digits"})).await;
+    assert!(
+        answer.body["warnings"].as_array().unwrap().iter().any(|warning| warning["code"] == "model"),
+        "{}",
+        answer.body
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_comes_from_the_hub_and_serves() {
     let hub = FakeHub::start(&[("models/org/tiny", &tiny_model())], Moods::default()).await;
@@ -144,10 +191,11 @@ async fn a_hub_that_fails_leaves_no_model() {
             .unwrap()
             .contains("no model in Hugging Face layout")
     );
-    // Its tokenizer is missing: that shows once the files are here.
+    // Its tokenizer is missing: that shows before the weights come.
     assert_eq!(add("org/broken").await.status, 202);
     let failed = settled(&api, "org/broken").await;
     assert!(failed["state"] == "failed" && failed["problem"].as_str().unwrap().contains("tokenizer"), "{failed}");
+    assert_eq!((hub.asked("config.json") > 0, hub.asked(".safetensors")), (true, 0));
     let used = api.post("/generate", json!({"model": "org/broken", "prompt": "hello"})).await;
     assert!(used.problem(422, "invalid_request")["errors"][0]["detail"].as_str().unwrap().contains("did not come"));
     assert_eq!(delete(&api, "org/broken").await.status, 204);

@@ -5,8 +5,8 @@ mod forging;
 mod goldens;
 mod image_input;
 mod image_processor;
-mod image_whole;
 mod image_settings;
+mod image_whole;
 mod rendering;
 mod templates;
 
