@@ -18,6 +18,7 @@ mod resize;
 mod rows;
 mod template_environment;
 mod template_json;
+mod template_methods;
 mod tokenizer;
 
 use std::sync::Arc;
