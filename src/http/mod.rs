@@ -25,6 +25,7 @@ mod keys;
 mod limits;
 mod logs;
 mod maps;
+mod metric_keys;
 mod metrics;
 mod models;
 mod openai_error;
