@@ -47,7 +47,7 @@ pub fn run(args: &Args) -> ExitCode {
         Err(error) => return fail(error),
     };
     let served = block_on(async {
-        let server = Server::start(settings, super::LOG, args.grace).await?;
+        let server = Box::pin(Server::start(settings, super::LOG, args.grace)).await?;
         say(format!("vgpo {}{} serves at {}", env!("CARGO_PKG_VERSION"), server.part(), server.url()));
         interrupted().await;
         say("stopping: jobs go back to the queue and go on at the next start");

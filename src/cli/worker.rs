@@ -11,7 +11,6 @@ use vgpo::config::app::{AppSettings, LogFormat, S3Settings};
 use vgpo::config::worker::{GRACE, WorkerTimings};
 use vgpo::domain::device::{DeviceName, UnknownDevice};
 use vgpo::model::device::supported;
-use vgpo::webhook::HttpWebhooks;
 use vgpo::worker::supervisor::WorkerCommand;
 use vgpo::worker::{JobLog, TrainRunner, WorkerConfig, follow_parent, stop_signals};
 
@@ -69,7 +68,7 @@ async fn work(args: &Args) -> Result<(), String> {
             store.clone(),
             artifacts.clone(),
             device,
-            HttpWebhooks::of(&settings, clock.clone()),
+            super::reward_backends(&settings, device),
         )),
         store: store.clone(),
         artifacts,

@@ -44,10 +44,10 @@ pub struct EvalResponse {
     pub tokens: u64,
     /// Did the length limit cut it off?
     pub cut_off: bool,
-    /// Right or wrong.
-    pub correct: bool,
-    /// What accuracy counts: 1 for a right answer, else 0, or something between for rewards that grade.
-    pub accuracy: f64,
+    /// Right or wrong; null where the reward says nothing about answers.
+    pub correct: Option<bool>,
+    /// What accuracy counts: 1 for a right answer, else 0, or something between for rewards that grade; null as above.
+    pub accuracy: Option<f64>,
     /// The reward.
     pub reward: f64,
     /// Its parts by name.

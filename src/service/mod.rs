@@ -14,6 +14,7 @@ mod figures;
 pub mod health;
 mod hub;
 pub mod idempotency;
+mod image_text;
 mod images;
 mod inference;
 mod jobs;
@@ -32,6 +33,7 @@ pub mod runs;
 pub mod starter;
 pub mod submit;
 pub mod sweeps;
+mod truths;
 
 use std::sync::{Arc, Mutex};
 
@@ -42,10 +44,12 @@ use crate::artifacts::ArtifactStore;
 use crate::clock::Clock;
 use crate::config::app::AppSettings;
 use crate::domain::access::Caller;
+use crate::domain::device::DeviceName;
 use crate::fetch::ImageFetcher;
 use crate::forward::Directory;
-use crate::reward::WebhookClient;
+use crate::reward::Backends;
 use crate::serving::Engine;
+use crate::similarity::Checkpoints;
 use crate::store::{Store, view};
 use crate::telemetry::Telemetry;
 use crate::webhook::HttpWebhooks;
@@ -72,8 +76,8 @@ pub struct Service {
     engine: Arc<dyn Engine>,
     /// The engines that serve other servers.
     registered: Arc<dyn Directory>,
-    /// Asks webhook rewards, where the settings allow any host.
-    webhooks: Option<Arc<dyn WebhookClient>>,
+    /// What rewards may ask.
+    rewards: Backends,
     /// Fetches images that requests name by URL.
     images: ImageFetcher,
     /// Models that are on their way from a hub, and those that did not come.
@@ -90,9 +94,12 @@ impl Service {
         let registered: Arc<dyn Directory> =
             Arc::new(engines::Registered { store: Arc::clone(&store), clock: Arc::clone(&clock) });
         let engine = engines::engine_of(&settings, &registered);
-        let webhooks = HttpWebhooks::of(&settings, clock.clone());
+        let rewards = Backends {
+            webhooks: HttpWebhooks::of(&settings, clock.clone()),
+            image_text: Some(Checkpoints::on(DeviceName::CPU)),
+        };
         Self {
-            webhooks,
+            rewards,
             images: ImageFetcher::of(&settings),
             store,
             caller: Caller::anonymous(),

@@ -81,7 +81,10 @@ pub struct PlannedWork {
     pub max_response_tokens: u64,
 }
 
-/// What a look at the first row tells.
+/// Rows whose ground truths are looked at.
+const TRUTHS: u64 = 8;
+
+/// What a look at the first rows tells.
 pub(super) struct Preview {
     pub(super) prompt: PromptPreview,
     pub(super) unknown_words: Vec<String>,
@@ -89,6 +92,8 @@ pub(super) struct Preview {
     pub(super) opened: String,
     /// Does the first demonstration think again where the template has closed a thought?
     pub(super) thinks_again: bool,
+    /// Ground truths of the first rows.
+    pub(super) truths: Vec<String>,
     pub(super) size: ModelSize,
     /// The row with the longest response.
     pub(super) row: RowShape,
@@ -176,7 +181,9 @@ fn look(dir: &Path, spec: &JobSpec, dataset: &dyn Dataset) -> Result<Preview> {
     let thinks_again = closed && rendered.continuation(demonstration).trim_start().starts_with("<think>");
     let unknown_words = processor.tokenizer().out_of_vocabulary(&text.replace("<image>", " "));
     let prompt = PromptPreview { row: 0, text: rendered.text, answer: example.answer, tokens, image_tokens, images };
-    Ok(Preview { prompt, unknown_words, opened: rendered.opened, thinks_again, size, row })
+    let first = 0..dataset.len(split).min(TRUTHS);
+    let truths = first.filter_map(|row| Some(dataset.example(split, row).ok()?.answer)).collect();
+    Ok(Preview { prompt, unknown_words, opened: rendered.opened, thinks_again, truths, size, row })
 }
 
 fn no_rows(spec: &JobSpec, split: Split) -> ServiceError {

@@ -6,16 +6,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::image_text::{check_images, missing_images};
 use super::memory::MemoryCheck;
 use super::models::ModelSource;
 use super::plan::Preview;
+use super::truths::unreadable_truths;
 use crate::config::job::{Origin, Recommended, ResolvedJob, resolve};
 use crate::config::nearest::suggestion;
 use crate::domain::dataset::{DatasetRecord, DatasetState};
 use crate::domain::job::{Job, NewJob};
 use crate::domain::model::Model;
 use crate::domain::spec::{JobSpec, Method, RewardSpec, RowSplit};
-use crate::reward;
+use crate::reward::check_filter;
 use crate::service::{Result, Service, ServiceError};
 use crate::store::StoreError;
 
@@ -96,7 +98,10 @@ impl Service {
     pub(super) async fn check_job(&self, request: &Value) -> Result<CheckedJob> {
         let SettledJob { resolved, source, data } = Box::pin(self.settle_job(request)).await?;
         let preview = self.preview(&source, &resolved.spec, &data).await?;
+        check_images(&resolved.spec, &preview, &data)?;
         let mut warnings = warnings(&resolved, &source.base, &preview, &data);
+        warnings.extend(missing_images(&resolved.spec, &data));
+        warnings.extend(unreadable_truths(&resolved.spec, &preview.truths));
         warnings.extend(self.missing_device(&resolved.spec).await?);
         let memory = self.memory_check(&resolved.spec, &preview).await?;
         Ok(CheckedJob { resolved, base_model: source.base.name, warnings, preview, memory })
@@ -140,8 +145,11 @@ impl Service {
             let rows = if method.split == RowSplit::Eval { data.eval_rows } else { data.train_rows };
             resolved.spec.steps = resolved.spec.evaluation_chunks(rows).max(1);
         }
-        reward::build_with(&resolved.spec.reward, self.webhooks.as_ref())
-            .map_err(|error| ServiceError::field("/reward", error.to_string()))?;
+        let reward = self.open_reward(&mut resolved.spec.reward).await?;
+        if resolved.spec.method.is_reinforcement() {
+            check_filter(reward.as_ref(), resolved.spec.rollout.filter.as_ref())
+                .map_err(|error| ServiceError::field("/rollout/filter/metric", error.to_string()))?;
+        }
         self.check_targets(&source, &resolved.spec).await?;
         Ok(SettledJob { resolved, source, data })
     }

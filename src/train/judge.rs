@@ -30,26 +30,30 @@ impl Judge<'_> {
     ) -> Result<Vec<Vec<Option<Verdict>>>, TrainError> {
         let mut texts = Vec::new();
         let mut sizes = Vec::with_capacity(prompts.len());
+        let mut resized = Vec::with_capacity(prompts.len());
         for (prompt, group) in prompts.iter().zip(rollouts) {
             sizes.push(prompt.example.images.iter().map(|image| [image.width(), image.height()]).collect::<Vec<_>>());
+            resized.push(prompt.rendered.layout.iter().map(|image| image.processed.into()).collect::<Vec<[u32; 2]>>());
             for (sample, rollout) in group.iter().enumerate() {
                 // What the prompt began for the response is part of it.
                 let text = prompt.rendered.opened.clone() + &samples::text(self.source.processor(), &rollout.tokens)?;
                 texts.push((format!("{}-{sample}", prompt.cursor), text, rollout.tokens.len()));
             }
         }
-        let of_prompt = prompts.iter().zip(&sizes).zip(rollouts);
+        let of_prompt = prompts.iter().zip(sizes.iter().zip(&resized)).zip(rollouts);
         let of_prompt = of_prompt.flat_map(|(pair, group)| std::iter::repeat_n(pair, group.len()));
         let inputs: Vec<RewardInput<'_>> = texts
             .iter()
             .zip(of_prompt)
-            .map(|((id, response, tokens), (prompt, sizes))| RewardInput {
+            .map(|((id, response, tokens), (prompt, (sizes, resized)))| RewardInput {
                 id,
                 prompt: &prompt.example.prompt,
                 response,
                 ground_truth: &prompt.example.answer,
                 row: prompt.example.index,
                 image_sizes: sizes,
+                resized_sizes: resized,
+                images: &prompt.example.images,
                 tokens: Some(*tokens),
             })
             .collect();

@@ -53,7 +53,7 @@ fn response(
         advantage: weights.advantage,
         reward: verdict.reward,
         reward_parts: verdict.parts.clone(),
-        correct: verdict.accuracy > 0.5,
+        correct: verdict.accuracy.map(|accuracy| accuracy > 0.5),
         cut_off: rollout.cut_off,
     })
 }

@@ -1,6 +1,6 @@
 //! The loop: step, metrics, evaluation, checkpoint. What a step does is in `step_rl.rs` and `step_sft.rs`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::json;
@@ -12,6 +12,7 @@ use crate::domain::metric::{EVAL_ACCURACY, StepMetrics};
 use crate::domain::spec::{FocusPosition, JobSpec, Method};
 use crate::model::device::open_device;
 use crate::model::logprob::Vocabulary;
+use crate::model::lora::peft::BaseModel;
 use crate::model::{ModelFolder, VisionLanguageModel};
 use crate::prompt::Processor;
 use crate::reward::{self, Reward};
@@ -55,6 +56,7 @@ pub struct Trainer<'s> {
     pub(super) state: TrainerState,
     pub(super) sink: &'s mut dyn RunSink,
     files: ModelFiles,
+    base: BaseModel,
     held_out: PromptSource,
     order: RowOrder,
     optimizer: AdamW,
@@ -62,6 +64,12 @@ pub struct Trainer<'s> {
     accuracy: Option<f64>,
     marks: Marks,
     saved_step: Option<u64>,
+}
+
+/// The folder itself, for adapters over a model that is in no repository.
+fn base_in(model_dir: &Path) -> BaseModel {
+    let path = std::path::absolute(model_dir).unwrap_or_else(|_| model_dir.to_owned());
+    BaseModel { name: path.display().to_string(), revision: None }
 }
 
 /// What was measured at a step and belongs to a checkpoint of that step.
@@ -83,8 +91,9 @@ pub(super) enum StepEnd {
 impl<'s> Trainer<'s> {
     /// Loads model, data and, when resuming, the trainer's state.
     pub fn new(request: TrainRequest, sink: &'s mut dyn RunSink) -> Result<Self, TrainError> {
-        let TrainRequest { spec, model_dir, device, dataset, eval_dataset, work_dir, run, webhooks, resume, .. } =
-            request;
+        let TrainRequest {
+            spec, model_dir, device, dataset, eval_dataset, work_dir, run, rewards, base, resume, ..
+        } = request;
         let algorithm = algorithm::build(&spec.method)?;
         let device = open_device(device)?;
         let from = resume.as_ref().map(|point| point.dir.as_path());
@@ -92,6 +101,10 @@ impl<'s> Trainer<'s> {
             Policy::open(&spec, &model_dir, from, &device, algorithm.uses_reference())?;
         let processor =
             Arc::new(Processor::from_dir(folder.dir(), tracked.info()).map_err(TrainError::PromptSettings)?);
+        let reward = reward::build_with(&spec.reward, &rewards)?;
+        if spec.method.is_reinforcement() {
+            reward::check_filter(reward.as_ref(), spec.rollout.filter.as_ref())?;
+        }
         let source = |dataset, split| {
             let processor = Arc::clone(&processor);
             PromptSource::new(processor, dataset, split, &spec.data, tracked.info(), spec.rollout.max_new_tokens)
@@ -106,7 +119,7 @@ impl<'s> Trainer<'s> {
         };
         Ok(Self {
             order: RowOrder::new(source_train.rows(), spec.seed, spec.data.shuffle),
-            reward: reward::build_with(&spec.reward, webhooks.as_ref())?,
+            reward,
             run,
             saved_step: resume.map(|point| point.step),
             source: source_train,
@@ -114,6 +127,7 @@ impl<'s> Trainer<'s> {
             marks: Marks::default(),
             pool: Pool::for_device(&device)?,
             files: ModelFiles::read(folder.dir())?,
+            base: base.unwrap_or_else(|| base_in(&model_dir)),
             spec,
             folder,
             tracked,
@@ -273,7 +287,8 @@ impl<'s> Trainer<'s> {
         if dir.exists() {
             std::fs::remove_dir_all(&dir).map_err(file_error(&dir))?;
         }
-        checkpoint::write(&dir, &self.files, self.folder.parameters(), &self.optimizer, &self.state, &self.spec)?;
+        let (parameters, optimizer) = (self.folder.parameters(), &self.optimizer);
+        checkpoint::write(&dir, &self.files, parameters, optimizer, &self.state, &self.spec, &self.base)?;
         let step = self.state.step;
         let Marks { accuracy, score, .. } = if self.marks.step == step { self.marks } else { Marks::default() };
         self.sink.checkpoint(CheckpointNotice { step, dir: &dir, accuracy, score, last: self.at_end() })?;

@@ -239,7 +239,10 @@ fn rewards(bytes: &[u8], _: &Scratch) -> String {
             tokens: Some(response.len()),
             ..RewardInput::default()
         });
-        assert!(verdict.reward.is_finite() && (0.0..=1.0).contains(&verdict.accuracy), "{verdict:?}");
+        assert!(
+            verdict.reward.is_finite() && verdict.accuracy.is_none_or(|accuracy| (0.0..=1.0).contains(&accuracy)),
+            "{verdict:?}"
+        );
         answers += if verdict.reward > 0.0 { "y" } else { "n" };
         answers += if verdict.extracted.is_some() { "y" } else { "n" };
     }

@@ -81,8 +81,8 @@ impl Comparison {
 
 fn right(judge: &dyn Reward, example: &Example, answer: &Value) -> bool {
     let response = text(&answer["choices"][0], "text");
-    judge.judge(RewardInput { response: &response, ground_truth: &example.answer, ..RewardInput::default() }).accuracy
-        > 0.5
+    let input = RewardInput { response: &response, ground_truth: &example.answer, ..RewardInput::default() };
+    judge.judge(input).accuracy.is_some_and(|accuracy| accuracy > 0.5)
 }
 
 /// The question without the marks that place images.

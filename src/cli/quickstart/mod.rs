@@ -55,7 +55,7 @@ pub fn run(args: &Args) -> ExitCode {
     super::quiet_logging();
     let data_dir = settings.data_dir.clone();
     let done = block_on(async {
-        let server = Server::start(settings, super::QUIET_LOG, GRACE.as_secs()).await?;
+        let server = Box::pin(Server::start(settings, super::QUIET_LOG, GRACE.as_secs())).await?;
         let url = server.url();
         say(format!("vgpo {} serves at {url}, data in {}", env!("CARGO_PKG_VERSION"), data_dir.display()));
         let tour = tokio::select! {

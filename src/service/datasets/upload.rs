@@ -83,7 +83,7 @@ impl Service {
         };
         let roots =
             Roots { setting: "dataset_roots", variable: "VGPO_DATASET_ROOTS", folders: &self.settings.dataset_roots };
-        let (name, path) = (request.name(&path)?, roots.allow(&path)?);
+        let (name, path) = (request.name(&path)?, roots.allow(&path, "/source/path")?);
         let (record, area) = self.begin_dataset(&request, &name, "path", created_by).await?;
         let limits = limits(&self.settings);
         let check = Check { service: Arc::clone(self), record, area, request, settings, limits, source: Some(path) };

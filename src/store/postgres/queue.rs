@@ -67,14 +67,14 @@ impl QueueStore for PostgresStore {
     }
 
     async fn claim(&self, request: &ClaimRequest) -> Result<Option<LeasedJob>> {
-        let mut leased = self.try_claim(request).await?;
+        let mut leased = Box::pin(self.try_claim(request)).await?;
         // A job whose row is locked is passed over; whoever looked at it is done with it in a moment.
         for pause in LOCKED_PAUSES {
             if leased.is_some() || !self.has_work(request.device).await? {
                 break;
             }
             tokio::time::sleep(pause).await;
-            leased = self.try_claim(request).await?;
+            leased = Box::pin(self.try_claim(request)).await?;
         }
         Ok(leased)
     }

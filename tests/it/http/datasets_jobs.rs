@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use vgpo::domain::device::DeviceName;
+use vgpo::reward::Backends;
 use vgpo::worker::{self, TrainRunner};
 
 use super::datasets::{checked, lines, png, request};
@@ -34,8 +35,12 @@ impl Worker {
     async fn start(api: &Api, id: &str) -> Self {
         let place = Place::at(&api.service.settings().data_dir).await;
         let mut config = place.config(id);
-        config.runner =
-            Arc::new(TrainRunner::new(place.store.clone(), config.artifacts.clone(), DeviceName::CPU, None));
+        config.runner = Arc::new(TrainRunner::new(
+            place.store.clone(),
+            config.artifacts.clone(),
+            DeviceName::CPU,
+            Backends::default(),
+        ));
         let drain = CancellationToken::new();
         let task = tokio::spawn(worker::run(config, drain.clone(), CancellationToken::new()));
         Self { drain, task }

@@ -1,0 +1,31 @@
+//! Ground truths that a job's reward cannot read: every response to such a row gets 0, whatever it says.
+
+use std::collections::BTreeMap;
+
+use crate::domain::spec::JobSpec;
+use crate::reward::blind_to;
+use crate::service::submit::JobWarning;
+
+/// Tells which rewards can read none, or not all, of the first rows' truths.
+pub(super) fn unreadable_truths(spec: &JobSpec, truths: &[String]) -> Vec<JobWarning> {
+    let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for truth in truths {
+        for blind in blind_to(&spec.reward, truth) {
+            *counts.entry(blind).or_default() += 1;
+        }
+    }
+    let warning = |((name, what), count): ((&str, &str), usize)| {
+        let which = if count == truths.len() {
+            format!("none of the first {count} ground truths holds")
+        } else {
+            format!("{count} of the first {} ground truths do not hold", truths.len())
+        };
+        let detail = format!(
+            "{which} the {what} that the reward `{name}` looks for in data set `{}`: every response to such a row gets 0; choose another \
+             reward, or another column as `answer`",
+            spec.dataset
+        );
+        JobWarning { code: "unreadable_truths".to_owned(), pointer: "/reward".to_owned(), detail }
+    };
+    counts.into_iter().map(warning).collect()
+}
