@@ -10,7 +10,9 @@ use super::image_text::{check_images, missing_images};
 use super::memory::MemoryCheck;
 use super::models::ModelSource;
 use super::plan::Preview;
+use super::row_warnings::{missing_columns, row_warnings};
 use super::truths::unreadable_truths;
+use crate::config;
 use crate::config::job::{Origin, Recommended, ResolvedJob, resolve};
 use crate::config::nearest::suggestion;
 use crate::domain::dataset::{DatasetRecord, DatasetState};
@@ -99,9 +101,20 @@ impl Service {
         let SettledJob { resolved, source, data } = Box::pin(self.settle_job(request)).await?;
         let preview = self.preview(&source, &resolved.spec, &data).await?;
         check_images(&resolved.spec, &preview, &data)?;
+        let missing = missing_columns(&resolved.spec, &data, |pointer| origin(&resolved, pointer));
+        if !missing.is_empty() {
+            return Err(ServiceError::invalid(missing));
+        }
         let mut warnings = warnings(&resolved, &source.base, &preview, &data);
         warnings.extend(missing_images(&resolved.spec, &data));
         warnings.extend(unreadable_truths(&resolved.spec, &preview.truths));
+        let context = preview.size.info.max_positions as u64;
+        warnings.extend(row_warnings(&resolved.spec, &data, context));
+        if let Some(name) = &resolved.spec.eval_dataset {
+            let held_out = self.store.dataset(name).await?;
+            let evaluated = JobSpec { method: Method::Eval(config::method::eval()), ..resolved.spec.clone() };
+            warnings.extend(row_warnings(&evaluated, &held_out, context));
+        }
         warnings.extend(self.missing_device(&resolved.spec).await?);
         let memory = self.memory_check(&resolved.spec, &preview).await?;
         Ok(CheckedJob { resolved, base_model: source.base.name, warnings, preview, memory })

@@ -9,6 +9,7 @@ mod preview;
 mod quota;
 mod recover;
 mod request;
+mod tokens;
 mod upload;
 
 use std::sync::Arc;
