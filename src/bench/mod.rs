@@ -117,7 +117,8 @@ impl Watch {
     }
 
     fn end(self) -> Memory {
-        Memory { before_bytes: self.0, peak_bytes: memory::peak_bytes() }
+        // Whatever else runs in this process may have made the system forget the peak since then: the start counts too.
+        Memory { before_bytes: self.0, peak_bytes: memory::peak_bytes().max(self.0) }
     }
 }
 
