@@ -15,7 +15,7 @@ pub(super) fn truths(cell: &Cell) -> Result<Vec<String>, String> {
     let mut found = Vec::new();
     collect(cell, &mut found, true)?;
     if found.len() > MAX_TRUTHS {
-        return Err(format!("holds {} answers; the limit is {MAX_TRUTHS}", found.len()));
+        return Err(format!("holds at least {} answers; the limit is {MAX_TRUTHS}", found.len()));
     }
     Ok(found)
 }
@@ -35,12 +35,7 @@ fn collect(cell: &Cell, found: &mut Vec<String>, outermost: bool) -> Result<(), 
         }
         Cell::List(items) if items.len() > 1 && is_numbers(cell) || is_boxes(items) => add(written(cell), found),
         Cell::List(items) if is_list_of_lists(items) && is_numbers(cell) => add(written(cell), found),
-        Cell::List(items) => {
-            // Far more than may be right would be compared with each other.
-            for item in items.iter().take(MAX_TRUTHS * 4) {
-                collect(item, found, false)?;
-            }
-        }
+        Cell::List(items) => items.iter().try_for_each(|item| collect(item, found, false))?,
         Cell::Record(_) if is_box(cell) => add(written(cell), found),
         Cell::Record(values) => {
             let Some(inner) = ANSWER_FIELDS.iter().find_map(|name| cell.get(name)) else {
@@ -58,8 +53,9 @@ fn collect(cell: &Cell, found: &mut Vec<String>, outermost: bool) -> Result<(), 
     Ok(())
 }
 
+/// One more than may be right tells that there are too many: beyond it nothing is compared, however long the list is.
 fn add(text: String, found: &mut Vec<String>) {
-    if !text.trim().is_empty() && !found.contains(&text) {
+    if found.len() <= MAX_TRUTHS && !text.trim().is_empty() && !found.contains(&text) {
         found.push(text);
     }
 }
@@ -155,6 +151,19 @@ mod tests {
 
     fn of(json: &str) -> Result<Vec<String>, String> {
         truths(&json::value(json).unwrap())
+    }
+
+    #[test]
+    fn more_answers_than_may_be_right_are_refused_however_they_are_written() {
+        let texts = |count: usize| (0..count).map(|n| format!("\"{n}\"")).collect::<Vec<_>>().join(", ");
+        let (most, many, huge) = (texts(MAX_TRUTHS), texts(MAX_TRUTHS + 1), texts(200_000));
+        assert_eq!(of(&format!("[{most}]")).unwrap().len(), MAX_TRUTHS);
+        for list in [format!("[{many}]"), format!("[[{many}], [{many}]]"), format!("[{huge}]")] {
+            let as_text = serde_json::Value::from(list.as_str()).to_string();
+            assert!(of(&list).unwrap_err().contains("at least 65 answers"));
+            // Nested lists in a text are one answer.
+            assert!(list.starts_with("[[") || of(&as_text).unwrap_err().contains("at least 65 answers"));
+        }
     }
 
     #[test]
