@@ -1,6 +1,6 @@
 //! One checkpoint that scores pairs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -82,14 +82,10 @@ impl Scorer {
         keyed: &[(PictureKey, &RgbImage)],
     ) -> Result<HashMap<PictureKey, Arc<[f32]>>, SimilarityError> {
         let mut vectors = HashMap::new();
-        let mut new = Vec::new();
-        for (key, picture) in keyed {
-            if vectors.contains_key(key) {
-                continue;
-            }
+        let (mut seen, mut new) = (HashSet::new(), Vec::new());
+        for (key, picture) in keyed.iter().filter(|(key, _)| seen.insert(*key)) {
             match loaded.remembered.get(key) {
                 Some(known) => drop(vectors.insert(*key, known)),
-                None if new.iter().any(|(other, _)| other == key) => {}
                 None => new.push((*key, *picture)),
             }
         }
