@@ -1,5 +1,6 @@
 //! Bytes from outside to pixels, sizes read and judged before anything is decoded; pixels to PNG.
 
+mod filled;
 mod jpeg;
 mod png;
 mod tiff;

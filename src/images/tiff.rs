@@ -1,18 +1,17 @@
 //! TIFF files: compressed data that was filled up with zeros.
 
+use super::filled::{FILLED, is_filled};
+
 /// The tag that names the compression, and its value for none.
 const COMPRESSION: u16 = 259;
 const UNCOMPRESSED: u16 = 1;
 /// Bytes of a directory's entry.
 const ENTRY: usize = 12;
-/// Compressed data never ends with as many zero bytes.
-const FILLED: usize = 64;
 
 /// Fails where the file's end was filled up although its picture is compressed.
 pub(super) fn check(bytes: &[u8]) -> Result<(), &'static str> {
-    let filled = bytes.iter().rev().take(FILLED).filter(|byte| **byte == 0).count() == FILLED;
-    if filled && compression(bytes).is_some_and(|kind| kind != UNCOMPRESSED) {
-        return Err("the file is damaged: zeros stand where the picture's data should be");
+    if is_filled(bytes) && compression(bytes).is_some_and(|kind| kind != UNCOMPRESSED) {
+        return Err(FILLED);
     }
     Ok(())
 }

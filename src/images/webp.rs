@@ -1,13 +1,13 @@
 //! WebP files chunk by chunk: does the file hold what its headers promise?
 
+use super::filled::{FILLED, is_filled};
+
 /// Name and length.
 const HEADER: usize = 8;
 /// Name, length and `WEBP`.
 const FILE_HEADER: usize = 12;
 /// Frame of an animation: position, size, duration.
 const FRAME_HEADER: usize = 16;
-/// No encoder ends compressed data with as many zero bytes; a download that was laid out before it came does.
-const FILLED: usize = 64;
 
 /// Fails where a chunk ends beyond the file, or compressed data was filled up.
 pub(super) fn check(bytes: &[u8]) -> Result<(), &'static str> {
@@ -28,7 +28,7 @@ fn chunks(mut rest: &[u8], frames: bool) -> Result<(), &'static str> {
         let Some(data) = rest[HEADER..].get(..length) else { return Err(EARLY) };
         match &rest[..4] {
             b"VP8 " | b"VP8L" if is_filled(data) => {
-                return Err("the file is damaged: zeros stand where the picture's data should be");
+                return Err(FILLED);
             }
             b"ANMF" if frames => chunks(data.get(FRAME_HEADER..).unwrap_or_default(), false)?,
             _ => {}
@@ -36,10 +36,6 @@ fn chunks(mut rest: &[u8], frames: bool) -> Result<(), &'static str> {
         rest = rest.get(HEADER + length + length % 2..).unwrap_or_default();
     }
     Ok(())
-}
-
-fn is_filled(data: &[u8]) -> bool {
-    data.iter().rev().take(FILLED).filter(|byte| **byte == 0).count() == FILLED
 }
 
 fn length_at(bytes: &[u8], at: usize) -> Option<usize> {

@@ -1,0 +1,11 @@
+//! Files that were laid out before their data came, which then did not.
+
+/// No encoder ends compressed data with as many zero bytes.
+const ZEROS: usize = 64;
+/// What is wrong with such a file.
+pub(super) const FILLED: &str = "the file is damaged: zeros stand where the picture's data should be";
+
+/// Does compressed data end in zeros only?
+pub(super) fn is_filled(data: &[u8]) -> bool {
+    data.iter().rev().take(ZEROS).filter(|byte| **byte == 0).count() == ZEROS
+}
