@@ -1,6 +1,6 @@
 //! A model that tells what it was asked, waits at a gate, and panics when told to.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -18,12 +18,15 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub struct Watch {
     passes: Mutex<Vec<(usize, usize)>>,
     closed: Mutex<bool>,
+    /// How many passes there were when the gate was closed.
+    before: AtomicUsize,
     opened: Condvar,
     panic: AtomicBool,
 }
 
 impl Watch {
     pub fn close(&self) {
+        self.before.store(self.rows().len(), Ordering::SeqCst);
         *self.closed.lock().unwrap() = true;
     }
 
@@ -46,10 +49,10 @@ impl Watch {
         self.passes.lock().unwrap().clone()
     }
 
-    /// Waits until a pass is asked for (it may stand at the gate).
+    /// Waits until `count` passes were asked for since the gate was closed (the last one may stand at it).
     pub async fn pass(&self, count: usize) {
         for _ in 0..2000 {
-            if self.rows().len() >= count {
+            if self.rows().len() >= self.before.load(Ordering::SeqCst) + count {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
