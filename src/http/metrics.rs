@@ -61,7 +61,7 @@ async fn series(
     let max_points = bounded(params.max_points)?;
     in_order(params.from_step, params.to_step)?;
     let query = SeriesQuery { from_step: params.from_step, to_step: params.to_step, max_points: Some(max_points) };
-    let series = state.service.metric_series(&id, &list(params.keys.as_deref()), &query).await?;
+    let series = state.service.metric_series(&id, &list("keys", params.keys.as_deref())?, &query).await?;
     Ok(axum::Json(Listing::whole(series)))
 }
 
@@ -102,7 +102,7 @@ async fn csv(
 ) -> Result<Response, Problem> {
     in_order(params.from_step, params.to_step)?;
     let query = SeriesQuery { from_step: params.from_step, to_step: params.to_step, max_points: None };
-    let table = state.service.metrics_csv(&id, &list(params.keys.as_deref()), &query).await?;
+    let table = state.service.metrics_csv(&id, &list("keys", params.keys.as_deref())?, &query).await?;
     let name = format!("attachment; filename=\"{id}.csv\"");
     let headers = [(header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()), (header::CONTENT_DISPOSITION, name)];
     Ok((headers, table).into_response())
@@ -142,7 +142,7 @@ async fn compare(
     QueryParams(params): QueryParams<CompareParams>,
 ) -> Result<axum::Json<Comparison>, Problem> {
     in_order(params.from_step, params.to_step)?;
-    let runs = list(params.runs.as_deref());
+    let runs = list("runs", params.runs.as_deref())?;
     if runs.is_empty() && params.sweep.is_none() {
         return Err(query_fault("runs", "name what to compare: `runs=run_…,run_…` or `sweep=swp_…`"));
     }
@@ -150,7 +150,7 @@ async fn compare(
         runs,
         sweep: params.sweep,
         key: params.key,
-        group_by: list(params.group_by.as_deref()),
+        group_by: list("group_by", params.group_by.as_deref())?,
         from_step: params.from_step,
         to_step: params.to_step,
         max_points: u64::from(bounded(params.max_points)?),

@@ -23,6 +23,7 @@ mod memory;
 mod metrics;
 pub mod models;
 pub mod plan;
+mod pool;
 mod report;
 mod retention;
 pub mod rewards;
@@ -72,6 +73,10 @@ pub struct Service {
     engine: Arc<dyn Engine>,
     /// The engines that serve other servers.
     registered: Arc<dyn Directory>,
+    /// Rewards that are tried.
+    rewards: pool::Pool,
+    /// Rows that are looked at, as they are or as prompts.
+    previews: pool::Pool,
     /// Asks webhook rewards, where the settings allow any host.
     webhooks: Option<Arc<dyn WebhookClient>>,
     /// Fetches images that requests name by URL.
@@ -102,6 +107,8 @@ impl Service {
             news: watch::Sender::new(0),
             stopping: CancellationToken::new(),
             dataset_checks: Arc::new(Semaphore::new(datasets::CHECKS)),
+            rewards: pool::Pool::new("rewards", rewards::AT_ONCE, rewards::QUEUED),
+            previews: pool::Pool::new("a look at rows", plan::AT_ONCE, plan::QUEUED),
             engine,
             registered,
             downloads: Arc::default(),

@@ -53,3 +53,54 @@ async fn a_webhook_that_is_down_is_a_503_and_a_job_with_a_forbidden_host_is_refu
     assert!(refused.problem(422, "invalid_request")["errors"][0]["detail"].as_str().unwrap().contains("webhook_hosts"));
     assert_eq!(api.post("/v1/jobs", job("http://127.0.0.1:9/")).await.status, 201);
 }
+
+#[tokio::test]
+async fn parts_of_a_reward_have_a_limit_wherever_it_comes_from() {
+    let api = Api::start().await;
+    let parts = |count: usize| vec![json!({"weight": 0.1, "reward": {"type": "math"}}); count];
+    let nested = |count: usize| {
+        let inner = json!({"weight": 1, "reward": {"type": "weighted", "parts": parts(count)}});
+        json!({"type": "weighted", "parts": [inner.clone(), inner]})
+    };
+    let item = json!({"response": "x", "ground_truth": "y"});
+    for (reward, count) in [(json!({"type": "weighted", "parts": parts(33)}), 33), (nested(16), 34)] {
+        let tried = api.post("/v1/rewards/evaluate", json!({"reward": reward, "items": [item]})).await;
+        let job = api.post("/v1/jobs", json!({"model": "tiny", "dataset": "digits", "reward": reward})).await;
+        for answer in [tried, job] {
+            let errors = answer.problem(422, "invalid_request")["errors"].to_string();
+            assert!(errors.contains(&format!("{count} parts")) && errors.contains("the limit is 32"), "{errors}");
+        }
+    }
+    let most = json!({"reward": nested(15), "items": [item]});
+    assert_eq!(api.post("/v1/rewards/evaluate", most).await.status, 200);
+}
+
+/// Webhooks that never answer hold neither the server nor its end.
+#[tokio::test]
+async fn webhooks_that_hang_hold_up_no_other_request() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let api = Api::with(&[("webhook_hosts", &format!("127.0.0.1:{port}"))]).await;
+    let hook =
+        json!({"type": "webhook", "url": format!("http://127.0.0.1:{port}/"), "timeout_seconds": 3600, "retries": 20});
+    let ask = json!({"reward": hook, "items": [{"response": "x", "ground_truth": "y"}]});
+    let ask = || tokio::spawn(api.request("POST", "/v1/rewards/evaluate").json(&ask).send());
+    let asked: Vec<_> = (0..40).map(|_| ask()).collect();
+    // Those for whom there is no place are told at once.
+    let mut told = 0;
+    for asked in asked {
+        let answer = tokio::time::timeout(std::time::Duration::from_secs(60), asked).await.expect("it is answered");
+        let answer = super::support::Answer::of(answer.unwrap().unwrap()).await;
+        let detail = answer.problem(503, "unavailable")["detail"].as_str().unwrap().to_owned();
+        told += usize::from(detail.contains("wait for rewards"));
+        if told == 20 {
+            break;
+        }
+    }
+    assert_eq!(told, 20);
+    assert_eq!(api.get("/readyz").await.status, 200);
+    let many: Vec<_> = (0..5).map(|_| json!({"weight": 1, "reward": hook})).collect();
+    let ask = json!({"reward": {"type": "weighted", "parts": many}, "items": [{"response": "x", "ground_truth": "y"}]});
+    let detail = api.post("/v1/rewards/evaluate", ask).await.body["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("asks 5 webhooks"), "{detail}");
+}
