@@ -1,5 +1,7 @@
 //! The character that no text of a database may hold.
 
+use std::fmt::Write as _;
+
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::brief::cut;
@@ -34,7 +36,9 @@ impl Search {
         for step in &self.path {
             match step {
                 Step::Name(name) => pointer.extend(["/", name]),
-                Step::Entry(index) => pointer.push_str(&format!("/{index}")),
+                Step::Entry(index) => {
+                    let _ = write!(pointer, "/{index}");
+                }
             }
         }
         self.found.push(cut(&pointer, POINTER));

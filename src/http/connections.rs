@@ -101,7 +101,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 /// Says that there is no room. The few bytes fit into a new connection's buffer, so this does not block.
 fn turn_away(stream: TcpStream) {
     if let Ok(mut stream) = stream.into_std() {
-        let _ = io::Write::write(&mut stream, FULL);
+        let _ = io::Write::write_all(&mut stream, FULL);
     }
 }
 

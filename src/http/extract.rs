@@ -1,5 +1,7 @@
 //! Extractors whose refusals are problems: JSON bodies, query strings, pages.
 
+use std::fmt::Write as _;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Query as AxumQuery, Request};
 use axum::http::request::Parts;
@@ -133,7 +135,9 @@ pub fn shape(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
     let mut pointer = String::new();
     for segment in error.path() {
         match segment {
-            Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
+            Segment::Seq { index } => {
+                let _ = write!(pointer, "/{index}");
+            }
             Segment::Map { key } => pointer.extend(["/", &escape(key)]),
             _ => {}
         }

@@ -143,9 +143,12 @@ fn judge(reward: &dyn Reward, items: &[RewardItem], piece: usize, stop: &Stop) -
             return Err(ServiceError::field("/items", detail));
         }
         let judged = reward.judge_all(&RewardBatch { run: "", step: 0, id: &batch, inputs });
-        verdicts.extend(judged.map_err(|error| match error.may_pass() {
-            true => ServiceError::Unavailable(error.to_string()),
-            false => ServiceError::field("/reward", error.to_string()),
+        verdicts.extend(judged.map_err(|error| {
+            if error.may_pass() {
+                ServiceError::Unavailable(error.to_string())
+            } else {
+                ServiceError::field("/reward", error.to_string())
+            }
         })?);
     }
     Ok(verdicts)
