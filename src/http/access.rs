@@ -57,10 +57,11 @@ impl AppState {
     pub fn new(service: Arc<Service>) -> Self {
         let settings = &service.settings().limits;
         let (limits, bodies) = (Arc::new(KeyLimits::new(settings)), Arc::new(Budget::new(settings)));
-        let (root, streams) = (Arc::clone(&service), Streams::new(Arc::clone(&service)));
-        Self { service: Arc::new(service.for_caller(Caller::nobody())), limits, bodies, streams, root }
+        let (nobodys, streams) = (Arc::new(service.for_caller(Caller::nobody())), Streams::new(Arc::clone(&service)));
+        Self { service: nobodys, limits, bodies, streams, root: service }
     }
 
+    /// What all bodies together may hold.
     pub(super) fn bodies(&self) -> &Budget {
         &self.bodies
     }

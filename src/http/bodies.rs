@@ -28,11 +28,10 @@ fn most(route: &str, limits: &Limits) -> usize {
         }
         // Two texts of 100,000 characters, prompt template and system prompt, in any language.
         "/v1/jobs" => 1024 * KIB,
-        // Up to 256 jobs are made of it.
-        "/v1/sweeps" => 256 * KIB,
+        // A sweep, of which up to 256 jobs are made; the labels of a job.
+        "/v1/sweeps" | "/v1/jobs/{id}" => 256 * KIB,
         // Notes of a run; labels.
         "/v1/runs/{id}" => 512 * KIB,
-        "/v1/jobs/{id}" => 256 * KIB,
         "/v1/datasets" | "/v1/models" => 64 * KIB,
         _ => SMALL,
     };

@@ -28,7 +28,7 @@ use tokio_util::task::TaskTracker;
 /// Bytes of the head of a request.
 const HEAD_BYTES: usize = 64 << 10;
 /// How long a client may read nothing of an answer that is there for it.
-const STALL: Duration = Duration::from_secs(60);
+const STALL: Duration = Duration::from_mins(1);
 /// Pause after a connection could not be taken, for want of a file descriptor.
 const PAUSE: Duration = Duration::from_millis(50);
 /// The answer where every connection is being answered.
@@ -190,7 +190,7 @@ impl Room {
 
     /// Sends one away that asks nothing.
     fn make_room(&self) {
-        self.change(|taken| taken.send_quietest_away());
+        self.change(Taken::send_quietest_away);
     }
 }
 

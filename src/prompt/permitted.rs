@@ -79,7 +79,7 @@ impl Budget {
     /// Under which name a rendering finds its budget; no template can write it.
     pub(super) const NAME: &'static str = "the budget";
 
-    pub(super) fn new() -> Value {
+    pub(super) fn full() -> Value {
         Value::from_object(Self(AtomicUsize::new(FILTERED)))
     }
 

@@ -35,7 +35,7 @@ impl PromptTemplate {
         let mut environment = self.0.clone();
         environment.set_fuel(Some(permitted::fuel(prompt)));
         let given =
-            BTreeMap::from([("prompt", Value::from(prompt)), (permitted::Budget::NAME, permitted::Budget::new())]);
+            BTreeMap::from([("prompt", Value::from(prompt)), (permitted::Budget::NAME, permitted::Budget::full())]);
         let written = environment.get_template(NAME).and_then(|template| {
             template.render_captured_to(given, &mut text)?;
             Ok(())
