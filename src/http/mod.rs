@@ -43,10 +43,11 @@ mod sweeps;
 mod upload;
 mod workers;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, Uri, header};
 use axum::response::IntoResponse;
@@ -150,10 +151,18 @@ pub fn router(state: AppState) -> Router {
 
 /// The API's document for programs and for people, and the dashboard.
 fn pages() -> Router<AppState> {
+    let document = made_once(|| serde_json::to_vec(&openapi()).unwrap_or_default());
+    let page = made_once(|| docs::render(&serde_json::to_value(openapi()).unwrap_or_default()).into_bytes());
     Router::new()
-        .route("/openapi.json", get(async || axum::Json(openapi())))
-        .route("/docs", get(docs::page))
+        .route("/openapi.json", get(async move || ([(header::CONTENT_TYPE, "application/json")], document())))
+        .route("/docs", get(async move || docs::page(page())))
         .merge(dashboard::routes())
+}
+
+/// The bytes of a document that takes a while to make, which everybody may ask for: made with the first request, and once.
+fn made_once(make: fn() -> Vec<u8>) -> impl Fn() -> Bytes + Clone + Send + Sync + 'static {
+    let made = Arc::new(OnceLock::new());
+    move || made.get_or_init(|| Bytes::from(make())).clone()
 }
 
 /// The figures for Prometheus alone, for a listener of their own.

@@ -12,6 +12,7 @@ use super::extract::{RawJson, shape};
 use super::problem::{Problem, ProblemBody};
 use super::{AppState, idempotency};
 use crate::domain::model::ModelState;
+use crate::service::Service;
 use crate::service::models::{ModelEntry, ModelList, ModelRequest};
 
 pub fn routes() -> OpenApiRouter<AppState> {
@@ -50,7 +51,9 @@ async fn create_model(state: AppState, headers: HeaderMap, body: RawJson) -> Res
         let status = if entry.state == ModelState::Ready { StatusCode::CREATED } else { StatusCode::ACCEPTED };
         Ok((status, entry))
     };
-    idempotency::once(&state.service, &headers, "POST /v1/models", &body.bytes, work).await
+    // A model is not made twice: its name is its id.
+    let again = |service: Arc<Service>, id: String| async move { Ok((StatusCode::CREATED, service.model(&id).await?)) };
+    idempotency::once(&state.service, &headers, "POST /v1/models", &body.bytes, work, again).await
 }
 
 /// One model: its family, size, card and recommended settings.

@@ -31,17 +31,21 @@ mod roots;
 mod rows;
 pub mod runs;
 pub mod starter;
+pub mod storage;
 pub mod submit;
 pub mod sweeps;
 mod truths;
+mod upkeep;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use chrono::{DateTime, Utc};
 use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::artifacts::ArtifactStore;
-use crate::clock::Clock;
+use crate::artifacts::{ArtifactStore, Intact};
+use crate::clock::{Clock, Stopwatch, new_id};
 use crate::config::app::AppSettings;
 use crate::domain::access::Caller;
 use crate::domain::device::DeviceName;
@@ -67,6 +71,10 @@ pub struct Service {
     /// Was there a key when somebody last looked?
     keyed: Arc<Mutex<Option<bool>>>,
     clock: Arc<dyn Clock>,
+    /// This process among the servers on the database.
+    server_id: Arc<str>,
+    /// When other servers were last heard of, and how long that has been so.
+    heard: Arc<Mutex<HashMap<String, (Option<DateTime<Utc>>, Stopwatch)>>>,
     settings: Arc<AppSettings>,
     /// Rises when this process wrote an event: a hint for live streams, which poll anyway.
     news: watch::Sender<u64>,
@@ -84,6 +92,9 @@ pub struct Service {
     downloads: Arc<models::Downloads>,
     /// Opened by the first request for a checkpoint.
     artifacts: Arc<OnceCell<Arc<dyn ArtifactStore>>>,
+    /// Files that were compared with their manifests, by one at a time.
+    intact: Arc<Intact>,
+    comparing: Arc<tokio::sync::Mutex<()>>,
     /// What this process counts.
     telemetry: Arc<Telemetry>,
 }
@@ -105,6 +116,8 @@ impl Service {
             caller: Caller::anonymous(),
             keyed: Arc::default(),
             clock,
+            server_id: new_id("srv").into(),
+            heard: Arc::default(),
             settings: Arc::new(settings),
             news: watch::Sender::new(0),
             stopping: CancellationToken::new(),
@@ -113,6 +126,8 @@ impl Service {
             registered,
             downloads: Arc::default(),
             artifacts: Arc::default(),
+            intact: Arc::default(),
+            comparing: Arc::default(),
             telemetry: Arc::default(),
         }
     }

@@ -120,7 +120,12 @@ impl Service {
             project: self.project_of(request),
             created_by,
         };
-        match self.store.create_dataset(&id, new).await {
+        let created = match self.store.create_dataset(&id, new).await {
+            // Other servers leave it alone from now on.
+            Ok(record) => self.store.hold_dataset(&id, &self.server_id).await.map(|()| record),
+            failed => failed,
+        };
+        match created {
             Ok(record) => {
                 self.tell_news();
                 Ok((record, area))

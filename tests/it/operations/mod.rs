@@ -4,5 +4,6 @@ mod backup;
 mod deploy;
 mod exports;
 mod retention;
+mod storage;
 mod traces;
 mod upgrade;
