@@ -85,7 +85,7 @@ impl Service {
 /// Writes a file as large as the smallest things that requests write; it is gone again afterwards.
 fn write_something(dir: &Path) -> std::io::Result<()> {
     let mut file = tempfile::tempfile_in(dir)?;
-    file.write_all(&[0; PROBE])?;
+    file.write_all(&vec![0; PROBE])?;
     file.sync_all()
 }
 

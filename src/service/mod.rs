@@ -61,6 +61,9 @@ use crate::webhook::HttpWebhooks;
 pub use error::{Result, ServiceError};
 pub use metrics::{DescribedKey, KeySummary, MetricSeries};
 
+/// When a server was last heard of, and how long that has been so.
+type Heard = (Option<DateTime<Utc>>, Stopwatch);
+
 /// The program's doings over a database: shared by every door, and cheap to copy for a caller.
 #[derive(Clone)]
 pub struct Service {
@@ -74,7 +77,7 @@ pub struct Service {
     /// This process among the servers on the database.
     server_id: Arc<str>,
     /// When other servers were last heard of, and how long that has been so.
-    heard: Arc<Mutex<HashMap<String, (Option<DateTime<Utc>>, Stopwatch)>>>,
+    heard: Arc<Mutex<HashMap<String, Heard>>>,
     settings: Arc<AppSettings>,
     /// Rises when this process wrote an event: a hint for live streams, which poll anyway.
     news: watch::Sender<u64>,

@@ -72,7 +72,8 @@ impl<DB: Dialect> Pool<DB> {
     }
 
     async fn link(&self) -> sqlx::Result<Link<DB>> {
-        let connection = Some(self.connections.acquire().await?);
+        // Boxed: its state is large, and every caller's future would hold it.
+        let connection = Some(Box::pin(self.connections.acquire()).await?);
         let outage = Arc::clone(&self.outage);
         Ok(Link { connection, outage, in_transaction: false, asking: false, broken: false })
     }

@@ -101,7 +101,8 @@ impl PostgresStore {
         let pool = Pool::new(pool, DEADLINES, outage);
         match migrations {
             Migrations::Apply => {
-                migrate::run(pool.begin("BEGIN; SET LOCAL statement_timeout = 0").await?, clock.now()).await?
+                let write = pool.begin("BEGIN; SET LOCAL statement_timeout = 0").await?;
+                migrate::run(write, clock.now()).await?;
             }
             Migrations::Check => migrate::check(pool.begin("BEGIN").await?.connection()?).await?,
         }
