@@ -9,6 +9,8 @@ use utoipa::ToSchema;
 use super::memory::MemoryCheck;
 use super::models::ModelSource;
 use super::plan::Preview;
+use super::row_warnings::{missing_columns, row_warnings};
+use crate::config;
 use crate::config::job::{Origin, Recommended, ResolvedJob, resolve};
 use crate::config::nearest::suggestion;
 use crate::domain::dataset::{DatasetRecord, DatasetState};
@@ -96,7 +98,18 @@ impl Service {
     pub(super) async fn check_job(&self, request: &Value) -> Result<CheckedJob> {
         let SettledJob { resolved, source, data } = Box::pin(self.settle_job(request)).await?;
         let preview = self.preview(&source, &resolved.spec, &data).await?;
+        let missing = missing_columns(&resolved.spec, &data, |pointer| origin(&resolved, pointer));
+        if !missing.is_empty() {
+            return Err(ServiceError::invalid(missing));
+        }
         let mut warnings = warnings(&resolved, &source.base, &preview, &data);
+        let context = preview.size.info.max_positions as u64;
+        warnings.extend(row_warnings(&resolved.spec, &data, context));
+        if let Some(name) = &resolved.spec.eval_dataset {
+            let held_out = self.store.dataset(name).await?;
+            let evaluated = JobSpec { method: Method::Eval(config::method::eval()), ..resolved.spec.clone() };
+            warnings.extend(row_warnings(&evaluated, &held_out, context));
+        }
         warnings.extend(self.missing_device(&resolved.spec).await?);
         let memory = self.memory_check(&resolved.spec, &preview).await?;
         Ok(CheckedJob { resolved, base_model: source.base.name, warnings, preview, memory })
