@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod checkpoint;
+pub mod columns;
 pub mod dataset;
 pub mod device;
 pub mod engine;

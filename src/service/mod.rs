@@ -28,6 +28,7 @@ mod report;
 mod retention;
 pub mod rewards;
 mod roots;
+mod row_warnings;
 mod rows;
 pub mod runs;
 pub mod starter;

@@ -144,7 +144,8 @@ fn look(dir: &Path, spec: &JobSpec, dataset: &dyn Dataset) -> Result<Preview> {
     let text = PromptTemplate::parse(&spec.data.prompt_template)
         .and_then(|template| template.apply(&example.prompt))
         .map_err(prompt_fault)?;
-    let messages = messages_for(&text, example.images.len(), spec.data.system.as_deref()).map_err(prompt_fault)?;
+    let system = spec.data.system.as_deref().or(example.system.as_deref());
+    let messages = messages_for(&text, example.images.len(), system).map_err(prompt_fault)?;
     let limits = PromptLimits {
         min_pixels: spec.data.min_pixels,
         max_pixels: spec.data.max_pixels,
@@ -180,9 +181,9 @@ fn look(dir: &Path, spec: &JobSpec, dataset: &dyn Dataset) -> Result<Preview> {
     let demonstration = example.demonstration.as_deref().unwrap_or_default();
     let thinks_again = closed && rendered.continuation(demonstration).trim_start().starts_with("<think>");
     let unknown_words = processor.tokenizer().out_of_vocabulary(&text.replace("<image>", " "));
-    let prompt = PromptPreview { row: 0, text: rendered.text, answer: example.answer, tokens, image_tokens, images };
+    let prompt = PromptPreview { row: 0, text: rendered.text, answer: example.answer(), tokens, image_tokens, images };
     let first = 0..dataset.len(split).min(TRUTHS);
-    let truths = first.filter_map(|row| Some(dataset.example(split, row).ok()?.answer)).collect();
+    let truths = first.filter_map(|row| Some(dataset.example(split, row).ok()?.answer().to_owned())).collect();
     Ok(Preview { prompt, unknown_words, opened: rendered.opened, thinks_again, truths, size, row })
 }
 
@@ -205,7 +206,9 @@ fn no_rows(spec: &JobSpec, split: Split) -> ServiceError {
 fn prompt_fault(error: PromptError) -> ServiceError {
     let pointer = match &error {
         PromptError::PromptTemplate(_) => "/data/prompt_template",
-        PromptError::TooLong { .. } | PromptError::FarTooLong { .. } => "/data/max_prompt_tokens",
+        PromptError::TooLong { .. } | PromptError::FarTooLong { .. } | PromptError::DemonstrationTooLong { .. } => {
+            "/data/max_prompt_tokens"
+        }
         PromptError::Limits(_) => "/data/max_pixels",
         PromptError::Image(_) | PromptError::DataUrl(_) | PromptError::ImageCount(_) | PromptError::Video { .. } => {
             "/dataset"

@@ -65,7 +65,7 @@ impl Answered {
             row: example.index,
             tags: example.tags.clone(),
             prompt: example.prompt.clone(),
-            answer: example.answer.clone(),
+            answer: example.answer(),
             responses: self.answers.iter().map(response).collect::<Result<_, TrainError>>()?,
             unjudged: self.unjudged,
         })

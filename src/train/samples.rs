@@ -23,7 +23,7 @@ fn group(prompt: &Prompt, eval: bool, responses: Vec<SampleResponse>) -> SampleG
         row: prompt.example.index,
         eval,
         prompt: prompt.rendered.text.clone(),
-        answer: prompt.example.answer.clone(),
+        answer: prompt.example.answer(),
         images: prompt.example.images.iter().filter_map(|image| png(image)).collect(),
         responses,
     }

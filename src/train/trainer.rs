@@ -41,6 +41,11 @@ const CONSTANT_REWARD_STEPS: u64 = 3;
 /// Names the batches of an evaluation among those of a step.
 const EVALUATION: &str = "eval";
 
+/// Does the method learn from demonstrations?
+fn needs_demonstrations(method: &Method) -> bool {
+    matches!(method, Method::Sft(_))
+}
+
 /// A run in progress.
 pub struct Trainer<'s> {
     pub(super) spec: JobSpec,
@@ -111,6 +116,11 @@ impl<'s> Trainer<'s> {
         };
         let fingerprint = dataset.fingerprint();
         let source_train = source(dataset, Split::Train)?;
+        let source_train = if needs_demonstrations(&spec.method) {
+            source_train.with_demonstrations(tracked.info())
+        } else {
+            source_train
+        };
         let held_out = source(eval_dataset, Split::Eval)?;
         let mut optimizer = AdamW::new(&spec.optimizer, DecayScope::Matrices);
         let state = match &resume {
@@ -152,9 +162,13 @@ impl<'s> Trainer<'s> {
         while !self.at_end() {
             let clock = Stopwatch::start();
             let before = self.state.clone();
-            match self.step()? {
-                StepEnd::Done(metrics) => self.finish_step(metrics, &clock)?,
-                StepEnd::Stopped(control) => {
+            match self.step() {
+                Ok(StepEnd::Done(metrics)) => self.finish_step(metrics, &clock)?,
+                Err(error) => {
+                    self.state = before;
+                    return Err(self.keep_despite(error));
+                }
+                Ok(StepEnd::Stopped(control)) => {
                     // Nothing of the unfinished step may reach the checkpoint.
                     self.state = before;
                     return self.stop(control);
@@ -167,6 +181,19 @@ impl<'s> Trainer<'s> {
             }
         }
         Ok(RunEnd::Finished { accuracy: self.accuracy, stopped_early: self.stopped_early() })
+    }
+
+    /// Writes the checkpoint of the last step where a row is at fault: what was learnt before it came is not lost.
+    fn keep_despite(&mut self, error: TrainError) -> TrainError {
+        let of_row = matches!(error, TrainError::Prompt { .. } | TrainError::Data(_));
+        if of_row
+            && self.state.step > 0
+            && self.saved_step != Some(self.state.step)
+            && let Err(failed) = self.save()
+        {
+            tracing::warn!(error = %failed, "the checkpoint of the last step could not be written");
+        }
+        error
     }
 
     fn step(&mut self) -> Result<StepEnd, TrainError> {
@@ -189,9 +216,18 @@ impl<'s> Trainer<'s> {
         self.watch(&metrics);
         let due = |every: u64| every > 0 && step.is_multiple_of(every);
         if self.at_end() || due(self.spec.eval_every) {
-            let evaluation = self.evaluate()?;
-            self.watch(&evaluation);
-            metrics.extend(evaluation);
+            match self.evaluate() {
+                Ok(evaluation) => {
+                    self.watch(&evaluation);
+                    metrics.extend(evaluation);
+                }
+                Err(error) => {
+                    // What was learnt does not depend on what it is measured with.
+                    self.emit(metrics)?;
+                    self.save()?;
+                    return Err(error);
+                }
+            }
         }
         // The metrics go first: a run that dies behind its checkpoint must not miss those of the checkpoint's step.
         self.emit(metrics)?;
@@ -311,7 +347,8 @@ impl<'s> Trainer<'s> {
                 return Err(TrainError::Setting {
                     field: "data.max_prompt_tokens",
                     problem: format!(
-                        "{skipped} rows one after the other are longer than {} tokens; raise it or lower data.max_pixels",
+                        "{skipped} rows one after the other do not fit: they have more than {} tokens, or pictures of a shape that \
+                         the model refuses; raise it or lower data.max_pixels",
                         self.spec.data.max_prompt_tokens
                     ),
                 });

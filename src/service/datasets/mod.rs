@@ -9,6 +9,8 @@ mod preview;
 mod quota;
 mod recover;
 mod request;
+mod tokens;
+mod truths;
 mod upload;
 
 use std::sync::Arc;
