@@ -82,6 +82,11 @@ bench-service:
 soak *args:
     ./scripts/soak {{ args }}
 
+# Every kind of attack against a release build; writes docs/attacks.md (by hand, on a quiet machine: some minutes).
+verify-attacks *names:
+    cargo build --release
+    ./scripts/verify-attacks --vgpo target/release/vgpo --out docs/attacks.md {{ names }}
+
 # Hostile inputs for every parser, for so many seconds; writes docs/fuzzing.md.
 verify-fuzz seconds="600":
     ./scripts/verify-fuzz {{ seconds }}

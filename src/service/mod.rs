@@ -24,6 +24,7 @@ mod memory;
 mod metrics;
 pub mod models;
 pub mod plan;
+mod pool;
 mod report;
 mod retention;
 pub mod rewards;
@@ -90,6 +91,10 @@ pub struct Service {
     registered: Arc<dyn Directory>,
     /// What rewards may ask.
     rewards: Backends,
+    /// Rewards that are tried.
+    trials: pool::Pool,
+    /// Rows that are looked at, as they are or as prompts.
+    previews: pool::Pool,
     /// Fetches images that requests name by URL.
     images: ImageFetcher,
     /// Models that are on their way from a hub, and those that did not come.
@@ -126,6 +131,8 @@ impl Service {
             news: watch::Sender::new(0),
             stopping: CancellationToken::new(),
             dataset_checks: Arc::new(Semaphore::new(datasets::CHECKS)),
+            trials: pool::Pool::new("rewards", rewards::AT_ONCE, rewards::QUEUED),
+            previews: pool::Pool::new("a look at rows", plan::AT_ONCE, plan::QUEUED),
             engine,
             registered,
             downloads: Arc::default(),

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::metrics::{KeySummary, SUMMARY_KEYS};
 use crate::config::job::field_faults;
+use crate::domain::brief::is_printable;
 use crate::domain::checkpoint::checkpoint_folder;
 use crate::domain::eval_row::rows_folder;
 use crate::domain::job::Job;
@@ -15,6 +16,7 @@ use crate::domain::metric::SeriesQuery;
 use crate::domain::page::{Listing, Page};
 use crate::domain::run::{Continuation, Run, RunFilter, RunUpdate};
 use crate::domain::sample::{SampleRecord, SampleStep};
+use crate::domain::tags;
 use crate::service::{Result, Service, ServiceError};
 
 /// What a list of runs tells beside the runs.
@@ -115,9 +117,14 @@ impl Service {
     /// Changes a run's name, notes or labels.
     pub async fn update_run(&self, id: &str, update: &RunUpdate) -> Result<Run> {
         if let Some(name) = &update.name
-            && (name.trim().is_empty() || name.chars().count() > MAX_NAME)
+            && (name.trim().is_empty() || name.chars().count() > MAX_NAME || !name.chars().all(is_printable))
         {
-            return Err(ServiceError::field("/name", format!("`name` must be a text of 1 to {MAX_NAME} characters")));
+            let detail = format!("`name` must be a text of 1 to {MAX_NAME} printable characters");
+            return Err(ServiceError::field("/name", detail));
+        }
+        let tags = update.tags.iter().flatten().map(|(name, value)| (name.as_str(), value.as_str()));
+        if let Some(complaint) = tags::complaint(tags.collect::<Vec<_>>().into_iter()) {
+            return Err(ServiceError::field("/tags", format!("`tags` {complaint}")));
         }
         if let Some(notes) = &update.notes
             && notes.chars().count() > MAX_NOTES

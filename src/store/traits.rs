@@ -400,6 +400,10 @@ pub trait AccessStore: Send + Sync {
     async fn revoke_key(&self, id: &str) -> Result<ApiKey>;
     /// Is there a key that is not revoked?
     async fn has_keys(&self) -> Result<bool>;
+    /// Was there ever a key? Revoked ones count.
+    async fn had_keys(&self) -> Result<bool>;
+    /// Is this a key that is not revoked?
+    async fn is_open_key(&self, id: &str) -> Result<bool>;
     /// Stores what a key was exchanged for; what has run out goes.
     async fn issue_ticket(&self, ticket: NewTicket) -> Result<()>;
     /// The key behind a ticket that has not run out; none when the key is revoked.

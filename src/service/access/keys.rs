@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use super::secret::{self, Secret};
 use crate::domain::access::{ApiKey, DEFAULT_PROJECT, NewKey, Role, SHARED_PROJECT};
+use crate::domain::brief::is_printable;
 use crate::domain::field_error::FieldError;
 use crate::domain::page::{Listing, Page};
 use crate::service::{Result, Service, ServiceError};
@@ -82,7 +83,7 @@ fn check(name: &str, project: &str, role: Role) -> Result<()> {
     let mut errors = Vec::new();
     for (pointer, value, most) in [("/name", name, MAX_NAME), ("/project", project, MAX_PROJECT)] {
         let length = value.chars().count();
-        if value.trim().is_empty() || length > most || value.chars().any(char::is_control) {
+        if value.trim().is_empty() || length > most || !value.chars().all(is_printable) {
             let field = pointer.trim_start_matches('/');
             errors.push(FieldError::new(
                 pointer,

@@ -22,6 +22,8 @@ const TOUCH: &str =
     "UPDATE api_keys SET last_used_at = ?1 WHERE id = ?2 AND (last_used_at IS NULL OR last_used_at <= ?3)";
 const REVOKE: &str = "UPDATE api_keys SET revoked_at = coalesce(revoked_at, ?) WHERE id = ? RETURNING *";
 const ANY: &str = "SELECT EXISTS (SELECT 1 FROM api_keys WHERE revoked_at IS NULL) AS found";
+const EVER: &str = "SELECT EXISTS (SELECT 1 FROM api_keys) AS found";
+const OPEN: &str = "SELECT EXISTS (SELECT 1 FROM api_keys WHERE id = ? AND revoked_at IS NULL) AS found";
 const FORGET_TICKETS: &str = "DELETE FROM tickets WHERE key_id = ?";
 const FORGET_OLD: &str = "DELETE FROM tickets WHERE expires_at <= ?";
 const INSERT_TICKET: &str = "INSERT INTO tickets (hash, kind, key_id, created_at, expires_at) VALUES (?, ?, ?, ?, ?)";
@@ -85,6 +87,14 @@ impl AccessStore for SqliteStore {
 
     async fn has_keys(&self) -> Result<bool> {
         Ok(sqlx::query(ANY).fetch_one(&self.readers).await?.try_get("found")?)
+    }
+
+    async fn had_keys(&self) -> Result<bool> {
+        Ok(sqlx::query(EVER).fetch_one(&self.readers).await?.try_get("found")?)
+    }
+
+    async fn is_open_key(&self, id: &str) -> Result<bool> {
+        Ok(sqlx::query(OPEN).bind(id).fetch_one(&self.readers).await?.try_get("found")?)
     }
 
     async fn issue_ticket(&self, ticket: NewTicket) -> Result<()> {

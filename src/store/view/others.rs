@@ -251,6 +251,14 @@ impl AccessStore for View {
         self.store.has_keys().await
     }
 
+    async fn had_keys(&self) -> Result<bool> {
+        self.store.had_keys().await
+    }
+
+    async fn is_open_key(&self, id: &str) -> Result<bool> {
+        self.store.is_open_key(id).await
+    }
+
     async fn issue_ticket(&self, ticket: NewTicket) -> Result<()> {
         // Nobody lends another one's key.
         if self.caller.key_id.as_deref() != Some(ticket.key_id.as_str()) {

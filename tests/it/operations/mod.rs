@@ -3,6 +3,7 @@
 mod backup;
 mod deploy;
 mod exports;
+mod limits;
 mod retention;
 mod storage;
 mod traces;
