@@ -5,10 +5,11 @@
 //!
 //! | room | what lives there | may use |
 //! |---|---|---|
+//! | `cli` | the command line: one file per command | (all) |
 //! | `http` | router, problem+json, limits; one file per resource, handlers of a few lines | service, telemetry, serving, config, domain, clock |
-//! | `service` | what the API means: submit a job, publish a checkpoint, query metrics | forward, telemetry, store, serving, artifacts, fetch, hub, config, data, images, prompt, webhook, reward, algorithm, footprint, model, domain, clock |
+//! | `service` | what the API means: submit a job, publish a checkpoint, query metrics | forward, telemetry, store, serving, artifacts, fetch, hub, config, data, images, prompt, webhook, similarity, reward, algorithm, footprint, model, domain, clock |
 //! | `worker` | claim, heartbeat, cancel, drain; one leased job -> one trainer, in a process of its own | train, store, artifacts, config, data, prompt, webhook, reward, footprint, model, domain, clock |
-//! | `bench` | measurements of the program's own parts on fixed shapes, each in a process of its own | train, serving, model, algorithm, data, images, config, domain, clock |
+//! | `bench` | measurements of the program's own parts on fixed shapes, each in a process of its own | train, serving, model, algorithm, data, images, reward, config, domain, clock |
 //! | `train` | the trainer's loop, rollout, optimizer, checkpoints, evaluation, the starter's recipe | model, prompt, data, algorithm, reward, images, config, domain, clock |
 //! | `backup` | database and artifacts at one moment, saved and put back | store, artifacts, domain, clock |
 //! | `export` | a run as TensorBoard, MLflow and tables hold it | |
@@ -22,6 +23,7 @@
 //! | `hub` | models and data sets from Hugging Face's hub, by commit | config, domain |
 //! | `algorithm` | pure functions over groups of trajectories: vgpo, grpo, sft; no model, no I/O | domain |
 //! | `webhook` | the HTTP side of webhook rewards: allow-list, signature, retries | reward, config, domain, clock |
+//! | `similarity` | how alike a picture and a text are, by a CLIP or SigLIP checkpoint | reward, prompt, model, domain |
 //! | `reward` | one file per reward | domain |
 //! | `data` | data set readers and the built-in generated tasks | images, domain |
 //! | `prompt` | tokenizer, chat template, image processor: messages + images -> model inputs | model, images, domain, clock |
@@ -32,10 +34,13 @@
 //! | `clock` | the only door for the wall clock and for randomness | |
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+extern crate self as vgpo;
+
 pub mod algorithm;
 pub mod artifacts;
 pub mod backup;
 pub mod bench;
+mod cli;
 pub mod clock;
 pub mod config;
 pub mod data;
@@ -52,8 +57,12 @@ pub mod prompt;
 pub mod reward;
 pub mod service;
 pub mod serving;
+pub mod similarity;
 pub mod store;
 pub mod telemetry;
 pub mod train;
 pub mod webhook;
 pub mod worker;
+
+// The command line lives here and not in the binary, so that what both instantiate is compiled once.
+pub use cli::{Cli, PRODUCT_THREADS};

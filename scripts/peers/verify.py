@@ -28,6 +28,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+import image_text
+import mathematics
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FAMILIES = ["qwen2_vl_tiny", "qwen2_5_vl_tiny", "qwen3_vl_tiny"]
 RESPONSE = "<think> A red circle, then 3 + 4 = 7. </think> \\boxed{7}"
@@ -268,6 +271,8 @@ def main():
         check_lora(options.vgpo, family, generator, rows)
         check_forms(options.vgpo, family, generator, rows)
     check_rows(options.vgpo, generator, rows)
+    image_text.check(options.vgpo, generator, rows)
+    mathematics.check(options.vgpo, rows)
     versions = ", ".join(f"{m.__name__} {m.__version__}" for m in (torch, transformers, peft, datasets))
     lines = [
         "# Our files under other people's libraries", "",

@@ -111,7 +111,16 @@ impl Dataset for NoiseDataset {
         let images =
             if self.0.image_patches == 0 { Vec::new() } else { vec![Arc::new(noise(self.0.image_patches, index))] };
         let (prompt, answer) = (question(&self.0, index), "0".to_owned());
-        Ok(Example { index, prompt, answer, images, demonstration: None, tags: Vec::new() })
+        Ok(Example {
+            index,
+            prompt,
+            answers: vec![answer],
+            images,
+            demonstration: None,
+            tags: Vec::new(),
+            system: None,
+            source: None,
+        })
     }
 
     fn fingerprint(&self) -> String {

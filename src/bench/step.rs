@@ -13,6 +13,7 @@ use super::{BenchError, Memory, Phases, Seconds, Watch};
 use crate::domain::device::DeviceName;
 use crate::domain::metric::StepMetrics;
 use crate::domain::sample::SampleGroup;
+use crate::reward::Backends;
 use crate::train::sink::{CheckpointNotice, Control, RunSink, SinkError};
 use crate::train::{self, TrainRequest};
 
@@ -118,7 +119,8 @@ pub fn run(dir: &Path, work_dir: &Path, settings: Settings) -> Result<Report, Be
         eval_dataset: dataset,
         work_dir: work_dir.to_owned(),
         run: "bench".to_owned(),
-        webhooks: None,
+        base: None,
+        rewards: Backends::default(),
         resume: None,
         rows: Vec::new(),
     };

@@ -259,7 +259,7 @@ impl Quantization {
         let work = async {
             let settings =
                 load(&SettingFlags::default(), &ListenFlags::default()).map_err(|error| error.to_string())?;
-            let model = find_model(&model, settings).await?;
+            let model = Box::pin(find_model(&model, settings)).await?;
             let measured = weights::run(&model.dir, weights::Settings { task, rows, weights }).await;
             measured.map_err(|error| error.to_string())
         };

@@ -15,7 +15,7 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 async fn generate(args: &Args) -> Result<(), String> {
-    let Ready { request, model, engine } = args.read().await?;
+    let Ready { request, model, engine } = Box::pin(args.read()).await?;
     let request: GenerateRequest = parse(&request).map_err(|e| e.to_string())?;
     let streams = request.stream;
     let mut events = engine.generate(&model, request).await.map_err(|e| e.to_string())?;

@@ -73,7 +73,7 @@ impl Args {
         let name = fields.get("model").and_then(Value::as_str).ok_or("name a model: --model DIR_OR_NAME")?;
         let settings = load(&self.flags, &ListenFlags::default()).map_err(|e| e.to_string())?;
         let limits = EngineLimits::from(&settings.limits);
-        let model = find_model(name, settings).await?;
+        let model = Box::pin(find_model(name, settings)).await?;
         inline_images(&mut request)?;
         Ok(Ready { request, model, engine: LocalEngine::on(device, self.weights, limits) })
     }

@@ -80,7 +80,7 @@ pub fn run(args: &Args) -> ExitCode {
         match &args.action {
             Action::Create { role, project, name, place } => {
                 let request = KeyRequest { name: name.clone(), role: *role, project: Some(project.clone()) };
-                Ok(created(&create(request, place).await?, place.json))
+                Ok(created(&Box::pin(create(request, place)).await?, place.json))
             }
             Action::List { place } => Ok(listed(&list(place).await?, place.json)),
             Action::Revoke { id, place } => {

@@ -40,11 +40,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
-use vgpo::clock::Clock;
+use vgpo::clock::{Clock, SystemClock};
 use vgpo::config::app::{AppSettings, LogFormat};
 use vgpo::domain::brief::for_terminal;
+use vgpo::domain::device::DeviceName;
+use vgpo::reward::Backends;
+use vgpo::similarity::Checkpoints;
 use vgpo::store::{self, Migrations, Store};
 use vgpo::telemetry::traces::Traces;
+use vgpo::webhook::HttpWebhooks;
 
 /// Threads of one matrix product, as candle and rayon read it.
 pub const PRODUCT_THREADS: &str = "RAYON_NUM_THREADS";
@@ -254,6 +258,12 @@ fn quiet_logging() {
 }
 
 /// Opens the database as the settings say.
+/// What the rewards of jobs on `device` may ask.
+fn reward_backends(settings: &AppSettings, device: DeviceName) -> Backends {
+    let webhooks = HttpWebhooks::of(settings, Arc::new(SystemClock));
+    Backends { webhooks, image_text: Some(Checkpoints::on(device)) }
+}
+
 async fn open_store(settings: &AppSettings, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>, String> {
     let migrations = if settings.migrate { Migrations::Apply } else { Migrations::Check };
     store::open_with(&settings.database_url, clock, migrations).await.map_err(|error| error.to_string())

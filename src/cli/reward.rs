@@ -5,13 +5,16 @@ use std::io::{BufRead, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use image::RgbImage;
 use serde::{Deserialize, Serialize};
-use vgpo::clock::{self, SystemClock};
+use vgpo::clock;
 use vgpo::config::job;
+use vgpo::domain::device::DeviceName;
 use vgpo::domain::field_error::FieldError;
 use vgpo::domain::spec::RewardSpec;
-use vgpo::reward::{Reward, RewardBatch, RewardInput, WebhookClient, build_with};
-use vgpo::webhook::HttpWebhooks;
+use vgpo::images::{ImageLimits, data_url, decode_image};
+use vgpo::prompt::usual_size;
+use vgpo::reward::{Backends, Reward, RewardBatch, RewardInput, build_with};
 
 use super::fail;
 use super::settings::{ListenFlags, SettingFlags, load};
@@ -37,6 +40,11 @@ struct Row {
     tokens: Option<usize>,
     #[serde(default)]
     image_sizes: Vec<[u32; 2]>,
+    #[serde(default)]
+    resized_sizes: Vec<[u32; 2]>,
+    /// Files, or `data:` URLs.
+    #[serde(default)]
+    images: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -52,18 +60,18 @@ pub fn run(args: &Args) -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return fail(error.to_string()),
     };
-    let webhooks = HttpWebhooks::of(&settings, Arc::new(SystemClock));
-    let reward = match read_spec(&args.spec, webhooks.as_ref()) {
+    let limits = ImageLimits { max_bytes: settings.limits.image_bytes, max_pixels: settings.limits.image_pixels };
+    let reward = match read_spec(&args.spec, &super::reward_backends(&settings, DeviceName::CPU)) {
         Ok(reward) => reward,
         Err(message) => return fail(message),
     };
-    match judge_rows(reward.as_ref(), std::io::stdin().lock(), &mut std::io::stdout().lock()) {
+    match judge_rows(reward.as_ref(), limits, std::io::stdin().lock(), &mut std::io::stdout().lock()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => fail(message),
     }
 }
 
-fn read_spec(spec: &str, webhooks: Option<&Arc<dyn WebhookClient>>) -> Result<Box<dyn Reward>, String> {
+fn read_spec(spec: &str, backends: &Backends) -> Result<Box<dyn Reward>, String> {
     let json = if spec.trim_start().starts_with('{') {
         spec.to_owned()
     } else {
@@ -78,10 +86,26 @@ fn read_spec(spec: &str, webhooks: Option<&Arc<dyn WebhookClient>>) -> Result<Bo
     let value = serde_json::to_value(&spec).map_err(|e| e.to_string())?;
     let faults = |errors: Vec<FieldError>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     let spec = job::reward(&value).map_err(|errors| format!("--spec: {}", faults(errors)))?;
-    build_with(&spec, webhooks).map_err(|e| format!("--spec: {e}"))
+    build_with(&spec, backends).map_err(|e| format!("--spec: {e}"))
 }
 
-fn judge_rows(reward: &dyn Reward, rows: impl BufRead, out: &mut impl Write) -> Result<(), String> {
+/// A file, or a `data:` URL.
+fn read_image(address: &str, limits: ImageLimits) -> Result<Arc<RgbImage>, String> {
+    let bytes = if address.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:")) {
+        data_url(address).map_err(|error| error.to_string())?
+    } else {
+        std::fs::read(address).map_err(|error| format!("cannot read {address}: {error}"))?
+    };
+    let image = decode_image(&bytes, &limits).map_err(|error| error.to_string())?;
+    Ok(Arc::new(image))
+}
+
+fn judge_rows(
+    reward: &dyn Reward,
+    limits: ImageLimits,
+    rows: impl BufRead,
+    out: &mut impl Write,
+) -> Result<(), String> {
     // A webhook must not take this run's rows for those of another.
     let run = clock::new_id("rewards");
     for (index, line) in rows.lines().enumerate() {
@@ -92,6 +116,15 @@ fn judge_rows(reward: &dyn Reward, rows: impl BufRead, out: &mut impl Write) -> 
         }
         let row: Row = serde_json::from_str(&line)
             .map_err(|e| format!("line {number}: not a row {{\"response\": …, \"ground_truth\": …}}: {e}"))?;
+        if reward.needs_images() && row.images.is_empty() {
+            return Err(format!("line {number}: the reward looks at images, and the row has none in `images`"));
+        }
+        let images = row.images.iter().map(|address| read_image(address, limits)).collect::<Result<Vec<_>, _>>();
+        let images = images.map_err(|error| format!("line {number}: {error}"))?;
+        let found: Vec<[u32; 2]> = images.iter().map(|image| [image.width(), image.height()]).collect();
+        let sizes = if row.image_sizes.is_empty() { found } else { row.image_sizes };
+        let usual: Vec<[u32; 2]> = sizes.iter().map_while(|size| usual_size(*size)).collect();
+        let resized = if row.resized_sizes.is_empty() { usual } else { row.resized_sizes };
         let id = number.to_string();
         let input = RewardInput {
             id: &id,
@@ -99,7 +132,9 @@ fn judge_rows(reward: &dyn Reward, rows: impl BufRead, out: &mut impl Write) -> 
             response: &row.response,
             ground_truth: &row.ground_truth,
             row: index as u64,
-            image_sizes: &row.image_sizes,
+            image_sizes: &sizes,
+            resized_sizes: &resized,
+            images: &images,
             tokens: row.tokens,
         };
         let batch = RewardBatch { run: "vgpo reward", step: 0, id: &format!("{run}:{id}"), inputs: &[input] };

@@ -14,7 +14,7 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 async fn score(args: &Args) -> Result<(), String> {
-    let Ready { request, model, engine } = args.read().await?;
+    let Ready { request, model, engine } = Box::pin(args.read()).await?;
     let request: ScoreRequest = parse(&request).map_err(|e| e.to_string())?;
     let answer = engine.score(&model, request).await.map_err(|e| e.to_string())?;
     print(&answer)

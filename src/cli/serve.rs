@@ -58,7 +58,7 @@ pub fn run(args: &Args) -> ExitCode {
     };
     end_for_sure(patience(&settings, args.grace));
     let served = block_on(async {
-        let server = Server::start(settings, super::LOG, args.grace).await?;
+        let server = Box::pin(Server::start(settings, super::LOG, args.grace)).await?;
         say(format!("vgpo {}{} serves at {}", env!("CARGO_PKG_VERSION"), server.part(), server.url()));
         interrupted().await;
         say("stopping: jobs go back to the queue and go on at the next start");
@@ -101,6 +101,8 @@ impl Server {
         let service = Arc::new(Service::new(store, clock, settings));
         if roles.api {
             prepare_api(&service).await?;
+        } else {
+            service.refuse_foreign_artifacts().await.map_err(|error| error.to_string())?;
         }
         let state = AppState::new(Arc::clone(&service));
         if let Some(metrics) = metrics {
@@ -159,9 +161,13 @@ impl Server {
 /// What the API stands on: keys, limits, what ships with the program, uploads that were cut off; and the end of old results.
 async fn prepare_api(service: &Arc<Service>) -> Result<(), String> {
     guarded(service).await?;
+    service.own_artifacts().await.map_err(|error| error.to_string())?;
     service.settle_quotas().await.map_err(|error| error.to_string())?;
     service.register_builtins().await.map_err(|error| error.to_string())?;
     service.recover_datasets().await.map_err(|error| error.to_string())?;
+    service.finish_removals().await.map_err(|error| error.to_string())?;
+    let watch = Arc::clone(service);
+    tokio::spawn(async move { watch.keep_watch(&host_name()).await });
     let pruner = Arc::clone(service);
     tokio::spawn(async move { pruner.keep_pruning(pruner.settings().retention).await });
     Ok(())

@@ -6,14 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
-use vgpo::clock::SystemClock;
 use vgpo::config::job::{self, Recommended};
 use vgpo::data::Split;
 use vgpo::domain::model::CARD_FILE;
 use vgpo::domain::spec::{Method, RowSplit};
 use vgpo::train::sink::ResumePoint;
 use vgpo::train::{RunEnd, TrainRequest};
-use vgpo::webhook::HttpWebhooks;
 
 use super::inference::find_model;
 use super::progress::{Foreground, finished_chunks};
@@ -64,7 +62,7 @@ fn train(args: &Args) -> Result<ExitCode, String> {
     let request = read_json(&args.spec)?;
     let model = request.get("model").and_then(Value::as_str).unwrap_or_default().to_owned();
     let settings = load(&args.flags, &ListenFlags::default()).map_err(|e| e.to_string())?;
-    let webhooks = HttpWebhooks::of(&settings, Arc::new(SystemClock));
+    let rewards = super::reward_backends(&settings, device);
     let model_dir = super::block_on(find_model(&model, settings.clone()))?.dir;
     let card_path = model_dir.join(CARD_FILE);
     let card = if card_path.exists() { read_json(&card_path)? } else { Value::Null };
@@ -110,7 +108,8 @@ fn train(args: &Args) -> Result<ExitCode, String> {
         eval_dataset,
         work_dir: work_dir.clone(),
         run: args.out.display().to_string(),
-        webhooks,
+        base: None,
+        rewards,
         resume,
     };
     let end = super::on_large_stack(move || vgpo::train::run(request, &mut sink))?;

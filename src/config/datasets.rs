@@ -2,12 +2,17 @@
 
 use super::app::AppSettings;
 use super::job;
+use super::serving::MAX_IMAGES;
 use crate::domain::dataset::{DatasetLimits, DatasetSettings, SplitRule};
 
 /// Bytes of one JSON line: large enough for a few images as data URLs.
 const ROW_BYTES: u64 = 64 << 20;
-/// Uncompressed bytes of one Parquet row group; two of them may be in memory.
-const ROW_GROUP_BYTES: u64 = 512 << 20;
+/// Bytes of the pages of a Parquet row group that are in memory at once.
+const ROW_GROUP_BYTES: u64 = 256 << 20;
+/// Rows of one data set; each takes 32 bytes of an index.
+const ROWS: u64 = 50_000_000;
+/// What checks leave free on the disk.
+const FREE_BYTES: u64 = 512 << 20;
 
 /// How rows are read and parted unless the upload says otherwise.
 pub fn settings() -> DatasetSettings {
@@ -31,5 +36,8 @@ pub fn limits(settings: &AppSettings) -> DatasetLimits {
         image_pixels: limits.image_pixels,
         row_bytes: ROW_BYTES,
         row_group_bytes: ROW_GROUP_BYTES,
+        row_images: MAX_IMAGES as u64,
+        rows: ROWS,
+        free_bytes: FREE_BYTES,
     }
 }

@@ -4,11 +4,6 @@ use std::time::Duration;
 
 use super::app::Limits;
 
-/// Tokens of a response when the request names no limit.
-pub fn max_new_tokens() -> usize {
-    64
-}
-
 /// Nucleus share when the request names none: everything.
 pub fn top_p() -> f64 {
     1.0

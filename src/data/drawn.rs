@@ -73,7 +73,8 @@ impl<S: Subject> DrawnTask<S> {
 
     /// What a row shows and asks.
     pub fn scene(&self, split: Split, index: u64) -> Result<S, DataError> {
-        let fault = |problem: String| DataError::Row { dataset: self.name.into(), row: index, problem };
+        let fault =
+            |problem: String| DataError::Row { dataset: self.name.into(), place: format!("row {index}"), problem };
         let rows = self.len(split);
         if index >= rows {
             return Err(fault(format!("is out of range: the split has {rows} rows")));
@@ -113,9 +114,11 @@ impl<S: Subject> Dataset for DrawnTask<S> {
             index,
             prompt: format!("{} {INSTRUCTION}", scene.question()),
             demonstration: Some(format!("<think> {thoughts} </think> \\boxed{{{answer}}}")),
-            answer,
+            answers: vec![answer],
             images: vec![Arc::new(scene.paint())],
             tags: vec![scene.kind().to_owned(), scene.difficulty().name().to_owned()],
+            system: None,
+            source: None,
         })
     }
 

@@ -29,14 +29,51 @@ pub struct Example {
     pub index: u64,
     /// The question; `<image>` marks where each image stands (no mark: images come first).
     pub prompt: String,
-    /// The ground truth.
-    pub answer: String,
+    /// The ground truths, of which any is right; none where the data set has none.
+    pub answers: Vec<String>,
     /// The images, in order.
     pub images: Vec<Arc<RgbImage>>,
     /// A worked response for supervised training, where the data set has one.
     pub demonstration: Option<String>,
     /// Labels by which accuracy is told apart; empty where the data set has none.
     pub tags: Vec<String>,
+    /// What is said before the question, where the row itself says so.
+    pub system: Option<String>,
+    /// Where the row is; none where it is generated.
+    pub source: Option<RowSource>,
+}
+
+/// Where a row of a file is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowSource {
+    /// Path of the file inside the data set.
+    pub file: String,
+    /// Line (JSON lines, tables) or row (Parquet, arrays) of the file, from 1.
+    pub row: u64,
+}
+
+impl std::fmt::Display for RowSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "row {} of `{}`", self.row, self.file)
+    }
+}
+
+impl Example {
+    /// The ground truth as people read it: a JSON list where there are several.
+    pub fn answer(&self) -> String {
+        match &self.answers[..] {
+            [] => String::new(),
+            [one] => one.clone(),
+            several => serde_json::Value::from(several).to_string(),
+        }
+    }
+
+    /// Where the row is, in words.
+    pub fn place(&self, split: Split) -> String {
+        let part = if split == Split::Train { "to train on" } else { "held out" };
+        let generated = || format!("row {} ({part}, from 0)", self.index);
+        self.source.as_ref().map_or_else(generated, ToString::to_string)
+    }
 }
 
 /// Which part of a data set.
@@ -72,12 +109,12 @@ pub enum DataError {
         known: String,
     },
     /// A row that cannot be used.
-    #[error("row {row} of `{dataset}`: {problem}")]
+    #[error("data set `{dataset}`: {place}: {problem}")]
     Row {
         /// The data set.
         dataset: String,
-        /// The row.
-        row: u64,
+        /// The row, in words.
+        place: String,
         /// What is wrong.
         problem: String,
     },

@@ -142,8 +142,27 @@ pub struct DatasetLimits {
     pub image_pixels: u64,
     /// Bytes of one JSON line.
     pub row_bytes: u64,
-    /// Uncompressed bytes of one Parquet row group.
+    /// Bytes of the pages of a Parquet row group that are read at once.
     pub row_group_bytes: u64,
+    /// Images of one row; their pixels together have the limit of one image.
+    #[serde(default = "row_images")]
+    pub row_images: u64,
+    /// Rows of one data set.
+    #[serde(default = "rows")]
+    pub rows: u64,
+    /// Bytes of the disk that are left free.
+    #[serde(default)]
+    pub free_bytes: u64,
+}
+
+/// What data sets were checked with before it was a limit.
+fn row_images() -> u64 {
+    64
+}
+
+/// What data sets were checked with before it was a limit.
+fn rows() -> u64 {
+    u64::MAX
 }
 
 /// What checking every row found.
@@ -175,6 +194,47 @@ pub struct DatasetReport {
     pub tags: BTreeMap<String, u64>,
     /// Prompt lengths in tokens of a model.
     pub tokens: Option<TokenReport>,
+    /// Rows to train on, and held-out rows, that have no ground truth: accuracy on them is 0.
+    #[serde(default)]
+    pub rows_without_answer: PartCount,
+    /// Rows with a picture that one side makes too long: models refuse it.
+    #[serde(default)]
+    pub rows_with_thin_image: RowCount,
+    /// Rows whose ground truth the rewards `iou`, `numeric` and `choice` can read, by the reward.
+    #[serde(default)]
+    pub truths: BTreeMap<String, u64>,
+    /// The column that was taken for each role, by name.
+    #[serde(default)]
+    pub columns: BTreeMap<String, String>,
+    /// Names of all columns: the first two hundred.
+    #[serde(default)]
+    pub column_names: Vec<String>,
+}
+
+/// Rows of a kind in each part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct PartCount {
+    /// To train on.
+    pub train: u64,
+    /// Held out.
+    pub eval: u64,
+}
+
+/// Rows of a kind, and where the first of them is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct RowCount {
+    /// How many.
+    pub rows: u64,
+    /// The first, and what is wrong with it.
+    pub first: Option<RowFault>,
+}
+
+impl RowCount {
+    /// Counts a row.
+    pub fn add(&mut self, fault: impl FnOnce() -> RowFault) {
+        self.rows += 1;
+        self.first.get_or_insert_with(fault);
+    }
 }
 
 /// Prompt lengths in tokens of a model, image tokens included.
@@ -186,6 +246,15 @@ pub struct TokenReport {
     pub rows: u64,
     /// Their lengths.
     pub tokens: Spread,
+    /// Lengths of prompts with their demonstrations.
+    #[serde(default)]
+    pub with_demonstration: Option<Spread>,
+    /// Tokens that the model can hold at once.
+    #[serde(default)]
+    pub context: u64,
+    /// Rows that the model cannot read.
+    #[serde(default)]
+    pub refused: RowCount,
 }
 
 /// Something wrong with a row.

@@ -8,9 +8,12 @@ use utoipa::ToSchema;
 /// The file with the rows of one chunk of an evaluation: an [`EvalRow`] a line.
 pub const ROWS_FILE: &str = "rows.jsonl";
 
+/// The part of the artifact store that holds rows of evaluations.
+pub const ROWS: &str = "rows";
+
 /// Where the chunks of a run lie in the artifact store.
 pub fn rows_folder(run_id: &str) -> String {
-    format!("rows/{run_id}")
+    format!("{ROWS}/{run_id}")
 }
 
 /// Where one chunk of a run lies in the artifact store; chunks count from 1.
@@ -44,10 +47,10 @@ pub struct EvalResponse {
     pub tokens: u64,
     /// Did the length limit cut it off?
     pub cut_off: bool,
-    /// Right or wrong.
-    pub correct: bool,
-    /// What accuracy counts: 1 for a right answer, else 0, or something between for rewards that grade.
-    pub accuracy: f64,
+    /// Right or wrong; null where the reward says nothing about answers.
+    pub correct: Option<bool>,
+    /// What accuracy counts: 1 for a right answer, else 0, or something between for rewards that grade; null as above.
+    pub accuracy: Option<f64>,
     /// The reward.
     pub reward: f64,
     /// Its parts by name.

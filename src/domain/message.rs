@@ -81,11 +81,23 @@ pub enum Part {
     Image {
         /// Where the pixels come from.
         image: String,
+        /// Smallest area in pixels that the image is resized to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        min_pixels: Option<u64>,
+        /// Largest area in pixels that the image is resized to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max_pixels: Option<u64>,
     },
     /// An image in `OpenAI`'s form.
     ImageUrl {
         /// Where the pixels come from.
         image_url: ImageUrl,
+        /// Smallest area in pixels that the image is resized to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        min_pixels: Option<u64>,
+        /// Largest area in pixels that the image is resized to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max_pixels: Option<u64>,
     },
     /// A video: understood so that it can be refused by name; only still images are supported.
     Video {
@@ -163,6 +175,11 @@ impl<'de> Visitor<'de> for PartVisitor {
 }
 
 impl Part {
+    /// An image part.
+    pub fn of_image(image: String) -> Self {
+        Self::Image { image, min_pixels: None, max_pixels: None }
+    }
+
     /// The text of a text part.
     pub fn text(&self) -> Option<&str> {
         match self {
@@ -174,19 +191,91 @@ impl Part {
     /// The address of an image part.
     pub fn image(&self) -> Option<&str> {
         match self {
-            Self::Image { image } => Some(image),
-            Self::ImageUrl { image_url } => Some(&image_url.url),
+            Self::Image { image, .. } => Some(image),
+            Self::ImageUrl { image_url, .. } => Some(&image_url.url),
             Self::Text { .. } | Self::Video { .. } => None,
         }
+    }
+
+    /// The limits that an image part sets for its image.
+    pub fn area_limits(&self) -> AreaLimits {
+        match self {
+            Self::Image { min_pixels, max_pixels, .. } | Self::ImageUrl { min_pixels, max_pixels, .. } => {
+                AreaLimits { min_pixels: *min_pixels, max_pixels: *max_pixels }
+            }
+            Self::Text { .. } | Self::Video { .. } => AreaLimits::default(),
+        }
+    }
+
+    /// Moves limits from inside `image_url` to beside it, where they go before those that are there.
+    pub fn pull_limits_out(&mut self) {
+        if let Self::ImageUrl { image_url, min_pixels, max_pixels } = self {
+            *min_pixels = image_url.min_pixels.take().or(*min_pixels);
+            *max_pixels = image_url.max_pixels.take().or(*max_pixels);
+        }
+    }
+
+    /// The name of a limit that stands inside `image_url`.
+    pub fn limit_inside(&self) -> Option<&'static str> {
+        let Self::ImageUrl { image_url, .. } = self else { return None };
+        if image_url.min_pixels.is_some() { Some("min_pixels") } else { image_url.max_pixels.map(|_| "max_pixels") }
     }
 }
 
 /// `OpenAI`'s wrapper of an image address.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ImageUrl {
     /// A `data:` URL, or an address at a host of the setting `image_hosts`.
     pub url: String,
-    /// Accepted for compatibility; the image processor decides the resolution.
+    /// Accepted for compatibility; `min_pixels` and `max_pixels` decide the resolution.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub detail: Option<String>,
+    pub detail: Option<ImageDetail>,
+    /// As beside `image_url`; chat completions only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_pixels: Option<u64>,
+    /// As beside `image_url`; chat completions only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_pixels: Option<u64>,
+}
+
+/// `OpenAI`'s names for how closely an image is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ImageDetail {
+    /// As the model likes.
+    Auto,
+    /// Small.
+    Low,
+    /// Large.
+    High,
+    /// As it came.
+    Original,
+}
+
+/// What an image may be resized to; what is none is decided elsewhere.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AreaLimits {
+    /// Smallest area in pixels.
+    pub min_pixels: Option<u64>,
+    /// Largest area in pixels.
+    pub max_pixels: Option<u64>,
+}
+
+impl AreaLimits {
+    /// These limits, and those of `other` where these say nothing.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self { min_pixels: self.min_pixels.or(other.min_pixels), max_pixels: self.max_pixels.or(other.max_pixels) }
+    }
+
+    /// What these limits of one image make of those that apply else: a limit given alone moves the other one out of its way.
+    #[must_use]
+    pub fn over(self, usual: Self) -> Self {
+        match (self.min_pixels, self.max_pixels) {
+            (Some(min), None) => Self { min_pixels: Some(min), max_pixels: usual.max_pixels.map(|max| max.max(min)) },
+            (None, Some(max)) => Self { min_pixels: usual.min_pixels.map(|min| min.min(max)), max_pixels: Some(max) },
+            _ => self.or(usual),
+        }
+    }
 }

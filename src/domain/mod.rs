@@ -3,6 +3,7 @@
 pub mod access;
 pub mod brief;
 pub mod checkpoint;
+pub mod columns;
 pub mod dataset;
 pub mod device;
 pub mod engine;

@@ -70,6 +70,14 @@ impl Model {
     pub fn artifact_key(&self) -> Option<&str> {
         self.path.strip_prefix(ARTIFACT)
     }
+
+    /// The hub's repository it came from, and the commit.
+    pub fn repository(&self) -> Option<(String, Option<String>)> {
+        let reference = self.source.strip_prefix("hf:")?;
+        let (name, revision) =
+            reference.split_once('@').map_or((reference, None), |(name, commit)| (name, Some(commit)));
+        Some((name.to_owned(), revision.map(str::to_owned)))
+    }
 }
 
 /// A model to be registered or brought up to date.

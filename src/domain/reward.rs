@@ -34,8 +34,8 @@ pub enum RewardSpec {
         /// A regular expression (crate `regex`: no backtracking, no look-around).
         pattern: String,
     },
-    /// How well the boxes of the answer, `[x1, y1, x2, y2]` each, cover those of the ground truth: mean intersection over
-    /// union of the best one-to-one pairs, over the larger number of boxes.
+    /// How well the boxes of the answer (`[x1, y1, x2, y2]`, two corners, objects with named sides) cover those of the ground
+    /// truth: mean intersection over union of the best one-to-one pairs, over the larger number of boxes.
     Iou {
         /// The coordinates of the answer's boxes (pixel).
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,6 +65,24 @@ pub enum RewardSpec {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retries: Option<u32>,
     },
+    /// How alike the row's image and the response are, by a CLIP or SigLIP checkpoint. It is no answer: it never decides
+    /// accuracy. A row without an image cannot be judged.
+    ImageText {
+        /// The checkpoint's folder on the server's machine, below one of the folders that the setting `model_roots` lists.
+        model: String,
+        /// The measure (cosine).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        score: Option<ImageTextScore>,
+        /// Which text is compared (response).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        text: Option<ImageTextPart>,
+        /// The score that becomes 0; with `high`. Without the two the reward is the score itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        low: Option<f64>,
+        /// The score that becomes 1; with `low`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        high: Option<f64>,
+    },
     /// A weighted sum of rewards.
     Weighted {
         /// The parts.
@@ -81,6 +99,28 @@ pub enum Coordinates {
     Pixel,
     /// Thousandths of the image's width and height.
     Thousand,
+    /// Pixels of the image as the model sees it, resized.
+    Resized,
+}
+
+/// How an image and a text are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ImageTextScore {
+    /// The cosine of their vectors, from -1 to 1.
+    Cosine,
+    /// The probability that they belong together, from 0 to 1 (SigLIP only).
+    Probability,
+}
+
+/// Which text of a response is compared with the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ImageTextPart {
+    /// All of it.
+    Response,
+    /// The answer.
+    Answer,
 }
 
 /// One part of [`RewardSpec::Weighted`].

@@ -45,8 +45,8 @@ pub struct SampleResponse {
     pub reward: f64,
     /// Its parts by name.
     pub reward_parts: BTreeMap<String, f64>,
-    /// Right or wrong.
-    pub correct: bool,
+    /// Right or wrong; null where the reward says nothing about answers.
+    pub correct: Option<bool>,
     /// Did the length limit cut it off?
     pub cut_off: bool,
 }

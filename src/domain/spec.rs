@@ -12,7 +12,7 @@ pub use super::method::{
     CispoSpec, DapoSpec, Estimator, EvaluationSpec, FocusPosition, GrpoSpec, LossAverage, Method, PapoSpec, RowSplit,
     Schedule, SftSpec, Variant, VgpoSpec, VppoSpec,
 };
-pub use super::reward::{Coordinates, RewardSpec, WeightedReward};
+pub use super::reward::{Coordinates, ImageTextPart, ImageTextScore, RewardSpec, WeightedReward};
 
 /// The form of [`JobSpec`]. It rises when an older program could not run a stored job as it is meant: a worker claims
 /// none of a later form than it knows.

@@ -78,7 +78,8 @@ fn write_metrics(run: &ExportedRun, folder: &Path) -> Result<()> {
 }
 
 /// A key as MLflow can hold it. Where another key (`eval/accuracy`) is the folder of this one (`eval/accuracy/sum`), which no
-/// file system allows, a dot takes the place of that slash.
+/// file system allows, a dot takes the place of that slash. A name that lost characters ends in a mark of the whole key, so that
+/// two keys never share a file.
 fn metric_name(key: &str, keys: &BTreeSet<&str>) -> String {
     let mut name = key.to_owned();
     for (at, _) in key.match_indices('/') {
@@ -86,7 +87,13 @@ fn metric_name(key: &str, keys: &BTreeSet<&str>) -> String {
             name.replace_range(at..=at, ".");
         }
     }
-    name_of(&name)
+    let fitting = name_of(&name);
+    if fitting == name && (name == key || !keys.contains(name.as_str())) {
+        return fitting;
+    }
+    let digest = Sha256::digest(key.as_bytes());
+    let mark = &format!("{digest:x}")[..8];
+    format!("{fitting}-{mark}")
 }
 
 /// MLflow's alphabet: letters, digits, `_`, `-`, `.`, ` `, `:` and `/` between parts that are no dots alone.
@@ -147,6 +154,11 @@ mod tests {
         assert_eq!(metric_name("eval/accuracy", &keys), "eval/accuracy");
         assert_eq!(metric_name("eval/accuracy/sum of 2", &keys), "eval/accuracy.sum of 2");
         assert_eq!(metric_name("reward/mean", &keys), "reward/mean");
+        let told: BTreeSet<String> =
+            ["t/≤10", "t/≥10", "t/_10", "t/<5", "t/>5"].map(|key| metric_name(key, &keys)).into();
+        assert_eq!(told.len(), 5, "{told:?}");
+        let dotted = BTreeSet::from(["a", "a/b", "a.b"]);
+        assert_ne!(metric_name("a/b", &dotted), metric_name("a.b", &dotted));
         assert_eq!(name_of("a/../b@c"), "a/_/b_c");
         assert_eq!(name_of("/etc"), "_/etc");
     }

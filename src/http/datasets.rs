@@ -15,6 +15,7 @@ use super::extract::{QueryParams, RawJson, query_fault};
 use super::problem::{self, Problem, ProblemBody};
 use super::{AppState, answer, idempotency, upload};
 use crate::domain::page::Listing;
+use crate::service::Service;
 use crate::service::datasets::{DatasetEntry, DatasetRequest, PreviewRow, RowsWanted, UploadedFile};
 
 /// Rows of a preview.
@@ -137,7 +138,10 @@ async fn register(state: &AppState, query: &Map<String, Value>, request: Request
         let record = service.register_dataset(request, None).await?;
         Ok((StatusCode::ACCEPTED, DatasetEntry::from(record)))
     };
-    idempotency::once(&state.service, &headers, upload::ROUTE, &bytes, work).await
+    let again = |service: Arc<Service>, id: String| async move {
+        Ok((StatusCode::ACCEPTED, DatasetEntry::from(service.dataset(&id).await?)))
+    };
+    idempotency::once(&state.service, &headers, upload::ROUTE, &bytes, work, again).await
 }
 
 /// Every data set, by name.

@@ -80,7 +80,8 @@ async fn page(State(documents): State<Arc<Documents>>, headers: HeaderMap) -> Re
     response
 }
 
-fn render(document: &Value) -> String {
+/// The page's text, from the API's document.
+pub fn render(document: &Value) -> String {
     let mut tags: Vec<(&str, String)> = Vec::new();
     for (path, item) in members(&document["paths"]) {
         for method in METHODS.into_iter().filter(|method| item.get(*method).is_some()) {

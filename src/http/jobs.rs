@@ -19,6 +19,7 @@ use crate::config::nearest::suggestion;
 use crate::domain::job::{Job, JobAction, JobFilter, JobState, JobUpdate};
 use crate::domain::page::Listing;
 use crate::domain::tree::Tree;
+use crate::service::Service;
 use crate::service::plan::JobPlan;
 use crate::service::submit::{JobRequest, SubmittedJob};
 
@@ -69,7 +70,11 @@ async fn create(
     }
     let service = Arc::clone(&state.service);
     let work = async move { Ok((StatusCode::CREATED, service.submit_job(&job, None).await?)) };
-    idempotency::once(&state.service, &headers, "POST /v1/jobs", &bytes, work).await
+    let again = |service: Arc<Service>, id: String| async move {
+        let job = service.job(&id).await?;
+        Ok((StatusCode::CREATED, SubmittedJob { job, warnings: Vec::new() }))
+    };
+    idempotency::once(&state.service, &headers, "POST /v1/jobs", &bytes, work, again).await
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

@@ -37,6 +37,12 @@ async fn create_key(
 ) -> Result<Response, Problem> {
     let begun = match idempotency::begin(&state.service, &headers, ROUTE, &bytes).await? {
         Begun::Replayed(response) => return Ok(response),
+        Begun::Made(begun, id) => {
+            // Its secret went with the answer that nobody got.
+            let key = state.service.key(&id).await.map_err(Problem::from);
+            let told = key.map(|key| (StatusCode::CREATED, CreatedKey { key, secret: None }));
+            return idempotency::replayed(idempotency::finish(&state.service, Some(begun), told).await);
+        }
         Begun::New(begun) => begun,
     };
     let created = state.service.create_key(&request).await.map_err(Problem::from);

@@ -9,6 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{QueryParams, list, query_fault};
+use super::metric_keys::Keys;
 use super::problem::{Problem, ProblemBody};
 use super::{AppState, sse};
 use crate::domain::event::{EventFilter, kind};
@@ -34,8 +35,6 @@ pub fn routes() -> OpenApiRouter<AppState> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct SeriesParams {
-    /// Keys separated by commas, `visual/*` for all that begin so; absent: every key of the run.
-    keys: Option<String>,
     /// First step.
     from_step: Option<u64>,
     /// Last step.
@@ -47,7 +46,11 @@ struct SeriesParams {
 /// Series of a run, in buckets where there are more points than asked for.
 #[utoipa::path(
     get, path = "/v1/runs/{id}/metrics", tag = "metrics", operation_id = "run_metrics",
-    params(("id" = String, Path, description = "`run_…`"), SeriesParams),
+    params(
+        ("id" = String, Path, description = "`run_…`"),
+        ("keys" = Option<Vec<String>>, Query, description = "Keys, `visual/*` for all that begin so; absent: every key of the run. May come several times; commas inside one part it, unless the run has a key with them"),
+        SeriesParams
+    ),
     responses(
         (status = 200, description = "One entry a key", body = Listing<MetricSeries>),
         (status = "4XX", body = ProblemBody, content_type = "application/problem+json")
@@ -56,12 +59,13 @@ struct SeriesParams {
 async fn series(
     state: AppState,
     Path(id): Path<String>,
+    Keys(keys): Keys,
     QueryParams(params): QueryParams<SeriesParams>,
 ) -> Result<axum::Json<Listing<MetricSeries>>, Problem> {
     let max_points = bounded(params.max_points)?;
     in_order(params.from_step, params.to_step)?;
     let query = SeriesQuery { from_step: params.from_step, to_step: params.to_step, max_points: Some(max_points) };
-    let series = state.service.metric_series(&id, &list("keys", params.keys.as_deref())?, &query).await?;
+    let series = state.service.metric_series(&id, &keys, &query).await?;
     Ok(axum::Json(Listing::whole(series)))
 }
 
@@ -78,8 +82,6 @@ fn in_order(from_step: Option<u64>, to_step: Option<u64>) -> Result<(), Problem>
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct CsvParams {
-    /// Keys separated by commas, `visual/*` for all that begin so; absent: every key of the run.
-    keys: Option<String>,
     /// First step.
     from_step: Option<u64>,
     /// Last step.
@@ -89,7 +91,11 @@ struct CsvParams {
 /// Every point of a run as CSV: one line a step, one column a key.
 #[utoipa::path(
     get, path = "/v1/runs/{id}/metrics.csv", tag = "metrics", operation_id = "run_metrics_csv",
-    params(("id" = String, Path, description = "`run_…`"), CsvParams),
+    params(
+        ("id" = String, Path, description = "`run_…`"),
+        ("keys" = Option<Vec<String>>, Query, description = "Keys, `visual/*` for all that begin so; absent: every key of the run. May come several times; commas inside one part it, unless the run has a key with them"),
+        CsvParams
+    ),
     responses(
         (status = 200, description = "A table with a head; cells without a value are empty", body = String, content_type = "text/csv"),
         (status = "4XX", body = ProblemBody, content_type = "application/problem+json")
@@ -98,11 +104,12 @@ struct CsvParams {
 async fn csv(
     state: AppState,
     Path(id): Path<String>,
+    Keys(keys): Keys,
     QueryParams(params): QueryParams<CsvParams>,
 ) -> Result<Response, Problem> {
     in_order(params.from_step, params.to_step)?;
     let query = SeriesQuery { from_step: params.from_step, to_step: params.to_step, max_points: None };
-    let table = state.service.metrics_csv(&id, &list("keys", params.keys.as_deref())?, &query).await?;
+    let table = state.service.metrics_csv(&id, &keys, &query).await?;
     let name = format!("attachment; filename=\"{id}.csv\"");
     let headers = [(header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()), (header::CONTENT_DISPOSITION, name)];
     Ok((headers, table).into_response())

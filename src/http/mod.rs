@@ -28,6 +28,7 @@ mod keys;
 mod limits;
 mod logs;
 mod maps;
+mod metric_keys;
 mod metrics;
 mod models;
 mod openai_error;
@@ -46,7 +47,7 @@ mod sweeps;
 mod upload;
 mod workers;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;

@@ -12,6 +12,7 @@ use super::extract::RawJson;
 use super::problem::{Problem, ProblemBody};
 use super::{AppState, idempotency};
 use crate::domain::model::ModelState;
+use crate::service::Service;
 use crate::service::models::{ModelEntry, ModelList, ModelRequest};
 
 pub fn routes() -> OpenApiRouter<AppState> {
@@ -53,7 +54,9 @@ async fn create_model(
         let status = if entry.state == ModelState::Ready { StatusCode::CREATED } else { StatusCode::ACCEPTED };
         Ok((status, entry))
     };
-    idempotency::once(&state.service, &headers, "POST /v1/models", &bytes, work).await
+    // A model is not made twice: its name is its id.
+    let again = |service: Arc<Service>, id: String| async move { Ok((StatusCode::CREATED, service.model(&id).await?)) };
+    idempotency::once(&state.service, &headers, "POST /v1/models", &bytes, work, again).await
 }
 
 /// One model: its family, size, card and recommended settings.

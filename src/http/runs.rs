@@ -20,6 +20,7 @@ use crate::domain::job::Job;
 use crate::domain::page::Listing;
 use crate::domain::run::{Run, RunFilter, RunUpdate};
 use crate::domain::sample::{SampleRecord, SampleStep};
+use crate::service::Service;
 use crate::service::runs::{Include, RunEntry};
 
 const SPARKLINE_POINTS: u32 = 30;
@@ -188,7 +189,8 @@ async fn continue_run(
 ) -> Result<Response, Problem> {
     let (service, route) = (Arc::clone(&state.service), format!("POST /v1/runs/{id}/continue"));
     let work = async move { Ok((StatusCode::CREATED, service.continue_run(&id, steps, None).await?)) };
-    idempotency::once(&state.service, &headers, &route, &bytes, work).await
+    let again = |service: Arc<Service>, id: String| async move { Ok((StatusCode::CREATED, service.job(&id).await?)) };
+    idempotency::once(&state.service, &headers, &route, &bytes, work, again).await
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

@@ -16,6 +16,7 @@ use super::problem::{Problem, ProblemBody};
 use super::{AppState, idempotency};
 use crate::domain::page::Listing;
 use crate::domain::sweep::SweepFilter;
+use crate::service::Service;
 use crate::service::sweeps::{SubmittedSweep, SweepEntry, SweepRequest};
 
 pub fn routes() -> OpenApiRouter<AppState> {
@@ -41,7 +42,10 @@ async fn create(
 ) -> Result<Response, Problem> {
     let service = Arc::clone(&state.service);
     let work = async move { Ok((StatusCode::CREATED, service.submit_sweep(request, None).await?)) };
-    idempotency::once(&state.service, &headers, "POST /v1/sweeps", &bytes, work).await
+    let again = |service: Arc<Service>, id: String| async move {
+        Ok((StatusCode::CREATED, service.submitted_sweep(&id).await?))
+    };
+    idempotency::once(&state.service, &headers, "POST /v1/sweeps", &bytes, work, again).await
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

@@ -15,6 +15,7 @@ use super::AppState;
 use super::extract::shape;
 use super::idempotency::{self, Begun};
 use super::problem::{self, Problem};
+use crate::domain::dataset::DatasetState;
 use crate::domain::tree::Tree;
 use crate::service::datasets::{DatasetEntry, DatasetRequest, Part, Upload, UploadedFile};
 use crate::service::idempotency::IdempotencyRequest;
@@ -213,6 +214,11 @@ impl Intake {
             let identity = json!([fields, name, length]).to_string();
             match idempotency::begin(&self.service, &self.headers, ROUTE, identity.as_bytes()).await? {
                 Begun::Replayed(response) => return Ok(Some(response)),
+                Begun::Made(key, id) => {
+                    let told = again(&self.service, &id).await.map_err(Problem::from);
+                    let response = idempotency::finish(&self.service, Some(key), told).await;
+                    return idempotency::replayed(response).map(Some);
+                }
                 Begun::New(key) => self.key = key,
             }
             self.upload = Some(self.service.begin_upload(request, name, None).await?);
@@ -245,6 +251,16 @@ impl Intake {
         };
         idempotency::finish(&self.service, self.key, done).await
     }
+}
+
+/// What became of an upload whose answer was lost. One that is still coming is not carried out yet; one that came to nothing
+/// has freed its key.
+async fn again(service: &Service, id: &str) -> Result<(StatusCode, DatasetEntry), ServiceError> {
+    let record = service.dataset(id).await?;
+    if record.state == DatasetState::Uploading {
+        return Err(ServiceError::IdempotencyInFlight);
+    }
+    Ok((StatusCode::ACCEPTED, DatasetEntry::from(record)))
 }
 
 /// A text part, within its limit.

@@ -32,6 +32,8 @@ pub fn model_files(snapshot: &Snapshot) -> Result<Vec<String>, HubError> {
 
 /// Ends of the names of files that rows are read from, or that hold such files.
 const ROWS: [&str; 4] = [".jsonl", ".ndjson", ".parquet", ".zip"];
+/// Ends of names that may as well be settings or notes; they count where nothing else holds rows.
+const TABLES: [&str; 3] = [".json", ".tsv", ".csv"];
 /// Ends of the names of images.
 const IMAGES: [&str; 8] = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"];
 
@@ -44,14 +46,16 @@ pub fn dataset_files(snapshot: &Snapshot, folder: Option<&str>) -> Result<Vec<St
         ends.iter().any(|end| file.ends_with(end))
     };
     let shown = |file: &&String| file.starts_with(&prefix) && !file.split('/').any(|part| part.starts_with('.'));
-    let mut files: Vec<String> =
-        snapshot.files.iter().filter(shown).filter(|file| ends(file, &ROWS) || ends(file, &IMAGES)).cloned().collect();
-    if !files.iter().any(|file| ends(file, &ROWS)) {
+    let all: Vec<&String> = snapshot.files.iter().filter(shown).collect();
+    let rows = if all.iter().any(|file| ends(file, &ROWS)) { &ROWS[..] } else { &TABLES[..] };
+    let needed = all.iter().filter(|file| ends(file, rows) || ends(file, &IMAGES));
+    let mut files: Vec<String> = needed.map(|file| (*file).clone()).collect();
+    if !files.iter().any(|file| ends(file, rows)) {
         let place = folder.map(|folder| format!(" in its folder `{folder}`")).unwrap_or_default();
         return Err(HubError::NoRows { id: snapshot.id.clone(), place });
     }
     // Rows first: what is missing beside them shows before thousands of images have come.
-    files.sort_by_key(|file| (!ends(file, &ROWS), file.clone()));
+    files.sort_by_key(|file| (!ends(file, rows), file.clone()));
     Ok(files)
 }
 

@@ -8,13 +8,12 @@ use minijinja_contrib::pycompat;
 /// Widths and counts beyond this are refused; no prompt has room for them.
 const MOST: usize = 100_000;
 
-/// Gives the filters and methods that take such numbers a limit, beside Python's other methods.
+/// Gives the filters that take such numbers a limit.
 pub(super) fn add(environment: &mut Environment<'_>) {
     environment.add_filter("batch", batch);
     environment.add_filter("slice", slice);
     environment.add_filter("indent", indent);
     environment.add_filter("format", format);
-    environment.set_unknown_method_callback(method);
 }
 
 fn within(number: usize) -> Result<(), Error> {
@@ -51,7 +50,8 @@ fn format(state: &State, text: &Value, values: Rest<Value>) -> Result<Value, Err
     filters::format(state, text, values)
 }
 
-fn method(state: &State, value: &Value, name: &str, arguments: &[Value]) -> Result<Value, Error> {
+/// A method of Python's, with the same limit.
+pub(super) fn method(state: &State, value: &Value, name: &str, arguments: &[Value]) -> Result<Value, Error> {
     if name == "format" {
         modest(value, arguments)?;
     }

@@ -59,6 +59,16 @@ pub enum PromptError {
         /// `max_prompt_tokens`.
         limit: usize,
     },
+    /// A prompt and the response that is to be learnt do not fit.
+    #[error(
+        "the prompt and its demonstration have {tokens} tokens, the model's context is {limit}: shorten them, or lower max_pixels"
+    )]
+    DemonstrationTooLong {
+        /// Tokens of both.
+        tokens: usize,
+        /// What the model can hold.
+        limit: usize,
+    },
     /// The prompt does not fit by far; it was not read to its end.
     #[error(
         "the prompt's text has {bytes} bytes, far more than the limit of {limit} tokens can hold: shorten the text"
@@ -72,9 +82,12 @@ pub enum PromptError {
 }
 
 impl PromptError {
-    /// Is the prompt over its limit of tokens?
-    pub fn is_too_long(&self) -> bool {
-        matches!(self, Self::TooLong { .. } | Self::FarTooLong { .. })
+    /// Is the row at fault by its size: too many tokens, or a picture that the model's image processor refuses?
+    pub fn does_not_fit(&self) -> bool {
+        matches!(
+            self,
+            Self::TooLong { .. } | Self::FarTooLong { .. } | Self::DemonstrationTooLong { .. } | Self::Image(_)
+        )
     }
 
     /// True when the request or the row is at fault, false when the model's folder is.

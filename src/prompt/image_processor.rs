@@ -5,7 +5,7 @@ use std::path::Path;
 use image::RgbImage;
 
 use super::PromptError;
-use super::image_settings::ImageSettings;
+use super::image_settings::{ImageSettings, PIXELS};
 use super::resize::resize_bicubic;
 use crate::model::{Grid, ImagePatches, ModelInfo};
 
@@ -57,6 +57,13 @@ pub fn smart_resize(
         target_w = (w * beta / f).ceil() * f;
     }
     Ok(TargetSize { height: target_h as u32, width: target_w as u32 })
+}
+
+/// Width and height to which `Qwen2.5-VL` resizes an image of `[width, height]` where nobody sets other limits; none for an
+/// image that it refuses.
+pub fn usual_size([width, height]: [u32; 2]) -> Option<[u32; 2]> {
+    let target = smart_resize(height, width, 28, PIXELS[0], PIXELS[1]).ok()?;
+    Some([target.width, target.height])
 }
 
 /// Resizes, normalises and cuts images.

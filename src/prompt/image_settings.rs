@@ -20,7 +20,7 @@ const PROCESSORS: [&str; 3] = ["Qwen2VLImageProcessor", "Qwen2_5_VLImageProcesso
 /// Bicubic, as Pillow numbers it.
 const BICUBIC: u64 = 3;
 /// Smallest and largest area where nothing is said.
-const PIXELS: [u64; 2] = [56 * 56, 28 * 28 * 1280];
+pub(super) const PIXELS: [u64; 2] = [56 * 56, 28 * 28 * 1280];
 /// Mean and deviation of each colour channel where nothing is said.
 const MEAN: [f64; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
 const DEVIATION: [f64; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];

@@ -18,6 +18,7 @@ mod resize;
 mod rows;
 mod template_environment;
 mod template_json;
+mod template_methods;
 mod tokenizer;
 
 use std::sync::Arc;
@@ -27,9 +28,9 @@ use crate::model::ImagePatches;
 pub use decoder::Decoder;
 pub use error::PromptError;
 pub use image_input::{ImageLimits, count_pixels, data_url, decode_image};
-pub use image_processor::{ImageProcessor, TargetSize, smart_resize};
+pub use image_processor::{ImageProcessor, TargetSize, smart_resize, usual_size};
 pub use processor::{Processor, PromptLimits};
-pub use resize::resize_bicubic;
+pub use resize::{Filter, resize, resize_bicubic};
 pub use rows::{PromptTemplate, messages_for};
 pub use tokenizer::TextTokenizer;
 

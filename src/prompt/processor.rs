@@ -11,7 +11,7 @@ use super::image_processor::{ImageProcessor, TargetSize};
 use super::masking::Masking;
 use super::tokenizer::{Piece, TextTokenizer};
 use super::{ImageLayout, PromptError, RenderedPrompt};
-use crate::domain::message::{Content, Message, Part};
+use crate::domain::message::{AreaLimits, Content, Message, Part};
 use crate::model::ModelInfo;
 
 /// Texts with no more bytes than this for each token they may have are read to their end.
@@ -108,10 +108,12 @@ impl Processor {
         let rendered = self.template.render(&masked, add_generation_prompt)?;
         let pieces = self.tokenizer.split(&rendered);
         self.check_slots(&pieces, images.len())?;
-        let targets = images
-            .iter()
-            .map(|i| self.images.target_size(i.width(), i.height(), limits.min_pixels, limits.max_pixels))
-            .collect::<Result<Vec<_>, _>>()?;
+        let usual = AreaLimits { min_pixels: limits.min_pixels, max_pixels: limits.max_pixels };
+        let target = |(image, area): (&Arc<RgbImage>, AreaLimits)| {
+            let AreaLimits { min_pixels, max_pixels } = area.over(usual);
+            self.images.target_size(image.width(), image.height(), min_pixels, max_pixels)
+        };
+        let targets = images.iter().zip(areas_of(messages)).map(target).collect::<Result<Vec<_>, _>>()?;
         let limit = limits.max_prompt_tokens;
         let (ids, layout) = self.expand(&pieces, &masking, images, &targets, limit)?;
         let opened = if add_generation_prompt {
@@ -263,6 +265,18 @@ fn check_parts(messages: &[Message], images: usize) -> Result<(), PromptError> {
         )));
     }
     Ok(())
+}
+
+/// What each image part says about its image's size.
+fn areas_of(messages: &[Message]) -> impl Iterator<Item = AreaLimits> {
+    messages.iter().flat_map(parts_of).filter(|part| part.image().is_some()).map(Part::area_limits)
+}
+
+fn parts_of(message: &Message) -> &[Part] {
+    match &message.content {
+        Content::Text(_) => &[],
+        Content::Parts(parts) => parts,
+    }
 }
 
 fn texts_of(messages: &[Message]) -> Vec<&str> {

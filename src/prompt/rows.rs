@@ -70,7 +70,7 @@ pub fn messages_for(prompt: &str, images: usize, system: Option<&str>) -> Result
 }
 
 fn parts(prompt: &str, images: usize, marks: usize) -> Vec<Part> {
-    let image = |index: usize| Part::Image { image: format!("#{index}") };
+    let image = |index: usize| Part::of_image(format!("#{index}"));
     let text = |text: &str| (!text.is_empty()).then(|| Part::Text { text: text.to_owned() });
     if marks == 0 {
         return (0..images).map(image).chain(text(prompt)).collect();

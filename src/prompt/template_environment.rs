@@ -6,7 +6,7 @@ use minijinja::value::{Kwargs, Rest, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, Value};
 use regex::Regex;
 
-use super::{bounded, template_json};
+use super::{bounded, template_json, template_methods};
 use crate::clock::local_time;
 
 /// Widest column that `center` makes.
@@ -23,6 +23,7 @@ pub(super) fn environment() -> Environment<'static> {
     environment.set_trim_blocks(true);
     environment.set_lstrip_blocks(true);
     bounded::add(&mut environment);
+    environment.set_unknown_method_callback(template_methods::method);
     environment.add_filter("tojson", template_json::to_json);
     environment.add_filter("center", center);
     environment.add_filter("truncate", truncate);

@@ -16,7 +16,7 @@ impl Reward for Choice {
 
 /// The option that a text chooses: `B`, `(b)`, `B.`, `B) 5 cm`, `Answer: B`, `the answer is (B)`. In running text the last
 /// letter that stands where an option stands; a text that names several without saying which chooses none.
-fn option(text: &str) -> Option<char> {
+pub(super) fn option(text: &str) -> Option<char> {
     let text = text.trim().trim_end_matches(['.', '*', '$', '`']).trim_matches(['*', '$', '`', '"']);
     if let Some(letter) = leading(text) {
         return Some(letter);

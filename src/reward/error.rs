@@ -38,6 +38,18 @@ pub enum RewardError {
     /// A webhook that did not answer in time, even after repeats.
     #[error("webhook: {0}")]
     WebhookUnreachable(String),
+    /// Dynamic sampling by an accuracy that the reward does not decide.
+    #[error(
+        "`rollout.filter.metric` is accuracy, but the reward says nothing about right and wrong answers: set it to \"reward\", or \
+         `rollout.filter` to null, or add a part that judges answers"
+    )]
+    NoAccuracy,
+    /// A checkpoint's reward where none can be opened.
+    #[error("the reward `image_text` cannot be computed here")]
+    NoImageText,
+    /// The checkpoint of `image_text`, or a pair that it cannot score.
+    #[error("image_text: {0}")]
+    ImageText(String),
 }
 
 impl RewardError {

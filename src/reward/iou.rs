@@ -1,15 +1,8 @@
 //! The reward `iou`: how well do the boxes of the answer cover those of the ground truth?
 
+use super::boxes::{Corners, boxes};
 use super::{Reward, RewardError, RewardInput, Verdict, answer_text, one_if, single};
 use crate::domain::spec::Coordinates;
-
-/// More boxes than this are not read.
-const MAX_BOXES: usize = 64;
-/// Largest coordinate; larger ones are no box.
-const MAX_COORDINATE: f64 = 1e7;
-
-/// Corners `[x1, y1, x2, y2]`.
-type Corners = [f64; 4];
 
 /// Mean intersection over union of the best one-to-one pairs.
 #[derive(Debug, Clone, Copy)]
@@ -36,12 +29,11 @@ impl Iou {
     }
 
     fn value(self, input: &RewardInput<'_>, found: &str) -> f64 {
-        let size = input.image_sizes.first().copied();
         let place = |boxes: Vec<Corners>, coordinates| -> Option<Vec<Corners>> {
             if self.answer == self.truth {
                 return Some(boxes);
             }
-            boxes.into_iter().map(|corners| in_pixels(corners, coordinates, size)).collect()
+            boxes.into_iter().map(|corners| in_pixels(corners, coordinates, input)).collect()
         };
         let answer = place(boxes(found), self.answer);
         let truth = place(boxes(input.ground_truth), self.truth);
@@ -58,34 +50,24 @@ impl Reward for Iou {
         let value = self.value(&input, found);
         let reward = self.threshold.map_or(value, |threshold| one_if(value >= threshold));
         let right = one_if(value >= self.threshold.unwrap_or(0.5));
-        Verdict { accuracy: right, ..single("iou", reward, Some(found.to_owned())) }
+        Verdict { accuracy: Some(right), ..single("iou", reward, Some(found.to_owned())) }
     }
 }
 
-/// Thousandths need the image's size; without it there is nothing to compare.
-fn in_pixels(corners: Corners, coordinates: Coordinates, size: Option<[u32; 2]>) -> Option<Corners> {
-    if coordinates == Coordinates::Pixel {
-        return Some(corners);
-    }
-    let [width, height] = size?.map(|side| f64::from(side) / 1000.0);
+/// Where a number's unit is not the pixel of the image as it came, the image's sizes are needed; without them there is nothing
+/// to compare.
+fn in_pixels(corners: Corners, coordinates: Coordinates, input: &RewardInput<'_>) -> Option<Corners> {
+    let size = || input.image_sizes.first().map(|size| size.map(f64::from));
+    let [width, height] = match coordinates {
+        Coordinates::Pixel => return Some(corners),
+        Coordinates::Thousand => size()?.map(|side| side / 1000.0),
+        Coordinates::Resized => {
+            let ([width, height], [to_width, to_height]) = (size()?, input.resized_sizes.first()?.map(f64::from));
+            [width / to_width, height / to_height]
+        }
+    };
     let [x1, y1, x2, y2] = corners;
     Some([x1 * width, y1 * height, x2 * width, y2 * height])
-}
-
-/// Every four numbers in one pair of brackets or parentheses, as JSON, lists and tuples write boxes; corners in any order.
-fn boxes(text: &str) -> Vec<Corners> {
-    let mut out = Vec::new();
-    for piece in text.split(['[', '(']).skip(1) {
-        let inside = piece.split([']', ')']).next().unwrap_or_default();
-        let numbers: Vec<f64> = inside.split(',').map_while(|part| part.trim().parse().ok()).collect();
-        if let [a, b, c, d] = numbers[..]
-            && [a, b, c, d].iter().all(|v: &f64| v.abs() <= MAX_COORDINATE)
-            && out.len() < MAX_BOXES
-        {
-            out.push([a.min(c), b.min(d), a.max(c), b.max(d)]);
-        }
-    }
-    out
 }
 
 /// Sum of the pairs' intersection over union, the best pair first, over the larger number of boxes.

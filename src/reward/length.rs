@@ -32,7 +32,7 @@ impl Reward for Length {
         let tokens = input.tokens.unwrap_or_else(|| input.response.split_whitespace().count()) as u64;
         // 0 minus nothing is 0, not -0.
         let penalty = 0.0 - overlong_share(tokens, self.limit, self.buffer);
-        Verdict { accuracy: 1.0, ..single("length", penalty, None) }
+        Verdict { accuracy: None, ..single("length", penalty, None) }
     }
 
     fn judges_answers(&self) -> bool {

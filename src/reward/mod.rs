@@ -1,26 +1,33 @@
-//! Rewards: one file per reward; pure, bounded in time, never panic, run no code. Only `webhook` asks somebody else, through
-//! a client that is handed in.
+//! Rewards: one file per reward; pure, bounded in time, never panic, run no code. Only `webhook` and `image_text` ask somebody
+//! else, through what is handed in: [`Backends`].
 
 mod answer_text;
 mod boxed;
+mod boxes;
 mod choice;
 mod error;
 mod exact;
 pub mod format;
+mod image_text;
 mod iou;
 mod length;
 pub mod math;
 mod numeric;
 mod pattern;
+mod truth;
 pub mod webhook;
 pub mod weighted;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::domain::spec::RewardSpec;
+use image::RgbImage;
+
+use crate::domain::spec::{FilterMetric, FilterSpec, RewardSpec};
 pub use error::RewardError;
+pub use image_text::{ImageText, ImageTextModel, ImageTextModels};
 pub use length::overlong_share;
+pub use truth::blind_to;
 pub use webhook::WebhookClient;
 
 /// How deep weighted sums may nest.
@@ -41,6 +48,10 @@ pub struct RewardInput<'a> {
     pub row: u64,
     /// Width and height of the prompt's images as they came.
     pub image_sizes: &'a [[u32; 2]],
+    /// The same after the model's image processor has resized them, where that is known.
+    pub resized_sizes: &'a [[u32; 2]],
+    /// The prompt's images.
+    pub images: &'a [Arc<RgbImage>],
     /// Tokens of the response, where they are known.
     pub tokens: Option<usize>,
 }
@@ -64,8 +75,8 @@ pub struct Verdict {
     /// The reward that training sees.
     pub reward: f64,
     /// 1 for a right answer, else 0: what accuracy counts and dynamic sampling filters by. It is the `math` part where
-    /// there is one; a reward without it counts its own success.
-    pub accuracy: f64,
+    /// there is one; a reward without it counts its own success. None for a reward that says nothing about answers.
+    pub accuracy: Option<f64>,
     /// Each part's own value by name (`math`, `format` …).
     pub parts: BTreeMap<String, f64>,
     /// The answer that was found in the response.
@@ -89,29 +100,39 @@ pub trait Reward: Send + Sync {
     fn judges_answers(&self) -> bool {
         true
     }
+
+    /// Does it look at the row's images? Then a response to a row without any has no verdict.
+    fn needs_images(&self) -> bool {
+        false
+    }
 }
 
-/// The reward that `spec` describes; webhooks are refused.
+/// What rewards ask beyond themselves. The default asks nobody: it refuses the rewards that need one of them.
+#[derive(Clone, Default)]
+pub struct Backends {
+    /// Asks webhooks, where the settings allow any host.
+    pub webhooks: Option<Arc<dyn WebhookClient>>,
+    /// Opens the checkpoints of `image_text`.
+    pub image_text: Option<Arc<dyn ImageTextModels>>,
+}
+
+/// The reward that `spec` describes, if it needs nobody else.
 ///
 /// # Errors
 /// Names the field that cannot work.
 pub fn build(spec: &RewardSpec) -> Result<Box<dyn Reward>, RewardError> {
-    build_with(spec, None)
+    build_with(spec, &Backends::default())
 }
 
-/// The reward that `spec` describes, with a client for webhooks.
+/// The reward that `spec` describes.
 ///
 /// # Errors
 /// Names the field that cannot work.
-pub fn build_with(spec: &RewardSpec, client: Option<&Arc<dyn WebhookClient>>) -> Result<Box<dyn Reward>, RewardError> {
-    build_nested(spec, client, 0)
+pub fn build_with(spec: &RewardSpec, backends: &Backends) -> Result<Box<dyn Reward>, RewardError> {
+    build_nested(spec, backends, 0)
 }
 
-fn build_nested(
-    spec: &RewardSpec,
-    client: Option<&Arc<dyn WebhookClient>>,
-    depth: usize,
-) -> Result<Box<dyn Reward>, RewardError> {
+fn build_nested(spec: &RewardSpec, backends: &Backends, depth: usize) -> Result<Box<dyn Reward>, RewardError> {
     if depth > MAX_NESTING {
         return Err(RewardError::TooDeep);
     }
@@ -125,8 +146,12 @@ fn build_nested(
         RewardSpec::Iou { answer, truth, threshold } => Box::new(iou::Iou::new(*answer, *truth, *threshold)?),
         RewardSpec::Length { limit, buffer } => Box::new(length::Length::new(*limit, *buffer)?),
         RewardSpec::Webhook { url, timeout_seconds, retries } => {
-            let client = client.ok_or(RewardError::NoWebhooks)?;
+            let client = backends.webhooks.as_ref().ok_or(RewardError::NoWebhooks)?;
             Box::new(webhook::Webhook::new(url, *timeout_seconds, *retries, Arc::clone(client))?)
+        }
+        RewardSpec::ImageText { model, score, text, low, high } => {
+            let models = backends.image_text.as_ref().ok_or(RewardError::NoImageText)?;
+            Box::new(image_text::Similarity::new(models.open(model)?, *score, *text, (*low, *high))?)
         }
         RewardSpec::Weighted { parts } => {
             if parts.is_empty() {
@@ -137,7 +162,7 @@ fn build_nested(
                 if !part.weight.is_finite() {
                     return Err(RewardError::Weight { index, weight: part.weight });
                 }
-                built.push((part.weight, build_nested(&part.reward, client, depth + 1)?));
+                built.push((part.weight, build_nested(&part.reward, backends, depth + 1)?));
             }
             Box::new(weighted::Weighted::new(built))
         }
@@ -146,7 +171,16 @@ fn build_nested(
 
 /// A verdict of a reward with one part, which is also its accuracy.
 fn single(name: &str, value: f64, extracted: Option<String>) -> Verdict {
-    Verdict { reward: value, accuracy: value, parts: BTreeMap::from([(name.to_owned(), value)]), extracted }
+    Verdict { reward: value, accuracy: Some(value), parts: BTreeMap::from([(name.to_owned(), value)]), extracted }
+}
+
+/// Can dynamic sampling filter by what this reward decides?
+///
+/// # Errors
+/// It filters by accuracy, and there is none.
+pub fn check_filter(reward: &dyn Reward, filter: Option<&FilterSpec>) -> Result<(), RewardError> {
+    let by_accuracy = filter.is_some_and(|filter| filter.metric == FilterMetric::Accuracy);
+    if by_accuracy && !reward.judges_answers() { Err(RewardError::NoAccuracy) } else { Ok(()) }
 }
 
 /// 1 for yes.

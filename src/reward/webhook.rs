@@ -168,7 +168,7 @@ fn verdict(item: AnswerItem) -> Option<Verdict> {
     let reward = item.reward.filter(|reward| reward.is_finite())?;
     let fits = |(name, value): &(String, f64)| value.is_finite() && !name.is_empty() && name.len() <= MAX_NAME;
     let mut parts: BTreeMap<String, f64> = item.parts.into_iter().filter(fits).take(MAX_PARTS).collect();
-    let accuracy = parts.get("accuracy").copied().unwrap_or(if reward >= RIGHT { 1.0 } else { 0.0 });
+    let accuracy = parts.get("accuracy").copied().or(Some(if reward >= RIGHT { 1.0 } else { 0.0 }));
     parts.insert("webhook".to_owned(), reward);
     Some(Verdict { reward, accuracy, parts, extracted: None })
 }

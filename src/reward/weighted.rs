@@ -17,17 +17,18 @@ impl Weighted {
     /// Sums one response's verdicts. Accuracy is that of the part which judges the answer; without one, every part that
     /// judges answers must succeed.
     fn sum(&self, verdicts: impl IntoIterator<Item = Verdict>) -> Verdict {
-        let mut sum = Verdict { accuracy: 1.0, ..Verdict::default() };
-        for ((weight, reward), verdict) in self.0.iter().zip(verdicts) {
+        let mut sum = Verdict::default();
+        for ((weight, _), verdict) in self.0.iter().zip(verdicts) {
             sum.reward += weight * verdict.reward;
-            if reward.judges_answers() {
-                sum.accuracy = sum.accuracy.min(verdict.accuracy);
-            }
+            sum.accuracy = match (sum.accuracy, verdict.accuracy) {
+                (Some(so_far), Some(accuracy)) => Some(so_far.min(accuracy)),
+                (one, other) => one.or(other),
+            };
             sum.parts.extend(verdict.parts);
             sum.extracted = sum.extracted.or(verdict.extracted);
         }
         if let Some(answer) = sum.parts.get(ANSWER_PART) {
-            sum.accuracy = *answer;
+            sum.accuracy = Some(*answer);
         }
         sum
     }
@@ -50,5 +51,9 @@ impl Reward for Weighted {
 
     fn judges_answers(&self) -> bool {
         self.0.iter().any(|(_, reward)| reward.judges_answers())
+    }
+
+    fn needs_images(&self) -> bool {
+        self.0.iter().any(|(_, reward)| reward.needs_images())
     }
 }

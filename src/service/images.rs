@@ -9,7 +9,7 @@ use crate::fetch::ImageFetcher;
 use crate::service::{Result, Service, ServiceError};
 
 /// An image of a request, and where it stands there.
-type Place<'a> = (String, &'a mut String);
+pub(super) type Place<'a> = (String, &'a mut String);
 
 impl Service {
     /// Replaces the web addresses of images by what is behind them, as `data:` URLs.
@@ -18,7 +18,11 @@ impl Service {
         images: Option<&mut Vec<String>>,
         messages: Option<&mut Vec<Message>>,
     ) -> Result<()> {
-        let mut places = images_of(images, messages);
+        self.fetch_at(images_of(images, messages)).await
+    }
+
+    /// The same for images at given places.
+    pub(super) async fn fetch_at(&self, mut places: Vec<Place<'_>>) -> Result<()> {
         places.retain(|(_, url)| ImageFetcher::is_web(url));
         if places.len() > MAX_FETCHED_IMAGES {
             let detail = format!(
@@ -46,8 +50,8 @@ fn images_of<'a>(images: Option<&'a mut Vec<String>>, messages: Option<&'a mut V
         for (at, part) in parts.iter_mut().enumerate() {
             let place = format!("/messages/{turn}/content/{at}");
             match part {
-                Part::Image { image } => places.push((format!("{place}/image"), image)),
-                Part::ImageUrl { image_url } => places.push((format!("{place}/image_url/url"), &mut image_url.url)),
+                Part::Image { image, .. } => places.push((format!("{place}/image"), image)),
+                Part::ImageUrl { image_url, .. } => places.push((format!("{place}/image_url/url"), &mut image_url.url)),
                 Part::Text { .. } | Part::Video { .. } => {}
             }
         }

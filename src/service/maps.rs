@@ -103,7 +103,7 @@ impl Service {
         let mut messages = messages_for(&text, images.len(), spec.data.system.as_deref()).map_err(unusable)?;
         let mut pictures = images.iter();
         for part in messages.iter_mut().flat_map(parts) {
-            if let (Part::Image { image }, Some(png)) = (part, pictures.next()) {
+            if let (Part::Image { image, .. }, Some(png)) = (part, pictures.next()) {
                 *image = format!("data:image/png;base64,{png}");
             }
         }

@@ -122,25 +122,50 @@ impl Service {
         Ok(known.filter(|known| keys.contains(&known.key)).map(|known| (known.key.clone(), summed(&known))).collect())
     }
 
-    async fn expand(&self, run_id: &str, keys: &[String]) -> Result<Vec<String>> {
-        let wild = keys.is_empty() || keys.iter().any(|key| key.ends_with('*'));
-        if !wild {
-            return Ok(keys.to_vec());
-        }
-        let present = self.store.metric_keys(run_id).await?;
-        if keys.is_empty() {
-            return Ok(present.into_iter().map(|known| known.key).collect());
+    /// The keys that a caller means; without any, all that the run has.
+    async fn expand(&self, run_id: &str, asked: &[String]) -> Result<Vec<String>> {
+        let present: Vec<String> = self.store.metric_keys(run_id).await?.into_iter().map(|known| known.key).collect();
+        if asked.is_empty() {
+            return Ok(present);
         }
         let mut expanded: Vec<String> = Vec::new();
-        for key in keys {
+        for key in asked.iter().flat_map(|value| told_apart(value, &present)) {
             let fitting: Vec<String> = match key.strip_suffix('*') {
-                Some(head) => present.iter().filter(|k| k.key.starts_with(head)).map(|k| k.key.clone()).collect(),
-                None => vec![key.clone()],
+                Some(head) => present.iter().filter(|known| known.starts_with(head)).cloned().collect(),
+                None => vec![key],
             };
             expanded.extend(fitting.into_iter().filter(|key| !expanded.contains(key)).collect::<Vec<_>>());
         }
         Ok(expanded)
     }
+}
+
+/// Most commas inside one key.
+const MOST_COMMAS: usize = 16;
+
+/// The keys of a value whose commas part it, unless the run has a key with them; spaces at the ends of a key count only where the
+/// run has one with them.
+fn told_apart(value: &str, present: &[String]) -> Vec<String> {
+    let known = |key: &str| present.iter().any(|present| present == key);
+    if known(value) {
+        return vec![value.to_owned()];
+    }
+    let pieces: Vec<&str> = value.split(',').collect();
+    let (mut keys, mut at) = (Vec::new(), 0);
+    while at < pieces.len() {
+        let longest = (at + 1..=pieces.len().min(at + 1 + MOST_COMMAS)).rev();
+        let found = longest.map(|end| (end, pieces[at..end].join(","))).find_map(|(end, joined)| {
+            let trimmed = joined.trim();
+            let key = if known(&joined) { joined.as_str() } else { trimmed };
+            known(key).then(|| (end, key.to_owned()))
+        });
+        let (end, key) = found.unwrap_or_else(|| (at + 1, pieces[at].trim().to_owned()));
+        if !key.is_empty() {
+            keys.push(key);
+        }
+        at = end;
+    }
+    keys
 }
 
 /// A value, or the name of what is no number.
@@ -161,4 +186,23 @@ fn described(key: MetricKey) -> DescribedKey {
     let (unit, description, better) = meaning(&key.key);
     let MetricKey { key, last_step, last, min, max } = key;
     DescribedKey { key, unit, description, better, last_step, last, min, max }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::told_apart;
+
+    #[test]
+    fn keys_with_commas_and_spaces_are_told_apart() {
+        let present = ["red", "red, blue", "a,", "x", "x ", "b"].map(str::to_owned);
+        let told = |value: &str| told_apart(value, &present);
+        assert_eq!(told("red, blue"), ["red, blue"]);
+        assert_eq!(told("red,x"), ["red", "x"]);
+        assert_eq!(told(" red , b"), ["red", "b"]);
+        assert_eq!(told("x "), ["x "]);
+        assert_eq!(told("a,"), ["a,"]);
+        assert_eq!(told("b,red, blue,a,,x ,c/*"), ["b", "red, blue", "a,", "x ", "c/*"]);
+        assert_eq!(told("unknown, other"), ["unknown", "other"]);
+        assert!(told(",,").is_empty());
+    }
 }

@@ -14,6 +14,7 @@ mod figures;
 pub mod health;
 mod hub;
 pub mod idempotency;
+mod image_text;
 mod images;
 mod inference;
 mod jobs;
@@ -28,31 +29,42 @@ mod report;
 mod retention;
 pub mod rewards;
 mod roots;
+mod row_warnings;
 mod rows;
 pub mod runs;
 pub mod starter;
+pub mod storage;
 pub mod submit;
 pub mod sweeps;
+mod truths;
+mod upkeep;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use chrono::{DateTime, Utc};
 use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::artifacts::ArtifactStore;
-use crate::clock::Clock;
+use crate::artifacts::{ArtifactStore, Intact};
+use crate::clock::{Clock, Stopwatch, new_id};
 use crate::config::app::AppSettings;
 use crate::domain::access::Caller;
+use crate::domain::device::DeviceName;
 use crate::fetch::ImageFetcher;
 use crate::forward::Directory;
-use crate::reward::WebhookClient;
+use crate::reward::Backends;
 use crate::serving::Engine;
+use crate::similarity::Checkpoints;
 use crate::store::{Store, view};
 use crate::telemetry::Telemetry;
 use crate::webhook::HttpWebhooks;
 
 pub use error::{Result, ServiceError};
 pub use metrics::{DescribedKey, KeySummary, MetricSeries};
+
+/// When a server was last heard of, and how long that has been so.
+type Heard = (Option<DateTime<Utc>>, Stopwatch);
 
 /// The program's doings over a database: shared by every door, and cheap to copy for a caller.
 #[derive(Clone)]
@@ -64,6 +76,10 @@ pub struct Service {
     /// Was there a key when somebody last looked?
     keyed: Arc<Mutex<Option<bool>>>,
     clock: Arc<dyn Clock>,
+    /// This process among the servers on the database.
+    server_id: Arc<str>,
+    /// When other servers were last heard of, and how long that has been so.
+    heard: Arc<Mutex<HashMap<String, Heard>>>,
     settings: Arc<AppSettings>,
     /// Rises when this process wrote an event: a hint for live streams, which poll anyway.
     news: watch::Sender<u64>,
@@ -73,18 +89,21 @@ pub struct Service {
     engine: Arc<dyn Engine>,
     /// The engines that serve other servers.
     registered: Arc<dyn Directory>,
+    /// What rewards may ask.
+    rewards: Backends,
     /// Rewards that are tried.
-    rewards: pool::Pool,
+    trials: pool::Pool,
     /// Rows that are looked at, as they are or as prompts.
     previews: pool::Pool,
-    /// Asks webhook rewards, where the settings allow any host.
-    webhooks: Option<Arc<dyn WebhookClient>>,
     /// Fetches images that requests name by URL.
     images: ImageFetcher,
     /// Models that are on their way from a hub, and those that did not come.
     downloads: Arc<models::Downloads>,
     /// Opened by the first request for a checkpoint.
     artifacts: Arc<OnceCell<Arc<dyn ArtifactStore>>>,
+    /// Files that were compared with their manifests, by one at a time.
+    intact: Arc<Intact>,
+    comparing: Arc<tokio::sync::Mutex<()>>,
     /// What this process counts.
     telemetry: Arc<Telemetry>,
 }
@@ -95,24 +114,31 @@ impl Service {
         let registered: Arc<dyn Directory> =
             Arc::new(engines::Registered { store: Arc::clone(&store), clock: Arc::clone(&clock) });
         let engine = engines::engine_of(&settings, &registered);
-        let webhooks = HttpWebhooks::of(&settings, clock.clone());
+        let rewards = Backends {
+            webhooks: HttpWebhooks::of(&settings, clock.clone()),
+            image_text: Some(Checkpoints::on(DeviceName::CPU)),
+        };
         Self {
-            webhooks,
+            rewards,
             images: ImageFetcher::of(&settings),
             store,
             caller: Caller::anonymous(),
             keyed: Arc::default(),
             clock,
+            server_id: new_id("srv").into(),
+            heard: Arc::default(),
             settings: Arc::new(settings),
             news: watch::Sender::new(0),
             stopping: CancellationToken::new(),
             dataset_checks: Arc::new(Semaphore::new(datasets::CHECKS)),
-            rewards: pool::Pool::new("rewards", rewards::AT_ONCE, rewards::QUEUED),
+            trials: pool::Pool::new("rewards", rewards::AT_ONCE, rewards::QUEUED),
             previews: pool::Pool::new("a look at rows", plan::AT_ONCE, plan::QUEUED),
             engine,
             registered,
             downloads: Arc::default(),
             artifacts: Arc::default(),
+            intact: Arc::default(),
+            comparing: Arc::default(),
             telemetry: Arc::default(),
         }
     }

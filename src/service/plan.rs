@@ -86,7 +86,10 @@ pub struct PlannedWork {
     pub max_response_tokens: u64,
 }
 
-/// What a look at the first row tells.
+/// Rows whose ground truths are looked at.
+const TRUTHS: u64 = 8;
+
+/// What a look at the first rows tells.
 pub(super) struct Preview {
     pub(super) prompt: PromptPreview,
     pub(super) unknown_words: Vec<String>,
@@ -94,6 +97,8 @@ pub(super) struct Preview {
     pub(super) opened: String,
     /// Does the first demonstration think again where the template has closed a thought?
     pub(super) thinks_again: bool,
+    /// Ground truths of the first rows.
+    pub(super) truths: Vec<String>,
     pub(super) size: ModelSize,
     /// The row with the longest response.
     pub(super) row: RowShape,
@@ -143,7 +148,8 @@ fn look(dir: &Path, spec: &JobSpec, dataset: &dyn Dataset) -> Result<Preview> {
     let text = PromptTemplate::parse(&spec.data.prompt_template)
         .and_then(|template| template.apply(&example.prompt))
         .map_err(prompt_fault)?;
-    let messages = messages_for(&text, example.images.len(), spec.data.system.as_deref()).map_err(prompt_fault)?;
+    let system = spec.data.system.as_deref().or(example.system.as_deref());
+    let messages = messages_for(&text, example.images.len(), system).map_err(prompt_fault)?;
     let limits = PromptLimits {
         min_pixels: spec.data.min_pixels,
         max_pixels: spec.data.max_pixels,
@@ -179,8 +185,10 @@ fn look(dir: &Path, spec: &JobSpec, dataset: &dyn Dataset) -> Result<Preview> {
     let demonstration = example.demonstration.as_deref().unwrap_or_default();
     let thinks_again = closed && rendered.continuation(demonstration).trim_start().starts_with("<think>");
     let unknown_words = processor.tokenizer().out_of_vocabulary(&text.replace("<image>", " "));
-    let prompt = PromptPreview { row: 0, text: rendered.text, answer: example.answer, tokens, image_tokens, images };
-    Ok(Preview { prompt, unknown_words, opened: rendered.opened, thinks_again, size, row })
+    let prompt = PromptPreview { row: 0, text: rendered.text, answer: example.answer(), tokens, image_tokens, images };
+    let first = 0..dataset.len(split).min(TRUTHS);
+    let truths = first.filter_map(|row| Some(dataset.example(split, row).ok()?.answer().to_owned())).collect();
+    Ok(Preview { prompt, unknown_words, opened: rendered.opened, thinks_again, truths, size, row })
 }
 
 fn no_rows(spec: &JobSpec, split: Split) -> ServiceError {
@@ -202,7 +210,9 @@ fn no_rows(spec: &JobSpec, split: Split) -> ServiceError {
 fn prompt_fault(error: PromptError) -> ServiceError {
     let pointer = match &error {
         PromptError::PromptTemplate(_) => "/data/prompt_template",
-        PromptError::TooLong { .. } | PromptError::FarTooLong { .. } => "/data/max_prompt_tokens",
+        PromptError::TooLong { .. } | PromptError::FarTooLong { .. } | PromptError::DemonstrationTooLong { .. } => {
+            "/data/max_prompt_tokens"
+        }
         PromptError::Limits(_) => "/data/max_pixels",
         PromptError::Image(_) | PromptError::DataUrl(_) | PromptError::ImageCount(_) | PromptError::Video { .. } => {
             "/dataset"

@@ -15,12 +15,14 @@ pub(super) struct Roots<'a> {
 }
 
 impl Roots<'_> {
-    /// The path, links followed, if it lies below one of the folders; else a complaint about `/source/path`.
-    pub(super) fn allow(&self, path: &str) -> Result<PathBuf> {
-        let refuse = |detail: String| Err(ServiceError::field("/source/path", detail));
+    /// The path, links followed, if it lies below one of the folders; else a complaint about the field at `pointer`.
+    pub(super) fn allow(&self, path: &str, pointer: &str) -> Result<PathBuf> {
+        let refuse = |detail: String| Err(ServiceError::field(pointer, detail));
         let Self { setting, variable, folders } = self;
         if folders.is_empty() {
-            return refuse(format!("no folder may be registered: name some in the setting {setting} ({variable})"));
+            return refuse(format!(
+                "no folder of this machine may be named: list some in the setting {setting} ({variable})"
+            ));
         }
         let shown = folders.iter().map(|root| root.display().to_string()).collect::<Vec<_>>().join(", ");
         // The same answer whether the path is absent or elsewhere: outsiders learn nothing of the disk.

@@ -9,6 +9,8 @@ use utoipa::ToSchema;
 use super::metrics::{KeySummary, SUMMARY_KEYS};
 use crate::config::job::field_faults;
 use crate::domain::brief::is_printable;
+use crate::domain::checkpoint::checkpoint_folder;
+use crate::domain::eval_row::rows_folder;
 use crate::domain::job::Job;
 use crate::domain::metric::SeriesQuery;
 use crate::domain::page::{Listing, Page};
@@ -98,8 +100,13 @@ impl Service {
         for checkpoint in &checkpoints {
             self.drop_files(checkpoint).await?;
         }
-        self.drop_logs(jobs).await?;
-        self.drop_rows(id).await
+        // What attempts that died have left there, and the rows of evaluations.
+        for folder in [checkpoint_folder(id), rows_folder(id)] {
+            if let Err(error) = self.remove_files(&folder).await {
+                tracing::warn!(run = id, %error, "cannot remove the files of a run");
+            }
+        }
+        self.drop_logs(jobs).await
     }
 
     /// One run.

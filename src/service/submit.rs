@@ -6,16 +6,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::image_text::{check_images, missing_images};
 use super::memory::MemoryCheck;
 use super::models::ModelSource;
 use super::plan::Preview;
+use super::row_warnings::{missing_columns, row_warnings};
+use super::truths::{UNREADABLE_TRUTHS, unreadable_truths};
+use crate::config;
 use crate::config::job::{Origin, Recommended, ResolvedJob, resolve};
 use crate::config::nearest::suggestion;
 use crate::domain::dataset::{DatasetRecord, DatasetState};
 use crate::domain::job::{Job, NewJob};
 use crate::domain::model::Model;
 use crate::domain::spec::{JobSpec, Method, RewardSpec, RowSplit};
-use crate::reward;
+use crate::reward::check_filter;
 use crate::service::{Result, Service, ServiceError};
 use crate::store::StoreError;
 
@@ -96,7 +100,24 @@ impl Service {
     pub(super) async fn check_job(&self, request: &Value) -> Result<CheckedJob> {
         let SettledJob { resolved, source, data } = Box::pin(self.settle_job(request)).await?;
         let preview = self.preview(&source, &resolved.spec, &data).await?;
+        let missing = missing_columns(&resolved.spec, &data, |pointer| origin(&resolved, pointer));
+        if !missing.is_empty() {
+            return Err(ServiceError::invalid(missing));
+        }
+        check_images(&resolved.spec, &preview, &data)?;
         let mut warnings = warnings(&resolved, &source.base, &preview, &data);
+        warnings.extend(missing_images(&resolved.spec, &data));
+        let context = preview.size.info.max_positions as u64;
+        warnings.extend(row_warnings(&resolved.spec, &data, context));
+        if let Some(name) = &resolved.spec.eval_dataset {
+            let held_out = self.store.dataset(name).await?;
+            let evaluated = JobSpec { method: Method::Eval(config::method::eval()), ..resolved.spec.clone() };
+            warnings.extend(row_warnings(&evaluated, &held_out, context));
+        }
+        // A report covers every row; without one the first rows are looked at.
+        if !warnings.iter().any(|warning| warning.code == UNREADABLE_TRUTHS) {
+            warnings.extend(unreadable_truths(&resolved.spec, &preview.truths));
+        }
         warnings.extend(self.missing_device(&resolved.spec).await?);
         let memory = self.memory_check(&resolved.spec, &preview).await?;
         Ok(CheckedJob { resolved, base_model: source.base.name, warnings, preview, memory })
@@ -140,8 +161,11 @@ impl Service {
             let rows = if method.split == RowSplit::Eval { data.eval_rows } else { data.train_rows };
             resolved.spec.steps = resolved.spec.evaluation_chunks(rows).max(1);
         }
-        reward::build_with(&resolved.spec.reward, self.webhooks.as_ref())
-            .map_err(|error| ServiceError::field("/reward", error.to_string()))?;
+        let reward = self.open_reward(&mut resolved.spec.reward).await?;
+        if resolved.spec.method.is_reinforcement() {
+            check_filter(reward.as_ref(), resolved.spec.rollout.filter.as_ref())
+                .map_err(|error| ServiceError::field("/rollout/filter/metric", error.to_string()))?;
+        }
         self.check_targets(&source, &resolved.spec).await?;
         Ok(SettledJob { resolved, source, data })
     }

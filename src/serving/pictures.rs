@@ -7,11 +7,18 @@ use image::RgbImage;
 use super::ServingError;
 use super::model::ServedModel;
 use crate::config::serving::EngineLimits;
-use crate::domain::message::{Content, Message, Part};
+use crate::domain::message::{AreaLimits, Content, Message, Part};
 use crate::prompt::{ImageLimits, count_pixels, data_url, decode_image};
 
-/// An image's place in the request, and its address.
-pub type ImageAddress = (String, String);
+/// An image of a request.
+pub struct ImageAddress {
+    /// Its place in the request.
+    pub pointer: String,
+    /// Where its pixels come from.
+    pub url: String,
+    /// What it may be resized to.
+    pub area: AreaLimits,
+}
 
 /// The images of messages, in order.
 pub fn image_parts(messages: &[Message]) -> Vec<ImageAddress> {
@@ -21,7 +28,8 @@ pub fn image_parts(messages: &[Message]) -> Vec<ImageAddress> {
         for (p, part) in parts.iter().enumerate() {
             if let Some(url) = part.image() {
                 let field = if matches!(part, Part::Image { .. }) { "image" } else { "image_url/url" };
-                images.push((format!("/messages/{m}/content/{p}/{field}"), url.to_owned()));
+                let pointer = format!("/messages/{m}/content/{p}/{field}");
+                images.push(ImageAddress { pointer, url: url.to_owned(), area: part.area_limits() });
             }
         }
     }
@@ -38,7 +46,7 @@ pub fn read_images(
     let image_limits = ImageLimits { max_bytes: limits.image_bytes, max_pixels: limits.image_pixels };
     let mut files = Vec::with_capacity(images.len());
     let mut total = 0;
-    for (pointer, url) in images {
+    for ImageAddress { pointer, url, area } in images {
         let fault = |e| ServingError::of_prompt(&e, pointer, &served.id);
         let bytes = data_url(url).map_err(fault)?;
         total += count_pixels(&bytes, &image_limits).map_err(fault)?;
@@ -52,16 +60,18 @@ pub fn read_images(
                 ),
             ));
         }
-        files.push((pointer, bytes));
+        files.push((pointer, *area, bytes));
     }
     let prompt = &served.card.prompt;
-    let read = |(pointer, bytes): (&String, Vec<u8>)| {
+    let usual = AreaLimits { min_pixels: prompt.min_pixels, max_pixels: prompt.max_pixels };
+    let read = |(pointer, area, bytes): (&String, AreaLimits, Vec<u8>)| {
         let fault = |e| ServingError::of_prompt(&e, pointer, &served.id);
         let image = decode_image(&bytes, &image_limits).map_err(fault)?;
         let (width, height) = image.dimensions();
         // Asked for each image alone, so that a size that cannot be used names its image.
         let sizes = served.processor.image_processor();
-        sizes.target_size(width, height, prompt.min_pixels, prompt.max_pixels).map_err(fault)?;
+        let AreaLimits { min_pixels, max_pixels } = area.over(usual);
+        sizes.target_size(width, height, min_pixels, max_pixels).map_err(fault)?;
         Ok(Arc::new(image))
     };
     files.into_iter().map(read).collect()

@@ -14,7 +14,7 @@ use crate::config::serving::{
     EngineLimits, MAX_IMAGES, MAX_RESPONSES, MAX_STOP_BYTES, MAX_STOPS, MAX_TEMPERATURE, MAX_TOP_LOGPROBS,
 };
 use crate::domain::field_error::FieldError;
-use crate::domain::message::Message;
+use crate::domain::message::{AreaLimits, Content, Message};
 use crate::model::ImagePatches;
 use crate::prompt::{PromptLimits, RenderedPrompt, messages_for};
 
@@ -82,7 +82,9 @@ pub fn check_generate(
 ) -> Result<(), ServingError> {
     let context = served.model.info().max_positions;
     let mut check = Check::default();
-    check.range("/max_new_tokens", request.max_new_tokens, 1, context);
+    if let Some(tokens) = request.max_new_tokens {
+        check.range("/max_new_tokens", tokens, 1, context);
+    }
     check.range("/n", request.n, 1, limits.batch_rows);
     check.range("/logprobs", request.logprobs, 0, MAX_TOP_LOGPROBS);
     let t = request.temperature;
@@ -118,7 +120,8 @@ pub fn check_score(request: &ScoreRequest, served: &ServedModel) -> Result<(), S
     check.done()
 }
 
-/// Renders a generation's prompt and checks that prompt and response fit the model's context.
+/// Renders a generation's prompt and checks that prompt and response fit the model's context; tells how long a response may
+/// be.
 ///
 /// # Errors
 /// A bad message or image, a prompt over the context, more map values than allowed.
@@ -126,7 +129,7 @@ pub fn prepare_generate(
     request: &GenerateRequest,
     served: &ServedModel,
     limits: &EngineLimits,
-) -> Result<PreparedPrompt, ServingError> {
+) -> Result<(PreparedPrompt, usize), ServingError> {
     check_generate(request, served, limits)?;
     let source = Source {
         messages: request.messages.as_deref(),
@@ -135,7 +138,11 @@ pub fn prepare_generate(
     };
     let prepared = render(&source, served, limits)?;
     let context = served.model.info().max_positions;
-    if prepared.len() + request.max_new_tokens > context {
+    let wanted = match request.max_new_tokens {
+        Some(tokens) => tokens,
+        None => room(&prepared, request, context, limits),
+    };
+    if prepared.len() + wanted > context {
         return Err(ServingError::field(
             "/max_new_tokens",
             format!(
@@ -143,13 +150,38 @@ pub fn prepare_generate(
                  context of {context}: ask for at most {} tokens, or shorten the prompt",
                 prepared.len(),
                 prepared.image_tokens(),
-                request.max_new_tokens,
+                wanted,
                 context.saturating_sub(prepared.len())
             ),
         ));
     }
-    check_map_values(&request.attention, &prepared, request.max_new_tokens, request.n, limits)?;
-    Ok(prepared)
+    check_map_values(&request.attention, &prepared, wanted, request.n, limits)?;
+    Ok((prepared, wanted))
+}
+
+/// The longest response where the request names none: the rest of the context, as far as the limits on what is accepted at once
+/// allow.
+fn room(prompt: &PreparedPrompt, request: &GenerateRequest, context: usize, limits: &EngineLimits) -> usize {
+    let rest = context.saturating_sub(prompt.len());
+    let queued = limits.queued_tokens.saturating_sub(prompt.len()) / request.n.max(1);
+    let mapped = match cost_of_map(&request.attention, prompt) {
+        Some(cost) if request.attention.maps == MapScope::Tokens && request.attention.tokens_range.is_none() => {
+            (limits.map_values / (cost * request.n.max(1))).saturating_sub(1)
+        }
+        _ => rest,
+    };
+    rest.min(queued).min(mapped).max(1)
+}
+
+/// What one map of each image costs; none where no maps are asked for.
+fn cost_of_map(options: &AttentionOptions, prompt: &PreparedPrompt) -> Option<usize> {
+    let images = prompt.rendered.layout.len();
+    let cost = match options.format {
+        MapFormat::Values => prompt.image_tokens(),
+        MapFormat::U8 => prompt.image_tokens().div_ceil(8),
+        MapFormat::Png => images * PNG_COST,
+    };
+    (options.maps != MapScope::None && images > 0).then_some(cost.max(1))
 }
 
 /// Renders a score request's prompt and tokenises its responses.
@@ -206,15 +238,7 @@ fn check_map_values(
     rows: usize,
     limits: &EngineLimits,
 ) -> Result<(), ServingError> {
-    let images = prompt.rendered.layout.len();
-    if options.maps == MapScope::None || images == 0 {
-        return Ok(());
-    }
-    let one_each = match options.format {
-        MapFormat::Values => prompt.image_tokens(),
-        MapFormat::U8 => prompt.image_tokens().div_ceil(8),
-        MapFormat::Png => images * PNG_COST,
-    };
+    let Some(one_each) = cost_of_map(options, prompt) else { return Ok(()) };
     let mapped = match (options.maps, options.tokens_range) {
         (MapScope::Tokens, Some([first, end])) => end.min(tokens).saturating_sub(first),
         (MapScope::Tokens, None) => tokens,
@@ -252,6 +276,7 @@ fn render(source: &Source<'_>, served: &ServedModel, limits: &EngineLimits) -> R
                     "belongs to `prompt`: put images into the parts of `messages`",
                 ));
             }
+            refuse_limits_inside(messages)?;
             (messages.to_vec(), image_parts(messages))
         }
         (None, Some(prompt)) => prompt_messages(prompt, source.images.unwrap_or_default(), served)?,
@@ -282,6 +307,20 @@ fn render(source: &Source<'_>, served: &ServedModel, limits: &EngineLimits) -> R
     Ok(PreparedPrompt { rendered, image_hashes, pixels, warnings })
 }
 
+/// Limits of an image stand beside its address; inside `image_url` they are a habit of chat completions, which moves them.
+fn refuse_limits_inside(messages: &[Message]) -> Result<(), ServingError> {
+    for (m, message) in messages.iter().enumerate() {
+        let Content::Parts(parts) = &message.content else { continue };
+        for (p, part) in parts.iter().enumerate() {
+            if let Some(name) = part.limit_inside() {
+                let detail = format!("`{name}` belongs beside `image_url` here, not inside it");
+                return Err(ServingError::field(format!("/messages/{m}/content/{p}/image_url/{name}"), detail));
+            }
+        }
+    }
+    Ok(())
+}
+
 fn hash(image: &ImagePatches) -> ImageHash {
     let grid = image.grid;
     let mut hash = Sha256::new();
@@ -301,7 +340,13 @@ fn prompt_messages(
     let fault = |e: crate::prompt::PromptError| ServingError::of_prompt(&e, "/prompt", &served.id);
     let text = served.card.prompt_text(prompt).map_err(fault)?;
     let messages = messages_for(&text, images.len(), served.card.prompt.system.as_deref()).map_err(fault)?;
-    let images = images.iter().enumerate().map(|(i, url)| (format!("/images/{i}"), url.clone())).collect();
+    let images = images.iter().enumerate();
+    let images = images.map(|(i, url)| ImageAddress {
+        pointer: format!("/images/{i}"),
+        url: url.clone(),
+        area: AreaLimits::default(),
+    });
+    let images = images.collect();
     Ok((messages, images))
 }
 

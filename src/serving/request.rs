@@ -36,9 +36,10 @@ pub struct GenerateRequest {
         deserialize_with = "lists::optional::<_, _, MOST_TEXTS>"
     )]
     pub images: Option<Vec<String>>,
-    /// Most tokens of a response.
-    #[serde(default = "defaults::max_new_tokens")]
-    pub max_new_tokens: usize,
+    /// Most tokens of a response. Without it a response goes on to its end token or the end of the model's context, as far as
+    /// `max_queued_tokens` and, with a map per token, `max_map_values` allow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_new_tokens: Option<usize>,
     /// Sampling temperature; 0 is greedy.
     #[serde(default)]
     pub temperature: f64,

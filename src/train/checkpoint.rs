@@ -12,7 +12,7 @@ use crate::config::checkpoints::MAX_SHARD_BYTES;
 use crate::domain::model::CARD_FILE;
 use crate::domain::spec::{DataSpec, JobSpec};
 use crate::model::files::{is_copied, without_quantization};
-use crate::model::lora::peft;
+use crate::model::lora::peft::{self, BaseModel};
 use crate::model::{ModelError, Parameters};
 
 use super::error::{TrainError, file_error};
@@ -56,6 +56,7 @@ pub fn write(
     optimizer: &AdamW,
     state: &TrainerState,
     spec: &JobSpec,
+    base: &BaseModel,
 ) -> Result<(), TrainError> {
     let parent = dir.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent).map_err(file_error(parent))?;
@@ -68,7 +69,7 @@ pub fn write(
     };
     parameters.save(path, MAX_SHARD_BYTES).map_err(passing)?;
     if let Some(adapters) = parameters.adapters() {
-        peft::write(&path.join(ADAPTER_DIR), adapters, &spec.model).map_err(passing)?;
+        peft::write(&path.join(ADAPTER_DIR), adapters, base).map_err(passing)?;
     }
     let trainer = path.join(TRAINER_DIR);
     std::fs::create_dir_all(&trainer).map_err(file_error(&trainer))?;

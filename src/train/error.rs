@@ -17,12 +17,12 @@ pub enum TrainError {
     #[error("model: {0}")]
     Model(#[from] ModelError),
     /// A row cannot be turned into a prompt.
-    #[error("row {row} of `{dataset}`: {source}")]
+    #[error("{place} (data set `{dataset}`): {source}")]
     Prompt {
         /// The data set.
         dataset: String,
-        /// The row.
-        row: u64,
+        /// The row, in words.
+        place: String,
         /// Why.
         source: PromptError,
     },

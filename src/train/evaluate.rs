@@ -52,7 +52,7 @@ impl Answered {
                 text: samples::text(source.processor(), &rollout.tokens)?,
                 tokens: rollout.tokens.len() as u64,
                 cut_off: rollout.cut_off,
-                correct: verdict.accuracy > 0.5,
+                correct: verdict.accuracy.map(|accuracy| accuracy > 0.5),
                 accuracy: verdict.accuracy,
                 reward: verdict.reward,
                 reward_parts: verdict.parts.clone(),
@@ -65,7 +65,7 @@ impl Answered {
             row: example.index,
             tags: example.tags.clone(),
             prompt: example.prompt.clone(),
-            answer: example.answer.clone(),
+            answer: example.answer(),
             responses: self.answers.iter().map(response).collect::<Result<_, TrainError>>()?,
             unjudged: self.unjudged,
         })

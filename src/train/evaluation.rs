@@ -52,7 +52,7 @@ pub(super) fn run(
     method: &EvaluationSpec,
     sink: &mut dyn RunSink,
 ) -> Result<RunEnd, TrainError> {
-    let TrainRequest { spec, model_dir, device, dataset, work_dir, run, webhooks, rows, .. } = request;
+    let TrainRequest { spec, model_dir, device, dataset, work_dir, run, rewards, rows, .. } = request;
     let device = open_device(device)?;
     let folder = ModelFolder::open_as(&model_dir, &device, number_format(spec.train.dtype, &device))?;
     let model = folder.model(View::Detached)?;
@@ -64,7 +64,7 @@ pub(super) fn run(
     let source = PromptSource::new(processor, dataset, split, &spec.data, model.info(), spec.rollout.max_new_tokens)?;
     let mut evaluation = Evaluation {
         pool: Pool::for_device(&device)?,
-        reward: reward::build_with(&spec.reward, webhooks.as_ref())?,
+        reward: reward::build_with(&spec.reward, &rewards)?,
         tally: Tally::new(spec.eval.samples),
         done: rows.len() as u64,
         spec,

@@ -35,7 +35,8 @@ impl Group {
         }
         filter.is_none_or(|filter| {
             let values = self.verdicts.iter().map(|v| match filter.metric {
-                FilterMetric::Accuracy => v.accuracy,
+                // A reward without accuracy is refused beside this metric before the run begins.
+                FilterMetric::Accuracy => v.accuracy.unwrap_or_default(),
                 FilterMetric::Reward => v.reward,
             });
             let mean = values.sum::<f64>() / self.verdicts.len() as f64;

@@ -54,7 +54,10 @@ impl Metrics {
     pub fn rewards(&mut self, verdicts: &[&Verdict]) {
         let rewards: Vec<f64> = verdicts.iter().map(|v| v.reward).collect();
         self.spread("reward", &rewards);
-        self.set("accuracy", mean(&verdicts.iter().map(|v| v.accuracy).collect::<Vec<_>>()));
+        let accuracies: Vec<f64> = verdicts.iter().filter_map(|v| v.accuracy).collect();
+        if !accuracies.is_empty() {
+            self.set("accuracy", mean(&accuracies));
+        }
         let mut parts: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
         for (name, value) in verdicts.iter().flat_map(|v| &v.parts) {
             parts.entry(name).or_default().push(*value);

@@ -39,7 +39,8 @@ pub use error::TrainError;
 use crate::data::Dataset;
 use crate::domain::device::DeviceName;
 use crate::domain::spec::{JobSpec, Method};
-use crate::reward::WebhookClient;
+use crate::model::lora::peft::BaseModel;
+use crate::reward::Backends;
 
 use sink::{ResumePoint, RunSink};
 
@@ -49,6 +50,8 @@ pub struct TrainRequest {
     pub spec: JobSpec,
     /// The model to start from, a Hugging Face folder.
     pub model_dir: PathBuf,
+    /// What adapters over it are said to belong to; none: its folder.
+    pub base: Option<BaseModel>,
     /// Where it is trained.
     pub device: DeviceName,
     /// The data set to train on (its `Train` split).
@@ -59,8 +62,8 @@ pub struct TrainRequest {
     pub work_dir: PathBuf,
     /// Names the run, for those who are asked about it.
     pub run: String,
-    /// Asks webhook rewards, where the program may.
-    pub webhooks: Option<Arc<dyn WebhookClient>>,
+    /// What rewards may ask.
+    pub rewards: Backends,
     /// Where to go on, if the run has begun before.
     pub resume: Option<ResumePoint>,
     /// The folders of the chunks that an evaluation has finished before, in order (method `eval` only).

@@ -23,7 +23,7 @@ fn group(prompt: &Prompt, eval: bool, responses: Vec<SampleResponse>) -> SampleG
         row: prompt.example.index,
         eval,
         prompt: prompt.rendered.text.clone(),
-        answer: prompt.example.answer.clone(),
+        answer: prompt.example.answer(),
         images: prompt.example.images.iter().filter_map(|image| png(image)).collect(),
         responses,
     }
@@ -53,7 +53,7 @@ fn response(
         advantage: weights.advantage,
         reward: verdict.reward,
         reward_parts: verdict.parts.clone(),
-        correct: verdict.accuracy > 0.5,
+        correct: verdict.accuracy.map(|accuracy| accuracy > 0.5),
         cut_off: rollout.cut_off,
     })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::data::{Dataset, Example, Split};
 use crate::domain::spec::{DataSpec, Overlong};
 use crate::model::{ModelInfo, Sequence};
-use crate::prompt::{Processor, PromptLimits, PromptTemplate, RenderedPrompt, messages_for};
+use crate::prompt::{Processor, PromptError, PromptLimits, PromptTemplate, RenderedPrompt, messages_for};
 
 use super::error::TrainError;
 
@@ -31,6 +31,8 @@ pub struct PromptSource {
     system: Option<String>,
     limits: PromptLimits,
     overlong: Overlong,
+    /// Tokens of a prompt with its demonstration, where rows are learnt from.
+    demonstrated: Option<usize>,
 }
 
 impl PromptSource {
@@ -60,7 +62,14 @@ impl PromptSource {
                 max_prompt_tokens: spec.max_prompt_tokens.min(room) as usize,
             },
             overlong: spec.overlong,
+            demonstrated: None,
         })
+    }
+
+    /// The same for rows whose demonstrations are learnt from: prompt and demonstration must fit into the model's context.
+    #[must_use]
+    pub fn with_demonstrations(self, info: &ModelInfo) -> Self {
+        Self { demonstrated: Some(info.max_positions), ..self }
     }
 
     /// The data set.
@@ -78,19 +87,32 @@ impl PromptSource {
         &self.processor
     }
 
-    /// The prompt of row `row`; none when it is too long and such rows are dropped.
+    /// The prompt of row `row`; none when the model cannot take it, because of its length or of a picture's shape, and such
+    /// rows are dropped.
     pub fn prompt(&self, cursor: u64, row: u64) -> Result<Option<Prompt>, TrainError> {
         let example = self.dataset.example(self.split, row)?;
-        let failed = |source| TrainError::Prompt { dataset: self.dataset.name().to_owned(), row, source };
+        let place = example.place(self.split);
+        let failed =
+            |source| TrainError::Prompt { dataset: self.dataset.name().to_owned(), place: place.clone(), source };
         let text = self.template.apply(&example.prompt).map_err(failed)?;
-        let messages = messages_for(&text, example.images.len(), self.system.as_deref()).map_err(failed)?;
-        let rendered = match self.processor.render(&messages, &example.images, &self.limits, true) {
-            Err(error) if error.is_too_long() && self.overlong == Overlong::Drop => {
+        let messages = messages_for(&text, example.images.len(), self.system.as_deref().or(example.system.as_deref()))
+            .map_err(failed)?;
+        let rendered = self.processor.render(&messages, &example.images, &self.limits, true);
+        let rendered = match rendered.and_then(|rendered| self.fits(rendered, &example)) {
+            Err(error) if error.does_not_fit() && self.overlong == Overlong::Drop => {
                 return Ok(None);
             }
             other => other.map_err(failed)?,
         };
         let sequence = Sequence { ids: rendered.ids.clone(), images: rendered.images.clone() };
         Ok(Some(Prompt { cursor, example, rendered, sequence }))
+    }
+
+    /// Fails where a demonstration that is learnt from does not fit behind its prompt.
+    fn fits(&self, rendered: RenderedPrompt, example: &Example) -> Result<RenderedPrompt, PromptError> {
+        let (Some(limit), Some(text)) = (self.demonstrated, &example.demonstration) else { return Ok(rendered) };
+        // One more token ends the response.
+        let tokens = rendered.ids.len() + self.processor.encode_response(rendered.continuation(text))?.len() + 1;
+        if tokens <= limit { Ok(rendered) } else { Err(PromptError::DemonstrationTooLong { tokens, limit }) }
     }
 }

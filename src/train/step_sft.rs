@@ -1,6 +1,7 @@
 //! One supervised step: demonstrations of the next rows, mean negative log-likelihood, one update.
 
 use crate::clock::Stopwatch;
+use crate::data::Split;
 use crate::model::Sequence;
 
 use super::error::TrainError;
@@ -47,8 +48,9 @@ impl Trainer<'_> {
             let text = prompt.example.demonstration.as_deref().ok_or_else(|| TrainError::Setting {
                 field: "method.type",
                 problem: format!(
-                    "\"sft\" needs a demonstration in every row, and row {} of `{}` has none",
-                    prompt.example.index, self.spec.dataset
+                    "\"sft\" needs a demonstration in every row, and {} (data set `{}`) has none",
+                    prompt.example.place(Split::Train),
+                    self.spec.dataset
                 ),
             })?;
             let text = prompt.rendered.continuation(text);

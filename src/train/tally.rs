@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::domain::eval_row::{EvalResponse, EvalRow, Thirds};
 use crate::domain::metric::EVAL_ACCURACY;
 
@@ -20,6 +22,9 @@ const MAX_TAG_CHARS: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     samples: usize,
+    /// Rows with a verdict.
+    judged: u64,
+    /// Accuracy of each row that has one.
     rows: Vec<f64>,
     /// Samples and right ones of each row.
     counts: Vec<(usize, usize)>,
@@ -47,10 +52,16 @@ impl Tally {
         if row.responses.is_empty() {
             return;
         }
-        let right = row.responses.iter().filter(|response| response.correct).count();
-        let share = mean(&row.responses.iter().map(|response| response.accuracy).collect::<Vec<_>>());
+        self.judged += 1;
+        row.responses.iter().for_each(|response| self.add_response(response));
+        let accuracies: Vec<f64> = row.responses.iter().filter_map(|response| response.accuracy).collect();
+        if accuracies.is_empty() {
+            return;
+        }
+        let right = row.responses.iter().filter(|response| response.correct == Some(true)).count();
+        let share = mean(&accuracies);
         self.rows.push(share);
-        self.counts.push((row.responses.len(), right));
+        self.counts.push((accuracies.len(), right));
         for tag in &row.tags {
             if self.tags.len() < MAX_COUNTED_TAGS || self.tags.contains_key(tag) {
                 let (rows, sum) = self.tags.entry(tag.clone()).or_default();
@@ -58,7 +69,6 @@ impl Tally {
                 *sum += share;
             }
         }
-        row.responses.iter().for_each(|response| self.add_response(response));
     }
 
     fn add_response(&mut self, response: &EvalResponse) {
@@ -68,8 +78,11 @@ impl Tally {
         self.rewards.push(response.reward);
         self.format.extend(response.reward_parts.get("format"));
         self.all.add(response);
-        let split = if response.correct { &mut self.right } else { &mut self.wrong };
-        split.add(response);
+        match response.correct {
+            Some(true) => self.right.add(response),
+            Some(false) => self.wrong.add(response),
+            None => {}
+        }
     }
 
     /// Responses so far.
@@ -85,14 +98,18 @@ impl Tally {
     /// Every `eval/…` metric; those that nothing is known about are left out.
     pub(super) fn metrics(&self) -> Metrics {
         let mut metrics = Metrics::default();
-        metrics.set("eval/rows", self.rows.len() as f64);
+        metrics.set("eval/rows", self.judged as f64);
         if self.unjudged > 0 {
             metrics.set("eval/unjudged", self.unjudged as f64);
         }
-        let Some(estimate) = accuracy(&self.rows, self.samples) else { return metrics };
-        metrics.set(EVAL_ACCURACY, estimate.mean);
-        metrics.set("eval/accuracy_low", estimate.low);
-        metrics.set("eval/accuracy_high", estimate.high);
+        if self.judged == 0 {
+            return metrics;
+        }
+        if let Some(estimate) = accuracy(&self.rows, self.samples) {
+            metrics.set(EVAL_ACCURACY, estimate.mean);
+            metrics.set("eval/accuracy_low", estimate.low);
+            metrics.set("eval/accuracy_high", estimate.high);
+        }
         metrics.set("eval/reward", mean(&self.rewards));
         metrics.set("eval/response_length", mean(&self.lengths));
         metrics.set("eval/cut_off", self.cut_off as f64 / self.lengths.len() as f64);
@@ -123,11 +140,22 @@ impl Tally {
         let mut tags: Vec<(&String, &(usize, f64))> = self.tags.iter().collect();
         tags.sort_by(|a, b| b.1.0.cmp(&a.1.0).then(a.0.cmp(b.0)));
         for (tag, (rows, sum)) in tags.into_iter().take(MAX_TAGS) {
-            let tag: String = tag.chars().take(MAX_TAG_CHARS).collect();
+            let tag = tag_in_keys(tag);
             metrics.set(format!("eval/accuracy/{tag}"), sum / *rows as f64);
             metrics.set(format!("eval/rows/{tag}"), *rows as f64);
         }
     }
+}
+
+/// A tag as a part of metric keys: a long one is cut, and ends in a mark of the whole, so that two tags never share a key.
+fn tag_in_keys(tag: &str) -> String {
+    if tag.chars().count() <= MAX_TAG_CHARS {
+        return tag.to_owned();
+    }
+    let digest = format!("{:x}", Sha256::digest(tag.as_bytes()));
+    let mark = &digest[..8];
+    let head: String = tag.chars().take(MAX_TAG_CHARS - mark.len() - 1).collect();
+    format!("{head}~{mark}")
 }
 
 /// How visual responses are.
@@ -196,8 +224,8 @@ mod tests {
             text: String::new(),
             tokens: focus.len() as u64,
             cut_off: !correct,
-            correct,
-            accuracy: f64::from(u8::from(correct)),
+            correct: Some(correct),
+            accuracy: Some(f64::from(u8::from(correct))),
             reward: 0.5,
             reward_parts: BTreeMap::new(),
             extracted: None,
@@ -242,6 +270,18 @@ mod tests {
     }
 
     #[test]
+    fn long_tags_are_told_apart_behind_the_cut() {
+        let (one, two) = (format!("{}a", "x".repeat(70)), format!("{}b", "x".repeat(70)));
+        let rows = [row(0, &[&one], vec![response(true, &[0.5])]), row(1, &[&two], vec![response(false, &[0.5])])];
+        let metrics = of(1, &rows);
+        let told: Vec<&String> = metrics.keys().filter(|key| key.starts_with("eval/accuracy/")).collect();
+        assert!(
+            told.len() == 2 && told.iter().all(|key| key.len() <= "eval/accuracy/".len() + MAX_TAG_CHARS),
+            "{told:?}"
+        );
+    }
+
+    #[test]
     fn looks_weigh_tokens_and_are_split_by_verdict() {
         let rows = [row(0, &[], vec![response(true, &[0.8, 0.6, 0.4]), response(false, &[0.2; 6])])];
         let metrics = of(2, &rows);
@@ -253,6 +293,16 @@ mod tests {
         close("eval/pass_at_1", 0.5);
         close("eval/pass_at_2", 1.0);
         assert!(!metrics.contains_key("eval/attention_image_mean"), "nothing is made up where nothing is known");
+    }
+
+    #[test]
+    fn a_reward_that_judges_no_answers_yields_no_accuracy() {
+        let graded = EvalResponse { correct: None, accuracy: None, ..response(true, &[0.5]) };
+        let metrics = of(2, &[row(0, &["a"], vec![graded.clone(), graded])]);
+        assert_eq!((metrics["eval/rows"], metrics["eval/reward"]), (1.0, 0.5));
+        let of_answers = ["eval/accuracy", "eval/pass", "eval/rows/"];
+        assert!(!metrics.keys().any(|key| of_answers.iter().any(|name| key.starts_with(name))), "{metrics:?}");
+        assert!(!metrics.keys().any(|key| key.ends_with("_right") || key.ends_with("_wrong")), "{metrics:?}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The loop: step, metrics, evaluation, checkpoint. What a step does is in `step_rl.rs` and `step_sft.rs`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::json;
@@ -12,6 +12,7 @@ use crate::domain::metric::{EVAL_ACCURACY, StepMetrics};
 use crate::domain::spec::{FocusPosition, JobSpec, Method};
 use crate::model::device::open_device;
 use crate::model::logprob::Vocabulary;
+use crate::model::lora::peft::BaseModel;
 use crate::model::{ModelFolder, VisionLanguageModel};
 use crate::prompt::Processor;
 use crate::reward::{self, Reward};
@@ -40,6 +41,11 @@ const CONSTANT_REWARD_STEPS: u64 = 3;
 /// Names the batches of an evaluation among those of a step.
 const EVALUATION: &str = "eval";
 
+/// Does the method learn from demonstrations?
+fn needs_demonstrations(method: &Method) -> bool {
+    matches!(method, Method::Sft(_))
+}
+
 /// A run in progress.
 pub struct Trainer<'s> {
     pub(super) spec: JobSpec,
@@ -55,6 +61,7 @@ pub struct Trainer<'s> {
     pub(super) state: TrainerState,
     pub(super) sink: &'s mut dyn RunSink,
     files: ModelFiles,
+    base: BaseModel,
     held_out: PromptSource,
     order: RowOrder,
     optimizer: AdamW,
@@ -62,6 +69,12 @@ pub struct Trainer<'s> {
     accuracy: Option<f64>,
     marks: Marks,
     saved_step: Option<u64>,
+}
+
+/// The folder itself, for adapters over a model that is in no repository.
+fn base_in(model_dir: &Path) -> BaseModel {
+    let path = std::path::absolute(model_dir).unwrap_or_else(|_| model_dir.to_owned());
+    BaseModel { name: path.display().to_string(), revision: None }
 }
 
 /// What was measured at a step and belongs to a checkpoint of that step.
@@ -83,8 +96,9 @@ pub(super) enum StepEnd {
 impl<'s> Trainer<'s> {
     /// Loads model, data and, when resuming, the trainer's state.
     pub fn new(request: TrainRequest, sink: &'s mut dyn RunSink) -> Result<Self, TrainError> {
-        let TrainRequest { spec, model_dir, device, dataset, eval_dataset, work_dir, run, webhooks, resume, .. } =
-            request;
+        let TrainRequest {
+            spec, model_dir, device, dataset, eval_dataset, work_dir, run, rewards, base, resume, ..
+        } = request;
         let algorithm = algorithm::build(&spec.method)?;
         let device = open_device(device)?;
         let from = resume.as_ref().map(|point| point.dir.as_path());
@@ -92,12 +106,21 @@ impl<'s> Trainer<'s> {
             Policy::open(&spec, &model_dir, from, &device, algorithm.uses_reference())?;
         let processor =
             Arc::new(Processor::from_dir(folder.dir(), tracked.info()).map_err(TrainError::PromptSettings)?);
+        let reward = reward::build_with(&spec.reward, &rewards)?;
+        if spec.method.is_reinforcement() {
+            reward::check_filter(reward.as_ref(), spec.rollout.filter.as_ref())?;
+        }
         let source = |dataset, split| {
             let processor = Arc::clone(&processor);
             PromptSource::new(processor, dataset, split, &spec.data, tracked.info(), spec.rollout.max_new_tokens)
         };
         let fingerprint = dataset.fingerprint();
         let source_train = source(dataset, Split::Train)?;
+        let source_train = if needs_demonstrations(&spec.method) {
+            source_train.with_demonstrations(tracked.info())
+        } else {
+            source_train
+        };
         let held_out = source(eval_dataset, Split::Eval)?;
         let mut optimizer = AdamW::new(&spec.optimizer, DecayScope::Matrices);
         let state = match &resume {
@@ -106,7 +129,7 @@ impl<'s> Trainer<'s> {
         };
         Ok(Self {
             order: RowOrder::new(source_train.rows(), spec.seed, spec.data.shuffle),
-            reward: reward::build_with(&spec.reward, webhooks.as_ref())?,
+            reward,
             run,
             saved_step: resume.map(|point| point.step),
             source: source_train,
@@ -114,6 +137,7 @@ impl<'s> Trainer<'s> {
             marks: Marks::default(),
             pool: Pool::for_device(&device)?,
             files: ModelFiles::read(folder.dir())?,
+            base: base.unwrap_or_else(|| base_in(&model_dir)),
             spec,
             folder,
             tracked,
@@ -138,9 +162,13 @@ impl<'s> Trainer<'s> {
         while !self.at_end() {
             let clock = Stopwatch::start();
             let before = self.state.clone();
-            match self.step()? {
-                StepEnd::Done(metrics) => self.finish_step(metrics, &clock)?,
-                StepEnd::Stopped(control) => {
+            match self.step() {
+                Ok(StepEnd::Done(metrics)) => self.finish_step(metrics, &clock)?,
+                Err(error) => {
+                    self.state = before;
+                    return Err(self.keep_despite(error));
+                }
+                Ok(StepEnd::Stopped(control)) => {
                     // Nothing of the unfinished step may reach the checkpoint.
                     self.state = before;
                     return self.stop(control);
@@ -153,6 +181,19 @@ impl<'s> Trainer<'s> {
             }
         }
         Ok(RunEnd::Finished { accuracy: self.accuracy, stopped_early: self.stopped_early() })
+    }
+
+    /// Writes the checkpoint of the last step where a row is at fault: what was learnt before it came is not lost.
+    fn keep_despite(&mut self, error: TrainError) -> TrainError {
+        let of_row = matches!(error, TrainError::Prompt { .. } | TrainError::Data(_));
+        if of_row
+            && self.state.step > 0
+            && self.saved_step != Some(self.state.step)
+            && let Err(failed) = self.save()
+        {
+            tracing::warn!(error = %failed, "the checkpoint of the last step could not be written");
+        }
+        error
     }
 
     fn step(&mut self) -> Result<StepEnd, TrainError> {
@@ -175,9 +216,18 @@ impl<'s> Trainer<'s> {
         self.watch(&metrics);
         let due = |every: u64| every > 0 && step.is_multiple_of(every);
         if self.at_end() || due(self.spec.eval_every) {
-            let evaluation = self.evaluate()?;
-            self.watch(&evaluation);
-            metrics.extend(evaluation);
+            match self.evaluate() {
+                Ok(evaluation) => {
+                    self.watch(&evaluation);
+                    metrics.extend(evaluation);
+                }
+                Err(error) => {
+                    // What was learnt does not depend on what it is measured with.
+                    self.emit(metrics)?;
+                    self.save()?;
+                    return Err(error);
+                }
+            }
         }
         // The metrics go first: a run that dies behind its checkpoint must not miss those of the checkpoint's step.
         self.emit(metrics)?;
@@ -273,7 +323,8 @@ impl<'s> Trainer<'s> {
         if dir.exists() {
             std::fs::remove_dir_all(&dir).map_err(file_error(&dir))?;
         }
-        checkpoint::write(&dir, &self.files, self.folder.parameters(), &self.optimizer, &self.state, &self.spec)?;
+        let (parameters, optimizer) = (self.folder.parameters(), &self.optimizer);
+        checkpoint::write(&dir, &self.files, parameters, optimizer, &self.state, &self.spec, &self.base)?;
         let step = self.state.step;
         let Marks { accuracy, score, .. } = if self.marks.step == step { self.marks } else { Marks::default() };
         self.sink.checkpoint(CheckpointNotice { step, dir: &dir, accuracy, score, last: self.at_end() })?;
@@ -296,7 +347,8 @@ impl<'s> Trainer<'s> {
                 return Err(TrainError::Setting {
                     field: "data.max_prompt_tokens",
                     problem: format!(
-                        "{skipped} rows one after the other are longer than {} tokens; raise it or lower data.max_pixels",
+                        "{skipped} rows one after the other do not fit: they have more than {} tokens, or pictures of a shape that \
+                         the model refuses; raise it or lower data.max_pixels",
                         self.spec.data.max_prompt_tokens
                     ),
                 });

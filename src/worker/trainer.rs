@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use crate::artifacts::{ArtifactError, ArtifactStore, finished_chunks};
+use crate::artifacts::{ArtifactError, ArtifactStore, Intact, finished_chunks};
 use crate::data::{self, DataError, Dataset, FileDataset};
+use crate::domain::checkpoint::TRAINER;
 use crate::domain::dataset::DatasetState;
 use crate::domain::device::DeviceName;
 use crate::domain::spec::Columns;
-use crate::reward::WebhookClient;
+use crate::model::lora::peft::BaseModel;
+use crate::reward::Backends;
 use crate::store::{Store, StoreError};
 use crate::train::sink::RunSink;
 use crate::train::{self, TrainError, TrainRequest};
@@ -23,7 +25,7 @@ pub struct TrainRunner {
     artifacts: Arc<dyn ArtifactStore>,
     runtime: Handle,
     device: DeviceName,
-    webhooks: Option<Arc<dyn WebhookClient>>,
+    rewards: Backends,
 }
 
 impl TrainRunner {
@@ -32,9 +34,9 @@ impl TrainRunner {
         store: Arc<dyn Store>,
         artifacts: Arc<dyn ArtifactStore>,
         device: DeviceName,
-        webhooks: Option<Arc<dyn WebhookClient>>,
+        rewards: Backends,
     ) -> Self {
-        Self { store, artifacts, runtime: Handle::current(), device, webhooks }
+        Self { store, artifacts, runtime: Handle::current(), device, rewards }
     }
 
     /// The folder of a registered model, a served name, a checkpoint id, or `run_…@best` and `run_…@last`.
@@ -67,7 +69,21 @@ impl TrainRunner {
             Some(checkpoint) => checkpoint,
             None => self.store.checkpoint(&id).await.map_err(|e| not_found(&e, unknown))?,
         };
-        self.files(&checkpoint.key, &format!("`model`: the files of checkpoint `{id}`"))
+        let what = format!("`model`: the files of checkpoint `{id}`");
+        let dir = self.files(&checkpoint.key, &what)?;
+        let weights = |path: &str| !path.starts_with(TRAINER);
+        let intact = Intact::default().check(&checkpoint.key, &dir, &checkpoint.manifest, weights);
+        intact.map_err(|error| RunnerError::Permanent(format!("{what}: {error}")))?;
+        Ok(dir)
+    }
+
+    /// The hub's repository that a registered model came from.
+    async fn repository(&self, model: &str) -> Result<Option<BaseModel>, RunnerError> {
+        match self.store.model(model).await {
+            Ok(found) => Ok(found.repository().map(|(name, revision)| BaseModel { name, revision })),
+            Err(StoreError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(transient(&error)),
+        }
     }
 
     /// The folder of an artifact. A store that cannot be reached now may be reached later.
@@ -93,7 +109,9 @@ impl TrainRunner {
             return Err(RunnerError::Permanent(format!("data set `{name}` is {}, not ready", record.state.name())));
         }
         let dir = self.files(&record.artifact_key(), &format!("the files of data set `{name}`"))?;
-        let opened = FileDataset::open(&dir, columns).map_err(|error| match error {
+        let opened = FileDataset::open(&dir, columns);
+        let opened = opened.and_then(|opened| opened.with_rows(record.train_rows, record.eval_rows));
+        let opened = opened.map_err(|error| match error {
             // A disk that is not there now may be there later.
             DataError::File { .. } => RunnerError::Transient(error.to_string()),
             _ => permanent(&error),
@@ -124,6 +142,7 @@ impl JobRunner for TrainRunner {
     fn run(&self, task: &JobTask, sink: &mut dyn RunSink) -> Result<RunEnd, RunnerError> {
         let spec = task.spec.clone();
         let model_dir = self.runtime.block_on(self.model_dir(&spec.model))?;
+        let base = self.runtime.block_on(self.repository(&spec.model))?;
         let open = |name: &str, columns| self.runtime.block_on(self.dataset(name, columns));
         let dataset = open(&spec.dataset, Some(&spec.data.columns)).map_err(|e| e.about("dataset"))?;
         let eval_dataset = match &spec.eval_dataset {
@@ -146,7 +165,8 @@ impl JobRunner for TrainRunner {
             eval_dataset,
             work_dir: task.work_dir.clone(),
             run: task.job.run_id.clone(),
-            webhooks: self.webhooks.clone(),
+            base,
+            rewards: self.rewards.clone(),
             resume: task.resume.clone(),
         };
         match train::run(request, sink) {

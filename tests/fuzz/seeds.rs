@@ -2,9 +2,15 @@
 
 use std::io::{Cursor, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use image::{DynamicImage, ImageFormat, RgbImage, RgbaImage};
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::data_type::{ByteArray, ByteArrayType};
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
 use serde_json::{Value, json};
 use vgpo::domain::spec::RewardSpec;
 use vgpo::model::ModelInfo;
@@ -69,7 +75,30 @@ pub fn images() -> Vec<Vec<u8>> {
     assert!(found.len() >= 2 * formats.len(), "{} pictures", found.len());
     found.extend(encoded(&DynamicImage::from(colours.to_rgb16()), ImageFormat::Png));
     found.extend(encoded(&colours, ImageFormat::Jpeg).map(|jpeg| turned(&jpeg)));
+    let whole = ["progressive.jpg", "restart.jpg", "grey.jpg", "lossy.webp", "lzw.tif", "palette.gif"];
+    found.extend(whole.map(|name| read(&format!("pictures/whole/{name}"))));
     found
+}
+
+pub fn pngs() -> Vec<Vec<u8>> {
+    let mut found = [*b"iCCP", *b"zTXt", *b"iTXt"].map(inflating).to_vec();
+    found.extend(["palette.png", "plain.png"].map(|name| read(&format!("pictures/whole/{name}"))));
+    found
+}
+
+/// A PNG of one pixel with a chunk that inflates to 48 MB.
+fn inflating(name: [u8; 4]) -> Vec<u8> {
+    let start: &[u8] = if name == *b"iTXt" { b"a\0\x01\0\0\0" } else { b"a\0\0" };
+    let mut packed = flate2::write::ZlibEncoder::new(start.to_vec(), flate2::Compression::best());
+    packed.write_all(&vec![0; 48 << 20]).unwrap();
+    let body = packed.finish().unwrap();
+    let mut crc = flate2::Crc::new();
+    crc.update(&name);
+    crc.update(&body);
+    let plain = encoded(&DynamicImage::new_luma8(1, 1), ImageFormat::Png).unwrap();
+    // The first chunk is 25 bytes long and follows eight bytes of signature.
+    let (head, tail) = plain.split_at(33);
+    [head, &(body.len() as u32).to_be_bytes(), &name, &body, &crc.sum().to_be_bytes(), tail].concat()
 }
 
 /// A JPEG with the note that the camera was turned.
@@ -101,16 +130,55 @@ pub fn json_lines() -> Vec<Vec<u8>> {
         json!({"problem": "p", "answer": true, "images": [{"bytes": "AAAA", "path": "x.png"}]}),
         json!({"problem": "p", "answer": "a", "images": ["../x.png", "/etc/passwd"]}),
     ];
+    // A picture of 800 x 800 pixels in 300 bytes, many times.
+    let large = encoded(&DynamicImage::new_luma8(800, 800), ImageFormat::Png).unwrap();
+    let large = base64::engine::general_purpose::STANDARD.encode(large);
+    let many = vec![format!("data:image/png;base64,{large}"); 60_000 / (large.len() + 30)];
+    let many = json!({"problem": "p", "answer": 1, "images": many});
     let whole: String = rows.iter().map(|row| format!("{row}\n")).collect();
     let mut found: Vec<_> = rows.iter().map(|row| row.to_string().into_bytes()).collect();
     found.push(whole.into_bytes());
+    found.push(many.to_string().into_bytes());
+    found.push(br#"{"messages": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "a"}]}], "answer": "['a', 'b']"}"#.to_vec());
     found.push(b"\xef\xbb\xbf{\"problem\": \"a\", \"answer\": 1}\r\n\r\n".to_vec());
     found
 }
 
 pub fn parquet() -> Vec<Vec<u8>> {
     let names = ["arrow_nulls", "arrow_zstd", "hf_list", "hf_single"];
-    names.iter().map(|name| read(&format!("data/{name}.parquet"))).collect()
+    let mut found: Vec<_> = names.iter().map(|name| read(&format!("data/{name}.parquet"))).collect();
+    found.push(repeating(30_000, 6_000, None));
+    found.push(repeating(30_000, 2, Some(6_000)));
+    found
+}
+
+/// Rows that all have the same text of `cell` bytes, or one row with a list of it: the file says it once.
+fn repeating(cell: usize, rows: usize, tags: Option<usize>) -> Vec<u8> {
+    let schema = "message rows { required binary problem (UTF8); required binary answer (UTF8);
+        required group tags (LIST) { repeated group list { required binary element (UTF8); } } }";
+    let zstd = Compression::ZSTD(ZstdLevel::default());
+    let properties = WriterProperties::builder().set_compression(zstd).set_dictionary_page_size_limit(1 << 20).build();
+    let mut bytes = Vec::new();
+    let schema = Arc::new(parse_message_type(schema).unwrap());
+    let mut file = SerializedFileWriter::new(&mut bytes, schema, Arc::new(properties)).unwrap();
+    let mut group = file.next_row_group().unwrap();
+    let text = ByteArray::from("x".repeat(cell).into_bytes());
+    let listed = tags.unwrap_or_default() * rows;
+    let (defined, repeated) = match tags {
+        Some(tags) => (vec![1; listed], (0..listed).map(|at| i16::from(at % tags > 0)).collect()),
+        None => (vec![0; rows], vec![0; rows]),
+    };
+    for (values, levels) in
+        [(vec![text.clone(); rows], false), (vec![ByteArray::from("5"); rows], false), (vec![text; listed], true)]
+    {
+        let (defined, repeated) = (levels.then_some(&defined[..]), levels.then_some(&repeated[..]));
+        let mut column = group.next_column().unwrap().unwrap();
+        column.typed::<ByteArrayType>().write_batch(&values, defined, repeated).unwrap();
+        column.close().unwrap();
+    }
+    group.close().unwrap();
+    file.close().unwrap();
+    bytes
 }
 
 pub fn zips() -> Vec<Vec<u8>> {

@@ -46,9 +46,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, String> {
             image.save(&path).map_err(|error| fault(&path, &error))?;
             names.push(name);
         }
-        say(format!("{}  {}  -> {}", names.join(" "), row.prompt, row.answer));
+        say(format!("{}  {}  -> {}", names.join(" "), row.prompt, row.answer()));
         let line = json!({
-            "problem": row.prompt, "answer": row.answer, "images": names, "demonstration": row.demonstration,
+            "problem": row.prompt, "answer": row.answer(), "images": names, "demonstration": row.demonstration,
             "tags": row.tags, "split": part,
         });
         lines.push(line.to_string());

@@ -54,7 +54,7 @@ impl Comparison {
     pub fn print(&self) {
         let why = if self.repaired { "the first held-out row that training repaired" } else { "a held-out row" };
         say(format!("\nQuestion ({why}, row {}): {}", self.example.index, question(&self.example)));
-        say(format!("Right answer: {}", self.example.answer));
+        say(format!("Right answer: {}", self.example.answer()));
         for (name, answer) in ["starter", "trained"].into_iter().zip(&self.answers) {
             let choice = &answer["choices"][0];
             let visual =
@@ -81,8 +81,8 @@ impl Comparison {
 
 fn right(judge: &dyn Reward, example: &Example, answer: &Value) -> bool {
     let response = text(&answer["choices"][0], "text");
-    judge.judge(RewardInput { response: &response, ground_truth: &example.answer, ..RewardInput::default() }).accuracy
-        > 0.5
+    let input = RewardInput { response: &response, ground_truth: &example.answer(), ..RewardInput::default() };
+    judge.judge(input).accuracy.is_some_and(|accuracy| accuracy > 0.5)
 }
 
 /// The question without the marks that place images.

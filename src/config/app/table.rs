@@ -74,7 +74,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting("max_image_bytes", "VGPO_MAX_IMAGE_BYTES", "20971520", "Bytes of one encoded image"),
     setting("max_image_pixels", "VGPO_MAX_IMAGE_PIXELS", "50000000", "Pixels of one image, read from its header before it is decoded"),
     setting("dataset_roots", "VGPO_DATASET_ROOTS", "", "Folders from which data sets may be registered where they lie, by commas; empty: none"),
-    setting("model_roots", "VGPO_MODEL_ROOTS", "", "Folders from which models may be registered where they lie, by commas; empty: none"),
+    setting("model_roots", "VGPO_MODEL_ROOTS", "", "Folders below which requests may name models of this machine: to register, and for the reward image_text; by commas; empty: none"),
     setting("hub_models", "VGPO_HUB_MODELS", "admin", "Who may register models of the hub, whose chat templates run in this program: `admin` or `user`"),
     setting("hf_endpoint", "HF_ENDPOINT", "https://huggingface.co", "Address of the hub that models and data sets are fetched from"),
     setting("hf_cache", "VGPO_HF_CACHE", "", "Folder of what was fetched, laid out like Hugging Face's own cache; empty: inside the data folder"),

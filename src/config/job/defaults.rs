@@ -101,13 +101,7 @@ pub fn job(method: Method, model: &str, dataset: &str) -> JobSpec {
 
 /// The columns that published sets for visual reasoning have.
 pub fn columns() -> Columns {
-    Columns {
-        prompt: "problem".to_owned(),
-        answer: "answer".to_owned(),
-        images: "images".to_owned(),
-        demonstration: Some("demonstration".to_owned()),
-        tags: Some("tags".to_owned()),
-    }
+    Columns::usual()
 }
 
 fn data() -> DataSpec {

@@ -16,7 +16,7 @@ type Setting = (&'static str, Kind, bool);
 
 const TOLERANCE: Kind = Kind::Number(Span::AtLeast(0.0));
 const TOKENS: Kind = Kind::Whole { min: 1, max: 1_000_000_000 };
-const COORDINATES: Kind = Kind::Choice { allowed: &["pixel", "thousand"], later: &[] };
+const COORDINATES: Kind = Kind::Choice { allowed: &["pixel", "thousand", "resized"], later: &[] };
 
 /// Every type of reward and its settings; `parts` of `weighted` has a walk of its own.
 const TYPES: &[(&str, &[Setting])] = &[
@@ -43,11 +43,21 @@ const TYPES: &[(&str, &[Setting])] = &[
             ("retries", Kind::Whole { min: 0, max: 20 }, false),
         ],
     ),
+    (
+        "image_text",
+        &[
+            ("model", Kind::Text { max: 4096 }, true),
+            ("score", Kind::Choice { allowed: &["cosine", "probability"], later: &[] }, false),
+            ("text", Kind::Choice { allowed: &["response", "answer"], later: &[] }, false),
+            ("low", Kind::Number(Span::Any), false),
+            ("high", Kind::Number(Span::Any), false),
+        ],
+    ),
     ("weighted", &[]),
 ];
 
 const NAMES: &[&str] =
-    &["math", "format", "exact", "choice", "numeric", "regex", "iou", "length", "webhook", "weighted"];
+    &["math", "format", "exact", "choice", "numeric", "regex", "iou", "length", "webhook", "image_text", "weighted"];
 
 /// Adds the faults of the reward at `pointer`.
 pub(super) fn faults(pointer: &str, object: &Map<String, Value>, errors: &mut Vec<FieldError>) {

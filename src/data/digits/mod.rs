@@ -66,7 +66,7 @@ impl DigitsTask {
         let rows = self.len(split);
         if index >= rows {
             let problem = format!("is out of range: the split has {rows} rows");
-            return Err(DataError::Row { dataset: self.config.name.into(), row: index, problem });
+            return Err(DataError::Row { dataset: self.config.name.into(), place: format!("row {index}"), problem });
         }
         Ok(scene::generate(&self.config, &self.bank, split, &mut self.dice(split, index, 0)))
     }
@@ -115,10 +115,12 @@ fn example(index: u64, scene: Scene, demonstrate: impl Fn(&Scene) -> String) -> 
     Example {
         index,
         prompt: scene.question.text.clone(),
-        answer: scene.question.answer(&scene.digits).to_string(),
+        answers: vec![scene.question.answer(&scene.digits).to_string()],
         demonstration: Some(demonstrate(&scene)),
         images: vec![Arc::new(scene.image)],
         tags: Vec::new(),
+        system: None,
+        source: None,
     }
 }
 

@@ -1,8 +1,6 @@
 //! One value of a row, whichever format it came from.
 
-use parquet::data_type::ByteArray;
 use parquet::record::Field;
-use serde_json::Value;
 
 /// One value of a row.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,7 +12,7 @@ pub(super) enum Cell {
     /// A number or a truth value, as it is written.
     Plain(String),
     /// Bytes.
-    Bytes(ByteArray),
+    Bytes(Vec<u8>),
     /// A list.
     List(Vec<Cell>),
     /// Named values.
@@ -25,6 +23,9 @@ pub(super) enum Cell {
 
 /// The named values of a row.
 pub(super) type Row = Vec<(String, Cell)>;
+
+/// What a value takes beside its bytes.
+const OVERHEAD: usize = 64;
 
 impl Cell {
     /// What it is, for error messages.
@@ -43,30 +44,58 @@ impl Cell {
     /// The value called `name` of a record.
     pub(super) fn get(&self, name: &str) -> Option<&Self> {
         match self {
-            Self::Record(values) => find(values, name),
+            Self::Record(values) => field(values, name),
             _ => None,
         }
     }
-}
 
-/// The value called `name`.
-pub(super) fn find<'a>(row: &'a [(String, Cell)], name: &str) -> Option<&'a Cell> {
-    row.iter().find(|(known, _)| known == name).map(|(_, cell)| cell)
-}
-
-impl From<Value> for Cell {
-    fn from(value: Value) -> Self {
-        match value {
-            Value::Null => Self::Null,
-            Value::Bool(flag) => Self::Plain(flag.to_string()),
-            Value::Number(number) => Self::Plain(number.to_string()),
-            Value::String(text) => Self::Text(text),
-            Value::Array(items) => Self::List(items.into_iter().map(Self::from).collect()),
-            Value::Object(fields) => {
-                Self::Record(fields.into_iter().map(|(name, value)| (name, Self::from(value))).collect())
-            }
+    /// Is there nothing in it? Empty text, a record of nothing and a list of nothing are as good as null.
+    pub(super) fn is_blank(&self) -> bool {
+        match self {
+            Self::Null => true,
+            Self::Text(text) => text.trim().is_empty(),
+            Self::Plain(number) => number == "NaN",
+            Self::Bytes(bytes) => bytes.is_empty(),
+            Self::List(items) => items.iter().all(Self::is_blank),
+            Self::Record(values) => values.iter().all(|(_, value)| value.is_blank()),
+            Self::Other(_) => false,
         }
     }
+
+    /// Bytes in memory, about.
+    pub(super) fn size(&self) -> usize {
+        let inside = match self {
+            Self::Null | Self::Other(_) => 0,
+            Self::Text(text) | Self::Plain(text) => text.len(),
+            Self::Bytes(bytes) => bytes.len(),
+            Self::List(items) => items.iter().map(Self::size).sum(),
+            Self::Record(values) => size(values),
+        };
+        inside + OVERHEAD
+    }
+}
+
+/// Bytes of a row in memory, about.
+pub(super) fn size(row: &[(String, Cell)]) -> usize {
+    row.iter().map(|(name, cell)| name.len() + cell.size()).sum()
+}
+
+/// The value called `name`; the last one, where JSON names it twice.
+fn field<'a>(values: &'a [(String, Cell)], name: &str) -> Option<&'a Cell> {
+    values.iter().rev().find(|(known, _)| known == name).map(|(_, cell)| cell)
+}
+
+/// The value of the column `name`. A dotted name that is no column itself reaches into objects and lists:
+/// `reward_model.ground_truth`, `images.0`.
+pub(super) fn find<'a>(row: &'a [(String, Cell)], name: &str) -> Option<&'a Cell> {
+    if let Some(found) = field(row, name) {
+        return Some(found);
+    }
+    let (head, tail) = name.split_once('.')?;
+    tail.split('.').try_fold(field(row, head)?, |cell, piece| match cell {
+        Cell::List(items) => piece.parse::<usize>().ok().and_then(|at| items.get(at)),
+        cell => cell.get(piece),
+    })
 }
 
 impl From<Field> for Cell {
@@ -74,8 +103,9 @@ impl From<Field> for Cell {
         match field {
             Field::Null => Self::Null,
             Field::Str(text) => Self::Text(text),
-            // Writers that do not mark text as such store it as bytes; images are bytes as well. The column decides.
-            Field::Bytes(bytes) => Self::Bytes(bytes),
+            // Writers that do not mark text as such store it as bytes; images are bytes as well. The column decides. A copy,
+            // because what Parquet hands out holds its whole page.
+            Field::Bytes(bytes) => Self::Bytes(bytes.data().to_vec()),
             Field::Group(row) => {
                 Self::Record(row.into_columns().into_iter().map(|(name, field)| (name, Self::from(field))).collect())
             }

@@ -1,30 +1,26 @@
 //! From a row's cells to an [`Example`].
 
-use std::io::Read as _;
 use std::path::Path;
-use std::sync::Arc;
-
-use base64::Engine as _;
-use image::RgbImage;
 
 use super::cell::{Cell, Row, find};
-use super::paths;
+use super::conversation::{Conversation, conversation};
+use super::pictures::Pictures;
+use super::places::Places;
+use super::truths::truths;
 use crate::data::Example;
+use crate::domain::dataset::DatasetLimits;
 use crate::domain::spec::Columns;
-use crate::images::{self, ImageLimits};
 
-/// Lists of images inside lists are flattened this deep.
-const DEPTH: usize = 4;
 const IMAGE_MARK: &str = "<image>";
 
 /// Everything needed to read a row's images.
 pub(super) struct Place<'a> {
-    /// The data set's folder, canonical.
-    pub(super) root: &'a Path,
+    /// The data set's files.
+    pub(super) places: &'a Places,
     /// The data file of the row.
     pub(super) file: &'a Path,
-    /// How large an image may be.
-    pub(super) limits: ImageLimits,
+    /// How large images may be.
+    pub(super) limits: &'a DatasetLimits,
 }
 
 /// Sees every image file that is read: its path and bytes.
@@ -38,33 +34,69 @@ pub(super) fn example(
     place: &Place<'_>,
     witness: Witness<'_>,
 ) -> Result<Example, String> {
-    let prompt = text(required(row, &columns.prompt, "prompt")?).map_err(|e| about(&columns.prompt, &e))?;
-    if prompt.trim().is_empty() {
+    let cell = required(row, &columns.prompt, "prompt")?;
+    let plain = || text(cell).map(|prompt| Conversation { prompt, ..Conversation::default() });
+    let asked = conversation(cell).unwrap_or_else(plain).map_err(|e| about(&columns.prompt, &e))?;
+    if asked.prompt.trim().is_empty() {
         return Err(about(&columns.prompt, "is empty; a prompt is needed"));
     }
-    let demonstration =
-        optional(row, columns.demonstration.as_deref()).map(|(name, cell)| text(cell).map_err(|e| about(name, &e)));
-    let demonstration = demonstration.transpose()?;
-    let answer = match find(row, &columns.answer) {
-        // Supervised training needs no ground truth.
-        None | Some(Cell::Null) if demonstration.is_some() => String::new(),
-        None => text(required(row, &columns.answer, "answer")?)?,
-        Some(cell) => text(cell).map_err(|e| about(&columns.answer, &e))?,
-    };
+    let demonstration = optional(row, columns.demonstration.as_deref())
+        .map(|(name, cell)| text(cell).map_err(|e| about(name, &e)))
+        .transpose()?
+        .or_else(|| asked.reply.clone());
+    let answers = answers(row, columns, demonstration.as_deref(), asked.reply)?;
     let tags = optional(row, columns.tags.as_deref()).map(|(name, cell)| tags(cell).map_err(|e| about(name, &e)));
-    let mut images = Vec::new();
-    if let Some(cell) = find(row, &columns.images) {
-        collect(cell, place, witness, &mut images, 0).map_err(|e| about(&columns.images, &e))?;
+    let mut pictures = Pictures::new(place, witness);
+    let beside = find(row, &columns.images).filter(|cell| !cell.is_blank());
+    if let (Some(_), false) = (beside, asked.images.is_empty()) {
+        return Err(about(&columns.images, "holds images, and so do the messages; keep them in one place"));
     }
-    let marks = prompt.matches(IMAGE_MARK).count();
+    let source = if asked.images.is_empty() { &columns.images } else { &columns.prompt };
+    let cells = if asked.images.is_empty() { beside.map(std::slice::from_ref) } else { Some(&asked.images[..]) };
+    for cell in cells.unwrap_or_default() {
+        pictures.collect(cell).map_err(|e| about(source, &e))?;
+    }
+    let images = pictures.finish();
+    let marks = asked.prompt.matches(IMAGE_MARK).count();
     if marks != 0 && marks != images.len() {
         return Err(format!(
-            "the prompt has {marks} `{IMAGE_MARK}` marks but column `{}` has {} images: write one mark per image, or none",
-            columns.images,
+            "the prompt has {marks} `{IMAGE_MARK}` marks but column `{source}` has {} images: write one mark per image, or none",
             images.len()
         ));
     }
-    Ok(Example { index, prompt, answer, images, demonstration, tags: tags.transpose()?.unwrap_or_default() })
+    Ok(Example {
+        index,
+        prompt: asked.prompt,
+        answers,
+        images,
+        demonstration,
+        tags: tags.transpose()?.unwrap_or_default(),
+        system: asked.system,
+        source: None,
+    })
+}
+
+/// The truths of a row. Where no column holds them, what a conversation answers is one; supervised training needs none.
+fn answers(
+    row: &Row,
+    columns: &Columns,
+    demonstration: Option<&str>,
+    reply: Option<String>,
+) -> Result<Vec<String>, String> {
+    let column = &columns.answer;
+    let Some(cell) = find(row, column) else {
+        return match (reply, demonstration) {
+            (Some(reply), _) => Ok(vec![reply]),
+            (None, Some(_)) => Ok(Vec::new()),
+            (None, None) => Err(missing(column, "answer", row.iter().map(|(known, _)| known.as_str()))),
+        };
+    };
+    let found = truths(cell).map_err(|e| about(column, &e))?;
+    if found.is_empty() && demonstration.is_none() {
+        let what = if *cell == Cell::Null { "null" } else { "empty" };
+        return Err(about(column, &format!("is {what}; a ground truth is needed where there is no demonstration")));
+    }
+    Ok(found)
 }
 
 fn about(column: &str, problem: &str) -> String {
@@ -84,86 +116,25 @@ pub(super) fn missing<'a>(name: &str, role: &str, known: impl Iterator<Item = &'
     )
 }
 
+/// A value that is there and not blank.
 fn optional<'a>(row: &'a Row, name: Option<&'a str>) -> Option<(&'a str, &'a Cell)> {
     let name = name?;
-    find(row, name).filter(|cell| **cell != Cell::Null).map(|cell| (name, cell))
+    find(row, name).filter(|cell| !cell.is_blank()).map(|cell| (name, cell))
 }
 
 fn text(cell: &Cell) -> Result<String, String> {
     match cell {
         Cell::Text(text) | Cell::Plain(text) => Ok(text.clone()),
-        Cell::Bytes(bytes) => std::str::from_utf8(bytes.data())
+        Cell::Bytes(bytes) => std::str::from_utf8(bytes)
             .map(str::to_owned)
-            .map_err(|_| "holds bytes that are no UTF-8 text".into()),
+            .map_err(|_| "holds bytes that are not valid UTF-8 text".into()),
         other => Err(format!("is {}; text is needed", other.kind())),
     }
 }
 
 fn tags(cell: &Cell) -> Result<Vec<String>, String> {
     match cell {
-        Cell::List(items) => items.iter().map(text).collect(),
+        Cell::List(items) => items.iter().filter(|item| !item.is_blank()).map(text).collect(),
         one => Ok(vec![text(one)?]),
     }
-}
-
-/// Appends the images of a cell: one image, or a list of them.
-fn collect(
-    cell: &Cell,
-    place: &Place<'_>,
-    witness: Witness<'_>,
-    images: &mut Vec<Arc<RgbImage>>,
-    depth: usize,
-) -> Result<(), String> {
-    match cell {
-        Cell::Null if depth == 0 => Ok(()),
-        Cell::List(items) if depth < DEPTH => {
-            items.iter().try_for_each(|item| collect(item, place, witness, images, depth + 1))
-        }
-        one => {
-            let number = images.len() + 1;
-            let image = image(one, place, witness).map_err(|problem| format!("image {number}: {problem}"))?;
-            images.push(Arc::new(image));
-            Ok(())
-        }
-    }
-}
-
-fn image(cell: &Cell, place: &Place<'_>, witness: Witness<'_>) -> Result<RgbImage, String> {
-    let decode = |bytes: &[u8]| {
-        images::decode_image(bytes, &place.limits).map_err(|e| e.to_string().trim_start_matches("image: ").to_owned())
-    };
-    match cell {
-        Cell::Bytes(bytes) => decode(bytes.data()),
-        Cell::Text(url) if url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:")) => {
-            decode(&images::data_url(url).map_err(|e| e.to_string())?)
-        }
-        Cell::Text(url) if url.contains("://") => {
-            let shown: String = url.chars().take(60).collect();
-            Err(format!("`{shown}` is an address; nothing is fetched: send the image file along, or a data URL"))
-        }
-        Cell::Text(path) => {
-            let path = paths::resolve(place.root, place.file, path)?;
-            let bytes = read(&path, place.limits.max_bytes)?;
-            witness(&path, &bytes);
-            decode(&bytes)
-        }
-        Cell::Record(_) => match (cell.get("bytes"), cell.get("path")) {
-            (Some(Cell::Bytes(bytes)), _) => decode(bytes.data()),
-            (Some(Cell::Text(base64)), _) => {
-                let bytes = base64::engine::general_purpose::STANDARD.decode(base64);
-                decode(&bytes.map_err(|e| format!("`bytes` is no base64 text: {e}"))?)
-            }
-            (_, Some(path @ Cell::Text(_))) => image(path, place, witness),
-            _ => Err("the object has neither `bytes` nor `path`".to_owned()),
-        },
-        other => Err(format!("is {}; a path, a data URL or {{\"bytes\", \"path\"}} is needed", other.kind())),
-    }
-}
-
-fn read(path: &Path, max: usize) -> Result<Vec<u8>, String> {
-    let fault = |e: std::io::Error| format!("cannot be read: {e}");
-    let mut bytes = Vec::new();
-    // One byte more than allowed is enough to tell that it is too much.
-    std::fs::File::open(path).map_err(fault)?.take(max as u64 + 1).read_to_end(&mut bytes).map_err(fault)?;
-    Ok(bytes)
 }

@@ -4,9 +4,8 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
-use serde_json::Value;
-
-use super::cell::{Cell, Row};
+use super::cell::Row;
+use super::json;
 
 /// Where a line stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,12 +24,14 @@ pub(super) struct Lines {
     number: u64,
     offset: u64,
     max: u64,
+    wanted: Option<Vec<String>>,
 }
 
 impl Lines {
-    /// Lines of at most `max` bytes.
-    pub(super) fn open(path: &Path, max: u64) -> std::io::Result<Self> {
-        Ok(Self { reader: BufReader::with_capacity(1 << 18, File::open(path)?), number: 0, offset: 0, max })
+    /// Lines of at most `max` bytes, of which the columns `wanted` are read, or all without it.
+    pub(super) fn open(path: &Path, max: u64, wanted: Option<&[&str]>) -> std::io::Result<Self> {
+        let wanted = wanted.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
+        Ok(Self { reader: BufReader::with_capacity(1 << 18, File::open(path)?), number: 0, offset: 0, max, wanted })
     }
 
     /// The next line and its content; an overlong one is passed over and told as a fault.
@@ -50,7 +51,7 @@ impl Lines {
                 return Ok(Some((line, Err(problem))));
             }
             if !content(&bytes).iter().all(u8::is_ascii_whitespace) {
-                return Ok(Some((line, parse(&bytes))));
+                return Ok(Some((line, json::row(content(&bytes), self.wanted.as_deref()))));
             }
         }
     }
@@ -80,30 +81,21 @@ impl Lines {
     }
 }
 
-/// Reads one line again.
-pub(super) fn read(path: &Path, line: Line) -> Result<Row, String> {
+/// Reads one line, or one object of an array, again.
+pub(super) fn read(path: &Path, line: Line, wanted: &[&str]) -> Result<Row, String> {
+    json::row(content(&bytes(path, line)?), Some(wanted))
+}
+
+/// The bytes of a row.
+pub(super) fn bytes(path: &Path, line: Line) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     let mut file = File::open(path).map_err(|e| format!("cannot be opened: {e}"))?;
     file.seek(SeekFrom::Start(line.offset)).map_err(|e| e.to_string())?;
     file.take(line.len).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
-    if bytes.len() as u64 == line.len { parse(&bytes) } else { Err("the file ends before this row".to_owned()) }
+    if bytes.len() as u64 == line.len { Ok(bytes) } else { Err("the file ends before this row".to_owned()) }
 }
 
 /// The line without the byte order mark that some editors put at the beginning of a file.
-fn content(line: &[u8]) -> &[u8] {
+pub(super) fn content(line: &[u8]) -> &[u8] {
     line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line)
-}
-
-fn parse(line: &[u8]) -> Result<Row, String> {
-    match serde_json::from_slice::<Value>(content(line)) {
-        Ok(value @ Value::Object(_)) => match Cell::from(value) {
-            Cell::Record(row) => Ok(row),
-            other => Err(format!("the line is {}, not an object", other.kind())),
-        },
-        Ok(value) => Err(format!(
-            "the line is {}; every line must be an object, e.g. {{\"problem\": …, \"answer\": …}}",
-            Cell::from(value).kind()
-        )),
-        Err(error) => Err(format!("the line is no valid JSON: {error}")),
-    }
 }

@@ -21,8 +21,10 @@ pub(super) const FILES: &str = "files";
 pub(super) const TRAIN: &str = "train.idx";
 /// Index of the held-out rows.
 pub(super) const EVAL: &str = "eval.idx";
-/// Raised when rows would be read in another way.
-pub(super) const VERSION: u32 = 1;
+/// Raised when rows are read in another way: 2 lays transparent images on white.
+pub(super) const VERSION: u32 = 2;
+/// The oldest that can be read.
+const OLDEST: u32 = 1;
 
 /// An indexed data set.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -47,9 +49,9 @@ impl Layout {
         let text = std::fs::read_to_string(&path).map_err(|source| file_error(&path, source))?;
         let damaged = |problem: String| DataError::Asset { name: path.display().to_string(), problem };
         let layout: Self = serde_json::from_str(&text).map_err(|e| damaged(e.to_string()))?;
-        if layout.version != VERSION {
+        if !(OLDEST..=VERSION).contains(&layout.version) {
             return Err(damaged(format!(
-                "has version {}; this program reads {VERSION}: register it again",
+                "has version {}; this program reads {OLDEST} to {VERSION}: register it again",
                 layout.version
             )));
         }

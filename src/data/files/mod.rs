@@ -1,20 +1,31 @@
-//! Data sets in files: JSON lines and Parquet, with images inside or beside them.
+//! Data sets in files: JSON lines, JSON arrays, tables and Parquet, with images inside or beside them.
 //!
 //! [`prepare`] reads every row once, checks it, and writes an index; [`FileDataset`] finds any row again through that index.
-//! Neither holds more than one row, or two row groups of Parquet, in memory.
+//! Neither holds more than one row in memory, and of Parquet
+//! the pages that it is in.
 
+mod array;
 mod cell;
+mod conversation;
 mod example;
+mod found;
+mod guard;
 mod index;
+mod json;
 mod jsonl;
 mod layout;
+mod pages;
 mod parquet;
 mod parts;
 mod paths;
+mod pictures;
+mod places;
 mod prepare;
 mod rows;
 mod spread;
+mod table;
 mod tally;
+mod truths;
 mod unpack;
 
 use std::path::{Path, PathBuf};
@@ -22,20 +33,21 @@ use std::path::{Path, PathBuf};
 pub use paths::relative;
 pub use prepare::{Prepared, Preparing, prepare};
 pub use spread::SpreadCounter;
-pub use unpack::unpack;
+pub use unpack::{enough_room, unpack};
 
 use self::example::Place;
 use self::index::Index;
 use self::layout::{EVAL, Layout, TRAIN, file_error};
+use self::places::Places;
 use self::rows::RowReader;
-use super::{DataError, Dataset, Example, Split};
+use super::{DataError, Dataset, Example, RowSource, Split};
 use crate::domain::spec::Columns;
-use crate::images::ImageLimits;
 
 /// An indexed data set.
 pub struct FileDataset {
     layout: Layout,
     root: PathBuf,
+    places: Places,
     columns: Columns,
     train: Index,
     eval: Index,
@@ -43,8 +55,8 @@ pub struct FileDataset {
 }
 
 impl FileDataset {
-    /// Opens the data set that [`prepare`] indexed in `dir`; its rows are read with `columns`, or with those they were
-    /// checked with. `Changed` when files that are kept elsewhere are no longer what they were.
+    /// Opens the data set that [`prepare`] indexed in `dir`; its rows are read with `columns`, and with those they were
+    /// checked with for what keeps its default name. `Changed` when files that are kept elsewhere are no longer what they were.
     pub fn open(dir: &Path, columns: Option<&Columns>) -> Result<Self, DataError> {
         let layout = Layout::read(dir)?;
         // Files inside the folder belong to the program and never change.
@@ -52,11 +64,27 @@ impl FileDataset {
             layout::verify(dir, &layout.name)?;
         }
         let root = layout.root(dir)?;
-        let columns = columns.cloned().unwrap_or_else(|| layout.settings.columns.clone());
+        let checked = &layout.settings.columns;
+        let columns = columns.map_or_else(|| checked.clone(), |columns| columns.or_found(checked));
         let open = |name: &str| Index::open(&dir.join(name)).map_err(|source| file_error(&dir.join(name), source));
         let (train, eval) = (open(TRAIN)?, open(EVAL)?);
         let rows = RowReader::new(&root, &layout.data_files, &columns, &layout.limits);
-        Ok(Self { layout, root, columns, train, eval, rows })
+        let places = Places::new(&root);
+        Ok(Self { layout, root, places, columns, train, eval, rows })
+    }
+
+    /// The same data set, which has as many rows as its record says.
+    ///
+    /// # Errors
+    /// `Asset` where its index is shorter or longer.
+    pub fn with_rows(self, train: u64, eval: u64) -> Result<Self, DataError> {
+        for (name, index, rows) in [(TRAIN, &self.train, train), (EVAL, &self.eval, eval)] {
+            if index.len() != rows {
+                let problem = format!("{name} has {} rows instead of {rows}: register the data set again", index.len());
+                return Err(DataError::Asset { name: self.layout.name.clone(), problem });
+            }
+        }
+        Ok(self)
     }
 
     fn index(&self, split: Split) -> &Index {
@@ -77,25 +105,28 @@ impl Dataset for FileDataset {
     }
 
     fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {
-        let fault = |problem: String| DataError::Row { dataset: self.layout.name.clone(), row: index, problem };
+        let name = &self.layout.name;
+        let fault = |place: String, problem: String| DataError::Row { dataset: name.clone(), place, problem };
+        let unplaced = |problem: String| {
+            let part = if split == Split::Train { "to train on" } else { "held out" };
+            fault(format!("row {index} ({part}, from 0)"), problem)
+        };
         let entries = self.index(split);
         if index >= entries.len() {
-            return Err(fault(format!("is out of range: the split has {} rows", entries.len())));
+            return Err(unplaced(format!("is out of range: the split has {} rows", entries.len())));
         }
-        let entry = entries.get(index).map_err(|e| fault(format!("cannot be found in the index: {e}")))?;
-        let file = self.layout.data_files.get(entry.file as usize).map_or("", String::as_str);
-        let at = |problem: String| fault(format!("{file}, row {}: {problem}", entry.row));
+        let entry = entries.get(index).map_err(|e| unplaced(format!("cannot be found in the index: {e}")))?;
+        let file = self.layout.data_files.get(entry.file as usize).cloned().unwrap_or_default();
+        let source = RowSource { file, row: entry.row };
+        let at = |problem: String| fault(source.to_string(), problem);
         let row = self.rows.read(&entry).map_err(at)?;
-        let path = self.root.join(file);
-        let place = Place { root: &self.root, file: &path, limits: image_limits(&self.layout.limits) };
-        example::example(index, &row, &self.columns, &place, &mut |_, _| ()).map_err(at)
+        let path = self.root.join(&source.file);
+        let place = Place { places: &self.places, file: &path, limits: &self.layout.limits };
+        let example = example::example(index, &row, &self.columns, &place, &mut |_, _| ()).map_err(at)?;
+        Ok(Example { source: Some(source), ..example })
     }
 
     fn fingerprint(&self) -> String {
         self.layout.fingerprint.clone()
     }
-}
-
-fn image_limits(limits: &crate::domain::dataset::DatasetLimits) -> ImageLimits {
-    ImageLimits { max_bytes: limits.image_bytes as usize, max_pixels: limits.image_pixels }
 }

@@ -6,30 +6,63 @@ use crate::data::Split;
 use crate::data::random::Dice;
 use crate::domain::dataset::{DatasetSettings, SplitRule};
 
-const TRAIN_NAMES: [&str; 2] = ["train", "training"];
-const EVAL_NAMES: [&str; 6] = ["test", "validation", "valid", "val", "eval", "dev"];
-/// Where the part of a row stands in the first number of its entry until rows are parted.
+const TRAIN_NAMES: [&str; 2] = ["training", "train"];
+const EVAL_NAMES: [&str; 8] = ["testing", "test", "validation", "valid", "val", "evaluation", "eval", "dev"];
+/// What may follow a name in the same word, as in `testmini` and `trainval`.
+const TAILS: [&str; 28] = [
+    "mini", "std", "dev", "set", "sets", "full", "small", "large", "tiny", "hard", "easy", "sub", "subset", "seen",
+    "unseen", "public", "private", "only", "data", "split", "part", "new", "val", "test", "clean", "other", "sample",
+    "samples",
+];
+/// What may stand beside a name in a folder's name.
+const BESIDE: [&str; 8] = ["data", "set", "split", "part", "files", "rows", "images", "v"];
+/// Where the tag of a row is in the first number of its entry until rows are parted.
 const TAG_SHIFT: u32 = 48;
 
-fn by_name(name: &str) -> Option<Split> {
-    let name = name.to_ascii_lowercase();
-    if TRAIN_NAMES.contains(&name.as_str()) {
+/// The part that a word tells: a known name, alone or with a number or a usual ending behind it.
+fn by_name(word: &str) -> Option<Split> {
+    let word = word.to_ascii_lowercase();
+    let begins = |name: &&str| word.strip_prefix(*name).is_some_and(is_tail);
+    if TRAIN_NAMES.iter().any(begins) {
         return Some(Split::Train);
     }
-    EVAL_NAMES.contains(&name.as_str()).then_some(Split::Eval)
+    EVAL_NAMES.iter().any(begins).then_some(Split::Eval)
 }
 
-/// The part that a data file's name tells, else that of the nearest folder that tells one.
+fn is_tail(tail: &str) -> bool {
+    let letters = tail.trim_end_matches(|c: char| c.is_ascii_digit());
+    letters.len() <= 1 || TAILS.contains(&letters)
+}
+
+fn words(name: &str) -> impl DoubleEndedIterator<Item = &str> {
+    name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty())
+}
+
+/// The part that a data file's name tells by its last word that tells one, else that of the nearest folder whose whole name
+/// tells one.
 pub(super) fn by_file_name(path: &str) -> Option<Split> {
     let mut pieces = path.rsplit(['/', '\\']);
-    pieces.find_map(|piece| piece.split(|c: char| !c.is_ascii_alphanumeric()).find_map(by_name))
+    let file = pieces.next().unwrap_or_default();
+    let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
+    words(stem).rev().find_map(by_name).or_else(|| pieces.find_map(by_folder))
+}
+
+fn by_folder(name: &str) -> Option<Split> {
+    let part = words(name).find_map(by_name)?;
+    let alone = words(name).all(|word| by_name(word) == Some(part) || is_beside(word));
+    alone.then_some(part)
+}
+
+fn is_beside(word: &str) -> bool {
+    let letters = word.trim_end_matches(|c: char| c.is_ascii_digit()).to_ascii_lowercase();
+    letters.is_empty() || BESIDE.contains(&letters.as_str())
 }
 
 /// The part that a split column's value tells.
 pub(super) fn by_column(column: &str, cell: &Cell) -> Result<Split, String> {
     let name = match cell {
         Cell::Text(text) => text.clone(),
-        Cell::Bytes(bytes) => String::from_utf8_lossy(bytes.data()).into_owned(),
+        Cell::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
         other => other.kind().to_owned(),
     };
     by_name(name.trim()).ok_or_else(|| {
@@ -41,24 +74,34 @@ pub(super) fn by_column(column: &str, cell: &Cell) -> Result<Split, String> {
     })
 }
 
-/// An entry that remembers the part its row was given.
-pub(super) fn tagged(entry: Entry, part: Option<Split>) -> Entry {
-    let tag: u64 = match part {
+/// What is known of a row until rows are parted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tag {
+    pub(super) part: Option<Split>,
+    pub(super) without_answer: bool,
+}
+
+/// An entry that remembers its tag.
+pub(super) fn tagged(entry: Entry, tag: Tag) -> Entry {
+    let part: u64 = match tag.part {
         None => 0,
         Some(Split::Train) => 1,
         Some(Split::Eval) => 2,
     };
-    Entry { file: entry.file | tag << TAG_SHIFT, ..entry }
+    let bits = part | u64::from(tag.without_answer) << 2;
+    Entry { file: entry.file | bits << TAG_SHIFT, ..entry }
 }
 
 /// The reverse of [`tagged`].
-pub(super) fn untagged(entry: Entry) -> (Entry, Option<Split>) {
-    let part = match entry.file >> TAG_SHIFT {
+pub(super) fn untagged(entry: Entry) -> (Entry, Tag) {
+    let bits = entry.file >> TAG_SHIFT;
+    let part = match bits & 3 {
         1 => Some(Split::Train),
         2 => Some(Split::Eval),
         _ => None,
     };
-    (Entry { file: entry.file & ((1 << TAG_SHIFT) - 1), ..entry }, part)
+    let tag = Tag { part, without_answer: bits & 4 != 0 };
+    (Entry { file: entry.file & ((1 << TAG_SHIFT) - 1), ..entry }, tag)
 }
 
 /// Parts rows, asked in their order.
@@ -122,6 +165,17 @@ mod tests {
             ("test/rows.jsonl", Some(Split::Eval)),
             ("test/train.jsonl", Some(Split::Train)),
             ("contest.jsonl", None),
+            ("data/testmini-00000-of-00001.parquet", Some(Split::Eval)),
+            ("val2017.jsonl", Some(Split::Eval)),
+            ("testA.jsonl", Some(Split::Eval)),
+            ("test-dev.jsonl", Some(Split::Eval)),
+            ("trainval.jsonl", Some(Split::Train)),
+            ("math-eval-train.jsonl", Some(Split::Train)),
+            ("my-test-run/part-0.jsonl", None),
+            ("test_data/part-0.jsonl", Some(Split::Eval)),
+            ("values.jsonl", None),
+            ("devices/trainer.jsonl", None),
+            ("evaluation/testimony.jsonl", Some(Split::Eval)),
             ("rows.jsonl", None),
         ] {
             assert_eq!(by_file_name(path), part, "{path}");
@@ -154,7 +208,10 @@ mod tests {
     fn tags_come_off_again() {
         let entry = Entry { file: 7, row: 1, at: 2, len: 3 };
         for part in [None, Some(Split::Train), Some(Split::Eval)] {
-            assert_eq!(untagged(tagged(entry, part)), (entry, part));
+            for without_answer in [false, true] {
+                let tag = Tag { part, without_answer };
+                assert_eq!(untagged(tagged(entry, tag)), (entry, tag));
+            }
         }
     }
 }

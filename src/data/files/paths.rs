@@ -31,20 +31,7 @@ pub fn relative(relative: &str) -> Result<PathBuf, String> {
     if path.as_os_str().is_empty() { refused("names no file") } else { Ok(path) }
 }
 
-/// The file `name` beside the data file `beside` or, failing that, in the folder `root` (a canonical path). Links count as
-/// what they lead to.
-pub(super) fn resolve(root: &Path, beside: &Path, name: &str) -> Result<PathBuf, String> {
-    let inside = relative(name)?;
-    let near = beside.parent().unwrap_or(root).join(&inside);
-    let Ok(found) = near.canonicalize().or_else(|_| root.join(&inside).canonicalize()) else {
-        return Err(format!("there is no file `{}` in the data set", shown(name)));
-    };
-    if !found.starts_with(root) {
-        return Err(format!("path `{}` is a link that leads out of the data set's folder", shown(name)));
-    }
-    if found.is_file() { Ok(found) } else { Err(format!("`{}` is no file", shown(name))) }
-}
-
-fn shown(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(200).collect()
+/// A text from outside as a message quotes it.
+pub(super) fn shown(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(80).collect()
 }

@@ -1,15 +1,19 @@
 //! Counts over all rows, in fixed memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::spread::SpreadCounter;
 use crate::data::Example;
-use crate::domain::dataset::{DatasetReport, RowFault};
+use crate::domain::columns::Role;
+use crate::domain::dataset::{DatasetReport, PartCount, RowCount, RowFault};
+use crate::domain::spec::Columns;
 
 /// Faults that are told one by one.
 const TOLD: usize = 20;
 /// Tags that are counted.
 const TAGS: usize = 100;
+/// Image processors refuse a picture whose longer side is more than so many times the shorter one.
+const MAX_RATIO: u32 = 200;
 
 /// Counts over all rows.
 #[derive(Debug, Default)]
@@ -26,9 +30,19 @@ pub(super) struct Tally {
     prompts: SpreadCounter,
     answers: SpreadCounter,
     tags: BTreeMap<String, u64>,
+    thin: RowCount,
+    /// Roles whose column some row has.
+    seen: [bool; Role::ALL.len()],
 }
 
 impl Tally {
+    /// Notes which roles a row has columns for.
+    pub(super) fn sees(&mut self, columns: &Columns, has: impl Fn(&str) -> bool) {
+        for (seen, role) in self.seen.iter_mut().zip(Role::ALL) {
+            *seen = *seen || columns.get(role).is_some_and(&has);
+        }
+    }
+
     /// Notes what is wrong with a row or, without one, with a whole file.
     pub(super) fn fault(&mut self, file: &str, row: Option<u64>, problem: String) {
         self.bad_rows += u64::from(row.is_some());
@@ -42,12 +56,26 @@ impl Tally {
         self.images += example.images.len() as u64;
         self.without_image += u64::from(example.images.is_empty());
         self.demonstrations += u64::from(example.demonstration.is_some());
+        let sizes = || example.images.iter().map(|image| image.dimensions());
+        if let Some((width, height)) = sizes().find(|(width, height)| is_thin(*width, *height)) {
+            self.thin.add(|| {
+                let source = example.source.as_ref();
+                let problem = format!(
+                    "an image is {width} x {height} pixels: one side may be at most {MAX_RATIO} times the other; crop or pad it"
+                );
+                RowFault {
+                    file: source.map(|source| source.file.clone()).unwrap_or_default(),
+                    row: source.map(|source| source.row),
+                    problem,
+                }
+            });
+        }
         for image in &example.images {
             self.widths.add(u64::from(image.width()));
             self.heights.add(u64::from(image.height()));
         }
         self.prompts.add(example.prompt.chars().count() as u64);
-        self.answers.add(example.answer.chars().count() as u64);
+        self.answers.add(example.answer().chars().count() as u64);
         for tag in &example.tags {
             if let Some(count) = self.tags.get_mut(tag) {
                 *count += 1;
@@ -58,14 +86,34 @@ impl Tally {
     }
 
     /// Everything so far.
-    pub(super) fn report(mut self, data_files: &[String]) -> DatasetReport {
+    pub(super) fn report(
+        mut self,
+        data_files: &[String],
+        columns: &Columns,
+        names: &BTreeSet<String>,
+    ) -> DatasetReport {
         if self.rows == 0 && self.errors.is_empty() {
             let problem = if data_files.is_empty() {
-                "there is no data file: send .jsonl or .parquet files, or a zip of them"
+                "there is no data file: send .jsonl, .parquet, .tsv, .csv or .json (an array of objects), or a zip of them"
             } else {
                 "the data files hold no rows"
             };
             self.fault("", None, problem.to_owned());
+        }
+        let mut taken = BTreeMap::new();
+        for (role, seen) in Role::ALL.into_iter().zip(self.seen) {
+            let Some(column) = columns.get(role) else { continue };
+            if seen {
+                taken.insert(role.name().to_owned(), column.to_owned());
+            } else if columns.is_chosen(role) && self.rows > 0 && self.errors.len() < TOLD {
+                let known: Vec<&str> = names.iter().take(20).map(String::as_str).collect();
+                let problem = format!(
+                    "no row has the column `{column}` that `{}` is mapped to; there are: {}",
+                    role.name(),
+                    known.join(", ")
+                );
+                self.fault("", None, problem);
+            }
         }
         DatasetReport {
             rows: self.rows,
@@ -81,6 +129,15 @@ impl Tally {
             demonstrations: self.demonstrations,
             tags: self.tags,
             tokens: None,
+            rows_without_answer: PartCount::default(),
+            rows_with_thin_image: self.thin,
+            truths: BTreeMap::new(),
+            columns: taken,
+            column_names: names.iter().cloned().collect(),
         }
     }
+}
+
+fn is_thin(width: u32, height: u32) -> bool {
+    u64::from(width.max(height)) > u64::from(width.min(height)) * u64::from(MAX_RATIO)
 }

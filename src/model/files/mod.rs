@@ -12,4 +12,6 @@ mod plan;
 
 pub use copied::{is_copied, without_quantization};
 pub(super) use format::{Declared, declared as declared_format};
+pub use header::Stored;
+pub use inventory::Inventory;
 pub(super) use plan::WeightPlan;

@@ -37,13 +37,23 @@ fn whole(number: f64) -> Value {
     if number.fract() == 0.0 { json!(number as i64) } else { json!(number) }
 }
 
-fn description(adapters: &Adapters, base_model: &str) -> Value {
+/// What an adapter stands beside: a repository of the hub with its commit, or a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseModel {
+    /// `org/name`, or a path.
+    pub name: String,
+    /// The commit of a repository.
+    pub revision: Option<String>,
+}
+
+fn description(adapters: &Adapters, base: &BaseModel) -> Value {
     let LoraConfig { rank, alpha, .. } = adapters.config();
     let modules: Vec<String> = adapters.layers().map(module).collect();
     json!({
         "peft_type": "LORA",
         "task_type": null,
-        "base_model_name_or_path": base_model,
+        "base_model_name_or_path": base.name,
+        "revision": base.revision,
         "r": rank,
         "lora_alpha": whole(*alpha),
         "lora_dropout": 0.0,
@@ -60,12 +70,12 @@ fn description(adapters: &Adapters, base_model: &str) -> Value {
     })
 }
 
-/// Writes the adapters of a model that others know as `base_model` into the folder `dir`. Equal values give equal bytes.
-pub fn write(dir: &Path, adapters: &Adapters, base_model: &str) -> Result<(), ModelError> {
+/// Writes the adapters of a model that others know as `base` into the folder `dir`. Equal values give equal bytes.
+pub fn write(dir: &Path, adapters: &Adapters, base: &BaseModel) -> Result<(), ModelError> {
     let cannot = |path: &Path, source| ModelError::File { path: path.display().to_string(), source };
     std::fs::create_dir_all(dir).map_err(|e| cannot(dir, e))?;
     let config = dir.join(CONFIG_FILE);
-    std::fs::write(&config, format!("{:#}\n", description(adapters, base_model))).map_err(|e| cannot(&config, e))?;
+    std::fs::write(&config, format!("{:#}\n", description(adapters, base))).map_err(|e| cannot(&config, e))?;
     let mut tensors: HashMap<String, Tensor> = HashMap::new();
     for (layer, factors) in &adapters.layers {
         let values = [factors.a.as_detached_tensor(), factors.b.as_detached_tensor()];

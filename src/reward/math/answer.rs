@@ -1,9 +1,13 @@
 //! The structure of an answer: tuples, intervals, sets, lists, matrices, ratios, equations, inequalities; scalars inside.
 
+mod equation;
+mod interval;
+
 use std::cell::Cell;
 
-use super::normalize::{SET_CLOSE, SET_OPEN, same_text};
+use super::normalize::{EMPTY_SET, SET_CLOSE, SET_OPEN, same_text};
 use super::scalar::Scalar;
+pub(super) use interval::REALS;
 
 /// Structures nested deeper, or of more parts, are compared as text.
 const MAX_DEPTH: usize = 6;
@@ -78,7 +82,12 @@ impl Answer {
         Self { text: text.to_owned(), shape }
     }
 
+    /// Does `other`, an answer, say the same as this, a truth?
     pub fn equals(&self, other: &Self) -> bool {
+        self.equals_as_written(other) || interval::same(self, other) || equation::same(self, other)
+    }
+
+    fn equals_as_written(&self, other: &Self) -> bool {
         let all = |a: &[Self], b: &[Self]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.equals(b));
         match (&self.shape, &other.shape) {
             (Shape::Scalar(a), Shape::Scalar(b)) => a.equals(b),
@@ -119,6 +128,9 @@ fn same_members(a: &[Answer], b: &[Answer]) -> bool {
 
 /// The structure of `text`; None for a scalar.
 fn structure(text: &str, at: At<'_>) -> Option<Shape> {
+    if text == EMPTY_SET {
+        return Some(Shape::Unordered(Vec::new()));
+    }
     if let Some(rows) = matrix(text) {
         let cells = |row: &str| row.split('&').map(|cell| Answer::parse_nested(cell.trim(), at)).collect();
         return Some(Shape::Matrix(rows.split("\\\\").filter(|r| !r.trim().is_empty()).map(cells).collect()));
@@ -145,6 +157,7 @@ fn structure(text: &str, at: At<'_>) -> Option<Shape> {
     if let Some((open, inner, close)) = brackets(text) {
         let parts = items(inner);
         return match (open, parts) {
+            (SET_OPEN, _) if inner.trim().is_empty() => Some(Shape::Unordered(Vec::new())),
             (SET_OPEN, parts) => Some(Shape::Unordered(parse_all(parts.unwrap_or_else(|| vec![inner])))),
             ('{', Some(parts)) => Some(Shape::Unordered(parse_all(parts))),
             (_, Some(parts)) => Some(Shape::Bracketed(open, close, parse_all(parts))),
@@ -236,7 +249,7 @@ fn brackets(text: &str) -> Option<(char, &str, char)> {
     (depth == 0).then(|| (open, &text[open.len_utf8()..text.len() - close.len_utf8()], close))
 }
 
-/// `x = 3` is the value 3 under a name; `2 + 2 = 4` is 4; anything else stays a relation.
+/// `x = 3` and `3 = x` are the value 3 under a name; `2 + 2 = 4` is 4; anything else stays a relation.
 fn relation(text: &str, place: At<'_>) -> Option<Shape> {
     let mut sides: Vec<&str> = Vec::new();
     let mut relations = Vec::new();
@@ -265,6 +278,14 @@ fn relation(text: &str, place: At<'_>) -> Option<Shape> {
     }
     let names_value = relations.iter().all(|r| *r == "=" || *r == "\\in ");
     let skip = usize::from(names_value && is_name(sides[0]));
+    if let [value, name] = sides[..]
+        && skip == 0
+        && names_value
+        && is_name(name)
+        && !Scalar::parse(name).is_constant()
+    {
+        return Some(Answer::parse_nested(value, place).shape);
+    }
     let sides: Vec<Answer> = sides[skip..].iter().map(|s| Answer::parse_nested(s, place)).collect();
     let last = sides.last()?;
     if names_value && sides.iter().all(|side| side.equals(last)) {

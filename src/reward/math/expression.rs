@@ -8,6 +8,8 @@ const TOLERANCE: f64 = 1e-9;
 const POINTS: u64 = 8;
 const MIN_POINTS: usize = 3;
 const POINT_TOLERANCE: f64 = 1e-7;
+/// The most that are chosen in a binomial coefficient.
+const MAX_CHOSEN: i128 = 200;
 
 /// A parsed expression.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +38,7 @@ pub(super) enum Operator {
     Multiply,
     Divide,
     Power,
+    Choose,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +59,8 @@ pub(super) enum Function {
     Arccos,
     Arctan,
     Factorial,
+    Floor,
+    Ceiling,
 }
 
 impl Expression {
@@ -63,6 +68,44 @@ impl Expression {
     pub fn value(&self) -> Option<Value> {
         let value = self.variables.is_empty().then(|| self.root.value(0))?;
         value.approx.is_finite().then_some(value)
+    }
+
+    /// Is it a variable alone?
+    pub fn is_variable(&self) -> bool {
+        matches!(self.root, Node::Variable(_))
+    }
+
+    /// The difference.
+    pub fn minus(self, other: Self) -> Self {
+        let mut variables = [self.variables, other.variables].concat();
+        variables.sort();
+        variables.dedup();
+        let root = Node::Binary(Operator::Subtract, Box::new(self.root), Box::new(other.root));
+        Self { root, variables, decimal: self.decimal || other.decimal }
+    }
+
+    /// Is it the same number, not 0, times `other` everywhere?
+    pub fn is_multiple_of(&self, other: &Self) -> bool {
+        if self.variables.is_empty() || self.variables != other.variables {
+            return false;
+        }
+        let mut factor: Option<f64> = None;
+        let mut seen = 0;
+        for point in 1..=POINTS {
+            let (a, b) = (self.root.value(point).approx, other.root.value(point).approx);
+            match (a.is_finite(), b.is_finite()) {
+                (false, false) => continue,
+                (true, true) if a != 0.0 && b != 0.0 => {}
+                _ => return false,
+            }
+            let here = a / b;
+            let known = *factor.get_or_insert(here);
+            if (here - known).abs() > POINT_TOLERANCE * known.abs() {
+                return false;
+            }
+            seen += 1;
+        }
+        seen >= MIN_POINTS
     }
 
     /// Equal everywhere (as far as [`POINTS`] points can tell); None when too few points have a value on both sides.
@@ -99,6 +142,7 @@ impl Node {
                     Operator::Multiply => a.multiply(b),
                     Operator::Divide => a.divide(b),
                     Operator::Power => a.power(b),
+                    Operator::Choose => choose(a, b),
                 }
             }
             Self::Call(function, inner) => function.apply(inner.value(point)),
@@ -114,22 +158,36 @@ impl Function {
             Self::Absolute if a < 0.0 => return x.negate(),
             Self::Absolute => return x,
             Self::Factorial => return factorial(x),
+            Self::Floor => return x.floor(),
+            Self::Ceiling => return x.negate().floor().negate(),
             Self::CubeRoot => a.cbrt(),
             Self::Exp => a.exp(),
             Self::Ln => a.ln(),
             Self::Log10 => a.log10(),
-            Self::Sin => a.sin(),
-            Self::Cos => a.cos(),
-            Self::Tan => a.tan(),
-            Self::Cot => 1.0 / a.tan(),
-            Self::Sec => 1.0 / a.cos(),
-            Self::Csc => 1.0 / a.sin(),
+            Self::Sin => settled(a.sin()),
+            Self::Cos => settled(a.cos()),
+            Self::Tan => settled(a.sin()) / settled(a.cos()),
+            Self::Cot => settled(a.cos()) / settled(a.sin()),
+            Self::Sec => 1.0 / settled(a.cos()),
+            Self::Csc => 1.0 / settled(a.sin()),
             Self::Arcsin => a.asin(),
             Self::Arccos => a.acos(),
             Self::Arctan => a.atan(),
         };
         Value::approximate(result)
     }
+}
+
+/// The sine of a multiple of π is 0, whatever rounding leaves of it.
+fn settled(x: f64) -> f64 {
+    if x.abs() < 1e-14 { 0.0 } else { x }
+}
+
+/// `n` over `k` for whole `k`; `n` may be any number.
+fn choose(n: Value, k: Value) -> Value {
+    let Some((k @ 0..=MAX_CHOSEN, 1)) = k.exact else { return Value::approximate(f64::NAN) };
+    let step = |product: Value, i: i128| product.multiply(n.add(Value::integer(-i))).divide(Value::integer(i + 1));
+    (0..k).fold(Value::integer(1), step)
 }
 
 fn factorial(x: Value) -> Value {

@@ -1,8 +1,14 @@
 //! From what people and models write to one plain spelling: Unicode signs, LaTeX spacing and wrappers.
 
+use super::answer::REALS;
+
 /// Opens and closes a set, once `\{` and `{` are told apart.
 pub(super) const SET_OPEN: char = '\u{E000}';
 pub(super) const SET_CLOSE: char = '\u{E001}';
+
+/// The empty set, and the word for degrees, once they have one spelling.
+pub(super) const EMPTY_SET: &str = "\\emptyset";
+pub(super) const DEGREES: &str = "degrees";
 
 /// Commands that only wrap their argument.
 const WRAPPERS: [&str; 17] = [
@@ -49,7 +55,11 @@ pub(super) fn normalize(text: &str) -> String {
     let plain = replace_commands(&ascii);
     let plain = plain.replace("{,}", ",").replace('$', "");
     let words: Vec<&str> = plain.split_whitespace().collect();
-    words.join(" ").trim_end_matches(['.', ',', ';', ':', ' ']).to_owned()
+    let text = words.join(" ").trim_end_matches(['.', ',', ';', ':', ' ']).to_owned();
+    if ["all real numbers", "all reals", "the real numbers"].contains(&text.to_lowercase().as_str()) {
+        return REALS.to_owned();
+    }
+    text
 }
 
 /// Compares texts without case and without white space (except between digits).
@@ -99,11 +109,14 @@ fn replace_signs(text: &str) -> String {
             '½' => out.push_str("\\frac{1}{2}"),
             '¼' => out.push_str("\\frac{1}{4}"),
             '¾' => out.push_str("\\frac{3}{4}"),
-            '（' => out.push('('),
-            '）' => out.push(')'),
-            '，' => out.push(','),
-            '：' => out.push(':'),
-            '％' => out.push('%'),
+            '∅' => out.push_str("\\emptyset "),
+            'ℝ' => out.push_str("\\reals "),
+            '⌊' => out.push_str("\\lfloor "),
+            '⌋' => out.push_str("\\rfloor "),
+            '⌈' => out.push_str("\\lceil "),
+            '⌉' => out.push_str("\\rceil "),
+            // Full-width forms of ASCII.
+            '\u{FF01}'..='\u{FF5E}' => out.extend(char::from_u32(u32::from(c) - 0xFEE0)),
             '√' => {
                 let mut number = String::new();
                 while let Some(d) = chars.next_if(|d| d.is_ascii_digit() || *d == '.') {
@@ -179,6 +192,12 @@ fn replace_command<'a>(rest: &'a str, out: &mut String, wrapped: &mut Vec<bool>)
         }
         return &rest[sign.len_utf8()..];
     }
+    if name == "mathbb"
+        && let Some(after) = reals(after)
+    {
+        out.push_str(" \\reals ");
+        return after;
+    }
     if WRAPPERS.contains(&name) {
         if let Some(inner) = after.trim_start().strip_prefix('{') {
             wrapped.push(true);
@@ -202,12 +221,24 @@ fn replace_command<'a>(rest: &'a str, out: &mut String, wrapped: &mut Vec<bool>)
         "lbrace" => out.push(SET_OPEN),
         "rbrace" => out.push(SET_CLOSE),
         "mid" | "colon" => out.push(':'),
+        "varnothing" => out.push_str(EMPTY_SET),
+        "R" | "Reals" => out.push_str(" \\reals "),
+        "dbinom" | "tbinom" => out.push_str("\\binom"),
         _ => {
             out.push('\\');
             out.push_str(name);
         }
     }
     after
+}
+
+/// What follows `{R}` or ` R`, the letter of the real numbers.
+fn reals(argument: &str) -> Option<&str> {
+    let argument = argument.trim_start();
+    if let Some(inner) = argument.strip_prefix('{') {
+        return inner.trim_start().strip_prefix('R')?.trim_start().strip_prefix('}');
+    }
+    argument.strip_prefix('R').filter(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric()))
 }
 
 /// What follows `\circ` or `{\circ}`, the exponent that marks degrees.

@@ -3,6 +3,7 @@
 mod literal;
 
 use super::expression::{Expression, Function, Node, Operator};
+use super::normalize::DEGREES;
 use super::value::Value;
 
 /// Nesting beyond this is not read.
@@ -33,6 +34,10 @@ const FUNCTIONS: [(&str, Function); 20] = [
     ("tg", Function::Tan),
     ("ctg", Function::Cot),
 ];
+
+/// Functions of an angle, which may be given in degrees.
+const ANGULAR: [Function; 6] =
+    [Function::Sin, Function::Cos, Function::Tan, Function::Cot, Function::Sec, Function::Csc];
 
 /// Greek letters that serve as variables.
 const GREEK: [&str; 24] = [
@@ -68,9 +73,16 @@ pub(super) fn parse(text: &str) -> Option<Expression> {
     if !text.is_ascii() || (words_only && text.len() > 1 && text != "pi") {
         return None;
     }
-    let mut parser =
-        Parser { text: text.as_bytes(), position: 0, depth: 0, bars: 0, variables: Vec::new(), decimal: false };
-    let root = parser.sum()?;
+    let mut parser = Parser {
+        text: text.as_bytes(),
+        position: 0,
+        depth: 0,
+        bars: 0,
+        angles: 0,
+        variables: Vec::new(),
+        decimal: false,
+    };
+    let root = parser.choice()?;
     parser.spaces();
     if parser.position != parser.text.len() {
         return None;
@@ -91,6 +103,8 @@ struct Parser<'a> {
     depth: usize,
     /// Open bars of absolute values.
     bars: usize,
+    /// Functions of an angle that are being read.
+    angles: usize,
     variables: Vec<String>,
     decimal: bool,
 }
@@ -120,6 +134,13 @@ impl Parser<'_> {
             self.position += expected.len();
         }
         found
+    }
+
+    /// A sum, or `n \choose k`.
+    fn choice(&mut self) -> Option<Node> {
+        let first = self.sum()?;
+        self.spaces();
+        if self.take("\\choose") { Some(binary(Operator::Choose, first, self.sum()?)) } else { Some(first) }
     }
 
     fn sum(&mut self) -> Option<Node> {
@@ -161,7 +182,8 @@ impl Parser<'_> {
     /// May `c` begin a factor that is written without a multiplication sign? Two numbers side by side are no product.
     fn starts_factor(&self, c: u8) -> bool {
         match c {
-            b'(' | b'[' | b'{' | b'\\' => true,
+            b'\\' => !self.rest().starts_with(b"\\choose") && !self.closes_step(),
+            b'(' | b'[' | b'{' => true,
             b'|' => self.bars == 0,
             b'0'..=b'9' | b'.' => !self.text[..self.position].trim_ascii_end().last().is_some_and(u8::is_ascii_digit),
             _ => c.is_ascii_alphabetic(),
@@ -192,6 +214,10 @@ impl Parser<'_> {
             base = call(Function::Factorial, base);
         }
         self.spaces();
+        if self.angles > 0 && self.take(DEGREES) {
+            base = binary(Operator::Multiply, base, degree());
+            self.spaces();
+        }
         if self.take("**") || self.take("^") {
             return Some(binary(Operator::Power, base, self.factor()?));
         }
@@ -221,7 +247,7 @@ impl Parser<'_> {
         if !self.take(open) {
             return None;
         }
-        let inner = self.sum()?;
+        let inner = self.choice()?;
         self.spaces();
         self.take(close).then_some(inner)
     }
@@ -251,12 +277,31 @@ impl Parser<'_> {
         let name = self.word();
         match name.as_str() {
             "frac" => Some(binary(Operator::Divide, self.argument()?, self.argument()?)),
+            "binom" => Some(binary(Operator::Choose, self.argument()?, self.argument()?)),
+            "lfloor" => self.step(Function::Floor, "\\rfloor"),
+            "lceil" => self.step(Function::Ceiling, "\\rceil"),
             "sqrt" => self.root(),
             "pi" => Some(pi()),
             _ if is_function(&name) => self.function(&name),
             _ if GREEK.contains(&name.as_str()) => self.variable(&name),
             _ => None,
         }
+    }
+
+    /// What is rounded, and its closing command.
+    fn step(&mut self, function: Function, close: &str) -> Option<Node> {
+        let inner = self.sum()?;
+        self.spaces();
+        self.take(close).then(|| call(function, inner))
+    }
+
+    /// Does a command that closes something begin here?
+    fn closes_step(&self) -> bool {
+        self.rest().starts_with(b"\\rfloor") || self.rest().starts_with(b"\\rceil")
+    }
+
+    fn rest(&self) -> &[u8] {
+        &self.text[self.position..]
     }
 
     fn word(&mut self) -> String {
@@ -288,10 +333,17 @@ impl Parser<'_> {
         self.spaces();
         // `sin(x)^2` squares the sine, `sin x^2` the x.
         let grouped = matches!(self.peek(), Some(b'(' | b'{' | b'['));
+        let angle = usize::from(ANGULAR.contains(&function));
+        self.angles += angle;
         let mut argument = if grouped { self.atom()? } else { self.power()? };
         while !grouped && self.peek().is_some_and(|c| c.is_ascii_alphabetic()) {
             argument = binary(Operator::Multiply, argument, self.power()?);
         }
+        self.spaces();
+        if self.angles > 0 && self.take(DEGREES) {
+            argument = binary(Operator::Multiply, argument, degree());
+        }
+        self.angles -= angle;
         let node = match base {
             None => call(function, argument),
             Some(base) => binary(Operator::Divide, call(Function::Ln, argument), call(Function::Ln, base)),
@@ -346,6 +398,11 @@ impl Parser<'_> {
         self.variables.push(name.clone());
         Some(Node::Variable(name))
     }
+}
+
+/// One degree.
+fn degree() -> Node {
+    Node::Number(Value::approximate(std::f64::consts::PI / 180.0))
 }
 
 fn pi() -> Node {

@@ -1,7 +1,7 @@
 //! One value: a number or expression, perhaps with percent sign or unit, or plain text.
 
 use super::expression::Expression;
-use super::normalize::same_text;
+use super::normalize::{DEGREES, same_text};
 use super::parser;
 use super::units;
 use super::value::Value;
@@ -35,6 +35,12 @@ impl Scalar {
         if percent && let Some(expression) = parser::parse(body) {
             return Self { text: body.to_owned(), expression: Some(expression), percent, ..scalar };
         }
+        // The degrees of an angle whose sine is taken are no unit of the result.
+        if scalar.text.contains(DEGREES)
+            && let Some(expression) = parser::parse(&scalar.text)
+        {
+            return Self { expression: Some(expression), ..scalar };
+        }
         // Before the text as a whole, which would read `5 cm` as the product of 5, c and m.
         if let Some((body, expression, (magnitude, unit))) = split_unit(&scalar.text) {
             let unit = Some(unit).filter(|u| !u.is_empty());
@@ -63,6 +69,21 @@ impl Scalar {
                 || (other.percent && !self.percent && same(x, y.multiply(hundredth)));
         }
         a.equals(b).unwrap_or_else(|| same_text(&self.text, &other.text))
+    }
+
+    /// Is it this text, which is no expression?
+    pub fn is_text(&self, text: &str) -> bool {
+        self.expression.is_none() && self.text == text
+    }
+
+    /// Is it a variable alone?
+    pub fn is_variable(&self) -> bool {
+        self.unit.is_none() && !self.percent && self.expression.as_ref().is_some_and(Expression::is_variable)
+    }
+
+    /// Is it a number, or infinite?
+    pub fn is_constant(&self) -> bool {
+        infinity(&self.text).is_some() || self.expression.as_ref().is_some_and(|e| e.variables.is_empty())
     }
 
     /// The value of a number without variables.

@@ -72,6 +72,12 @@ impl Value {
         Self { exact, approx: self.approx.sqrt() }
     }
 
+    /// The largest whole number that is not above it.
+    pub fn floor(self) -> Self {
+        let exact = self.exact.map(|(n, d)| (n.div_euclid(d), 1));
+        Self { exact, approx: exact.map_or_else(|| self.approx.floor(), |(n, _)| n as f64) }
+    }
+
     /// Equal exactly where both are exact (unless one was rounded to decimals and is no whole number), else to `tolerance` of their size.
     pub fn equals(self, other: Self, rounded: bool, tolerance: f64) -> bool {
         match (self.exact, other.exact) {

@@ -48,6 +48,13 @@ impl Service {
         Ok(self.store.keys(page).await?)
     }
 
+    /// One key, without its secret.
+    pub async fn key(&self, id: &str) -> Result<ApiKey> {
+        let all = self.store.keys(&Page { after: None, limit: u32::MAX >> 1 }).await?;
+        let found = all.data.into_iter().find(|key| key.id == id);
+        found.ok_or_else(|| ServiceError::NotFound { kind: "key", id: id.to_owned() })
+    }
+
     /// Refuses a key from now on; a repeat changes nothing.
     pub async fn revoke_key(&self, id: &str) -> Result<ApiKey> {
         Ok(self.store.revoke_key(id).await?)

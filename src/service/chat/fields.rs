@@ -2,16 +2,19 @@
 
 use serde_json::{Map, Value};
 
-use crate::config::nearest::suggestion;
+use crate::config::nearest::{nearest, suggestion};
 use crate::domain::field_error::FieldError;
 
 /// Fields that change nothing in an answer of this program, whatever they say.
-const IGNORED: [&str; 9] = [
+const IGNORED: [&str; 12] = [
+    "cache_salt",
     "metadata",
     "parallel_tool_calls",
     "prediction",
     "prompt_cache_key",
     "prompt_cache_retention",
+    "request_id",
+    "rid",
     "safety_identifier",
     "service_tier",
     "store",
@@ -21,26 +24,102 @@ const IGNORED: [&str; 9] = [
 /// A field's name, whether a value asks for what happens anyway, and what to do where it does not.
 type Neutral = (&'static str, fn(&Value) -> bool, &'static str);
 
-/// Fields that can only be honoured where they ask for what happens anyway.
-const NEUTRAL: [Neutral; 14] = [
+const LEAVE_OUT: &str = "leave it out";
+const NO_TOOLS: &str = "tools are not supported";
+const NO_GRAMMAR: &str = "responses cannot be bound to a form";
+const TEMPLATE: &str = "the model's own chat template is used as it is";
+
+/// Fields that can only be honoured where they ask for what happens anyway: those of `OpenAI`'s request, and those that `vLLM`,
+/// `SGLang` and `mistral.rs` add to it. Null is as good as nothing for all of them.
+const NEUTRAL: [Neutral; 75] = [
+    ("adapters", is_empty, LEAVE_OUT),
+    ("add_generation_prompt", is_true, TEMPLATE),
+    ("add_special_tokens", is_false, TEMPLATE),
+    ("allowed_token_ids", is_empty, LEAVE_OUT),
     ("audio", never, "only text is generated"),
+    ("bad_words", is_empty, LEAVE_OUT),
+    ("best_of", is_one, "ask for `n` responses and choose"),
+    ("chat_template", never, TEMPLATE),
+    ("chat_template_kwargs", is_empty, TEMPLATE),
+    ("continue_final_message", is_false, TEMPLATE),
+    ("custom_logit_processor", never, LEAVE_OUT),
+    ("custom_params", is_empty, LEAVE_OUT),
+    ("documents", is_empty, LEAVE_OUT),
+    ("dry_allowed_length", never, LEAVE_OUT),
+    ("dry_base", never, LEAVE_OUT),
+    ("dry_multiplier", is_zero, "leave it out or send 0"),
+    ("dry_sequence_breakers", is_empty, LEAVE_OUT),
+    ("ebnf", never, NO_GRAMMAR),
+    ("echo", is_false, "the prompt is not repeated"),
+    ("enable_thinking", never, TEMPLATE),
     ("frequency_penalty", is_zero, "leave it out or send 0"),
-    ("function_call", is_no_tool, "tools are not supported"),
-    ("functions", is_empty, "tools are not supported"),
-    ("logit_bias", is_empty, "leave it out"),
+    ("function_call", is_no_tool, NO_TOOLS),
+    ("functions", is_empty, NO_TOOLS),
+    ("grammar", never, NO_GRAMMAR),
+    ("guided_choice", is_empty, NO_GRAMMAR),
+    ("guided_decoding_backend", never, NO_GRAMMAR),
+    ("guided_grammar", never, NO_GRAMMAR),
+    ("guided_json", never, NO_GRAMMAR),
+    ("guided_regex", never, NO_GRAMMAR),
+    ("guided_whitespace_pattern", never, NO_GRAMMAR),
+    ("ignore_eos", is_false, "responses end at the end token"),
+    ("include_reasoning", is_true, LEAVE_OUT),
+    ("include_stop_str_in_output", is_false, "what ends a response is not part of it"),
+    ("kv_transfer_params", is_empty, LEAVE_OUT),
+    ("length_penalty", is_one, "leave it out or send 1"),
+    ("logit_bias", is_empty, LEAVE_OUT),
+    ("logits_processors", is_empty, LEAVE_OUT),
+    ("lora_path", never, "name the checkpoint as `model`"),
+    ("min_p", is_zero, "leave it out or send 0; `top_p` is supported"),
+    ("min_tokens", is_zero, "leave it out or send 0"),
+    ("mm_processor_kwargs", is_empty, "set `min_pixels` and `max_pixels` beside each `image_url`"),
     ("modalities", is_text_only, "only [\"text\"] is supported"),
-    ("moderation", never, "leave it out"),
+    ("moderation", never, LEAVE_OUT),
+    ("no_stop_trim", is_false, "what ends a response is not part of it"),
     ("presence_penalty", is_zero, "leave it out or send 0"),
-    ("reasoning_effort", is_none_text, "leave it out"),
+    ("priority", is_zero, "requests are answered in their order"),
+    ("prompt_logprobs", is_zero, "POST /v1/score tells the log-probs of given texts"),
+    ("reasoning_effort", is_none_text, LEAVE_OUT),
+    ("regex", never, NO_GRAMMAR),
+    ("repetition_penalty", is_one, "leave it out or send 1"),
     ("response_format", is_plain_text, "only {\"type\": \"text\"} is supported"),
-    ("tool_choice", is_no_tool, "tools are not supported"),
-    ("tools", is_empty, "tools are not supported"),
-    ("verbosity", is_medium, "leave it out"),
+    ("return_hidden_states", is_false, LEAVE_OUT),
+    ("return_token_ids", is_false, LEAVE_OUT),
+    ("return_tokens_as_token_ids", is_false, LEAVE_OUT),
+    ("separate_reasoning", is_true, LEAVE_OUT),
+    ("session_params", is_empty, LEAVE_OUT),
+    ("skip_special_tokens", is_true, "special tokens are never part of a response's text"),
+    ("spaces_between_special_tokens", is_true, LEAVE_OUT),
+    ("stop_regex", is_empty, "use `stop`"),
+    ("stop_token_ids", is_empty, "use `stop`"),
+    ("stream_reasoning", is_true, LEAVE_OUT),
+    ("structured_outputs", is_empty, NO_GRAMMAR),
+    ("tool_choice", is_no_tool, NO_TOOLS),
+    ("tools", is_empty, NO_TOOLS),
+    ("top_k", is_all, "leave it out or send -1; `top_p` is supported"),
+    ("top_n_sigma", is_zero, LEAVE_OUT),
+    ("truncate_prompt_tokens", never, "prompts are never cut"),
+    ("truncate_sequence", is_false, "prompts are never cut"),
+    ("typical_p", is_one, "leave it out or send 1; `top_p` is supported"),
+    ("use_beam_search", is_false, "responses are sampled"),
+    ("verbosity", is_medium, LEAVE_OUT),
+    ("vllm_xargs", is_empty, LEAVE_OUT),
     ("web_search_options", never, "there is no web search"),
+    ("xtc_probability", is_zero, LEAVE_OUT),
+    ("xtc_threshold", never, LEAVE_OUT),
 ];
 
 /// Fields of a message that only pass where they are empty.
-const MESSAGE_NEUTRAL: [&str; 6] = ["annotations", "audio", "function_call", "refusal", "tool_call_id", "tool_calls"];
+const MESSAGE_NEUTRAL: [&str; 8] = [
+    "annotations",
+    "audio",
+    "function_call",
+    "reasoning",
+    "reasoning_content",
+    "refusal",
+    "tool_call_id",
+    "tool_calls",
+];
 
 /// Faults of the fields that a request has beyond those that are read; `known` are the latter's names.
 pub(super) fn faults(other: &Map<String, Value>, known: &[&str]) -> Vec<FieldError> {
@@ -52,9 +131,12 @@ pub(super) fn faults(other: &Map<String, Value>, known: &[&str]) -> Vec<FieldErr
             Some((_, passes, _)) if passes(value) => return None,
             Some((_, _, way_out)) => format!("`{name}` cannot be honoured here: {way_out}"),
             None => {
-                let names: Vec<&str> =
-                    known.iter().copied().chain(IGNORED).chain(NEUTRAL.iter().map(|(name, ..)| *name)).collect();
-                format!("unknown field `{name}`: {}", suggestion(name, &names))
+                let others = IGNORED.into_iter().chain(NEUTRAL.iter().map(|(name, ..)| *name));
+                let way_out = match nearest(name, others) {
+                    Some(near) if nearest(name, known.iter().copied()).is_none() => format!("did you mean `{near}`?"),
+                    _ => suggestion(name, known),
+                };
+                format!("unknown field `{name}`: {way_out}")
             }
         };
         Some(FieldError::new(format!("/{name}"), detail))
@@ -88,6 +170,23 @@ fn never(_: &Value) -> bool {
 
 fn is_zero(value: &Value) -> bool {
     value.as_f64() == Some(0.0)
+}
+
+fn is_one(value: &Value) -> bool {
+    value.as_f64() == Some(1.0)
+}
+
+/// All tokens of the vocabulary.
+fn is_all(value: &Value) -> bool {
+    value.as_f64().is_some_and(|count| count == 0.0 || count == -1.0)
+}
+
+fn is_true(value: &Value) -> bool {
+    *value == Value::Bool(true)
+}
+
+fn is_false(value: &Value) -> bool {
+    *value == Value::Bool(false)
 }
 
 fn is_empty(value: &Value) -> bool {

@@ -10,7 +10,7 @@ use super::others::{self, WithOthers};
 use crate::config::serving as defaults;
 use crate::domain::field_error::{FieldError, MOST_ERRORS};
 use crate::domain::lists;
-use crate::domain::message::{Content, Message, Role};
+use crate::domain::message::{Content, Message, Part, Role};
 use crate::service::ServiceError;
 use crate::serving::request::{AttentionOptions, GenerateRequest, MOST_MESSAGES, MOST_TEXTS};
 
@@ -44,7 +44,7 @@ pub struct ChatRequest {
     /// The conversation; images as `image_url` parts with `data:` URLs.
     #[serde(deserialize_with = "lists::at_most::<_, _, MOST_MESSAGES>")]
     pub messages: Vec<ChatMessage>,
-    /// Most tokens of a response.
+    /// Most tokens of a response; without it a response goes on to its end token or the end of the context, as in `/generate`.
     #[serde(default)]
     pub max_completion_tokens: Option<usize>,
     /// The older name of `max_completion_tokens`.
@@ -276,7 +276,7 @@ impl ChatRequest {
             messages: Some(messages),
             prompt: None,
             images: None,
-            max_new_tokens: self.max_completion_tokens.or(self.max_tokens).unwrap_or_else(defaults::max_new_tokens),
+            max_new_tokens: self.max_completion_tokens.or(self.max_tokens),
             temperature: self.temperature.unwrap_or_else(defaults::chat_temperature),
             top_p: self.top_p.unwrap_or_else(defaults::top_p),
             // A negative seed is as good as any other: its bits are taken.
@@ -301,7 +301,12 @@ impl ChatMessage {
             ChatRole::Assistant => Role::Assistant,
         };
         match self.content {
-            Some(content) => Ok(Message { role, content }),
+            Some(mut content) => {
+                if let Content::Parts(parts) = &mut content {
+                    parts.iter_mut().for_each(Part::pull_limits_out);
+                }
+                Ok(Message { role, content })
+            }
             None => Err(FieldError::new(
                 format!("/messages/{index}/content"),
                 "`content` is missing; send a string or a list of parts",

@@ -8,13 +8,13 @@ use serde_json::json;
 use super::area::{ARCHIVES, Area, FILES, WORK};
 use super::recover::broken_off;
 use super::request::DatasetRequest;
-use crate::data::files::{Prepared, Preparing, SpreadCounter, prepare, unpack};
-use crate::data::{DataError, Example};
+use super::tokens::TokenCounter;
+use super::truths::TruthCounter;
+use crate::data::DataError;
+use crate::data::files::{Prepared, Preparing, prepare, unpack};
 use crate::domain::dataset::{
-    DatasetLimits, DatasetRecord, DatasetReport, DatasetSettings, DatasetState, NewDataset, RowFault, TokenReport,
+    DatasetLimits, DatasetRecord, DatasetReport, DatasetSettings, DatasetState, NewDataset, RowFault,
 };
-use crate::model;
-use crate::prompt::{Processor, PromptLimits, messages_for};
 use crate::service::{Result, Service, ServiceError, starter};
 
 /// A data set whose files have arrived.
@@ -69,8 +69,8 @@ impl Check {
             (self, found)
         };
         let (this, found) = tokio::task::spawn_blocking(work).await.map_err(internal)?;
-        let (prepared, tokens) = match found {
-            Ok(found) => found,
+        let prepared = match found {
+            Ok(prepared) => prepared,
             // The server stops: the next start tells.
             Err(DataError::Stopped) => return Ok(()),
             Err(error) => {
@@ -79,7 +79,7 @@ impl Check {
                 return this.tell(DatasetState::Invalid, report, None, 0).await;
             }
         };
-        let report = DatasetReport { tokens, ..prepared.report.clone() };
+        let report = prepared.report.clone();
         if !prepared.is_valid() {
             return this.tell(DatasetState::Invalid, report, None, 0).await;
         }
@@ -96,10 +96,7 @@ impl Check {
     }
 
     /// Unpacks archives and reads every row. Blocks.
-    fn look(
-        &self,
-        mut counter: Option<TokenCounter>,
-    ) -> std::result::Result<(Prepared, Option<TokenReport>), DataError> {
+    fn look(&self, mut counter: Option<TokenCounter>) -> std::result::Result<Prepared, DataError> {
         let (work, archives) = (self.area.dir.join(WORK), self.area.dir.join(ARCHIVES));
         let files = work.join(FILES);
         for number in 1.. {
@@ -118,13 +115,17 @@ impl Check {
             limits: &self.limits,
         };
         let stopping = self.service.stopping();
-        let prepared = prepare(&what, &work, &mut |example| {
+        let mut truths = TruthCounter::new();
+        let mut prepared = prepare(&what, &work, &mut |example| {
+            truths.add(example);
             if let Some(counter) = &mut counter {
                 counter.add(example);
             }
             !stopping.is_cancelled()
         })?;
-        Ok((prepared, counter.and_then(|counter| counter.report())))
+        prepared.report.truths = truths.report();
+        prepared.report.tokens = counter.and_then(|counter| counter.report());
+        Ok(prepared)
     }
 
     /// Stores how it ended, and removes the upload's folder.
@@ -145,8 +146,11 @@ impl Check {
     }
 
     fn state(&self, state: DatasetState, report: Option<&DatasetReport>, prepared: Option<&Prepared>) -> NewDataset {
-        let recommended =
-            if state == DatasetState::Ready { DatasetRequest::recommended(&self.settings) } else { json!({}) };
+        let mut settings = self.settings.clone();
+        if let Some(prepared) = prepared {
+            settings.columns = prepared.columns.clone();
+        }
+        let recommended = if state == DatasetState::Ready { DatasetRequest::recommended(&settings) } else { json!({}) };
         let path = self.source.as_ref().map(|path| path.display().to_string());
         NewDataset {
             name: self.record.name.clone(),
@@ -158,7 +162,7 @@ impl Check {
             card: json!({
                 "description": self.request.description,
                 "path": path,
-                "settings": self.settings,
+                "settings": settings,
                 "report": report,
             }),
             recommended,
@@ -178,35 +182,4 @@ impl Check {
 
 fn only_file(folder: &Path) -> Option<PathBuf> {
     Some(std::fs::read_dir(folder).ok()?.next()?.ok()?.path())
-}
-
-/// Counts the tokens of rows.
-struct TokenCounter {
-    processor: Processor,
-    model: String,
-    rows: u64,
-    spread: SpreadCounter,
-}
-
-impl TokenCounter {
-    fn open(dir: &Path, model: String) -> Option<Self> {
-        let info = model::describe(dir).ok()?;
-        let processor = Processor::from_dir(dir, &info).ok()?;
-        Some(Self { processor, model, rows: 0, spread: SpreadCounter::default() })
-    }
-
-    fn add(&mut self, example: &Example) {
-        let limits = PromptLimits { min_pixels: None, max_pixels: None, max_prompt_tokens: usize::MAX };
-        let tokens = messages_for(&example.prompt, example.images.len(), None)
-            .and_then(|messages| self.processor.count_tokens(&messages, &example.images, &limits));
-        // A row that this model cannot read may suit another.
-        if let Ok(tokens) = tokens {
-            self.rows += 1;
-            self.spread.add(tokens as u64);
-        }
-    }
-
-    fn report(&self) -> Option<TokenReport> {
-        Some(TokenReport { model: self.model.clone(), rows: self.rows, tokens: self.spread.spread()? })
-    }
 }

@@ -14,7 +14,7 @@ use super::quota::StorageQuota;
 use super::request::DatasetRequest;
 use super::upload::storage;
 use crate::config::datasets::limits;
-use crate::data::files::relative;
+use crate::data::files::{enough_room, relative};
 use crate::domain::dataset::{DatasetRecord, DatasetState};
 use crate::service::{Result, Service, ServiceError};
 
@@ -80,7 +80,9 @@ impl Service {
             let detail = format!("more than {FILES_IN_PARTS} files; pack them into a zip file");
             return Err(ServiceError::field("/path", detail));
         }
-        let limit = limits(&self.settings).upload_bytes;
+        let limits = limits(&self.settings);
+        enough_room(&area.dir, limits.free_bytes).map_err(|error| storage(&error))?;
+        let limit = limits.upload_bytes;
         let others: u64 = files.iter().map(|file| file.bytes).sum::<u64>() - there;
         let target = area.dir.join(WORK).join(FILES).join(&inside);
         let file = open_at(&target, offset).await.map_err(|error| storage(&error))?;

@@ -13,6 +13,8 @@ use crate::images::png_url;
 use crate::service::pool::Stop;
 use crate::service::{Result, Service, ServiceError};
 
+/// An answer takes in no further row when it has as many bytes.
+const MAX_ANSWER: usize = 16 << 20;
 /// Longest side of a thumbnail in pixels.
 const THUMBNAIL: u32 = 96;
 
@@ -23,7 +25,11 @@ pub struct PreviewRow {
     pub row: u64,
     /// The question.
     pub prompt: String,
-    /// The ground truth.
+    /// Where it is: the file inside the data set, and its line or row from 1; none for generated tasks.
+    pub file: Option<String>,
+    /// Line or row of the file, from 1.
+    pub line: Option<u64>,
+    /// The ground truth; a JSON list where any of several is right.
     pub answer: String,
     /// A worked response, where there is one.
     pub demonstration: Option<String>,
@@ -76,15 +82,28 @@ impl Service {
 fn rows(data: &Arc<dyn Dataset>, wanted: RowsWanted, stop: &Stop) -> Result<Listing<PreviewRow>> {
     let RowsWanted { held_out, offset, limit, pictures } = wanted;
     let split = if held_out { Split::Eval } else { Split::Train };
-    let end = offset.saturating_add(limit).min(data.len(split));
+    let last = offset.saturating_add(limit).min(data.len(split));
     let read = |row| {
         stop.check()?;
         let example = data.example(split, row).map_err(|error| ServiceError::Conflict(error.to_string()))?;
         preview(row, example, pictures)
     };
-    let found = (offset..end).map(read).collect::<Result<Vec<_>>>()?;
+    let (mut found, mut bytes, mut end) = (Vec::new(), 0, offset);
+    // Rows may be large: an answer ends early rather than hold all of them.
+    while end < last && bytes < MAX_ANSWER {
+        let row = read(end)?;
+        bytes += size(&row);
+        found.push(row);
+        end += 1;
+    }
     let has_more = end < data.len(split);
     Ok(Listing { data: found, has_more, next: has_more.then(|| end.to_string()) })
+}
+
+/// Bytes of a row's texts and pictures.
+fn size(row: &PreviewRow) -> usize {
+    let pictures = row.images.iter().map(|image| image.thumbnail.len() + image.picture.as_ref().map_or(0, String::len));
+    pictures.sum::<usize>() + row.prompt.len() + row.answer.len() + row.demonstration.as_ref().map_or(0, String::len)
 }
 
 fn preview(row: u64, example: Example, pictures: bool) -> Result<PreviewRow> {
@@ -96,8 +115,10 @@ fn preview(row: u64, example: Example, pictures: bool) -> Result<PreviewRow> {
     Ok(PreviewRow {
         row,
         images: images.collect::<Result<_>>()?,
+        file: example.source.as_ref().map(|source| source.file.clone()),
+        line: example.source.as_ref().map(|source| source.row),
+        answer: example.answer(),
         prompt: example.prompt,
-        answer: example.answer,
         demonstration: example.demonstration,
         tags: example.tags,
     })

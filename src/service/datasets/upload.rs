@@ -12,10 +12,13 @@ use super::quota::StorageQuota;
 use super::request::{DatasetRequest, Origin};
 use crate::clock::new_id;
 use crate::config::datasets::limits;
-use crate::data::files::relative;
+use crate::data::files::{enough_room, relative};
 use crate::domain::dataset::{DatasetLimits, DatasetRecord, DatasetSettings, DatasetState, NewDataset};
 use crate::service::roots::Roots;
 use crate::service::{Result, Service, ServiceError};
+
+/// Bytes between two looks at the room that is left on the disk.
+const LOOK_EVERY: u64 = 64 << 20;
 
 /// An upload that has begun. Dropped before [`Upload::finish`], nothing of it stays.
 pub struct Upload {
@@ -83,7 +86,7 @@ impl Service {
         };
         let roots =
             Roots { setting: "dataset_roots", variable: "VGPO_DATASET_ROOTS", folders: &self.settings.dataset_roots };
-        let (name, path) = (request.name(&path)?, roots.allow(&path)?);
+        let (name, path) = (request.name(&path)?, roots.allow(&path, "/source/path")?);
         let (record, area) = self.begin_dataset(&request, &name, "path", created_by).await?;
         let limits = limits(&self.settings);
         let check = Check { service: Arc::clone(self), record, area, request, settings, limits, source: Some(path) };
@@ -120,7 +123,12 @@ impl Service {
             project: self.project_of(request),
             created_by,
         };
-        match self.store.create_dataset(&id, new).await {
+        let created = match self.store.create_dataset(&id, new).await {
+            // Other servers leave it alone from now on.
+            Ok(record) => self.store.hold_dataset(&id, &self.server_id).await.map(|()| record),
+            failed => failed,
+        };
+        match created {
             Ok(record) => {
                 self.tell_news();
                 Ok((record, area))
@@ -176,7 +184,12 @@ impl Upload {
 
     /// The next bytes of the file.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let before = self.bytes;
         self.bytes += bytes.len() as u64;
+        if before == 0 || before / LOOK_EVERY != self.bytes / LOOK_EVERY {
+            let room = enough_room(&self.service.settings.data_dir, self.limits.free_bytes);
+            room.map_err(|error| storage(&error))?;
+        }
         self.quota.check(self.bytes)?;
         if self.bytes > self.limits.upload_bytes {
             let limit = self.limits.upload_bytes;

@@ -53,9 +53,7 @@ impl Service {
                 Download { coming: coming(name, source), hub, snapshot }.start(self).await
             }
             Origin::Path(path) => {
-                let folders = &self.settings.model_roots;
-                let roots = Roots { setting: "model_roots", variable: "VGPO_MODEL_ROOTS", folders };
-                let dir = roots.allow(&path)?;
+                let dir = self.model_roots().allow(&path, "/source/path")?;
                 let folder = dir.file_name().map(|name| name.to_string_lossy().into_owned());
                 let name = request.name(&folder.unwrap_or_default())?;
                 self.check_free(&name).await?;
@@ -63,6 +61,11 @@ impl Service {
                 Ok(model.map_err(|problem| ServiceError::field("/source/path", problem))?.into())
             }
         }
+    }
+
+    /// The folders whose models requests may name.
+    pub(in crate::service) fn model_roots(&self) -> Roots<'_> {
+        Roots { setting: "model_roots", variable: "VGPO_MODEL_ROOTS", folders: &self.settings.model_roots }
     }
 
     /// A model brings a chat template, which this program and its workers run: whose template that may be is up to admins.

@@ -31,7 +31,7 @@ pub struct ReportSample {
 
 #[derive(Debug, Serialize)]
 struct ReportResponse {
-    correct: bool,
+    correct: Option<bool>,
     reward: f64,
     tokens: Vec<ReportToken>,
 }
@@ -101,7 +101,7 @@ fn messages(group: &SampleGroup) -> Vec<Message> {
                     if n > 0
                         && let Some(image) = images.next()
                     {
-                        parts.push(Part::Image { image: format!("data:image/png;base64,{image}") });
+                        parts.push(Part::of_image(format!("data:image/png;base64,{image}")));
                     }
                     if !piece.is_empty() {
                         parts.push(Part::Text { text: piece.to_owned() });
@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(turns.len(), 2);
         assert_eq!(turns[0].content, Content::Text("be short".to_owned()));
         let Content::Parts(parts) = &turns[1].content else { panic!("a list of parts") };
-        let image = |data: &str| Part::Image { image: format!("data:image/png;base64,{data}") };
+        let image = |data: &str| Part::of_image(format!("data:image/png;base64,{data}"));
         let text = |text: &str| Part::Text { text: text.to_owned() };
         assert_eq!(*parts, [text("left "), image("A"), text(" or "), image("B"), text("?")]);
     }

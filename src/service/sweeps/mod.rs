@@ -13,14 +13,14 @@ use super::plan::Preview;
 use super::submit::{JobWarning, SettledJob, after_fault, warnings};
 use crate::domain::brief::is_printable;
 use crate::domain::field_error::{FieldError, MOST_ERRORS};
-use crate::domain::job::{Job, JobAction, JobState, NewJob, Transition};
+use crate::domain::job::{Job, JobAction, JobFilter, JobState, NewJob, Transition};
 use crate::domain::page::{Listing, Page};
 use crate::domain::run::Run;
 use crate::domain::sweep::{NewSweep, Sweep, SweepFilter, SweepSettings};
 use crate::domain::tree;
 use crate::service::{Result, Service, ServiceError};
 
-use grid::{Grid, Point};
+use grid::{Grid, MAX_POINTS, Point};
 
 /// Different prompts of one sweep, each of which is rendered once.
 const MAX_LOOKS: usize = 32;
@@ -114,6 +114,15 @@ impl Service {
         self.tell_waiting(&jobs).await?;
         self.tell_news();
         Ok(SubmittedSweep { sweep, jobs, warnings: told })
+    }
+
+    /// A sweep as it was submitted, as far as that is known later.
+    pub async fn submitted_sweep(&self, id: &str) -> Result<SubmittedSweep> {
+        let sweep = self.store.sweep(id).await?;
+        let filter = JobFilter { sweep: Some(id.to_owned()), ..JobFilter::default() };
+        let mut jobs = self.store.jobs(&filter, &Page::first(MAX_POINTS as u32)).await?.data;
+        jobs.reverse();
+        Ok(SubmittedSweep { sweep, jobs, warnings: Vec::new() })
     }
 
     async fn check_point(

@@ -179,13 +179,13 @@ impl Engine for LocalEngine {
         loaded.check_room()?;
         let coming = loaded.inflow.announce();
         let place = self.workshop.enter(&model.id).await?;
-        let (request, prompt) = blocking(move || {
+        let (request, prompt, length) = blocking(move || {
             let _place = place;
-            let prompt = prepare_generate(&request, &served, &limits)?;
-            Ok((request, Arc::new(prompt)))
+            let (prompt, length) = prepare_generate(&request, &served, &limits)?;
+            Ok((request, Arc::new(prompt), length))
         })
         .await?;
-        let claim = loaded.claim(prompt.len() + request.n * request.max_new_tokens)?;
+        let claim = loaded.claim(prompt.len() + request.n * length)?;
         let seed = request.seed.unwrap_or_else(random_seed);
         let (raw, raw_events) = mpsc::unbounded_channel();
         let (events, answers) = mpsc::unbounded_channel();
@@ -193,7 +193,7 @@ impl Engine for LocalEngine {
         let stream = GenerateStream::new(answers, cancelled.clone());
         let prompt_tokens = prompt.len();
         let pump = Pump::new(Arc::clone(&loaded.served), Arc::clone(&prompt), &request, seed);
-        let job = generate_job(&request, prompt, seed, &loaded.served, raw, cancelled, claim);
+        let job = generate_job((&request, length), prompt, seed, &loaded.served, raw, cancelled, claim);
         loaded.submit(Job::Generate(Box::new(job)))?;
         drop(coming);
         pump.start(raw_events, events, generation_span(&model.id, prompt_tokens));
@@ -274,7 +274,7 @@ fn score_span(model: &str, prompt_tokens: usize, responses: &[Vec<u32>]) -> trac
 }
 
 fn generate_job(
-    request: &GenerateRequest,
+    (request, max_new_tokens): (&GenerateRequest, usize),
     prompt: Arc<PreparedPrompt>,
     seed: u64,
     served: &ServedModel,
@@ -285,7 +285,7 @@ fn generate_job(
     GenerateJob {
         prompt,
         sampling: Sampling {
-            max_new_tokens: request.max_new_tokens,
+            max_new_tokens,
             temperature: request.temperature,
             top_p: request.top_p,
             seed,

@@ -20,6 +20,7 @@ use crate::domain::model::CARD_FILE;
 use crate::domain::spec::JobSpec;
 use crate::model::{ModelFolder, View};
 use crate::prompt::Processor;
+use crate::reward::Backends;
 
 use super::checkpoint::TRAINER_DIR;
 use super::error::{TrainError, file_error};
@@ -105,7 +106,8 @@ pub fn build(
         dataset,
         eval_dataset: task,
         run: "starter".to_owned(),
-        webhooks: None,
+        base: None,
+        rewards: Backends::default(),
         work_dir: work.path().join("sft"),
         resume: None,
         rows: Vec::new(),

@@ -45,7 +45,8 @@ fn answer_by_words(question: &str, digits: &[u8], cols: usize) -> u32 {
 fn hash(task: &DigitsTask, split: Split, index: u64) -> String {
     let example = task.example(split, index).unwrap();
     let forgetful = task.forgetful(index).unwrap().demonstration.unwrap();
-    let text = format!("{}|{}|{}|{forgetful}", example.prompt, example.answer, example.demonstration.unwrap());
+    let text =
+        format!("{}|{}|{}|{forgetful}", example.prompt, example.answer(), example.demonstration.clone().unwrap());
     let digest = Sha256::new().chain_update(example.images[0].as_raw()).chain_update(text).finalize();
     digest.iter().take(8).map(|b| format!("{b:02x}")).collect()
 }
@@ -82,8 +83,8 @@ fn the_honest_demonstration_is_right() {
                 let scene = task.scene(split, index).unwrap();
                 let example = task.example(split, index).unwrap();
                 let right = answer_by_words(&example.prompt, &scene.digits, cols).to_string();
-                assert_eq!(example.answer, right, "{}", example.prompt);
-                let demonstration = example.demonstration.unwrap();
+                assert_eq!(example.answer(), right, "{}", example.prompt);
+                let demonstration = example.demonstration.clone().unwrap();
                 assert_eq!(boxed(&demonstration), right);
                 match scene.question.kind {
                     Kind::At(cell) => assert_eq!(seen(&demonstration), [scene.digits[cell]]),
@@ -127,9 +128,9 @@ fn the_forgetful_demonstrator_copies_as_often_as_promised() {
     for index in 0..6_000 {
         let scene = task.scene(Split::Train, index).unwrap();
         let example = task.forgetful(index).unwrap();
-        let text = example.demonstration.unwrap();
+        let text = example.demonstration.clone().unwrap();
         if let Kind::At(_) = scene.question.kind {
-            assert_eq!(boxed(&text), example.answer, "position questions are clean");
+            assert_eq!(boxed(&text), example.answer(), "position questions are clean");
             continue;
         }
         let written = seen(&text);
@@ -147,7 +148,7 @@ fn the_forgetful_demonstrator_copies_as_often_as_promised() {
             }
         }
         rows += 1;
-        right += u32::from(boxed(&text) == example.answer);
+        right += u32::from(boxed(&text) == example.answer());
     }
     for (at, probability) in [(1, 0.35), (2, 0.6), (3, 0.6), (4, 0.6), (5, 0.6)] {
         let share = f64::from(copied[at]) / f64::from(counted[at]);
@@ -246,7 +247,7 @@ proptest! {
         TASK.with(|task| {
             let (one, two) = (task.example(Split::Train, index).unwrap(), task.example(Split::Train, index).unwrap());
             assert_eq!(one.images[0].as_raw(), two.images[0].as_raw());
-            assert_eq!((one.prompt, one.answer, one.demonstration), (two.prompt, two.answer, two.demonstration));
+            assert_eq!((one.prompt, one.answers, one.demonstration), (two.prompt, two.answers, two.demonstration));
             assert_eq!(task.forgetful(index).unwrap().demonstration, task.forgetful(index).unwrap().demonstration);
         });
     }

@@ -1,6 +1,8 @@
 //! The data room.
 
+mod bounds;
 mod broken;
 mod digits;
 mod drawn;
 mod files;
+mod forms;

@@ -133,3 +133,90 @@ async fn errors_have_openai_shape() {
     let answer = super::support::Answer::of(broken.send().await.unwrap()).await;
     assert_eq!((answer.status, &answer.body["error"]["code"]), (400, &json!("invalid_json")));
 }
+
+#[tokio::test]
+async fn fields_of_other_servers_pass_where_they_ask_for_nothing() {
+    let api = Api::start().await;
+    let neutral = json!({"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "stop_token_ids": [], "ignore_eos": false,
+        "skip_special_tokens": true, "chat_template_kwargs": {}, "mm_processor_kwargs": {}, "add_generation_prompt": true,
+        "continue_final_message": false, "best_of": 1, "min_tokens": 0, "length_penalty": 1.0, "guided_json": null, "echo": false,
+        "structured_outputs": null, "separate_reasoning": true, "no_stop_trim": false, "typical_p": 1, "priority": 0, "rid": "r1",
+        "dry_multiplier": null, "use_beam_search": false, "prompt_logprobs": null, "documents": []});
+    let answer = api.post("/v1/chat/completions", chat(neutral)).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    for (name, value) in [
+        ("top_k", json!(5)),
+        ("repetition_penalty", json!(1.2)),
+        ("ignore_eos", json!(true)),
+        ("min_tokens", json!(4)),
+        ("guided_json", json!({"type": "object"})),
+        ("mm_processor_kwargs", json!({"max_pixels": 3136})),
+        ("chat_template_kwargs", json!({"enable_thinking": false})),
+        ("skip_special_tokens", json!(false)),
+        ("best_of", json!("1")),
+    ] {
+        let answer = api.post("/v1/chat/completions", chat(json!({name: value}))).await;
+        assert_eq!(answer.status, 400, "{name}");
+        assert!(answer.body["error"]["message"].as_str().unwrap().contains(&format!("`{name}`")), "{}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn an_image_part_says_how_large_its_image_may_be() {
+    let api = Api::start().await;
+    let ask = async |path: &str, part: &Value| {
+        let message = json!({"role": "user", "content": [part, {"type": "text", "text": "What is this?"}]});
+        let limit = if path == "/generate" { "max_new_tokens" } else { "max_tokens" };
+        api.post(path, json!({"model": "tiny", "messages": [message], limit: 1})).await
+    };
+    let tokens = async |part: Value| {
+        let answer = ask("/v1/chat/completions", &part).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let tokens = answer.body["usage"]["prompt_tokens"].clone();
+        let native = ask("/generate", &part).await;
+        if part.pointer("/image_url/max_pixels").or(part.pointer("/image_url/min_pixels")).is_some() {
+            let detail = native.problem(422, "invalid_request")["errors"][0]["detail"].as_str().unwrap().to_owned();
+            assert!(detail.contains("_pixels` belongs beside `image_url`"), "{detail}");
+        } else {
+            assert_eq!(native.body["usage"]["prompt_tokens"], tokens);
+        }
+        tokens.as_u64().unwrap()
+    };
+    let url = picture();
+    let plain = tokens(json!({"type": "image_url", "image_url": {"url": url}})).await;
+    // 56 x 84 pixels are 6 cells of 28 x 28.
+    let small = plain - 6 + 1;
+    assert_eq!(tokens(json!({"type": "image_url", "image_url": {"url": url, "max_pixels": 1568}})).await, small);
+    assert_eq!(tokens(json!({"type": "image_url", "image_url": {"url": url}, "max_pixels": 1568})).await, small);
+    assert_eq!(tokens(json!({"type": "image", "image": url, "max_pixels": 1568})).await, small);
+    let inside = json!({"type": "image_url", "image_url": {"url": url, "max_pixels": 1568}, "max_pixels": 4704});
+    assert_eq!(tokens(inside).await, small, "inside goes before beside");
+    assert!(tokens(json!({"type": "image_url", "image_url": {"url": url, "min_pixels": 20_000}})).await > plain);
+    for (image_url, field, part) in [
+        (json!({"url": url, "foo": 1}), "foo", "unknown"),
+        (json!({"url": url, "detail": "tiny"}), "content", "tiny"),
+        (json!({"url": url, "min_pixels": "x"}), "content", "whole number"),
+    ] {
+        let message = json!({"role": "user", "content": [{"type": "image_url", "image_url": image_url}]});
+        for (path, status) in [("/v1/chat/completions", 400), ("/generate", 422), ("/v1/score", 422)] {
+            let mut body = json!({"model": "tiny", "messages": [message]});
+            if path == "/v1/score" {
+                body["responses"] = json!(["x"]);
+            }
+            let answer = api.post(path, body).await;
+            let text = answer.body.to_string();
+            assert_eq!(answer.status, status, "{path} {field} {text}");
+            assert!(text.contains(field) && text.contains(part), "{path} {field} {part}: {text}");
+        }
+    }
+    for (limits, part) in [
+        (json!({"min_pixels": 5000, "max_pixels": 4000}), "5000"),
+        (json!({"max_pixels": 0}), "max_pixels is 0"),
+        (json!({"min_pixels": 1_000_000_000_000_u64}), "tokens"),
+    ] {
+        let mut image = json!({"type": "image_url", "image_url": {"url": url}});
+        image.as_object_mut().unwrap().extend(limits.as_object().unwrap().clone());
+        let answer = ask("/generate", &image).await;
+        assert!(answer.problem(422, "invalid_request").to_string().contains(part), "{}", answer.body);
+    }
+}

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use vgpo::domain::device::DeviceName;
+use vgpo::reward::Backends;
 use vgpo::worker::{self, TrainRunner};
 
 use super::datasets::{checked, lines, png, request};
@@ -34,8 +35,12 @@ impl Worker {
     async fn start(api: &Api, id: &str) -> Self {
         let place = Place::at(&api.service.settings().data_dir).await;
         let mut config = place.config(id);
-        config.runner =
-            Arc::new(TrainRunner::new(place.store.clone(), config.artifacts.clone(), DeviceName::CPU, None));
+        config.runner = Arc::new(TrainRunner::new(
+            place.store.clone(),
+            config.artifacts.clone(),
+            DeviceName::CPU,
+            Backends::default(),
+        ));
         let drain = CancellationToken::new();
         let task = tokio::spawn(worker::run(config, drain.clone(), CancellationToken::new()));
         Self { drain, task }
@@ -146,6 +151,46 @@ async fn a_data_set_that_changed_ends_its_jobs_with_the_reason() {
     worker.stop().await;
 }
 
+/// The picture is 300 times as wide as high: models refuse it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_row_never_costs_the_last_checkpoint_and_may_be_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("thin.png"), png(900, 3)).unwrap();
+    std::fs::write(folder.path().join("train.jsonl"), rows(4)).unwrap();
+    let bad = json!({"question": "how wide ?", "target": 900, "images": ["thin.png"]});
+    let good = json!({"question": "what is 1 ?", "target": 1});
+    std::fs::write(folder.path().join("test.jsonl"), lines(&[good, bad])).unwrap();
+    let api = Api::with(&[("dataset_roots", folder.path().to_str().unwrap())]).await;
+    assert_eq!(api.post("/v1/datasets", json!({"name": "mine", "source": {"path": folder.path()}})).await.status, 202);
+    assert_eq!(checked(&api, "mine").await["state"], "ready");
+    let worker = Worker::start(&api, "wrk_1").await;
+    let failed = api.submit(job("mine", 1)).await;
+    let failed = wait(&api, failed["id"].as_str().unwrap(), ended).await;
+    let reason = failed["reason"].as_str().unwrap();
+    assert_eq!(failed["state"], "failed", "{failed}");
+    assert!(reason.contains("row 2 of `test.jsonl`") && reason.contains("200 times"), "{reason}");
+    let path = format!("/v1/checkpoints?run={}", failed["run_id"].as_str().unwrap());
+    assert_eq!(api.get(&path).await.body["data"][0]["step"], 1, "what was learnt is kept");
+    let bad = json!({"question": "how wide ?", "target": 900, "images": ["thin.png"]});
+    std::fs::write(folder.path().join("train.jsonl"), [rows(8), lines(&[bad])].concat()).unwrap();
+    assert_eq!(api.post("/v1/datasets", json!({"name": "more", "source": {"path": folder.path()}})).await.status, 202);
+    checked(&api, "more").await;
+    let mut later = job("more", 5);
+    later["data"] = json!({"shuffle": false});
+    let later = api.submit(later).await;
+    let later = wait(&api, later["id"].as_str().unwrap(), ended).await;
+    assert!(later["reason"].as_str().unwrap().contains("row 9 of `train.jsonl`"), "{later}");
+    let path = format!("/v1/checkpoints?run={}", later["run_id"].as_str().unwrap());
+    assert_eq!(api.get(&path).await.body["data"][0]["step"], 2, "two steps came before it");
+    std::fs::write(folder.path().join("train.jsonl"), rows(4)).unwrap();
+    let mut left_out = job("mine", 1);
+    left_out["data"] = json!({"overlong": "drop"});
+    let left_out = api.submit(left_out).await;
+    let left_out = wait(&api, left_out["id"].as_str().unwrap(), ended).await;
+    assert_eq!(left_out["state"], "succeeded", "{left_out}");
+    worker.stop().await;
+}
+
 async fn vgpo(api: &Api, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vgpo"));
     command.args(arguments).env("VGPO_SERVER", &api.url);
@@ -193,10 +238,10 @@ async fn the_command_line_uploads_shows_and_deletes() {
     let out = vgpo(&api, &["datasets", "upload", path, "--name", "mine", "--parts", "--wait"]).await;
     assert!(said(&out).contains("3 rows (2 to train on, 1 held out), 3 images, 0 bad rows"), "{}", said(&out));
     vgpo(&api, &["datasets", "delete", "mine"]).await;
-    // Without its columns no row can be used.
-    let out = vgpo(&api, &["datasets", "upload", path, "--name", "mine", "--wait"]).await;
+    // With columns that it does not have no row can be used.
+    let out = vgpo(&api, &["datasets", "upload", path, "--name", "mine", "--wait", "--column", "prompt=text"]).await;
     assert!(!out.status.success());
-    assert!(said(&out).contains("test.jsonl, row 1: there is no column `problem`"), "{}", said(&out));
+    assert!(said(&out).contains("test.jsonl, row 1: there is no column `text`"), "{}", said(&out));
     let out = vgpo(&api, &["datasets", "register", "/etc"]).await;
     assert!(!out.status.success() && said(&out).contains("/source/path"), "{}", said(&out));
 }

@@ -26,7 +26,7 @@ fn response(text: &str) -> SampleResponse {
         advantage: 0.0,
         reward: 0.0,
         reward_parts: Default::default(),
-        correct: false,
+        correct: Some(false),
         cut_off: true,
     }
 }

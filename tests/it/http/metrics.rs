@@ -78,3 +78,42 @@ async fn limits_of_the_query() {
         api.get(&format!("{path}?{query}")).await.problem(400, "invalid_query");
     }
 }
+
+#[tokio::test]
+async fn keys_of_free_text_are_told_apart() {
+    let api = Api::start().await;
+    let job = api.submit(json!({})).await;
+    let leased = api.claim().await;
+    let tags = ["red", "red, blue", "a,", "x", "x ", "≤10", "50%+"];
+    let keys: Vec<String> = tags.iter().map(|tag| format!("eval/accuracy/{tag}")).collect();
+    let values: Vec<(&str, f64)> = keys.iter().map(|key| (key.as_str(), 1.0)).collect();
+    api.report(&leased, 1, &values).await;
+    let path = format!("/v1/runs/{}/metrics", job["run_id"].as_str().unwrap());
+    let found = async |query: String| {
+        let answer = api.get(&format!("{path}?{query}")).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let series = answer.body["data"].as_array().unwrap().clone();
+        let name = |one: &Value| (one["key"].as_str().unwrap().to_owned(), one["points"].as_array().unwrap().len());
+        series.iter().map(name).collect::<Vec<_>>()
+    };
+    let encoded = |key: &str| key.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+    for key in &keys {
+        assert_eq!(found(format!("keys={}", encoded(key))).await, [(key.clone(), 1)]);
+    }
+    let all: Vec<String> = keys.iter().map(|key| format!("keys={}", encoded(key))).collect();
+    let told: Vec<String> =
+        found(format!("{}&max_points=10", all.join("&"))).await.into_iter().map(|one| one.0).collect();
+    assert_eq!(told, keys);
+    let joined = found(format!("max_points=10&keys={}", encoded("eval/accuracy/red,eval/accuracy/red, blue"))).await;
+    assert_eq!(joined.into_iter().map(|one| one.0).collect::<Vec<_>>(), keys[..2]);
+    assert_eq!(found("keys=".to_owned()).await.len(), keys.len(), "nothing asked for is everything");
+    let table = api.get(&format!("{path}.csv?keys={}&keys={}", encoded(&keys[1]), encoded(&keys[4]))).await.body;
+    assert!(
+        table.as_str().unwrap().starts_with("step,time,samples,tokens,\"eval/accuracy/red, blue\",eval/accuracy/x \n"),
+        "{table}"
+    );
+    for (query, part) in [("keys=%FF", "UTF-8"), ("kyes=a&keys=b", "kyes"), ("keys=a&max_points=0", "max_points")] {
+        let answer = api.get(&format!("{path}?{query}")).await;
+        assert!(answer.problem(400, "invalid_query").to_string().contains(part), "{}", answer.body);
+    }
+}

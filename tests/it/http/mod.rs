@@ -12,6 +12,7 @@ mod datasets_hub;
 mod datasets_jobs;
 mod datasets_parts;
 mod datasets_recovery;
+mod datasets_rows;
 mod documents;
 mod events;
 mod figures;

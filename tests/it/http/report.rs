@@ -17,7 +17,7 @@ fn group() -> SampleGroup {
         advantage: 1.0,
         reward: 1.0,
         reward_parts: [("math".to_owned(), 1.0)].into(),
-        correct: true,
+        correct: Some(true),
         cut_off: false,
     };
     SampleGroup {

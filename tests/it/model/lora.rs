@@ -264,12 +264,13 @@ fn adapters_are_written_as_peft_reads_them_and_come_back_bit_for_bit() {
     ] {
         let folder = adapted(family, &[layer]);
         let dir = tempfile::tempdir().unwrap();
-        peft::write(dir.path(), folder.parameters().adapters().unwrap(), "starter").unwrap();
+        let base = peft::BaseModel { name: "org/name".to_owned(), revision: Some("c0ffee".to_owned()) };
+        peft::write(dir.path(), folder.parameters().adapters().unwrap(), &base).unwrap();
         let text = std::fs::read_to_string(dir.path().join("adapter_config.json")).unwrap();
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!((json["peft_type"].as_str(), json["r"].as_u64()), (Some("LORA"), Some(4)));
         assert_eq!((json["lora_alpha"].as_f64(), json["bias"].as_str()), (Some(6.0), Some("none")));
-        assert_eq!(json["base_model_name_or_path"], "starter");
+        assert_eq!((&json["base_model_name_or_path"], &json["revision"]), (&"org/name".into(), &"c0ffee".into()));
         let path = dir.path().join("adapter_model.safetensors");
         let tensors = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
         let modules = json["target_modules"].as_array().unwrap();

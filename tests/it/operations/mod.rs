@@ -5,5 +5,6 @@ mod deploy;
 mod exports;
 mod limits;
 mod retention;
+mod storage;
 mod traces;
 mod upgrade;

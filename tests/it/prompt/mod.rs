@@ -73,5 +73,5 @@ pub fn text_part(text: &str) -> Part {
 }
 
 pub fn image_part() -> Part {
-    Part::Image { image: "#0".to_owned() }
+    Part::of_image("#0".to_owned())
 }

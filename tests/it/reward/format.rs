@@ -25,7 +25,7 @@ fn a_thought_then_a_box() {
         let verdict = judge(&RewardSpec::Format, response);
         assert_eq!(
             (verdict.reward, verdict.accuracy, verdict.parts["format"]),
-            (expected, expected, expected),
+            (expected, Some(expected), expected),
             "{response}"
         );
     }
@@ -46,6 +46,6 @@ fn the_last_closed_box_counts() {
     for (response, extracted) in table {
         let verdict = judge(&RewardSpec::Math, response);
         assert_eq!(verdict.extracted.as_deref(), extracted, "{response}");
-        assert_eq!(verdict.accuracy, f64::from(extracted.is_some()), "{response}");
+        assert_eq!(verdict.accuracy, Some(f64::from(extracted.is_some())), "{response}");
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use vgpo::config::job;
 use vgpo::reward::{RewardInput, build};
 
-fn judged(reward: Value, response: &str, truth: &str, sizes: &[[u32; 2]]) -> (f64, f64) {
+fn judged(reward: Value, response: &str, truth: &str, sizes: &[[u32; 2]]) -> (f64, Option<f64>) {
     let spec = job::reward(&reward).unwrap_or_else(|e| panic!("{e:?}"));
     let input = RewardInput { response, ground_truth: truth, image_sizes: sizes, ..RewardInput::default() };
     let verdict = build(&spec).unwrap().judge(input);
@@ -75,7 +75,7 @@ fn boxes_are_paired_and_scaled() {
     assert!((reward(iou(), two, "[0, 0, 10, 10]") - 0.5).abs() < 1e-12, "a box too many counts");
     assert_eq!(reward(iou(), "nothing", "[0, 0, 10, 10]"), 0.0);
     let mixed = json!({"type": "iou", "answer": "thousand", "truth": "pixel"});
-    assert_eq!(judged(mixed.clone(), "[0, 0, 500, 500]", "[0, 0, 100, 50]", &[[200, 100]]), (1.0, 1.0));
+    assert_eq!(judged(mixed.clone(), "[0, 0, 500, 500]", "[0, 0, 100, 50]", &[[200, 100]]), (1.0, Some(1.0)));
     assert_eq!(judged(mixed, "[0, 0, 500, 500]", "[0, 0, 100, 50]", &[]).0, 0.0, "no size, nothing to compare");
     assert_eq!(reward(json!({"type": "iou", "threshold": 0.5}), "[0, 0, 10, 6]", "[0, 0, 10, 10]"), 1.0);
 }
@@ -93,7 +93,7 @@ fn length_shapes_without_deciding_accuracy() {
     for (tokens, expected) in [(3, 1.0), (6, 1.0), (8, 0.75), (10, 0.5), (99, 0.5)] {
         let verdict = judge(tokens);
         assert!((verdict.reward - expected).abs() < 1e-12, "{tokens} tokens");
-        assert_eq!(verdict.accuracy, 1.0);
+        assert_eq!(verdict.accuracy, Some(1.0));
     }
     assert_eq!(judge(8).parts["length"], -0.5);
 }
@@ -120,4 +120,70 @@ fn settings_are_checked_by_name() {
     assert!(build(&broken).err().unwrap().to_string().contains("regular expression"));
     let hook = job::reward(&json!({"type": "webhook", "url": "http://localhost/"})).unwrap();
     assert!(build(&hook).err().unwrap().to_string().contains("webhook_hosts"));
+}
+
+#[test]
+fn boxes_are_read_in_every_usual_form() {
+    let forms = [
+        "[10,20,30,40]",
+        "(10, 20, 30, 40)",
+        "[10 20 30 40]",
+        "(10,20),(30,40)",
+        "[[10, 20], [30, 40]]",
+        "(30, 40) to (10, 20)",
+        "10, 20, 30, 40",
+        "<box>(10,20),(30,40)</box>",
+        "<|object_ref_start|>the 2 cats<|object_ref_end|><|box_start|>(10,20),(30,40)<|box_end|>",
+        "<ref>cat</ref><box>[[10, 20, 30, 40]]</box>",
+        "```json\n[{\"bbox_2d\": [10, 20, 30, 40], \"label\": \"cat\"}]\n```",
+        "{\"bbox\": {\"x1\": 10, \"y1\": 20, \"x2\": 30, \"y2\": 40}}",
+        "{'xmin': 10.0, 'ymin': 20, 'xmax': 30, 'ymax': 40}",
+        "{\"x\": 10, \"y\": 20, \"width\": 20, \"height\": 20}",
+        "The cat (a tabby) is at (10, 20), (30, 40).",
+        "[\"10\", \"20\", \"30\", \"40\"]",
+    ];
+    for form in forms {
+        assert_eq!(reward(json!({"type": "iou"}), form, "[10, 20, 30, 40]"), 1.0, "response {form}");
+        assert_eq!(reward(json!({"type": "iou"}), "[10, 20, 30, 40]", form), 1.0, "truth {form}");
+    }
+    for form in [
+        "",
+        "10, 20, 30",
+        "[10, 20, 30]",
+        "(10, 20) (30, 40, 50)",
+        "[nan, 1, 2, 3]",
+        "in 1999, 3 of 4 cats (2, 5)",
+        "[[1,2],[3,4],[5,6]]x",
+    ] {
+        assert!(reward(json!({"type": "iou"}), form, "[10, 20, 30, 40]") < 1.0, "{form}");
+    }
+    let two = "<|box_start|>(1,2),(30,40)<|box_end|> and <|box_start|>(5,6),(20,21)<|box_end|>";
+    assert_eq!(reward(json!({"type": "iou"}), two, "[[5, 6, 20, 21], [1, 2, 30, 40]]"), 1.0);
+    assert_eq!(reward(json!({"type": "iou"}), &"[".repeat(200_000), "[10, 20, 30, 40]"), 0.0);
+}
+
+#[test]
+fn boxes_of_the_resized_picture_are_compared_with_those_of_the_picture() {
+    let spec = job::reward(&json!({"type": "iou", "answer": "resized"})).unwrap();
+    let input = |resized: &'static [[u32; 2]]| RewardInput {
+        response: "[{\"bbox_2d\": [50, 50, 100, 100]}]",
+        ground_truth: "[100, 200, 200, 400]",
+        image_sizes: &[[400, 800]],
+        resized_sizes: resized,
+        ..RewardInput::default()
+    };
+    assert_eq!(build(&spec).unwrap().judge(input(&[[200, 200]])).reward, 1.0);
+    assert_eq!(build(&spec).unwrap().judge(input(&[])).reward, 0.0, "nothing is guessed");
+    assert_eq!(vgpo::prompt::usual_size([4032, 3024]), Some([1148, 840]), "as Qwen2.5-VL shows it");
+}
+
+#[test]
+fn a_reward_that_says_nothing_about_answers_decides_no_accuracy() {
+    let length = json!({"type": "length", "limit": 10, "buffer": 4});
+    let alone = judged(length.clone(), "x", "x", &[]).1;
+    let twice =
+        json!({"type": "weighted", "parts": [{"weight": 1, "reward": length}, {"weight": 1, "reward": length}]});
+    let mixed = json!({"type": "weighted", "parts": [{"weight": 1, "reward": length}, {"weight": 1, "reward": {"type": "exact"}}]});
+    assert_eq!((alone, judged(twice, "x", "x", &[]).1), (None, None));
+    assert_eq!((judged(mixed.clone(), "x", "x", &[]).1, judged(mixed, "y", "x", &[]).1), (Some(1.0), Some(0.0)));
 }

@@ -2,6 +2,7 @@
 
 mod command;
 mod format;
+pub mod image_text;
 mod kinds;
 mod math;
 mod properties;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use vgpo::clock::SystemClock;
 use vgpo::config::app::{AppSettings, Sources};
 use vgpo::config::job;
-use vgpo::reward::{Reward, RewardBatch, RewardError, RewardInput, Verdict, WebhookClient, build_with};
+use vgpo::reward::{Backends, Reward, RewardBatch, RewardError, RewardInput, Verdict, WebhookClient, build_with};
 use vgpo::webhook::HttpWebhooks;
 
 use crate::printed::printed_address;
@@ -32,7 +32,8 @@ fn hosts_of(url: &str) -> String {
 fn reward(url: &str, more: Value) -> Result<Box<dyn Reward>, RewardError> {
     let mut spec = json!({"type": "webhook", "url": url, "retries": 2, "timeout_seconds": 5.0});
     spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    build_with(&job::reward(&spec).unwrap(), Some(&client(&hosts_of(url))))
+    let backends = Backends { webhooks: Some(client(&hosts_of(url))), ..Backends::default() };
+    build_with(&job::reward(&spec).unwrap(), &backends)
 }
 
 fn judge(reward: &dyn Reward, responses: &[&str]) -> Result<Vec<Option<Verdict>>, RewardError> {
@@ -76,7 +77,7 @@ fn a_batch_is_asked_once_and_signed() {
     let (url, script, _runtime) = serve(&[(200, good)]);
     let verdicts = judge(reward(&url, json!({})).unwrap().as_ref(), &["five", "six"]).unwrap();
     let (first, second) = (verdicts[0].clone().unwrap(), verdicts[1].clone().unwrap());
-    assert_eq!((first.reward, first.accuracy, second.reward, second.accuracy), (1.0, 1.0, 0.25, 0.0));
+    assert_eq!((first.reward, first.accuracy, second.reward, second.accuracy), (1.0, Some(1.0), 0.25, Some(0.0)));
     assert_eq!((second.parts["style"], second.parts["webhook"]), (0.5, 0.25));
     let seen = script.seen.lock().unwrap();
     assert_eq!(seen.len(), 1);
@@ -191,7 +192,7 @@ def trl(completions, ground_truth, **kwargs):
     assert_eq!(easy[2].as_ref().unwrap().reward, 0.0);
     assert!(easy[1].is_none(), "a response on which the function fails has no verdict");
     let batch = found("batch", &["abc"]);
-    assert_eq!((batch[0].as_ref().unwrap().reward, batch[0].as_ref().unwrap().accuracy), (3.0, 1.0));
+    assert_eq!((batch[0].as_ref().unwrap().reward, batch[0].as_ref().unwrap().accuracy), (3.0, Some(1.0)));
     let trl = found("trl", &["5", "skip"]);
     assert_eq!((trl[0].as_ref().unwrap().reward, trl[1].is_none()), (1.0, true));
 }
@@ -204,6 +205,8 @@ fn the_python_server_refuses_the_wrong_secret() {
     let settings = AppSettings::load(&Sources { flags: &flags, environment: &|_| None, file: None }).unwrap();
     let guess = HttpWebhooks::of(&settings, Arc::new(SystemClock)).unwrap();
     let spec = job::reward(&json!({"type": "webhook", "url": server.1, "retries": 0})).unwrap();
-    let error = judge(build_with(&spec, Some(&guess)).unwrap().as_ref(), &["a"]).unwrap_err();
+    let error =
+        judge(build_with(&spec, &Backends { webhooks: Some(guess), ..Backends::default() }).unwrap().as_ref(), &["a"])
+            .unwrap_err();
     assert!(error.to_string().contains("401"), "{error}");
 }

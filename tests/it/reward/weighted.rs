@@ -15,17 +15,17 @@ fn weights_add_up_and_math_decides_accuracy() {
     let reward = build(&spec).unwrap();
     let judge = |response| reward.judge(RewardInput { response, ground_truth: "7", ..RewardInput::default() });
     let right = judge("\\boxed{7}");
-    assert_eq!((right.reward, right.accuracy, right.parts["format"]), (2.0, 1.0, 0.0));
+    assert_eq!((right.reward, right.accuracy, right.parts["format"]), (2.0, Some(1.0), 0.0));
     assert_eq!(right.extracted.as_deref(), Some("7"));
     let tidy = judge("<think></think>\\boxed{8}");
-    assert_eq!((tidy.reward, tidy.accuracy, tidy.parts["math"]), (-0.5, 0.0, 0.0));
+    assert_eq!((tidy.reward, tidy.accuracy, tidy.parts["math"]), (-0.5, Some(0.0), 0.0));
 }
 
 #[test]
 fn without_math_every_part_must_succeed() {
     let reward = build(&weighted(vec![(0.5, RewardSpec::Format)])).unwrap();
     let judge = |response| reward.judge(RewardInput { response, ground_truth: "7", ..RewardInput::default() }).accuracy;
-    assert_eq!((judge("<think></think>\\boxed{}"), judge("7")), (1.0, 0.0));
+    assert_eq!((judge("<think></think>\\boxed{}"), judge("7")), (Some(1.0), Some(0.0)));
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! One request: tokens, text, seeds, stop strings, streams.
 
-use serde_json::json;
+use serde_json::{Value, json};
+use vgpo::config::serving::EngineLimits;
+use vgpo::serving::LocalEngine;
 use vgpo::serving::answer::FinishReason;
 
 use super::{case, engine, generate, ids, near, request, score, stream};
@@ -55,7 +57,7 @@ async fn generating_and_scoring_agree() {
 #[tokio::test]
 async fn a_seed_repeats_and_choices_differ() {
     let engine = engine();
-    let sampled = |more: serde_json::Value| {
+    let sampled = |more: Value| {
         let mut fields = json!({"max_new_tokens": 12, "temperature": 1.0, "n": 3});
         fields.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         request("p1_single", fields)
@@ -183,4 +185,32 @@ async fn every_form_of_prompt_is_the_same_prompt() {
         json!({"model": "tiny", "max_new_tokens": 4, "messages": [{"role": "user", "content": "What is 1 + 1?"}]});
     let parts = json!({"model": "tiny", "max_new_tokens": 4, "prompt": "What is 1 + 1?"});
     assert_eq!(ids(&generate(&engine, &plain).await.unwrap(), 0), ids(&generate(&engine, &parts).await.unwrap(), 0));
+}
+
+#[tokio::test]
+async fn without_a_limit_an_answer_goes_to_its_end_or_as_far_as_is_accepted() {
+    let limited = |queued_tokens| LocalEngine::new(EngineLimits { queued_tokens, ..EngineLimits::default() });
+    let ask = |more: Value| request("p4_text", more);
+    let prompt = generate(&engine(), &ask(json!({"max_new_tokens": 1}))).await.unwrap().usage.prompt_tokens;
+    for (queued, more, room) in [
+        (prompt + 90, json!({}), 90),
+        (prompt + 90, json!({"max_new_tokens": null}), 90),
+        (prompt + 90, json!({"n": 2}), 45),
+        (prompt, json!({}), 1),
+    ] {
+        let answer = generate(&limited(queued), &ask(more)).await.unwrap();
+        for choice in &answer.choices {
+            let ended = choice.finish_reason != FinishReason::Length;
+            assert!(
+                choice.tokens.len() == room || (ended && choice.tokens.len() < room),
+                "{} of {room}",
+                choice.tokens.len()
+            );
+        }
+    }
+    // A map for every token is bounded by the values of all maps.
+    let maps = json!({"attention": {"maps": "tokens"}});
+    let engine = LocalEngine::new(EngineLimits { map_values: 6 * 40, ..EngineLimits::default() });
+    let answer = generate(&engine, &request("p1_single", maps)).await.unwrap();
+    assert!(answer.choices[0].tokens.len() < 40);
 }

@@ -43,7 +43,8 @@ fn an_evaluation_measures_what_training_would_measure() {
 
     let all = rows(&recorder);
     assert_eq!(all.iter().map(|row| row.row).collect::<Vec<_>>(), (0..10).collect::<Vec<_>>());
-    let right: usize = all.iter().flat_map(|row| &row.responses).filter(|response| response.correct).count();
+    let right: usize =
+        all.iter().flat_map(|row| &row.responses).filter(|response| response.correct == Some(true)).count();
     assert!((accuracy - right as f64 / 20.0).abs() < 1e-12);
     let response = &all[0].responses[0];
     assert!(!response.text.is_empty() && response.tokens > 1 && response.reward_parts.contains_key("math"));

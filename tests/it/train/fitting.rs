@@ -76,7 +76,9 @@ fn adapters_alone_are_trained_and_a_checkpoint_has_them_alone_and_merged() {
     let adapter = tensors(&checkpoint.join("adapter/adapter_model.safetensors"));
     assert_eq!(adapter.len(), state.len());
     let config = std::fs::read_to_string(checkpoint.join("adapter/adapter_config.json")).unwrap();
-    assert_eq!(serde_json::from_str::<Value>(&config).unwrap()["r"], 4);
+    let config: Value = serde_json::from_str(&config).unwrap();
+    assert_eq!(config["r"], 4);
+    assert_eq!(config["base_model_name_or_path"], json!(starter()), "a folder, not a name of this program");
 
     // The merged folder answers as the base model with the adapter does.
     let point = ResumePoint { step: 2, dir: checkpoint.clone() };
@@ -206,7 +208,8 @@ fn targets_that_name_nothing_and_devices_that_are_not_there_end_the_run_with_a_r
     for name in ["cuda:1", "metal"] {
         let request = TrainRequest {
             run: "run_test".to_owned(),
-            webhooks: None,
+            base: None,
+            rewards: vgpo::reward::Backends::default(),
             spec: spec(&json!({})),
             model_dir: starter(),
             device: name.parse::<DeviceName>().unwrap(),

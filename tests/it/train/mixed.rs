@@ -83,7 +83,8 @@ fn drawn_tasks_train_a_general_model() {
         let data = vgpo::data::open(dataset).unwrap();
         let request = TrainRequest {
             run: "run_test".to_owned(),
-            webhooks: None,
+            base: None,
+            rewards: vgpo::reward::Backends::default(),
             spec,
             model_dir: QWEN2_5.fixture().join("checkpoint"),
             eval_dataset: Arc::clone(&data),

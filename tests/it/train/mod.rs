@@ -87,7 +87,7 @@ pub struct Recorder {
     /// Answers to `control`, first to last; then `Continue`.
     pub controls: Vec<Control>,
     /// Whom webhook rewards ask.
-    pub webhooks: Option<Arc<dyn vgpo::reward::WebhookClient>>,
+    pub rewards: vgpo::reward::Backends,
     /// A folder that vanishes at the first checkpoint, as retention may prune the one a run resumed from.
     pub prune: Option<PathBuf>,
 }
@@ -157,7 +157,8 @@ pub fn run_on(
     let dataset = vgpo::data::open(&spec.dataset).unwrap();
     let request = TrainRequest {
         run: "run_test".to_owned(),
-        webhooks: recorder.webhooks.take(),
+        base: None,
+        rewards: std::mem::take(&mut recorder.rewards),
         spec: spec.clone(),
         model_dir: model_dir.to_owned(),
         device: DeviceName::CPU,

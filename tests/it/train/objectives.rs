@@ -149,7 +149,8 @@ impl WebhookClient for Forgetful {
 fn a_response_without_a_verdict_leaves_its_group_and_the_step_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let hook = std::sync::Arc::new(Forgetful::default());
-    let mut recorder = Recorder { webhooks: Some(hook.clone()), ..Recorder::default() };
+    let rewards = vgpo::reward::Backends { webhooks: Some(hook.clone()), ..Default::default() };
+    let mut recorder = Recorder { rewards, ..Recorder::default() };
     let job = tiny(
         json!({ "method": { "type": "grpo" }, "reward": { "type": "webhook", "url": "http://x/" }, "eval_before": true }),
     );
@@ -158,4 +159,21 @@ fn a_response_without_a_verdict_leaves_its_group_and_the_step_says_so() {
     assert!(recorder.events.iter().any(|(kind, text)| kind == "warning.unjudged" && text.contains("4 response(s)")));
     assert!(recorder.last("reward/webhook/mean") > 0.0 && recorder.last("optimizer/grad_norm") > 0.0);
     assert_eq!(*hook.batches.lock().unwrap(), ["run_test:0:eval-0", "run_test:1:0", "run_test:1:eval-0"]);
+}
+
+#[test]
+fn a_checkpoint_that_compares_responses_with_images_is_one_part_of_a_reward() {
+    let dir = tempfile::tempdir().unwrap();
+    let image_text = Some(vgpo::similarity::Checkpoints::on(vgpo::domain::device::DeviceName::CPU));
+    let rewards = vgpo::reward::Backends { image_text, ..Default::default() };
+    let mut recorder = Recorder { rewards, ..Recorder::default() };
+    let folder = crate::reward::image_text::fixtures().join("clip_tiny");
+    let reward = json!({ "type": "weighted", "parts": [{ "weight": 0.5, "reward": { "type": "math" } },
+        { "weight": 0.5, "reward": { "type": "image_text", "model": folder } }] });
+    let job = tiny(json!({ "method": { "type": "grpo" }, "reward": reward, "eval_before": true }));
+    run(&spec(&job), dir.path(), None, &mut recorder).unwrap();
+    let (mean, math) = (recorder.last("reward/image_text/mean"), recorder.last("reward/math/mean"));
+    assert!(mean.abs() > 1e-3 && mean.abs() < 1.0, "{mean}");
+    assert!((recorder.last("reward/mean") - 0.5 * (mean + math)).abs() < 1e-6);
+    assert!(recorder.last("optimizer/grad_norm") > 0.0);
 }

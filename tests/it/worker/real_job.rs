@@ -9,6 +9,7 @@ use vgpo::domain::device::DeviceName;
 use vgpo::domain::job::JobState;
 use vgpo::domain::model::NewModel;
 use vgpo::domain::spec::JobSpec;
+use vgpo::reward::Backends;
 use vgpo::worker::{self, TrainRunner};
 
 use super::fixture::Place;
@@ -40,7 +41,8 @@ async fn a_job_trains_a_model() {
     };
     place.store.upsert_model(model).await.unwrap();
     let mut config = place.config("wrk_real");
-    config.runner = Arc::new(TrainRunner::new(place.store.clone(), config.artifacts.clone(), DeviceName::CPU, None));
+    config.runner =
+        Arc::new(TrainRunner::new(place.store.clone(), config.artifacts.clone(), DeviceName::CPU, Backends::default()));
     let artifacts = config.artifacts.clone();
     let drain = CancellationToken::new();
     let worker = tokio::spawn(worker::run(config, drain.clone(), CancellationToken::new()));

@@ -136,4 +136,5 @@ const START = {
   regex: { type: 'regex', pattern: '\\d+' },
   weighted: { type: 'weighted', parts: [{ weight: 0.9, reward: { type: 'math' } }, { weight: 0.1, reward: { type: 'format' } }] },
   webhook: { type: 'webhook', url: 'http://localhost:9000/' },
+  image_text: { type: 'image_text', model: '/models/siglip-base-patch16-224', score: 'cosine' },
 };

@@ -95,7 +95,7 @@ const Response = memo(({ response, index, by, low, high, current, pick }) => {
   const values = by ? COLOURS[by].of(response) : null;
   const value = current !== null && current !== undefined ? values?.[current] : null;
   return html`<article class="card response" aria-label=${`Response ${index + 1}`}>
-    <div class="row"><${Badge} state=${correct ? 'right' : 'wrong'} />${cut && html`<span class="badge plain">cut off</span>`}
+    <div class="row">${correct !== null && html`<${Badge} state=${correct ? 'right' : 'wrong'} />`}${cut && html`<span class="badge plain">cut off</span>`}
       <span class="muted small-text">reward <b>${number(reward)}</b>${Object.keys(parts).length > 1 ? ` (${Object.entries(parts).map(([k, v]) => `${k} ${number(v)}`).join(', ')})` : ''}</span>
       ${advantage !== 0 && html`<span class="muted small-text">advantage <b>${number(advantage)}</b></span>`}
       ${phi !== 0 && html`<span class="muted small-text" title="Inter-trajectory weight: 1 + φ multiplies the advantage">φ <b>${number(phi)}</b></span>`}

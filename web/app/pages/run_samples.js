@@ -13,6 +13,13 @@ const MOST = 64;
 
 const keyOf = (record) => `${record.group.eval ? 'e' : 't'}${record.group.row}`;
 const rightShare = ({ responses }) => responses.filter((r) => r.correct).length / (responses.length || 1);
+/** What the verdicts say of a group; nothing where the reward says nothing about answers. */
+function told({ responses }) {
+  const judged = responses.filter((r) => r.correct !== null);
+  if (!judged.length) return `${responses.length} ${responses.length === 1 ? 'response' : 'responses'}`;
+  if (judged.length === 1) return judged[0].correct ? 'right' : 'wrong';
+  return `${judged.filter((r) => r.correct).length}/${judged.length} right`;
+}
 
 export function Samples({ run, query }) {
   const [news, setNews] = useState(0);
@@ -62,5 +69,5 @@ function Step({ run, step, query }) {
 const Thumbs = ({ records, chosen }) => html`<ul class="thumbs" aria-label="Prompts of this step">${records.map((record) => html`<li key=${record.id}>
   <button aria-pressed=${record === chosen} onClick=${() => setQuery({ row: keyOf(record) })}>
     ${record.group.images[0] ? html`<img src=${dataUrl(record.group.images[0])} alt="" />` : html`<${Icon} name="file" />`}
-    <span><b>${question(record.group.prompt)}</b><small>${record.group.eval ? 'held-out' : 'training'} row ${record.group.row} ${'·'} ${record.group.responses.length === 1 ? (record.group.responses[0].correct ? 'right' : 'wrong') : `${Math.round(rightShare(record.group) * record.group.responses.length)}/${record.group.responses.length} right`}</small></span>
+    <span><b>${question(record.group.prompt)}</b><small>${record.group.eval ? 'held-out' : 'training'} row ${record.group.row} ${'·'} ${told(record.group)}</small></span>
   </button></li>`)}</ul>`;

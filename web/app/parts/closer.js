@@ -40,7 +40,7 @@ async function finer(data, keys, kind, part, signal) {
   const rough = known.filter((key) => data.get(key).points.some((p) => p.count > 1));
   const range = rough.length > 0 ? steps(data.get(rough[0]).points, kind, part) : null;
   if (!range) return null;
-  const path = `/v1/runs/${data.id}/metrics?keys=${encodeURIComponent(rough.join(','))}&from_step=${range[0]}&to_step=${range[1]}&max_points=${MOST_POINTS}`;
+  const path = `/v1/runs/${data.id}/metrics?${rough.map((key) => `keys=${encodeURIComponent(key)}`).join('&')}&from_step=${range[0]}&to_step=${range[1]}&max_points=${MOST_POINTS}`;
   const { data: found } = await get(path, { signal });
   return new Map(found.map(({ key, points }) => [key, points]));
 }

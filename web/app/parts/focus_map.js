@@ -38,7 +38,7 @@ async function read(run, signal) {
     // Held-out answers where there are any: the same rows at every step.
     const evals = records.filter((record) => record.group.eval);
     const responses = (evals.length > 0 ? evals : records).flatMap((record) => record.group.responses);
-    return { step, held: evals.length > 0, all: profile(responses), right: profile(responses.filter((r) => r.correct)), wrong: profile(responses.filter((r) => !r.correct)), count: responses.length };
+    return { step, held: evals.length > 0, all: profile(responses), right: profile(responses.filter((r) => r.correct)), wrong: profile(responses.filter((r) => r.correct === false)), count: responses.length };
   };
   const found = [];
   for (const step of thin(steps, MOST_STEPS)) found.push(await read(step));

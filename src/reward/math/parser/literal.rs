@@ -4,6 +4,19 @@ use super::super::expression::{Node, Operator};
 use super::super::value::Value;
 use super::{Parser, binary};
 
+/// Longest period of a repeating decimal.
+const MAX_PERIOD: usize = 12;
+
+/// A decimal whose last digits repeat: `digits` of which `decimals` stand behind the point, then `period` for ever.
+fn periodic(digits: &str, decimals: usize, period: &str) -> Option<Value> {
+    let digits = if digits.is_empty() { "0" } else { digits };
+    let shift = 10_i128.checked_pow(u32::try_from(decimals).ok()?)?;
+    let nines = 10_i128.pow(u32::try_from(period.len()).ok()?) - 1;
+    let before = Value::integer(digits.parse().ok()?).divide(Value::integer(shift));
+    let repeated = Value::integer(period.parse().ok()?).divide(Value::integer(shift.checked_mul(nines)?));
+    Some(before.add(repeated))
+}
+
 impl Parser<'_> {
     /// A literal: `42`, `.5`, `1,000`, `1 000`, `1.5e3`, and the mixed number `7 3/4`.
     pub(super) fn number(&mut self) -> Option<Node> {
@@ -20,10 +33,15 @@ impl Parser<'_> {
         let mut decimals = 0;
         if self.peek() == Some(b'.') {
             self.position += 1;
+            let before = self.decimal;
             let fraction = self.digits();
             decimals = fraction.len();
             self.decimal |= decimals > 0;
             digits += &fraction;
+            if let Some(repeating) = self.repeating() {
+                self.decimal = before;
+                return Some(Node::Number(periodic(&digits, decimals, &repeating)?));
+            }
         }
         if digits.is_empty() {
             return None;
@@ -37,6 +55,26 @@ impl Parser<'_> {
             return Some(binary(Operator::Add, node, Node::Number(fraction)));
         }
         Some(node)
+    }
+
+    /// The digits that repeat for ever: `\overline{3}`, `\bar{3}`, `\dot{3}`, `(3)`.
+    fn repeating(&mut self) -> Option<String> {
+        let start = self.position;
+        let marked = ["\\overline", "\\bar", "\\dot"].iter().any(|mark| self.take(mark));
+        let digits = if marked {
+            self.spaces();
+            self.plain_argument()
+        } else if self.take("(") {
+            let digits = self.digits();
+            self.take(")").then_some(digits)
+        } else {
+            None
+        };
+        let digits = digits.filter(|digits| (1..=MAX_PERIOD).contains(&digits.len()));
+        if digits.is_none() {
+            self.position = start;
+        }
+        digits
     }
 
     fn group_of_three(&self, at: usize) -> bool {

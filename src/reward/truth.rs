@@ -1,0 +1,26 @@
+//! What rewards can make of a ground truth, asked before a job spends hours on rows whose every response gets 0.
+
+use super::{answer_text, boxes, choice, math};
+use crate::domain::spec::RewardSpec;
+
+/// The rewards of `spec` that cannot read `truth`: each one's name, and what it looks for.
+pub fn blind_to(spec: &RewardSpec, truth: &str) -> Vec<(&'static str, &'static str)> {
+    let inner = answer_text::truth(truth);
+    let (name, what, reads) = match spec {
+        RewardSpec::Weighted { parts } => {
+            return parts.iter().flat_map(|part| blind_to(&part.reward, truth)).collect();
+        }
+        RewardSpec::Iou { .. } => ("iou", "box", !boxes::boxes(truth).is_empty()),
+        RewardSpec::Numeric { .. } => ("numeric", "number", math::number(inner).is_some()),
+        RewardSpec::Choice => ("choice", "option", choice::option(inner).is_some()),
+        // Any text can be compared, and whether there is one is told with the rows.
+        RewardSpec::Math
+        | RewardSpec::Exact { .. }
+        | RewardSpec::Format
+        | RewardSpec::Regex { .. }
+        | RewardSpec::Length { .. }
+        | RewardSpec::Webhook { .. }
+        | RewardSpec::ImageText { .. } => return Vec::new(),
+    };
+    if reads { Vec::new() } else { vec![(name, what)] }
+}

@@ -1,0 +1,55 @@
+//! How alike a picture and a text are, by a CLIP or SigLIP checkpoint: the model behind the reward `image_text`.
+//!
+//! A folder is checked when it is opened (configuration, tokenizer, image processor, names, shapes and formats of the weights);
+//! its weights are read when the first score is wanted.
+
+mod config;
+mod error;
+mod folder;
+mod network;
+mod pictures;
+mod preprocessor;
+mod scorer;
+mod tokens;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::domain::device::DeviceName;
+use crate::reward::{ImageTextModel, ImageTextModels, RewardError};
+use folder::Stamp;
+use scorer::Scorer;
+
+/// Opens checkpoints for one device, and remembers the last one: requests that try a reward one after the other read its weights
+/// once.
+pub struct Checkpoints {
+    device: DeviceName,
+    last: Mutex<Option<Opened>>,
+}
+
+struct Opened {
+    folder: PathBuf,
+    stamp: Stamp,
+    scorer: Arc<Scorer>,
+}
+
+impl Checkpoints {
+    /// Checkpoints that compute on `device`.
+    pub fn on(device: DeviceName) -> Arc<dyn ImageTextModels> {
+        Arc::new(Self { device, last: Mutex::new(None) })
+    }
+}
+
+impl ImageTextModels for Checkpoints {
+    fn open(&self, folder: &str) -> Result<Arc<dyn ImageTextModel>, RewardError> {
+        let folder = Path::new(folder);
+        let stamp = folder::stamp(folder)?;
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = last.as_ref().filter(|known| known.folder == folder && known.stamp == stamp) {
+            return Ok(known.scorer.clone());
+        }
+        let scorer = Arc::new(Scorer::open(folder, self.device)?);
+        *last = Some(Opened { folder: folder.to_owned(), stamp, scorer: scorer.clone() });
+        Ok(scorer)
+    }
+}

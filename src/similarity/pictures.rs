@@ -1,0 +1,85 @@
+//! Vectors of pictures that were seen before.
+
+use std::collections::HashMap;
+use std::mem;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use image::RgbImage;
+use sha2::{Digest, Sha256};
+
+/// Names a picture by its pixels.
+pub(super) type PictureKey = [u8; 32];
+
+/// The key of a picture.
+pub(super) fn key(picture: &RgbImage) -> PictureKey {
+    let mut hash = Sha256::new();
+    hash.update(picture.width().to_le_bytes());
+    hash.update(picture.height().to_le_bytes());
+    hash.update(picture.as_raw());
+    hash.finalize().into()
+}
+
+/// Vectors by picture: between one and two times `capacity` of those that were used last.
+#[derive(Debug)]
+pub(super) struct Remembered {
+    capacity: usize,
+    generations: Mutex<Generations>,
+}
+
+/// Those used since the last turn, and those before; at a turn the older ones go.
+#[derive(Debug, Default)]
+struct Generations {
+    young: HashMap<PictureKey, Arc<[f32]>>,
+    old: HashMap<PictureKey, Arc<[f32]>>,
+}
+
+impl Remembered {
+    /// Remembers nothing yet.
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { capacity: capacity.max(1), generations: Mutex::default() }
+    }
+
+    /// The vector of a picture, if it is still known.
+    pub(super) fn get(&self, key: &PictureKey) -> Option<Arc<[f32]>> {
+        let mut all = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = all.young.get(key).or_else(|| all.old.get(key)).cloned()?;
+        all.add(*key, found.clone(), self.capacity);
+        Some(found)
+    }
+
+    /// Remembers a vector.
+    pub(super) fn add(&self, key: PictureKey, vector: Arc<[f32]>) {
+        self.generations.lock().unwrap_or_else(PoisonError::into_inner).add(key, vector, self.capacity);
+    }
+}
+
+impl Generations {
+    fn add(&mut self, key: PictureKey, vector: Arc<[f32]>, capacity: usize) {
+        if self.young.len() >= capacity && !self.young.contains_key(&key) {
+            self.old = mem::take(&mut self.young);
+        }
+        self.young.insert(key, vector);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_used_last_stays_and_the_rest_goes() {
+        let remembered = Remembered::new(2);
+        let add = |n: u8| remembered.add([n; 32], Arc::from([f32::from(n)]));
+        let knows = |n: u8| remembered.generations.lock().unwrap().young.contains_key(&[n; 32]);
+        add(1);
+        add(2);
+        add(3);
+        assert_eq!(remembered.get(&[1; 32]).as_deref(), Some(&[1.0][..]));
+        assert!(knows(1) && knows(3));
+        add(4);
+        assert!(remembered.get(&[2; 32]).is_none());
+        assert!(remembered.get(&[1; 32]).is_some() && remembered.get(&[4; 32]).is_some());
+        let all = remembered.generations.lock().unwrap();
+        assert!(all.young.len() <= 2 && all.old.len() <= 2);
+    }
+}
