@@ -7,9 +7,13 @@ default:
 test:
     ./scripts/test
 
+# What daily work needs: format, lints, Rust tests.
+quick:
+    ./scripts/test --quick
+
 # Tests of one room, e.g. `just room train`.
 room name:
-    cargo test --test it {{ name }}::
+    cargo test --release --test it {{ name }}::
 
 # Train and serve the starter, from nothing to a dashboard of URLs.
 quickstart *args:
@@ -21,7 +25,15 @@ starter out="/tmp/vgpo-starter":
 
 # Write the OpenAPI document that the code generates.
 openapi:
-    cargo run -- openapi > openapi/vgpo.json
+    cargo run --release -- openapi > openapi/vgpo.json
+
+# What a first build costs: time, memory, crates, size; docs/building.md holds the figures (by hand, on a quiet machine: some minutes).
+cold-build *args:
+    ./scripts/cold-build {{ args }}
+
+# A stripped binary archive and a Python wheel that carries the program, both tried out; in dist/.
+package:
+    ./scripts/package
 
 # Licences, bans and sources of dependencies.
 deny:
@@ -81,6 +93,11 @@ bench-service:
 # Does anything grow with a run? One long job and long rollouts; writes docs/performance-growth.md (by hand, on a quiet machine: some minutes).
 soak *args:
     ./scripts/soak {{ args }}
+
+# Every kind of attack against a release build; writes docs/attacks.md (by hand, on a quiet machine: some minutes).
+verify-attacks *names:
+    cargo build --release
+    ./scripts/verify-attacks --vgpo target/release/vgpo --out docs/attacks.md {{ names }}
 
 # Hostile inputs for every parser, for so many seconds; writes docs/fuzzing.md.
 verify-fuzz seconds="600":

@@ -5,6 +5,7 @@
 //!
 //! | room | what lives there | may use |
 //! |---|---|---|
+//! | `cli` | the command line: one file per command | (all) |
 //! | `http` | router, problem+json, limits; one file per resource, handlers of a few lines | service, telemetry, serving, config, domain, clock |
 //! | `service` | what the API means: submit a job, publish a checkpoint, query metrics | forward, telemetry, store, serving, artifacts, fetch, hub, config, data, images, prompt, webhook, similarity, reward, algorithm, footprint, model, domain, clock |
 //! | `worker` | claim, heartbeat, cancel, drain; one leased job -> one trainer, in a process of its own | train, store, artifacts, config, data, prompt, webhook, reward, footprint, model, domain, clock |
@@ -33,10 +34,13 @@
 //! | `clock` | the only door for the wall clock and for randomness | |
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+extern crate self as vgpo;
+
 pub mod algorithm;
 pub mod artifacts;
 pub mod backup;
 pub mod bench;
+mod cli;
 pub mod clock;
 pub mod config;
 pub mod data;
@@ -59,3 +63,6 @@ pub mod telemetry;
 pub mod train;
 pub mod webhook;
 pub mod worker;
+
+// The command line lives here and not in the binary, so that what both instantiate is compiled once.
+pub use cli::{Cli, PRODUCT_THREADS};

@@ -1,12 +1,9 @@
 //! The program `vgpo`: see `vgpo --help`.
 
-mod cli;
-
 use std::process::ExitCode;
 
 use clap::Parser as _;
-
-use cli::PRODUCT_THREADS;
+use vgpo::{Cli, PRODUCT_THREADS};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -18,7 +15,7 @@ const ELEMENTWISE_THREADS: &str = "CANDLE_NUM_THREADS";
 const PURGE_DELAY: (&str, &str) = ("MIMALLOC_PURGE_DELAY", "60000");
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = Cli::parse();
     // Each on its own: `cargo run` and other surroundings may have set some of them.
     if [ELEMENTWISE_THREADS, PRODUCT_THREADS, PURGE_DELAY.0].iter().any(|name| std::env::var_os(name).is_none()) {
         return restart_with_settled_threads(cli.runs_one_graph_per_core());

@@ -57,26 +57,31 @@ pub(super) fn manifest_of(folder: &Path, sync: bool) -> Result<Manifest> {
     let mut buffer = vec![0u8; CHUNK];
     for path in files(folder)? {
         let mut file = File::open(&path).map_err(io("open", &path))?;
-        let (mut hash, mut size_bytes) = (Sha256::new(), 0u64);
-        loop {
-            let n = file.read(&mut buffer).map_err(io("read", &path))?;
-            if n == 0 {
-                break;
-            }
-            hash.update(&buffer[..n]);
-            size_bytes += n as u64;
-        }
+        let (size_bytes, sha256) = hashed(&mut file, &mut buffer).map_err(io("read", &path))?;
         if sync {
             file.sync_all().map_err(io("flush", &path))?;
         }
         let inside = path.strip_prefix(folder).unwrap_or(&path);
         let parts: Vec<_> = inside.iter().map(|p| p.to_string_lossy()).collect();
-        let entry = ManifestFile { path: parts.join("/"), size_bytes, sha256: format!("{:x}", hash.finalize()) };
+        let entry = ManifestFile { path: parts.join("/"), size_bytes, sha256 };
         whole.update(format!("{}\0{}\0{}\n", entry.path, entry.size_bytes, entry.sha256));
         entries.push(entry);
     }
     let size_bytes = entries.iter().map(|e| e.size_bytes).sum();
     Ok(Manifest { files: entries, size_bytes, sha256: format!("{:x}", whole.finalize()) })
+}
+
+/// Size and hash of what a file holds from here on.
+pub(super) fn hashed(file: &mut File, buffer: &mut [u8]) -> std::io::Result<(u64, String)> {
+    let (mut hash, mut size_bytes) = (Sha256::new(), 0u64);
+    loop {
+        let n = file.read(buffer)?;
+        if n == 0 {
+            return Ok((size_bytes, format!("{:x}", hash.finalize())));
+        }
+        hash.update(&buffer[..n]);
+        size_bytes += n as u64;
+    }
 }
 
 /// The first thing in which a folder differs from what it should be.

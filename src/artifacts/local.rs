@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::domain::checkpoint::Manifest;
 
 use super::folder::{check_key, copy_dir, difference, io, manifest_of, sync_dir, sync_dirs};
-use super::{ArtifactError, ArtifactStore};
+use super::{ArtifactError, ArtifactStore, owner};
 
 const STAGING: &str = ".staging";
 const LOCK: &str = "lock";
@@ -140,6 +140,31 @@ impl ArtifactStore for LocalStore {
         }
         keys.sort();
         Ok(keys)
+    }
+
+    fn owner(&self) -> Result<Option<String>> {
+        let path = self.root.join(owner::FILE);
+        match fs::read(&path) {
+            Ok(content) => owner::read(&content).map(Some),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io("read", &path)(error)),
+        }
+    }
+
+    fn set_owner(&self, database: &str, replace: bool) -> Result<bool> {
+        let gate_path = self.root.join(STAGING).join(GATE);
+        let gate = File::create(&gate_path).map_err(io("create", &gate_path))?;
+        gate.lock().map_err(io("lock", &gate_path))?;
+        let path = self.root.join(owner::FILE);
+        if !replace && path.exists() {
+            return Ok(false);
+        }
+        let draft = self.temporary();
+        fs::write(&draft, owner::written(database)).map_err(io("write", &draft))?;
+        File::open(&draft).and_then(|file| file.sync_all()).map_err(io("flush", &draft))?;
+        fs::rename(&draft, &path).map_err(io("write", &path))?;
+        sync_dir(&self.root)?;
+        Ok(true)
     }
 
     fn abandon(&self) {

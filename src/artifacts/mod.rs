@@ -1,9 +1,11 @@
 //! Checkpoints and other folders of files behind one interface: immutable, complete or absent, verifiable.
 
 mod folder;
+mod intact;
 mod local;
 mod logs;
 mod object;
+mod owner;
 mod rows;
 
 use std::ops::Range;
@@ -16,7 +18,9 @@ use object_store::ObjectStore;
 use crate::config::app::{AppSettings, folder_of};
 use crate::domain::checkpoint::Manifest;
 
+pub use intact::Intact;
 pub use logs::{JobLogWriter, JobLogs};
+pub use owner::{Ownership, ownership};
 pub use rows::finished_chunks;
 
 /// An error of the artifact store.
@@ -41,6 +45,18 @@ pub enum ArtifactError {
     /// Something is stored there already; artifacts never change.
     #[error("artifact `{0}` exists already")]
     Exists(String),
+    /// The store belongs to another database than the one that is used with it.
+    #[error(
+        "the artifacts belong to another database ({owner}; this one is {database}): nothing of them was touched. Check \
+         VGPO_DATABASE_URL and VGPO_ARTIFACTS_URL; where both are right and the other database is gone for good, \
+         `vgpo prune --adopt` takes the artifacts over"
+    )]
+    Foreign {
+        /// The id of the database that they belong to.
+        owner: String,
+        /// The id of the one that is used.
+        database: String,
+    },
     /// The stored files differ from the manifest.
     #[error("artifact `{key}` is damaged: {problem}")]
     Damaged {
@@ -91,6 +107,18 @@ pub trait ArtifactStore: Send + Sync {
         let _ = prefix;
         Ok(Vec::new())
     }
+    /// Removes every artifact below `prefix`, complete or not.
+    fn delete_below(&self, prefix: &str) -> Result<(), ArtifactError> {
+        for key in [self.list(prefix)?, self.leftovers(prefix)?].concat() {
+            self.delete(&key)?;
+        }
+        self.delete(prefix)
+    }
+    /// The id of the database that these artifacts belong to; none where none has said so yet.
+    fn owner(&self) -> Result<Option<String>, ArtifactError>;
+    /// Notes the database that these artifacts belong to. False where another one has been faster, unless it is to be
+    /// replaced.
+    fn set_owner(&self, database: &str, replace: bool) -> Result<bool, ArtifactError>;
     /// Do other hosts see what is published here, without a disk that they share?
     fn is_shared(&self) -> bool {
         false

@@ -38,6 +38,9 @@ async fn restore_into(folder: &Path, place: &Place) -> Result<BackupManifest> {
     if let Some(taken) = manifest.artifacts.iter().find(|artifact| target.path(&artifact.key).is_ok()) {
         return Err(BackupError::NotEmpty { what: format!("the artifact store (it has {})", taken.key) });
     }
+    if target.owner()?.is_some() {
+        return Err(BackupError::NotEmpty { what: "the artifact store (it belongs to another database)".to_owned() });
+    }
     let work = beside(&place.logs, "restoring");
     let restored = tokio::task::block_in_place(|| {
         for artifact in &manifest.artifacts {

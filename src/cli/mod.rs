@@ -42,6 +42,7 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 use vgpo::clock::{Clock, SystemClock};
 use vgpo::config::app::{AppSettings, LogFormat};
+use vgpo::domain::brief::for_terminal;
 use vgpo::domain::device::DeviceName;
 use vgpo::reward::Backends;
 use vgpo::similarity::Checkpoints;
@@ -161,7 +162,7 @@ const QUIET_LOG: &str = "error";
 /// Says on standard error why a command failed.
 #[allow(clippy::print_stderr)]
 fn fail(message: impl std::fmt::Display) -> ExitCode {
-    eprintln!("error: {message}");
+    eprintln!("error: {}", for_terminal(&message.to_string()));
     ExitCode::FAILURE
 }
 
@@ -177,11 +178,12 @@ fn on_large_stack<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     thread.join().map_err(|_| "the compute thread panicked".to_owned())
 }
 
-/// Prints a line; a reader that went away (`| head`) is no failure.
+/// Prints a line; a reader that went away (`| head`) is no failure. Names may come from others: what a terminal would obey is
+/// spelt out.
 fn say(line: impl std::fmt::Display) -> ExitCode {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    let _ = writeln!(out, "{}", for_terminal(&line.to_string())).and_then(|()| out.flush());
     ExitCode::SUCCESS
 }
 
@@ -199,10 +201,21 @@ fn table(heads: &[&str], rows: Vec<Vec<String>>) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Threads that answer, at least: where there are few cores, one long answer must not be half of them.
+const THREADS: usize = 4;
+/// How long work on threads that block may take to end with its command.
+const LAST_WORK: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// Runs an asynchronous command to its end.
 fn block_on<T, E: From<String>>(work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(|error| E::from(format!("cannot start the runtime: {error}")))?.block_on(work)
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(cores.max(THREADS)).enable_all().build();
+    let runtime = runtime.map_err(|error| E::from(format!("cannot start the runtime: {error}")))?;
+    let done = runtime.block_on(work);
+    // No caller waits for what still runs on blocking threads.
+    runtime.shutdown_timeout(LAST_WORK);
+    done
 }
 
 /// Log lines on standard error, of which `RUST_LOG` chooses, and traces where the settings name a collector. The traces are

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use vgpo::clock::SystemClock;
+use vgpo::domain::retention::{Pruned, RetentionPolicy};
 use vgpo::service::Service;
+use vgpo::service::storage::ORPHANS_STAY_AT_LEAST;
 
 use super::settings::{ListenFlags, SettingFlags, load};
 use super::{block_on, fail, say};
@@ -14,6 +16,12 @@ use super::{block_on, fail, say};
 pub struct Args {
     #[command(flatten)]
     flags: SettingFlags,
+    /// Also remove artifacts that no record names, first found at least ten minutes ago (a server does so after a week).
+    #[arg(long)]
+    orphans: bool,
+    /// First take the artifacts over from another database, which is gone for good.
+    #[arg(long)]
+    adopt: bool,
 }
 
 /// Removes what is older than the settings keep, and says how much that was.
@@ -27,7 +35,7 @@ pub fn run(args: &Args) -> ExitCode {
         let store = super::open_store(&settings, clock.clone()).await?;
         let policy = settings.retention;
         let service = Service::new(store, clock, settings);
-        let pruned = service.prune(&policy).await.map_err(|error| error.to_string())?;
+        let pruned = prune(&service, &policy, args).await.map_err(|error| error.to_string())?;
         service.store().close().await;
         Ok::<_, String>(pruned)
     });
@@ -36,4 +44,24 @@ pub fn run(args: &Args) -> ExitCode {
         Ok(Err(error)) => fail(error),
         Err(error) => fail(error),
     }
+}
+
+async fn prune(service: &Service, policy: &RetentionPolicy, args: &Args) -> vgpo::service::Result<Pruned> {
+    if args.adopt {
+        service.adopt_artifacts().await?;
+    }
+    let mut pruned = service.prune(policy).await?;
+    service.finish_removals().await?;
+    if args.orphans {
+        let orphans = service.remove_orphans(ORPHANS_STAY_AT_LEAST).await?;
+        pruned.orphans = orphans.removed.len() as u64;
+        let waiting = orphans.found.len() - orphans.removed.len();
+        if waiting > 0 {
+            let minutes = ORPHANS_STAY_AT_LEAST.as_secs() / 60;
+            say(format!(
+                "{waiting} more artifacts have no record; they go when they were first found {minutes} minutes ago"
+            ));
+        }
+    }
+    Ok(pruned)
 }

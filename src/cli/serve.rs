@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -12,7 +13,7 @@ use vgpo::artifacts::JobLogs;
 use vgpo::clock::SystemClock;
 use vgpo::config::app::{AppSettings, AuthMode, Roles};
 use vgpo::config::worker::{GRACE, WorkerTimings};
-use vgpo::http::AppState;
+use vgpo::http::{AppState, Connections};
 use vgpo::model::device::supported;
 use vgpo::service::Service;
 use vgpo::worker::supervisor::{self, SupervisorConfig};
@@ -23,6 +24,15 @@ use super::{block_on, fail, say};
 
 /// How long open requests may take to end once the server stops.
 const OPEN_REQUESTS: Duration = Duration::from_secs(10);
+
+/// How long the rest of an end may take: closing the database.
+const LAST: Duration = Duration::from_secs(5);
+/// Connections to the listener of figures.
+const METRICS_CONNECTIONS: usize = 32;
+/// File descriptors that the server asks the system for.
+const FILES: u64 = 65_536;
+/// File descriptors that connections leave to the database, artifacts, logs and workers.
+const KEPT_FILES: u64 = 256;
 
 /// Arguments of `vgpo serve`.
 #[derive(Debug, clap::Args)]
@@ -46,6 +56,7 @@ pub fn run(args: &Args) -> ExitCode {
         Ok(traces) => traces,
         Err(error) => return fail(error),
     };
+    end_for_sure(patience(&settings, args.grace));
     let served = block_on(async {
         let server = Box::pin(Server::start(settings, super::LOG, args.grace)).await?;
         say(format!("vgpo {}{} serves at {}", env!("CARGO_PKG_VERSION"), server.part(), server.url()));
@@ -90,6 +101,8 @@ impl Server {
         let service = Arc::new(Service::new(store, clock, settings));
         if roles.api {
             prepare_api(&service).await?;
+        } else {
+            service.refuse_foreign_artifacts().await.map_err(|error| error.to_string())?;
         }
         let state = AppState::new(Arc::clone(&service));
         if let Some(metrics) = metrics {
@@ -97,9 +110,8 @@ impl Server {
         }
         let router = vgpo::http::router(state);
         let stopping = service.stopping().clone();
-        let serving = tokio::spawn(async move {
-            axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned()).await
-        });
+        let connections = service.settings().limits.connections.min(room_for_connections());
+        let serving = tokio::spawn(vgpo::http::serve(listener, router, Connections::at_most(connections), stopping));
         let registered = tokio::spawn(keep_registered(Arc::clone(&service), address));
         let stop_workers = CancellationToken::new();
         let supervised = SupervisorConfig {
@@ -149,9 +161,13 @@ impl Server {
 /// What the API stands on: keys, limits, what ships with the program, uploads that were cut off; and the end of old results.
 async fn prepare_api(service: &Arc<Service>) -> Result<(), String> {
     guarded(service).await?;
+    service.own_artifacts().await.map_err(|error| error.to_string())?;
     service.settle_quotas().await.map_err(|error| error.to_string())?;
     service.register_builtins().await.map_err(|error| error.to_string())?;
     service.recover_datasets().await.map_err(|error| error.to_string())?;
+    service.finish_removals().await.map_err(|error| error.to_string())?;
+    let watch = Arc::clone(service);
+    tokio::spawn(async move { watch.keep_watch(&host_name()).await });
     let pruner = Arc::clone(service);
     tokio::spawn(async move { pruner.keep_pruning(pruner.settings().retention).await });
     Ok(())
@@ -190,6 +206,23 @@ async fn guarded(service: &Service) -> Result<(), String> {
     ))
 }
 
+/// Raises the limit of open files as far as the system allows, and tells how many of them may be connections.
+fn room_for_connections() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.unwrap_or(FILES).min(FILES);
+    let mut files = limit.current.unwrap_or(FILES);
+    if files < wanted {
+        match setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit }) {
+            Ok(()) => files = wanted,
+            Err(error) => tracing::warn!(%error, files, "the limit of open files cannot be raised"),
+        }
+    }
+    if files < 2 * KEPT_FILES {
+        tracing::warn!(files, "the limit of open files leaves little room for connections; raise it (ulimit -n)");
+    }
+    usize::try_from(files.saturating_sub(KEPT_FILES).max(files / 2)).unwrap_or(usize::MAX)
+}
+
 async fn listen(settings: &AppSettings) -> Result<TcpListener, String> {
     let host = settings.host.trim_matches(['[', ']']);
     TcpListener::bind((host, settings.port)).await.map_err(|error| match error.kind() {
@@ -215,11 +248,41 @@ fn serve_metrics(listener: TcpListener, state: AppState, stopping: CancellationT
     }
     let router = vgpo::http::metrics_router(state);
     tokio::spawn(async move {
-        let served = axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned()).await;
-        if let Err(error) = served {
+        if let Err(error) =
+            vgpo::http::serve(listener, router, Connections::at_most(METRICS_CONNECTIONS), stopping).await
+        {
             tracing::error!(%error, "metrics are not served any more");
         }
     });
+}
+
+/// How long an orderly end may take: open requests, and local workers that save their jobs.
+fn patience(settings: &AppSettings, grace: u64) -> Duration {
+    let workers = settings.roles.worker && !settings.devices.is_empty();
+    let workers = if workers { Duration::from_secs(grace) } else { Duration::ZERO };
+    OPEN_REQUESTS.max(workers) + LAST
+}
+
+/// Ends the process when it is asked to and does not end in time, whatever keeps it: from a thread of its own, for those that
+/// answer may be what hangs. A second interrupt shortens the wait.
+pub fn end_for_sure(patience: Duration) {
+    let wait = async move {
+        interrupted().await;
+        tokio::select! {
+            () = tokio::time::sleep(patience) => {}
+            () = async { interrupted().await; tokio::time::sleep(LAST).await } => {}
+        }
+        tracing::error!("the server did not end in time; it ends now, with what was under way");
+        std::process::exit(1);
+    };
+    let watch = move || {
+        if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            runtime.block_on(wait);
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("end".to_owned()).spawn(watch) {
+        tracing::warn!(%error, "no thread watches the end of the server");
+    }
 }
 
 /// Returns at Ctrl-C or when the process is asked to end.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
-use vgpo::artifacts::JobLogs;
+use vgpo::artifacts::{JobLogs, ownership};
 use vgpo::clock::{SystemClock, new_id};
 use vgpo::config::app::{AppSettings, LogFormat, S3Settings};
 use vgpo::config::worker::{GRACE, WorkerTimings};
@@ -61,6 +61,8 @@ async fn work(args: &Args) -> Result<(), String> {
         CancellationToken::new()
     };
     let store = super::open_store(&settings, clock.clone()).await?;
+    let database = store.database_id().await.map_err(|error| text(&error))?;
+    ownership(&*artifacts, &database).map_err(|error| text(&error))?;
     let config = WorkerConfig {
         id: args.id.clone().unwrap_or_else(|| new_id("wrk")),
         device,

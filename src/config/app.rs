@@ -12,6 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::domain::access::Role;
 use crate::domain::device::{DeviceName, UnknownDevice};
 use crate::domain::retention::RetentionPolicy;
 use crate::domain::weights::WeightFormat;
@@ -81,6 +82,8 @@ pub struct AppSettings {
     pub database_url: String,
     /// Is the database brought up to date at a start, or refused when it is not?
     pub migrate: bool,
+    /// Who may register models of the hub: admins, or users too.
+    pub hub_models: Role,
     /// Where checkpoints and other files are kept, e.g. `file:./vgpo-data/artifacts` or `s3://bucket/prefix`.
     pub artifacts_url: String,
     /// Bytes that may lie in the cache of files from `s3://…` beside those in use; 0: any number.
@@ -260,6 +263,10 @@ fn settle(values: &[(&Setting, Found)]) -> Result<AppSettings, ConfigError> {
         log_format: log_format(values)?,
         retention: retention(values)?,
         migrate: one_of(values, "migrate", ["auto", "check"])? == "auto",
+        hub_models: match one_of(values, "hub_models", ["admin", "user"])? {
+            "user" => Role::User,
+            _ => Role::Admin,
+        },
         roles: Roles::settle(values)?,
         devices: list(&text("devices")).into_iter().filter(|device| device != "none").collect(),
         engine_device: device(values, "engine_device")?,

@@ -1,7 +1,15 @@
 //! "Did you mean …": the known name that is nearest to a misspelt one.
 
+/// Characters of a name for which a nearest one is looked for: the work grows with its length, and no name is as long.
+const LONGEST: usize = 64;
+/// Known names that a sentence lists.
+const LISTED: usize = 40;
+
 /// The candidate nearest to `name`, if one is near enough to be what was meant.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if name.len() > LONGEST {
+        return None;
+    }
     let lowered = name.to_lowercase();
     candidates
         .into_iter()
@@ -16,6 +24,10 @@ pub fn suggestion(name: &str, candidates: &[&str]) -> String {
     match nearest(name, candidates.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
         None if candidates.is_empty() => "no names are known here".to_owned(),
+        None if candidates.len() > LISTED => {
+            let more = candidates.len() - LISTED;
+            format!("known names: {} and {more} more", candidates[..LISTED].join(", "))
+        }
         None => format!("known names: {}", candidates.join(", ")),
     }
 }
@@ -44,6 +56,7 @@ mod tests {
         assert_eq!(nearest("grup_size", known), Some("group_size"));
         assert_eq!(nearest("Temprature", known), Some("temperature"));
         assert_eq!(nearest("xyz", known), None);
+        assert_eq!(nearest(&"top_p".repeat(1_000_000), known), None, "too long for a guess");
         assert_eq!(suggestion("xyz", &["a", "b"]), "known names: a, b");
     }
 

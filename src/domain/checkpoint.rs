@@ -34,6 +34,17 @@ pub struct Checkpoint {
     pub created_at: DateTime<Utc>,
 }
 
+/// The part of the artifact store that holds checkpoints.
+pub const CHECKPOINTS: &str = "checkpoints";
+
+/// Files below it are the trainer's own (optimizer, position, job): nobody needs them to use the weights.
+pub const TRAINER: &str = "trainer/";
+
+/// Where the artifact store keeps the checkpoints of a run.
+pub fn checkpoint_folder(run_id: &str) -> String {
+    format!("{CHECKPOINTS}/{run_id}")
+}
+
 /// The files of a stored folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Manifest {

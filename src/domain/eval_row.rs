@@ -8,9 +8,12 @@ use utoipa::ToSchema;
 /// The file with the rows of one chunk of an evaluation: an [`EvalRow`] a line.
 pub const ROWS_FILE: &str = "rows.jsonl";
 
+/// The part of the artifact store that holds rows of evaluations.
+pub const ROWS: &str = "rows";
+
 /// Where the chunks of a run lie in the artifact store.
 pub fn rows_folder(run_id: &str) -> String {
-    format!("rows/{run_id}")
+    format!("{ROWS}/{run_id}")
 }
 
 /// Where one chunk of a run lies in the artifact store; chunks count from 1.

@@ -3,6 +3,11 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+/// Faults that an answer names; who sends a thousand bad fields learns of the first ones.
+pub const MOST_ERRORS: usize = 20;
+/// Characters of a pointer in an answer.
+pub const POINTER: usize = 80;
+
 /// One bad field: where it stands and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FieldError {

@@ -1,8 +1,13 @@
 //! Chat messages as they arrive in requests and data sets.
 
-use serde::de::{self, SeqAccess, Visitor};
+use serde::de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
+
+use super::lists;
+
+/// Parts of one message.
+const MOST_PARTS: usize = 10_000;
 
 /// One turn of a conversation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -57,18 +62,14 @@ impl<'de> Visitor<'de> for ContentVisitor {
         Ok(Content::Text(text.to_owned()))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Content, A::Error> {
-        let mut parts = Vec::new();
-        while let Some(part) = seq.next_element()? {
-            parts.push(part);
-        }
-        Ok(Content::Parts(parts))
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Content, A::Error> {
+        lists::entries(seq, MOST_PARTS).map(Content::Parts)
     }
 }
 
 /// One part of a message.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
 pub enum Part {
     /// Text; special tokens typed by a person stay plain text.
     Text {
@@ -100,10 +101,77 @@ pub enum Part {
     },
     /// A video: understood so that it can be refused by name; only still images are supported.
     Video {
-        /// Ignored.
+        /// Ignored, and not kept.
         #[serde(default)]
         video: serde_json::Value,
     },
+}
+
+const PART_TYPES: &[&str] = &["text", "image", "image_url", "video"];
+const PART_FIELDS: &[&str] = &["type", "text", "image", "image_url", "video"];
+
+// Written out because serde's own form for tagged enums keeps everything that a part holds until it knows its type.
+impl<'de> Deserialize<'de> for Part {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(PartVisitor)
+    }
+}
+
+struct PartVisitor;
+
+impl<'de> Visitor<'de> for PartVisitor {
+    type Value = Part;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a part, e.g. {\"type\": \"text\", \"text\": \"…\"}")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Part, A::Error> {
+        let (mut kind, mut text, mut image, mut image_url) = (None::<String>, None, None, None::<ImageUrl>);
+        let mut given = Vec::new();
+        while let Some(name) = members.next_key::<String>()? {
+            let known = match name.as_str() {
+                "type" => {
+                    kind = Some(members.next_value()?);
+                    continue;
+                }
+                "text" => {
+                    text = Some(members.next_value()?);
+                    "text"
+                }
+                "image" => {
+                    image = Some(members.next_value()?);
+                    "image"
+                }
+                "image_url" => {
+                    image_url = Some(members.next_value()?);
+                    "image_url"
+                }
+                "video" => {
+                    members.next_value::<IgnoredAny>()?;
+                    "video"
+                }
+                other => return Err(de::Error::unknown_field(other, PART_FIELDS)),
+            };
+            if !given.contains(&known) {
+                given.push(known);
+            }
+        }
+        let kind = kind.ok_or_else(|| de::Error::missing_field("type"))?;
+        let Some(known) = PART_TYPES.iter().copied().find(|known| *known == kind) else {
+            return Err(de::Error::unknown_variant(&kind, PART_TYPES));
+        };
+        if let Some(other) = given.iter().find(|name| **name != known) {
+            return Err(de::Error::custom(format!("`{other}` does not belong into a part of type `{known}`")));
+        }
+        let missing = || de::Error::missing_field(known);
+        match known {
+            "text" => text.ok_or_else(missing).map(|text| Part::Text { text }),
+            "image" => image.ok_or_else(missing).map(|image| Part::Image { image }),
+            "image_url" => image_url.ok_or_else(missing).map(|image_url| Part::ImageUrl { image_url }),
+            _ => Ok(Part::Video { video: serde_json::Value::Null }),
+        }
+    }
 }
 
 impl Part {

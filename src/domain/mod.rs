@@ -1,6 +1,7 @@
 //! Plain data that every room may use: no axum, no sqlx, no candle.
 
 pub mod access;
+pub mod brief;
 pub mod checkpoint;
 pub mod columns;
 pub mod dataset;
@@ -12,6 +13,7 @@ pub mod event;
 pub mod field_error;
 pub mod figures;
 pub mod job;
+pub mod lists;
 pub mod log;
 pub mod message;
 pub mod method;
@@ -26,5 +28,7 @@ pub mod sample;
 pub mod spec;
 pub mod stored;
 pub mod sweep;
+pub mod tags;
+pub mod tree;
 pub mod weights;
 pub mod worker;

@@ -30,6 +30,8 @@ pub struct Pruned {
     pub points: u64,
     /// Checkpoints with their files.
     pub checkpoints: u64,
+    /// Artifacts that no record named.
+    pub orphans: u64,
 }
 
 impl Pruned {

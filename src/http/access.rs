@@ -13,12 +13,14 @@ use axum::http::{HeaderMap, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::bodies::{Budget, Share};
 use super::limits::{KeyLimits, hold};
 use super::problem::{self, Problem};
-use crate::config::app::AuthMode;
+use super::sse;
+use super::streams::Streams;
 use crate::domain::access::{Caller, Role};
+use crate::service::Service;
 use crate::service::access::tickets::is_csrf;
-use crate::service::{Service, ServiceError};
 
 /// The cookie of a session.
 pub const COOKIE: &str = "vgpo_session";
@@ -42,6 +44,10 @@ pub struct AppState {
     root: Arc<Service>,
     /// What every key may ask for.
     limits: Arc<KeyLimits>,
+    /// What all bodies together may hold.
+    bodies: Arc<Budget>,
+    /// Live streams by key.
+    streams: Streams,
     /// The service on behalf of whoever asks; before they are known, of nobody.
     pub(super) service: Arc<Service>,
 }
@@ -49,8 +55,15 @@ pub struct AppState {
 impl AppState {
     /// The state of a server over this service.
     pub fn new(service: Arc<Service>) -> Self {
-        let limits = Arc::new(KeyLimits::new(&service.settings().limits));
-        Self { service: Arc::new(service.for_caller(Caller::nobody())), limits, root: service }
+        let settings = &service.settings().limits;
+        let (limits, bodies) = (Arc::new(KeyLimits::new(settings)), Arc::new(Budget::new(settings)));
+        let (nobodys, streams) = (Arc::new(service.for_caller(Caller::nobody())), Streams::new(Arc::clone(&service)));
+        Self { service: nobodys, limits, bodies, streams, root: service }
+    }
+
+    /// What all bodies together may hold.
+    pub(super) fn bodies(&self) -> &Budget {
+        &self.bodies
     }
 
     /// The service that knows no callers; never for what a request names.
@@ -88,6 +101,9 @@ pub fn needed(method: &Method, path: &str) -> Option<Role> {
 pub async fn admit(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let route = route.unwrap_or_else(|| request.uri().path().to_owned());
+    // Until the request is answered: what its body holds of the budget goes with it.
+    let share = Share::default();
+    request.extensions_mut().insert(share.clone());
     let Some(needed) = needed(request.method(), &route) else { return next.run(request).await };
     let token = take_stream_token(&mut request);
     let caller = match find(&state, request.method(), request.headers(), &route, token.as_deref()).await {
@@ -103,8 +119,10 @@ pub async fn admit(State(state): State<AppState>, mut request: Request, next: Ne
         Ok(place) => place.flatten(),
         Err(problem) => return problem.into_response(),
     };
+    let key = caller.key_id.clone();
     request.extensions_mut().insert(Arc::new(state.root.for_caller(caller)));
-    hold(next.run(request).await, place)
+    let response = hold(next.run(request).await, place);
+    state.streams.watch(key.as_deref(), response).unwrap_or_else(IntoResponse::into_response)
 }
 
 async fn find(
@@ -114,7 +132,7 @@ async fn find(
     route: &str,
     token: Option<&str>,
 ) -> Result<Caller, Problem> {
-    if !asks_for_keys(&state.root).await? {
+    if !state.root.asks_for_keys().await? {
         return Ok(Caller::anonymous());
     }
     if let Some(sent) = headers.get(header::AUTHORIZATION) {
@@ -122,7 +140,7 @@ async fn find(
             sent.to_str().ok().and_then(bearer).ok_or_else(|| refused("send `Authorization: Bearer vgpo_…`"))?;
         return Ok(state.root.authenticate(bearer).await?);
     }
-    if let Some(token) = token.filter(|_| *method == Method::GET && STREAMS.contains(&route)) {
+    if let Some(token) = token.filter(|_| *method == Method::GET && streams(route, headers)) {
         return Ok(state.root.take_stream_token(token).await?);
     }
     let Some(cookie) = session_cookie(headers) else {
@@ -141,14 +159,14 @@ async fn find(
     Ok(caller)
 }
 
-/// Does the server ask for keys? By default it does as soon as there is one, or when others can reach it.
-async fn asks_for_keys(service: &Service) -> Result<bool, ServiceError> {
-    let settings = service.settings();
-    match settings.auth {
-        AuthMode::Off => Ok(false),
-        AuthMode::Required => Ok(true),
-        AuthMode::Auto => Ok(settings.is_off_host() || service.has_keys().await?),
-    }
+/// Will the answer be a live stream? A stream token opens nothing else, such as pages of past events.
+fn streams(route: &str, headers: &HeaderMap) -> bool {
+    let wanted = sse::wants_stream(headers);
+    let live = match route {
+        "/v1/events" => wanted || !sse::accepts(headers, "application/json"),
+        route => wanted || route.ends_with("/stream"),
+    };
+    live && STREAMS.contains(&route)
 }
 
 fn refused(detail: &str) -> Problem {

@@ -1,7 +1,7 @@
 //! `/v1/chat/completions`: `OpenAI`'s shape over the same engine as `/generate`.
 
+use axum::response::Response;
 use axum::response::sse::Event as SseEvent;
-use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 use super::extract::Json;
 use super::openai_error::{OpenAiError, error_body};
 use super::problem::Problem;
-use super::{AppState, sse};
+use super::{AppState, answer, sse};
 use crate::service::chat::ChatFrame;
 use crate::service::chat::answer::{ChatAnswer, ChatChunk};
 use crate::service::chat::request::ChatRequest;
@@ -32,7 +32,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
 )]
 async fn create_chat_completion(state: AppState, Json(request): Json<ChatRequest>) -> Result<Response, Problem> {
     if !request.wants_stream() {
-        return Ok(axum::Json(state.service.chat(request).await?).into_response());
+        return answer::large(state.service.chat(request).await?).await;
     }
     // The sentinel closes a complete stream only: a client must see that a failed one is cut short.
     let frames = state.service.chat_frames(request).await?;

@@ -11,10 +11,11 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::extract::{QueryParams, RawJson, query_fault, shape};
+use super::extract::{QueryParams, RawJson, query_fault};
 use super::problem::{self, Problem, ProblemBody};
-use super::{AppState, idempotency, upload};
+use super::{AppState, answer, idempotency, upload};
 use crate::domain::page::Listing;
+use crate::service::Service;
 use crate::service::datasets::{DatasetEntry, DatasetRequest, PreviewRow, RowsWanted, UploadedFile};
 
 /// Rows of a preview.
@@ -131,14 +132,16 @@ async fn register(state: &AppState, query: &Map<String, Value>, request: Request
         return Err(query_fault(name, format!("`{name}` belongs into the JSON body")));
     }
     let headers: HeaderMap = request.headers().clone();
-    let RawJson { bytes, value } = RawJson::from_request(request, state).await?;
-    let request: DatasetRequest = serde_path_to_error::deserialize(value).map_err(|error| shape(&error))?;
+    let RawJson { bytes, value: request } = RawJson::<DatasetRequest>::from_request(request, state).await?;
     let service = Arc::clone(&state.service);
     let work = async move {
         let record = service.register_dataset(request, None).await?;
         Ok((StatusCode::ACCEPTED, DatasetEntry::from(record)))
     };
-    idempotency::once(&state.service, &headers, upload::ROUTE, &bytes, work).await
+    let again = |service: Arc<Service>, id: String| async move {
+        Ok((StatusCode::ACCEPTED, DatasetEntry::from(service.dataset(&id).await?)))
+    };
+    idempotency::once(&state.service, &headers, upload::ROUTE, &bytes, work, again).await
 }
 
 /// Every data set, by name.
@@ -204,7 +207,7 @@ async fn dataset_rows(
     state: AppState,
     Path(id): Path<String>,
     QueryParams(query): QueryParams<RowsQuery>,
-) -> Result<axum::Json<Listing<PreviewRow>>, Problem> {
+) -> Result<Response, Problem> {
     let held_out = match query.split.as_deref() {
         None | Some("train") => false,
         Some("eval") => true,
@@ -220,7 +223,7 @@ async fn dataset_rows(
         return Err(query_fault("limit", format!("`limit` is {limit}; it must be from 1 to {MAX_ROWS}")));
     }
     let wanted = RowsWanted { held_out, offset: query.after.unwrap_or(0), limit, pictures };
-    Ok(axum::Json(state.service.dataset_rows(&id, wanted).await?))
+    answer::large(state.service.dataset_rows(&id, wanted).await?).await
 }
 
 /// The files of an upload in parts, and how much of each has arrived.

@@ -1,7 +1,16 @@
-//! `/docs`: the API for people, written from its `OpenAPI` document. One page without any script.
+//! `/openapi.json`, and `/docs`: the API for people, written from its `OpenAPI` document. One page without any script.
 
-use axum::http::{HeaderName, HeaderValue, header};
-use axum::response::{Html, IntoResponse, Response};
+use std::io::Write as _;
+use std::sync::{Arc, OnceLock};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::{Map, Value};
 
 /// The page may load nothing, and nothing may frame it.
@@ -14,10 +23,56 @@ padding:.15rem .8rem .15rem 0}b.m{display:inline-block;min-width:4.5rem}nav a{ma
 @media(prefers-color-scheme:dark){body{color:#e6e6e6;background:#161616}a{color:#8ab4f8}details{border-color:#444}}";
 const METHODS: [&str; 6] = ["get", "post", "put", "patch", "delete", "head"];
 
+/// The API for programs and for people. Both are made once, for the first request: they need no key, and may be
+/// asked for without limit.
+pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    Router::new()
+        .route("/openapi.json", get(document))
+        .route("/docs", get(page))
+        .with_state(Arc::new(Documents::default()))
+}
+
+#[derive(Default)]
+struct Documents {
+    document: OnceLock<Document>,
+    page: OnceLock<Document>,
+}
+
+/// A document as it is sent.
+struct Document {
+    plain: Bytes,
+    gzip: Bytes,
+}
+
+impl Document {
+    fn new(text: Vec<u8>) -> Self {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+        let gzip = gzip.write_all(&text).and_then(|()| gzip.finish()).unwrap_or_default();
+        Self { plain: text.into(), gzip: gzip.into() }
+    }
+
+    fn response(&self, asked: &HeaderMap, kind: &'static str) -> Response {
+        let accepted = asked.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+        let mut codings = accepted.flat_map(|value| value.split(',')).map(str::trim);
+        let vary = (header::VARY, HeaderValue::from_static("accept-encoding"));
+        let kind = (header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        if self.gzip.is_empty() || !codings.any(|coding| coding == "gzip") {
+            return ([kind, vary], self.plain.clone()).into_response();
+        }
+        let coding = (header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        ([kind, vary, coding], self.gzip.clone()).into_response()
+    }
+}
+
+async fn document(State(documents): State<Arc<Documents>>, headers: HeaderMap) -> Response {
+    let made = || Document::new(serde_json::to_vec(&super::openapi()).unwrap_or_default());
+    documents.document.get_or_init(made).response(&headers, "application/json")
+}
+
 /// The page.
-pub async fn page() -> Response {
-    let document = serde_json::to_value(super::openapi()).unwrap_or_default();
-    let mut response = Html(render(&document)).into_response();
+async fn page(State(documents): State<Arc<Documents>>, headers: HeaderMap) -> Response {
+    let made = || Document::new(render(&serde_json::to_value(super::openapi()).unwrap_or_default()).into_bytes());
+    let mut response = documents.page.get_or_init(made).response(&headers, "text/html; charset=utf-8");
     let fields = response.headers_mut();
     fields.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     fields.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
@@ -25,7 +80,8 @@ pub async fn page() -> Response {
     response
 }
 
-fn render(document: &Value) -> String {
+/// The page's text, from the API's document.
+pub fn render(document: &Value) -> String {
     let mut tags: Vec<(&str, String)> = Vec::new();
     for (path, item) in members(&document["paths"]) {
         for method in METHODS.into_iter().filter(|method| item.get(*method).is_some()) {

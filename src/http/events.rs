@@ -39,8 +39,11 @@ pub async fn job_feed(
     live: bool,
 ) -> Result<Response, Problem> {
     state.service.job(id).await?;
-    let filter =
-        EventFilter { jobs: vec![id.to_owned()], kinds: list(query.types.as_deref()), ..EventFilter::default() };
+    let filter = EventFilter {
+        jobs: vec![id.to_owned()],
+        kinds: list("types", query.types.as_deref())?,
+        ..EventFilter::default()
+    };
     if !live {
         let events = state.service.events(&filter, &page(query.limit, query.after.clone())?).await?;
         return Ok(axum::Json(events).into_response());
@@ -80,9 +83,9 @@ async fn all_events(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let filter = EventFilter {
-        jobs: list(query.jobs.as_deref()),
-        runs: list(query.runs.as_deref()),
-        kinds: list(query.types.as_deref()),
+        jobs: list("jobs", query.jobs.as_deref())?,
+        runs: list("runs", query.runs.as_deref())?,
+        kinds: list("types", query.types.as_deref())?,
         ..EventFilter::default()
     };
     if sse::accepts(&headers, "application/json") && !sse::wants_stream(&headers) {

@@ -1,18 +1,18 @@
 //! Extractors whose refusals are problems: JSON bodies, query strings, pages.
 
+use std::fmt::Write as _;
+
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Query as AxumQuery, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use serde_path_to_error::Segment;
 use utoipa::IntoParams;
 
-use super::AppState;
 use super::problem::{self, Problem};
+use super::{AppState, bodies};
 use crate::config::nearest::{suggestion, types_in_words};
 use crate::domain::field_error::FieldError;
 use crate::domain::nul::nul_pointers;
@@ -25,22 +25,22 @@ const SMALL_BODY: usize = 1 << 18;
 /// What is wrong with a text that holds it.
 const NUL: &str = "it holds a NUL character (U+0000), which cannot be stored";
 
-/// A JSON body as it came, for calls that check its fields themselves.
+/// A JSON body of a fixed shape beside its bytes, which tell a repeated request from another one.
 #[derive(Debug)]
-pub struct RawJson {
+pub struct RawJson<T> {
     /// The bytes.
     pub bytes: Bytes,
     /// What they mean.
-    pub value: Value,
+    pub value: T,
 }
 
-impl FromRequest<AppState> for RawJson {
+impl<T: DeserializeOwned + Send + 'static> FromRequest<AppState> for RawJson<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, Problem> {
         check_type(request.headers())?;
-        let bytes = read_body(request, state).await?;
-        aside(bytes.len(), move || parse(bytes)).await
+        let bytes = bodies::read(request, state).await?;
+        aside(bytes.len(), move || Ok(Self { value: parse(&bytes)?, bytes })).await
     }
 }
 
@@ -53,17 +53,23 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<AppState> for Json<T> {
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, Problem> {
         check_type(request.headers())?;
-        let bytes = read_body(request, state).await?;
-        aside(bytes.len(), move || typed(parse(bytes)?.value).map(Self)).await
+        let bytes = bodies::read(request, state).await?;
+        aside(bytes.len(), move || parse(&bytes).map(Self)).await
     }
 }
 
-fn parse(bytes: Bytes) -> Result<RawJson, Problem> {
-    let value = serde_json::from_slice(&bytes).map_err(|error| syntax(&error, bytes.is_empty()))?;
-    Ok(RawJson { bytes, value })
+/// Reads JSON as what it is to be; no tree is made of it on the way, which would take dozens of times its bytes.
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    refuse_nul(bytes)?;
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        if error.inner().is_data() { shape(&error) } else { syntax(error.inner(), bytes.is_empty()) }
+    })?;
+    json.end().map_err(|error| syntax(&error, false))?;
+    Ok(value)
 }
 
-/// Reads a large body beside the threads that answer everyone: megabytes of JSON take a while.
+/// Reads a large body beside the threads that answer requests: megabytes of JSON take a while.
 async fn aside<T: Send + 'static>(
     bytes: usize,
     read: impl FnOnce() -> Result<T, Problem> + Send + 'static,
@@ -75,15 +81,14 @@ async fn aside<T: Send + 'static>(
     joined.unwrap_or_else(|error| Err(ServiceError::Internal(error.to_string()).into()))
 }
 
-/// A JSON value as a body of a fixed shape.
-pub fn typed<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
-    refuse_nul(&value)?;
-    serde_path_to_error::deserialize(value).map_err(|error| shape(&error))
-}
-
-/// Texts that no database could keep are refused by name.
-fn refuse_nul(value: &Value) -> Result<(), Problem> {
-    let errors: Vec<_> = nul_pointers(value).into_iter().map(|pointer| FieldError::new(pointer, NUL)).collect();
+/// Texts that no database could keep are refused by name. In JSON the character can only be an escape.
+fn refuse_nul(bytes: &[u8]) -> Result<(), Problem> {
+    if !std::str::from_utf8(bytes).is_ok_and(|text| text.contains("\\u0000")) {
+        return Ok(());
+    }
+    // A syntax error is reported by the parse that follows.
+    let found = nul_pointers(&mut serde_json::Deserializer::from_slice(bytes)).unwrap_or_default();
+    let errors: Vec<_> = found.into_iter().map(|pointer| FieldError::new(pointer, NUL)).collect();
     match errors.first() {
         Some(first) => {
             Err(Problem::new(problem::INVALID_REQUEST, format!("{}: {NUL}", first.pointer)).with_errors(errors))
@@ -101,29 +106,13 @@ impl<T: DeserializeOwned + Default> FromRequest<AppState> for OptionalJson<T> {
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, Problem> {
         let announced = check_type(request.headers());
-        let bytes = read_body(request, state).await?;
+        let bytes = bodies::read(request, state).await?;
         if bytes.is_empty() {
             return Ok(Self(T::default()));
         }
         announced?;
-        let value = serde_json::from_slice(&bytes).map_err(|error| syntax(&error, false))?;
-        typed(value).map(Self)
+        parse(&bytes).map(Self)
     }
-}
-
-async fn read_body(request: Request, state: &AppState) -> Result<Bytes, Problem> {
-    let limit = state.service.settings().limits.body_bytes;
-    let too_large = |detail: String| Problem::new(problem::BODY_TOO_LARGE, detail);
-    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
-    if let Some(bytes) = announced.filter(|bytes| *bytes > limit) {
-        return Err(too_large(format!("the body has {bytes} bytes; the limit is {limit}")));
-    }
-    Bytes::from_request(request, state).await.map_err(|rejection| match rejection {
-        BytesRejection::FailedToBufferBody(inner) if inner.status() == 413 => {
-            too_large(format!("the body has more than {limit} bytes, which is the limit"))
-        }
-        other => Problem::new(problem::BAD_REQUEST, other.body_text()),
-    })
 }
 
 fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
@@ -146,14 +135,21 @@ pub fn shape(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
     let mut pointer = String::new();
     for segment in error.path() {
         match segment {
-            Segment::Seq { index } => pointer = format!("{pointer}/{index}"),
-            Segment::Map { key } => pointer = format!("{pointer}/{}", escape(key)),
+            Segment::Seq { index } => {
+                let _ = write!(pointer, "/{index}");
+            }
+            Segment::Map { key } => pointer.extend(["/", &escape(key)]),
             _ => {}
         }
     }
-    let (name, detail) = plain(&error.inner().to_string());
+    let inner = error.inner();
+    let mut message = inner.to_string();
+    // Where in the text the fault is found is told by the pointer.
+    let place = format!(" at line {} column {}", inner.line(), inner.column());
+    message.truncate(message.strip_suffix(&place).map_or(message.len(), str::len));
+    let (name, detail) = plain(&message);
     if let Some(name) = name.filter(|name| !pointer.ends_with(&format!("/{}", escape(name)))) {
-        pointer = format!("{pointer}/{}", escape(&name));
+        pointer.extend(["/", &escape(&name)]);
     }
     let errors = vec![FieldError::new(pointer, detail.clone())];
     Problem::new(problem::INVALID_REQUEST, detail).with_errors(errors)
@@ -237,8 +233,16 @@ pub fn query_fault(name: &str, detail: impl Into<String>) -> Problem {
     Problem::new(problem::INVALID_QUERY, detail).with_errors(errors)
 }
 
-/// The entries of a comma-separated parameter.
-pub fn list(text: Option<&str>) -> Vec<String> {
+/// Entries of a comma-separated parameter.
+const MAX_ENTRIES: usize = 200;
+
+/// The entries of the comma-separated parameter `name`.
+pub fn list(name: &str, text: Option<&str>) -> Result<Vec<String>, Problem> {
     let entries = text.unwrap_or_default().split(',').map(str::trim).filter(|entry| !entry.is_empty());
-    entries.map(ToOwned::to_owned).collect()
+    let entries: Vec<String> = entries.map(ToOwned::to_owned).collect();
+    if entries.len() > MAX_ENTRIES {
+        let detail = format!("`{name}` has {} entries; the limit is {MAX_ENTRIES}", entries.len());
+        return Err(query_fault(name, detail));
+    }
+    Ok(entries)
 }

@@ -1,7 +1,7 @@
 //! `/generate`: responses with attention maps and visual focus, whole or token by token.
 
+use axum::response::Response;
 use axum::response::sse::Event as SseEvent;
-use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 
 use super::extract::Json;
 use super::problem::{Problem, ProblemBody};
-use super::{AppState, sse};
+use super::{AppState, answer, sse};
 use crate::service::ServiceError;
 use crate::serving::GenerateEvent;
 use crate::serving::answer::GenerateAnswer;
@@ -36,7 +36,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
 )]
 async fn generate(state: AppState, Json(request): Json<GenerateRequest>) -> Result<Response, Problem> {
     if !request.stream {
-        return Ok(axum::Json(state.service.generate(request).await?).into_response());
+        return answer::large(state.service.generate(request).await?).await;
     }
     Ok(sse::respond(state.service.generate_events(request).await?.map(frame)))
 }

@@ -25,7 +25,7 @@ impl Guard {
         let host = settings.host.trim_matches(['[', ']']).to_ascii_lowercase();
         let any_address = host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified());
         let mut hosts = vec![host];
-        let advertised = settings.advertise.strip_prefix("http://").map(host_name);
+        let advertised = settings.advertise.strip_prefix("http://").and_then(host_name);
         hosts.extend(advertised.map(str::to_ascii_lowercase));
         hosts.extend(settings.allowed_hosts.iter().map(|host| host.to_ascii_lowercase()));
         let origins = settings.allowed_origins.iter().map(|o| o.trim_end_matches('/').to_ascii_lowercase()).collect();
@@ -45,10 +45,8 @@ impl Guard {
         if request.uri().path_and_query().is_some_and(|address| address.as_str().contains("%00")) {
             return Err(Problem::new(problem::BAD_REQUEST, "the address holds a NUL character (%00)"));
         }
-        let authority = request.headers().get(header::HOST).map(|value| value.to_str().unwrap_or("?").to_owned());
-        let authority = authority.or_else(|| request.uri().authority().map(ToString::to_string)).unwrap_or_default();
-        let authority = authority.to_ascii_lowercase();
-        if !self.knows_host(host_name(&authority)) {
+        let authority = authority(request)?;
+        if !host_name(&authority).is_some_and(|host| self.knows_host(host)) {
             let detail =
                 format!("the Host header is `{}`, which is not served here; see allowed_hosts", shown(&authority));
             return Err(Problem::new(problem::FORBIDDEN_HOST, detail));
@@ -81,12 +79,39 @@ fn shown(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(100).collect()
 }
 
-/// The name without port and brackets.
-fn host_name(authority: &str) -> &str {
-    if let Some(rest) = authority.strip_prefix('[') {
-        return rest.split(']').next().unwrap_or_default();
+/// Whom a request names, in lower case: one name, and the same one in its address where that holds one (RFC 9112, 3.2).
+fn authority(request: &Request) -> Result<String, Problem> {
+    let refuse = |detail: &str| Problem::new(problem::BAD_REQUEST, detail);
+    let mut named = request.headers().get_all(header::HOST).iter();
+    let first = named.next().map(|value| value.to_str().unwrap_or("?").to_ascii_lowercase());
+    if named.next().is_some() {
+        return Err(refuse("the request has more than one Host header"));
     }
-    authority.rsplit_once(':').map_or(authority, |(name, _)| name)
+    let asked = request.uri().authority().map(|authority| authority.as_str().to_ascii_lowercase());
+    match (first, asked) {
+        (Some(named), Some(asked)) if named != asked => {
+            Err(refuse("the Host header and the request's address name different hosts"))
+        }
+        (named, asked) => Ok(named.or(asked).unwrap_or_default()),
+    }
+}
+
+/// The name without port, brackets and the dot of the root; none where it is neither a name nor an address.
+fn host_name(authority: &str) -> Option<&str> {
+    let (name, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (address, port) = rest.split_once(']')?;
+            address.parse::<std::net::Ipv6Addr>().ok()?;
+            (address, port)
+        }
+        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
+    };
+    let digits = port.strip_prefix(':').unwrap_or(port);
+    let is_port = port.is_empty() || (digits.len() < port.len() && digits.bytes().all(|byte| byte.is_ascii_digit()));
+    let is_named = !authority.starts_with('[');
+    let fits = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    let name = if is_named { name.strip_suffix('.').unwrap_or(name) } else { name };
+    (is_port && (!is_named || fits(name))).then_some(name)
 }
 
 enum Origin {
@@ -113,5 +138,32 @@ pub async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next
     match guard.check(&request) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::host_name;
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_nothing_more() {
+        for (sent, name) in [
+            ("localhost", Some("localhost")),
+            ("localhost.", Some("localhost")),
+            ("localhost:8080", Some("localhost")),
+            ("127.0.0.1:8080", Some("127.0.0.1")),
+            ("[::1]", Some("::1")),
+            ("[::1]:8080", Some("::1")),
+            ("", Some("")),
+            ("[::1]evil.example", None),
+            ("[::1]:80evil", None),
+            ("[evil]", None),
+            ("localhost:evil", None),
+            ("localhost@evil", None),
+            ("localhost evil", None),
+            ("a:b:c", None),
+        ] {
+            assert_eq!(host_name(sent), name, "{sent}");
+        }
     }
 }

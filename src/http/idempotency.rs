@@ -18,6 +18,8 @@ const REPLAYED: &str = "idempotent-replayed";
 pub enum Begun {
     /// It was answered before, with this.
     Replayed(Response),
+    /// It was carried out before, but not answered: tell of what it made, which has this id, and call [`finish`].
+    Made(IdempotencyRequest, String),
     /// Carry it out, then call [`finish`] with what is inside.
     New(Option<IdempotencyRequest>),
 }
@@ -27,10 +29,10 @@ pub async fn begin(service: &Service, headers: &HeaderMap, route: &str, body: &[
     let Some(key) = headers.get(KEY) else { return Ok(Begun::New(None)) };
     match service.begin_idempotent(key.to_str().unwrap_or_default(), route, body).await? {
         Idempotent::CarryOut(request) => Ok(Begun::New(Some(request))),
+        Idempotent::Made { request, target } => Ok(Begun::Made(request, target)),
         Idempotent::Replay { status, body } => {
-            let mut response = answer(StatusCode::from_u16(status).unwrap_or(StatusCode::OK), body);
-            response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
-            Ok(Begun::Replayed(response))
+            let response = answer(StatusCode::from_u16(status).unwrap_or(StatusCode::OK), body);
+            replayed(Ok(response)).map(Begun::Replayed)
         }
     }
 }
@@ -52,27 +54,42 @@ pub async fn finish<T: Serialize>(
     done.map(|(status, body)| answer(status, body))
 }
 
-/// Carries a creating call out once per key; a repeat gets the first answer again.
+/// Carries a creating call out once per key; a repeat gets the first answer again, or what `again` tells of the thing that was
+/// made, when the first sender's server died before it could keep the answer.
 ///
 /// The work runs in a task of its own: a client that hangs up does not leave it half done with its key in flight.
-pub async fn once<T, F>(
+pub async fn once<T, F, G>(
     service: &Arc<Service>,
     headers: &HeaderMap,
     route: &str,
     body: &[u8],
     work: F,
+    again: impl FnOnce(Arc<Service>, String) -> G,
 ) -> Result<Response, Problem>
 where
     T: Serialize + Send + 'static,
     F: Future<Output = Result<(StatusCode, T), ServiceError>> + Send + 'static,
+    G: Future<Output = Result<(StatusCode, T), ServiceError>>,
 {
     let request = match begin(service, headers, route, body).await? {
         Begun::Replayed(response) => return Ok(response),
+        Begun::Made(request, target) => {
+            return replayed(
+                finish(service, Some(request), again(Arc::clone(service), target).await.map_err(Problem::from)).await,
+            );
+        }
         Begun::New(request) => request,
     };
     let service = Arc::clone(service);
     let task = tokio::spawn(async move { finish(&service, request, work.await.map_err(Problem::from)).await });
     task.await.map_err(|error| ServiceError::Internal(error.to_string()))?
+}
+
+/// The answer to a repeat.
+pub fn replayed(response: Result<Response, Problem>) -> Result<Response, Problem> {
+    let mut response = response?;
+    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    Ok(response)
 }
 
 fn answer(status: StatusCode, body: Vec<u8>) -> Response {

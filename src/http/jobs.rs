@@ -18,6 +18,8 @@ use super::{AppState, idempotency};
 use crate::config::nearest::suggestion;
 use crate::domain::job::{Job, JobAction, JobFilter, JobState, JobUpdate};
 use crate::domain::page::Listing;
+use crate::domain::tree::Tree;
+use crate::service::Service;
 use crate::service::plan::JobPlan;
 use crate::service::submit::{JobRequest, SubmittedJob};
 
@@ -61,14 +63,18 @@ async fn create(
     state: AppState,
     QueryParams(query): QueryParams<CreateQuery>,
     headers: HeaderMap,
-    body: RawJson,
+    RawJson { bytes, value: Tree(job) }: RawJson<Tree>,
 ) -> Result<Response, Problem> {
     if query.dry_run {
-        return Ok(axum::Json(state.service.plan_job(&body.value).await?).into_response());
+        return Ok(axum::Json(state.service.plan_job(&job).await?).into_response());
     }
     let service = Arc::clone(&state.service);
-    let work = async move { Ok((StatusCode::CREATED, service.submit_job(&body.value, None).await?)) };
-    idempotency::once(&state.service, &headers, "POST /v1/jobs", &body.bytes, work).await
+    let work = async move { Ok((StatusCode::CREATED, service.submit_job(&job, None).await?)) };
+    let again = |service: Arc<Service>, id: String| async move {
+        let job = service.job(&id).await?;
+        Ok((StatusCode::CREATED, SubmittedJob { job, warnings: Vec::new() }))
+    };
+    idempotency::once(&state.service, &headers, "POST /v1/jobs", &bytes, work, again).await
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -115,7 +121,7 @@ pub fn states(text: Option<&str>) -> Result<Vec<JobState>, Problem> {
     let names: Vec<&str> = JobState::ALL.iter().map(|state| state.name()).collect();
     let unknown =
         |name: &str| query_fault("state", format!("there is no state `{name}`: {}", suggestion(name, &names)));
-    list(text).iter().map(|name| JobState::from_name(name).ok_or_else(|| unknown(name))).collect()
+    list("state", text)?.iter().map(|name| JobState::from_name(name).ok_or_else(|| unknown(name))).collect()
 }
 
 /// A label from `name` or `name:value`.

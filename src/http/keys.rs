@@ -7,7 +7,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::access::AppState;
-use super::extract::{PageQuery, QueryParams, RawJson, typed};
+use super::extract::{PageQuery, QueryParams, RawJson};
 use super::idempotency::{self, Begun};
 use super::problem::{Problem, ProblemBody};
 use crate::domain::access::ApiKey;
@@ -30,10 +30,19 @@ pub fn routes() -> OpenApiRouter<AppState> {
         (status = "4XX", description = "A problem; `errors` names each bad field", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
-async fn create_key(state: AppState, headers: HeaderMap, body: RawJson) -> Result<Response, Problem> {
-    let request: KeyRequest = typed(body.value)?;
-    let begun = match idempotency::begin(&state.service, &headers, ROUTE, &body.bytes).await? {
+async fn create_key(
+    state: AppState,
+    headers: HeaderMap,
+    RawJson { bytes, value: request }: RawJson<KeyRequest>,
+) -> Result<Response, Problem> {
+    let begun = match idempotency::begin(&state.service, &headers, ROUTE, &bytes).await? {
         Begun::Replayed(response) => return Ok(response),
+        Begun::Made(begun, id) => {
+            // Its secret went with the answer that nobody got.
+            let key = state.service.key(&id).await.map_err(Problem::from);
+            let told = key.map(|key| (StatusCode::CREATED, CreatedKey { key, secret: None }));
+            return idempotency::replayed(idempotency::finish(&state.service, Some(begun), told).await);
+        }
         Begun::New(begun) => begun,
     };
     let created = state.service.create_key(&request).await.map_err(Problem::from);

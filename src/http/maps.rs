@@ -1,14 +1,15 @@
 //! `/v1/runs/{id}/samples/{sample}/maps`
 
 use axum::extract::Path;
+use axum::response::Response;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::AppState;
 use super::extract::QueryParams;
 use super::problem::{Problem, ProblemBody};
+use super::{AppState, answer};
 use crate::config::serving as defaults;
 use crate::service::maps::SampleMaps;
 use crate::serving::request::{AttentionOptions, Heads, MapFormat, MapScope, MapSource};
@@ -63,7 +64,7 @@ async fn maps(
     state: AppState,
     Path((id, sample)): Path<(String, String)>,
     QueryParams(query): QueryParams<MapsQuery>,
-) -> Result<axum::Json<SampleMaps>, Problem> {
+) -> Result<Response, Problem> {
     let attention = AttentionOptions {
         maps: query.maps,
         source: query.source,
@@ -72,5 +73,5 @@ async fn maps(
         overlay: query.overlay,
         ..AttentionOptions::default()
     };
-    Ok(axum::Json(state.service.sample_maps(&id, &sample, query.response, attention).await?))
+    answer::large(state.service.sample_maps(&id, &sample, query.response, attention).await?).await
 }

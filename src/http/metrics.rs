@@ -149,7 +149,7 @@ async fn compare(
     QueryParams(params): QueryParams<CompareParams>,
 ) -> Result<axum::Json<Comparison>, Problem> {
     in_order(params.from_step, params.to_step)?;
-    let runs = list(params.runs.as_deref());
+    let runs = list("runs", params.runs.as_deref())?;
     if runs.is_empty() && params.sweep.is_none() {
         return Err(query_fault("runs", "name what to compare: `runs=run_…,run_…` or `sweep=swp_…`"));
     }
@@ -157,7 +157,7 @@ async fn compare(
         runs,
         sweep: params.sweep,
         key: params.key,
-        group_by: list(params.group_by.as_deref()),
+        group_by: list("group_by", params.group_by.as_deref())?,
         from_step: params.from_step,
         to_step: params.to_step,
         max_points: u64::from(bounded(params.max_points)?),

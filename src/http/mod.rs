@@ -2,9 +2,12 @@
 #![allow(unused_qualifications, reason = "utoipa's macros write whole paths")]
 
 mod access;
+mod answer;
 mod audit;
+mod bodies;
 mod chat;
 mod checkpoints;
+mod connections;
 mod cors;
 mod dashboard;
 mod datasets;
@@ -39,27 +42,32 @@ mod score;
 mod secured;
 mod session;
 mod sse;
+mod streams;
 mod sweeps;
 mod upload;
 mod workers;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::HttpBody;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, Uri, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
-use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate as _};
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa_axum::router::OpenApiRouter;
 
 pub use access::AppState;
+pub use connections::{Connections, serve};
 use problem::Problem;
 
+/// Bytes of an answer beyond which it is sent as it is.
+const MAX_COMPRESSED: u64 = 256 << 10;
 /// Downloads keep their length; weights hardly shrink.
 const TAR: &str = "application/x-tar";
 
@@ -137,7 +145,7 @@ pub fn router(state: AppState) -> Router {
         .layer(DefaultBodyLimit::max(body_bytes))
         // Behind a door of their own.
         .merge(forwarded.unwrap_or_default())
-        .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(NotForContentType::const_new(TAR))))
+        .layer(CompressionLayer::new().compress_when(compressed()))
         .layer(SetResponseHeaderLayer::if_not_present(
             header::X_CONTENT_TYPE_OPTIONS,
             HeaderValue::from_static("nosniff"),
@@ -148,12 +156,25 @@ pub fn router(state: AppState) -> Router {
         .layer(axum::middleware::from_fn_with_state(finish, finish::finish))
 }
 
+/// What is compressed: on the threads that answer everyone, so nothing that takes them long. Large answers are pictures in base64
+/// for the most part, which hardly shrink.
+fn compressed() -> impl Predicate {
+    DefaultPredicate::new().and(NotForContentType::const_new(TAR)).and(SizeBelow(MAX_COMPRESSED))
+}
+
+/// Answers of fewer bytes, and those that are written while they are sent.
+#[derive(Clone, Copy)]
+struct SizeBelow(u64);
+
+impl Predicate for SizeBelow {
+    fn should_compress<B: HttpBody>(&self, response: &axum::http::Response<B>) -> bool {
+        response.body().size_hint().lower() <= self.0
+    }
+}
+
 /// The API's document for programs and for people, and the dashboard.
 fn pages() -> Router<AppState> {
-    Router::new()
-        .route("/openapi.json", get(async || axum::Json(openapi())))
-        .route("/docs", get(docs::page))
-        .merge(dashboard::routes())
+    docs::routes().merge(dashboard::routes())
 }
 
 /// The figures for Prometheus alone, for a listener of their own.

@@ -8,10 +8,11 @@ use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::extract::{RawJson, shape};
+use super::extract::RawJson;
 use super::problem::{Problem, ProblemBody};
 use super::{AppState, idempotency};
 use crate::domain::model::ModelState;
+use crate::service::Service;
 use crate::service::models::{ModelEntry, ModelList, ModelRequest};
 
 pub fn routes() -> OpenApiRouter<AppState> {
@@ -42,15 +43,20 @@ async fn list_models(state: AppState) -> Result<axum::Json<ModelList>, Problem> 
         (status = "4XX", description = "A problem; `errors` names each bad field", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
-async fn create_model(state: AppState, headers: HeaderMap, body: RawJson) -> Result<Response, Problem> {
-    let request: ModelRequest = serde_path_to_error::deserialize(body.value).map_err(|error| shape(&error))?;
+async fn create_model(
+    state: AppState,
+    headers: HeaderMap,
+    RawJson { bytes, value: request }: RawJson<ModelRequest>,
+) -> Result<Response, Problem> {
     let service = Arc::clone(&state.service);
     let work = async move {
         let entry = service.register_model(request, None).await?;
         let status = if entry.state == ModelState::Ready { StatusCode::CREATED } else { StatusCode::ACCEPTED };
         Ok((status, entry))
     };
-    idempotency::once(&state.service, &headers, "POST /v1/models", &body.bytes, work).await
+    // A model is not made twice: its name is its id.
+    let again = |service: Arc<Service>, id: String| async move { Ok((StatusCode::CREATED, service.model(&id).await?)) };
+    idempotency::once(&state.service, &headers, "POST /v1/models", &bytes, work, again).await
 }
 
 /// One model: its family, size, card and recommended settings.

@@ -6,8 +6,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use crate::domain::field_error::FieldError;
+use crate::domain::brief::{brief, cut};
+use crate::domain::field_error::{FieldError, MOST_ERRORS, POINTER};
 use crate::service::ServiceError;
+
+/// Bytes of a problem's detail.
+const MAX_DETAIL: usize = 1000;
+/// Bytes of what is wrong with one field.
+const MAX_ERROR_DETAIL: usize = 400;
+/// Bytes of all bad fields of a problem together, as JSON. With them its body stays below 8 KB.
+const MAX_ERROR_BYTES: usize = 4000;
 
 /// A kind of problem, stable over versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +72,9 @@ codes! {
     IDEMPOTENCY_IN_FLIGHT = "idempotency_in_flight", 409, "The same request is being answered",
         "A request with this Idempotency-Key has not been answered yet. Repeat it after the time in Retry-After.";
     BODY_TOO_LARGE = "body_too_large", 413, "The body is too large",
-        "The request's body is larger than the limit max_body_bytes. Send smaller or fewer images, or raise the limit.";
+        "The request's body is larger than the address takes; the detail tells how much that is. Where bodies hold images or texts the limit is max_body_bytes: send smaller or fewer images, or raise it.";
+    SLOW_BODY = "slow_body", 408, "The body did not come in time",
+        "The request's body came too slowly, or stopped before its end. Send it again, over a better connection or in smaller parts.";
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type", 415, "The body has the wrong type",
         "This address takes JSON: send the header `Content-Type: application/json`.";
     INVALID_REQUEST = "invalid_request", 422, "Fields of the request are wrong",
@@ -104,21 +114,40 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem of a kind.
+    /// A problem of a kind. What it repeats of a request is cut short here, so that no answer grows with what was sent.
     pub fn new(code: &'static Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), errors: Vec::new(), members: Vec::new(), retry_after: None }
+        let detail = brief(&detail.into(), MAX_DETAIL);
+        Self { code, detail, errors: Vec::new(), members: Vec::new(), retry_after: None }
     }
 
-    /// With bad fields.
+    /// With bad fields: the first ones, cut short.
     #[must_use]
     pub fn with_errors(mut self, errors: Vec<FieldError>) -> Self {
-        self.errors = errors;
+        let mut left = MAX_ERROR_BYTES;
+        let short = errors
+            .into_iter()
+            .take(MOST_ERRORS)
+            .map(|error| FieldError::new(cut(&error.pointer, POINTER), brief(&error.detail, MAX_ERROR_DETAIL)));
+        let room = |error: &FieldError| {
+            let bytes = json!(error).to_string().len();
+            left = left.saturating_sub(bytes);
+            left > 0
+        };
+        self.errors = short.take_while(room).collect();
         self
     }
 
-    /// With a member of its own.
+    /// With a member of its own: a text, or a list of which the first entries are told.
     #[must_use]
-    pub fn with(mut self, name: &'static str, value: Value) -> Self {
+    pub fn with(mut self, name: &'static str, mut value: Value) -> Self {
+        if let Value::Array(entries) = &mut value {
+            entries.truncate(MOST_ERRORS);
+            for entry in entries {
+                if let Value::String(text) = entry {
+                    *text = cut(text, POINTER);
+                }
+            }
+        }
         self.members.push((name, value));
         self
     }

@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::extract::{Json, QueryParams, RawJson, list, page, query_fault, typed};
+use super::extract::{Json, QueryParams, RawJson, list, page, query_fault};
 use super::jobs::{states, tag};
 use super::problem::{Problem, ProblemBody};
 use super::{AppState, idempotency};
@@ -20,6 +20,7 @@ use crate::domain::job::Job;
 use crate::domain::page::Listing;
 use crate::domain::run::{Run, RunFilter, RunUpdate};
 use crate::domain::sample::{SampleRecord, SampleStep};
+use crate::service::Service;
 use crate::service::runs::{Include, RunEntry};
 
 const SPARKLINE_POINTS: u32 = 30;
@@ -70,8 +71,8 @@ impl ListQuery {
             let detail = format!("`points` is {points}; it must be from 1 to {MAX_SPARKLINE_POINTS}");
             return Err(query_fault("points", detail));
         }
-        let mut include = Include { keys: list(self.keys.as_deref()), ..Include::default() };
-        for name in list(self.include.as_deref()) {
+        let mut include = Include { keys: list("keys", self.keys.as_deref())?, ..Include::default() };
+        for name in list("include", self.include.as_deref())? {
             match name.as_str() {
                 "summary" => include.summary = true,
                 "sparklines" => include.sparklines = Some(points),
@@ -184,12 +185,12 @@ async fn continue_run(
     state: AppState,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: RawJson,
+    RawJson { bytes, value: ContinueRequest { steps } }: RawJson<ContinueRequest>,
 ) -> Result<Response, Problem> {
-    let ContinueRequest { steps } = typed(body.value)?;
     let (service, route) = (Arc::clone(&state.service), format!("POST /v1/runs/{id}/continue"));
     let work = async move { Ok((StatusCode::CREATED, service.continue_run(&id, steps, None).await?)) };
-    idempotency::once(&state.service, &headers, &route, &body.bytes, work).await
+    let again = |service: Arc<Service>, id: String| async move { Ok((StatusCode::CREATED, service.job(&id).await?)) };
+    idempotency::once(&state.service, &headers, &route, &bytes, work, again).await
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

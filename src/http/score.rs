@@ -1,11 +1,12 @@
 //! `/v1/score`: how a model reads given responses.
 
+use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::AppState;
 use super::extract::Json;
 use super::problem::{Problem, ProblemBody};
+use super::{AppState, answer};
 use crate::serving::answer::ScoreAnswer;
 use crate::serving::request::ScoreRequest;
 
@@ -25,6 +26,6 @@ pub fn routes() -> OpenApiRouter<AppState> {
         (status = "4XX", description = "A problem; `errors` names each bad field", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
-async fn score(state: AppState, Json(request): Json<ScoreRequest>) -> Result<axum::Json<ScoreAnswer>, Problem> {
-    Ok(axum::Json(state.service.score(request).await?))
+async fn score(state: AppState, Json(request): Json<ScoreRequest>) -> Result<Response, Problem> {
+    answer::large(state.service.score(request).await?).await
 }

@@ -10,12 +10,13 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::extract::{OptionalJson, QueryParams, RawJson, list, page, typed};
+use super::extract::{OptionalJson, QueryParams, RawJson, list, page};
 use super::jobs::Ask;
 use super::problem::{Problem, ProblemBody};
 use super::{AppState, idempotency};
 use crate::domain::page::Listing;
 use crate::domain::sweep::SweepFilter;
+use crate::service::Service;
 use crate::service::sweeps::{SubmittedSweep, SweepEntry, SweepRequest};
 
 pub fn routes() -> OpenApiRouter<AppState> {
@@ -34,11 +35,17 @@ pub fn routes() -> OpenApiRouter<AppState> {
         (status = "4XX", description = "A problem; `errors` names each bad field below `/job` or `/grid`", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
-async fn create(state: AppState, headers: HeaderMap, body: RawJson) -> Result<Response, Problem> {
-    let request = typed(body.value)?;
+async fn create(
+    state: AppState,
+    headers: HeaderMap,
+    RawJson { bytes, value: request }: RawJson<SweepRequest>,
+) -> Result<Response, Problem> {
     let service = Arc::clone(&state.service);
     let work = async move { Ok((StatusCode::CREATED, service.submit_sweep(request, None).await?)) };
-    idempotency::once(&state.service, &headers, "POST /v1/sweeps", &body.bytes, work).await
+    let again = |service: Arc<Service>, id: String| async move {
+        Ok((StatusCode::CREATED, service.submitted_sweep(&id).await?))
+    };
+    idempotency::once(&state.service, &headers, "POST /v1/sweeps", &bytes, work, again).await
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -85,7 +92,7 @@ async fn get_sweep(
     Path(id): Path<String>,
     QueryParams(query): QueryParams<GetQuery>,
 ) -> Result<axum::Json<SweepEntry>, Problem> {
-    Ok(axum::Json(state.service.sweep(&id, &list(query.keys.as_deref())).await?))
+    Ok(axum::Json(state.service.sweep(&id, &list("keys", query.keys.as_deref())?).await?))
 }
 
 /// End every job of a sweep that has not ended yet. Repeating it is fine.

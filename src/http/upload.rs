@@ -15,6 +15,8 @@ use super::AppState;
 use super::extract::shape;
 use super::idempotency::{self, Begun};
 use super::problem::{self, Problem};
+use crate::domain::dataset::DatasetState;
+use crate::domain::tree::Tree;
 use crate::service::datasets::{DatasetEntry, DatasetRequest, Part, Upload, UploadedFile};
 use crate::service::idempotency::IdempotencyRequest;
 use crate::service::{Service, ServiceError};
@@ -22,8 +24,10 @@ use crate::service::{Service, ServiceError};
 /// The route, as it scopes `Idempotency-Key`.
 pub const ROUTE: &str = "POST /v1/datasets";
 const PATH: &str = "/v1/datasets";
-/// Bytes of one text part of a form.
+/// Bytes of the text parts of a form together.
 const TEXT: usize = 1 << 20;
+/// Bytes that a text part counts for beside its own.
+const PER_TEXT: usize = 64;
 /// Bytes of a refused form that are read all the same: many clients look for the answer only when they have sent everything.
 const DRAINED: usize = 16 << 20;
 const DRAIN_FOR: Duration = Duration::from_secs(5);
@@ -130,7 +134,8 @@ pub async fn file(
 /// The value of a field that came as text: a part of a form or of the query.
 pub fn field(name: &str, text: &str) -> Result<Value, Problem> {
     match name {
-        "columns" | "eval_share" | "seed" => serde_json::from_str(text)
+        "columns" | "eval_share" | "seed" => serde_json::from_str::<Tree>(text)
+            .map(|tree| tree.0)
             .map_err(|error| ServiceError::field(format!("/{name}"), format!("`{name}` is no JSON: {error}")).into()),
         _ => Ok(json!(text)),
     }
@@ -143,6 +148,8 @@ struct Intake {
     fields: Map<String, Value>,
     /// Longest pause between two pieces.
     idle: Duration,
+    /// Bytes of the text parts so far.
+    texts: usize,
     upload: Option<Upload>,
     key: Option<IdempotencyRequest>,
 }
@@ -157,6 +164,7 @@ impl Intake {
             headers: headers.clone(),
             fields,
             idle: idle(state),
+            texts: 0,
             upload: None,
             key: None,
         }
@@ -166,7 +174,8 @@ impl Intake {
         while let Some(mut part) = in_time(self.idle, form.next_field()).await?.map_err(|error| fault(&error))? {
             let name = part.name().unwrap_or_default().to_owned();
             let Some(file) = part.file_name().map(str::to_owned) else {
-                let text = text(self.idle, &name, &mut part).await?;
+                let text = text(self.idle, &name, &mut part, TEXT.saturating_sub(self.texts)).await?;
+                self.texts += name.len() + text.len() + PER_TEXT;
                 self.set(&name, &text)?;
                 continue;
             };
@@ -205,6 +214,11 @@ impl Intake {
             let identity = json!([fields, name, length]).to_string();
             match idempotency::begin(&self.service, &self.headers, ROUTE, identity.as_bytes()).await? {
                 Begun::Replayed(response) => return Ok(Some(response)),
+                Begun::Made(key, id) => {
+                    let told = again(&self.service, &id).await.map_err(Problem::from);
+                    let response = idempotency::finish(&self.service, Some(key), told).await;
+                    return idempotency::replayed(response).map(Some);
+                }
                 Begun::New(key) => self.key = key,
             }
             self.upload = Some(self.service.begin_upload(request, name, None).await?);
@@ -239,14 +253,27 @@ impl Intake {
     }
 }
 
+/// What became of an upload whose answer was lost. One that is still coming is not carried out yet; one that came to nothing
+/// has freed its key.
+async fn again(service: &Service, id: &str) -> Result<(StatusCode, DatasetEntry), ServiceError> {
+    let record = service.dataset(id).await?;
+    if record.state == DatasetState::Uploading {
+        return Err(ServiceError::IdempotencyInFlight);
+    }
+    Ok((StatusCode::ACCEPTED, DatasetEntry::from(record)))
+}
+
 /// A text part, within its limit.
-async fn text(idle: Duration, name: &str, part: &mut Field<'_>) -> Result<String, Problem> {
+async fn text(idle: Duration, name: &str, part: &mut Field<'_>, room: usize) -> Result<String, Problem> {
     let mut bytes = Vec::new();
     let refuse = |detail: &str| Problem::from(ServiceError::field(format!("/{name}"), format!("`{name}` {detail}")));
     while let Some(more) = in_time(idle, part.chunk()).await?.map_err(|error| fault(&error))? {
         bytes.extend_from_slice(&more);
-        if bytes.len() > TEXT {
-            return Err(refuse("has more than 1048576 bytes; a part with a file name is a file"));
+        if bytes.len() > room {
+            let detail = format!(
+                "makes the form's texts longer than {TEXT} bytes together, which is the limit; a part with a file name is a file"
+            );
+            return Err(refuse(&detail));
         }
     }
     String::from_utf8(bytes).map_err(|_| refuse("is no UTF-8 text"))

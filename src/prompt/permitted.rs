@@ -1,13 +1,27 @@
 //! What a prompt template may hold.
 //!
-//! A template comes with a job, from anybody who may submit one. Fuel bounds its time but not its memory: thirty lines that
-//! double a variable fill any machine. So a template reads the prompt, decides, repeats and writes; nothing in it can make a
-//! value much larger than what it was made from, and what it writes has a limit.
+//! A template comes with a job, from any user. Fuel counts instructions, which bounds neither memory (thirty
+//! lines that double a variable fill any machine) nor time (one instruction may sort a prompt of a megabyte). So a template
+//! reads the prompt, decides, repeats and writes; nothing in it can make a value much larger than what it was made from; what it
+//! writes has a limit, what its filters read has one, and the longer the prompt, the fewer instructions there are. All of that
+//! is counted in bytes, not in seconds: a row is written or refused on every machine alike.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use minijinja::machinery::ast::{BinOpKind, CallArg, Expr, Stmt};
 use minijinja::machinery::{WhitespaceConfig, parse};
-use minijinja::{Environment, Error, ErrorKind, Value};
+use minijinja::value::{Object, Rest};
+use minijinja::{Environment, Error, ErrorKind, State, UndefinedBehavior, Value};
 
+/// Instructions that a prompt template may take.
+const FUEL: u64 = 1_000_000;
+/// Bytes that all instructions of a rendering may pass over.
+const WORK: u64 = 500_000_000;
+/// Bytes that all filters of a rendering may read.
+const FILTERED: usize = 64 << 20;
+/// Bytes that an entry of a list counts as.
+const PER_ENTRY: usize = 32;
 /// Bytes of a text that a template writes, or makes on the way.
 pub(super) const MAX_BYTES: usize = 4 << 20;
 /// Times that a template may join texts with `~` or `+`; to write one behind the other takes neither.
@@ -55,24 +69,79 @@ pub(super) fn check(source: &str) -> Result<(), String> {
     Walk { joins: 0 }.statement(&template)
 }
 
-/// Filters that could multiply texts, each with a limit.
-pub(super) fn add_filters(environment: &mut Environment<'_>) {
-    environment.add_filter("replace", |text: &str, from: &str, to: &str| -> Result<String, Error> {
-        let grows = text.matches(from).count().saturating_mul(to.len().saturating_sub(from.len()));
-        within(text.len().saturating_add(grows))?;
-        Ok(text.replace(from, to))
-    });
-    environment.add_filter("join", |values: Value, between: Option<&str>| -> Result<String, Error> {
-        let mut text = String::new();
-        for (index, value) in values.try_iter()?.enumerate() {
-            let value = value.to_string();
-            let between = if index == 0 { "" } else { between.unwrap_or_default() };
-            within(text.len() + between.len() + value.len())?;
-            text += between;
-            text += &value;
+/// What one rendering may read with filters.
+#[derive(Debug)]
+pub(super) struct Budget(AtomicUsize);
+
+impl Object for Budget {}
+
+impl Budget {
+    /// Under which name a rendering finds its budget; no template can write it.
+    pub(super) const NAME: &'static str = "the budget";
+
+    pub(super) fn full() -> Value {
+        Value::from_object(Self(AtomicUsize::new(FILTERED)))
+    }
+
+    fn charge(state: &State<'_, '_>, bytes: usize) -> Result<(), Error> {
+        let budget = state.lookup(Self::NAME);
+        let spent = budget.as_ref().and_then(|budget| budget.downcast_object_ref::<Self>()).is_none_or(|budget| {
+            budget.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_err()
+        });
+        if spent {
+            let detail = format!("its filters read more than {FILTERED} bytes: apply them to less, or fewer times");
+            return Err(Error::new(ErrorKind::OutOfFuel, detail));
         }
-        Ok(text)
-    });
+        Ok(())
+    }
+}
+
+/// Bytes of a value, about: an entry of a list is a value of its own.
+fn bytes(value: &Value) -> usize {
+    value.as_str().map_or_else(|| value.len().unwrap_or(1) * PER_ENTRY, str::len)
+}
+
+/// Instructions that a rendering of this prompt may take: each may pass over all that the prompt can become.
+pub(super) fn fuel(prompt: &str) -> u64 {
+    (WORK / (prompt.len() as u64 + 1)).min(FUEL)
+}
+
+/// Filters that read as many bytes as the budget allows, and those that could multiply texts, each with a limit.
+pub(super) fn add_filters(environment: &mut Environment<'_>) {
+    let mut plain = Environment::new();
+    plain.set_undefined_behavior(UndefinedBehavior::Strict);
+    let plain = Arc::new(plain);
+    for name in FILTERS.iter().copied() {
+        let plain = Arc::clone(&plain);
+        environment.add_filter(name, move |state: &State<'_, '_>, arguments: Rest<Value>| {
+            Budget::charge(state, arguments.iter().map(bytes).sum())?;
+            plain.empty_state().apply_filter(name, &arguments)
+        });
+    }
+    environment.add_filter(
+        "replace",
+        |state: &State<'_, '_>, text: &str, from: &str, to: &str| -> Result<String, Error> {
+            Budget::charge(state, text.len())?;
+            let grows = text.matches(from).count().saturating_mul(to.len().saturating_sub(from.len()));
+            within(text.len().saturating_add(grows))?;
+            Ok(text.replace(from, to))
+        },
+    );
+    environment.add_filter(
+        "join",
+        |state: &State<'_, '_>, values: Value, between: Option<&str>| -> Result<String, Error> {
+            Budget::charge(state, bytes(&values))?;
+            let mut text = String::new();
+            for (index, value) in values.try_iter()?.enumerate() {
+                let value = value.to_string();
+                let between = if index == 0 { "" } else { between.unwrap_or_default() };
+                within(text.len() + between.len() + value.len())?;
+                text += between;
+                text += &value;
+            }
+            Ok(text)
+        },
+    );
 }
 
 fn within(bytes: usize) -> Result<(), Error> {

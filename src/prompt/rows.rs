@@ -1,14 +1,14 @@
 //! Rows of a data set as messages.
 
-use minijinja::{Environment, UndefinedBehavior, context};
+use std::collections::BTreeMap;
+
+use minijinja::{Environment, UndefinedBehavior, Value};
 
 use super::{PromptError, permitted};
 use crate::domain::message::{Content, Message, Part, Role};
 
 /// What marks an image's place in a row's prompt.
 const IMAGE_MARK: &str = "<image>";
-/// Instructions that a prompt template may take, so that a loop in it cannot hold a server.
-const FUEL: u64 = 1_000_000;
 const NAME: &str = "prompt_template";
 
 /// A job's `prompt_template`: Jinja in which `prompt` is the row's prompt, without what could make a text grow beyond bounds.
@@ -21,7 +21,6 @@ impl PromptTemplate {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_keep_trailing_newline(true);
-        environment.set_fuel(Some(FUEL));
         permitted::add_filters(&mut environment);
         environment
             .add_template_owned(NAME, source.to_owned())
@@ -33,8 +32,12 @@ impl PromptTemplate {
     /// The text of a row's prompt.
     pub fn apply(&self, prompt: &str) -> Result<String, PromptError> {
         let mut text = permitted::Limited::default();
-        let written = self.0.get_template(NAME).and_then(|template| {
-            template.render_captured_to(context! { prompt }, &mut text)?;
+        let mut environment = self.0.clone();
+        environment.set_fuel(Some(permitted::fuel(prompt)));
+        let given =
+            BTreeMap::from([("prompt", Value::from(prompt)), (permitted::Budget::NAME, permitted::Budget::full())]);
+        let written = environment.get_template(NAME).and_then(|template| {
+            template.render_captured_to(given, &mut text)?;
             Ok(())
         });
         written.map_err(|e| {

@@ -4,7 +4,8 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::domain::checkpoint::{Checkpoint, CheckpointFilter};
+use crate::artifacts::ArtifactError;
+use crate::domain::checkpoint::{Checkpoint, CheckpointFilter, TRAINER};
 use crate::domain::page::{Listing, Page};
 use crate::service::{Result, Service, ServiceError};
 
@@ -14,8 +15,6 @@ const CHUNK: usize = 256 << 10;
 const AHEAD: usize = 4;
 /// Size of a block of a tar file.
 const BLOCK: u64 = 512;
-/// The trainer's own files inside a checkpoint.
-const TRAINER: &str = "trainer/";
 const MAX_NAME: usize = 100;
 
 /// A checkpoint on its way out as a tar file.
@@ -63,6 +62,13 @@ impl Service {
                 bytes: file.size_bytes,
             })
             .collect();
+        // Behind the first byte it is too late to say so.
+        for entry in &entries {
+            let found = tokio::fs::metadata(&entry.source).await.map_err(|error| gone(error.to_string()))?.len();
+            if found != entry.bytes {
+                return Err(gone(short(&entry.source, found, entry.bytes).to_string()));
+            }
+        }
         let bytes = entries.iter().map(|entry| BLOCK + entry.bytes.next_multiple_of(BLOCK)).sum::<u64>() + 2 * BLOCK;
         let (sender, chunks) = tokio::sync::mpsc::channel(AHEAD);
         let time = checkpoint.created_at.timestamp().max(0) as u64;
@@ -75,6 +81,25 @@ impl Service {
         });
         let etag = format!("\"{}{}\"", checkpoint.manifest.sha256, if trainer { "-trainer" } else { "" });
         Ok(Download { file_name: format!("{id}.tar"), bytes, etag, chunks })
+    }
+
+    /// The folder of a checkpoint whose weights are what they were when they were stored.
+    pub(super) async fn checkpoint_dir(
+        &self,
+        checkpoint: &Checkpoint,
+    ) -> Result<std::result::Result<PathBuf, ArtifactError>> {
+        let dir = match self.artifact_path(&checkpoint.key).await? {
+            Ok(dir) => dir,
+            absent => return Ok(absent),
+        };
+        let (intact, checkpoint) = (Arc::clone(&self.intact), checkpoint.clone());
+        // One after the other: of several requests for a model, one reads it, and the others find it read.
+        let _turn = self.comparing.lock().await;
+        let compared = tokio::task::spawn_blocking(move || {
+            let weights = |path: &str| !path.starts_with(TRAINER);
+            intact.check(&checkpoint.key, &dir, &checkpoint.manifest, weights).map(|()| dir)
+        });
+        compared.await.map_err(|error| ServiceError::Internal(error.to_string()))
     }
 
     /// Serves a checkpoint under a model name; a checkpoint that had the name before loses it.
@@ -122,9 +147,8 @@ impl Service {
     /// Removes the files of a checkpoint that is forgotten already. Files that resist are told in the log.
     pub(super) async fn drop_files(&self, checkpoint: &Checkpoint) -> Result<()> {
         self.engine.unload(&checkpoint.id).await;
-        let (artifacts, key) = (Arc::clone(self.artifacts().await?), checkpoint.key.clone());
-        let removed = tokio::task::spawn_blocking(move || artifacts.delete(&key)).await;
-        if let Err(error) = removed.map_err(|e| e.to_string()).and_then(|removed| removed.map_err(|e| e.to_string())) {
+        // Noted with its record: what resists is tried again.
+        if let Err(error) = self.remove_files(&checkpoint.key).await {
             tracing::warn!(checkpoint = %checkpoint.id, %error, "cannot remove the files of a checkpoint");
         }
         Ok(())

@@ -1,11 +1,20 @@
 //! Can this server do its work?
 
+use std::io::Write as _;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::service::Service;
+use crate::store::StoreError;
+
+/// Bytes that a disk must have room for to be called ready.
+const PROBE: usize = 256 << 10;
+/// How long the parts that are checked may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The answer of `/readyz`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -31,12 +40,19 @@ pub struct Check {
 impl Service {
     /// Checks database, schema and storage.
     pub async fn readiness(&self) -> Readiness {
-        let database = self.store.check().await.map_err(|error| {
-            tracing::error!(%error, "the database is not ready");
-            "the database does not answer or has another schema; the server's log says more".to_owned()
-        });
+        let database = match tokio::time::timeout(PATIENCE, self.store.check()).await {
+            Ok(checked) => checked.map_err(|error| {
+                tracing::error!(%error, "the database is not ready");
+                match error {
+                    StoreError::Unavailable(_) => "the database cannot be reached or cannot write (a full disk?)",
+                    _ => "the database has another schema",
+                }
+            }),
+            Err(_) => Err("the database does not answer"),
+        };
+        let database = database.map_err(|problem| format!("{problem}; the server's log says more"));
         let dir = self.settings.data_dir.clone();
-        let storage = tokio::task::spawn_blocking(move || tempfile::tempfile_in(&dir).map(drop))
+        let storage = tokio::task::spawn_blocking(move || write_something(&dir))
             .await
             .map_err(|error| error.to_string())
             .and_then(|written| written.map_err(|error| format!("the data folder cannot be written: {error}")));
@@ -60,9 +76,17 @@ impl Service {
         if !artifacts.is_shared() {
             return Ok(());
         }
-        let listed = tokio::task::spawn_blocking(move || artifacts.list("models")).await;
+        let listed = tokio::task::spawn_blocking(move || artifacts.list("models"));
+        let listed = tokio::time::timeout(PATIENCE, listed).await.map_err(|error| away(&error))?;
         listed.map_err(|error| away(&error))?.map(drop).map_err(|error| away(&error))
     }
+}
+
+/// Writes a file as large as the smallest things that requests write; it is gone again afterwards.
+fn write_something(dir: &Path) -> std::io::Result<()> {
+    let mut file = tempfile::tempfile_in(dir)?;
+    file.write_all(&vec![0; PROBE])?;
+    file.sync_all()
 }
 
 fn check(name: &str, result: Result<(), String>) -> Check {

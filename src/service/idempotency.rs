@@ -18,6 +18,14 @@ const MAX_KEY: usize = 255;
 pub enum Idempotent {
     /// Carry it out, then call [`Service::finish_idempotent`].
     CarryOut(IdempotencyRequest),
+    /// It was carried out, and the server died before it could keep the answer: tell of what it made, then call
+    /// [`Service::finish_idempotent`].
+    Made {
+        /// The request.
+        request: IdempotencyRequest,
+        /// Id of what it made.
+        target: String,
+    },
     /// It was answered before, with this.
     Replay {
         /// HTTP status.
@@ -45,6 +53,7 @@ impl Service {
             IdempotencyState::New => Ok(Idempotent::CarryOut(request)),
             IdempotencyState::InFlight => Err(ServiceError::IdempotencyInFlight),
             IdempotencyState::OtherBody => Err(ServiceError::IdempotencyMismatch),
+            IdempotencyState::Made { target } => Ok(Idempotent::Made { request, target }),
             IdempotencyState::Done { status, body } => Ok(Idempotent::Replay { status, body }),
         }
     }

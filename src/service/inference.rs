@@ -66,8 +66,12 @@ impl Service {
         let dir = match &source.checkpoint {
             _ if !self.engine.reads_folders() => PathBuf::new(),
             None => self.model_dir(&source.base).await?,
-            Some(checkpoint) => self.artifact_path(&checkpoint.key).await?.map_err(|error| {
-                ServiceError::field("/model", format!("the files of checkpoint `{}` are gone: {error}", checkpoint.id))
+            Some(checkpoint) => self.checkpoint_dir(checkpoint).await?.map_err(|error| {
+                let id = &checkpoint.id;
+                match error {
+                    ArtifactError::Damaged { .. } => ServiceError::Conflict(format!("checkpoint `{id}`: {error}")),
+                    _ => ServiceError::field("/model", format!("the files of checkpoint `{id}` are gone: {error}")),
+                }
             })?,
         };
         Ok(ModelRef { id: source.id, dir })

@@ -12,6 +12,7 @@ use crate::domain::run::Run;
 use crate::domain::sample::SampleRecord;
 use crate::domain::spec::JobSpec;
 use crate::prompt::{PromptTemplate, messages_for};
+use crate::service::pool::Stop;
 use crate::service::{Result, Service, ServiceError};
 use crate::serving::answer::ScoredResponse;
 use crate::serving::request::{AttentionOptions, ScoreRequest};
@@ -91,12 +92,13 @@ impl Service {
         let record = self.store.dataset(name).await?;
         let dataset = self.open_dataset(&record, columns).await?;
         let (row, split) = (sample.group.row, if sample.group.eval { Split::Eval } else { Split::Train });
-        let read = tokio::task::spawn_blocking(move || dataset.example(split, row)).await;
-        let example = read.map_err(|error| ServiceError::Internal(error.to_string()))?;
-        let example = example.map_err(|error| ServiceError::Conflict(error.to_string()))?;
         let unusable = |error: crate::prompt::PromptError| ServiceError::Conflict(error.to_string());
-        let template = PromptTemplate::parse(&spec.data.prompt_template).map_err(unusable)?;
-        let text = template.apply(&example.prompt).map_err(unusable)?;
+        let source = spec.data.prompt_template.clone();
+        let write = move |_: &Stop| {
+            let example = dataset.example(split, row).map_err(|error| ServiceError::Conflict(error.to_string()))?;
+            PromptTemplate::parse(&source).and_then(|template| template.apply(&example.prompt)).map_err(unusable)
+        };
+        let text = self.previews.run(write).await?;
         let images = &sample.group.images;
         let mut messages = messages_for(&text, images.len(), spec.data.system.as_deref()).map_err(unusable)?;
         let mut pictures = images.iter();

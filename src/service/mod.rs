@@ -24,6 +24,7 @@ mod memory;
 mod metrics;
 pub mod models;
 pub mod plan;
+mod pool;
 mod report;
 mod retention;
 pub mod rewards;
@@ -32,17 +33,21 @@ mod row_warnings;
 mod rows;
 pub mod runs;
 pub mod starter;
+pub mod storage;
 pub mod submit;
 pub mod sweeps;
 mod truths;
+mod upkeep;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use chrono::{DateTime, Utc};
 use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::artifacts::ArtifactStore;
-use crate::clock::Clock;
+use crate::artifacts::{ArtifactStore, Intact};
+use crate::clock::{Clock, Stopwatch, new_id};
 use crate::config::app::AppSettings;
 use crate::domain::access::Caller;
 use crate::domain::device::DeviceName;
@@ -58,6 +63,9 @@ use crate::webhook::HttpWebhooks;
 pub use error::{Result, ServiceError};
 pub use metrics::{DescribedKey, KeySummary, MetricSeries};
 
+/// When a server was last heard of, and how long that has been so.
+type Heard = (Option<DateTime<Utc>>, Stopwatch);
+
 /// The program's doings over a database: shared by every door, and cheap to copy for a caller.
 #[derive(Clone)]
 pub struct Service {
@@ -68,6 +76,10 @@ pub struct Service {
     /// Was there a key when somebody last looked?
     keyed: Arc<Mutex<Option<bool>>>,
     clock: Arc<dyn Clock>,
+    /// This process among the servers on the database.
+    server_id: Arc<str>,
+    /// When other servers were last heard of, and how long that has been so.
+    heard: Arc<Mutex<HashMap<String, Heard>>>,
     settings: Arc<AppSettings>,
     /// Rises when this process wrote an event: a hint for live streams, which poll anyway.
     news: watch::Sender<u64>,
@@ -79,12 +91,19 @@ pub struct Service {
     registered: Arc<dyn Directory>,
     /// What rewards may ask.
     rewards: Backends,
+    /// Rewards that are tried.
+    trials: pool::Pool,
+    /// Rows that are looked at, as they are or as prompts.
+    previews: pool::Pool,
     /// Fetches images that requests name by URL.
     images: ImageFetcher,
     /// Models that are on their way from a hub, and those that did not come.
     downloads: Arc<models::Downloads>,
     /// Opened by the first request for a checkpoint.
     artifacts: Arc<OnceCell<Arc<dyn ArtifactStore>>>,
+    /// Files that were compared with their manifests, by one at a time.
+    intact: Arc<Intact>,
+    comparing: Arc<tokio::sync::Mutex<()>>,
     /// What this process counts.
     telemetry: Arc<Telemetry>,
 }
@@ -106,14 +125,20 @@ impl Service {
             caller: Caller::anonymous(),
             keyed: Arc::default(),
             clock,
+            server_id: new_id("srv").into(),
+            heard: Arc::default(),
             settings: Arc::new(settings),
             news: watch::Sender::new(0),
             stopping: CancellationToken::new(),
             dataset_checks: Arc::new(Semaphore::new(datasets::CHECKS)),
+            trials: pool::Pool::new("rewards", rewards::AT_ONCE, rewards::QUEUED),
+            previews: pool::Pool::new("a look at rows", plan::AT_ONCE, plan::QUEUED),
             engine,
             registered,
             downloads: Arc::default(),
             artifacts: Arc::default(),
+            intact: Arc::default(),
+            comparing: Arc::default(),
             telemetry: Arc::default(),
         }
     }

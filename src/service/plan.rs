@@ -19,6 +19,11 @@ use crate::model::footprint::ModelSize;
 use crate::prompt::{Processor, PromptError, PromptLimits, PromptTemplate, messages_for};
 use crate::service::{Result, Service, ServiceError};
 
+/// Looks at rows at the same time: each may hold the images of a row.
+pub(super) const AT_ONCE: usize = 4;
+/// Looks that wait.
+pub(super) const QUEUED: usize = 64;
+
 /// The answer of a dry run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct JobPlan {
@@ -118,8 +123,7 @@ impl Service {
         // A checkpoint keeps its model's tokenizer, template and sizes.
         let dir = self.model_dir(&source.base).await?;
         let spec = spec.clone();
-        let look = tokio::task::spawn_blocking(move || look(&dir, &spec, dataset.as_ref()));
-        look.await.map_err(|error| ServiceError::Internal(error.to_string()))?
+        self.previews.run(move |_| look(&dir, &spec, dataset.as_ref())).await
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::domain::retention::{Pruned, RetentionPolicy};
+use crate::service::storage::ORPHANS_STAY;
 use crate::service::{Result, Service, ServiceError};
 use crate::store::StoreError;
 
@@ -26,13 +27,19 @@ impl Service {
                 () = tokio::time::sleep(pause) => {}
                 () = self.stopping.cancelled() => return,
             }
-            match self.prune(&policy).await {
+            match self.prune_all(&policy).await {
                 Ok(pruned) if pruned.any() => tracing::info!(?pruned, "old results are gone"),
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "old results cannot be pruned now"),
             }
             pause = EVERY;
         }
+    }
+
+    async fn prune_all(&self, policy: &RetentionPolicy) -> Result<Pruned> {
+        let pruned = self.prune(policy).await?;
+        let orphans = self.remove_orphans(ORPHANS_STAY).await?.removed.len() as u64;
+        Ok(Pruned { orphans, ..pruned })
     }
 
     /// One pass: whatever is older than the policy allows, the oldest first.

@@ -10,14 +10,28 @@ use utoipa::ToSchema;
 
 use crate::clock;
 use crate::config::job;
-use crate::domain::field_error::FieldError;
-use crate::domain::spec::RewardSpec;
+use crate::domain::field_error::{FieldError, MOST_ERRORS};
+use crate::domain::spec::{RewardSpec, WeightedReward};
+use crate::domain::tree;
 use crate::images::{ImageError, ImageLimits, count_pixels, data_url, decode_image};
 use crate::prompt::usual_size;
 use crate::reward::{Reward, RewardBatch, RewardInput, Verdict};
 use crate::service::images::Place;
+use crate::service::pool::Stop;
 use crate::service::{Result, Service, ServiceError};
 
+/// Rewards that are tried at the same time.
+pub(super) const AT_ONCE: usize = 2;
+/// Those that wait.
+pub(super) const QUEUED: usize = 16;
+/// Webhooks of a reward that is tried.
+const MAX_WEBHOOKS: usize = 4;
+/// Seconds that one of them may take.
+const WEBHOOK_SECONDS: f64 = 10.0;
+/// Seconds that a trial may take.
+const MAX_SECONDS: f64 = 30.0;
+/// Items that are judged between two looks at the time, and at whether the client is gone.
+const PIECE: usize = 16;
 /// Most responses of one request.
 const MAX_ITEMS: usize = 1000;
 /// Longest text of one item in bytes.
@@ -31,6 +45,7 @@ const MAX_IMAGES: usize = 64;
 pub struct EvaluateRewards {
     /// The reward, as in a job.
     #[schema(value_type = RewardSpec)]
+    #[serde(deserialize_with = "tree::value")]
     pub reward: Value,
     /// The responses to judge.
     pub items: Vec<RewardItem>,
@@ -93,33 +108,77 @@ impl Service {
     /// Judges responses.
     pub async fn evaluate_rewards(&self, request: EvaluateRewards) -> Result<EvaluatedRewards> {
         let EvaluateRewards { reward, mut items } = request;
-        let mut spec = job::reward(&reward).map_err(ServiceError::invalid)?;
+        let spec = job::reward(&reward).map_err(ServiceError::invalid)?;
         check(&items)?;
+        let (mut spec, webhooks) = trial(spec);
+        if webhooks > MAX_WEBHOOKS {
+            let detail = format!("the reward asks {webhooks} webhooks; trying one may ask {MAX_WEBHOOKS}");
+            return Err(ServiceError::field("/reward", detail));
+        }
         let reward = self.open_reward(&mut spec).await?;
         check_images(reward.as_ref(), &items)?;
         self.fetch_at(images_of(&mut items)).await?;
         let limits = self.settings.limits;
         let limits = ImageLimits { max_bytes: limits.image_bytes, max_pixels: limits.image_pixels };
-        let judged = tokio::task::spawn_blocking(move || judge(reward.as_ref(), &items, &limits));
-        judged.await.map_err(|error| ServiceError::Internal(error.to_string()))?
+        // A webhook judges a batch as a whole; all other work is looked after from piece to piece.
+        let piece = if webhooks == 0 { PIECE } else { MAX_ITEMS };
+        let judged = self.trials.run(move |stop| judge(reward.as_ref(), &items, &limits, piece, stop)).await?;
+        Ok(EvaluatedRewards { data: judged.into_iter().map(|verdict| verdict.map(JudgedItem::from)).collect() })
     }
 }
 
-fn judge(reward: &dyn Reward, items: &[RewardItem], limits: &ImageLimits) -> Result<EvaluatedRewards> {
-    let images = decode(items, limits)?;
+/// A reward as it is tried: a person waits, so its webhooks are asked once and not for long. Tells how many there are.
+fn trial(spec: RewardSpec) -> (RewardSpec, usize) {
+    match spec {
+        RewardSpec::Webhook { url, timeout_seconds, .. } => {
+            let timeout_seconds = Some(timeout_seconds.map_or(WEBHOOK_SECONDS, |seconds| seconds.min(WEBHOOK_SECONDS)));
+            (RewardSpec::Webhook { url, timeout_seconds, retries: Some(0) }, 1)
+        }
+        RewardSpec::Weighted { parts } => {
+            let mut webhooks = 0;
+            let tried = parts.into_iter().map(|part| {
+                let (reward, asked) = trial(part.reward);
+                webhooks += asked;
+                WeightedReward { reward, ..part }
+            });
+            (RewardSpec::Weighted { parts: tried.collect() }, webhooks)
+        }
+        other => (other, 0),
+    }
+}
+
+/// Judges items in pieces, until the client is gone or the time is over.
+fn judge(
+    reward: &dyn Reward,
+    items: &[RewardItem],
+    limits: &ImageLimits,
+    piece: usize,
+    stop: &Stop,
+) -> Result<Vec<Option<Verdict>>> {
     let ids: Vec<String> = (0..items.len()).map(|index| index.to_string()).collect();
+    let images = decode(items, limits)?;
     let shown: Vec<Shown> = items.iter().zip(images).map(|(item, images)| item.shown(images)).collect();
     let with_images = items.iter().zip(&ids).zip(&shown);
     let inputs: Vec<RewardInput<'_>> = with_images.map(|((item, id), shown)| item.input(id, shown)).collect();
-    let batch = RewardBatch { run: "", step: 0, id: &clock::new_id("evaluate"), inputs: &inputs };
-    let verdicts = reward.judge_all(&batch).map_err(|error| {
-        if error.may_pass() {
-            ServiceError::Unavailable(error.to_string())
-        } else {
-            ServiceError::field("/reward", error.to_string())
+    let (watch, batch) = (clock::Stopwatch::start(), clock::new_id("evaluate"));
+    let mut verdicts = Vec::with_capacity(items.len());
+    for inputs in inputs.chunks(piece) {
+        stop.check()?;
+        if watch.seconds() > MAX_SECONDS {
+            let detail =
+                format!("judging the first {} took more than {MAX_SECONDS} seconds; send fewer", verdicts.len());
+            return Err(ServiceError::field("/items", detail));
         }
-    })?;
-    Ok(EvaluatedRewards { data: verdicts.into_iter().map(|verdict| verdict.map(JudgedItem::from)).collect() })
+        let judged = reward.judge_all(&RewardBatch { run: "", step: 0, id: &batch, inputs });
+        verdicts.extend(judged.map_err(|error| {
+            if error.may_pass() {
+                ServiceError::Unavailable(error.to_string())
+            } else {
+                ServiceError::field("/reward", error.to_string())
+            }
+        })?);
+    }
+    Ok(verdicts)
 }
 
 /// The images' places and addresses.
@@ -233,6 +292,6 @@ fn check(items: &[RewardItem]) -> Result<()> {
             FieldError::new(format!("/items/{index}/{name}"), detail)
         })
     };
-    let faults: Vec<FieldError> = items.iter().enumerate().filter_map(long).collect();
+    let faults: Vec<FieldError> = items.iter().enumerate().filter_map(long).take(MOST_ERRORS).collect();
     if faults.is_empty() { Ok(()) } else { Err(ServiceError::invalid(faults)) }
 }

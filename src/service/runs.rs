@@ -8,11 +8,15 @@ use utoipa::ToSchema;
 
 use super::metrics::{KeySummary, SUMMARY_KEYS};
 use crate::config::job::field_faults;
+use crate::domain::brief::is_printable;
+use crate::domain::checkpoint::checkpoint_folder;
+use crate::domain::eval_row::rows_folder;
 use crate::domain::job::Job;
 use crate::domain::metric::SeriesQuery;
 use crate::domain::page::{Listing, Page};
 use crate::domain::run::{Continuation, Run, RunFilter, RunUpdate};
 use crate::domain::sample::{SampleRecord, SampleStep};
+use crate::domain::tags;
 use crate::service::{Result, Service, ServiceError};
 
 /// What a list of runs tells beside the runs.
@@ -96,8 +100,13 @@ impl Service {
         for checkpoint in &checkpoints {
             self.drop_files(checkpoint).await?;
         }
-        self.drop_logs(jobs).await?;
-        self.drop_rows(id).await
+        // What attempts that died have left there, and the rows of evaluations.
+        for folder in [checkpoint_folder(id), rows_folder(id)] {
+            if let Err(error) = self.remove_files(&folder).await {
+                tracing::warn!(run = id, %error, "cannot remove the files of a run");
+            }
+        }
+        self.drop_logs(jobs).await
     }
 
     /// One run.
@@ -108,9 +117,14 @@ impl Service {
     /// Changes a run's name, notes or labels.
     pub async fn update_run(&self, id: &str, update: &RunUpdate) -> Result<Run> {
         if let Some(name) = &update.name
-            && (name.trim().is_empty() || name.chars().count() > MAX_NAME)
+            && (name.trim().is_empty() || name.chars().count() > MAX_NAME || !name.chars().all(is_printable))
         {
-            return Err(ServiceError::field("/name", format!("`name` must be a text of 1 to {MAX_NAME} characters")));
+            let detail = format!("`name` must be a text of 1 to {MAX_NAME} printable characters");
+            return Err(ServiceError::field("/name", detail));
+        }
+        let tags = update.tags.iter().flatten().map(|(name, value)| (name.as_str(), value.as_str()));
+        if let Some(complaint) = tags::complaint(tags.collect::<Vec<_>>().into_iter()) {
+            return Err(ServiceError::field("/tags", format!("`tags` {complaint}")));
         }
         if let Some(notes) = &update.notes
             && notes.chars().count() > MAX_NOTES

@@ -56,7 +56,7 @@ pub fn notes(files: &[Embedded]) -> Notes {
 /// The folder appears whole or not at all: files are written and synced in a folder beside it, which is then renamed.
 pub fn lay_out(models: &Path, files: &[Embedded]) -> std::io::Result<PathBuf> {
     let dir = models.join(format!("{NAME}-{}", fingerprint(files)));
-    if dir.is_dir() {
+    if is_whole(&dir, files) {
         return Ok(dir);
     }
     std::fs::create_dir_all(models)?;
@@ -67,14 +67,25 @@ pub fn lay_out(models: &Path, files: &[Embedded]) -> std::io::Result<PathBuf> {
         file.sync_all()?;
     }
     File::open(draft.path())?.sync_all()?;
+    if dir.is_dir() && !is_whole(&dir, files) {
+        tracing::warn!(folder = %dir.display(), "the starter's files are damaged: they are laid out again");
+        let damaged = tempfile::Builder::new().prefix(".damaged-").tempdir_in(models)?;
+        // Whoever reads them at the moment goes on; the name is free for whole ones.
+        std::fs::rename(&dir, damaged.path().join(NAME))?;
+    }
     match std::fs::rename(draft.path(), &dir) {
         Ok(()) => {}
         // Another process was faster; its folder has the same files.
-        Err(_) if dir.is_dir() => return Ok(dir),
+        Err(_) if is_whole(&dir, files) => return Ok(dir),
         Err(error) => return Err(error),
     }
     File::open(models)?.sync_all()?;
     Ok(dir)
+}
+
+/// Does the folder hold these files as they are?
+fn is_whole(dir: &Path, files: &[Embedded]) -> bool {
+    files.iter().all(|(name, bytes)| std::fs::read(dir.join(name)).is_ok_and(|found| found == *bytes))
 }
 
 fn fingerprint(files: &[Embedded]) -> String {
@@ -110,6 +121,10 @@ mod tests {
         assert_eq!(std::fs::read(dir.join("config.json")).unwrap(), b"{}");
         assert_eq!(lay_out(models.path(), files).unwrap(), dir);
         assert_eq!(notes(files).card["task"], "digits");
+        // Damaged files are replaced by those of the program.
+        std::fs::write(dir.join("config.json"), "").unwrap();
+        assert_eq!(lay_out(models.path(), files).unwrap(), dir);
+        assert_eq!(std::fs::read(dir.join("config.json")).unwrap(), b"{}");
         let other = lay_out(models.path(), &[("config.json", b"{ }")]).unwrap();
         assert_ne!(other, dir);
         // No draft is left behind.

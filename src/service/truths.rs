@@ -6,6 +6,9 @@ use crate::domain::spec::JobSpec;
 use crate::reward::blind_to;
 use crate::service::submit::JobWarning;
 
+/// The code of the warning.
+pub(super) const UNREADABLE_TRUTHS: &str = "unreadable_truths";
+
 /// Tells which rewards can read none, or not all, of the first rows' truths.
 pub(super) fn unreadable_truths(spec: &JobSpec, truths: &[Vec<String>]) -> Vec<JobWarning> {
     let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
@@ -28,7 +31,7 @@ pub(super) fn unreadable_truths(spec: &JobSpec, truths: &[Vec<String>]) -> Vec<J
              reward, or another column as `answer`",
             spec.dataset
         );
-        JobWarning { code: "unreadable_truths".to_owned(), pointer: "/reward".to_owned(), detail }
+        JobWarning { code: UNREADABLE_TRUTHS.to_owned(), pointer: "/reward".to_owned(), detail }
     };
     counts.into_iter().map(warning).collect()
 }

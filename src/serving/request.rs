@@ -6,6 +6,12 @@ use utoipa::ToSchema;
 
 use crate::config::serving as defaults;
 use crate::domain::message::Message;
+use crate::domain::{lists, tree};
+
+/// Messages of a conversation, and responses to score.
+pub const MOST_MESSAGES: usize = 10_000;
+/// Images by address, texts that end a response, layers by number.
+pub const MOST_TEXTS: usize = 1000;
 
 /// Body of `POST /generate`. The prompt is given as `messages`, or as `prompt` with `images`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -14,13 +20,21 @@ pub struct GenerateRequest {
     /// A registered name (`starter`), a checkpoint (`ckpt_…`) or a run's checkpoint (`run_…@best`, `run_…@last`).
     pub model: String,
     /// The conversation.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "lists::optional::<_, _, MOST_MESSAGES>"
+    )]
     pub messages: Option<Vec<Message>>,
     /// A single question instead of `messages`; `<image>` marks where each image stands (no mark: images come first).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
     /// The images of `prompt`, as `data:` URLs or addresses at hosts of the setting `image_hosts`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "lists::optional::<_, _, MOST_TEXTS>"
+    )]
     pub images: Option<Vec<String>>,
     /// Most tokens of a response. Without it a response goes on to its end token or the end of the model's context, as far as
     /// `max_queued_tokens` and, with a map per token, `max_map_values` allow.
@@ -36,7 +50,7 @@ pub struct GenerateRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
     /// Texts that end a response; they are not part of it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lists::at_most::<_, _, MOST_TEXTS>")]
     pub stop: Vec<String>,
     /// Number of responses.
     #[serde(default = "defaults::choices")]
@@ -193,12 +207,8 @@ impl<'de> Visitor<'de> for LayersVisitor {
         }
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Layers, A::Error> {
-        let mut list = Vec::new();
-        while let Some(index) = seq.next_element()? {
-            list.push(index);
-        }
-        Ok(Layers::List(list))
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Layers, A::Error> {
+        lists::entries(seq, MOST_TEXTS).map(Layers::List)
     }
 }
 
@@ -209,21 +219,34 @@ pub struct ScoreRequest {
     /// A registered name, a checkpoint or a run's checkpoint, as in `/generate`.
     pub model: String,
     /// The conversation.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "lists::optional::<_, _, MOST_MESSAGES>"
+    )]
     pub messages: Option<Vec<Message>>,
     /// A single question instead of `messages`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
     /// The images of `prompt`, as `data:` URLs or addresses at hosts of the setting `image_hosts`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "lists::optional::<_, _, MOST_TEXTS>"
+    )]
     pub images: Option<Vec<String>>,
     /// The responses to score; special tokens in them are recognised (a response may end in `<|im_end|>`).
+    #[serde(deserialize_with = "lists::at_most::<_, _, MOST_MESSAGES>")]
     pub responses: Vec<String>,
     /// One reward per response: adds what the method makes of them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "lists::optional::<_, _, MOST_MESSAGES>"
+    )]
     pub rewards: Option<Vec<f64>>,
     /// The training method, as in a job; missing fields have its defaults, a missing method is VGPO's paper.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "tree::optional")]
     #[schema(value_type = Option<Object>)]
     pub method: Option<serde_json::Value>,
     /// Attention maps.

@@ -4,8 +4,9 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use crate::domain::checkpoint::Checkpoint;
+use crate::domain::checkpoint::{Checkpoint, checkpoint_folder};
 use crate::domain::dataset::{DatasetRecord, DatasetState};
+use crate::domain::eval_row::rows_folder;
 use crate::domain::event::{DatasetChanged, JobChanged, JobUpdated, NewEvent, RunDeleted, kind};
 use crate::domain::job::{Job, JobState, LeaseToken, Transition};
 use crate::domain::run::Run;
@@ -174,4 +175,24 @@ pub(super) fn dataset_event(
 pub(super) fn event_data(value: &impl Serialize) -> Result<serde_json::Value> {
     serde_json::to_value(value)
         .map_err(|e| StoreError::Damaged { what: "event data".to_owned(), problem: e.to_string() })
+}
+
+/// The answer to a caller who asks for a name that another project has, which is not told.
+pub(super) fn taken(name: &str) -> StoreError {
+    StoreError::Conflict(format!("the name `{name}` is taken; choose another one"))
+}
+
+/// Only a data set on its way in changes: what somebody else has made of it in the meantime stays.
+pub(super) fn refuse_settled(dataset: &DatasetRecord) -> Result<()> {
+    if matches!(dataset.state, DatasetState::Uploading | DatasetState::Validating) {
+        return Ok(());
+    }
+    let (name, state) = (&dataset.name, dataset.state.name());
+    Err(StoreError::Conflict(format!("data set `{name}` is {state} by now")))
+}
+
+/// Everything that the artifact store may hold of a run: its checkpoints, recorded or not, and the rows of evaluations.
+pub(super) fn run_artifacts(run_id: &str, checkpoints: &[Checkpoint]) -> Vec<String> {
+    let recorded = checkpoints.iter().map(|checkpoint| checkpoint.key.clone());
+    recorded.chain([checkpoint_folder(run_id), rows_folder(run_id)]).collect()
 }

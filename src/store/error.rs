@@ -68,9 +68,9 @@ pub enum StoreError {
         /// What is wrong.
         problem: String,
     },
-    /// The database does not answer at the moment: the same call may succeed later. A write may or may not have
-    /// happened when the connection was lost at its very end.
-    #[error("the database does not answer: {0}")]
+    /// The database cannot be reached, is busy, or its machine has run out of something (the disk is full): the same call
+    /// may succeed later. A write may or may not have happened when the connection was lost at its very end.
+    #[error("the database cannot answer now: {0}")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The database itself failed.
     #[error("database: {0}")]
@@ -102,14 +102,37 @@ impl From<sqlx::Error> for StoreError {
 fn may_pass(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed | sqlx::Error::BeginFailed => true,
-        sqlx::Error::Database(told) => told.code().is_some_and(|code| passing_code(&code)),
+        sqlx::Error::Database(told) => told.code().is_some_and(|code| passing_code(&code) || machine_code(&code)),
         _ => false,
     }
 }
 
-/// Postgres: connection lost (class 08), too many connections (53300), shutting down or starting (57P01 to 57P03),
+/// Is the connection of no use any more? SQLite rolls a transaction back by itself where its machine fails.
+pub(super) fn breaks_connection(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(told) => {
+            told.code().is_some_and(|code| machine_code(&code) || code.starts_with("08") || code.starts_with("57P"))
+        }
+        _ => false,
+    }
+}
+
+/// The database's machine has run out of something, or its disk fails: it may be well again later.
+///
+/// Postgres: insufficient resources (class 53: disk full, out of memory, too many connections), system error (class 58).
+/// SQLite, whose extended codes hold the plain one in the lowest byte: out of memory (7), read-only (8), I/O error (10),
+/// full (13), cannot open (14).
+fn machine_code(code: &str) -> bool {
+    if code.len() == 5 {
+        return code.starts_with("53") || code.starts_with("58");
+    }
+    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 7 | 8 | 10 | 13 | 14))
+}
+
+/// Postgres: connection lost (class 08), shutting down or starting (57P01 to 57P03), a statement took too long (57014),
 /// waited too long for a lock (55P03), deadlock and serialization (class 40). SQLite: busy (5) and locked (6).
 fn passing_code(code: &str) -> bool {
-    matches!(code, "53300" | "57P01" | "57P02" | "57P03" | "55P03" | "5" | "6" | "261" | "517")
+    matches!(code, "57P01" | "57P02" | "57P03" | "57014" | "55P03" | "5" | "6" | "261" | "517")
         || (code.len() == 5 && (code.starts_with("08") || code.starts_with("40")))
 }

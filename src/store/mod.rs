@@ -4,6 +4,7 @@
 //! carries the attempt and fails once another claim or an expiry has made it outdated (fencing).
 
 mod change;
+mod connection;
 mod error;
 mod figures;
 mod filter;
@@ -26,9 +27,9 @@ use crate::domain::job::{JobState, Wanted};
 pub use error::{Result, StoreError};
 pub use schema::Migrations;
 pub use traits::{
-    AccessStore, CheckpointStore, ClaimRequest, EngineStore, EventStore, Failure, FigureStore, IdempotencyRequest,
-    IdempotencyState, IdempotencyStore, JobStore, MetricStore, ModelStore, QueueStore, QuotaStore, RetentionStore,
-    RunStore, SampleStore, Store, SweepStore, WorkerStore,
+    AccessStore, CheckpointStore, ClaimRequest, DatasetHolder, EngineStore, EventStore, Failure, FigureStore,
+    IdempotencyRequest, IdempotencyState, IdempotencyStore, JobStore, MetricStore, ModelStore, Once, QueueStore,
+    QuotaStore, RetentionStore, RunStore, SampleStore, ServerStore, Store, SweepStore, WorkerStore,
 };
 pub use view::view;
 

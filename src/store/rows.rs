@@ -17,6 +17,7 @@ use crate::domain::spec::DeviceClass;
 use crate::domain::sweep::{Sweep, SweepPoint};
 use crate::domain::worker::{WorkerRecord, WorkerState};
 use crate::store::error::{Result, StoreError};
+use crate::store::traits::DatasetHolder;
 
 /// A row of any database.
 pub(super) trait Record {
@@ -324,6 +325,16 @@ pub(super) fn worker(row: &impl Record) -> Result<WorkerRecord> {
 }
 
 /// A row of `engines`.
+/// A data set on its way in, with its server.
+pub(super) fn dataset_holder(row: &impl Record) -> Result<DatasetHolder> {
+    Ok(DatasetHolder {
+        dataset_id: text(row, "dataset_id")?,
+        server_id: text_or_none(row, "server_id")?,
+        heard_at: time_or_none(row, "heard_at")?,
+    })
+}
+
+/// An engine.
 pub(super) fn engine(row: &impl Record) -> Result<EngineRecord> {
     Ok(EngineRecord {
         id: text(row, "id")?,

@@ -32,7 +32,11 @@ use crate::store::error::Result;
 pub trait JobStore: Send + Sync {
     /// Inserts job, run and the first event in one transaction. `Conflict` when `after` names a job that cannot
     /// succeed any more, `NotFound` when it names none.
-    async fn submit(&self, job: NewJob) -> Result<(Job, Run)>;
+    async fn submit(&self, job: NewJob) -> Result<(Job, Run)> {
+        self.submit_once(job, None).await
+    }
+    /// The same, for a request with an idempotency key.
+    async fn submit_once(&self, job: NewJob, once: Once<'_>) -> Result<(Job, Run)>;
     /// One job.
     async fn job(&self, id: &str) -> Result<Job>;
     /// Jobs, newest first.
@@ -102,7 +106,11 @@ pub trait RunStore: Send + Sync {
     async fn update_run(&self, id: &str, update: &RunUpdate) -> Result<Run>;
     /// Inserts a job that goes on with a run from its newest checkpoint: the run now belongs to that job. `Conflict`
     /// when its present job has not ended, or when there is no checkpoint to go on from.
-    async fn continue_run(&self, id: &str, continuation: &Continuation) -> Result<Job>;
+    async fn continue_run(&self, id: &str, continuation: &Continuation) -> Result<Job> {
+        self.continue_run_once(id, continuation, None).await
+    }
+    /// The same, for a request with an idempotency key.
+    async fn continue_run_once(&self, id: &str, continuation: &Continuation, once: Once<'_>) -> Result<Job>;
     /// The jobs of a run, oldest first: more than one where it was continued.
     async fn run_jobs(&self, id: &str) -> Result<Vec<String>>;
     /// Forgets a run with its jobs, metrics, samples and checkpoints, which are returned so that their files can
@@ -120,7 +128,16 @@ pub trait RunStore: Send + Sync {
 pub trait SweepStore: Send + Sync {
     /// Inserts a sweep and all its jobs, each with its settings, in one transaction. Errors are those of
     /// [`submit`](JobStore::submit).
-    async fn submit_sweep(&self, sweep: NewSweep, jobs: Vec<(NewJob, SweepSettings)>) -> Result<(Sweep, Vec<Job>)>;
+    async fn submit_sweep(&self, sweep: NewSweep, jobs: Vec<(NewJob, SweepSettings)>) -> Result<(Sweep, Vec<Job>)> {
+        self.submit_sweep_once(sweep, jobs, None).await
+    }
+    /// The same, for a request with an idempotency key.
+    async fn submit_sweep_once(
+        &self,
+        sweep: NewSweep,
+        jobs: Vec<(NewJob, SweepSettings)>,
+        once: Once<'_>,
+    ) -> Result<(Sweep, Vec<Job>)>;
     /// One sweep.
     async fn sweep(&self, id: &str) -> Result<Sweep>;
     /// Sweeps, newest first.
@@ -167,7 +184,11 @@ pub trait CheckpointStore: Send + Sync {
     async fn run_checkpoints(&self, run_id: &str) -> Result<Vec<Checkpoint>>;
     /// Makes `name` serve this checkpoint; a checkpoint that had the name before loses it. `Conflict` when a
     /// registered model has that name.
-    async fn promote(&self, id: &str, name: &str) -> Result<Checkpoint>;
+    async fn promote(&self, id: &str, name: &str) -> Result<Checkpoint> {
+        self.promote_within(id, name, None).await
+    }
+    /// The same; `Conflict` as well when a checkpoint of another project than `project` has the name.
+    async fn promote_within(&self, id: &str, name: &str, project: Option<&str>) -> Result<Checkpoint>;
     /// Takes its served name from a checkpoint; one without a name stays as it is.
     async fn demote(&self, id: &str) -> Result<Checkpoint>;
     /// Every checkpoint that is served under a name, by name.
@@ -184,7 +205,11 @@ pub trait CheckpointStore: Send + Sync {
 pub trait ModelStore: Send + Sync {
     /// Registers a model or brings it up to date; its creation time stays. `Conflict` when a promoted checkpoint
     /// has that name.
-    async fn upsert_model(&self, model: NewModel) -> Result<Model>;
+    async fn upsert_model(&self, model: NewModel) -> Result<Model> {
+        self.upsert_model_within(model, None).await
+    }
+    /// The same; `Conflict` as well when a model of another project than `project` has the name.
+    async fn upsert_model_within(&self, model: NewModel, project: Option<&str>) -> Result<Model>;
     /// One model.
     async fn model(&self, name: &str) -> Result<Model>;
     /// Every model, by name.
@@ -194,8 +219,13 @@ pub trait ModelStore: Send + Sync {
     /// Registers a data set or brings it up to date; id and creation time stay.
     async fn upsert_dataset(&self, dataset: NewDataset) -> Result<DatasetRecord>;
     /// Registers a data set under a new name; an invalid one of that name makes room. `Conflict` when the name is taken.
-    async fn create_dataset(&self, id: &str, dataset: NewDataset) -> Result<DatasetRecord>;
-    /// Brings the data set with this id up to date; name, project and creation stay.
+    async fn create_dataset(&self, id: &str, dataset: NewDataset) -> Result<DatasetRecord> {
+        self.create_dataset_once(id, dataset, None).await
+    }
+    /// The same, for a request with an idempotency key, which is free again when the data set becomes invalid or goes.
+    async fn create_dataset_once(&self, id: &str, dataset: NewDataset, once: Once<'_>) -> Result<DatasetRecord>;
+    /// Brings the data set with this id, which is on its way in, up to date; name, project and creation stay. `Conflict`
+    /// when it is ready or invalid by now: what it became in the meantime stays.
     async fn update_dataset(&self, id: &str, dataset: &NewDataset) -> Result<DatasetRecord>;
     /// Forgets a data set; its files may go afterwards. `Held` with the unfinished jobs that use it.
     async fn delete_dataset(&self, id: &str) -> Result<DatasetRecord>;
@@ -260,6 +290,37 @@ pub trait RetentionStore: Send + Sync {
     async fn prunable_checkpoints(&self, ended_before: DateTime<Utc>, after: &str, most: u32) -> Result<Vec<String>>;
 }
 
+/// A data set on its way in, and the server that works on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatasetHolder {
+    /// The data set.
+    pub dataset_id: String,
+    /// The server; none for a program that did not say.
+    pub server_id: Option<String>,
+    /// When the server was last heard of, if it is known.
+    pub heard_at: Option<DateTime<Utc>>,
+}
+
+/// The database itself, the API servers on it, and the files that belong to it.
+#[async_trait]
+pub trait ServerStore: Send + Sync {
+    /// The id of this database, which is made with the first call and never changes.
+    async fn database_id(&self) -> Result<String>;
+    /// A server is alive; the first beat introduces it. Servers that were silent for a month are forgotten.
+    async fn server_heartbeat(&self, id: &str, host: &str) -> Result<()>;
+    /// A server takes a data set on its way in.
+    async fn hold_dataset(&self, id: &str, server_id: &str) -> Result<()>;
+    /// Every data set on its way in.
+    async fn dataset_holders(&self) -> Result<Vec<DatasetHolder>>;
+    /// Artifacts whose records are gone, oldest first; each stays noted until [`removed`](Self::removed).
+    async fn removals(&self) -> Result<Vec<String>>;
+    /// The files of an artifact are gone.
+    async fn removed(&self, key: &str) -> Result<()>;
+    /// Puts `found`, the artifacts that no record names, in place of those that were found before. Returns those that were
+    /// first found at least `age` ago, and so are found for the second time at least.
+    async fn note_orphans(&self, found: &[String], age: Duration) -> Result<Vec<String>>;
+}
+
 /// Figures for those who watch the program at work.
 #[async_trait]
 pub trait FigureStore: Send + Sync {
@@ -282,6 +343,10 @@ pub struct IdempotencyRequest {
     pub in_flight_for: Duration,
 }
 
+/// The request with an idempotency key on whose behalf something is made, if it has one: what was made is noted with the key in
+/// the same transaction. `Conflict` when the request took so long that its key is free again.
+pub type Once<'a> = Option<&'a IdempotencyRequest>;
+
 /// What is known about an idempotent request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IdempotencyState {
@@ -291,6 +356,11 @@ pub enum IdempotencyState {
     InFlight,
     /// The key came before with another body.
     OtherBody,
+    /// It was carried out, and its sender died before the answer was kept.
+    Made {
+        /// Id of what it made.
+        target: String,
+    },
     /// It was answered before, with this.
     Done {
         /// HTTP status.
@@ -307,7 +377,7 @@ pub trait IdempotencyStore: Send + Sync {
     async fn begin_idempotent(&self, request: &IdempotencyRequest) -> Result<IdempotencyState>;
     /// Keeps the answer.
     async fn finish_idempotent(&self, request: &IdempotencyRequest, status: u16, body: &[u8]) -> Result<()>;
-    /// The request failed in a way worth trying again: the key is free once more.
+    /// The request failed in a way worth trying again: the key is free once more, unless something was made.
     async fn forget_idempotent(&self, request: &IdempotencyRequest) -> Result<()>;
 }
 
@@ -315,7 +385,11 @@ pub trait IdempotencyStore: Send + Sync {
 #[async_trait]
 pub trait AccessStore: Send + Sync {
     /// Stores a key.
-    async fn create_key(&self, key: NewKey) -> Result<ApiKey>;
+    async fn create_key(&self, key: NewKey) -> Result<ApiKey> {
+        self.create_key_once(key, None).await
+    }
+    /// The same, for a request with an idempotency key.
+    async fn create_key_once(&self, key: NewKey, once: Once<'_>) -> Result<ApiKey>;
     /// Keys, newest first; revoked ones too.
     async fn keys(&self, page: &Page) -> Result<Listing<ApiKey>>;
     /// The key whose secret begins with this public part; a revoked one too.
@@ -326,6 +400,10 @@ pub trait AccessStore: Send + Sync {
     async fn revoke_key(&self, id: &str) -> Result<ApiKey>;
     /// Is there a key that is not revoked?
     async fn has_keys(&self) -> Result<bool>;
+    /// Was there ever a key? Revoked ones count.
+    async fn had_keys(&self) -> Result<bool>;
+    /// Is this a key that is not revoked?
+    async fn is_open_key(&self, id: &str) -> Result<bool>;
     /// Stores what a key was exchanged for; what has run out goes.
     async fn issue_ticket(&self, ticket: NewTicket) -> Result<()>;
     /// The key behind a ticket that has not run out; none when the key is revoked.
@@ -365,6 +443,7 @@ pub trait Store:
     + WorkerStore
     + EngineStore
     + FigureStore
+    + ServerStore
     + RetentionStore
     + IdempotencyStore
     + AccessStore

@@ -8,6 +8,7 @@ use sha2::Sha256;
 
 use crate::clock::Clock;
 use crate::config::app::AppSettings;
+use crate::domain::brief::{cut, is_printable};
 use crate::reward::webhook::Question;
 use crate::reward::{RewardError, WebhookClient};
 
@@ -16,7 +17,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause between repeats.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Largest answer in bytes.
-const MAX_ANSWER: u64 = 64 << 20;
+const MAX_ANSWER: u64 = 8 << 20;
+/// Characters of a refusal that are told to whoever uses the webhook.
+const TOLD: usize = 80;
 
 /// Asks webhooks over HTTP.
 pub struct HttpWebhooks {
@@ -71,7 +74,8 @@ impl HttpWebhooks {
             return body.map_err(|error| Failure::Passing(format!("{url}: the answer broke off: {error}")));
         }
         let text = response.body_mut().with_config().limit(2000).read_to_string().unwrap_or_default();
-        let message = format!("{url} answered {status}: {}", text.chars().take(300).collect::<String>());
+        let text: String = cut(&text, TOLD).chars().filter(|c| is_printable(*c)).collect();
+        let message = format!("{url} answered {status}: {text}");
         if status.is_server_error() || [408, 425, 429].contains(&status.as_u16()) {
             Err(Failure::Passing(message))
         } else {
@@ -81,7 +85,7 @@ impl HttpWebhooks {
 }
 
 impl WebhookClient for HttpWebhooks {
-    /// The address must be plain http(s) and name an allowed `host` or `host:port`.
+    /// The address must be plain http(s) and name an allowed `host` (ports 80 and 443) or `host:port`.
     fn check(&self, url: &str) -> Result<(), RewardError> {
         let refused = |problem: &str| RewardError::Webhook(format!("`{url}` {problem}"));
         let uri: ureq::http::Uri = url.parse().map_err(|_| refused("is no URL"))?;
@@ -92,11 +96,17 @@ impl WebhookClient for HttpWebhooks {
         if authority.as_str().contains('@') {
             return Err(refused("holds a user name; use webhook_secret to prove who asks"));
         }
-        let (host, whole) = (authority.host().to_ascii_lowercase(), authority.as_str().to_ascii_lowercase());
-        if self.hosts.iter().any(|known| *known == host || *known == whole) {
+        let port = authority.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+        let host = authority.host().to_ascii_lowercase();
+        let whole = format!("{host}:{port}");
+        let usual = port == 80 || port == 443;
+        if self.hosts.iter().any(|known| *known == whole || (usual && *known == host)) {
             return Ok(());
         }
-        Err(refused("is not allowed; add its host to the setting webhook_hosts (VGPO_WEBHOOK_HOSTS)"))
+        Err(refused(
+            "is not allowed; add its host to the setting webhook_hosts (VGPO_WEBHOOK_HOSTS): `host` for ports 80 and 443, `host:port` \
+             for another one",
+        ))
     }
 
     fn ask(&self, question: &Question<'_>) -> Result<Vec<u8>, RewardError> {

@@ -16,6 +16,7 @@ use crate::domain::log::LogLevel;
 use crate::domain::worker::WorkerState;
 use crate::store::{Failure, StoreError};
 
+use super::device::show_life;
 use super::main_loop::WorkerConfig;
 use super::patience::patiently;
 use super::resume;
@@ -174,6 +175,7 @@ async fn beat(worker: WorkerConfig, token: LeaseToken, shared: Arc<Shared>, drai
     loop {
         if since_presence >= worker.timings.presence {
             since_presence = Duration::ZERO;
+            show_life(&worker.lock_dir, worker.device);
             let state = if drain.is_cancelled() { WorkerState::Draining } else { WorkerState::Busy };
             if let Err(error) = worker.store.worker_heartbeat(&worker.id, state, Some(&token.job_id)).await {
                 tracing::warn!(%error, "cannot tell that the worker is alive");

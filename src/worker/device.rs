@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::domain::device::DeviceName;
 
@@ -60,6 +61,26 @@ impl DeviceLock {
         self.file.write_all(text.as_bytes())?;
         self.file.sync_all()
     }
+}
+
+/// How a worker shows that it goes on, whatever its database does: a file of this ending that it writes again and again.
+const ALIVE: &str = "alive";
+
+/// This worker goes on.
+pub(super) fn show_life(folder: &Path, device: DeviceName) {
+    let path = folder.join(format!("{}.{ALIVE}", folder_name(device)));
+    if let Err(error) = std::fs::write(&path, b"") {
+        tracing::warn!(file = %path.display(), %error, "cannot show that the worker is alive");
+    }
+}
+
+/// Has a worker that keeps its locks in `folder` shown within `age` that it goes on?
+pub fn is_alive(folder: &Path, age: Duration) -> bool {
+    let shown = |path: &Path| path.metadata().and_then(|found| found.modified()).ok()?.elapsed().ok();
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut signs =
+        entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|ending| ending == ALIVE));
+    signs.any(|path| shown(&path).is_some_and(|since| since <= age))
 }
 
 /// The machine's name, for people.

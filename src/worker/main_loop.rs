@@ -17,7 +17,7 @@ use crate::footprint::machine;
 use crate::store::{ClaimRequest, Store, StoreError};
 
 use super::attempt;
-use super::device::{DeviceLock, LockError, folder_name, host_name};
+use super::device::{DeviceLock, LockError, folder_name, host_name, show_life};
 use super::joblog::JobLog;
 use super::runner::JobRunner;
 
@@ -158,6 +158,7 @@ async fn register(config: &WorkerConfig) -> Result<(), StoreError> {
 }
 
 async fn tell_presence(config: &WorkerConfig, state: WorkerState) {
+    show_life(&config.lock_dir, config.device);
     if let Err(error) = config.store.worker_heartbeat(&config.id, state, None).await {
         tracing::warn!(%error, "cannot tell that the worker is alive");
     }

@@ -19,7 +19,7 @@ pub mod supervisor;
 mod trainer;
 mod writer;
 
-pub use device::host_name;
+pub use device::{host_name, is_alive};
 pub use joblog::JobLog;
 pub use main_loop::{WorkerConfig, WorkerError, run};
 pub use orphan::{follow_parent, stop_signals};

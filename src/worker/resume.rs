@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use crate::artifacts::{ArtifactError, ArtifactStore, finished_chunks};
-use crate::domain::checkpoint::Checkpoint;
+use crate::domain::checkpoint::{Checkpoint, checkpoint_folder};
 use crate::domain::event::{CheckpointEvent, kind};
 use crate::domain::job::LeaseToken;
 use crate::store::{Store, StoreError};
 use crate::train::sink::ResumePoint;
 
-use super::sink::{checkpoint_folder, delete_files};
+use super::sink::delete_files;
 
 /// Why an attempt could not be prepared.
 #[derive(Debug, thiserror::Error)]

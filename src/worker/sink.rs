@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::artifacts::{ArtifactError, ArtifactStore};
 use crate::clock::{Clock, new_id};
-use crate::domain::checkpoint::{Checkpoint, NewCheckpoint};
+use crate::domain::checkpoint::{Checkpoint, NewCheckpoint, checkpoint_folder};
 use crate::domain::eval_row::chunk_key;
 use crate::domain::job::LeaseToken;
 use crate::domain::log::LogLevel;
@@ -43,11 +43,6 @@ const LOGGED: [&str; 6] =
 /// The checkpoint that an artifact key names.
 fn key_id(key: &str) -> &str {
     key.rsplit('/').next().unwrap_or(key)
-}
-
-/// Where the checkpoints of a run lie in the artifact store.
-pub(super) fn checkpoint_folder(run_id: &str) -> String {
-    format!("checkpoints/{run_id}")
 }
 
 impl StoreSink {

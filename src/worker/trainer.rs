@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use crate::artifacts::{ArtifactError, ArtifactStore, finished_chunks};
+use crate::artifacts::{ArtifactError, ArtifactStore, Intact, finished_chunks};
 use crate::data::{self, DataError, Dataset, FileDataset};
+use crate::domain::checkpoint::TRAINER;
 use crate::domain::dataset::DatasetState;
 use crate::domain::device::DeviceName;
 use crate::domain::spec::Columns;
@@ -68,7 +69,12 @@ impl TrainRunner {
             Some(checkpoint) => checkpoint,
             None => self.store.checkpoint(&id).await.map_err(|e| not_found(&e, unknown))?,
         };
-        self.files(&checkpoint.key, &format!("`model`: the files of checkpoint `{id}`"))
+        let what = format!("`model`: the files of checkpoint `{id}`");
+        let dir = self.files(&checkpoint.key, &what)?;
+        let weights = |path: &str| !path.starts_with(TRAINER);
+        let intact = Intact::default().check(&checkpoint.key, &dir, &checkpoint.manifest, weights);
+        intact.map_err(|error| RunnerError::Permanent(format!("{what}: {error}")))?;
+        Ok(dir)
     }
 
     /// The hub's repository that a registered model came from.
@@ -103,7 +109,9 @@ impl TrainRunner {
             return Err(RunnerError::Permanent(format!("data set `{name}` is {}, not ready", record.state.name())));
         }
         let dir = self.files(&record.artifact_key(), &format!("the files of data set `{name}`"))?;
-        let opened = FileDataset::open(&dir, columns).map_err(|error| match error {
+        let opened = FileDataset::open(&dir, columns);
+        let opened = opened.and_then(|opened| opened.with_rows(record.train_rows, record.eval_rows));
+        let opened = opened.map_err(|error| match error {
             // A disk that is not there now may be there later.
             DataError::File { .. } => RunnerError::Transient(error.to_string()),
             _ => permanent(&error),

@@ -21,7 +21,7 @@ use crate::config::app::S3Settings;
 use crate::domain::checkpoint::Manifest;
 
 use super::folder::{check_key, difference, io, manifest_of};
-use super::{ArtifactError, ArtifactStore};
+use super::{ArtifactError, ArtifactStore, owner};
 use bucket::Bucket;
 use cache::Cache;
 use http::Connector;
@@ -157,6 +157,20 @@ impl ArtifactStore for BucketStore {
         let complete = self.list(prefix)?;
         let keys = names.iter().map(|name| format!("{prefix}/{name}"));
         Ok(keys.filter(|key| !complete.contains(key)).collect())
+    }
+
+    fn owner(&self) -> Result<Option<String>> {
+        self.bucket.read(owner::FILE)?.map(|content| owner::read(&content)).transpose()
+    }
+
+    fn set_owner(&self, database: &str, replace: bool) -> Result<bool> {
+        if replace {
+            return self.bucket.write(owner::FILE, owner::written(database)).map(|()| true);
+        }
+        if self.owner()?.is_some() {
+            return Ok(false);
+        }
+        self.bucket.create(owner::FILE, owner::written(database))
     }
 
     fn is_shared(&self) -> bool {

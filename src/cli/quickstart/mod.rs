@@ -88,6 +88,7 @@ async fn tour(url: &str, data_dir: &Path, steps: Option<u64>) -> Result<(), Stri
         }
         None => submit(&client, steps).await.map_err(words)?,
     };
+    say(format!("watch it train: {url}/#/runs/{}", text(&job, "run_id")));
     progress::show(&client, &job).await?;
     let job = client.get(&format!("/v1/jobs/{}", text(&job, "id"))).await.map_err(words)?;
     if job["state"] != "succeeded" {
@@ -174,10 +175,10 @@ impl Report {
         comparison.print();
         say(format!("\nHeat maps: {} (before), {} (after)", heatmaps[0].display(), heatmaps[1].display()));
         say(
-            "To be honest: on this small task VGPO and GRPO score alike. It shows the machinery at work, not an advantage \
-             of VGPO.",
+            "Note: on this small task VGPO and GRPO score alike. It shows the machinery at work, not an advantage of VGPO.",
         );
-        say(format!("\nJob         {url}/v1/jobs/{}", self.job));
+        say(format!("\nDashboard   {url}/#/runs/{}", self.run));
+        say(format!("Job         {url}/v1/jobs/{}", self.job));
         say(format!("Metrics     {url}/v1/runs/{}/metrics", self.run));
         say(format!("Samples     {url}/v1/runs/{}/samples", self.run));
         say(format!("Checkpoint  {url}/v1/checkpoints/{}", self.checkpoint));

@@ -10,8 +10,14 @@ pub struct Limits {
     pub requests_per_minute: u32,
     /// Answers of the engine that one key may wait for at the same time; 0: any number.
     pub concurrent_answers: usize,
+    /// Live streams of one key at the same time; 0: any number.
+    pub streams: usize,
+    /// Connections at the same time, where the system allows as many.
+    pub connections: usize,
     /// Largest request body in bytes.
     pub body_bytes: usize,
+    /// Bytes that the bodies of all requests together may hold.
+    pub bodies_bytes: usize,
     /// Largest encoded image in bytes.
     pub image_bytes: usize,
     /// Most pixels of all images of a request together, read from their headers before decoding.
@@ -53,7 +59,10 @@ impl Limits {
         Ok(Self {
             requests_per_minute: number(values, "max_requests_per_minute", 0, u64::from(u32::MAX))? as u32,
             concurrent_answers: number(values, "max_concurrent_answers", 0, 1 << 20)? as usize,
+            streams: number(values, "max_streams", 0, 1 << 20)? as usize,
+            connections: number(values, "max_connections", 1, 1 << 20)? as usize,
             body_bytes: number(values, "max_body_bytes", 1024, 1 << 40)? as usize,
+            bodies_bytes: number(values, "max_bodies_bytes", 1024, 1 << 40)? as usize,
             image_bytes: number(values, "max_image_bytes", 1024, 1 << 40)? as usize,
             image_pixels: number(values, "max_image_pixels", 1, 1 << 40)?,
             dataset_bytes: number(values, "max_dataset_bytes", 1024, 1 << 50)?,

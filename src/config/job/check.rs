@@ -6,14 +6,14 @@ use super::fields;
 use super::kinds::Kind;
 use super::rewards;
 use crate::config::nearest::suggestion;
-use crate::domain::field_error::FieldError;
+use crate::domain::field_error::{FieldError, MOST_ERRORS};
 use crate::domain::nul::nul_pointers;
 
 /// All faults of `settings`, checked for the method whose defaults are `method`.
 pub fn faults(settings: &Map<String, Value>, method: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     section("", settings, method, &mut errors);
-    let nul = nul_pointers(&Value::Object(settings.clone())).into_iter();
+    let nul = nul_pointers(settings).unwrap_or_default().into_iter();
     errors.extend(
         nul.map(|pointer| FieldError::new(pointer, "it holds a NUL character (U+0000), which cannot be stored")),
     );
@@ -22,6 +22,9 @@ pub fn faults(settings: &Map<String, Value>, method: &Value) -> Vec<FieldError> 
 
 fn section(prefix: &str, object: &Map<String, Value>, method: &Value, errors: &mut Vec<FieldError>) {
     for (name, value) in object {
+        if errors.len() >= MOST_ERRORS {
+            return;
+        }
         let pointer = format!("{prefix}/{}", escape(name));
         let known = fields::find(&pointer).filter(|_| !name.contains(['/', '~']));
         let Some(field) = known else {
@@ -53,7 +56,8 @@ fn section(prefix: &str, object: &Map<String, Value>, method: &Value, errors: &m
 
 /// Adds a fault for every name that is not known.
 pub(super) fn unknown_names(pointer: &str, object: &Map<String, Value>, known: &[&str], errors: &mut Vec<FieldError>) {
-    for name in object.keys().filter(|name| !known.contains(&name.as_str())) {
+    let unknown = object.keys().filter(|name| !known.contains(&name.as_str()));
+    for name in unknown.take(MOST_ERRORS.saturating_sub(errors.len())) {
         let detail = format!("unknown field `{name}`: {}", suggestion(name, known));
         errors.push(FieldError::new(format!("{pointer}/{}", escape(name)), detail));
     }

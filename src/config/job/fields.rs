@@ -34,12 +34,12 @@ const UNIT_OPEN: Kind = Kind::Number(Span::ClosedOpen(0.0, 1.0));
 
 /// Every setting of a job; those of `/method` that belong to some methods only are told apart by [`applies`].
 pub const FIELDS: &[Field] = &[
-    field("/name", Kind::Text { max: 200 }),
+    field("/name", Kind::Name { max: 200 }),
     field("/model", Kind::Text { max: 500 }),
     field("/dataset", Kind::Text { max: 500 }),
     optional("/eval_dataset", Kind::Text { max: 500 }),
     field("/seed", Kind::Whole { min: 0, max: (1 << 53) - 1 }),
-    field("/project", Kind::Text { max: 100 }),
+    field("/project", Kind::Name { max: 100 }),
     field("/tags", Kind::Labels),
     field("/method", Kind::Section),
     field("/method/type", Kind::Choice { allowed: &super::defaults::METHODS, later: &[] }),

@@ -2,7 +2,12 @@
 
 use serde_json::Value;
 
+use crate::domain::brief::is_printable;
 use crate::domain::metric::{CATALOGUE, describe};
+use crate::domain::tags;
+
+/// Entries of a list of names.
+const MAX_NAMES: usize = 100;
 
 /// What a setting may hold.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,6 +34,11 @@ pub enum Kind {
     Flag,
     /// Non-empty text of at most `max` characters.
     Text {
+        /// Longest text.
+        max: usize,
+    },
+    /// Text of one line: no control characters, and none that turn it around.
+    Name {
         /// Longest text.
         max: usize,
     },
@@ -112,6 +122,7 @@ impl Kind {
             Self::Number(span) => span.describe(),
             Self::Flag => "true or false".to_owned(),
             Self::Text { max } => format!("a text of 1 to {max} characters"),
+            Self::Name { max } => format!("a text of 1 to {max} printable characters"),
             Self::Choice { allowed, .. } => format!("one of {}", quoted(allowed)),
             Self::Pair { span, ordered } => {
                 let order = if ordered { ", the smaller first" } else { "" };
@@ -119,8 +130,8 @@ impl Kind {
             }
             Self::Time => "a time as in 2026-01-31T18:00:00Z".to_owned(),
             Self::Metric => "the key of a metric, e.g. \"eval/accuracy\"".to_owned(),
-            Self::Labels => "an object of texts, e.g. {\"team\": \"vision\"}".to_owned(),
-            Self::Names { max } => format!("a list of texts of 1 to {max} characters, at least one"),
+            Self::Labels => format!("an object of at most {} texts, e.g. {{\"team\": \"vision\"}}", tags::MOST),
+            Self::Names { max } => format!("a list of 1 to {MAX_NAMES} texts of 1 to {max} characters"),
             Self::Reward => "a reward, e.g. {\"type\": \"math\"}".to_owned(),
         }
     }
@@ -134,16 +145,17 @@ impl Kind {
             Self::Number(span) => value.as_f64().is_some_and(|x| span.holds(x)),
             Self::Flag => value.is_boolean(),
             Self::Text { max } => is_text(value, max),
+            Self::Name { max } => is_text(value, max) && value.as_str().is_some_and(|t| t.chars().all(is_printable)),
             Self::Choice { allowed, later } => return choice_complaint(value, allowed, later),
             Self::Pair { span, ordered } => {
                 pair(value).is_some_and(|[a, b]| span.holds(a) && span.holds(b) && (!ordered || a <= b))
             }
             Self::Time => value.as_str().is_some_and(|text| chrono::DateTime::parse_from_rfc3339(text).is_ok()),
             Self::Metric => return metric_complaint(value),
-            Self::Labels => value.as_object().is_some_and(|o| o.values().all(Value::is_string)),
-            Self::Names { max } => {
-                value.as_array().is_some_and(|names| !names.is_empty() && names.iter().all(|name| is_text(name, max)))
-            }
+            Self::Labels => return labels_complaint(value),
+            Self::Names { max } => value.as_array().is_some_and(|names| {
+                (1..=MAX_NAMES).contains(&names.len()) && names.iter().all(|name| is_text(name, max))
+            }),
         };
         (!fits).then(|| format!("is {}; it must be {}", shown(value), self.describe()))
     }
@@ -175,6 +187,14 @@ fn choice_complaint(value: &Value, allowed: &[&str], later: &[&str]) -> Option<S
     let near = given.and_then(|name| crate::config::nearest::nearest(name, allowed.iter().copied()));
     let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
     Some(format!("is {}; it must be one of {}{hint}", shown(value), quoted(allowed)))
+}
+
+fn labels_complaint(value: &Value) -> Option<String> {
+    let texts = value.as_object().filter(|labels| labels.values().all(Value::is_string));
+    let Some(texts) = texts else {
+        return Some(format!("is {}; it must be {}", shown(value), Kind::Labels.describe()));
+    };
+    tags::complaint(texts.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default())))
 }
 
 fn metric_complaint(value: &Value) -> Option<String> {

@@ -4,10 +4,12 @@ use serde_json::{Map, Value};
 
 use super::check::{escape, unknown_names};
 use super::kinds::{Kind, Span, shown};
-use crate::domain::field_error::FieldError;
+use crate::domain::field_error::{FieldError, MOST_ERRORS};
 
 /// Deepest nesting of weighted rewards.
 const MAX_DEPTH: usize = 4;
+/// Parts of a weighted reward, with those of the rewards in it.
+const MAX_PARTS: usize = 32;
 
 /// A setting of a reward: its name, what it may hold, and whether it must be there.
 type Setting = (&'static str, Kind, bool);
@@ -60,6 +62,17 @@ const NAMES: &[&str] =
 /// Adds the faults of the reward at `pointer`.
 pub(super) fn faults(pointer: &str, object: &Map<String, Value>, errors: &mut Vec<FieldError>) {
     reward(pointer, object, 0, errors);
+    let parts = parts(object);
+    if parts > MAX_PARTS {
+        let detail = format!("the reward has {parts} parts, with those inside of others; the limit is {MAX_PARTS}");
+        errors.push(FieldError::new(pointer, detail));
+    }
+}
+
+/// Parts of a reward at any depth.
+fn parts(object: &Map<String, Value>) -> usize {
+    let inner = object.get("parts").and_then(Value::as_array).into_iter().flatten();
+    inner.map(|part| 1 + part.get("reward").and_then(Value::as_object).map_or(0, parts)).sum()
 }
 
 fn reward(pointer: &str, object: &Map<String, Value>, depth: usize, errors: &mut Vec<FieldError>) {
@@ -99,6 +112,9 @@ fn weighted(pointer: &str, parts: Option<&Value>, depth: usize, errors: &mut Vec
         }
         Some(parts) if !parts.is_empty() => {
             for (index, value) in parts.iter().enumerate() {
+                if errors.len() >= MOST_ERRORS {
+                    return;
+                }
                 part(&format!("{pointer}/{index}"), value, depth, errors);
             }
         }

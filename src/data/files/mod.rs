@@ -73,6 +73,20 @@ impl FileDataset {
         Ok(Self { layout, root, places, columns, train, eval, rows })
     }
 
+    /// The same data set, which has as many rows as its record says.
+    ///
+    /// # Errors
+    /// `Asset` where its index is shorter or longer.
+    pub fn with_rows(self, train: u64, eval: u64) -> Result<Self, DataError> {
+        for (name, index, rows) in [(TRAIN, &self.train, train), (EVAL, &self.eval, eval)] {
+            if index.len() != rows {
+                let problem = format!("{name} has {} rows instead of {rows}: register the data set again", index.len());
+                return Err(DataError::Asset { name: self.layout.name.clone(), problem });
+            }
+        }
+        Ok(self)
+    }
+
     fn index(&self, split: Split) -> &Index {
         match split {
             Split::Train => &self.train,

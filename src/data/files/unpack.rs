@@ -52,9 +52,9 @@ pub fn unpack(archive: &Path, dir: &Path, limits: &DatasetLimits) -> Result<(), 
         }
         let target = dir.join(&inside);
         if let Some(parent) = target.parent() {
-            std::fs::create_dir_all(parent).map_err(|source| file_error(parent, source))?;
+            std::fs::create_dir_all(parent).map_err(|e| bad(format!("`{entry_name}` cannot be unpacked: {e}")))?;
         }
-        let mut out = File::create_new(&target).map_err(|source| file_error(&target, source))?;
+        let mut out = File::create_new(&target).map_err(|e| bad(format!("`{entry_name}` cannot be unpacked: {e}")))?;
         let mut limited = entry.take(left.saturating_add(1));
         let written = copy(&mut limited, &mut out, &mut since, &room)
             .map_err(|e| bad(format!("`{entry_name}` cannot be unpacked: {e}")))?;

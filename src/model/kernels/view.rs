@@ -34,6 +34,7 @@ impl<'a> View<'a> {
     }
 
     /// Distance of neighbouring columns.
+    #[inline]
     pub fn column_stride(&self) -> usize {
         self.strides[1]
     }

@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use super::secret::{self, Secret};
 use crate::domain::access::{ApiKey, DEFAULT_PROJECT, NewKey, Role, SHARED_PROJECT};
+use crate::domain::brief::is_printable;
 use crate::domain::field_error::FieldError;
 use crate::domain::page::{Listing, Page};
 use crate::service::{Result, Service, ServiceError};
@@ -47,6 +48,13 @@ impl Service {
         Ok(self.store.keys(page).await?)
     }
 
+    /// One key, without its secret.
+    pub async fn key(&self, id: &str) -> Result<ApiKey> {
+        let all = self.store.keys(&Page { after: None, limit: u32::MAX >> 1 }).await?;
+        let found = all.data.into_iter().find(|key| key.id == id);
+        found.ok_or_else(|| ServiceError::NotFound { kind: "key", id: id.to_owned() })
+    }
+
     /// Refuses a key from now on; a repeat changes nothing.
     pub async fn revoke_key(&self, id: &str) -> Result<ApiKey> {
         Ok(self.store.revoke_key(id).await?)
@@ -75,7 +83,7 @@ fn check(name: &str, project: &str, role: Role) -> Result<()> {
     let mut errors = Vec::new();
     for (pointer, value, most) in [("/name", name, MAX_NAME), ("/project", project, MAX_PROJECT)] {
         let length = value.chars().count();
-        if value.trim().is_empty() || length > most || value.chars().any(char::is_control) {
+        if value.trim().is_empty() || length > most || !value.chars().all(is_printable) {
             let field = pointer.trim_start_matches('/');
             errors.push(FieldError::new(
                 pointer,

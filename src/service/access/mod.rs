@@ -14,6 +14,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::config::app::AuthMode;
 use crate::domain::access::{ApiKey, AuditEntry, Caller, Role};
 use crate::domain::page::{Listing, Page};
 use crate::service::{Result, Service, ServiceError};
@@ -56,13 +57,38 @@ impl Service {
         Ok(Caller::from(&key))
     }
 
-    /// Is there a key that opens this server? While the database is away, what was last known holds.
+    /// Is there a key that opens this server?
     pub async fn has_keys(&self) -> Result<bool> {
-        let found = self.store.has_keys().await;
-        let mut known = self.keyed.lock().unwrap_or_else(PoisonError::into_inner);
-        match found {
-            Ok(found) => Ok(*known.insert(found)),
-            Err(error) => known.ok_or_else(|| error.into()),
+        Ok(self.store.has_keys().await?)
+    }
+
+    /// Does the server ask for keys? By default it does when others can reach it, and from its first key on: when the last
+    /// one is revoked, every request is refused, instead of none.
+    pub async fn asks_for_keys(&self) -> Result<bool> {
+        match self.settings.auth {
+            AuthMode::Off => Ok(false),
+            AuthMode::Required => Ok(true),
+            AuthMode::Auto => Ok(self.settings.is_off_host() || self.had_keys().await?),
+        }
+    }
+
+    /// Does this key still open the server; without one: does the server ask for no key?
+    pub async fn opens(&self, key: Option<&str>) -> Result<bool> {
+        match key {
+            Some(id) => Ok(self.store.is_open_key(id).await?),
+            None => Ok(!self.asks_for_keys().await?),
+        }
+    }
+
+    /// Was there ever a key? While the database is away, what was last known holds; and a yes stays one.
+    async fn had_keys(&self) -> Result<bool> {
+        let known = || *self.keyed.lock().unwrap_or_else(PoisonError::into_inner);
+        if known() == Some(true) {
+            return Ok(true);
+        }
+        match self.store.had_keys().await {
+            Ok(found) => Ok(*self.keyed.lock().unwrap_or_else(PoisonError::into_inner).insert(found)),
+            Err(error) => known().ok_or_else(|| error.into()),
         }
     }
 

@@ -5,6 +5,7 @@
 
 pub mod answer;
 mod fields;
+mod others;
 pub mod request;
 mod stream;
 

@@ -6,14 +6,16 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::fields;
+use super::others::{self, WithOthers};
 use crate::config::serving as defaults;
-use crate::domain::field_error::FieldError;
+use crate::domain::field_error::{FieldError, MOST_ERRORS};
+use crate::domain::lists;
 use crate::domain::message::{Content, Message, Part, Role};
 use crate::service::ServiceError;
-use crate::serving::request::{AttentionOptions, GenerateRequest};
+use crate::serving::request::{AttentionOptions, GenerateRequest, MOST_MESSAGES, MOST_TEXTS};
 
 /// The fields that are read; every other one is judged by `fields.rs`.
-const KNOWN: [&str; 14] = [
+const KNOWN: &[&str] = &[
     "model",
     "messages",
     "max_completion_tokens",
@@ -35,10 +37,12 @@ const KNOWN: [&str; 14] = [
 /// `user`, `store`, `metadata`, `service_tier` and the like are accepted and change nothing. Tools, audio, penalties,
 /// `logit_bias` and response formats other than text are refused by name unless they ask for nothing.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(remote = "Self")]
 pub struct ChatRequest {
     /// A registered name, a checkpoint (`ckpt_…`) or a run's checkpoint (`run_…@best`, `run_…@last`).
     pub model: String,
     /// The conversation; images as `image_url` parts with `data:` URLs.
+    #[serde(deserialize_with = "lists::at_most::<_, _, MOST_MESSAGES>")]
     pub messages: Vec<ChatMessage>,
     /// Most tokens of a response; without it a response goes on to its end token or the end of the context, as in `/generate`.
     #[serde(default)]
@@ -77,24 +81,61 @@ pub struct ChatRequest {
     /// This program's own options; with it (an empty object will do) every choice carries its visual measures.
     #[serde(default)]
     pub vgpo: Option<VgpoOptions>,
-    /// Everything else.
-    #[serde(flatten)]
+    /// The gist of everything else.
+    #[serde(skip)]
     #[schema(ignore)]
     pub other: Map<String, Value>,
 }
 
+impl<'de> Deserialize<'de> for ChatRequest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        others::deserialize(deserializer)
+    }
+}
+
+impl<'de> WithOthers<'de> for ChatRequest {
+    const KNOWN: &'static [&'static str] = KNOWN;
+
+    fn read<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        Self::deserialize(json)
+    }
+
+    fn keep(&mut self, others: Map<String, Value>) {
+        self.other = others;
+    }
+}
+
 /// One turn of a chat.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(remote = "Self")]
 pub struct ChatMessage {
     /// Who speaks.
     pub role: ChatRole,
     /// What is said: a string or a list of parts.
     #[serde(default)]
     pub content: Option<Content>,
-    /// Everything else.
-    #[serde(flatten)]
+    /// The gist of everything else.
+    #[serde(skip)]
     #[schema(ignore)]
     pub other: Map<String, Value>,
+}
+
+impl<'de> Deserialize<'de> for ChatMessage {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        others::deserialize(deserializer)
+    }
+}
+
+impl<'de> WithOthers<'de> for ChatMessage {
+    const KNOWN: &'static [&'static str] = &["role", "content"];
+
+    fn read<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        Self::deserialize(json)
+    }
+
+    fn keep(&mut self, others: Map<String, Value>) {
+        self.other = others;
+    }
 }
 
 /// Who speaks in a [`ChatMessage`].
@@ -162,12 +203,8 @@ impl<'de> Visitor<'de> for StopsVisitor {
         Ok(Stops(vec![text.to_owned()]))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Stops, A::Error> {
-        let mut list = Vec::new();
-        while let Some(text) = seq.next_element()? {
-            list.push(text);
-        }
-        Ok(Stops(list))
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Stops, A::Error> {
+        lists::entries(seq, MOST_TEXTS).map(Stops)
     }
 }
 
@@ -210,7 +247,7 @@ impl ChatRequest {
     /// # Errors
     /// Every field that cannot be honoured.
     pub(super) fn plan(self) -> Result<Plan, Vec<FieldError>> {
-        let mut faults = fields::faults(&self.other, &KNOWN);
+        let mut faults = fields::faults(&self.other, KNOWN);
         let logprobs = self.logprobs.unwrap_or(false);
         if self.top_logprobs.is_some_and(|top| top > 0) && !logprobs {
             faults.push(FieldError::new("/top_logprobs", "`top_logprobs` needs `logprobs`: true"));
@@ -224,6 +261,9 @@ impl ChatRequest {
         let limit = if self.max_completion_tokens.is_some() { "max_completion_tokens" } else { "max_tokens" };
         let mut messages = Vec::with_capacity(self.messages.len());
         for (index, message) in self.messages.into_iter().enumerate() {
+            if faults.len() >= MOST_ERRORS {
+                break;
+            }
             faults.extend(fields::message_faults(index, &message.other));
             messages.extend(message.plain(index).map_err(|fault| faults.push(fault)));
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::area::{ARCHIVES, Area, FILES, WORK};
+use super::area::{ARCHIVES, FILES, WORK};
 use super::check::Check;
 use super::recover::broken_off;
 use super::request::DatasetRequest;
@@ -60,29 +60,23 @@ async fn fetch_and_check(fetch: Fetch, check: Check) {
     let (send, receive) = oneshot::channel();
     // A thread of its own: a server that stops need not wait for the hub, and the next start tells.
     std::thread::spawn(move || send.send(fetch.run()));
-    let problem = match receive.await {
+    let (problem, area) = match receive.await {
         Ok(Ok(())) => match check.start().await {
             Ok(_) => return,
-            Err(error) => error.to_string(),
+            Err(error) => (error.to_string(), None),
         },
-        Ok(Err(problem)) => {
-            remove(check.area).await;
-            problem
-        }
-        Err(_) => {
-            remove(check.area).await;
-            "the hub's client gave up".to_owned()
-        }
+        Ok(Err(problem)) => (problem, Some(check.area)),
+        Err(_) => ("the hub's client gave up".to_owned(), Some(check.area)),
     };
     tracing::warn!(dataset = %record.id, problem, "a data set did not come");
     match service.store.update_dataset(&record.id, &broken_off(&record, problem)).await {
         Ok(_) => service.tell_news(),
         Err(error) => tracing::error!(dataset = %record.id, %error, "a data set's end could not be told"),
     }
-}
-
-async fn remove(area: Area) {
-    let _ = tokio::task::spawn_blocking(move || area.remove()).await;
+    // Last: a record whose folder is gone counts as left by a dead server.
+    if let Some(area) = area {
+        let _ = tokio::task::spawn_blocking(move || area.remove()).await;
+    }
 }
 
 impl Fetch {

@@ -22,6 +22,7 @@ use crate::service::{Result, Service, ServiceError};
 pub use entry::DatasetEntry;
 pub use parts::{Part, UploadedFile};
 pub use preview::{PreviewImage, PreviewRow, RowsWanted};
+pub(in crate::service) use recover::SILENT;
 pub use request::{DatasetRequest, DatasetSource, UploadKind};
 pub use upload::Upload;
 
@@ -59,10 +60,8 @@ impl Service {
         }
         let record = self.store.delete_dataset(&record.id).await?;
         self.tell_news();
-        let (artifacts, key) = (Arc::clone(self.artifacts().await?), record.artifact_key());
-        let removed = tokio::task::spawn_blocking(move || artifacts.delete(&key)).await;
-        // Forgotten already: what is left is swept at the next start.
-        if let Ok(Err(error)) = removed {
+        // Forgotten already, and noted: what resists is tried again.
+        if let Err(error) = self.remove_files(&record.artifact_key()).await {
             tracing::warn!(dataset = %record.id, %error, "cannot remove the files of a data set");
         }
         Ok(record)
@@ -78,16 +77,18 @@ impl Service {
             return data::open(&record.name).map_err(|error| ServiceError::Internal(error.to_string()));
         }
         let (artifacts, key, columns) = (Arc::clone(self.artifacts().await?), record.artifact_key(), columns.cloned());
-        let name = record.name.clone();
+        let (name, train_rows, eval_rows) = (record.name.clone(), record.train_rows, record.eval_rows);
         let open = move || {
             let gone = |error: &dyn std::fmt::Display| {
                 ServiceError::Conflict(format!("the files of data set `{name}` cannot be opened: {error}"))
             };
             let dir = artifacts.path(&key).map_err(|error| gone(&error))?;
-            let opened = FileDataset::open(&dir, columns.as_ref()).map_err(|error| match error {
-                data::DataError::Changed { .. } => ServiceError::Conflict(error.to_string()),
-                other => gone(&other),
-            })?;
+            let opened = FileDataset::open(&dir, columns.as_ref());
+            let opened =
+                opened.and_then(|opened| opened.with_rows(train_rows, eval_rows)).map_err(|error| match error {
+                    data::DataError::Changed { .. } => ServiceError::Conflict(error.to_string()),
+                    other => gone(&other),
+                })?;
             Ok(Arc::new(opened) as Arc<dyn Dataset>)
         };
         tokio::task::spawn_blocking(open).await.map_err(|error| ServiceError::Internal(error.to_string()))?

@@ -10,6 +10,7 @@ use crate::data::{Dataset, Example, Split};
 use crate::domain::dataset::DatasetState;
 use crate::domain::page::Listing;
 use crate::images::png_url;
+use crate::service::pool::Stop;
 use crate::service::{Result, Service, ServiceError};
 
 /// An answer takes in no further row when it has as many bytes.
@@ -74,16 +75,16 @@ impl Service {
             return Err(ServiceError::Conflict(detail));
         }
         let data = self.open_dataset(&record, None).await?;
-        let look = move || rows(&data, wanted);
-        tokio::task::spawn_blocking(look).await.map_err(|error| ServiceError::Internal(error.to_string()))?
+        self.previews.run(move |stop| rows(&data, wanted, stop)).await
     }
 }
 
-fn rows(data: &Arc<dyn Dataset>, wanted: RowsWanted) -> Result<Listing<PreviewRow>> {
+fn rows(data: &Arc<dyn Dataset>, wanted: RowsWanted, stop: &Stop) -> Result<Listing<PreviewRow>> {
     let RowsWanted { held_out, offset, limit, pictures } = wanted;
     let split = if held_out { Split::Eval } else { Split::Train };
     let last = offset.saturating_add(limit).min(data.len(split));
     let read = |row| {
+        stop.check()?;
         let example = data.example(split, row).map_err(|error| ServiceError::Conflict(error.to_string()))?;
         preview(row, example, pictures)
     };

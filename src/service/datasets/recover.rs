@@ -1,58 +1,100 @@
-//! After a crash: nothing half-registered stays, and nothing that nobody knows.
+//! Data sets on their way in whose server is gone: they become invalid. Those of a living server are left alone, and nothing is
+//! removed from the artifact store.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::PoisonError;
+use std::time::Duration;
 
+use chrono::TimeDelta;
 use serde_json::json;
 
 use super::area::{is_abandoned, waits_for_parts};
-use crate::artifacts::ArtifactError;
-use crate::domain::dataset::{ARTIFACTS, DatasetRecord, DatasetReport, DatasetState, NewDataset, RowFault};
+use crate::clock::Stopwatch;
+use crate::domain::dataset::{DatasetRecord, DatasetReport, DatasetState, NewDataset, RowFault};
 use crate::service::{Result, Service, ServiceError};
+use crate::store::{DatasetHolder, StoreError};
+
+/// A server beats every few seconds; one that has not for so long, by the watch of the one that looks, is gone.
+pub(in crate::service) const SILENT: Duration = Duration::from_mins(1);
+/// What waits in the folder of a server that is gone waits so long for its return.
+const RETURN: TimeDelta = TimeDelta::days(1);
 
 impl Service {
-    /// Ends what a server that died has left: data sets on their way in become invalid, their files go. What another
-    /// living server works on is left alone.
+    /// At a start: ends what servers that died have left, and removes their folders below this server's data folder.
     pub async fn recover_datasets(&self) -> Result<()> {
+        self.recover_datasets_of(SILENT).await?;
         let uploads = self.uploads_dir();
-        // The files before the records: what another server publishes meanwhile has had its record for long.
-        let artifacts = Arc::clone(self.artifacts().await?);
-        let listing = Arc::clone(&artifacts);
-        let stored = tokio::task::spawn_blocking(move || {
-            Ok::<_, ArtifactError>([listing.list(ARTIFACTS)?, listing.leftovers(ARTIFACTS)?].concat())
-        });
-        let stored = stored.await.map_err(|e| internal(&e))?.map_err(|e| internal(&e))?;
-        let records = self.store.datasets().await?;
-        let under_way = |r: &&DatasetRecord| matches!(r.state, DatasetState::Uploading | DatasetState::Validating);
-        let (mut known, mut waiting) = (HashSet::new(), HashSet::new());
-        for record in &records {
-            let dir = uploads.join(&record.id);
-            if record.state == DatasetState::Uploading && waits_for_parts(&dir) {
-                waiting.insert(dir);
-            } else if under_way(&record) && is_abandoned(&dir) {
-                self.store.update_dataset(&record.id, &broken_off(record, stopped(record))).await?;
-            } else if record.state != DatasetState::Invalid {
-                known.insert(record.artifact_key());
+        let swept = tokio::task::spawn_blocking(move || sweep(&uploads)).await;
+        swept.map_err(|error| ServiceError::Internal(error.to_string()))
+    }
+
+    /// Ends the data sets of servers that were silent for so long.
+    pub async fn recover_datasets_of(&self, silent: Duration) -> Result<()> {
+        for holder in self.store.dataset_holders().await? {
+            let record = match self.store.dataset(&holder.dataset_id).await {
+                Ok(record) => record,
+                Err(StoreError::NotFound { .. }) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            if !self.is_lost(&record, &holder, silent).await? {
+                continue;
+            }
+            match self.store.update_dataset(&record.id, &broken_off(&record, stopped(&record))).await {
+                Ok(_) => self.tell_news(),
+                // It has come to an end in this moment.
+                Err(StoreError::Conflict(_) | StoreError::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
             }
         }
-        let sweep = move || {
-            for entry in std::fs::read_dir(&uploads).into_iter().flatten().flatten() {
-                if !waiting.contains(&entry.path())
-                    && is_abandoned(&entry.path())
-                    && let Err(error) = std::fs::remove_dir_all(entry.path())
-                {
-                    tracing::warn!(folder = %entry.path().display(), %error, "cannot remove an abandoned upload");
+        Ok(())
+    }
+
+    /// Does nobody work on this data set any more?
+    async fn is_lost(&self, record: &DatasetRecord, holder: &DatasetHolder, silent: Duration) -> Result<bool> {
+        let folder = self.uploads_dir().join(&record.id);
+        if folder.is_dir() {
+            if record.state == DatasetState::Uploading && waits_for_parts(&folder) {
+                if holder.server_id.as_deref() != Some(&*self.server_id) {
+                    self.store.hold_dataset(&record.id, &self.server_id).await?;
                 }
+                return Ok(false);
             }
-            stored.iter().filter(|key| !known.contains(*key)).try_for_each(|key| artifacts.delete(key))
-        };
-        let swept = tokio::task::spawn_blocking(sweep).await.map_err(|e| internal(&e))?;
-        swept.map_err(|e| internal(&e))
+            return Ok(is_abandoned(&folder));
+        }
+        let may_return = |since| self.clock.now() - since < RETURN;
+        Ok(match &holder.server_id {
+            // Its folder was there before its record.
+            Some(server) if **server == *self.server_id => true,
+            // A program that does not say whose it is.
+            None => !may_return(record.created_at),
+            Some(server) if self.silence_of(server, holder) < silent.as_secs_f64() => false,
+            // Parts may lie in the folder of a server that comes back.
+            Some(_) => record.state == DatasetState::Validating || !holder.heard_at.is_some_and(may_return),
+        })
+    }
+
+    /// Seconds for which this server has not been heard of, as far as this process has watched. Clocks do not matter here.
+    fn silence_of(&self, server: &str, holder: &DatasetHolder) -> f64 {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = heard.entry(server.to_owned()).or_insert_with(|| (holder.heard_at, Stopwatch::start()));
+        if last.0 != holder.heard_at {
+            *last = (holder.heard_at, Stopwatch::start());
+        }
+        last.1.seconds()
     }
 }
 
-fn internal(error: &dyn std::fmt::Display) -> ServiceError {
-    ServiceError::Internal(error.to_string())
+/// Removes the folders of uploads in which nobody works.
+fn sweep(uploads: &Path) {
+    for entry in std::fs::read_dir(uploads).into_iter().flatten().flatten() {
+        let folder = entry.path();
+        if !waits_for_parts(&folder)
+            && is_abandoned(&folder)
+            && let Err(error) = std::fs::remove_dir_all(&folder)
+        {
+            tracing::warn!(folder = %folder.display(), %error, "cannot remove an abandoned upload");
+        }
+    }
 }
 
 fn stopped(record: &DatasetRecord) -> String {

@@ -123,7 +123,12 @@ impl Service {
             project: self.project_of(request),
             created_by,
         };
-        match self.store.create_dataset(&id, new).await {
+        let created = match self.store.create_dataset(&id, new).await {
+            // Other servers leave it alone from now on.
+            Ok(record) => self.store.hold_dataset(&id, &self.server_id).await.map(|()| record),
+            failed => failed,
+        };
+        match created {
             Ok(record) => {
                 self.tell_news();
                 Ok((record, area))
@@ -241,7 +246,13 @@ impl Drop for Upload {
     }
 }
 
-/// A fault of the disk, in the service's words.
+/// A fault of the disk, or of a path that cannot be there, in the service's words.
 pub(super) fn storage(error: &std::io::Error) -> ServiceError {
+    use std::io::ErrorKind::{AlreadyExists, InvalidFilename, IsADirectory, NotADirectory};
+    if matches!(error.kind(), AlreadyExists | InvalidFilename | IsADirectory | NotADirectory) {
+        let detail = "the path cannot be a file: a file or a folder of the data set has that name, or one on the way to it; send it \
+                      under another path";
+        return ServiceError::field("/path", detail);
+    }
     ServiceError::Unavailable(format!("the upload cannot be written to disk: {error}"))
 }

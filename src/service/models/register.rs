@@ -9,6 +9,7 @@ use super::download::Download;
 use super::entry::ModelEntry;
 use super::request::{ModelRequest, Origin};
 use crate::clock::new_id;
+use crate::domain::access::Role;
 use crate::domain::event::{ModelChanged, NewEvent, kind};
 use crate::domain::model::{CARD_FILE, DownloadProgress, Model, ModelState, NewModel};
 use crate::hub::Kind;
@@ -44,6 +45,7 @@ impl Service {
         let coming = |name: String, source: String| Coming { name, source, project, created_by };
         match request.origin()? {
             Origin::Hub(reference) => {
+                self.may_fetch_models()?;
                 let name = request.name(&reference.id)?;
                 self.check_free(&name).await?;
                 let (hub, snapshot) = self.look_at_hub(Kind::Model, reference).await?;
@@ -64,6 +66,16 @@ impl Service {
     /// The folders whose models requests may name.
     pub(in crate::service) fn model_roots(&self) -> Roots<'_> {
         Roots { setting: "model_roots", variable: "VGPO_MODEL_ROOTS", folders: &self.settings.model_roots }
+    }
+
+    /// A model brings a chat template, which this program and its workers run: whose template that may be is up to admins.
+    fn may_fetch_models(&self) -> Result<()> {
+        if self.caller.role == Role::Admin || self.settings.hub_models == Role::User {
+            return Ok(());
+        }
+        let detail = "models of the hub are registered by admins, because their chat templates run inside of the server; ask one, or \
+                      set hub_models = \"user\" where every user is trusted with that";
+        Err(ServiceError::Forbidden(detail.to_owned()))
     }
 
     /// Is the name free, and does nothing of that name come already?

@@ -1,13 +1,18 @@
 //! A grid of settings: from names and lists of values to points.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use crate::config::job::{escape, pointer};
+use crate::domain::brief::{QUOTED, cut, is_printable};
 use crate::domain::field_error::FieldError;
 use crate::domain::sweep::SweepSettings;
 
 /// Most points of one sweep.
 pub const MAX_POINTS: usize = 256;
+/// Most settings that a sweep varies.
+const MAX_AXES: usize = 32;
 
 /// One varied setting.
 #[derive(Debug, PartialEq)]
@@ -35,6 +40,8 @@ pub struct Point {
 impl Grid {
     /// Reads a grid: names are JSON pointers (`/method/beta`) or paths (`method.beta`).
     pub fn parse(grid: &Map<String, Value>) -> Result<Self, Vec<FieldError>> {
+        // Counted before anything is compared: comparing costs more the more there is.
+        count(grid).map_err(|error| vec![error])?;
         let (mut axes, mut errors): (Vec<Axis>, Vec<FieldError>) = (Vec::new(), Vec::new());
         for (name, values) in grid {
             match axis(name, values, &axes) {
@@ -44,12 +51,6 @@ impl Grid {
         }
         if grid.is_empty() {
             errors.push(FieldError::new("/grid", "a grid varies at least one setting, e.g. {\"seed\": [0, 1, 2]}"));
-        }
-        let points = axes.iter().try_fold(1usize, |all, axis| all.checked_mul(axis.values.len()));
-        if points.is_none_or(|points| points > MAX_POINTS) {
-            let count = points.map_or("too many".to_owned(), |points| points.to_string());
-            let detail = format!("the grid has {count} points; the limit is {MAX_POINTS}: vary fewer values at once");
-            errors.push(FieldError::new("/grid", detail));
         }
         if !errors.is_empty() {
             return Err(errors);
@@ -78,6 +79,7 @@ impl Point {
         let mut settings = self.settings.clone();
         settings.insert(axis.pointer.clone(), value.clone());
         let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+        let text: String = cut(&text, QUOTED).chars().filter(|c| is_printable(*c)).collect();
         Self { settings, label: format!("{} {}={text}", self.label, axis.label).trim_start().to_owned() }
     }
 
@@ -91,6 +93,21 @@ impl Point {
     }
 }
 
+/// Refuses grids with too many settings or points.
+fn count(grid: &Map<String, Value>) -> Result<(), FieldError> {
+    if grid.len() > MAX_AXES {
+        let detail = format!("the grid varies {} settings; the limit is {MAX_AXES}", grid.len());
+        return Err(FieldError::new("/grid", detail));
+    }
+    let values = grid.values().filter_map(Value::as_array).map(|values| values.len().max(1));
+    let points = values.fold(1, usize::saturating_mul);
+    if points > MAX_POINTS {
+        let detail = format!("the grid has {points} points; the limit is {MAX_POINTS}: vary fewer values at once");
+        return Err(FieldError::new("/grid", detail));
+    }
+    Ok(())
+}
+
 /// The address of a grid's entry.
 pub fn at(name: &str) -> String {
     format!("/grid/{}", escape(name))
@@ -100,8 +117,9 @@ fn axis(name: &str, values: &Value, others: &[Axis]) -> Result<Axis, String> {
     let pointer = pointer(name);
     let values = values.as_array().filter(|values| !values.is_empty());
     let values = values.ok_or_else(|| format!("`{name}` needs a list of at least one value, e.g. [1, 2]"))?;
-    if let Some(twice) = values.iter().enumerate().find(|(at, value)| values[..*at].contains(value)) {
-        return Err(format!("`{name}` has the value {} twice", twice.1));
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = values.iter().map(Value::to_string).find(|text| !seen.insert(text.clone())) {
+        return Err(format!("`{name}` has the value {} twice", cut(&twice, QUOTED)));
     }
     let inside = |outer: &str, inner: &str| inner == outer || inner.starts_with(&format!("{outer}/"));
     if let Some(other) = others.iter().find(|o| inside(&o.pointer, &pointer) || inside(&pointer, &o.pointer)) {
@@ -173,6 +191,8 @@ mod tests {
     #[test]
     fn faults_name_the_entry() {
         let many: Vec<u64> = (0..17).collect();
+        let axes: Map<String, Value> = (0..33).map(|n| (format!("a{n}"), json!([1]))).collect();
+        let axes = Value::Object(axes);
         for (value, pointer, told) in [
             (json!({}), "/grid", "at least one setting"),
             (json!({"seed": 3}), "/grid/seed", "needs a list"),
@@ -180,6 +200,8 @@ mod tests {
             (json!({"seed": [1, 1]}), "/grid/seed", "the value 1 twice"),
             (json!({"/method": [1], "method.beta": [1]}), "/grid/method.beta", "the same place"),
             (json!({"seed": many, "steps": many}), "/grid", "289 points; the limit is 256"),
+            (json!({"seed": (0..300).collect::<Vec<_>>()}), "/grid", "300 points; the limit is 256"),
+            (axes, "/grid", "varies 33 settings; the limit is 32"),
         ] {
             let errors = grid(&value).unwrap_err();
             assert_eq!(errors[0].pointer, pointer, "{value}");

@@ -11,19 +11,21 @@ use utoipa::ToSchema;
 use super::metrics::{KeySummary, SUMMARY_KEYS};
 use super::plan::Preview;
 use super::submit::{JobWarning, SettledJob, after_fault, warnings};
-use crate::domain::field_error::FieldError;
-use crate::domain::job::{Job, JobAction, JobState, NewJob, Transition};
+use crate::domain::brief::is_printable;
+use crate::domain::field_error::{FieldError, MOST_ERRORS};
+use crate::domain::job::{Job, JobAction, JobFilter, JobState, NewJob, Transition};
 use crate::domain::page::{Listing, Page};
 use crate::domain::run::Run;
 use crate::domain::sweep::{NewSweep, Sweep, SweepFilter, SweepSettings};
+use crate::domain::tree;
 use crate::service::{Result, Service, ServiceError};
 
-use grid::{Grid, Point};
+use grid::{Grid, MAX_POINTS, Point};
 
+/// Different prompts of one sweep, each of which is rendered once.
+const MAX_LOOKS: usize = 32;
 /// Longest name of a job or a sweep.
 const MAX_NAME: usize = 200;
-/// Most faults that an answer lists.
-const MAX_ERRORS: usize = 20;
 
 /// Body of `POST /v1/sweeps`.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -34,9 +36,11 @@ pub struct SweepRequest {
     pub name: Option<String>,
     /// The job that every point starts from, as for `POST /v1/jobs`.
     #[schema(value_type = Object)]
+    #[serde(deserialize_with = "tree::value")]
     pub job: Value,
     /// The varied settings: JSON pointer or dotted path -> list of values. Every combination becomes a job; at most 256.
     #[schema(value_type = Object)]
+    #[serde(deserialize_with = "tree::object")]
     pub grid: Map<String, Value>,
 }
 
@@ -96,7 +100,7 @@ impl Service {
                 }
                 Err(error) => return Err(error),
             }
-            if errors.len() >= MAX_ERRORS {
+            if errors.len() >= MOST_ERRORS {
                 break;
             }
         }
@@ -112,6 +116,15 @@ impl Service {
         Ok(SubmittedSweep { sweep, jobs, warnings: told })
     }
 
+    /// A sweep as it was submitted, as far as that is known later.
+    pub async fn submitted_sweep(&self, id: &str) -> Result<SubmittedSweep> {
+        let sweep = self.store.sweep(id).await?;
+        let filter = JobFilter { sweep: Some(id.to_owned()), ..JobFilter::default() };
+        let mut jobs = self.store.jobs(&filter, &Page::first(MAX_POINTS as u32)).await?.data;
+        jobs.reverse();
+        Ok(SubmittedSweep { sweep, jobs, warnings: Vec::new() })
+    }
+
     async fn check_point(
         &self,
         request: &SweepRequest,
@@ -125,6 +138,13 @@ impl Service {
         let length = spec.rollout.max_new_tokens;
         let look = serde_json::json!([source.base.name, data.id, spec.data, spec.method.name(), length]).to_string();
         if !previews.contains_key(&look) {
+            if previews.len() >= MAX_LOOKS {
+                let detail = format!(
+                    "the grid changes what a job reads in more than {MAX_LOOKS} ways (model, data, method, length of responses), each of \
+                     which is checked; split the sweep"
+                );
+                return Err(ServiceError::field("/grid", detail));
+            }
             previews.insert(look.clone(), self.preview(&source, spec, &data).await?);
         }
         let told = previews.get(&look).map(|preview| warnings(&resolved, &source.base, preview, &data));
@@ -184,15 +204,16 @@ impl Service {
 
 fn sweep_name(request: &SweepRequest, grid: &Grid) -> Result<String> {
     if let Some(name) = &request.name {
-        if name.trim().is_empty() || name.chars().count() > MAX_NAME {
-            return Err(ServiceError::field("/name", format!("`name` must be a text of 1 to {MAX_NAME} characters")));
+        if name.trim().is_empty() || name.chars().count() > MAX_NAME || !name.chars().all(is_printable) {
+            let detail = format!("`name` must be a text of 1 to {MAX_NAME} printable characters");
+            return Err(ServiceError::field("/name", detail));
         }
         return Ok(name.clone());
     }
     let varied: Vec<String> = grid.as_map().keys().map(|name| name.trim_start_matches('/').replace('/', ".")).collect();
     let job = request.job.get("name").or_else(|| request.job.get("dataset")).and_then(Value::as_str);
     let name = format!("{} over {}", job.unwrap_or("job"), varied.join(", "));
-    Ok(name.chars().take(MAX_NAME).collect())
+    Ok(name.chars().filter(|c| is_printable(*c)).take(MAX_NAME).collect())
 }
 
 /// A fault of a point's job, told as one of the grid where the grid set the value.

@@ -10,10 +10,10 @@ use crate::domain::access::{ApiKey, AuditEntry, NewAudit, NewKey, NewTicket, Sto
 use crate::domain::page::{Listing, Page};
 use crate::store::error::{Result, StoreError};
 use crate::store::filter::push_page;
-use crate::store::traits::AccessStore;
+use crate::store::traits::{AccessStore, Once};
 use crate::store::{millis, rows};
 
-use super::PostgresStore;
+use super::{PostgresStore, idempotency};
 
 const INSERT_KEY: &str = "INSERT INTO api_keys (id, name, role, project, prefix, hash, created_by, created_at) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING *";
@@ -22,6 +22,8 @@ const TOUCH: &str =
     "UPDATE api_keys SET last_used_at = $1 WHERE id = $2 AND (last_used_at IS NULL OR last_used_at <= $3)";
 const REVOKE: &str = "UPDATE api_keys SET revoked_at = coalesce(revoked_at, $1) WHERE id = $2 RETURNING *";
 const ANY: &str = "SELECT EXISTS (SELECT 1 FROM api_keys WHERE revoked_at IS NULL) AS found";
+const EVER: &str = "SELECT EXISTS (SELECT 1 FROM api_keys) AS found";
+const OPEN: &str = "SELECT EXISTS (SELECT 1 FROM api_keys WHERE id = $1 AND revoked_at IS NULL) AS found";
 const FORGET_TICKETS: &str = "DELETE FROM tickets WHERE key_id = $1";
 const FORGET_OLD: &str = "DELETE FROM tickets WHERE expires_at <= $1";
 const INSERT_TICKET: &str =
@@ -36,7 +38,7 @@ const AUDIT: &str = "SELECT * FROM audit WHERE $1::bigint IS NULL OR seq < $1 OR
 
 #[async_trait]
 impl AccessStore for PostgresStore {
-    async fn create_key(&self, key: NewKey) -> Result<ApiKey> {
+    async fn create_key_once(&self, key: NewKey, once: Once<'_>) -> Result<ApiKey> {
         let mut tx = self.write().await?;
         let row = sqlx::query(INSERT_KEY)
             .bind(new_id("key"))
@@ -47,10 +49,12 @@ impl AccessStore for PostgresStore {
             .bind(&key.hash)
             .bind(&key.created_by)
             .bind(self.now())
-            .fetch_one(&mut *tx)
+            .fetch_one(&mut tx)
             .await?;
+        let key = rows::api_key(&row)?;
+        idempotency::note(&mut tx, self.now(), once, &key.id).await?;
         tx.commit().await?;
-        rows::api_key(&row)
+        Ok(key)
     }
 
     async fn keys(&self, page: &Page) -> Result<Listing<ApiKey>> {
@@ -73,16 +77,16 @@ impl AccessStore for PostgresStore {
     async fn touch_key(&self, id: &str, every: Duration) -> Result<()> {
         let now = self.now();
         let mut tx = self.write().await?;
-        sqlx::query(TOUCH).bind(now).bind(id).bind(now - millis(every)).execute(&mut *tx).await?;
+        sqlx::query(TOUCH).bind(now).bind(id).bind(now - millis(every)).execute(&mut tx).await?;
         tx.commit().await?;
         Ok(())
     }
 
     async fn revoke_key(&self, id: &str) -> Result<ApiKey> {
         let mut tx = self.write().await?;
-        let row = sqlx::query(REVOKE).bind(self.now()).bind(id).fetch_optional(&mut *tx).await?;
+        let row = sqlx::query(REVOKE).bind(self.now()).bind(id).fetch_optional(&mut tx).await?;
         let key = rows::api_key(&row.ok_or_else(|| StoreError::NotFound { kind: "key", id: id.to_owned() })?)?;
-        sqlx::query(FORGET_TICKETS).bind(id).execute(&mut *tx).await?;
+        sqlx::query(FORGET_TICKETS).bind(id).execute(&mut tx).await?;
         tx.commit().await?;
         Ok(key)
     }
@@ -91,17 +95,25 @@ impl AccessStore for PostgresStore {
         self.patiently(|| async { Ok(sqlx::query(ANY).fetch_one(&self.pool).await?.try_get("found")?) }).await
     }
 
+    async fn had_keys(&self) -> Result<bool> {
+        self.patiently(|| async { Ok(sqlx::query(EVER).fetch_one(&self.pool).await?.try_get("found")?) }).await
+    }
+
+    async fn is_open_key(&self, id: &str) -> Result<bool> {
+        self.patiently(|| async { Ok(sqlx::query(OPEN).bind(id).fetch_one(&self.pool).await?.try_get("found")?) }).await
+    }
+
     async fn issue_ticket(&self, ticket: NewTicket) -> Result<()> {
         let now = self.now();
         let mut tx = self.write().await?;
-        sqlx::query(FORGET_OLD).bind(now).execute(&mut *tx).await?;
+        sqlx::query(FORGET_OLD).bind(now).execute(&mut tx).await?;
         sqlx::query(INSERT_TICKET)
             .bind(&ticket.hash)
             .bind(ticket.kind.name())
             .bind(&ticket.key_id)
             .bind(now)
             .bind(ticket.expires_at.timestamp_millis())
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await?;
         tx.commit().await?;
         Ok(())
@@ -118,8 +130,8 @@ impl AccessStore for PostgresStore {
     async fn take_ticket(&self, kind: TicketKind, hash: &str) -> Result<Option<ApiKey>> {
         let mut tx = self.write().await?;
         let query = sqlx::query(TICKET).bind(hash).bind(kind.name()).bind(self.now());
-        let Some(row) = query.fetch_optional(&mut *tx).await? else { return Ok(None) };
-        let taken = sqlx::query(TAKE).bind(hash).fetch_optional(&mut *tx).await?;
+        let Some(row) = query.fetch_optional(&mut tx).await? else { return Ok(None) };
+        let taken = sqlx::query(TAKE).bind(hash).fetch_optional(&mut tx).await?;
         tx.commit().await?;
         taken.map(|_| rows::api_key(&row)).transpose()
     }
@@ -133,7 +145,7 @@ impl AccessStore for PostgresStore {
             .bind(entry.action)
             .bind(&entry.target)
             .bind(&entry.detail)
-            .fetch_one(&mut *tx)
+            .fetch_one(&mut tx)
             .await?;
         tx.commit().await?;
         rows::audit_entry(&row)

@@ -7,13 +7,13 @@ use crate::domain::checkpoint::{Checkpoint, CheckpointFilter, NewCheckpoint};
 use crate::domain::event::{CheckpointEvent, NewEvent, kind};
 use crate::domain::job::LeaseToken;
 use crate::domain::page::{Listing, Page};
-use crate::store::change::event_data;
+use crate::store::change::{event_data, taken};
 use crate::store::error::{Result, StoreError};
 use crate::store::filter::{push_equal, push_page};
 use crate::store::rows;
 use crate::store::traits::CheckpointStore;
 
-use super::{PostgresStore, Write, events, guard, lock_names, runs};
+use super::{PostgresStore, Write, events, guard, lock_names, runs, servers};
 
 const SELECT: &str = include_str!("../sql/checkpoint_select.sql");
 const SELECT_ONE: &str = concat!(include_str!("../sql/checkpoint_select.sql"), " WHERE checkpoints.id = $1");
@@ -60,13 +60,13 @@ impl CheckpointStore for PostgresStore {
             .bind(new.last)
             .bind(manifest)
             .bind(now)
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await?;
         if inserted.rows_affected() == 0 {
-            return load(&mut *tx, &new.id).await;
+            return load(&mut tx, &new.id).await;
         }
         runs::refresh_checkpoints(&mut tx, &token.run_id, now).await?;
-        let checkpoint = load(&mut *tx, &new.id).await?;
+        let checkpoint = load(&mut tx, &new.id).await?;
         write_event(&mut tx, now, kind::CHECKPOINT, Some(&token.job_id), &checkpoint, None).await?;
         tx.commit().await?;
         Ok(checkpoint)
@@ -94,15 +94,20 @@ impl CheckpointStore for PostgresStore {
         self.patiently(read).await?.iter().map(rows::checkpoint).collect()
     }
 
-    async fn promote(&self, id: &str, name: &str) -> Result<Checkpoint> {
+    async fn promote_within(&self, id: &str, name: &str, project: Option<&str>) -> Result<Checkpoint> {
         let mut tx = self.write().await?;
         lock_names(&mut tx).await?;
-        if sqlx::query(MODEL).bind(name).fetch_optional(&mut *tx).await?.is_some() {
+        if sqlx::query(MODEL).bind(name).fetch_optional(&mut tx).await?.is_some() {
             return Err(StoreError::Conflict(format!("`{name}` is a registered model; choose another name")));
         }
-        sqlx::query(DEMOTE).bind(name).execute(&mut *tx).await?;
-        sqlx::query(PROMOTE).bind(name).bind(id).execute(&mut *tx).await?;
-        let checkpoint = load(&mut *tx, id).await?;
+        let served = sqlx::query(SELECT_PROMOTED).bind(name).fetch_optional(&mut tx).await?;
+        let served = served.as_ref().map(rows::checkpoint).transpose()?;
+        if served.is_some_and(|served| project.is_some_and(|project| served.project != project)) {
+            return Err(taken(name));
+        }
+        sqlx::query(DEMOTE).bind(name).execute(&mut tx).await?;
+        sqlx::query(PROMOTE).bind(name).bind(id).execute(&mut tx).await?;
+        let checkpoint = load(&mut tx, id).await?;
         tx.commit().await?;
         Ok(checkpoint)
     }
@@ -110,8 +115,8 @@ impl CheckpointStore for PostgresStore {
     async fn demote(&self, id: &str) -> Result<Checkpoint> {
         let mut tx = self.write().await?;
         lock_names(&mut tx).await?;
-        sqlx::query(UNNAME).bind(id).execute(&mut *tx).await?;
-        let checkpoint = load(&mut *tx, id).await?;
+        sqlx::query(UNNAME).bind(id).execute(&mut tx).await?;
+        let checkpoint = load(&mut tx, id).await?;
         tx.commit().await?;
         Ok(checkpoint)
     }
@@ -129,15 +134,16 @@ impl CheckpointStore for PostgresStore {
     async fn delete_checkpoint(&self, id: &str, reason: &str) -> Result<Checkpoint> {
         let now = self.now();
         let mut tx = self.write().await?;
-        let run_id = load(&mut *tx, id).await?.run_id;
+        let run_id = load(&mut tx, id).await?.run_id;
         runs::lock(&mut tx, &run_id).await?;
-        sqlx::query(LOCK).bind(id).execute(&mut *tx).await?;
-        let checkpoint = load(&mut *tx, id).await?;
+        sqlx::query(LOCK).bind(id).execute(&mut tx).await?;
+        let checkpoint = load(&mut tx, id).await?;
         let holders = holders(&mut tx, &checkpoint).await?;
         if !holders.is_empty() {
             return Err(StoreError::Held { kind: "checkpoint", id: id.to_owned(), holders });
         }
-        sqlx::query(DELETE).bind(id).execute(&mut *tx).await?;
+        sqlx::query(DELETE).bind(id).execute(&mut tx).await?;
+        servers::note_removal(&mut tx, now, &checkpoint.key).await?;
         write_event(&mut tx, now, kind::CHECKPOINT_DELETED, None, &checkpoint, Some(reason)).await?;
         tx.commit().await?;
         Ok(checkpoint)
@@ -150,7 +156,7 @@ async fn load(executor: impl Executor<'_, Database = Postgres>, id: &str) -> Res
 }
 
 async fn holders(tx: &mut Write, checkpoint: &Checkpoint) -> Result<Vec<String>> {
-    let run = runs::load(&mut **tx, &checkpoint.run_id).await?;
+    let run = runs::load(&mut *tx, &checkpoint.run_id).await?;
     let mut holders = Vec::new();
     if let Some(name) = &checkpoint.promoted_as {
         holders.push(format!("the served model `{name}`"));
@@ -161,7 +167,7 @@ async fn holders(tx: &mut Write, checkpoint: &Checkpoint) -> Result<Vec<String>>
     if run.last_checkpoint.as_ref() == Some(&checkpoint.id) {
         holders.push(format!("{} (last)", run.id));
     }
-    for row in sqlx::query(JOBS).bind(&checkpoint.id).fetch_all(&mut **tx).await? {
+    for row in sqlx::query(JOBS).bind(&checkpoint.id).fetch_all(&mut *tx).await? {
         holders.push(row.try_get("id")?);
     }
     Ok(holders)
@@ -169,15 +175,18 @@ async fn holders(tx: &mut Write, checkpoint: &Checkpoint) -> Result<Vec<String>>
 
 /// The checkpoints of a run, inside a transaction.
 pub(super) async fn of_run(tx: &mut Write, run_id: &str) -> Result<Vec<Checkpoint>> {
-    sqlx::query(SELECT_RUN).bind(run_id).fetch_all(&mut **tx).await?.iter().map(rows::checkpoint).collect()
+    sqlx::query(SELECT_RUN).bind(run_id).fetch_all(&mut *tx).await?.iter().map(rows::checkpoint).collect()
 }
 
 /// Deletes the checkpoints of later steps than `step` that are not promoted, and returns them.
-pub(super) async fn delete_later(tx: &mut Write, run_id: &str, step: i64) -> Result<Vec<Checkpoint>> {
-    let later = sqlx::query(SELECT_LATER).bind(run_id).bind(step).fetch_all(&mut **tx).await?;
+pub(super) async fn delete_later(tx: &mut Write, now: i64, run_id: &str, step: i64) -> Result<Vec<Checkpoint>> {
+    let later = sqlx::query(SELECT_LATER).bind(run_id).bind(step).fetch_all(&mut *tx).await?;
     let later = later.iter().map(rows::checkpoint).collect::<Result<Vec<_>>>()?;
     let ids: Vec<_> = later.iter().map(|c| c.id.as_str()).collect();
-    sqlx::query(DELETE_MANY).bind(ids).execute(&mut **tx).await?;
+    sqlx::query(DELETE_MANY).bind(ids).execute(&mut *tx).await?;
+    for checkpoint in &later {
+        servers::note_removal(tx, now, &checkpoint.key).await?;
+    }
     Ok(later)
 }
 

@@ -27,7 +27,7 @@ impl EngineStore for PostgresStore {
             .bind(&new.host)
             .bind(&new.device)
             .bind(self.now())
-            .fetch_one(&mut *tx)
+            .fetch_one(&mut tx)
             .await?;
         tx.commit().await?;
         rows::engine(&row)

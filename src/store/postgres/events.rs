@@ -97,7 +97,7 @@ pub(super) async fn insert(tx: &mut Write, now: i64, event: &NewEvent) -> Result
         .bind(&event.run_id)
         .bind(&event.project)
         .bind(rows::to_json(&event.data)?)
-        .fetch_one(&mut **tx)
+        .fetch_one(&mut *tx)
         .await?;
     rows::event(&row)
 }
@@ -111,7 +111,7 @@ pub(super) async fn insert_many(tx: &mut Write, now: i64, events: &[NewEvent]) -
         .bind(events.iter().map(|e| e.job_id.as_deref()).collect::<Vec<_>>())
         .bind(events.iter().map(|e| e.run_id.as_deref()).collect::<Vec<_>>())
         .bind(texts)
-        .execute(&mut **tx)
+        .execute(&mut *tx)
         .await?;
     Ok(())
 }

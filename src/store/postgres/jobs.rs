@@ -13,9 +13,9 @@ use crate::store::change::{Change, first_event, updated_event};
 use crate::store::error::{Result, StoreError};
 use crate::store::filter::{push_equal, push_page, push_states, push_tag};
 use crate::store::rows;
-use crate::store::traits::JobStore;
+use crate::store::traits::{JobStore, Once};
 
-use super::{PostgresStore, Write, events, runs, transition};
+use super::{PostgresStore, Write, events, idempotency, runs, transition};
 
 const SELECT_ONE: &str = "SELECT * FROM jobs WHERE id = $1";
 const INSERT_JOB: &str = include_str!("sql/job_insert.sql");
@@ -28,10 +28,11 @@ const SUBMITTED: &str = "submitted";
 
 #[async_trait]
 impl JobStore for PostgresStore {
-    async fn submit(&self, new: NewJob) -> Result<(Job, Run)> {
+    async fn submit_once(&self, new: NewJob, once: Once<'_>) -> Result<(Job, Run)> {
         let now = self.now();
         let mut tx = self.write().await?;
         let submitted = insert_with_run(&mut tx, now, &new, None).await?;
+        idempotency::note(&mut tx, self.now(), once, &submitted.0.id).await?;
         tx.commit().await?;
         Ok(submitted)
     }
@@ -63,7 +64,6 @@ impl JobStore for PostgresStore {
         let job = transition::load(&mut tx, id).await?;
         let unchanged = job.state.can(Transition::Asked(action)) == Some(job.state);
         if unchanged || (job.asked == Some(action) && job.state.repeats(action)) {
-            tx.rollback().await?;
             return Ok(job);
         }
         if action == JobAction::Retry {
@@ -90,10 +90,9 @@ impl JobStore for PostgresStore {
             let problem = format!("job `{id}` is {}: its priority does not matter any more", before.state);
             return Err(StoreError::Conflict(problem));
         }
-        let row = sqlx::query(UPDATE).bind(id).bind(update.priority).bind(tags).bind(now).fetch_one(&mut *tx).await?;
+        let row = sqlx::query(UPDATE).bind(id).bind(update.priority).bind(tags).bind(now).fetch_one(&mut tx).await?;
         let job = rows::job(&row)?;
         if (job.priority, &job.tags) == (before.priority, &before.tags) {
-            tx.rollback().await?;
             return Ok(before);
         }
         events::insert(&mut tx, now, &updated_event(&job)?).await?;
@@ -131,10 +130,10 @@ pub(super) async fn insert_with_run(
         .bind(new.spec.method.name())
         .bind(new.spec.steps as i64)
         .bind(now)
-        .execute(&mut **tx)
+        .execute(&mut *tx)
         .await?;
     let job = insert(tx, now, &Ids { job: &job_id, run: &run_id }, new, sweep, SUBMITTED).await?;
-    let run = runs::load(&mut **tx, &run_id).await?;
+    let run = runs::load(&mut *tx, &run_id).await?;
     Ok((job, run))
 }
 
@@ -173,7 +172,7 @@ pub(super) async fn insert(
         .bind(sweep.map(|point| rows::to_json(&point.settings)).transpose()?)
         .bind(now)
         .bind(SPEC_VERSION)
-        .fetch_one(&mut **tx)
+        .fetch_one(&mut *tx)
         .await?;
     let job = rows::job(&row)?;
     events::insert(tx, now, &first_event(&job, reason)?).await?;
@@ -182,7 +181,7 @@ pub(super) async fn insert(
 
 /// A job that waits for one that cannot succeed any more would wait for ever.
 async fn refuse_hopeless(tx: &mut Write, after: &str) -> Result<()> {
-    let row = sqlx::query(PARENT).bind(after).fetch_optional(&mut **tx).await?;
+    let row = sqlx::query(PARENT).bind(after).fetch_optional(&mut *tx).await?;
     let row = row.ok_or_else(|| StoreError::NotFound { kind: "job", id: after.to_owned() })?;
     let state: &str = row.try_get("state")?;
     if matches!(state, "failed" | "cancelled") {

@@ -121,7 +121,7 @@ async fn upsert_keys(tx: &mut Write, run_id: &str, batch: &[TimedMetrics]) -> Re
         .bind(keys.iter().map(|(_, s)| finite(s.last)).collect::<Vec<_>>())
         .bind(keys.iter().map(|(_, s)| s.min).collect::<Vec<_>>())
         .bind(keys.iter().map(|(_, s)| s.max).collect::<Vec<_>>())
-        .fetch_all(&mut **tx)
+        .fetch_all(&mut *tx)
         .await?;
     found.iter().map(|row| Ok((rows::text(row, "key")?, rows::int(row, "id")?))).collect()
 }
@@ -135,7 +135,7 @@ async fn upsert_steps(tx: &mut Write, run_id: &str, batch: &[TimedMetrics]) -> R
         .bind(steps.values().map(|e| e.time.timestamp_millis()).collect::<Vec<_>>())
         .bind(steps.values().map(|e| e.metrics.samples as i64).collect::<Vec<_>>())
         .bind(steps.values().map(|e| e.metrics.tokens as i64).collect::<Vec<_>>())
-        .execute(&mut **tx)
+        .execute(&mut *tx)
         .await?;
     Ok(())
 }
@@ -147,7 +147,7 @@ async fn upsert_points(tx: &mut Write, ids: &HashMap<String, i64>, batch: &[Time
         .bind(points.iter().map(|((_, step), _)| *step).collect::<Vec<_>>())
         .bind(points.iter().map(|(_, value)| finite(*value)).collect::<Vec<_>>())
         .bind(points.iter().map(|(_, value)| nonfinite_name(*value)).collect::<Vec<_>>())
-        .execute(&mut **tx)
+        .execute(&mut *tx)
         .await?;
     Ok(())
 }

@@ -18,6 +18,7 @@ mod quotas;
 mod retention;
 mod runs;
 mod samples;
+mod servers;
 pub(super) mod snapshot;
 mod sweeps;
 mod transition;
@@ -28,11 +29,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
-use sqlx::{Executor as _, Postgres, Row as _, Transaction};
+use futures_util::future::BoxFuture;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions, PgRow};
+use sqlx::{Executor as _, Postgres, Row as _};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
 use crate::domain::job::LeaseToken;
+use crate::store::connection::{self, Deadlines, Dialect, Outage};
 use crate::store::error::{Result, StoreError, lease_lost};
 use crate::store::rows::Record;
 use crate::store::schema::Migrations;
@@ -42,6 +45,12 @@ use crate::store::traits::Store;
 const CONNECTIONS: u32 = 12;
 /// How long a call waits for a connection while the server is starting or every connection is busy.
 const ACQUIRE: Duration = Duration::from_secs(2);
+/// A server that says nothing for so long is taken for gone: it was frozen, or another one took its place without a reset.
+/// Statements of a write may wait for locks (15 s) and sort through much; the server itself ends them after 55 s.
+const DEADLINES: Deadlines =
+    Deadlines { begin: Duration::from_secs(3), read: Duration::from_secs(8), write: Duration::from_mins(1) };
+/// No new try after this long: whoever waits for the answer is told that there is none.
+const PATIENCE: f64 = 8.0;
 /// Pauses between the tries of a call that found its connection broken. Only calls that have changed nothing yet are
 /// tried again: reads, and the beginning of a write.
 const PAUSES: [Duration; 5] = [
@@ -53,11 +62,18 @@ const PAUSES: [Duration; 5] = [
 ];
 const SESSION: &str = include_str!("sql/session.sql");
 
-type Write = Transaction<'static, Postgres>;
+type Write = connection::Write<Postgres>;
+type Pool = connection::Pool<Postgres>;
+
+impl Dialect for Postgres {
+    fn roll_back(connection: &mut PgConnection) -> BoxFuture<'_, sqlx::Result<()>> {
+        Box::pin(async move { connection.execute("ROLLBACK").await.map(drop) })
+    }
+}
 
 /// [`Store`] on a PostgreSQL database.
 pub(super) struct PostgresStore {
-    pool: PgPool,
+    pool: Pool,
     clock: Arc<dyn Clock>,
 }
 
@@ -67,18 +83,28 @@ impl PostgresStore {
         let unusable = |problem: String| StoreError::Unsupported { url: shown.to_owned(), problem };
         let options = PgConnectOptions::from_str(url)
             .map_err(|e| unusable(format!("not an address like postgres://USER:PASSWORD@HOST:5432/DATABASE: {e}")))?;
+        let outage = Arc::new(Outage::default());
+        let known = Arc::clone(&outage);
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(ACQUIRE)
             // A look at every connection before its use would cost a round trip; broken ones show themselves.
             .test_before_acquire(false)
+            .before_acquire(move |_, meta| {
+                let usable = !known.outdates(meta.age);
+                Box::pin(async move { Ok(usable) })
+            })
             .after_connect(|connection, _| Box::pin(async move { connection.execute(SESSION).await.map(drop) }))
             .connect_with(options.application_name("vgpo"))
             .await
             .map_err(|e| unusable(format!("cannot connect: {e}")))?;
+        let pool = Pool::new(pool, DEADLINES, outage);
         match migrations {
-            Migrations::Apply => migrate::run(&pool, clock.now()).await?,
-            Migrations::Check => migrate::check(&mut *pool.acquire().await?).await?,
+            Migrations::Apply => {
+                let write = pool.begin("BEGIN; SET LOCAL statement_timeout = 0").await?;
+                migrate::run(write, clock.now()).await?;
+            }
+            Migrations::Check => migrate::check(pool.begin("BEGIN").await?.connection()?).await?,
         }
         Ok(Self { pool, clock })
     }
@@ -90,7 +116,7 @@ impl PostgresStore {
 
     /// Begins a write by a statement of its own.
     async fn write_with(&self, begin: &'static str) -> Result<Write> {
-        self.patiently(|| async { Ok(self.pool.begin_with(begin).await?) }).await
+        self.patiently(|| async { Ok(self.pool.begin(begin).await?) }).await
     }
 
     /// Tries again while the database does not answer; `ask` must change nothing.
@@ -98,9 +124,12 @@ impl PostgresStore {
     where
         F: Future<Output = Result<T>> + Send,
     {
+        let waited = Stopwatch::start();
         for pause in PAUSES {
             match ask().await {
-                Err(StoreError::Unavailable(error)) => tracing::debug!(%error, "the database does not answer"),
+                Err(StoreError::Unavailable(error)) if waited.seconds() < PATIENCE => {
+                    tracing::debug!(%error, "the database does not answer");
+                }
                 answer => return answer,
             }
             tokio::time::sleep(pause).await;
@@ -122,7 +151,7 @@ async fn guard(tx: &mut Write, token: &LeaseToken) -> Result<()> {
         .bind(&token.job_id)
         .bind(&token.run_id)
         .bind(i64::from(token.attempt))
-        .fetch_optional(&mut **tx)
+        .fetch_optional(&mut *tx)
         .await?;
     match held {
         Some(_) => Ok(()),
@@ -133,7 +162,7 @@ async fn guard(tx: &mut Write, token: &LeaseToken) -> Result<()> {
 /// One transaction at a time takes or frees names of models, served checkpoints and data sets.
 async fn lock_names(tx: &mut Write) -> Result<()> {
     const NAMES: i64 = 22_088 << 48;
-    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(NAMES).execute(&mut **tx).await?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(NAMES).execute(&mut *tx).await?;
     Ok(())
 }
 
@@ -165,10 +194,9 @@ impl Store for PostgresStore {
     async fn check(&self) -> Result<()> {
         // A write proves more than a read: a standby or a full disk shows here.
         let mut tx = self.write().await?;
-        let checked = migrate::check(&mut tx).await;
-        sqlx::query("CREATE TEMPORARY TABLE writable (x INT) ON COMMIT DROP").execute(&mut *tx).await?;
-        tx.rollback().await?;
-        checked
+        migrate::check(tx.connection()?).await?;
+        servers::probe(&mut tx, self.now()).await?;
+        Ok(tx.commit().await?)
     }
 
     async fn close(&self) {

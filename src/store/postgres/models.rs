@@ -7,12 +7,12 @@ use sqlx::postgres::PgRow;
 use crate::clock::new_id;
 use crate::domain::dataset::{DatasetRecord, DatasetState, NewDataset};
 use crate::domain::model::{Model, NewModel};
-use crate::store::change::dataset_event;
+use crate::store::change::{dataset_event, refuse_settled, taken};
 use crate::store::error::{Result, StoreError};
 use crate::store::rows;
-use crate::store::traits::ModelStore;
+use crate::store::traits::{ModelStore, Once};
 
-use super::{PostgresStore, Write, events, lock_names};
+use super::{PostgresStore, Write, events, idempotency, lock_names, servers};
 
 const UPSERT_MODEL: &str = include_str!("sql/model_upsert.sql");
 const MODEL_HOLDERS: &str = include_str!("sql/model_holders.sql");
@@ -29,11 +29,11 @@ const DELETE_DATASET: &str = "DELETE FROM datasets WHERE id = $1";
 
 #[async_trait]
 impl ModelStore for PostgresStore {
-    async fn upsert_model(&self, new: NewModel) -> Result<Model> {
+    async fn upsert_model_within(&self, new: NewModel, project: Option<&str>) -> Result<Model> {
         let (card, recommended) = (rows::to_json(&new.card)?, rows::to_json(&new.recommended)?);
         let mut tx = self.write().await?;
         lock_names(&mut tx).await?;
-        if let Some(row) = sqlx::query(PROMOTED).bind(&new.name).fetch_optional(&mut *tx).await? {
+        if let Some(row) = sqlx::query(PROMOTED).bind(&new.name).fetch_optional(&mut tx).await? {
             let id: &str = row.try_get("id")?;
             return Err(StoreError::Conflict(format!("`{}` is the served name of checkpoint {id}", new.name)));
         }
@@ -48,8 +48,10 @@ impl ModelStore for PostgresStore {
             .bind(&new.project)
             .bind(&new.created_by)
             .bind(self.now())
-            .fetch_one(&mut *tx)
+            .bind(project)
+            .fetch_optional(&mut tx)
             .await?;
+        let row = row.ok_or_else(|| taken(&new.name))?;
         tx.commit().await?;
         rows::model(&row)
     }
@@ -68,14 +70,14 @@ impl ModelStore for PostgresStore {
     async fn delete_model(&self, name: &str) -> Result<Model> {
         let mut tx = self.write().await?;
         lock_names(&mut tx).await?;
-        let row = sqlx::query(MODEL).bind(name).fetch_optional(&mut *tx).await?;
+        let row = sqlx::query(MODEL).bind(name).fetch_optional(&mut tx).await?;
         let model = rows::model(&row.ok_or_else(|| StoreError::NotFound { kind: "model", id: name.to_owned() })?)?;
-        let held = sqlx::query(MODEL_HOLDERS).bind(name).fetch_all(&mut *tx).await?;
+        let held = sqlx::query(MODEL_HOLDERS).bind(name).fetch_all(&mut tx).await?;
         let holders = held.iter().map(|row| Ok(row.try_get("id")?)).collect::<Result<Vec<String>>>()?;
         if !holders.is_empty() {
             return Err(StoreError::Held { kind: "model", id: name.to_owned(), holders });
         }
-        sqlx::query("DELETE FROM models WHERE name = $1").bind(name).execute(&mut *tx).await?;
+        sqlx::query("DELETE FROM models WHERE name = $1").bind(name).execute(&mut tx).await?;
         tx.commit().await?;
         Ok(model)
     }
@@ -88,10 +90,10 @@ impl ModelStore for PostgresStore {
         rows::dataset(&row)
     }
 
-    async fn create_dataset(&self, id: &str, new: NewDataset) -> Result<DatasetRecord> {
+    async fn create_dataset_once(&self, id: &str, new: NewDataset, once: Once<'_>) -> Result<DatasetRecord> {
         let mut tx = self.write().await?;
         lock_names(&mut tx).await?;
-        if let Some(row) = sqlx::query(NAMED_DATASET).bind(&new.name).fetch_optional(&mut *tx).await? {
+        if let Some(row) = sqlx::query(NAMED_DATASET).bind(&new.name).fetch_optional(&mut tx).await? {
             let old = rows::dataset(&row)?;
             if old.state != DatasetState::Invalid {
                 let (name, state) = (&new.name, old.state.name());
@@ -99,11 +101,14 @@ impl ModelStore for PostgresStore {
                     format!("there is a data set `{name}`, which is {state}; choose another name, or delete it first");
                 return Err(StoreError::Conflict(detail));
             }
-            sqlx::query(DELETE_DATASET).bind(&old.id).execute(&mut *tx).await?;
+            sqlx::query(DELETE_DATASET).bind(&old.id).execute(&mut tx).await?;
+            servers::note_removal(&mut tx, self.now(), &old.artifact_key()).await?;
+            idempotency::free(&mut tx, &old.id).await?;
             tell(&mut tx, self.now(), &old, Some(old.state), None).await?;
         }
         let dataset = rows::dataset(&insert(&mut tx, CREATE_DATASET, id, &new, self.now()).await?)?;
         tell(&mut tx, self.now(), &dataset, None, Some(dataset.state)).await?;
+        idempotency::note(&mut tx, self.now(), once, &dataset.id).await?;
         tx.commit().await?;
         Ok(dataset)
     }
@@ -111,7 +116,9 @@ impl ModelStore for PostgresStore {
     async fn update_dataset(&self, id: &str, new: &NewDataset) -> Result<DatasetRecord> {
         let (card, recommended) = (rows::to_json(&new.card)?, rows::to_json(&new.recommended)?);
         let mut tx = self.write().await?;
-        let before = lock(&mut tx, id).await?.state;
+        let before = lock(&mut tx, id).await?;
+        refuse_settled(&before)?;
+        let before = before.state;
         let row = sqlx::query(UPDATE_DATASET)
             .bind(id)
             .bind(new.state.name())
@@ -121,9 +128,12 @@ impl ModelStore for PostgresStore {
             .bind(&new.fingerprint)
             .bind(card)
             .bind(recommended)
-            .fetch_one(&mut *tx)
+            .fetch_one(&mut tx)
             .await?;
         let dataset = rows::dataset(&row)?;
+        if dataset.state == DatasetState::Invalid {
+            idempotency::free(&mut tx, id).await?;
+        }
         if dataset.state != before {
             tell(&mut tx, self.now(), &dataset, Some(before), Some(dataset.state)).await?;
         }
@@ -134,12 +144,14 @@ impl ModelStore for PostgresStore {
     async fn delete_dataset(&self, id: &str) -> Result<DatasetRecord> {
         let mut tx = self.write().await?;
         let dataset = lock(&mut tx, id).await?;
-        let jobs = sqlx::query(DATASET_JOBS).bind(&dataset.name).bind(&dataset.id).fetch_all(&mut *tx).await?;
+        let jobs = sqlx::query(DATASET_JOBS).bind(&dataset.name).bind(&dataset.id).fetch_all(&mut tx).await?;
         let holders = jobs.iter().map(|row| rows::text(row, "id")).collect::<Result<Vec<String>>>()?;
         if !holders.is_empty() {
             return Err(StoreError::Held { kind: "dataset", id: id.to_owned(), holders });
         }
-        sqlx::query(DELETE_DATASET).bind(id).execute(&mut *tx).await?;
+        sqlx::query(DELETE_DATASET).bind(id).execute(&mut tx).await?;
+        servers::note_removal(&mut tx, self.now(), &dataset.artifact_key()).await?;
+        idempotency::free(&mut tx, id).await?;
         tell(&mut tx, self.now(), &dataset, Some(dataset.state), None).await?;
         tx.commit().await?;
         Ok(dataset)
@@ -171,12 +183,12 @@ async fn insert(tx: &mut Write, sql: &'static str, id: &str, new: &NewDataset, n
         .bind(&new.project)
         .bind(&new.created_by)
         .bind(now);
-    Ok(query.fetch_one(&mut **tx).await?)
+    Ok(query.fetch_one(&mut *tx).await?)
 }
 
 /// Reads and locks a data set.
 async fn lock(tx: &mut Write, id: &str) -> Result<DatasetRecord> {
-    let row = sqlx::query(LOCK_DATASET).bind(id).fetch_optional(&mut **tx).await?;
+    let row = sqlx::query(LOCK_DATASET).bind(id).fetch_optional(&mut *tx).await?;
     rows::dataset(&row.ok_or_else(|| StoreError::NotFound { kind: "dataset", id: id.to_owned() })?)
 }
 

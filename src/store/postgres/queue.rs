@@ -22,17 +22,27 @@ use super::{PostgresStore, Write, figures, quotas};
 const BEGIN: &str = "BEGIN; SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off";
 const NEXT: &str = include_str!("sql/queue_next.sql");
 const HAS_WORK: &str = include_str!("sql/queue_has_work.sql");
+const LOOK: &str = include_str!("sql/leases_look.sql");
+const DUE: &str = include_str!("../sql/leases_due.sql");
 /// A row that is locked is being dealt with: its worker has just been heard of, or somebody else expires it.
-const EXPIRED: &str = "SELECT * FROM jobs WHERE lease_expires_at <= $1 ORDER BY id FOR NO KEY UPDATE SKIP LOCKED";
+const EXPIRED: &str = concat!(include_str!("../sql/leases_expired.sql"), " FOR NO KEY UPDATE SKIP LOCKED");
+const TTL: &str = "UPDATE jobs SET lease_ttl = $1 WHERE id = $2";
 const HELD_BY: &str = "SELECT * FROM jobs WHERE lease_worker = $1 ORDER BY id FOR NO KEY UPDATE";
 const CRASHED: &str = "UPDATE workers SET state = 'crashed', job_id = NULL WHERE id = $1";
-const EXTEND: &str = "UPDATE jobs SET lease_expires_at = $1 \
+const EXTEND: &str = "UPDATE jobs SET lease_expires_at = $1, lease_ttl = $4 \
     WHERE id = $2 AND attempt = $3 AND lease_worker IS NOT NULL RETURNING state";
 
 /// How long a claim waits for rows that others have locked.
 const LOCKED_PAUSES: [Duration; 3] = [Duration::from_millis(5), Duration::from_millis(20), Duration::from_millis(80)];
 
 impl PostgresStore {
+    /// Is there a lease to be noted or to be ended? A read: most looks find nothing.
+    async fn leases_are_due(&self) -> Result<bool> {
+        let now = self.now();
+        let read = || async { Ok(sqlx::query(DUE).bind(now).fetch_one(&self.pool).await?.try_get("due")?) };
+        self.patiently(read).await
+    }
+
     /// Claims the next job that nobody has locked.
     async fn try_claim(&self, request: &ClaimRequest) -> Result<Option<LeasedJob>> {
         let now = self.now();
@@ -47,6 +57,7 @@ impl PostgresStore {
             change.lease = Some((&request.worker_id, now.saturating_add(millis(request.ttl))));
             change.attempts_used = Some(job.attempts_used + 1);
             let job = apply(&mut tx, now, &job, &change).await?;
+            sqlx::query(TTL).bind(millis(request.ttl)).bind(&job.id).execute(&mut tx).await?;
             let token = LeaseToken { job_id: job.id.clone(), run_id: job.run_id.clone(), attempt: job.attempt };
             leased = LeasedJob::new(job, token);
         }
@@ -63,7 +74,7 @@ impl QueueStore for PostgresStore {
             let query = sqlx::query(HAS_WORK).bind(rows::device_name(device)).bind(now).bind(SPEC_VERSION);
             Ok(query.fetch_one(&self.pool).await?.try_get("has_work")?)
         };
-        self.patiently(read).await
+        Ok(self.patiently(read).await? || self.leases_are_due().await?)
     }
 
     async fn claim(&self, request: &ClaimRequest) -> Result<Option<LeasedJob>> {
@@ -83,7 +94,8 @@ impl QueueStore for PostgresStore {
         let expires = self.now().saturating_add(millis(ttl));
         // One statement that may be repeated: a beat that arrived twice changes nothing.
         let beat = || async {
-            let query = sqlx::query(EXTEND).bind(expires).bind(&token.job_id).bind(i64::from(token.attempt));
+            let query =
+                sqlx::query(EXTEND).bind(expires).bind(&token.job_id).bind(i64::from(token.attempt)).bind(millis(ttl));
             let row = query.fetch_optional(&self.pool).await?;
             let state: String = row.ok_or_else(|| lease_lost(token))?.try_get("state")?;
             Ok(wanted(&state))
@@ -125,6 +137,9 @@ impl QueueStore for PostgresStore {
     }
 
     async fn expire_leases(&self) -> Result<Vec<Job>> {
+        if !self.leases_are_due().await? {
+            return Ok(Vec::new());
+        }
         let now = self.now();
         let mut tx = self.write().await?;
         let jobs = expire(&mut tx, now).await?;
@@ -136,12 +151,12 @@ impl QueueStore for PostgresStore {
         let now = self.now();
         let mut tx = self.write().await?;
         let mut jobs = Vec::new();
-        for row in sqlx::query(HELD_BY).bind(worker_id).fetch_all(&mut *tx).await? {
+        for row in sqlx::query(HELD_BY).bind(worker_id).fetch_all(&mut tx).await? {
             let job = rows::job(&row)?;
             jobs.push(apply(&mut tx, now, &job, &Change::put_back(&job, reason, None)).await?);
         }
         figures::count_lost(&mut tx, LeaseLoss::WorkerDied, jobs.len()).await?;
-        sqlx::query(CRASHED).bind(worker_id).execute(&mut *tx).await?;
+        sqlx::query(CRASHED).bind(worker_id).execute(&mut tx).await?;
         tx.commit().await?;
         Ok(jobs)
     }
@@ -157,7 +172,7 @@ async fn next(tx: &mut Write, now: i64, request: &ClaimRequest) -> Result<Option
             .bind(now)
             .bind(SPEC_VERSION)
             .bind(passed)
-            .fetch_optional(&mut **tx)
+            .fetch_optional(&mut *tx)
             .await?;
         let Some(row) = row else { return Ok(None) };
         let job = rows::job(&row)?;
@@ -169,8 +184,9 @@ async fn next(tx: &mut Write, now: i64, request: &ClaimRequest) -> Result<Option
 }
 
 async fn expire(tx: &mut Write, now: i64) -> Result<Vec<Job>> {
+    sqlx::query(LOOK).bind(now).execute(&mut *tx).await?;
     let mut jobs = Vec::new();
-    for row in sqlx::query(EXPIRED).bind(now).fetch_all(&mut **tx).await? {
+    for row in sqlx::query(EXPIRED).bind(now).fetch_all(&mut *tx).await? {
         let job = rows::job(&row)?;
         let reason = expiry_reason(&job);
         jobs.push(apply(tx, now, &job, &Change::put_back(&job, &reason, None)).await?);

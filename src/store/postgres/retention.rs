@@ -38,7 +38,7 @@ impl RetentionStore for PostgresStore {
 impl PostgresStore {
     async fn delete(&self, sql: &'static str, before: DateTime<Utc>, most: u32) -> Result<u64> {
         let mut tx = self.write().await?;
-        let done = sqlx::query(sql).bind(before.timestamp_millis()).bind(i64::from(most)).execute(&mut *tx).await?;
+        let done = sqlx::query(sql).bind(before.timestamp_millis()).bind(i64::from(most)).execute(&mut tx).await?;
         tx.commit().await?;
         Ok(done.rows_affected())
     }

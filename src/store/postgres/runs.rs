@@ -10,15 +10,15 @@ use crate::domain::job::{Job, LeaseToken};
 use crate::domain::metric::EVAL_ACCURACY;
 use crate::domain::page::{Listing, Page};
 use crate::domain::run::{Continuation, Run, RunFilter, RunUpdate};
-use crate::store::change::{event_data, leased_event, run_deleted_event};
+use crate::store::change::{event_data, leased_event, run_artifacts, run_deleted_event};
 use crate::store::error::{Result, StoreError};
 use crate::store::filter::{push_equal, push_page, push_states, push_tag};
 use crate::store::lineage::continued;
 use crate::store::rows;
-use crate::store::traits::RunStore;
+use crate::store::traits::{Once, RunStore};
 
 use super::jobs::Ids;
-use super::{PostgresStore, Write, checkpoints, events, guard, jobs, transition};
+use super::{PostgresStore, Write, checkpoints, events, guard, idempotency, jobs, servers, transition};
 
 const SELECT: &str = include_str!("sql/run_select.sql");
 const SELECT_ONE: &str = concat!(include_str!("sql/run_select.sql"), " WHERE runs.id = $1");
@@ -75,20 +75,20 @@ impl RunStore for PostgresStore {
             .bind(&update.notes)
             .bind(tags)
             .bind(self.now())
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await?;
-        let run = load(&mut *tx, id).await?;
+        let run = load(&mut tx, id).await?;
         tx.commit().await?;
         Ok(run)
     }
 
-    async fn continue_run(&self, id: &str, continuation: &Continuation) -> Result<Job> {
+    async fn continue_run_once(&self, id: &str, continuation: &Continuation, once: Once<'_>) -> Result<Job> {
         let now = self.now();
         let mut tx = self.write().await?;
-        let job_id = load(&mut *tx, id).await?.job_id;
+        let job_id = load(&mut tx, id).await?.job_id;
         let before = transition::load(&mut tx, &job_id).await?;
         lock(&mut tx, id).await?;
-        let run = load(&mut *tx, id).await?;
+        let run = load(&mut tx, id).await?;
         if run.job_id != before.id {
             return Err(StoreError::Conflict(format!("run `{id}` goes on with job `{}` already", run.job_id)));
         }
@@ -96,7 +96,7 @@ impl RunStore for PostgresStore {
             let problem = format!("run `{id}` is {}: it can go on with more steps once its job has ended", run.state);
             return Err(StoreError::Conflict(problem));
         }
-        let Some(row) = sqlx::query(NEWEST).bind(id).fetch_optional(&mut *tx).await? else {
+        let Some(row) = sqlx::query(NEWEST).bind(id).fetch_optional(&mut tx).await? else {
             let problem = format!("run `{id}` has no checkpoint to go on from; retry job `{}` instead", run.job_id);
             return Err(StoreError::Conflict(problem));
         };
@@ -105,8 +105,9 @@ impl RunStore for PostgresStore {
         let ids = Ids { job: &new_id("job"), run: id };
         let reason = format!("goes on after {} from step {step}", before.id);
         let job = jobs::insert(&mut tx, now, &ids, &new, before.sweep.as_ref(), &reason).await?;
-        sqlx::query(BELONG).bind(&job.id).bind(new.spec.steps as i64).bind(now).bind(id).execute(&mut *tx).await?;
-        sqlx::query(NOT_LAST).bind(id).execute(&mut *tx).await?;
+        sqlx::query(BELONG).bind(&job.id).bind(new.spec.steps as i64).bind(now).bind(id).execute(&mut tx).await?;
+        sqlx::query(NOT_LAST).bind(id).execute(&mut tx).await?;
+        idempotency::note(&mut tx, self.now(), once, &job.id).await?;
         tx.commit().await?;
         Ok(job)
     }
@@ -120,9 +121,9 @@ impl RunStore for PostgresStore {
         let now = self.now();
         let mut tx = self.write().await?;
         // Nobody retries one of its jobs, or lets another job wait for it, while it goes.
-        sqlx::query(LOCK_JOBS).bind(id).execute(&mut *tx).await?;
+        sqlx::query(LOCK_JOBS).bind(id).execute(&mut tx).await?;
         lock(&mut tx, id).await?;
-        let run = load(&mut *tx, id).await?;
+        let run = load(&mut tx, id).await?;
         if !run.state.is_final() {
             let problem = format!("run `{id}` is {}: cancel job `{}` first", run.state, run.job_id);
             return Err(StoreError::Conflict(problem));
@@ -130,14 +131,17 @@ impl RunStore for PostgresStore {
         let checkpoints = checkpoints::of_run(&mut tx, id).await?;
         let served = checkpoints.iter().filter_map(|c| Some(format!("the served model `{}`", c.promoted_as.as_ref()?)));
         let mut holders: Vec<String> = served.collect();
-        for row in sqlx::query(HOLDERS).bind(id).fetch_all(&mut *tx).await? {
+        for row in sqlx::query(HOLDERS).bind(id).fetch_all(&mut tx).await? {
             holders.push(rows::text(&row, "id")?);
         }
         if !holders.is_empty() {
             return Err(StoreError::Held { kind: "run", id: id.to_owned(), holders });
         }
         for sql in [FREE_FOLLOWERS, DELETE] {
-            sqlx::query(sql).bind(id).execute(&mut *tx).await?;
+            sqlx::query(sql).bind(id).execute(&mut tx).await?;
+        }
+        for key in run_artifacts(id, &checkpoints) {
+            servers::note_removal(&mut tx, now, &key).await?;
         }
         events::insert(&mut tx, now, &run_deleted_event(run, &checkpoints)?).await?;
         tx.commit().await?;
@@ -151,10 +155,10 @@ impl RunStore for PostgresStore {
         let mut tx = self.write().await?;
         guard(&mut tx, token).await?;
         lock(&mut tx, &token.run_id).await?;
-        let gone = checkpoints::delete_later(&mut tx, &token.run_id, kept).await?;
+        let gone = checkpoints::delete_later(&mut tx, now, &token.run_id, kept).await?;
         let mut deleted = gone.len() as u64;
         for sql in [LATER_POINTS, LATER_STEPS, LATER_SAMPLES, EMPTY_KEYS, KEYS] {
-            deleted += sqlx::query(sql).bind(&token.run_id).bind(kept).execute(&mut *tx).await?.rows_affected();
+            deleted += sqlx::query(sql).bind(&token.run_id).bind(kept).execute(&mut tx).await?.rows_affected();
         }
         if deleted == 0 {
             return Ok(gone);
@@ -170,7 +174,7 @@ impl RunStore for PostgresStore {
 
 /// A job whose run goes on with another one must stay as it ended: both would write to the same run.
 pub(super) async fn refuse_continued(tx: &mut Write, job: &Job) -> Result<()> {
-    let run = load(&mut **tx, &job.run_id).await?;
+    let run = load(&mut *tx, &job.run_id).await?;
     if run.job_id == job.id {
         return Ok(());
     }
@@ -186,18 +190,18 @@ pub(super) async fn load(executor: impl Executor<'_, Database = Postgres>, id: &
 
 /// Locks a run: whoever adds or deletes checkpoints decides upon its best and last one.
 pub(super) async fn lock(tx: &mut Write, run_id: &str) -> Result<()> {
-    sqlx::query(LOCK).bind(run_id).execute(&mut **tx).await?;
+    sqlx::query(LOCK).bind(run_id).execute(&mut *tx).await?;
     Ok(())
 }
 
 /// Brings last step and accuracy up to date.
 pub(super) async fn refresh_metrics(tx: &mut Write, run_id: &str, now: i64) -> Result<()> {
-    sqlx::query(REFRESH_METRICS).bind(run_id).bind(EVAL_ACCURACY).bind(now).execute(&mut **tx).await?;
+    sqlx::query(REFRESH_METRICS).bind(run_id).bind(EVAL_ACCURACY).bind(now).execute(&mut *tx).await?;
     Ok(())
 }
 
 /// Brings best and last checkpoint of a locked run up to date.
 pub(super) async fn refresh_checkpoints(tx: &mut Write, run_id: &str, now: i64) -> Result<()> {
-    sqlx::query(REFRESH_CHECKPOINTS).bind(run_id).bind(now).execute(&mut **tx).await?;
+    sqlx::query(REFRESH_CHECKPOINTS).bind(run_id).bind(now).execute(&mut *tx).await?;
     Ok(())
 }

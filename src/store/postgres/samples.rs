@@ -38,7 +38,7 @@ impl SampleStore for PostgresStore {
             .bind(now)
             .bind(ids)
             .bind(texts)
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await?;
         events::insert(&mut tx, now, &leased_event(token, kind::SAMPLES, data)).await?;
         tx.commit().await?;

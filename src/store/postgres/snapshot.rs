@@ -37,6 +37,11 @@ pub(in crate::store) async fn take(url: &str, folder: &Path) -> Result<Snapshot>
     Ok(Snapshot { kind: DatabaseKind::Postgres, file: FILE, schema_version, checkpoints })
 }
 
+/// A copy of a database is another database: artifacts of the first one are not its own.
+const FORGET_ID: &str = "DELETE FROM facts WHERE name = 'database_id'";
+/// Older ones have no id.
+const HAS_FACTS: &str = "SELECT to_regclass('facts') IS NOT NULL AS found";
+
 /// Has the database nothing in it?
 pub(in crate::store) async fn is_absent(url: &str) -> Result<bool> {
     let mut connection = PgConnection::connect(url).await?;
@@ -49,7 +54,12 @@ pub(in crate::store) async fn is_absent(url: &str) -> Result<bool> {
 pub(in crate::store) async fn put_back(url: &str, file: &Path) -> Result<()> {
     let mut restore = program("pg_restore", url);
     restore.args(["--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges"]);
-    run(restore.arg(file), "pg_restore").await
+    run(restore.arg(file), "pg_restore").await?;
+    let mut connection = PgConnection::connect(url).await?;
+    if sqlx::query(HAS_FACTS).fetch_one(&mut connection).await?.try_get("found")? {
+        sqlx::query(FORGET_ID).execute(&mut connection).await?;
+    }
+    Ok(connection.close().await?)
 }
 
 /// A program of PostgreSQL's that works on the database; its password travels in the environment, not in the process list.

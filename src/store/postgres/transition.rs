@@ -35,7 +35,7 @@ const WAITING: &str = "SELECT * FROM jobs WHERE after_job = $1 AND state = 'queu
 
 /// Reads and locks a job.
 pub(super) async fn load(tx: &mut Write, id: &str) -> Result<Job> {
-    let row = sqlx::query(LOAD).bind(id).fetch_optional(&mut **tx).await?;
+    let row = sqlx::query(LOAD).bind(id).fetch_optional(&mut *tx).await?;
     rows::job(&row.ok_or_else(|| StoreError::NotFound { kind: "job", id: id.to_owned() })?)
 }
 
@@ -45,7 +45,7 @@ pub(super) async fn load_held(tx: &mut Write, token: &LeaseToken) -> Result<Job>
         .bind(&token.job_id)
         .bind(&token.run_id)
         .bind(i64::from(token.attempt))
-        .fetch_optional(&mut **tx)
+        .fetch_optional(&mut *tx)
         .await?;
     rows::job(&row.ok_or_else(|| lease_lost(token))?)
 }
@@ -58,7 +58,7 @@ pub(super) async fn apply(tx: &mut Write, now: i64, job: &Job, change: &Change<'
         return Ok(changed);
     }
     if changed.state == JobState::Succeeded {
-        for row in sqlx::query(WAITING).bind(&changed.id).fetch_all(&mut **tx).await? {
+        for row in sqlx::query(WAITING).bind(&changed.id).fetch_all(&mut *tx).await? {
             settle_model(tx, rows::job(&row)?).await?;
         }
     }
@@ -67,7 +67,7 @@ pub(super) async fn apply(tx: &mut Write, now: i64, job: &Job, change: &Change<'
         ended.push(changed.clone());
     }
     while let Some(parent) = ended.pop() {
-        for row in sqlx::query(WAITING).bind(&parent.id).fetch_all(&mut **tx).await? {
+        for row in sqlx::query(WAITING).bind(&parent.id).fetch_all(&mut *tx).await? {
             let cancel = Change::new(Transition::Asked(JobAction::Cancel), hopeless_reason(&parent));
             let applied = apply_one(tx, now, &rows::job(&row)?, &cancel).await?;
             ended.extend(applied.awaited.then_some(applied.job));
@@ -83,11 +83,11 @@ pub(super) async fn settle_model(tx: &mut Write, mut job: Job) -> Result<Job> {
     let StoredSpec::Known(spec) = &mut job.spec else { return Ok(job) };
     let Some(awaited) = awaited(&spec.model) else { return Ok(job) };
     let sql = if awaited.by_job { RUN_OF_JOB } else { RUN };
-    let Some(row) = sqlx::query(sql).bind(awaited.maker).fetch_optional(&mut **tx).await? else { return Ok(job) };
+    let Some(row) = sqlx::query(sql).bind(awaited.maker).fetch_optional(&mut *tx).await? else { return Ok(job) };
     let Some(checkpoint) = row.try_get::<Option<String>, _>(awaited.column)? else { return Ok(job) };
     spec.model.clone_from(&checkpoint);
-    sqlx::query(JOB_MODEL).bind(&job.id).bind(&checkpoint).bind(rows::to_json(spec)?).execute(&mut **tx).await?;
-    sqlx::query(RUN_MODEL).bind(&checkpoint).bind(&job.run_id).execute(&mut **tx).await?;
+    sqlx::query(JOB_MODEL).bind(&job.id).bind(&checkpoint).bind(rows::to_json(spec)?).execute(&mut *tx).await?;
+    sqlx::query(RUN_MODEL).bind(&checkpoint).bind(&job.run_id).execute(&mut *tx).await?;
     Ok(job)
 }
 
@@ -117,7 +117,7 @@ async fn apply_one(tx: &mut Write, now: i64, job: &Job, change: &Change<'_>) -> 
         .bind(&event.run_id)
         .bind(&event.project)
         .bind(rows::to_json(&event.data)?)
-        .fetch_one(&mut **tx)
+        .fetch_one(&mut *tx)
         .await?;
     Ok(Applied { job: rows::job_after(job, &row)?, awaited: row.try_get("awaited")? })
 }

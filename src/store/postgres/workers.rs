@@ -29,7 +29,7 @@ impl WorkerStore for PostgresStore {
             .bind(&new.device)
             .bind(new.memory_bytes.map(|m| m as i64))
             .bind(self.now())
-            .fetch_one(&mut *tx)
+            .fetch_one(&mut tx)
             .await?;
         tx.commit().await?;
         rows::worker(&row)

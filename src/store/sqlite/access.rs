@@ -10,10 +10,10 @@ use crate::domain::access::{ApiKey, AuditEntry, NewAudit, NewKey, NewTicket, Sto
 use crate::domain::page::{Listing, Page};
 use crate::store::error::{Result, StoreError};
 use crate::store::filter::push_page;
-use crate::store::traits::AccessStore;
+use crate::store::traits::{AccessStore, Once};
 use crate::store::{millis, rows};
 
-use super::SqliteStore;
+use super::{SqliteStore, idempotency};
 
 const INSERT_KEY: &str = "INSERT INTO api_keys (id, name, role, project, prefix, hash, created_by, created_at) \
     VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING *";
@@ -22,6 +22,8 @@ const TOUCH: &str =
     "UPDATE api_keys SET last_used_at = ?1 WHERE id = ?2 AND (last_used_at IS NULL OR last_used_at <= ?3)";
 const REVOKE: &str = "UPDATE api_keys SET revoked_at = coalesce(revoked_at, ?) WHERE id = ? RETURNING *";
 const ANY: &str = "SELECT EXISTS (SELECT 1 FROM api_keys WHERE revoked_at IS NULL) AS found";
+const EVER: &str = "SELECT EXISTS (SELECT 1 FROM api_keys) AS found";
+const OPEN: &str = "SELECT EXISTS (SELECT 1 FROM api_keys WHERE id = ? AND revoked_at IS NULL) AS found";
 const FORGET_TICKETS: &str = "DELETE FROM tickets WHERE key_id = ?";
 const FORGET_OLD: &str = "DELETE FROM tickets WHERE expires_at <= ?";
 const INSERT_TICKET: &str = "INSERT INTO tickets (hash, kind, key_id, created_at, expires_at) VALUES (?, ?, ?, ?, ?)";
@@ -34,7 +36,7 @@ const AUDIT: &str = "SELECT * FROM audit WHERE ?1 IS NULL OR seq < ?1 ORDER BY s
 
 #[async_trait]
 impl AccessStore for SqliteStore {
-    async fn create_key(&self, key: NewKey) -> Result<ApiKey> {
+    async fn create_key_once(&self, key: NewKey, once: Once<'_>) -> Result<ApiKey> {
         let mut tx = self.write().await?;
         let row = sqlx::query(INSERT_KEY)
             .bind(new_id("key"))
@@ -45,10 +47,12 @@ impl AccessStore for SqliteStore {
             .bind(&key.hash)
             .bind(&key.created_by)
             .bind(self.now())
-            .fetch_one(&mut *tx)
+            .fetch_one(&mut tx)
             .await?;
+        let key = rows::api_key(&row)?;
+        idempotency::note(&mut tx, self.now(), once, &key.id).await?;
         tx.commit().await?;
-        rows::api_key(&row)
+        Ok(key)
     }
 
     async fn keys(&self, page: &Page) -> Result<Listing<ApiKey>> {
@@ -67,16 +71,16 @@ impl AccessStore for SqliteStore {
     async fn touch_key(&self, id: &str, every: Duration) -> Result<()> {
         let now = self.now();
         let mut tx = self.write().await?;
-        sqlx::query(TOUCH).bind(now).bind(id).bind(now - millis(every)).execute(&mut *tx).await?;
+        sqlx::query(TOUCH).bind(now).bind(id).bind(now - millis(every)).execute(&mut tx).await?;
         tx.commit().await?;
         Ok(())
     }
 
     async fn revoke_key(&self, id: &str) -> Result<ApiKey> {
         let mut tx = self.write().await?;
-        let row = sqlx::query(REVOKE).bind(self.now()).bind(id).fetch_optional(&mut *tx).await?;
+        let row = sqlx::query(REVOKE).bind(self.now()).bind(id).fetch_optional(&mut tx).await?;
         let key = rows::api_key(&row.ok_or_else(|| StoreError::NotFound { kind: "key", id: id.to_owned() })?)?;
-        sqlx::query(FORGET_TICKETS).bind(id).execute(&mut *tx).await?;
+        sqlx::query(FORGET_TICKETS).bind(id).execute(&mut tx).await?;
         tx.commit().await?;
         Ok(key)
     }
@@ -85,17 +89,25 @@ impl AccessStore for SqliteStore {
         Ok(sqlx::query(ANY).fetch_one(&self.readers).await?.try_get("found")?)
     }
 
+    async fn had_keys(&self) -> Result<bool> {
+        Ok(sqlx::query(EVER).fetch_one(&self.readers).await?.try_get("found")?)
+    }
+
+    async fn is_open_key(&self, id: &str) -> Result<bool> {
+        Ok(sqlx::query(OPEN).bind(id).fetch_one(&self.readers).await?.try_get("found")?)
+    }
+
     async fn issue_ticket(&self, ticket: NewTicket) -> Result<()> {
         let now = self.now();
         let mut tx = self.write().await?;
-        sqlx::query(FORGET_OLD).bind(now).execute(&mut *tx).await?;
+        sqlx::query(FORGET_OLD).bind(now).execute(&mut tx).await?;
         sqlx::query(INSERT_TICKET)
             .bind(&ticket.hash)
             .bind(ticket.kind.name())
             .bind(&ticket.key_id)
             .bind(now)
             .bind(ticket.expires_at.timestamp_millis())
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await?;
         tx.commit().await?;
         Ok(())
@@ -109,8 +121,8 @@ impl AccessStore for SqliteStore {
     async fn take_ticket(&self, kind: TicketKind, hash: &str) -> Result<Option<ApiKey>> {
         let mut tx = self.write().await?;
         let query = sqlx::query(TICKET).bind(hash).bind(kind.name()).bind(self.now());
-        let Some(row) = query.fetch_optional(&mut *tx).await? else { return Ok(None) };
-        sqlx::query(TAKE).bind(hash).execute(&mut *tx).await?;
+        let Some(row) = query.fetch_optional(&mut tx).await? else { return Ok(None) };
+        sqlx::query(TAKE).bind(hash).execute(&mut tx).await?;
         tx.commit().await?;
         rows::api_key(&row).map(Some)
     }
@@ -124,7 +136,7 @@ impl AccessStore for SqliteStore {
             .bind(entry.action)
             .bind(&entry.target)
             .bind(&entry.detail)
-            .fetch_one(&mut *tx)
+            .fetch_one(&mut tx)
             .await?;
         tx.commit().await?;
         rows::audit_entry(&row)

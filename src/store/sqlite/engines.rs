@@ -27,7 +27,7 @@ impl EngineStore for SqliteStore {
             .bind(&new.host)
             .bind(&new.device)
             .bind(self.now())
-            .fetch_one(&mut *tx)
+            .fetch_one(&mut tx)
             .await?;
         tx.commit().await?;
         rows::engine(&row)
@@ -36,7 +36,7 @@ impl EngineStore for SqliteStore {
     async fn engine_heartbeat(&self, id: &str, beat: &EngineBeat) -> Result<()> {
         let mut tx = self.write().await?;
         let query = sqlx::query(HEARTBEAT).bind(rows::to_json(&beat.models)?).bind(beat.load as i64);
-        let done = query.bind(self.now()).bind(id).execute(&mut *tx).await?;
+        let done = query.bind(self.now()).bind(id).execute(&mut tx).await?;
         if done.rows_affected() == 0 {
             return Err(StoreError::NotFound { kind: "engine", id: id.to_owned() });
         }
@@ -51,14 +51,14 @@ impl EngineStore for SqliteStore {
 
     async fn remove_engine(&self, id: &str) -> Result<()> {
         let mut tx = self.write().await?;
-        sqlx::query(REMOVE).bind(id).execute(&mut *tx).await?;
+        sqlx::query(REMOVE).bind(id).execute(&mut tx).await?;
         tx.commit().await?;
         Ok(())
     }
 
     async fn forget_engines(&self, before: DateTime<Utc>) -> Result<u64> {
         let mut tx = self.write().await?;
-        let gone = sqlx::query(FORGET).bind(before.timestamp_millis()).execute(&mut *tx).await?.rows_affected();
+        let gone = sqlx::query(FORGET).bind(before.timestamp_millis()).execute(&mut tx).await?.rows_affected();
         tx.commit().await?;
         Ok(gone)
     }

@@ -61,7 +61,7 @@ pub(super) async fn insert(tx: &mut Write, now: i64, event: &NewEvent) -> Result
         .bind(&event.run_id)
         .bind(&event.project)
         .bind(rows::to_json(&event.data)?)
-        .fetch_one(&mut **tx)
+        .fetch_one(&mut *tx)
         .await?;
     rows::event(&row)
 }
@@ -78,7 +78,7 @@ pub(super) async fn insert_many(tx: &mut Write, now: i64, events: &[NewEvent]) -
                 .push_bind(event.run_id.clone())
                 .push_bind(text);
         });
-        query.build().persistent(chunk.len() == ROWS).execute(&mut **tx).await?;
+        query.build().persistent(chunk.len() == ROWS).execute(&mut *tx).await?;
     }
     Ok(())
 }

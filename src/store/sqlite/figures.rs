@@ -41,7 +41,7 @@ impl FigureStore for SqliteStore {
 /// Counts leases that were lost, inside the transaction that takes them.
 pub(super) async fn count_lost(tx: &mut Write, how: LeaseLoss, leases: usize) -> Result<()> {
     if leases > 0 {
-        sqlx::query(COUNT).bind(lost_leases(how)).bind(leases as i64).execute(&mut **tx).await?;
+        sqlx::query(COUNT).bind(lost_leases(how)).bind(leases as i64).execute(&mut *tx).await?;
     }
     Ok(())
 }

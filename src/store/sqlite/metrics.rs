@@ -119,7 +119,7 @@ async fn upsert_keys(tx: &mut Write, run_id: &str, batch: &[TimedMetrics]) -> Re
                 .push_bind(summary.max);
         });
         query.push(KEYS_CONFLICT);
-        for row in query.build().persistent(chunk.len() == KEY_ROWS).fetch_all(&mut **tx).await? {
+        for row in query.build().persistent(chunk.len() == KEY_ROWS).fetch_all(&mut *tx).await? {
             ids.insert(row.try_get("key")?, row.try_get("id")?);
         }
     }
@@ -137,7 +137,7 @@ async fn upsert_steps(tx: &mut Write, run_id: &str, batch: &[TimedMetrics]) -> R
                 .push_bind(entry.metrics.tokens as i64);
         });
         query.push(STEPS_CONFLICT);
-        query.build().persistent(chunk.len() == ROWS).execute(&mut **tx).await?;
+        query.build().persistent(chunk.len() == ROWS).execute(&mut *tx).await?;
     }
     Ok(())
 }
@@ -150,7 +150,7 @@ async fn upsert_points(tx: &mut Write, ids: &HashMap<String, i64>, batch: &[Time
             row.push_bind(*id).push_bind(*step).push_bind(finite(*value)).push_bind(nonfinite_name(*value));
         });
         query.push(POINTS_CONFLICT);
-        query.build().persistent(chunk.len() == ROWS).execute(&mut **tx).await?;
+        query.build().persistent(chunk.len() == ROWS).execute(&mut *tx).await?;
     }
     Ok(())
 }

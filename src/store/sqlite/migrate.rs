@@ -5,11 +5,13 @@ use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use sqlx::Row as _;
-use sqlx::sqlite::{SqliteConnection, SqlitePool};
+use sqlx::sqlite::SqliteConnection;
 
 use crate::store::error::{Result, StoreError};
 use crate::store::rows::{int, text};
 use crate::store::schema::{Applied, Migration, digest, oldest, pending, refuse_pending};
+
+use super::Write;
 
 /// Every migration, in order. A released file is never changed, only followed.
 const MIGRATIONS: &[Migration] = &[
@@ -29,6 +31,7 @@ const MIGRATIONS: &[Migration] = &[
         name: "device_quotas",
         text: include_str!("../../../migrations/sqlite/0008_device_quotas.sql"),
     },
+    Migration { version: 9, name: "storage", text: include_str!("../../../migrations/sqlite/0009_storage.sql") },
 ];
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -57,22 +60,23 @@ pub(super) async fn lock(database: &Path) -> std::io::Result<File> {
 }
 
 /// Applies what is missing. A database of a newer program, or one whose applied files differ, is refused untouched.
-pub(super) async fn run(pool: &SqlitePool, now: DateTime<Utc>) -> Result<()> {
-    let mut tx = pool.begin_with("BEGIN IMMEDIATE").await?;
-    sqlx::query(CREATE).execute(&mut *tx).await?;
-    sqlx::query(CREATE_COMPATIBILITY).execute(&mut *tx).await?;
-    let applied = applied(&mut tx).await?;
+pub(super) async fn run(mut tx: Write, now: DateTime<Utc>) -> Result<()> {
+    // Without a deadline: a large table takes its time.
+    let connection = tx.connection()?;
+    sqlx::query(CREATE).execute(&mut *connection).await?;
+    sqlx::query(CREATE_COMPATIBILITY).execute(&mut *connection).await?;
+    let applied = applied(connection).await?;
     for migration in pending(MIGRATIONS, &applied)? {
-        sqlx::raw_sql(migration.text).execute(&mut *tx).await?;
+        sqlx::raw_sql(migration.text).execute(&mut *connection).await?;
         sqlx::query(RECORD)
             .bind(migration.version)
             .bind(migration.name)
             .bind(digest(migration.text))
             .bind(now.timestamp_millis())
-            .execute(&mut *tx)
+            .execute(&mut *connection)
             .await?;
         let oldest = oldest(migration.version);
-        sqlx::query(RECORD_COMPATIBILITY).bind(migration.version).bind(oldest).execute(&mut *tx).await?;
+        sqlx::query(RECORD_COMPATIBILITY).bind(migration.version).bind(oldest).execute(&mut *connection).await?;
     }
     tx.commit().await?;
     Ok(())

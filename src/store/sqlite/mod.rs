@@ -19,6 +19,7 @@ mod quotas;
 mod retention;
 mod runs;
 mod samples;
+mod servers;
 pub(super) mod snapshot;
 mod sweeps;
 mod transition;
@@ -29,30 +30,43 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
-use sqlx::{Row as _, Sqlite, Transaction};
+use sqlx::{Executor as _, Row as _, Sqlite};
 
 use crate::clock::Clock;
 use crate::domain::job::LeaseToken;
+use crate::store::connection::{self, Deadlines, Dialect, Outage};
 use crate::store::error::{Result, StoreError, lease_lost};
 use crate::store::rows::Record;
 use crate::store::schema::Migrations;
 use crate::store::traits::Store;
 
+const BEGIN: &str = "BEGIN IMMEDIATE";
 /// How long a statement waits for another process's write.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(15);
 /// Connections that read.
 const READERS: u32 = 4;
+/// A file answers, if slowly: these are for disks that hang. A write begins when the others have let go of the file.
+const DEADLINES: Deadlines =
+    Deadlines { begin: Duration::from_secs(20), read: Duration::from_mins(1), write: Duration::from_mins(5) };
 
 /// A write transaction: holds the database's only write lock.
-type Write = Transaction<'static, Sqlite>;
+type Write = connection::Write<Sqlite>;
+type Pool = connection::Pool<Sqlite>;
+
+impl Dialect for Sqlite {
+    fn roll_back(connection: &mut SqliteConnection) -> BoxFuture<'_, sqlx::Result<()>> {
+        Box::pin(async move { connection.execute("ROLLBACK").await.map(drop) })
+    }
+}
 
 /// [`Store`] on a SQLite file.
 pub(super) struct SqliteStore {
-    writer: SqlitePool,
-    readers: SqlitePool,
+    writer: Pool,
+    readers: Pool,
     clock: Arc<dyn Clock>,
 }
 
@@ -89,24 +103,31 @@ impl SqliteStore {
             .await
             .map_err(|e| unusable(format!("cannot open it: {e}")))?;
         match migrations {
-            Migrations::Apply => migrate::run(&writer, clock.now()).await?,
+            Migrations::Apply => {
+                let writer = pool(writer.clone());
+                migrate::run(writer.begin(BEGIN).await?, clock.now()).await?;
+            }
             Migrations::Check => migrate::check(&mut *writer.acquire().await?).await?,
         }
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .connect_with(options.row_buffer_size(512).pragma("cache_size", "-8192").pragma("query_only", "ON"))
             .await?;
-        Ok(Self { writer, readers, clock })
+        Ok(Self { writer: pool(writer), readers: pool(readers), clock })
     }
 
     /// Begins a write; waits for other writers first, so nothing read in it can change before the commit.
     async fn write(&self) -> Result<Write> {
-        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+        Ok(self.writer.begin(BEGIN).await?)
     }
 
     fn now(&self) -> i64 {
         self.clock.now().timestamp_millis()
     }
+}
+
+fn pool(connections: sqlx::SqlitePool) -> Pool {
+    Pool::new(connections, DEADLINES, Arc::new(Outage::default()))
 }
 
 /// Fails unless the token's attempt is the one that holds the job.
@@ -116,7 +137,7 @@ async fn guard(tx: &mut Write, token: &LeaseToken) -> Result<()> {
         .bind(&token.job_id)
         .bind(&token.run_id)
         .bind(i64::from(token.attempt))
-        .fetch_optional(&mut **tx)
+        .fetch_optional(&mut *tx)
         .await?;
     match held {
         Some(_) => Ok(()),
@@ -149,15 +170,69 @@ impl Record for SqliteRow {
 #[async_trait]
 impl Store for SqliteStore {
     async fn check(&self) -> Result<()> {
-        // Taking the write lock and letting it go proves more than a read: a full or read-only disk shows here.
+        // A commit proves more than a read: a full or read-only disk shows here.
         let mut tx = self.write().await?;
-        let checked = migrate::check(&mut tx).await;
-        tx.rollback().await?;
-        checked
+        migrate::check(tx.connection()?).await?;
+        servers::probe(&mut tx, self.now()).await?;
+        Ok(tx.commit().await?)
     }
 
     async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::domain::event::NewEvent;
+    use crate::store::traits::EventStore as _;
+
+    fn large() -> NewEvent {
+        let data = serde_json::json!({"text": "x".repeat(1 << 20)});
+        NewEvent { kind: "note".to_owned(), job_id: None, run_id: None, project: None, data }
+    }
+
+    /// Lets the file grow no more, as far as the writer's present connection is concerned.
+    async fn limit(store: &SqliteStore) {
+        let mut tx = store.write().await.unwrap();
+        sqlx::query("PRAGMA max_page_count = 1").execute(tx.connection().unwrap()).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_write_that_found_the_disk_full_harms_no_later_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vgpo.db");
+        let store = SqliteStore::open(&path, Arc::new(SystemClock), Migrations::Apply).await.unwrap();
+        for _ in 0..3 {
+            limit(&store).await;
+            let full = store.append_event(large()).await.unwrap_err();
+            assert!(matches!(&full, StoreError::Unavailable(error) if error.to_string().contains("full")), "{full:?}");
+            // The limit went with its connection.
+            store.append_event(large()).await.unwrap();
+            store.check().await.unwrap();
+        }
+        store.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_statement_that_failed_is_the_last_one_of_its_transaction() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vgpo.db");
+        let store = SqliteStore::open(&path, Arc::new(SystemClock), Migrations::Apply).await.unwrap();
+        limit(&store).await;
+        let mut tx = store.write().await.unwrap();
+        let insert = "INSERT INTO facts (name, value) VALUES (?, ?)";
+        sqlx::query(insert).bind("first").bind("kept?").execute(&mut tx).await.unwrap();
+        sqlx::query(insert).bind("second").bind("x".repeat(1 << 20)).execute(&mut tx).await.unwrap_err();
+        // SQLite has rolled everything back: what came now would be kept without the rest.
+        assert!(sqlx::query(insert).bind("third").bind("alone").execute(&mut tx).await.is_err());
+        assert!(tx.commit().await.is_err());
+        let kept = sqlx::query("SELECT 1 FROM facts WHERE name IN ('first', 'third')");
+        assert!(kept.fetch_optional(&store.readers).await.unwrap().is_none());
+        store.close().await;
     }
 }

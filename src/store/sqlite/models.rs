@@ -6,12 +6,12 @@ use sqlx::Row as _;
 use crate::clock::new_id;
 use crate::domain::dataset::{DatasetRecord, DatasetState, NewDataset};
 use crate::domain::model::{Model, NewModel};
-use crate::store::change::dataset_event;
+use crate::store::change::{dataset_event, refuse_settled, taken};
 use crate::store::error::{Result, StoreError};
 use crate::store::rows;
-use crate::store::traits::ModelStore;
+use crate::store::traits::{ModelStore, Once};
 
-use super::{SqliteStore, Write, events};
+use super::{SqliteStore, Write, events, idempotency, servers};
 
 const UPSERT_MODEL: &str = include_str!("sql/model_upsert.sql");
 const MODEL_HOLDERS: &str = include_str!("sql/model_holders.sql");
@@ -22,12 +22,12 @@ const DATASET_JOBS: &str = include_str!("sql/dataset_jobs.sql");
 
 #[async_trait]
 impl ModelStore for SqliteStore {
-    async fn upsert_model(&self, new: NewModel) -> Result<Model> {
+    async fn upsert_model_within(&self, new: NewModel, project: Option<&str>) -> Result<Model> {
         let (card, recommended) = (rows::to_json(&new.card)?, rows::to_json(&new.recommended)?);
         let mut tx = self.write().await?;
         let promoted = sqlx::query("SELECT id FROM checkpoints WHERE promoted_as = ?")
             .bind(&new.name)
-            .fetch_optional(&mut *tx)
+            .fetch_optional(&mut tx)
             .await?;
         if let Some(row) = promoted {
             let id: &str = row.try_get("id")?;
@@ -44,8 +44,10 @@ impl ModelStore for SqliteStore {
             .bind(&new.project)
             .bind(&new.created_by)
             .bind(self.now())
-            .fetch_one(&mut *tx)
+            .bind(project)
+            .fetch_optional(&mut tx)
             .await?;
+        let row = row.ok_or_else(|| taken(&new.name))?;
         tx.commit().await?;
         rows::model(&row)
     }
@@ -62,14 +64,14 @@ impl ModelStore for SqliteStore {
 
     async fn delete_model(&self, name: &str) -> Result<Model> {
         let mut tx = self.write().await?;
-        let row = sqlx::query("SELECT * FROM models WHERE name = ?").bind(name).fetch_optional(&mut *tx).await?;
+        let row = sqlx::query("SELECT * FROM models WHERE name = ?").bind(name).fetch_optional(&mut tx).await?;
         let model = rows::model(&row.ok_or_else(|| StoreError::NotFound { kind: "model", id: name.to_owned() })?)?;
-        let held = sqlx::query(MODEL_HOLDERS).bind(name).fetch_all(&mut *tx).await?;
+        let held = sqlx::query(MODEL_HOLDERS).bind(name).fetch_all(&mut tx).await?;
         let holders = held.iter().map(|row| Ok(row.try_get("id")?)).collect::<Result<Vec<String>>>()?;
         if !holders.is_empty() {
             return Err(StoreError::Held { kind: "model", id: name.to_owned(), holders });
         }
-        sqlx::query("DELETE FROM models WHERE name = ?").bind(name).execute(&mut *tx).await?;
+        sqlx::query("DELETE FROM models WHERE name = ?").bind(name).execute(&mut tx).await?;
         tx.commit().await?;
         Ok(model)
     }
@@ -90,17 +92,17 @@ impl ModelStore for SqliteStore {
             .bind(&new.project)
             .bind(&new.created_by)
             .bind(self.now())
-            .fetch_one(&mut *tx)
+            .fetch_one(&mut tx)
             .await?;
         tx.commit().await?;
         rows::dataset(&row)
     }
 
-    async fn create_dataset(&self, id: &str, new: NewDataset) -> Result<DatasetRecord> {
+    async fn create_dataset_once(&self, id: &str, new: NewDataset, once: Once<'_>) -> Result<DatasetRecord> {
         let (card, recommended) = (rows::to_json(&new.card)?, rows::to_json(&new.recommended)?);
         let mut tx = self.write().await?;
         let taken =
-            sqlx::query("SELECT * FROM datasets WHERE name = ?").bind(&new.name).fetch_optional(&mut *tx).await?;
+            sqlx::query("SELECT * FROM datasets WHERE name = ?").bind(&new.name).fetch_optional(&mut tx).await?;
         if let Some(row) = taken {
             let old = rows::dataset(&row)?;
             if old.state != DatasetState::Invalid {
@@ -109,7 +111,9 @@ impl ModelStore for SqliteStore {
                     format!("there is a data set `{name}`, which is {state}; choose another name, or delete it first");
                 return Err(StoreError::Conflict(detail));
             }
-            sqlx::query("DELETE FROM datasets WHERE name = ?").bind(&new.name).execute(&mut *tx).await?;
+            sqlx::query("DELETE FROM datasets WHERE name = ?").bind(&new.name).execute(&mut tx).await?;
+            servers::note_removal(&mut tx, self.now(), &old.artifact_key()).await?;
+            idempotency::free(&mut tx, &old.id).await?;
             tell(&mut tx, self.now(), &old, Some(old.state), None).await?;
         }
         let row = sqlx::query(CREATE_DATASET)
@@ -125,10 +129,11 @@ impl ModelStore for SqliteStore {
             .bind(&new.project)
             .bind(&new.created_by)
             .bind(self.now())
-            .fetch_one(&mut *tx)
+            .fetch_one(&mut tx)
             .await?;
         let dataset = rows::dataset(&row)?;
         tell(&mut tx, self.now(), &dataset, None, Some(dataset.state)).await?;
+        idempotency::note(&mut tx, self.now(), once, &dataset.id).await?;
         tx.commit().await?;
         Ok(dataset)
     }
@@ -137,8 +142,10 @@ impl ModelStore for SqliteStore {
         let (card, recommended) = (rows::to_json(&new.card)?, rows::to_json(&new.recommended)?);
         let mut tx = self.write().await?;
         let unknown = || StoreError::NotFound { kind: "dataset", id: id.to_owned() };
-        let before = sqlx::query("SELECT * FROM datasets WHERE id = ?").bind(id).fetch_optional(&mut *tx).await?;
-        let before = rows::dataset(&before.ok_or_else(unknown)?)?.state;
+        let before = sqlx::query("SELECT * FROM datasets WHERE id = ?").bind(id).fetch_optional(&mut tx).await?;
+        let before = rows::dataset(&before.ok_or_else(unknown)?)?;
+        refuse_settled(&before)?;
+        let before = before.state;
         let row = sqlx::query(UPDATE_DATASET)
             .bind(id)
             .bind(new.state.name())
@@ -148,9 +155,12 @@ impl ModelStore for SqliteStore {
             .bind(&new.fingerprint)
             .bind(card)
             .bind(recommended)
-            .fetch_one(&mut *tx)
+            .fetch_one(&mut tx)
             .await?;
         let dataset = rows::dataset(&row)?;
+        if dataset.state == DatasetState::Invalid {
+            idempotency::free(&mut tx, id).await?;
+        }
         if dataset.state != before {
             tell(&mut tx, self.now(), &dataset, Some(before), Some(dataset.state)).await?;
         }
@@ -160,14 +170,16 @@ impl ModelStore for SqliteStore {
 
     async fn delete_dataset(&self, id: &str) -> Result<DatasetRecord> {
         let mut tx = self.write().await?;
-        let row = sqlx::query("SELECT * FROM datasets WHERE id = ?").bind(id).fetch_optional(&mut *tx).await?;
+        let row = sqlx::query("SELECT * FROM datasets WHERE id = ?").bind(id).fetch_optional(&mut tx).await?;
         let dataset = rows::dataset(&row.ok_or_else(|| StoreError::NotFound { kind: "dataset", id: id.to_owned() })?)?;
-        let jobs = sqlx::query(DATASET_JOBS).bind(&dataset.name).bind(&dataset.id).fetch_all(&mut *tx).await?;
+        let jobs = sqlx::query(DATASET_JOBS).bind(&dataset.name).bind(&dataset.id).fetch_all(&mut tx).await?;
         let holders = jobs.iter().map(|row| Ok(row.try_get("id")?)).collect::<Result<Vec<String>>>()?;
         if !holders.is_empty() {
             return Err(StoreError::Held { kind: "dataset", id: id.to_owned(), holders });
         }
-        sqlx::query("DELETE FROM datasets WHERE id = ?").bind(id).execute(&mut *tx).await?;
+        sqlx::query("DELETE FROM datasets WHERE id = ?").bind(id).execute(&mut tx).await?;
+        servers::note_removal(&mut tx, self.now(), &dataset.artifact_key()).await?;
+        idempotency::free(&mut tx, id).await?;
         tell(&mut tx, self.now(), &dataset, Some(dataset.state), None).await?;
         tx.commit().await?;
         Ok(dataset)

@@ -18,11 +18,21 @@ use super::{SqliteStore, Write, figures, guard, transition};
 
 const NEXT: &str = include_str!("sql/queue_next.sql");
 const HAS_WORK: &str = include_str!("sql/queue_has_work.sql");
-const EXPIRED: &str = "SELECT * FROM jobs WHERE lease_expires_at <= ? ORDER BY id";
+const LOOK: &str = include_str!("sql/leases_look.sql");
+const DUE: &str = include_str!("../sql/leases_due.sql");
+const EXPIRED: &str = include_str!("../sql/leases_expired.sql");
+const TTL: &str = "UPDATE jobs SET lease_ttl = ? WHERE id = ?";
 const HELD_BY: &str = "SELECT * FROM jobs WHERE lease_worker = ? ORDER BY id";
 const CRASHED: &str = "UPDATE workers SET state = 'crashed', job_id = NULL WHERE id = ?";
-const EXTEND: &str = "UPDATE jobs SET lease_expires_at = ? \
+const EXTEND: &str = "UPDATE jobs SET lease_expires_at = ?, lease_ttl = ? \
     WHERE id = ? AND attempt = ? AND lease_worker IS NOT NULL RETURNING state";
+
+impl SqliteStore {
+    /// Is there a lease to be noted or to be ended? A read: most looks find nothing.
+    async fn leases_are_due(&self) -> Result<bool> {
+        Ok(sqlx::query(DUE).bind(self.now()).fetch_one(&self.readers).await?.try_get("due")?)
+    }
+}
 
 #[async_trait]
 impl QueueStore for SqliteStore {
@@ -33,7 +43,7 @@ impl QueueStore for SqliteStore {
             .bind(SPEC_VERSION)
             .fetch_one(&self.readers)
             .await?;
-        Ok(row.try_get("has_work")?)
+        Ok(row.try_get("has_work")? || self.leases_are_due().await?)
     }
 
     async fn claim(&self, request: &ClaimRequest) -> Result<Option<LeasedJob>> {
@@ -48,6 +58,7 @@ impl QueueStore for SqliteStore {
             change.lease = Some((&request.worker_id, now.saturating_add(millis(request.ttl))));
             change.attempts_used = Some(job.attempts_used + 1);
             let job = transition::apply(&mut tx, now, &job, &change).await?;
+            sqlx::query(TTL).bind(millis(request.ttl)).bind(&job.id).execute(&mut tx).await?;
             let token = LeaseToken { job_id: job.id.clone(), run_id: job.run_id.clone(), attempt: job.attempt };
             leased = LeasedJob::new(job, token);
         }
@@ -60,9 +71,10 @@ impl QueueStore for SqliteStore {
         let mut tx = self.write().await?;
         let row = sqlx::query(EXTEND)
             .bind(expires)
+            .bind(millis(ttl))
             .bind(&token.job_id)
             .bind(i64::from(token.attempt))
-            .fetch_optional(&mut *tx)
+            .fetch_optional(&mut tx)
             .await?;
         let state: String = row.ok_or_else(|| lease_lost(token))?.try_get("state")?;
         tx.commit().await?;
@@ -106,6 +118,9 @@ impl QueueStore for SqliteStore {
     }
 
     async fn expire_leases(&self) -> Result<Vec<Job>> {
+        if !self.leases_are_due().await? {
+            return Ok(Vec::new());
+        }
         let now = self.now();
         let mut tx = self.write().await?;
         let jobs = expire(&mut tx, now).await?;
@@ -116,9 +131,9 @@ impl QueueStore for SqliteStore {
     async fn release_worker(&self, worker_id: &str, reason: &str) -> Result<Vec<Job>> {
         let now = self.now();
         let mut tx = self.write().await?;
-        sqlx::query(CRASHED).bind(worker_id).execute(&mut *tx).await?;
+        sqlx::query(CRASHED).bind(worker_id).execute(&mut tx).await?;
         let mut jobs = Vec::new();
-        for row in sqlx::query(HELD_BY).bind(worker_id).fetch_all(&mut *tx).await? {
+        for row in sqlx::query(HELD_BY).bind(worker_id).fetch_all(&mut tx).await? {
             let job = rows::job(&row)?;
             jobs.push(transition::apply(&mut tx, now, &job, &Change::put_back(&job, reason, None)).await?);
         }
@@ -138,7 +153,7 @@ async fn next(tx: &mut Write, now: i64, request: &ClaimRequest) -> Result<Option
             .bind(now)
             .bind(SPEC_VERSION)
             .bind(passed)
-            .fetch_optional(&mut **tx)
+            .fetch_optional(&mut *tx)
             .await?;
         let Some(row) = row else { return Ok(None) };
         let job = rows::job(&row)?;
@@ -150,8 +165,9 @@ async fn next(tx: &mut Write, now: i64, request: &ClaimRequest) -> Result<Option
 }
 
 async fn expire(tx: &mut Write, now: i64) -> Result<Vec<Job>> {
+    sqlx::query(LOOK).bind(now).execute(&mut *tx).await?;
     let mut jobs = Vec::new();
-    for row in sqlx::query(EXPIRED).bind(now).fetch_all(&mut **tx).await? {
+    for row in sqlx::query(EXPIRED).bind(now).fetch_all(&mut *tx).await? {
         let job = rows::job(&row)?;
         let reason = expiry_reason(&job);
         jobs.push(transition::apply(tx, now, &job, &Change::put_back(&job, &reason, None)).await?);

@@ -23,10 +23,10 @@ const BYTES: &str = include_str!("sql/project_bytes.sql");
 impl QuotaStore for SqliteStore {
     async fn set_quotas(&self, quotas: &[ProjectQuota]) -> Result<()> {
         let mut tx = self.write().await?;
-        sqlx::query(CLEAR).execute(&mut *tx).await?;
+        sqlx::query(CLEAR).execute(&mut tx).await?;
         for quota in quotas {
             let insert = sqlx::query(INSERT).bind(&quota.project).bind(quota.running_jobs.map(i64::from));
-            insert.bind(quota.gpus.map(i64::from)).execute(&mut *tx).await?;
+            insert.bind(quota.gpus.map(i64::from)).execute(&mut tx).await?;
         }
         tx.commit().await?;
         Ok(())

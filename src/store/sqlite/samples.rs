@@ -37,7 +37,7 @@ impl SampleStore for SqliteStore {
                 .bind(step as i64)
                 .bind(text)
                 .bind(now)
-                .execute(&mut *tx)
+                .execute(&mut tx)
                 .await?;
         }
         let data = event_data(&SamplesEvent { step, groups: groups.len() as u64 })?;

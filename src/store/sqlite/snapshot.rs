@@ -56,6 +56,7 @@ pub(in crate::store) async fn put_back(path: &Path, file: &Path) -> Result<()> {
         let mut copied = open(staged).await?;
         migrate::version(&mut copied).await?;
         copied.close().await?;
+        forget_id(staged).await?;
         let written = fs::File::open(staged).and_then(|file| file.sync_all());
         written.and_then(|()| fs::rename(staged, path)).map_err(|e| file_error(path, "write", &e))
     };
@@ -65,6 +66,16 @@ pub(in crate::store) async fn put_back(path: &Path, file: &Path) -> Result<()> {
         let _ = fs::remove_file(staged);
     }
     done
+}
+
+/// A copy of a database is another database: artifacts of the first one are not its own. Older ones have no id.
+async fn forget_id(copy: &Path) -> Result<()> {
+    let mut connection = SqliteConnectOptions::new().filename(copy).connect().await?;
+    let has_facts = sqlx::query("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'facts'");
+    if has_facts.fetch_optional(&mut connection).await?.is_some() {
+        sqlx::query("DELETE FROM facts WHERE name = 'database_id'").execute(&mut connection).await?;
+    }
+    Ok(connection.close().await?)
 }
 
 /// Opens a copy to be read, and has every page of it checked.

@@ -11,17 +11,22 @@ use crate::domain::sweep::{NewSweep, Sweep, SweepFilter, SweepPoint, SweepSettin
 use crate::store::error::{Result, StoreError};
 use crate::store::filter::{push_equal, push_page};
 use crate::store::rows;
-use crate::store::traits::SweepStore;
+use crate::store::traits::{Once, SweepStore};
 
-use super::SqliteStore;
 use super::jobs::insert_with_run;
+use super::{SqliteStore, idempotency};
 
 const INSERT: &str = include_str!("sql/sweep_insert.sql");
 const RUNS: &str = concat!(include_str!("sql/run_select.sql"), " WHERE jobs.sweep_id = ? ORDER BY runs.id");
 
 #[async_trait]
 impl SweepStore for SqliteStore {
-    async fn submit_sweep(&self, new: NewSweep, points: Vec<(NewJob, SweepSettings)>) -> Result<(Sweep, Vec<Job>)> {
+    async fn submit_sweep_once(
+        &self,
+        new: NewSweep,
+        points: Vec<(NewJob, SweepSettings)>,
+        once: Once<'_>,
+    ) -> Result<(Sweep, Vec<Job>)> {
         let now = self.now();
         let mut tx = self.write().await?;
         let row = sqlx::query(INSERT)
@@ -33,7 +38,7 @@ impl SweepStore for SqliteStore {
             .bind(rows::to_json(&new.grid)?)
             .bind(points.len() as i64)
             .bind(now)
-            .fetch_one(&mut *tx)
+            .fetch_one(&mut tx)
             .await?;
         let sweep = rows::sweep(&row)?;
         let mut jobs = Vec::with_capacity(points.len());
@@ -41,6 +46,7 @@ impl SweepStore for SqliteStore {
             let point = SweepPoint { id: sweep.id.clone(), settings };
             jobs.push(insert_with_run(&mut tx, now, &job, Some(&point)).await?.0);
         }
+        idempotency::note(&mut tx, self.now(), once, &sweep.id).await?;
         tx.commit().await?;
         Ok((sweep, jobs))
     }

@@ -22,7 +22,7 @@ const WAITING: &str = "SELECT * FROM jobs WHERE after_job = ? AND state = 'queue
 
 /// Reads a job inside a transaction.
 pub(super) async fn load(tx: &mut Write, id: &str) -> Result<Job> {
-    let row = sqlx::query(LOAD).bind(id).fetch_optional(&mut **tx).await?;
+    let row = sqlx::query(LOAD).bind(id).fetch_optional(&mut *tx).await?;
     rows::job(&row.ok_or_else(|| StoreError::NotFound { kind: "job", id: id.to_owned() })?)
 }
 
@@ -31,7 +31,7 @@ pub(super) async fn load(tx: &mut Write, id: &str) -> Result<Job> {
 pub(super) async fn apply(tx: &mut Write, now: i64, job: &Job, change: &Change<'_>) -> Result<Job> {
     let changed = apply_one(tx, now, job, change).await?;
     if changed.state == JobState::Succeeded {
-        for row in sqlx::query(WAITING).bind(&changed.id).fetch_all(&mut **tx).await? {
+        for row in sqlx::query(WAITING).bind(&changed.id).fetch_all(&mut *tx).await? {
             settle_model(tx, rows::job(&row)?).await?;
         }
     }
@@ -40,7 +40,7 @@ pub(super) async fn apply(tx: &mut Write, now: i64, job: &Job, change: &Change<'
         ended.push(changed.clone());
     }
     while let Some(parent) = ended.pop() {
-        for row in sqlx::query(WAITING).bind(&parent.id).fetch_all(&mut **tx).await? {
+        for row in sqlx::query(WAITING).bind(&parent.id).fetch_all(&mut *tx).await? {
             let cancel = Change::new(Transition::Asked(JobAction::Cancel), hopeless_reason(&parent));
             ended.push(apply_one(tx, now, &rows::job(&row)?, &cancel).await?);
         }
@@ -55,11 +55,11 @@ pub(super) async fn settle_model(tx: &mut Write, mut job: Job) -> Result<Job> {
     let StoredSpec::Known(spec) = &mut job.spec else { return Ok(job) };
     let Some(awaited) = awaited(&spec.model) else { return Ok(job) };
     let sql = if awaited.by_job { RUN_OF_JOB } else { RUN };
-    let Some(row) = sqlx::query(sql).bind(awaited.maker).fetch_optional(&mut **tx).await? else { return Ok(job) };
+    let Some(row) = sqlx::query(sql).bind(awaited.maker).fetch_optional(&mut *tx).await? else { return Ok(job) };
     let Some(checkpoint) = row.try_get::<Option<String>, _>(awaited.column)? else { return Ok(job) };
     spec.model.clone_from(&checkpoint);
-    sqlx::query(JOB_MODEL).bind(&job.id).bind(&checkpoint).bind(rows::to_json(spec)?).execute(&mut **tx).await?;
-    sqlx::query(RUN_MODEL).bind(&checkpoint).bind(&job.run_id).execute(&mut **tx).await?;
+    sqlx::query(JOB_MODEL).bind(&job.id).bind(&checkpoint).bind(rows::to_json(spec)?).execute(&mut *tx).await?;
+    sqlx::query(RUN_MODEL).bind(&checkpoint).bind(&job.run_id).execute(&mut *tx).await?;
     Ok(job)
 }
 
@@ -77,7 +77,7 @@ async fn apply_one(tx: &mut Write, now: i64, job: &Job, change: &Change<'_>) -> 
         .bind(now)
         .bind(outcome.to.is_final())
         .bind(outcome.asked)
-        .fetch_one(&mut **tx)
+        .fetch_one(&mut *tx)
         .await?;
     events::insert(tx, now, &outcome.event).await?;
     rows::job_after(job, &row)

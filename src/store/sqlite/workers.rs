@@ -28,7 +28,7 @@ impl WorkerStore for SqliteStore {
             .bind(&new.device)
             .bind(new.memory_bytes.map(|m| m as i64))
             .bind(self.now())
-            .fetch_one(&mut *tx)
+            .fetch_one(&mut tx)
             .await?;
         tx.commit().await?;
         rows::worker(&row)
@@ -37,7 +37,7 @@ impl WorkerStore for SqliteStore {
     async fn worker_heartbeat(&self, id: &str, state: WorkerState, job_id: Option<&str>) -> Result<()> {
         let mut tx = self.write().await?;
         let done =
-            sqlx::query(HEARTBEAT).bind(state.name()).bind(job_id).bind(self.now()).bind(id).execute(&mut *tx).await?;
+            sqlx::query(HEARTBEAT).bind(state.name()).bind(job_id).bind(self.now()).bind(id).execute(&mut tx).await?;
         if done.rows_affected() == 0 {
             return Err(StoreError::NotFound { kind: "worker", id: id.to_owned() });
         }

@@ -11,7 +11,7 @@ use crate::domain::run::Run;
 use crate::domain::spec::DeviceClass;
 use crate::domain::sweep::{NewSweep, Sweep, SweepFilter, SweepSettings};
 use crate::store::error::Result;
-use crate::store::traits::{ClaimRequest, Failure, JobStore, QueueStore, SweepStore};
+use crate::store::traits::{ClaimRequest, Failure, JobStore, Once, QueueStore, SweepStore};
 
 impl View {
     async fn writable_job(&self, id: &str) -> Result<()> {
@@ -30,10 +30,10 @@ impl View {
 
 #[async_trait]
 impl JobStore for View {
-    async fn submit(&self, job: NewJob) -> Result<(Job, Run)> {
+    async fn submit_once(&self, job: NewJob, once: Once<'_>) -> Result<(Job, Run)> {
         self.may_submit(&job).await?;
         let created_by = self.signed(job.created_by);
-        let (job, run) = self.store.submit(NewJob { created_by, ..job }).await?;
+        let (job, run) = self.store.submit_once(NewJob { created_by, ..job }, self.once(once)).await?;
         self.did("job.create", &job.project, &job.id, None).await;
         Ok((job, run))
     }
@@ -79,7 +79,12 @@ impl JobStore for View {
 
 #[async_trait]
 impl SweepStore for View {
-    async fn submit_sweep(&self, sweep: NewSweep, jobs: Vec<(NewJob, SweepSettings)>) -> Result<(Sweep, Vec<Job>)> {
+    async fn submit_sweep_once(
+        &self,
+        sweep: NewSweep,
+        jobs: Vec<(NewJob, SweepSettings)>,
+        once: Once<'_>,
+    ) -> Result<(Sweep, Vec<Job>)> {
         self.may_write(&sweep.project)?;
         for (job, _) in &jobs {
             self.may_submit(job).await?;
@@ -90,7 +95,8 @@ impl SweepStore for View {
         };
         let jobs = jobs.into_iter().map(signed).collect();
         let created_by = self.signed(sweep.created_by);
-        let (sweep, jobs) = self.store.submit_sweep(NewSweep { created_by, ..sweep }, jobs).await?;
+        let sweep = NewSweep { created_by, ..sweep };
+        let (sweep, jobs) = self.store.submit_sweep_once(sweep, jobs, self.once(once)).await?;
         self.did("sweep.create", &sweep.project, &sweep.id, None).await;
         Ok((sweep, jobs))
     }

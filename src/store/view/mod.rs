@@ -9,22 +9,24 @@ mod models;
 mod others;
 mod runs;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 
 use crate::domain::access::{Caller, NewAudit, Role, SHARED_PROJECT};
 use crate::store::error::{Result, StoreError};
-use crate::store::traits::Store;
+use crate::store::traits::{IdempotencyRequest, Once, Store};
 
 /// The database as `caller` sees it.
 pub fn view(store: Arc<dyn Store>, caller: Caller) -> Arc<dyn Store> {
-    Arc::new(View { store, caller })
+    Arc::new(View { store, caller, once: OnceLock::new() })
 }
 
 struct View {
     store: Arc<dyn Store>,
     caller: Caller,
+    /// The request with an idempotency key that was begun here: whatever it makes is noted with the key.
+    once: OnceLock<IdempotencyRequest>,
 }
 
 impl View {
@@ -55,6 +57,12 @@ impl View {
         Err(StoreError::Forbidden(format!("this needs a key of role admin; the key's role is {}", self.caller.role)))
     }
 
+    /// The project that a name must not leave: people move names within their own, and admins any. The database itself
+    /// looks, in the transaction that gives the name: of two that ask at once, one gets it.
+    fn within<'a>(&'a self, project: Option<&'a str>) -> Option<&'a str> {
+        if self.is_admin() { project } else { Some(&self.caller.project) }
+    }
+
     /// Narrows the project of a list to what the caller sees; false: there is nothing to list.
     fn narrow(&self, project: &mut Option<String>) -> bool {
         if project.is_none() && !self.is_admin() {
@@ -66,6 +74,11 @@ impl View {
     /// The projects whose events the caller sees; empty: every event.
     fn projects(&self) -> Vec<String> {
         if self.is_admin() { Vec::new() } else { vec![self.caller.project.clone(), SHARED_PROJECT.to_owned()] }
+    }
+
+    /// The request that makes something now.
+    fn once<'a>(&'a self, once: Once<'a>) -> Once<'a> {
+        once.or(self.once.get())
     }
 
     /// Names in the record what the caller leaves unsaid.

@@ -6,7 +6,7 @@ use super::View;
 use crate::domain::dataset::{DatasetRecord, NewDataset};
 use crate::domain::model::{Model, NewModel};
 use crate::store::error::{Result, StoreError};
-use crate::store::traits::ModelStore;
+use crate::store::traits::{ModelStore, Once};
 
 impl View {
     async fn writable_dataset(&self, name_or_id: &str) -> Result<()> {
@@ -33,15 +33,11 @@ impl View {
 
 #[async_trait]
 impl ModelStore for View {
-    async fn upsert_model(&self, model: NewModel) -> Result<Model> {
+    async fn upsert_model_within(&self, model: NewModel, project: Option<&str>) -> Result<Model> {
         self.may_write(&model.project)?;
-        match self.store.model(&model.name).await {
-            Ok(present) => self.replaceable(&present.project, &present.name)?,
-            Err(StoreError::NotFound { .. }) => {}
-            Err(error) => return Err(error),
-        }
         let created_by = self.signed(model.created_by);
-        let model = self.store.upsert_model(NewModel { created_by, ..model }).await?;
+        let within = self.within(project);
+        let model = self.store.upsert_model_within(NewModel { created_by, ..model }, within).await?;
         self.did("model.create", &model.project, &model.name, Some(&model.source)).await;
         Ok(model)
     }
@@ -71,11 +67,12 @@ impl ModelStore for View {
         self.store.upsert_dataset(NewDataset { created_by, ..dataset }).await
     }
 
-    async fn create_dataset(&self, id: &str, dataset: NewDataset) -> Result<DatasetRecord> {
+    async fn create_dataset_once(&self, id: &str, dataset: NewDataset, once: Once<'_>) -> Result<DatasetRecord> {
         self.may_write(&dataset.project)?;
         self.free_dataset(&dataset.name).await?;
         let created_by = self.signed(dataset.created_by);
-        let record = self.store.create_dataset(id, NewDataset { created_by, ..dataset }).await?;
+        let dataset = NewDataset { created_by, ..dataset };
+        let record = self.store.create_dataset_once(id, dataset, self.once(once)).await?;
         self.did("dataset.create", &record.project, &record.id, Some(&record.name)).await;
         Ok(record)
     }

@@ -17,8 +17,8 @@ use crate::domain::page::{Listing, Page};
 use crate::domain::worker::{NewWorker, WorkerRecord, WorkerState};
 use crate::store::error::{Result, StoreError};
 use crate::store::traits::{
-    AccessStore, EngineStore, EventStore, FigureStore, IdempotencyRequest, IdempotencyState, IdempotencyStore,
-    QuotaStore, RetentionStore, WorkerStore,
+    AccessStore, DatasetHolder, EngineStore, EventStore, FigureStore, IdempotencyRequest, IdempotencyState,
+    IdempotencyStore, Once, QuotaStore, RetentionStore, ServerStore, WorkerStore,
 };
 
 impl View {
@@ -136,6 +136,40 @@ impl RetentionStore for View {
 }
 
 #[async_trait]
+impl ServerStore for View {
+    async fn database_id(&self) -> Result<String> {
+        self.store.database_id().await
+    }
+
+    async fn server_heartbeat(&self, _id: &str, _host: &str) -> Result<()> {
+        workers_only()
+    }
+
+    async fn hold_dataset(&self, id: &str, server_id: &str) -> Result<()> {
+        self.store.hold_dataset(id, server_id).await
+    }
+
+    async fn dataset_holders(&self) -> Result<Vec<DatasetHolder>> {
+        self.admin_only()?;
+        self.store.dataset_holders().await
+    }
+
+    async fn removals(&self) -> Result<Vec<String>> {
+        self.admin_only()?;
+        self.store.removals().await
+    }
+
+    async fn removed(&self, key: &str) -> Result<()> {
+        self.store.removed(key).await
+    }
+
+    async fn note_orphans(&self, found: &[String], age: Duration) -> Result<Vec<String>> {
+        self.admin_only()?;
+        self.store.note_orphans(found, age).await
+    }
+}
+
+#[async_trait]
 impl FigureStore for View {
     async fn figures(&self) -> Result<Figures> {
         self.admin_only()?;
@@ -146,7 +180,13 @@ impl FigureStore for View {
 #[async_trait]
 impl IdempotencyStore for View {
     async fn begin_idempotent(&self, request: &IdempotencyRequest) -> Result<IdempotencyState> {
-        self.store.begin_idempotent(&self.own(request)).await
+        let own = self.own(request);
+        let state = self.store.begin_idempotent(&own).await?;
+        if state == IdempotencyState::New {
+            // A view is made for one request; a second one that is begun here is not guarded twice.
+            let _ = self.once.set(own);
+        }
+        Ok(state)
     }
 
     async fn finish_idempotent(&self, request: &IdempotencyRequest, status: u16, body: &[u8]) -> Result<()> {
@@ -178,10 +218,10 @@ impl QuotaStore for View {
 
 #[async_trait]
 impl AccessStore for View {
-    async fn create_key(&self, key: NewKey) -> Result<ApiKey> {
+    async fn create_key_once(&self, key: NewKey, once: Once<'_>) -> Result<ApiKey> {
         self.admin_only()?;
         let created_by = self.signed(key.created_by);
-        let key = self.store.create_key(NewKey { created_by, ..key }).await?;
+        let key = self.store.create_key_once(NewKey { created_by, ..key }, self.once(once)).await?;
         self.did("key.create", &key.project, &key.id, Some(key.role.name())).await;
         Ok(key)
     }
@@ -209,6 +249,14 @@ impl AccessStore for View {
 
     async fn has_keys(&self) -> Result<bool> {
         self.store.has_keys().await
+    }
+
+    async fn had_keys(&self) -> Result<bool> {
+        self.store.had_keys().await
+    }
+
+    async fn is_open_key(&self, id: &str) -> Result<bool> {
+        self.store.is_open_key(id).await
     }
 
     async fn issue_ticket(&self, ticket: NewTicket) -> Result<()> {

@@ -9,8 +9,8 @@ use crate::domain::metric::{MetricKey, MetricPoint, SeriesQuery, TimedMetrics};
 use crate::domain::page::{Listing, Page};
 use crate::domain::run::{Continuation, Run, RunFilter, RunUpdate};
 use crate::domain::sample::{SampleGroup, SampleRecord, SampleStep};
-use crate::store::error::{Result, StoreError};
-use crate::store::traits::{CheckpointStore, MetricStore, RunStore, SampleStore};
+use crate::store::error::Result;
+use crate::store::traits::{CheckpointStore, MetricStore, Once, RunStore, SampleStore};
 
 impl View {
     /// May the caller read what hangs on this run?
@@ -55,10 +55,13 @@ impl RunStore for View {
         Ok(run)
     }
 
-    async fn continue_run(&self, id: &str, continuation: &Continuation) -> Result<Job> {
+    async fn continue_run_once(&self, id: &str, continuation: &Continuation, once: Once<'_>) -> Result<Job> {
         self.writable_run(id).await?;
         let created_by = self.signed(continuation.created_by.clone());
-        let job = self.store.continue_run(id, &Continuation { created_by, ..continuation.clone() }).await?;
+        let job = self
+            .store
+            .continue_run_once(id, &Continuation { created_by, ..continuation.clone() }, self.once(once))
+            .await?;
         self.did("run.continue", &job.project, id, Some(&job.id)).await;
         Ok(job)
     }
@@ -144,14 +147,9 @@ impl CheckpointStore for View {
         self.store.run_checkpoints(run_id).await
     }
 
-    async fn promote(&self, id: &str, name: &str) -> Result<Checkpoint> {
+    async fn promote_within(&self, id: &str, name: &str, project: Option<&str>) -> Result<Checkpoint> {
         self.writable_checkpoint(id).await?;
-        // A name moves from checkpoint to checkpoint, but never out of a project.
-        let served = self.store.promoted(name).await?;
-        if served.is_some_and(|served| !self.caller.writes(&served.project)) {
-            return Err(StoreError::Conflict(format!("the name `{name}` is taken; choose another one")));
-        }
-        let checkpoint = self.store.promote(id, name).await?;
+        let checkpoint = self.store.promote_within(id, name, self.within(project)).await?;
         self.did("checkpoint.promote", &checkpoint.project, id, Some(name)).await;
         Ok(checkpoint)
     }

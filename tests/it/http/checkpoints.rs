@@ -105,3 +105,35 @@ async fn a_promoted_checkpoint_is_a_model_until_it_is_not() {
     let artifacts = vgpo::artifacts::open(&api.service.settings().artifacts_url).unwrap();
     assert!(artifacts.path(&key).is_err(), "its files are gone");
 }
+
+#[tokio::test]
+async fn a_damaged_checkpoint_is_refused_before_it_is_used() {
+    let api = Api::start().await;
+    api.submit(json!({})).await;
+    let leased = api.claim().await;
+    for (id, step) in [("ckpt_flipped", 1), ("ckpt_short", 2)] {
+        publish(&api, &leased, id, step).await;
+    }
+    let artifacts = vgpo::artifacts::open(&api.service.settings().artifacts_url).unwrap();
+    let weights = |id: &str| {
+        let folder = artifacts.path(&format!("checkpoints/{}/{id}", leased.token.run_id)).unwrap();
+        folder.join("model.safetensors")
+    };
+    // Some bits of a weight: a file of the same size, which every reader of safetensors takes.
+    let mut bytes = std::fs::read(weights("ckpt_flipped")).unwrap();
+    let middle = bytes.len() / 2;
+    for byte in &mut bytes[middle..middle + 4096] {
+        *byte ^= 0xff;
+    }
+    std::fs::write(weights("ckpt_flipped"), &bytes).unwrap();
+    std::fs::write(weights("ckpt_short"), &bytes[..middle]).unwrap();
+    for (id, problem) in [("ckpt_flipped", "another content"), ("ckpt_short", "bytes instead of")] {
+        let request = json!({"model": id, "prompt": "what ?", "max_new_tokens": 2});
+        let refused = api.post("/generate", request).await;
+        let detail = refused.problem(409, "conflict")["detail"].as_str().unwrap();
+        assert!(detail.contains("model.safetensors") && detail.contains(problem), "{detail}");
+    }
+    // Too short is told before the first byte.
+    let refused = api.get("/v1/checkpoints/ckpt_short/download").await;
+    assert!(refused.problem(409, "conflict")["detail"].as_str().unwrap().contains("bytes instead of"));
+}

@@ -39,6 +39,23 @@ async fn submit_list_cancel_and_watch() {
     assert_eq!(serde_json::from_slice::<Value>(&out.stdout).unwrap()["id"], "tiny");
 }
 
+/// A name that was stored before names were checked does nothing to the terminal of whoever lists it.
+#[tokio::test]
+async fn names_of_others_move_no_terminal() {
+    let api = Api::start().await;
+    let name = "evil\u{1b}]0;owned\u{7}\u{1b}[2J\u{202e}x";
+    api.store().upsert_model(super::support::model(name, json!({}))).await.unwrap();
+    for arguments in [&["models"][..], &["models", "--json"], &["models", name]] {
+        let out = vgpo(&api, arguments).await;
+        for shown in [text(&out.stdout), text(&out.stderr)] {
+            assert!(!shown.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{arguments:?}: {shown:?}");
+        }
+    }
+    let listed = vgpo(&api, &["models", "--json"]).await;
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert!(listed.to_string().contains("owned"), "JSON is still JSON");
+}
+
 #[tokio::test]
 async fn wait_succeeds_with_the_job() {
     let api = Api::start().await;

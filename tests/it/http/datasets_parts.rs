@@ -92,3 +92,17 @@ async fn parts_are_written_anew_unpacked_and_given_up() {
     let both = api.post("/v1/datasets", json!({"name": "x", "source": {"upload": "parts", "path": "/x"}})).await;
     both.problem(422, "invalid_request");
 }
+
+#[tokio::test]
+async fn paths_that_cannot_be_files_are_refused_by_name() {
+    let api = Api::start().await;
+    begin(&api, "mine").await;
+    assert_eq!(put(&api, "mine/files/file", "x").await.status, 200);
+    assert_eq!(put(&api, "mine/files/folder/x", "x").await.status, 200);
+    let (long, deep) = ("n".repeat(300), "n/".repeat(600) + "x");
+    for path in [long.as_str(), &deep, "file/below", "folder"] {
+        let answer = put(&api, &format!("mine/files/{path}"), "x").await;
+        let problem = answer.problem(422, "invalid_request").to_string();
+        assert!(problem.contains("/path"), "{path}: {problem}");
+    }
+}

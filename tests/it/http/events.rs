@@ -125,3 +125,14 @@ async fn streams_are_not_compressed() {
     let request = api.request("GET", "/v1/events").header("accept-encoding", "gzip");
     assert!(request.send().await.unwrap().headers().get("content-encoding").is_none());
 }
+
+#[tokio::test]
+async fn a_list_of_types_has_a_limit() {
+    let api = Api::start().await;
+    let types = |count: usize| (0..count).map(|n| format!("t{n}.*")).collect::<Vec<_>>().join(",");
+    let answer = api.get(&format!("/v1/events?types={}", types(1000))).await;
+    let detail = answer.problem(400, "invalid_query")["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("`types` has 1000 entries; the limit is 200"), "{detail}");
+    let pages = api.request("GET", &format!("/v1/events?types={}", types(200))).header("accept", "application/json");
+    assert_eq!(pages.send().await.unwrap().status(), 200);
+}

@@ -2,6 +2,8 @@
 
 use serde_json::json;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
 use super::support::{Answer, Api};
 
 async fn send(api: &Api, method: &str, headers: &[(&str, &str)]) -> Answer {
@@ -64,4 +66,27 @@ async fn pages_of_other_sites_cannot_write() {
     send(&api, "POST", &[("sec-fetch-site", "cross-site")]).await.problem(403, "forbidden_origin");
     // Reading is harmless: the browser keeps the answer from the page.
     assert_eq!(send(&api, "GET", &[("origin", "https://evil.example")]).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_request_names_one_host() {
+    let api = Api::start().await;
+    let ask = async |head: &str| {
+        let mut stream = tokio::net::TcpStream::connect(api.url.trim_start_matches("http://")).await.unwrap();
+        stream.write_all(format!("{head}\r\nconnection: close\r\n\r\n").as_bytes()).await.unwrap();
+        let mut said = String::new();
+        stream.read_to_string(&mut said).await.unwrap();
+        said.split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+    for (head, status) in [
+        ("GET /healthz HTTP/1.1\r\nhost: localhost", "200"),
+        ("GET /healthz HTTP/1.1\r\nhost: localhost.", "200"),
+        ("GET http://localhost/healthz HTTP/1.1\r\nhost: localhost", "200"),
+        ("GET /healthz HTTP/1.1\r\nhost: localhost\r\nhost: evil.example", "400"),
+        ("GET http://evil.example/healthz HTTP/1.1\r\nhost: localhost", "400"),
+        ("GET /healthz HTTP/1.1\r\nhost: [::1]evil.example", "403"),
+        ("GET /healthz HTTP/1.1\r\nhost: localhost:80evil", "403"),
+    ] {
+        assert_eq!(ask(head).await, status, "{head}");
+    }
 }

@@ -1,6 +1,10 @@
 //! `Idempotency-Key`: sent twice, carried out once.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
+use vgpo::domain::access::Caller;
+use vgpo::service::idempotency::Idempotent;
 
 use super::support::{Answer, Api};
 
@@ -64,4 +68,25 @@ async fn keys_must_be_fit_for_a_header() {
     let api = Api::start().await;
     let answer = send(&api, &"k".repeat(300), &json!({})).await;
     assert_eq!(answer.problem(422, "invalid_request")["errors"][0]["pointer"], "Idempotency-Key");
+}
+
+/// The server dies behind the commit of the job, and before it keeps the answer.
+#[tokio::test]
+async fn a_repeat_after_a_crash_finds_what_was_made() {
+    let api = Api::start().await;
+    let body = json!({"model": "tiny", "dataset": "digits"});
+    let dying = Arc::new(api.service.for_caller(Caller::anonymous()));
+    let begun = dying.begin_idempotent("k", "POST /v1/jobs", &serde_json::to_vec(&body).unwrap()).await.unwrap();
+    assert!(matches!(begun, Idempotent::CarryOut(_)));
+    let job = dying.submit_job(&body, None).await.unwrap().job;
+    drop(dying);
+    for _ in 0..2 {
+        let again = send(&api, "k", &body).await;
+        assert_eq!((again.status, again.header("idempotent-replayed")), (201, "true"), "{}", again.body);
+        assert_eq!(again.body["id"], job.id);
+    }
+    assert_eq!(count(&api).await, 1);
+    send(&api, "k", &json!({"model": "tiny", "dataset": "digits", "steps": 3}))
+        .await
+        .problem(422, "idempotency_mismatch");
 }

@@ -1,9 +1,11 @@
 //! Tests of `http`: a real server on a free port, with a database of its own.
 
 mod access;
+mod bodies;
 mod chat;
 mod checkpoints;
 mod client;
+mod connections;
 mod dashboard;
 mod datasets;
 mod datasets_hub;

@@ -1,5 +1,6 @@
 //! Trying a reward over the wire.
 
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
 use super::datasets::{LINES, checked, rows, send};
@@ -171,4 +172,52 @@ async fn what_a_reward_cannot_decide_or_read_is_told_before_the_job() {
     assert!(blind.len() == 1 && blind[0]["detail"].as_str().unwrap().contains("none of the first 8"), "{blind:?}");
     assert!(warnings(json!({"type": "numeric"})).await.is_empty());
     assert!(warnings(json!({"type": "math"})).await.is_empty());
+}
+
+#[tokio::test]
+async fn parts_of_a_reward_have_a_limit_wherever_it_comes_from() {
+    let api = Api::start().await;
+    let parts = |count: usize| vec![json!({"weight": 0.1, "reward": {"type": "math"}}); count];
+    let nested = |count: usize| {
+        let inner = json!({"weight": 1, "reward": {"type": "weighted", "parts": parts(count)}});
+        json!({"type": "weighted", "parts": [inner.clone(), inner]})
+    };
+    let item = json!({"response": "x", "ground_truth": "y"});
+    for (reward, count) in [(json!({"type": "weighted", "parts": parts(33)}), 33), (nested(16), 34)] {
+        let tried = api.post("/v1/rewards/evaluate", json!({"reward": reward, "items": [item]})).await;
+        let job = api.post("/v1/jobs", json!({"model": "tiny", "dataset": "digits", "reward": reward})).await;
+        for answer in [tried, job] {
+            let errors = answer.problem(422, "invalid_request")["errors"].to_string();
+            assert!(errors.contains(&format!("{count} parts")) && errors.contains("the limit is 32"), "{errors}");
+        }
+    }
+    let most = json!({"reward": nested(15), "items": [item]});
+    assert_eq!(api.post("/v1/rewards/evaluate", most).await.status, 200);
+}
+
+/// Webhooks that never answer hold neither the server nor its end.
+#[tokio::test]
+async fn webhooks_that_hang_hold_up_no_other_request() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let api = Api::with(&[("webhook_hosts", &format!("127.0.0.1:{port}"))]).await;
+    let hook =
+        json!({"type": "webhook", "url": format!("http://127.0.0.1:{port}/"), "timeout_seconds": 3600, "retries": 20});
+    let ask = json!({"reward": hook, "items": [{"response": "x", "ground_truth": "y"}]});
+    let asked = (0..40).map(|_| api.request("POST", "/v1/rewards/evaluate").json(&ask).send());
+    let mut answers = futures_util::stream::iter(asked).buffer_unordered(40);
+    // Those for whom there is no place are told at once.
+    let mut told = 0;
+    while told < 20 {
+        let answer = tokio::time::timeout(std::time::Duration::from_secs(60), answers.next()).await;
+        let answer = super::support::Answer::of(answer.expect("it is answered").unwrap().unwrap()).await;
+        let detail = answer.problem(503, "unavailable")["detail"].as_str().unwrap().to_owned();
+        told += usize::from(detail.contains("wait for rewards"));
+    }
+    drop(answers);
+    assert_eq!(api.get("/readyz").await.status, 200);
+    let many: Vec<_> = (0..5).map(|_| json!({"weight": 1, "reward": hook})).collect();
+    let ask = json!({"reward": {"type": "weighted", "parts": many}, "items": [{"response": "x", "ground_truth": "y"}]});
+    let detail = api.post("/v1/rewards/evaluate", ask).await.body["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("asks 5 webhooks"), "{detail}");
 }

@@ -12,10 +12,13 @@ use vgpo::domain::job::LeasedJob;
 use vgpo::domain::metric::{StepMetrics, TimedMetrics};
 use vgpo::domain::model::NewModel;
 use vgpo::domain::spec::DeviceClass;
-use vgpo::http::{AppState, router};
+use vgpo::http::{AppState, Connections, router};
 use vgpo::service::Service;
 use vgpo::serving::Engine;
 use vgpo::store::{self, ClaimRequest, Store};
+
+/// How long the test servers wait for the head of a request.
+pub const HEAD: Duration = Duration::from_secs(5);
 
 pub struct Api {
     pub service: Arc<Service>,
@@ -82,6 +85,7 @@ impl Api {
         let settings = AppSettings::load(&Sources { flags: &flags, environment: &|_| None, file: None }).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = store::open(&settings.database_url, clock.clone()).await.unwrap();
+        let connections = Connections { head: HEAD, ..Connections::at_most(settings.limits.connections) };
         let service = Arc::new(change(Service::new(store, clock, settings)));
         service.register_builtins().await.unwrap();
         service.store().upsert_model(model("tiny", json!({"steps": 7}))).await.unwrap();
@@ -89,9 +93,7 @@ impl Api {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = router(AppState::new(service.clone()));
         let stopping = service.stopping().clone();
-        tokio::spawn(
-            async move { axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned()).await },
-        );
+        tokio::spawn(vgpo::http::serve(listener, router, connections, stopping));
         Self { service, url, http: reqwest::Client::new(), _folder: folder }
     }
 

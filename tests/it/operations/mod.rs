@@ -3,6 +3,8 @@
 mod backup;
 mod deploy;
 mod exports;
+mod limits;
 mod retention;
+mod storage;
 mod traces;
 mod upgrade;

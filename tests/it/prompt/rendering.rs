@@ -195,3 +195,38 @@ fn a_folder_without_its_files_is_named() {
     let error = Processor::from_dir(dir.path(), &info).unwrap_err();
     assert!(error.to_string().contains("no chat template"), "{error}");
 }
+
+/// Few instructions, each of which costs what the prompt is long.
+#[test]
+fn prompt_templates_cannot_hold_a_thread() {
+    let long = "word ".repeat(40_000);
+    for (template, word) in [
+        (
+            "{% for a in prompt|list %}{% if prompt|list|sort|length == 0 %}x{% endif %}{% endfor %}",
+            "filters read more",
+        ),
+        (
+            "{% for a in prompt|list %}{% if prompt|replace('a', 'b') == '' %}x{% endif %}{% endfor %}",
+            "filters read more",
+        ),
+        (
+            "{% for a in prompt %}{% if prompt|split(' ')|join(',') == '' %}x{% endif %}{% endfor %}",
+            "filters read more",
+        ),
+        (
+            "{% for a in prompt %}{% for b in prompt %}{% if prompt[::-1] == '' %}x{% endif %}{% endfor %}{% endfor %}",
+            "fuel",
+        ),
+        ("{% for a in prompt %}{% if prompt ~ prompt == '' %}x{% endif %}{% endfor %}", "fuel"),
+    ] {
+        let begun = std::time::Instant::now();
+        let error = PromptTemplate::parse(template).and_then(|t| t.apply(&long)).unwrap_err().to_string();
+        assert!(error.contains(word), "{template}: {error}");
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{template}: {:?}", begun.elapsed());
+    }
+    // The budget is of one rendering, not of all.
+    let template = PromptTemplate::parse("{{ prompt | trim | upper }}").unwrap();
+    for _ in 0..1000 {
+        assert!(template.apply(&long).unwrap().starts_with("WORD WORD"));
+    }
+}

@@ -24,10 +24,15 @@ fn client(hosts: &str) -> Arc<dyn WebhookClient> {
     HttpWebhooks::of(&settings, Arc::new(SystemClock)).unwrap()
 }
 
+/// The one host and port of an address of this machine.
+fn hosts_of(url: &str) -> String {
+    url.split('/').find(|part| part.starts_with("127.0.0.1:")).unwrap_or("127.0.0.1").to_owned()
+}
+
 fn reward(url: &str, more: Value) -> Result<Box<dyn Reward>, RewardError> {
     let mut spec = json!({"type": "webhook", "url": url, "retries": 2, "timeout_seconds": 5.0});
     spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    let backends = Backends { webhooks: Some(client("127.0.0.1")), ..Backends::default() };
+    let backends = Backends { webhooks: Some(client(&hosts_of(url))), ..Backends::default() };
     build_with(&job::reward(&spec).unwrap(), &backends)
 }
 
@@ -129,6 +134,14 @@ fn only_allowed_hosts_are_asked() {
         let error = reward(url, json!({})).err().unwrap_or_else(|| panic!("{url} must be refused"));
         assert!(error.to_string().contains(url), "{error}");
     }
+    // A host alone means its usual ports, as for images: other services on that host are not for users to ask.
+    let usual = client("127.0.0.1,localhost:9000");
+    for url in ["http://127.0.0.1/", "http://127.0.0.1:443/", "https://127.0.0.1/x", "http://localhost:9000/"] {
+        usual.check(url).unwrap();
+    }
+    for url in ["http://127.0.0.1:8080/", "http://127.0.0.1:22/", "http://localhost/", "http://localhost:9001/"] {
+        assert!(usual.check(url).unwrap_err().to_string().contains("webhook_hosts"), "{url}");
+    }
     // A redirect does not lead past the list.
     let (url, script, _runtime) = serve(&[(302, json!(""))]);
     assert!(judge(reward(&url, json!({})).unwrap().as_ref(), &["a"]).is_err());
@@ -188,7 +201,7 @@ def trl(completions, ground_truth, **kwargs):
 fn the_python_server_refuses_the_wrong_secret() {
     let dir = tempfile::tempdir().unwrap();
     let server = python(dir.path(), "def f(predict, ground_truth):\n    return 1.0\n", "f");
-    let flags = [("webhook_hosts", "127.0.0.1".to_owned()), ("webhook_secret", "a guess".to_owned())];
+    let flags = [("webhook_hosts", hosts_of(&server.1)), ("webhook_secret", "a guess".to_owned())];
     let settings = AppSettings::load(&Sources { flags: &flags, environment: &|_| None, file: None }).unwrap();
     let guess = HttpWebhooks::of(&settings, Arc::new(SystemClock)).unwrap();
     let spec = job::reward(&json!({"type": "webhook", "url": server.1, "retries": 0})).unwrap();

@@ -31,10 +31,11 @@ fn ticket(db: &Db, kind: TicketKind, key: &ApiKey, hash: &str, seconds: i64) -> 
 
 pub async fn keys_are_kept_found_and_listed(db: &Db) {
     let store = &*db.store;
-    assert!(!store.has_keys().await.unwrap());
+    assert!(!store.has_keys().await.unwrap() && !store.had_keys().await.unwrap());
     let one = key(db, "aaaa", Role::Admin).await;
     let two = key(db, "bbbb", Role::Viewer).await;
     assert!(one.id.starts_with("key_") && store.has_keys().await.unwrap());
+    assert!(store.had_keys().await.unwrap() && store.is_open_key(&one.id).await.unwrap());
     assert_eq!((one.role, one.created_at, one.last_used_at, one.revoked_at), (Role::Admin, db.clock.now(), None, None));
     let found = store.key_by_prefix("bbbb").await.unwrap().unwrap();
     assert_eq!((&found.key, found.hash.as_str()), (&two, "hash of bbbb"));
@@ -79,7 +80,8 @@ pub async fn a_revoked_key_stays_in_the_list_with_the_time_of_its_end(db: &Db) {
     db.clock.advance(MINUTE);
     assert_eq!(store.revoke_key(&key.id).await.unwrap().revoked_at, Some(ended), "a repeat changes nothing");
     assert_eq!(store.key_by_prefix("aaaa").await.unwrap().unwrap().key.revoked_at, Some(ended));
-    assert!(!store.has_keys().await.unwrap());
+    assert!(!store.has_keys().await.unwrap() && !store.is_open_key(&key.id).await.unwrap());
+    assert!(store.had_keys().await.unwrap() && !store.is_open_key("key_x").await.unwrap());
     assert_eq!(store.ticket(TicketKind::Session, "s").await.unwrap(), None, "its sessions end with it");
     assert!(matches!(store.revoke_key("key_x").await, Err(StoreError::NotFound { kind: "key", .. })));
 }

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use serde_json::json;
 use vgpo::clock::Clock as _;
+use vgpo::domain::access::Caller;
 use vgpo::domain::event::{EventFilter, NewEvent};
 use vgpo::domain::spec::DeviceClass;
 use vgpo::domain::worker::{NewWorker, WorkerState};
-use vgpo::store::{IdempotencyRequest, IdempotencyState, StoreError};
+use vgpo::store::{self, IdempotencyRequest, IdempotencyState, StoreError};
 
-use super::fixture::{Db, all_events, claimed};
+use super::fixture::{Db, all_events, claimed, new_job};
 
 fn event(kind: &str, job: Option<&str>) -> NewEvent {
     NewEvent {
@@ -123,4 +124,40 @@ pub async fn idempotency_replays(db: &Db) {
     assert_eq!(store.begin_idempotent(&one).await.unwrap(), IdempotencyState::New, "kept for a day");
     db.clock.advance(Duration::from_secs(60));
     assert_eq!(store.begin_idempotent(&one).await.unwrap(), IdempotencyState::New, "its first sender died");
+}
+
+/// The server dies behind the commit and before it keeps the answer.
+pub async fn what_a_key_made_is_known_after_a_crash(db: &Db) {
+    let request = |key: &str| IdempotencyRequest {
+        key: key.to_owned(),
+        route: "POST /v1/jobs".to_owned(),
+        body_hash: "one".to_owned(),
+        keep: Duration::from_secs(86_400),
+        in_flight_for: Duration::from_secs(60),
+    };
+    // As a request sees the database: what it makes is noted with its key.
+    let view = store::view(db.store.clone(), Caller::anonymous());
+    assert_eq!(view.begin_idempotent(&request("k1")).await.unwrap(), IdempotencyState::New);
+    let (job, _) = view.submit(new_job(|_| ())).await.unwrap();
+    let made = IdempotencyState::Made { target: job.id.clone() };
+    let store = &*db.store;
+    for pause in [0, 61, 86_000] {
+        db.clock.advance(Duration::from_secs(pause));
+        assert_eq!(store.begin_idempotent(&request("k1")).await.unwrap(), made);
+        // A failure behind the commit frees nothing.
+        store.forget_idempotent(&request("k1")).await.unwrap();
+    }
+    store.finish_idempotent(&request("k1"), 201, b"{}").await.unwrap();
+    let done = IdempotencyState::Done { status: 201, body: b"{}".to_vec() };
+    assert_eq!(store.begin_idempotent(&request("k1")).await.unwrap(), done);
+
+    // A request whose key ran out before it came to its end makes nothing.
+    let slow = store::view(db.store.clone(), Caller::anonymous());
+    assert_eq!(slow.begin_idempotent(&request("k2")).await.unwrap(), IdempotencyState::New);
+    db.clock.advance(Duration::from_secs(61));
+    let other = store::view(db.store.clone(), Caller::anonymous());
+    assert_eq!(other.begin_idempotent(&request("k2")).await.unwrap(), IdempotencyState::New);
+    other.submit(new_job(|_| ())).await.unwrap();
+    assert!(matches!(slow.submit(new_job(|_| ())).await, Err(StoreError::Conflict(_))));
+    assert_eq!(store.queue_depth().await.unwrap(), 2);
 }

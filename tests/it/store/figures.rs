@@ -6,7 +6,7 @@ use vgpo::clock::Clock as _;
 use vgpo::domain::figures::LeaseLoss;
 use vgpo::domain::job::JobState;
 
-use super::fixture::{Db, TTL, claim_by, new_job, point};
+use super::fixture::{Db, TTL, claim_by, leases_run_out, new_job, point};
 
 pub async fn figures_follow_the_queue(db: &Db) {
     let store = &*db.store;
@@ -46,7 +46,7 @@ pub async fn lost_leases_are_counted(db: &Db) {
     let store = &*db.store;
     store.submit(new_job(|_| ())).await.unwrap();
     store.claim(&claim_by("w")).await.unwrap().unwrap();
-    db.clock.advance(TTL * 2);
+    leases_run_out(db).await;
     store.expire_leases().await.unwrap();
     store.expire_leases().await.unwrap();
     store.claim(&claim_by("x")).await.unwrap().unwrap();

@@ -159,6 +159,13 @@ pub async fn claimed(store: &dyn Store, worker: &str) -> LeasedJob {
     store.claim(&claim_by(worker)).await.unwrap().unwrap()
 }
 
+/// Every lease runs out, and has been seen once without a sign of life: the next look ends it.
+pub async fn leases_run_out(db: &Db) {
+    db.clock.advance(TTL);
+    assert!(db.store.expire_leases().await.unwrap().is_empty(), "one look ends no lease");
+    db.clock.advance(TTL / 3);
+}
+
 pub fn point(db: &Db, step: u64, values: &[(&str, f64)]) -> TimedMetrics {
     use vgpo::clock::Clock as _;
     let values: BTreeMap<_, _> = values.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect();

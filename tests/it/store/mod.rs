@@ -16,8 +16,10 @@ mod queue;
 mod quotas;
 mod retention;
 mod runs;
+mod silence;
 mod sqlite_only;
 mod states;
+mod storage;
 mod sweeps;
 
 /// One test function for each named check, each on an empty database of its own.
@@ -43,7 +45,7 @@ macro_rules! conformance {
                 a_retried_job_counts_attempts_from_zero, runs_are_listed_and_updated;
             queue: claims_follow_priority_then_submission, claims_match_the_device, claims_wait_for_after_and_back_off,
                 a_heartbeat_extends_and_tells_what_is_wanted, an_expired_lease_goes_back_and_fences,
-                attempts_run_out, a_pausing_or_cancelling_job_ends_there_when_its_worker_dies,
+                a_clock_that_jumps_ends_no_lease, attempts_run_out, a_pausing_or_cancelling_job_ends_there_when_its_worker_dies,
                 a_release_gives_the_attempt_back, a_dead_worker_is_released_at_once, finishing_twice_is_refused,
                 every_write_of_a_stale_attempt_is_refused, concurrent_claims_never_share_a_job;
             quotas: a_project_has_as_many_jobs_at_work_as_it_may, claims_at_once_keep_to_the_limit,
@@ -54,7 +56,7 @@ macro_rules! conformance {
             checkpoints: best_and_last_follow, held_checkpoints_stay, promotion_moves_the_name,
                 checkpoints_are_listed;
             events: events_are_filtered_and_ordered, pruning_keeps_sequence_numbers, workers_register_and_beat,
-                idempotency_replays;
+                idempotency_replays, what_a_key_made_is_known_after_a_crash;
             engines: engines_register_beat_and_leave, silent_engines_expire_and_are_forgotten;
             figures: figures_follow_the_queue, lost_leases_are_counted, jobs_of_a_later_form_are_left_to_later_programs;
             retention: old_results_go_in_batches, checkpoints_that_something_holds_stay, old_events_go_from_the_front;
@@ -65,6 +67,9 @@ macro_rules! conformance {
             access: keys_are_kept_found_and_listed, last_use_is_written_once_a_minute,
                 a_revoked_key_stays_in_the_list_with_the_time_of_its_end, tickets_run_out_and_are_taken_once,
                 the_audit_log_is_read_backwards;
+            storage: a_database_keeps_its_id, deleted_records_leave_a_note_for_their_files, orphans_are_old_and_seen_twice,
+                a_data_set_that_came_to_its_end_stays_so, data_sets_on_their_way_in_have_a_server,
+                a_name_never_leaves_its_project;
             models: models_and_data_sets_are_upserted, models_are_held_and_deleted,
                 data_sets_are_registered_held_and_deleted;
         }

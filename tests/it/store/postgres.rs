@@ -144,6 +144,11 @@ impl Cluster {
         self.command("start");
     }
 
+    /// The server's own socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.join(".s.PGSQL.5432")
+    }
+
     /// The address of a database, as users write it.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://vgpo@localhost/{database}?host={}", self.folder.display())

@@ -11,7 +11,9 @@ use vgpo::domain::spec::DeviceClass;
 use vgpo::domain::worker::{NewWorker, WorkerState};
 use vgpo::store::{ClaimRequest, Failure, StoreError};
 
-use super::fixture::{Db, TTL, all_events, claim_by, claimed, group, history, new_checkpoint, new_job, point};
+use super::fixture::{
+    Db, TTL, all_events, claim_by, claimed, group, history, leases_run_out, new_checkpoint, new_job, point,
+};
 
 fn lost<T: std::fmt::Debug>(result: Result<T, StoreError>) {
     assert!(matches!(result, Err(StoreError::LeaseLost { .. })), "{result:?}");
@@ -80,7 +82,10 @@ pub async fn a_heartbeat_extends_and_tells_what_is_wanted(db: &Db) {
 pub async fn an_expired_lease_goes_back_and_fences(db: &Db) {
     let store = &*db.store;
     let first = claimed(store, "w1").await;
-    db.clock.advance(TTL - Duration::from_millis(1));
+    db.clock.advance(TTL / 2);
+    assert!(store.has_work(DeviceClass::Cpu).await.unwrap(), "a lease without a sign of life is to be noted");
+    assert!(store.claim(&claim_by("w2")).await.unwrap().is_none());
+    db.clock.advance(TTL / 2 - Duration::from_millis(1));
     assert!(store.claim(&claim_by("w2")).await.unwrap().is_none(), "the lease still holds");
     assert!(!store.has_work(DeviceClass::Cpu).await.unwrap());
     db.clock.advance(Duration::from_millis(1));
@@ -96,12 +101,33 @@ pub async fn an_expired_lease_goes_back_and_fences(db: &Db) {
     assert!(told[2].reason.contains("lease expired") && told[2].reason.contains("w1"), "{}", told[2].reason);
 }
 
+pub async fn a_clock_that_jumps_ends_no_lease(db: &Db) {
+    let store = &*db.store;
+    store.submit(new_job(|s| s.max_attempts = 1)).await.unwrap();
+    let leased = store.claim(&claim_by("w1")).await.unwrap().unwrap();
+    for _ in 0..3 {
+        db.clock.advance(Duration::from_hours(2));
+        // An idle worker and a server look before the busy worker's next heartbeat.
+        assert!(store.claim(&claim_by("w2")).await.unwrap().is_none());
+        assert!(store.expire_leases().await.unwrap().is_empty());
+        assert_eq!(store.heartbeat(&leased.token, TTL).await.unwrap(), Wanted::Continue);
+        db.clock.advance(TTL / 2);
+        assert!(store.expire_leases().await.unwrap().is_empty(), "it was heard of in between");
+    }
+    // One that is silent loses it all the same.
+    db.clock.advance(Duration::from_hours(2));
+    assert!(store.expire_leases().await.unwrap().is_empty());
+    db.clock.advance(TTL / 3);
+    assert_eq!(store.expire_leases().await.unwrap().len(), 1);
+    lost(store.heartbeat(&leased.token, TTL).await);
+}
+
 pub async fn attempts_run_out(db: &Db) {
     let store = &*db.store;
     let (job, _) = store.submit(new_job(|s| s.max_attempts = 2)).await.unwrap();
     for attempt in 1..=2 {
         assert_eq!(store.claim(&claim_by("w")).await.unwrap().unwrap().token.attempt, attempt);
-        db.clock.advance(TTL);
+        leases_run_out(db).await;
         assert_eq!(store.expire_leases().await.unwrap().len(), 1);
     }
     let job = store.job(&job.id).await.unwrap();
@@ -122,7 +148,7 @@ pub async fn a_pausing_or_cancelling_job_ends_there_when_its_worker_dies(db: &Db
     let cancelling = claimed(store, "w2").await;
     store.ask(&pausing.job.id, JobAction::Pause, "p").await.unwrap();
     store.ask(&cancelling.job.id, JobAction::Cancel, "c").await.unwrap();
-    db.clock.advance(TTL);
+    leases_run_out(db).await;
     store.expire_leases().await.unwrap();
     assert_eq!(store.job(&pausing.job.id).await.unwrap().state, JobState::Paused);
     assert_eq!(store.job(&cancelling.job.id).await.unwrap().state, JobState::Cancelled);

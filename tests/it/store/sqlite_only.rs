@@ -63,7 +63,17 @@ fn many_may_open_a_new_file_at_once() {
         let path = folder.path().join("new/vgpo.db");
         assert_eq!(
             rows(&path, "SELECT name FROM schema_migrations").await,
-            ["initial", "sweeps", "checkpoint_score", "access", "operations", "quotas", "engines", "device_quotas"]
+            [
+                "initial",
+                "sweeps",
+                "checkpoint_score",
+                "access",
+                "operations",
+                "quotas",
+                "engines",
+                "device_quotas",
+                "storage"
+            ]
         );
         assert_eq!(rows(&path, "SELECT id FROM jobs").await.len(), 8);
     });

@@ -28,4 +28,4 @@ SELECT
                 OR EXISTS (SELECT 1 FROM jobs AS earlier WHERE earlier.id = job.after_job AND earlier.state = 'succeeded')
             )
     )
-    OR EXISTS (SELECT 1 FROM jobs WHERE lease_expires_at <= ?2) AS has_work
+    AS has_work

@@ -98,6 +98,27 @@ async fn the_first_key_shuts_a_local_server() {
     assert_eq!(Answer::of(request.send().await.unwrap()).await.status, 200);
 }
 
+/// A leaked key that is revoked must not leave the door open.
+#[tokio::test]
+async fn the_last_key_shuts_the_door_behind_it() {
+    let api = Api::start().await;
+    let made = api.post("/v1/keys", json!({"role": "admin"})).await.body;
+    let (id, secret) = (made["id"].as_str().unwrap(), made["secret"].as_str().unwrap());
+    let revoke = api.request("DELETE", &format!("/v1/keys/{id}")).bearer_auth(secret);
+    assert_eq!(Answer::of(revoke.send().await.unwrap()).await.status, 200);
+    api.get("/v1/jobs").await.problem(401, "unauthorized");
+    api.post("/v1/keys", json!({"role": "admin"})).await.problem(401, "unauthorized");
+    for key in [secret, "vgpo_zzz"] {
+        let request = api.request("GET", "/v1/jobs").bearer_auth(key);
+        Answer::of(request.send().await.unwrap()).await.problem(401, "unauthorized");
+    }
+    // The command line makes the next one.
+    let request = vgpo::service::access::keys::KeyRequest { name: None, role: Role::Admin, project: None };
+    let next = vgpo::service::access::keys::create(&**api.store(), &request).await.unwrap();
+    let request = api.request("GET", "/v1/jobs").bearer_auth(next.secret.unwrap());
+    assert_eq!(Answer::of(request.send().await.unwrap()).await.status, 200);
+}
+
 #[tokio::test]
 async fn a_server_without_keys_can_be_had_on_purpose() {
     let api = Api::with(&[("auth", "off"), ("host", "0.0.0.0")]).await;

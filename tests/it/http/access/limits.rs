@@ -76,3 +76,20 @@ async fn a_project_that_stores_as_much_as_it_may_is_told_what_to_do() {
     let taken = request.header("content-type", "application/x-ndjson").body(rows(100)).send().await.unwrap();
     assert_eq!(taken.status(), 202);
 }
+
+/// A model brings a chat template, which runs inside of the server.
+#[tokio::test]
+async fn models_of_the_hub_come_through_admins() {
+    let nowhere = ("hf_endpoint", "http://127.0.0.1:9");
+    let ask = async |place: &Place, key: &str| {
+        place.send(key, "POST", "/v1/models", Some(json!({"source": {"hub": "org/model"}}))).await
+    };
+    let place = Place::with(&[nowhere]).await;
+    let (admin, user) = (place.key(Role::Admin, "default").await, place.key(Role::User, OWN).await);
+    let refused = ask(&place, &user).await;
+    assert!(refused.problem(403, "forbidden")["detail"].as_str().unwrap().contains("hub_models"));
+    ask(&place, &admin).await.problem(503, "unavailable");
+    let trusting = Place::with(&[nowhere, ("hub_models", "user")]).await;
+    let user = trusting.key(Role::User, OWN).await;
+    ask(&trusting, &user).await.problem(503, "unavailable");
+}

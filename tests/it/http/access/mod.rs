@@ -6,3 +6,4 @@ mod place;
 mod program;
 mod routes;
 mod sessions;
+mod streams;

@@ -1,0 +1,142 @@
+//! Bodies on their way in: how large one may be by route, how long it may take, and how many bytes of all together are held.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{MatchedPath, Request};
+use axum::http::header;
+use http_body_util::BodyExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::AppState;
+use super::problem::{self, Problem};
+use crate::config::app::Limits;
+
+const KIB: usize = 1 << 10;
+/// Bytes of a body that no route asks more for: names, reasons, a number.
+const SMALL: usize = 16 * KIB;
+/// Time for a body of up to a megabyte; a larger one has as long as a request.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Bytes of a body by route. The one route that needs no key takes a key and no more.
+fn most(route: &str, limits: &Limits) -> usize {
+    let bytes = match route {
+        "/v1/session" => 4 * KIB,
+        "/generate" | "/v1/generate" | "/v1/score" | "/v1/chat/completions" | "/v1/rewards/evaluate" => {
+            limits.body_bytes
+        }
+        // Two texts of 100,000 characters, prompt template and system prompt, in any language.
+        "/v1/jobs" => 1024 * KIB,
+        // A sweep, of which up to 256 jobs are made; the labels of a job.
+        "/v1/sweeps" | "/v1/jobs/{id}" => 256 * KIB,
+        // Notes of a run; labels.
+        "/v1/runs/{id}" => 512 * KIB,
+        "/v1/datasets" | "/v1/models" => 64 * KIB,
+        _ => SMALL,
+    };
+    bytes.min(limits.body_bytes)
+}
+
+/// The bytes of bodies that all requests together may hold.
+pub struct Budget {
+    bytes: Arc<Semaphore>,
+    most: usize,
+}
+
+/// What one request holds of the budget, until it is answered.
+#[derive(Clone, Default)]
+pub struct Share(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+
+impl Budget {
+    /// The budget among the settings.
+    pub fn new(limits: &Limits) -> Self {
+        let most = limits.bodies_bytes.min(Semaphore::MAX_PERMITS);
+        Self { bytes: Arc::new(Semaphore::new(most)), most }
+    }
+
+    fn take(&self, share: &Share, bytes: usize) -> Result<(), Problem> {
+        let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let taken = Arc::clone(&self.bytes).try_acquire_many_owned(permits).map_err(|_| self.full())?;
+        let mut held = share.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match held.as_mut() {
+            Some(held) => held.merge(taken),
+            None => *held = Some(taken),
+        }
+        Ok(())
+    }
+
+    fn full(&self) -> Problem {
+        let detail = format!(
+            "requests that are being answered hold {} bytes of bodies, which is the limit (max_bodies_bytes); try again shortly",
+            self.most
+        );
+        Problem::new(problem::UNAVAILABLE, detail).retry_after(2)
+    }
+}
+
+/// Reads a request's body whole, within the limits. Its bytes count until the request's [`Share`] goes.
+pub async fn read(request: Request, state: &AppState) -> Result<Bytes, Problem> {
+    let limits = &state.service.settings().limits;
+    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let most = most(route, limits);
+    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    if let Some(bytes) = announced.filter(|bytes| *bytes > most) {
+        return Err(too_large(format!("the body has {bytes} bytes; the limit of this address is {most}")));
+    }
+    let patience = if most <= 1024 * KIB { PATIENCE } else { Duration::from_secs(limits.request_timeout_seconds) };
+    let share = request.extensions().get::<Share>().cloned().unwrap_or_default();
+    let whole = collect(request, most, |bytes| state.bodies().take(&share, bytes));
+    tokio::time::timeout(patience, whole).await.unwrap_or_else(|_| {
+        let detail = format!("the body did not come within {} seconds", patience.as_secs());
+        Err(Problem::new(problem::SLOW_BODY, detail))
+    })
+}
+
+async fn collect(request: Request, most: usize, take: impl Fn(usize) -> Result<(), Problem>) -> Result<Bytes, Problem> {
+    let mut body = request.into_body();
+    let mut whole = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let broken = |error: axum::Error| Problem::new(problem::BAD_REQUEST, format!("the body broke off: {error}"));
+        let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+        if whole.len() + data.len() > most {
+            return Err(too_large(format!("the body has more than {most} bytes, which is the limit of this address")));
+        }
+        take(data.len())?;
+        whole.extend_from_slice(&data);
+    }
+    Ok(whole.into())
+}
+
+fn too_large(detail: String) -> Problem {
+    Problem::new(problem::BODY_TOO_LARGE, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_no_key_sends_little() {
+        let limits = Limits::default();
+        assert_eq!(most("/v1/session", &limits), 4096);
+        assert_eq!(most("/v1/anything", &limits), SMALL, "a new route takes little until it is given more");
+        assert_eq!(most("/v1/generate", &limits), limits.body_bytes);
+        let small = Limits { body_bytes: 2000, ..limits };
+        assert_eq!(most("/v1/jobs", &small), 2000);
+    }
+
+    #[test]
+    fn bodies_share_a_budget_and_give_it_back() {
+        let budget = Budget::new(&Limits { bodies_bytes: 100, ..Limits::default() });
+        let (one, two) = (Share::default(), Share::default());
+        budget.take(&one, 40).unwrap();
+        budget.take(&one, 40).unwrap();
+        let refused = budget.take(&two, 21).unwrap_err();
+        assert_eq!((refused.code.status, refused.retry_after), (503, Some(2)));
+        assert!(refused.detail.contains("max_bodies_bytes"), "{}", refused.detail);
+        budget.take(&two, 20).unwrap();
+        drop(one);
+        budget.take(&two, 80).unwrap();
+    }
+}
