@@ -53,11 +53,15 @@ pub async fn open_with(url: &str, clock: Arc<dyn Clock>, migrations: Migrations)
             if path.is_empty() || path.starts_with(":memory:") || path.contains('?') {
                 return unsupported(url, "give the path of a file, e.g. sqlite:vgpo-data/vgpo.db, without options");
             }
-            Ok(Arc::new(sqlite::SqliteStore::open(path.as_ref(), clock, migrations).await?))
+            // Boxed, both: their state is large, and every command's future would hold it.
+            let opening = sqlite::SqliteStore::open(path.as_ref(), clock, migrations);
+            Ok(Arc::new(Box::pin(opening).await?))
         }
         Some((scheme @ ("postgres" | "postgresql"), _)) => {
             // The address may hold a password: it is not shown.
-            Ok(Arc::new(postgres::PostgresStore::open(url, &format!("{scheme}://…"), clock, migrations).await?))
+            let shown = format!("{scheme}://…");
+            let opening = postgres::PostgresStore::open(url, &shown, clock, migrations);
+            Ok(Arc::new(Box::pin(opening).await?))
         }
         _ => unsupported(
             url.split_once("://").map_or(url, |(scheme, _)| scheme),

@@ -100,7 +100,8 @@ async fn a_foreign_database_leaves_artifacts_alone_and_says_so() {
     b.service.own_artifacts().await.unwrap();
     refused(&a.service).await;
     assert!(a.has("datasets/ds_1"), "taken over, not swept");
-    (mine.close().await, other.close().await);
+    mine.close().await;
+    other.close().await;
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use vgpo::clock::Clock as _;
 use vgpo::domain::figures::LeaseLoss;
 use vgpo::domain::job::JobState;
 
-use super::fixture::{Db, TTL, claim_by, leases_run_out, new_job, point};
+use super::fixture::{Db, claim_by, leases_run_out, new_job, point};
 
 pub async fn figures_follow_the_queue(db: &Db) {
     let store = &*db.store;
