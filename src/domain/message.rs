@@ -1,6 +1,6 @@
 //! Chat messages as they arrive in requests and data sets.
 
-use serde::de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
@@ -107,70 +107,64 @@ pub enum Part {
     },
 }
 
-const PART_TYPES: &[&str] = &["text", "image", "image_url", "video"];
-const PART_FIELDS: &[&str] = &["type", "text", "image", "image_url", "video"];
+/// What the types of parts are called.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum PartType {
+    Text,
+    Image,
+    ImageUrl,
+    Video,
+}
+
+/// Everything that a part may hold, whatever its type.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PartFields {
+    #[serde(rename = "type")]
+    kind: PartType,
+    text: Option<String>,
+    image: Option<String>,
+    image_url: Option<ImageUrl>,
+    video: Option<IgnoredAny>,
+    min_pixels: Option<u64>,
+    max_pixels: Option<u64>,
+}
+
+impl PartFields {
+    fn part<E: de::Error>(self) -> Result<Part, E> {
+        use PartType::{Image, ImageUrl, Text, Video};
+        let (kind, limits) = (self.kind, self.min_pixels.is_some() || self.max_pixels.is_some());
+        let given = [
+            ("text", self.text.is_some() && !matches!(kind, Text)),
+            ("image", self.image.is_some() && !matches!(kind, Image)),
+            ("image_url", self.image_url.is_some() && !matches!(kind, ImageUrl)),
+            ("video", self.video.is_some() && !matches!(kind, Video)),
+            ("min_pixels` or `max_pixels", limits && !matches!(kind, Image | ImageUrl)),
+        ];
+        if let Some((foreign, _)) = given.iter().find(|(_, foreign)| *foreign) {
+            return Err(E::custom(format!("`{foreign}` does not belong into a part of this type")));
+        }
+        let (min_pixels, max_pixels) = (self.min_pixels, self.max_pixels);
+        match kind {
+            Text => self.text.map(|text| Part::Text { text }).ok_or_else(|| E::missing_field("text")),
+            Image => {
+                let image = self.image.ok_or_else(|| E::missing_field("image"))?;
+                Ok(Part::Image { image, min_pixels, max_pixels })
+            }
+            ImageUrl => {
+                let image_url = self.image_url.ok_or_else(|| E::missing_field("image_url"))?;
+                Ok(Part::ImageUrl { image_url, min_pixels, max_pixels })
+            }
+            Video => Ok(Part::Video { video: serde_json::Value::Null }),
+        }
+    }
+}
 
 // Written out because serde's own form for tagged enums keeps everything that a part holds until it knows its type.
 impl<'de> Deserialize<'de> for Part {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(PartVisitor)
-    }
-}
-
-struct PartVisitor;
-
-impl<'de> Visitor<'de> for PartVisitor {
-    type Value = Part;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a part, e.g. {\"type\": \"text\", \"text\": \"…\"}")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Part, A::Error> {
-        let (mut kind, mut text, mut image, mut image_url) = (None::<String>, None, None, None::<ImageUrl>);
-        let mut given = Vec::new();
-        while let Some(name) = members.next_key::<String>()? {
-            let known = match name.as_str() {
-                "type" => {
-                    kind = Some(members.next_value()?);
-                    continue;
-                }
-                "text" => {
-                    text = Some(members.next_value()?);
-                    "text"
-                }
-                "image" => {
-                    image = Some(members.next_value()?);
-                    "image"
-                }
-                "image_url" => {
-                    image_url = Some(members.next_value()?);
-                    "image_url"
-                }
-                "video" => {
-                    members.next_value::<IgnoredAny>()?;
-                    "video"
-                }
-                other => return Err(de::Error::unknown_field(other, PART_FIELDS)),
-            };
-            if !given.contains(&known) {
-                given.push(known);
-            }
-        }
-        let kind = kind.ok_or_else(|| de::Error::missing_field("type"))?;
-        let Some(known) = PART_TYPES.iter().copied().find(|known| *known == kind) else {
-            return Err(de::Error::unknown_variant(&kind, PART_TYPES));
-        };
-        if let Some(other) = given.iter().find(|name| **name != known) {
-            return Err(de::Error::custom(format!("`{other}` does not belong into a part of type `{known}`")));
-        }
-        let missing = || de::Error::missing_field(known);
-        match known {
-            "text" => text.ok_or_else(missing).map(|text| Part::Text { text }),
-            "image" => image.ok_or_else(missing).map(|image| Part::Image { image }),
-            "image_url" => image_url.ok_or_else(missing).map(|image_url| Part::ImageUrl { image_url }),
-            _ => Ok(Part::Video { video: serde_json::Value::Null }),
-        }
+        PartFields::deserialize(deserializer)?.part()
     }
 }
 

@@ -47,7 +47,7 @@ mod sweeps;
 mod upload;
 mod workers;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;

@@ -223,11 +223,11 @@ fn values_out_of_range_name_value_and_limit() {
             "/train/lora/dropout",
             "only 0 is supported",
         ),
-        (json!({"train": {"parameters": "lora", "lora": {"targets": []}}}), "/train/lora/targets", "at least one"),
+        (json!({"train": {"parameters": "lora", "lora": {"targets": []}}}), "/train/lora/targets", "1 to 100 texts"),
         (
             json!({"train": {"parameters": "lora", "lora": {"targets": ["q", 1]}}}),
             "/train/lora/targets",
-            "list of texts",
+            "list of 1 to 100 texts",
         ),
         (json!({"train": {"parameters": "lora", "lora": {"ranks": 1}}}), "/train/lora/ranks", "did you mean `rank`"),
         (json!({"optimizer": {"offload": "cpu"}}), "/optimizer/offload", "true or false"),

@@ -3,7 +3,7 @@ SELECT EXISTS (
     SELECT 1
     FROM jobs
     WHERE lease_expires_at IS NOT NULL
-        AND lease_expires_at <= $1 + coalesce(lease_ttl, 30000) * 2 / 3
+        AND lease_expires_at <= $1 + coalesce(lease_ttl, 30000) / 3
         AND (
             lease_seen IS NULL
             OR lease_seen <> lease_expires_at

@@ -82,8 +82,10 @@ async fn an_index_that_is_not_what_it_was_is_told() {
     let job = json!({"model": "tiny", "dataset": "mine", "data": {"max_prompt_tokens": 4000}});
     assert_eq!(api.post("/v1/jobs?dry_run=true", job.clone()).await.status, 200);
     std::fs::write(files.join("train.idx"), "").unwrap();
-    for answer in [api.get("/v1/datasets/mine/rows").await, api.post("/v1/jobs?dry_run=true", job).await] {
-        let detail = answer.problem(409, "conflict")["detail"].as_str().unwrap();
+    let rows = api.get("/v1/datasets/mine/rows").await;
+    let plan = api.post("/v1/jobs?dry_run=true", job).await;
+    for problem in [rows.problem(409, "conflict"), plan.problem(422, "invalid_request")] {
+        let detail = problem["detail"].as_str().unwrap();
         assert!(detail.contains("train.idx has 0 rows instead of"), "{detail}");
     }
 }

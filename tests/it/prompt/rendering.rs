@@ -205,10 +205,7 @@ fn prompt_templates_cannot_hold_a_thread() {
             "{% for a in prompt|list %}{% if prompt|list|sort|length == 0 %}x{% endif %}{% endfor %}",
             "filters read more",
         ),
-        (
-            "{% for a in prompt|list %}{% if prompt|replace('a', 'b') == '' %}x{% endif %}{% endfor %}",
-            "filters read more",
-        ),
+        ("{% for a in prompt|list %}{% if prompt|replace('a', 'b') == '' %}x{% endif %}{% endfor %}", "fuel"),
         (
             "{% for a in prompt %}{% if prompt|split(' ')|join(',') == '' %}x{% endif %}{% endfor %}",
             "filters read more",
@@ -219,10 +216,10 @@ fn prompt_templates_cannot_hold_a_thread() {
         ),
         ("{% for a in prompt %}{% if prompt ~ prompt == '' %}x{% endif %}{% endfor %}", "fuel"),
     ] {
-        let begun = std::time::Instant::now();
+        let begun = vgpo::clock::Stopwatch::start();
         let error = PromptTemplate::parse(template).and_then(|t| t.apply(&long)).unwrap_err().to_string();
         assert!(error.contains(word), "{template}: {error}");
-        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{template}: {:?}", begun.elapsed());
+        assert!(begun.seconds() < 20.0, "{template}: {} s", begun.seconds());
     }
     // The budget is of one rendering, not of all.
     let template = PromptTemplate::parse("{{ prompt | trim | upper }}").unwrap();

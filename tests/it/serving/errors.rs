@@ -83,8 +83,8 @@ async fn unknown_and_ill_typed_fields_are_named() {
         (json!({"messages": [{"role": "usr", "content": "x"}]}), "/messages/0/role", "did you mean `user`"),
         (
             json!({"messages": [{"role": "user", "content": [{"type": "text", "txt": "x"}]}]}),
-            "/messages/0/content/0",
-            "text",
+            "/messages/0/content/0/txt",
+            "did you mean `text`",
         ),
         (
             json!({"messages": [{"role": "user", "content": [{"type": "audio"}]}]}),

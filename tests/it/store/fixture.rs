@@ -191,7 +191,7 @@ pub fn new_checkpoint(id: &str, step: u64, accuracy: Option<f64>) -> NewCheckpoi
     NewCheckpoint {
         id: id.to_owned(),
         step,
-        key: format!("checkpoints/{id}"),
+        key: format!("checkpoints/run/{id}"),
         accuracy,
         score: accuracy,
         last: false,

@@ -82,10 +82,10 @@ pub async fn a_heartbeat_extends_and_tells_what_is_wanted(db: &Db) {
 pub async fn an_expired_lease_goes_back_and_fences(db: &Db) {
     let store = &*db.store;
     let first = claimed(store, "w1").await;
-    db.clock.advance(TTL / 2);
+    db.clock.advance(TTL * 2 / 3);
     assert!(store.has_work(DeviceClass::Cpu).await.unwrap(), "a lease without a sign of life is to be noted");
     assert!(store.claim(&claim_by("w2")).await.unwrap().is_none());
-    db.clock.advance(TTL / 2 - Duration::from_millis(1));
+    db.clock.advance(TTL / 3 - Duration::from_millis(1));
     assert!(store.claim(&claim_by("w2")).await.unwrap().is_none(), "the lease still holds");
     assert!(!store.has_work(DeviceClass::Cpu).await.unwrap());
     db.clock.advance(Duration::from_millis(1));

@@ -3,14 +3,13 @@
 //! Errors: [`StoreError::NotFound`](crate::store::StoreError) for unknown ids, `LeaseLost` for every write with an
 //! outdated [`LeaseToken`], `Database` when the database fails; others are named at the method.
 
+mod callers;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use crate::domain::access::{
-    ApiKey, AuditEntry, NewAudit, NewKey, NewTicket, ProjectLoad, ProjectQuota, StoredKey, TicketKind,
-};
 use crate::domain::checkpoint::{Checkpoint, CheckpointFilter, NewCheckpoint};
 use crate::domain::dataset::{DatasetRecord, NewDataset};
 use crate::domain::engine::{EngineBeat, EngineRecord, NewEngine};
@@ -26,6 +25,8 @@ use crate::domain::spec::DeviceClass;
 use crate::domain::sweep::{NewSweep, Sweep, SweepFilter, SweepSettings};
 use crate::domain::worker::{NewWorker, WorkerRecord, WorkerState};
 use crate::store::error::Result;
+
+pub use callers::{AccessStore, IdempotencyRequest, IdempotencyState, IdempotencyStore, Once, QuotaStore};
 
 /// Jobs as people see them.
 #[async_trait]
@@ -326,106 +327,6 @@ pub trait ServerStore: Send + Sync {
 pub trait FigureStore: Send + Sync {
     /// The queue and what runs, as they are now.
     async fn figures(&self) -> Result<Figures>;
-}
-
-/// What an `Idempotency-Key` is scoped to, and what came with it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IdempotencyRequest {
-    /// The client's key.
-    pub key: String,
-    /// The route, e.g. `POST /v1/jobs`.
-    pub route: String,
-    /// Hash of the request's body.
-    pub body_hash: String,
-    /// How long the answer is kept.
-    pub keep: Duration,
-    /// After this long an unfinished first request is taken for dead.
-    pub in_flight_for: Duration,
-}
-
-/// The request with an idempotency key on whose behalf something is made, if it has one: what was made is noted with the key in
-/// the same transaction. `Conflict` when the request took so long that its key is free again.
-pub type Once<'a> = Option<&'a IdempotencyRequest>;
-
-/// What is known about an idempotent request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum IdempotencyState {
-    /// Nobody sent it before: go on, then call `finish_idempotent` or `forget_idempotent`.
-    New,
-    /// The same request is being answered right now.
-    InFlight,
-    /// The key came before with another body.
-    OtherBody,
-    /// It was carried out, and its sender died before the answer was kept.
-    Made {
-        /// Id of what it made.
-        target: String,
-    },
-    /// It was answered before, with this.
-    Done {
-        /// HTTP status.
-        status: u16,
-        /// Body.
-        body: Vec<u8>,
-    },
-}
-
-/// `Idempotency-Key` of creating calls.
-#[async_trait]
-pub trait IdempotencyStore: Send + Sync {
-    /// Looks a request up and marks it as in flight when it is new. Entries past their time count as absent.
-    async fn begin_idempotent(&self, request: &IdempotencyRequest) -> Result<IdempotencyState>;
-    /// Keeps the answer.
-    async fn finish_idempotent(&self, request: &IdempotencyRequest, status: u16, body: &[u8]) -> Result<()>;
-    /// The request failed in a way worth trying again: the key is free once more, unless something was made.
-    async fn forget_idempotent(&self, request: &IdempotencyRequest) -> Result<()>;
-}
-
-/// API keys, what they are exchanged for, and the record of who did what.
-#[async_trait]
-pub trait AccessStore: Send + Sync {
-    /// Stores a key.
-    async fn create_key(&self, key: NewKey) -> Result<ApiKey> {
-        self.create_key_once(key, None).await
-    }
-    /// The same, for a request with an idempotency key.
-    async fn create_key_once(&self, key: NewKey, once: Once<'_>) -> Result<ApiKey>;
-    /// Keys, newest first; revoked ones too.
-    async fn keys(&self, page: &Page) -> Result<Listing<ApiKey>>;
-    /// The key whose secret begins with this public part; a revoked one too.
-    async fn key_by_prefix(&self, prefix: &str) -> Result<Option<StoredKey>>;
-    /// The key is in use. Writes only when that was last written `every` ago or earlier.
-    async fn touch_key(&self, id: &str, every: Duration) -> Result<()>;
-    /// Refuses the key and everything it was exchanged for from now on; a repeat changes nothing.
-    async fn revoke_key(&self, id: &str) -> Result<ApiKey>;
-    /// Is there a key that is not revoked?
-    async fn has_keys(&self) -> Result<bool>;
-    /// Was there ever a key? Revoked ones count.
-    async fn had_keys(&self) -> Result<bool>;
-    /// Is this a key that is not revoked?
-    async fn is_open_key(&self, id: &str) -> Result<bool>;
-    /// Stores what a key was exchanged for; what has run out goes.
-    async fn issue_ticket(&self, ticket: NewTicket) -> Result<()>;
-    /// The key behind a ticket that has not run out; none when the key is revoked.
-    async fn ticket(&self, kind: TicketKind, hash: &str) -> Result<Option<ApiKey>>;
-    /// The same, and the ticket is gone: of several that ask at once, one gets it.
-    async fn take_ticket(&self, kind: TicketKind, hash: &str) -> Result<Option<ApiKey>>;
-    /// Records what somebody did.
-    async fn append_audit(&self, entry: NewAudit) -> Result<AuditEntry>;
-    /// What was done, newest first; before this sequence number, if given.
-    async fn audit(&self, before: Option<i64>, limit: u32) -> Result<Vec<AuditEntry>>;
-}
-
-/// How much of a project may be at work at the same time, and how much it stores. [`claim`](QueueStore::claim) passes over the jobs of a project
-/// that has as many as it may.
-#[async_trait]
-pub trait QuotaStore: Send + Sync {
-    /// Puts these limits in place of all others. The project `*` stands for every project that is not named.
-    async fn set_quotas(&self, quotas: &[ProjectQuota]) -> Result<()>;
-    /// What is at work in a project, and how much may be.
-    async fn project_load(&self, project: &str) -> Result<ProjectLoad>;
-    /// Bytes of the checkpoints and data sets of a project.
-    async fn project_bytes(&self, project: &str) -> Result<u64>;
 }
 
 /// Everything a database does for this program.
