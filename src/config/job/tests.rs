@@ -235,7 +235,7 @@ fn values_out_of_range_name_value_and_limit() {
         (json!({"method": "vgpo"}), "/method", "must be an object"),
         (json!({"rollout": null}), "/rollout", "must be an object"),
         (json!({"name": ""}), "/name", "1 to 200"),
-        (json!({"tags": {"a": 1}}), "/tags", "object of texts"),
+        (json!({"tags": {"a": 1}}), "/tags", "object of at most 64 texts"),
         (json!({"data": {"min_pixels": 10, "max_pixels": 5}}), "/data/min_pixels", "above"),
     ];
     for (request, pointer, part) in cases {

@@ -37,7 +37,7 @@ pub async fn held_checkpoints_stay(db: &Db) {
         assert!(held.to_string().contains(holder), "{held}");
     }
     let gone = store.delete_checkpoint("1", "test").await.unwrap();
-    assert_eq!((gone.id.as_str(), gone.key.as_str()), ("1", "checkpoints/1"));
+    assert_eq!((gone.id.as_str(), gone.key.as_str()), ("1", "checkpoints/run/1"));
     assert!(matches!(store.checkpoint("1").await, Err(StoreError::NotFound { kind: "checkpoint", .. })));
     assert_eq!(store.run_checkpoints(&leased.token.run_id).await.unwrap().len(), 4);
 }

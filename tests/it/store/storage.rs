@@ -46,7 +46,7 @@ pub async fn deleted_records_leave_a_note_for_their_files(db: &Db) {
     }
     store.rewind(&leased.token, Some(2)).await.unwrap();
     let run = &leased.token.run_id;
-    let expected = ["datasets/ds_1", "datasets/ds_2", "checkpoints/ckpt_3"].map(ToOwned::to_owned);
+    let expected = ["datasets/ds_1", "datasets/ds_2", "checkpoints/run/ckpt_3"].map(ToOwned::to_owned);
     let noted = |mut keys: Vec<String>| {
         keys.sort();
         keys
