@@ -1,32 +1,41 @@
-#!/usr/bin/env python3
-"""The only worker dies, and no other one lives: the server itself ends the lease, and the job can be cancelled."""
+"""The only worker dies, and no other one lives."""
 
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
+import time
 
-from storage_lib import PROGRAM, Server, expect
+from _place import row
+from _storage import Server
 
-folder = tempfile.mkdtemp(prefix="vgpo-attack-")
-server = worker = None
-try:
+JOB = {"model": "starter", "dataset": "digits", "steps": 4000, "eval_before": False}
+
+
+def attack(vgpo):
+    folder = tempfile.mkdtemp(prefix="vgpo-attack-")
     data = os.path.join(folder, "data")
-    server = Server(data)
-    expect(server.is_up, "the server starts")
-    job = server.ask("POST", "/v1/jobs", {"model": "starter", "dataset": "digits", "steps": 4000, "eval_before": False})[1]
-    worker = subprocess.Popen([PROGRAM, "worker", "--device", "cpu", "--data", data], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    expect(server.wait_for_job(job["id"], "running", 60), "a worker runs a job")
-    worker.send_signal(signal.SIGKILL)
-    worker.wait()
-    expect(server.wait_for_job(job["id"], "queued", 60), "its lease ends though no worker lives")
-    server.ask("POST", f"/v1/jobs/{job['id']}/cancel", {})
-    expect(server.wait_for_job(job["id"], "cancelled", 10), "the job can be cancelled")
-    expect(server.ask("DELETE", f"/v1/runs/{job['run_id']}")[0] in (200, 204), "its run can be deleted")
-finally:
-    if worker and worker.poll() is None:
+    server = Server(vgpo, data)
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    worker = subprocess.Popen([vgpo, "worker", "--device", "cpu", "--data", data], **quiet)
+    try:
+        job = server.ask("POST", "/v1/jobs", JOB)[1]
+        ran = server.wait_for_job(job["id"], "running", 60)
+        worker.send_signal(signal.SIGKILL)
+        worker.wait()
+        begun = time.monotonic()
+        freed = server.wait_for_job(job["id"], "queued", 90)
+        seconds = time.monotonic() - begun
+        server.ask("POST", f"/v1/jobs/{job['id']}/cancel", {})
+        cancelled = server.wait_for_job(job["id"], "cancelled", 10)
+        deleted = server.ask("DELETE", f"/v1/runs/{job['run_id']}")[0]
+    finally:
         worker.kill()
-    if server:
         server.stop()
-    shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+    seen = f"queued after {seconds:.0f} s" if freed else "still running"
+    return [
+        row("the only worker is killed", "its job is queued again", seen, ran and freed),
+        row("then cancel, and delete the run", "both work", f"cancelled: {cancelled}, DELETE {deleted}", cancelled and deleted in (200, 204)),
+    ]

@@ -1,7 +1,4 @@
-"""A server in a folder of its own, for attacks on what it stores. Standard library only.
-
-VGPO names the program (default: target/release/vgpo). A script prints what it saw, ends with 0 where that is what is wanted, with 1
-where it is not, and with 77 where it cannot run here."""
+"""A server in a folder that the attack chooses, for attacks on what it stores, and small disks. Standard library only."""
 
 import http.client
 import json
@@ -10,24 +7,12 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 
-PROGRAM = os.path.abspath(os.environ.get("VGPO", "target/release/vgpo"))
-SKIPPED = 77
 
-
-def skip(reason):
-    print(f"SKIPPED: {reason}")
-    sys.exit(SKIPPED)
-
-
-def expect(wanted, what):
-    """Says what was seen, and ends the script where it is not what is wanted."""
-    print(("ok   " if wanted else "FAIL ") + what, flush=True)
-    if not wanted:
-        sys.exit(1)
+class CannotRun(Exception):
+    """This machine does not let an attack run."""
 
 
 def free_port():
@@ -37,11 +22,11 @@ def free_port():
 
 
 class Server:
-    def __init__(self, data, devices="none", env=None):
+    def __init__(self, vgpo, data, devices="none", env=None):
         self.port, self.data = free_port(), data
         os.makedirs(data, exist_ok=True)
         self.log = tempfile.NamedTemporaryFile(prefix="vgpo-attack-", suffix=".log", delete=False)
-        command = [PROGRAM, "serve", "--port", str(self.port), "--devices", devices, "--data", data]
+        command = [vgpo, "serve", "--port", str(self.port), "--devices", devices, "--data", data]
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env={**os.environ, **(env or {})}
         )
@@ -105,12 +90,12 @@ class Server:
 def small_disk(megabytes):
     """A disk of its own, which only root can make."""
     if os.geteuid() != 0:
-        skip("a disk of its own needs root")
+        raise CannotRun("a disk of its own needs root")
     folder = tempfile.mkdtemp(prefix="vgpo-attack-")
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", folder], capture_output=True, text=True)
     if mounted.returncode:
         os.rmdir(folder)
-        skip(f"a disk of its own cannot be mounted: {mounted.stderr.strip()}")
+        raise CannotRun(f"a disk of its own cannot be mounted: {mounted.stderr.strip()}")
     return folder
 
 
