@@ -5,6 +5,11 @@ use std::path::{Path, PathBuf};
 
 fn main() -> std::io::Result<()> {
     println!("cargo:rerun-if-changed=build.rs");
+    // Cargo forgets `strip` of a profile where the profile names a package, as ours does: so the linker is told.
+    let is = |name: &str, value: &str| std::env::var(name).is_ok_and(|found| found == value);
+    if is("PROFILE", "release") && is("CARGO_CFG_TARGET_OS", "linux") {
+        println!("cargo:rustc-link-arg-bins=-Wl,--strip-all");
+    }
     let root = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default()).join("web");
     let mut files = Vec::new();
     collect(&root, &mut files)?;

@@ -34,8 +34,6 @@
 //! | `clock` | the only door for the wall clock and for randomness | |
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
-extern crate self as vgpo;
-
 pub mod algorithm;
 pub mod artifacts;
 pub mod backup;

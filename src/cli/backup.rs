@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use vgpo::backup::{self, BackupManifest, Place, TakeOptions};
-use vgpo::clock::SystemClock;
+use crate::backup::{self, BackupManifest, Place, TakeOptions};
+use crate::clock::SystemClock;
 
 use super::settings::{ListenFlags, SettingFlags, load};
 use super::{block_on, fail, say};
@@ -77,7 +77,7 @@ pub fn run_restore(args: &RestoreArgs) -> ExitCode {
 
 fn place(flags: &SettingFlags) -> Result<Place, String> {
     let settings = load(flags, &ListenFlags::default()).map_err(|error| error.to_string())?;
-    let artifacts = vgpo::artifacts::open_configured(&settings).map_err(|error| error.to_string())?;
+    let artifacts = crate::artifacts::open_configured(&settings).map_err(|error| error.to_string())?;
     Ok(Place { database_url: settings.database_url.clone(), artifacts, logs: settings.logs_dir() })
 }
 

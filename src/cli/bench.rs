@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::bench::policy::PolicySettings;
+use crate::bench::reference::write_reference;
+use crate::bench::shape::BatchShape;
+use crate::bench::{BenchError, Memory, Seconds, generate, rollout, step, update, weights};
+use crate::domain::spec::DType;
+use crate::domain::weights::WeightFormat;
 use serde::Serialize;
-use vgpo::bench::policy::PolicySettings;
-use vgpo::bench::reference::write_reference;
-use vgpo::bench::shape::BatchShape;
-use vgpo::bench::{BenchError, Memory, Seconds, generate, rollout, step, update, weights};
-use vgpo::domain::spec::DType;
-use vgpo::domain::weights::WeightFormat;
 
 use super::inference::{find_model, weight_format};
 use super::settings::{ListenFlags, SettingFlags, load};

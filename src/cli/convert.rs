@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use vgpo::config::convert::easyr1;
+use crate::config::convert::easyr1;
 
 use super::{fail, read_input, say};
 

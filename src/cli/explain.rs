@@ -3,8 +3,8 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use vgpo::algorithm::explain::explain;
-use vgpo::config::method;
+use crate::algorithm::explain::explain;
+use crate::config::method;
 
 use super::{fail, read_input};
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use vgpo::export::{ExportFormat, ExportedRun, write};
+use crate::export::{ExportFormat, ExportedRun, write};
 
 use super::client::Client;
 use super::say;

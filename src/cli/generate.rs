@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
+use crate::serving::request::GenerateRequest;
+use crate::serving::{Engine as _, GenerateEvent, parse};
 use serde_json::json;
-use vgpo::serving::request::GenerateRequest;
-use vgpo::serving::{Engine as _, GenerateEvent, parse};
 
 use super::inference::{Args, Ready, print};
 use super::{block_on, fail};

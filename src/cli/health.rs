@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use vgpo::worker::is_alive;
+use crate::worker::is_alive;
 
 use super::client::{Client, ClientFlags};
 use super::settings::{ListenFlags, SettingFlags, load};

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use crate::config::app::AppSettings;
+use crate::hub::{Hub, HubError, Kind, Reference, SCHEME, model_files};
+use crate::model;
+use crate::serving::ModelRef;
 use serde_json::{Value, json};
-use vgpo::config::app::AppSettings;
-use vgpo::hub::{Hub, HubError, Kind, Reference, SCHEME, model_files};
-use vgpo::model;
-use vgpo::serving::ModelRef;
 
 /// Fetches a model into the cache folder, what is there already left out, and tells on standard error how it goes.
 #[allow(clippy::print_stderr)]

@@ -3,18 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::clock::SystemClock;
+use crate::config::app::AppSettings;
+use crate::config::serving::EngineLimits;
+use crate::domain::weights::WeightFormat;
+use crate::hub::SCHEME;
+use crate::service::Service;
+use crate::service::starter::NAME as STARTER;
+use crate::serving::{LocalEngine, ModelRef};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::Value;
-use vgpo::clock::SystemClock;
-use vgpo::config::app::AppSettings;
-use vgpo::config::serving::EngineLimits;
-use vgpo::domain::weights::WeightFormat;
-use vgpo::hub::SCHEME;
-use vgpo::service::Service;
-use vgpo::service::starter::NAME as STARTER;
-use vgpo::serving::{LocalEngine, ModelRef};
 
 use super::settings::{ListenFlags, SettingFlags, load};
 use super::{hub, read_input};

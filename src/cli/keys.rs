@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use crate::clock::SystemClock;
+use crate::domain::access::{Caller, DEFAULT_PROJECT, Role};
+use crate::domain::page::Page;
+use crate::service::access::keys::{self, KeyRequest};
+use crate::store::{Store, view};
 use serde_json::{Value, json};
-use vgpo::clock::SystemClock;
-use vgpo::domain::access::{Caller, DEFAULT_PROJECT, Role};
-use vgpo::domain::page::Page;
-use vgpo::service::access::keys::{self, KeyRequest};
-use vgpo::store::{Store, view};
 
 use super::client::Client;
 use super::jobs::text;
@@ -132,7 +132,7 @@ async fn open(place: &Place) -> Outcome<Arc<dyn Store>> {
     let settings = load(&place.flags, &ListenFlags::default())?;
     std::fs::create_dir_all(&settings.data_dir)
         .map_err(|error| format!("cannot make the data folder {}: {error}", settings.data_dir.display()))?;
-    let store = vgpo::store::open(&settings.database_url, Arc::new(SystemClock)).await?;
+    let store = crate::store::open(&settings.database_url, Arc::new(SystemClock)).await?;
     Ok(view(store, Caller::anonymous()))
 }
 

@@ -3,17 +3,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use vgpo::config;
-use vgpo::config::app::AppSettings;
-use vgpo::data::files::{Preparing, prepare};
-use vgpo::data::{DataError, Dataset, FileDataset};
-use vgpo::domain::dataset::DatasetSettings;
-use vgpo::domain::spec::Columns;
+use crate::config;
+use crate::config::app::AppSettings;
+use crate::data::files::{Preparing, prepare};
+use crate::data::{DataError, Dataset, FileDataset};
+use crate::domain::dataset::DatasetSettings;
+use crate::domain::spec::Columns;
 
 /// The data set called `name`, else the folder or file at that path. Its rows are checked and indexed into `index` once, and
 /// again when its files have changed.
 pub fn open(name: &str, columns: &Columns, index: &Path, settings: &AppSettings) -> Result<Arc<dyn Dataset>, String> {
-    let unknown = match vgpo::data::open(name) {
+    let unknown = match crate::data::open(name) {
         Err(unknown @ DataError::Unknown { .. }) => unknown,
         opened => return opened.map_err(|e| e.to_string()),
     };

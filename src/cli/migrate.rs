@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use vgpo::clock::SystemClock;
+use crate::clock::SystemClock;
 
 use super::settings::{ListenFlags, SettingFlags, load};
 use super::{block_on, fail, say};
@@ -25,7 +25,7 @@ pub fn run(args: &Args) -> ExitCode {
         std::fs::create_dir_all(&settings.data_dir)
             .map_err(|error| format!("cannot make the data folder {}: {error}", settings.data_dir.display()))?;
         let store =
-            vgpo::store::open(&settings.database_url, Arc::new(SystemClock)).await.map_err(|e| e.to_string())?;
+            crate::store::open(&settings.database_url, Arc::new(SystemClock)).await.map_err(|e| e.to_string())?;
         store.close().await;
         Ok::<_, String>(())
     });

@@ -39,16 +39,16 @@ mod worker;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use crate::clock::{Clock, SystemClock};
+use crate::config::app::{AppSettings, LogFormat};
+use crate::domain::brief::for_terminal;
+use crate::domain::device::DeviceName;
+use crate::reward::Backends;
+use crate::similarity::Checkpoints;
+use crate::store::{self, Migrations, Store};
+use crate::telemetry::traces::Traces;
+use crate::webhook::HttpWebhooks;
 use clap::{Parser, Subcommand};
-use vgpo::clock::{Clock, SystemClock};
-use vgpo::config::app::{AppSettings, LogFormat};
-use vgpo::domain::brief::for_terminal;
-use vgpo::domain::device::DeviceName;
-use vgpo::reward::Backends;
-use vgpo::similarity::Checkpoints;
-use vgpo::store::{self, Migrations, Store};
-use vgpo::telemetry::traces::Traces;
-use vgpo::webhook::HttpWebhooks;
 
 /// Threads of one matrix product, as candle and rayon read it.
 pub const PRODUCT_THREADS: &str = "RAYON_NUM_THREADS";
@@ -226,11 +226,11 @@ fn logging(settings: &AppSettings) -> Result<Option<Traces>, String> {
 
 /// The same for a worker, whose lines from information upward also go to the log of the job it runs, whatever the terminal is
 /// told.
-fn worker_logging(job_log: vgpo::worker::JobLog, settings: &AppSettings) -> Result<Option<Traces>, String> {
+fn worker_logging(job_log: crate::worker::JobLog, settings: &AppSettings) -> Result<Option<Traces>, String> {
     observe(settings, Some(job_log))
 }
 
-fn observe(settings: &AppSettings, job_log: Option<vgpo::worker::JobLog>) -> Result<Option<Traces>, String> {
+fn observe(settings: &AppSettings, job_log: Option<crate::worker::JobLog>) -> Result<Option<Traces>, String> {
     use tracing_subscriber::layer::SubscriberExt as _;
     use tracing_subscriber::util::SubscriberInitExt as _;
     use tracing_subscriber::{EnvFilter, Layer as _, fmt, registry};

@@ -6,7 +6,7 @@ use super::{fail, say};
 
 /// Prints the `OpenAPI` document that the server serves and that openapi/vgpo.json holds.
 pub fn run() -> ExitCode {
-    match vgpo::http::openapi_json() {
+    match crate::http::openapi_json() {
         Ok(document) => say(document.trim_end()),
         Err(error) => fail(error),
     }

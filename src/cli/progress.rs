@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::domain::metric::StepMetrics;
+use crate::domain::sample::SampleGroup;
+use crate::train::sink::{CheckpointNotice, Control, RunSink, SinkError};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use vgpo::domain::metric::StepMetrics;
-use vgpo::domain::sample::SampleGroup;
-use vgpo::train::sink::{CheckpointNotice, Control, RunSink, SinkError};
 
 /// Shows a bar and appends `metrics.jsonl`, `samples.jsonl` and `events.jsonl` in a folder.
 pub struct Foreground {

@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use vgpo::clock::SystemClock;
-use vgpo::domain::retention::{Pruned, RetentionPolicy};
-use vgpo::service::Service;
-use vgpo::service::storage::ORPHANS_STAY_AT_LEAST;
+use crate::clock::SystemClock;
+use crate::domain::retention::{Pruned, RetentionPolicy};
+use crate::service::Service;
+use crate::service::storage::ORPHANS_STAY_AT_LEAST;
 
 use super::settings::{ListenFlags, SettingFlags, load};
 use super::{block_on, fail, say};
@@ -46,7 +46,7 @@ pub fn run(args: &Args) -> ExitCode {
     }
 }
 
-async fn prune(service: &Service, policy: &RetentionPolicy, args: &Args) -> vgpo::service::Result<Pruned> {
+async fn prune(service: &Service, policy: &RetentionPolicy, args: &Args) -> crate::service::Result<Pruned> {
     if args.adopt {
         service.adopt_artifacts().await?;
     }

@@ -5,16 +5,16 @@ use std::io::{BufRead, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use crate::clock;
+use crate::config::job;
+use crate::domain::device::DeviceName;
+use crate::domain::field_error::FieldError;
+use crate::domain::spec::RewardSpec;
+use crate::images::{ImageLimits, data_url, decode_image};
+use crate::prompt::usual_size;
+use crate::reward::{Backends, Reward, RewardBatch, RewardInput, build_with};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
-use vgpo::clock;
-use vgpo::config::job;
-use vgpo::domain::device::DeviceName;
-use vgpo::domain::field_error::FieldError;
-use vgpo::domain::spec::RewardSpec;
-use vgpo::images::{ImageLimits, data_url, decode_image};
-use vgpo::prompt::usual_size;
-use vgpo::reward::{Backends, Reward, RewardBatch, RewardInput, build_with};
 
 use super::fail;
 use super::settings::{ListenFlags, SettingFlags, load};

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use vgpo::serving::request::ScoreRequest;
-use vgpo::serving::{Engine as _, parse};
+use crate::serving::request::ScoreRequest;
+use crate::serving::{Engine as _, parse};
 
 use super::inference::{Args, Ready, print};
 use super::{block_on, fail};

@@ -5,19 +5,19 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::artifacts::JobLogs;
+use crate::clock::SystemClock;
+use crate::config::app::{AppSettings, AuthMode, Roles};
+use crate::config::worker::{GRACE, WorkerTimings};
+use crate::http::{AppState, Connections};
+use crate::model::device::supported;
+use crate::service::Service;
+use crate::worker::supervisor::{self, SupervisorConfig};
+use crate::worker::{JobLog, host_name};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use vgpo::artifacts::JobLogs;
-use vgpo::clock::SystemClock;
-use vgpo::config::app::{AppSettings, AuthMode, Roles};
-use vgpo::config::worker::{GRACE, WorkerTimings};
-use vgpo::http::{AppState, Connections};
-use vgpo::model::device::supported;
-use vgpo::service::Service;
-use vgpo::worker::supervisor::{self, SupervisorConfig};
-use vgpo::worker::{JobLog, host_name};
 
 use super::settings::{ListenFlags, SettingFlags, load};
 use super::{block_on, fail, say};
@@ -108,10 +108,10 @@ impl Server {
         if let Some(metrics) = metrics {
             serve_metrics(metrics, state.clone(), service.stopping().clone());
         }
-        let router = vgpo::http::router(state);
+        let router = crate::http::router(state);
         let stopping = service.stopping().clone();
         let connections = service.settings().limits.connections.min(room_for_connections());
-        let serving = tokio::spawn(vgpo::http::serve(listener, router, Connections::at_most(connections), stopping));
+        let serving = tokio::spawn(crate::http::serve(listener, router, Connections::at_most(connections), stopping));
         let registered = tokio::spawn(keep_registered(Arc::clone(&service), address));
         let stop_workers = CancellationToken::new();
         let supervised = SupervisorConfig {
@@ -246,10 +246,10 @@ fn serve_metrics(listener: TcpListener, state: AppState, stopping: CancellationT
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "metrics are served");
     }
-    let router = vgpo::http::metrics_router(state);
+    let router = crate::http::metrics_router(state);
     tokio::spawn(async move {
         if let Err(error) =
-            vgpo::http::serve(listener, router, Connections::at_most(METRICS_CONNECTIONS), stopping).await
+            crate::http::serve(listener, router, Connections::at_most(METRICS_CONNECTIONS), stopping).await
         {
             tracing::error!(%error, "metrics are not served any more");
         }

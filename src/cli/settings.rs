@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use vgpo::config::app::{AppSettings, ConfigError, Sources};
+use crate::config::app::{AppSettings, ConfigError, Sources};
 
 /// Flags shared by every command that works on the data folder.
 #[derive(Debug, Clone, Default, clap::Args)]

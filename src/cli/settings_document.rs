@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
+use crate::config::app::settings;
+use crate::config::job::{Described, describe};
 use serde_json::Value;
-use vgpo::config::app::settings;
-use vgpo::config::job::{Described, describe};
 
 const HEAD: &str = "# Settings
 
@@ -32,7 +32,7 @@ Flags go before environment variables, those before `vgpo.toml` (`--config`, `VG
 
 /// The whole document.
 pub fn document() -> Result<String, String> {
-    let api = vgpo::http::openapi_json().map_err(|error| error.to_string())?;
+    let api = crate::http::openapi_json().map_err(|error| error.to_string())?;
     let api: Value = serde_json::from_str(&api).map_err(|error| error.to_string())?;
     let mut text = HEAD.to_owned();
     text.push_str("| field | default | range | paper | released | meaning |\n|---|---|---|---|---|---|\n");

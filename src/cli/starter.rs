@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use crate::config::{job, starter};
+use crate::train::starter::{Recipe, build};
 use serde_json::json;
-use vgpo::config::{job, starter};
-use vgpo::train::starter::{Recipe, build};
 
 use super::fail;
 use super::progress::Foreground;

@@ -5,13 +5,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::config::job::{self, Recommended};
+use crate::data::Split;
+use crate::domain::model::CARD_FILE;
+use crate::domain::spec::{Method, RowSplit};
+use crate::train::sink::ResumePoint;
+use crate::train::{RunEnd, TrainRequest};
 use serde_json::Value;
-use vgpo::config::job::{self, Recommended};
-use vgpo::data::Split;
-use vgpo::domain::model::CARD_FILE;
-use vgpo::domain::spec::{Method, RowSplit};
-use vgpo::train::sink::ResumePoint;
-use vgpo::train::{RunEnd, TrainRequest};
 
 use super::inference::find_model;
 use super::progress::{Foreground, finished_chunks};
@@ -69,7 +69,7 @@ fn train(args: &Args) -> Result<ExitCode, String> {
     let source = format!("model `{model}`");
     let recommended = card.get("recommended").unwrap_or(&Value::Null);
     let data = request.get("dataset").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let built_in = vgpo::data::built_in();
+    let built_in = crate::data::built_in();
     let advice = built_in.iter().find(|known| known.name == data).map_or(&Value::Null, |known| &known.recommended);
     let data_source = format!("data set `{data}`");
     let layers = [
@@ -112,7 +112,7 @@ fn train(args: &Args) -> Result<ExitCode, String> {
         rewards,
         resume,
     };
-    let end = super::on_large_stack(move || vgpo::train::run(request, &mut sink))?;
+    let end = super::on_large_stack(move || crate::train::run(request, &mut sink))?;
     match end.map_err(|e| e.to_string())? {
         RunEnd::Finished { accuracy, stopped_early } => {
             if let Some(why) = stopped_early {

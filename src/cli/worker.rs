@@ -4,15 +4,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use crate::artifacts::{JobLogs, ownership};
+use crate::clock::{SystemClock, new_id};
+use crate::config::app::{AppSettings, LogFormat, S3Settings};
+use crate::config::worker::{GRACE, WorkerTimings};
+use crate::domain::device::{DeviceName, UnknownDevice};
+use crate::model::device::supported;
+use crate::worker::supervisor::WorkerCommand;
+use crate::worker::{JobLog, TrainRunner, WorkerConfig, follow_parent, stop_signals};
 use tokio_util::sync::CancellationToken;
-use vgpo::artifacts::{JobLogs, ownership};
-use vgpo::clock::{SystemClock, new_id};
-use vgpo::config::app::{AppSettings, LogFormat, S3Settings};
-use vgpo::config::worker::{GRACE, WorkerTimings};
-use vgpo::domain::device::{DeviceName, UnknownDevice};
-use vgpo::model::device::supported;
-use vgpo::worker::supervisor::WorkerCommand;
-use vgpo::worker::{JobLog, TrainRunner, WorkerConfig, follow_parent, stop_signals};
 
 use super::settings::{ListenFlags, SettingFlags, load};
 use super::{PRODUCT_THREADS, block_on, fail};
@@ -48,7 +48,7 @@ async fn work(args: &Args) -> Result<(), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let settings = load(&args.flags, &ListenFlags::default()).map_err(|error| text(&error))?;
     let clock = Arc::new(SystemClock);
-    let artifacts = vgpo::artifacts::open_configured(&settings).map_err(|error| text(&error))?;
+    let artifacts = crate::artifacts::open_configured(&settings).map_err(|error| text(&error))?;
     let log = JobLog::new(JobLogs::new(&settings.logs_dir()).shared_by(&artifacts), clock.clone());
     let _traces = super::worker_logging(log.clone(), &settings)?;
     let device = device(&args.device)?;
@@ -80,7 +80,7 @@ async fn work(args: &Args) -> Result<(), String> {
         work_dir: settings.data_dir.join("work"),
         lock_dir: settings.data_dir.join("locks"),
     };
-    let ended = vgpo::worker::run(config, drain, abandon).await.map_err(|error| text(&error));
+    let ended = crate::worker::run(config, drain, abandon).await.map_err(|error| text(&error));
     store.close().await;
     ended
 }

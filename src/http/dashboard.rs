@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use super::problem::{self, Problem};
 
 /// Path and content of every file of `web/`, sorted by path; written by `build.rs`.
-const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/web_files.rs"));
+static FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/web_files.rs"));
 
 /// Scripts, styles and connections of this server only; no frames, no forms, no plug-ins.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; \

@@ -22,8 +22,8 @@ macro_rules! starter_files {
     };
 }
 
-/// The starter's files, in Hugging Face layout.
-pub const FILES: &[Embedded] = starter_files![
+/// The starter's files, in Hugging Face layout. A static: a constant would be in the program once for each place that names it.
+pub static FILES: &[Embedded] = starter_files![
     "chat_template.json",
     "config.json",
     "generation_config.json",

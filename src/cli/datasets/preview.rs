@@ -4,8 +4,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::data::{self, Split};
 use serde_json::json;
-use vgpo::data::{self, Split};
 
 use super::say;
 

@@ -72,7 +72,7 @@ enum Piece {
 impl Form {
     /// Fields first, then every file.
     pub fn new(fields: Map<String, Value>, files: &[Source]) -> Self {
-        let mut form = Self { boundary: vgpo::clock::new_id("vgpo"), pieces: Vec::new() };
+        let mut form = Self { boundary: crate::clock::new_id("vgpo"), pieces: Vec::new() };
         for (name, value) in fields {
             let text = match value {
                 Value::String(text) => text,

@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::data::{self, Example, Split};
+use crate::domain::spec::RewardSpec;
+use crate::images::{png, png_url};
+use crate::reward::{self, Reward, RewardInput};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use image::imageops::FilterType;
 use serde_json::{Value, json};
-use vgpo::data::{self, Example, Split};
-use vgpo::domain::spec::RewardSpec;
-use vgpo::images::{png, png_url};
-use vgpo::reward::{self, Reward, RewardInput};
 
 use super::words;
 use crate::cli::client::Client;

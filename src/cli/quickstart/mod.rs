@@ -6,14 +6,14 @@ mod progress;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::config::worker::GRACE;
 use serde_json::{Value, json};
-use vgpo::config::worker::GRACE;
 
 use super::client::{Client, ClientError};
 use super::files::write_whole;
 use super::jobs::text;
 use super::serve::{Server, interrupted};
-use vgpo::config::app::Roles;
+use crate::config::app::Roles;
 
 use super::settings::{ListenFlags, SettingFlags, load};
 use super::{block_on, fail, say};

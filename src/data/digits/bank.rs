@@ -15,8 +15,8 @@ const TRAIN_IMAGES: usize = 8_000;
 /// Seed of the permutation that parts the images; never to be changed, or trained models have seen held-out images.
 const SPLIT_SEED: u64 = 20_260_401;
 
-const SHEET: &[u8] = include_bytes!("../../../assets/digits/digits.png");
-const LABELS: &[u8] = include_bytes!("../../../assets/digits/labels.txt");
+static SHEET: &[u8] = include_bytes!("../../../assets/digits/digits.png");
+static LABELS: &[u8] = include_bytes!("../../../assets/digits/labels.txt");
 
 /// 10,000 digit images, parted into those for training and those held out.
 #[derive(Debug)]

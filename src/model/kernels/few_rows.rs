@@ -114,10 +114,7 @@ impl Project<'_> {
     /// Outputs `at..at + O` of every row. The tile's part of the weight stays in the nearest cache meanwhile.
     #[inline(always)]
     fn tile<S: Simd, const O: usize>(&self, simd: S, at: usize, out: usize, target: &mut [f32]) {
-        let mut weight = [&[] as &[f32]; O];
-        for (o, line) in weight.iter_mut().enumerate() {
-            *line = &self.weight[(at + o) * self.inner..][..self.inner];
-        }
+        let weight: [&[f32]; O] = std::array::from_fn(|o| &self.weight[(at + o) * self.inner..][..self.inner]);
         for columns in self.columns {
             let lines = &mut target[columns.first_row * out..];
             let place = Place { rows: columns.rows, out, at };
@@ -137,16 +134,12 @@ fn sums<S: Simd, const V: usize, const O: usize>(simd: S, columns: &[f32], weigh
     let (vectors, _) = S::as_simd_f32s(columns);
     let (columns, _) = vectors.as_chunks::<V>();
     let inner = columns.len();
-    // Not `array::map`, which would stay a call: the lengths must be seen here, so that no index is checked below.
-    let mut lines = [&[] as &[f32]; O];
-    for o in 0..O {
-        lines[o] = &weight[o][..inner];
-    }
+    let weight = weight.map(|line| &line[..inner]);
     for (k, x) in columns.iter().enumerate() {
-        for o in 0..O {
-            let factor = simd.splat_f32s(lines[o][k]);
-            for v in 0..V {
-                sums[o][v] = simd.mul_add_e_f32s(factor, x[v], sums[o][v]);
+        for (sums, line) in sums.iter_mut().zip(&weight) {
+            let factor = simd.splat_f32s(line[k]);
+            for (sum, x) in sums.iter_mut().zip(x) {
+                *sum = simd.mul_add_e_f32s(factor, *x, *sum);
             }
         }
     }
@@ -164,11 +157,11 @@ impl Place {
     /// Lanes become rows again.
     #[inline(always)]
     fn store<S: Simd, const V: usize, const O: usize>(&self, sums: [[S::f32s; V]; O], lines: &mut [f32]) {
-        for o in 0..O {
-            let values: &[f32] = bytemuck::cast_slice(&sums[o][..]);
-            let values = &values[..self.rows];
-            for row in 0..self.rows {
-                lines[row * self.out + self.at + o] = values[row];
+        let sums: [&[f32]; O] = std::array::from_fn(|o| bytemuck::cast_slice(&sums[o][..]));
+        for row in 0..self.rows {
+            let line = &mut lines[row * self.out + self.at..][..O];
+            for (value, lanes) in line.iter_mut().zip(&sums) {
+                *value = lanes[row];
             }
         }
     }

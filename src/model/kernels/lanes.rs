@@ -73,18 +73,6 @@ pub fn sigmoid<const FMA: bool>(x: f32) -> f32 {
     1.0 / (1.0 + exp::<FMA>(-x))
 }
 
-/// Calls `each` with the pairs of two slices, as far as both reach. In short loops it takes the place of `Iterator::zip`, which rests on
-/// functions of the standard library that are not marked for inlining: built in several code generation units without
-/// link-time optimisation, they stay calls, and short loops become several times slower.
-#[inline(always)]
-pub fn pairs<A, B>(a: &mut [A], b: &[B], mut each: impl FnMut(&mut A, &B)) {
-    let count = a.len().min(b.len());
-    let (a, b) = (&mut a[..count], &b[..count]);
-    for i in 0..count {
-        each(&mut a[i], &b[i]);
-    }
-}
-
 #[inline(always)]
 fn total(sums: [f32; WIDTH]) -> f32 {
     let mut sums = sums;
@@ -104,16 +92,13 @@ pub fn dot<const FMA: bool>(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0.0_f32; WIDTH];
     let (a, a_rest) = a.as_chunks::<WIDTH>();
     let (b, b_rest) = b.as_chunks::<WIDTH>();
-    let chunks = a.len().min(b.len());
-    let (a, b) = (&a[..chunks], &b[..chunks]);
-    for at in 0..chunks {
+    for (a, b) in a.iter().zip(b) {
         for i in 0..WIDTH {
-            sums[i] = mul_add::<FMA>(a[at][i], b[at][i], sums[i]);
+            sums[i] = mul_add::<FMA>(a[i], b[i], sums[i]);
         }
     }
-    let rest = a_rest.len().min(b_rest.len());
-    for i in 0..rest {
-        sums[i] = mul_add::<FMA>(a_rest[i], b_rest[i], sums[i]);
+    for (sum, (a, b)) in sums.iter_mut().zip(a_rest.iter().zip(b_rest)) {
+        *sum = mul_add::<FMA>(*a, *b, *sum);
     }
     total(sums)
 }
@@ -128,7 +113,9 @@ pub fn sum(values: &[f32]) -> f32 {
             sums[i] += chunk[i];
         }
     }
-    pairs(&mut sums, rest, |sum, value| *sum += value);
+    for (sum, value) in sums.iter_mut().zip(rest) {
+        *sum += value;
+    }
     total(sums)
 }
 
@@ -143,10 +130,10 @@ pub fn squares_around<const FMA: bool>(values: &[f32], centre: f32) -> f32 {
             sums[i] = mul_add::<FMA>(distance, distance, sums[i]);
         }
     }
-    pairs(&mut sums, rest, |sum, value| {
+    for (sum, value) in sums.iter_mut().zip(rest) {
         let distance = value - centre;
         *sum = mul_add::<FMA>(distance, distance, *sum);
-    });
+    }
     total(sums)
 }
 
@@ -161,14 +148,18 @@ pub fn max(values: &[f32]) -> f32 {
             best[i] = larger(best[i], chunk[i]);
         }
     }
-    pairs(&mut best, rest, |best, value| *best = larger(*best, *value));
+    for (best, value) in best.iter_mut().zip(rest) {
+        *best = larger(*best, *value);
+    }
     best.into_iter().fold(f32::NEG_INFINITY, larger)
 }
 
 /// Adds `scale * x` to `y`.
 #[inline(always)]
 pub fn add_scaled<const FMA: bool>(y: &mut [f32], scale: f32, x: &[f32]) {
-    pairs(y, x, |y, x| *y = mul_add::<FMA>(scale, *x, *y));
+    for (y, x) in y.iter_mut().zip(x) {
+        *y = mul_add::<FMA>(scale, *x, *y);
+    }
 }
 
 /// Replaces values by `e^(value - shift)` and returns their sum.
@@ -182,9 +173,9 @@ pub fn exp_shifted<const FMA: bool>(values: &mut [f32], shift: f32) -> f32 {
             sums[i] += chunk[i];
         }
     }
-    for i in 0..rest.len() {
-        rest[i] = exp::<FMA>(rest[i] - shift);
-        sums[i] += rest[i];
+    for (sum, value) in sums.iter_mut().zip(rest) {
+        *value = exp::<FMA>(*value - shift);
+        *sum += *value;
     }
     total(sums)
 }

@@ -86,7 +86,7 @@ impl Kernel for ColumnSums<'_> {
     fn run<const FMA: bool>(self) -> Vec<f32> {
         let mut sums = vec![0.0; self.columns];
         for line in self.values.chunks_exact(self.columns) {
-            lanes::pairs(&mut sums, line, |sum, value| *sum += value);
+            sums.iter_mut().zip(line).for_each(|(sum, value)| *sum += value);
         }
         sums
     }

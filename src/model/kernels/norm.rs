@@ -72,11 +72,11 @@ impl Kernel for Forward<'_> {
         let mut scratch = vec![0.0; width];
         for line in self.x.chunks_exact(width) {
             let (mean, scale) = statistics::<FMA>(line, self.bias.is_some(), self.eps);
-            for (i, out) in scratch.iter_mut().enumerate() {
-                *out = (line[i] - mean) * scale * self.weight[i];
+            for ((out, x), weight) in scratch.iter_mut().zip(line).zip(self.weight) {
+                *out = (x - mean) * scale * weight;
             }
             if let Some(bias) = self.bias {
-                lanes::pairs(&mut scratch, bias, |out, bias| *out += bias);
+                scratch.iter_mut().zip(bias).for_each(|(out, bias)| *out += bias);
             }
             out.extend_from_slice(&scratch);
         }
@@ -114,16 +114,18 @@ impl Kernel for Backward<'_> {
         let (mut normed, mut scaled) = (vec![0.0; width], vec![0.0; width]);
         for (line, gradient) in self.x.chunks_exact(width).zip(self.gradient.chunks_exact(width)) {
             let (mean, scale) = statistics::<FMA>(line, self.centre, self.eps);
-            for i in 0..width {
-                normed[i] = (line[i] - mean) * scale;
-                scaled[i] = gradient[i] * self.weight[i];
-                out.weight[i] = mul_add::<FMA>(gradient[i], normed[i], out.weight[i]);
+            for (i, (normed, scaled)) in normed.iter_mut().zip(&mut scaled).enumerate() {
+                *normed = (line[i] - mean) * scale;
+                *scaled = gradient[i] * self.weight[i];
+                out.weight[i] = mul_add::<FMA>(gradient[i], *normed, out.weight[i]);
             }
-            lanes::pairs(&mut out.bias, gradient, |sum, gradient| *sum += gradient);
+            out.bias.iter_mut().zip(gradient).for_each(|(sum, gradient)| *sum += gradient);
             // What moves all values alike, or along the line itself, the norm takes out again.
             let along = lanes::dot::<FMA>(&scaled, &normed) * share;
             let alike = if self.centre { lanes::sum(&scaled) * share } else { 0.0 };
-            lanes::pairs(&mut scaled, &normed, |scaled, normed| *scaled = scale * (*scaled - alike - normed * along));
+            for (scaled, normed) in scaled.iter_mut().zip(&normed) {
+                *scaled = scale * (*scaled - alike - normed * along);
+            }
             out.x.extend_from_slice(&scaled);
         }
         out

@@ -14,13 +14,11 @@ pub struct Matrix<'a> {
 
 impl<'a> Matrix<'a> {
     /// `rows` x `columns`, rows `row_stride` apart, columns side by side.
-    #[inline]
     pub fn new(data: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
         Self { data, rows, columns, row_stride, column_stride: 1 }
     }
 
     /// The same values with rows and columns exchanged.
-    #[inline]
     pub fn t(self) -> Self {
         Self {
             rows: self.columns,
@@ -32,13 +30,11 @@ impl<'a> Matrix<'a> {
     }
 
     /// Rows `start..end`.
-    #[inline]
     pub fn rows(self, start: usize, end: usize) -> Self {
         Self { data: &self.data[start * self.row_stride..], rows: end - start, ..self }
     }
 
     /// Row `index` of a matrix whose columns lie side by side.
-    #[inline]
     pub fn row(&self, index: usize) -> &'a [f32] {
         &self.data[index * self.row_stride..][..self.columns]
     }

@@ -34,7 +34,6 @@ impl<'a> View<'a> {
     }
 
     /// Distance of neighbouring columns.
-    #[inline]
     pub fn column_stride(&self) -> usize {
         self.strides[1]
     }

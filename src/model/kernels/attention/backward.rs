@@ -90,7 +90,9 @@ impl Kernel for Backward<'_, '_> {
             // Gradient of the scores: each probability times how far its slope lies above the mean slope of its query.
             let lines = slopes.chunks_exact_mut(width).zip(weights.chunks_exact(width)).zip(&agreement[start..end]);
             for ((slopes, weights), mean) in lines {
-                lanes::pairs(slopes, weights, |slope, weight| *slope = weight * (*slope - mean));
+                for (slope, weight) in slopes.iter_mut().zip(weights) {
+                    *slope = weight * (*slope - mean);
+                }
             }
             let queries = Matrix::new(&stacked[start * dim..end * dim], count, dim, dim);
             for Run { at, keys: run } in tile.runs() {

@@ -28,7 +28,6 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
-    #[inline]
     pub(super) fn group(self) -> usize {
         self.heads / self.kv_heads
     }
@@ -68,7 +67,6 @@ impl<'a> Problem<'a> {
     }
 
     /// The factor of all scores.
-    #[inline]
     pub(super) fn scale(&self) -> f32 {
         (1.0 / (self.sizes.dim as f64).sqrt()) as f32
     }
@@ -84,7 +82,7 @@ impl<'a> Problem<'a> {
             let source = self.q.at(row, query, head * group + index % group, dim);
             match &self.rope {
                 Some(table) => table.rotate::<FMA>((row, query), source, scale, false, target),
-                None => lanes::pairs(target, source, |t, s| *t = s * scale),
+                None => target.iter_mut().zip(source).for_each(|(t, s)| *t = s * scale),
             }
         }
         out
@@ -103,12 +101,10 @@ impl<'a> Problem<'a> {
     }
 
     /// Values `[keys, dim]`.
-    #[inline]
     pub(super) fn values(&self, piece: Piece) -> Matrix<'a> {
         self.matrix(&self.v, piece)
     }
 
-    #[inline]
     fn matrix(&self, view: &View<'a>, (row, head): Piece) -> Matrix<'a> {
         Matrix::new(view.from(row, 0, head), self.sizes.keys, self.sizes.dim, view.column_stride())
     }
@@ -133,7 +129,6 @@ impl<'a> Problem<'a> {
     }
 
     /// Keys that stacked query `index` sees.
-    #[inline]
     fn seen(&self, row: usize, index: usize) -> Seen {
         self.visible.keys(row, index / self.sizes.group())
     }
@@ -216,13 +211,11 @@ pub(super) struct Run {
 
 impl Tile {
     /// Keys of the tile.
-    #[inline]
     pub(super) fn width(&self) -> usize {
         self.shared.len() + self.own.len()
     }
 
     /// The runs that its keys lie in, none of them empty.
-    #[inline]
     pub(super) fn runs(&self) -> impl Iterator<Item = Run> + use<> {
         let shared = Run { at: 0, keys: self.shared.clone() };
         let own = Run { at: self.shared.len(), keys: self.own.clone() };

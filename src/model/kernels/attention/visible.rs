@@ -62,7 +62,6 @@ impl Visible {
     }
 
     /// Keys that query `query` of row `row` sees.
-    #[inline]
     pub fn keys(&self, row: usize, query: usize) -> Seen {
         let alone = |own| Seen { shared: 0..0, own };
         match &self.rule {
