@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::clock::Stopwatch;
 use crate::service::Service;
 use crate::store::StoreError;
 
@@ -15,6 +16,8 @@ use crate::store::StoreError;
 const PROBE: usize = 256 << 10;
 /// How long the parts that are checked may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How old an answer may be.
+const FRESH_SECONDS: f64 = 1.0;
 
 /// The answer of `/readyz`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -37,9 +40,24 @@ pub struct Check {
     pub detail: Option<String>,
 }
 
+/// The last look, and how long ago that was.
+pub(super) type LastLook = Arc<tokio::sync::Mutex<Option<(Stopwatch, Readiness)>>>;
+
 impl Service {
-    /// Checks database, schema and storage.
+    /// Checks database, schema and storage. Callers of one second share a look: it writes to the disk, and anybody may ask for it.
     pub async fn readiness(&self) -> Readiness {
+        let mut last = self.last_look.lock().await;
+        if let Some((since, seen)) = &*last
+            && since.seconds() < FRESH_SECONDS
+        {
+            return seen.clone();
+        }
+        let seen = self.look().await;
+        *last = Some((Stopwatch::start(), seen.clone()));
+        seen
+    }
+
+    async fn look(&self) -> Readiness {
         let database = match tokio::time::timeout(PATIENCE, self.store.check()).await {
             Ok(checked) => checked.map_err(|error| {
                 tracing::error!(%error, "the database is not ready");

@@ -104,6 +104,8 @@ pub struct Service {
     /// Files that were compared with their manifests, by one at a time.
     intact: Arc<Intact>,
     comparing: Arc<tokio::sync::Mutex<()>>,
+    /// What `/readyz` saw last.
+    last_look: health::LastLook,
     /// What this process counts.
     telemetry: Arc<Telemetry>,
 }
@@ -139,6 +141,7 @@ impl Service {
             artifacts: Arc::default(),
             intact: Arc::default(),
             comparing: Arc::default(),
+            last_look: Arc::default(),
             telemetry: Arc::default(),
         }
     }
