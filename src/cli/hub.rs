@@ -1,10 +1,8 @@
 //! Names of a hub on the command line, and models of it for commands that need no server.
 
-use std::path::Path;
-
 use crate::config::app::AppSettings;
 use crate::hub::{Hub, HubError, Kind, Reference, SCHEME, model_files};
-use crate::model;
+use crate::prompt::Processor;
 use crate::serving::ModelRef;
 use serde_json::{Value, json};
 
@@ -16,8 +14,7 @@ pub fn fetch_model(name: &str, settings: &AppSettings) -> Result<ModelRef, Strin
         let hub = Hub::new(settings)?;
         let snapshot = hub.look(Kind::Model, &reference)?;
         let wanted = model_files(&snapshot)?;
-        let check = |dir: &Path| model::check_settings(dir).map(drop).map_err(|error| error.to_string());
-        let dir = hub.fetch_model(&snapshot, &wanted, &check, &mut |progress| {
+        let dir = hub.fetch_model(&snapshot, &wanted, &Processor::check_folder, &mut |progress| {
             if progress.bytes == 0 {
                 eprintln!("fetching {} ({} of {})", progress.file, progress.number, progress.files);
             }

@@ -11,7 +11,7 @@ use crate::domain::device::DeviceName;
 use crate::domain::field_error::FieldError;
 use crate::domain::spec::RewardSpec;
 use crate::images::{ImageLimits, data_url, decode_image};
-use crate::prompt::usual_size;
+use crate::prompt::usual_sizes;
 use crate::reward::{Backends, Reward, RewardBatch, RewardInput, build_with};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
@@ -121,10 +121,7 @@ fn judge_rows(
         }
         let images = row.images.iter().map(|address| read_image(address, limits)).collect::<Result<Vec<_>, _>>();
         let images = images.map_err(|error| format!("line {number}: {error}"))?;
-        let found: Vec<[u32; 2]> = images.iter().map(|image| [image.width(), image.height()]).collect();
-        let sizes = if row.image_sizes.is_empty() { found } else { row.image_sizes };
-        let usual: Vec<[u32; 2]> = sizes.iter().map_while(|size| usual_size(*size)).collect();
-        let resized = if row.resized_sizes.is_empty() { usual } else { row.resized_sizes };
+        let [sizes, resized] = usual_sizes(&images, &row.image_sizes, &row.resized_sizes);
         let id = number.to_string();
         let input = RewardInput {
             id: &id,

@@ -1,6 +1,7 @@
 //! Pixels to patches, as `Qwen2VLImageProcessor` does it.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use image::RgbImage;
 
@@ -64,6 +65,16 @@ pub fn smart_resize(
 pub fn usual_size([width, height]: [u32; 2]) -> Option<[u32; 2]> {
     let target = smart_resize(height, width, 28, PIXELS[0], PIXELS[1]).ok()?;
     Some([target.width, target.height])
+}
+
+/// What rewards learn of images without a model's own limits: their sizes, and those that they are resized to. Sizes that are
+/// given win over those of the images, as long as there are any.
+pub fn usual_sizes(images: &[Arc<RgbImage>], given: &[[u32; 2]], resized: &[[u32; 2]]) -> [Vec<[u32; 2]>; 2] {
+    let told = |sizes: &[[u32; 2]]| (!sizes.is_empty()).then(|| sizes.to_vec());
+    let own = || images.iter().map(|image| [image.width(), image.height()]).collect::<Vec<_>>();
+    let sizes = told(given).unwrap_or_else(own);
+    let resized = told(resized).unwrap_or_else(|| sizes.iter().map_while(|size| usual_size(*size)).collect());
+    [sizes, resized]
 }
 
 /// Resizes, normalises and cuts images.

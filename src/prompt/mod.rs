@@ -28,7 +28,7 @@ use crate::model::ImagePatches;
 pub use decoder::Decoder;
 pub use error::PromptError;
 pub use image_input::{ImageLimits, count_pixels, data_url, decode_image};
-pub use image_processor::{ImageProcessor, TargetSize, smart_resize, usual_size};
+pub use image_processor::{ImageProcessor, TargetSize, smart_resize, usual_size, usual_sizes};
 pub use processor::{Processor, PromptLimits};
 pub use resize::{Filter, resize, resize_bicubic};
 pub use rows::{PromptTemplate, messages_for};

@@ -54,6 +54,15 @@ impl Processor {
         })
     }
 
+    /// Can a folder be used, as far as everything but its weights tells?
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub fn check_folder(dir: &Path) -> Result<(), String> {
+        let info = crate::model::check_settings(dir).map_err(|error| error.to_string())?;
+        Self::from_dir(dir, &info).map(drop).map_err(|error| error.to_string())
+    }
+
     /// The tokenizer.
     pub fn tokenizer(&self) -> &TextTokenizer {
         &self.tokenizer

@@ -14,7 +14,7 @@ use crate::domain::field_error::{FieldError, MOST_ERRORS};
 use crate::domain::spec::{RewardSpec, WeightedReward};
 use crate::domain::tree;
 use crate::images::{ImageError, ImageLimits, count_pixels, data_url, decode_image};
-use crate::prompt::usual_size;
+use crate::prompt::usual_sizes;
 use crate::reward::{Reward, RewardBatch, RewardInput, Verdict};
 use crate::service::images::Place;
 use crate::service::pool::Stop;
@@ -244,11 +244,8 @@ struct Shown {
 
 impl RewardItem {
     fn shown(&self, images: Vec<Arc<RgbImage>>) -> Shown {
-        let given = |sizes: &[[u32; 2]]| (!sizes.is_empty()).then(|| sizes.to_vec());
-        let found = || images.iter().map(|image| [image.width(), image.height()]).collect::<Vec<_>>();
-        let sizes = given(&self.image_sizes).unwrap_or_else(found);
-        let usual = || sizes.iter().map_while(|size| usual_size(*size)).collect();
-        Shown { resized: given(&self.resized_sizes).unwrap_or_else(usual), sizes, images }
+        let [sizes, resized] = usual_sizes(&images, &self.image_sizes, &self.resized_sizes);
+        Shown { sizes, resized, images }
     }
 
     fn input<'a>(&'a self, id: &'a str, shown: &'a Shown) -> RewardInput<'a> {

@@ -9,9 +9,10 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
 use super::entry::ModelEntry;
-use super::register::{Coming, check_settings};
+use super::register::Coming;
 use crate::domain::model::{DownloadProgress, ModelState};
 use crate::hub::{Hub, Snapshot, model_files};
+use crate::prompt::Processor;
 use crate::service::hub::at_hub;
 use crate::service::{Result, Service, ServiceError};
 
@@ -134,7 +135,7 @@ impl Download {
         let (send, receive) = oneshot::channel();
         let Self { coming, hub, snapshot } = self;
         std::thread::spawn(move || {
-            let fetched = hub.fetch_model(&snapshot, &wanted, &check_settings, &mut |progress| {
+            let fetched = hub.fetch_model(&snapshot, &wanted, &Processor::check_folder, &mut |progress| {
                 // A report that finds no room is left out; the next one says more.
                 let _ = tell.try_send(progress);
             });

@@ -178,12 +178,6 @@ fn read_folder(dir: &Path) -> std::result::Result<Described, String> {
     Ok(Described { info, card: Value::Object(card), recommended: Value::Object(recommended) })
 }
 
-/// Can a folder be used, as far as everything but its weights tells?
-pub(super) fn check_settings(dir: &Path) -> std::result::Result<(), String> {
-    let info = model::check_settings(dir).map_err(|error| error.to_string())?;
-    Processor::from_dir(dir, &info).map(drop).map_err(|error| error.to_string())
-}
-
 /// A folder's facts and notes.
 struct Described {
     info: model::ModelInfo,
