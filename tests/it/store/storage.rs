@@ -59,8 +59,8 @@ pub async fn deleted_records_leave_a_note_for_their_files(db: &Db) {
     store.complete(&leased.token, "finished").await.unwrap();
     store.delete_run(run).await.unwrap();
     let all = [
-        "checkpoints/ckpt_1".to_owned(),
-        "checkpoints/ckpt_2".to_owned(),
+        "checkpoints/run/ckpt_1".to_owned(),
+        "checkpoints/run/ckpt_2".to_owned(),
         format!("checkpoints/{run}"),
         format!("rows/{run}"),
     ];
