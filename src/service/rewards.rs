@@ -245,7 +245,7 @@ struct Shown {
 impl RewardItem {
     fn shown(&self, images: Vec<Arc<RgbImage>>) -> Shown {
         let [sizes, resized] = usual_sizes(&images, &self.image_sizes, &self.resized_sizes);
-        Shown { sizes, resized, images }
+        Shown { images, sizes, resized }
     }
 
     fn input<'a>(&'a self, id: &'a str, shown: &'a Shown) -> RewardInput<'a> {
