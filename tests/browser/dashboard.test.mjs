@@ -265,7 +265,7 @@ test('a server that goes away is told, and coming back heals the page', async ()
   await server.start();
   await page.getByRole('button', { name: 'Try now' }).click();
   await page.getByText('live', { exact: true }).waitFor();
-  const job = await server.submit({ name: 'after the break', steps: 1 });
+  const job = await server.submit({ name: 'after the break', steps: 4000 });
   await page.getByText('after the break').waitFor();
   await server.call('POST', `/v1/jobs/${job.id}/cancel`);
   await page.context().close();
