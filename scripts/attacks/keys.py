@@ -15,8 +15,10 @@ def attack(vgpo):
         gone = server.ask('DELETE', f'/v1/keys/{made["id"]}', headers={'authorization': f'Bearer {made["secret"]}'})[0]
         begun = time.monotonic()
         try:
-            while live.recv(4096):
-                pass
+            told = opened
+            # The connection itself may stay for other requests: the last chunk is the end.
+            while not told.endswith(b'\r\n0\r\n\r\n') and (more := live.recv(4096)):
+                told += more
             seconds = time.monotonic() - begun
         except OSError:
             seconds = None

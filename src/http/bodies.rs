@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{MatchedPath, Request};
 use axum::http::header;
 use http_body_util::BodyExt as _;
@@ -18,6 +18,12 @@ const KIB: usize = 1 << 10;
 const SMALL: usize = 16 * KIB;
 /// Time for a body of up to a megabyte; a larger one has as long as a request.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A body that is refused is read on to its end within these limits, and thrown away: many clients send all of it before they read the
+/// answer, and learn of a reset connection instead.
+const DRAIN_FOR: Duration = Duration::from_secs(5);
+const DRAINED_WITH_A_KEY: usize = 64 << 20;
+const DRAINED_WITHOUT: usize = 64 * KIB;
 
 /// Bytes of a body by route. The one route that needs no key takes a key and no more.
 fn most(route: &str, limits: &Limits) -> usize {
@@ -82,6 +88,7 @@ pub async fn read(request: Request, state: &AppState) -> Result<Bytes, Problem> 
     let most = most(route, limits);
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if let Some(bytes) = announced.filter(|bytes| *bytes > most) {
+        drain(request.into_body(), most).await;
         return Err(too_large(format!("the body has {bytes} bytes; the limit of this address is {most}")));
     }
     let patience = if most <= 1024 * KIB { PATIENCE } else { Duration::from_secs(limits.request_timeout_seconds) };
@@ -100,12 +107,31 @@ async fn collect(request: Request, most: usize, take: impl Fn(usize) -> Result<(
         let broken = |error: axum::Error| Problem::new(problem::BAD_REQUEST, format!("the body broke off: {error}"));
         let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
         if whole.len() + data.len() > most {
+            drop(whole);
+            drain(body, most).await;
             return Err(too_large(format!("the body has more than {most} bytes, which is the limit of this address")));
         }
-        take(data.len())?;
+        if let Err(full) = take(data.len()) {
+            drop(whole);
+            drain(body, most).await;
+            return Err(full);
+        }
         whole.extend_from_slice(&data);
     }
     Ok(whole.into())
+}
+
+/// Reads what is left of a body and keeps nothing. Only the address that takes less than all others needs no key.
+async fn drain(mut body: Body, most: usize) {
+    let mut left = if most < SMALL { DRAINED_WITHOUT } else { DRAINED_WITH_A_KEY };
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            let Some(rest) = left.checked_sub(bytes) else { return };
+            left = rest;
+        }
+    };
+    let _ = tokio::time::timeout(DRAIN_FOR, reading).await;
 }
 
 fn too_large(detail: String) -> Problem {

@@ -228,3 +228,12 @@ async fn a_body_that_breaks_off_is_told_apart_from_one_that_is_wrong() {
     stream.read_exact(&mut answer).await.unwrap();
     assert_eq!(answer, b"HTTP/1.1 400");
 }
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_answered_to_who_sends_all_of_it_first() {
+    let api = Api::start().await;
+    let mut stream = begin(&api, 40 << 20, 40 << 20).await;
+    let mut answer = vec![0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(String::from_utf8(answer).unwrap(), "HTTP/1.1 413");
+}
