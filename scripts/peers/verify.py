@@ -84,9 +84,22 @@ def theirs(model, processor, picture, question):
     return response[0].tolist(), logprobs.gather(1, response[0].unsqueeze(1)).squeeze(1).tolist()
 
 
-def compare(vgpo, folder, model, question, generator, size):
+def transparent(picture, mode):
+    """The picture with an alpha that rises from left to right, in one of Pillow's modes."""
+    alpha = Image.fromarray(np.tile(np.linspace(0, 255, picture.width).astype(np.uint8), (picture.height, 1)))
+    picture.putalpha(alpha)
+    if mode != "P":
+        return picture.convert(mode)
+    palette = picture.convert("RGB").quantize(64)
+    palette.info["transparency"] = 0
+    return palette
+
+
+def compare(vgpo, folder, model, question, generator, size, mode="RGB"):
     """The largest difference of log-probs over the response, for a fresh picture."""
     picture = fresh_picture(generator, *size)
+    if mode != "RGB":
+        picture = transparent(picture, mode)
     processor = AutoProcessor.from_pretrained(folder)
     (our_ids, ours_), (their_ids, theirs_) = ours(vgpo, folder, picture, question), theirs(model, processor, picture, question)
     if our_ids != their_ids:
@@ -125,8 +138,11 @@ def check_family(vgpo, family, generator, rows):
         if step == 0:
             sys.exit(f"{family}: the step changed nothing")
         question = f"What is {generator.integers(10, 99)} in this picture? Δ数🎉"
-        for what, size, limit in [("unresized", (224, 224), EXACT), ("resized", (333, 217), RESIZED)]:
-            worst, tokens = compare(vgpo, written, model.eval(), question, generator, size)
+        plain, forms = (224, 224), {"RGBA": "transparent", "LA": "transparent grey", "P": "transparent palette"}
+        pictures = [("unresized", plain, EXACT, "RGB"), ("resized", (333, 217), RESIZED, "RGB")]
+        pictures += [(what, plain, EXACT, mode) for mode, what in forms.items()]
+        for what, size, limit, mode in pictures:
+            worst, tokens = compare(vgpo, written, model.eval(), question, generator, size, mode)
             rows.append((f"{family}: checkpoint of our trainer in transformers, {what} picture", f"{tokens} tokens equal, log-probs within {worst:.1e}", f"{limit:g}", worst <= limit))
 
 
