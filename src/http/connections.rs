@@ -10,10 +10,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
 use axum::response::Response;
-use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
@@ -24,6 +22,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use super::limits::Holding;
 
 /// Bytes of the head of a request.
 const HEAD_BYTES: usize = 64 << 10;
@@ -115,7 +115,7 @@ async fn connection(stream: TcpStream, router: Router, place: Place, head: Durat
         let answer = router.call(request);
         async move {
             let response: Response = answer.await?;
-            Ok::<_, Infallible>(response.map(|body| Answer { body, _asked: asked }))
+            Ok::<_, Infallible>(response.map(|body| Holding::new(body, asked)))
         }
     });
     let mut http = http1::Builder::new();
@@ -235,32 +235,6 @@ impl Asked {
 impl Drop for Asked {
     fn drop(&mut self) {
         self.0.asks(false);
-    }
-}
-
-/// An answer on its way out.
-struct Answer {
-    body: Body,
-    _asked: Asked,
-}
-
-impl HttpBody for Answer {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

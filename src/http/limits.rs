@@ -78,16 +78,23 @@ impl KeyLimits {
 pub fn hold(response: Response, place: Place) -> Response {
     match place {
         None => response,
-        Some(place) => response.map(|body| Body::new(Held { body, _place: place })),
+        Some(place) => response.map(|body| Body::new(Holding::new(body, place))),
     }
 }
 
-struct Held {
+/// An answer on its way out, with what it holds to its end.
+pub(super) struct Holding<T> {
     body: Body,
-    _place: OwnedSemaphorePermit,
+    _held: T,
 }
 
-impl HttpBody for Held {
+impl<T> Holding<T> {
+    pub(super) fn new(body: Body, held: T) -> Self {
+        Self { body, _held: held }
+    }
+}
+
+impl<T: Unpin> HttpBody for Holding<T> {
     type Data = Bytes;
     type Error = axum::Error;
 

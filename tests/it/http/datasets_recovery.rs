@@ -5,25 +5,11 @@ use std::time::Duration;
 use axum::body::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 use serde_json::json;
-use vgpo::domain::dataset::{DatasetState, NewDataset};
+use vgpo::domain::dataset::DatasetState;
 
 use super::datasets::{LINES, checked, left, request, rows, send};
 use super::support::Api;
-
-fn record(name: &str, state: DatasetState) -> NewDataset {
-    NewDataset {
-        name: name.to_owned(),
-        state,
-        source: "upload".to_owned(),
-        train_rows: 0,
-        eval_rows: 0,
-        fingerprint: String::new(),
-        card: json!({}),
-        recommended: json!({}),
-        project: "default".to_owned(),
-        created_by: None,
-    }
-}
+use crate::store::fixture::dataset;
 
 #[tokio::test]
 async fn a_data_set_that_cannot_be_stored_says_so() {
@@ -43,7 +29,7 @@ async fn a_data_set_that_cannot_be_stored_says_so() {
 async fn what_a_dead_server_left_is_told_and_its_files_stay() {
     let api = Api::start().await;
     let data = &api.service.settings().data_dir;
-    api.store().create_dataset("ds_dead", record("dead", DatasetState::Validating)).await.unwrap();
+    api.store().create_dataset("ds_dead", dataset("dead", DatasetState::Validating)).await.unwrap();
     for folder in ["uploads/ds_dead/work", "artifacts/datasets/ds_dead", "artifacts/datasets/ds_nobody"] {
         std::fs::create_dir_all(data.join(folder)).unwrap();
     }

@@ -8,12 +8,12 @@ use serde_json::json;
 use vgpo::artifacts::ArtifactStore;
 use vgpo::config::app::{AppSettings, Sources};
 use vgpo::domain::checkpoint::NewCheckpoint;
-use vgpo::domain::dataset::{DatasetState, NewDataset};
+use vgpo::domain::dataset::DatasetState;
 use vgpo::domain::job::JobState;
 use vgpo::service::storage::ORPHANS_STAY;
 use vgpo::service::{Service, ServiceError};
 
-use crate::store::fixture::{self, Db, TTL, claimed, new_checkpoint};
+use crate::store::fixture::{self, Db, TTL, claimed, dataset, new_checkpoint};
 
 /// A server's service on a database, with a data folder of its own, and the artifacts of all of them.
 struct Place {
@@ -43,21 +43,6 @@ impl Place {
 
     fn has(&self, key: &str) -> bool {
         self.artifacts.path(key).is_ok()
-    }
-}
-
-fn dataset(name: &str, state: DatasetState) -> NewDataset {
-    NewDataset {
-        name: name.to_owned(),
-        state,
-        source: "upload".to_owned(),
-        train_rows: 0,
-        eval_rows: 0,
-        fingerprint: String::new(),
-        card: json!({}),
-        recommended: json!({}),
-        project: "default".to_owned(),
-        created_by: None,
     }
 }
 

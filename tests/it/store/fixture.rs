@@ -9,6 +9,7 @@ use chrono::DateTime;
 use serde_json::json;
 use vgpo::clock::FakeClock;
 use vgpo::domain::checkpoint::{Manifest, NewCheckpoint};
+use vgpo::domain::dataset::{DatasetState, NewDataset};
 use vgpo::domain::event::{Event, EventFilter, JobChanged, kind};
 use vgpo::domain::job::{LeasedJob, NewJob};
 use vgpo::domain::metric::{StepMetrics, TimedMetrics};
@@ -183,6 +184,22 @@ pub fn group(row: u64) -> SampleGroup {
         answer: "7".to_owned(),
         images: Vec::new(),
         responses: Vec::new(),
+    }
+}
+
+/// A data set without rows.
+pub fn dataset(name: &str, state: DatasetState) -> NewDataset {
+    NewDataset {
+        name: name.to_owned(),
+        state,
+        source: "upload".to_owned(),
+        train_rows: 0,
+        eval_rows: 0,
+        fingerprint: String::new(),
+        card: json!({}),
+        recommended: json!({}),
+        project: "default".to_owned(),
+        created_by: None,
     }
 }
 

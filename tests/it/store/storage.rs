@@ -5,26 +5,11 @@ use std::time::Duration;
 
 use serde_json::json;
 use vgpo::domain::access::{Caller, Role};
-use vgpo::domain::dataset::{DatasetState, NewDataset};
+use vgpo::domain::dataset::DatasetState;
 use vgpo::domain::model::NewModel;
 use vgpo::store::{self, DatasetHolder, StoreError};
 
-use super::fixture::{Db, claimed, new_checkpoint, new_job};
-
-fn dataset(name: &str, state: DatasetState) -> NewDataset {
-    NewDataset {
-        name: name.to_owned(),
-        state,
-        source: "upload".to_owned(),
-        train_rows: 0,
-        eval_rows: 0,
-        fingerprint: String::new(),
-        card: json!({}),
-        recommended: json!({}),
-        project: "default".to_owned(),
-        created_by: None,
-    }
-}
+use super::fixture::{Db, claimed, dataset, new_checkpoint, new_job};
 
 pub async fn a_database_keeps_its_id(db: &Db) {
     let id = db.store.database_id().await.unwrap();
