@@ -1,18 +1,18 @@
 //! Names of a hub on the command line, and models of it for commands that need no server.
 
 use crate::config::app::AppSettings;
-use crate::hub::{Hub, HubError, Kind, Reference, SCHEME, model_files};
+use crate::domain::repository::Repository;
+use crate::hub::{Hub, HubError, Kind, model_files};
 use crate::prompt::Processor;
 use crate::serving::ModelRef;
 use serde_json::{Value, json};
 
 /// Fetches a model into the cache folder, what is there already left out, and tells on standard error how it goes.
 #[allow(clippy::print_stderr)]
-pub fn fetch_model(name: &str, settings: &AppSettings) -> Result<ModelRef, String> {
+pub fn fetch_model(repository: &Repository, settings: &AppSettings) -> Result<ModelRef, String> {
     let fetch = || {
-        let reference: Reference = name.parse()?;
         let hub = Hub::new(settings)?;
-        let snapshot = hub.look(Kind::Model, &reference)?;
+        let snapshot = hub.look(Kind::Model, repository)?;
         let wanted = model_files(&snapshot)?;
         let dir = hub.fetch_model(&snapshot, &wanted, &Processor::check_folder, &mut |progress| {
             if progress.bytes == 0 {
@@ -26,12 +26,12 @@ pub fn fetch_model(name: &str, settings: &AppSettings) -> Result<ModelRef, Strin
 
 /// The `source` of a registration: `hf:org/name@revision` is a repository of a hub, everything else a path of the server's.
 pub fn origin(source: &str) -> Result<Value, String> {
-    if !source.starts_with(SCHEME) {
+    let Some(repository) = Repository::with_scheme(source) else {
         return Ok(json!({"path": source}));
-    }
-    let reference: Reference = source.parse().map_err(|error: HubError| error.to_string())?;
-    let mut origin = json!({"hub": reference.id});
-    if let Some(revision) = reference.revision {
+    };
+    let repository = repository.map_err(|error| error.to_string())?;
+    let mut origin = json!({"hub": repository.id});
+    if let Some(revision) = repository.revision {
         origin["revision"] = json!(revision);
     }
     Ok(origin)

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::clock::SystemClock;
 use crate::config::app::AppSettings;
 use crate::config::serving::EngineLimits;
+use crate::domain::repository::Repository;
 use crate::domain::weights::WeightFormat;
-use crate::hub::SCHEME;
 use crate::service::Service;
 use crate::service::starter::NAME as STARTER;
 use crate::serving::{LocalEngine, ModelRef};
@@ -81,8 +81,8 @@ impl Args {
 
 /// The model that a folder, `hf:org/name@revision` or a name of the data folder stands for.
 pub async fn find_model(name: &str, settings: AppSettings) -> Result<ModelRef, String> {
-    if name.starts_with(SCHEME) {
-        let wanted = name.to_owned();
+    if let Some(wanted) = Repository::with_scheme(name) {
+        let wanted = wanted.map_err(|error| error.to_string())?;
         let fetched = tokio::task::spawn_blocking(move || hub::fetch_model(&wanted, &settings)).await;
         return fetched.map_err(|error| error.to_string())?;
     }

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::repository::Repository;
+
 /// File of a model folder that holds its card, the job settings it recommends and the prompt settings it was trained with.
 pub const CARD_FILE: &str = "vgpo.json";
 
@@ -72,11 +74,8 @@ impl Model {
     }
 
     /// The hub's repository it came from, and the commit.
-    pub fn repository(&self) -> Option<(String, Option<String>)> {
-        let reference = self.source.strip_prefix("hf:")?;
-        let (name, revision) =
-            reference.split_once('@').map_or((reference, None), |(name, commit)| (name, Some(commit)));
-        Some((name.to_owned(), revision.map(str::to_owned)))
+    pub fn repository(&self) -> Option<Repository> {
+        Repository::with_scheme(&self.source)?.ok()
     }
 }
 

@@ -2,17 +2,14 @@
 
 use hf_hub::api::sync::ApiError;
 
+use crate::domain::repository::RepositoryError;
+
 /// An error of the hub room.
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
     /// A name that is none.
-    #[error("`{text}` names nothing at a hub: {problem}")]
-    Reference {
-        /// The name.
-        text: String,
-        /// What is wrong.
-        problem: String,
-    },
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
     /// There is no answer.
     #[error(
         "cannot reach the hub {endpoint}: {problem}; download it elsewhere and register the folder ({{\"source\": {{\"path\": …}}}}), or name another hub in the setting hf_endpoint (HF_ENDPOINT)"

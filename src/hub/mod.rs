@@ -8,7 +8,6 @@
 mod check;
 mod error;
 mod files;
-mod reference;
 
 use std::path::{Path, PathBuf};
 
@@ -17,10 +16,11 @@ use hf_hub::{Cache, Repo, RepoType};
 
 use crate::config::app::AppSettings;
 use crate::domain::model::DownloadProgress;
+use crate::domain::model_reference::ModelReference;
+use crate::domain::repository::Repository;
 
 pub use error::HubError;
 pub use files::{dataset_files, model_files};
-pub use reference::{Reference, SCHEME};
 
 /// Tries of one file, each going on where the one before broke off.
 const RETRIES: usize = 3;
@@ -52,7 +52,8 @@ pub struct Snapshot {
 /// `hf:org/name@commit`.
 impl std::fmt::Display for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{SCHEME}{}@{}", self.id, self.commit)
+        let repository = Repository { id: self.id.clone(), revision: Some(self.commit.clone()) };
+        ModelReference::Hub(repository).fmt(f)
     }
 }
 
@@ -82,15 +83,15 @@ impl Hub {
     }
 
     /// What a repository holds; its revision is settled to a commit.
-    pub fn look(&self, kind: Kind, reference: &Reference) -> Result<Snapshot, HubError> {
-        let info = self.repo(kind, &reference.id, reference.revision()).info();
-        let info = info.map_err(|source| HubError::of(source, &self.endpoint, &reference.to_string()))?;
+    pub fn look(&self, kind: Kind, repository: &Repository) -> Result<Snapshot, HubError> {
+        let info = self.repo(kind, &repository.id, repository.revision()).info();
+        let info = info.map_err(|source| HubError::of(source, &self.endpoint, &repository.to_string()))?;
         check::commit(&info.sha, &self.endpoint)?;
         let files: Vec<String> = info.siblings.into_iter().map(|file| file.rfilename).collect();
         for file in &files {
             check::file_name(file, &self.endpoint)?;
         }
-        Ok(Snapshot { kind, id: reference.id.clone(), commit: info.sha, files })
+        Ok(Snapshot { kind, id: repository.id.clone(), commit: info.sha, files })
     }
 
     /// Fetches the `wanted` files of a snapshot and returns the folder in which they lie.

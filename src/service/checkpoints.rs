@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::artifacts::ArtifactError;
 use crate::domain::checkpoint::{Checkpoint, CheckpointFilter, TRAINER};
+use crate::domain::model_reference::check_name;
 use crate::domain::page::{Listing, Page};
 use crate::service::{Result, Service, ServiceError};
 
@@ -15,7 +16,6 @@ const CHUNK: usize = 256 << 10;
 const AHEAD: usize = 4;
 /// Size of a block of a tar file.
 const BLOCK: u64 = 512;
-const MAX_NAME: usize = 100;
 
 /// A checkpoint on its way out as a tar file.
 #[derive(Debug)]
@@ -104,16 +104,7 @@ impl Service {
 
     /// Serves a checkpoint under a model name; a checkpoint that had the name before loses it.
     pub async fn promote_checkpoint(&self, id: &str, name: &str) -> Result<Checkpoint> {
-        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/');
-        let taken = ["ckpt_", "run_", "job_"].iter().any(|prefix| name.starts_with(prefix));
-        let begins = name.starts_with(|c: char| c.is_ascii_alphanumeric()) && !name.ends_with('/');
-        if taken || !begins || !name.chars().all(fits) || name.len() > MAX_NAME {
-            let detail = format!(
-                "`name` must have 1 to {MAX_NAME} letters, digits, `.`, `_`, `-` or `/`, begin with a letter or digit, \
-                 and not with ckpt_, run_ or job_"
-            );
-            return Err(ServiceError::field("/name", detail));
-        }
+        check_name(name).map_err(|error| ServiceError::field("/name", error.to_string()))?;
         let checkpoint = self.store.promote(id, name).await?;
         self.tell_news();
         Ok(checkpoint)

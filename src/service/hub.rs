@@ -5,15 +5,16 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::{Result, Service, ServiceError};
-use crate::hub::{Hub, HubError, Kind, Reference, Snapshot};
+use crate::domain::repository::Repository;
+use crate::hub::{Hub, HubError, Kind, Snapshot};
 
 /// How long a hub may take to say what a repository holds.
 const LOOK: Duration = Duration::from_secs(30);
 
 /// The repository that `/source/hub` and `/source/revision` name.
-pub(super) fn reference(hub: &str, revision: Option<&str>) -> Result<Reference> {
+pub(super) fn repository(hub: &str, revision: Option<&str>) -> Result<Repository> {
     let (pointer, read) = match revision {
-        Some(revision) => ("/source/revision", Reference::new(hub, Some(revision))),
+        Some(revision) => ("/source/revision", Repository::new(hub, Some(revision))),
         None => ("/source/hub", hub.parse()),
     };
     read.map_err(|error| ServiceError::field(pointer, error.to_string()))
@@ -21,11 +22,11 @@ pub(super) fn reference(hub: &str, revision: Option<&str>) -> Result<Reference> 
 
 impl Service {
     /// What a repository of the hub holds. A thread of its own asks: nothing waits for it when the hub does not answer.
-    pub(super) async fn look_at_hub(&self, kind: Kind, reference: Reference) -> Result<(Hub, Snapshot)> {
+    pub(super) async fn look_at_hub(&self, kind: Kind, repository: Repository) -> Result<(Hub, Snapshot)> {
         let hub = Hub::new(&self.settings).map_err(|error| at_hub(&error))?;
         let (send, receive) = oneshot::channel();
         let asked = hub.clone();
-        std::thread::spawn(move || send.send(asked.look(kind, &reference)));
+        std::thread::spawn(move || send.send(asked.look(kind, &repository)));
         let silent = || HubError::Unreachable {
             endpoint: self.settings.hf_endpoint.clone(),
             problem: format!("no answer within {} seconds", LOOK.as_secs()),

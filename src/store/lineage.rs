@@ -1,13 +1,14 @@
 //! Where runs come from and go on to, before any database writes it.
 
 use crate::domain::job::{Job, NewJob};
+use crate::domain::model_reference::{ModelReference, RunCheckpoint};
 use crate::domain::run::Continuation;
 use crate::store::error::{Result, StoreError};
 
 /// The checkpoint that a job starts from once another job has made it.
-pub(super) struct Awaited<'a> {
+pub(super) struct Awaited {
     /// The job or run that makes it.
-    pub maker: &'a str,
+    pub maker: String,
     /// Is the maker a job (or else a run)?
     pub by_job: bool,
     /// The column of `runs` that holds the checkpoint.
@@ -15,13 +16,17 @@ pub(super) struct Awaited<'a> {
 }
 
 /// What a model's name waits for: `job_…`, `run_…@best` or `run_…@last`; none for a model that is there already.
-pub(super) fn awaited(model: &str) -> Option<Awaited<'_>> {
-    match model.split_once('@') {
-        Some((maker, "best")) => Some(Awaited { maker, by_job: false, column: "best_checkpoint" }),
-        Some((maker, "last")) => Some(Awaited { maker, by_job: false, column: "last_checkpoint" }),
-        None if model.starts_with("job_") => Some(Awaited { maker: model, by_job: true, column: "last_checkpoint" }),
-        _ => None,
-    }
+pub(super) fn awaited(model: &str) -> Option<Awaited> {
+    let (maker, by_job, which) = match model.parse().ok()? {
+        ModelReference::Run { run, which } => (run, false, which),
+        ModelReference::Job(job) => (job, true, RunCheckpoint::Last),
+        _ => return None,
+    };
+    let column = match which {
+        RunCheckpoint::Best => "best_checkpoint",
+        RunCheckpoint::Last => "last_checkpoint",
+    };
+    Some(Awaited { maker, by_job, column })
 }
 
 /// The job that goes on with a run up to step `steps`: what the last one was, without what held that one back.

@@ -7,9 +7,10 @@ use tokio::runtime::Handle;
 
 use crate::artifacts::{ArtifactError, ArtifactStore, Intact, finished_chunks};
 use crate::data::{self, DataError, Dataset, FileDataset};
-use crate::domain::checkpoint::TRAINER;
+use crate::domain::checkpoint::{Checkpoint, TRAINER};
 use crate::domain::dataset::DatasetState;
 use crate::domain::device::DeviceName;
+use crate::domain::model_reference::ModelReference;
 use crate::domain::spec::Columns;
 use crate::model::lora::peft::BaseModel;
 use crate::reward::Backends;
@@ -49,27 +50,8 @@ impl TrainRunner {
             Err(StoreError::NotFound { .. }) => (),
             Err(error) => return Err(transient(&error)),
         }
-        let unknown = || {
-            if model.starts_with("job_") {
-                let problem = "the job that it was to come from left no checkpoint";
-                return RunnerError::Permanent(format!("`model`: `{model}`: {problem}"));
-            }
-            let problem = "it is no registered model, served name, checkpoint id, run_…@best or run_…@last";
-            RunnerError::Permanent(format!("`model`: `{model}`: {problem}"))
-        };
-        let id = match model.split_once('@') {
-            Some((run, which @ ("best" | "last"))) => {
-                let run = self.store.run(run).await.map_err(|e| not_found(&e, unknown))?;
-                let id = if which == "best" { run.best_checkpoint } else { run.last_checkpoint };
-                id.ok_or_else(|| RunnerError::Permanent(format!("`model`: `{model}`: the run has no checkpoint yet")))?
-            }
-            _ => model.to_owned(),
-        };
-        let checkpoint = match self.store.promoted(&id).await.map_err(|e| transient(&e))? {
-            Some(checkpoint) => checkpoint,
-            None => self.store.checkpoint(&id).await.map_err(|e| not_found(&e, unknown))?,
-        };
-        let what = format!("`model`: the files of checkpoint `{id}`");
+        let checkpoint = self.checkpoint(model).await?;
+        let what = format!("`model`: the files of checkpoint `{}`", checkpoint.id);
         let dir = self.files(&checkpoint.key, &what)?;
         let weights = |path: &str| !path.starts_with(TRAINER);
         let intact = Intact::default().check(&checkpoint.key, &dir, &checkpoint.manifest, weights);
@@ -77,10 +59,31 @@ impl TrainRunner {
         Ok(dir)
     }
 
+    /// The checkpoint that a job names as its model.
+    async fn checkpoint(&self, model: &str) -> Result<Checkpoint, RunnerError> {
+        let unusable = |problem: &str| RunnerError::Permanent(format!("`model`: `{model}`: {problem}"));
+        let unknown =
+            || unusable("there is no such registered model, served name or checkpoint, and no run with this id");
+        let parsed = model.parse::<ModelReference>().map_err(|error| unusable(&error.to_string()))?;
+        let id = match parsed {
+            ModelReference::Checkpoint(id) => id,
+            ModelReference::Name(name) => {
+                return self.store.promoted(&name).await.map_err(|e| transient(&e))?.ok_or_else(unknown);
+            }
+            ModelReference::Run { run, which } => {
+                let run = self.store.run(&run).await.map_err(|e| not_found(&e, unknown))?;
+                which.of(run).ok_or_else(|| unusable("the run has no checkpoint yet"))?
+            }
+            ModelReference::Job(_) => return Err(unusable("the job that it was to come from left no checkpoint")),
+            ModelReference::Hub(_) => return Err(unknown()),
+        };
+        self.store.checkpoint(&id).await.map_err(|e| not_found(&e, unknown))
+    }
+
     /// The hub's repository that a registered model came from.
     async fn repository(&self, model: &str) -> Result<Option<BaseModel>, RunnerError> {
         match self.store.model(model).await {
-            Ok(found) => Ok(found.repository().map(|(name, revision)| BaseModel { name, revision })),
+            Ok(found) => Ok(found.repository().map(|from| BaseModel { name: from.id, revision: from.revision })),
             Err(StoreError::NotFound { .. }) => Ok(None),
             Err(error) => Err(transient(&error)),
         }

@@ -11,7 +11,8 @@ use super::recover::broken_off;
 use super::request::DatasetRequest;
 use crate::config::datasets::limits;
 use crate::domain::dataset::{DatasetLimits, DatasetRecord};
-use crate::hub::{Hub, HubError, Kind, Reference, Snapshot, dataset_files};
+use crate::domain::repository::Repository;
+use crate::hub::{Hub, HubError, Kind, Snapshot, dataset_files};
 use crate::service::hub::at_hub;
 use crate::service::{Result, Service, ServiceError};
 
@@ -29,13 +30,13 @@ impl Service {
     pub(super) async fn register_from_hub(
         self: &Arc<Self>,
         request: DatasetRequest,
-        reference: Reference,
+        repository: Repository,
         folder: Option<String>,
         created_by: Option<String>,
     ) -> Result<DatasetRecord> {
         let settings = request.settings()?;
-        let name = request.name(&reference.id)?;
-        let (hub, snapshot) = self.look_at_hub(Kind::Dataset, reference).await?;
+        let name = request.name(&repository.id)?;
+        let (hub, snapshot) = self.look_at_hub(Kind::Dataset, repository).await?;
         let wanted = dataset_files(&snapshot, folder.as_deref()).map_err(|error| at_hub(&error))?;
         let limits = limits(&self.settings);
         if wanted.len() as u64 > limits.files {

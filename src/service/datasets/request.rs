@@ -8,8 +8,8 @@ use crate::config;
 use crate::config::nearest::suggestion;
 use crate::data::files::relative;
 use crate::domain::dataset::{DatasetSettings, SplitRule};
-use crate::hub::Reference;
-use crate::service::hub::reference;
+use crate::domain::repository::Repository;
+use crate::service::hub::repository;
 use crate::service::{Result, ServiceError};
 
 const MAX_NAME: usize = 100;
@@ -63,7 +63,7 @@ pub struct DatasetSource {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Origin {
     Path(String),
-    Hub { reference: Reference, folder: Option<String> },
+    Hub { repository: Repository, folder: Option<String> },
     Parts,
 }
 
@@ -80,11 +80,11 @@ impl DatasetSource {
         match (path, hub, upload) {
             (Some(path), None, None) => Ok(Origin::Path(path.clone())),
             (None, Some(hub), None) => {
-                let reference = reference(hub, revision.as_deref())?;
+                let repository = repository(hub, revision.as_deref())?;
                 if let Some(folder) = folder {
                     relative(folder).map_err(|problem| ServiceError::field("/source/folder", problem))?;
                 }
-                Ok(Origin::Hub { reference, folder: folder.clone() })
+                Ok(Origin::Hub { repository, folder: folder.clone() })
             }
             (None, None, Some(UploadKind::Parts)) => Ok(Origin::Parts),
             _ => Err(ServiceError::field("/source", "needs one of `path`, `hub` and `upload`")),

@@ -79,8 +79,8 @@ impl Service {
         };
         let path = match source.origin()? {
             Origin::Path(path) => path,
-            Origin::Hub { reference, folder } => {
-                return self.register_from_hub(request, reference, folder, created_by).await;
+            Origin::Hub { repository, folder } => {
+                return self.register_from_hub(request, repository, folder, created_by).await;
             }
             Origin::Parts => return self.begin_parts(&request, created_by).await,
         };

@@ -16,8 +16,9 @@ use crate::config::nearest::suggestion;
 use crate::domain::checkpoint::Checkpoint;
 use crate::domain::job::{Job, JobState};
 use crate::domain::model::{ARTIFACT, Model};
+use crate::domain::model_reference::ModelReference;
+use crate::domain::repository::Repository;
 use crate::domain::worker::WorkerRecord;
-use crate::hub::{HubError, Reference, SCHEME};
 use crate::service::{Result, Service, ServiceError};
 use crate::store::StoreError;
 
@@ -108,11 +109,13 @@ impl Service {
         if let Some(base) = found(self.store.model(reference).await)? {
             return Ok(ModelSource { id: reference.to_owned(), base, checkpoint: None });
         }
-        if reference.starts_with(SCHEME) {
-            let base = self.model_of_hub(reference, pointer).await?;
+        let parsed = reference.parse::<ModelReference>();
+        let parsed = parsed.map_err(|error| ServiceError::field(pointer, error.to_string()))?;
+        if let ModelReference::Hub(repository) = &parsed {
+            let base = self.model_of_hub(repository, pointer).await?;
             return Ok(ModelSource { id: base.name.clone(), base, checkpoint: None });
         }
-        let checkpoint = match self.named_checkpoint(reference).await {
+        let checkpoint = match self.named_checkpoint(&parsed).await {
             Ok(Some(checkpoint)) => checkpoint,
             Ok(None) => return Err(self.unknown_model(reference, pointer).await?),
             Err(ServiceError::Conflict(detail)) => return Err(ServiceError::field(pointer, detail)),
@@ -123,18 +126,16 @@ impl Service {
     }
 
     /// The model that was registered from a repository of the hub; any commit of it where none is named.
-    async fn model_of_hub(&self, reference: &str, pointer: &str) -> Result<Model> {
-        let wanted: Reference =
-            reference.parse().map_err(|error: HubError| ServiceError::field(pointer, error.to_string()))?;
+    async fn model_of_hub(&self, wanted: &Repository, pointer: &str) -> Result<Model> {
         let fits = |model: &Model| {
-            let origin = model.source.parse::<Reference>().ok().filter(|_| model.source.starts_with(SCHEME));
-            origin.is_some_and(|origin| {
+            model.repository().is_some_and(|origin| {
                 origin.id == wanted.id && (wanted.revision.is_none() || wanted.revision == origin.revision)
             })
         };
         let models = self.store.models().await?;
         models.into_iter().filter(fits).max_by_key(|model| model.created_at).ok_or_else(|| {
             let revision = wanted.revision.as_ref().map(|name| format!(", \"revision\": \"{name}\"")).unwrap_or_default();
+            let reference = ModelReference::Hub(wanted.clone());
             let detail = format!(
                 "no model was registered from `{reference}`: POST /v1/models {{\"source\": {{\"hub\": \"{}\"{revision}}}}}, or \
                  `vgpo models add {reference}`, then use its name, or the commit as revision",
@@ -144,27 +145,18 @@ impl Service {
         })
     }
 
-    async fn named_checkpoint(&self, reference: &str) -> Result<Option<Checkpoint>> {
-        if let Some(checkpoint) = found(self.store.checkpoint(reference).await)? {
-            return Ok(Some(checkpoint));
-        }
-        let Some((run_id, which)) = reference.split_once('@') else {
-            return Ok(self.store.promoted(reference).await?);
+    async fn named_checkpoint(&self, reference: &ModelReference) -> Result<Option<Checkpoint>> {
+        let (run_id, which) = match reference {
+            ModelReference::Checkpoint(id) => return found(self.store.checkpoint(id).await),
+            ModelReference::Name(name) => return Ok(self.store.promoted(name).await?),
+            ModelReference::Run { run, which } => (run, which),
+            ModelReference::Hub(_) | ModelReference::Job(_) => return Ok(None),
         };
         let Some(run) = found(self.store.run(run_id).await)? else { return Ok(None) };
-        let id = match which {
-            "best" => run.best_checkpoint,
-            "last" => run.last_checkpoint,
-            other => {
-                return Err(ServiceError::Conflict(format!(
-                    "`@{other}` names no checkpoint of a run; use @best or @last"
-                )));
-            }
-        };
-        let Some(id) = id else {
+        let (state, job) = (run.state, run.job_id.clone());
+        let Some(id) = which.of(run) else {
             return Err(ServiceError::Conflict(format!(
-                "run `{run_id}` has no checkpoint yet; it is {}; a job that waits for it names it as `after`: `{}`",
-                run.state, run.job_id
+                "run `{run_id}` has no checkpoint yet; it is {state}; a job that waits for it names it as `after`: `{job}`"
             )));
         };
         found(self.store.checkpoint(&id).await)
@@ -193,17 +185,23 @@ impl Service {
         after: Option<&str>,
     ) -> Result<(ModelSource, Option<String>)> {
         let registered = found(self.store.model(reference).await)?.is_some();
-        let Some(job) = self.named_job(reference, after).await?.filter(|_| !registered) else {
+        let parsed = reference.parse::<ModelReference>().ok().filter(|_| !registered);
+        let job = match &parsed {
+            Some(parsed) => self.named_job(parsed, after).await?,
+            None => None,
+        };
+        let Some(job) = job else {
             return Ok((self.model_source(reference, "/model").await?, None));
         };
+        let left = ModelReference::last_of(&job.run_id);
         if job.state == JobState::Succeeded {
-            let run = if reference.contains('@') { reference.to_owned() } else { format!("{}@last", job.run_id) };
-            return Ok((self.model_source(&run, "/model").await?, None));
+            let checkpoint = parsed.filter(|parsed| matches!(parsed, ModelReference::Run { .. })).unwrap_or(left);
+            return Ok((self.model_source(&checkpoint.to_string(), "/model").await?, None));
         }
         let unusable = |detail: String| Err(ServiceError::field("/model", detail));
         if job.state.is_final() {
-            let (id, run, state) = (&job.id, &job.run_id, job.state);
-            return unusable(format!("job `{id}` is {state}; retry it, or start from `{run}@last` if it left one"));
+            let (id, state) = (&job.id, job.state);
+            return unusable(format!("job `{id}` is {state}; retry it, or start from `{left}` if it left one"));
         }
         if after.is_some_and(|after| after != job.id) {
             return unusable(format!("`{reference}` comes from job `{}`, but `after` names another one", job.id));
@@ -213,10 +211,10 @@ impl Service {
     }
 
     /// The job whose result `reference` stands for, if that may lie in the future.
-    async fn named_job(&self, reference: &str, after: Option<&str>) -> Result<Option<Job>> {
-        match reference.split_once('@') {
-            None if reference.starts_with("job_") => found(self.store.job(reference).await),
-            Some((run, "best" | "last")) => {
+    async fn named_job(&self, reference: &ModelReference, after: Option<&str>) -> Result<Option<Job>> {
+        match reference {
+            ModelReference::Job(id) => found(self.store.job(id).await),
+            ModelReference::Run { run, .. } => {
                 let run = found(self.store.run(run).await)?.filter(|run| after == Some(run.job_id.as_str()));
                 match run {
                     Some(run) => found(self.store.job(&run.job_id).await),

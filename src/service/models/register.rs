@@ -44,11 +44,11 @@ impl Service {
         self.may_write(&project)?;
         let coming = |name: String, source: String| Coming { name, source, project, created_by };
         match request.origin()? {
-            Origin::Hub(reference) => {
+            Origin::Hub(repository) => {
                 self.may_fetch_models()?;
-                let name = request.name(&reference.id)?;
+                let name = request.name(&repository.id)?;
                 self.check_free(&name).await?;
-                let (hub, snapshot) = self.look_at_hub(Kind::Model, reference).await?;
+                let (hub, snapshot) = self.look_at_hub(Kind::Model, repository).await?;
                 let source = snapshot.to_string();
                 Download { coming: coming(name, source), hub, snapshot }.start(self).await
             }

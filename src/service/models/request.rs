@@ -3,14 +3,12 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::hub::Reference;
-use crate::service::hub::reference;
+use crate::domain::model_reference::check_name;
+use crate::domain::repository::Repository;
+use crate::service::hub::repository;
 use crate::service::{Result, ServiceError};
 
-const MAX_NAME: usize = 200;
 const MAX_PROJECT: usize = 100;
-/// What names of other things begin with.
-const TAKEN: [&str; 3] = ["ckpt_", "run_", "hf:"];
 
 /// Body of `POST /v1/models`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -40,7 +38,7 @@ pub struct ModelOrigin {
 /// Where the files of a model are, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Origin {
-    Hub(Reference),
+    Hub(Repository),
     Path(String),
 }
 
@@ -48,7 +46,7 @@ impl ModelRequest {
     pub(super) fn origin(&self) -> Result<Origin> {
         let ModelOrigin { hub, revision, path } = &self.source;
         match (hub, path) {
-            (Some(hub), None) => reference(hub, revision.as_deref()).map(Origin::Hub),
+            (Some(hub), None) => repository(hub, revision.as_deref()).map(Origin::Hub),
             (None, Some(_)) if revision.is_some() => {
                 Err(ServiceError::field("/source/revision", "belongs to `hub`; a folder has no revisions"))
             }
@@ -63,24 +61,7 @@ impl ModelRequest {
             return Err(ServiceError::field("/project", format!("is longer than {MAX_PROJECT} characters")));
         }
         let name = self.name.as_deref().unwrap_or(fallback);
-        let plain = |part: &str| {
-            part.starts_with(|c: char| c.is_ascii_alphanumeric())
-                && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
-        };
-        if name.len() > MAX_NAME || !name.split('/').all(plain) {
-            let shown: String = name.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect();
-            return Err(ServiceError::field(
-                "/name",
-                format!(
-                    "`{shown}` must be letters, digits, `.`, `_` or `-`, in parts parted by `/`, each with a letter or digit first, and at most {MAX_NAME} long"
-                ),
-            ));
-        }
-        match TAKEN.iter().find(|prefix| name.starts_with(**prefix)) {
-            Some(prefix) => {
-                Err(ServiceError::field("/name", format!("must not begin with `{prefix}`, as other ids do")))
-            }
-            None => Ok(name.to_owned()),
-        }
+        check_name(name).map_err(|error| ServiceError::field("/name", error.to_string()))?;
+        Ok(name.to_owned())
     }
 }

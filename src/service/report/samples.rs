@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::domain::message::{Content, Message, Part, Role};
+use crate::domain::model_reference::ModelReference;
 use crate::domain::page::Page;
 use crate::domain::run::Run;
 use crate::domain::sample::{SampleGroup, SampleRecord, SampleResponse};
@@ -66,7 +67,7 @@ impl Service {
         let response = group.responses.first()?;
         run.last_checkpoint.as_ref()?;
         let request = ScoreRequest {
-            model: format!("{}@last", run.id),
+            model: ModelReference::last_of(&run.id).to_string(),
             messages: Some(messages(group)),
             prompt: None,
             images: None,

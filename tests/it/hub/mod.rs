@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use vgpo::config::app::{AppSettings, Sources};
 use vgpo::domain::model::DownloadProgress;
-use vgpo::hub::{Hub, HubError, Kind, Reference, Snapshot, model_files};
+use vgpo::domain::repository::Repository;
+use vgpo::hub::{Hub, HubError, Kind, Snapshot, model_files};
 
 use server::{COMMIT, FakeHub, Moods, OTHER_COMMIT};
 
@@ -33,7 +34,7 @@ async fn fetch(
     let (settings, reference) = (settings.clone(), reference.to_owned());
     let work = move || {
         let hub = Hub::new(&settings)?;
-        let snapshot = hub.look(Kind::Model, &reference.parse::<Reference>()?)?;
+        let snapshot = hub.look(Kind::Model, &reference.parse::<Repository>()?)?;
         let mut told = Vec::new();
         let dir = hub.fetch(&snapshot, &model_files(&snapshot)?, &mut |progress| told.push(progress))?;
         Ok((dir, snapshot, told))

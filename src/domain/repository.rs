@@ -1,30 +1,40 @@
-//! Names of repositories.
+//! Repositories of a model hub, and how they are written: `org/name`, `org/name@revision`, with or without `hf:`.
 
 use std::str::FromStr;
 
-use super::HubError;
-
-/// What a name begins with where other names would do as well.
-pub const SCHEME: &str = "hf:";
-/// The revision of those who name none.
+/// What a repository's name begins with where other names are possible too.
+pub(super) const SCHEME: &str = "hf:";
+/// Separates a name from what is meant of it: a revision of a repository, a checkpoint of a run.
+pub(super) const AT: char = '@';
+/// The revision where none is named.
 const MAIN: &str = "main";
 const LONGEST: usize = 200;
 
-/// A repository, and perhaps a revision: `org/name` or `org/name@revision`.
+/// A name that no repository of a hub can have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` names nothing at a hub: {problem}")]
+pub struct RepositoryError {
+    /// The name, without control characters.
+    pub text: String,
+    /// What is wrong.
+    pub problem: &'static str,
+}
+
+/// A repository, and perhaps a revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reference {
+pub struct Repository {
     /// `org/name`.
     pub id: String,
     /// A branch, a tag or a commit.
     pub revision: Option<String>,
 }
 
-impl Reference {
+impl Repository {
     /// The repository `id` at a revision; `main` without one.
-    pub fn new(id: &str, revision: Option<&str>) -> Result<Self, HubError> {
-        let fault = |text: &str, problem: &str| HubError::Reference {
+    pub fn new(id: &str, revision: Option<&str>) -> Result<Self, RepositoryError> {
+        let fault = |text: &str, problem: &'static str| RepositoryError {
             text: text.chars().filter(|c| !c.is_control()).take(LONGEST).collect(),
-            problem: problem.to_owned(),
+            problem,
         };
         let parts: Vec<&str> = id.split('/').collect();
         if !(1..=2).contains(&parts.len()) || id.len() > LONGEST || !parts.iter().all(|part| is_plain(part)) {
@@ -36,6 +46,11 @@ impl Reference {
             return Err(fault(revision, "a revision is a branch, a tag or a commit"));
         }
         Ok(Self { id: id.to_owned(), revision: revision.map(str::to_owned) })
+    }
+
+    /// The repository that a text with `hf:` in front names; none for any other text.
+    pub fn with_scheme(text: &str) -> Option<Result<Self, RepositoryError>> {
+        text.strip_prefix(SCHEME).map(str::parse)
     }
 
     /// The revision to ask for.
@@ -51,22 +66,22 @@ fn is_plain(part: &str) -> bool {
         && !part.contains("..")
 }
 
-impl FromStr for Reference {
-    type Err = HubError;
+impl FromStr for Repository {
+    type Err = RepositoryError;
 
     /// `org/name` or `org/name@revision`, with or without `hf:` before it.
-    fn from_str(text: &str) -> Result<Self, HubError> {
+    fn from_str(text: &str) -> Result<Self, RepositoryError> {
         let text = text.strip_prefix(SCHEME).unwrap_or(text);
-        match text.split_once('@') {
+        match text.split_once(AT) {
             Some((id, revision)) => Self::new(id, Some(revision)),
             None => Self::new(text, None),
         }
     }
 }
 
-impl std::fmt::Display for Reference {
+impl std::fmt::Display for Repository {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}@{}", self.id, self.revision())
+        write!(f, "{}{AT}{}", self.id, self.revision())
     }
 }
 
@@ -76,7 +91,7 @@ mod tests {
 
     #[test]
     fn names_are_read_and_paths_refused() {
-        let read = |text: &str| text.parse::<Reference>().map(|r| r.to_string());
+        let read = |text: &str| text.parse::<Repository>().map(|r| r.to_string());
         assert_eq!(read("hf:Qwen/Qwen2.5-VL-3B-Instruct").unwrap(), "Qwen/Qwen2.5-VL-3B-Instruct@main");
         assert_eq!(read("gpt2@refs/pr/1").unwrap(), "gpt2@refs/pr/1");
         for bad in ["", "a/b/c", "../x", "a/..", "a/b?x", "a b/c", "a/b@", "a/b@../x", "a/b@x?y", "/a", "a/"] {

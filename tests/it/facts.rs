@@ -1,0 +1,55 @@
+//! One fact, one place: a second copy of what is written down elsewhere fails here.
+
+use std::path::{Path, PathBuf};
+
+fn files(dir: &Path, ending: &str, out: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, ending, out);
+        } else if path.extension().is_some_and(|e| e == ending) {
+            out.push(path);
+        }
+    }
+}
+
+/// Paths and texts of the program's sources, without comments and unit tests.
+fn sources() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    files(&root.join("src"), "rs", &mut found);
+    let read = |path: PathBuf| {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        let code: Vec<&str> = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        (path.strip_prefix(root).unwrap().display().to_string(), code.join("\n"))
+    };
+    found.into_iter().map(read).collect()
+}
+
+/// The files outside of `home` whose code holds one of `texts`.
+fn copies(home: &[&str], texts: &[&str]) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut at_home = 0;
+    for (path, code) in sources() {
+        for text in texts.iter().filter(|text| code.contains(**text)) {
+            if home.contains(&path.as_str()) {
+                at_home += 1;
+            } else {
+                faults.push(format!("{path} holds {text}, which belongs to {}", home.join(", ")));
+            }
+        }
+    }
+    assert!(at_home > 0, "{home:?} holds none of {texts:?}: the test looks for the wrong words");
+    faults
+}
+
+#[test]
+fn only_one_place_knows_how_models_are_named() {
+    let home = ["src/domain/model_reference.rs", "src/domain/repository.rs"];
+    let mut words = vec!["\"hf:".to_owned(), "}@last".to_owned(), "}@best".to_owned()];
+    words.extend(vgpo::domain::model_reference::RESERVED.iter().map(|beginning| format!("\"{beginning}\"")));
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let faults = copies(&home, &words);
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
