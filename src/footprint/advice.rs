@@ -19,7 +19,7 @@ pub struct Advice {
     pub together: u64,
 }
 
-/// Settings that are named at least, where there are so many; more only where these do not do.
+/// Number of suggestions, if there are as many; more only if these are not enough.
 const ENOUGH: usize = 3;
 
 /// Held-out rows of a small evaluation.
@@ -28,8 +28,8 @@ const FEW_ROWS: u64 = 64;
 /// A setting, the value it would get, and the job with it.
 type Change<'a> = (&'static str, &'a dyn Fn(&JobSpec) -> Option<(String, JobSpec)>);
 
-/// The changes that make `spec` fit into `limit` bytes, each alone and with those before it; those that are in place already
-/// or would not lower the peak are left out.
+/// The changes that make `spec` fit into `limit` bytes, each alone and with those before it. Changes that are already
+/// in place or would not lower the peak are omitted.
 pub fn advice(model: &ModelSize, spec: &JobSpec, row: &RowShape, site: Site, limit: u64) -> Vec<Advice> {
     let peak = |spec: &JobSpec| estimate(model, spec, row, site).peak;
     let micro_batch = |spec: &JobSpec| smaller_micro_batches(spec, row, limit, peak);
@@ -50,7 +50,7 @@ pub fn advice(model: &ModelSize, spec: &JobSpec, row: &RowShape, site: Site, lim
         }
         let Some((_, alone)) = change(spec) else { continue };
         let Some((value, next)) = change(&together) else { continue };
-        // Another part of the step may be the largest: then the change would help nobody.
+        // If another part of the step is the largest, the change would not help.
         if peak(&next) >= peak(&together) {
             continue;
         }
@@ -72,7 +72,7 @@ fn freeze_vision(spec: &JobSpec) -> Option<(String, JobSpec)> {
     (changed != *spec).then(|| ("true".to_owned(), changed))
 }
 
-/// Adapters of the usual width beside frozen weights.
+/// Adapters of the default rank on frozen weights.
 fn adapters(spec: &JobSpec) -> Option<(String, JobSpec)> {
     if spec.train.lora.is_some() || !spec.method.trains() {
         return None;
@@ -83,7 +83,7 @@ fn adapters(spec: &JobSpec) -> Option<(String, JobSpec)> {
     Some(("\"lora\"".to_owned(), changed))
 }
 
-/// 16-bit weights, which help where the weights themselves are what is large.
+/// 16-bit weights, which help if the weights themselves are large.
 fn narrow(spec: &JobSpec) -> Option<(String, JobSpec)> {
     let mut changed = spec.clone();
     changed.train.dtype = DType::Bf16;
@@ -104,7 +104,7 @@ fn shorter(spec: &JobSpec) -> Option<(String, JobSpec)> {
     (changed != *spec).then(|| (changed.rollout.max_new_tokens.to_string(), changed))
 }
 
-/// The largest power of two that fits, or one row where none does.
+/// The largest power of two that fits, or one row if none does.
 fn smaller_micro_batches(
     spec: &JobSpec,
     row: &RowShape,

@@ -1,8 +1,8 @@
-//! How much memory a job needs, by part, before it runs; and what would make it need less.
+//! Estimates the memory of a job by part before it runs, and suggests settings that need less.
 //!
-//! The parts follow the trainer (`train`): a step samples, scores under the old policy, takes gradients and updates, one after
-//! the other; micro-batches and rollout chunks run on one thread per core, each with a graph of its own. What a pass keeps is
-//! the model's to know ([`crate::model::footprint`]).
+//! The parts follow the trainer (`train`): a step samples, scores under the old policy, computes gradients and updates,
+//! one after the other; micro-batches and rollout chunks run on one thread per core, each with its own graph. The
+//! activation memory of a pass comes from the model ([`crate::model::footprint`]).
 
 pub mod advice;
 pub mod machine;
@@ -20,13 +20,14 @@ use crate::model::lora::select;
 use sampling::Sampling;
 use update::Update;
 
-/// Bytes of a gradient or a moment, whatever the weights are.
+/// Bytes of a gradient or a moment, whatever the number format of the weights.
 const WIDE: u64 = 4;
-/// What a trainer's process takes before it loads a model: program, tokenizer, data set, database (measured, docs/memory.md).
+/// Memory of a trainer's process before it loads a model: program, tokenizer, data set, database (measured,
+/// docs/memory.md).
 const BASE_BYTES: u64 = 112 << 20;
-/// Pages that the allocator holds beyond what is in use, in percent (measured, docs/memory.md).
+/// Pages that the allocator keeps beyond what is in use, in percent (measured, docs/memory.md).
 const RETAINED_PERCENT: u64 = 16;
-/// Copies of one tensor that an update of `AdamW` makes on the way.
+/// Temporary copies of one tensor in an update of `AdamW`.
 const UPDATE_COPIES: u64 = 8;
 
 /// A row of the data set with its longest response.
@@ -36,7 +37,7 @@ pub struct RowShape {
     pub prompt_tokens: usize,
     /// Image tokens among them.
     pub image_tokens: usize,
-    /// Tokens of the response at most.
+    /// Maximum number of tokens of the response.
     pub response_tokens: usize,
     /// Its images.
     pub images: Vec<Grid>,
@@ -48,12 +49,12 @@ impl RowShape {
     }
 }
 
-/// The device that would run the job, as far as memory goes.
+/// The device that would run the job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Site {
-    /// Is it a processor?
+    /// Is it a CPU?
     pub cpu: bool,
-    /// Micro-batches that run at a time: one per core of a processor, one on a GPU.
+    /// Micro-batches that run in parallel: one per core of a CPU, one on a GPU.
     pub threads: usize,
 }
 
@@ -62,26 +63,26 @@ pub struct Site {
 pub struct Estimate {
     /// Program, tokenizer, data set.
     pub base: u64,
-    /// Weights, those of adapters and of a second copy as reference included.
+    /// Weights, including those of adapters and of the reference model.
     pub weights: u64,
-    /// Gradients of the micro-batches that run at a time, and their sum.
+    /// Gradients of the micro-batches that run in parallel, and their sum.
     pub gradients: u64,
-    /// Moments of the optimizer, and 32-bit masters of narrow weights.
+    /// Moments of the optimizer, and 32-bit master copies of narrow weights.
     pub optimizer: u64,
-    /// Graphs of the micro-batches that run at a time, and the buffers of their backward.
+    /// Graphs of the micro-batches that run in parallel, and the buffers of their backward.
     pub activations: u64,
-    /// Logits of the positions that are held at a time.
+    /// Logits of the positions that are computed at a time.
     pub logits: u64,
     /// Keys and values while sampling, or while evaluating.
     pub kv_cache: u64,
-    /// Pixels of the prompts that are held at a time.
+    /// Pixels of the prompts in memory.
     pub images: u64,
     /// The largest sum of parts that are needed at the same time.
     pub peak: u64,
 }
 
 impl Estimate {
-    /// The parts by name; the peak is none of them.
+    /// The parts by name, without the peak.
     pub fn parts(&self) -> [(&'static str, u64); 8] {
         [
             ("base", self.base),
@@ -96,7 +97,7 @@ impl Estimate {
     }
 }
 
-/// What a job needs at its peak on `site`, if every row is like `row` and every response as long as it may be.
+/// The peak memory of a job on `site`, if every row is like `row` and every response has the maximum length.
 pub fn estimate(model: &ModelSize, spec: &JobSpec, row: &RowShape, site: Site) -> Estimate {
     let plan = Plan::new(model, spec, row, site);
     let update = if spec.method.trains() { Update::of(&plan) } else { Update::default() };
@@ -113,8 +114,8 @@ pub fn estimate(model: &ModelSize, spec: &JobSpec, row: &RowShape, site: Site) -
     ];
     let images = plan.images();
     // On a GPU the optimizer may live in main memory instead.
-    let beside = if spec.optimizer.offload && !site.cpu { 0 } else { optimizer };
-    let held = weights + beside + images + phases.into_iter().max().unwrap_or(0);
+    let resident = if spec.optimizer.offload && !site.cpu { 0 } else { optimizer };
+    let held = weights + resident + images + phases.into_iter().max().unwrap_or(0);
     Estimate {
         base: BASE_BYTES,
         weights,
@@ -128,16 +129,16 @@ pub fn estimate(model: &ModelSize, spec: &JobSpec, row: &RowShape, site: Site) -
     }
 }
 
-/// A job beside its model: what every part of the estimate asks for.
+/// A job and its model, as input of every part of the estimate.
 struct Plan<'a> {
     model: &'a ModelSize,
     spec: &'a JobSpec,
     row: &'a RowShape,
     site: Site,
     arithmetic: Arithmetic,
-    /// None where nothing is trained.
+    /// None if nothing is trained.
     objective: Option<Box<dyn Algorithm>>,
-    /// Linear layers with an adapter, and the width of its thin matrices.
+    /// Linear layers with an adapter, and its rank.
     adapted: Vec<&'a LinearShape>,
     rank: usize,
     /// Parameters that get gradients and moments.
@@ -152,9 +153,9 @@ impl<'a> Plan<'a> {
             DType::Bf16 => true,
         };
         let arithmetic = Arithmetic { cpu: site.cpu, weight_bytes: if narrow { 2 } else { 4 } };
-        let frozen = |layer: &LinearShape| spec.train.freeze_vision && layer.sees();
+        let frozen = |layer: &LinearShape| spec.train.freeze_vision && layer.is_vision();
         let (adapted, rank) = match &spec.train.lora {
-            // Targets that fit no layer are refused elsewhere.
+            // Targets that match no layer are rejected elsewhere.
             Some(lora) => (select(&lora.targets, &model.linears).unwrap_or_default(), lora.rank as usize),
             None => (Vec::new(), 0),
         };
@@ -164,13 +165,13 @@ impl<'a> Plan<'a> {
             None if spec.train.freeze_vision => model.parameters.all - model.parameters.vision,
             None => model.parameters.all,
         };
-        // Settings outside their limits are refused elsewhere.
+        // Settings outside their limits are rejected elsewhere.
         let objective = algorithm::build(&spec.method).ok();
         Self { model, spec, row, site, arithmetic, objective, adapted, rank, trained: trained as u64 }
     }
 
     fn trains_vision(&self) -> bool {
-        let trains = |layer: &&LinearShape| layer.sees();
+        let trains = |layer: &&LinearShape| layer.is_vision();
         if self.spec.train.lora.is_some() { self.adapted.iter().any(trains) } else { !self.spec.train.freeze_vision }
     }
 
@@ -187,7 +188,7 @@ impl<'a> Plan<'a> {
         if !self.spec.method.trains() {
             return 0;
         }
-        // Adapters are 32 bits wide whatever the weights are.
+        // Adapters have 32 bits whatever the number format of the weights.
         let follows = self.spec.train.lora.is_none() && (self.arithmetic.weight_bytes as u64) < WIDE;
         self.trained * WIDE * if follows { 3 } else { 2 }
     }

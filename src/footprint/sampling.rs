@@ -5,10 +5,10 @@ use crate::config::rollout::{DECODED_ROWS, EVALUATED_RESPONSES};
 use crate::domain::spec::JobSpec;
 use crate::model::footprint::{PassShape, VALUE};
 
-/// How much of a cache is alive twice while finished rows are taken out of it, in percent.
+/// Size of a cache and its copy while finished rows are removed from it, in percent of the cache.
 const COMPACTION_PERCENT: u64 = 175;
 
-/// Prompts that an evaluation of the job holds at a time.
+/// Prompts that an evaluation of the job has in memory.
 pub(super) fn evaluation_prompts(spec: &JobSpec) -> u64 {
     spec.eval_rows.min((EVALUATED_RESPONSES / spec.eval.samples.max(1)).max(1))
 }
@@ -48,18 +48,19 @@ impl Sampling {
         let rows = chunk * group;
         let prefill = PassShape {
             rows: chunk,
-            columns: row.prompt_tokens,
+            seq_len: row.prompt_tokens,
             images: row.images.repeat(chunk),
             image_slots: chunk * row.image_tokens,
         };
-        // Rows that join a running batch end in its last column: until those before them have left, it is longer than they are.
+        // Rows that join a running batch are right-aligned: until earlier rows have left, it is longer than the new
+        // ones.
         let waiting = prompts.div_ceil(threads) > chunk;
-        let columns = (row.tokens() + 1) * if waiting { 4 } else { 3 } / 3;
-        let cached = rows * columns * model.passes.cached_per_token();
+        let positions = (row.tokens() + 1) * if waiting { 4 } else { 3 } / 3;
+        let cached = rows * positions * model.passes.cached_per_token();
         Self {
             cache: (running * cached) as u64,
             reading: (running * model.passes.reading(&prefill)) as u64,
-            // Logits as the model gives them, and as the sampler reads them.
+            // Logits of the model, and their copy for the sampler.
             logits: (running * 2 * rows * model.info.vocab_size * VALUE) as u64,
         }
     }

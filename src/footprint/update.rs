@@ -1,21 +1,21 @@
 //! The two passes over a mini-batch.
 
 use super::Plan;
-use crate::model::footprint::{Arithmetic, Kept, PassShape, VALUE};
+use crate::model::footprint::{ActivationMemory, Arithmetic, PassShape, VALUE};
 use crate::model::logprob::LOGITS_AT_ONCE;
 
-/// Planes of logits that the output head holds at a time in the update: logits, their log-softmax and its steps, the
-/// derivative, and the gradient that the backward sums up.
+/// Buffers of the size of the logits that the output head needs at a time in the update: logits, log-softmax and its
+/// steps, the derivative, and the gradient that the backward accumulates.
 const LOGIT_PLANES: u64 = 6;
 /// The same without a gradient.
 const SCORE_PLANES: u64 = 4;
-/// Copies of the embedding's gradient at the end of a backward, beside the one that is kept.
+/// Copies of the embedding's gradient at the end of a backward, in addition to the one that is kept.
 const EMBEDDING_COPIES: usize = 2;
 
 /// Bytes of an update and of the pass under the old policy.
 #[derive(Default)]
 pub(super) struct Update {
-    /// Gradients held at a time, in sets of all trained parameters.
+    /// Gradients in memory, in sets of all trained parameters.
     pub(super) gradient_sets: u64,
     pub(super) graph: u64,
     pub(super) backward: u64,
@@ -29,7 +29,7 @@ pub(super) struct Update {
 impl Update {
     pub(super) fn of(plan: &Plan<'_>) -> Self {
         let (spec, row, model) = (plan.spec, plan.row, plan.model);
-        // A masked view in the loss is a second graph beside the first; each has half of the tokens.
+        // A masked view in the loss adds a second graph; each has half of the tokens.
         let view = plan.objective.as_ref().and_then(|objective| objective.masked_view());
         let graphs = if view.is_some_and(|view| view.in_loss) { 2 } else { 1 };
         let tokens = spec.batch.microbatch_tokens as usize / graphs;
@@ -38,21 +38,21 @@ impl Update {
         let running = batches.min(plan.site.threads);
         let pass = PassShape {
             rows: if padded { responses } else { 1 },
-            columns: if padded { row.tokens() } else { prompts * row.prompt_tokens + responses * row.response_tokens },
+            seq_len: if padded { row.tokens() } else { prompts * row.prompt_tokens + responses * row.response_tokens },
             images: row.images.repeat(prompts),
             image_slots: if padded { responses } else { prompts } * row.image_tokens,
         };
-        let kept = kept(plan, &pass);
-        let graph = if spec.train.gradient_checkpointing { kept.tape + kept.block } else { kept.graph };
+        let memory = activation_memory(plan, &pass);
+        let graph = if spec.train.gradient_checkpointing { memory.tape + memory.block } else { memory.graph };
         let embedding = if spec.train.lora.is_none() { EMBEDDING_COPIES * VALUE * model.parameters.largest } else { 0 };
         let all = |bytes: usize| (running * bytes) as u64;
         let plane = held_logits(responses * row.response_tokens, model.info.vocab_size);
         let reading = all(model.passes.reading(&pass));
         Self {
-            // Every thread holds the gradients of its micro-batch; the sum of the waves before is one more set.
+            // Every thread has the gradients of its micro-batch; the sum of earlier ones is one more set.
             gradient_sets: (running + usize::from(batches > running)) as u64,
             graph: all(graphs * graph),
-            backward: all(kept.backward.max(embedding)),
+            backward: all(memory.backward.max(embedding)),
             logits: running as u64 * LOGIT_PLANES * plane,
             scoring: reading + running as u64 * SCORE_PLANES * plane,
             reading,
@@ -62,7 +62,7 @@ impl Update {
 
 /// The largest micro-batch of a mini-batch, and how many there are.
 struct MicroBatch {
-    /// Prompts that are read, and responses behind them.
+    /// Prompts, and responses that share them.
     prompts: usize,
     responses: usize,
     batches: usize,
@@ -78,13 +78,13 @@ fn padded(plan: &Plan<'_>, tokens: usize) -> MicroBatch {
     MicroBatch { prompts: responses.div_ceil(group), responses, batches: rows.div_ceil(responses), padded: true }
 }
 
-/// On a processor: responses behind a prompt that is read once, at least one micro-batch for each thread.
+/// On a CPU: responses share their prompt as a prefix; at least one micro-batch per thread.
 fn shared(plan: &Plan<'_>, tokens: usize) -> MicroBatch {
     let (group, prompts, threads) =
         (plan.group_size(), plan.spec.batch.minibatch_prompts as usize, plan.site.threads.max(1));
     let (prompt, response) = (plan.row.prompt_tokens, plan.row.response_tokens.max(1));
     let fitting = (tokens.saturating_sub(prompt) / response).max(1);
-    // A group that is cut reads its prompt in every part.
+    // A group that is split repeats its prompt in every part.
     let part = group.div_ceil(threads.div_ceil(prompts.max(1))).min(fitting);
     let parts = prompts * group.div_ceil(part);
     let total = parts * prompt + prompts * group * response;
@@ -93,19 +93,19 @@ fn shared(plan: &Plan<'_>, tokens: usize) -> MicroBatch {
     MicroBatch { prompts: parts_each, responses: parts_each * part, batches, padded: false }
 }
 
-/// What training keeps, that of adapters included.
-fn kept(plan: &Plan<'_>, pass: &PassShape) -> Kept {
+/// Activation memory of training, including that of adapters.
+fn activation_memory(plan: &Plan<'_>, pass: &PassShape) -> ActivationMemory {
     let passes = &plan.model.passes;
-    let mut kept = passes.training(plan.arithmetic, pass, plan.trains_vision());
+    let mut memory = passes.training(plan.arithmetic, pass, plan.trains_vision());
     let blocks = plan.model.info.layers.max(1);
     let of_layer = |layer: &&_| Arithmetic::adapter(passes.rows_of(layer, pass), plan.rank, layer.out);
     let adapters: usize = plan.adapted.iter().map(of_layer).sum();
-    kept.graph += adapters;
-    kept.block += adapters / blocks;
-    kept
+    memory.graph += adapters;
+    memory.block += adapters / blocks;
+    memory
 }
 
-/// Bytes of the logits of the positions that are held at a time.
+/// Bytes of the logits of the positions that are computed at a time.
 fn held_logits(positions: usize, vocabulary: usize) -> u64 {
     ((positions * vocabulary).min(LOGITS_AT_ONCE.max(vocabulary)) * VALUE) as u64
 }

@@ -16,7 +16,7 @@ const GAIN: f64 = 0.7;
 /// Standard deviation of the patch embedding.
 const PATCH_STD: f64 = 0.02;
 
-/// Normally distributed weights; norms start at 1 and biases at 0. Each tensor has a random stream of its own.
+/// Normally distributed weights; norms start at 1 and biases at 0. Each tensor has its own random stream.
 fn initial(seed: u64, name: &str, shape: &[usize]) -> Vec<f32> {
     let count: usize = shape.iter().product();
     if name.rsplit('.').next() == Some("bias") {
@@ -37,8 +37,8 @@ fn initial(seed: u64, name: &str, shape: &[usize]) -> Vec<f32> {
     (0..count).map(|_| (normal() * std) as f32).collect()
 }
 
-/// Writes `config.json` and the weights of a new model of any family into the folder `dir`, which must exist; equal seeds give
-/// equal weights.
+/// Writes `config.json` and the weights of a new model of any family into the folder `dir`, which must exist; equal
+/// seeds give equal weights.
 pub fn write_blank(dir: &Path, config: &Value, seed: u64, max_shard_bytes: u64) -> Result<(), ModelError> {
     let config_path = dir.join("config.json");
     let text = format!("{config:#}\n");

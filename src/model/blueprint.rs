@@ -19,7 +19,7 @@ pub(super) struct Blueprint {
 }
 
 impl Blueprint {
-    /// What the model that a folder configures is made of.
+    /// Collects the blueprint of the model configured by a folder.
     pub(super) fn of(folder: &Folder<'_>) -> Result<Self, ModelError> {
         let noted = Notebook::default();
         folder.visit(&noted)?;
@@ -27,7 +27,7 @@ impl Blueprint {
     }
 }
 
-/// Takes note of what a constructor asks for and gives it tensors that need no memory.
+/// Records what a constructor asks for and gives it tensors that take no memory.
 #[derive(Default)]
 struct Notebook(Mutex<Blueprint>);
 
@@ -35,7 +35,7 @@ impl WeightSource for Notebook {
     fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         noted.weights.insert(name.to_owned(), shape.to_vec());
-        // One value, seen through strides of zero.
+        // One value, broadcast with zero strides.
         Ok(Tensor::zeros((), DType::F32, &Device::Cpu)?.broadcast_as(shape)?)
     }
 

@@ -1,4 +1,4 @@
-//! Keys and values of the columns that a batch has read so far.
+//! The KV cache: keys and values of the positions that a batch has processed so far.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use super::error::ModelError;
 use super::input::Batch;
 
-/// A pre-allocated cache: one pair of `[rows, kv heads, capacity, head dim]` tensors per layer.
+/// A pre-allocated cache: one pair of `[batch, kv heads, capacity, head dim]` tensors per layer.
 ///
 /// A clone shares the storage: only one of the two may be appended to.
 #[derive(Debug, Clone)]
@@ -20,7 +20,7 @@ pub struct KvCache {
 }
 
 impl KvCache {
-    /// An empty cache for `rows` rows and `capacity` columns.
+    /// An empty cache for `rows` rows and `capacity` positions.
     pub fn new(
         layers: usize,
         (rows, kv_heads, capacity, head_dim): (usize, usize, usize, usize),
@@ -31,22 +31,22 @@ impl KvCache {
         Ok(Self { layers, len: 0, capacity, padding: vec![0; rows], next_position: vec![0; rows] })
     }
 
-    /// Columns in use.
+    /// Positions in use.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Has nothing been read yet?
+    /// Is the cache empty?
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Columns that fit.
+    /// Positions that fit in all.
     pub fn capacity(&self) -> usize {
         self.capacity
     }
 
-    /// Columns of padding at the left of each row.
+    /// Left padding of each row.
     pub fn padding(&self) -> &[usize] {
         &self.padding
     }
@@ -56,19 +56,19 @@ impl KvCache {
         &self.next_position
     }
 
-    /// Stores new keys and values `[rows, n, kv heads, head dim]` of one layer behind those in use and returns all of them,
-    /// in the same order of dimensions.
+    /// Stores new keys and values `[batch, n, kv heads, head dim]` of one layer after those in use and returns all of
+    /// them, in the same order of dimensions.
     pub(crate) fn append(&self, layer: usize, k: &Tensor, v: &Tensor) -> Result<(Tensor, Tensor), ModelError> {
-        let columns = k.dim(1)?;
+        let count = k.dim(1)?;
         let (keys, values) = &self.layers[layer];
         let store = |all: &Tensor, new: &Tensor| {
             all.slice_set(&new.detach().transpose(1, 2)?.contiguous()?, 2, self.len)?;
-            all.narrow(2, 0, self.len + columns)?.transpose(1, 2)
+            all.narrow(2, 0, self.len + count)?.transpose(1, 2)
         };
         Ok((store(keys, k)?, store(values, v)?))
     }
 
-    /// Checks that a batch fits behind what is cached.
+    /// Checks that a batch can continue the cache and fits into it.
     pub(crate) fn admit(&self, batch: &Batch) -> Result<(), ModelError> {
         if batch.rows != self.padding.len() {
             return Err(ModelError::Input(format!(
@@ -77,10 +77,10 @@ impl KvCache {
                 self.padding.len()
             )));
         }
-        if self.len + batch.columns > self.capacity {
+        if self.len + batch.seq_len > self.capacity {
             return Err(ModelError::Input(format!(
                 "{} more tokens do not fit into a cache of {} that holds {}",
-                batch.columns, self.capacity, self.len
+                batch.seq_len, self.capacity, self.len
             )));
         }
         if self.len > 0 && batch.padding.iter().any(|p| *p > 0) {
@@ -89,12 +89,12 @@ impl KvCache {
         Ok(())
     }
 
-    /// Takes note that a batch has been appended to every layer.
+    /// Called once a batch has been appended to every layer.
     pub(crate) fn advance(&mut self, batch: &Batch) {
         if self.len == 0 {
             self.padding.clone_from(&batch.padding);
         }
-        self.len += batch.columns;
+        self.len += batch.seq_len;
         self.next_position.clone_from(&batch.next_position);
     }
 
@@ -120,20 +120,20 @@ impl KvCache {
         self.layers.iter().map(|(k, v)| of(k) + of(v)).sum()
     }
 
-    /// Makes room for `columns` more. Columns that no row needs any more go first; where that is not much, the room grows by a
-    /// quarter: the copying stays linear in the columns either way.
-    pub fn reserve(&mut self, columns: usize) -> Result<(), ModelError> {
-        if self.len + columns <= self.capacity {
+    /// Makes room for `count` more. Positions that are padding in every row are dropped first; if that does not free
+    /// enough, the capacity grows by a quarter. Either way the total copying stays linear in the number of positions.
+    pub fn reserve(&mut self, count: usize) -> Result<(), ModelError> {
+        if self.len + count <= self.capacity {
             return Ok(());
         }
         let surplus = self.surplus();
-        let needed = self.len - surplus + columns;
+        let needed = self.len - surplus + count;
         let roomy = needed <= self.capacity - self.capacity / 4;
         self.keep_from(surplus, if roomy { self.capacity } else { needed.max(self.capacity + self.capacity / 4) })
     }
 
-    /// The rows of this cache and behind them those of `others`, each ending in the last column, with room for at least `spare`
-    /// columns more. Every join moves everything: rows that come at the same time join together.
+    /// The rows of this cache followed by those of `others`, right-aligned, with room for at least `spare` more
+    /// positions. A join copies everything, so rows that arrive at the same time should join together.
     pub fn join(&self, others: &[&Self], spare: usize) -> Result<Self, ModelError> {
         let all = || std::iter::once(self).chain(others.iter().copied());
         let len = all().map(|cache| cache.len - cache.surplus()).max().unwrap_or(0);
@@ -162,18 +162,18 @@ impl KvCache {
         })
     }
 
-    /// Gives back columns that are padding in every row.
+    /// Drops positions that are padding in every row.
     pub fn trim(&mut self) -> Result<(), ModelError> {
         let surplus = self.surplus();
         if surplus > 0 { self.keep_from(surplus, self.capacity - surplus) } else { Ok(()) }
     }
 
-    /// Columns that are padding in every row.
+    /// Positions that are padding in every row.
     fn surplus(&self) -> usize {
         self.padding.iter().copied().min().unwrap_or(0)
     }
 
-    /// Moves what lies behind the first `surplus` columns to tensors of `capacity` columns.
+    /// Moves everything after the first `surplus` positions to tensors of `capacity` positions.
     fn keep_from(&mut self, surplus: usize, capacity: usize) -> Result<(), ModelError> {
         let len = self.len - surplus;
         self.layers = self.laid_out(0..self.padding.len(), surplus..self.len, len, capacity)?;
@@ -182,7 +182,7 @@ impl KvCache {
         Ok(())
     }
 
-    /// A cache of one row of several, without its padding and without room.
+    /// A cache of one of the rows, without its padding and without spare capacity.
     pub fn row(&self, row: usize) -> Result<Self, ModelError> {
         let padding = self.padding[row];
         let len = self.len - padding;
@@ -190,14 +190,15 @@ impl KvCache {
         Ok(Self { layers, len, capacity: len, padding: vec![0], next_position: vec![self.next_position[row]] })
     }
 
-    /// A cache of one row's first `columns` columns with room for `spare` more; the next column has position `next`.
-    pub fn prefix(&self, columns: usize, next: u32, spare: usize) -> Result<Self, ModelError> {
-        let capacity = columns + spare;
-        let layers = self.laid_out(0..1, 0..columns, columns, capacity)?;
-        Ok(Self { layers, len: columns, capacity, padding: vec![0], next_position: vec![next] })
+    /// A cache of one row's first `count` positions with room for `spare` more; `next` is the position id of the next
+    /// token.
+    pub fn prefix(&self, count: usize, next: u32, spare: usize) -> Result<Self, ModelError> {
+        let capacity = count + spare;
+        let layers = self.laid_out(0..1, 0..count, count, capacity)?;
+        Ok(Self { layers, len: count, capacity, padding: vec![0], next_position: vec![next] })
     }
 
-    /// Fresh tensors of `capacity` columns for some rows, in which the columns `kept` end at column `end`.
+    /// New tensors of `capacity` positions for some rows; the copied positions `kept` end at position `end`.
     fn laid_out(
         &self,
         rows: Range<usize>,
@@ -214,13 +215,13 @@ impl KvCache {
     }
 }
 
-/// Zeros for `rows` rows and `capacity` columns of what `like` holds.
+/// Zeros for `rows` rows and `capacity` positions, with the other dimensions of `like`.
 fn blank(like: &Tensor, rows: usize, capacity: usize) -> candle_core::Result<Tensor> {
     let (_, heads, _, width) = like.dims4()?;
     Tensor::zeros((rows, heads, capacity, width), like.dtype(), like.device())
 }
 
-/// Copies the columns `kept` of `from` into `into`, where they end at column `end`.
+/// Copies the positions `kept` of `from` into `into`, where they end at position `end`.
 fn place(from: &Tensor, kept: Range<usize>, into: &Tensor, end: usize) -> candle_core::Result<()> {
     if kept.is_empty() {
         return Ok(());

@@ -1,20 +1,20 @@
-//! What a forward pass hands out beside its result, on request; asking never changes the result.
+//! What a forward pass returns besides its result, on request; capturing never changes the result.
 
 use candle_core::{Result, Tensor};
 
-/// Requests and results of one forward pass. All handed-out tensors are detached from the gradient graph.
+/// Requests and results of one forward pass. All captured tensors are detached from the gradient graph.
 #[derive(Debug, Default)]
 pub struct Capture {
     /// Keep the output of every decoder layer.
     pub layers: bool,
     /// Keep attention probabilities of these decoder layers (empty: none).
     pub attention_layers: Vec<usize>,
-    /// Keep attention only for query columns from this one on (column of this batch; 0: all).
+    /// Keep attention only for query positions from this one on (position of this batch; 0: all).
     pub attention_from: usize,
-    /// Result: output of each decoder layer, `[rows, columns, hidden]`.
+    /// Result: output of each decoder layer, `[batch, seq_len, hidden]`.
     pub layer_outputs: Vec<Tensor>,
-    /// Result: per requested layer, in layer order, `[rows, heads, query columns kept, key columns]` (cached columns
-    /// first; padding is 0).
+    /// Result: per requested layer, in layer order, `[batch, heads, query positions kept, key positions]` (cached
+    /// positions first; padding is 0).
     pub attention: Vec<Tensor>,
 }
 
@@ -24,7 +24,7 @@ impl Capture {
         Self::default()
     }
 
-    /// Asks for the attention of `layers`, for query columns from `from` on.
+    /// Asks for the attention of `layers`, for query positions from `from` on.
     pub fn attention(layers: Vec<usize>, from: usize) -> Self {
         Self { attention_layers: layers, attention_from: from, ..Self::default() }
     }
@@ -38,7 +38,7 @@ impl Capture {
         Ok(())
     }
 
-    /// From which query column on decoder layer `index` should keep its attention; none: not at all.
+    /// From which query position on decoder layer `index` should keep its attention; none: not at all.
     pub(crate) fn queries_of(&self, index: usize) -> Option<usize> {
         self.attention_layers.contains(&index).then_some(self.attention_from)
     }

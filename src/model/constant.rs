@@ -1,9 +1,10 @@
-//! Operations whose second operand takes no part in training: a frozen weight, a rotary table, a mask.
+//! Operations whose second operand is not trained: a frozen weight, a rotary table, a mask.
 //!
-//! Candle's own matrix product, product and sum compute a gradient for both operands and keep it until the backward pass
-//! ends, even where nobody asks for it: for a frozen weight that costs a third of the work and as much memory as training
-//! it. Here the backward is only what the first operand needs: `g @ W`, `g * c` and `g`. The forms of [`super::kernels`] that
-//! are composed of candle's operations stay the reference; the results are equal bit for bit, because the same kernels run.
+//! Candle's own matrix product, product and sum compute a gradient for both operands and keep it until the backward
+//! pass ends, even if it is never used: for a frozen weight that costs a third of the work and as much memory as
+//! training it. Here the backward is only what the first operand needs: `g @ W`, `g * c` and `g`. The forms of
+//! [`super::kernels`] that are composed of candle's operations stay the reference; the results are equal bit for bit,
+//! because the same kernels run.
 
 use candle_core::backend::BackendStorage;
 use candle_core::op::{Add, Mul};
@@ -49,7 +50,7 @@ fn apply(kind: Kind, x: &Tensor, constant: &Tensor) -> Result<Tensor> {
 }
 
 impl Kind {
-    /// The same on every device: `x` and the constant as they lie in memory.
+    /// The same on every device: `x` and the constant with their memory layouts.
     fn run<B: BackendStorage>(self, x: &B, x_layout: &Layout, c: &B, c_layout: &Layout) -> Result<(B, Shape)> {
         if matches!(self, Self::Project) {
             let (rows, inner) = x_layout.shape().dims2()?;

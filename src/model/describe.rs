@@ -1,4 +1,5 @@
-//! Facts about a model folder without reading its weights. What cannot be built on the folder's weights is an error here already.
+//! Facts about a model folder without reading its weights. A folder whose weights cannot be loaded is already an error
+//! here.
 
 use std::path::Path;
 
@@ -13,7 +14,7 @@ pub fn describe(dir: &Path) -> Result<ModelInfo, ModelError> {
     with_folder(dir, |folder| Ok(described(folder.info(0)?, &WeightPlan::of(folder)?)))
 }
 
-/// The same, with what the model's passes keep in memory.
+/// The same, with the activation memory of the model's passes.
 pub fn size(dir: &Path) -> Result<ModelSize, ModelError> {
     with_folder(dir, |folder| {
         let plan = WeightPlan::of(folder)?;
@@ -22,7 +23,7 @@ pub fn size(dir: &Path) -> Result<ModelSize, ModelError> {
     })
 }
 
-/// Can a folder be used, as far as its settings alone tell? So its weights need not be there yet.
+/// Checks a folder's settings alone, so that its weights need not be there yet.
 pub fn check_settings(dir: &Path) -> Result<ModelInfo, ModelError> {
     with_folder(dir, |folder| {
         folder.declared_format()?;

@@ -21,13 +21,13 @@ pub fn open_device(name: DeviceName) -> Result<Device, ModelError> {
     opened.map_err(|error| fault(format!("it cannot be opened ({error}); is it there, with its driver?")))
 }
 
-/// The number format that weights have on a device unless somebody asks for another one: 32 bits on a CPU, which computes
-/// in them anyway, 16 (`bf16`) on a GPU.
+/// The default number format of weights on a device: 32 bits on a CPU, which computes in them anyway, 16 (`bf16`) on a
+/// GPU.
 pub fn usual_format(device: &Device) -> DType {
     if device.is_cpu() { DType::F32 } else { DType::BF16 }
 }
 
-/// Is this build made for the kind of device that `name` is?
+/// Does this build support the kind of device that `name` is?
 pub fn supported(name: DeviceName) -> Result<(), ModelError> {
     let (feature, compiled) = match name.class() {
         DeviceClass::Cpu | DeviceClass::Any => return Ok(()),

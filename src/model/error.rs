@@ -1,4 +1,4 @@
-//! What can go wrong in the model room.
+//! Errors of the model room.
 
 /// An error of the model room.
 #[derive(Debug, thiserror::Error)]
@@ -14,7 +14,7 @@ pub enum ModelError {
         /// Why.
         source: std::io::Error,
     },
-    /// The folder's configuration is not one we can run.
+    /// The folder's configuration is not supported.
     #[error("{path}: {problem}")]
     Config {
         /// The file.
@@ -30,15 +30,15 @@ pub enum ModelError {
         /// What is wrong.
         problem: String,
     },
-    /// A target of low-rank adapters that fits no layer.
-    #[error("`{target}` names no linear layer that can have an adapter here; there are: {known}")]
+    /// A LoRA target that matches no layer.
+    #[error("`{target}` does not match any linear layer that can have an adapter; available: {known}")]
     Target {
         /// The target.
         target: String,
         /// Endings that name layers.
         known: String,
     },
-    /// A device that cannot be had.
+    /// A device that is not available.
     #[error("device `{device}`: {problem}")]
     Device {
         /// Its name.
@@ -46,7 +46,7 @@ pub enum ModelError {
         /// Why, and the way out.
         problem: String,
     },
-    /// Numbers that a model computed and that are none.
+    /// The model computed values that are not finite.
     #[error(
         "the model's {0} are not finite numbers (NaN or infinite): its weights are broken, or too large for its number format; \
          take an earlier checkpoint"

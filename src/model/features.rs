@@ -1,4 +1,4 @@
-//! Features of images that a vision tower which does not change has seen.
+//! Cached image features of a frozen vision tower.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -8,31 +8,31 @@ use candle_core::Tensor;
 use super::error::ModelError;
 use super::input::ImagePatches;
 
-/// Features by image, for as long as somebody holds the image: those of a step's prompts vanish with the step.
+/// Features by image, for as long as the image is in use: those of a step's prompts are dropped with the step.
 #[derive(Debug, Default)]
 pub struct FeatureCache {
-    seen: Mutex<HashMap<usize, Seen>>,
+    seen: Mutex<HashMap<usize, CachedFeatures>>,
 }
 
 #[derive(Debug)]
-struct Seen {
+struct CachedFeatures {
     image: Weak<ImagePatches>,
     features: Tensor,
 }
 
 impl FeatureCache {
-    fn seen(&self) -> MutexGuard<'_, HashMap<usize, Seen>> {
+    fn seen(&self) -> MutexGuard<'_, HashMap<usize, CachedFeatures>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The features of `image`, from `encode` unless they are known. Two threads may compute the same at once; `encode`
-    /// must see the image alone, so that its result does not depend on who asks.
+    /// must run on the image alone, so that its result does not depend on the rest of the batch.
     pub(super) fn of(
         &self,
         image: &Arc<ImagePatches>,
         encode: impl FnOnce() -> Result<Tensor, ModelError>,
     ) -> Result<Tensor, ModelError> {
-        // Where an image lies names it while it lives; one that took the place of a dead one is told by the weak pointer.
+        // The address identifies an image while it is alive; the weak pointer detects an address that was reused.
         let name = Arc::as_ptr(image) as usize;
         if let Some(known) = self
             .seen()
@@ -44,16 +44,16 @@ impl FeatureCache {
         let features = encode()?.detach();
         let mut seen = self.seen();
         seen.retain(|_, seen| seen.image.strong_count() > 0);
-        seen.insert(name, Seen { image: Arc::downgrade(image), features: features.clone() });
+        seen.insert(name, CachedFeatures { image: Arc::downgrade(image), features: features.clone() });
         Ok(features)
     }
 
-    /// Images whose features are held.
+    /// Number of cached images.
     pub fn len(&self) -> usize {
         self.seen().len()
     }
 
-    /// Is nothing held?
+    /// Is the cache empty?
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -1,13 +1,14 @@
-//! How close a hidden state is to what the image looks like inside the model (arXiv 2604.09349, Eq. 2-4).
+//! Similarity of a hidden state to the visual prototype, the mean hidden state of the image tokens (arXiv 2604.09349,
+//! Eq. 2-4).
 
 use candle_core::Tensor;
 
 use super::ModelError;
 
-/// Norms below this count as this, so that a zero state has similarity 0.
+/// Lower bound of norms, so that a zero state has similarity 0.
 const NORM_FLOOR: f64 = 1e-8;
 
-/// One row whose similarity is asked for; slots are flat positions `row * columns + column`.
+/// One row whose similarity is asked for; slots are flat positions `row * seq_len + position`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FocusRow {
     /// Slots of the prompt's image tokens; empty for text-only prompts.
@@ -16,7 +17,7 @@ pub struct FocusRow {
     pub states: Vec<u32>,
 }
 
-/// The mean of states: what the image looks like inside the model (`mu_v`).
+/// The visual prototype `mu_v`: the mean of the image tokens' states.
 pub fn visual_prototype<'a>(states: impl Iterator<Item = &'a [f32]>) -> Option<Vec<f64>> {
     let mut sum: Vec<f64> = Vec::new();
     let mut count = 0_usize;
@@ -43,8 +44,8 @@ pub fn cosine(state: &[f32], prototype: &[f64]) -> f64 {
     dot / (a.sqrt().max(NORM_FLOOR) * b.sqrt().max(NORM_FLOOR))
 }
 
-/// Cosine similarity of each asked state with its row's visual prototype, the mean over the row's image tokens of the same
-/// final hidden states `[rows, columns, hidden]`. None for rows without image tokens.
+/// Cosine similarity of each asked state with its row's visual prototype, the mean over the row's image tokens of the
+/// same final hidden states `[batch, seq_len, hidden]`. None for rows without image tokens.
 pub fn similarity(hidden: &Tensor, rows: &[FocusRow]) -> Result<Vec<Option<Vec<f64>>>, ModelError> {
     let width = hidden.dim(2)?;
     let values: Vec<f32> = hidden.detach().flatten_all()?.to_vec1()?;

@@ -1,21 +1,21 @@
-//! How many bytes a forward pass and its backward keep alive, from a model's configuration alone: no weights are read.
+//! Activation memory of a forward pass and its backward, from a model's configuration alone: no weights are read.
 //!
 //! A family counts what its own forward pass keeps (`qwen_vl/footprint.rs`) from what each operation keeps
-//! (`kernels/kept.rs`); the tests compare the count with the graph of a real pass, tensor by tensor.
+//! (`kernels/activation_memory.rs`); the tests compare the count with the graph of a real pass, tensor by tensor.
 
-pub use super::kernels::kept::{Arithmetic, VALUE};
+pub use super::kernels::activation_memory::{Arithmetic, VALUE};
 
 use super::ModelInfo;
 use super::input::Grid;
 use super::linear::LinearShape;
 
-/// A padded batch as far as memory goes.
+/// The sizes of a padded batch.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PassShape {
-    /// Rows.
+    /// Sequences.
     pub rows: usize,
     /// Columns.
-    pub columns: usize,
+    pub seq_len: usize,
     /// The distinct images.
     pub images: Vec<Grid>,
     /// Image tokens of all rows.
@@ -25,29 +25,29 @@ pub struct PassShape {
 impl PassShape {
     /// Tokens, padding included.
     pub fn tokens(&self) -> usize {
-        self.rows * self.columns
+        self.rows * self.seq_len
     }
 }
 
 /// Bytes that training one batch keeps alive, up to the final hidden states; the output head is counted apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Kept {
+pub struct ActivationMemory {
     /// The graph of the whole pass.
     pub graph: usize,
     /// With gradient checkpointing: the inputs of every block.
     pub tape: usize,
     /// With gradient checkpointing: the largest graph of one block.
     pub block: usize,
-    /// Buffers of the backward pass at its widest, beside the graph.
+    /// Peak of the backward pass's own buffers, in addition to the graph.
     pub backward: usize,
 }
 
-/// What a family keeps, in bytes.
+/// The activation memory of a model family, in bytes.
 pub trait Footprint: Send + Sync {
     /// What training keeps; a tower that is not trained keeps nothing.
-    fn training(&self, arithmetic: Arithmetic, pass: &PassShape, train_vision: bool) -> Kept;
+    fn training(&self, arithmetic: Arithmetic, pass: &PassShape, train_vision: bool) -> ActivationMemory;
 
-    /// Most bytes alive at a time in a pass without a graph, result included.
+    /// Peak memory of a pass without a graph, result included.
     fn reading(&self, pass: &PassShape) -> usize;
 
     /// Keys and values of one column of one row, all layers.
@@ -70,7 +70,7 @@ pub struct ParameterCounts {
 
 /// A model folder without its weights.
 pub struct ModelSize {
-    /// What its passes keep.
+    /// Activation memory of its passes.
     pub passes: Box<dyn Footprint>,
     /// Its parameters.
     pub parameters: ParameterCounts,

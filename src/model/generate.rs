@@ -1,28 +1,28 @@
-//! Token by token over a cache: the core that rollouts and the serving engine share.
+//! Token-by-token generation over a KV cache, shared by rollouts and the serving engine.
 
 use candle_core::{Device, Tensor};
 
 use super::{Batch, Capture, KvCache, ModelError, Sequence, VisionLanguageModel};
 
-/// Rows that are being continued.
+/// A batch of sequences that is being generated.
 pub struct Generation<'m> {
     model: &'m dyn VisionLanguageModel,
     cache: KvCache,
     states: Tensor,
 }
 
-/// What reading the prompts gave.
+/// The result of a prefill.
 #[derive(Debug)]
 pub struct Prefill {
     /// The padded prompts.
     pub batch: Batch,
-    /// Final hidden states `[rows, columns, hidden]`.
+    /// Final hidden states `[batch, seq_len, hidden]`.
     pub hidden: Tensor,
 }
 
 impl<'m> Generation<'m> {
-    /// Reads `prompts` and makes room for `new_tokens` more. Ask `capture` for attention from the last prompt column on to
-    /// see what the first token is predicted from.
+    /// Reads `prompts` and makes room for `new_tokens` more. Ask `capture` for attention from the last prompt position
+    /// on to see what the first token is predicted from.
     pub fn prefill(
         model: &'m dyn VisionLanguageModel,
         prompts: &[&Sequence],
@@ -31,9 +31,9 @@ impl<'m> Generation<'m> {
     ) -> Result<(Self, Prefill), ModelError> {
         let batch = Batch::new(prompts, model.info())?;
         let features = model.features(&batch)?;
-        let mut cache = model.new_cache(batch.rows, batch.columns + new_tokens)?;
+        let mut cache = model.new_cache(batch.rows, batch.seq_len + new_tokens)?;
         let hidden = model.forward(&batch, features.as_ref(), Some(&mut cache), capture)?;
-        let states = hidden.narrow(1, batch.columns - 1, 1)?.squeeze(1)?.contiguous()?;
+        let states = hidden.narrow(1, batch.seq_len - 1, 1)?.squeeze(1)?.contiguous()?;
         Ok((Self { model, cache, states }, Prefill { batch, hidden }))
     }
 
@@ -45,12 +45,13 @@ impl<'m> Generation<'m> {
         Ok(())
     }
 
-    /// Goes on behind columns that were read elsewhere; `states` `[rows, hidden]` are the final states of the last column.
+    /// Continues a cache that was filled elsewhere; `states` `[batch, hidden]` are the final states of its last
+    /// position.
     pub fn resume(model: &'m dyn VisionLanguageModel, cache: KvCache, states: Tensor) -> Self {
         Self { model, cache, states }
     }
 
-    /// Takes in the rows of `others` behind its own, with room for at least `spare` tokens more; all go on together.
+    /// Appends the rows of `others` to its own, with room for at least `spare` more tokens; all continue as one batch.
     pub fn join(&mut self, others: &[Self], spare: usize) -> Result<(), ModelError> {
         let caches: Vec<&KvCache> = others.iter().map(|other| &other.cache).collect();
         self.cache = self.cache.join(&caches, spare)?;
@@ -59,7 +60,7 @@ impl<'m> Generation<'m> {
         Ok(())
     }
 
-    /// Gives back columns that no row needs any more, once there are enough of them to pay for moving the rest.
+    /// Drops positions that are padding in every row, once there are enough of them to be worth copying the rest.
     pub fn trim(&mut self) -> Result<(), ModelError> {
         let surplus = self.cache.padding().iter().copied().min().unwrap_or(0);
         if surplus > self.cache.len() / 4 { self.cache.trim() } else { Ok(()) }
@@ -86,7 +87,7 @@ impl<'m> Generation<'m> {
         Ok(())
     }
 
-    /// Final hidden state `[rows, hidden]` of the newest column: the state that reads the token just fed.
+    /// Final hidden states `[batch, hidden]` of the newest position: those of the token that was fed last.
     pub fn states(&self) -> &Tensor {
         &self.states
     }

@@ -7,8 +7,8 @@ use rand_chacha::ChaCha8Rng;
 use super::input::ImagePatches;
 use super::sampler;
 
-/// The images with cells hidden, a list of cells per image. A cell is what one image token stands for: `merge` x `merge`
-/// patches, which follow each other.
+/// The images with cells hidden, a list of cells per image. A cell is the area of one image token: `merge` x `merge`
+/// consecutive patches.
 pub fn hide_cells(images: &[Arc<ImagePatches>], cells: &[Vec<usize>], merge: usize) -> Vec<Arc<ImagePatches>> {
     let patches = merge * merge;
     let conceal = |(image, cells): (&Arc<ImagePatches>, &Vec<usize>)| {

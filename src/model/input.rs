@@ -1,11 +1,11 @@
-//! Model inputs: token rows with their images, and padded batches with their position ids.
+//! Model inputs: token sequences with their images, and padded batches with their position ids.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::ModelInfo;
 use super::error::ModelError;
-use super::kernels::{Branch, Visible};
+use super::kernels::{AttentionMask, Suffix};
 
 /// Size of an image in patches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,7 +39,7 @@ pub struct ImagePatches {
     pub grid: Grid,
 }
 
-/// One row of a batch: tokens, in which every image stands as a run of image tokens, and the images in order.
+/// One row of a batch: tokens, in which every image is a run of image tokens, and the images in order.
 #[derive(Debug, Clone, Default)]
 pub struct Sequence {
     /// Token ids, images expanded to one id per merged token.
@@ -48,7 +48,7 @@ pub struct Sequence {
     pub images: Vec<Arc<ImagePatches>>,
 }
 
-/// A prompt with the responses that are read behind it.
+/// A prompt with its responses, which share it as a prefix.
 #[derive(Debug, Clone, Copy)]
 pub struct Tree<'a> {
     /// Tokens of the prompt, images expanded.
@@ -60,47 +60,47 @@ pub struct Tree<'a> {
 }
 
 impl Tree<'_> {
-    /// Columns of the tree: the prompt once, and every response.
-    fn columns(&self) -> usize {
+    /// Positions of the tree: the prompt once, and every response.
+    fn seq_len(&self) -> usize {
         self.prompt.len() + self.responses.iter().map(|r| r.len()).sum::<usize>()
     }
 }
 
-/// A left-padded batch, in which every row ends in the last column; or one row of [`Self::branches`] without padding.
+/// A left-padded batch, in which every row ends in the last position; or one row of [`Self::suffixes`] without padding.
 #[derive(Debug, Clone)]
 pub struct Batch {
     /// Number of rows.
     pub rows: usize,
-    /// Number of columns, padding included.
-    pub columns: usize,
-    /// Token ids, row-major `[rows, columns]`; padding holds the pad token.
+    /// Number of positions, padding included.
+    pub seq_len: usize,
+    /// Token ids, row-major `[batch, seq_len]`; padding holds the pad token.
     pub ids: Vec<u32>,
-    /// Columns of padding at the left of each row (cached columns not counted).
+    /// Left padding of each row (cached positions not counted).
     pub padding: Vec<usize>,
-    /// Position ids, row-major `[3 (time, height, width), rows, columns]`.
-    pub positions: Vec<u32>,
-    /// The position that follows each row's last column.
+    /// Position ids, row-major `[3 (time, height, width), rows, seq_len]`.
+    pub position_ids: Vec<u32>,
+    /// The position id that follows each row's last one.
     pub next_position: Vec<u32>,
-    /// Flat indices (`row * columns + column`) of the image tokens, in order.
+    /// Flat indices (`row * seq_len + position`) of the image tokens, in order.
     pub image_slots: Vec<u32>,
     /// For each image slot its row in the features of [`Batch::images`], concatenated.
     pub feature_rows: Vec<u32>,
     /// The distinct images of the batch: rows of a group that share an image share its features.
     pub images: Vec<Arc<ImagePatches>>,
-    /// What the columns of a packed row see, in the order of its trees: each prompt, then its responses. Empty: every row is
-    /// one causal sequence.
-    pub branches: Vec<Branch>,
+    /// The parts of a packed row, in the order of its trees: each prompt, then its responses. Empty: every row is one
+    /// causal sequence.
+    pub suffixes: Vec<Suffix>,
 }
 
-/// Position ids of one row, `[time, height, width]` by token, and the position that follows.
+/// Position ids of one row, `[time, height, width]` by token, and the one that follows.
 ///
 /// An image's time position is constant; its height and width count from where the image starts; the next text token
-/// stands after the larger of both. Text advances all three alike.
+/// comes after the larger of both. Text advances all three together.
 pub fn positions(row: &Sequence, info: &ModelInfo) -> Result<(Vec<[u32; 3]>, u32), ModelError> {
     positions_from(0, &row.ids, &row.images, info)
 }
 
-/// The same for tokens whose first text token would stand at `next`.
+/// The same for tokens whose position ids begin at `next`.
 fn positions_from(
     mut next: u32,
     ids: &[u32],
@@ -143,48 +143,48 @@ fn slot_error(ids: &[u32], images: &[Arc<ImagePatches>], info: &ModelInfo) -> Mo
     let slots = ids.iter().filter(|id| **id == info.image_token_id).count();
     let tokens: usize = images.iter().map(|i| i.grid.merged(info.merge_size)).sum();
     ModelError::Input(format!(
-        "the row has {slots} image tokens, but its {} image(s) make {tokens}: place one image placeholder per image",
+        "the sequence has {slots} image tokens, but its {} image(s) need {tokens}: use one image placeholder per image",
         images.len()
     ))
 }
 
 impl Batch {
-    /// Pads `rows` at the left to the longest and computes their positions.
+    /// Left-pads `rows` to the longest and computes their position ids.
     pub fn new(rows: &[&Sequence], info: &ModelInfo) -> Result<Self, ModelError> {
-        let columns = rows.iter().map(|r| r.ids.len()).max().unwrap_or(0);
-        if columns == 0 || rows.iter().any(|r| r.ids.is_empty()) {
-            return Err(ModelError::Input("a row without tokens cannot be read".to_owned()));
+        let seq_len = rows.iter().map(|r| r.ids.len()).max().unwrap_or(0);
+        if seq_len == 0 || rows.iter().any(|r| r.ids.is_empty()) {
+            return Err(ModelError::Input("a sequence must have at least one token".to_owned()));
         }
-        let mut batch = Self::blank(rows.len(), columns, info);
+        let mut batch = Self::blank(rows.len(), seq_len, info);
         let mut offsets: Vec<u32> = Vec::new();
         for (index, row) in rows.iter().enumerate() {
             check_length(row.ids.len(), info)?;
-            let padding = columns - row.ids.len();
-            let next = batch.place(index * columns + padding, 0, &row.ids, &row.images, info, &mut offsets)?;
+            let padding = seq_len - row.ids.len();
+            let next = batch.place(index * seq_len + padding, 0, &row.ids, &row.images, info, &mut offsets)?;
             batch.padding.push(padding);
             batch.next_position.push(next);
         }
         Ok(batch)
     }
 
-    /// One row without padding in which every prompt stands once, before its responses: what a group shares is computed once,
-    /// forwards and backwards. A packed batch fills no cache.
+    /// One row without padding in which every prompt occurs once, before its responses: the prefix that a group shares
+    /// is computed once, forwards and backwards. A packed batch cannot fill a cache.
     pub fn packed(trees: &[Tree<'_>], info: &ModelInfo) -> Result<Self, ModelError> {
-        let columns = trees.iter().map(Tree::columns).sum();
+        let seq_len = trees.iter().map(Tree::seq_len).sum();
         if trees.is_empty() || trees.iter().any(|tree| tree.prompt.is_empty()) {
-            return Err(ModelError::Input("a row without tokens cannot be read".to_owned()));
+            return Err(ModelError::Input("a sequence must have at least one token".to_owned()));
         }
-        let mut batch = Self::blank(1, columns, info);
+        let mut batch = Self::blank(1, seq_len, info);
         let (mut offsets, mut at, mut last) = (Vec::new(), 0, 0);
         for tree in trees {
-            let trunk = at..at + tree.prompt.len();
-            let behind = batch.place(at, 0, tree.prompt, tree.images, info, &mut offsets)?;
-            batch.branches.push(Branch { trunk: 0..0, own: trunk.clone() });
-            (at, last) = (trunk.end, behind);
+            let prefix = at..at + tree.prompt.len();
+            let next = batch.place(at, 0, tree.prompt, tree.images, info, &mut offsets)?;
+            batch.suffixes.push(Suffix { prefix: 0..0, own: prefix.clone() });
+            (at, last) = (prefix.end, next);
             for response in tree.responses.iter().filter(|response| !response.is_empty()) {
                 check_length(tree.prompt.len() + response.len(), info)?;
-                last = batch.place(at, behind, response, &[], info, &mut offsets)?;
-                batch.branches.push(Branch { trunk: trunk.clone(), own: at..at + response.len() });
+                last = batch.place(at, next, response, &[], info, &mut offsets)?;
+                batch.suffixes.push(Suffix { prefix: prefix.clone(), own: at..at + response.len() });
                 at += response.len();
             }
         }
@@ -193,22 +193,23 @@ impl Batch {
         Ok(batch)
     }
 
-    fn blank(rows: usize, columns: usize, info: &ModelInfo) -> Self {
+    fn blank(rows: usize, seq_len: usize, info: &ModelInfo) -> Self {
         Self {
             rows,
-            columns,
-            ids: vec![info.pad_token_id; rows * columns],
+            seq_len,
+            ids: vec![info.pad_token_id; rows * seq_len],
             padding: Vec::with_capacity(rows),
-            positions: vec![0; 3 * rows * columns],
+            position_ids: vec![0; 3 * rows * seq_len],
             next_position: Vec::with_capacity(rows),
             image_slots: Vec::new(),
             feature_rows: Vec::new(),
             images: Vec::new(),
-            branches: Vec::new(),
+            suffixes: Vec::new(),
         }
     }
 
-    /// Writes tokens from the flat position `start` on; their positions begin at `from`. Returns the position behind them.
+    /// Writes tokens from the flat position `start` on; their position ids begin at `from`. Returns the position id
+    /// that follows.
     fn place(
         &mut self,
         start: usize,
@@ -223,14 +224,14 @@ impl Batch {
             return Err(ModelError::Input(format!("token id {id} is outside the vocabulary of {}", info.vocab_size)));
         }
         self.ids[start..start + ids.len()].copy_from_slice(ids);
-        let plane = self.rows * self.columns;
-        for (column, position) in positions.iter().enumerate() {
-            for (axis, value) in position.iter().enumerate() {
-                self.positions[axis * plane + start + column] = *value;
+        let plane = self.rows * self.seq_len;
+        for (offset, ids) in positions.iter().enumerate() {
+            for (axis, value) in ids.iter().enumerate() {
+                self.position_ids[axis * plane + start + offset] = *value;
             }
         }
         let slots = ids.iter().enumerate().filter(|(_, id)| **id == info.image_token_id);
-        self.image_slots.extend(slots.map(|(column, _)| (start + column) as u32));
+        self.image_slots.extend(slots.map(|(offset, _)| (start + offset) as u32));
         for image in images {
             let first = self.feature_offset(image, info, offsets);
             self.feature_rows.extend((0..image.grid.merged(info.merge_size) as u32).map(|i| first + i));
@@ -238,18 +239,18 @@ impl Batch {
         Ok(next)
     }
 
-    /// What each column sees, of a batch whose rows have `padding` and stand behind `cached` columns.
-    pub(super) fn visible(&self, cached: usize, padding: Vec<usize>) -> Visible {
-        if self.branches.is_empty() {
-            Visible::causal(cached, padding)
+    /// The attention mask of a batch whose rows have `padding` and continue `cached` positions.
+    pub(super) fn attention_mask(&self, cached: usize, padding: Vec<usize>) -> AttentionMask {
+        if self.suffixes.is_empty() {
+            AttentionMask::causal(cached, padding)
         } else {
-            Visible::branches(self.branches.clone())
+            AttentionMask::suffixes(self.suffixes.clone())
         }
     }
 
-    /// First feature row of an image; an image that another row brought already is not added again.
+    /// First feature row of an image; an image that is already in the batch is not added again.
     fn feature_offset(&mut self, image: &Arc<ImagePatches>, info: &ModelInfo, offsets: &mut Vec<u32>) -> u32 {
-        // Rows of a group follow each other, so the newest images are the likeliest.
+        // Rows of a group are consecutive, so the image is most likely among the newest.
         if let Some(at) = self.images.iter().rposition(|known| Arc::ptr_eq(known, image)) {
             return offsets[at];
         }
@@ -262,27 +263,27 @@ impl Batch {
         first
     }
 
-    /// Some columns of a batch of one row, to be read behind those before them. [`Self::images`] stays whole: image features
-    /// are made once for all parts.
+    /// A range of positions of a batch of one row, for chunked prefill. [`Self::images`] stays complete: image features
+    /// are computed once for all chunks.
     #[must_use]
-    pub fn part(&self, columns: Range<usize>) -> Self {
+    pub fn part(&self, range: Range<usize>) -> Self {
         let slots = self.image_slots.iter().zip(&self.feature_rows);
         let (image_slots, feature_rows) = slots
-            .filter(|(slot, _)| columns.contains(&(**slot as usize)))
-            .map(|(slot, row)| (slot - columns.start as u32, *row))
+            .filter(|(slot, _)| range.contains(&(**slot as usize)))
+            .map(|(slot, row)| (slot - range.start as u32, *row))
             .unzip();
-        let axes = self.positions.chunks(self.columns.max(1));
+        let axes = self.position_ids.chunks(self.seq_len.max(1));
         Self {
             rows: 1,
-            columns: columns.len(),
-            ids: self.ids[columns.clone()].to_vec(),
+            seq_len: range.len(),
+            ids: self.ids[range.clone()].to_vec(),
             padding: vec![0],
-            positions: axes.flat_map(|axis| &axis[columns.clone()]).copied().collect(),
+            position_ids: axes.flat_map(|axis| &axis[range.clone()]).copied().collect(),
             next_position: self.next_position.clone(),
             image_slots,
             feature_rows,
             images: self.images.clone(),
-            branches: Vec::new(),
+            suffixes: Vec::new(),
         }
     }
 
@@ -290,15 +291,15 @@ impl Batch {
     pub fn next_tokens(tokens: &[u32], positions: &[u32]) -> Self {
         Self {
             rows: tokens.len(),
-            columns: 1,
+            seq_len: 1,
             ids: tokens.to_vec(),
             padding: vec![0; tokens.len()],
-            positions: positions.repeat(3),
+            position_ids: positions.repeat(3),
             next_position: positions.iter().map(|p| p + 1).collect(),
             image_slots: Vec::new(),
             feature_rows: Vec::new(),
             images: Vec::new(),
-            branches: Vec::new(),
+            suffixes: Vec::new(),
         }
     }
 }
@@ -308,7 +309,7 @@ fn check_length(tokens: usize, info: &ModelInfo) -> Result<(), ModelError> {
         return Ok(());
     }
     Err(ModelError::Input(format!(
-        "a row of {tokens} tokens is longer than the model's context of {}",
+        "a sequence of {tokens} tokens is longer than the model's context of {}",
         info.max_positions
     )))
 }

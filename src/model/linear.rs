@@ -19,13 +19,13 @@ pub struct LinearShape {
 }
 
 impl LinearShape {
-    /// Does it belong to the vision tower or to the mergers behind it?
-    pub fn sees(&self) -> bool {
+    /// Does it belong to the vision tower or its mergers?
+    pub fn is_vision(&self) -> bool {
         self.name.starts_with(VISION)
     }
 }
 
-/// `x @ weight^T + bias`, and what an adapter adds.
+/// `x @ weight^T + bias`, plus the output of an adapter.
 #[derive(Debug)]
 pub struct Linear {
     weight: Weight,

@@ -92,12 +92,12 @@ impl Folder<'_> {
         })
     }
 
-    /// What the configuration says about a model of so many parameters.
+    /// Facts about the configured model, which has this number of parameters.
     pub(super) fn info(&self, parameters: usize) -> Result<ModelInfo, ModelError> {
         (self.family()?.info)(self, parameters)
     }
 
-    /// What passes of the model keep in memory.
+    /// Activation memory of the model's passes.
     pub(super) fn footprint(&self) -> Result<Box<dyn Footprint>, ModelError> {
         (self.family()?.footprint)(self)
     }
@@ -176,13 +176,13 @@ impl ModelFolder {
         &self.parameters
     }
 
-    /// Keeps the vision tower, mergers included, as it is: models built from now on record nothing in it.
+    /// Freezes the vision tower and its mergers: models built from now on record nothing in it.
     pub fn freeze_vision(&mut self) {
         self.parameters.freeze_vision();
     }
 
-    /// Puts low-rank adapters beside the linear layers that `config` names, and freezes everything else. Layers that are
-    /// frozen already get none. Their random values depend on `seed` alone.
+    /// Adds low-rank adapters to the linear layers that `config` names, and freezes everything else. Layers that are
+    /// already frozen get none. Their random values depend on `seed` alone.
     pub fn add_adapters(&mut self, config: &LoraConfig, seed: u64) -> Result<(), ModelError> {
         let layers = self.parameters.trainable(self.linears.clone());
         let chosen = select(&config.targets, &layers)?;
@@ -191,7 +191,7 @@ impl ModelFolder {
         Ok(())
     }
 
-    /// A model to be served, its weights held in `format`. Quantised weights are copies: the folder need not be kept.
+    /// A model to be served, with its weights in `format`. Quantised weights are copies: the folder need not be kept.
     pub fn served(&self, format: WeightFormat) -> Result<Arc<dyn VisionLanguageModel>, ModelError> {
         match QuantizedView::new(self.parameters.view(View::Detached), format) {
             Some(view) => self.build_on(&view),

@@ -1,5 +1,5 @@
-//! Log-probs of given tokens: logits only where a token is predicted, and only so many at a time that their memory does
-//! not grow with the batch. The backward pass computes them again instead of keeping them.
+//! Log-probs of given tokens. Logits are computed only where a token is predicted, and in chunks, so that their memory
+//! does not grow with the batch. The backward pass recomputes them instead of keeping them.
 
 use std::ops::Range;
 
@@ -10,14 +10,14 @@ use super::kernels::{self, Distribution};
 use super::seed::seeded;
 use super::{ModelError, ModelInfo, VisionLanguageModel};
 
-/// Logits that are held at a time at most (64 MiB of 32-bit floats): many positions of a small vocabulary, and enough of a
-/// large one to keep matrix products busy.
+/// Maximum number of logits in a chunk (64 MiB of 32-bit floats): many positions with a small vocabulary, and enough
+/// with a large one for efficient matrix products.
 pub const LOGITS_AT_ONCE: usize = 1 << 24;
 
-/// One token whose log-prob is asked for.
+/// One token whose log-prob is requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenTarget {
-    /// Flat position (`row * columns + column`) of the state that PREDICTS the token: the column before it.
+    /// Flat position (`row * seq_len + position`) of the state that PREDICTS the token: the position before it.
     pub slot: u32,
     /// The token.
     pub token: u32,
@@ -33,23 +33,23 @@ pub struct Vocabulary {
 impl Vocabulary {
     /// The model's own distribution at a temperature.
     pub fn plain(temperature: f64) -> Self {
-        Self { distribution: Distribution { temperature, left_out: Vec::new() }, logits_at_once: LOGITS_AT_ONCE }
+        Self { distribution: Distribution { temperature, excluded: Vec::new() }, logits_at_once: LOGITS_AT_ONCE }
     }
 
-    /// The distribution that rollouts sample from: logits divided by the temperature, image and video placeholders left
-    /// out. Top-p is ignored, as in the reference implementations.
+    /// The distribution that rollouts sample from: logits divided by the temperature, image and video placeholders
+    /// excluded. Top-p is ignored, as in the reference implementations.
     pub fn rollout(info: &ModelInfo, temperature: f64) -> Self {
-        let left_out = vec![info.image_token_id, info.video_token_id];
-        Self { distribution: Distribution { temperature, left_out }, logits_at_once: LOGITS_AT_ONCE }
+        let excluded = vec![info.image_token_id, info.video_token_id];
+        Self { distribution: Distribution { temperature, excluded }, logits_at_once: LOGITS_AT_ONCE }
     }
 
-    /// The same with another limit on the logits held at a time; one position is always held.
+    /// The same with another limit on the logits of a chunk; a chunk has at least one position.
     #[must_use]
     pub fn with_logits_at_once(self, logits: usize) -> Self {
         Self { logits_at_once: logits, ..self }
     }
 
-    /// Positions whose logits are held at a time, of a vocabulary of `size` tokens.
+    /// Positions in a chunk, for a vocabulary of `size` tokens.
     pub fn positions_at_once(&self, size: usize) -> usize {
         (self.logits_at_once / size.max(1)).max(1)
     }
@@ -60,20 +60,20 @@ impl Vocabulary {
     }
 }
 
-/// Log-prob and, where asked for, entropy of each target.
+/// Log-prob and, if requested, entropy of each target.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct TokenScores {
     /// Log-prob of each target.
     pub logprobs: Vec<f64>,
-    /// Entropy in nat of each target's distribution; empty where not asked for.
+    /// Entropy in nats of each target's distribution; empty if not requested.
     pub entropy: Vec<f64>,
 }
 
-/// States `[targets, hidden]` that predict the targets, of final hidden states `[rows, columns, hidden]`.
+/// States `[targets, hidden]` that predict the targets, of final hidden states `[batch, seq_len, hidden]`.
 fn states(hidden: &Tensor, targets: &[TokenTarget]) -> Result<(Tensor, Tensor), ModelError> {
-    let (rows, columns, width) = hidden.dims3()?;
+    let (rows, seq_len, width) = hidden.dims3()?;
     let slots = Tensor::from_iter(targets.iter().map(|t| t.slot), hidden.device())?;
-    let states = hidden.reshape((rows * columns, width))?.index_select(&slots, 0)?;
+    let states = hidden.reshape((rows * seq_len, width))?.index_select(&slots, 0)?;
     Ok((states, slots))
 }
 
@@ -85,7 +85,7 @@ fn values(t: &Tensor) -> Result<Vec<f64>, ModelError> {
     Ok(t.to_vec1::<f32>()?.into_iter().map(f64::from).collect())
 }
 
-/// Scores of `targets` under final hidden states `[rows, columns, hidden]`; no gradient.
+/// Scores of `targets` under final hidden states `[batch, seq_len, hidden]`; no gradient.
 pub fn token_scores(
     model: &dyn VisionLanguageModel,
     hidden: &Tensor,
@@ -97,13 +97,14 @@ pub fn token_scores(
     let mut scores = TokenScores::default();
     for cut in vocabulary.cuts(targets.len(), model.info().vocab_size) {
         let logits = model.logits(&states.narrow(0, cut.start, cut.len())?)?.detach().to_dtype(DType::F32)?;
-        let (logprobs, spread) = kernels::choice(&logits, &tokens(&targets[cut]), &vocabulary.distribution, entropy)?;
+        let (logprobs, spread) =
+            kernels::token_logprobs(&logits, &tokens(&targets[cut]), &vocabulary.distribution, entropy)?;
         scores.logprobs.extend(logprobs);
         scores.entropy.extend(spread);
     }
-    // A token that is left out of the distribution has no chance at all.
+    // An excluded token has probability 0.
     let is_odd = |(logprob, target): (&f64, &TokenTarget)| {
-        !logprob.is_finite() && !vocabulary.distribution.left_out.contains(&target.token)
+        !logprob.is_finite() && !vocabulary.distribution.excluded.contains(&target.token)
     };
     if scores.logprobs.iter().zip(targets).any(is_odd) {
         return Err(ModelError::NotFinite("log-probs"));
@@ -111,8 +112,8 @@ pub fn token_scores(
     Ok(scores)
 }
 
-/// KL in nat from each target's distribution under `hidden` to that under `other`, the states of a batch of the same layout:
-/// how much a token's choice depends on what differs between the two. No gradient.
+/// KL divergence in nats from each target's distribution under `hidden` to that under `other`, the states of a batch of
+/// the same layout: how much a token depends on what differs between the two inputs. No gradient.
 pub fn divergence(
     model: &dyn VisionLanguageModel,
     hidden: &Tensor,
@@ -142,8 +143,9 @@ pub struct ScoreGradients<'a> {
     pub entropy: Option<&'a [f32]>,
 }
 
-/// The backward pass from the scores to the final hidden states: their gradient `[rows, columns, hidden]`. `take` gets the
-/// gradients of the output head, in several parts. `entropy`'s and log-probs' derivatives are in `gradients`.
+/// The backward pass from the scores to the final hidden states: their gradient `[batch, seq_len, hidden]`. `take` gets
+/// the gradients of the output head, in several parts. `gradients` holds the derivatives of the loss by log-prob and
+/// entropy.
 pub fn scores_backward<E: From<ModelError>>(
     model: &dyn VisionLanguageModel,
     hidden: &Tensor,
@@ -175,19 +177,19 @@ fn backward_of_cut(
     let logits = model.logits(leaf.as_tensor())?.to_dtype(DType::F32)?;
     let (chosen, by_entropy) = (tokens(&targets[cut.clone()]), gradients.entropy.map(|slopes| &slopes[cut.clone()]));
     let by_logprob = &gradients.logprobs[cut.clone()];
-    let slope = kernels::choice_backward(&logits, &chosen, &vocabulary.distribution, by_logprob, by_entropy)?;
+    let slope = kernels::token_logprobs_backward(&logits, &chosen, &vocabulary.distribution, by_logprob, by_entropy)?;
     let store = seeded(&logits, &slope)?.backward()?;
     let part = store.get(leaf.as_tensor()).map(Tensor::detach);
-    let part = part.ok_or_else(|| ModelError::Input("the output head passes no gradient on".to_owned()))?;
+    let part = part.ok_or_else(|| ModelError::Input("the output head has no gradient".to_owned()))?;
     Ok((part, store))
 }
 
-/// Gradients of the chosen states as one of all states.
+/// The gradient of all states from those of the selected states.
 fn spread(hidden: &Tensor, slots: &Tensor, parts: &[Tensor]) -> Result<Tensor, ModelError> {
-    let (rows, columns, width) = hidden.dims3()?;
-    let zeros = Tensor::zeros((rows * columns, width), hidden.dtype(), hidden.device())?;
+    let (rows, seq_len, width) = hidden.dims3()?;
+    let zeros = Tensor::zeros((rows * seq_len, width), hidden.dtype(), hidden.device())?;
     if parts.is_empty() {
-        return Ok(zeros.reshape((rows, columns, width))?);
+        return Ok(zeros.reshape((rows, seq_len, width))?);
     }
-    Ok(zeros.index_add(slots, &Tensor::cat(parts, 0)?, 0)?.reshape((rows, columns, width))?)
+    Ok(zeros.index_add(slots, &Tensor::cat(parts, 0)?, 0)?.reshape((rows, seq_len, width))?)
 }

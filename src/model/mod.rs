@@ -45,7 +45,7 @@ pub use seed::seeded;
 pub use tape::Tape;
 pub use weights::{Parameters, View};
 
-/// What the rest of the program must know about a model.
+/// Facts about a model that the rest of the program needs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelInfo {
     /// `model_type` of the configuration, e.g. `qwen2_5_vl`.
@@ -76,7 +76,7 @@ pub struct ModelInfo {
     pub temporal_patch_size: usize,
     /// Number of parameters.
     pub parameters: usize,
-    /// What whoever registers the model should know: settings and tensors that the model does not use.
+    /// Notes for the user who registers the model: settings and tensors that the model does not use.
     pub notes: Vec<String>,
 }
 
@@ -99,9 +99,9 @@ pub trait VisionLanguageModel: Send + Sync {
         Ok(Some(Tensor::cat(&self.encode_images(&batch.images)?, 0)?))
     }
 
-    /// Final hidden states (after the last norm) `[rows, columns, hidden]` of a padded batch.
+    /// Final hidden states (after the last norm) `[batch, seq_len, hidden]` of a padded batch.
     ///
-    /// `features` holds what [`Self::features`] gives for this batch. With a `cache`, the batch continues the cached columns
+    /// `features` holds what [`Self::features`] gives for this batch. With a `cache`, the batch continues the cached positions
     /// and is appended to it; gradients do not flow through a cache.
     fn forward(
         &self,
@@ -111,13 +111,13 @@ pub trait VisionLanguageModel: Send + Sync {
         capture: &mut Capture,
     ) -> Result<Tensor, ModelError>;
 
-    /// The same states of a whole batch with its images, block by block on a tape that can run each block again: gradient
-    /// checkpointing.
+    /// The same states of a whole batch with its images, block by block on a tape that can recompute each block
+    /// (gradient checkpointing).
     fn forward_on<'m>(&'m self, batch: &'m Batch, tape: &mut Tape<'m>) -> Result<Tensor, ModelError>;
 
     /// Logits `[n, vocab]` of hidden states `[n, hidden]`.
     fn logits(&self, hidden: &Tensor) -> Result<Tensor, ModelError>;
 
-    /// An empty cache for `rows` rows and at most `capacity` columns.
+    /// An empty cache for `rows` rows and at most `capacity` positions.
     fn new_cache(&self, rows: usize, capacity: usize) -> Result<KvCache, ModelError>;
 }

@@ -1,7 +1,7 @@
-//! Weights in 8 or 4 bits, for serving: candle's quantised products in the place of those of the decoder's linear layers.
+//! Weights in 8 or 4 bits, for serving: the decoder's linear layers use candle's quantised products.
 //!
-//! Embedding, norms, biases and the vision tower stay as they are: they are a small part of the memory, and what the model
-//! sees should not be coarser than what it says. Nothing here can be trained.
+//! Embedding, norms, biases and the vision tower are not quantised: they are a small part of the memory, and vision is
+//! sensitive to rounding. Quantised models cannot be trained.
 
 use std::sync::Arc;
 
@@ -16,15 +16,15 @@ use super::lora::Adapter;
 use super::weights::{ParameterView, Parameters, WeightSource};
 use crate::domain::weights::WeightFormat;
 
-/// Rows are looked up in it: it is no linear layer, though it has the shape of one.
+/// The token embedding: it is looked up by row, so it is not a linear layer, though it has the shape of one.
 const EMBEDDING: &str = "model.embed_tokens";
 
 /// The weight of a linear map, in whatever form it is held.
 #[derive(Debug)]
 pub enum Weight {
-    /// Values of their own.
+    /// Plain values.
     Dense(Tensor),
-    /// Blocks of small whole numbers with a scale each.
+    /// Blocks of integers with one scale each.
     Quantized(Arc<QTensor>),
 }
 
@@ -58,7 +58,7 @@ pub struct QuantizedView<'a> {
 }
 
 impl<'a> QuantizedView<'a> {
-    /// None for the native format, which needs no view of its own.
+    /// None for the native format, which needs no such view.
     pub fn new(parameters: ParameterView<'a>, format: WeightFormat) -> Option<Self> {
         Some(Self { parameters, format: ggml(format)? })
     }
@@ -80,9 +80,9 @@ pub fn held_bytes(parameters: &Parameters, format: WeightFormat) -> usize {
     parameters.vars().iter().map(held).sum()
 }
 
-/// A layer whose rows are no whole number of blocks stays as it is.
+/// A layer whose rows do not divide into whole blocks is not quantised.
 fn quantizes(format: GgmlDType, layer: &LinearShape) -> bool {
-    !layer.sees() && layer.inner.is_multiple_of(format.block_size())
+    !layer.is_vision() && layer.inner.is_multiple_of(format.block_size())
 }
 
 fn ggml(format: WeightFormat) -> Option<GgmlDType> {

@@ -1,4 +1,5 @@
-//! Choosing the next token. Every row has a random stream of its own, so its draws never depend on its neighbours.
+//! Sampling of the next token. Every sequence has its own random stream, so its draws never depend on the rest of the
+//! batch.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -20,7 +21,7 @@ pub fn uniform(rng: &mut ChaCha8Rng) -> f64 {
     (rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-/// How one row samples.
+/// The sampler of one sequence.
 #[derive(Debug, Clone)]
 pub struct Sampler {
     temperature: f64,
@@ -47,8 +48,8 @@ impl Sampler {
         self.sample_scored(logits).0
     }
 
-    /// [`Self::sample`] with the token's log-prob under the whole distribution at this temperature: placeholders left out,
-    /// top-p ignored, as in the trainer. Greedy choices are certain: 0.
+    /// [`Self::sample`] with the token's log-prob under the whole distribution at this temperature: placeholders
+    /// excluded, top-p ignored, as in the trainer. Greedy sampling gives 0.
     pub fn sample_scored(&mut self, logits: &[f32]) -> (u32, f64) {
         if self.temperature <= 0.0 {
             return (self.greedy(logits), 0.0);
@@ -71,7 +72,7 @@ impl Sampler {
                 return (*id, (w / whole).ln());
             }
         }
-        // Rounding may leave a remainder at the end: the last token of any weight takes it.
+        // Rounding may leave a remainder at the end, which goes to the last token with a positive weight.
         let last = weights.iter().rev().find(|(_, w)| *w > 0.0);
         last.map_or_else(|| (self.greedy(logits), 0.0), |(id, w)| (*id, (w / whole).ln()))
     }
@@ -87,7 +88,7 @@ impl Sampler {
     }
 }
 
-/// Keeps the likeliest tokens whose weights together reach the share `top_p`; at least one.
+/// Keeps the most probable tokens whose cumulative probability reaches `top_p`; at least one.
 fn keep_nucleus(weights: &mut Vec<(u32, f64)>, top_p: f64) {
     weights.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     let total: f64 = weights.iter().map(|(_, w)| w).sum();

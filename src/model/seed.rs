@@ -2,7 +2,7 @@
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
-/// Value 0; its backward hands on the gradient it holds.
+/// Has the value 0; its backward passes on the given gradient.
 struct Seed(Tensor);
 
 impl CustomOp1 for Seed {
@@ -19,8 +19,8 @@ impl CustomOp1 for Seed {
     }
 }
 
-/// A scalar whose backward pass gives `output` the gradient `gradient` of the same shape: `sum(output * gradient)` without
-/// the four buffers of that product. On other devices than the CPU it is that product.
+/// A scalar whose backward pass gives `output` the gradient `gradient` of the same shape: `sum(output * gradient)`
+/// without the four buffers of that product. On other devices than the CPU it is that product.
 pub fn seeded(output: &Tensor, gradient: &Tensor) -> Result<Tensor> {
     let gradient = gradient.to_dtype(output.dtype())?.detach();
     if output.device().is_cpu() {

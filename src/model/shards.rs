@@ -10,12 +10,13 @@ use super::weights::{Parameters, file_error, write_tensors};
 
 /// The one file of weights that fit into it.
 pub const WEIGHTS_FILE: &str = "model.safetensors";
-/// Which tensor lies in which file, where there are several.
+/// Index of tensors by file, if there are several files.
 pub const INDEX_FILE: &str = "model.safetensors.index.json";
 
 impl Parameters {
-    /// Writes all parameters into a folder, under the names they were read with: one file, or, beyond `max_shard_bytes`,
-    /// several with an index. A tensor is never cut: one that is larger has a file of its own. Equal values give equal bytes.
+    /// Writes all parameters into a folder, under the names they were read with: one file, or, beyond
+    /// `max_shard_bytes`, several with an index. A tensor is never split: a larger one gets its own file. Equal values
+    /// give equal bytes.
     pub fn save(&self, dir: &Path, max_shard_bytes: u64) -> Result<(), ModelError> {
         let shards = split(self.named()?, max_shard_bytes);
         if let [whole] = shards.as_slice() {

@@ -1,5 +1,5 @@
-//! Gradient checkpointing (Chen et al., arXiv 1604.06174): a forward pass in pieces that keeps the inputs of every piece
-//! instead of its graph, and a backward pass that runs each piece again.
+//! Gradient checkpointing (Chen et al., arXiv 1604.06174): a forward pass in pieces that keeps the inputs of every
+//! piece instead of its graph, and a backward pass that recomputes each piece.
 
 use std::collections::{HashMap, HashSet};
 
@@ -20,7 +20,7 @@ struct Recorded<'m> {
 
 /// The pieces of one forward pass. `'m`: what they borrow from, the model and its batch.
 pub struct Tape<'m> {
-    /// None: pieces are chained into one graph as if there were no tape.
+    /// None: pieces form one graph, as without a tape.
     recorded: Option<Vec<Recorded<'m>>>,
     /// Outputs that a gradient flows to.
     outputs: HashSet<TensorId>,
@@ -57,7 +57,7 @@ impl<'m> Tape<'m> {
         Ok(output)
     }
 
-    /// Runs the pieces again, last to first, from the gradient of the final output. `take` gets the gradients of each
+    /// Recomputes the pieces, last to first, from the gradient of the final output. `take` gets the gradients of each
     /// piece; those of one parameter may come in several parts.
     pub fn backward<E: From<ModelError>>(
         self,
@@ -89,11 +89,11 @@ fn run_again(
     let leaves: Vec<Tensor> = piece.inputs.iter().map(leaf).collect::<candle_core::Result<_>>()?;
     let store = seeded(&(piece.piece)(&leaves)?, gradient)?.backward()?;
     for (input, leaf) in piece.inputs.iter().zip(&leaves).filter(|(_, leaf)| leaf.is_variable()) {
-        let Some(found) = store.get(leaf) else { continue };
-        let found = found.detach();
+        let Some(part) = store.get(leaf) else { continue };
+        let part = part.detach();
         let sum = match pending.remove(&input.id()) {
-            Some(sum) => (sum + found)?,
-            None => found,
+            Some(sum) => (sum + part)?,
+            None => part,
         };
         pending.insert(input.id(), sum);
     }

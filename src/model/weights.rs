@@ -27,12 +27,12 @@ pub trait WeightSource {
         None
     }
 
-    /// The weight of a linear layer in a few bits, if it is held that way.
+    /// The quantised weight of a linear layer, if it is quantised.
     fn quantized(&self, _layer: &LinearShape) -> Result<Option<Arc<QTensor>>, ModelError> {
         Ok(None)
     }
 
-    /// Where features of images are kept, if the vision tower does not change.
+    /// The cache of image features, if the vision tower is frozen.
     fn feature_cache(&self) -> Option<Arc<FeatureCache>> {
         None
     }
@@ -45,11 +45,11 @@ pub struct Parameters {
     /// Those that are trained, adapters among them: all until some are frozen.
     trained: BTreeMap<String, Var>,
     adapters: Option<Adapters>,
-    /// What the vision tower has computed, for the time when nothing of it is trained.
+    /// Cached image features, used while the vision tower is frozen.
     features: Arc<FeatureCache>,
     /// Name in the file for each name used here.
     file_names: HashMap<String, String>,
-    /// A name in the file under which one of the variables is there a second time, and that variable's.
+    /// A second name in the file for one of the variables, and that variable's own name.
     repeated: Option<(String, String)>,
 }
 
@@ -60,11 +60,11 @@ pub enum View {
     Tracked,
     /// As plain tensors that share the variables' storage: nothing is recorded.
     Detached,
-    /// Like [`View::Detached`], without adapters: the model that their training began with.
+    /// Like [`View::Detached`], without adapters: the base model.
     Base,
 }
 
-/// What names of the vision tower begin with, its mergers included.
+/// Prefix of the vision tower's names, its mergers included.
 pub(super) const VISION: &str = "visual.";
 
 /// The name used inside the program for a tensor of a file.
@@ -88,7 +88,7 @@ impl Parameters {
         with_folder(dir, |folder| Self::read_planned(&WeightPlan::of(folder)?, device, dtype))
     }
 
-    /// Reads the weights that a plan names: what the model does not read is not kept, and so never written back.
+    /// Reads the weights that a plan names: tensors that the model does not use are dropped, and so never written back.
     pub(super) fn read_planned(plan: &WeightPlan, device: &Device, dtype: DType) -> Result<Self, ModelError> {
         let read = Self::new(plan.read(device, dtype)?, plan.file_names());
         Ok(Self { repeated: plan.repeated(), ..read })
@@ -122,7 +122,7 @@ impl Parameters {
         }
     }
 
-    /// Keeps the vision tower, mergers included, as it is. Models that were built before do not know.
+    /// Freezes the vision tower and its mergers. Models that were built before are not affected.
     pub fn freeze_vision(&mut self) {
         self.trained.retain(|name, _| !name.starts_with(VISION));
     }
@@ -143,7 +143,7 @@ impl Parameters {
         layers
     }
 
-    /// From now on only these adapters are trained. Models that were built before do not know.
+    /// From now on only these adapters are trained. Models that were built before are not affected.
     pub(super) fn adapt(&mut self, adapters: Adapters) {
         self.trained = adapters.vars().map(|(name, var)| (name, var.clone())).collect();
         self.adapters = Some(adapters);
@@ -188,7 +188,7 @@ impl Parameters {
         }
     }
 
-    /// These parameters together with further variables, e.g. a head that is trained along and thrown away.
+    /// These parameters plus further variables, e.g. a temporary head that is trained with them.
     #[must_use]
     pub fn with<'a>(&self, more: impl IntoIterator<Item = (&'a str, &'a Var)>) -> Self {
         let mut all = self.clone();
@@ -248,7 +248,7 @@ impl WeightSource for ParameterView<'_> {
     }
 }
 
-/// Creates parameters as a constructor asks for them: how a new model comes to life.
+/// Creates parameters as a constructor asks for them, for a new model.
 pub struct Initializer<F> {
     fill: F,
     device: Device,

@@ -16,7 +16,7 @@ impl Service {
         let check = tokio::task::spawn_blocking(move || {
             let layers =
                 model::linear_layers(&dir).map_err(|error| ServiceError::field("/model", error.to_string()))?;
-            let layers: Vec<_> = layers.into_iter().filter(|layer| !freeze_vision || !layer.sees()).collect();
+            let layers: Vec<_> = layers.into_iter().filter(|layer| !freeze_vision || !layer.is_vision()).collect();
             let chosen = lora::select(&adapters.targets, &layers);
             chosen.map(drop).map_err(|error| ServiceError::field("/train/lora/targets", error.to_string()))
         });

@@ -92,7 +92,7 @@ fn padded(
     let sequences: Vec<Sequence> = rows.iter().zip(images).map(sequence).collect();
     let batch = Batch::new(&sequences.iter().collect::<Vec<_>>(), info)?;
     let place = |(index, row): (usize, &&TrainRow)| {
-        let end = (index + 1) * batch.columns;
+        let end = (index + 1) * batch.seq_len;
         let split = end - row.response_len();
         Place { prompt: split - row.prompt_len..split, response: split..end }
     };

@@ -300,7 +300,7 @@ fn read_prompts(prefill: &Prefill, prototypes: bool) -> Result<Vec<ReadPrompt>, 
     let mut shown = vec![Vec::new(); batch.rows];
     for slot in &batch.image_slots {
         let slot = *slot as usize;
-        shown[slot / batch.columns].push(slot % batch.columns);
+        shown[slot / batch.seq_len].push(slot % batch.seq_len);
     }
     let mut out = Vec::with_capacity(batch.rows);
     for (row, columns) in shown.into_iter().enumerate() {
@@ -311,7 +311,7 @@ fn read_prompts(prefill: &Prefill, prototypes: bool) -> Result<Vec<ReadPrompt>, 
             prototype = focus::visual_prototype(columns.iter().map(|c| states[*c].as_slice()));
         }
         let image_columns = columns.into_iter().map(|column| column - padding).collect();
-        out.push(ReadPrompt { len: batch.columns - padding, image_columns, prototype });
+        out.push(ReadPrompt { len: batch.seq_len - padding, image_columns, prototype });
     }
     Ok(out)
 }

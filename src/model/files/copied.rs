@@ -1,5 +1,5 @@
-//! What a folder with new weights takes over from the folder that they grew from: everything but weights in whatever form,
-//! and what described the number format of the old ones.
+//! What a checkpoint folder copies from the folder of the model that was trained: every file except weights in any
+//! form, and except the description of their number format.
 
 use serde_json::Value;
 
@@ -19,13 +19,13 @@ const WEIGHTS: [&str; 10] = [
     ".onnx",
 ];
 
-/// Does a file of a model folder belong into a folder with other weights?
+/// Should a file of a model folder be copied into a folder with other weights?
 pub fn is_copied(name: &str) -> bool {
     let hidden = name.starts_with('.');
     !hidden && !is_side_file(name) && !WEIGHTS.iter().any(|end| name.ends_with(end))
 }
 
-/// Removes from a configuration what says that weights are quantised; true if there was any.
+/// Removes quantisation settings from a configuration; true if there were any.
 pub fn without_quantization(config: &mut Value) -> bool {
     let mut changed = false;
     for section in SECTIONS {

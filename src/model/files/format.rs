@@ -1,7 +1,8 @@
-//! Number formats: which a model can be built on, and the refusal of all others by name.
+//! Number formats of weights: which are supported, and errors that name the others.
 //!
-//! A quantised checkpoint is known by a mark in `config.json`, by a file beside it, or by its tensors alone. One form is read:
-//! FP8 (E4M3) weights with a scale a tensor, a row or a block, which become plain numbers when they are loaded.
+//! A quantised checkpoint is recognised by a setting in `config.json`, by a file next to it, or by its tensors alone.
+//! One form is supported: FP8 (E4M3) weights with a scale per tensor, row or block, which become plain numbers when
+//! they are loaded.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,7 +21,7 @@ const FP8: &str = "F8_E4M3";
 const SCALES: [&str; 4] = ["F32", "BF16", "F16", "F8_E8M0"];
 /// What the names of a weight's scale end in, instead of `weight`.
 const SCALE_ENDS: [&str; 2] = ["weight_scale_inv", "weight_scale"];
-/// Sides of a block where nothing says otherwise, as in the checkpoints of `DeepSeek` and Qwen.
+/// Default side of a block, as in the checkpoints of `DeepSeek` and Qwen.
 const USUAL_BLOCK: usize = 128;
 /// Keys of `config.json` under which tools write how they quantised a model.
 pub(super) const CONFIG_KEYS: [&str; 3] = ["quantization_config", "compression_config", "quantization"];
@@ -28,7 +29,7 @@ pub(super) const CONFIG_KEYS: [&str; 3] = ["quantization_config", "compression_c
 pub(super) const SECTIONS: [&str; 3] = ["", "/text_config", "/vision_config"];
 /// Where `ModelOpt` writes its settings.
 const MODEL_OPT: &str = "hf_quant_config.json";
-/// Files in which other tools do.
+/// Files where other tools write theirs.
 const SIDE_FILES: [&str; 5] = [
     "quantize_config.json",
     "quant_config.json",
@@ -36,7 +37,7 @@ const SIDE_FILES: [&str; 5] = [
     "quanto_qmap.json",
     "quant_model_description.json",
 ];
-/// Ends of the names of tensors that only quantised checkpoints have, and whose they are.
+/// Name endings of tensors that only quantised checkpoints have, and the tool or method that writes them.
 const PACKED: [(&str, &str); 21] = [
     (".qweight", "GPTQ or AWQ"),
     (".qzeros", "GPTQ or AWQ"),
@@ -71,7 +72,7 @@ pub(super) fn is_side_file(name: &str) -> bool {
 pub enum Encoding {
     /// As they are.
     Plain,
-    /// Each times the scale of its block of so many rows and columns.
+    /// Each times the scale of its block; `block` holds the rows and columns of one.
     Scaled { scale: Box<Stored>, block: [usize; 2] },
 }
 
@@ -84,7 +85,7 @@ pub struct Declared {
     block: Option<[usize; 2]>,
 }
 
-/// What `config.json` and the files beside it declare.
+/// What `config.json` and the files next to it declare.
 ///
 /// # Errors
 /// Any quantisation but FP8, by its name.
@@ -114,7 +115,7 @@ pub fn declared(dir: &Path, config_path: &Path, config: &Value) -> Result<Declar
         None => Ok(declared),
         Some(path) => Err(ModelError::Config {
             path: path.display().to_string(),
-            problem: format!("says that the weights are quantised (GPTQ, AWQ or alike), {NOT_READ}"),
+            problem: format!("says that the weights are quantised (GPTQ, AWQ or similar), {NOT_READ}"),
         }),
     }
 }
@@ -205,8 +206,7 @@ pub fn refuse_packed(tensors: &BTreeMap<String, Stored>) -> Result<(), ModelErro
     Ok(())
 }
 
-/// Is it a number that goes with quantised weights and is not needed once they are plain: their scale, or that of activations
-/// or cached keys and values?
+/// Is this the scale of quantised weights, activations or cached keys and values, which plain weights do not need?
 pub fn is_scale(name: &str) -> bool {
     name.ends_with("_scale") || name.ends_with("_scale_inv") || name.ends_with("_scale_ub")
 }
@@ -283,10 +283,10 @@ fn scale_block(weight: &Stored, scale: &Stored, declared: &Declared) -> Result<[
 }
 
 impl Declared {
-    /// Refuses a declaration that the weights do not bear out.
+    /// Checks a declaration against the weights.
     ///
     /// # Errors
-    /// FP8 is declared, but no weight is held so.
+    /// FP8 is declared, but no weight is stored as FP8.
     pub fn check(&self, dir: &Path, any_scaled: bool) -> Result<(), ModelError> {
         match &self.place {
             Some(place) if !any_scaled => Err(ModelError::Config {

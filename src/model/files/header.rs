@@ -15,7 +15,7 @@ use crate::model::weights::file_error;
 const MAX_HEADER_BYTES: u64 = 100_000_000;
 /// Bytes that tell the header's length.
 const LENGTH_BYTES: u64 = 8;
-/// What a file begins with that Git's large file storage has not replaced by its content.
+/// Beginning of a Git LFS pointer file, which stands in for content that was not downloaded.
 const LFS_POINTER: &[u8] = b"version ";
 
 /// A tensor as a file holds it.
@@ -54,7 +54,7 @@ struct RawTensor {
     data_offsets: (u64, u64),
 }
 
-/// Every entry in order, so that a name that is there twice shows.
+/// Every entry in order, so that duplicate names are detected.
 struct RawHeader(Vec<(String, RawTensor)>);
 
 impl<'de> Deserialize<'de> for RawHeader {

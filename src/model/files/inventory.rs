@@ -1,8 +1,8 @@
-//! Which files of a folder hold its weights, and which tensor is which: settled by names alone, never by an order that could
-//! change.
+//! Which files of a folder hold its weights, and which tensor is which. This depends on names alone, never on the order
+//! of files.
 //!
-//! As in transformers `model.safetensors` wins over an index. What transformers settles by the order of files or names (one
-//! tensor in two shards, or under its old and its new name) is an error here.
+//! As in transformers, `model.safetensors` takes precedence over an index. What transformers decides by the order of
+//! files or names (one tensor in two shards, or under its old and its new name) is an error here.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::model::weights::canonical;
 
 /// Ends of the names of weights in layouts that are not read.
 const FOREIGN: [&str; 7] = [".bin", ".gguf", ".pt", ".pth", ".safetensors", ".h5", ".msgpack"];
-/// Files of a folder that an error names at most.
+/// Maximum number of files that an error names.
 const SHOWN: usize = 3;
 
 /// A folder's tensors under the names that the program uses.
@@ -25,7 +25,7 @@ const SHOWN: usize = 3;
 pub struct Inventory {
     /// Every tensor.
     pub tensors: BTreeMap<String, Stored>,
-    /// Worth telling whoever registers the model.
+    /// Notes for the user who registers the model.
     pub notes: Vec<String>,
 }
 
@@ -40,7 +40,7 @@ impl Inventory {
         let mut inventory = Self::default();
         if single.exists() {
             if index.exists() {
-                inventory.notes.push(format!("{WEIGHTS_FILE} is used; {INDEX_FILE} beside it is left aside"));
+                inventory.notes.push(format!("{WEIGHTS_FILE} is used; {INDEX_FILE} in the same folder is ignored"));
             }
             inventory.add(read(&single)?)?;
             return Ok(inventory);
@@ -73,7 +73,7 @@ fn twice(one: &Stored, other: &Stored) -> ModelError {
     let problem = if one.name == other.name {
         format!("is in `{}` and in `{}`; keep one of them", one.file_name(), other.file_name())
     } else {
-        format!("is there a second time as `{}`; keep one of the two names", other.name)
+        format!("is also stored as `{}`; keep one of the two names", other.name)
     };
     ModelError::Weight { name: one.name.clone(), problem }
 }
@@ -109,13 +109,13 @@ fn shards(dir: &Path, index: &Path, places: &Map<String, Value>) -> Result<Vec<P
     Ok(names.into_iter().map(|name| dir.join(name)).collect())
 }
 
-/// The index decides where a tensor is: one that lies elsewhere was left behind by another save.
+/// The index decides where a tensor is: one in another file is left over from another save.
 fn check_places(index: &Path, places: &Map<String, Value>, stored: &[Stored]) -> Result<(), ModelError> {
     for tensor in stored {
         let Some(place) = places.get(&tensor.name).and_then(Value::as_str) else { continue };
         let file = tensor.file_name();
         if place != file {
-            let problem = format!("says that `{}` is in {place}, but {file} holds it too", tensor.name);
+            let problem = format!("says that `{}` is in {place}, but {file} contains it too", tensor.name);
             return Err(config_error(index, format!("{problem}: write the shards again, or remove the wrong one")));
         }
     }

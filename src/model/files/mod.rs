@@ -1,7 +1,8 @@
-//! A model's weights on disk, before anything of them is read: which files and which tensors count, in which number format they
-//! are, and whether the model can be built on them.
+//! A model's weights on disk, before they are read: which files and tensors are used, their number formats, and whether
+//! the model can be built from them.
 //!
-//! [`WeightPlan::of`] is the one check: registration, download, training and serving all go through it. It reads headers only.
+//! [`WeightPlan::of`] is the one check: registration, download, training and serving all go through it. It reads
+//! headers only.
 
 mod copied;
 mod decode;

@@ -15,26 +15,26 @@ use crate::model::linear::LinearShape;
 use crate::model::load::Folder;
 use crate::model::weights::VISION;
 
-/// The output head, which a tied model has only as its embedding.
+/// The output head; a tied model uses its embedding instead.
 const HEAD: &str = "lm_head.weight";
 const EMBEDDING: &str = "model.embed_tokens.weight";
-/// Buffers that old checkpoints hold and that are computed.
+/// Buffers that old checkpoints contain, but which are computed here.
 const COMPUTED: &str = ".rotary_emb.inv_freq";
-/// What PEFT's adapters are described in.
+/// Description of a PEFT adapter.
 const ADAPTER: &str = "adapter_config.json";
-/// Tensors that a note or an error names at most.
+/// Maximum number of tensors that a note or an error names.
 const SHOWN: usize = 3;
 
 /// Where each weight of a model comes from.
 #[derive(Debug)]
 pub struct WeightPlan {
-    /// By the names that the program uses.
+    /// Weights by the names used in the program.
     weights: BTreeMap<String, (Stored, Encoding)>,
     /// A head that must equal the embedding, since the model is tied.
     tied_head: Option<Stored>,
     /// The model's linear layers, the output head not among them.
     pub linears: Vec<LinearShape>,
-    /// What the folder holds beside them.
+    /// Notes on what the folder contains besides.
     pub notes: Vec<String>,
 }
 
@@ -83,7 +83,7 @@ impl WeightPlan {
         let unread: Vec<&str> = unread.map(|(_, stored)| stored.name.as_str()).collect();
         let mut notes = inventory.notes;
         if !unread.is_empty() {
-            notes.push(format!("the model does not read {} of the file's tensors: {}", unread.len(), some(&unread)));
+            notes.push(format!("the model does not use {} of the file's tensors: {}", unread.len(), some(&unread)));
         }
         if any_scaled {
             notes.push("the weights are FP8 with scales; they are loaded as plain numbers".to_owned());
@@ -122,12 +122,13 @@ impl WeightPlan {
         self.weights.iter().map(|(name, (stored, _))| (name.clone(), stored.name.clone())).collect()
     }
 
-    /// A tensor that repeats another one in the files, by both names: a tied head beside the embedding.
+    /// A tensor that repeats another one in the files, by both names: a tied head stored together with the embedding.
     pub fn repeated(&self) -> Option<(String, String)> {
         self.tied_head.as_ref().map(|head| (head.name.clone(), EMBEDDING.to_owned()))
     }
 
-    /// A tied model whose file has a head of its own says two things; transformers has followed either, by version.
+    /// A tied model whose file also has its own head is ambiguous; versions of transformers differ in which one they
+    /// use.
     fn check_tied_head(&self) -> Result<(), ModelError> {
         let (Some(head), Some((embedding, _))) = (&self.tied_head, self.weights.get(EMBEDDING)) else { return Ok(()) };
         if decode::are_equal(head, embedding)? {
@@ -144,7 +145,7 @@ impl WeightPlan {
     }
 }
 
-/// Some tools keep of two equal tensors the one whose name comes first.
+/// Some tools keep only the first of two equal tensors by name.
 fn take_head_as_embedding(inventory: &mut Inventory) {
     let Some(mut head) = inventory.tensors.remove(HEAD) else { return };
     let newer = inventory.tensors.values().any(|stored| stored.name.starts_with("model.language_model."));

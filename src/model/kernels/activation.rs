@@ -5,8 +5,8 @@ use std::marker::PhantomData;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Device, Layout, Result, Shape, Tensor};
 
 use super::Form;
-use super::lanes::{self, Kernel, mul_add, sigmoid};
-use super::view::{self, Held};
+use super::simd::{self, Kernel, mul_add, sigmoid};
+use super::strided::{self, Guard};
 
 /// `silu(gate) * up`, the gated MLP's activation (`SwiGLU`, Shazeer, arXiv 2002.05202).
 pub fn gated_silu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
@@ -49,7 +49,7 @@ pub fn gelu_by(form: Form, x: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// GELU itself: `x` times the normal distribution's share below it.
+/// Exact GELU: `x` times the normal CDF at `x`.
 pub fn gelu_erf(x: &Tensor) -> Result<Tensor> {
     gelu_erf_by(Form::of(&[x]), x)
 }
@@ -115,7 +115,7 @@ impl Curve for ErfGelu {
         const PEAK: f32 = 0.398_942_3;
         // erf by Abramowitz & Stegun, formula 7.1.26: 1.5e-7 at most off.
         let size = x.abs();
-        let bell = lanes::exp::<FMA>(-0.5 * x * x);
+        let bell = simd::exp::<FMA>(-0.5 * x * x);
         let t = 1.0 / mul_add::<FMA>(0.327_591_1 * std::f32::consts::FRAC_1_SQRT_2, size, 1.0);
         let mut p = 1.061_405_4;
         for term in [-1.453_152_1, 1.421_413_8, -0.284_496_72, 0.254_829_6] {
@@ -135,7 +135,7 @@ impl<C> Pointwise<C> {
     }
 }
 
-/// Values of a curve, or with `gradient` that times its slopes.
+/// Values of a curve or, with `gradient`, its slopes times the gradient.
 struct Points<'a, C> {
     x: &'a [f32],
     gradient: Option<&'a [f32]>,
@@ -149,12 +149,12 @@ impl<C: Curve> Kernel for Points<'_, C> {
     fn run<const FMA: bool>(self) -> Vec<f32> {
         let x = self.x;
         match self.gradient {
-            None => lanes::build(x.len(), |at, out| {
+            None => simd::build(x.len(), |at, out| {
                 for (out, x) in out.iter_mut().zip(&x[at..]) {
                     *out = C::at::<FMA>(*x).0;
                 }
             }),
-            Some(gradient) => lanes::build(x.len(), |at, out| {
+            Some(gradient) => simd::build(x.len(), |at, out| {
                 for ((out, x), gradient) in out.iter_mut().zip(&x[at..]).zip(&gradient[at..]) {
                     *out = gradient * C::at::<FMA>(*x).1;
                 }
@@ -169,16 +169,16 @@ impl<C: Curve> CustomOp1 for Pointwise<C> {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let x = view::contiguous(storage, layout)?;
-        let out = lanes::run(Points::<C> { x, gradient: None, curve: PhantomData });
+        let x = strided::contiguous(storage, layout)?;
+        let out = simd::run(Points::<C> { x, gradient: None, curve: PhantomData });
         Ok((CpuStorage::F32(out), layout.shape().clone()))
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         let gradient = gradient.contiguous()?;
         let out = {
-            let (x, gradient) = (Held::of(x), Held::of(&gradient));
-            lanes::run(Points::<C> { x: x.values()?, gradient: Some(gradient.values()?), curve: PhantomData })
+            let (x, gradient) = (Guard::of(x), Guard::of(&gradient));
+            simd::run(Points::<C> { x: x.values()?, gradient: Some(gradient.values()?), curve: PhantomData })
         };
         Ok(Some(Tensor::from_vec(out, x.shape(), &Device::Cpu)?))
     }
@@ -196,7 +196,7 @@ impl Kernel for Gated<'_> {
 
     #[inline(always)]
     fn run<const FMA: bool>(self) -> Vec<f32> {
-        lanes::build(self.gate.len(), |at, out| {
+        simd::build(self.gate.len(), |at, out| {
             for ((out, gate), up) in out.iter_mut().zip(&self.gate[at..]).zip(&self.up[at..]) {
                 *out = gate * sigmoid::<FMA>(*gate) * up;
             }
@@ -215,7 +215,7 @@ impl Kernel for GatedBackward<'_> {
 
     #[inline(always)]
     fn run<const FMA: bool>(self) -> Self::Output {
-        lanes::build_two(self.gate.len(), |at, to_gate, to_up| {
+        simd::build_two(self.gate.len(), |at, to_gate, to_up| {
             let inputs = self.gate[at..].iter().zip(&self.up[at..]).zip(&self.gradient[at..]);
             for ((to_gate, to_up), ((x, up), gradient)) in to_gate.iter_mut().zip(to_up).zip(inputs) {
                 let (value, slope) = gate::<FMA>(*x, *x, 1.0);
@@ -235,7 +235,7 @@ impl CustomOp2 for GatedSilu {
         if own.shape() != other.shape() {
             candle_core::bail!("a gate of {:?} does not fit values of {:?}", own.shape(), other.shape());
         }
-        let out = lanes::run(Gated { gate: view::contiguous(gate, own)?, up: view::contiguous(up, other)? });
+        let out = simd::run(Gated { gate: strided::contiguous(gate, own)?, up: strided::contiguous(up, other)? });
         Ok((CpuStorage::F32(out), own.shape().clone()))
     }
 
@@ -248,8 +248,8 @@ impl CustomOp2 for GatedSilu {
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let gradient = gradient.contiguous()?;
         let (to_gate, to_up) = {
-            let (gate, up, gradient) = (Held::of(gate), Held::of(up), Held::of(&gradient));
-            lanes::run(GatedBackward { gate: gate.values()?, up: up.values()?, gradient: gradient.values()? })
+            let (gate, up, gradient) = (Guard::of(gate), Guard::of(up), Guard::of(&gradient));
+            simd::run(GatedBackward { gate: gate.values()?, up: up.values()?, gradient: gradient.values()? })
         };
         let tensor = |values| Tensor::from_vec(values, gate.shape(), &Device::Cpu).map(Some);
         Ok((tensor(to_gate)?, tensor(to_up)?))

@@ -3,14 +3,14 @@
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Tensor};
 
 use super::super::constant;
-use super::lanes::{self, Kernel};
 use super::mixed::{only_first, plus};
 use super::product::{Matrix, shared_product};
-use super::view::{self, Held};
-use super::{Form, few_rows};
+use super::simd::{self, Kernel};
+use super::strided::{self, Guard};
+use super::{Form, gemv};
 
-/// `x @ weight^T + bias` with `x: [.., in]`, `weight: [out, in]`, `bias: [out]`. A weight without a gradient costs none: only
-/// what is tracked is computed backwards.
+/// `x @ weight^T + bias` with `x: [.., in]`, `weight: [out, in]`, `bias: [out]`. Only gradients of tracked
+/// arguments are computed.
 ///
 /// The product runs in the number format of the weight and comes back in that of `x`: with 16-bit weights only the
 /// operands of products are rounded, sums and everything else stay in 32 bits.
@@ -57,16 +57,16 @@ type Argument<'a> = (&'a CpuStorage, &'a Layout);
 fn forward(x: Argument<'_>, weight: Argument<'_>, bias: Option<Argument<'_>>) -> Result<(CpuStorage, Shape)> {
     let ((rows, inner), (out, own)) = (x.1.shape().dims2()?, weight.1.shape().dims2()?);
     let bias = match bias {
-        Some((bias, layout)) if layout.dims() == [out] => Some(view::contiguous(bias, layout)?),
+        Some((bias, layout)) if layout.dims() == [out] => Some(strided::contiguous(bias, layout)?),
         Some((_, layout)) => candle_core::bail!("a bias {:?} does not fit {out} outputs", layout.shape()),
         None => None,
     };
     if inner != own {
         candle_core::bail!("a weight of {own} inputs does not fit {inner} values");
     }
-    let (x, weight) = (view::contiguous(x.0, x.1)?, view::contiguous(weight.0, weight.1)?);
-    if few_rows::fits(rows) {
-        return Ok((CpuStorage::F32(few_rows::project(x, weight, inner, bias)), (rows, out).into()));
+    let (x, weight) = (strided::contiguous(x.0, x.1)?, strided::contiguous(weight.0, weight.1)?);
+    if gemv::fits(rows) {
+        return Ok((CpuStorage::F32(gemv::project(x, weight, inner, bias)), (rows, out).into()));
     }
     let mut values = bias.map_or_else(|| vec![0.0; rows * out], |bias| bias.repeat(rows));
     let (x, weight) = (Matrix::new(x, rows, inner, inner), Matrix::new(weight, out, inner, inner));
@@ -96,7 +96,7 @@ impl Kernel for ColumnSums<'_> {
 fn backward(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, gradient: &Tensor) -> Result<[Option<Tensor>; 3]> {
     let gradient = gradient.contiguous()?;
     let ((rows, inner), out) = (x.dims2()?, weight.dim(0)?);
-    let (x_values, weight_values, above_values) = (Held::of(x), Held::of(weight), Held::of(&gradient));
+    let (x_values, weight_values, above_values) = (Guard::of(x), Guard::of(weight), Guard::of(&gradient));
     let above = Matrix::new(above_values.values()?, rows, out, out);
     let of_x = || -> Result<Tensor> {
         let mut values = vec![0.0; rows * inner];
@@ -109,7 +109,7 @@ fn backward(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, gradient: &Tenso
         Tensor::from_vec(values, (out, inner), &Device::Cpu)
     };
     let of_bias = || -> Result<Tensor> {
-        let sums = lanes::run(ColumnSums { values: above_values.values()?, columns: out });
+        let sums = simd::run(ColumnSums { values: above_values.values()?, columns: out });
         Tensor::from_vec(sums, out, &Device::Cpu)
     };
     Ok([

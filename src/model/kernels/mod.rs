@@ -1,10 +1,9 @@
 //! The operations that models are made of: differentiable, on every device, and fast on the CPU.
 //!
-//! Callers see one function per operation. Each has a COMPOSED form, made of candle operations with a correct backward: it
-//! runs on every device and is the oracle of the tests. Some have a FUSED form too, one pass over memory on the CPU in f32 with
-//! a backward of its own; it is taken wherever the tensors
-//! allow, and nobody outside can tell which one ran.
-//! (Candle's own fused forms, `ops::softmax_last_dim`, `ops::rms_norm`, `rotary_emb::rope`, silently cut the gradient.)
+//! Callers see one function per operation. Each has a COMPOSED form, made of candle operations with a correct backward:
+//! it runs on every device and is the reference in tests. Some also have a FUSED form, one pass over memory on the CPU
+//! in f32 with its own backward; it is used wherever the tensors allow, and the results agree. (Candle's own fused
+//! forms, `ops::softmax_last_dim`, `ops::rms_norm`, `rotary_emb::rope`, silently cut the gradient.)
 //!
 //! | operation | file | forms |
 //! |---|---|---|
@@ -12,43 +11,44 @@
 //! | [`linear`] | `linear.rs` | composed, fused |
 //! | [`rms_norm`], [`layer_norm`] | `norm.rs` | composed, fused |
 //! | [`gated_silu`], [`quick_gelu`], [`gelu()`], [`gelu_erf`] | `activation.rs` | composed, fused |
-//! | [`choice()`], [`choice_backward`]: log-probs and entropy from logits, and back | `choice.rs` | composed, fused |
+//! | [`token_logprobs()`], [`token_logprobs_backward`]: log-probs and entropy from logits, and back | `token_logprobs.rs` | composed, fused |
 //! | [`softmax`], [`log_softmax`] | `softmax.rs` | composed |
 //!
-//! What each form keeps in memory for its backward is counted in `kept`.
+//! What each form keeps in memory for its backward is counted in `activation_memory`.
 //!
-//! Below them: `lanes` (vector arithmetic, compiled for AVX2 and for the baseline, chosen at run time), `product` (matrix
-//! products of slices), `few_rows` (products of few rows with a weight), `view` (tensors as slices), `threads`. Unsafe code is allowed in `lanes` and `product` alone.
+//! Below them: `simd` (vector arithmetic, compiled for AVX2 and for the baseline, chosen at run time), `product`
+//! (matrix products of slices), `gemv` (products of few rows with a weight), `strided` (tensors as slices), `threads`.
+//! Unsafe code is allowed in `simd` and `product` alone.
 #![allow(
     clippy::inline_always,
     reason = "a kernel is compiled for an instruction set only if it is inlined into the function that names it"
 )]
 
 mod activation;
+pub mod activation_memory;
 mod attention;
-mod choice;
-mod few_rows;
-pub mod kept;
-mod lanes;
+mod gemv;
 mod linear;
 mod mixed;
 mod norm;
 mod product;
+mod simd;
 mod softmax;
+mod strided;
 mod threads;
-mod view;
+mod token_logprobs;
 
 use candle_core::{DType, Tensor};
 
 pub use activation::{gated_silu, gelu, gelu_erf, quick_gelu};
-pub use attention::{Attended, Branch, MASKED, Rope, Visible, attention, rotate};
-pub use choice::{Distribution, choice, choice_backward};
+pub use attention::{Attended, AttentionMask, MASKED, Rope, Suffix, attention, rotate};
 pub use linear::linear;
 pub use norm::{layer_norm, rms_norm};
 pub use softmax::{log_softmax, softmax};
 pub use threads::among_workers;
+pub use token_logprobs::{Distribution, token_logprobs, token_logprobs_backward};
 
-/// Which form of an operation computes. Models never choose; tests compare.
+/// Which form of an operation runs. Models never choose; tests compare the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// Candle operations: any device, any type.
@@ -71,7 +71,9 @@ pub mod forms {
         gated_silu_by as gated_silu, gelu_by as gelu, gelu_erf_by as gelu_erf, quick_gelu_by as quick_gelu,
     };
     pub use super::attention::{attention_by as attention, rotate_by as rotate};
-    pub use super::choice::{choice_backward_by as choice_backward, choice_by as choice};
     pub use super::linear::linear_by as linear;
     pub use super::norm::{layer_norm_by as layer_norm, rms_norm_by as rms_norm};
+    pub use super::token_logprobs::{
+        token_logprobs_backward_by as token_logprobs_backward, token_logprobs_by as token_logprobs,
+    };
 }

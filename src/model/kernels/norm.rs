@@ -3,9 +3,9 @@
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, Device, Layout, Result, Shape, Tensor};
 
 use super::Form;
-use super::lanes::{self, Kernel, mul_add};
 use super::mixed::{plus, times};
-use super::view::{self, Held};
+use super::simd::{self, Kernel, mul_add};
+use super::strided::{self, Guard};
 
 /// Root-mean-square norm over the last dimension (Zhang & Sennrich, arXiv 1910.07467), scaled by `weight`.
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
@@ -50,8 +50,8 @@ fn width(x: &Layout, parameters: &[&Layout]) -> Result<usize> {
 #[inline(always)]
 fn statistics<const FMA: bool>(line: &[f32], centre: bool, eps: f32) -> (f32, f32) {
     let share = 1.0 / line.len() as f32;
-    let mean = if centre { lanes::sum(line) * share } else { 0.0 };
-    let spread = lanes::squares_around::<FMA>(line, mean) * share;
+    let mean = if centre { simd::sum(line) * share } else { 0.0 };
+    let spread = simd::squares_around::<FMA>(line, mean) * share;
     (mean, 1.0 / (spread + eps).sqrt())
 }
 
@@ -120,9 +120,9 @@ impl Kernel for Backward<'_> {
                 out.weight[i] = mul_add::<FMA>(gradient[i], *normed, out.weight[i]);
             }
             out.bias.iter_mut().zip(gradient).for_each(|(sum, gradient)| *sum += gradient);
-            // What moves all values alike, or along the line itself, the norm takes out again.
-            let along = lanes::dot::<FMA>(&scaled, &normed) * share;
-            let alike = if self.centre { lanes::sum(&scaled) * share } else { 0.0 };
+            // The norm removes the components along the line itself and, if it centres, the mean.
+            let along = simd::dot::<FMA>(&scaled, &normed) * share;
+            let alike = if self.centre { simd::sum(&scaled) * share } else { 0.0 };
             for (scaled, normed) in scaled.iter_mut().zip(&normed) {
                 *scaled = scale * (*scaled - alike - normed * along);
             }
@@ -135,8 +135,8 @@ impl Kernel for Backward<'_> {
 fn backward(x: &Tensor, weight: &Tensor, gradient: &Tensor, centre: bool, eps: f32) -> Result<[Option<Tensor>; 3]> {
     let gradient = gradient.contiguous()?;
     let found = {
-        let (x, weight, gradient) = (Held::of(x), Held::of(weight), Held::of(&gradient));
-        lanes::run(Backward { x: x.values()?, weight: weight.values()?, gradient: gradient.values()?, centre, eps })
+        let (x, weight, gradient) = (Guard::of(x), Guard::of(weight), Guard::of(&gradient));
+        simd::run(Backward { x: x.values()?, weight: weight.values()?, gradient: gradient.values()?, centre, eps })
     };
     let parameter = |values| Tensor::from_vec(values, weight.shape(), &Device::Cpu).map(Some);
     Ok([
@@ -163,8 +163,8 @@ impl CustomOp2 for RmsNorm {
         other: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         width(own, &[other])?;
-        let (x, weight) = (view::contiguous(x, own)?, view::contiguous(weight, other)?);
-        Ok((CpuStorage::F32(lanes::run(Forward { x, weight, bias: None, eps: self.eps })), own.shape().clone()))
+        let (x, weight) = (strided::contiguous(x, own)?, strided::contiguous(weight, other)?);
+        Ok((CpuStorage::F32(simd::run(Forward { x, weight, bias: None, eps: self.eps })), own.shape().clone()))
     }
 
     fn bwd(&self, x: &Tensor, weight: &Tensor, _: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
@@ -192,10 +192,10 @@ impl CustomOp3 for LayerNorm {
         bias_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         width(x_layout, &[weight_layout, bias_layout])?;
-        let x = view::contiguous(x, x_layout)?;
-        let weight = view::contiguous(weight, weight_layout)?;
-        let bias = Some(view::contiguous(bias, bias_layout)?);
-        Ok((CpuStorage::F32(lanes::run(Forward { x, weight, bias, eps: self.eps })), x_layout.shape().clone()))
+        let x = strided::contiguous(x, x_layout)?;
+        let weight = strided::contiguous(weight, weight_layout)?;
+        let bias = Some(strided::contiguous(bias, bias_layout)?);
+        Ok((CpuStorage::F32(simd::run(Forward { x, weight, bias, eps: self.eps })), x_layout.shape().clone()))
     }
 
     fn bwd(

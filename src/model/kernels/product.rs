@@ -1,8 +1,8 @@
-//! Matrix products of strided slices: candle's own product library, behind checked lengths.
+//! Matrix products of strided slices: the library that candle uses, called with checked lengths.
 
 use gemm::Parallelism;
 
-/// A matrix that lies in a slice.
+/// A matrix in a slice.
 #[derive(Debug, Clone, Copy)]
 pub struct Matrix<'a> {
     data: &'a [f32],
@@ -13,7 +13,7 @@ pub struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
-    /// `rows` x `columns`, rows `row_stride` apart, columns side by side.
+    /// `rows` x `columns`, rows `row_stride` apart, columns adjacent.
     pub fn new(data: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
         Self { data, rows, columns, row_stride, column_stride: 1 }
     }
@@ -34,7 +34,7 @@ impl<'a> Matrix<'a> {
         Self { data: &self.data[start * self.row_stride..], rows: end - start, ..self }
     }
 
-    /// Row `index` of a matrix whose columns lie side by side.
+    /// Row `index` of a matrix whose columns are adjacent.
     pub fn row(&self, index: usize) -> &'a [f32] {
         &self.data[index * self.row_stride..][..self.columns]
     }
@@ -44,7 +44,7 @@ fn reaches(rows: usize, columns: usize, row_stride: usize, column_stride: usize)
     if rows == 0 || columns == 0 { 0 } else { (rows - 1) * row_stride + (columns - 1) * column_stride + 1 }
 }
 
-/// `target = a b`, or `target += a b` where `add`; `target` is row-major, rows `stride` apart. On this thread.
+/// `target = a b`, or `target += a b` where `add`; `target` is row-major, rows `stride` apart. Runs on this thread.
 ///
 /// # Panics
 /// If a matrix does not fit its slice or the shapes do not match: an error of the caller, never of its input.
@@ -52,8 +52,8 @@ pub fn product(target: &mut [f32], stride: usize, add: bool, a: Matrix<'_>, b: M
     product_on(target, stride, add, a, b, Parallelism::None);
 }
 
-/// [`product`] on as many threads as candle's products: each value is computed by one of them, so bits do not depend on their
-/// number.
+/// [`product`] on as many threads as candle's products: each value is computed by one of them, so bits do not depend on
+/// their number.
 pub fn shared_product(target: &mut [f32], stride: usize, add: bool, a: Matrix<'_>, b: Matrix<'_>) {
     let threads = match candle_core::utils::get_num_threads() {
         0 | 1 => Parallelism::None,
@@ -72,7 +72,7 @@ fn product_on(target: &mut [f32], stride: usize, add: bool, a: Matrix<'_>, b: Ma
         return;
     }
     let signed = |stride: usize| stride as isize;
-    // SAFETY: every element that the strides reach lies inside its slice (checked above), and `target` is borrowed mutably,
+    // SAFETY: every element that the strides reach is inside its slice (checked above), and `target` is borrowed mutably,
     // so it overlaps neither operand; its rows do not overlap each other, because `stride >= n`.
     #[allow(unsafe_code)]
     unsafe {

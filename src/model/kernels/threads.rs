@@ -5,18 +5,18 @@ use rayon::prelude::*;
 /// Multiplications below which a second thread costs more than it saves.
 const WORTH_SHARING: usize = 1 << 21;
 
-/// Tokens whose products are worth sharing.
+/// Number of tokens from which products are worth sharing.
 const MANY_TOKENS: usize = 8;
 
-/// Runs `work` on one of the threads that share products, so that the others need not be woken for every single product. A
-/// pass over few tokens stays on this thread, and so does all work where products are not shared.
+/// Runs `work` inside the thread pool that shares products, so that the pool need not be woken for every single
+/// product. A pass over few tokens stays on this thread, and so does all work where products are not shared.
 pub fn among_workers<R: Send>(tokens: usize, work: impl FnOnce() -> R + Send) -> R {
     let here =
         tokens < MANY_TOKENS || rayon::current_thread_index().is_some() || candle_core::utils::get_num_threads() < 2;
     if here { work() } else { rayon::scope(|_| work()) }
 }
 
-/// Is so much work worth a second thread? Never where matrix products stay on one.
+/// Is this amount of work worth a second thread? Never where matrix products stay on one.
 pub fn worth_sharing(multiplications: usize) -> bool {
     multiplications >= WORTH_SHARING && candle_core::utils::get_num_threads() > 1
 }

@@ -1,5 +1,6 @@
-//! Low-rank adapters (LoRA, arXiv 2106.09685): beside a frozen linear layer `x @ W^T` a trained product of two thin matrices,
-//! `alpha / rank * (x @ A^T) @ B^T`. As in PEFT, `A` begins random and `B` as zero, so training starts at the model itself.
+//! Low-rank adapters (LoRA, arXiv 2106.09685): to a frozen linear layer `x @ W^T` they add a trained product of two
+//! thin matrices, `alpha / rank * (x @ A^T) @ B^T`. As in PEFT, `A` starts random and `B` at zero, so training starts
+//! from the base model.
 
 pub mod peft;
 mod targets;
@@ -16,13 +17,13 @@ use super::kernels;
 use super::linear::LinearShape;
 use super::sampler::{stream, uniform};
 
-/// Names the random streams of adapters among all streams of a seed.
+/// Stream id of the adapters' random numbers.
 const LORA_STREAM: u64 = 0x6c6f_7261;
 
-/// How adapters look.
+/// Settings of adapters.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoraConfig {
-    /// Width of the thin matrices.
+    /// Rank: the inner width of the two factors.
     pub rank: usize,
     /// The adapter's output is multiplied by `alpha / rank`.
     pub alpha: f64,
@@ -72,8 +73,8 @@ fn factor_names(layer: &str) -> [String; 2] {
 }
 
 impl Adapters {
-    /// New adapters for `layers`. `A` is drawn from `U(-1 / sqrt(inner), 1 / sqrt(inner))` (Kaiming's uniform with slope
-    /// `sqrt(5)`), each layer from a stream of its own; `B` is zero.
+    /// New adapters for `layers`. `A` is drawn from `U(-1 / sqrt(inner), 1 / sqrt(inner))` (Kaiming's uniform with
+    /// slope `sqrt(5)`), each layer from its own stream; `B` is zero.
     pub fn new<'a>(
         config: LoraConfig,
         layers: impl IntoIterator<Item = &'a LinearShape>,
@@ -97,7 +98,7 @@ impl Adapters {
         Ok(Self { config, layers: all })
     }
 
-    /// How they look.
+    /// Their settings.
     pub fn config(&self) -> &LoraConfig {
         &self.config
     }

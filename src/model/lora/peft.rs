@@ -1,4 +1,4 @@
-//! Adapters in the layout of Hugging Face PEFT: `adapter_config.json` beside `adapter_model.safetensors`.
+//! Adapters in the layout of Hugging Face PEFT: `adapter_config.json` and `adapter_model.safetensors`.
 //!
 //! Names are those of the modules in transformers 4.52 and newer (`model.language_model.*`, `model.visual.*`), whatever
 //! the layout of the base model's files: PEFT looks adapters up by module and not by file.
@@ -32,12 +32,12 @@ fn keys(layer: &str) -> [String; 2] {
     factor_names(&format!("base_model.model.{}", module(layer)))
 }
 
-/// A number as PEFT has it: whole ones without a point.
+/// A number as PEFT writes it: whole numbers without a decimal point.
 fn whole(number: f64) -> Value {
     if number.fract() == 0.0 { json!(number as i64) } else { json!(number) }
 }
 
-/// What an adapter stands beside: a repository of the hub with its commit, or a folder.
+/// The base model of an adapter: a repository on the hub with its commit, or a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseModel {
     /// `org/name`, or a path.
@@ -70,7 +70,7 @@ fn description(adapters: &Adapters, base: &BaseModel) -> Value {
     })
 }
 
-/// Writes the adapters of a model that others know as `base` into the folder `dir`. Equal values give equal bytes.
+/// Writes adapters for the base model `base` into the folder `dir`. Equal values give equal bytes.
 pub fn write(dir: &Path, adapters: &Adapters, base: &BaseModel) -> Result<(), ModelError> {
     let cannot = |path: &Path, source| ModelError::File { path: path.display().to_string(), source };
     std::fs::create_dir_all(dir).map_err(|e| cannot(dir, e))?;
@@ -84,7 +84,7 @@ pub fn write(dir: &Path, adapters: &Adapters, base: &BaseModel) -> Result<(), Mo
     write_tensors(&tensors, &dir.join(WEIGHTS_FILE))
 }
 
-/// Takes over the values that [`write`] wrote for adapters that look the same.
+/// Loads the values that [`write`] wrote for adapters with the same settings.
 pub fn read(dir: &Path, adapters: &Adapters) -> Result<(), ModelError> {
     let path = dir.join(CONFIG_FILE);
     let bad = |path: &Path, problem: String| ModelError::Config { path: path.display().to_string(), problem };

@@ -12,7 +12,7 @@ pub const ALL_LINEAR: &str = "all-linear";
 /// `visual.merger.mlp.0`); or a pattern for a whole name with `*` for any characters (`model.layers.1*.q_proj`).
 ///
 /// # Errors
-/// A target that names no layer, with those that there are.
+/// A target that matches no layer, with the available ones.
 pub fn select<'a>(targets: &[String], layers: &'a [LinearShape]) -> Result<Vec<&'a LinearShape>, ModelError> {
     if let Some(unknown) = targets.iter().find(|target| !layers.iter().any(|layer| named(&layer.name, target))) {
         let known: BTreeSet<&str> = layers.iter().map(|layer| short(&layer.name)).collect();
@@ -33,7 +33,7 @@ fn named(name: &str, target: &str) -> bool {
     name.strip_suffix(target).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
-/// The shortest ending that says what kind of layer it is; a number says nothing on its own.
+/// The shortest ending that identifies the kind of layer; a number alone does not.
 fn short(name: &str) -> &str {
     let last = name.rfind('.').map_or(0, |at| at + 1);
     if name[last..].parse::<u32>().is_err() {
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn a_target_that_names_nothing_is_an_error_with_those_that_there_are() {
-        // Part of a word is no ending.
+        // Part of a name component does not match.
         for target in ["proj", "k_proj", "model.layers", "q_proj*x"] {
             let error = select(&[target.to_owned()], &layers()).unwrap_err().to_string();
             assert!(error.contains(&format!("`{target}`")) && error.contains("mlp.0, q_proj"), "{error}");

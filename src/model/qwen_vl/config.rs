@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::model::ModelInfo;
 use crate::model::error::ModelError;
 
-/// The families, by what sets them apart.
+/// The model families.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Generation {
     /// `qwen2_vl`: layer norms and quick-GELU in the tower.
@@ -166,7 +166,7 @@ pub struct Config {
     pub eos_token_ids: Vec<u32>,
     /// Filler of padded columns.
     pub pad_token_id: u32,
-    /// Settings that are not used, for whoever registers the model.
+    /// Notes on unused settings, for the user who registers the model.
     pub notes: Vec<String>,
 }
 
@@ -174,7 +174,10 @@ impl Config {
     pub(super) fn check(&self, path: &Path) -> Result<(), ModelError> {
         let (text, vision) = (&self.text, &self.vision);
         let problem = if !text.heads.is_multiple_of(text.kv_heads) {
-            format!("`num_attention_heads` {} is no multiple of `num_key_value_heads` {}", text.heads, text.kv_heads)
+            format!(
+                "`num_attention_heads` {} must be a multiple of `num_key_value_heads` {}",
+                text.heads, text.kv_heads
+            )
         } else if text.mrope_section.iter().sum::<usize>() * 2 != text.head_dim {
             format!("`mrope_section` {:?} must sum to half the head width {}", text.mrope_section, text.head_dim)
         } else if !vision.hidden_size.is_multiple_of(vision.heads * 4) {

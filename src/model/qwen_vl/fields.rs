@@ -1,6 +1,6 @@
-//! Every setting of `config.json` that is known: those that are read elsewhere, those that cannot change what the model computes,
-//! and those that may only have the value that the code computes with. What transformers' own classes of these families do
-//! not know changes nothing there either: it is noted, unless its name says that the model is another one.
+//! Every known setting of `config.json`: those that are read elsewhere, those that cannot change what the model
+//! computes, and those that must have the value that the code assumes. Settings that transformers' own classes of these
+//! families ignore are reported as a note, unless their name indicates a different architecture.
 
 use serde_json::Value;
 
@@ -16,7 +16,7 @@ enum Must {
     Switch(bool),
     /// This number.
     Number(f64),
-    /// Not there.
+    /// Absent.
     Absent,
 }
 
@@ -126,7 +126,7 @@ pub(super) const VISION: Part = Part {
     ],
 };
 
-/// Settings that are about files, training, generation or other programs.
+/// Settings about files, training, generation or other programs.
 const IDLE: &[&str] = &[
     "_attn_implementation",
     "_attn_implementation_autoset",
@@ -163,7 +163,7 @@ const IDLE: &[&str] = &[
     "vision_end_token_id",
     "vision_start_token_id",
     "vision_token_id",
-    // Older versions of transformers wrote every default of theirs.
+    // Older versions of transformers wrote all of their defaults.
     "add_cross_attention",
     "bad_words_ids",
     "begin_suppress_tokens",
@@ -201,7 +201,7 @@ const IDLE: &[&str] = &[
     "typical_p",
 ];
 
-/// Settings of other families that mean another computation: here they may only say that there is none.
+/// Settings of other architectures that change the computation: here they must be off.
 const FOREIGN: &[(&str, Must)] = &[
     ("alibi", Must::Switch(false)),
     ("attention_chunk_size", Must::Absent),
@@ -234,10 +234,10 @@ const FOREIGN: &[(&str, Must)] = &[
     ("use_logn_attn", Must::Switch(false)),
 ];
 
-/// Checks every field of a part and collects those that nobody uses.
+/// Checks every field of a part and collects the unused ones.
 ///
 /// # Errors
-/// Names a setting whose value is another computation.
+/// Names a setting whose value would change the computation.
 pub(super) fn check(reader: &Reader<'_>, parts: &[&Part], unknown: &mut Vec<String>) -> Result<(), ModelError> {
     for (name, value) in reader.fields().filter(|(_, value)| !value.is_null()) {
         let fixed = parts.iter().flat_map(|part| part.fixed).chain(FOREIGN).find(|(known, _)| *known == name);

@@ -2,28 +2,28 @@
 
 use super::config::{Config, TextConfig, VisionConfig, VisionMlp, VisionNorm};
 use super::vision::windows;
-use crate::model::footprint::{Arithmetic, Footprint, Kept, PassShape, VALUE};
+use crate::model::footprint::{ActivationMemory, Arithmetic, Footprint, PassShape, VALUE};
 use crate::model::input::Grid;
 use crate::model::linear::LinearShape;
 
-fn text_block(config: &TextConfig, by: Arithmetic, rows: usize, columns: usize) -> Kept {
-    let tokens = rows * columns;
+fn text_block(config: &TextConfig, by: Arithmetic, rows: usize, seq_len: usize) -> ActivationMemory {
+    let tokens = rows * seq_len;
     let (hidden, inner) = (config.hidden_size, config.intermediate_size);
     let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
-    let pairs = rows * config.heads * columns * columns;
+    let pairs = rows * config.heads * seq_len * seq_len;
     let project = |out: usize, bias: bool| by.linear(tokens, hidden, out, bias);
     let mut graph = project(q, config.qkv_bias) + 2 * project(kv, config.qkv_bias);
     if config.qk_norm {
         let norm = |heads: usize| by.rms_norm(tokens * heads, config.head_dim);
         graph += norm(config.heads) + norm(config.kv_heads);
     }
-    graph += by.attention(tokens * q, tokens * kv, tokens * config.heads, pairs, columns > 1);
+    graph += by.attention(tokens * q, tokens * kv, tokens * config.heads, pairs, seq_len > 1);
     graph += by.linear(tokens, q, hidden, false);
     graph += 2 * project(inner, false) + by.gated_silu(tokens * inner) + by.linear(tokens, inner, hidden, false);
     graph += 2 * by.rms_norm(tokens, hidden) + 2 * VALUE * tokens * hidden;
     let attention = by.attention_backward(tokens * q, tokens * kv, pairs);
     let backward = attention.max(by.gated_silu_backward(tokens * inner)) + 3 * VALUE * tokens * hidden;
-    Kept { graph, tape: VALUE * tokens * hidden, block: graph, backward }
+    ActivationMemory { graph, tape: VALUE * tokens * hidden, block: graph, backward }
 }
 
 /// Bytes alive in a layer without a graph, its input included.
@@ -49,7 +49,7 @@ fn pairs_of_image(config: &VisionConfig, grid: Grid, full: bool) -> usize {
 }
 
 /// One block over `images` images of one size.
-fn vision_block(config: &VisionConfig, by: Arithmetic, grid: Grid, images: usize, full: bool) -> Kept {
+fn vision_block(config: &VisionConfig, by: Arithmetic, grid: Grid, images: usize, full: bool) -> ActivationMemory {
     let (patches, width, inner) = (images * grid.patches(), config.hidden_size, config.intermediate_size);
     let pairs = images * config.heads * pairs_of_image(config, grid, full);
     let values = patches * width;
@@ -65,7 +65,7 @@ fn vision_block(config: &VisionConfig, by: Arithmetic, grid: Grid, images: usize
     };
     let attention = by.attention_backward(values, values, pairs);
     let backward = attention.max(by.gated_silu_backward(patches * inner)) + 3 * VALUE * values;
-    Kept { graph, tape: VALUE * values, block: graph, backward }
+    ActivationMemory { graph, tape: VALUE * values, block: graph, backward }
 }
 
 /// The images by size.
@@ -97,7 +97,7 @@ fn merger(config: &VisionConfig, by: Arithmetic, patches: usize, out: usize, joi
 }
 
 /// The tower over `images` images of one size; `out` is the decoder's width.
-fn tower(config: &VisionConfig, by: Arithmetic, grid: Grid, images: usize, out: usize) -> Kept {
+fn tower(config: &VisionConfig, by: Arithmetic, grid: Grid, images: usize, out: usize) -> ActivationMemory {
     let patches = images * grid.patches();
     let width = config.hidden_size;
     let tokens = patches / (config.merge_size * config.merge_size);
@@ -109,34 +109,34 @@ fn tower(config: &VisionConfig, by: Arithmetic, grid: Grid, images: usize, out: 
     let embed = by.linear(patches, patch_values(config), width, learned);
     let embed = VALUE * (pixels + positions + patches * width) + embed;
     let states = VALUE * patches * width;
-    let mut kept = Kept { graph: embed, tape: 2 * states, block: embed, backward: 4 * states };
+    let mut memory = ActivationMemory { graph: embed, tape: 2 * states, block: embed, backward: 4 * states };
     for index in 0..config.depth {
         let block = vision_block(config, by, grid, images, config.full_attention_blocks.contains(&index));
-        kept.graph += block.graph;
-        kept.tape += block.tape;
-        kept.block = kept.block.max(block.graph);
-        kept.backward = kept.backward.max(block.backward);
+        memory.graph += block.graph;
+        memory.tape += block.tape;
+        memory.block = memory.block.max(block.graph);
+        memory.backward = memory.backward.max(block.backward);
     }
-    // Mergers, their tokens in natural order, and the parts side by side.
+    // Mergers, their tokens in natural order, and the concatenated parts.
     let mergers = merger(config, by, patches, out, false)
         + config.deepstack.iter().map(|_| merger(config, by, patches, out, true)).sum::<usize>();
     let joined = if parts > 1 { parts * tokens * out } else { 0 };
-    kept.graph += mergers + VALUE * (parts * tokens * out + joined);
-    kept.tape += 2 * VALUE * parts * tokens * out;
-    kept
+    memory.graph += mergers + VALUE * (parts * tokens * out + joined);
+    memory.tape += 2 * VALUE * parts * tokens * out;
+    memory
 }
 
 impl Footprint for Config {
-    fn training(&self, by: Arithmetic, pass: &PassShape, train_vision: bool) -> Kept {
+    fn training(&self, by: Arithmetic, pass: &PassShape, train_vision: bool) -> ActivationMemory {
         let hidden = self.text.hidden_size;
-        let mut kept = Kept::default();
+        let mut memory = ActivationMemory::default();
         if train_vision {
             for (grid, images) in by_size(&pass.images) {
                 let part = tower(&self.vision, by, grid, images, hidden);
-                kept.graph += part.graph;
-                kept.tape += part.tape;
-                kept.block = kept.block.max(part.block);
-                kept.backward = kept.backward.max(part.backward);
+                memory.graph += part.graph;
+                memory.tape += part.tape;
+                memory.block = memory.block.max(part.block);
+                memory.backward = memory.backward.max(part.backward);
             }
         }
         let parts = 1 + self.vision.deepstack.len();
@@ -148,20 +148,20 @@ impl Footprint for Config {
             // Embeddings and features in one tensor, and its rows in the order of the batch.
             embed += VALUE * (2 * states + image_tokens * hidden);
             if pass.images.len() > 1 && train_vision {
-                // Features of all images side by side.
-                kept.graph += VALUE * parts * image_tokens * hidden;
+                // Concatenated features of all images.
+                memory.graph += VALUE * parts * image_tokens * hidden;
             }
             if parts > 1 {
                 embed += VALUE * parts * image_tokens * hidden;
                 embed += VALUE * (parts - 1) * (states + pass.image_slots * hidden);
             }
         }
-        let block = text_block(&self.text, by, pass.rows, pass.columns);
-        kept.graph += embed + self.text.layers * block.graph + by.rms_norm(pass.tokens(), hidden);
-        kept.tape += VALUE * ((2 + self.text.layers) * states + parts * image_tokens * hidden);
-        kept.block = kept.block.max(block.block);
-        kept.backward = kept.backward.max(block.backward);
-        kept
+        let block = text_block(&self.text, by, pass.rows, pass.seq_len);
+        memory.graph += embed + self.text.layers * block.graph + by.rms_norm(pass.tokens(), hidden);
+        memory.tape += VALUE * ((2 + self.text.layers) * states + parts * image_tokens * hidden);
+        memory.block = memory.block.max(block.block);
+        memory.backward = memory.backward.max(block.backward);
+        memory
     }
 
     fn reading(&self, pass: &PassShape) -> usize {
@@ -175,7 +175,7 @@ impl Footprint for Config {
     }
 
     fn rows_of(&self, layer: &LinearShape, pass: &PassShape) -> usize {
-        if !layer.sees() {
+        if !layer.is_vision() {
             return pass.tokens();
         }
         let patches: usize = pass.images.iter().map(|grid| grid.patches()).sum();

@@ -30,7 +30,7 @@ pub struct QwenVl {
     kv: (usize, usize),
     decoder: Decoder,
     vision: VisionTower,
-    /// Where the features of images are kept, if the tower does not change.
+    /// Cached image features, if the tower is frozen.
     features: Option<Arc<FeatureCache>>,
     device: Device,
 }
@@ -91,7 +91,7 @@ impl VisionLanguageModel for QwenVl {
     }
 
     fn forward_on<'m>(&'m self, batch: &'m Batch, tape: &mut Tape<'m>) -> Result<Tensor, ModelError> {
-        // Features of a tower that does not change are known values: there is nothing to run again.
+        // Features of a frozen tower are constants: nothing has to be recomputed.
         let features = match &self.features {
             Some(_) => self.features(batch)?,
             None => self.vision.encode_on(&batch.images, tape)?,

@@ -11,9 +11,9 @@ use super::reader::{Reader, shown};
 use super::rope::VISION_THETA;
 use crate::model::error::ModelError;
 
-/// What the text of `layer_types` is where every layer attends to everything before it.
+/// The entry of `layer_types` for full attention.
 const FULL_ATTENTION: &str = "full_attention";
-/// What transformers takes where the configuration is silent.
+/// Defaults of transformers for absent settings.
 struct Defaults {
     kv_heads: usize,
     head_dim: Option<usize>,
@@ -56,8 +56,8 @@ impl Config {
         let top = Reader::of(path, json, None)?;
         let model_type = top.text("model_type")?.unwrap_or_default();
         let family = Generation::ALL.into_iter().find(|g| g.model_type() == model_type);
-        let family =
-            family.ok_or_else(|| top.error(format!("`model_type` is \"{model_type}\", which is no Qwen-VL family")))?;
+        let family = family
+            .ok_or_else(|| top.error(format!("`model_type` is \"{model_type}\", which is not a Qwen-VL family")))?;
         let nested = Reader::of(path, json, Some(("text_config", "text_config.")))?;
         let vision = Reader::of(path, json, Some(("vision_config", "vision_config.")))?;
         let mut unknown = Vec::new();
@@ -99,7 +99,7 @@ fn notes(unknown: &[String]) -> Vec<String> {
     vec![format!("config.json has settings that no model of this family uses: {}", unknown.join(", "))]
 }
 
-/// The parts may name their own kind, which is the family's.
+/// The parts may name their own `model_type`, which must be that of the family.
 fn check_kinds(family: Generation, text: &Reader<'_>, vision: &Reader<'_>) -> Result<(), ModelError> {
     for (part, end) in [(text, "_text"), (vision, "_vision")] {
         let Some(kind) = part.text("model_type")? else { continue };
@@ -178,8 +178,8 @@ fn parse_text(top: &Reader<'_>, text: &Reader<'_>, family: Generation) -> Result
     })
 }
 
-/// Where the decoder has an object of its own, transformers reads its settings there alone: another value outside is a change
-/// that has no effect there.
+/// If the decoder has its own object, transformers reads its settings only there: a different value outside would have
+/// no effect.
 fn check_outside(
     top: &Reader<'_>,
     text: &Reader<'_>,
@@ -206,7 +206,7 @@ fn check_outside(
         return Ok(());
     }
     Err(top.error(format!(
-        "{} is {}, but only `text_config` counts for the decoder, and it says otherwise: set {} to what is meant",
+        "{} is {}, but only `text_config` counts for the decoder, where it has another value: set {} to the intended one",
         top.full(name),
         shown(value),
         text.full(name)
@@ -229,7 +229,8 @@ fn check_layers(text: &Reader<'_>, layers: usize) -> Result<(), ModelError> {
     Err(text.wrong("layer_types", value, &must))
 }
 
-/// Versions of transformers have looked for the switch in different places: two that contradict each other are an error.
+/// Versions of transformers have looked for the switch in different places: two that contradict each other are an
+/// error.
 fn is_tied(top: &Reader<'_>, text: &Reader<'_>, family: Generation) -> Result<bool, ModelError> {
     let (outer, inner) = (top.flag("tie_word_embeddings")?, text.flag("tie_word_embeddings")?);
     match (outer, inner) {
@@ -237,9 +238,8 @@ fn is_tied(top: &Reader<'_>, text: &Reader<'_>, family: Generation) -> Result<bo
         (Some(false), Some(true)) if family == Generation::Qwen3 => {}
         _ => return Ok(outer == Some(true) || inner == Some(true)),
     }
-    Err(top.error(
-        "says `tie_word_embeddings` at the top and the opposite in `text_config`: keep what is right".to_owned(),
-    ))
+    Err(top
+        .error("has `tie_word_embeddings` at the top and the opposite in `text_config`: keep the right one".to_owned()))
 }
 
 fn parse_vision(vision: &Reader<'_>, family: Generation, text_width: usize) -> Result<VisionConfig, ModelError> {

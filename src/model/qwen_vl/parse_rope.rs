@@ -31,7 +31,7 @@ pub(super) struct Rope {
     pub(super) scaling: RopeScaling,
 }
 
-/// Reads the rotary settings of the decoder; `theta` and `section` hold where they are silent.
+/// Reads the rotary settings of the decoder; `theta` and `section` are the defaults.
 pub(super) fn parse(
     text: &Reader<'_>,
     family: Generation,
@@ -66,7 +66,7 @@ fn object<'a>(text: &Reader<'a>) -> Result<Reader<'a>, ModelError> {
     }
 }
 
-/// Everything in it is about the computation: nothing may be left aside.
+/// All of these settings change the computation: none may be ignored.
 fn check(rope: &Reader<'_>, text: &Reader<'_>, family: Generation) -> Result<(), ModelError> {
     if let Some((name, value)) = rope.fields().find(|(name, value)| !value.is_null() && !ROPE.contains(name)) {
         return Err(rope.wrong(name, value, "left out of the rotary settings (it is not supported)"));

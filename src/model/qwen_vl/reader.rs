@@ -1,5 +1,5 @@
-//! Looking settings up in a part of `config.json`, with errors that name file and field. A value of the wrong kind is an error,
-//! never a default.
+//! Reads settings from a part of `config.json`, with errors that name file and field. A value of the wrong type is an
+//! error, never a default.
 
 use std::path::Path;
 
@@ -7,14 +7,14 @@ use serde_json::{Map, Value};
 
 use crate::model::error::ModelError;
 
-/// Characters of a value that an error shows at most.
+/// Maximum number of characters of a value in an error.
 const SHOWN: usize = 80;
 
 /// One object of a configuration.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reader<'a> {
     path: &'a Path,
-    /// What stands before the names of its fields, e.g. `vision_config.`.
+    /// Prefix of its field names, e.g. `vision_config.`.
     prefix: &'static str,
     fields: Option<&'a Map<String, Value>>,
 }
@@ -44,7 +44,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The object `value`, whose fields an error shows behind `prefix`.
+    /// The object `value`, whose fields are shown with `prefix` in errors.
     pub(super) fn nested(&self, value: Option<&'a Value>, prefix: &'static str) -> Self {
         Self { path: self.path, prefix, fields: value.and_then(Value::as_object) }
     }
@@ -90,7 +90,7 @@ impl<'a> Reader<'a> {
 
     pub(super) fn optional_size(&self, name: &str) -> Result<Option<usize>, ModelError> {
         let Some(value) = self.find(name) else { return Ok(None) };
-        // Some tools write every number with a point.
+        // Some tools write every number with a decimal point.
         let whole =
             value.as_u64().or_else(|| value.as_f64().filter(|n| n.fract() == 0.0 && *n >= 0.0).map(|n| n as u64));
         match whole.filter(|n| (1..=1 << 32).contains(n)) {
@@ -122,7 +122,7 @@ impl<'a> Reader<'a> {
 
     pub(super) fn text(&self, name: &str) -> Result<Option<&'a str>, ModelError> {
         let Some(value) = self.find(name) else { return Ok(None) };
-        value.as_str().map(Some).ok_or_else(|| self.wrong(name, value, "a text"))
+        value.as_str().map(Some).ok_or_else(|| self.wrong(name, value, "a string"))
     }
 
     pub(super) fn token(&self, name: &str) -> Result<Option<u32>, ModelError> {

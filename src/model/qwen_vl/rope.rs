@@ -48,8 +48,8 @@ fn yarn_bounds(yarn: &Yarn, config: &TextConfig) -> (f64, f64) {
     if first.total_cmp(&last).is_eq() { (first, last + 0.001) } else { (first, last) }
 }
 
-/// Cosines and sines by position, so that each angle is computed once per forward pass, and in a decode step only those of
-/// its own positions.
+/// Cosines and sines by position id, so that each angle is computed once per forward pass, and a decode step only
+/// computes its own.
 struct Table {
     first: u32,
     width: usize,
@@ -76,21 +76,22 @@ impl Table {
 /// frequencies follow time, the next height, the last width; Qwen3-VL interleaves them.
 pub fn text_rope(config: &TextConfig, batch: &Batch, device: &Device) -> Result<Rope, ModelError> {
     let half = config.head_dim / 2;
-    let (smallest, largest) = batch.positions.iter().fold((u32::MAX, 0), |(low, high), p| (low.min(*p), high.max(*p)));
+    let (smallest, largest) =
+        batch.position_ids.iter().fold((u32::MAX, 0), |(low, high), p| (low.min(*p), high.max(*p)));
     let (frequencies, scale) = scaled_frequencies(config);
     let table = Table::new(smallest.min(largest)..=largest, &frequencies, scale);
     let axis = |i: usize| axis(config, i);
-    let plane = batch.rows * batch.columns;
+    let plane = batch.rows * batch.seq_len;
     let mut cos = Vec::with_capacity(plane * half);
     let mut sin = Vec::with_capacity(plane * half);
     for slot in 0..plane {
         for i in 0..half {
-            let (c, s) = table.at(batch.positions[axis(i) * plane + slot], i);
+            let (c, s) = table.at(batch.position_ids[axis(i) * plane + slot], i);
             cos.push(c);
             sin.push(s);
         }
     }
-    let shape = (batch.rows, batch.columns, half);
+    let shape = (batch.rows, batch.seq_len, half);
     Ok(Rope::new(&Tensor::from_vec(cos, shape, device)?, &Tensor::from_vec(sin, shape, device)?)?)
 }
 
@@ -124,8 +125,8 @@ pub fn patch_coordinates(grid: Grid, merge: usize) -> Vec<(u32, u32)> {
     out
 }
 
-/// The rotary table of an image whose patches, numbered in merge order, stand in `order`: half of the frequencies follow the
-/// row, half the column.
+/// The rotary table of an image whose patches, numbered in merge order, are in `order`: half of the frequencies follow
+/// the row, half the column.
 pub fn vision_rope(config: &VisionConfig, grid: Grid, order: &[u32], device: &Device) -> Result<Rope, ModelError> {
     let head_dim = config.hidden_size / config.heads;
     let frequencies = frequencies(VISION_THETA, head_dim / 2);

@@ -10,7 +10,7 @@ use crate::model::cache::KvCache;
 use crate::model::capture::Capture;
 use crate::model::error::ModelError;
 use crate::model::input::Batch;
-use crate::model::kernels::{self, Rope, Visible};
+use crate::model::kernels::{self, AttentionMask, Rope};
 use crate::model::linear::{Linear, LinearShape};
 use crate::model::quantized::Weight;
 use crate::model::tape::Tape;
@@ -60,7 +60,7 @@ impl Layer {
 /// What all layers of one forward pass share.
 struct Pass<'a> {
     rope: Rope,
-    visible: Visible,
+    mask: AttentionMask,
     cache: Option<&'a KvCache>,
 }
 
@@ -90,13 +90,13 @@ impl Decoder {
         })
     }
 
-    /// Token embeddings `[rows, columns, hidden]` with image features in the place of image tokens.
+    /// Token embeddings `[batch, seq_len, hidden]` with image features in place of image tokens.
     fn embed(&self, batch: &Batch, features: Option<&Tensor>) -> Result<Tensor, ModelError> {
         let ids = Tensor::from_slice(&batch.ids, batch.ids.len(), &self.device)?;
         let tokens = self.embedding.index_select(&ids, 0)?.to_dtype(DType::F32)?;
         let Some(features) = features else {
             if batch.image_slots.is_empty() {
-                return Ok(tokens.reshape((batch.rows, batch.columns, self.config.hidden_size))?);
+                return Ok(tokens.reshape((batch.rows, batch.seq_len, self.config.hidden_size))?);
             }
             return Err(ModelError::Input("the batch has image tokens, but no image features were given".to_owned()));
         };
@@ -107,10 +107,10 @@ impl Decoder {
         }
         let index = Tensor::from_vec(index, batch.ids.len(), &self.device)?;
         let mixed = Tensor::cat(&[&tokens, features], 0)?.index_select(&index, 0)?;
-        Ok(mixed.reshape((batch.rows, batch.columns, self.config.hidden_size))?)
+        Ok(mixed.reshape((batch.rows, batch.seq_len, self.config.hidden_size))?)
     }
 
-    /// The features that stand for image tokens, and those that are added after the first layers.
+    /// The features that replace image tokens, and those that are added after the first layers.
     fn split_features(&self, features: Option<&Tensor>) -> Result<(Option<Tensor>, Vec<Tensor>), ModelError> {
         let Some(features) = features else { return Ok((None, Vec::new())) };
         let width = self.config.hidden_size;
@@ -119,7 +119,7 @@ impl Decoder {
         Ok((Some(part(0)?), (1..parts).map(part).collect::<candle_core::Result<_>>()?))
     }
 
-    /// Mixed values of layer `index`; keeps the probabilities of query columns from `keep` on.
+    /// Attention output of layer `index`; keeps the probabilities of query positions from `keep` on.
     fn attend(
         &self,
         index: usize,
@@ -127,9 +127,9 @@ impl Decoder {
         pass: &Pass<'_>,
         keep: Option<usize>,
     ) -> Result<(Tensor, Option<Tensor>), ModelError> {
-        let (rows, columns, _) = x.dims3()?;
+        let (rows, seq_len, _) = x.dims3()?;
         let layer = &self.layers[index];
-        let split = |t: Tensor, heads: usize| t.reshape((rows, columns, heads, self.config.head_dim));
+        let split = |t: Tensor, heads: usize| t.reshape((rows, seq_len, heads, self.config.head_dim));
         let (mut q, mut k) =
             (split(layer.query.forward(x)?, self.config.heads)?, split(layer.key.forward(x)?, self.config.kv_heads)?);
         if let Some((query_norm, key_norm)) = &layer.head_norms {
@@ -141,14 +141,14 @@ impl Decoder {
             Some(cache) => {
                 let (q, k) = (kernels::rotate(&q, &pass.rope)?, kernels::rotate(&k, &pass.rope)?);
                 let (k, v) = cache.append(index, &k, &v)?;
-                kernels::attention(&q, &k, &v, None, &pass.visible, keep)?
+                kernels::attention(&q, &k, &v, None, &pass.mask, keep)?
             }
-            None => kernels::attention(&q, &k, &v, Some(&pass.rope), &pass.visible, keep)?,
+            None => kernels::attention(&q, &k, &v, Some(&pass.rope), &pass.mask, keep)?,
         };
         Ok((layer.output.forward(&attended.mixed)?, attended.probabilities))
     }
 
-    /// Final hidden states `[rows, columns, hidden]`; see [`crate::model::VisionLanguageModel::forward`].
+    /// Final hidden states `[batch, seq_len, hidden]`; see [`crate::model::VisionLanguageModel::forward`].
     pub fn forward(
         &self,
         batch: &Batch,
@@ -163,7 +163,7 @@ impl Decoder {
             }
             None => (0, batch.padding.clone()),
         };
-        let pass = self.pass(batch, batch.visible(cached, padding), cache.as_deref())?;
+        let pass = self.pass(batch, batch.attention_mask(cached, padding), cache.as_deref())?;
         let (features, deepstack) = self.split_features(features)?;
         let mut x = self.embed(batch, features.as_ref())?;
         for index in 0..self.layers.len() {
@@ -187,7 +187,7 @@ impl Decoder {
         features: Option<&Tensor>,
         tape: &mut Tape<'m>,
     ) -> Result<Tensor, ModelError> {
-        let pass = Rc::new(self.pass(batch, batch.visible(0, batch.padding.clone()), None)?);
+        let pass = Rc::new(self.pass(batch, batch.attention_mask(0, batch.padding.clone()), None)?);
         let inputs: Vec<&Tensor> = features.into_iter().collect();
         let mut x = tape.run(&inputs, |inputs| self.embed(batch, self.split_features(inputs.first())?.0.as_ref()))?;
         let deepstack = features.map_or(Ok(0), |f| f.dim(1).map(|width| width / self.config.hidden_size - 1))?;
@@ -206,11 +206,11 @@ impl Decoder {
         tape.run(&[&x], |inputs| self.last_norm(&inputs[0]))
     }
 
-    fn pass<'a>(&self, batch: &Batch, visible: Visible, cache: Option<&'a KvCache>) -> Result<Pass<'a>, ModelError> {
-        Ok(Pass { rope: text_rope(&self.config, batch, &self.device)?, visible, cache })
+    fn pass<'a>(&self, batch: &Batch, mask: AttentionMask, cache: Option<&'a KvCache>) -> Result<Pass<'a>, ModelError> {
+        Ok(Pass { rope: text_rope(&self.config, batch, &self.device)?, mask, cache })
     }
 
-    /// One decoder layer: its output, and the probabilities of query columns from `keep` on.
+    /// One decoder layer: its output, and the probabilities of query positions from `keep` on.
     fn layer(
         &self,
         index: usize,
@@ -242,9 +242,9 @@ impl Decoder {
 
 /// Adds deepstack features `[merged tokens, hidden]` to the states of the batch's image tokens.
 fn add_at_images(x: &Tensor, deep: &Tensor, batch: &Batch) -> Result<Tensor, ModelError> {
-    let (rows, columns, hidden) = x.dims3()?;
+    let (rows, seq_len, hidden) = x.dims3()?;
     let slots = Tensor::from_slice(&batch.image_slots, batch.image_slots.len(), x.device())?;
     let features = Tensor::from_slice(&batch.feature_rows, batch.feature_rows.len(), x.device())?;
-    let sum = x.reshape((rows * columns, hidden))?.index_add(&slots, &deep.index_select(&features, 0)?, 0)?;
-    Ok(sum.reshape((rows, columns, hidden))?)
+    let sum = x.reshape((rows * seq_len, hidden))?.index_add(&slots, &deep.index_select(&features, 0)?, 0)?;
+    Ok(sum.reshape((rows, seq_len, hidden))?)
 }

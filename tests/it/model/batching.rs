@@ -95,7 +95,7 @@ fn a_full_cache_refuses_more_and_says_so() {
         let model = family.detached();
         let prompt = family.case("p4_text").prompt();
         let batch = Batch::new(&[&prompt], model.info()).unwrap();
-        let mut cache = model.new_cache(1, batch.columns - 1).unwrap();
+        let mut cache = model.new_cache(1, batch.seq_len - 1).unwrap();
         let error = model.forward(&batch, None, Some(&mut cache), &mut Capture::none()).unwrap_err().to_string();
         assert!(error.contains("do not fit into a cache"), "{error}");
     }

@@ -34,7 +34,7 @@ fn reachable(result: &Tensor, folder: &ModelFolder) -> usize {
 
 fn shape(rows: &[&Sequence], batch: &Batch) -> PassShape {
     let images = batch.images.iter().map(|image| image.grid).collect();
-    PassShape { rows: rows.len(), columns: batch.columns, images, image_slots: batch.image_slots.len() }
+    PassShape { rows: rows.len(), seq_len: batch.seq_len, images, image_slots: batch.image_slots.len() }
 }
 
 /// The small things on either side: numbers of a row, narrow parameters that are widened, and before the first adapter
@@ -68,10 +68,10 @@ fn compare(family: Family, dtype: DType, by: Arithmetic) {
     for chosen in [vec![0], vec![1], vec![3], vec![2, 2, 0], vec![0, 1, 2, 3]] {
         let rows: Vec<&Sequence> = chosen.iter().map(|i| &cases[*i].row).collect();
         let batch = Batch::new(&rows, model.info()).unwrap();
-        let kept = size.passes.training(by, &shape(&rows, &batch), true);
+        let memory = size.passes.training(by, &shape(&rows, &batch), true);
         let real = reachable(&states(model.as_ref(), &batch), &folder);
-        near(&format!("{family:?} {dtype:?} {chosen:?}"), kept.graph - pixels(&batch, by), real);
-        assert!(kept.block < kept.graph && kept.tape < kept.graph);
+        near(&format!("{family:?} {dtype:?} {chosen:?}"), memory.graph - pixels(&batch, by), real);
+        assert!(memory.block < memory.graph && memory.tape < memory.graph);
     }
 }
 
@@ -95,8 +95,8 @@ fn a_frozen_tower_keeps_nothing() {
         let model = folder.model(View::Tracked).unwrap();
         let case = family.case("p2_large");
         let batch = Batch::new(&[&case.row], model.info()).unwrap();
-        let kept = size_of(family).passes.training(F32, &shape(&[&case.row], &batch), false);
-        near("frozen tower", kept.graph, reachable(&states(model.as_ref(), &batch), &folder));
+        let memory = size_of(family).passes.training(F32, &shape(&[&case.row], &batch), false);
+        near("frozen tower", memory.graph, reachable(&states(model.as_ref(), &batch), &folder));
     });
 }
 

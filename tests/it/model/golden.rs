@@ -34,9 +34,9 @@ fn positions_match() {
             let case = family.case(name);
             let (rows, next) = positions(&case.row, model.info()).unwrap();
             let want: Vec<Vec<i64>> = case.tensors["position_ids"].to_dtype(DType::I64).unwrap().to_vec2().unwrap();
-            for (column, row) in rows.iter().enumerate() {
+            for (position, row) in rows.iter().enumerate() {
                 for axis in 0..3 {
-                    assert_eq!(i64::from(row[axis]), want[axis][column], "{name} column {column} axis {axis}");
+                    assert_eq!(i64::from(row[axis]), want[axis][position], "{name} position {position} axis {axis}");
                 }
             }
             let delta: Vec<i64> = case.tensors["mrope_delta"].to_dtype(DType::I64).unwrap().to_vec1().unwrap();
@@ -124,7 +124,7 @@ fn hidden_states_logits_logprobs_and_focus_match() {
                 close(&format!("{name} layer {i}"), &flat(layer), &case.vec(&format!("text.layer{i}_out")), 3e-4);
             }
             close(&format!("{name} last"), &flat(&states), &case.vec("last_hidden_state"), 3e-4);
-            let flat_states = states.reshape((batch.columns, ())).unwrap();
+            let flat_states = states.reshape((batch.seq_len, ())).unwrap();
             close(&format!("{name} logits"), &flat(&model.logits(&flat_states).unwrap()), &case.vec("logits"), 5e-4);
             let targets: Vec<TokenTarget> = case
                 .response()
@@ -178,7 +178,7 @@ fn greedy_tokens_match() {
                 case.json["greedy_ids"].as_array().unwrap().iter().map(|v| v.as_u64().unwrap()).collect();
             for (step, want) in want.iter().enumerate() {
                 let (batch, states) = hidden(model.as_ref(), &[&row], &mut Capture::none());
-                let last = states.narrow(1, batch.columns - 1, 1).unwrap().reshape((1, ())).unwrap();
+                let last = states.narrow(1, batch.seq_len - 1, 1).unwrap().reshape((1, ())).unwrap();
                 let logits = flat(&model.logits(&last).unwrap());
                 let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).unwrap().0;
                 assert_eq!(best as u64, *want, "{name} step {step}");

@@ -240,7 +240,7 @@ fn inputs_that_do_not_fit_are_errors() {
         (&outside, "outside the vocabulary"),
         (&video, "video input is not supported"),
         (&long, "context of 4096"),
-        (&Sequence::default(), "without tokens"),
+        (&Sequence::default(), "at least one token"),
     ] {
         let error = Batch::new(&[row], model.info()).unwrap_err().to_string();
         assert!(error.contains(part), "{error}");

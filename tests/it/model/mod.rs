@@ -125,10 +125,10 @@ pub fn composed_scores(
     targets: &[TokenTarget],
     temperature: f64,
 ) -> (Tensor, Tensor) {
-    let (rows, columns, width) = hidden.dims3().unwrap();
+    let (rows, seq_len, width) = hidden.dims3().unwrap();
     let slots = Tensor::from_iter(targets.iter().map(|t| t.slot), &Device::Cpu).unwrap();
     let tokens = Tensor::from_iter(targets.iter().map(|t| t.token), &Device::Cpu).unwrap();
-    let states = hidden.reshape((rows * columns, width)).unwrap().index_select(&slots, 0).unwrap();
+    let states = hidden.reshape((rows * seq_len, width)).unwrap().index_select(&slots, 0).unwrap();
     let logits = (model.logits(&states).unwrap() / temperature).unwrap();
     let logs = candle_nn::ops::log_softmax(&logits, 1).unwrap();
     let entropy = (logs.exp().unwrap() * &logs).unwrap().sum(1).unwrap().neg().unwrap();
@@ -148,7 +148,7 @@ pub fn relative(a: &Tensor, b: &Tensor) -> f32 {
 pub fn targets(cases: &[&Case], batch: &Batch) -> Vec<TokenTarget> {
     let mut out = Vec::new();
     for (i, case) in cases.iter().enumerate() {
-        let start = i * batch.columns + batch.padding[i] + case.prompt_len;
+        let start = i * batch.seq_len + batch.padding[i] + case.prompt_len;
         let tokens = case.response().iter().enumerate();
         out.extend(tokens.map(|(t, id)| TokenTarget { slot: (start + t - 1) as u32, token: *id }));
     }

@@ -258,7 +258,7 @@ fn a_tensor_that_is_there_twice_is_an_error() {
         dir
     };
     describe(split(&[], &[]).path()).unwrap();
-    refused(split(&[embedding], &[]).path(), &[embedding, "is in a.safetensors, but b.safetensors holds it too"]);
+    refused(split(&[embedding], &[]).path(), &[embedding, "is in a.safetensors, but b.safetensors contains it too"]);
     refused(split(&[embedding], &[(embedding, "b.safetensors")]).path(), &[embedding, "is in b.safetensors"]);
     refused(split(&[], &[(norm, "a.safetensors")]).path(), &[norm, "is missing"]);
     for family in FAMILIES {
@@ -269,7 +269,7 @@ fn a_tensor_that_is_there_twice_is_an_error() {
         all.insert(old.to_owned(), there.clone());
         all.insert(new.to_owned(), there);
         write(&all, &dir.path().join("model.safetensors"));
-        refused(dir.path(), &["patch_embed.proj.weight", "second time"]);
+        refused(dir.path(), &["patch_embed.proj.weight", "also stored"]);
     }
 }
 

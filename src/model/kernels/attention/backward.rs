@@ -1,9 +1,9 @@
-//! The backward pass of fused attention: probabilities are computed again, tile by tile.
+//! The backward pass of fused attention: probabilities are recomputed tile by tile, as in `FlashAttention`.
 
-use super::super::lanes::{self, Kernel, mul_add};
 use super::super::product::{Matrix, product};
+use super::super::simd::{self, Kernel, mul_add};
+use super::super::strided::StridedView;
 use super::super::threads;
-use super::super::view::View;
 use super::heads::{Problem, Run, Sizes};
 
 /// Gradients of one piece.
@@ -16,24 +16,24 @@ pub(super) struct Gradients {
     v: Vec<f32>,
 }
 
-/// Where gradients go: row-major buffers whose columns are `width` values wide, with the heads of each tensor from an offset
-/// on. Buffers may be one and the same.
+/// Where gradients are written: row-major buffers with `width` values per position, in which the heads of a tensor
+/// begin at an offset. Several places may share a buffer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
     /// Which of the buffers.
     pub(super) buffer: usize,
-    /// Values of a column.
+    /// Values per position.
     pub(super) width: usize,
-    /// First value of the tensor in a column.
+    /// First value of the tensor in a position.
     pub(super) offset: usize,
 }
 
 /// Gradients of queries, keys and values, written to `buffers` at `places`. `mixed` is what the forward pass gave,
-/// `gradient` that of the loss with respect to it, both `[rows, queries, heads, dim]`.
+/// `gradient` that of the loss with respect to it, both `[batch, queries, heads, dim]`.
 pub(super) fn run(
     problem: &Problem<'_>,
-    mixed: View<'_>,
-    gradient: View<'_>,
+    mixed: StridedView<'_>,
+    gradient: StridedView<'_>,
     buffers: &mut [Vec<f32>],
     places: [Place; 3],
 ) {
@@ -41,14 +41,14 @@ pub(super) fn run(
     let Sizes { queries, keys, dim, .. } = sizes;
     let group = sizes.group();
     let pieces = threads::map(sizes.pieces(), 3 * sizes.multiplications(), |index| {
-        lanes::run(Backward { problem, mixed, gradient, index })
+        simd::run(Backward { problem, mixed, gradient, index })
     });
-    for (index, found) in pieces.into_iter().enumerate() {
+    for (index, gradients) in pieces.into_iter().enumerate() {
         let (row, head) = problem.piece(index);
-        let parts = [(found.q, group * dim, queries), (found.k, dim, keys), (found.v, dim, keys)];
-        for ((values, chunk, columns), place) in parts.into_iter().zip(places) {
-            for (column, values) in values.chunks_exact(chunk).enumerate() {
-                let at = (row * columns + column) * place.width + place.offset + head * chunk;
+        let parts = [(gradients.q, group * dim, queries), (gradients.k, dim, keys), (gradients.v, dim, keys)];
+        for ((values, chunk, count), place) in parts.into_iter().zip(places) {
+            for (position, values) in values.chunks_exact(chunk).enumerate() {
+                let at = (row * count + position) * place.width + place.offset + head * chunk;
                 buffers[place.buffer][at..at + chunk].copy_from_slice(values);
             }
         }
@@ -57,8 +57,8 @@ pub(super) fn run(
 
 struct Backward<'p, 'a> {
     problem: &'p Problem<'a>,
-    mixed: View<'p>,
-    gradient: View<'p>,
+    mixed: StridedView<'p>,
+    gradient: StridedView<'p>,
     index: usize,
 }
 
@@ -74,7 +74,7 @@ impl Kernel for Backward<'_, '_> {
         let mut scratch = Vec::new();
         let keys = problem.keys::<FMA>(piece, &mut scratch);
         let values = problem.values(piece);
-        let (upstream, agreement) = self.upstream::<FMA>();
+        let (upstream, delta) = self.upstream::<FMA>();
         let mut out =
             Gradients { q: vec![0.0; stacked.len()], k: vec![0.0; key_count * dim], v: vec![0.0; key_count * dim] };
         let (mut weights, mut slopes) = (Vec::new(), Vec::new());
@@ -87,11 +87,11 @@ impl Kernel for Backward<'_, '_> {
             for Run { at, keys: run } in tile.runs() {
                 product(&mut slopes[at..], width, false, above, values.rows(run.start, run.end).t());
             }
-            // Gradient of the scores: each probability times how far its slope lies above the mean slope of its query.
-            let lines = slopes.chunks_exact_mut(width).zip(weights.chunks_exact(width)).zip(&agreement[start..end]);
-            for ((slopes, weights), mean) in lines {
+            // Gradient of the scores: dS = P * (dP - delta).
+            let lines = slopes.chunks_exact_mut(width).zip(weights.chunks_exact(width)).zip(&delta[start..end]);
+            for ((slopes, weights), delta) in lines {
                 for (slope, weight) in slopes.iter_mut().zip(weights) {
-                    *slope = weight * (*slope - mean);
+                    *slope = weight * (*slope - delta);
                 }
             }
             let queries = Matrix::new(&stacked[start * dim..end * dim], count, dim, dim);
@@ -111,21 +111,21 @@ impl Kernel for Backward<'_, '_> {
 }
 
 impl Backward<'_, '_> {
-    /// The stacked gradients of the result, and each one's scalar product with its result: the mean slope of its query.
+    /// The stacked gradients `dO` of the result, and the `delta` of each query: `rowsum(dO * O)`.
     #[inline(always)]
     fn upstream<const FMA: bool>(&self) -> (Vec<f32>, Vec<f32>) {
         let (row, head) = self.problem.piece(self.index);
         let (dim, group) = (self.problem.sizes.dim, self.problem.sizes.group());
         let stacked = self.problem.sizes.stacked();
         let mut upstream = Vec::with_capacity(stacked * dim);
-        let mut agreement = Vec::with_capacity(stacked);
+        let mut delta = Vec::with_capacity(stacked);
         for index in 0..stacked {
             let (query, head) = (index / group, head * group + index % group);
             let own = self.gradient.at(row, query, head, dim);
-            agreement.push(lanes::dot::<FMA>(own, self.mixed.at(row, query, head, dim)));
+            delta.push(simd::dot::<FMA>(own, self.mixed.at(row, query, head, dim)));
             upstream.extend_from_slice(own);
         }
-        (upstream, agreement)
+        (upstream, delta)
     }
 
     /// From the gradients of rotated and scaled queries and rotated keys to those of the tensors.

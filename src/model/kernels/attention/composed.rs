@@ -1,18 +1,18 @@
-//! Attention of candle operations: the form for every device, and the oracle of the fused one.
+//! Attention composed of candle operations: runs on every device and is the reference for the fused form.
 
 use candle_core::{Result, Tensor};
 
 use super::super::mixed::plus;
 use super::super::softmax;
 use super::rope::composed as rotate;
-use super::{Attended, Rope, Visible};
+use super::{Attended, AttentionMask, Rope};
 
 pub(super) fn attention(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
     rope: Option<&Rope>,
-    visible: &Visible,
+    mask: &AttentionMask,
     keep: Option<usize>,
 ) -> Result<Attended> {
     let (rows, n, heads, d) = q.dims4()?;
@@ -26,8 +26,8 @@ pub(super) fn attention(
     let stacked = heads / kv_heads * n;
     let q = (q * (1.0 / (d as f64).sqrt()))?.reshape((rows, kv_heads, stacked, d))?;
     let scores = q.matmul(&k.transpose(2, 3)?)?.reshape((rows, heads, n, m))?;
-    let scores = match visible.mask(rows, n, m, q.device())? {
-        Some(mask) => plus(&scores, &mask)?,
+    let scores = match mask.additive(rows, n, m, q.device())? {
+        Some(additive) => plus(&scores, &additive)?,
         None => scores,
     };
     let probabilities = softmax(&scores)?;

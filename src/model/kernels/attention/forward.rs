@@ -1,14 +1,14 @@
 //! The forward pass of fused attention.
 
-use super::super::lanes::{self, Kernel};
+use super::super::simd::{self, Kernel};
 use super::super::threads;
 use super::heads::{Problem, Run, Sizes};
 
 /// What the pass gives, row-major.
 pub(super) struct Output {
-    /// `[rows, queries, heads * dim]`.
+    /// `[batch, queries, heads * dim]`.
     pub(super) mixed: Vec<f32>,
-    /// `[rows, heads, queries kept, keys]`; empty where none are kept.
+    /// `[batch, heads, queries kept, keys]`; empty if none are kept.
     pub(super) probabilities: Vec<f32>,
 }
 
@@ -19,14 +19,14 @@ pub(super) fn run(problem: &Problem<'_>, keep: Option<usize>) -> Output {
     let kept = keep.map_or(0, |from| queries.saturating_sub(from));
     let group = sizes.group();
     let pieces =
-        threads::map(sizes.pieces(), sizes.multiplications(), |index| lanes::run(Forward { problem, index, kept }));
+        threads::map(sizes.pieces(), sizes.multiplications(), |index| simd::run(Forward { problem, index, kept }));
     let mut out = Output {
         mixed: vec![0.0; sizes.rows * queries * heads * dim],
         probabilities: Vec::with_capacity(sizes.rows * heads * kept * keys),
     };
     for (index, (mixed, probabilities)) in pieces.into_iter().enumerate() {
         let (row, head) = problem.piece(index);
-        // The heads of a group are neighbours, in the result as in the stack.
+        // The heads of a group are adjacent, in the result as in the stack.
         for (query, values) in mixed.chunks_exact(group * dim).enumerate() {
             let at = ((row * queries + query) * heads + head * group) * dim;
             out.mixed[at..at + group * dim].copy_from_slice(values);

@@ -1,27 +1,28 @@
-//! Fused attention as operations of candle's graph: one over three tensors, one over queries, keys and values in one tensor.
+//! Fused attention as operations of candle's graph: one over three tensors, one over queries, keys and values in one
+//! tensor.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor};
 
-use super::super::view::{self, Held, View};
+use super::super::strided::{self, Guard, StridedView};
 use super::backward::{self, Place};
 use super::forward;
 use super::heads::{Problem, Sizes};
 use super::rope::Table;
-use super::{Attended, Rope, Visible};
+use super::{Attended, AttentionMask, Rope};
 
 pub(super) fn attention(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
     rope: Option<&Rope>,
-    visible: &Visible,
+    mask: &AttentionMask,
     keep: Option<usize>,
 ) -> Result<Attended> {
     let kept = Arc::new(Mutex::new(Vec::new()));
-    let op = Attention { rope: rope.cloned(), visible: visible.clone(), keep, kept: Arc::clone(&kept) };
-    let mixed = view::rows_of(q)?.apply_op3(&view::rows_of(k)?, &view::rows_of(v)?, op)?;
+    let op = Attention { rope: rope.cloned(), mask: mask.clone(), keep, kept: Arc::clone(&kept) };
+    let mixed = strided::rows_of(q)?.apply_op3(&strided::rows_of(k)?, &strided::rows_of(v)?, op)?;
     let probabilities = match keep {
         Some(from) => {
             let values = std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner));
@@ -35,9 +36,9 @@ pub(super) fn attention(
 
 struct Attention {
     rope: Option<Rope>,
-    visible: Visible,
+    mask: AttentionMask,
     keep: Option<usize>,
-    /// An operation gives one tensor: kept probabilities leave by this side door.
+    /// Captured probabilities; a custom operation can only return one tensor.
     kept: Arc<Mutex<Vec<f32>>>,
 }
 
@@ -48,19 +49,19 @@ fn sizes(q: &Shape, k: &Shape) -> Result<Sizes> {
 }
 
 impl Attention {
-    /// Calls `work` with the problem over these views.
+    /// Calls `work` with the attention over these views.
     fn with<T>(
         &self,
-        [q, k, v]: [View<'_>; 3],
+        [q, k, v]: [StridedView<'_>; 3],
         sizes: Sizes,
         work: impl FnOnce(&Problem<'_>) -> Result<T>,
     ) -> Result<T> {
-        let held = self.rope.as_ref().map(Rope::hold);
-        let rope = match (&self.rope, &held) {
-            (Some(rope), Some(held)) => Some(Table::new(rope, held)?),
+        let guard = self.rope.as_ref().map(Rope::guard);
+        let rope = match (&self.rope, &guard) {
+            (Some(rope), Some(guard)) => Some(Table::new(rope, guard)?),
             _ => None,
         };
-        work(&Problem { q, k, v, sizes, rope, visible: &self.visible })
+        work(&Problem { q, k, v, sizes, rope, mask: &self.mask })
     }
 }
 
@@ -80,9 +81,9 @@ impl CustomOp3 for Attention {
     ) -> Result<(CpuStorage, Shape)> {
         let sizes = sizes(q_layout.shape(), k_layout.shape())?;
         let views = [
-            View::new(q.as_slice()?, q_layout)?,
-            View::new(k.as_slice()?, k_layout)?,
-            View::new(v.as_slice()?, v_layout)?,
+            StridedView::new(q.as_slice()?, q_layout)?,
+            StridedView::new(k.as_slice()?, k_layout)?,
+            StridedView::new(v.as_slice()?, v_layout)?,
         ];
         let out = self.with(views, sizes, |problem| Ok(forward::run(problem, self.keep)))?;
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = out.probabilities;
@@ -103,9 +104,9 @@ impl CustomOp3 for Attention {
         let (mixed, gradient) = (mixed.detach().reshape(shape)?, gradient.detach().contiguous()?.reshape(shape)?);
         let mut buffers = [q, k, v].map(|t| vec![0.0; t.elem_count()]);
         {
-            let held = [Held::of(q), Held::of(k), Held::of(v)];
-            let (mixed, gradient) = (Held::of(&mixed), Held::of(&gradient));
-            let views = [held[0].view()?, held[1].view()?, held[2].view()?];
+            let guard = [Guard::of(q), Guard::of(k), Guard::of(v)];
+            let (mixed, gradient) = (Guard::of(&mixed), Guard::of(&gradient));
+            let views = [guard[0].view()?, guard[1].view()?, guard[2].view()?];
             let place = |buffer, heads| Place { buffer, width: heads * sizes.dim, offset: 0 };
             let places = [place(0, sizes.heads), place(1, sizes.kv_heads), place(2, sizes.kv_heads)];
             self.with(views, sizes, |problem| {

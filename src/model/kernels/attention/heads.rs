@@ -1,19 +1,20 @@
-//! The piece that fused attention is cut into: one row's queries that share one head of keys and values.
+//! The piece that fused attention is split into: the queries of one row that share one key-value head.
 //!
-//! The heads of a group see the same keys, so their queries are stacked: `queries * group` of them, the heads of one
-//! query side by side. Tiles of stacked queries then are small matrix products whose scores stay in the cache.
+//! The heads of a group attend to the same keys, so their queries are stacked: `queries * group` of them, the heads of
+//! one query adjacent. Tiles of stacked queries are then small matrix products whose scores stay in the cache.
 
 use std::ops::Range;
 
-use super::super::lanes;
 use super::super::product::{Matrix, product};
-use super::super::view::View;
+use super::super::simd;
+use super::super::strided::StridedView;
+use super::mask::{AttentionMask, KeyRanges};
 use super::rope::Table;
-use super::visible::{Seen, Visible};
 
 /// Stacked queries of a tile.
 const TILE: usize = 32;
-/// Up to so many stacked queries (a decode step), scalar products beat a matrix product that packs its operands first.
+/// Up to this number of stacked queries (a decode step), dot products are faster than a matrix product that packs its
+/// operands.
 const FEW: usize = 8;
 
 /// Sizes of an attention.
@@ -32,7 +33,7 @@ impl Sizes {
         self.heads / self.kv_heads
     }
 
-    /// Independent pieces: rows times heads of keys.
+    /// Independent pieces: rows times key-value heads.
     pub(super) fn pieces(self) -> usize {
         self.rows * self.kv_heads
     }
@@ -42,7 +43,7 @@ impl Sizes {
         self.queries * self.group()
     }
 
-    /// Multiplications of one pass over everything, without regard for what is hidden.
+    /// Multiplications of one pass, ignoring the mask.
     pub(super) fn multiplications(self) -> usize {
         2 * self.rows * self.heads * self.queries * self.keys * self.dim
     }
@@ -50,15 +51,15 @@ impl Sizes {
 
 /// An attention in memory.
 pub(super) struct Problem<'a> {
-    pub(super) q: View<'a>,
-    pub(super) k: View<'a>,
-    pub(super) v: View<'a>,
+    pub(super) q: StridedView<'a>,
+    pub(super) k: StridedView<'a>,
+    pub(super) v: StridedView<'a>,
     pub(super) sizes: Sizes,
     pub(super) rope: Option<Table<'a>>,
-    pub(super) visible: &'a Visible,
+    pub(super) mask: &'a AttentionMask,
 }
 
-/// Row and head of keys.
+/// Row and key-value head.
 pub(super) type Piece = (usize, usize);
 
 impl<'a> Problem<'a> {
@@ -105,11 +106,11 @@ impl<'a> Problem<'a> {
         self.matrix(&self.v, piece)
     }
 
-    fn matrix(&self, view: &View<'a>, (row, head): Piece) -> Matrix<'a> {
-        Matrix::new(view.from(row, 0, head), self.sizes.keys, self.sizes.dim, view.column_stride())
+    fn matrix(&self, view: &StridedView<'a>, (row, head): Piece) -> Matrix<'a> {
+        Matrix::new(view.from(row, 0, head), self.sizes.keys, self.sizes.dim, view.position_stride())
     }
 
-    /// Tiles of stacked queries, each with all keys that any of them sees.
+    /// Tiles of stacked queries, each with all keys that any of its queries attends to.
     pub(super) fn tiles(&self, row: usize) -> impl Iterator<Item = Tile> + '_ {
         let (Sizes { queries, .. }, group) = (self.sizes, self.sizes.group());
         let mut next = 0;
@@ -118,22 +119,22 @@ impl<'a> Problem<'a> {
             if start == self.sizes.stacked() {
                 return None;
             }
-            next = (start + TILE).min(self.visible.alike_until(start / group, queries) * group);
-            let Seen { shared, mut own } = self.seen(row, start);
+            next = (start + TILE).min(self.mask.alike_until(start / group, queries) * group);
+            let KeyRanges { shared, mut own } = self.key_ranges(row, start);
             for index in start + 1..next {
-                let more = self.seen(row, index).own;
+                let more = self.key_ranges(row, index).own;
                 own = own.start.min(more.start)..own.end.max(more.end);
             }
             Some(Tile { row, stacked: start..next, shared, own })
         })
     }
 
-    /// Keys that stacked query `index` sees.
-    fn seen(&self, row: usize, index: usize) -> Seen {
-        self.visible.keys(row, index / self.sizes.group())
+    /// Keys that stacked query `index` attends to.
+    fn key_ranges(&self, row: usize, index: usize) -> KeyRanges {
+        self.mask.keys(row, index / self.sizes.group())
     }
 
-    /// Probabilities `[tile, keys of the tile]`, 0 where a query does not see; `queries: [queries * group, dim]`.
+    /// Probabilities `[tile, keys of the tile]`, 0 for masked keys; `queries: [queries * group, dim]`.
     #[inline(always)]
     pub(super) fn probabilities<const FMA: bool>(
         &self,
@@ -150,7 +151,7 @@ impl<'a> Problem<'a> {
             if tile.stacked.len() <= FEW {
                 for (line, query) in out.chunks_exact_mut(width).zip(queries.chunks_exact(dim)) {
                     for (key, score) in line[at..at + run.len()].iter_mut().enumerate() {
-                        *score = lanes::dot::<FMA>(query, keys.row(key));
+                        *score = simd::dot::<FMA>(query, keys.row(key));
                     }
                 }
             } else {
@@ -159,13 +160,13 @@ impl<'a> Problem<'a> {
         }
         let shared = tile.shared.len();
         for (line, index) in out.chunks_exact_mut(width).zip(tile.stacked.clone()) {
-            let own = self.seen(tile.row, index).own;
+            let own = self.key_ranges(tile.row, index).own;
             let (from, to) = (shared + own.start - tile.own.start, shared + own.end - tile.own.start);
             line[shared..from].fill(0.0);
             line[to..].fill(0.0);
-            // Queries behind a trunk see their branch from its start: what they see has no gap.
+            // Queries after a shared prefix see their suffix from its start, so their keys have no gap.
             let from = if shared == 0 { from } else { 0 };
-            lanes::softmax::<FMA>(&mut line[from..to]);
+            simd::softmax::<FMA>(&mut line[from..to]);
         }
     }
 
@@ -181,7 +182,7 @@ impl<'a> Problem<'a> {
                         target.fill(0.0);
                     }
                     for (key, weight) in line[at..at + run.len()].iter().enumerate() {
-                        lanes::add_scaled::<FMA>(target, *weight, values.row(key));
+                        simd::add_scaled::<FMA>(target, *weight, values.row(key));
                     }
                 }
             } else {
@@ -192,7 +193,7 @@ impl<'a> Problem<'a> {
     }
 }
 
-/// Neighbouring stacked queries of a row, and the keys that any of them sees.
+/// Adjacent stacked queries of a row, and the keys that any of them attends to.
 #[derive(Debug, Clone)]
 pub(super) struct Tile {
     row: usize,
@@ -201,11 +202,11 @@ pub(super) struct Tile {
     own: Range<usize>,
 }
 
-/// Neighbouring keys of a tile.
+/// A contiguous run of keys of a tile.
 pub(super) struct Run {
-    /// Where they stand among the keys of the tile.
+    /// Their offset among the keys of the tile.
     pub(super) at: usize,
-    /// Where they stand among all keys.
+    /// Their range among all keys.
     pub(super) keys: Range<usize>,
 }
 
@@ -215,7 +216,7 @@ impl Tile {
         self.shared.len() + self.own.len()
     }
 
-    /// The runs that its keys lie in, none of them empty.
+    /// The runs of its keys, none of them empty.
     pub(super) fn runs(&self) -> impl Iterator<Item = Run> + use<> {
         let shared = Run { at: 0, keys: self.shared.clone() };
         let own = Run { at: self.shared.len(), keys: self.own.clone() };

@@ -5,39 +5,39 @@ mod composed;
 mod forward;
 mod fused;
 mod heads;
+mod mask;
 mod rope;
-mod visible;
 
 use candle_core::{Result, Tensor};
 
 use super::Form;
+pub use mask::{AttentionMask, MASKED, Suffix};
 pub use rope::{Rope, rotate, rotate_by};
-pub use visible::{Branch, MASKED, Visible};
 
-/// What attention gives.
+/// The result of attention.
 #[derive(Debug)]
 pub struct Attended {
-    /// The mixed values `[rows, queries, heads * dim]`.
+    /// The weighted values `[batch, queries, heads * dim]`.
     pub mixed: Tensor,
-    /// Probabilities `[rows, heads, queries kept, keys]`, where asked for; without gradient, 0 for hidden keys.
+    /// Probabilities `[batch, heads, queries kept, keys]`, if requested; without gradient, 0 for masked keys.
     pub probabilities: Option<Tensor>,
 }
 
-/// Attention of `q: [rows, queries, heads, dim]` over `k`, `v: [rows, keys, kv heads, dim]` (any strides); scores are divided
-/// by the root of `dim`. `rope` rotates queries and keys first. `keep` asks for the probabilities of the queries from that
-/// one on.
+/// Attention of `q: [batch, queries, heads, dim]` over `k`, `v: [batch, keys, kv heads, dim]` (any strides); scores are
+/// divided by the root of `dim`. `rope` rotates queries and keys first. `keep` requests the probabilities of the
+/// queries from that index on.
 ///
 /// # Errors
-/// Shapes that do not match each other or `visible`.
+/// Shapes that do not match each other or `mask`.
 pub fn attention(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
     rope: Option<&Rope>,
-    visible: &Visible,
+    mask: &AttentionMask,
     keep: Option<usize>,
 ) -> Result<Attended> {
-    attention_by(Form::of(&[q, k, v]), q, k, v, rope, visible, keep)
+    attention_by(Form::of(&[q, k, v]), q, k, v, rope, mask, keep)
 }
 
 /// [`attention`] in a chosen form; the fused one needs f32 on the CPU.
@@ -47,17 +47,17 @@ pub fn attention_by(
     k: &Tensor,
     v: &Tensor,
     rope: Option<&Rope>,
-    visible: &Visible,
+    mask: &AttentionMask,
     keep: Option<usize>,
 ) -> Result<Attended> {
-    check(q, k, v, rope, visible)?;
+    check(q, k, v, rope, mask)?;
     match form {
-        Form::Composed => composed::attention(q, k, v, rope, visible, keep),
-        Form::Fused => fused::attention(q, k, v, rope, visible, keep),
+        Form::Composed => composed::attention(q, k, v, rope, mask, keep),
+        Form::Fused => fused::attention(q, k, v, rope, mask, keep),
     }
 }
 
-fn check(q: &Tensor, k: &Tensor, v: &Tensor, rope: Option<&Rope>, visible: &Visible) -> Result<()> {
+fn check(q: &Tensor, k: &Tensor, v: &Tensor, rope: Option<&Rope>, mask: &AttentionMask) -> Result<()> {
     let (rows, queries, heads, dim) = q.dims4()?;
     let (_, keys, kv_heads, _) = k.dims4()?;
     if k.dims() != v.dims()
@@ -73,5 +73,5 @@ fn check(q: &Tensor, k: &Tensor, v: &Tensor, rope: Option<&Rope>, visible: &Visi
     if let Some(rope) = rope {
         rope.check(q)?;
     }
-    visible.check(rows, queries, keys)
+    mask.check(rows, queries, keys)
 }

@@ -3,11 +3,11 @@
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 
 use super::super::Form;
-use super::super::lanes::{self, Kernel, mul_add};
 use super::super::mixed::times;
-use super::super::view::{self, Held, View};
+use super::super::simd::{self, Kernel, mul_add};
+use super::super::strided::{self, Guard, StridedView};
 
-/// Cosines and sines of the positions of a batch.
+/// Cosines and sines of a batch's position ids.
 #[derive(Debug, Clone)]
 pub struct Rope {
     cos: Tensor,
@@ -15,11 +15,11 @@ pub struct Rope {
 }
 
 impl Rope {
-    /// `cos`, `sin: [rows or 1, columns, dim / 2]`; one row serves all.
+    /// `cos`, `sin: [batch or 1, seq_len, dim / 2]`; a single row is used for all rows.
     pub fn new(cos: &Tensor, sin: &Tensor) -> Result<Self> {
         let same = cos.dims() == sin.dims() && cos.rank() == 3;
         if !same {
-            candle_core::bail!("cosines {:?} and sines {:?} are no rotary table", cos.dims(), sin.dims());
+            candle_core::bail!("cosines {:?} and sines {:?} do not make a rotary table", cos.dims(), sin.dims());
         }
         Ok(Self { cos: cos.detach().contiguous()?, sin: sin.detach().contiguous()? })
     }
@@ -29,19 +29,19 @@ impl Rope {
         (&self.cos, &self.sin)
     }
 
-    /// Does the table fit `x: [rows, columns, heads, dim]`?
+    /// Does the table fit `x: [batch, seq_len, heads, dim]`?
     pub(super) fn check(&self, x: &Tensor) -> Result<()> {
-        let (rows, columns, _, dim) = x.dims4()?;
-        let (own_rows, own_columns, half) = self.cos.dims3()?;
-        if dim == 2 * half && own_columns == columns && (own_rows == rows || own_rows == 1) {
+        let (rows, seq_len, _, dim) = x.dims4()?;
+        let (own_rows, own_len, half) = self.cos.dims3()?;
+        if dim == 2 * half && own_len == seq_len && (own_rows == rows || own_rows == 1) {
             return Ok(());
         }
         candle_core::bail!("a rotary table {:?} does not fit {:?}", self.cos.dims(), x.dims())
     }
 
-    /// The table in memory, as kernels read it.
-    pub(super) fn hold(&self) -> (Held<'_>, Held<'_>) {
-        (Held::of(&self.cos), Held::of(&self.sin))
+    /// Guards that keep the table readable for kernels.
+    pub(super) fn guard(&self) -> (Guard<'_>, Guard<'_>) {
+        (Guard::of(&self.cos), Guard::of(&self.sin))
     }
 }
 
@@ -51,29 +51,29 @@ pub(super) struct Table<'a> {
     cos: &'a [f32],
     sin: &'a [f32],
     rows: usize,
-    columns: usize,
+    seq_len: usize,
     half: usize,
 }
 
 impl<'a> Table<'a> {
-    pub(super) fn new(rope: &Rope, held: &'a (Held<'_>, Held<'_>)) -> Result<Self> {
-        let (rows, columns, half) = rope.cos.dims3()?;
-        Ok(Self { cos: held.0.values()?, sin: held.1.values()?, rows, columns, half })
+    pub(super) fn new(rope: &Rope, guard: &'a (Guard<'_>, Guard<'_>)) -> Result<Self> {
+        let (rows, seq_len, half) = rope.cos.dims3()?;
+        Ok(Self { cos: guard.0.values()?, sin: guard.1.values()?, rows, seq_len, half })
     }
 
-    /// Rotates `x` (`dim` values at a column of a row), times `scale`, into `target`; `back` turns the other way, which is the
-    /// gradient.
+    /// Rotates `x` (`dim` values at a position of a row), times `scale`, into `target`; `back` rotates in the other
+    /// direction, as the gradient does.
     #[inline(always)]
     pub(super) fn rotate<const FMA: bool>(
         &self,
-        (row, column): (usize, usize),
+        (row, position): (usize, usize),
         x: &[f32],
         scale: f32,
         back: bool,
         target: &mut [f32],
     ) {
         let row = if self.rows == 1 { 0 } else { row };
-        let at = (row * self.columns + column) * self.half;
+        let at = (row * self.seq_len + position) * self.half;
         let (cos, sin) = (&self.cos[at..][..self.half], &self.sin[at..][..self.half]);
         let turn = if back { -scale } else { scale };
         let (first, second) = x.split_at(self.half);
@@ -88,7 +88,7 @@ impl<'a> Table<'a> {
     }
 }
 
-/// `x: [rows, columns, heads, dim]` with every head rotated by its column's position.
+/// `x: [batch, seq_len, heads, dim]` with every head rotated by its position id.
 pub fn rotate(x: &Tensor, rope: &Rope) -> Result<Tensor> {
     rotate_by(Form::of(&[x]), x, rope)
 }
@@ -97,12 +97,12 @@ pub fn rotate(x: &Tensor, rope: &Rope) -> Result<Tensor> {
 pub fn rotate_by(form: Form, x: &Tensor, rope: &Rope) -> Result<Tensor> {
     rope.check(x)?;
     match form {
-        Form::Fused => view::rows_of(x)?.apply_op1(Rotate { rope: rope.clone(), back: false }),
+        Form::Fused => strided::rows_of(x)?.apply_op1(Rotate { rope: rope.clone(), back: false }),
         Form::Composed => composed(x, rope),
     }
 }
 
-/// [`rotate`] of candle operations.
+/// [`rotate`] composed of candle operations.
 pub(super) fn composed(x: &Tensor, rope: &Rope) -> Result<Tensor> {
     let half = x.dim(D::Minus1)? / 2;
     let (cos, sin) = (rope.cos.unsqueeze(2)?, rope.sin.unsqueeze(2)?);
@@ -118,7 +118,7 @@ struct Rotate {
 }
 
 struct RotateAll<'a> {
-    x: View<'a>,
+    x: StridedView<'a>,
     shape: (usize, usize, usize, usize),
     table: Table<'a>,
     back: bool,
@@ -129,11 +129,11 @@ impl Kernel for RotateAll<'_> {
 
     #[inline(always)]
     fn run<const FMA: bool>(self) -> Vec<f32> {
-        let (rows, columns, heads, dim) = self.shape;
-        let mut out = vec![0.0; rows * columns * heads * dim];
+        let (rows, seq_len, heads, dim) = self.shape;
+        let mut out = vec![0.0; rows * seq_len * heads * dim];
         for (index, target) in out.chunks_exact_mut(dim).enumerate() {
             let (slot, head) = (index / heads, index % heads);
-            let at = (slot / columns, slot % columns);
+            let at = (slot / seq_len, slot % seq_len);
             self.table.rotate::<FMA>(at, self.x.at(at.0, at.1, head, dim), 1.0, self.back, target);
         }
         out
@@ -146,12 +146,12 @@ impl CustomOp1 for Rotate {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let held = self.rope.hold();
+        let guard = self.rope.guard();
         let shape = layout.shape().dims4()?;
-        let out = lanes::run(RotateAll {
-            x: View::new(storage.as_slice()?, layout)?,
+        let out = simd::run(RotateAll {
+            x: StridedView::new(storage.as_slice()?, layout)?,
             shape,
-            table: Table::new(&self.rope, &held)?,
+            table: Table::new(&self.rope, &guard)?,
             back: self.back,
         });
         Ok((CpuStorage::F32(out), layout.shape().clone()))
@@ -159,6 +159,6 @@ impl CustomOp1 for Rotate {
 
     fn bwd(&self, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         let back = Self { rope: self.rope.clone(), back: !self.back };
-        Ok(Some(view::rows_of(&gradient.detach())?.apply_op1_no_bwd(&back)?))
+        Ok(Some(strided::rows_of(&gradient.detach())?.apply_op1_no_bwd(&back)?))
     }
 }

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::EPS;
 use crate::model::error::ModelError;
-use crate::model::kernels::{self, Rope, Visible};
+use crate::model::kernels::{self, AttentionMask, Rope};
 use crate::model::linear::Linear;
 use crate::model::qwen_vl::config::{VisionConfig, VisionMlp, VisionNorm};
 use crate::model::weights::WeightSource;
@@ -88,10 +88,10 @@ pub(super) struct Block {
     heads: usize,
 }
 
-/// What blocks of one forward pass share: rotary positions, and which patches see each other.
+/// What the blocks of one forward pass share: the rotary table and the attention mask.
 pub(super) struct Pass<'a> {
     pub(super) rope: &'a Rope,
-    pub(super) visible: &'a Visible,
+    pub(super) mask: &'a AttentionMask,
 }
 
 impl Block {
@@ -118,7 +118,7 @@ impl Block {
         let (images, patches, hidden) = x.dims3()?;
         let qkv = self.qkv.forward(x)?.reshape((images, patches, 3, self.heads, hidden / self.heads))?;
         let part = |i: usize| qkv.narrow(2, i, 1)?.squeeze(2);
-        let mixed = kernels::attention(&part(0)?, &part(1)?, &part(2)?, Some(pass.rope), pass.visible, None)?.mixed;
+        let mixed = kernels::attention(&part(0)?, &part(1)?, &part(2)?, Some(pass.rope), pass.mask, None)?.mixed;
         Ok(self.proj.forward(&mixed)?)
     }
 }

@@ -16,7 +16,7 @@ use super::config::VisionConfig;
 use super::rope::vision_rope;
 use crate::model::error::ModelError;
 use crate::model::input::{Grid, ImagePatches};
-use crate::model::kernels::{self, Rope, Visible};
+use crate::model::kernels::{self, AttentionMask, Rope};
 use crate::model::tape::Tape;
 use crate::model::weights::WeightSource;
 use block::{Block, Pass};
@@ -40,18 +40,18 @@ pub struct VisionStages {
 struct Plan {
     /// The patches in window order.
     order: Tensor,
-    /// Where each merged token lies in window order.
+    /// The index of each merged token in window order.
     natural: Tensor,
     rope: Rope,
-    /// Patches of a window see each other.
-    nearby: Visible,
-    /// All patches of the image see each other.
-    everywhere: Visible,
+    /// Attention within windows.
+    nearby: AttentionMask,
+    /// Attention over the whole image.
+    everywhere: AttentionMask,
 }
 
 impl Plan {
     fn pass(&self, full: bool) -> Pass<'_> {
-        Pass { rope: &self.rope, visible: if full { &self.everywhere } else { &self.nearby } }
+        Pass { rope: &self.rope, mask: if full { &self.everywhere } else { &self.nearby } }
     }
 }
 
@@ -128,8 +128,8 @@ impl VisionTower {
         })
     }
 
-    /// Features of each image, `[merged tokens, hidden * (1 + deepstack)]`: the merger's beside those of the deepstack
-    /// mergers. Images of one size run as one batch.
+    /// Features of each image, `[merged tokens, hidden * (1 + deepstack)]`: the merger's concatenated with those of the
+    /// deepstack mergers. Images of one size run as one batch.
     pub fn encode(&self, images: &[Arc<ImagePatches>]) -> Result<Vec<Tensor>, ModelError> {
         let mut found = Vec::new();
         for (grid, batch) in by_grid(images) {
@@ -168,7 +168,7 @@ impl VisionTower {
         for image in images {
             if image.values.len() != grid.patches() * dim {
                 return Err(ModelError::Input(format!(
-                    "an image of {} patches brings {} values, but each patch has {dim}",
+                    "an image of {} patches has {} values, but each patch needs {dim}",
                     grid.patches(),
                     image.values.len()
                 )));
@@ -228,7 +228,7 @@ impl VisionTower {
     /// What every image of one size shares.
     fn plan(&self, grid: Grid) -> Result<Plan, ModelError> {
         let merge = self.config.merge_size;
-        // Families without windows have one that holds the whole image.
+        // Families without windows use one window for the whole image.
         let side = self.config.window_size.map_or(grid.height.max(grid.width), |w| w / merge / self.config.patch_size);
         let windows = windows(grid, merge, side);
         let unit = (merge * merge) as u32;
@@ -237,8 +237,8 @@ impl VisionTower {
             rope: vision_rope(&self.config, grid, &order, &self.device)?,
             natural: Tensor::new(windows.places(), &self.device)?,
             order: Tensor::new(order, &self.device)?,
-            nearby: Visible::within(windows.bounds),
-            everywhere: Visible::within(vec![0, grid.patches()]),
+            nearby: AttentionMask::within(windows.bounds),
+            everywhere: AttentionMask::within(vec![0, grid.patches()]),
         })
     }
 

@@ -6,7 +6,7 @@ use crate::model::error::ModelError;
 use crate::model::input::Grid;
 use crate::model::qwen_vl::rope::patch_coordinates;
 
-/// Where a patch lies between two cells of the grid, along one side.
+/// The two cells of the grid next to a patch, along one side, and the weight of the second.
 fn between(position: u32, patches: usize, side: usize) -> (u32, u32, f32) {
     if patches < 2 {
         return (0, 0, 0.0);
@@ -17,7 +17,8 @@ fn between(position: u32, patches: usize, side: usize) -> (u32, u32, f32) {
     (low as u32, (low + 1).min(side - 1) as u32, at - low as f32)
 }
 
-/// Positions `[patches, width]` of an image in merge order, from `grid` `[side * side, width]` by bilinear interpolation.
+/// Positions `[patches, width]` of an image in merge order, from `grid` `[side * side, width]` by bilinear
+/// interpolation.
 pub fn interpolate(
     table: &Tensor,
     side: usize,

@@ -7,7 +7,7 @@ use crate::model::input::Grid;
 pub struct Windows {
     /// The merged tokens in window order.
     pub index: Vec<u32>,
-    /// Bounds of the windows in patches, from 0 to the number of patches; empty windows have vanished.
+    /// Bounds of the windows in patches, from 0 to the number of patches; empty windows are dropped.
     pub bounds: Vec<usize>,
 }
 

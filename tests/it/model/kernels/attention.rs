@@ -1,11 +1,11 @@
 use candle_core::{Device, Tensor};
 use proptest::prelude::*;
-use vgpo::model::kernels::{self, Branch, Form, Rope, Visible, forms};
+use vgpo::model::kernels::{self, AttentionMask, Form, Rope, Suffix, forms};
 
 use super::{agree, difference, laid_out, values};
 
-fn rope(rows: usize, columns: usize, half: usize) -> Rope {
-    let angles = values(7, &[rows, columns, half]);
+fn rope(rows: usize, seq_len: usize, half: usize) -> Rope {
+    let angles = values(7, &[rows, seq_len, half]);
     Rope::new(&angles.cos().unwrap(), &angles.sin().unwrap()).unwrap()
 }
 
@@ -24,10 +24,10 @@ struct Case {
 }
 
 impl Case {
-    fn visible(&self) -> Visible {
+    fn mask(&self) -> AttentionMask {
         match &self.padding {
-            Some(padding) => Visible::causal(0, padding.clone()),
-            None => Visible::within(self.bounds.clone()),
+            Some(padding) => AttentionMask::causal(0, padding.clone()),
+            None => AttentionMask::within(self.bounds.clone()),
         }
     }
 
@@ -58,10 +58,10 @@ proptest! {
         let [q, k] = case.shapes();
         let rope = rope(case.rows, case.queries, case.half);
         let rope = case.rotated.then_some(&rope);
-        let visible = case.visible();
+        let mask = case.mask();
         let run = |form| {
-            let visible = &visible;
-            move |x: &[Tensor]| Ok(forms::attention(form, &x[0], &x[1], &x[2], rope, visible, None)?.mixed)
+            let mask = &mask;
+            move |x: &[Tensor]| Ok(forms::attention(form, &x[0], &x[1], &x[2], rope, mask, None)?.mixed)
         };
         agree(&[&q, &k, &k], case.layout, run(Form::Fused), run(Form::Composed));
     }
@@ -69,8 +69,8 @@ proptest! {
     #[test]
     fn kept_probabilities_equal_those_of_the_composed_form(case in cases(), from in 0_usize..80) {
         let [q, k] = case.shapes().map(|shape| values(3, &shape));
-        let visible = case.visible();
-        let run = |form| forms::attention(form, &q, &k, &k, None, &visible, Some(from)).unwrap().probabilities.unwrap();
+        let mask = case.mask();
+        let run = |form| forms::attention(form, &q, &k, &k, None, &mask, Some(from)).unwrap().probabilities.unwrap();
         let (fused, composed) = (run(Form::Fused), run(Form::Composed));
         prop_assert_eq!(fused.dims(), composed.dims());
         if fused.elem_count() > 0 {
@@ -90,56 +90,56 @@ proptest! {
 }
 
 /// Two prompts with responses of many lengths behind them, in one row.
-fn forest() -> (usize, Visible) {
-    let (mut at, mut branches) = (0, Vec::new());
+fn forest() -> (usize, AttentionMask) {
+    let (mut at, mut suffixes) = (0, Vec::new());
     for (prompt, responses) in [(5, vec![1, 40, 3]), (37, vec![2, 64]), (4, vec![])] {
-        let trunk = at..at + prompt;
-        branches.push(Branch { trunk: 0..0, own: trunk.clone() });
-        at = trunk.end;
+        let prefix = at..at + prompt;
+        suffixes.push(Suffix { prefix: 0..0, own: prefix.clone() });
+        at = prefix.end;
         for length in responses {
-            branches.push(Branch { trunk: trunk.clone(), own: at..at + length });
+            suffixes.push(Suffix { prefix: prefix.clone(), own: at..at + length });
             at += length;
         }
     }
-    (at, Visible::branches(branches))
+    (at, AttentionMask::suffixes(suffixes))
 }
 
 #[test]
 fn responses_behind_a_shared_prompt_equal_composed_attention() {
-    let (columns, visible) = forest();
-    let rope = rope(1, columns, 8);
+    let (seq_len, mask) = forest();
+    let rope = rope(1, seq_len, 8);
     for (layout, group) in [(0, 1), (1, 2), (2, 3)] {
-        let (q, k) = ([1, columns, 2 * group, 16], [1, columns, 2, 16]);
+        let (q, k) = ([1, seq_len, 2 * group, 16], [1, seq_len, 2, 16]);
         let run = |form| {
-            let (visible, rope) = (&visible, &rope);
-            move |x: &[Tensor]| Ok(forms::attention(form, &x[0], &x[1], &x[2], Some(rope), visible, None)?.mixed)
+            let (mask, rope) = (&mask, &rope);
+            move |x: &[Tensor]| Ok(forms::attention(form, &x[0], &x[1], &x[2], Some(rope), mask, None)?.mixed)
         };
         agree(&[&q, &k, &k], layout, run(Form::Fused), run(Form::Composed));
         let [q, k] = [&q, &k].map(|shape| values(3, shape));
-        let kept = |form| forms::attention(form, &q, &k, &k, None, &visible, Some(3)).unwrap().probabilities.unwrap();
+        let kept = |form| forms::attention(form, &q, &k, &k, None, &mask, Some(3)).unwrap().probabilities.unwrap();
         assert!(difference(&kept(Form::Fused), &kept(Form::Composed)) < 1e-5);
     }
 }
 
-/// Over a cache: one query per row behind cached keys that lie in a larger tensor, heads before columns.
+/// Over a cache: one query per row behind cached keys that lie in a larger tensor, heads before positions.
 #[test]
 fn a_decode_step_equals_the_last_query_of_a_whole_pass() {
-    let (rows, columns, heads, kv_heads, dim) = (3, 37, 6, 2, 16);
-    let q = values(1, &[rows, columns, heads, dim]);
+    let (rows, seq_len, heads, kv_heads, dim) = (3, 37, 6, 2, 16);
+    let q = values(1, &[rows, seq_len, heads, dim]);
     let cache = |seed| {
         let all = values(seed, &[rows, kv_heads, 50, dim]);
-        all.narrow(2, 0, columns).unwrap().transpose(1, 2).unwrap()
+        all.narrow(2, 0, seq_len).unwrap().transpose(1, 2).unwrap()
     };
     let (k, v) = (cache(2), cache(3));
     let padding = vec![0, 4, 36];
-    let whole = kernels::attention(&q, &k, &v, None, &Visible::causal(0, padding.clone()), None).unwrap().mixed;
-    let newest = q.narrow(1, columns - 1, 1).unwrap();
+    let whole = kernels::attention(&q, &k, &v, None, &AttentionMask::causal(0, padding.clone()), None).unwrap().mixed;
+    let newest = q.narrow(1, seq_len - 1, 1).unwrap();
     for form in [Form::Fused, Form::Composed] {
-        let visible = Visible::causal(columns - 1, padding.clone());
-        let step = forms::attention(form, &newest, &k, &v, None, &visible, Some(0)).unwrap();
-        assert!(difference(&step.mixed, &whole.narrow(1, columns - 1, 1).unwrap()) < 1e-5);
+        let mask = AttentionMask::causal(seq_len - 1, padding.clone());
+        let step = forms::attention(form, &newest, &k, &v, None, &mask, Some(0)).unwrap();
+        assert!(difference(&step.mixed, &whole.narrow(1, seq_len - 1, 1).unwrap()) < 1e-5);
         let seen = step.probabilities.unwrap();
-        assert_eq!(seen.dims(), [rows, heads, 1, columns]);
+        assert_eq!(seen.dims(), [rows, heads, 1, seq_len]);
         let hidden: Vec<f32> = seen.get(1).unwrap().narrow(2, 0, 4).unwrap().flatten_all().unwrap().to_vec1().unwrap();
         assert!(hidden.iter().all(|p| *p == 0.0), "padding is never seen");
     }
@@ -153,8 +153,8 @@ fn gradients_are_the_same_bits_on_one_thread_and_on_many() {
             (0..3).map(|i| candle_core::Var::from_tensor(&values(i, &shape)).unwrap()).collect();
         let x: Vec<Tensor> = vars.iter().map(|v| laid_out(v, 0)).collect();
         let rope = rope(6, 70, 16);
-        let visible = Visible::causal(0, vec![0, 1, 2, 3, 4, 5]);
-        let y = forms::attention(Form::Fused, &x[0], &x[1], &x[2], Some(&rope), &visible, None).unwrap().mixed;
+        let mask = AttentionMask::causal(0, vec![0, 1, 2, 3, 4, 5]);
+        let y = forms::attention(Form::Fused, &x[0], &x[1], &x[2], Some(&rope), &mask, None).unwrap().mixed;
         let store = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
         vars.iter().map(|v| super::super::flat(store.get(v).unwrap())).collect::<Vec<_>>()
     };
@@ -166,16 +166,18 @@ fn gradients_are_the_same_bits_on_one_thread_and_on_many() {
 #[test]
 fn shapes_that_do_not_fit_are_errors() {
     let x = |dims: [usize; 4]| Tensor::zeros(&dims, candle_core::DType::F32, &Device::Cpu).unwrap();
-    let causal = Visible::causal(0, vec![0]);
-    let bad = |q: [usize; 4], k: [usize; 4], visible: &Visible| {
-        kernels::attention(&x(q), &x(k), &x(k), None, visible, None).unwrap_err().to_string()
+    let causal = AttentionMask::causal(0, vec![0]);
+    let bad = |q: [usize; 4], k: [usize; 4], mask: &AttentionMask| {
+        kernels::attention(&x(q), &x(k), &x(k), None, mask, None).unwrap_err().to_string()
     };
     assert!(bad([1, 4, 3, 8], [1, 4, 2, 8], &causal).contains("cannot attend"));
-    assert!(bad([1, 4, 2, 8], [1, 5, 2, 8], &causal).contains("do not fit the visible keys"));
-    assert!(bad([1, 4, 2, 8], [1, 4, 2, 8], &Visible::within(vec![0, 9])).contains("do not fit the visible keys"));
-    let branch = |trunk, own| Visible::branches(vec![Branch { trunk, own }]);
-    for branches in [branch(0..0, 0..3), branch(0..1, 0..4), branch(0..0, 1..4)] {
-        assert!(bad([1, 4, 2, 8], [1, 4, 2, 8], &branches).contains("do not fit the visible keys"));
+    assert!(bad([1, 4, 2, 8], [1, 5, 2, 8], &causal).contains("do not fit the attention mask"));
+    assert!(
+        bad([1, 4, 2, 8], [1, 4, 2, 8], &AttentionMask::within(vec![0, 9])).contains("do not fit the attention mask")
+    );
+    let suffix = |prefix, own| AttentionMask::suffixes(vec![Suffix { prefix, own }]);
+    for suffixes in [suffix(0..0, 0..3), suffix(0..1, 0..4), suffix(0..0, 1..4)] {
+        assert!(bad([1, 4, 2, 8], [1, 4, 2, 8], &suffixes).contains("do not fit the attention mask"));
     }
     let error = kernels::rotate(&x([1, 4, 2, 8]), &rope(1, 5, 4)).unwrap_err().to_string();
     assert!(error.contains("rotary table"), "{error}");

@@ -1,9 +1,9 @@
 //! Every fused operation equals its composed form, in value and in gradient.
 
 mod attention;
-mod choice;
 mod pointwise;
 mod products;
+mod token_logprobs;
 
 use candle_core::{Device, Result, Tensor, Var};
 use vgpo::model::sampler::{stream, uniform};

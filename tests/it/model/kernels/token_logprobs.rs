@@ -24,17 +24,17 @@ proptest! {
         let (tokens, by_logprob, by_entropy) = choices(lines, size);
         // One token is left out, another one lies beyond the vocabulary, as video placeholders of small models do.
         let unused = (0..size as u32).find(|id| !tokens.contains(id));
-        let left_out = if masks { unused.into_iter().chain([size as u32 + 3]).collect() } else { Vec::new() };
-        let distribution = Distribution { temperature, left_out };
-        let scores = |form| forms::choice(form, &logits, &tokens, &distribution, true).unwrap();
+        let excluded = if masks { unused.into_iter().chain([size as u32 + 3]).collect() } else { Vec::new() };
+        let distribution = Distribution { temperature, excluded };
+        let scores = |form| forms::token_logprobs(form, &logits, &tokens, &distribution, true).unwrap();
         let ((logprobs, entropy), (wanted_logprobs, wanted_entropy)) = (scores(Form::Fused), scores(Form::Composed));
         for (found, wanted) in logprobs.iter().zip(&wanted_logprobs).chain(entropy.iter().zip(&wanted_entropy)) {
             prop_assert!((found - wanted).abs() < 1e-5 * wanted.abs().max(1.0), "{found} for {wanted}");
         }
-        prop_assert!(forms::choice(Form::Fused, &logits, &tokens, &distribution, false).unwrap().1.is_empty());
+        prop_assert!(forms::token_logprobs(Form::Fused, &logits, &tokens, &distribution, false).unwrap().1.is_empty());
         for by_entropy in [None, Some(by_entropy.as_slice())] {
             let back = |form| {
-                forms::choice_backward(form, &logits, &tokens, &distribution, &by_logprob, by_entropy).unwrap()
+                forms::token_logprobs_backward(form, &logits, &tokens, &distribution, &by_logprob, by_entropy).unwrap()
             };
             prop_assert!(difference(&back(Form::Fused), &back(Form::Composed)) < 1e-5);
         }
@@ -47,16 +47,17 @@ fn the_way_back_is_the_derivative() {
     let (lines, size, step) = (2, 6, 1e-2_f32);
     let logits: Vec<f32> = values(5, &[lines, size]).flatten_all().unwrap().to_vec1().unwrap();
     let (tokens, by_logprob, by_entropy) = choices(lines, size);
-    let distribution = Distribution { temperature: 0.7, left_out: vec![] };
+    let distribution = Distribution { temperature: 0.7, excluded: vec![] };
     let tensor = |values: Vec<f32>| Tensor::from_vec(values, (lines, size), &Device::Cpu).unwrap();
     let loss = |values: Vec<f32>| {
-        let (logprobs, entropy) = forms::choice(Form::Fused, &tensor(values), &tokens, &distribution, true).unwrap();
+        let (logprobs, entropy) =
+            forms::token_logprobs(Form::Fused, &tensor(values), &tokens, &distribution, true).unwrap();
         let weighed = |scores: &[f64], slopes: &[f32]| -> f64 {
             scores.iter().zip(slopes).map(|(score, slope)| score * f64::from(*slope)).sum()
         };
         weighed(&logprobs, &by_logprob) + weighed(&entropy, &by_entropy)
     };
-    let back = forms::choice_backward(
+    let back = forms::token_logprobs_backward(
         Form::Fused,
         &tensor(logits.clone()),
         &tokens,
@@ -79,9 +80,9 @@ fn the_way_back_is_the_derivative() {
 #[test]
 fn choices_that_do_not_fit_are_errors() {
     let logits = values(1, &[2, 4]);
-    let distribution = Distribution { temperature: 1.0, left_out: Vec::new() };
+    let distribution = Distribution { temperature: 1.0, excluded: Vec::new() };
     for tokens in [&[1_u32][..], &[1, 4]] {
-        let error = forms::choice(Form::Fused, &logits, tokens, &distribution, false).unwrap_err().to_string();
+        let error = forms::token_logprobs(Form::Fused, &logits, tokens, &distribution, false).unwrap_err().to_string();
         assert!(error.contains("do not fit logits"), "{error}");
     }
 }

@@ -1,22 +1,22 @@
-//! `x @ weight^T` for few rows of `x`: what a decode step, a short prompt or an image multiplies.
+//! Small-M GEMM: `x @ weight^T` for few rows of `x`, as in a decode step, a short prompt or an image.
 //!
-//! General matrix products copy both operands into blocks first. That pays when each block is used often; for few rows
-//! copying the weight costs several times the product. Here the weight is read once, as it lies, and the few rows are
-//! turned instead: they become the lanes of a vector, so that no sum runs across lanes. Every value is summed in the order
-//! of the inputs, so it depends neither on its neighbours nor on threads.
+//! General matrix products first pack both operands into blocks. That pays off when each block is used often; for few
+//! rows packing the weight costs several times the product. Here the weight is read once, in place, and the few rows
+//! are transposed instead: they become the lanes of a vector, so that no sum runs across lanes. Every value is summed
+//! in the order of the inputs, so it depends neither on the other rows nor on threads.
 
 use pulp::{Arch, Simd, WithSimd, bytemuck};
 
 use super::threads;
 
-/// Rows from which a general product is as fast. One row alone is a different matter: there is nothing to fill lanes with.
+/// Rows from which a general product is as fast. A single row is excluded as well: it cannot fill the lanes.
 const MANY: usize = 256;
 /// Outputs of a tile: as many independent sums keep the multipliers busy.
 const OUTPUTS: usize = 8;
 /// Outputs of a piece of work: whole tiles, enough of them to be worth a thread.
 const PIECE: usize = 16 * OUTPUTS;
 
-/// Is [`project`] the better way for so many rows?
+/// Is [`project`] faster than a general product for this number of rows?
 pub fn fits(rows: usize) -> bool {
     (2..=MANY).contains(&rows)
 }
@@ -146,7 +146,7 @@ fn sums<S: Simd, const V: usize, const O: usize>(simd: S, columns: &[f32], weigh
     sums
 }
 
-/// Where a tile stands in the result.
+/// Where a tile is in the result.
 struct Place {
     rows: usize,
     out: usize,
@@ -154,7 +154,7 @@ struct Place {
 }
 
 impl Place {
-    /// Lanes become rows again.
+    /// Writes lanes back as rows.
     #[inline(always)]
     fn store<S: Simd, const V: usize, const O: usize>(&self, sums: [[S::f32s; V]; O], lines: &mut [f32]) {
         let sums: [&[f32]; O] = std::array::from_fn(|o| bytemuck::cast_slice(&sums[o][..]));
@@ -182,19 +182,19 @@ mod tests {
         {
             let (x, weight, bias) = (values(rows * inner, 5), values(out * inner, 7), values(out, 3));
             for bias in [None, Some(bias.as_slice())] {
-                let found = project(&x, &weight, inner, bias);
-                for (index, found) in found.iter().enumerate() {
+                let product = project(&x, &weight, inner, bias);
+                for (index, value) in product.iter().enumerate() {
                     let (row, output) = (index / out, index % out);
                     let pairs = x[row * inner..][..inner].iter().zip(&weight[output * inner..][..inner]);
                     let want = pairs.map(|(a, b)| a * b).sum::<f32>() + bias.map_or(0.0, |bias| bias[output]);
-                    assert!((found - want).abs() < 1e-5, "{rows} x {inner} x {out}: {found} for {want}");
+                    assert!((value - want).abs() < 1e-5, "{rows} x {inner} x {out}: {value} for {want}");
                 }
             }
         }
     }
 
     #[test]
-    fn a_row_does_not_depend_on_its_company() {
+    fn a_row_does_not_depend_on_the_other_rows() {
         let (inner, out) = (40, 200);
         let (x, weight) = (values(50 * inner, 5), values(out * inner, 7));
         let all = project(&x, &weight, inner, None);

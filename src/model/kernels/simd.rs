@@ -1,20 +1,20 @@
 //! Vector arithmetic on the CPU: one portable source, compiled twice.
 //!
 //! Bodies are plain loops that the compiler turns into vector instructions. On x86-64 they are compiled once for the
-//! baseline and once for AVX2 with FMA; [`run`] chooses at run time. On other architectures the baseline has vectors and a
-//! fused multiply-add of its own (aarch64) or makes do without. Reductions add in a fixed order of [`WIDTH`] partial sums,
-//! so results depend on the machine's instruction set, but never on threads or chance.
+//! baseline and once for AVX2 with FMA; [`run`] chooses at run time. On other architectures the baseline has vectors
+//! and a fused multiply-add of its own (aarch64) or do without. Reductions add in a fixed order of [`WIDTH`] partial
+//! sums, so results depend on the machine's instruction set, but never on threads or chance.
 
 /// Partial sums of a reduction.
 pub const WIDTH: usize = 16;
 
 /// Work on vectors. `FMA`: is a fused multiply-add one instruction here?
 pub trait Kernel {
-    /// What it gives.
+    /// The result.
     type Output;
 
-    /// Does the work. Mark implementations, and everything they call, `#[inline(always)]`: only then are they compiled for
-    /// the instruction set at hand.
+    /// Does the work. Mark implementations, and everything they call, `#[inline(always)]`: only then are they compiled
+    /// for the instruction set at hand.
     fn run<const FMA: bool>(self) -> Self::Output;
 }
 
@@ -45,7 +45,7 @@ pub fn mul_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
 /// of 88; NaN stays NaN.
 #[inline(always)]
 pub fn exp<const FMA: bool>(x: f32) -> f32 {
-    // Adding 1.5 * 2^23 rounds to the nearest integer, which then stands in the low bits.
+    // Adding 1.5 * 2^23 rounds to the nearest integer, which is then in the low bits.
     const ROUND: f32 = 12_582_912.0;
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
@@ -193,8 +193,8 @@ pub fn softmax<const FMA: bool>(values: &mut [f32]) {
 /// Values of a tile that [`build`] hands out: it stays in the nearest cache.
 const TILE: usize = 512;
 
-/// A vector of `count` values, built tile by tile: `fill` gets the index of its first value and the tile. The memory of the
-/// result is written once, without being cleared first.
+/// A vector of `count` values, built tile by tile: `fill` gets the index of its first value and the tile. The memory of
+/// the result is written once, without being cleared first.
 #[inline(always)]
 pub fn build(count: usize, mut fill: impl FnMut(usize, &mut [f32])) -> Vec<f32> {
     let mut out = Vec::with_capacity(count);

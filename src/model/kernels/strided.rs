@@ -2,44 +2,44 @@
 
 use candle_core::{CpuStorage, D, Layout, Result, Storage, StorageRef, Tensor};
 
-/// A tensor `[rows, columns, heads, dim]` in memory whose last dimension lies side by side.
+/// A tensor `[batch, seq_len, heads, dim]` in memory whose last dimension is contiguous.
 #[derive(Debug, Clone, Copy)]
-pub struct View<'a> {
+pub struct StridedView<'a> {
     values: &'a [f32],
     strides: [usize; 3],
 }
 
-impl<'a> View<'a> {
-    /// `values` as `layout` says.
+impl<'a> StridedView<'a> {
+    /// A view of `values` with the strides of `layout`.
     pub fn new(values: &'a [f32], layout: &Layout) -> Result<Self> {
-        let [row, column, head, value] = layout.stride() else {
-            candle_core::bail!("a tensor of {} dimensions where 4 are needed", layout.dims().len())
+        let [row, position, head, value] = layout.stride() else {
+            candle_core::bail!("a tensor has {} dimensions, but needs 4", layout.dims().len())
         };
         if *value != 1 && layout.dims()[3] != 1 {
-            candle_core::bail!("the values of a head lie {value} apart where they must lie side by side")
+            candle_core::bail!("the values of a head are {value} apart, but must be contiguous")
         }
-        Ok(Self { values: &values[layout.start_offset()..], strides: [*row, *column, *head] })
+        Ok(Self { values: &values[layout.start_offset()..], strides: [*row, *position, *head] })
     }
 
     /// The first `dim` values of a head.
     #[inline(always)]
-    pub fn at(&self, row: usize, column: usize, head: usize, dim: usize) -> &'a [f32] {
-        &self.from(row, column, head)[..dim]
+    pub fn at(&self, row: usize, position: usize, head: usize, dim: usize) -> &'a [f32] {
+        &self.from(row, position, head)[..dim]
     }
 
     /// Everything from the first value of a head on.
     #[inline(always)]
-    pub fn from(&self, row: usize, column: usize, head: usize) -> &'a [f32] {
-        &self.values[row * self.strides[0] + column * self.strides[1] + head * self.strides[2]..]
+    pub fn from(&self, row: usize, position: usize, head: usize) -> &'a [f32] {
+        &self.values[row * self.strides[0] + position * self.strides[1] + head * self.strides[2]..]
     }
 
-    /// Distance of neighbouring columns.
-    pub fn column_stride(&self) -> usize {
+    /// Distance of adjacent positions.
+    pub fn position_stride(&self) -> usize {
         self.strides[1]
     }
 }
 
-/// `x`, copied if its last dimension does not lie side by side.
+/// `x`, copied if its last dimension is not contiguous.
 pub fn rows_of(x: &Tensor) -> Result<Tensor> {
     let stride = x.stride();
     if stride.last() == Some(&1) || x.dim(D::Minus1)? == 1 { Ok(x.clone()) } else { x.contiguous() }
@@ -57,14 +57,14 @@ fn cut<'a>(values: &'a [f32], layout: &Layout) -> Result<&'a [f32]> {
     }
 }
 
-/// A CPU tensor of f32 that stays readable while this lives.
-pub struct Held<'a> {
+/// A read guard of an f32 tensor on the CPU.
+pub struct Guard<'a> {
     storage: StorageRef<'a>,
     layout: &'a Layout,
 }
 
-impl<'a> Held<'a> {
-    /// Takes hold of `x`.
+impl<'a> Guard<'a> {
+    /// Locks `x` for reading.
     pub fn of(x: &'a Tensor) -> Self {
         let (storage, layout) = x.storage_and_layout();
         Self { storage, layout }
@@ -82,8 +82,8 @@ impl<'a> Held<'a> {
         cut(self.all()?, self.layout)
     }
 
-    /// Its values as `[rows, columns, heads, dim]`.
-    pub fn view(&self) -> Result<View<'_>> {
-        View::new(self.all()?, self.layout)
+    /// Its values as `[batch, seq_len, heads, dim]`.
+    pub fn view(&self) -> Result<StridedView<'_>> {
+        StridedView::new(self.all()?, self.layout)
     }
 }

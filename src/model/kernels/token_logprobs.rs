@@ -1,34 +1,34 @@
-//! Log-probs of chosen tokens, the entropy of the distributions they were chosen from, and the way back to the logits.
+//! Log-probs of given tokens, the entropy of their distributions, and the gradients by the logits.
 
 use candle_core::{D, Device, Result, Tensor};
 
-use super::lanes::{self, Kernel, mul_add};
-use super::view::Held;
+use super::simd::{self, Kernel, mul_add};
+use super::strided::Guard;
 use super::{Form, MASKED, log_softmax};
 
-/// How far a token that is left out lies below the likeliest one: its probability rounds to nothing.
+/// Logit of an excluded token relative to the largest: its probability rounds to zero.
 const BELOW: f32 = -87.0;
 
-/// The distribution that logits stand for.
+/// How logits become a distribution.
 #[derive(Debug, Clone)]
 pub struct Distribution {
     /// Logits are divided by it.
     pub temperature: f64,
-    /// Tokens that cannot be chosen.
-    pub left_out: Vec<u32>,
+    /// Excluded tokens: their probability is zero.
+    pub excluded: Vec<u32>,
 }
 
 impl Distribution {
-    /// Log-probs `[n, vocabulary]` of logits; no gradient flows to what is left out.
+    /// Log-probs `[n, vocabulary]` of logits; no gradient flows to excluded tokens.
     pub fn log_probs(&self, logits: &Tensor) -> Result<Tensor> {
         let mut logits = logits.clone();
         if (self.temperature - 1.0).abs() > f64::EPSILON {
             logits = (logits / self.temperature)?;
         }
-        if !self.left_out.is_empty() {
+        if !self.excluded.is_empty() {
             let size = logits.dim(D::Minus1)?;
             let mut mask = vec![0.0_f32; size];
-            for id in &self.left_out {
+            for id in &self.excluded {
                 if let Some(entry) = mask.get_mut(*id as usize) {
                     *entry = MASKED;
                 }
@@ -39,19 +39,19 @@ impl Distribution {
     }
 }
 
-/// Log-prob of each chosen token and, where asked for, entropy in nat of each line; no gradient. `logits: [n, vocabulary]`,
-/// `tokens`: the choice of each line.
-pub fn choice(
+/// Log-prob of each given token and, if requested, entropy in nats of each line; no gradient. `logits: [n,
+/// vocabulary]`, `tokens`: one token per line.
+pub fn token_logprobs(
     logits: &Tensor,
     tokens: &[u32],
     distribution: &Distribution,
     entropy: bool,
 ) -> Result<(Vec<f64>, Vec<f64>)> {
-    choice_by(Form::of(&[logits]), logits, tokens, distribution, entropy)
+    token_logprobs_by(Form::of(&[logits]), logits, tokens, distribution, entropy)
 }
 
-/// [`choice`] in a chosen form.
-pub fn choice_by(
+/// [`token_logprobs`] in a chosen form.
+pub fn token_logprobs_by(
     form: Form,
     logits: &Tensor,
     tokens: &[u32],
@@ -62,8 +62,8 @@ pub fn choice_by(
     check(&logits, tokens)?;
     if form == Form::Fused {
         let logits = logits.contiguous()?;
-        let held = Held::of(&logits);
-        return Ok(lanes::run(Scores { lines: Lines::new(held.values()?, tokens, distribution), entropy }));
+        let guard = Guard::of(&logits);
+        return Ok(simd::run(Scores { lines: Lines::new(guard.values()?, tokens, distribution), entropy }));
     }
     let values = |t: &Tensor| Ok::<_, candle_core::Error>(t.to_vec1::<f32>()?.into_iter().map(f64::from).collect());
     let logs = distribution.log_probs(&logits)?;
@@ -75,18 +75,18 @@ pub fn choice_by(
 /// The gradient `[n, vocabulary]` by the logits, from those by each log-prob and, where it is part of the loss, by each
 /// entropy. With `p = softmax(logits / temperature)`: `d log p_t / d logit_j = ([j = t] - p_j) / temperature`,
 /// `d H / d logit_j = -p_j (log p_j + H) / temperature`.
-pub fn choice_backward(
+pub fn token_logprobs_backward(
     logits: &Tensor,
     tokens: &[u32],
     distribution: &Distribution,
     by_logprob: &[f32],
     by_entropy: Option<&[f32]>,
 ) -> Result<Tensor> {
-    choice_backward_by(Form::of(&[logits]), logits, tokens, distribution, by_logprob, by_entropy)
+    token_logprobs_backward_by(Form::of(&[logits]), logits, tokens, distribution, by_logprob, by_entropy)
 }
 
-/// [`choice_backward`] in a chosen form.
-pub fn choice_backward_by(
+/// [`token_logprobs_backward`] in a chosen form.
+pub fn token_logprobs_backward_by(
     form: Form,
     logits: &Tensor,
     tokens: &[u32],
@@ -98,15 +98,15 @@ pub fn choice_backward_by(
     check(&logits, tokens)?;
     let count = tokens.len();
     if by_logprob.len() != count || by_entropy.is_some_and(|slopes| slopes.len() != count) {
-        candle_core::bail!("{count} choices do not fit {} gradients", by_logprob.len());
+        candle_core::bail!("{count} tokens do not fit {} gradients", by_logprob.len());
     }
     if form == Form::Composed {
         return composed_backward(&logits, tokens, distribution, by_logprob, by_entropy);
     }
     let logits = logits.contiguous()?;
     let slopes = {
-        let held = Held::of(&logits);
-        lanes::run(Slopes { lines: Lines::new(held.values()?, tokens, distribution), by_logprob, by_entropy })
+        let guard = Guard::of(&logits);
+        simd::run(Slopes { lines: Lines::new(guard.values()?, tokens, distribution), by_logprob, by_entropy })
     };
     Tensor::from_vec(slopes, logits.shape(), &Device::Cpu)
 }
@@ -115,7 +115,7 @@ fn check(logits: &Tensor, tokens: &[u32]) -> Result<()> {
     let (lines, size) = logits.dims2()?;
     let beyond = tokens.iter().find(|token| **token as usize >= size);
     if lines != tokens.len() || beyond.is_some() {
-        candle_core::bail!("{} choices {beyond:?} do not fit logits {:?}", tokens.len(), logits.shape());
+        candle_core::bail!("{} tokens {beyond:?} do not fit logits {:?}", tokens.len(), logits.shape());
     }
     Ok(())
 }
@@ -143,50 +143,50 @@ fn composed_backward(
     slope.flatten_all()?.index_add(&at, &own, 0)?.reshape((lines, size))? / distribution.temperature
 }
 
-/// Lines of logits and the token chosen in each.
+/// Lines of logits and the token of each.
 struct Lines<'a> {
     logits: &'a [f32],
     tokens: &'a [u32],
     size: usize,
     scale: f32,
-    left_out: &'a [u32],
+    excluded: &'a [u32],
 }
 
 impl<'a> Lines<'a> {
     fn new(logits: &'a [f32], tokens: &'a [u32], distribution: &'a Distribution) -> Self {
         let size = logits.len() / tokens.len().max(1);
         let scale = (1.0 / distribution.temperature) as f32;
-        Self { logits, tokens, size, scale, left_out: &distribution.left_out }
+        Self { logits, tokens, size, scale, excluded: &distribution.excluded }
     }
 
     fn len(&self) -> usize {
         self.tokens.len()
     }
 
-    /// How far each logit of a line lies below the largest, into `below`; `weights` gets `e` to that, 0 for what is left out;
-    /// their sum.
+    /// Writes each logit of a line minus the largest to `below`, and the exponential of that to `weights` (0 for
+    /// excluded tokens); returns the sum of the weights.
     #[inline(always)]
     fn weigh<const FMA: bool>(&self, line: usize, below: &mut [f32], weights: &mut [f32]) -> f32 {
         for (below, logit) in below.iter_mut().zip(&self.logits[line * self.size..]) {
             *below = logit * self.scale;
         }
-        for id in self.left_out {
+        for id in self.excluded {
             if let Some(value) = below.get_mut(*id as usize) {
                 *value = MASKED;
             }
         }
-        let largest = lanes::max(below);
+        let largest = simd::max(below);
         for value in below.iter_mut() {
             *value -= largest;
         }
-        for id in self.left_out {
+        for id in self.excluded {
             if let Some(value) = below.get_mut(*id as usize) {
                 *value = BELOW;
             }
         }
         weights.copy_from_slice(below);
-        let total = lanes::exp_shifted::<FMA>(weights, 0.0);
-        for id in self.left_out {
+        let total = simd::exp_shifted::<FMA>(weights, 0.0);
+        for id in self.excluded {
             if let Some(weight) = weights.get_mut(*id as usize) {
                 *weight = 0.0;
             }
@@ -212,11 +212,11 @@ impl Kernel for Scores<'_> {
         for (line, token) in lines.tokens.iter().enumerate() {
             let total = lines.weigh::<FMA>(line, &mut below, &mut weights);
             let log_total = f64::from(total).ln();
-            // A token that is left out stands as far below as the composed mask puts it.
-            let own = if lines.left_out.contains(token) { MASKED } else { below[*token as usize] };
+            // An excluded token gets the same log-prob as from the mask of the composed form.
+            let own = if lines.excluded.contains(token) { MASKED } else { below[*token as usize] };
             logprobs.push(f64::from(own) - log_total);
             if entropy {
-                let mean = f64::from(lanes::dot::<FMA>(&weights, &below)) / f64::from(total);
+                let mean = f64::from(simd::dot::<FMA>(&weights, &below)) / f64::from(total);
                 spread.push(log_total - mean);
             }
         }
@@ -243,7 +243,7 @@ impl Kernel for Slopes<'_> {
             let (share, slope) = (1.0 / total, by_logprob[line]);
             // -p (slope + c (log p + H)) with log p + H = below - mean of below.
             let factor = by_entropy.map_or(0.0, |slopes| slopes[line]);
-            let mean = if factor == 0.0 { 0.0 } else { lanes::dot::<FMA>(&weights, &below) * share };
+            let mean = if factor == 0.0 { 0.0 } else { simd::dot::<FMA>(&weights, &below) * share };
             let outer = -share * lines.scale;
             for (weight, below) in weights.iter_mut().zip(&below) {
                 *weight = *weight * outer * mul_add::<FMA>(factor, *below - mean, slope);

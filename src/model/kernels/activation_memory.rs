@@ -1,10 +1,11 @@
-//! Bytes that each operation keeps alive for its backward pass, in the form that would run: what the footprint of a model is
-//! counted from. Candle keeps the result of every operation that a gradient flows through; views share their storage.
+//! Activation memory: the bytes that each operation keeps alive for its backward pass, in the form that would run. The
+//! footprint of a model is computed from it. Candle keeps the result of every operation that a gradient flows through;
+//! views share their storage.
 
 /// Bytes of a value in a graph.
 pub const VALUE: usize = 4;
 
-/// How a model computes, as far as memory goes.
+/// What the memory of operations depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arithmetic {
     /// On a CPU, where f32 operations are fused.
@@ -29,8 +30,8 @@ impl Arithmetic {
         VALUE * if self.fuses_weights() { rows * width } else { 5 * rows * width + 7 * rows }
     }
 
-    /// [`super::linear`]. Composed: the product and, where there is a bias, the sum; operands and product of 16-bit weights
-    /// are 16 bits wide and kept beside the widened product.
+    /// [`super::linear`]. Composed: the product and, where there is a bias, the sum; operands and product of 16-bit
+    /// weights are 16 bits wide and kept in addition to the widened product.
     pub fn linear(self, rows: usize, inner: usize, out: usize, bias: bool) -> usize {
         if self.fuses_weights() {
             return VALUE * rows * out;
