@@ -43,12 +43,13 @@ pub const HEATMAP_MIN_SIDE: u32 = 448;
 /// Larger heat-map pictures are reduced to this.
 pub const HEATMAP_MAX_SIDE: u32 = 896;
 
-/// Steps wait for requests whose prompts are being prepared, where they are more than one in so many of those at work…
-pub const COMPANY_SHARE: usize = 4;
-/// …and so long at most, until no more are coming.
-pub const COMPANY_WAIT: Duration = Duration::from_millis(25);
-/// It looks this often whether they are still on their way.
-pub const COMPANY_LOOK: Duration = Duration::from_millis(1);
+/// A step waits for requests whose prompts are being prepared if they are more than one in this number of the running
+/// rows…
+pub const JOIN_WAIT_SHARE: usize = 4;
+/// …but at most this long, until none are pending.
+pub const JOIN_WAIT: Duration = Duration::from_millis(25);
+/// Interval of checking whether they are still pending.
+pub const JOIN_POLL: Duration = Duration::from_millis(1);
 
 /// An engine that serves other servers tells that it is alive this often.
 pub const ENGINE_HEARTBEAT: Duration = Duration::from_secs(2);
@@ -64,8 +65,8 @@ pub const ENGINE_SILENCE: Duration = Duration::from_secs(20);
 pub const ENGINE_CONNECT: Duration = Duration::from_secs(2);
 /// How long an engine may take to receive a request.
 pub const ENGINE_SEND: Duration = Duration::from_mins(1);
-/// An engine that would have to load the model counts as if it had so many requests more: below that, those that have it in
-/// memory share the work.
+/// An engine that would have to load the model counts as if it had so many requests more: below that, those that have
+/// it in memory share the work.
 pub const ENGINE_LOADING_COST: u64 = 8;
 
 /// Limits of the serving engine.
@@ -73,8 +74,8 @@ pub const ENGINE_LOADING_COST: u64 = 8;
 pub struct EngineLimits {
     /// Requests that may wait for one model; more are turned away.
     pub queued_requests: usize,
-    /// Tokens that the accepted requests of one model may still take, their prompts and the most that they may generate;
-    /// more are turned away. A request that finds the model idle is always accepted.
+    /// Tokens that the accepted requests of one model may still take, their prompts and the most that they may
+    /// generate; more are turned away. A request that finds the model idle is always accepted.
     pub queued_tokens: usize,
     /// Rows that are decoded together; also the most choices of one request.
     pub batch_rows: usize,

@@ -4,33 +4,33 @@ use axum::body::Bytes;
 use reqwest::header::CONTENT_TYPE;
 use tokio::time::timeout;
 
-use super::choice::Busy;
+use super::health::InFlight;
 use crate::config::serving::{ENGINE_CONNECT, ENGINE_SEND, ENGINE_SILENCE};
 use crate::domain::engine::EngineRecord;
 use crate::serving::wire::Frame;
 use crate::telemetry::traces;
 
-/// How engines are asked.
+/// The client that calls engines.
 #[derive(Clone)]
 pub(super) struct Peer {
-    /// None where it cannot be built, with the reason.
+    /// The HTTP client, or why it cannot be built.
     http: Result<reqwest::Client, String>,
     secret: String,
 }
 
-/// An answer as it comes. Dropping it closes the connection.
+/// A streamed answer. Dropping it closes the connection.
 pub(super) struct Exchange {
     response: reqwest::Response,
-    /// Bytes behind the last whole line.
+    /// Bytes after the last complete line.
     rest: Vec<u8>,
-    /// Where in `rest` no line end was found so far.
+    /// Bytes of `rest` that contain no line end.
     searched: usize,
-    _busy: Busy,
+    _in_flight: InFlight,
 }
 
 impl Peer {
     pub(super) fn new(secret: &str) -> Self {
-        // Neither a proxy of the environment nor a redirect shall see the secret.
+        // Neither a proxy nor a redirect may see the secret.
         let http = reqwest::Client::builder()
             .connect_timeout(ENGINE_CONNECT)
             .redirect(reqwest::redirect::Policy::none())
@@ -39,44 +39,50 @@ impl Peer {
         Self { http: http.map_err(|error| error.to_string()), secret: secret.to_owned() }
     }
 
-    /// Sends a request; the first frame of the answer, and the rest of it. An error says why the engine is none at the moment.
+    /// Sends a request and returns the first frame of the answer and the rest of the stream. An error says why the
+    /// engine is not available.
     pub(super) async fn ask(
         &self,
         engine: &EngineRecord,
         route: &str,
         body: Bytes,
-        busy: Busy,
+        in_flight: InFlight,
     ) -> Result<(Frame, Exchange), String> {
         let mut request = self.http.as_ref().map_err(Clone::clone)?.post(format!("{}{route}", engine.address));
         for (name, value) in traces::carried() {
             request = request.header(name, value);
         }
         let request = request.bearer_auth(&self.secret).header(CONTENT_TYPE, "application/json").body(body);
-        let sent = timeout(ENGINE_SEND, request.send()).await.map_err(|_| "it does not take the request".to_owned())?;
+        let sent = timeout(ENGINE_SEND, request.send())
+            .await
+            .map_err(|_| "it does not accept the request in time".to_owned())?;
         let response = sent.map_err(|error| root_cause(&error))?;
         match response.status().as_u16() {
             200 => {}
-            401 | 403 => return Err("it refuses this server: is its engine_secret the same?".to_owned()),
-            status => return Err(format!("it answers with status {status}: is it an engine of this version?")),
+            401 | 403 => {
+                return Err("it rejects this server's credentials: does it have the same engine_secret?".to_owned());
+            }
+            status => return Err(format!("it answers with status {status}: does it run the same version?")),
         }
-        let mut exchange = Exchange { response, rest: Vec::new(), searched: 0, _busy: busy };
+        let mut exchange = Exchange { response, rest: Vec::new(), searched: 0, _in_flight: in_flight };
         let first = exchange.next().await?;
         Ok((first, exchange))
     }
 }
 
 impl Exchange {
-    /// The next frame. An error says why there is none.
+    /// The next frame.
     pub(super) async fn next(&mut self) -> Result<Frame, String> {
         loop {
             while let Some(line) = self.line() {
                 if line.len() > 1 {
-                    return serde_json::from_slice(&line).map_err(|error| format!("its answer is unknown: {error}"));
+                    return serde_json::from_slice(&line)
+                        .map_err(|error| format!("its answer cannot be parsed: {error}"));
                 }
             }
             let chunk =
-                timeout(ENGINE_SILENCE, self.response.chunk()).await.map_err(|_| "it fell silent".to_owned())?;
-            let chunk = chunk.map_err(|error| root_cause(&error))?.ok_or("it broke off")?;
+                timeout(ENGINE_SILENCE, self.response.chunk()).await.map_err(|_| "it stopped responding".to_owned())?;
+            let chunk = chunk.map_err(|error| root_cause(&error))?.ok_or("it closed the connection")?;
             self.rest.extend_from_slice(&chunk);
         }
     }

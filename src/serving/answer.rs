@@ -1,4 +1,4 @@
-//! What the engine answers; field names are those of the HTTP API.
+//! Answers of the engine; field names are those of the HTTP API.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -18,7 +18,7 @@ pub struct GenerateAnswer {
     pub usage: Usage,
     /// Where the time went.
     pub timings: Timings,
-    /// What the answer should be read with caution for.
+    /// Reasons to be careful with the answer.
     pub warnings: Vec<Warning>,
 }
 
@@ -27,15 +27,15 @@ pub struct GenerateAnswer {
 pub struct Choice {
     /// Its number, from 0.
     pub index: usize,
-    /// Its text; special tokens and stop strings are left out.
+    /// Its text, without special tokens and stop strings.
     pub text: String,
     /// Why it ended.
     pub finish_reason: FinishReason,
-    /// Its tokens, the end token included; those of a matched stop string are left out.
+    /// Its tokens, including the end token but not those of a matched stop string.
     pub tokens: Vec<TokenInfo>,
     /// How visual it is; null without images.
     pub visual: Option<Visual>,
-    /// Where it looked.
+    /// Its attention maps.
     pub attention: AttentionAnswer,
 }
 
@@ -43,7 +43,7 @@ pub struct Choice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FinishReason {
-    /// The model ended it, or a stop string was met.
+    /// The model ended it, or it matched a stop string.
     Stop,
     /// It reached `max_new_tokens`.
     Length,
@@ -54,22 +54,22 @@ pub enum FinishReason {
 pub struct TokenInfo {
     /// Its id.
     pub id: u32,
-    /// Its text; a part of a character shows as U+FFFD.
+    /// Its text; an incomplete character is shown as U+FFFD.
     pub text: String,
-    /// The bytes it stands for.
+    /// Its bytes.
     pub bytes: Vec<u8>,
-    /// Its log-prob under the model as it is: temperature 1, nothing masked.
+    /// Its log-prob under the unmodified model: temperature 1, no token excluded.
     pub logprob: f64,
-    /// The likeliest tokens in its place, when asked for.
+    /// The most likely tokens at this position, if requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_logprobs: Option<Vec<TopLogprob>>,
-    /// Visual focus score of the state that reads it, in [0, 1]; null without images.
+    /// Visual focus score of its hidden state, in [0, 1]; null without images.
     pub focus: Option<f64>,
-    /// Where the position that predicted it looked.
+    /// Attention shares of the position that predicted it.
     pub attention: Shares,
 }
 
-/// A token that could have stood there.
+/// An alternative token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TopLogprob {
     /// Its id.
@@ -100,7 +100,7 @@ pub struct Visual {
     pub focus_early: f64,
     /// Over the last third.
     pub focus_late: f64,
-    /// Late over early: below 1, the response forgets the image.
+    /// Late over early; below 1, the response loses sight of the image.
     pub late_early_ratio: Option<f64>,
 }
 
@@ -109,20 +109,20 @@ pub struct Visual {
 pub struct AttentionAnswer {
     /// The prompt's images, in order.
     pub images: Vec<ImageInfo>,
-    /// One map per image: the mean over all tokens of the response. Empty unless asked for.
+    /// One map per image: the mean over all tokens of the response. Empty unless requested.
     pub summary: Vec<AttentionMap>,
-    /// Maps by token. Empty unless asked for.
+    /// Maps by token. Empty unless requested.
     pub tokens: Vec<TokenMaps>,
 }
 
-/// How an image lies in its maps.
+/// How the cells of a map correspond to the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ImageInfo {
     /// Rows of a map.
     pub rows: usize,
     /// Columns of a map.
     pub cols: usize,
-    /// Width and height of the image as it came.
+    /// Width and height of the original image.
     pub original: [u32; 2],
     /// Width and height after resizing.
     pub processed: [u32; 2],
@@ -139,7 +139,7 @@ pub struct TokenMaps {
     pub maps: Vec<AttentionMap>,
 }
 
-/// One map, in the format asked for.
+/// One map, in the requested format.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 pub struct AttentionMap {
     /// `format: values`: rows of numbers.
@@ -164,9 +164,9 @@ pub struct AttentionMap {
 pub struct Usage {
     /// Tokens of the prompt, images included.
     pub prompt_tokens: usize,
-    /// Those that stand for images.
+    /// Image tokens among them.
     pub image_tokens: usize,
-    /// Tokens generated over all choices, those of a matched stop string included.
+    /// Tokens generated over all choices, including those of a matched stop string.
     pub completion_tokens: usize,
     /// Prompt and completion.
     pub total_tokens: usize,
@@ -177,22 +177,22 @@ pub struct Usage {
 pub struct Timings {
     /// Waiting for the engine.
     pub queue_seconds: f64,
-    /// Reading prompt and images.
+    /// Prefill of prompt and images.
     pub prefill_seconds: f64,
     /// Generating.
     pub decode_seconds: f64,
-    /// From the queue's entry to the last token.
+    /// From entering the queue to the last token.
     pub total_seconds: f64,
     /// Generated tokens per second of decoding, over all choices.
     pub tokens_per_second: f64,
 }
 
-/// A reason to read an answer with caution.
+/// A reason to be careful with an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Warning {
     /// `outside_task` or `out_of_vocabulary`.
     pub code: String,
-    /// What was seen and what to expect.
+    /// What was noticed and what to expect.
     pub detail: String,
 }
 
@@ -203,7 +203,7 @@ pub struct TokenEvent {
     pub choice: usize,
     /// Its position in the response.
     pub index: usize,
-    /// Text that is complete now; joined over all events it is the response's text.
+    /// Newly completed text; concatenated over all events it is the response's text.
     pub text: String,
     /// The token.
     pub token: TokenInfo,
@@ -220,7 +220,7 @@ pub struct ScoreAnswer {
     pub responses: Vec<ScoredResponse>,
     /// Token counts; completion tokens are those of the responses.
     pub usage: Usage,
-    /// What the answer should be read with caution for.
+    /// Reasons to be careful with the answer.
     pub warnings: Vec<Warning>,
 }
 
@@ -231,7 +231,7 @@ pub struct ScoredResponse {
     pub tokens: Vec<ScoredToken>,
     /// Sum of the tokens' log-probs.
     pub logprob: f64,
-    /// How much the response looks at the image: the sum of its compensated focus; null without images.
+    /// Visual accumulation: the sum of the compensated focus of its tokens; null without images.
     pub visual_accumulation: Option<f64>,
     /// Inter-trajectory weight (1 + phi multiplies the advantage); 0 without images.
     pub phi: f64,
@@ -239,7 +239,7 @@ pub struct ScoredResponse {
     pub advantage: Option<f64>,
     /// How visual it is; null without images.
     pub visual: Option<Visual>,
-    /// Where it looked.
+    /// Its attention maps.
     pub attention: AttentionAnswer,
     /// Cells that `ablate` hid, by image; absent without `ablate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -253,15 +253,15 @@ pub struct ScoredToken {
     pub id: u32,
     /// Its text.
     pub text: String,
-    /// Its log-prob under the model as it is: temperature 1, nothing masked.
+    /// Its log-prob under the unmodified model: temperature 1, no token excluded.
     pub logprob: f64,
     /// Visual focus score: (similarity + 1) / 2; null without images.
     pub focus: Option<f64>,
     /// Cosine of its hidden state and the mean of the image tokens' states; null without images.
     pub similarity: Option<f64>,
-    /// Where the position that predicts it looks.
+    /// Attention shares of the position that predicts it.
     pub attention: Shares,
-    /// With rewards: 1 where the token passes the gate of the visual attention compensation.
+    /// With rewards: 1 if the token passes the gate of the visual attention compensation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<f64>,
     /// With rewards: focus after the compensation.
@@ -270,10 +270,10 @@ pub struct ScoredToken {
     /// With rewards: intra-trajectory weight (1 + psi multiplies the advantage).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub psi: Option<f64>,
-    /// With rewards: what the objective sees.
+    /// With rewards: the advantage that the objective uses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shaped_advantage: Option<f64>,
-    /// With `ablate`: log-prob with the hidden cells minus log-prob without; negative where the token needs them.
+    /// With `ablate`: log-prob with the hidden cells minus log-prob without; negative if the token depends on them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delta_logprob: Option<f64>,
 }

@@ -1,4 +1,4 @@
-//! What a model folder says about itself beside its weights: what it was made for, and how prompts are made for it.
+//! Metadata of a model folder: what the model was trained for, and how its prompts are built.
 
 use std::path::Path;
 
@@ -10,24 +10,24 @@ use crate::domain::message::{Content, Message};
 use crate::domain::model::CARD_FILE;
 use crate::prompt::{PromptTemplate, RenderedPrompt, TextTokenizer};
 
-/// A model's own notes; every part may be absent.
+/// Metadata of a model; every part may be absent.
 #[derive(Debug, Default)]
 pub struct Card {
     task: Option<String>,
     accepts: TaskLimits,
-    /// How prompts were made in training.
+    /// How prompts were built in training.
     pub prompt: PromptSettings,
 }
 
-/// `accepts` of a card: what the model was trained on. A request outside is answered, with a warning.
+/// `accepts` of a card: what the model was trained on. Other requests are answered with a warning.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct TaskLimits {
-    /// Fewest images of a prompt.
+    /// Minimum number of images in a prompt.
     pub min_images: Option<usize>,
-    /// Most images of a prompt.
+    /// Maximum number of images in a prompt.
     pub max_images: Option<usize>,
-    /// Width and height in pixels of the images it knows.
+    /// Width and height in pixels of the images it was trained on.
     pub image_sizes: Option<Vec<[u32; 2]>>,
     /// Longest prompt in tokens.
     pub max_prompt_tokens: Option<usize>,
@@ -62,10 +62,10 @@ struct NotesFile {
 }
 
 impl Card {
-    /// Reads `card.json` and `vgpo.json` of a model folder; `card` inside `vgpo.json` stands in for a missing `card.json`.
+    /// Reads `card.json` and `vgpo.json` of a model folder; `card` in `vgpo.json` replaces a missing `card.json`.
     ///
     /// # Errors
-    /// A file that is there but cannot be read.
+    /// A file that exists but cannot be read.
     pub fn read(dir: &Path, model: &str) -> Result<Self, ServingError> {
         let notes: NotesFile = read_optional(&dir.join(CARD_FILE), model)?.unwrap_or_default();
         let card = read_optional(&dir.join("card.json"), model)?.or(notes.card).unwrap_or_default();
@@ -97,8 +97,10 @@ impl Card {
         if !unknown.is_empty() {
             let shown: Vec<&str> = unknown.iter().take(8).map(String::as_str).collect();
             let more = if unknown.len() > shown.len() { " …" } else { "" };
-            let detail =
-                format!("the model's vocabulary does not have: {}{more}; it reads them as unknown", shown.join(", "));
+            let detail = format!(
+                "these words are not in the model's vocabulary and are read as unknown: {}{more}",
+                shown.join(", ")
+            );
             warnings.push(Warning { code: "out_of_vocabulary".to_owned(), detail });
         }
         warnings
@@ -112,19 +114,19 @@ impl TaskLimits {
         if self.min_images.is_some_and(|min| images < min) || self.max_images.is_some_and(|max| images > max) {
             let (min, max) = (self.min_images.unwrap_or(0), self.max_images);
             let range = max.map_or(format!("at least {min}"), |max| format!("{min} to {max}"));
-            broken.push(format!("the prompt has {images} images, it knows {range}"));
+            broken.push(format!("the prompt has {images} images instead of {range}"));
         }
         if let Some(sizes) = &self.image_sizes {
             for (index, image) in prompt.layout.iter().enumerate() {
                 let (width, height) = image.original;
                 if !sizes.contains(&[width, height]) {
                     let known: Vec<String> = sizes.iter().map(|[w, h]| format!("{w}x{h}")).collect();
-                    broken.push(format!("image {index} is {width}x{height} pixels, it knows {}", known.join(", ")));
+                    broken.push(format!("image {index} has {width}x{height} pixels instead of {}", known.join(", ")));
                 }
             }
         }
         if let Some(max) = self.max_prompt_tokens.filter(|max| prompt.ids.len() > *max) {
-            broken.push(format!("the prompt has {} tokens, it knows up to {max}", prompt.ids.len()));
+            broken.push(format!("the prompt has {} tokens instead of at most {max}", prompt.ids.len()));
         }
         broken
     }

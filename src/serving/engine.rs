@@ -1,4 +1,4 @@
-//! The engine as the rest of the program sees it; one in another process or on another host could take its place.
+//! The interface of the engine; implementations run in this process or forward to another host.
 
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -17,12 +17,12 @@ use super::answer::{GenerateAnswer, ScoreAnswer, TokenEvent};
 use super::request::{GenerateRequest, ScoreRequest};
 use super::usage::EngineUsage;
 
-/// A resolved model: the id that answers name, and the folder that holds it.
+/// A resolved model: the id used in answers, and its folder.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ModelRef {
     /// A registered name or `ckpt_…`.
     pub id: String,
-    /// A folder in the Hugging Face layout; empty for engines that do not ask for it.
+    /// A folder in the Hugging Face layout; empty for engines that do not need it.
     pub dir: PathBuf,
 }
 
@@ -41,12 +41,12 @@ pub struct LoadedModel {
     pub queued_requests: usize,
 }
 
-/// What a generation tells, in order: tokens (when streaming), then exactly one `Done` or `Failed`.
+/// Events of a generation, in order: tokens (when streaming), then exactly one `Done` or `Failed`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum GenerateEvent {
     /// A token; only for requests with `stream`.
     Token(Box<TokenEvent>),
-    /// The answer. After tokens were sent, it leaves out what they told: `tokens` and `attention.tokens` are empty.
+    /// The answer. When tokens were streamed, it does not repeat them: `tokens` and `attention.tokens` are empty.
     Done(Box<GenerateAnswer>),
     /// The request failed.
     Failed(ServingError),
@@ -55,13 +55,13 @@ pub enum GenerateEvent {
 /// Generates and scores with models from folders.
 #[async_trait]
 pub trait Engine: Send + Sync {
-    /// Starts a generation; the model is loaded when it is not in memory. `request.model` is not read.
+    /// Starts a generation; the model is loaded when it is not in memory. `request.model` is ignored.
     ///
     /// # Errors
     /// A bad request, a model that cannot be loaded, a full queue.
     async fn generate(&self, model: &ModelRef, request: GenerateRequest) -> Result<GenerateStream, ServingError>;
 
-    /// Scores responses. `request.model` is not read.
+    /// Scores responses. `request.model` is ignored.
     ///
     /// # Errors
     /// A bad request, a model that cannot be loaded, a full queue, an engine failure.
@@ -76,15 +76,15 @@ pub trait Engine: Send + Sync {
     /// Frees a model's memory once its accepted requests are done; false when it was not loaded.
     async fn unload(&self, id: &str) -> bool;
 
-    /// The models in memory, the one used last first.
+    /// The models in memory, most recently used first.
     async fn loaded(&self) -> Vec<LoadedModel>;
 
-    /// Does it read models' folders in this process? Else nobody needs to fetch them here.
+    /// Does it read model folders in this process? If not, they need not be fetched here.
     fn reads_folders(&self) -> bool {
         true
     }
 
-    /// How busy it is; nothing from an engine that does not tell.
+    /// Current usage; empty for an engine that does not report it.
     fn usage(&self) -> EngineUsage {
         EngineUsage::default()
     }
@@ -108,10 +108,10 @@ impl GenerateStream {
         self.events.recv().await
     }
 
-    /// Waits for the answer and passes over tokens.
+    /// Waits for the answer, ignoring tokens.
     ///
     /// # Errors
-    /// What made the generation fail.
+    /// Why the generation failed.
     pub async fn answer(mut self) -> Result<GenerateAnswer, ServingError> {
         loop {
             match self.next_event().await {
@@ -138,7 +138,7 @@ impl Drop for GenerateStream {
     }
 }
 
-/// Tells the engine that nobody waits for an answer any more.
+/// Tells the engine that the client has gone.
 #[derive(Debug, Clone, Default)]
 pub struct CancelFlag(Arc<AtomicBool>);
 

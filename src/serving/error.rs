@@ -1,4 +1,4 @@
-//! What can go wrong between a request and its answer.
+//! Errors of the serving room.
 
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +23,7 @@ pub enum ServingError {
     },
     /// Too many requests are waiting.
     #[error(
-        "{waiting} requests are waiting for model `{model}` already, which is the limit: try again in {retry_after} s"
+        "{waiting} requests are already waiting for model `{model}`, which is the limit: try again in {retry_after} s"
     )]
     Overloaded {
         /// The model.
@@ -33,15 +33,15 @@ pub enum ServingError {
         /// When to try again, in seconds.
         retry_after: u64,
     },
-    /// The requests that were accepted may take as many tokens as are allowed.
+    /// The token budget of the accepted requests is used up.
     #[error(
-        "the requests under way for model `{model}` may take {taken} tokens and this one {tokens}, together more than the limit \
+        "the requests in progress for model `{model}` may take {taken} tokens and this one {tokens}, together more than the limit \
          (max_queued_tokens) of {limit}: try again in {retry_after} s, or ask for fewer or shorter responses"
     )]
     Saturated {
         /// The model.
         model: String,
-        /// Tokens of the requests under way.
+        /// Tokens of the requests in progress.
         taken: usize,
         /// Tokens of this request.
         tokens: usize,
@@ -53,10 +53,10 @@ pub enum ServingError {
     /// The engine was stopped, or the model unloaded, before the request was done.
     #[error("the engine stopped before the request was done: send it again")]
     Stopped,
-    /// This server has no engine, and no other one has one for it.
+    /// This server has no engine, and no registered engine is available.
     #[error("{}", absent(*.tried))]
     NoEngine {
-        /// How many were asked.
+        /// Number of engines that were tried.
         tried: usize,
     },
     /// The engine failed; the request may be fine.
@@ -98,7 +98,7 @@ fn absent(tried: usize) -> String {
             .to_owned();
     }
     format!(
-        "none of the {tried} registered engines answers: see their logs, and whether their `advertise` is reachable"
+        "none of the {tried} registered engines answers: check their logs, and that their `advertise` address is reachable"
     )
 }
 

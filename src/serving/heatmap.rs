@@ -8,7 +8,7 @@ use super::answer::ImageInfo;
 use crate::config::serving::{HEATMAP_MAX_SIDE, HEATMAP_MIN_SIDE};
 use crate::images;
 
-/// From cold to hot at equal distances; brightness rises throughout, so that the order survives a grey print.
+/// From cold to hot at equal distances; brightness increases throughout, so that the order is preserved in greyscale.
 const COLOURS: [[f32; 3]; 6] = [
     [16.0, 18.0, 60.0],
     [72.0, 30.0, 130.0],
@@ -17,10 +17,10 @@ const COLOURS: [[f32; 3]; 6] = [
     [252.0, 166.0, 44.0],
     [255.0, 244.0, 170.0],
 ];
-/// How much of the picture the coldest and the hottest colour cover.
+/// Opacity of the coldest and the hottest colour.
 const COVER: [f32; 2] = [0.4, 0.75];
 
-/// A PNG picture of `heat` (row by row, 0 coldest, 1 hottest), over the image when it is given.
+/// A PNG picture of `heat` (row by row, 0 coldest, 1 hottest), drawn over the image if one is given.
 ///
 /// # Errors
 /// A picture that cannot be encoded.
@@ -38,7 +38,7 @@ pub fn png(image: Option<&RgbImage>, info: &ImageInfo, heat: &[f32]) -> Result<V
     images::png(&picture).map_err(|error| ServingError::Engine(format!("drawing a heat map: {error}")))
 }
 
-/// Size of the picture: the image's own shape, large enough to look at and small enough to send.
+/// Size of the picture: the image's aspect ratio, large enough to look at and small enough to send.
 fn size([width, height]: [u32; 2]) -> (u32, u32) {
     let longer = width.max(height).max(1);
     let wanted = if longer < HEATMAP_MIN_SIDE {
@@ -65,7 +65,7 @@ fn sample(heat: &[f32], info: &ImageInfo, x: f32, y: f32) -> f32 {
     mix(mix(at(top, left), at(top, right), fx), mix(at(bottom, left), at(bottom, right), fx), fy)
 }
 
-/// How bright a colour looks. The image below is drawn in grey: all colour in the picture is heat.
+/// Perceived brightness of a colour. The image itself is drawn in grey, so that all colour in the picture is heat.
 fn brightness(colour: [f32; 3]) -> f32 {
     colour.iter().zip([0.30, 0.59, 0.11]).map(|(c, w)| c * w).sum()
 }

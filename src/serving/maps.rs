@@ -1,4 +1,4 @@
-//! Raw maps to what an answer holds: numbers, bytes or pictures.
+//! Encodes raw maps for an answer: as numbers, bytes or pictures.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::prepare::PreparedPrompt;
 use super::request::{AttentionOptions, MapFormat, MapScope, MapSource};
 use super::{ServingError, heatmap};
 
-/// Writes maps of one prompt as its request asks.
+/// Encodes the maps of one prompt in the requested format.
 pub struct MapWriter {
     options: AttentionOptions,
     images: Vec<ImageInfo>,
@@ -29,7 +29,7 @@ impl MapWriter {
         self.options.maps != MapScope::None && self.options.format == MapFormat::Png
     }
 
-    /// Is a map of this token asked for?
+    /// Is a map of this token requested?
     fn wants(&self, token: usize) -> bool {
         self.options.maps == MapScope::Tokens
             && self.options.tokens_range.is_none_or(|[first, end]| (first..end).contains(&token))
@@ -45,8 +45,8 @@ impl MapWriter {
             let rows = values.chunks(info.cols.max(1)).map(<[f32]>::to_vec).collect();
             return Ok(AttentionMap { values: Some(rows), ..AttentionMap::default() });
         }
-        // Bytes of attention start at 0, so that faint maps can be compared; pictures use all their colours, so that small
-        // differences can be seen. Both tell their range.
+        // Bytes of attention start at 0, so that faint maps can be compared; pictures use the full colour range, so
+        // that small differences are visible. Both report their range.
         let from_zero = self.options.source == MapSource::Attention && self.options.format == MapFormat::U8;
         let (offset, scale) = range(values, from_zero);
         let bytes: Vec<u8> = values.iter().map(|v| byte_of(*v, offset, scale)).collect();
@@ -87,10 +87,10 @@ pub struct MapCollector {
 }
 
 impl MapCollector {
-    /// Adds a token's raw maps; its written maps, if they are asked for.
+    /// Adds a token's raw maps; returns its encoded maps, if requested.
     ///
     /// # Errors
-    /// A picture that cannot be made.
+    /// A picture that cannot be encoded.
     pub fn add(
         &mut self,
         writer: &MapWriter,
@@ -109,7 +109,7 @@ impl MapCollector {
         if writer.wants(index) { writer.write(maps) } else { Ok(Vec::new()) }
     }
 
-    /// Keeps a token's written maps for the answer.
+    /// Keeps a token's encoded maps for the answer.
     pub fn keep(&mut self, index: usize, maps: Vec<AttentionMap>) {
         if !maps.is_empty() {
             self.tokens.push(TokenMaps { index, maps });
@@ -119,7 +119,7 @@ impl MapCollector {
     /// All maps of the response.
     ///
     /// # Errors
-    /// A picture that cannot be made.
+    /// A picture that cannot be encoded.
     pub fn finish(self, writer: &MapWriter) -> Result<AttentionAnswer, ServingError> {
         let count = self.count.max(1) as f64;
         let means: Vec<Vec<f32>> =

@@ -1,16 +1,17 @@
 //! Generating and scoring with models: the engine, batching, attention maps, heat-map pictures.
 //!
-//! A request's walk: [`parse`] (JSON, bad fields by name) -> [`Engine::generate`] -> `prepare` (images decoded, prompt rendered,
-//! limits checked) -> the queue of the model's compute thread -> `local::reading` (prompts, in parts) -> `local::decode` (rows of
-//! many requests as one batch, which they join and leave between steps) -> `local::pump` (text, maps, pictures) -> [`GenerateStream`].
+//! The path of a request: [`parse`] (JSON, bad fields by name) -> [`Engine::generate`] -> `prepare` (images decoded,
+//! prompt rendered, limits checked) -> the queue of the model's compute thread -> `local::prefill` (prompts, in chunks)
+//! -> `local::decode` (continuous batching over the sequences of many requests) -> `local::output` (text, maps,
+//! pictures) -> [`GenerateStream`].
 
 pub mod answer;
+mod attention_capture;
 mod card;
 mod engine;
 mod error;
 mod heatmap;
 mod local;
-mod look;
 mod maps;
 mod model;
 mod parse;

@@ -1,4 +1,4 @@
-//! A model as the engine holds it: weights, processor and the folder's notes.
+//! A served model: weights, processor and metadata.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use crate::model::device::{open_device, usual_format};
 use crate::model::{ModelError, ModelFolder, VisionLanguageModel};
 use crate::prompt::Processor;
 
-/// Everything a request needs of a model.
+/// Everything that a request needs from a model.
 pub struct ServedModel {
-    /// The id that answers name.
+    /// The id used in answers.
     pub id: String,
     /// The folder it was read from.
     pub dir: PathBuf,
@@ -21,12 +21,12 @@ pub struct ServedModel {
     pub model: Arc<dyn VisionLanguageModel>,
     /// Messages and images to tokens, and back.
     pub processor: Processor,
-    /// The folder's notes.
+    /// The folder's metadata.
     pub card: Card,
 }
 
 impl ServedModel {
-    /// Reads a model folder in the Hugging Face layout onto a device; its weights are held in `format`.
+    /// Reads a model folder in the Hugging Face layout onto a device; its weights are kept in `format`.
     ///
     /// # Errors
     /// [`ServingError::ModelFolder`] names the file or weight at fault.

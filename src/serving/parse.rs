@@ -1,4 +1,4 @@
-//! JSON to a request, with errors that name the field and the nearest known name.
+//! Parses JSON requests, with errors that name the field and the closest known name.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -10,7 +10,7 @@ use crate::config::nearest::{suggestion, types_in_words};
 /// Reads a request.
 ///
 /// # Errors
-/// The first field that does not fit, by JSON pointer; an unknown field names the nearest known one.
+/// The first invalid field, by JSON pointer; for an unknown field also the closest known one.
 pub fn parse<T: DeserializeOwned>(value: &Value) -> Result<T, ServingError> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let problem = error.inner().to_string();

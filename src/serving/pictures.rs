@@ -1,4 +1,4 @@
-//! The pictures of a request: where they stand in it, and their pixels.
+//! The images of a request: their JSON pointers and pixels.
 
 use std::sync::Arc;
 
@@ -12,11 +12,11 @@ use crate::prompt::{ImageLimits, count_pixels, data_url, decode_image};
 
 /// An image of a request.
 pub struct ImageAddress {
-    /// Its place in the request.
+    /// Its JSON pointer in the request.
     pub pointer: String,
     /// Where its pixels come from.
     pub url: String,
-    /// What it may be resized to.
+    /// Limits for resizing it.
     pub area: AreaLimits,
 }
 
@@ -36,8 +36,8 @@ pub fn image_parts(messages: &[Message]) -> Vec<ImageAddress> {
     images
 }
 
-/// The pixels of every image. All headers are judged before the first pixel is decoded: many pictures that are small as
-/// files may together be gigabytes.
+/// The pixels of every image. All headers are checked before the first image is decoded: images in small files may have
+/// gigabytes of pixels.
 pub fn read_images(
     images: &[ImageAddress],
     served: &ServedModel,
@@ -68,7 +68,7 @@ pub fn read_images(
         let fault = |e| ServingError::of_prompt(&e, pointer, &served.id);
         let image = decode_image(&bytes, &image_limits).map_err(fault)?;
         let (width, height) = image.dimensions();
-        // Asked for each image alone, so that a size that cannot be used names its image.
+        // Checked for each image separately, so that the error names the image.
         let sizes = served.processor.image_processor();
         let AreaLimits { min_pixels, max_pixels } = area.over(usual);
         sizes.target_size(width, height, min_pixels, max_pixels).map_err(fault)?;

@@ -1,4 +1,4 @@
-//! From a request to what the compute thread needs: checked numbers, decoded images, the rendered prompt.
+//! Prepares a request for the compute thread: checks its numbers, decodes images, renders the prompt.
 
 use std::sync::Arc;
 
@@ -18,19 +18,19 @@ use crate::domain::message::{AreaLimits, Content, Message};
 use crate::model::ImagePatches;
 use crate::prompt::{PromptLimits, RenderedPrompt, messages_for};
 
-/// A map's cost against the limit of map values: a byte costs an eighth of a number, a picture as much as this.
+/// The cost of a picture against the limit of map values, in numbers; a byte costs an eighth of a number.
 const PNG_COST: usize = 16_384;
 
 /// SHA-256 of an image's size and patches.
 pub type ImageHash = [u8; 32];
 
-/// A prompt that the model can read.
+/// A prompt that is ready for the model.
 pub struct PreparedPrompt {
     /// Tokens and patches.
     pub rendered: RenderedPrompt,
-    /// What tells the images apart, as the model sees them.
+    /// Hashes that identify the processed images.
     pub image_hashes: Vec<ImageHash>,
-    /// The images as they came, for pictures.
+    /// The original images, for heat-map pictures.
     pub pixels: Vec<Arc<RgbImage>>,
     /// Warnings about the prompt.
     pub warnings: Vec<Warning>,
@@ -42,12 +42,12 @@ impl PreparedPrompt {
         self.rendered.ids.len()
     }
 
-    /// Those that stand for images.
+    /// Image tokens of the prompt.
     pub fn image_tokens(&self) -> usize {
         self.rendered.layout.iter().map(|l| l.rows * l.cols).sum()
     }
 
-    /// How the images lie in their maps.
+    /// How the cells of maps correspond to the images.
     pub fn image_infos(&self) -> Vec<ImageInfo> {
         let pair = |(width, height)| [width, height];
         self.rendered
@@ -64,14 +64,14 @@ impl PreparedPrompt {
     }
 }
 
-/// The three ways in which a request may bring its prompt.
+/// The ways in which a request may give its prompt.
 struct Source<'a> {
     messages: Option<&'a [Message]>,
     prompt: Option<&'a str>,
     images: Option<&'a [String]>,
 }
 
-/// Checks a generation's numbers. Everything that needs no model is checked together, so that all faults show at once.
+/// Checks a generation's numbers. They are checked together, so that all errors are reported at once.
 ///
 /// # Errors
 /// Every bad field.
@@ -89,10 +89,10 @@ pub fn check_generate(
     check.range("/logprobs", request.logprobs, 0, MAX_TOP_LOGPROBS);
     let t = request.temperature;
     check.that((0.0..=MAX_TEMPERATURE).contains(&t), "/temperature", || {
-        format!("is {t}, but must lie between 0 (greedy) and {MAX_TEMPERATURE}")
+        format!("is {t}, but must be from 0 (greedy) to {MAX_TEMPERATURE}")
     });
     let p = request.top_p;
-    check.that(p > 0.0 && p <= 1.0, "/top_p", || format!("is {p}, but must lie above 0 and at most at 1"));
+    check.that(p > 0.0 && p <= 1.0, "/top_p", || format!("is {p}, but must be above 0 and at most 1"));
     check.range_of("/stop", "stop strings", request.stop.len(), 0, MAX_STOPS);
     for (index, stop) in request.stop.iter().enumerate() {
         check.that(!stop.is_empty() && stop.len() <= MAX_STOP_BYTES, &format!("/stop/{index}"), || {
@@ -120,8 +120,8 @@ pub fn check_score(request: &ScoreRequest, served: &ServedModel) -> Result<(), S
     check.done()
 }
 
-/// Renders a generation's prompt and checks that prompt and response fit the model's context; tells how long a response may
-/// be.
+/// Renders a generation's prompt and checks that prompt and response fit the model's context; also returns the maximum
+/// length of a response.
 ///
 /// # Errors
 /// A bad message or image, a prompt over the context, more map values than allowed.
@@ -159,8 +159,7 @@ pub fn prepare_generate(
     Ok((prepared, wanted))
 }
 
-/// The longest response where the request names none: the rest of the context, as far as the limits on what is accepted at once
-/// allow.
+/// The default of `max_new_tokens`: the rest of the context, within the limits on what is accepted at once.
 fn room(prompt: &PreparedPrompt, request: &GenerateRequest, context: usize, limits: &EngineLimits) -> usize {
     let rest = context.saturating_sub(prompt.len());
     let queued = limits.queued_tokens.saturating_sub(prompt.len()) / request.n.max(1);
@@ -173,7 +172,7 @@ fn room(prompt: &PreparedPrompt, request: &GenerateRequest, context: usize, limi
     rest.min(queued).min(mapped).max(1)
 }
 
-/// What one map of each image costs; none where no maps are asked for.
+/// The cost of one map of each image; none if no maps are requested.
 fn cost_of_map(options: &AttentionOptions, prompt: &PreparedPrompt) -> Option<usize> {
     let images = prompt.rendered.layout.len();
     let cost = match options.format {
@@ -216,10 +215,10 @@ pub fn prepare_score(
 fn check_response(ids: &[u32], prompt: usize, served: &ServedModel) -> Result<(), String> {
     let info = served.model.info();
     if ids.is_empty() {
-        return Err("is empty: there is no token to score".to_owned());
+        return Err("is empty: a response needs at least one token".to_owned());
     }
     if ids.iter().any(|id| [info.image_token_id, info.video_token_id].contains(id)) {
-        return Err("holds an image or video placeholder, which a model never writes".to_owned());
+        return Err("contains an image or video placeholder, which a model never generates".to_owned());
     }
     if prompt + ids.len() > info.max_positions {
         let (tokens, context) = (ids.len(), info.max_positions);
@@ -230,7 +229,8 @@ fn check_response(ids: &[u32], prompt: usize, served: &ServedModel) -> Result<()
     Ok(())
 }
 
-/// Maps are counted before anything is computed, so that a request is refused at once or not at all.
+/// Checks the number of map values before anything is computed, so that a request is rejected immediately or not at
+/// all.
 fn check_map_values(
     options: &AttentionOptions,
     prompt: &PreparedPrompt,
@@ -264,7 +264,7 @@ fn check_map_values(
 fn render(source: &Source<'_>, served: &ServedModel, limits: &EngineLimits) -> Result<PreparedPrompt, ServingError> {
     let (messages, images) = match (source.messages, source.prompt) {
         (Some(_), Some(_)) => {
-            return Err(ServingError::field("/prompt", "stands beside `messages`: give one of the two"));
+            return Err(ServingError::field("/prompt", "cannot be combined with `messages`: give one of the two"));
         }
         (None, None) => {
             return Err(ServingError::field("/messages", "is missing: give `messages`, or `prompt` with `images`"));
@@ -287,7 +287,7 @@ fn render(source: &Source<'_>, served: &ServedModel, limits: &EngineLimits) -> R
     if images.len() > MAX_IMAGES {
         return Err(ServingError::field(
             "/messages",
-            format!("hold {} images, the limit is {MAX_IMAGES}", images.len()),
+            format!("contain {} images, the limit is {MAX_IMAGES}", images.len()),
         ));
     }
     let pixels = read_images(&images, served, limits)?;
@@ -295,7 +295,7 @@ fn render(source: &Source<'_>, served: &ServedModel, limits: &EngineLimits) -> R
     let prompt_limits = PromptLimits {
         min_pixels: served.card.prompt.min_pixels,
         max_pixels: served.card.prompt.max_pixels,
-        // One position must stay for the answer.
+        // One position is reserved for the answer.
         max_prompt_tokens: served.model.info().max_positions.saturating_sub(1),
     };
     let rendered = served
@@ -307,13 +307,13 @@ fn render(source: &Source<'_>, served: &ServedModel, limits: &EngineLimits) -> R
     Ok(PreparedPrompt { rendered, image_hashes, pixels, warnings })
 }
 
-/// Limits of an image stand beside its address; inside `image_url` they are a habit of chat completions, which moves them.
+/// Pixel limits belong next to `image_url`; chat completions accept them inside it and move them.
 fn refuse_limits_inside(messages: &[Message]) -> Result<(), ServingError> {
     for (m, message) in messages.iter().enumerate() {
         let Content::Parts(parts) = &message.content else { continue };
         for (p, part) in parts.iter().enumerate() {
             if let Some(name) = part.limit_inside() {
-                let detail = format!("`{name}` belongs beside `image_url` here, not inside it");
+                let detail = format!("`{name}` belongs next to `image_url`, not inside it");
                 return Err(ServingError::field(format!("/messages/{m}/content/{p}/image_url/{name}"), detail));
             }
         }
@@ -395,7 +395,7 @@ impl Check {
     }
 }
 
-/// The decoder layers that a choice means, rising and each once.
+/// The selected decoder layers, in ascending order and without duplicates.
 pub fn layer_indices(choice: &Layers, layers: usize) -> Vec<usize> {
     match choice {
         Layers::Named(LayerName::Mean) => (0..layers).collect(),

@@ -1,4 +1,4 @@
-//! What can be asked of the engine; field names are those of the HTTP API.
+//! Requests to the engine; field names are those of the HTTP API.
 
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -26,50 +26,51 @@ pub struct GenerateRequest {
         deserialize_with = "lists::optional::<_, _, MOST_MESSAGES>"
     )]
     pub messages: Option<Vec<Message>>,
-    /// A single question instead of `messages`; `<image>` marks where each image stands (no mark: images come first).
+    /// A single question instead of `messages`; `<image>` marks the place of each image (without marks, images come
+    /// first).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
-    /// The images of `prompt`, as `data:` URLs or addresses at hosts of the setting `image_hosts`.
+    /// The images of `prompt`, as `data:` URLs or URLs of hosts in the setting `image_hosts`.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
         deserialize_with = "lists::optional::<_, _, MOST_TEXTS>"
     )]
     pub images: Option<Vec<String>>,
-    /// Most tokens of a response. Without it a response goes on to its end token or the end of the model's context, as far as
+    /// Maximum number of tokens of a response. By default a response may use the rest of the model's context, as far as
     /// `max_queued_tokens` and, with a map per token, `max_map_values` allow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_new_tokens: Option<usize>,
     /// Sampling temperature; 0 is greedy.
     #[serde(default)]
     pub temperature: f64,
-    /// Samples from the likeliest tokens whose probabilities together reach this share.
+    /// Nucleus sampling: samples from the most likely tokens whose cumulative probability reaches this value.
     #[serde(default = "defaults::top_p")]
     pub top_p: f64,
-    /// Seed of the draws; chosen at random when absent, and returned.
+    /// Seed for sampling; random by default, and returned with the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
-    /// Texts that end a response; they are not part of it.
+    /// Stop strings: they end a response and are not part of it.
     #[serde(default, deserialize_with = "lists::at_most::<_, _, MOST_TEXTS>")]
     pub stop: Vec<String>,
     /// Number of responses.
     #[serde(default = "defaults::choices")]
     pub n: usize,
-    /// Server-sent events, one per token, instead of one answer.
+    /// Stream server-sent events, one per token, instead of a single answer.
     #[serde(default)]
     pub stream: bool,
-    /// Alternatives to list beside each token.
+    /// Number of alternatives to list for each token.
     #[serde(default)]
     pub logprobs: usize,
     /// Attention maps.
     #[serde(default)]
     pub attention: AttentionOptions,
-    /// Decode every row alone, so that its tokens do not depend on what else the server does.
+    /// Decode every response in its own batch, so that its tokens do not depend on other requests.
     #[serde(default)]
     pub deterministic: bool,
 }
 
-/// Which attention maps an answer holds.
+/// Which attention maps an answer contains.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AttentionOptions {
@@ -85,10 +86,10 @@ pub struct AttentionOptions {
     /// Decoder layers that attention is averaged over; shares too.
     #[serde(default)]
     pub layers: Layers,
-    /// How heads are joined in maps; shares are always the mean.
+    /// How heads are combined in maps; shares are always the mean.
     #[serde(default)]
     pub heads: Heads,
-    /// How maps are written.
+    /// How maps are encoded.
     #[serde(default)]
     pub format: MapFormat,
     /// Draw PNG maps over the image.
@@ -110,7 +111,7 @@ impl Default for AttentionOptions {
     }
 }
 
-/// How many maps an answer holds.
+/// How many maps an answer contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MapScope {
@@ -130,22 +131,22 @@ pub enum MapSource {
     /// Attention of the position that predicts the token; values sum to the token's share for the image.
     #[default]
     Attention,
-    /// Cosine of the state that reads the token and each image token's state.
+    /// Cosine of the token's state and each image token's state.
     Similarity,
 }
 
-/// How heads are joined in a map.
+/// How heads are combined in a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Heads {
     /// Their mean.
     #[default]
     Mean,
-    /// Their largest value, scaled so that values still sum to the token's share for the image.
+    /// Their maximum, scaled so that values still sum to the token's share for the image.
     Max,
 }
 
-/// How a map is written.
+/// How a map is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MapFormat {
@@ -228,7 +229,7 @@ pub struct ScoreRequest {
     /// A single question instead of `messages`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
-    /// The images of `prompt`, as `data:` URLs or addresses at hosts of the setting `image_hosts`.
+    /// The images of `prompt`, as `data:` URLs or URLs of hosts in the setting `image_hosts`.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -238,7 +239,7 @@ pub struct ScoreRequest {
     /// The responses to score; special tokens in them are recognised (a response may end in `<|im_end|>`).
     #[serde(deserialize_with = "lists::at_most::<_, _, MOST_MESSAGES>")]
     pub responses: Vec<String>,
-    /// One reward per response: adds what the method makes of them.
+    /// One reward per response: adds the method's weights and advantages.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",

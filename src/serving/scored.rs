@@ -1,11 +1,11 @@
-//! From raw scores to the answer of `/v1/score`: what the training method makes of them.
+//! From raw scores to the answer of `/v1/score`, with the weights of the training method.
 
 use serde_json::Value;
 
 use super::ServingError;
 use super::answer::{ScoreAnswer, ScoredResponse, ScoredToken, Usage};
+use super::attention_capture::focus_score;
 use super::local::{Ablation, RawScore};
-use super::look::focus_score;
 use super::maps::{MapCollector, MapWriter};
 use super::model::ServedModel;
 use super::parse::parse;
@@ -16,7 +16,7 @@ use crate::algorithm::{GroupWeights, ScorePrecision, Trajectory, TrajectoryGroup
 use crate::config::method;
 use crate::domain::spec::{FocusPosition, Method, Variant};
 
-/// What remains to be done once the model has scored.
+/// The steps after the model has scored.
 pub struct Finish {
     method: Method,
     rewards: Option<Vec<f64>>,
@@ -38,7 +38,7 @@ impl Finish {
         })
     }
 
-    /// The maps asked for.
+    /// The requested maps.
     pub fn attention(&self) -> &AttentionOptions {
         &self.attention
     }
@@ -51,7 +51,7 @@ impl Finish {
     /// The answer.
     ///
     /// # Errors
-    /// Scores that the method cannot weigh, a picture that cannot be made.
+    /// Scores that the method cannot weigh, a picture that cannot be encoded.
     pub fn answer(
         self,
         served: &ServedModel,
@@ -90,7 +90,7 @@ impl Finish {
             dependency: Vec::new(),
             tokens: score.logprobs.len(),
             similarity: self.similarity(score).cloned().unwrap_or_default(),
-            // Without rewards all are alike: the advantages, then 0, are left out of the answer.
+            // Without rewards all advantages are 0; the answer omits them.
             reward: self.rewards.as_ref().map_or(0.0, |rewards| rewards[index]),
         };
         let group = TrajectoryGroup {
@@ -147,7 +147,7 @@ impl Finish {
     }
 }
 
-/// A method with the defaults of its kind under the fields that the request names.
+/// The method of the request, with defaults for absent fields.
 fn resolve_method(request: Option<&Value>) -> Result<Method, ServingError> {
     let Some(request) = request else { return Ok(Method::Vgpo(method::vgpo(Variant::Paper))) };
     let Value::Object(given) = request else {

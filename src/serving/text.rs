@@ -1,11 +1,11 @@
-//! The text of a response as its tokens arrive: whole characters only, stop strings matched across token borders.
+//! Incremental detokenization: whole characters only, stop strings matched across token boundaries.
 
 use super::ServingError;
 use crate::prompt::{Decoder, PromptError};
 
 /// The text of one response.
 ///
-/// Text that may be the beginning of a stop string is held back until the next tokens tell.
+/// Text that may be the beginning of a stop string is held back until the next tokens arrive.
 pub struct ResponseText<'a> {
     decoder: Decoder<'a>,
     stops: Vec<String>,
@@ -35,7 +35,7 @@ impl<'a> ResponseText<'a> {
         Ok(self.stopped)
     }
 
-    /// No more tokens will come: text that was held back is complete now.
+    /// Ends the text: text that was held back is released.
     ///
     /// # Errors
     /// A tokenizer that fails.
@@ -73,7 +73,7 @@ impl<'a> ResponseText<'a> {
         &self.text
     }
 
-    /// How many of the pushed tokens belong to the response: those that begin behind a stop string do not.
+    /// Number of pushed tokens that belong to the response: tokens that begin after a stop string do not.
     pub fn kept(&self) -> usize {
         if !self.stopped {
             return self.ends.len();
@@ -87,7 +87,7 @@ impl<'a> ResponseText<'a> {
         self.ends[token].min(self.text.len())
     }
 
-    /// Length of the text that no coming token can take back.
+    /// Length of the text that later tokens cannot change.
     pub fn settled(&self) -> usize {
         if self.stopped {
             return self.text.len();
@@ -97,7 +97,7 @@ impl<'a> ResponseText<'a> {
     }
 }
 
-/// Length of the longest ending of `text` that `stop` begins with.
+/// Length of the longest suffix of `text` that is a prefix of `stop`.
 fn overlap(text: &str, stop: &str) -> usize {
     (1..stop.len()).rev().find(|n| stop.is_char_boundary(*n) && text.ends_with(&stop[..*n])).unwrap_or(0)
 }

@@ -1,8 +1,8 @@
-//! How busy the engine is: figures for those who watch it, kept up to date by the compute threads.
+//! Usage of the engine: figures for monitoring, updated by the compute threads.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// What an engine has done since it was started, and what its models hold at the moment.
+/// What an engine has done since it was started, and the current usage of its models.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct EngineUsage {
     /// Models in memory.
@@ -11,19 +11,19 @@ pub struct EngineUsage {
     pub requests: u64,
     /// Tokens of their prompts.
     pub prompt_tokens: u64,
-    /// Tokens that were generated: rows, added up over decoding steps.
+    /// Tokens that were generated: the sum of rows over decode steps.
     pub generated_tokens: u64,
-    /// Decoding steps; generated tokens by steps is the mean number of rows that are decoded at a time.
+    /// Decode steps; generated tokens per step is the mean batch size.
     pub decode_steps: u64,
     /// Seconds that requests waited in queues.
     pub queue_seconds: f64,
-    /// Seconds spent on reading prompts.
+    /// Seconds spent on prefill.
     pub prefill_seconds: f64,
     /// Seconds spent on decoding.
     pub decode_seconds: f64,
 }
 
-/// A model at work.
+/// Usage of one model.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ModelUsage {
     /// Its id.
@@ -32,9 +32,9 @@ pub struct ModelUsage {
     pub queued: usize,
     /// Rows in its batches.
     pub rows: usize,
-    /// Bytes of keys and values of rows under way.
+    /// Bytes of keys and values of rows in progress.
     pub kv_bytes: usize,
-    /// Bytes of keys and values kept for prompts that begin like earlier ones.
+    /// Bytes in the prefix cache.
     pub prompt_memory_bytes: usize,
 }
 
@@ -51,33 +51,33 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    /// A request with so long a prompt left the queue after so many seconds.
+    /// Counts a request that left the queue, with the length of its prompt and its seconds of waiting.
     pub(super) fn taken(&self, prompt_tokens: usize, waited: f64) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.prompt_tokens.fetch_add(prompt_tokens as u64, Ordering::Relaxed);
         self.queue_micros.fetch_add(micros(waited), Ordering::Relaxed);
     }
 
-    /// Prompts were read for so long.
+    /// Adds to the prefill time.
     pub(super) fn prefilled(&self, seconds: f64) {
         self.prefill_micros.fetch_add(micros(seconds), Ordering::Relaxed);
     }
 
-    /// So many rows made a step.
+    /// Counts a decode step.
     pub(super) fn decoded(&self, rows: usize, seconds: f64) {
         self.generated_tokens.fetch_add(rows as u64, Ordering::Relaxed);
         self.decode_steps.fetch_add(1, Ordering::Relaxed);
         self.decode_micros.fetch_add(micros(seconds), Ordering::Relaxed);
     }
 
-    /// Tokens of prompts and answers that were worked off in a second of work; none before the first.
+    /// Throughput in tokens of prompts and answers per second of work; none before the first token.
     pub(super) fn pace(&self) -> Option<f64> {
         let read = |sum: &AtomicU64| sum.load(Ordering::Relaxed);
         let micros = read(&self.prefill_micros) + read(&self.decode_micros);
         (micros > 0).then(|| (read(&self.prompt_tokens) + read(&self.generated_tokens)) as f64 * 1e6 / micros as f64)
     }
 
-    /// The sums, with what models hold.
+    /// The totals, with the usage of models.
     pub(super) fn with(&self, models: Vec<ModelUsage>) -> EngineUsage {
         let read = |sum: &AtomicU64| sum.load(Ordering::Relaxed);
         let seconds = |sum: &AtomicU64| read(sum) as f64 / 1e6;
@@ -98,7 +98,7 @@ fn micros(seconds: f64) -> u64 {
     (seconds * 1e6).round() as u64
 }
 
-/// What one model holds.
+/// Current usage of one model.
 #[derive(Debug, Default)]
 pub(super) struct Held {
     rows: AtomicUsize,
@@ -107,14 +107,14 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// As it is between two steps.
+    /// Updates the figures between two steps.
     pub(super) fn set(&self, rows: usize, kv_bytes: usize, prompt_memory_bytes: usize) {
         self.rows.store(rows, Ordering::Relaxed);
         self.kv_bytes.store(kv_bytes, Ordering::Relaxed);
         self.prompt_memory_bytes.store(prompt_memory_bytes, Ordering::Relaxed);
     }
 
-    /// Rows at work.
+    /// Rows in progress.
     pub(super) fn rows(&self) -> usize {
         self.rows.load(Ordering::Relaxed)
     }

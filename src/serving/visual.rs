@@ -1,4 +1,4 @@
-//! How visual a response is.
+//! The visual focus of a response.
 
 use super::answer::Visual;
 use crate::algorithm::signals::VisualSignals;

@@ -1,6 +1,6 @@
-//! What travels between a server that forwards a request and the engine that answers it: the request as JSON, in which
-//! `model` is an id that needs no resolving and images are `data:` URLs; then one [`Frame`] a line. An empty line says that
-//! the engine is alive and has nothing to tell yet.
+//! The protocol between a server that forwards a request and the engine that answers it: the request as JSON, with
+//! `model` resolved to an id and images as `data:` URLs; the answer is one [`Frame`] per line. An empty line is a
+//! keep-alive.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,9 +8,9 @@ use super::ServingError;
 use super::answer::{GenerateAnswer, ScoreAnswer, TokenEvent};
 use super::engine::GenerateEvent;
 
-/// Where an engine takes generations.
+/// Route for generations.
 pub const GENERATE: &str = "/engine/generate";
-/// Where an engine takes scores.
+/// Route for score requests.
 pub const SCORE: &str = "/engine/score";
 
 /// One line of an engine's answer.
@@ -25,7 +25,7 @@ pub enum Frame {
     Done(Box<GenerateAnswer>),
     /// The answer to a request for scores.
     Scored(Box<ScoreAnswer>),
-    /// There will be no answer.
+    /// The request failed.
     Failed(ServingError),
 }
 

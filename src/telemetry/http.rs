@@ -9,19 +9,19 @@ use prometheus_client::registry::Registry;
 
 /// Upper ends of the buckets in seconds: from a health check to a long answer.
 const SECONDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 120.0];
-/// Methods that get a name of their own; anybody may invent others.
+/// Methods with their own label; others are counted together, because clients may send any.
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
-/// What is known of a request when it has been answered.
+/// An answered request.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HttpRequest<'a> {
     /// Its method.
     pub method: &'a str,
-    /// The route that took it, e.g. `/v1/jobs/{id}`; none where no route fits.
+    /// The route that matched, e.g. `/v1/jobs/{id}`; none if there was no match.
     pub route: Option<&'a str>,
     /// The status of the answer.
     pub status: u16,
-    /// Seconds until the answer began; a stream goes on behind that.
+    /// Seconds until the answer began; a stream may take longer.
     pub seconds: f64,
 }
 
@@ -56,17 +56,17 @@ impl HttpFigures {
         };
         registry.register("http_requests", "Answered requests", figures.requests.clone());
         registry.register("http_request_seconds", "Seconds until an answer began", figures.seconds.clone());
-        registry.register("http_requests_in_flight", "Requests without an answer yet", figures.in_flight.clone());
+        registry.register("http_requests_in_flight", "Requests in flight", figures.in_flight.clone());
         figures
     }
 
-    /// A request came in: it is in flight until the guard is dropped.
+    /// Counts a request as in flight until the guard is dropped.
     pub fn begin(&self) -> InFlight {
         self.in_flight.inc();
         InFlight(self.in_flight.clone())
     }
 
-    /// A request was answered.
+    /// Counts an answered request.
     pub fn answered(&self, request: &HttpRequest<'_>) {
         let method = METHODS.into_iter().find(|known| *known == request.method).unwrap_or("other");
         let route = request.route.unwrap_or("none").to_owned();

@@ -1,5 +1,4 @@
-//! What those see who watch the program: figures for Prometheus (counted here, or looked up when somebody asks) and traces for
-//! OpenTelemetry.
+//! Monitoring: figures for Prometheus (counted here, or collected when they are scraped) and traces for OpenTelemetry.
 
 mod http;
 mod snapshot;
@@ -13,10 +12,10 @@ pub use snapshot::Snapshot;
 
 /// Media type of the text that [`Telemetry::text`] writes.
 pub const MEDIA_TYPE: &str = prometheus_text::CONTENT_TYPE;
-/// Names of all figures begin with this.
+/// Prefix of all metric names.
 const PREFIX: &str = "vgpo";
 
-/// What this process counts.
+/// The counters of this process.
 pub struct Telemetry {
     registry: Registry,
     http: HttpFigures,
@@ -39,7 +38,7 @@ impl Telemetry {
     /// Everything as text, in the format of Prometheus (version 0.0.4).
     ///
     /// # Errors
-    /// When a figure cannot be written.
+    /// If a figure cannot be written.
     pub fn text(&self, snapshot: &Snapshot) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         prometheus_text::encode(&mut text, &self.registry)?;

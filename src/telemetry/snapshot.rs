@@ -1,4 +1,4 @@
-//! Figures that are looked up when somebody asks: the queue and running jobs (database), workers, the engine.
+//! Figures that are collected when they are scraped: the queue and running jobs (database), workers, the engine.
 
 use std::sync::atomic::AtomicU64;
 
@@ -19,7 +19,7 @@ use crate::serving::EngineUsage;
 type Real = Gauge<f64, AtomicU64>;
 type Seconds = Counter<f64, AtomicU64>;
 
-/// The program at one moment.
+/// A snapshot of the program.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     /// When it was taken.
@@ -28,7 +28,7 @@ pub struct Snapshot {
     pub version: &'static str,
     /// Queue and running jobs; none while the database does not answer.
     pub figures: Option<Figures>,
-    /// Workers heard of lately.
+    /// Workers with a recent heartbeat.
     pub workers: Vec<WorkerRecord>,
     /// Engines that serve other servers and are alive.
     pub engines: usize,
@@ -36,7 +36,7 @@ pub struct Snapshot {
     pub engine: EngineUsage,
 }
 
-/// One label; which one is said by `name`.
+/// One label, with its name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Label(&'static str, String);
 
@@ -67,7 +67,7 @@ struct StepPhase {
 }
 
 impl Snapshot {
-    /// The figures of this moment as metrics.
+    /// The figures as metrics.
     pub(super) fn registry(&self) -> Registry {
         let mut registry = Registry::with_prefix(PREFIX);
         let out = &mut registry;
@@ -91,9 +91,9 @@ impl Snapshot {
         }
         out.register("jobs", "Jobs by state", jobs);
         let age = figures.waiting_since.map_or(0, |since| (self.now - since).num_milliseconds().max(0));
-        let text = "Seconds that the job has waited that waits longest of those a worker could claim";
+        let text = "Waiting time in seconds of the oldest job that a worker could claim";
         real(out, "queue_oldest_seconds", text, age as f64 / 1e3);
-        counter(out, "job_claims", "Claims of the jobs that are still known", figures.claims);
+        counter(out, "job_claims", "Claims of jobs that are still in the database", figures.claims);
         let losses = Family::<Label, Counter>::default();
         for how in LeaseLoss::ALL {
             let count = figures.lost_leases.get(&how).copied().unwrap_or_default();
@@ -109,18 +109,17 @@ impl Snapshot {
         for worker in &self.workers {
             workers.get_or_create(&Worker { state: worker.state.name(), device: worker.device.clone() }).inc();
         }
-        out.register("workers", "Workers heard of within the last five minutes, by state and device", workers);
-        let text =
-            "Seconds since the worker was heard of that has been silent longest of those that did not say goodbye";
+        out.register("workers", "Workers with a heartbeat within the last five minutes, by state and device", workers);
+        let text = "Seconds since the oldest last heartbeat of the workers that did not stop in an orderly way";
         real(out, "worker_silence_seconds", text, silent as f64 / 1e3);
     }
 
     fn engine(&self, out: &mut Registry) {
         let usage = &self.engine;
         counter(out, "engine_requests", "Requests that left the engine's queue", usage.requests);
-        counter(out, "engine_prompt_tokens", "Tokens of prompts that the engine took", usage.prompt_tokens);
+        counter(out, "engine_prompt_tokens", "Prompt tokens that the engine accepted", usage.prompt_tokens);
         counter(out, "engine_generated_tokens", "Tokens that the engine generated", usage.generated_tokens);
-        let text = "Decoding steps; generated tokens by steps is the mean batch";
+        let text = "Decode steps; generated tokens per step is the mean batch size";
         counter(out, "engine_decode_steps", text, usage.decode_steps);
         let phases = Family::<Label, Seconds>::default();
         let spent =
@@ -128,7 +127,7 @@ impl Snapshot {
         for (phase, seconds) in spent {
             phases.get_or_create(&Label("phase", phase.to_owned())).inc_by(seconds);
         }
-        out.register("engine_phase_seconds", "Seconds by phase: requests in queues, prompts, decoding", phases);
+        out.register("engine_phase_seconds", "Seconds by phase: waiting in the queue, prefill, decoding", phases);
         let by_model = |value: fn(&crate::serving::ModelUsage) -> usize| {
             let family = Family::<Label, Gauge>::default();
             for model in &usage.models {
@@ -136,10 +135,10 @@ impl Snapshot {
             }
             family
         };
-        out.register("engine_queued_requests", "Requests that wait for a model", by_model(|m| m.queued));
-        out.register("engine_batch_rows", "Rows that are decoded together", by_model(|m| m.rows));
-        out.register("engine_kv_bytes", "Keys and values of rows under way", by_model(|m| m.kv_bytes));
-        let text = "Keys and values kept for prompts that begin like earlier ones";
+        out.register("engine_queued_requests", "Requests that are waiting for a model", by_model(|m| m.queued));
+        out.register("engine_batch_rows", "Sequences in the decode batches", by_model(|m| m.rows));
+        out.register("engine_kv_bytes", "Bytes of the KV caches of sequences in progress", by_model(|m| m.kv_bytes));
+        let text = "Bytes in the prefix cache";
         out.register("engine_prompt_memory_bytes", text, by_model(|m| m.prompt_memory_bytes));
     }
 }
@@ -157,10 +156,10 @@ fn runs(out: &mut Registry, runs: &[RunFigures]) {
             phases.get_or_create(&labels).set(*seconds);
         }
     }
-    out.register("run_step", "Last finished step of a run that a worker holds", steps);
-    out.register("run_samples", "Responses that such a run has seen", samples);
-    out.register("run_tokens", "Response tokens that such a run has seen", tokens);
-    out.register("run_phase_seconds", "Seconds that each phase of its last step took", phases);
+    out.register("run_step", "Last finished step of a run that is in progress", steps);
+    out.register("run_samples", "Responses that the run has trained on", samples);
+    out.register("run_tokens", "Response tokens that the run has trained on", tokens);
+    out.register("run_phase_seconds", "Duration of each phase of the run's last step in seconds", phases);
 }
 
 fn gauge(out: &mut Registry, name: &str, help: &str, value: u64) {

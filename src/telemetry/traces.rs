@@ -17,23 +17,23 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::registry::LookupSpan;
 
 const SERVICE: &str = "vgpo";
-/// How long one delivery may take: a collector that hangs must not hold up the end of the program.
+/// Timeout of an export: a collector that hangs must not delay the end of the program.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Sends spans until it is dropped; the drop delivers the last ones.
+/// Exports spans until it is dropped; the drop exports the last ones.
 pub struct Traces {
     provider: SdkTracerProvider,
 }
 
 impl Traces {
-    /// Spans go to the collector at `endpoint`, e.g. `http://127.0.0.1:4318`.
+    /// Exports spans to the collector at `endpoint`, e.g. `http://127.0.0.1:4318`.
     ///
     /// # Errors
-    /// An address that cannot be used, in words.
+    /// An endpoint that cannot be used.
     pub fn to(endpoint: &str) -> Result<Self, String> {
         let exporter = SpanExporter::builder()
             .with_http()
-            .with_http_client(Courier::new())
+            .with_http_client(SpanExporterClient::new())
             .with_protocol(Protocol::HttpJson)
             .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
             .build()
@@ -43,7 +43,7 @@ impl Traces {
         Ok(Self { provider })
     }
 
-    /// What turns spans of this process into traces.
+    /// The layer that turns spans of this process into traces.
     pub fn layer<S: Subscriber + for<'span> LookupSpan<'span>>(&self) -> impl Layer<S> + use<S> {
         tracing_opentelemetry::layer().with_tracer(self.provider.tracer(SERVICE))
     }
@@ -52,30 +52,30 @@ impl Traces {
 impl Drop for Traces {
     fn drop(&mut self) {
         if let Err(error) = self.provider.shutdown() {
-            tracing::debug!(%error, "the last spans were not delivered");
+            tracing::debug!(%error, "the last spans were not exported");
         }
     }
 }
 
-/// Makes `span` part of the trace that the headers of a request name (`traceparent`, W3C Trace Context), if they do.
+/// Makes `span` part of the trace in the headers of a request (`traceparent`, W3C Trace Context), if there is one.
 pub fn adopt<B>(span: &Span, request: &Request<B>) {
     let context = TraceContextPropagator::new().extract(&HeaderExtractor(request.headers()));
-    // Refused where nobody listens for traces, which is fine.
+    // Fails if no traces are exported, which is fine.
     let _ = span.set_parent(context);
 }
 
-/// Headers that make another server's spans part of the present trace; none where nobody listens for traces.
+/// Headers that make another server's spans part of the current trace; none if no traces are exported.
 pub fn carried() -> HashMap<String, String> {
     let mut headers = HashMap::new();
     TraceContextPropagator::new().inject_context(&Span::current().context(), &mut headers);
     headers
 }
 
-/// Delivers spans, on the thread that gathers them.
+/// The HTTP client of the span exporter; it runs on the exporter's thread.
 #[derive(Debug)]
-struct Courier(ureq::Agent);
+struct SpanExporterClient(ureq::Agent);
 
-impl Courier {
+impl SpanExporterClient {
     fn new() -> Self {
         let config = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).http_status_as_error(false);
         Self(config.build().into())
@@ -83,7 +83,7 @@ impl Courier {
 }
 
 #[async_trait]
-impl HttpClient for Courier {
+impl HttpClient for SpanExporterClient {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let (parts, body) = request.into_parts();
         let answer = self.0.run(Request::from_parts(parts, body.to_vec()))?;

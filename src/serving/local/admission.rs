@@ -1,4 +1,4 @@
-//! Who may come in: a model has so many tokens in flight, and so many prompts are prepared at once.
+//! Admission: limits the tokens in flight per model and the number of prompts that are preprocessed at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -9,11 +9,11 @@ use crate::clock::Stopwatch;
 use crate::config::serving::EngineLimits;
 use crate::serving::ServingError;
 
-/// The shortest and the longest pause, in seconds, that a client is asked to make.
+/// Bounds of `retry_after`, in seconds.
 const PAUSES: (u64, u64) = (1, 60);
 
-/// In how many seconds `tokens` are worked off at `pace` tokens a second, as clients are told when they may come again. Nobody
-/// knows before the first tokens.
+/// Seconds after which a client should try again: the time for `tokens` at `pace` tokens a second, which is unknown
+/// before the first tokens.
 pub fn pause(tokens: f64, pace: Option<f64>) -> u64 {
     let seconds = pace.map_or(0.0, |pace| tokens / pace);
     (seconds.ceil() as u64).clamp(PAUSES.0, PAUSES.1)
@@ -21,45 +21,45 @@ pub fn pause(tokens: f64, pace: Option<f64>) -> u64 {
 
 /// Requests on their way to a model's compute thread.
 #[derive(Default)]
-pub struct Inflow {
+pub struct Arrivals {
     waiting: AtomicUsize,
-    coming: AtomicUsize,
+    pending: AtomicUsize,
 }
 
 /// A request whose prompt is being prepared, until it is dropped.
-pub struct Coming(Arc<Inflow>);
+pub struct Pending(Arc<Arrivals>);
 
-impl Inflow {
-    /// Those that stand in the queue.
+impl Arrivals {
+    /// Requests in the queue.
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Those whose prompts are being prepared.
-    pub fn coming(&self) -> usize {
-        self.coming.load(Ordering::Relaxed)
+    /// Requests whose prompts are being prepared.
+    pub fn pending(&self) -> usize {
+        self.pending.load(Ordering::Relaxed)
     }
 
-    /// One more is coming.
-    pub fn announce(self: &Arc<Self>) -> Coming {
-        self.coming.fetch_add(1, Ordering::Relaxed);
-        Coming(Arc::clone(self))
+    /// Counts a request as pending.
+    pub fn announce(self: &Arc<Self>) -> Pending {
+        self.pending.fetch_add(1, Ordering::Relaxed);
+        Pending(Arc::clone(self))
     }
 
-    /// One enters the queue.
+    /// Counts a request that enters the queue.
     pub fn enter(&self) {
         self.waiting.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// One has left the queue.
+    /// Counts a request that has left the queue.
     pub fn leave(&self) {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Drop for Coming {
+impl Drop for Pending {
     fn drop(&mut self) {
-        self.0.coming.fetch_sub(1, Ordering::Relaxed);
+        self.0.pending.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -69,7 +69,7 @@ pub struct TokenBudget {
     limit: usize,
 }
 
-/// A request's part of the budget; given back when it is dropped.
+/// A request's part of the budget, released on drop.
 #[derive(Debug)]
 pub struct TokenClaim {
     taken: Arc<AtomicUsize>,
@@ -87,8 +87,8 @@ impl TokenBudget {
         self.taken.load(Ordering::Acquire)
     }
 
-    /// Takes `tokens` for a request to `model`. One that finds the model idle is never too large: waiting would not help it.
-    /// `pace` is how many tokens a second the engine works off.
+    /// Reserves `tokens` for a request to `model`. If the model is idle, no request is too large, because waiting would
+    /// not help. `pace` is the engine's throughput in tokens per second.
     ///
     /// # Errors
     /// The budget is used up.
@@ -104,7 +104,7 @@ impl TokenBudget {
                 taken,
                 tokens,
                 limit: self.limit,
-                // There is room when the surplus has been worked off; for the largest requests, when the model is idle.
+                // There is room once the surplus has been processed; for the largest requests, once the model is idle.
                 retry_after: pause((taken + tokens).saturating_sub(self.limit).min(taken) as f64, pace),
             }),
         }
@@ -117,71 +117,71 @@ impl Drop for TokenClaim {
     }
 }
 
-/// Prompts are prepared on as many threads as there are cores: pictures of many requests must neither fill the memory nor
-/// take every core from the models.
-pub struct Workshop {
-    benches: Arc<Semaphore>,
-    places: Arc<Semaphore>,
+/// Limits the threads that preprocess prompts to the number of cores: images of many requests must neither fill the
+/// memory nor take all cores from the models.
+pub struct PreprocessPool {
+    threads: Arc<Semaphore>,
+    slots: Arc<Semaphore>,
     waiting: usize,
-    spent: Arc<Spent>,
+    elapsed: Arc<Elapsed>,
 }
 
-/// How long prompts took to prepare.
+/// Total time spent on preprocessing.
 #[derive(Default)]
-struct Spent {
+struct Elapsed {
     prompts: AtomicU64,
     micros: AtomicU64,
 }
 
-/// A place in the workshop; free again when it is dropped.
-pub struct Place {
-    _bench: OwnedSemaphorePermit,
-    _room: OwnedSemaphorePermit,
-    spent: Arc<Spent>,
+/// Permission to preprocess a prompt, released on drop.
+pub struct Permit {
+    _thread: OwnedSemaphorePermit,
+    _slot: OwnedSemaphorePermit,
+    elapsed: Arc<Elapsed>,
     since: Stopwatch,
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
-        self.spent.prompts.fetch_add(1, Ordering::Relaxed);
-        self.spent.micros.fetch_add((self.since.seconds() * 1e6) as u64, Ordering::Relaxed);
+        self.elapsed.prompts.fetch_add(1, Ordering::Relaxed);
+        self.elapsed.micros.fetch_add((self.since.seconds() * 1e6) as u64, Ordering::Relaxed);
     }
 }
 
-impl Spent {
-    /// Prompts a second that one bench prepares.
+impl Elapsed {
+    /// Prompts per second and thread.
     fn pace(&self) -> Option<f64> {
         let micros = self.micros.load(Ordering::Relaxed);
         (micros > 0).then(|| self.prompts.load(Ordering::Relaxed) as f64 * 1e6 / micros as f64)
     }
 }
 
-impl Workshop {
-    /// A workshop where `limits.queued_requests` may wait.
+impl PreprocessPool {
+    /// A pool where `limits.queued_requests` requests may wait.
     pub fn new(limits: &EngineLimits) -> Self {
-        let benches = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let waiting = limits.queued_requests.max(1);
         Self {
-            benches: Arc::new(Semaphore::new(benches)),
-            places: Arc::new(Semaphore::new(benches + waiting)),
+            threads: Arc::new(Semaphore::new(threads)),
+            slots: Arc::new(Semaphore::new(threads + waiting)),
             waiting,
-            spent: Arc::default(),
+            elapsed: Arc::default(),
         }
     }
 
-    /// Waits for a bench, for a request to `model`.
+    /// Waits for a permit for a request to `model`.
     ///
     /// # Errors
-    /// Too many wait already.
-    pub async fn enter(&self, model: &str) -> Result<Place, ServingError> {
+    /// Too many requests are already waiting.
+    pub async fn acquire(&self, model: &str) -> Result<Permit, ServingError> {
         let full = || {
-            let benches = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as f64;
-            let retry_after = pause(self.waiting as f64 / benches, self.spent.pace());
+            let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as f64;
+            let retry_after = pause(self.waiting as f64 / threads, self.elapsed.pace());
             ServingError::Overloaded { model: model.to_owned(), waiting: self.waiting, retry_after }
         };
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| full())?;
-        let bench = Arc::clone(&self.benches).acquire_owned().await.map_err(|_| ServingError::Stopped)?;
-        Ok(Place { _bench: bench, _room: place, spent: Arc::clone(&self.spent), since: Stopwatch::start() })
+        let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| full())?;
+        let thread = Arc::clone(&self.threads).acquire_owned().await.map_err(|_| ServingError::Stopped)?;
+        Ok(Permit { _thread: thread, _slot: slot, elapsed: Arc::clone(&self.elapsed), since: Stopwatch::start() })
     }
 }
 
@@ -190,8 +190,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pause_is_as_long_as_the_work_that_is_in_the_way() {
-        assert_eq!(pause(500.0, None), 1, "nobody knows before the first tokens");
+    fn a_pause_is_as_long_as_the_work_ahead() {
+        assert_eq!(pause(500.0, None), 1, "the pace is unknown before the first tokens");
         assert_eq!(pause(500.0, Some(1_000.0)), 1);
         assert_eq!(pause(5_001.0, Some(1_000.0)), 6);
         assert_eq!(pause(1e9, Some(1.0)), 60, "the longest");
@@ -207,7 +207,7 @@ mod tests {
             other => panic!("{other}"),
         };
         assert_eq!(retry(150), 10);
-        // It is let in once the model is idle, so it waits for what is under way, not for more.
+        // It is admitted once the model is idle, so it only waits for the requests in progress.
         let budget = TokenBudget::new(100);
         let _held = budget.claim("m", 50, Some(10.0)).unwrap();
         let refused = budget.claim("m", 10_000, Some(10.0)).unwrap_err();

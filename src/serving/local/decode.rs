@@ -1,43 +1,43 @@
-//! The decode loop: rows of many requests as one batch, which rows join and leave between steps. Each row has its own random
-//! stream, so sharing a batch never changes its draws.
+//! The decode loop with continuous batching: sequences of many requests form one batch, which they join and leave
+//! between steps. Each sequence has its own random stream, so sharing a batch never changes its draws.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::job::{RawEvent, RawToken};
-use super::reading::ReadPrompt;
+use super::prefill::PrefilledPrompt;
 use super::running::Running;
 use crate::model::generate::Generation;
 use crate::model::sampler::{self, Sampler};
 use crate::model::{Capture, ModelInfo};
 use crate::serving::ServingError;
 use crate::serving::answer::FinishReason;
-use crate::serving::look::{AttentionFrame, ImageStates, Look, PromptColumns, focus_score};
+use crate::serving::attention_capture::{AttentionCapture, AttentionFrame, ImageStates, PromptPositions, focus_score};
 use crate::serving::model::ServedModel;
 use crate::serving::text::ResponseText;
 
-/// Columns of room that a batch gets when rows join it.
+/// Spare KV-cache positions that a batch gets when rows join it.
 const JOIN_ROOM: usize = 64;
 
-/// What a prompt's rows share.
+/// What the responses to a prompt share.
 struct Prompt {
-    columns: PromptColumns,
+    positions: PromptPositions,
     images: ImageStates,
 }
 
-/// One response in the making.
+/// One sequence that is being decoded.
 struct Row<'m> {
     running: Arc<Running>,
     choice: usize,
     prompt: Arc<Prompt>,
     sampler: Sampler,
     text: ResponseText<'m>,
-    /// Where the newest position looks: it predicts the next token.
-    look: Look,
-    /// The token that was drawn but not read yet.
+    /// Attention of the newest position, which predicts the next token.
+    attention: AttentionCapture,
+    /// The token that was sampled but not fed to the model yet.
     drawn: Option<RawToken>,
-    /// Tokens that were read, and whose text is not settled.
+    /// Tokens that were fed to the model, but whose text is not final yet.
     pending: VecDeque<RawToken>,
     generated: usize,
     sent_tokens: usize,
@@ -50,21 +50,21 @@ struct Row<'m> {
 struct Incoming {
     running: Arc<Running>,
     choices: Range<usize>,
-    prompt: Arc<ReadPrompt>,
+    prompt: Arc<PrefilledPrompt>,
 }
 
-/// A batch that goes on as long as rows join it.
+/// A continuous batch.
 pub struct Decode<'m> {
     served: &'m ServedModel,
     incoming: Vec<Incoming>,
     generation: Option<Generation<'m>>,
     rows: Vec<Row<'m>>,
-    /// Layers whose attention some row asks for, rising.
+    /// Layers whose attention some row needs, in ascending order.
     layers: Vec<usize>,
 }
 
 impl<'m> Decode<'m> {
-    /// A batch without rows.
+    /// An empty batch.
     pub fn new(served: &'m ServedModel) -> Self {
         Self { served, incoming: Vec::new(), generation: None, rows: Vec::new(), layers: Vec::new() }
     }
@@ -79,12 +79,12 @@ impl<'m> Decode<'m> {
         self.generation.as_ref().map_or(0, |generation| generation.cache().bytes())
     }
 
-    /// Lets some choices of a job whose prompt has been read join with the next step.
-    pub fn admit(&mut self, running: &Arc<Running>, choices: Range<usize>, prompt: &Arc<ReadPrompt>) {
+    /// Lets some choices of a job whose prefill is done join with the next step.
+    pub fn admit(&mut self, running: &Arc<Running>, choices: Range<usize>, prompt: &Arc<PrefilledPrompt>) {
         self.incoming.push(Incoming { running: Arc::clone(running), choices, prompt: Arc::clone(prompt) });
     }
 
-    /// Takes in what has been admitted, all at once: every join moves the whole cache.
+    /// Joins everything that was admitted at once, because every join copies the whole cache.
     fn take_in(&mut self) -> Result<(), ServingError> {
         if self.incoming.is_empty() {
             return Ok(());
@@ -93,10 +93,10 @@ impl<'m> Decode<'m> {
         for incoming in &self.incoming {
             let plan = &incoming.running.job.plan;
             let prompt = &incoming.prompt;
-            let shared = Arc::new(Prompt { columns: prompt.columns().clone(), images: prompt.images(plan)? });
+            let shared = Arc::new(Prompt { positions: prompt.positions().clone(), images: prompt.images(plan)? });
             generations.push(prompt.generation(self.served, incoming.choices.len())?);
             for choice in incoming.choices.clone() {
-                rows.push(Row::new(self.served, &incoming.running, choice, &shared, prompt.look(plan)));
+                rows.push(Row::new(self.served, &incoming.running, choice, &shared, prompt.capture(plan)));
             }
         }
         if self.generation.is_none() {
@@ -130,7 +130,7 @@ impl<'m> Decode<'m> {
         Ok(())
     }
 
-    /// Tells every job with rows here that it failed, and forgets the rows.
+    /// Fails every job with rows in this batch, and drops the rows.
     pub fn fail(&mut self, error: &ServingError) {
         let incoming = self.incoming.drain(..).map(|incoming| incoming.running);
         for running in self.rows.drain(..).map(|row| row.running).chain(incoming) {
@@ -139,7 +139,7 @@ impl<'m> Decode<'m> {
         self.generation = None;
     }
 
-    /// Draws every row's next token.
+    /// Samples every row's next token.
     fn draw(&mut self, generation: &Generation<'_>) -> Result<(), ServingError> {
         let logits = generation.logits()?;
         let info = self.served.model.info();
@@ -149,7 +149,7 @@ impl<'m> Decode<'m> {
         Ok(())
     }
 
-    /// Feeds the drawn tokens: their focus is that of the states that read them.
+    /// Feeds the sampled tokens to the model; their focus comes from the resulting states.
     fn read(&mut self, generation: &mut Generation<'_>) -> Result<(), ServingError> {
         let needless = |row: &Row<'_>| row.finish.is_some() && !row.prompt.images.any();
         if self.rows.iter().all(needless) {
@@ -165,17 +165,17 @@ impl<'m> Decode<'m> {
             row.take_read(state);
             if row.finish.is_none() {
                 let padding = generation.cache().padding()[index];
-                row.look = frame.look((index, 0), padding, &row.prompt.columns, &row.running.job.plan);
+                row.attention = frame.capture((index, 0), padding, &row.prompt.positions, &row.running.job.plan);
             }
         }
         Ok(())
     }
 
-    /// Tells what is settled, and lets done and cancelled rows go.
+    /// Sends final tokens, and removes rows that are finished or cancelled.
     fn leave(&mut self, mut generation: Generation<'m>) -> Result<Option<Generation<'m>>, ServingError> {
         for row in &mut self.rows {
             row.tell();
-            row.gone = row.finish.is_some() || row.running.is_unheard();
+            row.gone = row.finish.is_some() || row.running.is_abandoned();
             if let (true, Some(reason)) = (row.gone, row.finish) {
                 row.running.finish_choice(row.choice, reason, row.generated);
             }
@@ -195,7 +195,13 @@ impl<'m> Decode<'m> {
 }
 
 impl<'m> Row<'m> {
-    fn new(served: &'m ServedModel, running: &Arc<Running>, choice: usize, prompt: &Arc<Prompt>, look: Look) -> Self {
+    fn new(
+        served: &'m ServedModel,
+        running: &Arc<Running>,
+        choice: usize,
+        prompt: &Arc<Prompt>,
+        attention: AttentionCapture,
+    ) -> Self {
         let sampling = &running.job.sampling;
         let rng = sampler::stream(&[sampling.seed, choice as u64]);
         Self {
@@ -204,7 +210,7 @@ impl<'m> Row<'m> {
             prompt: Arc::clone(prompt),
             sampler: Sampler::new(served.model.info(), sampling.temperature, sampling.top_p, rng),
             text: ResponseText::new(served.processor.decoder(true), sampling.stop.clone()),
-            look,
+            attention,
             drawn: None,
             pending: VecDeque::new(),
             generated: 0,
@@ -218,14 +224,14 @@ impl<'m> Row<'m> {
     fn draw(&mut self, logits: &[f32], info: &ModelInfo) -> Result<(), ServingError> {
         let sampling = &self.running.job.sampling;
         let id = self.sampler.sample(logits);
-        let look = std::mem::take(&mut self.look);
+        let captured = std::mem::take(&mut self.attention);
         self.drawn = Some(RawToken {
             id,
             logprob: sampler::raw_logprob(logits, id),
             top: likeliest(logits, sampling.top_logprobs),
             focus: None,
-            shares: look.shares,
-            maps: look.maps,
+            shares: captured.shares,
+            maps: captured.maps,
         });
         self.generated += 1;
         let stopped = self.text.push(id)?;
@@ -240,7 +246,7 @@ impl<'m> Row<'m> {
         Ok(())
     }
 
-    /// The drawn token has been read by `state` (or need not be read).
+    /// Completes the sampled token with its state (empty if it was not fed to the model).
     fn take_read(&mut self, state: &[f32]) {
         let images = &self.prompt.images;
         if let Some(mut token) = self.drawn.take() {
@@ -255,7 +261,7 @@ impl<'m> Row<'m> {
         }
     }
 
-    /// Sends the tokens whose text is settled.
+    /// Sends the tokens whose text is final.
     fn tell(&mut self) {
         let (settled, kept) =
             if self.finish.is_some() { (usize::MAX, self.text.kept()) } else { (self.text.settled(), usize::MAX) };
@@ -263,7 +269,7 @@ impl<'m> Row<'m> {
             let end = self.text.end_of(self.sent_tokens);
             let text = self.text.as_str()[self.sent_bytes..end].to_owned();
             if let Some(token) = self.pending.pop_front() {
-                // A closed channel means that nobody listens any more, which is no error.
+                // A closed channel means that the client has gone, which is not an error.
                 let _ =
                     self.running.job.events.send(RawEvent::Token { choice: self.choice, text, token: Box::new(token) });
             }
@@ -273,7 +279,7 @@ impl<'m> Row<'m> {
     }
 }
 
-/// The `count` likeliest tokens with their log-probs, the likeliest first.
+/// The `count` most likely tokens with their log-probs, most likely first.
 fn likeliest(logits: &[f32], count: usize) -> Vec<(u32, f64)> {
     if count == 0 {
         return Vec::new();

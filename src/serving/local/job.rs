@@ -1,4 +1,4 @@
-//! What the compute thread gets, and what it gives back.
+//! Input and output of the compute thread.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use super::admission::TokenClaim;
 use crate::clock::Stopwatch;
 use crate::serving::ServingError;
 use crate::serving::answer::{FinishReason, Shares, Timings};
+use crate::serving::attention_capture::CapturePlan;
 use crate::serving::engine::CancelFlag;
-use crate::serving::look::LookPlan;
 use crate::serving::prepare::PreparedPrompt;
 
 /// Work for a model.
@@ -26,47 +26,47 @@ pub struct GenerateJob {
     pub prompt: Arc<PreparedPrompt>,
     /// How to sample.
     pub sampling: Sampling,
-    /// What is asked about attention.
-    pub plan: LookPlan,
-    /// Where tokens go.
+    /// What to capture of the attention.
+    pub plan: CapturePlan,
+    /// Receiver of the events.
     pub events: mpsc::UnboundedSender<RawEvent>,
-    /// Raised when nobody waits any more.
+    /// Raised when the client has gone.
     pub cancelled: CancelFlag,
-    /// Its part of the model's tokens, held as long as the job lives.
+    /// Its part of the token budget, held until the job ends.
     pub _claim: TokenClaim,
     /// Started when the job entered the queue.
     pub waiting: Stopwatch,
 }
 
-/// How a generation samples.
+/// Sampling settings of a generation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sampling {
-    /// Most tokens of a response.
+    /// Maximum number of tokens of a response.
     pub max_new_tokens: usize,
     /// 0 is greedy.
     pub temperature: f64,
-    /// Nucleus share.
+    /// Nucleus sampling threshold.
     pub top_p: f64,
     /// Seed; every choice has its own stream.
     pub seed: u64,
-    /// Texts that end a response.
+    /// Stop strings.
     pub stop: Vec<String>,
     /// Number of responses.
     pub choices: usize,
-    /// Alternatives beside each token.
+    /// Alternatives to list for each token.
     pub top_logprobs: usize,
-    /// Decode every row alone.
+    /// Decode every row in its own batch.
     pub alone: bool,
 }
 
-/// What the compute thread tells about a generation.
+/// Events of a generation from the compute thread.
 #[derive(Debug)]
 pub enum RawEvent {
-    /// A token that is read and whose text is settled.
+    /// A token whose text is final.
     Token {
         /// The response.
         choice: usize,
-        /// Text that is complete with it.
+        /// Text that it completes.
         text: String,
         /// The token.
         token: Box<RawToken>,
@@ -77,7 +77,7 @@ pub enum RawEvent {
         choice: usize,
         /// Why.
         reason: FinishReason,
-        /// Tokens generated, those of a stop string included.
+        /// Tokens generated, including those of a stop string.
         generated: usize,
     },
     /// All responses are complete.
@@ -93,9 +93,9 @@ pub struct RawToken {
     pub id: u32,
     /// Its log-prob, temperature 1, nothing masked.
     pub logprob: f64,
-    /// The likeliest tokens in its place.
+    /// The most likely tokens at this position.
     pub top: Vec<(u32, f64)>,
-    /// Focus of the state that reads it.
+    /// Focus of its hidden state.
     pub focus: Option<f64>,
     /// Attention of the position that predicted it.
     pub shares: Shares,
@@ -109,13 +109,13 @@ pub struct ScoreJob {
     pub prompt: Arc<PreparedPrompt>,
     /// Ids of each response.
     pub responses: Vec<Vec<u32>>,
-    /// What is asked about attention.
-    pub plan: LookPlan,
+    /// What to capture of the attention.
+    pub plan: CapturePlan,
     /// What to hide.
     pub ablation: Option<Ablation>,
-    /// Its part of the model's tokens, held as long as the job lives.
+    /// Its part of the token budget, held until the job ends.
     pub _claim: TokenClaim,
-    /// Where the result goes; closed when nobody waits any more.
+    /// Receiver of the result; closed when the client has gone.
     pub result: oneshot::Sender<Result<Vec<RawScore>, ServingError>>,
 }
 
@@ -124,9 +124,9 @@ pub struct ScoreJob {
 pub enum Ablation {
     /// Every image.
     Image,
-    /// The share of all cells that the response attends to most.
+    /// This share of all cells, those that the response attends to most.
     Top(f64),
-    /// A share of all cells, drawn by a seed.
+    /// This share of all cells, drawn with a seed.
     Random(f64, u64),
 }
 
@@ -135,7 +135,7 @@ pub enum Ablation {
 pub struct RawScore {
     /// Log-probs, temperature 1, nothing masked.
     pub logprobs: Vec<f64>,
-    /// Similarity of the states that read the tokens; none without images.
+    /// Similarity of the tokens' own states; none without images.
     pub similarity: Option<Vec<f64>>,
     /// Similarity of the states that predict the tokens; none without images.
     pub predicting_similarity: Option<Vec<f64>>,

@@ -2,15 +2,15 @@
 
 mod admission;
 mod decode;
+mod decode_batches;
 mod job;
-mod lanes;
-mod memory;
-mod prompts;
-mod pump;
-mod reading;
+mod output;
+mod parallel;
+mod prefill;
+mod prefill_queue;
+mod prefix_cache;
 mod running;
 mod score;
-mod side_by_side;
 mod thread;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,8 +23,8 @@ use tracing::Instrument as _;
 
 use super::ServingError;
 use super::answer::ScoreAnswer;
+use super::attention_capture::CapturePlan;
 use super::engine::{CancelFlag, Engine, GenerateStream, LoadedModel, ModelRef};
-use super::look::LookPlan;
 use super::model::ServedModel;
 use super::prepare::{PreparedPrompt, prepare_generate, prepare_score};
 use super::request::{GenerateRequest, ScoreRequest};
@@ -34,26 +34,26 @@ use crate::clock::{Stopwatch, random_seed};
 use crate::config::serving::EngineLimits;
 use crate::domain::device::DeviceName;
 use crate::domain::weights::WeightFormat;
-use admission::{Inflow, TokenBudget, TokenClaim, Workshop, pause};
+use admission::{Arrivals, PreprocessPool, TokenBudget, TokenClaim, pause};
 use job::{GenerateJob, Job, Sampling, ScoreJob};
-use pump::Pump;
+use output::OutputProcessor;
 
 pub(super) use job::{Ablation, RawScore};
 
-/// How a model is read; a test may put another one in its place.
+/// How a model is loaded; tests may replace it.
 pub type Loader = Arc<dyn Fn(&ModelRef) -> Result<ServedModel, ServingError> + Send + Sync>;
 
 /// The engine inside this process.
 pub struct LocalEngine {
     limits: EngineLimits,
     loader: Loader,
-    workshop: Workshop,
-    /// The one used last comes last.
+    preprocess_pool: PreprocessPool,
+    /// Least recently used first.
     slots: Mutex<Vec<Slot>>,
     totals: Arc<Totals>,
 }
 
-/// A model that is in memory or on its way there.
+/// A model that is in memory or being loaded.
 #[derive(Clone)]
 struct Slot {
     model: ModelRef,
@@ -64,7 +64,7 @@ struct Slot {
 struct Loaded {
     served: Arc<ServedModel>,
     queue: SyncSender<Job>,
-    inflow: Arc<Inflow>,
+    arrivals: Arc<Arrivals>,
     held: Arc<Held>,
     totals: Arc<Totals>,
     limit: usize,
@@ -77,21 +77,27 @@ impl LocalEngine {
         Self::on(DeviceName::CPU, WeightFormat::Native, limits)
     }
 
-    /// An engine on a device, which is opened with the first model; weights are held in `format`.
+    /// An engine on a device, which is opened with the first model; weights are kept in `format`.
     pub fn on(device: DeviceName, format: WeightFormat, limits: EngineLimits) -> Self {
         Self::with_loader(limits, Arc::new(move |model| ServedModel::open(model, device, format)))
     }
 
-    /// An engine that reads models in its own way.
+    /// An engine with its own loader.
     pub fn with_loader(limits: EngineLimits, loader: Loader) -> Self {
-        Self { workshop: Workshop::new(&limits), limits, loader, slots: Mutex::new(Vec::new()), totals: Arc::default() }
+        Self {
+            preprocess_pool: PreprocessPool::new(&limits),
+            limits,
+            loader,
+            slots: Mutex::new(Vec::new()),
+            totals: Arc::default(),
+        }
     }
 
     fn slots(&self) -> MutexGuard<'_, Vec<Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The model, loaded if need be; the model unused for longest makes room.
+    /// The model, loaded if needed; the least recently used model is unloaded to make room.
     async fn loaded_model(&self, model: &ModelRef) -> Result<Arc<Loaded>, ServingError> {
         let slot = {
             let mut slots = self.slots();
@@ -114,25 +120,25 @@ impl LocalEngine {
         let served = Arc::new(blocking(move || loader(&wanted)).await?);
         let limit = self.limits.queued_requests.max(1);
         let (queue, jobs) = sync_channel(limit);
-        let inflow = Arc::<Inflow>::default();
+        let arrivals = Arc::<Arrivals>::default();
         let held = Arc::<Held>::default();
-        let (thread_model, thread_inflow) = (Arc::clone(&served), Arc::clone(&inflow));
+        let (thread_model, thread_arrivals) = (Arc::clone(&served), Arc::clone(&arrivals));
         let watched = thread::Watched { totals: Arc::clone(&self.totals), held: Arc::clone(&held) };
         let limits = self.limits;
         std::thread::Builder::new()
             .name(format!("engine {}", model.id))
-            .spawn(move || thread::run(&thread_model, &jobs, &thread_inflow, &limits, &watched))
+            .spawn(move || thread::run(&thread_model, &jobs, &thread_arrivals, &limits, &watched))
             .map_err(|e| ServingError::Engine(format!("no compute thread: {e}")))?;
         tracing::info!(model = %model.id, folder = %model.dir.display(), "model loaded");
         let tokens = TokenBudget::new(limits.queued_tokens);
-        Ok(Arc::new(Loaded { served, queue, inflow, held, totals: Arc::clone(&self.totals), limit, tokens }))
+        Ok(Arc::new(Loaded { served, queue, arrivals, held, totals: Arc::clone(&self.totals), limit, tokens }))
     }
 }
 
 impl Loaded {
     fn full(&self) -> ServingError {
-        let (waiting, working) = (self.inflow.waiting(), self.held.rows());
-        // The requests that wait have their share of the tokens under way; when those are worked off, the queue is empty.
+        let (waiting, working) = (self.arrivals.waiting(), self.held.rows());
+        // Waiting requests have their share of the tokens in flight; once those are processed, the queue is empty.
         let share = waiting as f64 / (waiting + working).max(1) as f64;
         let retry_after = pause(self.tokens.taken() as f64 * share, self.totals.pace());
         ServingError::Overloaded { model: self.served.id.clone(), waiting: self.limit, retry_after }
@@ -143,15 +149,15 @@ impl Loaded {
         self.tokens.claim(&self.served.id, tokens, self.totals.pace())
     }
 
-    /// Turns a request away before its pictures are decoded, where the queue is full already.
+    /// Rejects a request before its images are decoded if the queue is already full.
     fn check_room(&self) -> Result<(), ServingError> {
-        if self.inflow.waiting() < self.limit { Ok(()) } else { Err(self.full()) }
+        if self.arrivals.waiting() < self.limit { Ok(()) } else { Err(self.full()) }
     }
 
     fn submit(&self, job: Job) -> Result<(), ServingError> {
-        self.inflow.enter();
+        self.arrivals.enter();
         self.queue.try_send(job).map_err(|error| {
-            self.inflow.leave();
+            self.arrivals.leave();
             match error {
                 TrySendError::Full(_) => self.full(),
                 TrySendError::Disconnected(_) => ServingError::Stopped,
@@ -166,7 +172,7 @@ impl Loaded {
             family: info.family.clone(),
             parameters: info.parameters,
             max_positions: info.max_positions,
-            queued_requests: self.inflow.waiting(),
+            queued_requests: self.arrivals.waiting(),
         }
     }
 }
@@ -177,10 +183,10 @@ impl Engine for LocalEngine {
         let loaded = self.loaded_model(model).await?;
         let (served, limits) = (Arc::clone(&loaded.served), self.limits);
         loaded.check_room()?;
-        let coming = loaded.inflow.announce();
-        let place = self.workshop.enter(&model.id).await?;
+        let pending = loaded.arrivals.announce();
+        let permit = self.preprocess_pool.acquire(&model.id).await?;
         let (request, prompt, length) = blocking(move || {
-            let _place = place;
+            let _permit = permit;
             let (prompt, length) = prepare_generate(&request, &served, &limits)?;
             Ok((request, Arc::new(prompt), length))
         })
@@ -192,11 +198,11 @@ impl Engine for LocalEngine {
         let cancelled = CancelFlag::default();
         let stream = GenerateStream::new(answers, cancelled.clone());
         let prompt_tokens = prompt.len();
-        let pump = Pump::new(Arc::clone(&loaded.served), Arc::clone(&prompt), &request, seed);
+        let output = OutputProcessor::new(Arc::clone(&loaded.served), Arc::clone(&prompt), &request, seed);
         let job = generate_job((&request, length), prompt, seed, &loaded.served, raw, cancelled, claim);
         loaded.submit(Job::Generate(Box::new(job)))?;
-        drop(coming);
-        pump.start(raw_events, events, generation_span(&model.id, prompt_tokens));
+        drop(pending);
+        output.start(raw_events, events, generation_span(&model.id, prompt_tokens));
         Ok(stream)
     }
 
@@ -204,22 +210,22 @@ impl Engine for LocalEngine {
         let loaded = self.loaded_model(model).await?;
         let (served, limits) = (Arc::clone(&loaded.served), self.limits);
         loaded.check_room()?;
-        let place = self.workshop.enter(&model.id).await?;
+        let permit = self.preprocess_pool.acquire(&model.id).await?;
         let (finish, prompt, responses) = blocking(move || {
-            let _place = place;
+            let _permit = permit;
             let finish = scored::Finish::new(&request)?;
             let (prompt, responses) = prepare_score(&request, &served, &limits)?;
             Ok((finish, Arc::new(prompt), responses))
         })
         .await?;
         let (result, scores) = oneshot::channel();
-        let plan = LookPlan::new(finish.attention(), loaded.served.model.info().layers);
+        let plan = CapturePlan::new(finish.attention(), loaded.served.model.info().layers);
         let job = ScoreJob {
             prompt: Arc::clone(&prompt),
             responses: responses.clone(),
             plan,
             ablation: finish.ablation(),
-            // Responses are read one behind the other.
+            // Responses are scored one after the other.
             _claim: loaded.claim(prompt.len() + responses.iter().map(Vec::len).max().unwrap_or(0))?,
             result,
         };
@@ -248,11 +254,11 @@ impl Engine for LocalEngine {
     fn usage(&self) -> EngineUsage {
         let slots = self.slots();
         let loaded = slots.iter().filter_map(|slot| slot.loaded.get());
-        self.totals.with(loaded.map(|l| l.held.usage(&l.served.id, l.inflow.waiting())).collect())
+        self.totals.with(loaded.map(|l| l.held.usage(&l.served.id, l.arrivals.waiting())).collect())
     }
 }
 
-/// A generation in the traces: from its acceptance to its last token.
+/// The span of a generation, from its acceptance to its last token.
 fn generation_span(model: &str, prompt_tokens: usize) -> tracing::Span {
     use tracing::field::Empty;
     tracing::info_span!(
@@ -265,9 +271,9 @@ fn generation_span(model: &str, prompt_tokens: usize) -> tracing::Span {
     )
 }
 
-/// A request for scores in the traces: from its acceptance to the last score.
+/// The span of a score request, from its acceptance to the last score.
 fn score_span(model: &str, prompt_tokens: usize, responses: &[Vec<u32>]) -> tracing::Span {
-    // Signed: unsigned numbers arrive as texts.
+    // Signed, because unsigned numbers are exported as strings.
     let response_tokens = responses.iter().map(Vec::len).sum::<usize>() as i64;
     let (prompt_tokens, responses) = (prompt_tokens as i64, responses.len() as i64);
     tracing::info_span!("engine", model, prompt_tokens, responses, response_tokens)
@@ -294,7 +300,7 @@ fn generate_job(
             top_logprobs: request.logprobs,
             alone: request.deterministic,
         },
-        plan: LookPlan::new(&request.attention, served.model.info().layers),
+        plan: CapturePlan::new(&request.attention, served.model.info().layers),
         events,
         cancelled,
         _claim: claim,
@@ -302,7 +308,7 @@ fn generate_job(
     }
 }
 
-/// Runs work that takes milliseconds on a thread that may block; a panic in it is an error of this request only.
+/// Runs work that takes milliseconds on a blocking thread; a panic in it only fails this request.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ServingError> + Send + 'static,
 ) -> Result<T, ServingError> {
@@ -310,7 +316,7 @@ async fn blocking<T: Send + 'static>(
     joined.unwrap_or_else(|error| Err(ServingError::Engine(format!("preparing the request: {error}"))))
 }
 
-/// A panic becomes an error of the requests it hit; the model itself keeps no state between jobs.
+/// Turns a panic into an error of the affected requests; the model itself keeps no state between jobs.
 fn guarded<T>(work: impl FnOnce() -> Result<T, ServingError>) -> Result<T, ServingError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let text =

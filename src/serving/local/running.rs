@@ -1,4 +1,4 @@
-//! A generation that has left the queue: how far it is, whoever works on it.
+//! The state of a generation that has left the queue.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -7,7 +7,7 @@ use crate::clock::Stopwatch;
 use crate::serving::ServingError;
 use crate::serving::answer::{FinishReason, Timings};
 
-/// A job and what has been done of it. Its rows may be decoded on several threads.
+/// A job and its progress. Its rows may be decoded on several threads.
 pub struct Running {
     /// The job.
     pub job: GenerateJob,
@@ -25,7 +25,7 @@ struct Progress {
 }
 
 impl Running {
-    /// A job that leaves the queue now.
+    /// Starts a job that leaves the queue.
     pub fn start(job: GenerateJob) -> Self {
         let left = job.sampling.choices;
         Self {
@@ -40,29 +40,29 @@ impl Running {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does nobody wait for more of it?
-    pub fn is_unheard(&self) -> bool {
+    /// Has it failed, been cancelled, or lost its client?
+    pub fn is_abandoned(&self) -> bool {
         self.progress().failed || self.job.cancelled.is_raised() || self.job.events.is_closed()
     }
 
-    /// Its prompt took so long to read.
+    /// Adds to its prefill time.
     pub fn add_prefill(&self, seconds: f64) {
         self.progress().prefill_seconds += seconds;
     }
 
-    /// A response is complete; after the last one the answer is.
+    /// Completes a response and, with the last one, the answer.
     pub fn finish_choice(&self, choice: usize, reason: FinishReason, generated: usize) {
         let mut progress = self.progress();
         progress.left -= 1;
         progress.generated += generated;
-        // A closed channel means that nobody listens any more, which is no error.
+        // A closed channel means that the client has gone, which is not an error.
         let _ = self.job.events.send(RawEvent::Finished { choice, reason, generated });
         if progress.left == 0 {
             let _ = self.job.events.send(RawEvent::Done(self.timings(&progress)));
         }
     }
 
-    /// It cannot go on. Only the first failure is told.
+    /// Fails the job. Only the first failure is reported.
     pub fn fail(&self, error: &ServingError) {
         if !std::mem::replace(&mut self.progress().failed, true) {
             let _ = self.job.events.send(RawEvent::Failed(error.clone()));

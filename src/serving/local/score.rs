@@ -1,4 +1,4 @@
-//! Scoring: given responses are read in one pass each; with an ablation once more with cells hidden.
+//! Scoring: one forward pass per given response, and with an ablation a second one with cells hidden.
 
 use std::sync::Arc;
 
@@ -10,15 +10,16 @@ use crate::model::logprob::{TokenTarget, Vocabulary, token_scores};
 use crate::model::sampler;
 use crate::model::{Batch, Capture, ImagePatches, Sequence};
 use crate::serving::ServingError;
-use crate::serving::look::{AttentionFrame, ImageStates, PromptColumns};
+use crate::serving::attention_capture::{AttentionFrame, ImageStates, PromptPositions};
 use crate::serving::model::ServedModel;
 
 /// Guards the number of hidden cells against rounding: 0.1 of 30 cells is 3, not 4.
 const COUNT_SLACK: f64 = 1e-9;
 
-/// Scores every response of a job; stops early when nobody waits any more.
+/// Scores every response of a job; stops early when the client has gone.
 ///
-/// Responses are read one at a time: scores never depend on what else is in the request, and memory is bounded by the longest.
+/// Responses are scored one at a time: scores never depend on the rest of the request, and memory is bounded by the
+/// longest.
 ///
 /// # Errors
 /// A model that fails.
@@ -34,31 +35,31 @@ pub fn score(served: &ServedModel, job: &ScoreJob) -> Result<Vec<RawScore>, Serv
 }
 
 fn score_one(served: &ServedModel, job: &ScoreJob, response: &[u32]) -> Result<RawScore, ServingError> {
-    let columns = PromptColumns::of(&job.prompt);
+    let positions = PromptPositions::of(&job.prompt);
     let row = sequence(job, response, job.prompt.rendered.images.clone());
-    let mut capture = Capture::attention(job.plan.layers.clone(), columns.len - 1);
+    let mut capture = Capture::attention(job.plan.layers.clone(), positions.len - 1);
     let hidden = read(served, &row, &mut capture)?;
     let frame = AttentionFrame::take(&mut capture)?;
-    let mut score = RawScore { logprobs: logprobs(served, &hidden, columns.len, response)?, ..RawScore::default() };
+    let mut score = RawScore { logprobs: logprobs(served, &hidden, positions.len, response)?, ..RawScore::default() };
     let states: Vec<Vec<f32>> = hidden.get(0)?.to_vec2()?;
-    let images = ImageStates::read(&hidden.get(0)?, 0, &columns, &job.plan)?;
-    let reading = |t: usize| &states[columns.len + t];
+    let images = ImageStates::read(&hidden.get(0)?, 0, &positions, &job.plan)?;
+    let state_of = |t: usize| &states[positions.len + t];
     let similarity = |shift: usize| {
-        let states = (0..response.len()).map(|t| &states[columns.len + t - shift]);
+        let states = (0..response.len()).map(|t| &states[positions.len + t - shift]);
         states.map(|state| images.similarity(state)).collect::<Option<Vec<f64>>>()
     };
     (score.similarity, score.predicting_similarity) = (similarity(0), similarity(1));
     for t in 0..response.len() {
-        let look = frame.look((0, t), 0, &columns, &job.plan);
-        let maps = images.maps(reading(t));
-        score.shares.push(look.shares);
-        score.maps.push(if maps.is_empty() { look.maps } else { maps });
+        let captured = frame.capture((0, t), 0, &positions, &job.plan);
+        let maps = images.maps(state_of(t));
+        score.shares.push(captured.shares);
+        score.maps.push(if maps.is_empty() { captured.maps } else { maps });
     }
     if let Some(ablation) = job.ablation {
         let cells = cells_to_hide(ablation, &frame, job, response.len());
         let images = hide_cells(&job.prompt.rendered.images, &cells, served.model.info().merge_size);
         let hidden = read(served, &sequence(job, response, images), &mut Capture::none())?;
-        score.hidden_logprobs = Some(logprobs(served, &hidden, columns.len, response)?);
+        score.hidden_logprobs = Some(logprobs(served, &hidden, positions.len, response)?);
         score.hidden_cells = Some(cells);
     }
     Ok(score)
@@ -68,7 +69,7 @@ fn sequence(job: &ScoreJob, response: &[u32], images: Vec<Arc<ImagePatches>>) ->
     Sequence { ids: [job.prompt.rendered.ids.as_slice(), response].concat(), images }
 }
 
-/// Final hidden states `[1, columns, hidden]` of one row.
+/// Final hidden states `[1, seq_len, hidden]` of one sequence.
 fn read(served: &ServedModel, row: &Sequence, capture: &mut Capture) -> Result<Tensor, ServingError> {
     let model = served.model.as_ref();
     let batch = Batch::new(&[row], model.info())?;
@@ -86,7 +87,7 @@ fn logprobs(served: &ServedModel, hidden: &Tensor, prompt: usize, response: &[u3
     Ok(token_scores(served.model.as_ref(), hidden, &targets, &vocabulary, false)?.logprobs)
 }
 
-/// The cells to hide, by image, rising.
+/// The cells to hide, by image, in ascending order.
 fn cells_to_hide(ablation: Ablation, frame: &AttentionFrame, job: &ScoreJob, tokens: usize) -> Vec<Vec<usize>> {
     let sizes: Vec<usize> = job.prompt.rendered.layout.iter().map(|l| l.rows * l.cols).collect();
     let all: Vec<(usize, usize)> =
@@ -107,7 +108,7 @@ fn cells_to_hide(ablation: Ablation, frame: &AttentionFrame, job: &ScoreJob, tok
     cells
 }
 
-/// The cells with most attention summed over the response's tokens.
+/// The cells with the most attention, summed over the response's tokens.
 fn most_attended(
     frame: &AttentionFrame,
     job: &ScoreJob,
@@ -115,11 +116,11 @@ fn most_attended(
     all: &[(usize, usize)],
     count: usize,
 ) -> Vec<(usize, usize)> {
-    let columns = PromptColumns::of(&job.prompt);
+    let positions = PromptPositions::of(&job.prompt);
     let plan = job.plan.with_attention_maps();
-    let mut heat: Vec<Vec<f64>> = columns.images.iter().map(|range| vec![0.0; range.len()]).collect();
+    let mut heat: Vec<Vec<f64>> = positions.images.iter().map(|range| vec![0.0; range.len()]).collect();
     for t in 0..tokens {
-        for (sum, map) in heat.iter_mut().zip(frame.look((0, t), 0, &columns, &plan).maps) {
+        for (sum, map) in heat.iter_mut().zip(frame.capture((0, t), 0, &positions, &plan).maps) {
             sum.iter_mut().zip(map).for_each(|(s, v)| *s += f64::from(v));
         }
     }

@@ -1,23 +1,24 @@
-//! The compute thread of a loaded model: it takes jobs from a bounded queue and works on all of them at once. Requests join and
-//! leave between steps; a step reads a part of the prompts that wait and gives every row in the batch one token.
+//! The compute thread of a loaded model: it takes jobs from a bounded queue and runs all of them with continuous
+//! batching. Requests join and leave between steps; a step prefills some of the waiting prompts and decodes one token
+//! per row.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use super::admission::Inflow;
+use super::admission::Arrivals;
+use super::decode_batches::DecodeBatches;
 use super::guarded;
 use super::job::{GenerateJob, Job, ScoreJob};
-use super::lanes::Lanes;
-use super::prompts::Prompts;
+use super::prefill_queue::PrefillQueue;
 use super::score::score;
 use crate::clock::Stopwatch;
-use crate::config::serving::{COMPANY_LOOK, COMPANY_SHARE, COMPANY_WAIT, EngineLimits};
+use crate::config::serving::{EngineLimits, JOIN_POLL, JOIN_WAIT, JOIN_WAIT_SHARE};
 use crate::serving::model::ServedModel;
 use crate::serving::usage::{Held, Totals};
 
-/// Where the thread tells how busy it is.
+/// Where the thread reports its usage.
 pub struct Watched {
     /// Of the whole engine.
     pub totals: Arc<Totals>,
@@ -25,20 +26,20 @@ pub struct Watched {
     pub held: Arc<Held>,
 }
 
-/// Works until the queue is closed and everything is done.
+/// Runs until the queue is closed and all jobs are done.
 pub fn run(
     served: &Arc<ServedModel>,
     queue: &Receiver<Job>,
-    inflow: &Inflow,
+    arrivals: &Arrivals,
     limits: &EngineLimits,
     watched: &Watched,
 ) {
     let mut schedule = Schedule::new(served, limits, &watched.totals);
     let taken = |job| {
-        inflow.leave();
+        arrivals.leave();
         job
     };
-    let mut patience = COMPANY_WAIT;
+    let mut patience = JOIN_WAIT;
     loop {
         if schedule.is_idle() {
             let Ok(job) = queue.recv().map(taken) else { return };
@@ -48,14 +49,14 @@ pub fn run(
             let Ok(job) = queue.try_recv().map(taken) else { break };
             schedule.take(job);
         }
-        // A step that many requests would miss waits a moment for them: prompts and rows take less time together. Who takes
-        // longer, with large pictures say, is not waited for at every step.
-        if inflow.coming() == 0 {
-            patience = COMPANY_WAIT;
+        // A step waits a moment for requests that are about to arrive, because batches are more efficient. Requests
+        // that take longer, e.g. with large images, do not delay every step.
+        if arrivals.pending() == 0 {
+            patience = JOIN_WAIT;
         }
-        while schedule.has_room() && inflow.coming() * COMPANY_SHARE > schedule.rows() && !patience.is_zero() {
+        while schedule.has_room() && arrivals.pending() * JOIN_WAIT_SHARE > schedule.rows() && !patience.is_zero() {
             let clock = Stopwatch::start();
-            match queue.recv_timeout(COMPANY_LOOK.min(patience)).map(taken) {
+            match queue.recv_timeout(JOIN_POLL.min(patience)).map(taken) {
                 Ok(job) => schedule.take(job),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -67,16 +68,16 @@ pub fn run(
     }
 }
 
-/// Everything that has left the queue.
+/// All jobs that have left the queue.
 struct Schedule<'m> {
     served: &'m ServedModel,
     totals: &'m Totals,
     batch_rows: usize,
-    /// The oldest job, when it does not fit beside the others yet: nobody overtakes it.
+    /// The oldest job, if it does not fit into the batch yet: later jobs must not overtake it.
     held: Option<GenerateJob>,
     scores: VecDeque<ScoreJob>,
-    prompts: Prompts<'m>,
-    lanes: Lanes<'m>,
+    prompts: PrefillQueue<'m>,
+    batches: DecodeBatches<'m>,
 }
 
 impl<'m> Schedule<'m> {
@@ -87,13 +88,13 @@ impl<'m> Schedule<'m> {
             batch_rows: limits.batch_rows.max(1),
             held: None,
             scores: VecDeque::new(),
-            prompts: Prompts::new(served, limits, totals),
-            lanes: Lanes::new(served),
+            prompts: PrefillQueue::new(served, limits, totals),
+            batches: DecodeBatches::new(served),
         }
     }
 
     fn rows(&self) -> usize {
-        self.prompts.rows() + self.lanes.rows()
+        self.prompts.rows() + self.batches.rows()
     }
 
     fn is_idle(&self) -> bool {
@@ -128,19 +129,19 @@ impl<'m> Schedule<'m> {
         if let Some(job) = self.scores.pop_front() {
             run_score(self.served, job);
         }
-        for (running, prompt) in self.prompts.read() {
-            self.lanes.admit(&running, &prompt);
+        for (running, prompt) in self.prompts.step() {
+            self.batches.admit(&running, &prompt);
         }
-        let (rows, clock) = (self.lanes.rows(), Stopwatch::start());
+        let (rows, clock) = (self.batches.rows(), Stopwatch::start());
         if rows > 0 {
-            self.lanes.step();
+            self.batches.step();
             self.totals.decoded(rows, clock.seconds());
         }
     }
 
-    /// Tells what it holds between two steps.
+    /// Reports its usage between two steps.
     fn tell(&self, held: &Held) {
-        held.set(self.rows(), self.lanes.kv_bytes(), self.prompts.memory_bytes());
+        held.set(self.rows(), self.batches.kv_bytes(), self.prompts.cache_bytes());
     }
 }
 

@@ -176,7 +176,7 @@ async fn an_image_part_says_how_large_its_image_may_be() {
         let native = ask("/generate", &part).await;
         if part.pointer("/image_url/max_pixels").or(part.pointer("/image_url/min_pixels")).is_some() {
             let detail = native.problem(422, "invalid_request")["errors"][0]["detail"].as_str().unwrap().to_owned();
-            assert!(detail.contains("_pixels` belongs beside `image_url`"), "{detail}");
+            assert!(detail.contains("_pixels` belongs next to `image_url`"), "{detail}");
         } else {
             assert_eq!(native.body["usage"]["prompt_tokens"], tokens);
         }

@@ -50,7 +50,7 @@ async fn a_full_queue_turns_requests_away() {
     let refused = engine.generate(&tiny(), short()).await.err();
     let told = refused.as_ref().map(ToString::to_string).unwrap_or_default();
     assert!(matches!(refused, Some(ServingError::Overloaded { waiting: 2, retry_after: 1..=60, .. })), "{told}");
-    assert!(told.starts_with("2 requests are waiting for model `tiny` already"), "{told}");
+    assert!(told.starts_with("2 requests are already waiting for model `tiny`"), "{told}");
     let full = request("p4_text", json!({"responses": ["x"]}));
     assert!(matches!(score(engine.as_ref(), &full).await, Err(ServingError::Overloaded { .. })));
     watch.open();

@@ -61,7 +61,7 @@ impl Watch {
     }
 
     fn begin(&self, batch: &Batch) {
-        self.passes.lock().unwrap().push((batch.rows, batch.columns));
+        self.passes.lock().unwrap().push((batch.rows, batch.seq_len));
         let closed = self.closed.lock().unwrap();
         // A test that failed before it opened the gate must not hang: its engine waits for this thread.
         drop(self.opened.wait_timeout_while(closed, PATIENCE, |closed| *closed).unwrap());

@@ -1,17 +1,17 @@
-//! Prompts that were read lately: those that begin like them need not be read from the beginning.
+//! The prefix cache: recent prompts, whose prefill is reused by prompts with the same beginning.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::reading::ReadPrompt;
-use crate::serving::look::PromptColumns;
+use super::prefill::PrefilledPrompt;
+use crate::serving::attention_capture::PromptPositions;
 use crate::serving::prepare::{ImageHash, PreparedPrompt};
 
-/// What tells prompts apart, without their pictures.
+/// Identifies a prompt by its tokens and the hashes of its images.
 pub struct PromptKey {
     ids: Vec<u32>,
     image_hashes: Vec<ImageHash>,
-    columns: PromptColumns,
+    positions: PromptPositions,
 }
 
 impl PromptKey {
@@ -20,7 +20,7 @@ impl PromptKey {
         Self {
             ids: prompt.rendered.ids.clone(),
             image_hashes: prompt.image_hashes.clone(),
-            columns: PromptColumns::of(prompt),
+            positions: PromptPositions::of(prompt),
         }
     }
 
@@ -29,15 +29,15 @@ impl PromptKey {
         self.ids.len()
     }
 
-    /// Its parts as key columns.
-    pub fn columns(&self) -> &PromptColumns {
-        &self.columns
+    /// The positions of its images.
+    pub fn positions(&self) -> &PromptPositions {
+        &self.positions
     }
 
-    /// How many columns at the beginning are the same in `other`; an image counts as a whole.
+    /// Length of the common prefix with `other`; an image is never split.
     pub fn common(&self, other: &Self) -> usize {
         let mut common = self.ids.iter().zip(&other.ids).take_while(|(a, b)| a == b).count();
-        for (index, range) in other.columns.images.iter().enumerate() {
+        for (index, range) in other.positions.images.iter().enumerate() {
             let known = self.image_hashes.get(index) == other.image_hashes.get(index);
             if range.start < common && (!known || range.end > common) {
                 common = range.start;
@@ -46,27 +46,27 @@ impl PromptKey {
         common
     }
 
-    /// Does `column` lie inside of an image?
-    pub fn splits_image(&self, column: usize) -> bool {
-        self.columns.images.iter().any(|range| range.start < column && column < range.end)
+    /// Is `position` inside an image?
+    pub fn splits_image(&self, position: usize) -> bool {
+        self.positions.images.iter().any(|range| range.start < position && position < range.end)
     }
 }
 
-/// Prompts that were read lately, within a budget of bytes; the one unused for longest makes room.
-pub struct PromptMemory {
-    prompts: VecDeque<Arc<ReadPrompt>>,
+/// Prefilled prompts within a budget of bytes; the least recently used one is evicted first.
+pub struct PrefixCache {
+    prompts: VecDeque<Arc<PrefilledPrompt>>,
     bytes: usize,
     limit: usize,
 }
 
-impl PromptMemory {
-    /// An empty memory.
+impl PrefixCache {
+    /// An empty cache.
     pub fn new(limit: usize) -> Self {
         Self { prompts: VecDeque::new(), bytes: 0, limit }
     }
 
-    /// The prompt that shares most columns with `key`, and how many.
-    pub fn recall(&mut self, key: &PromptKey) -> Option<(Arc<ReadPrompt>, usize)> {
+    /// The prompt with the longest common prefix with `key`, and its length.
+    pub fn lookup(&mut self, key: &PromptKey) -> Option<(Arc<PrefilledPrompt>, usize)> {
         let shared = self.prompts.iter().map(|known| known.key().common(key)).enumerate();
         let (at, common) = shared.max_by_key(|(_, common)| *common).filter(|(_, common)| *common > 0)?;
         let known = self.prompts.remove(at)?;
@@ -74,14 +74,14 @@ impl PromptMemory {
         Some((known, common))
     }
 
-    /// How many columns of a prompt it knows.
-    pub fn knows(&self, key: &PromptKey) -> usize {
+    /// Length of the longest cached prefix of a prompt.
+    pub fn longest_match(&self, key: &PromptKey) -> usize {
         self.prompts.iter().map(|known| known.key().common(key)).max().unwrap_or(0)
     }
 
-    /// Keeps a prompt for those that begin like it.
-    pub fn keep(&mut self, prompt: &Arc<ReadPrompt>) {
-        // One that was recalled is here already.
+    /// Adds a prompt.
+    pub fn insert(&mut self, prompt: &Arc<PrefilledPrompt>) {
+        // A prompt that came from the cache is already in it.
         if self.prompts.iter().any(|known| Arc::ptr_eq(known, prompt)) {
             return;
         }
@@ -94,7 +94,7 @@ impl PromptMemory {
         }
     }
 
-    /// Bytes of keys, values and states that it keeps.
+    /// Bytes of cached keys, values and states.
     pub fn bytes(&self) -> usize {
         self.bytes
     }

@@ -1,30 +1,30 @@
-//! Batches side by side: one graph per thread, as rollouts have them. A batch of many rows spends most of a step on small
-//! operations that one thread does alone; two halves of it do them at the same time.
+//! Decode batches that run in parallel, one graph per thread as in rollouts. A batch of many rows spends most of a step
+//! on small operations that use one thread; two halves of it run them at the same time.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::decode::Decode;
 use super::guarded;
-use super::reading::ReadPrompt;
+use super::parallel::{graphs, in_parallel};
+use super::prefill::PrefilledPrompt;
 use super::running::Running;
-use super::side_by_side::{graphs, side_by_side};
 use crate::serving::model::ServedModel;
 
-/// Rows below which a batch stays whole: few rows wait for the weights, which every batch reads for itself, and the threads
-/// share them better in one.
+/// Rows below which a batch is not divided: small batches are bound by reading the weights, which every batch reads on
+/// its own.
 const DIVIDED_ROWS: usize = 8;
 
-/// Everything that is being decoded.
-pub struct Lanes<'m> {
+/// All sequences that are being decoded.
+pub struct DecodeBatches<'m> {
     served: &'m ServedModel,
     shared: Vec<Decode<'m>>,
-    /// Rows that asked for bits that do not depend on neighbours.
+    /// Rows of deterministic requests, whose results must not depend on the batch.
     alone: Vec<Decode<'m>>,
 }
 
-impl<'m> Lanes<'m> {
-    /// As many batches as there are graphs at the same time.
+impl<'m> DecodeBatches<'m> {
+    /// One shared batch per parallel graph.
     pub fn new(served: &'m ServedModel) -> Self {
         Self { served, shared: (0..graphs(served)).map(|_| Decode::new(served)).collect(), alone: Vec::new() }
     }
@@ -43,8 +43,8 @@ impl<'m> Lanes<'m> {
         self.batches().map(Decode::kv_bytes).sum()
     }
 
-    /// Takes in the choices of a job whose prompt has been read.
-    pub fn admit(&mut self, running: &Arc<Running>, prompt: &Arc<ReadPrompt>) {
+    /// Admits the choices of a job whose prefill is done.
+    pub fn admit(&mut self, running: &Arc<Running>, prompt: &Arc<PrefilledPrompt>) {
         let choices = running.job.sampling.choices;
         if running.job.sampling.alone {
             for choice in 0..choices {
@@ -55,15 +55,15 @@ impl<'m> Lanes<'m> {
             return;
         }
         let loads: Vec<usize> = self.shared.iter().map(Decode::rows).collect();
-        for (lane, choices) in divided(&loads, choices) {
-            self.shared[lane].admit(running, choices, prompt);
+        for (index, choices) in divided(&loads, choices) {
+            self.shared[index].admit(running, choices, prompt);
         }
     }
 
     /// One token for every row.
     pub fn step(&mut self) {
         let busy = self.shared.iter_mut().chain(&mut self.alone).filter(|batch| batch.rows() > 0).collect();
-        side_by_side(busy, |batch: &mut Decode<'m>| {
+        in_parallel(busy, |batch: &mut Decode<'m>| {
             if let Err(error) = guarded(|| batch.step()) {
                 tracing::error!(model = %self.served.id, %error, "a batch failed");
                 batch.fail(&error);
@@ -73,20 +73,21 @@ impl<'m> Lanes<'m> {
     }
 }
 
-/// Which lanes of so many rows take which of a job's choices: the emptiest first, and no more lanes than there are rows for.
+/// Which batches, with `loads` rows each, take which of a job's choices: the emptiest first, and no more batches than
+/// needed.
 fn divided(loads: &[usize], choices: usize) -> Vec<(usize, Range<usize>)> {
     let rows = loads.iter().sum::<usize>() + choices;
     let used = (rows / DIVIDED_ROWS).clamp(1, loads.len());
     let mut counts = vec![0; used];
     for _ in 0..choices {
-        if let Some(lane) = (0..used).min_by_key(|lane| loads[*lane] + counts[*lane]) {
-            counts[lane] += 1;
+        if let Some(index) = (0..used).min_by_key(|index| loads[*index] + counts[*index]) {
+            counts[index] += 1;
         }
     }
     let mut first = 0;
     let mut out = Vec::with_capacity(used);
-    for (lane, count) in counts.into_iter().enumerate().filter(|(_, count)| *count > 0) {
-        out.push((lane, first..first + count));
+    for (index, count) in counts.into_iter().enumerate().filter(|(_, count)| *count > 0) {
+        out.push((index, first..first + count));
         first += count;
     }
     out

@@ -1,59 +1,59 @@
-//! Reading prompts: in parts, so that a long one does not hold up the others, and never twice what was read before.
+//! Prefill: in chunks, so that a long prompt does not hold up the others, and continuing cached prefixes.
 
 use std::sync::Arc;
 
 use candle_core::Tensor;
 
-use super::memory::PromptKey;
+use super::prefix_cache::PromptKey;
 use crate::model::generate::Generation;
 use crate::model::{Batch, Capture, KvCache, Sequence};
 use crate::serving::ServingError;
-use crate::serving::look::{AttentionFrame, ImageStates, Look, LookPlan, PromptColumns};
+use crate::serving::attention_capture::{AttentionCapture, AttentionFrame, CapturePlan, ImageStates, PromptPositions};
 use crate::serving::model::ServedModel;
 use crate::serving::prepare::PreparedPrompt;
 
-/// A prompt that has been read: enough to begin any number of responses.
-pub struct ReadPrompt {
+/// A prefilled prompt: everything needed to start any number of responses.
+pub struct PrefilledPrompt {
     key: Arc<PromptKey>,
     cache: KvCache,
-    /// Final hidden states `[columns, hidden]`.
+    /// Final hidden states `[seq_len, hidden]`.
     hidden: Tensor,
-    /// Attention of the last column, every layer.
+    /// Attention of the last position, every layer.
     frame: AttentionFrame,
 }
 
-impl ReadPrompt {
-    /// What tells it apart from others.
+impl PrefilledPrompt {
+    /// Its key in the prefix cache.
     pub fn key(&self) -> &PromptKey {
         &self.key
     }
 
-    /// Its parts as key columns.
-    pub fn columns(&self) -> &PromptColumns {
-        self.key.columns()
+    /// The positions of its images.
+    pub fn positions(&self) -> &PromptPositions {
+        self.key.positions()
     }
 
-    /// Where the position looks that predicts the first token.
-    pub fn look(&self, plan: &LookPlan) -> Look {
-        self.frame.look((0, 0), 0, self.columns(), plan)
+    /// Attention of the position that predicts the first token.
+    pub fn capture(&self, plan: &CapturePlan) -> AttentionCapture {
+        self.frame.capture((0, 0), 0, self.positions(), plan)
     }
 
-    /// What its images look like inside the model.
+    /// Hidden states of its images.
     ///
     /// # Errors
     /// A tensor that cannot be read.
-    pub fn images(&self, plan: &LookPlan) -> Result<ImageStates, ServingError> {
-        ImageStates::read(&self.hidden, 0, self.columns(), plan)
+    pub fn images(&self, plan: &CapturePlan) -> Result<ImageStates, ServingError> {
+        ImageStates::read(&self.hidden, 0, self.positions(), plan)
     }
 
-    /// So many rows that go on behind it.
+    /// A generation of `rows` rows that continue it.
     ///
     /// # Errors
-    /// A device without memory.
+    /// A device that is out of memory.
     pub fn generation<'m>(&self, served: &'m ServedModel, rows: usize) -> Result<Generation<'m>, ServingError> {
         let last = self.hidden.narrow(0, self.key.len() - 1, 1)?.contiguous()?;
         let mut generation = Generation::resume(served.model.as_ref(), self.cache.clone(), last);
-        // Choosing rows copies: the prompt's own cache stays as it is.
+        // Selecting rows copies, so the prompt's own cache is not changed.
         generation.select_rows(&vec![0; rows])?;
         Ok(generation)
     }
@@ -64,8 +64,8 @@ impl ReadPrompt {
     }
 }
 
-/// A prompt on its way through the model.
-pub struct Reading<'m> {
+/// The chunked prefill of a prompt.
+pub struct Prefill<'m> {
     served: &'m ServedModel,
     key: Arc<PromptKey>,
     batch: Batch,
@@ -75,26 +75,27 @@ pub struct Reading<'m> {
     capture: Capture,
 }
 
-/// Reads whole prompts as one batch, from their beginning: most of what reading a short prompt takes is the same for several.
+/// Prefills whole prompts as one batch, from their beginning: for short prompts, a batch takes hardly longer than one
+/// prompt.
 ///
 /// # Errors
 /// A model that fails.
-pub fn read_together(
+pub fn prefill_together(
     served: &ServedModel,
     prompts: &[(&PreparedPrompt, &Arc<PromptKey>)],
-) -> Result<Vec<ReadPrompt>, ServingError> {
+) -> Result<Vec<PrefilledPrompt>, ServingError> {
     let model = served.model.as_ref();
     let rows: Vec<Sequence> = prompts.iter().map(|(prompt, _)| sequence(prompt)).collect();
     let batch = Batch::new(&rows.iter().collect::<Vec<_>>(), model.info())?;
     let features = model.features(&batch)?;
-    let mut cache = model.new_cache(batch.rows, batch.columns)?;
-    let mut capture = Capture::attention((0..model.info().layers).collect(), batch.columns - 1);
+    let mut cache = model.new_cache(batch.rows, batch.seq_len)?;
+    let mut capture = Capture::attention((0..model.info().layers).collect(), batch.seq_len - 1);
     let hidden = model.forward(&batch, features.as_ref(), Some(&mut cache), &mut capture)?;
     let frame = AttentionFrame::take(&mut capture)?;
     let mut read = Vec::with_capacity(prompts.len());
     for (row, (_, key)) in prompts.iter().enumerate() {
         let padding = batch.padding[row];
-        read.push(ReadPrompt {
+        read.push(PrefilledPrompt {
             key: Arc::clone(key),
             cache: cache.row(row)?,
             // A copy: a view would keep the states of all.
@@ -109,8 +110,8 @@ fn sequence(prompt: &PreparedPrompt) -> Sequence {
     Sequence { ids: prompt.rendered.ids.clone(), images: prompt.rendered.images.clone() }
 }
 
-impl<'m> Reading<'m> {
-    /// Begins behind the columns that are `known` of the prompt: another one, and how many it shares with this one.
+impl<'m> Prefill<'m> {
+    /// Starts after a cached prefix, if there is one: `known` is the cached prompt and the length of the common prefix.
     ///
     /// # Errors
     /// A prompt that the model cannot take.
@@ -118,48 +119,48 @@ impl<'m> Reading<'m> {
         served: &'m ServedModel,
         prompt: &PreparedPrompt,
         key: &Arc<PromptKey>,
-        known: Option<(Arc<ReadPrompt>, usize)>,
+        known: Option<(Arc<PrefilledPrompt>, usize)>,
     ) -> Result<Self, ServingError> {
         let model = served.model.as_ref();
         let batch = Batch::new(&[&sequence(prompt)], model.info())?;
-        let mut reading = Self {
+        let mut prefill = Self {
             served,
             key: Arc::clone(key),
             features: None,
-            cache: model.new_cache(1, batch.columns)?,
+            cache: model.new_cache(1, batch.seq_len)?,
             batch,
             hidden: Vec::new(),
             capture: Capture::none(),
         };
         if let Some((known, common)) = known {
-            // The last column is read again: it must look at the whole prompt.
-            let columns = common.min(key.len() - 1);
-            if columns > 0 && !key.splits_image(columns) {
-                reading.go_on_behind(&known, columns)?;
+            // The last position is always computed: its attention to the whole prompt is needed.
+            let count = common.min(key.len() - 1);
+            if count > 0 && !key.splits_image(count) {
+                prefill.continue_from(&known, count)?;
             }
         }
-        Ok(reading)
+        Ok(prefill)
     }
 
-    fn go_on_behind(&mut self, known: &ReadPrompt, columns: usize) -> Result<(), ServingError> {
+    fn continue_from(&mut self, known: &PrefilledPrompt, count: usize) -> Result<(), ServingError> {
         let next = known.cache.next_position()[0];
-        self.cache = known.cache.prefix(columns, next, self.batch.columns - columns)?;
-        self.hidden.push(known.hidden.narrow(0, 0, columns)?);
+        self.cache = known.cache.prefix(count, next, self.batch.seq_len - count)?;
+        self.hidden.push(known.hidden.narrow(0, 0, count)?);
         Ok(())
     }
 
-    /// Columns that are not read yet.
+    /// Positions that are left.
     pub fn left(&self) -> usize {
-        self.batch.columns - self.cache.len()
+        self.batch.seq_len - self.cache.len()
     }
 
-    /// Reads up to `columns` more.
+    /// Runs a chunk of up to `count` positions.
     ///
     /// # Errors
     /// A model that fails.
-    pub fn advance(&mut self, columns: usize) -> Result<(), ServingError> {
+    pub fn advance(&mut self, count: usize) -> Result<(), ServingError> {
         let model = self.served.model.as_ref();
-        let count = self.left().min(columns);
+        let count = self.left().min(count);
         let from = self.cache.len();
         let part = self.batch.part(from..from + count);
         if count == self.left() {
@@ -174,12 +175,12 @@ impl<'m> Reading<'m> {
         Ok(())
     }
 
-    /// The prompt, once nothing is left.
+    /// The prompt, once it is complete.
     ///
     /// # Errors
     /// A tensor that cannot be read.
-    pub fn finish(mut self) -> Result<ReadPrompt, ServingError> {
-        Ok(ReadPrompt {
+    pub fn finish(mut self) -> Result<PrefilledPrompt, ServingError> {
+        Ok(PrefilledPrompt {
             key: self.key,
             cache: self.cache,
             hidden: Tensor::cat(&self.hidden, 0)?,

@@ -1,4 +1,5 @@
-//! From raw tokens to events: decodes ids, writes maps, adds up the answer. Runs beside the compute thread.
+//! The output processor: turns raw tokens into events. Decodes ids, encodes maps, assembles the answer. Runs
+//! concurrently with the compute thread.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::serving::request::GenerateRequest;
 use crate::serving::visual::visual;
 
 /// Turns the compute thread's events into the client's.
-pub struct Pump {
+pub struct OutputProcessor {
     served: Arc<ServedModel>,
     prompt: Arc<PreparedPrompt>,
     writer: MapWriter,
@@ -28,12 +29,12 @@ pub struct Pump {
     choices: Vec<Building>,
 }
 
-/// A response in the making.
+/// A response that is being assembled.
 #[derive(Default)]
 struct Building {
     text: String,
     tokens: Vec<TokenInfo>,
-    /// Tokens seen; a stream keeps none.
+    /// Tokens received; a stream keeps none.
     count: usize,
     focus: Vec<f64>,
     maps: MapCollector,
@@ -41,8 +42,8 @@ struct Building {
     generated: usize,
 }
 
-impl Pump {
-    /// A pump for one request.
+impl OutputProcessor {
+    /// The processor of one request.
     pub fn new(served: Arc<ServedModel>, prompt: Arc<PreparedPrompt>, request: &GenerateRequest, seed: u64) -> Self {
         Self {
             writer: MapWriter::new(&request.attention, &prompt),
@@ -55,11 +56,11 @@ impl Pump {
         }
     }
 
-    /// Works until the generation ends or nobody listens; `span` lasts as long. Pictures take milliseconds and get a thread that
-    /// may block; all else takes less than waking one.
+    /// Runs until the generation ends or the client disconnects, and keeps `span` open until then. Encoding pictures
+    /// takes milliseconds and runs on a blocking thread; everything else takes less time than waking one.
     pub fn start(mut self, mut raw: UnboundedReceiver<RawEvent>, events: UnboundedSender<GenerateEvent>, span: Span) {
         let stopped = |events: &UnboundedSender<_>| {
-            // Nobody listening is no error, here and below.
+            // A client that has gone is not an error, here and below.
             let _ = events.send(GenerateEvent::Failed(ServingError::Stopped));
         };
         if self.writer.draws() {
@@ -86,7 +87,7 @@ impl Pump {
         }
     }
 
-    /// Passes on one event; breaks after the last, and when nobody listens.
+    /// Processes one event; breaks after the last one, and when the client has gone.
     fn take(&mut self, event: RawEvent, events: &UnboundedSender<GenerateEvent>, span: &Span) -> ControlFlow<()> {
         let told = match event {
             RawEvent::Token { choice, text, token } => self.token(choice, text, &token),

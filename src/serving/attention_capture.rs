@@ -1,4 +1,4 @@
-//! Where a position looks: shares of attention and raw maps, out of what a forward pass handed out.
+//! Attention shares and raw maps of positions, from the attention captured in a forward pass.
 
 use std::ops::Range;
 
@@ -11,10 +11,10 @@ use super::request::{AttentionOptions, Heads, MapScope, MapSource};
 use crate::algorithm::affine_focus;
 use crate::model::{Capture, focus};
 
-/// What is asked about attention, resolved against the model.
+/// What to capture of the attention, resolved against the model.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LookPlan {
-    /// Decoder layers to average over, rising.
+pub struct CapturePlan {
+    /// Decoder layers to average over, in ascending order.
     pub layers: Vec<usize>,
     /// How heads are joined in maps.
     pub heads: Heads,
@@ -22,7 +22,7 @@ pub struct LookPlan {
     pub maps: Option<MapSource>,
 }
 
-impl LookPlan {
+impl CapturePlan {
     /// Resolves a request's options.
     pub fn new(options: &AttentionOptions, layers: usize) -> Self {
         Self {
@@ -47,17 +47,17 @@ impl LookPlan {
     }
 }
 
-/// A prompt's parts as key columns, without padding.
+/// Length of a prompt and the positions of its images, without padding.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PromptColumns {
+pub struct PromptPositions {
     /// Tokens of the prompt.
     pub len: usize,
-    /// Columns of each image.
+    /// Positions of each image.
     pub images: Vec<Range<usize>>,
 }
 
-impl PromptColumns {
-    /// The columns of a rendered prompt.
+impl PromptPositions {
+    /// The positions of a rendered prompt.
     pub fn of(prompt: &PreparedPrompt) -> Self {
         let images = prompt.rendered.layout.iter().map(|l| l.start..l.start + l.rows * l.cols).collect();
         Self { len: prompt.len(), images }
@@ -66,14 +66,14 @@ impl PromptColumns {
 
 /// One position's attention.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Look {
+pub struct AttentionCapture {
     /// Shares that sum to 1.
     pub shares: Shares,
-    /// Raw maps, one per image, row by row; empty unless maps of attention are asked for.
+    /// Raw maps, one per image, row by row; empty unless attention maps are requested.
     pub maps: Vec<Vec<f32>>,
 }
 
-/// Attention that one forward pass handed out, on the host.
+/// Attention captured in one forward pass, on the host.
 pub struct AttentionFrame {
     layers: Vec<(usize, Vec<f32>)>,
     heads: usize,
@@ -82,7 +82,7 @@ pub struct AttentionFrame {
 }
 
 impl AttentionFrame {
-    /// Takes the captured attention of `layers` (rising, as they were asked for).
+    /// Takes the captured attention of the requested layers, in ascending order.
     ///
     /// # Errors
     /// A tensor that cannot be read.
@@ -98,7 +98,7 @@ impl AttentionFrame {
         Ok(frame)
     }
 
-    /// What one row of several says, without the key columns of its padding.
+    /// The frame of one row, without the keys of its padding.
     #[must_use]
     pub fn row(&self, row: usize, padding: usize) -> Self {
         let lines = self.heads * self.queries;
@@ -110,28 +110,34 @@ impl AttentionFrame {
         Self { layers, heads: self.heads, queries: self.queries, keys: self.keys - padding }
     }
 
-    /// How the position of `row` and `query` looks; the row's first `padding` key columns hold nothing.
-    pub fn look(&self, (row, query): (usize, usize), padding: usize, prompt: &PromptColumns, plan: &LookPlan) -> Look {
+    /// Attention of position `query` of `row`, whose first `padding` keys are padding.
+    pub fn capture(
+        &self,
+        (row, query): (usize, usize),
+        padding: usize,
+        prompt: &PromptPositions,
+        plan: &CapturePlan,
+    ) -> AttentionCapture {
         let mean = self.join(row, query, plan, |sum, value| *sum += value);
         let share = |range: Range<usize>| mean[padding + range.start..padding + range.end].iter().sum::<f64>();
         let by_image: Vec<f64> = prompt.images.iter().map(|range| share(range.clone())).collect();
         let image: f64 = by_image.iter().sum();
         let all: f64 = mean.iter().sum();
         let in_prompt = share(0..prompt.len);
-        // Softmax sums to 1 up to rounding; dividing takes the rounding out.
+        // Softmax sums to 1 up to rounding errors, which the division removes.
         let shares =
             Shares { image: image / all, query: (in_prompt - image) / all, generated: (all - in_prompt) / all };
         let maps =
             if plan.maps_of_attention() { self.maps((row, query), padding, prompt, plan, &mean) } else { Vec::new() };
-        Look { shares, maps }
+        AttentionCapture { shares, maps }
     }
 
     fn maps(
         &self,
         (row, query): (usize, usize),
         padding: usize,
-        prompt: &PromptColumns,
-        plan: &LookPlan,
+        prompt: &PromptPositions,
+        plan: &CapturePlan,
         mean: &[f64],
     ) -> Vec<Vec<f32>> {
         let all: f64 = mean.iter().sum();
@@ -154,7 +160,7 @@ impl AttentionFrame {
     }
 
     /// Attention on each key, heads joined by `join` and layers by their mean.
-    fn join(&self, row: usize, query: usize, plan: &LookPlan, join: impl Fn(&mut f64, f64)) -> Vec<f64> {
+    fn join(&self, row: usize, query: usize, plan: &CapturePlan, join: impl Fn(&mut f64, f64)) -> Vec<f64> {
         let mut total = vec![0.0; self.keys];
         let mut layer_sum = vec![0.0; self.keys];
         for (_, values) in self.layers.iter().filter(|(layer, _)| plan.layers.contains(layer)) {
@@ -170,7 +176,7 @@ impl AttentionFrame {
     }
 }
 
-/// What the images look like inside the model: states of a prompt's image tokens.
+/// Hidden states of a prompt's image tokens.
 #[derive(Debug, Clone, Default)]
 pub struct ImageStates {
     prototype: Option<Vec<f64>>,
@@ -178,16 +184,16 @@ pub struct ImageStates {
 }
 
 impl ImageStates {
-    /// Reads them from final hidden states `[columns, hidden]` of a row whose first `padding` columns hold nothing. The states
-    /// of single tokens are kept only for maps of similarity.
+    /// Reads them from final hidden states `[seq_len, hidden]` of a row whose first `padding` positions are padding.
+    /// The states of single tokens are only kept for similarity maps.
     ///
     /// # Errors
     /// A tensor that cannot be read.
     pub fn read(
         hidden: &Tensor,
         padding: usize,
-        prompt: &PromptColumns,
-        plan: &LookPlan,
+        prompt: &PromptPositions,
+        plan: &CapturePlan,
     ) -> Result<Self, ServingError> {
         let mut images = Vec::with_capacity(prompt.images.len());
         for range in &prompt.images {
@@ -212,7 +218,7 @@ impl ImageStates {
         Some(focus::cosine(state, self.prototype.as_ref()?))
     }
 
-    /// Maps of similarity: cosine of a state and each image token's state; empty unless they are asked for.
+    /// Similarity maps: cosine of a state and each image token's state; empty unless requested.
     pub fn maps(&self, state: &[f32]) -> Vec<Vec<f32>> {
         self.tokens.iter().map(|image| image.iter().map(|token| focus::cosine(state, token) as f32).collect()).collect()
     }

@@ -1,29 +1,30 @@
-//! Prompts on their way through the model, the oldest first: several at a time, short ones as one batch on every thread.
+//! Prompts that wait for their prefill, oldest first: several are processed at a time, short ones as one batch per
+//! thread.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::guarded;
 use super::job::GenerateJob;
-use super::memory::{PromptKey, PromptMemory};
-use super::reading::{ReadPrompt, Reading, read_together};
+use super::parallel::{graphs, in_parallel};
+use super::prefill::{Prefill, PrefilledPrompt, prefill_together};
+use super::prefix_cache::{PrefixCache, PromptKey};
 use super::running::Running;
-use super::side_by_side::{graphs, side_by_side};
 use crate::clock::Stopwatch;
 use crate::config::serving::EngineLimits;
 use crate::serving::ServingError;
 use crate::serving::model::ServedModel;
 use crate::serving::usage::Totals;
 
-/// The part of a prompt that must be known for reading on behind it, in one over so many: else it is read with others from its
-/// beginning, which takes less than a few columns save.
-const WORTH_KNOWING: usize = 4;
+/// A cached prefix is used if it is at least one in this number of the prompt; otherwise the prompt is prefilled from
+/// its beginning in a batch with others, which takes less time than a short prefix saves.
+const MIN_PREFIX_SHARE: usize = 4;
 
-/// Generations whose prompts are being read.
-pub struct Prompts<'m> {
+/// Generations that wait for their prefill.
+pub struct PrefillQueue<'m> {
     served: &'m ServedModel,
     totals: &'m Totals,
-    memory: PromptMemory,
+    cache: PrefixCache,
     chunk_tokens: usize,
     graphs: usize,
     waiting: VecDeque<Waiting<'m>>,
@@ -32,59 +33,59 @@ pub struct Prompts<'m> {
 struct Waiting<'m> {
     running: Arc<Running>,
     key: Arc<PromptKey>,
-    /// What has been read in earlier steps.
-    reading: Option<Box<Reading<'m>>>,
+    /// The chunks of earlier steps.
+    prefill: Option<Box<Prefill<'m>>>,
 }
 
-/// A prompt in a round.
+/// A prompt that is processed in this step.
 struct Turn<'m> {
     waiting: Waiting<'m>,
     work: Work,
-    result: Result<Option<Arc<ReadPrompt>>, ServingError>,
+    result: Result<Option<Arc<PrefilledPrompt>>, ServingError>,
 }
 
-/// What a prompt's turn is.
+/// What is done for a prompt in a step.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Work {
-    /// All of it is known.
+    /// The whole prompt is cached.
     Nothing,
-    /// So many columns, on its own.
+    /// A chunk of this many positions, on its own.
     Part(usize),
-    /// The whole prompt, with others.
+    /// The whole prompt, in a batch with others.
     Whole,
 }
 
-impl<'m> Prompts<'m> {
-    /// No prompts.
+impl<'m> PrefillQueue<'m> {
+    /// An empty queue.
     pub fn new(served: &'m ServedModel, limits: &EngineLimits, totals: &'m Totals) -> Self {
         Self {
             served,
             totals,
-            memory: PromptMemory::new(limits.prompt_memory_bytes),
+            cache: PrefixCache::new(limits.prompt_memory_bytes),
             chunk_tokens: limits.prefill_chunk_tokens.max(1),
             graphs: graphs(served),
             waiting: VecDeque::new(),
         }
     }
 
-    /// Rows that will begin when the prompts have been read.
+    /// Rows that will be decoded once the prompts are prefilled.
     pub fn rows(&self) -> usize {
         self.waiting.iter().map(|waiting| waiting.running.job.sampling.choices).sum()
     }
 
-    /// Bytes of what it remembers of earlier prompts.
-    pub fn memory_bytes(&self) -> usize {
-        self.memory.bytes()
+    /// Bytes in the prefix cache.
+    pub fn cache_bytes(&self) -> usize {
+        self.cache.bytes()
     }
 
-    /// Takes in a job that leaves the queue.
+    /// Adds a job that has left the request queue.
     pub fn add(&mut self, job: GenerateJob) {
         let key = Arc::new(PromptKey::of(&job.prompt));
-        self.waiting.push_back(Waiting { running: Arc::new(Running::start(job)), key, reading: None });
+        self.waiting.push_back(Waiting { running: Arc::new(Running::start(job)), key, prefill: None });
     }
 
-    /// Reads as many tokens as fit into one step; the prompts that are complete with them.
-    pub fn read(&mut self) -> Vec<(Arc<Running>, Arc<ReadPrompt>)> {
+    /// Prefills as many tokens as fit into one step; returns the prompts that are complete.
+    pub fn step(&mut self) -> Vec<(Arc<Running>, Arc<PrefilledPrompt>)> {
         let clock = Stopwatch::start();
         let (mut wholes, mut others) = self.round();
         if wholes.is_empty() && others.is_empty() {
@@ -92,37 +93,37 @@ impl<'m> Prompts<'m> {
         }
         let group = wholes.len().div_ceil(self.graphs).max(1);
         let tasks: Vec<&mut [Turn<'m>]> = wholes.chunks_mut(group).chain(others.chunks_mut(1)).collect();
-        side_by_side(tasks, |turns| advance(self.served, turns));
+        in_parallel(tasks, |turns| advance(self.served, turns));
         self.totals.prefilled(clock.seconds());
         let mut done = Vec::with_capacity(wholes.len() + others.len());
         for turn in wholes.into_iter().chain(others) {
             match turn.result {
-                // Only the last of a round can be unfinished; it goes on before those that have not begun.
+                // Only the last prompt of a round can be incomplete; it comes before those that have not begun.
                 Ok(None) => self.waiting.push_front(turn.waiting),
                 Ok(Some(prompt)) => done.push((turn.waiting.running, prompt)),
                 Err(error) => self.give_up(&turn.waiting.running, &error),
             }
         }
         for (running, prompt) in &done {
-            // What was read beside others may differ in the last bits: who wants the same bits always reads for himself.
+            // Batching may change the last bits, so deterministic requests neither use nor fill the cache.
             if !running.job.sampling.alone {
-                self.memory.keep(prompt);
+                self.cache.insert(prompt);
             }
         }
         done
     }
 
-    /// Whose turn it is, within the tokens of a step: prompts to be read whole, and others.
+    /// The prompts of this step, within its token limit: those to prefill whole, and others.
     fn round(&mut self) -> (Vec<Turn<'m>>, Vec<Turn<'m>>) {
         let mut left = self.chunk_tokens;
         let (mut wholes, mut others): (Vec<Turn<'m>>, Vec<Turn<'m>>) = (Vec::new(), Vec::new());
         while left > 0
             && let Some(mut waiting) = self.waiting.pop_front()
         {
-            if waiting.running.is_unheard() {
+            if waiting.running.is_abandoned() {
                 continue;
             }
-            if waiting.reading.is_none() && self.profits_from(wholes.iter().chain(&others), &waiting) {
+            if waiting.prefill.is_none() && self.profits_from(wholes.iter().chain(&others), &waiting) {
                 self.waiting.push_front(waiting);
                 break;
             }
@@ -130,7 +131,7 @@ impl<'m> Prompts<'m> {
                 Ok((work, known)) => {
                     left = left.saturating_sub(match work {
                         Work::Nothing => 0,
-                        Work::Part(columns) => columns,
+                        Work::Part(count) => count,
                         Work::Whole => waiting.key.len(),
                     });
                     let turns = if work == Work::Whole { &mut wholes } else { &mut others };
@@ -142,37 +143,40 @@ impl<'m> Prompts<'m> {
         (wholes, others)
     }
 
-    /// Would most of a prompt be known, if it waited for those of the round?
+    /// Would most of a prompt be cached if it waited for those of the round?
     fn profits_from<'t>(&self, round: impl Iterator<Item = &'t Turn<'m>>, waiting: &Waiting<'m>) -> bool
     where
         'm: 't,
     {
         let most = round.map(|turn| turn.waiting.key.common(&waiting.key)).max().unwrap_or(0);
-        // Looking through the whole memory comes last: few prompts of a round begin alike.
-        !waiting.running.job.sampling.alone && most > waiting.key.len() / 2 && most > self.memory.knows(&waiting.key)
+        // Searching the whole cache comes last: few prompts of a round share a prefix.
+        !waiting.running.job.sampling.alone
+            && most > waiting.key.len() / 2
+            && most > self.cache.longest_match(&waiting.key)
     }
 
-    /// What is to be done for a prompt in a step that has room for `left` tokens; the prompt, where all of it is known.
+    /// What to do for a prompt in a step that has room for `left` tokens; also the prompt itself if all of it is
+    /// cached.
     fn begin(
         &mut self,
         waiting: &mut Waiting<'m>,
         left: usize,
-    ) -> Result<(Work, Option<Arc<ReadPrompt>>), ServingError> {
+    ) -> Result<(Work, Option<Arc<PrefilledPrompt>>), ServingError> {
         let (job, key) = (&waiting.running.job, &waiting.key);
-        if waiting.reading.is_none() {
-            let known = if job.sampling.alone { None } else { self.memory.recall(key) };
+        if waiting.prefill.is_none() {
+            let known = if job.sampling.alone { None } else { self.cache.lookup(key) };
             let known = match known {
                 Some((known, common)) if common == key.len() && common == known.key().len() => {
                     return Ok((Work::Nothing, Some(known)));
                 }
-                known => known.filter(|(_, common)| common * WORTH_KNOWING >= key.len()),
+                known => known.filter(|(_, common)| common * MIN_PREFIX_SHARE >= key.len()),
             };
             if known.is_none() && !job.sampling.alone && key.len() <= left {
                 return Ok((Work::Whole, None));
             }
-            waiting.reading = Some(Box::new(Reading::start(self.served, &job.prompt, key, known)?));
+            waiting.prefill = Some(Box::new(Prefill::start(self.served, &job.prompt, key, known)?));
         }
-        let unread = waiting.reading.as_ref().map_or(0, |reading| reading.left());
+        let unread = waiting.prefill.as_ref().map_or(0, |prefill| prefill.left());
         Ok((Work::Part(if job.sampling.alone { unread } else { unread.min(left) }), None))
     }
 
@@ -182,17 +186,17 @@ impl<'m> Prompts<'m> {
     }
 }
 
-/// Reads what some prompts of a round are to read together.
+/// Runs the work of some prompts of a round in one batch.
 fn advance(served: &ServedModel, turns: &mut [Turn<'_>]) {
     let clock = Stopwatch::start();
     if let [turn] = turns
-        && let Work::Part(columns) = turn.work
+        && let Work::Part(count) = turn.work
     {
-        turn.result = guarded(|| read_part(&mut turn.waiting, columns));
+        turn.result = guarded(|| prefill_chunk(&mut turn.waiting, count));
     } else if turns.iter().all(|turn| turn.work == Work::Whole) {
         let prompts: Vec<_> =
             turns.iter().map(|turn| (turn.waiting.running.job.prompt.as_ref(), &turn.waiting.key)).collect();
-        match guarded(|| read_together(served, &prompts)) {
+        match guarded(|| prefill_together(served, &prompts)) {
             Ok(read) => {
                 for (turn, prompt) in turns.iter_mut().zip(read) {
                     turn.result = Ok(Some(Arc::new(prompt)));
@@ -206,13 +210,13 @@ fn advance(served: &ServedModel, turns: &mut [Turn<'_>]) {
     }
 }
 
-/// Reads on; the prompt, once nothing is left.
-fn read_part(waiting: &mut Waiting<'_>, columns: usize) -> Result<Option<Arc<ReadPrompt>>, ServingError> {
-    let Some(mut reading) = waiting.reading.take() else { return Ok(None) };
-    reading.advance(columns)?;
-    if reading.left() == 0 {
-        return Ok(Some(Arc::new(reading.finish()?)));
+/// Runs the next chunk; returns the prompt once it is complete.
+fn prefill_chunk(waiting: &mut Waiting<'_>, count: usize) -> Result<Option<Arc<PrefilledPrompt>>, ServingError> {
+    let Some(mut prefill) = waiting.prefill.take() else { return Ok(None) };
+    prefill.advance(count)?;
+    if prefill.left() == 0 {
+        return Ok(Some(Arc::new(prefill.finish()?)));
     }
-    waiting.reading = Some(reading);
+    waiting.prefill = Some(prefill);
     Ok(None)
 }
