@@ -1,7 +1,7 @@
-//! JPEG files scan by scan: does the file hold every block of its picture?
+//! Checks JPEG files scan by scan: does the file contain every block of its image?
 //!
-//! Decoders paint grey what a cut file does not hold. Here every Huffman code is read once more and counted, in baseline and
-//! progressive files, without making pixels of it.
+//! Decoders fill missing parts of a truncated file with grey. Here every Huffman code of baseline and progressive files
+//! is read and counted, without decoding pixels.
 
 mod bits;
 mod scan;
@@ -9,16 +9,17 @@ mod scan;
 use bits::Table;
 use scan::{Component, Frame};
 
-/// More scans are no picture but an attack; the decoder has the same limit.
+/// More scans only occur in attacks; the decoder has the same limit.
 const MAX_SCANS: usize = 100;
 
 /// What is wrong with a file.
 pub(super) type Fault = &'static str;
 
-pub(super) const EARLY: Fault = "the file is damaged: it ends before the picture does";
-pub(super) const BROKEN: Fault = "the file is damaged: its picture's data is broken";
+pub(super) const EARLY: Fault = "the file is damaged: it ends before its image does";
+pub(super) const BROKEN: Fault = "the file is damaged: its image data is invalid";
 
-/// Fails where parts of the picture are missing. What no decoder of ours reads (lossless, arithmetic) is left to it.
+/// Fails if parts of the image are missing. Forms that the decoder does not support (lossless, arithmetic) are left to
+/// it.
 pub(super) fn check(bytes: &[u8]) -> Result<(), Fault> {
     let mut reader = Reader { bytes, at: 2, frame: None, tables: [const { None }; 8], restart: 0, scans: 0 };
     while let Some(marker) = reader.marker() {
@@ -59,11 +60,11 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// The next marker; bytes before it are passed over, as decoders do.
+    /// The next marker; bytes before it are skipped, as decoders do.
     fn marker(&mut self) -> Option<u8> {
         loop {
-            let found = self.bytes.get(self.at..)?.iter().position(|byte| *byte == 0xff)?;
-            self.at += found;
+            let offset = self.bytes.get(self.at..)?.iter().position(|byte| *byte == 0xff)?;
+            self.at += offset;
             while *self.bytes.get(self.at)? == 0xff {
                 self.at += 1;
             }
@@ -75,7 +76,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What belongs to the marker that was just read.
+    /// The segment of the marker that was just read.
     fn segment(&mut self) -> Result<&'a [u8], Fault> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let length = rest.first_chunk().map_or(0, |two| usize::from(u16::from_be_bytes(*two)));

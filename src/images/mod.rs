@@ -1,4 +1,4 @@
-//! Bytes from outside to pixels, sizes read and judged before anything is decoded; pixels to PNG.
+//! Decodes untrusted image files, with sizes checked before anything is decoded; encodes PNG.
 
 mod filled;
 mod jpeg;
@@ -13,14 +13,14 @@ use std::io::Cursor;
 use base64::Engine;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
-/// An image or the address of one that cannot be used; the text names value, limit and way out.
+/// An unusable image or image URL; the text names value, limit and solution.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    /// The picture itself.
+    /// The image itself.
     #[error("image: {0}")]
     Image(String),
     /// A `data:` URL.
-    #[error("image address: {0}")]
+    #[error("image URL: {0}")]
     DataUrl(String),
 }
 
@@ -35,9 +35,9 @@ pub struct ImageLimits {
 
 /// Decodes a PNG, JPEG, WebP, GIF (first frame), BMP or TIFF file to RGB.
 ///
-/// Transparent pictures are laid on white, grey is repeated, a rotation that a camera noted is applied. A file over the
-/// limits is refused by its header, before memory is taken for its pixels; one that ends early, or was filled up with zeros
-/// where its data should be, is refused as damaged. BMP and TIFF without compression cannot show the latter.
+/// Transparent images are drawn on white, grey becomes RGB, EXIF rotation is applied. A file over the limits is
+/// rejected by its header, before memory is allocated for its pixels; one that ends early, or contains zeros instead of
+/// data, is rejected as damaged. The latter cannot be detected in uncompressed BMP and TIFF files.
 pub fn decode_image(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, ImageError> {
     let file = Picture::new(bytes, limits)?;
     let mut decoder = file.decoder(limits)?;
@@ -49,7 +49,7 @@ pub fn decode_image(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, Imag
     Ok(picture.into_rgb8())
 }
 
-/// Width times height of an image file, read from its header and judged as [`decode_image`] would.
+/// Width times height of an image file, read from its header, with the checks of [`decode_image`].
 pub fn count_pixels(bytes: &[u8], limits: &ImageLimits) -> Result<u64, ImageError> {
     Picture::new(bytes, limits)?.decoder(limits).map(|decoder| pixels(&decoder))
 }
@@ -80,20 +80,20 @@ impl<'a> Picture<'a> {
         }
         let format = image::guess_format(bytes).map_err(|_| {
             let known = "PNG, JPEG, WebP, GIF, BMP, TIFF";
-            ImageError::Image(format!("is in no format we know ({known}) or is damaged at its beginning"))
+            ImageError::Image(format!("is not in a supported format ({known}), or its beginning is damaged"))
         })?;
         let bytes = match format {
             ImageFormat::Png => png::pixels_only(bytes),
             _ => Cow::Borrowed(bytes),
         };
-        // A size beyond the end of the file would be believed, and memory taken for it.
+        // The decoder would allocate memory for a size beyond the end of the file.
         if format == ImageFormat::WebP {
             webp::check(&bytes).map_err(|problem| unreadable(&problem))?;
         }
         Ok(Self { bytes, format })
     }
 
-    /// The decoder of a picture within the limits; it has read the header and no pixel.
+    /// The decoder of an image within the limits; it has only read the header.
     fn decoder(&self, limits: &ImageLimits) -> Result<impl ImageDecoder + '_, ImageError> {
         let mut reader = ImageReader::with_format(Cursor::new(&self.bytes[..]), self.format);
         let mut memory = Limits::default();
@@ -104,33 +104,33 @@ impl<'a> Picture<'a> {
         let (width, height) = decoder.dimensions();
         let pixels = pixels(&decoder);
         if pixels == 0 {
-            return Err(ImageError::Image(format!("is {width} x {height} pixels: it is empty")));
+            return Err(ImageError::Image(format!("has {width} x {height} pixels: it is empty")));
         }
         if pixels > limits.max_pixels {
             let max = limits.max_pixels;
             return Err(ImageError::Image(format!(
-                "is {width} x {height} = {pixels} pixels, the limit is {max}: send a smaller image"
+                "has {width} x {height} = {pixels} pixels, the limit is {max}: send a smaller image"
             )));
         }
         let (depth, most) = (u64::from(decoder.color_type().bytes_per_pixel()), limits.max_pixels.saturating_mul(4));
         if decoder.total_bytes() > most {
             return Err(ImageError::Image(format!(
-                "is {width} x {height} pixels of {depth} bytes, the limit is {most} bytes: send 8 bits a channel or a \
+                "has {width} x {height} pixels of {depth} bytes, the limit is {most} bytes: send 8 bits a channel or a \
                  smaller image"
             )));
         }
         Ok(decoder)
     }
 
-    /// Fails when the file ends before its picture does; decoders of some formats paint the rest grey.
+    /// Fails if the file ends before its image does; some decoders fill the rest with grey.
     fn check_whole(&self) -> Result<(), ImageError> {
-        let found = match self.format {
+        let checked = match self.format {
             ImageFormat::Png => png::check(&self.bytes),
             ImageFormat::Jpeg => jpeg::check(&self.bytes),
             ImageFormat::Tiff => tiff::check(&self.bytes),
             _ => Ok(()),
         };
-        found.map_err(|problem| unreadable(&problem))
+        checked.map_err(|problem| unreadable(&problem))
     }
 }
 
@@ -155,25 +155,25 @@ pub fn data_url(url: &str) -> Result<Vec<u8>, ImageError> {
     let has_scheme = url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"));
     let Some(rest) = has_scheme.then(|| &url[5..]) else {
         return Err(ImageError::DataUrl(format!(
-            "`{shown}` is no `data:` URL, and nothing is fetched from elsewhere: {form}"
+            "`{shown}` is not a `data:` URL, and other URLs are not fetched: {form}"
         )));
     };
     let Some((head, data)) = rest.split_once(',') else {
-        return Err(ImageError::DataUrl(format!("`{shown}…` has no comma before its data: {form}")));
+        return Err(ImageError::DataUrl(format!("`{shown}…` is missing the comma before its data: {form}")));
     };
     let (media, encoding) = head.rsplit_once(';').unwrap_or((head, ""));
     if !encoding.trim().eq_ignore_ascii_case("base64") {
         return Err(ImageError::DataUrl(format!("`{shown}…` is not marked as base64: {form}")));
     }
     if !(media.is_empty() || media.to_ascii_lowercase().starts_with("image/")) {
-        return Err(ImageError::DataUrl(format!("holds `{media}`, not an image: {form}")));
+        return Err(ImageError::DataUrl(format!("contains `{media}`, not an image: {form}")));
     }
-    // Line breaks are common in hand-made data; URLs of shells often lack the final padding.
+    // Line breaks are common in hand-written data; URLs made in a shell often lack the final padding.
     let data: String = data.chars().filter(|c| !c.is_ascii_whitespace()).collect();
     let engine = base64::engine::GeneralPurpose::new(
         &base64::alphabet::STANDARD,
         base64::engine::GeneralPurposeConfig::new()
             .with_decode_padding_mode(base64::engine::DecodePaddingMode::Indifferent),
     );
-    engine.decode(data).map_err(|e| ImageError::DataUrl(format!("its base64 data is broken: {e}")))
+    engine.decode(data).map_err(|e| ImageError::DataUrl(format!("its base64 data is invalid: {e}")))
 }

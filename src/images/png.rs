@@ -1,11 +1,12 @@
-//! PNG files chunk by chunk: what is not needed for the pixels is left out before a decoder inflates it.
+//! Filters PNG files chunk by chunk: chunks that are not needed for the pixels are removed before a decoder inflates
+//! them.
 
 use std::borrow::Cow;
 
 const SIGNATURE: usize = 8;
 /// Length, name and checksum.
 const FRAME: usize = 12;
-/// Chunks that say something about pixels, beside the critical ones: transparency, and how a camera was held.
+/// Chunks that are kept in addition to the critical ones: transparency and EXIF rotation.
 const KEPT: [&[u8]; 2] = [b"tRNS", b"eXIf"];
 
 /// The file without colour profiles, texts and animation, which may be compressed and of any size.
@@ -21,15 +22,15 @@ pub(super) fn pixels_only(bytes: &[u8]) -> Cow<'_, [u8]> {
             kept.extend_from_slice(chunk.bytes);
         }
     }
-    // What is cut off in the middle of a chunk stays, so that a decoder sees that it is.
+    // A chunk that is cut off is kept, so that the decoder notices.
     kept.extend_from_slice(&bytes[end..]);
     Cow::Owned(kept)
 }
 
-/// Fails where the end is missing.
+/// Fails if the end is missing.
 pub(super) fn check(bytes: &[u8]) -> Result<(), &'static str> {
     let ends = Chunks::of(bytes).any(|chunk| chunk.name() == b"IEND");
-    if ends { Ok(()) } else { Err("the file is damaged: it ends before the picture does") }
+    if ends { Ok(()) } else { Err("the file is damaged: it ends before its image does") }
 }
 
 struct Chunk<'a> {

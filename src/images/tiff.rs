@@ -1,4 +1,4 @@
-//! TIFF files: compressed data that was filled up with zeros.
+//! Checks TIFF files for compressed data that was never written.
 
 use super::filled::{FILLED, is_filled};
 
@@ -8,7 +8,7 @@ const UNCOMPRESSED: u16 = 1;
 /// Bytes of a directory's entry.
 const ENTRY: usize = 12;
 
-/// Fails where the file's end was filled up although its picture is compressed.
+/// Fails if the file ends in zeros although its image is compressed.
 pub(super) fn check(bytes: &[u8]) -> Result<(), &'static str> {
     if is_filled(bytes) && compression(bytes).is_some_and(|kind| kind != UNCOMPRESSED) {
         return Err(FILLED);
@@ -29,7 +29,7 @@ fn compression(bytes: &[u8]) -> Option<u16> {
     };
     let directory = long(4)?;
     let entries = usize::from(short(directory)?);
-    let mut found = (0..entries).map(|entry| directory + 2 + entry * ENTRY);
-    let entry = found.find(|at| short(*at) == Some(COMPRESSION))?;
+    let mut offsets = (0..entries).map(|entry| directory + 2 + entry * ENTRY);
+    let entry = offsets.find(|at| short(*at) == Some(COMPRESSION))?;
     short(entry + 8)
 }

@@ -1,4 +1,4 @@
-//! WebP files chunk by chunk: does the file hold what its headers promise?
+//! Checks WebP files chunk by chunk: does the file contain what its headers declare?
 
 use super::filled::{FILLED, is_filled};
 
@@ -9,7 +9,7 @@ const FILE_HEADER: usize = 12;
 /// Frame of an animation: position, size, duration.
 const FRAME_HEADER: usize = 16;
 
-/// Fails where a chunk ends beyond the file, or compressed data was filled up.
+/// Fails if a chunk ends beyond the file, or compressed data was never written.
 pub(super) fn check(bytes: &[u8]) -> Result<(), &'static str> {
     let Some(promised) = length_at(bytes, 4) else { return Err(EARLY) };
     // A last chunk of odd length may lack its padding.
@@ -20,7 +20,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), &'static str> {
     chunks(file.get(FILE_HEADER..).unwrap_or_default(), true)
 }
 
-const EARLY: &str = "the file is damaged: it ends before the picture does";
+const EARLY: &str = "the file is damaged: it ends before its image does";
 
 fn chunks(mut rest: &[u8], frames: bool) -> Result<(), &'static str> {
     while rest.len() >= HEADER {

@@ -1,4 +1,4 @@
-//! Transparent pictures on white paper.
+//! Draws transparent images on white.
 
 use image::{DynamicImage, RgbImage};
 
@@ -10,7 +10,7 @@ pub(super) fn lay(picture: DynamicImage) -> RgbImage {
     let clear = picture.into_rgba8();
     let (width, height) = clear.dimensions();
     let mut pixels = clear.into_raw();
-    // In place: a large picture is held once. Three bytes are written where four were read.
+    // In place, so that a large image is only in memory once: four bytes are read, three are written.
     let count = pixels.len() / 4;
     for at in 0..count {
         let alpha = u32::from(pixels[at * 4 + 3]);

@@ -1,14 +1,14 @@
-//! What a chat template may ask for by a number: how wide a column, how many parts. A model's template comes from whoever made the
-//! model, and one number must not end the program.
+//! Limits on numeric arguments of chat templates, such as widths and counts. Templates are untrusted: a single number
+//! must not exhaust the memory.
 
 use minijinja::value::{Kwargs, Rest, StringInput};
 use minijinja::{Environment, Error, ErrorKind, State, Value, filters};
 use minijinja_contrib::pycompat;
 
-/// Widths and counts beyond this are refused; no prompt has room for them.
+/// Larger widths and counts are rejected; they would not fit into any prompt.
 const MOST: usize = 100_000;
 
-/// Gives the filters that take such numbers a limit.
+/// Adds limits to the filters that take such numbers.
 pub(super) fn add(environment: &mut Environment<'_>) {
     environment.add_filter("batch", batch);
     environment.add_filter("slice", slice);
@@ -20,7 +20,7 @@ fn within(number: usize) -> Result<(), Error> {
     if number <= MOST {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::InvalidOperation, format!("{number} is more than {MOST}, which is the limit")))
+    Err(Error::new(ErrorKind::InvalidOperation, format!("{number} is over the limit of {MOST}")))
 }
 
 fn batch(state: &State, value: Value, count: usize, fill: Option<Value>) -> Result<Value, Error> {
@@ -50,7 +50,7 @@ fn format(state: &State, text: &Value, values: Rest<Value>) -> Result<Value, Err
     filters::format(state, text, values)
 }
 
-/// A method of Python's, with the same limit.
+/// A Python method with the same limit.
 pub(super) fn method(state: &State, value: &Value, name: &str, arguments: &[Value]) -> Result<Value, Error> {
     if name == "format" {
         modest(value, arguments)?;
@@ -58,7 +58,7 @@ pub(super) fn method(state: &State, value: &Value, name: &str, arguments: &[Valu
     pycompat::unknown_method_callback(state, value, name, arguments)
 }
 
-/// Refuses widths in a format, and those that it takes from its values (`%*d`).
+/// Rejects large widths in a format, and widths taken from its values (`%*d`).
 fn modest(text: &Value, values: &[Value]) -> Result<(), Error> {
     let text = text.as_str().unwrap_or_default();
     for digits in text.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty()) {

@@ -9,12 +9,12 @@ use super::template_environment::{environment, is_raised, is_unknown, without_ge
 use super::{PromptError, files};
 use crate::domain::message::Role;
 
-/// Instructions that one rendering may take; a conversation of thousands of turns needs a fraction of it.
+/// Maximum number of instructions of a rendering; a conversation of thousands of turns needs a fraction of it.
 const FUEL: u64 = 20_000_000;
 const NAME: &str = "chat_template";
-/// What is said in conversations that a template is tried on.
+/// Text of the trial conversations.
 const QUESTION: &str = "What is it?";
-/// The tag that models think behind.
+/// The tag that begins a model's reasoning.
 const THOUGHT: &str = "<think>";
 
 /// One message as templates see it.
@@ -45,7 +45,7 @@ pub(super) enum TemplatePart {
 pub(super) struct ChatTemplate {
     environment: Environment<'static>,
     source: String,
-    /// Where it was found.
+    /// Its file.
     path: PathBuf,
     /// Does it ever begin a response itself?
     opens: bool,
@@ -54,7 +54,7 @@ pub(super) struct ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// Finds the template in a model's folder, beside its tokenizer or else in `tokenizer_config.json`.
+    /// Finds the template in a model's folder, in its own file or in `tokenizer_config.json`.
     pub(super) fn from_dir(dir: &Path) -> Result<Self, PromptError> {
         let config_path = dir.join("tokenizer_config.json");
         let config = files::read_json_optional(&config_path)?;
@@ -65,15 +65,15 @@ impl ChatTemplate {
             let plain = without_generation_tags(&source);
             if plain == source { Err(error) } else { environment.add_template_owned(NAME, plain) }
         });
-        parsed.map_err(|e| files::config_error(&path, format!("the chat template does not parse: {e:#}")))?;
+        parsed.map_err(|e| files::config_error(&path, format!("the chat template cannot be parsed: {e:#}")))?;
         let special_tokens = special_tokens(config.as_ref());
         let template = Self { environment, source, path, special_tokens, opens: false };
         let opens = template.rehearse()?;
         Ok(Self { opens, ..template })
     }
 
-    /// Runs the template on conversations of every usual form: what it needs and cannot have shows here, not in a request.
-    /// Tells whether it begins a response itself.
+    /// Runs the template on typical conversations, so that unsupported features are detected here and not in a request.
+    /// Returns whether it begins a response itself.
     fn rehearse(&self) -> Result<bool, PromptError> {
         let text = |role, text: &str| TemplateMessage { role, content: TemplateContent::Text(text.to_owned()) };
         let (user, system) = (|| text(Role::User, QUESTION), || text(Role::System, QUESTION));
@@ -120,8 +120,8 @@ impl ChatTemplate {
         })
     }
 
-    /// What the prompt `rendered` of these messages begins the response with, e.g. `<think>`; `specials` are tokens of the
-    /// model's own, which belong to the turn and not to the response.
+    /// The beginning of the response that the prompt `rendered` of these messages contains, e.g. `<think>`; `specials`
+    /// are the model's special tokens, which belong to the turn and not to the response.
     pub(super) fn opened(&self, messages: &[TemplateMessage], rendered: &str, specials: &[String]) -> String {
         if !self.opens {
             return String::new();
@@ -151,12 +151,12 @@ fn opened<'a>(tail: &'a str, specials: &[String]) -> Option<&'a str> {
     tail.match_indices('<').find_map(|(at, _)| is_tag(at)).map(|at| &tail[at..])
 }
 
-/// Where a folder may have its template beside its tokenizer, in the order of transformers' processors.
+/// Files that may contain the template, in the order of transformers' processors.
 const FILES: [&str; 3] = ["processor_config.json", "chat_template.json", PLAIN_FILE];
 const PLAIN_FILE: &str = "chat_template.jinja";
 
 fn find_source(dir: &Path, config: Option<&serde_json::Value>) -> Result<(PathBuf, String), PromptError> {
-    let mut found: Vec<(PathBuf, String)> = Vec::new();
+    let mut templates: Vec<(PathBuf, String)> = Vec::new();
     for file in FILES {
         let path = dir.join(file);
         let source = if file == PLAIN_FILE {
@@ -164,15 +164,15 @@ fn find_source(dir: &Path, config: Option<&serde_json::Value>) -> Result<(PathBu
         } else {
             files::read_json_optional(&path)?.as_ref().and_then(template_field)
         };
-        found.extend(source.map(|source| (path, source)));
+        templates.extend(source.map(|source| (path, source)));
     }
-    // Tools differ in which of two they take.
-    if let Some(pair) = found.windows(2).find(|pair| pair[0].1.trim() != pair[1].1.trim()) {
+    // Tools differ in which of two they use.
+    if let Some(pair) = templates.windows(2).find(|pair| pair[0].1.trim() != pair[1].1.trim()) {
         let other = pair[0].0.file_name().unwrap_or_default().to_string_lossy();
-        let problem = format!("holds another chat template than {other}: keep one of them");
+        let problem = format!("contains a different chat template than {other}: keep one of them");
         return Err(files::config_error(&pair[1].0, problem));
     }
-    if let Some(first) = found.into_iter().next() {
+    if let Some(first) = templates.into_iter().next() {
         return Ok(first);
     }
     let path = dir.join("tokenizer_config.json");
@@ -185,7 +185,7 @@ fn find_source(dir: &Path, config: Option<&serde_json::Value>) -> Result<(PathBu
     }
 }
 
-/// `chat_template` is a text, or a list of named texts of which `default` counts.
+/// `chat_template` is a string, or a list of named templates of which `default` is used.
 fn template_field(json: &serde_json::Value) -> Option<String> {
     let field = json.get("chat_template")?;
     if let Some(text) = field.as_str() {
@@ -195,7 +195,7 @@ fn template_field(json: &serde_json::Value) -> Option<String> {
     Some(named.get("template")?.as_str()?.to_owned())
 }
 
-/// Tokens by role, written as a text or as `{"content": text}`.
+/// Tokens by role, written as a string or as `{"content": text}`.
 fn special_tokens(config: Option<&serde_json::Value>) -> Value {
     let fields = config.and_then(|c| c.as_object()).into_iter().flatten();
     fields

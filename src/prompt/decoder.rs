@@ -5,9 +5,9 @@ use super::tokenizer::TextTokenizer;
 
 /// Turns a stream of ids into a stream of text whose concatenation equals decoding all ids at once.
 ///
-/// Byte-level vocabularies are decoded byte by byte: text leaves as soon as its last character is complete, and bytes that
-/// can never become a character leave as U+FFFD. Other vocabularies are decoded over a short window of ids, because there a
-/// token's text may depend on the one before it.
+/// Byte-level vocabularies are decoded byte by byte: text is released as soon as its last character is complete, and
+/// bytes that can never become a character are released as U+FFFD. Other vocabularies are decoded over a short window
+/// of ids, because there a token's text may depend on the one before it.
 #[derive(Debug)]
 pub struct Decoder<'a> {
     tokenizer: &'a TextTokenizer,
@@ -16,7 +16,7 @@ pub struct Decoder<'a> {
     pending: Vec<u8>,
     /// Otherwise: the ids of the window.
     window: Vec<u32>,
-    /// How many bytes of the window's text have left.
+    /// Released bytes of the window's text.
     sent: usize,
 }
 
@@ -25,7 +25,7 @@ impl<'a> Decoder<'a> {
         Self { tokenizer, skip_special, pending: Vec::new(), window: Vec::new(), sent: 0 }
     }
 
-    /// Takes one id; gives the text that is complete now, if any.
+    /// Adds one id; returns the text that is complete now, if any.
     pub fn push(&mut self, id: u32) -> Result<Option<String>, PromptError> {
         if self.skip_special && self.tokenizer.is_special(id) {
             return Ok(None);
@@ -37,7 +37,7 @@ impl<'a> Decoder<'a> {
         }
         self.window.push(id);
         let text = self.tokenizer.decode(&self.window, self.skip_special)?;
-        // A decoder that rewrites what it gave before (clean-up of spaces) has nothing new until its text grows again.
+        // A decoder that rewrites earlier text (clean-up of spaces) has nothing new until its text grows again.
         let Some(new) = text.get(self.sent..).filter(|t| !t.is_empty() && !t.ends_with('\u{FFFD}')) else {
             return Ok(None);
         };
@@ -47,7 +47,7 @@ impl<'a> Decoder<'a> {
         Ok(Some(new))
     }
 
-    /// The text that was still held back, e.g. the replacement of a character that never came to its end.
+    /// The text that is still held back, e.g. the replacement of an incomplete character.
     pub fn finish(&mut self) -> Result<Option<String>, PromptError> {
         let text = if self.tokenizer.is_byte_level() {
             let rest = std::mem::take(&mut self.pending);
@@ -70,7 +70,7 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// Takes the longest decodable beginning out of `bytes`: invalid bytes become U+FFFD, an unfinished character stays.
+/// Removes the longest decodable prefix from `bytes`: invalid bytes become U+FFFD, an incomplete character stays.
 fn take_complete(bytes: &mut Vec<u8>) -> String {
     let mut text = String::new();
     let mut used = 0;
@@ -93,8 +93,8 @@ fn take_complete(bytes: &mut Vec<u8>) -> String {
     text
 }
 
-/// The byte that a character of a byte-level vocabulary stands for (the table of GPT-2): printable Latin-1 characters stand
-/// for themselves, the other bytes for U+0100 onwards in rising order.
+/// The byte of a character of a byte-level vocabulary (GPT-2's table): printable Latin-1 characters represent
+/// themselves, the other bytes are U+0100 onwards in ascending order.
 pub(super) fn byte_of_char(c: char) -> Option<u8> {
     let code = u32::from(c);
     let printable = |b: u32| matches!(b, 0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF);

@@ -1,6 +1,6 @@
-//! What can go wrong between a message and a model input.
+//! Errors of the prompt room.
 
-/// An error of the prompt room. [`PromptError::is_input`] tells a bad request from a bad model folder.
+/// An error of the prompt room. [`PromptError::is_input`] distinguishes a bad request from a bad model folder.
 #[derive(Debug, thiserror::Error)]
 pub enum PromptError {
     /// A file of the model's folder cannot be read.
@@ -11,7 +11,7 @@ pub enum PromptError {
         /// Why.
         source: std::io::Error,
     },
-    /// A file of the model's folder says something we cannot follow.
+    /// A file of the model's folder has unsupported content.
     #[error("{path}: {problem}")]
     Config {
         /// The file.
@@ -19,7 +19,7 @@ pub enum PromptError {
         /// What is wrong and the way out.
         problem: String,
     },
-    /// The tokenizer refused a text.
+    /// The tokenizer rejected a text.
     #[error("tokenizer: {0}")]
     Tokenizer(String),
     /// The chat template failed on these messages.
@@ -32,13 +32,13 @@ pub enum PromptError {
     #[error("image: {0}")]
     Image(String),
     /// A `data:` URL cannot be used.
-    #[error("image address: {0}")]
+    #[error("image URL: {0}")]
     DataUrl(String),
     /// Limits that contradict each other.
     #[error("image area limits: {0}")]
     Limits(String),
-    /// A message holds a video.
-    #[error("message {message} holds a video; only still images are supported: send single frames as images")]
+    /// A message contains a video.
+    #[error("message {message} contains a video; only still images are supported: send single frames as images")]
     Video {
         /// Position of the message, from 0.
         message: usize,
@@ -54,25 +54,23 @@ pub enum PromptError {
     TooLong {
         /// Tokens of the whole prompt.
         tokens: usize,
-        /// Those that stand for images.
+        /// Image tokens among them.
         image_tokens: usize,
         /// `max_prompt_tokens`.
         limit: usize,
     },
-    /// A prompt and the response that is to be learnt do not fit.
+    /// A prompt and its demonstration do not fit.
     #[error(
         "the prompt and its demonstration have {tokens} tokens, the model's context is {limit}: shorten them, or lower max_pixels"
     )]
     DemonstrationTooLong {
         /// Tokens of both.
         tokens: usize,
-        /// What the model can hold.
+        /// The model's context.
         limit: usize,
     },
-    /// The prompt does not fit by far; it was not read to its end.
-    #[error(
-        "the prompt's text has {bytes} bytes, far more than the limit of {limit} tokens can hold: shorten the text"
-    )]
+    /// The prompt is far too long; it was not tokenized completely.
+    #[error("the prompt's text has {bytes} bytes, far too many for the limit of {limit} tokens: shorten the text")]
     FarTooLong {
         /// Bytes of all texts.
         bytes: usize,
@@ -82,7 +80,7 @@ pub enum PromptError {
 }
 
 impl PromptError {
-    /// Is the row at fault by its size: too many tokens, or a picture that the model's image processor refuses?
+    /// Is the row too large: too many tokens, or an image that the model's image processor rejects?
     pub fn does_not_fit(&self) -> bool {
         matches!(
             self,
@@ -90,7 +88,7 @@ impl PromptError {
         )
     }
 
-    /// True when the request or the row is at fault, false when the model's folder is.
+    /// True if the error is in the request or the row, false if it is in the model's folder.
     pub fn is_input(&self) -> bool {
         !matches!(self, Self::File { .. } | Self::Config { .. } | Self::Tokenizer(_))
     }

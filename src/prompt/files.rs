@@ -7,12 +7,12 @@ use super::PromptError;
 /// Files of this room are at most this large; a tokenizer of 150,000 entries has about 12 MB.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// The text of a file that must be there.
+/// The text of a required file.
 pub(super) fn read(path: &Path) -> Result<String, PromptError> {
     let fail = |source| PromptError::File { path: path.display().to_string(), source };
     let size = std::fs::metadata(path).map_err(fail)?.len();
     if size > MAX_BYTES {
-        return Err(config_error(path, format!("has {size} bytes, more than the {MAX_BYTES} allowed")));
+        return Err(config_error(path, format!("has {size} bytes, the limit is {MAX_BYTES}")));
     }
     std::fs::read_to_string(path).map_err(fail)
 }

@@ -1,4 +1,4 @@
-//! Images that come with a message, in this room's errors.
+//! Images of messages, with the errors of this room.
 
 use image::RgbImage;
 

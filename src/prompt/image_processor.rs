@@ -1,4 +1,4 @@
-//! Pixels to patches, as `Qwen2VLImageProcessor` does it.
+//! Converts pixels to patches like `Qwen2VLImageProcessor`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::model::{Grid, ImagePatches, ModelInfo};
 /// The longest side may be this many times the shortest.
 const MAX_RATIO: f64 = 200.0;
 
-/// What an image is resized to.
+/// The size that an image is resized to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TargetSize {
     /// Height in pixels, a multiple of the factor.
@@ -42,7 +42,7 @@ pub fn smart_resize(
     let (long, short) = (h.max(w), h.min(w));
     if short < 1.0 || long / short > MAX_RATIO {
         return Err(PromptError::Image(format!(
-            "is {width} x {height} pixels: one side may be at most {MAX_RATIO} times the other; crop or pad it"
+            "has {width} x {height} pixels: one side may be at most {MAX_RATIO} times the other; crop or pad it"
         )));
     }
     let (min, max) = (min_pixels as f64, max_pixels as f64);
@@ -60,15 +60,15 @@ pub fn smart_resize(
     Ok(TargetSize { height: target_h as u32, width: target_w as u32 })
 }
 
-/// Width and height to which `Qwen2.5-VL` resizes an image of `[width, height]` where nobody sets other limits; none for an
-/// image that it refuses.
+/// Width and height to which `Qwen2.5-VL` resizes an image of `[width, height]` with its default limits; none for an
+/// image that it rejects.
 pub fn usual_size([width, height]: [u32; 2]) -> Option<[u32; 2]> {
     let target = smart_resize(height, width, 28, PIXELS[0], PIXELS[1]).ok()?;
     Some([target.width, target.height])
 }
 
-/// What rewards learn of images without a model's own limits: their sizes, and those that they are resized to. Sizes that are
-/// given win over those of the images, as long as there are any.
+/// The sizes of images for rewards, without a model's own limits: the original and the resized ones. Given sizes take
+/// precedence over those of the images.
 pub fn usual_sizes(images: &[Arc<RgbImage>], given: &[[u32; 2]], resized: &[[u32; 2]]) -> [Vec<[u32; 2]>; 2] {
     let told = |sizes: &[[u32; 2]]| (!sizes.is_empty()).then(|| sizes.to_vec());
     let own = || images.iter().map(|image| [image.width(), image.height()]).collect::<Vec<_>>();
@@ -77,7 +77,7 @@ pub fn usual_sizes(images: &[Arc<RgbImage>], given: &[[u32; 2]], resized: &[[u32
     [sizes, resized]
 }
 
-/// Resizes, normalises and cuts images.
+/// Resizes and normalises images, and splits them into patches.
 #[derive(Debug, Clone)]
 pub struct ImageProcessor {
     patch: usize,
@@ -91,7 +91,7 @@ pub struct ImageProcessor {
 }
 
 impl ImageProcessor {
-    /// Reads a folder's image settings; what they leave out is as in `Qwen2VLImageProcessor`. Their patch sizes must be the
+    /// Reads a folder's image settings, with the defaults of `Qwen2VLImageProcessor`. Their patch sizes must be the
     /// model's.
     pub fn from_dir(dir: &Path, model: &ModelInfo) -> Result<Self, PromptError> {
         let settings = ImageSettings::read(dir, model)?;
@@ -104,17 +104,18 @@ impl ImageProcessor {
         Ok(Self { patch, merge, temporal, min_pixels, max_pixels, table, notes: settings.notes })
     }
 
-    /// Settings of the folder that are not used, for whoever registers it.
+    /// Notes on unused settings, for the user who registers the model.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// Side in pixels of what becomes one image token.
+    /// Side in pixels of the area of one image token.
     pub fn cell_px(&self) -> u32 {
         (self.patch * self.merge) as u32
     }
 
-    /// What an image of this size is resized to; `min_pixels` and `max_pixels` replace the checkpoint's own limits.
+    /// The size that an image of this size is resized to; `min_pixels` and `max_pixels` replace the checkpoint's own
+    /// limits.
     pub fn target_size(
         &self,
         width: u32,
@@ -122,15 +123,15 @@ impl ImageProcessor {
         min_pixels: Option<u64>,
         max_pixels: Option<u64>,
     ) -> Result<TargetSize, PromptError> {
-        // One limit given alone moves the checkpoint's other one out of its way.
+        // If only one limit is given, the checkpoint's other one is adjusted so that they do not conflict.
         let min = min_pixels.unwrap_or_else(|| self.min_pixels.min(max_pixels.unwrap_or(u64::MAX)));
         let max = max_pixels.unwrap_or_else(|| self.max_pixels.max(min));
         smart_resize(height, width, self.cell_px(), min, max)
     }
 
-    /// Resizes an image to a size that [`ImageProcessor::target_size`] gave, normalises it and cuts it into patches.
+    /// Resizes an image to a size that [`ImageProcessor::target_size`] gave, normalises it and splits it into patches.
     ///
-    /// Patches stand in merge order: rows and columns of merged tokens, then the `merge` x `merge` patches inside each. A
+    /// Patches are in merge order: rows and columns of merged tokens, then the `merge` x `merge` patches inside each. A
     /// patch holds channel, identical frames, rows and columns, in this order.
     pub fn patches(&self, image: &RgbImage, target: TargetSize) -> ImagePatches {
         let resized = resize_bicubic(image, target.width, target.height);

@@ -1,6 +1,6 @@
-//! The settings of a folder's image processor, in either of their forms: `image_processor` inside `processor_config.json`, as
-//! newer tools write them, or `preprocessor_config.json`. As in transformers the first wins where both are there, and there
-//! are no settings without a file. The same rules hold for both.
+//! The settings of a folder's image processor, in either of their forms: `image_processor` inside
+//! `processor_config.json`, as newer tools write them, or `preprocessor_config.json`. As in transformers, the first
+//! takes precedence, and one of the two files is required. The same rules apply to both.
 
 use std::path::{Path, PathBuf};
 
@@ -13,15 +13,15 @@ use crate::model::ModelInfo;
 const NESTED_FILE: &str = "processor_config.json";
 const NESTED_KEY: &str = "image_processor";
 const FLAT_FILE: &str = "preprocessor_config.json";
-/// Settings of videos, which are no settings of images.
+/// Settings of videos, which are not used for images.
 const VIDEO_FILE: &str = "video_preprocessor_config.json";
-/// Image processors that do the same.
+/// Equivalent image processors.
 const PROCESSORS: [&str; 3] = ["Qwen2VLImageProcessor", "Qwen2_5_VLImageProcessor", "Qwen3VLImageProcessor"];
-/// Bicubic, as Pillow numbers it.
+/// Pillow's number of bicubic.
 const BICUBIC: u64 = 3;
-/// Smallest and largest area where nothing is said.
+/// Default smallest and largest area.
 pub(super) const PIXELS: [u64; 2] = [56 * 56, 28 * 28 * 1280];
-/// Mean and deviation of each colour channel where nothing is said.
+/// Default mean and standard deviation of each colour channel.
 const MEAN: [f64; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
 const DEVIATION: [f64; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
 /// Settings that are read.
@@ -65,7 +65,7 @@ const IDLE: [&str; 14] = [
     "use_fast",
 ];
 
-/// What an image processor needs to know.
+/// Settings of an image processor.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ImageSettings {
     /// Smallest and largest area.
@@ -94,11 +94,11 @@ impl Source {
         for (file, key) in [(NESTED_FILE, Some(NESTED_KEY)), (FLAT_FILE, None)] {
             let path = dir.join(file);
             let Some(mut json) = read_json_optional(&path)? else { continue };
-            let found = match key {
+            let settings = match key {
                 Some(key) => json.get_mut(key).map(Value::take).filter(|value| !value.is_null()),
                 None => Some(json),
             };
-            match found {
+            match settings {
                 None => {}
                 Some(Value::Object(fields)) => return Ok(Self { path, fields }),
                 Some(other) => {
@@ -112,7 +112,7 @@ impl Source {
         Err(config_error(
             dir,
             format!(
-                "has neither {FLAT_FILE} nor {NESTED_FILE} with `{NESTED_KEY}`{video}: copy the file from where the model comes from"
+                "has neither {FLAT_FILE} nor {NESTED_FILE} with `{NESTED_KEY}`{video}: copy the file from the model's repository"
             ),
         ))
     }
@@ -150,7 +150,7 @@ impl Source {
         self.fields.get(name).filter(|value| !value.is_null())
     }
 
-    /// `Fast` and other endings name where the same work is done.
+    /// `Fast` and other suffixes name implementations of the same processor.
     fn check_kind(&self) -> Result<(), String> {
         let Some(kind) = self.find("image_processor_type") else { return Ok(()) };
         if kind.as_str().is_some_and(|kind| PROCESSORS.iter().any(|known| kind.starts_with(known))) {
@@ -174,7 +174,8 @@ impl Source {
         Ok(())
     }
 
-    /// Despite their names `shortest_edge` and `longest_edge` are areas in pixels. `min_pixels` and `max_pixels` win over them.
+    /// Despite their names `shortest_edge` and `longest_edge` are areas in pixels. `min_pixels` and `max_pixels` take
+    /// precedence.
     fn pixels(&self) -> Result<[u64; 2], String> {
         let size = match self.find("size") {
             None => None,
@@ -209,7 +210,7 @@ impl Source {
         Ok(pixels)
     }
 
-    /// Three numbers, one a colour.
+    /// Three numbers, one per colour.
     fn channels(&self, name: &str, default: [f64; 3]) -> Result<[f32; 3], String> {
         let Some(value) = self.find(name) else { return Ok(default.map(|v| v as f32)) };
         let numbers = value.as_array().map(|list| list.iter().map(Value::as_f64).collect::<Option<Vec<f64>>>());

@@ -1,9 +1,9 @@
-//! Keeping special tokens that a person typed apart from those that the chat template writes.
+//! Keeps special tokens in user text apart from those that the chat template writes.
 //!
 //! Before a template runs, the first character of every special token inside a message's text is exchanged for a
-//! private-use character that occurs nowhere else. What the template then yields contains special tokens only where the
-//! template itself wrote them. The exchange is undone after the text has been cut at those. Everything else of the text is
-//! left alone, so templates may still trim, compare and measure it as the reference does.
+//! private-use character that occurs nowhere else. The rendered text then contains special tokens only where the
+//! template itself wrote them. The exchange is undone after the text has been split at those. The rest of the text is
+//! not changed, so templates may still trim, compare and measure it as the reference does.
 
 use super::PromptError;
 
@@ -11,12 +11,12 @@ use super::PromptError;
 #[derive(Debug)]
 pub(super) struct Masking<'a> {
     specials: &'a [String],
-    /// First character of special tokens, and its stand-in.
+    /// First character of special tokens, and its replacement.
     pairs: Vec<(char, char)>,
 }
 
 impl<'a> Masking<'a> {
-    /// Chooses stand-ins that occur neither in the template's source nor in any text.
+    /// Chooses replacements that occur neither in the template's source nor in any text.
     pub(super) fn new<'t>(
         specials: &'a [String],
         texts: impl Iterator<Item = &'t str> + Clone,
@@ -33,7 +33,8 @@ impl<'a> Masking<'a> {
         Ok(Self { specials, pairs })
     }
 
-    /// A text with no special token left in it, nor the beginning of one at its end, where the next text would complete it.
+    /// A text with no special token left in it, nor the beginning of one at its end, where the next text would complete
+    /// it.
     pub(super) fn mask(&self, text: &str) -> String {
         let mut out = String::with_capacity(text.len());
         for (at, c) in text.char_indices() {

@@ -1,7 +1,8 @@
 //! From messages and images to model inputs: tokenizer, chat template, image processor.
 //!
-//! [`Processor`] is the door: it renders messages with a checkpoint's own chat template, tokenizes them so that special
-//! tokens typed by a person stay plain text, resizes and cuts images into patches, and expands each image's placeholder.
+//! [`Processor`] is the entry point: it renders messages with a checkpoint's own chat template, tokenizes them so that
+//! special tokens in user text stay plain text, resizes images and splits them into patches, and expands each image's
+//! placeholder.
 
 mod bounded;
 mod chat_template;
@@ -43,14 +44,15 @@ pub struct RenderedPrompt {
     pub ids: Vec<u32>,
     /// The images, in order.
     pub images: Vec<Arc<ImagePatches>>,
-    /// Where each image's tokens stand and how they map to pixels.
+    /// The positions of each image's tokens and how they map to pixels.
     pub layout: Vec<ImageLayout>,
-    /// What the chat template began the response with, e.g. `<think>`: part of what rewards read and demonstrations repeat.
+    /// The beginning of the response that the chat template wrote, e.g. `<think>`: rewards read it, and demonstrations
+    /// repeat it.
     pub opened: String,
 }
 
 impl RenderedPrompt {
-    /// A demonstration without what the prompt has begun already. White space may differ.
+    /// A demonstration without the part that is already in the prompt. White space may differ.
     pub fn continuation<'a>(&self, demonstration: &'a str) -> &'a str {
         let mut rest = demonstration;
         for word in self.opened.split_whitespace() {
@@ -63,16 +65,16 @@ impl RenderedPrompt {
     }
 }
 
-/// How one image lies in a prompt and in pixels.
+/// The tokens of one image in a prompt, and the corresponding pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImageLayout {
-    /// First column of its tokens in the prompt.
+    /// Position of its first token in the prompt.
     pub start: usize,
     /// Rows of merged tokens.
     pub rows: usize,
     /// Columns of merged tokens.
     pub cols: usize,
-    /// Width and height of the image as it came.
+    /// Width and height of the original image.
     pub original: (u32, u32),
     /// Width and height after resizing.
     pub processed: (u32, u32),

@@ -1,10 +1,10 @@
-//! What a prompt template may hold.
+//! The sandbox of prompt templates.
 //!
-//! A template comes with a job, from any user. Fuel counts instructions, which bounds neither memory (thirty
-//! lines that double a variable fill any machine) nor time (one instruction may sort a prompt of a megabyte). So a template
-//! reads the prompt, decides, repeats and writes; nothing in it can make a value much larger than what it was made from; what it
-//! writes has a limit, what its filters read has one, and the longer the prompt, the fewer instructions there are. All of that
-//! is counted in bytes, not in seconds: a row is written or refused on every machine alike.
+//! A template comes with a job, from any user. Fuel counts instructions, which bounds neither memory (thirty lines that
+//! double a variable fill any machine) nor time (one instruction may sort a prompt of a megabyte). So a template may
+//! only read the prompt, branch, loop and write text; nothing in it can make a value much larger than its inputs; its
+//! output and the input of its filters are limited, and longer prompts get fewer instructions. All limits are counted
+//! in bytes, not in seconds, so that a row is accepted or rejected on every machine alike.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,19 +14,19 @@ use minijinja::machinery::{WhitespaceConfig, parse};
 use minijinja::value::{Object, Rest};
 use minijinja::{Environment, Error, ErrorKind, State, UndefinedBehavior, Value};
 
-/// Instructions that a prompt template may take.
+/// Maximum number of instructions of a prompt template.
 const FUEL: u64 = 1_000_000;
-/// Bytes that all instructions of a rendering may pass over.
+/// Maximum number of bytes that all instructions of a rendering may process.
 const WORK: u64 = 500_000_000;
-/// Bytes that all filters of a rendering may read.
+/// Maximum number of bytes that all filters of a rendering may read.
 const FILTERED: usize = 64 << 20;
 /// Bytes that an entry of a list counts as.
 const PER_ENTRY: usize = 32;
-/// Bytes of a text that a template writes, or makes on the way.
+/// Maximum size of a template's output and of intermediate strings, in bytes.
 pub(super) const MAX_BYTES: usize = 4 << 20;
-/// Times that a template may join texts with `~` or `+`; to write one behind the other takes neither.
+/// Maximum number of concatenations with `~` or `+` in a template; writing one text after another needs neither.
 const MAX_JOINS: usize = 32;
-/// Filters whose results are about as large as what they are given, beside those of [`add_filters`].
+/// Filters whose results are about as large as their inputs, in addition to those of [`add_filters`].
 const FILTERS: &[&str] = &[
     "abs",
     "bool",
@@ -59,24 +59,24 @@ const FILTERS: &[&str] = &[
 ];
 const OWN_FILTERS: [&str; 2] = ["join", "replace"];
 
-/// Looks through a template that parses.
+/// Checks that a template only uses permitted syntax.
 ///
 /// # Errors
-/// Names the first thing that a prompt template must not hold.
+/// Names the first construct that is not permitted.
 #[allow(clippy::default_trait_access, reason = "the type of the syntax has no name that can be reached")]
 pub(super) fn check(source: &str) -> Result<(), String> {
     let template = parse(source, "", Default::default(), WhitespaceConfig::default()).map_err(|e| e.to_string())?;
     Walk { joins: 0 }.statement(&template)
 }
 
-/// What one rendering may read with filters.
+/// The number of bytes that filters may still read in a rendering.
 #[derive(Debug)]
 pub(super) struct Budget(AtomicUsize);
 
 impl Object for Budget {}
 
 impl Budget {
-    /// Under which name a rendering finds its budget; no template can write it.
+    /// Name of the variable with a rendering's budget; templates cannot refer to it because of the space.
     pub(super) const NAME: &'static str = "the budget";
 
     pub(super) fn full() -> Value {
@@ -89,24 +89,24 @@ impl Budget {
             budget.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_err()
         });
         if spent {
-            let detail = format!("its filters read more than {FILTERED} bytes: apply them to less, or fewer times");
+            let detail = format!("its filters read more than {FILTERED} bytes: apply them to less text, or less often");
             return Err(Error::new(ErrorKind::OutOfFuel, detail));
         }
         Ok(())
     }
 }
 
-/// Bytes of a value, about: an entry of a list is a value of its own.
+/// Approximate size of a value in bytes.
 fn bytes(value: &Value) -> usize {
     value.as_str().map_or_else(|| value.len().unwrap_or(1) * PER_ENTRY, str::len)
 }
 
-/// Instructions that a rendering of this prompt may take: each may pass over all that the prompt can become.
+/// Maximum number of instructions of a rendering of this prompt, because each may process the whole text.
 pub(super) fn fuel(prompt: &str) -> u64 {
     (WORK / (prompt.len() as u64 + 1)).min(FUEL)
 }
 
-/// Filters that read as many bytes as the budget allows, and those that could multiply texts, each with a limit.
+/// Adds filters that respect the budget, and limited versions of those that could multiply text.
 pub(super) fn add_filters(environment: &mut Environment<'_>) {
     let mut plain = Environment::new();
     plain.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -148,17 +148,17 @@ fn within(bytes: usize) -> Result<(), Error> {
     if bytes <= MAX_BYTES {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::InvalidOperation, format!("it makes a text of more than {MAX_BYTES} bytes")))
+    Err(Error::new(ErrorKind::InvalidOperation, format!("it makes a string of more than {MAX_BYTES} bytes")))
 }
 
-/// A text that refuses to grow beyond the limit.
+/// A buffer that does not grow beyond the limit.
 #[derive(Debug, Default)]
 pub(super) struct Limited(pub Vec<u8>);
 
 impl std::io::Write for Limited {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         if self.0.len() + bytes.len() > MAX_BYTES {
-            return Err(std::io::Error::other(format!("it makes a text of more than {MAX_BYTES} bytes")));
+            return Err(std::io::Error::other(format!("it makes a string of more than {MAX_BYTES} bytes")));
         }
         self.0.extend_from_slice(bytes);
         Ok(bytes.len())
@@ -177,7 +177,7 @@ type Allowed = Result<(), String>;
 
 fn refused(what: &str) -> Allowed {
     Err(format!(
-        "must not hold {what}: it may hold text, `{{{{ prompt }}}}` with filters ({}, {}), `if` and `for`",
+        "must not contain {what}: it may contain text, `{{{{ prompt }}}}` with filters ({}, {}), `if` and `for`",
         FILTERS.join(", "),
         OWN_FILTERS.join(", ")
     ))
@@ -243,7 +243,9 @@ impl Walk {
                     _ => {}
                 }
                 if self.joins > MAX_JOINS {
-                    return Err(format!("must not join more than {MAX_JOINS} times: write one text behind the other"));
+                    return Err(format!(
+                        "must not concatenate more than {MAX_JOINS} times: write the texts one after the other"
+                    ));
                 }
                 self.expressions([&operation.left, &operation.right])
             }

@@ -1,4 +1,4 @@
-//! Messages and images to a prompt that a model can read.
+//! Renders messages and images to a prompt for the model.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use super::{ImageLayout, PromptError, RenderedPrompt};
 use crate::domain::message::{AreaLimits, Content, Message, Part};
 use crate::model::ModelInfo;
 
-/// Texts with no more bytes than this for each token they may have are read to their end.
+/// Texts with at most this number of bytes per allowed token are tokenized in one piece.
 const BYTES_PER_TOKEN: usize = 16;
 /// Bytes of a slice of a longer text.
 const SLICE: usize = 1 << 16;
-/// Tokens that a slice may have only because it was cut out.
+/// Additional tokens that a slice may have because of its cut ends.
 const CUT_SLACK: usize = 8;
 
 /// Limits of one prompt.
@@ -32,7 +32,7 @@ pub struct PromptLimits {
     pub max_prompt_tokens: usize,
 }
 
-/// Everything between people and a checkpoint: its tokenizer, its chat template, its image processor.
+/// The processor of a checkpoint: tokenizer, chat template and image processor.
 #[derive(Debug)]
 pub struct Processor {
     tokenizer: TextTokenizer,
@@ -54,10 +54,10 @@ impl Processor {
         })
     }
 
-    /// Can a folder be used, as far as everything but its weights tells?
+    /// Checks everything in a folder except its weights.
     ///
     /// # Errors
-    /// What stands in the way.
+    /// Why it cannot be used.
     pub fn check_folder(dir: &Path) -> Result<(), String> {
         let info = crate::model::check_settings(dir).map_err(|error| error.to_string())?;
         Self::from_dir(dir, &info).map(drop).map_err(|error| error.to_string())
@@ -75,8 +75,8 @@ impl Processor {
 
     /// Renders messages; `images` are the decoded images of their image parts, in order.
     ///
-    /// Special tokens in message texts stay plain text: they add no image slot and forge no turn. A prompt over the limit is
-    /// an error with its counts, never a cut.
+    /// Special tokens in message texts stay plain text: they cannot add image slots or forge turns. A prompt over the
+    /// limit is an error with its counts; it is never truncated.
     pub fn render(
         &self,
         messages: &[Message],
@@ -85,12 +85,13 @@ impl Processor {
         add_generation_prompt: bool,
     ) -> Result<RenderedPrompt, PromptError> {
         let (mut prompt, targets) = self.lay_out(messages, images, limits, add_generation_prompt)?;
-        // Pixels last: they are the costly part, and everything that can be refused has been.
+        // Pixels last: they are the expensive part, and all checks are done.
         prompt.images = images.iter().zip(targets).map(|(i, t)| Arc::new(self.images.patches(i, t))).collect();
         Ok(prompt)
     }
 
-    /// Tokens of the prompt that [`Processor::render`] would make, image tokens included; no pixel is looked at.
+    /// Number of tokens of the prompt that [`Processor::render`] would make, image tokens included, without reading
+    /// pixels.
     pub fn count_tokens(
         &self,
         messages: &[Message],
@@ -100,7 +101,7 @@ impl Processor {
         self.lay_out(messages, images, limits, true).map(|(prompt, _)| prompt.ids.len())
     }
 
-    /// The prompt without its pixels, and what its images are resized to.
+    /// The prompt without its pixels, and the sizes that its images are resized to.
     fn lay_out(
         &self,
         messages: &[Message],
@@ -133,7 +134,7 @@ impl Processor {
         Ok((RenderedPrompt { text: masking.unmask(&rendered), ids, images: Vec::new(), layout, opened }, targets))
     }
 
-    /// Refuses texts that are far over the limit before all of them are read: the tokens of megabytes take seconds.
+    /// Rejects texts that are far over the limit before they are tokenized completely, because megabytes take seconds.
     fn refuse_far_too_long(&self, texts: &[&str], limit: usize) -> Result<(), PromptError> {
         let bytes: usize = texts.iter().map(|text| text.len()).sum();
         if bytes <= limit.saturating_mul(BYTES_PER_TOKEN) {
@@ -149,7 +150,7 @@ impl Processor {
         Ok(())
     }
 
-    /// Ids of the pieces, every image placeholder widened to its image's tokens; at most `limit` of them.
+    /// Ids of the pieces, every image placeholder expanded to its image's tokens; at most `limit` of them.
     fn expand(
         &self,
         pieces: &[Piece<'_>],
@@ -162,7 +163,7 @@ impl Processor {
         let mut sizes = images.iter().zip(targets);
         let mut ids = Vec::new();
         let mut layout: Vec<ImageLayout> = Vec::with_capacity(images.len());
-        // Counted apart, so that absurd sizes are refused without making room for their tokens.
+        // Counted separately, so that huge sizes are rejected without allocating their tokens.
         let mut image_tokens = 0;
         let mut text_tokens = 0;
         for piece in pieces {
@@ -211,7 +212,7 @@ impl Processor {
         let slots = count(self.image_token_id);
         if slots != images {
             return Err(PromptError::ImageCount(format!(
-                "the messages hold {images} images, but the model's chat template made {slots} image places"
+                "the messages contain {images} images, but the model's chat template made {slots} image slots"
             )));
         }
         Ok(())
@@ -222,17 +223,17 @@ impl Processor {
         self.tokenizer.encode(text)
     }
 
-    /// The text of ids; ids that the tokenizer does not know yield nothing.
+    /// The text of ids; unknown ids are skipped.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, PromptError> {
         self.tokenizer.decode(ids, skip_special)
     }
 
-    /// The bytes that one id stands for; empty for an id that the tokenizer does not know.
+    /// The bytes of one id; empty for an unknown id.
     pub fn token_bytes(&self, id: u32) -> Vec<u8> {
         self.tokenizer.token_bytes(id)
     }
 
-    /// The text of one id alone; a part of a character shows as U+FFFD.
+    /// The text of one id alone; an incomplete character is shown as U+FFFD.
     pub fn token_text(&self, id: u32) -> String {
         String::from_utf8_lossy(&self.token_bytes(id)).into_owned()
     }
@@ -243,7 +244,7 @@ impl Processor {
     }
 }
 
-/// A text in slices that end at white space, where there is any.
+/// A text in slices that end at white space, if possible.
 fn slices(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -255,7 +256,7 @@ fn slices(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Refuses videos and a wrong number of images.
+/// Rejects videos and a wrong number of images.
 fn check_parts(messages: &[Message], images: usize) -> Result<(), PromptError> {
     let mut parts = 0;
     for (index, message) in messages.iter().enumerate() {
@@ -270,13 +271,13 @@ fn check_parts(messages: &[Message], images: usize) -> Result<(), PromptError> {
     }
     if parts != images {
         return Err(PromptError::ImageCount(format!(
-            "the messages have {parts} image parts, but {images} images came with them"
+            "the messages have {parts} image parts, but {images} images were given"
         )));
     }
     Ok(())
 }
 
-/// What each image part says about its image's size.
+/// The size limits of each image part.
 fn areas_of(messages: &[Message]) -> impl Iterator<Item = AreaLimits> {
     messages.iter().flat_map(parts_of).filter(|part| part.image().is_some()).map(Part::area_limits)
 }

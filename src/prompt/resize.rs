@@ -1,8 +1,8 @@
-//! Resizing with antialias, in the arithmetic that vision-language checkpoints were trained with.
+//! Antialiased resizing with the same arithmetic as Pillow, which vision-language checkpoints were trained with.
 //!
-//! Keys' cubic with a = -0.5, or a triangle, its support widened by the scale when shrinking; weights in fixed point; the
-//! horizontal pass first, its result rounded and clamped to 8 bits before the vertical pass (the overshoot of a picture with hard edges is
-//! cut off between the passes, which a float implementation would not do).
+//! Keys' cubic with a = -0.5, or a triangle, its support widened by the scale when shrinking; weights in fixed point;
+//! the horizontal pass first, its result rounded and clamped to 8 bits before the vertical pass. A float implementation
+//! would not clip the overshoot at hard edges between the passes.
 
 use image::RgbImage;
 use rayon::prelude::*;
@@ -11,7 +11,7 @@ const A: f64 = -0.5;
 /// Fraction bits of the weights: 8 bits of value and 2 of headroom for overshoot leave 22 of 32.
 const PRECISION: u32 = 22;
 
-/// How much a pixel counts by its distance.
+/// The weight of a pixel by its distance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Filter {
     /// Falls linearly to 0 at distance 1.
@@ -36,7 +36,7 @@ impl Filter {
     }
 }
 
-/// The input pixels that make one output pixel, and their weights in fixed point.
+/// The input pixels of one output pixel, and their weights in fixed point.
 struct Taps {
     first: usize,
     weights: Vec<i32>,
@@ -114,7 +114,7 @@ fn taps(from: usize, to: usize, filter: Filter) -> Vec<Taps> {
     (0..to)
         .map(|out| {
             let center = (out as f64 + 0.5) * scale;
-            // Half-open range of pixels whose centres lie within the support, cut at the picture's border.
+            // Half-open range of pixels whose centres are within the support, clipped at the image's border.
             let first = (center - support + 0.5).max(0.0) as usize;
             let end = ((center + support + 0.5) as usize).min(from);
             let raw: Vec<f64> =

@@ -11,7 +11,7 @@ use crate::domain::message::{Content, Message, Part, Role};
 const IMAGE_MARK: &str = "<image>";
 const NAME: &str = "prompt_template";
 
-/// A job's `prompt_template`: Jinja in which `prompt` is the row's prompt, without what could make a text grow beyond bounds.
+/// A job's `prompt_template`: sandboxed Jinja in which `prompt` is the row's prompt.
 #[derive(Debug)]
 pub struct PromptTemplate(Environment<'static>);
 
@@ -24,7 +24,7 @@ impl PromptTemplate {
         permitted::add_filters(&mut environment);
         environment
             .add_template_owned(NAME, source.to_owned())
-            .map_err(|e| PromptError::PromptTemplate(format!("does not parse: {e}")))?;
+            .map_err(|e| PromptError::PromptTemplate(format!("cannot be parsed: {e}")))?;
         permitted::check(source).map_err(PromptError::PromptTemplate)?;
         Ok(Self(environment))
     }
@@ -42,15 +42,15 @@ impl PromptTemplate {
         });
         written.map_err(|e| {
             let cause = std::error::Error::source(&e).map(|cause| format!(": {cause}")).unwrap_or_default();
-            PromptError::PromptTemplate(format!("{e}{cause} (it has one variable: `prompt`)"))
+            PromptError::PromptTemplate(format!("{e}{cause} (the only variable is `prompt`)"))
         })?;
         String::from_utf8(text.0).map_err(|e| PromptError::PromptTemplate(e.to_string()))
     }
 }
 
-/// A row's prompt as messages: `<image>` places an image; without any mark all images come first.
+/// A row's prompt as messages: `<image>` places an image; without marks all images come first.
 ///
-/// The images themselves travel beside the messages, in the order of the parts. A number of marks other than `images` is an
+/// The images themselves are passed separately, in the order of the parts. A number of marks other than `images` is an
 /// error that names both.
 pub fn messages_for(prompt: &str, images: usize, system: Option<&str>) -> Result<Vec<Message>, PromptError> {
     let marks = prompt.matches(IMAGE_MARK).count();

@@ -1,4 +1,4 @@
-//! What a chat template may call, beside the engine's own: the environment that Hugging Face's tools run templates in.
+//! The environment of chat templates, with the functions and filters that Hugging Face's tools provide.
 
 use std::fmt::Write as _;
 
@@ -9,10 +9,10 @@ use regex::Regex;
 use super::{bounded, template_json, template_methods};
 use crate::clock::local_time;
 
-/// Widest column that `center` makes.
+/// Maximum width of `center`.
 const MOST: usize = 100_000;
 
-/// A template's own complaint about the messages that it was given.
+/// An error that a template raised itself about its messages.
 #[derive(Debug, thiserror::Error)]
 #[error("raised by the template")]
 struct Raised;
@@ -40,7 +40,7 @@ pub(super) fn environment() -> Environment<'static> {
     environment
 }
 
-/// Did the template itself refuse the messages, by `raise_exception`?
+/// Did the template itself reject the messages with `raise_exception`?
 pub(super) fn is_raised(error: &Error) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
@@ -52,13 +52,13 @@ pub(super) fn is_raised(error: &Error) -> bool {
     false
 }
 
-/// Does a template need something that this environment has not? (Methods are another matter: a list has others than a text.)
+/// Does a template need a function or filter that this environment does not have? (Methods depend on the value.)
 pub(super) fn is_unknown(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::UnknownFilter | ErrorKind::UnknownFunction | ErrorKind::UnknownTest)
 }
 
-/// A template without the tags that mark what the assistant said, for a trainer's masks: `{% generation %}`. What is between
-/// them stays, in a scope of its own as there.
+/// A template without `{% generation %}` tags, which mark the assistant's part for training masks. Their content stays,
+/// in its own scope as in transformers.
 pub(super) fn without_generation_tags(source: &str) -> String {
     let Ok(tag) = Regex::new(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}") else { return source.to_owned() };
     tag.replace_all(source, "{%$1 ${2}with $3%}").into_owned()
@@ -72,27 +72,25 @@ fn strftime_now(format: &str) -> Result<String, Error> {
         return Ok(text);
     }
     let shown: String = format.chars().take(80).collect();
-    Err(Error::new(ErrorKind::InvalidOperation, format!("strftime_now: `{shown}` is not a format of dates")))
+    Err(Error::new(ErrorKind::InvalidOperation, format!("strftime_now: `{shown}` is not a date format")))
 }
 
-/// A text in the middle of a column.
+/// Centres a text.
 #[allow(clippy::needless_pass_by_value, reason = "the engine hands a filter its options by value")]
 fn center(text: &str, width: Option<usize>, options: Kwargs) -> Result<String, Error> {
     let width = width.or(options.get("width")?).unwrap_or(80);
     options.assert_all_used()?;
     if width > MOST {
-        return Err(Error::new(
-            ErrorKind::InvalidOperation,
-            format!("{width} is more than {MOST}, which is the limit"),
-        ));
+        return Err(Error::new(ErrorKind::InvalidOperation, format!("{width} is over the limit of {MOST}")));
     }
     let spare = width.saturating_sub(text.chars().count());
-    // Python puts the odd blank to the left where the width is odd.
+    // Python puts the extra space on the left if the width is odd.
     let left = spare / 2 + (spare & width & 1);
     Ok(format!("{}{text}{}", " ".repeat(left), " ".repeat(spare - left)))
 }
 
-/// A text cut to a length, at a blank if it may not cut words; one that is only a little longer stays.
+/// Truncates a text to a length, at a space unless it may cut words; a text that is only slightly longer is not
+/// changed.
 #[allow(clippy::needless_pass_by_value, reason = "the engine hands a filter its options by value")]
 fn truncate(
     text: &str,

@@ -1,13 +1,14 @@
-//! The filter `tojson` of chat templates: `json.dumps` of Python with its options. The engine's own escapes for HTML.
+//! The filter `tojson` of chat templates: Python's `json.dumps` with its options. The engine's own filter escapes for
+//! HTML.
 
 use std::fmt::Write as _;
 
 use minijinja::value::{Kwargs, Rest, ValueKind};
 use minijinja::{Error, ErrorKind, Value};
 
-/// How deep values may be nested.
+/// Maximum nesting of values.
 const DEEPEST: usize = 64;
-/// Widest indentation.
+/// Maximum indentation.
 const WIDEST: usize = 64;
 
 /// The options of `json.dumps` that Hugging Face's filter passes on, in their order.
@@ -22,7 +23,7 @@ struct Style {
     sorted: bool,
 }
 
-/// JSON of a value; options by place or by name.
+/// JSON of a value; options by position or by name.
 #[allow(clippy::needless_pass_by_value, reason = "the engine hands a filter its options by value")]
 pub(super) fn to_json(value: Value, options: Rest<Value>) -> Result<String, Error> {
     let (placed, named) = match options.split_last() {
@@ -58,7 +59,7 @@ fn indentation(value: &Value) -> Result<String, Error> {
     }
     match value.as_i64() {
         Some(width) if width <= WIDEST as i64 => Ok(" ".repeat(usize::try_from(width).unwrap_or(0))),
-        _ => Err(fault(format!("`indent` must be a text or at most {WIDEST}"))),
+        _ => Err(fault(format!("`indent` must be a string or at most {WIDEST}"))),
     }
 }
 
@@ -67,9 +68,9 @@ fn pair(value: &Value) -> Result<(String, String), Error> {
     match &texts[..] {
         [between, after] => match (between.as_str(), after.as_str()) {
             (Some(between), Some(after)) => Ok((between.to_owned(), after.to_owned())),
-            _ => Err(fault("`separators` must be two texts")),
+            _ => Err(fault("`separators` must be two strings")),
         },
-        _ => Err(fault("`separators` must be two texts")),
+        _ => Err(fault("`separators` must be two strings")),
     }
 }
 
@@ -165,7 +166,7 @@ fn escape(c: char, out: &mut String) {
     }
 }
 
-/// Keys of JSON are texts; Python turns the other simple ones into texts.
+/// Keys of JSON are strings; Python converts other simple ones to strings.
 fn key_text(key: &Value) -> Result<String, Error> {
     match key.kind() {
         ValueKind::String => Ok(key.as_str().unwrap_or_default().to_owned()),
@@ -206,7 +207,7 @@ fn number(value: &Value) -> String {
 mod tests {
     use super::super::template_environment::environment;
 
-    /// What Python 3.11 writes for the same values and options.
+    /// Expected values were written by Python 3.11.
     #[test]
     fn json_is_that_of_python() {
         let data = r#"{"b": [1, 2.0, 1e16, 1e-5, 0.5], "a": {}, "c": "é\n\"", "d": [true, none], 1: []}"#;

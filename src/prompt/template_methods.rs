@@ -1,11 +1,11 @@
-//! Methods of Python's texts and lists that chat templates call and the engine's own set has not.
+//! Methods of Python's strings and lists that chat templates call and the engine does not provide.
 
 use minijinja::value::{ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State, Value};
 
 use super::bounded;
 
-/// Widest text that a method pads to.
+/// Maximum width that a method pads to.
 const WIDEST: usize = 100_000;
 
 /// Runs the method `name` of a value.
@@ -25,13 +25,13 @@ fn fault(problem: impl Into<String>) -> Error {
 fn text_method(text: &str, name: &str, arguments: &[Value]) -> Option<Result<Value, Error>> {
     Some(match name {
         "rsplit" => from_args::<(Option<&str>, Option<i64>)>(arguments).map(|(by, most)| split_behind(text, by, most)),
-        "partition" => part(arguments, |by| text.split_once(by)).map(|found| parts(found, [text, "", ""])),
-        "rpartition" => part(arguments, |by| text.rsplit_once(by)).map(|found| parts(found, ["", "", text])),
+        "partition" => part(arguments, |by| text.split_once(by)).map(|pieces| parts(pieces, [text, "", ""])),
+        "rpartition" => part(arguments, |by| text.rsplit_once(by)).map(|pieces| parts(pieces, ["", "", text])),
         "removeprefix" => one(arguments).map(|start| Value::from(text.strip_prefix(start).unwrap_or(text))),
         "removesuffix" => one(arguments).map(|end| Value::from(text.strip_suffix(end).unwrap_or(text))),
         "ljust" => padded(arguments, |width, fill| pad(text, width, fill, |_| 0)),
         "rjust" => padded(arguments, |width, fill| pad(text, width, fill, |spare| spare)),
-        // The odd blank is on the left where the width is odd.
+        // The extra space is on the left if the width is odd.
         "center" => padded(arguments, |width, fill| pad(text, width, fill, |spare| spare / 2 + (spare & width & 1))),
         "zfill" => padded(arguments, |width, _| {
             let (sign, digits) = text.split_at(usize::from(text.starts_with(['+', '-'])));
@@ -68,11 +68,11 @@ fn part<'a>(
     Ok(cut(by).map(|(before, after)| [before, by, after]))
 }
 
-fn parts(found: Option<[&str; 3]>, otherwise: [&str; 3]) -> Value {
-    Value::from(found.unwrap_or(otherwise).map(Value::from).to_vec())
+fn parts(pieces: Option<[&str; 3]>, otherwise: [&str; 3]) -> Value {
+    Value::from(pieces.unwrap_or(otherwise).map(Value::from).to_vec())
 }
 
-/// `rsplit`: at most so many cuts, from the end on; without a separator at white space.
+/// `rsplit`: at most `most` splits, from the end on; without a separator at white space.
 fn split_behind(text: &str, by: Option<&str>, most: Option<i64>) -> Value {
     let most = usize::try_from(most.unwrap_or(-1)).unwrap_or(usize::MAX);
     let mut pieces: Vec<Value> = Vec::new();
@@ -99,12 +99,12 @@ fn padded(arguments: &[Value], pad: impl FnOnce(usize, char) -> String) -> Resul
     let (width, fill) = from_args::<(i64, Option<&str>)>(arguments)?;
     let width = usize::try_from(width).unwrap_or(0);
     if width > WIDEST {
-        return Err(fault(format!("{width} is more than {WIDEST}, which is the limit")));
+        return Err(fault(format!("{width} is over the limit of {WIDEST}")));
     }
     Ok(Value::from(pad(width, fill.and_then(|fill| fill.chars().next()).unwrap_or(' '))))
 }
 
-/// A text with so much of the missing width on its left as `left` says.
+/// Pads a text; `left` gives the part of the padding on its left.
 fn pad(text: &str, width: usize, fill: char, left: impl FnOnce(usize) -> usize) -> String {
     let spare = width.saturating_sub(text.chars().count());
     let left = left(spare);
@@ -136,7 +136,7 @@ fn list_index(value: &Value, arguments: &[Value]) -> Result<Value, Error> {
 mod tests {
     use super::super::template_environment::environment;
 
-    /// What Python 3.11 gives for the same calls.
+    /// Expected values were computed by Python 3.11.
     #[test]
     fn methods_are_those_of_python() {
         for (call, want) in [

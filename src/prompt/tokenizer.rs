@@ -9,30 +9,30 @@ use super::PromptError;
 use super::decoder::{Decoder, byte_of_char};
 use super::files;
 
-/// A special token and how it treats the white space beside it.
+/// A special token and how it treats adjacent white space.
 #[derive(Debug, Clone)]
 struct Special {
     content: String,
     id: u32,
-    /// Swallows white space on its left.
+    /// Strips white space on its left.
     lstrip: bool,
-    /// Swallows white space on its right.
+    /// Strips white space on its right.
     rstrip: bool,
 }
 
-/// A piece of text after cutting at special tokens.
+/// A piece of text after splitting at special tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Piece<'a> {
     /// A special token.
     Special(u32),
-    /// Text that holds none.
+    /// Text without special tokens.
     Text(&'a str),
 }
 
 /// A checkpoint's tokenizer.
 ///
-/// The inner tokenizer reads special tokens as plain text; they are recognised only where this type cuts them out first.
-/// That keeps what a person typed apart from what a chat template wrote.
+/// The inner tokenizer treats special tokens as plain text; they are recognised only where this type splits them off
+/// first. That keeps user text apart from what the chat template wrote.
 #[derive(Debug)]
 pub struct TextTokenizer {
     inner: Tokenizer,
@@ -53,7 +53,7 @@ impl TextTokenizer {
     fn from_json(text: &str) -> Result<Self, String> {
         let json: serde_json::Value = serde_json::from_str(text).map_err(|e| format!("is not valid JSON: {e}"))?;
         let mut inner = Tokenizer::from_bytes(text.as_bytes()).map_err(|e| format!("is not a tokenizer: {e}"))?;
-        // A stored truncation would cut prompts silently, a stored padding would add tokens.
+        // A stored truncation would silently cut prompts, a stored padding would add tokens.
         inner.with_truncation(None).map_err(|e| e.to_string())?;
         inner.with_padding(None);
         inner.set_encode_special_tokens(true);
@@ -63,7 +63,7 @@ impl TextTokenizer {
             .filter(|(_, token)| token.special && !token.content.is_empty())
             .map(|(id, t)| Special { content: t.content, id, lstrip: t.lstrip, rstrip: t.rstrip })
             .collect();
-        // Longest first: the longest of several tokens that start at one place wins, as in the reference.
+        // Longest first: of several tokens that start at the same place, the longest one is used, as in the reference.
         specials.sort_by(|a, b| b.content.len().cmp(&a.content.len()).then(a.id.cmp(&b.id)));
         let byte_level = json.pointer("/decoder/type").and_then(|t| t.as_str()) == Some("ByteLevel");
         let unknown = json.pointer("/model/unk_token").and_then(|t| t.as_str()).and_then(|t| inner.token_to_id(t));
@@ -81,7 +81,7 @@ impl TextTokenizer {
         self.inner.token_to_id(token)
     }
 
-    /// Cuts a text at its special tokens, leftmost and longest first.
+    /// Splits a text at its special tokens, leftmost and longest first.
     pub(super) fn split<'a>(&self, text: &'a str) -> Vec<Piece<'a>> {
         let mut pieces = Vec::new();
         let mut start = 0;
@@ -130,12 +130,12 @@ impl TextTokenizer {
         Ok(ids)
     }
 
-    /// The text of ids; ids that the tokenizer does not know yield nothing.
+    /// The text of ids; unknown ids are skipped.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, PromptError> {
         self.inner.decode(ids, skip_special).map_err(|e| PromptError::Tokenizer(e.to_string()))
     }
 
-    /// The bytes that one id stands for; they may be part of a character. Empty for an id that the tokenizer does not know.
+    /// The bytes of one id, which may be part of a character; empty for an unknown id.
     pub fn token_bytes(&self, id: u32) -> Vec<u8> {
         let Some(token) = self.inner.id_to_token(id) else { return Vec::new() };
         if !self.byte_level {
@@ -155,12 +155,13 @@ impl TextTokenizer {
         Decoder::new(self, skip_special)
     }
 
-    /// Whether ids decode byte by byte, independently of their neighbours.
+    /// Whether ids decode byte by byte, independently of each other.
     pub(super) fn is_byte_level(&self) -> bool {
         self.byte_level
     }
 
-    /// The words of a text that the vocabulary does not have, in order, each once; always empty for byte-level vocabularies.
+    /// The words of a text that the vocabulary does not have, in order, each once; always empty for byte-level
+    /// vocabularies.
     pub fn out_of_vocabulary(&self, text: &str) -> Vec<String> {
         let Some(unknown) = self.unknown else { return Vec::new() };
         let mut seen = HashSet::new();
@@ -169,7 +170,7 @@ impl TextTokenizer {
         for word in text.split_whitespace() {
             let start = from + text[from..].find(word).unwrap_or_default();
             from = start + word.len();
-            // Many vocabularies know a word only together with the space before it.
+            // In many vocabularies a word includes the space before it.
             let spaced = if text[..start].ends_with(' ') { start - 1 } else { start };
             let is_unknown = self.encode_plain(&text[spaced..from]).is_ok_and(|ids| ids.contains(&unknown));
             if is_unknown && seen.insert(word) {

@@ -1,5 +1,5 @@
-//! `config.json` of a CLIP or SigLIP checkpoint: every value that enters the computation is read, and one that this program
-//! would compute differently is refused.
+//! `config.json` of a CLIP or SigLIP checkpoint: every value that affects the computation is read, and unsupported values are
+//! rejected.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::error::SimilarityError;
 use super::folder;
 
-/// Limits that no real checkpoint comes near: a wrong number must not ask for memory.
+/// Limits far above those of real checkpoints, so that a wrong number cannot exhaust the memory.
 const MOST_WIDTH: u64 = 1 << 16;
 const MOST_LAYERS: u64 = 1 << 10;
 const MOST_TOKENS: u64 = 1 << 24;
@@ -24,24 +24,24 @@ const MOST_SIDE: u64 = 1 << 12;
 #[derive(Debug, Clone)]
 pub(super) struct Config {
     pub(super) architecture: Architecture,
-    /// Width and height of the pictures it takes.
+    /// Width and height of its input images.
     pub(super) image_side: usize,
     /// Longest text in tokens.
     pub(super) context: usize,
     /// Rows of the token embedding.
     pub(super) vocabulary: usize,
-    /// The token that ends a text, where the text's embedding stands at it.
+    /// The end token, if the text's embedding is taken at it.
     pub(super) end: Option<u32>,
 }
 
-/// What candle needs to build the model.
+/// The configuration for candle's model.
 #[derive(Debug, Clone)]
 pub(super) enum Architecture {
     Clip(Box<ClipConfig>),
     Siglip(Box<siglip::Config>),
 }
 
-/// One object of the file, and what it is called.
+/// One object of the file, and its name.
 struct Section<'a> {
     path: &'a Path,
     name: &'static str,
@@ -65,9 +65,9 @@ impl Config {
             Some("clip") => clip(&path, &json),
             Some("siglip") => siglip(&path, &json),
             other => {
-                let found = other.map_or_else(|| "missing".to_owned(), |name| format!("`{}`", short(name)));
+                let name = other.map_or_else(|| "missing".to_owned(), |name| format!("`{}`", short(name)));
                 let problem =
-                    format!("`model_type` is {found}; the reward `image_text` takes clip and siglip checkpoints");
+                    format!("`model_type` is {name}; the reward `image_text` supports clip and siglip checkpoints");
                 Err(SimilarityError::content(&path, problem))
             }
         }
@@ -157,7 +157,7 @@ fn siglip(path: &Path, json: &Value) -> Result<Config, SimilarityError> {
         max_position_embeddings: text.size("max_position_embeddings", 64, MOST_CONTEXT)?,
         hidden_act: activation(&text)?,
         layer_norm_eps: text.number("layer_norm_eps", 1e-6)?,
-        // Not read by the model: texts come to it with their end and filler.
+        // Not used by the model: texts already have their end and padding tokens.
         pad_token_id: 0,
         bos_token_id: 0,
         eos_token_id: 0,
@@ -192,7 +192,7 @@ impl Section<'_> {
         SimilarityError::content(self.path, format!("`{}{name}`{value} but {problem}", self.name))
     }
 
-    /// A whole number from 1 on.
+    /// A positive whole number.
     fn size(&self, name: &str, default: u64, most: u64) -> Result<usize, SimilarityError> {
         let Some(value) = self.field(name) else { return Ok(default as usize) };
         let fits = value.as_u64().filter(|number| (1..=most).contains(number));
@@ -206,10 +206,10 @@ impl Section<'_> {
         fits.ok_or_else(|| self.fault(name, "must be a number between 0 and 1"))
     }
 
-    /// The normalisation's epsilon, where only one value can be honoured.
+    /// The normalisation's epsilon, if only one value is supported.
     fn epsilon(&self, only: f64) -> Result<(), SimilarityError> {
-        let found = self.number("layer_norm_eps", only)?;
-        if (found - only).abs() > only * 1e-6 {
+        let epsilon = self.number("layer_norm_eps", only)?;
+        if (epsilon - only).abs() > only * 1e-6 {
             return Err(self.fault("layer_norm_eps", &format!("only {only} is supported for this family")));
         }
         Ok(())
@@ -217,8 +217,10 @@ impl Section<'_> {
 
     fn activation(&self, default: &'static str, known: &[&'static str]) -> Result<&'static str, SimilarityError> {
         let Some(value) = self.field("hidden_act") else { return Ok(default) };
-        let found = known.iter().find(|name| value == **name);
-        found.copied().ok_or_else(|| self.fault("hidden_act", &format!("only {} can be computed", known.join(" and "))))
+        let activation = known.iter().find(|name| value == **name);
+        activation
+            .copied()
+            .ok_or_else(|| self.fault("hidden_act", &format!("only {} is supported", known.join(" and "))))
     }
 
     fn tower(&self, default: &Tower) -> Result<Tower, SimilarityError> {
@@ -243,7 +245,7 @@ impl Section<'_> {
         Ok((image, self.size("patch_size", patch, image as u64)?))
     }
 
-    /// Old files hold the towers' settings twice; transformers lets the second win, which is told apart where they differ.
+    /// Old files contain the towers' settings twice; transformers uses the second, so a difference is an error here.
     fn agrees(&self, dict: &'static str) -> Result<(), SimilarityError> {
         let first = dict.trim_end_matches("_dict");
         let Some(second) = self.field(dict).and_then(Value::as_object) else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! What can go wrong in the similarity room.
+//! Errors of the similarity room.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ pub(super) enum SimilarityError {
         /// Why.
         source: std::io::Error,
     },
-    /// A file of the checkpoint says something that this program cannot honour.
+    /// A file of the checkpoint has unsupported content.
     #[error("{path}: {problem}")]
     Content {
         /// The file.
@@ -41,7 +41,7 @@ impl SimilarityError {
         Self::File { path: path.display().to_string(), source }
     }
 
-    /// A fault in what a file says.
+    /// An error in a file's content.
     pub(super) fn content(path: &Path, problem: impl Into<String>) -> Self {
         Self::Content { path: path.display().to_string(), problem: problem.into() }
     }

@@ -1,4 +1,4 @@
-//! The files of a checkpoint: small JSON files, and what the weights' files say in their headers.
+//! The files of a checkpoint: small JSON files, and the headers of the weights.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::Metadata;
@@ -15,19 +15,19 @@ use crate::model::files::{Inventory, Stored};
 /// Largest small file; a tokenizer of 250,000 entries has about 40 MB.
 const MOST_BYTES: u64 = 256 << 20;
 
-/// Says whether the files are still those that were opened: size and time of each.
+/// Size and time of each file, to detect changes after opening.
 pub(super) type Stamp = Vec<(PathBuf, u64, Option<SystemTime>)>;
 
 /// The stamp of a folder.
 pub(super) fn stamp(dir: &Path) -> Result<Stamp, SimilarityError> {
     if !dir.is_dir() {
-        return Err(SimilarityError::content(dir, "there is no such folder on this machine"));
+        return Err(SimilarityError::content(dir, "this folder does not exist on this machine"));
     }
     let mut files = vec![dir.join("config.json"), dir.join("tokenizer.json")];
     files.extend(weight_files(dir)?);
     let of = |path: PathBuf| {
-        let found: Metadata = std::fs::metadata(&path).map_err(|error| SimilarityError::file(&path, error))?;
-        Ok((path, found.len(), found.modified().ok()))
+        let metadata: Metadata = std::fs::metadata(&path).map_err(|error| SimilarityError::file(&path, error))?;
+        Ok((path, metadata.len(), metadata.modified().ok()))
     };
     files.into_iter().map(of).collect()
 }
@@ -42,7 +42,7 @@ fn weight_files(dir: &Path) -> Result<BTreeSet<PathBuf>, SimilarityError> {
 pub(super) fn text(path: &Path) -> Result<String, SimilarityError> {
     let size = std::fs::metadata(path).map_err(|error| SimilarityError::file(path, error))?.len();
     if size > MOST_BYTES {
-        return Err(SimilarityError::content(path, format!("has {size} bytes; at most {MOST_BYTES} are read")));
+        return Err(SimilarityError::content(path, format!("has {size} bytes, the limit is {MOST_BYTES}")));
     }
     std::fs::read_to_string(path).map_err(|error| SimilarityError::file(path, error))
 }
@@ -71,8 +71,8 @@ pub(super) fn weights(dir: &Path, device: &Device) -> Result<HashMap<String, Ten
     Ok(all)
 }
 
-/// The weights as their headers describe them. A model that is built on it learns whether every weight is there in the right
-/// shape and in a format that can be read; its tensors take no memory and hold no values.
+/// The weights as described by their headers. Building a model on it checks that every weight exists with the right
+/// shape and a supported format; its tensors take no memory and have no values.
 #[derive(Debug)]
 pub(super) struct Blueprint(BTreeMap<String, Stored>);
 
@@ -98,13 +98,13 @@ impl SimpleBackend for Blueprint {
             return fault(format!("is stored as {}; F32, F16 and BF16 can be read", entry.dtype));
         }
         if entry.shape != shape.dims() {
-            return fault(format!("has shape {:?}, but config.json makes it {:?}", entry.shape, shape.dims()));
+            return fault(format!("has shape {:?}, but config.json requires {:?}", entry.shape, shape.dims()));
         }
         Tensor::zeros((), dtype, device)?.broadcast_as(shape)
     }
 
     fn get_unchecked(&self, name: &str, _: DType, _: &Device) -> candle_core::Result<Tensor> {
-        Err(candle_core::Error::Msg(format!("weight `{name}` was asked for without its shape")))
+        Err(candle_core::Error::Msg(format!("weight `{name}` was requested without its shape")))
     }
 
     fn contains_tensor(&self, name: &str) -> bool {

@@ -1,7 +1,7 @@
-//! How alike a picture and a text are, by a CLIP or SigLIP checkpoint: the model behind the reward `image_text`.
+//! Image-text similarity by a CLIP or SigLIP checkpoint, for the reward `image_text`.
 //!
-//! A folder is checked when it is opened (configuration, tokenizer, image processor, names, shapes and formats of the weights);
-//! its weights are read when the first score is wanted.
+//! A folder is checked when it is opened (configuration, tokenizer, image processor, names, shapes and formats of the
+//! weights); its weights are read for the first score.
 
 mod config;
 mod error;
@@ -20,8 +20,7 @@ use crate::reward::{ImageTextModel, ImageTextModels, RewardError};
 use folder::Stamp;
 use scorer::Scorer;
 
-/// Opens checkpoints for one device, and remembers the last one: requests that try a reward one after the other read its weights
-/// once.
+/// Opens checkpoints for one device, and caches the last one, so that consecutive trial requests read its weights once.
 pub struct Checkpoints {
     device: DeviceName,
     last: Mutex<Option<Opened>>,

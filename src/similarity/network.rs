@@ -13,7 +13,7 @@ pub(super) enum Network {
     Siglip { model: siglip::Model, odds: Odds },
 }
 
-/// From a cosine to the logit of "they belong together".
+/// Converts a cosine to the logit of a match.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Odds {
     scale: f64,
@@ -21,7 +21,7 @@ pub(super) struct Odds {
 }
 
 impl Odds {
-    /// The probability that picture and text of this cosine belong together.
+    /// The probability that image and text of this cosine match.
     pub(super) fn probability(self, cosine: f64) -> f64 {
         1.0 / (1.0 + (-(self.scale * cosine + self.bias)).exp())
     }
@@ -32,7 +32,7 @@ impl Network {
     pub(super) fn new(config: &Config, weights: VarBuilder<'_>) -> candle_core::Result<Self> {
         match &config.architecture {
             Architecture::Clip(config) => {
-                // Candle draws this one at random where it is missing.
+                // Candle initialises this one randomly if it is missing.
                 weights.get(config.vision_config.embed_dim, "vision_model.embeddings.class_embedding")?;
                 Ok(Self::Clip(ClipModel::new(weights, config)?))
             }
@@ -45,7 +45,7 @@ impl Network {
         }
     }
 
-    /// Unit vectors of pictures (n, 3, side, side).
+    /// Unit vectors of images `[n, 3, side, side]`.
     pub(super) fn pictures(&self, pixels: &Tensor) -> candle_core::Result<Vec<Vec<f32>>> {
         unit(&match self {
             Self::Clip(model) => model.get_image_features(pixels)?,
@@ -63,7 +63,7 @@ impl Network {
         })
     }
 
-    /// How probability follows from cosine; CLIP knows no such thing.
+    /// How to convert a cosine to a probability; none for CLIP.
     pub(super) fn odds(&self) -> Option<Odds> {
         match self {
             Self::Clip(_) => None,

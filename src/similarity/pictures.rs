@@ -1,4 +1,4 @@
-//! Vectors of pictures that were seen before.
+//! A cache of image vectors.
 
 use std::collections::HashMap;
 use std::mem;
@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use image::RgbImage;
 use sha2::{Digest, Sha256};
 
-/// Names a picture by its pixels.
+/// Hash of an image's pixels.
 pub(super) type PictureKey = [u8; 32];
 
-/// The key of a picture.
+/// The key of an image.
 pub(super) fn key(picture: &RgbImage) -> PictureKey {
     let mut hash = Sha256::new();
     hash.update(picture.width().to_le_bytes());
@@ -19,14 +19,14 @@ pub(super) fn key(picture: &RgbImage) -> PictureKey {
     hash.finalize().into()
 }
 
-/// Vectors by picture: between one and two times `capacity` of those that were used last.
+/// Vectors by image: between one and two times `capacity` of the most recently used.
 #[derive(Debug)]
 pub(super) struct Remembered {
     capacity: usize,
     generations: Mutex<Generations>,
 }
 
-/// Those used since the last turn, and those before; at a turn the older ones go.
+/// Vectors used since the last rotation, and those before; a rotation drops the older ones.
 #[derive(Debug, Default)]
 struct Generations {
     young: HashMap<PictureKey, Arc<[f32]>>,
@@ -34,20 +34,20 @@ struct Generations {
 }
 
 impl Remembered {
-    /// Remembers nothing yet.
+    /// An empty cache.
     pub(super) fn new(capacity: usize) -> Self {
         Self { capacity: capacity.max(1), generations: Mutex::default() }
     }
 
-    /// The vector of a picture, if it is still known.
+    /// The vector of an image, if it is cached.
     pub(super) fn get(&self, key: &PictureKey) -> Option<Arc<[f32]>> {
         let mut all = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = all.young.get(key).or_else(|| all.old.get(key)).cloned()?;
-        all.add(*key, found.clone(), self.capacity);
-        Some(found)
+        let vector = all.young.get(key).or_else(|| all.old.get(key)).cloned()?;
+        all.add(*key, vector.clone(), self.capacity);
+        Some(vector)
     }
 
-    /// Remembers a vector.
+    /// Adds a vector.
     pub(super) fn add(&self, key: PictureKey, vector: Arc<[f32]>) {
         self.generations.lock().unwrap_or_else(PoisonError::into_inner).add(key, vector, self.capacity);
     }

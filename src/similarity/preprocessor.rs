@@ -1,4 +1,4 @@
-//! Pictures to pixel values, as the checkpoint's image processor does it in `transformers` with Pillow.
+//! Converts images to pixel values like the checkpoint's image processor in `transformers` with Pillow.
 
 use std::path::{Path, PathBuf};
 
@@ -12,30 +12,30 @@ use crate::prompt::{Filter, resize};
 
 /// The longest side may be this many times the shortest.
 const MAX_RATIO: u32 = 200;
-/// Largest side that a picture is resized to.
+/// Largest side that an image is resized to.
 const MOST_SIDE: u64 = 1 << 12;
 
-/// Resizes, cuts and normalises pictures.
+/// Resizes, crops and normalises images.
 #[derive(Debug, Clone)]
 pub(super) struct Preprocessor {
     size: Size,
     filter: Filter,
-    /// The middle of the resized picture that is kept: height and width.
+    /// Height and width of the centre crop.
     crop: Option<(u32, u32)>,
     /// Normalised value of each byte, per channel.
     table: Vec<[f32; 256]>,
 }
 
-/// What a picture is resized to.
+/// The size that an image is resized to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Size {
-    /// The shorter side; the proportions are kept.
+    /// The shorter side; the aspect ratio is kept.
     ShortestEdge(u32),
     /// Height and width.
     Exact(u32, u32),
 }
 
-/// The settings of an image processor, and where they stand.
+/// The settings of an image processor, and their file.
 struct Settings {
     path: PathBuf,
     fields: Value,
@@ -65,8 +65,9 @@ impl Preprocessor {
             (None, Size::ShortestEdge(_)) => None,
         };
         if out != Some((side, side)) {
-            let problem =
-                format!("does not make pictures of {side} x {side} pixels, which config.json says the model takes");
+            let problem = format!(
+                "does not produce images of {side} x {side} pixels, which the model needs according to config.json"
+            );
             return Err(SimilarityError::content(&settings.path, problem));
         }
         let room = match size {
@@ -74,18 +75,18 @@ impl Preprocessor {
             Size::Exact(height, width) => height.min(width),
         };
         if room < side {
-            return Err(settings.fault("size", "must not be smaller than the part that is cut out"));
+            return Err(settings.fault("size", "must not be smaller than the crop"));
         }
         Ok(Self { size, filter, crop, table: settings.table(is_clip)? })
     }
 
-    /// Puts a picture's values behind `out`: channel, row, column.
+    /// Appends an image's values to `out`: channel, row, column.
     pub(super) fn pixels(&self, picture: &RgbImage, out: &mut Vec<f32>) -> Result<(), SimilarityError> {
         let (width, height) = picture.dimensions();
         let (short_side, long_side) = (width.min(height), width.max(height));
         if short_side == 0 || long_side / short_side >= MAX_RATIO {
             let problem = format!(
-                "a picture is {width} x {height} pixels: one side may be at most {MAX_RATIO} times the other; crop or pad it"
+                "an image has {width} x {height} pixels: one side may be at most {MAX_RATIO} times the other; crop or pad it"
             );
             return Err(SimilarityError::Input(problem));
         }
@@ -129,7 +130,7 @@ impl Settings {
         SimilarityError::content(&self.path, format!("`{name}`{value} but {problem}"))
     }
 
-    /// The kind of image processor, which decides what is not said: that of CLIP, or that of SigLIP.
+    /// The kind of image processor, CLIP's or SigLIP's, which determines the defaults.
     fn is_clip(&self, config: &Config) -> Result<bool, SimilarityError> {
         let named = self.get("image_processor_type").or_else(|| self.get("feature_extractor_type"));
         match named.and_then(Value::as_str) {
@@ -156,7 +157,7 @@ impl Settings {
         Ok(side as u32)
     }
 
-    /// Old files hold one number: the shorter side.
+    /// Old files contain one number: the shorter side.
     fn size(&self, is_clip: bool) -> Result<Size, SimilarityError> {
         let Some(value) = self.get("size") else {
             return Ok(if is_clip { Size::ShortestEdge(224) } else { Size::Exact(224, 224) });

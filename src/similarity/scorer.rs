@@ -1,4 +1,4 @@
-//! One checkpoint that scores pairs.
+//! Scores pairs with one checkpoint.
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZero;
@@ -23,12 +23,12 @@ use crate::domain::spec::ImageTextScore;
 use crate::model::device::open_device;
 use crate::reward::{ImageText, ImageTextModel, RewardError};
 
-/// Pictures whose vectors are remembered: at 768 numbers each about 12 MB, twice that at most.
+/// Number of cached image vectors: at 768 numbers each about 12 MB, at most twice that.
 const REMEMBERED: usize = 4096;
-/// Pictures or texts that a GPU sees at once, and texts that a CPU's core sees.
+/// Batch size: images or texts on a GPU, texts on a core of a CPU.
 const BATCH: usize = 16;
 
-/// A checked checkpoint; its weights come with the first pair.
+/// A checked checkpoint; its weights are loaded for the first pair.
 pub(super) struct Scorer {
     dir: PathBuf,
     device: DeviceName,
@@ -42,13 +42,13 @@ pub(super) struct Scorer {
 struct Loaded {
     network: Network,
     device: Device,
-    /// Threads of its own: a worker's other products have one.
+    /// Its own threads, because a worker's other products use one.
     pool: ThreadPool,
     remembered: Remembered,
 }
 
 impl Scorer {
-    /// Checks everything that can be known without reading the weights themselves.
+    /// Checks everything that does not require reading the weights themselves.
     pub(super) fn open(dir: &Path, device: DeviceName) -> Result<Self, SimilarityError> {
         let config = Config::read(dir)?;
         let preprocessor = Preprocessor::read(dir, &config)?;
@@ -58,7 +58,7 @@ impl Scorer {
         Ok(Self { dir: dir.to_owned(), device, config, preprocessor, tokens, loaded: Mutex::new(None) })
     }
 
-    /// The model; whoever comes first reads it, the others wait.
+    /// The model; the first caller loads it, others wait.
     fn loaded(&self) -> Result<Arc<Loaded>, SimilarityError> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = loaded.as_ref() {
@@ -75,7 +75,7 @@ impl Scorer {
         Ok(new)
     }
 
-    /// The vectors of all pictures of these pairs; each picture is looked at once.
+    /// The vectors of all images of these pairs; each image is encoded once.
     fn pictures(
         &self,
         loaded: &Loaded,
@@ -98,7 +98,7 @@ impl Scorer {
             let pixels = Tensor::from_vec(pixels, (part.len(), 3, side, side), &loaded.device)?;
             Ok(part.iter().map(|(key, _)| *key).zip(loaded.network.pictures(&pixels)?).collect())
         };
-        // On a CPU each picture is seen alone, so that its vector does not depend on which others are remembered.
+        // On a CPU each image is encoded alone, so that its vector does not depend on which others are cached.
         for (key, vector) in loaded.in_parts(&new, 1, see)? {
             let vector: Arc<[f32]> = vector.into();
             loaded.remembered.add(key, vector.clone());
@@ -115,8 +115,8 @@ impl Scorer {
 }
 
 impl Loaded {
-    /// Works on parts of `all` in order: on a CPU in parts of `on_cpu` on all cores at once, on a GPU in batches one after the
-    /// other.
+    /// Processes `all` in chunks, in order: on a CPU in chunks of `on_cpu` on all cores in parallel, on a GPU in
+    /// consecutive batches.
     fn in_parts<A: Sync, B: Send>(
         &self,
         all: &[A],
@@ -176,6 +176,6 @@ fn cosine(one: &[f32], two: &[f32]) -> f64 {
 
 fn weight_fault(dir: &Path, error: &candle_core::Error) -> SimilarityError {
     let text = error.to_string();
-    // Candle appends a backtrace where the environment asks for one.
+    // Candle appends a backtrace if the environment requests one.
     SimilarityError::content(dir, text.split("\n   0: ").next().unwrap_or(&text))
 }

@@ -1,4 +1,4 @@
-//! Texts to token ids, as the checkpoint's processor does it in `transformers`.
+//! Tokenizes texts like the checkpoint's processor in `transformers`.
 
 use std::path::Path;
 
@@ -9,22 +9,22 @@ use super::config::Config;
 use super::error::SimilarityError;
 use super::folder;
 
-/// Characters of a text that are looked at; the longest text context has some hundred tokens.
+/// Characters of a text that are used; the longest text context has some hundred tokens.
 const MOST_CHARACTERS: usize = 32_768;
 
 /// A checkpoint's tokenizer.
 pub(super) struct Tokens {
     inner: Tokenizer,
-    /// Fills rows up.
+    /// The padding token.
     filler: u32,
-    /// Are rows as long as the context, or as long as the longest of them?
+    /// Are texts padded to the context, or to the longest of them?
     whole_context: bool,
     context: usize,
     lower_case: bool,
 }
 
 impl Tokens {
-    /// Reads `tokenizer.json` and what `tokenizer_config.json` adds to it.
+    /// Reads `tokenizer.json` and `tokenizer_config.json`.
     pub(super) fn read(dir: &Path, config: &Config) -> Result<Self, SimilarityError> {
         let path = dir.join("tokenizer.json");
         let text = folder::text(&path)?;
@@ -34,7 +34,7 @@ impl Tokens {
         let settings = folder::json_optional(&settings_path)?.unwrap_or_default();
         let stored_filler = inner.get_padding().map(|padding| padding.pad_id);
         inner.with_padding(None);
-        // What a response writes is text, even where it spells a special token.
+        // A response is text, even if it contains the text of a special token.
         inner.set_encode_special_tokens(true);
         let longest = settings.get("model_max_length").and_then(Value::as_f64).filter(|most| *most >= 1.0);
         let context = longest.map_or(config.context, |most| config.context.min(most as usize));
@@ -57,7 +57,7 @@ impl Tokens {
             let named = settings.get("pad_token").map(|token| token.get("content").unwrap_or(token));
             let named = named.and_then(Value::as_str).and_then(|token| inner.token_to_id(token));
             let filler = named.or(stored_filler).ok_or_else(|| {
-                let problem = "names no `pad_token`, with which SigLIP fills texts up to its context";
+                let problem = "has no `pad_token`, which SigLIP needs to pad texts to its context";
                 SimilarityError::content(&settings_path, problem)
             })?;
             (filler, true)
@@ -66,7 +66,7 @@ impl Tokens {
         Ok(Self { inner, filler, whole_context, context, lower_case })
     }
 
-    /// The ids of a text, its end included; what exceeds the context is cut off.
+    /// The ids of a text, including the end token; text beyond the context is truncated.
     pub(super) fn ids(&self, text: &str) -> Result<Vec<u32>, SimilarityError> {
         let end = text.char_indices().nth(MOST_CHARACTERS).map_or(text.len(), |(at, _)| at);
         let text = &text[..end];
@@ -80,7 +80,7 @@ impl Tokens {
         Ok(encoded.get_ids().to_vec())
     }
 
-    /// Rows of one length.
+    /// Pads rows to the same length.
     pub(super) fn even(&self, rows: &[Vec<u32>]) -> Vec<Vec<u32>> {
         let longest = rows.iter().map(Vec::len).max().unwrap_or_default();
         let width = if self.whole_context { self.context } else { longest };
@@ -93,14 +93,14 @@ impl Tokens {
     }
 }
 
-/// A CLIP text's vector stands at its highest id. That is its end token if the tokenizer has none above it; behind it stands a
-/// lower id, which the causal mask hides from everything before.
+/// A CLIP text's vector is taken at its highest id. That is its end token if the tokenizer has no higher one; the
+/// padding after it has a lower id, and the causal mask hides it from all earlier positions.
 fn clip_filler(inner: &Tokenizer, end: u32, largest: u32) -> Result<u32, String> {
-    /// What older configurations call the end token, whatever it is.
+    /// The end token in older configurations, whatever it really is.
     const OLD_END: u32 = 2;
     let empty = inner.encode_fast("", true).map_err(|error| error.to_string())?;
     let Some(last) = empty.get_ids().last().copied() else {
-        return Err("puts no end token behind a text".to_owned());
+        return Err("does not add an end token to texts".to_owned());
     };
     if last != largest || last == 0 {
         return Err(format!("ends a text with token {last}, but only its highest token, {largest}, can be the end"));
@@ -111,7 +111,7 @@ fn clip_filler(inner: &Tokenizer, end: u32, largest: u32) -> Result<u32, String>
     Ok(0)
 }
 
-/// Tokenizers of `transformers` that put a text into lower case before `tokenizer.json` sees it.
+/// Tokenizers of `transformers` that convert a text to lower case before `tokenizer.json` is applied.
 fn lowers(class: &str) -> bool {
     class.starts_with("Siglip2Tokenizer")
 }

@@ -2,14 +2,14 @@
 
 use super::{BROKEN, EARLY, Fault};
 
-/// Codes up to this length are looked up at once.
+/// Codes up to this length are looked up in a table.
 const FAST: u32 = 9;
 
 /// A Huffman table.
 pub(super) struct Table {
     /// Length and symbol of the code that begins so; length 0: it is longer.
     fast: [(u8, u8); 1 << FAST],
-    /// One more than the last code of each length, shifted to 16 bits; codes of a length lie below it.
+    /// One more than the last code of each length, shifted to 16 bits; codes of a length are below it.
     ends: [u32; 17],
     /// What to add to a code of each length to find its symbol.
     offsets: [i32; 17],
@@ -17,7 +17,7 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// None where the lengths make no code.
+    /// None if the lengths are not a valid code.
     pub(super) fn new(lengths: &[u8; 16], symbols: &[u8]) -> Option<Self> {
         let mut table = Self { fast: [(0, 0); 1 << FAST], ends: [0; 17], offsets: [0; 17], symbols: symbols.to_vec() };
         let (mut code, mut first) = (0_u32, 0_usize);
@@ -45,7 +45,7 @@ impl Table {
 /// The bits of a scan up to its next marker.
 pub(super) struct Bits<'a> {
     bytes: &'a [u8],
-    /// Bytes that were taken.
+    /// Bytes consumed.
     pub(super) at: usize,
     buffer: u64,
     held: u32,
@@ -118,7 +118,7 @@ impl<'a> Bits<'a> {
         if self.ended && self.held < 16 { EARLY } else { BROKEN }
     }
 
-    /// Passes over a restart marker, which must come next.
+    /// Skips a restart marker, which must come next.
     pub(super) fn restart(&mut self) -> Result<(), Fault> {
         (self.buffer, self.held) = (0, 0);
         while self.bytes.get(self.at) == Some(&0xff) && self.bytes.get(self.at + 1) == Some(&0xff) {

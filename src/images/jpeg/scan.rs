@@ -1,11 +1,11 @@
-//! Frames and their scans: which blocks come in which order, and which of their coefficients.
+//! Frames and their scans: the order of blocks and coefficients.
 
 use super::bits::{Bits, Table};
 use super::{BROKEN, EARLY, Fault};
 
 /// Coefficients of a block.
 const COEFFICIENTS: usize = 64;
-/// No scan has brought the coefficient.
+/// No scan contained the coefficient.
 const NEVER: u8 = 255;
 
 /// A colour channel.
@@ -13,7 +13,7 @@ pub(super) struct Component {
     id: u8,
     /// Blocks of one unit, across and down.
     sampling: (usize, usize),
-    /// Blocks that hold the picture.
+    /// Blocks of the image.
     blocks: (usize, usize),
     /// Blocks of all units in a row.
     stride: usize,
@@ -29,26 +29,26 @@ impl Component {
     }
 }
 
-/// A picture as its frame header describes it.
+/// An image as described by its frame header.
 pub(super) struct Frame {
     progressive: bool,
     units: (usize, usize),
     pub(super) components: Vec<Component>,
 }
 
-/// What a scan brings.
+/// The contents of a scan.
 struct Pass<'a> {
     progressive: bool,
     /// First and last coefficient.
     band: (usize, usize),
-    /// Are these further bits of coefficients that an earlier scan began?
+    /// Does it refine coefficients of an earlier scan?
     refines: bool,
     first: Option<&'a Table>,
     others: Option<&'a Table>,
 }
 
 impl Frame {
-    /// None for frames that no decoder of ours reads.
+    /// None for frames that the decoder does not support.
     pub(super) fn read(segment: &[u8], progressive: bool) -> Option<Self> {
         let [depth, h1, h2, w1, w2, count, rest @ ..] = segment else { return None };
         let (height, width) = (usize::from(*h1) << 8 | usize::from(*h2), usize::from(*w1) << 8 | usize::from(*w2));
@@ -76,7 +76,7 @@ impl Frame {
         Some(Self { progressive, units, components: parts.map(component).collect() })
     }
 
-    /// Reads a scan whose data begins with `data`; how many bytes of it belong to the scan.
+    /// Reads a scan whose data begins with `data`; returns the number of bytes that belong to the scan.
     pub(super) fn scan(
         &mut self,
         header: &[u8],
@@ -154,7 +154,7 @@ impl Frame {
 }
 
 impl Pass<'_> {
-    /// Reads what the scan has of one block. `run`: blocks that follow without anything.
+    /// Reads one block of the scan. `run`: number of empty blocks that follow.
     fn block(&self, filled: Option<&mut u64>, run: &mut u32, bits: &mut Bits<'_>) -> Result<(), Fault> {
         let mut none = 0;
         let filled = filled.unwrap_or(&mut none);
@@ -218,7 +218,7 @@ impl Pass<'_> {
                 *run = (1 << zeros) + bits.take(u32::from(zeros))?;
                 break;
             }
-            // A further bit of every coefficient on the way to the next new one.
+            // A refinement bit of every coefficient before the next new one.
             while at <= self.band.1 {
                 if *filled >> at & 1 == 1 {
                     bits.take(1)?;

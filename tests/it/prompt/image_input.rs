@@ -107,13 +107,13 @@ fn data_urls() {
         assert_eq!(data_url(&url).unwrap(), png);
     }
     for (url, word) in [
-        ("https://example.org/a.png", "nothing is fetched"),
-        ("data:image/png;base64", "no comma"),
+        ("https://example.org/a.png", "not fetched"),
+        ("data:image/png;base64", "missing the comma"),
         ("data:image/png,abc", "not marked as base64"),
         ("data:text/html;base64,YQ==", "text/html"),
-        ("data:image/png;base64,@@@@", "broken"),
-        ("", "no `data:` URL"),
-        ("дата:", "no `data:` URL"),
+        ("data:image/png;base64,@@@@", "invalid"),
+        ("", "not a `data:` URL"),
+        ("дата:", "not a `data:` URL"),
     ] {
         let error = data_url(url).unwrap_err();
         assert!(error.to_string().contains(word), "{url}: {error}");

@@ -164,7 +164,7 @@ fn a_number_in_a_chat_template_does_not_fill_the_memory() {
         format!("{{{{ '{{:>{huge}}}'.format('a') }}}}"),
     ] {
         let error = with_template(dir.path(), &source).unwrap_err();
-        assert!(error.to_string().contains("99999999999999 is more than 100000"), "{source}: {error}");
+        assert!(error.to_string().contains("99999999999999 is over the limit of 100000"), "{source}: {error}");
     }
     let modest = "{{ [1, 2, 3] | batch(2) | list }}{{ 'a\nb' | indent(2, first=true) }}{{ '%03d' | format(7) }}{{ '{:>3}'.format('x') }}";
     let rendered = with_template(dir.path(), modest).unwrap().render(&[user("hi")], &[], &LIMITS, true).unwrap();
@@ -178,7 +178,7 @@ fn a_template_that_ignores_images_is_an_error() {
     let processor = with_template(dir.path(), "{{ messages[0].role }}").unwrap();
     let image = Arc::new(RgbImage::new(56, 56));
     let error = processor.render(&with_parts(vec![image_part()]), &[image], &LIMITS, true).unwrap_err();
-    assert!(error.to_string().contains("1 images") && error.to_string().contains("0 image places"), "{error}");
+    assert!(error.to_string().contains("1 images") && error.to_string().contains("0 image slots"), "{error}");
 }
 
 #[test]

@@ -169,7 +169,7 @@ fn what_a_folder_lacks_or_asks_for_is_named() {
     };
     let clip = |change: &dyn Fn(&Path)| refusal("clip_tiny", change);
     for (message, part) in [
-        (clip(&config("/model_type", json!("bert"))), "takes clip and siglip"),
+        (clip(&config("/model_type", json!("bert"))), "supports clip and siglip"),
         (clip(&config("/text_config/hidden_act", json!("gelu"))), "`text_config.hidden_act` is \"gelu\""),
         (clip(&config("/vision_config/layer_norm_eps", json!(1e-6))), "layer_norm_eps"),
         (clip(&config("/vision_config/hidden_size", json!(48))), "has shape"),
@@ -188,7 +188,7 @@ fn what_a_folder_lacks_or_asks_for_is_named() {
         (clip(&|dir| std::fs::write(dir.join("config.json"), "{").unwrap()), "not valid JSON"),
         (clip(&cut_short), "that its header asks for"),
         (clip(&as_integers), "is stored as I16"),
-        (reward(Path::new("/nowhere"), json!({})).err().unwrap().to_string(), "no such folder"),
+        (reward(Path::new("/nowhere"), json!({})).err().unwrap().to_string(), "does not exist"),
         (
             reward(&fixtures().join("clip_tiny"), json!({"score": "probability"})).err().unwrap().to_string(),
             "cosine for a CLIP",
