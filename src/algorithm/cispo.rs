@@ -1,5 +1,5 @@
-//! CISPO (MiniMax-M1, arXiv 2506.13585): the importance ratio is clipped and detached, and weighs a plain log-prob, so that
-//! every token keeps its gradient.
+//! CISPO (MiniMax-M1, arXiv 2506.13585): the importance ratio is clipped and detached, and weighs a plain log-prob, so
+//! that every token keeps its gradient.
 
 use super::error::AlgorithmError;
 use super::group::{GroupWeights, TrajectoryGroup};

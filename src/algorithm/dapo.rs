@@ -1,5 +1,6 @@
-//! DAPO (Yu et al., arXiv 2503.14476): GRPO with a wider upper clip limit, the mean over all tokens, dynamic sampling (which
-//! the trainer does) and, as an option, a soft penalty on overlong responses (which the trainer adds to the reward).
+//! DAPO (Yu et al., arXiv 2503.14476): GRPO with a wider upper clip limit, the mean over all tokens, dynamic sampling
+//! (which the trainer does) and, as an option, a soft penalty on overlong responses (which the trainer adds to the
+//! reward).
 
 use super::error::AlgorithmError;
 use super::group::{GroupWeights, TrajectoryGroup};

@@ -1,9 +1,9 @@
-//! What can go wrong in the algorithm room.
+//! Errors of the algorithm room.
 
 /// An error of the algorithm room.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum AlgorithmError {
-    /// A setting lies outside its limits.
+    /// A setting is outside its limits.
     #[error("method.{field} is {value}, but must be {allowed}")]
     Setting {
         /// The field of the method.
@@ -14,14 +14,14 @@ pub enum AlgorithmError {
         allowed: &'static str,
     },
     /// Per-token lists of one response have different lengths.
-    #[error("response {response}: {name} has {found} values, but the response has {expected} tokens")]
+    #[error("response {response}: {name} has {actual} values, but the response has {expected} tokens")]
     Length {
         /// Which list.
         name: &'static str,
         /// Index of the response, from 0.
         response: usize,
         /// Its length.
-        found: usize,
+        actual: usize,
         /// The response's length.
         expected: usize,
     },
@@ -71,8 +71,8 @@ pub(crate) fn check_finite(name: &'static str, response: usize, values: &[f64]) 
 pub(crate) fn check_length(
     name: &'static str,
     response: usize,
-    found: usize,
+    actual: usize,
     expected: usize,
 ) -> Result<(), AlgorithmError> {
-    if found == expected { Ok(()) } else { Err(AlgorithmError::Length { name, response, found, expected }) }
+    if actual == expected { Ok(()) } else { Err(AlgorithmError::Length { name, response, actual, expected }) }
 }

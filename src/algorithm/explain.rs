@@ -1,4 +1,4 @@
-//! One group, worked out in the open: every intermediate of VGPO under its name, for `vgpo explain` and for tests.
+//! A worked example of one group: every intermediate value of VGPO by name, for `vgpo explain` and for tests.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -9,11 +9,11 @@ use super::objective::{self, BatchTotals, Clipping, ResponseTokens};
 use super::vgpo;
 use crate::domain::spec::{Variant, VgpoSpec};
 
-/// Fields of a case. `name` is for people; `expected` is ignored, so that an answered case can be asked again.
+/// Fields of a case. `name` is a comment; `expected` is ignored, so that a case with its answer can be used as input.
 const CASE_FIELDS: [&str; 5] = ["name", "config", "has_image", "responses", "expected"];
 /// Fields of a response.
 const RESPONSE_FIELDS: [&str; 5] = ["similarity", "reward", "old_logprobs", "logprobs", "reference_logprobs"];
-/// Below this likeness (Jaro-Winkler), a name is no suggestion.
+/// Minimum Jaro-Winkler similarity of a suggested name.
 const LIKENESS: f64 = 0.7;
 
 /// A group and the settings to explain it with.
@@ -43,7 +43,7 @@ pub struct CaseResponse {
     pub reference_logprobs: Option<Vec<f64>>,
 }
 
-/// Everything that VGPO makes of a [`Case`].
+/// All results of VGPO for a [`Case`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Explanation {
     /// One entry per response, in order.
@@ -52,7 +52,7 @@ pub struct Explanation {
     pub loss: f64,
 }
 
-/// Every intermediate of one response.
+/// All intermediate values of one response.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ExplainedResponse {
     /// Group-relative advantage.
@@ -67,7 +67,7 @@ pub struct ExplainedResponse {
     pub gate: Vec<f64>,
     /// Focus after compensation.
     pub compensated_focus: Vec<f64>,
-    /// How much the response looks at the image.
+    /// Visual accumulation: the sum of the compensated focus.
     pub visual_accumulation: f64,
     /// Intra-trajectory weights.
     pub psi: Vec<f64>,
@@ -94,7 +94,7 @@ impl Case {
     /// "logprobs"}, …]}`. Fields of `config` that are absent come from `defaults` of its variant.
     ///
     /// # Errors
-    /// Names the field, and for an unknown one the nearest that exists.
+    /// Names the field, and for an unknown one the closest known name.
     pub fn parse(json: &str, defaults: impl Fn(Variant) -> VgpoSpec) -> Result<Self, AlgorithmError> {
         let value: Value = serde_json::from_str(json).map_err(|e| fault(format!("the case is not valid JSON: {e}")))?;
         let Value::Object(mut case) = value else {
@@ -122,10 +122,10 @@ impl Case {
         Ok(Self { config: resolve(config, defaults)?, has_image, responses })
     }
 
-    /// Works the case out.
+    /// Computes all results.
     ///
     /// # Errors
-    /// A setting outside its limits, lists of different lengths, numbers that cannot be.
+    /// A setting outside its limits, lists of different lengths, invalid numbers.
     pub fn explain(&self) -> Result<Explanation, AlgorithmError> {
         vgpo::check(&self.config)?;
         let trajectories = self.responses.iter().map(|r| Trajectory {
@@ -176,7 +176,7 @@ impl Case {
     }
 }
 
-/// Lays the given settings over the defaults of their variant.
+/// Applies the given settings on top of the defaults of their variant.
 fn resolve(config: Map<String, Value>, defaults: impl Fn(Variant) -> VgpoSpec) -> Result<VgpoSpec, AlgorithmError> {
     let variant = match config.get("variant") {
         None => Variant::Paper,
@@ -184,7 +184,7 @@ fn resolve(config: Map<String, Value>, defaults: impl Fn(Variant) -> VgpoSpec) -
     };
     let resolved = serde_json::to_value(defaults(variant)).map_err(|e| fault(format!("config: {e}")))?;
     let Value::Object(mut resolved) = resolved else {
-        return Err(fault("config: the defaults are no object".to_owned()));
+        return Err(fault("config: the defaults are not an object".to_owned()));
     };
     let names: Vec<String> = resolved.keys().cloned().collect();
     check_names(&config, &names, "config")?;
@@ -205,7 +205,7 @@ fn response(index: usize, value: Value) -> Result<CaseResponse, AlgorithmError> 
     })
 }
 
-/// Fails on the first field that is not known, naming the nearest that is.
+/// Fails on the first unknown field, with the closest known name.
 fn check_names(fields: &Map<String, Value>, known: &[impl AsRef<str>], place: &str) -> Result<(), AlgorithmError> {
     let Some(unknown) = fields.keys().find(|name| !known.iter().any(|k| k.as_ref() == name.as_str())) else {
         return Ok(());

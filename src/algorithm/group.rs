@@ -1,9 +1,10 @@
-//! The group: one prompt and all its responses. It is a type, so that batching cannot mix responses of different prompts.
+//! The group: one prompt and all its responses. It is a type, so that batching cannot mix responses of different
+//! prompts.
 
 use super::advantage::RewardStatistics;
 use super::error::{AlgorithmError, check_finite, check_length};
 
-/// How far a similarity may lie outside [-1, 1] by rounding.
+/// How far a similarity may exceed [-1, 1] because of rounding.
 const COSINE_SLACK: f64 = 1e-3;
 
 /// All responses to one prompt.
@@ -13,10 +14,9 @@ pub struct TrajectoryGroup {
     pub has_image: bool,
     /// Number format in which the similarities were computed.
     pub precision: ScorePrecision,
-    /// Rewards of the whole step, for the estimators that look beyond the group; none: the group is all there is.
+    /// Rewards of the whole step, for estimators that compare beyond the group; none: only those of the group.
     pub step: Option<RewardStatistics>,
-    /// How visual dependency varies over the step's responses, for objectives that compare with it; none: the group is all
-    /// there is.
+    /// Range of visual dependency over the step's responses, for objectives that use it; none: only that of the group.
     pub dependency: Option<DependencyRange>,
     /// The responses.
     pub trajectories: Vec<Trajectory>,
@@ -30,8 +30,8 @@ pub struct Trajectory {
     /// Cosine of each token's hidden state and the visual prototype, one per token, in [-1, 1]. May be empty for a
     /// text-only prompt, and for algorithms without visual focus (then the focus is not logged).
     pub similarity: Vec<f64>,
-    /// Visual dependency of each token: KL from its distribution with the image to that with the masked image, in nat. Empty
-    /// where nobody measured it.
+    /// Visual dependency of each token: KL from its distribution with the image to that with the masked image, in nats.
+    /// Empty if it was not measured.
     pub dependency: Vec<f64>,
     /// The reward.
     pub reward: f64,
@@ -49,7 +49,7 @@ pub struct DependencyRange {
 }
 
 impl DependencyRange {
-    /// Over the responses whose dependency is known; none when it is known of none.
+    /// Over the responses whose dependency is known; none if there are none.
     pub fn of<'a>(trajectories: impl Iterator<Item = &'a Trajectory>) -> Option<Self> {
         let means: Vec<f64> = trajectories
             .filter(|t| !t.dependency.is_empty())
@@ -61,7 +61,8 @@ impl DependencyRange {
     }
 }
 
-/// Number format of the similarities: it decides below which range min-max would only amplify rounding noise.
+/// Number format of the similarities. It determines below which range min-max scaling would only amplify rounding
+/// noise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScorePrecision {
     /// 32-bit floats, as models compute them.
@@ -80,16 +81,17 @@ impl ScorePrecision {
     }
 }
 
-/// What an algorithm made of a group: one entry per trajectory, in the group's order.
+/// The results of an algorithm for a group: one entry per trajectory, in the group's order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupWeights {
     /// Does the prompt show an image?
     pub has_image: bool,
-    /// Every intermediate of every response.
+    /// The intermediate values of every response.
     pub trajectories: Vec<TrajectoryWeights>,
 }
 
-/// Every intermediate of one response; per-token lists have `T_i` entries, or none where the algorithm has no such step.
+/// The intermediate values of one response; per-token lists have `T_i` entries, or none if the algorithm has no such
+/// step.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct TrajectoryWeights {
     /// `A_i`: the group-relative advantage.
@@ -104,18 +106,18 @@ pub struct TrajectoryWeights {
     pub gate: Vec<f64>,
     /// `w`: focus after visual attention compensation (Eq. 5-6).
     pub compensated_focus: Vec<f64>,
-    /// `s_i`: how much the response looks at the image.
+    /// `s_i`: visual accumulation, the sum of the compensated focus.
     pub visual_accumulation: f64,
     /// Intra-trajectory weight; `1 + psi` multiplies the advantage (Eq. 7-8).
     pub psi: Vec<f64>,
     /// Inter-trajectory weight; `1 + phi` multiplies the advantage (Eq. 9-11).
     pub phi: f64,
-    /// `A^V`: what the objective sees.
+    /// `A^V`: the advantage that the objective uses.
     pub shaped_advantage: Vec<f64>,
 }
 
 impl TrajectoryGroup {
-    /// What the group's rewards are compared with beyond the group.
+    /// Statistics of the step's rewards, or of the group's if there are none.
     pub fn statistics(&self) -> RewardStatistics {
         self.step.unwrap_or_else(|| RewardStatistics::of(self.trajectories.iter().map(|t| (t.tokens, t.reward))))
     }
@@ -125,11 +127,11 @@ impl TrajectoryGroup {
         self.trajectories.iter().map(|t| t.reward).collect()
     }
 
-    /// Checks rewards and similarities, and returns the similarities clamped to [-1, 1]: a list per response, zeros where
-    /// a text-only prompt has none.
+    /// Checks rewards and similarities, and returns the similarities clamped to [-1, 1]: a list per response, zeros
+    /// where a text-only prompt has none.
     ///
     /// # Errors
-    /// A list of the wrong length, a non-finite number, a similarity that is no cosine.
+    /// A list of the wrong length, a non-finite number, a similarity outside [-1, 1].
     pub(crate) fn checked_similarities(&self) -> Result<Vec<Vec<f64>>, AlgorithmError> {
         self.check_rewards()?;
         let mut similarities = Vec::with_capacity(self.trajectories.len());
@@ -157,7 +159,8 @@ impl TrajectoryGroup {
 }
 
 impl GroupWeights {
-    /// Advantages without visual weights: psi = phi = 0, and the paper's focus where similarities are known (for the logs).
+    /// Advantages without visual weights: psi = phi = 0, and the paper's focus where similarities are known (for the
+    /// logs).
     ///
     /// # Errors
     /// As [`TrajectoryGroup::checked_similarities`].

@@ -1,5 +1,5 @@
-//! Group Sequence Policy Optimization (Zheng et al., arXiv 2507.18071): one ratio per response, the geometric mean of its
-//! tokens' ratios, is clipped for all of them together.
+//! Group Sequence Policy Optimization (Zheng et al., arXiv 2507.18071): one ratio per response, the geometric mean of
+//! its tokens' ratios, is clipped for all of them together.
 
 use super::error::AlgorithmError;
 use super::group::{GroupWeights, TrajectoryGroup};

@@ -1,4 +1,4 @@
-//! What a loss counts beside its value, for metrics.
+//! Statistics of a loss, for metrics.
 
 /// Sums over tokens; add up micro-batches with [`LossStats::merge`].
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -47,12 +47,12 @@ impl LossStats {
         self.mean(self.reference_kl_sum)
     }
 
-    /// Share of tokens held by the lower clip limit.
+    /// Share of tokens clipped at the lower limit.
     pub fn clip_fraction_low(&self) -> f64 {
         self.mean(self.clipped_low as f64)
     }
 
-    /// Share of tokens held by the upper clip limit.
+    /// Share of tokens clipped at the upper limit.
     pub fn clip_fraction_high(&self) -> f64 {
         self.mean(self.clipped_high as f64)
     }

@@ -1,8 +1,9 @@
 //! The training objectives: pure functions over groups of trajectories, `f64` inside; no model, no I/O.
 //!
-//! The trainer's walk through this room: [`build`] once; per step [`Algorithm::weigh`] for every group (rewards and visual
-//! similarity become shaped advantages); per micro-batch [`Algorithm::loss`], whose gradient with respect to the log-probs
-//! is exact, so that it can be multiplied into the model's graph. A new algorithm is one file and one line in [`build`].
+//! How the trainer uses this room: [`build`] once; per step [`Algorithm::weigh`] for every group (rewards and visual
+//! similarity become shaped advantages); per micro-batch [`Algorithm::loss`], whose gradient with respect to the
+//! log-probs is exact, so that it can be multiplied into the model's graph. A new algorithm is one file and one line in
+//! [`build`].
 
 pub mod advantage;
 pub mod cispo;
@@ -30,13 +31,13 @@ pub use objective::{BatchTotals, LossOutput, ResponseTokens};
 
 use crate::domain::spec::Method;
 
-/// A second look at the images of a step, with patches hidden.
+/// A second forward pass over the images of a step, with patches masked.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MaskedView {
-    /// Each patch is hidden with this probability.
+    /// Each patch is masked with this probability.
     pub ratio: f64,
-    /// Does [`Algorithm::loss`] need the log-probs of this view, with a gradient through it? Otherwise [`Algorithm::weigh`]
-    /// needs each token's visual dependency, under the policy before the update.
+    /// Does [`Algorithm::loss`] need the log-probs of this view, with a gradient through it? Otherwise
+    /// [`Algorithm::weigh`] needs each token's visual dependency, under the policy before the update.
     pub in_loss: bool,
 }
 
@@ -45,7 +46,7 @@ pub trait Algorithm: Send + Sync + std::fmt::Debug {
     /// The value of `method.type`.
     fn name(&self) -> &'static str;
 
-    /// Does [`Algorithm::weigh`] need `similarity` for prompts with images? (Others take it for the logs alone.)
+    /// Does [`Algorithm::weigh`] need `similarity` for prompts with images? (Others only use it for the logs.)
     fn uses_visual_focus(&self) -> bool;
 
     /// Does [`Algorithm::loss`] need the log-probs of the policy before the update?
@@ -59,7 +60,7 @@ pub trait Algorithm: Send + Sync + std::fmt::Debug {
         0.0
     }
 
-    /// Does the objective look at the images with patches hidden, too?
+    /// The masked view of the images that the objective needs, if any.
     fn masked_view(&self) -> Option<MaskedView> {
         None
     }
@@ -70,8 +71,8 @@ pub trait Algorithm: Send + Sync + std::fmt::Debug {
     /// Lengths that do not fit together, non-finite numbers, similarities outside [-1, 1].
     fn weigh(&self, group: &TrajectoryGroup) -> Result<GroupWeights, AlgorithmError>;
 
-    /// The loss of a micro-batch of whole responses and its gradient with respect to every log-prob. `totals` counts the
-    /// whole mini-batch, so that the outputs of any micro-batching add up to the same loss and gradient.
+    /// The loss of a micro-batch of whole responses and its gradient with respect to every log-prob. `totals` counts
+    /// the whole mini-batch, so that the outputs of any micro-batching add up to the same loss and gradient.
     ///
     /// # Errors
     /// Lengths that do not fit together, non-finite numbers, a missing reference.

@@ -1,15 +1,15 @@
 //! Per-token losses and their exact gradients with respect to the log-probs.
 //!
-//! A mini-batch may be processed in several micro-batches: every function takes the counts of the WHOLE mini-batch, so the
-//! outputs of its micro-batches add up to the same loss and gradient, however it was split.
+//! A mini-batch may be processed in several micro-batches: every function takes the counts of the WHOLE mini-batch, so
+//! the outputs of its micro-batches add up to the same loss and gradient, however it was split.
 
 use super::error::{AlgorithmError, check_finite, check_length};
 use super::loss_stats::LossStats;
 use crate::domain::spec::{GrpoSpec, LossAverage, VgpoSpec};
 
-/// Log-ratios beyond this are cut (gradient 0): `exp` stays finite and no token can outweigh a batch by rounding.
+/// Log-ratios are clamped to this (gradient 0), so that `exp` stays finite and no token can dominate a batch.
 const LOG_RATIO_LIMIT: f64 = 20.0;
-/// The low-variance KL estimate of a token is cut here (gradient 0).
+/// The low-variance KL estimate of a token is clamped to this (gradient 0).
 const KL_LIMIT: f64 = 10.0;
 
 /// What the loss needs to know about one response; every list has one entry per response token. The current policy's
@@ -22,7 +22,7 @@ pub struct ResponseTokens<'a> {
     pub old_logprobs: &'a [f64],
     /// Shaped advantages, from `Algorithm::weigh`. Ignored by `sft`.
     pub advantages: &'a [f64],
-    /// Factor on the policy term of each token, where the sampler's distribution differed from the trainer's.
+    /// Importance correction of each token's policy term, if the sampler's distribution differed from the trainer's.
     pub correction: Option<&'a [f64]>,
     /// Log-probs under the reference model; needed when the KL term is on.
     pub reference_logprobs: Option<&'a [f64]>,
@@ -65,7 +65,7 @@ pub struct Clipping {
     pub low: f64,
     /// The ratio counts as at most `1 + high`.
     pub high: f64,
-    /// Where the advantage is negative, the loss is at most `-advantage * dual`.
+    /// For negative advantages the loss is at most `-advantage * dual`.
     pub dual: Option<f64>,
     /// Weight of the low-variance KL term.
     pub kl_coef: f64,
@@ -145,8 +145,8 @@ pub fn clipped_surrogate(
     })
 }
 
-/// The frame of every policy loss: `tokens` gives each token's loss and gradient; importance correction, the KL term and
-/// the average over the mini-batch that `totals` counts are the same for all.
+/// The common part of all policy losses: `tokens` gives each token's loss and gradient; this adds the importance
+/// correction, the KL term and the average over the mini-batch that `totals` counts.
 ///
 /// # Errors
 /// Lengths that do not fit together, non-finite numbers, a missing reference.
@@ -222,9 +222,9 @@ impl LossOutput {
     }
 }
 
-/// Which limit stopped a token's gradient.
+/// At which limit a token was clipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Held {
+pub enum Clipped {
     /// None.
     No,
     /// The lower one.
@@ -240,16 +240,16 @@ pub struct TokenLoss {
     pub loss: f64,
     /// d loss / d logprob.
     pub gradient: f64,
-    /// Which clip limit held it.
-    pub held: Held,
+    /// At which limit it was clipped.
+    pub clipped: Clipped,
     /// Did the dual clip bound it?
     pub dual: bool,
 }
 
 impl TokenLoss {
     fn count(self, stats: &mut LossStats) {
-        stats.clipped_low += usize::from(self.held == Held::Low);
-        stats.clipped_high += usize::from(self.held == Held::High);
+        stats.clipped_low += usize::from(self.clipped == Clipped::Low);
+        stats.clipped_high += usize::from(self.clipped == Clipped::High);
         stats.dual_clipped += usize::from(self.dual);
     }
 }
@@ -262,10 +262,10 @@ pub fn surrogate(difference: f64, advantage: f64, clipping: Clipping) -> TokenLo
     let bounded = -clipped * advantage;
     let within = difference.abs() <= LOG_RATIO_LIMIT;
     let mut token = if bounded > free {
-        let held = if ratio < clipped { Held::Low } else { Held::High };
-        TokenLoss { loss: bounded, gradient: 0.0, held, dual: false }
+        let limit = if ratio < clipped { Clipped::Low } else { Clipped::High };
+        TokenLoss { loss: bounded, gradient: 0.0, clipped: limit, dual: false }
     } else {
-        TokenLoss { loss: free, gradient: if within { free } else { 0.0 }, held: Held::No, dual: false }
+        TokenLoss { loss: free, gradient: if within { free } else { 0.0 }, clipped: Clipped::No, dual: false }
     };
     if let Some(dual) = clipping.dual
         && advantage < 0.0
@@ -278,17 +278,17 @@ pub fn surrogate(difference: f64, advantage: f64, clipping: Clipping) -> TokenLo
     token
 }
 
-/// `-A * clip(ratio) * logprob` with the ratio detached: its gradient is `-A * clip(ratio)` wherever the ratio lies.
+/// `-A * clip(ratio) * logprob` with the ratio detached: its gradient is `-A * clip(ratio)` for every ratio.
 pub fn weighted_logprob(new: f64, old: f64, advantage: f64, low: Option<f64>, high: f64) -> TokenLoss {
     let ratio = log_ratio(new - old).exp();
     let (least, most) = (low.map_or(0.0, |low| 1.0 - low), 1.0 + high);
-    let held = match ratio {
-        r if r < least => Held::Low,
-        r if r > most => Held::High,
-        _ => Held::No,
+    let clipped = match ratio {
+        r if r < least => Clipped::Low,
+        r if r > most => Clipped::High,
+        _ => Clipped::No,
     };
     let gradient = -advantage * ratio.clamp(least, most);
-    TokenLoss { loss: gradient * new, gradient, held, dual: false }
+    TokenLoss { loss: gradient * new, gradient, clipped, dual: false }
 }
 
 /// The low-variance KL estimate `exp(d) - d - 1` with `d = reference - new`, and its derivative by `new`.

@@ -1,7 +1,7 @@
-//! PAPO (Wang et al., arXiv 2507.06448): DAPO's objective, and a reward for answers that depend on the image. The same
-//! responses are read once more with most of the image hidden; the divergence between the two readings is made larger
-//! (implicit perception loss), and the entropy of both smaller, without which the divergence is easily inflated (double
-//! entropy loss).
+//! PAPO (Wang et al., arXiv 2507.06448): DAPO's objective plus a reward for responses that depend on the image. A
+//! second forward pass over the same responses has most of the image masked; the KL divergence between the two passes
+//! is maximised (implicit perception loss), and the entropy of both is penalised, because the divergence could be
+//! inflated otherwise (double entropy loss).
 
 use super::error::AlgorithmError;
 use super::group::{GroupWeights, TrajectoryGroup};

@@ -1,9 +1,10 @@
-//! Terms of PAPO and VPPO beside the policy loss: the perception loss over the masked view, and entropy by sampled tokens.
+//! Additional loss terms of PAPO and VPPO: the perception loss over the masked view, and entropy estimated by sampled
+//! tokens.
 
 use super::error::AlgorithmError;
 use super::objective::{LossOutput, ResponseTokens, check_list, low_variance_kl};
 
-/// Adds `coef` times the negative log-prob of every token: the estimate of entropy by the sampled tokens, made smaller.
+/// Adds an entropy penalty: `coef` times the negative log-prob of every token, which estimates the entropy.
 pub(super) fn add_entropy_penalty(output: &mut LossOutput, responses: &[ResponseTokens<'_>], coef: f64) {
     for (response, losses) in responses.iter().zip(&mut output.responses) {
         for (t, logprob) in response.logprobs.iter().enumerate() {
@@ -15,8 +16,8 @@ pub(super) fn add_entropy_penalty(output: &mut LossOutput, responses: &[Response
 }
 
 /// Subtracts `coef` times each token's low-variance KL from the whole to the masked view, at most `cap` (beyond it the
-/// gradient is 0), and adds `entropy_penalty` times the negative log-prob under the masked view; responses without one are
-/// left as they are.
+/// gradient is 0), and adds `entropy_penalty` times the negative log-prob under the masked view; responses without one
+/// are not changed.
 ///
 /// # Errors
 /// Masked log-probs of the wrong length or not finite.

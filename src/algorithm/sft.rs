@@ -34,7 +34,7 @@ impl Algorithm for Sft {
         false
     }
 
-    /// A demonstration counts as it is: advantage 1 on every token, whatever the reward.
+    /// Advantage 1 on every token, whatever the reward.
     fn weigh(&self, group: &TrajectoryGroup) -> Result<GroupWeights, AlgorithmError> {
         GroupWeights::unweighted(group, &vec![1.0; group.trajectories.len()])
     }

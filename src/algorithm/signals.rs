@@ -1,8 +1,8 @@
-//! Visual summaries for the logs: how much responses look at the image, early and late, and how far the weights spread.
+//! Visual statistics for the logs: focus on the image, early and late in responses, and the spread of the weights.
 
 use super::group::{GroupWeights, TrajectoryWeights};
 
-/// Adds up responses of prompts with images; text-only ones would blur every number and are left out.
+/// Collects responses to prompts with images; text-only prompts are excluded because they would dilute every number.
 #[derive(Debug, Clone, Default)]
 pub struct VisualSignals {
     focus: Sum,
@@ -14,7 +14,7 @@ pub struct VisualSignals {
     trajectory_weight: Sum,
 }
 
-/// What [`VisualSignals`] saw. A value is `None` when nothing of its kind was seen (e.g. `gate_rate` under GRPO).
+/// Summary of [`VisualSignals`]. A value is `None` if there is no data for it (e.g. `gate_rate` under GRPO).
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct VisualSummary {
     /// Mean visual focus score over tokens.
@@ -68,8 +68,8 @@ impl VisualSignals {
         self.trajectory_weight.add(1.0 + trajectory.phi);
     }
 
-    /// Adds focus scores alone, as evaluations have them. A third is at least one token, so the thirds of very short
-    /// responses overlap.
+    /// Adds focus scores alone, for evaluations. A third has at least one token, so the thirds of very short responses
+    /// overlap.
     pub fn add_focus(&mut self, focus: &[f64]) {
         let third = (focus.len() / 3).max(1).min(focus.len());
         for f in focus {

@@ -1,6 +1,6 @@
-//! Visually-Guided Policy Optimization (arXiv 2604.09349): group-relative advantages, re-distributed over tokens and over
-//! responses by how visual they are. Equation numbers are the paper's; `released` follows the authors' code where it
-//! differs, but always groups by prompt and leaves padding and other prompts out of every range.
+//! Visually-Guided Policy Optimization (arXiv 2604.09349): group-relative advantages, redistributed over tokens and
+//! responses by their visual focus. Equation numbers are the paper's; `released` follows the authors' code where it
+//! differs, but always groups by prompt and excludes padding and other prompts from every range.
 
 use super::error::AlgorithmError;
 use super::group::{GroupWeights, ScorePrecision, TrajectoryGroup, TrajectoryWeights, affine_focus};
@@ -87,7 +87,7 @@ pub fn check(spec: &VgpoSpec) -> Result<(), AlgorithmError> {
     Clipping::of(spec).check()
 }
 
-/// Every quantity of VGPO for one group: focus, gate, compensation, psi, phi and the shaped advantages.
+/// All quantities of VGPO for one group: focus, gate, compensation, psi, phi and the shaped advantages.
 ///
 /// # Errors
 /// Lengths that do not fit together, non-finite numbers, similarities outside [-1, 1].
@@ -101,7 +101,8 @@ pub fn shape(group: &TrajectoryGroup, spec: &VgpoSpec) -> Result<GroupWeights, A
     Ok(shape_focus(focus, &advantages, group.has_image, group.precision, spec))
 }
 
-/// [`shape`] from focus scores and advantages that are already known: one list of scores and one advantage per response.
+/// [`shape`] from focus scores and advantages that are already known: one list of scores and one advantage per
+/// response.
 pub fn shape_focus(
     focus: Vec<Vec<f64>>,
     advantages: &[f64],
@@ -232,7 +233,7 @@ fn min_max(values: &[f64], precision: ScorePrecision) -> Vec<f64> {
     values.iter().map(|v| (v - low) / (high - low)).collect()
 }
 
-/// [`min_max`] minus its mean: what psi and phi are made of (Eq. 8 and 11).
+/// [`min_max`] minus its mean, from which psi and phi are computed (Eq. 8 and 11).
 fn centred_min_max(values: &[f64], precision: ScorePrecision) -> Vec<f64> {
     let scaled = min_max(values, precision);
     let mean = scaled.iter().sum::<f64>() / scaled.len().max(1) as f64;

@@ -1,7 +1,7 @@
-//! VPPO (Huang et al., arXiv 2510.09285): DAPO's objective with a spotlight on tokens that depend on the image. A token's
-//! visual dependency is the divergence of its distribution with the image from that with most of the image hidden.
-//! Responses that depend on the image more than others have their advantage scaled up (trajectory-level advantage
-//! shaping), and only the most dependent tokens of each response carry a gradient (token-level gradient filtering).
+//! VPPO (Huang et al., arXiv 2510.09285): DAPO's objective, focused on tokens that depend on the image. A token's
+//! visual dependency is the KL divergence of its distribution with the image from that with most of the image masked.
+//! Responses that depend more on the image have their advantage scaled up (trajectory-level advantage shaping), and
+//! only the most dependent tokens of each response carry a gradient (token-level gradient filtering).
 
 use super::error::{AlgorithmError, check_length};
 use super::group::{DependencyRange, GroupWeights, Trajectory, TrajectoryGroup, TrajectoryWeights};
@@ -9,7 +9,7 @@ use super::objective::{self, BatchTotals, Clipping, LossOutput, ResponseTokens};
 use super::{Algorithm, MaskedView, advantage, perception};
 use crate::domain::spec::VppoSpec;
 
-/// Below this range of mean dependencies all responses count alike.
+/// Below this range of mean dependencies all responses have the same weight.
 const DEGENERATE: f64 = 1e-6;
 /// Guards the number of tokens against rounding: 0.4 of 5 tokens is 2, not 3.
 const COUNT_SLACK: f64 = 1e-9;
@@ -47,8 +47,8 @@ impl Vppo {
         Clipping { low: clip_low, high: clip_high, dual: dual_clip, kl_coef }
     }
 
-    /// The factor on a response's advantage: from `advantage_min` for the least dependent response of the step upwards, so
-    /// that the mean over the step is 1.
+    /// The factor on a response's advantage: from `advantage_min` for the least dependent response of the step upwards,
+    /// so that the mean over the step is 1.
     fn scale(&self, trajectory: &Trajectory, range: DependencyRange) -> f64 {
         let width = range.high - range.low;
         if !self.0.shaping || width < DEGENERATE {
@@ -62,7 +62,8 @@ impl Vppo {
         }
     }
 
-    /// 1 for the tokens that carry a gradient: `token_share` of the response, the most dependent first, the earlier of equals.
+    /// 1 for the tokens that carry a gradient: the most dependent `token_share` of the response; ties go to the earlier
+    /// token.
     fn spotlight(&self, dependency: &[f64]) -> Vec<f64> {
         if !self.0.filtering {
             return vec![1.0; dependency.len()];
@@ -110,7 +111,7 @@ impl Algorithm for Vppo {
         used.then_some(MaskedView { ratio: self.0.mask_ratio, in_loss: false })
     }
 
-    /// Responses whose dependency is not known (text-only prompts, or nobody measured it) keep their plain advantage.
+    /// Responses whose dependency is unknown (text-only prompts, or not measured) keep their plain advantage.
     fn weigh(&self, group: &TrajectoryGroup) -> Result<GroupWeights, AlgorithmError> {
         group.check_rewards()?;
         let advantages = advantage::estimate(self.0.estimator, &group.rewards(), group.statistics());

@@ -1,4 +1,4 @@
-//! Requests to the serving engine, without HTTP: an image and a question in, tokens out one by one.
+//! Requests to the serving engine without HTTP: an image and a question in, streamed tokens out.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub struct Settings {
     pub batch: BatchShape,
     /// Ask for the attention map of every token.
     pub maps: bool,
-    /// How weights are held.
+    /// Number format of the weights.
     pub weights: WeightFormat,
     /// Timed rounds; one more warms up.
     pub repeats: usize,
@@ -49,7 +49,8 @@ pub struct Report {
     pub memory: Memory,
 }
 
-/// Measures requests to the reference model in `dir`. Every request brings a picture of its own: nothing is remembered.
+/// Measures requests to the reference model in `dir`. Every request has its own image, so the prefix cache is never
+/// hit.
 pub async fn run(dir: &Path, settings: Settings) -> Result<Report, BenchError> {
     let watch = Watch::start();
     let engine = Arc::new(LocalEngine::on(DeviceName::CPU, settings.weights, EngineLimits::default()));

@@ -1,5 +1,5 @@
-//! Measurements of the program's own parts: one file per kind of work, each run in a process of its own, because an allocator
-//! keeps memory that earlier work needed. `vgpo bench` prints what they find.
+//! Benchmarks of the program's parts: one file per kind of work, each run in its own process, because allocators keep
+//! memory of earlier work. `vgpo bench` prints the results.
 
 pub mod generate;
 pub mod policy;
@@ -19,18 +19,18 @@ use crate::model::ModelError;
 use crate::serving::ServingError;
 use crate::train::{TrainError, memory};
 
-/// Why nothing was measured.
+/// Why a benchmark failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
-    /// Settings that no job may have.
+    /// Settings that are invalid for a job.
     #[error("{0}")]
     Settings(String),
-    /// A file of the model that is made on the spot.
+    /// A file of the generated model cannot be written.
     #[error("cannot write {path}: {source}")]
     File {
         /// The file.
         path: String,
-        /// What the system says.
+        /// Why.
         source: std::io::Error,
     },
     /// From the model.
@@ -98,12 +98,12 @@ impl Phases {
     }
 }
 
-/// Resident memory of this process, where the system tells.
+/// Resident memory of this process, if the system reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Memory {
     /// Before the model was opened.
     pub before_bytes: Option<u64>,
-    /// The most from then on.
+    /// The peak since then.
     pub peak_bytes: Option<u64>,
 }
 
@@ -117,7 +117,7 @@ impl Watch {
     }
 
     fn end(self) -> Memory {
-        // Whatever else runs in this process may have made the system forget the peak since then: the start counts too.
+        // The peak may have been reset by other code in this process, so the start counts as well.
         Memory { before_bytes: self.0, peak_bytes: memory::peak_bytes().max(self.0) }
     }
 }

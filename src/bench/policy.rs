@@ -1,4 +1,4 @@
-//! What is trained, and how: the settings of a job that decide what an update costs.
+//! The job settings that determine the cost of an update.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -26,14 +26,14 @@ pub struct PolicySettings {
 }
 
 impl PolicySettings {
-    /// The job that trains on batches of this shape by `method`; everything else is at its default.
+    /// A job that trains on batches of this shape with `method`; everything else has its default.
     ///
     /// # Errors
-    /// Settings that no job may have.
+    /// Settings that are invalid for a job.
     pub fn spec(&self, method: &str, batch: &BatchShape) -> Result<JobSpec, BenchError> {
         let mut request = json!({
             "model": "bench", "dataset": "bench", "method": { "type": method },
-            // No job may have groups of one, but an update of distinct prompts is worth measuring.
+            // Jobs may not have groups of one, but updates of distinct prompts should be measurable.
             "rollout": { "group_size": batch.group_size.max(2), "max_new_tokens": batch.response_tokens },
             "batch": {
                 "prompts_per_step": batch.groups, "minibatch_prompts": batch.groups,

@@ -1,4 +1,4 @@
-//! The reference model: random weights from a fixed seed, made on the spot, with a tokenizer and a data set of noise.
+//! The reference model: random weights from a fixed seed, with a tokenizer and a data set of noise, all generated.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use crate::train::starter::tokenizer::{self, special_id};
 
 /// Seed of the random weights.
 const WEIGHTS_SEED: u64 = 1;
-/// Names the streams that images are drawn from.
+/// Stream id of images.
 const IMAGES_SEED: u64 = 4;
-/// Words of three letters; with roles, digits and line breaks they make 1000 pieces.
+/// Words of three letters; with roles, digits and line breaks there are 1000 pieces.
 const WORDS: usize = 976;
 /// Tokens of the chat layout around a prompt's image and text.
 const LAYOUT_TOKENS: usize = 10;
@@ -33,10 +33,10 @@ fn word(index: usize) -> String {
     [2, 1, 0].map(letter).iter().collect()
 }
 
-/// Qwen2.5-VL with 6.06 million parameters: text 256 wide, 4 layers, 4 heads (2 for keys and values), MLP 1024, vocabulary 1024;
-/// vision 128 wide, 4 blocks, 4 heads, MLP 512, windows of 112 pixels, blocks 1 and 3 without windows.
+/// Qwen2.5-VL with 6.06 million parameters: text 256 wide, 4 layers, 4 heads (2 for keys and values), MLP 1024,
+/// vocabulary 1024; vision 128 wide, 4 blocks, 4 heads, MLP 512, windows of 112 pixels, blocks 1 and 3 without windows.
 ///
-/// The end token is the placeholder of videos, which is never sampled: every response is as long as it may be.
+/// The end token is the placeholder of videos, which is never sampled, so every response has the maximum length.
 fn config(words: usize) -> Value {
     let id = |name| special_id(words, name);
     json!({
@@ -74,14 +74,14 @@ pub fn write_reference(dir: &Path) -> Result<(), BenchError> {
     Ok(write_blank(dir, &config(words.len()), WEIGHTS_SEED, MAX_SHARD_BYTES)?)
 }
 
-/// A square picture of noise, of so many patches a side.
+/// A square picture of noise with this number of patches per side.
 pub fn noise(patches: usize, index: u64) -> RgbImage {
     let side = (patches * PATCH) as u32;
     let mut rng = stream(&[IMAGES_SEED, index]);
     RgbImage::from_fn(side, side, |_, _| image::Rgb([(); 3].map(|()| (uniform(&mut rng) * 256.0) as u8)))
 }
 
-/// The text of prompt `index`: with its image it makes so many tokens of the reference model as the shape says.
+/// The text of prompt `index`: with its image it has the number of tokens that the shape asks for.
 pub fn question(batch: &BatchShape, index: u64) -> String {
     let image_tokens = (batch.image_patches / MERGE).pow(2);
     let count = batch.prompt_tokens.saturating_sub(LAYOUT_TOKENS + image_tokens).max(1);

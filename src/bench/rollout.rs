@@ -15,7 +15,7 @@ use crate::model::{ModelFolder, Sequence, View};
 use crate::train::parallel::Pool;
 use crate::train::rollout::{RolloutSettings, rollout};
 
-/// Names the random streams of a measurement.
+/// Stream id of a measurement's random numbers.
 const STREAM: u64 = 3;
 
 /// What is measured.
@@ -42,7 +42,7 @@ pub struct Report {
     pub seconds: Seconds,
     /// Sampled tokens over the median seconds.
     pub tokens_per_second: f64,
-    /// The share of reading the prompts (measured with one response token each), and the rest.
+    /// The share of prefill (measured with one response token each), and of decoding.
     pub shares: BTreeMap<&'static str, f64>,
     /// Memory of model and rollouts.
     pub memory: Memory,

@@ -1,4 +1,4 @@
-//! The shapes that are measured: batches of made-up rows.
+//! Batch shapes to measure, with synthetic rows.
 
 use std::sync::Arc;
 
@@ -8,12 +8,12 @@ use super::BenchError;
 use crate::model::sampler::{stream, uniform};
 use crate::model::{Grid, ImagePatches, ModelInfo, Sequence};
 
-/// Seed of the made-up rows.
+/// Seed of the synthetic rows.
 const ROWS_SEED: u64 = 2;
-/// A batch of made-up rows.
+/// A batch of synthetic rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct BatchShape {
-    /// Prompts, each with an image of its own.
+    /// Prompts, each with its own image.
     pub groups: usize,
     /// Responses of a prompt.
     pub group_size: usize,
@@ -36,13 +36,13 @@ impl BatchShape {
         self.responses() * (self.prompt_tokens + self.response_tokens)
     }
 
-    /// The prompts: the image, then made-up text.
+    /// The prompts: the image, then synthetic text.
     pub fn prompts(&self, info: &ModelInfo) -> Result<Vec<Sequence>, BenchError> {
         let grid = Grid { time: 1, height: self.image_patches, width: self.image_patches };
         let image_tokens = grid.merged(info.merge_size);
         if image_tokens >= self.prompt_tokens {
             return Err(BenchError::Settings(format!(
-                "an image of {0} x {0} patches makes {image_tokens} tokens: a prompt of {1} has no room for them",
+                "an image of {0} x {0} patches has {image_tokens} tokens, which do not fit into a prompt of {1}",
                 self.image_patches, self.prompt_tokens
             )));
         }
@@ -73,7 +73,7 @@ impl BatchShape {
     }
 }
 
-/// Tokens that are no placeholder.
+/// Tokens that are not placeholders.
 fn text(count: usize, info: &ModelInfo, rng: &mut rand_chacha::ChaCha8Rng) -> Vec<u32> {
     let words: Vec<u32> =
         (0..info.vocab_size as u32).filter(|id| ![info.image_token_id, info.video_token_id].contains(id)).collect();

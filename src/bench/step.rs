@@ -1,4 +1,5 @@
-//! Whole steps of reinforcement learning by the trainer itself: rollout, reward, log-probs under the old policy, update.
+//! Whole steps of reinforcement learning by the trainer itself: rollout, reward, log-probs under the old policy,
+//! update.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -47,7 +48,7 @@ pub struct Report {
     pub memory: Memory,
 }
 
-/// The phases of a step by the metric that tells its seconds.
+/// The phases of a step by the metric of their duration.
 const PHASES: [(&str, &str); 4] = [
     ("time/rollout", "rollout"),
     ("time/reward", "reward"),
@@ -55,7 +56,7 @@ const PHASES: [(&str, &str); 4] = [
     ("time/update", "update"),
 ];
 
-/// Keeps the seconds of steps and lets everything else go.
+/// A sink that keeps only the durations of steps.
 #[derive(Default)]
 struct Times {
     seconds: Vec<f64>,
@@ -106,7 +107,7 @@ pub fn run(dir: &Path, work_dir: &Path, settings: Settings) -> Result<Report, Be
     spec.eval_before = false;
     spec.log_samples_every = 0;
     spec.checkpoint_every = 0;
-    // Made-up answers would all be dropped.
+    // The filter would drop all synthetic groups.
     spec.rollout.filter = None;
     let dataset = Arc::new(NoiseDataset::new(&settings.batch));
     let watch = Watch::start();

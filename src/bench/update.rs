@@ -53,7 +53,7 @@ pub struct Report {
     pub memory: Memory,
 }
 
-/// Measures updates of the model in `dir`. Blocks; needs a process of its own for its memory to mean anything.
+/// Measures updates of the model in `dir`. Blocks; run it in its own process for a meaningful memory figure.
 pub fn run(dir: &Path, settings: Settings) -> Result<Report, BenchError> {
     let spec = settings.policy.spec("grpo", &settings.batch)?;
     let watch = Watch::start();
@@ -103,7 +103,7 @@ pub fn run(dir: &Path, settings: Settings) -> Result<Report, BenchError> {
     })
 }
 
-/// Made-up rows with advantages of both signs.
+/// Synthetic rows with advantages of both signs.
 fn rows(batch: &BatchShape, learner: &Learner<'_>) -> Result<Vec<TrainRow>, BenchError> {
     let row = |(index, sequence)| TrainRow {
         sequence,
@@ -114,7 +114,7 @@ fn rows(batch: &BatchShape, learner: &Learner<'_>) -> Result<Vec<TrainRow>, Benc
     Ok(batch.rows(learner.tracked.info())?.into_iter().enumerate().map(row).collect())
 }
 
-/// The rows' log-probs under the policy as it is.
+/// The rows' log-probs under the current policy.
 fn score(learner: &Learner<'_>, rows: &mut [TrainRow]) -> Result<(), BenchError> {
     let scored = learner.score(&rows.iter().collect::<Vec<_>>())?;
     for (row, score) in rows.iter_mut().zip(scored) {

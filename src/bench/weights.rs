@@ -1,4 +1,4 @@
-//! What holding weights in fewer bits changes: their bytes, and the log-probs of answers that the model itself gave.
+//! The effect of quantised weights: their size, and the change in log-probs of the model's own answers.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub struct Settings {
     pub task: String,
     /// Rows.
     pub rows: u64,
-    /// The format that is held against the native one.
+    /// The format to compare with the native one.
     pub weights: WeightFormat,
 }
 

@@ -1,12 +1,12 @@
 //! `grpo` (Shao et al., arXiv 2402.03300): the reward against the mean of its group, in standard deviations.
 
-/// Added to the standard deviation, so that tiny spreads do not explode.
+/// Added to the standard deviation, so that it is never close to 0.
 const STD_EPSILON: f64 = 1e-6;
 /// Rewards beyond this are scaled first, so that their squares stay finite.
 const HUGE: f64 = 1e100;
 
-/// `(r - mean) / (std + 1e-6)` with the sample standard deviation (n - 1). A group of one, or of equal rewards, has
-/// nothing to compare: its advantages are exactly 0, free of the rounding of the mean.
+/// `(r - mean) / (std + 1e-6)` with the sample standard deviation (n - 1). The advantages of a group of one, or of
+/// equal rewards, are exactly 0, without rounding errors of the mean.
 pub(super) fn advantages(rewards: &[f64]) -> Vec<f64> {
     if rewards.windows(2).all(|pair| pair[0] == pair[1]) {
         return vec![0.0; rewards.len()];

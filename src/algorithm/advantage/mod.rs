@@ -1,4 +1,5 @@
-//! Advantage estimators: the rewards of one group -> one advantage per response. One file each, registered in [`estimate`].
+//! Advantage estimators: the rewards of one group -> one advantage per response. One file each, registered in
+//! [`estimate`].
 
 mod grpo;
 mod reinforce;
@@ -6,7 +7,8 @@ mod rloo;
 
 use crate::domain::spec::Estimator;
 
-/// Mean and spread of the rewards of a whole step, every response counted once per token: what `reinforce++` compares with.
+/// Mean and spread of the rewards of a whole step, every response counted once per token: what `reinforce++` compares
+/// with.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RewardStatistics {
     /// Mean reward.

@@ -44,7 +44,7 @@ fn rows_of_a_group_share_prompt_and_image() {
     assert!(std::sync::Arc::ptr_eq(&rows[0].images[0], &rows[1].images[0]));
     assert_ne!(rows[0].ids, rows[2].ids);
     let narrow = BatchShape { prompt_tokens: 4, ..BATCH };
-    assert!(narrow.rows(model.info()).unwrap_err().to_string().contains("has no room"));
+    assert!(narrow.rows(model.info()).unwrap_err().to_string().contains("do not fit"));
 }
 
 #[test]
