@@ -1,4 +1,4 @@
-//! One attempt of a job, from the claim to the last word in the store.
+//! One attempt of a job, from the claim to the recorded outcome.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -31,8 +31,9 @@ const STACK: usize = 256 << 20;
 /// How the trainer's thread ended.
 type Ended = Result<RunEnd, RunnerError>;
 
-/// Runs `leased` to its end. `drain` makes the trainer save and let go, within the grace time; `abandon` gives the job back at
-/// once. Where the trainer does not end in time, it is left to the end of the process. Returns whether the worker may go on.
+/// Runs `leased` to its end. `drain` makes the trainer save a checkpoint and stop within the grace time; `abandon`
+/// returns the job to the queue at once. A trainer that does not stop in time is left running until the process exits.
+/// Returns whether the worker may continue.
 pub(super) async fn run(
     worker: &WorkerConfig,
     leased: LeasedJob,
@@ -100,7 +101,7 @@ async fn run_logged(
     true
 }
 
-/// Runs the trainer on a thread of its own and waits until its last result is durable.
+/// Runs the trainer on its own thread and waits until its last result is durable.
 async fn train(worker: &WorkerConfig, task: JobTask, keep: u64, token: &LeaseToken, shared: &Arc<Shared>) -> Ended {
     let (messages, inbox) = mpsc::channel(writer::QUEUE);
     let writer = Writer {
@@ -130,15 +131,17 @@ async fn train(worker: &WorkerConfig, task: JobTask, keep: u64, token: &LeaseTok
         let ended = ended.unwrap_or_else(|panic| {
             Err(RunnerError::Transient(format!("the trainer panicked: {}", panic_message(&*panic))))
         });
-        // Nobody waits after the worker was told to abandon the job.
+        // The receiver is gone if the worker was told to abandon the job.
         let _ = done.send(ended);
     };
     let started = std::thread::Builder::new().name("trainer".to_owned()).stack_size(STACK).spawn(body);
     if let Err(error) = started {
         return Err(RunnerError::Transient(format!("the trainer's thread could not start: {error}")));
     }
-    let ended = wait.await.unwrap_or_else(|_| Err(RunnerError::Transient("the trainer's thread vanished".to_owned())));
-    // The sink is gone with its thread: the writer ends when it has written everything.
+    let ended = wait
+        .await
+        .unwrap_or_else(|_| Err(RunnerError::Transient("the trainer's thread ended without a result".to_owned())));
+    // The sink was dropped with its thread, so the writer ends when it has written everything.
     if let Err(error) = writing.await {
         shared.fail(format!("results could not be stored: {error}"));
     }
@@ -147,7 +150,8 @@ async fn train(worker: &WorkerConfig, task: JobTask, keep: u64, token: &LeaseTok
 
 /// The first line of an attempt.
 fn beginning(worker: &WorkerConfig, job: &Job, resumed: Option<u64>) -> String {
-    let from = resumed.map_or("from the beginning".to_owned(), |step| format!("on from the checkpoint at step {step}"));
+    let from =
+        resumed.map_or("from the beginning".to_owned(), |step| format!("resuming from the checkpoint at step {step}"));
     let (attempt, most, device) = (job.attempts_used, job.max_attempts, worker.device);
     format!("attempt {attempt} of {most} on {device} by {}, {from}: {}", worker.id, job.name)
 }
@@ -169,7 +173,7 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }
 
-/// Extends the lease and tells the trainer what is wanted, until aborted.
+/// Extends the lease and passes requests on to the trainer, until aborted.
 async fn beat(worker: WorkerConfig, token: LeaseToken, shared: Arc<Shared>, drain: CancellationToken) {
     let mut since_presence = worker.timings.presence;
     loop {
@@ -178,7 +182,7 @@ async fn beat(worker: WorkerConfig, token: LeaseToken, shared: Arc<Shared>, drai
             show_life(&worker.lock_dir, worker.device);
             let state = if drain.is_cancelled() { WorkerState::Draining } else { WorkerState::Busy };
             if let Err(error) = worker.store.worker_heartbeat(&worker.id, state, Some(&token.job_id)).await {
-                tracing::warn!(%error, "cannot tell that the worker is alive");
+                tracing::warn!(%error, "cannot send the worker's heartbeat");
             }
         }
         match worker.store.heartbeat(&token, worker.timings.lease_ttl).await {
@@ -187,7 +191,7 @@ async fn beat(worker: WorkerConfig, token: LeaseToken, shared: Arc<Shared>, drai
                 shared.lose();
                 return;
             }
-            // The lease outlasts a few missed beats; if it does not, the next one tells.
+            // The lease survives a few missed heartbeats; if it does not, the next one reports that.
             Err(error) => tracing::warn!(job = %token.job_id, %error, "missed a heartbeat"),
         }
         tokio::time::sleep(worker.timings.heartbeat).await;
@@ -195,10 +199,10 @@ async fn beat(worker: WorkerConfig, token: LeaseToken, shared: Arc<Shared>, drai
     }
 }
 
-/// Tells the store how the attempt ended.
+/// Records how the attempt ended.
 async fn conclude(worker: &WorkerConfig, token: &LeaseToken, shared: &Shared, ended: Ended, attempts_used: u32) {
     if shared.is_lost() {
-        tracing::warn!(job = %token.job_id, attempt = token.attempt, "the lease was lost; the attempt is void");
+        tracing::warn!(job = %token.job_id, attempt = token.attempt, "the lease was lost; the attempt is discarded");
         return;
     }
     let retry = |message: String| {
@@ -207,7 +211,7 @@ async fn conclude(worker: &WorkerConfig, token: &LeaseToken, shared: &Shared, en
         Failure { message, retry_after: Some(pause) }
     };
     worker.log.say(if ended.is_ok() { LogLevel::Info } else { LogLevel::Error }, ending(&ended, shared));
-    // Whoever sees the end of the job sees the end of its log.
+    // The log must be complete before the job is marked as finished.
     worker.log.share(&token.job_id, 0).await;
     let store = &worker.store;
     let told = match (ended, shared.failure()) {
@@ -236,8 +240,8 @@ async fn conclude(worker: &WorkerConfig, token: &LeaseToken, shared: &Shared, en
 fn report(token: &LeaseToken, told: Result<(), StoreError>) {
     match told {
         Ok(()) => tracing::info!(job = %token.job_id, attempt = token.attempt, "attempt ended"),
-        // The lease runs out, and another attempt follows.
-        Err(error) => tracing::warn!(job = %token.job_id, %error, "cannot tell how the attempt ended"),
+        // The lease expires, and another attempt follows.
+        Err(error) => tracing::warn!(job = %token.job_id, %error, "cannot record how the attempt ended"),
     }
 }
 

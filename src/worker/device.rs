@@ -12,18 +12,18 @@ pub(super) fn folder_name(device: DeviceName) -> String {
     device.to_string().replace(':', "-")
 }
 
-/// Holds a device as long as it lives; the operating system lets go when the process dies, however it dies.
+/// Locks a device until it is dropped; the operating system releases the lock when the process dies for any reason.
 pub(super) struct DeviceLock {
     file: File,
-    /// The worker that held the device before and did not say goodbye: it is dead, or the lock would be taken.
+    /// The previous worker of the device, if it did not stop in an orderly way: it is dead, because the lock is free.
     pub(super) died_before: Option<String>,
 }
 
-/// Why a device cannot be had.
+/// Why a device cannot be locked.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LockError {
     /// Another worker has it.
-    #[error("another worker ({0}) uses it")]
+    #[error("another worker ({0}) is using it")]
     Taken(String),
     /// The lock file cannot be used.
     #[error("lock file {0}: {1}")]
@@ -50,8 +50,8 @@ impl DeviceLock {
         Ok(lock)
     }
 
-    /// The worker ends in an orderly way and holds no job: nobody needs to clean up after it.
-    pub(super) fn say_goodbye(mut self) -> std::io::Result<()> {
+    /// Records that the worker stopped in an orderly way and has no job, so that no clean-up is needed.
+    pub(super) fn release(mut self) -> std::io::Result<()> {
         self.write("")
     }
 
@@ -63,27 +63,27 @@ impl DeviceLock {
     }
 }
 
-/// How a worker shows that it goes on, whatever its database does: a file of this ending that it writes again and again.
+/// Extension of a file that a worker touches regularly to show that it is alive, even without a database.
 const ALIVE: &str = "alive";
 
-/// This worker goes on.
+/// Shows that this worker is alive.
 pub(super) fn show_life(folder: &Path, device: DeviceName) {
     let path = folder.join(format!("{}.{ALIVE}", folder_name(device)));
     if let Err(error) = std::fs::write(&path, b"") {
-        tracing::warn!(file = %path.display(), %error, "cannot show that the worker is alive");
+        tracing::warn!(file = %path.display(), %error, "cannot touch the worker's liveness file");
     }
 }
 
-/// Has a worker that keeps its locks in `folder` shown within `age` that it goes on?
+/// Has a worker with its locks in `folder` shown within `age` that it is alive?
 pub fn is_alive(folder: &Path, age: Duration) -> bool {
-    let shown = |path: &Path| path.metadata().and_then(|found| found.modified()).ok()?.elapsed().ok();
+    let shown = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok()?.elapsed().ok();
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut signs =
         entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|ending| ending == ALIVE));
     signs.any(|path| shown(&path).is_some_and(|since| since <= age))
 }
 
-/// The machine's name, for people.
+/// The machine's name, for display.
 pub fn host_name() -> String {
     let from_kernel = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let name = from_kernel.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default();

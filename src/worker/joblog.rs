@@ -1,4 +1,4 @@
-//! What a worker says while it runs a job, in that job's own log.
+//! The log of the job that a worker runs.
 
 use std::fmt::Write as _;
 use std::io;
@@ -14,14 +14,14 @@ use crate::clock::Clock;
 use crate::domain::job::LeaseToken;
 use crate::domain::log::{LogLevel, LogLine};
 
-/// Lines of this program begin with this target; those of libraries stay out.
+/// Target of this program's events; those of libraries are not logged.
 const PROGRAM: &str = "vgpo";
 
 /// Pause between two copies of a log for other hosts, and the bytes of a log for which it is doubled.
 const SHARE_PAUSE: Duration = Duration::from_secs(2);
 const SHARE_BYTES: u64 = 1 << 20;
 
-/// The log of the job that runs now. As a [`Layer`] it also takes what the process logs meanwhile.
+/// The log of the current job. As a [`Layer`] it also receives the process's tracing events.
 #[derive(Clone)]
 pub struct JobLog {
     logs: JobLogs,
@@ -35,12 +35,12 @@ struct Open {
 }
 
 impl JobLog {
-    /// A worker that runs no job yet.
+    /// A log without a job.
     pub fn new(logs: JobLogs, clock: Arc<dyn Clock>) -> Self {
         Self { logs, clock, open: Arc::default() }
     }
 
-    /// From now on lines belong to this attempt. A log that cannot be opened does not keep a job from running.
+    /// Starts the log of an attempt. A log that cannot be opened does not prevent the job from running.
     pub(super) async fn begin(&self, token: &LeaseToken) {
         let (logs, job) = (self.logs.clone(), token.job_id.clone());
         match blocking(move || logs.writer(&job)).await {
@@ -49,8 +49,8 @@ impl JobLog {
         }
     }
 
-    /// Copies the job's log for other hosts, where they need one, until aborted. A long log is copied less often: it is always
-    /// copied whole.
+    /// Copies the job's log to shared storage for other hosts, if needed, until aborted. A long log is copied less
+    /// often, because it is always copied as a whole.
     pub(super) async fn keep_shared(self, job_id: String) {
         let mut known = 0;
         while self.logs.are_shared() {
@@ -60,7 +60,7 @@ impl JobLog {
         }
     }
 
-    /// Copies the job's log for other hosts, where it has changed since it had `known` bytes; returns how many they know now.
+    /// Copies the job's log for other hosts if it has changed since it had `known` bytes; returns its size in bytes.
     pub(super) async fn share(&self, job_id: &str, known: u64) -> u64 {
         let (logs, job) = (self.logs.clone(), job_id.to_owned());
         if !logs.are_shared() {
@@ -72,7 +72,7 @@ impl JobLog {
         })
     }
 
-    /// The attempt is over.
+    /// Ends the log of the attempt.
     pub(super) fn end(&self) {
         self.set(None);
     }
@@ -81,12 +81,12 @@ impl JobLog {
         *self.open.lock().unwrap_or_else(PoisonError::into_inner) = open;
     }
 
-    /// Writes a line, if a job runs.
+    /// Writes a line if a job is running.
     pub(super) fn say(&self, level: LogLevel, message: impl Into<String>) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(Open { writer, attempt }) = open.as_mut() else { return };
         let line = LogLine { time: self.clock.now(), level, attempt: *attempt, message: message.into() };
-        // Telling would come here again; a full disk is told by everything else that writes.
+        // A tracing event would end up here again; a full disk is reported by everything else that writes.
         if writer.write(&line).is_err() {
             *open = None;
         }
@@ -99,7 +99,7 @@ impl JobLog {
     }
 }
 
-/// Work with files, and perhaps with a bucket, on a thread that may block.
+/// Runs file or bucket operations on a blocking thread.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
@@ -120,7 +120,7 @@ impl<S: Subscriber> Layer<S> for JobLog {
     }
 }
 
-/// The words of an event: its message, then its fields.
+/// The text of an event: its message, then its fields.
 #[derive(Default)]
 struct Text {
     message: String,

@@ -1,4 +1,4 @@
-//! The worker's life: take the device, introduce itself, claim and run jobs until told to stop.
+//! The worker's main loop: lock the device, register, claim and run jobs until told to stop.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,32 +36,34 @@ pub struct WorkerConfig {
     pub clock: Arc<dyn Clock>,
     /// Runs the jobs.
     pub runner: Arc<dyn JobRunner>,
-    /// What it says about the job that it runs.
+    /// The log of its current job.
     pub log: JobLog,
-    /// How fast it looks, beats and retries.
+    /// Intervals of polling, heartbeats and retries.
     pub timings: WorkerTimings,
-    /// For files of attempts, on the file system of the artifacts; the part of this device is emptied at the start.
+    /// For files of attempts, on the file system of the artifacts; this device's part is emptied at start.
     pub work_dir: PathBuf,
-    /// Where device locks lie: workers that share a machine share this folder.
+    /// Folder of device locks, shared by all workers of a machine.
     pub lock_dir: PathBuf,
 }
 
 impl WorkerConfig {
-    /// The folder under which attempts of this device work.
+    /// Parent folder of this device's attempts.
     pub(super) fn attempt_dir(&self) -> PathBuf {
         self.work_dir.join(folder_name(self.device))
     }
 }
 
-/// Why a worker could not start or go on.
+/// Why a worker could not start or continue.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
     /// Another local worker has the device.
-    #[error("device `{device}`: {problem}; one worker per device is enough, stop the other or choose another device")]
+    #[error(
+        "device `{device}`: {problem}; only one worker per device is possible: stop the other one or choose another device"
+    )]
     DeviceTaken {
         /// The device.
         device: String,
-        /// Who has it.
+        /// Why.
         problem: String,
     },
     /// A folder cannot be used.
@@ -75,16 +77,18 @@ pub enum WorkerError {
     /// The database failed while the worker started.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The worker's parent is gone; it gave its job back. The process must end now: a trainer may still be running.
+    /// The worker's parent is gone; its job was returned to the queue. The process must exit now: a trainer may still
+    /// be running.
     #[error("the server that started this worker is gone")]
     Orphaned,
-    /// The running job could not be saved in time; it was given back. The process must end now: a trainer is running.
-    #[error("the job could not be saved within the grace time; it was given back as it stood at its last checkpoint")]
+    /// The running job could not be saved in time; it was returned to the queue. The process must exit now: a trainer
+    /// is running.
+    #[error("the job could not be saved within the grace time; it was returned to the queue at its last checkpoint")]
     OutOfGrace,
 }
 
-/// Works until `drain` is cancelled (the running job is saved and given back) or `abandon` is (it is given back as it
-/// is). Database failures while working are waited out.
+/// Runs until `drain` is cancelled (the running job is saved and returned to the queue) or `abandon` is (it is returned
+/// without saving). Retries when the database fails.
 pub async fn run(
     config: WorkerConfig,
     drain: CancellationToken,
@@ -129,11 +133,11 @@ pub async fn run(
     }
     tell_presence(&config, WorkerState::Stopped).await;
     let lock_path = config.lock_dir.display().to_string();
-    lock.say_goodbye().map_err(|source| WorkerError::Folder { path: lock_path, source })
+    lock.release().map_err(|source| WorkerError::Folder { path: lock_path, source })
 }
 
 async fn next_job(config: &WorkerConfig) -> Result<Option<LeasedJob>, StoreError> {
-    // Most looks find nothing: they should not take the write lock.
+    // Most polls find no work and should not take the write lock.
     if !config.store.has_work(config.device.class()).await? {
         return Ok(None);
     }
@@ -160,11 +164,11 @@ async fn register(config: &WorkerConfig) -> Result<(), StoreError> {
 async fn tell_presence(config: &WorkerConfig, state: WorkerState) {
     show_life(&config.lock_dir, config.device);
     if let Err(error) = config.store.worker_heartbeat(&config.id, state, None).await {
-        tracing::warn!(%error, "cannot tell that the worker is alive");
+        tracing::warn!(%error, "cannot send the worker's heartbeat");
     }
 }
 
-/// Removes what attempts on this device left; whoever made it is dead, since the device is ours.
+/// Removes files of earlier attempts on this device; their worker is dead, because this worker has the lock.
 fn empty(config: &WorkerConfig) -> Result<(), WorkerError> {
     let folder = config.attempt_dir();
     let fault = |source| WorkerError::Folder { path: folder.display().to_string(), source };

@@ -1,9 +1,9 @@
-//! The worker: claims a job, runs it on a thread of its own, and puts on record what the trainer produces.
+//! The worker: claims a job, runs it on its own thread, and records what the trainer produces.
 //!
-//! A worker is a process: a crash, an out-of-memory kill or a cancel frees the device and cannot take the server
-//! along. One worker has one device and runs one job at a time. The walk of a job: [`run`] claims it, `attempt` gives
-//! it the newest complete checkpoint (`resume`), runs the [`JobRunner`] with a [`sink`](sink::StoreSink), beats the
-//! lease, and tells the store how it ended. [`supervisor`] keeps local worker processes alive.
+//! A worker is a process, so that a crash, an out-of-memory kill or a cancel frees the device without affecting the
+//! server. One worker has one device and runs one job at a time. The path of a job: [`run`] claims it, `attempt`
+//! resumes from the newest complete checkpoint (`resume`), runs the [`JobRunner`] with a [`sink`](sink::StoreSink),
+//! extends the lease, and records how it ended. [`supervisor`] keeps local worker processes alive.
 
 mod attempt;
 mod device;

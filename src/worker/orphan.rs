@@ -1,4 +1,4 @@
-//! How a worker process learns that it should end: signals, and the pipe from its parent.
+//! Signals and the parent pipe, which tell a worker process to stop.
 
 use std::io::Read as _;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub fn stop_signals() -> std::io::Result<CancellationToken> {
     Ok(token)
 }
 
-/// Listens to the parent at the other end of standard input. A line means "save your job and stop": `drain` is
+/// Listens to the parent on standard input. A line means "save your job and stop": `drain` is
 /// cancelled. The end of input means that the parent is gone, even by `kill -9`: the returned token is cancelled, and
 /// the process exits after `grace` at the latest, whatever its other threads do.
 pub fn follow_parent(drain: CancellationToken, grace: Duration) -> std::io::Result<CancellationToken> {

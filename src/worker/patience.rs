@@ -1,5 +1,5 @@
-//! A database that goes away for a while (a restart, a failover) does not end an attempt: nobody else can take the
-//! job while nobody can reach the database.
+//! Retries while the database is unavailable (a restart, a failover). The attempt can continue, because no other worker
+//! can claim its job without the database.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use crate::store::{Result, StoreError};
 
 /// Pause between two tries.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How often is tried; the store itself waits a few seconds in each.
+/// Number of tries; the store itself waits a few seconds in each.
 const TRIES: u32 = 120;
 
-/// Calls the store again while the database does not answer. A write whose connection broke at its very end may
-/// arrive twice: `ask` must bear that.
+/// Repeats a call while the database does not answer. If a connection breaks at the end of a write, the write may be
+/// repeated, so `ask` must be idempotent.
 pub(super) async fn patiently<T, F>(ask: impl Fn() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,

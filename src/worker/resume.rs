@@ -1,4 +1,4 @@
-//! Where an attempt goes on: the newest complete checkpoint of the run, and nothing beyond it.
+//! Where an attempt resumes: at the newest complete checkpoint of the run; later results are discarded.
 
 use std::sync::Arc;
 
@@ -20,13 +20,13 @@ pub(super) enum ResumeError {
     /// The files could not be read.
     #[error(transparent)]
     Artifacts(#[from] ArtifactError),
-    /// A helper thread died.
+    /// A blocking task failed.
     #[error("{0}")]
     Thread(#[from] tokio::task::JoinError),
 }
 
-/// Finds the checkpoint to resume from (damaged ones are skipped, with an event), takes later results back and sweeps
-/// files that no record names.
+/// Finds the checkpoint to resume from (damaged ones are skipped, with an event), discards later results and deletes
+/// files without a record.
 pub(super) async fn prepare(
     store: &dyn Store,
     artifacts: &Arc<dyn ArtifactStore>,
@@ -59,7 +59,7 @@ pub(super) async fn prepare(
         for checkpoint in &gone {
             delete_files(&*artifacts, checkpoint);
         }
-        // Published by an attempt that died before it could record them.
+        // Published by an attempt that died before recording them.
         let stored = [artifacts.list(&folder)?, artifacts.leftovers(&folder)?].concat();
         for key in stored.into_iter().filter(|key| !kept.contains(key)) {
             artifacts.delete(&key)?;
@@ -70,7 +70,7 @@ pub(super) async fn prepare(
     Ok(resume)
 }
 
-/// Takes back what an evaluation measured behind its last finished chunk.
+/// Discards results of an evaluation after its last finished chunk.
 pub(super) async fn prepare_evaluation(
     store: &dyn Store,
     artifacts: &Arc<dyn ArtifactStore>,

@@ -1,4 +1,4 @@
-//! What a worker needs of a trainer.
+//! The interface between worker and trainer.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use crate::domain::job::Job;
 use crate::domain::spec::JobSpec;
 use crate::train::sink::{ResumePoint, RunSink};
 
-/// Runs one attempt of a job. Called on a thread with a large stack; a panic counts as an error that may pass.
+/// Runs one attempt of a job. Called on a thread with a large stack; a panic counts as a transient error.
 pub trait JobRunner: Send + Sync {
     /// Runs until the job is finished or `sink.control()` asks otherwise.
     fn run(&self, task: &JobTask, sink: &mut dyn RunSink) -> Result<RunEnd, RunnerError>;
@@ -19,7 +19,7 @@ pub struct JobTask {
     pub job: Job,
     /// Its settings.
     pub spec: JobSpec,
-    /// Where to go on; none: from the beginning.
+    /// Where to resume; none: start from the beginning.
     pub resume: Option<ResumePoint>,
     /// An empty folder for this attempt alone, on the file system of the artifacts; removed afterwards.
     pub work_dir: PathBuf,
@@ -28,14 +28,14 @@ pub struct JobTask {
 /// How a trainer ended without an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunEnd {
-    /// All steps are done, or the settings end the run earlier, and the last checkpoint was handed over.
+    /// All steps are done, or the run stopped early, and the last checkpoint was handed over.
     Finished {
-        /// Why it ends, for people.
+        /// Why it ended, for display.
         reason: String,
     },
-    /// Stopped as asked, behind a checkpoint.
+    /// Stopped on request, after a checkpoint.
     Yielded,
-    /// Stopped as asked, as it stood.
+    /// Stopped on request, without saving.
     Cancelled,
 }
 

@@ -1,4 +1,4 @@
-//! What the heartbeat, the writer and the trainer's thread of one attempt tell each other.
+//! State shared by the heartbeat, the writer and the trainer's thread of one attempt.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -21,12 +21,12 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// An attempt that goes on until `drain` is cancelled or something else is wanted.
+    /// The state of a new attempt, which runs until `drain` is cancelled or a request arrives.
     pub(super) fn new(drain: CancellationToken) -> Self {
         Self { wanted: AtomicU8::new(CONTINUE), lost: AtomicBool::new(false), failure: Mutex::new(None), drain }
     }
 
-    /// A heartbeat heard what people want.
+    /// Records a user's request that a heartbeat received.
     pub(super) fn want(&self, wanted: Wanted) {
         let value = match wanted {
             Wanted::Continue => CONTINUE,
@@ -36,7 +36,7 @@ impl Shared {
         self.wanted.store(value, Ordering::SeqCst);
     }
 
-    /// Another attempt has the job, or nobody: nothing of this one counts any more.
+    /// Records that the lease was lost: results of this attempt are no longer valid.
     pub(super) fn lose(&self) {
         self.lost.store(true, Ordering::SeqCst);
     }
@@ -57,17 +57,17 @@ impl Shared {
         self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
-    /// Did somebody cancel the job?
+    /// Was the job cancelled?
     pub(super) fn is_cancelled(&self) -> bool {
         self.wanted.load(Ordering::SeqCst) == CANCEL
     }
 
-    /// Did somebody pause the job?
+    /// Was the job paused?
     pub(super) fn is_paused(&self) -> bool {
         self.wanted.load(Ordering::SeqCst) == PAUSE
     }
 
-    /// What the trainer is told when it asks.
+    /// What the trainer should do.
     pub(super) fn control(&self) -> Control {
         if self.is_lost() || self.is_cancelled() || self.failure().is_some() {
             Control::Cancel

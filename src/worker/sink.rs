@@ -1,4 +1,4 @@
-//! The trainer's way out: metrics, samples and events go to the writer, checkpoints to the artifact store.
+//! The trainer's output: metrics, samples and events go to the writer, checkpoints to the artifact store.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -32,11 +32,11 @@ pub(super) struct StoreSink {
     pub(super) token: LeaseToken,
     pub(super) shared: Arc<Shared>,
     pub(super) log: JobLog,
-    /// The newest checkpoints that stay.
+    /// Number of newest checkpoints to keep.
     pub(super) keep: u64,
 }
 
-/// What a line of the job's log tells of a step.
+/// Metrics of a step in the job's log.
 const LOGGED: [&str; 6] =
     ["reward/mean", "accuracy", "eval/accuracy", "loss/policy", "visual/late_early_ratio", "time/step"];
 
@@ -73,7 +73,7 @@ impl StoreSink {
         let all = patiently(|| self.store.run_checkpoints(&self.token.run_id));
         let all = self.runtime.block_on(all).map_err(|e| self.lost(&e))?;
         for old in all.iter().skip(usize::try_from(self.keep.max(1)).unwrap_or(usize::MAX)) {
-            let deleting = patiently(|| self.store.delete_checkpoint(&old.id, "an older one that is not kept"));
+            let deleting = patiently(|| self.store.delete_checkpoint(&old.id, "superseded by newer checkpoints"));
             match self.runtime.block_on(deleting) {
                 Ok(gone) => delete_files(&*self.artifacts, &gone),
                 Err(StoreError::Held { .. } | StoreError::NotFound { .. }) => (),
@@ -84,7 +84,8 @@ impl StoreSink {
     }
 }
 
-/// Removes a checkpoint's files after its record is gone. Files that resist are swept by the run's next attempt.
+/// Removes a checkpoint's files after its record was deleted. Files that cannot be deleted are removed by the run's
+/// next attempt.
 pub(super) fn delete_files(artifacts: &dyn ArtifactStore, checkpoint: &Checkpoint) {
     if let Err(error) = artifacts.delete(&checkpoint.key) {
         tracing::warn!(checkpoint = %checkpoint.id, %error, "cannot delete the files of a checkpoint");
@@ -113,7 +114,7 @@ impl RunSink for StoreSink {
     }
 
     fn checkpoint(&mut self, notice: CheckpointNotice<'_>) -> Result<(), SinkError> {
-        // A resume starts behind this checkpoint: what was measured before it must be on record first.
+        // A resume starts after this checkpoint, so everything measured before it must be recorded first.
         self.flush()?;
         let id = new_id("ckpt");
         let key = format!("{}/{id}", checkpoint_folder(&self.token.run_id));
@@ -129,7 +130,7 @@ impl RunSink for StoreSink {
         };
         let adding = patiently(|| self.store.add_checkpoint(&self.token, new.clone()));
         if let Err(error) = self.runtime.block_on(adding) {
-            // It may be on record if the database did not answer; otherwise the run's next attempt sweeps the files.
+            // It may be recorded if the database did not answer; otherwise the run's next attempt removes the files.
             if !matches!(error, StoreError::Unavailable(_))
                 && let Err(error) = self.artifacts.delete(&key)
             {
@@ -142,10 +143,10 @@ impl RunSink for StoreSink {
     }
 
     fn rows(&mut self, chunk: u64, dir: &Path) -> Result<(), SinkError> {
-        // A resume starts behind this chunk: what was measured before it must be on record first.
+        // A resume starts after this chunk, so everything measured before it must be recorded first.
         self.flush()?;
         match self.artifacts.publish_dir(dir, &chunk_key(&self.token.run_id, chunk)) {
-            // An attempt that was taken for dead wrote the same rows.
+            // An attempt that was presumed dead wrote the same rows.
             Ok(_) | Err(ArtifactError::Exists(_)) => Ok(()),
             Err(error) => Err(SinkError(error.to_string())),
         }

@@ -25,13 +25,13 @@ pub struct SupervisorConfig {
     pub store: Arc<dyn Store>,
     /// One command for each worker to keep alive.
     pub workers: Vec<WorkerCommand>,
-    /// Where the end of a worker is told to its job.
+    /// Log for the end of a worker during a job.
     pub log: JobLog,
     /// Pauses and grace.
     pub timings: WorkerTimings,
 }
 
-/// Where the ends of workers are told.
+/// Where the ends of workers are reported.
 struct Place<'a> {
     store: &'a dyn Store,
     log: &'a JobLog,
@@ -75,14 +75,14 @@ async fn keep_alive(
 
 fn start(worker: &WorkerCommand, id: &str) -> std::io::Result<Child> {
     let mut command = Command::from(worker(id));
-    // A group of its own: Ctrl-C reaches the server alone, which then stops its workers in order.
+    // Its own process group, so that Ctrl-C only reaches the server, which then stops its workers in an orderly way.
     command.stdin(Stdio::piped()).process_group(0).kill_on_drop(true);
     command.spawn()
 }
 
-/// Waits for the end of a worker, asked for or not, and cleans up after it.
+/// Waits for the end of a worker, requested or not, and cleans up after it.
 async fn watch(place: &Place<'_>, mut child: Child, id: &str, timings: &WorkerTimings, stop: &CancellationToken) {
-    // Held until the worker has ended: dropping it would tell the worker that its parent is gone.
+    // Kept open until the worker has ended: closing it would tell the worker that its parent is gone.
     let mut pipe = child.stdin.take();
     let ended = tokio::select! {
         ended = child.wait() => ended,
@@ -94,7 +94,7 @@ async fn watch(place: &Place<'_>, mut child: Child, id: &str, timings: &WorkerTi
             let crash = describe(id, status);
             tracing::error!(worker = id, "worker {}", crash.message);
             if let Err(error) = clean_up(place, &crash).await {
-                tracing::error!(worker = id, %error, "cannot release the jobs of a dead worker; their leases run out");
+                tracing::error!(worker = id, %error, "cannot release the jobs of a dead worker; their leases will expire");
             }
         }
         Err(error) => tracing::error!(worker = id, %error, "cannot wait for a worker"),
@@ -107,8 +107,8 @@ async fn end(child: &mut Child, pipe: Option<&mut ChildStdin>, grace: Duration) 
         if let Some(pipe) = pipe
             && let Err(error) = pipe.write_all(b"stop\n").await
         {
-            // It does not listen any more: it is about to end anyway.
-            tracing::debug!(%error, "a worker does not listen");
+            // It closed the pipe: it is about to end anyway.
+            tracing::debug!(%error, "a worker has closed its pipe");
         }
         child.wait().await
     };
@@ -122,7 +122,7 @@ async fn end(child: &mut Child, pipe: Option<&mut ChildStdin>, grace: Duration) 
 fn describe(worker_id: &str, status: ExitStatus) -> CrashEvent {
     let signal = std::os::unix::process::ExitStatusExt::signal(&status);
     let message = match (signal, status.code()) {
-        (Some(9), _) => "was killed by signal 9 (out of memory, or somebody's kill -9)".to_owned(),
+        (Some(9), _) => "was killed by signal 9 (out of memory, or `kill -9`)".to_owned(),
         (Some(signal), _) => format!("was killed by signal {signal}"),
         (None, Some(code)) => format!("exited with code {code}"),
         (None, None) => "ended".to_owned(),

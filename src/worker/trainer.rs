@@ -1,4 +1,4 @@
-//! The real [`JobRunner`]: finds model and data set, and calls the trainer.
+//! The production [`JobRunner`]: finds model and data set, and calls the trainer.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub struct TrainRunner {
 }
 
 impl TrainRunner {
-    /// A runner that looks models up through `store` and trains on `device`. Must be made inside the runtime that drives the store.
+    /// A runner that looks models up in `store` and trains on `device`. Must be created inside the store's runtime.
     pub fn new(
         store: Arc<dyn Store>,
         artifacts: Arc<dyn ArtifactStore>,
@@ -43,9 +43,9 @@ impl TrainRunner {
     /// The folder of a registered model, a served name, a checkpoint id, or `run_…@best` and `run_…@last`.
     async fn model_dir(&self, model: &str) -> Result<PathBuf, RunnerError> {
         match self.store.model(model).await {
-            Ok(found) => {
+            Ok(record) => {
                 let folder = |key: &str| self.files(key, &format!("`model`: the files of `{model}`"));
-                return found.artifact_key().map_or_else(|| Ok(PathBuf::from(&found.path)), folder);
+                return record.artifact_key().map_or_else(|| Ok(PathBuf::from(&record.path)), folder);
             }
             Err(StoreError::NotFound { .. }) => (),
             Err(error) => return Err(transient(&error)),
@@ -83,13 +83,13 @@ impl TrainRunner {
     /// The hub's repository that a registered model came from.
     async fn repository(&self, model: &str) -> Result<Option<BaseModel>, RunnerError> {
         match self.store.model(model).await {
-            Ok(found) => Ok(found.repository().map(|from| BaseModel { name: from.id, revision: from.revision })),
+            Ok(record) => Ok(record.repository().map(|from| BaseModel { name: from.id, revision: from.revision })),
             Err(StoreError::NotFound { .. }) => Ok(None),
             Err(error) => Err(transient(&error)),
         }
     }
 
-    /// The folder of an artifact. A store that cannot be reached now may be reached later.
+    /// The folder of an artifact. An unreachable store is a transient error.
     fn files(&self, key: &str, what: &str) -> Result<PathBuf, RunnerError> {
         self.artifacts.path(key).map_err(|error| match error {
             ArtifactError::Remote { .. } | ArtifactError::Io { .. } => {
@@ -99,8 +99,7 @@ impl TrainRunner {
         })
     }
 
-    /// A data set that ships with the program, or a registered one whose rows are read with `columns`, or with those
-    /// they were checked with.
+    /// A built-in data set, or a registered one, read with `columns` or by default with the columns of its check.
     async fn dataset(&self, name: &str, columns: Option<&Columns>) -> Result<Arc<dyn Dataset>, RunnerError> {
         let permanent = |problem: &dyn std::fmt::Display| RunnerError::Permanent(problem.to_string());
         let unknown = match data::open(name) {
@@ -156,8 +155,8 @@ impl JobRunner for TrainRunner {
         let rows = if spec.method.trains() {
             Vec::new()
         } else {
-            let found = finished_chunks(&*self.artifacts, &task.job.run_id);
-            found.map_err(|e| RunnerError::Transient(format!("the rows so far: {e}")))?
+            let rows = finished_chunks(&*self.artifacts, &task.job.run_id);
+            rows.map_err(|e| RunnerError::Transient(format!("the rows so far: {e}")))?
         };
         let request = TrainRequest {
             rows,
@@ -186,7 +185,7 @@ impl JobRunner for TrainRunner {
 
 fn classify(error: &TrainError) -> RunnerError {
     let text = error.to_string();
-    // Tensor errors append a backtrace where the environment asks for one: no reason of a job is that long.
+    // Tensor errors append a backtrace if the environment requests one; it does not belong in a job's reason.
     let message = text.split("\n   0: ").next().unwrap_or(&text).to_owned();
     if error.is_permanent() { RunnerError::Permanent(message) } else { RunnerError::Transient(message) }
 }

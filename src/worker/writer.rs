@@ -1,4 +1,4 @@
-//! Writes what the trainer reports, in its order and in batches, while the trainer goes on.
+//! Writes the trainer's reports in order and in batches, while the trainer continues.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,20 +13,20 @@ use crate::store::{Result, Store, StoreError};
 use super::patience::patiently;
 use super::shared::Shared;
 
-/// Messages that may wait; a trainer that is faster than the database is held up here.
+/// Capacity of the queue; a trainer that is faster than the database waits here.
 pub(super) const QUEUE: usize = 1_024;
 /// Metric entries of one transaction.
 const BATCH: usize = 512;
-/// A write that the database refuses is tried this often in all, with growing pauses.
+/// Number of tries of a failed write, with growing pauses.
 const TRIES: u32 = 5;
 
 /// What the trainer's thread sends.
 pub(super) enum Message {
     /// Metrics of a step.
     Metrics(TimedMetrics),
-    /// Something else to put on record.
+    /// Another record.
     Record(Record),
-    /// Answer when everything before is durable (or was given up: then drop the sender).
+    /// Answered when everything before is durable; the sender is dropped if it failed.
     Flush(oneshot::Sender<()>),
 }
 
@@ -40,7 +40,7 @@ pub(super) enum Record {
     Event(String, serde_json::Value),
 }
 
-/// The writing end of an attempt's record.
+/// The writer of an attempt.
 pub(super) struct Writer {
     pub(super) store: Arc<dyn Store>,
     pub(super) token: LeaseToken,
@@ -49,8 +49,8 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Writes until every sender is gone. After a lost lease or a lasting failure, which the trainer learns through
-    /// `shared`, everything later is dropped: the attempt ends anyway.
+    /// Writes until every sender is gone. After a lost lease or a permanent failure, which the trainer learns through
+    /// `shared`, everything later is dropped, because the attempt ends anyway.
     pub(super) async fn run(self, mut messages: mpsc::Receiver<Message>) {
         while let Some(message) = messages.recv().await {
             let written = match message {
@@ -99,14 +99,14 @@ impl Writer {
             Message::Metrics(metrics) => self.lasting(&Record::Metrics(vec![metrics])).await,
             Message::Record(record) => self.lasting(&record).await,
             Message::Flush(done) => {
-                // Whoever asked may have gone: nothing to tell then.
+                // The receiver may have gone.
                 let _ = done.send(());
                 true
             }
         }
     }
 
-    /// Writes, again if need be; false when it is no use.
+    /// Writes, with retries; false if it failed permanently.
     async fn lasting(&self, record: &Record) -> bool {
         let mut pause = Duration::from_millis(200);
         for tried in 1..=TRIES {

@@ -62,7 +62,10 @@ async fn a_killed_worker_is_an_event_and_its_job_goes_on() {
     let lines: Vec<_> = lines.iter().map(|line| (line.attempt, line.message.as_str())).collect();
     assert!(lines[0].1.starts_with("attempt 1 of 3 on cpu") && lines[0].1.contains("from the beginning"), "{lines:?}");
     assert!(lines.iter().any(|line| line.0 == 1 && line.1.contains("was killed by signal 9")), "{lines:?}");
-    assert!(lines.iter().any(|line| line.0 == 2 && line.1.contains("on from the checkpoint at step")), "{lines:?}");
+    assert!(
+        lines.iter().any(|line| line.0 == 2 && line.1.contains("resuming from the checkpoint at step")),
+        "{lines:?}"
+    );
     assert_eq!(lines.last().unwrap(), &(2, "finished"));
     let filter = EventFilter {
         jobs: vec![job.id.clone()],
