@@ -20,4 +20,5 @@ mod roles;
 mod serving;
 mod store;
 mod train;
+mod wording;
 mod worker;
