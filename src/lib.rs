@@ -7,9 +7,10 @@
 //! |---|---|---|
 //! | `cli` | the command line: one file per command | (all) |
 //! | `http` | router, problem+json, limits; one file per resource, handlers of a few lines | service, telemetry, serving, config, domain, clock |
-//! | `service` | what the API means: submit a job, publish a checkpoint, query metrics | forward, telemetry, store, serving, artifacts, fetch, hub, config, data, images, prompt, webhook, similarity, reward, algorithm, footprint, model, domain, clock |
+//! | `service` | what the API means: submit a job, publish a checkpoint, query metrics | forward, telemetry, store, serving, artifacts, fetch, hub, starter, config, data, images, prompt, webhook, similarity, reward, algorithm, footprint, model, domain, clock |
 //! | `worker` | claim, heartbeat, cancel, drain; one leased job -> one trainer, in a process of its own | train, store, artifacts, config, data, prompt, webhook, reward, footprint, model, domain, clock |
 //! | `bench` | measurements of the program's own parts on fixed shapes, each in a process of its own | train, serving, model, algorithm, data, images, reward, config, domain, clock |
+//! | `starter` | the model that ships with the program | domain |
 //! | `train` | the trainer's loop, rollout, optimizer, checkpoints, evaluation, the starter's recipe | model, prompt, data, algorithm, reward, images, config, domain, clock |
 //! | `backup` | database and artifacts at one moment, saved and put back | store, artifacts, domain, clock |
 //! | `export` | a run as TensorBoard, MLflow and tables hold it | |
@@ -56,6 +57,7 @@ pub mod reward;
 pub mod service;
 pub mod serving;
 pub mod similarity;
+pub mod starter;
 pub mod store;
 pub mod telemetry;
 pub mod train;

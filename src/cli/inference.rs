@@ -9,8 +9,8 @@ use crate::config::serving::EngineLimits;
 use crate::domain::repository::Repository;
 use crate::domain::weights::WeightFormat;
 use crate::service::Service;
-use crate::service::starter::NAME as STARTER;
 use crate::serving::{LocalEngine, ModelRef};
+use crate::starter::NAME as STARTER;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
@@ -102,8 +102,8 @@ pub async fn find_model(name: &str, settings: AppSettings) -> Result<ModelRef, S
     let clock = Arc::new(SystemClock);
     let store = super::open_store(&settings, clock.clone()).await?;
     let service = Service::new(store, clock, settings);
-    service.register_builtins().await.map_err(|e| e.to_string())?;
-    let model = service.served_model(name).await.map_err(|e| e.to_string());
+    service.admin().register_builtins().await.map_err(|e| e.to_string())?;
+    let model = service.inference().served_model(name).await.map_err(|e| e.to_string());
     service.store().close().await;
     model
 }

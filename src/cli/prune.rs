@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::clock::SystemClock;
 use crate::domain::retention::{Pruned, RetentionPolicy};
 use crate::service::Service;
-use crate::service::storage::ORPHANS_STAY_AT_LEAST;
+use crate::service::admin::storage::ORPHANS_STAY_AT_LEAST;
 
 use super::settings::{ListenFlags, SettingFlags, load};
 use super::{block_on, fail, say};
@@ -48,12 +48,12 @@ pub fn run(args: &Args) -> ExitCode {
 
 async fn prune(service: &Service, policy: &RetentionPolicy, args: &Args) -> crate::service::Result<Pruned> {
     if args.adopt {
-        service.adopt_artifacts().await?;
+        service.admin().adopt_artifacts().await?;
     }
-    let mut pruned = service.prune(policy).await?;
-    service.finish_removals().await?;
+    let mut pruned = service.admin().prune(policy).await?;
+    service.admin().finish_removals().await?;
     if args.orphans {
-        let orphans = service.remove_orphans(ORPHANS_STAY_AT_LEAST).await?;
+        let orphans = service.admin().remove_orphans(ORPHANS_STAY_AT_LEAST).await?;
         pruned.orphans = orphans.removed.len() as u64;
         let waiting = orphans.found.len() - orphans.removed.len();
         if waiting > 0 {

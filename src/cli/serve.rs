@@ -71,7 +71,7 @@ pub fn run(args: &Args) -> ExitCode {
 /// A server at work.
 pub struct Server {
     address: SocketAddr,
-    service: Arc<Service>,
+    service: Service,
     serving: JoinHandle<std::io::Result<()>>,
     workers: JoinHandle<()>,
     /// Tells other servers of the engine.
@@ -98,13 +98,13 @@ impl Server {
         let clock = Arc::new(SystemClock);
         let log = JobLog::new(JobLogs::new(&settings.logs_dir()), clock.clone());
         let store = super::open_store(&settings, clock.clone()).await?;
-        let service = Arc::new(Service::new(store, clock, settings));
+        let service = Service::new(store, clock, settings);
         if roles.api {
             prepare_api(&service).await?;
         } else {
-            service.refuse_foreign_artifacts().await.map_err(|error| error.to_string())?;
+            service.admin().refuse_foreign_artifacts().await.map_err(|error| error.to_string())?;
         }
-        let state = AppState::new(Arc::clone(&service));
+        let state = AppState::new(service.clone());
         if let Some(metrics) = metrics {
             serve_metrics(metrics, state.clone(), service.stopping().clone());
         }
@@ -112,7 +112,7 @@ impl Server {
         let stopping = service.stopping().clone();
         let connections = service.settings().limits.connections.min(room_for_connections());
         let serving = tokio::spawn(crate::http::serve(listener, router, Connections::at_most(connections), stopping));
-        let registered = tokio::spawn(keep_registered(Arc::clone(&service), address));
+        let registered = tokio::spawn(keep_registered(service.clone(), address));
         let stop_workers = CancellationToken::new();
         let supervised = SupervisorConfig {
             store: Arc::clone(service.store()),
@@ -159,28 +159,28 @@ impl Server {
 }
 
 /// What the API stands on: keys, limits, what ships with the program, uploads that were cut off; and the end of old results.
-async fn prepare_api(service: &Arc<Service>) -> Result<(), String> {
+async fn prepare_api(service: &Service) -> Result<(), String> {
     guarded(service).await?;
-    service.own_artifacts().await.map_err(|error| error.to_string())?;
-    service.settle_quotas().await.map_err(|error| error.to_string())?;
-    service.register_builtins().await.map_err(|error| error.to_string())?;
-    service.recover_datasets().await.map_err(|error| error.to_string())?;
-    service.finish_removals().await.map_err(|error| error.to_string())?;
-    let watch = Arc::clone(service);
-    tokio::spawn(async move { watch.keep_watch(&host_name()).await });
-    let pruner = Arc::clone(service);
-    tokio::spawn(async move { pruner.keep_pruning(pruner.settings().retention).await });
+    service.admin().own_artifacts().await.map_err(|error| error.to_string())?;
+    service.access().settle_quotas().await.map_err(|error| error.to_string())?;
+    service.admin().register_builtins().await.map_err(|error| error.to_string())?;
+    service.datasets().recover().await.map_err(|error| error.to_string())?;
+    service.admin().finish_removals().await.map_err(|error| error.to_string())?;
+    let watch = service.clone();
+    tokio::spawn(async move { watch.admin().keep_watch(&host_name()).await });
+    let pruner = service.clone();
+    tokio::spawn(async move { pruner.admin().keep_pruning(pruner.settings().retention).await });
     Ok(())
 }
 
 /// Tells other servers of this one's engine, if it is there for them.
-async fn keep_registered(service: Arc<Service>, bound: SocketAddr) {
+async fn keep_registered(service: Service, bound: SocketAddr) {
     let settings = service.settings();
     if !settings.serves_others() {
         return;
     }
     let advertised = Some(settings.advertise.clone()).filter(|address| !address.is_empty());
-    service.keep_registered(advertised.unwrap_or_else(|| format!("http://{bound}")), host_name()).await;
+    service.inference().keep_registered(advertised.unwrap_or_else(|| format!("http://{bound}")), host_name()).await;
 }
 
 /// A server that asks for keys must be one that somebody can open.
@@ -197,7 +197,7 @@ async fn guarded(service: &Service) -> Result<(), String> {
         (AuthMode::Auto, false) => return Ok(()),
         (AuthMode::Auto, true) | (AuthMode::Required, _) => {}
     }
-    if service.has_keys().await.map_err(|error| error.to_string())? {
+    if service.access().has_keys().await.map_err(|error| error.to_string())? {
         return Ok(());
     }
     Err(format!(

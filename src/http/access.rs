@@ -41,7 +41,7 @@ const STREAMS: [&str; 6] = [
 #[derive(Clone)]
 pub struct AppState {
     /// The program itself, which sees everything: for this door and for health.
-    root: Arc<Service>,
+    root: Service,
     /// What every key may ask for.
     limits: Arc<KeyLimits>,
     /// What all bodies together may hold.
@@ -49,15 +49,15 @@ pub struct AppState {
     /// Live streams by key.
     streams: Streams,
     /// The service on behalf of whoever asks; before they are known, of nobody.
-    pub(super) service: Arc<Service>,
+    pub(super) service: Service,
 }
 
 impl AppState {
     /// The state of a server over this service.
-    pub fn new(service: Arc<Service>) -> Self {
+    pub fn new(service: Service) -> Self {
         let settings = &service.settings().limits;
         let (limits, bodies) = (Arc::new(KeyLimits::new(settings)), Arc::new(Budget::new(settings)));
-        let (nobodys, streams) = (Arc::new(service.for_caller(Caller::nobody())), Streams::new(Arc::clone(&service)));
+        let (nobodys, streams) = (service.for_caller(Caller::nobody()), Streams::new(service.clone()));
         Self { service: nobodys, limits, bodies, streams, root: service }
     }
 
@@ -67,7 +67,7 @@ impl AppState {
     }
 
     /// The service that knows no callers; never for what a request names.
-    pub(super) fn root(&self) -> &Arc<Service> {
+    pub(super) fn root(&self) -> &Service {
         &self.root
     }
 }
@@ -76,8 +76,8 @@ impl FromRequestParts<Self> for AppState {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &Self) -> Result<Self, Infallible> {
-        let service = parts.extensions.get::<Arc<Service>>().unwrap_or(&state.service);
-        Ok(Self { service: Arc::clone(service), ..state.clone() })
+        let service = parts.extensions.get::<Service>().unwrap_or(&state.service);
+        Ok(Self { service: service.clone(), ..state.clone() })
     }
 }
 
@@ -120,7 +120,7 @@ pub async fn admit(State(state): State<AppState>, mut request: Request, next: Ne
         Err(problem) => return problem.into_response(),
     };
     let key = caller.key_id.clone();
-    request.extensions_mut().insert(Arc::new(state.root.for_caller(caller)));
+    request.extensions_mut().insert(state.root.for_caller(caller));
     let response = hold(next.run(request).await, place);
     state.streams.watch(key.as_deref(), response).unwrap_or_else(IntoResponse::into_response)
 }
@@ -132,23 +132,23 @@ async fn find(
     route: &str,
     token: Option<&str>,
 ) -> Result<Caller, Problem> {
-    if !state.root.asks_for_keys().await? {
+    if !state.root.access().asks_for_keys().await? {
         return Ok(Caller::anonymous());
     }
     if let Some(sent) = headers.get(header::AUTHORIZATION) {
         let bearer =
             sent.to_str().ok().and_then(bearer).ok_or_else(|| refused("send `Authorization: Bearer vgpo_…`"))?;
-        return Ok(state.root.authenticate(bearer).await?);
+        return Ok(state.root.access().authenticate(bearer).await?);
     }
     if let Some(token) = token.filter(|_| *method == Method::GET && streams(route, headers)) {
-        return Ok(state.root.take_stream_token(token).await?);
+        return Ok(state.root.access().take_stream_token(token).await?);
     }
     let Some(cookie) = session_cookie(headers) else {
         return Err(refused(
             "send an API key as `Authorization: Bearer vgpo_…`; an admin makes one with `vgpo keys create`",
         ));
     };
-    let caller = state.root.session(cookie).await?;
+    let caller = state.root.access().session(cookie).await?;
     let safe = matches!(*method, Method::GET | Method::HEAD);
     let proof = headers.get(CSRF).and_then(|sent| sent.to_str().ok()).unwrap_or_default();
     if !safe && !is_csrf(proof, cookie) {

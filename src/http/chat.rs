@@ -10,9 +10,9 @@ use super::extract::Json;
 use super::openai_error::{OpenAiError, error_body};
 use super::problem::Problem;
 use super::{AppState, answer, sse};
-use crate::service::chat::ChatFrame;
-use crate::service::chat::answer::{ChatAnswer, ChatChunk};
-use crate::service::chat::request::ChatRequest;
+use crate::service::inference::chat::ChatFrame;
+use crate::service::inference::chat::answer::{ChatAnswer, ChatChunk};
+use crate::service::inference::chat::request::ChatRequest;
 
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(create_chat_completion))
@@ -32,10 +32,10 @@ pub fn routes() -> OpenApiRouter<AppState> {
 )]
 async fn create_chat_completion(state: AppState, Json(request): Json<ChatRequest>) -> Result<Response, Problem> {
     if !request.wants_stream() {
-        return answer::large(state.service.chat(request).await?).await;
+        return answer::large(state.service.inference().chat(request).await?).await;
     }
     // The sentinel closes a complete stream only: a client must see that a failed one is cut short.
-    let frames = state.service.chat_frames(request).await?;
+    let frames = state.service.inference().chat_frames(request).await?;
     let ended = futures_util::stream::once(async { None });
     let frames = frames.map(Some).chain(ended).scan(false, |failed, frame| {
         let event = match frame {

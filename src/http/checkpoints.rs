@@ -48,7 +48,7 @@ async fn list_checkpoints(
     QueryParams(query): QueryParams<ListQuery>,
 ) -> Result<axum::Json<Listing<Checkpoint>>, Problem> {
     let filter = CheckpointFilter { run_id: query.run, project: query.project };
-    Ok(axum::Json(state.service.checkpoints(&filter, &page(query.limit, query.after)?).await?))
+    Ok(axum::Json(state.service.models().checkpoints(&filter, &page(query.limit, query.after)?).await?))
 }
 
 /// One checkpoint with its files.
@@ -58,7 +58,7 @@ async fn list_checkpoints(
     responses((status = 200, body = Checkpoint), (status = 404, body = ProblemBody, content_type = "application/problem+json"))
 )]
 async fn get_checkpoint(state: AppState, Path(id): Path<String>) -> Result<axum::Json<Checkpoint>, Problem> {
-    Ok(axum::Json(state.service.checkpoint(&id).await?))
+    Ok(axum::Json(state.service.models().checkpoint(&id).await?))
 }
 
 /// Delete a checkpoint that nobody needs.
@@ -72,7 +72,7 @@ async fn get_checkpoint(state: AppState, Path(id): Path<String>) -> Result<axum:
     )
 )]
 async fn delete_checkpoint(state: AppState, Path(id): Path<String>) -> Result<StatusCode, Problem> {
-    state.service.delete_checkpoint(&id).await?;
+    state.service.models().delete_checkpoint(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -99,7 +99,7 @@ async fn download(
     Path(id): Path<String>,
     QueryParams(query): QueryParams<DownloadQuery>,
 ) -> Result<Response, Problem> {
-    let download = state.service.download_checkpoint(&id, query.trainer).await?;
+    let download = state.service.models().download_checkpoint(&id, query.trainer).await?;
     let headers = [
         (header::CONTENT_TYPE, "application/x-tar".to_owned()),
         (header::CONTENT_LENGTH, download.bytes.to_string()),
@@ -132,7 +132,7 @@ async fn promote(
     Path(id): Path<String>,
     Json(promotion): Json<Promotion>,
 ) -> Result<axum::Json<Checkpoint>, Problem> {
-    Ok(axum::Json(state.service.promote_checkpoint(&id, &promotion.name).await?))
+    Ok(axum::Json(state.service.models().promote_checkpoint(&id, &promotion.name).await?))
 }
 
 /// Serve a checkpoint no more under its name. Repeating it is fine.
@@ -142,5 +142,5 @@ async fn promote(
     responses((status = 200, body = Checkpoint), (status = 404, body = ProblemBody, content_type = "application/problem+json"))
 )]
 async fn demote(state: AppState, Path(id): Path<String>) -> Result<axum::Json<Checkpoint>, Problem> {
-    Ok(axum::Json(state.service.demote_checkpoint(&id).await?))
+    Ok(axum::Json(state.service.models().demote_checkpoint(&id).await?))
 }

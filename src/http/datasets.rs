@@ -1,7 +1,5 @@
 //! `/v1/datasets`
 
-use std::sync::Arc;
-
 use axum::extract::{FromRequest, Path, Request};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -133,13 +131,13 @@ async fn register(state: &AppState, query: &Map<String, Value>, request: Request
     }
     let headers: HeaderMap = request.headers().clone();
     let RawJson { bytes, value: request } = RawJson::<DatasetRequest>::from_request(request, state).await?;
-    let service = Arc::clone(&state.service);
+    let service = state.service.clone();
     let work = async move {
-        let record = service.register_dataset(request, None).await?;
+        let record = service.datasets().register(request, None).await?;
         Ok((StatusCode::ACCEPTED, DatasetEntry::from(record)))
     };
-    let again = |service: Arc<Service>, id: String| async move {
-        Ok((StatusCode::ACCEPTED, DatasetEntry::from(service.dataset(&id).await?)))
+    let again = |service: Service, id: String| async move {
+        Ok((StatusCode::ACCEPTED, DatasetEntry::from(service.datasets().get(&id).await?)))
     };
     idempotency::once(&state.service, &headers, upload::ROUTE, &bytes, work, again).await
 }
@@ -150,7 +148,7 @@ async fn register(state: &AppState, query: &Map<String, Value>, request: Request
     responses((status = 200, description = "All data sets", body = Listing<DatasetEntry>))
 )]
 async fn list_datasets(state: AppState) -> Result<axum::Json<Listing<DatasetEntry>>, Problem> {
-    let datasets = state.service.datasets().await?;
+    let datasets = state.service.datasets().list().await?;
     Ok(axum::Json(Listing::whole(datasets.into_iter().map(DatasetEntry::from).collect())))
 }
 
@@ -161,7 +159,7 @@ async fn list_datasets(state: AppState) -> Result<axum::Json<Listing<DatasetEntr
     responses((status = 200, body = DatasetEntry), (status = 404, body = ProblemBody, content_type = "application/problem+json"))
 )]
 async fn get_dataset(state: AppState, Path(id): Path<String>) -> Result<axum::Json<DatasetEntry>, Problem> {
-    Ok(axum::Json(state.service.dataset(&id).await?.into()))
+    Ok(axum::Json(state.service.datasets().get(&id).await?.into()))
 }
 
 /// Forget a data set and remove its uploaded files. Files that were registered where they lie stay.
@@ -175,7 +173,7 @@ async fn get_dataset(state: AppState, Path(id): Path<String>) -> Result<axum::Js
     )
 )]
 async fn delete_dataset(state: AppState, Path(id): Path<String>) -> Result<StatusCode, Problem> {
-    state.service.delete_dataset(&id).await?;
+    state.service.datasets().delete(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -223,7 +221,7 @@ async fn dataset_rows(
         return Err(query_fault("limit", format!("`limit` is {limit}; it must be from 1 to {MAX_ROWS}")));
     }
     let wanted = RowsWanted { held_out, offset: query.after.unwrap_or(0), limit, pictures };
-    answer::large(state.service.dataset_rows(&id, wanted).await?).await
+    answer::large(state.service.datasets().rows(&id, wanted).await?).await
 }
 
 /// The files of an upload in parts, and how much of each has arrived.
@@ -237,7 +235,7 @@ async fn dataset_rows(
     )
 )]
 async fn dataset_files(state: AppState, Path(id): Path<String>) -> Result<axum::Json<Listing<UploadedFile>>, Problem> {
-    Ok(axum::Json(Listing::whole(state.service.uploaded_files(&id).await?)))
+    Ok(axum::Json(Listing::whole(state.service.datasets().uploaded_files(&id).await?)))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -268,7 +266,7 @@ async fn put_dataset_file(
     QueryParams(query): QueryParams<PartQuery>,
     request: Request,
 ) -> Result<axum::Json<UploadedFile>, Problem> {
-    let part = state.service.begin_part(&id, &path, query.offset.unwrap_or(0)).await?;
+    let part = state.service.datasets().begin_part(&id, &path, query.offset.unwrap_or(0)).await?;
     Ok(axum::Json(upload::part(&state, part, request).await?))
 }
 
@@ -286,5 +284,5 @@ async fn finish_dataset(
     state: AppState,
     Path(id): Path<String>,
 ) -> Result<(StatusCode, axum::Json<DatasetEntry>), Problem> {
-    Ok((StatusCode::ACCEPTED, axum::Json(state.service.finish_parts(&id).await?.into())))
+    Ok((StatusCode::ACCEPTED, axum::Json(state.service.datasets().finish_parts(&id).await?.into())))
 }

@@ -18,5 +18,5 @@ pub fn routes() -> OpenApiRouter<AppState> {
     responses((status = 200, description = "Engines with address, device, models and load", body = Listing<EngineRecord>))
 )]
 async fn list_engines(state: AppState) -> Result<axum::Json<Listing<EngineRecord>>, Problem> {
-    Ok(axum::Json(Listing::whole(state.service.engines().await?)))
+    Ok(axum::Json(Listing::whole(state.service.inference().engines().await?)))
 }

@@ -11,7 +11,7 @@ use super::extract::{QueryParams, list, page};
 use super::problem::{Problem, ProblemBody};
 use super::{AppState, sse};
 use crate::domain::event::EventFilter;
-use crate::service::events::{Follow, StartAt};
+use crate::service::jobs::events::{Follow, StartAt};
 
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(all_events))
@@ -38,14 +38,14 @@ pub async fn job_feed(
     headers: &HeaderMap,
     live: bool,
 ) -> Result<Response, Problem> {
-    state.service.job(id).await?;
+    state.service.jobs().get(id).await?;
     let filter = EventFilter {
         jobs: vec![id.to_owned()],
         kinds: list("types", query.types.as_deref())?,
         ..EventFilter::default()
     };
     if !live {
-        let events = state.service.events(&filter, &page(query.limit, query.after.clone())?).await?;
+        let events = state.service.jobs().events(&filter, &page(query.limit, query.after.clone())?).await?;
         return Ok(axum::Json(events).into_response());
     }
     let from = sse::start(headers, query.after.as_deref(), StartAt::Start)?;
@@ -89,7 +89,7 @@ async fn all_events(
         ..EventFilter::default()
     };
     if sse::accepts(&headers, "application/json") && !sse::wants_stream(&headers) {
-        let events = state.service.events(&filter, &page(query.limit, query.after)?).await?;
+        let events = state.service.jobs().events(&filter, &page(query.limit, query.after)?).await?;
         return Ok(axum::Json(events).into_response());
     }
     let from = sse::start(&headers, query.after.as_deref(), StartAt::Now)?;

@@ -19,6 +19,6 @@ pub fn routes() -> OpenApiRouter<AppState> {
     responses((status = 200, description = "Prometheus' text format", body = String, content_type = "text/plain"))
 )]
 async fn metrics(state: AppState) -> Result<Response, Problem> {
-    let text = state.root().figures().await?;
+    let text = state.root().admin().figures().await?;
     Ok(([(header::CONTENT_TYPE, MEDIA_TYPE)], text).into_response())
 }

@@ -34,18 +34,18 @@ pub fn routes(state: &AppState) -> Router {
 
 async fn admit(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let sent = request.headers().get(header::AUTHORIZATION).and_then(|sent| sent.to_str().ok()).and_then(bearer);
-    if sent.is_some_and(|sent| state.root().is_peer(sent)) {
+    if sent.is_some_and(|sent| state.root().inference().is_peer(sent)) {
         return next.run(request).await;
     }
     Problem::new(problem::UNAUTHORIZED, "this address is for servers with the same engine_secret").into_response()
 }
 
 async fn generate(State(state): State<AppState>, axum::Json(request): axum::Json<GenerateRequest>) -> Response {
-    lines(state.root().clone().generate_for_server(request))
+    lines(state.root().inference().generate_for_server(request))
 }
 
 async fn score(State(state): State<AppState>, axum::Json(request): axum::Json<ScoreRequest>) -> Response {
-    lines(state.root().clone().score_for_server(request))
+    lines(state.root().inference().score_for_server(request))
 }
 
 /// One frame a line, and an empty line now and then while there is none.

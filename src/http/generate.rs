@@ -36,9 +36,9 @@ pub fn routes() -> OpenApiRouter<AppState> {
 )]
 async fn generate(state: AppState, Json(request): Json<GenerateRequest>) -> Result<Response, Problem> {
     if !request.stream {
-        return answer::large(state.service.generate(request).await?).await;
+        return answer::large(state.service.inference().generate(request).await?).await;
     }
-    Ok(sse::respond(state.service.generate_events(request).await?.map(frame)))
+    Ok(sse::respond(state.service.inference().generate_events(request).await?.map(frame)))
 }
 
 /// The same as `/generate`.

@@ -8,7 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::AppState;
-use crate::service::health::Readiness;
+use crate::service::admin::readiness::Readiness;
 
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(healthz)).routes(routes!(readyz))
@@ -35,7 +35,7 @@ async fn healthz() -> axum::Json<Health> {
     responses((status = 200, description = "Ready", body = Readiness), (status = 503, description = "Not ready; `checks` tells why", body = Readiness))
 )]
 async fn readyz(state: AppState) -> Response {
-    let readiness = state.root().readiness().await;
+    let readiness = state.root().admin().readiness().await;
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, axum::Json(readiness)).into_response()
 }

@@ -1,14 +1,12 @@
 //! The `Idempotency-Key` header around a creating call.
 
-use std::sync::Arc;
-
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::problem::Problem;
-use crate::service::idempotency::{IdempotencyRequest, Idempotent};
+use crate::service::access::idempotency::{IdempotencyRequest, Idempotent};
 use crate::service::{Service, ServiceError};
 
 const KEY: &str = "idempotency-key";
@@ -27,7 +25,7 @@ pub enum Begun {
 /// Looks a creating call up by its key, if it has one; `body` is everything that makes it this call and no other.
 pub async fn begin(service: &Service, headers: &HeaderMap, route: &str, body: &[u8]) -> Result<Begun, Problem> {
     let Some(key) = headers.get(KEY) else { return Ok(Begun::New(None)) };
-    match service.begin_idempotent(key.to_str().unwrap_or_default(), route, body).await? {
+    match service.access().begin_idempotent(key.to_str().unwrap_or_default(), route, body).await? {
         Idempotent::CarryOut(request) => Ok(Begun::New(Some(request))),
         Idempotent::Made { request, target } => Ok(Begun::Made(request, target)),
         Idempotent::Replay { status, body } => {
@@ -49,7 +47,7 @@ pub async fn finish<T: Serialize>(
     });
     if let Some(request) = request {
         let kept = done.as_ref().ok().map(|(status, body)| (status.as_u16(), body.as_slice()));
-        service.finish_idempotent(&request, kept).await?;
+        service.access().finish_idempotent(&request, kept).await?;
     }
     done.map(|(status, body)| answer(status, body))
 }
@@ -59,12 +57,12 @@ pub async fn finish<T: Serialize>(
 ///
 /// The work runs in a task of its own: a client that hangs up does not leave it half done with its key in flight.
 pub async fn once<T, F, G>(
-    service: &Arc<Service>,
+    service: &Service,
     headers: &HeaderMap,
     route: &str,
     body: &[u8],
     work: F,
-    again: impl FnOnce(Arc<Service>, String) -> G,
+    again: impl FnOnce(Service, String) -> G,
 ) -> Result<Response, Problem>
 where
     T: Serialize + Send + 'static,
@@ -75,12 +73,12 @@ where
         Begun::Replayed(response) => return Ok(response),
         Begun::Made(request, target) => {
             return replayed(
-                finish(service, Some(request), again(Arc::clone(service), target).await.map_err(Problem::from)).await,
+                finish(service, Some(request), again(service.clone(), target).await.map_err(Problem::from)).await,
             );
         }
         Begun::New(request) => request,
     };
-    let service = Arc::clone(service);
+    let service = service.clone();
     let task = tokio::spawn(async move { finish(&service, request, work.await.map_err(Problem::from)).await });
     task.await.map_err(|error| ServiceError::Internal(error.to_string()))?
 }

@@ -1,7 +1,6 @@
 //! `/v1/jobs`
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
@@ -20,8 +19,8 @@ use crate::domain::job::{Job, JobAction, JobFilter, JobState, JobUpdate};
 use crate::domain::page::Listing;
 use crate::domain::tree::Tree;
 use crate::service::Service;
-use crate::service::plan::JobPlan;
-use crate::service::submit::{JobRequest, SubmittedJob};
+use crate::service::jobs::plan::JobPlan;
+use crate::service::jobs::submit::{JobRequest, SubmittedJob};
 
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -66,12 +65,12 @@ async fn create(
     RawJson { bytes, value: Tree(job) }: RawJson<Tree>,
 ) -> Result<Response, Problem> {
     if query.dry_run {
-        return Ok(axum::Json(state.service.plan_job(&job).await?).into_response());
+        return Ok(axum::Json(state.service.jobs().plan(&job).await?).into_response());
     }
-    let service = Arc::clone(&state.service);
-    let work = async move { Ok((StatusCode::CREATED, service.submit_job(&job, None).await?)) };
-    let again = |service: Arc<Service>, id: String| async move {
-        let job = service.job(&id).await?;
+    let service = state.service.clone();
+    let work = async move { Ok((StatusCode::CREATED, service.jobs().submit(&job, None).await?)) };
+    let again = |service: Service, id: String| async move {
+        let job = service.jobs().get(&id).await?;
         Ok((StatusCode::CREATED, SubmittedJob { job, warnings: Vec::new() }))
     };
     idempotency::once(&state.service, &headers, "POST /v1/jobs", &bytes, work, again).await
@@ -113,7 +112,7 @@ async fn list_jobs(
         tag: query.tag.as_deref().map(tag),
         sweep: query.sweep,
     };
-    Ok(axum::Json(state.service.jobs(&filter, &page(query.limit, query.after)?).await?))
+    Ok(axum::Json(state.service.jobs().list(&filter, &page(query.limit, query.after)?).await?))
 }
 
 /// States from a comma-separated list.
@@ -138,7 +137,7 @@ pub fn tag(text: &str) -> (String, Option<String>) {
     responses((status = 200, body = Job), (status = 404, body = ProblemBody, content_type = "application/problem+json"))
 )]
 async fn get_job(state: AppState, Path(id): Path<String>) -> Result<axum::Json<Job>, Problem> {
-    Ok(axum::Json(state.service.job(&id).await?))
+    Ok(axum::Json(state.service.jobs().get(&id).await?))
 }
 
 /// Why somebody asks something of a job.
@@ -164,7 +163,7 @@ async fn cancel(
     Path(id): Path<String>,
     OptionalJson(ask): OptionalJson<Ask>,
 ) -> Result<axum::Json<Job>, Problem> {
-    Ok(axum::Json(state.service.ask_job(&id, JobAction::Cancel, ask.reason.as_deref()).await?))
+    Ok(axum::Json(state.service.jobs().ask(&id, JobAction::Cancel, ask.reason.as_deref()).await?))
 }
 
 /// Pause a running job: its worker saves a checkpoint behind the present phase and lets go; `resume` goes on from
@@ -183,7 +182,7 @@ async fn pause(
     Path(id): Path<String>,
     OptionalJson(ask): OptionalJson<Ask>,
 ) -> Result<axum::Json<Job>, Problem> {
-    Ok(axum::Json(state.service.ask_job(&id, JobAction::Pause, ask.reason.as_deref()).await?))
+    Ok(axum::Json(state.service.jobs().ask(&id, JobAction::Pause, ask.reason.as_deref()).await?))
 }
 
 /// Queue a paused job again; it goes on from its checkpoint. Repeating it while the job waits or runs is fine.
@@ -201,7 +200,7 @@ async fn resume(
     Path(id): Path<String>,
     OptionalJson(ask): OptionalJson<Ask>,
 ) -> Result<axum::Json<Job>, Problem> {
-    Ok(axum::Json(state.service.ask_job(&id, JobAction::Resume, ask.reason.as_deref()).await?))
+    Ok(axum::Json(state.service.jobs().ask(&id, JobAction::Resume, ask.reason.as_deref()).await?))
 }
 
 /// Queue a failed or cancelled job again: it goes on from its newest checkpoint, attempts count from zero, and a
@@ -220,7 +219,7 @@ async fn retry(
     Path(id): Path<String>,
     OptionalJson(ask): OptionalJson<Ask>,
 ) -> Result<axum::Json<Job>, Problem> {
-    Ok(axum::Json(state.service.ask_job(&id, JobAction::Retry, ask.reason.as_deref()).await?))
+    Ok(axum::Json(state.service.jobs().ask(&id, JobAction::Retry, ask.reason.as_deref()).await?))
 }
 
 /// What people may change about a job; absent fields stay.
@@ -248,7 +247,7 @@ async fn patch_job(
     Json(patch): Json<JobPatch>,
 ) -> Result<axum::Json<Job>, Problem> {
     let update = JobUpdate { priority: patch.priority, tags: patch.tags };
-    Ok(axum::Json(state.service.update_job(&id, &update).await?))
+    Ok(axum::Json(state.service.jobs().update(&id, &update).await?))
 }
 
 /// What happened to a job: a page of events, or with `Accept: text/event-stream` a live stream that sends `end`.

@@ -39,13 +39,13 @@ async fn create_key(
         Begun::Replayed(response) => return Ok(response),
         Begun::Made(begun, id) => {
             // Its secret went with the answer that nobody got.
-            let key = state.service.key(&id).await.map_err(Problem::from);
+            let key = state.service.access().key(&id).await.map_err(Problem::from);
             let told = key.map(|key| (StatusCode::CREATED, CreatedKey { key, secret: None }));
             return idempotency::replayed(idempotency::finish(&state.service, Some(begun), told).await);
         }
         Begun::New(begun) => begun,
     };
-    let created = state.service.create_key(&request).await.map_err(Problem::from);
+    let created = state.service.access().create_key(&request).await.map_err(Problem::from);
     // What is kept for a repeat must not hold the secret.
     let kept = created.clone().map(|created| (StatusCode::CREATED, CreatedKey { secret: None, ..created }));
     idempotency::finish(&state.service, begun, kept).await?;
@@ -61,7 +61,7 @@ async fn list_keys(
     state: AppState,
     QueryParams(query): QueryParams<PageQuery>,
 ) -> Result<axum::Json<Listing<ApiKey>>, Problem> {
-    Ok(axum::Json(state.service.keys(&query.page()?).await?))
+    Ok(axum::Json(state.service.access().keys(&query.page()?).await?))
 }
 
 /// Revoke a key: it is refused from now on, with its sessions and streams. The entry stays. Repeating it is fine.
@@ -73,5 +73,5 @@ async fn list_keys(
     )
 )]
 async fn revoke_key(state: AppState, Path(id): Path<String>) -> Result<axum::Json<ApiKey>, Problem> {
-    Ok(axum::Json(state.service.revoke_key(&id).await?))
+    Ok(axum::Json(state.service.access().revoke_key(&id).await?))
 }

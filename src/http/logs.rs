@@ -18,7 +18,7 @@ use super::problem::{Problem, ProblemBody};
 use super::sse::EndFrame;
 use super::{AppState, sse};
 use crate::domain::log::LogPage;
-use crate::service::logs::{LogFrame, LogPart};
+use crate::service::jobs::logs::{LogFrame, LogPart};
 
 const MAX_LINES: usize = 10_000;
 const DEFAULT_LINES: usize = 200;
@@ -77,7 +77,7 @@ async fn logs(
     if sse::wants_stream(&headers) {
         return stream(&state, &id, part, &headers).await;
     }
-    let page = state.service.job_log(&id, part).await?;
+    let page = state.service.jobs().log(&id, part).await?;
     if sse::accepts(&headers, "text/plain") && !sse::accepts(&headers, "application/json") {
         let mut text = String::new();
         for line in &page.data {
@@ -109,7 +109,7 @@ async fn logs_stream(
 async fn stream(state: &AppState, id: &str, part: LogPart, headers: &HeaderMap) -> Result<Response, Problem> {
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     let part = last.map_or(part, |position| LogPart::After(position, MAX_LINES));
-    let frames = state.service.follow_log(id, part).await?;
+    let frames = state.service.jobs().follow_log(id, part).await?;
     Ok(sse::respond(frames.map(event)))
 }
 

@@ -11,7 +11,7 @@ use super::extract::QueryParams;
 use super::problem::{Problem, ProblemBody};
 use super::{AppState, answer};
 use crate::config::serving as defaults;
-use crate::service::maps::SampleMaps;
+use crate::service::runs::maps::SampleMaps;
 use crate::serving::request::{AttentionOptions, Heads, MapFormat, MapScope, MapSource};
 
 pub fn routes() -> OpenApiRouter<AppState> {
@@ -73,5 +73,5 @@ async fn maps(
         overlay: query.overlay,
         ..AttentionOptions::default()
     };
-    answer::large(state.service.sample_maps(&id, &sample, query.response, attention).await?).await
+    answer::large(state.service.runs().sample_maps(&id, &sample, query.response, attention).await?).await
 }

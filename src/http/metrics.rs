@@ -15,9 +15,9 @@ use super::{AppState, sse};
 use crate::domain::event::{EventFilter, kind};
 use crate::domain::metric::SeriesQuery;
 use crate::domain::page::Listing;
-use crate::service::compare::{CompareQuery, Comparison};
-use crate::service::events::{Follow, StartAt};
-use crate::service::{DescribedKey, MetricSeries};
+use crate::service::jobs::events::{Follow, StartAt};
+use crate::service::runs::compare::{CompareQuery, Comparison};
+use crate::service::runs::metrics::{DescribedKey, MetricSeries};
 
 const MAX_POINTS: u32 = 10_000;
 const DEFAULT_POINTS: u32 = 1000;
@@ -65,7 +65,7 @@ async fn series(
     let max_points = bounded(params.max_points)?;
     in_order(params.from_step, params.to_step)?;
     let query = SeriesQuery { from_step: params.from_step, to_step: params.to_step, max_points: Some(max_points) };
-    let series = state.service.metric_series(&id, &keys, &query).await?;
+    let series = state.service.runs().metric_series(&id, &keys, &query).await?;
     Ok(axum::Json(Listing::whole(series)))
 }
 
@@ -109,7 +109,7 @@ async fn csv(
 ) -> Result<Response, Problem> {
     in_order(params.from_step, params.to_step)?;
     let query = SeriesQuery { from_step: params.from_step, to_step: params.to_step, max_points: None };
-    let table = state.service.metrics_csv(&id, &keys, &query).await?;
+    let table = state.service.runs().metrics_csv(&id, &keys, &query).await?;
     let name = format!("attachment; filename=\"{id}.csv\"");
     let headers = [(header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()), (header::CONTENT_DISPOSITION, name)];
     Ok((headers, table).into_response())
@@ -162,7 +162,7 @@ async fn compare(
         to_step: params.to_step,
         max_points: u64::from(bounded(params.max_points)?),
     };
-    Ok(axum::Json(state.service.compare(&query).await?))
+    Ok(axum::Json(state.service.runs().compare(&query).await?))
 }
 
 fn bounded(max_points: Option<u32>) -> Result<u32, Problem> {
@@ -183,7 +183,7 @@ fn bounded(max_points: Option<u32>) -> Result<u32, Problem> {
     )
 )]
 async fn keys(state: AppState, Path(id): Path<String>) -> Result<axum::Json<Listing<DescribedKey>>, Problem> {
-    Ok(axum::Json(Listing::whole(state.service.metric_keys(&id).await?)))
+    Ok(axum::Json(Listing::whole(state.service.runs().metric_keys(&id).await?)))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -210,7 +210,7 @@ async fn stream(
     QueryParams(params): QueryParams<LiveParams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let run = state.service.run(&id).await?;
+    let run = state.service.runs().get(&id).await?;
     let kinds = [kind::METRICS, kind::REWIND, kind::JOB].map(ToOwned::to_owned).to_vec();
     let filter = EventFilter { runs: vec![id], kinds, ..EventFilter::default() };
     let from = sse::start(&headers, params.after.as_deref(), StartAt::Start)?;

@@ -1,7 +1,5 @@
 //! `/v1/models`: `OpenAI`'s shape, and what we know beside it.
 
-use std::sync::Arc;
-
 use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -25,7 +23,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
     responses((status = 200, description = "All models, in OpenAI's shape", body = ModelList))
 )]
 async fn list_models(state: AppState) -> Result<axum::Json<ModelList>, Problem> {
-    Ok(axum::Json(state.service.models().await?))
+    Ok(axum::Json(state.service.models().list().await?))
 }
 
 /// Register a model: a folder of the server's machine, or a repository of the hub.
@@ -48,14 +46,15 @@ async fn create_model(
     headers: HeaderMap,
     RawJson { bytes, value: request }: RawJson<ModelRequest>,
 ) -> Result<Response, Problem> {
-    let service = Arc::clone(&state.service);
+    let service = state.service.clone();
     let work = async move {
-        let entry = service.register_model(request, None).await?;
+        let entry = service.models().register(request, None).await?;
         let status = if entry.state == ModelState::Ready { StatusCode::CREATED } else { StatusCode::ACCEPTED };
         Ok((status, entry))
     };
     // A model is not made twice: its name is its id.
-    let again = |service: Arc<Service>, id: String| async move { Ok((StatusCode::CREATED, service.model(&id).await?)) };
+    let again =
+        |service: Service, id: String| async move { Ok((StatusCode::CREATED, service.models().get(&id).await?)) };
     idempotency::once(&state.service, &headers, "POST /v1/models", &bytes, work, again).await
 }
 
@@ -66,7 +65,7 @@ async fn create_model(
     responses((status = 200, body = ModelEntry), (status = 404, body = ProblemBody, content_type = "application/problem+json"))
 )]
 async fn get_model(state: AppState, Path(id): Path<String>) -> Result<axum::Json<ModelEntry>, Problem> {
-    Ok(axum::Json(state.service.model(&id).await?))
+    Ok(axum::Json(state.service.models().get(&id).await?))
 }
 
 /// Forget a model. Its files stay: a folder where it lies, a download in the cache folder.
@@ -80,6 +79,6 @@ async fn get_model(state: AppState, Path(id): Path<String>) -> Result<axum::Json
     )
 )]
 async fn delete_model(state: AppState, Path(id): Path<String>) -> Result<StatusCode, Problem> {
-    state.service.delete_model(&id).await?;
+    state.service.models().delete(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

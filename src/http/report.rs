@@ -26,7 +26,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
     )
 )]
 async fn report(state: AppState, Path(id): Path<String>) -> Result<Response, Problem> {
-    let mut response = Html(state.service.run_report(&id).await?).into_response();
+    let mut response = Html(state.service.runs().report(&id).await?).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));

@@ -6,7 +6,7 @@ use utoipa_axum::routes;
 use super::AppState;
 use super::extract::Json;
 use super::problem::{Problem, ProblemBody};
-use crate::service::rewards::{EvaluateRewards, EvaluatedRewards};
+use crate::service::jobs::rewards::{EvaluateRewards, EvaluatedRewards};
 
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(evaluate_rewards))
@@ -25,5 +25,5 @@ async fn evaluate_rewards(
     state: AppState,
     Json(request): Json<EvaluateRewards>,
 ) -> Result<axum::Json<EvaluatedRewards>, Problem> {
-    Ok(axum::Json(state.service.evaluate_rewards(request).await?))
+    Ok(axum::Json(state.service.jobs().evaluate_rewards(request).await?))
 }

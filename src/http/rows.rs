@@ -30,7 +30,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
     )
 )]
 async fn rows(state: AppState, Path(id): Path<String>) -> Result<Response, Problem> {
-    let files = state.service.run_rows(&id).await?;
+    let files = state.service.runs().rows(&id).await?;
     Ok(([(CONTENT_TYPE, "application/jsonl")], Body::from_stream(joined(files))).into_response())
 }
 

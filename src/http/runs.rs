@@ -1,7 +1,6 @@
 //! `/v1/runs`
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
@@ -104,7 +103,7 @@ async fn list_runs(
         tag: query.tag.as_deref().map(tag),
         sweep: query.sweep,
     };
-    Ok(axum::Json(state.service.run_entries(&filter, &page(query.limit, query.after)?, &include).await?))
+    Ok(axum::Json(state.service.runs().list(&filter, &page(query.limit, query.after)?, &include).await?))
 }
 
 /// One run: its state, last and best results. Its settings are those of its job.
@@ -113,7 +112,7 @@ async fn list_runs(
     responses((status = 200, body = Run), (status = 404, body = ProblemBody, content_type = "application/problem+json"))
 )]
 async fn get_run(state: AppState, Path(id): Path<String>) -> Result<axum::Json<Run>, Problem> {
-    Ok(axum::Json(state.service.run(&id).await?))
+    Ok(axum::Json(state.service.runs().get(&id).await?))
 }
 
 /// What people may change about a run; absent fields stay.
@@ -143,7 +142,7 @@ async fn patch_run(
     Json(patch): Json<RunPatch>,
 ) -> Result<axum::Json<Run>, Problem> {
     let update = RunUpdate { name: patch.name, notes: patch.notes, tags: patch.tags };
-    Ok(axum::Json(state.service.update_run(&id, &update).await?))
+    Ok(axum::Json(state.service.runs().update(&id, &update).await?))
 }
 
 /// Delete a run with its jobs, metrics, samples and checkpoints, once its job has ended.
@@ -156,7 +155,7 @@ async fn patch_run(
     )
 )]
 async fn delete_run(state: AppState, Path(id): Path<String>) -> Result<StatusCode, Problem> {
-    state.service.delete_run(&id).await?;
+    state.service.runs().delete(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -187,9 +186,9 @@ async fn continue_run(
     headers: HeaderMap,
     RawJson { bytes, value: ContinueRequest { steps } }: RawJson<ContinueRequest>,
 ) -> Result<Response, Problem> {
-    let (service, route) = (Arc::clone(&state.service), format!("POST /v1/runs/{id}/continue"));
-    let work = async move { Ok((StatusCode::CREATED, service.continue_run(&id, steps, None).await?)) };
-    let again = |service: Arc<Service>, id: String| async move { Ok((StatusCode::CREATED, service.job(&id).await?)) };
+    let (service, route) = (state.service.clone(), format!("POST /v1/runs/{id}/continue"));
+    let work = async move { Ok((StatusCode::CREATED, service.runs().continue_run(&id, steps, None).await?)) };
+    let again = |service: Service, id: String| async move { Ok((StatusCode::CREATED, service.jobs().get(&id).await?)) };
     idempotency::once(&state.service, &headers, &route, &bytes, work, again).await
 }
 
@@ -219,7 +218,7 @@ async fn samples(
     Path(id): Path<String>,
     QueryParams(query): QueryParams<SamplesQuery>,
 ) -> Result<axum::Json<Listing<SampleRecord>>, Problem> {
-    Ok(axum::Json(state.service.samples(&id, query.step, &page(query.limit, query.after)?).await?))
+    Ok(axum::Json(state.service.runs().samples(&id, query.step, &page(query.limit, query.after)?).await?))
 }
 
 /// The steps of a run that have samples.
@@ -232,5 +231,5 @@ async fn samples(
     )
 )]
 async fn sample_steps(state: AppState, Path(id): Path<String>) -> Result<axum::Json<Listing<SampleStep>>, Problem> {
-    Ok(axum::Json(Listing::whole(state.service.sample_steps(&id).await?)))
+    Ok(axum::Json(Listing::whole(state.service.runs().sample_steps(&id).await?)))
 }

@@ -27,5 +27,5 @@ pub fn routes() -> OpenApiRouter<AppState> {
     )
 )]
 async fn score(state: AppState, Json(request): Json<ScoreRequest>) -> Result<Response, Problem> {
-    answer::large(state.service.score(request).await?).await
+    answer::large(state.service.inference().score(request).await?).await
 }

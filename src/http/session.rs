@@ -45,7 +45,7 @@ async fn open_session(
     headers: HeaderMap,
     Json(sign_in): Json<SignIn>,
 ) -> Result<WithCookie<axum::Json<Identity>>, Problem> {
-    let opened = state.root().open_session(&sign_in.key).await?;
+    let opened = state.root().access().open_session(&sign_in.key).await?;
     let cookie = cookie(opened.secret.reveal(), SESSION.num_seconds(), &headers)?;
     Ok((cookie, axum::Json(opened.identity)))
 }
@@ -67,7 +67,7 @@ async fn get_session(state: AppState, headers: HeaderMap) -> axum::Json<Identity
 )]
 async fn close_session(state: AppState, headers: HeaderMap) -> Result<WithCookie<StatusCode>, Problem> {
     if let Some(session) = session_cookie(&headers) {
-        state.root().close_session(session).await?;
+        state.root().access().close_session(session).await?;
     }
     Ok((cookie("", 0, &headers)?, StatusCode::NO_CONTENT))
 }
@@ -79,7 +79,7 @@ async fn close_session(state: AppState, headers: HeaderMap) -> Result<WithCookie
     responses((status = 201, description = "The token", body = StreamToken))
 )]
 async fn create_stream_token(state: AppState) -> Result<(StatusCode, axum::Json<StreamToken>), Problem> {
-    Ok((StatusCode::CREATED, axum::Json(state.service.stream_token().await?)))
+    Ok((StatusCode::CREATED, axum::Json(state.service.access().stream_token().await?)))
 }
 
 /// The cookie; behind TLS it never travels without.

@@ -1,7 +1,6 @@
 //! Live streams as server-sent events.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -13,7 +12,7 @@ use serde_json::{Value, json};
 use super::extract::query_fault;
 use super::problem::Problem;
 use crate::service::Service;
-use crate::service::events::{Follow, Frame, StartAt};
+use crate::service::jobs::events::{Follow, Frame, StartAt};
 
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -37,8 +36,8 @@ pub fn start(headers: &HeaderMap, after: Option<&str>, otherwise: StartAt) -> Re
 }
 
 /// The stream as a response.
-pub async fn stream(service: &Arc<Service>, follow: Follow) -> Result<Response, Problem> {
-    let frames = service.follow(follow).await?;
+pub async fn stream(service: &Service, follow: Follow) -> Result<Response, Problem> {
+    let frames = service.jobs().follow(follow).await?;
     Ok(respond(frames.map(event)))
 }
 

@@ -22,7 +22,7 @@ const LOOK: Duration = Duration::from_secs(2);
 /// The live streams. Who needs no key counts as one more key.
 #[derive(Clone)]
 pub struct Streams {
-    service: Arc<Service>,
+    service: Service,
     most: usize,
     keys: Arc<Mutex<HashMap<Option<String>, Opened>>>,
 }
@@ -37,7 +37,7 @@ struct Opened {
 
 impl Streams {
     /// No streams yet, over a service that sees every key.
-    pub fn new(service: Arc<Service>) -> Self {
+    pub fn new(service: Service) -> Self {
         let most = service.settings().limits.streams.min(Semaphore::MAX_PERMITS);
         Self { service, most, keys: Arc::default() }
     }
@@ -77,7 +77,7 @@ impl Streams {
                 () = self.service.stopping().cancelled() => return,
             }
             // While the database is away, what was last known holds.
-            let over = matches!(self.service.opens(key.as_deref()).await, Ok(false));
+            let over = matches!(self.service.access().opens(key.as_deref()).await, Ok(false));
             let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
             if over || opened.places.available_permits() == self.most {
                 keys.remove(&key);

@@ -1,7 +1,5 @@
 //! `/v1/sweeps`
 
-use std::sync::Arc;
-
 use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -17,7 +15,7 @@ use super::{AppState, idempotency};
 use crate::domain::page::Listing;
 use crate::domain::sweep::SweepFilter;
 use crate::service::Service;
-use crate::service::sweeps::{SubmittedSweep, SweepEntry, SweepRequest};
+use crate::service::runs::sweeps::{SubmittedSweep, SweepEntry, SweepRequest};
 
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(create, list_sweeps)).routes(routes!(get_sweep)).routes(routes!(cancel))
@@ -40,10 +38,10 @@ async fn create(
     headers: HeaderMap,
     RawJson { bytes, value: request }: RawJson<SweepRequest>,
 ) -> Result<Response, Problem> {
-    let service = Arc::clone(&state.service);
-    let work = async move { Ok((StatusCode::CREATED, service.submit_sweep(request, None).await?)) };
-    let again = |service: Arc<Service>, id: String| async move {
-        Ok((StatusCode::CREATED, service.submitted_sweep(&id).await?))
+    let service = state.service.clone();
+    let work = async move { Ok((StatusCode::CREATED, service.runs().submit_sweep(request, None).await?)) };
+    let again = |service: Service, id: String| async move {
+        Ok((StatusCode::CREATED, service.runs().submitted_sweep(&id).await?))
     };
     idempotency::once(&state.service, &headers, "POST /v1/sweeps", &bytes, work, again).await
 }
@@ -70,7 +68,7 @@ async fn list_sweeps(
     QueryParams(query): QueryParams<ListQuery>,
 ) -> Result<axum::Json<Listing<SweepEntry>>, Problem> {
     let filter = SweepFilter { project: query.project };
-    Ok(axum::Json(state.service.sweeps(&filter, &page(query.limit, query.after)?).await?))
+    Ok(axum::Json(state.service.runs().sweeps(&filter, &page(query.limit, query.after)?).await?))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -92,7 +90,7 @@ async fn get_sweep(
     Path(id): Path<String>,
     QueryParams(query): QueryParams<GetQuery>,
 ) -> Result<axum::Json<SweepEntry>, Problem> {
-    Ok(axum::Json(state.service.sweep(&id, &list("keys", query.keys.as_deref())?).await?))
+    Ok(axum::Json(state.service.runs().sweep(&id, &list("keys", query.keys.as_deref())?).await?))
 }
 
 /// End every job of a sweep that has not ended yet. Repeating it is fine.
@@ -107,5 +105,5 @@ async fn cancel(
     Path(id): Path<String>,
     OptionalJson(ask): OptionalJson<Ask>,
 ) -> Result<axum::Json<SweepEntry>, Problem> {
-    Ok(axum::Json(state.service.cancel_sweep(&id, ask.reason.as_deref()).await?))
+    Ok(axum::Json(state.service.runs().cancel_sweep(&id, ask.reason.as_deref()).await?))
 }

@@ -1,6 +1,5 @@
 //! Files of a data set on their way in: a form, or one file as the whole body. Nothing is kept in memory.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -17,8 +16,8 @@ use super::idempotency::{self, Begun};
 use super::problem::{self, Problem};
 use crate::domain::dataset::DatasetState;
 use crate::domain::tree::Tree;
+use crate::service::access::idempotency::IdempotencyRequest;
 use crate::service::datasets::{DatasetEntry, DatasetRequest, Part, Upload, UploadedFile};
-use crate::service::idempotency::IdempotencyRequest;
 use crate::service::{Service, ServiceError};
 
 /// The route, as it scopes `Idempotency-Key`.
@@ -143,7 +142,7 @@ pub fn field(name: &str, text: &str) -> Result<Value, Problem> {
 
 /// An upload in progress.
 struct Intake {
-    service: Arc<Service>,
+    service: Service,
     headers: HeaderMap,
     fields: Map<String, Value>,
     /// Longest pause between two pieces.
@@ -160,7 +159,7 @@ type Received = Result<Option<Response>, Problem>;
 impl Intake {
     fn new(state: &AppState, headers: &HeaderMap, fields: Map<String, Value>) -> Self {
         Self {
-            service: Arc::clone(&state.service),
+            service: state.service.clone(),
             headers: headers.clone(),
             fields,
             idle: idle(state),
@@ -221,7 +220,7 @@ impl Intake {
                 }
                 Begun::New(key) => self.key = key,
             }
-            self.upload = Some(self.service.begin_upload(request, name, None).await?);
+            self.upload = Some(self.service.datasets().begin_upload(request, name, None).await?);
         }
         if let Some(upload) = &mut self.upload {
             upload.begin_file(name).await?;
@@ -256,7 +255,7 @@ impl Intake {
 /// What became of an upload whose answer was lost. One that is still coming is not carried out yet; one that came to nothing
 /// has freed its key.
 async fn again(service: &Service, id: &str) -> Result<(StatusCode, DatasetEntry), ServiceError> {
-    let record = service.dataset(id).await?;
+    let record = service.datasets().get(id).await?;
     if record.state == DatasetState::Uploading {
         return Err(ServiceError::IdempotencyInFlight);
     }

@@ -18,5 +18,5 @@ pub fn routes() -> OpenApiRouter<AppState> {
     responses((status = 200, description = "Workers with device, heartbeat and job", body = Listing<WorkerRecord>))
 )]
 async fn list_workers(state: AppState) -> Result<axum::Json<Listing<WorkerRecord>>, Problem> {
-    Ok(axum::Json(Listing::whole(state.service.workers().await?)))
+    Ok(axum::Json(Listing::whole(state.service.jobs().workers().await?)))
 }

@@ -2,6 +2,7 @@
 
 use crate::domain::field_error::FieldError;
 use crate::domain::job::{JobAction, JobState};
+use crate::serving::ServingError;
 use crate::store::StoreError;
 
 /// An error of the service.
@@ -118,6 +119,22 @@ impl From<StoreError> for ServiceError {
                 Self::Unavailable(detail.to_owned())
             }
             other => Self::Internal(other.to_string()),
+        }
+    }
+}
+
+impl From<ServingError> for ServiceError {
+    fn from(error: ServingError) -> Self {
+        let message = error.to_string();
+        match error {
+            ServingError::Invalid(errors) => Self::invalid(errors),
+            ServingError::ModelFolder { .. } => Self::field("/model", message),
+            ServingError::Overloaded { retry_after, .. } | ServingError::Saturated { retry_after, .. } => {
+                Self::Overloaded { message, retry_after: u32::try_from(retry_after).unwrap_or(u32::MAX) }
+            }
+            ServingError::NoEngine { .. } => Self::NoEngine(message),
+            ServingError::Stopped => Self::Unavailable(message),
+            ServingError::Engine(_) => Self::Internal(message),
         }
     }
 }

@@ -8,7 +8,8 @@ use crate::domain::access::{ApiKey, DEFAULT_PROJECT, NewKey, Role, SHARED_PROJEC
 use crate::domain::brief::is_printable;
 use crate::domain::field_error::FieldError;
 use crate::domain::page::{Listing, Page};
-use crate::service::{Result, Service, ServiceError};
+use crate::service::access::Access;
+use crate::service::{Result, ServiceError};
 use crate::store::Store;
 
 const MAX_NAME: usize = 200;
@@ -37,7 +38,7 @@ pub struct CreatedKey {
     pub secret: Option<String>,
 }
 
-impl Service {
+impl Access {
     /// Makes a key.
     pub async fn create_key(&self, request: &KeyRequest) -> Result<CreatedKey> {
         create(&*self.store, request).await

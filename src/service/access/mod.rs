@@ -1,5 +1,6 @@
 //! Who may come in, and on whose behalf the service works.
 
+pub mod idempotency;
 pub mod keys;
 mod quotas;
 pub mod secret;
@@ -7,7 +8,8 @@ pub mod tickets;
 
 pub(in crate::service) use quotas::over;
 
-use std::sync::PoisonError;
+use std::ops::Deref;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -17,7 +19,8 @@ use utoipa::ToSchema;
 use crate::config::app::AuthMode;
 use crate::domain::access::{ApiKey, AuditEntry, Caller, Role};
 use crate::domain::page::{Listing, Page};
-use crate::service::{Result, Service, ServiceError};
+use crate::service::core::Core;
+use crate::service::{Result, ServiceError};
 
 /// How often the last use of a key is written.
 const LAST_USE: Duration = Duration::from_mins(1);
@@ -43,7 +46,25 @@ impl Identity {
     }
 }
 
-impl Service {
+/// Who may come in: keys, sessions, quotas, and requests that are sent twice. A handle that is cheap to make: everything it works with is shared.
+#[derive(Clone)]
+pub struct Access(Arc<Core>);
+
+impl Deref for Access {
+    type Target = Arc<Core>;
+
+    fn deref(&self) -> &Arc<Core> {
+        &self.0
+    }
+}
+
+impl Core {
+    pub(in crate::service) fn access(self: &Arc<Self>) -> Access {
+        Access(Arc::clone(self))
+    }
+}
+
+impl Access {
     /// Who sends this secret.
     pub async fn authenticate(&self, sent: &str) -> Result<Caller> {
         let unknown = || ServiceError::Unauthorized("the key is unknown; see `vgpo keys list`".to_owned());
@@ -104,7 +125,7 @@ impl Service {
     }
 
     /// May the caller put something into `project`?
-    pub(super) fn may_write(&self, project: &str) -> Result<()> {
+    pub(in crate::service) fn may_write(&self, project: &str) -> Result<()> {
         self.caller.refusal(project).map_or(Ok(()), |why| Err(ServiceError::Forbidden(why)))
     }
 

@@ -6,9 +6,10 @@ use crate::domain::access::{ANY_PROJECT, ProjectLoad, ProjectQuota};
 use crate::domain::event::{JobWaiting, NewEvent, kind};
 use crate::domain::job::Job;
 use crate::domain::spec::DeviceClass;
-use crate::service::{Result, Service, ServiceError};
+use crate::service::access::Access;
+use crate::service::{Result, ServiceError};
 
-impl Service {
+impl Access {
     /// Makes the limits of the settings those of the database, for every worker.
     pub async fn settle_quotas(&self) -> Result<()> {
         let settings = &self.settings.quotas;

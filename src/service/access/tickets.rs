@@ -7,7 +7,8 @@ use utoipa::ToSchema;
 use super::Identity;
 use super::secret::{self, Secret};
 use crate::domain::access::{Caller, NewTicket, TicketKind};
-use crate::service::{Result, Service, ServiceError};
+use crate::service::access::Access;
+use crate::service::{Result, ServiceError};
 
 /// How long a session lasts.
 pub const SESSION: TimeDelta = TimeDelta::hours(12);
@@ -32,7 +33,7 @@ pub struct StreamToken {
     pub expires_at: DateTime<Utc>,
 }
 
-impl Service {
+impl Access {
     /// Opens a session for the key with this secret.
     pub async fn open_session(&self, key: &str) -> Result<OpenedSession> {
         let caller = self.authenticate(key).await?;

@@ -14,11 +14,13 @@ use crate::data::files::{Prepared, Preparing, prepare, unpack};
 use crate::domain::dataset::{
     DatasetLimits, DatasetRecord, DatasetReport, DatasetSettings, DatasetState, NewDataset, RowFault,
 };
-use crate::service::{Result, Service, ServiceError, starter};
+use crate::service::datasets::Datasets;
+use crate::service::{Result, ServiceError};
+use crate::starter;
 
 /// A data set whose files have arrived.
 pub(super) struct Check {
-    pub(super) service: Arc<Service>,
+    pub(super) service: Datasets,
     pub(super) record: DatasetRecord,
     pub(super) area: Area,
     pub(super) request: DatasetRequest,
@@ -46,7 +48,7 @@ impl Check {
     }
 
     async fn run(self) {
-        let (service, record) = (Arc::clone(&self.service), self.record.clone());
+        let (service, record) = (self.service.clone(), self.record.clone());
         let Err(error) = self.conclude().await else { return };
         tracing::error!(dataset = %record.id, %error, "a data set could not be registered");
         let invalid = broken_off(&record, format!("the data set could not be stored: {error}"));
@@ -58,7 +60,7 @@ impl Check {
     }
 
     async fn conclude(self) -> Result<()> {
-        let service = Arc::clone(&self.service);
+        let service = self.service.clone();
         let _turn = service.dataset_checks.acquire().await;
         let counter = self.counter().await;
         let artifacts = Arc::clone(self.service.artifacts().await?);
@@ -113,7 +115,7 @@ impl Check {
             settings: &self.settings,
             limits: &self.limits,
         };
-        let stopping = self.service.stopping();
+        let stopping = self.service.stopping.clone();
         let mut prepared = prepare(&what, &work, &mut |example| {
             if let Some(counter) = &mut counter {
                 counter.add(example);
@@ -170,8 +172,8 @@ impl Check {
     /// Counts tokens with the model that was named, else with the starter; none where it cannot be read.
     async fn counter(&self) -> Option<TokenCounter> {
         let name = self.request.model.as_deref().unwrap_or(starter::NAME).to_owned();
-        let source = self.service.model_source(&name, "/model").await.ok()?;
-        let dir = self.service.model_dir(&source.base).await.ok()?;
+        let source = self.service.models().source(&name, "/model").await.ok()?;
+        let dir = self.service.models().dir(&source.base).await.ok()?;
         tokio::task::spawn_blocking(move || TokenCounter::open(&dir, name)).await.ok()?
     }
 }

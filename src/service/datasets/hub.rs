@@ -1,7 +1,6 @@
 //! Data sets from a hub: fetched in the background, then checked like an upload and kept by us.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
@@ -13,8 +12,9 @@ use crate::config::datasets::limits;
 use crate::domain::dataset::{DatasetLimits, DatasetRecord};
 use crate::domain::repository::Repository;
 use crate::hub::{Hub, HubError, Kind, Snapshot, dataset_files};
-use crate::service::hub::at_hub;
-use crate::service::{Result, Service, ServiceError};
+use crate::service::core::hub::at_hub;
+use crate::service::datasets::Datasets;
+use crate::service::{Result, ServiceError};
 
 /// Files on their way from a hub.
 struct Fetch {
@@ -25,10 +25,10 @@ struct Fetch {
     dir: PathBuf,
 }
 
-impl Service {
+impl Datasets {
     /// Registers the files of a repository; the data set is `uploading` until all of them are here.
     pub(super) async fn register_from_hub(
-        self: &Arc<Self>,
+        &self,
         request: DatasetRequest,
         repository: Repository,
         folder: Option<String>,
@@ -47,9 +47,9 @@ impl Service {
             );
             return Err(ServiceError::field("/source/hub", detail));
         }
-        let (record, area) = self.begin_dataset(&request, &name, &snapshot.to_string(), created_by).await?;
+        let (record, area) = self.begin(&request, &name, &snapshot.to_string(), created_by).await?;
         let fetch = Fetch { hub, snapshot, wanted, limits, dir: area.dir.clone() };
-        let service = Arc::clone(self);
+        let service = self.clone();
         let check = Check { service, record: record.clone(), area, request, settings, limits, source: None };
         tokio::spawn(fetch_and_check(fetch, check));
         Ok(record)
@@ -57,7 +57,7 @@ impl Service {
 }
 
 async fn fetch_and_check(fetch: Fetch, check: Check) {
-    let (service, record) = (Arc::clone(&check.service), check.record.clone());
+    let (service, record) = (check.service.clone(), check.record.clone());
     let (send, receive) = oneshot::channel();
     // A thread of its own: a server that stops need not wait for the hub, and the next start tells.
     std::thread::spawn(move || send.send(fetch.run()));

@@ -12,12 +12,14 @@ mod request;
 mod tokens;
 mod upload;
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::data::{self, Dataset, FileDataset};
 use crate::domain::dataset::{DatasetRecord, DatasetState};
 use crate::domain::spec::Columns;
-use crate::service::{Result, Service, ServiceError};
+use crate::service::core::Core;
+use crate::service::{Result, ServiceError};
 
 pub use entry::DatasetEntry;
 pub use parts::{Part, UploadedFile};
@@ -26,24 +28,40 @@ pub(in crate::service) use recover::SILENT;
 pub use request::{DatasetRequest, DatasetSource, UploadKind};
 pub use upload::Upload;
 
-/// Data sets whose rows are checked at the same time; others wait.
-pub(super) const CHECKS: usize = 2;
 /// Source of data sets that ship with the program.
 const BUILT_IN: &str = "builtin";
 
-impl Service {
+/// Data sets. A handle that is cheap to make: everything it works with is shared.
+#[derive(Clone)]
+pub struct Datasets(Arc<Core>);
+
+impl Deref for Datasets {
+    type Target = Arc<Core>;
+
+    fn deref(&self) -> &Arc<Core> {
+        &self.0
+    }
+}
+
+impl Core {
+    pub(in crate::service) fn datasets(self: &Arc<Self>) -> Datasets {
+        Datasets(Arc::clone(self))
+    }
+}
+
+impl Datasets {
     /// Every data set.
-    pub async fn datasets(&self) -> Result<Vec<DatasetRecord>> {
+    pub async fn list(&self) -> Result<Vec<DatasetRecord>> {
         Ok(self.store.datasets().await?)
     }
 
     /// One data set, by name or id.
-    pub async fn dataset(&self, name_or_id: &str) -> Result<DatasetRecord> {
+    pub async fn get(&self, name_or_id: &str) -> Result<DatasetRecord> {
         Ok(self.store.dataset(name_or_id).await?)
     }
 
     /// Forgets a data set and removes its files. `Held` while an unfinished job uses it.
-    pub async fn delete_dataset(&self, name_or_id: &str) -> Result<DatasetRecord> {
+    pub async fn delete(&self, name_or_id: &str) -> Result<DatasetRecord> {
         let record = self.store.dataset(name_or_id).await?;
         if record.source == BUILT_IN {
             return Err(ServiceError::Conflict(format!("data set `{}` ships with the program; it stays", record.name)));
@@ -68,7 +86,7 @@ impl Service {
     }
 
     /// Opens a ready data set; its rows are read with `columns`, or with those they were checked with.
-    pub(super) async fn open_dataset(
+    pub(in crate::service) async fn open(
         &self,
         record: &DatasetRecord,
         columns: Option<&Columns>,

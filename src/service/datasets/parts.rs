@@ -1,7 +1,6 @@
 //! Large uploads, part by part: what has arrived survives a lost connection and a restart of the server.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -16,7 +15,8 @@ use super::upload::storage;
 use crate::config::datasets::limits;
 use crate::data::files::{enough_room, relative};
 use crate::domain::dataset::{DatasetRecord, DatasetState};
-use crate::service::{Result, Service, ServiceError};
+use crate::service::datasets::Datasets;
+use crate::service::{Result, ServiceError};
 
 /// How often a lock is tried: a process that is just being started holds copies of our locks until it runs.
 const LOCK_TRIES: usize = 10;
@@ -47,14 +47,14 @@ pub struct Part {
     _area: Area,
 }
 
-impl Service {
-    /// Registers a data set whose files will come in parts; it is `uploading` until [`Service::finish_parts`].
+impl Datasets {
+    /// Registers a data set whose files will come in parts; it is `uploading` until [`Datasets::finish_parts`].
     pub(super) async fn begin_parts(
         &self,
         request: &DatasetRequest,
         created_by: Option<String>,
     ) -> Result<DatasetRecord> {
-        let (record, area) = self.begin_dataset(request, &request.name("")?, "upload", created_by).await?;
+        let (record, area) = self.begin(request, &request.name("")?, "upload", created_by).await?;
         match area.wait_for_parts(request) {
             Ok(()) => Ok(record),
             Err(error) => {
@@ -104,13 +104,13 @@ impl Service {
     }
 
     /// Every part has come: the rows are checked from now on.
-    pub async fn finish_parts(self: &Arc<Self>, name_or_id: &str) -> Result<DatasetRecord> {
+    pub async fn finish_parts(&self, name_or_id: &str) -> Result<DatasetRecord> {
         let (record, area) = self.waiting(name_or_id).await?;
         let request = area.request().map_err(|error| storage(&error))?;
         let settings = request.settings()?;
         part_archives(&area.dir).map_err(|error| storage(&error))?;
         let quota = self.storage_quota(&record.project).await?;
-        let (service, limits) = (Arc::clone(self), quota.bound(limits(&self.settings)));
+        let (service, limits) = (self.clone(), quota.bound(limits(&self.settings)));
         Check { service, record, area, request, settings, limits, source: None }.start().await
     }
 

@@ -10,8 +10,9 @@ use crate::data::{Dataset, Example, Split};
 use crate::domain::dataset::DatasetState;
 use crate::domain::page::Listing;
 use crate::images::png_url;
-use crate::service::pool::Stop;
-use crate::service::{Result, Service, ServiceError};
+use crate::service::core::pool::Stop;
+use crate::service::datasets::Datasets;
+use crate::service::{Result, ServiceError};
 
 /// An answer takes in no further row when it has as many bytes.
 const MAX_ANSWER: usize = 16 << 20;
@@ -66,15 +67,15 @@ pub struct RowsWanted {
     pub pictures: bool,
 }
 
-impl Service {
+impl Datasets {
     /// Rows of one part of a ready data set.
-    pub async fn dataset_rows(&self, name_or_id: &str, wanted: RowsWanted) -> Result<Listing<PreviewRow>> {
+    pub async fn rows(&self, name_or_id: &str, wanted: RowsWanted) -> Result<Listing<PreviewRow>> {
         let record = self.store.dataset(name_or_id).await?;
         if record.state != DatasetState::Ready {
             let detail = format!("data set `{}` is {}; only a ready one has rows", record.name, record.state.name());
             return Err(ServiceError::Conflict(detail));
         }
-        let data = self.open_dataset(&record, None).await?;
+        let data = self.open(&record, None).await?;
         self.previews.run(move |stop| rows(&data, wanted, stop)).await
     }
 }

@@ -1,8 +1,9 @@
 //! How much a data set may add to what its project stores.
 
 use crate::domain::dataset::DatasetLimits;
+use crate::service::Result;
 use crate::service::access::over;
-use crate::service::{Result, Service};
+use crate::service::datasets::Datasets;
 
 /// What a project may still store.
 pub(super) struct StorageQuota {
@@ -11,11 +12,11 @@ pub(super) struct StorageQuota {
     left: Option<(u64, u64)>,
 }
 
-impl Service {
+impl Datasets {
     /// What a project may still store, as of now.
     pub(super) async fn storage_quota(&self, project: &str) -> Result<StorageQuota> {
         let most = self.settings.quotas.of(project).bytes;
-        let left = self.storage_left(project).await?;
+        let left = self.access().storage_left(project).await?;
         Ok(StorageQuota { project: project.to_owned(), left: left.map(|left| (left, most)) })
     }
 }

@@ -11,7 +11,8 @@ use serde_json::json;
 use super::area::{is_abandoned, waits_for_parts};
 use crate::clock::Stopwatch;
 use crate::domain::dataset::{DatasetRecord, DatasetReport, DatasetState, NewDataset, RowFault};
-use crate::service::{Result, Service, ServiceError};
+use crate::service::datasets::Datasets;
+use crate::service::{Result, ServiceError};
 use crate::store::{DatasetHolder, StoreError};
 
 /// A server beats every few seconds; one that has not for so long, by the watch of the one that looks, is gone.
@@ -19,17 +20,17 @@ pub(in crate::service) const SILENT: Duration = Duration::from_mins(1);
 /// What waits in the folder of a server that is gone waits so long for its return.
 const RETURN: TimeDelta = TimeDelta::days(1);
 
-impl Service {
+impl Datasets {
     /// At a start: ends what servers that died have left, and removes their folders below this server's data folder.
-    pub async fn recover_datasets(&self) -> Result<()> {
-        self.recover_datasets_of(SILENT).await?;
+    pub async fn recover(&self) -> Result<()> {
+        self.recover_of(SILENT).await?;
         let uploads = self.uploads_dir();
         let swept = tokio::task::spawn_blocking(move || sweep(&uploads)).await;
         swept.map_err(|error| ServiceError::Internal(error.to_string()))
     }
 
     /// Ends the data sets of servers that were silent for so long.
-    pub async fn recover_datasets_of(&self, silent: Duration) -> Result<()> {
+    pub async fn recover_of(&self, silent: Duration) -> Result<()> {
         for holder in self.store.dataset_holders().await? {
             let record = match self.store.dataset(&holder.dataset_id).await {
                 Ok(record) => record,

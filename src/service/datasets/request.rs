@@ -9,7 +9,7 @@ use crate::config::nearest::suggestion;
 use crate::data::files::relative;
 use crate::domain::dataset::{DatasetSettings, SplitRule};
 use crate::domain::repository::Repository;
-use crate::service::hub::repository;
+use crate::service::core::hub::repository;
 use crate::service::{Result, ServiceError};
 
 const MAX_NAME: usize = 100;

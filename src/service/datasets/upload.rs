@@ -1,7 +1,6 @@
 //! Files on their way in: streamed to disk, visible to nobody until every row was checked.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
@@ -14,15 +13,16 @@ use crate::clock::new_id;
 use crate::config::datasets::limits;
 use crate::data::files::{enough_room, relative};
 use crate::domain::dataset::{DatasetLimits, DatasetRecord, DatasetSettings, DatasetState, NewDataset};
-use crate::service::roots::Roots;
-use crate::service::{Result, Service, ServiceError};
+use crate::service::core::roots::Roots;
+use crate::service::datasets::Datasets;
+use crate::service::{Result, ServiceError};
 
 /// Bytes between two looks at the room that is left on the disk.
 const LOOK_EVERY: u64 = 64 << 20;
 
 /// An upload that has begun. Dropped before [`Upload::finish`], nothing of it stays.
 pub struct Upload {
-    service: Arc<Service>,
+    service: Datasets,
     request: DatasetRequest,
     settings: DatasetSettings,
     limits: DatasetLimits,
@@ -35,10 +35,10 @@ pub struct Upload {
     archives: u64,
 }
 
-impl Service {
+impl Datasets {
     /// Begins an upload whose first file is called `file`: the data set exists from now on and is `uploading`.
     pub async fn begin_upload(
-        self: &Arc<Self>,
+        &self,
         request: DatasetRequest,
         file: &str,
         created_by: Option<String>,
@@ -48,9 +48,9 @@ impl Service {
         }
         let settings = request.settings()?;
         let quota = self.storage_quota(&self.project_of(&request)).await?;
-        let open = self.begin_dataset(&request, &request.name(file)?, "upload", created_by).await?;
+        let open = self.begin(&request, &request.name(file)?, "upload", created_by).await?;
         let limits = quota.bound(limits(&self.settings));
-        let service = Arc::clone(self);
+        let service = self.clone();
         Ok(Upload {
             service,
             request,
@@ -66,11 +66,7 @@ impl Service {
     }
 
     /// Registers files that lie on the server's machine, where they stay, that a hub has, or that will come in parts.
-    pub async fn register_dataset(
-        self: &Arc<Self>,
-        request: DatasetRequest,
-        created_by: Option<String>,
-    ) -> Result<DatasetRecord> {
+    pub async fn register(&self, request: DatasetRequest, created_by: Option<String>) -> Result<DatasetRecord> {
         let settings = request.settings()?;
         let Some(source) = &request.source else {
             let detail =
@@ -87,13 +83,13 @@ impl Service {
         let roots =
             Roots { setting: "dataset_roots", variable: "VGPO_DATASET_ROOTS", folders: &self.settings.dataset_roots };
         let (name, path) = (request.name(&path)?, roots.allow(&path, "/source/path")?);
-        let (record, area) = self.begin_dataset(&request, &name, "path", created_by).await?;
+        let (record, area) = self.begin(&request, &name, "path", created_by).await?;
         let limits = limits(&self.settings);
-        let check = Check { service: Arc::clone(self), record, area, request, settings, limits, source: Some(path) };
+        let check = Check { service: self.clone(), record, area, request, settings, limits, source: Some(path) };
         check.start().await
     }
 
-    pub(super) async fn begin_dataset(
+    pub(super) async fn begin(
         &self,
         request: &DatasetRequest,
         name: &str,
@@ -101,9 +97,9 @@ impl Service {
         created_by: Option<String>,
     ) -> Result<(DatasetRecord, Area)> {
         request.check_texts()?;
-        self.storage_left(&self.project_of(request)).await?;
+        self.access().storage_left(&self.project_of(request)).await?;
         if let Some(model) = &request.model {
-            self.model_source(model, "/model").await?;
+            self.models().source(model, "/model").await?;
         }
         let id = new_id("ds");
         let dir = self.uploads_dir().join(&id);
@@ -217,15 +213,8 @@ impl Upload {
             return Err(ServiceError::Internal("an upload was finished twice".to_owned()));
         };
         let (request, settings) = (self.request.clone(), self.settings.clone());
-        let check = Check {
-            service: Arc::clone(&self.service),
-            record,
-            area,
-            request,
-            settings,
-            limits: self.limits,
-            source: None,
-        };
+        let check =
+            Check { service: self.service.clone(), record, area, request, settings, limits: self.limits, source: None };
         check.start().await
     }
 }
@@ -233,7 +222,7 @@ impl Upload {
 impl Drop for Upload {
     fn drop(&mut self) {
         let Some((record, area)) = self.open.take() else { return };
-        let service = Arc::clone(&self.service);
+        let service = self.service.clone();
         // A client that went away, or a form with a fault: the name is free again.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {

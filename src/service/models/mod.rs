@@ -1,15 +1,16 @@
-//! Models and workers; and what a model's name in a request stands for.
+//! Models and checkpoints, and what a model's name in a request stands for.
 
+mod checkpoints;
 mod download;
+pub(in crate::service) mod downloads;
 mod entry;
 mod register;
 mod request;
 
 use std::collections::HashSet;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
-
-use chrono::TimeDelta;
 
 use crate::artifacts::{ArtifactError, publish_copy};
 use crate::config::nearest::suggestion;
@@ -18,18 +19,15 @@ use crate::domain::job::{Job, JobState};
 use crate::domain::model::{ARTIFACT, Model};
 use crate::domain::model_reference::ModelReference;
 use crate::domain::repository::Repository;
-use crate::domain::worker::WorkerRecord;
-use crate::service::{Result, Service, ServiceError};
+use crate::service::core::Core;
+use crate::service::{Result, ServiceError};
 use crate::store::StoreError;
 
-pub(super) use download::Downloads;
 pub use entry::{ModelEntry, ModelList};
 pub use request::{ModelOrigin, ModelRequest};
 
 /// How many checkpoints may stand between a checkpoint and the model that it grew from.
 const MAX_ANCESTORS: usize = 64;
-/// Workers that were silent for longer are left out of lists.
-const WORKERS_FOR: TimeDelta = TimeDelta::days(1);
 
 /// What a model's name in a request stands for.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,9 +49,27 @@ pub(super) fn found<T>(result: std::result::Result<T, StoreError>) -> Result<Opt
     }
 }
 
-impl Service {
+/// Models and checkpoints. A handle that is cheap to make: everything it works with is shared.
+#[derive(Clone)]
+pub struct Models(Arc<Core>);
+
+impl Deref for Models {
+    type Target = Arc<Core>;
+
+    fn deref(&self) -> &Arc<Core> {
+        &self.0
+    }
+}
+
+impl Core {
+    pub(in crate::service) fn models(self: &Arc<Self>) -> Models {
+        Models(Arc::clone(self))
+    }
+}
+
+impl Models {
     /// Every model, and those on their way in.
-    pub async fn models(&self) -> Result<ModelList> {
+    pub async fn list(&self) -> Result<ModelList> {
         let coming = self.downloads.all().into_iter().filter(|entry| self.caller.sees(&entry.project));
         let models = self.store.models().await?;
         let mut data: Vec<ModelEntry> = models.into_iter().map(ModelEntry::from).collect();
@@ -67,7 +83,7 @@ impl Service {
     }
 
     /// One model.
-    pub async fn model(&self, name: &str) -> Result<ModelEntry> {
+    pub async fn get(&self, name: &str) -> Result<ModelEntry> {
         // First what is on its way: it is forgotten only after it was registered.
         let coming = self.coming(name);
         if let Some(model) = found(self.store.model(name).await)? {
@@ -98,14 +114,9 @@ impl Service {
         })
     }
 
-    /// Workers heard of within the last day.
-    pub async fn workers(&self) -> Result<Vec<WorkerRecord>> {
-        Ok(self.store.workers(self.clock.now() - WORKERS_FOR).await?)
-    }
-
     /// What `reference` stands for: a registered or promoted name, `hf:org/name@revision` of a registered model, `ckpt_…`,
     /// `run_…@best` or `run_…@last`. An unknown one is a complaint about the field at `pointer`.
-    pub async fn model_source(&self, reference: &str, pointer: &str) -> Result<ModelSource> {
+    pub async fn source(&self, reference: &str, pointer: &str) -> Result<ModelSource> {
         if let Some(base) = found(self.store.model(reference).await)? {
             return Ok(ModelSource { id: reference.to_owned(), base, checkpoint: None });
         }
@@ -179,7 +190,7 @@ impl Service {
 
     /// What a new job starts from, and the job that it has to wait for: `job_…` is the checkpoint with which that job
     /// ends, and so are `run_…@best` and `run_…@last` of a run whose job is named as `after`, once that has ended.
-    pub(super) async fn start_of_job(
+    pub(in crate::service) async fn start_of_job(
         &self,
         reference: &str,
         after: Option<&str>,
@@ -191,12 +202,12 @@ impl Service {
             None => None,
         };
         let Some(job) = job else {
-            return Ok((self.model_source(reference, "/model").await?, None));
+            return Ok((self.source(reference, "/model").await?, None));
         };
         let left = ModelReference::last_of(&job.run_id);
         if job.state == JobState::Succeeded {
             let checkpoint = parsed.filter(|parsed| matches!(parsed, ModelReference::Run { .. })).unwrap_or(left);
-            return Ok((self.model_source(&checkpoint.to_string(), "/model").await?, None));
+            return Ok((self.source(&checkpoint.to_string(), "/model").await?, None));
         }
         let unusable = |detail: String| Err(ServiceError::field("/model", detail));
         if job.state.is_final() {
@@ -246,7 +257,7 @@ impl Service {
     }
 
     /// The folder of a registered model; a relative path counts from the data folder, an artifact may have to be fetched.
-    pub async fn model_dir(&self, model: &Model) -> Result<PathBuf> {
+    pub async fn dir(&self, model: &Model) -> Result<PathBuf> {
         let Some(key) = model.artifact_key() else { return Ok(self.settings.data_dir.join(&model.path)) };
         self.artifact_path(key).await?.map_err(|error| {
             ServiceError::Unavailable(format!("the files of model `{}` cannot be fetched: {error}", model.name))
@@ -255,7 +266,7 @@ impl Service {
 
     /// What the record of a model says about its folder. Where hosts share a store of artifacts, the files are copied into
     /// it, as `models/<id>`, so that workers elsewhere find them.
-    pub(super) async fn model_path(&self, dir: PathBuf, id: &str) -> Result<String> {
+    pub(in crate::service) async fn model_path(&self, dir: PathBuf, id: &str) -> Result<String> {
         let artifacts = Arc::clone(self.artifacts().await?);
         if !artifacts.is_shared() {
             // Absolute, because workers may stand elsewhere; a folder that was moved is found again at the next start.

@@ -1,7 +1,6 @@
 //! Models come and go: from a folder of the server's machine, or from a hub.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -15,9 +14,10 @@ use crate::domain::model::{CARD_FILE, DownloadProgress, Model, ModelState, NewMo
 use crate::hub::Kind;
 use crate::model;
 use crate::prompt::Processor;
+use crate::service::core::roots::Roots;
+use crate::service::models::Models;
 use crate::service::models::found;
-use crate::service::roots::Roots;
-use crate::service::{Result, Service, ServiceError};
+use crate::service::{Result, ServiceError};
 
 /// Source of models that ship with the program.
 const BUILT_IN: &str = "builtin";
@@ -33,15 +33,11 @@ pub(super) struct Coming {
     pub(super) created_by: Option<String>,
 }
 
-impl Service {
+impl Models {
     /// Registers a model: at once when its folder lies here, in the background when it comes from a hub.
-    pub async fn register_model(
-        self: &Arc<Self>,
-        request: ModelRequest,
-        created_by: Option<String>,
-    ) -> Result<ModelEntry> {
+    pub async fn register(&self, request: ModelRequest, created_by: Option<String>) -> Result<ModelEntry> {
         let project = request.project.clone().unwrap_or_else(|| self.caller.project.clone());
-        self.may_write(&project)?;
+        self.access().may_write(&project)?;
         let coming = |name: String, source: String| Coming { name, source, project, created_by };
         match request.origin()? {
             Origin::Hub(repository) => {
@@ -53,7 +49,7 @@ impl Service {
                 Download { coming: coming(name, source), hub, snapshot }.start(self).await
             }
             Origin::Path(path) => {
-                let dir = self.model_roots().allow(&path, "/source/path")?;
+                let dir = self.roots().allow(&path, "/source/path")?;
                 let folder = dir.file_name().map(|name| name.to_string_lossy().into_owned());
                 let name = request.name(&folder.unwrap_or_default())?;
                 self.check_free(&name).await?;
@@ -64,7 +60,7 @@ impl Service {
     }
 
     /// The folders whose models requests may name.
-    pub(in crate::service) fn model_roots(&self) -> Roots<'_> {
+    pub(in crate::service) fn roots(&self) -> Roots<'_> {
         Roots { setting: "model_roots", variable: "VGPO_MODEL_ROOTS", folders: &self.settings.model_roots }
     }
 
@@ -110,14 +106,14 @@ impl Service {
             created_by: coming.created_by,
         };
         let model = self.store.upsert_model(record).await.map_err(|error| error.to_string())?;
-        self.tell_model((&model.name, &model.project), Some(ModelState::Ready), None, None).await;
+        self.tell((&model.name, &model.project), Some(ModelState::Ready), None, None).await;
         Ok(model)
     }
 
     /// Forgets a model; its files stay. `Held` while unfinished jobs start from it, or checkpoints grew from it.
-    pub async fn delete_model(&self, name: &str) -> Result<()> {
+    pub async fn delete(&self, name: &str) -> Result<()> {
         if let Some(entry) = self.coming(name) {
-            self.may_write(&entry.project)?;
+            self.access().may_write(&entry.project)?;
             if self.downloads.is_under_way(name) {
                 let detail = format!("model `{name}` is being downloaded; wait for the end of it");
                 return Err(ServiceError::Conflict(detail));
@@ -131,12 +127,12 @@ impl Service {
             return Err(ServiceError::Conflict(format!("model `{name}` ships with the program; it stays")));
         }
         self.store.delete_model(name).await?;
-        self.tell_model((name, &model.project), None, None, None).await;
+        self.tell((name, &model.project), None, None, None).await;
         Ok(())
     }
 
     /// Tells about a model of a project; a failure to tell is only logged.
-    pub(super) async fn tell_model(
+    pub(super) async fn tell(
         &self,
         (name, project): (&str, &str),
         state: Option<ModelState>,

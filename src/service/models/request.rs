@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::domain::model_reference::check_name;
 use crate::domain::repository::Repository;
-use crate::service::hub::repository;
+use crate::service::core::hub::repository;
 use crate::service::{Result, ServiceError};
 
 const MAX_PROJECT: usize = 100;

@@ -31,7 +31,7 @@ async fn parts_outlive_a_broken_connection_and_a_restart() {
     let sent = api.request("PUT", path).body(reqwest::Body::wrap_stream(broken)).send().await;
     assert!(sent.is_err());
     // A restarting server looks for what dead ones left.
-    api.service.recover_datasets().await.unwrap();
+    api.service.datasets().recover().await.unwrap();
     assert_eq!(api.get("/v1/datasets/mine").await.body["state"], "uploading");
     // The server may still be at the part whose connection broke.
     let mut there = 0;

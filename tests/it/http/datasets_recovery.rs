@@ -43,7 +43,7 @@ async fn what_a_dead_server_left_is_told_and_its_files_stay() {
     }
     let coming_id = api.get("/v1/datasets/coming").await.body["id"].clone();
 
-    api.service.recover_datasets().await.unwrap();
+    api.service.datasets().recover().await.unwrap();
     let dead = api.get("/v1/datasets/dead").await.body;
     assert_eq!(dead["state"], "invalid");
     let problem = dead["report"]["errors"][0]["problem"].as_str().unwrap();

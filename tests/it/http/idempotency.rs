@@ -1,10 +1,8 @@
 //! `Idempotency-Key`: sent twice, carried out once.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 use vgpo::domain::access::Caller;
-use vgpo::service::idempotency::Idempotent;
+use vgpo::service::access::idempotency::Idempotent;
 
 use super::support::{Answer, Api};
 
@@ -75,10 +73,11 @@ async fn keys_must_be_fit_for_a_header() {
 async fn a_repeat_after_a_crash_finds_what_was_made() {
     let api = Api::start().await;
     let body = json!({"model": "tiny", "dataset": "digits"});
-    let dying = Arc::new(api.service.for_caller(Caller::anonymous()));
-    let begun = dying.begin_idempotent("k", "POST /v1/jobs", &serde_json::to_vec(&body).unwrap()).await.unwrap();
+    let dying = api.service.for_caller(Caller::anonymous());
+    let begun =
+        dying.access().begin_idempotent("k", "POST /v1/jobs", &serde_json::to_vec(&body).unwrap()).await.unwrap();
     assert!(matches!(begun, Idempotent::CarryOut(_)));
-    let job = dying.submit_job(&body, None).await.unwrap().job;
+    let job = dying.jobs().submit(&body, None).await.unwrap().job;
     drop(dying);
     for _ in 0..2 {
         let again = send(&api, "k", &body).await;

@@ -21,7 +21,7 @@ use vgpo::store::{self, ClaimRequest, Store};
 pub const HEAD: Duration = Duration::from_secs(5);
 
 pub struct Api {
-    pub service: Arc<Service>,
+    pub service: Service,
     pub url: String,
     pub http: reqwest::Client,
     _folder: tempfile::TempDir,
@@ -86,8 +86,8 @@ impl Api {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = store::open(&settings.database_url, clock.clone()).await.unwrap();
         let connections = Connections { head: HEAD, ..Connections::at_most(settings.limits.connections) };
-        let service = Arc::new(change(Service::new(store, clock, settings)));
-        service.register_builtins().await.unwrap();
+        let service = change(Service::new(store, clock, settings));
+        service.admin().register_builtins().await.unwrap();
         service.store().upsert_model(model("tiny", json!({"steps": 7}))).await.unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

@@ -1,6 +1,5 @@
 //! The policy, as the service carries it out.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use vgpo::config::app::{AppSettings, Sources};
@@ -34,7 +33,7 @@ async fn what_is_older_than_the_policy_goes_with_its_files() {
     let folder = tempfile::tempdir().unwrap();
     let settings = settings(folder.path());
     let artifacts = vgpo::artifacts::open(&settings.artifacts_url).unwrap();
-    let service = Arc::new(Service::new(db.store.clone(), db.clock.clone(), settings));
+    let service = Service::new(db.store.clone(), db.clock.clone(), settings);
     let run = finished_run(&db).await;
     let mut kept = Vec::new();
     for checkpoint in db.store.run_checkpoints(&run).await.unwrap() {
@@ -46,10 +45,10 @@ async fn what_is_older_than_the_policy_goes_with_its_files() {
     }
     db.clock.advance(DAY * 20);
 
-    let nothing = service.prune(&RetentionPolicy::default()).await.unwrap();
+    let nothing = service.admin().prune(&RetentionPolicy::default()).await.unwrap();
     assert_eq!(nothing, Pruned::default(), "without a policy nothing goes");
     let lenient = RetentionPolicy { samples_days: Some(30), metrics_days: Some(30), ..RetentionPolicy::default() };
-    assert_eq!(service.prune(&lenient).await.unwrap(), Pruned::default());
+    assert_eq!(service.admin().prune(&lenient).await.unwrap(), Pruned::default());
     let strict = RetentionPolicy {
         events_days: Some(10),
         samples_days: Some(10),
@@ -57,7 +56,7 @@ async fn what_is_older_than_the_policy_goes_with_its_files() {
         checkpoints_days: Some(10),
     };
     let events = fixture::all_events(&*db.store).await.len() as u64;
-    let pruned = service.prune(&strict).await.unwrap();
+    let pruned = service.admin().prune(&strict).await.unwrap();
     assert_eq!(
         pruned,
         Pruned { events, samples: 3, points: 3, checkpoints: 2, orphans: 0 },
@@ -69,6 +68,6 @@ async fn what_is_older_than_the_policy_goes_with_its_files() {
         let is_left = left.iter().any(|other| other.id == checkpoint.id);
         assert_eq!(artifacts.path(&checkpoint.key).is_ok(), is_left, "files follow their record");
     }
-    let again = service.prune(&strict).await.unwrap();
+    let again = service.admin().prune(&strict).await.unwrap();
     assert_eq!((again.samples, again.points, again.checkpoints), (0, 0, 0));
 }

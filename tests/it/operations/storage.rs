@@ -10,7 +10,7 @@ use vgpo::config::app::{AppSettings, Sources};
 use vgpo::domain::checkpoint::NewCheckpoint;
 use vgpo::domain::dataset::DatasetState;
 use vgpo::domain::job::JobState;
-use vgpo::service::storage::ORPHANS_STAY;
+use vgpo::service::admin::storage::ORPHANS_STAY;
 use vgpo::service::{Service, ServiceError};
 
 use crate::store::fixture::{self, Db, TTL, claimed, dataset, new_checkpoint};
@@ -18,7 +18,7 @@ use crate::store::fixture::{self, Db, TTL, claimed, dataset, new_checkpoint};
 /// A server's service on a database, with a data folder of its own, and the artifacts of all of them.
 struct Place {
     data: tempfile::TempDir,
-    service: Arc<Service>,
+    service: Service,
     artifacts: Arc<dyn ArtifactStore>,
 }
 
@@ -29,7 +29,7 @@ impl Place {
             [("data_dir", data.path().display().to_string()), ("artifacts_url", format!("file:{}", shared.display()))];
         let settings = AppSettings::load(&Sources { flags: &flags, environment: &|_| None, file: None }).unwrap();
         let artifacts = vgpo::artifacts::open(&settings.artifacts_url).unwrap();
-        let service = Arc::new(Service::new(db.store.clone(), db.clock.clone(), settings));
+        let service = Service::new(db.store.clone(), db.clock.clone(), settings);
         Self { data, service, artifacts }
     }
 
@@ -47,7 +47,7 @@ impl Place {
 }
 
 async fn refused(service: &Service) -> String {
-    match service.own_artifacts().await {
+    match service.admin().own_artifacts().await {
         Err(ServiceError::Conflict(told)) => told,
         other => panic!("{other:?}"),
     }
@@ -58,7 +58,7 @@ async fn a_foreign_database_leaves_artifacts_alone_and_says_so() {
     let (mine, other) = (fixture::sqlite().await, fixture::sqlite().await);
     let shared = tempfile::tempdir().unwrap();
     let (a, b) = (Place::on(&mine, shared.path()), Place::on(&other, shared.path()));
-    a.service.own_artifacts().await.unwrap();
+    a.service.admin().own_artifacts().await.unwrap();
     mine.store.create_dataset("ds_1", dataset("one", DatasetState::Ready)).await.unwrap();
     a.publish("datasets/ds_1");
 
@@ -68,21 +68,21 @@ async fn a_foreign_database_leaves_artifacts_alone_and_says_so() {
     {
         assert!(told.contains(word), "{told}");
     }
-    b.service.recover_datasets().await.unwrap();
-    b.service.finish_removals().await.unwrap();
-    assert!(b.service.remove_orphans(Duration::ZERO).await.is_err());
+    b.service.datasets().recover().await.unwrap();
+    b.service.admin().finish_removals().await.unwrap();
+    assert!(b.service.admin().remove_orphans(Duration::ZERO).await.is_err());
     assert!(a.has("datasets/ds_1"));
-    a.service.own_artifacts().await.unwrap();
+    a.service.admin().own_artifacts().await.unwrap();
 
     // Artifacts from before such notes: the database that knows them takes them, one that knows none does not.
     std::fs::remove_file(shared.path().join(".database.json")).unwrap();
     let told = refused(&b.service).await;
     assert!(told.contains("knows none") && told.contains("datasets/ds_1") && told.contains("--adopt"), "{told}");
-    a.service.own_artifacts().await.unwrap();
+    a.service.admin().own_artifacts().await.unwrap();
     refused(&b.service).await;
 
-    b.service.adopt_artifacts().await.unwrap();
-    b.service.own_artifacts().await.unwrap();
+    b.service.admin().adopt_artifacts().await.unwrap();
+    b.service.admin().own_artifacts().await.unwrap();
     refused(&a.service).await;
     assert!(a.has("datasets/ds_1"), "taken over, not swept");
     mine.close().await;
@@ -111,7 +111,7 @@ async fn files_of_deleted_records_go_even_after_a_crash() {
     for key in [key.as_str(), unrecorded.as_str(), "datasets/ds_1"] {
         assert!(place.has(key));
     }
-    place.service.finish_removals().await.unwrap();
+    place.service.admin().finish_removals().await.unwrap();
     for key in [key.as_str(), unrecorded.as_str(), "datasets/ds_1"] {
         assert!(!place.has(key), "{key}");
     }
@@ -125,7 +125,7 @@ async fn orphans_go_when_they_are_old() {
     let db = fixture::sqlite().await;
     let shared = tempfile::tempdir().unwrap();
     let place = Place::on(&db, shared.path());
-    place.service.own_artifacts().await.unwrap();
+    place.service.admin().own_artifacts().await.unwrap();
     let (ended, running) = (claimed(&*db.store, "w").await, claimed(&*db.store, "v").await);
     db.store.complete(&ended.token, "finished").await.unwrap();
     let left = format!("checkpoints/{}/ckpt_1", ended.token.run_id);
@@ -141,12 +141,12 @@ async fn orphans_go_when_they_are_old() {
     expected.sort_unstable();
     for age in [Duration::ZERO, ORPHANS_STAY - Duration::from_secs(1)] {
         db.clock.advance(age);
-        let looked = place.service.remove_orphans(ORPHANS_STAY).await.unwrap();
+        let looked = place.service.admin().remove_orphans(ORPHANS_STAY).await.unwrap();
         assert_eq!((looked.found, looked.removed), (expected.iter().map(ToString::to_string).collect(), Vec::new()));
     }
     assert!(orphans.iter().all(|key| place.has(key)));
     db.clock.advance(Duration::from_secs(1));
-    let looked = place.service.remove_orphans(ORPHANS_STAY).await.unwrap();
+    let looked = place.service.admin().remove_orphans(ORPHANS_STAY).await.unwrap();
     assert_eq!(looked.removed, expected);
     assert!(orphans.iter().all(|key| !place.has(key)) && !place.has(&left));
     assert!(known.iter().all(|key| place.has(key)), "what has a record, or may get one, stays");
@@ -160,16 +160,16 @@ async fn servers_leave_the_uploads_of_living_ones_alone() {
     let (a, b) = (Place::on(&db, shared.path()), Place::on(&db, shared.path()));
     let request = |value| serde_json::from_value(value).unwrap();
     let parts = request(json!({"name": "parts", "source": {"upload": "parts"}}));
-    a.service.register_dataset(parts, None).await.unwrap();
-    let upload = a.service.begin_upload(request(json!({"name": "slow"})), "rows.jsonl", None).await.unwrap();
+    a.service.datasets().register(parts, None).await.unwrap();
+    let upload = a.service.datasets().begin_upload(request(json!({"name": "slow"})), "rows.jsonl", None).await.unwrap();
     // Published, and not recorded yet.
     db.store.create_dataset("ds_checked", dataset("checked", DatasetState::Validating)).await.unwrap();
     db.store.hold_dataset("ds_checked", "srv_elsewhere").await.unwrap();
     a.publish("datasets/ds_checked");
 
-    b.service.own_artifacts().await.unwrap();
+    b.service.admin().own_artifacts().await.unwrap();
     for _ in 0..2 {
-        b.service.recover_datasets().await.unwrap();
+        b.service.datasets().recover().await.unwrap();
     }
     for (name, state) in [("parts", "uploading"), ("slow", "uploading"), ("checked", "validating")] {
         assert_eq!(db.store.dataset(name).await.unwrap().state.name(), state, "{name}");
@@ -177,7 +177,7 @@ async fn servers_leave_the_uploads_of_living_ones_alone() {
     assert!(a.has("datasets/ds_checked"));
 
     // A server that is silent is gone. What it checked has ended; parts may wait in its folder for its return.
-    b.service.recover_datasets_of(Duration::ZERO).await.unwrap();
+    b.service.datasets().recover_of(Duration::ZERO).await.unwrap();
     assert_eq!(db.store.dataset("checked").await.unwrap().state, DatasetState::Invalid);
     assert!(a.has("datasets/ds_checked"), "an orphan now, which goes when it is old");
     // It was alive after all: what it says comes too late, and nothing is ready without files.
@@ -192,8 +192,8 @@ async fn leases_run_out_where_no_worker_lives() {
     let shared = tempfile::tempdir().unwrap();
     let place = Place::on(&db, shared.path());
     let leased = claimed(&*db.store, "w").await;
-    let service = Arc::clone(&place.service);
-    let watching = tokio::spawn(async move { service.keep_watch("here").await });
+    let service = place.service.clone();
+    let watching = tokio::spawn(async move { service.admin().keep_watch("here").await });
     let ended = async {
         while db.store.job(&leased.job.id).await.unwrap().state != JobState::Queued {
             db.clock.advance(TTL / 2);

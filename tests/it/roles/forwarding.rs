@@ -46,7 +46,7 @@ impl Registered {
         let api = place.server("engine", engine).await;
         let entry = tokio::spawn({
             let (service, url) = (api.service.clone(), api.url.clone());
-            async move { service.keep_registered(url, "here".to_owned()).await }
+            async move { service.inference().keep_registered(url, "here".to_owned()).await }
         });
         let registered = Self { api, entry };
         registered.wait_for_entry().await;
@@ -55,7 +55,7 @@ impl Registered {
 
     async fn wait_for_entry(&self) {
         until("the engine's entry", async || {
-            self.api.service.engines().await.unwrap().iter().any(|engine| engine.address == self.api.url)
+            self.api.service.inference().engines().await.unwrap().iter().any(|engine| engine.address == self.api.url)
         })
         .await;
     }
@@ -134,7 +134,7 @@ async fn answers_are_those_of_the_engine() {
     };
     assert_eq!(told(&here), told(&there));
     assert!(there.len() > 1 && there.last().unwrap().event == "done");
-    assert!(api.service.engines().await.unwrap()[0].address == engine.api.url);
+    assert!(api.service.inference().engines().await.unwrap()[0].address == engine.api.url);
 }
 
 #[tokio::test]

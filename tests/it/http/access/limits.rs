@@ -25,7 +25,7 @@ async fn a_key_that_asks_too_often_is_told_when_to_ask_again() {
 #[tokio::test]
 async fn a_job_beyond_its_projects_limit_says_why_it_waits() {
     let place = Place::with(&[("projects", "{ alpha = { running_jobs = 1 } }")]).await;
-    place.api.service.settle_quotas().await.unwrap();
+    place.api.service.access().settle_quotas().await.unwrap();
     let key = place.key(Role::User, OWN).await;
     let job = json!({"model": "tiny", "dataset": "digits", "data": {"max_prompt_tokens": 4000}});
     let first = place.done(&key, "POST", "/v1/jobs", job.clone()).await;

@@ -54,7 +54,7 @@ impl Place {
     /// A new key's secret.
     pub async fn key(&self, role: Role, project: &str) -> String {
         let request = KeyRequest { name: None, role, project: Some(project.to_owned()) };
-        self.api.service.create_key(&request).await.unwrap().secret.unwrap()
+        self.api.service.access().create_key(&request).await.unwrap().secret.unwrap()
     }
 
     pub async fn send(&self, key: &str, method: &str, path: &str, body: Option<Value>) -> Answer {

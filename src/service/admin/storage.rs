@@ -1,0 +1,166 @@
+//! The files of this database: whose they are, which of them go, and that nothing goes because a database does not know it.
+//!
+//! A store of artifacts carries the id of its database. What a database has deleted it notes in the same transaction, and the
+//! files follow, if need be after a restart. What no record names is an orphan: it was published by a process that died before
+//! it could record it. Orphans are noted with the time at which they were first found, and go when they are old.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use crate::artifacts::{ArtifactError, ArtifactStore, Ownership, ownership};
+use crate::domain::checkpoint::CHECKPOINTS;
+use crate::domain::dataset::{ARTIFACTS as DATASETS, DatasetRecord, DatasetState};
+use crate::domain::eval_row::ROWS;
+use crate::service::admin::Admin;
+use crate::service::{Result, ServiceError};
+use crate::store::StoreError;
+
+/// The part of the artifact store that holds models.
+const MODELS: &str = "models";
+/// A server removes orphans that it first found so long ago.
+pub const ORPHANS_STAY: Duration = Duration::from_hours(7 * 24);
+/// `vgpo prune --orphans` removes those that were first found so long ago.
+pub const ORPHANS_STAY_AT_LEAST: Duration = Duration::from_mins(10);
+
+/// What was found in the artifact store that no record names.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Orphans {
+    /// Found now.
+    pub found: Vec<String>,
+    /// Old enough, and gone.
+    pub removed: Vec<String>,
+}
+
+impl Admin {
+    /// Sees to it that the artifacts belong to this database. A store that says nothing is taken where it is empty, or where the
+    /// database knows something of what lies there: it is older than such notes, or was restored.
+    ///
+    /// # Errors
+    /// `Conflict` with the way out; nothing was changed then.
+    pub async fn own_artifacts(&self) -> Result<()> {
+        let database = self.store.database_id().await?;
+        let mine = database.clone();
+        if self.in_storage(move |artifacts| ownership(artifacts, &mine)).await? == Ownership::Own {
+            return Ok(());
+        }
+        let found = self.in_storage(stored).await?;
+        let unknown = self.unknown(&found).await?;
+        if !found.is_empty() && unknown.len() == found.len() {
+            let (address, some) = (&self.settings.artifacts_url, &found[0]);
+            return Err(ServiceError::Conflict(format!(
+                "the artifacts at {address} hold {} entries (such as {some}) of which this database ({database}) knows none: \
+                 nothing of them was touched. Check VGPO_DATABASE_URL and VGPO_ARTIFACTS_URL; where both are right, \
+                 `vgpo prune --adopt` takes the artifacts over",
+                found.len()
+            )));
+        }
+        let mine = database.clone();
+        self.in_storage(move |artifacts| {
+            if !artifacts.set_owner(&mine, false)? {
+                // Somebody was faster: this one, or another one.
+                ownership(artifacts, &mine)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Refuses artifacts of another database, for processes that only use them.
+    pub async fn refuse_foreign_artifacts(&self) -> Result<()> {
+        let database = self.store.database_id().await?;
+        self.in_storage(move |artifacts| ownership(artifacts, &database).map(drop)).await
+    }
+
+    /// Takes the artifacts over, whosever they were.
+    pub async fn adopt_artifacts(&self) -> Result<()> {
+        let database = self.store.database_id().await?;
+        self.in_storage(move |artifacts| artifacts.set_owner(&database, true).map(drop)).await
+    }
+
+    /// Removes the files of what this database has deleted, where somebody died before he could.
+    pub async fn finish_removals(&self) -> Result<()> {
+        for key in self.store.removals().await? {
+            self.remove_files(&key).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks for artifacts that no record names, and removes those that were first found at least `age` ago.
+    pub async fn remove_orphans(&self, age: Duration) -> Result<Orphans> {
+        self.own_artifacts().await?;
+        // The files before the records: what is published meanwhile is recorded by then, or belongs to what is at work.
+        let found = self.in_storage(stored).await?;
+        let mut unknown = self.unknown(&found).await?;
+        let is_known = |key: &&String| key.starts_with(CHECKPOINTS) && !unknown.contains(*key);
+        let runs: Vec<String> = found.iter().filter(is_known).cloned().collect();
+        for folder in runs {
+            let inside = self.in_storage(move |artifacts| below(artifacts, &folder)).await?;
+            unknown.extend(self.unrecorded(inside).await?);
+        }
+        unknown.sort();
+        let removed = self.store.note_orphans(&unknown, age).await?;
+        for key in &removed {
+            tracing::warn!(key, "an artifact that no record names is removed");
+            self.remove_files(key).await?;
+        }
+        Ok(Orphans { found: unknown, removed })
+    }
+
+    /// Those of the entries that [`stored`] found of which no record tells.
+    async fn unknown(&self, found: &[String]) -> Result<Vec<String>> {
+        let datasets = self.store.datasets().await?;
+        let datasets = datasets.iter().filter(|record| record.state != DatasetState::Invalid);
+        let models = self.store.models().await?;
+        let mut known: HashSet<String> = datasets.map(DatasetRecord::artifact_key).collect();
+        known.extend(models.iter().filter_map(|model| model.artifact_key().map(ToOwned::to_owned)));
+        let mut unknown = Vec::new();
+        for key in found {
+            let told = match key.split_once('/') {
+                Some((CHECKPOINTS | ROWS, run)) => self.is_run(run).await?,
+                _ => known.contains(key),
+            };
+            if !told {
+                unknown.push(key.clone());
+            }
+        }
+        Ok(unknown)
+    }
+
+    async fn is_run(&self, id: &str) -> Result<bool> {
+        match self.store.run(id).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Those of a run's checkpoints that are not on record, unless an attempt may be at work: the next one sweeps its run.
+    async fn unrecorded(&self, stored: Vec<String>) -> Result<Vec<String>> {
+        let run = stored.first().and_then(|key| key.split('/').nth(1)).map(ToOwned::to_owned);
+        let Some(run) = run else { return Ok(Vec::new()) };
+        let finished = match self.store.run(&run).await {
+            Ok(run) => run.state.is_final(),
+            Err(StoreError::NotFound { .. }) => false,
+            Err(error) => return Err(error.into()),
+        };
+        if !finished {
+            return Ok(Vec::new());
+        }
+        let known: HashSet<String> = self.store.run_checkpoints(&run).await?.into_iter().map(|c| c.key).collect();
+        Ok(stored.into_iter().filter(|key| !known.contains(key)).collect())
+    }
+}
+
+/// Everything that the store holds: data sets, models, and the folders of runs.
+fn stored(artifacts: &dyn ArtifactStore) -> std::result::Result<Vec<String>, ArtifactError> {
+    let mut found = Vec::new();
+    for prefix in [DATASETS, MODELS, CHECKPOINTS, ROWS] {
+        found.extend(below(artifacts, prefix)?);
+    }
+    Ok(found)
+}
+
+/// What lies directly below a prefix, complete or not.
+fn below(artifacts: &dyn ArtifactStore, prefix: &str) -> std::result::Result<Vec<String>, ArtifactError> {
+    Ok([artifacts.list(prefix)?, artifacts.leftovers(prefix)?].concat())
+}

@@ -1,0 +1,136 @@
+//! Does a job fit into the memory of the device that would run it?
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::plan::Preview;
+use super::submit::JobWarning;
+use crate::domain::field_error::FieldError;
+use crate::domain::spec::{DeviceClass, JobSpec};
+use crate::domain::worker::{WorkerRecord, WorkerState};
+use crate::footprint::advice::{Advice, advice};
+use crate::footprint::{Site, estimate, machine};
+use crate::service::jobs::Jobs;
+use crate::service::{Result, ServiceError};
+
+/// Memory by part, in bytes: an estimate from sizes for the longest possible responses, not a measurement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MemoryEstimate {
+    /// The parts. Not all are needed at the same time.
+    pub parts: Vec<MemoryPart>,
+    /// The largest sum of parts that are needed at the same time.
+    pub peak_bytes: u64,
+    /// What the device has, or may use; null where it is not known.
+    pub limit_bytes: Option<u64>,
+}
+
+/// One part of a [`MemoryEstimate`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MemoryPart {
+    /// `base` (the program), `weights`, `gradients`, `optimizer`, `activations`, `logits`, `kv_cache` or `images`.
+    pub part: String,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// What a job would need, what there is, and what would make it fit.
+pub(super) struct MemoryCheck {
+    pub(super) estimate: MemoryEstimate,
+    /// Where the limit comes from, for people.
+    source: String,
+    advice: Vec<Advice>,
+}
+
+impl MemoryCheck {
+    fn fits(&self) -> bool {
+        self.estimate.limit_bytes.is_none_or(|limit| self.estimate.peak_bytes <= limit)
+    }
+
+    fn message(&self) -> String {
+        format!(
+            "the job needs about {} of memory at its peak, but {} has {}",
+            size(self.estimate.peak_bytes),
+            self.source,
+            size(self.estimate.limit_bytes.unwrap_or(0))
+        )
+    }
+
+    fn detail(advice: &Advice) -> String {
+        let name = advice.pointer.trim_start_matches('/').replace('/', ".");
+        let text = format!("`{name}`: {} -> about {} at the peak", advice.value, size(advice.alone));
+        if advice.together == advice.alone {
+            return text;
+        }
+        format!("{text}, {} with the settings above", size(advice.together))
+    }
+
+    /// An error that names the settings which would make the job fit, each with the peak it leads to.
+    pub(super) fn refuse(&self) -> Result<()> {
+        if self.fits() {
+            return Ok(());
+        }
+        let fault = |advice: &Advice| FieldError::new(advice.pointer, Self::detail(advice));
+        let mut errors: Vec<FieldError> = self.advice.iter().map(fault).collect();
+        if errors.is_empty() {
+            errors.push(FieldError::new("/model", "no setting makes it smaller: choose a smaller model"));
+        }
+        Err(ServiceError::Invalid { message: self.message(), errors })
+    }
+
+    /// The same as a warning of a dry run.
+    pub(super) fn warning(&self) -> Option<JobWarning> {
+        if self.fits() {
+            return None;
+        }
+        let advice: Vec<String> = self.advice.iter().map(Self::detail).collect();
+        let detail = format!("{}: it would be refused. Try {}", self.message(), advice.join("; "));
+        Some(JobWarning { code: "does_not_fit".to_owned(), pointer: "/batch/microbatch_tokens".to_owned(), detail })
+    }
+}
+
+/// Bytes for people.
+fn size(bytes: u64) -> String {
+    let mib = bytes as f64 / f64::from(1 << 20);
+    if mib < 1024.0 { format!("{mib:.0} MiB") } else { format!("{:.1} GiB", mib / 1024.0) }
+}
+
+/// A device's memory, where it is known, and what it computes with.
+struct Room {
+    limit: Option<u64>,
+    /// Where the limit comes from, for people.
+    source: String,
+    site: Site,
+}
+
+impl Jobs {
+    /// Compares the job's peak with the memory of the device.
+    pub(super) async fn memory_check(&self, spec: &JobSpec, preview: &Preview) -> Result<MemoryCheck> {
+        let Room { limit, source, site } = self.room(spec.resources.device).await?;
+        let found = estimate(&preview.size, spec, &preview.row, site);
+        let part = |(name, bytes): (&str, u64)| MemoryPart { part: name.to_owned(), bytes };
+        let advice = match limit {
+            Some(limit) if found.peak > limit => advice(&preview.size, spec, &preview.row, site, limit),
+            _ => Vec::new(),
+        };
+        let parts = found.parts().into_iter().map(part).collect();
+        let estimate = MemoryEstimate { parts, peak_bytes: found.peak, limit_bytes: limit };
+        Ok(MemoryCheck { estimate, source, advice })
+    }
+
+    /// The roomiest device of a kind: what its workers told, else this machine; the setting `memory_limit` goes before both.
+    async fn room(&self, device: DeviceClass) -> Result<Room> {
+        let alive = |worker: &WorkerRecord| !matches!(worker.state, WorkerState::Stopped | WorkerState::Crashed);
+        let fits = |worker: &WorkerRecord| device == DeviceClass::Any || worker.device_class == device;
+        let workers = self.workers().await?.into_iter().filter(|worker| alive(worker) && fits(worker));
+        let roomiest = workers.filter(|worker| worker.memory_bytes.is_some()).max_by_key(|worker| worker.memory_bytes);
+        let class = roomiest.as_ref().map_or(device, |worker| worker.device_class);
+        let cpu = matches!(class, DeviceClass::Any | DeviceClass::Cpu);
+        let site = Site { cpu, threads: if cpu { machine::threads() } else { 1 } };
+        let room = |limit, source: &str| Room { limit, source: source.to_owned(), site };
+        Ok(match (self.settings.memory_limit, roomiest) {
+            (Some(bytes), _) => room(Some(bytes), "the setting `memory_limit`"),
+            (None, Some(worker)) => room(worker.memory_bytes, &format!("the device `{}`", worker.device)),
+            (None, None) => room(machine::main_memory().filter(|_| cpu), "this machine"),
+        })
+    }
+}

@@ -1,0 +1,34 @@
+//! Runs: list, get, change, delete; their metrics, samples, attention maps and reports; sweeps, which are grids of runs.
+
+pub mod compare;
+pub mod maps;
+pub mod metrics;
+mod records;
+mod report;
+mod rows;
+pub mod sweeps;
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::service::core::Core;
+
+pub use records::{Include, RunEntry, Sparkline};
+
+/// Runs and sweeps. A handle that is cheap to make: everything it works with is shared.
+#[derive(Clone)]
+pub struct Runs(Arc<Core>);
+
+impl Deref for Runs {
+    type Target = Arc<Core>;
+
+    fn deref(&self) -> &Arc<Core> {
+        &self.0
+    }
+}
+
+impl Core {
+    pub(in crate::service) fn runs(self: &Arc<Self>) -> Runs {
+        Runs(Arc::clone(self))
+    }
+}

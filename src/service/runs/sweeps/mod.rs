@@ -1,0 +1,243 @@
+//! Sweeps: one job over a grid of settings, submitted as a whole and read as a whole.
+
+mod grid;
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use crate::domain::brief::is_printable;
+use crate::domain::field_error::{FieldError, MOST_ERRORS};
+use crate::domain::job::{Job, JobAction, JobFilter, JobState, NewJob, Transition};
+use crate::domain::page::{Listing, Page};
+use crate::domain::run::Run;
+use crate::domain::sweep::{NewSweep, Sweep, SweepFilter, SweepSettings};
+use crate::domain::tree;
+use crate::service::jobs::plan::Preview;
+use crate::service::jobs::submit::{JobWarning, SettledJob, after_fault, warnings};
+use crate::service::runs::Runs;
+use crate::service::runs::metrics::{KeySummary, SUMMARY_KEYS};
+use crate::service::{Result, ServiceError};
+
+use grid::{Grid, MAX_POINTS, Point};
+
+/// Different prompts of one sweep, each of which is rendered once.
+const MAX_LOOKS: usize = 32;
+/// Longest name of a job or a sweep.
+const MAX_NAME: usize = 200;
+
+/// Body of `POST /v1/sweeps`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"job": {"model": "starter", "dataset": "digits"}, "grid": {"method.type": ["vgpo", "grpo"], "seed": [0, 1, 2]}}))]
+pub struct SweepRequest {
+    /// A name for people; made from the varied settings when absent.
+    pub name: Option<String>,
+    /// The job that every point starts from, as for `POST /v1/jobs`.
+    #[schema(value_type = Object)]
+    #[serde(deserialize_with = "tree::value")]
+    pub job: Value,
+    /// The varied settings: JSON pointer or dotted path -> list of values. Every combination becomes a job; at most 256.
+    #[schema(value_type = Object)]
+    #[serde(deserialize_with = "tree::object")]
+    pub grid: Map<String, Value>,
+}
+
+/// A submitted sweep.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SubmittedSweep {
+    /// The sweep.
+    #[serde(flatten)]
+    pub sweep: Sweep,
+    /// Its jobs, queued.
+    pub jobs: Vec<Job>,
+    /// What may not be meant, each once.
+    pub warnings: Vec<JobWarning>,
+}
+
+/// A sweep and where its points stand.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SweepEntry {
+    /// The sweep.
+    #[serde(flatten)]
+    pub sweep: Sweep,
+    /// How many of its runs are in each state; a run that was deleted counts no more.
+    pub states: BTreeMap<String, u64>,
+    /// The runs; absent in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runs: Option<Vec<SweepRun>>,
+}
+
+/// One point of a sweep.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SweepRun {
+    /// The settings that tell it from the others.
+    #[schema(value_type = Object)]
+    pub settings: SweepSettings,
+    /// Its run, with state and best accuracy.
+    #[serde(flatten)]
+    pub run: Run,
+    /// Last, smallest, largest and best values by key.
+    pub metrics: BTreeMap<String, KeySummary>,
+}
+
+impl Runs {
+    /// Submits a job for every point of a grid, all or none.
+    pub async fn submit_sweep(&self, request: SweepRequest, created_by: Option<String>) -> Result<SubmittedSweep> {
+        let grid = Grid::parse(&request.grid).map_err(ServiceError::invalid)?;
+        let name = sweep_name(&request, &grid)?;
+        let (mut jobs, mut told, mut errors) = (Vec::new(), Vec::new(), Vec::new());
+        let mut previews = HashMap::new();
+        for point in grid.points() {
+            match Box::pin(self.check_point(&request, &point, &mut previews)).await {
+                Ok((job, warnings)) => {
+                    told.extend(warnings.into_iter().filter(|warning| !told.contains(warning)).collect::<Vec<_>>());
+                    jobs.push((NewJob { created_by: created_by.clone(), ..job }, point.settings));
+                }
+                Err(ServiceError::Invalid { errors: faults, .. }) => {
+                    errors.extend(faults.into_iter().map(|fault| about(&point, &request.grid, fault)));
+                }
+                Err(error) => return Err(error),
+            }
+            if errors.len() >= MOST_ERRORS {
+                break;
+            }
+        }
+        if !errors.is_empty() {
+            return Err(ServiceError::invalid(errors));
+        }
+        let project = jobs.first().map(|(job, _)| job.spec.project.clone()).unwrap_or_default();
+        self.access().storage_left(&project).await?;
+        let new = NewSweep { name, project, created_by, job: request.job, grid: grid.as_map() };
+        let (sweep, jobs) = self.store.submit_sweep(new, jobs).await.map_err(after_fault)?;
+        self.access().tell_waiting(&jobs).await?;
+        self.tell_news();
+        Ok(SubmittedSweep { sweep, jobs, warnings: told })
+    }
+
+    /// A sweep as it was submitted, as far as that is known later.
+    pub async fn submitted_sweep(&self, id: &str) -> Result<SubmittedSweep> {
+        let sweep = self.store.sweep(id).await?;
+        let filter = JobFilter { sweep: Some(id.to_owned()), ..JobFilter::default() };
+        let mut jobs = self.store.jobs(&filter, &Page::first(MAX_POINTS as u32)).await?.data;
+        jobs.reverse();
+        Ok(SubmittedSweep { sweep, jobs, warnings: Vec::new() })
+    }
+
+    async fn check_point(
+        &self,
+        request: &SweepRequest,
+        point: &Point,
+        previews: &mut HashMap<String, Preview>,
+    ) -> Result<(NewJob, Vec<JobWarning>)> {
+        let job = point.apply(&request.job).map_err(|error| ServiceError::invalid(vec![error]))?;
+        let SettledJob { mut resolved, source, data } = self.jobs().settle(&job).await?;
+        // Points that read the same prompts are looked at once.
+        let spec = &resolved.spec;
+        let length = spec.rollout.max_new_tokens;
+        let look = serde_json::json!([source.base.name, data.id, spec.data, spec.method.name(), length]).to_string();
+        if !previews.contains_key(&look) {
+            if previews.len() >= MAX_LOOKS {
+                let detail = format!(
+                    "the grid changes what a job reads in more than {MAX_LOOKS} ways (model, data, method, length of responses), each of \
+                     which is checked; split the sweep"
+                );
+                return Err(ServiceError::field("/grid", detail));
+            }
+            previews.insert(look.clone(), self.jobs().preview(&source, spec, &data).await?);
+        }
+        let told = previews.get(&look).map(|preview| warnings(&resolved, &source.base, preview, &data));
+        let mut told = told.unwrap_or_default();
+        told.extend(self.jobs().missing_device(&resolved.spec).await?);
+        let base = request.name.as_ref().unwrap_or(&resolved.spec.name);
+        resolved.spec.name = format!("{base} {}", point.label).chars().take(MAX_NAME).collect();
+        let origins = serde_json::to_value(&resolved.origins).map_err(|e| ServiceError::Internal(e.to_string()))?;
+        let base_model = Some(source.base.name);
+        Ok((NewJob { spec: resolved.spec, origins, created_by: None, base_model }, told))
+    }
+
+    /// Sweeps, newest first.
+    pub async fn sweeps(&self, filter: &SweepFilter, page: &Page) -> Result<Listing<SweepEntry>> {
+        let sweeps = self.store.sweeps(filter, page).await?;
+        let mut entries = Vec::with_capacity(sweeps.data.len());
+        for sweep in sweeps.data {
+            let states = states(&self.store.sweep_runs(&sweep.id).await?);
+            entries.push(SweepEntry { sweep, states, runs: None });
+        }
+        Ok(Listing { data: entries, has_more: sweeps.has_more, next: sweeps.next })
+    }
+
+    /// One sweep with every point's state and metrics: of the given keys, else of the usual ones.
+    pub async fn sweep(&self, id: &str, keys: &[String]) -> Result<SweepEntry> {
+        let usual: Vec<String> = SUMMARY_KEYS.map(ToOwned::to_owned).to_vec();
+        let keys = if keys.is_empty() { &usual } else { keys };
+        let sweep = self.store.sweep(id).await?;
+        let runs = self.store.sweep_runs(id).await?;
+        let states = states(&runs);
+        let mut points = Vec::with_capacity(runs.len());
+        for run in runs {
+            let metrics = self.summary(&run.id, keys).await?;
+            let settings = run.sweep.as_ref().map(|point| point.settings.clone()).unwrap_or_default();
+            points.push(SweepRun { settings, run, metrics });
+        }
+        Ok(SweepEntry { sweep, states, runs: Some(points) })
+    }
+
+    /// Asks every job of a sweep that has not ended to end.
+    pub async fn cancel_sweep(&self, id: &str, reason: Option<&str>) -> Result<SweepEntry> {
+        self.store.sweep(id).await?;
+        for run in self.store.sweep_runs(id).await? {
+            let possible = |state: JobState| state.can(Transition::Asked(JobAction::Cancel)).is_some();
+            if !possible(run.state) {
+                continue;
+            }
+            match self.jobs().ask(&run.job_id, JobAction::Cancel, reason).await {
+                // It ended in the meantime.
+                Ok(_) | Err(ServiceError::IllegalAction { .. } | ServiceError::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.sweep(id, &[]).await
+    }
+}
+
+fn sweep_name(request: &SweepRequest, grid: &Grid) -> Result<String> {
+    if let Some(name) = &request.name {
+        if name.trim().is_empty() || name.chars().count() > MAX_NAME || !name.chars().all(is_printable) {
+            let detail = format!("`name` must be a text of 1 to {MAX_NAME} printable characters");
+            return Err(ServiceError::field("/name", detail));
+        }
+        return Ok(name.clone());
+    }
+    let varied: Vec<String> = grid.as_map().keys().map(|name| name.trim_start_matches('/').replace('/', ".")).collect();
+    let job = request.job.get("name").or_else(|| request.job.get("dataset")).and_then(Value::as_str);
+    let name = format!("{} over {}", job.unwrap_or("job"), varied.join(", "));
+    Ok(name.chars().filter(|c| is_printable(*c)).take(MAX_NAME).collect())
+}
+
+/// A fault of a point's job, told as one of the grid where the grid set the value.
+fn about(point: &Point, grid: &Map<String, Value>, fault: FieldError) -> FieldError {
+    if fault.pointer.starts_with("/grid") {
+        return fault;
+    }
+    let detail = format!("{} (at {})", fault.detail, point.label);
+    let written = |pointer: &str| {
+        let dotted = pointer.trim_start_matches('/').replace('/', ".");
+        grid.keys().find(|name| *name == pointer || **name == dotted)
+    };
+    let varied = point.settings.keys().find(|set| fault.pointer.starts_with(set.as_str())).and_then(|set| written(set));
+    match varied {
+        Some(name) => FieldError::new(grid::at(name), detail),
+        None => FieldError::new(format!("/job{}", fault.pointer), detail),
+    }
+}
+
+fn states(runs: &[Run]) -> BTreeMap<String, u64> {
+    let mut states = BTreeMap::new();
+    for run in runs {
+        *states.entry(run.state.name().to_owned()).or_insert(0) += 1;
+    }
+    states
+}
