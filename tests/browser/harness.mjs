@@ -75,6 +75,10 @@ async function fromFolder(page) {
     const file = join(WEB, new URL(route.request().url()).pathname.split('/').slice(3).join('/'));
     return file.startsWith(WEB + sep) ? route.fulfill({ path: file }) : route.abort();
   });
+  await page.route((url) => url.pathname === '/', async (route) => {
+    const body = readFileSync(join(WEB, 'index.html'), 'utf8').replaceAll('{{version}}', '000000000000');
+    await route.fulfill({ response: await route.fetch(), body });
+  });
 }
 
 /** A browser whose pages note what must not happen: console errors, faults, requests to others. */

@@ -37,16 +37,22 @@ const PAGES = {
 
 function LinkState() {
   const words = { live: 'live', connecting: 'connecting', offline: 'offline' }[connection.value];
-  return html`<span class=${`link-state ${connection.value}`} role="status" title="Connection to the server"><i></i>${words}</span>`;
+  return html`<span class=${`link-state ${connection.value}`} role="status" title="Connection to the server">
+    <i></i>
+    ${words}
+  </span>`;
 }
 
 function Offline() {
   const now = useNow();
   if (connection.value === 'live' || (online.value && connection.value !== 'offline')) return null;
   const wait = Math.max(0, Math.ceil((nextTry.value - now) / 1000));
-  return html`<div class="offline-bar" role="alert"><${Icon} name="alert" />
+  return html`<div class="offline-bar" role="alert">
+    <${Icon} name="alert" />
     <span class="grow">The server does not answer. What you see is the last that was known; nothing is lost.</span>
-    <span class="tabular">${wait > 0 ? `next try in ${wait} s` : 'trying …'}</span><button class="small" onClick=${reconnect}>Try now</button></div>`;
+    <span class="tabular">${wait > 0 ? `next try in ${wait} s` : 'trying …'}</span>
+    <button class="small" onClick=${reconnect}>Try now</button>
+  </div>`;
 }
 
 function Page() {
@@ -56,7 +62,10 @@ function Page() {
   const [loaded, setLoaded] = useState({});
   const main = useRef(null);
   useEffect(() => {
-    PAGES[name]({ parts }).then((module) => setLoaded({ key, Page: module.default }), (error) => setLoaded({ key, error }));
+    PAGES[name]({ parts }).then(
+      (module) => setLoaded({ key, Page: module.default }),
+      (error) => setLoaded({ key, error }),
+    );
   }, [key]);
   const place = parts.slice(0, 2).join('/');
   useEffect(() => {
@@ -65,30 +74,78 @@ function Page() {
     if (main.current && document.activeElement !== document.body) main.current.focus({ preventScroll: true });
   }, [place]);
   return html`<main id="content" ref=${main} tabindex="-1">
-    ${loaded.error ? html`<${Failure} error=${loaded.error} again=${() => location.reload()} />`
-      : loaded.key === key ? html`<${loaded.Page} parts=${parts} query=${query} />` : html`<${Loading} height=${320} />`}
+    ${
+      loaded.error
+        ? html`<${Failure} error=${loaded.error} again=${() => location.reload()} />`
+        : loaded.key === key
+          ? html`<${loaded.Page} parts=${parts} query=${query} />`
+          : html`<${Loading} height=${320} />`
+    }
   </main>`;
 }
 
 function App() {
-  if (locked.value) return html`<${SignIn} /><${News} />`;
+  if (locked.value)
+    return html`
+      <${SignIn} />
+      <${News} />
+    `;
   const nav = identity.value?.role === 'admin' ? [...NAV, ...ADMIN_NAV] : NAV;
   const current = route.value.parts[0] || 'runs';
-  return html`<a class="skip" href="#content" onClick=${(e) => { e.preventDefault(); document.getElementById('content').focus(); }}>To the content</a>
+  return html`
+    <a
+      class="skip"
+      href="#content"
+      onClick=${(e) => {
+        e.preventDefault();
+        document.getElementById('content').focus();
+      }}
+    >
+      To the content
+    </a>
     <${Offline} />
     <div class="frame">
       <header class="side">
         <a class="brand" href="#/"><img src=${new URL('../icon.svg', import.meta.url).pathname} alt="" />VGPO</a>
-        <nav aria-label="Pages">${nav.map(([path, text, icon]) => html`<a key=${path} href=${`#/${path}`}
-          aria-current=${current === path || (current === 'compare' && path === 'runs') ? 'page' : undefined}><${Icon} name=${icon} />${text}</a>`)}</nav>
-        <div class="foot"><${LinkState} />
-          ${identity.value?.csrf && html`<button class="icon" onClick=${() => attempt(signOut)} aria-label="Sign out" title=${`Sign out (${identity.value.role} of ${identity.value.project})`}><${Icon} name="leave" /></button>`}
-          <button class="icon" onClick=${toggleTheme} aria-label=${theme.value === 'dark' ? 'Light colours' : 'Dark colours'}>
-            <${Icon} name=${theme.value === 'dark' ? 'sun' : 'moon'} /></button></div>
+        <nav aria-label="Pages">
+          ${nav.map(
+            ([path, text, icon]) => html`<a
+              key=${path}
+              href=${`#/${path}`}
+              aria-current=${current === path || (current === 'compare' && path === 'runs') ? 'page' : undefined}
+            >
+              <${Icon} name=${icon} />
+              ${text}
+            </a>`,
+          )}
+        </nav>
+        <div class="foot">
+          <${LinkState} />
+          ${
+            identity.value?.csrf &&
+            html`<button
+              class="icon"
+              onClick=${() => attempt(signOut)}
+              aria-label="Sign out"
+              title=${`Sign out (${identity.value.role} of ${identity.value.project})`}
+            >
+              <${Icon} name="leave" />
+            </button>`
+          }
+          <button
+            class="icon"
+            onClick=${toggleTheme}
+            aria-label=${theme.value === 'dark' ? 'Light colours' : 'Dark colours'}
+          >
+            <${Icon} name=${theme.value === 'dark' ? 'sun' : 'moon'} />
+          </button>
+        </div>
       </header>
       <${Page} />
     </div>
-    <${Questions} /><${News} />`;
+    <${Questions} />
+    <${News} />
+  `;
 }
 
 const root = document.getElementById('app');

@@ -25,7 +25,9 @@ export class ApiError extends Error {
 
 /** The server did not answer at all. */
 export class OfflineError extends Error {
-  constructor() { super('The server does not answer.'); }
+  constructor() {
+    super('The server does not answer.');
+  }
 }
 
 /** The response of a call; throws ApiError or OfflineError. */
@@ -36,7 +38,12 @@ export async function call(path, { method = 'GET', body, headers = {}, signal: a
     response = await fetch(path, {
       method,
       signal: abort,
-      headers: { ...(json ? { 'content-type': 'application/json' } : {}), ...(method === 'GET' ? {} : proof()), accept: 'application/json', ...headers },
+      headers: {
+        ...(json ? { 'content-type': 'application/json' } : {}),
+        ...(method === 'GET' ? {} : proof()),
+        accept: 'application/json',
+        ...headers,
+      },
       body: json ? JSON.stringify(body) : body,
     });
   } catch (error) {
@@ -48,11 +55,17 @@ export async function call(path, { method = 'GET', body, headers = {}, signal: a
   if (response.ok) return response;
   if (response.status === 401) locked.value = true;
   let problem = {};
-  try { problem = await response.json(); } catch { /* no body: the status has to do */ }
+  try {
+    problem = await response.json();
+  } catch {
+    /* no body: the status has to do */
+  }
   throw new ApiError(response.status, problem.error ? { detail: problem.error.message, ...problem.error } : problem);
 }
 
-export async function get(path, options) { return (await call(path, options)).json(); }
+export async function get(path, options) {
+  return (await call(path, options)).json();
+}
 
 export async function send(method, path, body, options = {}) {
   const response = await call(path, { ...options, method, body });
@@ -77,7 +90,8 @@ export async function list(path, most = 5000, options) {
 /** A query string of the values that are set. */
 export function query(values) {
   const params = new URLSearchParams();
-  for (const [key, value] of Object.entries(values)) if (value !== undefined && value !== null && value !== '') params.set(key, value);
+  for (const [key, value] of Object.entries(values))
+    if (value !== undefined && value !== null && value !== '') params.set(key, value);
   const text = params.toString();
   return text ? `?${text}` : '';
 }
@@ -88,12 +102,20 @@ let asked = null;
 
 /** The OpenAPI document, read once. */
 export function document_() {
-  asked ??= get('/openapi.json').catch((error) => { asked = null; throw error; });
+  asked ??= get('/openapi.json').catch((error) => {
+    asked = null;
+    throw error;
+  });
   return asked;
 }
 
 export const spec = signal(null);
-document_().then((document) => { spec.value = document; }, () => {});
+document_().then(
+  (document) => {
+    spec.value = document;
+  },
+  () => {},
+);
 
 const operation = (method, path) => spec.value?.paths?.[path]?.[method.toLowerCase()];
 

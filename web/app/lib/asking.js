@@ -3,12 +3,27 @@ import { signal } from './html.js';
 import { call, identity, post } from './api.js';
 import { frames } from './sse.js';
 
-export const FRESH = { status: 'idle', tokens: [], maps: [], images: [], summary: [], visual: null, warnings: [], model: null, timings: null, error: null, hidden: null, text: '' };
+export const FRESH = {
+  status: 'idle',
+  tokens: [],
+  maps: [],
+  images: [],
+  summary: [],
+  visual: null,
+  warnings: [],
+  model: null,
+  timings: null,
+  error: null,
+  hidden: null,
+  text: '',
+};
 
 /** The body of POST /generate for a question. */
 export function requestOf({ model, prompt, images, temperature, maxTokens, seed, source, layers }) {
   return {
-    model, prompt, images,
+    model,
+    prompt,
+    images,
     max_new_tokens: maxTokens,
     temperature,
     ...(temperature > 0 && seed !== null ? { seed } : {}),
@@ -23,9 +38,13 @@ export class Asking {
     this.abort = null;
   }
 
-  set(fields) { this.state.value = { ...this.state.value, ...fields }; }
+  set(fields) {
+    this.state.value = { ...this.state.value, ...fields };
+  }
 
-  stop() { this.abort?.abort(); }
+  stop() {
+    this.abort?.abort();
+  }
 
   async ask(request) {
     this.stop();
@@ -33,23 +52,41 @@ export class Asking {
     this.abort = abort;
     this.state.value = { ...FRESH, status: 'waiting', request };
     try {
-      const response = await call('/generate', { method: 'POST', body: { ...request, stream: true }, headers: { accept: 'text/event-stream' }, signal: abort.signal });
+      const response = await call('/generate', {
+        method: 'POST',
+        body: { ...request, stream: true },
+        headers: { accept: 'text/event-stream' },
+        signal: abort.signal,
+      });
       for await (const { event, data } of frames(response)) {
         if (abort.signal.aborted) return;
         if (event === 'token') {
           const { tokens, maps, text } = this.state.value;
-          this.set({ status: 'writing', tokens: [...tokens, data.token], maps: [...maps, data.maps], text: text + data.text });
+          this.set({
+            status: 'writing',
+            tokens: [...tokens, data.token],
+            maps: [...maps, data.maps],
+            text: text + data.text,
+          });
         } else if (event === 'done') {
           const choice = data.choices[0];
           this.set({
-            status: 'done', images: choice.attention.images, summary: choice.attention.summary, visual: choice.visual, reason: choice.finish_reason,
-            warnings: data.warnings, model: data.model, timings: data.timings, usage: data.usage,
+            status: 'done',
+            images: choice.attention.images,
+            summary: choice.attention.summary,
+            visual: choice.visual,
+            reason: choice.finish_reason,
+            warnings: data.warnings,
+            model: data.model,
+            timings: data.timings,
+            usage: data.usage,
           });
         } else if (event === 'error') {
           this.set({ status: 'failed', error: new Error(data.detail || data.title) });
         }
       }
-      if (['waiting', 'writing'].includes(this.state.value.status)) this.set({ status: 'failed', error: new Error('The answer was cut off.') });
+      if (['waiting', 'writing'].includes(this.state.value.status))
+        this.set({ status: 'failed', error: new Error('The answer was cut off.') });
       if (this.state.value.status === 'done' && request.images.length > 0) await this.hide(request, abort.signal);
     } catch (error) {
       if (error.name !== 'AbortError') this.set({ status: 'failed', error });
@@ -59,15 +96,26 @@ export class Asking {
   /** Reads the answer again with the image hidden, and with its most attended and random cells hidden. */
   async hide(request, abort) {
     const { tokens } = this.state.value;
-    const base = { model: request.model, prompt: request.prompt, images: request.images, responses: [tokens.map((t) => t.text).join('')] };
-    const read = async (ablate) => (await post('/v1/score', { ...base, ablate }, { signal: abort })).responses[0].tokens;
+    const base = {
+      model: request.model,
+      prompt: request.prompt,
+      images: request.images,
+      responses: [tokens.map((t) => t.text).join('')],
+    };
+    const read = async (ablate) =>
+      (await post('/v1/score', { ...base, ablate }, { signal: abort })).responses[0].tokens;
     try {
       const whole = await read('image');
       // Other tokens than those written (a character cut in two) cannot be told apart.
       if (whole.length === tokens.length) this.set({ hidden: { whole: whole.map((t) => t.delta_logprob) } });
       const sum = (scored) => scored.reduce((total, t) => total + t.delta_logprob, 0);
       const [top, random] = [await read({ top_patches: 0.25 }), await read({ random_patches: 0.25, seed: 1 })];
-      this.set({ hidden: { ...this.state.value.hidden, sums: { whole: sum(whole), top: sum(top), random: sum(random) } } });
+      this.set({
+        hidden: {
+          ...this.state.value.hidden,
+          sums: { whole: sum(whole), top: sum(top), random: sum(random) },
+        },
+      });
     } catch (error) {
       if (error.name !== 'AbortError') this.set({ hidden: { error } });
     }
@@ -80,15 +128,18 @@ export const keyHeader = () => (locked() ? ' -H "authorization: Bearer $VGPO_API
 
 /** The request as a line for the shell. */
 export function asCurl(request) {
-  return `curl -s ${location.origin}/generate${keyHeader()} -H 'content-type: application/json' -d @- <<'JSON'\n${JSON.stringify(request, null, 2)}\nJSON\n`;
+  const head = `curl -s ${location.origin}/generate${keyHeader()} -H 'content-type: application/json' -d @- <<'JSON'`;
+  return `${head}\n${JSON.stringify(request, null, 2)}\nJSON\n`;
 }
 
 /** The question for OpenAI's client. */
 export function asPython({ model, prompt, images, max_new_tokens: tokens, temperature }) {
   const parts = [...images.map((url) => ({ type: 'image_url', image_url: { url } })), { type: 'text', text: prompt }];
+  const base = JSON.stringify(`${location.origin}/v1`);
+  const key = locked() ? 'os.environ["VGPO_API_KEY"]' : '"unused"';
   return `${locked() ? 'import os\n\n' : ''}from openai import OpenAI
 
-client = OpenAI(base_url=${JSON.stringify(`${location.origin}/v1`)}, api_key=${locked() ? 'os.environ["VGPO_API_KEY"]' : '"unused"'})
+client = OpenAI(base_url=${base}, api_key=${key})
 answer = client.chat.completions.create(
     model=${JSON.stringify(model)},
     messages=[{"role": "user", "content": ${JSON.stringify(parts, null, 4).replaceAll('\n', '\n    ')}}],

@@ -3,11 +3,17 @@ import { csv, fileName, save, saveText } from './download.js';
 import { token } from './colour.js';
 
 export function saveCsv(title, kind, full, xs, valueAt) {
-  const head = [kind, ...full.flatMap((one) => (one.lo ? [one.label, `${one.label} low`, `${one.label} high`] : [one.label]))];
-  const rows = xs.map((x, i) => [x, ...full.flatMap((one, n) => {
-    const place = one.x.indexOf(x);
-    return one.lo ? [valueAt(n, i), one.lo[place], one.hi[place]] : [valueAt(n, i)];
-  })]);
+  const head = [
+    kind,
+    ...full.flatMap((one) => (one.lo ? [one.label, `${one.label} low`, `${one.label} high`] : [one.label])),
+  ];
+  const rows = xs.map((x, i) => [
+    x,
+    ...full.flatMap((one, n) => {
+      const place = one.x.indexOf(x);
+      return one.lo ? [valueAt(n, i), one.lo[place], one.hi[place]] : [valueAt(n, i)];
+    }),
+  ]);
   saveText(`${fileName(title)}.csv`, csv([head, ...rows]), 'text/csv');
 }
 
@@ -17,7 +23,10 @@ export function savePicture(title, full, plot) {
   const source = plot.ctx.canvas;
   const scale = devicePixelRatio || 1;
   const [head, line] = [34 * scale, 20 * scale];
-  const canvas = Object.assign(document.createElement('canvas'), { width: source.width, height: source.height + head + line * full.length + 10 * scale });
+  const canvas = Object.assign(document.createElement('canvas'), {
+    width: source.width,
+    height: source.height + head + line * full.length + 10 * scale,
+  });
   const pen = canvas.getContext('2d');
   pen.fillStyle = token('--surface');
   pen.fillRect(0, 0, canvas.width, canvas.height);

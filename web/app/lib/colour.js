@@ -2,14 +2,23 @@
 import { signal } from './html.js';
 
 const STOPS = {
-  viridis: '440154 48186a 472d7b 424086 3b528b 33638d 2c728e 26828e 21918c 1fa088 28ae80 3fbc73 5ec962 84d44b addc30 d8e219 fde725',
-  inferno: '000004 0b0724 210c4a 3d0965 57106e 71196e 8a226a a32c61 bc3754 d24644 e45a31 f1731d f98e09 fcac11 f9cb35 f2ea69 fcffa4',
-  diverging: '2d004b 461a70 5f3d8f 7b67a8 998ebf b5b0d4 cecde4 e3e4ee f3eeea fbe7cd fdd5a0 fabb6e ee9d3d d97e1a be630b 9f4e07 7f3b08',
+  viridis:
+    '440154 48186a 472d7b 424086 3b528b 33638d 2c728e 26828e 21918c ' +
+    '1fa088 28ae80 3fbc73 5ec962 84d44b addc30 d8e219 fde725',
+  inferno:
+    '000004 0b0724 210c4a 3d0965 57106e 71196e 8a226a a32c61 bc3754 ' +
+    'd24644 e45a31 f1731d f98e09 fcac11 f9cb35 f2ea69 fcffa4',
+  diverging:
+    '2d004b 461a70 5f3d8f 7b67a8 998ebf b5b0d4 cecde4 e3e4ee f3eeea ' +
+    'fbe7cd fdd5a0 fabb6e ee9d3d d97e1a be630b 9f4e07 7f3b08',
 };
 
-const tables = Object.fromEntries(Object.entries(STOPS).map(([name, text]) => [
-  name, text.split(' ').map((hex) => [0, 2, 4].map((at) => parseInt(hex.slice(at, at + 2), 16))),
-]));
+const tables = Object.fromEntries(
+  Object.entries(STOPS).map(([name, text]) => [
+    name,
+    text.split(' ').map((hex) => [0, 2, 4].map((at) => parseInt(hex.slice(at, at + 2), 16))),
+  ]),
+);
 
 /** [r, g, b] of a map at 0 … 1. */
 export function rgb(name, at) {
@@ -34,12 +43,18 @@ const read = () => document.documentElement.dataset.theme || (system.matches ? '
 
 /** `light` or `dark`, as it is shown. */
 export const theme = signal(read());
-system.addEventListener('change', () => { theme.value = read(); });
+system.addEventListener('change', () => {
+  theme.value = read();
+});
 
 export function toggleTheme() {
   const next = theme.value === 'dark' ? 'light' : 'dark';
   document.documentElement.dataset.theme = next;
-  try { localStorage.setItem('vgpo.theme', next); } catch { /* not kept, then */ }
+  try {
+    localStorage.setItem('vgpo.theme', next);
+  } catch {
+    /* not kept, then */
+  }
   theme.value = next;
 }
 

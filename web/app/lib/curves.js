@@ -9,43 +9,160 @@ import { xs } from './series.js';
  */
 export const SECTIONS = [
   {
-    title: 'Learning', note: 'Does it get better?',
+    title: 'Learning',
+    note: 'Does it get better?',
     charts: [
-      { title: 'Accuracy', text: percent, keys: [['eval/accuracy', 'held-out, greedy (95% interval)', { interval: 'eval/rows' }], ['accuracy', 'training rollouts']] },
-      { title: 'Reward', keys: [['reward/mean', 'reward (± 1 sd)', { std: 'reward/std' }]], match: /^reward\/(?!mean|std)([^/]+)\/mean$/ },
-      { title: 'Response length', keys: [['response_length/mean', 'mean (min to max)', { low: 'response_length/min', high: 'response_length/max' }], ['eval/response_length', 'held-out']] },
+      {
+        title: 'Accuracy',
+        text: percent,
+        keys: [
+          ['eval/accuracy', 'held-out, greedy (95% interval)', { interval: 'eval/rows' }],
+          ['accuracy', 'training rollouts'],
+        ],
+      },
+      {
+        title: 'Reward',
+        keys: [['reward/mean', 'reward (± 1 sd)', { std: 'reward/std' }]],
+        match: /^reward\/(?!mean|std)([^/]+)\/mean$/,
+      },
+      {
+        title: 'Response length',
+        keys: [
+          ['response_length/mean', 'mean (min to max)', { low: 'response_length/min', high: 'response_length/max' }],
+          ['eval/response_length', 'held-out'],
+        ],
+      },
     ],
   },
   {
-    title: 'Looking', note: 'Does it keep its eyes on the image? Late over early below 1 means that it forgets.',
+    title: 'Looking',
+    note: 'Does it keep its eyes on the image? Late over early below 1 means that it forgets.',
     charts: [
-      { title: 'Focus kept: late over early', keys: [['eval/late_early_ratio_right', 'right answers'], ['eval/late_early_ratio_wrong', 'wrong answers'], ['visual/late_early_ratio', 'training rollouts', { dash: [4, 4] }]] },
-      { title: 'Attention: image, question, own text', stacked: true, text: percent, range: () => [0, 1], keys: [['attention/image', 'image'], ['attention/query', 'question'], ['attention/generated', 'own text']] },
-      { title: 'Attention to the image', text: percent, keys: [['attention/image_early', 'first third'], ['attention/image_late', 'last third'], ['eval/attention_image_early', 'held-out, first third', { dash: [4, 4] }], ['eval/attention_image_late', 'held-out, last third', { dash: [4, 4] }]] },
-      { title: 'Visual focus', keys: [['visual/focus_early', 'first third'], ['visual/focus_mean', 'whole response'], ['visual/focus_late', 'last third']] },
-      { title: 'Token weights 1 + ψ', note: 'How unevenly credit is spread over the tokens of a response.', keys: [['visual/token_weight_std', 'spread'], ['visual/token_weight_max', 'largest', { dash: [4, 4] }], ['visual/token_weight_min', 'smallest', { dash: [4, 4] }]] },
-      { title: 'Trajectory weights 1 + φ', note: 'How unevenly credit is spread over the responses of a group.', keys: [['visual/trajectory_weight_max', 'largest'], ['visual/trajectory_weight_min', 'smallest']] },
-      { title: 'Gate and compensation', keys: [['visual/gate_rate', 'share of tokens that pass the gate'], ['visual/compensation_mean', 'mean compensation']] },
+      {
+        title: 'Focus kept: late over early',
+        keys: [
+          ['eval/late_early_ratio_right', 'right answers'],
+          ['eval/late_early_ratio_wrong', 'wrong answers'],
+          ['visual/late_early_ratio', 'training rollouts', { dash: [4, 4] }],
+        ],
+      },
+      {
+        title: 'Attention: image, question, own text',
+        stacked: true,
+        text: percent,
+        range: () => [0, 1],
+        keys: [
+          ['attention/image', 'image'],
+          ['attention/query', 'question'],
+          ['attention/generated', 'own text'],
+        ],
+      },
+      {
+        title: 'Attention to the image',
+        text: percent,
+        keys: [
+          ['attention/image_early', 'first third'],
+          ['attention/image_late', 'last third'],
+          ['eval/attention_image_early', 'held-out, first third', { dash: [4, 4] }],
+          ['eval/attention_image_late', 'held-out, last third', { dash: [4, 4] }],
+        ],
+      },
+      {
+        title: 'Visual focus',
+        keys: [
+          ['visual/focus_early', 'first third'],
+          ['visual/focus_mean', 'whole response'],
+          ['visual/focus_late', 'last third'],
+        ],
+      },
+      {
+        title: 'Token weights 1 + ψ',
+        note: 'How unevenly credit is spread over the tokens of a response.',
+        keys: [
+          ['visual/token_weight_std', 'spread'],
+          ['visual/token_weight_max', 'largest', { dash: [4, 4] }],
+          ['visual/token_weight_min', 'smallest', { dash: [4, 4] }],
+        ],
+      },
+      {
+        title: 'Trajectory weights 1 + φ',
+        note: 'How unevenly credit is spread over the responses of a group.',
+        keys: [
+          ['visual/trajectory_weight_max', 'largest'],
+          ['visual/trajectory_weight_min', 'smallest'],
+        ],
+      },
+      {
+        title: 'Gate and compensation',
+        keys: [
+          ['visual/gate_rate', 'share of tokens that pass the gate'],
+          ['visual/compensation_mean', 'mean compensation'],
+        ],
+      },
     ],
   },
   {
-    title: 'Policy', note: 'Is the update healthy?',
+    title: 'Policy',
+    note: 'Is the update healthy?',
     charts: [
-      { title: 'KL', keys: [['policy/kl', 'old to new policy'], ['policy/reference_kl', 'to the reference'], ['rollout/kl', 'sampler to trainer', { dash: [4, 4] }]] },
-      { title: 'Clipped tokens', text: percent, keys: [['policy/clip_fraction_low', 'lower limit'], ['policy/clip_fraction_high', 'upper limit']] },
+      {
+        title: 'KL',
+        keys: [
+          ['policy/kl', 'old to new policy'],
+          ['policy/reference_kl', 'to the reference'],
+          ['rollout/kl', 'sampler to trainer', { dash: [4, 4] }],
+        ],
+      },
+      {
+        title: 'Clipped tokens',
+        text: percent,
+        keys: [
+          ['policy/clip_fraction_low', 'lower limit'],
+          ['policy/clip_fraction_high', 'upper limit'],
+        ],
+      },
       { title: 'Entropy', text: (v) => `${number(v)} nat`, keys: [['policy/entropy', 'next-token entropy']] },
       { title: 'Gradient norm', keys: [['optimizer/grad_norm', 'before clipping']] },
       { title: 'Loss', keys: [['loss/policy', 'policy loss']] },
       { title: 'Learning rate', keys: [['optimizer/learning_rate', 'learning rate']] },
-      { title: 'Groups', keys: [['groups/kept', 'trained'], ['groups/dropped', 'left out: all right or all wrong']] },
-      { title: 'Advantage', keys: [['advantage/std', 'spread'], ['advantage/mean', 'mean', { dash: [4, 4] }]] },
+      {
+        title: 'Groups',
+        keys: [
+          ['groups/kept', 'trained'],
+          ['groups/dropped', 'left out: all right or all wrong'],
+        ],
+      },
+      {
+        title: 'Advantage',
+        keys: [
+          ['advantage/std', 'spread'],
+          ['advantage/mean', 'mean', { dash: [4, 4] }],
+        ],
+      },
     ],
   },
   {
-    title: 'Speed', note: 'Where does the time go?',
+    title: 'Speed',
+    note: 'Where does the time go?',
     charts: [
-      { title: 'Time of a step by phase', stacked: true, text: duration, keys: [['time/rollout', 'rollout'], ['time/reward', 'reward'], ['time/logprob', 'log-probs'], ['time/update', 'update'], ['time/evaluation', 'evaluation'], ['time/checkpoint', 'checkpoint']] },
-      { title: 'Throughput', text: (v) => `${number(v)} tokens/s`, keys: [['throughput/tokens_per_second', 'response tokens']] },
+      {
+        title: 'Time of a step by phase',
+        stacked: true,
+        text: duration,
+        keys: [
+          ['time/rollout', 'rollout'],
+          ['time/reward', 'reward'],
+          ['time/logprob', 'log-probs'],
+          ['time/update', 'update'],
+          ['time/evaluation', 'evaluation'],
+          ['time/checkpoint', 'checkpoint'],
+        ],
+      },
+      {
+        title: 'Throughput',
+        text: (v) => `${number(v)} tokens/s`,
+        keys: [['throughput/tokens_per_second', 'response tokens']],
+      },
       { title: 'Memory', text: bytes, keys: [['memory/peak_bytes', 'peak of the worker']] },
     ],
   },
@@ -58,7 +175,8 @@ function band(data, points, { low, high, std, interval }) {
   const at = (key) => new Map((data.get(key)?.points || []).map((point) => [point.step, point]));
   if (std) {
     const spread = at(std);
-    const side = (sign) => points.map((p) => (p.mean === null ? null : p.mean + sign * (spread.get(p.step)?.mean ?? 0)));
+    const side = (sign) =>
+      points.map((p) => (p.mean === null ? null : p.mean + sign * (spread.get(p.step)?.mean ?? 0)));
     return { lo: side(-1), hi: side(1) };
   }
   if (interval) {
@@ -68,7 +186,10 @@ function band(data, points, { low, high, std, interval }) {
   }
   if (low && high) {
     const [lows, highs] = [at(low), at(high)];
-    return { lo: points.map((p) => lows.get(p.step)?.min ?? null), hi: points.map((p) => highs.get(p.step)?.max ?? null) };
+    return {
+      lo: points.map((p) => lows.get(p.step)?.min ?? null),
+      hi: points.map((p) => highs.get(p.step)?.max ?? null),
+    };
   }
   // Buckets of several points show what they hide.
   return points.some((p) => p.count > 1) ? { lo: points.map((p) => p.min), hi: points.map((p) => p.max) } : {};
@@ -83,18 +204,35 @@ function linesOf(data, chart) {
 }
 
 /** Every key that a chart reads; none where the run has nothing for it. */
-export const keysOf = (data, chart) => linesOf(data, chart).flatMap(([key, , { low, high, std, interval } = {}]) => [key, low, high, std, interval].filter((one) => one && data.has(one)));
+export const keysOf = (data, chart) =>
+  linesOf(data, chart).flatMap(([key, , { low, high, std, interval } = {}]) =>
+    [key, low, high, std, interval].filter((one) => one && data.has(one)),
+  );
 
 /** The series of one chart of a run. */
 export function chartSeries(data, chart, kind) {
   return linesOf(data, chart).map(([key, label, settings = {}], n) => {
     const { points, description } = data.get(key);
-    return { label, title: `${key}: ${description}`, colour: colourOf(n), dash: settings.dash, x: xs(points, kind), y: column(points), ...band(data, points, settings) };
+    return {
+      label,
+      title: `${key}: ${description}`,
+      colour: colourOf(n),
+      dash: settings.dash,
+      x: xs(points, kind),
+      y: column(points),
+      ...band(data, points, settings),
+    };
   });
 }
 
 /** Keys that no section shows. */
 export function others(data) {
-  const told = new Set(SECTIONS.flatMap(({ charts }) => charts.flatMap(({ keys }) => keys.flatMap(([key, , o = {}]) => [key, o.low, o.high, o.std, o.interval]))));
-  return [...data.map.keys()].filter((key) => !told.has(key) && data.has(key) && !/^reward\/.+\/(mean|std)$/.test(key)).sort();
+  const told = new Set(
+    SECTIONS.flatMap(({ charts }) =>
+      charts.flatMap(({ keys }) => keys.flatMap(([key, , o = {}]) => [key, o.low, o.high, o.std, o.interval])),
+    ),
+  );
+  return [...data.map.keys()]
+    .filter((key) => !told.has(key) && data.has(key) && !/^reward\/.+\/(mean|std)$/.test(key))
+    .sort();
 }

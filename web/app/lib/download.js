@@ -18,7 +18,11 @@ const cell = (value) => {
 
 export const csv = (rows) => rows.map((row) => row.map(cell).join(',')).join('\n') + '\n';
 
-export const fileName = (text) => text.toLowerCase().replace(/[^a-z0-9]+/g, '-').replace(/^-|-$/g, '') || 'vgpo';
+export const fileName = (text) =>
+  text
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, '-')
+    .replace(/^-|-$/g, '') || 'vgpo';
 
 export async function copy(text) {
   try {

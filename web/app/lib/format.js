@@ -4,7 +4,10 @@ const finite = (value) => typeof value === 'number' && Number.isFinite(value);
 
 // Formats are made once: making one costs more than a hundred uses.
 const WHOLE = new Intl.NumberFormat('en');
-const DIGITS = Array.from({ length: 22 }, (_, n) => new Intl.NumberFormat('en', { maximumSignificantDigits: Math.min(21, Math.max(1, n)) }));
+const DIGITS = Array.from(
+  { length: 22 },
+  (_, n) => new Intl.NumberFormat('en', { maximumSignificantDigits: Math.min(21, Math.max(1, n)) }),
+);
 const CLOCK = new Intl.DateTimeFormat('en', { timeStyle: 'medium', hourCycle: 'h23' });
 const MOMENT = new Intl.DateTimeFormat('en', { dateStyle: 'medium', timeStyle: 'short', hourCycle: 'h23' });
 
@@ -24,13 +27,20 @@ export function bytes(value) {
   if (!finite(value)) return '–';
   const units = ['B', 'KB', 'MB', 'GB', 'TB'];
   let unit = 0;
-  while (value >= 1000 && unit < units.length - 1) { value /= 1000; unit += 1; }
+  while (value >= 1000 && unit < units.length - 1) {
+    value /= 1000;
+    unit += 1;
+  }
   return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
 }
 
 export function count(value) {
   if (!finite(value)) return '–';
-  return value >= 1e9 ? `${(value / 1e9).toFixed(1)} B` : value >= 1e6 ? `${(value / 1e6).toFixed(1)} M` : WHOLE.format(value);
+  return value >= 1e9
+    ? `${(value / 1e9).toFixed(1)} B`
+    : value >= 1e6
+      ? `${(value / 1e6).toFixed(1)} M`
+      : WHOLE.format(value);
 }
 
 /** Seconds as `2 h 05 m`. */
@@ -59,7 +69,8 @@ export const clock = (time) => CLOCK.format(new Date(time));
 export const moment = (time) => (time ? MOMENT.format(new Date(time)) : '–');
 
 /** `run_019ab…42f` of a long id. */
-export const shortId = (id) => (id && id.length > 20 ? `${id.slice(0, id.indexOf('_') + 1)}…${id.slice(-6)}` : id || '–');
+export const shortId = (id) =>
+  id && id.length > 20 ? `${id.slice(0, id.indexOf('_') + 1)}…${id.slice(-6)}` : id || '–';
 
 /** By its unit. */
 export function inUnit(value, unit) {
@@ -73,7 +84,9 @@ export function inUnit(value, unit) {
 /** Wilson's 95% interval of a share. */
 export function wilson(share, rows) {
   if (!finite(share) || !(rows > 0)) return null;
-  const z = 1.96, n = rows, d = 1 + (z * z) / n;
+  const z = 1.96,
+    n = rows,
+    d = 1 + (z * z) / n;
   const middle = (share + (z * z) / (2 * n)) / d;
   const half = (z / d) * Math.sqrt((share * (1 - share)) / n + (z * z) / (4 * n * n));
   return [Math.max(0, middle - half), Math.min(1, middle + half)];

@@ -4,7 +4,16 @@ import htm from '../../vendor/htm.js';
 
 export const html = htm.bind(h);
 export { h, render, Fragment, createContext } from '../../vendor/preact.js';
-export { useEffect, useLayoutEffect, useRef, useState, useMemo, useCallback, useContext, useId } from '../../vendor/hooks.js';
+export {
+  useEffect,
+  useLayoutEffect,
+  useRef,
+  useState,
+  useMemo,
+  useCallback,
+  useContext,
+  useId,
+} from '../../vendor/hooks.js';
 export { signal, computed, effect, batch, useSignal, useComputed, useSignalEffect } from '../../vendor/signals.js';
 
 /** A component that is drawn anew only when one of its properties is another. */
@@ -15,6 +24,8 @@ export function memo(Inner) {
       return keys.length !== Object.keys(this.props).length || keys.some((key) => next[key] !== this.props[key]);
     }
 
-    render(props) { return h(Inner, props); }
+    render(props) {
+      return h(Inner, props);
+    }
   };
 }

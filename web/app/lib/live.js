@@ -21,11 +21,17 @@ export function listen(each) {
 }
 
 /** Tries to connect now instead of waiting. */
-export function reconnect() { wake?.(); }
+export function reconnect() {
+  wake?.();
+}
 
 function tell(event) {
   for (const each of listeners) {
-    try { each(event); } catch (error) { console.error(error); }
+    try {
+      each(event);
+    } catch (error) {
+      console.error(error);
+    }
   }
 }
 
@@ -35,21 +41,34 @@ const SILENCE = 40_000;
 async function follow() {
   const abort = new AbortController();
   let watchdog = setTimeout(() => abort.abort(), SILENCE);
-  const alive = () => { clearTimeout(watchdog); watchdog = setTimeout(() => abort.abort(), SILENCE); };
+  const alive = () => {
+    clearTimeout(watchdog);
+    watchdog = setTimeout(() => abort.abort(), SILENCE);
+  };
   try {
     const headers = { accept: 'text/event-stream', ...(last ? { 'last-event-id': last } : {}) };
     const response = await fetch('/v1/events', { headers, signal: abort.signal });
     if (response.status === 401) locked.value = true;
     if (!response.ok) throw new Error(`the stream answered ${response.status}`);
-    const watched = new Response(response.body.pipeThrough(new TransformStream({
-      transform(chunk, controller) { alive(); controller.enqueue(chunk); },
-    })));
+    const watched = new Response(
+      response.body.pipeThrough(
+        new TransformStream({
+          transform(chunk, controller) {
+            alive();
+            controller.enqueue(chunk);
+          },
+        }),
+      ),
+    );
     connection.value = 'live';
     online.value = true;
     if (!last) epoch.value += 1;
     for await (const frame of frames(watched)) {
       if (frame.id) last = frame.id;
-      if (frame.event === 'reset') { epoch.value += 1; continue; }
+      if (frame.event === 'reset') {
+        epoch.value += 1;
+        continue;
+      }
       if (frame.event === 'error' || frame.event === 'end') continue;
       tell(frame.data);
     }
@@ -63,17 +82,26 @@ async function follow() {
 export async function start() {
   let failures = 0;
   addEventListener('online', reconnect);
-  document.addEventListener('visibilitychange', () => { if (!document.hidden) reconnect(); });
+  document.addEventListener('visibilitychange', () => {
+    if (!document.hidden) reconnect();
+  });
   for (;;) {
     const began = Date.now();
-    try { await follow(); } catch { /* told by the state below */ }
+    try {
+      await follow();
+    } catch {
+      /* told by the state below */
+    }
     failures = Date.now() - began > 10_000 ? 0 : failures + 1;
     connection.value = failures > 1 ? 'offline' : 'connecting';
     if (locked.value) return; // signing in begins the page anew
     if (failures > 1) online.value = false;
     const wait = Math.min(500 * 2 ** failures, 15_000);
     nextTry.value = Date.now() + wait;
-    await new Promise((resolve) => { wake = resolve; setTimeout(resolve, wait); });
+    await new Promise((resolve) => {
+      wake = resolve;
+      setTimeout(resolve, wait);
+    });
     wake = null;
   }
 }

@@ -42,7 +42,12 @@ export function scoreResponse(record, index, model, options = {}) {
       model,
       messages: messagesOf(prompt, images.map(dataUrl)),
       responses: [responses[index].tokens.join('')],
-      attention: { maps: 'tokens', format: 'values', source: options.source || 'attention', layers: options.layers || 'mean' },
+      attention: {
+        maps: 'tokens',
+        format: 'values',
+        source: options.source || 'attention',
+        layers: options.layers || 'mean',
+      },
       ...(options.ablate ? { ablate: options.ablate } : {}),
     }).then((answer) => answer.responses[0]);
     kept.set(key, asked);
@@ -57,20 +62,30 @@ const grids = new WeakMap();
 /** One map of rows as {rows, cols, values}; the same map gives the same object, so that nothing is drawn twice. */
 export function gridOf(map) {
   if (!map?.values) return null;
-  if (!grids.has(map)) grids.set(map, { rows: map.values.length, cols: map.values[0]?.length ?? 0, values: map.values.flat() });
+  if (!grids.has(map))
+    grids.set(map, { rows: map.values.length, cols: map.values[0]?.length ?? 0, values: map.values.flat() });
   return grids.get(map);
 }
 
 /** The smallest and largest of many values; those that are no numbers do not count. */
 export function extent(values) {
   let [low, high] = [Infinity, -Infinity];
-  for (const value of values) if (Number.isFinite(value)) { low = Math.min(low, value); high = Math.max(high, value); }
+  for (const value of values)
+    if (Number.isFinite(value)) {
+      low = Math.min(low, value);
+      high = Math.max(high, value);
+    }
   return low <= high ? [low, high] : [0, 1];
 }
 
 /** The smallest and largest value of all maps of a response, so that tokens can be compared. */
 export function span(maps) {
   let [low, high] = [Infinity, -Infinity];
-  for (const map of maps) for (const row of map?.values ?? []) for (const value of row) { low = Math.min(low, value); high = Math.max(high, value); }
+  for (const map of maps)
+    for (const row of map?.values ?? [])
+      for (const value of row) {
+        low = Math.min(low, value);
+        high = Math.max(high, value);
+      }
   return low <= high ? [low, high] : [0, 1];
 }

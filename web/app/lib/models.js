@@ -10,14 +10,25 @@ export async function answerers(signal) {
   ]);
   const byRun = new Map();
   for (const one of checkpoints) byRun.set(one.run_id, [...(byRun.get(one.run_id) || []), one]);
-  const groups = runs.filter((run) => byRun.has(run.id)).map((run) => ({
-    label: `run ${run.name} · ${run.id.slice(-4)}`,
-    options: [
-      [`${run.id}@best`, `${run.name}: best`], [`${run.id}@last`, `${run.name}: last`],
-      ...byRun.get(run.id).sort((a, b) => a.step - b.step).map((c) => [c.id, `${run.name}: step ${c.step}`]),
-    ],
-  }));
-  return { models, checkpoints, runs, choices: [{ label: 'models', options: models.map((m) => [m.id, m.id]) }, ...groups] };
+  const groups = runs
+    .filter((run) => byRun.has(run.id))
+    .map((run) => ({
+      label: `run ${run.name} · ${run.id.slice(-4)}`,
+      options: [
+        [`${run.id}@best`, `${run.name}: best`],
+        [`${run.id}@last`, `${run.name}: last`],
+        ...byRun
+          .get(run.id)
+          .sort((a, b) => a.step - b.step)
+          .map((c) => [c.id, `${run.name}: step ${c.step}`]),
+      ],
+    }));
+  return {
+    models,
+    checkpoints,
+    runs,
+    choices: [{ label: 'models', options: models.map((m) => [m.id, m.id]) }, ...groups],
+  };
 }
 
 /** Where a name leads: the registered model whose card applies, and the data set it was trained on. */
@@ -28,8 +39,13 @@ export function origin(found, name) {
   const run = found.runs.find((r) => r.id === runId);
   if (!run) return { model: found.models[0], dataset: null };
   const base = run.base_model ?? run.model;
-  return { model: origin({ ...found, runs: found.runs.filter((r) => r !== run) }, base).model, dataset: run.dataset, run };
+  return {
+    model: origin({ ...found, runs: found.runs.filter((r) => r !== run) }, base).model,
+    dataset: run.dataset,
+    run,
+  };
 }
 
 /** The data set to begin with: one that the model's card names, else the first. */
-export const fitting = (model, datasets) => datasets.find(({ name }) => new RegExp(`\\b${name}\\b`).test(model?.card?.task ?? '')) ?? datasets[0];
+export const fitting = (model, datasets) =>
+  datasets.find(({ name }) => new RegExp(`\\b${name}\\b`).test(model?.card?.task ?? '')) ?? datasets[0];

@@ -12,13 +12,19 @@ export function within([from, to], [low, high]) {
   return [start, start + size];
 }
 
-/** Listens on the box of a chart; `view` gives the part that is shown or null, `show(from, to)` shows another. Returns how to stop. */
+/**
+ * Listens on the box of a chart; `view` gives the part that is shown or null, `show(from, to)` shows another.
+ * Returns how to stop.
+ */
 export function gestures(plot, box, { view, whole, show }) {
   let waiting = null;
   let frame = 0;
   const later = (next) => {
     waiting = next;
-    frame ||= requestAnimationFrame(() => { frame = 0; show(...waiting); });
+    frame ||= requestAnimationFrame(() => {
+      frame = 0;
+      show(...waiting);
+    });
   };
   const current = () => (frame ? waiting : view());
   const by = (share) => {
@@ -51,15 +57,28 @@ export function gestures(plot, box, { view, whole, show }) {
     if (last === null) return;
     const wide = plot.over.clientWidth || 1;
     if (view()) by((last - event.clientX) / wide);
-    else if (event.pointerType === 'touch') plot.setCursor({ left: event.clientX - plot.over.getBoundingClientRect().left, top: 1 });
+    else if (event.pointerType === 'touch')
+      plot.setCursor({ left: event.clientX - plot.over.getBoundingClientRect().left, top: 1 });
     last = event.clientX;
   };
-  const up = () => { last = null; };
+  const up = () => {
+    last = null;
+  };
   // Before uPlot's own listener, which would begin to choose a part.
-  const shifted = (event) => { if (event.shiftKey && view()) event.stopPropagation(); };
-  const all = [['wheel', wheel, { passive: false }], ['pointerdown', down], ['mousedown', shifted, { capture: true }]];
+  const shifted = (event) => {
+    if (event.shiftKey && view()) event.stopPropagation();
+  };
+  const all = [
+    ['wheel', wheel, { passive: false }],
+    ['pointerdown', down],
+    ['mousedown', shifted, { capture: true }],
+  ];
   for (const [name, each, settings] of all) box.addEventListener(name, each, settings);
-  const far = [['pointermove', move], ['pointerup', up], ['pointercancel', up]];
+  const far = [
+    ['pointermove', move],
+    ['pointerup', up],
+    ['pointercancel', up],
+  ];
   for (const [name, each] of far) addEventListener(name, each);
   return () => {
     cancelAnimationFrame(frame);

@@ -6,7 +6,8 @@ import { token } from './colour.js';
 /** Exponential smoothing without the pull of the first value; gaps stay. */
 export function smooth(values, weight) {
   if (!weight) return values;
-  let mean = 0, norm = 0;
+  let mean = 0,
+    norm = 0;
   return values.map((value) => {
     if (value === null || value === undefined) return value;
     mean = mean * weight + value * (1 - weight);
@@ -81,8 +82,10 @@ const faded = (colour, percent) => `color-mix(in srgb, ${colour} ${percent}%, tr
 function seriesOptions(plan, series, { stacked, sparse }) {
   return plan.map(({ role, index }) => {
     const { label, colour, dash } = series[index];
-    if (role === 'high' || role === 'low') return { label: `${label} ${role}`, stroke: 'transparent', width: 0, points: { show: false } };
-    if (role === 'raw') return { label: `${label} (raw)`, stroke: faded(colour, 28), width: 1, points: { show: false } };
+    if (role === 'high' || role === 'low')
+      return { label: `${label} ${role}`, stroke: 'transparent', width: 0, points: { show: false } };
+    if (role === 'raw')
+      return { label: `${label} (raw)`, stroke: faded(colour, 28), width: 1, points: { show: false } };
     return {
       label,
       stroke: colour,
@@ -103,7 +106,14 @@ function bands(plan, series, stacked) {
   return found;
 }
 
-export const xLabel = { step: 'step', time: 'time since start', tokens: 'tokens', samples: 'responses', progress: 'position in the response', token: 'token' };
+export const xLabel = {
+  step: 'step',
+  time: 'time since start',
+  tokens: 'tokens',
+  samples: 'responses',
+  progress: 'position in the response',
+  token: 'token',
+};
 
 /** Text of an x value. */
 export function xText(value, kind) {
@@ -113,9 +123,19 @@ export function xText(value, kind) {
 }
 
 /** uPlot's options. `hooks` are told about cursor and zoom. */
-export function options(plan, series, { width, height, log, stacked, kind, sync, yText, range, onCursor, onZoom, count }) {
-  const ink = token('--muted'), grid = token('--grid');
-  const axis = { stroke: ink, font: FONT, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1, size: 4 } };
+export function options(
+  plan,
+  series,
+  { width, height, log, stacked, kind, sync, yText, range, onCursor, onZoom, count },
+) {
+  const ink = token('--muted'),
+    grid = token('--grid');
+  const axis = {
+    stroke: ink,
+    font: FONT,
+    grid: { stroke: grid, width: 1 },
+    ticks: { stroke: grid, width: 1, size: 4 },
+  };
   const made = seriesOptions(plan, series, { stacked, sparse: count <= 60 });
   if (stacked && made[0]) made[0].fill = faded(series[0].colour, 55);
   return {
@@ -128,8 +148,19 @@ export function options(plan, series, { width, height, log, stacked, kind, sync,
       y: { distr: log ? 3 : 1, ...(log ? {} : { range: (_, lo, hi) => (range || limits)(lo, hi) }) },
     },
     axes: [
-      { ...axis, size: 28, gap: 3, values: (_, splits) => splits.map((v) => (v === null ? '' : xText(v, kind))), space: 64 },
-      { ...axis, size: (_, texts) => wide(texts), gap: 4, values: (_, splits) => splits.map((v) => (v === null ? '' : yText(v))) },
+      {
+        ...axis,
+        size: 28,
+        gap: 3,
+        values: (_, splits) => splits.map((v) => (v === null ? '' : xText(v, kind))),
+        space: 64,
+      },
+      {
+        ...axis,
+        size: (_, texts) => wide(texts),
+        gap: 4,
+        values: (_, splits) => splits.map((v) => (v === null ? '' : yText(v))),
+      },
     ],
     series: [{}, ...made],
     bands: bands(plan, series, stacked),
@@ -141,13 +172,15 @@ export function options(plan, series, { width, height, log, stacked, kind, sync,
     },
     hooks: {
       setCursor: [(plot) => onCursor(plot.cursor.idx)],
-      setScale: [(plot, key) => {
-        if (key !== 'x') return;
-        const all = plot.data[0];
-        if (!all.length) return;
-        const { min, max } = plot.scales.x;
-        onZoom(min > all[0] || max < all[all.length - 1] ? [min, max] : null);
-      }],
+      setScale: [
+        (plot, key) => {
+          if (key !== 'x') return;
+          const all = plot.data[0];
+          if (!all.length) return;
+          const { min, max } = plot.scales.x;
+          onZoom(min > all[0] || max < all[all.length - 1] ? [min, max] : null);
+        },
+      ],
     },
   };
 }

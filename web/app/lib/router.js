@@ -3,12 +3,23 @@ import { signal } from './html.js';
 
 function read() {
   const [path, search = ''] = (location.hash.replace(/^#/, '') || '/').split('?');
-  const parts = path.split('/').filter(Boolean).map((part) => { try { return decodeURIComponent(part); } catch { return part; } });
+  const parts = path
+    .split('/')
+    .filter(Boolean)
+    .map((part) => {
+      try {
+        return decodeURIComponent(part);
+      } catch {
+        return part;
+      }
+    });
   return { parts, query: Object.fromEntries(new URLSearchParams(search)) };
 }
 
 export const route = signal(read());
-addEventListener('hashchange', () => { route.value = read(); });
+addEventListener('hashchange', () => {
+  route.value = read();
+});
 
 /** `#/runs/x?y=z` of parts and query. */
 export function href(parts, query = {}) {
@@ -18,7 +29,9 @@ export function href(parts, query = {}) {
   return `#/${path}${search ? `?${search}` : ''}`;
 }
 
-export const go = (parts, query) => { location.hash = href(parts, query); };
+export const go = (parts, query) => {
+  location.hash = href(parts, query);
+};
 
 /** Changes the query without a new entry in the history. */
 export function setQuery(changes) {

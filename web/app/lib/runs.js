@@ -16,13 +16,22 @@ let loading = null;
 
 export function load() {
   loading ??= list('/v1/runs')
-    .then((found) => { runs.value = found; failure.value = null; })
-    .catch((error) => { failure.value = error; })
-    .finally(() => { loading = null; });
+    .then((found) => {
+      runs.value = found;
+      failure.value = null;
+    })
+    .catch((error) => {
+      failure.value = error;
+    })
+    .finally(() => {
+      loading = null;
+    });
   return loading;
 }
 
-epoch.subscribe((n) => { if (n > 0) load(); });
+epoch.subscribe((n) => {
+  if (n > 0) load();
+});
 
 // Changes gather for a moment, so that a burst of events draws the list once.
 let changed = new Map();
@@ -41,9 +50,14 @@ function flush() {
   runs.value = next.filter((run) => !run.deleted);
   for (const id of batch.keys()) {
     if (!known.has(id) && !batch.get(id).deleted) {
-      get(`/v1/runs/${id}`).then((run) => {
-        if (!runs.value.some((other) => other.id === id)) runs.value = [run, ...runs.value];
-      }, () => { /* gone again, or the server is: the next epoch reads all */ });
+      get(`/v1/runs/${id}`).then(
+        (run) => {
+          if (!runs.value.some((other) => other.id === id)) runs.value = [run, ...runs.value];
+        },
+        () => {
+          /* gone again, or the server is: the next epoch reads all */
+        },
+      );
     }
   }
 }
@@ -60,7 +74,11 @@ listen(({ kind, run_id: id, data, time }) => {
     if (data.to === 'running') fields.started_at = runs.value?.find((run) => run.id === id)?.started_at ?? time;
     if (isFinal(data.to)) fields.finished_at = time;
     change(id, fields);
-    if (isFinal(data.to)) get(`/v1/runs/${id}`).then((run) => change(id, run), () => {});
+    if (isFinal(data.to))
+      get(`/v1/runs/${id}`).then(
+        (run) => change(id, run),
+        () => {},
+      );
   } else if (kind === 'metrics') {
     const fields = { last_step: data.step, updated_at: time };
     const accuracy = data.values['eval/accuracy'];
@@ -124,7 +142,8 @@ function grow(id, { step, values }) {
   if (!known?.value) return;
   const next = { ...known.value };
   for (const key of SPARK_KEYS) {
-    if (typeof values[key] === 'number') next[key] = [...(next[key] || []).filter(([s]) => s < step), [step, values[key]]];
+    if (typeof values[key] === 'number')
+      next[key] = [...(next[key] || []).filter(([s]) => s < step), [step, values[key]]];
   }
   known.value = next;
 }

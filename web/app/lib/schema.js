@@ -4,7 +4,11 @@ import { spec } from './api.js';
 function resolve(schema) {
   if (!schema?.$ref) return schema ?? {};
   const { $ref, ...own } = schema;
-  const target = $ref.split('/').slice(1).reduce((at, key) => at?.[key], spec.value) ?? {};
+  const target =
+    $ref
+      .split('/')
+      .slice(1)
+      .reduce((at, key) => at?.[key], spec.value) ?? {};
   return { ...resolve(target), ...own };
 }
 
@@ -36,7 +40,11 @@ export function about(pointer, values) {
   }
   const { description = '', ...rest } = resolve(schema);
   const inner = (rest.oneOf || rest.anyOf || []).map(resolve).filter((one) => one.type !== 'null');
-  return { ...rest, ...(inner.length === 1 ? inner[0] : {}), description: description || inner[0]?.description || '' };
+  return {
+    ...rest,
+    ...(inner.length === 1 ? inner[0] : {}),
+    description: description || inner[0]?.description || '',
+  };
 }
 
 /** Names of the variants of a tagged schema: [[type, description]]. */

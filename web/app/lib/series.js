@@ -18,8 +18,14 @@ export class RunSeries {
     this.error = null;
     this.early = [];
     const stopEvents = listen((event) => this.hear(event));
-    const stopEpoch = epoch.subscribe(() => { this.load(); });
-    this.close = () => { stopEvents(); stopEpoch(); this.closed = true; };
+    const stopEpoch = epoch.subscribe(() => {
+      this.load();
+    });
+    this.close = () => {
+      stopEvents();
+      stopEpoch();
+      this.closed = true;
+    };
   }
 
   async load() {
@@ -46,7 +52,10 @@ export class RunSeries {
 
   hear(event) {
     if (event.run_id !== this.id) return;
-    if (this.loading) { this.early.push(event); return; }
+    if (this.loading) {
+      this.early.push(event);
+      return;
+    }
     if (event.kind === 'metrics') this.append(event.data, event.time);
     else if (event.kind === 'rewind') this.rewind(event.data.to_step);
   }
@@ -88,19 +97,32 @@ export class RunSeries {
           if (series) Object.assign(series, { unit, description, better });
         }
         this.bump();
-      } catch { /* plain numbers, then */ }
+      } catch {
+        /* plain numbers, then */
+      }
     }, 300);
   }
 
   bump() {
     if (this.closed) return;
-    this.bumping ??= setTimeout(() => { this.bumping = null; this.version.value += 1; }, 100);
+    this.bumping ??= setTimeout(() => {
+      this.bumping = null;
+      this.version.value += 1;
+    }, 100);
   }
 
-  get(key) { return this.map.get(key); }
-  has(key) { return (this.map.get(key)?.points.length ?? 0) > 0; }
-  last(key) { return this.map.get(key)?.points.at(-1)?.mean ?? null; }
-  matching(pattern) { return [...this.map.keys()].filter((key) => pattern.test(key) && this.has(key)).sort(); }
+  get(key) {
+    return this.map.get(key);
+  }
+  has(key) {
+    return (this.map.get(key)?.points.length ?? 0) > 0;
+  }
+  last(key) {
+    return this.map.get(key)?.points.at(-1)?.mean ?? null;
+  }
+  matching(pattern) {
+    return [...this.map.keys()].filter((key) => pattern.test(key) && this.has(key)).sort();
+  }
 }
 
 /** The x values of points: `step`, `time` (seconds since the first), `tokens`. */

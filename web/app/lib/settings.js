@@ -3,7 +3,11 @@
 /** {'/method/beta': 0.3, …} of a settings object; arrays of plain values stay whole. */
 export function flat(value, at = '', out = {}) {
   const list = Array.isArray(value);
-  if (value !== null && typeof value === 'object' && (!list || value.some((v) => typeof v === 'object' && v !== null))) {
+  if (
+    value !== null &&
+    typeof value === 'object' &&
+    (!list || value.some((v) => typeof v === 'object' && v !== null))
+  ) {
     const entries = list ? value.map((v, i) => [i, v]) : Object.entries(value);
     if (entries.length === 0) out[at] = list ? [] : {};
     for (const [key, one] of entries) flat(one, `${at}/${key}`, out);
@@ -19,7 +23,8 @@ export const show = (value) => (value === undefined ? '' : typeof value === 'str
 export function differences(specs) {
   const all = specs.map((spec) => flat(spec));
   const keys = [...new Set(all.flatMap(Object.keys))];
-  return keys.map((key) => [key, all.map((one) => one[key])])
+  return keys
+    .map((key) => [key, all.map((one) => one[key])])
     .filter(([, values]) => new Set(values.map(show)).size > 1);
 }
 
@@ -28,7 +33,10 @@ export function requested(spec, origins) {
   const out = {};
   for (const [pointer, origin] of Object.entries(origins || {})) {
     if (origin !== 'request') continue;
-    const path = pointer.split('/').slice(1).map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'));
+    const path = pointer
+      .split('/')
+      .slice(1)
+      .map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'));
     const value = path.reduce((at, key) => at?.[key], spec);
     if (value !== undefined) assign(out, path, value);
   }
@@ -38,6 +46,13 @@ export function requested(spec, origins) {
 /** Sets a value deep inside. */
 export function assign(target, path, value) {
   const last = path.length - 1;
-  path.reduce((at, key, i) => { if (i === last) { at[key] = value; return at; } at[key] ??= {}; return at[key]; }, target);
+  path.reduce((at, key, i) => {
+    if (i === last) {
+      at[key] = value;
+      return at;
+    }
+    at[key] ??= {};
+    return at[key];
+  }, target);
   return target;
 }

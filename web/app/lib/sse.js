@@ -14,7 +14,8 @@ export async function* frames(response) {
       rest = lines.pop();
       for (const line of lines) {
         if (line === '') {
-          if (frame.data.length) yield { id: frame.id, event: frame.event || 'message', data: parse(frame.data.join('\n')) };
+          if (frame.data.length)
+            yield { id: frame.id, event: frame.event || 'message', data: parse(frame.data.join('\n')) };
           frame = { id: frame.id, event: '', data: [] };
           continue;
         }
@@ -32,5 +33,9 @@ export async function* frames(response) {
 }
 
 function parse(text) {
-  try { return JSON.parse(text); } catch { return text; }
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
 }

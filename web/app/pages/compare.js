@@ -25,16 +25,24 @@ function useSeries(ids) {
 
 export default function Compare({ query }) {
   const ids = useMemo(() => (query.runs || '').split(',').filter(Boolean), [query.runs]);
-  useEffect(() => { document.title = 'Compare runs · VGPO'; }, []);
-  if (ids.length === 0) return html`<${Empty} icon="play" title="No runs chosen"><p>Choose runs in the list, then compare them.</p><a class="button primary" href="#/runs">To the runs</a></${Empty}>`;
+  useEffect(() => {
+    document.title = 'Compare runs · VGPO';
+  }, []);
+  if (ids.length === 0)
+    return html`<${Empty} icon="play" title="No runs chosen">
+      <p>Choose runs in the list, then compare them.</p>
+      <a class="button primary" href="#/runs">To the runs</a>
+    </${Empty}>`;
   return html`<${Compared} ids=${ids} query=${query} />`;
 }
 
 async function readJobs(ids, signal) {
-  return Promise.all(ids.map(async (id) => {
-    const run = await get(`/v1/runs/${id}`, { signal });
-    return { run, job: await get(`/v1/jobs/${run.job_id}`, { signal }) };
-  }));
+  return Promise.all(
+    ids.map(async (id) => {
+      const run = await get(`/v1/runs/${id}`, { signal });
+      return { run, job: await get(`/v1/jobs/${run.job_id}`, { signal }) };
+    }),
+  );
 }
 
 function Compared({ ids, query }) {
@@ -45,21 +53,66 @@ function Compared({ ids, query }) {
   const [log, setLog] = useState(false);
   const keys = [...new Set(all.flatMap((one) => [...one.map.keys()].filter((key) => one.has(key))))].sort();
   const shown = (query.keys ? query.keys.split(',') : FIRST).filter((key) => keys.includes(key));
-  const toggle = (key) => setQuery({ keys: (shown.includes(key) ? shown.filter((k) => k !== key) : [...shown, key]).join(',') });
+  const toggle = (key) =>
+    setQuery({ keys: (shown.includes(key) ? shown.filter((k) => k !== key) : [...shown, key]).join(',') });
   if (error && !jobs) return html`<${Failure} error=${error} again=${again} />`;
   if (!jobs) return html`<${Loading} what="Reading the runs" height=${320} />`;
-  const names = jobs.map(({ run }, i) => (jobs.filter((other) => other.run.name === run.name).length > 1 ? `${run.name} · ${run.id.slice(-4)}` : run.name));
-  return html`<nav class="crumbs" aria-label="Where you are"><a href="#/runs">Runs</a> / Compare</nav>
+  const names = jobs.map(({ run }, i) =>
+    jobs.filter((other) => other.run.name === run.name).length > 1 ? `${run.name} · ${run.id.slice(-4)}` : run.name,
+  );
+  return html`
+    <nav class="crumbs" aria-label="Where you are"><a href="#/runs">Runs</a> / Compare</nav>
     <div class="head"><h1 class="grow">${ids.length} ${ids.length === 1 ? 'run' : 'runs'} side by side</h1></div>
-    <ul class="run-chips">${jobs.map(({ run }, i) => html`<li key=${run.id}><i style=${{ background: colourOf(i) }}></i><a href=${href(['runs', run.id])}>${names[i]}</a>
-      <${Badge} state=${run.state} /><b class="tabular">${percent(run.best_accuracy)}</b>
-      <button class="icon" aria-label=${`Leave out ${names[i]}`} onClick=${() => setQuery({ runs: ids.filter((id) => id !== run.id).join(',') })}>×</button></li>`)}</ul>
+    <ul class="run-chips">
+      ${jobs.map(
+        ({ run }, i) => html`<li key=${run.id}>
+          <i style=${{ background: colourOf(i) }}></i>
+          <a href=${href(['runs', run.id])}>${names[i]}</a>
+          <${Badge} state=${run.state} />
+          <b class="tabular">${percent(run.best_accuracy)}</b>
+          <button
+            class="icon"
+            aria-label=${`Leave out ${names[i]}`}
+            onClick=${() => setQuery({ runs: ids.filter((id) => id !== run.id).join(',') })}
+          >
+            ×
+          </button>
+        </li>`,
+      )}
+    </ul>
     <${CurveTools} kind=${kind} setKind=${setKind} weight=${weight} setWeight=${setWeight}>
-      <label class="inline"><input type="checkbox" checked=${log} onChange=${(e) => setLog(e.target.checked)} />log axis</label>
-      <select aria-label="Add a metric" onChange=${(e) => { if (e.target.value) toggle(e.target.value); e.target.value = ''; }}>
-        <option value="">Add a metric …</option>${keys.filter((key) => !shown.includes(key)).map((key) => html`<option value=${key}>${key}</option>`)}</select></${CurveTools}>
-    <div class="compare-charts">${shown.map((key) => html`<div class="card" key=${key}><${OneMetric} metric=${key} all=${all} names=${names} kind=${kind} weight=${weight} log=${log} close=${() => toggle(key)} /></div>`)}</div>
-    ${jobs.length > 1 && html`<${Differences} jobs=${jobs} names=${names} />`}`;
+      <label class="inline">
+        <input type="checkbox" checked=${log} onChange=${(e) => setLog(e.target.checked)} />
+        log axis
+      </label>
+      <select
+        aria-label="Add a metric"
+        onChange=${(e) => {
+          if (e.target.value) toggle(e.target.value);
+          e.target.value = '';
+        }}
+      >
+        <option value="">Add a metric …</option>
+        ${keys.filter((key) => !shown.includes(key)).map((key) => html`<option value=${key}>${key}</option>`)}
+      </select>
+    </${CurveTools}>
+    <div class="compare-charts">
+      ${shown.map(
+        (key) => html`<div class="card" key=${key}>
+          <${OneMetric}
+            metric=${key}
+            all=${all}
+            names=${names}
+            kind=${kind}
+            weight=${weight}
+            log=${log}
+            close=${() => toggle(key)}
+          />
+        </div>`,
+      )}
+    </div>
+    ${jobs.length > 1 && html`<${Differences} jobs=${jobs} names=${names} />`}
+  `;
 }
 
 /** One metric of every run; zooming in reads finer buckets of the part in view. */
@@ -67,21 +120,76 @@ function OneMetric({ metric, all, names, kind, weight, log, close }) {
   const [part, setPart] = useState(null);
   const near = useCloser(all, [metric], kind, part);
   const info = all.map((one) => one.get(metric)).find(Boolean);
-  const series = useMemo(() => near.map((one, i) => {
-    const points = one.get(metric)?.points ?? [];
-    const banded = points.some((p) => p.count > 1);
-    return { label: names[i], colour: colourOf(i), x: xs(points, kind), y: points.map((p) => p.mean), ...(banded ? { lo: points.map((p) => p.min), hi: points.map((p) => p.max) } : {}) };
-  }), [near, kind, names.join(), theme.value]);
-  return html`<${Chart} title=${metric} note=${info?.description} series=${series} kind=${kind} weight=${weight} log=${log} sync="compare" height=${260} onRange=${setPart}
-    text=${(v) => inUnit(v, info?.unit)} tools=${html`<button class="icon" aria-label=${`Remove ${metric}`} onClick=${close}>×</button>`} />`;
+  const series = useMemo(
+    () =>
+      near.map((one, i) => {
+        const points = one.get(metric)?.points ?? [];
+        const banded = points.some((p) => p.count > 1);
+        return {
+          label: names[i],
+          colour: colourOf(i),
+          x: xs(points, kind),
+          y: points.map((p) => p.mean),
+          ...(banded ? { lo: points.map((p) => p.min), hi: points.map((p) => p.max) } : {}),
+        };
+      }),
+    [near, kind, names.join(), theme.value],
+  );
+  return html`<${Chart}
+    title=${metric}
+    note=${info?.description}
+    series=${series}
+    kind=${kind}
+    weight=${weight}
+    log=${log}
+    sync="compare"
+    height=${260}
+    onRange=${setPart}
+    text=${(v) => inUnit(v, info?.unit)}
+    tools=${html`<button class="icon" aria-label=${`Remove ${metric}`} onClick=${close}>×</button>`}
+  />`;
 }
 
 /** Settings that tell the runs apart, with what came of them. */
 function Differences({ jobs, names }) {
   const rows = differences(jobs.map(({ job }) => job.spec)).filter(([key]) => key !== '/name');
-  return html`<section class="section" aria-label="Settings that differ"><div class="title"><h2>Settings that differ</h2><p class="muted">${rows.length === 0 ? 'None: these runs were asked for the same thing.' : `${rows.length} of them`}</p></div>
-    <div class="card scroll" tabindex="0"><table><thead><tr><th scope="col">Setting</th>${names.map((name, i) => html`<th scope="col"><i class="dot" style=${{ background: colourOf(i) }}></i>${name}</th>`)}</tr></thead>
-      <tbody>${rows.map(([key, values]) => html`<tr key=${key}><th scope="row"><code>${key.slice(1)}</code></th>${values.map((value) => html`<td class="mono">${show(value) || '–'}</td>`)}</tr>`)}
-        <tr><th scope="row">best held-out accuracy</th>${jobs.map(({ run }) => html`<td><b>${percent(run.best_accuracy)}</b></td>`)}</tr>
-        <tr><th scope="row">steps done</th>${jobs.map(({ run }) => html`<td>${number(run.last_step ?? 0)}</td>`)}</tr></tbody></table></div></section>`;
+  return html`<section class="section" aria-label="Settings that differ">
+    <div class="title">
+      <h2>Settings that differ</h2>
+      <p class="muted">
+        ${rows.length === 0 ? 'None: these runs were asked for the same thing.' : `${rows.length} of them`}
+      </p>
+    </div>
+    <div class="card scroll" tabindex="0">
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">Setting</th>
+            ${names.map(
+              (name, i) => html`<th scope="col">
+                <i class="dot" style=${{ background: colourOf(i) }}></i>
+                ${name}
+              </th>`,
+            )}
+          </tr>
+        </thead>
+        <tbody>
+          ${rows.map(
+            ([key, values]) => html`<tr key=${key}>
+              <th scope="row"><code>${key.slice(1)}</code></th>
+              ${values.map((value) => html`<td class="mono">${show(value) || '–'}</td>`)}
+            </tr>`,
+          )}
+          <tr>
+            <th scope="row">best held-out accuracy</th>
+            ${jobs.map(({ run }) => html`<td><b>${percent(run.best_accuracy)}</b></td>`)}
+          </tr>
+          <tr>
+            <th scope="row">steps done</th>
+            ${jobs.map(({ run }) => html`<td>${number(run.last_step ?? 0)}</td>`)}
+          </tr>
+        </tbody>
+      </table>
+    </div>
+  </section>`;
 }

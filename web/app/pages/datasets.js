@@ -11,30 +11,94 @@ import { Icon } from '../parts/icon.js';
 
 export default function Datasets({ parts }) {
   const [found, error, again] = useLoad((signal) => list('/v1/datasets', 1000, { signal }), [epoch.value]);
-  useEffect(() => { document.title = 'Data · VGPO'; return listen(({ kind }) => { if (kind === 'dataset') again(); }); }, []);
+  useEffect(() => {
+    document.title = 'Data · VGPO';
+    return listen(({ kind }) => {
+      if (kind === 'dataset') again();
+    });
+  }, []);
   const chosen = found?.find((d) => d.name === parts[1] || d.id === parts[1]);
-  return html`<div class="head"><div class="grow"><h1>Data sets</h1><p class="lead">Questions about images with answers that can be checked.</p></div></div>
+  return html`
+    <div class="head">
+      <div class="grow">
+        <h1>Data sets</h1>
+        <p class="lead">Questions about images with answers that can be checked.</p>
+      </div>
+    </div>
     <${Upload} done=${again} />
-    ${error && !found ? html`<${Failure} error=${error} again=${again} />` : !found ? html`<${Loading} what="Reading data sets" height=${200} />`
-      : found.length === 0 ? html`<${Empty} icon="file" title="No data sets yet" />`
-      : html`<ul class="cards">${found.map((one) => html`<${Entry} key=${one.id} one=${one} open=${one === chosen} again=${again} />`)}</ul>`}`;
+    ${
+      error && !found
+        ? html`<${Failure} error=${error} again=${again} />`
+        : !found
+          ? html`<${Loading} what="Reading data sets" height=${200} />`
+          : found.length === 0
+            ? html`<${Empty} icon="file" title="No data sets yet" />`
+            : html`<ul class="cards">
+              ${found.map((one) => html`<${Entry} key=${one.id} one=${one} open=${one === chosen} again=${again} />`)}
+            </ul>`
+    }
+  `;
 }
 
 function Entry({ one, open, again }) {
   const remove = async () => {
-    const sure = await confirm({ title: `Delete “${one.name}”?`, text: 'Its rows and images are gone for good. Runs that used it keep their results.', yes: 'Delete it', danger: true });
-    if (sure && await attempt(() => send('DELETE', `/v1/datasets/${one.id}`), 'Deleted')) again();
+    const sure = await confirm({
+      title: `Delete “${one.name}”?`,
+      text: 'Its rows and images are gone for good. Runs that used it keep their results.',
+      yes: 'Delete it',
+      danger: true,
+    });
+    if (sure && (await attempt(() => send('DELETE', `/v1/datasets/${one.id}`), 'Deleted'))) again();
   };
   const faults = one.report?.errors ?? [];
-  return html`<li class=${`card ${open ? 'wide-card' : ''}`}><div class="row"><h2 class="grow"><a href=${href(open ? ['datasets'] : ['datasets', one.name])}>${one.name}</a></h2><${Badge} state=${one.state} /></div>
+  return html`<li class=${`card ${open ? 'wide-card' : ''}`}>
+    <div class="row">
+      <h2 class="grow"><a href=${href(open ? ['datasets'] : ['datasets', one.name])}>${one.name}</a></h2>
+      <${Badge} state=${one.state} />
+    </div>
     ${one.card?.description && html`<p class="muted">${one.card.description}</p>`}
-    <dl class="kv"><dt>Rows</dt><dd>${count(one.train_rows)} to train on, ${count(one.eval_rows)} held out</dd><dt>From</dt><dd>${one.source}, ${moment(one.created_at)}</dd></dl>
-    ${one.state === 'invalid' && faults.length > 0 && html`<div class="notice bad"><ul>${faults.slice(0, 5).map(({ file, row, problem }) => html`<li>${[file, row && `row ${row}`].filter(Boolean).join(', ')}${file ? ': ' : ''}${problem}</li>`)}</ul>
-      ${one.report.bad_rows > 5 && html`<p>${count(one.report.bad_rows)} of ${count(one.report.rows)} rows cannot be used.</p>`}</div>`}
-    <div class="row">${one.state === 'ready' && html`<a class="button small" href=${href(open ? ['datasets'] : ['datasets', one.name])}>${open ? 'Close' : 'Look inside'}</a>
-      <a class="button small" href=${href(['new'], { dataset: one.name })}><${Icon} name="plus" />Train on it</a>`}
-      ${one.source !== 'builtin' && html`<button class="small danger" onClick=${remove}><${Icon} name="trash" />Delete</button>`}</div>
-    ${open && html`<${Rows} dataset=${one.name} />`}</li>`;
+    <dl class="kv">
+      <dt>Rows</dt>
+      <dd>${count(one.train_rows)} to train on, ${count(one.eval_rows)} held out</dd>
+      <dt>From</dt>
+      <dd>${one.source}, ${moment(one.created_at)}</dd>
+    </dl>
+    ${
+      one.state === 'invalid' &&
+      faults.length > 0 &&
+      html`<div class="notice bad">
+        <ul>
+          ${faults.slice(0, 5).map(
+            ({ file, row, problem }) => html`<li>
+              ${[file, row && `row ${row}`].filter(Boolean).join(', ')}
+              ${file ? ': ' : ''}
+              ${problem}
+            </li>`,
+          )}
+        </ul>
+        ${
+          one.report.bad_rows > 5 &&
+          html`<p>${count(one.report.bad_rows)} of ${count(one.report.rows)} rows cannot be used.</p>`
+        }
+      </div>`
+    }
+    <div class="row">
+      ${
+        one.state === 'ready' &&
+        html`
+          <a class="button small" href=${href(open ? ['datasets'] : ['datasets', one.name])}>
+            ${open ? 'Close' : 'Look inside'}
+          </a>
+          <a class="button small" href=${href(['new'], { dataset: one.name })}><${Icon} name="plus" />Train on it</a>
+        `
+      }
+      ${
+        one.source !== 'builtin' &&
+        html`<button class="small danger" onClick=${remove}><${Icon} name="trash" />Delete</button>`
+      }
+    </div>
+    ${open && html`<${Rows} dataset=${one.name} />`}
+  </li>`;
 }
 
 /** Sends a form and tells how much has gone; fetch cannot. */
@@ -44,11 +108,18 @@ function sendForm(url, form, onPart) {
     request.open('POST', url);
     request.setRequestHeader('accept', 'application/json');
     for (const [name, value] of Object.entries(proof())) request.setRequestHeader(name, value);
-    request.upload.onprogress = (event) => { if (event.lengthComputable) onPart(event.loaded / event.total, event.loaded); };
+    request.upload.onprogress = (event) => {
+      if (event.lengthComputable) onPart(event.loaded / event.total, event.loaded);
+    };
     request.onload = () => {
       let body = {};
-      try { body = JSON.parse(request.responseText); } catch { /* the status has to do */ }
-      if (request.status < 300) resolve(body); else reject(new ApiError(request.status, body));
+      try {
+        body = JSON.parse(request.responseText);
+      } catch {
+        /* the status has to do */
+      }
+      if (request.status < 300) resolve(body);
+      else reject(new ApiError(request.status, body));
     };
     request.onerror = () => reject(new Error('The connection broke while sending.'));
     request.send(form);
@@ -64,7 +135,13 @@ function Upload({ done }) {
   const take = (list) => {
     const all = [...list];
     setFiles(all);
-    if (!name && all[0]) setName(all[0].name.replace(/\.[^.]+$/, '').toLowerCase().replace(/[^a-z0-9_-]+/g, '-'));
+    if (!name && all[0])
+      setName(
+        all[0].name
+          .replace(/\.[^.]+$/, '')
+          .toLowerCase()
+          .replace(/[^a-z0-9_-]+/g, '-'),
+      );
   };
   const upload = async (event) => {
     event.preventDefault();
@@ -72,17 +149,67 @@ function Upload({ done }) {
     form.append('name', name);
     for (const file of files) form.append('file', file, file.webkitRelativePath || file.name);
     setPart([0, 0]);
-    const sent = await attempt(() => sendForm('/v1/datasets', form, (share, loaded) => setPart([share, loaded])), 'Uploaded: its rows are being checked');
+    const sent = await attempt(
+      () => sendForm('/v1/datasets', form, (share, loaded) => setPart([share, loaded])),
+      'Uploaded: its rows are being checked',
+    );
     setPart(null);
-    if (sent) { setFiles([]); setName(''); done(); }
+    if (sent) {
+      setFiles([]);
+      setName('');
+      done();
+    }
   };
-  return html`<form class=${`card drop upload ${over ? 'over' : ''}`} onSubmit=${upload} onDragOver=${(e) => { e.preventDefault(); setOver(true); }} onDragLeave=${() => setOver(false)}
-      onDrop=${(e) => { e.preventDefault(); setOver(false); if (e.dataTransfer.files.length > 0) take(e.dataTransfer.files); else say('Drop files, not text', true); }}>
-    <div class="row"><div class="grow"><h2>Bring your own</h2><p class="muted">JSON lines, Parquet or zip, with pictures beside them. Drop them here.</p></div>
+  return html`<form
+    class=${`card drop upload ${over ? 'over' : ''}`}
+    onSubmit=${upload}
+    onDragOver=${(e) => {
+      e.preventDefault();
+      setOver(true);
+    }}
+    onDragLeave=${() => setOver(false)}
+    onDrop=${(e) => {
+      e.preventDefault();
+      setOver(false);
+      if (e.dataTransfer.files.length > 0) take(e.dataTransfer.files);
+      else say('Drop files, not text', true);
+    }}
+  >
+    <div class="row">
+      <div class="grow">
+        <h2>Bring your own</h2>
+        <p class="muted">JSON lines, Parquet or zip, with pictures beside them. Drop them here.</p>
+      </div>
       <button type="button" onClick=${() => input.current.click()}><${Icon} name="upload" />Choose files</button>
-      <input ref=${input} type="file" multiple hidden aria-label="Files of the data set" accept=".jsonl,.json,.parquet,.zip,image/*" onChange=${(e) => take(e.target.files)} /></div>
-    ${files.length > 0 && html`<div class="row"><${Field} label="Name">${(a) => html`<input ...${a} required value=${name} onInput=${(e) => setName(e.target.value)} />`}</${Field}>
-      <span class="grow muted">${files.length === 1 ? files[0].name : `${files.length} files`}, ${bytes(files.reduce((sum, f) => sum + f.size, 0))}</span>
-      <button class="primary" disabled=${!name || part !== null}>Upload</button></div>`}
-    ${part && html`<${Progress} value=${part[0]} label="Upload" /><p class="muted small-text tabular">${bytes(part[1])} sent</p>`}</form>`;
+      <input
+        ref=${input}
+        type="file"
+        multiple
+        hidden
+        aria-label="Files of the data set"
+        accept=".jsonl,.json,.parquet,.zip,image/*"
+        onChange=${(e) => take(e.target.files)}
+      />
+    </div>
+    ${
+      files.length > 0 &&
+      html`<div class="row">
+        <${Field} label="Name">
+          ${(a) => html`<input ...${a} required value=${name} onInput=${(e) => setName(e.target.value)} />`}
+        </${Field}>
+        <span class="grow muted">
+          ${files.length === 1 ? files[0].name : `${files.length} files`},${' '}
+          ${bytes(files.reduce((sum, f) => sum + f.size, 0))}
+        </span>
+        <button class="primary" disabled=${!name || part !== null}>Upload</button>
+      </div>`
+    }
+    ${
+      part &&
+      html`
+        <${Progress} value=${part[0]} label="Upload" />
+        <p class="muted small-text tabular">${bytes(part[1])} sent</p>
+      `
+    }
+  </form>`;
 }

@@ -15,12 +15,40 @@ const ROLES = [
 export default function Keys() {
   const [found, error, again] = useLoad((signal) => list('/v1/keys', 1000, { signal }), []);
   const [made, setMade] = useState(null);
-  useEffect(() => { document.title = 'Keys · VGPO'; }, []);
-  return html`<div class="head"><div class="grow"><h1>Keys</h1><p class="lead">A key opens the API and this dashboard. Its secret is shown once.</p></div></div>
-    ${made ? html`<${Secret} made=${made} done=${() => setMade(null)} />` : html`<${Create} done=${(key) => { setMade(key); again(); }} />`}
-    ${error && !found ? html`<${Failure} error=${error} again=${again} />` : !found ? html`<${Loading} what="Reading keys" height=${200} />`
-      : found.length === 0 ? html`<${Empty} icon="key" title="No keys yet"><p>Without a key, only this machine reaches the server. From the first key on, the server asks for one.</p></${Empty}>`
-      : html`<${Table} keys=${found} again=${again} />`}`;
+  useEffect(() => {
+    document.title = 'Keys · VGPO';
+  }, []);
+  return html`
+    <div class="head">
+      <div class="grow">
+        <h1>Keys</h1>
+        <p class="lead">A key opens the API and this dashboard. Its secret is shown once.</p>
+      </div>
+    </div>
+    ${
+      made
+        ? html`<${Secret} made=${made} done=${() => setMade(null)} />`
+        : html`<${Create}
+          done=${(key) => {
+            setMade(key);
+            again();
+          }}
+        />`
+    }
+    ${
+      error && !found
+        ? html`<${Failure} error=${error} again=${again} />`
+        : !found
+          ? html`<${Loading} what="Reading keys" height=${200} />`
+          : found.length === 0
+            ? html`<${Empty} icon="key" title="No keys yet">
+              <p>
+                Without a key, only this machine reaches the server. From the first key on, the server asks for one.
+              </p>
+            </${Empty}>`
+            : html`<${Table} keys=${found} again=${again} />`
+    }
+  `;
 }
 
 function Create({ done }) {
@@ -34,36 +62,90 @@ function Create({ done }) {
       done(await post('/v1/keys', { name: name.trim() || null, role, project: project.trim() }));
     } catch (error) {
       const fields = error instanceof ApiError ? error.fields : [];
-      setWrong(fields.length > 0 ? Object.fromEntries(fields.map((f) => [f.pointer, f.detail])) : { '/name': error.message });
+      setWrong(
+        fields.length > 0 ? Object.fromEntries(fields.map((f) => [f.pointer, f.detail])) : { '/name': error.message },
+      );
     }
   };
-  return html`<form class="card" onSubmit=${create} aria-label="New key"><div class="row key-form">
-    <${Field} label="What it is for" wrong=${wrong['/name']}>${(attributes) => html`<input ...${attributes} value=${name} onInput=${(e) => setName(e.target.value)} placeholder="CI of team vision" />`}</${Field}>
-    <${Select} label="Role" value=${role} onChange=${setRole} options=${ROLES} />
-    <${Field} label="Project" wrong=${wrong['/project']}>${(attributes) => html`<input ...${attributes} value=${project} onInput=${(e) => setProject(e.target.value)} required />`}</${Field}>
-    <button class="primary"><${Icon} name="plus" />Make a key</button></div></form>`;
+  return html`<form class="card" onSubmit=${create} aria-label="New key">
+    <div class="row key-form">
+      <${Field} label="What it is for" wrong=${wrong['/name']}>
+        ${(attributes) => html`<input
+          ...${attributes}
+          value=${name}
+          onInput=${(e) => setName(e.target.value)}
+          placeholder="CI of team vision"
+        />`}
+      </${Field}>
+      <${Select} label="Role" value=${role} onChange=${setRole} options=${ROLES} />
+      <${Field} label="Project" wrong=${wrong['/project']}>
+        ${(attributes) =>
+          html`<input ...${attributes} value=${project} onInput=${(e) => setProject(e.target.value)} required />`}
+      </${Field}>
+      <button class="primary"><${Icon} name="plus" />Make a key</button>
+    </div>
+  </form>`;
 }
 
 function Secret({ made, done }) {
-  return html`<section class="card" aria-label="The new key"><h2>${made.name}</h2>
-    <p>Keep the secret now: nobody can show it again.</p><p><code class="secret">${made.secret}</code></p>
-    <div class="row"><button class="primary" onClick=${() => sayCopied(made.secret, 'The secret')}><${Icon} name="copy" />Copy</button>
-      <button onClick=${done}>I have it</button></div></section>`;
+  return html`<section class="card" aria-label="The new key">
+    <h2>${made.name}</h2>
+    <p>Keep the secret now: nobody can show it again.</p>
+    <p><code class="secret">${made.secret}</code></p>
+    <div class="row">
+      <button class="primary" onClick=${() => sayCopied(made.secret, 'The secret')}>
+        <${Icon} name="copy" />
+        Copy
+      </button>
+      <button onClick=${done}>I have it</button>
+    </div>
+  </section>`;
 }
 
 function Table({ keys, again }) {
   const now = useNow(30_000);
-  return html`<div class="card scroll"><table class="stacked" role="table"><caption class="sr">Keys, newest first</caption><thead role="rowgroup"><tr role="row">${['Name', 'Role', 'Project', 'Begins with', 'Made', 'Last used', ''].map((text) => html`
-      <th role="columnheader" scope="col">${text || html`<span class="sr">Actions</span>`}</th>`)}</tr></thead>
-    <tbody role="rowgroup">${keys.map((key) => html`<tr role="row" key=${key.id}><th role="rowheader" scope="row">${key.name}</th><td role="cell" data-label="Role">${key.role}</td><td role="cell" data-label="Project">${key.project}</td>
-      <td role="cell" data-label="Begins with"><code>vgpo_${key.prefix}</code></td>
-      <td role="cell" data-label="Made">${moment(key.created_at)}</td><td role="cell" data-label="Last used">${key.last_used_at ? ago(key.last_used_at, now) : 'never'}</td>
-      <td role="cell" class="wide">${key.revoked_at ? html`<span class="muted">revoked ${moment(key.revoked_at)}</span>` : html`<button class="small danger" onClick=${() => revoke(key, again)}><${Icon} name="trash" />Revoke</button>`}</td></tr>`)}</tbody></table></div>`;
+  return html`<div class="card scroll">
+    <table class="stacked" role="table">
+      <caption class="sr">Keys, newest first</caption>
+      <thead role="rowgroup">
+        <tr role="row">
+          ${['Name', 'Role', 'Project', 'Begins with', 'Made', 'Last used', ''].map(
+            (text) => html`<th role="columnheader" scope="col">
+              ${text || html`<span class="sr">Actions</span>`}
+            </th>`,
+          )}
+        </tr>
+      </thead>
+      <tbody role="rowgroup">
+        ${keys.map(
+          (key) => html`<tr role="row" key=${key.id}>
+            <th role="rowheader" scope="row">${key.name}</th>
+            <td role="cell" data-label="Role">${key.role}</td>
+            <td role="cell" data-label="Project">${key.project}</td>
+            <td role="cell" data-label="Begins with"><code>vgpo_${key.prefix}</code></td>
+            <td role="cell" data-label="Made">${moment(key.created_at)}</td>
+            <td role="cell" data-label="Last used">${key.last_used_at ? ago(key.last_used_at, now) : 'never'}</td>
+            <td role="cell" class="wide">
+              ${
+                key.revoked_at
+                  ? html`<span class="muted">revoked ${moment(key.revoked_at)}</span>`
+                  : html`<button class="small danger" onClick=${() => revoke(key, again)}>
+                    <${Icon} name="trash" />
+                    Revoke
+                  </button>`
+              }
+            </td>
+          </tr>`,
+        )}
+      </tbody>
+    </table>
+  </div>`;
 }
 
 async function revoke(key, again) {
   const own = key.id === identity.value?.key_id;
-  const text = `Whoever uses it is refused from now on, and its sessions end.${own ? ' It is the key that you are signed in with.' : ''}`;
+  const mine = own ? ' It is the key that you are signed in with.' : '';
+  const text = `Whoever uses it is refused from now on, and its sessions end.${mine}`;
   const sure = await confirm({ title: `Revoke “${key.name}”?`, text, yes: 'Revoke it', danger: true });
-  if (sure && await attempt(() => send('DELETE', `/v1/keys/${key.id}`), 'Revoked')) again();
+  if (sure && (await attempt(() => send('DELETE', `/v1/keys/${key.id}`), 'Revoked'))) again();
 }

@@ -21,12 +21,36 @@ export default function Models() {
       if (!data.progress) again();
     });
   }, []);
-  return html`<div class="head"><div class="grow"><h1>Models</h1><p class="lead">What can be trained and asked.</p></div></div>
+  return html`
+    <div class="head">
+      <div class="grow"><h1>Models</h1><p class="lead">What can be trained and asked.</p></div>
+    </div>
     ${can('post', '/v1/models') && html`<${Register} done=${again} />`}
-    ${error && !found ? html`<${Failure} error=${error} again=${again} />` : !found ? html`<${Loading} what="Reading models" height=${200} />`
-      : found.length === 0 ? html`<${Empty} icon="star" title="No models yet"><p>Register a folder in Hugging Face layout.</p></${Empty}>`
-      : html`<ul class="cards">${found.map((model) => html`<${Card} key=${model.id} model=${model} progress=${coming[model.id] ?? model.progress} again=${again} />`)}</ul>`}
-    <section class="section" aria-label="Checkpoints"><div class="title"><h2>Checkpoints</h2><p class="muted">Of all runs, newest first.</p></div><${Checkpoints} /></section>`;
+    ${
+      error && !found
+        ? html`<${Failure} error=${error} again=${again} />`
+        : !found
+          ? html`<${Loading} what="Reading models" height=${200} />`
+          : found.length === 0
+            ? html`<${Empty} icon="star" title="No models yet">
+              <p>Register a folder in Hugging Face layout.</p>
+            </${Empty}>`
+            : html`<ul class="cards">
+              ${found.map(
+                (model) => html`<${Card}
+                  key=${model.id}
+                  model=${model}
+                  progress=${coming[model.id] ?? model.progress}
+                  again=${again}
+                />`,
+              )}
+            </ul>`
+    }
+    <section class="section" aria-label="Checkpoints">
+      <div class="title"><h2>Checkpoints</h2><p class="muted">Of all runs, newest first.</p></div>
+      <${Checkpoints} />
+    </section>
+  `;
 }
 
 function Card({ model, progress, again }) {
@@ -34,20 +58,72 @@ function Card({ model, progress, again }) {
   const ready = model.state === 'ready';
   const served = model.source.startsWith('ckpt_');
   const remove = async () => {
-    const sure = await confirm({ title: `Take “${model.id}” off the list?`, text: 'Jobs and requests can no longer name it. Its files stay.', yes: 'Take it off', danger: true });
+    const sure = await confirm({
+      title: `Take “${model.id}” off the list?`,
+      text: 'Jobs and requests can no longer name it. Its files stay.',
+      yes: 'Take it off',
+      danger: true,
+    });
     const path = served ? `/v1/checkpoints/${model.source}/promote` : `/v1/models/${model.id}`;
-    if (sure && await attempt(() => send('DELETE', path), 'Taken off')) again();
+    if (sure && (await attempt(() => send('DELETE', path), 'Taken off'))) again();
   };
-  return html`<li class="card"><div class="row"><h2 class="grow">${card.title || model.id}</h2>${ready ? html`<span class="tag">${model.family}</span>` : html`<${Badge} state=${model.state} />`}</div>
-    ${card.task && html`<p>${card.task}</p>`}${card.limits && html`<p class="muted small-text">${card.limits}</p>`}
+  return html`<li class="card">
+    <div class="row">
+      <h2 class="grow">${card.title || model.id}</h2>
+      ${ready ? html`<span class="tag">${model.family}</span>` : html`<${Badge} state=${model.state} />`}
+    </div>
+    ${card.task && html`<p>${card.task}</p>`}
+    ${card.limits && html`<p class="muted small-text">${card.limits}</p>`}
     ${model.problem && html`<p class="notice bad">${model.problem}</p>`}
-    ${model.state === 'downloading' && progress && html`<${Progress} value=${(progress.number - 1 + progress.bytes / (progress.size || 1)) / progress.files} label=${`Download of ${model.id}`} />
-      <p class="muted small-text tabular">file ${progress.number} of ${progress.files}: ${progress.file}, ${bytes(progress.bytes)} of ${bytes(progress.size)}</p>`}
-    <dl class="kv"><dt>Name</dt><dd><code>${model.id}</code></dd>${model.parameters > 0 && html`<dt>Parameters</dt><dd>${count(model.parameters)}</dd>`}<dt>From</dt><dd>${model.source}</dd>
-      ${card.license && html`<dt>Licence</dt><dd>${card.license}</dd>`}</dl>
-    <div class="row">${ready && html`<a class="button small" href=${href(['playground'], { model: model.id })}><${Icon} name="eye" />Ask it</a>
-      <a class="button small" href=${href(['new'], { model: model.id })}><${Icon} name="plus" />Train it</a>`}
-      ${model.source !== 'builtin' && model.state !== 'downloading' && html`<button class="small danger" onClick=${remove}><${Icon} name="trash" />Take off</button>`}</div></li>`;
+    ${
+      model.state === 'downloading' &&
+      progress &&
+      html`
+        <${Progress}
+          value=${(progress.number - 1 + progress.bytes / (progress.size || 1)) / progress.files}
+          label=${`Download of ${model.id}`}
+        />
+        <p class="muted small-text tabular">
+          file ${progress.number} of ${progress.files}: ${progress.file}, ${bytes(progress.bytes)} of${' '}
+          ${bytes(progress.size)}
+        </p>
+      `
+    }
+    <dl class="kv">
+      <dt>Name</dt>
+      <dd><code>${model.id}</code></dd>
+      ${
+        model.parameters > 0 &&
+        html`
+          <dt>Parameters</dt>
+          <dd>${count(model.parameters)}</dd>
+        `
+      }
+      <dt>From</dt>
+      <dd>${model.source}</dd>
+      ${
+        card.license &&
+        html`
+          <dt>Licence</dt>
+          <dd>${card.license}</dd>
+        `
+      }
+    </dl>
+    <div class="row">
+      ${
+        ready &&
+        html`
+          <a class="button small" href=${href(['playground'], { model: model.id })}><${Icon} name="eye" />Ask it</a>
+          <a class="button small" href=${href(['new'], { model: model.id })}><${Icon} name="plus" />Train it</a>
+        `
+      }
+      ${
+        model.source !== 'builtin' &&
+        model.state !== 'downloading' &&
+        html`<button class="small danger" onClick=${remove}><${Icon} name="trash" />Take off</button>`
+      }
+    </div>
+  </li>`;
 }
 
 /** A model from the hub or from a folder of the server. */
@@ -68,15 +144,62 @@ function Register({ done }) {
       done();
     } catch (error) {
       const fields = error instanceof ApiError ? error.fields : [];
-      setWrong(fields.length > 0 ? Object.fromEntries(fields.map((f) => [f.pointer.startsWith('/name') ? 'name' : 'place', f.detail])) : { place: error.message });
+      setWrong(
+        fields.length > 0
+          ? Object.fromEntries(fields.map((f) => [f.pointer.startsWith('/name') ? 'name' : 'place', f.detail]))
+          : { place: error.message },
+      );
     }
     setBusy(false);
   };
   const label = kind === 'hub' ? 'Repository of the hub' : 'Folder on the server';
-  return html`<details class="card register"><summary>Add a model</summary><form onSubmit=${add} aria-label="Add a model">
-    <${Segmented} label="Where it is" value=${kind} onChange=${(value) => { setKind(value); setWrong({}); }} options=${[['hub', 'Hugging Face hub'], ['path', 'Folder']]} />
-    <div class="fields"><${Field} label=${label} wrong=${wrong.place}>${(a) => html`<input ...${a} required spellcheck="false" value=${place} placeholder=${kind === 'hub' ? 'Qwen/Qwen2.5-VL-3B-Instruct' : '/models/mine'}
-        onInput=${(e) => { setPlace(e.target.value); setWrong({}); }} />`}</${Field}>
-      <${Field} label="Name (as it is called, if empty)" wrong=${wrong.name}>${(a) => html`<input ...${a} spellcheck="false" value=${name} onInput=${(e) => { setName(e.target.value); setWrong({}); }} />`}</${Field}></div>
-    <div class="row"><button class="primary" disabled=${busy || !place.trim()}><${Icon} name="download" />${busy ? 'Asking …' : 'Add it'}</button></div></form></details>`;
+  return html`<details class="card register">
+    <summary>Add a model</summary>
+    <form onSubmit=${add} aria-label="Add a model">
+      <${Segmented}
+        label="Where it is"
+        value=${kind}
+        onChange=${(value) => {
+          setKind(value);
+          setWrong({});
+        }}
+        options=${[
+          ['hub', 'Hugging Face hub'],
+          ['path', 'Folder'],
+        ]}
+      />
+      <div class="fields">
+        <${Field} label=${label} wrong=${wrong.place}>
+          ${(a) => html`<input
+            ...${a}
+            required
+            spellcheck="false"
+            value=${place}
+            placeholder=${kind === 'hub' ? 'Qwen/Qwen2.5-VL-3B-Instruct' : '/models/mine'}
+            onInput=${(e) => {
+              setPlace(e.target.value);
+              setWrong({});
+            }}
+          />`}
+        </${Field}>
+        <${Field} label="Name (as it is called, if empty)" wrong=${wrong.name}>
+          ${(a) => html`<input
+            ...${a}
+            spellcheck="false"
+            value=${name}
+            onInput=${(e) => {
+              setName(e.target.value);
+              setWrong({});
+            }}
+          />`}
+        </${Field}>
+      </div>
+      <div class="row">
+        <button class="primary" disabled=${busy || !place.trim()}>
+          <${Icon} name="download" />
+          ${busy ? 'Asking …' : 'Add it'}
+        </button>
+      </div>
+    </form>
+  </details>`;
 }

@@ -9,37 +9,121 @@ import { Failure, Loading, useLoad } from '../parts/common.js';
 const NAMES = { kv_cache: 'KV cache' };
 
 export function Plan({ plan, faults }) {
-  if (!plan.value && plan.error && faults.size === 0) return html`<div class="card"><${Failure} error=${plan.error} /></div>`;
+  if (!plan.value && plan.error && faults.size === 0)
+    return html`<div class="card"><${Failure} error=${plan.error} /></div>`;
   return html`
-    ${plan.error && html`<div class="notice bad" role="alert"><b>This job cannot start yet</b><ul>${faults.size > 0
-      ? [...faults].map(([pointer, detail]) => html`<li><code>${pointer.slice(1)}</code>: ${detail}</li>`) : html`<li>${plan.error.message}</li>`}</ul></div>`}
+    ${
+      plan.error &&
+      html`<div class="notice bad" role="alert">
+        <b>This job cannot start yet</b>
+        <ul>
+          ${
+            faults.size > 0
+              ? [...faults].map(([pointer, detail]) => html`<li><code>${pointer.slice(1)}</code>: ${detail}</li>`)
+              : html`<li>${plan.error.message}</li>`
+          }
+        </ul>
+      </div>`
+    }
     ${!plan.value && !plan.error && html`<${Loading} what="Working out the job" height=${300} />`}
-    ${plan.value && html`
-      ${plan.value.warnings.map((warning) => html`<p class="notice warn" key=${warning.pointer}><code>${warning.pointer.slice(1)}</code>: ${warning.detail}</p>`)}
-      <div class="card"><h2>Work</h2><dl class="kv">
-        <dt>Steps</dt><dd>${count(plan.value.work.steps)} (${count(plan.value.work.updates)} updates)</dd>
-        <dt>Responses</dt><dd>${count(plan.value.work.responses)} to ${count(plan.value.work.prompts)} prompts</dd>
-        <dt>Tokens</dt><dd>${count(plan.value.work.max_response_tokens)} written at most, ${count(plan.value.work.prompt_tokens)} of prompts</dd><${Time} plan=${plan.value} /></dl></div>
-      <${Memory} memory=${plan.value.memory} />
-      <div class="card"><h2>First prompt</h2><pre class="code wrap" tabindex="0">${plan.value.prompt.text}</pre>
-        <p class="muted small-text" style=${{ marginTop: '8px' }}>${plan.value.prompt.tokens} tokens, ${plan.value.prompt.image_tokens} of them for ${plan.value.prompt.images.length === 1 ? 'the image' : `${plan.value.prompt.images.length} images`} · ground truth <b class="mono">${plan.value.prompt.answer}</b></p></div>`}`;
+    ${
+      plan.value &&
+      html`
+        ${plan.value.warnings.map(
+          (warning) => html`<p class="notice warn" key=${warning.pointer}>
+            <code>${warning.pointer.slice(1)}</code>: ${warning.detail}
+          </p>`,
+        )}
+        <div class="card">
+          <h2>Work</h2>
+          <dl class="kv">
+            <dt>Steps</dt>
+            <dd>${count(plan.value.work.steps)} (${count(plan.value.work.updates)} updates)</dd>
+            <dt>Responses</dt>
+            <dd>${count(plan.value.work.responses)} to ${count(plan.value.work.prompts)} prompts</dd>
+            <dt>Tokens</dt>
+            <dd>
+              ${count(plan.value.work.max_response_tokens)} written at most,${' '}
+              ${count(plan.value.work.prompt_tokens)} of prompts
+            </dd>
+            <${Time} plan=${plan.value} />
+          </dl>
+        </div>
+        <${Memory} memory=${plan.value.memory} />
+        <div class="card">
+          <h2>First prompt</h2>
+          <pre class="code wrap" tabindex="0">${plan.value.prompt.text}</pre>
+          <p class="muted small-text" style=${{ marginTop: '8px' }}>
+            ${plan.value.prompt.tokens} tokens, ${plan.value.prompt.image_tokens} of them for${' '}
+            ${plan.value.prompt.images.length === 1 ? 'the image' : `${plan.value.prompt.images.length} images`}${' '}
+            · ground truth <b class="mono">${plan.value.prompt.answer}</b>
+          </p>
+        </div>
+      `
+    }
+  `;
 }
 
 /** Estimated memory as one bar. */
 function Memory({ memory }) {
   const all = memory.parts.reduce((sum, part) => sum + part.bytes, 0) || 1;
-  return html`<div class="card"><h2>Memory <span class="muted">about ${bytes(memory.peak_bytes)} at its peak${memory.limit_bytes ? `, of ${bytes(memory.limit_bytes)}` : ''}</span></h2>
-    <div class="memory" role="img" aria-label=${memory.parts.map((p) => `${NAMES[p.part] || p.part} ${bytes(p.bytes)}`).join(', ')}>
-      ${memory.parts.map((part, n) => html`<i key=${part.part} style=${{ width: `${(part.bytes / all) * 100}%`, background: colourOf(n) }}></i>`)}</div>
-    <ul class="legend">${memory.parts.map((part, n) => html`<li key=${part.part}><i style=${{ background: colourOf(n) }}></i>${NAMES[part.part] || part.part} <b>${bytes(part.bytes)}</b></li>`)}</ul>
-    <p class="muted small-text">An estimate from sizes, for the longest responses; KV cache and activations are not needed at the same time.</p></div>`;
+  return html`<div class="card">
+    <h2>
+      Memory${' '}
+      <span class="muted">
+        about ${bytes(memory.peak_bytes)} at its peak
+        ${memory.limit_bytes ? `, of ${bytes(memory.limit_bytes)}` : ''}
+      </span>
+    </h2>
+    <div
+      class="memory"
+      role="img"
+      aria-label=${memory.parts.map((p) => `${NAMES[p.part] || p.part} ${bytes(p.bytes)}`).join(', ')}
+    >
+      ${memory.parts.map(
+        (part, n) => html`<i
+          key=${part.part}
+          style=${{ width: `${(part.bytes / all) * 100}%`, background: colourOf(n) }}
+        ></i>`,
+      )}
+    </div>
+    <ul class="legend">
+      ${memory.parts.map(
+        (part, n) => html`<li key=${part.part}>
+          <i style=${{ background: colourOf(n) }}></i>
+          ${NAMES[part.part] || part.part} <b>${bytes(part.bytes)}</b>
+        </li>`,
+      )}
+    </ul>
+    <p class="muted small-text">
+      An estimate from sizes, for the longest responses; KV cache and activations are not needed at the same
+      time.
+    </p>
+  </div>`;
 }
 
 /** An estimate from the newest run like it; nothing is made up where there is none. */
 function Time({ plan }) {
   const { model, dataset, method, steps, batch, rollout } = plan.spec;
-  const [found, error] = useLoad((signal) => pace(plan, signal), [JSON.stringify([model, dataset, method.type, steps, batch, rollout])]);
+  const [found, error] = useLoad(
+    (signal) => pace(plan, signal),
+    [JSON.stringify([model, dataset, method.type, steps, batch, rollout])],
+  );
   if (error || found === undefined) return null;
-  return html`<dt>Time</dt><dd>${found === null ? html`<span class="muted">unknown before a first run of this model, data set and method</span>`
-    : html`about ${duration(found.seconds)} <span class="muted block small-text">at the pace of <a href=${href(['runs', found.run.id])}>${found.run.name}</a>: ${duration(found.perStep)} a step of ${count(found.responses)} responses; evaluations come on top</span>`}</dd>`;
+  return html`
+    <dt>Time</dt>
+    <dd>
+      ${
+        found === null
+          ? html`<span class="muted">unknown before a first run of this model, data set and method</span>`
+          : html`
+            about ${duration(found.seconds)}${' '}
+            <span class="muted block small-text">
+              at the pace of <a href=${href(['runs', found.run.id])}>${found.run.name}</a>:${' '}
+              ${duration(found.perStep)} a step of ${count(found.responses)} responses; evaluations come on top
+            </span>
+          `
+      }
+    </dd>
+  `;
 }

@@ -13,19 +13,32 @@ import { Segmented } from '../parts/common.js';
 import { Icon } from '../parts/icon.js';
 
 const COLOURS = {
-  image: { label: 'attention', map: 'viridis', of: (s) => s.tokens.map((t) => t.attention.image), text: percent },
-  hidden: { label: 'depends on the image', map: 'diverging', of: (s) => s.hidden?.whole?.map((v) => -v), text: number },
+  image: {
+    label: 'attention',
+    map: 'viridis',
+    of: (s) => s.tokens.map((t) => t.attention.image),
+    text: percent,
+  },
+  hidden: {
+    label: 'depends on the image',
+    map: 'diverging',
+    of: (s) => s.hidden?.whole?.map((v) => -v),
+    text: number,
+  },
   focus: { label: 'focus', map: 'viridis', of: (s) => s.tokens.map((t) => t.focus), text: number },
   logprob: { label: 'log-prob', map: 'viridis', of: (s) => s.tokens.map((t) => t.logprob), text: number },
 };
 const HELP = {
   image: 'How much of its attention the position that predicts the token gives to the image.',
-  hidden: 'How much likelier the token is with the image than with the image hidden (in nats). Attention alone proves nothing; this does.',
+  hidden:
+    'How much likelier the token is with the image than with the image hidden (in nats). ' +
+    'Attention alone proves nothing; this does.',
   focus: 'How close the state that reads the token is to the image: what VGPO weighs.',
   logprob: 'How sure the model is of the token.',
 };
 
-const nameOf = (model, choices) => choices.flatMap((group) => group.options).find(([id]) => id === model)?.[1] ?? shortId(model);
+const nameOf = (model, choices) =>
+  choices.flatMap((group) => group.options).find(([id]) => id === model)?.[1] ?? shortId(model);
 
 export function Answer({ asking, model, image, source, choices, alone }) {
   const state = asking.state.value;
@@ -35,15 +48,24 @@ export function Answer({ asking, model, image, source, choices, alone }) {
   const writing = state.status === 'writing';
   // While it writes, the heat map follows the newest token.
   const at = writing ? state.tokens.length - 1 : current;
-  useEffect(() => { if (state.status === 'waiting') { setCurrent(null); setPlaying(false); } }, [state.status]);
+  useEffect(() => {
+    if (state.status === 'waiting') {
+      setCurrent(null);
+      setPlaying(false);
+    }
+  }, [state.status]);
   useEffect(() => {
     if (!playing) return undefined;
-    const timer = setInterval(() => setCurrent((n) => {
-      const next = (n ?? -1) + 1;
-      if (next < state.tokens.length) return next;
-      setPlaying(false);
-      return null;
-    }), 320);
+    const timer = setInterval(
+      () =>
+        setCurrent((n) => {
+          const next = (n ?? -1) + 1;
+          if (next < state.tokens.length) return next;
+          setPlaying(false);
+          return null;
+        }),
+      320,
+    );
     return () => clearInterval(timer);
   }, [playing, state.tokens.length]);
   const texts = useMemo(() => state.tokens.map((t) => t.text), [state.tokens]);
@@ -52,23 +74,88 @@ export function Answer({ asking, model, image, source, choices, alone }) {
   const bound = Math.max(Math.abs(low), Math.abs(high));
   return html`<article class="card answer" aria-label=${`Answer of ${nameOf(model, choices)}`} aria-busy=${writing}>
     <header class="row between"><h2>${nameOf(model, choices)}</h2><${Copy} request=${state.request} /></header>
-    ${state.status === 'idle' ? html`<p class="empty" style=${{ minHeight: '240px' }}>Choose an image and ask: the answer appears here.</p>` : html`
-      ${state.error && html`<div class="notice bad" role="alert">${state.error.message}${state.error.fields?.length > 0 && html`<ul>${state.error.fields.map((f) => html`<li>${f.detail}</li>`)}</ul>`}</div>`}
-      ${state.warnings.map((warning) => html`<p class="notice warn">${warning.detail}</p>`)}
-      <div class=${alone ? 'answer-wide' : ''}>
-        ${image && html`<${Look} state=${state} image=${image} at=${at} source=${source} />`}
-        <div class="stack" style=${{ gap: '8px' }}>
-          <div class="row between"><${Segmented} label="Colour of tokens" value=${colour} onChange=${setColour} options=${Object.entries(COLOURS).map(([key, { label }]) => [key, label])} /></div>
-          <p class="muted small-text">${HELP[colour]}</p>
-          ${state.status === 'waiting' ? html`<p class="muted" role="status">The model reads …</p>` : html`
-            <${Tokens} tokens=${texts} values=${values} low=${low} high=${high} map=${COLOURS[colour].map} current=${at} onPick=${(i) => { setPlaying(false); setCurrent(i); }}
-              label="Tokens of the answer" text=${COLOURS[colour].text} />
-            <div class="row between"><${Scale} map=${COLOURS[colour].map} low=${number(COLOURS[colour].map === 'diverging' ? -bound : low, 2)} high=${number(COLOURS[colour].map === 'diverging' ? bound : high, 2)} />
-              <span class="row"><button class="small" disabled=${writing || state.tokens.length === 0} onClick=${() => { setCurrent(null); setPlaying(!playing); }}><${Icon} name=${playing ? 'pause' : 'play'} />${playing ? 'Stop' : 'Walk through'}</button></span></div>
-            <${Token} token=${state.tokens[at]} hidden=${state.hidden?.whole?.[at]} />`}
-          <p class="sr" aria-live="polite">${state.status === 'done' ? `Answer: ${state.text}` : ''}</p>
-        </div></div>
-      ${state.status === 'done' && html`<${Evidence} state=${state} /><${Forgetting} state=${state} />`}`}
+    ${
+      state.status === 'idle'
+        ? html`<p class="empty" style=${{ minHeight: '240px' }}>
+          Choose an image and ask: the answer appears here.
+        </p>`
+        : html`
+          ${
+            state.error &&
+            html`<div class="notice bad" role="alert">
+              ${state.error.message}
+              ${
+                state.error.fields?.length > 0 &&
+                html`<ul>${state.error.fields.map((f) => html`<li>${f.detail}</li>`)}</ul>`
+              }
+            </div>`
+          }
+          ${state.warnings.map((warning) => html`<p class="notice warn">${warning.detail}</p>`)}
+          <div class=${alone ? 'answer-wide' : ''}>
+            ${image && html`<${Look} state=${state} image=${image} at=${at} source=${source} />`}
+            <div class="stack" style=${{ gap: '8px' }}>
+              <div class="row between">
+                <${Segmented}
+                  label="Colour of tokens"
+                  value=${colour}
+                  onChange=${setColour}
+                  options=${Object.entries(COLOURS).map(([key, { label }]) => [key, label])}
+                />
+              </div>
+              <p class="muted small-text">${HELP[colour]}</p>
+              ${
+                state.status === 'waiting'
+                  ? html`<p class="muted" role="status">The model reads …</p>`
+                  : html`
+                    <${Tokens}
+                      tokens=${texts}
+                      values=${values}
+                      low=${low}
+                      high=${high}
+                      map=${COLOURS[colour].map}
+                      current=${at}
+                      onPick=${(i) => {
+                        setPlaying(false);
+                        setCurrent(i);
+                      }}
+                      label="Tokens of the answer"
+                      text=${COLOURS[colour].text}
+                    />
+                    <div class="row between">
+                      <${Scale}
+                        map=${COLOURS[colour].map}
+                        low=${number(COLOURS[colour].map === 'diverging' ? -bound : low, 2)}
+                        high=${number(COLOURS[colour].map === 'diverging' ? bound : high, 2)}
+                      />
+                      <span class="row">
+                        <button
+                          class="small"
+                          disabled=${writing || state.tokens.length === 0}
+                          onClick=${() => {
+                            setCurrent(null);
+                            setPlaying(!playing);
+                          }}
+                        >
+                          <${Icon} name=${playing ? 'pause' : 'play'} />
+                          ${playing ? 'Stop' : 'Walk through'}
+                        </button>
+                      </span>
+                    </div>
+                    <${Token} token=${state.tokens[at]} hidden=${state.hidden?.whole?.[at]} />
+                  `
+              }
+              <p class="sr" aria-live="polite">${state.status === 'done' ? `Answer: ${state.text}` : ''}</p>
+            </div>
+          </div>
+          ${
+            state.status === 'done' &&
+            html`
+              <${Evidence} state=${state} />
+              <${Forgetting} state=${state} />
+            `
+          }
+        `
+    }
   </article>`;
 }
 
@@ -79,35 +166,118 @@ function Look({ state, image, at, source }) {
   const [low, high] = whole ? span([map]) : all;
   const bottom = source === 'attention' && !whole ? 0 : low;
   const token = state.tokens[at]?.text.trim();
-  return html`<div class="look"><${HeatImage} src=${image} grid=${gridOf(map)} low=${bottom} high=${high} label=${`The image${map ? `, ${source} map of ${token ? `the token “${token}”` : 'the whole answer'}` : ''}`} />
-    <div class="row between small-text"><span class="muted">${token ? html`token <b class="mono">${token}</b>` : 'mean over the answer'}</span>
-      ${map && html`<${Scale} map="inferno" low=${number(bottom, 2)} high=${number(high, 2)} />`}</div></div>`;
+  return html`<div class="look">
+    <${HeatImage}
+      src=${image}
+      grid=${gridOf(map)}
+      low=${bottom}
+      high=${high}
+      label=${`The image${map ? `, ${source} map of ${token ? `the token “${token}”` : 'the whole answer'}` : ''}`}
+    />
+    <div class="row between small-text">
+      <span class="muted">
+        ${
+          token
+            ? html`
+              token <b class="mono">${token}</b>
+            `
+            : 'mean over the answer'
+        }
+      </span>
+      ${map && html`<${Scale} map="inferno" low=${number(bottom, 2)} high=${number(high, 2)} />`}
+    </div>
+  </div>`;
 }
 
-const Token = ({ token, hidden }) => html`<dl class="token-facts" aria-label="The token">${token ? html`
-    <div><dt>image</dt><dd>${percent(token.attention.image, 0)}</dd></div><div><dt>question</dt><dd>${percent(token.attention.query, 0)}</dd></div>
-    <div><dt>own text</dt><dd>${percent(token.attention.generated, 0)}</dd></div><div><dt>focus</dt><dd>${number(token.focus ?? NaN)}</dd></div>
-    <div><dt>probability</dt><dd>${percent(Math.exp(token.logprob))}</dd></div>${typeof hidden === 'number' && html`<div><dt>without image</dt><dd>${percent(Math.exp(token.logprob + hidden))}</dd></div>`}`
-  : html`<div><dt>Point at a token, or use the arrow keys</dt><dd>${'\u00a0'}</dd></div>`}</dl>`;
+const Token = ({ token, hidden }) => html`<dl class="token-facts" aria-label="The token">
+  ${
+    token
+      ? html`
+        <div><dt>image</dt><dd>${percent(token.attention.image, 0)}</dd></div>
+        <div><dt>question</dt><dd>${percent(token.attention.query, 0)}</dd></div>
+        <div><dt>own text</dt><dd>${percent(token.attention.generated, 0)}</dd></div>
+        <div><dt>focus</dt><dd>${number(token.focus ?? NaN)}</dd></div>
+        <div><dt>probability</dt><dd>${percent(Math.exp(token.logprob))}</dd></div>
+        ${
+          typeof hidden === 'number' &&
+          html`<div><dt>without image</dt><dd>${percent(Math.exp(token.logprob + hidden))}</dd></div>`
+        }
+      `
+      : html`<div><dt>Point at a token, or use the arrow keys</dt><dd>${'\u00a0'}</dd></div>`
+  }
+</dl>`;
 
 /** What hiding the image does to the answer: causes, not correlations. */
 function Evidence({ state }) {
   const { hidden, visual, timings } = state;
   const sums = hidden?.sums;
   const worst = sums ? Math.max(...Object.values(sums).map(Math.abs), 1e-9) : 1;
-  const bar = (label, value) => html`<div class="evidence-row"><span>${label}</span><span class="bar bad"><i style=${{ width: `${(Math.max(0, -value) / worst) * 100}%` }}></i></span><b>${number(value)}</b></div>`;
-  return html`<section class="evidence" aria-label="Does the answer depend on the image?"><h3>Does the answer depend on the image?</h3>
-    <p class="muted small-text">Change of the answer’s log-prob when cells of the image are hidden. If attention means anything, hiding what is attended most hurts more than hiding as much at random.</p>
-    ${hidden?.error ? html`<p class="notice warn">${hidden.error.message}</p>` : !sums ? html`<p class="muted small-text" role="status">Hiding …</p>`
-      : html`${bar('all of it', sums.whole)}${bar('most attended quarter', sums.top)}${bar('random quarter', sums.random)}`}
-    <p class="muted small-text tabular">${visual ? `focus early ${number(visual.focus_early)}, late ${number(visual.focus_late)}, ratio ${number(visual.late_early_ratio ?? NaN)} · ` : ''}${timings ? `${number(timings.tokens_per_second)} tokens/s` : ''}</p></section>`;
+  const bar = (label, value) => html`<div class="evidence-row">
+    <span>${label}</span>
+    <span class="bar bad"><i style=${{ width: `${(Math.max(0, -value) / worst) * 100}%` }}></i></span>
+    <b>${number(value)}</b>
+  </div>`;
+  return html`<section class="evidence" aria-label="Does the answer depend on the image?">
+    <h3>Does the answer depend on the image?</h3>
+    <p class="muted small-text">
+      Change of the answer’s log-prob when cells of the image are hidden. If attention means anything,
+      hiding what is attended most hurts more than hiding as much at random.
+    </p>
+    ${
+      hidden?.error
+        ? html`<p class="notice warn">${hidden.error.message}</p>`
+        : !sums
+          ? html`<p class="muted small-text" role="status">Hiding …</p>`
+          : html`
+            ${bar('all of it', sums.whole)}
+            ${bar('most attended quarter', sums.top)}
+            ${bar('random quarter', sums.random)}
+          `
+    }
+    <p class="muted small-text tabular">
+      ${
+        visual &&
+        `focus early ${number(visual.focus_early)}, late ${number(visual.focus_late)}, ` +
+          `ratio ${number(visual.late_early_ratio ?? NaN)} · `
+      }
+      ${timings && `${number(timings.tokens_per_second)} tokens/s`}
+    </p>
+  </section>`;
 }
 
 /** The forgetting curve: where each token's attention goes, from the first to the last. */
 function Forgetting({ state }) {
-  const series = useMemo(() => ['image', 'query', 'generated'].map((key, n) => ({ label: { image: 'image', query: 'question', generated: 'own text' }[key], colour: colourOf(n), x: state.tokens.map((_, i) => i + 1), y: state.tokens.map((t) => t.attention[key]) })), [state.tokens, theme.value]);
-  return html`<${Chart} title="Forgetting curve" note="Share of attention along the answer." series=${series} stacked=${true} text=${percent} range=${() => [0, 1]} kind="token" height=${150} />`;
+  const series = useMemo(
+    () =>
+      ['image', 'query', 'generated'].map((key, n) => ({
+        label: { image: 'image', query: 'question', generated: 'own text' }[key],
+        colour: colourOf(n),
+        x: state.tokens.map((_, i) => i + 1),
+        y: state.tokens.map((t) => t.attention[key]),
+      })),
+    [state.tokens, theme.value],
+  );
+  return html`<${Chart}
+    title="Forgetting curve"
+    note="Share of attention along the answer."
+    series=${series}
+    stacked=${true}
+    text=${percent}
+    range=${() => [0, 1]}
+    kind="token"
+    height=${150}
+  />`;
 }
 
-const Copy = ({ request }) => request && html`<span class="row"><button class="small" onClick=${() => sayCopied(asCurl(request), 'The curl command')}><${Icon} name="copy" />curl</button>
-  <button class="small" onClick=${() => sayCopied(asPython(request), 'The Python program')}><${Icon} name="copy" />Python</button></span>`;
+const Copy = ({ request }) =>
+  request &&
+  html`<span class="row">
+    <button class="small" onClick=${() => sayCopied(asCurl(request), 'The curl command')}>
+      <${Icon} name="copy" />
+      curl
+    </button>
+    <button class="small" onClick=${() => sayCopied(asPython(request), 'The Python program')}>
+      <${Icon} name="copy" />
+      Python
+    </button>
+  </span>`;

@@ -16,7 +16,13 @@ import { Settings } from './run_settings.js';
 import { Events } from './run_events.js';
 import { Checkpoints } from '../parts/checkpoints.js';
 
-const TABS = [['', 'Curves'], ['samples', 'Samples'], ['checkpoints', 'Checkpoints'], ['settings', 'Settings'], ['events', 'Events and logs']];
+const TABS = [
+  ['', 'Curves'],
+  ['samples', 'Samples'],
+  ['checkpoints', 'Checkpoints'],
+  ['settings', 'Settings'],
+  ['events', 'Events and logs'],
+];
 
 export default function RunPage({ parts, query }) {
   const [, id, tab = ''] = parts;
@@ -24,44 +30,117 @@ export default function RunPage({ parts, query }) {
 }
 
 function Run({ id, tab, query }) {
-  const [run, error, again] = useLoad((signal) => get(`/v1/runs/${encodeURIComponent(id)}`, { signal }), [id, epoch.value]);
-  const [job, , againJob] = useLoad(async (signal) => (run ? get(`/v1/jobs/${run.job_id}`, { signal }) : undefined), [run?.job_id, epoch.value]);
+  const [run, error, again] = useLoad(
+    (signal) => get(`/v1/runs/${encodeURIComponent(id)}`, { signal }),
+    [id, epoch.value],
+  );
+  const [job, , againJob] = useLoad(
+    async (signal) => (run ? get(`/v1/jobs/${run.job_id}`, { signal }) : undefined),
+    [run?.job_id, epoch.value],
+  );
   const data = useMemo(() => new RunSeries(id), [id]);
   useEffect(() => data.close, [data]);
-  useEffect(() => listen((event) => {
-    if (event.run_id !== id) return;
-    if (['job', 'checkpoint', 'checkpoint.deleted', 'job.updated'].includes(event.kind)) { again(); againJob(); }
-  }), [id]);
+  useEffect(
+    () =>
+      listen((event) => {
+        if (event.run_id !== id) return;
+        if (['job', 'checkpoint', 'checkpoint.deleted', 'job.updated'].includes(event.kind)) {
+          again();
+          againJob();
+        }
+      }),
+    [id],
+  );
   const tabs = useRef(null);
   useEffect(() => {
     // On a phone not all tabs fit: the current one comes into view.
     const [bar, current] = [tabs.current, tabs.current?.querySelector('[aria-current]')];
     if (current) bar.scrollLeft = current.offsetLeft - bar.offsetLeft - (bar.clientWidth - current.clientWidth) / 2;
   }, [tab, Boolean(run)]);
-  useEffect(() => { if (run) document.title = `${run.name} · VGPO`; }, [run?.name]);
+  useEffect(() => {
+    if (run) document.title = `${run.name} · VGPO`;
+  }, [run?.name]);
   if (!run && error) return html`<${Failure} error=${error} again=${again} />`;
   if (!run) return html`<${Loading} what="Reading the run" height=${320} />`;
   // The list hears of steps and states at once; what it does not hold comes from the run itself.
   const live = runs.value?.find((other) => other.id === id);
-  const now = { ...run, ...(live && Date.parse(live.updated_at) > Date.parse(run.updated_at) ? { last_step: live.last_step, state: live.state, last_accuracy: live.last_accuracy, best_accuracy: live.best_accuracy } : {}) };
+  const now = {
+    ...run,
+    ...(live && Date.parse(live.updated_at) > Date.parse(run.updated_at)
+      ? {
+          last_step: live.last_step,
+          state: live.state,
+          last_accuracy: live.last_accuracy,
+          best_accuracy: live.best_accuracy,
+        }
+      : {}),
+  };
   return html`
     <nav class="crumbs" aria-label="Where you are"><a href="#/runs">Runs</a> / ${run.project}</nav>
-    <div class="head"><div class="grow row"><h1>${run.name}</h1><${Badge} state=${now.state} /></div>
-      <${JobActions} run=${now} onDone=${() => { again(); againJob(); }} />
-      ${can('get', '/v1/runs/{id}/report') && html`<a class="button" href=${`/v1/runs/${run.id}/report`} target="_blank" rel="noopener"><${Icon} name="file" />Report</a>`}
-      ${now.last_checkpoint && html`<a class="button" href=${href(['playground'], { model: `${run.id}@best`, other: run.model })}><${Icon} name="eye" />Try it</a>`}
+    <div class="head">
+      <div class="grow row"><h1>${run.name}</h1><${Badge} state=${now.state} /></div>
+      <${JobActions}
+        run=${now}
+        onDone=${() => {
+          again();
+          againJob();
+        }}
+      />
+      ${
+        can('get', '/v1/runs/{id}/report') &&
+        html`<a class="button" href=${`/v1/runs/${run.id}/report`} target="_blank" rel="noopener">
+          <${Icon} name="file" />
+          Report
+        </a>`
+      }
+      ${
+        now.last_checkpoint &&
+        html`<a class="button" href=${href(['playground'], { model: `${run.id}@best`, other: run.model })}>
+          <${Icon} name="eye" />
+          Try it
+        </a>`
+      }
       <a class="button" href=${href(['new'], { like: run.job_id })}><${Icon} name="copy" />Use again</a>
-      <${RunMenu} run=${now} onDone=${() => { again(); againJob(); }} /></div>
-    ${job?.reason && (now.state === 'failed' || job.not_before) && html`<p class="notice bad" role="alert">${job.reason}</p>`}
+      <${RunMenu}
+        run=${now}
+        onDone=${() => {
+          again();
+          againJob();
+        }}
+      />
+    </div>
+    ${
+      job?.reason &&
+      (now.state === 'failed' || job.not_before) &&
+      html`<p class="notice bad" role="alert">${job.reason}</p>`
+    }
     <${Standing} run=${now} data=${data} />
-    <nav class="tabs" aria-label="Parts of the run" ref=${tabs} style=${{ marginTop: '18px' }}>${TABS.map(([key, text]) => html`<a key=${key}
-      href=${href(['runs', id, ...(key ? [key] : [])])} aria-current=${tab === key ? 'page' : undefined}>${text}</a>`)}</nav>
-    ${tab === 'samples' ? html`<${Samples} run=${now} query=${query} />`
-      : tab === 'settings' ? html`<${Settings} job=${job} />`
-      : tab === 'events' ? html`<${Events} run=${now} />`
-      : tab === 'checkpoints' ? html`<${Checkpoints} runId=${id} best=${now.best_checkpoint} />`
-      : html`<${Curves} run=${now} data=${data} />`}`;
+    <nav class="tabs" aria-label="Parts of the run" ref=${tabs} style=${{ marginTop: '18px' }}>
+      ${TABS.map(
+        ([key, text]) => html`<a
+          key=${key}
+          href=${href(['runs', id, ...(key ? [key] : [])])}
+          aria-current=${tab === key ? 'page' : undefined}
+        >
+          ${text}
+        </a>`,
+      )}
+    </nav>
+    ${
+      tab === 'samples'
+        ? html`<${Samples} run=${now} query=${query} />`
+        : tab === 'settings'
+          ? html`<${Settings} job=${job} />`
+          : tab === 'events'
+            ? html`<${Events} run=${now} />`
+            : tab === 'checkpoints'
+              ? html`<${Checkpoints} runId=${id} best=${now.best_checkpoint} />`
+              : html`<${Curves} run=${now} data=${data} />`
+    }
+  `;
 }
+
+const signed = (value) => `${value >= 0 ? '+' : '−'}${Math.abs(value).toFixed(1)}`;
 
 /** The figures that tell at a glance how it goes. */
 function Standing({ run, data }) {
@@ -71,19 +150,61 @@ function Standing({ run, data }) {
   const share = run.steps ? (run.last_step ?? 0) / run.steps : 0;
   const ratio = data.last('eval/late_early_ratio') ?? data.last('visual/late_early_ratio');
   const first = data.get('eval/accuracy')?.points[0]?.mean;
-  const gain = run.last_accuracy !== null && typeof first === 'number' && data.get('eval/accuracy').points.length > 1 ? (run.last_accuracy - first) * 100 : null;
-  const spent = run.started_at ? ((run.finished_at ? Date.parse(run.finished_at) : now) - Date.parse(run.started_at)) / 1000 : null;
+  const gain =
+    run.last_accuracy !== null && typeof first === 'number' && data.get('eval/accuracy').points.length > 1
+      ? (run.last_accuracy - first) * 100
+      : null;
+  const spent = run.started_at
+    ? ((run.finished_at ? Date.parse(run.finished_at) : now) - Date.parse(run.started_at)) / 1000
+    : null;
   return html`<div class="stack" style=${{ gap: '12px' }}>
-    <${Figures} items=${[
-      ['Step', `${run.last_step ?? 0} of ${run.steps}`, left !== null ? `about ${duration(left)} left` : isFinal(run.state) ? `ended ${ago(run.finished_at, now)}` : run.state],
-      ['Held-out accuracy', percent(run.last_accuracy), gain === null ? `best ${percent(run.best_accuracy)}` : `${gain >= 0 ? '+' : '−'}${Math.abs(gain).toFixed(1)} points since step ${data.get('eval/accuracy').points[0].step}`],
-      ['Reward', number(data.last('reward/mean') ?? NaN), data.has('reward/mean') ? `step ${data.get('reward/mean').points.at(-1).step}` : ''],
-      ['Focus late / early', number(ratio ?? NaN), ratio !== null ? (ratio < 1 ? 'looks less towards the end' : 'keeps looking') : ''],
-      ['Speed', typeof data.last('throughput/tokens_per_second') === 'number' ? `${number(data.last('throughput/tokens_per_second'))}` : '–', 'response tokens a second'],
-      ['Time', duration(spent ?? NaN), run.started_at ? `since ${moment(run.started_at)}` : 'not started'],
-    ]} />
-    <${Progress} value=${share} label="Progress of the run" look=${{ succeeded: 'good', failed: 'bad', running: '' }[run.state] ?? 'quiet'} />
-    <p class="row muted"><span>${run.method} · from <b>${run.model}</b> · on <b>${run.dataset}</b></span>
+    <${Figures}
+      items=${[
+        [
+          'Step',
+          `${run.last_step ?? 0} of ${run.steps}`,
+          left !== null
+            ? `about ${duration(left)} left`
+            : isFinal(run.state)
+              ? `ended ${ago(run.finished_at, now)}`
+              : run.state,
+        ],
+        [
+          'Held-out accuracy',
+          percent(run.last_accuracy),
+          gain === null
+            ? `best ${percent(run.best_accuracy)}`
+            : `${signed(gain)} points since step ${data.get('eval/accuracy').points[0].step}`,
+        ],
+        [
+          'Reward',
+          number(data.last('reward/mean') ?? NaN),
+          data.has('reward/mean') ? `step ${data.get('reward/mean').points.at(-1).step}` : '',
+        ],
+        [
+          'Focus late / early',
+          number(ratio ?? NaN),
+          ratio !== null ? (ratio < 1 ? 'looks less towards the end' : 'keeps looking') : '',
+        ],
+        [
+          'Speed',
+          typeof data.last('throughput/tokens_per_second') === 'number'
+            ? `${number(data.last('throughput/tokens_per_second'))}`
+            : '–',
+          'response tokens a second',
+        ],
+        ['Time', duration(spent ?? NaN), run.started_at ? `since ${moment(run.started_at)}` : 'not started'],
+      ]}
+    />
+    <${Progress}
+      value=${share}
+      label="Progress of the run"
+      look=${{ succeeded: 'good', failed: 'bad', running: '' }[run.state] ?? 'quiet'}
+    />
+    <p class="row muted">
+      <span>${run.method} · from <b>${run.model}</b> · on <b>${run.dataset}</b></span>
       ${Object.entries(run.tags || {}).map(([k, v]) => html`<span class="tag">${k}: ${v}</span>`)}
-      <code class="mono">${run.id}</code></p></div>`;
+      <code class="mono">${run.id}</code>
+    </p>
+  </div>`;
 }

@@ -19,22 +19,67 @@ export function Curves({ run, data }) {
   if (data.state.value === 'failed') return html`<${Failure} error=${data.error} again=${() => data.load()} />`;
   if (data.state.value === 'loading') return html`<${Loading} what="Reading the curves" height=${320} />`;
   if (data.map.size === 0) {
-    return html`<${Empty} icon="play" title=${isFinal(run.state) ? 'Nothing was measured' : 'Waiting for the first step'}>
-      <p>${run.state === 'queued' ? 'The job waits for a worker.' : isFinal(run.state) ? 'The job ended before its first step; its events tell why.' : 'Curves appear here as they are measured.'}</p></${Empty}>`;
+    return html`<${Empty}
+      icon="play"
+      title=${isFinal(run.state) ? 'Nothing was measured' : 'Waiting for the first step'}
+    >
+      <p>
+        ${
+          run.state === 'queued'
+            ? 'The job waits for a worker.'
+            : isFinal(run.state)
+              ? 'The job ended before its first step; its events tell why.'
+              : 'Curves appear here as they are measured.'
+        }
+      </p>
+    </${Empty}>`;
   }
   const rest = others(data);
-  const chart = (one) => keysOf(data, one).length > 0 && html`<div class="card" key=${one.title}><${OneChart} run=${run} data=${data} chart=${one} kind=${kind} weight=${weight} /></div>`;
+  const chart = (one) =>
+    keysOf(data, one).length > 0 &&
+    html`<div class="card" key=${one.title}>
+      <${OneChart} run=${run} data=${data} chart=${one} kind=${kind} weight=${weight} />
+    </div>`;
   return html`
     <${CurveTools} kind=${kind} setKind=${setKind} weight=${weight} setWeight=${setWeight}>
-      <span class="grow"></span><a class="button" href=${`/v1/runs/${run.id}/metrics.csv`} download=${`${fileName(run.name)}-metrics.csv`}><${Icon} name="download" />All points (CSV)</a></${CurveTools}>
+      <span class="grow"></span>
+      <a
+        class="button"
+        href=${`/v1/runs/${run.id}/metrics.csv`}
+        download=${`${fileName(run.name)}-metrics.csv`}
+      >
+        <${Icon} name="download" />
+        All points (CSV)
+      </a>
+    </${CurveTools}>
     ${SECTIONS.map(({ title, note, charts }) => {
       const drawn = charts.map(chart).filter(Boolean);
-      return drawn.length > 0 && html`<section class="section" key=${title} aria-label=${title}><div class="title"><h2>${title}</h2><p class="muted">${note}</p></div>
-        ${title === 'Looking' && html`<${FocusMap} run=${run} />`}
-        <div class="grid-charts">${drawn}</div></section>`;
+      return (
+        drawn.length > 0 &&
+        html`<section class="section" key=${title} aria-label=${title}>
+          <div class="title"><h2>${title}</h2><p class="muted">${note}</p></div>
+          ${title === 'Looking' && html`<${FocusMap} run=${run} />`}
+          <div class="grid-charts">${drawn}</div>
+        </section>`
+      );
     })}
-    ${rest.length > 0 && html`<details class="section"><summary>${rest.length} more metrics</summary><div class="grid-charts" style=${{ marginTop: '10px' }}>
-      ${rest.map((key) => chart({ title: key, note: data.get(key).description, keys: [[key, key]], text: (v) => inUnit(v, data.get(key).unit) }))}</div></details>`}`;
+    ${
+      rest.length > 0 &&
+      html`<details class="section">
+        <summary>${rest.length} more metrics</summary>
+        <div class="grid-charts" style=${{ marginTop: '10px' }}>
+          ${rest.map((key) =>
+            chart({
+              title: key,
+              note: data.get(key).description,
+              keys: [[key, key]],
+              text: (v) => inUnit(v, data.get(key).unit),
+            }),
+          )}
+        </div>
+      </details>`
+    }
+  `;
 }
 
 function OneChart({ run, data, chart, kind, weight }) {
@@ -42,6 +87,16 @@ function OneChart({ run, data, chart, kind, weight }) {
   const all = useMemo(() => [data], [data]);
   const [near] = useCloser(all, keysOf(data, chart), kind, part);
   const series = useMemo(() => chartSeries(near, chart, kind), [near, kind, theme.value]);
-  return html`<${Chart} title=${chart.title} note=${chart.note} series=${series} kind=${kind} text=${chart.text} onRange=${setPart}
-    weight=${chart.stacked ? 0 : weight} stacked=${chart.stacked} range=${chart.range} sync=${`run-${run.id}`} />`;
+  return html`<${Chart}
+    title=${chart.title}
+    note=${chart.note}
+    series=${series}
+    kind=${kind}
+    text=${chart.text}
+    onRange=${setPart}
+    weight=${chart.stacked ? 0 : weight}
+    stacked=${chart.stacked}
+    range=${chart.range}
+    sync=${`run-${run.id}`}
+  />`;
 }

@@ -12,10 +12,30 @@ import { Tokens } from '../parts/tokens.js';
 
 /** What tokens may be coloured by. */
 const COLOURS = {
-  focus: { label: 'focus', map: 'viridis', of: (r) => r.focus, help: 'How close the state that reads the token is to the image.' },
-  weight: { label: 'weight ψ', map: 'diverging', of: (r) => r.psi, help: 'More (orange) or less (violet) of the response’s credit than its mean.' },
-  advantage: { label: 'shaped advantage', map: 'diverging', of: (r) => r.shaped_advantage, help: 'What the objective sees: orange is encouraged, violet discouraged.' },
-  logprob: { label: 'log-prob', map: 'viridis', of: (r) => r.logprobs, help: 'How sure the policy was of the token.' },
+  focus: {
+    label: 'focus',
+    map: 'viridis',
+    of: (r) => r.focus,
+    help: 'How close the state that reads the token is to the image.',
+  },
+  weight: {
+    label: 'weight ψ',
+    map: 'diverging',
+    of: (r) => r.psi,
+    help: 'More (orange) or less (violet) of the response’s credit than its mean.',
+  },
+  advantage: {
+    label: 'shaped advantage',
+    map: 'diverging',
+    of: (r) => r.shaped_advantage,
+    help: 'What the objective sees: orange is encouraged, violet discouraged.',
+  },
+  logprob: {
+    label: 'log-prob',
+    map: 'viridis',
+    of: (r) => r.logprobs,
+    help: 'How sure the policy was of the token.',
+  },
 };
 
 /** Models that can read the response: the base and the run's checkpoints; the nearest to the step comes first. */
@@ -23,15 +43,27 @@ async function readers(run, step, signal) {
   const checkpoints = await list(`/v1/checkpoints?run=${run.id}`, 1000, { signal });
   const sorted = checkpoints.sort((a, b) => a.step - b.step);
   const nearest = sorted.filter((c) => c.step <= step).at(-1);
-  return { nearest: nearest?.id ?? run.model, options: [[run.model, `${run.model} (start of the run)`], ...sorted.map((c) => [c.id, `checkpoint at step ${c.step}`])] };
+  return {
+    nearest: nearest?.id ?? run.model,
+    options: [
+      [run.model, `${run.model} (start of the run)`],
+      ...sorted.map((c) => [c.id, `checkpoint at step ${c.step}`]),
+    ],
+  };
 }
 
 export function Group({ run, record, verdict }) {
   const { group } = record;
-  const filled = useMemo(() => Object.keys(COLOURS).filter((name) => group.responses.some((r) => {
-    const values = COLOURS[name].of(r);
-    return values?.length > 0 && (name === 'focus' || values.some((v) => v !== 0));
-  })), [record]);
+  const filled = useMemo(
+    () =>
+      Object.keys(COLOURS).filter((name) =>
+        group.responses.some((r) => {
+          const values = COLOURS[name].of(r);
+          return values?.length > 0 && (name === 'focus' || values.some((v) => v !== 0));
+        }),
+      ),
+    [record],
+  );
   const [colour, setColour] = useState('focus');
   const by = filled.includes(colour) ? colour : filled[0];
   const [picked, setPicked] = useState({ response: 0, token: null });
@@ -40,53 +72,161 @@ export function Group({ run, record, verdict }) {
   const [models] = useLoad((signal) => readers(run, record.step, signal), [run.id, record.step, run.last_checkpoint]);
   const model = reader ?? models?.nearest;
   const hasImage = group.images.length > 0;
-  const [scored, fault, , reading] = useLoad(async () => (hasImage && model && group.responses[picked.response]
-    ? { of: picked.response, id: record.id, answer: await scoreResponse(record, picked.response, model, { source }) } : null), [record.id, picked.response, model, source, hasImage]);
-  useEffect(() => { setPicked((old) => ({ ...old, response: Math.min(old.response, group.responses.length - 1) })); }, [record.id]);
+  const [scored, fault, , reading] = useLoad(
+    async () =>
+      hasImage && model && group.responses[picked.response]
+        ? {
+            of: picked.response,
+            id: record.id,
+            answer: await scoreResponse(record, picked.response, model, { source }),
+          }
+        : null,
+    [record.id, picked.response, model, source, hasImage],
+  );
+  useEffect(() => {
+    setPicked((old) => ({ ...old, response: Math.min(old.response, group.responses.length - 1) }));
+  }, [record.id]);
   const answer = scored?.of === picked.response && scored?.id === record.id ? scored.answer : null;
-  const [low, high] = useMemo(() => (by ? extent(group.responses.flatMap((r) => COLOURS[by].of(r) || [])) : [0, 1]), [record, by]);
-  const shown = group.responses.map((response, index) => ({ response, index })).filter(({ response }) => !verdict || response.correct === (verdict === 'right'));
+  const [low, high] = useMemo(
+    () => (by ? extent(group.responses.flatMap((r) => COLOURS[by].of(r) || [])) : [0, 1]),
+    [record, by],
+  );
+  const shown = group.responses
+    .map((response, index) => ({ response, index }))
+    .filter(({ response }) => !verdict || response.correct === (verdict === 'right'));
   return html`<div class="group">
     <div class="group-look card">
       <${Look} group=${group} answer=${answer} picked=${picked} reading=${reading} fault=${fault} source=${source} />
-      <p><b>${question(group.prompt)}</b></p><p class="muted">Ground truth: <b class="mono">${group.answer}</b></p>
-      ${hasImage && html`<div class="stack" style=${{ gap: '10px', marginTop: '12px' }}>
-        <${Segmented} label="What the heat map shows" value=${source} onChange=${setSource} options=${[['attention', 'Attention'], ['similarity', 'Similarity']]} />
-        <${Field} label="Read by" help="The policy of this very step is not kept; the nearest checkpoint before it is."><select aria-label="Model that reads the response" onChange=${(e) => setReader(e.target.value)}>
-          ${models?.options.map(([id, text]) => html`<option value=${id} selected=${id === model}>${text}</option>`)}</select></${Field}></div>`}
+      <p><b>${question(group.prompt)}</b></p>
+      <p class="muted">Ground truth: <b class="mono">${group.answer}</b></p>
+      ${
+        hasImage &&
+        html`<div class="stack" style=${{ gap: '10px', marginTop: '12px' }}>
+          <${Segmented}
+            label="What the heat map shows"
+            value=${source}
+            onChange=${setSource}
+            options=${[
+              ['attention', 'Attention'],
+              ['similarity', 'Similarity'],
+            ]}
+          />
+          <${Field}
+            label="Read by"
+            help="The policy of this very step is not kept; the nearest checkpoint before it is."
+          >
+            <select aria-label="Model that reads the response" onChange=${(e) => setReader(e.target.value)}>
+              ${models?.options.map(
+                ([id, text]) => html`<option value=${id} selected=${id === model}>${text}</option>`,
+              )}
+            </select>
+          </${Field}>
+        </div>`
+      }
     </div>
     <div class="stack">
       <div class="toolbar" style=${{ margin: 0 }}>
-        ${filled.length > 0 && html`<${Segmented} label="Colour of tokens" value=${by} onChange=${setColour} options=${filled.map((name) => [name, COLOURS[name].label])} />
-          <${Scale} map=${COLOURS[by].map} low=${number(by === 'focus' || by === 'logprob' ? low : -Math.max(Math.abs(low), Math.abs(high)))} high=${number(by === 'focus' || by === 'logprob' ? high : Math.max(Math.abs(low), Math.abs(high)))} />`}
+        ${
+          filled.length > 0 &&
+          html`
+            <${Segmented}
+              label="Colour of tokens"
+              value=${by}
+              onChange=${setColour}
+              options=${filled.map((name) => [name, COLOURS[name].label])}
+            />
+            <${Scale}
+              map=${COLOURS[by].map}
+              low=${number(by === 'focus' || by === 'logprob' ? low : -Math.max(Math.abs(low), Math.abs(high)))}
+              high=${number(by === 'focus' || by === 'logprob' ? high : Math.max(Math.abs(low), Math.abs(high)))}
+            />
+          `
+        }
       </div>
-      ${by && html`<p class="muted small-text">${COLOURS[by].help} Point at a token, or walk with the arrow keys: the image shows where the model looks.</p>`}
-      <div class="responses">${shown.map(({ response, index }) => html`<${Response} key=${index} response=${response} index=${index} by=${by} low=${low} high=${high}
-        current=${picked.response === index ? picked.token : null} pick=${setPicked} />`)}</div>
+      ${
+        by &&
+        html`<p class="muted small-text">
+          ${COLOURS[by].help} Point at a token, or walk with the arrow keys: the image shows where the model
+          looks.
+        </p>`
+      }
+      <div class="responses">
+        ${shown.map(
+          ({ response, index }) => html`<${Response}
+            key=${index}
+            response=${response}
+            index=${index}
+            by=${by}
+            low=${low}
+            high=${high}
+            current=${picked.response === index ? picked.token : null}
+            pick=${setPicked}
+          />`,
+        )}
+      </div>
       ${answer && html`<${AlongResponse} answer=${answer} index=${picked.response} />`}
-    </div></div>`;
+    </div>
+  </div>`;
 }
 
 /** The image, with the map of the token that is pointed at. */
 function Look({ group, answer, picked, reading, fault, source }) {
   const aligned = answer && answer.tokens.length === group.responses[picked.response].tokens.length;
-  const maps = useMemo(() => new Map((answer?.attention.tokens ?? []).map((entry) => [entry.index, entry.maps])), [answer]);
-  const spans = useMemo(() => group.images.map((_, i) => span([...maps.values()].map((entry) => entry[i]))), [maps, group]);
+  const maps = useMemo(
+    () => new Map((answer?.attention.tokens ?? []).map((entry) => [entry.index, entry.maps])),
+    [answer],
+  );
+  const spans = useMemo(
+    () => group.images.map((_, i) => span([...maps.values()].map((entry) => entry[i]))),
+    [maps, group],
+  );
   const at = picked.token === null || !aligned ? null : maps.get(picked.token);
   const token = picked.token === null ? null : group.responses[picked.response].tokens[picked.token];
+  const read = token === null ? 'the whole response' : `the token “${token.trim()}”`;
   const mean = answer?.attention.summary ?? [];
   if (group.images.length === 0) return html`<p class="empty">This prompt has no image.</p>`;
-  return html`<div class="look-now">${group.images.map((image, i) => {
-    const map = at ? at[i] : mean[i];
-    const [low, high] = at ? spans[i] : span([map]);
-    return html`<${HeatImage} key=${i} src=${dataUrl(image)} grid=${gridOf(map)} low=${at && source === 'attention' ? 0 : low} high=${high}
-      label=${`Image ${i + 1} of the prompt${map ? `, ${source} map of ${token === null ? 'the whole response' : `the token “${token.trim()}”`}` : ''}`} />
-      ${map && html`<div class="row between small-text" style=${{ margin: '6px 0 10px' }}><span class="muted">${token === null ? 'mean over the response' : html`token <b class="mono">${token.trim() || '␣'}</b>`}</span>
-        <${Scale} map="inferno" low=${number(at && source === 'attention' ? 0 : low, 2)} high=${number(high, 2)} /></div>`}`;
-  })}
-  ${reading && !answer && html`<p class="muted small-text" role="status">Reading the response with the model …</p>`}
-  ${fault && html`<p class="notice warn">No heat map: ${fault.message}</p>`}
-  ${answer && !aligned && html`<p class="notice warn">This model cuts the response into other tokens; only the mean is shown.</p>`}</div>`;
+  return html`<div class="look-now">
+    ${group.images.map((image, i) => {
+      const map = at ? at[i] : mean[i];
+      const [low, high] = at ? spans[i] : span([map]);
+      return html`
+        <${HeatImage}
+          key=${i}
+          src=${dataUrl(image)}
+          grid=${gridOf(map)}
+          low=${at && source === 'attention' ? 0 : low}
+          high=${high}
+          label=${`Image ${i + 1} of the prompt${map ? `, ${source} map of ${read}` : ''}`}
+        />
+        ${
+          map &&
+          html`<div class="row between small-text" style=${{ margin: '6px 0 10px' }}>
+            <span class="muted">
+              ${
+                token === null
+                  ? 'mean over the response'
+                  : html`
+                    token <b class="mono">${token.trim() || '␣'}</b>
+                  `
+              }
+            </span>
+            <${Scale}
+              map="inferno"
+              low=${number(at && source === 'attention' ? 0 : low, 2)}
+              high=${number(high, 2)}
+            />
+          </div>`
+        }
+      `;
+    })}
+    ${reading && !answer && html`<p class="muted small-text" role="status">Reading the response with the model …</p>`}
+    ${fault && html`<p class="notice warn">No heat map: ${fault.message}</p>`}
+    ${
+      answer &&
+      !aligned &&
+      html`<p class="notice warn">This model cuts the response into other tokens; only the mean is shown.</p>`
+    }
+  </div>`;
 }
 
 /** Others of the group stay as they are while people walk through one. */
@@ -95,13 +235,47 @@ const Response = memo(({ response, index, by, low, high, current, pick }) => {
   const values = by ? COLOURS[by].of(response) : null;
   const value = current !== null && current !== undefined ? values?.[current] : null;
   return html`<article class="card response" aria-label=${`Response ${index + 1}`}>
-    <div class="row">${correct !== null && html`<${Badge} state=${correct ? 'right' : 'wrong'} />`}${cut && html`<span class="badge plain">cut off</span>`}
-      <span class="muted small-text">reward <b>${number(reward)}</b>${Object.keys(parts).length > 1 ? ` (${Object.entries(parts).map(([k, v]) => `${k} ${number(v)}`).join(', ')})` : ''}</span>
+    <div class="row">
+      ${correct !== null && html`<${Badge} state=${correct ? 'right' : 'wrong'} />`}
+      ${cut && html`<span class="badge plain">cut off</span>`}
+      <span class="muted small-text">
+        reward <b>${number(reward)}</b>
+        ${
+          Object.keys(parts).length > 1
+            ? ` (${Object.entries(parts)
+                .map(([k, v]) => `${k} ${number(v)}`)
+                .join(', ')})`
+            : ''
+        }
+      </span>
       ${advantage !== 0 && html`<span class="muted small-text">advantage <b>${number(advantage)}</b></span>`}
-      ${phi !== 0 && html`<span class="muted small-text" title="Inter-trajectory weight: 1 + φ multiplies the advantage">φ <b>${number(phi)}</b></span>`}
-      <span class="muted small-text value">${typeof value === 'number' ? html`${COLOURS[by].label} <b>${number(value)}</b>` : `${response.tokens.length} tokens`}</span></div>
-    <${Tokens} tokens=${response.tokens} values=${values} low=${low} high=${high} map=${by ? COLOURS[by].map : 'viridis'} current=${current} onPick=${(token) => pick({ response: index, token })}
-      label=${`Tokens of response ${index + 1}`} text=${(v) => `${by ? COLOURS[by].label : ''} ${number(v)}`} />
+      ${
+        phi !== 0 &&
+        html`<span class="muted small-text" title="Inter-trajectory weight: 1 + φ multiplies the advantage">
+          φ <b>${number(phi)}</b>
+        </span>`
+      }
+      <span class="muted small-text value">
+        ${
+          typeof value === 'number'
+            ? html`
+              ${COLOURS[by].label} <b>${number(value)}</b>
+            `
+            : `${response.tokens.length} tokens`
+        }
+      </span>
+    </div>
+    <${Tokens}
+      tokens=${response.tokens}
+      values=${values}
+      low=${low}
+      high=${high}
+      map=${by ? COLOURS[by].map : 'viridis'}
+      current=${current}
+      onPick=${(token) => pick({ response: index, token })}
+      label=${`Tokens of response ${index + 1}`}
+      text=${(v) => `${by ? COLOURS[by].label : ''} ${number(v)}`}
+    />
   </article>`;
 });
 
@@ -109,10 +283,27 @@ const Response = memo(({ response, index, by, low, high, current, pick }) => {
 function AlongResponse({ answer, index }) {
   const series = useMemo(() => {
     const x = answer.tokens.map((_, i) => i + 1);
-    return [['image', 0], ['query', 1], ['generated', 2]].map(([name, n]) => ({
-      label: { image: 'image', query: 'question', generated: 'own text' }[name], colour: colourOf(n), x, y: answer.tokens.map((t) => t.attention[name]),
+    return [
+      ['image', 0],
+      ['query', 1],
+      ['generated', 2],
+    ].map(([name, n]) => ({
+      label: { image: 'image', query: 'question', generated: 'own text' }[name],
+      colour: colourOf(n),
+      x,
+      y: answer.tokens.map((t) => t.attention[name]),
     }));
   }, [answer, theme.value]);
-  return html`<div class="card"><${Chart} title=${`Attention along response ${index + 1}`} note="Which part of the context each token was predicted from." series=${series} stacked=${true} text=${percent}
-    range=${() => [0, 1]} kind="token" height=${170} /></div>`;
+  return html`<div class="card">
+    <${Chart}
+      title=${`Attention along response ${index + 1}`}
+      note="Which part of the context each token was predicted from."
+      series=${series}
+      stacked=${true}
+      text=${percent}
+      range=${() => [0, 1]}
+      kind="token"
+      height=${170}
+    />
+  </div>`;
 }

@@ -23,7 +23,10 @@ const texts = new WeakMap();
 function textOf(run) {
   if (!texts.has(run)) {
     const tags = Object.entries(run.tags || {}).map(([k, v]) => `${k}:${v}`);
-    texts.set(run, [run.id, run.name, run.model, run.dataset, run.method, run.project, ...tags].join(' ').toLowerCase());
+    texts.set(
+      run,
+      [run.id, run.name, run.model, run.dataset, run.method, run.project, ...tags].join(' ').toLowerCase(),
+    );
   }
   return texts.get(run);
 }
@@ -37,38 +40,109 @@ function shown(all, { q = '', state = '', method = '', sort = 'created', down = 
   });
   const by = COLUMNS.find(([name]) => name === sort)?.[2] ?? COLUMNS.at(-1)[2];
   const sign = down === '1' ? -1 : 1;
-  return wanted.sort((a, b) => { const [x, y] = [by(a), by(b)]; return x < y ? -sign : x > y ? sign : a.id < b.id ? 1 : -1; });
+  return wanted.sort((a, b) => {
+    const [x, y] = [by(a), by(b)];
+    return x < y ? -sign : x > y ? sign : a.id < b.id ? 1 : -1;
+  });
 }
 
 export default function Runs({ query }) {
   const [chosen, setChosen] = useState(() => new Set());
   const all = runs.value;
-  useEffect(() => { document.title = 'Runs · VGPO'; if (!all) load(); }, []);
+  useEffect(() => {
+    document.title = 'Runs · VGPO';
+    if (!all) load();
+  }, []);
   const list = useMemo(() => (all ? shown(all, query) : []), [all, JSON.stringify(query)]);
   const methods = useMemo(() => [...new Set((all || []).map((run) => run.method))].sort(), [all]);
-  const toggle = useCallback((id) => setChosen((old) => { const next = new Set(old); if (!next.delete(id)) next.add(id); return next; }), []);
+  const toggle = useCallback(
+    (id) =>
+      setChosen((old) => {
+        const next = new Set(old);
+        if (!next.delete(id)) next.add(id);
+        return next;
+      }),
+    [],
+  );
   if (!all && failure.value) return html`<${Failure} error=${failure.value} again=${load} />`;
   const active = (all || []).filter((run) => !isFinal(run.state)).length;
   return html`
-    <div class="head"><div class="grow"><h1>Runs</h1><p class="muted">${all ? `${all.length.toLocaleString('en')} in all, ${active} at work or waiting` : '…'}</p></div>
+    <div class="head">
+      <div class="grow">
+        <h1>Runs</h1>
+        <p class="muted">
+          ${all ? `${all.length.toLocaleString('en')} in all, ${active} at work or waiting` : '…'}
+        </p>
+      </div>
       ${chosen.size > 0 && html`<button onClick=${() => setChosen(new Set())}>Clear choice</button>`}
-      ${all?.length > 1 && html`<button class=${`compare ${chosen.size > 1 ? 'primary' : ''}`} disabled=${chosen.size < 1} onClick=${() => go(['compare'], { runs: [...chosen].join(',') })}>
-        Compare${chosen.size > 0 ? ` ${chosen.size}` : ''}</button>`}
-      <a class=${`button ${chosen.size > 1 ? '' : 'primary'}`} href="#/new"><${Icon} name="plus" />New job</a></div>
-    ${all?.length !== 0 && html`<div class="toolbar" role="search">
-      <input type="search" class="grow" placeholder="Name, model, data set, tag, id …" aria-label="Filter runs" value=${query.q || ''} onInput=${(e) => setQuery({ q: e.target.value })} />
-      <select aria-label="State" value=${query.state || ''} onChange=${(e) => setQuery({ state: e.target.value })}>
-        <option value="">any state</option><option value="active" selected=${query.state === 'active'}>not ended</option>
-        ${STATES.map((state) => html`<option value=${state} selected=${query.state === state}>${state}</option>`)}</select>
-      <select aria-label="Method" value=${query.method || ''} onChange=${(e) => setQuery({ method: e.target.value })}>
-        <option value="">any method</option>${methods.map((name) => html`<option value=${name} selected=${query.method === name}>${name}</option>`)}</select>
-      <select class="phone-only" aria-label="Sort by" onChange=${(e) => setQuery({ sort: e.target.value })}>
-        ${COLUMNS.filter(([, , by]) => by).map(([name, text]) => html`<option value=${name} selected=${(query.sort || 'created') === name}>by ${text.toLowerCase()}</option>`)}</select>
-    </div>`}
-    ${!all ? html`<${Loading} what="Reading the runs" height=${300} />`
-      : all.length === 0 ? html`<${Empty} icon="play" title="No runs yet"><p>A run holds the curves, samples and checkpoints of a job.</p><a class="button primary" href="#/new">Start the first job</a></${Empty}>`
-      : list.length === 0 ? html`<${Empty} title="No run fits"><button onClick=${() => setQuery({ q: '', state: '', method: '' })}>Clear the filter</button></${Empty}>`
-      : html`<${Rows} list=${list} chosen=${chosen} toggle=${toggle} query=${query} />`}`;
+      ${
+        all?.length > 1 &&
+        html`<button
+          class=${`compare ${chosen.size > 1 ? 'primary' : ''}`}
+          disabled=${chosen.size < 1}
+          onClick=${() => go(['compare'], { runs: [...chosen].join(',') })}
+        >
+          Compare${chosen.size > 0 ? ` ${chosen.size}` : ''}
+        </button>`
+      }
+      <a class=${`button ${chosen.size > 1 ? '' : 'primary'}`} href="#/new"><${Icon} name="plus" />New job</a>
+    </div>
+    ${
+      all?.length !== 0 &&
+      html`<div class="toolbar" role="search">
+        <input
+          type="search"
+          class="grow"
+          placeholder="Name, model, data set, tag, id …"
+          aria-label="Filter runs"
+          value=${query.q || ''}
+          onInput=${(e) => setQuery({ q: e.target.value })}
+        />
+        <select
+          aria-label="State"
+          value=${query.state || ''}
+          onChange=${(e) => setQuery({ state: e.target.value })}
+        >
+          <option value="">any state</option>
+          <option value="active" selected=${query.state === 'active'}>not ended</option>
+          ${STATES.map((state) => html`<option value=${state} selected=${query.state === state}>${state}</option>`)}
+        </select>
+        <select
+          aria-label="Method"
+          value=${query.method || ''}
+          onChange=${(e) => setQuery({ method: e.target.value })}
+        >
+          <option value="">any method</option>
+          ${methods.map((name) => html`<option value=${name} selected=${query.method === name}>${name}</option>`)}
+        </select>
+        <select
+          class="phone-only"
+          aria-label="Sort by"
+          onChange=${(e) => setQuery({ sort: e.target.value })}
+        >
+          ${COLUMNS.filter(([, , by]) => by).map(
+            ([name, text]) => html`<option value=${name} selected=${(query.sort || 'created') === name}>
+              by ${text.toLowerCase()}
+            </option>`,
+          )}
+        </select>
+      </div>`
+    }
+    ${
+      !all
+        ? html`<${Loading} what="Reading the runs" height=${300} />`
+        : all.length === 0
+          ? html`<${Empty} icon="play" title="No runs yet">
+            <p>A run holds the curves, samples and checkpoints of a job.</p>
+            <a class="button primary" href="#/new">Start the first job</a>
+          </${Empty}>`
+          : list.length === 0
+            ? html`<${Empty} title="No run fits">
+              <button onClick=${() => setQuery({ q: '', state: '', method: '' })}>Clear the filter</button>
+            </${Empty}>`
+            : html`<${Rows} list=${list} chosen=${chosen} toggle=${toggle} query=${query} />`
+    }
+  `;
 }
 
 /** Only the rows in view exist; the page itself scrolls. */
@@ -87,19 +161,48 @@ function Rows({ list, chosen, toggle, query }) {
     look();
     addEventListener('scroll', look, { passive: true });
     addEventListener('resize', look);
-    return () => { removeEventListener('scroll', look); removeEventListener('resize', look); };
+    return () => {
+      removeEventListener('scroll', look);
+      removeEventListener('resize', look);
+    };
   }, [list.length]);
   const now = useNow();
   const { sort = 'created', down = '1' } = query;
   const order = (name) => setQuery({ sort: name, down: sort === name && down === '1' ? '0' : '1' });
   return html`<div class="runs card" role="table" aria-label="Runs" aria-rowcount=${list.length + 1}>
-    <div class="runs-head" role="row" aria-rowindex="1"><span role="columnheader"><span class="sr">Compare</span></span>
-      ${COLUMNS.map(([name, text, by]) => html`<span role="columnheader" class=${`c-${name}`} aria-sort=${sort === name ? (down === '1' ? 'descending' : 'ascending') : undefined}>
-        ${by ? html`<button onClick=${() => order(name)}>${text}${sort === name ? (down === '1' ? ' ↓' : ' ↑') : ''}</button>` : text}</span>`)}</div>
+    <div class="runs-head" role="row" aria-rowindex="1">
+      <span role="columnheader"><span class="sr">Compare</span></span>
+      ${COLUMNS.map(
+        ([name, text, by]) => html`<span
+          role="columnheader"
+          class=${`c-${name}`}
+          aria-sort=${sort === name ? (down === '1' ? 'descending' : 'ascending') : undefined}
+        >
+          ${
+            by
+              ? html`<button onClick=${() => order(name)}>
+                ${text}
+                ${sort === name ? (down === '1' ? ' ↓' : ' ↑') : ''}
+              </button>`
+              : text
+          }
+        </span>`,
+      )}
+    </div>
     <div class="runs-body" role="rowgroup" ref=${body} style=${{ height: `${list.length * view.height}px` }}>
-      ${list.slice(view.from, view.to).map((run, i) => html`<${Row} key=${run.id} run=${run} now=${now} index=${view.from + i} height=${view.height}
-        chosen=${chosen.has(run.id)} toggle=${toggle} />`)}
-    </div></div>`;
+      ${list.slice(view.from, view.to).map(
+        (run, i) => html`<${Row}
+          key=${run.id}
+          run=${run}
+          now=${now}
+          index=${view.from + i}
+          height=${view.height}
+          chosen=${chosen.has(run.id)}
+          toggle=${toggle}
+        />`,
+      )}
+    </div>
+  </div>`;
 }
 
 /** Rows that were there before are not drawn again while people scroll. */
@@ -110,16 +213,47 @@ const Row = memo(({ run, index, height, chosen, toggle, now }) => {
   const accuracy = small?.['eval/accuracy']?.length > 1 ? small['eval/accuracy'] : small?.accuracy;
   const reward = small?.['reward/mean'] ?? small?.['loss/policy'];
   const look = { succeeded: 'good', failed: 'bad', running: '' }[run.state] ?? 'quiet';
-  return html`<div class=${`run-row ${chosen ? 'chosen' : ''}`} role="row" aria-rowindex=${index + 2} style=${{ top: `${index * height}px`, height: `${height}px` }}>
-    <span role="cell" class="c-check"><input type="checkbox" aria-label=${`Compare ${run.name}`} checked=${chosen} onChange=${() => toggle(run.id)} /></span>
-    <span role="cell" class="c-name"><a href=${href(['runs', run.id])}>${run.name}</a>
-      <small><b>${run.method}</b> · ${run.model} · ${run.dataset}</small></span>
+  return html`<div
+    class=${`run-row ${chosen ? 'chosen' : ''}`}
+    role="row"
+    aria-rowindex=${index + 2}
+    style=${{ top: `${index * height}px`, height: `${height}px` }}
+  >
+    <span role="cell" class="c-check">
+      <input
+        type="checkbox"
+        aria-label=${`Compare ${run.name}`}
+        checked=${chosen}
+        onChange=${() => toggle(run.id)}
+      />
+    </span>
+    <span role="cell" class="c-name">
+      <a href=${href(['runs', run.id])}>${run.name}</a>
+      <small><b>${run.method}</b> · ${run.model} · ${run.dataset}</small>
+    </span>
     <span role="cell" class="c-state"><${Badge} state=${run.state} /></span>
-    <span role="cell" class="c-progress"><${Progress} value=${share} label=${`Progress of ${run.name}`} look=${look} />
-      <small>${run.last_step ?? 0} / ${run.steps}${left !== null ? ` · ${duration(left)} left` : run.finished_at && run.started_at ? ` · took ${duration((Date.parse(run.finished_at) - Date.parse(run.started_at)) / 1000)}` : ''}</small></span>
-    <span role="cell" class="c-reward"><${Sparkline} points=${reward} colour=${series(1)} label=${`Reward of ${run.name}`} /></span>
-    <span role="cell" class="c-accuracy"><${Sparkline} points=${accuracy} colour=${series(0)} label=${`Accuracy of ${run.name}`} />
-      <b>${percent(run.best_accuracy)}</b></span>
-    <span role="cell" class="c-created"><time datetime=${run.created_at} title=${moment(run.created_at)}>${ago(run.created_at, now)}</time></span>
+    <span role="cell" class="c-progress">
+      <${Progress} value=${share} label=${`Progress of ${run.name}`} look=${look} />
+      <small>
+        ${run.last_step ?? 0} / ${run.steps}
+        ${
+          left !== null
+            ? ` · ${duration(left)} left`
+            : run.finished_at && run.started_at
+              ? ` · took ${duration((Date.parse(run.finished_at) - Date.parse(run.started_at)) / 1000)}`
+              : ''
+        }
+      </small>
+    </span>
+    <span role="cell" class="c-reward">
+      <${Sparkline} points=${reward} colour=${series(1)} label=${`Reward of ${run.name}`} />
+    </span>
+    <span role="cell" class="c-accuracy">
+      <${Sparkline} points=${accuracy} colour=${series(0)} label=${`Accuracy of ${run.name}`} />
+      <b>${percent(run.best_accuracy)}</b>
+    </span>
+    <span role="cell" class="c-created">
+      <time datetime=${run.created_at} title=${moment(run.created_at)}>${ago(run.created_at, now)}</time>
+    </span>
   </div>`;
 });

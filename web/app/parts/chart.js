@@ -9,6 +9,7 @@ import { Legend, reader, Reading } from './chart_legend.js';
 import { Icon } from './icon.js';
 import { Menu } from './menu.js';
 
+const KEYS = 'Arrow keys read single points, plus and minus zoom, shift with arrows moves on.';
 const plain = (value) => number(value);
 /** Finer points are asked for when the view has stood still for so long. */
 const STILL = 150;
@@ -17,8 +18,22 @@ const STILL = 150;
  * `series`: [{label, colour, x, y, lo, hi, dash, title}]; `kind`: what x is; `text`: how a y value reads.
  * `onRange([from, to] | null)` is told when people zoom, so that finer points can be fetched.
  */
-export function Chart({ title, note, series, kind = 'step', text = plain, height = 200, log: logged = false, weight = 0,
-  stacked = false, sync, range, onRange, empty = 'No points yet.', tools }) {
+export function Chart({
+  title,
+  note,
+  series,
+  kind = 'step',
+  text = plain,
+  height = 200,
+  log: logged = false,
+  weight = 0,
+  stacked = false,
+  sync,
+  range,
+  onRange,
+  empty = 'No points yet.',
+  tools,
+}) {
   const box = useRef(null);
   const plot = useRef(null);
   const zoomed = useRef(null);
@@ -32,23 +47,46 @@ export function Chart({ title, note, series, kind = 'step', text = plain, height
   const log = logged || ownLog;
   const full = useMemo(() => series.filter((one) => one.x.length > 0), [series]);
   const { data, plan } = useMemo(() => columns(full, { log, weight, stacked }), [full, log, weight, stacked]);
-  const shape = JSON.stringify([full.map((s) => [s.label, s.colour, s.dash, Boolean(s.lo)]), log, weight > 0, stacked, kind, sync,
-    height, theme.value, data[0].length <= 60]);
+  const shape = JSON.stringify([
+    full.map((s) => [s.label, s.colour, s.dash, Boolean(s.lo)]),
+    log,
+    weight > 0,
+    stacked,
+    kind,
+    sync,
+    height,
+    theme.value,
+    data[0].length <= 60,
+  ]);
 
   useLayoutEffect(() => {
     if (!box.current || full.length === 0) return undefined;
     const width = box.current.clientWidth || 300;
-    const made = new uPlot(options(plan, full, {
-      width, height, log, stacked, kind, sync, range, yText: text, count: data[0].length,
-      onCursor: (place) => { if (inView.current) at.value = place; },
-      onZoom: (span) => {
-        if (JSON.stringify(span) === JSON.stringify(zoomed.current)) return;
-        zoomed.current = span;
-        setZoom(span);
-        clearTimeout(timer.current);
-        timer.current = setTimeout(() => onRange?.(span), STILL);
-      },
-    }), data, box.current);
+    const made = new uPlot(
+      options(plan, full, {
+        width,
+        height,
+        log,
+        stacked,
+        kind,
+        sync,
+        range,
+        yText: text,
+        count: data[0].length,
+        onCursor: (place) => {
+          if (inView.current) at.value = place;
+        },
+        onZoom: (span) => {
+          if (JSON.stringify(span) === JSON.stringify(zoomed.current)) return;
+          zoomed.current = span;
+          setZoom(span);
+          clearTimeout(timer.current);
+          timer.current = setTimeout(() => onRange?.(span), STILL);
+        },
+      }),
+      data,
+      box.current,
+    );
     plot.current = made;
     if (zoomed.current) made.setScale('x', { min: zoomed.current[0], max: zoomed.current[1] });
     const observer = new ResizeObserver(([entry]) => {
@@ -57,10 +95,22 @@ export function Chart({ title, note, series, kind = 'step', text = plain, height
     });
     observer.observe(box.current);
     // The cursor is shared: charts out of sight need not tell what is under it.
-    const watcher = new IntersectionObserver(([entry]) => { inView.current = entry.isIntersecting; });
+    const watcher = new IntersectionObserver(([entry]) => {
+      inView.current = entry.isIntersecting;
+    });
     watcher.observe(box.current);
-    const still = gestures(made, box.current, { view: () => zoomed.current, whole: () => [made.data[0][0], made.data[0].at(-1)], show });
-    return () => { still(); observer.disconnect(); watcher.disconnect(); made.destroy(); plot.current = null; };
+    const still = gestures(made, box.current, {
+      view: () => zoomed.current,
+      whole: () => [made.data[0][0], made.data[0].at(-1)],
+      show,
+    });
+    return () => {
+      still();
+      observer.disconnect();
+      watcher.disconnect();
+      made.destroy();
+      plot.current = null;
+    };
   }, [shape]);
   useEffect(() => () => clearTimeout(timer.current), []);
 
@@ -87,7 +137,10 @@ export function Chart({ title, note, series, kind = 'step', text = plain, height
     else if (zoomed.current) reset();
   };
   const view = () => zoomed.current ?? [plot.current.data[0][0], plot.current.data[0].at(-1)];
-  const pan = (share) => { const [from, to] = view(); show(from + share * (to - from), to + share * (to - from)); };
+  const pan = (share) => {
+    const [from, to] = view();
+    show(from + share * (to - from), to + share * (to - from));
+  };
   /** Closer (below 1) or farther, around the point that is read. */
   const scale = (factor) => {
     if (!plot.current) return;
@@ -103,48 +156,106 @@ export function Chart({ title, note, series, kind = 'step', text = plain, height
     // Before the first key the cursor stands beside the curve, on the side it comes from.
     const from = at.peek() ?? (delta > 0 ? -1 : count);
     const next = Math.min(count - 1, Math.max(0, from + delta));
-    made.setCursor({ left: made.valToPos(made.data[0][next], 'x'), top: made.bbox.height / (2 * devicePixelRatio) });
+    made.setCursor({
+      left: made.valToPos(made.data[0][next], 'x'),
+      top: made.bbox.height / (2 * devicePixelRatio),
+    });
   };
   const onKeyDown = (event) => {
-    if (event.key === '+' || event.key === '-') { event.preventDefault(); scale(event.key === '+' ? 0.5 : 2); return; }
+    if (event.key === '+' || event.key === '-') {
+      event.preventDefault();
+      scale(event.key === '+' ? 0.5 : 2);
+      return;
+    }
     const moved = event.shiftKey && { ArrowLeft: -0.25, ArrowRight: 0.25 }[event.key];
-    if (moved) { event.preventDefault(); if (zoomed.current) pan(moved); return; }
+    if (moved) {
+      event.preventDefault();
+      if (zoomed.current) pan(moved);
+      return;
+    }
     const jump = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10, Home: -1e9, End: 1e9 }[event.key];
-    if (jump !== undefined) { event.preventDefault(); step(jump); }
-    if (event.key === 'Escape') { at.value = null; plot.current?.setCursor({ left: -10, top: -10 }); reset(); }
+    if (jump !== undefined) {
+      event.preventDefault();
+      step(jump);
+    }
+    if (event.key === 'Escape') {
+      at.value = null;
+      plot.current?.setCursor({ left: -10, top: -10 });
+      reset();
+    }
   };
+  const newest = full.map((one, i) => `${one.label}: ${text(valueAt(i, null))}`).join('; ');
   const told = { full, at, xs: data[0], kind, valueAt, text };
 
   return html`<figure class="chart" aria-labelledby=${name}>
     <figcaption>
       <h3 id=${name}>${title}</h3>
-      ${zoom && html`<button class="icon" aria-label=${`Earlier part of ${title}`} onClick=${() => pan(-0.5)}><${Icon} name="left" /></button>
-        <button class="icon" aria-label=${`Later part of ${title}`} onClick=${() => pan(0.5)}><${Icon} name="right" /></button>
-        <button class="small" onClick=${reset}>Reset zoom</button>`}
+      ${
+        zoom &&
+        html`
+          <button class="icon" aria-label=${`Earlier part of ${title}`} onClick=${() => pan(-0.5)}>
+            <${Icon} name="left" />
+          </button>
+          <button class="icon" aria-label=${`Later part of ${title}`} onClick=${() => pan(0.5)}>
+            <${Icon} name="right" />
+          </button>
+          <button class="small" onClick=${reset}>Reset zoom</button>
+        `
+      }
       ${tools}
       <${Menu} label=${`Options of ${title}`}>
         <button role="menuitem" onClick=${() => scale(0.5)} disabled=${full.length === 0}>Zoom in</button>
-        <button role="menuitem" onClick=${() => setLog(!log)} disabled=${logged}>${log ? 'Linear axis' : 'Logarithmic axis'}</button>
+        <button role="menuitem" onClick=${() => setLog(!log)} disabled=${logged}>
+          ${log ? 'Linear axis' : 'Logarithmic axis'}
+        </button>
         <button role="menuitem" onClick=${() => setTable(!table)}>${table ? 'Hide table' : 'Show as table'}</button>
         <button role="menuitem" onClick=${() => saveCsv(title, kind, full, data[0], valueAt)}>Download CSV</button>
         <button role="menuitem" onClick=${() => savePicture(title, full, plot.current)}>Download PNG</button>
       </${Menu}>
     </figcaption>
     ${note && html`<p class="note">${note}</p>`}
-    ${full.length === 0
-      ? html`<p class="empty" style=${{ minHeight: `${height}px` }}>${empty}</p>`
-      : html`<div class="plot" ref=${box} tabindex="0" role="img" onKeyDown=${onKeyDown}
-          aria-label=${`${title}. ${full.map((one, i) => `${one.label}: ${text(valueAt(i, null))}`).join('; ')}. Arrow keys read single points, plus and minus zoom, shift with arrows moves on.`}></div>
-        <${Legend} ...${told} /><${Reading} ...${told} box=${box} />`}
-    ${table && full.length > 0 && html`<${Table} kind=${kind} full=${full} data=${data} valueAt=${valueAt} text=${text} />`}
+    ${
+      full.length === 0
+        ? html`<p class="empty" style=${{ minHeight: `${height}px` }}>${empty}</p>`
+        : html`
+          <div
+            class="plot"
+            ref=${box}
+            tabindex="0"
+            role="img"
+            onKeyDown=${onKeyDown}
+            aria-label=${`${title}. ${newest}. ${KEYS}`}
+          ></div>
+          <${Legend} ...${told} />
+          <${Reading} ...${told} box=${box} />
+        `
+    }
+    ${
+      table &&
+      full.length > 0 &&
+      html`<${Table} kind=${kind} full=${full} data=${data} valueAt=${valueAt} text=${text} />`
+    }
   </figure>`;
 }
 
 function Table({ kind, full, data, valueAt, text }) {
   const rows = data[0].map((x, i) => i).slice(-200);
-  return html`<div class="scroll tall" tabindex="0"><table>
-    <thead><tr><th scope="col">${xLabel[kind]}</th>${full.map((one) => html`<th scope="col" class="num">${one.label}</th>`)}</tr></thead>
-    <tbody>${rows.map((i) => html`<tr><th scope="row">${xText(data[0][i], kind)}</th>${
-      full.map((_, n) => html`<td class="num">${text(valueAt(n, i))}</td>`)}</tr>`)}</tbody>
-  </table></div>`;
+  return html`<div class="scroll tall" tabindex="0">
+    <table>
+      <thead>
+        <tr>
+          <th scope="col">${xLabel[kind]}</th>
+          ${full.map((one) => html`<th scope="col" class="num">${one.label}</th>`)}
+        </tr>
+      </thead>
+      <tbody>
+        ${rows.map(
+          (i) => html`<tr>
+            <th scope="row">${xText(data[0][i], kind)}</th>
+            ${full.map((_, n) => html`<td class="num">${text(valueAt(n, i))}</td>`)}
+          </tr>`,
+        )}
+      </tbody>
+    </table>
+  </div>`;
 }

@@ -18,15 +18,24 @@ const told = (at) => at !== null && at !== undefined;
 /** `at` is a signal with the place of the cursor. */
 export function Legend({ full, at, xs, kind, valueAt, text }) {
   const place = at.value;
-  return html`<ul class="legend">${full.map((one, i) => html`<li key=${one.label} title=${one.title || ''}>
-      <i style=${{ background: one.colour }} class=${one.dash ? 'dashed' : ''}></i><span>${one.label}</span>
-      <b>${text(valueAt(i, place))}</b></li>`)}
-    ${told(place) && html`<li class="where">${xLabel[kind]} ${xText(xs[place], kind)}</li>`}</ul>`;
+  return html`<ul class="legend">
+    ${full.map(
+      (one, i) => html`<li key=${one.label} title=${one.title || ''}>
+        <i style=${{ background: one.colour }} class=${one.dash ? 'dashed' : ''}></i>
+        <span>${one.label}</span>
+        <b>${text(valueAt(i, place))}</b>
+      </li>`,
+    )}
+    ${told(place) && html`<li class="where">${xLabel[kind]} ${xText(xs[place], kind)}</li>`}
+  </ul>`;
 }
 
 /** The same for ears, while the chart has the keyboard. */
 export function Reading({ full, at, xs, kind, valueAt, text, box }) {
   const place = at.value;
+  const values = () => full.map((one, i) => `${one.label} ${text(valueAt(i, place))}`);
   const heard = told(place) && document.activeElement === box.current;
-  return html`<p class="sr" aria-live="polite">${heard ? `${xLabel[kind]} ${xText(xs[place], kind)}: ${full.map((one, i) => `${one.label} ${text(valueAt(i, place))}`).join(', ')}` : ''}</p>`;
+  return html`<p class="sr" aria-live="polite">
+    ${heard ? `${xLabel[kind]} ${xText(xs[place], kind)}: ${values().join(', ')}` : ''}
+  </p>`;
 }

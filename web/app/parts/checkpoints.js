@@ -11,43 +11,120 @@ import { Icon } from './icon.js';
 /** `best`: the id of the run's best checkpoint. */
 export function Checkpoints({ runId, best }) {
   const now = useNow(5000);
-  const [found, error, again] = useLoad((signal) => list(`/v1/checkpoints${runId ? `?run=${runId}` : ''}`, 2000, { signal }), [runId, epoch.value]);
-  useEffect(() => listen(({ kind, run_id: run }) => { if (kind.startsWith('checkpoint') && (!runId || run === runId)) again(); }), [runId]);
+  const [found, error, again] = useLoad(
+    (signal) => list(`/v1/checkpoints${runId ? `?run=${runId}` : ''}`, 2000, { signal }),
+    [runId, epoch.value],
+  );
+  useEffect(
+    () =>
+      listen(({ kind, run_id: run }) => {
+        if (kind.startsWith('checkpoint') && (!runId || run === runId)) again();
+      }),
+    [runId],
+  );
   if (error && !found) return html`<${Failure} error=${error} again=${again} />`;
   if (!found) return html`<${Loading} what="Reading checkpoints" height=${220} />`;
-  if (found.length === 0) return html`<${Empty} icon="star" title="No checkpoints yet"><p>A run writes one every <code>checkpoint_every</code> steps, and one at its end.</p></${Empty}>`;
+  if (found.length === 0)
+    return html`<${Empty} icon="star" title="No checkpoints yet">
+      <p>A run writes one every <code>checkpoint_every</code> steps, and one at its end.</p>
+    </${Empty}>`;
   const all = [...found].sort((a, b) => (a.created_at < b.created_at ? 1 : -1));
-  return html`<div class="card scroll"><table class="stacked" role="table"><thead role="rowgroup"><tr role="row"><th role="columnheader" scope="col">Checkpoint</th><th role="columnheader" scope="col" class="num">Step</th>
-      <th role="columnheader" scope="col" class="num">Accuracy</th><th role="columnheader" scope="col" class="num">Size</th><th role="columnheader" scope="col">Written</th><th role="columnheader" scope="col"><span class="sr">Actions</span></th></tr></thead>
-    <tbody role="rowgroup">${all.map((one) => html`<tr role="row" key=${one.id}>
-      <th role="rowheader" scope="row"><button class="icon" aria-label=${`Copy the id ${one.id}`} title=${one.id} onClick=${() => sayCopied(one.id, 'The id')}><${Icon} name="copy" /></button>
-        <code>${shortId(one.id)}</code> ${one.id === best ? html`<span class="badge plain right">best</span>` : ''}${one.last ? html` <span class="badge plain">last</span>` : ''}
-        ${one.promoted_as && html` <span class="badge plain running">served as ${one.promoted_as}</span>`}
-        ${!runId && html`<small class="block"><a href=${href(['runs', one.run_id, 'checkpoints'])}>${shortId(one.run_id)}</a></small>`}</th>
-      <td role="cell" class="num" data-label="Step">${one.step}</td><td role="cell" class="num" data-label="Held-out accuracy">${percent(one.accuracy ?? NaN)}</td><td role="cell" class="num" data-label="Size">${bytes(one.manifest.size_bytes)}</td>
-      <td role="cell" data-label="Written"><time datetime=${one.created_at} title=${moment(one.created_at)}>${ago(one.created_at, now)}</time></td>
-      <td role="cell" class="wide"><${Actions} one=${one} again=${again} /></td></tr>`)}</tbody></table></div>`;
+  return html`<div class="card scroll">
+    <table class="stacked" role="table">
+      <thead role="rowgroup">
+        <tr role="row">
+          <th role="columnheader" scope="col">Checkpoint</th>
+          <th role="columnheader" scope="col" class="num">Step</th>
+          <th role="columnheader" scope="col" class="num">Accuracy</th>
+          <th role="columnheader" scope="col" class="num">Size</th>
+          <th role="columnheader" scope="col">Written</th>
+          <th role="columnheader" scope="col"><span class="sr">Actions</span></th>
+        </tr>
+      </thead>
+      <tbody role="rowgroup">
+        ${all.map(
+          (one) => html`<tr role="row" key=${one.id}>
+            <th role="rowheader" scope="row">
+              <button
+                class="icon"
+                aria-label=${`Copy the id ${one.id}`}
+                title=${one.id}
+                onClick=${() => sayCopied(one.id, 'The id')}
+              >
+                <${Icon} name="copy" />
+              </button>
+              <code>${shortId(one.id)}</code>${' '}
+              ${one.id === best ? html`<span class="badge plain right">best</span>` : ''}
+              ${one.last ? html`<span class="badge plain">last</span>` : ''}
+              ${one.promoted_as && html`<span class="badge plain running">served as ${one.promoted_as}</span>`}
+              ${
+                !runId &&
+                html`<small class="block">
+                  <a href=${href(['runs', one.run_id, 'checkpoints'])}>${shortId(one.run_id)}</a>
+                </small>`
+              }
+            </th>
+            <td role="cell" class="num" data-label="Step">${one.step}</td>
+            <td role="cell" class="num" data-label="Held-out accuracy">${percent(one.accuracy ?? NaN)}</td>
+            <td role="cell" class="num" data-label="Size">${bytes(one.manifest.size_bytes)}</td>
+            <td role="cell" data-label="Written">
+              <time datetime=${one.created_at} title=${moment(one.created_at)}>${ago(one.created_at, now)}</time>
+            </td>
+            <td role="cell" class="wide"><${Actions} one=${one} again=${again} /></td>
+          </tr>`,
+        )}
+      </tbody>
+    </table>
+  </div>`;
 }
 
 function Actions({ one, again }) {
   const promote = async () => {
     const name = await askFor({
-      title: `Serve step ${one.step} as a model`, text: 'Requests and jobs can name it like any other model. A checkpoint that has the name now loses it.',
-      label: 'Model name', value: one.promoted_as || 'my-model', attributes: { spellcheck: false, pattern: '[A-Za-z0-9._\\-\\/]+' }, yes: 'Serve it',
+      title: `Serve step ${one.step} as a model`,
+      text: 'Requests and jobs can name it like any other model. A checkpoint that has the name now loses it.',
+      label: 'Model name',
+      value: one.promoted_as || 'my-model',
+      attributes: { spellcheck: false, pattern: '[A-Za-z0-9._\\-\\/]+' },
+      yes: 'Serve it',
     });
-    if (name && await attempt(() => post(`/v1/checkpoints/${one.id}/promote`, { name }), `Served as ${name}`)) again();
+    if (name && (await attempt(() => post(`/v1/checkpoints/${one.id}/promote`, { name }), `Served as ${name}`)))
+      again();
   };
   const withdraw = async () => {
-    const sure = await confirm({ title: `Serve “${one.promoted_as}” no more?`, text: 'Requests that name it are refused from now on. The checkpoint stays.', yes: 'Serve it no more' });
-    if (sure && await attempt(() => send('DELETE', `/v1/checkpoints/${one.id}/promote`), 'No longer served')) again();
+    const sure = await confirm({
+      title: `Serve “${one.promoted_as}” no more?`,
+      text: 'Requests that name it are refused from now on. The checkpoint stays.',
+      yes: 'Serve it no more',
+    });
+    if (sure && (await attempt(() => send('DELETE', `/v1/checkpoints/${one.id}/promote`), 'No longer served'))) again();
   };
   const remove = async () => {
-    const sure = await confirm({ title: 'Delete this checkpoint?', text: `The weights of step ${one.step} are gone for good. Metrics and samples stay.`, yes: 'Delete it', danger: true });
-    if (sure && await attempt(() => send('DELETE', `/v1/checkpoints/${one.id}`), 'Deleted')) again();
+    const sure = await confirm({
+      title: 'Delete this checkpoint?',
+      text: `The weights of step ${one.step} are gone for good. Metrics and samples stay.`,
+      yes: 'Delete it',
+      danger: true,
+    });
+    if (sure && (await attempt(() => send('DELETE', `/v1/checkpoints/${one.id}`), 'Deleted'))) again();
   };
-  return html`<div class="row right actions"><a class="button small" href=${href(['playground'], { model: one.id })}><${Icon} name="eye" />Try</a>
-    ${can('get', '/v1/checkpoints/{id}/download') && html`<a class="button small" href=${`/v1/checkpoints/${one.id}/download`} download><${Icon} name="download" />Download</a>`}
-    ${can('post', '/v1/checkpoints/{id}/promote') && html`<button class="small" onClick=${promote}><${Icon} name="star" />Serve as …</button>`}
+  return html`<div class="row right actions">
+    <a class="button small" href=${href(['playground'], { model: one.id })}><${Icon} name="eye" />Try</a>
+    ${
+      can('get', '/v1/checkpoints/{id}/download') &&
+      html`<a class="button small" href=${`/v1/checkpoints/${one.id}/download`} download>
+        <${Icon} name="download" />
+        Download
+      </a>`
+    }
+    ${
+      can('post', '/v1/checkpoints/{id}/promote') &&
+      html`<button class="small" onClick=${promote}><${Icon} name="star" />Serve as …</button>`
+    }
     ${one.promoted_as && html`<button class="small" onClick=${withdraw}><${Icon} name="close" />Withdraw</button>`}
-    ${can('delete', '/v1/checkpoints/{id}') && html`<button class="small danger" onClick=${remove}><${Icon} name="trash" />Delete</button>`}</div>`;
+    ${
+      can('delete', '/v1/checkpoints/{id}') &&
+      html`<button class="small danger" onClick=${remove}><${Icon} name="trash" />Delete</button>`
+    }
+  </div>`;
 }

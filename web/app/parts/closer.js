@@ -27,12 +27,21 @@ class Closer {
     const inner = this.fine?.get(key);
     if (!whole || !inner?.length) return whole;
     const [first, last] = [inner[0].step, inner.at(-1).step];
-    return { ...whole, points: [...whole.points.filter((p) => p.step < first), ...inner, ...whole.points.filter((p) => p.step > last)] };
+    return {
+      ...whole,
+      points: [...whole.points.filter((p) => p.step < first), ...inner, ...whole.points.filter((p) => p.step > last)],
+    };
   }
 
-  has(key) { return this.data.has(key); }
-  last(key) { return this.data.last(key); }
-  matching(pattern) { return this.data.matching(pattern); }
+  has(key) {
+    return this.data.has(key);
+  }
+  last(key) {
+    return this.data.last(key);
+  }
+  matching(pattern) {
+    return this.data.matching(pattern);
+  }
 }
 
 async function finer(data, keys, kind, part, signal) {
@@ -40,15 +49,22 @@ async function finer(data, keys, kind, part, signal) {
   const rough = known.filter((key) => data.get(key).points.some((p) => p.count > 1));
   const range = rough.length > 0 ? steps(data.get(rough[0]).points, kind, part) : null;
   if (!range) return null;
-  const path = `/v1/runs/${data.id}/metrics?${rough.map((key) => `keys=${encodeURIComponent(key)}`).join('&')}&from_step=${range[0]}&to_step=${range[1]}&max_points=${MOST_POINTS}`;
+  const keysOf = rough.map((key) => `keys=${encodeURIComponent(key)}`).join('&');
+  const steps_ = `from_step=${range[0]}&to_step=${range[1]}`;
+  const path = `/v1/runs/${data.id}/metrics?${keysOf}&${steps_}&max_points=${MOST_POINTS}`;
   const { data: found } = await get(path, { signal });
   return new Map(found.map(({ key, points }) => [key, points]));
 }
 
 /** `all`: the `RunSeries` of some runs; `part`: what is zoomed into, or null. */
 export function useCloser(all, keys, kind, part) {
-  const [fine] = useLoad((signal) => (part ? Promise.all(all.map((data) => finer(data, keys, kind, part, signal))) : Promise.resolve(null)),
-    [JSON.stringify(part), keys.join(), kind, all]);
+  const [fine] = useLoad(
+    (signal) => (part ? Promise.all(all.map((data) => finer(data, keys, kind, part, signal))) : Promise.resolve(null)),
+    [JSON.stringify(part), keys.join(), kind, all],
+  );
   const versions = all.map((data) => data.version.value).join();
-  return useMemo(() => all.map((data, i) => new Closer(data, part ? fine?.[i] : null)), [fine, versions, all, part === null]);
+  return useMemo(
+    () => all.map((data, i) => new Closer(data, part ? fine?.[i] : null)),
+    [fine, versions, all, part === null],
+  );
 }

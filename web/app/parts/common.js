@@ -5,24 +5,36 @@ import { Icon } from './icon.js';
 
 const WORDS = { right: 'right', wrong: 'wrong' };
 
-export const Badge = ({ state }) => html`<span class=${`badge ${state}`}>${WORDS[state] || String(state).replace('_', ' ')}</span>`;
+export const Badge = ({ state }) =>
+  html`<span class=${`badge ${state}`}>${WORDS[state] || String(state).replace('_', ' ')}</span>`;
 
 export const Loading = ({ what = 'Loading', height = 160 }) => html`<div role="status" aria-busy="true">
-  <span class="sr">${what} …</span><div class="skeleton" style=${{ height: `${height}px` }}></div></div>`;
+  <span class="sr">${what} …</span>
+  <div class="skeleton" style=${{ height: `${height}px` }}></div>
+</div>`;
 
 /** Something could not be read: why, and a way out. */
 export function Failure({ error, again }) {
   const offline = error instanceof OfflineError;
   return html`<div class="state error" role="alert">
     <${Icon} name="alert" />
-    <h2>${offline ? 'The server does not answer' : error.status === 404 ? 'There is nothing here' : 'This did not work'}</h2>
+    <h2>
+      ${offline ? 'The server does not answer' : error.status === 404 ? 'There is nothing here' : 'This did not work'}
+    </h2>
     <p>${offline ? 'It may have been stopped. The page tries again by itself.' : error.message}</p>
-    ${error.fields?.length > 0 && html`<ul>${error.fields.map((f) => html`<li><code>${f.pointer}</code>: ${f.detail}</li>`)}</ul>`}
+    ${
+      error.fields?.length > 0 &&
+      html`<ul>${error.fields.map((f) => html`<li><code>${f.pointer}</code>: ${f.detail}</li>`)}</ul>`
+    }
     ${again && html`<button onClick=${again}><${Icon} name="retry" />Try again</button>`}
   </div>`;
 }
 
-export const Empty = ({ icon = 'eye', title, children }) => html`<div class="state"><${Icon} name=${icon} /><h2>${title}</h2>${children}</div>`;
+export const Empty = ({ icon = 'eye', title, children }) => html`<div class="state">
+  <${Icon} name=${icon} />
+  <h2>${title}</h2>
+  ${children}
+</div>`;
 
 /** Reads something once and again on demand: [value, error, again]. */
 export function useLoad(load, deps) {
@@ -33,42 +45,89 @@ export function useLoad(load, deps) {
     const abort = new AbortController();
     set((old) => ({ ...old, loading: true }));
     load(abort.signal).then(
-      (value) => { if (!stale) set({ value }); },
-      (error) => { if (!stale && error.name !== 'AbortError') set((old) => ({ value: old.value, error })); },
+      (value) => {
+        if (!stale) set({ value });
+      },
+      (error) => {
+        if (!stale && error.name !== 'AbortError') set((old) => ({ value: old.value, error }));
+      },
     );
-    return () => { stale = true; abort.abort(); };
+    return () => {
+      stale = true;
+      abort.abort();
+    };
   }, [...deps, round]);
   return [state.value, state.error, () => setRound((n) => n + 1), state.loading];
 }
 
-export const Segmented = ({ label, options, value, onChange }) => html`<div class="segmented" role="group" aria-label=${label}>
-  ${options.map(([key, text]) => html`<button key=${key} aria-pressed=${value === key} onClick=${() => onChange(key)}>${text}</button>`)}
+export const Segmented = ({
+  label,
+  options,
+  value,
+  onChange,
+}) => html`<div class="segmented" role="group" aria-label=${label}>
+  ${options.map(
+    ([key, text]) => html`<button key=${key} aria-pressed=${value === key} onClick=${() => onChange(key)}>
+      ${text}
+    </button>`,
+  )}
 </div>`;
 
 export function Field({ label, help, wrong, children }) {
   const id = useId();
-  return html`<div class="field"><label for=${id}>${label}</label>
-    ${typeof children === 'function' ? children({ id, 'aria-describedby': `${id}-help`, 'aria-invalid': Boolean(wrong) }) : children}
-    <span id=${`${id}-help`}>${help && html`<span class="help">${help}</span>`}${wrong && html`<span class="wrong" role="alert">${wrong}</span>`}</span></div>`;
+  return html`<div class="field">
+    <label for=${id}>${label}</label>
+    ${
+      typeof children === 'function'
+        ? children({ id, 'aria-describedby': `${id}-help`, 'aria-invalid': Boolean(wrong) })
+        : children
+    }
+    <span id=${`${id}-help`}>
+      ${help && html`<span class="help">${help}</span>`}
+      ${wrong && html`<span class="wrong" role="alert">${wrong}</span>`}
+    </span>
+  </div>`;
 }
 
-export const Select = ({ label, value, options, onChange, help }) => html`<${Field} label=${label} help=${help}>${(attributes) => html`
-  <select ...${attributes} value=${value} onChange=${(e) => onChange(e.target.value)}>
-    ${options.map((option) => (option.options
-      ? html`<optgroup label=${option.label}>${option.options.map(([key, text]) => html`<option value=${key} selected=${key === value}>${text}</option>`)}</optgroup>`
-      : html`<option value=${option[0]} selected=${option[0] === value}>${option[1]}</option>`))}
-  </select>`}</${Field}>`;
+export const Select = ({ label, value, options, onChange, help }) => html`<${Field} label=${label} help=${help}>
+  ${(attributes) => html`<select ...${attributes} value=${value} onChange=${(e) => onChange(e.target.value)}>
+    ${options.map((option) =>
+      option.options
+        ? html`<optgroup label=${option.label}>
+          ${option.options.map(([key, text]) => html`<option value=${key} selected=${key === value}>${text}</option>`)}
+        </optgroup>`
+        : html`<option value=${option[0]} selected=${option[0] === value}>${option[1]}</option>`,
+    )}
+  </select>`}
+</${Field}>`;
 
 /** Names with values in big type: [[name, value, small]]. */
-export const Figures = ({ items }) => html`<dl class="figures">${items.filter(Boolean).map(([name, value, small]) => html`
-  <div class="figure" key=${name}><dt>${name}</dt><dd>${value}${small && html`<small>${small}</small>`}</dd></div>`)}</dl>`;
+export const Figures = ({ items }) => html`<dl class="figures">
+  ${items.filter(Boolean).map(
+    ([name, value, small]) => html`<div class="figure" key=${name}>
+      <dt>${name}</dt>
+      <dd>${value}${small && html`<small>${small}</small>`}</dd>
+    </div>`,
+  )}
+</dl>`;
 
-export const Progress = ({ value, label, look = '' }) => html`<div class=${`bar ${look}`} role="progressbar" aria-label=${label}
-  aria-valuemin="0" aria-valuemax="100" aria-valuenow=${Math.round(value * 100)}><i style=${{ width: `${Math.min(100, value * 100)}%` }}></i></div>`;
+export const Progress = ({ value, label, look = '' }) => html`<div
+  class=${`bar ${look}`}
+  role="progressbar"
+  aria-label=${label}
+  aria-valuemin="0"
+  aria-valuemax="100"
+  aria-valuenow=${Math.round(value * 100)}
+>
+  <i style=${{ width: `${Math.min(100, value * 100)}%` }}></i>
+</div>`;
 
 /** The current time, so that "3 s ago" stays true. */
 export function useNow(every = 1000) {
   const [now, set] = useState(Date.now());
-  useEffect(() => { const timer = setInterval(() => set(Date.now()), every); return () => clearInterval(timer); }, [every]);
+  useEffect(() => {
+    const timer = setInterval(() => set(Date.now()), every);
+    return () => clearInterval(timer);
+  }, [every]);
   return now;
 }

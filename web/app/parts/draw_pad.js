@@ -34,12 +34,43 @@ export function DrawPad({ size = [SIDE, SIDE], guides = 2, onDraw }) {
     pen.lineTo(to[0] + 0.01, to[1]);
     pen.stroke();
   };
-  const down = (event) => { event.preventDefault(); canvas.current.setPointerCapture(event.pointerId); last.current = place(event); line(last.current, last.current); };
-  const move = (event) => { if (!last.current) return; const next = place(event); line(last.current, next); last.current = next; };
-  const up = () => { if (last.current) { last.current = null; hand(); } };
-  return html`<div class="pad" style=${{ '--guides': guides }}><canvas ref=${canvas} width=${width} height=${height} role="img"
+  const down = (event) => {
+    event.preventDefault();
+    canvas.current.setPointerCapture(event.pointerId);
+    last.current = place(event);
+    line(last.current, last.current);
+  };
+  const move = (event) => {
+    if (!last.current) return;
+    const next = place(event);
+    line(last.current, next);
+    last.current = next;
+  };
+  const up = () => {
+    if (last.current) {
+      last.current = null;
+      hand();
+    }
+  };
+  return html`<div class="pad" style=${{ '--guides': guides }}>
+    <canvas
+      ref=${canvas}
+      width=${width}
+      height=${height}
+      role="img"
       aria-label="Drawing pad: draw with a pointer; without one, upload a picture or take an example"
-      onPointerDown=${down} onPointerMove=${move} onPointerUp=${up} onPointerCancel=${up}></canvas>
-    ${guides > 1 && html`<i class="guide-x"></i><i class="guide-y"></i>`}
-    <button class="small" onClick=${clear}>Clear</button></div>`;
+      onPointerDown=${down}
+      onPointerMove=${move}
+      onPointerUp=${up}
+      onPointerCancel=${up}
+    ></canvas>
+    ${
+      guides > 1 &&
+      html`
+        <i class="guide-x"></i>
+        <i class="guide-y"></i>
+      `
+    }
+    <button class="small" onClick=${clear}>Clear</button>
+  </div>`;
 }

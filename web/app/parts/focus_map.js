@@ -20,7 +20,8 @@ function thin(all, most) {
 
 /** Sums of focus by position; tokens fall into bins by their share of the response. */
 function profile(responses) {
-  const sum = new Float64Array(BINS), count = new Float64Array(BINS);
+  const sum = new Float64Array(BINS),
+    count = new Float64Array(BINS);
   for (const { focus } of responses) {
     focus?.forEach((value, t) => {
       const bin = Math.min(BINS - 1, Math.floor(((t + 0.5) / focus.length) * BINS));
@@ -34,11 +35,20 @@ function profile(responses) {
 async function read(run, signal) {
   const steps = (await get(`/v1/runs/${run.id}/samples/steps`, { signal })).data.map((entry) => entry.step);
   const read = async (step) => {
-    const records = await list(`/v1/runs/${run.id}/samples?step=${step}&limit=${MOST_GROUPS}`, MOST_GROUPS, { signal });
+    const records = await list(`/v1/runs/${run.id}/samples?step=${step}&limit=${MOST_GROUPS}`, MOST_GROUPS, {
+      signal,
+    });
     // Held-out answers where there are any: the same rows at every step.
     const evals = records.filter((record) => record.group.eval);
     const responses = (evals.length > 0 ? evals : records).flatMap((record) => record.group.responses);
-    return { step, held: evals.length > 0, all: profile(responses), right: profile(responses.filter((r) => r.correct)), wrong: profile(responses.filter((r) => r.correct === false)), count: responses.length };
+    return {
+      step,
+      held: evals.length > 0,
+      all: profile(responses),
+      right: profile(responses.filter((r) => r.correct)),
+      wrong: profile(responses.filter((r) => r.correct === false)),
+      count: responses.length,
+    };
   };
   const found = [];
   for (const step of thin(steps, MOST_STEPS)) found.push(await read(step));
@@ -57,14 +67,26 @@ export function FocusMap({ run }) {
       clearTimeout(timer);
       timer = setTimeout(() => setNews((n) => n + 1), 1500);
     });
-    return () => { clearTimeout(timer); stop(); };
+    return () => {
+      clearTimeout(timer);
+      stop();
+    };
   }, [run.id]);
   if (error && !rows) return html`<div class="card"><${Failure} error=${error} again=${again} /></div>`;
   if (!rows) return html`<div class="card"><${Loading} what="Reading samples" height=${240} /></div>`;
-  if (rows.length === 0) return html`<div class="card"><${Empty} title="No samples with images yet"><p>Samples are logged every few steps; they show where the model looks along its answers.</p></${Empty}></div>`;
+  if (rows.length === 0)
+    return html`<div class="card">
+      <${Empty} title="No samples with images yet">
+        <p>Samples are logged every few steps; they show where the model looks along its answers.</p>
+      </${Empty}>
+    </div>`;
   const chosen = rows.find((row) => row.step === picked) ?? rows.at(-1);
   return html`<div class="card focus-map" style=${{ marginBottom: '16px' }}>
-    <div class="focus-pair"><${HeatRows} rows=${rows} chosen=${chosen} pick=${setPicked} /><${Profile} row=${chosen} first=${rows[0]} /></div></div>`;
+    <div class="focus-pair">
+      <${HeatRows} rows=${rows} chosen=${chosen} pick=${setPicked} />
+      <${Profile} row=${chosen} first=${rows[0]} />
+    </div>
+  </div>`;
 }
 
 function HeatRows({ rows, chosen, pick }) {
@@ -73,10 +95,15 @@ function HeatRows({ rows, chosen, pick }) {
   const [low, high] = [Math.min(...values), Math.max(...values)];
   useEffect(() => {
     const pen = canvas.current.getContext('2d');
-    rows.forEach((row, y) => row.all.forEach((value, x) => {
-      pen.fillStyle = value === null ? 'rgb(128 128 128 / 20%)' : `rgb(${rgb('viridis', (value - low) / (high - low || 1)).join(' ')})`;
-      pen.fillRect(x, y, 1, 1);
-    }));
+    rows.forEach((row, y) =>
+      row.all.forEach((value, x) => {
+        pen.fillStyle =
+          value === null
+            ? 'rgb(128 128 128 / 20%)'
+            : `rgb(${rgb('viridis', (value - low) / (high - low || 1)).join(' ')})`;
+        pen.fillRect(x, y, 1, 1);
+      }),
+    );
   }, [rows]);
   const move = (event) => {
     const by = { ArrowUp: -1, ArrowDown: 1 }[event.key];
@@ -86,22 +113,60 @@ function HeatRows({ rows, chosen, pick }) {
   };
   const onClick = (event) => {
     const box = event.currentTarget.getBoundingClientRect();
-    pick(rows[Math.min(rows.length - 1, Math.max(0, Math.floor(((event.clientY - box.top) / box.height) * rows.length)))].step);
+    pick(
+      rows[Math.min(rows.length - 1, Math.max(0, Math.floor(((event.clientY - box.top) / box.height) * rows.length)))]
+        .step,
+    );
   };
-  return html`<div><h3>Focus along the answer</h3><p class="muted small-text">${chosen.held ? 'Held-out answers' : 'Sampled answers'}; each row is a step of the run, left is the beginning of the answer.</p>
-    <div class="heat-rows"><div class="steps" aria-hidden="true">${rows.map((row) => html`<span class=${row === chosen ? 'on' : ''}>${row.step}</span>`)}</div>
-      <canvas ref=${canvas} width=${BINS} height=${rows.length} tabindex="0" role="slider" aria-orientation="vertical" aria-label="Step whose focus is shown"
-        aria-valuemin=${rows[0].step} aria-valuemax=${rows.at(-1).step} aria-valuenow=${chosen.step} onKeyDown=${move} onClick=${onClick}
-        style=${{ height: `${Math.max(140, Math.min(260, rows.length * 22))}px` }}></canvas></div>
-    <div class="ends small-text muted"><span>beginning</span><span>end</span></div><${Scale} map="viridis" low=${number(low)} high=${number(high)} label="focus" /></div>`;
+  return html`<div>
+    <h3>Focus along the answer</h3>
+    <p class="muted small-text">
+      ${chosen.held ? 'Held-out answers' : 'Sampled answers'}; each row is a step of the run, left is the
+      beginning of the answer.
+    </p>
+    <div class="heat-rows">
+      <div class="steps" aria-hidden="true">
+        ${rows.map((row) => html`<span class=${row === chosen ? 'on' : ''}>${row.step}</span>`)}
+      </div>
+      <canvas
+        ref=${canvas}
+        width=${BINS}
+        height=${rows.length}
+        tabindex="0"
+        role="slider"
+        aria-orientation="vertical"
+        aria-label="Step whose focus is shown"
+        aria-valuemin=${rows[0].step}
+        aria-valuemax=${rows.at(-1).step}
+        aria-valuenow=${chosen.step}
+        onKeyDown=${move}
+        onClick=${onClick}
+        style=${{ height: `${Math.max(140, Math.min(260, rows.length * 22))}px` }}
+      ></canvas>
+    </div>
+    <div class="ends small-text muted"><span>beginning</span><span>end</span></div>
+    <${Scale} map="viridis" low=${number(low)} high=${number(high)} label="focus" />
+  </div>`;
 }
 
 function Profile({ row, first }) {
   const x = Array.from({ length: BINS }, (_, i) => (i + 0.5) / BINS);
-  const series = useMemo(() => [
-    { label: `step ${row.step}, right answers`, colour: colourOf(2), x, y: row.right },
-    { label: `step ${row.step}, wrong answers`, colour: colourOf(6), x, y: row.wrong },
-    ...(first === row ? [] : [{ label: `step ${first.step}, all`, colour: colourOf(7), dash: [4, 4], x, y: first.all }]),
-  ].filter((one) => one.y.some((v) => v !== null)), [row, first]);
-  return html`<${Chart} title=${`Right and wrong answers at step ${row.step}`} note=${`Mean focus by position; ${row.count} answers.`} series=${series} kind="progress" height=${210} />`;
+  const series = useMemo(
+    () =>
+      [
+        { label: `step ${row.step}, right answers`, colour: colourOf(2), x, y: row.right },
+        { label: `step ${row.step}, wrong answers`, colour: colourOf(6), x, y: row.wrong },
+        ...(first === row
+          ? []
+          : [{ label: `step ${first.step}, all`, colour: colourOf(7), dash: [4, 4], x, y: first.all }]),
+      ].filter((one) => one.y.some((v) => v !== null)),
+    [row, first],
+  );
+  return html`<${Chart}
+    title=${`Right and wrong answers at step ${row.step}`}
+    note=${`Mean focus by position; ${row.count} answers.`}
+    series=${series}
+    kind="progress"
+    height=${210}
+  />`;
 }

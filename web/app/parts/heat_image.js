@@ -9,7 +9,10 @@ function picture(src) {
   if (!pictures.has(src)) {
     const image = new Image();
     image.src = src;
-    pictures.set(src, image.decode().then(() => image));
+    pictures.set(
+      src,
+      image.decode().then(() => image),
+    );
     if (pictures.size > 40) pictures.delete(pictures.keys().next().value);
   }
   return pictures.get(src);
@@ -35,8 +38,17 @@ export function HeatImage({ src, grid, low = 0, high = 1, smooth = true, label, 
   useEffect(() => {
     let stale = false;
     setBroken(false);
-    picture(src).then((found) => { if (!stale) setImage(found); }, () => { if (!stale) setBroken(true); });
-    return () => { stale = true; };
+    picture(src).then(
+      (found) => {
+        if (!stale) setImage(found);
+      },
+      () => {
+        if (!stale) setBroken(true);
+      },
+    );
+    return () => {
+      stale = true;
+    };
   }, [src]);
   useEffect(() => {
     if (!image || !canvas.current) return;

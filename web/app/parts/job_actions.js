@@ -5,18 +5,46 @@ import { attempt, confirm } from './ask.js';
 import { Icon } from './icon.js';
 
 const ACTIONS = [
-  { name: 'pause', label: 'Pause', icon: 'pause', from: ['running'], text: 'The worker saves a checkpoint and lets go; the job goes on when you resume it.', done: 'Pausing: it saves and lets go' },
+  {
+    name: 'pause',
+    label: 'Pause',
+    icon: 'pause',
+    from: ['running'],
+    text: 'The worker saves a checkpoint and lets go; the job goes on when you resume it.',
+    done: 'Pausing: it saves and lets go',
+  },
   { name: 'resume', label: 'Resume', icon: 'play', from: ['paused'], done: 'Back in the queue' },
-  { name: 'retry', label: 'Retry', icon: 'retry', from: ['failed', 'cancelled'], text: 'The job goes back to the queue and continues from its newest checkpoint; its attempts count from zero.', done: 'Back in the queue' },
-  { name: 'cancel', label: 'Cancel', icon: 'stop', from: ['queued', 'running', 'pausing', 'paused'], danger: true, text: 'The job stops for good at its next phase. Metrics, samples and checkpoints so far are kept.', done: 'Cancelled' },
+  {
+    name: 'retry',
+    label: 'Retry',
+    icon: 'retry',
+    from: ['failed', 'cancelled'],
+    text: 'The job goes back to the queue and continues from its newest checkpoint; its attempts count from zero.',
+    done: 'Back in the queue',
+  },
+  {
+    name: 'cancel',
+    label: 'Cancel',
+    icon: 'stop',
+    from: ['queued', 'running', 'pausing', 'paused'],
+    danger: true,
+    text: 'The job stops for good at its next phase. Metrics, samples and checkpoints so far are kept.',
+    done: 'Cancelled',
+  },
 ];
 
 export function JobActions({ run, onDone }) {
-  const possible = ACTIONS.filter((action) => action.from.includes(run.state) && can('post', `/v1/jobs/{id}/${action.name}`));
+  const possible = ACTIONS.filter(
+    (action) => action.from.includes(run.state) && can('post', `/v1/jobs/{id}/${action.name}`),
+  );
   const act = async ({ name, label, text, danger, done }) => {
-    if (text && !await confirm({ title: `${label} “${run.name}”?`, text, yes: `${label} the job`, danger })) return;
+    if (text && !(await confirm({ title: `${label} “${run.name}”?`, text, yes: `${label} the job`, danger }))) return;
     if (await attempt(() => post(`/v1/jobs/${run.job_id}/${name}`), done)) onDone?.();
   };
-  return possible.map((action) => html`<button key=${action.name} class=${action.danger ? 'danger' : ''} onClick=${() => act(action)}>
-    <${Icon} name=${action.icon} />${action.label}</button>`);
+  return possible.map(
+    (action) => html`<button key=${action.name} class=${action.danger ? 'danger' : ''} onClick=${() => act(action)}>
+      <${Icon} name=${action.icon} />
+      ${action.label}
+    </button>`,
+  );
 }

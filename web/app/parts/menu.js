@@ -9,12 +9,18 @@ export function Menu({ label, children }) {
   useEffect(() => {
     if (!open) return undefined;
     items()[0]?.focus();
-    const outside = (event) => { if (!root.current.contains(event.target)) setOpen(false); };
+    const outside = (event) => {
+      if (!root.current.contains(event.target)) setOpen(false);
+    };
     document.addEventListener('pointerdown', outside);
     return () => document.removeEventListener('pointerdown', outside);
   }, [open]);
   const onKeyDown = (event) => {
-    if (event.key === 'Escape' && open) { event.stopPropagation(); setOpen(false); root.current.querySelector('button').focus(); }
+    if (event.key === 'Escape' && open) {
+      event.stopPropagation();
+      setOpen(false);
+      root.current.querySelector('button').focus();
+    }
     const move = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (move && open) {
       event.preventDefault();
@@ -23,7 +29,15 @@ export function Menu({ label, children }) {
     }
   };
   return html`<div class="menu" ref=${root} onKeyDown=${onKeyDown}>
-    <button class="icon" aria-label=${label} aria-haspopup="menu" aria-expanded=${open} onClick=${() => setOpen(!open)}><${Icon} name="more" /></button>
+    <button
+      class="icon"
+      aria-label=${label}
+      aria-haspopup="menu"
+      aria-expanded=${open}
+      onClick=${() => setOpen(!open)}
+    >
+      <${Icon} name="more" />
+    </button>
     ${open && html`<div role="menu" aria-label=${label} onClick=${() => setOpen(false)}>${children}</div>`}
   </div>`;
 }

@@ -9,19 +9,39 @@ import { Menu } from './menu.js';
 
 export function RunMenu({ run, onDone }) {
   const rename = async () => {
-    const name = await askFor({ title: 'Rename this run', text: 'Names need not be unique; the id stays.', label: 'Name', value: run.name, attributes: { maxlength: 200 }, yes: 'Rename it' });
-    if (name && await attempt(() => send('PATCH', `/v1/runs/${run.id}`, { name }), 'Renamed')) onDone();
+    const name = await askFor({
+      title: 'Rename this run',
+      text: 'Names need not be unique; the id stays.',
+      label: 'Name',
+      value: run.name,
+      attributes: { maxlength: 200 },
+      yes: 'Rename it',
+    });
+    if (name && (await attempt(() => send('PATCH', `/v1/runs/${run.id}`, { name }), 'Renamed'))) onDone();
   };
   const goOn = async () => {
     const steps = await askFor({
-      title: `Go on with “${run.name}”`, text: 'A new job on the same run, from its newest checkpoint; the curves go on where they are.',
-      label: 'Steps beyond the newest checkpoint', value: String(run.steps), attributes: { type: 'number', min: 1, step: 1 }, yes: 'Go on',
+      title: `Go on with “${run.name}”`,
+      text: 'A new job on the same run, from its newest checkpoint; the curves go on where they are.',
+      label: 'Steps beyond the newest checkpoint',
+      value: String(run.steps),
+      attributes: { type: 'number', min: 1, step: 1 },
+      yes: 'Go on',
     });
-    if (steps && await attempt(() => post(`/v1/runs/${run.id}/continue`, { steps: Number(steps) }), 'The job is in the queue')) onDone();
+    if (
+      steps &&
+      (await attempt(() => post(`/v1/runs/${run.id}/continue`, { steps: Number(steps) }), 'The job is in the queue'))
+    )
+      onDone();
   };
   const remove = async () => {
-    const sure = await confirm({ title: `Delete “${run.name}”?`, text: 'Its curves, samples and checkpoints are gone for good.', yes: 'Delete the run', danger: true });
-    if (sure && await attempt(() => send('DELETE', `/v1/runs/${run.id}`), `“${run.name}” is deleted`)) {
+    const sure = await confirm({
+      title: `Delete “${run.name}”?`,
+      text: 'Its curves, samples and checkpoints are gone for good.',
+      yes: 'Delete the run',
+      danger: true,
+    });
+    if (sure && (await attempt(() => send('DELETE', `/v1/runs/${run.id}`), `“${run.name}” is deleted`))) {
       forget(run.id);
       go(['runs']);
     }
@@ -29,9 +49,36 @@ export function RunMenu({ run, onDone }) {
   const ended = isFinal(run.state);
   return html`<${Menu} label="More about this run">
     <button role="menuitem" onClick=${rename}>Rename …</button>
-    ${ended && run.last_checkpoint && can('post', '/v1/runs/{id}/continue') && html`<button role="menuitem" onClick=${goOn}>Go on for more steps …</button>`}
-    ${can('get', '/v1/runs/{id}/metrics.csv') && html`<a role="menuitem" tabindex="-1" href=${`/v1/runs/${run.id}/metrics.csv`} download=${`${fileName(run.name)}-metrics.csv`}>Download all points (CSV)</a>`}
-    ${can('get', '/v1/runs/{id}/report') && html`<a role="menuitem" tabindex="-1" href=${`/v1/runs/${run.id}/report`} download=${`${fileName(run.name)}.html`}>Download the report</a>`}
-    <button role="menuitem" class="danger" disabled=${!ended} onClick=${remove}>${ended ? 'Delete the run …' : 'Delete (once its job has ended)'}</button>
+    ${
+      ended &&
+      run.last_checkpoint &&
+      can('post', '/v1/runs/{id}/continue') &&
+      html`<button role="menuitem" onClick=${goOn}>Go on for more steps …</button>`
+    }
+    ${
+      can('get', '/v1/runs/{id}/metrics.csv') &&
+      html`<a
+        role="menuitem"
+        tabindex="-1"
+        href=${`/v1/runs/${run.id}/metrics.csv`}
+        download=${`${fileName(run.name)}-metrics.csv`}
+      >
+        Download all points (CSV)
+      </a>`
+    }
+    ${
+      can('get', '/v1/runs/{id}/report') &&
+      html`<a
+        role="menuitem"
+        tabindex="-1"
+        href=${`/v1/runs/${run.id}/report`}
+        download=${`${fileName(run.name)}.html`}
+      >
+        Download the report
+      </a>`
+    }
+    <button role="menuitem" class="danger" disabled=${!ended} onClick=${remove}>
+      ${ended ? 'Delete the run …' : 'Delete (once its job has ended)'}
+    </button>
   </${Menu}>`;
 }

@@ -11,5 +11,10 @@ export function Scale({ map, low, high, label }) {
       pen.fillRect(x, 0, 1, 1);
     }
   }, [map]);
-  return html`<span class="scale">${label && html`<span>${label}</span>`}<span>${low}</span><canvas ref=${canvas} width="120" height="1" aria-hidden="true"></canvas><span>${high}</span></span>`;
+  return html`<span class="scale">
+    ${label && html`<span>${label}</span>`}
+    <span>${low}</span>
+    <canvas ref=${canvas} width="120" height="1" aria-hidden="true"></canvas>
+    <span>${high}</span>
+  </span>`;
 }

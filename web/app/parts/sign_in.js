@@ -10,12 +10,34 @@ export function SignIn() {
   const send = async (event) => {
     event.preventDefault();
     setBusy(true);
-    try { await signIn(key.trim()); } catch (error) { setFault(error.message); }
+    try {
+      await signIn(key.trim());
+    } catch (error) {
+      setFault(error.message);
+    }
     setBusy(false);
   };
-  return html`<main id="content" class="sign-in" tabindex="-1"><form class="card" onSubmit=${send}>
-    <p class="brand"><img src=${new URL('../../icon.svg', import.meta.url).pathname} alt="" />VGPO</p><h1>Sign in</h1><p class="muted">This server asks for an API key. An admin makes one with <code>vgpo keys create</code>.</p>
-    <${Field} label="API key" wrong=${fault}>${(attributes) => html`<input ...${attributes} type="password" autocomplete="current-password" spellcheck="false"
-      placeholder="vgpo_…" value=${key} onInput=${(e) => { setKey(e.target.value); setFault(null); }} required />`}</${Field}>
-    <div class="row"><button class="primary" disabled=${busy || !key.trim()}>Sign in</button></div></form></main>`;
+  return html`<main id="content" class="sign-in" tabindex="-1">
+    <form class="card" onSubmit=${send}>
+      <p class="brand"><img src=${new URL('../../icon.svg', import.meta.url).pathname} alt="" />VGPO</p>
+      <h1>Sign in</h1>
+      <p class="muted">This server asks for an API key. An admin makes one with <code>vgpo keys create</code>.</p>
+      <${Field} label="API key" wrong=${fault}>
+        ${(attributes) => html`<input
+          ...${attributes}
+          type="password"
+          autocomplete="current-password"
+          spellcheck="false"
+          placeholder="vgpo_…"
+          value=${key}
+          onInput=${(e) => {
+            setKey(e.target.value);
+            setFault(null);
+          }}
+          required
+        />`}
+      </${Field}>
+      <div class="row"><button class="primary" disabled=${busy || !key.trim()}>Sign in</button></div>
+    </form>
+  </main>`;
 }

@@ -2,14 +2,36 @@
 import { html } from '../lib/html.js';
 
 export function Sparkline({ points, colour, label }) {
-  if (!points || points.length < 2) return html`<svg class="spark" viewBox="0 0 100 30" preserveAspectRatio="none" role="img" aria-label=${label}></svg>`;
+  if (!points || points.length < 2)
+    return html`<svg
+      class="spark"
+      viewBox="0 0 100 30"
+      preserveAspectRatio="none"
+      role="img"
+      aria-label=${label}
+    ></svg>`;
   const known = points.filter(([, y]) => typeof y === 'number');
   const [left, right] = [known[0]?.[0] ?? 0, known.at(-1)?.[0] ?? 1];
   let [low, high] = [Infinity, -Infinity];
-  for (const [, y] of known) { low = Math.min(low, y); high = Math.max(high, y); }
-  if (high - low < 1e-9) { low -= 0.5; high += 0.5; }
-  const at = ([x, y]) => `${(((x - left) / (right - left || 1)) * 100).toFixed(2)} ${(28 - ((y - low) / (high - low)) * 26).toFixed(2)}`;
+  for (const [, y] of known) {
+    low = Math.min(low, y);
+    high = Math.max(high, y);
+  }
+  if (high - low < 1e-9) {
+    low -= 0.5;
+    high += 0.5;
+  }
+  const at = ([x, y]) =>
+    `${(((x - left) / (right - left || 1)) * 100).toFixed(2)} ${(28 - ((y - low) / (high - low)) * 26).toFixed(2)}`;
   return html`<svg class="spark" viewBox="0 0 100 30" preserveAspectRatio="none" role="img" aria-label=${label}>
-    <path d=${`M${known.map(at).join('L')}`} fill="none" stroke=${colour} stroke-width="1.700" vector-effect="non-scaling-stroke" stroke-linejoin="round" stroke-linecap="round" />
+    <path
+      d=${`M${known.map(at).join('L')}`}
+      fill="none"
+      stroke=${colour}
+      stroke-width="1.700"
+      vector-effect="non-scaling-stroke"
+      stroke-linejoin="round"
+      stroke-linecap="round"
+    />
   </svg>`;
 }

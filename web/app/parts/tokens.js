@@ -15,21 +15,42 @@ export function place(value, low, high, diverging) {
 const shown = (text) => text.replaceAll('\n', '⏎').trim() || (text ? '␣' : '∅');
 const special = (text) => /^<\|.*\|>$/.test(text.trim());
 
-/** Spans of thousands of tokens are made once; which of them is read is marked on the elements, so that a step costs nothing. */
+/**
+ * Spans of thousands of tokens are made once; which of them is read is marked on the elements, so that a step costs
+ * nothing.
+ */
 export function Tokens({ tokens, values, low, high, map = 'viridis', current, onPick, label, small, text }) {
   const root = useRef(null);
   const marked = useRef(null);
-  const spans = useMemo(() => tokens.map((token, i) => {
-    const value = values?.[i];
-    const known = typeof value === 'number' && Number.isFinite(value);
-    const colour = known ? rgb(map, place(value, low, high, map === 'diverging')) : null;
-    return html`<span key=${i} data-place=${i} role="option" aria-selected="false" tabindex="-1" class=${special(token) ? 'special' : ''}
-      title=${known ? text?.(value) : undefined} style=${colour ? { background: `rgb(${colour.join(' ')})`, color: ink(colour) } : {}}>${shown(token)}</span>${token.includes('\n') ? html`<br />` : ''}`;
-  }), [tokens, values, low, high, map]);
+  const spans = useMemo(
+    () =>
+      tokens.map((token, i) => {
+        const value = values?.[i];
+        const known = typeof value === 'number' && Number.isFinite(value);
+        const colour = known ? rgb(map, place(value, low, high, map === 'diverging')) : null;
+        return html`
+          <span
+            key=${i}
+            data-place=${i}
+            role="option"
+            aria-selected="false"
+            tabindex="-1"
+            class=${special(token) ? 'special' : ''}
+            title=${known ? text?.(value) : undefined}
+            style=${colour ? { background: `rgb(${colour.join(' ')})`, color: ink(colour) } : {}}
+          >
+            ${shown(token)}
+          </span>
+          ${token.includes('\n') ? html`<br />` : ''}
+        `;
+      }),
+    [tokens, values, low, high, map],
+  );
   const nodeAt = (index) => root.current?.querySelector(`[data-place="${index}"]`);
   useLayoutEffect(() => {
     const node = nodeAt(current ?? 0);
-    if (marked.current && marked.current !== node) Object.assign(marked.current, { tabIndex: -1, ariaSelected: 'false' });
+    if (marked.current && marked.current !== node)
+      Object.assign(marked.current, { tabIndex: -1, ariaSelected: 'false' });
     if (node) Object.assign(node, { tabIndex: 0, ariaSelected: String(node.dataset.place === String(current)) });
     marked.current = node ?? null;
   }, [current, spans]);
@@ -45,8 +66,18 @@ export function Tokens({ tokens, values, low, high, map = 'viridis', current, on
   return html`<${List} spans=${spans} label=${label} small=${small} root=${root} hear=${hear} />`;
 }
 
-const List = memo(({ spans, label, small, root, hear }) => html`<div class=${`tokens ${small ? 'small' : ''}`} role="listbox" aria-label=${label}
-  aria-orientation="horizontal" ref=${root} ...${hear}>${spans}</div>`);
+const List = memo(
+  ({ spans, label, small, root, hear }) => html`<div
+    class=${`tokens ${small ? 'small' : ''}`}
+    role="listbox"
+    aria-label=${label}
+    aria-orientation="horizontal"
+    ref=${root}
+    ...${hear}
+  >
+    ${spans}
+  </div>`,
+);
 
 const JUMPS = { ArrowLeft: -1, ArrowRight: 1, Home: -1e9, End: 1e9 };
 

@@ -13,33 +13,91 @@ export function TryReward({ reward, dataset }) {
     // A worked example of the data set, where it has one.
     if (!dataset) return undefined;
     let stale = false;
-    get(`/v1/datasets/${dataset}/rows?limit=1&images=full`).then(({ data: [row] }) => {
-      if (stale || !row) return;
-      setResponse(row.demonstration || `\\boxed{${row.answer}}`);
-      setTruth(row.answer);
-      setImages(row.images.map(({ picture }) => picture));
-    }, () => { /* the box stays empty */ });
-    return () => { stale = true; };
+    get(`/v1/datasets/${dataset}/rows?limit=1&images=full`).then(
+      ({ data: [row] }) => {
+        if (stale || !row) return;
+        setResponse(row.demonstration || `\\boxed{${row.answer}}`);
+        setTruth(row.answer);
+        setImages(row.images.map(({ picture }) => picture));
+      },
+      () => {
+        /* the box stays empty */
+      },
+    );
+    return () => {
+      stale = true;
+    };
   }, [dataset]);
   // Only a reward that looks at images is sent them.
   const looks = JSON.stringify(reward).includes('"image_text"');
   useEffect(() => {
-    if (!response || !truth) { setVerdict(null); return undefined; }
+    if (!response || !truth) {
+      setVerdict(null);
+      return undefined;
+    }
     let stale = false;
     const timer = setTimeout(() => {
-      post('/v1/rewards/evaluate', { reward, items: [{ response, ground_truth: truth, images: looks ? images : [] }] }).then(
-        ({ data: [judged] }) => { if (!stale) setVerdict({ judged }); },
-        (error) => { if (!stale) setVerdict({ error }); },
+      post('/v1/rewards/evaluate', {
+        reward,
+        items: [{ response, ground_truth: truth, images: looks ? images : [] }],
+      }).then(
+        ({ data: [judged] }) => {
+          if (!stale) setVerdict({ judged });
+        },
+        (error) => {
+          if (!stale) setVerdict({ error });
+        },
       );
     }, 350);
-    return () => { stale = true; clearTimeout(timer); };
+    return () => {
+      stale = true;
+      clearTimeout(timer);
+    };
   }, [JSON.stringify(reward), response, truth, images]);
   const { judged, error } = verdict ?? {};
-  return html`<details class="try-reward" open><summary>Try it</summary><div class="fields wide">
-      <${Field} label="A response">${(a) => html`<textarea ...${a} class="mono" rows="2" value=${response} onInput=${(e) => setResponse(e.target.value)}></textarea>`}</${Field}>
-      <${Field} label="Ground truth">${(a) => html`<input ...${a} class="mono" value=${truth} onInput=${(e) => setTruth(e.target.value)} />`}</${Field}></div>
-    <p class="row" role="status">${error ? html`<span class="wrong">${error.message}</span>` : judged === null ? html`<span class="muted">no verdict</span>` : judged && html`
-      ${judged.accuracy !== null && html`<${Badge} state=${judged.accuracy > 0.5 ? 'right' : 'wrong'} />`}reward <b>${number(judged.reward)}</b>
-      ${Object.keys(judged.parts).length > 1 && html`<span class="muted">${Object.entries(judged.parts).map(([k, v]) => `${k} ${number(v)}`).join(', ')}</span>`}
-      ${judged.extracted !== null && judged.extracted !== undefined && html`<span class="muted">answer found: <b class="mono">${judged.extracted.trim()}</b></span>`}`}</p></details>`;
+  return html`<details class="try-reward" open>
+    <summary>Try it</summary>
+    <div class="fields wide">
+      <${Field} label="A response">
+        ${(a) => html`<textarea
+          ...${a}
+          class="mono"
+          rows="2"
+          value=${response}
+          onInput=${(e) => setResponse(e.target.value)}
+        ></textarea>`}
+      </${Field}>
+      <${Field} label="Ground truth">
+        ${(a) => html`<input ...${a} class="mono" value=${truth} onInput=${(e) => setTruth(e.target.value)} />`}
+      </${Field}>
+    </div>
+    <p class="row" role="status">
+      ${
+        error
+          ? html`<span class="wrong">${error.message}</span>`
+          : judged === null
+            ? html`<span class="muted">no verdict</span>`
+            : judged &&
+              html`
+                ${
+                  judged.accuracy !== null && html`<${Badge} state=${judged.accuracy > 0.5 ? 'right' : 'wrong'} />`
+                }reward${' '}
+                <b>${number(judged.reward)}</b>
+                ${
+                  Object.keys(judged.parts).length > 1 &&
+                  html`<span class="muted">
+                    ${Object.entries(judged.parts)
+                      .map(([k, v]) => `${k} ${number(v)}`)
+                      .join(', ')}
+                  </span>`
+                }
+                ${
+                  judged.extracted !== null &&
+                  judged.extracted !== undefined &&
+                  html`<span class="muted">answer found: <b class="mono">${judged.extracted.trim()}</b></span>`
+                }
+              `
+      }
+    </p>
+  </details>`;
 }

@@ -1,0 +1,187 @@
+// The image of a question: an example of a data set, a file, or a drawing.
+import { html, useEffect, useRef, useState } from '../lib/html.js';
+import { get } from '../lib/api.js';
+import { fitting } from '../lib/models.js';
+import { Segmented, useLoad } from '../parts/common.js';
+import { DrawPad } from '../parts/draw_pad.js';
+import { say } from '../parts/ask.js';
+import { Icon } from '../parts/icon.js';
+
+const readFile = (file) =>
+  new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result);
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(file);
+  });
+
+/** Where the image comes from: an example, a file (dropped, pasted or chosen), or the pad. */
+export function ImageInput({ image, size, about, take, setImage }) {
+  const [way, setWay] = useState('example');
+  const [over, setOver] = useState(false);
+  const file = useRef(null);
+  const load = async (files) => {
+    const picture = [...files].find((one) => one.type.startsWith('image/'));
+    if (!picture) {
+      say('That is no picture', true);
+      return;
+    }
+    setImage(await readFile(picture));
+    setWay('file');
+  };
+  useEffect(() => {
+    const paste = (event) => {
+      if (event.clipboardData.files.length > 0) {
+        event.preventDefault();
+        load(event.clipboardData.files);
+      }
+    };
+    document.addEventListener('paste', paste);
+    return () => document.removeEventListener('paste', paste);
+  });
+  const drag = (event) => {
+    event.preventDefault();
+    setOver(true);
+  };
+  return html`<div
+    class=${`drop ${over ? 'over' : ''}`}
+    onDragOver=${drag}
+    onDragLeave=${() => setOver(false)}
+    onDrop=${(event) => {
+      event.preventDefault();
+      setOver(false);
+      load(event.dataTransfer.files);
+    }}
+  >
+    <${Segmented}
+      label="Image"
+      value=${way}
+      onChange=${setWay}
+      options=${[
+        ['example', 'Example'],
+        ['file', 'Your image'],
+        ['draw', 'Draw'],
+      ]}
+    />
+    ${way === 'example' && html`<${Examples} about=${about} image=${image} take=${take} />`}
+    ${way === 'draw' && html`<${DrawPad} size=${size} guides=${size ? 2 : 1} onDraw=${setImage} />`}
+    ${
+      way === 'file' &&
+      html`<div class="drop-here">
+        ${
+          image
+            ? html`<img src=${image} alt="The image that is asked about" />`
+            : html`<p class="muted">Drop or paste a picture here</p>`
+        }
+        <button type="button" onClick=${() => file.current.click()}><${Icon} name="upload" />Choose a picture</button>
+        <input
+          ref=${file}
+          type="file"
+          accept="image/*"
+          aria-label="Picture file"
+          hidden
+          onChange=${(e) => load(e.target.files)}
+        />
+      </div>`
+    }
+    <span class="sr" role="status">${image ? 'An image is set.' : 'No image yet.'}</span>
+  </div>`;
+}
+
+/** Rows to try: held-out ones where there are some. */
+const rowsOf = async (entry, asked, settings) =>
+  (await get(`/v1/datasets/${entry.name}/rows?split=${entry.eval_rows > 0 ? 'eval' : 'train'}&${asked}`, settings))
+    .data;
+
+/** The image of a row as a job reads it; a list of rows holds small ones only. */
+async function pictureOf(entry, { row, images: [image] }) {
+  if (!image) return null;
+  const [whole] = await rowsOf(entry, `limit=1&after=${row}&images=full`);
+  return whole.images[0].picture;
+}
+
+function Examples({ about, image, take }) {
+  const [sets] = useLoad(
+    async (signal) => (await get('/v1/datasets', { signal })).data.filter((d) => d.state === 'ready'),
+    [],
+  );
+  const [chosen, setChosen] = useState(null);
+  const [offset, setOffset] = useState(0);
+  const [chosenRow, setChosenRow] = useState(null);
+  const [busy, setBusy] = useState(null);
+  const dataset = chosen ?? about.dataset ?? fitting(about.model, sets ?? [])?.name;
+  const entry = sets?.find((d) => d.name === dataset || d.id === dataset);
+  const [found, error] = useLoad(
+    async (signal) =>
+      entry ? { of: entry.name, rows: await rowsOf(entry, `limit=8&after=${offset}`, { signal }) } : null,
+    [entry?.name, offset],
+  );
+  // Rows of the set before are gone at once: their questions do not belong to pictures of this one.
+  const rows = found?.of === entry?.name ? found?.rows : null;
+  const opened = useRef(false);
+  useEffect(() => {
+    // The page opens on an example, so that there is something to see at once.
+    if (opened.current || image || !rows?.length) return;
+    opened.current = true;
+    const row = rows.find((one) => one.images.length > 0) ?? rows[0];
+    chooseRow(row);
+  }, [rows]);
+  const chooseRow = async (row) => {
+    setBusy(row.row);
+    try {
+      take(await pictureOf(entry, row), row.prompt.replaceAll('<image>', '').trim(), row.answer);
+      setChosenRow(row.row);
+    } catch (fault) {
+      say(`The example cannot be read: ${fault.message}`, true);
+    }
+    setBusy(null);
+  };
+  if (error) return html`<p class="notice warn">No examples: ${error.message}</p>`;
+  if (sets && sets.length === 0) return html`<p class="muted">There are no data sets to take examples from.</p>`;
+  return html`
+    <div class="examples">
+      ${(rows || []).map(
+        (row) => html`<button
+          type="button"
+          key=${row.row}
+          aria-pressed=${row.row === chosenRow}
+          aria-busy=${row.row === busy}
+          title=${`${row.prompt} (row ${row.row})`}
+          onClick=${() => chooseRow(row)}
+        >
+          ${
+            row.images[0]
+              ? html`<img src=${row.images[0].thumbnail} alt=${`Example ${row.row}: ${row.prompt}`} />`
+              : row.prompt
+          }
+        </button>`,
+      )}
+    </div>
+    <div class="row between">
+      <select
+        aria-label="Data set of the examples"
+        onChange=${(e) => {
+          setChosen(e.target.value);
+          setChosenRow(null);
+          setOffset(0);
+        }}
+      >
+        ${(sets || []).map((d) => html`<option value=${d.name} selected=${d === entry}>${d.name}</option>`)}
+      </select>
+      <span class="row">
+        <button
+          type="button"
+          class="icon"
+          aria-label="Examples before"
+          disabled=${offset === 0}
+          onClick=${() => setOffset(Math.max(0, offset - 8))}
+        >
+          <${Icon} name="left" />
+        </button>
+        <button type="button" class="icon" aria-label="More examples" onClick=${() => setOffset(offset + 8)}>
+          <${Icon} name="right" />
+        </button>
+      </span>
+    </div>
+  `;
+}
