@@ -77,6 +77,10 @@ test-clients:
 test-generated-clients:
     ./scripts/test-generated-clients
 
+# The dashboard's scripts against the types of openapi/vgpo.json, and their layout; `--format` lays them out first.
+check-dashboard *args:
+    ./scripts/check-dashboard {{ args }}
+
 # Pictures of every page of the dashboard, of a server that has really trained; writes docs/images/dashboard (by hand: minutes).
 screenshots *args:
     ./scripts/screenshots {{ args }}

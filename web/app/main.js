@@ -6,11 +6,13 @@ import { identity, locked, online } from './lib/api.js';
 import { route } from './lib/router.js';
 import { learn, signOut } from './lib/session.js';
 import { attempt, News, Questions } from './parts/ask.js';
-import { useNow } from './parts/common.js';
 import { Icon } from './parts/icon.js';
-import { Failure, Loading } from './parts/common.js';
+import { Failure, Loading, useNow } from './parts/common.js';
 import { SignIn } from './parts/sign_in.js';
 
+/** @typedef {[path: PageName, text: string, icon: import('./parts/icon.js').IconName]} Link */
+
+/** @type {Link[]} */
 const NAV = [
   ['runs', 'Runs', 'play'],
   ['playground', 'Playground', 'eye'],
@@ -20,12 +22,13 @@ const NAV = [
   ['workers', 'Workers', 'chip'],
 ];
 
-/** Pages for admins only. */
+/** Pages for admins only. @type {Link[]} */
 const ADMIN_NAV = [['keys', 'Keys', 'key']];
 
 /** Pages are read when they are first opened. */
 const PAGES = {
-  runs: ({ parts }) => (parts.length > 1 ? import('./pages/run.js') : import('./pages/runs.js')),
+  /** @param {string[]} parts */
+  runs: (parts) => (parts.length > 1 ? import('./pages/run.js') : import('./pages/runs.js')),
   compare: () => import('./pages/compare.js'),
   playground: () => import('./pages/playground.js'),
   new: () => import('./pages/new_job.js'),
@@ -35,11 +38,21 @@ const PAGES = {
   keys: () => import('./pages/keys.js'),
 };
 
+/**
+ * @typedef {keyof typeof PAGES} PageName
+ * @typedef {{ key?: string, Page?: (props: PageProps) => Child, error?: unknown }} Loaded
+ */
+
+/**
+ * @param {string | undefined} name
+ * @returns {name is PageName}
+ */
+const isPage = (name) => name !== undefined && Object.hasOwn(PAGES, name);
+
 function LinkState() {
-  const words = { live: 'live', connecting: 'connecting', offline: 'offline' }[connection.value];
   return html`<span class=${`link-state ${connection.value}`} role="status" title="Connection to the server">
     <i></i>
-    ${words}
+    ${connection.value}
   </span>`;
 }
 
@@ -57,12 +70,12 @@ function Offline() {
 
 function Page() {
   const { parts, query } = route.value;
-  const name = parts[0] in PAGES ? parts[0] : 'runs';
+  const name = isPage(parts[0]) ? parts[0] : 'runs';
   const key = name === 'runs' && parts.length > 1 ? 'run' : name;
-  const [loaded, setLoaded] = useState({});
-  const main = useRef(null);
+  const [loaded, setLoaded] = useState(/** @type {Loaded} */ ({}));
+  const main = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => {
-    PAGES[name]({ parts }).then(
+    PAGES[name](parts).then(
       (module) => setLoaded({ key, Page: module.default }),
       (error) => setLoaded({ key, error }),
     );
@@ -73,11 +86,11 @@ function Page() {
     window.scrollTo(0, 0);
     if (main.current && document.activeElement !== document.body) main.current.focus({ preventScroll: true });
   }, [place]);
-  return html`<main id="content" ref=${main} tabindex="-1">
+  return html`<main id="content" ref=${main} tabindex=${-1}>
     ${
-      loaded.error
+      loaded.error !== undefined
         ? html`<${Failure} error=${loaded.error} again=${() => location.reload()} />`
-        : loaded.key === key
+        : loaded.Page && loaded.key === key
           ? html`<${loaded.Page} parts=${parts} query=${query} />`
           : html`<${Loading} height=${320} />`
     }
@@ -98,7 +111,7 @@ function App() {
       href="#content"
       onClick=${(e) => {
         e.preventDefault();
-        document.getElementById('content').focus();
+        document.getElementById('content')?.focus();
       }}
     >
       To the content
@@ -148,7 +161,7 @@ function App() {
   `;
 }
 
-const root = document.getElementById('app');
+const root = document.getElementById('app') ?? document.body;
 root.replaceChildren();
 // Who we are decides what there is to show; without an answer the page tells what it can.
 await learn().catch(() => {});

@@ -67,6 +67,19 @@ fn files(dir: &Path, out: &mut Vec<PathBuf>) {
 }
 
 #[tokio::test]
+async fn every_style_sheet_is_on_the_page() {
+    let page = Api::start().await.get("/").await;
+    let page = page.body.as_str().unwrap();
+    let mut found = Vec::new();
+    files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("web/css"), &mut found);
+    assert!(found.len() > 5);
+    for file in found {
+        let name = format!("/css/{}\"", file.file_name().unwrap().display());
+        assert!(page.contains(&name), "web/index.html does not load {name}");
+    }
+}
+
+#[tokio::test]
 async fn every_import_leads_to_a_file_of_the_program() {
     let api = Api::start().await;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("web");

@@ -1,19 +1,27 @@
 // Calls of the API, and what this server can do.
+// Paths are those of openapi/vgpo.json, so that the type check knows each answer.
 import { signal } from './html.js';
 
 /** Is the server within reach? Set by every call and by the live stream. */
 export const online = signal(true);
 
-/** Who is signed in: {key_id, role, project, csrf}; a server without keys calls everybody an admin. */
-export const identity = signal(null);
+/** Who is signed in; a server without keys calls everybody an admin. */
+export const identity = signal(/** @type {Api['Identity'] | null} */ (null));
 /** Does the server ask for a key that we do not have? Set by every call and by the live stream. */
 export const locked = signal(false);
 
-/** What a request that changes something proves itself with, in a session. */
+/**
+ * What a request that changes something proves itself with, in a session.
+ * @returns {Record<string, string>}
+ */
 export const proof = () => (identity.value?.csrf ? { 'x-csrf-token': identity.value.csrf } : {});
 
 /** A refusal of the server, with its problem+json. */
 export class ApiError extends Error {
+  /**
+   * @param {number} status
+   * @param {Partial<Api['Problem']>} problem
+   */
   constructor(status, problem) {
     super(problem.detail || problem.title || `the server answered ${status}`);
     this.status = status;
@@ -30,101 +38,146 @@ export class OfflineError extends Error {
   }
 }
 
-/** The response of a call; throws ApiError or OfflineError. */
-export async function call(path, { method = 'GET', body, headers = {}, signal: abort } = {}) {
-  const json = body !== undefined && !(body instanceof Blob) && !(body instanceof FormData);
+/**
+ * What was thrown, as an error.
+ * @param {unknown} thrown
+ */
+export const asError = (thrown) => (thrown instanceof Error ? thrown : new Error(String(thrown)));
+
+/**
+ * What the server says of single fields.
+ * @param {unknown} error
+ */
+export const faultsOf = (error) => (error instanceof ApiError ? error.fields : []);
+
+/**
+ * A query string of the values that are set.
+ * @param {Record<string, unknown>} values
+ */
+export function query(values) {
+  const params = new URLSearchParams();
+  for (const [key, value] of Object.entries(values)) {
+    for (const one of [value].flat())
+      if (one !== undefined && one !== null && one !== '') params.append(key, String(one));
+  }
+  const text = params.toString();
+  return text ? `?${text}` : '';
+}
+
+/**
+ * @typedef {{
+ *   path?: Record<string, unknown> | undefined, query?: Record<string, unknown> | undefined,
+ *   signal?: AbortSignal | undefined, headers?: Record<string, string>, most?: number,
+ * }} AnyCall
+ */
+
+/**
+ * The address of a call: the parts of its path filled in, its query behind them.
+ * @param {string} path
+ * @param {AnyCall} [call]
+ */
+const fill = (path, { path: parts = {}, query: values = {} } = {}) =>
+  path.replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(String(parts[name]))) + query(values);
+
+/**
+ * The response to a request; throws ApiError or OfflineError.
+ * @param {string} method
+ * @param {string} path
+ * @param {unknown} [body] sent as JSON
+ * @param {AnyCall} [call]
+ */
+export async function request(method, path, body, call = {}) {
+  /** @type {Record<string, string>} */
+  const headers = {
+    accept: 'application/json',
+    ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+    ...(method === 'GET' ? {} : proof()),
+    ...call.headers,
+  };
   let response;
   try {
-    response = await fetch(path, {
+    response = await fetch(fill(path, call), {
       method,
-      signal: abort,
-      headers: {
-        ...(json ? { 'content-type': 'application/json' } : {}),
-        ...(method === 'GET' ? {} : proof()),
-        accept: 'application/json',
-        ...headers,
-      },
-      body: json ? JSON.stringify(body) : body,
+      headers,
+      signal: call.signal,
+      body: body === undefined ? null : JSON.stringify(body),
     });
   } catch (error) {
-    if (error.name === 'AbortError') throw error;
+    if (asError(error).name === 'AbortError') throw error;
     online.value = false;
     throw new OfflineError();
   }
   online.value = true;
   if (response.ok) return response;
   if (response.status === 401) locked.value = true;
-  let problem = {};
+  throw new ApiError(response.status, await problemOf(response));
+}
+
+/**
+ * A problem, also where it comes in the form of OpenAI's API.
+ * @param {Response} response
+ */
+async function problemOf(response) {
   try {
-    problem = await response.json();
+    const problem = await response.json();
+    return problem.error ? { detail: problem.error.message, ...problem.error } : problem;
   } catch {
-    /* no body: the status has to do */
+    return {}; // no body: the status has to do
   }
-  throw new ApiError(response.status, problem.error ? { detail: problem.error.message, ...problem.error } : problem);
 }
 
-export async function get(path, options) {
-  return (await call(path, options)).json();
-}
+/** @param {Response} response */
+const answerOf = (response) => (response.status === 204 ? null : response.json());
 
-export async function send(method, path, body, options = {}) {
-  const response = await call(path, { ...options, method, body });
-  return response.status === 204 ? null : response.json();
-}
+/** @param {Parameters<typeof request>} all */
+const ask = async (...all) => answerOf(await request(...all));
 
-export const post = (path, body = {}, options) => send('POST', path, body, options);
+export const get = /** @type {Client['get']} */ (async (path, call) => ask('GET', path, undefined, call));
+export const post = /** @type {Client['post']} */ (async (path, body, call) => ask('POST', path, body ?? {}, call));
+export const patch = /** @type {Client['patch']} */ (async (path, body, call) => ask('PATCH', path, body, call));
+export const remove = /** @type {Client['remove']} */ (async (path, call) => ask('DELETE', path, undefined, call));
 
-/** Every entry of a paged list, at most `most`. */
-export async function list(path, most = 5000, options) {
-  const url = new URL(path, location.origin);
-  if (!url.searchParams.has('limit')) url.searchParams.set('limit', String(Math.min(most, 1000)));
+/** The address of something to download or to open. */
+export const address = /** @type {Client['address']} */ ((path, call) => fill(path, call));
+
+/**
+ * Every entry of a paged list, at most `most`.
+ * @param {string} path
+ * @param {AnyCall} [call]
+ */
+async function pages(path, { most = 5000, ...call } = {}) {
   const found = [];
+  let after;
   for (;;) {
-    const page = await get(url.pathname + url.search, options);
+    const page = await ask('GET', path, undefined, {
+      ...call,
+      query: { limit: Math.min(most, 1000), ...call.query, after },
+    });
     found.push(...page.data);
     if (!page.has_more || !page.next || found.length >= most) return found;
-    url.searchParams.set('after', page.next);
+    after = page.next;
   }
 }
-
-/** A query string of the values that are set. */
-export function query(values) {
-  const params = new URLSearchParams();
-  for (const [key, value] of Object.entries(values))
-    if (value !== undefined && value !== null && value !== '') params.set(key, value);
-  const text = params.toString();
-  return text ? `?${text}` : '';
-}
+export const list = /** @type {Client['list']} */ (async (path, call) => pages(path, call));
 
 // ---- What the server can do: its OpenAPI document decides, so that the page works with older and newer servers.
 
-let asked = null;
+/**
+ * The parts of the OpenAPI document that the page reads.
+ * @typedef {{
+ *   paths?: Record<string, Record<string, object>>,
+ *   components?: { schemas?: Record<string, import('./schema.js').Schema> },
+ * }} Document
+ */
 
-/** The OpenAPI document, read once. */
-export function document_() {
-  asked ??= get('/openapi.json').catch((error) => {
-    asked = null;
-    throw error;
-  });
-  return asked;
-}
-
-export const spec = signal(null);
-document_().then(
+/** The server's OpenAPI document, once it is read. */
+export const spec = signal(/** @type {Document | null} */ (null));
+ask('GET', '/openapi.json').then(
   (document) => {
     spec.value = document;
   },
   () => {},
 );
 
-const operation = (method, path) => spec.value?.paths?.[path]?.[method.toLowerCase()];
-
 /** Does the server know this call? */
-export const can = (method, path) => Boolean(operation(method, path));
-
-/** Does this call take that query parameter? */
-export const takes = (method, path, name) =>
-  Boolean(operation(method, path)?.parameters?.some((parameter) => parameter.name === name));
-
-/** A named schema of the document. */
-export const schema = (name) => spec.value?.components?.schemas?.[name];
+export const can = /** @type {Client['can']} */ ((verb, path) => Boolean(spec.value?.paths?.[path]?.[verb]));

@@ -1,24 +1,41 @@
 // A question to a model: its answer as it comes, and afterwards what the answer hangs on.
 import { signal } from './html.js';
-import { call, identity, post } from './api.js';
+import { asError, identity, post, request as send } from './api.js';
 import { frames } from './sse.js';
 
+/**
+ * An answer, as far as it has come. `hidden`: what hiding the image changes, by token and in sum.
+ * @typedef {{
+ *   status: 'idle' | 'waiting' | 'writing' | 'done' | 'failed', request?: Request,
+ *   tokens: Api['TokenInfo'][], maps: Api['AttentionMap'][][], summary: Api['AttentionMap'][], text: string,
+ *   visual?: Api['Visual'] | null, warnings: Api['Warning'][], timings: Api['Timings'] | null, error: Error | null,
+ *   hidden: { whole?: number[], sums?: { whole: number, top: number, random: number }, error?: Error } | null,
+ * }} State
+ *
+ * @typedef {ReturnType<typeof requestOf>} Request
+ */
+
+/** @type {State} */
 export const FRESH = {
   status: 'idle',
   tokens: [],
   maps: [],
-  images: [],
   summary: [],
   visual: null,
   warnings: [],
-  model: null,
   timings: null,
   error: null,
   hidden: null,
   text: '',
 };
 
-/** The body of POST /generate for a question. */
+/**
+ * The body of POST /generate for a question.
+ * @param {{
+ *   model: string, prompt: string, images: string[], temperature: number, maxTokens: number, seed: number | null,
+ *   source: Api['MapSource'], layers: Api['Layers'],
+ * }} question
+ */
 export function requestOf({ model, prompt, images, temperature, maxTokens, seed, source, layers }) {
   return {
     model,
@@ -27,7 +44,7 @@ export function requestOf({ model, prompt, images, temperature, maxTokens, seed,
     max_new_tokens: maxTokens,
     temperature,
     ...(temperature > 0 && seed !== null ? { seed } : {}),
-    attention: { maps: 'tokens', format: 'values', source, layers },
+    attention: { maps: /** @type {const} */ ('tokens'), format: /** @type {const} */ ('values'), source, layers },
   };
 }
 
@@ -35,9 +52,11 @@ export function requestOf({ model, prompt, images, temperature, maxTokens, seed,
 export class Asking {
   constructor() {
     this.state = signal(FRESH);
+    /** @type {AbortController | null} */
     this.abort = null;
   }
 
+  /** @param {Partial<State>} fields */
   set(fields) {
     this.state.value = { ...this.state.value, ...fields };
   }
@@ -46,18 +65,15 @@ export class Asking {
     this.abort?.abort();
   }
 
+  /** @param {Request} request */
   async ask(request) {
     this.stop();
     const abort = new AbortController();
     this.abort = abort;
     this.state.value = { ...FRESH, status: 'waiting', request };
     try {
-      const response = await call('/generate', {
-        method: 'POST',
-        body: { ...request, stream: true },
-        headers: { accept: 'text/event-stream' },
-        signal: abort.signal,
-      });
+      const settings = { headers: { accept: 'text/event-stream' }, signal: abort.signal };
+      const response = await send('POST', '/generate', { ...request, stream: true }, settings);
       for await (const { event, data } of frames(response)) {
         if (abort.signal.aborted) return;
         if (event === 'token') {
@@ -72,14 +88,10 @@ export class Asking {
           const choice = data.choices[0];
           this.set({
             status: 'done',
-            images: choice.attention.images,
             summary: choice.attention.summary,
             visual: choice.visual,
-            reason: choice.finish_reason,
             warnings: data.warnings,
-            model: data.model,
             timings: data.timings,
-            usage: data.usage,
           });
         } else if (event === 'error') {
           this.set({ status: 'failed', error: new Error(data.detail || data.title) });
@@ -88,12 +100,17 @@ export class Asking {
       if (['waiting', 'writing'].includes(this.state.value.status))
         this.set({ status: 'failed', error: new Error('The answer was cut off.') });
       if (this.state.value.status === 'done' && request.images.length > 0) await this.hide(request, abort.signal);
-    } catch (error) {
+    } catch (thrown) {
+      const error = asError(thrown);
       if (error.name !== 'AbortError') this.set({ status: 'failed', error });
     }
   }
 
-  /** Reads the answer again with the image hidden, and with its most attended and random cells hidden. */
+  /**
+   * Reads the answer again with the image hidden, and with its most attended and random cells hidden.
+   * @param {Request} request
+   * @param {AbortSignal} abort
+   */
   async hide(request, abort) {
     const { tokens } = this.state.value;
     const base = {
@@ -102,13 +119,17 @@ export class Asking {
       images: request.images,
       responses: [tokens.map((t) => t.text).join('')],
     };
-    const read = async (ablate) =>
-      (await post('/v1/score', { ...base, ablate }, { signal: abort })).responses[0].tokens;
+    /** @param {Api['Ablate']} ablate */
+    const read = async (ablate) => {
+      const answer = await post('/v1/score', { ...base, ablate }, { signal: abort });
+      return answer.responses[0].tokens.map((token) => token.delta_logprob ?? 0);
+    };
     try {
       const whole = await read('image');
       // Other tokens than those written (a character cut in two) cannot be told apart.
-      if (whole.length === tokens.length) this.set({ hidden: { whole: whole.map((t) => t.delta_logprob) } });
-      const sum = (scored) => scored.reduce((total, t) => total + t.delta_logprob, 0);
+      if (whole.length === tokens.length) this.set({ hidden: { whole } });
+      /** @param {number[]} values */
+      const sum = (values) => values.reduce((total, value) => total + value, 0);
       const [top, random] = [await read({ top_patches: 0.25 }), await read({ random_patches: 0.25, seed: 1 })];
       this.set({
         hidden: {
@@ -116,7 +137,8 @@ export class Asking {
           sums: { whole: sum(whole), top: sum(top), random: sum(random) },
         },
       });
-    } catch (error) {
+    } catch (thrown) {
+      const error = asError(thrown);
       if (error.name !== 'AbortError') this.set({ hidden: { error } });
     }
   }
@@ -126,13 +148,19 @@ export class Asking {
 const locked = () => Boolean(identity.value?.csrf);
 export const keyHeader = () => (locked() ? ' -H "authorization: Bearer $VGPO_API_KEY"' : '');
 
-/** The request as a line for the shell. */
+/**
+ * The request as a line for the shell.
+ * @param {Request} request
+ */
 export function asCurl(request) {
   const head = `curl -s ${location.origin}/generate${keyHeader()} -H 'content-type: application/json' -d @- <<'JSON'`;
   return `${head}\n${JSON.stringify(request, null, 2)}\nJSON\n`;
 }
 
-/** The question for OpenAI's client. */
+/**
+ * The question for OpenAI's client.
+ * @param {Request} request
+ */
 export function asPython({ model, prompt, images, max_new_tokens: tokens, temperature }) {
   const parts = [...images.map((url) => ({ type: 'image_url', image_url: { url } })), { type: 'text', text: prompt }];
   const base = JSON.stringify(`${location.origin}/v1`);

@@ -1,33 +1,43 @@
 // A chart as files: its points as CSV, itself as a picture.
 import { csv, fileName, save, saveText } from './download.js';
+import { blank, penOf } from './canvas.js';
 import { token } from './colour.js';
 
+/**
+ * @param {string} title
+ * @param {string} kind
+ * @param {Series[]} full
+ * @param {AlignedData[0]} xs
+ * @param {ReadValue} valueAt
+ */
 export function saveCsv(title, kind, full, xs, valueAt) {
   const head = [
     kind,
     ...full.flatMap((one) => (one.lo ? [one.label, `${one.label} low`, `${one.label} high`] : [one.label])),
   ];
-  const rows = xs.map((x, i) => [
+  const rows = Array.from(xs, (x, i) => [
     x,
     ...full.flatMap((one, n) => {
       const place = one.x.indexOf(x);
-      return one.lo ? [valueAt(n, i), one.lo[place], one.hi[place]] : [valueAt(n, i)];
+      return one.lo ? [valueAt(n, i), one.lo[place], one.hi?.[place]] : [valueAt(n, i)];
     }),
   ]);
   saveText(`${fileName(title)}.csv`, csv([head, ...rows]), 'text/csv');
 }
 
-/** The chart with its title and legend as a picture. */
+/**
+ * The chart with its title and legend as a picture.
+ * @param {string} title
+ * @param {Series[]} full
+ * @param {UPlot | null} plot
+ */
 export function savePicture(title, full, plot) {
   if (!plot) return;
   const source = plot.ctx.canvas;
   const scale = devicePixelRatio || 1;
   const [head, line] = [34 * scale, 20 * scale];
-  const canvas = Object.assign(document.createElement('canvas'), {
-    width: source.width,
-    height: source.height + head + line * full.length + 10 * scale,
-  });
-  const pen = canvas.getContext('2d');
+  const canvas = blank(source.width, source.height + head + line * full.length + 10 * scale);
+  const pen = penOf(canvas);
   pen.fillStyle = token('--surface');
   pen.fillRect(0, 0, canvas.width, canvas.height);
   pen.fillStyle = token('--ink');
@@ -42,5 +52,7 @@ export function savePicture(title, full, plot) {
     pen.fillStyle = token('--ink');
     pen.fillText(one.label, 32 * scale, y);
   });
-  canvas.toBlob((blob) => save(`${fileName(title)}.png`, blob));
+  canvas.toBlob((blob) => {
+    if (blob) save(`${fileName(title)}.png`, blob);
+  });
 }

@@ -7,6 +7,16 @@ import { xs } from './series.js';
  * The sections of a run's curves. A chart lists `keys`: [key, label, options]; `match` finds keys by pattern.
  * Options: `low`/`high` (keys of a band), `std` (key of a spread), `interval` (key with the rows of a share), `dash`.
  */
+/**
+ * @typedef {{ low?: string, high?: string, std?: string, interval?: string, dash?: number[] }} LineOptions
+ * @typedef {[key: string, label: string, options?: LineOptions]} Line
+ * @typedef {{
+ *   title: string, note?: string | undefined, keys: Line[], match?: RegExp, stacked?: boolean,
+ *   text?: (value: number | null | undefined) => string, range?: () => [number, number],
+ * }} ChartPlan
+ */
+
+/** @type {{ title: string, note: string, charts: ChartPlan[] }[]} */
 export const SECTIONS = [
   {
     title: 'Learning',
@@ -168,20 +178,29 @@ export const SECTIONS = [
   },
 ];
 
-const column = (points) => points.map((point) => point.mean);
+/** @param {Point[]} points */
+const column = (points) => points.map((point) => point.mean ?? null);
 
-/** A band from two other series at the same steps. */
+/**
+ * A band from two other series at the same steps.
+ * @param {SeriesReader} data
+ * @param {Point[]} points
+ * @param {LineOptions} options
+ * @returns {{ lo?: Numbers, hi?: Numbers }}
+ */
 function band(data, points, { low, high, std, interval }) {
+  /** @param {string} key */
   const at = (key) => new Map((data.get(key)?.points || []).map((point) => [point.step, point]));
   if (std) {
     const spread = at(std);
+    /** @param {1 | -1} sign */
     const side = (sign) =>
-      points.map((p) => (p.mean === null ? null : p.mean + sign * (spread.get(p.step)?.mean ?? 0)));
+      column(points).map((mean, i) => (mean === null ? null : mean + sign * (spread.get(points[i].step)?.mean ?? 0)));
     return { lo: side(-1), hi: side(1) };
   }
   if (interval) {
     const rows = at(interval);
-    const ends = points.map((p) => wilson(p.mean, rows.get(p.step)?.mean));
+    const ends = points.map((p) => wilson(p.mean ?? null, rows.get(p.step)?.mean));
     return { lo: ends.map((e) => e?.[0] ?? null), hi: ends.map((e) => e?.[1] ?? null) };
   }
   if (low && high) {
@@ -192,27 +211,47 @@ function band(data, points, { low, high, std, interval }) {
     };
   }
   // Buckets of several points show what they hide.
-  return points.some((p) => p.count > 1) ? { lo: points.map((p) => p.min), hi: points.map((p) => p.max) } : {};
+  return points.some((p) => p.count > 1)
+    ? { lo: points.map((p) => p.min ?? null), hi: points.map((p) => p.max ?? null) }
+    : {};
 }
 
-/** The lines of a chart that the run has points for. */
+/**
+ * The lines of a chart that the run has points for.
+ * @param {SeriesReader} data
+ * @param {ChartPlan} chart
+ * @returns {Line[]}
+ */
 function linesOf(data, chart) {
   const own = chart.keys.filter(([key]) => data.has(key));
-  const found = chart.match ? data.matching(chart.match).map((key) => [key, chart.match.exec(key)[1], {}]) : [];
+  const { match } = chart;
+  /** @type {Line[]} */
+  const found = match ? data.matching(match).map((key) => [key, match.exec(key)?.[1] ?? key]) : [];
   // A part that is the whole says nothing new.
   return [...own, ...(found.length > 1 ? found : [])];
 }
 
-/** Every key that a chart reads; none where the run has nothing for it. */
+/**
+ * Every key that a chart reads; none where the run has nothing for it.
+ * @param {SeriesReader} data
+ * @param {ChartPlan} chart
+ * @returns {string[]}
+ */
 export const keysOf = (data, chart) =>
   linesOf(data, chart).flatMap(([key, , { low, high, std, interval } = {}]) =>
-    [key, low, high, std, interval].filter((one) => one && data.has(one)),
+    [key, low, high, std, interval].flatMap((one) => (one !== undefined && data.has(one) ? [one] : [])),
   );
 
-/** The series of one chart of a run. */
+/**
+ * The series of one chart of a run.
+ * @param {SeriesReader} data
+ * @param {ChartPlan} chart
+ * @param {XKind} kind
+ * @returns {Series[]}
+ */
 export function chartSeries(data, chart, kind) {
   return linesOf(data, chart).map(([key, label, settings = {}], n) => {
-    const { points, description } = data.get(key);
+    const { points = [], description = '' } = data.get(key) ?? {};
     return {
       label,
       title: `${key}: ${description}`,
@@ -225,7 +264,10 @@ export function chartSeries(data, chart, kind) {
   });
 }
 
-/** Keys that no section shows. */
+/**
+ * Keys that no section shows.
+ * @param {SeriesReader} data
+ */
 export function others(data) {
   const told = new Set(
     SECTIONS.flatMap(({ charts }) =>

@@ -1,5 +1,9 @@
 // Files that the page hands out.
 
+/**
+ * @param {string} name
+ * @param {Blob} blob
+ */
 export function save(name, blob) {
   const url = URL.createObjectURL(blob);
   const link = Object.assign(document.createElement('a'), { href: url, download: name });
@@ -9,21 +13,30 @@ export function save(name, blob) {
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
+/**
+ * @param {string} name
+ * @param {string} text
+ * @param {string} [type]
+ */
 export const saveText = (name, text, type = 'text/plain') => save(name, new Blob([text], { type }));
 
+/** @param {unknown} value */
 const cell = (value) => {
   const text = value === null || value === undefined ? '' : String(value);
   return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 };
 
+/** @param {unknown[][]} rows */
 export const csv = (rows) => rows.map((row) => row.map(cell).join(',')).join('\n') + '\n';
 
+/** @param {string} text */
 export const fileName = (text) =>
   text
     .toLowerCase()
     .replace(/[^a-z0-9]+/g, '-')
     .replace(/^-|-$/g, '') || 'vgpo';
 
+/** @param {string} text */
 export async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);

@@ -1,5 +1,9 @@
 // Numbers, times and names for people.
 
+/**
+ * @param {unknown} value
+ * @returns {value is number}
+ */
 const finite = (value) => typeof value === 'number' && Number.isFinite(value);
 
 // Formats are made once: making one costs more than a hundred uses.
@@ -11,7 +15,11 @@ const DIGITS = Array.from(
 const CLOCK = new Intl.DateTimeFormat('en', { timeStyle: 'medium', hourCycle: 'h23' });
 const MOMENT = new Intl.DateTimeFormat('en', { dateStyle: 'medium', timeStyle: 'short', hourCycle: 'h23' });
 
-/** A number with as many digits as help. */
+/**
+ * A number with as many digits as help.
+ * @param {number | null | undefined} value
+ * @param {number} [digits]
+ */
 export function number(value, digits = 3) {
   if (!finite(value)) return '–';
   const size = Math.abs(value);
@@ -21,8 +29,13 @@ export function number(value, digits = 3) {
   return DIGITS[Math.max(digits, Math.ceil(Math.log10(size + 1)))].format(value);
 }
 
+/**
+ * @param {number | null | undefined} value
+ * @param {number} [digits]
+ */
 export const percent = (value, digits = 1) => (finite(value) ? `${(value * 100).toFixed(digits)}%` : '–');
 
+/** @param {number | null | undefined} value */
 export function bytes(value) {
   if (!finite(value)) return '–';
   const units = ['B', 'KB', 'MB', 'GB', 'TB'];
@@ -34,6 +47,7 @@ export function bytes(value) {
   return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
 }
 
+/** @param {number | null | undefined} value */
 export function count(value) {
   if (!finite(value)) return '–';
   return value >= 1e9
@@ -43,7 +57,10 @@ export function count(value) {
       : WHOLE.format(value);
 }
 
-/** Seconds as `2 h 05 m`. */
+/**
+ * Seconds as `2 h 05 m`.
+ * @param {number | null | undefined} seconds
+ */
 export function duration(seconds) {
   if (!finite(seconds) || seconds < 0) return '–';
   if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
@@ -55,8 +72,12 @@ export function duration(seconds) {
   return `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
 
+/**
+ * @param {string | null | undefined} time
+ * @param {number} [now]
+ */
 export function ago(time, now = Date.now()) {
-  const seconds = (now - Date.parse(time)) / 1000;
+  const seconds = (now - Date.parse(time ?? '')) / 1000;
   if (!finite(seconds)) return '–';
   if (seconds < 5) return 'just now';
   if (seconds < 90) return `${Math.round(seconds)} s ago`;
@@ -65,14 +86,23 @@ export function ago(time, now = Date.now()) {
   return `${Math.round(seconds / 86400)} days ago`;
 }
 
+/** @param {string} time */
 export const clock = (time) => CLOCK.format(new Date(time));
+/** @param {string | null | undefined} time */
 export const moment = (time) => (time ? MOMENT.format(new Date(time)) : '–');
 
-/** `run_019ab…42f` of a long id. */
+/**
+ * `run_019ab…42f` of a long id.
+ * @param {string | null | undefined} id
+ */
 export const shortId = (id) =>
   id && id.length > 20 ? `${id.slice(0, id.indexOf('_') + 1)}…${id.slice(-6)}` : id || '–';
 
-/** By its unit. */
+/**
+ * By its unit.
+ * @param {number | null | undefined} value
+ * @param {string} [unit]
+ */
 export function inUnit(value, unit) {
   if (!finite(value)) return '–';
   if (unit === 'share') return percent(value);
@@ -81,9 +111,14 @@ export function inUnit(value, unit) {
   return unit === '1' || !unit ? number(value) : `${number(value)} ${unit}`;
 }
 
-/** Wilson's 95% interval of a share. */
+/**
+ * Wilson's 95% interval of a share.
+ * @param {number | null} share
+ * @param {number | null | undefined} rows
+ * @returns {[low: number, high: number] | null}
+ */
 export function wilson(share, rows) {
-  if (!finite(share) || !(rows > 0)) return null;
+  if (!finite(share) || !finite(rows) || rows <= 0) return null;
   const z = 1.96,
     n = rows,
     d = 1 + (z * z) / n;

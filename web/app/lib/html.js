@@ -16,14 +16,21 @@ export {
 } from '../../vendor/hooks.js';
 export { signal, computed, effect, batch, useSignal, useComputed, useSignalEffect } from '../../vendor/signals.js';
 
-/** A component that is drawn anew only when one of its properties is another. */
+/**
+ * A component that is drawn anew only when one of its properties is another.
+ * @template {object} P
+ * @param {import("../../vendor/preact.js").ComponentType<P>} Inner
+ * @returns {import("../../vendor/preact.js").ComponentClass<P>}
+ */
 export function memo(Inner) {
   return class extends Component {
+    /** @param {P} next */
     shouldComponentUpdate(next) {
-      const keys = Object.keys(next);
+      const keys = /** @type {(keyof P)[]} */ (Object.keys(next));
       return keys.length !== Object.keys(this.props).length || keys.some((key) => next[key] !== this.props[key]);
     }
 
+    /** @param {import("../../vendor/preact.js").RenderableProps<P>} props */
     render(props) {
       return h(Inner, props);
     }

@@ -4,20 +4,27 @@ import { locked, online } from './api.js';
 import { frames } from './sse.js';
 
 /** `connecting`, `live` or `offline`. */
-export const connection = signal('connecting');
+export const connection = signal(/** @type {'connecting' | 'live' | 'offline'} */ ('connecting'));
 /** Grows when lists must be read again: the stream began, or events were lost (`reset`). */
 export const epoch = signal(0);
 /** When the next try to connect comes, in milliseconds since 1970. */
 export const nextTry = signal(0);
 
+/** @type {Set<(event: LiveEvent) => void>} */
 const listeners = new Set();
 let last = '';
+/** @type {(() => void) | null} */
 let wake = null;
 
-/** Calls `each` with every event {seq, time, kind, job_id, run_id, data}; returns how to stop. */
+/**
+ * Calls `each` with every event; returns how to stop.
+ * @param {(event: LiveEvent) => void} each
+ */
 export function listen(each) {
   listeners.add(each);
-  return () => listeners.delete(each);
+  return () => {
+    listeners.delete(each);
+  };
 }
 
 /** Tries to connect now instead of waiting. */
@@ -25,6 +32,7 @@ export function reconnect() {
   wake?.();
 }
 
+/** @param {LiveEvent} event */
 function tell(event) {
   for (const each of listeners) {
     try {
@@ -46,10 +54,11 @@ async function follow() {
     watchdog = setTimeout(() => abort.abort(), SILENCE);
   };
   try {
+    /** @type {Record<string, string>} */
     const headers = { accept: 'text/event-stream', ...(last ? { 'last-event-id': last } : {}) };
     const response = await fetch('/v1/events', { headers, signal: abort.signal });
     if (response.status === 401) locked.value = true;
-    if (!response.ok) throw new Error(`the stream answered ${response.status}`);
+    if (!response.ok || !response.body) throw new Error(`the stream answered ${response.status}`);
     const watched = new Response(
       response.body.pipeThrough(
         new TransformStream({
@@ -99,7 +108,7 @@ export async function start() {
     const wait = Math.min(500 * 2 ** failures, 15_000);
     nextTry.value = Date.now() + wait;
     await new Promise((resolve) => {
-      wake = resolve;
+      wake = () => resolve(undefined);
       setTimeout(resolve, wait);
     });
     wake = null;

@@ -1,37 +1,44 @@
 // Everything that can answer: registered models and checkpoints of runs.
 import { get, list } from './api.js';
 
-/** Models, checkpoints and runs, and a choice of names for a select. */
+/** @typedef {Awaited<ReturnType<typeof answerers>>} Answerers */
+
+/**
+ * Models, checkpoints and runs, and a choice of names for a select.
+ * @param {AbortSignal} signal
+ */
 export async function answerers(signal) {
   const [models, checkpoints, runs] = await Promise.all([
     get('/v1/models', { signal }).then((answer) => answer.data.filter((model) => model.state === 'ready')),
-    list('/v1/checkpoints', 1000, { signal }),
-    list('/v1/runs', 1000, { signal }),
+    list('/v1/checkpoints', { most: 1000, signal }),
+    list('/v1/runs', { most: 1000, signal }),
   ]);
+  /** @type {Map<string, Api['Checkpoint'][]>} */
   const byRun = new Map();
   for (const one of checkpoints) byRun.set(one.run_id, [...(byRun.get(one.run_id) || []), one]);
-  const groups = runs
-    .filter((run) => byRun.has(run.id))
-    .map((run) => ({
+  /** @type {OptionGroup[]} */
+  const choices = [{ label: 'models', options: models.map((m) => [m.id, m.id]) }];
+  for (const run of runs) {
+    const own = (byRun.get(run.id) ?? []).sort((a, b) => a.step - b.step);
+    if (own.length === 0) continue;
+    choices.push({
       label: `run ${run.name} · ${run.id.slice(-4)}`,
       options: [
         [`${run.id}@best`, `${run.name}: best`],
         [`${run.id}@last`, `${run.name}: last`],
-        ...byRun
-          .get(run.id)
-          .sort((a, b) => a.step - b.step)
-          .map((c) => [c.id, `${run.name}: step ${c.step}`]),
+        ...own.map((c) => /** @type {[string, string]} */ ([c.id, `${run.name}: step ${c.step}`])),
       ],
-    }));
-  return {
-    models,
-    checkpoints,
-    runs,
-    choices: [{ label: 'models', options: models.map((m) => [m.id, m.id]) }, ...groups],
-  };
+    });
+  }
+  return { models, checkpoints, runs, choices };
 }
 
-/** Where a name leads: the registered model whose card applies, and the data set it was trained on. */
+/**
+ * Where a name leads: the registered model whose card applies, and the data set it was trained on.
+ * @param {Answerers} found
+ * @param {string} name
+ * @returns {{ model: Api['ModelEntry'] | undefined, dataset: string | null, run?: Api['RunEntry'] }}
+ */
 export function origin(found, name) {
   const model = found.models.find((m) => m.id === name);
   if (model) return { model, dataset: null };
@@ -46,6 +53,13 @@ export function origin(found, name) {
   };
 }
 
-/** The data set to begin with: one that the model's card names, else the first. */
-export const fitting = (model, datasets) =>
-  datasets.find(({ name }) => new RegExp(`\\b${name}\\b`).test(model?.card?.task ?? '')) ?? datasets[0];
+/**
+ * The data set to begin with: one that the model's card names, else the first.
+ * @param {Api['ModelEntry'] | undefined} model
+ * @param {Api['DatasetEntry'][]} datasets
+ * @returns {Api['DatasetEntry'] | undefined}
+ */
+export const fitting = (model, datasets) => {
+  const words = new Set(/** @type {Card} */ (model?.card ?? {}).task?.split(/[^\w.-]+|\.(?=\s|$)/));
+  return datasets.find(({ name }) => words.has(name)) ?? datasets[0];
+};

@@ -1,10 +1,17 @@
 // Moving along a chart that is zoomed in: by wheel, by dragging with shift, by a finger.
 
+/** @typedef {[from: number, to: number]} Part */
+
 /** A wheel that turns by this many pixels moves the view by all of its width. */
 const WHEEL = 700;
 const PINCH = 300;
 
-/** The part [from, to] moved and sized so that it stays inside of [low, high]; null where it is all of it. */
+/**
+ * The part [from, to] moved and sized so that it stays inside of [low, high]; null where it is all of it.
+ * @param {Part} part
+ * @param {Part} whole
+ * @returns {Part | null}
+ */
 export function within([from, to], [low, high]) {
   const size = to - from;
   if (!(size < high - low)) return null;
@@ -15,22 +22,31 @@ export function within([from, to], [low, high]) {
 /**
  * Listens on the box of a chart; `view` gives the part that is shown or null, `show(from, to)` shows another.
  * Returns how to stop.
+ * @param {UPlot} plot
+ * @param {HTMLElement} box
+ * @param {{ view: () => Part | null, whole: () => Part, show: (from: number, to: number) => void }} chart
  */
 export function gestures(plot, box, { view, whole, show }) {
+  /** @type {Part | null} */
   let waiting = null;
   let frame = 0;
+  /** @param {Part} next */
   const later = (next) => {
     waiting = next;
     frame ||= requestAnimationFrame(() => {
       frame = 0;
-      show(...waiting);
+      if (waiting) show(...waiting);
     });
   };
   const current = () => (frame ? waiting : view());
+  /** @param {number} share */
   const by = (share) => {
     const part = current();
-    if (part) later(part.map((end) => end + share * (part[1] - part[0])));
+    if (!part) return;
+    const way = share * (part[1] - part[0]);
+    later([part[0] + way, part[1] + way]);
   };
+  /** @param {WheelEvent} event */
   const wheel = (event) => {
     if (event.ctrlKey) {
       // What browsers make of two fingers on a touch pad: closer or farther, around the pointer.
@@ -46,13 +62,16 @@ export function gestures(plot, box, { view, whole, show }) {
     event.preventDefault();
     by(turned / WHEEL);
   };
+  /** @type {number | null} */
   let last = null;
+  /** @param {PointerEvent} event */
   const down = (event) => {
     const finger = event.pointerType === 'touch';
     if (!finger && !event.shiftKey) return;
     if (!finger && view()) event.stopPropagation();
     last = event.clientX;
   };
+  /** @param {PointerEvent} event */
   const move = (event) => {
     if (last === null) return;
     const wide = plot.over.clientWidth || 1;
@@ -65,24 +84,20 @@ export function gestures(plot, box, { view, whole, show }) {
     last = null;
   };
   // Before uPlot's own listener, which would begin to choose a part.
+  /** @param {MouseEvent} event */
   const shifted = (event) => {
     if (event.shiftKey && view()) event.stopPropagation();
   };
-  const all = [
-    ['wheel', wheel, { passive: false }],
-    ['pointerdown', down],
-    ['mousedown', shifted, { capture: true }],
-  ];
-  for (const [name, each, settings] of all) box.addEventListener(name, each, settings);
-  const far = [
-    ['pointermove', move],
-    ['pointerup', up],
-    ['pointercancel', up],
-  ];
-  for (const [name, each] of far) addEventListener(name, each);
+  const listening = new AbortController();
+  const { signal } = listening;
+  box.addEventListener('wheel', wheel, { passive: false, signal });
+  box.addEventListener('pointerdown', down, { signal });
+  box.addEventListener('mousedown', shifted, { capture: true, signal });
+  addEventListener('pointermove', move, { signal });
+  addEventListener('pointerup', up, { signal });
+  addEventListener('pointercancel', up, { signal });
   return () => {
     cancelAnimationFrame(frame);
-    for (const [name, each, settings] of all) box.removeEventListener(name, each, settings);
-    for (const [name, each] of far) removeEventListener(name, each);
+    listening.abort();
   };
 }

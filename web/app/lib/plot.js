@@ -1,9 +1,19 @@
 // From series to a uPlot chart: aligned data, bands, smoothing, axes.
 import uPlot from '../../vendor/uplot.js';
 import { duration, number } from './format.js';
+import { penOf } from './canvas.js';
 import { token } from './colour.js';
 
-/** Exponential smoothing without the pull of the first value; gaps stay. */
+/**
+ * What each column of the aligned data is, and of which series.
+ * @typedef {{ role: 'high' | 'low' | 'raw' | 'line', index: number }[]} Plan
+ */
+
+/**
+ * Exponential smoothing without the pull of the first value; gaps stay.
+ * @param {Numbers} values
+ * @param {number} weight
+ */
 export function smooth(values, weight) {
   if (!weight) return values;
   let mean = 0,
@@ -16,8 +26,12 @@ export function smooth(values, weight) {
   });
 }
 
-/** Running sums over series, for stacked areas. */
+/**
+ * Running sums over series, for stacked areas.
+ * @param {Series[]} series
+ */
 function stack(series) {
+  /** @type {Map<number, number>} */
   const sums = new Map();
   return series.map((one) => ({
     ...one,
@@ -29,7 +43,12 @@ function stack(series) {
   }));
 }
 
-/** Limits of the vertical axis: some air, zero where it is near, and never a range too thin to divide. */
+/**
+ * Limits of the vertical axis: some air, zero where it is near, and never a range too thin to divide.
+ * @param {number} low
+ * @param {number} high
+ * @returns {[number, number]}
+ */
 function limits(low, high) {
   if (!Number.isFinite(low) || !Number.isFinite(high)) return [0, 1];
   const size = Math.max(Math.abs(low), Math.abs(high));
@@ -40,18 +59,25 @@ function limits(low, high) {
   return [low >= 0 && low < 0.3 * high ? 0 : low - air, high <= 0 ? Math.min(0, high + air) : high + air];
 }
 
-const positive = (values) => values.map((value) => (value > 0 ? value : null));
+/** @param {Numbers} values */
+const positive = (values) => values.map((value) => (value !== null && value > 0 ? value : null));
 
 /**
  * The columns of a chart: what is drawn and how it is aligned.
  * A series is {label, colour, x, y, lo, hi, dash}; `lo` and `hi` become a band.
+ * @param {Series[]} series
+ * @param {{ log: boolean, weight: number, stacked: boolean }} look
  */
 export function columns(series, { log, weight, stacked }) {
   const drawn = stacked ? stack(series) : series;
+  /** @type {uPlot.AlignedData[]} */
   const tables = [];
+  /** @type {Plan} */
   const plan = [];
   for (const [index, one] of drawn.entries()) {
+    /** @type {[number[], ...Numbers[]]} */
     const table = [one.x];
+    /** @param {Numbers} values */
     const fit = (values) => (log ? positive(values) : values);
     if (one.lo && one.hi && !stacked) {
       table.push(fit(one.hi), fit(one.lo));
@@ -65,20 +91,35 @@ export function columns(series, { log, weight, stacked }) {
     plan.push({ role: 'line', index });
     tables.push(table);
   }
-  return { data: tables.length ? uPlot.join(tables) : [[]], plan };
+  /** @type {uPlot.AlignedData} */
+  const data = tables.length ? uPlot.join(tables) : [[]];
+  return { data, plan };
 }
 
 const FONT = '12px system-ui, sans-serif';
-const ruler = document.createElement('canvas').getContext('2d');
+const ruler = penOf(document.createElement('canvas'));
 
-/** Room for the longest text of a vertical axis; not less than most need, so that charts in a column line up. */
+/**
+ * Room for the longest text of a vertical axis; not less than most need, so that charts in a column line up.
+ * @param {string[] | null} texts
+ */
 function wide(texts) {
   ruler.font = FONT;
   return Math.max(52, ...(texts ?? []).map((text) => Math.ceil(ruler.measureText(text).width) + 12));
 }
 
+/**
+ * @param {string} colour
+ * @param {number} percent
+ */
 const faded = (colour, percent) => `color-mix(in srgb, ${colour} ${percent}%, transparent)`;
 
+/**
+ * @param {Plan} plan
+ * @param {Series[]} series
+ * @param {{ stacked: boolean, sparse: boolean }} look
+ * @returns {uPlot.Series[]}
+ */
 function seriesOptions(plan, series, { stacked, sparse }) {
   return plan.map(({ role, index }) => {
     const { label, colour, dash } = series[index];
@@ -96,7 +137,13 @@ function seriesOptions(plan, series, { stacked, sparse }) {
   });
 }
 
+/**
+ * @param {Plan} plan
+ * @param {Series[]} series
+ * @param {boolean} stacked
+ */
 function bands(plan, series, stacked) {
+  /** @type {uPlot.Band[]} */
   const found = [];
   for (let at = 0; at < plan.length; at += 1) {
     const colour = series[plan[at].index].colour;
@@ -106,6 +153,7 @@ function bands(plan, series, stacked) {
   return found;
 }
 
+/** @type {Record<XKind, string>} */
 export const xLabel = {
   step: 'step',
   time: 'time since start',
@@ -115,14 +163,29 @@ export const xLabel = {
   token: 'token',
 };
 
-/** Text of an x value. */
+/**
+ * Text of an x value.
+ * @param {number} value
+ * @param {XKind} kind
+ */
 export function xText(value, kind) {
   if (kind === 'time') return duration(value);
   if (kind === 'progress') return `${Math.round(value * 100)}%`;
   return number(value, 6);
 }
 
-/** uPlot's options. `hooks` are told about cursor and zoom. */
+/**
+ * uPlot's options. `hooks` are told about cursor and zoom.
+ * @param {Plan} plan
+ * @param {Series[]} series
+ * @param {{
+ *   width: number, height: number, log: boolean, stacked: boolean, kind: XKind, count: number,
+ *   sync?: string | undefined, yText: (value: number) => string,
+ *   range?: ((low: number, high: number) => [number, number]) | undefined,
+ *   onCursor: (place: number | null | undefined) => void, onZoom: (part: [number, number] | null) => void,
+ * }} settings
+ * @returns {uPlot.Options}
+ */
 export function options(
   plan,
   series,
@@ -177,7 +240,7 @@ export function options(
           if (key !== 'x') return;
           const all = plot.data[0];
           if (!all.length) return;
-          const { min, max } = plot.scales.x;
+          const { min = all[0], max = all[all.length - 1] } = plot.scales.x;
           onZoom(min > all[0] || max < all[all.length - 1] ? [min, max] : null);
         },
       ],

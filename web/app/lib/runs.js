@@ -4,14 +4,18 @@ import { get, list } from './api.js';
 import { epoch, listen } from './live.js';
 
 /** Newest first; null until the first answer. */
-export const runs = signal(null);
+export const runs = signal(/** @type {Api['RunEntry'][] | null} */ (null));
 /** Why the list could not be read. */
-export const failure = signal(null);
+export const failure = signal(/** @type {unknown} */ (null));
 
+/** @type {Set<Api['JobState']>} */
 const FINAL = new Set(['succeeded', 'failed', 'cancelled']);
+/** @param {Api['JobState']} state */
 export const isFinal = (state) => FINAL.has(state);
+/** @type {Api['JobState'][]} */
 export const STATES = ['queued', 'running', 'pausing', 'paused', 'cancelling', 'succeeded', 'failed', 'cancelled'];
 
+/** @type {Promise<void> | null} */
 let loading = null;
 
 export function load() {
@@ -34,11 +38,15 @@ epoch.subscribe((n) => {
 });
 
 // Changes gather for a moment, so that a burst of events draws the list once.
+/** @typedef {Partial<Api['RunEntry']> & { deleted?: boolean }} Change */
+
+/** @type {Map<string, Change>} */
 let changed = new Map();
-let timer = null;
+/** @type {number | undefined} */
+let timer;
 
 function flush() {
-  timer = null;
+  timer = undefined;
   const batch = changed;
   changed = new Map();
   if (!runs.value) return;
@@ -47,12 +55,13 @@ function flush() {
     known.add(run.id);
     return batch.has(run.id) ? { ...run, ...batch.get(run.id) } : run;
   });
-  runs.value = next.filter((run) => !run.deleted);
+  runs.value = next.filter((run) => !batch.get(run.id)?.deleted);
   for (const id of batch.keys()) {
-    if (!known.has(id) && !batch.get(id).deleted) {
-      get(`/v1/runs/${id}`).then(
+    if (!known.has(id) && !batch.get(id)?.deleted) {
+      get('/v1/runs/{id}', { path: { id } }).then(
         (run) => {
-          if (!runs.value.some((other) => other.id === id)) runs.value = [run, ...runs.value];
+          const all = runs.value ?? [];
+          if (!all.some((other) => other.id === id)) runs.value = [run, ...all];
         },
         () => {
           /* gone again, or the server is: the next epoch reads all */
@@ -62,24 +71,33 @@ function flush() {
   }
 }
 
+/**
+ * @param {string} id
+ * @param {Change} fields
+ */
 function change(id, fields) {
   changed.set(id, { ...changed.get(id), ...fields });
   timer ??= setTimeout(flush, 250);
 }
 
-listen(({ kind, run_id: id, data, time }) => {
+listen((event) => {
+  const { run_id: id, time } = event;
   if (!id) return;
-  if (kind === 'job') {
+  if (event.kind === 'job') {
+    const { data } = event;
+    /** @type {Change} */
     const fields = { state: data.to, updated_at: time };
     if (data.to === 'running') fields.started_at = runs.value?.find((run) => run.id === id)?.started_at ?? time;
     if (isFinal(data.to)) fields.finished_at = time;
     change(id, fields);
     if (isFinal(data.to))
-      get(`/v1/runs/${id}`).then(
+      get('/v1/runs/{id}', { path: { id } }).then(
         (run) => change(id, run),
         () => {},
       );
-  } else if (kind === 'metrics') {
+  } else if (event.kind === 'metrics') {
+    const { data } = event;
+    /** @type {Change} */
     const fields = { last_step: data.step, updated_at: time };
     const accuracy = data.values['eval/accuracy'];
     if (typeof accuracy === 'number') {
@@ -88,15 +106,18 @@ listen(({ kind, run_id: id, data, time }) => {
     }
     change(id, fields);
     grow(id, data);
-  } else if (kind === 'rewind') {
+  } else if (event.kind === 'rewind') {
     sparks.delete(id);
-    change(id, { last_step: data.to_step });
-  } else if (kind === 'run.deleted') {
+    change(id, { last_step: event.data.to_step ?? null });
+  } else if (event.kind === 'run.deleted') {
     change(id, { deleted: true });
   }
 });
 
-/** A run was deleted from this page: nothing of it is asked for any more. */
+/**
+ * A run was deleted from this page: nothing of it is asked for any more.
+ * @param {string} id
+ */
 export function forget(id) {
   change(id, { deleted: true });
   clearTimeout(timer);
@@ -106,29 +127,40 @@ export function forget(id) {
 // ---- Small series of the list
 
 const SPARK_KEYS = ['reward/mean', 'eval/accuracy', 'accuracy', 'loss/policy'];
+/** @typedef {Record<string, Spark[]>} Sparks */
+
+/** @type {Map<string, import('../../vendor/signals.js').Signal<Sparks | null>>} */
 const sparks = new Map();
+/** @type {string[]} */
 const waiting = [];
 let busy = 0;
 
-/** A signal with {key: [[step, value], …]} of a run; null while it is read. */
+/**
+ * A signal with {key: [[step, value], …]} of a run; null while it is read.
+ * @param {string} id
+ */
 export function spark(id) {
-  if (!sparks.has(id)) {
-    sparks.set(id, signal(null));
-    waiting.push(id);
-    pump();
-  }
-  return sparks.get(id);
+  const known = sparks.get(id);
+  if (known) return known;
+  const made = signal(/** @type {Sparks | null} */ (null));
+  sparks.set(id, made);
+  waiting.push(id);
+  pump();
+  return made;
 }
 
 async function pump() {
-  if (busy >= 4 || waiting.length === 0) return;
-  busy += 1;
   // The newest wish first: that is the row on the screen.
-  const id = waiting.pop();
+  const id = busy >= 4 ? undefined : waiting.pop();
+  if (id === undefined) return;
+  busy += 1;
   try {
-    const { data } = await get(`/v1/runs/${id}/metrics?max_points=60&keys=${SPARK_KEYS.join(',')}`);
-    const found = Object.fromEntries(data.map(({ key, points }) => [key, points.map((p) => [p.step, p.mean])]));
-    if (sparks.has(id)) sparks.get(id).value = found;
+    const { data } = await get('/v1/runs/{id}/metrics', { path: { id }, query: { max_points: 60, keys: SPARK_KEYS } });
+    /** @type {Sparks} */
+    const found = {};
+    for (const { key, points } of data) found[key] = points.map((p) => [p.step, p.mean ?? null]);
+    const known = sparks.get(id);
+    if (known) known.value = found;
   } catch {
     sparks.delete(id);
   } finally {
@@ -137,20 +169,38 @@ async function pump() {
   }
 }
 
+/**
+ * @param {string} id
+ * @param {Api['MetricsEvent']} event
+ */
 function grow(id, { step, values }) {
   const known = sparks.get(id);
   if (!known?.value) return;
   const next = { ...known.value };
   for (const key of SPARK_KEYS) {
-    if (typeof values[key] === 'number')
-      next[key] = [...(next[key] || []).filter(([s]) => s < step), [step, values[key]]];
+    const value = values[key];
+    if (typeof value === 'number') next[key] = [...(next[key] || []).filter(([s]) => s < step), [step, value]];
   }
   known.value = next;
 }
 
-/** Seconds until a run ends, from its pace so far; null where nothing tells. */
+/**
+ * How the bar of a run's progress looks.
+ * @param {Api['JobState']} state
+ */
+export function lookOf(state) {
+  if (state === 'succeeded') return 'good';
+  if (state === 'failed') return 'bad';
+  return state === 'running' ? '' : 'quiet';
+}
+
+/**
+ * Seconds until a run ends, from its pace so far; null where nothing tells.
+ * @param {Api['RunEntry']} run
+ * @param {number} [now]
+ */
 export function timeLeft(run, now = Date.now()) {
-  if (run.state !== 'running' || !run.started_at || !(run.last_step > 0)) return null;
+  if (run.state !== 'running' || !run.started_at || !run.last_step) return null;
   const spent = (now - Date.parse(run.started_at)) / 1000;
   return (spent / run.last_step) * Math.max(0, run.steps - run.last_step);
 }

@@ -1,6 +1,19 @@
 // The description of a setting, found in the OpenAPI document by its JSON pointer.
 import { spec } from './api.js';
 
+/**
+ * A JSON schema, as far as forms read it.
+ * @typedef {{
+ *   $ref?: string, type?: string | string[], enum?: string[], description?: string,
+ *   minimum?: number, maximum?: number, exclusiveMinimum?: number, exclusiveMaximum?: number,
+ *   examples?: any[], properties?: Record<string, any>, allOf?: any[], oneOf?: any[], anyOf?: any[],
+ * }} Schema
+ */
+
+/**
+ * @param {Schema | undefined} schema
+ * @returns {Schema}
+ */
 function resolve(schema) {
   if (!schema?.$ref) return schema ?? {};
   const { $ref, ...own } = schema;
@@ -8,11 +21,16 @@ function resolve(schema) {
     $ref
       .split('/')
       .slice(1)
-      .reduce((at, key) => at?.[key], spec.value) ?? {};
+      .reduce((at, key) => at?.[key], /** @type {any} */ (spec.value)) ?? {};
   return { ...resolve(target), ...own };
 }
 
-/** Properties of a schema with its `allOf` parts; of `oneOf` the variant whose `type` fits the value. */
+/**
+ * Properties of a schema with its `allOf` parts; of `oneOf` the variant whose `type` fits the value.
+ * @param {Schema} schema
+ * @param {any} value
+ * @returns {Record<string, Schema>}
+ */
 function properties(schema, value) {
   const one = resolve(schema);
   const own = { ...one.properties };
@@ -28,9 +46,16 @@ function properties(schema, value) {
   return own;
 }
 
-/** What is known of `/method/beta` in a `JobSpec` with these values. */
+/**
+ * What is known of `/method/beta` in a `JobSpec` with these values.
+ * @param {string} pointer
+ * @param {object} values
+ * @returns {Schema}
+ */
 export function about(pointer, values) {
+  /** @type {Schema} */
   let schema = { $ref: '#/components/schemas/JobSpec' };
+  /** @type {any} */
   let value = values;
   for (const key of pointer.split('/').slice(1)) {
     const found = properties(schema, value)[key];
@@ -47,11 +72,19 @@ export function about(pointer, values) {
   };
 }
 
-/** Names of the variants of a tagged schema: [[type, description]]. */
+/**
+ * The variants of a tagged schema, and what one begins with.
+ * @param {string} name
+ * @returns {{ type: string, description: string, example: any }[]}
+ */
 export function variants(name) {
   const schema = spec.value?.components?.schemas?.[name];
   return (schema?.oneOf || []).flatMap((variant) => {
     const types = properties(variant, {}).type?.enum || [];
-    return types.map((type) => [type, resolve(variant).description || '']);
+    return types.map((type) => ({
+      type,
+      description: resolve(variant).description || '',
+      example: variant.examples?.[0] ?? { type },
+    }));
   });
 }

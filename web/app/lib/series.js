@@ -8,15 +8,28 @@ const MOST_POINTS = 4000;
 
 /** The series of a run. `version` grows when anything changed; `close()` ends the subscription. */
 export class RunSeries {
-  constructor(id, { keys = '', maxPoints = 1000 } = {}) {
+  /**
+   * @param {string} id
+   * @param {{ keys?: string[], maxPoints?: number }} [settings]
+   */
+  constructor(id, { keys = [], maxPoints = 1000 } = {}) {
     this.id = id;
     this.keys = keys;
     this.maxPoints = maxPoints;
+    /** @type {Map<string, PointSeries>} */
     this.map = new Map();
     this.version = signal(0);
-    this.state = signal('loading');
+    this.state = signal(/** @type {'loading' | 'ready' | 'failed'} */ ('loading'));
+    this.loading = false;
+    this.closed = false;
+    /** @type {unknown} */
     this.error = null;
+    /** Events that came while the points were read. @type {LiveEvent[]} */
     this.early = [];
+    /** @type {number | undefined} */
+    this.describing = undefined;
+    /** @type {number | null} */
+    this.bumping = null;
     const stopEvents = listen((event) => this.hear(event));
     const stopEpoch = epoch.subscribe(() => {
       this.load();
@@ -32,8 +45,10 @@ export class RunSeries {
     if (this.loading) return;
     this.loading = true;
     try {
-      const keys = this.keys ? `&keys=${encodeURIComponent(this.keys)}` : '';
-      const { data } = await get(`/v1/runs/${this.id}/metrics?max_points=${this.maxPoints}${keys}`);
+      const { data } = await get('/v1/runs/{id}/metrics', {
+        path: { id: this.id },
+        query: { max_points: this.maxPoints, keys: this.keys },
+      });
       this.map = new Map(data.map((series) => [series.key, series]));
       this.state.value = 'ready';
       this.error = null;
@@ -50,6 +65,7 @@ export class RunSeries {
     this.bump();
   }
 
+  /** @param {LiveEvent} event */
   hear(event) {
     if (event.run_id !== this.id) return;
     if (this.loading) {
@@ -60,6 +76,10 @@ export class RunSeries {
     else if (event.kind === 'rewind') this.rewind(event.data.to_step);
   }
 
+  /**
+   * @param {Api['MetricsEvent']} event
+   * @param {string} time
+   */
   append({ step, samples, tokens, values }, time) {
     let longest = 0;
     for (const [key, value] of Object.entries(values)) {
@@ -78,7 +98,10 @@ export class RunSeries {
     this.bump();
   }
 
-  /** Later steps are gone and come again; null: all of them. */
+  /**
+   * Later steps are gone and come again; null: all of them.
+   * @param {number | null | undefined} step
+   */
   rewind(step) {
     for (const series of this.map.values()) {
       series.points = step === null || step === undefined ? [] : series.points.filter((point) => point.step <= step);
@@ -91,7 +114,7 @@ export class RunSeries {
     clearTimeout(this.describing);
     this.describing = setTimeout(async () => {
       try {
-        const { data } = await get(`/v1/runs/${this.id}/metrics/keys`);
+        const { data } = await get('/v1/runs/{id}/metrics/keys', { path: { id: this.id } });
         for (const { key, unit, description, better } of data) {
           const series = this.map.get(key);
           if (series) Object.assign(series, { unit, description, better });
@@ -111,25 +134,35 @@ export class RunSeries {
     }, 100);
   }
 
+  /** @param {string} key */
   get(key) {
     return this.map.get(key);
   }
+  /** @param {string} key */
   has(key) {
     return (this.map.get(key)?.points.length ?? 0) > 0;
   }
+  /** @param {string} key */
   last(key) {
     return this.map.get(key)?.points.at(-1)?.mean ?? null;
   }
+  /** @param {RegExp} pattern */
   matching(pattern) {
     return [...this.map.keys()].filter((key) => pattern.test(key) && this.has(key)).sort();
   }
 }
 
-/** The x values of points: `step`, `time` (seconds since the first), `tokens`. */
+/**
+ * The x values of points: `step`, `time` (seconds since the first), `tokens`.
+ * @param {Point[]} points
+ * @param {XKind} kind
+ * @param {number} [origin]
+ */
 export function xs(points, kind, origin) {
   if (kind === 'time') {
     const start = origin ?? (points.length ? Date.parse(points[0].time) : 0);
     return points.map((point) => (Date.parse(point.time) - start) / 1000);
   }
-  return points.map((point) => point[kind]);
+  const field = kind === 'tokens' || kind === 'samples' ? kind : 'step';
+  return points.map((point) => point[field]);
 }

@@ -1,17 +1,23 @@
 // Server-sent events over fetch: unlike EventSource it hears every event name, can POST, and says when it is cut off.
 
-/** Frames of a response, one by one: {id, event, data}. */
+/**
+ * Frames of a response, one by one: {id, event, data}.
+ * @param {Response} response
+ * @returns {AsyncGenerator<{ id: string, event: string, data: any }>}
+ */
 export async function* frames(response) {
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  if (!response.body) return;
+  const decoder = /** @type {ReadableWritablePair<string, Uint8Array>} */ (new TextDecoderStream());
+  const reader = response.body.pipeThrough(decoder).getReader();
   let rest = '';
-  let frame = { id: '', event: '', data: [] };
+  let frame = { id: '', event: '', data: /** @type {string[]} */ ([]) };
   try {
     for (;;) {
       const { value, done } = await reader.read();
       if (done) return;
       rest += value;
       const lines = rest.split(/\r\n|\n|\r(?!$)/);
-      rest = lines.pop();
+      rest = lines.pop() ?? '';
       for (const line of lines) {
         if (line === '') {
           if (frame.data.length)
@@ -32,6 +38,7 @@ export async function* frames(response) {
   }
 }
 
+/** @param {string} text */
 function parse(text) {
   try {
     return JSON.parse(text);

@@ -15,7 +15,10 @@ import { Badge, Empty, Failure, Loading, useLoad } from '../parts/common.js';
 /** Shown first, where the runs have them. */
 const FIRST = ['eval/accuracy', 'reward/mean', 'eval/late_early_ratio'];
 
-/** Series of several runs, as one object that lives as long as the choice of runs. */
+/**
+ * Series of several runs, as one object that lives as long as the choice of runs.
+ * @param {string[]} ids
+ */
 function useSeries(ids) {
   const all = useMemo(() => ids.map((id) => new RunSeries(id)), [ids.join(',')]);
   useEffect(() => () => all.forEach((one) => one.close()), [all]);
@@ -23,6 +26,7 @@ function useSeries(ids) {
   return all;
 }
 
+/** @param {PageProps} props */
 export default function Compare({ query }) {
   const ids = useMemo(() => (query.runs || '').split(',').filter(Boolean), [query.runs]);
   useEffect(() => {
@@ -36,28 +40,34 @@ export default function Compare({ query }) {
   return html`<${Compared} ids=${ids} query=${query} />`;
 }
 
+/**
+ * @param {string[]} ids
+ * @param {AbortSignal} signal
+ */
 async function readJobs(ids, signal) {
   return Promise.all(
     ids.map(async (id) => {
-      const run = await get(`/v1/runs/${id}`, { signal });
-      return { run, job: await get(`/v1/jobs/${run.job_id}`, { signal }) };
+      const run = await get('/v1/runs/{id}', { path: { id }, signal });
+      return { run, job: await get('/v1/jobs/{id}', { path: { id: run.job_id }, signal }) };
     }),
   );
 }
 
+/** @param {{ ids: string[], query: PageProps['query'] }} props */
 function Compared({ ids, query }) {
   const all = useSeries(ids);
   const [jobs, error, again] = useLoad((signal) => readJobs(ids, signal), [ids.join(','), epoch.value]);
-  const [kind, setKind] = useState('step');
+  const [kind, setKind] = useState(/** @type {XKind} */ ('step'));
   const [weight, setWeight] = useState(0);
   const [log, setLog] = useState(false);
   const keys = [...new Set(all.flatMap((one) => [...one.map.keys()].filter((key) => one.has(key))))].sort();
   const shown = (query.keys ? query.keys.split(',') : FIRST).filter((key) => keys.includes(key));
+  /** @param {string} key */
   const toggle = (key) =>
     setQuery({ keys: (shown.includes(key) ? shown.filter((k) => k !== key) : [...shown, key]).join(',') });
   if (error && !jobs) return html`<${Failure} error=${error} again=${again} />`;
   if (!jobs) return html`<${Loading} what="Reading the runs" height=${320} />`;
-  const names = jobs.map(({ run }, i) =>
+  const names = jobs.map(({ run }) =>
     jobs.filter((other) => other.run.name === run.name).length > 1 ? `${run.name} · ${run.id.slice(-4)}` : run.name,
   );
   return html`
@@ -82,14 +92,14 @@ function Compared({ ids, query }) {
     </ul>
     <${CurveTools} kind=${kind} setKind=${setKind} weight=${weight} setWeight=${setWeight}>
       <label class="inline">
-        <input type="checkbox" checked=${log} onChange=${(e) => setLog(e.target.checked)} />
+        <input type="checkbox" checked=${log} onChange=${(e) => setLog(e.currentTarget.checked)} />
         log axis
       </label>
       <select
         aria-label="Add a metric"
         onChange=${(e) => {
-          if (e.target.value) toggle(e.target.value);
-          e.target.value = '';
+          if (e.currentTarget.value) toggle(e.currentTarget.value);
+          e.currentTarget.value = '';
         }}
       >
         <option value="">Add a metric …</option>
@@ -115,9 +125,14 @@ function Compared({ ids, query }) {
   `;
 }
 
-/** One metric of every run; zooming in reads finer buckets of the part in view. */
+/**
+ * One metric of every run; zooming in reads finer buckets of the part in view.
+ * @param {{
+ *   metric: string, all: RunSeries[], names: string[], kind: XKind, weight: number, log: boolean, close: () => void,
+ * }} props
+ */
 function OneMetric({ metric, all, names, kind, weight, log, close }) {
-  const [part, setPart] = useState(null);
+  const [part, setPart] = useState(/** @type {import('../lib/pan.js').Part | null} */ (null));
   const near = useCloser(all, [metric], kind, part);
   const info = all.map((one) => one.get(metric)).find(Boolean);
   const series = useMemo(
@@ -129,8 +144,8 @@ function OneMetric({ metric, all, names, kind, weight, log, close }) {
           label: names[i],
           colour: colourOf(i),
           x: xs(points, kind),
-          y: points.map((p) => p.mean),
-          ...(banded ? { lo: points.map((p) => p.min), hi: points.map((p) => p.max) } : {}),
+          y: points.map((p) => p.mean ?? null),
+          ...(banded ? { lo: points.map((p) => p.min ?? null), hi: points.map((p) => p.max ?? null) } : {}),
         };
       }),
     [near, kind, names.join(), theme.value],
@@ -145,12 +160,15 @@ function OneMetric({ metric, all, names, kind, weight, log, close }) {
     sync="compare"
     height=${260}
     onRange=${setPart}
-    text=${(v) => inUnit(v, info?.unit)}
+    text=${(/** @type {number | null | undefined} */ v) => inUnit(v, info?.unit)}
     tools=${html`<button class="icon" aria-label=${`Remove ${metric}`} onClick=${close}>×</button>`}
   />`;
 }
 
-/** Settings that tell the runs apart, with what came of them. */
+/**
+ * Settings that tell the runs apart, with what came of them.
+ * @param {{ jobs: Awaited<ReturnType<typeof readJobs>>, names: string[] }} props
+ */
 function Differences({ jobs, names }) {
   const rows = differences(jobs.map(({ job }) => job.spec)).filter(([key]) => key !== '/name');
   return html`<section class="section" aria-label="Settings that differ">
@@ -160,7 +178,7 @@ function Differences({ jobs, names }) {
         ${rows.length === 0 ? 'None: these runs were asked for the same thing.' : `${rows.length} of them`}
       </p>
     </div>
-    <div class="card scroll" tabindex="0">
+    <div class="card scroll" tabindex=${0}>
       <table>
         <thead>
           <tr>

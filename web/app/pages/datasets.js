@@ -1,6 +1,6 @@
 // Data sets: what there is, a look inside, and uploads with progress.
 import { html, useEffect, useRef, useState } from '../lib/html.js';
-import { ApiError, list, proof, send } from '../lib/api.js';
+import { ApiError, list, proof, remove } from '../lib/api.js';
 import { epoch, listen } from '../lib/live.js';
 import { bytes, count, moment } from '../lib/format.js';
 import { href } from '../lib/router.js';
@@ -9,8 +9,9 @@ import { Badge, Empty, Failure, Field, Loading, Progress, useLoad } from '../par
 import { Rows } from '../parts/rows.js';
 import { Icon } from '../parts/icon.js';
 
+/** @param {PageProps} props */
 export default function Datasets({ parts }) {
-  const [found, error, again] = useLoad((signal) => list('/v1/datasets', 1000, { signal }), [epoch.value]);
+  const [found, error, again] = useLoad((signal) => list('/v1/datasets', { most: 1000, signal }), [epoch.value]);
   useEffect(() => {
     document.title = 'Data · VGPO';
     return listen(({ kind }) => {
@@ -40,23 +41,26 @@ export default function Datasets({ parts }) {
   `;
 }
 
+/** @param {{ one: Api['DatasetEntry'], open: boolean, again: () => void }} props */
 function Entry({ one, open, again }) {
-  const remove = async () => {
+  const drop = async () => {
     const sure = await confirm({
       title: `Delete “${one.name}”?`,
       text: 'Its rows and images are gone for good. Runs that used it keep their results.',
       yes: 'Delete it',
       danger: true,
     });
-    if (sure && (await attempt(() => send('DELETE', `/v1/datasets/${one.id}`), 'Deleted'))) again();
+    if (sure && (await attempt(() => remove('/v1/datasets/{id}', { path: { id: one.id } }), 'Deleted'))) again();
   };
-  const faults = one.report?.errors ?? [];
+  const { description } = /** @type {{ description?: string }} */ (one.card ?? {});
+  const { report } = one;
+  const faults = report?.errors ?? [];
   return html`<li class=${`card ${open ? 'wide-card' : ''}`}>
     <div class="row">
       <h2 class="grow"><a href=${href(open ? ['datasets'] : ['datasets', one.name])}>${one.name}</a></h2>
       <${Badge} state=${one.state} />
     </div>
-    ${one.card?.description && html`<p class="muted">${one.card.description}</p>`}
+    ${description && html`<p class="muted">${description}</p>`}
     <dl class="kv">
       <dt>Rows</dt>
       <dd>${count(one.train_rows)} to train on, ${count(one.eval_rows)} held out</dd>
@@ -77,8 +81,9 @@ function Entry({ one, open, again }) {
           )}
         </ul>
         ${
-          one.report.bad_rows > 5 &&
-          html`<p>${count(one.report.bad_rows)} of ${count(one.report.rows)} rows cannot be used.</p>`
+          report &&
+          report.bad_rows > 5 &&
+          html`<p>${count(report.bad_rows)} of ${count(report.rows)} rows cannot be used.</p>`
         }
       </div>`
     }
@@ -94,14 +99,20 @@ function Entry({ one, open, again }) {
       }
       ${
         one.source !== 'builtin' &&
-        html`<button class="small danger" onClick=${remove}><${Icon} name="trash" />Delete</button>`
+        html`<button class="small danger" onClick=${drop}><${Icon} name="trash" />Delete</button>`
       }
     </div>
     ${open && html`<${Rows} dataset=${one.name} />`}
   </li>`;
 }
 
-/** Sends a form and tells how much has gone; fetch cannot. */
+/**
+ * Sends a form and tells how much has gone; fetch cannot.
+ * @param {string} url
+ * @param {FormData} form
+ * @param {(share: number, loaded: number) => void} onPart
+ * @returns {Promise<unknown>}
+ */
 function sendForm(url, form, onPart) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
@@ -126,14 +137,16 @@ function sendForm(url, form, onPart) {
   });
 }
 
+/** @param {{ done: () => void }} props */
 function Upload({ done }) {
-  const [files, setFiles] = useState([]);
+  const [files, setFiles] = useState(/** @type {File[]} */ ([]));
   const [name, setName] = useState('');
-  const [part, setPart] = useState(null);
+  const [part, setPart] = useState(/** @type {[share: number, loaded: number] | null} */ (null));
   const [over, setOver] = useState(false);
-  const input = useRef(null);
+  const input = useRef(/** @type {HTMLInputElement | null} */ (null));
+  /** @param {FileList | null | undefined} list */
   const take = (list) => {
-    const all = [...list];
+    const all = [...(list ?? [])];
     setFiles(all);
     if (!name && all[0])
       setName(
@@ -143,6 +156,7 @@ function Upload({ done }) {
           .replace(/[^a-z0-9_-]+/g, '-'),
       );
   };
+  /** @param {Event} event */
   const upload = async (event) => {
     event.preventDefault();
     const form = new FormData();
@@ -171,7 +185,7 @@ function Upload({ done }) {
     onDrop=${(e) => {
       e.preventDefault();
       setOver(false);
-      if (e.dataTransfer.files.length > 0) take(e.dataTransfer.files);
+      if (e.dataTransfer?.files.length) take(e.dataTransfer.files);
       else say('Drop files, not text', true);
     }}
   >
@@ -180,7 +194,7 @@ function Upload({ done }) {
         <h2>Bring your own</h2>
         <p class="muted">JSON lines, Parquet or zip, with pictures beside them. Drop them here.</p>
       </div>
-      <button type="button" onClick=${() => input.current.click()}><${Icon} name="upload" />Choose files</button>
+      <button type="button" onClick=${() => input.current?.click()}><${Icon} name="upload" />Choose files</button>
       <input
         ref=${input}
         type="file"
@@ -188,14 +202,19 @@ function Upload({ done }) {
         hidden
         aria-label="Files of the data set"
         accept=".jsonl,.json,.parquet,.zip,image/*"
-        onChange=${(e) => take(e.target.files)}
+        onChange=${(e) => take(e.currentTarget.files)}
       />
     </div>
     ${
       files.length > 0 &&
       html`<div class="row">
         <${Field} label="Name">
-          ${(a) => html`<input ...${a} required value=${name} onInput=${(e) => setName(e.target.value)} />`}
+          ${(/** @type {FieldAttributes} */ a) => html`<input
+            ...${a}
+            required
+            value=${name}
+            onInput=${(e) => setName(e.currentTarget.value)}
+          />`}
         </${Field}>
         <span class="grow muted">
           ${files.length === 1 ? files[0].name : `${files.length} files`},${' '}

@@ -1,11 +1,12 @@
 // API keys: who may come in, and what they may do.
 import { html, useEffect, useState } from '../lib/html.js';
-import { ApiError, identity, list, post, send } from '../lib/api.js';
+import { asError, faultsOf, identity, list, post, remove } from '../lib/api.js';
 import { ago, moment } from '../lib/format.js';
 import { attempt, confirm, sayCopied } from '../parts/ask.js';
 import { Empty, Failure, Field, Loading, Select, useLoad, useNow } from '../parts/common.js';
 import { Icon } from '../parts/icon.js';
 
+/** @type {[role: Api['Role'], text: string][]} */
 const ROLES = [
   ['viewer', 'viewer: reads its project'],
   ['user', 'user: works in its project'],
@@ -13,8 +14,8 @@ const ROLES = [
 ];
 
 export default function Keys() {
-  const [found, error, again] = useLoad((signal) => list('/v1/keys', 1000, { signal }), []);
-  const [made, setMade] = useState(null);
+  const [found, error, again] = useLoad((signal) => list('/v1/keys', { most: 1000, signal }), []);
+  const [made, setMade] = useState(/** @type {Api['CreatedKey'] | null} */ (null));
   useEffect(() => {
     document.title = 'Keys · VGPO';
   }, []);
@@ -29,7 +30,7 @@ export default function Keys() {
       made
         ? html`<${Secret} made=${made} done=${() => setMade(null)} />`
         : html`<${Create}
-          done=${(key) => {
+          done=${(/** @type {Api['CreatedKey']} */ key) => {
             setMade(key);
             again();
           }}
@@ -51,49 +52,59 @@ export default function Keys() {
   `;
 }
 
+/** @param {{ done: (key: Api['CreatedKey']) => void }} props */
 function Create({ done }) {
   const [name, setName] = useState('');
-  const [role, setRole] = useState('user');
+  const [role, setRole] = useState(/** @type {Api['Role']} */ ('user'));
   const [project, setProject] = useState('default');
-  const [wrong, setWrong] = useState({});
+  const [wrong, setWrong] = useState(/** @type {Record<string, string>} */ ({}));
+  /** @param {Event} event */
   const create = async (event) => {
     event.preventDefault();
     try {
       done(await post('/v1/keys', { name: name.trim() || null, role, project: project.trim() }));
     } catch (error) {
-      const fields = error instanceof ApiError ? error.fields : [];
+      const faults = faultsOf(error);
       setWrong(
-        fields.length > 0 ? Object.fromEntries(fields.map((f) => [f.pointer, f.detail])) : { '/name': error.message },
+        faults.length > 0
+          ? Object.fromEntries(faults.map((f) => [f.pointer, f.detail]))
+          : { '/name': asError(error).message },
       );
     }
   };
   return html`<form class="card" onSubmit=${create} aria-label="New key">
     <div class="row key-form">
       <${Field} label="What it is for" wrong=${wrong['/name']}>
-        ${(attributes) => html`<input
+        ${(/** @type {FieldAttributes} */ attributes) => html`<input
           ...${attributes}
           value=${name}
-          onInput=${(e) => setName(e.target.value)}
+          onInput=${(e) => setName(e.currentTarget.value)}
           placeholder="CI of team vision"
         />`}
       </${Field}>
       <${Select} label="Role" value=${role} onChange=${setRole} options=${ROLES} />
       <${Field} label="Project" wrong=${wrong['/project']}>
-        ${(attributes) =>
-          html`<input ...${attributes} value=${project} onInput=${(e) => setProject(e.target.value)} required />`}
+        ${(/** @type {FieldAttributes} */ attributes) =>
+          html`<input
+            ...${attributes}
+            value=${project}
+            onInput=${(e) => setProject(e.currentTarget.value)}
+            required
+          />`}
       </${Field}>
       <button class="primary"><${Icon} name="plus" />Make a key</button>
     </div>
   </form>`;
 }
 
+/** @param {{ made: Api['CreatedKey'], done: () => void }} props */
 function Secret({ made, done }) {
   return html`<section class="card" aria-label="The new key">
     <h2>${made.name}</h2>
     <p>Keep the secret now: nobody can show it again.</p>
     <p><code class="secret">${made.secret}</code></p>
     <div class="row">
-      <button class="primary" onClick=${() => sayCopied(made.secret, 'The secret')}>
+      <button class="primary" onClick=${() => sayCopied(made.secret ?? '', 'The secret')}>
         <${Icon} name="copy" />
         Copy
       </button>
@@ -102,6 +113,7 @@ function Secret({ made, done }) {
   </section>`;
 }
 
+/** @param {{ keys: Api['ApiKey'][], again: () => void }} props */
 function Table({ keys, again }) {
   const now = useNow(30_000);
   return html`<div class="card scroll">
@@ -142,10 +154,14 @@ function Table({ keys, again }) {
   </div>`;
 }
 
+/**
+ * @param {Api['ApiKey']} key
+ * @param {() => void} again
+ */
 async function revoke(key, again) {
   const own = key.id === identity.value?.key_id;
   const mine = own ? ' It is the key that you are signed in with.' : '';
   const text = `Whoever uses it is refused from now on, and its sessions end.${mine}`;
   const sure = await confirm({ title: `Revoke “${key.name}”?`, text, yes: 'Revoke it', danger: true });
-  if (sure && (await attempt(() => send('DELETE', `/v1/keys/${key.id}`), 'Revoked'))) again();
+  if (sure && (await attempt(() => remove('/v1/keys/{id}', { path: { id: key.id } }), 'Revoked'))) again();
 }

@@ -1,6 +1,6 @@
 // Models that can be trained and asked, how more come in, and every checkpoint.
 import { html, useEffect, useState } from '../lib/html.js';
-import { ApiError, can, get, post, send } from '../lib/api.js';
+import { asError, can, faultsOf, get, post, remove } from '../lib/api.js';
 import { epoch, listen } from '../lib/live.js';
 import { bytes, count } from '../lib/format.js';
 import { href } from '../lib/router.js';
@@ -11,11 +11,12 @@ import { Icon } from '../parts/icon.js';
 
 export default function Models() {
   const [found, error, again] = useLoad(async (signal) => (await get('/v1/models', { signal })).data, [epoch.value]);
-  const [coming, setComing] = useState({});
+  const [coming, setComing] = useState(/** @type {Record<string, Api['DownloadProgress'] | null | undefined>} */ ({}));
   useEffect(() => {
     document.title = 'Models · VGPO';
-    return listen(({ kind, data }) => {
-      if (kind !== 'model') return;
+    return listen((event) => {
+      if (event.kind !== 'model') return;
+      const { data } = event;
       // A download reports often; only a new state needs the list to be read again.
       setComing((old) => ({ ...old, [data.model]: data.progress }));
       if (!data.progress) again();
@@ -37,7 +38,7 @@ export default function Models() {
             </${Empty}>`
             : html`<ul class="cards">
               ${found.map(
-                (model) => html`<${Card}
+                (model) => html`<${ModelCard}
                   key=${model.id}
                   model=${model}
                   progress=${coming[model.id] ?? model.progress}
@@ -53,19 +54,27 @@ export default function Models() {
   `;
 }
 
-function Card({ model, progress, again }) {
-  const { card = {} } = model;
+/**
+ * @param {{
+ *   model: Api['ModelEntry'], progress: Api['DownloadProgress'] | null | undefined, again: () => void,
+ * }} props
+ */
+function ModelCard({ model, progress, again }) {
+  const card = /** @type {Card} */ (model.card ?? {});
   const ready = model.state === 'ready';
   const served = model.source.startsWith('ckpt_');
-  const remove = async () => {
+  const drop = async () => {
     const sure = await confirm({
       title: `Take “${model.id}” off the list?`,
       text: 'Jobs and requests can no longer name it. Its files stay.',
       yes: 'Take it off',
       danger: true,
     });
-    const path = served ? `/v1/checkpoints/${model.source}/promote` : `/v1/models/${model.id}`;
-    if (sure && (await attempt(() => send('DELETE', path), 'Taken off'))) again();
+    const takeOff = () =>
+      served
+        ? remove('/v1/checkpoints/{id}/promote', { path: { id: model.source } })
+        : remove('/v1/models/{id}', { path: { id: model.id } });
+    if (sure && (await attempt(takeOff, 'Taken off'))) again();
   };
   return html`<li class="card">
     <div class="row">
@@ -120,19 +129,23 @@ function Card({ model, progress, again }) {
       ${
         model.source !== 'builtin' &&
         model.state !== 'downloading' &&
-        html`<button class="small danger" onClick=${remove}><${Icon} name="trash" />Take off</button>`
+        html`<button class="small danger" onClick=${drop}><${Icon} name="trash" />Take off</button>`
       }
     </div>
   </li>`;
 }
 
-/** A model from the hub or from a folder of the server. */
+/**
+ * A model from the hub or from a folder of the server.
+ * @param {{ done: () => void }} props
+ */
 function Register({ done }) {
-  const [kind, setKind] = useState('hub');
+  const [kind, setKind] = useState(/** @type {'hub' | 'path'} */ ('hub'));
   const [place, setPlace] = useState('');
   const [name, setName] = useState('');
-  const [wrong, setWrong] = useState({});
+  const [wrong, setWrong] = useState(/** @type {{ name?: string, place?: string }} */ ({}));
   const [busy, setBusy] = useState(false);
+  /** @param {Event} event */
   const add = async (event) => {
     event.preventDefault();
     setBusy(true);
@@ -143,11 +156,11 @@ function Register({ done }) {
       setName('');
       done();
     } catch (error) {
-      const fields = error instanceof ApiError ? error.fields : [];
+      const faults = faultsOf(error);
       setWrong(
-        fields.length > 0
-          ? Object.fromEntries(fields.map((f) => [f.pointer.startsWith('/name') ? 'name' : 'place', f.detail]))
-          : { place: error.message },
+        faults.length > 0
+          ? Object.fromEntries(faults.map((f) => [f.pointer.startsWith('/name') ? 'name' : 'place', f.detail]))
+          : { place: asError(error).message },
       );
     }
     setBusy(false);
@@ -159,7 +172,7 @@ function Register({ done }) {
       <${Segmented}
         label="Where it is"
         value=${kind}
-        onChange=${(value) => {
+        onChange=${(/** @type {'hub' | 'path'} */ value) => {
           setKind(value);
           setWrong({});
         }}
@@ -170,25 +183,25 @@ function Register({ done }) {
       />
       <div class="fields">
         <${Field} label=${label} wrong=${wrong.place}>
-          ${(a) => html`<input
+          ${(/** @type {FieldAttributes} */ a) => html`<input
             ...${a}
             required
-            spellcheck="false"
+            spellcheck=${false}
             value=${place}
             placeholder=${kind === 'hub' ? 'Qwen/Qwen2.5-VL-3B-Instruct' : '/models/mine'}
             onInput=${(e) => {
-              setPlace(e.target.value);
+              setPlace(e.currentTarget.value);
               setWrong({});
             }}
           />`}
         </${Field}>
         <${Field} label="Name (as it is called, if empty)" wrong=${wrong.name}>
-          ${(a) => html`<input
+          ${(/** @type {FieldAttributes} */ a) => html`<input
             ...${a}
-            spellcheck="false"
+            spellcheck=${false}
             value=${name}
             onInput=${(e) => {
-              setName(e.target.value);
+              setName(e.currentTarget.value);
               setWrong({});
             }}
           />`}

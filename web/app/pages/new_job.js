@@ -1,11 +1,11 @@
 // A job: what is asked, what it would become (a dry run after every change), and off it goes.
 import { html, useEffect, useRef, useState } from '../lib/html.js';
-import { get, post } from '../lib/api.js';
+import { asError, faultsOf, get, list, post } from '../lib/api.js';
 import { keyHeader } from '../lib/asking.js';
 import { epoch } from '../lib/live.js';
 import { answerers, fitting } from '../lib/models.js';
 import { variants } from '../lib/schema.js';
-import { assign, flat, requested, show } from '../lib/settings.js';
+import { assign, flat, keysOf, requested, show, valueAt } from '../lib/settings.js';
 import { go } from '../lib/router.js';
 import { Failure, Field, Loading, Select, useLoad } from '../parts/common.js';
 import { Setting } from '../parts/setting.js';
@@ -14,6 +14,14 @@ import { Icon } from '../parts/icon.js';
 import { Plan } from './new_job_plan.js';
 import { Rows } from '../parts/rows.js';
 import { TryReward } from '../parts/try_reward.js';
+
+/**
+ * @typedef {Api['JobRequest'] & { method?: { type: string }, reward?: Api['RewardSpec'] }} Request
+ * @typedef {{
+ *   models: import('../lib/models.js').Answerers, datasets: Api['DatasetEntry'][], like: Api['Job'] | null,
+ * }} Found
+ * @typedef {{ value?: Api['JobPlan'] | undefined, error?: unknown }} Planned
+ */
 
 /** The settings that most people change; the rest is behind "All settings". */
 const OFTEN = [
@@ -38,15 +46,16 @@ const METHOD = [
 ];
 const OWN = new Set(['/model', '/dataset', '/method/type', '/reward/type']);
 
+/** @param {PageProps} props */
 export default function NewJob({ query }) {
   const [found, error, again] = useLoad(
     async (signal) => {
       const [models, datasets, like] = await Promise.all([
         answerers(signal),
-        get('/v1/datasets', { signal }),
-        query.like ? get(`/v1/jobs/${query.like}`, { signal }) : null,
+        list('/v1/datasets', { signal }),
+        query.like ? get('/v1/jobs/{id}', { path: { id: query.like }, signal }) : null,
       ]);
-      return { models, datasets: datasets.data, like };
+      return { models, datasets, like };
     },
     [query.like, epoch.value],
   );
@@ -58,9 +67,14 @@ export default function NewJob({ query }) {
   return html`<${Form} key=${query.like || ''} found=${found} query=${query} />`;
 }
 
-/** The request that the page begins with. */
+/**
+ * The request that the page begins with.
+ * @param {Found} found
+ * @param {PageProps['query']} query
+ * @returns {Request}
+ */
 function beginning({ models, datasets, like }, query) {
-  if (like) return requested(like.spec, like.origins);
+  if (like) return requested(like.spec, /** @type {Record<string, string>} */ (like.origins));
   const ready = datasets.filter((d) => d.state === 'ready');
   const model = query.model || models.models[0]?.id || '';
   return {
@@ -75,16 +89,18 @@ function beginning({ models, datasets, like }, query) {
   };
 }
 
+/** @param {{ found: Found, query: PageProps['query'] }} props */
 function Form({ found, query }) {
   const [request, setRequest] = useState(() => beginning(found, query));
-  const [plan, setPlan] = useState({ loading: true });
+  const [plan, setPlan] = useState(/** @type {Planned} */ ({}));
   const [starting, setStarting] = useState(false);
   const round = useRef(0);
   useEffect(() => {
     const mine = (round.current += 1);
     const timer = setTimeout(() => {
-      post('/v1/jobs?dry_run=true', request).then(
-        (value) => {
+      post('/v1/jobs', request, { query: { dry_run: true } }).then(
+        (answer) => {
+          const value = /** @type {Api['JobPlan']} */ (answer);
           if (mine === round.current) setPlan({ value });
         },
         (error) => {
@@ -94,30 +110,36 @@ function Form({ found, query }) {
     }, 250);
     return () => clearTimeout(timer);
   }, [JSON.stringify(request)]);
-  const set = (pointer, value) => setRequest((old) => assign(structuredClone(old), pointer.split('/').slice(1), value));
+  /**
+   * @param {string} pointer
+   * @param {unknown} value
+   */
+  const set = (pointer, value) => setRequest((old) => assign(structuredClone(old), keysOf(pointer), value));
+  /** @param {string} type */
   const chooseMethod = (type) => setRequest((old) => ({ ...old, method: { type } }));
   const start = async () => {
     setStarting(true);
     const key = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
     await attempt(async () => {
-      const job = await post('/v1/jobs', request, { headers: { 'idempotency-key': key } });
-      go(['runs', job.run_id]);
+      const answer = await post('/v1/jobs', request, { headers: { 'idempotency-key': key } });
+      go(['runs', /** @type {Api['SubmittedJob']} */ (answer).run_id]);
     }, 'The job is in the queue');
     setStarting(false);
   };
   const spec = plan.value?.spec;
-  const faults = new Map((plan.error?.fields || []).map((f) => [f.pointer, f.detail]));
+  const faults = new Map(faultsOf(plan.error).map((f) => [f.pointer, f.detail]));
   const values = spec ? flat(spec) : {};
+  /** @param {string} pointer */
   const field = (pointer) =>
-    pointer in values
+    spec && pointer in values
       ? html`<${Setting}
         key=${pointer}
         pointer=${pointer}
         values=${spec}
         value=${valueOf(request, pointer, values[pointer])}
-        origin=${plan.value.origins[pointer]}
+        origin=${plan.value?.origins[pointer]}
         wrong=${faults.get(pointer)}
-        onChange=${(value) => set(pointer, value)}
+        onChange=${(/** @type {unknown} */ value) => set(pointer, value)}
       />`
       : null;
   const ready = found.datasets.filter((d) => d.state === 'ready');
@@ -149,14 +171,14 @@ function Form({ found, query }) {
               label="Model"
               value=${request.model}
               options=${found.models.choices}
-              onChange=${(v) => set('/model', v)}
+              onChange=${(/** @type {string} */ v) => set('/model', v)}
               help=${faults.get('/model')}
             />
             <${Select}
               label="Data set"
               value=${request.dataset}
               options=${ready.map((d) => [d.name, d.name])}
-              onChange=${(v) => set('/dataset', v)}
+              onChange=${(/** @type {string} */ v) => set('/dataset', v)}
               help=${faults.get('/dataset')}
             />
             ${field('/name')}
@@ -170,9 +192,9 @@ function Form({ found, query }) {
               label="Method"
               value=${request.method?.type ?? spec?.method.type ?? 'vgpo'}
               onChange=${chooseMethod}
-              options=${variants('Method').map(([type, text]) => [
+              options=${variants('Method').map(({ type, description }) => [
                 type,
-                `${type}${text ? `: ${text.split('.')[0].slice(0, 60)}` : ''}`,
+                description ? `${type}: ${description.split('.')[0].slice(0, 60)}` : type,
               ])}
             />
             ${METHOD.map(field)}
@@ -187,7 +209,7 @@ function Form({ found, query }) {
           <${Reward}
             request=${request}
             spec=${spec}
-            set=${(reward) => setRequest((old) => ({ ...old, reward }))}
+            set=${(/** @type {Api['RewardSpec']} */ reward) => setRequest((old) => ({ ...old, reward }))}
             faults=${faults}
             dataset=${request.dataset}
           />
@@ -223,40 +245,51 @@ function Form({ found, query }) {
         <${Plan} plan=${plan} faults=${faults} />
         <details>
           <summary>The request</summary>
-          <pre class="code" tabindex="0">${JSON.stringify(request, null, 2)}</pre>
+          <pre class="code" tabindex=${0}>${JSON.stringify(request, null, 2)}</pre>
         </details>
       </aside>
     </div>
   `;
 }
 
-/** What was asked, even while the server says that it is wrong; else what it became. */
+/**
+ * What was asked, even while the server says that it is wrong; else what it became.
+ * @param {Request} request
+ * @param {string} pointer
+ * @param {unknown} settled
+ */
 function valueOf(request, pointer, settled) {
-  const asked = pointer
-    .split('/')
-    .slice(1)
-    .reduce((at, key) => at?.[key], request);
+  const asked = valueAt(request, pointer);
   return asked === undefined || (typeof asked === 'object' && asked !== null && !Array.isArray(asked))
     ? settled
     : asked;
 }
 
+/** @param {string[]} pointers */
 function sections(pointers) {
+  /** @type {Map<string, string[]>} */
   const found = new Map();
   for (const pointer of pointers) {
-    const parts = pointer.split('/');
-    const name = parts.length > 2 ? parts[1] : 'job';
+    const keys = keysOf(pointer);
+    const name = keys.length > 1 ? keys[0] : 'job';
     found.set(name, [...(found.get(name) || []), pointer]);
   }
   return [...found];
 }
 
-/** A reward by its kind, or as JSON for those with settings and parts. */
+/**
+ * A reward by its kind, or as JSON for those with settings and parts.
+ * @param {{
+ *   request: Request, spec: Api['JobSpec'] | undefined, set: (reward: Api['RewardSpec']) => void,
+ *   faults: Map<string, string>, dataset: string,
+ * }} props
+ */
 function Reward({ request, spec, set, faults, dataset }) {
-  const reward = request.reward ?? spec?.reward ?? { type: 'math' };
-  const [text, setText] = useState(null);
-  const [wrong, setWrong] = useState(null);
+  const reward = request.reward ?? spec?.reward ?? /** @type {Api['RewardSpec']} */ ({ type: 'math' });
+  const [text, setText] = useState(/** @type {string | null} */ (null));
+  const [wrong, setWrong] = useState(/** @type {string | null} */ (null));
   const kinds = variants('RewardSpec');
+  /** @param {string} next */
   const change = (next) => {
     setText(next);
     try {
@@ -264,7 +297,7 @@ function Reward({ request, spec, set, faults, dataset }) {
       setWrong(null);
       setText(null);
     } catch (error) {
-      setWrong(error.message);
+      setWrong(asError(error).message);
     }
   };
   const fault = [...faults].find(([pointer]) => pointer.startsWith('/reward'));
@@ -273,38 +306,24 @@ function Reward({ request, spec, set, faults, dataset }) {
       <${Select}
         label="Kind"
         value=${reward.type}
-        onChange=${(type) => {
+        onChange=${(/** @type {string} */ type) => {
           setText(null);
-          set(START[type] ?? { type });
+          set(kinds.find((kind) => kind.type === type)?.example ?? { type });
         }}
-        options=${kinds.map(([type]) => [type, type])}
-        help=${kinds.find(([type]) => type === reward.type)?.[1]}
+        options=${kinds.map(({ type }) => [type, type])}
+        help=${kinds.find(({ type }) => type === reward.type)?.description}
       />
       <${Field} label="As JSON" wrong=${wrong || (fault && `${fault[0]}: ${fault[1]}`)}>
-        ${(a) => html`<textarea
+        ${(/** @type {FieldAttributes} */ a) => html`<textarea
           ...${a}
           class="mono"
           rows=${Math.min(10, show(text ?? JSON.stringify(reward, null, 2)).split('\n').length + 1)}
-          spellcheck="false"
+          spellcheck=${false}
           value=${text ?? JSON.stringify(reward, null, 2)}
-          onChange=${(e) => change(e.target.value)}
+          onChange=${(e) => change(e.currentTarget.value)}
         ></textarea>`}
       </${Field}>
     </div>
     <${TryReward} reward=${reward} dataset=${dataset} />
   `;
 }
-
-/** What kinds with required settings begin with. */
-const START = {
-  regex: { type: 'regex', pattern: '\\d+' },
-  weighted: {
-    type: 'weighted',
-    parts: [
-      { weight: 0.9, reward: { type: 'math' } },
-      { weight: 0.1, reward: { type: 'format' } },
-    ],
-  },
-  webhook: { type: 'webhook', url: 'http://localhost:9000/' },
-  image_text: { type: 'image_text', model: '/models/siglip-base-patch16-224', score: 'cosine' },
-};

@@ -1,26 +1,29 @@
 // What a job would be and cost: the answer of a dry run.
 import { html } from '../lib/html.js';
+import { asError } from '../lib/api.js';
 import { bytes, count, duration } from '../lib/format.js';
 import { pace } from '../lib/pace.js';
 import { href } from '../lib/router.js';
 import { series as colourOf } from '../lib/colour.js';
 import { Failure, Loading, useLoad } from '../parts/common.js';
 
+/** @type {Record<string, string>} */
 const NAMES = { kv_cache: 'KV cache' };
 
+/** @param {{ plan: import('./new_job.js').Planned, faults: Map<string, string> }} props */
 export function Plan({ plan, faults }) {
   if (!plan.value && plan.error && faults.size === 0)
     return html`<div class="card"><${Failure} error=${plan.error} /></div>`;
   return html`
     ${
-      plan.error &&
+      plan.error !== undefined &&
       html`<div class="notice bad" role="alert">
         <b>This job cannot start yet</b>
         <ul>
           ${
             faults.size > 0
               ? [...faults].map(([pointer, detail]) => html`<li><code>${pointer.slice(1)}</code>: ${detail}</li>`)
-              : html`<li>${plan.error.message}</li>`
+              : html`<li>${asError(plan.error).message}</li>`
           }
         </ul>
       </div>`
@@ -52,7 +55,7 @@ export function Plan({ plan, faults }) {
         <${Memory} memory=${plan.value.memory} />
         <div class="card">
           <h2>First prompt</h2>
-          <pre class="code wrap" tabindex="0">${plan.value.prompt.text}</pre>
+          <pre class="code wrap" tabindex=${0}>${plan.value.prompt.text}</pre>
           <p class="muted small-text" style=${{ marginTop: '8px' }}>
             ${plan.value.prompt.tokens} tokens, ${plan.value.prompt.image_tokens} of them for${' '}
             ${plan.value.prompt.images.length === 1 ? 'the image' : `${plan.value.prompt.images.length} images`}${' '}
@@ -64,7 +67,10 @@ export function Plan({ plan, faults }) {
   `;
 }
 
-/** Estimated memory as one bar. */
+/**
+ * Estimated memory as one bar.
+ * @param {{ memory: Api['MemoryEstimate'] }} props
+ */
 function Memory({ memory }) {
   const all = memory.parts.reduce((sum, part) => sum + part.bytes, 0) || 1;
   return html`<div class="card">
@@ -102,7 +108,10 @@ function Memory({ memory }) {
   </div>`;
 }
 
-/** An estimate from the newest run like it; nothing is made up where there is none. */
+/**
+ * An estimate from the newest run like it; nothing is made up where there is none.
+ * @param {{ plan: Api['JobPlan'] }} props
+ */
 function Time({ plan }) {
   const { model, dataset, method, steps, batch, rollout } = plan.spec;
   const [found, error] = useLoad(

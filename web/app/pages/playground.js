@@ -9,9 +9,16 @@ import { Icon } from '../parts/icon.js';
 import { Answer } from './playground_answer.js';
 import { ImageInput } from './playground_input.js';
 
+/**
+ * @typedef {{
+ *   temperature: number, maxTokens: number, seed: number, source: Api['MapSource'], layers: Api['Layers'],
+ * }} Sampled
+ */
+
 /** Models up to this size answer at once when the page opens. */
 const SMALL = 100_000_000;
 
+/** @param {PageProps} props */
 export default function Playground({ query }) {
   const [found, error, again] = useLoad((signal) => answerers(signal), [epoch.value]);
   useEffect(() => {
@@ -22,37 +29,40 @@ export default function Playground({ query }) {
   return html`<${Room} found=${found} query=${query} />`;
 }
 
+/** @param {{ found: import('../lib/models.js').Answerers, query: PageProps['query'] }} props */
 function Room({ found, query }) {
   const name = query.model || found.models[0]?.id || '';
   const other = query.other || '';
   const about = origin(found, name);
-  const card = about.model?.card ?? {};
+  const card = /** @type {Card} */ (about.model?.card ?? {});
   const size = card.accepts?.image_sizes?.[0];
-  const [image, setImage] = useState(null);
+  const [image, setImage] = useState(/** @type {string | null} */ (null));
   const [prompt, setPrompt] = useState(card.examples?.[0] ?? 'What is in this picture?');
-  const [settings, setSettings] = useState({
-    temperature: 0,
-    maxTokens: 64,
-    seed: 1,
-    source: 'attention',
-    layers: 'mean',
-  });
+  const [settings, setSettings] = useState(
+    /** @type {Sampled} */ ({ temperature: 0, maxTokens: 64, seed: 1, source: 'attention', layers: 'mean' }),
+  );
   const askings = useMemo(() => [new Asking(), new Asking()], []);
-  const [truth, setTruth] = useState(null);
+  const [truth, setTruth] = useState(/** @type {string | null} */ (null));
   const names = [name, ...(other && other !== name ? [other] : [])];
-  const answers = useRef(null);
-  const ask = (with_ = {}) => {
-    const next = { prompt, image, ...settings, ...with_ };
+  const answers = useRef(/** @type {HTMLDivElement | null} */ (null));
+  /** @param {{ prompt?: string, image?: string | null }} [changes] */
+  const ask = (changes = {}) => {
+    const next = { prompt, image, ...settings, ...changes };
     names.forEach((model, i) => askings[i].ask(requestOf({ model, ...next, images: next.image ? [next.image] : [] })));
   };
   /** On a phone the answer begins below the window. */
   const toAnswers = () => {
-    if (answers.current.getBoundingClientRect().top > innerHeight * 0.8)
-      answers.current.scrollIntoView({ block: 'start' });
+    const box = answers.current;
+    if (box && box.getBoundingClientRect().top > innerHeight * 0.8) box.scrollIntoView({ block: 'start' });
   };
+  /**
+   * @param {string | null} picture
+   * @param {string} question
+   * @param {string} answer
+   */
   const take = (picture, question, answer) => {
     setImage(picture);
-    setTruth(answer ?? null);
+    setTruth(answer);
     if (question) setPrompt(question);
     if (question && (about.model?.parameters ?? Infinity) <= SMALL) ask({ image: picture, prompt: question });
   };
@@ -66,7 +76,8 @@ function Room({ found, query }) {
     if (image && askings[0].state.value.status !== 'idle') ask();
   }, [names.join(), settings.source, settings.layers]);
   useEffect(() => () => askings.forEach((one) => one.stop()), []);
-  const set = (fields) => setSettings({ ...settings, ...fields });
+  /** @param {Partial<Sampled>} changes */
+  const set = (changes) => setSettings({ ...settings, ...changes });
   return html`
     <div class="head">
       <div class="grow">
@@ -84,19 +95,19 @@ function Room({ found, query }) {
             label="Model"
             value=${name}
             options=${found.choices}
-            onChange=${(value) => setQuery({ model: value })}
+            onChange=${(/** @type {string} */ value) => setQuery({ model: value })}
           />
           <${Select}
             label="Beside it"
             value=${other}
             options=${[['', 'nothing'], ...found.choices]}
-            onChange=${(value) => setQuery({ other: value })}
+            onChange=${(/** @type {string} */ value) => setQuery({ other: value })}
           />
         </div>
         ${
           card.task &&
           html`<details class="about">
-            <summary>${card.title || about.model.id}: what it can do</summary>
+            <summary>${card.title || about.model?.id}: what it can do</summary>
             <p>${card.task}</p>
             ${card.limits && html`<p class="muted">${card.limits}</p>`}
           </details>`
@@ -106,7 +117,7 @@ function Room({ found, query }) {
           size=${size}
           about=${about}
           take=${take}
-          setImage=${(picture) => {
+          setImage=${(/** @type {string | null} */ picture) => {
             setImage(picture);
             setTruth(null);
           }}
@@ -121,11 +132,11 @@ function Room({ found, query }) {
           }}
         >
           <${Field} label="Question">
-            ${(attributes) => html`<textarea
+            ${(/** @type {FieldAttributes} */ attributes) => html`<textarea
               ...${attributes}
-              rows="2"
+              rows=${2}
               value=${prompt}
-              onInput=${(e) => setPrompt(e.target.value)}
+              onInput=${(e) => setPrompt(e.currentTarget.value)}
               onKeyDown=${(e) => {
                 if (e.key === 'Enter' && !e.shiftKey) {
                   e.preventDefault();
@@ -136,7 +147,7 @@ function Room({ found, query }) {
             ></textarea>`}
           </${Field}>
           ${
-            card.examples?.length > 0 &&
+            card.examples &&
             html`<div class="row chips">
               ${card.examples.map(
                 (text) => html`<button
@@ -179,53 +190,60 @@ function Room({ found, query }) {
   `;
 }
 
-/** `mean`, `last`, or layers by number, as people write them; undefined: not understood. */
+/**
+ * `mean`, `last`, or layers by number, as people write them; undefined: not understood.
+ * @param {string} text
+ * @returns {Api['Layers'] | undefined}
+ */
 function layersOf(text) {
   const word = text.trim();
-  if (['mean', 'last'].includes(word)) return word;
+  if (word === 'mean' || word === 'last') return word;
   const numbers = word.split(/[\s,]+/).map(Number);
   return word && numbers.every((n) => Number.isInteger(n) && n >= 0) ? numbers : undefined;
 }
 
+/** @param {{ settings: Sampled, set: (changes: Partial<Sampled>) => void }} props */
 const Sampling = ({ settings, set }) => html`<details>
   <summary>Sampling and maps</summary>
   <div class="two" style=${{ marginTop: '10px' }}>
     <${Field} label="Temperature" help="0 is greedy">
-      ${(a) => html`<input
+      ${(/** @type {FieldAttributes} */ a) => html`<input
         ...${a}
         type="number"
         min="0"
         max="2"
         step="0.1"
         value=${settings.temperature}
-        onChange=${(e) => set({ temperature: Number(e.target.value) })}
+        onChange=${(e) => set({ temperature: Number(e.currentTarget.value) })}
       />`}
     </${Field}>
     <${Field} label="Most tokens">
-      ${(a) => html`<input
+      ${(/** @type {FieldAttributes} */ a) => html`<input
         ...${a}
         type="number"
         min="1"
         max="4096"
         value=${settings.maxTokens}
-        onChange=${(e) => set({ maxTokens: Number(e.target.value) })}
+        onChange=${(e) => set({ maxTokens: Number(e.currentTarget.value) })}
       />`}
     </${Field}>
     <${Select}
       label="Maps show"
       value=${settings.source}
-      onChange=${(source) => set({ source })}
+      onChange=${(/** @type {Api['MapSource']} */ source) => set({ source })}
       options=${[
         ['attention', 'attention'],
         ['similarity', 'similarity'],
       ]}
     />
-    <${LayerChoice} layers=${settings.layers} set=${(layers) => set({ layers })} />
+    <${LayerChoice} layers=${settings.layers} set=${(/** @type {Api['Layers']} */ layers) => set({ layers })} />
   </div>
 </details>`;
 
+/** @param {{ layers: Api['Layers'], set: (layers: Api['Layers']) => void }} props */
 function LayerChoice({ layers, set }) {
   const [wrong, setWrong] = useState(false);
+  /** @param {string} text */
   const change = (text) => {
     const found = layersOf(text);
     setWrong(found === undefined);
@@ -236,12 +254,12 @@ function LayerChoice({ layers, set }) {
     help="mean, last, or numbers from 0"
     wrong=${wrong && 'Write mean, last, or numbers with commas between'}
   >
-    ${(a) => html`
+    ${(/** @type {FieldAttributes} */ a) => html`
       <input
         ...${a}
         list="layer-choices"
         value=${String(layers)}
-        onChange=${(e) => change(e.target.value)}
+        onChange=${(e) => change(e.currentTarget.value)}
       />
       <datalist id="layer-choices"><option value="mean" /><option value="last" /><option value="0" /></datalist>
     `}

@@ -1,9 +1,11 @@
 // One answer: its tokens, the image under them, how it forgets, and what it hangs on.
 import { html, useEffect, useMemo, useState } from '../lib/html.js';
+import { faultsOf } from '../lib/api.js';
 import { asCurl, asPython } from '../lib/asking.js';
 import { extent, gridOf, span } from '../lib/maps.js';
-import { series as colourOf, theme } from '../lib/colour.js';
+import { theme } from '../lib/colour.js';
 import { number, percent, shortId } from '../lib/format.js';
+import { sharesAlong, WHOLE } from '../lib/shares.js';
 import { Chart } from '../parts/chart.js';
 import { HeatImage } from '../parts/heat_image.js';
 import { Scale } from '../parts/scale.js';
@@ -12,6 +14,18 @@ import { sayCopied } from '../parts/ask.js';
 import { Segmented } from '../parts/common.js';
 import { Icon } from '../parts/icon.js';
 
+/** @typedef {import('../lib/asking.js').State} State */
+
+/**
+ * What tokens may be coloured by.
+ * @typedef {{
+ *   label: string, map: ColourMap, of: (state: State) => (number | null | undefined)[] | undefined,
+ *   text: (value: number) => string,
+ * }} Colour
+ * @typedef {'image' | 'hidden' | 'focus' | 'logprob'} ColourName
+ */
+
+/** @type {Record<ColourName, Colour>} */
 const COLOURS = {
   image: {
     label: 'attention',
@@ -28,6 +42,8 @@ const COLOURS = {
   focus: { label: 'focus', map: 'viridis', of: (s) => s.tokens.map((t) => t.focus), text: number },
   logprob: { label: 'log-prob', map: 'viridis', of: (s) => s.tokens.map((t) => t.logprob), text: number },
 };
+const NAMES = /** @type {ColourName[]} */ (Object.keys(COLOURS));
+/** @type {Record<ColourName, string>} */
 const HELP = {
   image: 'How much of its attention the position that predicts the token gives to the image.',
   hidden:
@@ -37,13 +53,23 @@ const HELP = {
   logprob: 'How sure the model is of the token.',
 };
 
+/**
+ * @param {string} model
+ * @param {OptionGroup[]} choices
+ */
 const nameOf = (model, choices) =>
   choices.flatMap((group) => group.options).find(([id]) => id === model)?.[1] ?? shortId(model);
 
+/**
+ * @param {{
+ *   asking: import('../lib/asking.js').Asking, model: string, image: string | null, source: Api['MapSource'],
+ *   choices: OptionGroup[], alone: boolean,
+ * }} props
+ */
 export function Answer({ asking, model, image, source, choices, alone }) {
   const state = asking.state.value;
-  const [current, setCurrent] = useState(null);
-  const [colour, setColour] = useState('image');
+  const [current, setCurrent] = useState(/** @type {number | null} */ (null));
+  const [colour, setColour] = useState(/** @type {ColourName} */ ('image'));
   const [playing, setPlaying] = useState(false);
   const writing = state.status === 'writing';
   // While it writes, the heat map follows the newest token.
@@ -71,6 +97,7 @@ export function Answer({ asking, model, image, source, choices, alone }) {
   const texts = useMemo(() => state.tokens.map((t) => t.text), [state.tokens]);
   const values = useMemo(() => COLOURS[colour].of(state), [state.tokens, state.hidden, colour]);
   const [low, high] = useMemo(() => extent(values || []), [values]);
+  const faults = faultsOf(state.error);
   const bound = Math.max(Math.abs(low), Math.abs(high));
   return html`<article class="card answer" aria-label=${`Answer of ${nameOf(model, choices)}`} aria-busy=${writing}>
     <header class="row between"><h2>${nameOf(model, choices)}</h2><${Copy} request=${state.request} /></header>
@@ -84,10 +111,7 @@ export function Answer({ asking, model, image, source, choices, alone }) {
             state.error &&
             html`<div class="notice bad" role="alert">
               ${state.error.message}
-              ${
-                state.error.fields?.length > 0 &&
-                html`<ul>${state.error.fields.map((f) => html`<li>${f.detail}</li>`)}</ul>`
-              }
+              ${faults.length > 0 && html`<ul>${faults.map((f) => html`<li key=${f.pointer}>${f.detail}</li>`)}</ul>`}
             </div>`
           }
           ${state.warnings.map((warning) => html`<p class="notice warn">${warning.detail}</p>`)}
@@ -99,7 +123,7 @@ export function Answer({ asking, model, image, source, choices, alone }) {
                   label="Colour of tokens"
                   value=${colour}
                   onChange=${setColour}
-                  options=${Object.entries(COLOURS).map(([key, { label }]) => [key, label])}
+                  options=${NAMES.map((name) => [name, COLOURS[name].label])}
                 />
               </div>
               <p class="muted small-text">${HELP[colour]}</p>
@@ -114,7 +138,7 @@ export function Answer({ asking, model, image, source, choices, alone }) {
                       high=${high}
                       map=${COLOURS[colour].map}
                       current=${at}
-                      onPick=${(i) => {
+                      onPick=${(/** @type {number} */ i) => {
                         setPlaying(false);
                         setCurrent(i);
                       }}
@@ -141,7 +165,7 @@ export function Answer({ asking, model, image, source, choices, alone }) {
                         </button>
                       </span>
                     </div>
-                    <${Token} token=${state.tokens[at]} hidden=${state.hidden?.whole?.[at]} />
+                    <${Token} token=${state.tokens[at ?? -1]} hidden=${state.hidden?.whole?.[at ?? -1]} />
                   `
               }
               <p class="sr" aria-live="polite">${state.status === 'done' ? `Answer: ${state.text}` : ''}</p>
@@ -159,13 +183,14 @@ export function Answer({ asking, model, image, source, choices, alone }) {
   </article>`;
 }
 
+/** @param {{ state: State, image: string, at: number | null, source: Api['MapSource'] }} props */
 function Look({ state, image, at, source }) {
-  const whole = at === null || at === undefined;
+  const whole = at === null;
   const map = whole ? state.summary[0] : state.maps[at]?.[0];
   const all = useMemo(() => span(state.maps.map((one) => one[0])), [state.maps]);
   const [low, high] = whole ? span([map]) : all;
   const bottom = source === 'attention' && !whole ? 0 : low;
-  const token = state.tokens[at]?.text.trim();
+  const token = state.tokens[at ?? -1]?.text.trim();
   return html`<div class="look">
     <${HeatImage}
       src=${image}
@@ -189,6 +214,7 @@ function Look({ state, image, at, source }) {
   </div>`;
 }
 
+/** @param {{ token: Api['TokenInfo'] | undefined, hidden: number | undefined }} props */
 const Token = ({ token, hidden }) => html`<dl class="token-facts" aria-label="The token">
   ${
     token
@@ -207,11 +233,18 @@ const Token = ({ token, hidden }) => html`<dl class="token-facts" aria-label="Th
   }
 </dl>`;
 
-/** What hiding the image does to the answer: causes, not correlations. */
+/**
+ * What hiding the image does to the answer: causes, not correlations.
+ * @param {{ state: State }} props
+ */
 function Evidence({ state }) {
   const { hidden, visual, timings } = state;
   const sums = hidden?.sums;
-  const worst = sums ? Math.max(...Object.values(sums).map(Math.abs), 1e-9) : 1;
+  const worst = sums ? Math.max(...Object.values(sums).map((sum) => Math.abs(sum)), 1e-9) : 1;
+  /**
+   * @param {string} label
+   * @param {number} value
+   */
   const bar = (label, value) => html`<div class="evidence-row">
     <span>${label}</span>
     <span class="bar bad"><i style=${{ width: `${(Math.max(0, -value) / worst) * 100}%` }}></i></span>
@@ -245,30 +278,25 @@ function Evidence({ state }) {
   </section>`;
 }
 
-/** The forgetting curve: where each token's attention goes, from the first to the last. */
+/**
+ * The forgetting curve: where each token's attention goes, from the first to the last.
+ * @param {{ state: State }} props
+ */
 function Forgetting({ state }) {
-  const series = useMemo(
-    () =>
-      ['image', 'query', 'generated'].map((key, n) => ({
-        label: { image: 'image', query: 'question', generated: 'own text' }[key],
-        colour: colourOf(n),
-        x: state.tokens.map((_, i) => i + 1),
-        y: state.tokens.map((t) => t.attention[key]),
-      })),
-    [state.tokens, theme.value],
-  );
+  const series = useMemo(() => sharesAlong(state.tokens), [state.tokens, theme.value]);
   return html`<${Chart}
     title="Forgetting curve"
     note="Share of attention along the answer."
     series=${series}
     stacked=${true}
     text=${percent}
-    range=${() => [0, 1]}
+    range=${WHOLE}
     kind="token"
     height=${150}
   />`;
 }
 
+/** @param {{ request: import('../lib/asking.js').Request | undefined }} props */
 const Copy = ({ request }) =>
   request &&
   html`<span class="row">

@@ -1,27 +1,43 @@
 // The image of a question: an example of a data set, a file, or a drawing.
 import { html, useEffect, useRef, useState } from '../lib/html.js';
-import { get } from '../lib/api.js';
+import { asError, get, list } from '../lib/api.js';
 import { fitting } from '../lib/models.js';
 import { Segmented, useLoad } from '../parts/common.js';
 import { DrawPad } from '../parts/draw_pad.js';
 import { say } from '../parts/ask.js';
 import { Icon } from '../parts/icon.js';
 
+/**
+ * @typedef {ReturnType<typeof import('../lib/models.js').origin>} About
+ * @typedef {(picture: string | null, question: string, answer: string) => void} Take
+ */
+
+/**
+ * @param {File} file
+ * @returns {Promise<string>}
+ */
 const readFile = (file) =>
   new Promise((resolve, reject) => {
     const reader = new FileReader();
-    reader.onload = () => resolve(reader.result);
+    reader.onload = () => resolve(String(reader.result));
     reader.onerror = () => reject(reader.error);
     reader.readAsDataURL(file);
   });
 
-/** Where the image comes from: an example, a file (dropped, pasted or chosen), or the pad. */
+/**
+ * Where the image comes from: an example, a file (dropped, pasted or chosen), or the pad.
+ * @param {{
+ *   image: string | null, size: [width: number, height: number] | undefined, about: About, take: Take,
+ *   setImage: (picture: string | null) => void,
+ * }} props
+ */
 export function ImageInput({ image, size, about, take, setImage }) {
-  const [way, setWay] = useState('example');
+  const [way, setWay] = useState(/** @type {'example' | 'file' | 'draw'} */ ('example'));
   const [over, setOver] = useState(false);
-  const file = useRef(null);
+  const file = useRef(/** @type {HTMLInputElement | null} */ (null));
+  /** @param {FileList | null | undefined} files */
   const load = async (files) => {
-    const picture = [...files].find((one) => one.type.startsWith('image/'));
+    const picture = [...(files ?? [])].find((one) => one.type.startsWith('image/'));
     if (!picture) {
       say('That is no picture', true);
       return;
@@ -30,15 +46,17 @@ export function ImageInput({ image, size, about, take, setImage }) {
     setWay('file');
   };
   useEffect(() => {
+    /** @param {ClipboardEvent} event */
     const paste = (event) => {
-      if (event.clipboardData.files.length > 0) {
-        event.preventDefault();
-        load(event.clipboardData.files);
-      }
+      const files = event.clipboardData?.files;
+      if (!files?.length) return;
+      event.preventDefault();
+      load(files);
     };
     document.addEventListener('paste', paste);
     return () => document.removeEventListener('paste', paste);
   });
+  /** @param {DragEvent} event */
   const drag = (event) => {
     event.preventDefault();
     setOver(true);
@@ -50,7 +68,7 @@ export function ImageInput({ image, size, about, take, setImage }) {
     onDrop=${(event) => {
       event.preventDefault();
       setOver(false);
-      load(event.dataTransfer.files);
+      load(event.dataTransfer?.files);
     }}
   >
     <${Segmented}
@@ -73,14 +91,14 @@ export function ImageInput({ image, size, about, take, setImage }) {
             ? html`<img src=${image} alt="The image that is asked about" />`
             : html`<p class="muted">Drop or paste a picture here</p>`
         }
-        <button type="button" onClick=${() => file.current.click()}><${Icon} name="upload" />Choose a picture</button>
+        <button type="button" onClick=${() => file.current?.click()}><${Icon} name="upload" />Choose a picture</button>
         <input
           ref=${file}
           type="file"
           accept="image/*"
           aria-label="Picture file"
           hidden
-          onChange=${(e) => load(e.target.files)}
+          onChange=${(e) => load(e.currentTarget.files)}
         />
       </div>`
     }
@@ -88,32 +106,43 @@ export function ImageInput({ image, size, about, take, setImage }) {
   </div>`;
 }
 
-/** Rows to try: held-out ones where there are some. */
-const rowsOf = async (entry, asked, settings) =>
-  (await get(`/v1/datasets/${entry.name}/rows?split=${entry.eval_rows > 0 ? 'eval' : 'train'}&${asked}`, settings))
-    .data;
-
-/** The image of a row as a job reads it; a list of rows holds small ones only. */
-async function pictureOf(entry, { row, images: [image] }) {
-  if (!image) return null;
-  const [whole] = await rowsOf(entry, `limit=1&after=${row}&images=full`);
-  return whole.images[0].picture;
+/**
+ * Rows to try: held-out ones where there are some.
+ * @param {Api['DatasetEntry']} entry
+ * @param {{ limit: number, after: number, images?: string }} asked
+ * @param {AbortSignal} [signal]
+ */
+async function rowsOf(entry, asked, signal) {
+  const query = { split: entry.eval_rows > 0 ? 'eval' : 'train', ...asked };
+  return (await get('/v1/datasets/{id}/rows', { path: { id: entry.name }, query, signal })).data;
 }
 
+/**
+ * The image of a row as a job reads it; a list of rows holds small ones only.
+ * @param {Api['DatasetEntry']} entry
+ * @param {Api['PreviewRow']} row
+ */
+async function pictureOf(entry, { row, images: [image] }) {
+  if (!image) return null;
+  const [whole] = await rowsOf(entry, { limit: 1, after: row, images: 'full' });
+  return whole.images[0].picture ?? null;
+}
+
+/** @param {{ about: About, image: string | null, take: Take }} props */
 function Examples({ about, image, take }) {
   const [sets] = useLoad(
-    async (signal) => (await get('/v1/datasets', { signal })).data.filter((d) => d.state === 'ready'),
+    async (signal) => (await list('/v1/datasets', { signal })).filter((d) => d.state === 'ready'),
     [],
   );
-  const [chosen, setChosen] = useState(null);
+  const [chosen, setChosen] = useState(/** @type {string | null} */ (null));
   const [offset, setOffset] = useState(0);
-  const [chosenRow, setChosenRow] = useState(null);
-  const [busy, setBusy] = useState(null);
+  const [chosenRow, setChosenRow] = useState(/** @type {number | null} */ (null));
+  const [busy, setBusy] = useState(/** @type {number | null} */ (null));
   const dataset = chosen ?? about.dataset ?? fitting(about.model, sets ?? [])?.name;
   const entry = sets?.find((d) => d.name === dataset || d.id === dataset);
   const [found, error] = useLoad(
     async (signal) =>
-      entry ? { of: entry.name, rows: await rowsOf(entry, `limit=8&after=${offset}`, { signal }) } : null,
+      entry ? { of: entry.name, rows: await rowsOf(entry, { limit: 8, after: offset }, signal) } : null,
     [entry?.name, offset],
   );
   // Rows of the set before are gone at once: their questions do not belong to pictures of this one.
@@ -126,17 +155,19 @@ function Examples({ about, image, take }) {
     const row = rows.find((one) => one.images.length > 0) ?? rows[0];
     chooseRow(row);
   }, [rows]);
+  /** @param {Api['PreviewRow']} row */
   const chooseRow = async (row) => {
+    if (!entry) return;
     setBusy(row.row);
     try {
       take(await pictureOf(entry, row), row.prompt.replaceAll('<image>', '').trim(), row.answer);
       setChosenRow(row.row);
     } catch (fault) {
-      say(`The example cannot be read: ${fault.message}`, true);
+      say(`The example cannot be read: ${asError(fault).message}`, true);
     }
     setBusy(null);
   };
-  if (error) return html`<p class="notice warn">No examples: ${error.message}</p>`;
+  if (error) return html`<p class="notice warn">No examples: ${asError(error).message}</p>`;
   if (sets && sets.length === 0) return html`<p class="muted">There are no data sets to take examples from.</p>`;
   return html`
     <div class="examples">
@@ -161,7 +192,7 @@ function Examples({ about, image, take }) {
       <select
         aria-label="Data set of the examples"
         onChange=${(e) => {
-          setChosen(e.target.value);
+          setChosen(e.currentTarget.value);
           setChosenRow(null);
           setOffset(0);
         }}

@@ -1,8 +1,8 @@
 // One run: what it is, where it stands, and its tabs.
 import { html, useEffect, useMemo, useRef } from '../lib/html.js';
-import { can, get } from '../lib/api.js';
+import { address, can, get } from '../lib/api.js';
 import { epoch, listen } from '../lib/live.js';
-import { isFinal, runs, timeLeft } from '../lib/runs.js';
+import { isFinal, lookOf, runs, timeLeft } from '../lib/runs.js';
 import { RunSeries } from '../lib/series.js';
 import { ago, duration, moment, number, percent } from '../lib/format.js';
 import { href } from '../lib/router.js';
@@ -16,6 +16,7 @@ import { Settings } from './run_settings.js';
 import { Events } from './run_events.js';
 import { Checkpoints } from '../parts/checkpoints.js';
 
+/** @type {[key: string, text: string][]} */
 const TABS = [
   ['', 'Curves'],
   ['samples', 'Samples'],
@@ -24,22 +25,21 @@ const TABS = [
   ['events', 'Events and logs'],
 ];
 
+/** @param {PageProps} props */
 export default function RunPage({ parts, query }) {
   const [, id, tab = ''] = parts;
   return html`<${Run} key=${id} id=${id} tab=${tab} query=${query} />`;
 }
 
+/** @param {{ id: string, tab: string, query: PageProps['query'] }} props */
 function Run({ id, tab, query }) {
-  const [run, error, again] = useLoad(
-    (signal) => get(`/v1/runs/${encodeURIComponent(id)}`, { signal }),
-    [id, epoch.value],
-  );
+  const [run, error, again] = useLoad((signal) => get('/v1/runs/{id}', { path: { id }, signal }), [id, epoch.value]);
   const [job, , againJob] = useLoad(
-    async (signal) => (run ? get(`/v1/jobs/${run.job_id}`, { signal }) : undefined),
+    async (signal) => (run ? get('/v1/jobs/{id}', { path: { id: run.job_id }, signal }) : undefined),
     [run?.job_id, epoch.value],
   );
   const data = useMemo(() => new RunSeries(id), [id]);
-  useEffect(() => data.close, [data]);
+  useEffect(() => () => data.close(), [data]);
   useEffect(
     () =>
       listen((event) => {
@@ -51,11 +51,13 @@ function Run({ id, tab, query }) {
       }),
     [id],
   );
-  const tabs = useRef(null);
+  const tabs = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => {
     // On a phone not all tabs fit: the current one comes into view.
-    const [bar, current] = [tabs.current, tabs.current?.querySelector('[aria-current]')];
-    if (current) bar.scrollLeft = current.offsetLeft - bar.offsetLeft - (bar.clientWidth - current.clientWidth) / 2;
+    const bar = tabs.current;
+    const current = bar?.querySelector('[aria-current]');
+    if (bar && current instanceof HTMLElement)
+      bar.scrollLeft = current.offsetLeft - bar.offsetLeft - (bar.clientWidth - current.clientWidth) / 2;
   }, [tab, Boolean(run)]);
   useEffect(() => {
     if (run) document.title = `${run.name} · VGPO`;
@@ -64,6 +66,7 @@ function Run({ id, tab, query }) {
   if (!run) return html`<${Loading} what="Reading the run" height=${320} />`;
   // The list hears of steps and states at once; what it does not hold comes from the run itself.
   const live = runs.value?.find((other) => other.id === id);
+  /** @type {Api['RunEntry']} */
   const now = {
     ...run,
     ...(live && Date.parse(live.updated_at) > Date.parse(run.updated_at)
@@ -88,7 +91,7 @@ function Run({ id, tab, query }) {
       />
       ${
         can('get', '/v1/runs/{id}/report') &&
-        html`<a class="button" href=${`/v1/runs/${run.id}/report`} target="_blank" rel="noopener">
+        html`<a class="button" href=${address('/v1/runs/{id}/report', { path: { id } })} target="_blank" rel="noopener">
           <${Icon} name="file" />
           Report
         </a>`
@@ -140,20 +143,26 @@ function Run({ id, tab, query }) {
   `;
 }
 
+/** @param {number} value */
 const signed = (value) => `${value >= 0 ? '+' : '−'}${Math.abs(value).toFixed(1)}`;
 
-/** The figures that tell at a glance how it goes. */
+/**
+ * The figures that tell at a glance how it goes.
+ * @param {{ run: Api['RunEntry'], data: RunSeries }} props
+ */
 function Standing({ run, data }) {
   const now = useNow();
   data.version.value;
   const left = timeLeft(run, now);
   const share = run.steps ? (run.last_step ?? 0) / run.steps : 0;
   const ratio = data.last('eval/late_early_ratio') ?? data.last('visual/late_early_ratio');
-  const first = data.get('eval/accuracy')?.points[0]?.mean;
+  const accuracies = data.get('eval/accuracy')?.points ?? [];
+  const first = accuracies[0]?.mean;
   const gain =
-    run.last_accuracy !== null && typeof first === 'number' && data.get('eval/accuracy').points.length > 1
+    typeof run.last_accuracy === 'number' && typeof first === 'number' && accuracies.length > 1
       ? (run.last_accuracy - first) * 100
       : null;
+  const rewarded = data.get('reward/mean')?.points.at(-1);
   const spent = run.started_at
     ? ((run.finished_at ? Date.parse(run.finished_at) : now) - Date.parse(run.started_at)) / 1000
     : null;
@@ -174,32 +183,22 @@ function Standing({ run, data }) {
           percent(run.last_accuracy),
           gain === null
             ? `best ${percent(run.best_accuracy)}`
-            : `${signed(gain)} points since step ${data.get('eval/accuracy').points[0].step}`,
+            : `${signed(gain)} points since step ${accuracies[0].step}`,
         ],
-        [
-          'Reward',
-          number(data.last('reward/mean') ?? NaN),
-          data.has('reward/mean') ? `step ${data.get('reward/mean').points.at(-1).step}` : '',
-        ],
+        ['Reward', number(data.last('reward/mean') ?? NaN), rewarded ? `step ${rewarded.step}` : ''],
         [
           'Focus late / early',
           number(ratio ?? NaN),
           ratio !== null ? (ratio < 1 ? 'looks less towards the end' : 'keeps looking') : '',
         ],
-        [
-          'Speed',
-          typeof data.last('throughput/tokens_per_second') === 'number'
-            ? `${number(data.last('throughput/tokens_per_second'))}`
-            : '–',
-          'response tokens a second',
-        ],
+        ['Speed', number(data.last('throughput/tokens_per_second')), 'response tokens a second'],
         ['Time', duration(spent ?? NaN), run.started_at ? `since ${moment(run.started_at)}` : 'not started'],
       ]}
     />
     <${Progress}
       value=${share}
       label="Progress of the run"
-      look=${{ succeeded: 'good', failed: 'bad', running: '' }[run.state] ?? 'quiet'}
+      look=${lookOf(run.state)}
     />
     <p class="row muted">
       <span>${run.method} · from <b>${run.model}</b> · on <b>${run.dataset}</b></span>

@@ -1,5 +1,6 @@
 // The live curves of a run.
 import { html, useMemo, useState } from '../lib/html.js';
+import { address } from '../lib/api.js';
 import { isFinal } from '../lib/runs.js';
 import { theme } from '../lib/colour.js';
 import { chartSeries, keysOf, others, SECTIONS } from '../lib/curves.js';
@@ -12,8 +13,14 @@ import { FocusMap } from '../parts/focus_map.js';
 import { Empty, Failure, Loading } from '../parts/common.js';
 import { Icon } from '../parts/icon.js';
 
+/**
+ * @typedef {import('../lib/series.js').RunSeries} RunSeries
+ * @typedef {import('../lib/curves.js').ChartPlan} ChartPlan
+ */
+
+/** @param {{ run: Api['RunEntry'], data: RunSeries }} props */
 export function Curves({ run, data }) {
-  const [kind, setKind] = useState('step');
+  const [kind, setKind] = useState(/** @type {XKind} */ ('step'));
   const [weight, setWeight] = useState(0);
   data.version.value;
   if (data.state.value === 'failed') return html`<${Failure} error=${data.error} again=${() => data.load()} />`;
@@ -35,6 +42,7 @@ export function Curves({ run, data }) {
     </${Empty}>`;
   }
   const rest = others(data);
+  /** @param {ChartPlan} one */
   const chart = (one) =>
     keysOf(data, one).length > 0 &&
     html`<div class="card" key=${one.title}>
@@ -45,7 +53,7 @@ export function Curves({ run, data }) {
       <span class="grow"></span>
       <a
         class="button"
-        href=${`/v1/runs/${run.id}/metrics.csv`}
+        href=${address('/v1/runs/{id}/metrics.csv', { path: { id: run.id } })}
         download=${`${fileName(run.name)}-metrics.csv`}
       >
         <${Icon} name="download" />
@@ -68,22 +76,19 @@ export function Curves({ run, data }) {
       html`<details class="section">
         <summary>${rest.length} more metrics</summary>
         <div class="grid-charts" style=${{ marginTop: '10px' }}>
-          ${rest.map((key) =>
-            chart({
-              title: key,
-              note: data.get(key).description,
-              keys: [[key, key]],
-              text: (v) => inUnit(v, data.get(key).unit),
-            }),
-          )}
+          ${rest.map((key) => {
+            const { description, unit } = data.get(key) ?? {};
+            return chart({ title: key, note: description, keys: [[key, key]], text: (v) => inUnit(v, unit) });
+          })}
         </div>
       </details>`
     }
   `;
 }
 
+/** @param {{ run: Api['RunEntry'], data: RunSeries, chart: ChartPlan, kind: XKind, weight: number }} props */
 function OneChart({ run, data, chart, kind, weight }) {
-  const [part, setPart] = useState(null);
+  const [part, setPart] = useState(/** @type {import('../lib/pan.js').Part | null} */ (null));
   const all = useMemo(() => [data], [data]);
   const [near] = useCloser(all, keysOf(data, chart), kind, part);
   const series = useMemo(() => chartSeries(near, chart, kind), [near, kind, theme.value]);

@@ -5,52 +5,66 @@ import { epoch, listen } from '../lib/live.js';
 import { ago, clock, moment, number, percent } from '../lib/format.js';
 import { Empty, Failure, Loading, useLoad, useNow } from '../parts/common.js';
 
+/** @param {unknown} value */
 const reward = (value) => (typeof value === 'number' ? `, reward ${number(value)}` : '');
+/** @param {unknown} value */
 const accuracy = (value) => (typeof value === 'number' ? `, held-out accuracy ${percent(value)}` : '');
 
-/** One line for people. */
-export function tell({ kind, data }) {
-  switch (kind) {
+/**
+ * One line for people.
+ * @param {LiveEvent} event
+ */
+export function tell(event) {
+  switch (event.kind) {
     case 'job':
       return [
-        data.from ? `${data.from} → ${data.to}` : data.to,
-        data.reason ? `: ${data.reason}` : '',
-        data.attempt ? ` (attempt ${data.attempt})` : '',
+        event.data.from ? `${event.data.from} → ${event.data.to}` : event.data.to,
+        event.data.reason ? `: ${event.data.reason}` : '',
+        event.data.attempt ? ` (attempt ${event.data.attempt})` : '',
       ].join('');
     case 'samples':
-      return `samples of step ${data.step} (${data.groups} prompts)`;
+      return `samples of step ${event.data.step} (${event.data.groups} prompts)`;
     case 'checkpoint':
-      return `checkpoint at step ${data.step}${accuracy(data.accuracy)}`;
+      return `checkpoint at step ${event.data.step}${accuracy(event.data.accuracy)}`;
     case 'checkpoint.deleted':
-      return `checkpoint of step ${data.step} deleted${data.reason ? `: ${data.reason}` : ''}`;
+      return `checkpoint of step ${event.data.step} deleted${event.data.reason ? `: ${event.data.reason}` : ''}`;
     case 'rewind':
-      return data.to_step === null
+      return typeof event.data.to_step !== 'number'
         ? 'starts over from the beginning'
-        : `goes on from step ${data.to_step}; what came later is replaced`;
+        : `goes on from step ${event.data.to_step}; what came later is replaced`;
     case 'worker.crashed':
-      return `worker died: ${data.message}`;
+      return `worker died: ${event.data.message}`;
     case 'metrics':
-      return `step ${data.step}${reward(data.values?.['reward/mean'])}`;
-    default:
-      return data.detail || data.message || JSON.stringify(data);
+      return `step ${event.data.step}${reward(event.data.values['reward/mean'])}`;
+    default: {
+      const { detail, message } = /** @type {{ detail?: string, message?: string }} */ (event.data);
+      return detail || message || JSON.stringify(event.data);
+    }
   }
 }
 
-const look = (kind, data) =>
-  kind.startsWith('warning') || kind === 'worker.crashed' || kind === 'checkpoint.damaged' || data?.to === 'failed'
-    ? 'bad'
-    : kind === 'job'
-      ? 'big'
-      : '';
+/** @param {LiveEvent} event */
+const look = ({ kind, data }) => {
+  if (kind.startsWith('warning') || kind === 'worker.crashed' || kind === 'checkpoint.damaged') return 'bad';
+  if (kind !== 'job') return '';
+  return data.to === 'failed' ? 'bad' : 'big';
+};
 
+/**
+ * @param {string} id
+ * @param {AbortSignal} signal
+ */
+async function readEvents(id, signal) {
+  const found = await list('/v1/jobs/{id}/events', { path: { id }, most: 3000, signal });
+  return /** @type {LiveEvent[]} */ (found);
+}
+
+/** @param {{ run: Api['RunEntry'] }} props */
 export function Events({ run }) {
   const [steps, setSteps] = useState(false);
   const now = useNow(5000);
-  const [past, error, again] = useLoad(
-    (signal) => list(`/v1/jobs/${run.job_id}/events`, 3000, { signal }),
-    [run.job_id, epoch.value],
-  );
-  const [fresh, setFresh] = useState([]);
+  const [past, error, again] = useLoad((signal) => readEvents(run.job_id, signal), [run.job_id, epoch.value]);
+  const [fresh, setFresh] = useState(/** @type {LiveEvent[]} */ ([]));
   useEffect(
     () =>
       listen((event) => {
@@ -69,16 +83,16 @@ export function Events({ run }) {
       <div class="row between">
         <h2>Events</h2>
         <label class="inline">
-          <input type="checkbox" checked=${steps} onChange=${(e) => setSteps(e.target.checked)} />
+          <input type="checkbox" checked=${steps} onChange=${(e) => setSteps(e.currentTarget.checked)} />
           each step
         </label>
       </div>
       ${
         all.length === 0
           ? html`<${Empty} title="No events" />`
-          : html`<ol class="events" tabindex="0">
+          : html`<ol class="events" tabindex=${0}>
             ${all.slice(0, 500).map(
-              (event) => html`<li key=${event.seq} class=${look(event.kind, event.data)}>
+              (event) => html`<li key=${event.seq} class=${look(event)}>
                 <time datetime=${event.time} title=${`${moment(event.time)} (${ago(event.time, now)})`}>
                   ${clock(event.time)}
                 </time>
@@ -93,23 +107,18 @@ export function Events({ run }) {
   </div>`;
 }
 
-/** The log may be text or a list of lines, by what the server answers. */
-async function readLog(jobId, signal) {
-  const answer = await get(`/v1/jobs/${jobId}/logs?limit=1000`, { signal });
-  return answer.data ?? [];
-}
+/** @param {Api['LogLine']} entry */
+const line = ({ time, level, message }) => [clock(time), level, message].join('  ');
 
-const line = (entry) =>
-  typeof entry === 'string'
-    ? entry
-    : [entry.time && clock(entry.time), entry.level, entry.message ?? entry.line ?? entry.text]
-        .filter(Boolean)
-        .join('  ');
-
+/** @param {{ run: Api['RunEntry'] }} props */
 function Logs({ run }) {
   const [round, setRound] = useState(0);
-  const [lines, error, again] = useLoad((signal) => readLog(run.job_id, signal), [run.job_id, round]);
-  const box = useRef(null);
+  const [lines, error, again] = useLoad(
+    async (signal) =>
+      (await get('/v1/jobs/{id}/logs', { path: { id: run.job_id }, query: { limit: 1000 }, signal })).data,
+    [run.job_id, round],
+  );
+  const box = useRef(/** @type {HTMLPreElement | null} */ (null));
   useEffect(() => {
     if (run.finished_at) return undefined;
     const timer = setInterval(() => setRound((n) => n + 1), 4000);
@@ -127,7 +136,7 @@ function Logs({ run }) {
           ? html`<${Loading} what="Reading the log" />`
           : lines.length === 0
             ? html`<${Empty} icon="file" title="The worker has written nothing" />`
-            : html`<pre class="code log" tabindex="0" ref=${box}>${lines.map(line).join('\n')}</pre>`
+            : html`<pre class="code log" tabindex=${0} ref=${box}>${lines.map(line).join('\n')}</pre>`
     }
   </section>`;
 }

@@ -1,16 +1,27 @@
 // One prompt with every response of its group, side by side, and the image under the token that is read.
 import { html, memo, useEffect, useMemo, useState } from '../lib/html.js';
-import { get, list } from '../lib/api.js';
+import { asError, list } from '../lib/api.js';
 import { number, percent } from '../lib/format.js';
 import { dataUrl, extent, gridOf, question, scoreResponse, span } from '../lib/maps.js';
-import { series as colourOf, theme } from '../lib/colour.js';
+import { theme } from '../lib/colour.js';
+import { sharesAlong, WHOLE } from '../lib/shares.js';
 import { Badge, Field, Segmented, useLoad } from '../parts/common.js';
 import { Chart } from '../parts/chart.js';
 import { HeatImage } from '../parts/heat_image.js';
 import { Scale } from '../parts/scale.js';
 import { Tokens } from '../parts/tokens.js';
 
-/** What tokens may be coloured by. */
+/**
+ * What tokens may be coloured by.
+ * @typedef {'focus' | 'weight' | 'advantage' | 'logprob'} ColourName
+ * @typedef {{
+ *   label: string, map: ColourMap, of: (response: Api['SampleResponse']) => number[] | null | undefined, help: string,
+ * }} Colour
+ *
+ * @typedef {{ response: number, token: number | null }} Picked
+ */
+
+/** @type {Record<ColourName, Colour>} */
 const COLOURS = {
   focus: {
     label: 'focus',
@@ -38,37 +49,43 @@ const COLOURS = {
   },
 };
 
-/** Models that can read the response: the base and the run's checkpoints; the nearest to the step comes first. */
+const NAMES = /** @type {ColourName[]} */ (Object.keys(COLOURS));
+
+/**
+ * Models that can read the response: the base and the run's checkpoints; the nearest to the step comes first.
+ * @param {Api['RunEntry']} run
+ * @param {number} step
+ * @param {AbortSignal} signal
+ */
 async function readers(run, step, signal) {
-  const checkpoints = await list(`/v1/checkpoints?run=${run.id}`, 1000, { signal });
+  const checkpoints = await list('/v1/checkpoints', { query: { run: run.id }, most: 1000, signal });
   const sorted = checkpoints.sort((a, b) => a.step - b.step);
   const nearest = sorted.filter((c) => c.step <= step).at(-1);
-  return {
-    nearest: nearest?.id ?? run.model,
-    options: [
-      [run.model, `${run.model} (start of the run)`],
-      ...sorted.map((c) => [c.id, `checkpoint at step ${c.step}`]),
-    ],
-  };
+  /** @type {Options} */
+  const options = [[run.model, `${run.model} (start of the run)`]];
+  for (const { id, step: at } of sorted) options.push([id, `checkpoint at step ${at}`]);
+  return { nearest: nearest?.id ?? run.model, options };
 }
 
+/** @param {{ run: Api['RunEntry'], record: Api['SampleRecord'], verdict: string }} props */
 export function Group({ run, record, verdict }) {
   const { group } = record;
   const filled = useMemo(
     () =>
-      Object.keys(COLOURS).filter((name) =>
+      NAMES.filter((name) =>
         group.responses.some((r) => {
-          const values = COLOURS[name].of(r);
-          return values?.length > 0 && (name === 'focus' || values.some((v) => v !== 0));
+          const values = COLOURS[name].of(r) ?? [];
+          return values.length > 0 && (name === 'focus' || values.some((v) => v !== 0));
         }),
       ),
     [record],
   );
-  const [colour, setColour] = useState('focus');
+  const [colour, setColour] = useState(/** @type {ColourName} */ ('focus'));
+  /** @type {ColourName | undefined} */
   const by = filled.includes(colour) ? colour : filled[0];
-  const [picked, setPicked] = useState({ response: 0, token: null });
-  const [source, setSource] = useState('attention');
-  const [reader, setReader] = useState(null);
+  const [picked, setPicked] = useState(/** @type {Picked} */ ({ response: 0, token: null }));
+  const [source, setSource] = useState(/** @type {Api['MapSource']} */ ('attention'));
+  const [reader, setReader] = useState(/** @type {string | null} */ (null));
   const [models] = useLoad((signal) => readers(run, record.step, signal), [run.id, record.step, run.last_checkpoint]);
   const model = reader ?? models?.nearest;
   const hasImage = group.images.length > 0;
@@ -78,7 +95,7 @@ export function Group({ run, record, verdict }) {
         ? {
             of: picked.response,
             id: record.id,
-            answer: await scoreResponse(record, picked.response, model, { source }),
+            answer: await scoreResponse(record, picked.response, model, source),
           }
         : null,
     [record.id, picked.response, model, source, hasImage],
@@ -91,6 +108,7 @@ export function Group({ run, record, verdict }) {
     () => (by ? extent(group.responses.flatMap((r) => COLOURS[by].of(r) || [])) : [0, 1]),
     [record, by],
   );
+  const bound = Math.max(Math.abs(low), Math.abs(high));
   const shown = group.responses
     .map((response, index) => ({ response, index }))
     .filter(({ response }) => !verdict || response.correct === (verdict === 'right'));
@@ -115,7 +133,7 @@ export function Group({ run, record, verdict }) {
             label="Read by"
             help="The policy of this very step is not kept; the nearest checkpoint before it is."
           >
-            <select aria-label="Model that reads the response" onChange=${(e) => setReader(e.target.value)}>
+            <select aria-label="Model that reads the response" onChange=${(e) => setReader(e.currentTarget.value)}>
               ${models?.options.map(
                 ([id, text]) => html`<option value=${id} selected=${id === model}>${text}</option>`,
               )}
@@ -127,7 +145,7 @@ export function Group({ run, record, verdict }) {
     <div class="stack">
       <div class="toolbar" style=${{ margin: 0 }}>
         ${
-          filled.length > 0 &&
+          by &&
           html`
             <${Segmented}
               label="Colour of tokens"
@@ -137,8 +155,8 @@ export function Group({ run, record, verdict }) {
             />
             <${Scale}
               map=${COLOURS[by].map}
-              low=${number(by === 'focus' || by === 'logprob' ? low : -Math.max(Math.abs(low), Math.abs(high)))}
-              high=${number(by === 'focus' || by === 'logprob' ? high : Math.max(Math.abs(low), Math.abs(high)))}
+              low=${number(COLOURS[by].map === 'diverging' ? -bound : low)}
+              high=${number(COLOURS[by].map === 'diverging' ? bound : high)}
             />
           `
         }
@@ -169,7 +187,13 @@ export function Group({ run, record, verdict }) {
   </div>`;
 }
 
-/** The image, with the map of the token that is pointed at. */
+/**
+ * The image, with the map of the token that is pointed at.
+ * @param {{
+ *   group: Api['SampleGroup'], answer: Api['ScoredResponse'] | null, picked: Picked, reading: boolean | undefined,
+ *   fault: unknown, source: Api['MapSource'],
+ * }} props
+ */
 function Look({ group, answer, picked, reading, fault, source }) {
   const aligned = answer && answer.tokens.length === group.responses[picked.response].tokens.length;
   const maps = useMemo(
@@ -180,7 +204,7 @@ function Look({ group, answer, picked, reading, fault, source }) {
     () => group.images.map((_, i) => span([...maps.values()].map((entry) => entry[i]))),
     [maps, group],
   );
-  const at = picked.token === null || !aligned ? null : maps.get(picked.token);
+  const at = picked.token === null || !aligned ? undefined : maps.get(picked.token);
   const token = picked.token === null ? null : group.responses[picked.response].tokens[picked.token];
   const read = token === null ? 'the whole response' : `the token “${token.trim()}”`;
   const mean = answer?.attention.summary ?? [];
@@ -220,7 +244,7 @@ function Look({ group, answer, picked, reading, fault, source }) {
       `;
     })}
     ${reading && !answer && html`<p class="muted small-text" role="status">Reading the response with the model …</p>`}
-    ${fault && html`<p class="notice warn">No heat map: ${fault.message}</p>`}
+    ${fault !== undefined && html`<p class="notice warn">No heat map: ${asError(fault).message}</p>`}
     ${
       answer &&
       !aligned &&
@@ -229,14 +253,21 @@ function Look({ group, answer, picked, reading, fault, source }) {
   </div>`;
 }
 
+/**
+ * @typedef {{
+ *   response: Api['SampleResponse'], index: number, by: ColourName | undefined, low: number, high: number,
+ *   current: number | null, pick: (picked: Picked) => void,
+ * }} ResponseProps
+ */
+
 /** Others of the group stay as they are while people walk through one. */
-const Response = memo(({ response, index, by, low, high, current, pick }) => {
+const Response = memo((/** @type {ResponseProps} */ { response, index, by, low, high, current, pick }) => {
   const { reward, reward_parts: parts, advantage, phi, correct, cut_off: cut } = response;
   const values = by ? COLOURS[by].of(response) : null;
   const value = current !== null && current !== undefined ? values?.[current] : null;
   return html`<article class="card response" aria-label=${`Response ${index + 1}`}>
     <div class="row">
-      ${correct !== null && html`<${Badge} state=${correct ? 'right' : 'wrong'} />`}
+      ${typeof correct === 'boolean' && html`<${Badge} state=${correct ? 'right' : 'wrong'} />`}
       ${cut && html`<span class="badge plain">cut off</span>`}
       <span class="muted small-text">
         reward <b>${number(reward)}</b>
@@ -257,7 +288,7 @@ const Response = memo(({ response, index, by, low, high, current, pick }) => {
       }
       <span class="muted small-text value">
         ${
-          typeof value === 'number'
+          by && typeof value === 'number'
             ? html`
               ${COLOURS[by].label} <b>${number(value)}</b>
             `
@@ -272,28 +303,19 @@ const Response = memo(({ response, index, by, low, high, current, pick }) => {
       high=${high}
       map=${by ? COLOURS[by].map : 'viridis'}
       current=${current}
-      onPick=${(token) => pick({ response: index, token })}
+      onPick=${(/** @type {number} */ token) => pick({ response: index, token })}
       label=${`Tokens of response ${index + 1}`}
-      text=${(v) => `${by ? COLOURS[by].label : ''} ${number(v)}`}
+      text=${(/** @type {number} */ v) => `${by ? COLOURS[by].label : ''} ${number(v)}`}
     />
   </article>`;
 });
 
-/** Attention shares along the response: how the model turns from the image to its own words. */
+/**
+ * Attention shares along the response: how the model turns from the image to its own words.
+ * @param {{ answer: Api['ScoredResponse'], index: number }} props
+ */
 function AlongResponse({ answer, index }) {
-  const series = useMemo(() => {
-    const x = answer.tokens.map((_, i) => i + 1);
-    return [
-      ['image', 0],
-      ['query', 1],
-      ['generated', 2],
-    ].map(([name, n]) => ({
-      label: { image: 'image', query: 'question', generated: 'own text' }[name],
-      colour: colourOf(n),
-      x,
-      y: answer.tokens.map((t) => t.attention[name]),
-    }));
-  }, [answer, theme.value]);
+  const series = useMemo(() => sharesAlong(answer.tokens), [answer, theme.value]);
   return html`<div class="card">
     <${Chart}
       title=${`Attention along response ${index + 1}`}
@@ -301,7 +323,7 @@ function AlongResponse({ answer, index }) {
       series=${series}
       stacked=${true}
       text=${percent}
-      range=${() => [0, 1]}
+      range=${WHOLE}
       kind="token"
       height=${170}
     />

@@ -11,20 +11,24 @@ import { Icon } from '../parts/icon.js';
 /** Groups of one step that are read. */
 const MOST = 64;
 
+/** @param {Api['SampleRecord']} record */
 const keyOf = (record) => `${record.group.eval ? 'e' : 't'}${record.group.row}`;
-const rightShare = ({ responses }) => responses.filter((r) => r.correct).length / (responses.length || 1);
-/** What the verdicts say of a group; nothing where the reward says nothing about answers. */
+/**
+ * What the verdicts say of a group; nothing where the reward says nothing about answers.
+ * @param {Api['SampleGroup']} group
+ */
 function told({ responses }) {
-  const judged = responses.filter((r) => r.correct !== null);
+  const judged = responses.filter((r) => typeof r.correct === 'boolean');
   if (!judged.length) return `${responses.length} ${responses.length === 1 ? 'response' : 'responses'}`;
   if (judged.length === 1) return judged[0].correct ? 'right' : 'wrong';
   return `${judged.filter((r) => r.correct).length}/${judged.length} right`;
 }
 
+/** @param {{ run: Api['RunEntry'], query: PageProps['query'] }} props */
 export function Samples({ run, query }) {
   const [news, setNews] = useState(0);
   const [steps, error, again] = useLoad(
-    async (signal) => (await get(`/v1/runs/${run.id}/samples/steps`, { signal })).data,
+    async (signal) => (await get('/v1/runs/{id}/samples/steps', { path: { id: run.id }, signal })).data,
     [run.id, news, epoch.value],
   );
   useEffect(
@@ -51,7 +55,9 @@ export function Samples({ run, query }) {
   `;
 }
 
+/** @param {{ steps: Api['SampleStep'][], index: number }} props */
 function StepSlider({ steps, index }) {
+  /** @param {number} next */
   const to = (next) => setQuery({ step: steps[Math.min(steps.length - 1, Math.max(0, next))].step });
   const step = steps[index].step;
   return html`<div class="card step-slider">
@@ -66,7 +72,7 @@ function StepSlider({ steps, index }) {
         max=${steps.length - 1}
         value=${index}
         aria-valuetext=${`step ${step}`}
-        onInput=${(e) => to(Number(e.target.value))}
+        onInput=${(e) => to(Number(e.currentTarget.value))}
         list="sample-steps"
       />
     </label>
@@ -82,11 +88,12 @@ function StepSlider({ steps, index }) {
   </div>`;
 }
 
+/** @param {{ run: Api['RunEntry'], step: number, query: PageProps['query'] }} props */
 function Step({ run, step, query }) {
   const [read, error, again] = useLoad(
     async (signal) => ({
       step,
-      records: await list(`/v1/runs/${run.id}/samples?step=${step}&limit=${MOST}`, MOST, { signal }),
+      records: await list('/v1/runs/{id}/samples', { path: { id: run.id }, query: { step }, most: MOST, signal }),
     }),
     [run.id, step],
   );
@@ -113,7 +120,7 @@ function Step({ run, step, query }) {
         html`<${Segmented}
           label="Which samples"
           value=${kind}
-          onChange=${(value) => setQuery({ kind: value })}
+          onChange=${(/** @type {string} */ value) => setQuery({ kind: value })}
           options=${[
             ['', 'All'],
             ['eval', 'Held-out'],
@@ -124,7 +131,7 @@ function Step({ run, step, query }) {
       <${Segmented}
         label="Right or wrong"
         value=${verdict}
-        onChange=${(value) => setQuery({ verdict: value })}
+        onChange=${(/** @type {string} */ value) => setQuery({ verdict: value })}
         options=${[
           ['', 'Right and wrong'],
           ['right', 'Right'],
@@ -146,6 +153,7 @@ function Step({ run, step, query }) {
   `;
 }
 
+/** @param {{ records: Api['SampleRecord'][], chosen: Api['SampleRecord'] }} props */
 const Thumbs = ({ records, chosen }) => html`<ul class="thumbs" aria-label="Prompts of this step">
   ${records.map(
     (record) => html`<li key=${record.id}>
@@ -158,7 +166,7 @@ const Thumbs = ({ records, chosen }) => html`<ul class="thumbs" aria-label="Prom
         <span>
           <b>${question(record.group.prompt)}</b>
           <small>
-            ${record.group.eval ? 'held-out' : 'training'} row ${record.group.row} ${'·'} ${told(record.group)}
+            ${record.group.eval ? 'held-out' : 'training'} row ${record.group.row} · ${told(record.group)}
           </small>
         </span>
       </button>

@@ -5,11 +5,12 @@ import { Loading } from '../parts/common.js';
 import { sayCopied } from '../parts/ask.js';
 import { Icon } from '../parts/icon.js';
 
+/** @param {{ job: Api['Job'] | undefined }} props */
 export function Settings({ job }) {
   const [word, setWord] = useState('');
   const [given, setGiven] = useState(false);
   if (!job) return html`<${Loading} what="Reading the settings" height=${300} />`;
-  const origins = job.origins || {};
+  const origins = /** @type {Record<string, string>} */ (job.origins);
   const rows = Object.entries(flat(job.spec)).filter(
     ([key]) => key.toLowerCase().includes(word.toLowerCase()) && (!given || origins[key] === 'request'),
   );
@@ -21,10 +22,10 @@ export function Settings({ job }) {
         aria-label="Filter settings"
         placeholder="Filter, e.g. learning_rate"
         value=${word}
-        onInput=${(e) => setWord(e.target.value)}
+        onInput=${(e) => setWord(e.currentTarget.value)}
       />
       <label class="inline">
-        <input type="checkbox" checked=${given} onChange=${(e) => setGiven(e.target.checked)} />
+        <input type="checkbox" checked=${given} onChange=${(e) => setGiven(e.currentTarget.checked)} />
         only what the request named
       </label>
       <button
@@ -38,7 +39,7 @@ export function Settings({ job }) {
         Copy all
       </button>
     </div>
-    <div class="card scroll" tabindex="0">
+    <div class="card scroll" tabindex=${0}>
       <table>
         <thead><tr><th scope="col">Setting</th><th scope="col">Value</th><th scope="col">From</th></tr></thead>
         <tbody>

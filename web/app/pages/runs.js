@@ -1,6 +1,6 @@
 // Every run: live, filtered, sorted; thousands stay smooth because only what is seen is drawn.
 import { html, memo, useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../lib/html.js';
-import { failure, isFinal, load, runs, spark, STATES, timeLeft } from '../lib/runs.js';
+import { failure, isFinal, load, lookOf, runs, spark, STATES, timeLeft } from '../lib/runs.js';
 import { ago, duration, moment, percent } from '../lib/format.js';
 import { go, href, setQuery } from '../lib/router.js';
 import { series } from '../lib/colour.js';
@@ -8,6 +8,9 @@ import { Badge, Empty, Failure, Loading, Progress, useNow } from '../parts/commo
 import { Sparkline } from '../parts/sparkline.js';
 import { Icon } from '../parts/icon.js';
 
+/** @typedef {Api['RunEntry']} Run */
+
+/** @type {[name: string, text: string, by: ((run: Run) => string | number) | null][]} */
 const COLUMNS = [
   ['name', 'Run', (run) => run.name.toLowerCase()],
   ['state', 'State', (run) => STATES.indexOf(run.state)],
@@ -17,20 +20,26 @@ const COLUMNS = [
   ['created', 'Started', (run) => run.created_at],
 ];
 
+/** @type {WeakMap<Run, string>} */
 const texts = new WeakMap();
 
-/** What a filter looks into; made once for a run as it is. */
+/**
+ * What a filter looks into; made once for a run as it is.
+ * @param {Run} run
+ */
 function textOf(run) {
-  if (!texts.has(run)) {
-    const tags = Object.entries(run.tags || {}).map(([k, v]) => `${k}:${v}`);
-    texts.set(
-      run,
-      [run.id, run.name, run.model, run.dataset, run.method, run.project, ...tags].join(' ').toLowerCase(),
-    );
-  }
-  return texts.get(run);
+  const known = texts.get(run);
+  if (known !== undefined) return known;
+  const tags = Object.entries(run.tags || {}).map(([k, v]) => `${k}:${v}`);
+  const text = [run.id, run.name, run.model, run.dataset, run.method, run.project, ...tags].join(' ').toLowerCase();
+  texts.set(run, text);
+  return text;
 }
 
+/**
+ * @param {Run[]} all
+ * @param {PageProps['query']} query
+ */
 function shown(all, { q = '', state = '', method = '', sort = 'created', down = '1' }) {
   const words = q.toLowerCase().split(/\s+/).filter(Boolean);
   const wanted = all.filter((run) => {
@@ -38,7 +47,7 @@ function shown(all, { q = '', state = '', method = '', sort = 'created', down = 
     if (method && run.method !== method) return false;
     return words.length === 0 || words.every((word) => textOf(run).includes(word));
   });
-  const by = COLUMNS.find(([name]) => name === sort)?.[2] ?? COLUMNS.at(-1)[2];
+  const by = COLUMNS.find(([name]) => name === sort)?.[2] ?? ((run) => run.created_at);
   const sign = down === '1' ? -1 : 1;
   return wanted.sort((a, b) => {
     const [x, y] = [by(a), by(b)];
@@ -46,8 +55,9 @@ function shown(all, { q = '', state = '', method = '', sort = 'created', down = 
   });
 }
 
+/** @param {PageProps} props */
 export default function Runs({ query }) {
-  const [chosen, setChosen] = useState(() => new Set());
+  const [chosen, setChosen] = useState(() => /** @type {Set<string>} */ (new Set()));
   const all = runs.value;
   useEffect(() => {
     document.title = 'Runs · VGPO';
@@ -56,7 +66,7 @@ export default function Runs({ query }) {
   const list = useMemo(() => (all ? shown(all, query) : []), [all, JSON.stringify(query)]);
   const methods = useMemo(() => [...new Set((all || []).map((run) => run.method))].sort(), [all]);
   const toggle = useCallback(
-    (id) =>
+    (/** @type {string} */ id) =>
       setChosen((old) => {
         const next = new Set(old);
         if (!next.delete(id)) next.add(id);
@@ -76,7 +86,8 @@ export default function Runs({ query }) {
       </div>
       ${chosen.size > 0 && html`<button onClick=${() => setChosen(new Set())}>Clear choice</button>`}
       ${
-        all?.length > 1 &&
+        all &&
+        all.length > 1 &&
         html`<button
           class=${`compare ${chosen.size > 1 ? 'primary' : ''}`}
           disabled=${chosen.size < 1}
@@ -96,12 +107,12 @@ export default function Runs({ query }) {
           placeholder="Name, model, data set, tag, id …"
           aria-label="Filter runs"
           value=${query.q || ''}
-          onInput=${(e) => setQuery({ q: e.target.value })}
+          onInput=${(e) => setQuery({ q: e.currentTarget.value })}
         />
         <select
           aria-label="State"
           value=${query.state || ''}
-          onChange=${(e) => setQuery({ state: e.target.value })}
+          onChange=${(e) => setQuery({ state: e.currentTarget.value })}
         >
           <option value="">any state</option>
           <option value="active" selected=${query.state === 'active'}>not ended</option>
@@ -110,7 +121,7 @@ export default function Runs({ query }) {
         <select
           aria-label="Method"
           value=${query.method || ''}
-          onChange=${(e) => setQuery({ method: e.target.value })}
+          onChange=${(e) => setQuery({ method: e.currentTarget.value })}
         >
           <option value="">any method</option>
           ${methods.map((name) => html`<option value=${name} selected=${query.method === name}>${name}</option>`)}
@@ -118,7 +129,7 @@ export default function Runs({ query }) {
         <select
           class="phone-only"
           aria-label="Sort by"
-          onChange=${(e) => setQuery({ sort: e.target.value })}
+          onChange=${(e) => setQuery({ sort: e.currentTarget.value })}
         >
           ${COLUMNS.filter(([, , by]) => by).map(
             ([name, text]) => html`<option value=${name} selected=${(query.sort || 'created') === name}>
@@ -145,9 +156,14 @@ export default function Runs({ query }) {
   `;
 }
 
-/** Only the rows in view exist; the page itself scrolls. */
+/**
+ * Only the rows in view exist; the page itself scrolls.
+ * @param {{
+ *   list: Run[], chosen: Set<string>, toggle: (id: string) => void, query: PageProps['query'],
+ * }} props
+ */
 function Rows({ list, chosen, toggle, query }) {
-  const body = useRef(null);
+  const body = useRef(/** @type {HTMLDivElement | null} */ (null));
   const [view, setView] = useState({ from: 0, to: 30, height: 64 });
   useLayoutEffect(() => {
     const look = () => {
@@ -168,9 +184,10 @@ function Rows({ list, chosen, toggle, query }) {
   }, [list.length]);
   const now = useNow();
   const { sort = 'created', down = '1' } = query;
+  /** @param {string} name */
   const order = (name) => setQuery({ sort: name, down: sort === name && down === '1' ? '0' : '1' });
   return html`<div class="runs card" role="table" aria-label="Runs" aria-rowcount=${list.length + 1}>
-    <div class="runs-head" role="row" aria-rowindex="1">
+    <div class="runs-head" role="row" aria-rowindex=${1}>
       <span role="columnheader"><span class="sr">Compare</span></span>
       ${COLUMNS.map(
         ([name, text, by]) => html`<span
@@ -205,14 +222,20 @@ function Rows({ list, chosen, toggle, query }) {
   </div>`;
 }
 
+/**
+ * @typedef {{
+ *   run: Run, index: number, height: number, chosen: boolean, toggle: (id: string) => void, now: number,
+ * }} RowProps
+ */
+
 /** Rows that were there before are not drawn again while people scroll. */
-const Row = memo(({ run, index, height, chosen, toggle, now }) => {
+const Row = memo((/** @type {RowProps} */ { run, index, height, chosen, toggle, now }) => {
   const small = spark(run.id).value;
   const left = timeLeft(run, now);
   const share = run.steps ? (run.last_step ?? 0) / run.steps : 0;
-  const accuracy = small?.['eval/accuracy']?.length > 1 ? small['eval/accuracy'] : small?.accuracy;
+  const held = small?.['eval/accuracy'] ?? [];
+  const accuracy = held.length > 1 ? held : small?.accuracy;
   const reward = small?.['reward/mean'] ?? small?.['loss/policy'];
-  const look = { succeeded: 'good', failed: 'bad', running: '' }[run.state] ?? 'quiet';
   return html`<div
     class=${`run-row ${chosen ? 'chosen' : ''}`}
     role="row"
@@ -233,7 +256,7 @@ const Row = memo(({ run, index, height, chosen, toggle, now }) => {
     </span>
     <span role="cell" class="c-state"><${Badge} state=${run.state} /></span>
     <span role="cell" class="c-progress">
-      <${Progress} value=${share} label=${`Progress of ${run.name}`} look=${look} />
+      <${Progress} value=${share} label=${`Progress of ${run.name}`} look=${lookOf(run.state)} />
       <small>
         ${run.last_step ?? 0} / ${run.steps}
         ${

@@ -7,11 +7,12 @@ import { ago, bytes, duration, moment } from '../lib/format.js';
 import { href } from '../lib/router.js';
 import { Badge, Empty, Failure, Loading, Progress, useLoad, useNow } from '../parts/common.js';
 
+/** @type {Set<Api['WorkerState']>} */
 const GONE = new Set(['stopped', 'crashed']);
 
 export default function Workers() {
   const [round, setRound] = useState(0);
-  const [found, error, again] = useLoad((signal) => list('/v1/workers', 1000, { signal }), [round, epoch.value]);
+  const [found, error, again] = useLoad((signal) => list('/v1/workers', { most: 1000, signal }), [round, epoch.value]);
   const now = useNow();
   useEffect(() => {
     document.title = 'Workers · VGPO';
@@ -27,7 +28,7 @@ export default function Workers() {
   if (error && !found) return html`<${Failure} error=${error} again=${again} />`;
   if (!found) return html`<${Loading} what="Reading the workers" height=${200} />`;
   const sorted = [...found].sort(
-    (a, b) => GONE.has(a.state) - GONE.has(b.state) || (a.started_at < b.started_at ? 1 : -1),
+    (a, b) => Number(GONE.has(a.state)) - Number(GONE.has(b.state)) || (a.started_at < b.started_at ? 1 : -1),
   );
   const alive = sorted.filter((w) => !GONE.has(w.state));
   return html`
@@ -62,6 +63,7 @@ export default function Workers() {
   `;
 }
 
+/** @param {{ worker: Api['WorkerRecord'], now: number }} props */
 function Card({ worker, now }) {
   const run = worker.job_id ? runs.value?.find((r) => r.job_id === worker.job_id) : null;
   const left = run ? timeLeft(run, now) : null;

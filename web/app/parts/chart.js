@@ -10,13 +10,34 @@ import { Icon } from './icon.js';
 import { Menu } from './menu.js';
 
 const KEYS = 'Arrow keys read single points, plus and minus zoom, shift with arrows moves on.';
+/** @param {number | null | undefined} value */
 const plain = (value) => number(value);
+/** How far keys move the view, in parts of its width. @type {Record<string, number>} */
+const MOVES = { ArrowLeft: -0.25, ArrowRight: 0.25 };
+/** How far keys move the cursor, in points. @type {Record<string, number>} */
+const JUMPS = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10, Home: -1e9, End: 1e9 };
 /** Finer points are asked for when the view has stood still for so long. */
 const STILL = 150;
+
+/** @typedef {import('../lib/pan.js').Part} Part */
+
+/**
+ * The first and the last x value of a chart.
+ * @param {UPlot} plot
+ * @returns {Part}
+ */
+const ends = ({ data: [xs] }) => [xs[0], xs[xs.length - 1]];
 
 /**
  * `series`: [{label, colour, x, y, lo, hi, dash, title}]; `kind`: what x is; `text`: how a y value reads.
  * `onRange([from, to] | null)` is told when people zoom, so that finer points can be fetched.
+ * @param {{
+ *   title: string, note?: string | undefined, series: Series[], kind?: XKind, height?: number, log?: boolean,
+ *   weight?: number,
+ *   text?: ((value: number | null | undefined) => string) | undefined, stacked?: boolean | undefined, sync?: string,
+ *   range?: ((low: number, high: number) => [number, number]) | undefined, empty?: string, tools?: Child,
+ *   onRange?: (part: Part | null) => void,
+ * }} props
  */
 export function Chart({
   title,
@@ -34,13 +55,13 @@ export function Chart({
   empty = 'No points yet.',
   tools,
 }) {
-  const box = useRef(null);
-  const plot = useRef(null);
-  const zoomed = useRef(null);
+  const box = useRef(/** @type {HTMLDivElement | null} */ (null));
+  const plot = useRef(/** @type {UPlot | null} */ (null));
+  const zoomed = useRef(/** @type {Part | null} */ (null));
   const timer = useRef(0);
   const inView = useRef(true);
-  const at = useSignal(null);
-  const [zoom, setZoom] = useState(null);
+  const at = useSignal(/** @type {number | null | undefined} */ (null));
+  const [zoom, setZoom] = useState(/** @type {Part | null} */ (null));
   const [ownLog, setLog] = useState(logged);
   const [table, setTable] = useState(false);
   const name = useId();
@@ -101,7 +122,7 @@ export function Chart({
     watcher.observe(box.current);
     const still = gestures(made, box.current, {
       view: () => zoomed.current,
-      whole: () => [made.data[0][0], made.data[0].at(-1)],
+      whole: () => ends(made),
       show,
     });
     return () => {
@@ -129,26 +150,35 @@ export function Chart({
     onRange?.(null);
     plot.current?.setData(plot.current.data, true);
   };
+  /**
+   * @param {number} from
+   * @param {number} to
+   */
   const show = (from, to) => {
-    const all = plot.current?.data[0];
-    if (!all?.length) return;
-    const part = within([from, to], [all[0], all.at(-1)]);
-    if (part) plot.current.setScale('x', { min: part[0], max: part[1] });
+    const made = plot.current;
+    if (!made?.data[0].length) return;
+    const part = within([from, to], ends(made));
+    if (part) made.setScale('x', { min: part[0], max: part[1] });
     else if (zoomed.current) reset();
   };
-  const view = () => zoomed.current ?? [plot.current.data[0][0], plot.current.data[0].at(-1)];
+  /** @param {number} share */
   const pan = (share) => {
-    const [from, to] = view();
+    if (!zoomed.current) return;
+    const [from, to] = zoomed.current;
     show(from + share * (to - from), to + share * (to - from));
   };
-  /** Closer (below 1) or farther, around the point that is read. */
+  /**
+   * Closer (below 1) or farther, around the point that is read.
+   * @param {number} factor
+   */
   const scale = (factor) => {
     if (!plot.current) return;
-    const [from, to] = view();
-    const middle = plot.current.data[0][at.peek()] ?? (from + to) / 2;
+    const [from, to] = zoomed.current ?? ends(plot.current);
+    const middle = plot.current.data[0][at.peek() ?? -1] ?? (from + to) / 2;
     show(middle - (middle - from) * factor, middle + (to - middle) * factor);
   };
   const valueAt = useMemo(() => reader(full, plan, data, stacked), [full, plan, data, stacked]);
+  /** @param {number} delta */
   const step = (delta) => {
     const made = plot.current;
     if (!made) return;
@@ -161,19 +191,20 @@ export function Chart({
       top: made.bbox.height / (2 * devicePixelRatio),
     });
   };
+  /** @param {KeyboardEvent} event */
   const onKeyDown = (event) => {
     if (event.key === '+' || event.key === '-') {
       event.preventDefault();
       scale(event.key === '+' ? 0.5 : 2);
       return;
     }
-    const moved = event.shiftKey && { ArrowLeft: -0.25, ArrowRight: 0.25 }[event.key];
+    const moved = event.shiftKey && MOVES[event.key];
     if (moved) {
       event.preventDefault();
-      if (zoomed.current) pan(moved);
+      pan(moved);
       return;
     }
-    const jump = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10, Home: -1e9, End: 1e9 }[event.key];
+    const jump = JUMPS[event.key];
     if (jump !== undefined) {
       event.preventDefault();
       step(jump);
@@ -221,7 +252,7 @@ export function Chart({
           <div
             class="plot"
             ref=${box}
-            tabindex="0"
+            tabindex=${0}
             role="img"
             onKeyDown=${onKeyDown}
             aria-label=${`${title}. ${newest}. ${KEYS}`}
@@ -238,9 +269,15 @@ export function Chart({
   </figure>`;
 }
 
+/**
+ * @param {{
+ *   kind: XKind, full: Series[], data: AlignedData, valueAt: ReadValue,
+ *   text: (value: number | null | undefined) => string,
+ * }} props
+ */
 function Table({ kind, full, data, valueAt, text }) {
-  const rows = data[0].map((x, i) => i).slice(-200);
-  return html`<div class="scroll tall" tabindex="0">
+  const rows = Array.from(data[0].keys()).slice(-200);
+  return html`<div class="scroll tall" tabindex=${0}>
     <table>
       <thead>
         <tr>

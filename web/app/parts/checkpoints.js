@@ -1,6 +1,6 @@
 // Checkpoints of a run, or of all.
 import { html, useEffect } from '../lib/html.js';
-import { can, list, post, send } from '../lib/api.js';
+import { address, can, list, post, remove } from '../lib/api.js';
 import { epoch, listen } from '../lib/live.js';
 import { ago, bytes, moment, percent, shortId } from '../lib/format.js';
 import { href } from '../lib/router.js';
@@ -8,11 +8,14 @@ import { askFor, attempt, confirm, sayCopied } from './ask.js';
 import { Empty, Failure, Loading, useLoad, useNow } from './common.js';
 import { Icon } from './icon.js';
 
-/** `best`: the id of the run's best checkpoint. */
+/**
+ * `best`: the id of the run's best checkpoint.
+ * @param {{ runId?: string, best?: string | null | undefined }} props
+ */
 export function Checkpoints({ runId, best }) {
   const now = useNow(5000);
   const [found, error, again] = useLoad(
-    (signal) => list(`/v1/checkpoints${runId ? `?run=${runId}` : ''}`, 2000, { signal }),
+    (signal) => list('/v1/checkpoints', { query: { run: runId }, most: 2000, signal }),
     [runId, epoch.value],
   );
   useEffect(
@@ -54,8 +57,8 @@ export function Checkpoints({ runId, best }) {
                 <${Icon} name="copy" />
               </button>
               <code>${shortId(one.id)}</code>${' '}
-              ${one.id === best ? html`<span class="badge plain right">best</span>` : ''}
-              ${one.last ? html`<span class="badge plain">last</span>` : ''}
+              ${one.id === best ? html`<span class="badge plain right">best</span>` : ''}${' '}
+              ${one.last ? html`<span class="badge plain">last</span>` : ''}${' '}
               ${one.promoted_as && html`<span class="badge plain running">served as ${one.promoted_as}</span>`}
               ${
                 !runId &&
@@ -78,7 +81,9 @@ export function Checkpoints({ runId, best }) {
   </div>`;
 }
 
+/** @param {{ one: Api['Checkpoint'], again: () => void }} props */
 function Actions({ one, again }) {
+  const path = { id: one.id };
   const promote = async () => {
     const name = await askFor({
       title: `Serve step ${one.step} as a model`,
@@ -88,7 +93,7 @@ function Actions({ one, again }) {
       attributes: { spellcheck: false, pattern: '[A-Za-z0-9._\\-\\/]+' },
       yes: 'Serve it',
     });
-    if (name && (await attempt(() => post(`/v1/checkpoints/${one.id}/promote`, { name }), `Served as ${name}`)))
+    if (name && (await attempt(() => post('/v1/checkpoints/{id}/promote', { name }, { path }), `Served as ${name}`)))
       again();
   };
   const withdraw = async () => {
@@ -97,22 +102,22 @@ function Actions({ one, again }) {
       text: 'Requests that name it are refused from now on. The checkpoint stays.',
       yes: 'Serve it no more',
     });
-    if (sure && (await attempt(() => send('DELETE', `/v1/checkpoints/${one.id}/promote`), 'No longer served'))) again();
+    if (sure && (await attempt(() => remove('/v1/checkpoints/{id}/promote', { path }), 'No longer served'))) again();
   };
-  const remove = async () => {
+  const drop = async () => {
     const sure = await confirm({
       title: 'Delete this checkpoint?',
       text: `The weights of step ${one.step} are gone for good. Metrics and samples stay.`,
       yes: 'Delete it',
       danger: true,
     });
-    if (sure && (await attempt(() => send('DELETE', `/v1/checkpoints/${one.id}`), 'Deleted'))) again();
+    if (sure && (await attempt(() => remove('/v1/checkpoints/{id}', { path }), 'Deleted'))) again();
   };
   return html`<div class="row right actions">
     <a class="button small" href=${href(['playground'], { model: one.id })}><${Icon} name="eye" />Try</a>
     ${
       can('get', '/v1/checkpoints/{id}/download') &&
-      html`<a class="button small" href=${`/v1/checkpoints/${one.id}/download`} download>
+      html`<a class="button small" href=${address('/v1/checkpoints/{id}/download', { path })} download>
         <${Icon} name="download" />
         Download
       </a>`
@@ -124,7 +129,7 @@ function Actions({ one, again }) {
     ${one.promoted_as && html`<button class="small" onClick=${withdraw}><${Icon} name="close" />Withdraw</button>`}
     ${
       can('delete', '/v1/checkpoints/{id}') &&
-      html`<button class="small danger" onClick=${remove}><${Icon} name="trash" />Delete</button>`
+      html`<button class="small danger" onClick=${drop}><${Icon} name="trash" />Delete</button>`
     }
   </div>`;
 }

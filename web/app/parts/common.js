@@ -1,44 +1,53 @@
 // Small parts of every page: states, badges, fields.
 import { html, useEffect, useId, useState } from '../lib/html.js';
-import { OfflineError } from '../lib/api.js';
+import { ApiError, asError, faultsOf, OfflineError } from '../lib/api.js';
 import { Icon } from './icon.js';
 
-const WORDS = { right: 'right', wrong: 'wrong' };
+/** @param {{ state: BadgeState }} props */
+export const Badge = ({ state }) => html`<span class=${`badge ${state}`}>${state.replace('_', ' ')}</span>`;
 
-export const Badge = ({ state }) =>
-  html`<span class=${`badge ${state}`}>${WORDS[state] || String(state).replace('_', ' ')}</span>`;
-
+/** @param {{ what?: string, height?: number }} props */
 export const Loading = ({ what = 'Loading', height = 160 }) => html`<div role="status" aria-busy="true">
   <span class="sr">${what} …</span>
   <div class="skeleton" style=${{ height: `${height}px` }}></div>
 </div>`;
 
-/** Something could not be read: why, and a way out. */
+/**
+ * Something could not be read: why, and a way out.
+ * @param {{ error: unknown, again?: () => void }} props
+ */
 export function Failure({ error, again }) {
   const offline = error instanceof OfflineError;
+  const missing = error instanceof ApiError && error.status === 404;
+  const faults = faultsOf(error);
   return html`<div class="state error" role="alert">
     <${Icon} name="alert" />
-    <h2>
-      ${offline ? 'The server does not answer' : error.status === 404 ? 'There is nothing here' : 'This did not work'}
-    </h2>
-    <p>${offline ? 'It may have been stopped. The page tries again by itself.' : error.message}</p>
+    <h2>${offline ? 'The server does not answer' : missing ? 'There is nothing here' : 'This did not work'}</h2>
+    <p>${offline ? 'It may have been stopped. The page tries again by itself.' : asError(error).message}</p>
     ${
-      error.fields?.length > 0 &&
-      html`<ul>${error.fields.map((f) => html`<li><code>${f.pointer}</code>: ${f.detail}</li>`)}</ul>`
+      faults.length > 0 &&
+      html`<ul>${faults.map((f) => html`<li key=${f.pointer}><code>${f.pointer}</code>: ${f.detail}</li>`)}</ul>`
     }
     ${again && html`<button onClick=${again}><${Icon} name="retry" />Try again</button>`}
   </div>`;
 }
 
+/** @param {{ icon?: import('./icon.js').IconName, title: string, children?: Child }} props */
 export const Empty = ({ icon = 'eye', title, children }) => html`<div class="state">
   <${Icon} name=${icon} />
   <h2>${title}</h2>
   ${children}
 </div>`;
 
-/** Reads something once and again on demand: [value, error, again]. */
+/**
+ * Reads something once and again on demand: [value, error, again].
+ * @template T
+ * @param {(signal: AbortSignal) => Promise<T>} load
+ * @param {unknown[]} deps
+ * @returns {[value: T | undefined, error: unknown, again: () => void, loading: boolean | undefined]}
+ */
 export function useLoad(load, deps) {
-  const [state, set] = useState({});
+  const [state, set] = useState(/** @type {{ value?: T, error?: unknown, loading?: boolean }} */ ({}));
   const [round, setRound] = useState(0);
   useEffect(() => {
     let stale = false;
@@ -49,7 +58,7 @@ export function useLoad(load, deps) {
         if (!stale) set({ value });
       },
       (error) => {
-        if (!stale && error.name !== 'AbortError') set((old) => ({ value: old.value, error }));
+        if (!stale && asError(error).name !== 'AbortError') set((old) => ({ value: old.value, error }));
       },
     );
     return () => {
@@ -60,6 +69,10 @@ export function useLoad(load, deps) {
   return [state.value, state.error, () => setRound((n) => n + 1), state.loading];
 }
 
+/**
+ * @template {string} K
+ * @param {{ label: string, options: [key: K, text: string][], value: K, onChange: (key: K) => void }} props
+ */
 export const Segmented = ({
   label,
   options,
@@ -73,6 +86,11 @@ export const Segmented = ({
   )}
 </div>`;
 
+/**
+ * @param {{
+ *   label: Child, help?: Child, wrong?: Child, children: Child | ((attributes: FieldAttributes) => Child),
+ * }} props
+ */
 export function Field({ label, help, wrong, children }) {
   const id = useId();
   return html`<div class="field">
@@ -89,10 +107,21 @@ export function Field({ label, help, wrong, children }) {
   </div>`;
 }
 
+/**
+ * @template {string} K
+ * @param {{
+ *   label: string, value: K, options: ([value: K, text: string] | OptionGroup)[], onChange: (value: K) => void,
+ *   help?: Child,
+ * }} props
+ */
 export const Select = ({ label, value, options, onChange, help }) => html`<${Field} label=${label} help=${help}>
-  ${(attributes) => html`<select ...${attributes} value=${value} onChange=${(e) => onChange(e.target.value)}>
+  ${(/** @type {FieldAttributes} */ attributes) => html`<select
+    ...${attributes}
+    value=${value}
+    onChange=${(e) => onChange(/** @type {K} */ (e.currentTarget.value))}
+  >
     ${options.map((option) =>
-      option.options
+      'options' in option
         ? html`<optgroup label=${option.label}>
           ${option.options.map(([key, text]) => html`<option value=${key} selected=${key === value}>${text}</option>`)}
         </optgroup>`
@@ -101,9 +130,12 @@ export const Select = ({ label, value, options, onChange, help }) => html`<${Fie
   </select>`}
 </${Field}>`;
 
-/** Names with values in big type: [[name, value, small]]. */
+/**
+ * Names with values in big type: [[name, value, small]].
+ * @param {{ items: [name: string, value: Child, small?: Child][] }} props
+ */
 export const Figures = ({ items }) => html`<dl class="figures">
-  ${items.filter(Boolean).map(
+  ${items.map(
     ([name, value, small]) => html`<div class="figure" key=${name}>
       <dt>${name}</dt>
       <dd>${value}${small && html`<small>${small}</small>`}</dd>
@@ -111,18 +143,22 @@ export const Figures = ({ items }) => html`<dl class="figures">
   )}
 </dl>`;
 
+/** @param {{ value: number, label: string, look?: string }} props */
 export const Progress = ({ value, label, look = '' }) => html`<div
   class=${`bar ${look}`}
   role="progressbar"
   aria-label=${label}
-  aria-valuemin="0"
-  aria-valuemax="100"
+  aria-valuemin=${0}
+  aria-valuemax=${100}
   aria-valuenow=${Math.round(value * 100)}
 >
   <i style=${{ width: `${Math.min(100, value * 100)}%` }}></i>
 </div>`;
 
-/** The current time, so that "3 s ago" stays true. */
+/**
+ * The current time, so that "3 s ago" stays true.
+ * @param {number} [every]
+ */
 export function useNow(every = 1000) {
   const [now, set] = useState(Date.now());
   useEffect(() => {

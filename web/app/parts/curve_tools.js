@@ -2,6 +2,11 @@
 import { html } from '../lib/html.js';
 import { Segmented } from './common.js';
 
+/**
+ * @param {{
+ *   kind: XKind, setKind: (kind: XKind) => void, weight: number, setWeight: (weight: number) => void, children?: Child,
+ * }} props
+ */
 export const CurveTools = ({ kind, setKind, weight, setWeight, children }) => html`<div class="toolbar">
   <${Segmented}
     label="Horizontal axis"
@@ -21,9 +26,9 @@ export const CurveTools = ({ kind, setKind, weight, setWeight, children }) => ht
       max="0.98"
       step="0.02"
       value=${weight}
-      onInput=${(e) => setWeight(Number(e.target.value))}
+      onInput=${(e) => setWeight(Number(e.currentTarget.value))}
     />
-    <output class="tabular" style=${{ minWidth: '2.5em' }}>${weight ? Number(weight).toFixed(2) : 'off'}</output>
+    <output class="tabular" style=${{ minWidth: '2.5em' }}>${weight ? weight.toFixed(2) : 'off'}</output>
   </label>
   ${children}
 </div>`;

@@ -1,6 +1,7 @@
 // Focus over the response: where in its answers a model looks, as training goes on.
 import { html, useEffect, useMemo, useRef, useState } from '../lib/html.js';
 import { get, list } from '../lib/api.js';
+import { penOf } from '../lib/canvas.js';
 import { epoch, listen } from '../lib/live.js';
 import { number } from '../lib/format.js';
 import { rgb, series as colourOf } from '../lib/colour.js';
@@ -8,17 +9,31 @@ import { Chart } from './chart.js';
 import { Empty, Failure, Loading, useLoad } from './common.js';
 import { Scale } from './scale.js';
 
+/**
+ * Mean focus by position at one step: of all answers, of right and of wrong ones.
+ * @typedef {{ step: number, held: boolean, all: Numbers, right: Numbers, wrong: Numbers, count: number }} Profiled
+ */
+
 const BINS = 16;
 const MOST_STEPS = 24;
 const MOST_GROUPS = 16;
 
-/** Evenly chosen entries of a long list, first and last among them. */
+/**
+ * Evenly chosen entries of a long list, first and last among them.
+ * @template T
+ * @param {T[]} all
+ * @param {number} most
+ */
 function thin(all, most) {
   if (all.length <= most) return all;
   return Array.from({ length: most }, (_, i) => all[Math.round((i * (all.length - 1)) / (most - 1))]);
 }
 
-/** Sums of focus by position; tokens fall into bins by their share of the response. */
+/**
+ * Sums of focus by position; tokens fall into bins by their share of the response.
+ * @param {Api['SampleResponse'][]} responses
+ * @returns {Numbers}
+ */
 function profile(responses) {
   const sum = new Float64Array(BINS),
     count = new Float64Array(BINS);
@@ -32,12 +47,17 @@ function profile(responses) {
   return Array.from(sum, (value, bin) => (count[bin] ? value / count[bin] : null));
 }
 
+/**
+ * @param {Api['Run']} run
+ * @param {AbortSignal} signal
+ * @returns {Promise<Profiled[]>}
+ */
 async function read(run, signal) {
-  const steps = (await get(`/v1/runs/${run.id}/samples/steps`, { signal })).data.map((entry) => entry.step);
-  const read = async (step) => {
-    const records = await list(`/v1/runs/${run.id}/samples?step=${step}&limit=${MOST_GROUPS}`, MOST_GROUPS, {
-      signal,
-    });
+  const path = { id: run.id };
+  const steps = (await get('/v1/runs/{id}/samples/steps', { path, signal })).data.map((entry) => entry.step);
+  /** @param {number} step */
+  const readStep = async (step) => {
+    const records = await list('/v1/runs/{id}/samples', { path, query: { step }, most: MOST_GROUPS, signal });
     // Held-out answers where there are any: the same rows at every step.
     const evals = records.filter((record) => record.group.eval);
     const responses = (evals.length > 0 ? evals : records).flatMap((record) => record.group.responses);
@@ -51,17 +71,19 @@ async function read(run, signal) {
     };
   };
   const found = [];
-  for (const step of thin(steps, MOST_STEPS)) found.push(await read(step));
+  for (const step of thin(steps, MOST_STEPS)) found.push(await readStep(step));
   const evaluated = found.filter((entry) => entry.held);
   return (evaluated.length > 1 ? evaluated : found).filter((entry) => entry.all.some((v) => v !== null));
 }
 
+/** @param {{ run: Api['Run'] }} props */
 export function FocusMap({ run }) {
   const [news, setNews] = useState(0);
   const [rows, error, again] = useLoad((signal) => read(run, signal), [run.id, news, epoch.value]);
-  const [picked, setPicked] = useState(null);
+  const [picked, setPicked] = useState(/** @type {number | null} */ (null));
   useEffect(() => {
-    let timer = null;
+    /** @type {number | undefined} */
+    let timer;
     const stop = listen((event) => {
       if (event.run_id !== run.id || !['samples', 'rewind'].includes(event.kind)) return;
       clearTimeout(timer);
@@ -80,7 +102,7 @@ export function FocusMap({ run }) {
         <p>Samples are logged every few steps; they show where the model looks along its answers.</p>
       </${Empty}>
     </div>`;
-  const chosen = rows.find((row) => row.step === picked) ?? rows.at(-1);
+  const chosen = rows.find((row) => row.step === picked) ?? rows[rows.length - 1];
   return html`<div class="card focus-map" style=${{ marginBottom: '16px' }}>
     <div class="focus-pair">
       <${HeatRows} rows=${rows} chosen=${chosen} pick=${setPicked} />
@@ -89,12 +111,14 @@ export function FocusMap({ run }) {
   </div>`;
 }
 
+/** @param {{ rows: Profiled[], chosen: Profiled, pick: (step: number) => void }} props */
 function HeatRows({ rows, chosen, pick }) {
-  const canvas = useRef(null);
-  const values = rows.flatMap((row) => row.all).filter((v) => v !== null);
+  const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
+  const values = rows.flatMap((row) => row.all.flatMap((value) => value ?? []));
   const [low, high] = [Math.min(...values), Math.max(...values)];
   useEffect(() => {
-    const pen = canvas.current.getContext('2d');
+    if (!canvas.current) return;
+    const pen = penOf(canvas.current);
     rows.forEach((row, y) =>
       row.all.forEach((value, x) => {
         pen.fillStyle =
@@ -105,18 +129,18 @@ function HeatRows({ rows, chosen, pick }) {
       }),
     );
   }, [rows]);
+  /** @param {number} index */
+  const pickAt = (index) => pick(rows[Math.min(rows.length - 1, Math.max(0, index))].step);
+  /** @param {KeyboardEvent} event */
   const move = (event) => {
-    const by = { ArrowUp: -1, ArrowDown: 1 }[event.key];
-    if (!by) return;
+    if (event.key !== 'ArrowUp' && event.key !== 'ArrowDown') return;
     event.preventDefault();
-    pick(rows[Math.min(rows.length - 1, Math.max(0, rows.indexOf(chosen) + by))].step);
+    pickAt(rows.indexOf(chosen) + (event.key === 'ArrowUp' ? -1 : 1));
   };
+  /** @param {MouseEvent & { currentTarget: HTMLCanvasElement }} event */
   const onClick = (event) => {
     const box = event.currentTarget.getBoundingClientRect();
-    pick(
-      rows[Math.min(rows.length - 1, Math.max(0, Math.floor(((event.clientY - box.top) / box.height) * rows.length)))]
-        .step,
-    );
+    pickAt(Math.floor(((event.clientY - box.top) / box.height) * rows.length));
   };
   return html`<div>
     <h3>Focus along the answer</h3>
@@ -132,12 +156,12 @@ function HeatRows({ rows, chosen, pick }) {
         ref=${canvas}
         width=${BINS}
         height=${rows.length}
-        tabindex="0"
+        tabindex=${0}
         role="slider"
         aria-orientation="vertical"
         aria-label="Step whose focus is shown"
         aria-valuemin=${rows[0].step}
-        aria-valuemax=${rows.at(-1).step}
+        aria-valuemax=${rows[rows.length - 1].step}
         aria-valuenow=${chosen.step}
         onKeyDown=${move}
         onClick=${onClick}
@@ -149,6 +173,7 @@ function HeatRows({ rows, chosen, pick }) {
   </div>`;
 }
 
+/** @param {{ row: Profiled, first: Profiled }} props */
 function Profile({ row, first }) {
   const x = Array.from({ length: BINS }, (_, i) => (i + 0.5) / BINS);
   const series = useMemo(

@@ -1,27 +1,36 @@
 // An image with a heat map over it.
 import { html, useEffect, useRef, useState } from '../lib/html.js';
+import { blank, penOf } from '../lib/canvas.js';
 import { rgb } from '../lib/colour.js';
 
+/** @type {Map<string, Promise<HTMLImageElement>>} */
 const pictures = new Map();
 
-/** A decoded picture; the newest 40 are kept. */
+/**
+ * A decoded picture; the newest 40 are kept.
+ * @param {string} src
+ */
 function picture(src) {
-  if (!pictures.has(src)) {
-    const image = new Image();
-    image.src = src;
-    pictures.set(
-      src,
-      image.decode().then(() => image),
-    );
-    if (pictures.size > 40) pictures.delete(pictures.keys().next().value);
-  }
-  return pictures.get(src);
+  const known = pictures.get(src);
+  if (known) return known;
+  const image = new Image();
+  image.src = src;
+  const decoded = image.decode().then(() => image);
+  pictures.set(src, decoded);
+  decoded.catch(() => pictures.delete(src));
+  for (const oldest of pictures.keys()) if (pictures.size > 40) pictures.delete(oldest);
+  return decoded;
 }
 
-/** The map as a tiny picture: a pixel a cell, see-through where it is cold. */
+/**
+ * The map as a tiny picture: a pixel a cell, see-through where it is cold.
+ * @param {Grid} grid
+ * @param {number} low
+ * @param {number} high
+ */
 function mapPicture({ rows, cols, values }, low, high) {
-  const canvas = Object.assign(document.createElement('canvas'), { width: cols, height: rows });
-  const pen = canvas.getContext('2d');
+  const canvas = blank(cols, rows);
+  const pen = penOf(canvas);
   const pixels = pen.createImageData(cols, rows);
   values.forEach((value, i) => {
     const at = Math.min(1, Math.max(0, (value - low) / (high - low || 1)));
@@ -31,9 +40,14 @@ function mapPicture({ rows, cols, values }, low, high) {
   return canvas;
 }
 
+/**
+ * @param {{
+ *   src: string, grid: Grid | null, low?: number, high?: number, smooth?: boolean, label: string, width?: number,
+ * }} props
+ */
 export function HeatImage({ src, grid, low = 0, high = 1, smooth = true, label, width = 336 }) {
-  const canvas = useRef(null);
-  const [image, setImage] = useState(null);
+  const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
+  const [image, setImage] = useState(/** @type {HTMLImageElement | null} */ (null));
   const [broken, setBroken] = useState(false);
   useEffect(() => {
     let stale = false;
@@ -55,7 +69,7 @@ export function HeatImage({ src, grid, low = 0, high = 1, smooth = true, label, 
     const wide = Math.max(width, Math.min(image.naturalWidth, 896));
     const tall = Math.round((wide * image.naturalHeight) / image.naturalWidth);
     Object.assign(canvas.current, { width: wide, height: tall });
-    const pen = canvas.current.getContext('2d');
+    const pen = penOf(canvas.current);
     pen.imageSmoothingEnabled = image.naturalWidth >= 200;
     if (grid) pen.filter = 'grayscale(1)';
     pen.drawImage(image, 0, 0, wide, tall);

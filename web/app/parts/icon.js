@@ -33,6 +33,9 @@ const PATHS = {
   pen: 'M4 20l1-4L16 5l3 3L8 19z',
 };
 
+/** @typedef {keyof typeof PATHS} IconName */
+
+/** @param {{ name: IconName }} props */
 export const Icon = ({ name }) => html`<svg
   class="ico"
   viewBox="0 0 24 24"

@@ -4,6 +4,21 @@ import { can, post } from '../lib/api.js';
 import { attempt, confirm } from './ask.js';
 import { Icon } from './icon.js';
 
+/**
+ * @typedef {'pause' | 'resume' | 'retry' | 'cancel'} Name
+ * @typedef {{
+ *   name: Name, label: string, icon: import('./icon.js').IconName, from: Api['JobState'][], text?: string,
+ *   done: string, danger?: boolean,
+ * }} Action
+ */
+
+/**
+ * @param {Name} name
+ * @returns {`/v1/jobs/{id}/${Name}`}
+ */
+const pathOf = (name) => `/v1/jobs/{id}/${name}`;
+
+/** @type {Action[]} */
 const ACTIONS = [
   {
     name: 'pause',
@@ -33,18 +48,20 @@ const ACTIONS = [
   },
 ];
 
+/** @param {{ run: Api['Run'], onDone?: () => void }} props */
 export function JobActions({ run, onDone }) {
-  const possible = ACTIONS.filter(
-    (action) => action.from.includes(run.state) && can('post', `/v1/jobs/{id}/${action.name}`),
-  );
+  const possible = ACTIONS.filter((action) => action.from.includes(run.state) && can('post', pathOf(action.name)));
+  /** @param {Action} action */
   const act = async ({ name, label, text, danger, done }) => {
     if (text && !(await confirm({ title: `${label} “${run.name}”?`, text, yes: `${label} the job`, danger }))) return;
-    if (await attempt(() => post(`/v1/jobs/${run.job_id}/${name}`), done)) onDone?.();
+    if (await attempt(() => post(pathOf(name), undefined, { path: { id: run.job_id } }), done)) onDone?.();
   };
-  return possible.map(
-    (action) => html`<button key=${action.name} class=${action.danger ? 'danger' : ''} onClick=${() => act(action)}>
-      <${Icon} name=${action.icon} />
-      ${action.label}
-    </button>`,
-  );
+  return html`
+    ${possible.map(
+      (action) => html`<button key=${action.name} class=${action.danger ? 'danger' : ''} onClick=${() => act(action)}>
+        <${Icon} name=${action.icon} />
+        ${action.label}
+      </button>`,
+    )}
+  `;
 }

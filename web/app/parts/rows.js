@@ -1,15 +1,18 @@
 // A look at the rows of a data set.
-import { html, useState } from '../lib/html.js';
+import { html, useEffect, useState } from '../lib/html.js';
 import { get } from '../lib/api.js';
 import { Failure, Loading, Segmented, useLoad } from './common.js';
 import { Icon } from './icon.js';
 
+/** @param {{ dataset: string, small?: boolean }} props */
 export function Rows({ dataset, small }) {
-  const [split, setSplit] = useState('train');
+  const [split, setSplit] = useState(/** @type {'train' | 'eval'} */ ('train'));
   const [offset, setOffset] = useState(0);
   const size = small ? 6 : 12;
+  useEffect(() => setOffset(0), [dataset]);
   const [page, error, again] = useLoad(
-    (signal) => get(`/v1/datasets/${dataset}/rows?split=${split}&limit=${size}&after=${offset}`, { signal }),
+    (signal) =>
+      get('/v1/datasets/{id}/rows', { path: { id: dataset }, query: { split, limit: size, after: offset }, signal }),
     [dataset, split, offset],
   );
   return html`<section class="rows" aria-label=${`Rows of ${dataset}`}>

@@ -1,13 +1,15 @@
 // What is seldom done with a run: a new name, more steps, its points as a file, its end.
 import { html } from '../lib/html.js';
-import { can, post, send } from '../lib/api.js';
+import { address, can, patch, post, remove } from '../lib/api.js';
 import { forget, isFinal } from '../lib/runs.js';
 import { go } from '../lib/router.js';
 import { fileName } from '../lib/download.js';
 import { askFor, attempt, confirm } from './ask.js';
 import { Menu } from './menu.js';
 
+/** @param {{ run: Api['Run'], onDone: () => void }} props */
 export function RunMenu({ run, onDone }) {
+  const path = { id: run.id };
   const rename = async () => {
     const name = await askFor({
       title: 'Rename this run',
@@ -17,7 +19,7 @@ export function RunMenu({ run, onDone }) {
       attributes: { maxlength: 200 },
       yes: 'Rename it',
     });
-    if (name && (await attempt(() => send('PATCH', `/v1/runs/${run.id}`, { name }), 'Renamed'))) onDone();
+    if (name && (await attempt(() => patch('/v1/runs/{id}', { name }, { path }), 'Renamed'))) onDone();
   };
   const goOn = async () => {
     const steps = await askFor({
@@ -28,20 +30,18 @@ export function RunMenu({ run, onDone }) {
       attributes: { type: 'number', min: 1, step: 1 },
       yes: 'Go on',
     });
-    if (
-      steps &&
-      (await attempt(() => post(`/v1/runs/${run.id}/continue`, { steps: Number(steps) }), 'The job is in the queue'))
-    )
-      onDone();
+    if (!steps) return;
+    const more = { steps: Number(steps) };
+    if (await attempt(() => post('/v1/runs/{id}/continue', more, { path }), 'The job is in the queue')) onDone();
   };
-  const remove = async () => {
+  const drop = async () => {
     const sure = await confirm({
       title: `Delete “${run.name}”?`,
       text: 'Its curves, samples and checkpoints are gone for good.',
       yes: 'Delete the run',
       danger: true,
     });
-    if (sure && (await attempt(() => send('DELETE', `/v1/runs/${run.id}`), `“${run.name}” is deleted`))) {
+    if (sure && (await attempt(() => remove('/v1/runs/{id}', { path }), `“${run.name}” is deleted`))) {
       forget(run.id);
       go(['runs']);
     }
@@ -59,8 +59,8 @@ export function RunMenu({ run, onDone }) {
       can('get', '/v1/runs/{id}/metrics.csv') &&
       html`<a
         role="menuitem"
-        tabindex="-1"
-        href=${`/v1/runs/${run.id}/metrics.csv`}
+        tabindex=${-1}
+        href=${address('/v1/runs/{id}/metrics.csv', { path })}
         download=${`${fileName(run.name)}-metrics.csv`}
       >
         Download all points (CSV)
@@ -70,14 +70,14 @@ export function RunMenu({ run, onDone }) {
       can('get', '/v1/runs/{id}/report') &&
       html`<a
         role="menuitem"
-        tabindex="-1"
-        href=${`/v1/runs/${run.id}/report`}
+        tabindex=${-1}
+        href=${address('/v1/runs/{id}/report', { path })}
         download=${`${fileName(run.name)}.html`}
       >
         Download the report
       </a>`
     }
-    <button role="menuitem" class="danger" disabled=${!ended} onClick=${remove}>
+    <button role="menuitem" class="danger" disabled=${!ended} onClick=${drop}>
       ${ended ? 'Delete the run …' : 'Delete (once its job has ended)'}
     </button>
   </${Menu}>`;

@@ -1,11 +1,14 @@
 // The legend of a colour map.
 import { html, useEffect, useRef } from '../lib/html.js';
+import { penOf } from '../lib/canvas.js';
 import { rgb } from '../lib/colour.js';
 
+/** @param {{ map: ColourMap, low: string, high: string, label?: string }} props */
 export function Scale({ map, low, high, label }) {
-  const canvas = useRef(null);
+  const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
   useEffect(() => {
-    const pen = canvas.current.getContext('2d');
+    if (!canvas.current) return;
+    const pen = penOf(canvas.current);
     for (let x = 0; x < 120; x += 1) {
       pen.fillStyle = `rgb(${rgb(map, x / 119).join(' ')})`;
       pen.fillRect(x, 0, 1, 1);

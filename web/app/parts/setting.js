@@ -1,12 +1,18 @@
 // One setting as a field: its kind follows from its value and its description.
 import { html, useEffect, useState } from '../lib/html.js';
 import { about } from '../lib/schema.js';
-import { show } from '../lib/settings.js';
+import { keysOf, show } from '../lib/settings.js';
 import { Field } from './common.js';
 
-/** Text of a field to a value; undefined: not understood. */
+/**
+ * Text of a field to a value; undefined: not understood.
+ * @param {string} text
+ * @param {import('../lib/schema.js').Schema} known
+ * @param {unknown} old
+ * @returns {any}
+ */
 function parse(text, known, old) {
-  const types = [].concat(known.type ?? (old === null ? 'any' : typeof old));
+  const types = [known.type ?? (old === null ? 'any' : typeof old)].flat();
   const word = text.trim();
   if (word === '' && (types.includes('null') || old === null || known.oneOf)) return null;
   if (types.includes('string') && !types.includes('number'))
@@ -18,50 +24,55 @@ function parse(text, known, old) {
   }
 }
 
+/**
+ * @param {{
+ *   pointer: string, values: object, value: unknown, origin?: string | undefined, wrong?: string | undefined,
+ *   onChange: (value: unknown) => void, label?: string,
+ * }} props
+ */
 export function Setting({ pointer, values, value, origin, wrong, onChange, label }) {
   const known = about(pointer, values);
-  const name = label || pointer.split('/').at(-1).replaceAll('_', ' ');
-  const [text, setText] = useState(null);
+  const name = label || (keysOf(pointer).at(-1) ?? '').replaceAll('_', ' ');
+  const [text, setText] = useState(/** @type {string | null} */ (null));
   useEffect(() => setText(null), [show(value)]);
   const mark =
     origin && origin !== 'default'
       ? html`<span class=${`tag origin-${origin}`}>${origin === 'request' ? 'yours' : origin}</span>`
       : '';
-  const heading = html`
-    ${name}
-    ${mark}
-  `;
+  const heading = html`${name}${' '}${mark}`;
   if (typeof value === 'boolean') {
     return html`<div class="field">
       <label class="inline">
-        <input type="checkbox" checked=${value} onChange=${(e) => onChange(e.target.checked)} />
+        <input type="checkbox" checked=${value} onChange=${(e) => onChange(e.currentTarget.checked)} />
         ${heading}
       </label>
       <span class="help">${known.description}</span>
       ${wrong && html`<span class="wrong" role="alert">${wrong}</span>`}
     </div>`;
   }
-  if (known.enum) {
+  const { enum: words } = known;
+  if (words) {
     return html`<${Field} label=${heading} help=${known.description} wrong=${wrong}>
-      ${(a) => html`<select ...${a} onChange=${(e) => onChange(e.target.value)}>
-        ${known.enum.map((one) => html`<option value=${one} selected=${one === value}>${one}</option>`)}
+      ${(/** @type {FieldAttributes} */ a) => html`<select ...${a} onChange=${(e) => onChange(e.currentTarget.value)}>
+        ${words.map((one) => html`<option value=${one} selected=${one === value}>${one}</option>`)}
       </select>`}
     </${Field}>`;
   }
   const number = typeof value === 'number';
+  /** @param {string} next */
   const set = (next) => {
     setText(next);
     const parsed = parse(next, known, value);
     if (parsed !== undefined && show(parsed) !== show(value)) onChange(parsed);
   };
   return html`<${Field} label=${heading} help=${known.description} wrong=${wrong}>
-    ${(a) => html`<input
+    ${(/** @type {FieldAttributes} */ a) => html`<input
       ...${a}
       class=${number ? 'num' : ''}
       inputmode=${number ? 'decimal' : undefined}
       value=${text ?? show(value === null ? '' : value)}
       placeholder=${value === null ? 'none' : ''}
-      onChange=${(e) => set(e.target.value)}
+      onChange=${(e) => set(e.currentTarget.value)}
     />`}
   </${Field}>`;
 }

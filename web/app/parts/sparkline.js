@@ -1,8 +1,10 @@
 // A series in the space of a word.
 import { html } from '../lib/html.js';
 
+/** @param {{ points: Spark[] | null | undefined, colour: string, label: string }} props */
 export function Sparkline({ points, colour, label }) {
-  if (!points || points.length < 2)
+  const known = (points ?? []).flatMap(([x, y]) => (y === null ? [] : [{ x, y }]));
+  if (known.length < 2)
     return html`<svg
       class="spark"
       viewBox="0 0 100 30"
@@ -10,10 +12,9 @@ export function Sparkline({ points, colour, label }) {
       role="img"
       aria-label=${label}
     ></svg>`;
-  const known = points.filter(([, y]) => typeof y === 'number');
-  const [left, right] = [known[0]?.[0] ?? 0, known.at(-1)?.[0] ?? 1];
+  const [left, right] = [known[0].x, known[known.length - 1].x];
   let [low, high] = [Infinity, -Infinity];
-  for (const [, y] of known) {
+  for (const { y } of known) {
     low = Math.min(low, y);
     high = Math.max(high, y);
   }
@@ -21,14 +22,15 @@ export function Sparkline({ points, colour, label }) {
     low -= 0.5;
     high += 0.5;
   }
-  const at = ([x, y]) =>
+  /** @param {{ x: number, y: number }} point */
+  const at = ({ x, y }) =>
     `${(((x - left) / (right - left || 1)) * 100).toFixed(2)} ${(28 - ((y - low) / (high - low)) * 26).toFixed(2)}`;
   return html`<svg class="spark" viewBox="0 0 100 30" preserveAspectRatio="none" role="img" aria-label=${label}>
     <path
       d=${`M${known.map(at).join('L')}`}
       fill="none"
       stroke=${colour}
-      stroke-width="1.700"
+      stroke-width="1.7"
       vector-effect="non-scaling-stroke"
       stroke-linejoin="round"
       stroke-linecap="round"

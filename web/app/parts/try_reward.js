@@ -1,24 +1,27 @@
 // Try a reward on a response before a job spends hours on it.
 import { html, useEffect, useState } from '../lib/html.js';
-import { get, post } from '../lib/api.js';
+import { asError, get, post } from '../lib/api.js';
 import { number } from '../lib/format.js';
 import { Badge, Field } from './common.js';
 
+/** @typedef {{ judged?: Api['EvaluatedRewards']['data'][number], error?: Error }} Verdict */
+
+/** @param {{ reward: Api['RewardSpec'], dataset: string }} props */
 export function TryReward({ reward, dataset }) {
   const [response, setResponse] = useState('');
   const [truth, setTruth] = useState('');
-  const [images, setImages] = useState([]);
-  const [verdict, setVerdict] = useState(null);
+  const [images, setImages] = useState(/** @type {string[]} */ ([]));
+  const [verdict, setVerdict] = useState(/** @type {Verdict | null} */ (null));
   useEffect(() => {
     // A worked example of the data set, where it has one.
     if (!dataset) return undefined;
     let stale = false;
-    get(`/v1/datasets/${dataset}/rows?limit=1&images=full`).then(
+    get('/v1/datasets/{id}/rows', { path: { id: dataset }, query: { limit: 1, images: 'full' } }).then(
       ({ data: [row] }) => {
         if (stale || !row) return;
         setResponse(row.demonstration || `\\boxed{${row.answer}}`);
         setTruth(row.answer);
-        setImages(row.images.map(({ picture }) => picture));
+        setImages(row.images.flatMap(({ picture }) => picture ?? []));
       },
       () => {
         /* the box stays empty */
@@ -45,7 +48,7 @@ export function TryReward({ reward, dataset }) {
           if (!stale) setVerdict({ judged });
         },
         (error) => {
-          if (!stale) setVerdict({ error });
+          if (!stale) setVerdict({ error: asError(error) });
         },
       );
     }, 350);
@@ -59,16 +62,17 @@ export function TryReward({ reward, dataset }) {
     <summary>Try it</summary>
     <div class="fields wide">
       <${Field} label="A response">
-        ${(a) => html`<textarea
+        ${(/** @type {FieldAttributes} */ a) => html`<textarea
           ...${a}
           class="mono"
-          rows="2"
+          rows=${2}
           value=${response}
-          onInput=${(e) => setResponse(e.target.value)}
+          onInput=${(e) => setResponse(e.currentTarget.value)}
         ></textarea>`}
       </${Field}>
       <${Field} label="Ground truth">
-        ${(a) => html`<input ...${a} class="mono" value=${truth} onInput=${(e) => setTruth(e.target.value)} />`}
+        ${(/** @type {FieldAttributes} */ a) =>
+          html`<input ...${a} class="mono" value=${truth} onInput=${(e) => setTruth(e.currentTarget.value)} />`}
       </${Field}>
     </div>
     <p class="row" role="status">
@@ -80,7 +84,8 @@ export function TryReward({ reward, dataset }) {
             : judged &&
               html`
                 ${
-                  judged.accuracy !== null && html`<${Badge} state=${judged.accuracy > 0.5 ? 'right' : 'wrong'} />`
+                  typeof judged.accuracy === 'number' &&
+                  html`<${Badge} state=${judged.accuracy > 0.5 ? 'right' : 'wrong'} />`
                 }reward${' '}
                 <b>${number(judged.reward)}</b>
                 ${
@@ -92,8 +97,7 @@ export function TryReward({ reward, dataset }) {
                   </span>`
                 }
                 ${
-                  judged.extracted !== null &&
-                  judged.extracted !== undefined &&
+                  typeof judged.extracted === 'string' &&
                   html`<span class="muted">answer found: <b class="mono">${judged.extracted.trim()}</b></span>`
                 }
               `
