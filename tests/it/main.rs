@@ -7,6 +7,7 @@ mod bench;
 mod convert;
 mod crash;
 mod data;
+mod documents;
 mod facts;
 mod http;
 mod hub;
