@@ -7,23 +7,21 @@
 //! |---|---|---|
 //! | `cli` | the command line: one file per command | (all) |
 //! | `http` | router, problem+json, limits; one file per resource, handlers of a few lines | service, telemetry, serving, config, domain, clock |
-//! | `service` | what the API means: submit a job, publish a checkpoint, query metrics | forward, telemetry, store, serving, artifacts, fetch, hub, starter, config, data, images, prompt, webhook, similarity, reward, algorithm, footprint, model, domain, clock |
-//! | `worker` | claim, heartbeat, cancel, drain; one leased job -> one trainer, in a process of its own | train, store, artifacts, config, data, prompt, webhook, reward, footprint, model, domain, clock |
+//! | `service` | what the API means: submit a job, publish a checkpoint, query metrics | forward, telemetry, store, serving, artifacts, starter, outbound, config, data, images, prompt, similarity, reward, algorithm, footprint, model, domain, clock |
+//! | `worker` | claim, heartbeat, cancel, drain; one leased job -> one trainer, in a process of its own | train, store, artifacts, config, data, prompt, reward, footprint, model, domain, clock |
 //! | `bench` | measurements of the program's own parts on fixed shapes, each in a process of its own | train, serving, model, algorithm, data, images, reward, config, domain, clock |
 //! | `starter` | the model that ships with the program | domain |
 //! | `train` | the trainer's loop, rollout, optimizer, checkpoints, evaluation, the starter's recipe | model, prompt, data, algorithm, reward, images, config, domain, clock |
 //! | `backup` | database and artifacts at one moment, saved and put back | store, artifacts, domain, clock |
 //! | `export` | a run as TensorBoard, MLflow and tables hold it | |
-//! | `forward` | engines on other servers: which one takes a request, and the conversation with it | telemetry, serving, config, domain |
-//! | `telemetry` | figures for Prometheus, traces for OpenTelemetry | serving, domain |
+//! | `forward` | engines on other servers: which one takes a request, and the conversation with it | telemetry, serving, outbound, config, domain |
+//! | `telemetry` | figures for Prometheus, traces for OpenTelemetry | serving, outbound, domain |
 //! | `serving` | the engine that owns a model, batching, attention maps, heat-map pictures | model, prompt, algorithm, images, config, domain, clock |
 //! | `footprint` | how much memory a job needs by part, and which settings would make it fit | algorithm, model, config, domain |
 //! | `store` | the database: traits, and one folder per database | domain, clock |
-//! | `artifacts` | checkpoints and other files behind one interface: a folder, or a bucket | config, domain, clock |
-//! | `fetch` | images by URL: listed hosts, public addresses, limits | config |
-//! | `hub` | models and data sets from Hugging Face's hub, by commit | config, domain |
+//! | `artifacts` | checkpoints and other files behind one interface: a folder, or a bucket | outbound, config, domain, clock |
+//! | `outbound` | HTTP to other machines: a streaming client, pictures by URL, webhooks, Hugging Face's hub | reward, config, domain, clock |
 //! | `algorithm` | pure functions over groups of trajectories: vgpo, grpo, sft; no model, no I/O | domain |
-//! | `webhook` | the HTTP side of webhook rewards: allow-list, signature, retries | reward, config, domain, clock |
 //! | `similarity` | how alike a picture and a text are, by a CLIP or SigLIP checkpoint | reward, prompt, model, domain |
 //! | `reward` | one file per reward | domain |
 //! | `data` | data set readers and the built-in generated tasks | images, domain |
@@ -45,13 +43,12 @@ pub mod config;
 pub mod data;
 pub mod domain;
 pub mod export;
-pub mod fetch;
 pub mod footprint;
 pub mod forward;
 pub mod http;
-pub mod hub;
 pub mod images;
 pub mod model;
+pub mod outbound;
 pub mod prompt;
 pub mod reward;
 pub mod service;
@@ -61,7 +58,6 @@ pub mod starter;
 pub mod store;
 pub mod telemetry;
 pub mod train;
-pub mod webhook;
 pub mod worker;
 
 // The command line lives here and not in the binary, so that what both instantiate is compiled once.

@@ -1,8 +1,17 @@
 //! The client's side of the HTTP API, for commands that talk to a server.
 
-use futures_util::StreamExt;
-use reqwest::{Method, Response};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION};
+use axum::http::{Method, Request, request};
+use futures_util::{Stream, StreamExt as _};
 use serde_json::Value;
+
+use crate::outbound::{self, Body, OutboundError, Response};
+
+/// How long a connection to the server may take.
+const CONNECT: Duration = Duration::from_secs(30);
 
 /// Where the server is, and how to print.
 #[derive(Debug, Clone, clap::Args)]
@@ -19,7 +28,7 @@ pub struct ClientFlags {
 #[derive(Debug, Clone)]
 pub struct Client {
     base: String,
-    http: reqwest::Client,
+    http: outbound::Client,
     /// What opens the server, or why it cannot be read.
     key: Result<Option<String>, String>,
 }
@@ -50,7 +59,7 @@ pub enum ClientError {
     },
     /// An answer that makes no sense.
     #[error("the server's answer cannot be read: {0}")]
-    Answer(String),
+    Answer(#[from] OutboundError),
 }
 
 /// The key in `VGPO_API_KEY`, or in the file that `VGPO_API_KEY_FILE` names.
@@ -96,7 +105,7 @@ impl Client {
     /// A client of the server at `base`, with the key of the environment.
     pub fn new(base: &str) -> Self {
         let key = api_key(&|name| std::env::var(name).ok());
-        Self { base: base.trim_end_matches('/').to_owned(), http: reqwest::Client::new(), key }
+        Self { base: base.trim_end_matches('/').to_owned(), http: outbound::Client::new(CONNECT), key }
     }
 
     /// `GET path`.
@@ -106,8 +115,9 @@ impl Client {
 
     /// `GET path` as it comes.
     pub async fn text(&self, path: &str) -> Result<String, ClientError> {
-        let response = self.accepted(self.http.get(format!("{}{path}", self.base))).await?;
-        response.text().await.map_err(|error| ClientError::Answer(root_cause(&error)))
+        let response = self.accepted(self.request(Method::GET, path), outbound::empty()).await?;
+        let bytes = response.bytes().await?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// `POST path` with a JSON body.
@@ -116,29 +126,29 @@ impl Client {
     }
 
     /// `POST path` with a form that is read while it is sent.
-    pub async fn post_form(&self, path: &str, boundary: &str, body: reqwest::Body) -> Result<Value, ClientError> {
+    pub async fn post_form(&self, path: &str, boundary: &str, body: Body) -> Result<Value, ClientError> {
         let kind = format!("multipart/form-data; boundary={boundary}");
-        let request = self.http.post(format!("{}{path}", self.base)).header("content-type", kind).body(body);
-        self.accepted(request).await?.json().await.map_err(|error| ClientError::Answer(error.to_string()))
+        let request = self.request(Method::POST, path).header(CONTENT_TYPE, kind);
+        Ok(self.accepted(request, body).await?.json().await?)
     }
 
     /// `PUT path` with bytes.
     pub async fn put(&self, path: &str, bytes: Vec<u8>) -> Result<Value, ClientError> {
-        let request = self.http.put(format!("{}{path}", self.base)).body(bytes);
-        self.accepted(request).await?.json().await.map_err(|error| ClientError::Answer(error.to_string()))
+        let response = self.accepted(self.request(Method::PUT, path), outbound::whole(bytes)).await?;
+        Ok(response.json().await?)
     }
 
     /// `GET path`: the bytes as they come.
     pub async fn bytes(
         &self,
         path: &str,
-    ) -> Result<impl futures_util::Stream<Item = reqwest::Result<axum::body::Bytes>> + use<>, ClientError> {
-        Ok(self.accepted(self.http.get(format!("{}{path}", self.base))).await?.bytes_stream())
+    ) -> Result<impl Stream<Item = Result<Bytes, OutboundError>> + use<>, ClientError> {
+        Ok(self.accepted(self.request(Method::GET, path), outbound::empty()).await?.stream())
     }
 
     /// `DELETE path`, which answers without a body.
     pub async fn delete(&self, path: &str) -> Result<(), ClientError> {
-        self.accepted(self.http.delete(format!("{}{path}", self.base))).await.map(drop)
+        self.accepted(self.request(Method::DELETE, path), outbound::empty()).await.map(drop)
     }
 
     /// `DELETE path`, which answers with what became of it.
@@ -147,44 +157,53 @@ impl Client {
     }
 
     async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, ClientError> {
-        let mut request = self.http.request(method, format!("{}{path}", self.base));
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        let response = self.accepted(request).await?;
-        response.json().await.map_err(|error| ClientError::Answer(error.to_string()))
+        let request = self.request(method, path);
+        let response = match body {
+            Some(body) => {
+                let request = request.header(CONTENT_TYPE, "application/json");
+                self.accepted(request, outbound::whole(body.to_string())).await?
+            }
+            None => self.accepted(request, outbound::empty()).await?,
+        };
+        Ok(response.json().await?)
     }
 
-    async fn accepted(&self, request: reqwest::RequestBuilder) -> Result<Response, ClientError> {
+    fn request(&self, method: Method, path: &str) -> request::Builder {
+        Request::builder().method(method).uri(format!("{}{path}", self.base))
+    }
+
+    async fn accepted(&self, request: request::Builder, body: Body) -> Result<Response, ClientError> {
         let key = self.key.clone().map_err(ClientError::Key)?;
-        let request = key.into_iter().fold(request, reqwest::RequestBuilder::bearer_auth);
-        let response = request
-            .send()
-            .await
-            .map_err(|error| ClientError::Unreachable { base: self.base.clone(), problem: root_cause(&error) })?;
+        let request = key.iter().fold(request, |request, key| request.header(AUTHORIZATION, format!("Bearer {key}")));
+        let unreachable = |problem: String| ClientError::Unreachable { base: self.base.clone(), problem };
+        let request = request.body(body).map_err(|error| unreachable(error.to_string()))?;
+        let response = self.http.send(request).await.map_err(|error| unreachable(error.to_string()))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
+        }
+        if let Some(to) = response.header(LOCATION.as_str()).filter(|_| status.is_redirection()) {
+            return Err(unreachable(format!("it answers {status} and points to {to}, which commands do not follow")));
         }
         let body = response.json().await.unwrap_or(Value::Null);
         Err(ClientError::Refused { status: status.as_u16(), body })
     }
 
-    /// Follows a live stream behind `after`; `each` returns whether to go on. Ends with the stream.
+    /// Follows a live stream after the event `after`; `each` returns whether to continue. Ends with the stream.
     pub async fn follow(
         &self,
         path: &str,
         after: &str,
         mut each: impl FnMut(Frame) -> bool,
     ) -> Result<(), ClientError> {
-        let mut request = self.http.get(format!("{}{path}", self.base)).header("accept", "text/event-stream");
+        let mut request = self.request(Method::GET, path).header("accept", "text/event-stream");
         if !after.is_empty() {
             request = request.header("last-event-id", after);
         }
-        let mut bytes = self.accepted(request).await?.bytes_stream();
+        let mut bytes = std::pin::pin!(self.accepted(request, outbound::empty()).await?.stream());
         let mut reader = FrameReader::default();
         while let Some(chunk) = bytes.next().await {
-            let chunk = chunk.map_err(|error| ClientError::Answer(root_cause(&error)))?;
+            let chunk = chunk?;
             for frame in reader.push(&chunk) {
                 if !each(frame) {
                     return Ok(());
@@ -193,14 +212,6 @@ impl Client {
         }
         Ok(())
     }
-}
-
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
 }
 
 /// Cuts a byte stream into server-sent events.

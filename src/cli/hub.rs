@@ -2,7 +2,7 @@
 
 use crate::config::app::AppSettings;
 use crate::domain::repository::Repository;
-use crate::hub::{Hub, HubError, Kind, model_files};
+use crate::outbound::hub::{Hub, HubError, Kind, model_files};
 use crate::prompt::Processor;
 use crate::serving::ModelRef;
 use serde_json::{Value, json};

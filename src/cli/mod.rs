@@ -43,11 +43,11 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::app::{AppSettings, LogFormat};
 use crate::domain::brief::for_terminal;
 use crate::domain::device::DeviceName;
+use crate::outbound::HttpWebhooks;
 use crate::reward::Backends;
 use crate::similarity::Checkpoints;
 use crate::store::{self, Migrations, Store};
 use crate::telemetry::traces::Traces;
-use crate::webhook::HttpWebhooks;
 use clap::{Parser, Subcommand};
 
 /// Threads of one matrix product, as candle and rayon read it.

@@ -1,26 +1,27 @@
 //! One conversation with an engine over HTTP.
 
 use axum::body::Bytes;
-use reqwest::header::CONTENT_TYPE;
+use axum::http::Request;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use tokio::time::timeout;
 
 use super::health::InFlight;
 use crate::config::serving::{ENGINE_CONNECT, ENGINE_SEND, ENGINE_SILENCE};
 use crate::domain::engine::EngineRecord;
+use crate::outbound::{self, Client, Response};
 use crate::serving::wire::Frame;
 use crate::telemetry::traces;
 
 /// The client that calls engines.
 #[derive(Clone)]
 pub(super) struct Peer {
-    /// The HTTP client, or why it cannot be built.
-    http: Result<reqwest::Client, String>,
+    http: Client,
     secret: String,
 }
 
 /// A streamed answer. Dropping it closes the connection.
 pub(super) struct Exchange {
-    response: reqwest::Response,
+    response: Response,
     /// Bytes after the last complete line.
     rest: Vec<u8>,
     /// Bytes of `rest` that contain no line end.
@@ -30,13 +31,7 @@ pub(super) struct Exchange {
 
 impl Peer {
     pub(super) fn new(secret: &str) -> Self {
-        // Neither a proxy nor a redirect may see the secret.
-        let http = reqwest::Client::builder()
-            .connect_timeout(ENGINE_CONNECT)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build();
-        Self { http: http.map_err(|error| error.to_string()), secret: secret.to_owned() }
+        Self { http: Client::new(ENGINE_CONNECT), secret: secret.to_owned() }
     }
 
     /// Sends a request and returns the first frame of the answer and the rest of the stream. An error says why the
@@ -48,15 +43,17 @@ impl Peer {
         body: Bytes,
         in_flight: InFlight,
     ) -> Result<(Frame, Exchange), String> {
-        let mut request = self.http.as_ref().map_err(Clone::clone)?.post(format!("{}{route}", engine.address));
+        let mut request = Request::post(format!("{}{route}", engine.address))
+            .header(AUTHORIZATION, format!("Bearer {}", self.secret))
+            .header(CONTENT_TYPE, "application/json");
         for (name, value) in traces::carried() {
             request = request.header(name, value);
         }
-        let request = request.bearer_auth(&self.secret).header(CONTENT_TYPE, "application/json").body(body);
-        let sent = timeout(ENGINE_SEND, request.send())
-            .await
-            .map_err(|_| "it does not accept the request in time".to_owned())?;
-        let response = sent.map_err(|error| root_cause(&error))?;
+        let request = request.body(outbound::whole(body)).map_err(|error| error.to_string())?;
+        let sent = timeout(ENGINE_SEND, self.http.send(request)).await;
+        let response = sent
+            .map_err(|_| "it does not accept the request in time".to_owned())?
+            .map_err(|error| error.to_string())?;
         match response.status().as_u16() {
             200 => {}
             401 | 403 => {
@@ -82,7 +79,7 @@ impl Exchange {
             }
             let chunk =
                 timeout(ENGINE_SILENCE, self.response.chunk()).await.map_err(|_| "it stopped responding".to_owned())?;
-            let chunk = chunk.map_err(|error| root_cause(&error))?.ok_or("it closed the connection")?;
+            let chunk = chunk.map_err(|error| error.to_string())?.ok_or("it closed the connection")?;
             self.rest.extend_from_slice(&chunk);
         }
     }
@@ -97,12 +94,4 @@ impl Exchange {
         self.searched = 0;
         Some(self.rest.drain(..=end).collect())
     }
-}
-
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
 }

@@ -28,7 +28,7 @@ use self::runs::Runs;
 use crate::clock::Clock;
 use crate::config::app::AppSettings;
 use crate::domain::access::Caller;
-use crate::fetch::ImageFetcher;
+use crate::outbound::ImageFetcher;
 use crate::serving::Engine;
 use crate::store::Store;
 use crate::telemetry::Telemetry;

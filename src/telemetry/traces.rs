@@ -16,6 +16,8 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::Layer;
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::outbound;
+
 const SERVICE: &str = "vgpo";
 /// Timeout of an export: a collector that hangs must not delay the end of the program.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -77,8 +79,7 @@ struct SpanExporterClient(ureq::Agent);
 
 impl SpanExporterClient {
     fn new() -> Self {
-        let config = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).http_status_as_error(false);
-        Self(config.build().into())
+        Self(outbound::trusting(PATIENCE))
     }
 }
 

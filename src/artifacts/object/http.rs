@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use http_body_util::BodyExt as _;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::HttpConnector as Plain;
-use hyper_util::client::legacy::{Client, Error as ClientError};
-use hyper_util::rt::TokioExecutor;
+use hyper_util::client::legacy::Error as ClientError;
 use object_store::ClientOptions;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse, HttpResponseBody,
     HttpService,
 };
+
+use crate::outbound::{Connections, connections};
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -23,17 +22,11 @@ const ANSWER: Duration = Duration::from_mins(2);
 pub(super) struct Connector;
 
 #[derive(Debug)]
-struct Service(Client<HttpsConnector<Plain>, HttpRequestBody>);
+struct Service(Connections<HttpRequestBody>);
 
 impl HttpConnector for Connector {
     fn connect(&self, _options: &ClientOptions) -> object_store::Result<HttpClient> {
-        let mut plain = Plain::new();
-        plain.enforce_http(false);
-        plain.set_connect_timeout(Some(CONNECT));
-        plain.set_nodelay(true);
-        let secure = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1();
-        let client = Client::builder(TokioExecutor::new()).build(secure.wrap_connector(plain));
-        Ok(HttpClient::new(Service(client)))
+        Ok(HttpClient::new(Service(connections(CONNECT))))
     }
 }
 

@@ -7,6 +7,8 @@ use futures_util::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use serde_json::{Map, Value};
 use tokio_util::io::ReaderStream;
 
+use crate::outbound::{self, Body};
+
 /// A file to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
@@ -107,8 +109,8 @@ impl Form {
     }
 
     /// The bytes, read when they are asked for.
-    pub fn body(&self) -> reqwest::Body {
-        reqwest::Body::wrap_stream(stream::iter(self.pieces.clone()).flat_map(Piece::bytes))
+    pub fn body(&self) -> Body {
+        outbound::streamed(stream::iter(self.pieces.clone()).flat_map(Piece::bytes))
     }
 }
 

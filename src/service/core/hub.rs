@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::domain::repository::Repository;
-use crate::hub::{Hub, HubError, Kind, Snapshot};
+use crate::outbound::hub::{Hub, HubError, Kind, Snapshot};
 use crate::service::core::Core;
 use crate::service::{Result, ServiceError};
 

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::config::serving::MAX_FETCHED_IMAGES;
 use crate::domain::message::{Content, Message, Part};
-use crate::fetch::ImageFetcher;
+use crate::outbound::ImageFetcher;
 use crate::service::core::Core;
 use crate::service::{Result, ServiceError};
 

@@ -21,8 +21,9 @@ use crate::clock::{Clock, Stopwatch, new_id};
 use crate::config::app::AppSettings;
 use crate::domain::access::Caller;
 use crate::domain::device::DeviceName;
-use crate::fetch::ImageFetcher;
 use crate::forward::Directory;
+use crate::outbound::HttpWebhooks;
+use crate::outbound::ImageFetcher;
 use crate::reward::Backends;
 use crate::service::admin::readiness::LastLook;
 use crate::service::models::downloads::Downloads;
@@ -30,7 +31,6 @@ use crate::serving::Engine;
 use crate::similarity::Checkpoints;
 use crate::store::{Store, view};
 use crate::telemetry::Telemetry;
-use crate::webhook::HttpWebhooks;
 
 /// Data sets whose rows are checked at the same time; others wait.
 const DATASET_CHECKS: usize = 2;

@@ -11,7 +11,7 @@ use super::request::DatasetRequest;
 use crate::config::datasets::limits;
 use crate::domain::dataset::{DatasetLimits, DatasetRecord};
 use crate::domain::repository::Repository;
-use crate::hub::{Hub, HubError, Kind, Snapshot, dataset_files};
+use crate::outbound::hub::{Hub, HubError, Kind, Snapshot, dataset_files};
 use crate::service::core::hub::at_hub;
 use crate::service::datasets::Datasets;
 use crate::service::{Result, ServiceError};

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::entry::ModelEntry;
 use super::register::Coming;
 use crate::domain::model::{DownloadProgress, ModelState};
-use crate::hub::{Hub, Snapshot, model_files};
+use crate::outbound::hub::{Hub, Snapshot, model_files};
 use crate::prompt::Processor;
 use crate::service::core::hub::at_hub;
 use crate::service::models::Models;

@@ -12,7 +12,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
-use vgpo::fetch::{ImageFetcher, Lookup};
+use vgpo::outbound::{ImageFetcher, Lookup};
 
 use super::support::{Answer, Api};
 
@@ -125,7 +125,7 @@ async fn a_listed_host_on_this_machine_is_refused_all_the_same() {
     let api = server(&hosts, false).await;
     for host in hosts.split(',') {
         let detail = refused(&api, &format!("http://{host}/ok.png")).await;
-        assert!(detail.contains("no address of the public internet"), "{host}: {detail}");
+        assert!(detail.contains("not an address of the public internet"), "{host}: {detail}");
     }
     // Numbers in other clothes are names, or the same address.
     for host in [format!("2130706433:{port}"), format!("0x7f.1:{port}"), format!("127.1:{port}")] {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use vgpo::config::app::{AppSettings, Sources};
 use vgpo::domain::model::DownloadProgress;
 use vgpo::domain::repository::Repository;
-use vgpo::hub::{Hub, HubError, Kind, Snapshot, model_files};
+use vgpo::outbound::hub::{Hub, HubError, Kind, Snapshot, model_files};
 
 use server::{COMMIT, FakeHub, Moods, OTHER_COMMIT};
 

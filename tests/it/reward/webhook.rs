@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use vgpo::clock::SystemClock;
 use vgpo::config::app::{AppSettings, Sources};
 use vgpo::config::job;
+use vgpo::outbound::HttpWebhooks;
 use vgpo::reward::{Backends, Reward, RewardBatch, RewardError, RewardInput, Verdict, WebhookClient, build_with};
-use vgpo::webhook::HttpWebhooks;
 
 use crate::printed::printed_address;
 

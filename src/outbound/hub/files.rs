@@ -66,7 +66,7 @@ pub(super) fn is_weights(file: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::Kind;
+    use crate::outbound::hub::Kind;
 
     fn files(names: &[&str]) -> Result<Vec<String>, HubError> {
         let files = names.iter().map(|name| (*name).to_owned()).collect();

@@ -6,6 +6,8 @@ use std::time::Duration;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
+use super::blocking;
+use super::hosts::{HostError, Hosts};
 use crate::clock::Clock;
 use crate::config::app::AppSettings;
 use crate::domain::brief::{cut, is_printable};
@@ -23,7 +25,7 @@ const TOLD: usize = 80;
 
 /// Asks webhooks over HTTP.
 pub struct HttpWebhooks {
-    hosts: Vec<String>,
+    hosts: Hosts,
     secret: String,
     clock: Arc<dyn Clock>,
 }
@@ -39,7 +41,7 @@ enum Failure {
 impl HttpWebhooks {
     /// A client under the settings `webhook_hosts` and `webhook_secret`; none where no host is allowed.
     pub fn of(settings: &AppSettings, clock: Arc<dyn Clock>) -> Option<Arc<dyn WebhookClient>> {
-        let hosts: Vec<String> = settings.webhook_hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
+        let hosts = Hosts::new(&settings.webhook_hosts);
         (!hosts.is_empty())
             .then(|| Arc::new(Self { hosts, secret: settings.webhook_secret.clone(), clock }) as Arc<dyn WebhookClient>)
     }
@@ -85,40 +87,24 @@ impl HttpWebhooks {
 }
 
 impl WebhookClient for HttpWebhooks {
-    /// The address must be plain http(s) and name an allowed `host` (ports 80 and 443) or `host:port`.
+    /// The address must be plain http(s) and name a listed `host` or `host:port`.
     fn check(&self, url: &str) -> Result<(), RewardError> {
         let refused = |problem: &str| RewardError::Webhook(format!("`{url}` {problem}"));
-        let uri: ureq::http::Uri = url.parse().map_err(|_| refused("is no URL"))?;
-        if !matches!(uri.scheme_str(), Some("http" | "https")) {
-            return Err(refused("must begin with http:// or https://"));
-        }
-        let authority = uri.authority().ok_or_else(|| refused("names no host"))?;
-        if authority.as_str().contains('@') {
-            return Err(refused("holds a user name; use webhook_secret to prove who asks"));
-        }
-        let port = authority.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
-        let host = authority.host().to_ascii_lowercase();
-        let whole = format!("{host}:{port}");
-        let usual = port == 80 || port == 443;
-        if self.hosts.iter().any(|known| *known == whole || (usual && *known == host)) {
-            return Ok(());
-        }
-        Err(refused(
-            "is not allowed; add its host to the setting webhook_hosts (VGPO_WEBHOOK_HOSTS): `host` for ports 80 and 443, `host:port` \
-             for another one",
-        ))
+        let uri: ureq::http::Uri = url.parse().map_err(|_| refused("is not a URL"))?;
+        self.hosts.check(&uri).map_err(|error| match error {
+            HostError::Scheme => refused("must begin with http:// or https://"),
+            HostError::NoHost => refused("names no host"),
+            HostError::UserName => refused("holds a user name; use webhook_secret to prove who asks"),
+            HostError::Unlisted(_) => refused(
+                "is not allowed; add its host to the setting webhook_hosts (VGPO_WEBHOOK_HOSTS): `host` for ports 80 \
+                 and 443, `host:port` for another one",
+            ),
+        })
     }
 
     fn ask(&self, question: &Question<'_>) -> Result<Vec<u8>, RewardError> {
         self.check(question.url)?;
-        // Redirects could lead past the allow-list; proxies of the environment likewise.
-        let config = ureq::Agent::config_builder()
-            .timeout_global(Some(question.timeout))
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .proxy(None)
-            .build();
-        let agent = ureq::Agent::new_with_config(config);
+        let agent = blocking::guarded(question.timeout);
         let mut pause = FIRST_PAUSE;
         for attempt in 0.. {
             match self.attempt(&agent, question) {

@@ -1,0 +1,22 @@
+//! HTTP to other machines: one asynchronous client for whatever streams, one blocking agent for short calls from threads.
+//!
+//! | module | what goes out |
+//! |---|---|
+//! | `client` | commands to a server, requests forwarded to an engine, objects of a bucket |
+//! | `blocking` | the agent of the three below and of spans |
+//! | `pictures` | pictures by URL, from listed hosts at public addresses |
+//! | `webhooks` | questions to webhook rewards, at listed hosts |
+//! | `hub` | models and data sets from Hugging Face's hub, by commit |
+
+mod address;
+mod blocking;
+mod client;
+mod hosts;
+pub mod hub;
+mod pictures;
+mod webhooks;
+
+pub use blocking::trusting;
+pub use client::{Body, Client, Connections, OutboundError, Response, connections, empty, streamed, whole};
+pub use pictures::{FetchError, ImageFetcher, Lookup};
+pub use webhooks::HttpWebhooks;
