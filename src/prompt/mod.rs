@@ -17,6 +17,8 @@ mod permitted;
 mod processor;
 mod resize;
 mod rows;
+mod template_budget;
+mod template_checks;
 mod template_environment;
 mod template_json;
 mod template_methods;

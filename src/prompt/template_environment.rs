@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 
 use minijinja::value::{Kwargs, Rest, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, Value};
+use minijinja::{Environment, Error, ErrorKind, State, Value};
 use regex::Regex;
 
-use super::{bounded, template_json, template_methods};
+use super::{bounded, template_budget, template_json, template_methods};
 use crate::clock::local_time;
 
 /// Maximum width of `center`.
@@ -22,6 +22,7 @@ pub(super) fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_trim_blocks(true);
     environment.set_lstrip_blocks(true);
+    template_budget::add(&mut environment);
     bounded::add(&mut environment);
     environment.set_unknown_method_callback(template_methods::method);
     environment.add_filter("tojson", template_json::to_json);
@@ -77,12 +78,13 @@ fn strftime_now(format: &str) -> Result<String, Error> {
 
 /// Centres a text.
 #[allow(clippy::needless_pass_by_value, reason = "the engine hands a filter its options by value")]
-fn center(text: &str, width: Option<usize>, options: Kwargs) -> Result<String, Error> {
+fn center(state: &State, text: &str, width: Option<usize>, options: Kwargs) -> Result<String, Error> {
     let width = width.or(options.get("width")?).unwrap_or(80);
     options.assert_all_used()?;
     if width > MOST {
         return Err(Error::new(ErrorKind::InvalidOperation, format!("{width} is over the limit of {MOST}")));
     }
+    template_budget::make_text(state, width.max(text.len()))?;
     let spare = width.saturating_sub(text.chars().count());
     // Python puts the extra space on the left if the width is odd.
     let left = spare / 2 + (spare & width & 1);
@@ -143,7 +145,7 @@ mod tests {
     fn centred_texts_are_those_of_python() {
         let none = || Kwargs::from_iter(Vec::<(String, Value)>::new());
         for (text, width, want) in [("ab", 5, "  ab "), ("abc", 6, " abc  "), ("a", 4, " a  "), ("abcd", 2, "abcd")] {
-            assert_eq!(center(text, Some(width), none()).unwrap(), want);
+            assert_eq!(center(&Environment::new().empty_state(), text, Some(width), none()).unwrap(), want);
         }
     }
 }

@@ -3,13 +3,18 @@
 use minijinja::value::{ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State, Value};
 
-use super::bounded;
+use super::{bounded, template_budget};
 
+/// Methods that only look up an entry of a mapping, or list its entries.
+const CHEAP: [&str; 4] = ["get", "items", "keys", "values"];
 /// Maximum width that a method pads to.
 const WIDEST: usize = 100_000;
 
 /// Runs the method `name` of a value.
 pub(super) fn method(state: &State, value: &Value, name: &str, arguments: &[Value]) -> Result<Value, Error> {
+    if !CHEAP.contains(&name) {
+        template_budget::read(state, value)?;
+    }
     let own = match (value.as_str(), value.kind()) {
         (Some(text), _) => text_method(text, name, arguments),
         (None, ValueKind::Seq) if name == "index" => Some(list_index(value, arguments)),

@@ -171,6 +171,74 @@ fn a_number_in_a_chat_template_does_not_fill_the_memory() {
     assert_eq!(rendered.text, "[[1, 2], [3]]  a\n  b007  x");
 }
 
+/// Each of these fills any memory, runs for hours or overflows the stack where a template may do as it likes. They wait for a
+/// word: a model whose template fails in every conversation is not opened at all.
+#[test]
+fn a_chat_template_cannot_fill_the_memory_or_hold_a_thread() {
+    let dir = tempfile::tempdir().unwrap();
+    let times = |count: usize, start: &str, step: &str, end: &str| {
+        format!("{{% set ns = namespace({start}) %}}{{% for i in range({count}) %}}{step}{{% endfor %}}{{{{ {end} }}}}")
+    };
+    let a = "x='aaaaaaaaaaaaaaaa'";
+    let set = |value: &str| format!("{{% set ns.x = {value} %}}");
+    let twice = "{% macro d(x) %}{{ x }}{{ x }}{% endmacro %}";
+    let long = "{% set x = 'ab' * 2000000 %}{% for i in range(100000) %}";
+    for (template, word) in [
+        (times(40, a, &set("ns.x ~ ns.x"), "ns.x | length"), "bytes"),
+        (times(40, a, &set("ns.x + ns.x"), "ns.x | length"), "bytes"),
+        (times(40, a, "{% set y %}{{ ns.x }}{{ ns.x }}{% endset %}{% set ns.x = y %}", "ns.x | length"), "bytes"),
+        (format!("{twice}{}", times(40, a, &set("d(ns.x)"), "ns.x | length")), "bytes"),
+        (times(8, a, &set("ns.x | replace('a', ns.x)"), "ns.x | length"), "bytes"),
+        (times(8, a, &set("ns.x.replace('a', ns.x)"), "ns.x | length"), "bytes"),
+        (times(8, a, &set("ns.x | list | join(ns.x)"), "ns.x | length"), "bytes"),
+        (times(8, a, &set("ns.x.join(ns.x | list)"), "ns.x | length"), "bytes"),
+        (times(60, "x=['a']", &set("[ns.x, ns.x]"), "ns.x"), "bytes"),
+        (times(60, "x=['a']", &set("{'a': ns.x, 'b': ns.x}"), "ns.x | tojson"), "bytes"),
+        (times(50, "x=['a']", &set("ns.x + ns.x"), "ns.x | list | length"), "bytes"),
+        (times(100_000, "x=['a']", &set("[ns.x]"), "ns.x"), "64 deep"),
+        (times(9, "x=1", &set("ns"), "ns.x"), "namespace"),
+        (times(9, "x=1", &set("[namespace(y=ns)]"), "ns.x"), "namespace"),
+        ("{{ ([1] * 1000000000) | list | length }}".to_owned(), "bytes"),
+        ("{{ ('\n' * 1000000) | indent(100000, true) | length }}".to_owned(), "bytes"),
+        ("{{ ('%99999d' * 100000) | format(1) | length }}".to_owned(), "bytes"),
+        ("{{ ('a' * 100000) | list | map('center', 100000) | list | length }}".to_owned(), "bytes"),
+        ("{{ ('a' * 90000000) ~ ('a' * 90000000) }}".to_owned(), "bytes"),
+        (format!("{{% for i in range(100000) %}}{}{{% endfor %}}", "x".repeat(100_000)), "bytes"),
+        (format!("{long}{{% if x | list | sort | length == 0 %}}x{{% endif %}}{{% endfor %}}"), "bytes"),
+        (format!("{long}{{% if x[::-1] == '' %}}x{{% endif %}}{{% endfor %}}"), "bytes"),
+        (format!("{long}{{% if x.isdigit() or x.upper() == '' %}}x{{% endif %}}{{% endfor %}}"), "bytes"),
+        ("{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}".to_owned(), "fuel"),
+        ("{% macro r() %}{{ r() }}{{ r() }}{% endmacro %}{{ r() }}".to_owned(), "recursion"),
+        ("{% for m in messages recursive %}{{ loop(messages) }}{% endfor %}".to_owned(), "recursion"),
+    ] {
+        let source =
+            format!("{{% if messages[0].content == 'now' %}}{template}{{% endif %}}{{{{ messages[0].content }}}}");
+        let processor = with_template(dir.path(), &source).unwrap_or_else(|error| panic!("{template:.200}: {error}"));
+        assert_eq!(processor.render(&[user("hi")], &[], &LIMITS, true).unwrap().text, "hi");
+        let begun = vgpo::clock::Stopwatch::start();
+        let error = processor.render(&[user("now")], &[], &LIMITS, true).unwrap_err();
+        assert!(error.to_string().contains(word) && error.is_input(), "{template:.200}: {error}");
+        assert!(begun.seconds() < 60.0, "{template:.200}: {} s", begun.seconds());
+    }
+}
+
+/// What would overflow the stack while it is read, and what is too large to be read.
+#[test]
+fn a_chat_template_of_another_size_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    for (source, word) in [
+        ("x".repeat((1 << 20) + 1), "1048577 bytes, more than 1048576"),
+        (format!("{{{{ 1{} }}}}", " + 1".repeat(100_000)), "more than 1000 words"),
+        (format!("{{{{ 'a'{} }}}}", " | upper".repeat(60_000)), "more than 1000 words"),
+        (format!("{{% if a %}}{}{{% endif %}}", "{% elif a %}".repeat(50_000)), "200 `elif`"),
+        (format!("{}{}", "{% if a %}".repeat(40_000), "{% endif %}".repeat(40_000)), "cannot be parsed"),
+        ("{% include 'chat_template' %}".to_owned(), "another template"),
+    ] {
+        let error = with_template(dir.path(), &source).unwrap_err().to_string();
+        assert!(error.contains(word), "{source:.80}: {error:.300}");
+    }
+}
+
 /// A template that drops an image part would leave the model without it: an error, not a silent loss.
 #[test]
 fn a_template_that_ignores_images_is_an_error() {
