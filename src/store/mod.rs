@@ -28,8 +28,8 @@ pub use error::{Result, StoreError};
 pub use schema::Migrations;
 pub use traits::{
     AccessStore, CheckpointStore, ClaimRequest, DatasetHolder, EngineStore, EventStore, Failure, FigureStore,
-    IdempotencyRequest, IdempotencyState, IdempotencyStore, JobStore, MetricStore, ModelStore, Once, QueueStore,
-    QuotaStore, RetentionStore, RunStore, SampleStore, ServerStore, Store, SweepStore, WorkerStore,
+    IdempotencyRequest, IdempotencyState, IdempotencyStore, JobStore, MetricStore, ModelStore, Once, Present,
+    QueueStore, QuotaStore, RetentionStore, RunStore, SampleStore, ServerStore, Store, SweepStore, WorkerStore,
 };
 pub use view::view;
 

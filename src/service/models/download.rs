@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
 use super::entry::ModelEntry;
-use super::register::Coming;
+use super::register::{Coming, described};
 use crate::domain::model::{DownloadProgress, ModelState};
 use crate::outbound::hub::{Hub, Snapshot, model_files};
 use crate::prompt::Processor;
@@ -59,10 +59,7 @@ impl Download {
         let name = self.coming.name.clone();
         let coming = self.coming.clone();
         let project = coming.project.clone();
-        let done = match self.fetch(&service, wanted).await {
-            Ok(dir) => service.store_model(coming, dir).await.map(drop),
-            Err(problem) => Err(problem),
-        };
+        let done = self.fetch_and_store(coming, &service, wanted).await;
         match done {
             Ok(()) => {
                 service.downloads.forget(&name);
@@ -73,6 +70,16 @@ impl Download {
                 service.tell((&name, &project), Some(ModelState::Failed), None, Some(problem)).await;
             }
         }
+    }
+
+    async fn fetch_and_store(
+        self,
+        coming: Coming,
+        service: &Models,
+        wanted: Vec<String>,
+    ) -> std::result::Result<(), String> {
+        let folder = described(self.fetch(service, wanted).await?).await?;
+        service.store_model(coming, folder).await.map(drop).map_err(|error| error.to_string())
     }
 
     /// A thread of its own fetches, so that a server that stops need not wait for the hub.

@@ -1,6 +1,6 @@
 //! Models come and go: from a folder of the server's machine, or from a hub.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::Value;
 
@@ -53,8 +53,8 @@ impl Models {
                 let folder = dir.file_name().map(|name| name.to_string_lossy().into_owned());
                 let name = request.name(&folder.unwrap_or_default())?;
                 self.check_free(&name).await?;
-                let model = self.store_model(coming(name, PATH.to_owned()), dir).await;
-                Ok(model.map_err(|problem| ServiceError::field("/source/path", problem))?.into())
+                let described = described(dir).await.map_err(|problem| ServiceError::field("/source/path", problem))?;
+                Ok(self.store_model(coming(name, PATH.to_owned()), described).await?.into())
             }
         }
     }
@@ -88,12 +88,10 @@ impl Models {
         if self.downloads.is_under_way(name) { Err(taken("a download of")) } else { Ok(()) }
     }
 
-    /// Reads what the folder says about itself and registers it; says what is wrong with it else.
-    pub(super) async fn store_model(&self, coming: Coming, dir: PathBuf) -> std::result::Result<Model, String> {
-        let read = move || read_folder(&dir).map(|described| (dir, described));
-        let (dir, Described { info, card, recommended }) =
-            tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())??;
-        let path = self.model_path(dir, &new_id("mdl")).await.map_err(|error| error.to_string())?;
+    /// Registers a model; `Conflict` when somebody else has taken its name in the meantime.
+    pub(super) async fn store_model(&self, coming: Coming, described: Described) -> Result<Model> {
+        let Described { dir, info, card, recommended } = described;
+        let path = self.model_path(dir, &new_id("mdl")).await?;
         let record = NewModel {
             name: coming.name,
             family: info.family,
@@ -105,7 +103,7 @@ impl Models {
             project: coming.project,
             created_by: coming.created_by,
         };
-        let model = self.store.upsert_model(record).await.map_err(|error| error.to_string())?;
+        let model = self.store.create_model(record).await?;
         self.tell((&model.name, &model.project), Some(ModelState::Ready), None, None).await;
         Ok(model)
     }
@@ -155,10 +153,15 @@ impl Models {
     }
 }
 
+/// What a folder says about itself, read beside the threads that answer; what is wrong with it else.
+pub(super) async fn described(dir: PathBuf) -> std::result::Result<Described, String> {
+    tokio::task::spawn_blocking(move || read_folder(dir)).await.map_err(|error| error.to_string())?
+}
+
 /// What a folder says about itself: whether it can be trained and served shows here, not in a job that waited for hours.
-fn read_folder(dir: &Path) -> std::result::Result<Described, String> {
-    let info = model::describe(dir).map_err(|error| error.to_string())?;
-    let processor = Processor::from_dir(dir, &info).map_err(|error| error.to_string())?;
+fn read_folder(dir: PathBuf) -> std::result::Result<Described, String> {
+    let info = model::describe(&dir).map_err(|error| error.to_string())?;
+    let processor = Processor::from_dir(&dir, &info).map_err(|error| error.to_string())?;
     let warnings = [info.notes.as_slice(), processor.image_processor().notes()].concat();
     let notes = match std::fs::read(dir.join(CARD_FILE)) {
         Ok(bytes) => {
@@ -171,11 +174,12 @@ fn read_folder(dir: &Path) -> std::result::Result<Described, String> {
     if !warnings.is_empty() {
         card.insert("warnings".to_owned(), Value::from(warnings));
     }
-    Ok(Described { info, card: Value::Object(card), recommended: Value::Object(recommended) })
+    Ok(Described { dir, info, card: Value::Object(card), recommended: Value::Object(recommended) })
 }
 
 /// A folder's facts and notes.
-struct Described {
+pub(super) struct Described {
+    dir: PathBuf,
     info: model::ModelInfo,
     /// For people; what they should know about the folder is its `warnings`.
     card: Value,

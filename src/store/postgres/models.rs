@@ -10,7 +10,7 @@ use crate::domain::model::{Model, NewModel};
 use crate::store::change::{dataset_event, refuse_settled, taken};
 use crate::store::error::{Result, StoreError};
 use crate::store::rows;
-use crate::store::traits::{ModelStore, Once};
+use crate::store::traits::{ModelStore, Once, Present};
 
 use super::{PostgresStore, Write, events, idempotency, lock_names, servers};
 
@@ -29,7 +29,8 @@ const DELETE_DATASET: &str = "DELETE FROM datasets WHERE id = $1";
 
 #[async_trait]
 impl ModelStore for PostgresStore {
-    async fn upsert_model_within(&self, new: NewModel, project: Option<&str>) -> Result<Model> {
+    async fn put_model(&self, new: NewModel, present: Present<'_>) -> Result<Model> {
+        let (update, within) = present.parts();
         let (card, recommended) = (rows::to_json(&new.card)?, rows::to_json(&new.recommended)?);
         let mut tx = self.write().await?;
         lock_names(&mut tx).await?;
@@ -48,7 +49,8 @@ impl ModelStore for PostgresStore {
             .bind(&new.project)
             .bind(&new.created_by)
             .bind(self.now())
-            .bind(project)
+            .bind(within)
+            .bind(update)
             .fetch_optional(&mut tx)
             .await?;
         let row = row.ok_or_else(|| taken(&new.name))?;

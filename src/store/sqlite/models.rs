@@ -9,7 +9,7 @@ use crate::domain::model::{Model, NewModel};
 use crate::store::change::{dataset_event, refuse_settled, taken};
 use crate::store::error::{Result, StoreError};
 use crate::store::rows;
-use crate::store::traits::{ModelStore, Once};
+use crate::store::traits::{ModelStore, Once, Present};
 
 use super::{SqliteStore, Write, events, idempotency, servers};
 
@@ -22,7 +22,8 @@ const DATASET_JOBS: &str = include_str!("sql/dataset_jobs.sql");
 
 #[async_trait]
 impl ModelStore for SqliteStore {
-    async fn upsert_model_within(&self, new: NewModel, project: Option<&str>) -> Result<Model> {
+    async fn put_model(&self, new: NewModel, present: Present<'_>) -> Result<Model> {
+        let (update, within) = present.parts();
         let (card, recommended) = (rows::to_json(&new.card)?, rows::to_json(&new.recommended)?);
         let mut tx = self.write().await?;
         let promoted = sqlx::query("SELECT id FROM checkpoints WHERE promoted_as = ?")
@@ -44,7 +45,8 @@ impl ModelStore for SqliteStore {
             .bind(&new.project)
             .bind(&new.created_by)
             .bind(self.now())
-            .bind(project)
+            .bind(within)
+            .bind(update)
             .fetch_optional(&mut tx)
             .await?;
         let row = row.ok_or_else(|| taken(&new.name))?;

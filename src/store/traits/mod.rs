@@ -201,16 +201,42 @@ pub trait CheckpointStore: Send + Sync {
     async fn delete_checkpoint(&self, id: &str, reason: &str) -> Result<Checkpoint>;
 }
 
+/// What a registration does where the name has a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Present<'a> {
+    /// `Conflict`.
+    Refuse,
+    /// Bring it up to date; `Conflict` when it belongs to another project than `within`, if that is given.
+    Update {
+        /// The only project whose model may be replaced.
+        within: Option<&'a str>,
+    },
+}
+
+impl<'a> Present<'a> {
+    /// For a statement: may it be brought up to date, and in which project?
+    pub(super) fn parts(self) -> (bool, Option<&'a str>) {
+        match self {
+            Present::Refuse => (false, None),
+            Present::Update { within } => (true, within),
+        }
+    }
+}
+
 /// Registered models and data sets.
 #[async_trait]
 pub trait ModelStore: Send + Sync {
+    /// Registers a model under a new name. `Conflict` when a model or a promoted checkpoint has that name.
+    async fn create_model(&self, model: NewModel) -> Result<Model> {
+        self.put_model(model, Present::Refuse).await
+    }
     /// Registers a model or brings it up to date; its creation time stays. `Conflict` when a promoted checkpoint
     /// has that name.
     async fn upsert_model(&self, model: NewModel) -> Result<Model> {
-        self.upsert_model_within(model, None).await
+        self.put_model(model, Present::Update { within: None }).await
     }
-    /// The same; `Conflict` as well when a model of another project than `project` has the name.
-    async fn upsert_model_within(&self, model: NewModel, project: Option<&str>) -> Result<Model>;
+    /// Registers a model; `present` says what becomes of one that has the name.
+    async fn put_model(&self, model: NewModel, present: Present<'_>) -> Result<Model>;
     /// One model.
     async fn model(&self, name: &str) -> Result<Model>;
     /// Every model, by name.

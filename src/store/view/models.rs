@@ -6,7 +6,7 @@ use super::View;
 use crate::domain::dataset::{DatasetRecord, NewDataset};
 use crate::domain::model::{Model, NewModel};
 use crate::store::error::{Result, StoreError};
-use crate::store::traits::{ModelStore, Once};
+use crate::store::traits::{ModelStore, Once, Present};
 
 impl View {
     async fn writable_dataset(&self, name_or_id: &str) -> Result<()> {
@@ -33,11 +33,14 @@ impl View {
 
 #[async_trait]
 impl ModelStore for View {
-    async fn upsert_model_within(&self, model: NewModel, project: Option<&str>) -> Result<Model> {
+    async fn put_model(&self, model: NewModel, present: Present<'_>) -> Result<Model> {
         self.may_write(&model.project)?;
         let created_by = self.signed(model.created_by);
-        let within = self.within(project);
-        let model = self.store.upsert_model_within(NewModel { created_by, ..model }, within).await?;
+        let present = match present {
+            Present::Refuse => Present::Refuse,
+            Present::Update { within } => Present::Update { within: self.within(within) },
+        };
+        let model = self.store.put_model(NewModel { created_by, ..model }, present).await?;
         self.did("model.create", &model.project, &model.name, Some(&model.source)).await;
         Ok(model)
     }

@@ -63,6 +63,33 @@ async fn a_folder_is_registered_where_it_lies() {
     assert!(folder.join("model.safetensors").exists(), "the folder stays");
 }
 
+/// Who looks and then writes gives one name to two.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_who_want_a_name_at_once_one_gets_it() {
+    let roots = tempfile::tempdir().unwrap();
+    for folder in ["one", "two"].map(|name| roots.path().join(name)) {
+        std::fs::create_dir(&folder).unwrap();
+        for entry in std::fs::read_dir(tiny_model()).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    let api = Api::with(&[("model_roots", roots.path().to_str().unwrap())]).await;
+    for round in 0..4 {
+        let name = format!("race/{round}");
+        let register = |at: usize| {
+            let folder = roots.path().join(["one", "two"][at % 2]);
+            api.post("/v1/models", json!({"name": name, "source": {"path": folder}}))
+        };
+        let answers = futures_util::future::join_all((0..6).map(register)).await;
+        let (made, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 201);
+        assert_eq!(made.len(), 1, "{:?}", answers.iter().map(|answer| answer.status).collect::<Vec<_>>());
+        for answer in refused {
+            assert!(answer.problem(409, "conflict")["detail"].as_str().unwrap().contains(&name), "{}", answer.body);
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_registrations_name_their_fields() {
     let roots = tempfile::tempdir().unwrap();

@@ -32,6 +32,11 @@ pub async fn models_and_data_sets_are_upserted(db: &Db) {
     assert_eq!(store.models().await.unwrap(), [second]);
     assert!(matches!(store.model("x").await, Err(StoreError::NotFound { kind: "model", .. })));
 
+    assert!(
+        matches!(store.create_model(model(3)).await, Err(StoreError::Conflict(told)) if told.contains("`starter`"))
+    );
+    assert_eq!(store.model("starter").await.unwrap().parameters, 2, "nothing of the second one is kept");
+
     let leased = claimed(store, "w").await;
     store.add_checkpoint(&leased.token, new_checkpoint("ckpt_1", 1, None)).await.unwrap();
     assert!(matches!(store.promote("ckpt_1", "starter").await, Err(StoreError::Conflict(_))));

@@ -124,6 +124,13 @@ pub async fn a_name_never_leaves_its_project(db: &Db) {
         let owner = if a.is_ok() { "pa" } else { "pb" };
         assert_eq!(db.store.model(&format!("model-{round}")).await.unwrap().project, owner);
 
+        // Of two that are new, whosever they are, one gets the name.
+        let model = |path: &str| NewModel { name: format!("new-{round}"), path: path.to_owned(), ..model("pa") };
+        let (a, b) = tokio::join!(views[0].create_model(model("one")), views[0].create_model(model("two")));
+        assert_eq!(usize::from(a.is_ok()) + usize::from(b.is_ok()), 1, "{a:?} {b:?}");
+        let kept = db.store.model(&format!("new-{round}")).await.unwrap().path;
+        assert_eq!(kept, if a.is_ok() { "one" } else { "two" });
+
         let name = format!("served-{round}");
         let (a, b) = tokio::join!(views[0].promote(&checkpoints[0], &name), views[1].promote(&checkpoints[1], &name));
         assert_eq!(usize::from(a.is_ok()) + usize::from(b.is_ok()), 1, "{a:?} {b:?}");

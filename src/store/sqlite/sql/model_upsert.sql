@@ -8,6 +8,6 @@ ON CONFLICT (name) DO UPDATE SET
     recommended = excluded.recommended,
     source = excluded.source,
     project = excluded.project
--- A name never leaves the project that is given.
-WHERE ?11 IS NULL OR models.project = ?11
+-- Where a model may be brought up to date at all; and a name never leaves the project that is given.
+WHERE ?12 AND (?11 IS NULL OR models.project = ?11)
 RETURNING *
