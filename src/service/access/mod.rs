@@ -25,6 +25,9 @@ use crate::service::{Result, ServiceError};
 /// How often the last use of a key is written.
 const LAST_USE: Duration = Duration::from_mins(1);
 
+/// How long the database is waited for where it was known before whether there are keys.
+const KNOWN: Duration = Duration::from_secs(1);
+
 /// Who asks, as `GET /v1/session` tells them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Identity {
@@ -107,7 +110,13 @@ impl Access {
         if known() == Some(true) {
             return Ok(true);
         }
-        match self.store.had_keys().await {
+        let asked = self.store.had_keys();
+        let answer = match known() {
+            // A request has something of its own to ask the database, and waits for that.
+            Some(known) => tokio::time::timeout(KNOWN, asked).await.unwrap_or(Ok(known)),
+            None => asked.await,
+        };
+        match answer {
             Ok(found) => Ok(*self.keyed.lock().unwrap_or_else(PoisonError::into_inner).insert(found)),
             Err(error) => known().ok_or_else(|| error.into()),
         }

@@ -127,7 +127,7 @@ impl PostgresStore {
         let waited = Stopwatch::start();
         for pause in PAUSES {
             match ask().await {
-                Err(StoreError::Unavailable(error)) if waited.seconds() < PATIENCE => {
+                Err(StoreError::Unavailable(error)) if waited.seconds() + pause.as_secs_f64() < PATIENCE => {
                     tracing::debug!(%error, "the database does not answer");
                 }
                 answer => return answer,

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixStream};
 use tokio::sync::watch;
+use vgpo::config::app::{AppSettings, Sources};
+use vgpo::service::Service;
 use vgpo::store::{self, Store, StoreError};
 
 use super::fixture::{self, Kind, new_job};
@@ -128,6 +130,26 @@ async fn a_frozen_server_is_told_in_time() {
     proxy.cut();
     let again = tokio::time::timeout(Duration::from_secs(20), store.submit(new_job(|_| ()))).await;
     again.expect("the store finds its server again").unwrap();
+    store.close().await;
+}
+
+/// Every request asks first whether the server wants keys: what was known holds, so that it does not wait twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whether_keys_are_wanted_is_not_waited_for() {
+    let Some(cluster) = super::postgres::shared() else { return };
+    let name = cluster.create().await;
+    let proxy = Proxy::to(cluster.socket()).await;
+    let store = store::open(&proxy.url(&name), fixture::clock()).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let flags = [("data_dir", folder.path().display().to_string())];
+    let settings = AppSettings::load(&Sources { flags: &flags, environment: &|_| None, file: None }).unwrap();
+    let access = Service::new(Arc::clone(&store), fixture::clock(), settings).access();
+    assert!(!access.asks_for_keys().await.unwrap());
+    proxy.freeze();
+    for _ in 0..3 {
+        let told = tokio::time::timeout(Duration::from_secs(4), access.asks_for_keys()).await;
+        assert!(!told.expect("it is told at once").unwrap());
+    }
     store.close().await;
 }
 
