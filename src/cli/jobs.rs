@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::client::{Client, ClientError, ClientFlags, Frame};
 use super::{block_on, fail, say, table};
+use crate::domain::metric::headlines;
 
 /// Arguments of `vgpo jobs`.
 #[derive(Debug, clap::Args)]
@@ -251,8 +252,7 @@ fn show(frame: &Frame, json: bool) {
     let line = match frame.event.as_str() {
         "job" => format!("{} -> {}: {}", text(data, "from"), text(data, "to"), text(data, "reason")),
         "metrics" => {
-            let known = ["reward/mean", "accuracy", "eval/accuracy", "loss/policy", "visual/late_early_ratio"];
-            let values = known.iter().filter_map(|key| Some(format!("{key} {:.3}", number(key)?)));
+            let values = headlines().filter_map(|(key, _)| Some(format!("{key} {:.3}", number(key)?)));
             format!("step {}  {}", data["step"], values.collect::<Vec<_>>().join("  "))
         }
         "end" => format!("end: {}", text(&frame.data, "state")),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::domain::metric::StepMetrics;
+use crate::domain::metric::{EVAL_ACCURACY, StepMetrics, TOKENS_PER_SECOND, headlines};
 use crate::domain::sample::SampleGroup;
 use crate::train::sink::{CheckpointNotice, Control, RunSink, SinkError};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -53,27 +53,20 @@ pub fn finished_chunks(dir: &Path) -> Vec<PathBuf> {
     (1..=u64::from(u32::MAX)).map(|chunk| chunk_dir(dir, chunk)).take_while(|chunk| chunk.is_dir()).collect()
 }
 
-/// The line behind the bar: what a person wants to see of a step.
-pub fn summary(values: &std::collections::BTreeMap<String, f64>) -> String {
-    let shown = [
-        ("reward/mean", "reward"),
-        ("accuracy", "accuracy"),
-        ("loss/policy", "loss"),
-        ("visual/late_early_ratio", "focus late/early"),
-        ("throughput/tokens_per_second", "tok/s"),
-        ("eval/accuracy", "held-out"),
-    ];
-    let part = |(key, name): &(&str, &str)| {
-        values.get(*key).map(|v| if *v >= 100.0 { format!("{name} {v:.0}") } else { format!("{name} {v:.3}") })
+/// A step in one line: its headlines and its speed, as far as `value` knows them.
+pub fn summary(value: impl Fn(&str) -> Option<f64>) -> String {
+    let shown = headlines().chain([(TOKENS_PER_SECOND, "tokens/s")]);
+    let part = |(key, name): (&str, &str)| {
+        value(key).map(|v| if v >= 100.0 { format!("{name} {v:.0}") } else { format!("{name} {v:.3}") })
     };
-    shown.iter().filter_map(part).collect::<Vec<_>>().join("  ")
+    shown.filter_map(part).collect::<Vec<_>>().join("  ")
 }
 
 impl RunSink for Foreground {
     fn metrics(&mut self, metrics: &StepMetrics) -> Result<(), SinkError> {
         self.bar.set_position(metrics.step);
-        self.bar.set_message(summary(&metrics.values));
-        if let Some(accuracy) = metrics.values.get("eval/accuracy") {
+        self.bar.set_message(summary(|key| metrics.values.get(key).copied()));
+        if let Some(accuracy) = metrics.values.get(EVAL_ACCURACY) {
             self.bar.println(format!("step {:>4}: held-out accuracy {:.1}%", metrics.step, 100.0 * accuracy));
         }
         self.append("metrics.jsonl", &json!(metrics))

@@ -31,7 +31,7 @@ pub enum Better {
 }
 
 /// What a metric key means.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 pub struct MetricInfo {
     /// The key; a `*` stands for one name (of a reward part, of a phase).
     pub key: &'static str,
@@ -41,10 +41,19 @@ pub struct MetricInfo {
     pub description: &'static str,
     /// Which direction is good.
     pub better: Better,
+    /// The short name of a metric by which runs are told apart at a glance: lists, logs and progress show these. Null for all
+    /// others.
+    pub headline: Option<&'static str>,
 }
 
 const fn info(key: &'static str, unit: &'static str, better: Better, description: &'static str) -> MetricInfo {
-    MetricInfo { key, unit, description, better }
+    MetricInfo { key, unit, description, better, headline: None }
+}
+
+impl MetricInfo {
+    const fn headline(self, name: &'static str) -> Self {
+        Self { headline: Some(name), ..self }
+    }
 }
 
 use Better::{Higher, Lower, Neutral};
@@ -52,15 +61,22 @@ use Better::{Higher, Lower, Neutral};
 /// The key by which checkpoints and runs are compared.
 pub const EVAL_ACCURACY: &str = "eval/accuracy";
 
-/// Every metric the trainer writes.
+/// Seconds of a whole step; only steps that train have it.
+pub const STEP_SECONDS: &str = "time/step";
+/// Response tokens per second of a whole step.
+pub const TOKENS_PER_SECOND: &str = "throughput/tokens_per_second";
+
+/// Every metric the trainer writes. Headlines are shown in this order.
 pub const CATALOGUE: &[MetricInfo] = &[
-    info("reward/mean", "1", Higher, "Mean reward of the step's responses"),
+    info(EVAL_ACCURACY, "share", Higher, "Accuracy on held-out rows, the mean over each row's samples")
+        .headline("held-out"),
+    info("reward/mean", "1", Higher, "Mean reward of the step's responses").headline("reward"),
     info("reward/std", "1", Neutral, "Standard deviation of the step's rewards"),
     info("reward/*/mean", "1", Higher, "Mean of one part of the reward"),
     info("reward/*/std", "1", Neutral, "Standard deviation of one part of the reward"),
     info("reward/unjudged", "responses", Lower, "Responses on which the reward gave no verdict"),
     info("eval/unjudged", "responses", Lower, "Held-out answers on which the reward gave no verdict"),
-    info("accuracy", "share", Higher, "Share of right answers among the step's responses"),
+    info("accuracy", "share", Higher, "Share of right answers among the step's responses").headline("accuracy"),
     info("response_length/mean", "tokens", Neutral, "Mean response length, end token included"),
     info("response_length/min", "tokens", Neutral, "Shortest response"),
     info("response_length/max", "tokens", Neutral, "Longest response"),
@@ -70,7 +86,8 @@ pub const CATALOGUE: &[MetricInfo] = &[
     info("groups/dropped", "groups", Lower, "Groups that dynamic sampling left out"),
     info("advantage/mean", "1", Neutral, "Mean advantage over responses"),
     info("advantage/std", "1", Neutral, "Standard deviation of the advantages"),
-    info("loss/policy", "1", Neutral, "Policy term of the loss (for sft: mean negative log-likelihood)"),
+    info("loss/policy", "1", Neutral, "Policy term of the loss (for sft: mean negative log-likelihood)")
+        .headline("loss"),
     info("loss/total", "1", Neutral, "Loss with every term but the entropy bonus"),
     info("policy/kl", "1", Neutral, "Approximate KL from the old to the new policy"),
     info("policy/clip_fraction_low", "share", Neutral, "Share of tokens held by the lower clip limit"),
@@ -100,13 +117,14 @@ pub const CATALOGUE: &[MetricInfo] = &[
     info("policy/entropy", "nat", Neutral, "Mean entropy of the next-token distribution"),
     info("optimizer/grad_norm", "1", Neutral, "Gradient norm before clipping"),
     info("optimizer/learning_rate", "1", Neutral, "Learning rate of the step"),
-    info("throughput/tokens_per_second", "tokens/s", Higher, "Response tokens per second of the whole step"),
-    info("time/step", "s", Lower, "Seconds of the whole step"),
+    info(TOKENS_PER_SECOND, "tokens/s", Higher, "Response tokens per second of the whole step"),
+    info(STEP_SECONDS, "s", Lower, "Seconds of the whole step"),
     info("time/*", "s", Lower, "Seconds of one phase: rollout, reward, logprob, update, checkpoint, evaluation"),
     info("visual/focus_mean", "1", Neutral, "Mean visual focus score of response tokens"),
     info("visual/focus_early", "1", Neutral, "Mean focus of the first third of the responses"),
     info("visual/focus_late", "1", Neutral, "Mean focus of the last third of the responses"),
-    info("visual/late_early_ratio", "1", Higher, "Late over early focus: how little the model forgets to look"),
+    info("visual/late_early_ratio", "1", Higher, "Late over early focus: how little the model forgets to look")
+        .headline("focus late/early"),
     info(
         "visual/dependency_min",
         "nat",
@@ -129,7 +147,6 @@ pub const CATALOGUE: &[MetricInfo] = &[
     info("attention/generated_*", "share", Neutral, "Attention to the response itself in the first or last third"),
     info("attention/image_early", "share", Neutral, "Attention to the image in the first third of the responses"),
     info("attention/image_late", "share", Higher, "Attention to the image in the last third of the responses"),
-    info("eval/accuracy", "share", Higher, "Accuracy on held-out rows, the mean over each row's samples"),
     info("eval/accuracy_low", "share", Higher, "Lower end of the accuracy's 95% interval, rows taken as units"),
     info("eval/accuracy_high", "share", Higher, "Upper end of the accuracy's 95% interval, rows taken as units"),
     info("eval/accuracy/*", "share", Higher, "Accuracy on the held-out rows with one tag"),
@@ -157,6 +174,11 @@ pub const CATALOGUE: &[MetricInfo] = &[
     ),
     info("memory/peak_bytes", "bytes", Lower, "Largest resident memory of the worker so far"),
 ];
+
+/// Key and short name of every headline, in the order in which they are shown.
+pub fn headlines() -> impl Iterator<Item = (&'static str, &'static str)> {
+    CATALOGUE.iter().filter_map(|info| Some((info.key, info.headline?)))
+}
 
 /// What `key` means, if the catalogue knows it.
 pub fn describe(key: &str) -> Option<&'static MetricInfo> {

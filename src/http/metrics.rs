@@ -13,7 +13,7 @@ use super::metric_keys::Keys;
 use super::problem::{Problem, ProblemBody};
 use super::{AppState, sse};
 use crate::domain::event::{EventFilter, kind};
-use crate::domain::metric::SeriesQuery;
+use crate::domain::metric::{CATALOGUE, MetricInfo, SeriesQuery};
 use crate::domain::page::Listing;
 use crate::service::jobs::events::{Follow, StartAt};
 use crate::service::runs::compare::{CompareQuery, Comparison};
@@ -24,11 +24,21 @@ const DEFAULT_POINTS: u32 = 1000;
 
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
+        .routes(routes!(catalogue))
         .routes(routes!(series))
         .routes(routes!(csv))
         .routes(routes!(keys))
         .routes(routes!(stream))
         .routes(routes!(compare))
+}
+
+/// Every metric that trainers measure, what it means, and which ones are headlines.
+#[utoipa::path(
+    get, path = "/v1/metrics/catalogue", tag = "metrics", operation_id = "metric_catalogue",
+    responses((status = 200, description = "Headlines have a short name", body = Listing<MetricInfo>))
+)]
+async fn catalogue() -> axum::Json<Listing<MetricInfo>> {
+    axum::Json(Listing::whole(CATALOGUE.to_vec()))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

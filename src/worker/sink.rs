@@ -12,7 +12,7 @@ use crate::domain::checkpoint::{Checkpoint, NewCheckpoint, checkpoint_folder};
 use crate::domain::eval_row::chunk_key;
 use crate::domain::job::LeaseToken;
 use crate::domain::log::LogLevel;
-use crate::domain::metric::{StepMetrics, TimedMetrics};
+use crate::domain::metric::{STEP_SECONDS, StepMetrics, TimedMetrics, headlines};
 use crate::domain::sample::SampleGroup;
 use crate::store::{Store, StoreError};
 use crate::train::sink::{CheckpointNotice, Control, RunSink, SinkError};
@@ -35,10 +35,6 @@ pub(super) struct StoreSink {
     /// Number of newest checkpoints to keep.
     pub(super) keep: u64,
 }
-
-/// Metrics of a step in the job's log.
-const LOGGED: [&str; 6] =
-    ["reward/mean", "accuracy", "eval/accuracy", "loss/policy", "visual/late_early_ratio", "time/step"];
 
 /// The checkpoint that an artifact key names.
 fn key_id(key: &str) -> &str {
@@ -94,7 +90,8 @@ pub(super) fn delete_files(artifacts: &dyn ArtifactStore, checkpoint: &Checkpoin
 
 impl RunSink for StoreSink {
     fn metrics(&mut self, metrics: &StepMetrics) -> Result<(), SinkError> {
-        let known = LOGGED.iter().filter_map(|key| Some(format!("{key} {:.4}", metrics.values.get(*key)?)));
+        let told = headlines().map(|(key, _)| key).chain([STEP_SECONDS]);
+        let known = told.filter_map(|key| Some(format!("{key} {:.4}", metrics.values.get(key)?)));
         let known = known.collect::<Vec<_>>().join("  ");
         if !known.is_empty() {
             self.log.say(LogLevel::Info, format!("step {}: {known}", metrics.step));

@@ -53,3 +53,31 @@ fn only_one_place_knows_how_models_are_named() {
     let faults = copies(&home, &words);
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
+
+/// Lines of a page that list two of `keys` next to each other.
+fn lists(keys: &[&str], text: &str) -> usize {
+    let quoted =
+        |key: &&str| [format!("'{key}', '"), format!("', '{key}'"), format!("\"{key}\", \""), format!("\", \"{key}\"")];
+    let listed = |line: &&str| keys.iter().filter(|key| quoted(key).iter().any(|form| line.contains(form))).count() > 1;
+    text.lines().filter(listed).count()
+}
+
+#[test]
+fn headlines_are_flags_of_the_catalogue() {
+    let keys: Vec<&str> = vgpo::domain::metric::headlines().map(|(key, _)| key).collect();
+    assert!(keys.len() >= 3 && keys[0] == vgpo::domain::metric::EVAL_ACCURACY);
+    assert_eq!(lists(&keys, "const SPARK_KEYS = ['reward/mean', 'eval/accuracy'];"), 1, "the test sees lists");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pages = Vec::new();
+    files(&root.join("web/app"), "js", &mut pages);
+    // Which series share a chart is another fact.
+    pages.retain(|path| !path.ends_with("lib/curves.js"));
+    let pages = pages.into_iter().map(|path| (path.display().to_string(), std::fs::read_to_string(&path).unwrap()));
+    let all: Vec<(String, String)> = sources().into_iter().chain(pages).collect();
+    let faults: Vec<&str> =
+        all.iter().filter(|(_, code)| lists(&keys, code) > 0).map(|(path, _)| path.as_str()).collect();
+    assert!(faults.is_empty(), "these list headline metrics instead of reading the catalogue: {faults:?}");
+    let key = format!("\"{}\"", vgpo::domain::metric::EVAL_ACCURACY);
+    let faults = copies(&["src/domain/metric.rs"], &[&key]);
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}

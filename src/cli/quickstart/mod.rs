@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::config::worker::GRACE;
+use crate::domain::metric::EVAL_ACCURACY;
 use serde_json::{Value, json};
 
 use super::client::{Client, ClientError};
@@ -147,7 +148,7 @@ impl Report {
     async fn of(client: &Client, job: &Value) -> Result<Self, ClientError> {
         let run_id = text(job, "run_id");
         let run = client.get(&format!("/v1/runs/{run_id}")).await?;
-        let series = client.get(&format!("/v1/runs/{run_id}/metrics?keys=eval/accuracy")).await?;
+        let series = client.get(&format!("/v1/runs/{run_id}/metrics?keys={EVAL_ACCURACY}")).await?;
         let points = series["data"][0]["points"].as_array().cloned().unwrap_or_default();
         let rows = job["spec"]["eval_rows"].as_u64().unwrap_or_default();
         let accuracy = |point: Option<&Value>| point.and_then(|point| point["mean"].as_f64());

@@ -9,7 +9,9 @@ use serde_json::Value;
 use super::words;
 use crate::cli::client::{Client, ClientError, Frame};
 use crate::cli::jobs::text;
+use crate::cli::progress::summary;
 use crate::cli::say;
+use crate::domain::metric::{EVAL_ACCURACY, STEP_SECONDS};
 
 /// Steps over which the time of a step is averaged.
 const RECENT: usize = 8;
@@ -86,26 +88,16 @@ impl View {
     fn step(&mut self, data: &Value) {
         let step = data["step"].as_u64().unwrap_or_default();
         let value = |key: &str| data["values"][key].as_f64();
-        if let Some(accuracy) = value("eval/accuracy") {
+        if let Some(accuracy) = value(EVAL_ACCURACY) {
             self.tell(&format!("step {step:>3}: held-out accuracy {:.1}%", 100.0 * accuracy));
         }
-        let Some(reward) = value("reward/mean") else { return };
+        let Some(seconds) = value(STEP_SECONDS) else { return };
         self.bar.set_position(step);
-        if let Some(seconds) = value("time/step") {
-            self.recent.push_back(seconds);
-            if self.recent.len() > RECENT {
-                self.recent.pop_front();
-            }
+        self.recent.push_back(seconds);
+        if self.recent.len() > RECENT {
+            self.recent.pop_front();
         }
-        let number =
-            |key: &str, decimals: usize| value(key).map_or("-".to_owned(), |value| format!("{value:.decimals$}"));
-        let message = format!(
-            "reward {reward:.3}  accuracy {}  focus late/early {}  {} tokens/s  {} left",
-            number("accuracy", 3),
-            number("visual/late_early_ratio", 3),
-            number("throughput/tokens_per_second", 0),
-            self.left(step)
-        );
+        let message = format!("{}  {} left", summary(value), self.left(step));
         if self.plain && (step.is_multiple_of(RECENT as u64) || step == self.steps) {
             say(format!("step {step}/{}  {message}", self.steps));
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::domain::metric::{Better, MetricInfo, MetricKey, MetricPoint, SeriesQuery, describe};
+use crate::domain::metric::{Better, MetricInfo, MetricKey, MetricPoint, SeriesQuery, describe, headlines};
 use crate::service::runs::Runs;
 use crate::service::{Result, ServiceError};
 
@@ -45,9 +45,10 @@ pub struct KeySummary {
     pub best: Option<f64>,
 }
 
-/// The metrics by which runs are told apart at a glance.
-pub(super) const SUMMARY_KEYS: [&str; 5] =
-    ["eval/accuracy", "reward/mean", "accuracy", "loss/policy", "visual/late_early_ratio"];
+/// The keys of the headlines.
+pub(super) fn headline_keys() -> Vec<String> {
+    headlines().map(|(key, _)| key.to_owned()).collect()
+}
 
 /// The points of one metric.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::metrics::{KeySummary, SUMMARY_KEYS};
+use super::metrics::{KeySummary, headline_keys};
 use crate::config::job::field_faults;
 use crate::domain::brief::is_printable;
 use crate::domain::checkpoint::checkpoint_folder;
@@ -55,7 +55,7 @@ const MAX_NOTES: usize = 100_000;
 impl Runs {
     /// Runs, newest first, with what a table of runs shows of each.
     pub async fn list(&self, filter: &RunFilter, page: &Page, include: &Include) -> Result<Listing<RunEntry>> {
-        let usual: Vec<String> = SUMMARY_KEYS.map(ToOwned::to_owned).to_vec();
+        let usual = headline_keys();
         let keys = if include.keys.is_empty() { &usual } else { &include.keys };
         let runs = self.store.runs(filter, page).await?;
         let mut entries = Vec::with_capacity(runs.data.len());

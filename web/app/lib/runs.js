@@ -2,6 +2,7 @@
 import { signal } from './html.js';
 import { get, list } from './api.js';
 import { epoch, listen } from './live.js';
+import { headlines } from './metrics.js';
 
 /** Newest first; null until the first answer. */
 export const runs = signal(/** @type {Api['RunEntry'][] | null} */ (null));
@@ -126,7 +127,6 @@ export function forget(id) {
 
 // ---- Small series of the list
 
-const SPARK_KEYS = ['reward/mean', 'eval/accuracy', 'accuracy', 'loss/policy'];
 /** @typedef {Record<string, Spark[]>} Sparks */
 
 /** @type {Map<string, import('../../vendor/signals.js').Signal<Sparks | null>>} */
@@ -155,7 +155,8 @@ async function pump() {
   if (id === undefined) return;
   busy += 1;
   try {
-    const { data } = await get('/v1/runs/{id}/metrics', { path: { id }, query: { max_points: 60, keys: SPARK_KEYS } });
+    const keys = await headlines();
+    const { data } = await get('/v1/runs/{id}/metrics', { path: { id }, query: { max_points: 60, keys } });
     /** @type {Sparks} */
     const found = {};
     for (const { key, points } of data) found[key] = points.map((p) => [p.step, p.mean ?? null]);
@@ -173,11 +174,12 @@ async function pump() {
  * @param {string} id
  * @param {Api['MetricsEvent']} event
  */
-function grow(id, { step, values }) {
+async function grow(id, { step, values }) {
+  const keys = await headlines().catch(() => /** @type {string[]} */ ([]));
   const known = sparks.get(id);
   if (!known?.value) return;
   const next = { ...known.value };
-  for (const key of SPARK_KEYS) {
+  for (const key of keys) {
     const value = values[key];
     if (typeof value === 'number') next[key] = [...(next[key] || []).filter(([s]) => s < step), [step, value]];
   }

@@ -2,6 +2,7 @@
 import { html, useEffect, useMemo, useState } from '../lib/html.js';
 import { get } from '../lib/api.js';
 import { epoch } from '../lib/live.js';
+import { headlines } from '../lib/metrics.js';
 import { RunSeries, xs } from '../lib/series.js';
 import { series as colourOf, theme } from '../lib/colour.js';
 import { inUnit, number, percent } from '../lib/format.js';
@@ -11,9 +12,6 @@ import { Chart } from '../parts/chart.js';
 import { useCloser } from '../parts/closer.js';
 import { CurveTools } from '../parts/curve_tools.js';
 import { Badge, Empty, Failure, Loading, useLoad } from '../parts/common.js';
-
-/** Shown first, where the runs have them. */
-const FIRST = ['eval/accuracy', 'reward/mean', 'eval/late_early_ratio'];
 
 /**
  * Series of several runs, as one object that lives as long as the choice of runs.
@@ -60,8 +58,9 @@ function Compared({ ids, query }) {
   const [kind, setKind] = useState(/** @type {XKind} */ ('step'));
   const [weight, setWeight] = useState(0);
   const [log, setLog] = useState(false);
+  const [first] = useLoad(headlines, []);
   const keys = [...new Set(all.flatMap((one) => [...one.map.keys()].filter((key) => one.has(key))))].sort();
-  const shown = (query.keys ? query.keys.split(',') : FIRST).filter((key) => keys.includes(key));
+  const shown = (query.keys ? query.keys.split(',') : (first ?? [])).filter((key) => keys.includes(key));
   /** @param {string} key */
   const toggle = (key) =>
     setQuery({ keys: (shown.includes(key) ? shown.filter((k) => k !== key) : [...shown, key]).join(',') });

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::domain::metric::SeriesQuery;
+use crate::domain::metric::{EVAL_ACCURACY, SeriesQuery};
 use crate::service::runs::Runs;
 use crate::service::runs::metrics::MetricSeries;
 use crate::service::{Result, ServiceError};
@@ -23,7 +23,7 @@ type ChartPlan = (&'static str, Look, &'static [(&'static str, &'static str)]);
 
 /// Charts of a report.
 const CHARTS: &[ChartPlan] = &[
-    ("Accuracy", Look::Share, &[("eval/accuracy", "held-out, greedy"), ("accuracy", "training rollouts")]),
+    ("Accuracy", Look::Share, &[(EVAL_ACCURACY, "held-out, greedy"), ("accuracy", "training rollouts")]),
     ("Reward", Look::Number, &[("reward/mean", "mean reward")]),
     (
         "Focus kept: late over early",
@@ -74,7 +74,7 @@ impl Runs {
         let charts: Vec<String> = CHARTS.iter().filter_map(|chart| draw(chart, &series)).collect();
         let samples = self.report_samples(&run).await?;
         let spec = serde_json::to_value(&job.spec).map_err(|error| ServiceError::Internal(error.to_string()))?;
-        let facts = Facts { first_accuracy: first(&series, "eval/accuracy"), made_at: self.clock.now(), run };
+        let facts = Facts { first_accuracy: first(&series, EVAL_ACCURACY), made_at: self.clock.now(), run };
         page::render(&facts, &charts, &samples, &settings(&spec, &job.origins))
     }
 }

@@ -18,7 +18,7 @@ use crate::domain::tree;
 use crate::service::jobs::plan::Preview;
 use crate::service::jobs::submit::{JobWarning, SettledJob, after_fault, warnings};
 use crate::service::runs::Runs;
-use crate::service::runs::metrics::{KeySummary, SUMMARY_KEYS};
+use crate::service::runs::metrics::{KeySummary, headline_keys};
 use crate::service::{Result, ServiceError};
 
 use grid::{Grid, MAX_POINTS, Point};
@@ -169,9 +169,9 @@ impl Runs {
         Ok(Listing { data: entries, has_more: sweeps.has_more, next: sweeps.next })
     }
 
-    /// One sweep with every point's state and metrics: of the given keys, else of the usual ones.
+    /// One sweep with every point's state and metrics: of the given keys, else of the headlines.
     pub async fn sweep(&self, id: &str, keys: &[String]) -> Result<SweepEntry> {
-        let usual: Vec<String> = SUMMARY_KEYS.map(ToOwned::to_owned).to_vec();
+        let usual = headline_keys();
         let keys = if keys.is_empty() { &usual } else { keys };
         let sweep = self.store.sweep(id).await?;
         let runs = self.store.sweep_runs(id).await?;
