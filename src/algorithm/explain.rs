@@ -7,14 +7,13 @@ use super::error::AlgorithmError;
 use super::group::{ScorePrecision, Trajectory, TrajectoryGroup};
 use super::objective::{self, BatchTotals, Clipping, ResponseTokens};
 use super::vgpo;
+use crate::domain::nearest::suggestion;
 use crate::domain::spec::{Variant, VgpoSpec};
 
 /// Fields of a case. `name` is a comment; `expected` is ignored, so that a case with its answer can be used as input.
 const CASE_FIELDS: [&str; 5] = ["name", "config", "has_image", "responses", "expected"];
 /// Fields of a response.
 const RESPONSE_FIELDS: [&str; 5] = ["similarity", "reward", "old_logprobs", "logprobs", "reference_logprobs"];
-/// Minimum Jaro-Winkler similarity of a suggested name.
-const LIKENESS: f64 = 0.7;
 
 /// A group and the settings to explain it with.
 #[derive(Debug, Clone, PartialEq)]
@@ -210,15 +209,8 @@ fn check_names(fields: &Map<String, Value>, known: &[impl AsRef<str>], place: &s
     let Some(unknown) = fields.keys().find(|name| !known.iter().any(|k| k.as_ref() == name.as_str())) else {
         return Ok(());
     };
-    let nearest = known
-        .iter()
-        .map(|k| (strsim::jaro_winkler(k.as_ref(), unknown), k.as_ref()))
-        .filter(|(likeness, _)| *likeness > LIKENESS)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    let hint = match nearest {
-        Some((_, name)) => format!("did you mean `{name}`?"),
-        None => format!("known: {}", known.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ")),
-    };
+    let known: Vec<&str> = known.iter().map(AsRef::as_ref).collect();
+    let hint = suggestion(unknown, &known);
     Err(fault(format!("{place} has an unknown field `{unknown}`; {hint}")))
 }
 

@@ -6,7 +6,6 @@ pub mod convert;
 pub mod datasets;
 pub mod job;
 pub mod method;
-pub mod nearest;
 pub mod rollout;
 pub mod serving;
 pub mod starter;

@@ -9,6 +9,7 @@ use utoipa::openapi::{Components, ContentBuilder, Object, Ref, RefOr, Response, 
 
 use super::problem::ProblemBody;
 use super::{openai_error, sse};
+use crate::domain::reward_kind::REWARDS;
 use crate::domain::{event, reward};
 
 #[derive(OpenApi)]
@@ -54,6 +55,7 @@ pub fn complete(document: &mut utoipa::openapi::OpenApi) {
     document.info.contact = None;
     if let Some(components) = &mut document.components {
         merge_forms(components);
+        show_rewards(components);
     }
     let paths = std::mem::take(&mut document.paths.paths);
     // The router marks a parameter that may hold slashes by a star, which the document does not know.
@@ -99,6 +101,16 @@ fn merged(form: &RefOr<Schema>, named: &BTreeMap<String, RefOr<Schema>>) -> Opti
     merged.required.extend(tag.required.iter().cloned());
     merged.properties.extend(tag.properties.clone());
     Some(merged)
+}
+
+/// Shows what a reward of each type begins with.
+fn show_rewards(components: &mut Components) {
+    let Some(RefOr::T(Schema::OneOf(forms))) = components.schemas.get_mut("RewardSpec") else { return };
+    for (form, kind) in forms.items.iter_mut().zip(&REWARDS) {
+        if let (RefOr::T(Schema::Object(form)), Some(start)) = (form, kind.start) {
+            form.examples = vec![start()];
+        }
+    }
 }
 
 /// Every answer must say what it is; where a route does not, its status does.

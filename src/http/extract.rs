@@ -13,8 +13,8 @@ use utoipa::IntoParams;
 
 use super::problem::{self, Problem};
 use super::{AppState, bodies};
-use crate::config::nearest::{suggestion, types_in_words};
 use crate::domain::field_error::FieldError;
+use crate::domain::nearest::{suggestion, types_in_words};
 use crate::domain::nul::nul_pointers;
 use crate::domain::page::Page;
 use crate::service::ServiceError;

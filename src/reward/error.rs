@@ -1,5 +1,7 @@
 //! What can go wrong in the reward room.
 
+use crate::domain::reward_kind::MAX_NESTING;
+
 /// A reward that cannot be built, or could not judge.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum RewardError {
@@ -15,8 +17,11 @@ pub enum RewardError {
         weight: f64,
     },
     /// Weighted rewards inside weighted rewards inside …
-    #[error("weighted rewards are nested too deep; write the parts into one list")]
+    #[error("weighted rewards are nested deeper than {MAX_NESTING}; write the parts into one list")]
     TooDeep,
+    /// A reward that cannot be written as JSON.
+    #[error("the reward cannot be read: {0}")]
+    Unreadable(String),
     /// A setting outside its limits.
     #[error("reward.{field} is {value}, but must be {allowed}")]
     Setting {

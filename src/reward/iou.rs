@@ -1,7 +1,7 @@
 //! The reward `iou`: how well do the boxes of the answer cover those of the ground truth?
 
 use super::boxes::{Corners, boxes};
-use super::{Reward, RewardError, RewardInput, Verdict, answer_text, one_if, single};
+use super::{Reward, RewardInput, Verdict, answer_text, one_if, single};
 use crate::domain::spec::Coordinates;
 
 /// Mean intersection over union of the best one-to-one pairs.
@@ -13,19 +13,10 @@ pub struct Iou {
 }
 
 impl Iou {
-    /// # Errors
-    /// A threshold outside (0, 1].
-    pub fn new(
-        answer: Option<Coordinates>,
-        truth: Option<Coordinates>,
-        threshold: Option<f64>,
-    ) -> Result<Self, RewardError> {
-        if let Some(value) = threshold.filter(|t| !(*t > 0.0 && *t <= 1.0)) {
-            let allowed = "above 0 and at most 1".to_owned();
-            return Err(RewardError::Setting { field: "threshold", value: value.to_string(), allowed });
-        }
+    /// Boxes in these coordinates.
+    pub fn new(answer: Option<Coordinates>, truth: Option<Coordinates>, threshold: Option<f64>) -> Self {
         let (answer, truth) = (answer.unwrap_or(Coordinates::Pixel), truth.unwrap_or(Coordinates::Pixel));
-        Ok(Self { answer, truth, threshold })
+        Self { answer, truth, threshold }
     }
 
     fn value(self, input: &RewardInput<'_>, found: &str) -> f64 {

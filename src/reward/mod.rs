@@ -23,15 +23,14 @@ use std::sync::Arc;
 
 use image::RgbImage;
 
+use crate::domain::kind::shown;
+use crate::domain::reward_kind::{self, MAX_NESTING};
 use crate::domain::spec::{FilterMetric, FilterSpec, RewardSpec};
 pub use error::RewardError;
 pub use image_text::{ImageText, ImageTextModel, ImageTextModels};
 pub use length::overlong_share;
 pub use truth::blind_to;
 pub use webhook::WebhookClient;
-
-/// How deep weighted sums may nest.
-const MAX_NESTING: usize = 8;
 
 /// One response to judge. Only `response` and `ground_truth` are always there.
 #[derive(Debug, Clone, Copy, Default)]
@@ -133,17 +132,15 @@ pub fn build_with(spec: &RewardSpec, backends: &Backends) -> Result<Box<dyn Rewa
 }
 
 fn build_nested(spec: &RewardSpec, backends: &Backends, depth: usize) -> Result<Box<dyn Reward>, RewardError> {
-    if depth > MAX_NESTING {
-        return Err(RewardError::TooDeep);
-    }
+    check_settings(spec)?;
     Ok(match spec {
         RewardSpec::Math => Box::new(math::Math),
         RewardSpec::Format => Box::new(format::Format),
         RewardSpec::Exact { case_sensitive } => Box::new(exact::Exact::new(case_sensitive.unwrap_or(false))),
         RewardSpec::Choice => Box::new(choice::Choice),
-        RewardSpec::Numeric { absolute, relative } => Box::new(numeric::Numeric::new(*absolute, *relative)?),
+        RewardSpec::Numeric { absolute, relative } => Box::new(numeric::Numeric::new(*absolute, *relative)),
         RewardSpec::Regex { pattern } => Box::new(pattern::Pattern::new(pattern)?),
-        RewardSpec::Iou { answer, truth, threshold } => Box::new(iou::Iou::new(*answer, *truth, *threshold)?),
+        RewardSpec::Iou { answer, truth, threshold } => Box::new(iou::Iou::new(*answer, *truth, *threshold)),
         RewardSpec::Length { limit, buffer } => Box::new(length::Length::new(*limit, *buffer)?),
         RewardSpec::Webhook { url, timeout_seconds, retries } => {
             let client = backends.webhooks.as_ref().ok_or(RewardError::NoWebhooks)?;
@@ -154,6 +151,9 @@ fn build_nested(spec: &RewardSpec, backends: &Backends, depth: usize) -> Result<
             Box::new(image_text::Similarity::new(models.open(model)?, *score, *text, (*low, *high))?)
         }
         RewardSpec::Weighted { parts } => {
+            if depth >= MAX_NESTING {
+                return Err(RewardError::TooDeep);
+            }
             if parts.is_empty() {
                 return Err(RewardError::NoParts);
             }
@@ -167,6 +167,20 @@ fn build_nested(spec: &RewardSpec, backends: &Backends, depth: usize) -> Result<
             Box::new(weighted::Weighted::new(built))
         }
     })
+}
+
+/// Holds every setting of a reward against the table of rewards.
+fn check_settings(spec: &RewardSpec) -> Result<(), RewardError> {
+    let given = serde_json::to_value(spec).map_err(|error| RewardError::Unreadable(error.to_string()))?;
+    let settings = reward_kind::settings(given["type"].as_str().unwrap_or_default()).iter();
+    // A setting that is left out is not written; null is what became of a number that is not finite.
+    let given = settings.filter_map(|setting| Some((setting, given.get(setting.name)?)));
+    match given.into_iter().find(|(setting, value)| setting.kind.complaint(value).is_some()) {
+        None => Ok(()),
+        Some((setting, value)) => {
+            Err(RewardError::Setting { field: setting.name, value: shown(value), allowed: setting.kind.describe() })
+        }
+    }
 }
 
 /// A verdict of a reward with one part, which is also its accuracy.

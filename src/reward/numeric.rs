@@ -1,7 +1,7 @@
 //! The reward `numeric`: is the answer a number near the ground truth?
 
 use super::math::number;
-use super::{Reward, RewardError, RewardInput, Verdict, answer_text, one_if, single};
+use super::{Reward, RewardInput, Verdict, answer_text, one_if, single};
 
 /// Share of the truth's size that is allowed when the job names no tolerance.
 const DEFAULT_RELATIVE: f64 = 0.01;
@@ -16,17 +16,10 @@ pub struct Numeric {
 }
 
 impl Numeric {
-    /// # Errors
-    /// A tolerance that is negative or not finite.
-    pub fn new(absolute: Option<f64>, relative: Option<f64>) -> Result<Self, RewardError> {
-        for (field, value) in [("absolute", absolute), ("relative", relative)] {
-            if let Some(value) = value.filter(|value| !value.is_finite() || *value < 0.0) {
-                let allowed = "a number of at least 0".to_owned();
-                return Err(RewardError::Setting { field, value: value.to_string(), allowed });
-            }
-        }
+    /// Within these tolerances.
+    pub fn new(absolute: Option<f64>, relative: Option<f64>) -> Self {
         let relative = relative.unwrap_or(if absolute.is_some() { 0.0 } else { DEFAULT_RELATIVE });
-        Ok(Self { absolute: absolute.unwrap_or(0.0), relative })
+        Self { absolute: absolute.unwrap_or(0.0), relative }
     }
 }
 

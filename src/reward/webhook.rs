@@ -15,12 +15,8 @@ use super::{Reward, RewardBatch, RewardError, RewardInput, Verdict};
 const VERSION: u32 = 1;
 /// Seconds to wait when the job names none.
 const DEFAULT_TIMEOUT: f64 = 30.0;
-/// Longest wait that a job may ask for, in seconds.
-const MAX_TIMEOUT: f64 = 3600.0;
 /// Repeats when the job names none.
 const DEFAULT_RETRIES: u32 = 3;
-/// Most repeats that a job may ask for.
-const MAX_RETRIES: u32 = 20;
 /// Most parts of one verdict that are kept.
 const MAX_PARTS: usize = 32;
 /// Longest name of a part.
@@ -107,14 +103,13 @@ impl<'a> Item<'a> {
 
 impl Webhook {
     /// # Errors
-    /// A setting outside its limits.
+    /// The client may not ask this address.
     pub fn new(
         url: &str,
         timeout_seconds: Option<f64>,
         retries: Option<u32>,
         client: Arc<dyn WebhookClient>,
     ) -> Result<Self, RewardError> {
-        check(timeout_seconds, retries)?;
         client.check(url)?;
         Ok(Self {
             url: url.to_owned(),
@@ -123,18 +118,6 @@ impl Webhook {
             client,
         })
     }
-}
-
-fn check(timeout_seconds: Option<f64>, retries: Option<u32>) -> Result<(), RewardError> {
-    if let Some(value) = timeout_seconds.filter(|t| !(*t > 0.0 && *t <= MAX_TIMEOUT)) {
-        let allowed = format!("above 0 and at most {MAX_TIMEOUT}");
-        return Err(RewardError::Setting { field: "timeout_seconds", value: value.to_string(), allowed });
-    }
-    if let Some(value) = retries.filter(|r| *r > MAX_RETRIES) {
-        let allowed = format!("at most {MAX_RETRIES}");
-        return Err(RewardError::Setting { field: "retries", value: value.to_string(), allowed });
-    }
-    Ok(())
 }
 
 impl Reward for Webhook {

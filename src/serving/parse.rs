@@ -5,7 +5,7 @@ use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
 
 use super::ServingError;
-use crate::config::nearest::{suggestion, types_in_words};
+use crate::domain::nearest::{suggestion, types_in_words};
 
 /// Reads a request.
 ///

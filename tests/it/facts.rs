@@ -81,3 +81,55 @@ fn headlines_are_flags_of_the_catalogue() {
     let faults = copies(&["src/domain/metric.rs"], &[&key]);
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
+
+fn api() -> serde_json::Value {
+    serde_json::from_str(&vgpo::http::openapi_json().unwrap()).unwrap()
+}
+
+/// The forms of a tagged schema by their `type`.
+fn forms(api: &serde_json::Value, schema: &str) -> Vec<(String, serde_json::Value)> {
+    let forms = api["components"]["schemas"][schema]["oneOf"].as_array().unwrap();
+    let named =
+        forms.iter().map(|form| (form["properties"]["type"]["enum"][0].as_str().unwrap().to_owned(), form.clone()));
+    named.collect()
+}
+
+#[test]
+fn rewards_stand_in_one_table() {
+    use vgpo::domain::reward_kind::{REWARDS, WEIGHTED};
+    let api = api();
+    let forms = forms(&api, "RewardSpec");
+    let (written, listed): (Vec<&str>, Vec<&str>) =
+        (forms.iter().map(|(name, _)| name.as_str()).collect(), REWARDS.iter().map(|kind| kind.name).collect());
+    assert_eq!(written, listed, "RewardSpec and the table name the same rewards in the same order");
+    for ((name, form), kind) in forms.iter().zip(&REWARDS) {
+        let mut names: Vec<&str> = kind.settings.iter().map(|setting| setting.name).chain(["type"]).collect();
+        names.extend((name == WEIGHTED).then_some("parts"));
+        let mut known: Vec<&str> = form["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+        names.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(names, known, "settings of {name}");
+        for setting in kind.settings {
+            let required = form["required"].as_array().unwrap().iter().any(|required| required == setting.name);
+            assert_eq!(setting.required, required, "{name}.{}", setting.name);
+        }
+        let bare = kind.settings.iter().all(|setting| !setting.required) && name != WEIGHTED;
+        assert_eq!(kind.start.is_none(), bare, "{name}: what needs more than its type says what it begins with");
+        if let Some(start) = kind.start {
+            assert_eq!(form["examples"][0], start());
+            let spec = vgpo::config::job::reward(&start()).unwrap();
+            assert_eq!(serde_json::to_value(spec).unwrap(), start(), "{name}");
+        }
+    }
+    // Rewards whose settings need nobody else are built from what they begin with.
+    for kind in REWARDS.iter().filter(|kind| !["webhook", "image_text"].contains(&kind.name)) {
+        let start = kind.start.map_or_else(|| serde_json::json!({"type": kind.name}), |start| start());
+        vgpo::reward::build(&serde_json::from_value(start).unwrap()).unwrap();
+    }
+    let named: Vec<String> = REWARDS.iter().map(|kind| format!("\"{}\", \"", kind.name)).collect();
+    let faults = sources().into_iter().filter(|(path, code)| {
+        path != "src/domain/reward_kind.rs" && named.iter().filter(|name| code.contains(name.as_str())).count() > 2
+    });
+    let faults: Vec<String> = faults.map(|(path, _)| path).collect();
+    assert!(faults.is_empty(), "these list rewards: {faults:?}");
+}

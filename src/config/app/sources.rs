@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::table::{SETTINGS, Setting};
 use super::{ConfigError, Source, Sources};
-use crate::config::nearest::suggestion;
+use crate::domain::nearest::suggestion;
 
 /// A settings file that was read.
 pub(super) struct SettingsFile {

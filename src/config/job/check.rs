@@ -3,10 +3,10 @@
 use serde_json::{Map, Value};
 
 use super::fields;
-use super::kinds::Kind;
 use super::rewards;
-use crate::config::nearest::suggestion;
 use crate::domain::field_error::{FieldError, MOST_ERRORS};
+use crate::domain::kind::Kind;
+use crate::domain::nearest::suggestion;
 use crate::domain::nul::nul_pointers;
 
 /// All faults of `settings`, checked for the method whose defaults are `method`.

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::defaults::{METHODS, early_stop, filter, job, lora, method};
 use super::fields::FIELDS;
-use super::kinds::Kind;
+use crate::domain::kind::Kind;
 use crate::domain::spec::Variant;
 
 /// One setting, for people.

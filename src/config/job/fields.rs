@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::kinds::{Kind, Span};
+use crate::domain::kind::{Kind, Span};
 
 /// One setting.
 #[derive(Debug, Clone, Copy)]

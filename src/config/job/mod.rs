@@ -4,7 +4,6 @@ mod check;
 mod defaults;
 mod document;
 mod fields;
-mod kinds;
 mod relations;
 mod rewards;
 
@@ -14,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use crate::config::nearest::nearest;
 use crate::domain::field_error::FieldError;
+use crate::domain::kind::Kind;
+use crate::domain::nearest::nearest;
 use crate::domain::spec::{JobSpec, RewardSpec, Variant};
 
 pub use check::{escape, pointer};
@@ -244,7 +244,7 @@ impl Settled {
         for (name, value) in fields {
             let pointer = format!("{prefix}/{}", escape(name));
             let Some(present) = self.at(&pointer) else { continue };
-            let section = fields::find(&pointer).is_some_and(|field| field.kind == kinds::Kind::Section);
+            let section = fields::find(&pointer).is_some_and(|field| field.kind == Kind::Section);
             if !section {
                 self.set(&pointer, value.clone(), origin);
                 continue;

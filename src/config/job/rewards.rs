@@ -3,61 +3,9 @@
 use serde_json::{Map, Value};
 
 use super::check::{escape, unknown_names};
-use super::kinds::{Kind, Span, shown};
 use crate::domain::field_error::{FieldError, MOST_ERRORS};
-
-/// Deepest nesting of weighted rewards.
-const MAX_DEPTH: usize = 4;
-/// Parts of a weighted reward, with those of the rewards in it.
-const MAX_PARTS: usize = 32;
-
-/// A setting of a reward: its name, what it may hold, and whether it must be there.
-type Setting = (&'static str, Kind, bool);
-
-const TOLERANCE: Kind = Kind::Number(Span::AtLeast(0.0));
-const TOKENS: Kind = Kind::Whole { min: 1, max: 1_000_000_000 };
-const COORDINATES: Kind = Kind::Choice { allowed: &["pixel", "thousand", "resized"], later: &[] };
-
-/// Every type of reward and its settings; `parts` of `weighted` has a walk of its own.
-const TYPES: &[(&str, &[Setting])] = &[
-    ("math", &[]),
-    ("format", &[]),
-    ("exact", &[("case_sensitive", Kind::Flag, false)]),
-    ("choice", &[]),
-    ("numeric", &[("absolute", TOLERANCE, false), ("relative", TOLERANCE, false)]),
-    ("regex", &[("pattern", Kind::Text { max: 10_000 }, true)]),
-    (
-        "iou",
-        &[
-            ("answer", COORDINATES, false),
-            ("truth", COORDINATES, false),
-            ("threshold", Kind::Number(Span::OpenClosed(0.0, 1.0)), false),
-        ],
-    ),
-    ("length", &[("limit", TOKENS, true), ("buffer", TOKENS, true)]),
-    (
-        "webhook",
-        &[
-            ("url", Kind::Text { max: 2000 }, true),
-            ("timeout_seconds", Kind::Number(Span::OpenClosed(0.0, 3600.0)), false),
-            ("retries", Kind::Whole { min: 0, max: 20 }, false),
-        ],
-    ),
-    (
-        "image_text",
-        &[
-            ("model", Kind::Text { max: 4096 }, true),
-            ("score", Kind::Choice { allowed: &["cosine", "probability"], later: &[] }, false),
-            ("text", Kind::Choice { allowed: &["response", "answer"], later: &[] }, false),
-            ("low", Kind::Number(Span::Any), false),
-            ("high", Kind::Number(Span::Any), false),
-        ],
-    ),
-    ("weighted", &[]),
-];
-
-const NAMES: &[&str] =
-    &["math", "format", "exact", "choice", "numeric", "regex", "iou", "length", "webhook", "image_text", "weighted"];
+use crate::domain::kind::{Kind, shown};
+use crate::domain::reward_kind::{MAX_NESTING, MAX_PARTS, NAMES, RewardSetting, WEIGHTED, settings};
 
 /// Adds the faults of the reward at `pointer`.
 pub(super) fn faults(pointer: &str, object: &Map<String, Value>, errors: &mut Vec<FieldError>) {
@@ -76,7 +24,7 @@ fn parts(object: &Map<String, Value>) -> usize {
 }
 
 fn reward(pointer: &str, object: &Map<String, Value>, depth: usize, errors: &mut Vec<FieldError>) {
-    let types = Kind::Choice { allowed: NAMES, later: &[] };
+    let types = Kind::Choice { allowed: &NAMES, later: &[] };
     let Some(kind) = object.get("type") else {
         let detail = format!("a reward needs its `type`: {}", types.describe());
         errors.push(FieldError::new(format!("{pointer}/type"), detail));
@@ -86,20 +34,20 @@ fn reward(pointer: &str, object: &Map<String, Value>, depth: usize, errors: &mut
         errors.push(FieldError::new(format!("{pointer}/type"), format!("`type` {complaint}")));
         return;
     }
-    if kind == "weighted" {
+    if kind == WEIGHTED {
         unknown_names(pointer, object, &["type", "parts"], errors);
         return weighted(&format!("{pointer}/parts"), object.get("parts"), depth, errors);
     }
-    let settings = TYPES.iter().find(|(name, _)| kind == name).map_or(&[][..], |(_, settings)| settings);
-    let known: Vec<&str> = std::iter::once("type").chain(settings.iter().map(|(name, ..)| *name)).collect();
+    let settings = settings(kind.as_str().unwrap_or_default());
+    let known: Vec<&str> = std::iter::once("type").chain(settings.iter().map(|setting| setting.name)).collect();
     unknown_names(pointer, object, &known, errors);
-    for (name, allowed, required) in settings {
+    for RewardSetting { name, kind, required } in settings.iter().copied() {
         let pointer = format!("{pointer}/{}", escape(name));
-        match object.get(*name).filter(|value| !value.is_null()) {
-            None if *required => errors.push(FieldError::new(pointer, format!("`{name}` is required"))),
+        match object.get(name).filter(|value| !value.is_null()) {
+            None if required => errors.push(FieldError::new(pointer, format!("`{name}` is required"))),
             None => {}
             Some(value) => errors.extend(
-                allowed.complaint(value).map(|complaint| FieldError::new(pointer, format!("`{name}` {complaint}"))),
+                kind.complaint(value).map(|complaint| FieldError::new(pointer, format!("`{name}` {complaint}"))),
             ),
         }
     }
@@ -107,8 +55,8 @@ fn reward(pointer: &str, object: &Map<String, Value>, depth: usize, errors: &mut
 
 fn weighted(pointer: &str, parts: Option<&Value>, depth: usize, errors: &mut Vec<FieldError>) {
     match parts.and_then(Value::as_array) {
-        Some(_) if depth >= MAX_DEPTH => {
-            errors.push(FieldError::new(pointer, format!("rewards nest deeper than {MAX_DEPTH}; flatten them")));
+        Some(_) if depth >= MAX_NESTING => {
+            errors.push(FieldError::new(pointer, format!("rewards nest deeper than {MAX_NESTING}; flatten them")));
         }
         Some(parts) if !parts.is_empty() => {
             for (index, value) in parts.iter().enumerate() {
@@ -139,15 +87,5 @@ fn part(pointer: &str, value: &Value, depth: usize, errors: &mut Vec<FieldError>
         Some(inner) => reward(&format!("{pointer}/reward"), inner, depth + 1, errors),
         None => errors
             .push(FieldError::new(format!("{pointer}/reward"), "a part needs its `reward`, an object with a `type`")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_type_is_named_once() {
-        assert_eq!(TYPES.iter().map(|(name, _)| *name).collect::<Vec<_>>(), NAMES);
     }
 }

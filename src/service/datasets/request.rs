@@ -5,9 +5,9 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use crate::config;
-use crate::config::nearest::suggestion;
 use crate::data::files::relative;
 use crate::domain::dataset::{DatasetSettings, SplitRule};
+use crate::domain::nearest::suggestion;
 use crate::domain::repository::Repository;
 use crate::service::core::hub::repository;
 use crate::service::{Result, ServiceError};

@@ -13,11 +13,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::artifacts::{ArtifactError, publish_copy};
-use crate::config::nearest::suggestion;
 use crate::domain::checkpoint::Checkpoint;
 use crate::domain::job::{Job, JobState};
 use crate::domain::model::{ARTIFACT, Model};
 use crate::domain::model_reference::ModelReference;
+use crate::domain::nearest::suggestion;
 use crate::domain::repository::Repository;
 use crate::service::core::Core;
 use crate::service::{Result, ServiceError};

@@ -9,8 +9,8 @@ use utoipa::ToSchema;
 
 use super::metrics::meaning;
 use crate::config::job::{pointer, setting_pointers};
-use crate::config::nearest::suggestion;
 use crate::domain::metric::{Better, SeriesQuery};
+use crate::domain::nearest::suggestion;
 use crate::domain::run::Run;
 use crate::service::runs::Runs;
 use crate::service::{Result, ServiceError};

@@ -38,5 +38,5 @@ fn what_cannot_work_is_refused_by_name() {
     for _ in 0..20 {
         deep = weighted(vec![(1.0, deep)]);
     }
-    assert!(refused(deep).contains("nested too deep"));
+    assert!(refused(deep).contains("nested deeper"));
 }

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::config::nearest::{nearest, suggestion};
 use crate::domain::field_error::FieldError;
+use crate::domain::nearest::{nearest, suggestion};
 
 /// Fields that change nothing in an answer of this program, whatever they say.
 const IGNORED: [&str; 12] = [

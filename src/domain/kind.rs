@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
-use crate::domain::brief::is_printable;
-use crate::domain::metric::{CATALOGUE, describe};
-use crate::domain::tags;
+use super::brief::is_printable;
+use super::metric::{CATALOGUE, describe};
+use super::nearest::nearest;
+use super::tags;
 
 /// Entries of a list of names.
 const MAX_NAMES: usize = 100;
@@ -184,7 +185,7 @@ fn choice_complaint(value: &Value, allowed: &[&str], later: &[&str]) -> Option<S
             quoted(allowed)
         ));
     }
-    let near = given.and_then(|name| crate::config::nearest::nearest(name, allowed.iter().copied()));
+    let near = given.and_then(|name| nearest(name, allowed.iter().copied()));
     let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
     Some(format!("is {}; it must be one of {}{hint}", shown(value), quoted(allowed)))
 }
@@ -203,7 +204,7 @@ fn metric_complaint(value: &Value) -> Option<String> {
         return None;
     }
     let known = CATALOGUE.iter().map(|info| info.key);
-    let near = given.and_then(|key| crate::config::nearest::nearest(key, known));
+    let near = given.and_then(|key| nearest(key, known));
     let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
     Some(format!("is {}, which no trainer measures; it must be {}{hint}", shown(value), Kind::Metric.describe()))
 }
