@@ -3,8 +3,8 @@
 
 use super::error::AlgorithmError;
 use super::group::{GroupWeights, TrajectoryGroup};
-use super::objective::{self, BatchTotals, Clipping, LossOutput, ResponseTokens, weighted_logprob};
-use super::{Algorithm, advantage};
+use super::objective::{self, BatchTotals, LossOutput, ResponseTokens, weighted_logprob};
+use super::{Algorithm, Needs, advantage};
 use crate::domain::spec::CispoSpec;
 
 /// The objective `cispo`.
@@ -12,13 +12,9 @@ use crate::domain::spec::CispoSpec;
 pub struct Cispo(CispoSpec);
 
 impl Cispo {
-    /// # Errors
-    /// A setting outside its limits.
-    pub fn new(spec: CispoSpec) -> Result<Self, AlgorithmError> {
-        let limits =
-            Clipping { low: spec.clip_low.unwrap_or(1.0), high: spec.clip_high, dual: None, kl_coef: spec.kl_coef };
-        limits.check()?;
-        Ok(Self(spec))
+    /// The objective for these settings.
+    pub fn new(spec: CispoSpec) -> Self {
+        Self(spec)
     }
 }
 
@@ -27,20 +23,8 @@ impl Algorithm for Cispo {
         "cispo"
     }
 
-    fn uses_visual_focus(&self) -> bool {
-        false
-    }
-
-    fn uses_old_logprobs(&self) -> bool {
-        true
-    }
-
-    fn uses_reference(&self) -> bool {
-        self.0.kl_coef > 0.0
-    }
-
-    fn entropy_coef(&self) -> f64 {
-        self.0.entropy_coef
+    fn needs(&self) -> Needs {
+        Needs::of(self.0.kl_coef, self.0.entropy_coef)
     }
 
     fn weigh(&self, group: &TrajectoryGroup) -> Result<GroupWeights, AlgorithmError> {

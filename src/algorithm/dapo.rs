@@ -5,7 +5,7 @@
 use super::error::AlgorithmError;
 use super::group::{GroupWeights, TrajectoryGroup};
 use super::objective::{self, BatchTotals, Clipping, LossOutput, ResponseTokens};
-use super::{Algorithm, advantage};
+use super::{Algorithm, Needs, advantage};
 use crate::domain::spec::DapoSpec;
 
 /// The objective `dapo`.
@@ -13,17 +13,9 @@ use crate::domain::spec::DapoSpec;
 pub struct Dapo(DapoSpec);
 
 impl Dapo {
-    /// # Errors
-    /// A setting outside its limits.
-    pub fn new(spec: DapoSpec) -> Result<Self, AlgorithmError> {
-        let out = Self(spec);
-        out.clipping().check()?;
-        Ok(out)
-    }
-
-    fn clipping(&self) -> Clipping {
-        let DapoSpec { clip_low, clip_high, dual_clip, kl_coef, .. } = self.0;
-        Clipping { low: clip_low, high: clip_high, dual: dual_clip, kl_coef }
+    /// The objective for these settings.
+    pub fn new(spec: DapoSpec) -> Self {
+        Self(spec)
     }
 }
 
@@ -32,28 +24,19 @@ impl Algorithm for Dapo {
         "dapo"
     }
 
-    fn uses_visual_focus(&self) -> bool {
-        false
-    }
-
-    fn uses_old_logprobs(&self) -> bool {
-        true
-    }
-
-    fn uses_reference(&self) -> bool {
-        self.0.kl_coef > 0.0
-    }
-
-    fn entropy_coef(&self) -> f64 {
-        self.0.entropy_coef
+    fn needs(&self) -> Needs {
+        Needs::of(self.0.policy.kl_coef, self.0.policy.entropy_coef)
     }
 
     fn weigh(&self, group: &TrajectoryGroup) -> Result<GroupWeights, AlgorithmError> {
         group.check_rewards()?;
-        GroupWeights::unweighted(group, &advantage::estimate(self.0.estimator, &group.rewards(), group.statistics()))
+        GroupWeights::unweighted(
+            group,
+            &advantage::estimate(self.0.policy.estimator, &group.rewards(), group.statistics()),
+        )
     }
 
     fn loss(&self, responses: &[ResponseTokens<'_>], totals: BatchTotals) -> Result<LossOutput, AlgorithmError> {
-        objective::clipped_surrogate(responses, totals, self.0.loss_average, self.clipping())
+        objective::clipped_surrogate(responses, totals, self.0.policy.loss_average, Clipping::of(&self.0.policy))
     }
 }

@@ -9,9 +9,9 @@ pub enum AlgorithmError {
         /// The field of the method.
         field: &'static str,
         /// Its value.
-        value: f64,
+        value: String,
         /// What is allowed.
-        allowed: &'static str,
+        allowed: String,
     },
     /// Per-token lists of one response have different lengths.
     #[error("response {response}: {name} has {actual} values, but the response has {expected} tokens")]

@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 use super::error::AlgorithmError;
 use super::group::{ScorePrecision, Trajectory, TrajectoryGroup};
 use super::objective::{self, BatchTotals, Clipping, ResponseTokens};
-use super::vgpo;
+use super::{check, vgpo};
 use crate::domain::nearest::suggestion;
-use crate::domain::spec::{Variant, VgpoSpec};
+use crate::domain::spec::{Method, Variant, VgpoSpec};
 
 /// Fields of a case. `name` is a comment; `expected` is ignored, so that a case with its answer can be used as input.
 const CASE_FIELDS: [&str; 5] = ["name", "config", "has_image", "responses", "expected"];
@@ -126,7 +126,7 @@ impl Case {
     /// # Errors
     /// A setting outside its limits, lists of different lengths, invalid numbers.
     pub fn explain(&self) -> Result<Explanation, AlgorithmError> {
-        vgpo::check(&self.config)?;
+        check(&Method::Vgpo(self.config.clone()))?;
         let trajectories = self.responses.iter().map(|r| Trajectory {
             dependency: Vec::new(),
             tokens: r.logprobs.len(),
@@ -155,8 +155,12 @@ impl Case {
             })
             .collect();
         let totals = BatchTotals::of(self.responses.iter().map(|r| r.logprobs.len()));
-        let output =
-            objective::clipped_surrogate(&tokens, totals, self.config.loss_average, Clipping::of(&self.config))?;
+        let output = objective::clipped_surrogate(
+            &tokens,
+            totals,
+            self.config.policy.loss_average,
+            Clipping::of(&self.config.policy),
+        )?;
         let responses = weights.trajectories.into_iter().zip(output.responses).map(|(w, l)| ExplainedResponse {
             advantage: w.advantage,
             focus: w.focus,

@@ -3,19 +3,17 @@
 use super::error::AlgorithmError;
 use super::group::{GroupWeights, TrajectoryGroup};
 use super::objective::{self, BatchTotals, Clipping, LossOutput, ResponseTokens};
-use super::{Algorithm, advantage};
-use crate::domain::spec::GrpoSpec;
+use super::{Algorithm, Needs, advantage};
+use crate::domain::spec::PolicySpec;
 
 /// The objective `grpo`.
 #[derive(Debug, Clone)]
-pub struct Grpo(GrpoSpec);
+pub struct Grpo(PolicySpec);
 
 impl Grpo {
-    /// # Errors
-    /// A setting outside its limits.
-    pub fn new(spec: GrpoSpec) -> Result<Self, AlgorithmError> {
-        Clipping::of_grpo(&spec).check()?;
-        Ok(Self(spec))
+    /// The objective for these settings.
+    pub fn new(spec: PolicySpec) -> Self {
+        Self(spec)
     }
 }
 
@@ -24,20 +22,8 @@ impl Algorithm for Grpo {
         "grpo"
     }
 
-    fn uses_visual_focus(&self) -> bool {
-        false
-    }
-
-    fn uses_old_logprobs(&self) -> bool {
-        true
-    }
-
-    fn uses_reference(&self) -> bool {
-        self.0.kl_coef > 0.0
-    }
-
-    fn entropy_coef(&self) -> f64 {
-        self.0.entropy_coef
+    fn needs(&self) -> Needs {
+        Needs::of(self.0.kl_coef, self.0.entropy_coef)
     }
 
     fn weigh(&self, group: &TrajectoryGroup) -> Result<GroupWeights, AlgorithmError> {
@@ -46,6 +32,6 @@ impl Algorithm for Grpo {
     }
 
     fn loss(&self, responses: &[ResponseTokens<'_>], totals: BatchTotals) -> Result<LossOutput, AlgorithmError> {
-        objective::clipped_surrogate(responses, totals, self.0.loss_average, Clipping::of_grpo(&self.0))
+        objective::clipped_surrogate(responses, totals, self.0.loss_average, Clipping::of(&self.0))
     }
 }

@@ -4,19 +4,17 @@
 use super::error::AlgorithmError;
 use super::group::{GroupWeights, TrajectoryGroup};
 use super::objective::{self, BatchTotals, Clipping, LossOutput, ResponseTokens, surrogate};
-use super::{Algorithm, advantage};
-use crate::domain::spec::GrpoSpec;
+use super::{Algorithm, Needs, advantage};
+use crate::domain::spec::PolicySpec;
 
 /// The objective `gspo`.
 #[derive(Debug, Clone)]
-pub struct Gspo(GrpoSpec);
+pub struct Gspo(PolicySpec);
 
 impl Gspo {
-    /// # Errors
-    /// A setting outside its limits.
-    pub fn new(spec: GrpoSpec) -> Result<Self, AlgorithmError> {
-        Clipping::of_grpo(&spec).check()?;
-        Ok(Self(spec))
+    /// The objective for these settings.
+    pub fn new(spec: PolicySpec) -> Self {
+        Self(spec)
     }
 }
 
@@ -25,20 +23,8 @@ impl Algorithm for Gspo {
         "gspo"
     }
 
-    fn uses_visual_focus(&self) -> bool {
-        false
-    }
-
-    fn uses_old_logprobs(&self) -> bool {
-        true
-    }
-
-    fn uses_reference(&self) -> bool {
-        self.0.kl_coef > 0.0
-    }
-
-    fn entropy_coef(&self) -> f64 {
-        self.0.entropy_coef
+    fn needs(&self) -> Needs {
+        Needs::of(self.0.kl_coef, self.0.entropy_coef)
     }
 
     fn weigh(&self, group: &TrajectoryGroup) -> Result<GroupWeights, AlgorithmError> {
@@ -49,7 +35,7 @@ impl Algorithm for Gspo {
     /// `-min(s A, clip(s) A)` with `s = exp(mean of log ratio)`. Through a token's own log-prob the ratio changes as a
     /// token's ratio would (the paper's GSPO-token form), so that equal advantages give GSPO's own gradient.
     fn loss(&self, responses: &[ResponseTokens<'_>], totals: BatchTotals) -> Result<LossOutput, AlgorithmError> {
-        let clipping = Clipping::of_grpo(&self.0);
+        let clipping = Clipping::of(&self.0);
         objective::policy_loss(responses, totals, self.0.loss_average, clipping.kl_coef, |response| {
             let pairs = response.logprobs.iter().zip(response.old_logprobs);
             let mean = pairs.map(|(new, old)| new - old).sum::<f64>() / response.logprobs.len().max(1) as f64;

@@ -29,7 +29,8 @@ pub use group::{
 pub use loss_stats::LossStats;
 pub use objective::{BatchTotals, LossOutput, ResponseTokens};
 
-use crate::domain::spec::Method;
+use crate::domain::job_field::{MethodFault, method_fault};
+use crate::domain::method::Method;
 
 /// A second forward pass over the images of a step, with patches masked.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -41,28 +42,43 @@ pub struct MaskedView {
     pub in_loss: bool,
 }
 
+/// What an objective needs besides the log-probs of the current policy and rewards.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Needs {
+    /// Does [`Algorithm::weigh`] need `similarity` for prompts with images? (Others only use it for the logs.)
+    pub visual_focus: bool,
+    /// Does [`Algorithm::loss`] need the log-probs of the policy before the update?
+    pub old_logprobs: bool,
+    /// Does [`Algorithm::loss`] need the log-probs of the reference model?
+    pub reference: bool,
+    /// Weight of the entropy bonus: the trainer subtracts `entropy_coef * mean entropy` from the loss.
+    pub entropy_coef: f64,
+    /// The images with patches hidden, where the objective looks at those too.
+    pub masked_view: Option<MaskedView>,
+}
+
+impl Default for Needs {
+    /// What a policy gradient needs.
+    fn default() -> Self {
+        Self { visual_focus: false, old_logprobs: true, reference: false, entropy_coef: 0.0, masked_view: None }
+    }
+}
+
+impl Needs {
+    /// What these weights of the KL term and of the entropy bonus ask for.
+    fn of(kl_coef: f64, entropy_coef: f64) -> Self {
+        Self { reference: kl_coef > 0.0, entropy_coef, ..Self::default() }
+    }
+}
+
 /// A training objective.
 pub trait Algorithm: Send + Sync + std::fmt::Debug {
     /// The value of `method.type`.
     fn name(&self) -> &'static str;
 
-    /// Does [`Algorithm::weigh`] need `similarity` for prompts with images? (Others only use it for the logs.)
-    fn uses_visual_focus(&self) -> bool;
-
-    /// Does [`Algorithm::loss`] need the log-probs of the policy before the update?
-    fn uses_old_logprobs(&self) -> bool;
-
-    /// Does [`Algorithm::loss`] need the log-probs of the reference model?
-    fn uses_reference(&self) -> bool;
-
-    /// Weight of the entropy bonus: the trainer subtracts `entropy_coef * mean entropy` from the loss.
-    fn entropy_coef(&self) -> f64 {
-        0.0
-    }
-
-    /// The masked view of the images that the objective needs, if any.
-    fn masked_view(&self) -> Option<MaskedView> {
-        None
+    /// What the trainer has to give it besides log-probs and rewards.
+    fn needs(&self) -> Needs {
+        Needs::default()
     }
 
     /// Turns the rewards and the visual similarity of ONE prompt's responses into per-token advantages.
@@ -79,19 +95,52 @@ pub trait Algorithm: Send + Sync + std::fmt::Debug {
     fn loss(&self, responses: &[ResponseTokens<'_>], totals: BatchTotals) -> Result<LossOutput, AlgorithmError>;
 }
 
+/// The needs one by one, for those who ask for a single one.
+impl dyn Algorithm + '_ {
+    /// [`Needs::old_logprobs`].
+    pub fn uses_old_logprobs(&self) -> bool {
+        self.needs().old_logprobs
+    }
+
+    /// [`Needs::reference`].
+    pub fn uses_reference(&self) -> bool {
+        self.needs().reference
+    }
+
+    /// [`Needs::entropy_coef`].
+    pub fn entropy_coef(&self) -> f64 {
+        self.needs().entropy_coef
+    }
+
+    /// [`Needs::masked_view`].
+    pub fn masked_view(&self) -> Option<MaskedView> {
+        self.needs().masked_view
+    }
+}
+
+/// Holds every setting of a method against the table of fields.
+///
+/// # Errors
+/// Names the first setting outside its limits.
+pub fn check(method: &Method) -> Result<(), AlgorithmError> {
+    method_fault(method)
+        .map_or(Ok(()), |MethodFault { field, value, allowed }| Err(AlgorithmError::Setting { field, value, allowed }))
+}
+
 /// The objective that `method` describes.
 ///
 /// # Errors
 /// A setting outside its limits; the message names it. A method that trains nothing.
 pub fn build(method: &Method) -> Result<Box<dyn Algorithm>, AlgorithmError> {
+    check(method)?;
     Ok(match method {
-        Method::Vgpo(spec) => Box::new(vgpo::Vgpo::new(spec.clone())?),
-        Method::Grpo(spec) => Box::new(grpo::Grpo::new(spec.clone())?),
-        Method::Dapo(spec) => Box::new(dapo::Dapo::new(spec.clone())?),
-        Method::Gspo(spec) => Box::new(gspo::Gspo::new(spec.clone())?),
-        Method::Cispo(spec) => Box::new(cispo::Cispo::new(spec.clone())?),
-        Method::Papo(spec) => Box::new(papo::Papo::new(spec.clone())?),
-        Method::Vppo(spec) => Box::new(vppo::Vppo::new(spec.clone())?),
+        Method::Vgpo(spec) => Box::new(vgpo::Vgpo::new(spec.clone())),
+        Method::Grpo(spec) => Box::new(grpo::Grpo::new(spec.clone())),
+        Method::Dapo(spec) => Box::new(dapo::Dapo::new(spec.clone())),
+        Method::Gspo(spec) => Box::new(gspo::Gspo::new(spec.clone())),
+        Method::Cispo(spec) => Box::new(cispo::Cispo::new(spec.clone())),
+        Method::Papo(spec) => Box::new(papo::Papo::new(spec.clone())),
+        Method::Vppo(spec) => Box::new(vppo::Vppo::new(spec.clone())),
         Method::Sft(spec) => Box::new(sft::Sft::new(spec.clone())),
         Method::Eval(_) => return Err(AlgorithmError::NoObjective(method.name())),
     })

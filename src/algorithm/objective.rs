@@ -5,7 +5,7 @@
 
 use super::error::{AlgorithmError, check_finite, check_length};
 use super::loss_stats::LossStats;
-use crate::domain::spec::{GrpoSpec, LossAverage, VgpoSpec};
+use crate::domain::spec::{LossAverage, PolicySpec};
 
 /// Log-ratios are clamped to this (gradient 0), so that `exp` stays finite and no token can dominate a batch.
 const LOG_RATIO_LIMIT: f64 = 20.0;
@@ -72,32 +72,9 @@ pub struct Clipping {
 }
 
 impl Clipping {
-    /// The limits in VGPO's settings.
-    pub fn of(spec: &VgpoSpec) -> Self {
+    /// The limits in a policy's settings.
+    pub fn of(spec: &PolicySpec) -> Self {
         Self { low: spec.clip_low, high: spec.clip_high, dual: spec.dual_clip, kl_coef: spec.kl_coef }
-    }
-
-    /// The limits in GRPO's settings.
-    pub fn of_grpo(spec: &GrpoSpec) -> Self {
-        Self { low: spec.clip_low, high: spec.clip_high, dual: spec.dual_clip, kl_coef: spec.kl_coef }
-    }
-
-    /// Checks every limit.
-    ///
-    /// # Errors
-    /// Names the first field outside its limits.
-    pub(crate) fn check(self) -> Result<(), AlgorithmError> {
-        let Self { low, high, dual, kl_coef } = self;
-        let rules = [
-            ("clip_low", low, (0.0..=1.0).contains(&low), "in [0, 1]"),
-            ("clip_high", high, high.is_finite() && high >= 0.0, "0 or more"),
-            ("dual_clip", dual.unwrap_or_default(), dual.is_none_or(|d| d.is_finite() && d > 1.0), "above 1, or null"),
-            ("kl_coef", kl_coef, kl_coef.is_finite() && kl_coef >= 0.0, "0 or more"),
-        ];
-        match rules.into_iter().find(|(_, _, fits, _)| !fits) {
-            None => Ok(()),
-            Some((field, value, _, allowed)) => Err(AlgorithmError::Setting { field, value, allowed }),
-        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! Supervised fine-tuning: the mean negative log-likelihood of the demonstrations.
 
-use super::Algorithm;
 use super::error::AlgorithmError;
 use super::group::{GroupWeights, TrajectoryGroup};
 use super::objective::{self, BatchTotals, LossOutput, ResponseTokens};
+use super::{Algorithm, Needs};
 use crate::domain::spec::SftSpec;
 
 /// The objective `sft`.
@@ -22,16 +22,8 @@ impl Algorithm for Sft {
         "sft"
     }
 
-    fn uses_visual_focus(&self) -> bool {
-        false
-    }
-
-    fn uses_old_logprobs(&self) -> bool {
-        false
-    }
-
-    fn uses_reference(&self) -> bool {
-        false
+    fn needs(&self) -> Needs {
+        Needs { old_logprobs: false, ..Needs::default() }
     }
 
     /// Advantage 1 on every token, whatever the reward.

@@ -5,7 +5,7 @@
 use super::error::AlgorithmError;
 use super::group::{GroupWeights, ScorePrecision, TrajectoryGroup, TrajectoryWeights, affine_focus};
 use super::objective::{self, BatchTotals, Clipping, LossOutput, ResponseTokens};
-use super::{Algorithm, advantage};
+use super::{Algorithm, Needs, advantage};
 use crate::domain::spec::{Schedule, Variant, VgpoSpec};
 
 /// Guards the counts below: `0.29 * 100` is 28.999999999999996 in binary.
@@ -16,11 +16,9 @@ const COUNT_SLACK: f64 = 1e-9;
 pub struct Vgpo(VgpoSpec);
 
 impl Vgpo {
-    /// # Errors
-    /// A setting outside its limits.
-    pub fn new(spec: VgpoSpec) -> Result<Self, AlgorithmError> {
-        check(&spec)?;
-        Ok(Self(spec))
+    /// The objective for these settings.
+    pub fn new(spec: VgpoSpec) -> Self {
+        Self(spec)
     }
 }
 
@@ -29,20 +27,8 @@ impl Algorithm for Vgpo {
         "vgpo"
     }
 
-    fn uses_visual_focus(&self) -> bool {
-        true
-    }
-
-    fn uses_old_logprobs(&self) -> bool {
-        true
-    }
-
-    fn uses_reference(&self) -> bool {
-        self.0.kl_coef > 0.0
-    }
-
-    fn entropy_coef(&self) -> f64 {
-        self.0.entropy_coef
+    fn needs(&self) -> Needs {
+        Needs { visual_focus: true, ..Needs::of(self.0.policy.kl_coef, self.0.policy.entropy_coef) }
     }
 
     fn weigh(&self, group: &TrajectoryGroup) -> Result<GroupWeights, AlgorithmError> {
@@ -50,41 +36,8 @@ impl Algorithm for Vgpo {
     }
 
     fn loss(&self, responses: &[ResponseTokens<'_>], totals: BatchTotals) -> Result<LossOutput, AlgorithmError> {
-        objective::clipped_surrogate(responses, totals, self.0.loss_average, Clipping::of(&self.0))
+        objective::clipped_surrogate(responses, totals, self.0.policy.loss_average, Clipping::of(&self.0.policy))
     }
-}
-
-/// Checks every number of the settings against its limits.
-///
-/// # Errors
-/// Names the first field outside its limits.
-pub fn check(spec: &VgpoSpec) -> Result<(), AlgorithmError> {
-    let gamma_fits = match spec.variant {
-        Variant::Paper => spec.gamma > 0.0 && spec.gamma <= 1.0,
-        Variant::Released => (0.0..=1.0).contains(&spec.gamma),
-    };
-    let share = "in (0, 1]";
-    let rules: [(&'static str, f64, bool, &'static str); 6] = [
-        ("beta", spec.beta, spec.beta.is_finite() && spec.beta >= 0.0, "0 or more"),
-        ("gamma", spec.gamma, gamma_fits, if spec.variant == Variant::Paper { share } else { "in [0, 1]" }),
-        ("kappa", spec.kappa, spec.kappa > 0.0 && spec.kappa <= 1.0, share),
-        ("exponent", spec.exponent, spec.exponent.is_finite() && spec.exponent > 0.0, "above 0"),
-        ("step", spec.step, (0.0..=1.0).contains(&spec.step), "in [0, 1]"),
-        ("compensation_start", spec.compensation_start, (0.0..1.0).contains(&spec.compensation_start), "in [0, 1)"),
-    ];
-    for (field, value, fits, allowed) in rules {
-        if !fits {
-            return Err(AlgorithmError::Setting { field, value, allowed });
-        }
-    }
-    for (field, clamp) in [("psi_clamp", spec.psi_clamp), ("phi_clamp", spec.phi_clamp)] {
-        if let Some([low, high]) = clamp
-            && !(low.is_finite() && high.is_finite() && low <= high)
-        {
-            return Err(AlgorithmError::Setting { field, value: low, allowed: "[low, high] with low <= high" });
-        }
-    }
-    Clipping::of(spec).check()
 }
 
 /// All quantities of VGPO for one group: focus, gate, compensation, psi, phi and the shaped advantages.
@@ -97,7 +50,7 @@ pub fn shape(group: &TrajectoryGroup, spec: &VgpoSpec) -> Result<GroupWeights, A
         Variant::Paper => similarities.iter().map(|s| s.iter().map(|s| affine_focus(*s)).collect()).collect(),
         Variant::Released => min_max_focus(&similarities, group.precision),
     };
-    let advantages = advantage::estimate(spec.estimator, &group.rewards(), group.statistics());
+    let advantages = advantage::estimate(spec.policy.estimator, &group.rewards(), group.statistics());
     Ok(shape_focus(focus, &advantages, group.has_image, group.precision, spec))
 }
 

@@ -6,7 +6,7 @@
 use super::error::{AlgorithmError, check_length};
 use super::group::{DependencyRange, GroupWeights, Trajectory, TrajectoryGroup, TrajectoryWeights};
 use super::objective::{self, BatchTotals, Clipping, LossOutput, ResponseTokens};
-use super::{Algorithm, MaskedView, advantage, perception};
+use super::{Algorithm, MaskedView, Needs, advantage, perception};
 use crate::domain::spec::VppoSpec;
 
 /// Below this range of mean dependencies all responses have the same weight.
@@ -19,32 +19,9 @@ const COUNT_SLACK: f64 = 1e-9;
 pub struct Vppo(VppoSpec);
 
 impl Vppo {
-    /// # Errors
-    /// A setting outside its limits.
-    pub fn new(spec: VppoSpec) -> Result<Self, AlgorithmError> {
-        let share = |value: f64| value > 0.0 && value <= 1.0;
-        let rules = [
-            ("mask_ratio", spec.mask_ratio, share(spec.mask_ratio), "in (0, 1]"),
-            ("token_share", spec.token_share, share(spec.token_share), "in (0, 1]"),
-            ("advantage_min", spec.advantage_min, (0.0..=1.0).contains(&spec.advantage_min), "in [0, 1]"),
-            (
-                "entropy_penalty",
-                spec.entropy_penalty,
-                spec.entropy_penalty.is_finite() && spec.entropy_penalty >= 0.0,
-                "0 or more",
-            ),
-        ];
-        if let Some((field, value, _, allowed)) = rules.into_iter().find(|(_, _, fits, _)| !fits) {
-            return Err(AlgorithmError::Setting { field, value, allowed });
-        }
-        let out = Self(spec);
-        out.clipping().check()?;
-        Ok(out)
-    }
-
-    fn clipping(&self) -> Clipping {
-        let VppoSpec { clip_low, clip_high, dual_clip, kl_coef, .. } = self.0;
-        Clipping { low: clip_low, high: clip_high, dual: dual_clip, kl_coef }
+    /// The objective for these settings.
+    pub fn new(spec: VppoSpec) -> Self {
+        Self(spec)
     }
 
     /// The factor on a response's advantage: from `advantage_min` for the least dependent response of the step upwards,
@@ -90,31 +67,16 @@ impl Algorithm for Vppo {
         "vppo"
     }
 
-    fn uses_visual_focus(&self) -> bool {
-        false
-    }
-
-    fn uses_old_logprobs(&self) -> bool {
-        true
-    }
-
-    fn uses_reference(&self) -> bool {
-        self.0.kl_coef > 0.0
-    }
-
-    fn entropy_coef(&self) -> f64 {
-        self.0.entropy_coef
-    }
-
-    fn masked_view(&self) -> Option<MaskedView> {
+    fn needs(&self) -> Needs {
         let used = self.0.shaping || self.0.filtering;
-        used.then_some(MaskedView { ratio: self.0.mask_ratio, in_loss: false })
+        let view = MaskedView { ratio: self.0.mask_ratio, in_loss: false };
+        Needs { masked_view: used.then_some(view), ..Needs::of(self.0.policy.kl_coef, self.0.policy.entropy_coef) }
     }
 
     /// Responses whose dependency is unknown (text-only prompts, or not measured) keep their plain advantage.
     fn weigh(&self, group: &TrajectoryGroup) -> Result<GroupWeights, AlgorithmError> {
         group.check_rewards()?;
-        let advantages = advantage::estimate(self.0.estimator, &group.rewards(), group.statistics());
+        let advantages = advantage::estimate(self.0.policy.estimator, &group.rewards(), group.statistics());
         let mut weights = GroupWeights::unweighted(group, &advantages)?;
         let range = group.dependency.or_else(|| DependencyRange::of(group.trajectories.iter()));
         let Some(range) = range.filter(|_| group.has_image) else { return Ok(weights) };
@@ -128,7 +90,8 @@ impl Algorithm for Vppo {
     }
 
     fn loss(&self, responses: &[ResponseTokens<'_>], totals: BatchTotals) -> Result<LossOutput, AlgorithmError> {
-        let mut output = objective::clipped_surrogate(responses, totals, self.0.loss_average, self.clipping())?;
+        let mut output =
+            objective::clipped_surrogate(responses, totals, self.0.policy.loss_average, Clipping::of(&self.0.policy))?;
         perception::add_entropy_penalty(&mut output, responses, self.0.entropy_penalty);
         Ok(output)
     }

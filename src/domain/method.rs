@@ -1,20 +1,22 @@
 //! The training objective of a job and its switches.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 /// The training objective.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(remote = "Self", tag = "type", rename_all = "snake_case")]
 pub enum Method {
     /// Visually-Guided Policy Optimization (arXiv 2604.09349).
     Vgpo(VgpoSpec),
     /// Group Relative Policy Optimization.
-    Grpo(GrpoSpec),
+    Grpo(PolicySpec),
     /// Decoupled Clip and Dynamic Sampling Policy Optimization.
     Dapo(DapoSpec),
     /// Group Sequence Policy Optimization.
-    Gspo(GrpoSpec),
+    Gspo(PolicySpec),
     /// Clipped importance-sampling weights on plain log-probs.
     Cispo(CispoSpec),
     /// Perception-Aware Policy Optimization (arXiv 2507.06448).
@@ -25,6 +27,30 @@ pub enum Method {
     Sft(SftSpec),
     /// No training: answers rows and measures.
     Eval(EvaluationSpec),
+}
+
+/// The names of all methods, the default first.
+pub const NAMES: [&str; 9] = ["vgpo", "grpo", "dapo", "gspo", "cispo", "papo", "vppo", "sft", "eval"];
+
+impl Serialize for Method {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+/// Fields that several methods share are flattened into each, and serde cannot refuse unknown fields next to flattened ones:
+/// what a method does not write back, it does not know.
+impl<'de> Deserialize<'de> for Method {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let given = Value::deserialize(deserializer)?;
+        let method = Self::deserialize(&given).map_err(D::Error::custom)?;
+        let known = serde_json::to_value(&method).map_err(D::Error::custom)?;
+        let mut names = given.as_object().into_iter().flat_map(Map::keys);
+        match names.find(|name| known.get(name.as_str()).is_none()) {
+            None => Ok(method),
+            Some(name) => Err(D::Error::custom(format!("unknown field `{name}` of method `{}`", method.name()))),
+        }
+    }
 }
 
 impl Method {
@@ -111,7 +137,6 @@ pub enum Estimator {
 
 /// Settings of [`Method::Vgpo`]; names as in the paper's equations.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 #[allow(clippy::struct_excessive_bools, reason = "the switches of the published ablation, each on its own")]
 pub struct VgpoSpec {
     /// Paper or released code.
@@ -144,6 +169,14 @@ pub struct VgpoSpec {
     pub psi_clamp: Option<[f64; 2]>,
     /// Limits of `1 + phi`; none for the paper, [0.9, 2.0] for the released code.
     pub phi_clamp: Option<[f64; 2]>,
+    /// The policy loss.
+    #[serde(flatten)]
+    pub policy: PolicySpec,
+}
+
+/// The policy loss that the clipped objectives share: all that [`Method::Grpo`] and [`Method::Gspo`] have to be told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PolicySpec {
     /// Lower clip range of the ratio.
     pub clip_low: f64,
     /// Upper clip range of the ratio.
@@ -161,51 +194,17 @@ pub struct VgpoSpec {
     pub estimator: Estimator,
 }
 
-/// Settings of [`Method::Grpo`] and [`Method::Gspo`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct GrpoSpec {
-    /// Lower clip range of the ratio.
-    pub clip_low: f64,
-    /// Upper clip range of the ratio.
-    pub clip_high: f64,
-    /// Bound of the loss where the advantage is negative; none: unbounded.
-    pub dual_clip: Option<f64>,
-    /// Average of the per-token losses.
-    pub loss_average: LossAverage,
-    /// Weight of the KL term to the reference model (0: none).
-    pub kl_coef: f64,
-    /// Weight of the entropy bonus (0: none).
-    #[serde(default)]
-    pub entropy_coef: f64,
-    /// Advantage estimator.
-    pub estimator: Estimator,
-}
-
 /// Settings of [`Method::Dapo`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct DapoSpec {
-    /// Lower clip range of the ratio.
-    pub clip_low: f64,
-    /// Upper clip range of the ratio.
-    pub clip_high: f64,
-    /// Bound of the loss where the advantage is negative; none: unbounded.
-    pub dual_clip: Option<f64>,
-    /// Average of the per-token losses.
-    pub loss_average: LossAverage,
-    /// Weight of the KL term to the reference model (0: none).
-    pub kl_coef: f64,
-    /// Weight of the entropy bonus (0: none).
-    #[serde(default)]
-    pub entropy_coef: f64,
+    /// The policy loss.
+    #[serde(flatten)]
+    pub policy: PolicySpec,
     /// The last so many tokens before `rollout.max_new_tokens` lower the reward linearly by up to `overlong_penalty`; none: no
     /// penalty.
     pub overlong_buffer: Option<u64>,
     /// Largest penalty on an overlong response.
     pub overlong_penalty: f64,
-    /// Advantage estimator.
-    pub estimator: Estimator,
 }
 
 /// Settings of [`Method::Cispo`].
@@ -231,20 +230,10 @@ pub struct CispoSpec {
 
 /// Settings of [`Method::Papo`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct PapoSpec {
-    /// Lower clip range of the ratio.
-    pub clip_low: f64,
-    /// Upper clip range of the ratio.
-    pub clip_high: f64,
-    /// Bound of the loss where the advantage is negative; none: unbounded.
-    pub dual_clip: Option<f64>,
-    /// Average of the per-token losses.
-    pub loss_average: LossAverage,
-    /// Weight of the KL term to the reference model (0: none).
-    pub kl_coef: f64,
-    /// Weight of the entropy bonus (0: none).
-    pub entropy_coef: f64,
+    /// The policy loss.
+    #[serde(flatten)]
+    pub policy: PolicySpec,
     /// Each image patch is hidden with this probability in the masked view; in (0, 1].
     pub mask_ratio: f64,
     /// Weight of the divergence between whole and masked view, which is made larger (the paper's gamma).
@@ -255,26 +244,14 @@ pub struct PapoSpec {
     pub entropy_penalty: f64,
     /// Weight of the entropy penalty under the masked view (eta 2).
     pub masked_entropy_penalty: f64,
-    /// Advantage estimator.
-    pub estimator: Estimator,
 }
 
 /// Settings of [`Method::Vppo`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct VppoSpec {
-    /// Lower clip range of the ratio.
-    pub clip_low: f64,
-    /// Upper clip range of the ratio.
-    pub clip_high: f64,
-    /// Bound of the loss where the advantage is negative; none: unbounded.
-    pub dual_clip: Option<f64>,
-    /// Average of the per-token losses.
-    pub loss_average: LossAverage,
-    /// Weight of the KL term to the reference model (0: none).
-    pub kl_coef: f64,
-    /// Weight of the entropy bonus (0: none).
-    pub entropy_coef: f64,
+    /// The policy loss.
+    #[serde(flatten)]
+    pub policy: PolicySpec,
     /// Each image patch is hidden with this probability in the masked view; in (0, 1].
     pub mask_ratio: f64,
     /// Scale advantages by how much a response depends on the image.
@@ -287,8 +264,6 @@ pub struct VppoSpec {
     pub token_share: f64,
     /// Weight of the entropy penalty.
     pub entropy_penalty: f64,
-    /// Advantage estimator.
-    pub estimator: Estimator,
 }
 
 /// Settings of [`Method::Sft`].

@@ -9,7 +9,7 @@ use super::stored;
 
 pub use super::evaluation::{BestSpec, Direction, EarlyStopSpec, EvalSpec};
 pub use super::method::{
-    CispoSpec, DapoSpec, Estimator, EvaluationSpec, FocusPosition, GrpoSpec, LossAverage, Method, PapoSpec, RowSplit,
+    CispoSpec, DapoSpec, Estimator, EvaluationSpec, FocusPosition, LossAverage, Method, PapoSpec, PolicySpec, RowSplit,
     Schedule, SftSpec, Variant, VgpoSpec, VppoSpec,
 };
 pub use super::reward::{Coordinates, ImageTextPart, ImageTextScore, RewardSpec, WeightedReward};

@@ -181,7 +181,7 @@ impl<'a> Plan<'a> {
             // The reference is the same model without its adapters.
             return base + self.trained * WIDE;
         }
-        if self.objective.as_ref().is_some_and(|objective| objective.uses_reference()) { 2 * base } else { base }
+        if self.objective.as_ref().is_some_and(|objective| objective.needs().reference) { 2 * base } else { base }
     }
 
     fn optimizer(&self) -> u64 {

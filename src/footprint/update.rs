@@ -30,7 +30,7 @@ impl Update {
     pub(super) fn of(plan: &Plan<'_>) -> Self {
         let (spec, row, model) = (plan.spec, plan.row, plan.model);
         // A masked view in the loss adds a second graph; each has half of the tokens.
-        let view = plan.objective.as_ref().and_then(|objective| objective.masked_view());
+        let view = plan.objective.as_ref().and_then(|objective| objective.needs().masked_view);
         let graphs = if view.is_some_and(|view| view.in_loss) { 2 } else { 1 };
         let tokens = spec.batch.microbatch_tokens as usize / graphs;
         let MicroBatch { prompts, responses, batches, padded } =

@@ -8,13 +8,12 @@ use super::attention_capture::focus_score;
 use super::local::{Ablation, RawScore};
 use super::maps::{MapCollector, MapWriter};
 use super::model::ServedModel;
-use super::parse::parse;
 use super::prepare::PreparedPrompt;
 use super::request::{Ablate, AblatePatches, AttentionOptions, ScoreRequest};
 use super::visual::visual;
 use crate::algorithm::{GroupWeights, ScorePrecision, Trajectory, TrajectoryGroup, TrajectoryWeights, build};
-use crate::config::method;
-use crate::domain::spec::{FocusPosition, Method, Variant};
+use crate::config::job;
+use crate::domain::spec::{FocusPosition, Method};
 
 /// The steps after the model has scored.
 pub struct Finish {
@@ -147,46 +146,11 @@ impl Finish {
     }
 }
 
-/// The method of the request, with defaults for absent fields.
+/// The method of the request, with defaults for absent fields, as a job resolves it.
 fn resolve_method(request: Option<&Value>) -> Result<Method, ServingError> {
-    let Some(request) = request else { return Ok(Method::Vgpo(method::vgpo(Variant::Paper))) };
-    let Value::Object(given) = request else {
-        return Err(ServingError::field("/method", "must be an object, e.g. {\"type\": \"vgpo\", \"beta\": 0.3}"));
-    };
-    let variant = given.get("variant").map_or(Ok(Variant::Paper), parse).map_err(|e| below("/method/variant", e))?;
-    let defaults = match given.get("type").and_then(Value::as_str).unwrap_or("vgpo") {
-        "vgpo" => Method::Vgpo(method::vgpo(variant)),
-        "grpo" => Method::Grpo(method::grpo()),
-        "dapo" => Method::Dapo(method::dapo()),
-        "gspo" => Method::Gspo(method::gspo()),
-        "cispo" => Method::Cispo(method::cispo(variant)),
-        other => {
-            return Err(ServingError::field(
-                "/method/type",
-                format!("is `{other}`: scores are weighed by vgpo, grpo, dapo, gspo or cispo"),
-            ));
-        }
-    };
-    let mut merged = serde_json::to_value(defaults).map_err(|e| ServingError::Engine(e.to_string()))?;
-    if let Value::Object(merged) = &mut merged {
-        merged.extend(given.iter().map(|(key, value)| (key.clone(), value.clone())));
-    }
-    let method: Method = parse(&merged).map_err(|e| below("/method", e))?;
-    build(&method).map_err(|e| ServingError::field("/method", e.to_string()))?;
+    let method = job::method(request).map_err(ServingError::Invalid)?;
+    build(&method).map_err(|e| ServingError::field("/method/type", e.to_string()))?;
     Ok(method)
-}
-
-/// Moves the pointers of an error below `prefix`.
-fn below(prefix: &str, error: ServingError) -> ServingError {
-    match error {
-        ServingError::Invalid(mut errors) => {
-            for error in &mut errors {
-                error.pointer.insert_str(0, prefix);
-            }
-            ServingError::Invalid(errors)
-        }
-        other => other,
-    }
 }
 
 fn ablation(ablate: Ablate) -> Result<Ablation, ServingError> {

@@ -13,7 +13,7 @@ fn an_easyr1_configuration_becomes_a_job_that_resolves() {
     let spec = resolve(&converted.job, &[]).unwrap().spec;
     let Method::Vgpo(method) = &spec.method else { panic!("{:?}", spec.method) };
     assert!(method.intra && method.inter);
-    assert_eq!((method.clip_low, method.clip_high), (0.2, 0.28));
+    assert_eq!((method.policy.clip_low, method.policy.clip_high), (0.2, 0.28));
     assert_eq!((spec.rollout.group_size, spec.rollout.max_new_tokens, spec.rollout.top_p), (8, 2048, 0.99));
     assert_eq!((spec.batch.prompts_per_step, spec.batch.minibatch_prompts), (512, 128));
     assert_eq!(spec.optimizer.learning_rate, 1e-6);

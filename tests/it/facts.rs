@@ -133,3 +133,50 @@ fn rewards_stand_in_one_table() {
     let faults: Vec<String> = faults.map(|(path, _)| path).collect();
     assert!(faults.is_empty(), "these list rewards: {faults:?}");
 }
+
+#[test]
+fn methods_stand_in_one_table() {
+    use vgpo::config::method::OBJECTIVES;
+    use vgpo::domain::method::{Method, NAMES, Variant};
+    let api = api();
+    let forms = forms(&api, "Method");
+    let written: Vec<&str> = forms.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(written, NAMES, "the methods of the API's document");
+    assert_eq!(OBJECTIVES.map(|objective| objective.name), NAMES, "the table of methods");
+    for objective in &OBJECTIVES {
+        for variant in [Variant::Paper, Variant::Released] {
+            let method = (objective.defaults)(variant);
+            assert_eq!(method.name(), objective.name);
+            let settings = serde_json::to_value(&method).unwrap();
+            assert_eq!(serde_json::from_value::<Method>(settings.clone()).unwrap(), method);
+            let asked = serde_json::json!({"type": objective.name, "variant": settings.get("variant")});
+            let known = settings.get("variant").is_some();
+            let asked = if known { asked } else { serde_json::json!({"type": objective.name}) };
+            assert_eq!(vgpo::config::job::method(Some(&asked)).unwrap(), method);
+            let mut strange = settings;
+            strange["strange"] = 1.into();
+            let refused = serde_json::from_value::<Method>(strange).unwrap_err().to_string();
+            assert!(refused.contains("strange"), "{refused}");
+            match vgpo::algorithm::build(&method) {
+                Ok(algorithm) => assert_eq!(algorithm.name(), objective.name),
+                Err(error) => assert!(!method.trains(), "{error}"),
+            }
+        }
+    }
+    for (name, form) in &forms {
+        for setting in form["properties"].as_object().unwrap().keys() {
+            let pointer = format!("/method/{setting}");
+            assert!(
+                vgpo::domain::job_field::find(&pointer).is_some(),
+                "{name}: {pointer} is not in the table of fields"
+            );
+        }
+        assert_eq!(form["additionalProperties"], false, "{name}");
+    }
+    let listed: Vec<String> = NAMES.iter().map(|name| format!("\"{name}\", \"")).collect();
+    let faults = sources().into_iter().filter(|(path, code)| {
+        path != "src/domain/method.rs" && listed.iter().filter(|name| code.contains(name.as_str())).count() > 2
+    });
+    let faults: Vec<String> = faults.map(|(path, _)| path).collect();
+    assert!(faults.is_empty(), "these list methods: {faults:?}");
+}

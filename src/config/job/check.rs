@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::fields;
 use super::rewards;
 use crate::domain::field_error::{FieldError, MOST_ERRORS};
+use crate::domain::job_field;
 use crate::domain::kind::Kind;
 use crate::domain::nearest::suggestion;
 use crate::domain::nul::nul_pointers;
@@ -26,15 +26,15 @@ fn section(prefix: &str, object: &Map<String, Value>, method: &Value, errors: &m
             return;
         }
         let pointer = format!("{prefix}/{}", escape(name));
-        let known = fields::find(&pointer).filter(|_| !name.contains(['/', '~']));
+        let known = job_field::find(&pointer).filter(|_| !name.contains(['/', '~']));
         let Some(field) = known else {
-            let names = fields::names(prefix, method);
+            let names = job_field::names(prefix, method);
             errors.push(FieldError::new(pointer, format!("unknown field `{name}`: {}", suggestion(name, &names))));
             continue;
         };
-        if !fields::applies(&pointer, method) {
+        if !job_field::applies(&pointer, method) {
             let method_name = method["type"].as_str().unwrap_or_default();
-            let names = fields::names(prefix, method);
+            let names = job_field::names(prefix, method);
             let detail = format!("`{name}` is no setting of method `{method_name}`, which has: {}", names.join(", "));
             errors.push(FieldError::new(pointer, detail));
             continue;

@@ -7,36 +7,12 @@ use crate::domain::metric::EVAL_ACCURACY;
 use crate::domain::spec::{
     BatchSpec, BestSpec, Columns, DType, DataSpec, DeviceClass, Direction, EarlyStopSpec, EvalSpec, FilterMetric,
     FilterSpec, JobSpec, LearningRateSchedule, LoraSpec, Method, OptimizerSpec, Overlong, ResourceSpec, RewardSpec,
-    RolloutSpec, TrainSpec, TrainedParameters, Variant, WeightedReward,
+    RolloutSpec, TrainSpec, TrainedParameters, WeightedReward,
 };
-
-/// The methods this build knows, the default first.
-pub const METHODS: [&str; 9] = ["vgpo", "grpo", "dapo", "gspo", "cispo", "papo", "vppo", "sft", "eval"];
-
-/// Defaults of the method called `name`; `None` when there is no such method.
-pub fn method(name: &str, variant: Variant) -> Option<Method> {
-    match name {
-        "vgpo" => Some(Method::Vgpo(method::vgpo(variant))),
-        "grpo" => Some(Method::Grpo(method::grpo())),
-        "dapo" => Some(Method::Dapo(method::dapo())),
-        "gspo" => Some(Method::Gspo(method::gspo())),
-        "cispo" => Some(Method::Cispo(method::cispo(variant))),
-        "papo" => Some(Method::Papo(method::papo())),
-        "vppo" => Some(Method::Vppo(method::vppo())),
-        "sft" => Some(Method::Sft(method::sft())),
-        "eval" => Some(Method::Eval(method::eval())),
-        _ => None,
-    }
-}
 
 /// Dynamic sampling as the paper does it; the limits drop groups that are all right or all wrong.
 pub fn filter() -> FilterSpec {
     FilterSpec { metric: FilterMetric::Accuracy, low: 0.01, high: 0.99, max_tries: 4 }
-}
-
-/// Which methods were published with dynamic sampling.
-fn dynamic_sampling(method: &Method) -> bool {
-    matches!(method, Method::Vgpo(_) | Method::Dapo(_) | Method::Papo(_) | Method::Vppo(_))
 }
 
 /// Early stopping, once a job asks for it.
@@ -57,7 +33,7 @@ pub fn job(method: Method, model: &str, dataset: &str) -> JobSpec {
         top_p: 1.0,
         max_new_tokens: 64,
         correction_cap: None,
-        filter: dynamic_sampling(&method).then(filter),
+        filter: method::samples_dynamically(&method).then(filter),
     };
     JobSpec {
         name: format!("{dataset}-{}", method.name()),

@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::defaults::{METHODS, early_stop, filter, job, lora, method};
-use super::fields::FIELDS;
+use super::defaults::{early_stop, filter, job, lora};
+use crate::config::method;
+use crate::domain::job_field::FIELDS;
 use crate::domain::kind::Kind;
-use crate::domain::spec::Variant;
+use crate::domain::method::{NAMES, Variant};
 
 /// One setting, for people.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,8 +43,8 @@ fn paper() -> [(&'static str, Value); 12] {
 
 /// Every setting but the sections that hold others.
 pub fn describe() -> Vec<Described> {
-    let by_method: Vec<(&str, Value)> = METHODS.iter().map(|name| (*name, defaults(name, Variant::Paper))).collect();
-    let released = defaults(METHODS[0], Variant::Released);
+    let by_method: Vec<(&str, Value)> = NAMES.iter().map(|name| (*name, defaults(name, Variant::Paper))).collect();
+    let released = defaults(NAMES[0], Variant::Released);
     let fields = FIELDS.iter().filter(|field| field.kind != Kind::Section);
     let described = fields.map(|field| {
         let at = |settings: &Value| settings.pointer(field.pointer).cloned();
@@ -59,7 +60,7 @@ pub fn describe() -> Vec<Described> {
 
 /// The defaults of a whole job of a method. Sections that a job need not have show what they hold once it asks for them.
 fn defaults(name: &str, variant: Variant) -> Value {
-    let settings = method(name, variant).map(|method| job(method, "", ""));
+    let settings = method::defaults(name, variant).map(|method| job(method, "", ""));
     let mut settings = serde_json::to_value(settings).unwrap_or_default();
     for (section, holds) in
         [("rollout/filter", json!(filter())), ("train/lora", json!(lora())), ("early_stop", json!(early_stop()))]

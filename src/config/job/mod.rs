@@ -3,7 +3,6 @@
 mod check;
 mod defaults;
 mod document;
-mod fields;
 mod relations;
 mod rewards;
 
@@ -13,13 +12,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
+use crate::config::method;
 use crate::domain::field_error::FieldError;
+use crate::domain::job_field;
 use crate::domain::kind::Kind;
+use crate::domain::method::{Method, NAMES, Variant};
 use crate::domain::nearest::nearest;
-use crate::domain::spec::{JobSpec, RewardSpec, Variant};
+use crate::domain::spec::{JobSpec, RewardSpec};
 
 pub use check::{escape, pointer};
-pub use defaults::{METHODS, columns as default_columns, lora as default_lora};
+pub use defaults::{columns as default_columns, lora as default_lora};
 pub use document::{Described, describe};
 
 /// Where a setting's value came from.
@@ -45,14 +47,14 @@ pub struct Recommended<'a> {
 
 /// Addresses of every setting of a job.
 pub fn setting_pointers() -> impl Iterator<Item = &'static str> {
-    fields::FIELDS.iter().map(|field| field.pointer)
+    job_field::FIELDS.iter().map(|field| field.pointer)
 }
 
 /// Faults of single settings outside a whole job: name (at the top of a job) and value.
 pub fn field_faults<'a>(given: impl IntoIterator<Item = (&'a str, Value)>) -> Vec<FieldError> {
     let fault = |(name, value): (&str, Value)| {
         let pointer = format!("/{name}");
-        let complaint = fields::find(&pointer)?.kind.complaint(&value)?;
+        let complaint = job_field::find(&pointer)?.kind.complaint(&value)?;
         Some(FieldError::new(pointer, format!("`{name}` {complaint}")))
     };
     given.into_iter().filter_map(fault).collect()
@@ -75,6 +77,27 @@ pub fn reward(value: &Value) -> Result<RewardSpec, Vec<FieldError>> {
         let pointer = format!("/reward/{}", error.path().to_string().replace('.', "/"));
         vec![FieldError::new(pointer, error.inner().to_string())]
     })
+}
+
+/// The method that a request describes on its own: what it says over the defaults of its type and variant.
+///
+/// # Errors
+/// Every fault, by JSON pointer below `/method`.
+pub fn method(given: Option<&Value>) -> Result<Method, Vec<FieldError>> {
+    let request: Map<String, Value> = given.map(|given| ("method".to_owned(), given.clone())).into_iter().collect();
+    let layers = layers(&request, &[])?;
+    let defaults = method_defaults(&layers)?;
+    let errors = check::faults(&request, &defaults.value);
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let mut tree = Settled::new(json!({ "method": defaults.value }));
+    tree.lay_over("", &Value::Object(request.clone()), Origin::Request);
+    let method: Method = serde_path_to_error::deserialize(&tree.value["method"]).map_err(|error| {
+        let pointer = format!("/method/{}", error.path().to_string().replace('.', "/"));
+        vec![FieldError::new(pointer, error.inner().to_string())]
+    })?;
+    relations::method_fault(&method).map_or(Ok(method), |fault| Err(vec![fault]))
 }
 
 /// A job with every value settled.
@@ -163,21 +186,21 @@ fn strongest<'a>(layers: &[Layer<'a>], section: &str, name: &str) -> Option<&'a 
 }
 
 struct MethodDefaults {
-    typed: crate::domain::spec::Method,
+    typed: Method,
     value: Value,
 }
 
 /// The chosen method's defaults: its type and variant decide what else can be set.
 fn method_defaults(layers: &[Layer<'_>]) -> Result<MethodDefaults, Vec<FieldError>> {
-    let name = strongest(layers, "method", "type").cloned().unwrap_or_else(|| json!(METHODS[0]));
+    let name = strongest(layers, "method", "type").cloned().unwrap_or_else(|| json!(NAMES[0]));
     // A wrong variant is reported by the field check; its defaults do not matter then.
     let variant = match strongest(layers, "method", "variant").and_then(Value::as_str) {
         Some("released") => Variant::Released,
         _ => Variant::Paper,
     };
-    let typed = name.as_str().and_then(|name| defaults::method(name, variant));
+    let typed = name.as_str().and_then(|name| method::defaults(name, variant));
     let Some(typed) = typed else {
-        let complaint = fields::find("/method/type").and_then(|field| field.kind.complaint(&name));
+        let complaint = job_field::find("/method/type").and_then(|field| field.kind.complaint(&name));
         return Err(vec![FieldError::new("/method/type", format!("`type` {}", complaint.unwrap_or_default()))]);
     };
     let value = to_value(&typed)?;
@@ -189,7 +212,7 @@ fn recommendation_faults(layer: &Recommended<'_>, method: &Value) -> Vec<FieldEr
     let Value::Object(settings) = layer.settings else { return Vec::new() };
     let mut settings = settings.clone();
     if let Some(Value::Object(inner)) = settings.get_mut("method") {
-        inner.retain(|name, _| method.get(name).is_some() || fields::find(&format!("/method/{name}")).is_none());
+        inner.retain(|name, _| method.get(name).is_some() || job_field::find(&format!("/method/{name}")).is_none());
     }
     let faults = check::faults(&settings, method).into_iter();
     faults
@@ -244,7 +267,7 @@ impl Settled {
         for (name, value) in fields {
             let pointer = format!("{prefix}/{}", escape(name));
             let Some(present) = self.at(&pointer) else { continue };
-            let section = fields::find(&pointer).is_some_and(|field| field.kind == Kind::Section);
+            let section = job_field::find(&pointer).is_some_and(|field| field.kind == Kind::Section);
             if !section {
                 self.set(&pointer, value.clone(), origin);
                 continue;

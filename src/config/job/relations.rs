@@ -4,6 +4,8 @@ use serde_json::Value;
 
 use super::{Origin, Settled};
 use crate::domain::field_error::FieldError;
+use crate::domain::job_field::{self, MethodFault};
+use crate::domain::method::Method;
 use crate::domain::metric::{Better, describe};
 use crate::domain::spec::{JobSpec, TrainedParameters};
 
@@ -33,9 +35,15 @@ fn direction(metric: &str) -> Option<&'static str> {
     }
 }
 
+/// A fault between the settings of a method.
+pub(super) fn method_fault(method: &Method) -> Option<FieldError> {
+    let MethodFault { field, value, allowed } = job_field::method_fault(method)?;
+    Some(FieldError::new(format!("/method/{field}"), format!("`{field}` is {value}; it must be {allowed}")))
+}
+
 /// Faults between resolved values.
 pub(super) fn faults(spec: &JobSpec) -> Vec<FieldError> {
-    let mut errors = Vec::new();
+    let mut errors: Vec<FieldError> = method_fault(&spec.method).into_iter().collect();
     let mut fault = |bad: bool, pointer: &str, detail: String| {
         if bad {
             errors.push(FieldError::new(pointer, detail));

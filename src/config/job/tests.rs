@@ -41,13 +41,13 @@ fn two_names_make_a_vgpo_job_of_defaults() {
 
 #[test]
 fn every_field_of_the_spec_is_in_the_table() {
-    for method in METHODS {
+    for method in NAMES {
         let job = ok(json!({"model": "m", "dataset": "d", "method": {"type": method}, "rollout": {"filter": {}}}));
         let spec = serde_json::to_value(&job.spec).unwrap();
         let mut leaves = Vec::new();
         collect_leaves("", &spec, &mut leaves);
         for leaf in leaves.iter().filter(|l| !l.starts_with("/reward/") && !l.starts_with("/tags")) {
-            assert!(fields::find(leaf).is_some(), "{leaf} has no line in FIELDS");
+            assert!(job_field::find(leaf).is_some(), "{leaf} has no line in FIELDS");
         }
         // A resolved spec is a valid request for itself.
         assert_eq!(ok(spec).spec, job.spec);

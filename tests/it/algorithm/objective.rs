@@ -3,7 +3,7 @@
 use vgpo::algorithm::objective::Clipping;
 use vgpo::algorithm::{BatchTotals, LossOutput, ResponseTokens, build, objective};
 use vgpo::config::method;
-use vgpo::domain::spec::{LossAverage, Method, Variant};
+use vgpo::domain::spec::{LossAverage, Method, PolicySpec, Variant};
 
 use super::support::{assert_close, group};
 
@@ -68,7 +68,7 @@ fn grpo_averages_per_response_and_ignores_the_image() {
     let a = weights.trajectories[0].advantage;
     assert_close("first", &output.responses[0].grad_logprobs, &[-a / 4.0; 2], 1e-12);
     assert_close("second", &output.responses[1].grad_logprobs, &[a / 8.0; 4], 1e-12);
-    assert!(!grpo.uses_visual_focus() && grpo.uses_old_logprobs() && !grpo.uses_reference());
+    assert!(!grpo.needs().visual_focus && grpo.needs().old_logprobs && !grpo.needs().reference);
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn sft_is_the_mean_negative_log_likelihood() {
     let output = sft.loss(&[tokens(&[-1.0, -3.0]), tokens(&[-2.0])], BatchTotals::of([2, 1])).unwrap();
     assert_close("loss", &[output.loss], &[2.0], 1e-12);
     assert_close("gradient", &output.responses[0].grad_logprobs, &[-1.0 / 3.0; 2], 1e-12);
-    assert!(!sft.uses_old_logprobs());
+    assert!(!sft.needs().old_logprobs);
     let weights = sft.weigh(&group(vec![vec![0.0; 2]], &[0.0])).unwrap();
     assert_eq!(weights.trajectories[0].shaped_advantage, [1.0, 1.0]);
 }
@@ -93,13 +93,14 @@ fn sft_is_the_mean_negative_log_likelihood() {
 #[test]
 fn settings_outside_their_limits_are_refused_by_name() {
     let paper = || method::vgpo(Variant::Paper);
+    let with_policy = |policy: PolicySpec| vgpo::domain::spec::VgpoSpec { policy, ..paper() };
     let broken = [
         ("gamma", vgpo::domain::spec::VgpoSpec { gamma: 0.0, ..paper() }),
         ("kappa", vgpo::domain::spec::VgpoSpec { kappa: 1.5, ..paper() }),
         ("beta", vgpo::domain::spec::VgpoSpec { beta: f64::NAN, ..paper() }),
         ("compensation_start", vgpo::domain::spec::VgpoSpec { compensation_start: 1.0, ..paper() }),
-        ("clip_low", vgpo::domain::spec::VgpoSpec { clip_low: -0.1, ..paper() }),
-        ("dual_clip", vgpo::domain::spec::VgpoSpec { dual_clip: Some(0.5), ..paper() }),
+        ("clip_low", with_policy(PolicySpec { clip_low: -0.1, ..paper().policy })),
+        ("dual_clip", with_policy(PolicySpec { dual_clip: Some(0.5), ..paper().policy })),
         ("psi_clamp", vgpo::domain::spec::VgpoSpec { psi_clamp: Some([2.0, 1.0]), ..paper() }),
     ];
     for (field, spec) in broken {
@@ -130,9 +131,10 @@ fn inputs_that_cannot_be_are_refused_by_name() {
     };
     let totals = BatchTotals::of([1]);
     assert!(algorithm.loss(&[tokens], totals).unwrap_err().to_string().contains("old_logprobs[0] is NaN"));
-    let with_kl = vgpo::domain::spec::VgpoSpec { kl_coef: 0.1, ..method::vgpo(Variant::Paper) };
+    let mut with_kl = method::vgpo(Variant::Paper);
+    with_kl.policy.kl_coef = 0.1;
     let algorithm = build(&Method::Vgpo(with_kl)).unwrap();
     let tokens = ResponseTokens { old_logprobs: &[-1.0], ..tokens };
-    assert!(algorithm.uses_reference());
+    assert!(algorithm.needs().reference);
     assert!(algorithm.loss(&[tokens], totals).unwrap_err().to_string().contains("reference log-probs are missing"));
 }

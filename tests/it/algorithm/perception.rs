@@ -59,7 +59,7 @@ fn papo_without_its_coefficients_is_dapo() {
         assert_eq!(a.grad_logprobs, b.grad_logprobs);
         assert!(a.grad_masked_logprobs.iter().all(|g| *g == 0.0));
     }
-    assert!(build(&off).unwrap().masked_view().is_none(), "no second pass without a use for it");
+    assert!(build(&off).unwrap().needs().masked_view.is_none(), "no second pass without a use for it");
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn papo_gradients_go_through_both_passes() {
     for (average, cap) in [(LossAverage::Token, None), (LossAverage::Sequence, None), (LossAverage::Token, Some(1.0))] {
         let method = papo(|s| {
             (s.perception_coef, s.entropy_penalty, s.masked_entropy_penalty) = (0.2, 0.05, 0.07);
-            (s.loss_average, s.perception_cap) = (average, cap);
+            (s.policy.loss_average, s.perception_cap) = (average, cap);
         });
         let output = loss(&method, &batch());
         let slope = |change: &dyn Fn(&mut Batch, f64)| {
@@ -177,7 +177,7 @@ fn vppo_compares_with_the_whole_step() {
 #[test]
 fn vppo_switched_off_or_without_dependencies_is_dapo() {
     let off = vppo(|s| (s.shaping, s.filtering, s.entropy_penalty) = (false, false, 0.0));
-    assert!(build(&off).unwrap().masked_view().is_none());
+    assert!(build(&off).unwrap().needs().masked_view.is_none());
     let dapo = Method::Dapo(method::dapo());
     assert_eq!(loss(&off, &batch()), loss(&dapo, &batch()));
     let rewards = [1.0, 0.0, 0.5];
@@ -205,7 +205,7 @@ fn settings_of_papo_and_vppo_are_checked() {
         (papo(|s| s.mask_ratio = 0.0), "mask_ratio"),
         (papo(|s| s.perception_cap = Some(0.0)), "perception_cap"),
         (papo(|s| s.entropy_penalty = -1.0), "entropy_penalty"),
-        (papo(|s| s.clip_low = 2.0), "clip_low"),
+        (papo(|s| s.policy.clip_low = 2.0), "clip_low"),
         (vppo(|s| s.token_share = 0.0), "token_share"),
         (vppo(|s| s.advantage_min = 1.5), "advantage_min"),
         (vppo(|s| s.mask_ratio = f64::NAN), "mask_ratio"),

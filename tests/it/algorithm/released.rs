@@ -83,7 +83,7 @@ fn loss(case: &Released, spec: &VgpoSpec, weights: &[vgpo::algorithm::Trajectory
         })
         .collect();
     let totals = BatchTotals::of(case.lengths.iter().copied());
-    clipped_surrogate(&tokens, totals, spec.loss_average, Clipping::of(spec)).unwrap()
+    clipped_surrogate(&tokens, totals, spec.policy.loss_average, Clipping::of(&spec.policy)).unwrap()
 }
 
 fn check_loss(name: &str, output: &LossOutput, expected: &Value, lengths: &[usize]) {

@@ -126,7 +126,7 @@ fn the_gate_passes_its_share_when_scores_are_f32() {
 fn micro_batches_add_up() {
     let case = Released::read("44_two_microbatches_step");
     let mut spec = case.spec();
-    spec.kl_coef = 0.01;
+    spec.policy.kl_coef = 0.01;
     let algorithm = build(&Method::Vgpo(spec)).unwrap();
     let inputs = &case.case["inputs"];
     let (new, old) = (case.ragged(&inputs["log_probs"]), case.ragged(&inputs["old_log_probs"]));

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use vgpo::algorithm::{ScorePrecision, Trajectory, TrajectoryGroup};
-use vgpo::domain::spec::{LossAverage, Schedule, Variant, VgpoSpec};
+use vgpo::domain::spec::{LossAverage, PolicySpec, Schedule, Variant, VgpoSpec};
 
 pub fn fixture(folder: &str, name: &str) -> Value {
     let path = format!("{}/tests/fixtures/{folder}/{name}.json", env!("CARGO_MANIFEST_DIR"));
@@ -152,6 +152,7 @@ impl Released {
         let (config, loss) = (&self.case["config"], &self.case["loss_config"]);
         let number = |v: &Value, key: &str| v[key].as_f64().unwrap();
         let switch = |key: &str| config[key].as_bool().unwrap();
+        let released = vgpo::config::method::vgpo(Variant::Released);
         VgpoSpec {
             beta: number(config, "visual_compensation_strength"),
             gamma: number(config, "gated_visual_compensation_start_ratio"),
@@ -169,11 +170,14 @@ impl Released {
             gate: switch("use_gated_visual_compensation"),
             intra: switch("use_intra_trajectory_reweighting"),
             inter: switch("use_inter_trajectory_reweighting"),
-            clip_low: number(loss, "clip_ratio_low"),
-            clip_high: number(loss, "clip_ratio_high"),
-            dual_clip: Some(number(loss, "clip_ratio_dual")),
-            loss_average: if loss["loss_avg_mode"] == "seq" { LossAverage::Sequence } else { LossAverage::Token },
-            ..vgpo::config::method::vgpo(Variant::Released)
+            policy: PolicySpec {
+                clip_low: number(loss, "clip_ratio_low"),
+                clip_high: number(loss, "clip_ratio_high"),
+                dual_clip: Some(number(loss, "clip_ratio_dual")),
+                loss_average: if loss["loss_avg_mode"] == "seq" { LossAverage::Sequence } else { LossAverage::Token },
+                ..released.policy
+            },
+            ..released
         }
     }
 }

@@ -216,3 +216,34 @@ async fn checkpoints_and_runs_are_served_by_name() {
     let gone = api.post("/v1/score", scored).await;
     assert!(gone.problem(422, "invalid_request")["detail"].as_str().unwrap().contains("ckpt_b` are gone"));
 }
+
+#[tokio::test]
+async fn scores_are_weighed_by_every_method_that_jobs_know() {
+    let api = Api::start().await;
+    let score = |method: Value| {
+        let request =
+            json!({"model": "tiny", "prompt": "what ?", "responses": ["a", "b"], "rewards": [1, 0], "method": method});
+        api.post("/v1/score", request)
+    };
+    for name in vgpo::domain::method::NAMES.into_iter().filter(|name| *name != "eval") {
+        let answer = score(json!({ "type": name })).await;
+        assert_eq!(answer.status, 200, "{name}: {}", answer.body);
+        assert!(answer.body["responses"][0]["advantage"].is_number(), "{name}");
+    }
+    for (method, pointer, part) in [
+        (json!({"type": "eval"}), "/method/type", "no objective"),
+        (json!({"type": "papoo"}), "/method/type", "did you mean `papo`"),
+        (json!({"type": "papo", "mask_ratio": 0}), "/method/mask_ratio", "(0, 1]"),
+        (json!({"clip_low": 1.5}), "/method/clip_low", "[0, 1]"),
+        (json!({"gamma": 0}), "/method/gamma", "(0, 1]"),
+        (json!({"type": "vppo", "beta": 1}), "/method/beta", "no setting of method `vppo`"),
+        (json!(7), "/method", "an object"),
+    ] {
+        let answer = score(method.clone()).await;
+        let fault = &answer.problem(422, "invalid_request")["errors"][0];
+        assert_eq!(fault["pointer"], pointer, "{method}");
+        assert!(fault["detail"].as_str().unwrap().contains(part), "{method}: {fault}");
+    }
+    let released = score(json!({"variant": "released", "gamma": 0})).await;
+    assert_eq!(released.status, 200, "the released tail may begin with the response: {}", released.body);
+}

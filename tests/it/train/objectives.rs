@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use vgpo::algorithm::{self, Algorithm};
-use vgpo::config::job::METHODS;
+use vgpo::domain::method::NAMES;
 use vgpo::model::Sequence;
 use vgpo::reward::webhook::Question;
 use vgpo::reward::{RewardError, WebhookClient};
@@ -39,7 +39,7 @@ fn one_step(change: Value) -> Recorder {
 
 #[test]
 fn every_method_trains() {
-    for method in METHODS.into_iter().filter(|method| *method != "eval") {
+    for method in NAMES.into_iter().filter(|method| *method != "eval") {
         let recorder = one_step(json!({ "method": { "type": method } }));
         assert!(recorder.last("optimizer/grad_norm") > 0.0, "{method} must move the weights");
         if method != "sft" {

@@ -1,8 +1,10 @@
-//! What each job setting may hold: one line a field. Defaults are in [`super::defaults`].
+//! What each job setting may hold: one line a field. Every check of a job's settings and of an objective's, the API's document
+//! and docs/settings.md read this table. Defaults are in `config`.
 
 use serde_json::Value;
 
-use crate::domain::kind::{Kind, Span};
+use super::kind::{Kind, Span, shown};
+use super::method::{self, Method, Variant};
 
 /// One setting.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +25,9 @@ const fn optional(pointer: &'static str, kind: Kind) -> Field {
     Field { pointer, kind, nullable: true }
 }
 
+/// What pointers of a method's settings begin with.
+const METHOD: &str = "/method/";
+
 const ANY_COUNT: Kind = Kind::Whole { min: 0, max: 1_000_000_000 };
 const COUNT: Kind = Kind::Whole { min: 1, max: 1_000_000_000 };
 const NOT_NEGATIVE: Kind = Kind::Number(Span::AtLeast(0.0));
@@ -42,10 +47,10 @@ pub const FIELDS: &[Field] = &[
     field("/project", Kind::Name { max: 100 }),
     field("/tags", Kind::Labels),
     field("/method", Kind::Section),
-    field("/method/type", Kind::Choice { allowed: &super::defaults::METHODS, later: &[] }),
+    field("/method/type", Kind::Choice { allowed: &method::NAMES, later: &[] }),
     field("/method/variant", Kind::Choice { allowed: &["paper", "released"], later: &[] }),
     field("/method/beta", NOT_NEGATIVE),
-    field("/method/gamma", SHARE),
+    field("/method/gamma", UNIT),
     field("/method/kappa", SHARE),
     field("/method/schedule", Kind::Choice { allowed: &["linear", "exponential", "step"], later: &[] }),
     field("/method/exponent", POSITIVE),
@@ -58,8 +63,8 @@ pub const FIELDS: &[Field] = &[
     field("/method/focus_position", Kind::Choice { allowed: &["reading", "predicting"], later: &[] }),
     optional("/method/psi_clamp", Kind::Pair { span: Span::AtLeast(0.0), ordered: true }),
     optional("/method/phi_clamp", Kind::Pair { span: Span::AtLeast(0.0), ordered: true }),
-    optional("/method/clip_low", Kind::Number(Span::OpenClosed(0.0, 1.0))),
-    field("/method/clip_high", POSITIVE),
+    optional("/method/clip_low", UNIT),
+    field("/method/clip_high", NOT_NEGATIVE),
     optional("/method/dual_clip", Kind::Number(Span::Above(1.0))),
     field("/method/loss_average", Kind::Choice { allowed: &["token", "sequence"], later: &[] }),
     field("/method/kl_coef", NOT_NEGATIVE),
@@ -173,5 +178,40 @@ pub fn names(section: &str, method: &Value) -> Vec<&'static str> {
 
 /// Does the setting at `pointer` exist for the method whose defaults are `method`?
 pub fn applies(pointer: &str, method: &Value) -> bool {
-    pointer.strip_prefix("/method/").is_none_or(|name| method.get(name).is_some())
+    pointer.strip_prefix(METHOD).is_none_or(|name| method.get(name).is_some())
+}
+
+/// A setting of a method that is outside its limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MethodFault {
+    /// The field of the method.
+    pub field: &'static str,
+    /// Its value.
+    pub value: String,
+    /// What is allowed.
+    pub allowed: String,
+}
+
+/// The first setting of a method that is outside its limits, alone or together with another one.
+pub fn method_fault(method: &Method) -> Option<MethodFault> {
+    let settings = serde_json::to_value(method).unwrap_or_default();
+    let outside = |field: &'static Field| {
+        let name = field.pointer.strip_prefix(METHOD)?;
+        // A number that is not finite becomes null.
+        let value = settings.get(name).filter(|value| !(value.is_null() && field.nullable))?;
+        field.kind.complaint(value)?;
+        Some(MethodFault { field: name, value: shown(value), allowed: field.kind.describe() })
+    };
+    FIELDS.iter().find_map(outside).or_else(|| empty_tail(method))
+}
+
+/// The paper's `gamma` is a share of the response, which cannot be nothing; in the released code it is where the tail starts.
+fn empty_tail(method: &Method) -> Option<MethodFault> {
+    match method {
+        Method::Vgpo(spec) if spec.variant == Variant::Paper && spec.gamma <= 0.0 => {
+            let allowed = SHARE.describe() + " where `variant` is \"paper\"";
+            Some(MethodFault { field: "gamma", value: spec.gamma.to_string(), allowed })
+        }
+        _ => None,
+    }
 }
