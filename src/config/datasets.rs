@@ -4,11 +4,14 @@ use super::app::AppSettings;
 use super::job;
 use super::serving::MAX_IMAGES;
 use crate::domain::dataset::{DatasetLimits, DatasetSettings, SplitRule};
+use crate::domain::kind::{Kind, Span};
 
 /// Bytes of one JSON line: large enough for a few images as data URLs.
 const ROW_BYTES: u64 = 64 << 20;
 /// Bytes of the pages of a Parquet row group that are in memory at once.
 const ROW_GROUP_BYTES: u64 = 256 << 20;
+/// Share of the rows that is held out.
+pub const EVAL_SHARE: Kind = Kind::Number(Span::ClosedOpen(0.0, 1.0));
 /// Rows of one data set; each takes 32 bytes of an index.
 const ROWS: u64 = 50_000_000;
 /// What checks leave free on the disk.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::app::Limits;
+use crate::domain::kind::{Kind, Span};
 
 /// Nucleus share when the request names none: everything.
 pub fn top_p() -> f64 {
@@ -24,10 +25,14 @@ pub fn overlay() -> bool {
     true
 }
 
-/// Highest sampling temperature.
-pub const MAX_TEMPERATURE: f64 = 10.0;
-/// Most alternatives listed beside each token.
-pub const MAX_TOP_LOGPROBS: usize = 20;
+/// Sampling temperature; 0 is greedy.
+pub const TEMPERATURE: Kind = Kind::Number(Span::Closed(0.0, 10.0));
+/// Nucleus share.
+pub const TOP_P: Kind = Kind::Number(Span::OpenClosed(0.0, 1.0));
+/// Alternatives listed beside each token.
+pub const TOP_LOGPROBS: Kind = Kind::Whole { min: 0, max: 20 };
+/// Share of the image cells that an ablation hides.
+pub const MASKED_SHARE: Kind = Kind::Number(Span::Closed(0.0, 1.0));
 /// Most stop strings of a request.
 pub const MAX_STOPS: usize = 16;
 /// Longest stop string in bytes.

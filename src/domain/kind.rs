@@ -90,6 +90,24 @@ pub enum Span {
 }
 
 impl Span {
+    /// The lower end, if there is one, and whether a number may be there itself.
+    pub fn low(self) -> Option<(f64, bool)> {
+        match self {
+            Self::Any => None,
+            Self::AtLeast(low) | Self::Closed(low, _) | Self::ClosedOpen(low, _) => Some((low, true)),
+            Self::Above(low) | Self::OpenClosed(low, _) => Some((low, false)),
+        }
+    }
+
+    /// The upper end, if there is one, and whether a number may be there itself.
+    pub fn high(self) -> Option<(f64, bool)> {
+        match self {
+            Self::Any | Self::AtLeast(_) | Self::Above(_) => None,
+            Self::Closed(_, high) | Self::OpenClosed(_, high) => Some((high, true)),
+            Self::ClosedOpen(_, high) => Some((high, false)),
+        }
+    }
+
     fn holds(self, x: f64) -> bool {
         match self {
             Self::Any => true,

@@ -143,7 +143,7 @@ pub struct VgpoSpec {
     pub variant: Variant,
     /// Strength of the compensation (Eq. 5).
     pub beta: f64,
-    /// Share of the response that counts as its tail (released: where the tail starts); in (0, 1].
+    /// Share of the response that counts as its tail, above 0 (released: where the tail starts, from 0).
     pub gamma: f64,
     /// Share of the tail's tokens that pass the gate; in (0, 1].
     pub kappa: f64,
@@ -176,6 +176,7 @@ pub struct VgpoSpec {
 
 /// The policy loss that the clipped objectives share: all that [`Method::Grpo`] and [`Method::Gspo`] have to be told.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = GrpoSpec)]
 pub struct PolicySpec {
     /// Lower clip range of the ratio.
     pub clip_low: f64,

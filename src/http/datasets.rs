@@ -19,7 +19,7 @@ use crate::service::datasets::{DatasetEntry, DatasetRequest, PreviewRow, RowsWan
 /// Rows of a preview.
 const ROWS: u64 = 20;
 /// Most rows of a preview: each may hold several images.
-const MAX_ROWS: u64 = 100;
+pub(super) const MAX_ROWS: u64 = 100;
 
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()

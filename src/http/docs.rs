@@ -65,13 +65,13 @@ impl Document {
 }
 
 async fn document(State(documents): State<Arc<Documents>>, headers: HeaderMap) -> Response {
-    let made = || Document::new(serde_json::to_vec(&super::openapi()).unwrap_or_default());
+    let made = || Document::new(super::openapi().and_then(|made| serde_json::to_vec(&made)).unwrap_or_default());
     documents.document.get_or_init(made).response(&headers, "application/json")
 }
 
 /// The page.
 async fn page(State(documents): State<Arc<Documents>>, headers: HeaderMap) -> Response {
-    let made = || Document::new(render(&serde_json::to_value(super::openapi()).unwrap_or_default()).into_bytes());
+    let made = || Document::new(render(&super::openapi().unwrap_or_default()).into_bytes());
     let mut response = documents.page.get_or_init(made).response(&headers, "text/html; charset=utf-8");
     let fields = response.headers_mut();
     fields.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));

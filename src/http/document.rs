@@ -1,10 +1,11 @@
 //! The `OpenAPI` document: what the routes say of themselves, and what holds for all of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::http::StatusCode;
 use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::schema::AdditionalProperties;
 use utoipa::openapi::{Components, ContentBuilder, Object, Ref, RefOr, Response, ResponseBuilder, Schema};
 
 use super::problem::ProblemBody;
@@ -55,6 +56,7 @@ pub fn complete(document: &mut utoipa::openapi::OpenApi) {
     document.info.contact = None;
     if let Some(components) = &mut document.components {
         merge_forms(components);
+        close_methods(components);
         show_rewards(components);
     }
     let paths = std::mem::take(&mut document.paths.paths);
@@ -81,13 +83,57 @@ pub fn complete(document: &mut utoipa::openapi::OpenApi) {
 /// forbids other fields would forbid the tag, and generators of clients understand it better.
 fn merge_forms(components: &mut Components) {
     let named = components.schemas.clone();
+    let mut bases = BTreeSet::new();
     for schema in components.schemas.values_mut() {
         let RefOr::T(Schema::OneOf(forms)) = schema else { continue };
         for form in &mut forms.items {
             if let Some(merged) = merged(form, &named) {
+                bases.extend(base(form));
                 *form = RefOr::T(Schema::Object(merged));
             }
         }
+    }
+    // The same holds for a base that is itself put together.
+    for name in bases {
+        if let Some(whole) = object(&name, &named) {
+            components.schemas.insert(name, RefOr::T(Schema::Object(whole)));
+        }
+    }
+}
+
+/// The name of the schema that a form adds its tag to.
+fn base(form: &RefOr<Schema>) -> Option<String> {
+    let RefOr::T(Schema::AllOf(whole)) = form else { return None };
+    let RefOr::Ref(base) = whole.items.first()? else { return None };
+    target(base).map(ToOwned::to_owned)
+}
+
+/// The name of the schema that a reference leads to.
+fn target(reference: &Ref) -> Option<&str> {
+    reference.ref_location.rsplit('/').next()
+}
+
+/// A named object; one that is put together from others, with the fields of all of them.
+fn object(name: &str, named: &BTreeMap<String, RefOr<Schema>>) -> Option<Object> {
+    match named.get(name)? {
+        RefOr::T(Schema::Object(object)) => Some(object.clone()),
+        RefOr::T(Schema::AllOf(parts)) => {
+            let mut whole = Object::new();
+            whole.description.clone_from(&parts.description);
+            whole.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+            for part in &parts.items {
+                let part = match part {
+                    RefOr::Ref(reference) => object(target(reference)?, named)?,
+                    RefOr::T(Schema::Object(own)) => own.clone(),
+                    RefOr::T(_) => return None,
+                };
+                whole.schema_type = part.schema_type;
+                whole.required.extend(part.required);
+                whole.properties.extend(part.properties);
+            }
+            Some(whole)
+        }
+        _ => None,
     }
 }
 
@@ -95,12 +141,21 @@ fn merge_forms(components: &mut Components) {
 fn merged(form: &RefOr<Schema>, named: &BTreeMap<String, RefOr<Schema>>) -> Option<Object> {
     let RefOr::T(Schema::AllOf(whole)) = form else { return None };
     let [RefOr::Ref(base), RefOr::T(Schema::Object(tag))] = whole.items.as_slice() else { return None };
-    let RefOr::T(Schema::Object(base)) = named.get(base.ref_location.rsplit('/').next()?)? else { return None };
-    let mut merged = base.clone();
+    let mut merged = object(target(base)?, named)?;
     merged.description.clone_from(&whole.description);
     merged.required.extend(tag.required.iter().cloned());
     merged.properties.extend(tag.properties.clone());
     Some(merged)
+}
+
+/// A setting that a method does not know is refused, also where its settings are those that several methods share.
+fn close_methods(components: &mut Components) {
+    let Some(RefOr::T(Schema::OneOf(forms))) = components.schemas.get_mut("Method") else { return };
+    for form in &mut forms.items {
+        if let RefOr::T(Schema::Object(form)) = form {
+            form.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+        }
+    }
 }
 
 /// Shows what a reward of each type begins with.

@@ -20,7 +20,7 @@ use super::{AppState, sse};
 use crate::domain::log::LogPage;
 use crate::service::jobs::logs::{LogFrame, LogPart};
 
-const MAX_LINES: usize = 10_000;
+pub(super) const MAX_LINES: usize = 10_000;
 const DEFAULT_LINES: usize = 200;
 
 pub fn routes() -> OpenApiRouter<AppState> {

@@ -19,7 +19,7 @@ use crate::service::jobs::events::{Follow, StartAt};
 use crate::service::runs::compare::{CompareQuery, Comparison};
 use crate::service::runs::metrics::{DescribedKey, MetricSeries};
 
-const MAX_POINTS: u32 = 10_000;
+pub(super) const MAX_POINTS: u32 = 10_000;
 const DEFAULT_POINTS: u32 = 1000;
 
 pub fn routes() -> OpenApiRouter<AppState> {

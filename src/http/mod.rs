@@ -34,6 +34,7 @@ mod models;
 mod openai_error;
 pub mod problem;
 mod problems;
+mod ranges;
 mod report;
 mod rewards;
 mod rows;
@@ -103,11 +104,16 @@ fn resources() -> OpenApiRouter<AppState> {
 }
 
 /// The `OpenAPI` document, generated from the code.
-pub fn openapi() -> utoipa::openapi::OpenApi {
+///
+/// # Errors
+/// When the document cannot be written as JSON.
+pub fn openapi() -> Result<serde_json::Value, serde_json::Error> {
     let mut document = routes().into_openapi();
     secured::describe(&mut document);
     document::complete(&mut document);
-    document
+    let mut document = serde_json::to_value(document)?;
+    ranges::describe(&mut document);
+    Ok(document)
 }
 
 /// The `OpenAPI` document as it is committed: pretty JSON with a line end.
@@ -115,7 +121,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 /// # Errors
 /// When the document cannot be written as JSON.
 pub fn openapi_json() -> Result<String, serde_json::Error> {
-    Ok(serde_json::to_string_pretty(&openapi())? + "\n")
+    Ok(serde_json::to_string_pretty(&openapi()?)? + "\n")
 }
 
 /// The whole application: what the roles of this server need.

@@ -23,7 +23,7 @@ use crate::service::Service;
 use crate::service::runs::{Include, RunEntry};
 
 const SPARKLINE_POINTS: u32 = 30;
-const MAX_SPARKLINE_POINTS: u32 = 200;
+pub(super) const MAX_SPARKLINE_POINTS: u32 = 200;
 
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use image::RgbImage;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::ServingError;
@@ -11,9 +12,10 @@ use super::model::ServedModel;
 use super::pictures::{ImageAddress, image_parts, read_images};
 use super::request::{AttentionOptions, GenerateRequest, LayerName, Layers, MapFormat, MapScope, ScoreRequest};
 use crate::config::serving::{
-    EngineLimits, MAX_IMAGES, MAX_RESPONSES, MAX_STOP_BYTES, MAX_STOPS, MAX_TEMPERATURE, MAX_TOP_LOGPROBS,
+    EngineLimits, MAX_IMAGES, MAX_RESPONSES, MAX_STOP_BYTES, MAX_STOPS, TEMPERATURE, TOP_LOGPROBS, TOP_P,
 };
 use crate::domain::field_error::FieldError;
+use crate::domain::kind::Kind;
 use crate::domain::message::{AreaLimits, Content, Message};
 use crate::model::ImagePatches;
 use crate::prompt::{PromptLimits, RenderedPrompt, messages_for};
@@ -86,13 +88,9 @@ pub fn check_generate(
         check.range("/max_new_tokens", tokens, 1, context);
     }
     check.range("/n", request.n, 1, limits.batch_rows);
-    check.range("/logprobs", request.logprobs, 0, MAX_TOP_LOGPROBS);
-    let t = request.temperature;
-    check.that((0.0..=MAX_TEMPERATURE).contains(&t), "/temperature", || {
-        format!("is {t}, but must be from 0 (greedy) to {MAX_TEMPERATURE}")
-    });
-    let p = request.top_p;
-    check.that(p > 0.0 && p <= 1.0, "/top_p", || format!("is {p}, but must be above 0 and at most 1"));
+    check.kind("/logprobs", TOP_LOGPROBS, &request.logprobs.into());
+    check.kind("/temperature", TEMPERATURE, &request.temperature.into());
+    check.kind("/top_p", TOP_P, &request.top_p.into());
     check.range_of("/stop", "stop strings", request.stop.len(), 0, MAX_STOPS);
     for (index, stop) in request.stop.iter().enumerate() {
         check.that(!stop.is_empty() && stop.len() <= MAX_STOP_BYTES, &format!("/stop/{index}"), || {
@@ -358,6 +356,10 @@ impl Check {
         if !holds {
             self.0.push(FieldError::new(pointer, detail()));
         }
+    }
+
+    fn kind(&mut self, pointer: &str, kind: Kind, value: &Value) {
+        self.0.extend(kind.complaint(value).map(|complaint| FieldError::new(pointer, complaint)));
     }
 
     fn range(&mut self, pointer: &str, value: usize, min: usize, max: usize) {

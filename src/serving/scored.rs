@@ -13,6 +13,7 @@ use super::request::{Ablate, AblatePatches, AttentionOptions, ScoreRequest};
 use super::visual::visual;
 use crate::algorithm::{GroupWeights, ScorePrecision, Trajectory, TrajectoryGroup, TrajectoryWeights, build};
 use crate::config::job;
+use crate::config::serving::MASKED_SHARE;
 use crate::domain::spec::{FocusPosition, Method};
 
 /// The steps after the model has scored.
@@ -155,10 +156,8 @@ fn resolve_method(request: Option<&Value>) -> Result<Method, ServingError> {
 
 fn ablation(ablate: Ablate) -> Result<Ablation, ServingError> {
     let share = |field: &str, share: f64| {
-        if (0.0..=1.0).contains(&share) {
-            return Ok(share);
-        }
-        Err(ServingError::field(format!("/ablate/{field}"), format!("is {share}, but must be a share from 0 to 1")))
+        let complaint = MASKED_SHARE.complaint(&share.into());
+        complaint.map_or(Ok(share), |complaint| Err(ServingError::field(format!("/ablate/{field}"), complaint)))
     };
     match ablate {
         Ablate::Named(_) => Ok(Ablation::Image),

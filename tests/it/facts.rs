@@ -180,3 +180,118 @@ fn methods_stand_in_one_table() {
     let faults: Vec<String> = faults.map(|(path, _)| path).collect();
     assert!(faults.is_empty(), "these list methods: {faults:?}");
 }
+
+/// Every number of requests: where it is in the document, and its schema.
+fn request_numbers(api: &serde_json::Value) -> Vec<(String, serde_json::Value)> {
+    fn walk(
+        api: &serde_json::Value,
+        at: String,
+        schema: &serde_json::Value,
+        out: &mut Vec<(String, serde_json::Value)>,
+    ) {
+        if let Some(target) = schema["$ref"].as_str() {
+            let name = target.rsplit('/').next().unwrap().to_owned();
+            if !out.iter().any(|(known, _)| *known == name) {
+                out.push((name.clone(), serde_json::Value::Null));
+                walk(api, name, api.pointer(target.trim_start_matches('#')).unwrap(), out);
+            }
+            return;
+        }
+        let is = |kind: &str| {
+            schema["type"] == kind || schema["type"].as_array().is_some_and(|all| all.contains(&kind.into()))
+        };
+        if is("number") || is("integer") {
+            out.push((at.clone(), schema.clone()));
+        }
+        for list in ["oneOf", "anyOf", "allOf"] {
+            for part in schema[list].as_array().into_iter().flatten() {
+                walk(api, at.clone(), part, out);
+            }
+        }
+        for one in ["items", "additionalProperties"] {
+            walk(api, format!("{at}[]"), &schema[one], out);
+        }
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            walk(api, format!("{at}.{name}"), property, out);
+        }
+    }
+    let mut out = Vec::new();
+    for (path, item) in api["paths"].as_object().unwrap() {
+        for operation in item.as_object().unwrap().values() {
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                walk(api, format!("{path}?{}", parameter["name"].as_str().unwrap()), &parameter["schema"], &mut out);
+            }
+            walk(api, path.clone(), &operation["requestBody"]["content"]["application/json"]["schema"], &mut out);
+        }
+    }
+    out.retain(|(_, schema)| !schema.is_null());
+    out
+}
+
+#[test]
+fn the_document_bounds_every_number_of_a_request() {
+    let api = api();
+    let numbers = request_numbers(&api);
+    assert!(numbers.len() > 100, "{}", numbers.len());
+    // Finite numbers without an end.
+    let any = [
+        "ScoreRequest.rewards[]",
+        "RewardSpec.low",
+        "RewardSpec.high",
+        "WeightedReward.weight",
+        "FilterSpec.low",
+        "FilterSpec.high",
+    ];
+    let mut faults = Vec::new();
+    for (at, schema) in &numbers {
+        let has = |name: &str| schema.get(name).is_some();
+        let bounded = has("minimum") || has("exclusiveMinimum");
+        if any.contains(&at.as_str()) {
+            assert!(!bounded, "{at} is bounded: take it from the list");
+        } else if !bounded || (schema["type"].to_string().contains("integer") && !has("maximum")) {
+            faults.push(at.as_str());
+        }
+    }
+    assert!(faults.is_empty(), "no range: {faults:?}");
+    let schema = |wanted: &str| numbers.iter().find(|(at, _)| at == wanted).map(|(_, schema)| schema.clone()).unwrap();
+    assert_eq!(schema("GenerateRequest.temperature")["maximum"], 10);
+    assert_eq!(schema("Method.kappa")["exclusiveMinimum"], 0);
+    assert_eq!(schema("OptimizerSpec.betas[]")["exclusiveMaximum"], 1);
+    assert_eq!(schema("JobPatch.priority")["minimum"], -1_000_000);
+    assert_eq!(schema("RewardSpec.retries")["maximum"], 20);
+    assert_eq!(schema("/v1/jobs?limit")["maximum"], 1000);
+}
+
+/// What the document says of a job's number is what the check of jobs says: just inside fits, just outside does not.
+#[test]
+fn ranges_in_the_document_are_those_of_the_checks() {
+    use vgpo::domain::job_field::FIELDS;
+    use vgpo::domain::kind::{Kind, Span};
+    let api = api();
+    let mut checked = 0;
+    for (at, schema) in request_numbers(&api) {
+        let Some(name) = at.strip_prefix("Method.") else { continue };
+        let field = FIELDS.iter().find(|field| field.pointer == format!("/method/{name}"));
+        let Some(field) = field else { continue };
+        let Kind::Number(span) = field.kind else { continue };
+        if let Some(low) = schema["minimum"].as_f64() {
+            assert!(
+                field.kind.complaint(&low.into()).is_none() && field.kind.complaint(&(low - 0.001).into()).is_some(),
+                "{at}"
+            );
+        }
+        if let Some(low) = schema["exclusiveMinimum"].as_f64() {
+            assert!(
+                field.kind.complaint(&low.into()).is_some() && field.kind.complaint(&(low + 0.001).into()).is_none(),
+                "{at}"
+            );
+        }
+        assert_eq!(
+            schema["maximum"].is_number() || schema["exclusiveMaximum"].is_number(),
+            span.high().is_some(),
+            "{at}"
+        );
+        checked += usize::from(span != Span::Any);
+    }
+    assert!(checked > 10, "{checked}");
+}

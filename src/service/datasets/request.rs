@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use crate::config;
+use crate::config::datasets::EVAL_SHARE;
 use crate::data::files::relative;
 use crate::domain::dataset::{DatasetSettings, SplitRule};
 use crate::domain::nearest::suggestion;
@@ -120,11 +121,8 @@ impl DatasetRequest {
                 .map_err(|e| ServiceError::field("/columns", format!("a column is named by text: {e}")))?;
         }
         if let Some(share) = self.eval_share {
-            if !(0.0..1.0).contains(&share) {
-                return Err(ServiceError::field(
-                    "/eval_share",
-                    format!("is {share}; it must be at least 0 and below 1"),
-                ));
+            if let Some(complaint) = EVAL_SHARE.complaint(&share.into()) {
+                return Err(ServiceError::field("/eval_share", complaint));
             }
             settings.eval_share = share;
         }

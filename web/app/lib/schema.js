@@ -47,14 +47,15 @@ function properties(schema, value) {
 }
 
 /**
- * What is known of `/method/beta` in a `JobSpec` with these values.
+ * What is known of `/method/beta` in a `JobSpec` (or another schema) with these values.
  * @param {string} pointer
  * @param {object} values
+ * @param {string} [name]
  * @returns {Schema}
  */
-export function about(pointer, values) {
+export function about(pointer, values, name = 'JobSpec') {
   /** @type {Schema} */
-  let schema = { $ref: '#/components/schemas/JobSpec' };
+  let schema = { $ref: `#/components/schemas/${name}` };
   /** @type {any} */
   let value = values;
   for (const key of pointer.split('/').slice(1)) {
@@ -87,4 +88,19 @@ export function variants(name) {
       example: variant.examples?.[0] ?? { type },
     }));
   });
+}
+
+/**
+ * What a number may be, in words; empty where the document does not say.
+ * @param {Schema} schema
+ */
+export function range({ minimum, maximum, exclusiveMinimum, exclusiveMaximum }) {
+  const parts = [
+    exclusiveMinimum === undefined ? '' : `above ${exclusiveMinimum}`,
+    minimum === undefined ? '' : `from ${minimum}`,
+    exclusiveMaximum === undefined ? '' : `below ${exclusiveMaximum}`,
+    // A type's own end says nothing about the setting.
+    maximum === undefined || maximum > Number.MAX_SAFE_INTEGER ? '' : `up to ${maximum}`,
+  ];
+  return parts.filter(Boolean).join(', ');
 }

@@ -4,6 +4,7 @@ import { epoch } from '../lib/live.js';
 import { Asking, requestOf } from '../lib/asking.js';
 import { answerers, origin } from '../lib/models.js';
 import { setQuery } from '../lib/router.js';
+import { about } from '../lib/schema.js';
 import { Failure, Field, Loading, Select, useLoad } from '../parts/common.js';
 import { Icon } from '../parts/icon.js';
 import { Answer } from './playground_answer.js';
@@ -202,6 +203,9 @@ function layersOf(text) {
   return word && numbers.every((n) => Number.isInteger(n) && n >= 0) ? numbers : undefined;
 }
 
+/** @param {string} name */
+const limits = (name) => about(`/${name}`, {}, 'GenerateRequest');
+
 /** @param {{ settings: Sampled, set: (changes: Partial<Sampled>) => void }} props */
 const Sampling = ({ settings, set }) => html`<details>
   <summary>Sampling and maps</summary>
@@ -210,8 +214,8 @@ const Sampling = ({ settings, set }) => html`<details>
       ${(/** @type {FieldAttributes} */ a) => html`<input
         ...${a}
         type="number"
-        min="0"
-        max="2"
+        min=${limits('temperature').minimum}
+        max=${limits('temperature').maximum}
         step="0.1"
         value=${settings.temperature}
         onChange=${(e) => set({ temperature: Number(e.currentTarget.value) })}
@@ -221,8 +225,7 @@ const Sampling = ({ settings, set }) => html`<details>
       ${(/** @type {FieldAttributes} */ a) => html`<input
         ...${a}
         type="number"
-        min="1"
-        max="4096"
+        min=${limits('max_new_tokens').minimum}
         value=${settings.maxTokens}
         onChange=${(e) => set({ maxTokens: Number(e.currentTarget.value) })}
       />`}

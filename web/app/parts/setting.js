@@ -1,6 +1,6 @@
 // One setting as a field: its kind follows from its value and its description.
 import { html, useEffect, useState } from '../lib/html.js';
-import { about } from '../lib/schema.js';
+import { about, range } from '../lib/schema.js';
 import { keysOf, show } from '../lib/settings.js';
 import { Field } from './common.js';
 
@@ -65,7 +65,9 @@ export function Setting({ pointer, values, value, origin, wrong, onChange, label
     const parsed = parse(next, known, value);
     if (parsed !== undefined && show(parsed) !== show(value)) onChange(parsed);
   };
-  return html`<${Field} label=${heading} help=${known.description} wrong=${wrong}>
+  const limits = range(known);
+  const help = limits ? `${known.description} (${limits})` : known.description;
+  return html`<${Field} label=${heading} help=${help} wrong=${wrong}>
     ${(/** @type {FieldAttributes} */ a) => html`<input
       ...${a}
       class=${number ? 'num' : ''}
