@@ -8,6 +8,7 @@ use axum::http::{Method, Request, request};
 use futures_util::{Stream, StreamExt as _};
 use serde_json::Value;
 
+use super::settings::usual_address;
 use crate::outbound::{self, Body, OutboundError, Response};
 
 /// How long a connection to the server may take.
@@ -17,7 +18,7 @@ const CONNECT: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, clap::Args)]
 pub struct ClientFlags {
     /// Address of the server
-    #[arg(long, value_name = "URL", env = "VGPO_SERVER", default_value = "http://127.0.0.1:8080")]
+    #[arg(long, value_name = "URL", env = "VGPO_SERVER", default_value_t = usual_address())]
     pub server: String,
     /// Print JSON.
     #[arg(long)]

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, ClientFlags};
 use super::jobs::text;
+use super::settings::ranged;
 use super::{block_on, export, fail, report, rows, say, table};
 
 /// Arguments of `vgpo runs`.
@@ -51,8 +52,7 @@ enum RunAction {
     Continue {
         /// The run.
         id: String,
-        /// Steps beyond that checkpoint.
-        #[arg(long)]
+        #[arg(long, help = ranged("Steps beyond that checkpoint", "/steps"))]
         steps: u64,
         #[command(flatten)]
         client: ClientFlags,

@@ -1,59 +1,64 @@
 //! Flags of the program's settings, and the settings themselves.
-#![allow(clippy::doc_markdown, reason = "the texts are printed as help")]
 
 use std::path::PathBuf;
 
-use crate::config::app::{AppSettings, ConfigError, Sources};
+use crate::domain::job_field::find;
+
+use crate::config::app::{AppSettings, ConfigError, FILE, FILE_VARIABLE, Sources, setting};
+
+/// What a setting means, its default and its variable, as the table of settings has them.
+pub fn about(key: &str) -> String {
+    let Some(setting) = setting(key) else { return String::new() };
+    let default = if setting.default.is_empty() { String::new() } else { format!("default: {}; ", setting.default) };
+    format!("{} [{default}{}]", setting.about.replace('`', ""), setting.variable)
+}
+
+/// A flag's text, and what it may hold by the table of job settings.
+pub fn ranged(text: &str, pointer: &str) -> String {
+    find(pointer).map_or_else(|| text.to_owned(), |field| format!("{text}: {}", field.kind.describe()))
+}
+
+/// Where a server is that was told nothing.
+pub fn usual_address() -> String {
+    let default = |key: &str| setting(key).map(|setting| setting.default).unwrap_or_default();
+    format!("http://{}:{}", default("host"), default("port"))
+}
 
 /// Flags shared by every command that works on the data folder.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct SettingFlags {
-    /// Folder of everything the program keeps [default: ./vgpo-data; VGPO_DATA_DIR]
-    #[arg(long = "data", value_name = "DIR")]
+    #[arg(long = "data", value_name = "DIR", help = about("data_dir"))]
     pub data: Option<String>,
-    /// Settings file [default: ./vgpo.toml, if there is one; VGPO_CONFIG]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help = format!("Settings file [default: {FILE}, if there is one; {FILE_VARIABLE}]"))]
     pub config: Option<PathBuf>,
 }
 
 /// Flags of commands that listen.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct ListenFlags {
-    /// Address to listen on [default: 127.0.0.1; VGPO_HOST]
-    #[arg(long, value_name = "HOST")]
+    #[arg(long, value_name = "HOST", help = about("host"))]
     pub host: Option<String>,
-    /// Port to listen on, 0 for a free one [default: 8080; VGPO_PORT]
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", help = about("port"))]
     pub port: Option<String>,
-    /// What the server does: any of api, engine and worker, separated by commas [default: api,engine,worker; VGPO_ROLES]
-    #[arg(long, value_name = "ROLES")]
+    #[arg(long, value_name = "ROLES", help = about("roles"))]
     pub roles: Option<String>,
-    /// Address under which servers without an engine reach this one's, e.g. http://gpu-1:8080 [VGPO_ADVERTISE]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", help = about("advertise"))]
     pub advertise: Option<String>,
-    /// Devices of local workers, separated by commas; `none` for no workers [default: cpu; VGPO_DEVICES]
-    #[arg(long, value_name = "DEVICES")]
+    #[arg(long, value_name = "DEVICES", help = about("devices"))]
     pub devices: Option<String>,
-    /// Device that models are served on [default: cpu; VGPO_ENGINE_DEVICE]
-    #[arg(long, value_name = "DEVICE")]
+    #[arg(long, value_name = "DEVICE", help = about("engine_device"))]
     pub engine_device: Option<String>,
-    /// How served weights are held: native, q8_0 or q4_0 [default: native; VGPO_ENGINE_WEIGHTS]
-    #[arg(long, value_name = "FORMAT")]
+    #[arg(long, value_name = "FORMAT", help = about("engine_weights"))]
     pub engine_weights: Option<String>,
-    /// Rows that the engine decodes together [default: 32; VGPO_ENGINE_BATCH_ROWS]
-    #[arg(long, value_name = "ROWS")]
+    #[arg(long, value_name = "ROWS", help = about("engine_batch_rows"))]
     pub engine_batch_rows: Option<String>,
-    /// Prompt tokens that the engine reads between two decoding steps [default: 512; VGPO_ENGINE_PREFILL_CHUNK_TOKENS]
-    #[arg(long, value_name = "TOKENS")]
+    #[arg(long, value_name = "TOKENS", help = about("engine_prefill_chunk_tokens"))]
     pub engine_prefill_chunk_tokens: Option<String>,
-    /// Bytes per model for prompts that were read before [default: 268435456; VGPO_ENGINE_PROMPT_MEMORY_BYTES]
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", help = about("engine_prompt_memory_bytes"))]
     pub engine_prompt_memory_bytes: Option<String>,
-    /// Models that the engine keeps in memory [default: 3; VGPO_ENGINE_LOADED_MODELS]
-    #[arg(long, value_name = "MODELS")]
+    #[arg(long, value_name = "MODELS", help = about("engine_loaded_models"))]
     pub engine_loaded_models: Option<String>,
-    /// Tokens that the accepted requests of one model may still take [default: 524288; VGPO_MAX_QUEUED_TOKENS]
-    #[arg(long, value_name = "TOKENS")]
+    #[arg(long, value_name = "TOKENS", help = about("max_queued_tokens"))]
     pub max_queued_tokens: Option<String>,
 }
 

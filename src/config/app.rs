@@ -24,7 +24,7 @@ pub use limits::Limits;
 pub use quotas::{ProjectLimits, Quotas};
 pub use roles::{RoleError, Roles};
 pub use storage::S3Settings;
-pub use table::settings;
+pub use table::{FILE, FILE_VARIABLE, setting, settings};
 
 /// Where a program setting came from.
 #[derive(Debug, Clone, PartialEq, Eq)]

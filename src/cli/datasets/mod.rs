@@ -14,6 +14,7 @@ use super::client::{Client, ClientFlags};
 use super::hub::origin;
 use super::jobs::text;
 use super::{block_on, fail, say, table};
+use crate::config::datasets::EVAL_SHARE;
 
 /// How often a check that is under way is asked for.
 const POLL: Duration = Duration::from_millis(500);
@@ -112,8 +113,7 @@ struct Fields {
     /// The column that names a row's part; empty: none does.
     #[arg(long)]
     split_column: Option<String>,
-    /// Share of the rows that is held out where nothing says which.
-    #[arg(long)]
+    #[arg(long, help = format!("Share of the rows that is held out where nothing says which: {}", EVAL_SHARE.describe()))]
     eval_share: Option<f64>,
     /// Which rows these are.
     #[arg(long)]

@@ -16,7 +16,7 @@ use super::jobs::text;
 use super::serve::{Server, interrupted};
 use crate::config::app::Roles;
 
-use super::settings::{ListenFlags, SettingFlags, load};
+use super::settings::{ListenFlags, SettingFlags, about, load, ranged};
 use super::{block_on, fail, say};
 use compare::Comparison;
 
@@ -30,11 +30,9 @@ const DATASET: &str = "digits";
 pub struct Args {
     #[command(flatten)]
     flags: SettingFlags,
-    /// Port to serve at, 0 for a free one [default: 8080].
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", help = about("port"))]
     port: Option<String>,
-    /// Steps to train [default: what the starter recommends].
-    #[arg(long, value_name = "STEPS")]
+    #[arg(long, value_name = "STEPS", help = ranged("Steps to train [default: what the starter recommends]", "/steps"))]
     steps: Option<u64>,
     /// End when everything was shown, instead of serving on.
     #[arg(long)]

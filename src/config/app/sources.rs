@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::table::{SETTINGS, Setting};
+use super::table::{FILE, FILE_VARIABLE, SETTINGS, Setting};
 use super::{ConfigError, Source, Sources};
 use crate::domain::nearest::suggestion;
 
@@ -15,8 +15,8 @@ pub(super) struct SettingsFile {
 /// The settings file, if there is one.
 pub(super) fn read_file(sources: &Sources<'_>) -> Result<Option<SettingsFile>, ConfigError> {
     let explicit =
-        sources.file.map(Path::to_path_buf).or_else(|| (sources.environment)("VGPO_CONFIG").map(PathBuf::from));
-    let path = explicit.clone().unwrap_or_else(|| PathBuf::from("vgpo.toml"));
+        sources.file.map(Path::to_path_buf).or_else(|| (sources.environment)(FILE_VARIABLE).map(PathBuf::from));
+    let path = explicit.clone().unwrap_or_else(|| PathBuf::from(FILE));
     let fault = |problem: String| ConfigError::File { file: path.display().to_string(), problem };
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,

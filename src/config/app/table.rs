@@ -15,12 +15,22 @@ pub struct Setting {
     pub secret: bool,
 }
 
-const fn setting(key: &'static str, variable: &'static str, default: &'static str, about: &'static str) -> Setting {
+const fn open(key: &'static str, variable: &'static str, default: &'static str, about: &'static str) -> Setting {
     Setting { key, variable, default, about, secret: false }
 }
 
 const fn secret(key: &'static str, variable: &'static str, default: &'static str, about: &'static str) -> Setting {
     Setting { key, variable, default, about, secret: true }
+}
+
+/// The file of settings that is read where none is named.
+pub const FILE: &str = "vgpo.toml";
+/// Names another one.
+pub const FILE_VARIABLE: &str = "VGPO_CONFIG";
+
+/// The setting called `key`.
+pub fn setting(key: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.key == key)
 }
 
 /// Every setting.
@@ -30,64 +40,64 @@ pub fn settings() -> &'static [Setting] {
 
 #[rustfmt::skip]
 pub(super) const SETTINGS: &[Setting] = &[
-    setting("data_dir", "VGPO_DATA_DIR", "./vgpo-data", "Folder of everything the program keeps"),
-    setting("host", "VGPO_HOST", "127.0.0.1", "Address to listen on; beyond loopback, keys are asked for"),
-    setting("port", "VGPO_PORT", "8080", "Port to listen on; 0 picks a free one"),
+    open("data_dir", "VGPO_DATA_DIR", "./vgpo-data", "Folder of everything the program keeps"),
+    open("host", "VGPO_HOST", "127.0.0.1", "Address to listen on; beyond loopback, keys are asked for"),
+    open("port", "VGPO_PORT", "8080", "Port to listen on; 0 picks a free one"),
     secret("database_url", "VGPO_DATABASE_URL", "", "`sqlite:FILE` or `postgres://…`; empty: inside the data folder"),
-    setting("migrate", "VGPO_MIGRATE", "auto", "`auto` brings the database up to date at a start, `check` refuses one that is not"),
-    setting("artifacts_url", "VGPO_ARTIFACTS_URL", "", "Where checkpoints and data sets lie: `file:DIR` or `s3://bucket/prefix`; empty: inside the data folder"),
-    setting("metrics_listen", "VGPO_METRICS_LISTEN", "", "Address and port for `/metrics` alone; empty: served with the API"),
-    setting("otlp_endpoint", "VGPO_OTLP_ENDPOINT", "", "Where traces go, e.g. `http://127.0.0.1:4318`; empty: nowhere"),
-    setting("log_format", "VGPO_LOG_FORMAT", "text", "`text` or `json`"),
-    setting("retain_events_days", "VGPO_RETAIN_EVENTS_DAYS", "90", "Days that events stay; 0: for ever"),
-    setting("retain_samples_days", "VGPO_RETAIN_SAMPLES_DAYS", "0", "Days that sample rollouts stay after the end of their run; 0: for ever"),
-    setting("retain_metrics_days", "VGPO_RETAIN_METRICS_DAYS", "0", "Days that metrics stay after the end of their run; 0: for ever"),
-    setting("retain_checkpoints_days", "VGPO_RETAIN_CHECKPOINTS_DAYS", "0", "Days that checkpoints stay after the end of their run; 0: for ever"),
-    setting("s3_endpoint", "VGPO_S3_ENDPOINT", "", "Address of an S3-compatible store; empty: AWS"),
-    setting("s3_region", "VGPO_S3_REGION", "", "Region of the store"),
+    open("migrate", "VGPO_MIGRATE", "auto", "`auto` brings the database up to date at a start, `check` refuses one that is not"),
+    open("artifacts_url", "VGPO_ARTIFACTS_URL", "", "Where checkpoints and data sets lie: `file:DIR` or `s3://bucket/prefix`; empty: inside the data folder"),
+    open("metrics_listen", "VGPO_METRICS_LISTEN", "", "Address and port for `/metrics` alone; empty: served with the API"),
+    open("otlp_endpoint", "VGPO_OTLP_ENDPOINT", "", "Where traces go, e.g. `http://127.0.0.1:4318`; empty: nowhere"),
+    open("log_format", "VGPO_LOG_FORMAT", "text", "`text` or `json`"),
+    open("retain_events_days", "VGPO_RETAIN_EVENTS_DAYS", "90", "Days that events stay; 0: for ever"),
+    open("retain_samples_days", "VGPO_RETAIN_SAMPLES_DAYS", "0", "Days that sample rollouts stay after the end of their run; 0: for ever"),
+    open("retain_metrics_days", "VGPO_RETAIN_METRICS_DAYS", "0", "Days that metrics stay after the end of their run; 0: for ever"),
+    open("retain_checkpoints_days", "VGPO_RETAIN_CHECKPOINTS_DAYS", "0", "Days that checkpoints stay after the end of their run; 0: for ever"),
+    open("s3_endpoint", "VGPO_S3_ENDPOINT", "", "Address of an S3-compatible store; empty: AWS"),
+    open("s3_region", "VGPO_S3_REGION", "", "Region of the store"),
     secret("s3_access_key_id", "VGPO_S3_ACCESS_KEY_ID", "", "Who asks the store"),
     secret("s3_secret_access_key", "VGPO_S3_SECRET_ACCESS_KEY", "", "Its secret"),
-    setting("artifact_cache_bytes", "VGPO_ARTIFACT_CACHE_BYTES", "107374182400", "Bytes of files fetched from a bucket that stay on this machine, beside those in use; 0: no limit"),
-    setting("roles", "VGPO_ROLES", "api,engine,worker", "What the server does: any of `api`, `engine` and `worker`, by commas"),
-    setting("devices", "VGPO_DEVICES", "cpu", "Devices of local workers, by commas, e.g. `cuda:0,cuda:1`; `none` for no workers"),
-    setting("engine_device", "VGPO_ENGINE_DEVICE", "cpu", "Device that models are served on"),
-    setting("share_gpu", "VGPO_SHARE_GPU", "false", "`true`: a GPU may be `engine_device` and one of `devices` at the same time"),
-    setting("advertise", "VGPO_ADVERTISE", "", "Where servers without an engine reach this one's, e.g. `http://gpu-1:8080`; empty: where it listens, for a server with `engine` and without `api`"),
+    open("artifact_cache_bytes", "VGPO_ARTIFACT_CACHE_BYTES", "107374182400", "Bytes of files fetched from a bucket that stay on this machine, beside those in use; 0: no limit"),
+    open("roles", "VGPO_ROLES", "api,engine,worker", "What the server does: any of `api`, `engine` and `worker`, by commas"),
+    open("devices", "VGPO_DEVICES", "cpu", "Devices of local workers, by commas, e.g. `cuda:0,cuda:1`; `none` for no workers"),
+    open("engine_device", "VGPO_ENGINE_DEVICE", "cpu", "Device that models are served on"),
+    open("share_gpu", "VGPO_SHARE_GPU", "false", "`true`: a GPU may be `engine_device` and one of `devices` at the same time"),
+    open("advertise", "VGPO_ADVERTISE", "", "Where servers without an engine reach this one's, e.g. `http://gpu-1:8080`; empty: where it listens, for a server with `engine` and without `api`"),
     secret("engine_secret", "VGPO_ENGINE_SECRET", "", "What servers and engines apart prove to each other that they belong together with, at least 32 characters"),
-    setting("engine_weights", "VGPO_ENGINE_WEIGHTS", "native", "How served weights are held: `native`, `q8_0` or `q4_0` (less memory, coarser answers)"),
-    setting("allowed_hosts", "VGPO_ALLOWED_HOSTS", "", "Host names that requests may name beside loopback names and `host`, by commas"),
-    setting("allowed_origins", "VGPO_ALLOWED_ORIGINS", "", "Web pages' origins that may use the API from a browser, by commas"),
-    setting("auth", "VGPO_AUTH", "auto", "`auto`: a key is asked for once one exists or others can reach the server; `required`; `off`"),
-    setting("image_hosts", "VGPO_IMAGE_HOSTS", "", "Hosts that images may be fetched from, by commas; empty: none"),
-    setting("webhook_hosts", "VGPO_WEBHOOK_HOSTS", "", "Hosts that webhook rewards may ask, by commas; empty: none"),
+    open("engine_weights", "VGPO_ENGINE_WEIGHTS", "native", "How served weights are held: `native`, `q8_0` or `q4_0` (less memory, coarser answers)"),
+    open("allowed_hosts", "VGPO_ALLOWED_HOSTS", "", "Host names that requests may name beside loopback names and `host`, by commas"),
+    open("allowed_origins", "VGPO_ALLOWED_ORIGINS", "", "Web pages' origins that may use the API from a browser, by commas"),
+    open("auth", "VGPO_AUTH", "auto", "`auto`: a key is asked for once one exists or others can reach the server; `required`; `off`"),
+    open("image_hosts", "VGPO_IMAGE_HOSTS", "", "Hosts that images may be fetched from, by commas; empty: none"),
+    open("webhook_hosts", "VGPO_WEBHOOK_HOSTS", "", "Hosts that webhook rewards may ask, by commas; empty: none"),
     secret("webhook_secret", "VGPO_WEBHOOK_SECRET", "", "Signs requests to webhooks; empty: they are not signed"),
-    setting("max_running_jobs_per_project", "VGPO_MAX_RUNNING_JOBS_PER_PROJECT", "0", "Jobs of a project that run at the same time; 0: no limit"),
-    setting("max_gpus_per_project", "VGPO_MAX_GPUS_PER_PROJECT", "0", "GPUs that the running jobs of a project hold at the same time; 0: no limit"),
-    setting("max_bytes_per_project", "VGPO_MAX_BYTES_PER_PROJECT", "0", "Bytes of a project's checkpoints and data sets, beyond which uploads and jobs are refused; 0: no limit"),
-    setting("projects", "VGPO_PROJECTS", "", "Limits of single projects, e.g. `{ vision = { running_jobs = 2, gpus = 1, bytes = 500000000000 } }`"),
-    setting("max_requests_per_minute", "VGPO_MAX_REQUESTS_PER_MINUTE", "6000", "Requests of one key, or of one address without keys"),
-    setting("max_concurrent_answers", "VGPO_MAX_CONCURRENT_ANSWERS", "32", "Answers of the engine that one key may wait for at the same time"),
-    setting("max_streams", "VGPO_MAX_STREAMS", "100", "Live streams of one key at the same time; of all callers without a key together"),
-    setting("max_connections", "VGPO_MAX_CONNECTIONS", "4096", "Connections at the same time, where the limit of open files leaves room for them"),
-    setting("max_body_bytes", "VGPO_MAX_BODY_BYTES", "33554432", "Bytes of a request that is no upload; most addresses take less"),
-    setting("max_bodies_bytes", "VGPO_MAX_BODIES_BYTES", "134217728", "Bytes of such requests that are held at the same time; one more is answered with 503"),
-    setting("max_image_bytes", "VGPO_MAX_IMAGE_BYTES", "20971520", "Bytes of one encoded image"),
-    setting("max_image_pixels", "VGPO_MAX_IMAGE_PIXELS", "50000000", "Pixels of one image, read from its header before it is decoded"),
-    setting("dataset_roots", "VGPO_DATASET_ROOTS", "", "Folders from which data sets may be registered where they lie, by commas; empty: none"),
-    setting("model_roots", "VGPO_MODEL_ROOTS", "", "Folders below which requests may name models of this machine: to register, and for the reward image_text; by commas; empty: none"),
-    setting("hub_models", "VGPO_HUB_MODELS", "admin", "Who may register models of the hub, whose chat templates run in this program: `admin` or `user`"),
-    setting("hf_endpoint", "HF_ENDPOINT", "https://huggingface.co", "Address of the hub that models and data sets are fetched from"),
-    setting("hf_cache", "VGPO_HF_CACHE", "", "Folder of what was fetched, laid out like Hugging Face's own cache; empty: inside the data folder"),
+    open("max_running_jobs_per_project", "VGPO_MAX_RUNNING_JOBS_PER_PROJECT", "0", "Jobs of a project that run at the same time; 0: no limit"),
+    open("max_gpus_per_project", "VGPO_MAX_GPUS_PER_PROJECT", "0", "GPUs that the running jobs of a project hold at the same time; 0: no limit"),
+    open("max_bytes_per_project", "VGPO_MAX_BYTES_PER_PROJECT", "0", "Bytes of a project's checkpoints and data sets, beyond which uploads and jobs are refused; 0: no limit"),
+    open("projects", "VGPO_PROJECTS", "", "Limits of single projects, e.g. `{ vision = { running_jobs = 2, gpus = 1, bytes = 500000000000 } }`"),
+    open("max_requests_per_minute", "VGPO_MAX_REQUESTS_PER_MINUTE", "6000", "Requests of one key, or of one address without keys"),
+    open("max_concurrent_answers", "VGPO_MAX_CONCURRENT_ANSWERS", "32", "Answers of the engine that one key may wait for at the same time"),
+    open("max_streams", "VGPO_MAX_STREAMS", "100", "Live streams of one key at the same time; of all callers without a key together"),
+    open("max_connections", "VGPO_MAX_CONNECTIONS", "4096", "Connections at the same time, where the limit of open files leaves room for them"),
+    open("max_body_bytes", "VGPO_MAX_BODY_BYTES", "33554432", "Bytes of a request that is no upload; most addresses take less"),
+    open("max_bodies_bytes", "VGPO_MAX_BODIES_BYTES", "134217728", "Bytes of such requests that are held at the same time; one more is answered with 503"),
+    open("max_image_bytes", "VGPO_MAX_IMAGE_BYTES", "20971520", "Bytes of one encoded image"),
+    open("max_image_pixels", "VGPO_MAX_IMAGE_PIXELS", "50000000", "Pixels of one image, read from its header before it is decoded"),
+    open("dataset_roots", "VGPO_DATASET_ROOTS", "", "Folders from which data sets may be registered where they lie, by commas; empty: none"),
+    open("model_roots", "VGPO_MODEL_ROOTS", "", "Folders below which requests may name models of this machine: to register, and for the reward image_text; by commas; empty: none"),
+    open("hub_models", "VGPO_HUB_MODELS", "admin", "Who may register models of the hub, whose chat templates run in this program: `admin` or `user`"),
+    open("hf_endpoint", "HF_ENDPOINT", "https://huggingface.co", "Address of the hub that models and data sets are fetched from"),
+    open("hf_cache", "VGPO_HF_CACHE", "", "Folder of what was fetched, laid out like Hugging Face's own cache; empty: inside the data folder"),
     secret("hf_token", "VGPO_HF_TOKEN", "", "Tells the hub who asks"),
-    setting("max_dataset_bytes", "VGPO_MAX_DATASET_BYTES", "53687091200", "Bytes of an upload, and of what its archives unpack to"),
-    setting("max_dataset_files", "VGPO_MAX_DATASET_FILES", "500000", "Files of a data set"),
-    setting("max_map_values", "VGPO_MAX_MAP_VALUES", "4000000", "Values of attention maps in one answer"),
-    setting("max_queued_requests", "VGPO_MAX_QUEUED_REQUESTS", "64", "Requests that may wait for one model"),
-    setting("max_queued_tokens", "VGPO_MAX_QUEUED_TOKENS", "524288", "Tokens that the accepted requests of one model may still take"),
-    setting("engine_batch_rows", "VGPO_ENGINE_BATCH_ROWS", "32", "Rows that the engine decodes together"),
-    setting("engine_prefill_chunk_tokens", "VGPO_ENGINE_PREFILL_CHUNK_TOKENS", "512", "Prompt tokens that the engine reads between two decoding steps"),
-    setting("engine_prompt_memory_bytes", "VGPO_ENGINE_PROMPT_MEMORY_BYTES", "268435456", "Bytes per model for prompts that were read before"),
-    setting("engine_loaded_models", "VGPO_ENGINE_LOADED_MODELS", "3", "Models that the engine keeps in memory"),
-    setting("memory_limit", "VGPO_MEMORY_LIMIT", "0", "Bytes that a job may need; 0: what its device has"),
-    setting("request_timeout_seconds", "VGPO_REQUEST_TIMEOUT_SECONDS", "300", "Seconds that a request, or a pause in an upload, may take"),
+    open("max_dataset_bytes", "VGPO_MAX_DATASET_BYTES", "53687091200", "Bytes of an upload, and of what its archives unpack to"),
+    open("max_dataset_files", "VGPO_MAX_DATASET_FILES", "500000", "Files of a data set"),
+    open("max_map_values", "VGPO_MAX_MAP_VALUES", "4000000", "Values of attention maps in one answer"),
+    open("max_queued_requests", "VGPO_MAX_QUEUED_REQUESTS", "64", "Requests that may wait for one model"),
+    open("max_queued_tokens", "VGPO_MAX_QUEUED_TOKENS", "524288", "Tokens that the accepted requests of one model may still take"),
+    open("engine_batch_rows", "VGPO_ENGINE_BATCH_ROWS", "32", "Rows that the engine decodes together"),
+    open("engine_prefill_chunk_tokens", "VGPO_ENGINE_PREFILL_CHUNK_TOKENS", "512", "Prompt tokens that the engine reads between two decoding steps"),
+    open("engine_prompt_memory_bytes", "VGPO_ENGINE_PROMPT_MEMORY_BYTES", "268435456", "Bytes per model for prompts that were read before"),
+    open("engine_loaded_models", "VGPO_ENGINE_LOADED_MODELS", "3", "Models that the engine keeps in memory"),
+    open("memory_limit", "VGPO_MEMORY_LIMIT", "0", "Bytes that a job may need; 0: what its device has"),
+    open("request_timeout_seconds", "VGPO_REQUEST_TIMEOUT_SECONDS", "300", "Seconds that a request, or a pause in an upload, may take"),
 ];
