@@ -8,7 +8,9 @@ mod connection;
 mod error;
 mod figures;
 mod filter;
+mod json;
 mod lineage;
+mod lock;
 mod points;
 mod postgres;
 mod rows;
@@ -54,13 +56,13 @@ pub async fn open_with(url: &str, clock: Arc<dyn Clock>, migrations: Migrations)
                 return unsupported(url, "give the path of a file, e.g. sqlite:vgpo-data/vgpo.db, without options");
             }
             // Boxed, both: their state is large, and every command's future would hold it.
-            let opening = sqlite::SqliteStore::open(path.as_ref(), clock, migrations);
+            let opening = sqlite::SqlStore::open(path.as_ref(), clock, migrations);
             Ok(Arc::new(Box::pin(opening).await?))
         }
         Some((scheme @ ("postgres" | "postgresql"), _)) => {
             // The address may hold a password: it is not shown.
             let shown = format!("{scheme}://…");
-            let opening = postgres::PostgresStore::open(url, &shown, clock, migrations);
+            let opening = postgres::SqlStore::open(url, &shown, clock, migrations);
             Ok(Arc::new(Box::pin(opening).await?))
         }
         _ => unsupported(

@@ -1,7 +1,6 @@
 //! Rows to records, the same for every database: columns have the same names, times are milliseconds since 1970 (UTC).
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::domain::access::{ApiKey, AuditEntry, ProjectLoad, Role};
@@ -31,11 +30,6 @@ pub(super) trait Record {
     fn flag(&self, column: &str) -> Result<bool>;
     /// The text of a JSON column.
     fn json(&self, column: &str) -> Result<&str>;
-}
-
-/// A value as JSON text.
-pub(super) fn to_json(value: &impl Serialize) -> Result<String> {
-    serde_json::to_string(value).map_err(|e| damaged("value", &e))
 }
 
 pub(super) fn damaged(what: &str, problem: &impl ToString) -> StoreError {
@@ -324,7 +318,6 @@ pub(super) fn worker(row: &impl Record) -> Result<WorkerRecord> {
     })
 }
 
-/// A row of `engines`.
 /// A data set on its way in, with its server.
 pub(super) fn dataset_holder(row: &impl Record) -> Result<DatasetHolder> {
     Ok(DatasetHolder {
@@ -334,7 +327,7 @@ pub(super) fn dataset_holder(row: &impl Record) -> Result<DatasetHolder> {
     })
 }
 
-/// An engine.
+/// A row of `engines`.
 pub(super) fn engine(row: &impl Record) -> Result<EngineRecord> {
     Ok(EngineRecord {
         id: text(row, "id")?,

@@ -33,6 +33,36 @@ pub(super) struct Migration {
     pub text: &'static str,
 }
 
+/// Every migration of the database whose files are in `$folder`, in order. A released file is never changed, only followed.
+macro_rules! migrations {
+    ($folder:literal) => {
+        &[
+            step(1, "initial", include_str!(concat!("../../migrations/", $folder, "/0001_initial.sql"))),
+            step(2, "sweeps", include_str!(concat!("../../migrations/", $folder, "/0002_sweeps.sql"))),
+            step(
+                3,
+                "checkpoint_score",
+                include_str!(concat!("../../migrations/", $folder, "/0003_checkpoint_score.sql")),
+            ),
+            step(4, "access", include_str!(concat!("../../migrations/", $folder, "/0004_access.sql"))),
+            step(5, "operations", include_str!(concat!("../../migrations/", $folder, "/0005_operations.sql"))),
+            step(6, "quotas", include_str!(concat!("../../migrations/", $folder, "/0006_quotas.sql"))),
+            step(7, "engines", include_str!(concat!("../../migrations/", $folder, "/0007_engines.sql"))),
+            step(8, "device_quotas", include_str!(concat!("../../migrations/", $folder, "/0008_device_quotas.sql"))),
+            step(9, "storage", include_str!(concat!("../../migrations/", $folder, "/0009_storage.sql"))),
+        ]
+    };
+}
+
+/// SQLite's.
+pub(super) const SQLITE: &[Migration] = migrations!("sqlite");
+/// PostgreSQL's.
+pub(super) const POSTGRES: &[Migration] = migrations!("postgres");
+
+const fn step(version: i64, name: &'static str, text: &'static str) -> Migration {
+    Migration { version, name, text }
+}
+
 /// A migration that a database has seen.
 pub(super) struct Applied {
     /// Its number.

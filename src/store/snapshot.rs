@@ -8,6 +8,11 @@ use super::error::{Result, StoreError};
 use super::{postgres, sqlite};
 use crate::domain::checkpoint::Manifest;
 
+/// What a copy names in the artifact store.
+pub(super) const CHECKPOINTS: &str = "SELECT artifact_key, manifest FROM checkpoints ORDER BY artifact_key";
+/// A copy of a database is another database: artifacts of the first one are not its own.
+pub(super) const FORGET_ID: &str = "DELETE FROM facts WHERE name = 'database_id'";
+
 /// A kind of database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,45 +1,31 @@
 //! The store on PostgreSQL: every write a short transaction at READ COMMITTED that locks the rows it decides upon.
 //!
-//! Locks are taken in one order (job, run, checkpoint; a job before the jobs that wait for it), so that transactions
-//! queue up behind each other instead of blocking each other for ever. Sequence numbers of events: `events.rs`.
+//! In which order locks are taken: `store/lock.rs`. Sequence numbers of events: `events.rs`.
 
-mod access;
-mod checkpoints;
-mod engines;
+mod batches;
+mod claim;
+#[path = "../common/mod.rs"]
+#[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
+mod common;
 mod events;
-mod figures;
-mod idempotency;
-mod jobs;
-mod metrics;
-mod migrate;
-mod models;
-mod queue;
-mod quotas;
-mod retention;
-mod runs;
-mod samples;
-mod servers;
+mod locks;
+mod schema;
+mod series;
 pub(super) mod snapshot;
-mod sweeps;
-mod transition;
-mod workers;
 
 use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions, PgRow};
-use sqlx::{Executor as _, Postgres, Row as _};
+use sqlx::{Executor as _, Postgres};
 
+use self::common::{Statement, migrate};
 use crate::clock::{Clock, Stopwatch};
-use crate::domain::job::LeaseToken;
 use crate::store::connection::{self, Deadlines, Dialect, Outage};
-use crate::store::error::{Result, StoreError, lease_lost};
-use crate::store::rows::Record;
+use crate::store::error::{Result, StoreError};
 use crate::store::schema::Migrations;
-use crate::store::traits::Store;
 
 /// Connections of one process at most; they are opened when they are needed.
 const CONNECTIONS: u32 = 12;
@@ -62,6 +48,11 @@ const PAUSES: [Duration; 5] = [
 ];
 const SESSION: &str = include_str!("sql/session.sql");
 
+/// The function that turns an object of labels into rows of `key` and `value`.
+const EACH_LABEL: &str = "json_each_text";
+
+type Row = PgRow;
+type Db = Postgres;
 type Write = connection::Write<Postgres>;
 type Pool = connection::Pool<Postgres>;
 
@@ -71,13 +62,13 @@ impl Dialect for Postgres {
     }
 }
 
-/// [`Store`] on a PostgreSQL database.
-pub(super) struct PostgresStore {
+/// [`Store`](crate::store::Store) on a PostgreSQL database.
+pub(super) struct SqlStore {
     pool: Pool,
     clock: Arc<dyn Clock>,
 }
 
-impl PostgresStore {
+impl SqlStore {
     /// Connects, and brings the schema up to date where that is allowed. `shown` is the address without secrets.
     pub(super) async fn open(url: &str, shown: &str, clock: Arc<dyn Clock>, migrations: Migrations) -> Result<Self> {
         let unusable = |problem: String| StoreError::Unsupported { url: shown.to_owned(), problem };
@@ -137,69 +128,21 @@ impl PostgresStore {
         ask().await
     }
 
+    /// A write of one statement that may be repeated: whoever sends it twice has changed nothing more. Returns its rows.
+    async fn write_once(&self, statement: impl Fn() -> Statement + Send + Sync) -> Result<Vec<Row>> {
+        self.patiently(|| async { Ok(statement().fetch_all(&self.pool).await?) }).await
+    }
+
+    /// The connections that read.
+    fn reads(&self) -> &Pool {
+        &self.pool
+    }
+
+    async fn close_connections(&self) {
+        self.pool.close().await;
+    }
+
     fn now(&self) -> i64 {
         self.clock.now().timestamp_millis()
-    }
-}
-
-/// Fails unless the token's attempt is the one that holds the job; nobody can take the job before the transaction
-/// ends.
-async fn guard(tx: &mut Write, token: &LeaseToken) -> Result<()> {
-    const HELD: &str = "SELECT 1 FROM jobs \
-        WHERE id = $1 AND run_id = $2 AND attempt = $3 AND lease_worker IS NOT NULL FOR NO KEY UPDATE";
-    let held = sqlx::query(HELD)
-        .bind(&token.job_id)
-        .bind(&token.run_id)
-        .bind(i64::from(token.attempt))
-        .fetch_optional(&mut *tx)
-        .await?;
-    match held {
-        Some(_) => Ok(()),
-        None => Err(lease_lost(token)),
-    }
-}
-
-/// One transaction at a time takes or frees names of models, served checkpoints and data sets.
-async fn lock_names(tx: &mut Write) -> Result<()> {
-    const NAMES: i64 = 22_088 << 48;
-    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(NAMES).execute(&mut *tx).await?;
-    Ok(())
-}
-
-impl Record for PgRow {
-    fn text_or_none(&self, column: &str) -> Result<Option<&str>> {
-        Ok(self.try_get(column)?)
-    }
-
-    fn int_or_none(&self, column: &str) -> Result<Option<i64>> {
-        Ok(self.try_get(column)?)
-    }
-
-    fn real_or_none(&self, column: &str) -> Result<Option<f64>> {
-        Ok(self.try_get(column)?)
-    }
-
-    fn flag(&self, column: &str) -> Result<bool> {
-        Ok(self.try_get(column)?)
-    }
-
-    fn json(&self, column: &str) -> Result<&str> {
-        // Values of the type JSON travel as their text.
-        Ok(self.try_get_unchecked(column)?)
-    }
-}
-
-#[async_trait]
-impl Store for PostgresStore {
-    async fn check(&self) -> Result<()> {
-        // A write proves more than a read: a standby or a full disk shows here.
-        let mut tx = self.write().await?;
-        migrate::check(tx.connection()?).await?;
-        servers::probe(&mut tx, self.now()).await?;
-        Ok(tx.commit().await?)
-    }
-
-    async fn close(&self) {
-        self.pool.close().await;
     }
 }

@@ -10,12 +10,11 @@ use tokio::process::Command;
 
 use crate::store::error::{Result, StoreError};
 use crate::store::rows::{json, text};
-use crate::store::snapshot::{DatabaseKind, Snapshot};
+use crate::store::snapshot::{CHECKPOINTS, DatabaseKind, FORGET_ID, Snapshot};
 
-use super::migrate;
+use super::common::migrate;
 
 const FILE: &str = "database.dump";
-const CHECKPOINTS: &str = "SELECT artifact_key, manifest FROM checkpoints ORDER BY artifact_key";
 const RELATIONS: &str = "SELECT count(*) AS n FROM pg_class WHERE relnamespace = current_schema()::regnamespace";
 
 /// Copies the database into a file in `folder`.
@@ -37,9 +36,7 @@ pub(in crate::store) async fn take(url: &str, folder: &Path) -> Result<Snapshot>
     Ok(Snapshot { kind: DatabaseKind::Postgres, file: FILE, schema_version, checkpoints })
 }
 
-/// A copy of a database is another database: artifacts of the first one are not its own.
-const FORGET_ID: &str = "DELETE FROM facts WHERE name = 'database_id'";
-/// Older ones have no id.
+/// Older databases have no id.
 const HAS_FACTS: &str = "SELECT to_regclass('facts') IS NOT NULL AS found";
 
 /// Has the database nothing in it?

@@ -4,45 +4,30 @@
 //! fail with "database is locked" no matter how long it waits, hence `BEGIN IMMEDIATE`. Commits reach the disk before
 //! they return (`synchronous = FULL`).
 
-mod access;
-mod checkpoints;
-mod engines;
+mod batches;
+mod claim;
+#[path = "../common/mod.rs"]
+#[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
+mod common;
 mod events;
-mod figures;
-mod idempotency;
-mod jobs;
-mod metrics;
-mod migrate;
-mod models;
-mod queue;
-mod quotas;
-mod retention;
-mod runs;
-mod samples;
-mod servers;
+mod locks;
+mod schema;
+mod series;
 pub(super) mod snapshot;
-mod sweeps;
-mod transition;
-mod workers;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
-};
-use sqlx::{Executor as _, Row as _, Sqlite};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
+use sqlx::{Executor as _, Sqlite};
 
+use self::common::{Statement, migrate};
 use crate::clock::Clock;
-use crate::domain::job::LeaseToken;
 use crate::store::connection::{self, Deadlines, Dialect, Outage};
-use crate::store::error::{Result, StoreError, lease_lost};
-use crate::store::rows::Record;
+use crate::store::error::{Result, StoreError};
 use crate::store::schema::Migrations;
-use crate::store::traits::Store;
 
 const BEGIN: &str = "BEGIN IMMEDIATE";
 /// How long a statement waits for another process's write.
@@ -53,6 +38,11 @@ const READERS: u32 = 4;
 const DEADLINES: Deadlines =
     Deadlines { begin: Duration::from_secs(20), read: Duration::from_mins(1), write: Duration::from_mins(5) };
 
+/// The function that turns an object of labels into rows of `key` and `value`.
+const EACH_LABEL: &str = "json_each";
+
+type Row = SqliteRow;
+type Db = Sqlite;
 /// A write transaction: holds the database's only write lock.
 type Write = connection::Write<Sqlite>;
 type Pool = connection::Pool<Sqlite>;
@@ -63,14 +53,14 @@ impl Dialect for Sqlite {
     }
 }
 
-/// [`Store`] on a SQLite file.
-pub(super) struct SqliteStore {
+/// [`Store`](crate::store::Store) on a SQLite file.
+pub(super) struct SqlStore {
     writer: Pool,
     readers: Pool,
     clock: Arc<dyn Clock>,
 }
 
-impl SqliteStore {
+impl SqlStore {
     /// Opens the file; where the schema may be brought up to date, it is created with its folder if need be.
     pub(super) async fn open(path: &Path, clock: Arc<dyn Clock>, migrations: Migrations) -> Result<Self> {
         let unusable = |problem: String| StoreError::Unsupported { url: format!("sqlite:{}", path.display()), problem };
@@ -94,7 +84,7 @@ impl SqliteStore {
             .pragma("journal_size_limit", "67108864");
         // Switching a new file to WAL does not honour the busy timeout, and SQLite has no migration lock: a file
         // lock lets one process through at a time.
-        let _lock = migrate::lock(path).await.map_err(|e| unusable(format!("cannot lock it for set-up: {e}")))?;
+        let _lock = schema::lock(path).await.map_err(|e| unusable(format!("cannot lock it for set-up: {e}")))?;
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .idle_timeout(None)
@@ -121,6 +111,32 @@ impl SqliteStore {
         Ok(self.writer.begin(BEGIN).await?)
     }
 
+    /// A write of one statement; returns its rows.
+    async fn write_once(&self, statement: impl Fn() -> Statement + Send + Sync) -> Result<Vec<Row>> {
+        let mut tx = self.write().await?;
+        let rows = statement().fetch_all(&mut tx).await?;
+        tx.commit().await?;
+        Ok(rows)
+    }
+
+    /// The connections that read.
+    fn reads(&self) -> &Pool {
+        &self.readers
+    }
+
+    /// Asks once: a file answers, or fails for good.
+    async fn patiently<T, F>(&self, ask: impl Fn() -> F + Send) -> Result<T>
+    where
+        F: Future<Output = Result<T>> + Send,
+    {
+        ask().await
+    }
+
+    async fn close_connections(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
     fn now(&self) -> i64 {
         self.clock.now().timestamp_millis()
     }
@@ -130,65 +146,12 @@ fn pool(connections: sqlx::SqlitePool) -> Pool {
     Pool::new(connections, DEADLINES, Arc::new(Outage::default()))
 }
 
-/// Fails unless the token's attempt is the one that holds the job.
-async fn guard(tx: &mut Write, token: &LeaseToken) -> Result<()> {
-    const HELD: &str = "SELECT 1 FROM jobs WHERE id = ? AND run_id = ? AND attempt = ? AND lease_worker IS NOT NULL";
-    let held = sqlx::query(HELD)
-        .bind(&token.job_id)
-        .bind(&token.run_id)
-        .bind(i64::from(token.attempt))
-        .fetch_optional(&mut *tx)
-        .await?;
-    match held {
-        Some(_) => Ok(()),
-        None => Err(lease_lost(token)),
-    }
-}
-
-impl Record for SqliteRow {
-    fn text_or_none(&self, column: &str) -> Result<Option<&str>> {
-        Ok(self.try_get(column)?)
-    }
-
-    fn int_or_none(&self, column: &str) -> Result<Option<i64>> {
-        Ok(self.try_get(column)?)
-    }
-
-    fn real_or_none(&self, column: &str) -> Result<Option<f64>> {
-        Ok(self.try_get(column)?)
-    }
-
-    fn flag(&self, column: &str) -> Result<bool> {
-        Ok(self.try_get(column)?)
-    }
-
-    fn json(&self, column: &str) -> Result<&str> {
-        Ok(self.try_get(column)?)
-    }
-}
-
-#[async_trait]
-impl Store for SqliteStore {
-    async fn check(&self) -> Result<()> {
-        // A commit proves more than a read: a full or read-only disk shows here.
-        let mut tx = self.write().await?;
-        migrate::check(tx.connection()?).await?;
-        servers::probe(&mut tx, self.now()).await?;
-        Ok(tx.commit().await?)
-    }
-
-    async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::clock::SystemClock;
     use crate::domain::event::NewEvent;
-    use crate::store::traits::EventStore as _;
+    use crate::store::traits::{EventStore as _, Store as _};
 
     fn large() -> NewEvent {
         let data = serde_json::json!({"text": "x".repeat(1 << 20)});
@@ -196,7 +159,7 @@ mod tests {
     }
 
     /// Lets the file grow no more, as far as the writer's present connection is concerned.
-    async fn limit(store: &SqliteStore) {
+    async fn limit(store: &SqlStore) {
         let mut tx = store.write().await.unwrap();
         sqlx::query("PRAGMA max_page_count = 1").execute(tx.connection().unwrap()).await.unwrap();
         tx.commit().await.unwrap();
@@ -206,7 +169,7 @@ mod tests {
     async fn a_write_that_found_the_disk_full_harms_no_later_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("vgpo.db");
-        let store = SqliteStore::open(&path, Arc::new(SystemClock), Migrations::Apply).await.unwrap();
+        let store = SqlStore::open(&path, Arc::new(SystemClock), Migrations::Apply).await.unwrap();
         for _ in 0..3 {
             limit(&store).await;
             let full = store.append_event(large()).await.unwrap_err();
@@ -222,7 +185,7 @@ mod tests {
     async fn a_statement_that_failed_is_the_last_one_of_its_transaction() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("vgpo.db");
-        let store = SqliteStore::open(&path, Arc::new(SystemClock), Migrations::Apply).await.unwrap();
+        let store = SqlStore::open(&path, Arc::new(SystemClock), Migrations::Apply).await.unwrap();
         limit(&store).await;
         let mut tx = store.write().await.unwrap();
         let insert = "INSERT INTO facts (name, value) VALUES (?, ?)";

@@ -9,12 +9,12 @@ use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 
 use crate::store::error::{Result, StoreError};
 use crate::store::rows::{json, text};
-use crate::store::snapshot::{DatabaseKind, Snapshot, file_error};
+use crate::store::snapshot::{CHECKPOINTS, DatabaseKind, FORGET_ID, Snapshot, file_error};
 
-use super::migrate;
+use super::common::migrate;
+use super::schema;
 
 const FILE: &str = "database.sqlite";
-const CHECKPOINTS: &str = "SELECT artifact_key, manifest FROM checkpoints ORDER BY artifact_key";
 const BUSY: Duration = Duration::from_secs(15);
 
 /// Copies the file at `path` into `folder`.
@@ -44,7 +44,7 @@ pub(in crate::store) async fn put_back(path: &Path, file: &Path) -> Result<()> {
     if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
         fs::create_dir_all(folder).map_err(|e| file_error(folder, "create", &e))?;
     }
-    let _lock = migrate::lock(path).await.map_err(|e| file_error(path, "lock", &e))?;
+    let _lock = schema::lock(path).await.map_err(|e| file_error(path, "lock", &e))?;
     if path.exists() {
         return Err(file_error(path, "restore", &"it exists by now"));
     }
@@ -68,12 +68,12 @@ pub(in crate::store) async fn put_back(path: &Path, file: &Path) -> Result<()> {
     done
 }
 
-/// A copy of a database is another database: artifacts of the first one are not its own. Older ones have no id.
+/// Older databases have no id.
 async fn forget_id(copy: &Path) -> Result<()> {
     let mut connection = SqliteConnectOptions::new().filename(copy).connect().await?;
     let has_facts = sqlx::query("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'facts'");
     if has_facts.fetch_optional(&mut connection).await?.is_some() {
-        sqlx::query("DELETE FROM facts WHERE name = 'database_id'").execute(&mut connection).await?;
+        sqlx::query(FORGET_ID).execute(&mut connection).await?;
     }
     Ok(connection.close().await?)
 }

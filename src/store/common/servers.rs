@@ -1,0 +1,107 @@
+//! The database itself, the API servers on it, and the files that belong to it.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::Row as _;
+
+use crate::clock::new_id;
+use crate::store::error::Result;
+use crate::store::lock::Lock;
+use crate::store::traits::{DatasetHolder, ServerStore};
+use crate::store::{millis, rows};
+
+use super::{SqlStore, Write, locks};
+
+const SELECT_ID: &str = "SELECT value FROM facts WHERE name = 'database_id'";
+const INSERT_ID: &str = "INSERT INTO facts (name, value) VALUES ('database_id', $1) ON CONFLICT (name) DO NOTHING";
+const PROBE: &str = "INSERT INTO facts (name, value) VALUES ('probe', $1) \
+    ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+const BEAT: &str = "INSERT INTO servers (id, host, started_at, heartbeat_at) VALUES ($1, $2, $3, $3) \
+    ON CONFLICT (id) DO UPDATE SET heartbeat_at = excluded.heartbeat_at";
+const FORGET: &str = "DELETE FROM servers WHERE heartbeat_at < $1";
+const HOLD: &str = "UPDATE datasets SET server = $1 WHERE id = $2 AND state IN ('uploading', 'validating')";
+const HOLDERS: &str = include_str!("../sql/dataset_holders.sql");
+const REMOVALS: &str = "SELECT key FROM removals ORDER BY noted_at, key";
+const NOTE_REMOVAL: &str = "INSERT INTO removals (key, noted_at) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING";
+const REMOVED: &str = "DELETE FROM removals WHERE key = $1";
+const ORPHANS: &str = "SELECT key FROM orphans";
+const ADOPTED: &str = "DELETE FROM orphans WHERE key = $1";
+const ORPHAN: &str = "INSERT INTO orphans (key, first_seen_at, last_seen_at) VALUES ($1, $2, $2) \
+    ON CONFLICT (key) DO UPDATE SET last_seen_at = excluded.last_seen_at";
+const OLD_ORPHANS: &str =
+    "SELECT key FROM orphans WHERE first_seen_at <= $1 AND first_seen_at < last_seen_at ORDER BY key";
+/// Servers that were silent for so long are forgotten.
+const REMEMBERED: Duration = Duration::from_hours(30 * 24);
+
+#[async_trait]
+impl ServerStore for SqlStore {
+    async fn database_id(&self) -> Result<String> {
+        if let Some(row) = self.optional(|| sqlx::query(SELECT_ID)).await? {
+            return rows::text(&row, "value");
+        }
+        let mut tx = self.write().await?;
+        sqlx::query(INSERT_ID).bind(new_id("db")).execute(&mut tx).await?;
+        let row = sqlx::query(SELECT_ID).fetch_one(&mut tx).await?;
+        tx.commit().await?;
+        rows::text(&row, "value")
+    }
+
+    async fn server_heartbeat(&self, id: &str, host: &str) -> Result<()> {
+        let now = self.now();
+        let mut tx = self.write().await?;
+        sqlx::query(BEAT).bind(id).bind(host).bind(now).execute(&mut tx).await?;
+        sqlx::query(FORGET).bind(now - millis(REMEMBERED)).execute(&mut tx).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn hold_dataset(&self, id: &str, server_id: &str) -> Result<()> {
+        let mut tx = self.write().await?;
+        sqlx::query(HOLD).bind(server_id).bind(id).execute(&mut tx).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn dataset_holders(&self) -> Result<Vec<DatasetHolder>> {
+        self.all(|| sqlx::query(HOLDERS)).await?.iter().map(rows::dataset_holder).collect()
+    }
+
+    async fn removals(&self) -> Result<Vec<String>> {
+        self.all(|| sqlx::query(REMOVALS)).await?.iter().map(|row| rows::text(row, "key")).collect()
+    }
+
+    async fn removed(&self, key: &str) -> Result<()> {
+        let mut tx = self.write().await?;
+        sqlx::query(REMOVED).bind(key).execute(&mut tx).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn note_orphans(&self, found: &[String], age: Duration) -> Result<Vec<String>> {
+        let now = self.now();
+        let mut tx = self.write().await?;
+        locks::take(&mut tx, Lock::Orphans).await?;
+        for row in sqlx::query(ORPHANS).fetch_all(&mut tx).await? {
+            let key: String = row.try_get("key")?;
+            if !found.contains(&key) {
+                sqlx::query(ADOPTED).bind(key).execute(&mut tx).await?;
+            }
+        }
+        for key in found {
+            sqlx::query(ORPHAN).bind(key).bind(now).execute(&mut tx).await?;
+        }
+        let old = sqlx::query(OLD_ORPHANS).bind(now - millis(age)).fetch_all(&mut tx).await?;
+        tx.commit().await?;
+        old.iter().map(|row| rows::text(row, "key")).collect()
+    }
+}
+
+/// Writes a page: a disk that is full or read-only shows here.
+pub(super) async fn probe(tx: &mut Write, now: i64) -> Result<()> {
+    sqlx::query(PROBE).bind(now.to_string()).execute(&mut *tx).await?;
+    Ok(())
+}
+
+/// Notes an artifact whose record goes with this transaction, so that its files follow even when this process dies.
+pub(super) async fn note_removal(tx: &mut Write, now: i64, key: &str) -> Result<()> {
+    sqlx::query(NOTE_REMOVAL).bind(key).bind(now).execute(&mut *tx).await?;
+    Ok(())
+}

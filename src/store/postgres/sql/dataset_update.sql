@@ -1,4 +1,0 @@
-UPDATE datasets
-SET state = $2, source = $3, train_rows = $4, eval_rows = $5, fingerprint = $6, card = $7::json, recommended = $8::json
-WHERE id = $1
-RETURNING *

@@ -1,4 +1,0 @@
-UPDATE jobs
-SET priority = coalesce($2, priority), tags = coalesce($3::json, tags), updated_at = $4
-WHERE id = $1
-RETURNING *

@@ -1,3 +1,0 @@
-INSERT INTO sweeps (id, name, project, created_by, base, grid, points, created_at)
-VALUES ($1, $2, $3, $4, $5::json, $6::json, $7, $8)
-RETURNING *

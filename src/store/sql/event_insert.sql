@@ -1,0 +1,1 @@
+INSERT INTO events (time, kind, job_id, run_id, project, data)

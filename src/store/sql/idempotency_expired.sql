@@ -1,0 +1,1 @@
+SELECT key, route FROM idempotency WHERE expires_at <= $1

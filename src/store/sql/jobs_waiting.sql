@@ -1,0 +1,1 @@
+SELECT * FROM jobs WHERE after_job = $1 AND state = 'queued' ORDER BY id

@@ -1,0 +1,1 @@
+INSERT INTO metric_steps (run_id, step, time, samples, tokens)

@@ -1,0 +1,1 @@
+INSERT INTO points (key_id, step, value, nonfinite)

@@ -1,0 +1,1 @@
+INSERT INTO samples (id, run_id, step, data, created_at)
