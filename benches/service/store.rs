@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use vgpo::clock::Stopwatch;
 use vgpo::domain::metric::SeriesQuery;
-use vgpo::store::{self, Store};
+use vgpo::store::{self, Database};
 
 use crate::fixture::{Db, claim_by, claimed, new_job, point};
 use crate::report::{Bound, Report, quantile};
@@ -78,7 +78,7 @@ async fn queue(name: &str, db: &Db, report: &mut Report) {
         times.push(one.seconds() * 1e3);
     }
     report.row(name, "create a run with its job (median)", quantile(&mut times, 0.5), "ms", Bound::Most(5.0));
-    let mut stores: Vec<Arc<dyn Store>> = Vec::new();
+    let mut stores: Vec<Arc<dyn Database>> = Vec::new();
     for _ in 0..WORKERS {
         stores.push(store::open(&db.url, db.clock.clone()).await.unwrap());
     }

@@ -104,7 +104,7 @@ pub async fn find_model(name: &str, settings: AppSettings) -> Result<ModelRef, S
     let service = Service::new(store, clock, settings);
     service.admin().register_builtins().await.map_err(|e| e.to_string())?;
     let model = service.inference().served_model(name).await.map_err(|e| e.to_string());
-    service.store().close().await;
+    service.database().close().await;
     model
 }
 

@@ -7,7 +7,7 @@ use crate::clock::SystemClock;
 use crate::domain::access::{Caller, DEFAULT_PROJECT, Role};
 use crate::domain::page::Page;
 use crate::service::access::keys::{self, KeyRequest};
-use crate::store::{Store, view};
+use crate::store::{Database, Store, view};
 use serde_json::{Value, json};
 
 use super::client::Client;
@@ -102,7 +102,7 @@ async fn create(request: KeyRequest, place: &Place) -> Outcome<Value> {
         return Ok(Client::new(server).post("/v1/keys", &body).await?);
     }
     let store = open(place).await?;
-    let created = keys::create(&*store, &request).await;
+    let created = keys::create(&*as_admin(&store), &request).await;
     store.close().await;
     Ok(serde_json::to_value(created?)?)
 }
@@ -113,7 +113,7 @@ async fn list(place: &Place) -> Outcome<Vec<Value>> {
         return Ok(page["data"].as_array().cloned().unwrap_or_default());
     }
     let store = open(place).await?;
-    let keys = store.keys(&Page::first(PAGE)).await;
+    let keys = as_admin(&store).keys(&Page::first(PAGE)).await;
     store.close().await;
     keys?.data.into_iter().map(|key| Ok(serde_json::to_value(key)?)).collect()
 }
@@ -123,17 +123,21 @@ async fn revoke(id: &str, place: &Place) -> Outcome<Value> {
         return Ok(Client::new(server).delete_answered(&format!("/v1/keys/{id}")).await?);
     }
     let store = open(place).await?;
-    let revoked = store.revoke_key(id).await;
+    let revoked = as_admin(&store).revoke_key(id).await;
     store.close().await;
     Ok(serde_json::to_value(revoked?)?)
 }
 
-async fn open(place: &Place) -> Outcome<Arc<dyn Store>> {
+/// The database as the one sees it who runs it: what they do is written to the audit log.
+fn as_admin(database: &Arc<dyn Database>) -> Arc<dyn Store> {
+    view(database.clone(), Caller::anonymous())
+}
+
+async fn open(place: &Place) -> Outcome<Arc<dyn Database>> {
     let settings = load(&place.flags, &ListenFlags::default())?;
     std::fs::create_dir_all(&settings.data_dir)
         .map_err(|error| format!("cannot make the data folder {}: {error}", settings.data_dir.display()))?;
-    let store = crate::store::open(&settings.database_url, Arc::new(SystemClock)).await?;
-    Ok(view(store, Caller::anonymous()))
+    Ok(crate::store::open(&settings.database_url, Arc::new(SystemClock)).await?)
 }
 
 fn created(key: &Value, json: bool) -> ExitCode {

@@ -46,7 +46,7 @@ use crate::domain::device::DeviceName;
 use crate::outbound::HttpWebhooks;
 use crate::reward::Backends;
 use crate::similarity::Checkpoints;
-use crate::store::{self, Migrations, Store};
+use crate::store::{self, Database, Migrations};
 use crate::telemetry::traces::Traces;
 use clap::{Parser, Subcommand};
 
@@ -257,14 +257,14 @@ fn quiet_logging() {
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
 }
 
-/// Opens the database as the settings say.
 /// What the rewards of jobs on `device` may ask.
 fn reward_backends(settings: &AppSettings, device: DeviceName) -> Backends {
     let webhooks = HttpWebhooks::of(settings, Arc::new(SystemClock));
     Backends { webhooks, image_text: Some(Checkpoints::on(device)) }
 }
 
-async fn open_store(settings: &AppSettings, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>, String> {
+/// Opens the database as the settings say.
+async fn open_store(settings: &AppSettings, clock: Arc<dyn Clock>) -> Result<Arc<dyn Database>, String> {
     let migrations = if settings.migrate { Migrations::Apply } else { Migrations::Check };
     store::open_with(&settings.database_url, clock, migrations).await.map_err(|error| error.to_string())
 }

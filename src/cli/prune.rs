@@ -36,7 +36,7 @@ pub fn run(args: &Args) -> ExitCode {
         let policy = settings.retention;
         let service = Service::new(store, clock, settings);
         let pruned = prune(&service, &policy, args).await.map_err(|error| error.to_string())?;
-        service.store().close().await;
+        service.database().close().await;
         Ok::<_, String>(pruned)
     });
     match pruned.map(|pruned| serde_json::to_string(&pruned)) {

@@ -115,7 +115,7 @@ impl Server {
         let registered = tokio::spawn(keep_registered(service.clone(), address));
         let stop_workers = CancellationToken::new();
         let supervised = SupervisorConfig {
-            store: Arc::clone(service.store()),
+            store: Arc::clone(service.database()),
             workers,
             log,
             timings: WorkerTimings::with_grace(grace),
@@ -154,7 +154,7 @@ impl Server {
             () = ended => {}
             () = interrupted() => {}
         }
-        self.service.store().close().await;
+        self.service.database().close().await;
     }
 }
 

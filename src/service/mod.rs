@@ -30,7 +30,7 @@ use crate::config::app::AppSettings;
 use crate::domain::access::Caller;
 use crate::outbound::ImageFetcher;
 use crate::serving::Engine;
-use crate::store::Store;
+use crate::store::Database;
 use crate::telemetry::Telemetry;
 
 pub use error::{Result, ServiceError};
@@ -43,8 +43,8 @@ pub struct Service {
 
 impl Service {
     /// A service over an open database, on behalf of the program itself: it sees everything.
-    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: AppSettings) -> Self {
-        Self { core: Arc::new(Core::new(store, clock, settings)) }
+    pub fn new(database: Arc<dyn Database>, clock: Arc<dyn Clock>, settings: AppSettings) -> Self {
+        Self { core: Arc::new(Core::new(database, clock, settings)) }
     }
 
     /// The same service with another engine.
@@ -113,8 +113,8 @@ impl Service {
     }
 
     /// The database.
-    pub fn store(&self) -> &Arc<dyn Store> {
-        &self.core.store
+    pub fn database(&self) -> &Arc<dyn Database> {
+        &self.core.database
     }
 
     /// Cancelled when the server stops: ends every live stream.

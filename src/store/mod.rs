@@ -28,11 +28,7 @@ use crate::domain::job::{JobState, Wanted};
 
 pub use error::{Result, StoreError};
 pub use schema::Migrations;
-pub use traits::{
-    AccessStore, CheckpointStore, ClaimRequest, DatasetHolder, EngineStore, EventStore, Failure, FigureStore,
-    IdempotencyRequest, IdempotencyState, IdempotencyStore, JobStore, MetricStore, ModelStore, Once, Present,
-    QueueStore, QuotaStore, RetentionStore, RunStore, SampleStore, ServerStore, Store, SweepStore, WorkerStore,
-};
+pub use traits::*;
 pub use view::view;
 
 /// Opens the database at `url`, creates it if need be and brings its schema up to date.
@@ -40,12 +36,12 @@ pub use view::view;
 /// `sqlite:PATH` (also `sqlite://PATH`) is a file; several processes may open it at once.
 /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE` is a database that exists; many hosts may open it at once. Its
 /// options are those of `libpq` that sqlx knows, such as `?sslmode=verify-full&sslrootcert=FILE` or `?host=/run/postgresql`.
-pub async fn open(url: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>> {
+pub async fn open(url: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn Database>> {
     open_with(url, clock, Migrations::Apply).await
 }
 
 /// The same, where `migrations` says what may happen to the schema.
-pub async fn open_with(url: &str, clock: Arc<dyn Clock>, migrations: Migrations) -> Result<Arc<dyn Store>> {
+pub async fn open_with(url: &str, clock: Arc<dyn Clock>, migrations: Migrations) -> Result<Arc<dyn Database>> {
     let unsupported = |shown: &str, problem: &str| {
         Err(StoreError::Unsupported { url: shown.to_owned(), problem: problem.to_owned() })
     };

@@ -14,7 +14,7 @@ use crate::domain::job::LeasedJob;
 use crate::domain::spec::DeviceClass;
 use crate::domain::worker::{NewWorker, WorkerState};
 use crate::footprint::machine;
-use crate::store::{ClaimRequest, Store, StoreError};
+use crate::store::{ClaimRequest, Database, StoreError};
 
 use super::attempt;
 use super::device::{DeviceLock, LockError, folder_name, host_name, show_life};
@@ -29,7 +29,7 @@ pub struct WorkerConfig {
     /// The device it works on.
     pub device: DeviceName,
     /// The database.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn Database>,
     /// Where checkpoints go.
     pub artifacts: Arc<dyn ArtifactStore>,
     /// The time.

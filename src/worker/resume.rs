@@ -6,7 +6,7 @@ use crate::artifacts::{ArtifactError, ArtifactStore, finished_chunks};
 use crate::domain::checkpoint::{Checkpoint, checkpoint_folder};
 use crate::domain::event::{CheckpointEvent, kind};
 use crate::domain::job::LeaseToken;
-use crate::store::{Store, StoreError};
+use crate::store::{Database, StoreError};
 use crate::train::sink::ResumePoint;
 
 use super::sink::delete_files;
@@ -28,7 +28,7 @@ pub(super) enum ResumeError {
 /// Finds the checkpoint to resume from (damaged ones are skipped, with an event), discards later results and deletes
 /// files without a record.
 pub(super) async fn prepare(
-    store: &dyn Store,
+    store: &dyn Database,
     artifacts: &Arc<dyn ArtifactStore>,
     token: &LeaseToken,
 ) -> Result<Option<ResumePoint>, ResumeError> {
@@ -72,7 +72,7 @@ pub(super) async fn prepare(
 
 /// Discards results of an evaluation after its last finished chunk.
 pub(super) async fn prepare_evaluation(
-    store: &dyn Store,
+    store: &dyn Database,
     artifacts: &Arc<dyn ArtifactStore>,
     token: &LeaseToken,
 ) -> Result<(), ResumeError> {

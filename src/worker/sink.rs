@@ -14,7 +14,7 @@ use crate::domain::job::LeaseToken;
 use crate::domain::log::LogLevel;
 use crate::domain::metric::{STEP_SECONDS, StepMetrics, TimedMetrics, headlines};
 use crate::domain::sample::SampleGroup;
-use crate::store::{Store, StoreError};
+use crate::store::{Database, StoreError};
 use crate::train::sink::{CheckpointNotice, Control, RunSink, SinkError};
 
 use super::joblog::JobLog;
@@ -26,7 +26,7 @@ use super::writer::{Message, Record};
 pub(super) struct StoreSink {
     pub(super) runtime: Handle,
     pub(super) messages: mpsc::Sender<Message>,
-    pub(super) store: Arc<dyn Store>,
+    pub(super) store: Arc<dyn Database>,
     pub(super) artifacts: Arc<dyn ArtifactStore>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) token: LeaseToken,

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Stopwatch, new_id};
 use crate::config::worker::WorkerTimings;
 use crate::domain::event::{CrashEvent, NewEvent, kind};
-use crate::store::{Store, StoreError};
+use crate::store::{Database, StoreError};
 
 use super::joblog::JobLog;
 
@@ -22,7 +22,7 @@ pub type WorkerCommand = Arc<dyn Fn(&str) -> std::process::Command + Send + Sync
 #[derive(Clone)]
 pub struct SupervisorConfig {
     /// The database.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn Database>,
     /// One command for each worker to keep alive.
     pub workers: Vec<WorkerCommand>,
     /// Log for the end of a worker during a job.
@@ -33,7 +33,7 @@ pub struct SupervisorConfig {
 
 /// Where the ends of workers are reported.
 struct Place<'a> {
-    store: &'a dyn Store,
+    store: &'a dyn Database,
     log: &'a JobLog,
 }
 
@@ -47,7 +47,7 @@ pub async fn run(config: SupervisorConfig, stop: CancellationToken) {
 }
 
 async fn keep_alive(
-    store: Arc<dyn Store>,
+    store: Arc<dyn Database>,
     log: JobLog,
     worker: WorkerCommand,
     timings: WorkerTimings,

@@ -14,7 +14,7 @@ use crate::domain::model_reference::ModelReference;
 use crate::domain::spec::Columns;
 use crate::model::lora::peft::BaseModel;
 use crate::reward::Backends;
-use crate::store::{Store, StoreError};
+use crate::store::{Database, StoreError};
 use crate::train::sink::RunSink;
 use crate::train::{self, TrainError, TrainRequest};
 
@@ -22,7 +22,7 @@ use super::runner::{JobRunner, JobTask, RunEnd, RunnerError};
 
 /// Runs jobs with the trainer of this program.
 pub struct TrainRunner {
-    store: Arc<dyn Store>,
+    store: Arc<dyn Database>,
     artifacts: Arc<dyn ArtifactStore>,
     runtime: Handle,
     device: DeviceName,
@@ -32,7 +32,7 @@ pub struct TrainRunner {
 impl TrainRunner {
     /// A runner that looks models up in `store` and trains on `device`. Must be created inside the store's runtime.
     pub fn new(
-        store: Arc<dyn Store>,
+        store: Arc<dyn Database>,
         artifacts: Arc<dyn ArtifactStore>,
         device: DeviceName,
         rewards: Backends,

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::domain::job::LeaseToken;
 use crate::domain::metric::TimedMetrics;
 use crate::domain::sample::SampleGroup;
-use crate::store::{Result, Store, StoreError};
+use crate::store::{Database, Result, StoreError};
 
 use super::patience::patiently;
 use super::shared::Shared;
@@ -42,7 +42,7 @@ pub(super) enum Record {
 
 /// The writer of an attempt.
 pub(super) struct Writer {
-    pub(super) store: Arc<dyn Store>,
+    pub(super) store: Arc<dyn Database>,
     pub(super) token: LeaseToken,
     pub(super) shared: Arc<Shared>,
     pub(super) flush_after: Duration,

@@ -72,7 +72,7 @@ impl Access {
     pub async fn authenticate(&self, sent: &str) -> Result<Caller> {
         let unknown = || ServiceError::Unauthorized("the key is unknown; see `vgpo keys list`".to_owned());
         let prefix = secret::prefix(sent).ok_or_else(unknown)?;
-        let stored = self.store.key_by_prefix(prefix).await?.filter(|stored| secret::matches(sent, &stored.hash));
+        let stored = self.database.key_by_prefix(prefix).await?.filter(|stored| secret::matches(sent, &stored.hash));
         let key = stored.ok_or_else(unknown)?.key;
         if let Some(at) = key.revoked_at {
             return Err(ServiceError::Unauthorized(format!("the key `{}` was revoked at {at}", key.id)));
@@ -83,7 +83,7 @@ impl Access {
 
     /// Is there a key that opens this server?
     pub async fn has_keys(&self) -> Result<bool> {
-        Ok(self.store.has_keys().await?)
+        Ok(self.database.has_keys().await?)
     }
 
     /// Does the server ask for keys? By default it does when others can reach it, and from its first key on: when the last
@@ -99,7 +99,7 @@ impl Access {
     /// Does this key still open the server; without one: does the server ask for no key?
     pub async fn opens(&self, key: Option<&str>) -> Result<bool> {
         match key {
-            Some(id) => Ok(self.store.is_open_key(id).await?),
+            Some(id) => Ok(self.database.is_open_key(id).await?),
             None => Ok(!self.asks_for_keys().await?),
         }
     }
@@ -110,7 +110,7 @@ impl Access {
         if known() == Some(true) {
             return Ok(true);
         }
-        let asked = self.store.had_keys();
+        let asked = self.database.had_keys();
         let answer = match known() {
             // A request has something of its own to ask the database, and waits for that.
             Some(known) => tokio::time::timeout(KNOWN, asked).await.unwrap_or(Ok(known)),
@@ -141,7 +141,7 @@ impl Access {
     async fn used(&self, key: &ApiKey) -> Result<()> {
         let fresh = |last: DateTime<Utc>| (self.clock.now() - last).to_std().is_ok_and(|age| age < LAST_USE);
         if !key.last_used_at.is_some_and(fresh) {
-            self.store.touch_key(&key.id, LAST_USE).await?;
+            self.database.touch_key(&key.id, LAST_USE).await?;
         }
         Ok(())
     }

@@ -24,7 +24,7 @@ impl Access {
         if general.running_jobs.is_some() || general.gpus.is_some() {
             quotas.push(general);
         }
-        Ok(self.store.set_quotas(&quotas).await?)
+        Ok(self.database.set_quotas(&quotas).await?)
     }
 
     /// Tells of jobs that were just submitted which of them wait for others of their project.

@@ -45,7 +45,7 @@ impl Access {
 
     /// Whose session it is.
     pub async fn session(&self, cookie: &str) -> Result<Caller> {
-        let key = self.store.ticket(TicketKind::Session, &secret::hash(cookie)).await?;
+        let key = self.database.ticket(TicketKind::Session, &secret::hash(cookie)).await?;
         let key = key.ok_or_else(|| ServiceError::Unauthorized("the session has ended; sign in again".to_owned()))?;
         self.used(&key).await?;
         Ok(Caller::from(&key))
@@ -53,7 +53,7 @@ impl Access {
 
     /// Ends a session; one that has ended already is fine.
     pub async fn close_session(&self, cookie: &str) -> Result<()> {
-        self.store.take_ticket(TicketKind::Session, &secret::hash(cookie)).await?;
+        self.database.take_ticket(TicketKind::Session, &secret::hash(cookie)).await?;
         Ok(())
     }
 
@@ -69,7 +69,7 @@ impl Access {
 
     /// Who opens a stream with this token; nobody can a second time.
     pub async fn take_stream_token(&self, token: &str) -> Result<Caller> {
-        let key = self.store.take_ticket(TicketKind::Stream, &secret::hash(token)).await?;
+        let key = self.database.take_ticket(TicketKind::Stream, &secret::hash(token)).await?;
         let gone =
             || ServiceError::Unauthorized("the stream token was used, or has run out; ask for a new one".to_owned());
         Ok(Caller::from(&key.ok_or_else(gone)?))
@@ -78,7 +78,7 @@ impl Access {
     async fn issue(&self, kind: TicketKind, caller: &Caller, secret: &Secret, expires_at: DateTime<Utc>) -> Result<()> {
         let Some(key_id) = caller.key_id.clone() else { return Ok(()) };
         let ticket = NewTicket { kind, key_id, hash: secret::hash(secret.reveal()), expires_at };
-        Ok(self.store.issue_ticket(ticket).await?)
+        Ok(self.database.issue_ticket(ticket).await?)
     }
 }
 

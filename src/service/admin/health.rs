@@ -32,7 +32,7 @@ impl Admin {
     }
 
     async fn look(&self) -> Readiness {
-        let database = match tokio::time::timeout(PATIENCE, self.store.check()).await {
+        let database = match tokio::time::timeout(PATIENCE, self.database.check()).await {
             Ok(checked) => checked.map_err(|error| {
                 tracing::error!(%error, "the database is not ready");
                 match error {

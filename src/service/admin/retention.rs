@@ -47,16 +47,16 @@ impl Admin {
     pub async fn prune(&self, policy: &RetentionPolicy) -> Result<Pruned> {
         let now = self.clock.now();
         let before = |days: Option<u32>| days.and_then(|days| now.checked_sub_signed(TimeDelta::days(days.into())));
-        let store = &self.store;
+        let database = &self.database;
         let mut pruned = Pruned::default();
         if let Some(before) = before(policy.events_days) {
-            pruned.events = self.in_batches(|| store.prune_events(before, BATCH)).await?;
+            pruned.events = self.in_batches(|| database.prune_events(before, BATCH)).await?;
         }
         if let Some(before) = before(policy.samples_days) {
-            pruned.samples = self.in_batches(|| store.prune_samples(before, BATCH)).await?;
+            pruned.samples = self.in_batches(|| database.prune_samples(before, BATCH)).await?;
         }
         if let Some(before) = before(policy.metrics_days) {
-            pruned.points = self.in_batches(|| store.prune_points(before, BATCH)).await?;
+            pruned.points = self.in_batches(|| database.prune_points(before, BATCH)).await?;
         }
         if let Some(before) = before(policy.checkpoints_days) {
             pruned.checkpoints = self.prune_checkpoints(before).await?;
@@ -83,7 +83,7 @@ impl Admin {
     async fn prune_checkpoints(&self, ended_before: DateTime<Utc>) -> Result<u64> {
         let (mut after, mut gone) = (String::new(), 0);
         loop {
-            let found = self.store.prunable_checkpoints(ended_before, &after, BATCH).await?;
+            let found = self.database.prunable_checkpoints(ended_before, &after, BATCH).await?;
             let Some(last) = found.last() else { return Ok(gone) };
             after.clone_from(last);
             for id in &found {

@@ -38,7 +38,7 @@ impl Admin {
     /// # Errors
     /// `Conflict` with the way out; nothing was changed then.
     pub async fn own_artifacts(&self) -> Result<()> {
-        let database = self.store.database_id().await?;
+        let database = self.database.database_id().await?;
         let mine = database.clone();
         if self.in_storage(move |artifacts| ownership(artifacts, &mine)).await? == Ownership::Own {
             return Ok(());
@@ -67,19 +67,19 @@ impl Admin {
 
     /// Refuses artifacts of another database, for processes that only use them.
     pub async fn refuse_foreign_artifacts(&self) -> Result<()> {
-        let database = self.store.database_id().await?;
+        let database = self.database.database_id().await?;
         self.in_storage(move |artifacts| ownership(artifacts, &database).map(drop)).await
     }
 
     /// Takes the artifacts over, whosever they were.
     pub async fn adopt_artifacts(&self) -> Result<()> {
-        let database = self.store.database_id().await?;
+        let database = self.database.database_id().await?;
         self.in_storage(move |artifacts| artifacts.set_owner(&database, true).map(drop)).await
     }
 
     /// Removes the files of what this database has deleted, where somebody died before he could.
     pub async fn finish_removals(&self) -> Result<()> {
-        for key in self.store.removals().await? {
+        for key in self.database.removals().await? {
             self.remove_files(&key).await?;
         }
         Ok(())
@@ -98,7 +98,7 @@ impl Admin {
             unknown.extend(self.unrecorded(inside).await?);
         }
         unknown.sort();
-        let removed = self.store.note_orphans(&unknown, age).await?;
+        let removed = self.database.note_orphans(&unknown, age).await?;
         for key in &removed {
             tracing::warn!(key, "an artifact that no record names is removed");
             self.remove_files(key).await?;

@@ -24,7 +24,7 @@ impl Admin {
                 beat = Some(Stopwatch::start());
                 said(
                     "cannot tell that the server is alive",
-                    self.store.server_heartbeat(&self.server_id, host).await.map_err(Into::into),
+                    self.database.server_heartbeat(&self.server_id, host).await.map_err(Into::into),
                 );
             }
             said("leases that ran out cannot be ended now", self.end_leases().await);
@@ -41,7 +41,7 @@ impl Admin {
     }
 
     async fn end_leases(&self) -> Result<()> {
-        for job in self.store.expire_leases().await? {
+        for job in self.database.expire_leases().await? {
             tracing::warn!(job = %job.id, state = %job.state, "the lease of a job ran out");
             self.tell_news();
         }

@@ -55,7 +55,7 @@ impl Core {
             move |artifacts| if is_folder(&gone) { artifacts.delete_below(&gone) } else { artifacts.delete(&gone) },
         )
         .await?;
-        Ok(self.store.removed(key).await?)
+        Ok(self.database.removed(key).await?)
     }
 }
 

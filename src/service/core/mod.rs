@@ -29,7 +29,7 @@ use crate::service::admin::readiness::LastLook;
 use crate::service::models::downloads::Downloads;
 use crate::serving::Engine;
 use crate::similarity::Checkpoints;
-use crate::store::{Store, view};
+use crate::store::{Database, Store, view};
 use crate::telemetry::Telemetry;
 
 /// Data sets whose rows are checked at the same time; others wait.
@@ -48,6 +48,8 @@ type Heard = (Option<DateTime<Utc>>, Stopwatch);
 pub struct Core {
     /// The database as the caller sees it.
     pub(super) store: Arc<dyn Store>,
+    /// All of the database, for what the program does of its own accord: signs of life, upkeep, and who comes in.
+    pub(super) database: Arc<dyn Database>,
     /// On whose behalf.
     pub(super) caller: Caller,
     /// Was there a key when somebody last looked?
@@ -89,9 +91,9 @@ pub struct Core {
 
 impl Core {
     /// Over an open database, on behalf of the program itself, which sees everything.
-    pub(super) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: AppSettings) -> Self {
+    pub(super) fn new(database: Arc<dyn Database>, clock: Arc<dyn Clock>, settings: AppSettings) -> Self {
         let registered: Arc<dyn Directory> =
-            Arc::new(Registered { store: Arc::clone(&store), clock: Arc::clone(&clock) });
+            Arc::new(Registered { store: database.clone(), clock: Arc::clone(&clock) });
         let engine = engine_of(&settings, &registered);
         let rewards = Backends {
             webhooks: HttpWebhooks::of(&settings, clock.clone()),
@@ -100,7 +102,8 @@ impl Core {
         Self {
             rewards,
             images: ImageFetcher::of(&settings),
-            store,
+            store: database.clone(),
+            database,
             caller: Caller::anonymous(),
             keyed: Arc::default(),
             clock,
@@ -125,7 +128,7 @@ impl Core {
 
     /// The same on behalf of `caller`: it sees and changes what they may.
     pub(super) fn for_caller(&self, caller: Caller) -> Self {
-        Self { store: view(Arc::clone(&self.store), caller.clone()), caller, ..self.clone() }
+        Self { store: view(self.database.clone(), caller.clone()), caller, ..self.clone() }
     }
 
     /// Tells the live streams of this process that there is an event.

@@ -31,7 +31,7 @@ impl Datasets {
 
     /// Ends the data sets of servers that were silent for so long.
     pub async fn recover_of(&self, silent: Duration) -> Result<()> {
-        for holder in self.store.dataset_holders().await? {
+        for holder in self.database.dataset_holders().await? {
             let record = match self.store.dataset(&holder.dataset_id).await {
                 Ok(record) => record,
                 Err(StoreError::NotFound { .. }) => continue,
@@ -56,7 +56,7 @@ impl Datasets {
         if folder.is_dir() {
             if record.state == DatasetState::Uploading && waits_for_parts(&folder) {
                 if holder.server_id.as_deref() != Some(&*self.server_id) {
-                    self.store.hold_dataset(&record.id, &self.server_id).await?;
+                    self.database.hold_dataset(&record.id, &self.server_id).await?;
                 }
                 return Ok(false);
             }

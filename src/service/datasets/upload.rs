@@ -121,7 +121,7 @@ impl Datasets {
         };
         let created = match self.store.create_dataset(&id, new).await {
             // Other servers leave it alone from now on.
-            Ok(record) => self.store.hold_dataset(&id, &self.server_id).await.map(|()| record),
+            Ok(record) => self.database.hold_dataset(&id, &self.server_id).await.map(|()| record),
             failed => failed,
         };
         match created {

@@ -44,7 +44,7 @@ impl Inference {
                 () = self.stopping.cancelled() => break,
             }
         }
-        if let Err(error) = self.store.remove_engine(&engine.id).await {
+        if let Err(error) = self.database.remove_engine(&engine.id).await {
             tracing::warn!(%error, "the engine could not tell that it leaves");
         }
     }
@@ -54,12 +54,12 @@ impl Inference {
         let load = usage.models.iter().map(|model| (model.queued + model.rows) as u64).sum();
         let models = self.engine.loaded().await.into_iter().map(|model| model.id).collect();
         let beat = EngineBeat { models, load };
-        match self.store.engine_heartbeat(&engine.id, &beat).await {
+        match self.database.engine_heartbeat(&engine.id, &beat).await {
             Err(StoreError::NotFound { .. }) => {
-                self.store.forget_engines(self.clock.now() - ENGINE_FORGOTTEN).await?;
-                let engine = self.store.register_engine(engine.clone()).await?;
+                self.database.forget_engines(self.clock.now() - ENGINE_FORGOTTEN).await?;
+                let engine = self.database.register_engine(engine.clone()).await?;
                 tracing::info!(engine = %engine.id, address = %engine.address, "the engine serves other servers");
-                self.store.engine_heartbeat(&engine.id, &beat).await
+                self.database.engine_heartbeat(&engine.id, &beat).await
             }
             told => told,
         }

@@ -3,19 +3,17 @@
 use async_trait::async_trait;
 use sqlx::{Executor, QueryBuilder};
 
-use crate::domain::checkpoint::{Checkpoint, CheckpointFilter, NewCheckpoint};
+use crate::domain::checkpoint::{Checkpoint, CheckpointFilter};
 use crate::domain::event::{CheckpointEvent, NewEvent, kind};
-use crate::domain::job::LeaseToken;
 use crate::domain::page::{Listing, Page};
 use crate::store::change::{event_data, taken};
 use crate::store::error::{Result, StoreError};
 use crate::store::filter::{push_equal, push_page};
-use crate::store::json::to_json;
 use crate::store::lock::Lock;
 use crate::store::rows;
 use crate::store::traits::CheckpointStore;
 
-use super::{Db, SqlStore, Write, events, found, guard, ids, locks, runs, servers};
+use super::{Db, SqlStore, Write, events, found, ids, locks, runs, servers};
 
 const SELECT: &str = include_str!("../sql/checkpoint_select.sql");
 const SELECT_ONE: &str = concat!(include_str!("../sql/checkpoint_select.sql"), " WHERE checkpoints.id = $1");
@@ -29,7 +27,6 @@ const SELECT_ALL_PROMOTED: &str = concat!(
     include_str!("../sql/checkpoint_select.sql"),
     " WHERE checkpoints.promoted_as IS NOT NULL ORDER BY checkpoints.promoted_as"
 );
-const INSERT: &str = include_str!("../sql/checkpoint_insert.sql");
 const JOBS: &str = include_str!("../sql/checkpoint_jobs.sql");
 const DELETE: &str = "DELETE FROM checkpoints WHERE id = $1";
 const MODEL: &str = "SELECT 1 FROM models WHERE name = $1";
@@ -39,34 +36,6 @@ const PROMOTE: &str = "UPDATE checkpoints SET promoted_as = $1 WHERE id = $2";
 
 #[async_trait]
 impl CheckpointStore for SqlStore {
-    async fn add_checkpoint(&self, token: &LeaseToken, new: NewCheckpoint) -> Result<Checkpoint> {
-        let manifest = to_json(&new.manifest)?;
-        let now = self.now();
-        let mut tx = self.write().await?;
-        guard(&mut tx, token).await?;
-        locks::take(&mut tx, Lock::Run(&token.run_id)).await?;
-        let inserted = sqlx::query(INSERT)
-            .bind(&new.id)
-            .bind(&token.run_id)
-            .bind(new.step as i64)
-            .bind(&new.key)
-            .bind(new.accuracy)
-            .bind(new.score)
-            .bind(new.last)
-            .bind(manifest)
-            .bind(now)
-            .execute(&mut tx)
-            .await?;
-        if inserted.rows_affected() == 0 {
-            return load(&mut tx, &new.id).await;
-        }
-        runs::refresh_checkpoints(&mut tx, &token.run_id, now).await?;
-        let checkpoint = load(&mut tx, &new.id).await?;
-        write_event(&mut tx, now, kind::CHECKPOINT, Some(&token.job_id), &checkpoint, None).await?;
-        tx.commit().await?;
-        Ok(checkpoint)
-    }
-
     async fn checkpoint(&self, id: &str) -> Result<Checkpoint> {
         self.patiently(|| load(self.reads(), id)).await
     }
@@ -142,7 +111,8 @@ impl CheckpointStore for SqlStore {
     }
 }
 
-async fn load(executor: impl Executor<'_, Database = Db>, id: &str) -> Result<Checkpoint> {
+/// Reads a checkpoint.
+pub(super) async fn load(executor: impl Executor<'_, Database = Db>, id: &str) -> Result<Checkpoint> {
     let row = sqlx::query(SELECT_ONE).bind(id).fetch_optional(executor).await?;
     rows::checkpoint(&found(row, "checkpoint", id)?)
 }
@@ -179,7 +149,8 @@ pub(super) async fn delete_later(tx: &mut Write, now: i64, run_id: &str, step: i
     Ok(later)
 }
 
-async fn write_event(
+/// Tells of a checkpoint.
+pub(super) async fn write_event(
     tx: &mut Write,
     now: i64,
     kind: &str,

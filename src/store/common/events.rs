@@ -3,14 +3,12 @@
 use async_trait::async_trait;
 
 use crate::domain::event::{Event, EventFilter, EventSpan, NewEvent};
-use crate::domain::job::LeaseToken;
-use crate::store::change::leased_event;
 use crate::store::error::Result;
 use crate::store::json::to_json;
 use crate::store::rows;
 use crate::store::traits::EventStore;
 
-use super::{SqlStore, Write, guard};
+use super::{SqlStore, Write};
 
 const INSERT: &str = concat!(include_str!("../sql/event_insert.sql"), "VALUES ($1, $2, $3, $4, $5, $6) RETURNING *");
 
@@ -18,15 +16,6 @@ const INSERT: &str = concat!(include_str!("../sql/event_insert.sql"), "VALUES ($
 impl EventStore for SqlStore {
     async fn append_event(&self, event: NewEvent) -> Result<Event> {
         let mut tx = self.write().await?;
-        let event = insert(&mut tx, self.now(), &event).await?;
-        tx.commit().await?;
-        Ok(event)
-    }
-
-    async fn append_job_event(&self, token: &LeaseToken, kind: &str, data: serde_json::Value) -> Result<Event> {
-        let event = leased_event(token, kind, data);
-        let mut tx = self.write().await?;
-        guard(&mut tx, token).await?;
         let event = insert(&mut tx, self.now(), &event).await?;
         tx.commit().await?;
         Ok(event)

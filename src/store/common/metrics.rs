@@ -1,16 +1,14 @@
-//! Metrics: many points at once in, series or buckets out.
+//! Metrics as people see them: series or buckets.
 
 use async_trait::async_trait;
 use sqlx::Row as _;
 
-use crate::domain::job::LeaseToken;
-use crate::domain::metric::{MetricKey, MetricPoint, SeriesQuery, TimedMetrics};
+use crate::domain::metric::{MetricKey, MetricPoint, SeriesQuery};
 use crate::store::error::Result;
-use crate::store::points::{self, feed};
-use crate::store::rows;
 use crate::store::traits::MetricStore;
+use crate::store::{points, rows};
 
-use super::{Row, SqlStore, batches, guard, runs, series};
+use super::{Row, SqlStore, series};
 
 const KEYS: &str = "SELECT key, last_step, last_value, min_value, max_value \
     FROM metric_keys WHERE run_id = $1 ORDER BY key";
@@ -21,23 +19,6 @@ const SERIES_BUCKETS: &str = include_str!("../sql/series_buckets.sql");
 
 #[async_trait]
 impl MetricStore for SqlStore {
-    async fn append_metrics(&self, token: &LeaseToken, batch: &[TimedMetrics]) -> Result<()> {
-        if batch.is_empty() {
-            return Ok(());
-        }
-        let feed = feed(token, batch)?;
-        let mut tx = self.write().await?;
-        guard(&mut tx, token).await?;
-        let ids = batches::upsert_keys(&mut tx, &token.run_id, batch).await?;
-        batches::upsert_steps(&mut tx, &token.run_id, batch).await?;
-        batches::upsert_points(&mut tx, &ids, batch).await?;
-        let now = self.now();
-        runs::refresh_metrics(&mut tx, &token.run_id, now).await?;
-        batches::insert_events(&mut tx, now, &feed).await?;
-        tx.commit().await?;
-        Ok(())
-    }
-
     async fn metric_keys(&self, run_id: &str) -> Result<Vec<MetricKey>> {
         let key = |row: &Row| {
             Ok(MetricKey {

@@ -6,7 +6,9 @@
 //! series is read (`series.rs`), and its schema (`migrate.rs`).
 
 mod access;
+mod attempt;
 mod checkpoints;
+mod door;
 mod engines;
 pub(super) mod events;
 pub(super) mod figures;
@@ -15,6 +17,7 @@ mod jobs;
 mod metrics;
 pub(super) mod migrate;
 mod models;
+mod presence;
 pub(super) mod queue;
 mod quotas;
 mod retention;
@@ -27,16 +30,15 @@ mod workers;
 
 use async_trait::async_trait;
 use sqlx::query::Query;
-use sqlx::{Database, QueryBuilder, Row as _};
+use sqlx::{QueryBuilder, Row as _};
 
 use super::{Db, EACH_LABEL, Row, SqlStore, Write, batches, claim, locks, schema, series};
-use crate::domain::job::LeaseToken;
-use crate::store::error::{Result, StoreError, lease_lost};
+use crate::store::error::{Result, StoreError};
 use crate::store::rows::Record;
-use crate::store::traits::Store;
+use crate::store::traits::{Database, Store, WorkStore};
 
 /// A statement with the values that are bound to it.
-pub(super) type Statement = Query<'static, Db, <Db as Database>::Arguments>;
+pub(super) type Statement = Query<'static, Db, <Db as sqlx::Database>::Arguments>;
 
 /// Reads, which are tried again where the database does not answer at once.
 impl SqlStore {
@@ -61,8 +63,11 @@ impl SqlStore {
     }
 }
 
+impl Store for SqlStore {}
+impl WorkStore for SqlStore {}
+
 #[async_trait]
-impl Store for SqlStore {
+impl Database for SqlStore {
     async fn check(&self) -> Result<()> {
         // A write proves more than a read: a standby, a full or a read-only disk shows here.
         let mut tx = self.write().await?;
@@ -84,17 +89,6 @@ fn found(row: Option<Row>, kind: &'static str, id: &str) -> Result<Row> {
 /// The column `id` of every row.
 fn ids(rows: &[Row]) -> Result<Vec<String>> {
     rows.iter().map(|row| Ok(row.try_get("id")?)).collect()
-}
-
-/// Fails unless the token's attempt is the one that holds the job; nobody can take the job before the transaction ends.
-async fn guard(tx: &mut Write, token: &LeaseToken) -> Result<()> {
-    let held = sqlx::query(locks::LEASE_HELD)
-        .bind(&token.job_id)
-        .bind(&token.run_id)
-        .bind(i64::from(token.attempt))
-        .fetch_optional(&mut *tx)
-        .await?;
-    held.map(drop).ok_or_else(|| lease_lost(token))
 }
 
 impl Record for Row {

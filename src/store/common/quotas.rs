@@ -2,16 +2,13 @@
 
 use async_trait::async_trait;
 
-use crate::domain::access::{ProjectLoad, ProjectQuota};
+use crate::domain::access::ProjectLoad;
 use crate::store::error::Result;
-use crate::store::lock::Lock;
 use crate::store::rows;
 use crate::store::traits::QuotaStore;
 
-use super::{SqlStore, locks};
+use super::SqlStore;
 
-const CLEAR: &str = "DELETE FROM project_quotas";
-const INSERT: &str = "INSERT INTO project_quotas (project, running_jobs, gpus) VALUES ($1, $2, $3)";
 const LOAD: &str = "SELECT \
     (SELECT count(*) FROM jobs WHERE project = $1 AND lease_worker IS NOT NULL) AS running, \
     (SELECT running_jobs FROM project_quotas WHERE project IN ($1, '*') ORDER BY project = '*' LIMIT 1) AS most, \
@@ -22,18 +19,6 @@ const BYTES: &str = include_str!("../sql/project_bytes.sql");
 
 #[async_trait]
 impl QuotaStore for SqlStore {
-    async fn set_quotas(&self, quotas: &[ProjectQuota]) -> Result<()> {
-        let mut tx = self.write().await?;
-        locks::take(&mut tx, Lock::Quotas).await?;
-        sqlx::query(CLEAR).execute(&mut tx).await?;
-        for quota in quotas {
-            let insert = sqlx::query(INSERT).bind(&quota.project).bind(quota.running_jobs.map(i64::from));
-            insert.bind(quota.gpus.map(i64::from)).execute(&mut tx).await?;
-        }
-        tx.commit().await?;
-        Ok(())
-    }
-
     async fn project_load(&self, project: &str) -> Result<ProjectLoad> {
         rows::project_load(&self.one(|| sqlx::query(LOAD).bind(project)).await?)
     }

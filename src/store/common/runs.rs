@@ -5,12 +5,11 @@ use sqlx::{Executor, QueryBuilder};
 
 use crate::clock::new_id;
 use crate::domain::checkpoint::Checkpoint;
-use crate::domain::event::{RewindEvent, kind};
-use crate::domain::job::{Job, LeaseToken};
+use crate::domain::job::Job;
 use crate::domain::metric::EVAL_ACCURACY;
 use crate::domain::page::{Listing, Page};
 use crate::domain::run::{Continuation, Run, RunFilter, RunUpdate};
-use crate::store::change::{event_data, leased_event, run_artifacts, run_deleted_event};
+use crate::store::change::{run_artifacts, run_deleted_event};
 use crate::store::error::{Result, StoreError};
 use crate::store::filter::{push_equal, push_page, push_states, push_tag};
 use crate::store::json::to_json;
@@ -21,8 +20,7 @@ use crate::store::traits::{Once, RunStore};
 
 use super::jobs::Ids;
 use super::{
-    Db, EACH_LABEL, SqlStore, Write, checkpoints, events, found, guard, idempotency, ids, jobs, locks, servers,
-    transition,
+    Db, EACH_LABEL, SqlStore, Write, checkpoints, events, found, idempotency, ids, jobs, locks, servers, transition,
 };
 
 const SELECT: &str = include_str!("../sql/run_select.sql");
@@ -38,13 +36,6 @@ const HOLDERS: &str = include_str!("../sql/run_jobs.sql");
 const FREE_FOLLOWERS: &str =
     "UPDATE jobs SET after_job = NULL WHERE after_job IN (SELECT id FROM jobs AS own WHERE own.run_id = $1)";
 const DELETE: &str = "DELETE FROM runs WHERE id = $1";
-const LATER_POINTS: &str =
-    "DELETE FROM points WHERE key_id IN (SELECT id FROM metric_keys WHERE run_id = $1) AND step > $2";
-const EMPTY_KEYS: &str = "DELETE FROM metric_keys \
-    WHERE run_id = $1 AND last_step > $2 AND NOT EXISTS (SELECT 1 FROM points WHERE key_id = metric_keys.id)";
-const KEYS: &str = include_str!("../sql/rewind_keys.sql");
-const LATER_STEPS: &str = "DELETE FROM metric_steps WHERE run_id = $1 AND step > $2";
-const LATER_SAMPLES: &str = "DELETE FROM samples WHERE run_id = $1 AND step > $2";
 
 #[async_trait]
 impl RunStore for SqlStore {
@@ -145,29 +136,6 @@ impl RunStore for SqlStore {
         events::insert(&mut tx, now, &run_deleted_event(run, &checkpoints)?).await?;
         tx.commit().await?;
         Ok(checkpoints)
-    }
-
-    async fn rewind(&self, token: &LeaseToken, to_step: Option<u64>) -> Result<Vec<Checkpoint>> {
-        // Steps count from 0, so that "beyond -1" is everything.
-        let kept = to_step.map_or(-1, |s| s as i64);
-        let now = self.now();
-        let mut tx = self.write().await?;
-        guard(&mut tx, token).await?;
-        locks::take(&mut tx, Lock::Run(&token.run_id)).await?;
-        let gone = checkpoints::delete_later(&mut tx, now, &token.run_id, kept).await?;
-        let mut deleted = gone.len() as u64;
-        for sql in [LATER_POINTS, LATER_STEPS, LATER_SAMPLES, EMPTY_KEYS, KEYS] {
-            deleted += sqlx::query(sql).bind(&token.run_id).bind(kept).execute(&mut tx).await?.rows_affected();
-        }
-        if deleted == 0 {
-            return Ok(gone);
-        }
-        refresh_metrics(&mut tx, &token.run_id, now).await?;
-        refresh_checkpoints(&mut tx, &token.run_id, now).await?;
-        let event = leased_event(token, kind::REWIND, event_data(&RewindEvent { to_step })?);
-        events::insert(&mut tx, now, &event).await?;
-        tx.commit().await?;
-        Ok(gone)
     }
 }
 

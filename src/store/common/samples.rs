@@ -3,36 +3,19 @@
 use async_trait::async_trait;
 use sqlx::QueryBuilder;
 
-use crate::domain::event::{SamplesEvent, kind};
-use crate::domain::job::LeaseToken;
 use crate::domain::page::{Listing, Page};
-use crate::domain::sample::{SampleGroup, SampleRecord, SampleStep};
-use crate::store::change::{event_data, leased_event};
+use crate::domain::sample::{SampleRecord, SampleStep};
 use crate::store::error::Result;
 use crate::store::rows;
 use crate::store::traits::SampleStore;
 
-use super::{Db, Row, SqlStore, batches, events, found, guard};
+use super::{Db, Row, SqlStore, found};
 
 const ONE: &str = "SELECT * FROM samples WHERE run_id = $1 AND id = $2";
 const STEPS: &str = "SELECT step, count(*) AS n FROM samples WHERE run_id = $1 GROUP BY step ORDER BY step";
 
 #[async_trait]
 impl SampleStore for SqlStore {
-    async fn append_samples(&self, token: &LeaseToken, step: u64, groups: &[SampleGroup]) -> Result<()> {
-        if groups.is_empty() {
-            return Ok(());
-        }
-        let data = event_data(&SamplesEvent { step, groups: groups.len() as u64 })?;
-        let now = self.now();
-        let mut tx = self.write().await?;
-        guard(&mut tx, token).await?;
-        batches::insert_samples(&mut tx, now, &token.run_id, step, groups).await?;
-        events::insert(&mut tx, now, &leased_event(token, kind::SAMPLES, data)).await?;
-        tx.commit().await?;
-        Ok(())
-    }
-
     async fn sample(&self, run_id: &str, id: &str) -> Result<SampleRecord> {
         let row = self.optional(|| sqlx::query(ONE).bind(run_id).bind(id)).await?;
         rows::sample(&found(row, "sample", id)?)

@@ -1,4 +1,4 @@
-//! The database itself, the API servers on it, and the files that belong to it.
+//! What a server does for its database: its identity, its limits, and the files that belong to it.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use sqlx::Row as _;
 
 use crate::clock::new_id;
+use crate::domain::access::ProjectQuota;
 use crate::store::error::Result;
 use crate::store::lock::Lock;
 use crate::store::traits::{DatasetHolder, ServerStore};
@@ -17,9 +18,8 @@ const SELECT_ID: &str = "SELECT value FROM facts WHERE name = 'database_id'";
 const INSERT_ID: &str = "INSERT INTO facts (name, value) VALUES ('database_id', $1) ON CONFLICT (name) DO NOTHING";
 const PROBE: &str = "INSERT INTO facts (name, value) VALUES ('probe', $1) \
     ON CONFLICT (name) DO UPDATE SET value = excluded.value";
-const BEAT: &str = "INSERT INTO servers (id, host, started_at, heartbeat_at) VALUES ($1, $2, $3, $3) \
-    ON CONFLICT (id) DO UPDATE SET heartbeat_at = excluded.heartbeat_at";
-const FORGET: &str = "DELETE FROM servers WHERE heartbeat_at < $1";
+const CLEAR_QUOTAS: &str = "DELETE FROM project_quotas";
+const INSERT_QUOTA: &str = "INSERT INTO project_quotas (project, running_jobs, gpus) VALUES ($1, $2, $3)";
 const HOLD: &str = "UPDATE datasets SET server = $1 WHERE id = $2 AND state IN ('uploading', 'validating')";
 const HOLDERS: &str = include_str!("../sql/dataset_holders.sql");
 const REMOVALS: &str = "SELECT key FROM removals ORDER BY noted_at, key";
@@ -31,8 +31,6 @@ const ORPHAN: &str = "INSERT INTO orphans (key, first_seen_at, last_seen_at) VAL
     ON CONFLICT (key) DO UPDATE SET last_seen_at = excluded.last_seen_at";
 const OLD_ORPHANS: &str =
     "SELECT key FROM orphans WHERE first_seen_at <= $1 AND first_seen_at < last_seen_at ORDER BY key";
-/// Servers that were silent for so long are forgotten.
-const REMEMBERED: Duration = Duration::from_hours(30 * 24);
 
 #[async_trait]
 impl ServerStore for SqlStore {
@@ -47,12 +45,16 @@ impl ServerStore for SqlStore {
         rows::text(&row, "value")
     }
 
-    async fn server_heartbeat(&self, id: &str, host: &str) -> Result<()> {
-        let now = self.now();
+    async fn set_quotas(&self, quotas: &[ProjectQuota]) -> Result<()> {
         let mut tx = self.write().await?;
-        sqlx::query(BEAT).bind(id).bind(host).bind(now).execute(&mut tx).await?;
-        sqlx::query(FORGET).bind(now - millis(REMEMBERED)).execute(&mut tx).await?;
-        Ok(tx.commit().await?)
+        locks::take(&mut tx, Lock::Quotas).await?;
+        sqlx::query(CLEAR_QUOTAS).execute(&mut tx).await?;
+        for quota in quotas {
+            let insert = sqlx::query(INSERT_QUOTA).bind(&quota.project).bind(quota.running_jobs.map(i64::from));
+            insert.bind(quota.gpus.map(i64::from)).execute(&mut tx).await?;
+        }
+        tx.commit().await?;
+        Ok(())
     }
 
     async fn hold_dataset(&self, id: &str, server_id: &str) -> Result<()> {

@@ -20,7 +20,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
 use sqlx::{Executor as _, Sqlite};
 
 use self::common::{Statement, migrate};
@@ -151,7 +153,7 @@ mod tests {
     use super::*;
     use crate::clock::SystemClock;
     use crate::domain::event::NewEvent;
-    use crate::store::traits::{EventStore as _, Store as _};
+    use crate::store::traits::{Database as _, EventStore as _};
 
     fn large() -> NewEvent {
         let data = serde_json::json!({"text": "x".repeat(1 << 20)});

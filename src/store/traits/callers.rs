@@ -1,12 +1,10 @@
-//! Who asks: keys and what they are exchanged for, repeated requests, and how much a project may have.
+//! What people ask about themselves: keys and what they are exchanged for, repeated requests, and how much a project may have.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::domain::access::{
-    ApiKey, AuditEntry, NewAudit, NewKey, NewTicket, ProjectLoad, ProjectQuota, StoredKey, TicketKind,
-};
+use crate::domain::access::{ApiKey, AuditEntry, NewAudit, NewKey, ProjectLoad};
 use crate::domain::page::{Listing, Page};
 use crate::store::error::Result;
 
@@ -74,36 +72,17 @@ pub trait AccessStore: Send + Sync {
     async fn create_key_once(&self, key: NewKey, once: Once<'_>) -> Result<ApiKey>;
     /// Keys, newest first; revoked ones too.
     async fn keys(&self, page: &Page) -> Result<Listing<ApiKey>>;
-    /// The key whose secret begins with this public part; a revoked one too.
-    async fn key_by_prefix(&self, prefix: &str) -> Result<Option<StoredKey>>;
-    /// The key is in use. Writes only when that was last written `every` ago or earlier.
-    async fn touch_key(&self, id: &str, every: Duration) -> Result<()>;
     /// Refuses the key and everything it was exchanged for from now on; a repeat changes nothing.
     async fn revoke_key(&self, id: &str) -> Result<ApiKey>;
-    /// Is there a key that is not revoked?
-    async fn has_keys(&self) -> Result<bool>;
-    /// Was there ever a key? Revoked ones count.
-    async fn had_keys(&self) -> Result<bool>;
-    /// Is this a key that is not revoked?
-    async fn is_open_key(&self, id: &str) -> Result<bool>;
-    /// Stores what a key was exchanged for; what has run out goes.
-    async fn issue_ticket(&self, ticket: NewTicket) -> Result<()>;
-    /// The key behind a ticket that has not run out; none when the key is revoked.
-    async fn ticket(&self, kind: TicketKind, hash: &str) -> Result<Option<ApiKey>>;
-    /// The same, and the ticket is gone: of several that ask at once, one gets it.
-    async fn take_ticket(&self, kind: TicketKind, hash: &str) -> Result<Option<ApiKey>>;
     /// Records what somebody did.
     async fn append_audit(&self, entry: NewAudit) -> Result<AuditEntry>;
     /// What was done, newest first; before this sequence number, if given.
     async fn audit(&self, before: Option<i64>, limit: u32) -> Result<Vec<AuditEntry>>;
 }
 
-/// How much of a project may be at work at the same time, and how much it stores. A claim passes over the jobs of a
-/// project that has as many as it may.
+/// How much of a project may be at work at the same time, and how much it stores.
 #[async_trait]
 pub trait QuotaStore: Send + Sync {
-    /// Puts these limits in place of all others. The project `*` stands for every project that is not named.
-    async fn set_quotas(&self, quotas: &[ProjectQuota]) -> Result<()>;
     /// What is at work in a project, and how much may be.
     async fn project_load(&self, project: &str) -> Result<ProjectLoad>;
     /// Bytes of the checkpoints and data sets of a project.

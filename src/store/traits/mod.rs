@@ -1,32 +1,36 @@
-//! What the rest of the house asks of a database. Every method is one transaction; none spans any work outside it.
+//! What the rest of the house asks of a database, as two faces: [`Store`], what people ask, which is narrowed to one caller by a
+//! [view](crate::store::view()); and [`WorkStore`], what the program's own processes write, which no caller gets.
 //!
-//! Errors: [`StoreError::NotFound`](crate::store::StoreError) for unknown ids, `LeaseLost` for every write with an
-//! outdated [`LeaseToken`], `Database` when the database fails; others are named at the method.
+//! Every method is one transaction; none spans any work outside it. Errors:
+//! [`StoreError::NotFound`](crate::store::StoreError) for unknown ids, `LeaseLost` for every write with an outdated
+//! [`LeaseToken`](crate::domain::job::LeaseToken), `Database` when the database fails; others are named at the method.
 
 mod callers;
-
-use std::time::Duration;
+mod work;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use crate::domain::checkpoint::{Checkpoint, CheckpointFilter, NewCheckpoint};
+use crate::domain::checkpoint::{Checkpoint, CheckpointFilter};
 use crate::domain::dataset::{DatasetRecord, NewDataset};
-use crate::domain::engine::{EngineBeat, EngineRecord, NewEngine};
+use crate::domain::engine::EngineRecord;
 use crate::domain::event::{Event, EventFilter, EventSpan, NewEvent};
 use crate::domain::figures::Figures;
-use crate::domain::job::{Job, JobAction, JobFilter, JobUpdate, LeaseToken, LeasedJob, NewJob, Wanted};
-use crate::domain::metric::{MetricKey, MetricPoint, SeriesQuery, TimedMetrics};
+use crate::domain::job::{Job, JobAction, JobFilter, JobUpdate, NewJob};
+use crate::domain::metric::{MetricKey, MetricPoint, SeriesQuery};
 use crate::domain::model::{Model, NewModel};
 use crate::domain::page::{Listing, Page};
 use crate::domain::run::{Continuation, Run, RunFilter, RunUpdate};
-use crate::domain::sample::{SampleGroup, SampleRecord, SampleStep};
-use crate::domain::spec::DeviceClass;
+use crate::domain::sample::{SampleRecord, SampleStep};
 use crate::domain::sweep::{NewSweep, Sweep, SweepFilter, SweepSettings};
-use crate::domain::worker::{NewWorker, WorkerRecord, WorkerState};
+use crate::domain::worker::WorkerRecord;
 use crate::store::error::Result;
 
 pub use callers::{AccessStore, IdempotencyRequest, IdempotencyState, IdempotencyStore, Once, QuotaStore};
+pub use work::{
+    AttemptStore, ClaimRequest, DatasetHolder, DoorStore, Failure, PresenceStore, QueueStore, RetentionStore,
+    ServerStore,
+};
 
 /// Jobs as people see them.
 #[async_trait]
@@ -52,50 +56,6 @@ pub trait JobStore: Send + Sync {
     async fn queue_depth(&self) -> Result<u64>;
 }
 
-/// What a worker that looks for a job offers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClaimRequest {
-    /// The worker.
-    pub worker_id: String,
-    /// Its device: jobs for this class and for any are considered.
-    pub device: DeviceClass,
-    /// How long the lease holds without a heartbeat.
-    pub ttl: Duration,
-}
-
-/// How an attempt ended badly.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// What happened, for people.
-    pub message: String,
-    /// Try again after this pause while attempts are left; none: the job has failed for good.
-    pub retry_after: Option<Duration>,
-}
-
-/// The queue as workers see it.
-#[async_trait]
-pub trait QueueStore: Send + Sync {
-    /// Could [`claim`](Self::claim) find something (a queued job, or a lease that ran out)? A cheap read for polling.
-    async fn has_work(&self, device: DeviceClass) -> Result<bool>;
-    /// Takes the next job: highest priority, then first submitted, among those that fit the device, whose `after`
-    /// succeeded and whose `not_before` has passed. Leases that ran out are dealt with first.
-    async fn claim(&self, request: &ClaimRequest) -> Result<Option<LeasedJob>>;
-    /// Extends the lease and tells what is wanted of the worker.
-    async fn heartbeat(&self, token: &LeaseToken, ttl: Duration) -> Result<Wanted>;
-    /// The trainer is done, with its last step or because the settings end it earlier, which `reason` tells people.
-    async fn complete(&self, token: &LeaseToken, reason: &str) -> Result<Job>;
-    /// The attempt failed: queued again with a pause, or failed for good.
-    async fn fail(&self, token: &LeaseToken, failure: &Failure) -> Result<Job>;
-    /// The worker lets go in an orderly way (drain, pause, cancel): running -> queued, pausing -> paused,
-    /// cancelling -> cancelled. The attempt is given back: an operator's drain is not the job's fault.
-    async fn release(&self, token: &LeaseToken, reason: &str) -> Result<Job>;
-    /// Deals with every lease that ran out: the job is queued again, or fails when its attempts are used up (a
-    /// pausing one is paused, a cancelling one cancelled). Returns the jobs it touched.
-    async fn expire_leases(&self) -> Result<Vec<Job>>;
-    /// The worker is known to be dead: its leases end now instead of running out.
-    async fn release_worker(&self, worker_id: &str, reason: &str) -> Result<Vec<Job>>;
-}
-
 /// Runs.
 #[async_trait]
 pub trait RunStore: Send + Sync {
@@ -118,10 +78,6 @@ pub trait RunStore: Send + Sync {
     /// follow. `Conflict` when its job has not ended, `Held` with the holders when a checkpoint of it is promoted,
     /// or an unfinished job starts from one or waits for a job of the run.
     async fn delete_run(&self, id: &str) -> Result<Vec<Checkpoint>>;
-    /// A resumed attempt starts behind step `to_step` (none: from the beginning): points, samples and checkpoints of later steps go (promoted
-    /// checkpoints stay) and a `rewind` event is written, in one transaction. No event when there is nothing later.
-    /// Returns the checkpoints that are gone, so that their files can follow.
-    async fn rewind(&self, token: &LeaseToken, to_step: Option<u64>) -> Result<Vec<Checkpoint>>;
 }
 
 /// Sweeps.
@@ -150,9 +106,6 @@ pub trait SweepStore: Send + Sync {
 /// Metrics.
 #[async_trait]
 pub trait MetricStore: Send + Sync {
-    /// Stores points, and one `metrics` event for each entry, in one transaction. A key's later value at the same
-    /// step replaces the earlier one.
-    async fn append_metrics(&self, token: &LeaseToken, batch: &[TimedMetrics]) -> Result<()>;
     /// The run's keys in alphabetical order.
     async fn metric_keys(&self, run_id: &str) -> Result<Vec<MetricKey>>;
     /// One series in the order of steps; empty for a key that the run does not have.
@@ -162,8 +115,6 @@ pub trait MetricStore: Send + Sync {
 /// Sample rollouts.
 #[async_trait]
 pub trait SampleStore: Send + Sync {
-    /// Stores the groups of one step and a `samples` event.
-    async fn append_samples(&self, token: &LeaseToken, step: u64, groups: &[SampleGroup]) -> Result<()>;
     /// One sample of a run.
     async fn sample(&self, run_id: &str, id: &str) -> Result<SampleRecord>;
     /// Samples of a run in the order of steps, oldest first; of one step only if given.
@@ -175,8 +126,6 @@ pub trait SampleStore: Send + Sync {
 /// Checkpoints.
 #[async_trait]
 pub trait CheckpointStore: Send + Sync {
-    /// Records a checkpoint whose files are stored, and writes its event. A repeat with the same id changes nothing.
-    async fn add_checkpoint(&self, token: &LeaseToken, checkpoint: NewCheckpoint) -> Result<Checkpoint>;
     /// One checkpoint.
     async fn checkpoint(&self, id: &str) -> Result<Checkpoint>;
     /// Checkpoints, newest first.
@@ -267,8 +216,6 @@ pub trait ModelStore: Send + Sync {
 pub trait EventStore: Send + Sync {
     /// Writes an event that no lease guards.
     async fn append_event(&self, event: NewEvent) -> Result<Event>;
-    /// Writes an event of a worker about its job and run.
-    async fn append_job_event(&self, token: &LeaseToken, kind: &str, data: serde_json::Value) -> Result<Event>;
     /// Events with a greater sequence number, oldest first. No event ever appears later with a smaller number than
     /// one that was already seen.
     async fn events_after(&self, seq: i64, filter: &EventFilter, limit: u32) -> Result<Vec<Event>>;
@@ -279,10 +226,6 @@ pub trait EventStore: Send + Sync {
 /// Workers.
 #[async_trait]
 pub trait WorkerStore: Send + Sync {
-    /// A worker introduces itself.
-    async fn register_worker(&self, worker: NewWorker) -> Result<WorkerRecord>;
-    /// A worker is alive and tells what it does.
-    async fn worker_heartbeat(&self, id: &str, state: WorkerState, job_id: Option<&str>) -> Result<()>;
     /// One worker.
     async fn worker(&self, id: &str) -> Result<WorkerRecord>;
     /// Every worker heard of since `since`, newest first.
@@ -292,60 +235,8 @@ pub trait WorkerStore: Send + Sync {
 /// Engines that serve other servers.
 #[async_trait]
 pub trait EngineStore: Send + Sync {
-    /// An engine introduces itself; one that is known already under its id tells its address anew.
-    async fn register_engine(&self, engine: NewEngine) -> Result<EngineRecord>;
-    /// An engine is alive. `NotFound` when it was forgotten: it registers again.
-    async fn engine_heartbeat(&self, id: &str, beat: &EngineBeat) -> Result<()>;
     /// Every engine heard of since `since`, the oldest first.
     async fn engines(&self, since: DateTime<Utc>) -> Result<Vec<EngineRecord>>;
-    /// An engine leaves; one that is not known has left already.
-    async fn remove_engine(&self, id: &str) -> Result<()>;
-    /// Forgets engines that were not heard of since `before`; returns how many.
-    async fn forget_engines(&self, before: DateTime<Utc>) -> Result<u64>;
-}
-
-/// Old results, in batches of at most `most`; each call returns how many went.
-#[async_trait]
-pub trait RetentionStore: Send + Sync {
-    /// Deletes the oldest of the events before the first one that is not older than `before`.
-    async fn prune_events(&self, before: DateTime<Utc>, most: u32) -> Result<u64>;
-    /// Deletes samples of runs whose job ended before that time; runs with the label `keep` are left alone.
-    async fn prune_samples(&self, ended_before: DateTime<Utc>, most: u32) -> Result<u64>;
-    /// Deletes points of such runs; last, smallest and largest values of their keys stay.
-    async fn prune_points(&self, ended_before: DateTime<Utc>, most: u32) -> Result<u64>;
-    /// Checkpoints of such runs, in the order of their ids behind `after`, that are neither best nor last nor served.
-    async fn prunable_checkpoints(&self, ended_before: DateTime<Utc>, after: &str, most: u32) -> Result<Vec<String>>;
-}
-
-/// A data set on its way in, and the server that works on it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DatasetHolder {
-    /// The data set.
-    pub dataset_id: String,
-    /// The server; none for a program that did not say.
-    pub server_id: Option<String>,
-    /// When the server was last heard of, if it is known.
-    pub heard_at: Option<DateTime<Utc>>,
-}
-
-/// The database itself, the API servers on it, and the files that belong to it.
-#[async_trait]
-pub trait ServerStore: Send + Sync {
-    /// The id of this database, which is made with the first call and never changes.
-    async fn database_id(&self) -> Result<String>;
-    /// A server is alive; the first beat introduces it. Servers that were silent for a month are forgotten.
-    async fn server_heartbeat(&self, id: &str, host: &str) -> Result<()>;
-    /// A server takes a data set on its way in.
-    async fn hold_dataset(&self, id: &str, server_id: &str) -> Result<()>;
-    /// Every data set on its way in.
-    async fn dataset_holders(&self) -> Result<Vec<DatasetHolder>>;
-    /// Artifacts whose records are gone, oldest first; each stays noted until [`removed`](Self::removed).
-    async fn removals(&self) -> Result<Vec<String>>;
-    /// The files of an artifact are gone.
-    async fn removed(&self, key: &str) -> Result<()>;
-    /// Puts `found`, the artifacts that no record names, in place of those that were found before. Returns those that were
-    /// first found at least `age` ago, and so are found for the second time at least.
-    async fn note_orphans(&self, found: &[String], age: Duration) -> Result<Vec<String>>;
 }
 
 /// Figures for those who watch the program at work.
@@ -355,11 +246,9 @@ pub trait FigureStore: Send + Sync {
     async fn figures(&self) -> Result<Figures>;
 }
 
-/// Everything a database does for this program.
-#[async_trait]
+/// What people ask.
 pub trait Store:
     JobStore
-    + QueueStore
     + RunStore
     + SweepStore
     + MetricStore
@@ -370,12 +259,18 @@ pub trait Store:
     + WorkerStore
     + EngineStore
     + FigureStore
-    + ServerStore
-    + RetentionStore
     + IdempotencyStore
     + AccessStore
     + QuotaStore
 {
+}
+
+/// What the program's own processes write.
+pub trait WorkStore: QueueStore + AttemptStore + PresenceStore + DoorStore + ServerStore + RetentionStore {}
+
+/// An open database: everything that it does for this program.
+#[async_trait]
+pub trait Database: Store + WorkStore {
     /// Does the database answer, can it write, and has it the schema of this program?
     async fn check(&self) -> Result<()>;
     /// Finishes what is under way and closes the connections.

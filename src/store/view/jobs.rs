@@ -1,17 +1,14 @@
 //! Jobs and sweeps of one caller.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 
-use super::{View, workers_only};
-use crate::domain::job::{Job, JobAction, JobFilter, JobUpdate, LeaseToken, LeasedJob, NewJob, Wanted};
+use super::View;
+use crate::domain::job::{Job, JobAction, JobFilter, JobUpdate, NewJob};
 use crate::domain::page::{Listing, Page};
 use crate::domain::run::Run;
-use crate::domain::spec::DeviceClass;
 use crate::domain::sweep::{NewSweep, Sweep, SweepFilter, SweepSettings};
 use crate::store::error::Result;
-use crate::store::traits::{ClaimRequest, Failure, JobStore, Once, QueueStore, SweepStore};
+use crate::store::traits::{JobStore, Once, SweepStore};
 
 impl View {
     async fn writable_job(&self, id: &str) -> Result<()> {
@@ -119,40 +116,5 @@ impl SweepStore for View {
         // An admin's sweep may vary the project itself.
         let runs = self.store.sweep_runs(id).await?;
         Ok(runs.into_iter().filter(|run| self.caller.sees(&run.project)).collect())
-    }
-}
-
-#[async_trait]
-impl QueueStore for View {
-    async fn has_work(&self, _device: DeviceClass) -> Result<bool> {
-        workers_only()
-    }
-
-    async fn claim(&self, _request: &ClaimRequest) -> Result<Option<LeasedJob>> {
-        workers_only()
-    }
-
-    async fn heartbeat(&self, _token: &LeaseToken, _ttl: Duration) -> Result<Wanted> {
-        workers_only()
-    }
-
-    async fn complete(&self, _token: &LeaseToken, _reason: &str) -> Result<Job> {
-        workers_only()
-    }
-
-    async fn fail(&self, _token: &LeaseToken, _failure: &Failure) -> Result<Job> {
-        workers_only()
-    }
-
-    async fn release(&self, _token: &LeaseToken, _reason: &str) -> Result<Job> {
-        workers_only()
-    }
-
-    async fn expire_leases(&self) -> Result<Vec<Job>> {
-        workers_only()
-    }
-
-    async fn release_worker(&self, _worker_id: &str, _reason: &str) -> Result<Vec<Job>> {
-        workers_only()
     }
 }

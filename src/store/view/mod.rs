@@ -1,8 +1,8 @@
 //! The database as one caller sees it: the only place that decides whose objects may be seen and changed.
 //!
 //! What belongs to other projects does not exist here. What is shared can be seen, and changed by admins only. Every change
-//! that people ask for is written to the audit log, and carries the key that asked. The calls of workers are refused: their
-//! leases work on the whole database.
+//! that people ask for is written to the audit log, and carries the key that asked. What workers and servers write is not here:
+//! it works on the whole database.
 
 mod jobs;
 mod models;
@@ -10,8 +10,6 @@ mod others;
 mod runs;
 
 use std::sync::{Arc, OnceLock};
-
-use async_trait::async_trait;
 
 use crate::domain::access::{Caller, NewAudit, Role, SHARED_PROJECT};
 use crate::store::error::{Result, StoreError};
@@ -96,18 +94,4 @@ impl View {
     }
 }
 
-/// The answer to a caller who asks for what only workers do.
-fn workers_only<T>() -> Result<T> {
-    Err(StoreError::Forbidden("only workers hold leases".to_owned()))
-}
-
-#[async_trait]
-impl Store for View {
-    async fn check(&self) -> Result<()> {
-        self.store.check().await
-    }
-
-    async fn close(&self) {
-        self.store.close().await;
-    }
-}
+impl Store for View {}

@@ -2,13 +2,13 @@
 
 use async_trait::async_trait;
 
-use super::{View, workers_only};
-use crate::domain::checkpoint::{Checkpoint, CheckpointFilter, NewCheckpoint};
-use crate::domain::job::{Job, LeaseToken};
-use crate::domain::metric::{MetricKey, MetricPoint, SeriesQuery, TimedMetrics};
+use super::View;
+use crate::domain::checkpoint::{Checkpoint, CheckpointFilter};
+use crate::domain::job::Job;
+use crate::domain::metric::{MetricKey, MetricPoint, SeriesQuery};
 use crate::domain::page::{Listing, Page};
 use crate::domain::run::{Continuation, Run, RunFilter, RunUpdate};
-use crate::domain::sample::{SampleGroup, SampleRecord, SampleStep};
+use crate::domain::sample::{SampleRecord, SampleStep};
 use crate::store::error::Result;
 use crate::store::traits::{CheckpointStore, MetricStore, Once, RunStore, SampleStore};
 
@@ -77,18 +77,10 @@ impl RunStore for View {
         self.did("run.delete", &run.project, id, Some(&run.name)).await;
         Ok(gone)
     }
-
-    async fn rewind(&self, _token: &LeaseToken, _to_step: Option<u64>) -> Result<Vec<Checkpoint>> {
-        workers_only()
-    }
 }
 
 #[async_trait]
 impl MetricStore for View {
-    async fn append_metrics(&self, _token: &LeaseToken, _batch: &[TimedMetrics]) -> Result<()> {
-        workers_only()
-    }
-
     async fn metric_keys(&self, run_id: &str) -> Result<Vec<MetricKey>> {
         self.seen_run(run_id).await?;
         self.store.metric_keys(run_id).await
@@ -102,10 +94,6 @@ impl MetricStore for View {
 
 #[async_trait]
 impl SampleStore for View {
-    async fn append_samples(&self, _token: &LeaseToken, _step: u64, _groups: &[SampleGroup]) -> Result<()> {
-        workers_only()
-    }
-
     async fn sample(&self, run_id: &str, id: &str) -> Result<SampleRecord> {
         self.seen_run(run_id).await?;
         self.store.sample(run_id, id).await
@@ -124,10 +112,6 @@ impl SampleStore for View {
 
 #[async_trait]
 impl CheckpointStore for View {
-    async fn add_checkpoint(&self, _token: &LeaseToken, _checkpoint: NewCheckpoint) -> Result<Checkpoint> {
-        workers_only()
-    }
-
     async fn checkpoint(&self, id: &str) -> Result<Checkpoint> {
         let checkpoint = self.store.checkpoint(id).await?;
         self.seen(&checkpoint.project, "checkpoint", id)?;

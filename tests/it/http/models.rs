@@ -186,7 +186,7 @@ async fn a_model_comes_from_the_hub_and_serves() {
     );
     let events = api
         .service
-        .store()
+        .database()
         .events_after(
             0,
             &vgpo::domain::event::EventFilter { kinds: vec!["model".to_owned()], ..Default::default() },

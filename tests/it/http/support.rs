@@ -15,7 +15,7 @@ use vgpo::domain::spec::DeviceClass;
 use vgpo::http::{AppState, Connections, router};
 use vgpo::service::Service;
 use vgpo::serving::Engine;
-use vgpo::store::{self, ClaimRequest, Store};
+use vgpo::store::{self, ClaimRequest, Database};
 
 /// How long the test servers wait for the head of a request.
 pub const HEAD: Duration = Duration::from_secs(5);
@@ -88,7 +88,7 @@ impl Api {
         let connections = Connections { head: HEAD, ..Connections::at_most(settings.limits.connections) };
         let service = change(Service::new(store, clock, settings));
         service.admin().register_builtins().await.unwrap();
-        service.store().upsert_model(model("tiny", json!({"steps": 7}))).await.unwrap();
+        service.database().upsert_model(model("tiny", json!({"steps": 7}))).await.unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = router(AppState::new(service.clone()));
@@ -97,8 +97,8 @@ impl Api {
         Self { service, url, http: reqwest::Client::new(), _folder: folder }
     }
 
-    pub fn store(&self) -> &Arc<dyn Store> {
-        self.service.store()
+    pub fn store(&self) -> &Arc<dyn Database> {
+        self.service.database()
     }
 
     pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {

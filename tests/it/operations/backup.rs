@@ -12,7 +12,7 @@ use vgpo::domain::job::JobFilter;
 use vgpo::domain::metric::SeriesQuery;
 use vgpo::domain::page::Page;
 use vgpo::domain::run::RunFilter;
-use vgpo::store::{self, Store};
+use vgpo::store::{self, Database};
 
 use crate::store::fixture::{Db, Kind, claimed, group, new_job, point};
 
@@ -77,7 +77,7 @@ async fn take(source: &Source, name: &str) -> PathBuf {
 }
 
 /// Everything that readers see of the database's jobs and runs.
-async fn contents(store: &dyn Store) -> (Vec<String>, Vec<String>, usize) {
+async fn contents(store: &dyn Database) -> (Vec<String>, Vec<String>, usize) {
     let page = Page { limit: 500, after: None };
     let jobs = store.jobs(&JobFilter::default(), &page).await.unwrap().data;
     let runs = store.runs(&RunFilter::default(), &page).await.unwrap().data;

@@ -15,7 +15,7 @@ use vgpo::domain::job::{LeasedJob, NewJob};
 use vgpo::domain::metric::{StepMetrics, TimedMetrics};
 use vgpo::domain::sample::SampleGroup;
 use vgpo::domain::spec::{DeviceClass, JobSpec};
-use vgpo::store::{self, ClaimRequest, Store};
+use vgpo::store::{self, ClaimRequest, Database};
 
 use super::postgres::{self, Cluster};
 
@@ -30,7 +30,7 @@ pub enum Kind {
 
 /// An empty database, with the clock it runs on.
 pub struct Db {
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn Database>,
     pub clock: Arc<FakeClock>,
     pub url: String,
     home: Home,
@@ -155,7 +155,7 @@ pub fn claim_by(worker: &str) -> ClaimRequest {
 }
 
 /// Submits a job and has `worker` claim it.
-pub async fn claimed(store: &dyn Store, worker: &str) -> LeasedJob {
+pub async fn claimed(store: &dyn Database, worker: &str) -> LeasedJob {
     store.submit(new_job(|_| ())).await.unwrap();
     store.claim(&claim_by(worker)).await.unwrap().unwrap()
 }
@@ -216,12 +216,12 @@ pub fn new_checkpoint(id: &str, step: u64, accuracy: Option<f64>) -> NewCheckpoi
     }
 }
 
-pub async fn all_events(store: &dyn Store) -> Vec<Event> {
+pub async fn all_events(store: &dyn Database) -> Vec<Event> {
     store.events_after(0, &EventFilter::default(), 10_000).await.unwrap()
 }
 
 /// The states that a job went through, with the reasons, oldest first.
-pub async fn history(store: &dyn Store, job: &str) -> Vec<JobChanged> {
+pub async fn history(store: &dyn Database, job: &str) -> Vec<JobChanged> {
     let filter =
         EventFilter { jobs: vec![job.to_owned()], kinds: vec![kind::JOB.to_owned()], ..EventFilter::default() };
     let events = store.events_after(0, &filter, 10_000).await.unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use vgpo::domain::job::{Job, JobAction, JobState, LeaseToken};
 use vgpo::domain::page::Page;
-use vgpo::store::{Failure, Store, StoreError};
+use vgpo::store::{Database, Failure, StoreError};
 
 use super::fixture::{Db, Kind, TTL, claim_by, history, new_job, point};
 
@@ -54,7 +54,7 @@ struct World {
     step: u64,
 }
 
-async fn holds(store: &dyn Store, token: &LeaseToken) -> bool {
+async fn holds(store: &dyn Database, token: &LeaseToken) -> bool {
     let job = store.job(&token.job_id).await.unwrap();
     job.attempt == token.attempt && job.state.is_leased()
 }

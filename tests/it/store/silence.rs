@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, UnixStream};
 use tokio::sync::watch;
 use vgpo::config::app::{AppSettings, Sources};
 use vgpo::service::Service;
-use vgpo::store::{self, Store, StoreError};
+use vgpo::store::{self, Database, StoreError};
 
 use super::fixture::{self, Kind, new_job};
 
@@ -74,7 +74,7 @@ impl Proxy {
 }
 
 /// Opens as many connections as a busy server has.
-async fn warm(store: &Arc<dyn Store>) {
+async fn warm(store: &Arc<dyn Database>) {
     let asked: Vec<_> = (0..24)
         .map(|_| {
             let store = Arc::clone(store);

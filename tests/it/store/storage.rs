@@ -1,6 +1,5 @@
 //! What a database knows of itself, of its servers and of the files that belong to it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
@@ -98,7 +97,7 @@ pub async fn data_sets_on_their_way_in_have_a_server(db: &Db) {
 /// Of two projects that ask for a name at once, one gets it.
 pub async fn a_name_never_leaves_its_project(db: &Db) {
     let user = |project: &str| Caller { role: Role::User, project: project.to_owned(), ..Caller::anonymous() };
-    let views: Vec<_> = ["pa", "pb"].map(|project| store::view(Arc::clone(&db.store), user(project))).into();
+    let views: Vec<_> = ["pa", "pb"].map(|project| store::view(db.store.clone(), user(project))).into();
     let mut checkpoints = Vec::new();
     for project in ["pa", "pb"] {
         db.store.submit(new_job(|spec| project.clone_into(&mut spec.project))).await.unwrap();

@@ -13,7 +13,7 @@ use vgpo::domain::device::DeviceName;
 use vgpo::domain::job::{Job, JobState, NewJob};
 use vgpo::domain::metric::{SeriesQuery, StepMetrics};
 use vgpo::domain::spec::JobSpec;
-use vgpo::store::{self, Store};
+use vgpo::store::{self, Database};
 use vgpo::train::sink::{CheckpointNotice, Control, RunSink};
 use vgpo::worker::{self, JobLog, JobRunner, JobTask, RunEnd, RunnerError, WorkerConfig, WorkerError};
 
@@ -37,7 +37,7 @@ pub const TIMINGS: WorkerTimings = WorkerTimings {
 /// A folder with a database, artifacts and everything a worker writes.
 pub struct Place {
     pub root: PathBuf,
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn Database>,
     _folder: Option<tempfile::TempDir>,
 }
 
