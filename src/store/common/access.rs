@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use sqlx::QueryBuilder;
+use tracing::instrument;
 
 use crate::clock::new_id;
 use crate::domain::access::{ApiKey, AuditEntry, NewAudit, NewKey};
@@ -23,6 +24,7 @@ const AUDIT: &str = "SELECT * FROM audit WHERE $1 IS NULL OR seq < $1 ORDER BY s
 
 #[async_trait]
 impl AccessStore for SqlStore {
+    #[instrument(level = "debug", skip_all, fields(project = key.project))]
     async fn create_key_once(&self, key: NewKey, once: Once<'_>) -> Result<ApiKey> {
         let mut tx = self.write().await?;
         let row = sqlx::query(INSERT_KEY)
@@ -42,6 +44,7 @@ impl AccessStore for SqlStore {
         Ok(key)
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn keys(&self, page: &Page) -> Result<Listing<ApiKey>> {
         let list = || {
             let mut query = QueryBuilder::<Db>::new("SELECT * FROM api_keys WHERE true");
@@ -52,6 +55,7 @@ impl AccessStore for SqlStore {
         Ok(Listing::from_overfull(keys, page.limit, |key| key.id.clone()))
     }
 
+    #[instrument(level = "debug", skip_all, fields(key = id))]
     async fn revoke_key(&self, id: &str) -> Result<ApiKey> {
         let mut tx = self.write().await?;
         let row = sqlx::query(REVOKE).bind(self.now()).bind(id).fetch_optional(&mut tx).await?;
@@ -61,6 +65,7 @@ impl AccessStore for SqlStore {
         Ok(key)
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn append_audit(&self, entry: NewAudit) -> Result<AuditEntry> {
         let mut tx = self.write().await?;
         let row = sqlx::query(INSERT_AUDIT)
@@ -76,6 +81,7 @@ impl AccessStore for SqlStore {
         rows::audit_entry(&row)
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn audit(&self, before: Option<i64>, limit: u32) -> Result<Vec<AuditEntry>> {
         let found = self.all(|| sqlx::query(AUDIT).bind(before).bind(i64::from(limit))).await?;
         found.iter().map(rows::audit_entry).collect()

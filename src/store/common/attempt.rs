@@ -1,6 +1,7 @@
 //! What an attempt writes while it holds the lease: every write looks first whether it still does.
 
 use async_trait::async_trait;
+use tracing::instrument;
 
 use crate::domain::checkpoint::{Checkpoint, NewCheckpoint};
 use crate::domain::event::{Event, RewindEvent, SamplesEvent, kind};
@@ -27,6 +28,7 @@ const LATER_SAMPLES: &str = "DELETE FROM samples WHERE run_id = $1 AND step > $2
 
 #[async_trait]
 impl AttemptStore for SqlStore {
+    #[instrument(level = "debug", skip_all, fields(job = token.job_id, run = token.run_id, attempt = token.attempt))]
     async fn append_metrics(&self, token: &LeaseToken, batch: &[TimedMetrics]) -> Result<()> {
         if batch.is_empty() {
             return Ok(());
@@ -44,6 +46,7 @@ impl AttemptStore for SqlStore {
         Ok(())
     }
 
+    #[instrument(level = "debug", skip_all, fields(job = token.job_id, run = token.run_id, attempt = token.attempt))]
     async fn append_samples(&self, token: &LeaseToken, step: u64, groups: &[SampleGroup]) -> Result<()> {
         if groups.is_empty() {
             return Ok(());
@@ -58,6 +61,7 @@ impl AttemptStore for SqlStore {
         Ok(())
     }
 
+    #[instrument(level = "debug", skip_all, fields(job = token.job_id, run = token.run_id, attempt = token.attempt))]
     async fn add_checkpoint(&self, token: &LeaseToken, new: NewCheckpoint) -> Result<Checkpoint> {
         let manifest = to_json(&new.manifest)?;
         let now = self.now();
@@ -86,6 +90,7 @@ impl AttemptStore for SqlStore {
         Ok(checkpoint)
     }
 
+    #[instrument(level = "debug", skip_all, fields(job = token.job_id, run = token.run_id, attempt = token.attempt))]
     async fn append_job_event(&self, token: &LeaseToken, kind: &str, data: serde_json::Value) -> Result<Event> {
         let event = leased_event(token, kind, data);
         let mut tx = self.write().await?;
@@ -95,6 +100,7 @@ impl AttemptStore for SqlStore {
         Ok(event)
     }
 
+    #[instrument(level = "debug", skip_all, fields(job = token.job_id, run = token.run_id, attempt = token.attempt))]
     async fn rewind(&self, token: &LeaseToken, to_step: Option<u64>) -> Result<Vec<Checkpoint>> {
         // Steps count from 0, so that "beyond -1" is everything.
         let kept = to_step.map_or(-1, |s| s as i64);

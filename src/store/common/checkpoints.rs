@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use sqlx::{Executor, QueryBuilder};
+use tracing::instrument;
 
 use crate::domain::checkpoint::{Checkpoint, CheckpointFilter};
 use crate::domain::event::{CheckpointEvent, NewEvent, kind};
@@ -36,10 +37,12 @@ const PROMOTE: &str = "UPDATE checkpoints SET promoted_as = $1 WHERE id = $2";
 
 #[async_trait]
 impl CheckpointStore for SqlStore {
+    #[instrument(level = "debug", skip_all, fields(checkpoint = id))]
     async fn checkpoint(&self, id: &str) -> Result<Checkpoint> {
         self.patiently(|| load(self.reads(), id)).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn checkpoints(&self, filter: &CheckpointFilter, page: &Page) -> Result<Listing<Checkpoint>> {
         let list = || {
             let mut query = QueryBuilder::<Db>::new(SELECT);
@@ -53,10 +56,12 @@ impl CheckpointStore for SqlStore {
         Ok(Listing::from_overfull(checkpoints, page.limit, |c| c.id.clone()))
     }
 
+    #[instrument(level = "debug", skip_all, fields(run = run_id))]
     async fn run_checkpoints(&self, run_id: &str) -> Result<Vec<Checkpoint>> {
         self.all(|| sqlx::query(SELECT_RUN).bind(run_id)).await?.iter().map(rows::checkpoint).collect()
     }
 
+    #[instrument(level = "debug", skip_all, fields(checkpoint = id, name = name))]
     async fn promote_within(&self, id: &str, name: &str, project: Option<&str>) -> Result<Checkpoint> {
         let mut tx = self.write().await?;
         locks::take(&mut tx, Lock::Names).await?;
@@ -75,6 +80,7 @@ impl CheckpointStore for SqlStore {
         Ok(checkpoint)
     }
 
+    #[instrument(level = "debug", skip_all, fields(checkpoint = id))]
     async fn demote(&self, id: &str) -> Result<Checkpoint> {
         let mut tx = self.write().await?;
         locks::take(&mut tx, Lock::Names).await?;
@@ -84,14 +90,17 @@ impl CheckpointStore for SqlStore {
         Ok(checkpoint)
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn promotions(&self) -> Result<Vec<Checkpoint>> {
         self.all(|| sqlx::query(SELECT_ALL_PROMOTED)).await?.iter().map(rows::checkpoint).collect()
     }
 
+    #[instrument(level = "debug", skip_all, fields(name = name))]
     async fn promoted(&self, name: &str) -> Result<Option<Checkpoint>> {
         self.optional(|| sqlx::query(SELECT_PROMOTED).bind(name)).await?.as_ref().map(rows::checkpoint).transpose()
     }
 
+    #[instrument(level = "debug", skip_all, fields(checkpoint = id))]
     async fn delete_checkpoint(&self, id: &str, reason: &str) -> Result<Checkpoint> {
         let now = self.now();
         let mut tx = self.write().await?;

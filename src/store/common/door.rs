@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::Row as _;
+use tracing::instrument;
 
 use crate::domain::access::{ApiKey, NewTicket, StoredKey, TicketKind};
 use crate::store::error::Result;
@@ -28,11 +29,13 @@ const TAKE: &str = "DELETE FROM tickets WHERE hash = $1 RETURNING hash";
 
 #[async_trait]
 impl DoorStore for SqlStore {
+    #[instrument(level = "debug", skip_all, fields(prefix = prefix))]
     async fn key_by_prefix(&self, prefix: &str) -> Result<Option<StoredKey>> {
         let row = self.optional(|| sqlx::query(BY_PREFIX).bind(prefix)).await?;
         row.map(|row| Ok(StoredKey { key: rows::api_key(&row)?, hash: rows::text(&row, "hash")? })).transpose()
     }
 
+    #[instrument(level = "debug", skip_all, fields(key = id))]
     async fn touch_key(&self, id: &str, every: Duration) -> Result<()> {
         let now = self.now();
         let mut tx = self.write().await?;
@@ -41,18 +44,22 @@ impl DoorStore for SqlStore {
         Ok(())
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn has_keys(&self) -> Result<bool> {
         Ok(self.one(|| sqlx::query(ANY)).await?.try_get("found")?)
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn had_keys(&self) -> Result<bool> {
         Ok(self.one(|| sqlx::query(EVER)).await?.try_get("found")?)
     }
 
+    #[instrument(level = "debug", skip_all, fields(key = id))]
     async fn is_open_key(&self, id: &str) -> Result<bool> {
         Ok(self.one(|| sqlx::query(OPEN).bind(id)).await?.try_get("found")?)
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn issue_ticket(&self, ticket: NewTicket) -> Result<()> {
         let now = self.now();
         let mut tx = self.write().await?;
@@ -69,11 +76,13 @@ impl DoorStore for SqlStore {
         Ok(())
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn ticket(&self, kind: TicketKind, hash: &str) -> Result<Option<ApiKey>> {
         let row = self.optional(|| sqlx::query(TICKET).bind(hash).bind(kind.name()).bind(self.now())).await?;
         row.as_ref().map(rows::api_key).transpose()
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn take_ticket(&self, kind: TicketKind, hash: &str) -> Result<Option<ApiKey>> {
         let mut tx = self.write().await?;
         let query = sqlx::query(TICKET).bind(hash).bind(kind.name()).bind(self.now());

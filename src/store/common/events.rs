@@ -1,6 +1,7 @@
 //! Events. In which order they are seen, and which ones yet: `events.rs` of the database.
 
 use async_trait::async_trait;
+use tracing::instrument;
 
 use crate::domain::event::{Event, EventFilter, EventSpan, NewEvent};
 use crate::store::error::Result;
@@ -14,6 +15,7 @@ const INSERT: &str = concat!(include_str!("../sql/event_insert.sql"), "VALUES ($
 
 #[async_trait]
 impl EventStore for SqlStore {
+    #[instrument(level = "debug", skip_all, fields(kind = event.kind))]
     async fn append_event(&self, event: NewEvent) -> Result<Event> {
         let mut tx = self.write().await?;
         let event = insert(&mut tx, self.now(), &event).await?;
@@ -21,10 +23,12 @@ impl EventStore for SqlStore {
         Ok(event)
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn events_after(&self, seq: i64, filter: &EventFilter, limit: u32) -> Result<Vec<Event>> {
         self.later_events(seq, filter, limit).await?.iter().map(rows::event).collect()
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn event_span(&self) -> Result<EventSpan> {
         self.span_of_events().await
     }

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use sqlx::Row as _;
+use tracing::instrument;
 
 use crate::domain::figures::{Figures, LeaseLoss};
 use crate::store::error::Result;
@@ -20,6 +21,7 @@ const COUNT: &str = "INSERT INTO counters (name, value) VALUES ($1, $2) \
 
 #[async_trait]
 impl FigureStore for SqlStore {
+    #[instrument(level = "debug", skip_all)]
     async fn figures(&self) -> Result<Figures> {
         let mut figures = Figures::default();
         for row in sqlx::query(JOBS).fetch_all(self.reads()).await? {

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use sqlx::Row as _;
+use tracing::instrument;
 
 use crate::store::error::{Result, StoreError};
 use crate::store::millis;
@@ -23,6 +24,7 @@ const FREE: &str = "DELETE FROM idempotency WHERE target = $1 AND status IS NULL
 
 #[async_trait]
 impl IdempotencyStore for SqlStore {
+    #[instrument(level = "debug", skip_all, fields(route = request.route))]
     async fn begin_idempotent(&self, request: &IdempotencyRequest) -> Result<IdempotencyState> {
         let now = self.now();
         let mut tx = self.write().await?;
@@ -57,6 +59,7 @@ impl IdempotencyStore for SqlStore {
         })
     }
 
+    #[instrument(level = "debug", skip_all, fields(route = request.route))]
     async fn finish_idempotent(&self, request: &IdempotencyRequest, status: u16, body: &[u8]) -> Result<()> {
         let mut tx = self.write().await?;
         sqlx::query(FINISH)
@@ -72,6 +75,7 @@ impl IdempotencyStore for SqlStore {
         Ok(())
     }
 
+    #[instrument(level = "debug", skip_all, fields(route = request.route))]
     async fn forget_idempotent(&self, request: &IdempotencyRequest) -> Result<()> {
         let mut tx = self.write().await?;
         sqlx::query(FORGET).bind(&request.key).bind(&request.route).bind(&request.body_hash).execute(&mut tx).await?;

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use sqlx::{QueryBuilder, Row as _};
+use tracing::instrument;
 
 use crate::clock::new_id;
 use crate::domain::job::{Job, JobAction, JobFilter, JobUpdate, NewJob, Transition};
@@ -27,6 +28,7 @@ const SUBMITTED: &str = "submitted";
 
 #[async_trait]
 impl JobStore for SqlStore {
+    #[instrument(level = "debug", skip_all, fields(project = new.spec.project))]
     async fn submit_once(&self, new: NewJob, once: Once<'_>) -> Result<(Job, Run)> {
         let now = self.now();
         let mut tx = self.write().await?;
@@ -36,11 +38,13 @@ impl JobStore for SqlStore {
         Ok(submitted)
     }
 
+    #[instrument(level = "debug", skip_all, fields(job = id))]
     async fn job(&self, id: &str) -> Result<Job> {
         let row = self.optional(|| sqlx::query(SELECT_ONE).bind(id)).await?;
         rows::job(&found(row, "job", id)?)
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn jobs(&self, filter: &JobFilter, page: &Page) -> Result<Listing<Job>> {
         let list = || {
             let mut query = QueryBuilder::<Db>::new("SELECT * FROM jobs WHERE true");
@@ -56,6 +60,7 @@ impl JobStore for SqlStore {
         Ok(Listing::from_overfull(jobs, page.limit, |j| j.id.clone()))
     }
 
+    #[instrument(level = "debug", skip_all, fields(job = id))]
     async fn ask(&self, id: &str, action: JobAction, reason: &str) -> Result<Job> {
         let now = self.now();
         let mut tx = self.write().await?;
@@ -79,6 +84,7 @@ impl JobStore for SqlStore {
         Ok(job)
     }
 
+    #[instrument(level = "debug", skip_all, fields(job = id))]
     async fn update_job(&self, id: &str, update: &JobUpdate) -> Result<Job> {
         let tags = update.tags.as_ref().map(to_json).transpose()?;
         let now = self.now();
@@ -98,6 +104,7 @@ impl JobStore for SqlStore {
         Ok(job)
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn queue_depth(&self) -> Result<u64> {
         rows::count(&self.one(|| sqlx::query(DEPTH)).await?, "n")
     }

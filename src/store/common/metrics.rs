@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use sqlx::Row as _;
+use tracing::instrument;
 
 use crate::domain::metric::{MetricKey, MetricPoint, SeriesQuery};
 use crate::store::error::Result;
@@ -19,6 +20,7 @@ const SERIES_BUCKETS: &str = include_str!("../sql/series_buckets.sql");
 
 #[async_trait]
 impl MetricStore for SqlStore {
+    #[instrument(level = "debug", skip_all, fields(run = run_id))]
     async fn metric_keys(&self, run_id: &str) -> Result<Vec<MetricKey>> {
         let key = |row: &Row| {
             Ok(MetricKey {
@@ -32,6 +34,7 @@ impl MetricStore for SqlStore {
         self.all(|| sqlx::query(KEYS).bind(run_id)).await?.iter().map(key).collect()
     }
 
+    #[instrument(level = "debug", skip_all, fields(run = run_id, key = key))]
     async fn metric_series(&self, run_id: &str, key: &str, query: &SeriesQuery) -> Result<Vec<MetricPoint>> {
         self.patiently(|| self.series(run_id, key, query)).await
     }

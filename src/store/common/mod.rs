@@ -31,6 +31,7 @@ mod workers;
 use async_trait::async_trait;
 use sqlx::query::Query;
 use sqlx::{QueryBuilder, Row as _};
+use tracing::instrument;
 
 use super::{Db, EACH_LABEL, Row, SqlStore, Write, batches, claim, locks, schema, series};
 use crate::store::error::{Result, StoreError};
@@ -68,6 +69,7 @@ impl WorkStore for SqlStore {}
 
 #[async_trait]
 impl Database for SqlStore {
+    #[instrument(level = "debug", skip_all)]
     async fn check(&self) -> Result<()> {
         // A write proves more than a read: a standby, a full or a read-only disk shows here.
         let mut tx = self.write().await?;
@@ -76,6 +78,7 @@ impl Database for SqlStore {
         Ok(tx.commit().await?)
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn close(&self) {
         self.close_connections().await;
     }

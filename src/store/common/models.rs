@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use sqlx::Row as _;
+use tracing::instrument;
 
 use crate::clock::new_id;
 use crate::domain::dataset::{DatasetRecord, DatasetState, NewDataset};
@@ -28,6 +29,7 @@ const DELETE_DATASET: &str = "DELETE FROM datasets WHERE id = $1";
 
 #[async_trait]
 impl ModelStore for SqlStore {
+    #[instrument(level = "debug", skip_all, fields(model = new.name))]
     async fn put_model(&self, new: NewModel, present: Present<'_>) -> Result<Model> {
         let (update, within) = present.parts();
         let (card, recommended) = (to_json(&new.card)?, to_json(&new.recommended)?);
@@ -57,15 +59,18 @@ impl ModelStore for SqlStore {
         rows::model(&row)
     }
 
+    #[instrument(level = "debug", skip_all, fields(model = name))]
     async fn model(&self, name: &str) -> Result<Model> {
         let row = self.optional(|| sqlx::query(MODEL).bind(name)).await?;
         rows::model(&found(row, "model", name)?)
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn models(&self) -> Result<Vec<Model>> {
         self.all(|| sqlx::query("SELECT * FROM models ORDER BY name")).await?.iter().map(rows::model).collect()
     }
 
+    #[instrument(level = "debug", skip_all, fields(model = name))]
     async fn delete_model(&self, name: &str) -> Result<Model> {
         let mut tx = self.write().await?;
         locks::take(&mut tx, Lock::Names).await?;
@@ -80,6 +85,7 @@ impl ModelStore for SqlStore {
         Ok(model)
     }
 
+    #[instrument(level = "debug", skip_all, fields(dataset = new.name))]
     async fn upsert_dataset(&self, new: NewDataset) -> Result<DatasetRecord> {
         let mut tx = self.write().await?;
         locks::take(&mut tx, Lock::Names).await?;
@@ -88,6 +94,7 @@ impl ModelStore for SqlStore {
         rows::dataset(&row)
     }
 
+    #[instrument(level = "debug", skip_all, fields(dataset = id, name = new.name))]
     async fn create_dataset_once(&self, id: &str, new: NewDataset, once: Once<'_>) -> Result<DatasetRecord> {
         let mut tx = self.write().await?;
         locks::take(&mut tx, Lock::Names).await?;
@@ -111,6 +118,7 @@ impl ModelStore for SqlStore {
         Ok(dataset)
     }
 
+    #[instrument(level = "debug", skip_all, fields(dataset = id))]
     async fn update_dataset(&self, id: &str, new: &NewDataset) -> Result<DatasetRecord> {
         let (card, recommended) = (to_json(&new.card)?, to_json(&new.recommended)?);
         let mut tx = self.write().await?;
@@ -139,6 +147,7 @@ impl ModelStore for SqlStore {
         Ok(dataset)
     }
 
+    #[instrument(level = "debug", skip_all, fields(dataset = id))]
     async fn delete_dataset(&self, id: &str) -> Result<DatasetRecord> {
         let mut tx = self.write().await?;
         let dataset = lock(&mut tx, id).await?;
@@ -155,11 +164,13 @@ impl ModelStore for SqlStore {
         Ok(dataset)
     }
 
+    #[instrument(level = "debug", skip_all, fields(dataset = name_or_id))]
     async fn dataset(&self, name_or_id: &str) -> Result<DatasetRecord> {
         let row = self.optional(|| sqlx::query(DATASET).bind(name_or_id)).await?;
         rows::dataset(&found(row, "dataset", name_or_id)?)
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn datasets(&self) -> Result<Vec<DatasetRecord>> {
         self.all(|| sqlx::query("SELECT * FROM datasets ORDER BY name")).await?.iter().map(rows::dataset).collect()
     }

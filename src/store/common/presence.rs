@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use tracing::instrument;
 
 use crate::domain::engine::{EngineBeat, EngineRecord, NewEngine};
 use crate::domain::worker::{NewWorker, WorkerRecord, WorkerState};
@@ -28,6 +29,7 @@ const REMEMBERED: Duration = Duration::from_hours(30 * 24);
 
 #[async_trait]
 impl PresenceStore for SqlStore {
+    #[instrument(level = "debug", skip_all, fields(worker = new.id))]
     async fn register_worker(&self, new: NewWorker) -> Result<WorkerRecord> {
         let mut tx = self.write().await?;
         let row = sqlx::query(REGISTER_WORKER)
@@ -46,12 +48,14 @@ impl PresenceStore for SqlStore {
         rows::worker(&row)
     }
 
+    #[instrument(level = "debug", skip_all, fields(worker = id))]
     async fn worker_heartbeat(&self, id: &str, state: WorkerState, job_id: Option<&str>) -> Result<()> {
         let now = self.now();
         let beat = || sqlx::query(WORKER_BEAT).bind(state.name()).bind(job_id).bind(now).bind(id);
         found(self.write_once(beat).await?.pop(), "worker", id).map(drop)
     }
 
+    #[instrument(level = "debug", skip_all, fields(engine = new.id))]
     async fn register_engine(&self, new: NewEngine) -> Result<EngineRecord> {
         let mut tx = self.write().await?;
         let row = sqlx::query(REGISTER_ENGINE)
@@ -67,21 +71,25 @@ impl PresenceStore for SqlStore {
         rows::engine(&row)
     }
 
+    #[instrument(level = "debug", skip_all, fields(engine = id))]
     async fn engine_heartbeat(&self, id: &str, beat: &EngineBeat) -> Result<()> {
         let (models, now) = (to_json(&beat.models)?, self.now());
         let beat = || sqlx::query(ENGINE_BEAT).bind(&models).bind(beat.load as i64).bind(now).bind(id);
         found(self.write_once(beat).await?.pop(), "engine", id).map(drop)
     }
 
+    #[instrument(level = "debug", skip_all, fields(engine = id))]
     async fn remove_engine(&self, id: &str) -> Result<()> {
         self.write_once(|| sqlx::query(REMOVE_ENGINE).bind(id)).await.map(drop)
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn forget_engines(&self, before: DateTime<Utc>) -> Result<u64> {
         let gone = self.write_once(|| sqlx::query(FORGET_ENGINES).bind(before.timestamp_millis())).await?;
         Ok(gone.len() as u64)
     }
 
+    #[instrument(level = "debug", skip_all, fields(server = id))]
     async fn server_heartbeat(&self, id: &str, host: &str) -> Result<()> {
         let now = self.now();
         let mut tx = self.write().await?;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::Row as _;
+use tracing::instrument;
 
 use crate::domain::figures::LeaseLoss;
 use crate::domain::job::{Job, LeaseToken, LeasedJob, Transition, Wanted};
@@ -34,16 +35,19 @@ impl SqlStore {
 
 #[async_trait]
 impl QueueStore for SqlStore {
+    #[instrument(level = "debug", skip_all)]
     async fn has_work(&self, device: DeviceClass) -> Result<bool> {
         let now = self.now();
         let read = || sqlx::query(HAS_WORK).bind(rows::device_name(device)).bind(now).bind(SPEC_VERSION);
         Ok(self.one(read).await?.try_get("has_work")? || self.leases_are_due().await?)
     }
 
+    #[instrument(level = "debug", skip_all, fields(worker = request.worker_id))]
     async fn claim(&self, request: &ClaimRequest) -> Result<Option<LeasedJob>> {
         self.claim_next(request).await
     }
 
+    #[instrument(level = "debug", skip_all, fields(job = token.job_id, run = token.run_id, attempt = token.attempt))]
     async fn heartbeat(&self, token: &LeaseToken, ttl: Duration) -> Result<Wanted> {
         let expires = self.now().saturating_add(millis(ttl));
         // It may be repeated: a beat that arrived twice changes nothing.
@@ -53,6 +57,7 @@ impl QueueStore for SqlStore {
         Ok(wanted(row.try_get("state")?))
     }
 
+    #[instrument(level = "debug", skip_all, fields(job = token.job_id, run = token.run_id, attempt = token.attempt))]
     async fn complete(&self, token: &LeaseToken, reason: &str) -> Result<Job> {
         let now = self.now();
         let mut tx = self.write().await?;
@@ -62,6 +67,7 @@ impl QueueStore for SqlStore {
         Ok(job)
     }
 
+    #[instrument(level = "debug", skip_all, fields(job = token.job_id, run = token.run_id, attempt = token.attempt))]
     async fn fail(&self, token: &LeaseToken, failure: &Failure) -> Result<Job> {
         let now = self.now();
         let mut tx = self.write().await?;
@@ -75,6 +81,7 @@ impl QueueStore for SqlStore {
         Ok(job)
     }
 
+    #[instrument(level = "debug", skip_all, fields(job = token.job_id, run = token.run_id, attempt = token.attempt))]
     async fn release(&self, token: &LeaseToken, reason: &str) -> Result<Job> {
         let now = self.now();
         let mut tx = self.write().await?;
@@ -86,6 +93,7 @@ impl QueueStore for SqlStore {
         Ok(job)
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn expire_leases(&self) -> Result<Vec<Job>> {
         if !self.leases_are_due().await? {
             return Ok(Vec::new());
@@ -97,6 +105,7 @@ impl QueueStore for SqlStore {
         Ok(jobs)
     }
 
+    #[instrument(level = "debug", skip_all, fields(worker = worker_id))]
     async fn release_worker(&self, worker_id: &str, reason: &str) -> Result<Vec<Job>> {
         let now = self.now();
         let mut tx = self.write().await?;

@@ -1,6 +1,7 @@
 //! How much of a project may be at work, and how much it stores.
 
 use async_trait::async_trait;
+use tracing::instrument;
 
 use crate::domain::access::ProjectLoad;
 use crate::store::error::Result;
@@ -19,10 +20,12 @@ const BYTES: &str = include_str!("../sql/project_bytes.sql");
 
 #[async_trait]
 impl QuotaStore for SqlStore {
+    #[instrument(level = "debug", skip_all, fields(project = project))]
     async fn project_load(&self, project: &str) -> Result<ProjectLoad> {
         rows::project_load(&self.one(|| sqlx::query(LOAD).bind(project)).await?)
     }
 
+    #[instrument(level = "debug", skip_all, fields(project = project))]
     async fn project_bytes(&self, project: &str) -> Result<u64> {
         rows::count(&self.one(|| sqlx::query(BYTES).bind(project)).await?, "bytes")
     }

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use sqlx::{Executor, QueryBuilder};
+use tracing::instrument;
 
 use crate::clock::new_id;
 use crate::domain::checkpoint::Checkpoint;
@@ -39,10 +40,12 @@ const DELETE: &str = "DELETE FROM runs WHERE id = $1";
 
 #[async_trait]
 impl RunStore for SqlStore {
+    #[instrument(level = "debug", skip_all, fields(run = id))]
     async fn run(&self, id: &str) -> Result<Run> {
         self.patiently(|| load(self.reads(), id)).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn runs(&self, filter: &RunFilter, page: &Page) -> Result<Listing<Run>> {
         let list = || {
             let mut query = QueryBuilder::<Db>::new(SELECT);
@@ -60,6 +63,7 @@ impl RunStore for SqlStore {
         Ok(Listing::from_overfull(runs, page.limit, |r| r.id.clone()))
     }
 
+    #[instrument(level = "debug", skip_all, fields(run = id))]
     async fn update_run(&self, id: &str, update: &RunUpdate) -> Result<Run> {
         let tags = update.tags.as_ref().map(to_json).transpose()?;
         let mut tx = self.write().await?;
@@ -76,6 +80,7 @@ impl RunStore for SqlStore {
         Ok(run)
     }
 
+    #[instrument(level = "debug", skip_all, fields(run = id))]
     async fn continue_run_once(&self, id: &str, continuation: &Continuation, once: Once<'_>) -> Result<Job> {
         let now = self.now();
         let mut tx = self.write().await?;
@@ -106,10 +111,12 @@ impl RunStore for SqlStore {
         Ok(job)
     }
 
+    #[instrument(level = "debug", skip_all, fields(run = id))]
     async fn run_jobs(&self, id: &str) -> Result<Vec<String>> {
         ids(&self.all(|| sqlx::query(JOBS).bind(id)).await?)
     }
 
+    #[instrument(level = "debug", skip_all, fields(run = id))]
     async fn delete_run(&self, id: &str) -> Result<Vec<Checkpoint>> {
         let now = self.now();
         let mut tx = self.write().await?;

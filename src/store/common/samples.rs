@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use sqlx::QueryBuilder;
+use tracing::instrument;
 
 use crate::domain::page::{Listing, Page};
 use crate::domain::sample::{SampleRecord, SampleStep};
@@ -16,11 +17,13 @@ const STEPS: &str = "SELECT step, count(*) AS n FROM samples WHERE run_id = $1 G
 
 #[async_trait]
 impl SampleStore for SqlStore {
+    #[instrument(level = "debug", skip_all, fields(run = run_id, sample = id))]
     async fn sample(&self, run_id: &str, id: &str) -> Result<SampleRecord> {
         let row = self.optional(|| sqlx::query(ONE).bind(run_id).bind(id)).await?;
         rows::sample(&found(row, "sample", id)?)
     }
 
+    #[instrument(level = "debug", skip_all, fields(run = run_id))]
     async fn samples(&self, run_id: &str, step: Option<u64>, page: &Page) -> Result<Listing<SampleRecord>> {
         let list = || {
             let mut query = QueryBuilder::<Db>::new("SELECT * FROM samples WHERE run_id = ");
@@ -38,6 +41,7 @@ impl SampleStore for SqlStore {
         Ok(Listing::from_overfull(samples, page.limit, |s| s.id.clone()))
     }
 
+    #[instrument(level = "debug", skip_all, fields(run = run_id))]
     async fn sample_steps(&self, run_id: &str) -> Result<Vec<SampleStep>> {
         let step = |row: &Row| Ok(SampleStep { step: rows::count(row, "step")?, groups: rows::count(row, "n")? });
         self.all(|| sqlx::query(STEPS).bind(run_id)).await?.iter().map(step).collect()

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::Row as _;
+use tracing::instrument;
 
 use crate::clock::new_id;
 use crate::domain::access::ProjectQuota;
@@ -34,6 +35,7 @@ const OLD_ORPHANS: &str =
 
 #[async_trait]
 impl ServerStore for SqlStore {
+    #[instrument(level = "debug", skip_all)]
     async fn database_id(&self) -> Result<String> {
         if let Some(row) = self.optional(|| sqlx::query(SELECT_ID)).await? {
             return rows::text(&row, "value");
@@ -45,6 +47,7 @@ impl ServerStore for SqlStore {
         rows::text(&row, "value")
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn set_quotas(&self, quotas: &[ProjectQuota]) -> Result<()> {
         let mut tx = self.write().await?;
         locks::take(&mut tx, Lock::Quotas).await?;
@@ -57,26 +60,31 @@ impl ServerStore for SqlStore {
         Ok(())
     }
 
+    #[instrument(level = "debug", skip_all, fields(dataset = id, server = server_id))]
     async fn hold_dataset(&self, id: &str, server_id: &str) -> Result<()> {
         let mut tx = self.write().await?;
         sqlx::query(HOLD).bind(server_id).bind(id).execute(&mut tx).await?;
         Ok(tx.commit().await?)
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn dataset_holders(&self) -> Result<Vec<DatasetHolder>> {
         self.all(|| sqlx::query(HOLDERS)).await?.iter().map(rows::dataset_holder).collect()
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn removals(&self) -> Result<Vec<String>> {
         self.all(|| sqlx::query(REMOVALS)).await?.iter().map(|row| rows::text(row, "key")).collect()
     }
 
+    #[instrument(level = "debug", skip_all, fields(key = key))]
     async fn removed(&self, key: &str) -> Result<()> {
         let mut tx = self.write().await?;
         sqlx::query(REMOVED).bind(key).execute(&mut tx).await?;
         Ok(tx.commit().await?)
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn note_orphans(&self, found: &[String], age: Duration) -> Result<Vec<String>> {
         let now = self.now();
         let mut tx = self.write().await?;

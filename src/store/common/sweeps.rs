@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use sqlx::QueryBuilder;
+use tracing::instrument;
 
 use crate::clock::new_id;
 use crate::domain::job::{Job, NewJob};
@@ -23,6 +24,7 @@ const RUNS: &str = concat!(include_str!("../sql/run_select.sql"), " WHERE jobs.s
 
 #[async_trait]
 impl SweepStore for SqlStore {
+    #[instrument(level = "debug", skip_all, fields(project = new.project))]
     async fn submit_sweep_once(
         &self,
         new: NewSweep,
@@ -53,11 +55,13 @@ impl SweepStore for SqlStore {
         Ok((sweep, jobs))
     }
 
+    #[instrument(level = "debug", skip_all, fields(sweep = id))]
     async fn sweep(&self, id: &str) -> Result<Sweep> {
         let row = self.optional(|| sqlx::query(SELECT_ONE).bind(id)).await?;
         rows::sweep(&found(row, "sweep", id)?)
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn sweeps(&self, filter: &SweepFilter, page: &Page) -> Result<Listing<Sweep>> {
         let list = || {
             let mut query = QueryBuilder::<Db>::new("SELECT * FROM sweeps WHERE true");
@@ -69,6 +73,7 @@ impl SweepStore for SqlStore {
         Ok(Listing::from_overfull(sweeps, page.limit, |s| s.id.clone()))
     }
 
+    #[instrument(level = "debug", skip_all, fields(sweep = id))]
     async fn sweep_runs(&self, id: &str) -> Result<Vec<Run>> {
         self.all(|| sqlx::query(RUNS).bind(id)).await?.iter().map(rows::run).collect()
     }

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use tracing::instrument;
 
 use crate::domain::worker::WorkerRecord;
 use crate::store::error::Result;
@@ -15,11 +16,13 @@ const SINCE: &str = "SELECT * FROM workers WHERE heartbeat_at >= $1 ORDER BY sta
 
 #[async_trait]
 impl WorkerStore for SqlStore {
+    #[instrument(level = "debug", skip_all, fields(worker = id))]
     async fn worker(&self, id: &str) -> Result<WorkerRecord> {
         let row = self.optional(|| sqlx::query(SELECT_ONE).bind(id)).await?;
         rows::worker(&found(row, "worker", id)?)
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn workers(&self, since: DateTime<Utc>) -> Result<Vec<WorkerRecord>> {
         self.all(|| sqlx::query(SINCE).bind(since.timestamp_millis())).await?.iter().map(rows::worker).collect()
     }

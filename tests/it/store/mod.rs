@@ -18,6 +18,7 @@ mod retention;
 mod runs;
 mod silence;
 mod sqlite_only;
+mod statements;
 mod states;
 mod storage;
 mod sweeps;
