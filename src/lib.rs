@@ -18,7 +18,7 @@
 //! | `telemetry` | figures for Prometheus, traces for OpenTelemetry | serving, outbound, domain |
 //! | `serving` | the engine that owns a model, batching, attention maps, heat-map pictures | model, prompt, algorithm, images, config, domain, clock |
 //! | `footprint` | how much memory a job needs by part, and which settings would make it fit | algorithm, model, config, domain |
-//! | `store` | the database: traits, and one folder per database | domain, clock |
+//! | `store` | the database: what people ask and what processes write, one text for SQLite and PostgreSQL | domain, clock |
 //! | `artifacts` | checkpoints and other files behind one interface: a folder, or a bucket | outbound, config, domain, clock |
 //! | `outbound` | HTTP to other machines: a streaming client, pictures by URL, webhooks, Hugging Face's hub | reward, config, domain, clock |
 //! | `algorithm` | pure functions over groups of trajectories: vgpo, grpo, sft; no model, no I/O | domain |

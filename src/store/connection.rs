@@ -1,9 +1,11 @@
-//! Connections with a deadline for every statement. One that is silent, broken or left inside a transaction is thrown away.
+//! Connections with a deadline for every statement. One that is silent, broken or left inside a transaction is thrown
+//! away.
 //!
-//! This is the only place where statements meet a connection. sqlx counts transactions on the client's side and trusts its
-//! count: a transaction that SQLite has rolled back by itself (disk full, I/O error, out of memory), or a `BEGIN` whose caller
-//! is gone, leaves that count wrong for as long as the connection lives. Here a transaction begins and ends by statements, and
-//! its connection is used again only when it was committed, or when a `ROLLBACK` was answered.
+//! This is the only place where statements meet a connection. sqlx counts transactions on the client's side and
+//! trusts its count: a transaction that SQLite has rolled back by itself (disk full, I/O error, out of memory), or a
+//! `BEGIN` whose caller is gone, leaves that count wrong for as long as the connection lives. Here a transaction
+//! begins and ends by statements, and its connection is used again only when it was committed, or when a `ROLLBACK`
+//! was answered.
 
 use std::fmt::{self, Debug, Formatter};
 use std::future::Future;
@@ -41,8 +43,8 @@ pub(super) struct Deadlines {
     pub write: Duration,
 }
 
-/// When a connection was last found silent or broken: those that are older than that are not used again. After a fail-over
-/// without a reset the first one costs a deadline, and not every idle one of the pool.
+/// When a connection was last found silent or broken: those that are older than that are not used again. After a
+/// fail-over without a reset the first one costs a deadline, and not every idle one of the pool.
 #[derive(Debug, Default)]
 pub(super) struct Outage(Mutex<Option<Stopwatch>>);
 

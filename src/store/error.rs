@@ -68,8 +68,8 @@ pub enum StoreError {
         /// What is wrong.
         problem: String,
     },
-    /// The database cannot be reached, is busy, or its machine has run out of something (the disk is full): the same call
-    /// may succeed later. A write may or may not have happened when the connection was lost at its very end.
+    /// The database cannot be reached, is busy, or its machine has run out of something (the disk is full): the same
+    /// call may succeed later. A write may or may not have happened when the connection was lost at its very end.
     #[error("the database cannot answer now: {0}")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The database itself failed.
@@ -120,9 +120,9 @@ pub(super) fn breaks_connection(error: &sqlx::Error) -> bool {
 
 /// The database's machine has run out of something, or its disk fails: it may be well again later.
 ///
-/// Postgres: insufficient resources (class 53: disk full, out of memory, too many connections), system error (class 58).
-/// SQLite, whose extended codes hold the plain one in the lowest byte: out of memory (7), read-only (8), I/O error (10),
-/// full (13), cannot open (14).
+/// Postgres: insufficient resources (class 53: disk full, out of memory, too many connections), system error (class
+/// 58). SQLite, whose extended codes hold the plain one in the lowest byte: out of memory (7), read-only (8), I/O
+/// error (10), full (13), cannot open (14).
 fn machine_code(code: &str) -> bool {
     if code.len() == 5 {
         return code.starts_with("53") || code.starts_with("58");

@@ -1,4 +1,4 @@
-//! The database: traits by concern, one folder per database, SQL in files of its own.
+//! The database: traits by concern in two faces, calls that are written once, SQL in files of its own.
 //!
 //! The queue needs nothing but the database: a claim raises the job's attempt, and every later write of that worker
 //! carries the attempt and fails once another claim or an expiry has made it outdated (fencing).
@@ -35,7 +35,8 @@ pub use view::view;
 ///
 /// `sqlite:PATH` (also `sqlite://PATH`) is a file; several processes may open it at once.
 /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE` is a database that exists; many hosts may open it at once. Its
-/// options are those of `libpq` that sqlx knows, such as `?sslmode=verify-full&sslrootcert=FILE` or `?host=/run/postgresql`.
+/// options are those of `libpq` that sqlx knows, such as `?sslmode=verify-full&sslrootcert=FILE` or
+/// `?host=/run/postgresql`.
 pub async fn open(url: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn Database>> {
     open_with(url, clock, Migrations::Apply).await
 }

@@ -166,7 +166,8 @@ pub(super) fn job(row: &impl Record) -> Result<Job> {
     })
 }
 
-/// `job` after a transition: `row` holds the columns that one may change, and not the settings, whose reading takes longest.
+/// `job` after a transition: `row` holds the columns that one may change, and not the settings, whose reading takes
+/// longest.
 pub(super) fn job_after(job: &Job, row: &impl Record) -> Result<Job> {
     Ok(Job {
         state: state(row)?,

@@ -1,7 +1,9 @@
-//! Numbered migrations, the same for every database: what was applied, what is missing, and which programs may work with it.
+//! Numbered migrations, the same for every database: what was applied, what is missing, and which programs may work
+//! with it.
 //!
-//! Migrations expand first and contract later: a new column or table comes with one release, what it replaces goes with a
-//! later one. A database that was only expanded is still good for the program before: the new release runs beside it.
+//! Migrations expand first and contract later: a new column or table comes with one release, what it replaces goes
+//! with a later one. A database that was only expanded is still good for the program before: the new release runs
+//! beside it.
 
 use sha2::{Digest as _, Sha256};
 
@@ -9,8 +11,8 @@ use crate::store::error::{Result, StoreError};
 
 /// The first version whose programs know that a later one may be good for them.
 const FIRST_TOLERANT: i64 = 5;
-/// Migrations that contract: their version, and the oldest version whose programs can work with the database afterwards.
-/// Those that are not listed only expand.
+/// Migrations that contract: their version, and the oldest version whose programs can work with the database
+/// afterwards. Those that are not listed only expand.
 const CONTRACTIONS: &[(i64, i64)] = &[];
 
 /// What opening a database may do to its schema.
@@ -33,7 +35,8 @@ pub(super) struct Migration {
     pub text: &'static str,
 }
 
-/// Every migration of the database whose files are in `$folder`, in order. A released file is never changed, only followed.
+/// Every migration of the database whose files are in `$folder`, in order. A released file is never changed, only
+/// followed.
 macro_rules! migrations {
     ($folder:literal) => {
         &[

@@ -125,7 +125,8 @@ impl AttemptStore for SqlStore {
     }
 }
 
-/// Fails unless the token's attempt is the one that holds the job; nobody can take the job before the transaction ends.
+/// Fails unless the token's attempt is the one that holds the job; no other attempt can take the job before the
+/// transaction ends.
 async fn guard(tx: &mut Write, token: &LeaseToken) -> Result<()> {
     let held = sqlx::query(locks::LEASE_HELD)
         .bind(&token.job_id)

@@ -1,9 +1,9 @@
-//! The store, written once and compiled for each database: `sqlite/mod.rs` and `postgres/mod.rs` include this folder as a
-//! module of their own, so that `super` here is one database or the other.
+//! The store, written once and compiled for each database: `sqlite/mod.rs` and `postgres/mod.rs` include this folder
+//! as a module of their own, so that `super` here is one database or the other.
 //!
-//! A database brings what differs: its types and connections (`mod.rs`), how rows are locked (`locks.rs`), how a job is claimed
-//! (`claim.rs`), how many rows are written at once (`batches.rs`), in which order events are seen (`events.rs`), how a whole
-//! series is read (`series.rs`), and its schema (`migrate.rs`).
+//! A database brings what differs: its types and connections (`mod.rs`), how rows are locked (`locks.rs`), how a job
+//! is claimed (`claim.rs`), how many rows are written at once (`batches.rs`), in which order events are seen
+//! (`events.rs`), how a whole series is read (`series.rs`), and its schema (`migrate.rs`).
 
 mod access;
 mod attempt;

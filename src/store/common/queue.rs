@@ -134,8 +134,8 @@ pub(in super::super) async fn take_next(tx: &mut Write, now: i64, request: &Clai
     Ok(LeasedJob::new(job, token))
 }
 
-/// The next job whose settings can be read. One that a later program stored is of a later form; where that program did not say
-/// so, it is passed over all the same: it must neither run nor keep the others from running.
+/// The next job whose settings can be read. One that a later program stored is of a later form; where that program
+/// did not say so, it is passed over all the same: it must neither run nor keep the others from running.
 async fn next(tx: &mut Write, now: i64, request: &ClaimRequest) -> Result<Option<Job>> {
     let mut passed = 0i64;
     loop {

@@ -1,4 +1,4 @@
-//! What is old enough to go, in small batches: each is a short transaction, so that nobody waits for them.
+//! What is old enough to go, in small batches: each is a short transaction, so that no other write waits for long.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};

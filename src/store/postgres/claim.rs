@@ -14,10 +14,12 @@ use crate::store::json::to_json;
 use crate::store::rows;
 use crate::store::traits::{ClaimRequest, QueueStore as _};
 
-/// A claim walks along the index of the queue up to the first job that it may take. Where the table's statistics are behind, as they
-/// are when many jobs came at once, the planner would rather sort the whole queue, and every claim again.
+/// A claim walks along the index of the queue up to the first job that it may take. Where the table's statistics are
+/// behind, as they are when many jobs came at once, the planner would rather sort the whole queue, and every claim
+/// again.
 const BEGIN: &str = "BEGIN; SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off";
-/// Takes the lock $2 only where there is something to count; tells on the same way whether leases are due at the time $1.
+/// Takes the lock $2 only where there is something to count; tells on the same way whether leases are due at the time
+/// $1.
 const COUNT_ALONE: &str = concat!(
     "SELECT CASE WHEN EXISTS (SELECT 1 FROM project_quotas) THEN pg_advisory_xact_lock($2) IS NULL END AS alone, (",
     include_str!("../sql/leases_due.sql"),
@@ -54,7 +56,7 @@ impl SqlStore {
         Ok(leased)
     }
 
-    /// Claims the next job that nobody has locked.
+    /// Claims the next job that no other transaction has locked.
     async fn try_claim(&self, request: &ClaimRequest) -> Result<Option<LeasedJob>> {
         let now = self.now();
         let mut tx = self.write_with(BEGIN).await?;
@@ -67,8 +69,8 @@ impl SqlStore {
     }
 }
 
-/// Begins a claim. Where projects have limits, one claim at a time counts and takes: two at once would both find the last place
-/// free. Returns whether there are leases to note or to expire.
+/// Begins a claim. Where projects have limits, one claim at a time counts and takes: two at once would both find the
+/// last place free. Returns whether there are leases to note or to expire.
 async fn count_alone(tx: &mut Write, now: i64) -> Result<bool> {
     Ok(sqlx::query(COUNT_ALONE).bind(now).bind(locks::QUOTAS).fetch_one(&mut *tx).await?.try_get("expired")?)
 }

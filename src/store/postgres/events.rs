@@ -1,5 +1,6 @@
-//! Which events are seen. Transactions commit in any order, but no event appears after a greater number that was already seen:
-//! writers announce themselves (see `migrations/postgres`), and readers wait for those who announced themselves before.
+//! Which events are seen. Transactions commit in any order, but no event appears after a greater number that was
+//! already seen: writers announce themselves (see `migrations/postgres`), and readers wait for those who announced
+//! themselves before.
 //!
 //! NOTIFY is not used: it makes commits queue up behind one lock of the whole server, and streams poll anyway.
 

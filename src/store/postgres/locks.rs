@@ -10,7 +10,7 @@ pub(super) const JOB_HELD: &str = concat!(include_str!("../sql/job_held.sql"), "
 pub(super) const LEASE_HELD: &str = concat!(include_str!("../sql/lease_held.sql"), "FOR NO KEY UPDATE");
 pub(super) const JOBS_WAITING: &str = concat!(include_str!("../sql/jobs_waiting.sql"), "FOR NO KEY UPDATE");
 pub(super) const JOBS_OF_WORKER: &str = concat!(include_str!("../sql/jobs_of_worker.sql"), "FOR NO KEY UPDATE");
-/// The next job that nobody else is taking right now.
+/// The next job that no other claim is taking.
 pub(super) const NEXT_JOB: &str =
     concat!(include_str!("../sql/queue_next.sql"), "FOR NO KEY UPDATE OF job SKIP LOCKED");
 pub(super) const NOTE_LEASES: &str = include_str!("sql/leases_look.sql");

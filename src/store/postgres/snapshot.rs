@@ -1,5 +1,5 @@
-//! Copies of a PostgreSQL database by its own programs: `pg_dump` reads the moment that a transaction of ours has exported,
-//! `pg_restore` writes all or nothing.
+//! Copies of a PostgreSQL database by its own programs: `pg_dump` reads the moment that a transaction of ours has
+//! exported, `pg_restore` writes all or nothing.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -59,7 +59,8 @@ pub(in crate::store) async fn put_back(url: &str, file: &Path) -> Result<()> {
     Ok(connection.close().await?)
 }
 
-/// A program of PostgreSQL's that works on the database; its password travels in the environment, not in the process list.
+/// A program of PostgreSQL's that works on the database; its password travels in the environment, not in the process
+/// list.
 fn program(name: &str, url: &str) -> Command {
     let mut command = Command::new(name);
     let (shown, password) = without_password(url);

@@ -1,4 +1,5 @@
-//! Which events are seen: all of them. Sequence numbers follow the order of commits, because only one transaction writes at a time.
+//! Which events are seen: all of them. Sequence numbers follow the order of commits, because only one transaction
+//! writes at a time.
 
 use sqlx::{QueryBuilder, Row as _};
 

@@ -1,4 +1,5 @@
-//! Reads that decide what a write does. A write transaction of SQLite has the file for itself: nothing else is to be locked.
+//! Reads that decide what a write does. A write transaction of SQLite has the file for itself: nothing else is to be
+//! locked.
 
 use std::future::{Ready, ready};
 

@@ -17,7 +17,7 @@ pub(super) const PREPARE: &[&str] = &[
 pub(super) const TABLES: &str =
     "SELECT name FROM sqlite_master WHERE type = 'table' AND name IN ('schema_migrations', 'schema_compatibility')";
 
-/// A lock beside the database file, held until the returned file is dropped (or its process dies).
+/// A lock file next to the database file, held until the returned file is dropped (or its process dies).
 pub(super) async fn lock(database: &Path) -> std::io::Result<File> {
     let mut name = database.as_os_str().to_owned();
     name.push(".lock");

@@ -1,4 +1,5 @@
-//! What people ask about themselves: keys and what they are exchanged for, repeated requests, and how much a project may have.
+//! What people ask about themselves: keys and what they are exchanged for, repeated requests, and how much a project
+//! may have.
 
 use std::time::Duration;
 
@@ -23,8 +24,8 @@ pub struct IdempotencyRequest {
     pub in_flight_for: Duration,
 }
 
-/// The request with an idempotency key on whose behalf something is made, if it has one: what was made is noted with the key in
-/// the same transaction. `Conflict` when the request took so long that its key is free again.
+/// The request with an idempotency key on whose behalf something is made, if it has one: what was made is noted with
+/// the key in the same transaction. `Conflict` when the request took so long that its key is free again.
 pub type Once<'a> = Option<&'a IdempotencyRequest>;
 
 /// What is known about an idempotent request.

@@ -1,5 +1,6 @@
-//! What the rest of the house asks of a database, as two faces: [`Store`], what people ask, which is narrowed to one caller by a
-//! [view](crate::store::view()); and [`WorkStore`], what the program's own processes write, which no caller gets.
+//! What the rest of the house asks of a database, as two faces: [`Store`], what people ask, which is narrowed to one
+//! caller by a [view](crate::store::view()); and [`WorkStore`], what the program's own processes write, which no
+//! caller gets.
 //!
 //! Every method is one transaction; none spans any work outside it. Errors:
 //! [`StoreError::NotFound`](crate::store::StoreError) for unknown ids, `LeaseLost` for every write with an outdated
@@ -194,14 +195,15 @@ pub trait ModelStore: Send + Sync {
     async fn delete_model(&self, name: &str) -> Result<Model>;
     /// Registers a data set or brings it up to date; id and creation time stay.
     async fn upsert_dataset(&self, dataset: NewDataset) -> Result<DatasetRecord>;
-    /// Registers a data set under a new name; an invalid one of that name makes room. `Conflict` when the name is taken.
+    /// Registers a data set under a new name; an invalid one of that name makes room. `Conflict` when the name is
+    /// taken.
     async fn create_dataset(&self, id: &str, dataset: NewDataset) -> Result<DatasetRecord> {
         self.create_dataset_once(id, dataset, None).await
     }
     /// The same, for a request with an idempotency key, which is free again when the data set becomes invalid or goes.
     async fn create_dataset_once(&self, id: &str, dataset: NewDataset, once: Once<'_>) -> Result<DatasetRecord>;
-    /// Brings the data set with this id, which is on its way in, up to date; name, project and creation stay. `Conflict`
-    /// when it is ready or invalid by now: what it became in the meantime stays.
+    /// Brings the data set with this id, which is on its way in, up to date; name, project and creation stay.
+    /// `Conflict` when it is ready or invalid by now: what it became in the meantime stays.
     async fn update_dataset(&self, id: &str, dataset: &NewDataset) -> Result<DatasetRecord>;
     /// Forgets a data set; its files may go afterwards. `Held` with the unfinished jobs that use it.
     async fn delete_dataset(&self, id: &str) -> Result<DatasetRecord>;

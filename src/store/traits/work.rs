@@ -72,9 +72,9 @@ pub trait AttemptStore: Send + Sync {
     async fn add_checkpoint(&self, token: &LeaseToken, checkpoint: NewCheckpoint) -> Result<Checkpoint>;
     /// Writes an event of a worker about its job and run.
     async fn append_job_event(&self, token: &LeaseToken, kind: &str, data: serde_json::Value) -> Result<Event>;
-    /// A resumed attempt starts behind step `to_step` (none: from the beginning): points, samples and checkpoints of later steps go (promoted
-    /// checkpoints stay) and a `rewind` event is written, in one transaction. No event when there is nothing later.
-    /// Returns the checkpoints that are gone, so that their files can follow.
+    /// A resumed attempt starts behind step `to_step` (none: from the beginning): points, samples and checkpoints of
+    /// later steps go (promoted checkpoints stay) and a `rewind` event is written, in one transaction. No event when
+    /// there is nothing later. Returns the checkpoints that are gone, so that their files can follow.
     async fn rewind(&self, token: &LeaseToken, to_step: Option<u64>) -> Result<Vec<Checkpoint>>;
 }
 
@@ -134,8 +134,8 @@ pub struct DatasetHolder {
 pub trait ServerStore: Send + Sync {
     /// The id of this database, which is made with the first call and never changes.
     async fn database_id(&self) -> Result<String>;
-    /// Puts these limits of projects in place of all others: a claim passes over the jobs of a project that has as many as it
-    /// may. The project `*` stands for every project that is not named.
+    /// Puts these limits of projects in place of all others: a claim passes over the jobs of a project that has as
+    /// many as it may. The project `*` stands for every project that is not named.
     async fn set_quotas(&self, quotas: &[ProjectQuota]) -> Result<()>;
     /// A server takes a data set on its way in.
     async fn hold_dataset(&self, id: &str, server_id: &str) -> Result<()>;
@@ -145,8 +145,8 @@ pub trait ServerStore: Send + Sync {
     async fn removals(&self) -> Result<Vec<String>>;
     /// The files of an artifact are gone.
     async fn removed(&self, key: &str) -> Result<()>;
-    /// Puts `found`, the artifacts that no record names, in place of those that were found before. Returns those that were
-    /// first found at least `age` ago, and so are found for the second time at least.
+    /// Puts `found`, the artifacts that no record names, in place of those that were found before. Returns those that
+    /// were first found at least `age` ago, and so are found for the second time at least.
     async fn note_orphans(&self, found: &[String], age: Duration) -> Result<Vec<String>>;
 }
 

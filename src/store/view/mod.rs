@@ -1,8 +1,8 @@
 //! The database as one caller sees it: the only place that decides whose objects may be seen and changed.
 //!
-//! What belongs to other projects does not exist here. What is shared can be seen, and changed by admins only. Every change
-//! that people ask for is written to the audit log, and carries the key that asked. What workers and servers write is not here:
-//! it works on the whole database.
+//! What belongs to other projects does not exist here. What is shared can be seen, and changed by admins only. Every
+//! change that people ask for is written to the audit log, and carries the key that asked. What workers and servers
+//! write is not here: it works on the whole database.
 
 mod jobs;
 mod models;

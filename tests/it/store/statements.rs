@@ -12,8 +12,8 @@ use tracing_subscriber::layer::{Context, SubscriberExt as _};
 
 use super::fixture::Kind;
 
-/// Statements that may exist twice. Those that do: what notes leases, what forgets repeated requests, what reads a whole series,
-/// and what tells which events are seen (two).
+/// Statements that may exist twice. Those that do: what notes leases, what forgets repeated requests, what reads a
+/// whole series, and what tells which events are seen (two).
 const TWICE: usize = 5;
 
 fn store() -> PathBuf {
