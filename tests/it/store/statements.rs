@@ -83,9 +83,8 @@ fn every_call_has_a_span() {
     let mut calls = 0;
     for file in files(&store().join("common"), "rs") {
         let code = fs::read_to_string(&file).unwrap();
-        let mut lines = code.lines().peekable();
         let (mut in_a_trait, mut before) = (false, "");
-        while let Some(line) = lines.next() {
+        for line in code.lines() {
             in_a_trait = (in_a_trait || line.contains(" for SqlStore {")) && line != "}";
             // A check is asked for every second, and has no id.
             if in_a_trait && line.starts_with("    async fn ") && !file.ends_with("common/mod.rs") {
