@@ -11,10 +11,8 @@ use super::shape::BatchShape;
 use super::{BenchError, Memory, Phases, Seconds, Watch};
 use crate::algorithm;
 use crate::clock::Stopwatch;
-use crate::model::logprob::Vocabulary;
 use crate::train::TrainError;
 use crate::train::learner::{Learner, TrainRow};
-use crate::train::micro_batch::Packing;
 use crate::train::optimizer::{AdamW, DecayScope, learning_rate};
 use crate::train::parallel::Pool;
 use crate::train::policy::Policy;
@@ -57,18 +55,11 @@ pub struct Report {
 pub fn run(dir: &Path, settings: Settings) -> Result<Report, BenchError> {
     let spec = settings.policy.spec("grpo", &settings.batch)?;
     let watch = Watch::start();
-    let Policy { folder, tracked, detached, .. } = Policy::open(&spec, dir, None, &Device::Cpu, false)?;
+    let policy = Policy::open(&spec, dir, None, &Device::Cpu, false)?;
     let pool = Pool::new()?;
     let learner = Learner {
-        pool: &pool,
-        tracked: tracked.as_ref(),
-        detached: detached.as_ref(),
-        parameters: folder.parameters(),
-        vocabulary: Vocabulary::rollout(tracked.info(), spec.rollout.temperature),
-        packing: Packing::on(tracked.device()),
-        microbatch_tokens: spec.batch.microbatch_tokens,
         checkpointing: spec.train.gradient_checkpointing,
-        predicting: false,
+        ..policy.learner(&pool, spec.rollout.temperature, spec.batch.microbatch_tokens)
     };
     let algorithm = algorithm::build(&spec.method).map_err(TrainError::from)?;
     let mut optimizer = AdamW::new(&spec.optimizer, DecayScope::Matrices);
@@ -81,7 +72,7 @@ pub fn run(dir: &Path, settings: Settings) -> Result<Report, BenchError> {
         let output = learner.gradients(&rows, algorithm.as_ref())?;
         let passes = clock.seconds();
         let rate = learning_rate(&spec.optimizer, step + 1, spec.steps);
-        optimizer.step(folder.parameters(), &output.gradients, rate)?;
+        optimizer.step(policy.folder.parameters(), &output.gradients, rate)?;
         padding_share = output.padding_share;
         if step > 0 {
             seconds.push(clock.seconds());
@@ -91,7 +82,7 @@ pub fn run(dir: &Path, settings: Settings) -> Result<Report, BenchError> {
     }
     let seconds = Seconds::of(seconds);
     Ok(Report {
-        parameters: tracked.info().parameters,
+        parameters: policy.tracked.info().parameters,
         threads: pool.threads(),
         tokens: settings.batch.tokens(),
         tokens_per_second: settings.batch.tokens() as f64 / seconds.median,

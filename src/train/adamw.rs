@@ -145,9 +145,12 @@ impl InplaceOp3 for Step {
         second_layout: &Layout,
     ) -> Result<()> {
         let Self { shrink, unbias, rate } = *self;
-        let moments = values(first, first_layout)?.iter().zip(values(second, second_layout)?);
-        for (weight, (first, second)) in values_mut(weight, own)?.iter_mut().zip(moments) {
-            *weight = *weight * shrink - first / (second.sqrt() * unbias + EPS as f32) * rate;
+        let weight = values_mut(weight, own)?;
+        // Of one length, so that the loop needs no checks.
+        let first = &values(first, first_layout)?[..weight.len()];
+        let second = &values(second, second_layout)?[..weight.len()];
+        for (i, weight) in weight.iter_mut().enumerate() {
+            *weight = *weight * shrink - first[i] / (second[i].sqrt() * unbias + EPS as f32) * rate;
         }
         Ok(())
     }

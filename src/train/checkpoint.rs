@@ -17,6 +17,7 @@ use crate::model::{ModelError, Parameters};
 
 use super::error::{TrainError, file_error};
 use super::optimizer::AdamW;
+use super::step::TrainingStep;
 use super::stopping::Watch;
 
 /// Folder of the trainer's own files inside a checkpoint.
@@ -48,8 +49,34 @@ pub struct TrainerState {
     pub watch: Watch,
 }
 
+/// Where a run's checkpoints go, and what no step changes in them.
+#[derive(Debug)]
+pub(super) struct Checkpoints {
+    /// Files of the model.
+    pub(super) files: ModelFiles,
+    /// What adapters are said to belong to.
+    pub(super) base: BaseModel,
+    /// Where each checkpoint gets a folder.
+    pub(super) work_dir: PathBuf,
+    /// The step of the newest one that was handed over.
+    pub(super) newest: Option<u64>,
+}
+
+impl Checkpoints {
+    /// Writes a complete checkpoint and returns its folder; one that a broken attempt left there gives way.
+    pub(super) fn write(&self, step: &TrainingStep, state: &TrainerState) -> Result<PathBuf, TrainError> {
+        let dir = self.work_dir.join(format!("step-{:08}", state.step));
+        if dir.exists() {
+            std::fs::remove_dir_all(&dir).map_err(file_error(&dir))?;
+        }
+        let parameters = step.policy.folder.parameters();
+        write(&dir, &self.files, parameters, &step.optimizer, state, &step.spec, &self.base)?;
+        Ok(dir)
+    }
+}
+
 /// Writes a complete checkpoint into `dir`, which must not exist: into a sibling first, every file synced, then renamed.
-pub fn write(
+fn write(
     dir: &Path,
     files: &ModelFiles,
     parameters: &Parameters,

@@ -18,11 +18,12 @@ use crate::prompt::Processor;
 use crate::reward::{self, Reward};
 
 use super::error::{TrainError, file_error};
-use super::evaluate::Evaluator;
+use super::evaluate::{Evaluator, record};
 use super::judge::Judge;
 use super::metrics::Metrics;
 use super::parallel::Pool;
 use super::policy::number_format;
+use super::samples;
 use super::sink::{Control, RunSink};
 use super::source::PromptSource;
 use super::tally::Tally;
@@ -141,14 +142,14 @@ impl Evaluation<'_> {
     /// Answers rows, adds them up, and writes them into a folder of their own.
     fn answer(&mut self, rows: Range<u64>) -> Result<PathBuf, TrainError> {
         let step = self.done + 1;
-        let judge = Judge { reward: self.reward.as_ref(), source: &self.source, run: &self.run, step, part: "eval" };
-        let evaluator = Evaluator { pool: &self.pool, model: self.model.as_ref(), judge, spec: &self.spec };
-        let answered = evaluator.answer(rows)?;
-        let records: Vec<EvalRow> = answered.iter().map(|row| row.record(&self.source)).collect::<Result<_, _>>()?;
+        let (source, processor) = (&self.source, self.source.processor());
+        let judge = Judge { reward: self.reward.as_ref(), processor, run: &self.run, step, part: "eval" };
+        let model = self.model.as_ref();
+        let answered = Evaluator { pool: &self.pool, model, source, judge, spec: &self.spec }.answer(rows)?;
+        let records: Vec<EvalRow> = answered.iter().map(|row| record(processor, row)).collect::<Result<_, _>>()?;
         if step == 1 && self.spec.log_samples_every > 0 {
-            let logged: Vec<_> =
-                answered.iter().take(LOGGED).map(|row| row.sample(&self.source)).collect::<Result<_, _>>()?;
-            self.sink.samples(step, &logged)?;
+            let logged = answered.iter().take(LOGGED).map(|row| samples::evaluated(processor, row));
+            self.sink.samples(step, &logged.collect::<Result<Vec<_>, _>>()?)?;
         }
         for row in &records {
             self.tally.add(row);

@@ -1,64 +1,19 @@
 //! The first half of a reinforcement step: sample groups, judge them, drop those that teach nothing.
 
-use std::sync::Arc;
+use std::ops::ControlFlow;
 
 use crate::clock::Stopwatch;
-use crate::config::rollout::DECODED_ROWS;
-use crate::domain::spec::{DapoSpec, FilterMetric, FilterSpec, Method};
-use crate::model::sampler::stream;
-use crate::model::{ImagePatches, Sequence};
+use crate::domain::spec::{DapoSpec, Method};
 use crate::reward::{Verdict, overlong_share};
 
 use super::error::TrainError;
-use super::learner::TrainRow;
+use super::group::{Group, Sampled, responses, responses_mut};
 use super::metrics::{AttentionSummary, Metrics};
-use super::rollout::{Rollout, RolloutSettings, rollout};
+use super::rollout::Rollout;
 use super::sink::Control;
-use super::source::Prompt;
 use super::trainer::Trainer;
 
-/// Names the random streams of rollouts among all streams of a seed.
-const ROLLOUT_STREAM: u64 = 1;
-
-/// One prompt, its responses and their verdicts.
-pub(super) struct Group {
-    pub(super) prompt: Prompt,
-    pub(super) rollouts: Vec<Rollout>,
-    pub(super) verdicts: Vec<Verdict>,
-}
-
-impl Group {
-    /// Does the group teach anything? (DAPO's dynamic sampling.)
-    fn passes(&self, filter: Option<&FilterSpec>) -> bool {
-        if self.rollouts.len() < 2 {
-            return false;
-        }
-        filter.is_none_or(|filter| {
-            let values = self.verdicts.iter().map(|v| match filter.metric {
-                // A reward without accuracy is refused beside this metric before the run begins.
-                FilterMetric::Accuracy => v.accuracy.unwrap_or_default(),
-                FilterMetric::Reward => v.reward,
-            });
-            let mean = values.sum::<f64>() / self.verdicts.len() as f64;
-            filter.low < mean && mean < filter.high
-        })
-    }
-
-    /// The rows to learn from; all responses share one masked copy of the prompt's images, if there is one.
-    pub(super) fn rows(&self, masked_images: Option<&Vec<Arc<ImagePatches>>>) -> Vec<TrainRow> {
-        let prompt = &self.prompt.sequence;
-        let row = |rollout: &Rollout| TrainRow {
-            sequence: Sequence { ids: [&prompt.ids[..], &rollout.tokens[..]].concat(), images: prompt.images.clone() },
-            masked_images: masked_images.cloned(),
-            prompt_len: prompt.ids.len(),
-            ..TrainRow::default()
-        };
-        self.rollouts.iter().map(row).collect()
-    }
-}
-
-/// All groups of a step, kept and dropped, with their seconds.
-#[derive(Default)]
+/// All groups of a step: those to learn from, how many were dropped, and what sampling and judging told.
 pub(super) struct Gathered {
     pub(super) kept: Vec<Group>,
     pub(super) dropped: usize,
@@ -66,85 +21,53 @@ pub(super) struct Gathered {
 }
 
 impl Trainer<'_> {
-    /// Samples batches of prompts until enough groups pass the filter, or its tries are used up.
-    pub(super) fn gather(&mut self) -> Result<Result<Gathered, Control>, TrainError> {
+    /// Samples batches of prompts until enough groups pass the filter, or its tries are used up. Breaks off where someone asks
+    /// the run to stop.
+    pub(super) fn gather(&mut self) -> Result<ControlFlow<Control, Gathered>, TrainError> {
         let wanted = self.spec.batch.prompts_per_step as usize;
         let filter = self.spec.rollout.filter.clone();
         let tries = filter.as_ref().map_or(1, |f| f.max_tries.max(1));
-        let mut out = Gathered::default();
         let mut seen: Vec<Group> = Vec::new();
-        let (mut rollout_seconds, mut reward_seconds, mut unjudged) = (0.0, 0.0, 0);
+        let (mut rollout_seconds, mut reward_seconds) = (0.0, 0.0);
         for attempt in 0..tries {
-            let control = self.sink.control();
-            if control != Control::Continue {
-                return Ok(Err(control));
+            if let ControlFlow::Break(stop) = self.sink.control().flow() {
+                return Ok(ControlFlow::Break(stop));
             }
-            let prompts = self.next_prompts(wanted as u64)?;
+            let prompts = self.next_prompts()?;
             let clock = Stopwatch::start();
-            let rollouts = self.sample(&prompts)?;
+            let sampled = self.step.sample(prompts)?;
             rollout_seconds += clock.seconds();
             let clock = Stopwatch::start();
-            seen.extend(self.groups(prompts, rollouts, attempt, &mut unjudged)?);
+            seen.extend(self.judge_sampled(sampled, attempt)?);
             reward_seconds += clock.seconds();
-            if seen.iter().filter(|g| g.passes(filter.as_ref())).count() >= wanted {
+            if seen.iter().filter(|group| group.passes(filter.as_ref())).count() >= wanted {
                 break;
             }
         }
-        self.describe_sampling(&seen, &mut out.metrics);
-        let rewards: Vec<f64> = seen.iter().flat_map(|g| g.verdicts.iter().map(|v| v.reward)).collect();
+        let mut metrics = self.describe_sampling(&seen);
+        let rewards: Vec<f64> = responses(&seen).map(|response| response.verdict.reward).collect();
         self.watch_reward(&rewards)?;
-        self.report_unjudged(unjudged, &mut out.metrics)?;
-        out.metrics.set("time/rollout", rollout_seconds);
-        out.metrics.set("time/reward", reward_seconds);
-        for group in seen {
-            if group.passes(filter.as_ref()) && out.kept.len() < wanted {
-                out.kept.push(group);
-            } else {
-                out.dropped += 1;
+        self.report_unjudged(seen.iter().map(|group| group.unjudged).sum(), &mut metrics)?;
+        metrics.set("time/rollout", rollout_seconds);
+        metrics.set("time/reward", reward_seconds);
+        let sampled = seen.len();
+        let passing = seen.into_iter().filter(|group| group.passes(filter.as_ref()));
+        let kept: Vec<Group> = passing.take(wanted).collect();
+        Ok(ControlFlow::Continue(Gathered { dropped: sampled - kept.len(), kept, metrics }))
+    }
+
+    fn judge_sampled(&self, sampled: Vec<Sampled>, attempt: u64) -> Result<Vec<Group>, TrainError> {
+        let part = attempt.to_string();
+        let mut groups = self.judge(self.step.source.processor(), self.state.step + 1, &part).judge(sampled)?;
+        if let Method::Dapo(DapoSpec { overlong_buffer: Some(buffer), overlong_penalty, .. }) = self.spec.method {
+            for response in responses_mut(&mut groups) {
+                let tokens = response.rollout.tokens.len() as u64;
+                // DAPO's soft penalty on responses that come near the length limit.
+                let share = overlong_share(tokens, self.spec.rollout.max_new_tokens, buffer);
+                let penalty = -overlong_penalty * share;
+                response.verdict.reward += penalty;
+                response.verdict.parts.insert("overlong".to_owned(), penalty);
             }
-        }
-        Ok(Ok(out))
-    }
-
-    fn sample(&self, prompts: &[Prompt]) -> Result<Vec<Vec<Rollout>>, TrainError> {
-        let spec = &self.spec.rollout;
-        let settings = RolloutSettings {
-            group_size: spec.group_size as usize,
-            rows: DECODED_ROWS,
-            temperature: spec.temperature,
-            top_p: spec.top_p,
-            max_new_tokens: spec.max_new_tokens as usize,
-            attention: true,
-            // Where one pass serves both, nobody looks at the states before the update.
-            similarity: self.scores_in_update(),
-        };
-        let sequences: Vec<&Sequence> = prompts.iter().map(|p| &p.sequence).collect();
-        let seed = self.spec.seed;
-        rollout(&self.pool, self.detached.as_ref(), &sequences, &settings, |prompt, sample| {
-            stream(&[seed, ROLLOUT_STREAM, prompts[prompt].cursor, sample as u64])
-        })
-    }
-
-    /// The groups of judged responses; a response without a verdict leaves its group.
-    fn groups(
-        &self,
-        prompts: Vec<Prompt>,
-        rollouts: Vec<Vec<Rollout>>,
-        attempt: u64,
-        unjudged: &mut usize,
-    ) -> Result<Vec<Group>, TrainError> {
-        let verdicts = self.judge(&self.source, &attempt.to_string()).verdicts(&prompts, &rollouts)?;
-        let mut groups = Vec::with_capacity(prompts.len());
-        for ((prompt, rollouts), verdicts) in prompts.into_iter().zip(rollouts).zip(verdicts) {
-            let sampled = rollouts.len();
-            let judged = rollouts.into_iter().zip(verdicts);
-            let judged = judged.filter_map(|(rollout, verdict)| {
-                let verdict = self.with_overlong_penalty(verdict?, rollout.tokens.len());
-                Some((rollout, verdict))
-            });
-            let (rollouts, verdicts): (Vec<_>, Vec<_>) = judged.unzip();
-            *unjudged += sampled - rollouts.len();
-            groups.push(Group { prompt, rollouts, verdicts });
         }
         Ok(groups)
     }
@@ -165,24 +88,14 @@ impl Trainer<'_> {
         Ok(())
     }
 
-    /// DAPO's soft penalty on responses that come near the length limit, where the job asks for it.
-    fn with_overlong_penalty(&self, mut verdict: Verdict, tokens: usize) -> Verdict {
-        if let Method::Dapo(DapoSpec { overlong_buffer: Some(buffer), overlong_penalty: scale, .. }) = self.spec.method
-        {
-            let penalty = -scale * overlong_share(tokens as u64, self.spec.rollout.max_new_tokens, buffer);
-            verdict.reward += penalty;
-            verdict.parts.insert("overlong".to_owned(), penalty);
-        }
-        verdict
-    }
-
     /// Metrics over everything that was sampled, dropped groups included.
-    fn describe_sampling(&mut self, groups: &[Group], metrics: &mut Metrics) {
-        let rollouts: Vec<&Rollout> = groups.iter().flat_map(|g| &g.rollouts).collect();
-        let verdicts: Vec<&Verdict> = groups.iter().flat_map(|g| &g.verdicts).collect();
+    fn describe_sampling(&mut self, groups: &[Group]) -> Metrics {
+        let rollouts: Vec<&Rollout> = responses(groups).map(|response| &response.rollout).collect();
+        let verdicts: Vec<&Verdict> = responses(groups).map(|response| &response.verdict).collect();
         let tokens: usize = rollouts.iter().map(|r| r.tokens.len()).sum();
         self.state.samples += rollouts.len() as u64;
         self.state.tokens += tokens as u64;
+        let mut metrics = Metrics::default();
         metrics.set("response_tokens", tokens as f64);
         metrics.rewards(&verdicts);
         metrics.lengths(&rollouts);
@@ -200,5 +113,6 @@ impl Trainer<'_> {
             metrics.set(format!("attention/query_{name}"), share.query);
             metrics.set(format!("attention/generated_{name}"), share.generated);
         }
+        metrics
     }
 }

@@ -1,71 +1,90 @@
 //! From sampled tokens to verdicts: a step's responses are judged together.
 
 use crate::data::Example;
+use crate::prompt::Processor;
 use crate::reward::{Reward, RewardBatch, RewardInput, Verdict};
 
 use super::error::TrainError;
-use super::rollout::Rollout;
+use super::group::{Group, Response, Sampled};
 use super::samples;
-use super::source::{Prompt, PromptSource};
 
-/// Who judges what, and when.
-pub(super) struct Judge<'a> {
+/// Who judges, and how rewards know the batch.
+#[derive(Clone, Copy)]
+pub struct Judge<'a> {
     /// The reward.
-    pub(super) reward: &'a dyn Reward,
-    /// Where the prompts came from; decodes tokens.
-    pub(super) source: &'a PromptSource,
+    pub reward: &'a dyn Reward,
+    /// Decodes tokens.
+    pub processor: &'a Processor,
     /// The run.
-    pub(super) run: &'a str,
+    pub run: &'a str,
     /// Its step.
-    pub(super) step: u64,
+    pub step: u64,
     /// Names the batch within the step.
-    pub(super) part: &'a str,
+    pub part: &'a str,
+}
+
+/// What rewards are told of a prompt's responses.
+struct Told {
+    image_sizes: Vec<[u32; 2]>,
+    resized_sizes: Vec<[u32; 2]>,
+    responses: Vec<NamedText>,
+}
+
+/// A response as rewards know it.
+struct NamedText {
+    id: String,
+    text: String,
 }
 
 impl Judge<'_> {
-    /// Verdicts on the responses of each prompt, in order; none where a response could not be judged.
-    pub(super) fn verdicts(
-        &self,
-        prompts: &[Prompt],
-        rollouts: &[Vec<Rollout>],
-    ) -> Result<Vec<Vec<Option<Verdict>>>, TrainError> {
-        let mut texts = Vec::new();
-        let mut sizes = Vec::with_capacity(prompts.len());
-        let mut resized = Vec::with_capacity(prompts.len());
-        for (prompt, group) in prompts.iter().zip(rollouts) {
-            sizes.push(prompt.example.images.iter().map(|image| [image.width(), image.height()]).collect::<Vec<_>>());
-            resized.push(prompt.rendered.layout.iter().map(|image| image.processed.into()).collect::<Vec<[u32; 2]>>());
-            for (sample, rollout) in group.iter().enumerate() {
-                // What the prompt began for the response is part of it.
-                let text = prompt.rendered.opened.clone() + &samples::text(self.source.processor(), &rollout.tokens)?;
-                texts.push((format!("{}-{sample}", prompt.cursor), text, rollout.tokens.len()));
+    /// The groups of judged responses; a response without a verdict leaves its group.
+    pub fn judge(&self, sampled: Vec<Sampled>) -> Result<Vec<Group>, TrainError> {
+        let mut verdicts = self.verdicts(&sampled)?.into_iter();
+        let group = |Sampled { prompt, rollouts }: Sampled| {
+            let (sampled, verdicts_each) = (rollouts.len(), truths(&prompt.example).count());
+            let judged = |rollout| {
+                let verdict = best(verdicts.by_ref().take(verdicts_each))?;
+                Some(Response { rollout, verdict, ..Response::default() })
+            };
+            let responses: Vec<Response> = rollouts.into_iter().filter_map(judged).collect();
+            Group { prompt, unjudged: sampled - responses.len(), responses }
+        };
+        Ok(sampled.into_iter().map(group).collect())
+    }
+
+    /// A verdict on every response by every truth of its row, in order.
+    fn verdicts(&self, sampled: &[Sampled]) -> Result<Vec<Option<Verdict>>, TrainError> {
+        let told: Vec<Told> = sampled.iter().map(|group| self.told(group)).collect::<Result<_, _>>()?;
+        let mut inputs = Vec::new();
+        for (Sampled { prompt, rollouts }, told) in sampled.iter().zip(&told) {
+            for (rollout, response) in rollouts.iter().zip(&told.responses) {
+                inputs.extend(truths(&prompt.example).map(|ground_truth| RewardInput {
+                    id: &response.id,
+                    prompt: &prompt.example.prompt,
+                    response: &response.text,
+                    ground_truth,
+                    row: prompt.example.index,
+                    image_sizes: &told.image_sizes,
+                    resized_sizes: &told.resized_sizes,
+                    images: &prompt.example.images,
+                    tokens: Some(rollout.tokens.len()),
+                }));
             }
         }
-        let of_prompt = prompts.iter().zip(sizes.iter().zip(&resized)).zip(rollouts);
-        let of_prompt = of_prompt.flat_map(|(pair, group)| std::iter::repeat_n(pair, group.len()));
-        let mut inputs = Vec::with_capacity(texts.len());
-        for ((id, response, tokens), (prompt, (sizes, resized))) in texts.iter().zip(of_prompt) {
-            inputs.extend(truths(&prompt.example).map(|ground_truth| RewardInput {
-                id,
-                prompt: &prompt.example.prompt,
-                response,
-                ground_truth,
-                row: prompt.example.index,
-                image_sizes: sizes,
-                resized_sizes: resized,
-                images: &prompt.example.images,
-                tokens: Some(*tokens),
-            }));
-        }
         let id = format!("{}:{}:{}", self.run, self.step, self.part);
-        let batch = RewardBatch { run: self.run, step: self.step, id: &id, inputs: &inputs };
-        let mut verdicts = self.reward.judge_all(&batch)?.into_iter();
-        let mut of_prompts = Vec::with_capacity(prompts.len());
-        for (prompt, group) in prompts.iter().zip(rollouts) {
-            let truths = truths(&prompt.example).count();
-            of_prompts.push(group.iter().map(|_| best(verdicts.by_ref().take(truths))).collect());
+        Ok(self.reward.judge_all(&RewardBatch { run: self.run, step: self.step, id: &id, inputs: &inputs })?)
+    }
+
+    fn told(&self, Sampled { prompt, rollouts }: &Sampled) -> Result<Told, TrainError> {
+        let mut responses = Vec::with_capacity(rollouts.len());
+        for (sample, rollout) in rollouts.iter().enumerate() {
+            // What the prompt began for the response is part of it.
+            let text = prompt.rendered.opened.clone() + &samples::text(self.processor, &rollout.tokens)?;
+            responses.push(NamedText { id: format!("{}-{sample}", prompt.cursor), text });
         }
-        Ok(of_prompts)
+        let image_sizes = prompt.example.images.iter().map(|image| [image.width(), image.height()]).collect();
+        let resized_sizes = prompt.rendered.layout.iter().map(|image| image.processed.into()).collect();
+        Ok(Told { image_sizes, resized_sizes, responses })
     }
 }
 

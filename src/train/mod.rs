@@ -1,6 +1,7 @@
 //! The trainer: the loop, rollout, optimizer, checkpoints, evaluation. Knows neither HTTP nor SQL.
 //!
-//! Start reading at `trainer.rs`, whose step reads like the paper.
+//! Start reading at `examples/minimal_vgpo.rs`, then `trainer.rs` and `reinforcement.rs`, whose step reads like the paper:
+//! `group.rs` holds its values, `step.rs` what it works with.
 
 mod adamw;
 pub mod checkpoint;
@@ -9,7 +10,8 @@ pub mod error;
 mod evaluate;
 mod evaluation;
 mod gather;
-mod judge;
+pub mod group;
+pub mod judge;
 mod layout;
 pub mod learner;
 pub mod memory;
@@ -19,15 +21,16 @@ pub mod optimizer;
 pub mod order;
 pub mod parallel;
 pub mod policy;
+mod reinforcement;
 pub mod rollout;
 mod samples;
 pub mod sink;
 pub mod source;
 pub mod starter;
 mod statistics;
-mod step_rl;
-mod step_sft;
+mod step;
 mod stopping;
+mod supervised;
 mod tally;
 mod trainer;
 

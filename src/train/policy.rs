@@ -7,11 +7,15 @@ use candle_core::{DType, Device};
 
 use crate::domain::spec::{self, JobSpec, LoraSpec};
 use crate::model::device::usual_format;
+use crate::model::logprob::Vocabulary;
 use crate::model::lora::{LoraConfig, peft};
 use crate::model::{ModelError, ModelFolder, View, VisionLanguageModel};
 
 use super::checkpoint::ADAPTER_DIR;
 use super::error::TrainError;
+use super::learner::Learner;
+use super::micro_batch::Packing;
+use super::parallel::Pool;
 
 /// The model of a run.
 pub struct Policy {
@@ -53,6 +57,22 @@ impl Policy {
             (true, None) => Some(ModelFolder::open_as(model_dir, device, dtype)?.model(View::Detached)?),
         };
         Ok(Self { tracked: folder.model(View::Tracked)?, detached: folder.model(View::Detached)?, reference, folder })
+    }
+
+    /// A learner over the current weights: log-probs at the rollout's `temperature`, and micro-batches of at most
+    /// `microbatch_tokens` tokens.
+    pub fn learner<'a>(&'a self, pool: &'a Pool, temperature: f64, microbatch_tokens: u64) -> Learner<'a> {
+        Learner {
+            pool,
+            tracked: self.tracked.as_ref(),
+            detached: self.detached.as_ref(),
+            parameters: self.folder.parameters(),
+            vocabulary: Vocabulary::rollout(self.tracked.info(), temperature),
+            packing: Packing::on(self.tracked.device()),
+            microbatch_tokens,
+            checkpointing: false,
+            predicting: false,
+        }
     }
 }
 

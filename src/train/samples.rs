@@ -7,10 +7,9 @@ use crate::algorithm::{TrajectoryWeights, affine_focus};
 use crate::domain::sample::{SampleGroup, SampleResponse};
 use crate::images;
 use crate::prompt::Processor;
-use crate::reward::Verdict;
 
 use super::error::TrainError;
-use super::rollout::Rollout;
+use super::group::{Group, Response};
 use super::source::Prompt;
 
 /// A response's text as rewards and people see it: special tokens left out.
@@ -18,7 +17,7 @@ pub fn text(processor: &Processor, tokens: &[u32]) -> Result<String, TrainError>
     processor.decode(tokens, true).map_err(TrainError::PromptSettings)
 }
 
-fn group(prompt: &Prompt, eval: bool, responses: Vec<SampleResponse>) -> SampleGroup {
+fn sample(prompt: &Prompt, eval: bool, responses: Vec<SampleResponse>) -> SampleGroup {
     SampleGroup {
         row: prompt.example.index,
         eval,
@@ -37,15 +36,14 @@ fn png(image: &RgbImage) -> Option<String> {
 
 fn response(
     processor: &Processor,
-    rollout: &Rollout,
-    verdict: &Verdict,
+    response: &Response,
     weights: &TrajectoryWeights,
-    logprobs: &[f64],
 ) -> Result<SampleResponse, TrainError> {
+    let Response { rollout, verdict, score, .. } = response;
     Ok(SampleResponse {
         text: text(processor, &rollout.tokens)?,
         tokens: rollout.tokens.iter().map(|id| processor.token_text(*id)).collect(),
-        logprobs: logprobs.to_vec(),
+        logprobs: score.logprobs.clone(),
         focus: (!weights.focus.is_empty()).then(|| weights.focus.clone()),
         psi: weights.psi.clone(),
         shaped_advantage: weights.shaped_advantage.clone(),
@@ -59,32 +57,24 @@ fn response(
 }
 
 /// One held-out row and its answers.
-pub fn evaluated(
-    processor: &Processor,
-    prompt: &Prompt,
-    answers: &[(Rollout, Verdict)],
-) -> Result<SampleGroup, TrainError> {
-    let answer = |(answer, verdict): &(Rollout, Verdict)| {
-        let zeros = vec![0.0; answer.tokens.len()];
+pub fn evaluated(processor: &Processor, group: &Group) -> Result<SampleGroup, TrainError> {
+    let answer = |answer: &Response| {
+        let zeros = vec![0.0; answer.rollout.tokens.len()];
         let weights = TrajectoryWeights {
-            focus: answer.similarity.iter().map(|s| affine_focus(*s)).collect(),
+            focus: answer.rollout.similarity.iter().map(|s| affine_focus(*s)).collect(),
             psi: zeros.clone(),
             shaped_advantage: zeros,
             ..TrajectoryWeights::default()
         };
-        response(processor, answer, verdict, &weights, &[])
+        response(processor, answer, &weights)
     };
-    Ok(group(prompt, true, answers.iter().map(answer).collect::<Result<_, _>>()?))
+    let answers = group.responses.iter().map(answer).collect::<Result<_, _>>()?;
+    Ok(sample(&group.prompt, true, answers))
 }
 
-/// A training group as the learner saw it; `parts` holds rollout, verdict, weights and log-probs of each response.
-pub fn trained<'a>(
-    processor: &Processor,
-    prompt: &Prompt,
-    parts: impl Iterator<Item = (&'a Rollout, &'a Verdict, &'a TrajectoryWeights, &'a [f64])>,
-) -> Result<SampleGroup, TrainError> {
-    let responses = parts
-        .map(|(rollout, verdict, weights, logprobs)| response(processor, rollout, verdict, weights, logprobs))
-        .collect::<Result<_, _>>()?;
-    Ok(group(prompt, false, responses))
+/// A training group as the learner saw it.
+pub fn trained(processor: &Processor, group: &Group) -> Result<SampleGroup, TrainError> {
+    let trained = |trained: &Response| response(processor, trained, &trained.weights);
+    let responses = group.responses.iter().map(trained).collect::<Result<_, _>>()?;
+    Ok(sample(&group.prompt, false, responses))
 }

@@ -1,5 +1,6 @@
 //! Where a trainer's output goes: the worker implements it over the store, the foreground command over a progress bar.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::domain::metric::StepMetrics;
@@ -14,6 +15,13 @@ pub enum Control {
     Yield,
     /// Stop now.
     Cancel,
+}
+
+impl Control {
+    /// Goes on, or breaks off with what was asked.
+    pub fn flow(self) -> ControlFlow<Self> {
+        if self == Self::Continue { ControlFlow::Continue(()) } else { ControlFlow::Break(self) }
+    }
 }
 
 /// A complete checkpoint in a folder of its own.

@@ -8,6 +8,10 @@ use crate::model::{ModelInfo, Sequence};
 use crate::prompt::{Processor, PromptError, PromptLimits, PromptTemplate, RenderedPrompt, messages_for};
 
 use super::error::TrainError;
+use super::order::RowOrder;
+
+/// This many skipped rows one after the other end the run: the limit does not fit the data set.
+const MAX_SKIPPED: u64 = 10_000;
 
 /// One prompt of a batch.
 #[derive(Debug)]
@@ -85,6 +89,37 @@ impl PromptSource {
     /// Tokenizer, template and image processor.
     pub fn processor(&self) -> &Processor {
         &self.processor
+    }
+
+    /// The same, for another source.
+    pub(super) fn shared_processor(&self) -> Arc<Processor> {
+        Arc::clone(&self.processor)
+    }
+
+    /// The next `count` prompts of `order` from position `cursor`, which moves on. Rows that do not fit are skipped where the
+    /// job says so.
+    pub fn next_prompts(&self, order: &RowOrder, cursor: &mut u64, count: u64) -> Result<Vec<Prompt>, TrainError> {
+        let mut prompts = Vec::with_capacity(count as usize);
+        let mut skipped = 0;
+        while (prompts.len() as u64) < count {
+            let at = *cursor;
+            *cursor += 1;
+            match self.prompt(at, order.row(at))? {
+                Some(prompt) => prompts.push(prompt),
+                None => skipped += 1,
+            }
+            if skipped >= self.rows().min(MAX_SKIPPED) {
+                return Err(TrainError::Setting {
+                    field: "data.max_prompt_tokens",
+                    problem: format!(
+                        "{skipped} rows one after the other do not fit: they have more than {} tokens, or pictures of a shape that \
+                         the model refuses; raise it or lower data.max_pixels",
+                        self.limits.max_prompt_tokens
+                    ),
+                });
+            }
+        }
+        Ok(prompts)
     }
 
     /// The prompt of row `row`; none when the model cannot take it, because of its length or of a picture's shape, and such

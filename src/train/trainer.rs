@@ -1,74 +1,44 @@
-//! The loop: step, metrics, evaluation, checkpoint. What a step does is in `step_rl.rs` and `step_sft.rs`.
+//! The loop: step, metrics, evaluation, checkpoint. What a step does is in `reinforcement.rs` and `supervised.rs`.
 
-use std::path::{Path, PathBuf};
+use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::algorithm::{self, Algorithm};
 use crate::clock::Stopwatch;
 use crate::data::Split;
 use crate::domain::metric::{EVAL_ACCURACY, StepMetrics};
-use crate::domain::spec::{FocusPosition, JobSpec, Method};
-use crate::model::device::open_device;
-use crate::model::logprob::Vocabulary;
+use crate::domain::spec::{JobSpec, Method};
 use crate::model::lora::peft::BaseModel;
-use crate::model::{ModelFolder, VisionLanguageModel};
 use crate::prompt::Processor;
-use crate::reward::{self, Reward};
 
-use super::checkpoint::{self, ModelFiles, TrainerState};
-use super::error::{TrainError, file_error};
+use super::checkpoint::{self, Checkpoints, ModelFiles, TrainerState};
+use super::error::TrainError;
 use super::evaluate::Evaluator;
 use super::judge::Judge;
-use super::learner::Learner;
 use super::metrics::Metrics;
-use super::micro_batch::Packing;
-use super::optimizer::{AdamW, DecayScope, Gradients, learning_rate};
 use super::order::RowOrder;
-use super::parallel::Pool;
-use super::policy::Policy;
 use super::sink::{CheckpointNotice, Control, RunSink};
 use super::source::{Prompt, PromptSource};
+use super::step::TrainingStep;
 use super::stopping::Watch;
 use super::{RunEnd, TrainRequest, memory};
 
-/// So many overlong rows one after the other end the run: the limit does not fit the data set.
-const MAX_SKIPPED: u64 = 10_000;
 /// After so many steps without any difference in reward a warning is raised.
 const CONSTANT_REWARD_STEPS: u64 = 3;
 
-/// Names the batches of an evaluation among those of a step.
-const EVALUATION: &str = "eval";
-
-/// Does the method learn from demonstrations?
-fn needs_demonstrations(method: &Method) -> bool {
-    matches!(method, Method::Sft(_))
-}
-
-/// A run in progress.
+/// A run in progress: how far it is, and to whom it tells what. What learns is its step.
 pub struct Trainer<'s> {
-    pub(super) spec: JobSpec,
-    pub(super) pool: Pool,
-    pub(super) folder: ModelFolder,
-    pub(super) tracked: Arc<dyn VisionLanguageModel>,
-    pub(super) detached: Arc<dyn VisionLanguageModel>,
-    pub(super) reference: Option<Arc<dyn VisionLanguageModel>>,
-    pub(super) algorithm: Box<dyn Algorithm>,
-    pub(super) reward: Box<dyn Reward>,
-    pub(super) run: String,
-    pub(super) source: PromptSource,
+    pub(super) spec: Arc<JobSpec>,
+    pub(super) step: TrainingStep,
     pub(super) state: TrainerState,
     pub(super) sink: &'s mut dyn RunSink,
-    files: ModelFiles,
-    base: BaseModel,
-    held_out: PromptSource,
+    run: String,
     order: RowOrder,
-    optimizer: AdamW,
-    work_dir: PathBuf,
-    accuracy: Option<f64>,
-    marks: Marks,
-    saved_step: Option<u64>,
+    held_out: PromptSource,
+    checkpoints: Checkpoints,
+    measured: Measured,
 }
 
 /// The folder itself, for adapters over a model that is in no repository.
@@ -77,21 +47,26 @@ fn base_in(model_dir: &Path) -> BaseModel {
     BaseModel { name: path.display().to_string(), revision: None }
 }
 
+/// What was measured.
+#[derive(Debug, Clone, Copy, Default)]
+struct Measured {
+    /// Held-out accuracy of the last evaluation.
+    last_accuracy: Option<f64>,
+    /// The step of the newest marks.
+    step: u64,
+    /// What belongs to a checkpoint of that step.
+    marks: Marks,
+}
+
 /// What was measured at a step and belongs to a checkpoint of that step.
 #[derive(Debug, Clone, Copy, Default)]
 struct Marks {
-    step: u64,
     accuracy: Option<f64>,
     score: Option<f64>,
 }
 
-/// How a step ended.
-pub(super) enum StepEnd {
-    /// The weights were updated.
-    Done(Metrics),
-    /// Someone asked to stop before the update.
-    Stopped(Control),
-}
+/// How a step ended: the weights were updated, or someone asked to stop before that.
+pub(super) type StepEnd = ControlFlow<Control, Metrics>;
 
 impl<'s> Trainer<'s> {
     /// Loads model, data and, when resuming, the trainer's state.
@@ -99,57 +74,25 @@ impl<'s> Trainer<'s> {
         let TrainRequest {
             spec, model_dir, device, dataset, eval_dataset, work_dir, run, rewards, base, resume, ..
         } = request;
-        let algorithm = algorithm::build(&spec.method)?;
-        let device = open_device(device)?;
-        let from = resume.as_ref().map(|point| point.dir.as_path());
-        let Policy { folder, tracked, detached, reference } =
-            Policy::open(&spec, &model_dir, from, &device, algorithm.uses_reference())?;
-        let processor =
-            Arc::new(Processor::from_dir(folder.dir(), tracked.info()).map_err(TrainError::PromptSettings)?);
-        let reward = reward::build_with(&spec.reward, &rewards)?;
-        if spec.method.is_reinforcement() {
-            reward::check_filter(reward.as_ref(), spec.rollout.filter.as_ref())?;
-        }
-        let source = |dataset, split| {
-            let processor = Arc::clone(&processor);
-            PromptSource::new(processor, dataset, split, &spec.data, tracked.info(), spec.rollout.max_new_tokens)
-        };
+        let spec = Arc::new(spec);
         let fingerprint = dataset.fingerprint();
-        let source_train = source(dataset, Split::Train)?;
-        let source_train = if needs_demonstrations(&spec.method) {
-            source_train.with_demonstrations(tracked.info())
-        } else {
-            source_train
-        };
-        let held_out = source(eval_dataset, Split::Eval)?;
-        let mut optimizer = AdamW::new(&spec.optimizer, DecayScope::Matrices);
+        let from = resume.as_ref().map(|point| point.dir.as_path());
+        let mut step = TrainingStep::open(Arc::clone(&spec), &model_dir, from, device, dataset, &rewards)?;
+        let model = &step.policy.tracked;
+        let (processor, room) = (step.source.shared_processor(), spec.rollout.max_new_tokens);
+        let held_out = PromptSource::new(processor, eval_dataset, Split::Eval, &spec.data, model.info(), room)?;
         let state = match &resume {
-            Some(point) => checkpoint::resume(&point.dir, &mut optimizer, &device, &spec, &fingerprint)?,
+            Some(point) => checkpoint::resume(&point.dir, &mut step.optimizer, model.device(), &spec, &fingerprint)?,
             None => TrainerState { seed: spec.seed, dataset: fingerprint, ..TrainerState::default() },
         };
-        Ok(Self {
-            order: RowOrder::new(source_train.rows(), spec.seed, spec.data.shuffle),
-            reward,
-            run,
-            saved_step: resume.map(|point| point.step),
-            source: source_train,
-            accuracy: None,
-            marks: Marks::default(),
-            pool: Pool::for_device(&device)?,
-            files: ModelFiles::read(folder.dir())?,
+        let checkpoints = Checkpoints {
+            files: ModelFiles::read(step.policy.folder.dir())?,
             base: base.unwrap_or_else(|| base_in(&model_dir)),
-            spec,
-            folder,
-            tracked,
-            detached,
-            reference,
-            algorithm,
-            state,
-            sink,
-            held_out,
-            optimizer,
             work_dir,
-        })
+            newest: resume.map(|point| point.step),
+        };
+        let order = RowOrder::new(step.source.rows(), spec.seed, spec.data.shuffle);
+        Ok(Self { spec, step, state, sink, run, order, held_out, checkpoints, measured: Measured::default() })
     }
 
     /// Runs to the end of the job, or until someone asks to stop.
@@ -162,16 +105,16 @@ impl<'s> Trainer<'s> {
         while !self.at_end() {
             let clock = Stopwatch::start();
             let before = self.state.clone();
-            match self.step() {
-                Ok(StepEnd::Done(metrics)) => self.finish_step(metrics, &clock)?,
-                Err(error) => {
-                    self.state = before;
-                    return Err(self.keep_despite(error));
-                }
-                Ok(StepEnd::Stopped(control)) => {
+            match self.take_step() {
+                Ok(ControlFlow::Continue(metrics)) => self.finish_step(metrics, &clock)?,
+                Ok(ControlFlow::Break(control)) => {
                     // Nothing of the unfinished step may reach the checkpoint.
                     self.state = before;
                     return self.stop(control);
+                }
+                Err(error) => {
+                    self.state = before;
+                    return Err(self.keep_despite(error));
                 }
             }
             match self.sink.control() {
@@ -180,7 +123,7 @@ impl<'s> Trainer<'s> {
                 _ => {}
             }
         }
-        Ok(RunEnd::Finished { accuracy: self.accuracy, stopped_early: self.stopped_early() })
+        Ok(RunEnd::Finished { accuracy: self.measured.last_accuracy, stopped_early: self.stopped_early() })
     }
 
     /// Writes the checkpoint of the last step where a row is at fault: what was learnt before it came is not lost.
@@ -188,7 +131,7 @@ impl<'s> Trainer<'s> {
         let of_row = matches!(error, TrainError::Prompt { .. } | TrainError::Data(_));
         if of_row
             && self.state.step > 0
-            && self.saved_step != Some(self.state.step)
+            && self.checkpoints.newest != Some(self.state.step)
             && let Err(failed) = self.save()
         {
             tracing::warn!(error = %failed, "the checkpoint of the last step could not be written");
@@ -196,7 +139,7 @@ impl<'s> Trainer<'s> {
         error
     }
 
-    fn step(&mut self) -> Result<StepEnd, TrainError> {
+    fn take_step(&mut self) -> Result<StepEnd, TrainError> {
         match self.spec.method {
             Method::Sft(_) => self.supervised_step(),
             _ => self.reinforcement_step(),
@@ -264,16 +207,16 @@ impl<'s> Trainer<'s> {
 
     /// Keeps what was measured at this step for its checkpoint and for early stopping.
     fn watch(&mut self, metrics: &Metrics) {
-        let step = self.state.step;
-        if self.marks.step != step {
-            self.marks = Marks { step, ..Marks::default() };
+        let (step, measured) = (self.state.step, &mut self.measured);
+        if measured.step != step {
+            (measured.step, measured.marks) = (step, Marks::default());
         }
         let best = &self.spec.best;
         if let Some(value) = metrics.find(EVAL_ACCURACY) {
-            (self.accuracy, self.marks.accuracy) = (Some(value), Some(value));
+            (measured.last_accuracy, measured.marks.accuracy) = (Some(value), Some(value));
         }
         if let Some(value) = metrics.find(&best.metric).filter(|value| value.is_finite()) {
-            self.marks.score = Some(best.better.score(value));
+            measured.marks.score = Some(best.better.score(value));
         }
         if let Some(spec) = &self.spec.early_stop
             && let Some(value) = metrics.find(&spec.metric)
@@ -297,9 +240,9 @@ impl<'s> Trainer<'s> {
         if rows == 0 {
             return Ok(Metrics::default());
         }
-        let (pool, model) = (&self.pool, self.detached.as_ref());
-        let judge = self.judge(&self.held_out, EVALUATION);
-        let result = Evaluator { pool, model, judge, spec: &self.spec }.evaluate()?;
+        let (pool, model, source) = (&self.step.pool, self.step.policy.detached.as_ref(), &self.held_out);
+        let judge = self.judge(source.processor(), self.state.step, "eval");
+        let result = Evaluator { pool, model, source, judge, spec: &self.spec }.evaluate()?;
         let mut metrics = result.metrics;
         metrics.set("time/evaluation", clock.seconds());
         if self.spec.log_samples_every > 0 {
@@ -312,89 +255,30 @@ impl<'s> Trainer<'s> {
         if control == Control::Cancel {
             return Ok(RunEnd::Cancelled);
         }
-        if self.state.step > 0 && self.saved_step != Some(self.state.step) {
+        if self.state.step > 0 && self.checkpoints.newest != Some(self.state.step) {
             self.save()?;
         }
         Ok(RunEnd::Yielded)
     }
 
     fn save(&mut self) -> Result<(), TrainError> {
-        let dir = self.work_dir.join(format!("step-{:08}", self.state.step));
-        if dir.exists() {
-            std::fs::remove_dir_all(&dir).map_err(file_error(&dir))?;
-        }
-        let (parameters, optimizer) = (self.folder.parameters(), &self.optimizer);
-        checkpoint::write(&dir, &self.files, parameters, optimizer, &self.state, &self.spec, &self.base)?;
+        let dir = self.checkpoints.write(&self.step, &self.state)?;
         let step = self.state.step;
-        let Marks { accuracy, score, .. } = if self.marks.step == step { self.marks } else { Marks::default() };
+        let Marks { accuracy, score } = if self.measured.step == step { self.measured.marks } else { Marks::default() };
         self.sink.checkpoint(CheckpointNotice { step, dir: &dir, accuracy, score, last: self.at_end() })?;
-        self.saved_step = Some(self.state.step);
+        self.checkpoints.newest = Some(step);
         Ok(())
     }
 
-    /// The next `count` prompts of the row order. Rows that are too long are skipped where the job says so.
-    pub(super) fn next_prompts(&mut self, count: u64) -> Result<Vec<Prompt>, TrainError> {
-        let mut prompts = Vec::with_capacity(count as usize);
-        let mut skipped = 0;
-        while (prompts.len() as u64) < count {
-            let cursor = self.state.cursor;
-            self.state.cursor += 1;
-            match self.source.prompt(cursor, self.order.row(cursor))? {
-                Some(prompt) => prompts.push(prompt),
-                None => skipped += 1,
-            }
-            if skipped >= self.source.rows().min(MAX_SKIPPED) {
-                return Err(TrainError::Setting {
-                    field: "data.max_prompt_tokens",
-                    problem: format!(
-                        "{skipped} rows one after the other do not fit: they have more than {} tokens, or pictures of a shape that \
-                         the model refuses; raise it or lower data.max_pixels",
-                        self.spec.data.max_prompt_tokens
-                    ),
-                });
-            }
-        }
-        Ok(prompts)
+    /// The prompts of the next step, or of another try of this one.
+    pub(super) fn next_prompts(&mut self) -> Result<Vec<Prompt>, TrainError> {
+        let count = self.spec.batch.prompts_per_step;
+        self.step.source.next_prompts(&self.order, &mut self.state.cursor, count)
     }
 
-    /// Judges responses to `source`'s prompts in this step.
-    pub(super) fn judge<'a>(&'a self, source: &'a PromptSource, part: &'a str) -> Judge<'a> {
-        let step = self.state.step + u64::from(part != EVALUATION);
-        Judge { reward: self.reward.as_ref(), source, run: &self.run, step, part }
-    }
-
-    /// The learner over the current weights.
-    pub(super) fn learner(&self) -> Learner<'_> {
-        let temperature = if matches!(self.spec.method, Method::Sft(_)) { 1.0 } else { self.spec.rollout.temperature };
-        // A masked view in the loss is a second graph beside the first.
-        let graphs = if self.algorithm.masked_view().is_some_and(|view| view.in_loss) { 2 } else { 1 };
-        Learner {
-            pool: &self.pool,
-            tracked: self.tracked.as_ref(),
-            detached: self.detached.as_ref(),
-            parameters: self.folder.parameters(),
-            vocabulary: Vocabulary::rollout(self.tracked.info(), temperature),
-            packing: Packing::on(self.tracked.device()),
-            microbatch_tokens: self.spec.batch.microbatch_tokens / graphs,
-            checkpointing: self.spec.train.gradient_checkpointing,
-            predicting: self.focuses_on_predicting(),
-        }
-    }
-
-    /// Is a token as visual as the state that predicts it, not the one that reads it?
-    pub(super) fn focuses_on_predicting(&self) -> bool {
-        matches!(&self.spec.method, Method::Vgpo(m) if m.focus_position == FocusPosition::Predicting)
-    }
-
-    /// Clips and applies the gradients of one mini-batch; returns norm and learning rate.
-    pub(super) fn update(&mut self, gradients: &Gradients) -> Result<(f64, f64), TrainError> {
-        let step = self.state.step + 1;
-        let rate = learning_rate(&self.spec.optimizer, step, self.spec.steps);
-        let norm = self.optimizer.step(self.folder.parameters(), gradients, rate)?;
-        if !norm.is_finite() {
-            return Err(TrainError::Diverged { step });
-        }
-        Ok((norm, rate))
+    /// Judges responses that belong to step `step`; `part` names the batch within it.
+    pub(super) fn judge<'a>(&'a self, processor: &'a Processor, step: u64, part: &'a str) -> Judge<'a> {
+        Judge { reward: self.step.reward.as_ref(), processor, run: &self.run, step, part }
     }
 
     /// Raises a warning when every response so far got the same reward: nothing can be learnt from that.

@@ -23,3 +23,4 @@ mod store;
 mod train;
 mod wording;
 mod worker;
+mod written;

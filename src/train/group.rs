@@ -1,0 +1,156 @@
+//! The values of a step: a prompt with its responses, and everything that is known of a response in one place. A step fills
+//! them in from sampling to update, so no list has to be kept in step with another.
+
+use std::sync::Arc;
+
+use rand_chacha::ChaCha8Rng;
+
+use crate::algorithm::advantage::RewardStatistics;
+use crate::algorithm::{
+    Algorithm, AlgorithmError, DependencyRange, ScorePrecision, Trajectory, TrajectoryGroup, TrajectoryWeights,
+};
+use crate::domain::spec::{FilterMetric, FilterSpec};
+use crate::model::{ImagePatches, Sequence, VisionLanguageModel};
+use crate::reward::Verdict;
+
+use super::error::TrainError;
+use super::learner::{Scored, TrainRow};
+use super::parallel::Pool;
+use super::rollout::{Rollout, RolloutSettings, rollout};
+use super::source::Prompt;
+
+/// A prompt with its sampled responses, before they are judged.
+#[derive(Debug)]
+pub struct Sampled {
+    /// The prompt.
+    pub prompt: Prompt,
+    /// Its responses.
+    pub rollouts: Vec<Rollout>,
+}
+
+/// One prompt and its judged responses: what advantages are relative to.
+#[derive(Debug)]
+pub struct Group {
+    /// The prompt.
+    pub prompt: Prompt,
+    /// Its responses.
+    pub responses: Vec<Response>,
+    /// Responses on which the reward gave no verdict; they are not among `responses`.
+    pub unjudged: usize,
+}
+
+/// One response from its sampling to its update. What a step has not reached yet is empty.
+#[derive(Debug, Clone, Default)]
+pub struct Response {
+    /// Its tokens and what was seen while they were sampled.
+    pub rollout: Rollout,
+    /// What the reward says.
+    pub verdict: Verdict,
+    /// Prompt and response as the learner reads them.
+    pub sequence: TrainRow,
+    /// Log-probs, entropy and visual similarity under the policy before the update.
+    pub score: Scored,
+    /// Its advantage, and how visual weights shape it.
+    pub weights: TrajectoryWeights,
+}
+
+/// Samples a group of responses to every prompt; `rng(prompt, sample)` gives each response a random stream of its own.
+pub fn sample(
+    pool: &Pool,
+    model: &dyn VisionLanguageModel,
+    prompts: Vec<Prompt>,
+    settings: &RolloutSettings,
+    rng: impl Fn(&Prompt, usize) -> ChaCha8Rng + Sync,
+) -> Result<Vec<Sampled>, TrainError> {
+    let sequences: Vec<&Sequence> = prompts.iter().map(|prompt| &prompt.sequence).collect();
+    let rollouts = rollout(pool, model, &sequences, settings, |prompt, sample| rng(&prompts[prompt], sample))?;
+    Ok(prompts.into_iter().zip(rollouts).map(|(prompt, rollouts)| Sampled { prompt, rollouts }).collect())
+}
+
+/// Every response of a step, group by group.
+pub fn responses(groups: &[Group]) -> impl Iterator<Item = &Response> {
+    groups.iter().flat_map(|group| &group.responses)
+}
+
+/// The same, to be filled in.
+pub fn responses_mut(groups: &mut [Group]) -> impl Iterator<Item = &mut Response> {
+    groups.iter_mut().flat_map(|group| &mut group.responses)
+}
+
+/// What the learner reads of every response.
+pub fn sequences(groups: &[Group]) -> Vec<&TrainRow> {
+    responses(groups).map(|response| &response.sequence).collect()
+}
+
+/// Turns rewards and visual similarity into the advantages of every token, group by group. Returns how visual dependency
+/// varies over the step, where it was measured.
+pub fn weigh(groups: &mut [Group], algorithm: &dyn Algorithm) -> Result<Option<DependencyRange>, AlgorithmError> {
+    let step = RewardStatistics::of(responses(groups).map(|r| (r.rollout.tokens.len(), r.verdict.reward)));
+    let mut seen: Vec<TrajectoryGroup> = groups.iter().map(|group| group.trajectories(step)).collect();
+    let dependency = DependencyRange::of(seen.iter().flat_map(|group| &group.trajectories));
+    for (group, seen) in groups.iter_mut().zip(&mut seen) {
+        seen.dependency = dependency;
+        let weights = algorithm.weigh(seen)?.trajectories;
+        for (response, weights) in group.responses.iter_mut().zip(weights) {
+            response.sequence.advantages.clone_from(&weights.shaped_advantage);
+            response.weights = weights;
+        }
+    }
+    Ok(dependency)
+}
+
+impl Group {
+    /// Does the prompt show an image?
+    pub fn has_image(&self) -> bool {
+        !self.prompt.sequence.images.is_empty()
+    }
+
+    /// Does the group teach anything? (DAPO's dynamic sampling.)
+    pub fn passes(&self, filter: Option<&FilterSpec>) -> bool {
+        if self.responses.len() < 2 {
+            return false;
+        }
+        filter.is_none_or(|filter| {
+            let values = self.responses.iter().map(|response| match filter.metric {
+                // A reward without accuracy cannot be combined with this metric: the run does not begin.
+                FilterMetric::Accuracy => response.verdict.accuracy.unwrap_or_default(),
+                FilterMetric::Reward => response.verdict.reward,
+            });
+            let mean = values.sum::<f64>() / self.responses.len() as f64;
+            filter.low < mean && mean < filter.high
+        })
+    }
+
+    /// Prepares the responses for the learner: each after its prompt, with the similarity that was seen while sampling. They
+    /// share one masked copy of the prompt's images, if there is one.
+    pub fn prepare(&mut self, masked_images: Option<&Vec<Arc<ImagePatches>>>) {
+        let prompt = &self.prompt.sequence;
+        for response in &mut self.responses {
+            let ids = [&prompt.ids[..], &response.rollout.tokens[..]].concat();
+            response.sequence = TrainRow {
+                sequence: Sequence { ids, images: prompt.images.clone() },
+                masked_images: masked_images.cloned(),
+                prompt_len: prompt.ids.len(),
+                ..TrainRow::default()
+            };
+            response.score.similarity.clone_from(&response.rollout.similarity);
+        }
+    }
+
+    /// The group as objectives see it; `step` describes the rewards of the whole step.
+    fn trajectories(&self, step: RewardStatistics) -> TrajectoryGroup {
+        let trajectory = |response: &Response| Trajectory {
+            tokens: response.rollout.tokens.len(),
+            similarity: response.score.similarity.clone(),
+            dependency: response.score.dependency.clone(),
+            reward: response.verdict.reward,
+        };
+        TrajectoryGroup {
+            has_image: self.has_image(),
+            precision: ScorePrecision::F32,
+            step: Some(step),
+            dependency: None,
+            trajectories: self.responses.iter().map(trajectory).collect(),
+        }
+    }
+}

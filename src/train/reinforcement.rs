@@ -1,0 +1,118 @@
+//! One reinforcement step, as in arXiv 2604.09349: sample groups, judge them, drop those that teach nothing, see how
+//! visual every token is under the old policy, shape the advantages, update.
+//!
+//! A step of one update trains the policy that sampled, so the update's own forward pass gives the old log-probs too (their
+//! ratio is 1), and how visual each token is was seen while sampling. Only steps of several updates, and objectives that
+//! look at more than that, read the responses once more before the first update.
+
+use std::ops::ControlFlow;
+
+use crate::algorithm::DependencyRange;
+use crate::algorithm::signals::VisualSignals;
+use crate::clock::Stopwatch;
+
+use super::correction::RolloutRatios;
+use super::error::TrainError;
+use super::gather::Gathered;
+use super::group::{Group, responses, responses_mut, sequences};
+use super::learner::Scored;
+use super::metrics::{Metrics, mean};
+use super::samples;
+use super::step::Updates;
+use super::trainer::{StepEnd, Trainer};
+
+/// Groups that are logged with every token.
+const LOGGED_GROUPS: usize = 4;
+
+impl Trainer<'_> {
+    pub(super) fn reinforcement_step(&mut self) -> Result<StepEnd, TrainError> {
+        let Gathered { mut kept, dropped, mut metrics } = match self.gather()? {
+            ControlFlow::Continue(gathered) => gathered,
+            ControlFlow::Break(stop) => return Ok(ControlFlow::Break(stop)),
+        };
+        metrics.set("groups/kept", kept.len() as f64);
+        metrics.set("groups/dropped", dropped as f64);
+        if kept.is_empty() {
+            return Ok(ControlFlow::Continue(metrics));
+        }
+        let clock = Stopwatch::start();
+        let dependency = self.step.weigh(&mut kept)?;
+        metrics.set("time/logprob", clock.seconds());
+        if let ControlFlow::Break(stop) = self.sink.control().flow() {
+            return Ok(ControlFlow::Break(stop));
+        }
+        let clock = Stopwatch::start();
+        let seen = self.learn(&kept, &mut metrics)?;
+        metrics.set("time/update", clock.seconds());
+        if self.step.scores_in_update() {
+            for (response, seen) in responses_mut(&mut kept).zip(seen) {
+                response.score.logprobs = seen.logprobs;
+                response.score.entropy = seen.entropy;
+            }
+        }
+        describe(&kept, dependency, &mut metrics);
+        self.log_samples(&kept)?;
+        Ok(ControlFlow::Continue(metrics))
+    }
+
+    /// Passes over the step's groups in mini-batches, one update each; what the last mini-batch's pass saw of each response.
+    fn learn(&mut self, groups: &[Group], metrics: &mut Metrics) -> Result<Vec<Scored>, TrainError> {
+        let (mut updates, mut seen) = (Updates::default(), Vec::new());
+        for _ in 0..self.spec.batch.epochs_per_batch {
+            for minibatch in groups.chunks(self.spec.batch.minibatch_prompts as usize) {
+                seen = self.step.update(&sequences(minibatch), self.state.step + 1, &mut updates)?;
+            }
+        }
+        updates.describe(metrics);
+        metrics.set("loss/total", updates.total_loss());
+        let stats = &updates.stats;
+        metrics.set("policy/kl", stats.approx_kl());
+        if self.step.algorithm.uses_reference() {
+            metrics.set("policy/reference_kl", stats.reference_kl());
+        }
+        metrics.set("policy/clip_fraction_low", stats.clip_fraction_low());
+        metrics.set("policy/clip_fraction_high", stats.clip_fraction_high());
+        metrics.set("policy/dual_clip_fraction", stats.dual_clip_fraction());
+        if stats.masked_tokens > 0 {
+            metrics.set("policy/perception_kl", stats.perception_kl());
+            metrics.set("policy/masked_surprise", stats.masked_surprise());
+        }
+        Ok(seen)
+    }
+
+    fn log_samples(&mut self, groups: &[Group]) -> Result<(), TrainError> {
+        let step = self.state.step + 1;
+        let every = self.spec.log_samples_every;
+        if every == 0 || !(step == 1 || step.is_multiple_of(every)) {
+            return Ok(());
+        }
+        let processor = self.step.source.processor();
+        let logged = groups.iter().take(LOGGED_GROUPS).map(|group| samples::trained(processor, group));
+        Ok(self.sink.samples(step, &logged.collect::<Result<Vec<_>, _>>()?)?)
+    }
+}
+
+/// Metrics over what the update sees.
+fn describe(groups: &[Group], dependency: Option<DependencyRange>, metrics: &mut Metrics) {
+    let advantages: Vec<f64> = responses(groups).map(|response| response.weights.advantage).collect();
+    metrics.spread("advantage", &advantages);
+    let mut ratios = RolloutRatios::default();
+    for response in responses(groups) {
+        ratios.add(&response.score.logprobs, &response.rollout.logprobs);
+    }
+    ratios.describe(metrics);
+    let entropy: Vec<f64> = responses(groups).flat_map(|response| response.score.entropy.iter().copied()).collect();
+    metrics.set("policy/entropy", mean(&entropy));
+    if let Some(DependencyRange { low, high, mean }) = dependency {
+        metrics.set("visual/dependency_min", low);
+        metrics.set("visual/dependency_mean", mean);
+        metrics.set("visual/dependency_max", high);
+    }
+    let mut signals = VisualSignals::default();
+    for group in groups.iter().filter(|group| group.has_image()) {
+        group.responses.iter().for_each(|response| signals.add(&response.weights));
+    }
+    for (key, value) in signals.summary().metrics() {
+        metrics.set(key, value);
+    }
+}

@@ -1,0 +1,213 @@
+//! What a step works with: the model, its objective and optimizer, the reward, and the data that prompts come from. Nothing in
+//! here knows how far the run is.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::algorithm::{self, Algorithm, DependencyRange, LossStats};
+use crate::config::rollout::DECODED_ROWS;
+use crate::data::{Dataset, Split};
+use crate::domain::device::DeviceName;
+use crate::domain::spec::{FocusPosition, JobSpec, Method};
+use crate::model::ImagePatches;
+use crate::model::device::open_device;
+use crate::model::hide::hide_at_random;
+use crate::model::sampler::stream;
+use crate::prompt::Processor;
+use crate::reward::{self, Backends, Reward};
+
+use super::correction::correction;
+use super::error::TrainError;
+use super::group::{Group, Sampled, responses_mut, sample, sequences, weigh};
+use super::learner::{Learner, Scored, TrainRow};
+use super::metrics::{Metrics, mean};
+use super::optimizer::{AdamW, DecayScope, learning_rate};
+use super::parallel::Pool;
+use super::policy::Policy;
+use super::rollout::RolloutSettings;
+use super::source::{Prompt, PromptSource};
+
+/// Names the random streams of rollouts among all streams of a seed.
+const ROLLOUT_STREAM: u64 = 1;
+/// Names the streams that decide which patches the masked view hides.
+const MASK_STREAM: u64 = 3;
+
+/// The parts of a step. `reinforcement.rs` and `supervised.rs` say in which order they act.
+pub(super) struct TrainingStep {
+    pub(super) spec: Arc<JobSpec>,
+    pub(super) pool: Pool,
+    pub(super) policy: Policy,
+    pub(super) algorithm: Box<dyn Algorithm>,
+    pub(super) optimizer: AdamW,
+    pub(super) reward: Box<dyn Reward>,
+    pub(super) source: PromptSource,
+}
+
+/// What the updates of one step gave, an entry per mini-batch.
+#[derive(Debug, Default)]
+pub(super) struct Updates {
+    losses: Vec<f64>,
+    policy_losses: Vec<f64>,
+    norms: Vec<f64>,
+    padding: Vec<f64>,
+    rate: f64,
+    pub(super) stats: LossStats,
+}
+
+impl Updates {
+    /// What is told of every step, reinforcement or not.
+    pub(super) fn describe(&self, metrics: &mut Metrics) {
+        metrics.set("loss/policy", mean(&self.policy_losses));
+        metrics.set("batch/padding_share", mean(&self.padding));
+        metrics.set("optimizer/grad_norm", mean(&self.norms));
+        metrics.set("optimizer/learning_rate", self.rate);
+    }
+
+    /// The mean loss, every term in it.
+    pub(super) fn total_loss(&self) -> f64 {
+        mean(&self.losses)
+    }
+}
+
+impl TrainingStep {
+    /// Loads the model in `model_dir`, or goes on with that of the checkpoint `from`, and everything that a step needs.
+    pub(super) fn open(
+        spec: Arc<JobSpec>,
+        model_dir: &Path,
+        from: Option<&Path>,
+        device: DeviceName,
+        dataset: Arc<dyn Dataset>,
+        rewards: &Backends,
+    ) -> Result<Self, TrainError> {
+        let algorithm = algorithm::build(&spec.method)?;
+        let device = open_device(device)?;
+        let policy = Policy::open(&spec, model_dir, from, &device, algorithm.uses_reference())?;
+        let info = policy.tracked.info();
+        let processor = Processor::from_dir(policy.folder.dir(), info).map_err(TrainError::PromptSettings)?;
+        let reward = reward::build_with(&spec.reward, rewards)?;
+        if spec.method.is_reinforcement() {
+            reward::check_filter(reward.as_ref(), spec.rollout.filter.as_ref())?;
+        }
+        let max_new_tokens = spec.rollout.max_new_tokens;
+        let source = PromptSource::new(Arc::new(processor), dataset, Split::Train, &spec.data, info, max_new_tokens)?;
+        let source = if matches!(spec.method, Method::Sft(_)) { source.with_demonstrations(info) } else { source };
+        let optimizer = AdamW::new(&spec.optimizer, DecayScope::Matrices);
+        Ok(Self { pool: Pool::for_device(&device)?, spec, policy, algorithm, optimizer, reward, source })
+    }
+
+    /// Samples a group of responses to every prompt.
+    pub(super) fn sample(&self, prompts: Vec<Prompt>) -> Result<Vec<Sampled>, TrainError> {
+        let spec = &self.spec.rollout;
+        let settings = RolloutSettings {
+            group_size: spec.group_size as usize,
+            rows: DECODED_ROWS,
+            temperature: spec.temperature,
+            top_p: spec.top_p,
+            max_new_tokens: spec.max_new_tokens as usize,
+            attention: true,
+            // A pass of its own before the update would see the same.
+            similarity: self.scores_in_update(),
+        };
+        let (model, seed) = (self.policy.detached.as_ref(), self.spec.seed);
+        sample(&self.pool, model, prompts, &settings, |prompt, index| {
+            stream(&[seed, ROLLOUT_STREAM, prompt.cursor, index as u64])
+        })
+    }
+
+    /// Log-probs and visual focus under the old policy, and the advantages shaped by them. Returns how visual dependency
+    /// varies over the step, where the objective asks for it.
+    pub(super) fn weigh(&self, groups: &mut [Group]) -> Result<Option<DependencyRange>, TrainError> {
+        for group in groups.iter_mut() {
+            let masked_images = self.masked_images(group);
+            group.prepare(masked_images.as_ref());
+        }
+        if !self.scores_in_update() {
+            self.score(groups)?;
+        }
+        if let Some(reference) = &self.policy.reference {
+            let scored = self.learner().score_with(reference.as_ref(), &sequences(groups))?;
+            for (response, score) in responses_mut(groups).zip(scored) {
+                response.sequence.reference_logprobs = Some(score.logprobs);
+            }
+        }
+        Ok(weigh(groups, self.algorithm.as_ref())?)
+    }
+
+    /// Does the update's own pass give the old policy's log-probs? One update a step trains the very policy that sampled.
+    pub(super) fn scores_in_update(&self) -> bool {
+        let batch = &self.spec.batch;
+        let one_update = batch.epochs_per_batch == 1 && batch.minibatch_prompts >= batch.prompts_per_step;
+        // Ratios to the sampler, states that predict and masked views are known from a pass of their own only.
+        let seen_before = self.spec.rollout.correction_cap.is_none()
+            && !self.focuses_on_predicting()
+            && self.algorithm.masked_view().is_none_or(|view| view.in_loss);
+        one_update && seen_before
+    }
+
+    /// A pass of its own under the old policy.
+    fn score(&self, groups: &mut [Group]) -> Result<(), TrainError> {
+        let learner = self.learner();
+        let read = sequences(groups);
+        let mut scored = learner.score(&read)?;
+        if self.algorithm.masked_view().is_some_and(|view| !view.in_loss) {
+            for (score, dependency) in scored.iter_mut().zip(learner.dependency(&read)?) {
+                score.dependency = dependency;
+            }
+        }
+        let cap = self.spec.rollout.correction_cap;
+        for (response, score) in responses_mut(groups).zip(scored) {
+            response.sequence.old_logprobs.clone_from(&score.logprobs);
+            response.sequence.correction = cap.map(|cap| correction(&score.logprobs, &response.rollout.logprobs, cap));
+            response.score = score;
+        }
+        Ok(())
+    }
+
+    /// A prompt's images with patches hidden, where the objective looks at them. The stream depends on seed and position
+    /// only, so a resumed run hides the same ones.
+    fn masked_images(&self, group: &Group) -> Option<Vec<Arc<ImagePatches>>> {
+        let view = self.algorithm.masked_view()?;
+        let images = &group.prompt.sequence.images;
+        let mut rng = stream(&[self.spec.seed, MASK_STREAM, group.prompt.cursor]);
+        group.has_image().then(|| hide_at_random(images, view.ratio, &mut rng))
+    }
+
+    /// One update in step `step` (from 1): loss and gradient of a mini-batch, clipped and applied. Returns what its pass saw of
+    /// each sequence.
+    pub(super) fn update(
+        &mut self,
+        minibatch: &[&TrainRow],
+        step: u64,
+        updates: &mut Updates,
+    ) -> Result<Vec<Scored>, TrainError> {
+        let output = self.learner().gradients(minibatch, self.algorithm.as_ref())?;
+        updates.losses.push(output.loss);
+        updates.policy_losses.push(output.policy_loss);
+        updates.padding.push(output.padding_share);
+        updates.stats.merge(&output.stats);
+        updates.rate = learning_rate(&self.spec.optimizer, step, self.spec.steps);
+        let norm = self.optimizer.step(self.policy.folder.parameters(), &output.gradients, updates.rate)?;
+        if !norm.is_finite() {
+            return Err(TrainError::Diverged { step });
+        }
+        updates.norms.push(norm);
+        Ok(output.scored)
+    }
+
+    /// The learner over the current weights.
+    fn learner(&self) -> Learner<'_> {
+        let temperature = if matches!(self.spec.method, Method::Sft(_)) { 1.0 } else { self.spec.rollout.temperature };
+        // A masked view in the loss is a second graph at the same time.
+        let graphs = if self.algorithm.masked_view().is_some_and(|view| view.in_loss) { 2 } else { 1 };
+        Learner {
+            checkpointing: self.spec.train.gradient_checkpointing,
+            predicting: self.focuses_on_predicting(),
+            ..self.policy.learner(&self.pool, temperature, self.spec.batch.microbatch_tokens / graphs)
+        }
+    }
+
+    /// Is a token as visual as the state that predicts it, not the one that reads it?
+    fn focuses_on_predicting(&self) -> bool {
+        matches!(&self.spec.method, Method::Vgpo(m) if m.focus_position == FocusPosition::Predicting)
+    }
+}
