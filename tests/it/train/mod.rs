@@ -7,6 +7,7 @@ mod folders;
 mod learner;
 mod masked;
 mod micro_batches;
+mod minimal;
 mod mixed;
 mod objectives;
 mod resume;
