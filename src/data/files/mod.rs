@@ -17,6 +17,7 @@ mod layout;
 mod pages;
 mod parquet;
 mod parts;
+mod pass;
 mod paths;
 mod pictures;
 mod places;
