@@ -138,6 +138,7 @@ impl AdamW {
     fn update(&mut self, name: &str, var: &Var, gradient: &Tensor, rule: &Rule) -> Result<(), TrainError> {
         let home = self.home(var.device());
         let gradient = gradient.to_device(&home)?;
+        // Moments and master are [the weight's shape].
         let moments = match self.moments.remove(name) {
             Some(moments) => moments,
             None => (gradient.zeros_like()?, gradient.zeros_like()?),
@@ -191,6 +192,7 @@ impl AdamW {
             tensors.insert(format!("second.{name}"), second.clone());
         }
         tensors.extend(self.masters.iter().map(|(name, master)| (format!("master.{name}"), master.clone())));
+        // [1]
         tensors.insert("updates".to_owned(), Tensor::new(&[self.updates as i64], &Device::Cpu)?);
         let path_text = path.display().to_string();
         safetensors::serialize_to_file(&tensors, None, path).map_err(|error| match error {

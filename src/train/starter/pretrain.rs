@@ -61,13 +61,16 @@ fn scenes(
 }
 
 struct Head {
+    /// `[classes, hidden]`
     weight: Var,
+    /// `[classes]`
     bias: Var,
 }
 
 impl Head {
+    /// `[image tokens, classes]`
     fn logits(&self, model: &dyn VisionLanguageModel, part: &Scenes) -> Result<Tensor, TrainError> {
-        let features = Tensor::cat(&model.encode_images(&part.images)?, 0)?;
+        let features = Tensor::cat(&model.encode_images(&part.images)?, 0)?; // [image tokens, hidden]
         Ok(kernels::linear(&features, self.weight.as_tensor(), Some(self.bias.as_tensor()))?)
     }
 }
@@ -82,6 +85,7 @@ pub fn run(
 ) -> Result<f64, TrainError> {
     let pool = Pool::new()?;
     let (width, merge) = (model.info().hidden_size, model.info().merge_size);
+    // [classes, hidden] and [classes]
     let zeros = |shape: &[usize]| Var::zeros(shape, candle_core::DType::F32, &Device::Cpu);
     let head = Head { weight: zeros(&[CLASSES, width])?, bias: zeros(&[CLASSES])? };
     let all = parameters.with([("head.weight", &head.weight), ("head.bias", &head.bias)]);
@@ -103,7 +107,7 @@ pub fn run(
         let mut gradients = Gradients::default();
         let work = |part: &Scenes| {
             let logprobs = kernels::log_softmax(&head.logits(model, part)?)?;
-            let labels = Tensor::new(part.labels.as_slice(), &Device::Cpu)?.unsqueeze(1)?;
+            let labels = Tensor::new(part.labels.as_slice(), &Device::Cpu)?.unsqueeze(1)?; // [image tokens, 1]
             let loss = (logprobs.gather(&labels, 1)?.sum_all()? * (-1.0 / tokens as f64))?;
             Gradients::of(&loss, &all)
         };
