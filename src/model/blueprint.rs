@@ -36,6 +36,7 @@ impl WeightSource for Notebook {
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         noted.weights.insert(name.to_owned(), shape.to_vec());
         // One value, broadcast with zero strides.
+        // [shape of the weight]
         Ok(Tensor::zeros((), DType::F32, &Device::Cpu)?.broadcast_as(shape)?)
     }
 

@@ -26,6 +26,7 @@ impl KvCache {
         (rows, kv_heads, capacity, head_dim): (usize, usize, usize, usize),
         device: &Device,
     ) -> Result<Self, ModelError> {
+        // [batch, kv_heads, capacity, head_dim]
         let zeros = || Tensor::zeros((rows, kv_heads, capacity, head_dim), DType::F32, device);
         let layers = (0..layers).map(|_| Ok((zeros()?, zeros()?))).collect::<candle_core::Result<_>>()?;
         Ok(Self { layers, len: 0, capacity, padding: vec![0; rows], next_position: vec![0; rows] })
@@ -102,6 +103,7 @@ impl KvCache {
     pub fn select_rows(&self, rows: &[usize]) -> Result<Self, ModelError> {
         let device = self.layers.first().map_or(&Device::Cpu, |(k, _)| k.device());
         let index: Vec<u32> = rows.iter().map(|r| *r as u32).collect();
+        // [chosen sequences]
         let index = Tensor::new(index, device)?;
         let pick = |t: &Tensor| t.index_select(&index, 0);
         let layers = self.layers.iter().map(|(k, v)| Ok((pick(k)?, pick(v)?))).collect::<candle_core::Result<_>>()?;
@@ -218,6 +220,7 @@ impl KvCache {
 /// Zeros for `rows` rows and `capacity` positions, with the other dimensions of `like`.
 fn blank(like: &Tensor, rows: usize, capacity: usize) -> candle_core::Result<Tensor> {
     let (_, heads, _, width) = like.dims4()?;
+    // [batch, kv_heads, capacity, head_dim]
     Tensor::zeros((rows, heads, capacity, width), like.dtype(), like.device())
 }
 

@@ -32,6 +32,7 @@ impl Capture {
     /// The captured attention of the chosen rows only, in that order.
     pub fn select_rows(&mut self, rows: &[usize]) -> Result<()> {
         for attention in &mut self.attention {
+            // [chosen sequences]
             let index = Tensor::from_iter(rows.iter().map(|r| *r as u32), attention.device())?;
             *attention = attention.index_select(&index, 0)?;
         }

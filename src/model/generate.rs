@@ -39,6 +39,7 @@ impl<'m> Generation<'m> {
 
     /// Keeps the chosen rows, in that order; choosing a row several times makes a group of one prefill.
     pub fn select_rows(&mut self, rows: &[usize]) -> Result<(), ModelError> {
+        // [chosen sequences]
         let index = Tensor::from_iter(rows.iter().map(|r| *r as u32), self.device())?;
         self.states = self.states.index_select(&index, 0)?;
         self.cache = self.cache.select_rows(rows)?;
@@ -56,6 +57,7 @@ impl<'m> Generation<'m> {
         let caches: Vec<&KvCache> = others.iter().map(|other| &other.cache).collect();
         self.cache = self.cache.join(&caches, spare)?;
         let states: Vec<&Tensor> = std::iter::once(&*self).chain(others).map(|each| &each.states).collect();
+        // [batch, hidden]
         self.states = Tensor::cat(&states, 0)?;
         Ok(())
     }

@@ -72,6 +72,7 @@ pub struct TokenScores {
 /// States `[targets, hidden]` that predict the targets, of final hidden states `[batch, seq_len, hidden]`.
 fn states(hidden: &Tensor, targets: &[TokenTarget]) -> Result<(Tensor, Tensor), ModelError> {
     let (rows, seq_len, width) = hidden.dims3()?;
+    // [targets]
     let slots = Tensor::from_iter(targets.iter().map(|t| t.slot), hidden.device())?;
     let states = hidden.reshape((rows * seq_len, width))?.index_select(&slots, 0)?;
     Ok((states, slots))
@@ -173,6 +174,7 @@ fn backward_of_cut(
     vocabulary: &Vocabulary,
     gradients: &ScoreGradients<'_>,
 ) -> Result<(Tensor, GradStore), ModelError> {
+    // [targets of the chunk, hidden]
     let leaf = Var::from_tensor(&states.narrow(0, cut.start, cut.len())?)?;
     let logits = model.logits(leaf.as_tensor())?.to_dtype(DType::F32)?;
     let (chosen, by_entropy) = (tokens(&targets[cut.clone()]), gradients.entropy.map(|slopes| &slopes[cut.clone()]));
@@ -187,9 +189,11 @@ fn backward_of_cut(
 /// The gradient of all states from those of the selected states.
 fn spread(hidden: &Tensor, slots: &Tensor, parts: &[Tensor]) -> Result<Tensor, ModelError> {
     let (rows, seq_len, width) = hidden.dims3()?;
+    // [batch * seq_len, hidden]
     let zeros = Tensor::zeros((rows * seq_len, width), hidden.dtype(), hidden.device())?;
     if parts.is_empty() {
         return Ok(zeros.reshape((rows, seq_len, width))?);
     }
+    // [targets, hidden] added into [batch, seq_len, hidden]
     Ok(zeros.index_add(slots, &Tensor::cat(parts, 0)?, 0)?.reshape((rows, seq_len, width))?)
 }

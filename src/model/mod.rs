@@ -96,6 +96,7 @@ pub trait VisionLanguageModel: Send + Sync {
         if batch.images.is_empty() {
             return Ok(None);
         }
+        // [merged tokens, hidden]
         Ok(Some(Tensor::cat(&self.encode_images(&batch.images)?, 0)?))
     }
 

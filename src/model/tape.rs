@@ -84,6 +84,7 @@ fn run_again(
     pending: &mut HashMap<TensorId, Tensor>,
 ) -> Result<GradStore, ModelError> {
     let leaf = |input: &Tensor| {
+        // [shape of the input]
         if outputs.contains(&input.id()) { Ok(Var::from_tensor(input)?.into_inner()) } else { Ok(input.clone()) }
     };
     let leaves: Vec<Tensor> = piece.inputs.iter().map(leaf).collect::<candle_core::Result<_>>()?;

@@ -270,6 +270,7 @@ impl<F: Fn(&str, &[usize]) -> Vec<f32>> Initializer<F> {
 
 impl<F: Fn(&str, &[usize]) -> Vec<f32>> WeightSource for Initializer<F> {
     fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
+        // [shape of the weight]
         let var = Var::from_vec((self.fill)(name, shape), Shape::from(shape), &self.device)?;
         let tensor = var.as_tensor().clone();
         self.vars.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(name.to_owned(), var);

@@ -156,7 +156,7 @@ impl Learner<'_> {
         }
         let model = self.detached;
         let (whole, masked) = (self.layout(rows)?, self.masked_layout(rows)?);
-        // Both [batch, tokens, hidden].
+        // Both [batch, seq_len, hidden].
         let (hidden, other) = (states(model, &whole)?, states(model, &masked)?);
         let mut found = divergence(model, &hidden, &other, &whole.targets, &self.vocabulary)?.into_iter();
         let of_row = |row: &&TrainRow| {
@@ -169,7 +169,7 @@ impl Learner<'_> {
 
     fn score_batch(&self, model: &dyn VisionLanguageModel, rows: &[&TrainRow]) -> Result<Vec<Scored>, TrainError> {
         let layout = self.layout(rows)?;
-        let hidden = states(model, &layout)?; // [batch, tokens, hidden]
+        let hidden = states(model, &layout)?; // [batch, seq_len, hidden]
         let found = token_scores(model, &hidden, &layout.targets, &self.vocabulary, true)?;
         let similarity = similarity(&hidden, &layout.focus_rows(self.predicting))?;
         let mut scored = by_row(rows, found);
@@ -244,7 +244,7 @@ impl Learner<'_> {
     fn read<'b>(&'b self, layout: &'b Layout, entropy: bool) -> Result<Pass<'b>, TrainError> {
         let model = self.tracked;
         let mut tape = if self.checkpointing { Tape::recording() } else { Tape::off() };
-        // [batch, tokens, hidden]
+        // [batch, seq_len, hidden]
         let hidden =
             if self.checkpointing { model.forward_on(&layout.batch, &mut tape)? } else { states(model, layout)? };
         let scores = token_scores(model, &hidden, &layout.targets, &self.vocabulary, entropy)?;
@@ -260,7 +260,7 @@ impl Learner<'_> {
     ) -> Result<(), TrainError> {
         let Pass { layout, tape, hidden, .. } = pass;
         let mut take = |store: &GradStore| gradients.collect(store, self.parameters);
-        // [batch, tokens, hidden], as `hidden` is.
+        // [batch, seq_len, hidden], as `hidden` is.
         let by_hidden = scores_backward(self.tracked, &hidden, &layout.targets, &self.vocabulary, by_score, &mut take)?;
         if self.checkpointing {
             tape.backward(&hidden, by_hidden, take)
@@ -332,7 +332,7 @@ fn entropy_slopes(rows: &[&TrainRow], loss: &LossOutput, coef: f64) -> Vec<f32> 
     loss.responses.iter().zip(rows).flat_map(|(response, row)| weight(row, response.weight)).collect()
 }
 
-/// Final hidden states `[batch, tokens, hidden]`; rows that are packed are one sequence of the batch.
+/// Final hidden states `[batch, seq_len, hidden]`; rows that are packed are one sequence of the batch.
 fn states(model: &dyn VisionLanguageModel, layout: &Layout) -> Result<Tensor, TrainError> {
     let features = model.features(&layout.batch)?; // [image tokens, hidden]
     Ok(model.forward(&layout.batch, features.as_ref(), None, &mut Capture::none())?)

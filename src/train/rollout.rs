@@ -224,7 +224,7 @@ impl<'a, R: Fn(usize, usize) -> ChaCha8Rng> Sampling<'a, R> {
     /// Takes note of what the newest states tell about the tokens they read, and of where they look.
     fn record(&mut self, generation: &Generation<'_>, capture: &mut Capture) -> Result<(), TrainError> {
         let attention = newest_attention(capture)?;
-        // [lines, hidden]
+        // [batch, hidden]
         let states = if self.settings.similarity { generation.states().to_vec2::<f32>()? } else { Vec::new() };
         let padding = generation.cache().padding();
         for (line, index) in self.lines.iter().enumerate() {
@@ -284,7 +284,7 @@ fn newest_attention(capture: &mut Capture) -> Result<Vec<Vec<f64>>, TrainError> 
     let layers = std::mem::take(&mut capture.attention);
     let mut sum: Vec<Vec<f64>> = Vec::new();
     for layer in &layers {
-        // [lines, heads, queries, keys] -> [lines, keys] of the newest query
+        // [batch, heads, queries, keys] -> [batch, keys] of the newest query
         let queries = layer.dim(2)?;
         let newest = layer.narrow(2, queries - 1, 1)?.mean(1)?.squeeze(1)?.to_vec2::<f32>()?;
         sum.resize(newest.len(), Vec::new());
@@ -309,7 +309,7 @@ fn read_prompts(prefill: &Prefill, prototypes: bool) -> Result<Vec<ReadPrompt>, 
         let padding = batch.padding[row];
         let mut prototype = None;
         if prototypes {
-            let states = prefill.hidden.get(row)?.to_vec2::<f32>()?; // [tokens, hidden]
+            let states = prefill.hidden.get(row)?.to_vec2::<f32>()?; // [seq_len, hidden]
             prototype = focus::visual_prototype(columns.iter().map(|c| states[*c].as_slice()));
         }
         let image_columns = columns.into_iter().map(|column| column - padding).collect();

@@ -18,7 +18,7 @@ pub enum Control {
 }
 
 impl Control {
-    /// Goes on, or breaks off with what was asked.
+    /// Continues, or breaks with what was asked.
     pub fn flow(self) -> ControlFlow<Self> {
         if self == Self::Continue { ControlFlow::Continue(()) } else { ControlFlow::Break(self) }
     }

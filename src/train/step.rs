@@ -70,7 +70,7 @@ impl Updates {
 }
 
 impl TrainingStep {
-    /// Loads the model in `model_dir`, or goes on with that of the checkpoint `from`, and everything that a step needs.
+    /// Loads the model in `model_dir`, or that of the checkpoint `from`, and everything that a step needs.
     pub(super) fn open(
         spec: Arc<JobSpec>,
         model_dir: &Path,

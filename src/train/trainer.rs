@@ -25,7 +25,7 @@ use super::step::TrainingStep;
 use super::stopping::Watch;
 use super::{RunEnd, TrainRequest, memory};
 
-/// After so many steps without any difference in reward a warning is raised.
+/// After this number of steps without any difference in reward a warning is raised.
 const CONSTANT_REWARD_STEPS: u64 = 3;
 
 /// A run in progress: how far it is, and to whom it tells what. What learns is its step.

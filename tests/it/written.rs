@@ -4,18 +4,22 @@ use std::path::{Path, PathBuf};
 
 use crate::layering::rust_files;
 
-/// The code of a room without its comments and unit tests, by file.
-fn code(room: &str) -> Vec<(PathBuf, String)> {
+/// The texts of a room without unit tests, by file.
+fn texts(room: &str) -> Vec<(PathBuf, String)> {
     let mut files = Vec::new();
     rust_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(room), &mut files);
     assert!(!files.is_empty(), "no room {room}");
-    let code = |path: PathBuf| {
+    let text = |path: PathBuf| {
         let text = std::fs::read_to_string(&path).unwrap();
-        let text = text.split("#[cfg(test)]").next().unwrap();
-        let lines = text.lines().map(|line| line.split("// ").next().unwrap());
-        (path, lines.collect::<Vec<_>>().join("\n"))
+        (path, text.split("#[cfg(test)]").next().unwrap().to_owned())
     };
-    files.into_iter().map(code).collect()
+    files.into_iter().map(text).collect()
+}
+
+/// The same without comments.
+fn code(room: &str) -> Vec<(PathBuf, String)> {
+    let lines = |text: &str| text.lines().map(|line| line.split("//").next().unwrap().to_owned()).collect::<Vec<_>>();
+    texts(room).into_iter().map(|(path, text)| (path, lines(&text).join("\n"))).collect()
 }
 
 /// A value of a step is one struct: lists that have to be kept in step with each other are zipped by twos at most.
@@ -49,4 +53,46 @@ fn run_and_step_stay_small() {
         let fields = fields(&code, name);
         assert!((1..=10).contains(&fields), "{name} has {fields} fields");
     }
+}
+
+/// What makes a tensor.
+const MAKERS: [&str; 15] = [
+    "Tensor::new(",
+    "Tensor::cat(",
+    "Tensor::stack(",
+    "Tensor::from_",
+    "Tensor::zeros(",
+    "Tensor::ones(",
+    "Tensor::full(",
+    "Tensor::arange(",
+    "Tensor::rand",
+    "Var::new(",
+    "Var::from_",
+    "Var::zeros(",
+    "Var::ones(",
+    ".zeros_like(",
+    ".ones_like(",
+];
+
+/// On the line of a tensor's making, or on one of the two lines above, a comment tells its shape: `// [batch, seq_len, hidden]`.
+#[test]
+fn tensors_carry_their_shape_where_they_are_made() {
+    let (mut faults, mut made) = (Vec::new(), 0);
+    for (path, text) in texts("train").into_iter().chain(texts("model")) {
+        let lines: Vec<&str> = text.lines().collect();
+        for (number, line) in lines.iter().enumerate() {
+            let is_comment = line.trim_start().starts_with("//");
+            if is_comment || !MAKERS.iter().any(|maker| line.contains(maker)) {
+                continue;
+            }
+            made += 1;
+            let near = &lines[number.saturating_sub(2)..=number];
+            let told = near.iter().filter_map(|line| line.split_once("//")).any(|(_, comment)| comment.contains('['));
+            if !told {
+                faults.push(format!("{}:{}: {}", path.display(), number + 1, line.trim()));
+            }
+        }
+    }
+    assert!(made > 40, "only {made} tensors were found");
+    assert!(faults.is_empty(), "{faults:#?}");
 }

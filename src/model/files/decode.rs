@@ -21,6 +21,7 @@ pub fn read(stored: &Stored, encoding: &Encoding, device: &Device, dtype: DType)
     let tensor = match encoding {
         Encoding::Plain => {
             refuse_odd(stored, first_odd(&stored.dtype, &bytes))?;
+            // [shape that the file names]
             Tensor::from_raw_buffer(&bytes, candle_dtype(&stored.dtype), shape, device)?
         }
         Encoding::Scaled { scale, block } => {
@@ -28,6 +29,7 @@ pub fn read(stored: &Stored, encoding: &Encoding, device: &Device, dtype: DType)
             let columns = shape.last().copied().unwrap_or(1);
             let values = scaled(&bytes, &scales, columns, *block);
             refuse_odd(stored, values.iter().position(|value| !value.is_finite()))?;
+            // [shape that the file names]
             Tensor::from_vec(values, shape, device)?
         }
     };

@@ -112,6 +112,7 @@ impl WeightPlan {
     pub fn read(&self, device: &Device, dtype: DType) -> Result<BTreeMap<String, Var>, ModelError> {
         self.check_tied_head()?;
         let read = |(name, (stored, encoding)): (&String, &(Stored, Encoding))| {
+            // [shape that the file names]
             Ok((name.clone(), Var::from_tensor(&decode::read(stored, encoding, device, dtype)?)?))
         };
         self.weights.iter().map(read).collect()

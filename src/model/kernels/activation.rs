@@ -180,6 +180,7 @@ impl<C: Curve> CustomOp1 for Pointwise<C> {
             let (x, gradient) = (Guard::of(x), Guard::of(&gradient));
             simd::run(Points::<C> { x: x.values()?, gradient: Some(gradient.values()?), curve: PhantomData })
         };
+        // [shape of x]
         Ok(Some(Tensor::from_vec(out, x.shape(), &Device::Cpu)?))
     }
 }
@@ -251,6 +252,7 @@ impl CustomOp2 for GatedSilu {
             let (gate, up, gradient) = (Guard::of(gate), Guard::of(up), Guard::of(&gradient));
             simd::run(GatedBackward { gate: gate.values()?, up: up.values()?, gradient: gradient.values()? })
         };
+        // [shape of gate and up]
         let tensor = |values| Tensor::from_vec(values, gate.shape(), &Device::Cpu).map(Some);
         Ok((tensor(to_gate)?, tensor(to_up)?))
     }

@@ -101,15 +101,18 @@ fn backward(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, gradient: &Tenso
     let of_x = || -> Result<Tensor> {
         let mut values = vec![0.0; rows * inner];
         shared_product(&mut values, inner, false, above, Matrix::new(weight_values.values()?, out, inner, inner));
+        // [tokens, in]
         Tensor::from_vec(values, (rows, inner), &Device::Cpu)
     };
     let of_weight = || -> Result<Tensor> {
         let mut values = vec![0.0; out * inner];
         shared_product(&mut values, inner, false, above.t(), Matrix::new(x_values.values()?, rows, inner, inner));
+        // [out, in]
         Tensor::from_vec(values, (out, inner), &Device::Cpu)
     };
     let of_bias = || -> Result<Tensor> {
         let sums = simd::run(ColumnSums { values: above_values.values()?, columns: out });
+        // [out]
         Tensor::from_vec(sums, out, &Device::Cpu)
     };
     Ok([

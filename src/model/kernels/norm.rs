@@ -138,8 +138,10 @@ fn backward(x: &Tensor, weight: &Tensor, gradient: &Tensor, centre: bool, eps: f
         let (x, weight, gradient) = (Guard::of(x), Guard::of(weight), Guard::of(&gradient));
         simd::run(Backward { x: x.values()?, weight: weight.values()?, gradient: gradient.values()?, centre, eps })
     };
+    // [hidden]
     let parameter = |values| Tensor::from_vec(values, weight.shape(), &Device::Cpu).map(Some);
     Ok([
+        // [.., hidden]
         Some(Tensor::from_vec(found.x, x.shape(), &Device::Cpu)?),
         parameter(found.weight)?,
         if centre { parameter(found.bias)? } else { None },

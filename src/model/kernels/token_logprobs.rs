@@ -33,6 +33,7 @@ impl Distribution {
                     *entry = MASKED;
                 }
             }
+            // [vocab], added to [targets, vocab]
             logits = logits.broadcast_add(&Tensor::from_vec(mask, size, logits.device())?)?;
         }
         log_softmax(&logits)
@@ -67,6 +68,7 @@ pub fn token_logprobs_by(
     }
     let values = |t: &Tensor| Ok::<_, candle_core::Error>(t.to_vec1::<f32>()?.into_iter().map(f64::from).collect());
     let logs = distribution.log_probs(&logits)?;
+    // [targets, 1]
     let chosen = Tensor::new(tokens, logits.device())?.unsqueeze(1)?;
     let spread = if entropy { values(&(logs.exp()? * &logs)?.sum(D::Minus1)?.neg()?)? } else { Vec::new() };
     Ok((values(&logs.gather(&chosen, 1)?.squeeze(1)?)?, spread))
@@ -108,6 +110,7 @@ pub fn token_logprobs_backward_by(
         let guard = Guard::of(&logits);
         simd::run(Slopes { lines: Lines::new(guard.values()?, tokens, distribution), by_logprob, by_entropy })
     };
+    // [targets, vocab]
     Tensor::from_vec(slopes, logits.shape(), &Device::Cpu)
 }
 
@@ -128,6 +131,7 @@ fn composed_backward(
     by_entropy: Option<&[f32]>,
 ) -> Result<Tensor> {
     let ((lines, size), device) = (logits.dims2()?, logits.device());
+    // [targets, 1]
     let column = |values: &[f32]| Tensor::new(values, device)?.unsqueeze(1);
     let logs = distribution.log_probs(logits)?;
     let shares = logs.exp()?;
@@ -139,6 +143,7 @@ fn composed_backward(
         slope = (slope - centred.broadcast_mul(&column(by_entropy)?)?)?;
     }
     let at = tokens.iter().enumerate().map(|(line, token)| (line * size) as u32 + token);
+    // Both [targets].
     let (at, own) = (Tensor::from_iter(at, device)?, Tensor::new(by_logprob, device)?);
     slope.flatten_all()?.index_add(&at, &own, 0)?.reshape((lines, size))? / distribution.temperature
 }

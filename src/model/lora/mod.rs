@@ -90,7 +90,9 @@ impl Adapters {
             let count = config.rank * layer.inner;
             let values: Vec<f32> = (0..count).map(|_| ((2.0 * uniform(&mut rng) - 1.0) * bound) as f32).collect();
             let factors = Factors {
+                // [rank, in]
                 a: Var::from_vec(values, (config.rank, layer.inner), device)?,
+                // [out, rank]
                 b: Var::zeros((layer.out, config.rank), candle_core::DType::F32, device)?,
             };
             all.insert(layer.name.clone(), factors);

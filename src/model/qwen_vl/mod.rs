@@ -75,6 +75,7 @@ impl VisionLanguageModel for QwenVl {
         };
         let Some(features) = &self.features else { return encode(images) };
         let alone = |image: &Arc<ImagePatches>| {
+            // [merged tokens, hidden]
             features.of(image, || Ok(Tensor::cat(&encode(std::slice::from_ref(image))?, 0)?))
         };
         images.iter().map(alone).collect()

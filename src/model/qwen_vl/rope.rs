@@ -91,6 +91,7 @@ pub fn text_rope(config: &TextConfig, batch: &Batch, device: &Device) -> Result<
             sin.push(s);
         }
     }
+    // [batch, seq_len, head_dim / 2]
     let shape = (batch.rows, batch.seq_len, half);
     Ok(Rope::new(&Tensor::from_vec(cos, shape, device)?, &Tensor::from_vec(sin, shape, device)?)?)
 }
@@ -143,6 +144,7 @@ pub fn vision_rope(config: &VisionConfig, grid: Grid, order: &[u32], device: &De
             sin.push(s);
         }
     }
+    // [1, patches, head_dim / 2]
     let shape = (1, order.len(), 2 * quarter);
     Ok(Rope::new(&Tensor::from_vec(cos, shape, device)?, &Tensor::from_vec(sin, shape, device)?)?)
 }

@@ -105,6 +105,7 @@ impl Decoder {
         for (slot, row) in batch.image_slots.iter().zip(&batch.feature_rows) {
             index[*slot as usize] = batch.ids.len() as u32 + row;
         }
+        // [batch * seq_len], then [batch * seq_len, hidden]
         let index = Tensor::from_vec(index, batch.ids.len(), &self.device)?;
         let mixed = Tensor::cat(&[&tokens, features], 0)?.index_select(&index, 0)?;
         Ok(mixed.reshape((batch.rows, batch.seq_len, self.config.hidden_size))?)
@@ -243,6 +244,7 @@ impl Decoder {
 /// Adds deepstack features `[merged tokens, hidden]` to the states of the batch's image tokens.
 fn add_at_images(x: &Tensor, deep: &Tensor, batch: &Batch) -> Result<Tensor, ModelError> {
     let (rows, seq_len, hidden) = x.dims3()?;
+    // Both [image tokens]; `deep` is [merged tokens, hidden].
     let slots = Tensor::from_slice(&batch.image_slots, batch.image_slots.len(), x.device())?;
     let features = Tensor::from_slice(&batch.feature_rows, batch.feature_rows.len(), x.device())?;
     let sum = x.reshape((rows * seq_len, hidden))?.index_add(&slots, &deep.index_select(&features, 0)?, 0)?;

@@ -27,6 +27,7 @@ pub(super) fn attention(
         Some(from) => {
             let values = std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner));
             let (rows, queries, heads, _) = q.dims4()?;
+            // [batch, heads, kept queries, keys]
             Some(Tensor::from_vec(values, (rows, heads, queries - from.min(queries), k.dim(1)?), &Device::Cpu)?)
         }
         None => None,
@@ -115,6 +116,7 @@ impl CustomOp3 for Attention {
             })?;
         }
         let [dq, dk, dv] = buffers;
+        // [batch, seq_len, heads or kv_heads, head_dim], each as its input
         let tensor = |values, like: &Tensor| Tensor::from_vec(values, like.shape(), &Device::Cpu).map(Some);
         Ok((tensor(dq, q)?, tensor(dk, k)?, tensor(dv, v)?))
     }

@@ -134,6 +134,7 @@ impl AttentionMask {
             line[own].fill(0.0);
         }
         let mask = if values.contains(&MASKED) {
+            // [batch, 1, queries, keys]
             Some(Tensor::from_vec(values, (rows, 1, queries, keys), device)?)
         } else {
             None

@@ -109,6 +109,7 @@ pub(super) fn composed(x: &Tensor, rope: &Rope) -> Result<Tensor> {
     let (first, second) = (x.narrow(D::Minus1, 0, half)?, x.narrow(D::Minus1, half, half)?);
     let to_first = (times(&first, &cos)? - times(&second, &sin)?)?;
     let to_second = (times(&second, &cos)? + times(&first, &sin)?)?;
+    // [batch, seq_len, heads, head_dim]
     Tensor::cat(&[&to_first, &to_second], D::Minus1)
 }
 

@@ -152,6 +152,7 @@ impl VisionTower {
             found.push(self.run(grid, batch, &mut VisionStages::default(), tape)?);
         }
         let found: Vec<&Tensor> = found.iter().collect();
+        // [merged tokens of all images, hidden]
         Ok(Some(tape.run(&found, move |found| Ok(Tensor::cat(&in_order(images, found)?, 0)?))?))
     }
 
@@ -175,6 +176,7 @@ impl VisionTower {
             }
             values.extend_from_slice(&image.values);
         }
+        // [images, patches, patch values]
         Ok(Tensor::from_vec(values, (images.len(), grid.patches(), dim), &self.device)?)
     }
 
@@ -221,6 +223,7 @@ impl VisionTower {
         let features: Vec<&Tensor> = features.iter().collect();
         tape.run(&features, move |features| {
             let natural = |t: &Tensor| t.index_select(&plan.natural, 1);
+            // [images, merged tokens, hidden of all features]
             Ok(Tensor::cat(&features.iter().map(natural).collect::<candle_core::Result<Vec<_>>>()?, 2)?)
         })
     }
@@ -235,7 +238,9 @@ impl VisionTower {
         let order: Vec<u32> = windows.index.iter().flat_map(|i| (0..unit).map(move |u| i * unit + u)).collect();
         Ok(Plan {
             rope: vision_rope(&self.config, grid, &order, &self.device)?,
+            // [merged tokens]
             natural: Tensor::new(windows.places(), &self.device)?,
+            // [patches]
             order: Tensor::new(order, &self.device)?,
             nearby: AttentionMask::within(windows.bounds),
             everywhere: AttentionMask::within(vec![0, grid.patches()]),

@@ -45,6 +45,7 @@ pub fn interpolate(
     }
     let mut sum: Option<Tensor> = None;
     for (cells, shares) in cells.into_iter().zip(shares) {
+        // [patches] cells and [patches, 1] shares of the table's [cells, hidden]
         let found = table.index_select(&Tensor::from_vec(cells, patches, device)?, 0)?.to_dtype(DType::F32)?;
         let part = found.broadcast_mul(&Tensor::from_vec(shares, (patches, 1), device)?)?;
         sum = Some(match sum {
