@@ -8,6 +8,7 @@
 pub mod answer;
 mod attention_capture;
 mod card;
+mod check;
 mod engine;
 mod error;
 mod heatmap;
