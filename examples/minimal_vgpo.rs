@@ -4,13 +4,13 @@
 //! cargo run --release --example minimal_vgpo
 //! ```
 //!
-//! The policy is the model that ships with this repository: it answers questions about handwritten digits, and was taught by
-//! demonstrations that forget to look at the picture. A right answer is worth 1. From that alone, [`train`] makes it better,
-//! with more credit to the tokens and the responses that look at the image. The objective is written out in [`Vgpo`]: change it
-//! there and see what becomes of the numbers.
+//! The policy is the model that ships with this repository: it answers questions about handwritten digits, and was
+//! taught by demonstrations that forget to look at the picture. A right answer is worth 1. From that alone, [`train`]
+//! makes it better, with more credit to the tokens and the responses that look at the image. The objective is written
+//! out in [`Vgpo`]: change it there and see what becomes of the numbers.
 //!
-//! Everything else is the trainer's own: `vgpo train` adds settings, evaluation, checkpoints, metrics and other objectives
-//! around the same five calls (`src/train/reinforcement.rs`).
+//! Everything else is the trainer's own: `vgpo train` adds settings, evaluation, checkpoints, metrics and other
+//! objectives around the same five calls (`src/train/reinforcement.rs`).
 #![allow(clippy::print_stdout, reason = "a line for every step is what this program is for")]
 
 use std::error::Error;
@@ -98,8 +98,8 @@ pub fn train(steps: u64, mut tell: impl FnMut(Line)) -> Result<(), Box<dyn Error
     };
     let mut cursor = 0;
     for step in 1..=steps {
-        // Rollout: a group of responses to each of the next prompts, sampled from the policy as it is. Along with every token
-        // comes the similarity of its hidden state with the mean state of the image's tokens.
+        // Rollout: a group of responses to each of the next prompts, sampled from the policy as it is. Along with every
+        // token comes the similarity of its hidden state with the mean state of the image's tokens.
         let prompts = source.next_prompts(&order, &mut cursor, spec.batch.prompts_per_step)?;
         let sampled = sample(&pool, policy.detached.as_ref(), prompts, &sampling, |prompt, index| {
             stream(&[spec.seed, prompt.cursor, index as u64])
@@ -151,8 +151,8 @@ impl Display for Line {
     }
 }
 
-/// The objective: group-relative advantages, redistributed by how visual tokens and responses are, under the clipped surrogate.
-/// `src/algorithm/vgpo.rs` is the same with every switch of the paper's ablation.
+/// The objective: group-relative advantages, redistributed by how visual tokens and responses are, under the clipped
+/// surrogate. `src/algorithm/vgpo.rs` is the same with every switch of the paper's ablation.
 #[derive(Debug, Clone, Copy)]
 pub struct Vgpo;
 

@@ -21,8 +21,8 @@ pub(super) struct Gathered {
 }
 
 impl Trainer<'_> {
-    /// Samples batches of prompts until enough groups pass the filter, or its tries are used up. Stops where someone asks
-    /// the run to stop.
+    /// Samples batches of prompts until enough groups pass the filter, or its tries are used up. Stops where someone
+    /// asks the run to stop.
     pub(super) fn gather(&mut self) -> Result<ControlFlow<Control, Gathered>, TrainError> {
         let wanted = self.spec.batch.prompts_per_step as usize;
         let filter = self.spec.rollout.filter.clone();

@@ -1,5 +1,5 @@
-//! The values of a step: a prompt with its responses, and everything that is known of a response in one place. A step fills
-//! them in from sampling to update, so no list has to be kept in step with another.
+//! The values of a step: a prompt with its responses, and everything that is known of a response in one place. A step
+//! fills them in from sampling to update, so no list has to be kept in step with another.
 
 use std::sync::Arc;
 
@@ -82,8 +82,8 @@ pub fn sequences(groups: &[Group]) -> Vec<&TrainRow> {
     responses(groups).map(|response| &response.sequence).collect()
 }
 
-/// Turns rewards and visual similarity into the advantages of every token, group by group. Returns how visual dependency
-/// varies over the step, where it was measured.
+/// Turns rewards and visual similarity into the advantages of every token, group by group. Returns how visual
+/// dependency varies over the step, where it was measured.
 pub fn weigh(groups: &mut [Group], algorithm: &dyn Algorithm) -> Result<Option<DependencyRange>, AlgorithmError> {
     let step = RewardStatistics::of(responses(groups).map(|r| (r.rollout.tokens.len(), r.verdict.reward)));
     let mut seen: Vec<TrajectoryGroup> = groups.iter().map(|group| group.trajectories(step)).collect();
@@ -121,8 +121,8 @@ impl Group {
         })
     }
 
-    /// Prepares the responses for the learner: each after its prompt, with the similarity that was seen while sampling. They
-    /// share one masked copy of the prompt's images, if there is one.
+    /// Prepares the responses for the learner: each after its prompt, with the similarity that was seen while sampling.
+    /// They share one masked copy of the prompt's images, if there is one.
     pub fn prepare(&mut self, masked_images: Option<&Vec<Arc<ImagePatches>>>) {
         let prompt = &self.prompt.sequence;
         for response in &mut self.responses {

@@ -1,7 +1,7 @@
 //! The trainer: the loop, rollout, optimizer, checkpoints, evaluation. Knows neither HTTP nor SQL.
 //!
-//! Start reading at `examples/minimal_vgpo.rs`, then `trainer.rs` and `reinforcement.rs`, whose step reads like the paper:
-//! `group.rs` holds its values, `step.rs` what it works with.
+//! Start reading at `examples/minimal_vgpo.rs`, then `trainer.rs` and `reinforcement.rs`, whose step reads like the
+//! paper: `group.rs` holds its values, `step.rs` what it works with.
 
 mod adamw;
 pub mod checkpoint;

@@ -1,9 +1,9 @@
 //! One reinforcement step, as in arXiv 2604.09349: sample groups, judge them, drop those that teach nothing, see how
 //! visual every token is under the old policy, shape the advantages, update.
 //!
-//! A step of one update trains the policy that sampled, so the update's own forward pass gives the old log-probs too (their
-//! ratio is 1), and how visual each token is was seen while sampling. Only steps of several updates, and objectives that
-//! look at more than that, read the responses once more before the first update.
+//! A step of one update trains the policy that sampled, so the update's own forward pass gives the old log-probs too
+//! (their ratio is 1), and how visual each token is was seen while sampling. Only steps of several updates, and
+//! objectives that look at more than that, read the responses once more before the first update.
 
 use std::ops::ControlFlow;
 
@@ -55,7 +55,8 @@ impl Trainer<'_> {
         Ok(ControlFlow::Continue(metrics))
     }
 
-    /// Passes over the step's groups in mini-batches, one update each; what the last mini-batch's pass saw of each response.
+    /// Passes over the step's groups in mini-batches, one update each; what the last mini-batch's pass saw of each
+    /// response.
     fn learn(&mut self, groups: &[Group], metrics: &mut Metrics) -> Result<Vec<Scored>, TrainError> {
         let (mut updates, mut seen) = (Updates::default(), Vec::new());
         for _ in 0..self.spec.batch.epochs_per_batch {

@@ -70,7 +70,8 @@ impl PromptSource {
         })
     }
 
-    /// The same for rows whose demonstrations are learnt from: prompt and demonstration must fit into the model's context.
+    /// The same for rows whose demonstrations are learnt from: prompt and demonstration must fit into the model's
+    /// context.
     #[must_use]
     pub fn with_demonstrations(self, info: &ModelInfo) -> Self {
         Self { demonstrated: Some(info.max_positions), ..self }
@@ -96,8 +97,8 @@ impl PromptSource {
         Arc::clone(&self.processor)
     }
 
-    /// The next `count` prompts of `order` from position `cursor`, which moves on. Rows that do not fit are skipped where the
-    /// job says so.
+    /// The next `count` prompts of `order` from position `cursor`, which moves on. Rows that do not fit are skipped
+    /// where the job says so.
     pub fn next_prompts(&self, order: &RowOrder, cursor: &mut u64, count: u64) -> Result<Vec<Prompt>, TrainError> {
         let mut prompts = Vec::with_capacity(count as usize);
         let mut skipped = 0;
@@ -122,8 +123,8 @@ impl PromptSource {
         Ok(prompts)
     }
 
-    /// The prompt of row `row`; none when the model cannot take it, because of its length or of a picture's shape, and such
-    /// rows are dropped.
+    /// The prompt of row `row`; none when the model cannot take it, because of its length or of a picture's shape, and
+    /// such rows are dropped.
     pub fn prompt(&self, cursor: u64, row: u64) -> Result<Option<Prompt>, TrainError> {
         let example = self.dataset.example(self.split, row)?;
         let place = example.place(self.split);

@@ -1,5 +1,5 @@
-//! What a step works with: the model, its objective and optimizer, the reward, and the data that prompts come from. Nothing in
-//! here knows how far the run is.
+//! What a step works with: the model, its objective and optimizer, the reward, and the data that prompts come from.
+//! Nothing in here knows how far the run is.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -114,8 +114,8 @@ impl TrainingStep {
         })
     }
 
-    /// Log-probs and visual focus under the old policy, and the advantages shaped by them. Returns how visual dependency
-    /// varies over the step, where the objective asks for it.
+    /// Log-probs and visual focus under the old policy, and the advantages shaped by them. Returns how visual
+    /// dependency varies over the step, where the objective asks for it.
     pub(super) fn weigh(&self, groups: &mut [Group]) -> Result<Option<DependencyRange>, TrainError> {
         for group in groups.iter_mut() {
             let masked_images = self.masked_images(group);
@@ -133,7 +133,8 @@ impl TrainingStep {
         Ok(weigh(groups, self.algorithm.as_ref())?)
     }
 
-    /// Does the update's own pass give the old policy's log-probs? One update a step trains the very policy that sampled.
+    /// Does the update's own pass give the old policy's log-probs? One update a step trains the very policy that
+    /// sampled.
     pub(super) fn scores_in_update(&self) -> bool {
         let batch = &self.spec.batch;
         let one_update = batch.epochs_per_batch == 1 && batch.minibatch_prompts >= batch.prompts_per_step;
@@ -163,8 +164,8 @@ impl TrainingStep {
         Ok(())
     }
 
-    /// A prompt's images with patches hidden, where the objective looks at them. The stream depends on seed and position
-    /// only, so a resumed run hides the same ones.
+    /// A prompt's images with patches hidden, where the objective looks at them. The stream depends on seed and
+    /// position only, so a resumed run hides the same ones.
     fn masked_images(&self, group: &Group) -> Option<Vec<Arc<ImagePatches>>> {
         let view = self.algorithm.masked_view()?;
         let images = &group.prompt.sequence.images;
@@ -172,8 +173,8 @@ impl TrainingStep {
         group.has_image().then(|| hide_at_random(images, view.ratio, &mut rng))
     }
 
-    /// One update in step `step` (from 1): loss and gradient of a mini-batch, clipped and applied. Returns what its pass saw of
-    /// each sequence.
+    /// One update in step `step` (from 1): loss and gradient of a mini-batch, clipped and applied. Returns what its
+    /// pass saw of each sequence.
     pub(super) fn update(
         &mut self,
         minibatch: &[&TrainRow],

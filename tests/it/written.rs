@@ -74,7 +74,8 @@ const MAKERS: [&str; 15] = [
     ".ones_like(",
 ];
 
-/// On the line of a tensor's making, or on one of the two lines above, a comment tells its shape: `// [batch, seq_len, hidden]`.
+/// On the line of a tensor's making, or on one of the two lines above, a comment tells its shape: `// [batch, seq_len,
+/// hidden]`.
 #[test]
 fn tensors_carry_their_shape_where_they_are_made() {
     let (mut faults, mut made) = (Vec::new(), 0);

@@ -114,7 +114,8 @@ impl Parser<'_> {
         })
     }
 
-    /// `sin x`, `\sin^2 x`, `\log_2 8`, `ln(x)`; without parentheses the argument is one product of numbers and letters.
+    /// `sin x`, `\sin^2 x`, `\log_2 8`, `ln(x)`; without parentheses the argument is one product of numbers and
+    /// letters.
     fn function(&mut self, name: &str) -> Option<Node> {
         let (_, function) = *FUNCTIONS.iter().find(|(known, _)| *known == name)?;
         let base = if self.take("_") { Some(self.argument()?) } else { None };
