@@ -15,7 +15,7 @@
 //! | `backup` | database and artifacts at one moment, saved and put back | store, artifacts, domain, clock |
 //! | `export` | a run as TensorBoard, MLflow and tables hold it | |
 //! | `forward` | engines on other servers: which one takes a request, and the conversation with it | telemetry, serving, outbound, config, domain |
-//! | `telemetry` | figures for Prometheus, traces for OpenTelemetry | serving, outbound, domain |
+//! | `telemetry` | figures for Prometheus, traces for OpenTelemetry | outbound, domain |
 //! | `serving` | the engine that owns a model, batching, attention maps, heat-map pictures | model, prompt, algorithm, images, config, domain, clock |
 //! | `footprint` | how much memory a job needs by part, and which settings would make it fit | algorithm, model, config, domain |
 //! | `store` | the database: what people ask and what processes write, one text for SQLite and PostgreSQL | domain, clock |

@@ -50,3 +50,39 @@ pub struct EngineBeat {
     /// Requests that wait, and rows that are being generated.
     pub load: u64,
 }
+
+/// What an engine has done since it was started, and the current usage of its models.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct EngineUsage {
+    /// Models in memory.
+    pub models: Vec<ModelUsage>,
+    /// Requests that left the queue.
+    pub requests: u64,
+    /// Tokens of their prompts.
+    pub prompt_tokens: u64,
+    /// Tokens that were generated: the sum of rows over decode steps.
+    pub generated_tokens: u64,
+    /// Decode steps; generated tokens per step is the mean batch size.
+    pub decode_steps: u64,
+    /// Seconds that requests waited in queues.
+    pub queue_seconds: f64,
+    /// Seconds spent on prefill.
+    pub prefill_seconds: f64,
+    /// Seconds spent on decoding.
+    pub decode_seconds: f64,
+}
+
+/// Usage of one model.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ModelUsage {
+    /// Its id.
+    pub model: String,
+    /// Requests that wait for it.
+    pub queued: usize,
+    /// Rows in its batches.
+    pub rows: usize,
+    /// Bytes of keys and values of rows in progress.
+    pub kv_bytes: usize,
+    /// Bytes in the prefix cache.
+    pub prompt_memory_bytes: usize,
+}

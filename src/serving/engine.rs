@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use super::ServingError;
 use super::answer::{GenerateAnswer, ScoreAnswer, TokenEvent};
 use super::request::{GenerateRequest, ScoreRequest};
-use super::usage::EngineUsage;
+use crate::domain::engine::EngineUsage;
 
 /// A resolved model: the id used in answers, and its folder.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -31,4 +31,3 @@ pub use error::ServingError;
 pub use local::{Loader, LocalEngine};
 pub use model::ServedModel;
 pub use parse::parse;
-pub use usage::{EngineUsage, ModelUsage};

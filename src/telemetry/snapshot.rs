@@ -11,10 +11,10 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::PREFIX;
+use crate::domain::engine::{EngineUsage, ModelUsage};
 use crate::domain::figures::{Figures, LeaseLoss, RunFigures};
 use crate::domain::job::JobState;
 use crate::domain::worker::WorkerRecord;
-use crate::serving::EngineUsage;
 
 type Real = Gauge<f64, AtomicU64>;
 type Seconds = Counter<f64, AtomicU64>;
@@ -128,7 +128,7 @@ impl Snapshot {
             phases.get_or_create(&Label("phase", phase.to_owned())).inc_by(seconds);
         }
         out.register("engine_phase_seconds", "Seconds by phase: waiting in the queue, prefill, decoding", phases);
-        let by_model = |value: fn(&crate::serving::ModelUsage) -> usize| {
+        let by_model = |value: fn(&ModelUsage) -> usize| {
             let family = Family::<Label, Gauge>::default();
             for model in &usage.models {
                 family.get_or_create(&Label("model", model.model.clone())).set(value(model) as i64);
