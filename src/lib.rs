@@ -17,6 +17,7 @@
 //! | `forward` | engines on other servers: which one takes a request, and the conversation with it | telemetry, serving, outbound, config, domain |
 //! | `telemetry` | figures for Prometheus, traces for OpenTelemetry | outbound, domain |
 //! | `serving` | the engine that owns a model, batching, attention maps, heat-map pictures | model, prompt, algorithm, images, config, domain, clock |
+//! | `import` | configurations of other trainers as jobs of this one | |
 //! | `footprint` | how much memory a job needs by part, and which settings would make it fit | algorithm, model, config, domain |
 //! | `store` | the database: what people ask and what processes write, one text for SQLite and PostgreSQL | domain, clock |
 //! | `artifacts` | checkpoints and other files behind one interface: a folder, or a bucket | outbound, config, domain, clock |
@@ -47,6 +48,7 @@ pub mod footprint;
 pub mod forward;
 pub mod http;
 pub mod images;
+pub mod import;
 pub mod model;
 pub mod outbound;
 pub mod prompt;

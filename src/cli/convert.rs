@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::config::convert::easyr1;
+use crate::import::easyr1;
 
 use super::{fail, read_input, say};
 

@@ -2,7 +2,6 @@
 
 pub mod app;
 pub mod checkpoints;
-pub mod convert;
 pub mod datasets;
 pub mod job;
 pub mod method;

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
-use vgpo::config::{self, convert::easyr1};
+use vgpo::config;
 use vgpo::data::files::{Preparing, prepare, unpack};
 use vgpo::data::{Dataset as _, FileDataset, Split};
 use vgpo::domain::dataset::DatasetLimits;
 use vgpo::domain::message::{Content, Message, Role};
 use vgpo::images::{ImageLimits, count_pixels, data_url, decode_image};
+use vgpo::import::easyr1;
 use vgpo::model::ModelInfo;
 use vgpo::prompt::{Processor, PromptLimits, PromptTemplate, messages_for};
 use vgpo::reward::{self, RewardInput};

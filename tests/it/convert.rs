@@ -1,9 +1,9 @@
 //! Settings of other programs as jobs of this one.
 
 use serde_json::json;
-use vgpo::config::convert::easyr1::convert;
 use vgpo::config::job::resolve;
 use vgpo::domain::spec::{DType, Method};
+use vgpo::import::easyr1::convert;
 
 const CONFIG: &str = include_str!("../fixtures/easyr1/vgpo.yaml");
 

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use super::easyr1::Settings;
+use super::easyr1_settings::Settings;
 
 /// What becomes of a key.
 pub(super) enum Rule {
@@ -18,62 +18,6 @@ pub(super) enum Rule {
 }
 
 use Rule::{Drop, Nothing, Set};
-
-/// Values of keys that a file leaves out.
-pub(super) const DEFAULTS: &[(&str, &str)] = &[
-    ("data.prompt_key", "prompt"),
-    ("data.answer_key", "answer"),
-    ("data.image_key", "images"),
-    ("data.max_prompt_length", "512"),
-    ("data.max_response_length", "512"),
-    ("data.rollout_batch_size", "512"),
-    ("data.shuffle", "true"),
-    ("data.seed", "1"),
-    ("data.min_pixels", "262144"),
-    ("data.max_pixels", "4194304"),
-    ("data.filter_overlong_prompts", "true"),
-    ("algorithm.adv_estimator", "grpo"),
-    ("algorithm.disable_kl", "false"),
-    ("algorithm.use_kl_loss", "false"),
-    ("algorithm.kl_penalty", "kl"),
-    ("algorithm.kl_coef", "0.001"),
-    ("algorithm.online_filtering", "false"),
-    ("algorithm.filter_key", "overall"),
-    ("algorithm.filter_low", "0.01"),
-    ("algorithm.filter_high", "0.99"),
-    ("algorithm.visual_compensation_type", "linear"),
-    ("algorithm.visual_compensation_strength", "0.5"),
-    ("algorithm.visual_compensation_start_ratio", "0.0"),
-    ("algorithm.visual_compensation_exponent", "2.0"),
-    ("algorithm.visual_compensation_step_ratio", "0.5"),
-    ("algorithm.visual_attention_threshold", "0.4"),
-    ("algorithm.gated_visual_compensation_start_ratio", "0.5"),
-    ("worker.actor.global_batch_size", "256"),
-    ("worker.actor.ppo_epochs", "1"),
-    ("worker.actor.max_grad_norm", "1.0"),
-    ("worker.actor.clip_ratio_low", "0.2"),
-    ("worker.actor.clip_ratio_high", "0.3"),
-    ("worker.actor.clip_ratio_dual", "3.0"),
-    ("worker.actor.loss_avg_mode", "token"),
-    ("worker.actor.loss_type", "default"),
-    ("worker.actor.optim.lr", "1e-6"),
-    ("worker.actor.optim.betas", "[0.9, 0.999]"),
-    ("worker.actor.optim.weight_decay", "0.01"),
-    ("worker.actor.optim.lr_warmup_ratio", "0.0"),
-    ("worker.actor.optim.warmup_style", "constant"),
-    ("worker.actor.model.freeze_vision_tower", "false"),
-    ("worker.rollout.n", "1"),
-    ("worker.rollout.temperature", "1.0"),
-    ("worker.rollout.top_p", "1.0"),
-    ("trainer.total_epochs", "15"),
-    ("trainer.max_try_make_batch", "20"),
-    ("trainer.val_freq", "-1"),
-    ("trainer.val_before_train", "true"),
-    ("trainer.save_freq", "-1"),
-    ("trainer.save_limit", "-1"),
-    ("trainer.project_name", "easy_r1"),
-    ("trainer.experiment_name", "demo"),
-];
 
 /// Keys without a counterpart; `*` stands for any end.
 pub(super) const DROPPED: &[(&str, &str)] = &[

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::easyr1_rules::{DEFAULTS, DROPPED, RULES, Rule};
+use super::easyr1_rules::{DROPPED, RULES, Rule};
+use super::easyr1_settings::{Settings, parse};
 
 /// A converted configuration.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -42,47 +43,6 @@ pub enum ConvertError {
     /// An override without a value.
     #[error("`{0}` must be KEY=VALUE, e.g. worker.actor.optim.lr=1e-6")]
     Override(String),
-}
-
-/// What is known about the settings: the file's values over the defaults of their code.
-pub(super) struct Settings {
-    given: BTreeMap<String, Value>,
-    rows: Option<u64>,
-}
-
-impl Settings {
-    /// A value; null when neither the file nor the defaults have it.
-    pub(super) fn get(&self, key: &str) -> Value {
-        let default = || DEFAULTS.iter().find(|(name, _)| *name == key).map(|(_, text)| parse(text));
-        self.given.get(key).cloned().or_else(default).unwrap_or(Value::Null)
-    }
-
-    pub(super) fn flag(&self, key: &str) -> bool {
-        self.get(key) == Value::Bool(true)
-    }
-
-    pub(super) fn number(&self, key: &str) -> Option<f64> {
-        self.get(key).as_f64()
-    }
-
-    pub(super) fn text(&self, key: &str) -> String {
-        self.get(key).as_str().unwrap_or_default().to_owned()
-    }
-
-    /// Is a part of VGPO switched on?
-    pub(super) fn is_vgpo(&self) -> bool {
-        let switches = ["use_intra_trajectory_reweighting", "use_inter_trajectory_reweighting"];
-        switches.iter().any(|name| self.flag(&format!("algorithm.{name}")))
-    }
-
-    /// Optimizer steps, where they can be told: given as such, or epochs over a known number of rows.
-    pub(super) fn steps(&self) -> Option<u64> {
-        let epochs = || {
-            let steps_per_epoch = self.rows? / self.get("data.rollout_batch_size").as_u64()?.max(1);
-            Some(steps_per_epoch.max(1) * self.get("trainer.total_epochs").as_u64()?)
-        };
-        self.get("trainer.max_steps").as_u64().or_else(epochs)
-    }
 }
 
 /// Converts a configuration; `overrides` are `KEY=VALUE` as their command line takes them, `rows` is the number of rows to
@@ -124,16 +84,6 @@ pub fn convert(yaml: &str, overrides: &[String], rows: Option<u64>) -> Result<Co
 
 fn drop(key: &str, value: &Value, reason: String) -> Dropped {
     Dropped { key: key.to_owned(), value: value.clone(), reason }
-}
-
-/// A value as a command line or a table writes it. `1e-6` is a number to them, and to JSON.
-fn parse(text: &str) -> Value {
-    match text {
-        "True" => Value::Bool(true),
-        "False" => Value::Bool(false),
-        "None" => Value::Null,
-        _ => serde_json::from_str(text).unwrap_or_else(|_| json!(text)),
-    }
 }
 
 /// Leaves by dotted key; lists are leaves.
