@@ -12,7 +12,7 @@ use crate::config::checkpoints::MAX_SHARD_BYTES;
 use crate::data::{DataError, Dataset, Example, Split};
 use crate::model::sampler::{stream, uniform};
 use crate::model::write_blank;
-use crate::train::starter::tokenizer::{self, special_id};
+use crate::starter::tokenizer::{self, special_id};
 
 /// Seed of the random weights.
 const WEIGHTS_SEED: u64 = 1;

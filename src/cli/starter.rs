@@ -5,9 +5,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::config::{job, starter};
-use crate::train::starter::{Recipe, build};
-use serde_json::json;
+use crate::starter::build::build;
+use crate::starter::recipe::Recipe;
 
 use super::fail;
 use super::progress::Foreground;
@@ -49,26 +48,12 @@ pub fn run(args: &Args) -> ExitCode {
         sft_steps: sft_steps.unwrap_or(default.sft_steps),
         ..default
     };
-    let request = json!({
-        "model": "blank", "dataset": "digits", "method": { "type": "sft" }, "seed": recipe.seed,
-        "steps": recipe.sft_steps, "eval_before": false, "eval_every": 100, "checkpoint_every": 0,
-        "log_samples_every": 0, "reward": { "type": "math" }, "rollout": { "max_new_tokens": 48 },
-        "batch": { "prompts_per_step": recipe.sft_batch, "minibatch_prompts": recipe.sft_batch, "microbatch_tokens": 1024 },
-        "optimizer": {
-            "learning_rate": recipe.sft_learning_rate, "betas": [0.9, 0.98], "weight_decay": 0.01,
-            "warmup_steps": 50, "schedule": "cosine", "max_grad_norm": 1.0,
-        },
-    });
-    let resolved = match job::resolve(&request, &[]) {
-        Ok(resolved) => resolved,
-        Err(errors) => return fail(format!("{errors:?}")),
-    };
     let logs = match tempfile::tempdir() {
         Ok(logs) => logs,
         Err(error) => return fail(error),
     };
     let mut sink = Foreground::new(logs.path(), recipe.sft_steps, Arc::new(AtomicBool::new(false)), false);
-    match build(out, &recipe, resolved.spec, &starter::card(), &mut sink) {
+    match build(out, &recipe, &mut sink) {
         Ok(built) => {
             println!(
                 "vision names {:.1}% of held-out digits; the starter answers {} of held-out questions; written to {}",

@@ -7,5 +7,4 @@ pub mod job;
 pub mod method;
 pub mod rollout;
 pub mod serving;
-pub mod starter;
 pub mod worker;

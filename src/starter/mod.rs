@@ -1,6 +1,14 @@
-//! The model that ships with the program.
+//! The model that ships with the program, and how it is made from nothing by this program's own parts: an empty model, vision
+//! pre-training, then supervised training on FORGETFUL demonstrations. The result sees well but forgets to look, which is
+//! what visually guided reinforcement learning is to repair.
 
+mod blank;
+pub mod build;
+mod card;
 pub mod files;
+mod name;
+mod pretrain;
+pub mod recipe;
+pub mod tokenizer;
 
-/// The starter's name.
-pub const NAME: &str = "starter";
+pub use name::NAME;

@@ -89,7 +89,7 @@ impl TrainError {
 }
 
 /// Puts a path to an I/O error.
-pub(super) fn file_error(path: &Path) -> impl Fn(std::io::Error) -> TrainError + '_ {
+pub(crate) fn file_error(path: &Path) -> impl Fn(std::io::Error) -> TrainError + '_ {
     move |source| TrainError::File { path: path.display().to_string(), source }
 }
 

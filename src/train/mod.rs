@@ -26,7 +26,6 @@ pub mod rollout;
 mod samples;
 pub mod sink;
 pub mod source;
-pub mod starter;
 mod statistics;
 mod step;
 mod stopping;

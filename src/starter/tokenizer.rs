@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{TrainError, file_error};
+use crate::train::error::{TrainError, file_error};
 
 /// Qwen's control tokens, in the order of their ids behind the words.
 pub const SPECIAL: [&str; 8] = [

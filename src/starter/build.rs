@@ -1,68 +1,28 @@
-//! How the starter model is made, from nothing, by this program's own parts: an empty model, vision pre-training, then
-//! supervised training on FORGETFUL demonstrations. The result sees well but forgets to look, which is what visually
-//! guided reinforcement learning is to repair.
-
-mod blank;
-mod pretrain;
-pub mod tokenizer;
+//! Builds the starter: an empty model, vision pre-training, then supervised training on forgetful demonstrations.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::config::checkpoints::MAX_SHARD_BYTES;
 use crate::data::digits::DigitsTask;
 use crate::data::{DataError, Dataset, Example, Split};
 use crate::domain::device::DeviceName;
+use crate::domain::metric::StepMetrics;
 use crate::domain::model::CARD_FILE;
-use crate::domain::spec::JobSpec;
+use crate::domain::sample::SampleGroup;
 use crate::model::{ModelFolder, View};
 use crate::prompt::Processor;
 use crate::reward::Backends;
 
-use super::checkpoint::TRAINER_DIR;
-use super::error::{TrainError, file_error};
-use super::sink::RunSink;
-use super::{RunEnd, TrainRequest};
+use crate::train::checkpoint::TRAINER_DIR;
+use crate::train::error::{TrainError, file_error};
+use crate::train::sink::{CheckpointNotice, Control, RunSink, SinkError};
+use crate::train::{self, RunEnd, TrainRequest};
 
-/// Settings of the recipe; the defaults made the model that ships.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Recipe {
-    /// Seed of everything random.
-    pub seed: u64,
-    /// Steps of vision pre-training.
-    pub vision_steps: u64,
-    /// Scenes of one vision step.
-    pub vision_batch: u64,
-    /// Peak learning rate of vision pre-training.
-    pub vision_learning_rate: f64,
-    /// Steps over which the vision learning rate would fall; training stops before its end.
-    pub vision_schedule_steps: u64,
-    /// Steps of supervised training.
-    pub sft_steps: u64,
-    /// Demonstrations of one supervised step.
-    pub sft_batch: u64,
-    /// Peak learning rate of supervised training.
-    pub sft_learning_rate: f64,
-}
-
-impl Default for Recipe {
-    fn default() -> Self {
-        Self {
-            seed: 7,
-            vision_steps: 300,
-            vision_batch: 64,
-            vision_learning_rate: 2e-3,
-            vision_schedule_steps: 600,
-            sft_steps: 600,
-            sft_batch: 32,
-            sft_learning_rate: 1.5e-3,
-        }
-    }
-}
+use super::recipe::Recipe;
+use super::{NAME, blank, card, pretrain};
 
 /// What was built.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,15 +33,9 @@ pub struct Built {
     pub accuracy: Option<f64>,
 }
 
-/// Builds the starter into `out`, which must not exist. `job` gives the supervised job's settings beside the recipe's;
-/// `card` is stored with the model, together with the recipe and its results.
-pub fn build(
-    out: &Path,
-    recipe: &Recipe,
-    job: JobSpec,
-    card: &Value,
-    sink: &mut dyn RunSink,
-) -> Result<Built, TrainError> {
+/// Builds the starter into `out`, which must not exist. Its card is stored with the model, together with the recipe and its
+/// results.
+pub fn build(out: &Path, recipe: &Recipe, sink: &mut dyn RunSink) -> Result<Built, TrainError> {
     if out.exists() {
         return Err(TrainError::Setting {
             field: "out",
@@ -94,37 +48,38 @@ pub fn build(
     let blank = work.path().join("blank");
     let task = Arc::new(DigitsTask::two_by_two()?);
     blank::write(&blank, recipe, &task)?;
-    let vision_accuracy = pretrain(&blank, recipe, &task)?;
+    let vision_accuracy = see(&blank, recipe, &task)?;
     sink.event("starter.vision", "vision pre-training done", json!({ "accuracy": vision_accuracy }))?;
 
     let mut last = LastCheckpoint { inner: sink, dir: None };
     let dataset = Arc::new(Forgetful(Arc::clone(&task)));
     let request = TrainRequest {
-        spec: job,
+        spec: recipe.job()?,
         model_dir: blank,
         device: DeviceName::CPU,
         dataset,
         eval_dataset: task,
-        run: "starter".to_owned(),
+        run: NAME.to_owned(),
         base: None,
         rewards: Backends::default(),
         work_dir: work.path().join("sft"),
         resume: None,
         rows: Vec::new(),
     };
-    let RunEnd::Finished { accuracy, .. } = super::run(request, &mut last)? else {
+    let RunEnd::Finished { accuracy, .. } = train::run(request, &mut last)? else {
         return Err(TrainError::Thread("the supervised run was stopped".to_owned()));
     };
     let trained = last.dir.ok_or_else(|| TrainError::Thread("the supervised run left no checkpoint".to_owned()))?;
     let trainer = trained.join(TRAINER_DIR);
     std::fs::remove_dir_all(&trainer).map_err(file_error(&trainer))?;
     let built = Built { vision_accuracy, accuracy };
-    write_card(&trained.join(CARD_FILE), card, recipe, &built)?;
+    write_card(&trained.join(CARD_FILE), &card::card(), recipe, &built)?;
     std::fs::rename(&trained, out).map_err(file_error(out))?;
     Ok(built)
 }
 
-fn pretrain(blank: &Path, recipe: &Recipe, task: &DigitsTask) -> Result<f64, TrainError> {
+/// Vision pre-training, with its weights written over those of the folder.
+fn see(blank: &Path, recipe: &Recipe, task: &DigitsTask) -> Result<f64, TrainError> {
     let folder = ModelFolder::open(blank, &candle_core::Device::Cpu)?;
     let model = folder.model(View::Tracked)?;
     let processor = Processor::from_dir(blank, model.info()).map_err(TrainError::PromptSettings)?;
@@ -184,32 +139,28 @@ struct LastCheckpoint<'a> {
 }
 
 impl RunSink for LastCheckpoint<'_> {
-    fn metrics(&mut self, metrics: &crate::domain::metric::StepMetrics) -> Result<(), super::sink::SinkError> {
+    fn metrics(&mut self, metrics: &StepMetrics) -> Result<(), SinkError> {
         self.inner.metrics(metrics)
     }
 
-    fn samples(
-        &mut self,
-        step: u64,
-        groups: &[crate::domain::sample::SampleGroup],
-    ) -> Result<(), super::sink::SinkError> {
+    fn samples(&mut self, step: u64, groups: &[SampleGroup]) -> Result<(), SinkError> {
         self.inner.samples(step, groups)
     }
 
-    fn event(&mut self, kind: &str, message: &str, data: Value) -> Result<(), super::sink::SinkError> {
+    fn event(&mut self, kind: &str, message: &str, data: Value) -> Result<(), SinkError> {
         self.inner.event(kind, message, data)
     }
 
-    fn checkpoint(&mut self, notice: super::sink::CheckpointNotice<'_>) -> Result<(), super::sink::SinkError> {
+    fn checkpoint(&mut self, notice: CheckpointNotice<'_>) -> Result<(), SinkError> {
         self.dir = Some(notice.dir.to_owned());
         Ok(())
     }
 
-    fn rows(&mut self, chunk: u64, dir: &Path) -> Result<(), super::sink::SinkError> {
+    fn rows(&mut self, chunk: u64, dir: &Path) -> Result<(), SinkError> {
         self.inner.rows(chunk, dir)
     }
 
-    fn control(&mut self) -> super::sink::Control {
+    fn control(&mut self) -> Control {
         self.inner.control()
     }
 }

@@ -8,8 +8,9 @@ use crate::config::checkpoints::MAX_SHARD_BYTES;
 use crate::data::digits::DigitsTask;
 use crate::model;
 
+use super::recipe::Recipe;
 use super::tokenizer::{self, special_id};
-use super::{Recipe, TrainError, file_error};
+use crate::train::error::{TrainError, file_error};
 
 /// Rows that the vocabulary is collected from; every word of the task occurs many times in them.
 const VOCABULARY_ROWS: u64 = 4000;

@@ -10,9 +10,10 @@ use crate::domain::spec::{LearningRateSchedule, OptimizerSpec};
 use crate::model::{ImagePatches, Parameters, VisionLanguageModel, kernels};
 use crate::prompt::Processor;
 
-use super::super::optimizer::{AdamW, DecayScope, Gradients, learning_rate};
-use super::super::parallel::Pool;
-use super::{Recipe, TrainError};
+use super::recipe::Recipe;
+use crate::train::TrainError;
+use crate::train::optimizer::{AdamW, DecayScope, Gradients, learning_rate};
+use crate::train::parallel::Pool;
 
 /// Kinds of digits.
 const CLASSES: usize = 10;

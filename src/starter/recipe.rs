@@ -1,0 +1,70 @@
+//! The recipe of the starter: what was chosen, and the job of its supervised part.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::config::job;
+use crate::domain::spec::JobSpec;
+use crate::train::TrainError;
+
+/// Settings of the recipe; the defaults made the model that ships.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Steps of vision pre-training.
+    pub vision_steps: u64,
+    /// Scenes of one vision step.
+    pub vision_batch: u64,
+    /// Peak learning rate of vision pre-training.
+    pub vision_learning_rate: f64,
+    /// Steps over which the vision learning rate would fall; training stops before its end.
+    pub vision_schedule_steps: u64,
+    /// Steps of supervised training.
+    pub sft_steps: u64,
+    /// Demonstrations of one supervised step.
+    pub sft_batch: u64,
+    /// Peak learning rate of supervised training.
+    pub sft_learning_rate: f64,
+}
+
+impl Default for Recipe {
+    fn default() -> Self {
+        Self {
+            seed: 7,
+            vision_steps: 300,
+            vision_batch: 64,
+            vision_learning_rate: 2e-3,
+            vision_schedule_steps: 600,
+            sft_steps: 600,
+            sft_batch: 32,
+            sft_learning_rate: 1.5e-3,
+        }
+    }
+}
+
+impl Recipe {
+    /// The job of supervised training.
+    pub(super) fn job(&self) -> Result<JobSpec, TrainError> {
+        let request = json!({
+            "model": "blank", "dataset": "digits", "method": { "type": "sft" }, "seed": self.seed,
+            "steps": self.sft_steps, "eval_before": false, "eval_every": 100, "checkpoint_every": 0,
+            "log_samples_every": 0, "reward": { "type": "math" }, "rollout": { "max_new_tokens": 48 },
+            "batch": { "prompts_per_step": self.sft_batch, "minibatch_prompts": self.sft_batch, "microbatch_tokens": 1024 },
+            "optimizer": {
+                "learning_rate": self.sft_learning_rate, "betas": [0.9, 0.98], "weight_decay": 0.01,
+                "warmup_steps": 50, "schedule": "cosine", "max_grad_norm": 1.0,
+            },
+        });
+        let resolved = job::resolve(&request, &[]).map_err(|errors| TrainError::Setting {
+            field: "recipe",
+            problem: errors
+                .iter()
+                .map(|error| format!("{}: {}", error.pointer, error.detail))
+                .collect::<Vec<_>>()
+                .join("; "),
+        })?;
+        Ok(resolved.spec)
+    }
+}
