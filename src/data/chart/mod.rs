@@ -1,8 +1,10 @@
 //! The built-in task `chart`: read a bar chart with an axis and compute with what was read.
 
+mod demonstration;
 mod paint;
 mod question;
 mod scene;
+mod subject;
 
 pub use question::Kind;
 pub use scene::ChartScene;

@@ -2,11 +2,9 @@
 
 use image::RgbImage;
 
-use super::scene::{ChartScene, LINES};
+use super::scene::{ChartScene, HUES, LINES};
 use crate::data::draw::{Canvas, Colour, FINE, INK, text_width};
 
-/// Colours of bars.
-pub(super) const HUES: usize = 6;
 const COLOURS: [Colour; HUES] =
     [[66, 110, 190], [221, 122, 50], [80, 150, 80], [190, 70, 80], [130, 100, 170], [110, 110, 110]];
 const GRID: Colour = [205, 205, 210];

@@ -1,7 +1,14 @@
-//! What is asked about a bar chart, and how it is worked out.
+//! What is asked about a bar chart.
 
-use super::scene::ChartScene;
 use crate::data::random::Dice;
+
+/// Names of bars, from the left.
+const NAMES: [&str; 6] = ["A", "B", "C", "D", "E", "F"];
+
+/// The name of a bar.
+pub(super) fn bar_name(bar: usize) -> &'static str {
+    NAMES[bar % NAMES.len()]
+}
 
 /// A kind of question; bars are counted from the left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +38,7 @@ impl Kind {
     }
 
     pub(super) fn text(self) -> String {
-        let name = ChartScene::name;
+        let name = bar_name;
         match self {
             Self::Value(bar) => format!("What is the value of bar {}?", name(bar)),
             Self::Highest => "Which bar is the highest?".to_owned(),
@@ -48,7 +55,7 @@ impl Kind {
         let highest = (0..values.len()).max_by_key(|bar| values[*bar]).unwrap_or(0);
         match self {
             Self::Value(bar) => values[bar].to_string(),
-            Self::Highest => ChartScene::name(highest).to_owned(),
+            Self::Highest => bar_name(highest).to_owned(),
             Self::Largest => values[highest].to_string(),
             Self::Difference(one, two) => values[one].abs_diff(values[two]).to_string(),
             Self::Sum(one, two) => (values[one] + values[two]).to_string(),
@@ -71,38 +78,4 @@ pub(super) fn draw(values: &[u32], dice: &mut Dice) -> Kind {
         6 => Kind::Sum(one, two),
         _ => Kind::Total,
     }
-}
-
-/// Reads the bars that matter, one by one, and computes along.
-pub(super) fn work(scene: &ChartScene) -> String {
-    let values = &scene.values;
-    let answer = scene.kind.answer(values);
-    let read = |bars: &[usize]| -> String {
-        let readings: Vec<String> = bars.iter().map(|bar| scene.reading(*bar)).collect();
-        capital(&readings.join("; "))
-    };
-    let along = |word: &str, next: fn(u32, u32) -> u32| -> String {
-        let mut so_far = 0;
-        let step = |bar: usize| {
-            so_far = next(so_far, values[bar]);
-            format!("{}, {word} {so_far}", scene.reading(bar))
-        };
-        capital(&(0..values.len()).map(step).collect::<Vec<_>>().join("; "))
-    };
-    match scene.kind {
-        Kind::Value(bar) => format!("{}.", read(&[bar])),
-        Kind::Highest => format!("{}. The highest is bar {answer}.", along("largest so far", u32::max)),
-        Kind::Largest => format!("{}. The largest value is {answer}.", along("largest so far", u32::max)),
-        Kind::Total => format!("{}. The sum is {answer}.", along("total", |total, value| total + value)),
-        Kind::Difference(one, two) => {
-            let (large, small) = (values[one].max(values[two]), values[one].min(values[two]));
-            format!("{}. {large} - {small} = {answer}.", read(&[one, two]))
-        }
-        Kind::Sum(one, two) => format!("{}. {} + {} = {answer}.", read(&[one, two]), values[one], values[two]),
-    }
-}
-
-fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

@@ -1,16 +1,13 @@
 //! A bar chart and what is asked about it.
 
-use image::RgbImage;
-
-use super::paint;
-use super::question::{self, Kind};
-use crate::data::drawn::{Difficulty, Subject};
+use super::question::{self, Kind, bar_name};
+use crate::data::drawn::Difficulty;
 use crate::data::random::Dice;
 
 /// Grid lines above the ground line.
 pub(super) const LINES: u32 = 5;
-/// Names of bars, from the left.
-const NAMES: [&str; 6] = ["A", "B", "C", "D", "E", "F"];
+/// Colours of bars.
+pub(super) const HUES: usize = 6;
 
 /// A bar chart with a question.
 #[derive(Debug, Clone)]
@@ -23,7 +20,7 @@ pub struct ChartScene {
     pub hue: usize,
     /// What is asked.
     pub kind: Kind,
-    difficulty: Difficulty,
+    pub(super) difficulty: Difficulty,
 }
 
 /// Draws a scene by lot. Easy charts have bars that end at a line, hard ones also bars that end halfway.
@@ -36,7 +33,7 @@ pub(super) fn draw(dice: &mut Dice) -> ChartScene {
     // In halves of a step, so that all numbers stay whole.
     let height = |dice: &mut Dice| (1 + dice.below((LINES * 2 / halves) as usize)) as u32 * halves;
     let values: Vec<u32> = (0..bars).map(|_| height(dice) * step / 2).collect();
-    let hue = dice.below(paint::HUES);
+    let hue = dice.below(HUES);
     let kind = question::draw(&values, dice);
     ChartScene { values, step, hue, kind, difficulty }
 }
@@ -44,7 +41,7 @@ pub(super) fn draw(dice: &mut Dice) -> ChartScene {
 impl ChartScene {
     /// The name of a bar.
     pub fn name(bar: usize) -> &'static str {
-        NAMES[bar % NAMES.len()]
+        bar_name(bar)
     }
 
     /// Where a bar ends, in words.
@@ -56,39 +53,5 @@ impl ChartScene {
         } else {
             format!("bar {name} ends halfway between {below} and {}, at {value}", below + self.step)
         }
-    }
-}
-
-impl Subject for ChartScene {
-    /// The numbers without their order and colours: a chart's values that are held out are in no training picture.
-    fn identity(&self) -> String {
-        let mut values = self.values.clone();
-        values.sort_unstable();
-        format!("{} {values:?}", self.step)
-    }
-
-    fn paint(&self) -> RgbImage {
-        paint::paint(self)
-    }
-
-    fn question(&self) -> String {
-        self.kind.text()
-    }
-
-    fn answer(&self) -> String {
-        self.kind.answer(&self.values)
-    }
-
-    fn thoughts(&self) -> String {
-        let lines: Vec<String> = (0..=LINES).map(|line| (line * self.step).to_string()).collect();
-        format!("The lines of the axis are {}. {}", lines.join(", "), question::work(self))
-    }
-
-    fn kind(&self) -> &'static str {
-        self.kind.tag()
-    }
-
-    fn difficulty(&self) -> Difficulty {
-        self.difficulty
     }
 }

@@ -5,6 +5,7 @@
 
 mod bank;
 mod demonstration;
+mod layout;
 mod question;
 mod scene;
 
@@ -16,8 +17,9 @@ use super::random::Dice;
 use super::{DataError, Dataset, EVAL_ROWS, Example, Split, TRAIN_ROWS};
 
 pub use demonstration::{FORGETTING, vocabulary};
+pub use layout::SceneConfig;
 pub use question::{Kind, Question};
-pub use scene::{Scene, SceneConfig};
+pub use scene::Scene;
 
 use bank::DigitBank;
 

@@ -1,6 +1,6 @@
 //! What is asked about a picture of digits.
 
-use super::scene::SceneConfig;
+use super::layout::SceneConfig;
 use crate::data::random::Dice;
 
 /// A kind of question.

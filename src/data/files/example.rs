@@ -1,30 +1,14 @@
 //! From a row's cells to an [`Example`].
 
-use std::path::Path;
-
 use super::cell::{Cell, Row, find};
 use super::conversation::{Conversation, conversation};
 use super::pictures::Pictures;
-use super::places::Places;
+use super::places::{Place, Witness};
 use super::truths::truths;
 use crate::data::Example;
-use crate::domain::dataset::DatasetLimits;
 use crate::domain::spec::Columns;
 
 const IMAGE_MARK: &str = "<image>";
-
-/// Everything needed to read a row's images.
-pub(super) struct Place<'a> {
-    /// The data set's files.
-    pub(super) places: &'a Places,
-    /// The data file of the row.
-    pub(super) file: &'a Path,
-    /// How large images may be.
-    pub(super) limits: &'a DatasetLimits,
-}
-
-/// Sees every image file that is read: its path and bytes.
-pub(super) type Witness<'a> = &'a mut dyn FnMut(&Path, &[u8]);
 
 /// The example in `row`; an error says what is wrong with the row.
 pub(super) fn example(

@@ -36,10 +36,9 @@ pub use prepare::{Prepared, Preparing, prepare};
 pub use spread::SpreadCounter;
 pub use unpack::{enough_room, unpack};
 
-use self::example::Place;
 use self::index::Index;
 use self::layout::{EVAL, Layout, TRAIN, file_error};
-use self::places::Places;
+use self::places::{Place, Places};
 use self::rows::RowReader;
 use super::{DataError, Dataset, Example, RowSource, Split};
 use crate::domain::spec::Columns;

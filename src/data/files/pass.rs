@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use super::cell::{self, Row, find};
-use super::example::{self, Place};
+use super::example;
 use super::index::{Entry, IndexWriter};
 use super::jsonl::{Line, Lines};
 use super::layout::{self, SeenFile, file_error};
 use super::parquet::ParquetFile;
-use super::places::Places;
+use super::places::{Place, Places};
 use super::rows::{Kind, kind, wanted};
 use super::table::Table;
 use super::tally::Tally;

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use image::RgbImage;
 
 use super::cell::Cell;
-use super::example::{Place, Witness};
+use super::places::{Place, Witness};
 use crate::images::{self, ImageLimits};
 
 /// Lists of images inside lists are flattened this deep.

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::paths::{relative, shown};
+use crate::domain::dataset::DatasetLimits;
 
 /// Folders this deep are looked into for files that are not where rows say.
 const DEPTH: usize = 3;
@@ -19,6 +20,19 @@ pub(super) struct Places {
     /// Folders below it, found when one is needed.
     folders: OnceLock<Vec<PathBuf>>,
 }
+
+/// Everything needed to read a row's images.
+pub(super) struct Place<'a> {
+    /// The data set's files.
+    pub(super) places: &'a Places,
+    /// The data file of the row.
+    pub(super) file: &'a Path,
+    /// How large images may be.
+    pub(super) limits: &'a DatasetLimits,
+}
+
+/// Sees every image file that is read: its path and bytes.
+pub(super) type Witness<'a> = &'a mut dyn FnMut(&Path, &[u8]);
 
 impl Places {
     /// The files in `root`, a canonical path.

@@ -1,11 +1,14 @@
 //! The built-in task `geometry`: rectangles and right triangles with labelled sides.
 
+mod figure;
 mod paint;
 mod question;
 mod scene;
+mod subject;
 
+pub use figure::Figure;
 pub use question::Kind;
-pub use scene::{Figure, GeometryScene};
+pub use scene::GeometryScene;
 
 use super::drawn::DrawnTask;
 

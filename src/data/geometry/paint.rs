@@ -2,11 +2,10 @@
 
 use image::RgbImage;
 
-use super::scene::{Figure, GeometryScene};
+use super::figure::Figure;
+use super::scene::{GeometryScene, HUES};
 use crate::data::draw::{Canvas, Colour, FINE, INK, Point};
 
-/// Colours of figures.
-pub(super) const HUES: usize = 5;
 const COLOURS: [Colour; HUES] = [[186, 214, 250], [200, 235, 200], [252, 222, 180], [236, 205, 240], [225, 225, 225]];
 /// Side of a picture in pixels.
 const SIDE: u32 = 224;

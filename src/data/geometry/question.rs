@@ -1,6 +1,6 @@
 //! What is asked about a figure, which sides are labelled for it, and how it is worked out.
 
-use super::scene::Figure;
+use super::figure::Figure;
 use crate::data::drawn::Difficulty;
 use crate::data::random::Dice;
 

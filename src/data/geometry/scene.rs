@@ -1,37 +1,16 @@
 //! A figure with lengths.
 
-use image::RgbImage;
-
-use super::paint;
+use super::figure::Figure;
 use super::question::{self, Kind};
-use crate::data::drawn::{Difficulty, Subject};
+use crate::data::drawn::Difficulty;
 use crate::data::random::Dice;
 
+/// Colours of figures.
+pub(super) const HUES: usize = 5;
 /// The longest hypotenuse.
 const LONGEST: u32 = 100;
 /// Hypotenuses up to here are easy.
 const EASY: u32 = 41;
-
-/// A figure and its sides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Figure {
-    /// A rectangle.
-    Rectangle {
-        /// From left to right.
-        width: u32,
-        /// From top to bottom.
-        height: u32,
-    },
-    /// A right triangle with whole sides.
-    Triangle {
-        /// The leg from left to right.
-        width: u32,
-        /// The leg from top to bottom.
-        height: u32,
-        /// The longest side.
-        hypotenuse: u32,
-    },
-}
 
 /// A figure with a question.
 #[derive(Debug, Clone)]
@@ -44,7 +23,7 @@ pub struct GeometryScene {
     pub mirrored: (bool, bool),
     /// Which colour it has.
     pub hue: usize,
-    difficulty: Difficulty,
+    pub(super) difficulty: Difficulty,
 }
 
 /// Draws a scene by lot. Hard ones have longer sides, and triangles that do not show every side that is needed.
@@ -53,7 +32,7 @@ pub(super) fn draw(dice: &mut Dice) -> GeometryScene {
     let figure = if dice.chance(0.4) { rectangle(difficulty, dice) } else { triangle(difficulty, dice) };
     let kind = question::draw(&figure, difficulty, dice);
     let mirrored = (dice.chance(0.5), dice.chance(0.5));
-    GeometryScene { figure, kind, mirrored, hue: dice.below(paint::HUES), difficulty }
+    GeometryScene { figure, kind, mirrored, hue: dice.below(HUES), difficulty }
 }
 
 fn rectangle(difficulty: Difficulty, dice: &mut Dice) -> Figure {
@@ -80,49 +59,4 @@ fn triples() -> impl Iterator<Item = (u32, u32, u32)> {
         let c = (a * a + b * b).isqrt();
         (c <= LONGEST && c * c == a * a + b * b).then_some((a, b, c))
     })
-}
-
-impl Figure {
-    /// From left to right and from top to bottom.
-    pub(super) fn extent(&self) -> (u32, u32) {
-        match *self {
-            Self::Rectangle { width, height } | Self::Triangle { width, height, .. } => (width, height),
-        }
-    }
-}
-
-impl Subject for GeometryScene {
-    /// The lengths, whichever way they lie: lengths that are held out are in no training picture of that figure.
-    fn identity(&self) -> String {
-        let (width, height) = self.figure.extent();
-        let figure = match self.figure {
-            Figure::Rectangle { .. } => "rectangle",
-            Figure::Triangle { .. } => "triangle",
-        };
-        format!("{figure} {} {}", width.min(height), width.max(height))
-    }
-
-    fn paint(&self) -> RgbImage {
-        paint::paint(self)
-    }
-
-    fn question(&self) -> String {
-        self.kind.text(&self.figure)
-    }
-
-    fn answer(&self) -> String {
-        self.kind.answer(&self.figure).to_string()
-    }
-
-    fn thoughts(&self) -> String {
-        question::work(&self.figure, self.kind)
-    }
-
-    fn kind(&self) -> &'static str {
-        self.kind.tag()
-    }
-
-    fn difficulty(&self) -> Difficulty {
-        self.difficulty
-    }
 }

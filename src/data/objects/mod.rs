@@ -1,12 +1,15 @@
 //! The built-in task `objects`: count and compare coloured shapes and faces.
 
 mod demonstration;
+mod object;
 mod paint;
 mod question;
 mod scene;
+mod subject;
 
+pub use object::{Object, Paint, Shape, Size};
 pub use question::{Filter, Kind, Question};
-pub use scene::{Object, ObjectsScene, Paint, Shape, Size};
+pub use scene::ObjectsScene;
 
 use super::drawn::DrawnTask;
 

@@ -2,7 +2,8 @@
 
 use image::RgbImage;
 
-use super::scene::{Object, ObjectsScene, Shape, Size};
+use super::object::{Object, Shape, Size};
+use super::scene::ObjectsScene;
 use crate::data::draw::{Canvas, Colour, FINE, INK, Point, around, square_distance};
 
 /// Side of a picture in pixels.

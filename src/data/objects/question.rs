@@ -1,6 +1,6 @@
 //! What is asked about objects.
 
-use super::scene::{Object, Paint, Shape, Size};
+use super::object::{Object, Paint, Shape, Size};
 use crate::data::drawn::Difficulty;
 use crate::data::random::Dice;
 
