@@ -1,6 +1,6 @@
 //! Can the job train what it asks for, where it asks for it?
 
-use super::submit::JobWarning;
+use super::warning::JobWarning;
 use crate::domain::spec::{DeviceClass, JobSpec};
 use crate::domain::worker::WorkerState;
 use crate::model::{self, lora};

@@ -5,8 +5,8 @@ use crate::domain::spec::{JobSpec, RewardSpec};
 use crate::reward::{Reward, build_with};
 use crate::service::datasets::DatasetEntry;
 use crate::service::jobs::Jobs;
-use crate::service::jobs::plan::Preview;
-use crate::service::jobs::submit::JobWarning;
+use crate::service::jobs::preview::Preview;
+use crate::service::jobs::warning::JobWarning;
 use crate::service::{Result, ServiceError};
 
 impl Jobs {

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::plan::Preview;
-use super::submit::JobWarning;
+use super::preview::Preview;
+use super::warning::JobWarning;
 use crate::domain::field_error::FieldError;
 use crate::domain::spec::{DeviceClass, JobSpec};
 use crate::domain::worker::{WorkerRecord, WorkerState};

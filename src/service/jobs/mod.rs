@@ -6,10 +6,12 @@ mod image_text;
 pub mod logs;
 mod memory;
 pub mod plan;
+pub(in crate::service) mod preview;
 pub mod rewards;
 mod row_warnings;
 pub mod submit;
 mod truths;
+pub mod warning;
 
 use std::collections::BTreeMap;
 use std::ops::Deref;

@@ -6,7 +6,7 @@ use crate::domain::dataset::{DatasetRecord, DatasetReport, PartCount, RowCount};
 use crate::domain::field_error::FieldError;
 use crate::domain::spec::{JobSpec, Method, Overlong, RowSplit};
 
-use super::submit::JobWarning;
+use super::warning::JobWarning;
 
 /// What a job may meet in its data set. `context`: tokens that its model can hold.
 pub(super) fn row_warnings(spec: &JobSpec, data: &DatasetRecord, context: u64) -> Vec<JobWarning> {

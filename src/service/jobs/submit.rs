@@ -8,9 +8,10 @@ use utoipa::ToSchema;
 
 use super::image_text::{check_images, missing_images};
 use super::memory::MemoryCheck;
-use super::plan::Preview;
+use super::preview::{Preview, needs_demonstrations};
 use super::row_warnings::{missing_columns, row_warnings};
 use super::truths::unreadable_truths;
+use super::warning::JobWarning;
 use crate::config;
 use crate::config::job::{Origin, Recommended, ResolvedJob, resolve};
 use crate::domain::dataset::{DatasetRecord, DatasetState};
@@ -38,17 +39,6 @@ pub struct JobRequest {
     /// Any other field of `JobSpec`.
     #[serde(flatten)]
     pub settings: BTreeMap<String, Value>,
-}
-
-/// Something that works but may not be meant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct JobWarning {
-    /// A stable name.
-    pub code: String,
-    /// JSON pointer of the setting it is about.
-    pub pointer: String,
-    /// What it means and what to do.
-    pub detail: String,
 }
 
 /// A submitted job.
@@ -300,9 +290,4 @@ fn uses_format(reward: &RewardSpec) -> bool {
         RewardSpec::Weighted { parts } => parts.iter().any(|part| part.weight != 0.0 && uses_format(&part.reward)),
         _ => false,
     }
-}
-
-/// What a method needs of its data set.
-pub(super) fn needs_demonstrations(spec: &JobSpec) -> bool {
-    spec.method.name() == "sft"
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::spec::JobSpec;
 use crate::reward::blind_to;
-use crate::service::jobs::submit::JobWarning;
+use crate::service::jobs::warning::JobWarning;
 
 /// The code of the warning.
 pub(super) const UNREADABLE_TRUTHS: &str = "unreadable_truths";

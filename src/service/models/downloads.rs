@@ -58,3 +58,12 @@ impl Downloads {
         self.entries().remove(name).is_some()
     }
 }
+
+/// What is known of a model before its files are.
+#[derive(Debug, Clone)]
+pub(super) struct Coming {
+    pub(super) name: String,
+    pub(super) source: String,
+    pub(super) project: String,
+    pub(super) created_by: Option<String>,
+}

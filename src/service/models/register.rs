@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::download::Download;
+use super::downloads::Coming;
 use super::entry::ModelEntry;
 use super::request::{ModelRequest, Origin};
 use crate::clock::new_id;
@@ -23,15 +24,6 @@ use crate::service::{Result, ServiceError};
 const BUILT_IN: &str = "builtin";
 /// Source of models that are read where they lie.
 const PATH: &str = "path";
-
-/// What is known of a model before its files are.
-#[derive(Debug, Clone)]
-pub(super) struct Coming {
-    pub(super) name: String,
-    pub(super) source: String,
-    pub(super) project: String,
-    pub(super) created_by: Option<String>,
-}
 
 impl Models {
     /// Registers a model: at once when its folder lies here, in the background when it comes from a hub.
