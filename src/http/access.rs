@@ -4,22 +4,17 @@
 //! request that is no reading one asks for a user's, and handlers get a service that sees the caller's project only. A
 //! handler that forgets to take it from the request gets one that sees nothing.
 
-use std::convert::Infallible;
-use std::sync::Arc;
-
-use axum::extract::{FromRequestParts, MatchedPath, Request, State};
-use axum::http::request::Parts;
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::bodies::{Budget, Share};
-use super::limits::{KeyLimits, hold};
+use super::budget::Share;
+use super::limits::hold;
 use super::problem::{self, Problem};
 use super::sse;
-use super::streams::Streams;
+use super::state::AppState;
 use crate::domain::access::{Caller, Role};
-use crate::service::Service;
 use crate::service::access::tickets::is_csrf;
 
 /// The cookie of a session.
@@ -36,50 +31,6 @@ const STREAMS: [&str; 6] = [
     "/v1/jobs/{id}/logs/stream",
     "/v1/runs/{id}/metrics/stream",
 ];
-
-/// What every handler can reach.
-#[derive(Clone)]
-pub struct AppState {
-    /// The program itself, which sees everything: for this door and for health.
-    root: Service,
-    /// What every key may ask for.
-    limits: Arc<KeyLimits>,
-    /// What all bodies together may hold.
-    bodies: Arc<Budget>,
-    /// Live streams by key.
-    streams: Streams,
-    /// The service on behalf of whoever asks; before they are known, of nobody.
-    pub(super) service: Service,
-}
-
-impl AppState {
-    /// The state of a server over this service.
-    pub fn new(service: Service) -> Self {
-        let settings = &service.settings().limits;
-        let (limits, bodies) = (Arc::new(KeyLimits::new(settings)), Arc::new(Budget::new(settings)));
-        let (nobodys, streams) = (service.for_caller(Caller::nobody()), Streams::new(service.clone()));
-        Self { service: nobodys, limits, bodies, streams, root: service }
-    }
-
-    /// What all bodies together may hold.
-    pub(super) fn bodies(&self) -> &Budget {
-        &self.bodies
-    }
-
-    /// The service that knows no callers; never for what a request names.
-    pub(super) fn root(&self) -> &Service {
-        &self.root
-    }
-}
-
-impl FromRequestParts<Self> for AppState {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, state: &Self) -> Result<Self, Infallible> {
-        let service = parts.extensions.get::<Service>().unwrap_or(&state.service);
-        Ok(Self { service: service.clone(), ..state.clone() })
-    }
-}
 
 /// The role that a request needs; none where everybody may come in.
 pub fn needed(method: &Method, path: &str) -> Option<Role> {

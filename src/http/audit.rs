@@ -3,7 +3,7 @@
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::access::AppState;
+use super::AppState;
 use super::extract::{PageQuery, QueryParams};
 use super::problem::Problem;
 use crate::domain::access::AuditEntry;

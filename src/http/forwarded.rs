@@ -11,7 +11,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use futures_util::{Stream, StreamExt as _};
 
-use super::access::{AppState, bearer};
+use super::AppState;
+use super::access::bearer;
 use super::problem::{self, Problem};
 use crate::config::serving::{ENGINE_KEEP_ALIVE, MAX_FETCHED_IMAGES};
 use crate::serving::request::{GenerateRequest, ScoreRequest};

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::access::AppState;
+use super::AppState;
 use super::extract::{PageQuery, QueryParams, RawJson};
 use super::idempotency::{self, Begun};
 use super::problem::{Problem, ProblemBody};

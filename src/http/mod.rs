@@ -5,6 +5,7 @@ mod access;
 mod answer;
 mod audit;
 mod bodies;
+mod budget;
 mod chat;
 mod checkpoints;
 mod connections;
@@ -43,6 +44,7 @@ mod score;
 mod secured;
 mod session;
 mod sse;
+mod state;
 mod streams;
 mod sweeps;
 mod upload;
@@ -63,9 +65,9 @@ use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Pr
 use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa_axum::router::OpenApiRouter;
 
-pub use access::AppState;
 pub use connections::{Connections, serve};
 use problem::Problem;
+pub use state::AppState;
 
 /// Bytes of an answer beyond which it is sent as it is.
 const MAX_COMPRESSED: u64 = 256 << 10;

@@ -7,7 +7,8 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::access::{AppState, COOKIE, session_cookie};
+use super::AppState;
+use super::access::{COOKIE, session_cookie};
 use super::extract::Json;
 use super::problem::{Problem, ProblemBody};
 use crate::service::ServiceError;
