@@ -1,6 +1,7 @@
 //! Plain data that every room may use: no axum, no sqlx, no candle.
 
 pub mod access;
+mod before;
 pub mod brief;
 pub mod checkpoint;
 pub mod columns;

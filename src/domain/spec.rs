@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::stored;
+use super::before;
 
 pub use super::evaluation::{BestSpec, Direction, EarlyStopSpec, EvalSpec};
 pub use super::method::{
@@ -60,11 +60,11 @@ pub struct JobSpec {
     /// Held-out rows of one evaluation.
     pub eval_rows: u64,
     /// How held-out rows are answered.
-    #[serde(default = "stored::eval")]
+    #[serde(default = "before::eval")]
     #[schema(required = true)]
     pub eval: EvalSpec,
     /// What makes a checkpoint the best of the run.
-    #[serde(default = "stored::best")]
+    #[serde(default = "before::best")]
     #[schema(required = true)]
     pub best: BestSpec,
     /// End the run when a metric stops getting better; none: run to the last step.
@@ -220,7 +220,7 @@ pub struct OptimizerSpec {
     /// The learning rate after the warm-up.
     pub schedule: LearningRateSchedule,
     /// Where linear and cosine end, as a share of the peak.
-    #[serde(default = "stored::schedule_floor")]
+    #[serde(default = "before::schedule_floor")]
     #[schema(required = true)]
     pub schedule_floor: f64,
     /// Gradients are scaled down to this norm.

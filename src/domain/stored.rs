@@ -1,11 +1,8 @@
-//! Settings of jobs as other builds stored them: what jobs did before a setting existed, and settings that this build cannot
-//! read.
+//! Settings of jobs as other builds stored them, which this build may not be able to read.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::evaluation::{BestSpec, Direction, EvalSpec};
-use super::metric::EVAL_ACCURACY;
 use super::spec::JobSpec;
 
 /// The settings of a stored job.
@@ -33,19 +30,4 @@ impl From<JobSpec> for StoredSpec {
     fn from(spec: JobSpec) -> Self {
         Self::Known(Box::new(spec))
     }
-}
-
-/// One answer a row, the likeliest.
-pub(super) fn eval() -> EvalSpec {
-    EvalSpec { samples: 1, temperature: 0.0, top_p: 1.0 }
-}
-
-/// Held-out accuracy.
-pub(super) fn best() -> BestSpec {
-    BestSpec { metric: EVAL_ACCURACY.to_owned(), better: Direction::Higher }
-}
-
-/// The end of a cosine schedule.
-pub(super) fn schedule_floor() -> f64 {
-    0.05
 }

@@ -20,8 +20,15 @@ pub struct Decoder<'a> {
     sent: usize,
 }
 
+impl TextTokenizer {
+    /// A decoder for one stream of ids.
+    pub fn decoder(&self, skip_special: bool) -> Decoder<'_> {
+        Decoder::new(self, skip_special)
+    }
+}
+
 impl<'a> Decoder<'a> {
-    pub(super) fn new(tokenizer: &'a TextTokenizer, skip_special: bool) -> Self {
+    fn new(tokenizer: &'a TextTokenizer, skip_special: bool) -> Self {
         Self { tokenizer, skip_special, pending: Vec::new(), window: Vec::new(), sent: 0 }
     }
 
@@ -91,16 +98,4 @@ fn take_complete(bytes: &mut Vec<u8>) -> String {
     }
     bytes.drain(..used);
     text
-}
-
-/// The byte of a character of a byte-level vocabulary (GPT-2's table): printable Latin-1 characters represent
-/// themselves, the other bytes are U+0100 onwards in ascending order.
-pub(super) fn byte_of_char(c: char) -> Option<u8> {
-    let code = u32::from(c);
-    let printable = |b: u32| matches!(b, 0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF);
-    if code < 0x100 {
-        return printable(code).then_some(code as u8);
-    }
-    let rank = usize::try_from(code - 0x100).ok()?;
-    (0..=255u8).filter(|b| !printable(u32::from(*b))).nth(rank)
 }

@@ -6,7 +6,6 @@ use std::path::Path;
 use tokenizers::Tokenizer;
 
 use super::PromptError;
-use super::decoder::{Decoder, byte_of_char};
 use super::files;
 
 /// A special token and how it treats adjacent white space.
@@ -150,11 +149,6 @@ impl TextTokenizer {
         self.specials.iter().any(|s| s.id == id)
     }
 
-    /// A decoder for one stream of ids.
-    pub fn decoder(&self, skip_special: bool) -> Decoder<'_> {
-        Decoder::new(self, skip_special)
-    }
-
     /// Whether ids decode byte by byte, independently of each other.
     pub(super) fn is_byte_level(&self) -> bool {
         self.byte_level
@@ -179,4 +173,16 @@ impl TextTokenizer {
         }
         words
     }
+}
+
+/// The byte of a character of a byte-level vocabulary (GPT-2's table): printable Latin-1 characters represent
+/// themselves, the other bytes are U+0100 onwards in ascending order.
+fn byte_of_char(c: char) -> Option<u8> {
+    let code = u32::from(c);
+    let printable = |b: u32| matches!(b, 0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF);
+    if code < 0x100 {
+        return printable(code).then_some(code as u8);
+    }
+    let rank = usize::try_from(code - 0x100).ok()?;
+    (0..=255u8).filter(|b| !printable(u32::from(*b))).nth(rank)
 }

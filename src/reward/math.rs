@@ -11,6 +11,7 @@ mod expression;
 mod normalize;
 mod parser;
 mod scalar;
+mod symbols;
 mod units;
 mod value;
 

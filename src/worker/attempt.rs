@@ -16,8 +16,8 @@ use crate::domain::log::LogLevel;
 use crate::domain::worker::WorkerState;
 use crate::store::{Failure, StoreError};
 
+use super::config::WorkerConfig;
 use super::device::show_life;
-use super::main_loop::WorkerConfig;
 use super::patience::patiently;
 use super::resume;
 use super::runner::{JobTask, RunEnd, RunnerError};

@@ -6,6 +6,7 @@
 //! extends the lease, and records how it ended. [`supervisor`] keeps local worker processes alive.
 
 mod attempt;
+mod config;
 mod device;
 mod joblog;
 mod main_loop;
@@ -19,9 +20,10 @@ pub mod supervisor;
 mod trainer;
 mod writer;
 
+pub use config::WorkerConfig;
 pub use device::{host_name, is_alive};
 pub use joblog::JobLog;
-pub use main_loop::{WorkerConfig, WorkerError, run};
+pub use main_loop::{WorkerError, run};
 pub use orphan::{follow_parent, stop_signals};
 pub use runner::{JobRunner, JobTask, RunEnd, RunnerError};
 pub use trainer::TrainRunner;

@@ -5,9 +5,9 @@ mod interval;
 
 use std::cell::Cell;
 
-use super::normalize::{EMPTY_SET, SET_CLOSE, SET_OPEN, same_text};
+use super::normalize::same_text;
 use super::scalar::Scalar;
-pub(super) use interval::REALS;
+use super::symbols::{EMPTY_SET, SET_CLOSE, SET_OPEN};
 
 /// Structures nested deeper, or of more parts, are compared as text.
 const MAX_DEPTH: usize = 6;

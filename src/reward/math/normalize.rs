@@ -1,14 +1,6 @@
 //! From what people and models write to one plain spelling: Unicode signs, LaTeX spacing and wrappers.
 
-use super::answer::REALS;
-
-/// Opens and closes a set, once `\{` and `{` are told apart.
-pub(super) const SET_OPEN: char = '\u{E000}';
-pub(super) const SET_CLOSE: char = '\u{E001}';
-
-/// The empty set, and the word for degrees, once they have one spelling.
-pub(super) const EMPTY_SET: &str = "\\emptyset";
-pub(super) const DEGREES: &str = "degrees";
+use super::symbols::{EMPTY_SET, REALS, SET_CLOSE, SET_OPEN};
 
 /// Commands that only wrap their argument.
 const WRAPPERS: [&str; 17] = [

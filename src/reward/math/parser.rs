@@ -4,7 +4,7 @@ mod literal;
 mod names;
 
 use super::expression::{Expression, Function, Node, Operator};
-use super::normalize::DEGREES;
+use super::symbols::DEGREES;
 use super::value::Value;
 
 pub(super) use names::is_function;

@@ -1,8 +1,9 @@
 //! One value: a number or expression, perhaps with percent sign or unit, or plain text.
 
 use super::expression::Expression;
-use super::normalize::{DEGREES, same_text};
+use super::normalize::same_text;
 use super::parser;
+use super::symbols::DEGREES;
 use super::units;
 use super::value::Value;
 

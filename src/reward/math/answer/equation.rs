@@ -2,8 +2,8 @@
 
 use super::Answer;
 use crate::reward::math::expression::Expression;
-use crate::reward::math::normalize::{SET_CLOSE, SET_OPEN};
 use crate::reward::math::parser;
+use crate::reward::math::symbols::{SET_CLOSE, SET_OPEN};
 
 /// Are both equations, and their differences of sides multiples of each other? A truth that gives a name its number (`x = 3`)
 /// is no such equation: `x + 1 = 4` would be the question, not the answer.

@@ -2,9 +2,7 @@
 
 use super::{Answer, Shape};
 use crate::reward::math::scalar::Scalar;
-
-/// All real numbers, once [`super::super::normalize`] has read them.
-pub(in crate::reward::math) const REALS: &str = "\\reals";
+use crate::reward::math::symbols::REALS;
 
 /// Bracket, lower end, upper end, bracket.
 struct Interval {

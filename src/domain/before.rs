@@ -1,0 +1,19 @@
+//! What jobs did before a setting existed: the values of stored jobs that lack it.
+
+use super::evaluation::{BestSpec, Direction, EvalSpec};
+use super::metric::EVAL_ACCURACY;
+
+/// One answer a row, the likeliest.
+pub(super) fn eval() -> EvalSpec {
+    EvalSpec { samples: 1, temperature: 0.0, top_p: 1.0 }
+}
+
+/// Held-out accuracy.
+pub(super) fn best() -> BestSpec {
+    BestSpec { metric: EVAL_ACCURACY.to_owned(), better: Direction::Higher }
+}
+
+/// The end of a cosine schedule.
+pub(super) fn schedule_floor() -> f64 {
+    0.05
+}
