@@ -12,10 +12,11 @@ use super::{BenchError, Memory, Phases, Seconds, Watch};
 use crate::algorithm;
 use crate::clock::Stopwatch;
 use crate::train::TrainError;
-use crate::train::learner::{Learner, TrainRow};
+use crate::train::learner::Learner;
 use crate::train::optimizer::{AdamW, DecayScope, learning_rate};
 use crate::train::parallel::Pool;
 use crate::train::policy::Policy;
+use crate::train::train_row::TrainRow;
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

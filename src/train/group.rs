@@ -14,10 +14,11 @@ use crate::model::{ImagePatches, Sequence, VisionLanguageModel};
 use crate::reward::Verdict;
 
 use super::error::TrainError;
-use super::learner::{Scored, TrainRow};
+use super::learner::Scored;
 use super::parallel::Pool;
 use super::rollout::{Rollout, RolloutSettings, rollout};
 use super::source::Prompt;
+use super::train_row::TrainRow;
 
 /// A prompt with its sampled responses, before they are judged.
 #[derive(Debug)]

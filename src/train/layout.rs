@@ -8,8 +8,8 @@ use crate::model::logprob::TokenTarget;
 use crate::model::{Batch, ImagePatches, ModelInfo, Sequence, Tree};
 
 use super::error::TrainError;
-use super::learner::TrainRow;
 use super::micro_batch::{Packing, share_prompt};
+use super::train_row::TrainRow;
 
 /// Where a row's prompt and response stand in its batch.
 #[derive(Debug, Clone)]

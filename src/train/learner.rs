@@ -1,8 +1,6 @@
 //! The two passes of an update: log-probs and focus under the old policy, then loss and gradient. Both run over the same
 //! micro-batches, so that before the first update the ratio is exactly 1.
 
-use std::sync::Arc;
-
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
 
@@ -10,44 +8,14 @@ use crate::algorithm::objective::LossOutput;
 use crate::algorithm::{Algorithm, BatchTotals, LossStats, ResponseTokens};
 use crate::model::focus::similarity;
 use crate::model::logprob::{ScoreGradients, TokenScores, Vocabulary, divergence, scores_backward, token_scores};
-use crate::model::{Capture, ImagePatches, ModelError, Parameters, Sequence, Tape, VisionLanguageModel, seeded};
+use crate::model::{Capture, ModelError, Parameters, Tape, VisionLanguageModel, seeded};
 
 use super::error::TrainError;
 use super::layout::Layout;
 use super::micro_batch::{Packing, micro_batches, padding_share, shared_micro_batches};
 use super::optimizer::Gradients;
 use super::parallel::Pool;
-
-/// One response behind its prompt.
-#[derive(Debug, Clone, Default)]
-pub struct TrainRow {
-    /// Prompt and response.
-    pub sequence: Sequence,
-    /// The row's images with patches hidden, where the objective looks at them and the prompt has any.
-    pub masked_images: Option<Vec<Arc<ImagePatches>>>,
-    /// Tokens of the prompt.
-    pub prompt_len: usize,
-    /// Log-probs under the policy that the step began with; empty: those of the pass that trains.
-    pub old_logprobs: Vec<f64>,
-    /// Truncated ratio of trainer to sampler for each token, where the job asks for it.
-    pub correction: Option<Vec<f64>>,
-    /// Log-probs under the reference model, where the objective has a KL term.
-    pub reference_logprobs: Option<Vec<f64>>,
-    /// Shaped advantage of each response token.
-    pub advantages: Vec<f64>,
-}
-
-impl TrainRow {
-    /// Response tokens.
-    pub fn response_len(&self) -> usize {
-        self.sequence.ids.len() - self.prompt_len
-    }
-
-    /// The row's masked images; its own where it has none.
-    pub(super) fn masked_or_own(&self) -> &[Arc<ImagePatches>] {
-        self.masked_images.as_ref().unwrap_or(&self.sequence.images)
-    }
-}
+use super::train_row::TrainRow;
 
 /// What the pass over the old policy gives for one row.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -7,7 +7,7 @@ use candle_core::Device;
 
 use crate::model::ImagePatches;
 
-use super::learner::TrainRow;
+use super::train_row::TrainRow;
 
 /// How the rows of a micro-batch become one batch. Both give the same scores and gradients, beyond rounding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

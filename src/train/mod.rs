@@ -31,6 +31,7 @@ mod step;
 mod stopping;
 mod supervised;
 mod tally;
+pub mod train_row;
 mod trainer;
 
 use std::path::PathBuf;

@@ -19,13 +19,14 @@ use crate::reward::{self, Backends, Reward};
 use super::correction::correction;
 use super::error::TrainError;
 use super::group::{Group, Sampled, responses_mut, sample, sequences, weigh};
-use super::learner::{Learner, Scored, TrainRow};
+use super::learner::{Learner, Scored};
 use super::metrics::{Metrics, mean};
 use super::optimizer::{AdamW, DecayScope, learning_rate};
 use super::parallel::Pool;
 use super::policy::Policy;
 use super::rollout::RolloutSettings;
 use super::source::{Prompt, PromptSource};
+use super::train_row::TrainRow;
 
 /// Names the random streams of rollouts among all streams of a seed.
 const ROLLOUT_STREAM: u64 = 1;

@@ -7,9 +7,9 @@ use crate::data::Split;
 use crate::model::Sequence;
 
 use super::error::TrainError;
-use super::learner::TrainRow;
 use super::metrics::Metrics;
 use super::step::Updates;
+use super::train_row::TrainRow;
 use super::trainer::{StepEnd, Trainer};
 
 impl Trainer<'_> {

@@ -9,6 +9,7 @@ mod parallel;
 mod prefill;
 mod prefill_queue;
 mod prefix_cache;
+mod prompt_key;
 mod running;
 mod score;
 mod thread;

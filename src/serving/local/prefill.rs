@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
-use super::prefix_cache::PromptKey;
+use super::prompt_key::PromptKey;
 use crate::model::generate::Generation;
 use crate::model::{Batch, Capture, KvCache, Sequence};
 use crate::serving::ServingError;

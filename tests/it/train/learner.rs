@@ -5,10 +5,11 @@ use vgpo::algorithm;
 use vgpo::model::Sequence;
 use vgpo::model::sampler::stream;
 use vgpo::train::RunEnd;
-use vgpo::train::learner::{Learner, TrainRow};
+use vgpo::train::learner::Learner;
 use vgpo::train::micro_batch::{Packing, micro_batches, shared_micro_batches};
 use vgpo::train::optimizer::Gradients;
 use vgpo::train::rollout::{RolloutSettings, rollout};
+use vgpo::train::train_row::TrainRow;
 
 use super::scene::Scene;
 use super::{Recorder, prompts, run, spec};

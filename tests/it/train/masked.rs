@@ -7,7 +7,7 @@ use vgpo::algorithm;
 use vgpo::model::hide::hide_at_random;
 use vgpo::model::sampler::stream;
 use vgpo::model::{ImagePatches, Sequence};
-use vgpo::train::learner::TrainRow;
+use vgpo::train::train_row::TrainRow;
 
 use super::scene::Scene;
 use super::{prompts, spec};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use vgpo::model::{Grid, ImagePatches, Sequence};
-use vgpo::train::learner::TrainRow;
 use vgpo::train::micro_batch::{micro_batches, padding_share, shared_micro_batches};
+use vgpo::train::train_row::TrainRow;
 
 fn row(length: usize, images: Vec<Arc<ImagePatches>>) -> TrainRow {
     TrainRow { sequence: Sequence { ids: vec![1; length], images }, prompt_len: 1, ..TrainRow::default() }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::json;
 use vgpo::algorithm;
 use vgpo::config::job;
-use vgpo::train::learner::TrainRow;
+use vgpo::train::train_row::TrainRow;
 use vgpo::train::{RunEnd, TrainRequest};
 
 use super::scene::Scene;

@@ -7,7 +7,7 @@ use vgpo::model::Sequence;
 use vgpo::reward::webhook::Question;
 use vgpo::reward::{RewardError, WebhookClient};
 use vgpo::train::RunEnd;
-use vgpo::train::learner::TrainRow;
+use vgpo::train::train_row::TrainRow;
 
 use super::scene::Scene;
 use super::{Recorder, prompts, run, spec};
