@@ -1,5 +1,7 @@
 //! Dependencies point one way: the table in `src/lib.rs` is the law.
 
+mod circles;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -83,4 +85,11 @@ fn files_stay_readable() {
         .filter(|(_, lines)| *lines > 420)
         .collect();
     assert!(long.is_empty(), "split these files: {long:?}");
+}
+
+#[test]
+fn the_service_is_a_few_wings() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/service");
+    let files = std::fs::read_dir(root).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_file()).count();
+    assert!(files <= 8, "src/service has {files} files at its root: put them into the wing that they belong to");
 }
