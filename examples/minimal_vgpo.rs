@@ -20,11 +20,11 @@ use std::sync::Arc;
 
 use candle_core::Device;
 use serde_json::json;
-use vgpo::algorithm::objective::{Held, TokenLoss, policy_loss};
+use vgpo::algorithm::objective::{Clipped, TokenLoss, policy_loss};
 use vgpo::algorithm::signals::VisualSignals;
 use vgpo::algorithm::{
-    Algorithm, AlgorithmError, BatchTotals, GroupWeights, LossOutput, ResponseTokens, Trajectory, TrajectoryGroup,
-    TrajectoryWeights,
+    Algorithm, AlgorithmError, BatchTotals, GroupWeights, LossOutput, Needs, ResponseTokens, Trajectory,
+    TrajectoryGroup, TrajectoryWeights,
 };
 use vgpo::config::job;
 use vgpo::data::{self, Split};
@@ -161,16 +161,8 @@ impl Algorithm for Vgpo {
         "minimal vgpo"
     }
 
-    fn uses_visual_focus(&self) -> bool {
-        true
-    }
-
-    fn uses_old_logprobs(&self) -> bool {
-        true
-    }
-
-    fn uses_reference(&self) -> bool {
-        false
+    fn needs(&self) -> Needs {
+        Needs { visual_focus: true, ..Needs::default() }
     }
 
     fn weigh(&self, group: &TrajectoryGroup) -> Result<GroupWeights, AlgorithmError> {
@@ -197,7 +189,7 @@ impl Algorithm for Vgpo {
                 let clipped = ratio.clamp(1.0 - CLIP_LOW, 1.0 + CLIP_HIGH) * response.advantages[t];
                 // The derivative of r by logp is r itself; where the clip holds, there is none.
                 let gradient = if free <= clipped { -free } else { 0.0 };
-                TokenLoss { loss: -free.min(clipped), gradient, held: Held::No, dual: false }
+                TokenLoss { loss: -free.min(clipped), gradient, clipped: Clipped::No, dual: false }
             };
             (0..response.logprobs.len()).map(token).collect()
         })

@@ -4,7 +4,7 @@ use vgpo::algorithm::{
     self, Algorithm, BatchTotals, ResponseTokens, ScorePrecision, Trajectory, TrajectoryGroup, TrajectoryWeights,
 };
 use vgpo::config::method;
-use vgpo::domain::spec::{Method, Variant, VgpoSpec};
+use vgpo::domain::spec::{Method, Variant};
 use vgpo::model::sampler::{stream, uniform};
 
 #[allow(dead_code, reason = "nothing calls the example's `main` here")]
@@ -15,7 +15,8 @@ use minimal_vgpo::{Line, Vgpo, train};
 
 /// VGPO as published, without the bound on negative advantages that the page leaves out.
 fn published() -> Box<dyn Algorithm> {
-    let spec = VgpoSpec { dual_clip: None, ..method::vgpo(Variant::Paper) };
+    let mut spec = method::vgpo(Variant::Paper);
+    spec.policy.dual_clip = None;
     algorithm::build(&Method::Vgpo(spec)).unwrap()
 }
 

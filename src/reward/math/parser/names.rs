@@ -1,7 +1,7 @@
 //! Names in an expression: commands, functions, constants and variables.
 
 use super::super::expression::{Function, Node, Operator};
-use super::super::normalize::DEGREES;
+use super::super::symbols::DEGREES;
 use super::super::value::Value;
 use super::{Parser, binary, call, degree};
 
