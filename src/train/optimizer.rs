@@ -138,9 +138,9 @@ impl AdamW {
     fn update(&mut self, name: &str, var: &Var, gradient: &Tensor, rule: &Rule) -> Result<(), TrainError> {
         let home = self.home(var.device());
         let gradient = gradient.to_device(&home)?;
-        // Moments and master are [the weight's shape].
         let moments = match self.moments.remove(name) {
             Some(moments) => moments,
+            // [shape of the weight]
             None => (gradient.zeros_like()?, gradient.zeros_like()?),
         };
         let follows = var.dtype() != DType::F32 || !var.device().same_device(&home);
