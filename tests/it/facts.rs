@@ -224,6 +224,8 @@ fn request_numbers(api: &serde_json::Value) -> Vec<(String, serde_json::Value)> 
             walk(api, path.clone(), &operation["requestBody"]["content"]["application/json"]["schema"], &mut out);
         }
     }
+    // What a request for a job becomes; the request itself is as free as it has to be.
+    walk(api, String::new(), &serde_json::json!({"$ref": "#/components/schemas/JobSpec"}), &mut out);
     out.retain(|(_, schema)| !schema.is_null());
     out
 }

@@ -189,7 +189,7 @@ async fn bad_scores_are_named() {
         (json!({"responses": ["a"], "ablate": {"top_patches": 1.5}}), "/ablate/top_patches", "1.5"),
         (json!({"responses": ["a"], "ablate": {"top_patches": 0.5, "seed": 1}}), "/ablate", "random_patches"),
         (json!({"responses": ["a"], "ablate": {"top": 0.5}}), "/ablate/top", "did you mean `top_patches`"),
-        (json!({"responses": ["a"], "method": {"type": "ppo"}}), "/method/type", "vgpo, grpo, dapo"),
+        (json!({"responses": ["a"], "method": {"type": "ppo"}}), "/method/type", "\"vgpo\", \"grpo\", \"dapo\""),
         (json!({"responses": ["a"], "method": {"type": "vgpo", "gama": 1.0}}), "/method", "did you mean `gamma`"),
         (json!({"responses": ["a"], "method": {"type": "vgpo", "gamma": 2.0}}), "/method", "gamma"),
     ];
