@@ -22,8 +22,6 @@ use super::stopping::Watch;
 
 /// Folder of the trainer's own files inside a checkpoint.
 pub const TRAINER_DIR: &str = "trainer";
-/// Folder of low-rank adapters inside a checkpoint.
-pub const ADAPTER_DIR: &str = "adapter";
 
 /// Where a run stands, besides weights and optimizer. All random streams are derived from seed and position, so the
 /// position is the whole random state.
@@ -96,7 +94,7 @@ fn write(
     };
     parameters.save(path, MAX_SHARD_BYTES).map_err(passing)?;
     if let Some(adapters) = parameters.adapters() {
-        peft::write(&path.join(ADAPTER_DIR), adapters, base).map_err(passing)?;
+        peft::write(&path.join(peft::FOLDER), adapters, base).map_err(passing)?;
     }
     let trainer = path.join(TRAINER_DIR);
     std::fs::create_dir_all(&trainer).map_err(file_error(&trainer))?;

@@ -11,7 +11,6 @@ use crate::model::logprob::Vocabulary;
 use crate::model::lora::{LoraConfig, peft};
 use crate::model::{ModelError, ModelFolder, View, VisionLanguageModel};
 
-use super::checkpoint::ADAPTER_DIR;
 use super::error::TrainError;
 use super::learner::Learner;
 use super::micro_batch::Packing;
@@ -83,7 +82,7 @@ fn adapt(folder: &mut ModelFolder, lora: &LoraSpec, seed: u64, resume: Option<&P
         other => other.into(),
     })?;
     if let (Some(dir), Some(adapters)) = (resume, folder.parameters().adapters()) {
-        peft::read(&dir.join(ADAPTER_DIR), adapters)?;
+        peft::read(&dir.join(peft::FOLDER), adapters)?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 mod check;
 mod defaults;
 mod document;
+mod names;
 mod relations;
 mod rewards;
 
@@ -20,9 +21,9 @@ use crate::domain::method::{Method, NAMES, Variant};
 use crate::domain::nearest::nearest;
 use crate::domain::spec::{JobSpec, RewardSpec};
 
-pub use check::{escape, pointer};
 pub use defaults::{columns as default_columns, lora as default_lora};
 pub use document::{Described, describe};
+pub use names::{escape, pointer};
 
 /// Where a setting's value came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::check::{escape, unknown_names};
+use super::names::{escape, unknown_names};
 use crate::domain::field_error::{FieldError, MOST_ERRORS};
 use crate::domain::kind::{Kind, shown};
 use crate::domain::reward_kind::{MAX_NESTING, MAX_PARTS, NAMES, RewardSetting, WEIGHTED, settings};

@@ -11,6 +11,8 @@ use sha2::{Digest as _, Sha256};
 use crate::data::DataError;
 use crate::domain::dataset::{DatasetLimits, DatasetSettings};
 
+/// Index of all rows, before they are parted.
+pub(super) const ALL: &str = "all.idx";
 /// The file that describes an indexed data set; it is written last.
 pub(super) const LAYOUT: &str = "dataset.json";
 /// One line for every file that rows come from.

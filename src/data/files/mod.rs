@@ -31,8 +31,9 @@ mod unpack;
 
 use std::path::{Path, PathBuf};
 
+pub use pass::Preparing;
 pub use paths::relative;
-pub use prepare::{Prepared, Preparing, prepare};
+pub use prepare::{Prepared, prepare};
 pub use spread::SpreadCounter;
 pub use unpack::{enough_room, unpack};
 

@@ -10,14 +10,15 @@ use super::cell::{self, Row, find};
 use super::example;
 use super::index::{Entry, IndexWriter};
 use super::jsonl::{Line, Lines};
-use super::layout::{self, SeenFile, file_error};
+use super::layout::{self, ALL, SeenFile, file_error};
 use super::parquet::ParquetFile;
 use super::places::{Place, Places};
 use super::rows::{Kind, kind, wanted};
 use super::table::Table;
 use super::tally::Tally;
-use super::{array, parts, prepare};
+use super::{array, parts};
 use crate::data::{DataError, Example, RowSource, Split};
+use crate::domain::dataset::{DatasetLimits, DatasetSettings};
 use crate::domain::spec::Columns;
 
 /// Bytes of rows that any Parquet file may make.
@@ -25,9 +26,24 @@ const MOST_MADE: u64 = 4 << 30;
 /// Bytes of rows that each byte of a Parquet file may make beyond that: dictionaries say things once.
 const MADE_OF_ONE: u64 = 100;
 
+/// What is to be checked.
+#[derive(Debug)]
+pub struct Preparing<'a> {
+    /// The data set's name.
+    pub name: &'a str,
+    /// A folder, or one data file whose images lie in its folder.
+    pub source: &'a Path,
+    /// Do the files stay where they are? Then each is remembered, so that a change is noticed.
+    pub stays: bool,
+    /// How rows are read and parted.
+    pub settings: &'a DatasetSettings,
+    /// How large everything may be.
+    pub limits: &'a DatasetLimits,
+}
+
 /// One walk over all rows.
 pub(super) struct Pass<'a> {
-    pub(super) what: &'a prepare::Preparing<'a>,
+    pub(super) what: &'a Preparing<'a>,
     pub(super) root: &'a Path,
     pub(super) places: Places,
     pub(super) columns: &'a Columns,
@@ -202,7 +218,7 @@ impl<'a> Pass<'a> {
         }
         self.held_out += u64::from(part == Some(Split::Eval));
         let tag = parts::Tag { part, without_answer: example.answers.is_empty() };
-        self.index.push(parts::tagged(entry, tag)).map_err(|e| file_error(Path::new(prepare::ALL), e))?;
+        self.index.push(parts::tagged(entry, tag)).map_err(|e| file_error(Path::new(ALL), e))?;
         Ok(true)
     }
 

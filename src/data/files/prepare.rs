@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use super::index::{Index, IndexWriter};
-use super::layout::{EVAL, LAYOUT, Layout, SEEN, TRAIN, VERSION, file_error};
-use super::pass::Pass;
+use super::layout::{ALL, EVAL, LAYOUT, Layout, SEEN, TRAIN, VERSION, file_error};
+use super::pass::{Pass, Preparing};
 use super::places::Places;
 use super::rows::{Kind, kind};
 use super::tally::Tally;
@@ -16,24 +16,6 @@ use super::{array, found, parts};
 use crate::data::{DataError, Example, Split};
 use crate::domain::dataset::{DatasetLimits, DatasetReport, DatasetSettings, PartCount};
 use crate::domain::spec::Columns;
-
-/// Index of all rows, before they are parted.
-pub(super) const ALL: &str = "all.idx";
-
-/// What is to be checked.
-#[derive(Debug)]
-pub struct Preparing<'a> {
-    /// The data set's name.
-    pub name: &'a str,
-    /// A folder, or one data file whose images lie in its folder.
-    pub source: &'a Path,
-    /// Do the files stay where they are? Then each is remembered, so that a change is noticed.
-    pub stays: bool,
-    /// How rows are read and parted.
-    pub settings: &'a DatasetSettings,
-    /// How large everything may be.
-    pub limits: &'a DatasetLimits,
-}
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq)]

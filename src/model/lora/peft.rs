@@ -14,6 +14,8 @@ use crate::model::error::ModelError;
 use crate::model::load::read_json;
 use crate::model::weights::write_tensors;
 
+/// Folder of low-rank adapters inside a checkpoint.
+pub const FOLDER: &str = "adapter";
 /// The adapter's description.
 pub const CONFIG_FILE: &str = "adapter_config.json";
 /// The adapter's weights.

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
+use super::described::described;
 use super::downloads::Coming;
 use super::entry::ModelEntry;
-use super::register::described;
 use crate::domain::model::{DownloadProgress, ModelState};
 use crate::outbound::hub::{Hub, Snapshot, model_files};
 use crate::prompt::Processor;

@@ -1,6 +1,7 @@
 //! Models and checkpoints, and what a model's name in a request stands for.
 
 mod checkpoints;
+mod described;
 mod download;
 pub(in crate::service) mod downloads;
 mod entry;

@@ -1,9 +1,6 @@
 //! Models come and go: from a folder of the server's machine, or from a hub.
 
-use std::path::PathBuf;
-
-use serde_json::Value;
-
+use super::described::{Described, described};
 use super::download::Download;
 use super::downloads::Coming;
 use super::entry::ModelEntry;
@@ -11,10 +8,8 @@ use super::request::{ModelRequest, Origin};
 use crate::clock::new_id;
 use crate::domain::access::Role;
 use crate::domain::event::{ModelChanged, NewEvent, kind};
-use crate::domain::model::{CARD_FILE, DownloadProgress, Model, ModelState, NewModel};
-use crate::model;
+use crate::domain::model::{DownloadProgress, Model, ModelState, NewModel};
 use crate::outbound::hub::Kind;
-use crate::prompt::Processor;
 use crate::service::core::roots::Roots;
 use crate::service::models::Models;
 use crate::service::models::found;
@@ -143,37 +138,4 @@ impl Models {
             Err(error) => tracing::warn!(model = name, %error, "an event about a model could not be written"),
         }
     }
-}
-
-/// What a folder says about itself, read beside the threads that answer; what is wrong with it else.
-pub(super) async fn described(dir: PathBuf) -> std::result::Result<Described, String> {
-    tokio::task::spawn_blocking(move || read_folder(dir)).await.map_err(|error| error.to_string())?
-}
-
-/// What a folder says about itself: whether it can be trained and served shows here, not in a job that waited for hours.
-fn read_folder(dir: PathBuf) -> std::result::Result<Described, String> {
-    let info = model::describe(&dir).map_err(|error| error.to_string())?;
-    let processor = Processor::from_dir(&dir, &info).map_err(|error| error.to_string())?;
-    let warnings = [info.notes.as_slice(), processor.image_processor().notes()].concat();
-    let notes = match std::fs::read(dir.join(CARD_FILE)) {
-        Ok(bytes) => {
-            serde_json::from_slice(&bytes).map_err(|error| format!("{CARD_FILE} is not valid JSON: {error}"))?
-        }
-        Err(_) => Value::Null,
-    };
-    let object = |name: &str| notes.get(name).and_then(Value::as_object).cloned().unwrap_or_default();
-    let (mut card, recommended) = (object("card"), object("recommended"));
-    if !warnings.is_empty() {
-        card.insert("warnings".to_owned(), Value::from(warnings));
-    }
-    Ok(Described { dir, info, card: Value::Object(card), recommended: Value::Object(recommended) })
-}
-
-/// A folder's facts and notes.
-pub(super) struct Described {
-    dir: PathBuf,
-    info: model::ModelInfo,
-    /// For people; what they should know about the folder is its `warnings`.
-    card: Value,
-    recommended: Value,
 }
