@@ -61,11 +61,21 @@ fn the_index_links_every_document() {
 fn links_between_documents_lead_somewhere() {
     let documents = below("docs").into_iter().filter(|path| ends(path, &["md"]));
     let mut broken = Vec::new();
-    for document in documents.chain(["README.md", "SECURITY.md", "CHANGELOG.md"].map(str::to_owned)) {
+    for document in documents.chain(["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"].map(str::to_owned))
+    {
         let lost = links(&document).into_iter().filter(|(_, target)| !target.exists());
         broken.extend(lost.map(|(link, _)| format!("{document}: {link}")));
     }
     assert!(broken.is_empty(), "links that lead nowhere: {broken:#?}");
+}
+
+#[test]
+fn the_changelog_goes_by_version() {
+    let text = read("CHANGELOG.md");
+    let versions: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    assert_eq!(versions.first(), Some(&"Unreleased"), "what comes next is at the top");
+    let version = concat!(env!("CARGO_PKG_VERSION"), " - ");
+    assert!(versions.iter().any(|title| title.starts_with(version)), "{version} is not among {versions:?}");
 }
 
 const WIDTH: usize = 120;
@@ -89,7 +99,7 @@ fn long_lines(path: &str) -> Vec<String> {
 fn lines_fit_a_screen() {
     let web = below("web").into_iter().filter(|path| !path.starts_with("web/vendor/") && !ends(path, &["svg"]));
     let docs = below("docs").into_iter().filter(|path| ends(path, &["md", "html"]));
-    let documents = ["README.md", "SECURITY.md"].map(str::to_owned);
+    let documents = ["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(str::to_owned);
     let long: Vec<String> = web.chain(docs).chain(documents).flat_map(|path| long_lines(&path)).collect();
     assert!(long.is_empty(), "lines of more than {WIDTH} characters: {long:#?}");
 }

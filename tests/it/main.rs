@@ -16,6 +16,7 @@ mod model;
 mod operations;
 mod printed;
 mod prompt;
+mod recipes;
 mod reward;
 mod roles;
 mod serving;
