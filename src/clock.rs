@@ -1,4 +1,4 @@
-//! The only door for the wall clock and for ambient randomness, so that tests can stand in front of both.
+//! The only door for the wall clock and for ambient randomness, so that tests can replace both.
 #![allow(clippy::disallowed_methods)]
 
 use std::sync::Mutex;
@@ -33,7 +33,7 @@ pub fn local_time() -> NaiveDateTime {
 pub struct FakeClock(Mutex<DateTime<Utc>>);
 
 impl FakeClock {
-    /// A clock that stands at `start`.
+    /// A clock that is stopped at `start`.
     pub fn new(start: DateTime<Utc>) -> Self {
         Self(Mutex::new(truncate(start)))
     }
@@ -76,7 +76,7 @@ pub fn new_id(prefix: &str) -> String {
     format!("{prefix}_{}", Uuid::now_v7().simple())
 }
 
-/// 256 bits that nobody can guess, from the operating system.
+/// 256 unpredictable bits from the operating system.
 ///
 /// # Errors
 /// When the operating system has none to give.
@@ -86,7 +86,7 @@ pub fn secret_bits() -> std::io::Result<[u8; 32]> {
     Ok(bits)
 }
 
-/// A seed nobody can guess, for requests that bring none.
+/// An unpredictable seed, for requests without one.
 pub fn random_seed() -> u64 {
     (Uuid::new_v4().as_u128() >> 64) as u64 >> 11
 }

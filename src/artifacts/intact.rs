@@ -1,6 +1,7 @@
 //! Are the files of an artifact still what they were when they were stored? Asked before they are used.
 //!
-//! A file is read whole once; as long as its size and the time of its last change stay, it counts as what it was found to be.
+//! A file is read whole once; as long as its size and the time of its last change stay, it counts as what it was found
+//! to be.
 
 use std::collections::HashMap;
 use std::fs::{self, File};

@@ -171,7 +171,7 @@ impl ArtifactStore for LocalStore {
         let Some(created) = &self.created else { return };
         let all = self.root.join(STAGING);
         let Ok(gate) = File::open(all.join(GATE)) else { return };
-        // Somebody else who opens it right now keeps it.
+        // Another process that opens it at this moment keeps it.
         if gate.try_lock().is_err() {
             return;
         }
@@ -198,7 +198,8 @@ fn sweep(all: &Path) -> Result<()> {
         }
         let dead = match File::open(area.join(LOCK)) {
             Ok(lock) => lock.try_lock().is_ok(),
-            // Died between the folder and its lock file: the gate is ours, so nobody is in between now.
+            // The writer died between creating the folder and its lock file; this process has the lock, so no other is
+            // in between.
             Err(_) => true,
         };
         if dead {

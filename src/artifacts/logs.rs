@@ -1,8 +1,8 @@
 //! Logs of jobs: one file of JSON lines a job, written while it runs and read at the same time.
 //!
 //! A line is one `write` at the end of the file, so a writer that is killed leaves at most its last line incomplete;
-//! readers pass over what is no line. Where hosts share no disk, the writer's host copies the file to the artifact store from
-//! time to time, and readers take the longer of the two.
+//! readers pass over what is no line. Where hosts share no disk, the writer's host copies the file to the artifact
+//! store from time to time, and readers take the longer of the two.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -23,7 +23,7 @@ const MAX_MESSAGE: usize = 8_000;
 #[derive(Clone)]
 pub struct JobLogs {
     folder: PathBuf,
-    /// Where copies for other hosts lie.
+    /// Prefix of copies for other hosts.
     shared: Option<Arc<dyn ArtifactStore>>,
 }
 
@@ -51,8 +51,8 @@ impl JobLogs {
         self.shared.is_some()
     }
 
-    /// Copies a job's log for other hosts, where they need a copy and it has changed since it had `known` bytes; returns its size.
-    /// A longer copy stays: another host has gone on with the job.
+    /// Copies a job's log for other hosts, where they need a copy and it has changed since it had `known` bytes;
+    /// returns its size. A longer copy is kept: another host has continued the job.
     pub fn share(&self, job_id: &str, known: u64) -> io::Result<u64> {
         let here = self.size_here(job_id)?;
         if let (Some(artifacts), true) = (&self.shared, here != known)
@@ -76,7 +76,7 @@ impl JobLogs {
         copied.map_err(io::Error::other)
     }
 
-    /// The longer of what lies here and the copy.
+    /// The longer of the local log and the copy.
     fn longer(&self, job_id: &str) -> io::Result<Longer<'_>> {
         let (here, copied) = (self.size_here(job_id)?, self.size_copied(job_id)?);
         Ok(Longer { copied_to: self.shared.as_deref().filter(|_| copied > here), size: here.max(copied) })
@@ -98,7 +98,7 @@ impl JobLogs {
         if fits { Ok(self.folder.join(format!("{job_id}.jsonl"))) } else { Err(io::ErrorKind::InvalidInput.into()) }
     }
 
-    /// Opens a job's log to write behind what is there, on whichever host it was written.
+    /// Opens a job's log for appending, whichever host wrote it.
     pub fn writer(&self, job_id: &str) -> io::Result<JobLogWriter> {
         std::fs::create_dir_all(&self.folder)?;
         self.take_over(job_id)?;
@@ -117,7 +117,7 @@ impl JobLogs {
         Ok(JobLogWriter { file, bytes })
     }
 
-    /// Up to `limit` lines behind the position `after`.
+    /// Up to `limit` lines after the position `after`.
     pub fn read(&self, job_id: &str, after: u64, limit: usize) -> io::Result<LogPage> {
         self.read_from(&self.longer(job_id)?, job_id, after, limit)
     }
@@ -133,7 +133,7 @@ impl JobLogs {
             at += line.len() as u64;
             lines.extend(serde_json::from_slice(line).ok());
         }
-        // A window without a whole line is a damaged one: go on behind it.
+        // A window without a complete line is damaged: skip it.
         if more && at == after {
             at = after + window.len() as u64;
         }
@@ -160,7 +160,7 @@ impl JobLogs {
         }
     }
 
-    /// The bytes behind a position, and whether there are more behind them; nothing without a log.
+    /// The bytes after a position, and whether there are more; nothing without a log.
     fn window(&self, log: &Longer<'_>, job_id: &str, after: u64) -> io::Result<(Vec<u8>, bool)> {
         let part = after.min(log.size)..after.saturating_add(WINDOW).min(log.size);
         let more = part.end < log.size;
@@ -178,7 +178,7 @@ impl JobLogs {
     }
 }
 
-/// Where the whole of a log lies.
+/// The file of the complete log.
 struct Longer<'a> {
     /// The store that holds it; none: this host's disk.
     copied_to: Option<&'a dyn ArtifactStore>,
@@ -186,7 +186,7 @@ struct Longer<'a> {
 }
 
 impl JobLogWriter {
-    /// Writes a line; those behind the limit of the file are dropped, which its last line tells.
+    /// Writes a line; lines beyond the limit of the file are dropped, which its last line says.
     pub fn write(&mut self, line: &LogLine) -> io::Result<()> {
         if self.bytes >= FULL {
             return Ok(());

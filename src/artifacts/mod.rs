@@ -101,7 +101,7 @@ pub trait ArtifactStore: Send + Sync {
     fn delete(&self, key: &str) -> Result<(), ArtifactError>;
     /// The keys directly below `prefix`, sorted.
     fn list(&self, prefix: &str) -> Result<Vec<String>, ArtifactError>;
-    /// The keys directly below `prefix` under which writers that died have left files that nobody can see. Those of a
+    /// The keys directly below `prefix` with invisible files of writers that died. Those of a
     /// writer at work are among them: ask only where there is none, or leave out what it writes.
     fn leftovers(&self, prefix: &str) -> Result<Vec<String>, ArtifactError> {
         let _ = prefix;
@@ -143,8 +143,8 @@ pub trait ArtifactStore: Send + Sync {
         let _ = job_id;
         Ok(())
     }
-    /// This process needs no folder any more that it asked for longer ago than `age`: one that was fetched may go when room is
-    /// needed.
+    /// This process needs no folder any more that it asked for longer ago than `age`: one that was fetched may go when
+    /// room is needed.
     fn let_go(&self, age: Duration) {
         let _ = age;
     }
@@ -170,7 +170,7 @@ pub fn publish_copy(
     store.publish_dir(&files, key)
 }
 
-/// Opens the artifact store that the settings name; fetched files lie in the data folder.
+/// Opens the artifact store of the settings; downloaded files are in the data folder.
 ///
 /// # Errors
 /// An address that cannot be used, a folder that cannot be created.
@@ -182,8 +182,8 @@ pub fn open_configured(settings: &AppSettings) -> Result<Arc<dyn ArtifactStore>,
     open_bucket(store, &prefix, &settings.data_dir.join("cache"), settings.artifact_cache_bytes)
 }
 
-/// Opens an artifact store below `prefix` of any object store; fetched files lie in `cache`, up to so many bytes (0: any number)
-/// beside those in use.
+/// Opens an artifact store below `prefix` of any object store; downloaded files are in `cache`, with a limit in bytes
+/// (0: unlimited) in addition to those in use.
 ///
 /// # Errors
 /// A folder that cannot be created.

@@ -6,7 +6,7 @@ use crate::domain::eval_row::{chunk_key, rows_folder};
 
 use super::{ArtifactError, ArtifactStore};
 
-/// The folders of a run's finished chunks, in order. A chunk behind a missing one does not count.
+/// The folders of a run's finished chunks, in order. Chunks after a missing one do not count.
 ///
 /// # Errors
 /// The store cannot be read.

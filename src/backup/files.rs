@@ -10,7 +10,7 @@ use super::Result;
 use super::error::io;
 use crate::domain::checkpoint::ManifestFile;
 
-/// Copies a folder with everything in it; links are followed by nobody: they are no part of an artifact.
+/// Copies a folder with everything in it except links, which are not part of an artifact.
 pub(super) fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to).map_err(io("create", to))?;
     for entry in fs::read_dir(from).map_err(io("list", from))? {

@@ -42,7 +42,7 @@ pub struct BackupManifest {
     pub artifacts: Vec<StoredArtifact>,
     /// Logs of jobs.
     pub logs: Vec<ManifestFile>,
-    /// What was left out because it was damaged where it lay.
+    /// Artifacts that were skipped because they were damaged.
     pub damaged: Vec<String>,
 }
 

@@ -1,7 +1,7 @@
 //! Backup and restore: the database at one moment with every file that it names, checked by hashes, complete or absent.
 //!
-//! A backup is a folder: `backup.json` (what belongs to it), the database, `artifacts/` (an artifact store of its own) and
-//! `logs/`. It is made beside its place and renamed when everything is on disk.
+//! A backup is a folder: `backup.json` (what belongs to it), the database, `artifacts/` (an artifact store of its own)
+//! and `logs/`. It is written to a temporary folder and renamed when everything is on disk.
 
 mod error;
 mod files;

@@ -13,7 +13,7 @@ use crate::artifacts::{self, ArtifactStore};
 use crate::store::snapshot;
 
 /// Puts the backup in `folder` back. The whole backup is checked before anything is written; the database comes last,
-/// so that nobody works on a half-restored place.
+/// so that a partially restored data folder is never used.
 ///
 /// # Errors
 /// The place is empty as before.

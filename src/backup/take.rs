@@ -1,4 +1,4 @@
-//! Takes a backup while everything goes on.
+//! Takes a backup while the server is running.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,11 +22,11 @@ const DATASETS: &str = "datasets";
 /// How a backup is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TakeOptions {
-    /// Leave out what is damaged where it lies, instead of giving up.
+    /// Skip artifacts that are damaged in the source, instead of failing.
     pub allow_damaged: bool,
 }
 
-/// Saves `place` in the new folder `to`. Jobs and requests go on meanwhile; the backup shows one moment.
+/// Saves `place` in the new folder `to`. Jobs and requests continue meanwhile; the backup is a consistent snapshot.
 ///
 /// # Errors
 /// Nothing is left at `to`.
@@ -51,7 +51,7 @@ pub async fn take(place: &Place, to: &Path, options: TakeOptions, clock: &dyn Cl
     finished
 }
 
-/// A name beside a path.
+/// A temporary name next to a path.
 pub(super) fn beside(path: &Path, what: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{what}"));
@@ -111,7 +111,7 @@ enum Copied {
 }
 
 impl Copier {
-    /// Copies what the snapshot names and what lies beside it; none when something named is gone by now.
+    /// Copies the artifacts of the snapshot and their logs; none if one of them was deleted in the meantime.
     fn copy_all(&mut self, snapshot: &Snapshot) -> Result<Option<Vec<StoredArtifact>>> {
         let mut artifacts = Vec::new();
         self.damaged.clear();

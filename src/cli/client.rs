@@ -252,7 +252,7 @@ impl FrameReader {
             "id" => value.clone_into(&mut self.frame.id),
             "event" => value.clone_into(&mut self.frame.event),
             "data" => self.data.push_str(value),
-            // A comment, or a field of no use to us.
+            // A comment, or a field that is not used.
             _ => {}
         }
         None

@@ -1,4 +1,4 @@
-//! `vgpo config`: what the program's settings are and where they come from.
+//! `vgpo config`: the program's settings and their origins.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! `vgpo convert`: settings of other programs as jobs of this one.
+//! `vgpo convert`: converts settings of other programs to jobs.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! `vgpo explain`: one group, worked out in the open.
+//! `vgpo explain`: a worked example of one group.
 
 use std::io::Write as _;
 use std::process::ExitCode;

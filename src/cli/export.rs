@@ -1,4 +1,4 @@
-//! `vgpo runs export`: a run in the forms of other programs.
+//! `vgpo runs export`: a run in the formats of other programs.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

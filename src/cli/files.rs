@@ -1,30 +1,30 @@
-//! Files that are whole at every moment: written beside their place first.
+//! Atomic file writes, via a temporary file in the same folder.
 
 use std::io::Write as _;
 use std::path::Path;
 
 use tempfile::NamedTempFile;
 
-/// A file on its way to a place.
+/// A file that is being written.
 pub struct Draft<'p> {
     place: &'p Path,
     file: NamedTempFile,
 }
 
 impl<'p> Draft<'p> {
-    /// An empty file beside `place`.
+    /// An empty temporary file next to `place`.
     pub fn of(place: &'p Path) -> Result<Self, String> {
         let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let file = NamedTempFile::new_in(folder).map_err(|error| cannot(place, &error))?;
         Ok(Self { place, file })
     }
 
-    /// Where to write.
+    /// The file to write to.
     pub fn file(&mut self) -> &mut NamedTempFile {
         &mut self.file
     }
 
-    /// Puts it in its place once all of it has reached the disk; an older file there is replaced.
+    /// Moves it to its place once it is on disk; an existing file is replaced.
     pub fn keep(self) -> Result<(), String> {
         let Self { place, file } = self;
         file.as_file().sync_all().map_err(|error| cannot(place, &error))?;

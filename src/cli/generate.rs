@@ -1,4 +1,4 @@
-//! `vgpo generate`: what `POST /generate` answers, without a server.
+//! `vgpo generate`: the answer of `POST /generate`, without a server.
 
 use std::process::ExitCode;
 

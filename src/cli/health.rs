@@ -1,4 +1,4 @@
-//! `vgpo health`: can the server do its work, does the worker go on? For health checks of containers.
+//! `vgpo health`: is the server ready, is the worker alive? For health checks of containers.
 
 use std::process::ExitCode;
 use std::time::Duration;

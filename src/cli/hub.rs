@@ -1,4 +1,4 @@
-//! Names of a hub on the command line, and models of it for commands that need no server.
+//! References to a hub on the command line, and models of it for commands that need no server.
 
 use crate::config::app::AppSettings;
 use crate::domain::repository::Repository;
@@ -7,7 +7,7 @@ use crate::prompt::Processor;
 use crate::serving::ModelRef;
 use serde_json::{Value, json};
 
-/// Fetches a model into the cache folder, what is there already left out, and tells on standard error how it goes.
+/// Downloads missing files of a model into the cache folder, with progress on standard error.
 #[allow(clippy::print_stderr)]
 pub fn fetch_model(repository: &Repository, settings: &AppSettings) -> Result<ModelRef, String> {
     let fetch = || {
@@ -24,7 +24,8 @@ pub fn fetch_model(repository: &Repository, settings: &AppSettings) -> Result<Mo
     fetch().map_err(|error: HubError| error.to_string())
 }
 
-/// The `source` of a registration: `hf:org/name@revision` is a repository of a hub, everything else a path of the server's.
+/// The `source` of a registration: `hf:org/name@revision` is a repository of a hub, everything else a path on the
+/// server.
 pub fn origin(source: &str) -> Result<Value, String> {
     let Some(repository) = Repository::with_scheme(source) else {
         return Ok(json!({"path": source}));

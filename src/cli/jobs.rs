@@ -1,4 +1,4 @@
-//! `vgpo jobs`: submit, list and watch jobs of a server, and ask things of them.
+//! `vgpo jobs`: submit, list, watch and control jobs of a server.
 
 use std::process::ExitCode;
 

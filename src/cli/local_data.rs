@@ -10,8 +10,8 @@ use crate::data::{DataError, Dataset, FileDataset};
 use crate::domain::dataset::DatasetSettings;
 use crate::domain::spec::Columns;
 
-/// The data set called `name`, else the folder or file at that path. Its rows are checked and indexed into `index` once, and
-/// again when its files have changed.
+/// The data set called `name`, else the folder or file at that path. Its rows are checked and indexed into `index`
+/// once, and again when its files have changed.
 pub fn open(name: &str, columns: &Columns, index: &Path, settings: &AppSettings) -> Result<Arc<dyn Dataset>, String> {
     let unknown = match crate::data::open(name) {
         Err(unknown @ DataError::Unknown { .. }) => unknown,

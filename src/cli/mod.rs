@@ -213,7 +213,7 @@ fn block_on<T, E: From<String>>(work: impl Future<Output = Result<T, E>>) -> Res
     let runtime = builder.worker_threads(cores.max(THREADS)).enable_all().build();
     let runtime = runtime.map_err(|error| E::from(format!("cannot start the runtime: {error}")))?;
     let done = runtime.block_on(work);
-    // No caller waits for what still runs on blocking threads.
+    // Blocking threads that are still running are abandoned.
     runtime.shutdown_timeout(LAST_WORK);
     done
 }
@@ -244,7 +244,7 @@ fn observe(settings: &AppSettings, job_log: Option<crate::worker::JobLog>) -> Re
     let traces = endpoint.map(Traces::to).transpose()?;
     let spans = traces.as_ref().map(|traces| traces.layer().with_filter(EnvFilter::new(LOG)));
     let job_log = job_log.map(|job_log| job_log.with_filter(EnvFilter::new(LOG)));
-    // A second call (a command inside a command) keeps the first one's lines.
+    // A second call (a command inside a command) has no effect.
     let _ = registry().with(lines).with(job_log).with(spans).try_init();
     Ok(traces)
 }
@@ -253,7 +253,7 @@ fn observe(settings: &AppSettings, job_log: Option<crate::worker::JobLog>) -> Re
 fn quiet_logging() {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(QUIET_LOG));
-    // A second call (a command inside a command) keeps the first one's lines.
+    // A second call (a command inside a command) has no effect.
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
 }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::{fail, say};
 
-/// Prints the `OpenAPI` document that the server serves and that openapi/vgpo.json holds.
+/// Prints the `OpenAPI` document of the server, which is also in openapi/vgpo.json.
 pub fn run() -> ExitCode {
     match crate::http::openapi_json() {
         Ok(document) => say(document.trim_end()),

@@ -1,4 +1,4 @@
-//! A run's progress on a terminal, and its records in files: what `vgpo train` and `vgpo starter build` show.
+//! Progress of a run on a terminal, and its records in files, for `vgpo train` and `vgpo starter build`.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -22,7 +22,7 @@ pub struct Foreground {
 }
 
 impl Foreground {
-    /// Reports a run of `steps` steps into `dir`. `stop` turns true when the user wants to end it.
+    /// Reports a run of `steps` steps into `dir`. `stop` becomes true when the user interrupts it.
     pub fn new(dir: &Path, steps: u64, stop: Arc<AtomicBool>, keep_checkpoints: bool) -> Self {
         let bar = ProgressBar::new(steps);
         let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg} [{elapsed} left {eta}]");
@@ -40,10 +40,10 @@ impl Foreground {
     }
 }
 
-/// Folder of an evaluation's rows below the run's.
+/// Subfolder of an evaluation's rows.
 const ROWS_DIR: &str = "rows";
 
-/// Where a chunk of an evaluation lies below the run's folder.
+/// The folder of a chunk of an evaluation.
 fn chunk_dir(dir: &Path, chunk: u64) -> PathBuf {
     dir.join(ROWS_DIR).join(format!("{chunk:08}"))
 }

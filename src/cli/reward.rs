@@ -1,4 +1,4 @@
-//! `vgpo reward`: judge responses outside of training.
+//! `vgpo reward`: computes rewards outside of training.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
@@ -106,7 +106,7 @@ fn judge_rows(
     rows: impl BufRead,
     out: &mut impl Write,
 ) -> Result<(), String> {
-    // A webhook must not take this run's rows for those of another.
+    // Unique, so that webhooks can distinguish runs.
     let run = clock::new_id("rewards");
     for (index, line) in rows.lines().enumerate() {
         let number = index + 1;

@@ -1,4 +1,4 @@
-//! `vgpo runs rows`: what an evaluation answered, as JSON lines.
+//! `vgpo runs rows`: the answers of an evaluation as JSON lines.
 
 use std::io::Write;
 use std::path::PathBuf;

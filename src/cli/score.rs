@@ -1,4 +1,4 @@
-//! `vgpo score`: what `POST /v1/score` answers, without a server.
+//! `vgpo score`: the answer of `POST /v1/score`, without a server.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! `vgpo serve`: the server with its local workers, or the part of it that its roles name.
+//! `vgpo serve`: the server with its local workers, or the part defined by its roles.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -84,7 +84,7 @@ impl Server {
     /// local workers alive, which log what `log` says.
     pub async fn start(settings: AppSettings, log: &'static str, grace: u64) -> Result<Self, String> {
         settings.check_roles().map_err(|error| error.to_string())?;
-        // The port first: a taken one must leave everything as it is.
+        // The port first, so that nothing is changed if it is in use.
         let listener = listen(&settings).await?;
         let metrics = listen_for_metrics(&settings).await?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;

@@ -1,4 +1,4 @@
-//! docs/settings.md, made of the program's own tables and of the API's document.
+//! Generates docs/settings.md from the program's tables and the API's document.
 
 use std::fmt::Write as _;
 
@@ -61,7 +61,7 @@ fn row(setting: &Described, meaning: &str) -> String {
     )
 }
 
-/// The default of most methods, then those that differ.
+/// The default of most methods, then the exceptions.
 fn default(setting: &Described) -> String {
     let Some((_, first)) = setting.defaults.first() else { return String::new() };
     let others: Vec<String> = setting
@@ -90,7 +90,7 @@ fn cell(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
 }
 
-/// What the API's document says about a field of a job.
+/// The description of a job's field in the API's document.
 fn meaning(api: &Value, pointer: &str) -> String {
     let mut schemas = vec![&api["components"]["schemas"]["JobSpec"]];
     for name in pointer.trim_start_matches('/').split('/') {
@@ -100,7 +100,7 @@ fn meaning(api: &Value, pointer: &str) -> String {
     let own = own.or_else(|| schemas.iter().find_map(|schema| target(api, schema)?["description"].as_str()));
     match (own, pointer.rsplit_once('/')) {
         (Some(own), _) => own.to_owned(),
-        // The name that tells alternatives apart: what they are alternatives of.
+        // The tag of alternatives: use the description of their parent.
         (None, Some((parent, _))) if !parent.is_empty() => meaning(api, parent),
         _ => String::new(),
     }
@@ -111,7 +111,7 @@ fn target<'a>(api: &'a Value, schema: &'a Value) -> Option<&'a Value> {
     api["components"]["schemas"].get(name)
 }
 
-/// The property `name` of a schema, wherever references and alternatives lead.
+/// The property `name` of a schema, following references and alternatives.
 fn properties<'a>(api: &'a Value, schema: &'a Value, name: &str) -> Vec<&'a Value> {
     let mut found: Vec<&Value> = schema["properties"].get(name).into_iter().collect();
     if let Some(target) = target(api, schema) {

@@ -1,4 +1,4 @@
-//! `vgpo starter build`: makes the starter model again, from nothing.
+//! `vgpo starter build`: builds the starter model from scratch.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -145,16 +145,16 @@ impl Launch {
                 .args(["worker", "--supervised", "--device", &self.device, "--id", id])
                 .args(["--grace", &self.grace.to_string(), "--data"])
                 .arg(&self.data_dir);
-            // Addresses may hold secrets: they travel in the environment, not in the process list.
+            // URLs may contain secrets, so they are passed in the environment, not in the process list.
             command.env("VGPO_DATABASE_URL", &self.database_url).env("VGPO_ARTIFACTS_URL", &self.artifacts_url);
             command.env("VGPO_S3_ENDPOINT", &self.s3.endpoint).env("VGPO_S3_REGION", &self.s3.region);
             command.env("VGPO_S3_ACCESS_KEY_ID", &self.s3.access_key_id);
             command.env("VGPO_S3_SECRET_ACCESS_KEY", &self.s3.secret_access_key);
             command.env("VGPO_WEBHOOK_HOSTS", &self.webhook_hosts).env("VGPO_WEBHOOK_SECRET", &self.webhook_secret);
-            // The server has brought the database up to date; its workers need no right to.
+            // The server has migrated the database; its workers need no permission for that.
             command.env("VGPO_LOG_FORMAT", self.log_format.name()).env("VGPO_MIGRATE", "check");
             command.env("VGPO_OTLP_ENDPOINT", &self.otlp_endpoint);
-            // A worker trains with a graph on every core; the server's own products may use them all.
+            // A worker trains with one graph per core; the server's own products may use all cores.
             command.env(PRODUCT_THREADS, "1");
             if std::env::var_os("RUST_LOG").is_none() {
                 command.env("RUST_LOG", self.log);

@@ -1,8 +1,8 @@
 //! Tasks whose pictures the program draws: what they share.
 //!
-//! A row follows from the task's seed, the split and the row's number alone. Rows to train on and held-out rows never show
-//! the same thing: the hash of what a scene shows ([`Subject::identity`]) says on which side it belongs, and scenes are
-//! drawn until one belongs on the side that was asked for.
+//! A row follows from the task's seed, the split and the row's number alone. Rows to train on and held-out rows never
+//! show the same thing: the hash of what a scene shows ([`Subject::identity`]) says on which side it belongs, and
+//! scenes are drawn until one belongs on the side that was asked for.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::random::Dice;
 use super::{DataError, Dataset, EVAL_ROWS, Example, Split, TRAIN_ROWS};
 
-/// Of so many different scenes one is held out.
+/// One in this number of different scenes is held out.
 const HELD_OUT_OF: u8 = 8;
 /// Draws until a scene for the right side must have come; the chance to miss it is below 1e-50.
 const MAX_DRAWS: usize = 1_000;
@@ -41,7 +41,7 @@ impl Difficulty {
 
 /// A scene: what is drawn, and what is asked about it.
 pub trait Subject: Debug {
-    /// What it shows, whatever its colours and places: scenes of equal identity stand on the same side of the split.
+    /// What it shows, whatever its colours and places: scenes of equal identity are in the same split.
     fn identity(&self) -> String;
     /// The picture.
     fn paint(&self) -> RgbImage;

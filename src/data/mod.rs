@@ -27,7 +27,7 @@ pub const EVAL_ROWS: u64 = 2_000;
 pub struct Example {
     /// Its position in the data set.
     pub index: u64,
-    /// The question; `<image>` marks where each image stands (no mark: images come first).
+    /// The question; `<image>` marks the place of each image (without marks, images come first).
     pub prompt: String,
     /// The ground truths, of which any is right; none where the data set has none.
     pub answers: Vec<String>,
@@ -126,7 +126,7 @@ pub enum DataError {
         /// Why.
         source: std::io::Error,
     },
-    /// Somebody asked to stop.
+    /// A stop was requested.
     #[error("stopped before every row was read")]
     Stopped,
     /// An archive that cannot be used.

@@ -23,8 +23,8 @@ fn cut_bytes(text: &str, most: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{}…", &text[..end.unwrap_or_default()]))
 }
 
-/// A message whose quotations (in backticks or double quotes) have at most [`QUOTED`] characters each, of at most `most`
-/// bytes. What follows a quotation, such as the limit and the way out, stays.
+/// A message whose quotations (in backticks or double quotes) have at most [`QUOTED`] characters each, of at most
+/// `most` bytes. What follows a quotation, such as the limit and the way out, stays.
 pub fn brief(message: &str, most: usize) -> String {
     if message.len() <= QUOTED {
         return message.to_owned();
@@ -53,12 +53,13 @@ fn is_obeyed(c: char) -> bool {
     turns || (c.is_control() && c != '\n' && c != '\t')
 }
 
-/// May this stand in a name: is it no control character, and none that turns text around?
+/// Is the character allowed in names: neither a control character nor one that changes the direction of text?
 pub fn is_printable(c: char) -> bool {
     !is_obeyed(c) && !matches!(c, '\n' | '\t' | '\u{2028}' | '\u{2029}')
 }
 
-/// A text for a terminal: characters that it would obey are spelt out as JSON spells them, so that JSON stays the same JSON.
+/// A text for a terminal: characters that it would obey are spelt out as JSON spells them, so that JSON stays the same
+/// JSON.
 pub fn for_terminal(text: &str) -> Cow<'_, str> {
     if !text.contains(is_obeyed) {
         return Cow::Borrowed(text);

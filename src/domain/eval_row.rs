@@ -1,4 +1,5 @@
-//! One row of an evaluation and what became of it: the smallest record from which every evaluation metric can be computed.
+//! One row of an evaluation and what became of it: the smallest record from which every evaluation metric can be
+//! computed.
 
 use std::collections::BTreeMap;
 

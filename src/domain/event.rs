@@ -1,4 +1,5 @@
-//! Events: what happened, in the order in which it happened. They are the history of a job and the feed of live streams.
+//! Events: what happened, in the order in which it happened. They are the history of a job and the feed of live
+//! streams.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Jobs: what somebody asked for, where it stands, and who works on it.
+//! Jobs: their settings, state and lease.
 
 use std::collections::BTreeMap;
 

@@ -17,8 +17,8 @@ pub const RESERVED: [&str; 4] = [SCHEME, CHECKPOINT, RUN, JOB];
 /// Longest name of a model, registered or served.
 pub const MAX_NAME: usize = 200;
 
-/// What names a model. A database of an earlier program may hold a model whose name has a reserved beginning, so whoever has
-/// models at hand looks among them for the whole text first.
+/// What names a model. A database of an earlier program may hold a model whose name has a reserved beginning, so
+/// whoever has models at hand looks among them for the whole text first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ModelReference {
     /// `hf:org/name`, `hf:org/name@revision`: the model that was registered from this repository.

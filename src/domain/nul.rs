@@ -7,8 +7,8 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 use super::brief::cut;
 use super::field_error::{MOST_ERRORS, POINTER};
 
-/// JSON pointers of the first texts and names that hold a NUL character (U+0000), which PostgreSQL does not store. At most as
-/// many as an answer names, and each of bounded length: both are the sender's choice otherwise.
+/// JSON pointers of the first texts and names that hold a NUL character (U+0000), which PostgreSQL does not store. At
+/// most as many as an answer names, and each of bounded length: both are the sender's choice otherwise.
 pub fn nul_pointers<'de, D: Deserializer<'de>>(json: D) -> Result<Vec<String>, D::Error> {
     let mut search = Search::default();
     Look(&mut search).deserialize(json)?;

@@ -1,4 +1,4 @@
-//! How responses are judged.
+//! How responses are rewarded.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -11,8 +11,8 @@ use super::spec::JobSpec;
 pub enum StoredSpec {
     /// Settings of a form that this program knows.
     Known(Box<JobSpec>),
-    /// Settings that a later program stored. They can be shown, and the job cancelled; it cannot be run, nor anything that
-    /// needs their meaning.
+    /// Settings that a later program stored. They can be shown, and the job cancelled; it cannot be run, nor anything
+    /// that needs their meaning.
     Later(Value),
 }
 

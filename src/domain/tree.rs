@@ -1,7 +1,7 @@
 //! JSON of any shape from a request, with a limit on how much of it becomes a tree.
 //!
-//! A value in a tree takes dozens of times the bytes that it takes as text (`0,` is two), so that a limit on the body alone is
-//! none on memory.
+//! A value in a tree takes dozens of times the bytes that it takes as text (`0,` is two), so that a limit on the body
+//! alone is none on memory.
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,5 @@
-//! MLflow's file store: `EXPERIMENT/RUN/{meta.yaml,metrics,params,tags}`. MLflow reads it as it is, and copies it into a
-//! database with `mlflow migrate-filestore`.
+//! MLflow's file store: `EXPERIMENT/RUN/{meta.yaml,metrics,params,tags}`. MLflow reads it as it is, and copies it into
+//! a database with `mlflow migrate-filestore`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -77,9 +77,9 @@ fn write_metrics(run: &ExportedRun, folder: &Path) -> Result<()> {
     files.iter().try_for_each(|(name, lines)| file(folder, name, lines))
 }
 
-/// A key as MLflow can hold it. Where another key (`eval/accuracy`) is the folder of this one (`eval/accuracy/sum`), which no
-/// file system allows, a dot takes the place of that slash. A name that lost characters ends in a mark of the whole key, so that
-/// two keys never share a file.
+/// A key as MLflow can hold it. Where another key (`eval/accuracy`) is the folder of this one (`eval/accuracy/sum`),
+/// which no file system allows, a dot takes the place of that slash. A name that lost characters ends in a mark of the
+/// whole key, so that two keys never share a file.
 fn metric_name(key: &str, keys: &BTreeSet<&str>) -> String {
     let mut name = key.to_owned();
     for (at, _) in key.match_indices('/') {
@@ -96,7 +96,7 @@ fn metric_name(key: &str, keys: &BTreeSet<&str>) -> String {
     format!("{fitting}-{mark}")
 }
 
-/// MLflow's alphabet: letters, digits, `_`, `-`, `.`, ` `, `:` and `/` between parts that are no dots alone.
+/// MLflow's alphabet: letters, digits, `_`, `-`, `.`, ` `, `:` and `/` between parts that are not only dots.
 fn name_of(name: &str) -> String {
     let fits = |c: char| c.is_alphanumeric() || "_-. :/".contains(c);
     let name: String = name.chars().map(|c| if fits(c) { c } else { '_' }).collect();

@@ -36,7 +36,7 @@ pub fn write(run: &ExportedRun, format: ExportFormat, to: &Path) -> Result<()> {
     }
     let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(io("create", parent))?;
-    // Beside its place, so that it appears in one instant.
+    // In a temporary file, so that it appears atomically.
     let staged = tempfile::Builder::new().prefix(".export").tempdir_in(parent).map_err(io("create", parent))?;
     let whole = staged.path().join("export");
     match format {

@@ -1,5 +1,5 @@
-//! TensorBoard's event files: records framed as in TensorFlow (length, its checksum, data, its checksum), each holding an
-//! `Event` message (tensorflow/core/util/event.proto, framework/summary.proto, framework/tensor.proto).
+//! TensorBoard's event files: records framed as in TensorFlow (length, its checksum, data, its checksum), each holding
+//! an `Event` message (tensorflow/core/util/event.proto, framework/summary.proto, framework/tensor.proto).
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -13,7 +13,7 @@ use super::error::io;
 use super::run::ExportedRun;
 
 const CHECKSUM: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
-/// Added to a rotated checksum, so that checksums of data that holds checksums are no special case.
+/// Added to a rotated checksum, so that checksums of data that contains checksums are not a special case.
 const MASK: u32 = 0xa282_ead8;
 /// What the first event of a file says.
 const VERSION: &str = "brain.Event:2";

@@ -48,7 +48,7 @@ pub fn needed(method: &Method, path: &str) -> Option<Role> {
     }
 }
 
-/// Lets a request in on behalf of whoever sends it, or says why not.
+/// Authenticates a request, or says why it is rejected.
 pub async fn admit(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let route = route.unwrap_or_else(|| request.uri().path().to_owned());
@@ -124,7 +124,7 @@ fn refused(detail: &str) -> Problem {
     Problem::new(problem::UNAUTHORIZED, detail)
 }
 
-/// The key behind `Bearer`.
+/// The key after `Bearer`.
 pub fn bearer(sent: &str) -> Option<&str> {
     let (scheme, key) = sent.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())

@@ -1,4 +1,4 @@
-//! Answers of megabytes: written beside the threads that answer everyone.
+//! Large answers, written outside of the threads that handle requests.
 
 use axum::body::Body;
 use axum::http::header;

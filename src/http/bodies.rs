@@ -1,4 +1,5 @@
-//! Bodies on their way in: how large one may be by route, how long it may take, and how many bytes of all together are held.
+//! Bodies on their way in: how large one may be by route, how long it may take, and how many bytes of all together are
+//! held.
 
 use std::time::Duration;
 
@@ -18,8 +19,8 @@ const SMALL: usize = 16 * KIB;
 /// Time for a body of up to a megabyte; a larger one has as long as a request.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// A body that is refused is read on to its end within these limits, and thrown away: many clients send all of it before they read the
-/// answer, and learn of a reset connection instead.
+/// A body that is refused is read on to its end within these limits, and thrown away: many clients send all of it
+/// before they read the answer, and learn of a reset connection instead.
 const DRAIN_FOR: Duration = Duration::from_secs(5);
 const DRAINED_WITH_A_KEY: usize = 64 << 20;
 const DRAINED_WITHOUT: usize = 64 * KIB;

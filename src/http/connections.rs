@@ -1,5 +1,5 @@
-//! Connections: how many there may be, how long one may keep a place without asking anything, and which one goes when there
-//! is no room for a new one.
+//! Connections: how many there may be, how long one may keep a place without asking anything, and which one goes when
+//! there is no room for a new one.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -29,7 +29,7 @@ use super::limits::Holding;
 const HEAD_BYTES: usize = 64 << 10;
 /// How long a client may read nothing of an answer that is there for it.
 const STALL: Duration = Duration::from_mins(1);
-/// Pause after a connection could not be taken, for want of a file descriptor.
+/// Pause after a connection could not be accepted, for want of a file descriptor.
 const PAUSE: Duration = Duration::from_millis(50);
 /// The answer where every connection is being answered.
 const FULL: &[u8] =
@@ -45,7 +45,7 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// So many at the same time.
+    /// Maximum number at the same time.
     pub fn at_most(most: usize) -> Self {
         Self { most, head: Duration::from_secs(30) }
     }
@@ -53,8 +53,8 @@ impl Connections {
 
 /// Serves until `stopping`, and then to the end of what was asked before.
 ///
-/// When all places are taken, a new connection gets that of the one which has asked nothing for the longest time. So those who
-/// only hold connections do not keep others out.
+/// When all places are taken, a new connection gets that of the one which has asked nothing for the longest time. So
+/// those who only hold connections do not keep others out.
 ///
 /// # Errors
 /// The listener fails for good.
@@ -176,7 +176,8 @@ impl Room {
         change(&mut taken)
     }
 
-    /// A place, if need be that of the connection that has been quiet for the longest time; none where all are being answered.
+    /// A place, if need be that of the connection that has been quiet for the longest time; none where all are being
+    /// answered.
     fn enter(room: &Arc<Self>) -> Option<Place> {
         room.change(|taken| {
             if taken.places.len() >= room.most && !taken.send_quietest_away() {

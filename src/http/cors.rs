@@ -5,7 +5,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::finish::REQUEST_ID;
 
-/// Headers that pages may send beside the simple ones.
+/// Headers that pages may send in addition to the simple ones.
 const REQUEST_HEADERS: [HeaderName; 4] = [
     header::CONTENT_TYPE,
     header::AUTHORIZATION,

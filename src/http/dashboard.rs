@@ -1,6 +1,6 @@
 //! The dashboard: the files of `web/`, carried by the program itself.
 //!
-//! `/` is one page; its files lie under `/ui/{version}/`, where the version is a hash over all of them: browsers may keep
+//! `/` is one page; its files are under `/ui/{version}/`, where the version is a hash over all of them: browsers may keep
 //! them for ever, and a new program is a new address.
 
 use std::path::Path;

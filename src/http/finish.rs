@@ -43,7 +43,7 @@ pub async fn finish(State(Finish { limit, telemetry }): State<Finish>, request: 
     traces::adopt(&span, &request);
     let watch = clock::Stopwatch::start();
     let answer = async {
-        // Gigabytes may take hours; an upload that stands still is ended by its own rule.
+        // Gigabytes may take hours; a stalled upload is ended by its own rule.
         if upload::is_upload(&request) {
             return next.run(request).await;
         }

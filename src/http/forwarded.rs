@@ -20,10 +20,10 @@ use crate::serving::wire::{self, Frame};
 
 const LINES: &str = "application/x-ndjson";
 
-/// The routes, which nobody reaches without the secret that servers and engines share.
+/// The routes, which require the secret that servers and engines share.
 pub fn routes(state: &AppState) -> Router {
     let limits = &state.root().settings().limits;
-    // Images that were named by address have been fetched and stand in the body now, in base64.
+    // Images that were given by URL have been fetched and are now in the body, in base64.
     let body = limits.body_bytes + MAX_FETCHED_IMAGES * limits.image_bytes.div_ceil(3) * 4;
     Router::new()
         .route(wire::GENERATE, post(generate))

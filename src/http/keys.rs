@@ -38,7 +38,7 @@ async fn create_key(
     let begun = match idempotency::begin(&state.service, &headers, ROUTE, &bytes).await? {
         Begun::Replayed(response) => return Ok(response),
         Begun::Made(begun, id) => {
-            // Its secret went with the answer that nobody got.
+            // Its secret was lost with the answer that was not delivered.
             let key = state.service.access().key(&id).await.map_err(Problem::from);
             let told = key.map(|key| (StatusCode::CREATED, CreatedKey { key, secret: None }));
             return idempotency::replayed(idempotency::finish(&state.service, Some(begun), told).await);

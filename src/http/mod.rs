@@ -137,7 +137,7 @@ pub fn router(state: AppState) -> Router {
     let body_bytes = settings.limits.body_bytes;
     let cors = cors::layer(&settings.allowed_origins);
     let forwarded = settings.serves_others().then(|| forwarded::routes(&state));
-    // On a listener of their own, figures are nobody's business here.
+    // If figures have their own listener, they are not served here.
     let figures = if settings.metrics_listen.is_some() { OpenApiRouter::new() } else { figures::routes() };
     let routes = if settings.roles.api { resources() } else { health::routes() };
     let (router, _) = routes.merge(figures).split_for_parts();
@@ -151,7 +151,7 @@ pub fn router(state: AppState) -> Router {
         .with_state(state.clone())
         .layer(axum::middleware::from_fn_with_state(state, access::admit))
         .layer(DefaultBodyLimit::max(body_bytes))
-        // Behind a door of their own.
+        // With their own authentication.
         .merge(forwarded.unwrap_or_default())
         .layer(CompressionLayer::new().compress_when(compressed()))
         .layer(SetResponseHeaderLayer::if_not_present(

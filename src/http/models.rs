@@ -1,4 +1,4 @@
-//! `/v1/models`: `OpenAI`'s shape, and what we know beside it.
+//! `/v1/models`: `OpenAI`'s format, with additional fields.
 
 use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};

@@ -25,9 +25,10 @@ pub const ROUTE: &str = "POST /v1/datasets";
 const PATH: &str = "/v1/datasets";
 /// Bytes of the text parts of a form together.
 const TEXT: usize = 1 << 20;
-/// Bytes that a text part counts for beside its own.
+/// Overhead of a text part, in bytes.
 const PER_TEXT: usize = 64;
-/// Bytes of a refused form that are read all the same: many clients look for the answer only when they have sent everything.
+/// Bytes of a refused form that are read all the same: many clients look for the answer only when they have sent
+/// everything.
 const DRAINED: usize = 16 << 20;
 const DRAIN_FOR: Duration = Duration::from_secs(5);
 
@@ -85,7 +86,7 @@ fn idle(state: &AppState) -> Duration {
     Duration::from_secs(state.service.settings().limits.request_timeout_seconds)
 }
 
-/// Takes a form. Runs in a task of its own, so that a client that hangs up leaves nothing behind.
+/// Takes a form. Runs in a task of its own, so that nothing remains when a client disconnects.
 pub async fn form(state: &AppState, fields: Map<String, Value>, mut request: Request) -> Result<Response, Problem> {
     let mut intake = Intake::new(state, request.headers(), fields);
     DefaultBodyLimit::disable().apply(&mut request);
@@ -208,7 +209,7 @@ impl Intake {
         if self.upload.is_none() {
             let fields = Value::Object(self.fields.clone());
             let request: DatasetRequest = serde_path_to_error::deserialize(&fields).map_err(|error| shape(&error))?;
-            // The content comes later, and too much of it to be kept: its announced length stands for it.
+            // The content comes later and is too large to keep, so its announced length is used instead.
             let length = self.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
             let identity = json!([fields, name, length]).to_string();
             match idempotency::begin(&self.service, &self.headers, ROUTE, identity.as_bytes()).await? {
@@ -252,8 +253,8 @@ impl Intake {
     }
 }
 
-/// What became of an upload whose answer was lost. One that is still coming is not carried out yet; one that came to nothing
-/// has freed its key.
+/// What became of an upload whose answer was lost. One that is still coming is not carried out yet; one that came to
+/// nothing has freed its key.
 async fn again(service: &Service, id: &str) -> Result<(StatusCode, DatasetEntry), ServiceError> {
     let record = service.datasets().get(id).await?;
     if record.state == DatasetState::Uploading {

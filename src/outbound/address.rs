@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Is this an address of the public internet? Private, local, reserved and documentation ranges are not, nor are forms of
-/// IPv6 that lead to such an IPv4 address (IANA's special-purpose registries).
+/// Is this an address of the public internet? Private, local, reserved and documentation ranges are not, nor are forms
+/// of IPv6 that lead to such an IPv4 address (IANA's special-purpose registries).
 pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => public_v4(address),

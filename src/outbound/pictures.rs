@@ -1,8 +1,8 @@
 //! Images by URL: from listed hosts only, and never from a machine of ours.
 //!
-//! A URL in a request makes the server ask another machine on the sender's behalf. So the host must be listed, its name is
-//! looked up once and the connection goes to the addresses of that look-up, none of which may be private; redirects are
-//! checked like the first address; bytes and time are limited.
+//! A URL in a request makes the server ask another machine on the sender's behalf. So the host must be listed, its name
+//! is looked up once and the connection goes to the addresses of that look-up, none of which may be private; redirects
+//! are checked like the first address; bytes and time are limited.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -34,12 +34,12 @@ pub struct FetchError {
     pub problem: String,
 }
 
-/// Where the addresses of a host come from; tests stand in for the network's name servers.
+/// Resolves host names; tests replace it.
 pub trait Lookup: Send + Sync {
     /// The addresses of `host:port`.
     ///
     /// # Errors
-    /// When the name is unknown or nobody answers.
+    /// If the name is unknown or there is no answer.
     fn addresses(&self, host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>>;
 }
 
@@ -77,7 +77,7 @@ impl ImageFetcher {
         begins("http://") || begins("https://")
     }
 
-    /// The bytes behind `url`. Blocks.
+    /// Downloads `url`. Blocks.
     ///
     /// # Errors
     /// When the host is not listed or not public, does not answer in time, or sends too much or no success.

@@ -20,7 +20,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Largest answer in bytes.
 const MAX_ANSWER: u64 = 8 << 20;
-/// Characters of a refusal that are told to whoever uses the webhook.
+/// Maximum number of characters of a rejection in errors.
 const TOLD: usize = 80;
 
 /// Asks webhooks over HTTP.

@@ -2,7 +2,7 @@
 
 use super::boxed::last_boxed;
 
-/// The last `\boxed{…}`, else what stands in `<answer>…</answer>`, else what follows `</think>`, else everything.
+/// The content of the last `\boxed{…}`, else of `<answer>…</answer>`, else the text after `</think>`, else everything.
 pub(super) fn answer(response: &str) -> &str {
     if let Some(boxed) = last_boxed(response) {
         return boxed.trim();
@@ -13,7 +13,7 @@ pub(super) fn answer(response: &str) -> &str {
     response.rsplit_once("</think>").map_or(response, |(_, rest)| rest).trim()
 }
 
-/// A ground truth, out of its box if it stands in one.
+/// A ground truth, without its box if it has one.
 pub(super) fn truth(text: &str) -> &str {
     last_boxed(text).unwrap_or(text).trim()
 }

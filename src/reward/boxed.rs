@@ -2,8 +2,8 @@
 
 const BOX: &str = "\\boxed{";
 
-/// The content of the LAST `\boxed{…}`, braces matched (`\{` and `\}` do not count). None without a box, and when the last
-/// box is never closed: an answer that was cut off is not an answer.
+/// The content of the LAST `\boxed{…}`, braces matched (`\{` and `\}` do not count). None without a box, and when the
+/// last box is never closed: an answer that was cut off is not an answer.
 pub(super) fn last_boxed(text: &str) -> Option<&str> {
     let content = &text[text.rfind(BOX)? + BOX.len()..];
     let mut depth = 1_usize;

@@ -1,9 +1,9 @@
-//! Boxes in texts, in every form that models and data sets write: `[x1, y1, x2, y2]`, two corners `(x1,y1),(x2,y2)`, with or
-//! without special tokens, lists of either, objects, and four bare numbers.
+//! Boxes in texts, in every form that models and data sets write: `[x1, y1, x2, y2]`, two corners `(x1,y1),(x2,y2)`,
+//! with or without special tokens, lists of either, objects, and four bare numbers.
 
 /// More boxes than this are not read.
 const MAX_BOXES: usize = 64;
-/// Largest coordinate; larger ones are no box.
+/// Largest coordinate of a box.
 const MAX_COORDINATE: f64 = 1e7;
 /// Names of the four sides in objects, in the order left, top, right, bottom.
 const CORNERS: [[&str; 4]; 4] = [
@@ -19,7 +19,7 @@ const EXTENTS: [[&str; 4]; 3] =
 /// Corners `[x1, y1, x2, y2]`, the first above and left of the second.
 pub(super) type Corners = [f64; 4];
 
-/// The numbers of one innermost pair of brackets or parentheses, and where it lies.
+/// The numbers of one innermost pair of brackets or parentheses, and its position.
 struct Group {
     start: usize,
     end: usize,
@@ -53,7 +53,7 @@ pub(super) fn boxes(text: &str) -> Vec<Corners> {
     found.into_iter().filter(fits).take(MAX_BOXES).map(ordered).collect()
 }
 
-/// What stands between the two corners of one box.
+/// The text between the two corners of a box.
 fn joins(between: &str) -> bool {
     let between = between.trim();
     between.len() <= 8 && matches!(between.trim_matches([',', ' ', ';']), "" | "-" | "to" | "and" | "->" | "~")
@@ -80,7 +80,7 @@ fn groups(text: &str) -> Vec<Group> {
     out
 }
 
-/// Numbers with commas, semicolons or spaces between; none where anything else stands there.
+/// Numbers separated by commas, semicolons or spaces; none if there is any other text.
 fn numbers(text: &str) -> Option<Vec<f64>> {
     let parts = text.split(|c: char| c == ',' || c == ';' || c.is_whitespace());
     let parts = parts.map(|part| part.trim_matches(['"', '\''])).filter(|part| !part.is_empty());

@@ -14,8 +14,8 @@ impl Reward for Choice {
     }
 }
 
-/// The option that a text chooses: `B`, `(b)`, `B.`, `B) 5 cm`, `Answer: B`, `the answer is (B)`. In running text the last
-/// letter that stands where an option stands; a text that names several without saying which chooses none.
+/// The option that a text chooses: `B`, `(b)`, `B.`, `B) 5 cm`, `Answer: B`, `the answer is (B)`. In running text the
+/// last letter in the place of an option; a text that names several without choosing one chooses none.
 pub(super) fn option(text: &str) -> Option<char> {
     let text = text.trim().trim_end_matches(['.', '*', '$', '`']).trim_matches(['*', '$', '`', '"']);
     if let Some(letter) = leading(text) {
@@ -27,7 +27,7 @@ pub(super) fn option(text: &str) -> Option<char> {
     leading(text.get(at..)?.trim_start_matches([' ', ':', '*', '\n']))
 }
 
-/// A letter at the start that stands for an option: alone, in parentheses, or before `)`, `.` or `:`.
+/// A letter at the start that names an option: alone, in parentheses, or before `)`, `.` or `:`.
 fn leading(text: &str) -> Option<char> {
     let (open, rest) = text.strip_prefix('(').map_or((false, text), |rest| (true, rest.trim_start()));
     let mut chars = rest.chars();

@@ -2,7 +2,8 @@
 
 use super::{Reward, RewardInput, Verdict, single};
 
-/// 1 when the response reads `<think> … </think> … \boxed{…}` from its first character on (text may follow the box), else 0.
+/// 1 when the response reads `<think> … </think> … \boxed{…}` from its first character on (text may follow the box),
+/// else 0.
 #[derive(Debug, Clone, Copy)]
 pub struct Format;
 

@@ -36,14 +36,14 @@ impl Reward for Math {
     }
 }
 
-/// The number that a text stands for, units and percent sign aside (`50%` is 0.5).
+/// The number in a text, without units and percent sign (`50%` is 0.5).
 pub(super) fn number(text: &str) -> Option<f64> {
     let text = normalize::normalize(text.trim());
     (text.len() <= MAX_LENGTH).then(|| scalar::Scalar::parse(&text).number()).flatten()
 }
 
-/// How many bytes are looked at to read an answer, those of every part and every attempt counted: a measure of work that does
-/// not depend on the machine.
+/// How many bytes are looked at to read an answer, those of every part and every attempt counted: a measure of work
+/// that does not depend on the machine.
 pub fn reading_work(text: &str) -> usize {
     let text = normalize::normalize(text.trim());
     if text.len() <= MAX_LENGTH { Answer::parse_counted(&text).1 } else { text.len() }

@@ -1,5 +1,5 @@
-//! Rewards: one file per reward; pure, bounded in time, never panic, run no code. Only `webhook` and `image_text` ask somebody
-//! else, through what is handed in: [`Backends`].
+//! Rewards: one file per reward; pure, bounded in time, never panic, run no code. Only `webhook` and `image_text` ask
+//! somebody else, through what is handed in: [`Backends`].
 
 mod answer_text;
 mod boxed;
@@ -58,7 +58,7 @@ pub struct RewardInput<'a> {
 /// Responses that are judged together.
 #[derive(Debug, Clone, Copy)]
 pub struct RewardBatch<'a> {
-    /// The run, or whoever asks.
+    /// The run, or another caller.
     pub run: &'a str,
     /// Its step.
     pub step: u64,
@@ -106,7 +106,7 @@ pub trait Reward: Send + Sync {
     }
 }
 
-/// What rewards ask beyond themselves. The default asks nobody: it refuses the rewards that need one of them.
+/// External services and models that rewards use. By default there are none, and rewards that need one are rejected.
 #[derive(Clone, Default)]
 pub struct Backends {
     /// Asks webhooks, where the settings allow any host.
@@ -115,7 +115,7 @@ pub struct Backends {
     pub image_text: Option<Arc<dyn ImageTextModels>>,
 }
 
-/// The reward that `spec` describes, if it needs nobody else.
+/// The reward that `spec` describes, if it needs no backend.
 ///
 /// # Errors
 /// Names the field that cannot work.

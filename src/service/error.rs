@@ -8,7 +8,7 @@ use crate::store::StoreError;
 /// An error of the service.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// There is no such thing.
+    /// The object does not exist.
     #[error("there is no {kind} `{id}`")]
     NotFound {
         /// What was looked for.
@@ -72,7 +72,7 @@ pub enum ServiceError {
     /// A part that is needed does not work at the moment.
     #[error("{0}")]
     Unavailable(String),
-    /// Nobody is there who could generate or score.
+    /// No engine is available.
     #[error("{0}")]
     NoEngine(String),
     /// A fault of the program or its machine; the text is for the log, not for the client.

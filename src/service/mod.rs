@@ -1,7 +1,8 @@
 //! What the API means: submit a job, follow events, query metrics. Knows no HTTP.
 //!
-//! A folder per wing, each with a handle: `service.jobs().submit(…)` is in `jobs/submit.rs`. Wings use each other in one
-//! direction: `admin` over `runs` over `jobs` over `inference` and `datasets` over `models` over `access`, all over one [`Core`].
+//! A folder per wing, each with a handle: `service.jobs().submit(…)` is in `jobs/submit.rs`. Wings use each other in
+//! one direction: `admin` over `runs` over `jobs` over `inference` and `datasets` over `models` over `access`, all over
+//! one [`Core`].
 
 pub mod access;
 pub mod admin;
@@ -35,7 +36,8 @@ use crate::telemetry::Telemetry;
 
 pub use error::{Result, ServiceError};
 
-/// What the API means, over a database and on behalf of a caller. Every door (HTTP, command line) goes through one of these.
+/// What the API means, over a database and on behalf of a caller. Every door (HTTP, command line) goes through one of
+/// these.
 #[derive(Clone)]
 pub struct Service {
     core: Arc<Core>,

@@ -20,7 +20,8 @@ macro_rules! starter_files {
     };
 }
 
-/// The starter's files, in Hugging Face layout. A static: a constant would be in the program once for each place that names it.
+/// The starter's files, in Hugging Face layout. A static: a constant would be in the program once for each place that
+/// names it.
 pub static FILES: &[Embedded] = starter_files![
     "chat_template.json",
     "config.json",
@@ -51,7 +52,7 @@ pub fn notes(files: &[Embedded]) -> Notes {
 /// Lays the files out in a folder below `models` and returns it. The folder's name holds a hash of the files, so that
 /// another version of the program gets a folder of its own, and jobs that run keep theirs.
 ///
-/// The folder appears whole or not at all: files are written and synced in a folder beside it, which is then renamed.
+/// The folder appears atomically: files are written and synced in a temporary folder, which is then renamed.
 pub fn lay_out(models: &Path, files: &[Embedded]) -> std::io::Result<PathBuf> {
     let dir = models.join(format!("{NAME}-{}", fingerprint(files)));
     if is_whole(&dir, files) {
@@ -68,7 +69,7 @@ pub fn lay_out(models: &Path, files: &[Embedded]) -> std::io::Result<PathBuf> {
     if dir.is_dir() && !is_whole(&dir, files) {
         tracing::warn!(folder = %dir.display(), "the starter's files are damaged: they are laid out again");
         let damaged = tempfile::Builder::new().prefix(".damaged-").tempdir_in(models)?;
-        // Whoever reads them at the moment goes on; the name is free for whole ones.
+        // Current readers are not affected; the name becomes free for the restored files.
         std::fs::rename(&dir, damaged.path().join(NAME))?;
     }
     match std::fs::rename(draft.path(), &dir) {
@@ -125,7 +126,7 @@ mod tests {
         assert_eq!(std::fs::read(dir.join("config.json")).unwrap(), b"{}");
         let other = lay_out(models.path(), &[("config.json", b"{ }")]).unwrap();
         assert_ne!(other, dir);
-        // No draft is left behind.
+        // No temporary folder remains.
         assert_eq!(std::fs::read_dir(models.path()).unwrap().count(), 2);
     }
 }

@@ -1,5 +1,5 @@
-//! A bucket whose calls block: it drives the object store's client on a thread of its own, so that it can be called from
-//! threads with and without a runtime.
+//! A bucket whose calls block: it drives the object store's client on a thread of its own, so that it can be called
+//! from threads with and without a runtime.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -38,7 +38,7 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
-    /// What lies below `prefix`.
+    /// Everything below `prefix`.
     pub(super) fn new(store: Arc<dyn ObjectStore>, prefix: &str) -> Result<Self> {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         runtime.worker_threads(1).thread_name("objects").enable_all();
@@ -103,7 +103,7 @@ impl Bucket {
             match store.put_opts(&place, content.clone().into(), options).await {
                 Ok(_) => Ok(true),
                 Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(false),
-                // Some stores know no conditions; whoever asks has looked before.
+                // Some stores do not support conditions; the caller has checked before.
                 Err(object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. }) => {
                     store.put(&place, content.into()).await.map(|_| true)
                 }
@@ -113,7 +113,7 @@ impl Bucket {
         Ok(created.unwrap_or_default())
     }
 
-    /// Sends a file, a large one in parts; one that lies there already is not sent again.
+    /// Uploads a file, a large one in parts; an existing one is not uploaded again.
     pub(super) fn send(&self, from: &Path, path: &str, size: u64, sha256: &str) -> Result<()> {
         let (store, place) = (Arc::clone(&self.store), self.place(path));
         let (from, sha256) = (from.to_path_buf(), sha256.to_owned());

@@ -1,5 +1,5 @@
-//! What was fetched from the object store: complete folders, each under its key and its hash. Weights are mapped into memory
-//! and rows are read at random, so both need files.
+//! What was fetched from the object store: complete folders, each under its key and its hash. Weights are mapped into
+//! memory and rows are read at random, so both need files.
 
 use std::fs::{self, File};
 use std::path::{Component, Path, PathBuf};
@@ -24,7 +24,7 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    /// A cache in `root`, which is created, of so many bytes (0: any number).
+    /// A cache in `root`, which is created, with a limit in bytes (0: unlimited).
     pub(super) fn open(root: &Path, limit: u64) -> Result<Self> {
         let partial = root.join(PARTIAL);
         fs::create_dir_all(&partial).map_err(io("create", &partial))?;
@@ -37,7 +37,7 @@ impl Cache {
     }
 
     /// The folder of an artifact; what is missing is brought by `fetch` (a file of the manifest, and where to put it).
-    /// A fetch that broke off is gone on with. Every file is compared with its hash before the folder appears.
+    /// An interrupted download is resumed. The hash of every file is checked before the folder appears.
     pub(super) fn get(
         &self,
         key: &str,
@@ -55,7 +55,7 @@ impl Cache {
         let gate_path = self.root.join(PARTIAL).join(format!("{name}.lock"));
         let gate = File::create(&gate_path).map_err(io("create", &gate_path))?;
         gate.lock().map_err(io("lock", &gate_path))?;
-        // Somebody else may have fetched it meanwhile.
+        // Another process may have downloaded it in the meantime.
         if folder.is_dir() {
             return Ok(folder);
         }
@@ -89,7 +89,7 @@ impl Cache {
                 self.shelf.note(&name(key, manifest), &folder, manifest.size_bytes, false)?;
                 self.shelf.trim()
             }
-            // It lies on another disk, or somebody fetched it already.
+            // It is on another disk, or was already downloaded.
             Err(_) => fs::remove_dir_all(src).map_err(io("remove", src)),
         }
     }

@@ -1,4 +1,5 @@
-//! How the object store's client reaches its server: HTTP/1.1, with TLS by the same library as the database and the hub.
+//! How the object store's client reaches its server: HTTP/1.1, with TLS by the same library as the database and the
+//! hub.
 
 use std::time::Duration;
 

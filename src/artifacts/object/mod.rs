@@ -1,8 +1,8 @@
 //! Artifacts in a bucket of an S3-compatible store.
 //!
-//! The files of an artifact lie below `files/<key>/` and its manifest at `manifests/<key>.json`. The manifest is written last
-//! and removed first: an artifact without one does not exist, so nobody ever sees half of it. Reading fetches the files into
-//! a cache on this machine.
+//! The files of an artifact are below `files/<key>/` and its manifest is `manifests/<key>.json`. The manifest is
+//! written last and removed first: an artifact without one does not exist, so it is never visible incomplete. Reading
+//! fetches the files into a cache on this machine.
 
 mod bucket;
 mod cache;
@@ -28,7 +28,7 @@ use http::Connector;
 
 const FILES: &str = "files";
 const MANIFESTS: &str = "manifests";
-/// Logs of jobs, which are no artifacts: they grow.
+/// Logs of jobs, which are not artifacts because they grow.
 const LOGS: &str = "logs";
 const JSON: &str = ".json";
 
@@ -66,7 +66,7 @@ pub(super) fn connect(url: &str, settings: &S3Settings) -> Result<(Arc<dyn Objec
 }
 
 impl BucketStore {
-    /// Artifacts below `prefix` of a bucket, fetched into `cache`, which keeps so many bytes (0: any number).
+    /// Artifacts below `prefix` of a bucket, downloaded into `cache` with a limit in bytes (0: unlimited).
     pub(super) fn open(store: Arc<dyn ObjectStore>, prefix: &str, cache: &Path, cache_bytes: u64) -> Result<Self> {
         Ok(Self { bucket: Bucket::new(store, prefix)?, cache: Cache::open(cache, cache_bytes)? })
     }

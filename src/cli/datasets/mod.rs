@@ -1,4 +1,4 @@
-//! `vgpo datasets`: upload, register, list, look at and delete data sets of a server.
+//! `vgpo datasets`: upload, register, list, view and delete data sets of a server.
 
 mod parts;
 mod preview;

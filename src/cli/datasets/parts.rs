@@ -1,4 +1,4 @@
-//! An upload in parts: a broken connection costs one part, a stopped command goes on where it was.
+//! Uploads in parts: a broken connection only costs one part, and an interrupted command can be resumed.
 
 use std::collections::BTreeMap;
 use std::io::SeekFrom;
@@ -14,12 +14,12 @@ use crate::cli::jobs::text;
 
 /// Bytes of a part.
 const PART: u64 = 16 << 20;
-/// Failures in a row that end the command.
+/// Number of consecutive failures that end the command.
 const PATIENCE: u32 = 8;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Sends files in parts and asks for their check. A data set of that name that waits for parts is taken up again.
+/// Sends files in parts and requests their check. Resumes a data set of that name that waits for parts.
 pub async fn send(client: &Client, mut fields: Map<String, Value>, files: &[Source]) -> Result<Value, Failure> {
     let name = fields.get("name").and_then(Value::as_str).map(str::to_owned);
     let name = name.ok_or("an upload in parts needs --name: the same command goes on with it after a stop")?;
@@ -49,7 +49,7 @@ async fn arrived(client: &Client, name: &str) -> Result<BTreeMap<String, u64>, C
 async fn file(client: &Client, name: &str, source: &Source, arrived_before: u64) -> Result<(), Failure> {
     let cannot = |error: std::io::Error| format!("cannot read {}: {error}", source.path.display());
     let length = tokio::fs::metadata(&source.path).await.map_err(cannot)?.len();
-    // More than there is: it is another file, and comes anew.
+    // More than the file has: it is a different file and is sent again.
     let mut offset = if arrived_before > length { 0 } else { arrived_before };
     let (mut failures, mut begun) = (0, arrived_before == length && length > 0);
     while offset < length || !begun {
@@ -60,7 +60,7 @@ async fn file(client: &Client, name: &str, source: &Source, arrived_before: u64)
                 (failures, begun) = (0, true);
                 offset = file["bytes"].as_u64().ok_or("the server tells no `bytes` of a part")?;
             }
-            // A part may still be written whose connection broke.
+            // A part of a broken connection may still be being written.
             Err(ClientError::Refused { status, body }) if status < 500 && status != 409 => {
                 return Err(ClientError::Refused { status, body }.into());
             }
@@ -85,7 +85,7 @@ async fn read(path: &Path, offset: u64) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A path as a part of an address.
+/// A path as a part of a URL.
 fn encoded(path: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
     path.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()

@@ -1,4 +1,4 @@
-//! A form (`multipart/form-data`, RFC 7578) that is read from disk while it is sent.
+//! A form (`multipart/form-data`, RFC 7578) that is streamed from disk.
 
 use std::path::{Path, PathBuf};
 
@@ -12,19 +12,20 @@ use crate::outbound::{self, Body};
 /// A file to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
-    /// Where it is.
+    /// Its location.
     pub path: PathBuf,
     /// Its path inside the data set.
     pub inside: String,
 }
 
-/// Every file of `paths`. A folder's files keep their paths below it, and behind its name where other paths stand beside it.
+/// Every file of `paths`. A folder's files keep their paths below it, and behind its name where other paths stand
+/// beside it.
 pub fn sources(paths: &[PathBuf]) -> Result<Vec<Source>, String> {
     let mut found = Vec::new();
     for path in paths {
         let cannot = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
         if path.metadata().map_err(cannot)?.is_dir() {
-            // A folder alone is the data set; beside others it is a part of it, and rows call it by its name.
+            // A single folder is the data set itself; otherwise its name is part of the paths in rows.
             let base = path.canonicalize().map_err(cannot)?;
             let prefix = base.file_name().filter(|_| paths.len() > 1).map(PathBuf::from).unwrap_or_default();
             found.extend(folder(path, &prefix).map_err(cannot)?);
@@ -48,7 +49,7 @@ fn folder(root: &Path, prefix: &Path) -> std::io::Result<Vec<Source>> {
             if entry.file_type()?.is_dir() {
                 open.push(path);
             } else if path.is_file() {
-                // A link counts as the file it leads to; a link to a folder could lead in circles.
+                // Links to files are followed; links to folders are not, because they could be circular.
                 let inside = prefix.join(path.strip_prefix(root).unwrap_or(&path)).to_string_lossy().into_owned();
                 found.push(Source { path, inside });
             }
@@ -58,7 +59,7 @@ fn folder(root: &Path, prefix: &Path) -> std::io::Result<Vec<Source>> {
     Ok(found)
 }
 
-/// Fields and files on their way to a server.
+/// Fields and files to send to a server.
 #[derive(Debug)]
 pub struct Form {
     boundary: String,
@@ -91,7 +92,7 @@ impl Form {
     }
 
     fn file(&mut self, source: &Source) {
-        // The three characters that would end the name, as browsers write them.
+        // Escapes the three characters that would end the name, like browsers.
         let name = source.inside.replace('"', "%22").replace('\r', "%0D").replace('\n', "%0A");
         self.part(&format!("name=\"file\"; filename=\"{name}\""));
         self.pieces.push(Piece::File(source.path.clone()));
@@ -108,7 +109,7 @@ impl Form {
         &self.boundary
     }
 
-    /// The bytes, read when they are asked for.
+    /// The bytes, read on demand.
     pub fn body(&self) -> Body {
         outbound::streamed(stream::iter(self.pieces.clone()).flat_map(Piece::bytes))
     }

@@ -1,4 +1,4 @@
-//! The same held-out picture before and after training, through `POST /generate`.
+//! Compares a held-out image before and after training, through `POST /generate`.
 
 use std::path::{Path, PathBuf};
 
@@ -17,9 +17,9 @@ use crate::cli::files::write_whole;
 use crate::cli::jobs::text;
 use crate::cli::say;
 
-/// Held-out rows to look through for one that training repaired.
+/// Held-out rows to search for one that training repaired.
 const LOOK_AT: u64 = 24;
-/// Heat maps are enlarged to at least this width, so that people see something.
+/// Minimum width of heat maps in pixels, to make them easy to see.
 const PICTURE_WIDTH: u32 = 448;
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
@@ -31,7 +31,7 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Takes the first held-out row that `before` answers wrongly and `after` rightly, else the first row of all.
+    /// Uses the first held-out row that `before` answers incorrectly and `after` correctly, else the first row.
     pub async fn make(client: &Client, before: &str, after: &str, dataset: &str) -> Result<Self, String> {
         let dataset = data::open(dataset).map_err(|error| error.to_string())?;
         let judge = reward::build(&RewardSpec::Math).map_err(|error| error.to_string())?;
@@ -85,7 +85,7 @@ fn right(judge: &dyn Reward, example: &Example, answer: &Value) -> bool {
     judge.judge(input).accuracy.is_some_and(|accuracy| accuracy > 0.5)
 }
 
-/// The question without the marks that place images.
+/// The question without image marks.
 fn question(example: &Example) -> String {
     example.prompt.replace("<image>", "").trim().to_owned()
 }
@@ -116,7 +116,7 @@ fn enlarged(bytes: &[u8]) -> Result<Vec<u8>, String> {
     png(&picture).map_err(|error| error.to_string())
 }
 
-/// Every token with its focus: a bar between the response's least and most visual token, and the number.
+/// Every token with its focus: a bar scaled to the range of the response, and the number.
 fn focus_line(choice: &Value) -> String {
     let tokens = choice["tokens"].as_array().cloned().unwrap_or_default();
     let focus: Vec<Option<f64>> = tokens.iter().map(|token| token["focus"].as_f64()).collect();

@@ -1,4 +1,4 @@
-//! `vgpo quickstart`: everything once, through the program's own HTTP API.
+//! `vgpo quickstart`: a tour through the program's own HTTP API.
 
 mod compare;
 mod progress;
@@ -43,7 +43,7 @@ pub struct Args {
 pub fn run(args: &Args) -> ExitCode {
     let listen = ListenFlags {
         port: args.port.clone(),
-        // It trains and generates here, whatever the environment's servers do.
+        // Trains and generates in this process, whatever roles the environment sets.
         roles: Some(Roles::ALL.to_string()),
         ..ListenFlags::default()
     };

@@ -15,7 +15,7 @@ use crate::domain::metric::{EVAL_ACCURACY, STEP_SECONDS};
 
 /// Steps over which the time of a step is averaged.
 const RECENT: usize = 8;
-/// Failed attempts to take up a broken stream again.
+/// Maximum number of attempts to reconnect a broken stream.
 const PATIENCE: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -52,7 +52,7 @@ struct View {
     steps: u64,
     /// Seconds of the newest steps.
     recent: VecDeque<f64>,
-    /// Without a terminal there is no bar, but a line now and then.
+    /// Without a terminal, print occasional lines instead of a bar.
     plain: bool,
 }
 

@@ -10,8 +10,9 @@ use super::question::{self, Kind};
 use super::scene::Scene;
 use crate::data::random::Dice;
 
-/// How likely the forgetful demonstrator copies the digit it wrote before instead of looking: at the second digit, the third,
-/// and every later one. Its running value follows what it wrote. The first digit and questions about one position are clean.
+/// How likely the forgetful demonstrator copies the digit it wrote before instead of looking: at the second digit, the
+/// third, and every later one. Its running value follows what it wrote. The first digit and questions about one
+/// position are clean.
 ///
 /// A model taught by it sees well but forgets to look: temporal visual forgetting, made to measure.
 pub const FORGETTING: [f64; 3] = [0.35, 0.6, 0.6];
@@ -60,10 +61,11 @@ fn running_name(kind: Kind) -> &'static str {
     }
 }
 
-/// Every word of the task, once, in a fixed order: the ten digits, then the words of responses, then those of questions.
+/// Every word of the task, once, in a fixed order: the ten digits, then the words of responses, then those of
+/// questions.
 ///
-/// Texts of the task are these words with single spaces between them; a number of several digits stands for one word per
-/// digit, written without spaces (`16` is `1` and `6`).
+/// Texts of the task are these words with single spaces between them; a number of several digits stands for one word
+/// per digit, written without spaces (`16` is `1` and `6`).
 pub fn vocabulary() -> Vec<String> {
     let mut words: Vec<String> = (0..10).map(|digit| digit.to_string()).collect();
     let responses = ["<think> see , total largest smallest even ; </think> \\boxed{ }"];

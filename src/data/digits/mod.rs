@@ -1,7 +1,7 @@
 //! The built-in task `digits`: pictures of a few handwritten digits and questions about all or one of them.
 //!
-//! Every row is generated from its split and index alone. Rows to train on and held-out rows are drawn from different digit
-//! images, so accuracy on held-out rows is about handwriting that was never trained on.
+//! Every row is generated from its split and index alone. Rows to train on and held-out rows are drawn from different
+//! digit images, so accuracy on held-out rows is about handwriting that was never trained on.
 
 mod bank;
 mod demonstration;

@@ -50,7 +50,7 @@ impl Question {
 }
 
 impl Kind {
-    /// The running value after one more digit; `None` stands for no digit yet.
+    /// The running value after one more digit; `None` means no digit yet.
     pub(super) fn next(self, value: Option<u32>, digit: u8) -> u32 {
         let digit = u32::from(digit);
         match self {

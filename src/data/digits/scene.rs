@@ -15,7 +15,7 @@ pub struct Scene {
     pub image: RgbImage,
     /// The digits, cell by cell in reading order.
     pub digits: Vec<u8>,
-    /// Which of the shipped digit images stands in each cell.
+    /// Which of the built-in digit images is in each cell.
     pub sources: Vec<usize>,
     /// The question.
     pub question: Question,
@@ -49,7 +49,7 @@ fn draw(
 ) {
     let side = SIDE * config.zoom;
     let margin = ((config.cell_px - side) / 2) as isize;
-    // Where a cell's pixel lies in the enlarged digit, when it does.
+    // The position of a cell's pixel in the enlarged digit, if it is inside.
     let inside = |at: usize, shift: isize| {
         let at = usize::try_from(at as isize - margin - shift).ok()?;
         (at < side).then_some(at / config.zoom)

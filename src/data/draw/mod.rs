@@ -24,7 +24,7 @@ const PAPER: Colour = [255, 255, 255];
 pub(super) struct Canvas(RgbImage);
 
 impl Canvas {
-    /// Empty paper of so many pixels.
+    /// A white image of this size.
     pub(super) fn new(width: u32, height: u32) -> Self {
         Self(RgbImage::from_pixel(width, height, Rgb(PAPER)))
     }
@@ -114,7 +114,8 @@ fn inside_polygon(corners: &[Point], (x, y): Point) -> bool {
     for (at, one) in corners.iter().enumerate() {
         let two = corners[(at + 1) % corners.len()];
         if (one.1 > y) != (two.1 > y) {
-            // Left of the edge, without a division: both sides times the edge's height, whose sign turns the comparison.
+            // Left of the edge, without a division: both sides times the edge's height, whose sign turns the
+            // comparison.
             let (left, right) = ((x - one.0) * (two.1 - one.1), (two.0 - one.0) * (y - one.1));
             inside ^= if two.1 > one.1 { left < right } else { left > right };
         }

@@ -24,7 +24,7 @@ pub(super) enum Cell {
 /// The named values of a row.
 pub(super) type Row = Vec<(String, Cell)>;
 
-/// What a value takes beside its bytes.
+/// Overhead of a value in addition to its bytes.
 const OVERHEAD: usize = 64;
 
 impl Cell {
@@ -85,7 +85,7 @@ fn field<'a>(values: &'a [(String, Cell)], name: &str) -> Option<&'a Cell> {
     values.iter().rev().find(|(known, _)| known == name).map(|(_, cell)| cell)
 }
 
-/// The value of the column `name`. A dotted name that is no column itself reaches into objects and lists:
+/// The value of the column `name`. A dotted name that is not a column itself refers into objects and lists:
 /// `reward_model.ground_truth`, `images.0`.
 pub(super) fn find<'a>(row: &'a [(String, Cell)], name: &str) -> Option<&'a Cell> {
     if let Some(found) = field(row, name) {
@@ -103,8 +103,8 @@ impl From<Field> for Cell {
         match field {
             Field::Null => Self::Null,
             Field::Str(text) => Self::Text(text),
-            // Writers that do not mark text as such store it as bytes; images are bytes as well. The column decides. A copy,
-            // because what Parquet hands out holds its whole page.
+            // Writers that do not mark text as such store it as bytes; images are bytes as well. The column decides. A
+            // copy, because what Parquet hands out holds its whole page.
             Field::Bytes(bytes) => Self::Bytes(bytes.data().to_vec()),
             Field::Group(row) => {
                 Self::Record(row.into_columns().into_iter().map(|(name, field)| (name, Self::from(field))).collect())

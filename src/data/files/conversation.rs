@@ -1,4 +1,5 @@
-//! Prompts that are conversations: `messages` as `OpenAI` writes them, `conversations` as `ShareGPT` does, also as JSON in a text.
+//! Prompts that are conversations: `messages` as `OpenAI` writes them, `conversations` as `ShareGPT` does, also as JSON
+//! in a text.
 
 use super::cell::Cell;
 use super::json;
@@ -10,7 +11,7 @@ const IMAGE_MARK: &str = "<image>";
 pub(super) struct Conversation {
     pub(super) system: Option<String>,
     pub(super) prompt: String,
-    /// Images that stand in the messages themselves.
+    /// Images in the messages themselves.
     pub(super) images: Vec<Cell>,
     pub(super) reply: Option<String>,
 }

@@ -19,8 +19,8 @@ const ROWS: usize = 64;
 /// Names that are kept.
 const NAMES: usize = 200;
 
-/// The names of a data set's columns; fields of objects as `column.field`. Files that cannot be read have none: whoever reads
-/// their rows tells.
+/// The names of a data set's columns; fields of objects as `column.field`. Files that cannot be read have none: whoever
+/// reads their rows tells.
 pub(super) fn names(root: &Path, files: &[String], limits: &DatasetLimits) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for name in files.iter().take(FILES) {

@@ -1,5 +1,5 @@
-//! Pages of Parquet after they were inflated and before they become values: a dictionary says a thing once that rows then
-//! repeat, and a row may hold any number of them.
+//! Pages of Parquet after they were inflated and before they become values: a dictionary says a thing once that rows
+//! then repeat, and a row may hold any number of them.
 
 use parquet::basic::{Encoding, Type as Physical};
 use parquet::column::page::{Page, PageMetadata, PageReader};

@@ -1,4 +1,4 @@
-//! Where each row stands: fixed-size entries in a file, so that memory does not grow with the number of rows.
+//! The position of each row: fixed-size entries in a file, so that memory does not grow with the number of rows.
 
 use std::fs::File;
 use std::io::{BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 const ENTRY: usize = 32;
 
-/// Where a row stands.
+/// The position of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry {
     /// Number of the data file in the layout's list.

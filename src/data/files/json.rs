@@ -11,8 +11,8 @@ const MAX_VALUES: usize = 1 << 18;
 /// Names of columns that are not read, kept for messages.
 const MAX_NAMES: usize = 50;
 
-/// The row in `text`; of its columns only those that `wanted` names, and all of them without it. What is not wanted is there by
-/// its name alone.
+/// The row in `text`; of its columns only those that `wanted` names, and all of them without it. What is not wanted is
+/// there by its name alone.
 pub(super) fn row<S: AsRef<str>>(text: &[u8], wanted: Option<&[S]>) -> Result<Row, String> {
     let mut left = MAX_VALUES;
     let mut reader = serde_json::Deserializer::from_slice(text);
@@ -21,7 +21,7 @@ pub(super) fn row<S: AsRef<str>>(text: &[u8], wanted: Option<&[S]>) -> Result<Ro
     read.map_err(|error| format!("the line is not a valid JSON object: {error}"))
 }
 
-/// Any value, for JSON that stands in a text.
+/// Any value, for JSON inside of a string.
 pub(super) fn value(text: &str) -> Option<Cell> {
     let mut left = MAX_VALUES;
     let mut reader = serde_json::Deserializer::from_str(text);

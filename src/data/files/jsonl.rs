@@ -7,7 +7,7 @@ use std::path::Path;
 use super::cell::Row;
 use super::json;
 
-/// Where a line stands.
+/// The position of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Line {
     /// Number of the line, from 1.

@@ -1,4 +1,4 @@
-//! What is kept beside an indexed data set: its settings, its data files, and what every file looked like.
+//! The description stored with an indexed data set: its settings, its data files, and the state of every file.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write};
@@ -35,7 +35,7 @@ pub(super) struct Layout {
     pub(super) version: u32,
     /// Its name when it was registered.
     pub(super) name: String,
-    /// The folder of its files; none: `files` beside this description.
+    /// The folder of its files; none: `files` next to this description.
     pub(super) root: Option<PathBuf>,
     pub(super) settings: DatasetSettings,
     pub(super) limits: DatasetLimits,

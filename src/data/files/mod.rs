@@ -1,8 +1,7 @@
-//! Data sets in files: JSON lines, JSON arrays, tables and Parquet, with images inside or beside them.
+//! Data sets in files: JSON lines, JSON arrays, tables and Parquet, with images inside or in separate files.
 //!
-//! [`prepare`] reads every row once, checks it, and writes an index; [`FileDataset`] finds any row again through that index.
-//! Neither holds more than one row in memory, and of Parquet
-//! the pages that it is in.
+//! [`prepare`] reads every row once, checks it, and writes an index; [`FileDataset`] finds any row again through that
+//! index. Neither holds more than one row in memory, and of Parquet the pages that it is in.
 
 mod array;
 mod cell;
@@ -57,7 +56,8 @@ pub struct FileDataset {
 
 impl FileDataset {
     /// Opens the data set that [`prepare`] indexed in `dir`; its rows are read with `columns`, and with those they were
-    /// checked with for what keeps its default name. `Changed` when files that are kept elsewhere are no longer what they were.
+    /// checked with for what keeps its default name. `Changed` when files that are kept elsewhere are no longer what
+    /// they were.
     pub fn open(dir: &Path, columns: Option<&Columns>) -> Result<Self, DataError> {
         let layout = Layout::read(dir)?;
         // Files inside the folder belong to the program and never change.

@@ -1,5 +1,5 @@
-//! Pages of Parquet before they are inflated: what their headers promise, counted against a budget. A header lies as easily as a
-//! footer, and gzip gives as many bytes as it likes.
+//! Pages of Parquet before they are inflated: what their headers promise, counted against a budget. A header lies as
+//! easily as a footer, and gzip gives as many bytes as it likes.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek as _, SeekFrom};
@@ -20,7 +20,8 @@ pub(super) struct Need {
     pub(super) page: u64,
 }
 
-/// Walks over the pages of a column, which are `len` bytes from `start` on. Nothing is kept, and no page is larger than it says.
+/// Walks over the pages of a column, which are `len` bytes from `start` on. Nothing is kept, and no page is larger than
+/// it says.
 pub(super) fn need(file: &File, start: u64, len: u64, codec: Compression) -> Result<Need, String> {
     let mut reader = BufReader::new(file.try_clone().map_err(|e| e.to_string())?);
     reader.seek(SeekFrom::Start(start)).map_err(|e| e.to_string())?;
@@ -52,7 +53,7 @@ fn inflates_to(reader: &mut BufReader<File>, plain: u64, compressed: u64, size: 
     std::io::copy(&mut page.by_ref().take(plain), &mut std::io::sink()).map_err(|e| e.to_string())?;
     let most = size.saturating_sub(plain);
     let mut inflated = flate2::read::MultiGzDecoder::new(page.by_ref()).take(most + 1);
-    // Damage is told by whoever reads the page.
+    // The reader of the page reports damage.
     let found = std::io::copy(&mut inflated, &mut std::io::sink()).unwrap_or(most);
     if found > most {
         return Err(format!("a page holds more than the {size} bytes that its header promises"));
@@ -67,7 +68,7 @@ struct Header {
     is_dictionary: bool,
     uncompressed: i64,
     compressed: i64,
-    /// Bytes of levels that stand before the compressed data (version 2).
+    /// Bytes of levels before the compressed data (version 2).
     levels: i64,
 }
 

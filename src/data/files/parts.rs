@@ -19,7 +19,7 @@ const BESIDE: [&str; 8] = ["data", "set", "split", "part", "files", "rows", "ima
 /// Where the tag of a row is in the first number of its entry until rows are parted.
 const TAG_SHIFT: u32 = 48;
 
-/// The part that a word tells: a known name, alone or with a number or a usual ending behind it.
+/// The split that a word names: a known name, alone or followed by a number or a common ending.
 fn by_name(word: &str) -> Option<Split> {
     let word = word.to_ascii_lowercase();
     let begins = |name: &&str| word.strip_prefix(*name).is_some_and(is_tail);
@@ -38,8 +38,8 @@ fn words(name: &str) -> impl DoubleEndedIterator<Item = &str> {
     name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty())
 }
 
-/// The part that a data file's name tells by its last word that tells one, else that of the nearest folder whose whole name
-/// tells one.
+/// The part that a data file's name tells by its last word that tells one, else that of the nearest folder whose whole
+/// name tells one.
 pub(super) fn by_file_name(path: &str) -> Option<Split> {
     let mut pieces = path.rsplit(['/', '\\']);
     let file = pieces.next().unwrap_or_default();

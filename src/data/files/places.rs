@@ -40,8 +40,8 @@ impl Places {
         Self { root: root.to_owned(), folders: OnceLock::new() }
     }
 
-    /// The file `name`: beside the data file `beside`, in a folder above it, or below one outer folder. Names are the same
-    /// whether their accents are composed or not. Links count as what they lead to.
+    /// The file `name`: beside the data file `beside`, in a folder above it, or below one outer folder. Names are the
+    /// same whether their accents are composed or not. Links count as what they lead to.
     pub(super) fn find(&self, beside: &Path, name: &str) -> Result<PathBuf, String> {
         let inside = relative(name)?;
         let above = beside.ancestors().skip(1).take_while(|folder| folder.starts_with(&self.root));

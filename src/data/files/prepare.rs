@@ -39,8 +39,8 @@ impl Prepared {
     }
 }
 
-/// Reads every row and writes the index into the folder `out`; without an index when the report names a fault. `watch` sees
-/// every good row; where it returns false, everything ends with [`DataError::Stopped`].
+/// Reads every row and writes the index into the folder `out`; without an index when the report names a fault. `watch`
+/// sees every good row; where it returns false, everything ends with [`DataError::Stopped`].
 pub fn prepare(
     what: &Preparing<'_>,
     out: &Path,
@@ -54,7 +54,7 @@ pub fn prepare(
     }
     let source = what.source.canonicalize().map_err(|e| file_error(what.source, e))?;
     let (root, mut data_files) = data_files(&source, what.limits)?;
-    // Tables and arrays beside rows may be notes about them.
+    // Tables and arrays next to rows may be notes about them.
     let is_plain = |name: &str| matches!(kind(name), Kind::Parquet | Kind::Lines);
     if data_files.iter().any(|name| is_plain(name)) {
         data_files.retain(|name| is_plain(name) || found::asks(&root, name, &what.settings.columns, what.limits));
@@ -128,7 +128,7 @@ fn data_files(source: &Path, limits: &DatasetLimits) -> Result<(PathBuf, Vec<Str
     Ok((source.to_owned(), found))
 }
 
-/// Do rows stand in it? Of JSON only in arrays of objects and in lines: settings are JSON as well.
+/// Does it contain rows? JSON must be an array of objects or lines, because settings are JSON as well.
 fn is_data(name: &str, path: &Path) -> bool {
     let kinds = [".jsonl", ".ndjson", ".parquet", ".tsv", ".csv"];
     let is_rows = |path: &Path| array::kind(path).is_ok_and(|kind| kind != array::Kind::Other);

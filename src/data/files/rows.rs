@@ -147,7 +147,7 @@ impl RowReader {
 
     /// A row of Parquet. A group whose rows were passed is read from its beginning again.
     fn of_group(&self, entry: &Entry, path: &Path) -> Result<Arc<Row>, String> {
-        // Held while decoding: whoever else wants the group gains nothing by decoding it a second time.
+        // Locked while decoding, so that a group is not decoded twice.
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         let Cache { files, groups } = &mut *cache;
         let key = (entry.file, entry.at);

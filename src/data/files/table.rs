@@ -18,7 +18,8 @@ const MAX_ROW: u64 = 16 << 20;
 /// What a reader may have read ahead.
 const AHEAD: u64 = 1 << 17;
 
-/// A file that gives no more bytes than it is allowed: a quote that is never closed would be read to the end of the file.
+/// A file that gives no more bytes than it is allowed: a quote that is never closed would be read to the end of the
+/// file.
 struct Metered {
     file: BufReader<File>,
     left: Rc<Shared<u64>>,
@@ -101,7 +102,8 @@ impl Table {
     }
 }
 
-/// Are there as many quotation marks that end a value as begin one? Without its end a value goes on to the end of the file.
+/// Are there as many quotation marks that end a value as begin one? Without its end a value goes on to the end of the
+/// file.
 fn is_closed(path: &Path, line: Line) -> bool {
     let is_open = |bytes: Vec<u8>| bytes.iter().fold(false, |open, byte| open ^ (*byte == b'"'));
     jsonl::bytes(path, line).is_ok_and(|bytes| !is_open(bytes))

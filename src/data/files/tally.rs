@@ -12,7 +12,7 @@ use crate::domain::spec::Columns;
 const TOLD: usize = 20;
 /// Tags that are counted.
 const TAGS: usize = 100;
-/// Image processors refuse a picture whose longer side is more than so many times the shorter one.
+/// Image processors reject an image whose longer side is more than this number of times the shorter one.
 const MAX_RATIO: u32 = 200;
 
 /// Counts over all rows.

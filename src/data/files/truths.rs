@@ -100,7 +100,8 @@ fn written(cell: &Cell) -> String {
     }
 }
 
-/// The texts of a list that was written as a text, by JSON or by Python; none where it is anything else, such as an interval.
+/// The texts of a list that was written as a text, by JSON or by Python; none where it is anything else, such as an
+/// interval.
 fn list_in(text: &str) -> Option<Vec<String>> {
     let trimmed = text.trim();
     if !(trimmed.starts_with("[\"") || trimmed.starts_with("['")) {

@@ -15,10 +15,10 @@ use crate::domain::dataset::DatasetLimits;
 /// Bytes between two looks at the room that is left on the disk.
 const LOOK_EVERY: u64 = 16 << 20;
 
-/// Unpacks the zip file `archive` into `dir`. What a Mac adds and hidden files are left out; links, encrypted entries, paths
-/// that lead out of `dir`, more files or more bytes than `limits` allow are errors, and so is a disk that would get full. Empty
-/// files hold neither rows nor images and are left out. What an entry's header says about its
-/// size is not trusted: the bytes are counted.
+/// Unpacks the zip file `archive` into `dir`. What a Mac adds and hidden files are left out; links, encrypted entries,
+/// paths that lead out of `dir`, more files or more bytes than `limits` allow are errors, and so is a disk that would
+/// get full. Empty files hold neither rows nor images and are left out. What an entry's header says about its size is
+/// not trusted: the bytes are counted.
 pub fn unpack(archive: &Path, dir: &Path, limits: &DatasetLimits) -> Result<(), DataError> {
     let name = archive.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let bad = |problem: String| DataError::Archive { file: name.clone(), problem };

@@ -26,7 +26,7 @@ pub(super) fn paint(scene: &GeometryScene) -> RgbImage {
     let longer = width.max(height) as i32;
     let (w, h) = (width as i32 * LONG / longer, height as i32 * LONG / longer);
     let centre = SIDE as i32 * FINE / 2;
-    // From a figure whose corner of the horizontal and vertical side lies lower left, mirrored about the middle.
+    // From a figure whose corner of the horizontal and vertical side is at the lower left, mirrored about the middle.
     let place = |(x, y): Point| {
         let (x, y) = (x - w / 2, y - h / 2);
         let (x, y) = (if scene.mirrored.0 { -x } else { x }, if scene.mirrored.1 { -y } else { y });

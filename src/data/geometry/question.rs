@@ -66,7 +66,7 @@ impl Kind {
         }
     }
 
-    /// What stands at the horizontal side, the vertical side and the hypotenuse.
+    /// The labels of the horizontal side, the vertical side and the hypotenuse.
     pub(super) fn labels(self, figure: &Figure) -> [Option<String>; 3] {
         let number = |n: u32| Some(n.to_string());
         let unknown = || Some("?".to_owned());

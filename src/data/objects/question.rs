@@ -110,7 +110,8 @@ fn of_colour(paint: Paint) -> Filter {
     Filter { paint: Some(paint), ..Filter::default() }
 }
 
-/// Draws a question by lot. A colour that shares its first place is not asked for; that question becomes one of counting.
+/// Draws a question by lot. A colour that shares its first place is not asked for; that question becomes one of
+/// counting.
 pub(super) fn draw(
     objects: &[Object],
     shapes: &[Shape],

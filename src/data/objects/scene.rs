@@ -1,4 +1,4 @@
-//! What lies in a picture: objects on a grid.
+//! The contents of an image: objects on a grid.
 
 use super::object::{Object, Paint, Shape, Size};
 use super::question::{self, Question};

@@ -30,7 +30,7 @@ pub(super) fn file_name(name: &str, endpoint: &str) -> Result<(), HubError> {
     Err(fault(endpoint, format!("the file name `{}` leads out of the repository", name.escape_default())))
 }
 
-/// Has the file behind a link all its bytes, and, where the hub gave a SHA-256, the right ones?
+/// Is the linked file complete and, if the hub gave a SHA-256, correct?
 pub(super) fn content(link: &Path, size: u64) -> Result<(), HubError> {
     let blob = link.canonicalize().map_err(HubError::Cache)?;
     let damaged = |problem: String| HubError::Damaged { file: link.display().to_string(), problem };

@@ -10,7 +10,7 @@ pub enum HubError {
     /// A name that is none.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
-    /// There is no answer.
+    /// The hub does not answer.
     #[error(
         "cannot reach the hub {endpoint}: {problem}; download it elsewhere and register the folder ({{\"source\": {{\"path\": …}}}}), or name another hub in the setting hf_endpoint (HF_ENDPOINT)"
     )]

@@ -37,8 +37,8 @@ const TABLES: [&str; 3] = [".json", ".tsv", ".csv"];
 /// Ends of the names of images.
 const IMAGES: [&str; 8] = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"];
 
-/// The files that rows need: data files, archives and images, of one folder of the repository if one is named. Hidden files
-/// are left out, and so is what a hub's own tools put beside the rows.
+/// The files that rows need: data files, archives and images, of one folder of the repository if one is named. Hidden
+/// files are left out, and so is what a hub's own tools put beside the rows.
 pub fn dataset_files(snapshot: &Snapshot, folder: Option<&str>) -> Result<Vec<String>, HubError> {
     let prefix = folder.map(|folder| format!("{}/", folder.trim_matches('/'))).unwrap_or_default();
     let ends = |file: &str, ends: &[&str]| {
@@ -54,7 +54,7 @@ pub fn dataset_files(snapshot: &Snapshot, folder: Option<&str>) -> Result<Vec<St
         let place = folder.map(|folder| format!(" in its folder `{folder}`")).unwrap_or_default();
         return Err(HubError::NoRows { id: snapshot.id.clone(), place });
     }
-    // Rows first: what is missing beside them shows before thousands of images have come.
+    // Rows first, so that missing files are detected before thousands of images are downloaded.
     files.sort_by_key(|file| (!ends(file, rows), file.clone()));
     Ok(files)
 }

@@ -1,7 +1,7 @@
 //! The model hub: repositories of models and data sets at Hugging Face, or at a server that speaks like it.
 //!
-//! A revision is settled to its commit before anything is fetched, and files are fetched by that commit: what was looked at
-//! is what arrives. Files lie in a cache folder in the layout of Hugging Face's own tools
+//! A revision is settled to its commit before anything is fetched, and files are fetched by that commit: what was
+//! looked at is what arrives. Files are in a cache folder in the layout of Hugging Face's own tools
 //! (`models--org--name/snapshots/<commit>/`); a file that is there is not fetched again, and one that broke off goes on
 //! where it stopped. Everything here blocks.
 
@@ -24,7 +24,7 @@ pub use files::{dataset_files, model_files};
 
 /// Tries of one file, each going on where the one before broke off.
 const RETRIES: usize = 3;
-/// Progress is told whenever so many more bytes have come.
+/// Progress is reported after this number of bytes.
 const TOLD_EVERY: u64 = 16 << 20;
 
 /// A kind of repository.
@@ -94,7 +94,7 @@ impl Hub {
         Ok(Snapshot { kind, id: repository.id.clone(), commit: info.sha, files })
     }
 
-    /// Fetches the `wanted` files of a snapshot and returns the folder in which they lie.
+    /// Downloads the `wanted` files of a snapshot and returns their folder.
     pub fn fetch(
         &self,
         snapshot: &Snapshot,
@@ -141,7 +141,7 @@ impl Hub {
         check::content(&path, size).inspect_err(|_| forget(&path))
     }
 
-    /// The folder in which a snapshot's files lie, or would.
+    /// The folder of a snapshot's files, which need not exist.
     pub fn snapshot_dir(&self, snapshot: &Snapshot) -> PathBuf {
         let repo = Repo::with_revision(snapshot.id.clone(), repo_type(snapshot.kind), snapshot.commit.clone());
         self.cache.repo(repo).pointer_path(&snapshot.commit)

@@ -1,4 +1,5 @@
-//! The structure of an answer: tuples, intervals, sets, lists, matrices, ratios, equations, inequalities; scalars inside.
+//! The structure of an answer: tuples, intervals, sets, lists, matrices, ratios, equations, inequalities; scalars
+//! inside.
 
 mod equation;
 mod interval;
@@ -12,7 +13,8 @@ use super::symbols::{EMPTY_SET, SET_CLOSE, SET_OPEN};
 /// Structures nested deeper, or of more parts, are compared as text.
 const MAX_DEPTH: usize = 6;
 const MAX_PARTS: usize = 64;
-/// Bytes that are looked at in one answer, those of every part and of every attempt counted; what is beyond is compared as text.
+/// Bytes that are looked at in one answer, those of every part and of every attempt counted; what is beyond is compared
+/// as text.
 const MAX_WORK: usize = 1 << 16;
 /// Relations, longest first. `\in` and `=` may name a value.
 const RELATIONS: [&str; 7] = ["<=", ">=", "!=", "\\in ", "<", ">", "="];
@@ -41,7 +43,7 @@ enum Shape {
     Text,
 }
 
-/// Where a part stands: how deep, and how much may still be read.
+/// The context of a part: its depth, and the remaining budget.
 #[derive(Clone, Copy)]
 struct At<'a> {
     depth: usize,
@@ -198,8 +200,8 @@ fn items(text: &str) -> Option<Vec<&str>> {
     spaced.or_else(|| split(text, &[","]))
 }
 
-/// Splits at any of the separators outside all brackets. None when there is nothing to split or too much. Empty parts at
-/// the ends of words (`1, 2, or 3`) are left out; an empty part in front or in the middle makes it no list.
+/// Splits at any of the separators outside all brackets. None when there is nothing to split or too much. Empty parts
+/// at the ends of words (`1, 2, or 3`) are left out; an empty part in front or in the middle makes it no list.
 fn split<'a>(text: &'a str, separators: &[&str]) -> Option<Vec<&'a str>> {
     let mut parts = Vec::new();
     let (mut depth, mut start, mut at) = (0_i32, 0, 0);

@@ -4,7 +4,7 @@ use super::value::Value;
 
 /// Values agree to this share of their size.
 const TOLERANCE: f64 = 1e-9;
-/// With variables: at so many points, of which at least [`MIN_POINTS`] must have values, to this share of their size.
+/// With variables: number of points to compare at, of which at least [`MIN_POINTS`] must have values, and their tolerance.
 const POINTS: u64 = 8;
 const MIN_POINTS: usize = 3;
 const POINT_TOLERANCE: f64 = 1e-7;

@@ -119,7 +119,7 @@ impl Parser<'_> {
         }
     }
 
-    /// May `c` begin a factor that is written without a multiplication sign? Two numbers side by side are no product.
+    /// May `c` begin a factor that is written without a multiplication sign? Two adjacent numbers are not a product.
     fn starts_factor(&self, c: u8) -> bool {
         match c {
             b'\\' => !self.rest().starts_with(b"\\choose") && !self.closes_step(),

@@ -36,7 +36,7 @@ impl Scalar {
         if percent && let Some(expression) = parser::parse(body) {
             return Self { text: body.to_owned(), expression: Some(expression), percent, ..scalar };
         }
-        // The degrees of an angle whose sine is taken are no unit of the result.
+        // The degrees of an angle inside of a sine are not a unit of the result.
         if scalar.text.contains(DEGREES)
             && let Some(expression) = parser::parse(&scalar.text)
         {
@@ -72,7 +72,7 @@ impl Scalar {
         a.equals(b).unwrap_or_else(|| same_text(&self.text, &other.text))
     }
 
-    /// Is it this text, which is no expression?
+    /// Is it this text, which is not an expression?
     pub fn is_text(&self, text: &str) -> bool {
         self.expression.is_none() && self.text == text
     }
@@ -120,8 +120,8 @@ fn strip_percent(text: &str) -> (&str, bool) {
     (text, false)
 }
 
-/// Splits `5 cm`, `1.2 million`, `3 million dollars` into the number and (power of ten, unit): the first place after which
-/// everything is a phrase of units, and before which there is a number.
+/// Splits `5 cm`, `1.2 million`, `3 million dollars` into the number and (power of ten, unit): the first place after
+/// which everything is a phrase of units, and before which there is a number.
 fn split_unit(text: &str) -> Option<(String, Expression, (i32, String))> {
     let bytes = text.as_bytes();
     let starts = (1..bytes.len()).filter(|&i| {

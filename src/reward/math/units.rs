@@ -1,6 +1,7 @@
 //! Units and counted nouns after a number.
 
-/// Canonical names, and how else they are written. Single letters are case-sensitive and count as units only after a space.
+/// Canonical names, and how else they are written. Single letters are case-sensitive and count as units only after a
+/// space.
 const UNITS: [(&str, &[&str]); 46] = [
     ("m", &["meter", "meters", "metre", "metres"]),
     ("cm", &["centimeter", "centimeters", "centimetre", "centimetres"]),
@@ -51,11 +52,11 @@ const UNITS: [(&str, &[&str]); 46] = [
 ];
 /// Words without a meaning of their own.
 const EMPTY: [&str; 2] = ["unit", "units"];
-/// Shorter words are no counted nouns.
+/// Shorter words are not counted nouns.
 const MIN_NOUN: usize = 3;
 
-/// Reads a phrase such as `cm`, `cm^2`, `square cm`, `km/h`, `meters per second`, `apples`. The result is one spelling for
-/// all ways to write it (empty: a phrase without meaning, such as `units`). None when it is no phrase of units.
+/// Reads a phrase such as `cm`, `cm^2`, `square cm`, `km/h`, `meters per second`, `apples`. The result is one spelling
+/// for all ways to write it (empty: a phrase without meaning, such as `units`). None if it is not a phrase of units.
 pub(super) fn canonical(phrase: &str, after_space: bool) -> Option<String> {
     let mut out: Vec<String> = Vec::new();
     let mut prefix_power = None;

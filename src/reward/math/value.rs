@@ -21,7 +21,7 @@ impl Value {
         Self { exact: None, approx }
     }
 
-    /// A literal: `digits` without the point, of which the last `decimals` stand behind it, times ten to `exponent`.
+    /// A literal: `digits` without the point, of which the last `decimals` are after it, times ten to `exponent`.
     pub fn literal(digits: &str, decimals: usize, exponent: i32) -> Self {
         let shift = exponent.saturating_sub(i32::try_from(decimals).unwrap_or(i32::MAX));
         let approx = format!("{digits}e{shift}").parse().unwrap_or(f64::NAN);
@@ -78,7 +78,8 @@ impl Value {
         Self { exact, approx: exact.map_or_else(|| self.approx.floor(), |(n, _)| n as f64) }
     }
 
-    /// Equal exactly where both are exact (unless one was rounded to decimals and is no whole number), else to `tolerance` of their size.
+    /// Equal exactly where both are exact (unless one was rounded to decimals and is not a whole number), else to
+    /// `tolerance` of their size.
     pub fn equals(self, other: Self, rounded: bool, tolerance: f64) -> bool {
         match (self.exact, other.exact) {
             (Some(a), Some(b)) if a == b => return true,

@@ -1,5 +1,5 @@
-//! How much of a project may be at work: told to the database, which hands jobs out, and to those who wait. How much it may
-//! store: asked before something is stored.
+//! How much of a project may be at work: told to the database, which hands jobs out, and to those who wait. How much it
+//! may store: asked before something is stored.
 
 use crate::config::app::ProjectLimits;
 use crate::domain::access::{ANY_PROJECT, ProjectLoad, ProjectQuota};
@@ -69,7 +69,7 @@ pub(in crate::service) fn over(project: &str, bytes: u64, most: u64) -> ServiceE
     ))
 }
 
-/// Tells what a job that comes behind `earlier` others of its project waits for; none where it does not.
+/// What a job with `earlier` others of its project ahead of it waits for; none if it does not wait.
 fn waits(job: &Job, load: &ProjectLoad, earlier: u64) -> Option<JobWaiting> {
     let project = &job.project;
     if let Some(most) = load.most.filter(|most| load.running + earlier >= *most) {

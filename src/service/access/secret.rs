@@ -1,7 +1,8 @@
 //! Secrets of keys, sessions and streams: made here, and compared here.
 //!
 //! Every secret holds 256 bits from the operating system, so a plain SHA-256 is kept of it: slow, salted hashes protect
-//! passwords that people choose and attackers can list; nobody lists 2^256 values, and a slow hash would cost every request.
+//! passwords that people choose and attackers can guess; 2^256 values cannot be guessed, and a slow hash would delay
+//! every request.
 
 use std::fmt::Write as _;
 
@@ -20,7 +21,7 @@ const PREFIX: usize = 12;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
-/// Nobody logs a secret by accident.
+/// Masks the secret in logs.
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secret(***)")
@@ -73,7 +74,7 @@ pub fn hash(secret: &str) -> String {
     hex(&Sha256::digest(secret.as_bytes()))
 }
 
-/// Is this the secret behind `expected`? Takes as long for a near miss as for a wild guess.
+/// Does the secret match the hash `expected`? The comparison takes constant time.
 pub fn matches(secret: &str, expected: &str) -> bool {
     hash(secret).as_bytes().ct_eq(expected.as_bytes()).into()
 }

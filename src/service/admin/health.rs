@@ -18,7 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const FRESH_SECONDS: f64 = 1.0;
 
 impl Admin {
-    /// Checks database, schema and storage. Callers of one second share a look: it writes to the disk, and anybody may ask for it.
+    /// Checks database, schema and storage. Callers of one second share a look: it writes to the disk, and anybody may
+    /// ask for it.
     pub async fn readiness(&self) -> Readiness {
         let mut last = self.last_look.lock().await;
         if let Some((since, seen)) = &*last

@@ -89,7 +89,7 @@ impl Admin {
             for id in &found {
                 match self.models().forget_checkpoint(id, REASON).await {
                     Ok(()) => gone += 1,
-                    // Somebody needs it after all, or was faster.
+                    // It is in use after all, or was already deleted.
                     Err(ServiceError::Held { .. } | ServiceError::NotFound { .. }) => {}
                     Err(error) => return Err(error),
                 }

@@ -1,8 +1,10 @@
-//! The files of this database: whose they are, which of them go, and that nothing goes because a database does not know it.
+//! The files of this database: whose they are, which of them go, and that nothing goes because a database does not know
+//! it.
 //!
-//! A store of artifacts carries the id of its database. What a database has deleted it notes in the same transaction, and the
-//! files follow, if need be after a restart. What no record names is an orphan: it was published by a process that died before
-//! it could record it. Orphans are noted with the time at which they were first found, and go when they are old.
+//! A store of artifacts carries the id of its database. What a database has deleted it notes in the same transaction,
+//! and the files follow, if need be after a restart. What no record names is an orphan: it was published by a process
+//! that died before it could record it. Orphans are noted with the time at which they were first found, and go when
+//! they are old.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -32,8 +34,8 @@ pub struct Orphans {
 }
 
 impl Admin {
-    /// Sees to it that the artifacts belong to this database. A store that says nothing is taken where it is empty, or where the
-    /// database knows something of what lies there: it is older than such notes, or was restored.
+    /// Sees to it that the artifacts belong to this database. A store that says nothing is taken where it is empty, or
+    /// if the database knows some of the artifacts: it is older than such notes, or was restored.
     ///
     /// # Errors
     /// `Conflict` with the way out; nothing was changed then.
@@ -57,7 +59,7 @@ impl Admin {
         let mine = database.clone();
         self.in_storage(move |artifacts| {
             if !artifacts.set_owner(&mine, false)? {
-                // Somebody was faster: this one, or another one.
+                // Another server was faster.
                 ownership(artifacts, &mine)?;
             }
             Ok(())
@@ -77,7 +79,7 @@ impl Admin {
         self.in_storage(move |artifacts| artifacts.set_owner(&database, true).map(drop)).await
     }
 
-    /// Removes the files of what this database has deleted, where somebody died before he could.
+    /// Removes the files of deleted records whose removal was interrupted.
     pub async fn finish_removals(&self) -> Result<()> {
         for key in self.database.removals().await? {
             self.remove_files(&key).await?;
@@ -134,7 +136,8 @@ impl Admin {
         }
     }
 
-    /// Those of a run's checkpoints that are not on record, unless an attempt may be at work: the next one sweeps its run.
+    /// Those of a run's checkpoints that are not on record, unless an attempt may be at work: the next one sweeps its
+    /// run.
     async fn unrecorded(&self, stored: Vec<String>) -> Result<Vec<String>> {
         let run = stored.first().and_then(|key| key.split('/').nth(1)).map(ToOwned::to_owned);
         let Some(run) = run else { return Ok(Vec::new()) };
@@ -160,7 +163,7 @@ fn stored(artifacts: &dyn ArtifactStore) -> std::result::Result<Vec<String>, Art
     Ok(found)
 }
 
-/// What lies directly below a prefix, complete or not.
+/// Everything directly below a prefix, complete or not.
 fn below(artifacts: &dyn ArtifactStore, prefix: &str) -> std::result::Result<Vec<String>, ArtifactError> {
     Ok([artifacts.list(prefix)?, artifacts.leftovers(prefix)?].concat())
 }

@@ -1,5 +1,5 @@
-//! What a server with the API does all the time: it tells that it is alive, ends leases that ran out (nobody else does where no
-//! worker lives), and ends uploads whose server is gone.
+//! What a server with the API does all the time: it tells that it is alive, ends leases that ran out (nobody else does
+//! where no worker lives), and ends uploads whose server is gone.
 
 use std::time::Duration;
 

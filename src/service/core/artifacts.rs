@@ -10,7 +10,8 @@ use crate::domain::eval_row::ROWS;
 use crate::service::core::Core;
 use crate::service::{Result, ServiceError};
 
-/// A server is done with an artifact's files after this time at the latest: models are in memory then, downloads have ended.
+/// A server is done with an artifact's files after this time at the latest: models are in memory then, downloads have
+/// ended.
 const IN_USE: Duration = Duration::from_hours(1);
 
 impl Core {

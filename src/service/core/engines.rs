@@ -27,7 +27,8 @@ impl Directory for Registered {
     }
 }
 
-/// Who answers requests for inference: the engine of this process, or those that are registered. Nothing else knows which.
+/// Who answers requests for inference: the engine of this process, or those that are registered. Nothing else knows
+/// which.
 pub(in crate::service) fn engine_of(settings: &AppSettings, registered: &Arc<dyn Directory>) -> Arc<dyn Engine> {
     if settings.roles.engine {
         return Arc::new(LocalEngine::on(

@@ -38,7 +38,7 @@ impl Core {
     }
 }
 
-/// What a failure at the hub means to whoever asked.
+/// Converts an error of the hub to a service error.
 pub(in crate::service) fn at_hub(error: &HubError) -> ServiceError {
     let message = error.to_string();
     match error {

@@ -9,11 +9,11 @@ use crate::outbound::ImageFetcher;
 use crate::service::core::Core;
 use crate::service::{Result, ServiceError};
 
-/// An image of a request, and where it stands there.
+/// An image of a request, and its JSON pointer.
 pub(in crate::service) type Place<'a> = (String, &'a mut String);
 
 impl Core {
-    /// Replaces the web addresses of images by what is behind them, as `data:` URLs.
+    /// Replaces web URLs of images by their content, as `data:` URLs.
     pub(in crate::service) async fn fetch_images(
         &self,
         images: Option<&mut Vec<String>>,

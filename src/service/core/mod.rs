@@ -42,8 +42,8 @@ const PREVIEWS: (usize, usize) = (4, 64);
 /// When a server was last heard of, and how long that has been so.
 type Heard = (Option<DateTime<Utc>>, Stopwatch);
 
-/// What the wings of the service share, on behalf of one caller. Everything but the caller and their view of the database is
-/// the same for all of them.
+/// What the wings of the service share, on behalf of one caller. Everything but the caller and their view of the
+/// database is the same for all of them.
 #[derive(Clone)]
 pub struct Core {
     /// The database as the caller sees it.
@@ -52,7 +52,7 @@ pub struct Core {
     pub(super) database: Arc<dyn Database>,
     /// On whose behalf.
     pub(super) caller: Caller,
-    /// Was there a key when somebody last looked?
+    /// Did a key exist at the last check?
     pub(super) keyed: Arc<Mutex<Option<bool>>>,
     pub(super) clock: Arc<dyn Clock>,
     /// This process among the servers on the database.

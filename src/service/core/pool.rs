@@ -1,4 +1,5 @@
-//! Work of seconds that a request asks for: a few pieces at a time, a queue behind them, and an end when the client is gone.
+//! Requested work that takes seconds: a few pieces at a time, a bounded queue, and cancellation when the client is
+//! gone.
 //!
 //! Every kind has a pool of its own, so that one kind takes neither the threads of another nor all of them.
 
@@ -47,7 +48,7 @@ impl Drop for Waiting {
 }
 
 impl Pool {
-    /// So many pieces of work at a time, and so many that wait.
+    /// A pool with limits on running and waiting pieces of work.
     pub(in crate::service) fn new(what: &'static str, running: usize, queued: usize) -> Self {
         let places = |count| Arc::new(Semaphore::new(count));
         Self { what, seats: places(running + queued), running: places(running) }

@@ -15,7 +15,7 @@ pub(in crate::service) struct Roots<'a> {
 }
 
 impl Roots<'_> {
-    /// The path, links followed, if it lies below one of the folders; else a complaint about the field at `pointer`.
+    /// The path, links followed, if it is below one of the folders; else an error about the field at `pointer`.
     pub(in crate::service) fn allow(&self, path: &str, pointer: &str) -> Result<PathBuf> {
         let refuse = |detail: String| Err(ServiceError::field(pointer, detail));
         let Self { setting, variable, folders } = self;

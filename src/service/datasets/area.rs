@@ -1,4 +1,4 @@
-//! Folders of uploads: what has arrived lies here until every row was checked.
+//! Folders of uploads, until every row was checked.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -13,10 +13,10 @@ pub(super) const WORK: &str = "work";
 pub(super) const ARCHIVES: &str = "archives";
 /// The data set's files, inside of what is published.
 pub(super) const FILES: &str = "files";
-/// Only in folders of uploads in parts: such a folder may wait for its next part with nobody in it.
+/// Only in folders of uploads in parts: such a folder may wait for its next part without a lock.
 const REQUEST: &str = "request.json";
 
-/// A folder of one upload; whoever holds its lock is alive.
+/// A folder of one upload; its lock is held while the upload is alive.
 pub(super) struct Area {
     pub(super) dir: PathBuf,
     _lock: File,
@@ -32,7 +32,7 @@ impl Area {
         Ok(Self { dir, _lock: lock })
     }
 
-    /// A folder that waits for parts; none while somebody else works in it.
+    /// A folder that waits for parts; none while it is in use.
     pub(super) fn open(dir: PathBuf) -> std::io::Result<Option<Self>> {
         let lock = File::open(dir.join(LOCK))?;
         match lock.try_lock() {
@@ -62,7 +62,7 @@ impl Area {
     }
 }
 
-/// Does nobody work in this folder?
+/// Is this folder unused?
 pub(super) fn is_abandoned(dir: &Path) -> bool {
     File::open(dir.join(LOCK)).map_or(true, |lock| lock.try_lock().is_ok())
 }

@@ -1,5 +1,5 @@
-//! Data sets on their way in whose server is gone: they become invalid. Those of a living server are left alone, and nothing is
-//! removed from the artifact store.
+//! Data sets on their way in whose server is gone: they become invalid. Those of a living server are left alone, and
+//! nothing is removed from the artifact store.
 
 use std::path::Path;
 use std::sync::PoisonError;
@@ -50,7 +50,7 @@ impl Datasets {
         Ok(())
     }
 
-    /// Does nobody work on this data set any more?
+    /// Was the work on this data set abandoned?
     async fn is_lost(&self, record: &DatasetRecord, holder: &DatasetHolder, silent: Duration) -> Result<bool> {
         let folder = self.uploads_dir().join(&record.id);
         if folder.is_dir() {
@@ -69,12 +69,13 @@ impl Datasets {
             // A program that does not say whose it is.
             None => !may_return(record.created_at),
             Some(server) if self.silence_of(server, holder) < silent.as_secs_f64() => false,
-            // Parts may lie in the folder of a server that comes back.
+            // Parts may be in the folder of a server that will be restarted.
             Some(_) => record.state == DatasetState::Validating || !holder.heard_at.is_some_and(may_return),
         })
     }
 
-    /// Seconds for which this server has not been heard of, as far as this process has watched. Clocks do not matter here.
+    /// Seconds for which this server has not been heard of, as far as this process has watched. Clocks do not matter
+    /// here.
     fn silence_of(&self, server: &str, holder: &DatasetHolder) -> f64 {
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let last = heard.entry(server.to_owned()).or_insert_with(|| (holder.heard_at, Stopwatch::start()));
@@ -85,7 +86,7 @@ impl Datasets {
     }
 }
 
-/// Removes the folders of uploads in which nobody works.
+/// Removes the folders of abandoned uploads.
 fn sweep(uploads: &Path) {
     for entry in std::fs::read_dir(uploads).into_iter().flatten().flatten() {
         let folder = entry.path();

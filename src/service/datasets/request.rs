@@ -157,7 +157,7 @@ impl DatasetRequest {
 
     /// The settings that jobs should take over.
     pub(super) fn recommended(settings: &DatasetSettings) -> Value {
-        // A job's own defaults stand where the data set has no such column.
+        // The job's own defaults apply if the data set has no such column.
         let mut columns = json!(settings.columns);
         if let Some(columns) = columns.as_object_mut() {
             columns.retain(|_, name| !name.is_null());

@@ -45,7 +45,7 @@ impl TokenCounter {
         })
     }
 
-    /// Counts a row. One that this model cannot read may suit another: it is no fault of the data set.
+    /// Counts a row. A row that does not fit this model may fit another one, so it is not an error.
     pub(super) fn add(&mut self, example: &Example) {
         match self.tokens(example) {
             Ok(tokens) => {

@@ -1,4 +1,4 @@
-//! Files on their way in: streamed to disk, visible to nobody until every row was checked.
+//! Uploads: streamed to disk, and invisible until every row was checked.
 
 use std::path::PathBuf;
 
@@ -65,7 +65,7 @@ impl Datasets {
         })
     }
 
-    /// Registers files that lie on the server's machine, where they stay, that a hub has, or that will come in parts.
+    /// Registers files on the server's machine (in place), on a hub, or that will be uploaded in parts.
     pub async fn register(&self, request: DatasetRequest, created_by: Option<String>) -> Result<DatasetRecord> {
         let settings = request.settings()?;
         let Some(source) = &request.source else {
@@ -141,7 +141,7 @@ impl Datasets {
         request.project.clone().unwrap_or_else(|| self.caller.project.clone())
     }
 
-    /// Where uploads lie until they are checked.
+    /// Folder of uploads until they are checked.
     pub(super) fn uploads_dir(&self) -> PathBuf {
         self.settings.data_dir.join("uploads")
     }

@@ -94,7 +94,8 @@ impl Inference {
     }
 }
 
-/// Why this engine cannot take a request, as another server tells its client; that it cannot at the moment is for the log here.
+/// Why this engine cannot take a request, as another server tells its client; that it cannot at the moment is for the
+/// log here.
 fn in_terms_of_the_engine(error: ServiceError) -> ServingError {
     match error {
         ServiceError::Invalid { errors, .. } => ServingError::Invalid(errors),

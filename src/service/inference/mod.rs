@@ -16,7 +16,8 @@ use crate::serving::answer::{GenerateAnswer, ScoreAnswer};
 use crate::serving::request::{GenerateRequest, ScoreRequest};
 use crate::serving::{GenerateEvent, ModelRef, ServingError};
 
-/// Generation, scores and chats, by whichever engine serves this server. A handle that is cheap to make: everything it works with is shared.
+/// Generation, scores and chats, by whichever engine serves this server. A handle that is cheap to make: everything it
+/// works with is shared.
 #[derive(Clone)]
 pub struct Inference(Arc<Core>);
 
@@ -78,8 +79,8 @@ impl Inference {
         Ok(self.engine.score(&model, request).await?)
     }
 
-    /// The folder behind a model's name: a registered model, `ckpt_…`, `run_…@best` or `run_…@last`. Where the engine is on
-    /// another server, the id alone.
+    /// The folder behind a model's name: a registered model, `ckpt_…`, `run_…@best` or `run_…@last`. Where the engine
+    /// is on another server, the id alone.
     pub async fn served_model(&self, reference: &str) -> Result<ModelRef> {
         let source = self.models().source(reference, "/model").await?;
         let dir = match &source.checkpoint {

@@ -24,7 +24,7 @@ pub enum StartAt {
     Start,
     /// With what happens from now on.
     Now,
-    /// Behind this sequence number.
+    /// After this sequence number.
     After(i64),
 }
 
@@ -35,7 +35,7 @@ pub struct Follow {
     pub filter: EventFilter,
     /// Where it begins.
     pub from: StartAt,
-    /// The job with whose end the stream ends; none: it goes on for ever.
+    /// The job whose end ends the stream; none: the stream does not end.
     pub until: Option<String>,
 }
 
@@ -44,7 +44,8 @@ pub struct Follow {
 pub enum Frame {
     /// Something happened.
     Event(Event),
-    /// Events behind the asked-for position are gone: read the lists again; the stream goes on behind `after`.
+    /// Events after the requested position are no longer available: read the lists again; the stream continues after
+    /// `after`.
     Reset {
         /// The position from which the stream goes on.
         after: i64,
@@ -56,12 +57,12 @@ pub enum Frame {
         /// The position of the end.
         seq: i64,
     },
-    /// The stream cannot go on.
+    /// The stream failed.
     Failed(ServiceError),
 }
 
 impl Jobs {
-    /// Past events in order, behind the sequence number `page.after`.
+    /// Past events in order, after the sequence number `page.after`.
     pub async fn events(&self, filter: &EventFilter, page: &Page) -> Result<Listing<Event>> {
         let after = match page.after.as_deref().map(str::parse) {
             None => 0,

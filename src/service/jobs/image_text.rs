@@ -1,4 +1,5 @@
-//! The reward `image_text` at the door: which folder its checkpoint is in, and whether there are images to compare with.
+//! The reward `image_text` at the door: which folder its checkpoint is in, and whether there are images to compare
+//! with.
 
 use crate::domain::dataset::DatasetRecord;
 use crate::domain::spec::{JobSpec, RewardSpec};
@@ -10,8 +11,8 @@ use crate::service::jobs::warning::JobWarning;
 use crate::service::{Result, ServiceError};
 
 impl Jobs {
-    /// Builds a reward after putting the real folder in place of each checkpoint's path: a folder below `model_roots`, links
-    /// followed, is the only one that a request may name.
+    /// Builds a reward after putting the real folder in place of each checkpoint's path: a folder below `model_roots`,
+    /// links followed, is the only one that a request may name.
     pub(super) async fn open_reward(&self, spec: &mut RewardSpec) -> Result<Box<dyn Reward>> {
         for (pointer, folder) in checkpoints(spec, "/reward") {
             *folder = self.models().roots().allow(folder, &format!("{pointer}/model"))?.display().to_string();

@@ -21,20 +21,20 @@ const BATCH: usize = 500;
 /// Which lines of a log are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogPart {
-    /// The last so many.
+    /// This number of last lines.
     Tail(usize),
-    /// So many behind a position.
+    /// This number of lines after a position.
     After(u64, usize),
 }
 
 /// One frame of a live log.
 #[derive(Debug)]
 pub enum LogFrame {
-    /// A line; the last one of those that were read together with the position behind them.
+    /// A line; the last one of a batch also has the position after it.
     Line(LogLine, Option<String>),
     /// The job has ended and everything was told.
     End(JobState),
-    /// The stream cannot go on.
+    /// The stream failed.
     Failed(ServiceError),
 }
 
@@ -43,8 +43,8 @@ impl Jobs {
         Ok(JobLogs::new(&self.settings.logs_dir()).shared_by(self.artifacts().await?))
     }
 
-    /// A part of a job's log. Empty while nothing was written, and for jobs that ran on a host with which this one shares neither
-    /// disk nor bucket.
+    /// A part of a job's log. Empty while nothing was written, and for jobs that ran on a host with which this one
+    /// shares neither disk nor bucket.
     pub async fn log(&self, job_id: &str, part: LogPart) -> Result<LogPage> {
         self.store.job(job_id).await?;
         self.read_log(job_id, part).await

@@ -1,4 +1,5 @@
-//! Kinds of rows that a job's settings refuse or that teach nothing, told from the report of its data set before it runs.
+//! Kinds of rows that a job's settings refuse or that teach nothing, told from the report of its data set before it
+//! runs.
 
 use crate::config::job::Origin;
 use crate::domain::columns::Role;

@@ -31,7 +31,7 @@ pub struct Download {
     pub chunks: tokio::sync::mpsc::Receiver<std::io::Result<Vec<u8>>>,
 }
 
-/// A file to be sent: where it lies, its path in the tar file, its size.
+/// A file to send: its location, its path in the tar file, its size.
 struct Entry {
     source: PathBuf,
     name: String,
@@ -49,8 +49,8 @@ impl Models {
         Ok(self.store.checkpoint(id).await?)
     }
 
-    /// The files of a checkpoint as a tar stream, in a folder named after it; with the trainer's own (optimizer, position,
-    /// job) if asked for. Nothing is copied: files are read while they are sent.
+    /// The files of a checkpoint as a tar stream, in a folder named after it; with the trainer's own (optimizer,
+    /// position, job) if asked for. Nothing is copied: files are read while they are sent.
     pub async fn download_checkpoint(&self, id: &str, trainer: bool) -> Result<Download> {
         let checkpoint = self.store.checkpoint(id).await?;
         let gone = |problem: String| ServiceError::Conflict(format!("the files of checkpoint `{id}`: {problem}"));
@@ -63,7 +63,7 @@ impl Models {
                 bytes: file.size_bytes,
             })
             .collect();
-        // Behind the first byte it is too late to say so.
+        // After the first byte it is too late to report it.
         for entry in &entries {
             let found = tokio::fs::metadata(&entry.source).await.map_err(|error| gone(error.to_string()))?.len();
             if found != entry.bytes {

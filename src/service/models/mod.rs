@@ -27,10 +27,10 @@ use crate::store::StoreError;
 pub use entry::{ModelEntry, ModelList};
 pub use request::{ModelOrigin, ModelRequest};
 
-/// How many checkpoints may stand between a checkpoint and the model that it grew from.
+/// Maximum number of checkpoints between a checkpoint and the registered model that it was trained from.
 const MAX_ANCESTORS: usize = 64;
 
-/// What a model's name in a request stands for.
+/// The resolved model of a request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelSource {
     /// Its one id: a registered model's name, or `ckpt_…`.
@@ -115,8 +115,8 @@ impl Models {
         })
     }
 
-    /// What `reference` stands for: a registered or promoted name, `hf:org/name@revision` of a registered model, `ckpt_…`,
-    /// `run_…@best` or `run_…@last`. An unknown one is a complaint about the field at `pointer`.
+    /// Resolves `reference`: a registered or promoted name, `hf:org/name@revision` of a registered model,
+    /// `ckpt_…`, `run_…@best` or `run_…@last`. An unknown one is a complaint about the field at `pointer`.
     pub async fn source(&self, reference: &str, pointer: &str) -> Result<ModelSource> {
         if let Some(base) = found(self.store.model(reference).await)? {
             return Ok(ModelSource { id: reference.to_owned(), base, checkpoint: None });
@@ -222,7 +222,7 @@ impl Models {
         Ok((ModelSource { id: reference.to_owned(), base, checkpoint: None }, Some(job.id)))
     }
 
-    /// The job whose result `reference` stands for, if that may lie in the future.
+    /// The job whose result `reference` names, if it may not have finished yet.
     async fn named_job(&self, reference: &ModelReference, after: Option<&str>) -> Result<Option<Job>> {
         match reference {
             ModelReference::Job(id) => found(self.store.job(id).await),
@@ -257,7 +257,8 @@ impl Models {
         Ok(ServiceError::field(pointer, detail))
     }
 
-    /// The folder of a registered model; a relative path counts from the data folder, an artifact may have to be fetched.
+    /// The folder of a registered model; a relative path counts from the data folder, an artifact may have to be
+    /// fetched.
     pub async fn dir(&self, model: &Model) -> Result<PathBuf> {
         let Some(key) = model.artifact_key() else { return Ok(self.settings.data_dir.join(&model.path)) };
         self.artifact_path(key).await?.map_err(|error| {
@@ -265,12 +266,13 @@ impl Models {
         })
     }
 
-    /// What the record of a model says about its folder. Where hosts share a store of artifacts, the files are copied into
-    /// it, as `models/<id>`, so that workers elsewhere find them.
+    /// What the record of a model says about its folder. Where hosts share a store of artifacts, the files are copied
+    /// into it, as `models/<id>`, so that workers elsewhere find them.
     pub(in crate::service) async fn model_path(&self, dir: PathBuf, id: &str) -> Result<String> {
         let artifacts = Arc::clone(self.artifacts().await?);
         if !artifacts.is_shared() {
-            // Absolute, because workers may stand elsewhere; a folder that was moved is found again at the next start.
+            // Absolute, because workers may have another working directory; a moved folder is found again at the next
+            // start.
             return Ok(std::path::absolute(&dir).unwrap_or(dir).display().to_string());
         }
         let (key, scratch) = (format!("models/{id}"), self.settings.models_dir());

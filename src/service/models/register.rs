@@ -17,11 +17,11 @@ use crate::service::{Result, ServiceError};
 
 /// Source of models that ship with the program.
 const BUILT_IN: &str = "builtin";
-/// Source of models that are read where they lie.
+/// Source of models that are read in place.
 const PATH: &str = "path";
 
 impl Models {
-    /// Registers a model: at once when its folder lies here, in the background when it comes from a hub.
+    /// Registers a model: immediately for a local folder, in the background for a hub.
     pub async fn register(&self, request: ModelRequest, created_by: Option<String>) -> Result<ModelEntry> {
         let project = request.project.clone().unwrap_or_else(|| self.caller.project.clone());
         self.access().may_write(&project)?;
@@ -51,7 +51,8 @@ impl Models {
         Roots { setting: "model_roots", variable: "VGPO_MODEL_ROOTS", folders: &self.settings.model_roots }
     }
 
-    /// A model brings a chat template, which this program and its workers run: whose template that may be is up to admins.
+    /// A model brings a chat template, which this program and its workers run: whose template that may be is up to
+    /// admins.
     fn may_fetch_models(&self) -> Result<()> {
         if self.caller.role == Role::Admin || self.settings.hub_models == Role::User {
             return Ok(());

@@ -1,4 +1,5 @@
-//! Runs: list, get, change, delete; their metrics, samples, attention maps and reports; sweeps, which are grids of runs.
+//! Runs: list, get, change, delete; their metrics, samples, attention maps and reports; sweeps, which are grids of
+//! runs.
 
 pub mod compare;
 pub mod maps;

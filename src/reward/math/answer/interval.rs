@@ -10,8 +10,8 @@ struct Interval {
     ends: [Answer; 2],
 }
 
-/// Do both say the same set, one of them by an inequality or a name? Two intervals, or two inequalities, are compared as they
-/// are written.
+/// Do both say the same set, one of them by an inequality or a name? Two intervals, or two inequalities, are compared
+/// as they are written.
 pub(super) fn same(a: &Answer, b: &Answer) -> bool {
     if matches!(
         (&a.shape, &b.shape),

@@ -7,7 +7,7 @@ use super::{Parser, binary};
 /// Longest period of a repeating decimal.
 const MAX_PERIOD: usize = 12;
 
-/// A decimal whose last digits repeat: `digits` of which `decimals` stand behind the point, then `period` for ever.
+/// A decimal whose last digits repeat: `digits`, of which `decimals` are after the point, then `period` repeating.
 fn periodic(digits: &str, decimals: usize, period: &str) -> Option<Value> {
     let digits = if digits.is_empty() { "0" } else { digits };
     let shift = 10_i128.checked_pow(u32::try_from(decimals).ok()?)?;

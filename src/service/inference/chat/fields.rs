@@ -29,8 +29,8 @@ const NO_TOOLS: &str = "tools are not supported";
 const NO_GRAMMAR: &str = "responses cannot be bound to a form";
 const TEMPLATE: &str = "the model's own chat template is used as it is";
 
-/// Fields that can only be honoured where they ask for what happens anyway: those of `OpenAI`'s request, and those that `vLLM`,
-/// `SGLang` and `mistral.rs` add to it. Null is as good as nothing for all of them.
+/// Fields that can only be honoured where they ask for what happens anyway: those of `OpenAI`'s request, and those that
+/// `vLLM`, `SGLang` and `mistral.rs` add to it. Null is as good as nothing for all of them.
 const NEUTRAL: [Neutral; 75] = [
     ("adapters", is_empty, LEAVE_OUT),
     ("add_generation_prompt", is_true, TEMPLATE),
@@ -144,7 +144,7 @@ pub(super) fn faults(other: &Map<String, Value>, known: &[&str]) -> Vec<FieldErr
     other.iter().filter_map(fault).collect()
 }
 
-/// Faults of the fields that the message `index` has beside role and content.
+/// Errors in the additional fields of message `index`.
 pub(super) fn message_faults(index: usize, other: &Map<String, Value>) -> Vec<FieldError> {
     let fault = |(name, value): (&String, &Value)| {
         let detail =

@@ -1,7 +1,7 @@
 //! Chat completions in `OpenAI`'s shape, answered by the same engine as `/generate`.
 //!
-//! Field names and behaviour follow `OpenAI`'s API reference ("Create chat completion"). Fields that have no effect here
-//! are accepted; fields that cannot be honoured are refused by name.
+//! Field names and behaviour follow `OpenAI`'s API reference ("Create chat completion"). Fields that have no effect
+//! here are accepted; fields that cannot be honoured are refused by name.
 
 pub mod answer;
 mod fields;

@@ -1,5 +1,5 @@
-//! The fields of a request beyond those that are read, of which only the gist is kept: they change nothing or are refused,
-//! and a list of tools or metadata may have megabytes.
+//! The fields of a request beyond those that are read, of which only the gist is kept: they change nothing or are
+//! refused, and a list of tools or metadata may have megabytes.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -17,7 +17,7 @@ const MOST: usize = 32;
 /// Entries of one of them that are kept.
 const KEPT: usize = 4;
 
-/// An object with known fields, and with others beside them.
+/// An object with known fields, and others.
 pub(super) trait WithOthers<'de>: Sized {
     /// The names of the known fields.
     const KNOWN: &'static [&'static str];
@@ -82,7 +82,8 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Sieve<'_, A> {
     }
 }
 
-/// The gist of a value: itself where it is simple, the first entries of a list or an object, null for what they hold deeper.
+/// The gist of a value: itself where it is simple, the first entries of a list or an object, null for what they hold
+/// deeper.
 struct Gist {
     inside: bool,
 }
@@ -138,7 +139,7 @@ impl<'de> Visitor<'de> for Gist {
         while entries.next_element::<IgnoredAny>()?.is_some() {
             more = true;
         }
-        // A list that goes on is not only what was kept of it.
+        // A list with more entries than were kept.
         kept.extend(more.then_some(Value::Null));
         Ok(if self.inside { Value::Null } else { kept.into() })
     }

@@ -1,4 +1,4 @@
-//! A report of a run: one HTML file that needs nothing beside it.
+//! A report of a run: one self-contained HTML file.
 
 mod page;
 mod samples;

@@ -15,7 +15,7 @@ use crate::serving::request::{AttentionOptions, MapFormat, MapScope, ScoreReques
 const PROMPTS: usize = 6;
 /// Responses of a prompt.
 const RESPONSES: usize = 3;
-/// How images stand in a prompt after the chat template.
+/// Image placeholders in a prompt after the chat template.
 const IMAGE: &str = "<|image_pad|>";
 
 /// One prompt of a report.
@@ -62,8 +62,8 @@ impl Runs {
         Ok(samples)
     }
 
-    /// Where the run's newest model looks while it reads the first response, over the image. The report does without when
-    /// the model cannot be loaded or is busy.
+    /// Where the run's newest model looks while it reads the first response, over the image. The report does without
+    /// when the model cannot be loaded or is busy.
     async fn heat_map(&self, run: &Run, group: &SampleGroup) -> Option<String> {
         let response = group.responses.first()?;
         run.last_checkpoint.as_ref()?;
