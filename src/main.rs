@@ -10,8 +10,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Threads of candle's element-wise operations; candle reads it once, so it must stand before the process starts.
 const ELEMENTWISE_THREADS: &str = "CANDLE_NUM_THREADS";
-/// Milliseconds until the allocator gives unused pages back. It gives back all that are unused at that moment, and faulting
-/// every buffer in again costs a fifth of an update: that should happen once in many steps.
+/// Milliseconds until the allocator gives unused pages back. It gives back all that are unused at that moment, and
+/// faulting every buffer in again costs a fifth of an update: that should happen once in many steps.
 const PURGE_DELAY: (&str, &str) = ("MIMALLOC_PURGE_DELAY", "60000");
 
 fn main() -> ExitCode {
@@ -23,8 +23,8 @@ fn main() -> ExitCode {
     cli.run()
 }
 
-/// Starts this program again with candle's spinning thread pool off: the trainer and the engine run one graph per thread,
-/// and a pool that spins at every small operation costs them most of their time (measured: 5 to 8 times).
+/// Starts this program again with candle's spinning thread pool off: the trainer and the engine run one graph per
+/// thread, and a pool that spins at every small operation costs them most of their time (measured: 5 to 8 times).
 #[allow(clippy::print_stderr)]
 fn restart_with_settled_threads(one_graph_per_core: bool) -> ExitCode {
     let program = match std::env::current_exe() {

@@ -17,7 +17,7 @@ pub struct BackupArgs {
     /// The backup: a folder that does not exist yet.
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
-    /// Leave out what is damaged where it lies, instead of giving up.
+    /// Skip artifacts that are damaged in the source, instead of failing.
     #[arg(long)]
     allow_damaged: bool,
 }
@@ -30,12 +30,12 @@ pub struct RestoreArgs {
     /// The backup.
     #[arg(long, value_name = "DIR")]
     from: PathBuf,
-    /// Only check that the backup is whole.
+    /// Only check that the backup is complete.
     #[arg(long)]
     check: bool,
 }
 
-/// Saves database, artifacts and logs while everything goes on.
+/// Saves database, artifacts and logs while the server is running.
 pub fn run_backup(args: &BackupArgs) -> ExitCode {
     let place = match place(&args.flags) {
         Ok(place) => place,
@@ -48,7 +48,7 @@ pub fn run_backup(args: &BackupArgs) -> ExitCode {
     match taken {
         Ok(manifest) => {
             for key in &manifest.damaged {
-                say(format!("left out, because it is damaged: {key}"));
+                say(format!("skipped, because it is damaged: {key}"));
             }
             say(format!("saved in {}: {}", args.to.display(), summary(&manifest)))
         }
@@ -56,7 +56,7 @@ pub fn run_backup(args: &BackupArgs) -> ExitCode {
     }
 }
 
-/// Puts a backup back into an empty place.
+/// Restores a backup into an empty data folder.
 pub fn run_restore(args: &RestoreArgs) -> ExitCode {
     if args.check {
         return match BackupManifest::read(&args.from) {

@@ -24,7 +24,8 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Write the reference model (6 million parameters, random weights), so that other programs can measure the same.
+    /// Write the reference model (6 million parameters, random weights), so that other programs can be measured with
+    /// it.
     Model {
         /// The folder to write; must exist.
         #[arg(long, value_name = "DIR")]
@@ -38,12 +39,12 @@ enum Command {
     Generate(Generate),
     /// Measure whole steps of the trainer: rollout, reward, log-probs, update.
     Step(Step),
-    /// Measure what serving in fewer bits changes: bytes of the weights, log-probs and answers on a generated task.
+    /// Measure the effect of quantisation: size of the weights, log-probs and answers on a generated task.
     Weights(Quantization),
 }
 
 impl Args {
-    /// Is it work of the trainer, with a graph of its own on every core?
+    /// Does it run the trainer, with one graph per core?
     pub fn runs_one_graph_per_core(&self) -> bool {
         !matches!(self.command, Command::Generate(_) | Command::Weights(_))
     }
@@ -51,7 +52,7 @@ impl Args {
 
 #[derive(Debug, clap::Args)]
 struct Common {
-    /// A Hugging Face folder; without it the reference model is made on the spot.
+    /// A Hugging Face folder; by default the reference model is generated.
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
     /// Timed runs; one more warms up.
@@ -96,16 +97,16 @@ struct Policy {
     /// Number format of the weights.
     #[arg(long, value_enum, default_value_t = Format::F32)]
     dtype: Format,
-    /// Keep the vision tower as it is.
+    /// Freeze the vision tower.
     #[arg(long)]
     freeze_vision: bool,
-    /// Run every block again in the backward pass instead of keeping its graph.
+    /// Gradient checkpointing: recompute every block in the backward pass.
     #[arg(long)]
     checkpointing: bool,
     /// Keep the optimizer's state in main memory.
     #[arg(long)]
     offload: bool,
-    /// Padded tokens of a micro-batch at most.
+    /// Maximum number of padded tokens of a micro-batch.
     #[arg(long, default_value_t = 4096)]
     microbatch_tokens: u64,
 }
@@ -120,7 +121,7 @@ impl Policy {
 
 #[derive(Debug, clap::Args)]
 struct Update {
-    /// Prompts of the update, each with an image of its own.
+    /// Prompts of the update, each with its own image.
     #[arg(long, default_value_t = 16)]
     groups: usize,
     /// Responses of each prompt.
@@ -136,13 +137,13 @@ struct Update {
 
 #[derive(Debug, clap::Args)]
 struct Rollout {
-    /// Prompts, each with an image of its own.
+    /// Prompts, each with its own image.
     #[arg(long, default_value_t = 32)]
     groups: usize,
     /// Responses of each prompt.
     #[arg(long, default_value_t = 1)]
     group_size: usize,
-    /// Do not record where tokens attend to, which training does.
+    /// Do not capture attention, which training does.
     #[arg(long)]
     without_attention: bool,
     #[command(flatten)]
@@ -153,13 +154,13 @@ struct Rollout {
 
 #[derive(Debug, clap::Args)]
 struct Generate {
-    /// Requests at a time.
+    /// Concurrent requests.
     #[arg(long, default_value_t = 1)]
     clients: usize,
-    /// Ask for the attention map of every token.
+    /// Request the attention map of every token.
     #[arg(long)]
     maps: bool,
-    /// How weights are held: `native`, `q8_0` or `q4_0`.
+    /// Format of the weights: `native`, `q8_0` or `q4_0`.
     #[arg(long, value_name = "FORMAT", default_value = "native", value_parser = weight_format)]
     weights: WeightFormat,
     #[command(flatten)]
@@ -173,13 +174,13 @@ struct Quantization {
     /// A model folder, `hf:org/name@revision`, or the name of a model in the data folder.
     #[arg(long, value_name = "DIR_OR_NAME", default_value = "starter")]
     model: String,
-    /// The generated task whose held-out rows are asked.
+    /// The generated task whose held-out rows are used.
     #[arg(long, default_value = "digits")]
     task: String,
     /// Rows.
     #[arg(long, default_value_t = 200)]
     rows: u64,
-    /// The format that is held against the native one: `q8_0` or `q4_0`.
+    /// The format to compare with the native one: `q8_0` or `q4_0`.
     #[arg(long, value_name = "FORMAT", value_parser = weight_format)]
     weights: WeightFormat,
     /// Print one JSON object.
@@ -189,7 +190,7 @@ struct Quantization {
 
 #[derive(Debug, clap::Args)]
 struct Step {
-    /// Prompts of a step, each with an image of its own.
+    /// Prompts of a step, each with its own image.
     #[arg(long, default_value_t = 8)]
     groups: usize,
     /// Responses of each prompt.
@@ -206,7 +207,7 @@ struct Step {
     common: Common,
 }
 
-/// Runs a measurement.
+/// Runs a benchmark.
 pub fn run(args: Args) -> ExitCode {
     match args.command {
         Command::Model { out } => write_reference(&out).map_or_else(fail, |()| ExitCode::SUCCESS),
@@ -293,7 +294,7 @@ impl Step {
     }
 }
 
-/// Runs `work` on the chosen model and prints what it found: as JSON, or as the line that `show` makes of it.
+/// Runs `work` on the selected model and prints the result: as JSON, or as the line that `show` formats.
 fn measure<R: Serialize + Send + 'static>(
     common: Common,
     work: impl FnOnce(&Path, usize) -> Result<R, BenchError> + Send + 'static,

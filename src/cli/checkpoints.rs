@@ -54,7 +54,7 @@ enum Action {
         #[command(flatten)]
         client: ClientFlags,
     },
-    /// Delete a checkpoint that nobody needs.
+    /// Delete a checkpoint that is not in use.
     Delete {
         /// The checkpoint.
         id: String,
@@ -72,7 +72,7 @@ pub fn run(args: &Args) -> ExitCode {
             Action::Promote { id, name, client } => promote(id, name, client).await,
             Action::Delete { id, client } => {
                 Client::new(&client.server).delete(&format!("/v1/checkpoints/{id}")).await?;
-                Ok(say(format!("{id} is deleted")))
+                Ok(say(format!("{id} was deleted")))
             }
         }
     });
@@ -91,7 +91,7 @@ async fn list(run: Option<&str>, limit: u32, flags: &ClientFlags) -> Outcome {
     Ok(table(&["ID", "RUN", "STEP", "ACCURACY", "SERVED AS"], rows))
 }
 
-/// Writes beside the file first: a file under that name is whole.
+/// Writes to a temporary file first, so that a file with this name is always complete.
 async fn download(id: &str, out: Option<&Path>, trainer: bool, flags: &ClientFlags) -> Outcome {
     let out = out.map_or_else(|| PathBuf::from(format!("{id}.tar")), Path::to_path_buf);
     let mut draft = Draft::of(&out)?;

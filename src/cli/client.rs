@@ -14,10 +14,10 @@ use crate::outbound::{self, Body, OutboundError, Response};
 /// How long a connection to the server may take.
 const CONNECT: Duration = Duration::from_secs(30);
 
-/// Where the server is, and how to print.
+/// Address of the server, and output format.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ClientFlags {
-    /// Address of the server
+    /// URL of the server
     #[arg(long, value_name = "URL", env = "VGPO_SERVER", default_value_t = usual_address())]
     pub server: String,
     /// Print JSON.
@@ -30,11 +30,11 @@ pub struct ClientFlags {
 pub struct Client {
     base: String,
     http: outbound::Client,
-    /// What opens the server, or why it cannot be read.
+    /// The API key, or why it cannot be read.
     key: Result<Option<String>, String>,
 }
 
-/// What a server refused or why it was not reached.
+/// A request that was rejected, or a server that was not reached.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// No answer.
@@ -47,7 +47,7 @@ pub enum ClientError {
         /// Why.
         problem: String,
     },
-    /// The key that was named cannot be read.
+    /// The key cannot be read.
     #[error("{0}")]
     Key(String),
     /// A problem.
@@ -58,7 +58,7 @@ pub enum ClientError {
         /// The problem's body.
         body: Value,
     },
-    /// An answer that makes no sense.
+    /// An answer that cannot be parsed.
     #[error("the server's answer cannot be read: {0}")]
     Answer(#[from] OutboundError),
 }
@@ -76,7 +76,7 @@ fn api_key(environment: &dyn Fn(&str) -> Option<String>) -> Result<Option<String
     Ok(key.map(|key| key.trim().to_owned()).filter(|key| !key.is_empty()))
 }
 
-/// A problem in words, one line a bad field.
+/// A problem as text, with one line per bad field.
 fn describe(status: u16, body: &Value) -> String {
     let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let errors = body.get("errors").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -114,7 +114,7 @@ impl Client {
         self.call(Method::GET, path, None).await
     }
 
-    /// `GET path` as it comes.
+    /// `GET path` as text.
     pub async fn text(&self, path: &str) -> Result<String, ClientError> {
         let response = self.accepted(self.request(Method::GET, path), outbound::empty()).await?;
         let bytes = response.bytes().await?;
@@ -126,7 +126,7 @@ impl Client {
         self.call(Method::POST, path, Some(body)).await
     }
 
-    /// `POST path` with a form that is read while it is sent.
+    /// `POST path` with a streamed form.
     pub async fn post_form(&self, path: &str, boundary: &str, body: Body) -> Result<Value, ClientError> {
         let kind = format!("multipart/form-data; boundary={boundary}");
         let request = self.request(Method::POST, path).header(CONTENT_TYPE, kind);
@@ -139,7 +139,7 @@ impl Client {
         Ok(response.json().await?)
     }
 
-    /// `GET path`: the bytes as they come.
+    /// `GET path` as a stream of bytes.
     pub async fn bytes(
         &self,
         path: &str,
@@ -152,7 +152,7 @@ impl Client {
         self.accepted(self.request(Method::DELETE, path), outbound::empty()).await.map(drop)
     }
 
-    /// `DELETE path`, which answers with what became of it.
+    /// `DELETE path`, which answers with the changed object.
     pub async fn delete_answered(&self, path: &str) -> Result<Value, ClientError> {
         self.call(Method::DELETE, path, None).await
     }
@@ -215,7 +215,7 @@ impl Client {
     }
 }
 
-/// Cuts a byte stream into server-sent events.
+/// Splits a byte stream into server-sent events.
 #[derive(Debug, Default)]
 pub struct FrameReader {
     rest: Vec<u8>,

@@ -15,12 +15,13 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum From {
-    /// A configuration of `EasyR1`, or of the released VGPO code: prints the job, and on standard error what it leaves out.
+    /// A configuration of `EasyR1`, or of the released VGPO code: prints the job, and the skipped settings on standard
+    /// error.
     Easyr1 {
         /// The YAML file; `-` reads standard input.
         #[arg(value_name = "FILE|-")]
         file: String,
-        /// Settings that win over the file, as their command line has them, e.g. worker.actor.optim.lr=1e-6.
+        /// Settings that override the file, as on their command line, e.g. worker.actor.optim.lr=1e-6.
         #[arg(value_name = "KEY=VALUE")]
         overrides: Vec<String>,
         /// Rows to train on: turns epochs into steps.
@@ -46,7 +47,7 @@ pub fn run(args: &Args) -> ExitCode {
         return say(serde_json::to_string_pretty(&converted).unwrap_or_default());
     }
     for dropped in &converted.dropped {
-        eprintln!("left out: {} = {}: {}", dropped.key, dropped.value, dropped.reason);
+        eprintln!("skipped: {} = {}: {}", dropped.key, dropped.value, dropped.reason);
     }
     say(serde_json::to_string_pretty(&converted.job).unwrap_or_default())
 }

@@ -17,7 +17,7 @@ pub struct Args {
     case: String,
 }
 
-/// Prints what VGPO makes of the case.
+/// Prints all values of VGPO for the case.
 pub fn run(args: &Args) -> ExitCode {
     let text = match read_input(&args.case) {
         Ok(text) => text,

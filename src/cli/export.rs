@@ -13,10 +13,10 @@ use super::say;
 pub struct Args {
     /// The run.
     id: String,
-    /// What to write.
+    /// Output format.
     #[arg(long)]
     format: Format,
-    /// Where: a folder, or for csv a file, that does not exist yet.
+    /// Output folder, or for csv the output file; must not exist.
     #[arg(long, value_name = "PATH")]
     to: PathBuf,
 }
@@ -27,7 +27,7 @@ enum Format {
     Tensorboard,
     /// A file store, for `mlflow ui --backend-store-uri PATH`.
     Mlflow,
-    /// One table: a line a step, a column a key.
+    /// A table with one line per step and one column per key.
     Csv,
 }
 

@@ -9,7 +9,7 @@ use super::client::{Client, ClientFlags};
 use super::settings::{ListenFlags, SettingFlags, load};
 use super::{block_on, fail, say};
 
-/// A worker shows every five seconds that it goes on; one that has not for so long hangs.
+/// A worker shows that it is alive every five seconds; after this time without, it is considered hung.
 const SILENT: Duration = Duration::from_mins(2);
 
 /// Arguments of `vgpo health`.
@@ -17,12 +17,12 @@ const SILENT: Duration = Duration::from_mins(2);
 pub struct Args {
     #[command(flatten)]
     client: ClientFlags,
-    /// Ask for the worker of this data folder (`VGPO_DATA_DIR`) instead of a server.
+    /// Check the worker of this data folder (`VGPO_DATA_DIR`) instead of a server.
     #[arg(long)]
     worker: bool,
 }
 
-/// Says what `/readyz` tells; fails when the server is not ready.
+/// Prints the result of `/readyz`; fails if the server is not ready.
 pub fn run(args: &Args) -> ExitCode {
     if args.worker {
         return worker();
@@ -44,5 +44,5 @@ fn worker() -> ExitCode {
     if is_alive(&locks, SILENT) {
         return say("alive");
     }
-    fail(format!("no worker of {} has shown for {} seconds that it goes on", locks.display(), SILENT.as_secs()))
+    fail(format!("no worker of {} has sent a sign of life for {} seconds", locks.display(), SILENT.as_secs()))
 }

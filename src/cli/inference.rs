@@ -22,7 +22,8 @@ use super::{hub, read_input};
 /// Arguments of both commands.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A model folder, `hf:org/name@revision`, or the name of a model in the data folder; the request's `model` when absent.
+    /// A model folder, `hf:org/name@revision`, or the name of a model in the data folder; by default the request's
+    /// `model`.
     #[arg(long, value_name = "DIR_OR_NAME")]
     model: Option<String>,
     /// The request: JSON as the API takes it, in which images may also be file paths. `-` reads standard input.
@@ -31,7 +32,7 @@ pub struct Args {
     /// Device to work on: `cpu`, `cuda:N` or `metal:N`.
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// How the weights are held: `native`, `q8_0` or `q4_0`.
+    /// Format of the weights: `native`, `q8_0` or `q4_0`.
     #[arg(long, value_name = "FORMAT", default_value = "native", value_parser = weight_format)]
     weights: WeightFormat,
     #[command(flatten)]
@@ -46,11 +47,11 @@ pub fn weight_format(name: &str) -> Result<WeightFormat, String> {
 
 /// A request that is ready for the engine.
 pub struct Ready {
-    /// The request's fields, images put in.
+    /// The request's fields, with images inlined.
     pub request: Value,
-    /// The model it is for.
+    /// Its model.
     pub model: ModelRef,
-    /// The engine that answers it.
+    /// The engine for it.
     pub engine: LocalEngine,
 }
 
@@ -63,7 +64,7 @@ impl Args {
             serde_json::from_str(&text).map_err(|e| format!("{} is not valid JSON: {e}", self.request))?;
         let Some(fields) = request.as_object_mut() else {
             return Err(format!(
-                "{} must hold an object, e.g. {{\"prompt\": \"…\", \"images\": [\"a.png\"]}}",
+                "{} must contain an object, e.g. {{\"prompt\": \"…\", \"images\": [\"a.png\"]}}",
                 self.request
             ));
         };
@@ -79,7 +80,7 @@ impl Args {
     }
 }
 
-/// The model that a folder, `hf:org/name@revision` or a name of the data folder stands for.
+/// The model of a folder, `hf:org/name@revision` or a name in the data folder.
 pub async fn find_model(name: &str, settings: AppSettings) -> Result<ModelRef, String> {
     if let Some(wanted) = Repository::with_scheme(name) {
         let wanted = wanted.map_err(|error| error.to_string())?;
@@ -95,10 +96,10 @@ pub async fn find_model(name: &str, settings: AppSettings) -> Result<ModelRef, S
     if !data.is_dir() && name != STARTER {
         let data = data.display();
         return Err(format!(
-            "model `{name}` is no folder with a config.json, and there is no data folder {data} (--data)"
+            "model `{name}` is not a folder with a config.json, and there is no data folder {data} (--data)"
         ));
     }
-    std::fs::create_dir_all(data).map_err(|e| format!("cannot make the data folder {}: {e}", data.display()))?;
+    std::fs::create_dir_all(data).map_err(|e| format!("cannot create the data folder {}: {e}", data.display()))?;
     let clock = Arc::new(SystemClock);
     let store = super::open_store(&settings, clock.clone()).await?;
     let service = Service::new(store, clock, settings);
@@ -132,7 +133,7 @@ fn inline_images(request: &mut Value) -> Result<(), String> {
     Ok(())
 }
 
-/// The address of an image part.
+/// The URL of an image part.
 fn image_of(part: &mut Value) -> Option<&mut Value> {
     if part.get("image").is_some() {
         return part.get_mut("image");
@@ -140,7 +141,7 @@ fn image_of(part: &mut Value) -> Option<&mut Value> {
     part.get_mut("image_url")?.get_mut("url")
 }
 
-/// Prints a value as one line of JSON; a reader that went away (`| head`) is no failure.
+/// Prints a value as one line of JSON; a closed pipe (`| head`) is not an error.
 pub fn print(value: &impl Serialize) -> Result<(), String> {
     use std::io::Write as _;
     let line = serde_json::to_string(value).map_err(|e| e.to_string())?;

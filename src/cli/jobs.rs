@@ -37,22 +37,22 @@ enum Action {
         #[command(flatten)]
         client: ClientFlags,
     },
-    /// End a job.
+    /// Cancel a job.
     Cancel(Ask),
-    /// Save a running job and let it go, until it is resumed.
+    /// Pause a running job after saving a checkpoint.
     Pause(Ask),
     /// Queue a paused job again.
     Resume(Ask),
     /// Queue a failed or cancelled job again.
     Retry(Ask),
-    /// Show what a job's workers wrote.
+    /// Show a job's log.
     Logs {
         /// The job.
         id: String,
-        /// The last so many lines.
+        /// Number of last lines.
         #[arg(long, default_value_t = 200)]
         tail: usize,
-        /// Go on until the job ends.
+        /// Follow the log until the job ends.
         #[arg(long, short)]
         follow: bool,
         #[command(flatten)]
@@ -64,7 +64,7 @@ enum Action {
 struct Ask {
     /// The job.
     id: String,
-    /// Why; kept with the event.
+    /// Reason; stored with the event.
     #[arg(long)]
     reason: Option<String>,
     #[command(flatten)]
@@ -85,10 +85,10 @@ struct Submit {
     /// Another setting, e.g. `--set steps=80` or `--set method.type=grpo`; the value is JSON or plain text.
     #[arg(long = "set", value_name = "NAME=VALUE")]
     settings: Vec<String>,
-    /// Only show what the job would be.
+    /// Only show the plan.
     #[arg(long)]
     dry_run: bool,
-    /// Wait for its end; the exit code tells how it ended.
+    /// Wait for its end; the exit code says how it ended.
     #[arg(long)]
     wait: bool,
     #[command(flatten)]
@@ -114,7 +114,7 @@ pub fn run(args: &Args) -> ExitCode {
 
 /// The JSON of a file, or of standard input for `-`.
 pub fn read_json(source: &str) -> Result<Value, String> {
-    serde_json::from_str(&super::read_input(source)?).map_err(|error| format!("{source} is no JSON: {error}"))
+    serde_json::from_str(&super::read_input(source)?).map_err(|error| format!("{source} is not valid JSON: {error}"))
 }
 
 fn read_spec(args: &Submit) -> Result<Value, String> {
@@ -138,14 +138,14 @@ fn read_spec(args: &Submit) -> Result<Value, String> {
 pub fn set(spec: &mut Value, path: &str, value: Value) -> Result<(), String> {
     let mut at = spec;
     for name in path.split('.') {
-        let object = at.as_object_mut().ok_or_else(|| format!("`{path}` does not lie in an object"))?;
+        let object = at.as_object_mut().ok_or_else(|| format!("`{path}` is not in an object"))?;
         at = object.entry(name).or_insert_with(|| Value::Object(Map::new()));
     }
     *at = value;
     Ok(())
 }
 
-/// How a command ends.
+/// The result of a command.
 pub type Outcome = Result<ExitCode, Box<dyn std::error::Error + Send + Sync>>;
 
 async fn submit(args: &Submit) -> Outcome {
@@ -215,7 +215,7 @@ fn log_line(line: &Value, json: bool) {
     say(format!("{} {level:5} [{}] {}", text(line, "time"), text(line, "attempt"), text(line, "message")));
 }
 
-/// Prints events until the job ends; success only when the job succeeded. A stream that breaks is taken up again.
+/// Prints events until the job ends; succeeds only if the job succeeded. A broken stream is resumed.
 async fn watch(id: &str, flags: &ClientFlags) -> Outcome {
     const PATIENCE: u32 = 10;
     let client = Client::new(&flags.server);

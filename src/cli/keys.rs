@@ -27,26 +27,26 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// Make a key and print its secret, this once.
+    /// Create a key and print its secret, only once.
     Create {
-        /// What it allows: viewer (reads its project), user (writes in it) or admin (everything).
+        /// Its role: viewer (reads its project), user (writes in it) or admin (everything).
         #[arg(long, value_parser = role)]
         role: Role,
-        /// The project it is for.
+        /// Its project.
         #[arg(long, default_value = DEFAULT_PROJECT)]
         project: String,
-        /// What it is for, in words.
+        /// Its purpose.
         #[arg(long)]
         name: Option<String>,
         #[command(flatten)]
         place: Place,
     },
-    /// List every key, revoked ones too.
+    /// List all keys, including revoked ones.
     List {
         #[command(flatten)]
         place: Place,
     },
-    /// Refuse a key from now on.
+    /// Revoke a key.
     Revoke {
         /// Its id, `key_…`.
         id: String,
@@ -55,10 +55,10 @@ enum Action {
     },
 }
 
-/// Where the keys are.
+/// Where the keys are stored.
 #[derive(Debug, clap::Args)]
 struct Place {
-    /// Ask this server, with the key in `VGPO_API_KEY`; without it the database is opened directly.
+    /// Use this server, with the key in `VGPO_API_KEY`; by default the database is opened directly.
     #[arg(long, value_name = "URL", env = "VGPO_SERVER")]
     server: Option<String>,
     /// Print JSON.
@@ -85,11 +85,7 @@ pub fn run(args: &Args) -> ExitCode {
             Action::List { place } => Ok(listed(&list(place).await?, place.json)),
             Action::Revoke { id, place } => {
                 let key = revoke(id, place).await?;
-                Ok(if place.json {
-                    say(&key)
-                } else {
-                    say(format!("{id} ({}) is refused from now on", text(&key, "name")))
-                })
+                Ok(if place.json { say(&key) } else { say(format!("{id} ({}) is revoked", text(&key, "name"))) })
             }
         }
     });
@@ -136,7 +132,7 @@ fn as_admin(database: &Arc<dyn Database>) -> Arc<dyn Store> {
 async fn open(place: &Place) -> Outcome<Arc<dyn Database>> {
     let settings = load(&place.flags, &ListenFlags::default())?;
     std::fs::create_dir_all(&settings.data_dir)
-        .map_err(|error| format!("cannot make the data folder {}: {error}", settings.data_dir.display()))?;
+        .map_err(|error| format!("cannot create the data folder {}: {error}", settings.data_dir.display()))?;
     Ok(crate::store::open(&settings.database_url, Arc::new(SystemClock)).await?)
 }
 
@@ -145,7 +141,7 @@ fn created(key: &Value, json: bool) -> ExitCode {
         return say(key);
     }
     let [id, role, project, secret] = ["id", "role", "project", "secret"].map(|name| text(key, name));
-    say(format!("{id}: {role} of project {project}. Keep the secret now, it is not shown again:"));
+    say(format!("{id}: {role} of project {project}. Save the secret now, it is not shown again:"));
     say(secret)
 }
 

@@ -15,7 +15,7 @@ pub struct Args {
     flags: SettingFlags,
 }
 
-/// Creates the database if need be and brings its schema up to date.
+/// Creates the database if needed and brings its schema up to date.
 pub fn run(args: &Args) -> ExitCode {
     let settings = match load(&args.flags, &ListenFlags::default()) {
         Ok(settings) => settings,
@@ -23,7 +23,7 @@ pub fn run(args: &Args) -> ExitCode {
     };
     let done = block_on(async {
         std::fs::create_dir_all(&settings.data_dir)
-            .map_err(|error| format!("cannot make the data folder {}: {error}", settings.data_dir.display()))?;
+            .map_err(|error| format!("cannot create the data folder {}: {error}", settings.data_dir.display()))?;
         let store =
             crate::store::open(&settings.database_url, Arc::new(SystemClock)).await.map_err(|e| e.to_string())?;
         store.close().await;

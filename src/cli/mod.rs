@@ -63,7 +63,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// See it all at work: train the starter with VGPO, compare before and after, and keep serving.
+    /// Quick tour: train the starter with VGPO, compare before and after, and keep serving.
     Quickstart(quickstart::Args),
     /// Serve the API, with local workers.
     Serve(serve::Args),
@@ -73,50 +73,51 @@ enum Command {
     Jobs(jobs::Args),
     /// Submit a job over a grid of settings, and compare the results.
     Sweeps(sweeps::Args),
-    /// List the runs of a server, show one, go on with one, delete one, export one, or write its report.
+    /// List, show, continue, delete and export runs of a server, or write a report.
     Runs(runs::RunsArgs),
     /// List, download, serve and delete checkpoints of a server.
     Checkpoints(checkpoints::Args),
-    /// List the models of a server, show, add or delete one.
+    /// List, show, add and delete models of a server.
     Models(models::Args),
-    /// Upload, list, look at and delete data sets of a server.
+    /// Upload, list, view and delete data sets of a server.
     Datasets(datasets::Args),
     /// Create, list and revoke API keys.
     Keys(keys::Args),
-    /// Show every intermediate of VGPO for one group of responses (JSON in, JSON out).
+    /// Show all intermediate values of VGPO for one group of responses (JSON in, JSON out).
     Explain(explain::Args),
-    /// Judge responses: rows `{"response", "ground_truth"}` in, rows `{"reward", "parts", "extracted"}` out (JSON lines).
+    /// Judge responses: rows `{"response", "ground_truth"}` in, rows `{"reward", "parts", "extracted"}` out (JSON
+    /// lines).
     Reward(reward::Args),
     /// Answer a request of `POST /generate` without a server (JSON in, JSON out).
     Generate(inference::Args),
     /// Answer a request of `POST /v1/score` without a server (JSON in, JSON out).
     Score(inference::Args),
-    /// Make the starter model again, from nothing.
+    /// Build the starter model from scratch.
     Starter(starter::Args),
     /// Run one job in the foreground, without a server.
     Train(train::Args),
-    /// Turn settings of other programs into a job.
+    /// Convert settings of other programs to a job.
     Convert(convert::Args),
-    /// Measure the program's own parts on this machine.
+    /// Run benchmarks on this machine.
     Bench(bench::Args),
     /// Show the program's settings.
     Config(config::Args),
     /// Bring the database up to date without starting a server.
     Migrate(migrate::Args),
-    /// Ask whether a server is ready; fails when it is not.
+    /// Check whether a server is ready; fails if it is not.
     Health(health::Args),
-    /// Save database, artifacts and logs in a folder, while everything goes on.
+    /// Save database, artifacts and logs in a folder, while the server is running.
     Backup(backup::BackupArgs),
-    /// Put a backup back into an empty place.
+    /// Restore a backup into an empty data folder.
     Restore(backup::RestoreArgs),
-    /// Remove results that are older than the settings keep; a server does so every hour.
+    /// Delete results older than the retention settings; a server does this every hour.
     Prune(prune::Args),
     /// Print the API's `OpenAPI` document.
     Openapi,
 }
 
 impl Cli {
-    /// Does the command train, with a graph of its own on every core? Then each graph should compute on one thread.
+    /// Does the command train, with one graph per core? Then each graph should use one thread.
     pub fn runs_one_graph_per_core(&self) -> bool {
         matches!(self.command, Command::Starter(_) | Command::Train(_) | Command::Worker(_))
             || matches!(&self.command, Command::Bench(args) if args.runs_one_graph_per_core())
@@ -154,12 +155,12 @@ impl Cli {
     }
 }
 
-/// What is logged by default.
+/// Default log filter.
 const LOG: &str = "warn,vgpo=info";
-/// What is logged by commands that draw on the terminal.
+/// Log filter of commands that draw on the terminal.
 const QUIET_LOG: &str = "error";
 
-/// Says on standard error why a command failed.
+/// Prints on standard error why a command failed.
 #[allow(clippy::print_stderr)]
 fn fail(message: impl std::fmt::Display) -> ExitCode {
     eprintln!("error: {}", for_terminal(&message.to_string()));
@@ -178,8 +179,8 @@ fn on_large_stack<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     thread.join().map_err(|_| "the compute thread panicked".to_owned())
 }
 
-/// Prints a line; a reader that went away (`| head`) is no failure. Names may come from others: what a terminal would obey is
-/// spelt out.
+/// Prints a line; a reader that went away (`| head`) is no failure. Names may come from others: what a terminal would
+/// obey is spelt out.
 fn say(line: impl std::fmt::Display) -> ExitCode {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
@@ -187,7 +188,7 @@ fn say(line: impl std::fmt::Display) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Prints rows below their heads, in columns as wide as they need.
+/// Prints rows as an aligned table.
 fn table(heads: &[&str], rows: Vec<Vec<String>>) -> ExitCode {
     let mut lines = vec![heads.iter().map(ToString::to_string).collect()];
     lines.extend(rows);
@@ -201,9 +202,9 @@ fn table(heads: &[&str], rows: Vec<Vec<String>>) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Threads that answer, at least: where there are few cores, one long answer must not be half of them.
+/// Minimum number of threads of the runtime, so that one long answer does not block half of them on small machines.
 const THREADS: usize = 4;
-/// How long work on threads that block may take to end with its command.
+/// Grace time for blocking threads at the end of a command.
 const LAST_WORK: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Runs an asynchronous command to its end.
@@ -218,14 +219,14 @@ fn block_on<T, E: From<String>>(work: impl Future<Output = Result<T, E>>) -> Res
     done
 }
 
-/// Log lines on standard error, of which `RUST_LOG` chooses, and traces where the settings name a collector. The traces are
-/// sent until what is returned is dropped.
+/// Log lines on standard error, of which `RUST_LOG` chooses, and traces where the settings name a collector. The traces
+/// are sent until what is returned is dropped.
 fn logging(settings: &AppSettings) -> Result<Option<Traces>, String> {
     observe(settings, None)
 }
 
-/// The same for a worker, whose lines from information upward also go to the log of the job it runs, whatever the terminal is
-/// told.
+/// The same for a worker, whose lines from information upward also go to the log of the job it runs, whatever the
+/// terminal is told.
 fn worker_logging(job_log: crate::worker::JobLog, settings: &AppSettings) -> Result<Option<Traces>, String> {
     observe(settings, Some(job_log))
 }
@@ -249,7 +250,7 @@ fn observe(settings: &AppSettings, job_log: Option<crate::worker::JobLog>) -> Re
     Ok(traces)
 }
 
-/// The same for commands that draw on the terminal: errors only.
+/// The same for commands that draw on the terminal, which only log errors.
 fn quiet_logging() {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(QUIET_LOG));
@@ -257,7 +258,7 @@ fn quiet_logging() {
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
 }
 
-/// What the rewards of jobs on `device` may ask.
+/// The backends of rewards of jobs on `device`.
 fn reward_backends(settings: &AppSettings, device: DeviceName) -> Backends {
     let webhooks = HttpWebhooks::of(settings, Arc::new(SystemClock));
     Backends { webhooks, image_text: Some(Checkpoints::on(device)) }

@@ -11,7 +11,7 @@ use super::jobs::text;
 use super::runs::show;
 use super::{block_on, fail, say};
 
-/// How often a download that is under way is asked for.
+/// Polling interval of a download in progress.
 const POLL: Duration = Duration::from_millis(500);
 
 /// Arguments of `vgpo models`.
@@ -28,23 +28,24 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// Register a model: `hf:org/name@revision` of a hub, or a folder of the server's machine below one of its `model_roots`.
+    /// Register a model: `hf:org/name@revision` of a hub, or a folder of the server's machine below one of its
+    /// `model_roots`.
     Add {
-        /// Where it is.
+        /// Its location.
         source: String,
-        /// Its name; the hub's `org/name`, or the folder's name, without it.
+        /// Its name; by default the hub's `org/name`, or the folder's name.
         #[arg(long)]
         name: Option<String>,
         /// The project it belongs to.
         #[arg(long)]
         project: Option<String>,
-        /// Wait until it is ready; the exit code tells whether it is.
+        /// Wait until it is ready; the exit code says whether it is.
         #[arg(long)]
         wait: bool,
         #[command(flatten)]
         client: ClientFlags,
     },
-    /// Forget a model; its files stay.
+    /// Unregister a model; its files are kept.
     Delete {
         /// Its name.
         id: String,
@@ -70,7 +71,7 @@ pub fn run(args: &Args) -> ExitCode {
             }
             Action::Delete { id, client } => {
                 Client::new(&client.server).delete(&format!("/v1/models/{id}")).await?;
-                Ok(say(format!("{id} is gone")))
+                Ok(say(format!("{id} was deleted")))
             }
         }
     });
@@ -88,7 +89,7 @@ fn body(source: &str, name: Option<&str>, project: Option<&str>) -> Result<Value
     Ok(Value::Object(body))
 }
 
-/// Says what became of a registration, and how its download goes on.
+/// Reports the result of a registration, and the progress of its download.
 async fn added(mut entry: Value, wait: bool, flags: &ClientFlags) -> Outcome {
     let path = format!("/v1/models/{}", text(&entry, "id"));
     let mut told = String::new();

@@ -16,15 +16,16 @@ use super::{block_on, fail, say};
 pub struct Args {
     #[command(flatten)]
     flags: SettingFlags,
-    /// Also remove artifacts that no record names, first found at least ten minutes ago (a server does so after a week).
+    /// Also delete artifacts without a record that were first found at least ten minutes ago (a server does this after
+    /// a week).
     #[arg(long)]
     orphans: bool,
-    /// First take the artifacts over from another database, which is gone for good.
+    /// First take the artifacts over from another database that no longer exists.
     #[arg(long)]
     adopt: bool,
 }
 
-/// Removes what is older than the settings keep, and says how much that was.
+/// Deletes results older than the retention settings, and prints how many.
 pub fn run(args: &Args) -> ExitCode {
     let settings = match load(&args.flags, &ListenFlags::default()) {
         Ok(settings) => settings,
@@ -59,7 +60,7 @@ async fn prune(service: &Service, policy: &RetentionPolicy, args: &Args) -> crat
         if waiting > 0 {
             let minutes = ORPHANS_STAY_AT_LEAST.as_secs() / 60;
             say(format!(
-                "{waiting} more artifacts have no record; they go when they were first found {minutes} minutes ago"
+                "{waiting} more artifacts have no record; they are deleted {minutes} minutes after they were first found"
             ));
         }
     }

@@ -17,7 +17,7 @@ pub struct Args {
     out: PathBuf,
 }
 
-/// Fetches the report and writes it; an existing file is replaced as a whole or not at all.
+/// Downloads the report and writes it atomically.
 pub async fn run(args: &Args, server: &str) -> Result<ExitCode, String> {
     let path = format!("/v1/runs/{}/report", args.id);
     let page = Client::new(server).text(&path).await.map_err(|error| error.to_string())?;

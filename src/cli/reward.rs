@@ -22,7 +22,7 @@ use super::settings::{ListenFlags, SettingFlags, load};
 /// Arguments of `vgpo reward`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The reward as in a job: JSON such as `{"type": "math"}`, or a file that holds it.
+    /// The reward as in a job: JSON such as `{"type": "math"}`, or a file with it.
     #[arg(long, value_name = "FILE_OR_JSON")]
     spec: String,
     #[command(flatten)]
@@ -54,7 +54,7 @@ struct Judged {
     extracted: Option<String>,
 }
 
-/// Judges every row of standard input; stops at the first bad one and names its line.
+/// Computes the reward of every row of standard input; stops at the first invalid one and names its line.
 pub fn run(args: &Args) -> ExitCode {
     let settings = match load(&args.flags, &ListenFlags::default()) {
         Ok(settings) => settings,
@@ -117,7 +117,7 @@ fn judge_rows(
         let row: Row = serde_json::from_str(&line)
             .map_err(|e| format!("line {number}: not a row {{\"response\": …, \"ground_truth\": …}}: {e}"))?;
         if reward.needs_images() && row.images.is_empty() {
-            return Err(format!("line {number}: the reward looks at images, and the row has none in `images`"));
+            return Err(format!("line {number}: the reward needs images, but the row has none in `images`"));
         }
         let images = row.images.iter().map(|address| read_image(address, limits)).collect::<Result<Vec<_>, _>>();
         let images = images.map_err(|error| format!("line {number}: {error}"))?;

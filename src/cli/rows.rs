@@ -15,12 +15,12 @@ use super::say;
 pub struct Args {
     /// The run, of a job of method `eval`.
     id: String,
-    /// Where to write them; without it they are printed.
+    /// Output file; by default they are printed.
     #[arg(long, value_name = "FILE")]
     to: Option<PathBuf>,
 }
 
-/// Passes the rows on as they come; a file appears once all of them are in it.
+/// Streams the rows; an output file is written atomically.
 pub async fn run(args: &Args, server: &str) -> Result<ExitCode, String> {
     let path = format!("/v1/runs/{}/rows", args.id);
     let Some(to) = &args.to else {
@@ -33,12 +33,12 @@ pub async fn run(args: &Args, server: &str) -> Result<ExitCode, String> {
     Ok(say(format!("wrote {}: {rows} rows", to.display())))
 }
 
-/// Copies what lies at `path`; returns the number of lines.
+/// Copies the body of `path`; returns the number of lines.
 async fn copy(server: &str, path: &str, out: &mut impl Write) -> Result<usize, String> {
     let mut blocks = Client::new(server).bytes(path).await.map_err(|error| error.to_string())?;
     let mut lines = 0;
     while let Some(block) = blocks.next().await {
-        let block = block.map_err(|error| format!("the server's answer broke off: {error}"))?;
+        let block = block.map_err(|error| format!("the server's answer was interrupted: {error}"))?;
         lines += block.split(|byte| *byte == b'\n').count() - 1;
         out.write_all(&block).map_err(|error| format!("cannot write the rows: {error}"))?;
     }

@@ -41,14 +41,14 @@ enum RunAction {
         #[command(flatten)]
         client: ClientFlags,
     },
-    /// Print what an evaluation (method `eval`) answered, one JSON object a row.
+    /// Print the answers of an evaluation (method `eval`), one JSON object per row.
     Rows {
         #[command(flatten)]
         args: rows::Args,
         #[command(flatten)]
         client: ClientFlags,
     },
-    /// Go on with a run that has ended: a new job on the same run, from its newest checkpoint.
+    /// Continue a run that has ended: a new job on the same run, from its newest checkpoint.
     Continue {
         /// The run.
         id: String,
@@ -79,7 +79,7 @@ async fn act(action: &RunAction) -> Result<ExitCode, String> {
         }
         RunAction::Delete { id, client } => {
             Client::new(&client.server).delete(&format!("/v1/runs/{id}")).await.map_err(text_of)?;
-            Ok(say(format!("{id} is deleted")))
+            Ok(say(format!("{id} was deleted")))
         }
     }
 }
@@ -93,7 +93,7 @@ pub fn runs(args: &RunsArgs) -> ExitCode {
     show("/v1/runs", args.id.as_deref(), &format!("?limit={}", args.limit), &args.client, &columns)
 }
 
-/// Lists what lies at `path`, or shows one of them.
+/// Lists the objects of `path`, or shows one of them.
 pub(super) fn show(path: &str, id: Option<&str>, query: &str, flags: &ClientFlags, columns: &[&str]) -> ExitCode {
     let path = match id {
         Some(id) => format!("{path}/{id}"),

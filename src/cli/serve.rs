@@ -22,16 +22,16 @@ use tokio_util::sync::CancellationToken;
 use super::settings::{ListenFlags, SettingFlags, load};
 use super::{block_on, fail, say};
 
-/// How long open requests may take to end once the server stops.
+/// Grace time of open requests when the server stops.
 const OPEN_REQUESTS: Duration = Duration::from_secs(10);
 
-/// How long the rest of an end may take: closing the database.
+/// Grace time for closing the database.
 const LAST: Duration = Duration::from_secs(5);
 /// Connections to the listener of figures.
 const METRICS_CONNECTIONS: usize = 32;
-/// File descriptors that the server asks the system for.
+/// File descriptors that the server requests from the system.
 const FILES: u64 = 65_536;
-/// File descriptors that connections leave to the database, artifacts, logs and workers.
+/// File descriptors reserved for the database, artifacts, logs and workers.
 const KEPT_FILES: u64 = 256;
 
 /// Arguments of `vgpo serve`.
@@ -41,7 +41,7 @@ pub struct Args {
     flags: SettingFlags,
     #[command(flatten)]
     listen: ListenFlags,
-    /// Seconds that local workers have to save running jobs at a checkpoint when the server is asked to stop.
+    /// Seconds that local workers have for saving a checkpoint of running jobs when the server stops.
     #[arg(long, value_name = "SECONDS", default_value_t = GRACE.as_secs())]
     grace: u64,
 }
@@ -61,27 +61,27 @@ pub fn run(args: &Args) -> ExitCode {
         let server = Box::pin(Server::start(settings, super::LOG, args.grace)).await?;
         say(format!("vgpo {}{} serves at {}", env!("CARGO_PKG_VERSION"), server.part(), server.url()));
         interrupted().await;
-        say("stopping: jobs go back to the queue and go on at the next start");
+        say("stopping: jobs return to the queue and resume at the next start");
         server.stop().await;
         Ok::<_, String>(())
     });
     served.map_or_else(fail, |()| ExitCode::SUCCESS)
 }
 
-/// A server at work.
+/// A running server.
 pub struct Server {
     address: SocketAddr,
     service: Service,
     serving: JoinHandle<std::io::Result<()>>,
     workers: JoinHandle<()>,
-    /// Tells other servers of the engine.
+    /// Keeps the engine registered for other servers.
     registered: JoinHandle<()>,
     stop_workers: CancellationToken,
 }
 
 impl Server {
-    /// Takes the port, opens the data folder, registers what ships with the program, serves, and keeps
-    /// local workers alive, which log what `log` says.
+    /// Binds the port, opens the data folder, registers the built-in models and data sets, serves, and keeps local
+    /// workers alive, which log with the filter `log`.
     pub async fn start(settings: AppSettings, log: &'static str, grace: u64) -> Result<Self, String> {
         settings.check_roles().map_err(|error| error.to_string())?;
         // The port first, so that nothing is changed if it is in use.
@@ -89,7 +89,7 @@ impl Server {
         let metrics = listen_for_metrics(&settings).await?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
         std::fs::create_dir_all(&settings.data_dir)
-            .map_err(|error| format!("cannot make the data folder {}: {error}", settings.data_dir.display()))?;
+            .map_err(|error| format!("cannot create the data folder {}: {error}", settings.data_dir.display()))?;
         let roles = settings.roles;
         let workers = if roles.worker { super::worker::commands(&settings, log, grace)? } else { Vec::new() };
         if roles.engine {
@@ -124,13 +124,13 @@ impl Server {
         Ok(Self { address, service, serving, workers, registered, stop_workers })
     }
 
-    /// What it does, where that is not everything.
+    /// Its roles, unless it has all of them.
     fn part(&self) -> String {
         let roles = self.service.settings().roles;
         if roles == Roles::ALL { String::new() } else { format!(" with the roles {roles}") }
     }
 
-    /// Where it serves.
+    /// Its URL.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -141,13 +141,13 @@ impl Server {
         self.stop_workers.cancel();
         let ended = async {
             if tokio::time::timeout(OPEN_REQUESTS, self.serving).await.is_err() {
-                tracing::warn!("some requests did not end in time");
+                tracing::warn!("some requests did not finish in time");
             }
             if let Err(error) = self.workers.await {
                 tracing::error!(%error, "the supervisor of the workers failed");
             }
             if let Err(error) = self.registered.await {
-                tracing::error!(%error, "the engine's entry could not be kept");
+                tracing::error!(%error, "the engine's registration could not be renewed");
             }
         };
         tokio::select! {
@@ -158,7 +158,8 @@ impl Server {
     }
 }
 
-/// What the API stands on: keys, limits, what ships with the program, uploads that were cut off; and the end of old results.
+/// What the API stands on: keys, limits, what ships with the program, uploads that were cut off; and the end of old
+/// results.
 async fn prepare_api(service: &Service) -> Result<(), String> {
     guarded(service).await?;
     service.admin().own_artifacts().await.map_err(|error| error.to_string())?;
@@ -173,7 +174,7 @@ async fn prepare_api(service: &Service) -> Result<(), String> {
     Ok(())
 }
 
-/// Tells other servers of this one's engine, if it is there for them.
+/// Registers this server's engine for other servers, if it serves them.
 async fn keep_registered(service: Service, bound: SocketAddr) {
     let settings = service.settings();
     if !settings.serves_others() {
@@ -183,14 +184,14 @@ async fn keep_registered(service: Service, bound: SocketAddr) {
     service.inference().keep_registered(advertised.unwrap_or_else(|| format!("http://{bound}")), host_name()).await;
 }
 
-/// A server that asks for keys must be one that somebody can open.
+/// A server that requires keys must have at least one.
 async fn guarded(service: &Service) -> Result<(), String> {
     let settings = service.settings();
     let (host, data) = (&settings.host, settings.data_dir.display());
     match (settings.auth, settings.is_off_host()) {
         (AuthMode::Off, off_host) => {
             if off_host {
-                tracing::warn!(host, "auth is off: whoever reaches this server may do everything");
+                tracing::warn!(host, "authentication is off: anyone who can reach this server has full access");
             }
             return Ok(());
         }
@@ -201,12 +202,12 @@ async fn guarded(service: &Service) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "a server at {host} asks for API keys, and there is none yet; make the first one with `vgpo keys create --role admin \
+        "a server at {host} requires API keys, but there are none yet; create the first one with `vgpo keys create --role admin \
          --data {data}`, or serve this machine only with --host 127.0.0.1"
     ))
 }
 
-/// Raises the limit of open files as far as the system allows, and tells how many of them may be connections.
+/// Raises the limit of open files as far as the system allows; returns the number of possible connections.
 fn room_for_connections() -> usize {
     let limit = getrlimit(Resource::Nofile);
     let wanted = limit.maximum.unwrap_or(FILES).min(FILES);
@@ -227,7 +228,7 @@ async fn listen(settings: &AppSettings) -> Result<TcpListener, String> {
     let host = settings.host.trim_matches(['[', ']']);
     TcpListener::bind((host, settings.port)).await.map_err(|error| match error.kind() {
         std::io::ErrorKind::AddrInUse => format!(
-            "port {} of {host} is taken by another program; choose another one with --port (0 picks a free one), e.g. --port {}",
+            "port {} of {host} is in use by another program; choose another one with --port (0 picks a free one), e.g. --port {}",
             settings.port,
             settings.port.saturating_add(1)
         ),
@@ -251,20 +252,20 @@ fn serve_metrics(listener: TcpListener, state: AppState, stopping: CancellationT
         if let Err(error) =
             crate::http::serve(listener, router, Connections::at_most(METRICS_CONNECTIONS), stopping).await
         {
-            tracing::error!(%error, "metrics are not served any more");
+            tracing::error!(%error, "metrics are no longer served");
         }
     });
 }
 
-/// How long an orderly end may take: open requests, and local workers that save their jobs.
+/// Time limit of a shutdown: open requests, and local workers that save their jobs.
 fn patience(settings: &AppSettings, grace: u64) -> Duration {
     let workers = settings.roles.worker && !settings.devices.is_empty();
     let workers = if workers { Duration::from_secs(grace) } else { Duration::ZERO };
     OPEN_REQUESTS.max(workers) + LAST
 }
 
-/// Ends the process when it is asked to and does not end in time, whatever keeps it: from a thread of its own, for those that
-/// answer may be what hangs. A second interrupt shortens the wait.
+/// Ends the process when it is asked to and does not end in time, whatever keeps it: from a thread of its own, for
+/// those that answer may be what hangs. A second interrupt shortens the wait.
 pub fn end_for_sure(patience: Duration) {
     let wait = async move {
         interrupted().await;
@@ -272,7 +273,7 @@ pub fn end_for_sure(patience: Duration) {
             () = tokio::time::sleep(patience) => {}
             () = async { interrupted().await; tokio::time::sleep(LAST).await } => {}
         }
-        tracing::error!("the server did not end in time; it ends now, with what was under way");
+        tracing::error!("the server did not stop in time; it exits now, interrupting what was in progress");
         std::process::exit(1);
     };
     let watch = move || {
@@ -281,7 +282,7 @@ pub fn end_for_sure(patience: Duration) {
         }
     };
     if let Err(error) = std::thread::Builder::new().name("end".to_owned()).spawn(watch) {
-        tracing::warn!(%error, "no thread watches the end of the server");
+        tracing::warn!(%error, "the shutdown watchdog could not be started");
     }
 }
 

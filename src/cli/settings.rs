@@ -62,7 +62,7 @@ pub struct ListenFlags {
     pub max_queued_tokens: Option<String>,
 }
 
-/// Settles the settings from flags, environment and file.
+/// Resolves the settings from flags, environment and file.
 pub fn load(flags: &SettingFlags, listen: &ListenFlags) -> Result<AppSettings, ConfigError> {
     let given = [
         ("data_dir", &flags.data),

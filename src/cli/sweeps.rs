@@ -27,20 +27,20 @@ enum Action {
         #[command(flatten)]
         client: ClientFlags,
     },
-    /// Show where the points of a sweep stand, or compare them by a metric.
+    /// Show the state of a sweep's points, or compare them by a metric.
     Show {
         /// The sweep.
         id: String,
         /// A metric to compare by, e.g. `eval/accuracy`: its mean and 95% interval at the last step of each group.
         #[arg(long)]
         key: Option<String>,
-        /// Settings that runs of one group share, separated by commas, e.g. `method.type`.
+        /// Settings that define the groups, separated by commas, e.g. `method.type`.
         #[arg(long, requires = "key")]
         group_by: Option<String>,
         #[command(flatten)]
         client: ClientFlags,
     },
-    /// End every job of a sweep that has not ended.
+    /// Cancel every job of a sweep that has not ended.
     Cancel {
         /// The sweep.
         id: String,
@@ -51,7 +51,8 @@ enum Action {
 
 #[derive(Debug, clap::Args)]
 struct Submit {
-    /// A job, or a whole sweep `{"job", "grid"}`, as JSON; `-` reads standard input. Without it, give --model and --dataset.
+    /// A job, or a whole sweep `{"job", "grid"}`, as JSON; `-` reads standard input. Without it, give --model and
+    /// --dataset.
     #[arg(value_name = "FILE|-")]
     spec: Option<String>,
     /// The model to start from.
@@ -66,7 +67,7 @@ struct Submit {
     /// A varied setting, e.g. `--vary seed=0,1,2` or `--vary method.type=vgpo,grpo`; a JSON list works as well.
     #[arg(long = "vary", value_name = "NAME=VALUES")]
     grid: Vec<String>,
-    /// A name for people.
+    /// A display name.
     #[arg(long)]
     name: Option<String>,
     #[command(flatten)]
@@ -121,7 +122,7 @@ fn read_request(args: &Submit) -> Result<Value, String> {
     Ok(request)
 }
 
-/// JSON where it is some, else text.
+/// Parses JSON if possible, else returns the text.
 fn plain(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| json!(text))
 }

@@ -25,7 +25,7 @@ pub struct Args {
     /// the name of a generated task or the path of a folder or file.
     #[arg(long, value_name = "FILE")]
     spec: PathBuf,
-    /// Folder for metrics, samples and checkpoints; a run that was stopped there goes on.
+    /// Folder for metrics, samples and checkpoints; a stopped run in it is resumed.
     #[arg(long, value_name = "DIR", default_value = "vgpo-run")]
     out: PathBuf,
     /// Device to train on: `cpu`, `cuda:N` or `metal:N`.
@@ -121,12 +121,12 @@ fn train(args: &Args) -> Result<ExitCode, String> {
             let accuracy = accuracy.map_or(String::new(), |a| format!(", held-out accuracy {:.1}%", 100.0 * a));
             println!("done{accuracy}; results in {}", args.out.display());
         }
-        RunEnd::Yielded | RunEnd::Cancelled => println!("stopped; the same command goes on"),
+        RunEnd::Yielded | RunEnd::Cancelled => println!("stopped; run the same command to resume"),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The first Ctrl-C asks for a checkpoint and the end.
+/// The first Ctrl-C requests a checkpoint and the end.
 fn stop_on_interrupt(stop: &Arc<AtomicBool>) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
     let stop = Arc::clone(stop);

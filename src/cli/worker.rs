@@ -25,18 +25,18 @@ pub struct Args {
     /// Device to work on: `cpu`, `cuda:N` or `metal:N`.
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// Seconds to save the running job at a checkpoint when asked to stop; then it is given back as it stands.
+    /// Seconds for saving a checkpoint of the running job on stop; then it is returned to the queue without saving.
     #[arg(long, value_name = "SECONDS", default_value_t = GRACE.as_secs())]
     grace: u64,
-    /// Its id; a new one unless the server that starts it chooses.
+    /// Its id; by default a new one.
     #[arg(long, hide = true)]
     id: Option<String>,
-    /// End with the parent at the other end of standard input.
+    /// Exit when the parent closes standard input.
     #[arg(long, hide = true)]
     supervised: bool,
 }
 
-/// Works until it is asked to stop; a job that runs then is saved and given back.
+/// Runs until it is told to stop; a running job is saved and returned to the queue.
 pub fn run(args: &Args) -> ExitCode {
     match block_on(work(args)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -92,8 +92,8 @@ pub fn device(name: &str) -> Result<DeviceName, String> {
     Ok(device)
 }
 
-/// The commands of the local workers that a server with these settings keeps alive; `log` says which lines they log
-/// unless `RUST_LOG` does.
+/// The commands of the local workers that a server with these settings keeps alive; `log` is their log filter unless
+/// `RUST_LOG` is set.
 pub fn commands(settings: &AppSettings, log: &'static str, grace: u64) -> Result<Vec<WorkerCommand>, String> {
     let program = std::env::current_exe().map_err(|error| format!("cannot find this program's own file: {error}"))?;
     let mut commands: Vec<WorkerCommand> = Vec::new();
@@ -104,7 +104,7 @@ pub fn commands(settings: &AppSettings, log: &'static str, grace: u64) -> Result
     Ok(commands)
 }
 
-/// What a worker process is started with.
+/// The arguments and environment of a worker process.
 struct Launch {
     program: PathBuf,
     data_dir: PathBuf,

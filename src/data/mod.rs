@@ -79,7 +79,7 @@ impl Example {
 /// Which part of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Split {
-    /// Rows to train on.
+    /// Training rows.
     Train,
     /// Held-out rows.
     Eval,

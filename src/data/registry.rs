@@ -14,7 +14,7 @@ pub struct BuiltIn {
     pub name: &'static str,
     /// What it is, in a sentence.
     pub description: &'static str,
-    /// Rows to train on.
+    /// Training rows.
     pub train_rows: u64,
     /// Held-out rows.
     pub eval_rows: u64,

@@ -46,26 +46,26 @@ impl std::fmt::Display for Role {
     }
 }
 
-/// An API key, without its secret: nobody can read that again.
+/// An API key, without its secret, which cannot be retrieved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ApiKey {
     /// `key_…`.
     pub id: String,
-    /// What it is for, in words.
+    /// Its purpose.
     pub name: String,
-    /// What it allows.
+    /// Its role.
     pub role: Role,
-    /// Where it allows that; an admin's key is not bound to it, but creates things there.
+    /// Its project; an admin's key has access to all projects, but creates objects in this one.
     pub project: String,
-    /// How the secret begins, to tell keys apart.
+    /// Beginning of the secret, to identify the key.
     pub prefix: String,
-    /// The key that created it; absent for one that the command line made.
+    /// The key that created it; absent for keys created on the command line.
     pub created_by: Option<String>,
     /// When it was created.
     pub created_at: DateTime<Utc>,
     /// When it was last used, to the minute.
     pub last_used_at: Option<DateTime<Utc>>,
-    /// Since when it is refused.
+    /// When it was revoked.
     pub revoked_at: Option<DateTime<Utc>>,
 }
 
@@ -74,7 +74,7 @@ pub struct ApiKey {
 pub struct NewKey {
     /// What it is for.
     pub name: String,
-    /// What it allows.
+    /// Its role.
     pub role: Role,
     /// Where.
     pub project: String,
@@ -123,7 +123,7 @@ pub struct NewTicket {
     pub key_id: String,
     /// SHA-256 of its secret in hexadecimal digits.
     pub hash: String,
-    /// Until when.
+    /// When it expires.
     pub expires_at: DateTime<Utc>,
 }
 
@@ -208,10 +208,10 @@ pub struct ProjectLoad {
     pub most_gpus: Option<u64>,
 }
 
-/// Something that somebody did, as `GET /v1/audit` tells it.
+/// An entry of the audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditEntry {
-    /// Its place in the order of all entries.
+    /// Its position in the order of all entries.
     pub seq: i64,
     /// When.
     pub time: DateTime<Utc>,
@@ -221,9 +221,9 @@ pub struct AuditEntry {
     pub project: String,
     /// What was done, e.g. `job.cancel`.
     pub action: String,
-    /// To what, by id or name.
+    /// The object, by id or name.
     pub target: String,
-    /// More about it, e.g. the name a checkpoint is served under.
+    /// Details, e.g. the name that a checkpoint is served under.
     pub detail: Option<String>,
 }
 

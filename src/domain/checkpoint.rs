@@ -17,12 +17,12 @@ pub struct Checkpoint {
     pub created_by: Option<String>,
     /// Steps done.
     pub step: u64,
-    /// Where it lies in the artifact store.
+    /// Its key in the artifact store.
     pub key: String,
     /// Held-out accuracy at this step, if it was evaluated.
     pub accuracy: Option<f64>,
-    /// The metric that the best checkpoint is chosen by (`best` in the job's settings), if it was measured at this step; where
-    /// less is better, the negated value, so that the best checkpoint has the highest score.
+    /// The metric for choosing the best checkpoint (`best` in the job's settings), if it was measured at this step;
+    /// negated if lower is better, so that the best checkpoint has the highest score.
     pub score: Option<f64>,
     /// Is it the end of the run?
     pub last: bool,
@@ -74,7 +74,7 @@ pub struct NewCheckpoint {
     pub id: String,
     /// Steps done.
     pub step: u64,
-    /// Where it lies in the artifact store.
+    /// Its key in the artifact store.
     pub key: String,
     /// Held-out accuracy, if evaluated.
     pub accuracy: Option<f64>,

@@ -20,13 +20,13 @@ pub struct DatasetRecord {
     pub state: DatasetState,
     /// Where its rows come from, e.g. `builtin`.
     pub source: String,
-    /// Rows to train on.
+    /// Training rows.
     pub train_rows: u64,
     /// Held-out rows.
     pub eval_rows: u64,
     /// Changes whenever any row changes.
     pub fingerprint: String,
-    /// For people.
+    /// For display.
     #[schema(value_type = Object)]
     pub card: Value,
     /// Job settings that suit the data set.
@@ -80,13 +80,13 @@ pub struct NewDataset {
     pub state: DatasetState,
     /// Where its rows come from.
     pub source: String,
-    /// Rows to train on.
+    /// Training rows.
     pub train_rows: u64,
     /// Held-out rows.
     pub eval_rows: u64,
     /// Changes whenever any row changes.
     pub fingerprint: String,
-    /// For people.
+    /// For display.
     pub card: Value,
     /// Job settings that suit the data set.
     pub recommended: Value,
@@ -96,28 +96,28 @@ pub struct NewDataset {
     pub created_by: Option<String>,
 }
 
-/// How the rows of uploaded files are read and parted.
+/// How the rows of uploaded files are read and split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DatasetSettings {
     /// Names of the columns.
     pub columns: Columns,
-    /// How rows to train on and held-out rows are told apart.
+    /// How training and held-out rows are distinguished.
     pub split: SplitRule,
-    /// The column that names a row's part under `auto`; files without it are fine.
+    /// The column with a row's split for `auto`; optional.
     pub split_column: Option<String>,
-    /// Share of the rows that is held out where neither column nor file name says which.
+    /// Share of the rows that is held out if neither column nor file name defines the split.
     pub eval_share: f64,
-    /// Which rows these are.
+    /// Seed that selects the held-out rows.
     pub seed: u64,
 }
 
-/// How rows to train on and held-out rows are told apart.
+/// How training and held-out rows are distinguished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SplitRule {
-    /// By the split column, else by file names (`train`; `test`, `validation`, `eval`); where nothing is held out that way,
-    /// a share of the rows is.
+    /// By the split column, else by file names (`train`; `test`, `validation`, `eval`); where nothing is held out that
+    /// way, a share of the rows is.
     Auto,
     /// Every row is to train on.
     Train,
@@ -165,18 +165,18 @@ fn rows() -> u64 {
     u64::MAX
 }
 
-/// What checking every row found.
+/// Report of the check of all rows.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 pub struct DatasetReport {
-    /// Rows seen.
+    /// Number of rows.
     pub rows: u64,
-    /// Rows that cannot be used; one is enough to make the data set invalid.
+    /// Invalid rows; a single one makes the data set invalid.
     pub bad_rows: u64,
-    /// The first of them, and what is wrong with files as a whole.
+    /// The first of them, and problems with whole files.
     pub errors: Vec<RowFault>,
     /// Data files.
     pub files: u64,
-    /// Images of all rows.
+    /// Number of images in all rows.
     pub images: u64,
     /// Rows without an image.
     pub rows_without_image: u64,
@@ -190,17 +190,17 @@ pub struct DatasetReport {
     pub answer_chars: Option<Spread>,
     /// Rows with a demonstration.
     pub demonstrations: u64,
-    /// Rows by tag: the first hundred tags that were met.
+    /// Rows by tag, for the first hundred tags.
     pub tags: BTreeMap<String, u64>,
     /// Prompt lengths in tokens of a model.
     pub tokens: Option<TokenReport>,
-    /// Rows to train on, and held-out rows, that have no ground truth: accuracy on them is 0.
+    /// Training and held-out rows without a ground truth; their accuracy is 0.
     #[serde(default)]
     pub rows_without_answer: PartCount,
-    /// Rows with a picture that one side makes too long: models refuse it.
+    /// Rows with an image of an extreme aspect ratio, which models reject.
     #[serde(default)]
     pub rows_with_thin_image: RowCount,
-    /// The column that was taken for each role, by name.
+    /// The column used for each role, by name.
     #[serde(default)]
     pub columns: BTreeMap<String, String>,
     /// Names of all columns: the first two hundred.
@@ -208,21 +208,21 @@ pub struct DatasetReport {
     pub column_names: Vec<String>,
 }
 
-/// Rows of a kind in each part.
+/// Number of rows in each split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct PartCount {
-    /// To train on.
+    /// For training.
     pub train: u64,
     /// Held out.
     pub eval: u64,
 }
 
-/// Rows of a kind, and where the first of them is.
+/// Number of such rows, and the first of them.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct RowCount {
-    /// How many.
+    /// Number of rows.
     pub rows: u64,
-    /// The first, and what is wrong with it.
+    /// The first, and its problem.
     pub first: Option<RowFault>,
 }
 
@@ -239,38 +239,38 @@ impl RowCount {
 pub struct TokenReport {
     /// The model whose tokenizer and image processor counted.
     pub model: String,
-    /// Rows that were counted: those that the model can read.
+    /// Rows that were counted, which fit the model.
     pub rows: u64,
     /// Their lengths.
     pub tokens: Spread,
     /// Lengths of prompts with their demonstrations.
     #[serde(default)]
     pub with_demonstration: Option<Spread>,
-    /// Tokens that the model can hold at once.
+    /// The model's context in tokens.
     #[serde(default)]
     pub context: u64,
-    /// Rows that the model cannot read.
+    /// Rows that do not fit the model.
     #[serde(default)]
     pub refused: RowCount,
 }
 
-/// Something wrong with a row.
+/// A problem with a row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RowFault {
-    /// Path of the file inside the data set; empty when no file is to blame.
+    /// Path of the file inside the data set; empty if the problem is not in a file.
     pub file: String,
     /// Line (JSONL) or row (Parquet) of the file, from 1; none: the file as a whole.
     pub row: Option<u64>,
-    /// What is wrong and the way out.
+    /// The problem and its solution.
     pub problem: String,
 }
 
-/// Smallest, middle and largest value.
+/// Minimum, median and maximum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Spread {
     /// Smallest.
     pub min: u64,
-    /// Middle, at most 2% too small.
+    /// Median, at most 2% too small.
     pub median: u64,
     /// Largest.
     pub max: u64,

@@ -4,12 +4,12 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// An engine, as it last described itself.
+/// An engine, as of its last heartbeat.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EngineRecord {
     /// `eng_…`.
     pub id: String,
-    /// Where servers reach it.
+    /// Its URL for other servers.
     pub address: String,
     /// Version of the program.
     pub version: String,
@@ -17,13 +17,13 @@ pub struct EngineRecord {
     pub host: String,
     /// Its device, e.g. `cpu` or `cuda:0`.
     pub device: String,
-    /// The models in its memory, the one used last first.
+    /// The models in its memory, most recently used first.
     pub models: Vec<String>,
-    /// Requests that wait, and rows that are being generated.
+    /// Waiting requests and sequences in progress.
     pub load: u64,
     /// When it registered.
     pub started_at: DateTime<Utc>,
-    /// When it was last heard of.
+    /// Its last heartbeat.
     pub heartbeat_at: DateTime<Utc>,
 }
 
@@ -32,7 +32,7 @@ pub struct EngineRecord {
 pub struct NewEngine {
     /// Its id, new for every process.
     pub id: String,
-    /// Where servers reach it.
+    /// Its URL for other servers.
     pub address: String,
     /// Version of the program.
     pub version: String,
@@ -47,7 +47,7 @@ pub struct NewEngine {
 pub struct EngineBeat {
     /// The models in its memory.
     pub models: Vec<String>,
-    /// Requests that wait, and rows that are being generated.
+    /// Waiting requests and sequences in progress.
     pub load: u64,
 }
 

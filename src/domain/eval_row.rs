@@ -33,30 +33,31 @@ pub struct EvalRow {
     pub prompt: String,
     /// The ground truth.
     pub answer: String,
-    /// The responses that were judged.
+    /// The responses that were scored.
     pub responses: Vec<EvalResponse>,
-    /// Responses on which the reward gave no verdict; they count nowhere.
+    /// Responses without a verdict of the reward; they are not counted.
     pub unjudged: u64,
 }
 
 /// One response of an [`EvalRow`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EvalResponse {
-    /// The text, special tokens left out.
+    /// The text, without special tokens.
     pub text: String,
     /// Its length in tokens, the end token included.
     pub tokens: u64,
-    /// Did the length limit cut it off?
+    /// Was it cut off by the length limit?
     pub cut_off: bool,
-    /// Right or wrong; null where the reward says nothing about answers.
+    /// Is the answer correct? Null if the reward does not judge answers.
     pub correct: Option<bool>,
-    /// What accuracy counts: 1 for a right answer, else 0, or something between for rewards that grade; null as above.
+    /// Its contribution to accuracy: 1 for a correct answer, else 0, or a value in between for graded rewards; null as
+    /// above.
     pub accuracy: Option<f64>,
     /// The reward.
     pub reward: f64,
     /// Its parts by name.
     pub reward_parts: BTreeMap<String, f64>,
-    /// The answer that the reward found in the text.
+    /// The answer that the reward extracted.
     pub extracted: Option<String>,
     /// Visual focus score; null for text-only prompts.
     pub focus: Option<Thirds>,

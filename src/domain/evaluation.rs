@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Which way a metric gets better.
+/// Whether a higher or lower metric is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
@@ -27,11 +27,11 @@ impl Direction {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EvalSpec {
-    /// Responses per row; accuracy is their mean, and pass@k is told for up to so many.
+    /// Responses per row; accuracy is their mean, and pass@k is reported up to this number.
     pub samples: u64,
-    /// Sampling temperature; 0 takes the likeliest token.
+    /// Sampling temperature; 0 is greedy.
     pub temperature: f64,
-    /// Nucleus sampling share.
+    /// Nucleus sampling threshold.
     pub top_p: f64,
 }
 
@@ -39,22 +39,22 @@ pub struct EvalSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BestSpec {
-    /// Key of a metric; only checkpoints at whose step it was measured can be the best.
+    /// Key of a metric; only checkpoints of steps with a measurement can be the best.
     pub metric: String,
-    /// Which way it gets better; follows the metric when left out.
+    /// Whether higher or lower is better; by default the metric's own direction.
     pub better: Direction,
 }
 
-/// When a run ends before its last step.
+/// Early stopping.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EarlyStopSpec {
     /// Key of a metric.
     pub metric: String,
-    /// Which way it gets better; follows the metric when left out.
+    /// Whether higher or lower is better; by default the metric's own direction.
     pub better: Direction,
-    /// Measurements one after the other without a new best value that end the run.
+    /// Number of consecutive measurements without a new best value that end the run.
     pub patience: u64,
-    /// A new best value must be better than the old one by more than this.
+    /// Minimum improvement of a new best value.
     pub min_delta: f64,
 }

@@ -20,11 +20,11 @@ pub struct Event {
     pub seq: i64,
     /// When it happened.
     pub time: DateTime<Utc>,
-    /// What happened: one of [`kind`], or a trainer's own such as `warning.constant_reward`.
+    /// The kind of event: one of [`kind`], or one of the trainer such as `warning.constant_reward`.
     pub kind: String,
-    /// The job it is about.
+    /// The job.
     pub job_id: Option<String>,
-    /// The run it is about.
+    /// The run.
     pub run_id: Option<String>,
     /// Details; their schema depends on the kind.
     #[schema(value_type = Object)]
@@ -70,7 +70,7 @@ pub struct JobChanged {
     pub to: JobState,
     /// Why.
     pub reason: String,
-    /// The attempt that was current.
+    /// The current attempt.
     pub attempt: u32,
     /// The worker involved, if any.
     pub worker_id: Option<String>,
@@ -81,11 +81,11 @@ pub struct JobChanged {
 pub struct JobWaiting {
     /// The project.
     pub project: String,
-    /// Its jobs that are at work, or the GPUs that they hold.
+    /// Its running jobs, or the GPUs that they use.
     pub running: u64,
-    /// How many may be.
+    /// The limit.
     pub most: u64,
-    /// The same in words.
+    /// The same as text.
     pub reason: String,
 }
 
@@ -103,7 +103,7 @@ pub struct JobUpdated {
 pub struct RunDeleted {
     /// The name it had.
     pub name: String,
-    /// The checkpoints that went with it.
+    /// The checkpoints that were deleted with it.
     pub checkpoints: Vec<String>,
 }
 
@@ -112,13 +112,13 @@ pub struct RunDeleted {
 pub struct MetricsEvent {
     /// The step.
     pub step: u64,
-    /// Responses seen since the run began.
+    /// Responses since the beginning of the run.
     pub samples: u64,
-    /// Response tokens seen since the run began.
+    /// Response tokens since the beginning of the run.
     pub tokens: u64,
-    /// Value by key; null where it is not finite.
+    /// Value by key; null if it is not finite.
     pub values: BTreeMap<String, Option<f64>>,
-    /// What the values that are not finite were: `nan`, `inf` or `-inf`.
+    /// The values that are not finite: `nan`, `inf` or `-inf`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub nonfinite: BTreeMap<String, String>,
 }
@@ -159,7 +159,7 @@ pub fn nonfinite_name(value: f64) -> Option<&'static str> {
 pub struct SamplesEvent {
     /// The step.
     pub step: u64,
-    /// How many prompts with their groups of responses.
+    /// Number of prompts with their groups of responses.
     pub groups: u64,
 }
 
@@ -180,8 +180,8 @@ pub struct CheckpointEvent {
 /// Data of [`kind::REWIND`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RewindEvent {
-    /// Points, samples and checkpoints of later steps are gone and come again; null: the run starts over, and those
-    /// of step 0 are gone as well.
+    /// Points, samples and checkpoints of later steps were discarded and will be measured again; null: the run starts
+    /// over, and those of step 0 were discarded as well.
     pub to_step: Option<u64>,
 }
 
@@ -205,9 +205,9 @@ pub struct ModelChanged {
     pub model: String,
     /// The state now; none when it is gone.
     pub state: Option<ModelState>,
-    /// How far its download has come.
+    /// Progress of its download.
     pub progress: Option<DownloadProgress>,
-    /// Why it did not come.
+    /// Why it failed.
     pub problem: Option<String>,
 }
 
@@ -229,9 +229,9 @@ pub struct CrashEvent {
 pub struct NewEvent {
     /// What happened.
     pub kind: String,
-    /// The job it is about.
+    /// The job.
     pub job_id: Option<String>,
-    /// The run it is about.
+    /// The run.
     pub run_id: Option<String>,
     /// Whose it is, where no job tells: without both only admins see it.
     pub project: Option<String>,

@@ -8,7 +8,7 @@ pub const MOST_ERRORS: usize = 20;
 /// Characters of a pointer in an answer.
 pub const POINTER: usize = 80;
 
-/// One bad field: where it stands and what is wrong with it.
+/// One bad field: its JSON pointer and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FieldError {
     /// JSON pointer into the request's body (RFC 6901), e.g. `/rollout/group_size`; `?name` for a query parameter.

@@ -18,7 +18,7 @@ pub struct Job {
     pub id: String,
     /// The run that holds the job's metrics, samples and checkpoints.
     pub run_id: String,
-    /// A name for people.
+    /// A display name.
     pub name: String,
     /// The project it belongs to.
     pub project: String,
@@ -26,40 +26,40 @@ pub struct Job {
     pub created_by: Option<String>,
     /// Free labels.
     pub tags: BTreeMap<String, String>,
-    /// Where it stands.
+    /// Its state.
     pub state: JobState,
-    /// Why it stands there: the reason of the last transition.
+    /// The reason of the last transition.
     pub reason: Option<String>,
     /// Higher runs first; equal ones in the order of submission.
     pub priority: i64,
-    /// The resolved settings. A later program may have stored more or others than are described here; such a job is shown as it
-    /// is stored, and left to that program.
+    /// The resolved settings. A newer version may have stored other settings than those described here; such a job is
+    /// returned as stored, and only that version can run it.
     #[schema(value_type = JobSpec)]
     pub spec: StoredSpec,
-    /// Where each resolved value came from: JSON pointer -> origin.
+    /// Origin of each resolved value: JSON pointer -> origin.
     #[schema(value_type = Object)]
     pub origins: Value,
     /// Fencing token: how often the job was claimed. Never falls; a worker whose attempt is older cannot write.
     pub attempt: u32,
-    /// Attempts that count against `max_attempts`: an orderly release (drain, pause) is given back.
+    /// Attempts that count against `max_attempts`; orderly releases (drain, pause) do not count.
     pub attempts_used: u32,
-    /// How many attempts may be used up before the job fails.
+    /// Maximum number of attempts before the job fails.
     pub max_attempts: u32,
-    /// Who works on it and until when, while a worker holds it.
+    /// The lease, while a worker has one.
     pub lease: Option<Lease>,
     /// The kind of device it may run on.
     pub device: DeviceClass,
-    /// Start only after this job has succeeded.
+    /// Do not start before this job has succeeded.
     pub after: Option<String>,
-    /// Not claimed before this time (a scheduled start, or the pause after a failure that may pass).
+    /// Not claimed before this time (a scheduled start, or the pause after a transient failure).
     pub not_before: Option<DateTime<Utc>>,
-    /// The last thing that people asked of it: asking the same again changes nothing and succeeds.
+    /// The last request about the job; repeating it succeeds and changes nothing.
     pub asked: Option<JobAction>,
-    /// The sweep that it is a point of.
+    /// The sweep that it belongs to.
     pub sweep: Option<SweepPoint>,
     /// When it was submitted.
     pub created_at: DateTime<Utc>,
-    /// When anything above last changed.
+    /// When any of the above last changed.
     pub updated_at: DateTime<Utc>,
     /// When it was first claimed.
     pub started_at: Option<DateTime<Utc>>,
@@ -67,12 +67,12 @@ pub struct Job {
     pub finished_at: Option<DateTime<Utc>>,
 }
 
-/// A worker's hold on a job.
+/// A worker's lease of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Lease {
     /// The worker.
     pub worker_id: String,
-    /// Without a heartbeat until then the job goes back to the queue.
+    /// Without a heartbeat by then, the job returns to the queue.
     pub expires_at: DateTime<Utc>,
 }
 
@@ -106,24 +106,24 @@ impl LeasedJob {
     }
 }
 
-/// Where a [`Job`] stands.
+/// The state of a [`Job`].
 ///
 /// | transition | from | to | when |
 /// |---|---|---|---|
 /// | claim | queued | running | a worker takes the job |
 /// | complete | running, pausing | succeeded | the trainer reached its last step |
-/// | | cancelling | cancelled | an accepted cancel wins over a finish that came later |
+/// | | cancelling | cancelled | an accepted cancel takes precedence over a later finish |
 /// | fail | running, pausing | failed | a permanent error, or the attempts are used up |
 /// | | cancelling | cancelled | |
-/// | requeue | running | queued | lost lease, drain, crash, or an error that may pass |
-/// | | pausing | paused | the worker let go: that is what was asked |
-/// | | cancelling | cancelled | the worker let go: that is what was asked |
-/// | pause | running | pausing | somebody asked; repeating it (pausing, paused) changes nothing |
-/// | resume | paused | queued | somebody asked; repeating it while the job waits or runs changes nothing |
-/// | cancel | queued, paused | cancelled | somebody asked; nobody works on it |
-/// | | running, pausing | cancelling | somebody asked; the worker stops at the next phase |
-/// | | cancelling, cancelled | unchanged | repeating a cancel is fine |
-/// | retry | failed, cancelled | queued | somebody asked; attempts count from zero again; repeating it as for resume |
+/// | requeue | running | queued | lost lease, drain, crash, or a transient error |
+/// | | pausing | paused | the worker stopped as requested |
+/// | | cancelling | cancelled | the worker stopped as requested |
+/// | pause | running | pausing | on request; repeating it (pausing, paused) changes nothing |
+/// | resume | paused | queued | on request; repeating it while the job is queued or running changes nothing |
+/// | cancel | queued, paused | cancelled | on request; no worker has the job |
+/// | | running, pausing | cancelling | on request; the worker stops at the next phase |
+/// | | cancelling, cancelled | unchanged | repeating a cancel changes nothing |
+/// | retry | failed, cancelled | queued | on request; attempts count from zero again; repeating it as for resume |
 ///
 /// Every transition is an event with its reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
@@ -162,7 +162,7 @@ pub enum Transition {
     Asked(JobAction),
 }
 
-/// What people may ask of a job.
+/// Requests about a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JobAction {
@@ -209,7 +209,8 @@ impl JobState {
         })
     }
 
-    /// Is asking `action` once more a repeat, where it was the last thing asked? It led to this state or to one behind it.
+    /// Is asking `action` once more a repeat, where it was the last thing asked? It led to this state or to one behind
+    /// it.
     pub fn repeats(self, action: JobAction) -> bool {
         let begun = matches!(self, Self::Queued | Self::Running);
         let again = matches!(action, JobAction::Resume | JobAction::Retry);
@@ -312,7 +313,7 @@ pub struct NewJob {
 pub struct JobUpdate {
     /// A new priority.
     pub priority: Option<i64>,
-    /// New labels in place of all old ones.
+    /// New labels; they replace all old ones.
     pub tags: Option<BTreeMap<String, String>>,
 }
 

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 pub struct LogLine {
     /// When it was written.
     pub time: DateTime<Utc>,
-    /// How grave it is.
+    /// Its level.
     pub level: LogLevel,
     /// The attempt that wrote it.
     pub attempt: u32,
@@ -17,7 +17,7 @@ pub struct LogLine {
     pub message: String,
 }
 
-/// How grave a line is.
+/// Level of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
@@ -52,8 +52,8 @@ impl std::fmt::Display for LogLine {
 pub struct LogPage {
     /// Lines, oldest first.
     pub data: Vec<LogLine>,
-    /// Are there more lines already?
+    /// Are there more lines at the moment?
     pub has_more: bool,
-    /// What to give as `after` to go on behind the last line, now or later.
+    /// Value of `after` to continue after the last line, now or later.
     pub next: String,
 }

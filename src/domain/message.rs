@@ -13,13 +13,13 @@ const MOST_PARTS: usize = 10_000;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Message {
-    /// Who speaks.
+    /// The role.
     pub role: Role,
-    /// What is said: a plain string, or a list of parts.
+    /// The content: a string, or a list of parts.
     pub content: Content,
 }
 
-/// Who speaks in a [`Message`].
+/// The role of a [`Message`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = MessageRole)]
 #[serde(rename_all = "lowercase")]
@@ -32,7 +32,7 @@ pub enum Role {
     Assistant,
 }
 
-/// What a [`Message`] holds.
+/// The content of a [`Message`].
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum Content {
@@ -71,15 +71,14 @@ impl<'de> Visitor<'de> for ContentVisitor {
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Part {
-    /// Text; special tokens typed by a person stay plain text.
+    /// Text; special tokens in it stay plain text.
     Text {
         /// The text itself.
         text: String,
     },
-    /// An image: a `data:` URL, or the address of one at a host of the setting `image_hosts` (on the command line also a file
-    /// path).
+    /// An image: a `data:` URL, or a URL of a host in the setting `image_hosts` (on the command line also a file path).
     Image {
-        /// Where the pixels come from.
+        /// Source of the pixels.
         image: String,
         /// Smallest area in pixels that the image is resized to.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -88,9 +87,9 @@ pub enum Part {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         max_pixels: Option<u64>,
     },
-    /// An image in `OpenAI`'s form.
+    /// An image in `OpenAI`'s format.
     ImageUrl {
-        /// Where the pixels come from.
+        /// Source of the pixels.
         image_url: ImageUrl,
         /// Smallest area in pixels that the image is resized to.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -99,9 +98,9 @@ pub enum Part {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         max_pixels: Option<u64>,
     },
-    /// A video: understood so that it can be refused by name; only still images are supported.
+    /// A video; always rejected, because only still images are supported.
     Video {
-        /// Ignored, and not kept.
+        /// Ignored, and not stored.
         #[serde(default)]
         video: serde_json::Value,
     },
@@ -216,24 +215,24 @@ impl Part {
     }
 }
 
-/// `OpenAI`'s wrapper of an image address.
+/// `OpenAI`'s wrapper of an image URL.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImageUrl {
-    /// A `data:` URL, or an address at a host of the setting `image_hosts`.
+    /// A `data:` URL, or a URL of a host in the setting `image_hosts`.
     pub url: String,
     /// Accepted for compatibility; `min_pixels` and `max_pixels` decide the resolution.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<ImageDetail>,
-    /// As beside `image_url`; chat completions only.
+    /// As next to `image_url`; chat completions only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_pixels: Option<u64>,
-    /// As beside `image_url`; chat completions only.
+    /// As next to `image_url`; chat completions only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_pixels: Option<u64>,
 }
 
-/// `OpenAI`'s names for how closely an image is looked at.
+/// `OpenAI`'s level of detail of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ImageDetail {
@@ -263,7 +262,8 @@ impl AreaLimits {
         Self { min_pixels: self.min_pixels.or(other.min_pixels), max_pixels: self.max_pixels.or(other.max_pixels) }
     }
 
-    /// What these limits of one image make of those that apply else: a limit given alone moves the other one out of its way.
+    /// What these limits of one image make of those that apply else: a limit given alone moves the other one out of its
+    /// way.
     #[must_use]
     pub fn over(self, usual: Self) -> Self {
         match (self.min_pixels, self.max_pixels) {

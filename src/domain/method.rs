@@ -25,7 +25,7 @@ pub enum Method {
     Vppo(VppoSpec),
     /// Supervised fine-tuning on the data set's demonstrations.
     Sft(SftSpec),
-    /// No training: answers rows and measures.
+    /// No training: evaluates a model on rows.
     Eval(EvaluationSpec),
 }
 
@@ -38,8 +38,8 @@ impl Serialize for Method {
     }
 }
 
-/// Fields that several methods share are flattened into each, and serde cannot refuse unknown fields next to flattened ones:
-/// what a method does not write back, it does not know.
+/// Fields that several methods share are flattened into each, and serde cannot refuse unknown fields next to flattened
+/// ones: what a method does not write back, it does not know.
 impl<'de> Deserialize<'de> for Method {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let given = Value::deserialize(deserializer)?;
@@ -80,7 +80,7 @@ impl Method {
     }
 }
 
-/// Which statement of VGPO to follow.
+/// Which version of VGPO to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Variant {
@@ -102,7 +102,7 @@ pub enum Schedule {
     Step,
 }
 
-/// Which hidden state a token's focus is read from.
+/// Which hidden state is used for a token's focus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FocusPosition {
@@ -155,15 +155,15 @@ pub struct VgpoSpec {
     pub step: f64,
     /// Progress at which the ramp of linear and exponential starts; in [0, 1).
     pub compensation_start: f64,
-    /// Visual attention compensation on.
+    /// Use visual attention compensation.
     pub compensation: bool,
-    /// The gate on (off: every token passes).
+    /// Use the gate (off: every token passes).
     pub gate: bool,
     /// Intra-trajectory weights on.
     pub intra: bool,
     /// Inter-trajectory weights on.
     pub inter: bool,
-    /// Which state a token's focus is read from.
+    /// Which state is used for a token's focus.
     pub focus_position: FocusPosition,
     /// Limits of `1 + psi`; none for the paper, [0.1, 2.0] for the released code.
     pub psi_clamp: Option<[f64; 2]>,
@@ -182,7 +182,7 @@ pub struct PolicySpec {
     pub clip_low: f64,
     /// Upper clip range of the ratio.
     pub clip_high: f64,
-    /// Bound of the loss where the advantage is negative (times `-advantage`); none: unbounded.
+    /// Upper bound of the loss for negative advantages (times `-advantage`); none: unbounded.
     pub dual_clip: Option<f64>,
     /// Average of the per-token losses.
     pub loss_average: LossAverage,
@@ -201,10 +201,10 @@ pub struct DapoSpec {
     /// The policy loss.
     #[serde(flatten)]
     pub policy: PolicySpec,
-    /// The last so many tokens before `rollout.max_new_tokens` lower the reward linearly by up to `overlong_penalty`; none: no
-    /// penalty.
+    /// Length of the interval before `rollout.max_new_tokens` in which the reward is lowered linearly by up to
+    /// `overlong_penalty`; none: no penalty.
     pub overlong_buffer: Option<u64>,
-    /// Largest penalty on an overlong response.
+    /// Maximum penalty on an overlong response.
     pub overlong_penalty: f64,
 }
 
@@ -237,9 +237,9 @@ pub struct PapoSpec {
     pub policy: PolicySpec,
     /// Each image patch is hidden with this probability in the masked view; in (0, 1].
     pub mask_ratio: f64,
-    /// Weight of the divergence between whole and masked view, which is made larger (the paper's gamma).
+    /// Weight of the divergence between whole and masked view, which is maximised (the paper's gamma).
     pub perception_coef: f64,
-    /// A token's divergence counts up to this; none: up to 10.
+    /// Upper limit of a token's divergence; none: 10.
     pub perception_cap: Option<f64>,
     /// Weight of the entropy penalty under the whole view (eta 1).
     pub entropy_penalty: f64,
@@ -275,8 +275,8 @@ pub struct SftSpec {
     pub loss_average: LossAverage,
 }
 
-/// Settings of [`Method::Eval`]. How rows are answered is in the job's `eval` and `rollout.max_new_tokens`, how many in
-/// `eval_rows`; `batch.prompts_per_step` rows make one chunk.
+/// Settings of [`Method::Eval`]. The job's `eval` and `rollout.max_new_tokens` define how rows are answered,
+/// `eval_rows` how many; `batch.prompts_per_step` rows make one chunk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EvaluationSpec {

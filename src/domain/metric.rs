@@ -10,15 +10,15 @@ use utoipa::ToSchema;
 pub struct StepMetrics {
     /// Optimizer step, from 1; 0 is the state before training.
     pub step: u64,
-    /// Responses seen since the run began.
+    /// Responses since the beginning of the run.
     pub samples: u64,
-    /// Response tokens seen since the run began.
+    /// Response tokens since the beginning of the run.
     pub tokens: u64,
     /// Value by key; non-finite values are kept as they are and stored as null.
     pub values: BTreeMap<String, f64>,
 }
 
-/// Which direction of a metric is good.
+/// Whether a higher or lower metric is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Better {
@@ -37,9 +37,9 @@ pub struct MetricInfo {
     pub key: &'static str,
     /// Unit (`1` for plain numbers, `s`, `tokens`, `tokens/s`, `share`).
     pub unit: &'static str,
-    /// One line for people.
+    /// A summary in one line.
     pub description: &'static str,
-    /// Which direction is good.
+    /// Whether higher or lower is better.
     pub better: Better,
     /// The short name of a metric by which runs are told apart at a glance: lists, logs and progress show these. Null for all
     /// others.
@@ -194,9 +194,9 @@ pub fn describe(key: &str) -> Option<&'static MetricInfo> {
 pub struct MetricKey {
     /// The key.
     pub key: String,
-    /// The newest step that has it.
+    /// The newest step with a value.
     pub last_step: u64,
-    /// The value there; null where it is not finite.
+    /// The value at this step; null if it is not finite.
     pub last: Option<f64>,
     /// Smallest finite value.
     pub min: Option<f64>,
@@ -215,16 +215,16 @@ pub struct SeriesQuery {
     pub max_points: Option<u32>,
 }
 
-/// One point of a series, or one bucket of neighbouring points.
+/// One point of a series, or one bucket of adjacent points.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MetricPoint {
     /// The last step of the bucket.
     pub step: u64,
     /// When that step was measured.
     pub time: chrono::DateTime<chrono::Utc>,
-    /// Responses seen by then.
+    /// Responses trained on so far.
     pub samples: u64,
-    /// Response tokens seen by then.
+    /// Response tokens trained on so far.
     pub tokens: u64,
     /// Mean of the finite values; null when there is none.
     pub mean: Option<f64>,
@@ -232,7 +232,7 @@ pub struct MetricPoint {
     pub min: Option<f64>,
     /// Largest finite value.
     pub max: Option<f64>,
-    /// How many points the bucket holds.
+    /// Number of points in the bucket.
     pub count: u64,
     /// `nan`, `inf` or `-inf` when a point of the bucket is not finite.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,13 +7,14 @@ use utoipa::ToSchema;
 
 use super::repository::Repository;
 
-/// File of a model folder that holds its card, the job settings it recommends and the prompt settings it was trained with.
+/// File of a model folder that holds its card, the job settings it recommends and the prompt settings it was trained
+/// with.
 pub const CARD_FILE: &str = "vgpo.json";
 
 /// Begins a [`Model::path`] that names an artifact instead of a folder.
 pub const ARTIFACT: &str = "artifact:";
 
-/// Where a model is on its way in.
+/// State of a model's registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ModelState {
@@ -25,18 +26,18 @@ pub enum ModelState {
     Failed,
 }
 
-/// How far a download has come.
+/// Progress of a download.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DownloadProgress {
-    /// The file that is being fetched.
+    /// The file that is being downloaded.
     pub file: String,
     /// Its number, from 1.
     pub number: usize,
-    /// How many files there are.
+    /// Number of files.
     pub files: usize,
-    /// Bytes of it that are here.
+    /// Bytes downloaded so far.
     pub bytes: u64,
-    /// Bytes it has.
+    /// Size in bytes.
     pub size: u64,
 }
 
@@ -51,7 +52,7 @@ pub struct Model {
     pub parameters: u64,
     /// The folder; `artifact:…` names one in the store of artifacts, which every host can fetch.
     pub path: String,
-    /// For people: task, limits, examples.
+    /// Model card: task, limits, examples.
     #[schema(value_type = Object)]
     pub card: Value,
     /// Job settings that suit the model.
@@ -90,7 +91,7 @@ pub struct NewModel {
     pub parameters: u64,
     /// The folder; `artifact:…` names one in the store of artifacts, which every host can fetch.
     pub path: String,
-    /// For people.
+    /// For display.
     pub card: Value,
     /// Job settings that suit the model.
     pub recommended: Value,

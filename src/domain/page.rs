@@ -24,9 +24,9 @@ impl Page {
 pub struct Listing<T> {
     /// The entries.
     pub data: Vec<T>,
-    /// Are there more behind the last one?
+    /// Are there more after the last one?
     pub has_more: bool,
-    /// What to give as `after` for the next page; absent on the last page.
+    /// Value of `after` for the next page; absent on the last page.
     pub next: Option<String>,
 }
 

@@ -3,39 +3,39 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// How a response is judged. Where a reward asks for "the answer" it reads the last `\boxed{…}`, else what stands in
-/// `<answer>…</answer>`, else what follows `</think>`, else the whole response.
+/// How a response is rewarded. "The answer" is the content of the last `\boxed{…}`, else of `<answer>…</answer>`, else
+/// the text after `</think>`, else the whole response.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum RewardSpec {
-    /// 1 when the boxed answer equals the ground truth mathematically.
+    /// 1 if the boxed answer is mathematically equal to the ground truth.
     Math,
-    /// 1 when the response reads `<think> … </think> … \boxed{…}`.
+    /// 1 if the response has the form `<think> … </think> … \boxed{…}`.
     Format,
-    /// 1 when the answer is the ground truth, white space aside.
+    /// 1 if the answer equals the ground truth, ignoring white space.
     Exact {
-        /// Do capital letters count? (no)
+        /// Match case? (default: no)
         #[serde(default, skip_serializing_if = "Option::is_none")]
         case_sensitive: Option<bool>,
     },
-    /// 1 when the answer chooses the option (A-Z) that the ground truth names.
+    /// 1 if the answer chooses the option (A-Z) that the ground truth names.
     Choice,
-    /// 1 when the answer is a number near the ground truth; units and percent signs are read.
+    /// 1 if the answer is a number close to the ground truth; units and percent signs are understood.
     Numeric {
-        /// Largest difference (0).
+        /// Maximum absolute difference (default 0).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         absolute: Option<f64>,
-        /// Largest difference as a share of the ground truth's size (0.01 when neither is given).
+        /// Maximum relative difference (default 0.01 if neither is given).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         relative: Option<f64>,
     },
-    /// 1 when the pattern is found in the response.
+    /// 1 if the pattern is found in the response.
     Regex {
         /// A regular expression (crate `regex`: no backtracking, no look-around).
         pattern: String,
     },
-    /// How well the boxes of the answer (`[x1, y1, x2, y2]`, two corners, objects with named sides) cover those of the ground
-    /// truth: mean intersection over union of the best one-to-one pairs, over the larger number of boxes.
+    /// How well the boxes of the answer (`[x1, y1, x2, y2]`, two corners, objects with named sides) match those of the
+    /// ground truth: mean intersection over union of the best one-to-one pairs, over the larger number of boxes.
     Iou {
         /// The coordinates of the answer's boxes (pixel).
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -43,32 +43,34 @@ pub enum RewardSpec {
         /// The coordinates of the ground truth's boxes (pixel).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         truth: Option<Coordinates>,
-        /// With it the reward is 1 from this value on, else 0; without it, the value itself.
+        /// If given, the reward is 1 from this value on, else 0; otherwise it is the value itself.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         threshold: Option<f64>,
     },
-    /// 0 up to `limit - buffer` tokens, then linearly down to -1 at `limit`. It is no answer: it never decides accuracy.
+    /// 0 up to `limit - buffer` tokens, then linearly down to -1 at `limit`. It does not judge answers and never counts
+    /// for accuracy.
     Length {
-        /// Tokens at which the penalty is whole.
+        /// Length at which the penalty reaches its maximum.
         limit: u64,
-        /// Tokens over which it grows.
+        /// Number of tokens over which the penalty grows.
         buffer: u64,
     },
-    /// Whatever a server of yours says.
+    /// The score of your own server.
     Webhook {
-        /// Where to ask; the host must be allowed by the setting `webhook_hosts`.
+        /// URL of the webhook; its host must be in the setting `webhook_hosts`.
         url: String,
-        /// Seconds to wait for an answer (30).
+        /// Timeout in seconds (default 30).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         timeout_seconds: Option<f64>,
-        /// Repeats after a failure that may pass (3).
+        /// Retries after a transient failure (default 3).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retries: Option<u32>,
     },
-    /// How alike the row's image and the response are, by a CLIP or SigLIP checkpoint. It is no answer: it never decides
-    /// accuracy. A row without an image cannot be judged.
+    /// Similarity of the row's image and the response, by a CLIP or SigLIP checkpoint. It does not judge answers and
+    /// never counts for accuracy. Rows without an image have no verdict.
     ImageText {
-        /// The checkpoint's folder on the server's machine, below one of the folders that the setting `model_roots` lists.
+        /// The checkpoint's folder on the server's machine, below one of the folders that the setting `model_roots`
+        /// lists.
         model: String,
         /// The measure (cosine).
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -76,10 +78,10 @@ pub enum RewardSpec {
         /// Which text is compared (response).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         text: Option<ImageTextPart>,
-        /// The score that becomes 0; with `high`. Without the two the reward is the score itself.
+        /// The score that is mapped to 0; requires `high`. Without both, the reward is the score itself.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         low: Option<f64>,
-        /// The score that becomes 1; with `low`.
+        /// The score that is mapped to 1; requires `low`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         high: Option<f64>,
     },
@@ -91,7 +93,7 @@ pub enum RewardSpec {
     },
 }
 
-/// What the numbers of a box count.
+/// The unit of a box's coordinates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Coordinates {

@@ -9,14 +9,14 @@ use utoipa::ToSchema;
 use crate::domain::job::JobState;
 use crate::domain::sweep::SweepPoint;
 
-/// The results of a job: metrics, samples and checkpoints hang on it.
+/// The results of a job: metrics, samples and checkpoints.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Run {
     /// `run_…`; sorts by creation time.
     pub id: String,
-    /// The job that works on it; of a run that was continued the newest.
+    /// Its job; the newest one of a continued run.
     pub job_id: String,
-    /// A name for people.
+    /// A display name.
     pub name: String,
     /// The project it belongs to.
     pub project: String,
@@ -30,15 +30,15 @@ pub struct Run {
     pub state: JobState,
     /// The model or checkpoint it started from.
     pub model: String,
-    /// The registered model that this one grew from.
+    /// The registered model that it was trained from.
     pub base_model: Option<String>,
-    /// The sweep that it is a point of.
+    /// The sweep that it belongs to.
     pub sweep: Option<SweepPoint>,
     /// The data set it trains on.
     pub dataset: String,
     /// `method.type` of the settings.
     pub method: String,
-    /// Steps that the settings ask for.
+    /// Number of steps in the settings.
     pub steps: u64,
     /// The last step that reported metrics; none before the first.
     pub last_step: Option<u64>,
@@ -46,8 +46,8 @@ pub struct Run {
     pub last_accuracy: Option<f64>,
     /// Best held-out accuracy so far.
     pub best_accuracy: Option<f64>,
-    /// The checkpoint with the best value of the settings' `best.metric`, which is held-out accuracy unless chosen otherwise
-    /// (the earliest of equals); the last one where none was measured.
+    /// The checkpoint with the best value of the settings' `best.metric`, by default held-out accuracy (the earliest of
+    /// equals); the last one if there are no measurements.
     pub best_checkpoint: Option<String>,
     /// The newest checkpoint.
     pub last_checkpoint: Option<String>,
@@ -92,8 +92,8 @@ pub struct Continuation {
 pub struct RunUpdate {
     /// A new name.
     pub name: Option<String>,
-    /// New notes; an empty text removes them.
+    /// New notes; an empty string removes them.
     pub notes: Option<String>,
-    /// New labels in place of all old ones.
+    /// New labels; they replace all old ones.
     pub tags: Option<BTreeMap<String, String>>,
 }

@@ -25,7 +25,7 @@ pub struct SampleGroup {
 /// One response of a [`SampleGroup`]; per-token lists have one entry per token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SampleResponse {
-    /// The text, special tokens left out.
+    /// The text, without special tokens.
     pub text: String,
     /// Text of each token.
     pub tokens: Vec<String>,
@@ -45,9 +45,9 @@ pub struct SampleResponse {
     pub reward: f64,
     /// Its parts by name.
     pub reward_parts: BTreeMap<String, f64>,
-    /// Right or wrong; null where the reward says nothing about answers.
+    /// Is the answer correct? Null if the reward does not judge answers.
     pub correct: Option<bool>,
-    /// Did the length limit cut it off?
+    /// Was it cut off by the length limit?
     pub cut_off: bool,
 }
 
@@ -66,11 +66,11 @@ pub struct SampleRecord {
     pub group: SampleGroup,
 }
 
-/// How many samples a step has.
+/// Number of samples of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SampleStep {
     /// The step.
     pub step: u64,
-    /// Groups stored at it.
+    /// Number of groups stored at it.
     pub groups: u64,
 }

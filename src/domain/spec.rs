@@ -22,14 +22,15 @@ pub const SPEC_VERSION: i64 = 1;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JobSpec {
-    /// A name for people; made from method and data set when absent.
+    /// A display name; by default made from method and data set.
     pub name: String,
-    /// The model to start from: a registered name or a checkpoint id. While the job waits for another one to end, it may
-    /// also be that job (`job_…`) or its run (`run_…@best`, `run_…@last`); the checkpoint takes its place then.
+    /// The model to start from: a registered name or a checkpoint id. While the job waits for another job to end, it
+    /// may also be that job (`job_…`) or its run (`run_…@best`, `run_…@last`), which is then replaced by the
+    /// checkpoint.
     pub model: String,
     /// The data set to train on.
     pub dataset: String,
-    /// The data set to evaluate on; the data set's own held-out part when absent.
+    /// The data set to evaluate on; by default the held-out rows of the data set.
     pub eval_dataset: Option<String>,
     /// Seed of everything random in the job.
     pub seed: u64,
@@ -41,7 +42,7 @@ pub struct JobSpec {
     pub method: Method,
     /// How rows become prompts.
     pub data: DataSpec,
-    /// How responses are judged.
+    /// How responses are rewarded.
     pub reward: RewardSpec,
     /// How responses are sampled.
     pub rollout: RolloutSpec,
@@ -49,13 +50,13 @@ pub struct JobSpec {
     pub batch: BatchSpec,
     /// The optimizer (`AdamW`).
     pub optimizer: OptimizerSpec,
-    /// Which parameters are trained, and in which number format.
+    /// Which parameters are trained, and their number format.
     pub train: TrainSpec,
     /// Optimizer steps (one step = one rollout batch for the RL methods).
     pub steps: u64,
     /// Evaluate before the first step.
     pub eval_before: bool,
-    /// Evaluate every so many steps (0: only at the end).
+    /// Number of steps between evaluations (0: only at the end).
     pub eval_every: u64,
     /// Held-out rows of one evaluation.
     pub eval_rows: u64,
@@ -67,27 +68,27 @@ pub struct JobSpec {
     #[serde(default = "before::best")]
     #[schema(required = true)]
     pub best: BestSpec,
-    /// End the run when a metric stops getting better; none: run to the last step.
+    /// Early stopping: end the run when a metric stops improving; none: run to the last step.
     #[serde(default)]
     pub early_stop: Option<EarlyStopSpec>,
-    /// Write a checkpoint every so many steps (0: only at the end).
+    /// Number of steps between checkpoints (0: only at the end).
     pub checkpoint_every: u64,
-    /// How many of the newest checkpoints stay (the best and the last always do).
+    /// Number of newest checkpoints to keep (the best and the last are always kept).
     pub keep_checkpoints: u64,
-    /// Log sample rollouts every so many steps (0: never).
+    /// Number of steps between logged sample rollouts (0: never).
     pub log_samples_every: u64,
-    /// Where the job may run.
+    /// Which devices the job may run on.
     pub resources: ResourceSpec,
     /// Higher runs first.
     pub priority: i64,
-    /// How often the job may be started before it fails.
+    /// Maximum number of attempts before the job fails.
     pub max_attempts: u32,
-    /// Start only after this job has succeeded.
+    /// Do not start before this job has succeeded.
     pub after: Option<String>,
-    /// Start not before this time.
+    /// Do not start before this time.
     #[serde(default)]
     pub not_before: Option<chrono::DateTime<chrono::Utc>>,
-    /// One fixed-order kernel path, so that a resumed run ends with the same bits.
+    /// Deterministic kernels, so that a resumed run gives bit-identical results.
     pub deterministic: bool,
 }
 
@@ -104,23 +105,24 @@ impl JobSpec {
 pub struct DataSpec {
     /// Names of the columns.
     pub columns: Columns,
-    /// A system message before every prompt; none: the chat template decides.
+    /// A system message before every prompt; none: the default of the chat template.
     pub system: Option<String>,
-    /// Jinja template of the user's text; `prompt` is the row's prompt. It may hold text, `{{ prompt }}` with filters, `if` and `for`.
+    /// Jinja template of the user's text; `prompt` is the row's prompt. It may contain text, `{{ prompt }}` with
+    /// filters, `if` and `for`.
     pub prompt_template: String,
     /// Smallest image area in pixels; none: the model's preprocessor decides.
     pub min_pixels: Option<u64>,
     /// Largest image area in pixels; none: the model's preprocessor decides.
     pub max_pixels: Option<u64>,
-    /// Longest prompt in tokens, image tokens included.
+    /// Maximum length of a prompt in tokens, image tokens included.
     pub max_prompt_tokens: u64,
-    /// What happens to a row whose prompt is longer.
+    /// What to do with a row whose prompt is longer.
     pub overlong: Overlong,
     /// Shuffle rows by the job's seed.
     pub shuffle: bool,
 }
 
-/// What happens to rows whose prompt is too long.
+/// What to do with rows whose prompt is too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Overlong {
@@ -130,7 +132,7 @@ pub enum Overlong {
     Drop,
 }
 
-/// Which column of a data set holds what.
+/// The columns of a data set by role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Columns {
@@ -140,10 +142,10 @@ pub struct Columns {
     pub answer: String,
     /// The list of images.
     pub images: String,
-    /// A worked response for supervised training; rows may lack it.
+    /// A demonstration for supervised training; optional.
     #[serde(default)]
     pub demonstration: Option<String>,
-    /// Labels by which accuracy is told apart; rows may lack it.
+    /// Labels for accuracy by label; optional.
     #[serde(default)]
     pub tags: Option<String>,
 }
@@ -156,14 +158,14 @@ pub struct RolloutSpec {
     pub group_size: u64,
     /// Sampling temperature; log-probs in training divide logits by it.
     pub temperature: f64,
-    /// Nucleus sampling share.
+    /// Nucleus sampling threshold.
     pub top_p: f64,
     /// Longest response in tokens.
     pub max_new_tokens: u64,
-    /// Each token's policy term is multiplied by the ratio of trainer to sampler, cut off here; none: no correction.
+    /// Truncation limit of the importance correction (ratio of trainer to sampler) of each token; none: no correction.
     #[serde(default)]
     pub correction_cap: Option<f64>,
-    /// Dynamic sampling: groups outside the limits are dropped and replaced; none: keep every group.
+    /// Dynamic sampling: groups outside the limits are dropped and replaced; none: all groups are kept.
     pub filter: Option<FilterSpec>,
 }
 
@@ -177,11 +179,11 @@ pub struct FilterSpec {
     pub low: f64,
     /// A group's mean must be below this.
     pub high: f64,
-    /// Rollout batches per step at most (1: dropped groups are not replaced).
+    /// Maximum number of rollout batches per step (1: dropped groups are not replaced).
     pub max_tries: u64,
 }
 
-/// What dynamic sampling looks at.
+/// The quantity that dynamic sampling filters by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FilterMetric {
@@ -199,7 +201,8 @@ pub struct BatchSpec {
     pub prompts_per_step: u64,
     /// Prompts of one optimizer update.
     pub minibatch_prompts: u64,
-    /// Tokens of one forward and backward pass at most; on a CPU there is no padding, and responses share their prompt.
+    /// Maximum number of tokens of one forward and backward pass; on a CPU there is no padding, and responses share
+    /// their prompt.
     pub microbatch_tokens: u64,
     /// Passes over a step's batch.
     pub epochs_per_batch: u64,
@@ -225,7 +228,7 @@ pub struct OptimizerSpec {
     pub schedule_floor: f64,
     /// Gradients are scaled down to this norm.
     pub max_grad_norm: f64,
-    /// Keep moments and 32-bit masters of the weights in main memory, and update there; on a CPU nothing changes.
+    /// Keep moments and 32-bit master weights in main memory, and update there; no effect on a CPU.
     #[serde(default)]
     pub offload: bool,
 }
@@ -248,12 +251,12 @@ pub enum LearningRateSchedule {
 pub struct TrainSpec {
     /// Which parameters.
     pub parameters: TrainedParameters,
-    /// The adapters, where `parameters` is `lora`.
+    /// The adapters, if `parameters` is `lora`.
     #[serde(default)]
     pub lora: Option<LoraSpec>,
-    /// Keep the vision tower as it is, the mergers behind it included.
+    /// Freeze the vision tower and its mergers.
     pub freeze_vision: bool,
-    /// Keep the inputs of blocks instead of every intermediate value, and run each block again in the backward pass: a third
+    /// Gradient checkpointing: keep only the inputs of blocks, and recompute each block in the backward pass. A third
     /// more work for a fraction of the memory.
     #[serde(default)]
     pub gradient_checkpointing: bool,
@@ -275,13 +278,13 @@ pub enum TrainedParameters {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LoraSpec {
-    /// Width of the two thin matrices.
+    /// Rank of the adapters.
     pub rank: u64,
     /// An adapter's output is multiplied by `alpha / rank`.
     pub alpha: f64,
-    /// Share of an adapter's inputs that is left out at random; only 0 is supported.
+    /// Dropout of adapters; only 0 is supported.
     pub dropout: f64,
-    /// Linear layers that get one: ends of names (`q_proj`), patterns of whole names with `*`, or `all-linear`.
+    /// Linear layers that get an adapter: name endings (`q_proj`), patterns of whole names with `*`, or `all-linear`.
     pub targets: Vec<String>,
 }
 
@@ -297,13 +300,13 @@ pub enum DType {
     Bf16,
 }
 
-/// Where a job may run.
+/// Which devices a job may run on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResourceSpec {
     /// The kind of device.
     pub device: DeviceClass,
-    /// How many of them.
+    /// Their number.
     pub devices: u32,
 }
 

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 pub struct Sweep {
     /// `swp_…`; sorts by creation time.
     pub id: String,
-    /// A name for people.
+    /// A display name.
     pub name: String,
     /// The project it belongs to.
     pub project: String,
@@ -24,7 +24,7 @@ pub struct Sweep {
     /// The varied settings: JSON pointer -> values.
     #[schema(value_type = Object)]
     pub grid: Map<String, Value>,
-    /// How many jobs it has.
+    /// Number of jobs.
     pub points: u64,
     /// When it was submitted.
     pub created_at: DateTime<Utc>,
@@ -38,7 +38,7 @@ pub type SweepSettings = BTreeMap<String, Value>;
 pub struct SweepPoint {
     /// The sweep.
     pub id: String,
-    /// The settings that tell it from the others: JSON pointer -> value.
+    /// The settings that distinguish it from the others: JSON pointer -> value.
     #[schema(value_type = Object)]
     pub settings: SweepSettings,
 }
@@ -46,7 +46,7 @@ pub struct SweepPoint {
 /// A sweep to be inserted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewSweep {
-    /// A name for people.
+    /// A display name.
     pub name: String,
     /// The project it belongs to.
     pub project: String,

@@ -6,12 +6,12 @@ use utoipa::ToSchema;
 
 use crate::domain::spec::DeviceClass;
 
-/// A worker process, as it last described itself.
+/// A worker process, as of its last heartbeat.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct WorkerRecord {
     /// `wrk_…`.
     pub id: String,
-    /// What it does, e.g. `trainer`.
+    /// Its activity, e.g. `trainer`.
     pub role: String,
     /// Version of the program.
     pub version: String,
@@ -23,7 +23,7 @@ pub struct WorkerRecord {
     pub device_class: DeviceClass,
     /// Its device, e.g. `cpu` or `cuda:0`.
     pub device: String,
-    /// Memory of the device in bytes, where known.
+    /// Memory of the device in bytes, if known.
     pub memory_bytes: Option<u64>,
     /// What it is doing.
     pub state: WorkerState,
@@ -31,7 +31,7 @@ pub struct WorkerRecord {
     pub job_id: Option<String>,
     /// When it registered.
     pub started_at: DateTime<Utc>,
-    /// When it was last heard of.
+    /// Its last heartbeat.
     pub heartbeat_at: DateTime<Utc>,
 }
 
@@ -91,6 +91,6 @@ pub struct NewWorker {
     pub device_class: DeviceClass,
     /// Its device.
     pub device: String,
-    /// Memory of the device in bytes, where known.
+    /// Memory of the device in bytes, if known.
     pub memory_bytes: Option<u64>,
 }

@@ -42,9 +42,9 @@ pub struct Row {
     pub step: u64,
     /// When.
     pub time: DateTime<Utc>,
-    /// Responses seen since the run began.
+    /// Responses since the beginning of the run.
     pub samples: u64,
-    /// Response tokens seen since the run began.
+    /// Response tokens since the beginning of the run.
     pub tokens: u64,
     /// Value by key; not all keys are measured at all steps.
     pub values: Vec<(String, f64)>,

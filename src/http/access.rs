@@ -96,7 +96,7 @@ async fn find(
     }
     let Some(cookie) = session_cookie(headers) else {
         return Err(refused(
-            "send an API key as `Authorization: Bearer vgpo_…`; an admin makes one with `vgpo keys create`",
+            "send an API key as `Authorization: Bearer vgpo_…`; an admin creates one with `vgpo keys create`",
         ));
     };
     let caller = state.root.access().session(cookie).await?;
@@ -104,7 +104,7 @@ async fn find(
     let proof = headers.get(CSRF).and_then(|sent| sent.to_str().ok()).unwrap_or_default();
     if !safe && !is_csrf(proof, cookie) {
         let detail =
-            "a request with a session's cookie that changes something needs the session's `csrf` as `X-CSRF-Token`";
+            "a request with a session cookie that changes something needs the session's `csrf` as `X-CSRF-Token`";
         return Err(Problem::new(problem::CSRF, detail));
     }
     Ok(caller)

@@ -13,8 +13,8 @@ pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(audit))
 }
 
-/// Who did what, newest first: keys, jobs, runs, sweeps, checkpoints, models and data sets that were made, changed or
-/// deleted.
+/// List the audit log, newest first: keys, jobs, runs, sweeps, checkpoints, models and data sets that were created,
+/// changed or deleted.
 #[utoipa::path(
     get, path = "/v1/audit", tag = "access", operation_id = "audit", params(PageQuery),
     responses((status = 200, description = "A page of entries", body = Listing<AuditEntry>))

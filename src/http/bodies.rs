@@ -52,13 +52,13 @@ pub async fn read(request: Request, state: &AppState) -> Result<Bytes, Problem> 
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if let Some(bytes) = announced.filter(|bytes| *bytes > most) {
         drain(request.into_body(), most).await;
-        return Err(too_large(format!("the body has {bytes} bytes; the limit of this address is {most}")));
+        return Err(too_large(format!("the body has {bytes} bytes; the limit of this route is {most}")));
     }
     let patience = if most <= 1024 * KIB { PATIENCE } else { Duration::from_secs(limits.request_timeout_seconds) };
     let share = request.extensions().get::<Share>().cloned().unwrap_or_default();
     let whole = collect(request, most, |bytes| state.bodies().take(&share, bytes));
     tokio::time::timeout(patience, whole).await.unwrap_or_else(|_| {
-        let detail = format!("the body did not come within {} seconds", patience.as_secs());
+        let detail = format!("the body did not arrive within {} seconds", patience.as_secs());
         Err(Problem::new(problem::SLOW_BODY, detail))
     })
 }
@@ -67,12 +67,13 @@ async fn collect(request: Request, most: usize, take: impl Fn(usize) -> Result<(
     let mut body = request.into_body();
     let mut whole = Vec::new();
     while let Some(frame) = body.frame().await {
-        let broken = |error: axum::Error| Problem::new(problem::BAD_REQUEST, format!("the body broke off: {error}"));
+        let broken =
+            |error: axum::Error| Problem::new(problem::BAD_REQUEST, format!("the body was interrupted: {error}"));
         let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
         if whole.len() + data.len() > most {
             drop(whole);
             drain(body, most).await;
-            return Err(too_large(format!("the body has more than {most} bytes, which is the limit of this address")));
+            return Err(too_large(format!("the body has more than {most} bytes, which is the limit of this route")));
         }
         if let Err(full) = take(data.len()) {
             drop(whole);

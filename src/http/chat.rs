@@ -20,14 +20,14 @@ pub fn routes() -> OpenApiRouter<AppState> {
 
 /// Chat completions for OpenAI's clients.
 ///
-/// Images come as `image_url` parts with `data:` URLs. With `stream` the answer is a stream of `ChatChunk` events that ends
-/// with `[DONE]`. Errors have OpenAI's shape.
+/// Images are `image_url` parts with `data:` URLs. With `stream` the answer is a stream of `ChatChunk` events that ends
+/// with `[DONE]`. Errors have OpenAI's format.
 #[utoipa::path(
     post, path = "/v1/chat/completions", tag = "inference", operation_id = "create_chat_completion",
     request_body = ChatRequest,
     responses(
         (status = 200, description = "The answer, or with `stream` its chunks", content((ChatAnswer = "application/json"), (ChatChunk = "text/event-stream"))),
-        (status = "4XX", description = "An error in OpenAI's shape", body = OpenAiError)
+        (status = "4XX", description = "An error in OpenAI's format", body = OpenAiError)
     )
 )]
 async fn create_chat_completion(state: AppState, Json(request): Json<ChatRequest>) -> Result<Response, Problem> {

@@ -32,7 +32,7 @@ struct ListQuery {
     run: Option<String>,
     /// Only checkpoints of this project.
     project: Option<String>,
-    /// Entries of a page, 1 to 1000 (default 50).
+    /// Entries per page, 1 to 1000 (default 50).
     limit: Option<u32>,
     /// The `next` of the page before.
     after: Option<String>,
@@ -61,14 +61,14 @@ async fn get_checkpoint(state: AppState, Path(id): Path<String>) -> Result<axum:
     Ok(axum::Json(state.service.models().checkpoint(&id).await?))
 }
 
-/// Delete a checkpoint that nobody needs.
+/// Delete a checkpoint that is not in use.
 #[utoipa::path(
     delete, path = "/v1/checkpoints/{id}", tag = "checkpoints", operation_id = "delete_checkpoint",
     params(("id" = String, Path, description = "`ckpt_…`")),
     responses(
-        (status = 204, description = "It is gone"),
+        (status = 204, description = "Deleted"),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "`holders` lists who needs it: a served name, its run (best, last), unfinished jobs, or the engine that has it in memory", body = ProblemBody, content_type = "application/problem+json")
+        (status = 409, description = "It is in use (`holders`): by a served name, its run (best, last), unfinished jobs, or an engine that has it in memory", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
 async fn delete_checkpoint(state: AppState, Path(id): Path<String>) -> Result<StatusCode, Problem> {
@@ -109,7 +109,7 @@ async fn download(
     Ok((headers, Body::from_stream(ReceiverStream::new(download.chunks))).into_response())
 }
 
-/// The name under which a checkpoint is served.
+/// The name that a checkpoint is served under.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Promotion {
@@ -117,14 +117,14 @@ struct Promotion {
     name: String,
 }
 
-/// Serve a checkpoint under a model name. A checkpoint that had the name before loses it.
+/// Serve a checkpoint under a model name, which is taken from the checkpoint that had it before.
 #[utoipa::path(
     post, path = "/v1/checkpoints/{id}/promote", tag = "checkpoints", operation_id = "promote_checkpoint",
     params(("id" = String, Path, description = "`ckpt_…`")), request_body = Promotion,
     responses(
         (status = 200, body = Checkpoint),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "A registered model has that name", body = ProblemBody, content_type = "application/problem+json")
+        (status = 409, description = "A registered model already has this name", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
 async fn promote(
@@ -135,7 +135,7 @@ async fn promote(
     Ok(axum::Json(state.service.models().promote_checkpoint(&id, &promotion.name).await?))
 }
 
-/// Serve a checkpoint no more under its name. Repeating it is fine.
+/// Stop serving a checkpoint under its name. Idempotent.
 #[utoipa::path(
     delete, path = "/v1/checkpoints/{id}/promote", tag = "checkpoints", operation_id = "demote_checkpoint",
     params(("id" = String, Path, description = "`ckpt_…`")),

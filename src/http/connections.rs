@@ -80,7 +80,7 @@ pub async fn serve(
             },
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be taken");
+                tracing::warn!(%error, "a connection could not be accepted");
                 room.make_room();
                 tokio::time::sleep(PAUSE).await;
             }

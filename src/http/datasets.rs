@@ -36,13 +36,13 @@ pub fn routes() -> OpenApiRouter<AppState> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct UploadQuery {
-    /// Its name; needed when the body is a file.
+    /// Its name; required if the body is a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     /// The project it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     project: Option<String>,
-    /// What it is, for people.
+    /// A description for display.
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<String>,
     /// Column names that differ from the defaults, as JSON.
@@ -51,13 +51,13 @@ struct UploadQuery {
     /// `auto`, `train`, `eval` or `held_out`.
     #[serde(skip_serializing_if = "Option::is_none")]
     split: Option<String>,
-    /// The column that names a row's part; empty: none does.
+    /// The column with a row's split; empty: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     split_column: Option<String>,
-    /// Share of the rows that is held out where nothing says which.
+    /// Share of the rows that is held out if nothing defines the split.
     #[serde(skip_serializing_if = "Option::is_none")]
     eval_share: Option<String>,
-    /// Which rows these are.
+    /// Seed that selects the held-out rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     seed: Option<String>,
     /// The model whose tokens are counted.
@@ -80,24 +80,24 @@ impl UploadQuery {
 #[derive(Debug, ToSchema)]
 #[allow(dead_code, reason = "describes the form; its parts are read one by one in upload.rs")]
 struct UploadForm {
-    /// Its name; the first file's without it.
+    /// Its name; by default that of the first file.
     name: Option<String>,
     /// A `.jsonl`, `.parquet`, `.zip` or image file; any number of them, with paths as file names.
     #[schema(value_type = String, format = Binary)]
     file: String,
 }
 
-/// Upload a data set, or register files that lie on the server's machine or at a hub.
+/// Upload a data set, or register files on the server's machine or on a hub.
 ///
-/// The answer comes when the last byte has: the data set is `validating` then, and `ready` or `invalid` once every row was
-/// checked; `report` counts and names the first bad rows. Bodies: `multipart/form-data` (fields, then files),
-/// `application/x-ndjson`, `application/zip` or `application/vnd.apache.parquet` (one file, fields in the query), or JSON with
-/// `source`. A client that hangs up leaves nothing behind. Large files come in parts that survive that:
-/// `{"source": {"upload": "parts"}}`, then `PUT …/files/{path}?offset=` for every part, then `POST …/finish`. Files of a hub
-/// (`{"source": {"hub": "org/name"}}`) are fetched in the background; the data set is `uploading` meanwhile.
+/// The answer is sent after the last byte: the data set is then `validating`, and `ready` or `invalid` once every row
+/// was checked; `report` counts the bad rows and lists the first ones. Bodies: `multipart/form-data` (fields, then
+/// files), `application/x-ndjson`, `application/zip` or `application/vnd.apache.parquet` (one file, fields in the
+/// query), or JSON with `source`. An interrupted upload is discarded. Large files can be sent in parts, which are kept:
+/// `{"source": {"upload": "parts"}}`, then `PUT …/files/{path}?offset=` for every part, then `POST …/finish`. Files of
+/// a hub (`{"source": {"hub": "org/name"}}`) are downloaded in the background; the data set is `uploading` meanwhile.
 #[utoipa::path(
     post, path = "/v1/datasets", tag = "datasets", operation_id = "create_dataset",
-    params(UploadQuery, ("Idempotency-Key" = Option<String>, Header, description = "Carries the request out once in 24 hours; a repeat gets the first answer with `Idempotent-Replayed: true`. Uploads are told apart by fields, first file name and length")),
+    params(UploadQuery, ("Idempotency-Key" = Option<String>, Header, description = "Executes the request only once within 24 hours; a repeat gets the first answer with `Idempotent-Replayed: true`. Uploads are identified by fields, first file name and length")),
     request_body(content(
         (DatasetRequest = "application/json"), (UploadForm = "multipart/form-data"), (String = "application/x-ndjson"),
         (Vec<u8> = "application/zip"), (Vec<u8> = "application/vnd.apache.parquet")
@@ -127,7 +127,7 @@ async fn create_dataset(
 
 async fn register(state: &AppState, query: &Map<String, Value>, request: Request) -> Result<Response, Problem> {
     if let Some(name) = query.keys().next() {
-        return Err(query_fault(name, format!("`{name}` belongs into the JSON body")));
+        return Err(query_fault(name, format!("`{name}` must be in the JSON body")));
     }
     let headers: HeaderMap = request.headers().clone();
     let RawJson { bytes, value: request } = RawJson::<DatasetRequest>::from_request(request, state).await?;
@@ -142,7 +142,7 @@ async fn register(state: &AppState, query: &Map<String, Value>, request: Request
     idempotency::once(&state.service, &headers, upload::ROUTE, &bytes, work, again).await
 }
 
-/// Every data set, by name.
+/// List data sets, by name.
 #[utoipa::path(
     get, path = "/v1/datasets", tag = "datasets", operation_id = "list_datasets",
     responses((status = 200, description = "All data sets", body = Listing<DatasetEntry>))
@@ -162,14 +162,14 @@ async fn get_dataset(state: AppState, Path(id): Path<String>) -> Result<axum::Js
     Ok(axum::Json(state.service.datasets().get(&id).await?.into()))
 }
 
-/// Forget a data set and remove its uploaded files. Files that were registered where they lie stay.
+/// Delete a data set and its uploaded files. Files that were registered in place are kept.
 #[utoipa::path(
     delete, path = "/v1/datasets/{id}", tag = "datasets", operation_id = "delete_dataset",
     params(("id" = String, Path, description = "Its name, or `ds_…`")),
     responses(
-        (status = 204, description = "It is gone"),
+        (status = 204, description = "Deleted"),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "Unfinished jobs need it (`holders`), it is on its way in, or it ships with the program", body = ProblemBody, content_type = "application/problem+json")
+        (status = 409, description = "Unfinished jobs use it (`holders`), it is being downloaded, or it is built in", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
 async fn delete_dataset(state: AppState, Path(id): Path<String>) -> Result<StatusCode, Problem> {
@@ -183,22 +183,22 @@ async fn delete_dataset(state: AppState, Path(id): Path<String>) -> Result<Statu
 struct RowsQuery {
     /// `train` (default) or `eval`: the held-out rows.
     split: Option<String>,
-    /// Rows of a page, 1 to 100 (default 20).
+    /// Rows per page, 1 to 100 (default 20).
     limit: Option<u64>,
     /// The `next` of the page before: the number of the first row to show.
     after: Option<u64>,
-    /// `small` (default): thumbnails of images; `full`: the images too (`picture`).
+    /// `small` (default): thumbnails of images; `full`: also the images (`picture`).
     images: Option<String>,
 }
 
-/// Look at rows as a job would read them, with thumbnails of their images.
+/// Preview rows as a job would read them, with thumbnails of their images.
 #[utoipa::path(
     get, path = "/v1/datasets/{id}/rows", tag = "datasets", operation_id = "dataset_rows",
     params(("id" = String, Path, description = "Its name, or `ds_…`"), RowsQuery),
     responses(
         (status = 200, description = "A page of rows", body = Listing<PreviewRow>),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "It is not ready, or its files have changed", body = ProblemBody, content_type = "application/problem+json")
+        (status = 409, description = "The data set is not ready, or its files have changed", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
 async fn dataset_rows(
@@ -224,14 +224,14 @@ async fn dataset_rows(
     answer::large(state.service.datasets().rows(&id, wanted).await?).await
 }
 
-/// The files of an upload in parts, and how much of each has arrived.
+/// The files of an upload in parts, with the bytes that have arrived.
 #[utoipa::path(
     get, path = "/v1/datasets/{id}/files", tag = "datasets", operation_id = "dataset_files",
     params(("id" = String, Path, description = "Its name, or `ds_…`")),
     responses(
         (status = 200, description = "All files", body = Listing<UploadedFile>),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "It takes no parts (any more)", body = ProblemBody, content_type = "application/problem+json")
+        (status = 409, description = "The data set does not accept parts, or no longer does", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
 async fn dataset_files(state: AppState, Path(id): Path<String>) -> Result<axum::Json<Listing<UploadedFile>>, Problem> {
@@ -248,7 +248,7 @@ struct PartQuery {
 
 /// Send a part of a file; the body is its bytes.
 ///
-/// What has arrived before a connection breaks stays: ask `GET …/files` where to go on. One part at a time.
+/// Data that arrived before a connection broke is kept: `GET …/files` returns where to continue. One part at a time.
 #[utoipa::path(
     put, path = "/v1/datasets/{id}/files/{*path}", tag = "datasets", operation_id = "put_dataset_file",
     params(("id" = String, Path, description = "Its name, or `ds_…`"), ("path" = String, Path, description = "The file's path inside the data set"), PartQuery),
@@ -256,7 +256,7 @@ struct PartQuery {
     responses(
         (status = 200, description = "The file with the part", body = UploadedFile),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "The part would leave a gap, another one is being written, or no parts are taken", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "The part would leave a gap, another one is being written, or parts are not accepted", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, body = ProblemBody, content_type = "application/problem+json")
     )
 )]
@@ -270,14 +270,14 @@ async fn put_dataset_file(
     Ok(axum::Json(upload::part(&state, part, request).await?))
 }
 
-/// Every part has come: check the rows.
+/// Finish an upload in parts and check its rows.
 #[utoipa::path(
     post, path = "/v1/datasets/{id}/finish", tag = "datasets", operation_id = "finish_dataset",
     params(("id" = String, Path, description = "Its name, or `ds_…`")),
     responses(
         (status = 202, description = "The data set, `validating`", body = DatasetEntry),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "It takes no parts (any more)", body = ProblemBody, content_type = "application/problem+json")
+        (status = 409, description = "The data set does not accept parts, or no longer does", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
 async fn finish_dataset(

@@ -47,8 +47,8 @@ pub fn frame() -> utoipa::openapi::OpenApi {
     Document::openapi()
 }
 
-/// Completes what the routes say of themselves: the errors that every call may end with, and addresses in the document's
-/// own notation.
+/// Completes what the routes say of themselves: the errors that every call may end with, and addresses in the
+/// document's own notation.
 pub fn complete(document: &mut utoipa::openapi::OpenApi) {
     env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
     // The crate's licence and authors add nothing to the contract.

@@ -12,7 +12,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(list_engines))
 }
 
-/// Engines that serve other servers and were heard of within ten seconds, the oldest first.
+/// Engines that serve other servers and sent a heartbeat within ten seconds, oldest first.
 #[utoipa::path(
     get, path = "/v1/engines", tag = "workers", operation_id = "list_engines",
     responses((status = 200, description = "Engines with address, device, models and load", body = Listing<EngineRecord>))

@@ -22,11 +22,11 @@ pub fn routes() -> OpenApiRouter<AppState> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct StreamQuery {
-    /// Only events of these types, separated by commas; `warning.*` stands for every type that begins so.
+    /// Only events of these types, separated by commas; `warning.*` matches every type with this prefix.
     types: Option<String>,
-    /// Only events behind this sequence number (a stream's `Last-Event-ID` header wins).
+    /// Only events after this sequence number (a stream's `Last-Event-ID` header takes precedence).
     after: Option<String>,
-    /// Entries of a page, 1 to 1000 (default 50); a stream has no end.
+    /// Entries per page, 1 to 1000 (default 50); ignored by streams.
     limit: Option<u32>,
 }
 
@@ -58,13 +58,13 @@ pub async fn job_feed(
 struct AllQuery {
     /// Only events about these runs, separated by commas.
     runs: Option<String>,
-    /// Only events about these jobs, separated by commas (an event of any named run or job fits).
+    /// Only events about these jobs, separated by commas (events of any named run or job match).
     jobs: Option<String>,
-    /// Only events of these types, separated by commas; `warning.*` stands for every type that begins so.
+    /// Only events of these types, separated by commas; `warning.*` matches every type with this prefix.
     types: Option<String>,
-    /// Begin behind this sequence number instead of now (0: with the oldest; a `Last-Event-ID` header wins).
+    /// Begin after this sequence number instead of now (0: with the oldest; a `Last-Event-ID` header takes precedence).
     after: Option<String>,
-    /// Entries of a page, 1 to 1000 (default 50), where `Accept: application/json` asks for pages.
+    /// Entries per page, 1 to 1000 (default 50), for pages (`Accept: application/json`).
     limit: Option<u32>,
 }
 

@@ -23,7 +23,7 @@ use crate::service::ServiceError;
 const SMALL_BODY: usize = 1 << 18;
 
 /// What is wrong with a text that holds it.
-const NUL: &str = "it holds a NUL character (U+0000), which cannot be stored";
+const NUL: &str = "it contains a NUL character (U+0000), which cannot be stored";
 
 /// A JSON body of a fixed shape beside its bytes, which tell a repeated request from another one.
 #[derive(Debug)]
@@ -204,7 +204,7 @@ const DEFAULT_LIMIT: u32 = 50;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct PageQuery {
-    /// Entries of a page, 1 to 1000 (default 50).
+    /// Entries per page, 1 to 1000 (default 50).
     limit: Option<u32>,
     /// The `next` of the page before.
     after: Option<String>,

@@ -38,7 +38,7 @@ async fn admit(State(state): State<AppState>, request: Request, next: Next) -> R
     if sent.is_some_and(|sent| state.root().inference().is_peer(sent)) {
         return next.run(request).await;
     }
-    Problem::new(problem::UNAUTHORIZED, "this address is for servers with the same engine_secret").into_response()
+    Problem::new(problem::UNAUTHORIZED, "this route is for servers with the same engine_secret").into_response()
 }
 
 async fn generate(State(state): State<AppState>, axum::Json(request): axum::Json<GenerateRequest>) -> Response {

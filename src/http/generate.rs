@@ -21,16 +21,16 @@ pub fn routes() -> OpenApiRouter<AppState> {
 
 /// Generate responses to a prompt with images.
 ///
-/// Every token comes with its log-prob, its visual focus score and the shares of attention that went to the image, to the
-/// rest of the prompt and to what was generated before; attention maps on request. With `stream` the answer is a stream
-/// of server-sent events: `token` (`TokenEvent`) for each token, then `done` (`GenerateAnswer` without what the tokens
-/// told) or `error` (`Problem`).
+/// Every token has its log-prob, its visual focus score and the shares of attention on the image, on the rest of the
+/// prompt and on earlier generated tokens; attention maps on request. With `stream` the answer is a stream of
+/// server-sent events: `token` (`TokenEvent`) for each token, then `done` (`GenerateAnswer` without the tokens that
+/// were sent) or `error` (`Problem`).
 #[utoipa::path(
     post, path = "/generate", tag = "inference", operation_id = "generate",
     request_body = GenerateRequest,
     responses(
         (status = 200, description = "The answer, or with `stream` its events", content((GenerateAnswer = "application/json"), (String = "text/event-stream"))),
-        (status = 429, description = "Too many requests wait: repeat after Retry-After", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests are waiting: repeat after Retry-After", body = ProblemBody, content_type = "application/problem+json"),
         (status = "4XX", description = "A problem; `errors` names each bad field", body = ProblemBody, content_type = "application/problem+json")
     )
 )]

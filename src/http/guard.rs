@@ -43,12 +43,12 @@ impl Guard {
     fn check(&self, request: &Request) -> Result<(), Problem> {
         // No name that this program knows holds one, and no database could look it up.
         if request.uri().path_and_query().is_some_and(|address| address.as_str().contains("%00")) {
-            return Err(Problem::new(problem::BAD_REQUEST, "the address holds a NUL character (%00)"));
+            return Err(Problem::new(problem::BAD_REQUEST, "the URL contains a NUL character (%00)"));
         }
         let authority = authority(request)?;
         if !host_name(&authority).is_some_and(|host| self.knows_host(host)) {
             let detail =
-                format!("the Host header is `{}`, which is not served here; see allowed_hosts", shown(&authority));
+                format!("the Host header is `{}`, which is not an allowed host; see allowed_hosts", shown(&authority));
             return Err(Problem::new(problem::FORBIDDEN_HOST, detail));
         }
         if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {

@@ -23,16 +23,16 @@ struct Health {
     version: &'static str,
 }
 
-/// Does the process answer?
+/// Liveness of the process.
 #[utoipa::path(get, path = "/healthz", tag = "operations", operation_id = "healthz", responses((status = 200, body = Health)))]
 async fn healthz() -> axum::Json<Health> {
     axum::Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION") })
 }
 
-/// Can the server do its work: database, schema, storage?
+/// Readiness of the server: database, schema, storage.
 #[utoipa::path(
     get, path = "/readyz", tag = "operations", operation_id = "readyz",
-    responses((status = 200, description = "Ready", body = Readiness), (status = 503, description = "Not ready; `checks` tells why", body = Readiness))
+    responses((status = 200, description = "Ready", body = Readiness), (status = 503, description = "Not ready; `checks` says why", body = Readiness))
 )]
 async fn readyz(state: AppState) -> Response {
     let readiness = state.root().admin().readiness().await;

@@ -38,7 +38,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct CreateQuery {
-    /// Only show what the job would be: nothing is stored.
+    /// Dry run: only return the plan; nothing is stored.
     #[serde(default)]
     dry_run: bool,
 }
@@ -46,11 +46,11 @@ struct CreateQuery {
 /// Submit a job. Only `model` and `dataset` are required.
 ///
 /// Every other value comes from the request, else from the model's or the data set's recommended settings, else from
-/// the defaults; `origins` names where each came from. With `dry_run=true` the answer is a plan instead: the resolved
-/// settings, one fully rendered prompt with its token counts, a memory estimate by part, and the work to come.
+/// the defaults; `origins` has the origin of each. With `dry_run=true` the answer is a plan instead: the resolved
+/// settings, one fully rendered prompt with its token counts, a memory estimate by part, and the amount of work.
 #[utoipa::path(
     post, path = "/v1/jobs", tag = "jobs", operation_id = "create_job",
-    params(CreateQuery, ("Idempotency-Key" = Option<String>, Header, description = "Carries the request out once in 24 hours; a repeat gets the first answer with `Idempotent-Replayed: true`")),
+    params(CreateQuery, ("Idempotency-Key" = Option<String>, Header, description = "Executes the request only once within 24 hours; a repeat gets the first answer with `Idempotent-Replayed: true`")),
     request_body = JobRequest,
     responses(
         (status = 201, description = "The job, queued", body = SubmittedJob),
@@ -90,7 +90,7 @@ struct ListQuery {
     project: Option<String>,
     /// Only jobs of this sweep.
     sweep: Option<String>,
-    /// Entries of a page, 1 to 1000 (default 50).
+    /// Entries per page, 1 to 1000 (default 50).
     limit: Option<u32>,
     /// The `next` of the page before.
     after: Option<String>,
@@ -140,22 +140,22 @@ async fn get_job(state: AppState, Path(id): Path<String>) -> Result<axum::Json<J
     Ok(axum::Json(state.service.jobs().get(&id).await?))
 }
 
-/// Why somebody asks something of a job.
+/// Reason of a request about a job.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Ask {
-    /// For people; stored with the event.
+    /// For display; stored with the event.
     pub reason: Option<String>,
 }
 
-/// End a job. Repeating it is fine; a job that has succeeded or failed cannot be cancelled.
+/// Cancel a job. Idempotent; a job that has succeeded or failed cannot be cancelled.
 #[utoipa::path(
     post, path = "/v1/jobs/{id}/cancel", tag = "jobs", operation_id = "cancel_job", params(("id" = String, Path, description = "`job_…`")),
-    request_body(content = Option<Ask>, description = "May be left out"),
+    request_body(content = Option<Ask>, description = "Optional"),
     responses(
         (status = 200, description = "The job: `cancelled`, or `cancelling` until its worker has stopped", body = Job),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "`state` and `allowed` tell what is possible", body = ProblemBody, content_type = "application/problem+json")
+        (status = 409, description = "`state` and `allowed` say what is possible", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
 async fn cancel(
@@ -166,15 +166,15 @@ async fn cancel(
     Ok(axum::Json(state.service.jobs().ask(&id, JobAction::Cancel, ask.reason.as_deref()).await?))
 }
 
-/// Pause a running job: its worker saves a checkpoint behind the present phase and lets go; `resume` goes on from
-/// there. Repeating it is fine.
+/// Pause a running job: its worker saves a checkpoint after the current phase and stops; `resume` continues from there.
+/// Idempotent.
 #[utoipa::path(
     post, path = "/v1/jobs/{id}/pause", tag = "jobs", operation_id = "pause_job", params(("id" = String, Path, description = "`job_…`")),
-    request_body(content = Option<Ask>, description = "May be left out"),
+    request_body(content = Option<Ask>, description = "Optional"),
     responses(
-        (status = 200, description = "The job: `pausing` until its worker has let go, then `paused`", body = Job),
+        (status = 200, description = "The job: `pausing` until its worker has stopped, then `paused`", body = Job),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "`state` and `allowed` tell what is possible", body = ProblemBody, content_type = "application/problem+json")
+        (status = 409, description = "`state` and `allowed` say what is possible", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
 async fn pause(
@@ -185,14 +185,14 @@ async fn pause(
     Ok(axum::Json(state.service.jobs().ask(&id, JobAction::Pause, ask.reason.as_deref()).await?))
 }
 
-/// Queue a paused job again; it goes on from its checkpoint. Repeating it while the job waits or runs is fine.
+/// Resume a paused job from its checkpoint. Idempotent while the job is queued or running.
 #[utoipa::path(
     post, path = "/v1/jobs/{id}/resume", tag = "jobs", operation_id = "resume_job", params(("id" = String, Path, description = "`job_…`")),
-    request_body(content = Option<Ask>, description = "May be left out"),
+    request_body(content = Option<Ask>, description = "Optional"),
     responses(
         (status = 200, description = "The job, queued", body = Job),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "`state` and `allowed` tell what is possible", body = ProblemBody, content_type = "application/problem+json")
+        (status = 409, description = "`state` and `allowed` say what is possible", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
 async fn resume(
@@ -203,15 +203,15 @@ async fn resume(
     Ok(axum::Json(state.service.jobs().ask(&id, JobAction::Resume, ask.reason.as_deref()).await?))
 }
 
-/// Queue a failed or cancelled job again: it goes on from its newest checkpoint, attempts count from zero, and a
-/// scheduled start is forgotten. Repeating it while the job waits or runs is fine.
+/// Queue a failed or cancelled job again: it continues from its newest checkpoint, attempts count from zero, and a
+/// scheduled start is dropped. Idempotent while the job is queued or running.
 #[utoipa::path(
     post, path = "/v1/jobs/{id}/retry", tag = "jobs", operation_id = "retry_job", params(("id" = String, Path, description = "`job_…`")),
-    request_body(content = Option<Ask>, description = "May be left out"),
+    request_body(content = Option<Ask>, description = "Optional"),
     responses(
         (status = 200, description = "The job, queued", body = Job),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "`state` and `allowed` tell what is possible; or its run goes on with another job", body = ProblemBody, content_type = "application/problem+json")
+        (status = 409, description = "`state` and `allowed` say what is possible; or its run was continued by another job", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
 async fn retry(
@@ -222,17 +222,17 @@ async fn retry(
     Ok(axum::Json(state.service.jobs().ask(&id, JobAction::Retry, ask.reason.as_deref()).await?))
 }
 
-/// What people may change about a job; absent fields stay.
+/// Changes to a job; absent fields are not changed.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct JobPatch {
-    /// A new priority: higher runs first.
+    /// A new priority; jobs with higher priority run first.
     priority: Option<i64>,
-    /// New labels in place of all old ones.
+    /// New labels; they replace all old ones.
     tags: Option<BTreeMap<String, String>>,
 }
 
-/// Change a job's priority or labels, with a `job.updated` event. `spec` keeps what was submitted.
+/// Change a job's priority or labels, with a `job.updated` event. `spec` is not changed.
 #[utoipa::path(
     patch, path = "/v1/jobs/{id}", tag = "jobs", operation_id = "update_job", params(("id" = String, Path, description = "`job_…`")),
     request_body = JobPatch,
@@ -250,7 +250,7 @@ async fn patch_job(
     Ok(axum::Json(state.service.jobs().update(&id, &update).await?))
 }
 
-/// What happened to a job: a page of events, or with `Accept: text/event-stream` a live stream that sends `end`.
+/// Events of a job: a page, or with `Accept: text/event-stream` a live stream that ends with `end`.
 #[utoipa::path(
     get, path = "/v1/jobs/{id}/events", tag = "jobs", operation_id = "job_events",
     params(("id" = String, Path, description = "`job_…`"), StreamQuery),
@@ -269,7 +269,7 @@ async fn events(
     job_feed(&state, &id, &query, &headers, super::sse::wants_stream(&headers)).await
 }
 
-/// The live stream of a job's events, whatever the Accept header says.
+/// Live stream of a job's events, whatever the Accept header.
 #[utoipa::path(
     get, path = "/v1/jobs/{id}/events/stream", tag = "jobs", operation_id = "job_events_stream",
     params(("id" = String, Path, description = "`job_…`"), StreamQuery),

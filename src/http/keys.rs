@@ -20,10 +20,10 @@ pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(create_key, list_keys)).routes(routes!(revoke_key))
 }
 
-/// Make a key. Its secret is in this answer and nowhere else: the server keeps a hash of it.
+/// Create a key. Its secret is only in this answer: the server stores a hash of it.
 #[utoipa::path(
     post, path = "/v1/keys", tag = "access", operation_id = "create_key",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes one key in 24 hours; a repeat gets the key without its secret, with `Idempotent-Replayed: true`")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Creates only one key within 24 hours; a repeat gets the key without its secret, with `Idempotent-Replayed: true`")),
     request_body = KeyRequest,
     responses(
         (status = 201, description = "The key with its secret", body = CreatedKey),
@@ -52,7 +52,7 @@ async fn create_key(
     Ok((StatusCode::CREATED, axum::Json(created?)).into_response())
 }
 
-/// List keys, newest first, revoked ones too; never their secrets.
+/// List keys, newest first, including revoked ones, without secrets.
 #[utoipa::path(
     get, path = "/v1/keys", tag = "access", operation_id = "list_keys", params(PageQuery),
     responses((status = 200, description = "A page of keys", body = Listing<ApiKey>))
@@ -64,7 +64,7 @@ async fn list_keys(
     Ok(axum::Json(state.service.access().keys(&query.page()?).await?))
 }
 
-/// Revoke a key: it is refused from now on, with its sessions and streams. The entry stays. Repeating it is fine.
+/// Revoke a key, with its sessions and streams. The entry is kept. Idempotent.
 #[utoipa::path(
     delete, path = "/v1/keys/{id}", tag = "access", operation_id = "revoke_key", params(("id" = String, Path, description = "`key_…`")),
     responses(

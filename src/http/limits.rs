@@ -66,7 +66,7 @@ impl KeyLimits {
         let places = running.entry(key.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(self.answers)));
         Arc::clone(places).try_acquire_owned().map(Some).map_err(|_| {
             let detail = format!(
-                "the key waits for {} answers of the engine already, which is the limit (max_concurrent_answers)",
+                "the key is already waiting for {} answers of the engine, which is the limit (max_concurrent_answers)",
                 self.answers
             );
             Problem::new(problem::RATE_LIMITED, detail).retry_after(1)

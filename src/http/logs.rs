@@ -31,11 +31,12 @@ pub fn routes() -> OpenApiRouter<AppState> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct LogQuery {
-    /// The last so many lines, 1 to 10000 (default 200).
+    /// Number of last lines, 1 to 10000 (default 200).
     tail: Option<usize>,
-    /// Instead of the last lines those behind this position: the `next` of another part, or 0 for the beginning.
+    /// Return the lines after this position instead of the last ones: the `next` of another part, or 0 for the
+    /// beginning.
     after: Option<u64>,
-    /// With `after`: lines at most, 1 to 10000 (default 200).
+    /// With `after`: maximum number of lines, 1 to 10000 (default 200).
     limit: Option<usize>,
 }
 
@@ -49,15 +50,15 @@ impl LogQuery {
             Err(query_fault(name, format!("`{name}` is {lines}; it must be from 1 to {MAX_LINES}")))
         };
         match (self.after, self.tail) {
-            (Some(_), Some(_)) => Err(query_fault("tail", "`tail` and `after` exclude each other")),
+            (Some(_), Some(_)) => Err(query_fault("tail", "`tail` and `after` cannot be combined")),
             (Some(position), None) => Ok(LogPart::After(position, bounded("limit", self.limit)?)),
             (None, tail) => Ok(LogPart::Tail(bounded("tail", tail)?)),
         }
     }
 }
 
-/// What a job's workers wrote while they ran it: lines as JSON, as plain text (`Accept: text/plain`), or as a live stream
-/// (`Accept: text/event-stream`) that sends `end`.
+/// The log of a job: lines as JSON, as plain text (`Accept: text/plain`), or as a live stream (`Accept:
+/// text/event-stream`) that ends with `end`.
 #[utoipa::path(
     get, path = "/v1/jobs/{id}/logs", tag = "jobs", operation_id = "job_logs",
     params(("id" = String, Path, description = "`job_…`"), LogQuery),
@@ -88,7 +89,7 @@ async fn logs(
     Ok(axum::Json(page).into_response())
 }
 
-/// A job's log as it is written, whatever the Accept header says: `log` events, then `end`.
+/// Live stream of a job's log, whatever the Accept header: `log` events, then `end`.
 #[utoipa::path(
     get, path = "/v1/jobs/{id}/logs/stream", tag = "jobs", operation_id = "job_logs_stream",
     params(("id" = String, Path, description = "`job_…`"), LogQuery),

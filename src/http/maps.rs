@@ -50,7 +50,7 @@ fn summary() -> MapScope {
     MapScope::Summary
 }
 
-/// Where a sampled response looked: maps computed anew from the checkpoint nearest to the sample's step, which the answer
+/// Attention maps of a sampled response, recomputed with the checkpoint nearest to the sample's step, which the answer
 /// names.
 #[utoipa::path(
     get, path = "/v1/runs/{id}/samples/{sample}/maps", tag = "runs", operation_id = "sample_maps",

@@ -40,7 +40,7 @@ fn decoded(value: &str) -> Result<String, Problem> {
     let text = percent_decode_str(&value).decode_utf8();
     let text = text.map_err(|_| query_fault(NAME, "`keys` is not valid UTF-8 once its percent signs are decoded"))?;
     if text.contains('\0') {
-        return Err(query_fault(NAME, "`keys` holds a NUL character (U+0000), which no key does"));
+        return Err(query_fault(NAME, "`keys` contains a NUL character (U+0000)"));
     }
     Ok(text.into_owned())
 }

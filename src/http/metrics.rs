@@ -49,20 +49,20 @@ struct SeriesParams {
     from_step: Option<u64>,
     /// Last step.
     to_step: Option<u64>,
-    /// More points than this are joined in buckets that keep mean, min and max: 1 to 10000 (default 1000).
+    /// More points than this are combined into buckets with mean, min and max: 1 to 10000 (default 1000).
     max_points: Option<u32>,
 }
 
-/// Series of a run, in buckets where there are more points than asked for.
+/// Series of a run, in buckets if there are more points than requested.
 #[utoipa::path(
     get, path = "/v1/runs/{id}/metrics", tag = "metrics", operation_id = "run_metrics",
     params(
         ("id" = String, Path, description = "`run_…`"),
-        ("keys" = Option<Vec<String>>, Query, description = "Keys, `visual/*` for all that begin so; absent: every key of the run. May come several times; commas inside one part it, unless the run has a key with them"),
+        ("keys" = Option<Vec<String>>, Query, description = "Keys, `visual/*` for all with this prefix; by default every key of the run. May be repeated or separated by commas (unless the run has keys with commas)"),
         SeriesParams
     ),
     responses(
-        (status = 200, description = "One entry a key", body = Listing<MetricSeries>),
+        (status = 200, description = "One entry per key", body = Listing<MetricSeries>),
         (status = "4XX", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
@@ -82,7 +82,7 @@ async fn series(
 fn in_order(from_step: Option<u64>, to_step: Option<u64>) -> Result<(), Problem> {
     match (from_step, to_step) {
         (Some(from), Some(to)) if from > to => {
-            Err(query_fault("from_step", format!("`from_step` is {from}, behind `to_step` ({to})")))
+            Err(query_fault("from_step", format!("`from_step` is {from}, which is after `to_step` ({to})")))
         }
         _ => Ok(()),
     }
@@ -98,12 +98,12 @@ struct CsvParams {
     to_step: Option<u64>,
 }
 
-/// Every point of a run as CSV: one line a step, one column a key.
+/// All points of a run as CSV: one line per step, one column per key.
 #[utoipa::path(
     get, path = "/v1/runs/{id}/metrics.csv", tag = "metrics", operation_id = "run_metrics_csv",
     params(
         ("id" = String, Path, description = "`run_…`"),
-        ("keys" = Option<Vec<String>>, Query, description = "Keys, `visual/*` for all that begin so; absent: every key of the run. May come several times; commas inside one part it, unless the run has a key with them"),
+        ("keys" = Option<Vec<String>>, Query, description = "Keys, `visual/*` for all with this prefix; by default every key of the run. May be repeated or separated by commas (unless the run has keys with commas)"),
         CsvParams
     ),
     responses(
@@ -133,16 +133,16 @@ struct CompareParams {
     key: String,
     /// Runs to compare, separated by commas.
     runs: Option<String>,
-    /// A sweep whose runs to compare.
+    /// Compare the runs of this sweep.
     sweep: Option<String>,
-    /// Settings that runs of one group share, separated by commas: `method.type` or `/method/type`. Absent: every run
-    /// is a group of its own.
+    /// Settings that define the groups, separated by commas: `method.type` or `/method/type`. By default every run is
+    /// its own group.
     group_by: Option<String>,
     /// First step.
     from_step: Option<u64>,
     /// Last step.
     to_step: Option<u64>,
-    /// More steps than this are joined in that many buckets: 1 to 10000 (default 1000).
+    /// More steps than this are combined into this number of buckets: 1 to 10000 (default 1000).
     max_points: Option<u32>,
 }
 
@@ -150,7 +150,7 @@ struct CompareParams {
 #[utoipa::path(
     get, path = "/v1/metrics", tag = "metrics", operation_id = "compare_metrics", params(CompareParams),
     responses(
-        (status = 200, description = "One curve a group, over the same steps", body = Comparison),
+        (status = 200, description = "One curve per group, over the same steps", body = Comparison),
         (status = "4XX", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
@@ -183,7 +183,7 @@ fn bounded(max_points: Option<u32>) -> Result<u32, Problem> {
     Err(query_fault("max_points", format!("`max_points` is {max_points}; it must be from 1 to {MAX_POINTS}")))
 }
 
-/// What a run has measured: each key with unit, meaning, newest value and range.
+/// The metrics of a run: each key with unit, meaning, newest value and range.
 #[utoipa::path(
     get, path = "/v1/runs/{id}/metrics/keys", tag = "metrics", operation_id = "run_metric_keys",
     params(("id" = String, Path, description = "`run_…`")),
@@ -200,12 +200,12 @@ async fn keys(state: AppState, Path(id): Path<String>) -> Result<axum::Json<List
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct LiveParams {
-    /// Begin behind this sequence number instead of at the start (a `Last-Event-ID` header wins).
+    /// Begin after this sequence number instead of at the start (a `Last-Event-ID` header takes precedence).
     after: Option<String>,
 }
 
-/// A run's metrics as they are measured: `metrics`, `rewind` (a resumed job replaces later steps) and `job` events,
-/// then `end`.
+/// Live stream of a run's metrics: `metrics`, `rewind` (a resumed job replaces later steps) and `job` events, then
+/// `end`.
 #[utoipa::path(
     get, path = "/v1/runs/{id}/metrics/stream", tag = "metrics", operation_id = "run_metrics_stream",
     params(("id" = String, Path, description = "`run_…`"), LiveParams),

@@ -164,8 +164,8 @@ pub fn router(state: AppState) -> Router {
         .layer(axum::middleware::from_fn_with_state(finish, finish::finish))
 }
 
-/// What is compressed: on the threads that answer everyone, so nothing that takes them long. Large answers are pictures in base64
-/// for the most part, which hardly shrink.
+/// What is compressed: on the threads that answer everyone, so nothing that takes them long. Large answers are pictures
+/// in base64 for the most part, which hardly shrink.
 fn compressed() -> impl Predicate {
     DefaultPredicate::new().and(NotForContentType::const_new(TAR)).and(SizeBelow(MAX_COMPRESSED))
 }
@@ -194,15 +194,15 @@ pub fn metrics_router(state: AppState) -> Router {
 async fn unknown_route(state: AppState, uri: Uri) -> Problem {
     let roles = state.root().settings().roles;
     let hint = if roles.api {
-        "/openapi.json lists every address".to_owned()
+        "/openapi.json lists all routes".to_owned()
     } else {
-        format!("this server has the roles {roles}, and the API is where the role api is")
+        format!("this server has the roles {roles}; the API needs the role api")
     };
-    Problem::new(problem::UNKNOWN_ROUTE, format!("there is nothing at `{}`; {hint}", uri.path()))
+    Problem::new(problem::UNKNOWN_ROUTE, format!("there is no route `{}`; {hint}", uri.path()))
 }
 
 async fn method_not_allowed(method: axum::http::Method, uri: Uri) -> Problem {
-    Problem::new(problem::METHOD_NOT_ALLOWED, format!("`{}` does not take {method}; see the Allow header", uri.path()))
+    Problem::new(problem::METHOD_NOT_ALLOWED, format!("`{}` does not allow {method}; see the Allow header", uri.path()))
 }
 
 /// A panic is a fault of ours: the client learns the request's id, the log the rest.

@@ -17,10 +17,10 @@ pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(list_models, create_model)).routes(routes!(get_model, delete_model))
 }
 
-/// Every registered model, and those on their way in.
+/// List registered models, including those that are being downloaded.
 #[utoipa::path(
     get, path = "/v1/models", tag = "models", operation_id = "list_models",
-    responses((status = 200, description = "All models, in OpenAI's shape", body = ModelList))
+    responses((status = 200, description = "All models, in OpenAI's format", body = ModelList))
 )]
 async fn list_models(state: AppState) -> Result<axum::Json<ModelList>, Problem> {
     Ok(axum::Json(state.service.models().list().await?))
@@ -28,11 +28,12 @@ async fn list_models(state: AppState) -> Result<axum::Json<ModelList>, Problem> 
 
 /// Register a model: a folder of the server's machine, or a repository of the hub.
 ///
-/// A folder is read at once. From a hub the answer comes when its revision was settled to a commit; the files come in the
-/// background: the model is `downloading`, then `ready` or `failed`, and every change is an event `model`.
+/// A folder is read immediately. For a hub, the answer is sent once the revision was resolved to a commit; the files
+/// are downloaded in the background: the model is `downloading`, then `ready` or `failed`, and every change is an event
+/// `model`.
 #[utoipa::path(
     post, path = "/v1/models", tag = "models", operation_id = "create_model",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Carries the request out once in 24 hours; a repeat gets the first answer with `Idempotent-Replayed: true`")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Executes the request only once within 24 hours; a repeat gets the first answer with `Idempotent-Replayed: true`")),
     request_body = ModelRequest,
     responses(
         (status = 201, description = "The model, `ready`", body = ModelEntry),
@@ -61,21 +62,21 @@ async fn create_model(
 /// One model: its family, size, card and recommended settings.
 #[utoipa::path(
     get, path = "/v1/models/{*id}", tag = "models", operation_id = "get_model",
-    params(("id" = String, Path, description = "The model's name; it may hold slashes")),
+    params(("id" = String, Path, description = "The model's name; it may contain slashes")),
     responses((status = 200, body = ModelEntry), (status = 404, body = ProblemBody, content_type = "application/problem+json"))
 )]
 async fn get_model(state: AppState, Path(id): Path<String>) -> Result<axum::Json<ModelEntry>, Problem> {
     Ok(axum::Json(state.service.models().get(&id).await?))
 }
 
-/// Forget a model. Its files stay: a folder where it lies, a download in the cache folder.
+/// Unregister a model. Its files are kept: a folder in its place, a download in the cache folder.
 #[utoipa::path(
     delete, path = "/v1/models/{*id}", tag = "models", operation_id = "delete_model",
-    params(("id" = String, Path, description = "The model's name; it may hold slashes")),
+    params(("id" = String, Path, description = "The model's name; it may contain slashes")),
     responses(
-        (status = 204, description = "It is gone"),
+        (status = 204, description = "Deleted"),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "Unfinished jobs or checkpoints need it (`holders`), it is on its way in, or it ships with the program", body = ProblemBody, content_type = "application/problem+json")
+        (status = 409, description = "Unfinished jobs or checkpoints use it (`holders`), it is being downloaded, or it is built in", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
 async fn delete_model(state: AppState, Path(id): Path<String>) -> Result<StatusCode, Problem> {

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use super::problem::{self, Problem};
 use crate::domain::field_error::FieldError;
 
-/// The body of an error of the `OpenAI`-shaped calls.
+/// The body of an error in `OpenAI`'s format.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OpenAiError {
     /// The error.

@@ -39,58 +39,58 @@ macro_rules! codes {
 }
 
 codes! {
-    INVALID_JSON = "invalid_json", 400, "The body is no JSON",
+    INVALID_JSON = "invalid_json", 400, "The body is not valid JSON",
         "The request's body could not be read as JSON. The detail names line and column. Check quotes, commas and brackets.";
-    INVALID_QUERY = "invalid_query", 400, "The query string is wrong",
-        "A parameter behind the question mark is unknown or has a wrong value. `errors` names each of them.";
+    INVALID_QUERY = "invalid_query", 400, "The query string is invalid",
+        "A query parameter is unknown or has an invalid value. `errors` names each of them.";
     BAD_REQUEST = "bad_request", 400, "The request cannot be read",
-        "The request's address or headers cannot be understood.";
+        "The request's URL or headers are malformed.";
     FORBIDDEN_HOST = "forbidden_host", 403, "The Host header names another server",
-        "The Host header names neither this machine's loopback names nor the configured host. This check keeps web pages from reaching a local server under a name of their own (DNS rebinding). Add the name with allowed_hosts or VGPO_ALLOWED_HOSTS.";
+        "The Host header names neither this machine's loopback names nor the configured host. This check prevents web pages from reaching a local server under another name (DNS rebinding). Add the name to allowed_hosts (VGPO_ALLOWED_HOSTS).";
     FORBIDDEN_ORIGIN = "forbidden_origin", 403, "The request comes from another site",
-        "A web page of another origin tried to change something here. Add the origin with allowed_origins or VGPO_ALLOWED_ORIGINS if that is wanted.";
+        "A web page of another origin tried to change something. Add the origin to allowed_origins (VGPO_ALLOWED_ORIGINS) if this is intended.";
     FORBIDDEN = "forbidden", 403, "Not allowed",
-        "The key is known, but it does not allow this. The detail names the role or the project that does. An admin makes keys: `vgpo keys create`.";
-    UNAUTHORIZED = "unauthorized", 401, "A key is needed",
-        "The server asks for an API key: send `Authorization: Bearer vgpo_…`. A key that is unknown or revoked gets this answer too, and so does a session or a stream token that has run out. An admin makes keys: `vgpo keys create`.";
+        "The key is valid, but does not allow this. The detail names the required role or project. Admins create keys: `vgpo keys create`.";
+    UNAUTHORIZED = "unauthorized", 401, "An API key is required",
+        "The server requires an API key: send `Authorization: Bearer vgpo_…`. Unknown or revoked keys and expired sessions or stream tokens get this answer too. Admins create keys: `vgpo keys create`.";
     CSRF = "csrf_token", 403, "The session's CSRF token is missing",
-        "A browser's session changes nothing without the `csrf` of its answer (GET /v1/session) in the header `X-CSRF-Token`: that keeps pages of others from using the session.";
-    NOT_FOUND = "not_found", 404, "There is no such thing",
-        "The id or name in the address is not known here. Lists such as /v1/jobs and /v1/models show what there is.";
-    UNKNOWN_ROUTE = "unknown_route", 404, "There is no such address",
-        "The address is not part of this API. /openapi.json lists every address.";
-    METHOD_NOT_ALLOWED = "method_not_allowed", 405, "The address does not take this method",
-        "The address exists, but not for this HTTP method. The Allow header lists those it takes.";
+        "Requests of a browser session that change something need the session's `csrf` (GET /v1/session) in the header `X-CSRF-Token`. This prevents other sites from using the session.";
+    NOT_FOUND = "not_found", 404, "Not found",
+        "The id or name in the URL is unknown. Lists such as /v1/jobs and /v1/models show what exists.";
+    UNKNOWN_ROUTE = "unknown_route", 404, "Unknown route",
+        "The URL is not part of this API. /openapi.json lists all routes.";
+    METHOD_NOT_ALLOWED = "method_not_allowed", 405, "Method not allowed",
+        "The route exists, but not for this HTTP method. The Allow header lists the allowed ones.";
     TIMEOUT = "timeout", 503, "The answer took too long",
-        "The server gave the request up after its time limit (request_timeout_seconds). Try again, or ask for less at once.";
+        "The server aborted the request after its time limit (request_timeout_seconds). Try again, or request less at once.";
     ILLEGAL_TRANSITION = "illegal_transition", 409, "The job's state does not allow this",
-        "What was asked is not possible in the job's present state. `state` names it, `allowed` lists what is possible.";
-    HELD = "held", 409, "Something still needs it",
-        "It cannot be deleted while others need it. `holders` lists them.";
-    CONFLICT = "conflict", 409, "It contradicts what is there",
-        "The request contradicts the present state of the server. The detail says how.";
+        "The action is not possible in the job's current state. `state` names it, `allowed` lists what is possible.";
+    HELD = "held", 409, "It is in use",
+        "It cannot be deleted while it is in use. `holders` lists what uses it.";
+    CONFLICT = "conflict", 409, "Conflict",
+        "The request conflicts with the current state of the server. The detail says how.";
     IDEMPOTENCY_IN_FLIGHT = "idempotency_in_flight", 409, "The same request is being answered",
-        "A request with this Idempotency-Key has not been answered yet. Repeat it after the time in Retry-After.";
+        "A request with this Idempotency-Key is still in progress. Repeat it after the time in Retry-After.";
     BODY_TOO_LARGE = "body_too_large", 413, "The body is too large",
-        "The request's body is larger than the address takes; the detail tells how much that is. Where bodies hold images or texts the limit is max_body_bytes: send smaller or fewer images, or raise it.";
-    SLOW_BODY = "slow_body", 408, "The body did not come in time",
-        "The request's body came too slowly, or stopped before its end. Send it again, over a better connection or in smaller parts.";
+        "The request's body is larger than the route accepts; the detail names the limit. For bodies with images or texts it is max_body_bytes: send smaller or fewer images, or raise it.";
+    SLOW_BODY = "slow_body", 408, "The body did not arrive in time",
+        "The request's body arrived too slowly or incompletely. Send it again, over a better connection or in smaller parts.";
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type", 415, "The body has the wrong type",
-        "This address takes JSON: send the header `Content-Type: application/json`.";
-    INVALID_REQUEST = "invalid_request", 422, "Fields of the request are wrong",
-        "The body is JSON, but some of its fields cannot be used. `errors` names each field by its JSON pointer, with what is wrong and what is allowed.";
+        "This route requires JSON: send the header `Content-Type: application/json`.";
+    INVALID_REQUEST = "invalid_request", 422, "Fields of the request are invalid",
+        "The body is valid JSON, but some of its fields are invalid. `errors` names each field by its JSON pointer, with what is wrong and what is allowed.";
     IDEMPOTENCY_MISMATCH = "idempotency_mismatch", 422, "The Idempotency-Key belongs to another request",
         "The key was used within the last 24 hours with another body. Use a new key for a new request.";
-    OVERLOADED = "overloaded", 429, "Too many requests wait already",
+    OVERLOADED = "overloaded", 429, "Too many requests are waiting",
         "The queue is full. Repeat the request after the time in Retry-After.";
-    RATE_LIMITED = "rate_limited", 429, "The key asks for too much at once",
-        "Each key may send so many requests a minute and wait for so many answers of the engine at the same time. The detail names the limit; repeat the request after the time in Retry-After.";
-    INTERNAL = "internal", 500, "Something went wrong here",
-        "A fault of the server. Its log has the details under the `request_id` of the answer.";
-    NO_ENGINE = "no_engine", 503, "No engine is there",
-        "This server forwards requests for inference to engines on other servers, and none is registered or none answers. Start one on the same database: `vgpo serve --roles engine`. GET /v1/engines lists those that are alive.";
-    UNAVAILABLE = "unavailable", 503, "A part of the server does not work at the moment",
-        "Repeat the request after the time in Retry-After. /readyz tells which part is missing.";
+    RATE_LIMITED = "rate_limited", 429, "Rate limit of the key",
+        "Each key has a limit on requests per minute and on concurrent answers of the engine. The detail names the limit; repeat the request after the time in Retry-After.";
+    INTERNAL = "internal", 500, "Internal error",
+        "An error of the server. Its log has the details under the `request_id` of the answer.";
+    NO_ENGINE = "no_engine", 503, "No engine available",
+        "This server forwards inference requests to engines on other servers, but none is registered or none answers. Start one on the same database: `vgpo serve --roles engine`. GET /v1/engines lists those that are alive.";
+    UNAVAILABLE = "unavailable", 503, "Temporarily unavailable",
+        "Repeat the request after the time in Retry-After. /readyz says which part is not available.";
 }
 
 /// The problem called `name`.
@@ -103,7 +103,7 @@ pub fn find(name: &str) -> Option<&'static Code> {
 pub struct Problem {
     /// Its kind.
     pub code: &'static Code,
-    /// What happened this time.
+    /// Details of this occurrence.
     pub detail: String,
     /// Field by field.
     pub errors: Vec<FieldError>,
@@ -245,7 +245,7 @@ impl From<ServiceError> for Problem {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Problem)]
 pub struct ProblemBody {
-    /// Address of an explanation for people, `/problems/{code}`.
+    /// URL of an explanation, `/problems/{code}`.
     #[serde(rename = "type")]
     pub kind: String,
     /// The stable name of the kind of problem.
@@ -254,7 +254,7 @@ pub struct ProblemBody {
     pub title: String,
     /// HTTP status.
     pub status: u16,
-    /// What happened this time.
+    /// Details of this occurrence.
     pub detail: String,
     /// Each bad field.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -262,10 +262,10 @@ pub struct ProblemBody {
     /// The job's state (`illegal_transition`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
-    /// What is possible instead (`illegal_transition`).
+    /// The allowed transitions (`illegal_transition`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed: Option<Vec<String>>,
-    /// Who needs it (`held`).
+    /// What uses it (`held`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holders: Option<Vec<String>>,
     /// The id of the request, also in `x-request-id` and in the server's log.

@@ -19,7 +19,7 @@ pub async fn index() -> Html<String> {
 /// One kind of problem.
 pub async fn page(Path(name): Path<String>) -> Result<Html<String>, Problem> {
     let Some(code) = problem::find(&name) else {
-        return Err(Problem::new(problem::NOT_FOUND, "there is no such kind of problem; /problems lists them all"));
+        return Err(Problem::new(problem::NOT_FOUND, "there is no such problem code; /problems lists them all"));
     };
     Ok(Html(document(code.title, &explanation(code))))
 }

@@ -17,7 +17,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(report))
 }
 
-/// A run as one HTML file that needs nothing beside it: figures, curves, samples with heat maps, settings.
+/// A run as one self-contained HTML file: figures, curves, samples with heat maps, settings.
 #[utoipa::path(
     get, path = "/v1/runs/{id}/report", tag = "runs", operation_id = "run_report", params(("id" = String, Path, description = "`run_…`")),
     responses(

@@ -12,7 +12,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(evaluate_rewards))
 }
 
-/// Judge responses as a job with this reward would.
+/// Compute the rewards of responses as in a job with this reward.
 #[utoipa::path(
     post, path = "/v1/rewards/evaluate", tag = "rewards", operation_id = "evaluate_rewards",
     request_body = EvaluateRewards,

@@ -19,8 +19,8 @@ pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(rows))
 }
 
-/// The rows of an evaluation (method `eval`) with every response, verdict and visual summary: one `EvalRow` a line, in the
-/// order of the data set; those that are answered so far.
+/// The rows of an evaluation (method `eval`) that are answered so far, with every response, verdict and visual summary:
+/// one `EvalRow` per line, in the order of the data set.
 #[utoipa::path(
     get, path = "/v1/runs/{id}/rows", tag = "runs", operation_id = "run_rows",
     params(("id" = String, Path, description = "`run_…`")),

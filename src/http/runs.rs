@@ -50,14 +50,14 @@ struct ListQuery {
     project: Option<String>,
     /// Only runs of this sweep.
     sweep: Option<String>,
-    /// More of every run: `summary` (last and best values of metrics) and `sparklines` (small curves), separated by
-    /// commas.
+    /// Additional fields of every run: `summary` (last and best values of metrics) and `sparklines` (small curves),
+    /// separated by commas.
     include: Option<String>,
-    /// Metric keys of summary and sparklines, separated by commas; absent: accuracy, reward, loss and visual focus.
+    /// Metric keys of summary and sparklines, separated by commas; default: accuracy, reward, loss and visual focus.
     keys: Option<String>,
-    /// Points of a sparkline at most: 1 to 200 (default 30).
+    /// Maximum number of points of a sparkline: 1 to 200 (default 30).
     points: Option<u32>,
-    /// Entries of a page, 1 to 1000 (default 50).
+    /// Entries per page, 1 to 1000 (default 50).
     limit: Option<u32>,
     /// The `next` of the page before.
     after: Option<String>,
@@ -115,15 +115,15 @@ async fn get_run(state: AppState, Path(id): Path<String>) -> Result<axum::Json<R
     Ok(axum::Json(state.service.runs().get(&id).await?))
 }
 
-/// What people may change about a run; absent fields stay.
+/// Changes to a run; absent fields are not changed.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct RunPatch {
     /// A new name.
     name: Option<String>,
-    /// New notes; an empty text removes them.
+    /// New notes; an empty string removes them.
     notes: Option<String>,
-    /// New labels in place of all old ones.
+    /// New labels; they replace all old ones.
     tags: Option<BTreeMap<String, String>>,
 }
 
@@ -149,9 +149,9 @@ async fn patch_run(
 #[utoipa::path(
     delete, path = "/v1/runs/{id}", tag = "runs", operation_id = "delete_run", params(("id" = String, Path, description = "`run_…`")),
     responses(
-        (status = 204, description = "It is gone"),
+        (status = 204, description = "Deleted"),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "Its job has not ended, or `holders` lists who needs it: a served name, jobs that start from its checkpoints or wait for it", body = ProblemBody, content_type = "application/problem+json")
+        (status = 409, description = "Its job has not ended, or it is in use (`holders`): a served name, jobs that start from its checkpoints or wait for it", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
 async fn delete_run(state: AppState, Path(id): Path<String>) -> Result<StatusCode, Problem> {
@@ -159,7 +159,7 @@ async fn delete_run(state: AppState, Path(id): Path<String>) -> Result<StatusCod
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// How far a run goes on.
+/// How far to continue a run.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ContinueRequest {
@@ -167,12 +167,12 @@ struct ContinueRequest {
     steps: u64,
 }
 
-/// Go on with a run that has ended: a new job on the same run, from its newest checkpoint, with the optimizer's state
-/// and the position in the data. Its metrics and samples follow those that are there.
+/// Continue a run that has ended: a new job on the same run, from its newest checkpoint, with the optimizer's state and
+/// the position in the data. Its metrics and samples are appended to the existing ones.
 #[utoipa::path(
     post, path = "/v1/runs/{id}/continue", tag = "runs", operation_id = "continue_run",
     params(("id" = String, Path, description = "`run_…`"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Carries the request out once in 24 hours; a repeat gets the first answer with `Idempotent-Replayed: true`")),
+        ("Idempotency-Key" = Option<String>, Header, description = "Executes the request only once within 24 hours; a repeat gets the first answer with `Idempotent-Replayed: true`")),
     request_body = ContinueRequest,
     responses(
         (status = 201, description = "The new job, queued; its `steps` count from the beginning of the run", body = Job),
@@ -198,7 +198,7 @@ async fn continue_run(
 struct SamplesQuery {
     /// Only samples of this step.
     step: Option<u64>,
-    /// Entries of a page, 1 to 1000 (default 50).
+    /// Entries per page, 1 to 1000 (default 50).
     limit: Option<u32>,
     /// The `next` of the page before.
     after: Option<String>,

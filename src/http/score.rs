@@ -14,10 +14,10 @@ pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(score))
 }
 
-/// Score responses: log-probs, visual focus, attention, and what VGPO would make of given rewards.
+/// Score responses: log-probs, visual focus, attention, and the weights of VGPO for given rewards.
 ///
-/// With `ablate` the responses are read once more with the image, its most attended cells or as many random ones hidden
-/// (their pixels get the mean colour that images are normalised by): `delta_logprob` tells which tokens depend on them.
+/// With `ablate`, a second pass hides the image, its most attended cells or the same number of random ones (their
+/// pixels get the mean colour that images are normalised by): `delta_logprob` shows which tokens depend on them.
 #[utoipa::path(
     post, path = "/v1/score", tag = "inference", operation_id = "score",
     request_body = ScoreRequest,

@@ -24,11 +24,11 @@ pub fn describe(document: &mut OpenApi) {
     }
     let components = document.components.get_or_insert_with(Components::new);
     let mut scheme = Http::new(HttpAuthScheme::Bearer);
-    scheme.description = Some("An API key, `vgpo_…`; asked for as docs/security.md says".to_owned());
+    scheme.description = Some("An API key, `vgpo_…`; required as described in docs/security.md".to_owned());
     components.add_security_scheme(SCHEME, SecurityScheme::Http(scheme));
     let problem = |text: &str| refusal(text, "application/problem+json", "Problem");
     let openai = |text: &str| refusal(text, "application/json", "OpenAiError");
-    let (no_key, wrong_role) = ("A key is needed, or this one is unknown", "The key does not allow this");
+    let (no_key, wrong_role) = ("A key is required, or the given one is unknown", "The key does not allow this");
     components.responses.extend([
         ("Unauthorized".to_owned(), problem(no_key)),
         ("Forbidden".to_owned(), problem(wrong_role)),

@@ -21,7 +21,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(open_session, get_session, close_session)).routes(routes!(create_stream_token))
 }
 
-/// A key, to be exchanged for a session.
+/// A key to exchange for a session.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct SignIn {
@@ -29,14 +29,14 @@ struct SignIn {
     key: String,
 }
 
-/// Exchange a key for a browser's session of twelve hours.
+/// Exchange a key for a browser session of twelve hours.
 ///
-/// The session stands in a cookie that no script can read and no other site can send. Requests that change something carry
-/// the answer's `csrf` as `X-CSRF-Token` besides.
+/// The session is in a cookie that scripts cannot read and other sites cannot send. Requests that change something must
+/// also send the answer's `csrf` as `X-CSRF-Token`.
 #[utoipa::path(
     post, path = "/v1/session", tag = "access", operation_id = "open_session", request_body = SignIn,
     responses(
-        (status = 200, description = "Who the key belongs to; `Set-Cookie` holds the session", body = Identity),
+        (status = 200, description = "The owner of the key; `Set-Cookie` contains the session", body = Identity),
         (status = 401, description = "The key is unknown or revoked", body = ProblemBody, content_type = "application/problem+json"),
         (status = "4XX", body = ProblemBody, content_type = "application/problem+json")
     )
@@ -51,7 +51,7 @@ async fn open_session(
     Ok((cookie, axum::Json(opened.identity)))
 }
 
-/// Who the sender is.
+/// The caller.
 #[utoipa::path(
     get, path = "/v1/session", tag = "access", operation_id = "get_session",
     responses((status = 200, description = "Key, role and project; `csrf` in a session", body = Identity))
@@ -61,10 +61,10 @@ async fn get_session(state: AppState, headers: HeaderMap) -> axum::Json<Identity
     axum::Json(Identity::of(state.service.caller(), session.map(csrf)))
 }
 
-/// End the browser's session. Repeating it is fine.
+/// End the browser's session. Idempotent.
 #[utoipa::path(
     delete, path = "/v1/session", tag = "access", operation_id = "close_session",
-    responses((status = 204, description = "It has ended, and the cookie is gone"))
+    responses((status = 204, description = "The session has ended and the cookie was deleted"))
 )]
 async fn close_session(state: AppState, headers: HeaderMap) -> Result<WithCookie<StatusCode>, Problem> {
     if let Some(session) = session_cookie(&headers) {
@@ -73,8 +73,8 @@ async fn close_session(state: AppState, headers: HeaderMap) -> Result<WithCookie
     Ok((cookie("", 0, &headers)?, StatusCode::NO_CONTENT))
 }
 
-/// Make a token that opens one live stream within a minute, as `?stream_token=`, where headers cannot be set (`EventSource`
-/// of a page on another origin).
+/// Create a token that opens one live stream within a minute, as `?stream_token=`, for clients that cannot set headers
+/// (`EventSource` of a page on another origin).
 #[utoipa::path(
     post, path = "/v1/stream-tokens", tag = "access", operation_id = "create_stream_token",
     responses((status = 201, description = "The token", body = StreamToken))

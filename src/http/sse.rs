@@ -31,7 +31,7 @@ pub fn accepts(headers: &HeaderMap, kind: &str) -> bool {
 pub fn start(headers: &HeaderMap, after: Option<&str>, otherwise: StartAt) -> Result<StartAt, Problem> {
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
     let Some(id) = last.or(after) else { return Ok(otherwise) };
-    let fault = || query_fault("after", "a stream goes on behind an event's `id`, a whole number of at least 0");
+    let fault = || query_fault("after", "must be an event's `id`, a whole number of at least 0");
     id.trim().parse().ok().filter(|id| *id >= 0).map(StartAt::After).ok_or_else(fault)
 }
 
@@ -74,14 +74,14 @@ fn one_line(name: &str) -> String {
     name.replace(['\r', '\n'], " ")
 }
 
-/// Data of a stream's `reset`: events behind the asked-for position are gone; read the lists again.
+/// Data of a stream's `reset`: events after the requested position are no longer available; read the lists again.
 #[derive(Debug, serde::Serialize, utoipa::ToSchema)]
 pub struct ResetFrame {
-    /// The position from which the stream goes on.
+    /// The position from which the stream continues.
     pub after: i64,
 }
 
-/// Data of a stream's `end`: the job has ended and everything was told.
+/// Data of a stream's `end`: the job has ended and all events were sent.
 #[derive(Debug, serde::Serialize, utoipa::ToSchema)]
 pub struct EndFrame {
     /// The job's last state.

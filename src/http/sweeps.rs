@@ -23,10 +23,10 @@ pub fn routes() -> OpenApiRouter<AppState> {
 
 /// Submit a job for every combination of a grid of settings: all of them or none.
 ///
-/// The names of the jobs tell the varied settings. `GET /v1/metrics?sweep=…&group_by=…` compares the results.
+/// The names of the jobs contain the varied settings. `GET /v1/metrics?sweep=…&group_by=…` compares the results.
 #[utoipa::path(
     post, path = "/v1/sweeps", tag = "sweeps", operation_id = "create_sweep",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Carries the request out once in 24 hours; a repeat gets the first answer with `Idempotent-Replayed: true`")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Executes the request only once within 24 hours; a repeat gets the first answer with `Idempotent-Replayed: true`")),
     request_body = SweepRequest,
     responses(
         (status = 201, description = "The sweep with its jobs, queued", body = SubmittedSweep),
@@ -52,7 +52,7 @@ async fn create(
 struct ListQuery {
     /// Only sweeps of this project.
     project: Option<String>,
-    /// Entries of a page, 1 to 1000 (default 50).
+    /// Entries per page, 1 to 1000 (default 50).
     limit: Option<u32>,
     /// The `next` of the page before.
     after: Option<String>,
@@ -75,7 +75,7 @@ async fn list_sweeps(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct GetQuery {
-    /// Metric keys to tell of every run, separated by commas; absent: accuracy, reward, loss and visual focus.
+    /// Metric keys to include for every run, separated by commas; default: accuracy, reward, loss and visual focus.
     keys: Option<String>,
 }
 
@@ -93,11 +93,11 @@ async fn get_sweep(
     Ok(axum::Json(state.service.runs().sweep(&id, &list("keys", query.keys.as_deref())?).await?))
 }
 
-/// End every job of a sweep that has not ended yet. Repeating it is fine.
+/// Cancel every job of a sweep that has not ended yet. Idempotent.
 #[utoipa::path(
     post, path = "/v1/sweeps/{id}/cancel", tag = "sweeps", operation_id = "cancel_sweep",
     params(("id" = String, Path, description = "`swp_…`")),
-    request_body(content = Option<Ask>, description = "May be left out"),
+    request_body(content = Option<Ask>, description = "Optional"),
     responses((status = 200, body = SweepEntry), (status = 404, body = ProblemBody, content_type = "application/problem+json"))
 )]
 async fn cancel(

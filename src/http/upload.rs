@@ -111,7 +111,7 @@ pub async fn file(
 ) -> Result<Response, Problem> {
     let mut intake = Intake::new(state, request.headers(), fields);
     if !intake.fields.contains_key("name") {
-        let detail = "a body without a form needs a name for the data set, e.g. POST /v1/datasets?name=mine";
+        let detail = "a body that is not a form needs a name for the data set, e.g. POST /v1/datasets?name=mine";
         return Err(ServiceError::field("?name", detail).into());
     }
     let mut body = request.into_body().into_data_stream();
@@ -134,9 +134,9 @@ pub async fn file(
 /// The value of a field that came as text: a part of a form or of the query.
 pub fn field(name: &str, text: &str) -> Result<Value, Problem> {
     match name {
-        "columns" | "eval_share" | "seed" => serde_json::from_str::<Tree>(text)
-            .map(|tree| tree.0)
-            .map_err(|error| ServiceError::field(format!("/{name}"), format!("`{name}` is no JSON: {error}")).into()),
+        "columns" | "eval_share" | "seed" => serde_json::from_str::<Tree>(text).map(|tree| tree.0).map_err(|error| {
+            ServiceError::field(format!("/{name}"), format!("`{name}` is not valid JSON: {error}")).into()
+        }),
         _ => Ok(json!(text)),
     }
 }
@@ -196,10 +196,10 @@ impl Intake {
     fn set(&mut self, name: &str, text: &str) -> Result<(), Problem> {
         let refuse = |detail: String| Err(ServiceError::field(format!("/{name}"), detail).into());
         if matches!(name, "file" | "files") {
-            return refuse(format!("part `{name}` has no file name, so it is no file"));
+            return refuse(format!("part `{name}` has no file name, so it is not a file"));
         }
         if self.upload.is_some() {
-            return refuse(format!("`{name}` came behind a file; fields come first"));
+            return refuse(format!("`{name}` came after a file; fields must come first"));
         }
         self.fields.insert(name.to_owned(), field(name, text)?);
         Ok(())

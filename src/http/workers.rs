@@ -12,7 +12,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(list_workers))
 }
 
-/// Workers heard of within the last day, newest first.
+/// Workers with a heartbeat within the last day, newest first.
 #[utoipa::path(
     get, path = "/v1/workers", tag = "workers", operation_id = "list_workers",
     responses((status = 200, description = "Workers with device, heartbeat and job", body = Listing<WorkerRecord>))

@@ -19,7 +19,7 @@ pub enum ModelError {
     Config {
         /// The file.
         path: String,
-        /// What is wrong and the way out.
+        /// The problem and its solution.
         problem: String,
     },
     /// A weight is missing or has a wrong shape.

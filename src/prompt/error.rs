@@ -16,7 +16,7 @@ pub enum PromptError {
     Config {
         /// The file.
         path: String,
-        /// What is wrong and the way out.
+        /// The problem and its solution.
         problem: String,
     },
     /// The tokenizer rejected a text.

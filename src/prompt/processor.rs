@@ -28,7 +28,7 @@ pub struct PromptLimits {
     pub min_pixels: Option<u64>,
     /// Largest image area in pixels; none: the checkpoint's own.
     pub max_pixels: Option<u64>,
-    /// Longest prompt in tokens, image tokens included.
+    /// Maximum length of a prompt in tokens, image tokens included.
     pub max_prompt_tokens: usize,
 }
 

@@ -45,8 +45,8 @@ impl Reward for Iou {
     }
 }
 
-/// Where a number's unit is not the pixel of the image as it came, the image's sizes are needed; without them there is nothing
-/// to compare.
+/// Where a number's unit is not the pixel of the image as it came, the image's sizes are needed; without them there is
+/// nothing to compare.
 fn in_pixels(corners: Corners, coordinates: Coordinates, input: &RewardInput<'_>) -> Option<Corners> {
     let size = || input.image_sizes.first().map(|size| size.map(f64::from));
     let [width, height] = match coordinates {

@@ -78,7 +78,7 @@ pub struct Verdict {
     pub accuracy: Option<f64>,
     /// Each part's own value by name (`math`, `format` …).
     pub parts: BTreeMap<String, f64>,
-    /// The answer that was found in the response.
+    /// The answer that was extracted from the response.
     pub extracted: Option<String>,
 }
 

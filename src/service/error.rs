@@ -37,7 +37,7 @@ pub enum ServiceError {
         allowed: Vec<JobAction>,
     },
     /// Something else still needs it.
-    #[error("{kind} `{id}` is needed by: {}", holders.join(", "))]
+    #[error("{kind} `{id}` is in use by: {}", holders.join(", "))]
     Held {
         /// What was to be deleted.
         kind: &'static str,
@@ -56,7 +56,7 @@ pub enum ServiceError {
     #[error("{0}")]
     Conflict(String),
     /// The `Idempotency-Key` came before with another body.
-    #[error("this Idempotency-Key was used with another body; send the same body again, or a new key")]
+    #[error("this Idempotency-Key was used with another body; send the same body, or use a new key")]
     IdempotencyMismatch,
     /// The request with this `Idempotency-Key` is still being answered.
     #[error("a request with this Idempotency-Key is being answered right now; try again shortly")]
@@ -97,7 +97,7 @@ impl ServiceError {
     pub fn invalid(errors: Vec<FieldError>) -> Self {
         let message = match errors.as_slice() {
             [one] => one.detail.clone(),
-            many => format!("{} fields of the request are wrong", many.len()),
+            many => format!("{} fields of the request are invalid", many.len()),
         };
         Self::Invalid { message, errors }
     }

@@ -10,7 +10,7 @@ pub struct GenerateAnswer {
     pub id: String,
     /// The model that answered, resolved: `run_…@best` becomes its `ckpt_…`.
     pub model: String,
-    /// Seed of the draws.
+    /// Seed of the sampling.
     pub seed: u64,
     /// The responses.
     pub choices: Vec<Choice>,
@@ -33,7 +33,7 @@ pub struct Choice {
     pub finish_reason: FinishReason,
     /// Its tokens, including the end token but not those of a matched stop string.
     pub tokens: Vec<TokenInfo>,
-    /// How visual it is; null without images.
+    /// Its visual focus; null without images.
     pub visual: Option<Visual>,
     /// Its attention maps.
     pub attention: AttentionAnswer,
@@ -91,7 +91,7 @@ pub struct Shares {
     pub generated: f64,
 }
 
-/// How visual a response is: means of the focus of its tokens.
+/// Visual focus of a response: means over its tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Visual {
     /// Over all tokens.
@@ -237,7 +237,7 @@ pub struct ScoredResponse {
     pub phi: f64,
     /// Group-relative advantage; null without rewards.
     pub advantage: Option<f64>,
-    /// How visual it is; null without images.
+    /// Its visual focus; null without images.
     pub visual: Option<Visual>,
     /// Its attention maps.
     pub attention: AttentionAnswer,

@@ -246,7 +246,7 @@ pub struct ScoreRequest {
         deserialize_with = "lists::optional::<_, _, MOST_MESSAGES>"
     )]
     pub rewards: Option<Vec<f64>>,
-    /// The training method, as in a job; missing fields have its defaults, a missing method is VGPO's paper.
+    /// The training method, as in a job, with its defaults for missing fields; by default VGPO as in the paper.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "tree::optional")]
     #[schema(value_type = Option<Object>)]
     pub method: Option<serde_json::Value>,
@@ -258,7 +258,7 @@ pub struct ScoreRequest {
     pub ablate: Option<Ablate>,
 }
 
-/// What is hidden from the model. Hidden pixels get the mean colour that images are normalised by.
+/// What to hide from the model. Hidden pixels get the mean colour that images are normalised by.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum Ablate {
@@ -268,7 +268,7 @@ pub enum Ablate {
     Patches(AblatePatches),
 }
 
-/// Something to hide, by name.
+/// What to hide, by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AblateName {
@@ -286,7 +286,7 @@ pub struct AblatePatches {
     /// Share of all image cells, from 0 to 1: drawn at random, the same for every response.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub random_patches: Option<f64>,
-    /// Seed of the draw; 0 when absent.
+    /// Seed of the selection; 0 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
 }

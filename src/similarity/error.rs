@@ -21,7 +21,7 @@ pub(super) enum SimilarityError {
     Content {
         /// The file.
         path: String,
-        /// What is wrong and the way out.
+        /// The problem and its solution.
         problem: String,
     },
     /// The weights' files, or the device.

@@ -37,7 +37,7 @@ pub static FILES: &[Embedded] = starter_files![
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default)]
 pub struct Notes {
-    /// For people: task, limits, examples.
+    /// Model card: task, limits, examples.
     pub card: Value,
     /// Job settings that suit it.
     pub recommended: Value,
@@ -67,7 +67,7 @@ pub fn lay_out(models: &Path, files: &[Embedded]) -> std::io::Result<PathBuf> {
     }
     File::open(draft.path())?.sync_all()?;
     if dir.is_dir() && !is_whole(&dir, files) {
-        tracing::warn!(folder = %dir.display(), "the starter's files are damaged: they are laid out again");
+        tracing::warn!(folder = %dir.display(), "the starter's files are damaged and will be restored");
         let damaged = tempfile::Builder::new().prefix(".damaged-").tempdir_in(models)?;
         // Current readers are not affected; the name becomes free for the restored files.
         std::fs::rename(&dir, damaged.path().join(NAME))?;

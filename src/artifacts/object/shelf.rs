@@ -1,8 +1,8 @@
-//! What lies in the cache, who uses it, and what goes when there is more than may be: what nobody uses and nobody has asked
-//! for the longest.
+//! What lies in the cache, who uses it, and what goes when there is more than may be: what nobody uses and nobody has
+//! asked for the longest.
 //!
-//! Every artifact has a note. Whoever asks for an artifact holds its note by a shared lock, over all processes of the machine;
-//! notes are read and changed behind a gate that one process passes at a time.
+//! Every artifact has a note. Whoever asks for an artifact holds its note by a shared lock, over all processes of the
+//! machine; notes are read and changed behind a gate that one process passes at a time.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};

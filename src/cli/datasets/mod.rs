@@ -16,7 +16,7 @@ use super::jobs::text;
 use super::{block_on, fail, say, table};
 use crate::config::datasets::EVAL_SHARE;
 
-/// How often a check that is under way is asked for.
+/// Polling interval of a check in progress.
 const POLL: Duration = Duration::from_millis(500);
 
 /// Arguments of `vgpo datasets`.
@@ -28,12 +28,12 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// Send files: .jsonl, .parquet and .zip files, images, or folders of them.
+    /// Upload files: .jsonl, .parquet and .zip files, images, or folders of them.
     Upload {
-        /// Files and folders; a folder alone is the data set, beside others its name is part of the paths.
+        /// Files and folders; a single folder is the data set itself, otherwise folder names are part of the paths.
         #[arg(required = true)]
         paths: Vec<PathBuf>,
-        /// Send in parts: a broken connection costs one part, and the same command goes on after a stop.
+        /// Send in parts: a broken connection only costs one part, and the same command resumes after an interruption.
         #[arg(long)]
         parts: bool,
         #[command(flatten)]
@@ -41,11 +41,11 @@ enum Action {
         #[command(flatten)]
         client: ClientFlags,
     },
-    /// Register a folder or file of the server's machine, where it lies, or a repository of a hub.
+    /// Register a folder or file of the server's machine in place, or a repository of a hub.
     Register {
         /// Its path there, below one of the server's `dataset_roots`, or `hf:org/name@revision`.
         source: String,
-        /// The folder of the repository whose files are meant.
+        /// Use only the files of this folder of the repository.
         #[arg(long)]
         folder: Option<String>,
         #[command(flatten)]
@@ -83,7 +83,7 @@ enum Action {
     },
     /// Write rows of a generated task as pictures and text; needs no server.
     Preview(preview::Args),
-    /// Forget a data set and remove its uploaded files.
+    /// Delete a data set and its uploaded files.
     Delete {
         /// Its name or id.
         id: String,
@@ -95,39 +95,39 @@ enum Action {
 /// Fields of a registration.
 #[derive(Debug, clap::Args)]
 struct Fields {
-    /// Its name; the first file's without it.
+    /// Its name; by default that of the first file.
     #[arg(long)]
     name: Option<String>,
     /// The project it belongs to.
     #[arg(long)]
     project: Option<String>,
-    /// What it is, for people.
+    /// A description for display.
     #[arg(long)]
     description: Option<String>,
     /// A column with another name, e.g. `--column prompt=question`.
     #[arg(long = "column", value_name = "ROLE=NAME")]
     columns: Vec<String>,
-    /// How rows to train on and held-out rows are told apart: auto, train, eval or `held_out`.
+    /// How training and held-out rows are distinguished: auto, train, eval or `held_out`.
     #[arg(long)]
     split: Option<String>,
-    /// The column that names a row's part; empty: none does.
+    /// The column with a row's split; empty: none.
     #[arg(long)]
     split_column: Option<String>,
     #[arg(long, help = format!("Share of the rows that is held out where nothing says which: {}", EVAL_SHARE.describe()))]
     eval_share: Option<f64>,
-    /// Which rows these are.
+    /// The range of rows.
     #[arg(long)]
     seed: Option<u64>,
     /// The model whose tokens are counted.
     #[arg(long)]
     model: Option<String>,
-    /// Wait until every row was checked; the exit code tells whether it can be used.
+    /// Wait until every row was checked; the exit code says whether the data set can be used.
     #[arg(long)]
     wait: bool,
 }
 
 impl Fields {
-    /// The fields that were given, as the API takes them.
+    /// The given fields in the format of the API.
     fn json(&self) -> Result<Map<String, Value>, String> {
         let mut fields = Map::new();
         let texts = [
@@ -195,14 +195,14 @@ pub fn run(args: &Args) -> ExitCode {
             Action::Preview(args) => Ok(preview::run(args)?),
             Action::Delete { id, client } => {
                 Client::new(&client.server).delete(&format!("/v1/datasets/{id}")).await?;
-                Ok(say(format!("{id} is gone")))
+                Ok(say(format!("{id} was deleted")))
             }
         }
     });
     done.unwrap_or_else(fail)
 }
 
-/// Says what became of a registration; success only while it is not invalid.
+/// Reports the result of a registration; fails if it is invalid.
 async fn registered(entry: &Value, wait: bool, flags: &ClientFlags) -> Outcome {
     let mut entry = entry.clone();
     let path = format!("/v1/datasets/{}", text(&entry, "id"));
@@ -221,7 +221,7 @@ async fn registered(entry: &Value, wait: bool, flags: &ClientFlags) -> Outcome {
     Ok(if entry["state"] == "invalid" { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Prints what the check found, if it is over.
+/// Prints the report of the check, if it has finished.
 fn report(entry: &Value) {
     let report = &entry["report"];
     if report.is_null() {
@@ -229,7 +229,7 @@ fn report(entry: &Value) {
     }
     let number = |name: &str| report[name].as_u64().unwrap_or_default();
     say(format!(
-        "{} rows ({} to train on, {} held out), {} images, {} bad rows",
+        "{} rows ({} training, {} held out), {} images, {} bad rows",
         number("rows"),
         entry["train_rows"],
         entry["eval_rows"],

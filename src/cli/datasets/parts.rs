@@ -22,7 +22,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// Sends files in parts and requests their check. Resumes a data set of that name that waits for parts.
 pub async fn send(client: &Client, mut fields: Map<String, Value>, files: &[Source]) -> Result<Value, Failure> {
     let name = fields.get("name").and_then(Value::as_str).map(str::to_owned);
-    let name = name.ok_or("an upload in parts needs --name: the same command goes on with it after a stop")?;
+    let name = name.ok_or("an upload in parts needs --name, so that the same command can continue it")?;
     let waiting = match client.get(&format!("/v1/datasets/{name}")).await {
         Ok(entry) => entry["state"] == "uploading",
         Err(ClientError::Refused { status: 404, .. }) => false,
@@ -58,7 +58,7 @@ async fn file(client: &Client, name: &str, source: &Source, arrived_before: u64)
         match client.put(&path, bytes).await {
             Ok(file) => {
                 (failures, begun) = (0, true);
-                offset = file["bytes"].as_u64().ok_or("the server tells no `bytes` of a part")?;
+                offset = file["bytes"].as_u64().ok_or("the server's answer has no `bytes` of a part")?;
             }
             // A part of a broken connection may still be being written.
             Err(ClientError::Refused { status, body }) if status < 500 && status != 409 => {

@@ -54,7 +54,7 @@ impl Comparison {
     pub fn print(&self) {
         let why = if self.repaired { "the first held-out row that training repaired" } else { "a held-out row" };
         say(format!("\nQuestion ({why}, row {}): {}", self.example.index, question(&self.example)));
-        say(format!("Right answer: {}", self.example.answer()));
+        say(format!("Correct answer: {}", self.example.answer()));
         for (name, answer) in ["starter", "trained"].into_iter().zip(&self.answers) {
             let choice = &answer["choices"][0];
             let visual =
@@ -71,8 +71,9 @@ impl Comparison {
         for (path, answer) in paths.iter().zip(&self.answers) {
             let encoded = answer["choices"][0]["attention"]["summary"][0]["png"]
                 .as_str()
-                .ok_or("the answer holds no heat map")?;
-            let bytes = STANDARD.decode(encoded).map_err(|error| format!("the heat map is no base64: {error}"))?;
+                .ok_or("the answer contains no heat map")?;
+            let bytes =
+                STANDARD.decode(encoded).map_err(|error| format!("the heat map is not valid base64: {error}"))?;
             write_whole(path, &enlarged(&bytes)?)?;
         }
         Ok(paths)
@@ -109,7 +110,7 @@ async fn ask(client: &Client, model: &str, example: &Example, maps: bool) -> Res
 
 fn enlarged(bytes: &[u8]) -> Result<Vec<u8>, String> {
     let picture =
-        image::load_from_memory(bytes).map_err(|error| format!("the heat map is no picture: {error}"))?.to_rgb8();
+        image::load_from_memory(bytes).map_err(|error| format!("the heat map is not an image: {error}"))?.to_rgb8();
     let factor = PICTURE_WIDTH.div_ceil(picture.width().max(1)).max(1);
     let (width, height) = (picture.width() * factor, picture.height() * factor);
     let picture = image::imageops::resize(&picture, width, height, FilterType::Nearest);

@@ -20,7 +20,7 @@ use super::settings::{ListenFlags, SettingFlags, about, load, ranged};
 use super::{block_on, fail, say};
 use compare::Comparison;
 
-/// The label that tells the quickstart's jobs from others.
+/// The label of quickstart jobs.
 const LABEL: &str = "quickstart";
 const MODEL: &str = "starter";
 const DATASET: &str = "digits";
@@ -34,7 +34,7 @@ pub struct Args {
     port: Option<String>,
     #[arg(long, value_name = "STEPS", help = ranged("Steps to train [default: what the starter recommends]", "/steps"))]
     steps: Option<u64>,
-    /// End when everything was shown, instead of serving on.
+    /// Exit at the end instead of continuing to serve.
     #[arg(long)]
     exit: bool,
 }
@@ -56,7 +56,7 @@ pub fn run(args: &Args) -> ExitCode {
     let done = block_on(async {
         let server = Box::pin(Server::start(settings, super::QUIET_LOG, GRACE.as_secs())).await?;
         let url = server.url();
-        say(format!("vgpo {} serves at {url}, data in {}", env!("CARGO_PKG_VERSION"), data_dir.display()));
+        say(format!("vgpo {} is serving at {url}, data in {}", env!("CARGO_PKG_VERSION"), data_dir.display()));
         let tour = tokio::select! {
             tour = tour(&url, &data_dir, args.steps) => Some(tour),
             () = interrupted() => None,
@@ -68,7 +68,7 @@ pub fn run(args: &Args) -> ExitCode {
             }
             Some(_) => {}
             None => {
-                say("\nstopping; `vgpo quickstart` goes on with this job");
+                say("\nstopping; `vgpo quickstart` continues this job");
             }
         }
         server.stop().await;
@@ -77,12 +77,12 @@ pub fn run(args: &Args) -> ExitCode {
     done.map_or_else(fail, |()| ExitCode::SUCCESS)
 }
 
-/// From the job to its report.
+/// Runs the job and prints its report.
 async fn tour(url: &str, data_dir: &Path, steps: Option<u64>) -> Result<(), String> {
     let client = Client::new(url);
     let job = match unfinished(&client).await.map_err(words)? {
         Some(job) => {
-            say(format!("going on with job {}", text(&job, "id")));
+            say(format!("continuing job {}", text(&job, "id")));
             job
         }
         None => submit(&client, steps).await.map_err(words)?,
@@ -105,7 +105,7 @@ fn words(error: ClientError) -> String {
     error.to_string()
 }
 
-/// A quickstart job that an earlier call left behind.
+/// An unfinished quickstart job of an earlier call.
 async fn unfinished(client: &Client) -> Result<Option<Value>, ClientError> {
     let jobs = client.get(&format!("/v1/jobs?tag={LABEL}&state=queued,running,cancelling&limit=1")).await?;
     Ok(jobs["data"].get(0).cloned())
@@ -129,7 +129,7 @@ async fn submit(client: &Client, steps: Option<u64>) -> Result<Value, ClientErro
     Ok(job)
 }
 
-/// What came out of the job.
+/// The results of the job.
 struct Report {
     job: String,
     run: String,
@@ -174,7 +174,7 @@ impl Report {
         comparison.print();
         say(format!("\nHeat maps: {} (before), {} (after)", heatmaps[0].display(), heatmaps[1].display()));
         say(
-            "Note: on this small task VGPO and GRPO score alike. It shows the machinery at work, not an advantage of VGPO.",
+            "Note: on this small task VGPO and GRPO score about the same. It demonstrates the software, not an advantage of VGPO.",
         );
         say(format!("\nDashboard   {url}/#/runs/{}", self.run));
         say(format!("Job         {url}/v1/jobs/{}", self.job));
@@ -184,7 +184,7 @@ impl Report {
         say(format!("API         {url}/openapi.json"));
     }
 
-    /// Writes the report for programs; it appears whole or not at all.
+    /// Writes the report as JSON, atomically.
     fn write(&self, path: &Path, heatmaps: &[PathBuf; 2]) -> Result<(), String> {
         let report = json!({
             "job": self.job, "run": self.run, "checkpoint": self.checkpoint, "model": MODEL,

@@ -76,7 +76,7 @@ impl View {
             "rewind" => {
                 let to = data["to_step"].as_u64().unwrap_or_default();
                 self.bar.set_position(to);
-                self.tell(&format!("the job goes on from its checkpoint at step {to}"));
+                self.tell(&format!("the job resumes from its checkpoint at step {to}"));
             }
             "job" if data["to"] == "queued" && !data["from"].is_null() => {
                 self.tell(&format!("back in the queue: {}", text(data, "reason")));

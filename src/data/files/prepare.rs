@@ -22,7 +22,7 @@ use crate::domain::spec::Columns;
 pub struct Prepared {
     /// Counts, sizes and the first faults.
     pub report: DatasetReport,
-    /// Rows to train on.
+    /// Training rows.
     pub train_rows: u64,
     /// Held-out rows.
     pub eval_rows: u64,

@@ -18,7 +18,7 @@ const MAX_RATIO: u32 = 200;
 /// Counts over all rows.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    /// Rows seen.
+    /// Number of rows.
     pub(super) rows: u64,
     bad_rows: u64,
     errors: Vec<RowFault>,

@@ -20,21 +20,21 @@ const MAX_PROJECT: usize = 100;
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"name": "ci of team vision", "role": "user", "project": "vision"}))]
 pub struct KeyRequest {
-    /// What it is for, in words; the role and the project without it.
+    /// Its purpose; by default the role and the project.
     pub name: Option<String>,
-    /// What it allows.
+    /// Its role.
     pub role: Role,
-    /// Where it allows that; `default` without it.
+    /// Its project; by default `default`.
     pub project: Option<String>,
 }
 
-/// A new key with its secret, which is shown this once.
+/// A new key with its secret, which is shown only once.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct CreatedKey {
     /// The key.
     #[serde(flatten)]
     pub key: ApiKey,
-    /// What to send as `Authorization: Bearer …`; nobody can show it again. Null in the repeat of an answer.
+    /// Value of `Authorization: Bearer …`; it cannot be retrieved again. Null in a repeated answer.
     pub secret: Option<String>,
 }
 
@@ -88,12 +88,13 @@ fn check(name: &str, project: &str, role: Role) -> Result<()> {
             let field = pointer.trim_start_matches('/');
             errors.push(FieldError::new(
                 pointer,
-                format!("`{field}` must be a text of 1 to {most} printable characters"),
+                format!("`{field}` must be a string of 1 to {most} printable characters"),
             ));
         }
     }
     if project == SHARED_PROJECT && role != Role::Admin {
-        let detail = format!("what is in `{SHARED_PROJECT}` belongs to everybody, so only admins may have keys of it");
+        let detail =
+            format!("the project `{SHARED_PROJECT}` is shared by all users, so only admins may have keys of it");
         errors.push(FieldError::new("/project", detail));
     }
     if errors.is_empty() { Ok(()) } else { Err(ServiceError::invalid(errors)) }

@@ -28,16 +28,16 @@ const LAST_USE: Duration = Duration::from_mins(1);
 /// How long the database is waited for where it was known before whether there are keys.
 const KNOWN: Duration = Duration::from_secs(1);
 
-/// Who asks, as `GET /v1/session` tells them.
+/// The authenticated caller.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Identity {
-    /// The key; absent where the server asks for none.
+    /// The key; absent if the server does not require one.
     pub key_id: Option<String>,
-    /// What it allows.
+    /// Its role.
     pub role: Role,
-    /// Where it allows that.
+    /// Its project.
     pub project: String,
-    /// What a browser sends as `X-CSRF-Token` with every request that changes something; absent without a session.
+    /// Token to send as `X-CSRF-Token` with every request that changes something; absent without a session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub csrf: Option<String>,
 }
@@ -49,7 +49,8 @@ impl Identity {
     }
 }
 
-/// Who may come in: keys, sessions, quotas, and requests that are sent twice. A handle that is cheap to make: everything it works with is shared.
+/// Who may come in: keys, sessions, quotas, and requests that are sent twice. A handle that is cheap to make:
+/// everything it works with is shared.
 #[derive(Clone)]
 pub struct Access(Arc<Core>);
 
@@ -86,8 +87,8 @@ impl Access {
         Ok(self.database.has_keys().await?)
     }
 
-    /// Does the server ask for keys? By default it does when others can reach it, and from its first key on: when the last
-    /// one is revoked, every request is refused, instead of none.
+    /// Does the server ask for keys? By default it does when others can reach it, and from its first key on: when the
+    /// last one is revoked, every request is refused, instead of none.
     pub async fn asks_for_keys(&self) -> Result<bool> {
         match self.settings.auth {
             AuthMode::Off => Ok(false),

@@ -64,8 +64,8 @@ impl Access {
 /// Why nothing more of a project is stored.
 pub(in crate::service) fn over(project: &str, bytes: u64, most: u64) -> ServiceError {
     ServiceError::Forbidden(format!(
-        "the checkpoints and data sets of project `{project}` take {bytes} bytes; it may store {most} (max_bytes_per_project, or \
-         `bytes` of the project): delete checkpoints or data sets that it no longer needs, or ask an admin for more"
+        "the checkpoints and data sets of project `{project}` take {bytes} bytes; the limit is {most} (max_bytes_per_project, or \
+         `bytes` of the project): delete unused checkpoints or data sets, or ask an admin to raise it"
     ))
 }
 
@@ -74,13 +74,12 @@ fn waits(job: &Job, load: &ProjectLoad, earlier: u64) -> Option<JobWaiting> {
     let project = &job.project;
     if let Some(most) = load.most.filter(|most| load.running + earlier >= *most) {
         let running = load.running;
-        let reason =
-            format!("project `{project}` may have {most} jobs at work, and has {running}: this one waits its turn");
+        let reason = format!("project `{project}` may have {most} running jobs and has {running}: this one waits");
         return Some(JobWaiting { project: project.clone(), running, most, reason });
     }
     let needs_gpu = matches!(job.device, DeviceClass::Cuda | DeviceClass::Metal);
     let most = load.most_gpus.filter(|most| needs_gpu && load.gpus + earlier >= *most)?;
     let running = load.gpus;
-    let reason = format!("project `{project}` may hold {most} GPUs, and holds {running}: this job waits its turn");
+    let reason = format!("project `{project}` may use {most} GPUs and uses {running}: this job waits");
     Some(JobWaiting { project: project.clone(), running, most, reason })
 }

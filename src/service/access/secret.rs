@@ -52,7 +52,8 @@ impl Secret {
 }
 
 fn random() -> Result<String> {
-    let bits = clock::secret_bits().map_err(|error| ServiceError::Internal(format!("no random bits: {error}")))?;
+    let bits = clock::secret_bits()
+        .map_err(|error| ServiceError::Internal(format!("no random numbers available: {error}")))?;
     Ok(hex(&bits))
 }
 

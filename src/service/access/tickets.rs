@@ -27,9 +27,9 @@ pub struct OpenedSession {
 /// A token that opens one live stream.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct StreamToken {
-    /// What to send as `?stream_token=…`, once.
+    /// Value of `?stream_token=…`, for one use.
     pub token: String,
-    /// Until when.
+    /// When it expires.
     pub expires_at: DateTime<Utc>,
 }
 
@@ -70,8 +70,9 @@ impl Access {
     /// Who opens a stream with this token; nobody can a second time.
     pub async fn take_stream_token(&self, token: &str) -> Result<Caller> {
         let key = self.database.take_ticket(TicketKind::Stream, &secret::hash(token)).await?;
-        let gone =
-            || ServiceError::Unauthorized("the stream token was used, or has run out; ask for a new one".to_owned());
+        let gone = || {
+            ServiceError::Unauthorized("the stream token was already used or has expired; request a new one".to_owned())
+        };
         Ok(Caller::from(&key.ok_or_else(gone)?))
     }
 

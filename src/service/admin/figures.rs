@@ -20,7 +20,7 @@ impl Admin {
         let (figures, workers, engines) = match read.await {
             Ok((figures, workers, engines)) => (Some(figures), workers, engines),
             Err(error) => {
-                tracing::warn!(%error, "the database tells no figures");
+                tracing::warn!(%error, "the database figures are not available");
                 (None, Vec::new(), 0)
             }
         };

@@ -43,7 +43,7 @@ impl Admin {
             }),
             Err(_) => Err("the database does not answer"),
         };
-        let database = database.map_err(|problem| format!("{problem}; the server's log says more"));
+        let database = database.map_err(|problem| format!("{problem}; see the server's log"));
         let dir = self.settings.data_dir.clone();
         let storage = tokio::task::spawn_blocking(move || write_something(&dir))
             .await
@@ -61,7 +61,7 @@ impl Admin {
     async fn reach_artifacts(&self) -> Result<(), String> {
         let away = |error: &dyn std::fmt::Display| {
             tracing::error!(%error, "the store of artifacts is not ready");
-            "the store of artifacts does not answer; the server's log says more".to_owned()
+            "the store of artifacts does not answer; see the server's log".to_owned()
         };
         let artifacts = Arc::clone(self.artifacts().await.map_err(|error| away(&error))?);
         if !artifacts.is_shared() {

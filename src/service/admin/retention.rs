@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Pause before the first pass of a server, and between two passes.
 const FIRST: Duration = Duration::from_mins(1);
 const EVERY: Duration = Duration::from_hours(1);
-const REASON: &str = "older than the policy keeps checkpoints";
+const REASON: &str = "older than the retention policy allows";
 
 impl Admin {
     /// Prunes again and again until the server stops.
@@ -29,7 +29,7 @@ impl Admin {
                 () = self.stopping.cancelled() => return,
             }
             match self.prune_all(&policy).await {
-                Ok(pruned) if pruned.any() => tracing::info!(?pruned, "old results are gone"),
+                Ok(pruned) if pruned.any() => tracing::info!(?pruned, "old results were deleted"),
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "old results cannot be pruned now"),
             }

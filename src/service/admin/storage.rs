@@ -50,7 +50,7 @@ impl Admin {
         if !found.is_empty() && unknown.len() == found.len() {
             let (address, some) = (&self.settings.artifacts_url, &found[0]);
             return Err(ServiceError::Conflict(format!(
-                "the artifacts at {address} hold {} entries (such as {some}) of which this database ({database}) knows none: \
+                "the artifacts at {address} contain {} entries (such as {some}), none of which is in this database ({database}): \
                  nothing of them was touched. Check VGPO_DATABASE_URL and VGPO_ARTIFACTS_URL; where both are right, \
                  `vgpo prune --adopt` takes the artifacts over",
                 found.len()
@@ -102,7 +102,7 @@ impl Admin {
         unknown.sort();
         let removed = self.database.note_orphans(&unknown, age).await?;
         for key in &removed {
-            tracing::warn!(key, "an artifact that no record names is removed");
+            tracing::warn!(key, "an artifact without a record was removed");
             self.remove_files(key).await?;
         }
         Ok(Orphans { found: unknown, removed })

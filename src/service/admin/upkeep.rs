@@ -23,14 +23,14 @@ impl Admin {
             if beat.is_none_or(|last| last.seconds() >= BEAT) {
                 beat = Some(Stopwatch::start());
                 said(
-                    "cannot tell that the server is alive",
+                    "cannot send the server's heartbeat",
                     self.database.server_heartbeat(&self.server_id, host).await.map_err(Into::into),
                 );
             }
-            said("leases that ran out cannot be ended now", self.end_leases().await);
+            said("expired leases cannot be ended now", self.end_leases().await);
             if uploads.seconds() >= UPLOADS {
                 uploads = Stopwatch::start();
-                said("uploads that broke off cannot be ended now", self.datasets().recover_of(SILENT).await);
+                said("interrupted uploads cannot be ended now", self.datasets().recover_of(SILENT).await);
                 said("files of deleted records cannot be removed now", self.finish_removals().await);
             }
             tokio::select! {
@@ -42,7 +42,7 @@ impl Admin {
 
     async fn end_leases(&self) -> Result<()> {
         for job in self.database.expire_leases().await? {
-            tracing::warn!(job = %job.id, state = %job.state, "the lease of a job ran out");
+            tracing::warn!(job = %job.id, state = %job.state, "the lease of a job expired");
             self.tell_news();
         }
         Ok(())

@@ -33,7 +33,7 @@ impl Core {
             problem: format!("no answer within {} seconds", LOOK.as_secs()),
         };
         let answer = tokio::time::timeout(LOOK, receive).await.map_err(|_| at_hub(&silent()))?;
-        let snapshot = answer.map_err(|_| ServiceError::Internal("the hub's client gave up".to_owned()))?;
+        let snapshot = answer.map_err(|_| ServiceError::Internal("the hub's client failed".to_owned()))?;
         Ok((hub, snapshot.map_err(|error| at_hub(&error))?))
     }
 }

@@ -26,10 +26,7 @@ impl Core {
     pub(in crate::service) async fn fetch_at(&self, mut places: Vec<Place<'_>>) -> Result<()> {
         places.retain(|(_, url)| ImageFetcher::is_web(url));
         if places.len() > MAX_FETCHED_IMAGES {
-            let detail = format!(
-                "the request names {} images by URL; at most {MAX_FETCHED_IMAGES} are fetched for one",
-                places.len()
-            );
+            let detail = format!("the request names {} images by URL; the limit is {MAX_FETCHED_IMAGES}", places.len());
             return Err(ServiceError::field(places[MAX_FETCHED_IMAGES].0.clone(), detail));
         }
         for (pointer, url) in places {

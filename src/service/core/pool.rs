@@ -32,7 +32,7 @@ impl Stop {
     /// It is gone.
     pub(in crate::service) fn check(&self) -> Result<()> {
         if self.0.load(Ordering::Relaxed) {
-            return Err(ServiceError::Unavailable("the client is gone".to_owned()));
+            return Err(ServiceError::Unavailable("the client has disconnected".to_owned()));
         }
         Ok(())
     }
@@ -59,7 +59,7 @@ impl Pool {
         &self,
         work: impl FnOnce(&Stop) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let full = |_| ServiceError::Unavailable(format!("too many requests wait for {} already", self.what));
+        let full = |_| ServiceError::Unavailable(format!("too many requests are already waiting for {}", self.what));
         let internal = |error: &dyn std::fmt::Display| ServiceError::Internal(error.to_string());
         let seat = Arc::clone(&self.seats).try_acquire_owned().map_err(full)?;
         let place = Arc::clone(&self.running).acquire_owned().await.map_err(|error| internal(&error))?;

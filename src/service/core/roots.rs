@@ -21,7 +21,7 @@ impl Roots<'_> {
         let Self { setting, variable, folders } = self;
         if folders.is_empty() {
             return refuse(format!(
-                "no folder of this machine may be named: list some in the setting {setting} ({variable})"
+                "folders of this machine are not allowed: list some in the setting {setting} ({variable})"
             ));
         }
         let shown = folders.iter().map(|root| root.display().to_string()).collect::<Vec<_>>().join(", ");

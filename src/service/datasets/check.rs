@@ -55,7 +55,7 @@ impl Check {
         match service.store.update_dataset(&record.id, &invalid).await {
             Ok(_) => service.tell_news(),
             // The record says `validating` until the next start, which finds nobody at work on it.
-            Err(error) => tracing::error!(dataset = %record.id, %error, "a data set's end could not be told"),
+            Err(error) => tracing::error!(dataset = %record.id, %error, "a data set's final state could not be stored"),
         }
     }
 

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use crate::domain::dataset::{DatasetRecord, DatasetReport, DatasetSettings, DatasetState};
 
-/// A data set that jobs may name, with what checking its rows found.
+/// A data set that jobs can use, with the report of its check.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DatasetEntry {
     /// `ds_…`.
@@ -16,21 +16,20 @@ pub struct DatasetEntry {
     pub name: String,
     /// Can it be used?
     pub state: DatasetState,
-    /// Where its rows come from: `builtin`, `upload`, `path` (files that lie on the server's machine), or
-    /// `hf:org/name@commit`.
+    /// Origin of its rows: `builtin`, `upload`, `path` (files on the server's machine), or `hf:org/name@commit`.
     pub source: String,
-    /// Rows to train on.
+    /// Training rows.
     pub train_rows: u64,
     /// Held-out rows.
     pub eval_rows: u64,
     /// Changes whenever any row changes.
     pub fingerprint: String,
-    /// For people.
+    /// For display.
     #[schema(value_type = Object)]
     pub card: Value,
-    /// How its rows are read and parted; none for generated tasks.
+    /// How its rows are read and split; none for generated tasks.
     pub settings: Option<DatasetSettings>,
-    /// What checking every row found; none before that, and for generated tasks.
+    /// Report of the check of all rows; none before the check, and for generated tasks.
     pub report: Option<DatasetReport>,
     /// Job settings that suit the data set.
     #[schema(value_type = Object)]

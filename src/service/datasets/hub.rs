@@ -67,12 +67,12 @@ async fn fetch_and_check(fetch: Fetch, check: Check) {
             Err(error) => (error.to_string(), None),
         },
         Ok(Err(problem)) => (problem, Some(check.area)),
-        Err(_) => ("the hub's client gave up".to_owned(), Some(check.area)),
+        Err(_) => ("the hub's client failed".to_owned(), Some(check.area)),
     };
-    tracing::warn!(dataset = %record.id, problem, "a data set did not come");
+    tracing::warn!(dataset = %record.id, problem, "a data set could not be downloaded");
     match service.store.update_dataset(&record.id, &broken_off(&record, problem)).await {
         Ok(_) => service.tell_news(),
-        Err(error) => tracing::error!(dataset = %record.id, %error, "a data set's end could not be told"),
+        Err(error) => tracing::error!(dataset = %record.id, %error, "a data set's final state could not be stored"),
     }
     // Last: a record whose folder is gone counts as left by a dead server.
     if let Some(area) = area {

@@ -64,7 +64,10 @@ impl Datasets {
     pub async fn delete(&self, name_or_id: &str) -> Result<DatasetRecord> {
         let record = self.store.dataset(name_or_id).await?;
         if record.source == BUILT_IN {
-            return Err(ServiceError::Conflict(format!("data set `{}` ships with the program; it stays", record.name)));
+            return Err(ServiceError::Conflict(format!(
+                "data set `{}` is built in and cannot be deleted",
+                record.name
+            )));
         }
         if record.state == DatasetState::Uploading && area::waits_for_parts(&self.uploads_dir().join(&record.id)) {
             return self.forget_parts(&record).await;
@@ -72,7 +75,7 @@ impl Datasets {
         if matches!(record.state, DatasetState::Uploading | DatasetState::Validating) {
             let state = record.state.name();
             return Err(ServiceError::Conflict(format!(
-                "data set `{}` is {state}; wait for the end of it",
+                "data set `{}` is {state}; wait until it has finished",
                 record.name
             )));
         }

@@ -30,7 +30,7 @@ const FILES_IN_PARTS: usize = 1000;
 pub struct UploadedFile {
     /// Its path inside the data set.
     pub path: String,
-    /// Bytes that have arrived: where its next part begins.
+    /// Bytes that have arrived, which is the offset of the next part.
     pub bytes: u64,
 }
 
@@ -65,7 +65,8 @@ impl Datasets {
         }
     }
 
-    /// Begins a part of the file `path` at byte `offset`: where the file ends, or before that to write it anew from there.
+    /// Begins a part of the file `path` at byte `offset`: where the file ends, or before that to write it anew from
+    /// there.
     pub async fn begin_part(&self, name_or_id: &str, path: &str, offset: u64) -> Result<Part> {
         let (record, area) = self.waiting(name_or_id).await?;
         let inside = relative(path).map_err(|detail| ServiceError::field("/path", detail))?;
@@ -73,7 +74,8 @@ impl Datasets {
         let known = inside.to_string_lossy().into_owned();
         let there = files.iter().find(|file| file.path == known).map_or(0, |file| file.bytes);
         if offset > there {
-            let detail = format!("`{path}` has {there} bytes so far, so its next part begins there, not at {offset}");
+            let detail =
+                format!("`{path}` has {there} bytes so far, so its next part must begin there, not at {offset}");
             return Err(ServiceError::Conflict(detail));
         }
         if there == 0 && files.len() >= FILES_IN_PARTS {
@@ -142,7 +144,7 @@ impl Datasets {
             return Ok(dir);
         }
         let detail = format!(
-            "data set `{}` takes no parts: it is {}; begin with POST /v1/datasets and {{\"source\": {{\"upload\": \"parts\"}}}}",
+            "data set `{}` does not accept parts: it is {}; start with POST /v1/datasets and {{\"source\": {{\"upload\": \"parts\"}}}}",
             record.name,
             record.state.name()
         );

@@ -30,9 +30,9 @@ pub struct PreviewRow {
     pub file: Option<String>,
     /// Line or row of the file, from 1.
     pub line: Option<u64>,
-    /// The ground truth; a JSON list where any of several is right.
+    /// The ground truth; a JSON list if several answers are correct.
     pub answer: String,
-    /// A worked response, where there is one.
+    /// A demonstration, if there is one.
     pub demonstration: Option<String>,
     /// Its labels.
     pub tags: Vec<String>,
@@ -40,16 +40,16 @@ pub struct PreviewRow {
     pub images: Vec<PreviewImage>,
 }
 
-/// An image of a row, small.
+/// A thumbnail of a row's image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PreviewImage {
     /// Width of the image itself.
     pub width: u32,
     /// Height of the image itself.
     pub height: u32,
-    /// A PNG of at most 96 pixels a side, as a data URL.
+    /// A PNG with sides of at most 96 pixels, as a data URL.
     pub thumbnail: String,
-    /// The image as a job reads it: a PNG, as a data URL. Only when asked for.
+    /// The image as a job reads it: a PNG, as a data URL. Only if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub picture: Option<String>,
 }
@@ -72,7 +72,7 @@ impl Datasets {
     pub async fn rows(&self, name_or_id: &str, wanted: RowsWanted) -> Result<Listing<PreviewRow>> {
         let record = self.store.dataset(name_or_id).await?;
         if record.state != DatasetState::Ready {
-            let detail = format!("data set `{}` is {}; only a ready one has rows", record.name, record.state.name());
+            let detail = format!("data set `{}` is {}, but must be ready", record.name, record.state.name());
             return Err(ServiceError::Conflict(detail));
         }
         let data = self.open(&record, None).await?;

@@ -16,29 +16,29 @@ use crate::service::{Result, ServiceError};
 const MAX_NAME: usize = 100;
 const MAX_TEXT: usize = 10_000;
 
-/// Body of `POST /v1/datasets`; as a form, the same fields come as parts before the files, and `source` is left out.
+/// Body of `POST /v1/datasets`. In a form, the same fields are parts before the files, without `source`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"name": "mine", "source": {"path": "/data/mine"}}))]
 pub struct DatasetRequest {
-    /// Its name: letters, digits, `.`, `_`, `-`. A form without one takes the first file's.
+    /// Its name: letters, digits, `.`, `_`, `-`. In a form the default is the name of the first file.
     pub name: Option<String>,
-    /// Where its files are.
+    /// Location of its files.
     pub source: Option<DatasetSource>,
     /// The project it belongs to.
     pub project: Option<String>,
-    /// What it is, for people.
+    /// A description for display.
     pub description: Option<String>,
     /// Column names that differ from the defaults, e.g. `{"prompt": "question"}`.
     #[schema(value_type = Option<Object>)]
     pub columns: Option<Map<String, Value>>,
-    /// How rows to train on and held-out rows are told apart (default `auto`).
+    /// How training and held-out rows are distinguished (default `auto`).
     pub split: Option<SplitRule>,
-    /// The column that names a row's part (default `split`); empty: none does.
+    /// The column with a row's split (default `split`); empty: none.
     pub split_column: Option<String>,
-    /// Share of the rows that is held out where nothing says which (default 0.05).
+    /// Share of the rows that is held out if nothing defines the split (default 0.05).
     pub eval_share: Option<f64>,
-    /// Which rows these are (default 0).
+    /// Index of the first row (default 0).
     pub seed: Option<u64>,
     /// The model whose tokens are counted (default `starter`).
     pub model: Option<String>,
@@ -48,15 +48,15 @@ pub struct DatasetRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DatasetSource {
-    /// A folder, or one file, of the server's machine below one of `dataset_roots`. It is read where it lies.
+    /// A folder or file of the server's machine below one of `dataset_roots`. It is read in place.
     pub path: Option<String>,
-    /// A repository of the hub: `org/name`. Its data files, archives and images are fetched and kept.
+    /// A repository on the hub: `org/name`. Its data files, archives and images are downloaded.
     pub hub: Option<String>,
-    /// Its branch, tag or commit (default `main`); it is settled to a commit once, when the data set is registered.
+    /// Its branch, tag or commit (default `main`), which is resolved to a commit when the data set is registered.
     pub revision: Option<String>,
     /// The folder of the repository whose files are meant (default: all of them).
     pub folder: Option<String>,
-    /// How files will come that are not there yet.
+    /// How missing files will be uploaded.
     pub upload: Option<UploadKind>,
 }
 
@@ -74,7 +74,7 @@ impl DatasetSource {
         if hub.is_none() {
             for (name, value) in [("revision", revision), ("folder", folder)] {
                 if value.is_some() {
-                    return Err(ServiceError::field(format!("/source/{name}"), "belongs to `hub`; leave it out"));
+                    return Err(ServiceError::field(format!("/source/{name}"), "only applies to `hub`; omit it"));
                 }
             }
         }
@@ -93,7 +93,7 @@ impl DatasetSource {
     }
 }
 
-/// How files come that are not there yet.
+/// How missing files are uploaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UploadKind {
@@ -118,7 +118,7 @@ impl DatasetRequest {
                 merged[name] = column.clone();
             }
             settings.columns = serde_json::from_value(merged)
-                .map_err(|e| ServiceError::field("/columns", format!("a column is named by text: {e}")))?;
+                .map_err(|e| ServiceError::field("/columns", format!("column names must be strings: {e}")))?;
         }
         if let Some(share) = self.eval_share {
             if let Some(complaint) = EVAL_SHARE.complaint(&share.into()) {

@@ -44,7 +44,7 @@ impl Datasets {
         created_by: Option<String>,
     ) -> Result<Upload> {
         if request.source.is_some() {
-            return Err(ServiceError::field("/source", "a form brings the files itself; leave `source` out"));
+            return Err(ServiceError::field("/source", "a form contains the files itself; omit `source`"));
         }
         let settings = request.settings()?;
         let quota = self.storage_quota(&self.project_of(&request)).await?;
@@ -106,7 +106,7 @@ impl Datasets {
         // The folder and its lock first: a record without them counts as left by a dead server.
         let area = tokio::task::spawn_blocking(move || Area::create(dir)).await;
         let area = area.map_err(|error| ServiceError::Internal(error.to_string()))?;
-        let area = area.map_err(|error| ServiceError::Unavailable(format!("cannot make a folder for it: {error}")))?;
+        let area = area.map_err(|error| ServiceError::Unavailable(format!("cannot create its folder: {error}")))?;
         let new = NewDataset {
             name: name.to_owned(),
             state: DatasetState::Uploading,
@@ -239,7 +239,7 @@ impl Drop for Upload {
 pub(super) fn storage(error: &std::io::Error) -> ServiceError {
     use std::io::ErrorKind::{AlreadyExists, InvalidFilename, IsADirectory, NotADirectory};
     if matches!(error.kind(), AlreadyExists | InvalidFilename | IsADirectory | NotADirectory) {
-        let detail = "the path cannot be a file: a file or a folder of the data set has that name, or one on the way to it; send it \
+        let detail = "the path cannot be used: it, or a parent folder of it, already exists in the data set as a file or folder; send it \
                       under another path";
         return ServiceError::field("/path", detail);
     }

@@ -37,7 +37,7 @@ impl Inference {
         };
         loop {
             if let Err(error) = self.beat(&engine).await {
-                tracing::warn!(%error, "the engine cannot tell that it is alive");
+                tracing::warn!(%error, "cannot send the engine's heartbeat");
             }
             tokio::select! {
                 () = tokio::time::sleep(ENGINE_HEARTBEAT) => {}
@@ -45,7 +45,7 @@ impl Inference {
             }
         }
         if let Err(error) = self.database.remove_engine(&engine.id).await {
-            tracing::warn!(%error, "the engine could not tell that it leaves");
+            tracing::warn!(%error, "could not unregister the engine");
         }
     }
 
@@ -100,7 +100,7 @@ fn in_terms_of_the_engine(error: ServiceError) -> ServingError {
     match error {
         ServiceError::Invalid { errors, .. } => ServingError::Invalid(errors),
         ServiceError::Unavailable(problem) => {
-            tracing::warn!(problem, "a request of another server goes back");
+            tracing::warn!(problem, "a forwarded request was rejected");
             ServingError::Stopped
         }
         other => ServingError::Engine(other.to_string()),

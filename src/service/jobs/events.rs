@@ -47,7 +47,7 @@ pub enum Frame {
     /// Events after the requested position are no longer available: read the lists again; the stream continues after
     /// `after`.
     Reset {
-        /// The position from which the stream goes on.
+        /// The position from which the stream continues.
         after: i64,
     },
     /// The job has ended and everything was told.

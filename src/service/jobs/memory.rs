@@ -16,11 +16,11 @@ use crate::service::{Result, ServiceError};
 /// Memory by part, in bytes: an estimate from sizes for the longest possible responses, not a measurement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MemoryEstimate {
-    /// The parts. Not all are needed at the same time.
+    /// The parts, which are not all needed at the same time.
     pub parts: Vec<MemoryPart>,
     /// The largest sum of parts that are needed at the same time.
     pub peak_bytes: u64,
-    /// What the device has, or may use; null where it is not known.
+    /// Memory of the device, or the limit on it; null if unknown.
     pub limit_bytes: Option<u64>,
 }
 
@@ -72,7 +72,7 @@ impl MemoryCheck {
         let fault = |advice: &Advice| FieldError::new(advice.pointer, Self::detail(advice));
         let mut errors: Vec<FieldError> = self.advice.iter().map(fault).collect();
         if errors.is_empty() {
-            errors.push(FieldError::new("/model", "no setting makes it smaller: choose a smaller model"));
+            errors.push(FieldError::new("/model", "no setting would make it fit: choose a smaller model"));
         }
         Err(ServiceError::Invalid { message: self.message(), errors })
     }
@@ -83,7 +83,7 @@ impl MemoryCheck {
             return None;
         }
         let advice: Vec<String> = self.advice.iter().map(Self::detail).collect();
-        let detail = format!("{}: it would be refused. Try {}", self.message(), advice.join("; "));
+        let detail = format!("{}: it would be rejected. Try {}", self.message(), advice.join("; "));
         Some(JobWarning { code: "does_not_fit".to_owned(), pointer: "/batch/microbatch_tokens".to_owned(), detail })
     }
 }
@@ -117,7 +117,8 @@ impl Jobs {
         Ok(MemoryCheck { estimate, source, advice })
     }
 
-    /// The roomiest device of a kind: what its workers told, else this machine; the setting `memory_limit` goes before both.
+    /// The roomiest device of a kind: what its workers told, else this machine; the setting `memory_limit` goes before
+    /// both.
     async fn room(&self, device: DeviceClass) -> Result<Room> {
         let alive = |worker: &WorkerRecord| !matches!(worker.state, WorkerState::Stopped | WorkerState::Crashed);
         let fits = |worker: &WorkerRecord| device == DeviceClass::Any || worker.device_class == device;

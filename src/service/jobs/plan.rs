@@ -19,9 +19,9 @@ use crate::service::jobs::Jobs;
 pub struct JobPlan {
     /// The resolved settings.
     pub spec: JobSpec,
-    /// Where each value came from, by JSON pointer.
+    /// Origin of each value, by JSON pointer.
     pub origins: BTreeMap<String, Origin>,
-    /// What may not be meant.
+    /// Warnings about settings that may be unintended.
     pub warnings: Vec<JobWarning>,
     /// One prompt as the model would read it.
     pub prompt: PromptPreview,
@@ -38,13 +38,13 @@ pub struct PlannedWork {
     pub steps: u64,
     /// Optimizer updates, with every mini-batch and epoch.
     pub updates: u64,
-    /// Prompts, where dynamic sampling replaces none.
+    /// Number of prompts, if dynamic sampling replaces none.
     pub prompts: u64,
-    /// Responses, where dynamic sampling replaces none.
+    /// Number of responses, if dynamic sampling replaces none.
     pub responses: u64,
     /// Prompt tokens, if every prompt is as long as the one shown.
     pub prompt_tokens: u64,
-    /// Response tokens at most.
+    /// Maximum number of response tokens.
     pub max_response_tokens: u64,
 }
 

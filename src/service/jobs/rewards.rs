@@ -27,7 +27,7 @@ const MAX_WEBHOOKS: usize = 4;
 const WEBHOOK_SECONDS: f64 = 10.0;
 /// Seconds that a trial may take.
 const MAX_SECONDS: f64 = 30.0;
-/// Items that are judged between two looks at the time, and at whether the client is gone.
+/// Items that are judged between two looks at the time, and at whether the client has disconnected.
 const PIECE: usize = 16;
 /// Most responses of one request.
 const MAX_ITEMS: usize = 1000;
@@ -44,31 +44,32 @@ pub struct EvaluateRewards {
     #[schema(value_type = RewardSpec)]
     #[serde(deserialize_with = "tree::value")]
     pub reward: Value,
-    /// The responses to judge.
+    /// The responses to score.
     pub items: Vec<RewardItem>,
 }
 
-/// A response to judge.
+/// A response to score.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RewardItem {
     /// The response.
     pub response: String,
-    /// What is right.
+    /// The correct value.
     pub ground_truth: String,
     /// The question, for webhooks.
     #[serde(default)]
     pub prompt: String,
-    /// Tokens of the response, for `length`; words are counted without it.
+    /// Tokens of the response, for `length`; by default words are counted.
     #[serde(default)]
     pub tokens: Option<usize>,
-    /// Width and height of the prompt's images, for `iou` in thousandths; those of `images` without it.
+    /// Width and height of the prompt's images, for `iou` in thousandths; by default those of `images`.
     #[serde(default)]
     pub image_sizes: Vec<[u32; 2]>,
-    /// The same as the model sees them, for `iou` in pixels of the resized image; as `Qwen2.5-VL` resizes them without it.
+    /// The sizes after the model's resizing, for `iou` in pixels of the resized image; by default those of
+    /// `Qwen2.5-VL`.
     #[serde(default)]
     pub resized_sizes: Vec<[u32; 2]>,
-    /// The prompt's images, for `image_text`: `data:` URLs, or addresses on hosts that the server may fetch from. Equal ones
+    /// The prompt's images, for `image_text`: `data:` URLs, or URLs of hosts that the server may fetch from. Duplicates
     /// count once against the limit on pixels.
     #[serde(default)]
     pub images: Vec<String>,
@@ -77,7 +78,7 @@ pub struct RewardItem {
 /// Answer of `POST /v1/rewards/evaluate`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EvaluatedRewards {
-    /// One entry per item; null where the reward could not judge it.
+    /// One entry per item; null if the reward gave no verdict.
     pub data: Vec<Option<JudgedItem>>,
 }
 
@@ -86,11 +87,11 @@ pub struct EvaluatedRewards {
 pub struct JudgedItem {
     /// What training would see.
     pub reward: f64,
-    /// 1 for a right answer, else 0; null where the reward says nothing about answers.
+    /// 1 for a correct answer, else 0; null if the reward does not judge answers.
     pub accuracy: Option<f64>,
     /// Each part's own value by name.
     pub parts: BTreeMap<String, f64>,
-    /// The answer that was found in the response.
+    /// The answer that was extracted from the response.
     pub extracted: Option<String>,
 }
 
@@ -109,7 +110,7 @@ impl Jobs {
         check(&items)?;
         let (mut spec, webhooks) = trial(spec);
         if webhooks > MAX_WEBHOOKS {
-            let detail = format!("the reward asks {webhooks} webhooks; trying one may ask {MAX_WEBHOOKS}");
+            let detail = format!("the reward uses {webhooks} webhooks; a trial may use {MAX_WEBHOOKS}");
             return Err(ServiceError::field("/reward", detail));
         }
         let reward = self.open_reward(&mut spec).await?;
@@ -144,7 +145,7 @@ fn trial(spec: RewardSpec) -> (RewardSpec, usize) {
     }
 }
 
-/// Judges items in pieces, until the client is gone or the time is over.
+/// Judges items in pieces, until the client has disconnected or the time is over.
 fn judge(
     reward: &dyn Reward,
     items: &[RewardItem],
@@ -163,7 +164,7 @@ fn judge(
         stop.check()?;
         if watch.seconds() > MAX_SECONDS {
             let detail =
-                format!("judging the first {} took more than {MAX_SECONDS} seconds; send fewer", verdicts.len());
+                format!("scoring the first {} took more than {MAX_SECONDS} seconds; send fewer", verdicts.len());
             return Err(ServiceError::field("/items", detail));
         }
         let judged = reward.judge_all(&RewardBatch { run: "", step: 0, id: &batch, inputs });
@@ -191,8 +192,8 @@ fn place(index: usize, at: usize) -> String {
     format!("/items/{index}/images/{at}")
 }
 
-/// The pixels of every item's images. Equal addresses are one image, and all headers are judged before the first pixel is
-/// decoded: many pictures that are small as files may together be gigabytes.
+/// The pixels of every item's images. Equal addresses are one image, and all headers are judged before the first pixel
+/// is decoded: many pictures that are small as files may together be gigabytes.
 fn decode(items: &[RewardItem], limits: &ImageLimits) -> Result<Vec<Vec<Arc<RgbImage>>>> {
     let mut files: HashMap<&str, Vec<u8>> = HashMap::new();
     let mut total = 0;
@@ -262,7 +263,7 @@ impl RewardItem {
 
 /// A reward that looks at images needs some in every item.
 fn check_images(reward: &dyn Reward, items: &[RewardItem]) -> Result<()> {
-    let detail = "the reward looks at images, and the item has none: give the row's as `data:` URLs";
+    let detail = "the reward needs images, but the item has none: give those of the row as `data:` URLs";
     let missing = items.iter().enumerate().filter(|(_, item)| reward.needs_images() && item.images.is_empty());
     let faults: Vec<FieldError> =
         missing.map(|(index, _)| FieldError::new(format!("/items/{index}/images"), detail)).collect();
@@ -276,7 +277,7 @@ fn check(items: &[RewardItem]) -> Result<()> {
     }
     let long = |(index, item): (usize, &RewardItem)| {
         if item.images.len() > MAX_IMAGES {
-            let detail = format!("has {} images; at most {MAX_IMAGES} are taken", item.images.len());
+            let detail = format!("has {} images; the limit is {MAX_IMAGES}", item.images.len());
             return Some(FieldError::new(format!("/items/{index}/images"), detail));
         }
         let texts = [("response", &item.response), ("ground_truth", &item.ground_truth), ("prompt", &item.prompt)];

@@ -66,9 +66,9 @@ impl Told<'_> {
     /// What becomes of rows that do not fit.
     fn end(&self) -> &'static str {
         match self.spec.data.overlong {
-            Overlong::Drop => "they are left out",
+            Overlong::Drop => "they are dropped",
             Overlong::Error => {
-                "the job fails when it comes to one; leave them out with `data.overlong`: `drop`, or mend them"
+                "the job will fail on the first of them; drop them with `data.overlong`: `drop`, or fix them"
             }
         }
     }
@@ -83,7 +83,7 @@ impl Told<'_> {
     fn thin(&self) -> Option<JobWarning> {
         let count = &self.report.rows_with_thin_image;
         let detail = format!(
-            "{} rows of `{}` have an image of a shape that models refuse{}: {}",
+            "{} rows of `{}` have an image with an aspect ratio that models reject{}: {}",
             count.rows,
             self.name,
             Self::first(count),
@@ -130,13 +130,13 @@ impl Told<'_> {
         let detail = if without == all {
             let known: Vec<&str> = self.report.column_names.iter().take(20).map(String::as_str).collect();
             format!(
-                "no row of `{}` has an image, which method `{method}` is about: map their column with `columns`, or take `grpo`; \
+                "no row of `{}` has an image, which method `{method}` needs: map their column with `columns`, or use `grpo`; \
                  there are: {}",
                 self.name,
                 known.join(", ")
             )
         } else {
-            format!("{without} of {all} rows of `{}` have no image, which method `{method}` is about", self.name)
+            format!("{without} of {all} rows of `{}` have no image, which method `{method}` needs", self.name)
         };
         (by_images && without > 0).then(|| Self::warning("no_images", "/dataset", detail))
     }
@@ -145,7 +145,7 @@ impl Told<'_> {
         let missing = self.report.rows.saturating_sub(self.report.demonstrations);
         let learns = matches!(self.spec.method, Method::Sft(_));
         let detail = format!(
-            "{missing} of {} rows of `{}` have no demonstration: `sft` fails when it comes to one that it is to learn from",
+            "{missing} of {} rows of `{}` have no demonstration: `sft` will fail on the first training row among them",
             self.report.rows, self.name
         );
         (learns && missing > 0).then(|| Self::warning("rows_without_demonstration", "/dataset", detail))
@@ -174,10 +174,10 @@ impl Told<'_> {
         let mut parts = Vec::new();
         if learnt > 0 {
             parts
-                .push(format!("{learnt} rows to train on have no ground truth (answer): no response to them is right"));
+                .push(format!("{learnt} training rows have no ground truth (answer): all responses to them are wrong"));
         }
         if measured > 0 {
-            parts.push(format!("{measured} rows to measure with have no ground truth (answer): accuracy on them is 0"));
+            parts.push(format!("{measured} evaluation rows have no ground truth (answer): accuracy on them is 0"));
         }
         let detail = format!("of `{}`, {}", self.name, parts.join("; "));
         (!parts.is_empty()).then(|| Self::warning("rows_without_answer", "/dataset", detail))

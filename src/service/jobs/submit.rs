@@ -31,8 +31,8 @@ use crate::store::StoreError;
 #[schema(example = json!({"model": "starter", "dataset": "digits"}))]
 #[allow(dead_code, reason = "describes the body; its fields are checked one by one in config::job")]
 pub struct JobRequest {
-    /// The model to start from: a registered name, `ckpt_…`, `run_…@best`, `run_…@last`, or `job_…`: the checkpoint
-    /// that this job ends with, for which the new one waits.
+    /// The model to start from: a registered name, `ckpt_…`, `run_…@best`, `run_…@last`, or `job_…`: the last
+    /// checkpoint of that job, which the new one waits for.
     pub model: String,
     /// The data set to train on.
     pub dataset: String,
@@ -47,7 +47,7 @@ pub struct SubmittedJob {
     /// The job, queued.
     #[serde(flatten)]
     pub job: Job,
-    /// What may not be meant.
+    /// Warnings about settings that may be unintended.
     pub warnings: Vec<JobWarning>,
 }
 
@@ -162,7 +162,7 @@ impl Jobs {
         match self.store.dataset(name).await {
             Ok(dataset) if dataset.state == DatasetState::Ready => Ok(dataset),
             Ok(dataset) => {
-                let detail = format!("data set `{name}` is {}; only a ready one can be used", dataset.state.name());
+                let detail = format!("data set `{name}` is {}, but must be ready", dataset.state.name());
                 Err(ServiceError::field(pointer, detail))
             }
             Err(StoreError::NotFound { .. }) => {
@@ -213,9 +213,9 @@ pub(in crate::service) fn warnings(
     let opens = preview.opened.starts_with("<think>");
     let asked = |text: &str| (opens || text.contains("<think>")) && text.contains("\\boxed");
     if uses_format(&spec.reward) && !asked(&preview.prompt.text) && !asked(&text_of(&model.card)) {
-        let begun = if opens { " (of which the chat template writes the beginning)" } else { "" };
+        let begun = if opens { " (the chat template writes the beginning)" } else { "" };
         let detail = format!(
-            "the reward `format` wants `<think> … </think> … \\boxed{{…}}`{begun}, but the prompt never asks for it and the \
+            "the reward `format` expects `<think> … </think> … \\boxed{{…}}`{begun}, but the prompt never asks for it and the \
              model's card does not promise it: ask for it in `data.system` or `data.prompt_template`"
         );
         warn("format_not_asked", "/reward", detail);
@@ -234,7 +234,7 @@ pub(in crate::service) fn warnings(
         warn(
             "out_of_vocabulary",
             "/dataset",
-            format!("the model's tokenizer cannot write these words of the prompt: {words}"),
+            format!("these words of the prompt are not in the model's vocabulary: {words}"),
         );
     }
     if !spec.method.trains() {
@@ -245,7 +245,7 @@ pub(in crate::service) fn warnings(
     };
     if spec.batch.prompts_per_step > data.train_rows {
         let detail = format!(
-            "a step takes {} prompts, but the data set has {} rows",
+            "a step needs {} prompts, but the data set has {} rows",
             spec.batch.prompts_per_step, data.train_rows
         );
         warn("few_rows", "/batch/prompts_per_step", detail);
@@ -260,8 +260,7 @@ pub(in crate::service) fn warnings(
         && spec.optimizer.learning_rate <= 1e-6
         && origin(resolved, rate) == Origin::Default
     {
-        let detail =
-            "the default learning rate of 1e-6 suits models of billions of parameters; a small one may not move";
+        let detail = "the default learning rate of 1e-6 is meant for models with billions of parameters; a small one may not learn";
         warn("low_learning_rate", rate, detail.to_owned());
     }
     warnings

@@ -22,9 +22,9 @@ pub(super) fn unreadable_truths(spec: &JobSpec, truths: &[Vec<String>]) -> Vec<J
     }
     let warning = |((name, what), count): ((&str, &str), usize)| {
         let which = if count == rows.len() {
-            format!("none of the first {count} ground truths holds")
+            format!("none of the first {count} ground truths contains")
         } else {
-            format!("{count} of the first {} ground truths do not hold", rows.len())
+            format!("{count} of the first {} ground truths do not contain", rows.len())
         };
         let detail = format!(
             "{which} the {what} that the reward `{name}` looks for in data set `{}`: every response to such a row gets 0; choose another \

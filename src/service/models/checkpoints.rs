@@ -128,7 +128,7 @@ impl Models {
     pub(in crate::service) async fn forget_checkpoint(&self, id: &str, reason: &str) -> Result<()> {
         let checkpoint = self.store.checkpoint(id).await?;
         if self.is_in_memory(&checkpoint.id).await? {
-            let holders = vec!["the engine, which has it in memory".to_owned()];
+            let holders = vec!["the engine (loaded in memory)".to_owned()];
             return Err(ServiceError::Held { kind: "checkpoint", id: id.to_owned(), holders });
         }
         let checkpoint = self.store.delete_checkpoint(id, reason).await?;

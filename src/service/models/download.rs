@@ -66,7 +66,7 @@ impl Download {
                 service.downloads.forget(&name);
             }
             Err(problem) => {
-                tracing::warn!(model = name, problem, "a model did not come");
+                tracing::warn!(model = name, problem, "a model could not be downloaded");
                 service.downloads.failed(&name, &problem);
                 service.tell((&name, &project), Some(ModelState::Failed), None, Some(problem)).await;
             }
@@ -99,7 +99,7 @@ impl Download {
             service.downloads.progress(&coming.name, &progress);
             service.tell((&coming.name, &coming.project), Some(ModelState::Downloading), Some(progress), None).await;
         }
-        let fetched = receive.await.map_err(|_| "the hub's client gave up".to_owned())?;
+        let fetched = receive.await.map_err(|_| "the hub's client failed".to_owned())?;
         fetched.map_err(|error| error.to_string())
     }
 }

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::domain::model::{DownloadProgress, Model, ModelState};
 
-/// A model in `OpenAI`'s shape, with what we know beside it.
+/// A model in `OpenAI`'s format, with additional fields.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ModelEntry {
     /// Its name.
@@ -17,23 +17,23 @@ pub struct ModelEntry {
     pub created: i64,
     /// Who owns it.
     pub owned_by: String,
-    /// Is it here?
+    /// Is it complete?
     pub state: ModelState,
-    /// How far its download has come, while it is on its way.
+    /// Progress of its download, while it is in progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<DownloadProgress>,
-    /// Why it did not come.
+    /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
     /// Model family, e.g. `qwen2_5_vl`; empty until it is ready.
     pub family: String,
     /// Number of parameters; 0 until it is ready.
     pub parameters: u64,
-    /// Where it came from: `builtin`, `path`, or `hf:org/name@commit`; of a checkpoint that is served under a name its id.
+    /// Its origin: `builtin`, `path`, or `hf:org/name@commit`; for a checkpoint that is served under a name, its id.
     pub source: String,
     /// The project it belongs to.
     pub project: String,
-    /// For people: task, limits, examples.
+    /// Model card: task, limits, examples.
     #[schema(value_type = Object)]
     pub card: Value,
     /// Job settings that suit the model.
@@ -61,14 +61,14 @@ impl From<Model> for ModelEntry {
     }
 }
 
-/// Every model, in `OpenAI`'s shape.
+/// List models, in `OpenAI`'s format.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ModelList {
     /// Always `list`.
     pub object: String,
     /// The models by name.
     pub data: Vec<ModelEntry>,
-    /// Always false: the list is whole.
+    /// Always false, because the list is complete.
     pub has_more: bool,
     /// Always null.
     pub next: Option<String>,

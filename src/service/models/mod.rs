@@ -186,7 +186,7 @@ impl Models {
             let Some(start) = found(self.store.checkpoint(&run.model).await)? else { break };
             run = self.store.run(&start.run_id).await?;
         }
-        Err(ServiceError::Conflict(format!("run `{run_id}` grew from no registered model")))
+        Err(ServiceError::Conflict(format!("run `{run_id}` was not trained from a registered model")))
     }
 
     /// What a new job starts from, and the job that it has to wait for: `job_…` is the checkpoint with which that job
@@ -240,7 +240,10 @@ impl Models {
     async fn unknown_model(&self, reference: &str, pointer: &str) -> Result<ServiceError> {
         match self.coming(reference) {
             Some(ModelEntry { problem: Some(problem), .. }) => {
-                return Ok(ServiceError::field(pointer, format!("model `{reference}` did not come: {problem}")));
+                return Ok(ServiceError::field(
+                    pointer,
+                    format!("model `{reference}` could not be downloaded: {problem}"),
+                ));
             }
             Some(_) => {
                 let detail = format!("model `{reference}` is being downloaded; see GET /v1/models/{reference}");

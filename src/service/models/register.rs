@@ -57,8 +57,8 @@ impl Models {
         if self.caller.role == Role::Admin || self.settings.hub_models == Role::User {
             return Ok(());
         }
-        let detail = "models of the hub are registered by admins, because their chat templates run inside of the server; ask one, or \
-                      set hub_models = \"user\" where every user is trusted with that";
+        let detail = "only admins may register models of the hub, because their chat templates run in the server; ask an admin, or \
+                      set hub_models = \"user\" if all users are trusted";
         Err(ServiceError::Forbidden(detail.to_owned()))
     }
 
@@ -101,7 +101,7 @@ impl Models {
         if let Some(entry) = self.coming(name) {
             self.access().may_write(&entry.project)?;
             if self.downloads.is_under_way(name) {
-                let detail = format!("model `{name}` is being downloaded; wait for the end of it");
+                let detail = format!("model `{name}` is being downloaded; wait until it has finished");
                 return Err(ServiceError::Conflict(detail));
             }
             if self.downloads.forget(name) {
@@ -110,7 +110,7 @@ impl Models {
         }
         let model = self.store.model(name).await?;
         if model.source == BUILT_IN {
-            return Err(ServiceError::Conflict(format!("model `{name}` ships with the program; it stays")));
+            return Err(ServiceError::Conflict(format!("model `{name}` is built in and cannot be deleted")));
         }
         self.store.delete_model(name).await?;
         self.tell((name, &model.project), None, None, None).await;

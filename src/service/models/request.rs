@@ -15,9 +15,9 @@ const MAX_PROJECT: usize = 100;
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"source": {"hub": "Qwen/Qwen2.5-VL-3B-Instruct"}}))]
 pub struct ModelRequest {
-    /// Its name: letters, digits, `.`, `_`, `-` and `/`. Without one: the hub's `org/name`, or the folder's name.
+    /// Its name: letters, digits, `.`, `_`, `-` and `/`. By default the hub's `org/name`, or the folder's name.
     pub name: Option<String>,
-    /// Where its files are.
+    /// Location of its files.
     pub source: ModelOrigin,
     /// The project it belongs to.
     pub project: Option<String>,
@@ -29,9 +29,9 @@ pub struct ModelRequest {
 pub struct ModelOrigin {
     /// A repository of the hub: `org/name`.
     pub hub: Option<String>,
-    /// Its branch, tag or commit (default `main`); it is settled to a commit once, when the model is registered.
+    /// Its branch, tag or commit (default `main`), which is resolved to a commit when the model is registered.
     pub revision: Option<String>,
-    /// A folder of the server's machine below one of `model_roots`. It is read where it lies.
+    /// A folder of the server's machine below one of `model_roots`. It is read in place.
     pub path: Option<String>,
 }
 
@@ -48,7 +48,7 @@ impl ModelRequest {
         match (hub, path) {
             (Some(hub), None) => repository(hub, revision.as_deref()).map(Origin::Hub),
             (None, Some(_)) if revision.is_some() => {
-                Err(ServiceError::field("/source/revision", "belongs to `hub`; a folder has no revisions"))
+                Err(ServiceError::field("/source/revision", "only applies to `hub`; folders have no revisions"))
             }
             (None, Some(path)) => Ok(Origin::Path(path.clone())),
             _ => Err(ServiceError::field("/source", "needs either `hub` or `path`")),

@@ -46,9 +46,9 @@ pub struct Comparison {
     pub key: String,
     /// Unit (`1` for plain numbers).
     pub unit: String,
-    /// One line for people.
+    /// A summary in one line.
     pub description: String,
-    /// Which direction is good.
+    /// Whether higher or lower is better.
     pub better: Better,
     /// The settings that runs of one group share, as JSON pointers.
     pub group_by: Vec<String>,
@@ -59,7 +59,7 @@ pub struct Comparison {
 /// Runs that share the settings of `group_by`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ComparedGroup {
-    /// In words.
+    /// As text.
     pub label: String,
     /// The shared settings: JSON pointer -> value (null where a run's method has no such setting).
     #[schema(value_type = Object)]
@@ -70,7 +70,7 @@ pub struct ComparedGroup {
     pub points: Vec<ComparedPoint>,
 }
 
-/// One bucket of steps over the runs of a group. A run counts with the mean of its values in the bucket.
+/// One bucket of steps over the runs of a group. Each run contributes the mean of its values in the bucket.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ComparedPoint {
     /// The last step of the bucket.
@@ -85,7 +85,7 @@ pub struct ComparedPoint {
     pub min: f64,
     /// Largest run.
     pub max: f64,
-    /// Runs that have a value here.
+    /// Runs with a value here.
     pub n: u64,
 }
 

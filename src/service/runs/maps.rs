@@ -22,7 +22,7 @@ use crate::serving::request::{AttentionOptions, ScoreRequest};
 /// Ends a response that the length limit did not cut off.
 const END: &str = "<|im_end|>";
 
-/// Where a sampled response looked.
+/// Attention of a sampled response.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SampleMaps {
     /// The sample.
@@ -31,7 +31,7 @@ pub struct SampleMaps {
     pub sample_step: u64,
     /// Which response of its group.
     pub response: usize,
-    /// What computed the maps: a checkpoint, or the model that the run started from.
+    /// The model that computed the maps: a checkpoint, or the model that the run started from.
     pub model: String,
     /// The step of that checkpoint; 0 for the model at the start.
     pub model_step: u64,
@@ -58,7 +58,10 @@ impl Runs {
         let (model, model_step) = self.nearest(&run, sample.step).await?;
         let job = self.store.job(&run.job_id).await?;
         let spec = job.spec.known().ok_or_else(|| {
-            ServiceError::Conflict(format!("job `{}` was stored by a later program: ask that one for maps", job.id))
+            ServiceError::Conflict(format!(
+                "job `{}` was stored by a newer version, which is needed for its maps",
+                job.id
+            ))
         })?;
         let messages = self.messages_of(&sample, spec).await?;
         let request = ScoreRequest {
@@ -87,7 +90,8 @@ impl Runs {
         Ok(nearest.unwrap_or_else(|| (run.model.clone(), 0)))
     }
 
-    /// The conversation that a sample's prompt was made from: the row's text in the job's template, with the stored images.
+    /// The conversation that a sample's prompt was made from: the row's text in the job's template, with the stored
+    /// images.
     async fn messages_of(&self, sample: &SampleRecord, spec: &JobSpec) -> Result<Vec<Message>> {
         let name = if sample.group.eval { spec.eval_dataset.as_ref().unwrap_or(&spec.dataset) } else { &spec.dataset };
         let columns = (name == &spec.dataset).then_some(&spec.data.columns);

@@ -16,13 +16,13 @@ pub struct DescribedKey {
     pub key: String,
     /// Unit (`1` for plain numbers).
     pub unit: String,
-    /// One line for people.
+    /// A summary in one line.
     pub description: String,
-    /// Which direction is good.
+    /// Whether higher or lower is better.
     pub better: Better,
-    /// The newest step that has it.
+    /// The newest step with a value.
     pub last_step: u64,
-    /// The value there; null where it is not finite.
+    /// The value at this step; null if it is not finite.
     pub last: Option<f64>,
     /// Smallest finite value.
     pub min: Option<f64>,
@@ -30,18 +30,18 @@ pub struct DescribedKey {
     pub max: Option<f64>,
 }
 
-/// What a run's list entry tells of a metric.
+/// Summary of a metric in a list of runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct KeySummary {
-    /// The newest step that has it.
+    /// The newest step with a value.
     pub last_step: u64,
-    /// The value there; null where it is not finite.
+    /// The value at this step; null if it is not finite.
     pub last: Option<f64>,
     /// Smallest finite value.
     pub min: Option<f64>,
     /// Largest finite value.
     pub max: Option<f64>,
-    /// The better one of smallest and largest; null for metrics that have no good direction.
+    /// The best value; null for metrics without a direction.
     pub best: Option<f64>,
 }
 
@@ -59,11 +59,11 @@ pub struct MetricSeries {
     pub key: String,
     /// Unit (`1` for plain numbers).
     pub unit: String,
-    /// One line for people.
+    /// A summary in one line.
     pub description: String,
-    /// Which direction is good.
+    /// Whether higher or lower is better.
     pub better: Better,
-    /// Points, or buckets of neighbouring points, in the order of steps.
+    /// Points, or buckets of adjacent points, in the order of steps.
     pub points: Vec<MetricPoint>,
 }
 
@@ -145,8 +145,8 @@ impl Runs {
 /// Most commas inside one key.
 const MOST_COMMAS: usize = 16;
 
-/// The keys of a value whose commas part it, unless the run has a key with them; spaces at the ends of a key count only where the
-/// run has one with them.
+/// The keys of a value whose commas part it, unless the run has a key with them; spaces at the ends of a key count only
+/// where the run has one with them.
 fn told_apart(value: &str, present: &[String]) -> Vec<String> {
     let known = |key: &str| present.iter().any(|present| present == key);
     if known(value) {

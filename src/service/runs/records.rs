@@ -40,10 +40,10 @@ pub struct RunEntry {
     /// The run.
     #[serde(flatten)]
     pub run: Run,
-    /// Last, smallest, largest and best values by key; only when asked for.
+    /// Last, smallest, largest and best values by key; only if requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<BTreeMap<String, KeySummary>>,
-    /// Small curves by key: pairs of step and mean value; only when asked for.
+    /// Small curves by key: pairs of step and mean value; only if requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<BTreeMap<String, Vec<Vec<f64>>>>)]
     pub sparklines: Option<BTreeMap<String, Sparkline>>,
@@ -120,7 +120,7 @@ impl Runs {
         if let Some(name) = &update.name
             && (name.trim().is_empty() || name.chars().count() > MAX_NAME || !name.chars().all(is_printable))
         {
-            let detail = format!("`name` must be a text of 1 to {MAX_NAME} printable characters");
+            let detail = format!("`name` must be a string of 1 to {MAX_NAME} printable characters");
             return Err(ServiceError::field("/name", detail));
         }
         let tags = update.tags.iter().flatten().map(|(name, value)| (name.as_str(), value.as_str()));

@@ -15,8 +15,7 @@ impl Runs {
     pub async fn rows(&self, run_id: &str) -> Result<Vec<PathBuf>> {
         let run = self.store.run(run_id).await?;
         if run.method != EVAL {
-            let detail =
-                format!("run `{run_id}` is one of method `{}`; only those of method `{EVAL}` have rows", run.method);
+            let detail = format!("run `{run_id}` has method `{}`; only runs of method `{EVAL}` have rows", run.method);
             return Err(ServiceError::Conflict(detail));
         }
         let chunks = self.in_storage(move |artifacts| finished_chunks(artifacts, &run.id)).await?;

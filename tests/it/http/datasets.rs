@@ -184,7 +184,7 @@ async fn bad_rows_are_told_by_file_and_row() {
     assert!(emptied(&api).await, "files of an invalid data set are not kept");
     let problem = api.post("/v1/jobs", json!({"model": "tiny", "dataset": "bad"})).await;
     let detail = problem.problem(422, "invalid_request")["detail"].as_str().unwrap().to_owned();
-    assert!(detail.contains("is invalid; only a ready one"), "{detail}");
+    assert!(detail.contains("is invalid, but must be ready"), "{detail}");
     api.get("/v1/datasets/bad/rows").await.problem(409, "conflict");
     // The name is free for a better try; a ready one keeps it.
     assert_eq!(send(&api, "?name=bad", LINES, rows(3)).await.status, 202);
@@ -236,7 +236,7 @@ async fn requests_that_make_no_sense_are_refused_and_leave_nothing() {
         ("", FORM, form(&[("columns", None, b"{\"promt\": \"x\"}"), file("a.jsonl")]), "/columns/promt", "`prompt`"),
         ("", FORM, form(&[("model", None, b"gpt"), file("a.jsonl")]), "/model", "no model `gpt`"),
         ("", FORM, form(&[("name", None, b"../x"), file("a.jsonl")]), "/name", "letters, digits"),
-        ("", FORM, form(&[file("a.jsonl"), ("seed", None, b"1")]), "/seed", "fields come first"),
+        ("", FORM, form(&[file("a.jsonl"), ("seed", None, b"1")]), "/seed", "fields must come first"),
         ("", FORM, form(&[file("a.jsonl"), file("a.jsonl")]), "/file", "sent twice"),
         ("", FORM, form(&[file("a.jsonl"), file("../b.jsonl")]), "/file", "leads out"),
         ("", FORM, form(&[file("a.jsonl"), file("b.jsonl"), file("c.jsonl")]), "/file", "more than 2 files"),
@@ -348,7 +348,7 @@ async fn files_of_the_server_are_registered_where_they_lie() {
     assert_eq!(api.request("DELETE", "/v1/datasets/mine").send().await.unwrap().status(), 204);
     assert!(root.join("mine/rows.jsonl").exists(), "files that lie elsewhere stay");
     let built_in = Answer::of(api.request("DELETE", "/v1/datasets/digits").send().await.unwrap()).await;
-    assert!(built_in.problem(409, "conflict")["detail"].as_str().unwrap().contains("ships with the program"));
+    assert!(built_in.problem(409, "conflict")["detail"].as_str().unwrap().contains("is built in"));
 }
 
 /// Width and height of a PNG in a data URL.

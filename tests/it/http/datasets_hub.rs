@@ -116,6 +116,6 @@ async fn the_command_line_registers_by_name_and_revision() {
     command.env("VGPO_SERVER", &api.url);
     let out = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     let said = String::from_utf8_lossy(&out.stdout);
-    assert!(out.status.success() && said.contains("3 rows (2 to train on, 1 held out)"), "{out:?}");
+    assert!(out.status.success() && said.contains("3 rows (2 training, 1 held out)"), "{out:?}");
     assert_eq!(api.get("/v1/datasets/mine").await.body["source"], format!("hf:org/rows@{OTHER_COMMIT}"));
 }

@@ -218,7 +218,7 @@ async fn the_command_line_uploads_shows_and_deletes() {
     let columns = ["--column", "prompt=question", "--column", "answer=target"];
     let out = vgpo(&api, &[&["datasets", "upload", path, "--name", "mine", "--wait"][..], &columns].concat()).await;
     assert!(out.status.success(), "{}", said(&out));
-    assert!(said(&out).contains("3 rows (2 to train on, 1 held out), 3 images, 0 bad rows"), "{}", said(&out));
+    assert!(said(&out).contains("3 rows (2 training, 1 held out), 3 images, 0 bad rows"), "{}", said(&out));
     let out = vgpo(&api, &["datasets", "list"]).await;
     assert!(said(&out).contains("mine") && said(&out).contains("digits"), "{}", said(&out));
     let out = vgpo(&api, &["datasets", "rows", "mine", "--eval"]).await;
@@ -236,7 +236,7 @@ async fn the_command_line_uploads_shows_and_deletes() {
     let begun = std::fs::read(folder.path().join("train.jsonl")).unwrap()[..10].to_vec();
     api.request("PUT", "/v1/datasets/mine/files/train.jsonl").body(begun).send().await.unwrap();
     let out = vgpo(&api, &["datasets", "upload", path, "--name", "mine", "--parts", "--wait"]).await;
-    assert!(said(&out).contains("3 rows (2 to train on, 1 held out), 3 images, 0 bad rows"), "{}", said(&out));
+    assert!(said(&out).contains("3 rows (2 training, 1 held out), 3 images, 0 bad rows"), "{}", said(&out));
     vgpo(&api, &["datasets", "delete", "mine"]).await;
     // With columns that it does not have no row can be used.
     let out = vgpo(&api, &["datasets", "upload", path, "--name", "mine", "--wait", "--column", "prompt=text"]).await;

@@ -54,7 +54,9 @@ async fn parts_outlive_a_broken_connection_and_a_restart() {
     assert_eq!(left(&api), [entry["id"].as_str().unwrap()]);
     for path in ["mine/files/x.jsonl", "digits/files/x.jsonl"] {
         let answer = put(&api, path, "{}").await;
-        assert!(answer.problem(409, "conflict")["detail"].as_str().unwrap().contains("takes no parts: it is ready"));
+        assert!(
+            answer.problem(409, "conflict")["detail"].as_str().unwrap().contains("does not accept parts: it is ready")
+        );
     }
     api.post("/v1/datasets/mine/finish", json!({})).await.problem(409, "conflict");
     api.get("/v1/datasets/mine/files").await.problem(409, "conflict");

@@ -49,9 +49,9 @@ async fn rows_that_do_not_fit_are_told_before_the_start() {
     assert_eq!(report["tokens"]["refused"]["rows"], 1, "{report}");
     let told = warned(&api, json!({"model": "tiny", "dataset": "mine", "method": {"type": "grpo"}})).await;
     assert!(told.contains("thin_images 1 rows of `mine`") && told.contains("row 2 of `rows.jsonl`"), "{told}");
-    assert!(told.contains("overlong_rows the longest prompt") && told.contains("the job fails when"), "{told}");
+    assert!(told.contains("overlong_rows the longest prompt") && told.contains("the job will fail"), "{told}");
     let job = json!({"model": "tiny", "dataset": "mine", "method": {"type": "grpo"}, "data": {"overlong": "drop"}});
-    assert!(warned(&api, job).await.contains("they are left out"));
+    assert!(warned(&api, job).await.contains("they are dropped"));
 }
 
 #[tokio::test]
@@ -69,7 +69,7 @@ async fn rows_that_teach_nothing_are_told() {
     assert_eq!(entry["report"]["rows_without_answer"], json!({"train": 0, "eval": 1}), "{entry}");
     let job = |method: &str| json!({"model": "tiny", "dataset": "mine", "method": {"type": method}});
     let told = warned(&api, job("eval")).await;
-    assert!(told.contains("rows_without_answer") && told.contains("1 rows to measure with"), "{told}");
+    assert!(told.contains("rows_without_answer") && told.contains("1 evaluation rows"), "{told}");
     let told = warned(&api, job("vgpo")).await;
     assert!(told.contains("no_images no row of `mine` has an image"), "{told}");
     let told = warned(&api, job("sft")).await;

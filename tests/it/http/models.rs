@@ -224,7 +224,12 @@ async fn a_hub_that_fails_leaves_no_model() {
     assert!(failed["state"] == "failed" && failed["problem"].as_str().unwrap().contains("tokenizer"), "{failed}");
     assert_eq!((hub.asked("config.json") > 0, hub.asked(".safetensors")), (true, 0));
     let used = api.post("/generate", json!({"model": "org/broken", "prompt": "hello"})).await;
-    assert!(used.problem(422, "invalid_request")["errors"][0]["detail"].as_str().unwrap().contains("did not come"));
+    assert!(
+        used.problem(422, "invalid_request")["errors"][0]["detail"]
+            .as_str()
+            .unwrap()
+            .contains("could not be downloaded")
+    );
     assert_eq!(delete(&api, "org/broken").await.status, 204);
     delete(&api, "org/broken").await.problem(404, "not_found");
 

@@ -31,7 +31,7 @@ pub struct ChatAnswer {
     pub choices: Vec<ChatChoice>,
     /// Token counts.
     pub usage: ChatUsage,
-    /// What `vgpo` in the request asked for.
+    /// The additional fields requested with `vgpo`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vgpo: Option<ChatDetails>,
 }
@@ -43,11 +43,11 @@ pub struct ChatChoice {
     pub index: usize,
     /// The response.
     pub message: AssistantMessage,
-    /// Log-probs of its tokens, where asked for.
+    /// Log-probs of its tokens, if requested.
     pub logprobs: Option<ChatLogprobs>,
     /// `stop` or `length`.
     pub finish_reason: FinishReason,
-    /// Its visual measures, where the request has `vgpo`.
+    /// Its visual measures, if the request has `vgpo`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vgpo: Option<ChoiceDetails>,
 }
@@ -63,7 +63,7 @@ pub struct AssistantMessage {
     pub refusal: Option<String>,
 }
 
-/// Log-probs of a response's tokens; the token that ends a response is left out.
+/// Log-probs of a response's tokens, without the end token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ChatLogprobs {
     /// One entry per token.
@@ -77,15 +77,15 @@ pub struct ChatLogprobs {
 pub struct TokenLogprob {
     /// Its text.
     pub token: String,
-    /// Its log-prob under the model as it is: temperature 1, nothing masked.
+    /// Its log-prob under the unmodified model: temperature 1, no token excluded.
     pub logprob: f64,
-    /// The bytes it stands for.
+    /// Its bytes.
     pub bytes: Option<Vec<u8>>,
-    /// The likeliest tokens in its place.
+    /// The most likely tokens at this position.
     pub top_logprobs: Vec<Alternative>,
 }
 
-/// A token that could have stood there.
+/// An alternative token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Alternative {
     /// Its text.
@@ -107,27 +107,27 @@ pub struct ChatUsage {
     pub total_tokens: usize,
 }
 
-/// What this program knows beyond `OpenAI`'s shape about an answer.
+/// Additional fields of an answer, beyond `OpenAI`'s format.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ChatDetails {
-    /// Seed of the draws.
+    /// Seed of the sampling.
     pub seed: u64,
-    /// Prompt tokens that stand for images.
+    /// Image tokens of the prompt.
     pub image_tokens: usize,
     /// Where the time went.
     pub timings: Timings,
-    /// What the answer should be read with caution for.
+    /// Reasons to be careful with the answer.
     pub warnings: Vec<Warning>,
 }
 
-/// What this program knows beyond `OpenAI`'s shape about a response.
+/// Additional fields of a response, beyond `OpenAI`'s format.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ChoiceDetails {
-    /// How visual it is; null without images.
+    /// Its visual focus; null without images.
     pub visual: Option<Visual>,
-    /// Its tokens with focus and attention shares; empty at the end of a stream, whose chunks told them.
+    /// Its tokens with focus and attention shares; empty at the end of a stream, because they were in its chunks.
     pub tokens: Vec<TokenInfo>,
-    /// Where it looked.
+    /// Its attention maps.
     pub attention: AttentionAnswer,
 }
 
@@ -142,27 +142,27 @@ pub struct ChatChunk {
     pub created: i64,
     /// The model that answers, resolved.
     pub model: String,
-    /// What is new; empty in the chunk with the token counts.
+    /// The new part; empty in the chunk with the token counts.
     pub choices: Vec<ChunkChoice>,
-    /// Token counts, in the last chunk, where asked for.
+    /// Token counts, in the last chunk, if requested.
     pub usage: Option<ChatUsage>,
-    /// What `vgpo` in the request asked for, in the last chunk of a choice.
+    /// The additional fields requested with `vgpo`, in the last chunk of a choice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vgpo: Option<ChatDetails>,
 }
 
-/// What is new in a response.
+/// The new part of a response.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ChunkChoice {
     /// Its number, from 0.
     pub index: usize,
     /// New text.
     pub delta: Delta,
-    /// Log-probs of the new tokens, where asked for.
+    /// Log-probs of the new tokens, if requested.
     pub logprobs: Option<ChatLogprobs>,
     /// Why it ended, once it has.
     pub finish_reason: Option<FinishReason>,
-    /// Its visual measures, where the request has `vgpo`: of the new tokens, at the end of the whole response.
+    /// Its visual measures, if the request has `vgpo`: of the new tokens, and at the end of the whole response.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vgpo: Option<ChoiceDetails>,
 }

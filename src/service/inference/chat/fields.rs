@@ -26,7 +26,7 @@ type Neutral = (&'static str, fn(&Value) -> bool, &'static str);
 
 const LEAVE_OUT: &str = "leave it out";
 const NO_TOOLS: &str = "tools are not supported";
-const NO_GRAMMAR: &str = "responses cannot be bound to a form";
+const NO_GRAMMAR: &str = "structured output is not supported";
 const TEMPLATE: &str = "the model's own chat template is used as it is";
 
 /// Fields that can only be honoured where they ask for what happens anyway: those of `OpenAI`'s request, and those that
@@ -38,7 +38,7 @@ const NEUTRAL: [Neutral; 75] = [
     ("allowed_token_ids", is_empty, LEAVE_OUT),
     ("audio", never, "only text is generated"),
     ("bad_words", is_empty, LEAVE_OUT),
-    ("best_of", is_one, "ask for `n` responses and choose"),
+    ("best_of", is_one, "request `n` responses and choose one"),
     ("chat_template", never, TEMPLATE),
     ("chat_template_kwargs", is_empty, TEMPLATE),
     ("continue_final_message", is_false, TEMPLATE),
@@ -64,7 +64,7 @@ const NEUTRAL: [Neutral; 75] = [
     ("guided_whitespace_pattern", never, NO_GRAMMAR),
     ("ignore_eos", is_false, "responses end at the end token"),
     ("include_reasoning", is_true, LEAVE_OUT),
-    ("include_stop_str_in_output", is_false, "what ends a response is not part of it"),
+    ("include_stop_str_in_output", is_false, "stop strings are not part of a response"),
     ("kv_transfer_params", is_empty, LEAVE_OUT),
     ("length_penalty", is_one, "leave it out or send 1"),
     ("logit_bias", is_empty, LEAVE_OUT),
@@ -72,13 +72,13 @@ const NEUTRAL: [Neutral; 75] = [
     ("lora_path", never, "name the checkpoint as `model`"),
     ("min_p", is_zero, "leave it out or send 0; `top_p` is supported"),
     ("min_tokens", is_zero, "leave it out or send 0"),
-    ("mm_processor_kwargs", is_empty, "set `min_pixels` and `max_pixels` beside each `image_url`"),
+    ("mm_processor_kwargs", is_empty, "set `min_pixels` and `max_pixels` next to each `image_url`"),
     ("modalities", is_text_only, "only [\"text\"] is supported"),
     ("moderation", never, LEAVE_OUT),
-    ("no_stop_trim", is_false, "what ends a response is not part of it"),
+    ("no_stop_trim", is_false, "stop strings are not part of a response"),
     ("presence_penalty", is_zero, "leave it out or send 0"),
-    ("priority", is_zero, "requests are answered in their order"),
-    ("prompt_logprobs", is_zero, "POST /v1/score tells the log-probs of given texts"),
+    ("priority", is_zero, "requests are answered in the order of arrival"),
+    ("prompt_logprobs", is_zero, "use POST /v1/score for the log-probs of given texts"),
     ("reasoning_effort", is_none_text, LEAVE_OUT),
     ("regex", never, NO_GRAMMAR),
     ("repetition_penalty", is_one, "leave it out or send 1"),
@@ -98,8 +98,8 @@ const NEUTRAL: [Neutral; 75] = [
     ("tools", is_empty, NO_TOOLS),
     ("top_k", is_all, "leave it out or send -1; `top_p` is supported"),
     ("top_n_sigma", is_zero, LEAVE_OUT),
-    ("truncate_prompt_tokens", never, "prompts are never cut"),
-    ("truncate_sequence", is_false, "prompts are never cut"),
+    ("truncate_prompt_tokens", never, "prompts are never truncated"),
+    ("truncate_sequence", is_false, "prompts are never truncated"),
     ("typical_p", is_one, "leave it out or send 1; `top_p` is supported"),
     ("use_beam_search", is_false, "responses are sampled"),
     ("verbosity", is_medium, LEAVE_OUT),
@@ -129,7 +129,7 @@ pub(super) fn faults(other: &Map<String, Value>, known: &[&str]) -> Vec<FieldErr
         }
         let detail = match NEUTRAL.iter().find(|(neutral, ..)| neutral == name) {
             Some((_, passes, _)) if passes(value) => return None,
-            Some((_, _, way_out)) => format!("`{name}` cannot be honoured here: {way_out}"),
+            Some((_, _, way_out)) => format!("`{name}` is not supported: {way_out}"),
             None => {
                 let others = IGNORED.into_iter().chain(NEUTRAL.iter().map(|(name, ..)| *name));
                 let way_out = match nearest(name, others) {
@@ -151,7 +151,7 @@ pub(super) fn message_faults(index: usize, other: &Map<String, Value>) -> Vec<Fi
             if name == "name" || MESSAGE_NEUTRAL.contains(&name.as_str()) && (value.is_null() || is_empty(value)) {
                 return None;
             } else if MESSAGE_NEUTRAL.contains(&name.as_str()) {
-                format!("`{name}` cannot be honoured here: tools and audio are not supported; send text and images")
+                format!("`{name}` is not supported: tools and audio are not supported; send text and images")
             } else {
                 format!("unknown field `{name}`: a message has `role` and `content`")
             };

@@ -34,8 +34,8 @@ const KNOWN: &[&str] = &[
 
 /// Body of `POST /v1/chat/completions`.
 ///
-/// `user`, `store`, `metadata`, `service_tier` and the like are accepted and change nothing. Tools, audio, penalties,
-/// `logit_bias` and response formats other than text are refused by name unless they ask for nothing.
+/// `user`, `store`, `metadata`, `service_tier` and similar fields are accepted and ignored. Tools, audio, penalties, `logit_bias` and
+/// response formats other than text are rejected, unless they have their default.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(remote = "Self")]
 pub struct ChatRequest {
@@ -44,41 +44,41 @@ pub struct ChatRequest {
     /// The conversation; images as `image_url` parts with `data:` URLs.
     #[serde(deserialize_with = "lists::at_most::<_, _, MOST_MESSAGES>")]
     pub messages: Vec<ChatMessage>,
-    /// Most tokens of a response; without it a response goes on to its end token or the end of the context, as in `/generate`.
+    /// Maximum number of tokens of a response; by default the rest of the context, as in `/generate`.
     #[serde(default)]
     pub max_completion_tokens: Option<usize>,
     /// The older name of `max_completion_tokens`.
     #[serde(default)]
     pub max_tokens: Option<usize>,
-    /// Sampling temperature; 0 is greedy, 1 when absent.
+    /// Sampling temperature; 0 is greedy, the default is 1.
     #[serde(default)]
     pub temperature: Option<f64>,
-    /// Samples from the likeliest tokens whose probabilities together reach this share.
+    /// Nucleus sampling: samples from the most likely tokens whose cumulative probability reaches this value.
     #[serde(default)]
     pub top_p: Option<f64>,
     /// Number of responses.
     #[serde(default)]
     pub n: Option<usize>,
-    /// Seed of the draws.
+    /// Seed of the sampling.
     #[serde(default)]
     pub seed: Option<i64>,
-    /// Texts that end a response.
+    /// Stop strings.
     #[serde(default)]
     #[schema(value_type = Option<Vec<String>>)]
     pub stop: Stops,
     /// Server-sent events instead of one answer.
     #[serde(default)]
     pub stream: Option<bool>,
-    /// What a stream tells beside the text.
+    /// What a stream contains in addition to the text.
     #[serde(default)]
     pub stream_options: Option<StreamOptions>,
     /// List the log-prob of every token.
     #[serde(default)]
     pub logprobs: Option<bool>,
-    /// Alternatives to list beside each token; needs `logprobs`.
+    /// Number of alternatives to list for each token; requires `logprobs`.
     #[serde(default)]
     pub top_logprobs: Option<usize>,
-    /// This program's own options; with it (an empty object will do) every choice carries its visual measures.
+    /// This program's own options; with it (even an empty object) every choice has its visual measures.
     #[serde(default)]
     pub vgpo: Option<VgpoOptions>,
     /// The gist of everything else.
@@ -109,9 +109,9 @@ impl<'de> WithOthers<'de> for ChatRequest {
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(remote = "Self")]
 pub struct ChatMessage {
-    /// Who speaks.
+    /// The role.
     pub role: ChatRole,
-    /// What is said: a string or a list of parts.
+    /// The content: a string or a list of parts.
     #[serde(default)]
     pub content: Option<Content>,
     /// The gist of everything else.
@@ -138,7 +138,7 @@ impl<'de> WithOthers<'de> for ChatMessage {
     }
 }
 
-/// Who speaks in a [`ChatMessage`].
+/// The role of a [`ChatMessage`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ChatRole {
@@ -152,14 +152,14 @@ pub enum ChatRole {
     Assistant,
 }
 
-/// What a stream tells beside the text.
+/// What a stream contains in addition to the text.
 #[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StreamOptions {
     /// A last chunk with the token counts.
     #[serde(default)]
     pub include_usage: Option<bool>,
-    /// Accepted; nothing is obfuscated here.
+    /// Accepted and ignored.
     #[serde(default)]
     pub include_obfuscation: Option<bool>,
 }
@@ -171,7 +171,7 @@ pub struct VgpoOptions {
     /// Attention maps, as in `/generate`.
     #[serde(default)]
     pub attention: AttentionOptions,
-    /// Decode every row alone, so that its tokens do not depend on what else the server does.
+    /// Decode every response in its own batch, so that its tokens do not depend on other requests.
     #[serde(default)]
     pub deterministic: bool,
 }

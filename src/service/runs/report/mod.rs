@@ -29,7 +29,7 @@ const CHARTS: &[ChartPlan] = &[
         "Focus kept: late over early",
         Look::Number,
         &[
-            ("eval/late_early_ratio_right", "right answers"),
+            ("eval/late_early_ratio_right", "correct answers"),
             ("eval/late_early_ratio_wrong", "wrong answers"),
             ("visual/late_early_ratio", "training rollouts"),
         ],

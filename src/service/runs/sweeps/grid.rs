@@ -123,7 +123,7 @@ fn axis(name: &str, values: &Value, others: &[Axis]) -> Result<Axis, String> {
     }
     let inside = |outer: &str, inner: &str| inner == outer || inner.starts_with(&format!("{outer}/"));
     if let Some(other) = others.iter().find(|o| inside(&o.pointer, &pointer) || inside(&pointer, &o.pointer)) {
-        return Err(format!("`{name}` and `{}` set the same place", other.pointer));
+        return Err(format!("`{name}` and `{}` set the same field", other.pointer));
     }
     Ok(Axis { label: String::new(), pointer, values: values.clone() })
 }
@@ -149,7 +149,7 @@ fn place<'a>(job: &'a mut Value, pointer: &str) -> Result<&'a mut Value, FieldEr
                 let index = name.parse::<usize>().ok().and_then(|index| items.get_mut(index));
                 index.ok_or_else(|| FieldError::new(at(pointer), format!("`job` has no entry `{name}` there")))?
             }
-            _ => return Err(FieldError::new(at(pointer), format!("`{name}` does not lie in an object of `job`"))),
+            _ => return Err(FieldError::new(at(pointer), format!("`{name}` is not in an object of `job`"))),
         };
     }
     Ok(slot)
@@ -208,6 +208,6 @@ mod tests {
             assert!(errors[0].detail.contains(told), "{}", errors[0].detail);
         }
         let point = &grid(&json!({"/steps/x": [1]})).unwrap().points()[0];
-        assert!(point.apply(&json!({"steps": 4})).unwrap_err().detail.contains("does not lie in an object"));
+        assert!(point.apply(&json!({"steps": 4})).unwrap_err().detail.contains("is not in an object"));
     }
 }

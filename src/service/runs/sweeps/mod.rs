@@ -34,13 +34,14 @@ const MAX_NAME: usize = 200;
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"job": {"model": "starter", "dataset": "digits"}, "grid": {"method.type": ["vgpo", "grpo"], "seed": [0, 1, 2]}}))]
 pub struct SweepRequest {
-    /// A name for people; made from the varied settings when absent.
+    /// A display name; by default made from the varied settings.
     pub name: Option<String>,
     /// The job that every point starts from, as for `POST /v1/jobs`.
     #[schema(value_type = Object)]
     #[serde(deserialize_with = "tree::value")]
     pub job: Value,
-    /// The varied settings: JSON pointer or dotted path -> list of values. Every combination becomes a job; at most 256.
+    /// The varied settings: JSON pointer or dotted path -> list of values. Every combination becomes a job; at most
+    /// 256.
     #[schema(value_type = Object)]
     #[serde(deserialize_with = "tree::object")]
     pub grid: Map<String, Value>,
@@ -54,17 +55,17 @@ pub struct SubmittedSweep {
     pub sweep: Sweep,
     /// Its jobs, queued.
     pub jobs: Vec<Job>,
-    /// What may not be meant, each once.
+    /// Warnings about settings that may be unintended, each once.
     pub warnings: Vec<JobWarning>,
 }
 
-/// A sweep and where its points stand.
+/// A sweep and the state of its points.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SweepEntry {
     /// The sweep.
     #[serde(flatten)]
     pub sweep: Sweep,
-    /// How many of its runs are in each state; a run that was deleted counts no more.
+    /// Number of runs by state; deleted runs do not count.
     pub states: BTreeMap<String, u64>,
     /// The runs; absent in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,7 +75,7 @@ pub struct SweepEntry {
 /// One point of a sweep.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SweepRun {
-    /// The settings that tell it from the others.
+    /// The settings that distinguish it from the others.
     #[schema(value_type = Object)]
     pub settings: SweepSettings,
     /// Its run, with state and best accuracy.
@@ -142,8 +143,8 @@ impl Runs {
         if !previews.contains_key(&look) {
             if previews.len() >= MAX_LOOKS {
                 let detail = format!(
-                    "the grid changes what a job reads in more than {MAX_LOOKS} ways (model, data, method, length of responses), each of \
-                     which is checked; split the sweep"
+                    "the grid has more than {MAX_LOOKS} combinations of model, data, method and response length, each of \
+                     which must be checked; split the sweep"
                 );
                 return Err(ServiceError::field("/grid", detail));
             }
@@ -207,7 +208,7 @@ impl Runs {
 fn sweep_name(request: &SweepRequest, grid: &Grid) -> Result<String> {
     if let Some(name) = &request.name {
         if name.trim().is_empty() || name.chars().count() > MAX_NAME || !name.chars().all(is_printable) {
-            let detail = format!("`name` must be a text of 1 to {MAX_NAME} printable characters");
+            let detail = format!("`name` must be a string of 1 to {MAX_NAME} printable characters");
             return Err(ServiceError::field("/name", detail));
         }
         return Ok(name.clone());

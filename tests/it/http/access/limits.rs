@@ -54,8 +54,8 @@ async fn a_project_that_stores_as_much_as_it_may_is_told_what_to_do() {
     };
     let refused = upload("large", rows(100)).await;
     let told = refused.problem(403, "forbidden")["detail"].as_str().unwrap().to_owned();
-    assert!(told.contains("it may store 3000 (max_bytes_per_project"), "{told}");
-    assert!(told.contains("delete checkpoints or data sets"), "{told}");
+    assert!(told.contains("the limit is 3000 (max_bytes_per_project"), "{told}");
+    assert!(told.contains("delete unused checkpoints or data sets"), "{told}");
     while place.get(&key, "/v1/datasets/large").await.status != 404 {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
