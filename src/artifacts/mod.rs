@@ -1,12 +1,12 @@
 //! Checkpoints and other folders of files behind one interface: immutable, complete or absent, verifiable.
 
+mod eval_chunks;
 mod folder;
 mod intact;
 mod local;
 mod logs;
 mod object;
 mod owner;
-mod rows;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -18,10 +18,10 @@ use object_store::ObjectStore;
 use crate::config::app::{AppSettings, folder_of};
 use crate::domain::checkpoint::Manifest;
 
+pub use eval_chunks::finished_chunks;
 pub use intact::Intact;
 pub use logs::{JobLogWriter, JobLogs};
 pub use owner::{Ownership, ownership};
-pub use rows::finished_chunks;
 
 /// An error of the artifact store.
 #[derive(Debug, thiserror::Error)]

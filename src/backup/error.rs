@@ -25,8 +25,8 @@ pub enum BackupError {
         /// The place.
         what: String,
     },
-    /// Something that the database names is damaged where it lies.
-    #[error("{key} is damaged where it lies: {problem}; delete it, or leave it out with --allow-damaged")]
+    /// An artifact of the database is damaged in the source.
+    #[error("{key} is damaged: {problem}; delete it, or skip it with --allow-damaged")]
     Damaged {
         /// The artifact.
         key: String,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::client::{Client, ClientFlags};
 use super::jobs::text;
 use super::settings::ranged;
-use super::{block_on, export, fail, report, rows, say, table};
+use super::{block_on, eval_rows, export, fail, report, say, table};
 
 /// Arguments of `vgpo runs`.
 #[derive(Debug, clap::Args)]
@@ -44,7 +44,7 @@ enum RunAction {
     /// Print the answers of an evaluation (method `eval`), one JSON object per row.
     Rows {
         #[command(flatten)]
-        args: rows::Args,
+        args: eval_rows::Args,
         #[command(flatten)]
         client: ClientFlags,
     },
@@ -71,7 +71,7 @@ async fn act(action: &RunAction) -> Result<ExitCode, String> {
     match action {
         RunAction::Report { args, client } => report::run(args, &client.server).await,
         RunAction::Export { args, client } => export::run(args, &client.server).await,
-        RunAction::Rows { args, client } => rows::run(args, &client.server).await,
+        RunAction::Rows { args, client } => eval_rows::run(args, &client.server).await,
         RunAction::Continue { id, steps, client } => {
             let path = format!("/v1/runs/{id}/continue");
             let job = Client::new(&client.server).post(&path, &json!({"steps": steps})).await.map_err(text_of)?;

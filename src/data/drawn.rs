@@ -10,7 +10,7 @@ use std::sync::Arc;
 use image::RgbImage;
 use sha2::{Digest, Sha256};
 
-use super::random::Dice;
+use super::random::Rng;
 use super::{DataError, Dataset, EVAL_ROWS, Example, Split, TRAIN_ROWS};
 
 /// One in this number of different scenes is held out.
@@ -63,11 +63,11 @@ pub struct DrawnTask<S> {
     seed: u64,
     /// Raised whenever pictures, questions or demonstrations change, so that a resumed job notices.
     version: u32,
-    draw: fn(&mut Dice) -> S,
+    draw: fn(&mut Rng) -> S,
 }
 
 impl<S: Subject> DrawnTask<S> {
-    pub(super) const fn new(name: &'static str, seed: u64, version: u32, draw: fn(&mut Dice) -> S) -> Self {
+    pub(super) const fn new(name: &'static str, seed: u64, version: u32, draw: fn(&mut Rng) -> S) -> Self {
         Self { name, seed, version, draw }
     }
 
@@ -83,8 +83,8 @@ impl<S: Subject> DrawnTask<S> {
             Split::Train => 0,
             Split::Eval => 1,
         };
-        let mut dice = Dice::new(self.seed, (part << 61) | index);
-        let mut scenes = std::iter::repeat_with(|| (self.draw)(&mut dice)).take(MAX_DRAWS);
+        let mut rng = Rng::new(self.seed, (part << 61) | index);
+        let mut scenes = std::iter::repeat_with(|| (self.draw)(&mut rng)).take(MAX_DRAWS);
         scenes.find(|scene| side(scene) == split).ok_or_else(|| fault("no scene belongs to its split".to_owned()))
     }
 }

@@ -5,9 +5,9 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 /// A source of random draws.
 #[derive(Debug)]
-pub(super) struct Dice(ChaCha8Rng);
+pub(super) struct Rng(ChaCha8Rng);
 
-impl Dice {
+impl Rng {
     /// The draws of one stream of a seed; streams are independent of each other.
     pub(super) fn new(seed: u64, stream: u64) -> Self {
         let mut generator = ChaCha8Rng::seed_from_u64(seed);

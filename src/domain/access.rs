@@ -98,7 +98,7 @@ pub struct StoredKey {
 /// What a key was exchanged for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TicketKind {
-    /// A browser's session: stands in a cookie.
+    /// A browser session, in a cookie.
     Session,
     /// One live stream, once.
     Stream,
@@ -114,7 +114,7 @@ impl TicketKind {
     }
 }
 
-/// Something short-lived that stands for a key.
+/// A short-lived token in place of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewTicket {
     /// What it is good for.
@@ -139,13 +139,13 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Whoever reaches a server that asks for no keys.
+    /// The caller of a server that does not require keys.
     pub fn anonymous() -> Self {
         Self { key_id: None, role: Role::Admin, project: DEFAULT_PROJECT.to_owned() }
     }
 
-    /// Whoever has not said who they are: sees what is shared.
-    pub fn nobody() -> Self {
+    /// An unauthenticated caller, who only sees shared objects.
+    pub fn unauthenticated() -> Self {
         Self { key_id: None, role: Role::Viewer, project: String::new() }
     }
 

@@ -37,7 +37,7 @@ pub struct Checkpoint {
 /// The part of the artifact store that holds checkpoints.
 pub const CHECKPOINTS: &str = "checkpoints";
 
-/// Files below it are the trainer's own (optimizer, position, job): nobody needs them to use the weights.
+/// Files below it are the trainer's own (optimizer, position, job), which are not needed to use the weights.
 pub const TRAINER: &str = "trainer/";
 
 /// Where the artifact store keeps the checkpoints of a run.

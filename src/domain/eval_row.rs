@@ -12,12 +12,12 @@ pub const ROWS_FILE: &str = "rows.jsonl";
 /// The part of the artifact store that holds rows of evaluations.
 pub const ROWS: &str = "rows";
 
-/// Where the chunks of a run lie in the artifact store.
+/// The key of a run's chunks in the artifact store.
 pub fn rows_folder(run_id: &str) -> String {
     format!("{ROWS}/{run_id}")
 }
 
-/// Where one chunk of a run lies in the artifact store; chunks count from 1.
+/// The key of one chunk of a run in the artifact store; chunks are numbered from 1.
 pub fn chunk_key(run_id: &str, chunk: u64) -> String {
     format!("{}/{chunk:08}", rows_folder(run_id))
 }

@@ -246,7 +246,7 @@ pub struct EventFilter {
     pub jobs: Vec<String>,
     /// About one of these runs.
     pub runs: Vec<String>,
-    /// Of one of these kinds; `warning.*` stands for every kind that begins with `warning.`.
+    /// Of one of these kinds; `warning.*` matches every kind that begins with `warning.`.
     pub kinds: Vec<String>,
     /// Of one of these projects.
     pub projects: Vec<String>,

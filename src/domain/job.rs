@@ -135,7 +135,7 @@ pub enum JobState {
     Running,
     /// A worker holds it and was asked to save and let go.
     Pausing,
-    /// Waits until somebody resumes it.
+    /// Waits until it is resumed.
     Paused,
     /// A worker holds it and was asked to stop.
     Cancelling,
@@ -158,7 +158,7 @@ pub enum Transition {
     Fail,
     /// Its worker is gone or lets go.
     Requeue,
-    /// Somebody asks for something.
+    /// A request of a user.
     Asked(JobAction),
 }
 
@@ -227,7 +227,7 @@ impl JobState {
         matches!(self, Self::Running | Self::Pausing | Self::Cancelling)
     }
 
-    /// Has the job ended (unless somebody retries it)?
+    /// Has the job ended (unless it is retried)?
     pub fn is_final(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
     }
@@ -287,11 +287,11 @@ impl std::fmt::Display for JobAction {
 /// What a worker is told when it sends a heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// Go on.
+    /// Continue.
     Continue,
-    /// Save and let go: somebody paused the job.
+    /// Save a checkpoint and stop: the job was paused.
     Pause,
-    /// Stop: somebody cancelled the job.
+    /// Stop: the job was cancelled.
     Cancel,
 }
 

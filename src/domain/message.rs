@@ -24,7 +24,7 @@ pub struct Message {
 #[schema(as = MessageRole)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Instructions that stand before the conversation.
+    /// Instructions before the conversation.
     System,
     /// The person who asks.
     User,
@@ -200,7 +200,7 @@ impl Part {
         }
     }
 
-    /// Moves limits from inside `image_url` to beside it, where they go before those that are there.
+    /// Moves limits from inside `image_url` next to it, where they take precedence.
     pub fn pull_limits_out(&mut self) {
         if let Self::ImageUrl { image_url, min_pixels, max_pixels } = self {
             *min_pixels = image_url.min_pixels.take().or(*min_pixels);
@@ -208,7 +208,7 @@ impl Part {
         }
     }
 
-    /// The name of a limit that stands inside `image_url`.
+    /// The name of a limit inside `image_url`.
     pub fn limit_inside(&self) -> Option<&'static str> {
         let Self::ImageUrl { image_url, .. } = self else { return None };
         if image_url.min_pixels.is_some() { Some("min_pixels") } else { image_url.max_pixels.map(|_| "max_pixels") }

@@ -33,7 +33,7 @@ pub enum Better {
 /// What a metric key means.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 pub struct MetricInfo {
-    /// The key; a `*` stands for one name (of a reward part, of a phase).
+    /// The key; a `*` matches one name (of a reward part, of a phase).
     pub key: &'static str,
     /// Unit (`1` for plain numbers, `s`, `tokens`, `tokens/s`, `share`).
     pub unit: &'static str,
@@ -150,7 +150,12 @@ pub const CATALOGUE: &[MetricInfo] = &[
     info("eval/accuracy_low", "share", Higher, "Lower end of the accuracy's 95% interval, rows taken as units"),
     info("eval/accuracy_high", "share", Higher, "Upper end of the accuracy's 95% interval, rows taken as units"),
     info("eval/accuracy/*", "share", Higher, "Accuracy on the held-out rows with one tag"),
-    info("eval/pass_at_*", "share", Higher, "Chance that at least one of so many samples of a row is right (unbiased)"),
+    info(
+        "eval/pass_at_*",
+        "share",
+        Higher,
+        "Probability that at least one of this number of samples of a row is correct (unbiased)",
+    ),
     info("eval/rows", "rows", Neutral, "Held-out rows of the evaluation"),
     info("eval/rows/*", "rows", Neutral, "Held-out rows with one tag"),
     info("eval/reward", "1", Higher, "Mean reward in the evaluation"),

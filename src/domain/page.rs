@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 pub struct Page {
     /// Most entries to return.
     pub limit: u32,
-    /// Go on behind this entry: the `next` of the page before.
+    /// Continue after this entry: the `next` of the page before.
     pub after: Option<String>,
 }
 

@@ -78,7 +78,7 @@ pub struct RunFilter {
     pub sweep: Option<String>,
 }
 
-/// A run goes on with more steps.
+/// A run was continued.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Continuation {
     /// Steps beyond the run's newest checkpoint.

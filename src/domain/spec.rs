@@ -270,7 +270,7 @@ pub struct TrainSpec {
 pub enum TrainedParameters {
     /// All of them.
     Full,
-    /// Low-rank adapters beside frozen weights.
+    /// Low-rank adapters on frozen weights.
     Lora,
 }
 

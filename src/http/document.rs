@@ -42,7 +42,7 @@ use crate::domain::{event, reward};
 )]
 struct Document;
 
-/// What is said beside the routes.
+/// The parts of the document other than the routes.
 pub fn frame() -> utoipa::openapi::OpenApi {
     Document::openapi()
 }
@@ -137,7 +137,7 @@ fn object(name: &str, named: &BTreeMap<String, RefOr<Schema>>) -> Option<Object>
     }
 }
 
-/// The one object that a form of a named object and a tag stands for.
+/// Merges an object and its tag into one object.
 fn merged(form: &RefOr<Schema>, named: &BTreeMap<String, RefOr<Schema>>) -> Option<Object> {
     let RefOr::T(Schema::AllOf(whole)) = form else { return None };
     let [RefOr::Ref(base), RefOr::T(Schema::Object(tag))] = whole.items.as_slice() else { return None };

@@ -25,7 +25,7 @@ const SMALL_BODY: usize = 1 << 18;
 /// What is wrong with a text that holds it.
 const NUL: &str = "it contains a NUL character (U+0000), which cannot be stored";
 
-/// A JSON body of a fixed shape beside its bytes, which tell a repeated request from another one.
+/// A JSON body with a fixed schema, and its bytes, which identify a repeated request.
 #[derive(Debug)]
 pub struct RawJson<T> {
     /// The bytes.
@@ -69,7 +69,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     Ok(value)
 }
 
-/// Reads a large body beside the threads that answer requests: megabytes of JSON take a while.
+/// Parses a large body outside of the threads that handle requests, because megabytes of JSON take a while.
 async fn aside<T: Send + 'static>(
     bytes: usize,
     read: impl FnOnce() -> Result<T, Problem> + Send + 'static,

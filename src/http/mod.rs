@@ -15,6 +15,7 @@ mod datasets;
 mod docs;
 mod document;
 mod engines;
+mod eval_rows;
 mod events;
 mod extract;
 mod figures;
@@ -38,7 +39,6 @@ mod problems;
 mod ranges;
 mod report;
 mod rewards;
-mod rows;
 mod runs;
 mod score;
 mod secured;
@@ -85,7 +85,7 @@ fn resources() -> OpenApiRouter<AppState> {
         .merge(logs::routes())
         .merge(runs::routes())
         .merge(maps::routes())
-        .merge(rows::routes())
+        .merge(eval_rows::routes())
         .merge(sweeps::routes())
         .merge(report::routes())
         .merge(metrics::routes())

@@ -61,7 +61,7 @@ pub fn error_body(problem: &Problem) -> Value {
     json!(OpenAiError { error: OpenAiErrorBody { message, kind: kind.to_owned(), param, code: Some(code.to_owned()) } })
 }
 
-/// A fault with the field's name, which stands beside the message in a problem.
+/// A fault with the field's name, which is separate from the message in a problem.
 fn sentence(error: &FieldError) -> String {
     if error.detail.starts_with("is ") {
         return format!("`{}` {}", param(&error.pointer), error.detail);

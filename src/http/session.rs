@@ -83,7 +83,7 @@ async fn create_stream_token(state: AppState) -> Result<(StatusCode, axum::Json<
     Ok((StatusCode::CREATED, axum::Json(state.service.access().stream_token().await?)))
 }
 
-/// The cookie; behind TLS it never travels without.
+/// The cookie; with TLS it is only sent over TLS.
 fn cookie(
     session: &str,
     seconds: i64,

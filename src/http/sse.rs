@@ -27,7 +27,7 @@ pub fn accepts(headers: &HeaderMap, kind: &str) -> bool {
     headers.get_all(header::ACCEPT).iter().any(|accept| accept.to_str().is_ok_and(|accept| accept.contains(kind)))
 }
 
-/// Where a stream begins: behind `Last-Event-ID`, else behind `?after=`, else at `otherwise`.
+/// Where a stream begins: after `Last-Event-ID`, else after `?after=`, else at `otherwise`.
 pub fn start(headers: &HeaderMap, after: Option<&str>, otherwise: StartAt) -> Result<StartAt, Problem> {
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
     let Some(id) = last.or(after) else { return Ok(otherwise) };

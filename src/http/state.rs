@@ -32,8 +32,8 @@ impl AppState {
     pub fn new(service: Service) -> Self {
         let settings = &service.settings().limits;
         let (limits, bodies) = (Arc::new(KeyLimits::new(settings)), Arc::new(Budget::new(settings)));
-        let (nobodys, streams) = (service.for_caller(Caller::nobody()), Streams::new(service.clone()));
-        Self { service: nobodys, limits, bodies, streams, root: service }
+        let (anonymous, streams) = (service.for_caller(Caller::unauthenticated()), Streams::new(service.clone()));
+        Self { service: anonymous, limits, bodies, streams, root: service }
     }
 
     /// What all bodies together may hold.

@@ -88,16 +88,16 @@ fn idle(state: &AppState) -> Duration {
 
 /// Takes a form. Runs in a task of its own, so that nothing remains when a client disconnects.
 pub async fn form(state: &AppState, fields: Map<String, Value>, mut request: Request) -> Result<Response, Problem> {
-    let mut intake = Intake::new(state, request.headers(), fields);
+    let mut reader = UploadReader::new(state, request.headers(), fields);
     DefaultBodyLimit::disable().apply(&mut request);
     let form = Multipart::from_request(request, state).await;
     let mut form = form.map_err(|rejection| Problem::new(problem::BAD_REQUEST, rejection.body_text()))?;
     let work = async move {
-        let received = intake.form(&mut form).await;
+        let received = reader.form(&mut form).await;
         if received.is_err() {
             let _ = tokio::time::timeout(DRAIN_FOR, drain(&mut form)).await;
         }
-        intake.end(received).await
+        reader.end(received).await
     };
     tokio::spawn(work).await.map_err(|error| ServiceError::Internal(error.to_string()))?
 }
@@ -109,24 +109,24 @@ pub async fn file(
     request: Request,
     name: &'static str,
 ) -> Result<Response, Problem> {
-    let mut intake = Intake::new(state, request.headers(), fields);
-    if !intake.fields.contains_key("name") {
+    let mut reader = UploadReader::new(state, request.headers(), fields);
+    if !reader.fields.contains_key("name") {
         let detail = "a body that is not a form needs a name for the data set, e.g. POST /v1/datasets?name=mine";
         return Err(ServiceError::field("?name", detail).into());
     }
     let mut body = request.into_body().into_data_stream();
     let work = async move {
         let received = async {
-            if let Some(replayed) = intake.begin_file(name).await? {
+            if let Some(replayed) = reader.begin_file(name).await? {
                 return Ok(Some(replayed));
             }
-            while let Some(bytes) = in_time(intake.idle, body.next()).await? {
-                intake.write(&bytes.map_err(|error| broken(&error))?).await?;
+            while let Some(bytes) = in_time(reader.idle, body.next()).await? {
+                reader.write(&bytes.map_err(|error| broken(&error))?).await?;
             }
             Ok(None)
         }
         .await;
-        intake.end(received).await
+        reader.end(received).await
     };
     tokio::spawn(work).await.map_err(|error| ServiceError::Internal(error.to_string()))?
 }
@@ -142,7 +142,7 @@ pub fn field(name: &str, text: &str) -> Result<Value, Problem> {
 }
 
 /// An upload in progress.
-struct Intake {
+struct UploadReader {
     service: Service,
     headers: HeaderMap,
     fields: Map<String, Value>,
@@ -157,7 +157,7 @@ struct Intake {
 /// Received to the end; with an answer where the whole call was answered before.
 type Received = Result<Option<Response>, Problem>;
 
-impl Intake {
+impl UploadReader {
     fn new(state: &AppState, headers: &HeaderMap, fields: Map<String, Value>) -> Self {
         Self {
             service: state.service.clone(),
@@ -276,7 +276,7 @@ async fn text(idle: Duration, name: &str, part: &mut Field<'_>, room: usize) -> 
             return Err(refuse(&detail));
         }
     }
-    String::from_utf8(bytes).map_err(|_| refuse("is no UTF-8 text"))
+    String::from_utf8(bytes).map_err(|_| refuse("is not valid UTF-8"))
 }
 
 async fn in_time<T>(idle: Duration, next: impl Future<Output = T>) -> Result<T, Problem> {

@@ -16,7 +16,7 @@ mod masking;
 mod permitted;
 mod processor;
 mod resize;
-mod rows;
+mod row_prompt;
 mod template_budget;
 mod template_checks;
 mod template_environment;
@@ -34,7 +34,7 @@ pub use image_input::{ImageLimits, count_pixels, data_url, decode_image};
 pub use image_processor::{ImageProcessor, TargetSize, smart_resize, usual_size, usual_sizes};
 pub use processor::{Processor, PromptLimits};
 pub use resize::{Filter, resize, resize_bicubic};
-pub use rows::{PromptTemplate, messages_for};
+pub use row_prompt::{PromptTemplate, messages_for};
 pub use tokenizer::TextTokenizer;
 
 /// A prompt, ready for the model.

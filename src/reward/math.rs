@@ -6,9 +6,9 @@
 //! beyond a length or depth are compared as text.
 
 mod answer;
-mod choice;
 mod expression;
 mod normalize;
+mod options;
 mod parser;
 mod scalar;
 mod symbols;
@@ -56,8 +56,8 @@ pub fn equivalent(truth: &str, answer: &str) -> bool {
     if truth.is_empty() || answer.is_empty() {
         return raw_truth == raw_answer;
     }
-    if let Some(letter) = choice::letter_of_truth(&truth)
-        && let Some(chosen) = choice::letter_of_answer(&answer)
+    if let Some(letter) = options::letter_of_truth(&truth)
+        && let Some(chosen) = options::letter_of_answer(&answer)
     {
         return letter == chosen;
     }

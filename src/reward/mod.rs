@@ -4,7 +4,6 @@
 mod answer_text;
 mod boxed;
 mod boxes;
-mod choice;
 mod error;
 mod exact;
 pub mod format;
@@ -12,6 +11,7 @@ mod image_text;
 mod iou;
 mod length;
 pub mod math;
+mod multiple_choice;
 mod numeric;
 mod pattern;
 mod truth;
@@ -137,7 +137,7 @@ fn build_nested(spec: &RewardSpec, backends: &Backends, depth: usize) -> Result<
         RewardSpec::Math => Box::new(math::Math),
         RewardSpec::Format => Box::new(format::Format),
         RewardSpec::Exact { case_sensitive } => Box::new(exact::Exact::new(case_sensitive.unwrap_or(false))),
-        RewardSpec::Choice => Box::new(choice::Choice),
+        RewardSpec::Choice => Box::new(multiple_choice::Choice),
         RewardSpec::Numeric { absolute, relative } => Box::new(numeric::Numeric::new(*absolute, *relative)),
         RewardSpec::Regex { pattern } => Box::new(pattern::Pattern::new(pattern)?),
         RewardSpec::Iou { answer, truth, threshold } => Box::new(iou::Iou::new(*answer, *truth, *threshold)),

@@ -1,6 +1,6 @@
 //! What rewards can make of a ground truth, asked before a job spends hours on rows whose every response gets 0.
 
-use super::{answer_text, boxes, choice, math};
+use super::{answer_text, boxes, math, multiple_choice};
 use crate::domain::spec::RewardSpec;
 
 /// The rewards of `spec` that cannot read `truth`: each one's name, and what it looks for.
@@ -12,7 +12,7 @@ pub fn blind_to(spec: &RewardSpec, truth: &str) -> Vec<(&'static str, &'static s
         }
         RewardSpec::Iou { .. } => ("iou", "box", !boxes::boxes(truth).is_empty()),
         RewardSpec::Numeric { .. } => ("numeric", "number", math::number(inner).is_some()),
-        RewardSpec::Choice => ("choice", "option", choice::option(inner).is_some()),
+        RewardSpec::Choice => ("choice", "option", multiple_choice::option(inner).is_some()),
         // The others compare any text, and whether there is one is told with the rows.
         _ => return Vec::new(),
     };

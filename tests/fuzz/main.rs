@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use mutate::{Dice, MAX_BYTES, mutate};
+use mutate::{MAX_BYTES, Rng, mutate};
 use targets::{Scratch, TARGETS, Target};
 use vgpo::clock::Stopwatch;
 
@@ -133,14 +133,14 @@ impl<'a> Run<'a> {
             self.case(&seed);
             self.kept.push(seed);
         }
-        let mut dice = Dice::new(number("VGPO_FUZZ_SEED").unwrap_or(1));
+        let mut rng = Rng::new(number("VGPO_FUZZ_SEED").unwrap_or(1));
         let mut cases = 0;
         while match budget {
             Budget::Cases(most) => cases < *most,
             Budget::Seconds(most) => clock.seconds() < *most,
         } {
-            let (input, other) = (dice.below(self.kept.len()), dice.below(self.kept.len()));
-            let bytes = mutate(&mut dice, &self.kept[input], &self.kept[other]);
+            let (input, other) = (rng.below(self.kept.len()), rng.below(self.kept.len()));
+            let bytes = mutate(&mut rng, &self.kept[input], &self.kept[other]);
             if self.case(&bytes) && self.kept.len() < MOST_KEPT {
                 self.kept.push(bytes);
             }

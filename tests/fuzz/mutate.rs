@@ -91,9 +91,9 @@ const EDGES: [u64; 12] =
 pub const MAX_BYTES: usize = 1 << 16;
 
 /// A small generator of numbers; the same seed gives the same inputs on every machine.
-pub struct Dice(u64);
+pub struct Rng(u64);
 
-impl Dice {
+impl Rng {
     /// Numbers of a seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
@@ -120,55 +120,55 @@ impl Dice {
 }
 
 /// `input` after one to eight changes; `other` lends pieces.
-pub fn mutate(dice: &mut Dice, input: &[u8], other: &[u8]) -> Vec<u8> {
+pub fn mutate(rng: &mut Rng, input: &[u8], other: &[u8]) -> Vec<u8> {
     let mut bytes = input.to_vec();
-    for _ in 0..=dice.below(8) {
-        change(dice, &mut bytes, other);
+    for _ in 0..=rng.below(8) {
+        change(rng, &mut bytes, other);
     }
     bytes.truncate(MAX_BYTES);
     bytes
 }
 
-fn change(dice: &mut Dice, bytes: &mut Vec<u8>, other: &[u8]) {
-    let at = dice.below(bytes.len() + 1);
-    let magnitude = dice.below(12);
-    let span = dice.below(1 << magnitude).min(bytes.len() - at);
-    match dice.below(11) {
-        0 if at < bytes.len() => bytes[at] ^= 1 << dice.below(8),
-        1 if at < bytes.len() => bytes[at] = dice.roll() as u8,
+fn change(rng: &mut Rng, bytes: &mut Vec<u8>, other: &[u8]) {
+    let at = rng.below(bytes.len() + 1);
+    let magnitude = rng.below(12);
+    let span = rng.below(1 << magnitude).min(bytes.len() - at);
+    match rng.below(11) {
+        0 if at < bytes.len() => bytes[at] ^= 1 << rng.below(8),
+        1 if at < bytes.len() => bytes[at] = rng.roll() as u8,
         2 => drop(bytes.drain(at..at + span)),
         3 => {
             let copy = bytes[at..at + span].to_vec();
             bytes.splice(at..at, copy);
         }
         4 => {
-            let word = dice.pick(WORDS).as_bytes().to_vec();
+            let word = rng.pick(WORDS).as_bytes().to_vec();
             bytes.splice(at..at, word);
         }
         5 => {
-            let word = dice.pick(WORDS).as_bytes();
+            let word = rng.pick(WORDS).as_bytes();
             let end = (at + word.len()).min(bytes.len());
             bytes.splice(at..end, word.iter().copied());
         }
-        6 => edge(dice, bytes, at),
+        6 => edge(rng, bytes, at),
         7 => {
-            let from = dice.below(other.len() + 1);
-            let piece = &other[from..(from + dice.below(256)).min(other.len())];
+            let from = rng.below(other.len() + 1);
+            let piece = &other[from..(from + rng.below(256)).min(other.len())];
             bytes.splice(at..at, piece.iter().copied());
         }
         8 => bytes.truncate(at),
         9 => {
-            let times = dice.below(200);
+            let times = rng.below(200);
             let piece = bytes[at..at + span.min(16)].repeat(times);
             bytes.splice(at..at, piece);
         }
-        _ => digits(dice, bytes, at),
+        _ => digits(rng, bytes, at),
     }
 }
 
 /// Writes a number at the edge of its kind over the bytes at `at`.
-fn edge(dice: &mut Dice, bytes: &mut [u8], at: usize) {
-    let (value, width, turned) = (*dice.pick(&EDGES), *dice.pick(&[1, 2, 4, 8]), dice.below(2) == 0);
+fn edge(rng: &mut Rng, bytes: &mut [u8], at: usize) {
+    let (value, width, turned) = (*rng.pick(&EDGES), *rng.pick(&[1, 2, 4, 8]), rng.below(2) == 0);
     let raw = if turned { value.to_be_bytes()[8 - width..].to_vec() } else { value.to_le_bytes()[..width].to_vec() };
     for (place, byte) in bytes.iter_mut().skip(at).zip(raw) {
         *place = byte;
@@ -176,9 +176,9 @@ fn edge(dice: &mut Dice, bytes: &mut [u8], at: usize) {
 }
 
 /// Puts another number in the place of the first one behind `at`.
-fn digits(dice: &mut Dice, bytes: &mut Vec<u8>, at: usize) {
+fn digits(rng: &mut Rng, bytes: &mut Vec<u8>, at: usize) {
     let Some(start) = bytes.iter().skip(at).position(u8::is_ascii_digit).map(|found| found + at) else { return };
     let end = start + bytes[start..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let number = dice.pick(&EDGES).to_string();
+    let number = rng.pick(&EDGES).to_string();
     bytes.splice(start..end, number.into_bytes());
 }

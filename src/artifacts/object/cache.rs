@@ -11,7 +11,7 @@ use crate::domain::checkpoint::{Manifest, ManifestFile};
 
 use super::super::ArtifactError;
 use super::super::folder::{difference, io, manifest_of, sync_dirs};
-use super::shelf::Shelf;
+use super::disk_cache::DiskCache;
 
 const PARTIAL: &str = ".partial";
 
@@ -20,7 +20,7 @@ type Result<T> = std::result::Result<T, ArtifactError>;
 /// The folder of fetched artifacts.
 pub(super) struct Cache {
     root: PathBuf,
-    shelf: Shelf,
+    disk: DiskCache,
 }
 
 impl Cache {
@@ -29,7 +29,7 @@ impl Cache {
         let partial = root.join(PARTIAL);
         fs::create_dir_all(&partial).map_err(io("create", &partial))?;
         let root = root.canonicalize().map_err(io("open", root))?;
-        Ok(Self { shelf: Shelf::open(&root, limit)?, root })
+        Ok(Self { disk: DiskCache::open(&root, limit)?, root })
     }
 
     fn folder(&self, key: &str, manifest: &Manifest) -> PathBuf {
@@ -46,8 +46,8 @@ impl Cache {
     ) -> Result<PathBuf> {
         let folder = self.folder(key, manifest);
         let name = name(key, manifest);
-        // Held before anybody looks: what lies there now must not go in the next moment.
-        self.shelf.note(&name, &folder, manifest.size_bytes, true)?;
+        // Pinned before the check, so that the folder is not evicted in between.
+        self.disk.record_use(&name, &folder, manifest.size_bytes, true)?;
         if folder.is_dir() {
             return Ok(folder);
         }
@@ -69,15 +69,15 @@ impl Cache {
             fs::create_dir_all(parent).map_err(io("create", parent))?;
             fetch(file, &to)?;
         }
-        let found = manifest_of(&draft, false)?;
-        if &found != manifest {
+        let downloaded = manifest_of(&draft, false)?;
+        if &downloaded != manifest {
             // The next fetch begins anew.
             fs::remove_dir_all(&draft).map_err(io("remove", &draft))?;
-            return Err(damaged(key, difference(&found, manifest)));
+            return Err(damaged(key, difference(&downloaded, manifest)));
         }
         self.place(&draft, &folder)?;
         let _ = fs::remove_file(&gate_path);
-        self.shelf.trim()?;
+        self.disk.trim()?;
         Ok(folder)
     }
 
@@ -86,8 +86,8 @@ impl Cache {
         let folder = self.folder(key, manifest);
         match self.place(src, &folder) {
             Ok(()) => {
-                self.shelf.note(&name(key, manifest), &folder, manifest.size_bytes, false)?;
-                self.shelf.trim()
+                self.disk.record_use(&name(key, manifest), &folder, manifest.size_bytes, false)?;
+                self.disk.trim()
             }
             // It is on another disk, or was already downloaded.
             Err(_) => fs::remove_dir_all(src).map_err(io("remove", src)),
@@ -103,12 +103,12 @@ impl Cache {
 
     /// Forgets an artifact.
     pub(super) fn forget(&self, key: &str) -> Result<()> {
-        self.shelf.discard(&self.root.join(key))
+        self.disk.discard(&self.root.join(key))
     }
 
     /// Needs nothing any more that was asked for longer ago than this.
     pub(super) fn let_go(&self, age: Duration) {
-        self.shelf.let_go(age);
+        self.disk.let_go(age);
     }
 }
 

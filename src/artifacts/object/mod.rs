@@ -6,8 +6,8 @@
 
 mod bucket;
 mod cache;
+mod disk_cache;
 mod http;
-mod shelf;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};

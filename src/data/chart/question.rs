@@ -1,6 +1,6 @@
 //! What is asked about a bar chart.
 
-use crate::data::random::Dice;
+use crate::data::random::Rng;
 
 /// Names of bars, from the left.
 const NAMES: [&str; 6] = ["A", "B", "C", "D", "E", "F"];
@@ -65,12 +65,12 @@ impl Kind {
 }
 
 /// Draws a question by lot.
-pub(super) fn draw(values: &[u32], dice: &mut Dice) -> Kind {
-    let one = dice.below(values.len());
-    let two = (one + 1 + dice.below(values.len() - 1)) % values.len();
+pub(super) fn draw(values: &[u32], rng: &mut Rng) -> Kind {
+    let one = rng.below(values.len());
+    let two = (one + 1 + rng.below(values.len() - 1)) % values.len();
     let largest = values.iter().max().copied().unwrap_or(0);
     let unique = values.iter().filter(|value| **value == largest).count() == 1;
-    match dice.below(8) {
+    match rng.below(8) {
         0 | 1 => Kind::Value(one),
         2 if unique => Kind::Highest,
         2 | 3 => Kind::Largest,

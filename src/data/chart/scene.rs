@@ -2,7 +2,7 @@
 
 use super::question::{self, Kind, bar_name};
 use crate::data::drawn::Difficulty;
-use crate::data::random::Dice;
+use crate::data::random::Rng;
 
 /// Grid lines above the ground line.
 pub(super) const LINES: u32 = 5;
@@ -24,17 +24,17 @@ pub struct ChartScene {
 }
 
 /// Draws a scene by lot. Easy charts have bars that end at a line, hard ones also bars that end halfway.
-pub(super) fn draw(dice: &mut Dice) -> ChartScene {
-    let difficulty = if dice.chance(0.5) { Difficulty::Easy } else { Difficulty::Hard };
+pub(super) fn draw(rng: &mut Rng) -> ChartScene {
+    let difficulty = if rng.chance(0.5) { Difficulty::Easy } else { Difficulty::Hard };
     let (step, bars, halves) = match difficulty {
-        Difficulty::Easy => ([1, 2, 5, 10][dice.below(4)], 3 + dice.below(2), 2),
-        Difficulty::Hard => ([2, 4, 10, 20][dice.below(4)], 5 + dice.below(2), 1),
+        Difficulty::Easy => ([1, 2, 5, 10][rng.below(4)], 3 + rng.below(2), 2),
+        Difficulty::Hard => ([2, 4, 10, 20][rng.below(4)], 5 + rng.below(2), 1),
     };
     // In halves of a step, so that all numbers stay whole.
-    let height = |dice: &mut Dice| (1 + dice.below((LINES * 2 / halves) as usize)) as u32 * halves;
-    let values: Vec<u32> = (0..bars).map(|_| height(dice) * step / 2).collect();
-    let hue = dice.below(HUES);
-    let kind = question::draw(&values, dice);
+    let height = |rng: &mut Rng| (1 + rng.below((LINES * 2 / halves) as usize)) as u32 * halves;
+    let values: Vec<u32> = (0..bars).map(|_| height(rng) * step / 2).collect();
+    let hue = rng.below(HUES);
+    let kind = question::draw(&values, rng);
     ChartScene { values, step, hue, kind, difficulty }
 }
 

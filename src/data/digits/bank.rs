@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::hex;
-use crate::data::random::Dice;
+use crate::data::random::Rng;
 use crate::data::{DataError, Split};
 
 /// Side of a digit image.
@@ -40,12 +40,12 @@ impl DigitBank {
             return Err(fail(format!("{} labels and a sheet of {:?}", LABELS.len(), sheet.dimensions())));
         }
         if let Some(other) = LABELS.iter().find(|l| !l.is_ascii_digit()) {
-            return Err(fail(format!("label byte {other} is no digit")));
+            return Err(fail(format!("label byte {other} is not a digit")));
         }
         let mut order: Vec<usize> = (0..COUNT).collect();
-        let mut dice = Dice::new(SPLIT_SEED, 0);
+        let mut rng = Rng::new(SPLIT_SEED, 0);
         for last in (1..COUNT).rev() {
-            order.swap(last, dice.below(last + 1));
+            order.swap(last, rng.below(last + 1));
         }
         let labels = LABELS.iter().map(|label| label - b'0').collect();
         Ok(Self { sheet: sheet.into_raw(), labels, order })

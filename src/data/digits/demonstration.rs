@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use super::question::{self, Kind};
 use super::scene::Scene;
-use crate::data::random::Dice;
+use crate::data::random::Rng;
 
 /// How likely the forgetful demonstrator copies the digit it wrote before instead of looking: at the second digit, the
 /// third, and every later one. Its running value follows what it wrote. The first digit and questions about one
@@ -18,13 +18,13 @@ use crate::data::random::Dice;
 pub const FORGETTING: [f64; 3] = [0.35, 0.6, 0.6];
 
 /// What the forgetful demonstrator writes for each digit of a scene.
-pub(super) fn forget(scene: &Scene, dice: &mut Dice) -> Vec<u8> {
+pub(super) fn forget(scene: &Scene, rng: &mut Rng) -> Vec<u8> {
     let mut written = scene.digits.clone();
     if matches!(scene.question.kind, Kind::At(_)) {
         return written;
     }
     for at in 1..written.len() {
-        if dice.chance(FORGETTING[(at - 1).min(FORGETTING.len() - 1)]) {
+        if rng.chance(FORGETTING[(at - 1).min(FORGETTING.len() - 1)]) {
             written[at] = written[at - 1];
         }
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::random::Dice;
+use super::random::Rng;
 use super::{DataError, Dataset, EVAL_ROWS, Example, Split, TRAIN_ROWS};
 
 pub use demonstration::{FORGETTING, vocabulary};
@@ -70,23 +70,23 @@ impl DigitsTask {
             let problem = format!("is out of range: the split has {rows} rows");
             return Err(DataError::Row { dataset: self.config.name.into(), place: format!("row {index}"), problem });
         }
-        Ok(scene::generate(&self.config, &self.bank, split, &mut self.dice(split, index, 0)))
+        Ok(scene::generate(&self.config, &self.bank, split, &mut self.rng(split, index, 0)))
     }
 
     /// A training row whose demonstration forgets to look: see [`FORGETTING`].
     pub fn forgetful(&self, index: u64) -> Result<Example, DataError> {
         let scene = self.scene(Split::Train, index)?;
-        let written = demonstration::forget(&scene, &mut self.dice(Split::Train, index, 1));
+        let written = demonstration::forget(&scene, &mut self.rng(Split::Train, index, 1));
         Ok(example(index, scene, |scene| demonstration::write(scene, &written)))
     }
 
     /// Draws of one row; `purpose` keeps what is drawn for a demonstration apart from what makes the scene.
-    fn dice(&self, split: Split, index: u64, purpose: u64) -> Dice {
+    fn rng(&self, split: Split, index: u64, purpose: u64) -> Rng {
         let part = match split {
             Split::Train => 0,
             Split::Eval => 1,
         };
-        Dice::new(self.config.seed, (purpose << 62) | (part << 61) | index)
+        Rng::new(self.config.seed, (purpose << 62) | (part << 61) | index)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is asked about a picture of digits.
 
 use super::layout::SceneConfig;
-use crate::data::random::Dice;
+use crate::data::random::Rng;
 
 /// A kind of question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,15 +64,15 @@ impl Kind {
 }
 
 /// Draws a question.
-pub(super) fn draw(config: &SceneConfig, dice: &mut Dice) -> Question {
-    let mut at = dice.below(SHARES.iter().sum());
+pub(super) fn draw(config: &SceneConfig, rng: &mut Rng) -> Question {
+    let mut at = rng.below(SHARES.iter().sum());
     let mut which = 0;
     while at >= SHARES[which] {
         at -= SHARES[which];
         which += 1;
     }
-    let wording = dice.below(3);
-    let cell = dice.below(config.cells());
+    let wording = rng.below(3);
+    let cell = rng.below(config.cells());
     let (kind, text) = match which {
         0 => (Kind::Sum, SUM[wording].to_owned()),
         1 => (Kind::Largest, LARGEST[wording].to_owned()),

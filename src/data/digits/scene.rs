@@ -6,7 +6,7 @@ use super::bank::{DigitBank, SIDE};
 use super::layout::SceneConfig;
 use super::question::{self, Question};
 use crate::data::Split;
-use crate::data::random::Dice;
+use crate::data::random::Rng;
 
 /// A picture, what it shows and what is asked about it.
 #[derive(Debug, Clone)]
@@ -22,20 +22,20 @@ pub struct Scene {
 }
 
 /// Draws a scene.
-pub(super) fn generate(config: &SceneConfig, bank: &DigitBank, split: Split, dice: &mut Dice) -> Scene {
+pub(super) fn generate(config: &SceneConfig, bank: &DigitBank, split: Split, rng: &mut Rng) -> Scene {
     let pool = bank.images(split);
     let (width, height) = (config.cols * config.cell_px, config.rows * config.cell_px);
     let mut image = RgbImage::new(width as u32, height as u32);
     let mut sources = Vec::with_capacity(config.cells());
     for cell in 0..config.cells() {
-        let source = pool[dice.below(pool.len())];
-        let mut shift = || dice.below(2 * config.jitter + 1) as isize - config.jitter as isize;
+        let source = pool[rng.below(pool.len())];
+        let mut shift = || rng.below(2 * config.jitter + 1) as isize - config.jitter as isize;
         let offset = (shift(), shift());
         draw(config, bank, &mut image, (cell % config.cols, cell / config.cols), offset, source);
         sources.push(source);
     }
     let digits: Vec<u8> = sources.iter().map(|source| bank.label(*source)).collect();
-    let question = question::draw(config, dice);
+    let question = question::draw(config, rng);
     Scene { image, digits, sources, question }
 }
 

@@ -7,7 +7,7 @@ use super::array::Elements;
 use super::cell::{Cell, Row};
 use super::jsonl::Lines;
 use super::parquet::ParquetFile;
-use super::rows::{Kind, kind};
+use super::row_reader::{Kind, kind};
 use super::table::Table;
 use crate::domain::columns::Role;
 use crate::domain::dataset::DatasetLimits;

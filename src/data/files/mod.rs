@@ -21,7 +21,7 @@ mod paths;
 mod pictures;
 mod places;
 mod prepare;
-mod rows;
+mod row_reader;
 mod spread;
 mod table;
 mod tally;
@@ -39,7 +39,7 @@ pub use unpack::{enough_room, unpack};
 use self::index::Index;
 use self::layout::{EVAL, Layout, TRAIN, file_error};
 use self::places::{Place, Places};
-use self::rows::RowReader;
+use self::row_reader::RowReader;
 use super::{DataError, Dataset, Example, RowSource, Split};
 use crate::domain::spec::Columns;
 

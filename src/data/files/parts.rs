@@ -3,7 +3,7 @@
 use super::cell::Cell;
 use super::index::Entry;
 use crate::data::Split;
-use crate::data::random::Dice;
+use crate::data::random::Rng;
 use crate::domain::dataset::{DatasetSettings, SplitRule};
 
 const TRAIN_NAMES: [&str; 2] = ["training", "train"];
@@ -14,8 +14,8 @@ const TAILS: [&str; 28] = [
     "unseen", "public", "private", "only", "data", "split", "part", "new", "val", "test", "clean", "other", "sample",
     "samples",
 ];
-/// What may stand beside a name in a folder's name.
-const BESIDE: [&str; 8] = ["data", "set", "split", "part", "files", "rows", "images", "v"];
+/// Words that a folder's name may have in addition to the split's name.
+const FILLERS: [&str; 8] = ["data", "set", "split", "part", "files", "rows", "images", "v"];
 /// Where the tag of a row is in the first number of its entry until rows are parted.
 const TAG_SHIFT: u32 = 48;
 
@@ -55,7 +55,7 @@ fn by_folder(name: &str) -> Option<Split> {
 
 fn is_beside(word: &str) -> bool {
     let letters = word.trim_end_matches(|c: char| c.is_ascii_digit()).to_ascii_lowercase();
-    letters.is_empty() || BESIDE.contains(&letters.as_str())
+    letters.is_empty() || FILLERS.contains(&letters.as_str())
 }
 
 /// The part that a split column's value tells.
@@ -108,7 +108,7 @@ pub(super) fn untagged(entry: Entry) -> (Entry, Tag) {
 pub(super) struct Rule {
     split: SplitRule,
     by_name: bool,
-    dice: Dice,
+    rng: Rng,
     /// Rows that are still to come, and how many of them are to be held out.
     rows: u64,
     wanted: u64,
@@ -124,7 +124,7 @@ impl Rule {
         Self {
             split: settings.split,
             by_name,
-            dice: Dice::new(settings.seed, 0),
+            rng: Rng::new(settings.seed, 0),
             rows,
             wanted: if rows < 2 { 0 } else { wanted },
         }
@@ -139,7 +139,7 @@ impl Rule {
             SplitRule::Auto | SplitRule::HeldOut => {}
         }
         // Selection sampling (Knuth, 3.4.2, algorithm S): exactly `wanted` rows, each set of rows equally likely.
-        let chosen = (self.dice.below(self.rows.max(1) as usize) as u64) < self.wanted;
+        let chosen = (self.rng.below(self.rows.max(1) as usize) as u64) < self.wanted;
         self.rows = self.rows.saturating_sub(1);
         self.wanted -= u64::from(chosen);
         if chosen { Split::Eval } else { Split::Train }

@@ -13,7 +13,7 @@ use super::jsonl::{Line, Lines};
 use super::layout::{self, ALL, SeenFile, file_error};
 use super::parquet::ParquetFile;
 use super::places::{Place, Places};
-use super::rows::{Kind, kind, wanted};
+use super::row_reader::{Kind, kind, wanted};
 use super::table::Table;
 use super::tally::Tally;
 use super::{array, parts};

@@ -10,7 +10,7 @@ use super::index::{Index, IndexWriter};
 use super::layout::{ALL, EVAL, LAYOUT, Layout, SEEN, TRAIN, VERSION, file_error};
 use super::pass::{Pass, Preparing};
 use super::places::Places;
-use super::rows::{Kind, kind};
+use super::row_reader::{Kind, kind};
 use super::tally::Tally;
 use super::{array, found, parts};
 use crate::data::{DataError, Example, Split};

@@ -2,7 +2,7 @@
 
 use super::figure::Figure;
 use crate::data::drawn::Difficulty;
-use crate::data::random::Dice;
+use crate::data::random::Rng;
 
 /// A kind of question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,14 +20,14 @@ pub enum Kind {
 }
 
 /// Draws a question by lot.
-pub(super) fn draw(figure: &Figure, difficulty: Difficulty, dice: &mut Dice) -> Kind {
+pub(super) fn draw(figure: &Figure, difficulty: Difficulty, rng: &mut Rng) -> Kind {
     let perimeter = match difficulty {
         Difficulty::Easy => Kind::Perimeter,
         Difficulty::Hard => Kind::PerimeterFromLegs,
     };
     match figure {
-        Figure::Rectangle { .. } => [Kind::Area, Kind::Perimeter][dice.below(2)],
-        Figure::Triangle { .. } => [Kind::Area, perimeter, Kind::Hypotenuse, Kind::Leg][dice.below(4)],
+        Figure::Rectangle { .. } => [Kind::Area, Kind::Perimeter][rng.below(2)],
+        Figure::Triangle { .. } => [Kind::Area, perimeter, Kind::Hypotenuse, Kind::Leg][rng.below(4)],
     }
 }
 

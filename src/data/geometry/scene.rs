@@ -3,7 +3,7 @@
 use super::figure::Figure;
 use super::question::{self, Kind};
 use crate::data::drawn::Difficulty;
-use crate::data::random::Dice;
+use crate::data::random::Rng;
 
 /// Colours of figures.
 pub(super) const HUES: usize = 5;
@@ -27,28 +27,28 @@ pub struct GeometryScene {
 }
 
 /// Draws a scene by lot. Hard ones have longer sides, and triangles that do not show every side that is needed.
-pub(super) fn draw(dice: &mut Dice) -> GeometryScene {
-    let difficulty = if dice.chance(0.5) { Difficulty::Easy } else { Difficulty::Hard };
-    let figure = if dice.chance(0.4) { rectangle(difficulty, dice) } else { triangle(difficulty, dice) };
-    let kind = question::draw(&figure, difficulty, dice);
-    let mirrored = (dice.chance(0.5), dice.chance(0.5));
-    GeometryScene { figure, kind, mirrored, hue: dice.below(HUES), difficulty }
+pub(super) fn draw(rng: &mut Rng) -> GeometryScene {
+    let difficulty = if rng.chance(0.5) { Difficulty::Easy } else { Difficulty::Hard };
+    let figure = if rng.chance(0.4) { rectangle(difficulty, rng) } else { triangle(difficulty, rng) };
+    let kind = question::draw(&figure, difficulty, rng);
+    let mirrored = (rng.chance(0.5), rng.chance(0.5));
+    GeometryScene { figure, kind, mirrored, hue: rng.below(HUES), difficulty }
 }
 
-fn rectangle(difficulty: Difficulty, dice: &mut Dice) -> Figure {
+fn rectangle(difficulty: Difficulty, rng: &mut Rng) -> Figure {
     let (least, spread) = match difficulty {
         Difficulty::Easy => (3, 10),
         Difficulty::Hard => (13, 28),
     };
-    let mut side = || (least + dice.below(spread)) as u32;
+    let mut side = || (least + rng.below(spread)) as u32;
     let (width, height) = (side(), side());
     Figure::Rectangle { width, height }
 }
 
-fn triangle(difficulty: Difficulty, dice: &mut Dice) -> Figure {
+fn triangle(difficulty: Difficulty, rng: &mut Rng) -> Figure {
     let triples: Vec<_> = triples().filter(|(_, _, c)| (*c <= EASY) == (difficulty == Difficulty::Easy)).collect();
-    let (a, b, hypotenuse) = triples[dice.below(triples.len())];
-    let (width, height) = if dice.chance(0.5) { (a, b) } else { (b, a) };
+    let (a, b, hypotenuse) = triples[rng.below(triples.len())];
+    let (width, height) = if rng.chance(0.5) { (a, b) } else { (b, a) };
     Figure::Triangle { width, height, hypotenuse }
 }
 

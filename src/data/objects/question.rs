@@ -2,7 +2,7 @@
 
 use super::object::{Object, Paint, Shape, Size};
 use crate::data::drawn::Difficulty;
-use crate::data::random::Dice;
+use crate::data::random::Rng;
 
 /// Which objects are meant; a field that is none leaves it open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -117,19 +117,19 @@ pub(super) fn draw(
     shapes: &[Shape],
     paints: &[Paint],
     difficulty: Difficulty,
-    dice: &mut Dice,
+    rng: &mut Rng,
 ) -> Question {
-    let kind = match dice.below(10) {
-        0..=3 => Kind::Count(filter(objects, difficulty, dice)),
-        4..=5 => pair(shapes, paints, dice, Kind::More),
-        6..=7 => pair(shapes, paints, dice, Kind::Difference),
+    let kind = match rng.below(10) {
+        0..=3 => Kind::Count(filter(objects, difficulty, rng)),
+        4..=5 => pair(shapes, paints, rng, Kind::More),
+        6..=7 => pair(shapes, paints, rng, Kind::Difference),
         _ => {
             let mut counts: Vec<usize> = paints.iter().map(|paint| of_colour(*paint).count(objects)).collect();
             counts.sort_unstable();
             if counts[counts.len() - 1] > counts[counts.len() - 2] {
                 Kind::MostColour(paints.to_vec())
             } else {
-                Kind::Count(filter(objects, difficulty, dice))
+                Kind::Count(filter(objects, difficulty, rng))
             }
         }
     };
@@ -137,11 +137,11 @@ pub(super) fn draw(
 }
 
 /// Objects like one that is there, or, now and then, like one that may be missing.
-fn filter(objects: &[Object], difficulty: Difficulty, dice: &mut Dice) -> Filter {
-    let (like, other) = (&objects[dice.below(objects.len())], &objects[dice.below(objects.len())]);
-    let paint = if dice.chance(0.2) { other.paint } else { like.paint };
-    let sized = difficulty == Difficulty::Hard && dice.chance(0.4);
-    let (paint, shape) = match dice.below(4) {
+fn filter(objects: &[Object], difficulty: Difficulty, rng: &mut Rng) -> Filter {
+    let (like, other) = (&objects[rng.below(objects.len())], &objects[rng.below(objects.len())]);
+    let paint = if rng.chance(0.2) { other.paint } else { like.paint };
+    let sized = difficulty == Difficulty::Hard && rng.chance(0.4);
+    let (paint, shape) = match rng.below(4) {
         0 => (Some(paint), None),
         1 => (None, Some(like.shape)),
         _ => (Some(paint), Some(like.shape)),
@@ -150,10 +150,10 @@ fn filter(objects: &[Object], difficulty: Difficulty, dice: &mut Dice) -> Filter
 }
 
 /// Two groups that differ in form or in colour.
-fn pair(shapes: &[Shape], paints: &[Paint], dice: &mut Dice, kind: fn(Filter, Filter) -> Kind) -> Kind {
-    let first = dice.below(shapes.len());
-    let second = (first + 1 + dice.below(shapes.len() - 1)) % shapes.len();
-    let by_shape = dice.chance(0.5);
+fn pair(shapes: &[Shape], paints: &[Paint], rng: &mut Rng, kind: fn(Filter, Filter) -> Kind) -> Kind {
+    let first = rng.below(shapes.len());
+    let second = (first + 1 + rng.below(shapes.len() - 1)) % shapes.len();
+    let by_shape = rng.chance(0.5);
     let filter = |at: usize| {
         if by_shape { Filter { shape: Some(shapes[at]), ..Filter::default() } } else { of_colour(paints[at]) }
     };

@@ -3,7 +3,7 @@
 use super::object::{Object, Paint, Shape, Size};
 use super::question::{self, Question};
 use crate::data::drawn::Difficulty;
-use crate::data::random::Dice;
+use crate::data::random::Rng;
 
 /// A picture of objects with a question.
 #[derive(Debug, Clone)]
@@ -18,36 +18,36 @@ pub struct ObjectsScene {
 }
 
 /// Draws a scene by lot. Few forms and colours a picture, so that there is something to count.
-pub(super) fn draw(dice: &mut Dice) -> ObjectsScene {
-    let difficulty = if dice.chance(0.5) { Difficulty::Easy } else { Difficulty::Hard };
+pub(super) fn draw(rng: &mut Rng) -> ObjectsScene {
+    let difficulty = if rng.chance(0.5) { Difficulty::Easy } else { Difficulty::Hard };
     let (grid, least, spread, kinds) = match difficulty {
         Difficulty::Easy => (3, 4, 4, 2),
         Difficulty::Hard => (4, 8, 6, 3),
     };
-    let (shapes, paints) = (pick(dice, &Shape::ALL, kinds), pick(dice, &Paint::ALL, kinds));
-    let amount = least + dice.below(spread);
+    let (shapes, paints) = (pick(rng, &Shape::ALL, kinds), pick(rng, &Paint::ALL, kinds));
+    let amount = least + rng.below(spread);
     let all: Vec<usize> = (0..grid * grid).collect();
-    let mut cells = pick(dice, &all, amount);
+    let mut cells = pick(rng, &all, amount);
     cells.sort_unstable();
-    let shift = |dice: &mut Dice| dice.below(25) as i32 - 12;
+    let shift = |rng: &mut Rng| rng.below(25) as i32 - 12;
     let objects: Vec<Object> = cells
         .into_iter()
         .map(|cell| Object {
-            shape: shapes[dice.below(kinds)],
-            paint: paints[dice.below(kinds)],
-            size: if difficulty == Difficulty::Hard && dice.chance(0.5) { Size::Small } else { Size::Large },
+            shape: shapes[rng.below(kinds)],
+            paint: paints[rng.below(kinds)],
+            size: if difficulty == Difficulty::Hard && rng.chance(0.5) { Size::Small } else { Size::Large },
             cell,
-            shift: (shift(dice), shift(dice)),
+            shift: (shift(rng), shift(rng)),
         })
         .collect();
-    let question = question::draw(&objects, &shapes, &paints, difficulty, dice);
+    let question = question::draw(&objects, &shapes, &paints, difficulty, rng);
     ObjectsScene { grid, objects, question, difficulty }
 }
 
-/// So many different items, in an order by lot.
-fn pick<T: Copy>(dice: &mut Dice, items: &[T], amount: usize) -> Vec<T> {
+/// This number of different items, in random order.
+fn pick<T: Copy>(rng: &mut Rng, items: &[T], amount: usize) -> Vec<T> {
     let mut items = items.to_vec();
-    (0..amount.min(items.len())).map(|_| items.swap_remove(dice.below(items.len()))).collect()
+    (0..amount.min(items.len())).map(|_| items.swap_remove(rng.below(items.len()))).collect()
 }
 
 impl ObjectsScene {

@@ -18,7 +18,7 @@ pub(super) fn commit(commit: &str, endpoint: &str) -> Result<(), HubError> {
     if (7..=64).contains(&commit.len()) && commit.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Ok(());
     }
-    Err(fault(endpoint, format!("`{}` is no commit", commit.escape_default())))
+    Err(fault(endpoint, format!("`{}` is not a commit", commit.escape_default())))
 }
 
 /// A file's name becomes a path below that folder.

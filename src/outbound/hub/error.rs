@@ -39,7 +39,7 @@ pub enum HubError {
         what: String,
     },
     /// A repository without what is needed.
-    #[error("`{id}` is no model in Hugging Face layout: it has no config.json with .safetensors files beside it")]
+    #[error("`{id}` is not a model in Hugging Face layout: it has no config.json with .safetensors files")]
     NoModel {
         /// The repository.
         id: String,

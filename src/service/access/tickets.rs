@@ -67,7 +67,7 @@ impl Access {
         Ok(StreamToken { token: secret.reveal().to_owned(), expires_at })
     }
 
-    /// Who opens a stream with this token; nobody can a second time.
+    /// The caller of a stream token, which can only be used once.
     pub async fn take_stream_token(&self, token: &str) -> Result<Caller> {
         let key = self.database.take_ticket(TicketKind::Stream, &secret::hash(token)).await?;
         let gone = || {

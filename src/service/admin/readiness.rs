@@ -10,9 +10,9 @@ use crate::clock::Stopwatch;
 /// The answer of `/readyz`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Readiness {
-    /// Is everything that is checked fine?
+    /// Did all checks pass?
     pub ready: bool,
-    /// One entry a part: `database` (with its schema) and `storage`.
+    /// One entry per part: `database` (with its schema) and `storage`.
     pub checks: Vec<Check>,
 }
 
@@ -21,7 +21,7 @@ pub struct Readiness {
 pub struct Check {
     /// The part.
     pub name: String,
-    /// Does it work?
+    /// Is it available?
     pub ok: bool,
     /// What is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -54,7 +54,7 @@ impl Check {
         let invalid = broken_off(&record, format!("the data set could not be stored: {error}"));
         match service.store.update_dataset(&record.id, &invalid).await {
             Ok(_) => service.tell_news(),
-            // The record says `validating` until the next start, which finds nobody at work on it.
+            // The record stays `validating` until the next start, which detects that it was abandoned.
             Err(error) => tracing::error!(dataset = %record.id, %error, "a data set's final state could not be stored"),
         }
     }

@@ -63,7 +63,7 @@ pub struct RowsWanted {
     pub offset: u64,
     /// How many at most.
     pub limit: u64,
-    /// With images in full beside their thumbnails.
+    /// With full images in addition to thumbnails.
     pub pictures: bool,
 }
 

@@ -4,7 +4,7 @@ mod adapters;
 pub mod events;
 mod image_text;
 pub mod logs;
-mod memory;
+mod memory_check;
 pub mod plan;
 pub(in crate::service) mod preview;
 pub mod rewards;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::memory::MemoryEstimate;
+use super::memory_check::MemoryEstimate;
 use super::preview::{Preview, PromptPreview};
 use super::submit::CheckedJob;
 use super::warning::JobWarning;

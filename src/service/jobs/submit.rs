@@ -7,7 +7,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::image_text::{check_images, missing_images};
-use super::memory::MemoryCheck;
+use super::memory_check::MemoryCheck;
 use super::preview::{Preview, needs_demonstrations};
 use super::row_warnings::{missing_columns, row_warnings};
 use super::truths::unreadable_truths;

@@ -81,7 +81,7 @@ impl Runs {
         Ok(keys.into_iter().map(described).collect())
     }
 
-    /// Series of a run: of the given keys (`visual/*` stands for every key that begins with `visual/`), else of all.
+    /// Series of a run: of the given keys (`visual/*` matches every key with this prefix), else of all.
     pub async fn metric_series(&self, run_id: &str, keys: &[String], query: &SeriesQuery) -> Result<Vec<MetricSeries>> {
         self.store.run(run_id).await?;
         let mut series = Vec::new();
@@ -170,7 +170,7 @@ fn told_apart(value: &str, present: &[String]) -> Vec<String> {
     keys
 }
 
-/// A value, or the name of what is no number.
+/// A value, or the name of a non-finite one.
 fn cell(point: &MetricPoint) -> String {
     point.mean.map(|value| value.to_string()).or_else(|| point.nonfinite.clone()).unwrap_or_default()
 }

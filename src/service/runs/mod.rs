@@ -2,11 +2,11 @@
 //! runs.
 
 pub mod compare;
+mod eval_rows;
 pub mod maps;
 pub mod metrics;
 mod records;
 mod report;
-mod rows;
 pub mod sweeps;
 
 use std::ops::Deref;

@@ -20,12 +20,12 @@ use crate::domain::tags;
 use crate::service::runs::Runs;
 use crate::service::{Result, ServiceError};
 
-/// What a list of runs tells beside the runs.
+/// Additional fields of a list of runs.
 #[derive(Debug, Clone, Default)]
 pub struct Include {
     /// Last and best values.
     pub summary: bool,
-    /// Curves of so many points at most.
+    /// Curves with at most this number of points.
     pub sparklines: Option<u32>,
     /// Of these metrics; empty: of the usual ones.
     pub keys: Vec<String>,
@@ -82,7 +82,7 @@ impl Runs {
         Ok(lines)
     }
 
-    /// Goes on with a run that has ended, for `steps` more than its newest checkpoint has: a new job on the same run.
+    /// Continues a run that has ended by a new job on the same run, for `steps` steps after its newest checkpoint.
     pub async fn continue_run(&self, id: &str, steps: u64, created_by: Option<String>) -> Result<Job> {
         let errors = field_faults([("steps", json!(steps))]);
         if !errors.is_empty() {

@@ -230,7 +230,7 @@ async fn requests_that_make_no_sense_are_refused_and_leave_nothing() {
         ("", FORM, form(&[("name", None, b"x")]), "/file", "no file came"),
         ("", FORM, form(&[("file", None, b"x")]), "/file", "has no file name"),
         ("", FORM, form(&[("nmae", None, b"x"), file("a.jsonl")]), "/nmae", "did you mean `name`?"),
-        ("", FORM, form(&[("seed", None, b"x"), file("a.jsonl")]), "/seed", "no JSON"),
+        ("", FORM, form(&[("seed", None, b"x"), file("a.jsonl")]), "/seed", "not valid JSON"),
         ("", FORM, form(&[("split", None, b"half"), file("a.jsonl")]), "/split", "half"),
         ("", FORM, form(&[("eval_share", None, b"1"), file("a.jsonl")]), "/eval_share", "[0, 1)"),
         ("", FORM, form(&[("columns", None, b"{\"promt\": \"x\"}"), file("a.jsonl")]), "/columns/promt", "`prompt`"),

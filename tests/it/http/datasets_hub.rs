@@ -84,7 +84,7 @@ async fn what_cannot_come_is_told_and_leaves_nothing() {
         (json!({"hub": "org/rows", "folder": "small/images"}), "/source/hub", "`small/images`"),
         (json!({"hub": "org/rows", "folder": "../x"}), "/source/folder", ".."),
         (json!({"hub": "org/rows", "revision": "../x"}), "/source/revision", "revision"),
-        (json!({"path": "/x", "folder": "small"}), "/source/folder", "belongs to `hub`"),
+        (json!({"path": "/x", "folder": "small"}), "/source/folder", "only applies to `hub`"),
         (json!({"hub": "org/rows", "path": "/x"}), "/source", "one of"),
     ];
     for (source, pointer, detail) in refused {

@@ -101,7 +101,7 @@ async fn bad_registrations_name_their_fields() {
         (json!({"source": {"hub": "a/b", "path": "/x"}}), "/source", "either"),
         (json!({"source": {"hub": "a/b/c"}}), "/source/hub", "org/name"),
         (json!({"source": {"hub": "a/b", "revision": "../x"}}), "/source/revision", "revision"),
-        (json!({"source": {"path": inside, "revision": "main"}}), "/source/revision", "belongs to `hub`"),
+        (json!({"source": {"path": inside, "revision": "main"}}), "/source/revision", "only applies to `hub`"),
         (json!({"source": {"path": "/etc"}}), "/source/path", "model_roots"),
         (json!({"source": {"path": inside}}), "/source/path", "config.json"),
         (json!({"name": "run_1", "source": {"path": inside}}), "/name", "run_"),
@@ -216,7 +216,7 @@ async fn a_hub_that_fails_leaves_no_model() {
         add("org/empty").await.problem(422, "invalid_request")["errors"][0]["detail"]
             .as_str()
             .unwrap()
-            .contains("no model in Hugging Face layout")
+            .contains("not a model in Hugging Face layout")
     );
     // Its tokenizer is missing: that shows before the weights come.
     assert_eq!(add("org/broken").await.status, 202);

@@ -82,7 +82,7 @@ fn a_quickstart_that_was_interrupted_goes_on_with_its_job() {
     let first = interrupted_quickstart(folder.path());
     assert!(first.contains("submitted"), "{first}");
     let second = interrupted_quickstart(folder.path());
-    assert!(second.contains("going on"), "{second}");
+    assert!(second.contains("continuing"), "{second}");
     assert_eq!(job_id(&first), job_id(&second));
 }
 
@@ -94,7 +94,7 @@ fn a_taken_port_is_told_with_the_way_out() {
     let out = serve(folder.path(), &port).output().unwrap();
     assert!(!out.status.success());
     let error = String::from_utf8(out.stderr).unwrap();
-    assert!(error.contains(&port) && error.contains("taken") && error.contains("--port"), "{error}");
+    assert!(error.contains(&port) && error.contains("in use") && error.contains("--port"), "{error}");
     assert!(!folder.path().join("data").exists(), "nothing was made");
 }
 

@@ -96,7 +96,7 @@ async fn images_and_checkpoints_that_cannot_be_used_are_named() {
         (&clip, vec![item(json!(["data:image/png;base64,AAAA"]))], "/items/0/images/0", "image"),
         (&clip, vec![item(json!([small])), item(json!([ended]))], "/items/1/images/0", "image"),
         (&clip, vec![item(json!([wide, wide])), item(json!([wide, tall]))], "/items/1/images/1", "max_image_pixels"),
-        (&clip, vec![item(json!(many))], "/items/0/images", "at most 64"),
+        (&clip, vec![item(json!(many))], "/items/0/images", "the limit is 64"),
         (&json!({"type": "image_text"}), vec![item(json!([small]))], "/reward/model", "required"),
         (
             &json!({"type": "image_text", "model": roots, "score": "dot"}),
@@ -212,12 +212,12 @@ async fn webhooks_that_hang_hold_up_no_other_request() {
         let answer = tokio::time::timeout(std::time::Duration::from_secs(60), answers.next()).await;
         let answer = super::support::Answer::of(answer.expect("it is answered").unwrap().unwrap()).await;
         let detail = answer.problem(503, "unavailable")["detail"].as_str().unwrap().to_owned();
-        told += usize::from(detail.contains("wait for rewards"));
+        told += usize::from(detail.contains("waiting for rewards"));
     }
     drop(answers);
     assert_eq!(api.get("/readyz").await.status, 200);
     let many: Vec<_> = (0..5).map(|_| json!({"weight": 1, "reward": hook})).collect();
     let ask = json!({"reward": {"type": "weighted", "parts": many}, "items": [{"response": "x", "ground_truth": "y"}]});
     let detail = api.post("/v1/rewards/evaluate", ask).await.body["detail"].as_str().unwrap().to_owned();
-    assert!(detail.contains("asks 5 webhooks"), "{detail}");
+    assert!(detail.contains("uses 5 webhooks"), "{detail}");
 }

@@ -77,7 +77,12 @@ async fn a_foreign_database_leaves_artifacts_alone_and_says_so() {
     // Artifacts from before such notes: the database that knows them takes them, one that knows none does not.
     std::fs::remove_file(shared.path().join(".database.json")).unwrap();
     let told = refused(&b.service).await;
-    assert!(told.contains("knows none") && told.contains("datasets/ds_1") && told.contains("--adopt"), "{told}");
+    assert!(
+        told.contains("none of which is in this database")
+            && told.contains("datasets/ds_1")
+            && told.contains("--adopt"),
+        "{told}"
+    );
     a.service.admin().own_artifacts().await.unwrap();
     refused(&b.service).await;
 

@@ -6,7 +6,7 @@ use crate::reward::math::parser;
 use crate::reward::math::symbols::{SET_CLOSE, SET_OPEN};
 
 /// Are both equations, and their differences of sides multiples of each other? A truth that gives a name its number (`x
-/// = 3`) is no such equation: `x + 1 = 4` would be the question, not the answer.
+/// = 3`) is not such an equation: `x + 1 = 4` would be the question, not the answer.
 pub(super) fn same(truth: &Answer, answer: &Answer) -> bool {
     let Some((left, right)) = sides(&truth.text) else { return false };
     let is_solved = |name: &Expression, value: &Expression| name.is_variable() && value.variables.is_empty();

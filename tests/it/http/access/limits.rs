@@ -34,7 +34,7 @@ async fn a_job_beyond_its_projects_limit_says_why_it_waits() {
     let events = place.get(&key, &format!("/v1/jobs/{}/events", second["id"].as_str().unwrap())).await.body;
     let waiting = events["data"].as_array().unwrap().iter().find(|event| event["kind"] == "job.waiting").unwrap();
     assert_eq!((&waiting["data"]["running"], &waiting["data"]["most"]), (&json!(1), &json!(1)));
-    assert!(waiting["data"]["reason"].as_str().unwrap().contains("project `alpha` may have 1 jobs at work"));
+    assert!(waiting["data"]["reason"].as_str().unwrap().contains("project `alpha` may have 1 running jobs"));
     let first = place.get(&key, &format!("/v1/jobs/{}/events", first["id"].as_str().unwrap())).await.body;
     assert!(!first.to_string().contains("job.waiting"), "{first}");
 }
