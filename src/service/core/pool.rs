@@ -99,7 +99,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         let refused = pool.run(|_| Ok(3)).await.unwrap_err();
-        assert!(matches!(&refused, ServiceError::Unavailable(why) if why.contains("wait for tests")), "{refused}");
+        assert!(matches!(&refused, ServiceError::Unavailable(why) if why.contains("waiting for tests")), "{refused}");
         go.send(()).unwrap();
         assert!(first.await.unwrap().unwrap());
         assert_eq!(second.await.unwrap().unwrap(), 2);

@@ -198,7 +198,7 @@ mod tests {
             (json!({"seed": 3}), "/grid/seed", "needs a list"),
             (json!({"seed": []}), "/grid/seed", "needs a list"),
             (json!({"seed": [1, 1]}), "/grid/seed", "the value 1 twice"),
-            (json!({"/method": [1], "method.beta": [1]}), "/grid/method.beta", "the same place"),
+            (json!({"/method": [1], "method.beta": [1]}), "/grid/method.beta", "set the same field"),
             (json!({"seed": many, "steps": many}), "/grid", "289 points; the limit is 256"),
             (json!({"seed": (0..300).collect::<Vec<_>>()}), "/grid", "300 points; the limit is 256"),
             (axes, "/grid", "varies 33 settings; the limit is 32"),
