@@ -1,10 +1,10 @@
 //! The only door for the wall clock and for ambient randomness, so that tests can replace both.
 #![allow(clippy::disallowed_methods)]
 
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Local, NaiveDateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 /// Where a component reads the time.
@@ -40,14 +40,14 @@ impl FakeClock {
 
     /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
-        let mut now = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut now = self.0.lock();
         *now += TimeDelta::from_std(by).unwrap_or(TimeDelta::MAX);
     }
 }
 
 impl Clock for FakeClock {
     fn now(&self) -> DateTime<Utc> {
-        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        *self.0.lock()
     }
 }
 

@@ -6,8 +6,9 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
+
+use parking_lot::Mutex;
 
 use crate::domain::checkpoint::{Manifest, ManifestFile};
 
@@ -57,7 +58,7 @@ impl Intact {
         let known = |intact: &HashMap<PathBuf, (Sight, String)>| {
             intact.get(path).is_some_and(|(seen, sha256)| *seen == sight && *sha256 == file.sha256)
         };
-        if known(&self.0.lock().unwrap_or_else(PoisonError::into_inner)) {
+        if known(&self.0.lock()) {
             return Ok(());
         }
         buffer.resize(CHUNK, 0);
@@ -65,7 +66,7 @@ impl Intact {
         if sha256 != file.sha256 {
             return Err(format!("{name} has another content"));
         }
-        let mut intact = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut intact = self.0.lock();
         if intact.len() >= REMEMBERED {
             intact.clear();
         }

@@ -1,9 +1,10 @@
 //! Health of the engines, and which of them gets a request.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::config::serving::ENGINE_LOADING_COST;
 use crate::domain::engine::EngineRecord;
@@ -28,7 +29,7 @@ pub(super) struct InFlight {
 
 impl EngineHealth {
     fn known(&self) -> MutexGuard<'_, HashMap<String, Known>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// The engines in the order in which they are tried. One that did not answer comes last until its next heartbeat.

@@ -1,7 +1,8 @@
 //! How many bytes the bodies of all requests may hold together.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::problem::{self, Problem};
@@ -27,7 +28,7 @@ impl Budget {
     pub(super) fn take(&self, share: &Share, bytes: usize) -> Result<(), Problem> {
         let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
         let taken = Arc::clone(&self.bytes).try_acquire_many_owned(permits).map_err(|_| self.full())?;
-        let mut held = share.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = share.0.lock();
         match held.as_mut() {
             Some(held) => held.merge(taken),
             None => *held = Some(taken),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes, HttpBody};
@@ -12,6 +12,7 @@ use axum::response::Response;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota};
 use http_body::{Frame, SizeHint};
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::problem::{self, Problem};
@@ -62,7 +63,7 @@ impl KeyLimits {
         if self.answers == 0 || !ENGINE.contains(&route) || *method == Method::OPTIONS {
             return Ok(None);
         }
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = self.running.lock();
         let places = running.entry(key.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(self.answers)));
         Arc::clone(places).try_acquire_owned().map(Some).map_err(|_| {
             let detail = format!(

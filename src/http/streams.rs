@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::http::header;
 use axum::response::Response;
 use http_body::{Frame, SizeHint};
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
@@ -56,7 +57,7 @@ impl Streams {
     }
 
     fn open(&self, key: Option<String>) -> Result<(OwnedSemaphorePermit, CancellationToken), Problem> {
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = self.keys.lock();
         let opened = keys.entry(key.clone()).or_insert_with(|| {
             let opened = Opened { places: Arc::new(Semaphore::new(self.most)), over: CancellationToken::new() };
             tokio::spawn(self.clone().look_after(key, opened.clone()));
@@ -78,7 +79,7 @@ impl Streams {
             }
             // While the database is away, what was last known holds.
             let over = matches!(self.service.access().opens(key.as_deref()).await, Ok(false));
-            let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut keys = self.keys.lock();
             if over || opened.places.available_permits() == self.most {
                 keys.remove(&key);
                 drop(keys);

@@ -1,9 +1,9 @@
 //! What a family's constructor asks for, without any weights.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
 use candle_core::{DType, Device, Tensor};
+use parking_lot::Mutex;
 
 use super::ModelError;
 use super::linear::LinearShape;
@@ -23,7 +23,7 @@ impl Blueprint {
     pub(super) fn of(folder: &Folder<'_>) -> Result<Self, ModelError> {
         let noted = Notebook::default();
         folder.visit(&noted)?;
-        Ok(noted.0.into_inner().unwrap_or_else(PoisonError::into_inner))
+        Ok(noted.0.into_inner())
     }
 }
 
@@ -33,7 +33,7 @@ struct Notebook(Mutex<Blueprint>);
 
 impl WeightSource for Notebook {
     fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
-        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut noted = self.0.lock();
         noted.weights.insert(name.to_owned(), shape.to_vec());
         // One value, broadcast with zero strides.
         // [shape of the weight]
@@ -41,7 +41,7 @@ impl WeightSource for Notebook {
     }
 
     fn adapter(&self, layer: &LinearShape) -> Option<Adapter> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).linears.push(layer.clone());
+        self.0.lock().linears.push(layer.clone());
         None
     }
 }

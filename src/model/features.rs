@@ -1,9 +1,10 @@
 //! Cached image features of a frozen vision tower.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use candle_core::Tensor;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::error::ModelError;
 use super::input::ImagePatches;
@@ -22,7 +23,7 @@ struct CachedFeatures {
 
 impl FeatureCache {
     fn seen(&self) -> MutexGuard<'_, HashMap<usize, CachedFeatures>> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock()
     }
 
     /// The features of `image`, from `encode` unless they are known. Two threads may compute the same at once; `encode`

@@ -5,10 +5,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use candle_core::quantized::QTensor;
 use candle_core::{DType, Device, Shape, Tensor, Var};
+use parking_lot::Mutex;
 
 use super::error::ModelError;
 use super::features::FeatureCache;
@@ -263,7 +264,7 @@ impl<F: Fn(&str, &[usize]) -> Vec<f32>> Initializer<F> {
 
     /// What was created.
     pub fn into_parameters(self) -> Parameters {
-        let vars = self.vars.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let vars = self.vars.into_inner();
         Parameters::new(vars, HashMap::new())
     }
 }
@@ -273,7 +274,7 @@ impl<F: Fn(&str, &[usize]) -> Vec<f32>> WeightSource for Initializer<F> {
         // [shape of the weight]
         let var = Var::from_vec((self.fill)(name, shape), Shape::from(shape), &self.device)?;
         let tensor = var.as_tensor().clone();
-        self.vars.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(name.to_owned(), var);
+        self.vars.lock().insert(name.to_owned(), var);
         Ok(tensor)
     }
 }

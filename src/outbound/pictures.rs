@@ -6,9 +6,10 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::http::header::LOCATION;
@@ -95,7 +96,7 @@ impl ImageFetcher {
             self.check(&uri)?;
             let answer = agent.get(uri.clone()).header("accept", "image/*").call();
             let mut answer = answer.map_err(|error| {
-                let refused = refusal.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let refused = refusal.lock().take();
                 refused.unwrap_or_else(|| format!("cannot be fetched: {error}"))
             })?;
             if !answer.status().is_redirection() {
@@ -176,7 +177,7 @@ impl Resolver for Guarded {
                 "is not fetched: its host is at {}, which is not an address of the public internet",
                 address.ip()
             );
-            *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+            *self.refusal.lock() = Some(why);
             return Err(ureq::Error::HostNotFound);
         }
         Ok(found)

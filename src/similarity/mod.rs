@@ -13,11 +13,12 @@ mod scorer;
 mod tokens;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use crate::domain::device::DeviceName;
 use crate::reward::{ImageTextModel, ImageTextModels, RewardError};
 use folder::Stamp;
+use parking_lot::Mutex;
 use scorer::Scorer;
 
 /// Opens checkpoints for one device, and caches the last one, so that consecutive trial requests read its weights once.
@@ -43,7 +44,7 @@ impl ImageTextModels for Checkpoints {
     fn open(&self, folder: &str) -> Result<Arc<dyn ImageTextModel>, RewardError> {
         let folder = Path::new(folder);
         let stamp = folder::stamp(folder)?;
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         if let Some(known) = last.as_ref().filter(|known| known.folder == folder && known.stamp == stamp) {
             return Ok(known.scorer.clone());
         }

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::mem;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use image::RgbImage;
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 /// Hash of an image's pixels.
@@ -41,7 +42,7 @@ impl Remembered {
 
     /// The vector of an image, if it is cached.
     pub(super) fn get(&self, key: &PictureKey) -> Option<Arc<[f32]>> {
-        let mut all = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.generations.lock();
         let vector = all.young.get(key).or_else(|| all.old.get(key)).cloned()?;
         all.add(*key, vector.clone(), self.capacity);
         Some(vector)
@@ -49,7 +50,7 @@ impl Remembered {
 
     /// Adds a vector.
     pub(super) fn add(&self, key: PictureKey, vector: Arc<[f32]>) {
-        self.generations.lock().unwrap_or_else(PoisonError::into_inner).add(key, vector, self.capacity);
+        self.generations.lock().add(key, vector, self.capacity);
     }
 }
 
@@ -70,7 +71,7 @@ mod tests {
     fn what_was_used_last_stays_and_the_rest_goes() {
         let remembered = Remembered::new(2);
         let add = |n: u8| remembered.add([n; 32], Arc::from([f32::from(n)]));
-        let knows = |n: u8| remembered.generations.lock().unwrap().young.contains_key(&[n; 32]);
+        let knows = |n: u8| remembered.generations.lock().young.contains_key(&[n; 32]);
         add(1);
         add(2);
         add(3);
@@ -79,7 +80,7 @@ mod tests {
         add(4);
         assert!(remembered.get(&[2; 32]).is_none());
         assert!(remembered.get(&[1; 32]).is_some() && remembered.get(&[4; 32]).is_some());
-        let all = remembered.generations.lock().unwrap();
+        let all = remembered.generations.lock();
         assert!(all.young.len() <= 2 && all.old.len() <= 2);
     }
 }

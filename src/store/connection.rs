@@ -9,11 +9,12 @@
 
 use std::fmt::{self, Debug, Formatter};
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
+use parking_lot::Mutex;
 use sqlx::pool::PoolConnection;
 use sqlx::{Database, Either, Execute, Executor, SqlStr};
 use tokio::runtime::Handle;
@@ -50,12 +51,12 @@ pub(super) struct Outage(Mutex<Option<Stopwatch>>);
 
 impl Outage {
     fn begin(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Stopwatch::start());
+        *self.0.lock() = Some(Stopwatch::start());
     }
 
     /// Was a connection of this age opened before the last outage?
     pub(super) fn outdates(&self, age: Duration) -> bool {
-        let since = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = *self.0.lock();
         since.is_some_and(|since| since.seconds() < age.as_secs_f64())
     }
 }

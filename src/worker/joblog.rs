@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
@@ -78,12 +79,12 @@ impl JobLog {
     }
 
     fn set(&self, open: Option<Open>) {
-        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = open;
+        *self.open.lock() = open;
     }
 
     /// Writes a line if a job is running.
     pub(super) fn say(&self, level: LogLevel, message: impl Into<String>) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         let Some(Open { writer, attempt }) = open.as_mut() else { return };
         let line = LogLine { time: self.clock.now(), level, attempt: *attempt, message: message.into() };
         // A tracing event would end up here again; a full disk is reported by everything else that writes.

@@ -1,8 +1,8 @@
 //! State shared by the heartbeat, the writer and the trainer's thread of one attempt.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::job::Wanted;
@@ -48,13 +48,13 @@ impl Shared {
 
     /// The first thing that went wrong outside the trainer.
     pub(super) fn fail(&self, message: String) {
-        let mut failure = self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut failure = self.failure.lock();
         failure.get_or_insert(message);
     }
 
     /// What went wrong outside the trainer, if anything.
     pub(super) fn failure(&self) -> Option<String> {
-        self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.failure.lock().clone()
     }
 
     /// Was the job cancelled?

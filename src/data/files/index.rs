@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::io::{BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
-use std::sync::Mutex;
+
+use parking_lot::Mutex;
 
 const ENTRY: usize = 32;
 
@@ -70,7 +71,7 @@ impl Index {
     /// The entry at `position`, which must be below the number of entries.
     pub(super) fn get(&self, position: u64) -> std::io::Result<Entry> {
         let mut bytes = [0; ENTRY];
-        let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut file = self.file.lock();
         file.seek(SeekFrom::Start(position * ENTRY as u64))?;
         file.read_exact(&mut bytes)?;
         let mut values = [0_u64; 4];

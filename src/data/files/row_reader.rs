@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::cell::{Row, size};
 use super::index::Entry;
@@ -148,7 +150,7 @@ impl RowReader {
     /// A row of Parquet. A group whose rows were passed is read from its beginning again.
     fn of_group(&self, entry: &Entry, path: &Path) -> Result<Arc<Row>, String> {
         // Locked while decoding, so that a group is not decoded twice.
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cache = self.cache.lock();
         let Cache { files, groups } = &mut *cache;
         let key = (entry.file, entry.at);
         if let Some(at) = groups.iter().position(|(known, _)| *known == key) {

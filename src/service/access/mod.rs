@@ -9,7 +9,7 @@ pub mod tickets;
 pub(in crate::service) use quotas::over;
 
 use std::ops::Deref;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -107,7 +107,7 @@ impl Access {
 
     /// Was there ever a key? While the database is away, what was last known holds; and a yes stays one.
     async fn had_keys(&self) -> Result<bool> {
-        let known = || *self.keyed.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || *self.keyed.lock();
         if known() == Some(true) {
             return Ok(true);
         }
@@ -118,7 +118,7 @@ impl Access {
             None => asked.await,
         };
         match answer {
-            Ok(found) => Ok(*self.keyed.lock().unwrap_or_else(PoisonError::into_inner).insert(found)),
+            Ok(found) => Ok(*self.keyed.lock().insert(found)),
             Err(error) => known().ok_or_else(|| error.into()),
         }
     }

@@ -2,7 +2,6 @@
 //! nothing is removed from the artifact store.
 
 use std::path::Path;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -77,7 +76,7 @@ impl Datasets {
     /// Seconds for which this server has not been heard of, as far as this process has watched. Clocks do not matter
     /// here.
     fn silence_of(&self, server: &str, holder: &DatasetHolder) -> f64 {
-        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut heard = self.heard.lock();
         let last = heard.entry(server.to_owned()).or_insert_with(|| (holder.heard_at, Stopwatch::start()));
         if last.0 != holder.heard_at {
             *last = (holder.heard_at, Stopwatch::start());

@@ -2,7 +2,8 @@
 //! the bytes, and the same request goes on where it stopped.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::entry::ModelEntry;
 use crate::domain::model::{DownloadProgress, ModelState};
@@ -13,7 +14,7 @@ pub(in crate::service) struct Downloads(Mutex<BTreeMap<String, ModelEntry>>);
 
 impl Downloads {
     fn entries(&self) -> MutexGuard<'_, BTreeMap<String, ModelEntry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Everything, by name.

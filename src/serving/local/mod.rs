@@ -15,10 +15,11 @@ mod score;
 mod thread;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OnceCell, mpsc, oneshot};
 use tracing::Instrument as _;
 
@@ -96,7 +97,7 @@ impl LocalEngine {
     }
 
     fn slots(&self) -> MutexGuard<'_, Vec<Slot>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+        self.slots.lock()
     }
 
     /// The model, loaded if needed; the least recently used model is unloaded to make room.

@@ -1,6 +1,6 @@
 //! The state of a generation that has left the queue.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::job::{GenerateJob, RawEvent};
 use crate::clock::Stopwatch;
@@ -37,7 +37,7 @@ impl Running {
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+        self.progress.lock()
     }
 
     /// Has it failed, been cancelled, or lost its client?

@@ -1,9 +1,10 @@
 //! Fused attention as operations of candle's graph: one over three tensors, one over queries, keys and values in one
 //! tensor.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor};
+use parking_lot::Mutex;
 
 use super::super::strided::{self, Guard, StridedView};
 use super::backward::{self, Place};
@@ -25,7 +26,7 @@ pub(super) fn attention(
     let mixed = strided::rows_of(q)?.apply_op3(&strided::rows_of(k)?, &strided::rows_of(v)?, op)?;
     let probabilities = match keep {
         Some(from) => {
-            let values = std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner));
+            let values = std::mem::take(&mut *kept.lock());
             let (rows, queries, heads, _) = q.dims4()?;
             // [batch, heads, kept queries, keys]
             Some(Tensor::from_vec(values, (rows, heads, queries - from.min(queries), k.dim(1)?), &Device::Cpu)?)
@@ -87,7 +88,7 @@ impl CustomOp3 for Attention {
             StridedView::new(v.as_slice()?, v_layout)?,
         ];
         let out = self.with(views, sizes, |problem| Ok(forward::run(problem, self.keep)))?;
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = out.probabilities;
+        *self.kept.lock() = out.probabilities;
         let shape = (sizes.rows, sizes.queries, sizes.heads * sizes.dim);
         Ok((CpuStorage::F32(out.mixed), shape.into()))
     }
