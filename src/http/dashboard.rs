@@ -51,11 +51,7 @@ fn version() -> String {
         hash.update(content.len().to_le_bytes());
         hash.update(content);
     }
-    hex(&hash.finalize()[..6])
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+    hex::encode(&hash.finalize()[..6])
 }
 
 fn find(path: &str) -> Option<&'static [u8]> {
@@ -85,7 +81,7 @@ async fn file(
 
 fn embedded(path: &str, keep: &'static str, headers: &HeaderMap) -> Option<Response> {
     let content = find(path)?;
-    Some(respond(path, &hex(&Sha256::digest(content)[..12]), keep, headers, content.to_vec()))
+    Some(respond(path, &hex::encode(&Sha256::digest(content)[..12]), keep, headers, content.to_vec()))
 }
 
 fn missing(path: &str) -> Response {

@@ -53,8 +53,7 @@ impl HttpWebhooks {
         mac.update(timestamp.as_bytes());
         mac.update(b".");
         mac.update(body);
-        let bytes = mac.finalize().into_bytes();
-        Ok(bytes.iter().fold("sha256=".to_owned(), |text, byte| text + &format!("{byte:02x}")))
+        Ok(format!("sha256={}", hex::encode(mac.finalize().into_bytes())))
     }
 
     fn attempt(&self, agent: &ureq::Agent, question: &Question<'_>) -> Result<Vec<u8>, Failure> {

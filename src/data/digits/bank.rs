@@ -2,7 +2,6 @@
 
 use sha2::{Digest, Sha256};
 
-use super::hex;
 use crate::data::random::Rng;
 use crate::data::{DataError, Split};
 
@@ -72,7 +71,7 @@ impl DigitBank {
 
     /// Changes whenever an image or label changes.
     pub(super) fn fingerprint(&self) -> String {
-        hex(&Sha256::new().chain_update(&self.sheet).chain_update(&self.labels).finalize())
+        hex::encode(Sha256::new().chain_update(&self.sheet).chain_update(&self.labels).finalize())
     }
 }
 

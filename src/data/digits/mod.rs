@@ -109,7 +109,7 @@ impl Dataset for DigitsTask {
 
     fn fingerprint(&self) -> String {
         let text = format!("{VERSION} {:?} {TRAIN_ROWS} {EVAL_ROWS} {}", self.config, self.bank.fingerprint());
-        hex(&Sha256::digest(text))
+        hex::encode(Sha256::digest(text))
     }
 }
 
@@ -124,12 +124,4 @@ fn example(index: u64, scene: Scene, demonstrate: impl Fn(&Scene) -> String) -> 
         system: None,
         source: None,
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -4,8 +4,6 @@
 //! passwords that people choose and attackers can guess; 2^256 values cannot be guessed, and a slow hash would delay
 //! every request.
 
-use std::fmt::Write as _;
-
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
@@ -54,14 +52,7 @@ impl Secret {
 fn random() -> Result<String> {
     let bits = clock::secret_bits()
         .map_err(|error| ServiceError::Internal(format!("no random numbers available: {error}")))?;
-    Ok(hex(&bits))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    Ok(hex::encode(bits))
 }
 
 /// The public part of what claims to be a key's secret.
@@ -72,7 +63,7 @@ pub fn prefix(secret: &str) -> Option<&str> {
 
 /// What is kept of a secret.
 pub fn hash(secret: &str) -> String {
-    hex(&Sha256::digest(secret.as_bytes()))
+    hex::encode(Sha256::digest(secret.as_bytes()))
 }
 
 /// Does the secret match the hash `expected`? The comparison takes constant time.
