@@ -95,29 +95,6 @@ pub trait Algorithm: Send + Sync + std::fmt::Debug {
     fn loss(&self, responses: &[ResponseTokens<'_>], totals: BatchTotals) -> Result<LossOutput, AlgorithmError>;
 }
 
-/// The needs one by one, for those who ask for a single one.
-impl dyn Algorithm + '_ {
-    /// [`Needs::old_logprobs`].
-    pub fn uses_old_logprobs(&self) -> bool {
-        self.needs().old_logprobs
-    }
-
-    /// [`Needs::reference`].
-    pub fn uses_reference(&self) -> bool {
-        self.needs().reference
-    }
-
-    /// [`Needs::entropy_coef`].
-    pub fn entropy_coef(&self) -> f64 {
-        self.needs().entropy_coef
-    }
-
-    /// [`Needs::masked_view`].
-    pub fn masked_view(&self) -> Option<MaskedView> {
-        self.needs().masked_view
-    }
-}
-
 /// Holds every setting of a method against the table of fields.
 ///
 /// # Errors

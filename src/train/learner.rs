@@ -178,14 +178,14 @@ impl Learner<'_> {
         let layout = self.layout(rows)?;
         let masked_rows = masked_rows(rows, algorithm);
         let masked_layout = if masked_rows.is_empty() { None } else { Some(self.masked_layout(&masked_rows)?) };
-        let tells_entropy = algorithm.uses_old_logprobs() && rows.iter().any(|row| row.old_logprobs.is_empty());
+        let tells_entropy = algorithm.needs().old_logprobs && rows.iter().any(|row| row.old_logprobs.is_empty());
         let mut pass = self.read(&layout, tells_entropy)?;
         let masked = masked_layout.as_ref().map(|layout| self.read(layout, false)).transpose()?;
         let masked_logprobs = masked.as_ref().map(|pass| pass.scores.logprobs.as_slice());
         let loss = algorithm.loss(&responses(rows, &pass.scores.logprobs, masked_logprobs), totals)?;
         let scored = by_row(rows, std::mem::take(&mut pass.scores));
         // The objective is a plain function of the log-probs: its exact derivatives are where the backward pass starts.
-        let entropy_coef = algorithm.entropy_coef();
+        let entropy_coef = algorithm.needs().entropy_coef;
         let entropy = (entropy_coef > 0.0).then(|| entropy_slopes(rows, &loss, entropy_coef));
         let slopes: Vec<f32> = loss.responses.iter().flat_map(|r| r.grad_logprobs.iter().map(|g| *g as f32)).collect();
         let mut gradients = Gradients::default();
@@ -265,7 +265,7 @@ fn chosen<'r>(rows: &[&'r TrainRow], batch: &[usize]) -> Vec<&'r TrainRow> {
 
 /// Rows that the loss looks at a second time, with their masked images.
 fn masked_rows<'r>(rows: &[&'r TrainRow], algorithm: &dyn Algorithm) -> Vec<&'r TrainRow> {
-    if !algorithm.masked_view().is_some_and(|view| view.in_loss) {
+    if !algorithm.needs().masked_view.is_some_and(|view| view.in_loss) {
         return Vec::new();
     }
     rows.iter().copied().filter(|row| row.masked_images.is_some()).collect()

@@ -68,7 +68,7 @@ impl Trainer<'_> {
         metrics.set("loss/total", updates.total_loss());
         let stats = &updates.stats;
         metrics.set("policy/kl", stats.approx_kl());
-        if self.step.algorithm.uses_reference() {
+        if self.step.algorithm.needs().reference {
             metrics.set("policy/reference_kl", stats.reference_kl());
         }
         metrics.set("policy/clip_fraction_low", stats.clip_fraction_low());

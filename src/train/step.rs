@@ -82,7 +82,7 @@ impl TrainingStep {
     ) -> Result<Self, TrainError> {
         let algorithm = algorithm::build(&spec.method)?;
         let device = open_device(device)?;
-        let policy = Policy::open(&spec, model_dir, from, &device, algorithm.uses_reference())?;
+        let policy = Policy::open(&spec, model_dir, from, &device, algorithm.needs().reference)?;
         let info = policy.tracked.info();
         let processor = Processor::from_dir(policy.folder.dir(), info).map_err(TrainError::PromptSettings)?;
         let reward = reward::build_with(&spec.reward, rewards)?;
@@ -142,7 +142,7 @@ impl TrainingStep {
         // Ratios to the sampler, states that predict and masked views are known from a pass of their own only.
         let seen_before = self.spec.rollout.correction_cap.is_none()
             && !self.focuses_on_predicting()
-            && self.algorithm.masked_view().is_none_or(|view| view.in_loss);
+            && self.algorithm.needs().masked_view.is_none_or(|view| view.in_loss);
         one_update && seen_before
     }
 
@@ -151,7 +151,7 @@ impl TrainingStep {
         let learner = self.learner();
         let read = sequences(groups);
         let mut scored = learner.score(&read)?;
-        if self.algorithm.masked_view().is_some_and(|view| !view.in_loss) {
+        if self.algorithm.needs().masked_view.is_some_and(|view| !view.in_loss) {
             for (score, dependency) in scored.iter_mut().zip(learner.dependency(&read)?) {
                 score.dependency = dependency;
             }
@@ -168,7 +168,7 @@ impl TrainingStep {
     /// A prompt's images with patches hidden, where the objective looks at them. The stream depends on seed and
     /// position only, so a resumed run hides the same ones.
     fn masked_images(&self, group: &Group) -> Option<Vec<Arc<ImagePatches>>> {
-        let view = self.algorithm.masked_view()?;
+        let view = self.algorithm.needs().masked_view?;
         let images = &group.prompt.sequence.images;
         let mut rng = stream(&[self.spec.seed, MASK_STREAM, group.prompt.cursor]);
         group.has_image().then(|| hide_at_random(images, view.ratio, &mut rng))
@@ -200,7 +200,7 @@ impl TrainingStep {
     fn learner(&self) -> Learner<'_> {
         let temperature = if matches!(self.spec.method, Method::Sft(_)) { 1.0 } else { self.spec.rollout.temperature };
         // A masked view in the loss is a second graph at the same time.
-        let graphs = if self.algorithm.masked_view().is_some_and(|view| view.in_loss) { 2 } else { 1 };
+        let graphs = if self.algorithm.needs().masked_view.is_some_and(|view| view.in_loss) { 2 } else { 1 };
         Learner {
             checkpointing: self.spec.train.gradient_checkpointing,
             predicting: self.focuses_on_predicting(),
