@@ -70,6 +70,16 @@ def count(statuses, sides):
         statuses[status] = statuses.get(status, 0) + 1
 
 
+def several_owners(place, sides, created, path, name):
+    """What is wrong after a race of two projects: one must have won, and `name` must be its project's."""
+    won = [winners(side, (created,)) for side in sides]
+    owner = place.ask('GET', f'{path}/{name}')[1].get('project')
+    right = ['pa', 'pb'][won.index(1)] if sorted(won) == [0, 1] else None
+    if owner == right and clear(sides[0] + sides[1], name):
+        return []
+    return [f'{won} won, it is of {owner}, {refusals(sides)}']
+
+
 def models(place, name):
     statuses, problems = {}, []
     for turn in range(ROUNDS):
@@ -77,11 +87,7 @@ def models(place, name):
         body = lambda at: {'name': model, 'source': {'path': f'{place.roots}/{("pa", "pb")[at % 2]}'}}
         sides = place.race('POST', '/v1/models', body)
         count(statuses, sides)
-        won = [winners(side, (201,)) for side in sides]
-        owner = place.ask('GET', f'/v1/models/{model}')[1].get('project')
-        right = ['pa', 'pb'][won.index(1)] if sorted(won) == [0, 1] else None
-        if owner != right or not clear(sides[0] + sides[1], model):
-            problems.append(f'{won} won, it is of {owner}, {refusals(sides)}')
+        problems += several_owners(place, sides, 201, '/v1/models', model)
     return row(f'{name}: {ROUNDS} times 8 registrations of a model under one name, two projects', 'one 201, and its project has it; the others 409',
                told(statuses, problems), not problems)
 
@@ -92,11 +98,7 @@ def datasets(place, name):
         dataset = f'race{turn}'
         sides = place.race('POST', '/v1/datasets', lambda _: {'name': dataset, 'source': {'upload': 'parts'}})
         count(statuses, sides)
-        won = [winners(side, (202,)) for side in sides]
-        owner = place.ask('GET', f'/v1/datasets/{dataset}')[1].get('project')
-        right = ['pa', 'pb'][won.index(1)] if sorted(won) == [0, 1] else None
-        if owner != right or not clear(sides[0] + sides[1], dataset):
-            problems.append(f'{won} won, it is of {owner}')
+        problems += several_owners(place, sides, 202, '/v1/datasets', dataset)
     return row(f'{name}: {ROUNDS} times 8 uploads of a data set under one name, two projects', 'one 202, and its project has it; the others 409',
                told(statuses, problems), not problems)
 
