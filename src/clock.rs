@@ -11,6 +11,8 @@ use uuid::Uuid;
 pub trait Clock: Send + Sync {
     /// The current UTC time, to the millisecond (the resolution that the databases keep).
     fn now(&self) -> DateTime<Utc>;
+    /// A moment for measuring how much time has passed: setting the clock does not move it.
+    fn instant(&self) -> Instant;
 }
 
 /// The machine's clock.
@@ -21,6 +23,10 @@ impl Clock for SystemClock {
     fn now(&self) -> DateTime<Utc> {
         truncate(Utc::now())
     }
+
+    fn instant(&self) -> Instant {
+        Instant::now()
+    }
 }
 
 /// The machine's clock in its own time zone, for texts that tell the date.
@@ -30,24 +36,34 @@ pub fn local_time() -> NaiveDateTime {
 
 /// A clock that moves only when told to; for tests of leases and retention.
 #[derive(Debug)]
-pub struct FakeClock(Mutex<DateTime<Utc>>);
+pub struct FakeClock(Mutex<(DateTime<Utc>, Instant)>);
 
 impl FakeClock {
     /// A clock that is stopped at `start`.
     pub fn new(start: DateTime<Utc>) -> Self {
-        Self(Mutex::new(truncate(start)))
+        Self(Mutex::new((truncate(start), Instant::now())))
     }
 
-    /// Moves the clock forward.
+    /// Lets time pass.
     pub fn advance(&self, by: Duration) {
-        let mut now = self.0.lock();
-        *now += TimeDelta::from_std(by).unwrap_or(TimeDelta::MAX);
+        let mut time = self.0.lock();
+        time.0 += TimeDelta::from_std(by).unwrap_or(TimeDelta::MAX);
+        time.1 += by;
+    }
+
+    /// Sets the clock forward or back, while no time passes.
+    pub fn jump(&self, by: TimeDelta) {
+        self.0.lock().0 += by;
     }
 }
 
 impl Clock for FakeClock {
     fn now(&self) -> DateTime<Utc> {
-        *self.0.lock()
+        self.0.lock().0
+    }
+
+    fn instant(&self) -> Instant {
+        self.0.lock().1
     }
 }
 

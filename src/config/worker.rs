@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::domain::job::LONGEST_RETRY_PAUSE;
+
 /// Times of the worker and of its supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WorkerTimings {
@@ -55,7 +57,7 @@ impl Default for WorkerTimings {
             presence: Duration::from_secs(5),
             flush: Duration::from_millis(100),
             retry_first: Duration::from_secs(5),
-            retry_most: Duration::from_mins(5),
+            retry_most: LONGEST_RETRY_PAUSE,
             restart_first: Duration::from_millis(500),
             restart_most: Duration::from_secs(30),
             stop_grace: GRACE,

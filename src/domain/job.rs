@@ -1,6 +1,7 @@
 //! Jobs: their settings, state and lease.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -66,6 +67,10 @@ pub struct Job {
     /// When it reached a final state.
     pub finished_at: Option<DateTime<Utc>>,
 }
+
+/// The longest pause before another attempt. One that is further off was written by a host whose clock is ahead, and
+/// is over.
+pub const LONGEST_RETRY_PAUSE: Duration = Duration::from_mins(5);
 
 /// A worker's lease of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -9,6 +9,7 @@ mod error;
 mod figures;
 mod filter;
 mod json;
+mod leases;
 mod lineage;
 mod lock;
 mod points;

@@ -10,6 +10,7 @@ use crate::store::figures::{add_counter, add_jobs, add_run, lost_leases};
 use crate::store::rows;
 use crate::store::traits::FigureStore;
 
+use super::queue::longest_wait;
 use super::{SqlStore, Write};
 
 const JOBS: &str = "SELECT state, count(*) AS jobs, CAST(sum(attempt) AS BIGINT) AS claims FROM jobs GROUP BY state";
@@ -27,7 +28,8 @@ impl FigureStore for SqlStore {
         for row in sqlx::query(JOBS).fetch_all(self.reads()).await? {
             add_jobs(&mut figures, &row)?;
         }
-        let waiting = sqlx::query(WAITING).bind(self.now()).fetch_one(self.reads()).await?;
+        let now = self.now();
+        let waiting = sqlx::query(WAITING).bind(now).bind(longest_wait(now)).fetch_one(self.reads()).await?;
         let since: Option<i64> = waiting.try_get("since")?;
         figures.waiting_since = since.map(|since| rows::time_of(since, "since")).transpose()?;
         for row in sqlx::query(COUNTERS).fetch_all(self.reads()).await? {

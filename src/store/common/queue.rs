@@ -7,30 +7,58 @@ use sqlx::Row as _;
 use tracing::instrument;
 
 use crate::domain::figures::LeaseLoss;
-use crate::domain::job::{Job, LeaseToken, LeasedJob, Transition, Wanted};
+use crate::domain::job::{Job, LONGEST_RETRY_PAUSE, LeaseToken, LeasedJob, Transition, Wanted};
 use crate::domain::spec::{DeviceClass, SPEC_VERSION};
 use crate::store::change::{Change, expiry_reason};
 use crate::store::error::{Result, lease_lost};
+use crate::store::leases::HeldLease;
 use crate::store::rows;
 use crate::store::traits::{ClaimRequest, Failure, QueueStore};
 use crate::store::{millis, wanted};
 
 use super::transition::{apply, load_held, settle_model};
-use super::{SqlStore, Write, figures, locks};
+use super::{Row, SqlStore, Write, figures, locks};
 
 const HAS_WORK: &str = include_str!("../sql/queue_has_work.sql");
-const DUE: &str = include_str!("../sql/leases_due.sql");
+const LEASES_HELD: &str = include_str!("../sql/leases_held.sql");
 const TTL: &str = "UPDATE jobs SET lease_ttl = $1 WHERE id = $2";
 const CRASHED: &str = "UPDATE workers SET state = 'crashed', job_id = NULL WHERE id = $1";
 const EXTEND: &str = "UPDATE jobs SET lease_expires_at = $1, lease_ttl = $4 \
     WHERE id = $2 AND attempt = $3 AND lease_worker IS NOT NULL RETURNING state";
 
+/// A lease of which the database does not say how long it holds: an earlier program took it.
+const USUAL_TTL: i64 = 30_000;
+
 impl SqlStore {
-    /// Is there a lease to be noted or to be ended? A read: most looks find nothing.
-    async fn leases_are_due(&self) -> Result<bool> {
-        let now = self.now();
-        Ok(self.one(|| sqlx::query(DUE).bind(now)).await?.try_get("due")?)
+    /// Looks at every lease. Was one of them not extended for its whole time? A read: most looks find nothing.
+    async fn leases_are_overdue(&self) -> Result<bool> {
+        let rows = self.all(|| sqlx::query(LEASES_HELD)).await?;
+        let held = rows.iter().map(held_lease).collect::<Result<_>>()?;
+        Ok(self.leases.look(self.clock.instant(), held))
     }
+
+    /// Ends the leases that the last look found overdue.
+    pub(in super::super) async fn end_overdue_leases(&self) -> Result<Vec<Job>> {
+        let overdue = self.leases.overdue();
+        if overdue.is_empty() {
+            return Ok(Vec::new());
+        }
+        let now = self.now();
+        let mut tx = self.write().await?;
+        let jobs = end_leases(&mut tx, now, &overdue).await?;
+        tx.commit().await?;
+        Ok(jobs)
+    }
+}
+
+fn held_lease(row: &Row) -> Result<HeldLease> {
+    let ttl: Option<i64> = row.try_get("lease_ttl")?;
+    Ok(HeldLease {
+        job_id: row.try_get("id")?,
+        attempt: row.try_get("attempt")?,
+        expires_at: row.try_get("lease_expires_at")?,
+        ttl: Duration::from_millis(ttl.unwrap_or(USUAL_TTL).unsigned_abs()),
+    })
 }
 
 #[async_trait]
@@ -38,12 +66,15 @@ impl QueueStore for SqlStore {
     #[instrument(level = "debug", skip_all)]
     async fn has_work(&self, device: DeviceClass) -> Result<bool> {
         let now = self.now();
-        let read = || sqlx::query(HAS_WORK).bind(rows::device_name(device)).bind(now).bind(SPEC_VERSION);
-        Ok(self.one(read).await?.try_get("has_work")? || self.leases_are_due().await?)
+        let read = || {
+            sqlx::query(HAS_WORK).bind(rows::device_name(device)).bind(now).bind(SPEC_VERSION).bind(longest_wait(now))
+        };
+        Ok(self.leases_are_overdue().await? || self.one(read).await?.try_get("has_work")?)
     }
 
     #[instrument(level = "debug", skip_all, fields(worker = request.worker_id))]
     async fn claim(&self, request: &ClaimRequest) -> Result<Option<LeasedJob>> {
+        self.end_overdue_leases().await?;
         self.claim_next(request).await
     }
 
@@ -74,7 +105,9 @@ impl QueueStore for SqlStore {
         let job = load_held(&mut tx, token).await?;
         let change = match failure.retry_after {
             None => Change::new(Transition::Fail, &failure.message),
-            Some(pause) => Change::put_back(&job, &failure.message, Some(now.saturating_add(millis(pause)))),
+            Some(pause) => {
+                Change::put_back(&job, &failure.message, Some(longest_wait(now).min(now.saturating_add(millis(pause)))))
+            }
         };
         let job = apply(&mut tx, now, &job, &change).await?;
         tx.commit().await?;
@@ -95,14 +128,10 @@ impl QueueStore for SqlStore {
 
     #[instrument(level = "debug", skip_all)]
     async fn expire_leases(&self) -> Result<Vec<Job>> {
-        if !self.leases_are_due().await? {
+        if !self.leases_are_overdue().await? {
             return Ok(Vec::new());
         }
-        let now = self.now();
-        let mut tx = self.write().await?;
-        let jobs = expire(&mut tx, now).await?;
-        tx.commit().await?;
-        Ok(jobs)
+        self.end_overdue_leases().await
     }
 
     #[instrument(level = "debug", skip_all, fields(worker = worker_id))]
@@ -144,6 +173,7 @@ async fn next(tx: &mut Write, now: i64, request: &ClaimRequest) -> Result<Option
             .bind(now)
             .bind(SPEC_VERSION)
             .bind(passed)
+            .bind(longest_wait(now))
             .fetch_optional(&mut *tx)
             .await?;
         let Some(row) = row else { return Ok(None) };
@@ -155,11 +185,18 @@ async fn next(tx: &mut Write, now: i64, request: &ClaimRequest) -> Result<Option
     }
 }
 
-/// Notes the leases that are not extended, and ends those that ran out.
-pub(in super::super) async fn expire(tx: &mut Write, now: i64) -> Result<Vec<Job>> {
-    sqlx::query(locks::NOTE_LEASES).bind(now).execute(&mut *tx).await?;
+/// Until when the next attempt of a job waits at most.
+pub(in super::super) fn longest_wait(now: i64) -> i64 {
+    now.saturating_add(millis(LONGEST_RETRY_PAUSE))
+}
+
+/// Ends these leases, each where it has not been extended in the meantime.
+async fn end_leases(tx: &mut Write, now: i64, overdue: &[HeldLease]) -> Result<Vec<Job>> {
     let mut jobs = Vec::new();
-    for row in sqlx::query(locks::LEASES_EXPIRED).bind(now).fetch_all(&mut *tx).await? {
+    for lease in overdue {
+        let unchanged =
+            sqlx::query(locks::LEASE_OVERDUE).bind(&lease.job_id).bind(lease.attempt).bind(lease.expires_at);
+        let Some(row) = unchanged.fetch_optional(&mut *tx).await? else { continue };
         let job = rows::job(&row)?;
         let reason = expiry_reason(&job);
         jobs.push(apply(tx, now, &job, &Change::put_back(&job, &reason, None)).await?);

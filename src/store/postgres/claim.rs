@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::Row as _;
 
-use super::common::queue::{expire, take_next};
+use super::common::queue::take_next;
 use super::common::transition::Applied;
 use super::{SqlStore, Write, locks};
 use crate::domain::job::{Job, LeasedJob};
@@ -18,13 +18,9 @@ use crate::store::traits::{ClaimRequest, QueueStore as _};
 /// behind, as they are when many jobs came at once, the planner would rather sort the whole queue, and every claim
 /// again.
 const BEGIN: &str = "BEGIN; SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off";
-/// Takes the lock $2 only where there is something to count; tells on the same way whether leases are due at the time
-/// $1.
-const COUNT_ALONE: &str = concat!(
-    "SELECT CASE WHEN EXISTS (SELECT 1 FROM project_quotas) THEN pg_advisory_xact_lock($2) IS NULL END AS alone, (",
-    include_str!("../sql/leases_due.sql"),
-    ") AS expired"
-);
+/// Takes the lock $1 only where there is something to count.
+const COUNT_ALONE: &str =
+    "SELECT CASE WHEN EXISTS (SELECT 1 FROM project_quotas) THEN pg_advisory_xact_lock($1) IS NULL END";
 /// The transition with its event ($12 to $15), and whether other jobs wait for it: one way to the server and back.
 const UPDATE: &str = concat!(
     "WITH changed AS (",
@@ -60,19 +56,13 @@ impl SqlStore {
     async fn try_claim(&self, request: &ClaimRequest) -> Result<Option<LeasedJob>> {
         let now = self.now();
         let mut tx = self.write_with(BEGIN).await?;
-        if count_alone(&mut tx, now).await? {
-            expire(&mut tx, now).await?;
-        }
+        // Where projects have limits, one claim at a time counts and takes: two at once would both find the last place
+        // free.
+        sqlx::query(COUNT_ALONE).bind(locks::QUOTAS).execute(&mut tx).await?;
         let leased = take_next(&mut tx, now, request).await?;
         tx.commit().await?;
         Ok(leased)
     }
-}
-
-/// Begins a claim. Where projects have limits, one claim at a time counts and takes: two at once would both find the
-/// last place free. Returns whether there are leases to note or to expire.
-async fn count_alone(tx: &mut Write, now: i64) -> Result<bool> {
-    Ok(sqlx::query(COUNT_ALONE).bind(now).bind(locks::QUOTAS).fetch_one(&mut *tx).await?.try_get("expired")?)
 }
 
 /// Writes a transition with its event.

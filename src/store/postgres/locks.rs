@@ -13,10 +13,9 @@ pub(super) const JOBS_OF_WORKER: &str = concat!(include_str!("../sql/jobs_of_wor
 /// The next job that no other claim is taking.
 pub(super) const NEXT_JOB: &str =
     concat!(include_str!("../sql/queue_next.sql"), "FOR NO KEY UPDATE OF job SKIP LOCKED");
-pub(super) const NOTE_LEASES: &str = include_str!("sql/leases_look.sql");
 /// A row that is locked is being dealt with: its worker has just been heard of, or another server expires it.
-pub(super) const LEASES_EXPIRED: &str =
-    concat!(include_str!("../sql/leases_expired.sql"), "FOR NO KEY UPDATE SKIP LOCKED");
+pub(super) const LEASE_OVERDUE: &str =
+    concat!(include_str!("../sql/lease_overdue.sql"), "FOR NO KEY UPDATE SKIP LOCKED");
 pub(super) const LATER_CHECKPOINTS: &str = concat!(
     include_str!("../sql/checkpoint_select.sql"),
     include_str!("../sql/checkpoints_later.sql"),

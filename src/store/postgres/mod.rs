@@ -25,6 +25,7 @@ use self::common::{Statement, migrate};
 use crate::clock::{Clock, Stopwatch};
 use crate::store::connection::{self, Deadlines, Dialect, Outage};
 use crate::store::error::{Result, StoreError};
+use crate::store::leases::LeaseWatch;
 use crate::store::schema::Migrations;
 
 /// Connections of one process at most; they are opened when they are needed.
@@ -67,6 +68,7 @@ impl Dialect for Postgres {
 pub(super) struct SqlStore {
     pool: Pool,
     clock: Arc<dyn Clock>,
+    leases: LeaseWatch,
 }
 
 impl SqlStore {
@@ -98,7 +100,7 @@ impl SqlStore {
             }
             Migrations::Check => migrate::check(pool.begin("BEGIN").await?.connection()?).await?,
         }
-        Ok(Self { pool, clock })
+        Ok(Self { pool, clock, leases: LeaseWatch::default() })
     }
 
     /// Begins a write.

@@ -1,4 +1,5 @@
--- May a claim find something? $1 the device's class, $2 the time, $3 the newest form of settings that this program knows.
+-- May a claim find something? $1 the device's class, $2 the time, $3 the newest form of settings that this program knows,
+-- $4 the time after which no attempt waits.
 SELECT
     EXISTS (
         SELECT 1
@@ -22,7 +23,7 @@ SELECT
                     true
                 )
             )
-            AND (not_before IS NULL OR not_before <= $2)
+            AND (not_before IS NULL OR not_before <= $2 OR (attempt > 0 AND not_before > $4))
             AND (
                 after_job IS NULL
                 OR EXISTS (SELECT 1 FROM jobs AS earlier WHERE earlier.id = job.after_job AND earlier.state = 'succeeded')

@@ -1,5 +1,5 @@
 -- The next job for a device: $1 its class, $2 the time, $3 the newest form of settings that this
--- program knows, $4 how many to pass over.
+-- program knows, $4 how many to pass over, $5 the time after which no attempt waits.
 SELECT *
 FROM jobs AS job
 WHERE state = 'queued'
@@ -21,7 +21,7 @@ WHERE state = 'queued'
             true
         )
     )
-    AND (not_before IS NULL OR not_before <= $2)
+    AND (not_before IS NULL OR not_before <= $2 OR (attempt > 0 AND not_before > $5))
     AND (
         after_job IS NULL
         OR EXISTS (SELECT 1 FROM jobs AS earlier WHERE earlier.id = job.after_job AND earlier.state = 'succeeded')

@@ -1,7 +1,7 @@
 //! How a job is claimed, and how its state changes.
 
 use super::common::events;
-use super::common::queue::{expire, take_next};
+use super::common::queue::take_next;
 use super::common::transition::Applied;
 use super::{SqlStore, Write};
 use crate::domain::job::{Job, LeasedJob};
@@ -17,7 +17,6 @@ impl SqlStore {
     pub(super) async fn claim_next(&self, request: &ClaimRequest) -> Result<Option<LeasedJob>> {
         let now = self.now();
         let mut tx = self.write().await?;
-        expire(&mut tx, now).await?;
         let leased = take_next(&mut tx, now, request).await?;
         tx.commit().await?;
         Ok(leased)

@@ -14,8 +14,7 @@ pub(super) const LEASE_HELD: &str = include_str!("../sql/lease_held.sql");
 pub(super) const JOBS_WAITING: &str = include_str!("../sql/jobs_waiting.sql");
 pub(super) const JOBS_OF_WORKER: &str = include_str!("../sql/jobs_of_worker.sql");
 pub(super) const NEXT_JOB: &str = include_str!("../sql/queue_next.sql");
-pub(super) const NOTE_LEASES: &str = include_str!("sql/leases_look.sql");
-pub(super) const LEASES_EXPIRED: &str = include_str!("../sql/leases_expired.sql");
+pub(super) const LEASE_OVERDUE: &str = include_str!("../sql/lease_overdue.sql");
 pub(super) const LATER_CHECKPOINTS: &str =
     concat!(include_str!("../sql/checkpoint_select.sql"), include_str!("../sql/checkpoints_later.sql"));
 pub(super) const DATASET: &str = include_str!("../sql/dataset_by_id.sql");

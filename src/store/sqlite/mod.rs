@@ -29,6 +29,7 @@ use self::common::{Statement, migrate};
 use crate::clock::Clock;
 use crate::store::connection::{self, Deadlines, Dialect, Outage};
 use crate::store::error::{Result, StoreError};
+use crate::store::leases::LeaseWatch;
 use crate::store::schema::Migrations;
 
 const BEGIN: &str = "BEGIN IMMEDIATE";
@@ -60,6 +61,7 @@ pub(super) struct SqlStore {
     writer: Pool,
     readers: Pool,
     clock: Arc<dyn Clock>,
+    leases: LeaseWatch,
 }
 
 impl SqlStore {
@@ -105,7 +107,7 @@ impl SqlStore {
             .max_connections(READERS)
             .connect_with(options.row_buffer_size(512).pragma("cache_size", "-8192").pragma("query_only", "ON"))
             .await?;
-        Ok(Self { writer: pool(writer), readers: pool(readers), clock })
+        Ok(Self { writer: pool(writer), readers: pool(readers), clock, leases: LeaseWatch::default() })
     }
 
     /// Begins a write; waits for other writers first, so nothing read in it can change before the commit.

@@ -39,10 +39,10 @@ pub struct Failure {
 /// The queue as workers see it.
 #[async_trait]
 pub trait QueueStore: Send + Sync {
-    /// Could [`claim`](Self::claim) find something (a queued job, or a lease that ran out)? A cheap read for polling.
+    /// Could [`claim`](Self::claim) find something (a queued job, or a lease that ran out)? Cheap reads for polling.
     async fn has_work(&self, device: DeviceClass) -> Result<bool>;
     /// Takes the next job: highest priority, then first submitted, among those that fit the device, whose `after`
-    /// succeeded and whose `not_before` has passed. Leases that ran out are dealt with first.
+    /// succeeded and whose `not_before` has passed. Leases that the last look found overdue are ended first.
     async fn claim(&self, request: &ClaimRequest) -> Result<Option<LeasedJob>>;
     /// Extends the lease and tells what is wanted of the worker.
     async fn heartbeat(&self, token: &LeaseToken, ttl: Duration) -> Result<Wanted>;
@@ -53,8 +53,9 @@ pub trait QueueStore: Send + Sync {
     /// The worker lets go in an orderly way (drain, pause, cancel): running -> queued, pausing -> paused,
     /// cancelling -> cancelled. The attempt is given back: an operator's drain is not the job's fault.
     async fn release(&self, token: &LeaseToken, reason: &str) -> Result<Job>;
-    /// Deals with every lease that ran out: the job is queued again, or fails when its attempts are used up (a
-    /// pausing one is paused, a cancelling one cancelled). Returns the jobs it touched.
+    /// Ends every lease that was not extended for its whole time, by the stopwatch of this process and as far as it has
+    /// looked, here or in [`has_work`](Self::has_work): the job is queued again, or fails when its attempts are used up
+    /// (a pausing one is paused, a cancelling one cancelled). Returns the jobs it touched.
     async fn expire_leases(&self) -> Result<Vec<Job>>;
     /// The worker is known to be dead: its leases end now instead of running out.
     async fn release_worker(&self, worker_id: &str, reason: &str) -> Result<Vec<Job>>;

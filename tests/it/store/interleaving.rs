@@ -153,9 +153,11 @@ fn waits_for(jobs: &[Job], job: &Job, wanted: &[String]) -> bool {
 
 /// Whatever happened: workers that come back bring every job to an end, unless somebody paused it.
 async fn drain(db: &Db, world: &mut World) {
-    db.clock.advance(TTL * 2);
+    for _ in 0..4 {
+        db.store.expire_leases().await.unwrap();
+        db.clock.advance(TTL);
+    }
     db.store.expire_leases().await.unwrap();
-    db.clock.advance(TTL / 3);
     for _ in 0..=world.jobs.len() {
         while let Some(leased) = db.store.claim(&claim_by("w0")).await.unwrap() {
             world.attempts.insert(leased.job.id.clone(), leased.token.attempt);

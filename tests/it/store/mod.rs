@@ -46,7 +46,9 @@ macro_rules! conformance {
                 a_retried_job_counts_attempts_from_zero, runs_are_listed_and_updated;
             queue: claims_follow_priority_then_submission, claims_match_the_device, claims_wait_for_after_and_back_off,
                 a_heartbeat_extends_and_tells_what_is_wanted, an_expired_lease_goes_back_and_fences,
-                a_clock_that_jumps_ends_no_lease, attempts_run_out, a_pausing_or_cancelling_job_ends_there_when_its_worker_dies,
+                a_clock_that_jumps_ends_no_lease, hosts_whose_clocks_differ_agree_on_leases,
+                a_database_that_stood_still_ends_no_lease, a_pause_by_a_clock_that_is_ahead_is_over,
+                attempts_run_out, a_pausing_or_cancelling_job_ends_there_when_its_worker_dies,
                 a_release_gives_the_attempt_back, a_dead_worker_is_released_at_once, finishing_twice_is_refused,
                 every_write_of_a_stale_attempt_is_refused, concurrent_claims_never_share_a_job;
             quotas: a_project_has_as_many_jobs_at_work_as_it_may, claims_at_once_keep_to_the_limit,

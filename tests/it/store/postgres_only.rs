@@ -219,14 +219,17 @@ async fn a_connection_that_breaks_inside_a_write_changes_nothing() {
     holder.execute("SELECT 1 FROM jobs FOR UPDATE").await.unwrap();
     let (store, token) = (db.store.clone(), leased.token.clone());
     let writing = tokio::spawn(async move { store.complete(&token, "finished").await });
+    // A transaction sees the activity of its first look only: this connection has none open.
+    let mut watcher = PgConnection::connect(&cluster.url(name)).await.unwrap();
     let mut ended = false;
     while !ended {
         let sql = "SELECT count(pg_terminate_backend(pid)) AS n FROM pg_stat_activity \
             WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        ended = holder.fetch_one(sql).await.unwrap().get::<i64, _>("n") > 0;
+        ended = watcher.fetch_one(sql).await.unwrap().get::<i64, _>("n") > 0;
     }
     let error = writing.await.unwrap().unwrap_err();
     assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    watcher.close().await.unwrap();
     holder.execute("ROLLBACK").await.unwrap();
     assert_eq!(db.store.job(&leased.job.id).await.unwrap().state, leased.job.state);
     db.store.complete(&leased.token, "finished").await.unwrap();

@@ -1,9 +1,12 @@
 //! The queue as workers see it.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use serde_json::json;
+use vgpo::clock::{Clock as _, FakeClock};
 use vgpo::domain::job::{JobAction, JobState, Wanted};
 use vgpo::domain::page::Page;
 use vgpo::domain::run::RunFilter;
@@ -82,12 +85,12 @@ pub async fn a_heartbeat_extends_and_tells_what_is_wanted(db: &Db) {
 pub async fn an_expired_lease_goes_back_and_fences(db: &Db) {
     let store = &*db.store;
     let first = claimed(store, "w1").await;
-    db.clock.advance(TTL * 2 / 3);
-    assert!(store.has_work(DeviceClass::Cpu).await.unwrap(), "a lease without a sign of life is to be noted");
-    assert!(store.claim(&claim_by("w2")).await.unwrap().is_none());
-    db.clock.advance(TTL / 3 - Duration::from_millis(1));
-    assert!(store.claim(&claim_by("w2")).await.unwrap().is_none(), "the lease still holds");
+    for part in [TTL / 3, TTL / 3, TTL / 3 - Duration::from_millis(1)] {
+        assert!(!store.has_work(DeviceClass::Cpu).await.unwrap());
+        db.clock.advance(part);
+    }
     assert!(!store.has_work(DeviceClass::Cpu).await.unwrap());
+    assert!(store.claim(&claim_by("w2")).await.unwrap().is_none(), "the lease still holds");
     db.clock.advance(Duration::from_millis(1));
     assert!(store.has_work(DeviceClass::Cpu).await.unwrap());
     let second = store.claim(&claim_by("w2")).await.unwrap().unwrap();
@@ -105,21 +108,70 @@ pub async fn a_clock_that_jumps_ends_no_lease(db: &Db) {
     let store = &*db.store;
     store.submit(new_job(|s| s.max_attempts = 1)).await.unwrap();
     let leased = store.claim(&claim_by("w1")).await.unwrap().unwrap();
-    for _ in 0..3 {
-        db.clock.advance(Duration::from_hours(2));
-        // An idle worker and a server look before the busy worker's next heartbeat.
-        assert!(store.claim(&claim_by("w2")).await.unwrap().is_none());
-        assert!(store.expire_leases().await.unwrap().is_empty());
-        assert_eq!(store.heartbeat(&leased.token, TTL).await.unwrap(), Wanted::Continue);
-        db.clock.advance(TTL / 2);
-        assert!(store.expire_leases().await.unwrap().is_empty(), "it was heard of in between");
+    for hours in [2, -3, 26, 0, -26] {
+        db.clock.jump(TimeDelta::hours(hours));
+        // An idle worker and a server look before the busy worker's next heartbeat, and once a second after it.
+        for second in 0..60 {
+            assert!(!store.has_work(DeviceClass::Cpu).await.unwrap());
+            assert!(store.claim(&claim_by("w2")).await.unwrap().is_none());
+            assert!(store.expire_leases().await.unwrap().is_empty(), "{hours} h, {second} s");
+            db.clock.advance(Duration::from_secs(1));
+            assert_eq!(store.heartbeat(&leased.token, TTL).await.unwrap(), Wanted::Continue);
+        }
     }
-    // One that is silent loses it all the same.
-    db.clock.advance(Duration::from_hours(2));
-    assert!(store.expire_leases().await.unwrap().is_empty());
-    db.clock.advance(TTL / 3);
+    // One that is silent loses it all the same, whatever the clock says.
+    leases_run_out(db).await;
+    db.clock.jump(TimeDelta::hours(-5));
     assert_eq!(store.expire_leases().await.unwrap().len(), 1);
     lost(store.heartbeat(&leased.token, TTL).await);
+}
+
+pub async fn hosts_whose_clocks_differ_agree_on_leases(db: &Db) {
+    let store = &*db.store;
+    for hours in [-5, 5] {
+        let (job, _) = store.submit(new_job(|s| s.max_attempts = 1)).await.unwrap();
+        let leased = store.claim(&claim_by("w1")).await.unwrap().unwrap();
+        let clock = Arc::new(FakeClock::new(db.clock.now() + TimeDelta::hours(hours)));
+        let other = db.opened_by(clock.clone()).await;
+        for _ in 0..60 {
+            assert!(other.expire_leases().await.unwrap().is_empty(), "{hours} h");
+            store.heartbeat(&leased.token, TTL).await.unwrap();
+            db.clock.advance(Duration::from_secs(1));
+            clock.advance(Duration::from_secs(1));
+        }
+        // Its holder dies: the other host ends the lease after its time, neither at once nor in hours.
+        let mut silent = 0;
+        while other.expire_leases().await.unwrap().is_empty() {
+            silent += 1;
+            assert!(silent < 60, "{hours} h: the lease never ends");
+            clock.advance(Duration::from_secs(1));
+        }
+        assert_eq!(silent, TTL.as_secs(), "{hours} h");
+        assert_eq!(store.job(&job.id).await.unwrap().state, JobState::Failed);
+        other.close().await;
+    }
+}
+
+pub async fn a_database_that_stood_still_ends_no_lease(db: &Db) {
+    let store = &*db.store;
+    let leased = claimed(store, "w1").await;
+    assert!(store.expire_leases().await.unwrap().is_empty());
+    // Nobody could look, and nobody could send a heartbeat: whoever comes first, the holder has time for one.
+    db.clock.advance(Duration::from_hours(1));
+    assert!(store.expire_leases().await.unwrap().is_empty());
+    db.clock.advance(Duration::from_secs(2));
+    assert!(store.expire_leases().await.unwrap().is_empty());
+    assert_eq!(store.heartbeat(&leased.token, TTL).await.unwrap(), Wanted::Continue);
+}
+
+pub async fn a_pause_by_a_clock_that_is_ahead_is_over(db: &Db) {
+    let store = &*db.store;
+    let leased = claimed(store, "w1").await;
+    let ahead = db.opened_by(Arc::new(FakeClock::new(db.clock.now() + TimeDelta::hours(5)))).await;
+    ahead.fail(&leased.token, &transient()).await.unwrap();
+    ahead.close().await;
+    let again = store.claim(&claim_by("w2")).await.unwrap().unwrap();
+    assert_eq!((again.job.id, again.token.attempt), (leased.job.id, 2));
 }
 
 pub async fn attempts_run_out(db: &Db) {

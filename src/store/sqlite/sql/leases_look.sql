@@ -1,6 +1,0 @@
--- Notes the leases that have not been extended for two thirds of their time, and have not been seen like that before: $1 the time.
-UPDATE jobs
-SET lease_seen = lease_expires_at, lease_seen_at = $1
-WHERE lease_expires_at IS NOT NULL
-    AND lease_expires_at <= $1 + coalesce(lease_ttl, 30000) / 3
-    AND (lease_seen IS NULL OR lease_seen <> lease_expires_at OR lease_seen_at > $1)
