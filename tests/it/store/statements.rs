@@ -12,9 +12,8 @@ use tracing_subscriber::layer::{Context, SubscriberExt as _};
 
 use super::fixture::Kind;
 
-/// Statements that may exist twice. Those that do: what notes leases, what forgets repeated requests, what reads a
-/// whole series, and what tells which events are seen (two).
-const TWICE: usize = 5;
+/// Statements that may exist twice. Those that do: what forgets repeated requests, and what reads a whole series.
+const TWICE: usize = 2;
 
 fn store() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store")
@@ -60,7 +59,7 @@ fn statements(folder: &Path) -> BTreeMap<(String, String), usize> {
 #[test]
 fn few_statements_exist_twice() {
     let (sqlite, postgres) = (statements(&store().join("sqlite")), statements(&store().join("postgres")));
-    assert!(sqlite.len() > 3 && postgres.len() > 3, "the statements were not found: {sqlite:?} {postgres:?}");
+    assert!(sqlite.len() > 2 && postgres.len() > 3, "the statements were not found: {sqlite:?} {postgres:?}");
     let both: Vec<_> = sqlite.iter().filter_map(|(what, n)| Some((what, *n.min(postgres.get(what)?)))).collect();
     let twice: usize = both.iter().map(|(_, n)| n).sum();
     assert!(
