@@ -75,6 +75,7 @@ impl Unchanged {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::{Clock as _, SystemClock};
 
     const TTL: Duration = Duration::from_secs(30);
 
@@ -89,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_lease_ends_when_it_stayed_for_its_whole_time() {
-        let (watch, start) = (LeaseWatch::default(), Instant::now());
+        let (watch, start) = (LeaseWatch::default(), SystemClock.instant());
         // What the end is called does not matter: the holder's clock may be years off.
         let held = [lease("a", 0), lease("b", i64::MAX)];
         assert_eq!(watched(&watch, start, 40, &held), Some(30));
@@ -98,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_heartbeat_begins_it_anew() {
-        let (watch, start) = (LeaseWatch::default(), Instant::now());
+        let (watch, start) = (LeaseWatch::default(), SystemClock.instant());
         assert_eq!(watched(&watch, start, 30, &[lease("a", 0)]), None);
         // Also one that names an earlier end, as it does when the holder's clock was set back.
         let later = start + Duration::from_secs(30);
@@ -108,17 +109,17 @@ mod tests {
 
     #[test]
     fn a_pause_between_looks_counts_for_a_third() {
-        let (watch, start) = (LeaseWatch::default(), Instant::now());
+        let (watch, start) = (LeaseWatch::default(), SystemClock.instant());
         let held = || vec![lease("a", 0)];
         for hours in 0..3 {
-            assert!(!watch.look(start + Duration::from_secs(3_600 * hours), held()), "{hours}");
+            assert!(!watch.look(start + Duration::from_hours(hours), held()), "{hours}");
         }
-        assert!(watch.look(start + Duration::from_secs(3 * 3_600), held()));
+        assert!(watch.look(start + Duration::from_hours(3), held()));
     }
 
     #[test]
     fn one_that_is_gone_is_forgotten() {
-        let (watch, start) = (LeaseWatch::default(), Instant::now());
+        let (watch, start) = (LeaseWatch::default(), SystemClock.instant());
         assert_eq!(watched(&watch, start, 31, &[lease("a", 0)]), Some(30));
         assert!(!watch.look(start + TTL, Vec::new()));
         assert_eq!(watch.overdue(), []);
