@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Device, Layout, Result, Shape, Tensor};
 
 use super::Form;
-use super::simd::{self, Kernel, mul_add, sigmoid};
+use super::simd::{self, Kernel, mul_add, sigmoid as sigmoid_of};
 use super::strided::{self, Guard};
 
 /// `silu(gate) * up`, the gated MLP's activation (`SwiGLU`, Shazeer, arXiv 2002.05202).
@@ -17,7 +17,34 @@ pub fn gated_silu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
 pub fn gated_silu_by(form: Form, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     match form {
         Form::Composed => gate.silu()? * up,
-        Form::Fused => gate.contiguous()?.apply_op2(&up.contiguous()?, GatedSilu),
+        Form::Fused => gate.contiguous()?.apply_op2(&up.contiguous()?, Gate::<Silu>::new()),
+    }
+}
+
+/// `x * sigmoid(gate)`.
+pub fn sigmoid_gated(x: &Tensor, gate: &Tensor) -> Result<Tensor> {
+    sigmoid_gated_by(Form::of(&[x, gate]), x, gate)
+}
+
+/// [`sigmoid_gated`] in a chosen form.
+pub fn sigmoid_gated_by(form: Form, x: &Tensor, gate: &Tensor) -> Result<Tensor> {
+    match form {
+        Form::Composed => x * sigmoid_by(form, gate)?,
+        Form::Fused => gate.contiguous()?.apply_op2(&x.contiguous()?, Gate::<Sigmoid>::new()),
+    }
+}
+
+/// `1 / (1 + e^-x)`.
+pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
+    sigmoid_by(Form::of(&[x]), x)
+}
+
+/// [`sigmoid`] in a chosen form.
+pub fn sigmoid_by(form: Form, x: &Tensor) -> Result<Tensor> {
+    match form {
+        // Written with tanh, so that no exponential can overflow.
+        Form::Composed => ((x * 0.5)?.tanh()? + 1.0)? * 0.5,
+        Form::Fused => x.contiguous()?.apply_op1(Pointwise::<Sigmoid>::new()),
     }
 }
 
@@ -28,12 +55,10 @@ pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
 
 /// [`quick_gelu`] in a chosen form.
 pub fn quick_gelu_by(form: Form, x: &Tensor) -> Result<Tensor> {
-    if form == Form::Fused {
-        return x.contiguous()?.apply_op1(Pointwise::<QuickGelu>::new());
+    match form {
+        Form::Composed => x * sigmoid_by(form, &(x * 1.702)?)?,
+        Form::Fused => x.contiguous()?.apply_op1(Pointwise::<QuickGelu>::new()),
     }
-    // Written with tanh, so that no exponential can overflow.
-    let sigmoid = (((x * 0.851)?.tanh()? + 1.0)? * 0.5)?;
-    x * sigmoid
 }
 
 /// The tanh approximation of GELU (Hendrycks & Gimpel, arXiv 1606.08415).
@@ -70,10 +95,34 @@ trait Curve: Send + Sync + 'static {
     fn at<const FMA: bool>(x: f32) -> (f32, f32);
 }
 
+/// `silu` and `sigmoid`: the activations of gates.
+struct Silu;
+
+impl Curve for Silu {
+    const NAME: &'static str = "silu";
+
+    #[inline(always)]
+    fn at<const FMA: bool>(x: f32) -> (f32, f32) {
+        gate::<FMA>(x, x, 1.0)
+    }
+}
+
+struct Sigmoid;
+
+impl Curve for Sigmoid {
+    const NAME: &'static str = "sigmoid";
+
+    #[inline(always)]
+    fn at<const FMA: bool>(x: f32) -> (f32, f32) {
+        let value = sigmoid_of::<FMA>(x);
+        (value, value * (1.0 - value))
+    }
+}
+
 /// `x * sigmoid(z)`, whose inner function `z` has the slope `z'`.
 #[inline(always)]
 fn gate<const FMA: bool>(x: f32, z: f32, slope: f32) -> (f32, f32) {
-    let share = sigmoid::<FMA>(z);
+    let share = sigmoid_of::<FMA>(z);
     let value = x * share;
     (value, mul_add::<FMA>(value * (1.0 - share), slope, share))
 }
@@ -185,41 +234,49 @@ impl<C: Curve> CustomOp1 for Pointwise<C> {
     }
 }
 
-struct GatedSilu;
+/// An activation of one branch, times the other.
+struct Gate<C>(PhantomData<C>);
 
-struct Gated<'a> {
-    gate: &'a [f32],
-    up: &'a [f32],
+impl<C> Gate<C> {
+    fn new() -> Self {
+        Self(PhantomData)
+    }
 }
 
-impl Kernel for Gated<'_> {
+struct Gated<'a, C> {
+    gate: &'a [f32],
+    up: &'a [f32],
+    curve: PhantomData<C>,
+}
+
+impl<C: Curve> Kernel for Gated<'_, C> {
     type Output = Vec<f32>;
 
     #[inline(always)]
     fn run<const FMA: bool>(self) -> Vec<f32> {
         simd::build(self.gate.len(), |at, out| {
             for ((out, gate), up) in out.iter_mut().zip(&self.gate[at..]).zip(&self.up[at..]) {
-                *out = gate * sigmoid::<FMA>(*gate) * up;
+                *out = C::at::<FMA>(*gate).0 * up;
             }
         })
     }
 }
 
-struct GatedBackward<'a> {
-    gate: &'a [f32],
-    up: &'a [f32],
+struct GatedBackward<'a, C> {
+    inputs: Gated<'a, C>,
     gradient: &'a [f32],
 }
 
-impl Kernel for GatedBackward<'_> {
+impl<C: Curve> Kernel for GatedBackward<'_, C> {
     type Output = (Vec<f32>, Vec<f32>);
 
     #[inline(always)]
     fn run<const FMA: bool>(self) -> Self::Output {
-        simd::build_two(self.gate.len(), |at, to_gate, to_up| {
-            let inputs = self.gate[at..].iter().zip(&self.up[at..]).zip(&self.gradient[at..]);
+        let Gated { gate, up, .. } = self.inputs;
+        simd::build_two(gate.len(), |at, to_gate, to_up| {
+            let inputs = gate[at..].iter().zip(&up[at..]).zip(&self.gradient[at..]);
             for ((to_gate, to_up), ((x, up), gradient)) in to_gate.iter_mut().zip(to_up).zip(inputs) {
-                let (value, slope) = gate::<FMA>(*x, *x, 1.0);
+                let (value, slope) = C::at::<FMA>(*x);
                 *to_gate = gradient * up * slope;
                 *to_up = gradient * value;
             }
@@ -227,16 +284,17 @@ impl Kernel for GatedBackward<'_> {
     }
 }
 
-impl CustomOp2 for GatedSilu {
+impl<C: Curve> CustomOp2 for Gate<C> {
     fn name(&self) -> &'static str {
-        "gated-silu"
+        "gate"
     }
 
     fn cpu_fwd(&self, gate: &CpuStorage, own: &Layout, up: &CpuStorage, other: &Layout) -> Result<(CpuStorage, Shape)> {
         if own.shape() != other.shape() {
             candle_core::bail!("a gate of {:?} does not fit values of {:?}", own.shape(), other.shape());
         }
-        let out = simd::run(Gated { gate: strided::contiguous(gate, own)?, up: strided::contiguous(up, other)? });
+        let (gate, up) = (strided::contiguous(gate, own)?, strided::contiguous(up, other)?);
+        let out = simd::run(Gated::<C> { gate, up, curve: PhantomData });
         Ok((CpuStorage::F32(out), own.shape().clone()))
     }
 
@@ -250,7 +308,8 @@ impl CustomOp2 for GatedSilu {
         let gradient = gradient.contiguous()?;
         let (to_gate, to_up) = {
             let (gate, up, gradient) = (Guard::of(gate), Guard::of(up), Guard::of(&gradient));
-            simd::run(GatedBackward { gate: gate.values()?, up: up.values()?, gradient: gradient.values()? })
+            let inputs = Gated::<C> { gate: gate.values()?, up: up.values()?, curve: PhantomData };
+            simd::run(GatedBackward { inputs, gradient: gradient.values()? })
         };
         // [shape of gate and up]
         let tensor = |values| Tensor::from_vec(values, gate.shape(), &Device::Cpu).map(Some);

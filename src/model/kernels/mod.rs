@@ -8,9 +8,11 @@
 //! | operation | file | forms |
 //! |---|---|---|
 //! | [`attention()`], [`rotate`]: grouped queries, rotary positions, causal with padding or within bounds | `attention/` | composed, fused |
+//! | [`delta_rule()`], [`causal_conv`], [`log_decay`]: the gated delta net, over the sequences of packed rows | `delta_rule/` | composed, fused |
 //! | [`linear`] | `linear.rs` | composed, fused |
-//! | [`rms_norm`], [`layer_norm`] | `norm.rs` | composed, fused |
-//! | [`gated_silu`], [`quick_gelu`], [`gelu()`], [`gelu_erf`] | `activation.rs` | composed, fused |
+//! | [`rms_norm`], [`zero_centred_rms_norm`], [`layer_norm`] | `norm.rs` | composed, fused |
+//! | [`gated_rms_norm`] | `gated_norm.rs` | composed, fused |
+//! | [`gated_silu`], [`sigmoid_gated`], [`sigmoid`], [`quick_gelu`], [`gelu()`], [`gelu_erf`] | `activation.rs` | composed, fused |
 //! | [`token_logprobs()`], [`token_logprobs_backward`]: log-probs and entropy from logits, and back | `token_logprobs.rs` | composed, fused |
 //! | [`softmax`], [`log_softmax`] | `softmax.rs` | composed |
 //!
@@ -27,6 +29,8 @@
 mod activation;
 pub mod activation_memory;
 mod attention;
+mod delta_rule;
+mod gated_norm;
 mod gemv;
 mod linear;
 mod mixed;
@@ -40,10 +44,15 @@ mod token_logprobs;
 
 use candle_core::{DType, Tensor};
 
-pub use activation::{gated_silu, gelu, gelu_erf, quick_gelu};
+pub use activation::{gated_silu, gelu, gelu_erf, quick_gelu, sigmoid, sigmoid_gated};
 pub use attention::{Attended, AttentionMask, MASKED, Rope, Suffix, attention, rotate};
+pub use delta_rule::{
+    Convolved, DeltaHeads, DeltaRule, Segment, Segments, Start, causal_conv, causal_conv_step, delta_rule, delta_step,
+    log_decay,
+};
+pub use gated_norm::gated_rms_norm;
 pub use linear::linear;
-pub use norm::{layer_norm, rms_norm};
+pub use norm::{layer_norm, rms_norm, zero_centred_rms_norm};
 pub use softmax::{log_softmax, softmax};
 pub use threads::among_workers;
 pub use token_logprobs::{Distribution, token_logprobs, token_logprobs_backward};
@@ -69,8 +78,14 @@ impl Form {
 pub mod forms {
     pub use super::activation::{
         gated_silu_by as gated_silu, gelu_by as gelu, gelu_erf_by as gelu_erf, quick_gelu_by as quick_gelu,
+        sigmoid_by as sigmoid, sigmoid_gated_by as sigmoid_gated,
     };
     pub use super::attention::{attention_by as attention, rotate_by as rotate};
+    pub use super::delta_rule::{
+        Inputs as DeltaInputs, Method as DeltaMethod, causal_conv_by as causal_conv, delta_rule_by as delta_rule,
+        delta_step_by as delta_step, log_decay_by as log_decay,
+    };
+    pub use super::gated_norm::gated_rms_norm_by as gated_rms_norm;
     pub use super::linear::linear_by as linear;
     pub use super::norm::{layer_norm_by as layer_norm, rms_norm_by as rms_norm};
     pub use super::token_logprobs::{

@@ -1,6 +1,6 @@
 //! Norms over the last dimension.
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, Device, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, DType, Device, Layout, Result, Shape, Tensor};
 
 use super::Form;
 use super::mixed::{plus, times};
@@ -19,6 +19,11 @@ pub fn rms_norm_by(form: Form, x: &Tensor, weight: &Tensor, eps: f64) -> Result<
     }
     let scale = (x.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?.recip()?;
     times(&x.broadcast_mul(&scale)?, weight)
+}
+
+/// [`rms_norm`] scaled by `1 + weight`: weights are stored around 0.
+pub fn zero_centred_rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
+    rms_norm(x, &(weight.to_dtype(DType::F32)? + 1.0)?, eps)
 }
 
 /// Layer norm over the last dimension (Ba et al., arXiv 1607.06450), scaled by `weight` and shifted by `bias`.

@@ -1,6 +1,9 @@
 //! Every fused operation equals its composed form, in value and in gradient.
 
 mod attention;
+mod convolution;
+mod delta_cases;
+mod delta_rule;
 mod pointwise;
 mod products;
 mod token_logprobs;
