@@ -2,6 +2,8 @@
 //! footprint of a model is computed from it. Candle keeps the result of every operation that a gradient flows through;
 //! views share their storage.
 
+use super::delta_rule::{CHUNK, DeltaHeads};
+
 /// Bytes of a value in a graph.
 pub const VALUE: usize = 4;
 
@@ -80,5 +82,65 @@ impl Arithmetic {
     /// [`super::gelu()`] and [`super::gelu_erf`].
     pub fn gelu(self, values: usize) -> usize {
         VALUE * values
+    }
+
+    /// [`super::zero_centred_rms_norm`]. The weight is widened, so that 16-bit ones are fused too.
+    pub fn zero_centred_rms_norm(self, rows: usize, width: usize) -> usize {
+        Self { weight_bytes: VALUE, ..self }.rms_norm(rows, width)
+    }
+
+    /// [`super::gated_rms_norm`]. Composed: the norm, the gate's activation and the product.
+    pub fn gated_rms_norm(self, rows: usize, width: usize) -> usize {
+        if self.cpu { VALUE * rows * width } else { self.zero_centred_rms_norm(rows, width) + 2 * VALUE * rows * width }
+    }
+
+    /// [`super::sigmoid`]. Composed: product, tanh, sum, product.
+    pub fn sigmoid(self, values: usize) -> usize {
+        VALUE * values * if self.cpu { 1 } else { 4 }
+    }
+
+    /// [`super::sigmoid_gated`].
+    pub fn sigmoid_gated(self, values: usize) -> usize {
+        if self.cpu { VALUE * values } else { self.sigmoid(values) + VALUE * values }
+    }
+
+    /// [`super::log_decay`]. Composed: nine results.
+    pub fn log_decay(self, values: usize) -> usize {
+        VALUE * values * if self.cpu { 1 } else { 9 }
+    }
+
+    /// [`super::causal_conv`] with `kernel` taps. Composed: inputs with zeros; per tap inputs, products and sums; the
+    /// activation.
+    pub fn causal_conv(self, values: usize, kernel: usize) -> usize {
+        VALUE * values * if self.cpu { 1 } else { 1 + 3 * kernel }
+    }
+
+    /// Buffers of its backward: gradients of the result and of the inputs.
+    pub fn causal_conv_backward(self, values: usize) -> usize {
+        VALUE * values * if self.cpu { 2 } else { 6 }
+    }
+
+    /// [`super::delta_rule()`] over `tokens` positions: the result, and both gates in one tensor. Composed: operands in
+    /// the order of heads, and what the formulas of a chunk compute one after the other.
+    pub fn delta_rule(self, tokens: usize, heads: DeltaHeads) -> usize {
+        let DeltaHeads { value_heads, key_dim, value_dim, .. } = heads;
+        if self.cpu {
+            return VALUE * tokens * (heads.value_width() + 2 * value_heads);
+        }
+        let operands = 2 * heads.channels() + value_heads * (10 * key_dim + 2 * value_dim);
+        let pairs = 8 + 2 + 3 * CHUNK.ilog2() as usize;
+        let chunk = pairs * CHUNK + 3 * key_dim + 10 * value_dim + 4 * (key_dim * value_dim) / CHUNK;
+        VALUE * tokens * (operands + value_heads * chunk)
+    }
+
+    /// Buffers of its backward. Fused: gradients of the result and of the arguments, and the chunks of one key head.
+    pub fn delta_rule_backward(self, tokens: usize, heads: DeltaHeads) -> usize {
+        let DeltaHeads { key_dim, value_dim, .. } = heads;
+        if !self.cpu {
+            return self.delta_rule(tokens, heads);
+        }
+        let per_value_head = key_dim * value_dim / CHUNK + 3 * value_dim + CHUNK;
+        let chunks = 4 * key_dim + 2 * CHUNK + heads.repeats() * per_value_head;
+        VALUE * tokens * (heads.value_width() + 2 * heads.channels() + chunks)
     }
 }

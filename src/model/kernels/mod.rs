@@ -8,7 +8,7 @@
 //! | operation | file | forms |
 //! |---|---|---|
 //! | [`attention()`], [`rotate`]: grouped queries, rotary positions, causal with padding or within bounds | `attention/` | composed, fused |
-//! | [`delta_rule()`], [`causal_conv`], [`log_decay`]: the gated delta net, over the sequences of packed rows | `delta_rule/` | composed, fused |
+//! | [`delta_rule()`], [`delta_step`], [`causal_conv`], [`log_decay`]: the gated delta net, over the sequences of packed rows | `delta_rule/` | composed, fused |
 //! | [`linear`] | `linear.rs` | composed, fused |
 //! | [`rms_norm`], [`zero_centred_rms_norm`], [`layer_norm`] | `norm.rs` | composed, fused |
 //! | [`gated_rms_norm`] | `gated_norm.rs` | composed, fused |

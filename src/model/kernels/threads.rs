@@ -30,3 +30,17 @@ pub fn map<R: Send>(count: usize, multiplications: usize, work: impl Fn(usize) -
         (0..count).map(work).collect()
     }
 }
+
+/// `work` on adjacent chunks of `size` values, in order; shared among threads as by [`map`].
+pub fn map_chunks<R: Send>(
+    values: &mut [f32],
+    size: usize,
+    multiplications: usize,
+    work: impl Fn(usize, &mut [f32]) -> R + Sync + Send,
+) -> Vec<R> {
+    if values.len() > size && worth_sharing(multiplications) {
+        values.par_chunks_mut(size).enumerate().map(|(index, chunk)| work(index, chunk)).collect()
+    } else {
+        values.chunks_mut(size).enumerate().map(|(index, chunk)| work(index, chunk)).collect()
+    }
+}

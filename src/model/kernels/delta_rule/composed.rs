@@ -3,10 +3,7 @@
 use candle_core::{D, DType, Device, Result, Tensor};
 
 use super::waves::{Wave, Waves, with_zeros};
-use super::{DeltaHeads, DeltaRule, Inputs, L2_EPS};
-
-/// Tokens of a chunk.
-const CHUNK: usize = 64;
+use super::{CHUNK, DeltaHeads, DeltaRule, Inputs, L2_EPS};
 
 /// Heads of the segments of a wave: `batch` is segments * value heads.
 struct Problem {

@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | recurrent, token by token | `composed.rs`, `step.rs` | decode; the reference in tests |
 //! | composed, in chunks | `composed.rs` | every device |
+//! | fused, in chunks | `chunk.rs`, `chunk_backward.rs`, `forward.rs`, `backward.rs`, `fused.rs` | f32 on the CPU |
 //!
 //! **In chunks** of n tokens, with `c` the sums of log decays within the chunk, `D_ij = e^(c_i - c_j)` for `j <= i` (0 above)
 //! and `L_ij = beta_i (k_i . k_j) D_ij` for `j < i`:
@@ -14,12 +15,19 @@
 //! Only differences of sums are raised, none of which is positive: `e^-c` overflows within a chunk where a head forgets
 //! fast. Sums of decays are taken in f64: their rounding error would grow with their size.
 
+mod backward;
+mod chunk;
+mod chunk_backward;
 mod composed;
 mod convolution;
 mod convolution_fused;
+mod forward;
+mod fused;
 mod gates;
+mod layout;
 mod segments;
 mod step;
+mod triangle;
 mod waves;
 
 use candle_core::{Result, Tensor, bail};
@@ -29,6 +37,9 @@ pub use convolution::{Convolved, causal_conv, causal_conv_by, causal_conv_step};
 pub use gates::{log_decay, log_decay_by};
 pub use segments::{Segment, Segments, Start};
 pub use step::{delta_step, delta_step_by};
+
+/// Tokens of a chunk.
+pub const CHUNK: usize = 64;
 
 /// Added to the sum of squares before the root, when queries and keys are normalised.
 const L2_EPS: f64 = 1e-6;
@@ -101,7 +112,11 @@ pub fn delta_rule(
     keep_states: bool,
 ) -> Result<DeltaRule> {
     let inputs = Inputs { qkv, decay, beta, initial, segments, heads };
-    delta_rule_by(Method::Chunked(Form::Composed), &inputs, keep_states)
+    let form = match initial {
+        Some(initial) => Form::of(&[qkv, decay, beta, initial]),
+        None => Form::of(&[qkv, decay, beta]),
+    };
+    delta_rule_by(Method::Chunked(form), &inputs, keep_states)
 }
 
 /// The arguments of [`delta_rule`].
@@ -135,7 +150,8 @@ pub fn delta_rule_by(method: Method, inputs: &Inputs<'_>, keep_states: bool) -> 
     inputs.check()?;
     match method {
         Method::Recurrent => composed::recurrent(inputs, keep_states),
-        Method::Chunked(_) => composed::chunked(inputs, keep_states),
+        Method::Chunked(Form::Composed) => composed::chunked(inputs, keep_states),
+        Method::Chunked(Form::Fused) => fused::delta_rule(inputs, keep_states),
     }
 }
 

@@ -133,8 +133,21 @@ impl Segments {
 
     /// Number of cached sequences that the segments need.
     pub(super) fn cached(&self) -> usize {
-        let needed = |segment: &Segment| if let Start::Cached(sequence) = segment.start { sequence + 1 } else { 0 };
+        let needed = |segment: &Segment| {
+            if let Start::Cached(sequence) = segment.start { sequence + 1 } else { 0 }
+        };
         self.all.iter().map(needed).max().unwrap_or(0)
+    }
+
+    /// For each segment: does another one start after it?
+    pub(super) fn parents(&self) -> Vec<bool> {
+        let mut parents = vec![false; self.all.len()];
+        for segment in self.all.iter() {
+            if let Start::After(parent) = segment.start {
+                parents[parent] = true;
+            }
+        }
+        parents
     }
 
     /// For each segment the number of segments before it in its sequence.

@@ -156,7 +156,7 @@ fn a_shared_prompt_equals_separate_passes_with_summed_gradients() {
     for method in METHODS {
         let (out, states) = scene.whole(method, &packed);
         // The cached sequence is not used here, but has a gradient.
-        let unused = (weighed(9, &scene.vars[3]) * 0.0).unwrap();
+        let unused = (weighed(9, &scene.vars[3]) * 1e-30).unwrap();
         let mut separate = unused.clone();
         let mut together = unused;
         for (index, own) in responses.iter().enumerate() {
