@@ -127,9 +127,10 @@ impl Arithmetic {
         if self.cpu {
             return VALUE * tokens * (heads.value_width() + 2 * value_heads);
         }
-        let operands = 2 * heads.channels() + value_heads * (10 * key_dim + 2 * value_dim);
-        let pairs = 8 + 2 + 3 * CHUNK.ilog2() as usize;
-        let chunk = pairs * CHUNK + 3 * key_dim + 10 * value_dim + 4 * (key_dim * value_dim) / CHUNK;
+        let repeated = if heads.repeats() > 1 { 2 * value_heads * key_dim } else { 0 };
+        let operands = 2 * heads.channels() + 6 * heads.key_width() + repeated;
+        let pairs = 12 + 4 * CHUNK.ilog2() as usize;
+        let chunk = pairs * CHUNK + 4 * key_dim + 16 * value_dim + 3 * key_dim * value_dim / CHUNK;
         VALUE * tokens * (operands + value_heads * chunk)
     }
 

@@ -8,7 +8,7 @@
 //! | operation | file | forms |
 //! |---|---|---|
 //! | [`attention()`], [`rotate`]: grouped queries, rotary positions, causal with padding or within bounds | `attention/` | composed, fused |
-//! | [`delta_rule()`], [`delta_step`], [`causal_conv`], [`log_decay`]: the gated delta net, over the sequences of packed rows | `delta_rule/` | composed, fused |
+//! | [`delta_rule()`], [`causal_conv`], a step of either, [`log_decay`]: gated delta nets over [`Segments`] | `delta_rule/` | composed, fused |
 //! | [`linear`] | `linear.rs` | composed, fused |
 //! | [`rms_norm`], [`zero_centred_rms_norm`], [`layer_norm`] | `norm.rs` | composed, fused |
 //! | [`gated_rms_norm`] | `gated_norm.rs` | composed, fused |
@@ -82,8 +82,9 @@ pub mod forms {
     };
     pub use super::attention::{attention_by as attention, rotate_by as rotate};
     pub use super::delta_rule::{
-        Inputs as DeltaInputs, Method as DeltaMethod, causal_conv_by as causal_conv, delta_rule_by as delta_rule,
-        delta_step_by as delta_step, log_decay_by as log_decay,
+        Inputs as DeltaInputs, Method as DeltaMethod, causal_conv_by as causal_conv,
+        causal_conv_step_by as causal_conv_step, delta_rule_by as delta_rule, delta_step_by as delta_step,
+        log_decay_by as log_decay,
     };
     pub use super::gated_norm::gated_rms_norm_by as gated_rms_norm;
     pub use super::linear::linear_by as linear;

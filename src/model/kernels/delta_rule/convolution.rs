@@ -64,22 +64,6 @@ pub fn causal_conv_by(
     Ok(Convolved { out, mixed: mixed.clone(), initial: initial.cloned(), segments: segments.clone(), kernel })
 }
 
-/// One token of each of `rows` sequences, without gradient: `mixed: [rows, channels]` to `[rows, channels]`. The columns
-/// `[rows, kernel - 1, channels]` (contiguous) move on by one in place.
-///
-/// # Errors
-/// Shapes that do not match each other.
-pub fn causal_conv_step(mixed: &Tensor, weight: &Tensor, columns: &Tensor) -> Result<Tensor> {
-    let (rows, channels) = mixed.dims2()?;
-    let segments = Segments::rows(1, &vec![0; rows], true);
-    let mixed = mixed.detach().reshape((rows, 1, channels))?;
-    let convolved = causal_conv(&mixed, weight, Some(columns), &segments)?;
-    if convolved.kernel > 1 {
-        columns.slice_set(&convolved.columns()?.contiguous()?, 0, 0)?;
-    }
-    convolved.out.reshape((rows, channels))
-}
-
 /// Checks the arguments and returns the width of the kernel.
 fn check(mixed: &Tensor, weight: &Tensor, initial: Option<&Tensor>, segments: &Segments) -> Result<usize> {
     let (rows, seq_len) = segments.shape();

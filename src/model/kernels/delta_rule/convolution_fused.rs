@@ -20,6 +20,11 @@ pub(super) fn convolve(op: Convolution, mixed: &Tensor, weight: &Tensor, initial
     }
 }
 
+/// A weight by taps: from `[channels, 1, kernel]` to `[kernel, channels]`.
+pub(super) fn taps(weight: &[f32], kernel: usize) -> Vec<f32> {
+    (0..kernel).flat_map(|tap| weight.iter().skip(tap).step_by(kernel)).copied().collect()
+}
+
 /// A convolution in memory.
 #[derive(Clone, Copy)]
 struct Problem<'a> {
@@ -41,11 +46,6 @@ enum Row {
 }
 
 impl<'a> Problem<'a> {
-    /// The weight by taps: `[kernel, channels]`.
-    fn taps(&self) -> Vec<f32> {
-        (0..self.kernel).flat_map(|tap| self.weight.iter().skip(tap).step_by(self.kernel)).copied().collect()
-    }
-
     /// The input `back` positions before position `offset` of a segment; none before the beginning.
     #[inline(always)]
     fn row(&self, segment: usize, first: usize, offset: usize, back: usize) -> Option<Row> {
@@ -94,7 +94,7 @@ impl Kernel for Forward<'_> {
     #[inline(always)]
     fn run<const FMA: bool>(self) -> Vec<f32> {
         let problem = self.0;
-        let (channels, taps) = (problem.channels, problem.taps());
+        let (channels, taps) = (problem.channels, taps(problem.weight, problem.kernel));
         let mut out = vec![0.0; problem.mixed.len()];
         for (index, segment) in problem.segments.all().iter().enumerate() {
             let first = problem.segments.first(index);
@@ -130,7 +130,7 @@ impl Kernel for Backward<'_> {
     #[inline(always)]
     fn run<const FMA: bool>(self) -> Gradients {
         let problem = self.problem;
-        let (channels, taps) = (problem.channels, problem.taps());
+        let (channels, taps) = (problem.channels, taps(problem.weight, problem.kernel));
         let mut out = Gradients {
             mixed: vec![0.0; problem.mixed.len()],
             taps: vec![0.0; if self.weight { taps.len() } else { 0 }],

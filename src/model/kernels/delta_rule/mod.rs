@@ -21,6 +21,7 @@ mod chunk_backward;
 mod composed;
 mod convolution;
 mod convolution_fused;
+mod convolution_step;
 mod forward;
 mod fused;
 mod gates;
@@ -33,7 +34,8 @@ mod waves;
 use candle_core::{Result, Tensor, bail};
 
 use super::Form;
-pub use convolution::{Convolved, causal_conv, causal_conv_by, causal_conv_step};
+pub use convolution::{Convolved, causal_conv, causal_conv_by};
+pub use convolution_step::{causal_conv_step, causal_conv_step_by};
 pub use gates::{log_decay, log_decay_by};
 pub use segments::{Segment, Segments, Start};
 pub use step::{delta_step, delta_step_by};

@@ -110,11 +110,16 @@ fn a_step_equals_the_next_position_and_moves_the_columns() {
     let whole = causal_conv(&mixed, &weight, None, &Segments::rows(6, &[0, 4, 5], false)).unwrap();
     let first = mixed.narrow(1, 0, 5).unwrap();
     let before = causal_conv(&first, &weight, None, &Segments::rows(5, &[0, 4, 5], false)).unwrap();
-    let columns = before.columns().unwrap().contiguous().unwrap();
     let next = mixed.narrow(1, 5, 1).unwrap().squeeze(1).unwrap();
-    let out = causal_conv_step(&next, &weight, &columns).unwrap();
-    assert!(difference(&out, &whole.out.narrow(1, 5, 1).unwrap().squeeze(1).unwrap()) < 1e-6);
-    assert_eq!(difference(&columns, &whole.columns().unwrap()), 0.0);
+    for form in [Form::Composed, Form::Fused] {
+        let columns = before.columns().unwrap().contiguous().unwrap();
+        let out = forms::causal_conv_step(form, &next, &weight, &columns).unwrap();
+        assert!(difference(&out, &whole.out.narrow(1, 5, 1).unwrap().squeeze(1).unwrap()) < 1e-6, "{form:?}");
+        assert_eq!(difference(&columns, &whole.columns().unwrap()), 0.0, "{form:?}");
+        let other = values(3, &[3, 2, 5]);
+        assert!(forms::causal_conv_step(form, &next, &weight, &other).is_err());
+    }
+    assert!(causal_conv_step(&next, &weight, &before.columns().unwrap()).is_ok());
 }
 
 #[test]

@@ -114,6 +114,24 @@ fn strong_and_vanishing_decay_give_numbers() {
     }
 }
 
+/// Large enough to be shared among threads.
+#[test]
+fn many_heads_equal_the_recurrence() {
+    let heads = DeltaHeads { key_heads: 3, value_heads: 6, key_dim: 64, value_dim: 64 };
+    let scene = Scene::new(1, 66, 1, heads, 0.1);
+    let segments = Segments::rows(66, &[0], true);
+    let fused = scene.pass(DeltaMethod::Chunked(Form::Fused), &segments);
+    equal(&fused, &scene.pass(DeltaMethod::Recurrent, &segments), "many heads");
+    let scene = Scene::new(20, 1, 20, heads, 0.1);
+    let (out, end) = scene.whole(DeltaMethod::Recurrent, &Segments::rows(1, &[0; 20], true));
+    let [qkv, root, strength, states] = scene.vars.each_ref().map(|var| var.as_tensor().detach().copy().unwrap());
+    let decay = (root.sqr().unwrap() * -0.1).unwrap();
+    let beta = forms::sigmoid(Form::Composed, &strength).unwrap();
+    let token = |x: &Tensor| x.squeeze(1).unwrap();
+    let found = kernels::delta_step(&token(&qkv), &token(&decay), &token(&beta), &states, heads).unwrap();
+    assert!(difference(&found, &token(&out)) < 1e-5 && difference(&states, &end) < 1e-5);
+}
+
 /// Packed trees, continued sequences, padding: all that the segments can say.
 fn forest() -> Segments {
     let segment = |row, own, start| Segment { row, own, start };

@@ -3,6 +3,7 @@
 mod attention;
 mod convolution;
 mod delta_cases;
+mod delta_memory;
 mod delta_rule;
 mod pointwise;
 mod products;
