@@ -34,11 +34,11 @@ use vgpo::model::sampler::stream;
 use vgpo::prompt::Processor;
 use vgpo::reward;
 use vgpo::train::group::{Group, responses, sample, sequences, weigh};
-use vgpo::train::judge::Judge;
 use vgpo::train::optimizer::{AdamW, DecayScope};
 use vgpo::train::order::RowOrder;
 use vgpo::train::parallel::Pool;
 use vgpo::train::policy::Policy;
+use vgpo::train::rewards::RewardContext;
 use vgpo::train::rollout::RolloutSettings;
 use vgpo::train::source::PromptSource;
 
@@ -107,8 +107,9 @@ pub fn train(steps: u64, mut tell: impl FnMut(Line)) -> Result<(), Box<dyn Error
         })?;
 
         // Reward: 1 for a right answer, else 0. A group whose answers are all right or all wrong teaches nothing.
-        let judge = Judge { reward: reward.as_ref(), processor: source.processor(), run: "minimal", step, part: "" };
-        let mut groups = judge.judge(sampled)?;
+        let (reward, processor) = (reward.as_ref(), source.processor());
+        let rewards = RewardContext { reward, processor, run: "minimal", step, part: "" };
+        let mut groups = rewards.compute(sampled)?;
         let accuracy = mean(&responses(&groups).map(|response| response.verdict.reward).collect::<Vec<_>>());
         groups.retain(|group| group.passes(spec.rollout.filter.as_ref()));
 

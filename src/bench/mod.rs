@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::domain::field_error::FieldError;
 use crate::model::ModelError;
 use crate::serving::ServingError;
-use crate::train::{TrainError, memory};
+use crate::train::{TrainError, process_memory};
 
 /// Why a benchmark failed.
 #[derive(Debug, thiserror::Error)]
@@ -112,13 +112,13 @@ pub(crate) struct Watch(Option<u64>);
 
 impl Watch {
     fn start() -> Self {
-        memory::forget_peak();
-        Self(memory::resident_bytes())
+        process_memory::reset_peak();
+        Self(process_memory::resident_bytes())
     }
 
     fn end(self) -> Memory {
         // The peak may have been reset by other code in this process, so the start counts as well.
-        Memory { before_bytes: self.0, peak_bytes: memory::peak_bytes().max(self.0) }
+        Memory { before_bytes: self.0, peak_bytes: process_memory::peak_bytes().max(self.0) }
     }
 }
 

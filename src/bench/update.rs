@@ -16,7 +16,7 @@ use crate::train::learner::Learner;
 use crate::train::optimizer::{AdamW, DecayScope, learning_rate};
 use crate::train::parallel::Pool;
 use crate::train::policy::Policy;
-use crate::train::train_row::TrainRow;
+use crate::train::train_sequence::TrainSequence;
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -64,13 +64,13 @@ pub fn run(dir: &Path, settings: Settings) -> Result<Report, BenchError> {
     };
     let algorithm = algorithm::build(&spec.method).map_err(TrainError::from)?;
     let mut optimizer = AdamW::new(&spec.optimizer, DecayScope::Matrices);
-    let mut rows = rows(&settings.batch, &learner)?;
+    let mut sequences = sequences(&settings.batch, &learner)?;
     let (mut seconds, mut phases, mut padding_share) = (Vec::new(), Phases::default(), 0.0);
     for step in 0..=settings.repeats as u64 {
-        score(&learner, &mut rows)?;
-        let rows: Vec<&TrainRow> = rows.iter().collect();
+        score(&learner, &mut sequences)?;
+        let minibatch: Vec<&TrainSequence> = sequences.iter().collect();
         let clock = Stopwatch::start();
-        let output = learner.gradients(&rows, algorithm.as_ref())?;
+        let output = learner.gradients(&minibatch, algorithm.as_ref())?;
         let passes = clock.seconds();
         let rate = learning_rate(&spec.optimizer, step + 1, spec.steps);
         optimizer.step(policy.folder.parameters(), &output.gradients, rate)?;
@@ -95,22 +95,22 @@ pub fn run(dir: &Path, settings: Settings) -> Result<Report, BenchError> {
     })
 }
 
-/// Synthetic rows with advantages of both signs.
-fn rows(batch: &BatchShape, learner: &Learner<'_>) -> Result<Vec<TrainRow>, BenchError> {
-    let row = |(index, sequence)| TrainRow {
-        sequence,
+/// Synthetic sequences with advantages of both signs.
+fn sequences(batch: &BatchShape, learner: &Learner<'_>) -> Result<Vec<TrainSequence>, BenchError> {
+    let sequence = |(index, input)| TrainSequence {
+        input,
         prompt_len: batch.prompt_tokens,
         advantages: vec![if index % 2 == 0 { 1.0 } else { -1.0 }; batch.response_tokens],
-        ..TrainRow::default()
+        ..TrainSequence::default()
     };
-    Ok(batch.rows(learner.tracked.info())?.into_iter().enumerate().map(row).collect())
+    Ok(batch.rows(learner.tracked.info())?.into_iter().enumerate().map(sequence).collect())
 }
 
-/// The rows' log-probs under the current policy.
-fn score(learner: &Learner<'_>, rows: &mut [TrainRow]) -> Result<(), BenchError> {
-    let scored = learner.score(&rows.iter().collect::<Vec<_>>())?;
-    for (row, score) in rows.iter_mut().zip(scored) {
-        row.old_logprobs = score.logprobs;
+/// Log-probs of the sequences under the current policy.
+fn score(learner: &Learner<'_>, sequences: &mut [TrainSequence]) -> Result<(), BenchError> {
+    let scored = learner.score(&sequences.iter().collect::<Vec<_>>())?;
+    for (sequence, score) in sequences.iter_mut().zip(scored) {
+        sequence.old_logprobs = score.logprobs;
     }
     Ok(())
 }

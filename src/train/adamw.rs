@@ -1,13 +1,13 @@
-//! One parameter's part of an update: composed of candle's operations for every device, or one pass over memory for each of
-//! moments and weight on the CPU. Both give the same bits.
+//! One parameter's part of an update: composed of candle's operations for every device, or in place on the CPU, one pass
+//! over memory for each moment and the weight. Both give the same bits.
 
 use candle_core::{CpuStorage, DType, InplaceOp2, InplaceOp3, Layout, Result, Storage, Tensor};
 
 /// Added to the root of the second moment.
 const EPS: f64 = 1e-8;
-/// Values that are squared and added up in 32 bits before they enter a sum of 64.
+/// Values that are squared and added up in 32 bits before they enter a sum in 64 bits.
 const BLOCK: usize = 1024;
-/// Independent sums of a block, so that they fit a vector.
+/// Independent sums of a block, so that the loop vectorizes.
 const LANES: usize = 16;
 
 /// What one update does to every value of a parameter.
@@ -15,7 +15,7 @@ const LANES: usize = 16;
 pub(super) struct Rule {
     /// Decay rates of the moments.
     pub(super) betas: [f64; 2],
-    /// How far biased moments fall short of their means: `1 - beta^updates`.
+    /// Bias correction of the moments: `1 - beta^updates`.
     pub(super) correct: [f64; 2],
     /// Factor of the gradient.
     pub(super) clip: f64,
@@ -123,7 +123,7 @@ impl InplaceOp2 for Average {
     }
 }
 
-/// The weight's own step.
+/// The update of the weight.
 struct Step {
     shrink: f32,
     unbias: f32,
@@ -146,7 +146,7 @@ impl InplaceOp3 for Step {
     ) -> Result<()> {
         let Self { shrink, unbias, rate } = *self;
         let weight = values_mut(weight, own)?;
-        // Of one length, so that the loop needs no checks.
+        // Equal lengths, so that the loop needs no bounds checks.
         let first = &values(first, first_layout)?[..weight.len()];
         let second = &values(second, second_layout)?[..weight.len()];
         for (i, weight) in weight.iter_mut().enumerate() {

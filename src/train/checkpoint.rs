@@ -1,5 +1,5 @@
-//! A checkpoint: a Hugging Face folder that serves as it is, plus `trainer/` with everything needed to go on. Where low-rank
-//! adapters are trained, the folder's weights have them merged in, and `adapter/` holds them alone, as PEFT does.
+//! A checkpoint: a Hugging Face folder that can be served as it is, plus `trainer/` with everything needed to resume. Where
+//! low-rank adapters are trained, the folder's weights have them merged in, and `adapter/` holds them alone, as PEFT does.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,15 +15,15 @@ use crate::model::files::{is_copied, without_quantization};
 use crate::model::lora::peft::{self, BaseModel};
 use crate::model::{ModelError, Parameters};
 
+use super::early_stop::EarlyStopState;
 use super::error::{TrainError, file_error};
 use super::optimizer::AdamW;
 use super::step::TrainingStep;
-use super::stopping::Watch;
 
 /// Folder of the trainer's own files inside a checkpoint.
 pub const TRAINER_DIR: &str = "trainer";
 
-/// Where a run stands, besides weights and optimizer. All random streams are derived from seed and position, so the
+/// The progress of a run, besides weights and optimizer. All random streams are derived from seed and position, so the
 /// position is the whole random state.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,36 +32,36 @@ pub struct TrainerState {
     pub step: u64,
     /// Position in the row order.
     pub cursor: u64,
-    /// Responses seen.
+    /// Responses so far.
     pub samples: u64,
-    /// Response tokens seen.
+    /// Response tokens so far.
     pub tokens: u64,
     /// The job's seed.
     pub seed: u64,
-    /// The data set's fingerprint: a changed data set cannot be resumed.
+    /// The data set's fingerprint: a run cannot resume on a changed data set.
     pub dataset: String,
-    /// Rewards have been the same in every response so far (for the warning).
+    /// The reward that every response has got so far, if it is the same (for the warning).
     pub constant_reward: Option<f64>,
-    /// Where early stopping stands.
+    /// The state of early stopping.
     #[serde(default)]
-    pub watch: Watch,
+    pub watch: EarlyStopState,
 }
 
-/// Where a run's checkpoints go, and what no step changes in them.
+/// Where a run's checkpoints are written, and the parts of them that no step changes.
 #[derive(Debug)]
 pub(super) struct Checkpoints {
     /// Files of the model.
     pub(super) files: ModelFiles,
-    /// What adapters are said to belong to.
+    /// The base model that adapters name in their configuration.
     pub(super) base: BaseModel,
-    /// Where each checkpoint gets a folder.
+    /// Each checkpoint gets a folder in it.
     pub(super) work_dir: PathBuf,
     /// The step of the newest one that was handed over.
     pub(super) newest: Option<u64>,
 }
 
 impl Checkpoints {
-    /// Writes a complete checkpoint and returns its folder; one that a broken attempt left there gives way.
+    /// Writes a complete checkpoint and returns its folder; replaces one that a failed attempt left there.
     pub(super) fn write(&self, step: &TrainingStep, state: &TrainerState) -> Result<PathBuf, TrainError> {
         let dir = self.work_dir.join(format!("step-{:08}", state.step));
         if dir.exists() {
@@ -73,7 +73,7 @@ impl Checkpoints {
     }
 }
 
-/// Writes a complete checkpoint into `dir`, which must not exist: into a sibling first, every file synced, then renamed.
+/// Writes a complete checkpoint into `dir`, which must not exist: into a folder next to it first, then renamed.
 fn write(
     dir: &Path,
     files: &ModelFiles,
@@ -108,7 +108,7 @@ fn write(
 }
 
 /// Everything of a model folder except weights and trainer state: configuration, tokenizer, template, card, licences. Kept
-/// in memory, because the folder a run resumed from may be pruned before the run ends.
+/// in memory, because the folder that a run resumed from may be pruned before the run ends.
 #[derive(Debug)]
 pub struct ModelFiles(BTreeMap<String, Vec<u8>>);
 
@@ -130,14 +130,14 @@ impl ModelFiles {
     fn write(&self, dir: &Path, data: &DataSpec, number_format: &str) -> Result<(), TrainError> {
         for (name, bytes) in &self.0 {
             let path = dir.join(name);
-            let told = if name == "config.json" { as_written(bytes, number_format) } else { None };
-            std::fs::write(&path, told.as_ref().unwrap_or(bytes)).map_err(file_error(&path))?;
+            let rewritten = if name == "config.json" { as_written(bytes, number_format) } else { None };
+            std::fs::write(&path, rewritten.as_ref().unwrap_or(bytes)).map_err(file_error(&path))?;
         }
         let path = dir.join(CARD_FILE);
         write_json(&path, &self.card(&path, data)?)
     }
 
-    /// The model's card with this job's prompt settings, so that serving and training see the same.
+    /// The model card with this job's prompt settings, so that serving uses the same as training.
     fn card(&self, path: &Path, data: &DataSpec) -> Result<serde_json::Value, TrainError> {
         let bad =
             |e: serde_json::Error| TrainError::Checkpoint { path: path.display().to_string(), problem: e.to_string() };
@@ -153,7 +153,7 @@ impl ModelFiles {
     }
 }
 
-/// The configuration with the number format that the weights have now, where it names another one or a quantisation.
+/// The configuration with the number format that the weights have now; none where nothing changes.
 fn as_written(config: &[u8], number_format: &str) -> Option<Vec<u8>> {
     let mut config: serde_json::Value = serde_json::from_slice(config).ok()?;
     let mut changed = without_quantization(&mut config);
@@ -214,7 +214,7 @@ pub fn resume(
         )));
     }
     if state.seed != spec.seed {
-        return Err(bad(format!("was made with seed {}, the job says {}", state.seed, spec.seed)));
+        return Err(bad(format!("was written with seed {}, but the job has seed {}", state.seed, spec.seed)));
     }
     optimizer.read(&trainer.join("optimizer.safetensors"), device)?;
     Ok(state)

@@ -1,6 +1,6 @@
-//! Where the sampler's distribution differs from the trainer's (another kernel, number format or stale weights): how much,
-//! and the truncated importance ratio that makes up for it (TIS: Yao et al., "Your efficient RL framework secretly brings
-//! you off-policy RL training").
+//! Mismatch between sampler and trainer (another kernel, another number format or stale weights): how large it is, and the
+//! truncated importance ratio that corrects it (TIS: Yao et al., "Your efficient RL framework secretly brings you
+//! off-policy RL training").
 
 use super::metrics::Metrics;
 
@@ -17,7 +17,7 @@ pub(super) struct RolloutRatios {
 }
 
 impl RolloutRatios {
-    /// Takes a response's log-probs under the trainer and under the sampler (both at the rollout's temperature, without
+    /// Adds a response's log-probs under the trainer and under the sampler (both at the rollout's temperature, without
     /// placeholders, top-p ignored).
     pub(super) fn add(&mut self, trainer: &[f64], sampler: &[f64]) {
         for log in log_ratios(trainer, sampler) {
@@ -38,7 +38,7 @@ impl RolloutRatios {
     }
 }
 
-/// The truncated ratio of each token: what the loss multiplies with where the job asks for it.
+/// The truncated ratio of each token, a factor of the loss where the job asks for it.
 pub(super) fn correction(trainer: &[f64], sampler: &[f64], cap: f64) -> Vec<f64> {
     log_ratios(trainer, sampler).map(|log| log.exp().min(cap)).collect()
 }

@@ -1,4 +1,4 @@
-//! What can end a training run early.
+//! Errors that end a training run.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::reward::RewardError;
 
 use super::sink::SinkError;
 
-/// An error of the train room.
+/// An error of the trainer.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     /// The model cannot be loaded or run.
@@ -32,7 +32,7 @@ pub enum TrainError {
     /// A row cannot be read.
     #[error("data: {0}")]
     Data(#[from] DataError),
-    /// The reward cannot be built, or could not judge.
+    /// The reward cannot be built, or failed on a batch.
     #[error("reward: {0}")]
     Reward(#[from] RewardError),
     /// The objective refused its input.
@@ -43,7 +43,7 @@ pub enum TrainError {
     Setting {
         /// The job's field.
         field: &'static str,
-        /// What is wrong and the way out.
+        /// What is wrong, and how to fix it.
         problem: String,
     },
     /// A file could not be written or read.
@@ -62,13 +62,13 @@ pub enum TrainError {
         /// What is wrong.
         problem: String,
     },
-    /// Weights or gradients are no longer numbers.
+    /// Weights or gradients are no longer finite.
     #[error("step {step}: the gradient is not finite; lower `optimizer.learning_rate` or `optimizer.max_grad_norm`")]
     Diverged {
         /// The step.
         step: u64,
     },
-    /// Results cannot be handed over.
+    /// The sink failed.
     #[error("{0}")]
     Sink(#[from] SinkError),
     /// A compute thread died.
@@ -88,7 +88,7 @@ impl TrainError {
     }
 }
 
-/// Puts a path to an I/O error.
+/// Adds the path to an I/O error.
 pub(crate) fn file_error(path: &Path) -> impl Fn(std::io::Error) -> TrainError + '_ {
     move |source| TrainError::File { path: path.display().to_string(), source }
 }

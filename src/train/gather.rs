@@ -1,4 +1,4 @@
-//! The first half of a reinforcement step: sample groups, judge them, drop those that teach nothing.
+//! The first half of a reinforcement step: sample groups, compute their rewards, filter them.
 
 use std::ops::ControlFlow;
 
@@ -13,7 +13,7 @@ use super::rollout::Rollout;
 use super::sink::Control;
 use super::trainer::Trainer;
 
-/// All groups of a step: those to learn from, how many were dropped, and what sampling and judging told.
+/// The groups of a step: those to learn from, how many were dropped, and metrics over all that were sampled.
 pub(super) struct Gathered {
     pub(super) kept: Vec<Group>,
     pub(super) dropped: usize,
@@ -21,13 +21,13 @@ pub(super) struct Gathered {
 }
 
 impl Trainer<'_> {
-    /// Samples batches of prompts until enough groups pass the filter, or its tries are used up. Stops where someone
-    /// asks the run to stop.
+    /// Samples batches of prompts until enough groups pass the filter, or its tries are used up. Stops where the run is
+    /// asked to stop.
     pub(super) fn gather(&mut self) -> Result<ControlFlow<Control, Gathered>, TrainError> {
         let wanted = self.spec.batch.prompts_per_step as usize;
         let filter = self.spec.rollout.filter.clone();
         let tries = filter.as_ref().map_or(1, |f| f.max_tries.max(1));
-        let mut seen: Vec<Group> = Vec::new();
+        let mut all: Vec<Group> = Vec::new();
         let (mut rollout_seconds, mut reward_seconds) = (0.0, 0.0);
         for attempt in 0..tries {
             if let ControlFlow::Break(stop) = self.sink.control().flow() {
@@ -38,27 +38,28 @@ impl Trainer<'_> {
             let sampled = self.step.sample(prompts)?;
             rollout_seconds += clock.seconds();
             let clock = Stopwatch::start();
-            seen.extend(self.judge_sampled(sampled, attempt)?);
+            all.extend(self.compute_rewards(sampled, attempt)?);
             reward_seconds += clock.seconds();
-            if seen.iter().filter(|group| group.passes(filter.as_ref())).count() >= wanted {
+            if all.iter().filter(|group| group.passes(filter.as_ref())).count() >= wanted {
                 break;
             }
         }
-        let mut metrics = self.describe_sampling(&seen);
-        let rewards: Vec<f64> = responses(&seen).map(|response| response.verdict.reward).collect();
-        self.watch_reward(&rewards)?;
-        self.report_unjudged(seen.iter().map(|group| group.unjudged).sum(), &mut metrics)?;
+        let mut metrics = self.describe_sampling(&all);
+        let rewards: Vec<f64> = responses(&all).map(|response| response.verdict.reward).collect();
+        self.check_constant_reward(&rewards)?;
+        self.report_unjudged(all.iter().map(|group| group.unjudged).sum(), &mut metrics)?;
         metrics.set("time/rollout", rollout_seconds);
         metrics.set("time/reward", reward_seconds);
-        let sampled = seen.len();
-        let passing = seen.into_iter().filter(|group| group.passes(filter.as_ref()));
+        let sampled = all.len();
+        let passing = all.into_iter().filter(|group| group.passes(filter.as_ref()));
         let kept: Vec<Group> = passing.take(wanted).collect();
         Ok(ControlFlow::Continue(Gathered { dropped: sampled - kept.len(), kept, metrics }))
     }
 
-    fn judge_sampled(&self, sampled: Vec<Sampled>, attempt: u64) -> Result<Vec<Group>, TrainError> {
+    fn compute_rewards(&self, sampled: Vec<Sampled>, attempt: u64) -> Result<Vec<Group>, TrainError> {
         let part = attempt.to_string();
-        let mut groups = self.judge(self.step.source.processor(), self.state.step + 1, &part).judge(sampled)?;
+        let processor = self.step.source.processor();
+        let mut groups = self.reward_context(processor, self.state.step + 1, &part).compute(sampled)?;
         if let Method::Dapo(DapoSpec { overlong_buffer: Some(buffer), overlong_penalty, .. }) = self.spec.method {
             for response in responses_mut(&mut groups) {
                 let tokens = response.rollout.tokens.len() as u64;
@@ -72,7 +73,7 @@ impl Trainer<'_> {
         Ok(groups)
     }
 
-    /// Says so where the reward left responses out.
+    /// Emits a warning where the reward gave no verdict on some responses.
     fn report_unjudged(&mut self, unjudged: usize, metrics: &mut Metrics) -> Result<(), TrainError> {
         if unjudged > 0 {
             metrics.set("reward/unjudged", unjudged as f64);

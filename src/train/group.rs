@@ -1,5 +1,5 @@
 //! The values of a step: a prompt with its responses, and everything that is known of a response in one place. A step
-//! fills them in from sampling to update, so no list has to be kept in step with another.
+//! fills them in from sampling to update, so there are no parallel lists.
 
 use std::sync::Arc;
 
@@ -18,9 +18,9 @@ use super::learner::Scored;
 use super::parallel::Pool;
 use super::rollout::{Rollout, RolloutSettings, rollout};
 use super::source::Prompt;
-use super::train_row::TrainRow;
+use super::train_sequence::TrainSequence;
 
-/// A prompt with its sampled responses, before they are judged.
+/// A prompt with its sampled responses, before their rewards are computed.
 #[derive(Debug)]
 pub struct Sampled {
     /// The prompt.
@@ -29,7 +29,7 @@ pub struct Sampled {
     pub rollouts: Vec<Rollout>,
 }
 
-/// One prompt and its judged responses: what advantages are relative to.
+/// One prompt and its responses with their verdicts: what advantages are relative to.
 #[derive(Debug)]
 pub struct Group {
     /// The prompt.
@@ -40,18 +40,18 @@ pub struct Group {
     pub unjudged: usize,
 }
 
-/// One response from its sampling to its update. What a step has not reached yet is empty.
+/// One response from sampling to update. Fields that the step has not filled in yet are empty.
 #[derive(Debug, Clone, Default)]
 pub struct Response {
-    /// Its tokens and what was seen while they were sampled.
+    /// Its tokens and what was measured while they were sampled.
     pub rollout: Rollout,
-    /// What the reward says.
+    /// Its reward, with parts and accuracy.
     pub verdict: Verdict,
     /// Prompt and response as the learner reads them.
-    pub sequence: TrainRow,
+    pub sequence: TrainSequence,
     /// Log-probs, entropy and visual similarity under the policy before the update.
     pub score: Scored,
-    /// Its advantage, and how visual weights shape it.
+    /// Its advantage, and the visual weights that shape it.
     pub weights: TrajectoryWeights,
 }
 
@@ -73,13 +73,13 @@ pub fn responses(groups: &[Group]) -> impl Iterator<Item = &Response> {
     groups.iter().flat_map(|group| &group.responses)
 }
 
-/// The same, to be filled in.
+/// The same, mutable.
 pub fn responses_mut(groups: &mut [Group]) -> impl Iterator<Item = &mut Response> {
     groups.iter_mut().flat_map(|group| &mut group.responses)
 }
 
-/// What the learner reads of every response.
-pub fn sequences(groups: &[Group]) -> Vec<&TrainRow> {
+/// The sequence of every response, for the learner.
+pub fn sequences(groups: &[Group]) -> Vec<&TrainSequence> {
     responses(groups).map(|response| &response.sequence).collect()
 }
 
@@ -87,11 +87,11 @@ pub fn sequences(groups: &[Group]) -> Vec<&TrainRow> {
 /// dependency varies over the step, where it was measured.
 pub fn weigh(groups: &mut [Group], algorithm: &dyn Algorithm) -> Result<Option<DependencyRange>, AlgorithmError> {
     let step = RewardStatistics::of(responses(groups).map(|r| (r.rollout.tokens.len(), r.verdict.reward)));
-    let mut seen: Vec<TrajectoryGroup> = groups.iter().map(|group| group.trajectories(step)).collect();
-    let dependency = DependencyRange::of(seen.iter().flat_map(|group| &group.trajectories));
-    for (group, seen) in groups.iter_mut().zip(&mut seen) {
-        seen.dependency = dependency;
-        let weights = algorithm.weigh(seen)?.trajectories;
+    let mut trajectories: Vec<TrajectoryGroup> = groups.iter().map(|group| group.trajectories(step)).collect();
+    let dependency = DependencyRange::of(trajectories.iter().flat_map(|group| &group.trajectories));
+    for (group, trajectories) in groups.iter_mut().zip(&mut trajectories) {
+        trajectories.dependency = dependency;
+        let weights = algorithm.weigh(trajectories)?.trajectories;
         for (response, weights) in group.responses.iter_mut().zip(weights) {
             response.sequence.advantages.clone_from(&weights.shaped_advantage);
             response.weights = weights;
@@ -101,19 +101,19 @@ pub fn weigh(groups: &mut [Group], algorithm: &dyn Algorithm) -> Result<Option<D
 }
 
 impl Group {
-    /// Does the prompt show an image?
+    /// Does the prompt have an image?
     pub fn has_image(&self) -> bool {
         !self.prompt.sequence.images.is_empty()
     }
 
-    /// Does the group teach anything? (DAPO's dynamic sampling.)
+    /// Does the group pass the filter? (DAPO's dynamic sampling.)
     pub fn passes(&self, filter: Option<&FilterSpec>) -> bool {
         if self.responses.len() < 2 {
             return false;
         }
         filter.is_none_or(|filter| {
             let values = self.responses.iter().map(|response| match filter.metric {
-                // A reward without accuracy cannot be combined with this metric: the run does not begin.
+                // A run whose reward has no accuracy is refused before it begins.
                 FilterMetric::Accuracy => response.verdict.accuracy.unwrap_or_default(),
                 FilterMetric::Reward => response.verdict.reward,
             });
@@ -122,23 +122,23 @@ impl Group {
         })
     }
 
-    /// Prepares the responses for the learner: each after its prompt, with the similarity that was seen while sampling.
-    /// They share one masked copy of the prompt's images, if there is one.
+    /// Prepares the responses for the learner: each after its prompt, with the similarity that was measured while
+    /// sampling. They share one masked copy of the prompt's images, if there is one.
     pub fn prepare(&mut self, masked_images: Option<&Vec<Arc<ImagePatches>>>) {
         let prompt = &self.prompt.sequence;
         for response in &mut self.responses {
             let ids = [&prompt.ids[..], &response.rollout.tokens[..]].concat();
-            response.sequence = TrainRow {
-                sequence: Sequence { ids, images: prompt.images.clone() },
+            response.sequence = TrainSequence {
+                input: Sequence { ids, images: prompt.images.clone() },
                 masked_images: masked_images.cloned(),
                 prompt_len: prompt.ids.len(),
-                ..TrainRow::default()
+                ..TrainSequence::default()
             };
             response.score.similarity.clone_from(&response.rollout.similarity);
         }
     }
 
-    /// The group as objectives see it; `step` describes the rewards of the whole step.
+    /// The group as objectives see it; `step` are the statistics of the rewards of the whole step.
     fn trajectories(&self, step: RewardStatistics) -> TrajectoryGroup {
         let trajectory = |response: &Response| Trajectory {
             tokens: response.rollout.tokens.len(),

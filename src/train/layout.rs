@@ -1,4 +1,4 @@
-//! Rows as one batch, and where their tokens stand in it.
+//! Sequences as one batch, and the positions of their tokens in it.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,117 +9,118 @@ use crate::model::{Batch, ImagePatches, ModelInfo, Sequence, Tree};
 
 use super::error::TrainError;
 use super::micro_batch::{Packing, share_prompt};
-use super::train_row::TrainRow;
+use super::train_sequence::TrainSequence;
 
-/// Where a row's prompt and response stand in its batch.
+/// The positions of a sequence's prompt and response in its batch.
 #[derive(Debug, Clone)]
-struct Place {
+struct Span {
     prompt: Range<usize>,
     response: Range<usize>,
 }
 
-impl Place {
+impl Span {
     /// The state that predicts response token `t`: the one before it, which is the prompt's last for the first token.
     fn predicting(&self, t: usize) -> u32 {
         (if t == 0 { self.prompt.end - 1 } else { self.response.start + t - 1 }) as u32
     }
 
-    /// The state that reads response token `t`.
+    /// The state of response token `t` itself.
     fn reading(&self, t: usize) -> u32 {
         (self.response.start + t) as u32
     }
 }
 
-/// Which states a row's tokens are predicted and read from, in a batch.
+/// A batch, and which of its states belong to each sequence's tokens.
 pub(super) struct Layout {
     pub(super) batch: Batch,
     pub(super) targets: Vec<TokenTarget>,
-    places: Vec<Place>,
+    spans: Vec<Span>,
 }
 
 impl Layout {
-    pub(super) fn new(rows: &[&TrainRow], info: &ModelInfo, packing: Packing) -> Result<Self, TrainError> {
-        let images: Vec<&[Arc<ImagePatches>]> = rows.iter().map(|row| row.sequence.images.as_slice()).collect();
-        Self::of(rows, &images, info, packing)
+    pub(super) fn new(sequences: &[&TrainSequence], info: &ModelInfo, packing: Packing) -> Result<Self, TrainError> {
+        let images: Vec<&[Arc<ImagePatches>]> =
+            sequences.iter().map(|sequence| sequence.input.images.as_slice()).collect();
+        Self::of(sequences, &images, info, packing)
     }
 
-    /// The same places over the masked images.
-    pub(super) fn masked(rows: &[&TrainRow], info: &ModelInfo, packing: Packing) -> Result<Self, TrainError> {
-        let images: Vec<&[Arc<ImagePatches>]> = rows.iter().map(|row| row.masked_or_own()).collect();
-        Self::of(rows, &images, info, packing)
+    /// The same positions over the masked images.
+    pub(super) fn masked(sequences: &[&TrainSequence], info: &ModelInfo, packing: Packing) -> Result<Self, TrainError> {
+        let images: Vec<&[Arc<ImagePatches>]> = sequences.iter().map(|sequence| sequence.masked_or_own()).collect();
+        Self::of(sequences, &images, info, packing)
     }
 
     fn of(
-        rows: &[&TrainRow],
+        sequences: &[&TrainSequence],
         images: &[&[Arc<ImagePatches>]],
         info: &ModelInfo,
         packing: Packing,
     ) -> Result<Self, TrainError> {
-        let (batch, places) = match packing {
-            Packing::Padded => padded(rows, images, info)?,
-            Packing::Shared => shared(rows, images, info)?,
+        let (batch, spans) = match packing {
+            Packing::Padded => padded(sequences, images, info)?,
+            Packing::Shared => shared(sequences, images, info)?,
         };
-        let of_row = |(row, place): (&&TrainRow, &Place)| -> Vec<TokenTarget> {
-            let response = row.sequence.ids[row.prompt_len..].iter().enumerate();
-            response.map(|(t, id)| TokenTarget { slot: place.predicting(t), token: *id }).collect()
+        let of_sequence = |(sequence, span): (&&TrainSequence, &Span)| -> Vec<TokenTarget> {
+            let response = sequence.input.ids[sequence.prompt_len..].iter().enumerate();
+            response.map(|(t, id)| TokenTarget { slot: span.predicting(t), token: *id }).collect()
         };
-        let targets = rows.iter().zip(&places).flat_map(of_row).collect();
-        Ok(Self { batch, targets, places })
+        let targets = sequences.iter().zip(&spans).flat_map(of_sequence).collect();
+        Ok(Self { batch, targets, spans })
     }
 
-    /// Image slots and state slots of every row: the states that read its tokens, or those that predict them.
+    /// Image slots and state slots of every sequence: the states of its tokens, or those that predict them.
     pub(super) fn focus_rows(&self, predicting: bool) -> Vec<FocusRow> {
         let slots = &self.batch.image_slots;
-        let focus = |place: &Place| {
-            let first = slots.partition_point(|slot| (*slot as usize) < place.prompt.start);
-            let image = slots[first..].iter().copied().take_while(|slot| (*slot as usize) < place.prompt.end).collect();
-            let state = |t| if predicting { place.predicting(t) } else { place.reading(t) };
-            FocusRow { image, states: (0..place.response.len()).map(state).collect() }
+        let focus = |span: &Span| {
+            let first = slots.partition_point(|slot| (*slot as usize) < span.prompt.start);
+            let image = slots[first..].iter().copied().take_while(|slot| (*slot as usize) < span.prompt.end).collect();
+            let state = |t| if predicting { span.predicting(t) } else { span.reading(t) };
+            FocusRow { image, states: (0..span.response.len()).map(state).collect() }
         };
-        self.places.iter().map(focus).collect()
+        self.spans.iter().map(focus).collect()
     }
 }
 
 fn padded(
-    rows: &[&TrainRow],
+    sequences: &[&TrainSequence],
     images: &[&[Arc<ImagePatches>]],
     info: &ModelInfo,
-) -> Result<(Batch, Vec<Place>), TrainError> {
-    let sequence = |(row, images): (&&TrainRow, &&[Arc<ImagePatches>])| Sequence {
-        ids: row.sequence.ids.clone(),
+) -> Result<(Batch, Vec<Span>), TrainError> {
+    let input = |(sequence, images): (&&TrainSequence, &&[Arc<ImagePatches>])| Sequence {
+        ids: sequence.input.ids.clone(),
         images: images.to_vec(),
     };
-    let sequences: Vec<Sequence> = rows.iter().zip(images).map(sequence).collect();
-    let batch = Batch::new(&sequences.iter().collect::<Vec<_>>(), info)?;
-    let place = |(index, row): (usize, &&TrainRow)| {
+    let inputs: Vec<Sequence> = sequences.iter().zip(images).map(input).collect();
+    let batch = Batch::new(&inputs.iter().collect::<Vec<_>>(), info)?;
+    let span = |(index, sequence): (usize, &&TrainSequence)| {
         let end = (index + 1) * batch.seq_len;
-        let split = end - row.response_len();
-        Place { prompt: split - row.prompt_len..split, response: split..end }
+        let split = end - sequence.response_len();
+        Span { prompt: split - sequence.prompt_len..split, response: split..end }
     };
-    let places = rows.iter().enumerate().map(place).collect();
-    Ok((batch, places))
+    let spans = sequences.iter().enumerate().map(span).collect();
+    Ok((batch, spans))
 }
 
 fn shared(
-    rows: &[&TrainRow],
+    sequences: &[&TrainSequence],
     images: &[&[Arc<ImagePatches>]],
     info: &ModelInfo,
-) -> Result<(Batch, Vec<Place>), TrainError> {
-    let responses: Vec<&[u32]> = rows.iter().map(|row| &row.sequence.ids[row.prompt_len..]).collect();
-    let (mut trees, mut places, mut at) = (Vec::new(), Vec::with_capacity(rows.len()), 0);
+) -> Result<(Batch, Vec<Span>), TrainError> {
+    let responses: Vec<&[u32]> = sequences.iter().map(|sequence| &sequence.input.ids[sequence.prompt_len..]).collect();
+    let (mut trees, mut spans, mut at) = (Vec::new(), Vec::with_capacity(sequences.len()), 0);
     let mut first = 0;
-    while first < rows.len() {
-        let alike = |row: &usize| share_prompt(rows[first], images[first], rows[*row], images[*row]);
-        let count = (first..rows.len()).take_while(alike).count();
-        let prompt = &rows[first].sequence.ids[..rows[first].prompt_len];
-        let trunk = at..at + prompt.len();
-        at = trunk.end;
+    while first < sequences.len() {
+        let alike = |index: &usize| share_prompt(sequences[first], images[first], sequences[*index], images[*index]);
+        let count = (first..sequences.len()).take_while(alike).count();
+        let prompt = &sequences[first].input.ids[..sequences[first].prompt_len];
+        let prefix = at..at + prompt.len();
+        at = prefix.end;
         for response in &responses[first..first + count] {
-            places.push(Place { prompt: trunk.clone(), response: at..at + response.len() });
+            spans.push(Span { prompt: prefix.clone(), response: at..at + response.len() });
             at += response.len();
         }
         trees.push(Tree { prompt, images: images[first], responses: &responses[first..first + count] });
         first += count;
     }
-    Ok((Batch::packed(&trees, info)?, places))
+    Ok((Batch::packed(&trees, info)?, spans))
 }

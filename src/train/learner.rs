@@ -15,14 +15,14 @@ use super::layout::Layout;
 use super::micro_batch::{Packing, micro_batches, padding_share, shared_micro_batches};
 use super::optimizer::Gradients;
 use super::parallel::Pool;
-use super::train_row::TrainRow;
+use super::train_sequence::TrainSequence;
 
-/// What the pass over the old policy gives for one row.
+/// What the pass under the old policy gives for one sequence.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Scored {
     /// Log-prob of each response token.
     pub logprobs: Vec<f64>,
-    /// Entropy of the distribution of each response token, in nat.
+    /// Entropy of the distribution of each response token, in nats.
     pub entropy: Vec<f64>,
     /// Cosine of each response token's state with the visual prototype; empty for text-only prompts.
     pub similarity: Vec<f64>,
@@ -30,7 +30,7 @@ pub struct Scored {
     pub dependency: Vec<f64>,
 }
 
-/// A learner: the model it trains (tracked) and how it looks at tokens.
+/// A learner: the model it trains (tracked) and how it scores tokens.
 pub struct Learner<'a> {
     /// Where micro-batches run.
     pub pool: &'a Pool,
@@ -42,13 +42,13 @@ pub struct Learner<'a> {
     pub parameters: &'a Parameters,
     /// The distribution that log-probs are taken from.
     pub vocabulary: Vocabulary,
-    /// How the rows of a micro-batch become one batch.
+    /// How the sequences of a micro-batch become one batch.
     pub packing: Packing,
-    /// Tokens of a micro-batch at most.
+    /// Most tokens of a micro-batch.
     pub microbatch_tokens: u64,
-    /// Keep block inputs instead of the whole graph, and run every block again in the backward pass.
+    /// Gradient checkpointing: keep block inputs instead of the whole graph, and recompute every block in the backward.
     pub checkpointing: bool,
-    /// Focus from the predicting state instead of the reading one.
+    /// Focus from the state that predicts a token instead of the token's own.
     pub predicting: bool,
 }
 
@@ -57,60 +57,64 @@ pub struct Learner<'a> {
 pub struct MiniBatchOutput {
     /// Gradients, summed over its micro-batches.
     pub gradients: Gradients,
-    /// The loss, every term but the entropy bonus in it.
+    /// The loss with every term except the entropy bonus.
     pub loss: f64,
     /// Its policy term alone.
     pub policy_loss: f64,
     /// Sums over tokens.
     pub stats: LossStats,
-    /// Share of the micro-batches' tokens that was padding; none where rows are packed.
+    /// Share of the micro-batches' tokens that was padding; 0 where sequences are packed.
     pub padding_share: f64,
-    /// Log-probs of each row in this pass, with their entropy where no pass under the old policy has told it.
+    /// Log-probs of each sequence in this pass, with their entropy where no pass under the old policy measured it.
     pub scored: Vec<Scored>,
 }
 
 impl Learner<'_> {
-    /// Log-probs, entropy and visual similarity of every row under the weights as they are; no gradient.
-    pub fn score(&self, rows: &[&TrainRow]) -> Result<Vec<Scored>, TrainError> {
-        self.score_with(self.detached, rows)
+    /// Log-probs, entropy and visual similarity of every sequence under the weights as they are; no gradient.
+    pub fn score(&self, sequences: &[&TrainSequence]) -> Result<Vec<Scored>, TrainError> {
+        self.score_with(self.detached, sequences)
     }
 
     /// The same under another model over the same vocabulary, e.g. the reference.
-    pub fn score_with(&self, model: &dyn VisionLanguageModel, rows: &[&TrainRow]) -> Result<Vec<Scored>, TrainError> {
-        self.each(rows, self.microbatch_tokens, |rows| self.score_batch(model, rows))
+    pub fn score_with(
+        &self,
+        model: &dyn VisionLanguageModel,
+        sequences: &[&TrainSequence],
+    ) -> Result<Vec<Scored>, TrainError> {
+        self.each(sequences, self.microbatch_tokens, |sequences| self.score_batch(model, sequences))
     }
 
     /// How much each response token depends on the image (`D_KL` from the token's distribution to that under the masked
-    /// images, arXiv 2510.09285, Eq. 3); empty for rows without masked images.
-    pub fn dependency(&self, rows: &[&TrainRow]) -> Result<Vec<Vec<f64>>, TrainError> {
-        // Two passes live at once.
-        self.each(rows, self.microbatch_tokens / 2, |rows| self.dependency_of_batch(rows))
+    /// images, arXiv 2510.09285, Eq. 3); empty for sequences without masked images.
+    pub fn dependency(&self, sequences: &[&TrainSequence]) -> Result<Vec<Vec<f64>>, TrainError> {
+        // Two passes are in memory at once.
+        self.each(sequences, self.microbatch_tokens / 2, |sequences| self.dependency_of_batch(sequences))
     }
 
-    /// Indices of the rows of each micro-batch.
-    fn cut(&self, rows: &[&TrainRow], tokens: u64) -> Vec<Vec<usize>> {
+    /// Indices of the sequences of each micro-batch.
+    fn split(&self, sequences: &[&TrainSequence], tokens: u64) -> Vec<Vec<usize>> {
         match self.packing {
-            Packing::Padded => micro_batches(rows, tokens),
-            Packing::Shared => shared_micro_batches(rows, tokens, self.pool.threads()),
+            Packing::Padded => micro_batches(sequences, tokens),
+            Packing::Shared => shared_micro_batches(sequences, tokens, self.pool.threads()),
         }
     }
 
-    /// `work` on micro-batches; what it gives for each row, in the order of `rows`.
+    /// `work` on micro-batches; its result for each sequence, in the order of `sequences`.
     fn each<T: Default + Clone + Send>(
         &self,
-        rows: &[&TrainRow],
+        sequences: &[&TrainSequence],
         tokens: u64,
-        work: impl Fn(&[&TrainRow]) -> Result<Vec<T>, TrainError> + Sync,
+        work: impl Fn(&[&TrainSequence]) -> Result<Vec<T>, TrainError> + Sync,
     ) -> Result<Vec<T>, TrainError> {
-        let mut out = vec![T::default(); rows.len()];
-        let batches = self.cut(rows, tokens);
+        let mut out = vec![T::default(); sequences.len()];
+        let batches = self.split(sequences, tokens);
         let mut order = batches.iter().flatten();
         self.pool.in_waves(
             &batches,
-            |batch| work(&chosen(rows, batch)),
-            |found| {
-                for (found, row) in found.into_iter().zip(order.by_ref()) {
-                    out[*row] = found;
+            |batch| work(&select(sequences, batch)),
+            |results| {
+                for (result, index) in results.into_iter().zip(order.by_ref()) {
+                    out[*index] = result;
                 }
                 Ok(())
             },
@@ -118,29 +122,33 @@ impl Learner<'_> {
         Ok(out)
     }
 
-    fn dependency_of_batch(&self, rows: &[&TrainRow]) -> Result<Vec<Vec<f64>>, TrainError> {
-        if rows.iter().all(|row| row.masked_images.is_none()) {
-            return Ok(vec![Vec::new(); rows.len()]);
+    fn dependency_of_batch(&self, sequences: &[&TrainSequence]) -> Result<Vec<Vec<f64>>, TrainError> {
+        if sequences.iter().all(|sequence| sequence.masked_images.is_none()) {
+            return Ok(vec![Vec::new(); sequences.len()]);
         }
         let model = self.detached;
-        let (whole, masked) = (self.layout(rows)?, self.masked_layout(rows)?);
+        let (whole, masked) = (self.layout(sequences)?, self.masked_layout(sequences)?);
         // Both [batch, seq_len, hidden].
         let (hidden, other) = (states(model, &whole)?, states(model, &masked)?);
-        let mut found = divergence(model, &hidden, &other, &whole.targets, &self.vocabulary)?.into_iter();
-        let of_row = |row: &&TrainRow| {
+        let mut divergences = divergence(model, &hidden, &other, &whole.targets, &self.vocabulary)?.into_iter();
+        let of_sequence = |sequence: &&TrainSequence| {
             // Rounding can leave a divergence of 0 slightly below it.
-            let values: Vec<f64> = found.by_ref().take(row.response_len()).map(|v| v.max(0.0)).collect();
-            if row.masked_images.is_some() { values } else { Vec::new() }
+            let values: Vec<f64> = divergences.by_ref().take(sequence.response_len()).map(|v| v.max(0.0)).collect();
+            if sequence.masked_images.is_some() { values } else { Vec::new() }
         };
-        Ok(rows.iter().map(of_row).collect())
+        Ok(sequences.iter().map(of_sequence).collect())
     }
 
-    fn score_batch(&self, model: &dyn VisionLanguageModel, rows: &[&TrainRow]) -> Result<Vec<Scored>, TrainError> {
-        let layout = self.layout(rows)?;
+    fn score_batch(
+        &self,
+        model: &dyn VisionLanguageModel,
+        sequences: &[&TrainSequence],
+    ) -> Result<Vec<Scored>, TrainError> {
+        let layout = self.layout(sequences)?;
         let hidden = states(model, &layout)?; // [batch, seq_len, hidden]
-        let found = token_scores(model, &hidden, &layout.targets, &self.vocabulary, true)?;
+        let scores = token_scores(model, &hidden, &layout.targets, &self.vocabulary, true)?;
         let similarity = similarity(&hidden, &layout.focus_rows(self.predicting))?;
-        let mut scored = by_row(rows, found);
+        let mut scored = by_sequence(sequences, scores);
         for (score, similarity) in scored.iter_mut().zip(similarity) {
             score.similarity = similarity.unwrap_or_default();
         }
@@ -148,18 +156,22 @@ impl Learner<'_> {
     }
 
     /// Loss and gradient of a mini-batch. `totals` counts the whole mini-batch, so the sum over micro-batches does not
-    /// depend on how it was cut.
-    pub fn gradients(&self, rows: &[&TrainRow], algorithm: &dyn Algorithm) -> Result<MiniBatchOutput, TrainError> {
-        let totals = BatchTotals::of(rows.iter().map(|r| r.response_len()));
-        let batches = self.cut(rows, self.microbatch_tokens);
-        let padding_share = if self.packing == Packing::Padded { padding_share(rows, &batches) } else { 0.0 };
-        let scored = vec![Scored::default(); rows.len()];
+    /// depend on how it was split.
+    pub fn gradients(
+        &self,
+        sequences: &[&TrainSequence],
+        algorithm: &dyn Algorithm,
+    ) -> Result<MiniBatchOutput, TrainError> {
+        let totals = BatchTotals::of(sequences.iter().map(|r| r.response_len()));
+        let batches = self.split(sequences, self.microbatch_tokens);
+        let padding_share = if self.packing == Packing::Padded { padding_share(sequences, &batches) } else { 0.0 };
+        let scored = vec![Scored::default(); sequences.len()];
         let mut out = MiniBatchOutput { padding_share, scored, ..MiniBatchOutput::default() };
-        let work = |batch: &Vec<usize>| self.gradients_of_batch(&chosen(rows, batch), algorithm, totals);
+        let work = |batch: &Vec<usize>| self.gradients_of_batch(&select(sequences, batch), algorithm, totals);
         let mut order = batches.iter().flatten();
         self.pool.in_waves(&batches, work, |part| {
-            for (score, row) in part.scored.into_iter().zip(order.by_ref()) {
-                out.scored[*row] = score;
+            for (score, index) in part.scored.into_iter().zip(order.by_ref()) {
+                out.scored[*index] = score;
             }
             out.loss += part.loss;
             out.policy_loss += part.policy_loss;
@@ -171,45 +183,48 @@ impl Learner<'_> {
 
     fn gradients_of_batch(
         &self,
-        rows: &[&TrainRow],
+        sequences: &[&TrainSequence],
         algorithm: &dyn Algorithm,
         totals: BatchTotals,
     ) -> Result<MiniBatchOutput, TrainError> {
-        let layout = self.layout(rows)?;
-        let masked_rows = masked_rows(rows, algorithm);
-        let masked_layout = if masked_rows.is_empty() { None } else { Some(self.masked_layout(&masked_rows)?) };
-        let tells_entropy = algorithm.needs().old_logprobs && rows.iter().any(|row| row.old_logprobs.is_empty());
-        let mut pass = self.read(&layout, tells_entropy)?;
-        let masked = masked_layout.as_ref().map(|layout| self.read(layout, false)).transpose()?;
+        let layout = self.layout(sequences)?;
+        let masked_sequences = masked_sequences(sequences, algorithm);
+        let masked_layout =
+            if masked_sequences.is_empty() { None } else { Some(self.masked_layout(&masked_sequences)?) };
+        let with_entropy =
+            algorithm.needs().old_logprobs && sequences.iter().any(|sequence| sequence.old_logprobs.is_empty());
+        let mut pass = self.forward(&layout, with_entropy)?;
+        let masked = masked_layout.as_ref().map(|layout| self.forward(layout, false)).transpose()?;
         let masked_logprobs = masked.as_ref().map(|pass| pass.scores.logprobs.as_slice());
-        let loss = algorithm.loss(&responses(rows, &pass.scores.logprobs, masked_logprobs), totals)?;
-        let scored = by_row(rows, std::mem::take(&mut pass.scores));
-        // The objective is a plain function of the log-probs: its exact derivatives are where the backward pass starts.
+        let loss = algorithm.loss(&responses(sequences, &pass.scores.logprobs, masked_logprobs), totals)?;
+        let scored = by_sequence(sequences, std::mem::take(&mut pass.scores));
+        // The objective is a plain function of the log-probs: the backward pass starts from its exact derivatives.
         let entropy_coef = algorithm.needs().entropy_coef;
-        let entropy = (entropy_coef > 0.0).then(|| entropy_slopes(rows, &loss, entropy_coef));
-        let slopes: Vec<f32> = loss.responses.iter().flat_map(|r| r.grad_logprobs.iter().map(|g| *g as f32)).collect();
+        let entropy = (entropy_coef > 0.0).then(|| entropy_gradients(sequences, &loss, entropy_coef));
+        let by_logprob: Vec<f32> =
+            loss.responses.iter().flat_map(|r| r.grad_logprobs.iter().map(|g| *g as f32)).collect();
         let mut gradients = Gradients::default();
-        let by_score = ScoreGradients { logprobs: &slopes, entropy: entropy.as_deref() };
-        self.go_back(pass, &by_score, &mut gradients)?;
+        let by_score = ScoreGradients { logprobs: &by_logprob, entropy: entropy.as_deref() };
+        self.backward(pass, &by_score, &mut gradients)?;
         if let Some(masked) = masked {
-            let slopes: Vec<f32> =
+            let by_logprob: Vec<f32> =
                 loss.responses.iter().flat_map(|r| r.grad_masked_logprobs.iter().map(|g| *g as f32)).collect();
-            self.go_back(masked, &ScoreGradients { logprobs: &slopes, entropy: None }, &mut gradients)?;
+            self.backward(masked, &ScoreGradients { logprobs: &by_logprob, entropy: None }, &mut gradients)?;
         }
         let LossOutput { loss, policy_loss, stats, .. } = loss;
         Ok(MiniBatchOutput { gradients, loss, policy_loss, stats, padding_share: 0.0, scored })
     }
 
-    fn layout(&self, rows: &[&TrainRow]) -> Result<Layout, TrainError> {
-        Layout::new(rows, self.tracked.info(), self.packing)
+    fn layout(&self, sequences: &[&TrainSequence]) -> Result<Layout, TrainError> {
+        Layout::new(sequences, self.tracked.info(), self.packing)
     }
 
-    fn masked_layout(&self, rows: &[&TrainRow]) -> Result<Layout, TrainError> {
-        Layout::masked(rows, self.tracked.info(), self.packing)
+    fn masked_layout(&self, sequences: &[&TrainSequence]) -> Result<Layout, TrainError> {
+        Layout::masked(sequences, self.tracked.info(), self.packing)
     }
 
-    /// A forward pass that can be gone back.
-    fn read<'b>(&'b self, layout: &'b Layout, entropy: bool) -> Result<Pass<'b>, TrainError> {
+    /// A forward pass that keeps what its backward needs.
+    fn forward<'b>(&'b self, layout: &'b Layout, entropy: bool) -> Result<Pass<'b>, TrainError> {
         let model = self.tracked;
         let mut tape = if self.checkpointing { Tape::recording() } else { Tape::off() };
         // [batch, seq_len, hidden]
@@ -220,7 +235,7 @@ impl Learner<'_> {
     }
 
     /// The backward pass from the derivatives of the loss by every token's scores.
-    fn go_back(
+    fn backward(
         &self,
         pass: Pass<'_>,
         by_score: &ScoreGradients<'_>,
@@ -240,7 +255,7 @@ impl Learner<'_> {
     }
 }
 
-/// A forward pass on its way to its backward.
+/// A forward pass that waits for its backward.
 struct Pass<'b> {
     layout: &'b Layout,
     tape: Tape<'b>,
@@ -248,59 +263,64 @@ struct Pass<'b> {
     scores: TokenScores,
 }
 
-/// The scores of a batch's targets by row.
-fn by_row(rows: &[&TrainRow], scores: TokenScores) -> Vec<Scored> {
+/// The scores of a batch's targets by sequence.
+fn by_sequence(sequences: &[&TrainSequence], scores: TokenScores) -> Vec<Scored> {
     let (mut logprobs, mut entropy) = (scores.logprobs.into_iter(), scores.entropy.into_iter());
-    let of_row = |row: &&TrainRow| Scored {
-        logprobs: logprobs.by_ref().take(row.response_len()).collect(),
-        entropy: entropy.by_ref().take(row.response_len()).collect(),
+    let of_sequence = |sequence: &&TrainSequence| Scored {
+        logprobs: logprobs.by_ref().take(sequence.response_len()).collect(),
+        entropy: entropy.by_ref().take(sequence.response_len()).collect(),
         ..Scored::default()
     };
-    rows.iter().map(of_row).collect()
+    sequences.iter().map(of_sequence).collect()
 }
 
-fn chosen<'r>(rows: &[&'r TrainRow], batch: &[usize]) -> Vec<&'r TrainRow> {
-    batch.iter().map(|row| rows[*row]).collect()
+fn select<'r>(sequences: &[&'r TrainSequence], batch: &[usize]) -> Vec<&'r TrainSequence> {
+    batch.iter().map(|index| sequences[*index]).collect()
 }
 
-/// Rows that the loss looks at a second time, with their masked images.
-fn masked_rows<'r>(rows: &[&'r TrainRow], algorithm: &dyn Algorithm) -> Vec<&'r TrainRow> {
+/// Sequences that the loss reads a second time, with their masked images.
+fn masked_sequences<'r>(sequences: &[&'r TrainSequence], algorithm: &dyn Algorithm) -> Vec<&'r TrainSequence> {
     if !algorithm.needs().masked_view.is_some_and(|view| view.in_loss) {
         return Vec::new();
     }
-    rows.iter().copied().filter(|row| row.masked_images.is_some()).collect()
+    sequences.iter().copied().filter(|sequence| sequence.masked_images.is_some()).collect()
 }
 
-/// The rows as the objective sees them; `masked` are the log-probs of those that have masked images, in order.
-fn responses<'r>(rows: &[&'r TrainRow], logprobs: &'r [f64], masked: Option<&'r [f64]>) -> Vec<ResponseTokens<'r>> {
+/// The sequences as the objective sees them; `masked` are the log-probs of those that have masked images, in order.
+fn responses<'r>(
+    sequences: &[&'r TrainSequence],
+    logprobs: &'r [f64],
+    masked: Option<&'r [f64]>,
+) -> Vec<ResponseTokens<'r>> {
     let (mut rest, mut masked_rest) = (logprobs, masked);
-    let mut next = |row: &&'r TrainRow| {
-        let (own, after) = rest.split_at(row.response_len());
+    let mut next = |sequence: &&'r TrainSequence| {
+        let (own, after) = rest.split_at(sequence.response_len());
         rest = after;
         let mut masked_logprobs = None;
-        if let (true, Some(values)) = (row.masked_images.is_some(), masked_rest) {
-            let (own, after) = values.split_at(row.response_len());
+        if let (true, Some(values)) = (sequence.masked_images.is_some(), masked_rest) {
+            let (own, after) = values.split_at(sequence.response_len());
             (masked_logprobs, masked_rest) = (Some(own), Some(after));
         }
         ResponseTokens {
             masked_logprobs,
             logprobs: own,
-            old_logprobs: if row.old_logprobs.is_empty() { own } else { &row.old_logprobs },
-            advantages: &row.advantages,
-            correction: row.correction.as_deref(),
-            reference_logprobs: row.reference_logprobs.as_deref(),
+            old_logprobs: if sequence.old_logprobs.is_empty() { own } else { &sequence.old_logprobs },
+            advantages: &sequence.advantages,
+            correction: sequence.correction.as_deref(),
+            reference_logprobs: sequence.reference_logprobs.as_deref(),
         }
     };
-    rows.iter().map(&mut next).collect()
+    sequences.iter().map(&mut next).collect()
 }
 
 /// Derivatives of the entropy bonus by every token's entropy.
-fn entropy_slopes(rows: &[&TrainRow], loss: &LossOutput, coef: f64) -> Vec<f32> {
-    let weight = |row: &&TrainRow, weight: f64| std::iter::repeat_n((-coef * weight) as f32, row.response_len());
-    loss.responses.iter().zip(rows).flat_map(|(response, row)| weight(row, response.weight)).collect()
+fn entropy_gradients(sequences: &[&TrainSequence], loss: &LossOutput, coef: f64) -> Vec<f32> {
+    let weight =
+        |sequence: &&TrainSequence, weight: f64| std::iter::repeat_n((-coef * weight) as f32, sequence.response_len());
+    loss.responses.iter().zip(sequences).flat_map(|(response, sequence)| weight(sequence, response.weight)).collect()
 }
 
-/// Final hidden states `[batch, seq_len, hidden]`; rows that are packed are one sequence of the batch.
+/// Final hidden states `[batch, seq_len, hidden]`; packed sequences are one row of the batch.
 fn states(model: &dyn VisionLanguageModel, layout: &Layout) -> Result<Tensor, TrainError> {
     let features = model.features(&layout.batch)?; // [image tokens, hidden]
     Ok(model.forward(&layout.batch, features.as_ref(), None, &mut Capture::none())?)

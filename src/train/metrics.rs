@@ -7,7 +7,7 @@ use crate::reward::Verdict;
 
 use super::rollout::{AttentionShares, Rollout};
 
-/// Metric values in the making.
+/// Metric values of a step, as they are collected.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics(BTreeMap<String, f64>);
 

@@ -6,32 +6,32 @@
 mod adamw;
 pub mod checkpoint;
 mod correction;
+mod early_stop;
 pub mod error;
-mod evaluate;
-mod evaluation;
+mod eval_job;
+mod eval_loop;
+mod eval_metrics;
 mod gather;
 pub mod group;
-pub mod judge;
 mod layout;
 pub mod learner;
-pub mod memory;
 mod metrics;
 pub mod micro_batch;
 pub mod optimizer;
 pub mod order;
 pub mod parallel;
 pub mod policy;
+pub mod process_memory;
 mod reinforcement;
+pub mod rewards;
 pub mod rollout;
 mod samples;
 pub mod sink;
 pub mod source;
 mod statistics;
 mod step;
-mod stopping;
 mod supervised;
-mod tally;
-pub mod train_row;
+pub mod train_sequence;
 mod trainer;
 
 use std::path::PathBuf;
@@ -53,7 +53,7 @@ pub struct TrainRequest {
     pub spec: JobSpec,
     /// The model to start from, a Hugging Face folder.
     pub model_dir: PathBuf,
-    /// What adapters over it are said to belong to; none: its folder.
+    /// The base model that adapters name in their configuration; none: its folder.
     pub base: Option<BaseModel>,
     /// Where it is trained.
     pub device: DeviceName,
@@ -63,13 +63,13 @@ pub struct TrainRequest {
     pub eval_dataset: Arc<dyn Dataset>,
     /// Folder for checkpoints on their way to the sink.
     pub work_dir: PathBuf,
-    /// Names the run, for those who are asked about it.
+    /// The run's id, which webhooks get.
     pub run: String,
-    /// What rewards may ask.
+    /// What rewards may call.
     pub rewards: Backends,
-    /// Where to go on, if the run has begun before.
+    /// Where to resume, if the run has begun before.
     pub resume: Option<ResumePoint>,
-    /// The folders of the chunks that an evaluation has finished before, in order (method `eval` only).
+    /// The folders of the chunks that earlier attempts finished, in order (method `eval` only).
     pub rows: Vec<PathBuf>,
 }
 
@@ -83,16 +83,16 @@ pub enum RunEnd {
         /// Why the run ended before its last step, if it did.
         stopped_early: Option<String>,
     },
-    /// Stopped on request behind a checkpoint; the run may be resumed.
+    /// Stopped on request after a checkpoint; the run may be resumed.
     Yielded,
-    /// Stopped on request for good.
+    /// Cancelled on request; the run is not resumed.
     Cancelled,
 }
 
 /// Runs a job from its start, or from a checkpoint, to its end. Blocks; call it on a thread of its own.
 pub fn run(request: TrainRequest, sink: &mut dyn RunSink) -> Result<RunEnd, TrainError> {
     match request.spec.method.clone() {
-        Method::Eval(method) => evaluation::run(request, &method, sink),
+        Method::Eval(method) => eval_job::run(request, &method, sink),
         _ => trainer::Trainer::new(request, sink)?.run(),
     }
 }

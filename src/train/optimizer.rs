@@ -24,8 +24,8 @@ impl Gradients {
         Ok(gradients)
     }
 
-    /// Adds what one backward pass found. Every gradient is detached at once, so that the graph can be freed; those of
-    /// 16-bit weights are widened, so that sums over micro-batches lose nothing.
+    /// Adds the gradients of one backward pass. Every gradient is detached at once, so that the graph can be freed; those
+    /// of 16-bit weights are widened, so that sums over micro-batches lose nothing.
     pub fn collect(&mut self, store: &GradStore, parameters: &Parameters) -> Result<(), TrainError> {
         for (name, var) in parameters.trained() {
             if let Some(gradient) = store.get(var.as_tensor()) {
@@ -55,7 +55,7 @@ impl Gradients {
         other.0.into_iter().try_for_each(|(name, gradient)| self.add_one(name, gradient))
     }
 
-    /// Euclidean norm over everything.
+    /// Euclidean norm over all gradients.
     pub fn norm(&self) -> Result<f64, TrainError> {
         let mut sum = 0.0;
         for gradient in self.0.values() {
@@ -76,8 +76,8 @@ pub enum DecayScope {
 
 /// `AdamW` with its moments, which a checkpoint keeps.
 ///
-/// It computes in 32 bits, where the weights are or, offloaded, in main memory. Weights that are elsewhere or narrower
-/// follow a 32-bit master, so that updates smaller than their precision add up.
+/// It computes in 32 bits, on the device of the weights or, offloaded, in main memory. Weights on another device or of 16
+/// bits follow a 32-bit master copy, so that updates smaller than their precision add up.
 #[derive(Debug)]
 pub struct AdamW {
     betas: [f64; 2],
@@ -150,7 +150,7 @@ impl AdamW {
             None => var.as_detached_tensor().to_device(&home)?.to_dtype(DType::F32)?,
         };
         let (moments, weight) = if adamw::fits(&[&gradient, &moments.0, &moments.1, &weight]) {
-            // Where no master follows, the weight is the variable's own memory.
+            // Where there is no master copy, the weight is the memory of the variable.
             rule.in_place(&gradient, &moments, &weight)?;
             (moments, weight)
         } else {
@@ -168,12 +168,12 @@ impl AdamW {
         Ok(())
     }
 
-    /// Where the optimizer keeps what belongs to weights on `device`.
+    /// Where the optimizer keeps the state of weights on `device`.
     fn home(&self, device: &Device) -> Device {
         if self.offload { Device::Cpu } else { device.clone() }
     }
 
-    /// Bytes of moments and masters.
+    /// Bytes of moments and master copies.
     pub fn bytes(&self) -> usize {
         let moments = self.moments.values().flat_map(|(first, second)| [first, second]);
         moments.chain(self.masters.values()).map(|t| t.elem_count() * t.dtype().size_in_bytes()).sum()
@@ -184,7 +184,7 @@ impl AdamW {
         self.moments.keys().map(String::as_str)
     }
 
-    /// Writes moments, masters and the number of updates to a safetensors file.
+    /// Writes moments, master copies and the number of updates to a safetensors file.
     pub fn write(&self, path: &Path) -> Result<(), TrainError> {
         let mut tensors = HashMap::new();
         for (name, (first, second)) in &self.moments {
@@ -202,7 +202,7 @@ impl AdamW {
         })
     }
 
-    /// Takes over what [`Self::write`] wrote, for weights on `device`.
+    /// Reads what [`Self::write`] wrote, for weights on `device`.
     pub fn read(&mut self, path: &Path, device: &Device) -> Result<(), TrainError> {
         let failed = |problem: String| TrainError::Checkpoint { path: path.display().to_string(), problem };
         let home = self.home(device);
@@ -234,7 +234,7 @@ pub fn learning_rate(spec: &OptimizerSpec, step: u64, steps: u64) -> f64 {
     }
     let span = steps.saturating_sub(spec.warmup_steps).max(1) as f64;
     let progress = ((step - spec.warmup_steps) as f64 / span).min(1.0);
-    // How much of the way from the floor to the peak is left.
+    // Height above the floor, as a share of the way to the peak.
     let left = match spec.schedule {
         LearningRateSchedule::Constant => return spec.learning_rate,
         LearningRateSchedule::Linear => 1.0 - progress,

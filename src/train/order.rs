@@ -1,8 +1,9 @@
-//! In which order rows are visited: a permutation computed on the fly, so that any position can be resumed without memory.
+//! The order in which rows are visited: a permutation computed on the fly, so that a run resumes at any position without
+//! a stored order.
 
 use sha2::{Digest, Sha256};
 
-/// Rounds of the Feistel network; four already mix well, six cost nothing.
+/// Rounds of the Feistel network: four already mix well, and two more cost nothing.
 const ROUNDS: u64 = 6;
 
 /// Visits every row once per epoch.
@@ -25,7 +26,8 @@ impl RowOrder {
         if !self.shuffle {
             return position;
         }
-        // A permutation of the next power of four, walked until it falls inside: each row exactly once an epoch.
+        // A permutation of the next power of four, followed until it gives a row (cycle walking): each row exactly once
+        // an epoch.
         let bits = (64 - (self.rows - 1).leading_zeros()).max(2).div_ceil(2);
         let mut at = position;
         loop {

@@ -1,4 +1,4 @@
-//! Work on several threads with results in order, so that sums never depend on who was first.
+//! Work on several threads with results in order, so that sums never depend on which thread was first.
 
 use candle_core::Device;
 use rayon::prelude::*;
@@ -19,8 +19,8 @@ impl Pool {
         Self::of_threads(std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
     }
 
-    /// Threads for work on `device`: one per core on a CPU; a GPU is fed by one, several would only need its memory
-    /// several times.
+    /// Threads for work on `device`: one per core on a CPU. A GPU gets one thread: several would only multiply the memory
+    /// that it needs.
     pub fn for_device(device: &Device) -> Result<Self, TrainError> {
         if device.is_cpu() { Self::new() } else { Self::of_threads(1) }
     }
@@ -31,7 +31,7 @@ impl Pool {
         Ok(Self { pool })
     }
 
-    /// Threads for compute.
+    /// Number of threads.
     pub fn threads(&self) -> usize {
         self.pool.current_num_threads()
     }

@@ -1,4 +1,4 @@
-//! The model of a run in its views: what is trained, in which number format, and what it is compared with.
+//! The model of a run in its views: tracked for updates, detached for rollouts, and the reference.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::parallel::Pool;
 pub struct Policy {
     /// Its folder and its variables.
     pub folder: ModelFolder,
-    /// What updates see: operations on trained variables are recorded.
+    /// For updates: operations on trained variables are recorded.
     pub tracked: Arc<dyn VisionLanguageModel>,
     /// The same weights for rollouts and scores; nothing is recorded.
     pub detached: Arc<dyn VisionLanguageModel>,
@@ -29,10 +29,10 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Opens the model that the job begins with, or goes on with that of the checkpoint `resume`.
+    /// Opens the model that the job begins with, or that of the checkpoint `resume`.
     ///
-    /// Adapters lie beside the weights that the job began with, which no step changes: a checkpoint gives the adapters
-    /// alone. For the same reason the reference is the same model without them, and needs no second copy.
+    /// Adapters are kept apart from the base weights, which no step changes: only the adapters are read from a
+    /// checkpoint. For the same reason the reference is the same model without them, and needs no second copy.
     pub fn open(
         spec: &JobSpec,
         model_dir: &Path,

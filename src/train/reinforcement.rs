@@ -1,9 +1,9 @@
-//! One reinforcement step, as in arXiv 2604.09349: sample groups, judge them, drop those that teach nothing, see how
-//! visual every token is under the old policy, shape the advantages, update.
+//! One reinforcement step, as in arXiv 2604.09349: sample groups, compute their rewards, filter them, measure the visual
+//! focus of every token under the old policy, shape the advantages, update.
 //!
 //! A step of one update trains the policy that sampled, so the update's own forward pass gives the old log-probs too
-//! (their ratio is 1), and how visual each token is was seen while sampling. Only steps of several updates, and
-//! objectives that look at more than that, read the responses once more before the first update.
+//! (the ratio is 1), and the visual similarity of each token was measured while sampling. Only steps of several updates,
+//! and objectives that need more than that, run one more forward pass before the first update.
 
 use std::ops::ControlFlow;
 
@@ -21,7 +21,7 @@ use super::samples;
 use super::step::Updates;
 use super::trainer::{StepEnd, Trainer};
 
-/// Groups that are logged with every token.
+/// Most groups that are logged with every token.
 const LOGGED_GROUPS: usize = 4;
 
 impl Trainer<'_> {
@@ -42,12 +42,12 @@ impl Trainer<'_> {
             return Ok(ControlFlow::Break(stop));
         }
         let clock = Stopwatch::start();
-        let seen = self.learn(&kept, &mut metrics)?;
+        let scored = self.learn(&kept, &mut metrics)?;
         metrics.set("time/update", clock.seconds());
         if self.step.scores_in_update() {
-            for (response, seen) in responses_mut(&mut kept).zip(seen) {
-                response.score.logprobs = seen.logprobs;
-                response.score.entropy = seen.entropy;
+            for (response, score) in responses_mut(&mut kept).zip(scored) {
+                response.score.logprobs = score.logprobs;
+                response.score.entropy = score.entropy;
             }
         }
         describe(&kept, dependency, &mut metrics);
@@ -55,13 +55,13 @@ impl Trainer<'_> {
         Ok(ControlFlow::Continue(metrics))
     }
 
-    /// Passes over the step's groups in mini-batches, one update each; what the last mini-batch's pass saw of each
-    /// response.
+    /// Passes over the step's groups in mini-batches, one update each. Returns the scores of each response in the pass of
+    /// the last mini-batch.
     fn learn(&mut self, groups: &[Group], metrics: &mut Metrics) -> Result<Vec<Scored>, TrainError> {
-        let (mut updates, mut seen) = (Updates::default(), Vec::new());
+        let (mut updates, mut scored) = (Updates::default(), Vec::new());
         for _ in 0..self.spec.batch.epochs_per_batch {
             for minibatch in groups.chunks(self.spec.batch.minibatch_prompts as usize) {
-                seen = self.step.update(&sequences(minibatch), self.state.step + 1, &mut updates)?;
+                scored = self.step.update(&sequences(minibatch), self.state.step + 1, &mut updates)?;
             }
         }
         updates.describe(metrics);
@@ -78,7 +78,7 @@ impl Trainer<'_> {
             metrics.set("policy/perception_kl", stats.perception_kl());
             metrics.set("policy/masked_surprise", stats.masked_surprise());
         }
-        Ok(seen)
+        Ok(scored)
     }
 
     fn log_samples(&mut self, groups: &[Group]) -> Result<(), TrainError> {
@@ -93,7 +93,7 @@ impl Trainer<'_> {
     }
 }
 
-/// Metrics over what the update sees.
+/// Metrics over the groups that are trained on.
 fn describe(groups: &[Group], dependency: Option<DependencyRange>, metrics: &mut Metrics) {
     let advantages: Vec<f64> = responses(groups).map(|response| response.weights.advantage).collect();
     metrics.spread("advantage", &advantages);

@@ -1,5 +1,5 @@
-//! Sampling responses: one prefill per prompt, a group of rows per prefill; finished rows leave the batch, and those of the next
-//! prompts join it.
+//! Sampling responses: one prefill per prompt, then a group of samples that continue it. Finished samples leave the batch
+//! and those of the next prompts join it (continuous batching).
 
 use std::rc::Rc;
 
@@ -12,15 +12,15 @@ use crate::model::{Capture, ModelInfo, Sequence, VisionLanguageModel, focus};
 use super::error::TrainError;
 use super::parallel::Pool;
 
-/// Finished rows are taken out of the batch, and others join it, once they are this share of it: moving the cache has a price too.
+/// Finished samples leave the batch, and others join it, once they are this share of it: each change copies the KV cache.
 const MOVED_SHARE: f64 = 0.25;
 
-/// How to sample.
+/// Settings of a rollout.
 #[derive(Debug, Clone, Copy)]
 pub struct RolloutSettings {
     /// Responses per prompt.
     pub group_size: usize,
-    /// Rows that a thread decodes together at most; a group is never divided.
+    /// Most samples that a thread decodes together; a group is never divided.
     pub rows: usize,
     /// 0 is greedy.
     pub temperature: f64,
@@ -28,9 +28,9 @@ pub struct RolloutSettings {
     pub top_p: f64,
     /// Longest response.
     pub max_new_tokens: usize,
-    /// Record where each token's prediction attended to.
+    /// Record the attention with which each token was predicted.
     pub attention: bool,
-    /// Record the similarity of each reading state with the visual prototype.
+    /// Record the similarity of each token's state with the visual prototype.
     pub similarity: bool,
 }
 
@@ -56,13 +56,13 @@ pub struct Rollout {
     pub cut_off: bool,
     /// Per token, the attention of the query that predicts it (mean over layers and heads), if recorded.
     pub attention: Vec<AttentionShares>,
-    /// Per token, the cosine of the state that reads it, if recorded and the prompt has an image.
+    /// Per token, the cosine of its state with the visual prototype, if recorded and the prompt has an image.
     pub similarity: Vec<f64>,
 }
 
 /// Responses to every prompt, `group_size` each, in order. `rng(prompt, sample)` gives each response a stream of its own.
 ///
-/// Each thread has a fixed share of the prompts: which rows are company never depends on which thread was faster.
+/// Each thread has a fixed share of the prompts, so that batches never depend on which thread was faster.
 pub fn rollout(
     pool: &Pool,
     model: &dyn VisionLanguageModel,
@@ -91,29 +91,30 @@ struct Sampling<'a, R> {
     settings: &'a RolloutSettings,
     prompts: &'a [&'a Sequence],
     rng: R,
-    /// Prompts that have been read.
+    /// Prompts that have been prefilled.
     started: usize,
     generation: Option<Generation<'a>>,
-    /// Rows of the prompts that have been read, in order.
-    rows: Vec<Row>,
-    /// Which row stands in each line of the batch.
-    lines: Vec<usize>,
+    /// Samples of the prefilled prompts, in order.
+    samples: Vec<Sample>,
+    /// The sample in each row of the batch.
+    batch: Vec<usize>,
 }
 
-/// What a prompt's rows share.
-struct ReadPrompt {
+/// What a prompt's samples share.
+struct PrefilledPrompt {
     /// Its tokens.
     len: usize,
-    /// Columns that hold image tokens, counted from its first.
-    image_columns: Vec<usize>,
+    /// Positions of its image tokens.
+    image_positions: Vec<usize>,
     prototype: Option<Vec<f64>>,
 }
 
-struct Row {
-    prompt: Rc<ReadPrompt>,
+/// A response that is being sampled.
+struct Sample {
+    prompt: Rc<PrefilledPrompt>,
     sampler: Sampler,
-    /// Where the newest position looks: it predicts the next token.
-    look: Option<AttentionShares>,
+    /// Attention of the newest position, which predicts the next token.
+    attention: Option<AttentionShares>,
     done: bool,
     rollout: Rollout,
 }
@@ -125,24 +126,24 @@ impl<'a, R: Fn(usize, usize) -> ChaCha8Rng> Sampling<'a, R> {
         settings: &'a RolloutSettings,
         rng: R,
     ) -> Self {
-        let (info, rows) = (model.info(), Vec::with_capacity(prompts.len() * settings.group_size));
-        Self { model, info, settings, prompts, rng, started: 0, generation: None, rows, lines: Vec::new() }
+        let (info, samples) = (model.info(), Vec::with_capacity(prompts.len() * settings.group_size));
+        Self { model, info, settings, prompts, rng, started: 0, generation: None, samples, batch: Vec::new() }
     }
 
     fn run(mut self) -> Result<Vec<Vec<Rollout>>, TrainError> {
         self.admit()?;
         while let Some(mut generation) = self.generation.take() {
             let tokens = self.draw(&generation)?;
-            // The state that reads the last token tells how visual it was.
-            if self.settings.similarity || !self.lines.iter().all(|row| self.rows[*row].done) {
+            // The similarity of the last token is that of its state, which takes one more pass.
+            if self.settings.similarity || !self.batch.iter().all(|sample| self.samples[*sample].done) {
                 let mut capture = self.capture(0);
                 generation.advance(&tokens, &mut capture)?;
                 self.record(&generation, &mut capture)?;
             }
-            self.generation = self.leave(generation)?;
+            self.generation = self.remove_finished(generation)?;
             self.admit()?;
         }
-        let mut rollouts = self.rows.into_iter().map(|row| row.rollout);
+        let mut rollouts = self.samples.into_iter().map(|sample| sample.rollout);
         let groups = std::iter::from_fn(|| {
             let group: Vec<Rollout> = rollouts.by_ref().take(self.settings.group_size).collect();
             (!group.is_empty()).then_some(group)
@@ -158,10 +159,10 @@ impl<'a, R: Fn(usize, usize) -> ChaCha8Rng> Sampling<'a, R> {
         }
     }
 
-    /// Lets rows of the next prompts join, once there is room for enough of them.
+    /// Lets samples of the next prompts join the batch, once there is room for enough of them.
     fn admit(&mut self) -> Result<(), TrainError> {
-        let room = self.settings.rows.saturating_sub(self.lines.len());
-        let empty = self.lines.is_empty();
+        let room = self.settings.rows.saturating_sub(self.batch.len());
+        let empty = self.batch.is_empty();
         if !empty && (room as f64) < MOVED_SHARE * self.settings.rows as f64 {
             return Ok(());
         }
@@ -169,7 +170,7 @@ impl<'a, R: Fn(usize, usize) -> ChaCha8Rng> Sampling<'a, R> {
         if groups == 0 {
             return Ok(());
         }
-        let joining = self.read(groups)?;
+        let joining = self.prefill(groups)?;
         match &mut self.generation {
             Some(generation) => generation.join(&[joining], 1)?,
             None => self.generation = Some(joining),
@@ -177,25 +178,25 @@ impl<'a, R: Fn(usize, usize) -> ChaCha8Rng> Sampling<'a, R> {
         Ok(())
     }
 
-    /// Reads the next `groups` prompts and begins a group of rows behind each.
-    fn read(&mut self, groups: usize) -> Result<Generation<'a>, TrainError> {
+    /// Prefills the next `groups` prompts and begins a group of samples after each.
+    fn prefill(&mut self, groups: usize) -> Result<Generation<'a>, TrainError> {
         let first = self.started;
         let prompts = &self.prompts[first..first + groups];
-        let columns = prompts.iter().map(|p| p.ids.len()).max().unwrap_or(0);
-        let mut capture = self.capture(columns.saturating_sub(1));
+        let longest = prompts.iter().map(|p| p.ids.len()).max().unwrap_or(0);
+        let mut capture = self.capture(longest.saturating_sub(1));
         let (mut generation, prefill) =
             Generation::prefill(self.model, prompts, self.settings.max_new_tokens + 1, &mut capture)?;
         let attention = newest_attention(&mut capture)?;
         let mut expand = Vec::with_capacity(groups * self.settings.group_size);
-        for (index, prompt) in read_prompts(&prefill, self.settings.similarity)?.into_iter().enumerate() {
+        for (index, prompt) in prefilled_prompts(&prefill, self.settings.similarity)?.into_iter().enumerate() {
             let prompt = Rc::new(prompt);
-            let look = attention.get(index).map(|weights| prompt.shares(weights, prefill.batch.padding[index]));
+            let attention = attention.get(index).map(|weights| prompt.shares(weights, prefill.batch.padding[index]));
             for sample in 0..self.settings.group_size {
                 let rng = (self.rng)(first + index, sample);
                 let sampler = Sampler::new(self.info, self.settings.temperature, self.settings.top_p, rng);
-                self.lines.push(self.rows.len());
+                self.batch.push(self.samples.len());
                 let prompt = Rc::clone(&prompt);
-                self.rows.push(Row { prompt, sampler, look, done: false, rollout: Rollout::default() });
+                self.samples.push(Sample { prompt, sampler, attention, done: false, rollout: Rollout::default() });
                 expand.push(index);
             }
         }
@@ -206,46 +207,46 @@ impl<'a, R: Fn(usize, usize) -> ChaCha8Rng> Sampling<'a, R> {
         Ok(generation)
     }
 
-    /// Draws one token per line; lines of finished rows get a filler.
+    /// Draws one token for each row of the batch; finished samples get padding.
     fn draw(&mut self, generation: &Generation<'_>) -> Result<Vec<u32>, TrainError> {
         let logits = generation.logits()?;
-        let mut tokens = Vec::with_capacity(self.lines.len());
-        for (index, logits) in self.lines.iter().zip(&logits) {
-            let row = &mut self.rows[*index];
-            tokens.push(if row.done {
+        let mut tokens = Vec::with_capacity(self.batch.len());
+        for (index, logits) in self.batch.iter().zip(&logits) {
+            let sample = &mut self.samples[*index];
+            tokens.push(if sample.done {
                 self.info.pad_token_id
             } else {
-                row.draw(logits, self.settings.max_new_tokens, self.info)
+                sample.draw(logits, self.settings.max_new_tokens, self.info)
             });
         }
         Ok(tokens)
     }
 
-    /// Takes note of what the newest states tell about the tokens they read, and of where they look.
+    /// Records the similarity of the newest states and their attention.
     fn record(&mut self, generation: &Generation<'_>, capture: &mut Capture) -> Result<(), TrainError> {
         let attention = newest_attention(capture)?;
         // [batch, hidden]
         let states = if self.settings.similarity { generation.states().to_vec2::<f32>()? } else { Vec::new() };
         let padding = generation.cache().padding();
-        for (line, index) in self.lines.iter().enumerate() {
-            let row = &mut self.rows[*index];
-            let unread = row.rollout.similarity.len() < row.rollout.tokens.len();
-            if let (true, Some(state), Some(prototype)) = (unread, states.get(line), &row.prompt.prototype) {
-                row.rollout.similarity.push(focus::cosine(state, prototype));
+        for (row, index) in self.batch.iter().enumerate() {
+            let sample = &mut self.samples[*index];
+            let missing = sample.rollout.similarity.len() < sample.rollout.tokens.len();
+            if let (true, Some(state), Some(prototype)) = (missing, states.get(row), &sample.prompt.prototype) {
+                sample.rollout.similarity.push(focus::cosine(state, prototype));
             }
-            if !row.done {
-                row.look = attention.get(line).map(|weights| row.prompt.shares(weights, padding[line]));
+            if !sample.done {
+                sample.attention = attention.get(row).map(|weights| sample.prompt.shares(weights, padding[row]));
             }
         }
         Ok(())
     }
 
-    /// Takes finished rows out of the batch once they are many.
-    fn leave(&mut self, mut generation: Generation<'a>) -> Result<Option<Generation<'a>>, TrainError> {
-        let keep: Vec<usize> = (0..self.lines.len()).filter(|line| !self.rows[self.lines[*line]].done).collect();
-        let finished = (self.lines.len() - keep.len()) as f64;
-        if finished > 0.0 && finished >= MOVED_SHARE * self.lines.len() as f64 {
-            self.lines = keep.iter().map(|line| self.lines[*line]).collect();
+    /// Removes finished samples from the batch, once they are enough of it.
+    fn remove_finished(&mut self, mut generation: Generation<'a>) -> Result<Option<Generation<'a>>, TrainError> {
+        let keep: Vec<usize> = (0..self.batch.len()).filter(|row| !self.samples[self.batch[*row]].done).collect();
+        let finished = (self.batch.len() - keep.len()) as f64;
+        if finished > 0.0 && finished >= MOVED_SHARE * self.batch.len() as f64 {
+            self.batch = keep.iter().map(|row| self.batch[*row]).collect();
             if keep.is_empty() {
                 return Ok(None);
             }
@@ -255,22 +256,22 @@ impl<'a, R: Fn(usize, usize) -> ChaCha8Rng> Sampling<'a, R> {
     }
 }
 
-impl ReadPrompt {
-    /// Shares of one position's attention; the row's first `padding` columns hold nothing.
+impl PrefilledPrompt {
+    /// Shares of one position's attention; the first `padding` weights belong to padding.
     fn shares(&self, weights: &[f64], padding: usize) -> AttentionShares {
         let weights = &weights[padding..];
-        let image: f64 = self.image_columns.iter().map(|c| weights[*c]).sum();
+        let image: f64 = self.image_positions.iter().map(|position| weights[*position]).sum();
         let prompt: f64 = weights[..self.len].iter().sum();
         AttentionShares { image, query: prompt - image, generated: weights[self.len..].iter().sum() }
     }
 }
 
-impl Row {
+impl Sample {
     fn draw(&mut self, logits: &[f32], limit: usize, info: &ModelInfo) -> u32 {
         let (token, logprob) = self.sampler.sample_scored(logits);
         self.rollout.tokens.push(token);
         self.rollout.logprobs.push(logprob);
-        self.rollout.attention.extend(self.look.take());
+        self.rollout.attention.extend(self.attention.take());
         let ended = info.eos_token_ids.contains(&token);
         let last = self.rollout.tokens.len() >= limit;
         self.rollout.cut_off = last && !ended;
@@ -279,7 +280,7 @@ impl Row {
     }
 }
 
-/// Attention of each line's newest query on every column, mean over layers and heads; nothing if none was asked for.
+/// Attention of each row's newest query to every key, mean over layers and heads; empty if it was not captured.
 fn newest_attention(capture: &mut Capture) -> Result<Vec<Vec<f64>>, TrainError> {
     let layers = std::mem::take(&mut capture.attention);
     let mut sum: Vec<Vec<f64>> = Vec::new();
@@ -288,32 +289,32 @@ fn newest_attention(capture: &mut Capture) -> Result<Vec<Vec<f64>>, TrainError> 
         let queries = layer.dim(2)?;
         let newest = layer.narrow(2, queries - 1, 1)?.mean(1)?.squeeze(1)?.to_vec2::<f32>()?;
         sum.resize(newest.len(), Vec::new());
-        for (total, line) in sum.iter_mut().zip(&newest) {
-            total.resize(line.len(), 0.0);
-            total.iter_mut().zip(line).for_each(|(t, v)| *t += f64::from(*v) / layers.len() as f64);
+        for (total, row) in sum.iter_mut().zip(&newest) {
+            total.resize(row.len(), 0.0);
+            total.iter_mut().zip(row).for_each(|(t, v)| *t += f64::from(*v) / layers.len() as f64);
         }
     }
     Ok(sum)
 }
 
-/// What is to be remembered of each prompt; visual prototypes where they are asked for and there is an image.
-fn read_prompts(prefill: &Prefill, prototypes: bool) -> Result<Vec<ReadPrompt>, TrainError> {
+/// What samples need of each prompt; visual prototypes where they are asked for and there is an image.
+fn prefilled_prompts(prefill: &Prefill, prototypes: bool) -> Result<Vec<PrefilledPrompt>, TrainError> {
     let batch = &prefill.batch;
-    let mut shown = vec![Vec::new(); batch.rows];
+    let mut image_columns = vec![Vec::new(); batch.rows];
     for slot in &batch.image_slots {
         let slot = *slot as usize;
-        shown[slot / batch.seq_len].push(slot % batch.seq_len);
+        image_columns[slot / batch.seq_len].push(slot % batch.seq_len);
     }
     let mut out = Vec::with_capacity(batch.rows);
-    for (row, columns) in shown.into_iter().enumerate() {
+    for (row, columns) in image_columns.into_iter().enumerate() {
         let padding = batch.padding[row];
         let mut prototype = None;
         if prototypes {
             let states = prefill.hidden.get(row)?.to_vec2::<f32>()?; // [seq_len, hidden]
             prototype = focus::visual_prototype(columns.iter().map(|c| states[*c].as_slice()));
         }
-        let image_columns = columns.into_iter().map(|column| column - padding).collect();
-        out.push(ReadPrompt { len: batch.seq_len - padding, image_columns, prototype });
+        let image_positions = columns.into_iter().map(|column| column - padding).collect();
+        out.push(PrefilledPrompt { len: batch.seq_len - padding, image_positions, prototype });
     }
     Ok(out)
 }

@@ -1,4 +1,4 @@
-//! Sample rollouts for people: texts, tokens and every per-token number.
+//! Sample rollouts for the dashboard: texts, tokens and every per-token number.
 
 use base64::Engine as _;
 use image::RgbImage;

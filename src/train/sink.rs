@@ -1,4 +1,4 @@
-//! Where a trainer's output goes: the worker implements it over the store, the foreground command over a progress bar.
+//! Where a trainer's output goes: the worker implements it over the store, a foreground command with a progress bar.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -6,10 +6,10 @@ use std::path::Path;
 use crate::domain::metric::StepMetrics;
 use crate::domain::sample::SampleGroup;
 
-/// What the outside wants of a running trainer.
+/// What a running trainer is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
-    /// Go on.
+    /// Continue training.
     Continue,
     /// Write a checkpoint and stop; the job may be resumed.
     Yield,
@@ -29,13 +29,13 @@ impl Control {
 pub struct CheckpointNotice<'a> {
     /// Steps done.
     pub step: u64,
-    /// The folder: Hugging Face layout plus the trainer's state. The sink takes it over (moves or copies) before it returns.
+    /// The folder: Hugging Face layout plus the trainer's state. The sink moves or copies it before it returns.
     pub dir: &'a Path,
     /// Held-out accuracy at this step, if it was evaluated.
     pub accuracy: Option<f64>,
-    /// The metric that the best checkpoint is chosen by, more is better; none: not measured at this step.
+    /// The value that the best checkpoint is chosen by, higher is better; none: not measured at this step.
     pub score: Option<f64>,
-    /// Is this the end of the run?
+    /// Is it the last checkpoint of the run?
     pub last: bool,
 }
 
@@ -50,19 +50,19 @@ pub trait RunSink: Send {
     fn metrics(&mut self, metrics: &StepMetrics) -> Result<(), SinkError>;
     /// Sample rollouts of one step.
     fn samples(&mut self, step: u64, groups: &[SampleGroup]) -> Result<(), SinkError>;
-    /// Something worth telling: `kind` is a stable name such as `warning.constant_reward`.
+    /// An event of the run: `kind` is a stable name such as `warning.constant_reward`.
     fn event(&mut self, kind: &str, message: &str, data: serde_json::Value) -> Result<(), SinkError>;
     /// A complete checkpoint was written.
     fn checkpoint(&mut self, notice: CheckpointNotice<'_>) -> Result<(), SinkError>;
     /// A finished chunk of an evaluation: `dir` holds its rows
-    /// ([`ROWS_FILE`](crate::domain::eval_row::ROWS_FILE)). The sink takes the folder over before it returns; a chunk that is
-    /// there already stays as it is.
+    /// ([`ROWS_FILE`](crate::domain::eval_row::ROWS_FILE)). The sink moves the folder before it returns; a chunk that it
+    /// has already stays as it is.
     fn rows(&mut self, chunk: u64, dir: &Path) -> Result<(), SinkError>;
     /// Asked between phases (several times a step).
     fn control(&mut self) -> Control;
 }
 
-/// Facts a trainer needs to carry on with, when a run resumes.
+/// From where a run resumes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResumePoint {
     /// Folder of the newest complete checkpoint of the run.

@@ -1,4 +1,4 @@
-//! From rows of a data set to prompts the model can read.
+//! From rows of a data set to prompts for the model.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use crate::prompt::{Processor, PromptError, PromptLimits, PromptTemplate, Render
 use super::error::TrainError;
 use super::order::RowOrder;
 
-/// This many skipped rows one after the other end the run: the limit does not fit the data set.
+/// This many skipped rows in succession end the run: the limit does not fit the data set.
 const MAX_SKIPPED: u64 = 10_000;
 
 /// One prompt of a batch.
 #[derive(Debug)]
 pub struct Prompt {
-    /// Position in the visiting order; names the prompt's random streams.
+    /// Position in the order of rows; selects the prompt's random streams.
     pub cursor: u64,
     /// The row.
     pub example: Example,
@@ -35,7 +35,7 @@ pub struct PromptSource {
     system: Option<String>,
     limits: PromptLimits,
     overlong: Overlong,
-    /// Tokens of a prompt with its demonstration, where rows are learnt from.
+    /// Most tokens of a prompt with its demonstration, where demonstrations are trained on.
     demonstrated: Option<usize>,
 }
 
@@ -70,8 +70,7 @@ impl PromptSource {
         })
     }
 
-    /// The same for rows whose demonstrations are learnt from: prompt and demonstration must fit into the model's
-    /// context.
+    /// The same for training on demonstrations: prompt and demonstration must fit into the model's context.
     #[must_use]
     pub fn with_demonstrations(self, info: &ModelInfo) -> Self {
         Self { demonstrated: Some(info.max_positions), ..self }
@@ -113,8 +112,8 @@ impl PromptSource {
                 return Err(TrainError::Setting {
                     field: "data.max_prompt_tokens",
                     problem: format!(
-                        "{skipped} rows one after the other do not fit: they have more than {} tokens, or pictures of a shape that \
-                         the model refuses; raise it or lower data.max_pixels",
+                        "{skipped} rows in succession do not fit: they have more than {} tokens, or pictures of a shape that \
+                         the model refuses; raise the limit or lower `data.max_pixels`",
                         self.limits.max_prompt_tokens
                     ),
                 });
@@ -123,8 +122,8 @@ impl PromptSource {
         Ok(prompts)
     }
 
-    /// The prompt of row `row`; none when the model cannot take it, because of its length or of a picture's shape, and
-    /// such rows are dropped.
+    /// The prompt of row `row`; none where the model cannot read it, because of its length or the shape of a picture, and
+    /// the job drops such rows.
     pub fn prompt(&self, cursor: u64, row: u64) -> Result<Option<Prompt>, TrainError> {
         let example = self.dataset.example(self.split, row)?;
         let place = example.place(self.split);
@@ -144,7 +143,7 @@ impl PromptSource {
         Ok(Some(Prompt { cursor, example, rendered, sequence }))
     }
 
-    /// Fails where a demonstration that is learnt from does not fit behind its prompt.
+    /// Fails where a demonstration that is trained on does not fit after its prompt.
     fn fits(&self, rendered: RenderedPrompt, example: &Example) -> Result<RenderedPrompt, PromptError> {
         let (Some(limit), Some(text)) = (self.demonstrated, &example.demonstration) else { return Ok(rendered) };
         // One more token ends the response.

@@ -1,6 +1,6 @@
-//! What an evaluation's verdicts say about the model: intervals and pass@k.
+//! Statistics of an evaluation: accuracy with its confidence interval, and pass@k.
 
-/// The 97.5% quantile of the normal distribution: intervals hold the true value 19 times out of 20.
+/// The 97.5% quantile of the normal distribution, for 95% intervals.
 const Z: f64 = 1.959_963_984_540_054;
 
 /// A mean with its 95% interval.
@@ -16,9 +16,9 @@ pub struct Estimate {
 
 /// Accuracy over rows, each with the accuracies (in [0, 1]) of its `samples`: the mean of the rows' means.
 ///
-/// Samples of a row are no independent evidence, so rows are the units: the interval is Wilson's for as many independent
-/// answers as the spread between the rows is worth (Korn & Graubard's effective sample size), which lies between the rows
-/// and all samples. With one right-or-wrong answer a row it is Wilson's interval itself.
+/// Samples of one row are not independent, so rows are the units: the interval is Wilson's for the effective sample size
+/// (Korn & Graubard), which follows from the spread between the rows and is between the number of rows and the number of
+/// samples. With one right-or-wrong answer a row it is Wilson's interval itself.
 pub fn accuracy(rows: &[f64], samples: usize) -> Option<Estimate> {
     let count = rows.len() as f64;
     if rows.is_empty() {
@@ -26,9 +26,9 @@ pub fn accuracy(rows: &[f64], samples: usize) -> Option<Estimate> {
     }
     let mean = rows.iter().sum::<f64>() / count;
     let spread = rows.iter().map(|row| (row - mean).powi(2)).sum::<f64>() / count;
-    // Equal rows say nothing about the spread: count them as they are.
-    let worth = if spread > 0.0 { mean * (1.0 - mean) / spread } else { 1.0 };
-    let (low, high) = wilson(mean, count * worth.clamp(1.0, samples.max(1) as f64));
+    // Equal rows have no spread: count every row once.
+    let samples_per_row = if spread > 0.0 { mean * (1.0 - mean) / spread } else { 1.0 };
+    let (low, high) = wilson(mean, count * samples_per_row.clamp(1.0, samples.max(1) as f64));
     Some(Estimate { mean, low, high })
 }
 
@@ -37,7 +37,7 @@ fn wilson(share: f64, n: f64) -> (f64, f64) {
     let z2 = Z * Z / n;
     let centre = share + z2 / 2.0;
     let half = Z * (share * (1.0 - share) / n + z2 / (4.0 * n)).max(0.0).sqrt();
-    // At the ends rounding could leave the interval's own share outside.
+    // At 0 and 1 rounding could leave the share outside of its interval.
     let low = ((centre - half) / (1.0 + z2)).clamp(0.0, share);
     let high = ((centre + half) / (1.0 + z2)).clamp(share, 1.0);
     (low, high)
@@ -57,7 +57,7 @@ pub fn pass_at(n: usize, right: usize, k: usize) -> Option<f64> {
     Some(1.0 - all_wrong)
 }
 
-/// The `k` for which pass@k is told: 1, 2, 4 … and all samples.
+/// The `k` for which pass@k is measured: 1, 2, 4 … and all samples.
 pub fn pass_sizes(samples: usize) -> Vec<usize> {
     let mut sizes: Vec<usize> = std::iter::successors(Some(1), |k| Some(k * 2)).take_while(|k| *k < samples).collect();
     sizes.push(samples);

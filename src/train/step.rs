@@ -1,5 +1,5 @@
-//! What a step works with: the model, its objective and optimizer, the reward, and the data that prompts come from.
-//! Nothing in here knows how far the run is.
+//! The parts of a step: the model, its objective and optimizer, the reward, and the data that prompts come from.
+//! Nothing in here knows the progress of the run.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use super::parallel::Pool;
 use super::policy::Policy;
 use super::rollout::RolloutSettings;
 use super::source::{Prompt, PromptSource};
-use super::train_row::TrainRow;
+use super::train_sequence::TrainSequence;
 
 /// Names the random streams of rollouts among all streams of a seed.
 const ROLLOUT_STREAM: u64 = 1;
@@ -44,7 +44,7 @@ pub(super) struct TrainingStep {
     pub(super) source: PromptSource,
 }
 
-/// What the updates of one step gave, an entry per mini-batch.
+/// Results of the updates of one step, an entry per mini-batch.
 #[derive(Debug, Default)]
 pub(super) struct Updates {
     losses: Vec<f64>,
@@ -56,7 +56,7 @@ pub(super) struct Updates {
 }
 
 impl Updates {
-    /// What is told of every step, reinforcement or not.
+    /// Metrics of every step, reinforcement or supervised.
     pub(super) fn describe(&self, metrics: &mut Metrics) {
         metrics.set("loss/policy", mean(&self.policy_losses));
         metrics.set("batch/padding_share", mean(&self.padding));
@@ -64,7 +64,7 @@ impl Updates {
         metrics.set("optimizer/learning_rate", self.rate);
     }
 
-    /// The mean loss, every term in it.
+    /// The mean loss with every term.
     pub(super) fn total_loss(&self) -> f64 {
         mean(&self.losses)
     }
@@ -106,7 +106,7 @@ impl TrainingStep {
             top_p: spec.top_p,
             max_new_tokens: spec.max_new_tokens as usize,
             attention: true,
-            // A pass of its own before the update would see the same.
+            // Where a pass before the update measures it, that is enough.
             similarity: self.scores_in_update(),
         };
         let (model, seed) = (self.policy.detached.as_ref(), self.spec.seed);
@@ -134,25 +134,25 @@ impl TrainingStep {
         Ok(weigh(groups, self.algorithm.as_ref())?)
     }
 
-    /// Does the update's own pass give the old policy's log-probs? One update a step trains the very policy that
-    /// sampled.
+    /// Does the update's own pass give the old policy's log-probs? With one update a step, the policy that is trained is
+    /// the one that sampled.
     pub(super) fn scores_in_update(&self) -> bool {
         let batch = &self.spec.batch;
         let one_update = batch.epochs_per_batch == 1 && batch.minibatch_prompts >= batch.prompts_per_step;
-        // Ratios to the sampler, states that predict and masked views are known from a pass of their own only.
-        let seen_before = self.spec.rollout.correction_cap.is_none()
+        // Ratios to the sampler, states that predict and masked views need a pass of their own.
+        let no_other_pass = self.spec.rollout.correction_cap.is_none()
             && !self.focuses_on_predicting()
             && self.algorithm.needs().masked_view.is_none_or(|view| view.in_loss);
-        one_update && seen_before
+        one_update && no_other_pass
     }
 
-    /// A pass of its own under the old policy.
+    /// A pass under the old policy, without gradients.
     fn score(&self, groups: &mut [Group]) -> Result<(), TrainError> {
         let learner = self.learner();
-        let read = sequences(groups);
-        let mut scored = learner.score(&read)?;
+        let sequences = sequences(groups);
+        let mut scored = learner.score(&sequences)?;
         if self.algorithm.needs().masked_view.is_some_and(|view| !view.in_loss) {
-            for (score, dependency) in scored.iter_mut().zip(learner.dependency(&read)?) {
+            for (score, dependency) in scored.iter_mut().zip(learner.dependency(&sequences)?) {
                 score.dependency = dependency;
             }
         }
@@ -165,8 +165,8 @@ impl TrainingStep {
         Ok(())
     }
 
-    /// A prompt's images with patches hidden, where the objective looks at them. The stream depends on seed and
-    /// position only, so a resumed run hides the same ones.
+    /// A prompt's images with patches hidden, where the objective has a masked view. The random stream depends on seed and
+    /// position only, so a resumed run hides the same patches.
     fn masked_images(&self, group: &Group) -> Option<Vec<Arc<ImagePatches>>> {
         let view = self.algorithm.needs().masked_view?;
         let images = &group.prompt.sequence.images;
@@ -174,11 +174,11 @@ impl TrainingStep {
         group.has_image().then(|| hide_at_random(images, view.ratio, &mut rng))
     }
 
-    /// One update in step `step` (from 1): loss and gradient of a mini-batch, clipped and applied. Returns what its
-    /// pass saw of each sequence.
+    /// One update in step `step` (from 1): loss and gradient of a mini-batch, clipped and applied. Returns the scores of
+    /// each sequence in its pass.
     pub(super) fn update(
         &mut self,
-        minibatch: &[&TrainRow],
+        minibatch: &[&TrainSequence],
         step: u64,
         updates: &mut Updates,
     ) -> Result<Vec<Scored>, TrainError> {
@@ -208,7 +208,7 @@ impl TrainingStep {
         }
     }
 
-    /// Is a token as visual as the state that predicts it, not the one that reads it?
+    /// Is the focus of a token measured on the state that predicts it, not on its own state?
     fn focuses_on_predicting(&self) -> bool {
         matches!(&self.spec.method, Method::Vgpo(m) if m.focus_position == FocusPosition::Predicting)
     }

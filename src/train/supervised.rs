@@ -9,22 +9,22 @@ use crate::model::Sequence;
 use super::error::TrainError;
 use super::metrics::Metrics;
 use super::step::Updates;
-use super::train_row::TrainRow;
+use super::train_sequence::TrainSequence;
 use super::trainer::{StepEnd, Trainer};
 
 impl Trainer<'_> {
     pub(super) fn supervised_step(&mut self) -> Result<StepEnd, TrainError> {
-        let rows = self.demonstrations()?;
+        let sequences = self.demonstrations()?;
         if let ControlFlow::Break(stop) = self.sink.control().flow() {
             return Ok(ControlFlow::Break(stop));
         }
         let clock = Stopwatch::start();
         let mut updates = Updates::default();
-        for minibatch in rows.chunks(self.spec.batch.minibatch_prompts as usize) {
+        for minibatch in sequences.chunks(self.spec.batch.minibatch_prompts as usize) {
             self.step.update(&minibatch.iter().collect::<Vec<_>>(), self.state.step + 1, &mut updates)?;
         }
-        let tokens: usize = rows.iter().map(TrainRow::response_len).sum();
-        self.state.samples += rows.len() as u64;
+        let tokens: usize = sequences.iter().map(TrainSequence::response_len).sum();
+        self.state.samples += sequences.len() as u64;
         self.state.tokens += tokens as u64;
         let mut metrics = Metrics::default();
         updates.describe(&mut metrics);
@@ -33,9 +33,9 @@ impl Trainer<'_> {
         Ok(ControlFlow::Continue(metrics))
     }
 
-    fn demonstrations(&mut self) -> Result<Vec<TrainRow>, TrainError> {
+    fn demonstrations(&mut self) -> Result<Vec<TrainSequence>, TrainError> {
         let end = self.step.policy.tracked.info().eos_token_ids.first().copied();
-        let mut rows = Vec::new();
+        let mut sequences = Vec::new();
         for prompt in self.next_prompts()? {
             let text = prompt.example.demonstration.as_deref().ok_or_else(|| TrainError::Setting {
                 field: "method.type",
@@ -53,12 +53,12 @@ impl Trainer<'_> {
             }
             let prompt_len = prompt.sequence.ids.len();
             let ids = [prompt.sequence.ids, response].concat();
-            rows.push(TrainRow {
-                sequence: Sequence { ids, images: prompt.sequence.images },
+            sequences.push(TrainSequence {
+                input: Sequence { ids, images: prompt.sequence.images },
                 prompt_len,
-                ..TrainRow::default()
+                ..TrainSequence::default()
             });
         }
-        Ok(rows)
+        Ok(sequences)
     }
 }

@@ -1,4 +1,4 @@
-//! The loop: step, metrics, evaluation, checkpoint. What a step does is in `reinforcement.rs` and `supervised.rs`.
+//! The training loop: step, metrics, evaluation, checkpoint. The steps are in `reinforcement.rs` and `supervised.rs`.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -14,21 +14,21 @@ use crate::model::lora::peft::BaseModel;
 use crate::prompt::Processor;
 
 use super::checkpoint::{self, Checkpoints, ModelFiles, TrainerState};
+use super::early_stop::EarlyStopState;
 use super::error::TrainError;
-use super::evaluate::Evaluator;
-use super::judge::Judge;
+use super::eval_loop::EvalLoop;
 use super::metrics::Metrics;
 use super::order::RowOrder;
+use super::rewards::RewardContext;
 use super::sink::{CheckpointNotice, Control, RunSink};
 use super::source::{Prompt, PromptSource};
 use super::step::TrainingStep;
-use super::stopping::Watch;
-use super::{RunEnd, TrainRequest, memory};
+use super::{RunEnd, TrainRequest, process_memory};
 
 /// After this number of steps without any difference in reward a warning is raised.
 const CONSTANT_REWARD_STEPS: u64 = 3;
 
-/// A run in progress: how far it is, and to whom it tells what. What learns is its step.
+/// A run in progress: its progress, its sink and its checkpoints. What learns is in [`TrainingStep`].
 pub struct Trainer<'s> {
     pub(super) spec: Arc<JobSpec>,
     pub(super) step: TrainingStep,
@@ -41,7 +41,7 @@ pub struct Trainer<'s> {
     measured: Measured,
 }
 
-/// The folder itself, for adapters over a model that is in no repository.
+/// The folder itself, for adapters over a model that comes from no repository.
 fn base_in(model_dir: &Path) -> BaseModel {
     let path = std::path::absolute(model_dir).unwrap_or_else(|_| model_dir.to_owned());
     BaseModel { name: path.display().to_string(), revision: None }
@@ -52,20 +52,20 @@ fn base_in(model_dir: &Path) -> BaseModel {
 struct Measured {
     /// Held-out accuracy of the last evaluation.
     last_accuracy: Option<f64>,
-    /// The step of the newest marks.
+    /// The step of the newest scores.
     step: u64,
     /// What belongs to a checkpoint of that step.
-    marks: Marks,
+    scores: CheckpointScores,
 }
 
 /// What was measured at a step and belongs to a checkpoint of that step.
 #[derive(Debug, Clone, Copy, Default)]
-struct Marks {
+struct CheckpointScores {
     accuracy: Option<f64>,
     score: Option<f64>,
 }
 
-/// How a step ended: the weights were updated, or someone asked to stop before that.
+/// How a step ended: the weights were updated, or the run was asked to stop before that.
 pub(super) type StepEnd = ControlFlow<Control, Metrics>;
 
 impl<'s> Trainer<'s> {
@@ -95,11 +95,11 @@ impl<'s> Trainer<'s> {
         Ok(Self { spec, step, state, sink, run, order, held_out, checkpoints, measured: Measured::default() })
     }
 
-    /// Runs to the end of the job, or until someone asks to stop.
+    /// Runs to the end of the job, or until it is asked to stop.
     pub fn run(mut self) -> Result<RunEnd, TrainError> {
         if self.state.step == 0 && self.spec.eval_before {
             let metrics = self.evaluate()?;
-            self.watch(&metrics);
+            self.track(&metrics);
             self.emit(metrics)?;
         }
         while !self.at_end() {
@@ -114,7 +114,7 @@ impl<'s> Trainer<'s> {
                 }
                 Err(error) => {
                     self.state = before;
-                    return Err(self.keep_despite(error));
+                    return Err(self.save_before_failing(error));
                 }
             }
             match self.sink.control() {
@@ -126,8 +126,8 @@ impl<'s> Trainer<'s> {
         Ok(RunEnd::Finished { accuracy: self.measured.last_accuracy, stopped_early: self.stopped_early() })
     }
 
-    /// Writes the checkpoint of the last step where a row is at fault: what was learnt before it came is not lost.
-    fn keep_despite(&mut self, error: TrainError) -> TrainError {
+    /// Where a row is at fault, writes the checkpoint of the last step first, so that the steps before it are not lost.
+    fn save_before_failing(&mut self, error: TrainError) -> TrainError {
         let of_row = matches!(error, TrainError::Prompt { .. } | TrainError::Data(_));
         if of_row
             && self.state.step > 0
@@ -153,30 +153,30 @@ impl<'s> Trainer<'s> {
         metrics.set("time/step", seconds);
         metrics.set("throughput/tokens_per_second", metrics.get("response_tokens") / seconds.max(1e-9));
         metrics.remove("response_tokens");
-        if let Some(bytes) = memory::peak_bytes() {
+        if let Some(bytes) = process_memory::peak_bytes() {
             metrics.set("memory/peak_bytes", bytes as f64);
         }
-        self.watch(&metrics);
+        self.track(&metrics);
         let due = |every: u64| every > 0 && step.is_multiple_of(every);
         if self.at_end() || due(self.spec.eval_every) {
             match self.evaluate() {
                 Ok(evaluation) => {
-                    self.watch(&evaluation);
+                    self.track(&evaluation);
                     metrics.extend(evaluation);
                 }
                 Err(error) => {
-                    // What was learnt does not depend on what it is measured with.
+                    // The step does not depend on the rows that it is evaluated with.
                     self.emit(metrics)?;
                     self.save()?;
                     return Err(error);
                 }
             }
         }
-        // The metrics go first: a run that dies behind its checkpoint must not miss those of the checkpoint's step.
+        // The metrics go first: a run that dies after its checkpoint must not miss the metrics of the checkpoint's step.
         self.emit(metrics)?;
         if self.at_end() || due(self.spec.checkpoint_every) {
             let clock = Stopwatch::start();
-            self.tell_early_stop()?;
+            self.report_early_stop()?;
             self.save()?;
             let mut metrics = Metrics::default();
             metrics.set("time/checkpoint", clock.seconds());
@@ -202,21 +202,21 @@ impl<'s> Trainer<'s> {
     /// Why the run ends before its last step, if it does.
     fn stopped_early(&self) -> Option<String> {
         let early = self.state.step < self.spec.steps;
-        self.spec.early_stop.as_ref().filter(|_| early).and_then(|spec| self.state.watch.verdict(spec))
+        self.spec.early_stop.as_ref().filter(|_| early).and_then(|spec| self.state.watch.reason(spec))
     }
 
     /// Keeps what was measured at this step for its checkpoint and for early stopping.
-    fn watch(&mut self, metrics: &Metrics) {
+    fn track(&mut self, metrics: &Metrics) {
         let (step, measured) = (self.state.step, &mut self.measured);
         if measured.step != step {
-            (measured.step, measured.marks) = (step, Marks::default());
+            (measured.step, measured.scores) = (step, CheckpointScores::default());
         }
         let best = &self.spec.best;
         if let Some(value) = metrics.find(EVAL_ACCURACY) {
-            (measured.last_accuracy, measured.marks.accuracy) = (Some(value), Some(value));
+            (measured.last_accuracy, measured.scores.accuracy) = (Some(value), Some(value));
         }
         if let Some(value) = metrics.find(&best.metric).filter(|value| value.is_finite()) {
-            measured.marks.score = Some(best.better.score(value));
+            measured.scores.score = Some(best.better.score(value));
         }
         if let Some(spec) = &self.spec.early_stop
             && let Some(value) = metrics.find(&spec.metric)
@@ -225,10 +225,10 @@ impl<'s> Trainer<'s> {
         }
     }
 
-    /// Says so where the run ends before its last step.
-    fn tell_early_stop(&mut self) -> Result<(), TrainError> {
+    /// Emits an event where the run ends before its last step.
+    fn report_early_stop(&mut self) -> Result<(), TrainError> {
         let (Some(spec), Some(reason)) = (&self.spec.early_stop, self.stopped_early()) else { return Ok(()) };
-        let Watch { best, best_step, .. } = self.state.watch;
+        let EarlyStopState { best, best_step, .. } = self.state.watch;
         let step = self.state.step;
         let data = json!({ "step": step, "metric": spec.metric, "best": best, "best_step": best_step });
         Ok(self.sink.event("early_stop", &format!("stopped early at step {step}: {reason}"), data)?)
@@ -241,8 +241,8 @@ impl<'s> Trainer<'s> {
             return Ok(Metrics::default());
         }
         let (pool, model, source) = (&self.step.pool, self.step.policy.detached.as_ref(), &self.held_out);
-        let judge = self.judge(source.processor(), self.state.step, "eval");
-        let result = Evaluator { pool, model, source, judge, spec: &self.spec }.evaluate()?;
+        let rewards = self.reward_context(source.processor(), self.state.step, "eval");
+        let result = EvalLoop { pool, model, source, rewards, spec: &self.spec }.run()?;
         let mut metrics = result.metrics;
         metrics.set("time/evaluation", clock.seconds());
         if self.spec.log_samples_every > 0 {
@@ -264,7 +264,8 @@ impl<'s> Trainer<'s> {
     fn save(&mut self) -> Result<(), TrainError> {
         let dir = self.checkpoints.write(&self.step, &self.state)?;
         let step = self.state.step;
-        let Marks { accuracy, score } = if self.measured.step == step { self.measured.marks } else { Marks::default() };
+        let CheckpointScores { accuracy, score } =
+            if self.measured.step == step { self.measured.scores } else { CheckpointScores::default() };
         self.sink.checkpoint(CheckpointNotice { step, dir: &dir, accuracy, score, last: self.at_end() })?;
         self.checkpoints.newest = Some(step);
         Ok(())
@@ -276,13 +277,18 @@ impl<'s> Trainer<'s> {
         self.step.source.next_prompts(&self.order, &mut self.state.cursor, count)
     }
 
-    /// Judges responses that belong to step `step`; `part` names the batch within it.
-    pub(super) fn judge<'a>(&'a self, processor: &'a Processor, step: u64, part: &'a str) -> Judge<'a> {
-        Judge { reward: self.step.reward.as_ref(), processor, run: &self.run, step, part }
+    /// The reward function for responses of step `step`; `part` names the batch within it.
+    pub(super) fn reward_context<'a>(
+        &'a self,
+        processor: &'a Processor,
+        step: u64,
+        part: &'a str,
+    ) -> RewardContext<'a> {
+        RewardContext { reward: self.step.reward.as_ref(), processor, run: &self.run, step, part }
     }
 
-    /// Raises a warning when every response so far got the same reward: nothing can be learnt from that.
-    pub(super) fn watch_reward(&mut self, rewards: &[f64]) -> Result<(), TrainError> {
+    /// Raises a warning when every response so far got the same reward, from which nothing can be learned.
+    pub(super) fn check_constant_reward(&mut self, rewards: &[f64]) -> Result<(), TrainError> {
         let Some(first) = rewards.first() else { return Ok(()) };
         let begun = self.state.step > 0;
         let constant = self.state.constant_reward.filter(|_| begun).unwrap_or(*first);
@@ -291,7 +297,7 @@ impl<'s> Trainer<'s> {
         if unchanged && self.state.step + 1 == CONSTANT_REWARD_STEPS {
             let message = format!(
                 "every response of the first {CONSTANT_REWARD_STEPS} steps got the reward {constant}: nothing can be \
-                 learnt from that. Check `reward` and the answers' form with a few responses"
+                 learned from that. Check `reward` and the form of the answers with a few responses"
             );
             self.sink.event("warning.constant_reward", &message, json!({ "reward": constant }))?;
         }

@@ -28,6 +28,12 @@ const NAMES: &[(&str, &str, &str)] = &[
     ("src", "Errand", "RoutedRequest"),
     ("src/forward", "Standing", "EngineHealth"),
     ("src", "Courier", "SpanExporterClient"),
+    ("src", "TrainRow", "TrainSequence"),
+    ("src/train", "Judge", "RewardContext"),
+    ("src/train", "judge", "compute rewards"),
+    ("src/train", "Tally", "EvalMetrics"),
+    ("src/train", "Evaluator", "EvalLoop"),
+    ("src/train", "ReadPrompt", "PrefilledPrompt"),
 ];
 
 /// Turns of phrase that are not plain English, and what to write instead.
@@ -55,6 +61,7 @@ const PLAIN: &[&str] = &[
     "src/serving",
     "src/similarity",
     "src/telemetry",
+    "src/train",
     "src/worker",
 ];
 

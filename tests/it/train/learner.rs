@@ -9,14 +9,14 @@ use vgpo::train::learner::Learner;
 use vgpo::train::micro_batch::{Packing, micro_batches, shared_micro_batches};
 use vgpo::train::optimizer::Gradients;
 use vgpo::train::rollout::{RolloutSettings, rollout};
-use vgpo::train::train_row::TrainRow;
+use vgpo::train::train_sequence::TrainSequence;
 
 use super::scene::Scene;
 use super::{Recorder, prompts, run, spec};
 use crate::model::kernels::difference;
 
 /// Responses with made-up advantages; `old_logprobs` are moved so that some ratios are clipped.
-fn rows(learner: &Learner<'_>) -> Vec<TrainRow> {
+fn rows(learner: &Learner<'_>) -> Vec<TrainSequence> {
     let (prompts, _) = prompts(learner.tracked.info(), &spec(&json!({})), 0..5);
     let settings = RolloutSettings {
         group_size: 3,
@@ -35,14 +35,14 @@ fn rows(learner: &Learner<'_>) -> Vec<TrainRow> {
     for (prompt, group) in prompts.iter().zip(groups) {
         for (i, response) in group.into_iter().enumerate() {
             let sign = if i % 2 == 0 { 1.0 } else { -0.7 };
-            rows.push(TrainRow {
-                sequence: Sequence {
+            rows.push(TrainSequence {
+                input: Sequence {
                     ids: [&prompt.sequence.ids[..], &response.tokens[..]].concat(),
                     images: prompt.sequence.images.clone(),
                 },
                 prompt_len: prompt.sequence.ids.len(),
                 advantages: (0..response.tokens.len()).map(|t| sign * (1.0 + t as f64 / 50.0)).collect(),
-                ..TrainRow::default()
+                ..TrainSequence::default()
             });
         }
     }
@@ -57,7 +57,7 @@ fn gradients(packing: Packing, microbatch_tokens: u64, checkpointing: bool) -> (
     let scene = Scene::starter();
     let learner = Learner { packing, checkpointing, ..scene.learner(microbatch_tokens) };
     let rows = rows(&learner);
-    let rows: Vec<&TrainRow> = rows.iter().collect();
+    let rows: Vec<&TrainSequence> = rows.iter().collect();
     let parts = match packing {
         Packing::Padded => micro_batches(&rows, microbatch_tokens),
         Packing::Shared => shared_micro_batches(&rows, microbatch_tokens, 1),
@@ -97,7 +97,7 @@ fn scores_are_equal_for_any_micro_batching() {
     let scene = Scene::starter();
     let mut learner = scene.learner(1 << 20);
     let rows = rows(&learner);
-    let rows: Vec<&TrainRow> = rows.iter().collect();
+    let rows: Vec<&TrainSequence> = rows.iter().collect();
     let whole = learner.score(&rows).unwrap();
     for (packing, tokens) in [1, 150, 233, 400].into_iter().flat_map(|n| [(Packing::Padded, n), (Packing::Shared, n)]) {
         (learner.packing, learner.microbatch_tokens) = (packing, tokens);

@@ -7,25 +7,25 @@ use vgpo::algorithm;
 use vgpo::model::hide::hide_at_random;
 use vgpo::model::sampler::stream;
 use vgpo::model::{ImagePatches, Sequence};
-use vgpo::train::train_row::TrainRow;
+use vgpo::train::train_sequence::TrainSequence;
 
 use super::scene::Scene;
 use super::{prompts, spec};
 
 impl Scene {
     /// Rows whose images are `masked` by the given function; the last row has no masked view.
-    fn rows(&self, masked: impl Fn(&[Arc<ImagePatches>]) -> Vec<Arc<ImagePatches>>) -> Vec<TrainRow> {
+    fn rows(&self, masked: impl Fn(&[Arc<ImagePatches>]) -> Vec<Arc<ImagePatches>>) -> Vec<TrainSequence> {
         let (prompts, _) = prompts(self.tracked.info(), &spec(&json!({})), 0..4);
         let rows = prompts.iter().enumerate().map(|(i, prompt)| {
             let response: Vec<u32> = (0..3 + i as u32).map(|t| 5 + t).collect();
             let prompt = &prompt.sequence;
-            TrainRow {
-                sequence: Sequence { ids: [&prompt.ids[..], &response].concat(), images: prompt.images.clone() },
+            TrainSequence {
+                input: Sequence { ids: [&prompt.ids[..], &response].concat(), images: prompt.images.clone() },
                 masked_images: (i < 3).then(|| masked(&prompt.images)),
                 prompt_len: prompt.ids.len(),
                 old_logprobs: vec![-1.0; response.len()],
                 advantages: vec![0.0; response.len()],
-                ..TrainRow::default()
+                ..TrainSequence::default()
             }
         });
         rows.collect()
@@ -41,7 +41,7 @@ fn dependency_is_the_divergence_of_the_two_readings() {
     let scene = Scene::starter();
     let learner = scene.learner(1 << 20);
     let rows = scene.rows(masks);
-    let rows: Vec<&TrainRow> = rows.iter().collect();
+    let rows: Vec<&TrainSequence> = rows.iter().collect();
     let found = learner.dependency(&rows).unwrap();
     assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [3, 4, 5, 0]);
     assert!(found[..3].iter().flatten().all(|d| *d >= 0.0));
@@ -52,7 +52,7 @@ fn dependency_is_the_divergence_of_the_two_readings() {
     }
     // Nothing hidden, nothing depends on it.
     let same = scene.rows(<[Arc<ImagePatches>]>::to_vec);
-    let same: Vec<&TrainRow> = same.iter().collect();
+    let same: Vec<&TrainSequence> = same.iter().collect();
     assert!(learner.dependency(&same).unwrap().iter().flatten().all(|d| *d < 1e-9));
 }
 
@@ -63,7 +63,7 @@ fn papos_gradient_has_the_slope_of_its_loss() {
     let scene = Scene::starter();
     let learner = scene.learner(400);
     let rows = scene.rows(masks);
-    let rows: Vec<&TrainRow> = rows.iter().collect();
+    let rows: Vec<&TrainSequence> = rows.iter().collect();
     let method = json!({ "method": {
         "type": "papo", "perception_coef": 0.5, "entropy_penalty": 0.1, "masked_entropy_penalty": 0.2,
     } });

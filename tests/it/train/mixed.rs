@@ -7,29 +7,28 @@ use std::sync::Arc;
 use serde_json::json;
 use vgpo::algorithm;
 use vgpo::config::job;
-use vgpo::train::train_row::TrainRow;
+use vgpo::train::train_sequence::TrainSequence;
 use vgpo::train::{RunEnd, TrainRequest};
 
 use super::scene::Scene;
 use super::{Recorder, spec};
 use crate::model::{Family, QWEN2, QWEN2_5, QWEN3};
 
-fn row(family: Family, case: &str) -> TrainRow {
+fn row(family: Family, case: &str) -> TrainSequence {
     let case = family.case(case);
-    TrainRow {
+    TrainSequence {
         prompt_len: case.prompt_len,
         old_logprobs: Vec::new(),
         correction: None,
         reference_logprobs: None,
         masked_images: None,
-
         advantages: Vec::new(),
-        sequence: case.row,
+        input: case.row,
     }
 }
 
 /// Loss and gradients of one supervised mini-batch.
-fn learn(scene: &Scene, rows: &[&TrainRow], microbatch_tokens: u64) -> (f64, BTreeMap<String, Vec<f32>>) {
+fn learn(scene: &Scene, rows: &[&TrainSequence], microbatch_tokens: u64) -> (f64, BTreeMap<String, Vec<f32>>) {
     let learner = scene.learner(microbatch_tokens);
     let method = spec(&json!({"method": {"type": "sft"}})).method;
     let output = learner.gradients(rows, algorithm::build(&method).unwrap().as_ref()).unwrap();
@@ -43,7 +42,7 @@ fn a_mixed_batch_learns_what_its_rows_teach() {
     for family in [QWEN2, QWEN2_5, QWEN3] {
         let scene = Scene::of(family.open());
         let rows = ["p4_text", "p1_single", "p3_two_images"].map(|case| row(family, case));
-        assert_eq!(rows.each_ref().map(|row| row.sequence.images.len()), [0, 1, 2]);
+        assert_eq!(rows.each_ref().map(|row| row.input.images.len()), [0, 1, 2]);
         let all: f64 = rows.iter().map(|row| row.response_len() as f64).sum();
         let mut want = (0.0, BTreeMap::<String, Vec<f32>>::new());
         for row in &rows {

@@ -7,7 +7,7 @@ use vgpo::model::Sequence;
 use vgpo::reward::webhook::Question;
 use vgpo::reward::{RewardError, WebhookClient};
 use vgpo::train::RunEnd;
-use vgpo::train::train_row::TrainRow;
+use vgpo::train::train_sequence::TrainSequence;
 
 use super::scene::Scene;
 use super::{Recorder, prompts, run, spec};
@@ -84,15 +84,15 @@ fn the_entropy_bonus_has_the_slope_of_the_entropy() {
     let scene = Scene::starter();
     let learner = scene.learner(200);
     let (prompts, _) = prompts(learner.tracked.info(), &spec(&json!({})), 0..3);
-    let row = |prompt: &Sequence| TrainRow {
-        sequence: Sequence { ids: [&prompt.ids[..], &[5, 6, 7, 8]].concat(), images: prompt.images.clone() },
+    let row = |prompt: &Sequence| TrainSequence {
+        input: Sequence { ids: [&prompt.ids[..], &[5, 6, 7, 8]].concat(), images: prompt.images.clone() },
         prompt_len: prompt.ids.len(),
         old_logprobs: vec![-1.0; 4],
         advantages: vec![0.0; 4],
-        ..TrainRow::default()
+        ..TrainSequence::default()
     };
-    let rows: Vec<TrainRow> = prompts.iter().map(|p| row(&p.sequence)).collect();
-    let rows: Vec<&TrainRow> = rows.iter().collect();
+    let rows: Vec<TrainSequence> = prompts.iter().map(|p| row(&p.sequence)).collect();
+    let rows: Vec<&TrainSequence> = rows.iter().collect();
     // All advantages are 0: nothing but the bonus has a gradient.
     let with = |coef: f64| -> Box<dyn Algorithm> {
         algorithm::build(&spec(&json!({ "method": { "type": "dapo", "entropy_coef": coef } })).method).unwrap()

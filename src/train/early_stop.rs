@@ -1,13 +1,13 @@
-//! Early stopping: what has been the best value of a metric, and for how long nothing was better.
+//! Early stopping: the best value of a metric so far, and the measurements since then.
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::spec::EarlyStopSpec;
 
-/// Where early stopping stands. Part of the trainer's state, so that a resumed run stops where it would have stopped.
+/// The state of early stopping. Part of the trainer's state, so that a resumed run stops where it would have stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Watch {
+pub struct EarlyStopState {
     /// The best value so far; none before the first measurement.
     pub best: Option<f64>,
     /// The step at which it was measured.
@@ -16,8 +16,8 @@ pub struct Watch {
     pub since: u64,
 }
 
-impl Watch {
-    /// Takes a measurement. A value that is no number is no improvement.
+impl EarlyStopState {
+    /// Takes a measurement. NaN is never an improvement.
     pub fn observe(&mut self, spec: &EarlyStopSpec, step: u64, value: f64) {
         let score = |value: f64| spec.better.score(value);
         let improved = match self.best {
@@ -31,11 +31,11 @@ impl Watch {
         };
     }
 
-    /// Why the run ends here; none while it goes on.
-    pub fn verdict(&self, spec: &EarlyStopSpec) -> Option<String> {
+    /// Why the run ends here; none while it continues.
+    pub fn reason(&self, spec: &EarlyStopSpec) -> Option<String> {
         let EarlyStopSpec { metric, patience, .. } = spec;
         (self.since >= *patience).then(|| match self.best {
-            None => format!("`{metric}` was no number in {patience} measurement(s)"),
+            None => format!("`{metric}` was not a number in {patience} measurement(s)"),
             Some(best) => format!(
                 "`{metric}` has not been better than {best:.4} (step {}) in {patience} measurement(s)",
                 self.best_step
@@ -50,10 +50,10 @@ mod tests {
     use crate::domain::spec::Direction;
 
     fn steps_until_stop(spec: &EarlyStopSpec, values: &[f64]) -> Option<usize> {
-        let mut watch = Watch::default();
+        let mut watch = EarlyStopState::default();
         values.iter().enumerate().find_map(|(step, value)| {
             watch.observe(spec, step as u64, *value);
-            watch.verdict(spec).map(|_| step)
+            watch.reason(spec).map(|_| step)
         })
     }
 
@@ -80,10 +80,10 @@ mod tests {
     #[test]
     fn the_reason_names_metric_value_and_step() {
         let spec = spec(Direction::Higher, 1, 0.0);
-        let mut watch = Watch::default();
+        let mut watch = EarlyStopState::default();
         for (step, value) in [(8, 0.75), (16, 0.5)] {
             watch.observe(&spec, step, value);
         }
-        assert_eq!(watch.verdict(&spec).unwrap(), "`m` has not been better than 0.7500 (step 8) in 1 measurement(s)");
+        assert_eq!(watch.reason(&spec).unwrap(), "`m` has not been better than 0.7500 (step 8) in 1 measurement(s)");
     }
 }

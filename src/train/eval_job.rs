@@ -1,5 +1,5 @@
-//! The method `eval`: no training, only answers. Rows are answered in chunks; each finished chunk leaves its rows behind, and
-//! a run that was interrupted goes on behind the last one and ends with the same numbers.
+//! Jobs of the method `eval`, which only answer rows. Rows are answered in chunks and each finished chunk is stored, so a
+//! run that was interrupted resumes after the last one and ends with the same numbers.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
@@ -18,22 +18,22 @@ use crate::prompt::Processor;
 use crate::reward::{self, Reward};
 
 use super::error::{TrainError, file_error};
-use super::evaluate::{Evaluator, record};
-use super::judge::Judge;
+use super::eval_loop::{EvalLoop, record};
+use super::eval_metrics::EvalMetrics;
 use super::metrics::Metrics;
 use super::parallel::Pool;
 use super::policy::number_format;
+use super::rewards::RewardContext;
 use super::samples;
 use super::sink::{Control, RunSink};
 use super::source::PromptSource;
-use super::tally::Tally;
-use super::{RunEnd, TrainRequest, memory};
+use super::{RunEnd, TrainRequest, process_memory};
 
-/// Rows that are logged with every token.
+/// Most rows that are logged with every token.
 const LOGGED: usize = 8;
 
-/// An evaluation in progress.
-struct Evaluation<'s> {
+/// An eval job in progress.
+struct EvalJob<'s> {
     spec: JobSpec,
     pool: Pool,
     model: Arc<dyn VisionLanguageModel>,
@@ -42,7 +42,7 @@ struct Evaluation<'s> {
     source: PromptSource,
     sink: &'s mut dyn RunSink,
     work_dir: PathBuf,
-    tally: Tally,
+    metrics: EvalMetrics,
     /// Finished chunks.
     done: u64,
 }
@@ -63,10 +63,10 @@ pub(super) fn run(
         RowSplit::Train => Split::Train,
     };
     let source = PromptSource::new(processor, dataset, split, &spec.data, model.info(), spec.rollout.max_new_tokens)?;
-    let mut evaluation = Evaluation {
+    let mut job = EvalJob {
         pool: Pool::for_device(&device)?,
         reward: reward::build_with(&spec.reward, &rewards)?,
-        tally: Tally::new(spec.eval.samples),
+        metrics: EvalMetrics::new(spec.eval.samples),
         done: rows.len() as u64,
         spec,
         model,
@@ -75,11 +75,11 @@ pub(super) fn run(
         sink,
         work_dir,
     };
-    rows.iter().try_for_each(|chunk| evaluation.take_over(chunk))?;
-    evaluation.run()
+    rows.iter().try_for_each(|chunk| job.add_stored(chunk))?;
+    job.run()
 }
 
-impl Evaluation<'_> {
+impl EvalJob<'_> {
     fn run(mut self) -> Result<RunEnd, TrainError> {
         while self.done < self.chunks() {
             match self.sink.control() {
@@ -88,7 +88,7 @@ impl Evaluation<'_> {
                 Control::Cancel => return Ok(RunEnd::Cancelled),
             }
         }
-        let accuracy = self.tally.metrics().find(crate::domain::metric::EVAL_ACCURACY);
+        let accuracy = self.metrics.metrics().find(crate::domain::metric::EVAL_ACCURACY);
         Ok(RunEnd::Finished { accuracy, stopped_early: None })
     }
 
@@ -101,14 +101,14 @@ impl Evaluation<'_> {
     }
 
     /// Adds up the rows of a chunk that an earlier attempt finished.
-    fn take_over(&mut self, chunk: &Path) -> Result<(), TrainError> {
+    fn add_stored(&mut self, chunk: &Path) -> Result<(), TrainError> {
         let path = chunk.join(ROWS_FILE);
         let file = BufReader::new(File::open(&path).map_err(file_error(&path))?);
         for line in file.lines() {
             let line = line.map_err(file_error(&path))?;
             let row: EvalRow = serde_json::from_str(&line)
                 .map_err(|e| TrainError::Checkpoint { path: path.display().to_string(), problem: e.to_string() })?;
-            self.tally.add(&row);
+            self.metrics.add(&row);
         }
         Ok(())
     }
@@ -117,42 +117,42 @@ impl Evaluation<'_> {
         let clock = Stopwatch::start();
         let first = self.done * self.spec.batch.prompts_per_step;
         let range = first..self.rows().min(first + self.spec.batch.prompts_per_step);
-        let tokens = self.tally.tokens();
+        let tokens = self.metrics.tokens();
         let dir = self.answer(range)?;
         self.done += 1;
         let seconds = clock.seconds();
-        let mut metrics = self.tally.metrics();
+        let mut metrics = self.metrics.metrics();
         if self.done < self.chunks() {
-            // Of a part of the rows only their number is told: accuracy so far is no result.
+            // Until the last chunk only the number of rows is reported: the accuracy of a part is not a result.
             let rows = metrics.get("eval/rows");
             metrics = Metrics::default();
             metrics.set("eval/rows", rows);
         }
         metrics.set("time/step", seconds);
-        metrics.set("throughput/tokens_per_second", (self.tally.tokens() - tokens) as f64 / seconds.max(1e-9));
-        if let Some(bytes) = memory::peak_bytes() {
+        metrics.set("throughput/tokens_per_second", (self.metrics.tokens() - tokens) as f64 / seconds.max(1e-9));
+        if let Some(bytes) = process_memory::peak_bytes() {
             metrics.set("memory/peak_bytes", bytes as f64);
         }
-        let (samples, tokens) = (self.tally.responses(), self.tally.tokens());
-        // The metrics go first: a run that dies behind its rows must not miss those of their chunk.
+        let (samples, tokens) = (self.metrics.responses(), self.metrics.tokens());
+        // The metrics go first: a run that dies after it stored its rows must not miss the metrics of their chunk.
         self.sink.metrics(&StepMetrics { step: self.done, samples, tokens, values: metrics.into_values() })?;
         Ok(self.sink.rows(self.done, &dir)?)
     }
 
-    /// Answers rows, adds them up, and writes them into a folder of their own.
+    /// Answers rows, adds them to the metrics, and writes them into a folder of their own.
     fn answer(&mut self, rows: Range<u64>) -> Result<PathBuf, TrainError> {
         let step = self.done + 1;
         let (source, processor) = (&self.source, self.source.processor());
-        let judge = Judge { reward: self.reward.as_ref(), processor, run: &self.run, step, part: "eval" };
+        let rewards = RewardContext { reward: self.reward.as_ref(), processor, run: &self.run, step, part: "eval" };
         let model = self.model.as_ref();
-        let answered = Evaluator { pool: &self.pool, model, source, judge, spec: &self.spec }.answer(rows)?;
+        let answered = EvalLoop { pool: &self.pool, model, source, rewards, spec: &self.spec }.answer(rows)?;
         let records: Vec<EvalRow> = answered.iter().map(|row| record(processor, row)).collect::<Result<_, _>>()?;
         if step == 1 && self.spec.log_samples_every > 0 {
             let logged = answered.iter().take(LOGGED).map(|row| samples::evaluated(processor, row));
             self.sink.samples(step, &logged.collect::<Result<Vec<_>, _>>()?)?;
         }
         for row in &records {
-            self.tally.add(row);
+            self.metrics.add(row);
         }
         let dir = self.work_dir.join(format!("rows-{step:08}"));
         std::fs::create_dir_all(&dir).map_err(file_error(&dir))?;

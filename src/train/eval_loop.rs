@@ -1,4 +1,4 @@
-//! Evaluation on held-out rows: responses, verdicts and how visual right and wrong answers are.
+//! The eval loop: answers held-out rows and measures rewards, accuracy and visual focus.
 
 use std::ops::Range;
 
@@ -12,29 +12,29 @@ use crate::model::sampler::stream;
 use crate::prompt::Processor;
 
 use super::error::TrainError;
+use super::eval_metrics::EvalMetrics;
 use super::group::{Group, Response, sample};
-use super::judge::Judge;
 use super::metrics::Metrics;
 use super::parallel::Pool;
+use super::rewards::RewardContext;
 use super::rollout::RolloutSettings;
 use super::samples;
 use super::source::{Prompt, PromptSource};
-use super::tally::Tally;
 
 /// Names the random streams of evaluations among all streams of a seed.
 const EVALUATION_STREAM: u64 = 2;
-/// Held-out rows that are logged with every token.
+/// Most held-out rows that are logged with every token.
 const LOGGED: usize = 8;
 
-/// What an evaluation found.
-pub(super) struct Evaluation {
+/// The result of an eval loop.
+pub(super) struct EvalResult {
     /// Every `eval/…` metric.
     pub(super) metrics: Metrics,
     /// A few rows for people to look at.
     pub(super) samples: Vec<SampleGroup>,
 }
 
-/// A row's record.
+/// What is stored of a row's responses.
 pub(super) fn record(processor: &Processor, group: &Group) -> Result<EvalRow, TrainError> {
     let example = &group.prompt.example;
     let response = |Response { rollout, verdict, .. }: &Response| {
@@ -64,42 +64,42 @@ pub(super) fn record(processor: &Processor, group: &Group) -> Result<EvalRow, Tr
 }
 
 /// Answers held-out rows with the model as it is.
-pub(super) struct Evaluator<'a> {
+pub(super) struct EvalLoop<'a> {
     /// Where rows run.
     pub(super) pool: &'a Pool,
     /// The model.
     pub(super) model: &'a dyn VisionLanguageModel,
     /// Where rows come from.
     pub(super) source: &'a PromptSource,
-    /// Who judges.
-    pub(super) judge: Judge<'a>,
+    /// What computes their rewards.
+    pub(super) rewards: RewardContext<'a>,
     /// The job.
     pub(super) spec: &'a JobSpec,
 }
 
-impl Evaluator<'_> {
-    /// Answers the job's held-out rows and adds them up.
-    pub(super) fn evaluate(&self) -> Result<Evaluation, TrainError> {
+impl EvalLoop<'_> {
+    /// Answers the job's held-out rows and measures the answers.
+    pub(super) fn run(&self) -> Result<EvalResult, TrainError> {
         let processor = self.source.processor();
         let rows = self.spec.eval_rows.min(self.source.rows());
         let chunk = (EVALUATED_RESPONSES / self.spec.eval.samples).max(1);
-        let mut tally = Tally::new(self.spec.eval.samples);
+        let mut metrics = EvalMetrics::new(self.spec.eval.samples);
         let mut logged = Vec::new();
         for first in (0..rows).step_by(chunk as usize) {
             for group in self.answer(first..rows.min(first + chunk))? {
                 if logged.len() < LOGGED && !group.responses.is_empty() {
                     logged.push(samples::evaluated(processor, &group)?);
                 }
-                tally.add(&record(processor, &group)?);
+                metrics.add(&record(processor, &group)?);
             }
         }
-        Ok(Evaluation { metrics: tally.metrics(), samples: logged })
+        Ok(EvalResult { metrics: metrics.metrics(), samples: logged })
     }
 
-    /// Answers and judges rows; those that are too long are left out where the job says so. What a row gets depends on the
-    /// seed and its number only.
+    /// Samples responses to rows and computes their rewards; rows that are too long are left out where the job says so.
+    /// The responses of a row depend on the seed and the row's number only.
     pub(super) fn answer(&self, rows: Range<u64>) -> Result<Vec<Group>, TrainError> {
-        let part = format!("{}-{}", self.judge.part, rows.start);
+        let part = format!("{}-{}", self.rewards.part, rows.start);
         let settings = RolloutSettings {
             group_size: self.spec.eval.samples as usize,
             rows: DECODED_ROWS,
@@ -115,6 +115,6 @@ impl Evaluator<'_> {
         let answers = sample(self.pool, self.model, prompts, &settings, |prompt, index| {
             stream(&[seed, EVALUATION_STREAM, prompt.cursor, index as u64])
         })?;
-        Judge { part: &part, ..self.judge }.judge(answers)
+        RewardContext { part: &part, ..self.rewards }.compute(answers)
     }
 }

@@ -1,6 +1,6 @@
-//! How much memory this process has used at most, where the system tells (Linux).
+//! Memory of this process, where the system reports it (Linux).
 
-/// Largest resident memory in bytes since the start, or since [`forget_peak`].
+/// Largest resident memory in bytes since the start, or since [`reset_peak`].
 pub fn peak_bytes() -> Option<u64> {
     status("VmHWM:")
 }
@@ -10,8 +10,8 @@ pub fn resident_bytes() -> Option<u64> {
     status("VmRSS:")
 }
 
-/// Lets the peak begin again at what is resident now; tells whether the system could.
-pub fn forget_peak() -> bool {
+/// Resets the peak to what is resident now; false where the system cannot.
+pub fn reset_peak() -> bool {
     // proc(5): writing 5 resets the peak resident set size.
     std::fs::write("/proc/self/clear_refs", "5").is_ok()
 }

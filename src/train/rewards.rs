@@ -1,4 +1,4 @@
-//! From sampled tokens to verdicts: a step's responses are judged together.
+//! From sampled tokens to rewards: the reward function gets the responses of a batch together.
 
 use crate::data::Example;
 use crate::prompt::Processor;
@@ -8,10 +8,10 @@ use super::error::TrainError;
 use super::group::{Group, Response, Sampled};
 use super::samples;
 
-/// Who judges, and how rewards know the batch.
+/// A reward function, and the batch that it is called for.
 #[derive(Clone, Copy)]
-pub struct Judge<'a> {
-    /// The reward.
+pub struct RewardContext<'a> {
+    /// The reward function.
     pub reward: &'a dyn Reward,
     /// Decodes tokens.
     pub processor: &'a Processor,
@@ -23,49 +23,49 @@ pub struct Judge<'a> {
     pub part: &'a str,
 }
 
-/// What rewards are told of a prompt's responses.
-struct Told {
+/// What the reward function gets of a prompt's responses.
+struct GroupInput {
     image_sizes: Vec<[u32; 2]>,
     resized_sizes: Vec<[u32; 2]>,
     responses: Vec<NamedText>,
 }
 
-/// A response as rewards know it.
+/// A response as the reward function gets it.
 struct NamedText {
     id: String,
     text: String,
 }
 
-impl Judge<'_> {
-    /// The groups of judged responses; a response without a verdict leaves its group.
-    pub fn judge(&self, sampled: Vec<Sampled>) -> Result<Vec<Group>, TrainError> {
+impl RewardContext<'_> {
+    /// The groups of responses with their verdicts; a response without a verdict leaves its group.
+    pub fn compute(&self, sampled: Vec<Sampled>) -> Result<Vec<Group>, TrainError> {
         let mut verdicts = self.verdicts(&sampled)?.into_iter();
         let group = |Sampled { prompt, rollouts }: Sampled| {
             let (sampled, verdicts_each) = (rollouts.len(), truths(&prompt.example).count());
-            let judged = |rollout| {
+            let rewarded = |rollout| {
                 let verdict = best(verdicts.by_ref().take(verdicts_each))?;
                 Some(Response { rollout, verdict, ..Response::default() })
             };
-            let responses: Vec<Response> = rollouts.into_iter().filter_map(judged).collect();
+            let responses: Vec<Response> = rollouts.into_iter().filter_map(rewarded).collect();
             Group { prompt, unjudged: sampled - responses.len(), responses }
         };
         Ok(sampled.into_iter().map(group).collect())
     }
 
-    /// A verdict on every response by every truth of its row, in order.
+    /// A verdict on every response for every ground truth of its row, in order.
     fn verdicts(&self, sampled: &[Sampled]) -> Result<Vec<Option<Verdict>>, TrainError> {
-        let told: Vec<Told> = sampled.iter().map(|group| self.told(group)).collect::<Result<_, _>>()?;
+        let groups: Vec<GroupInput> = sampled.iter().map(|group| self.group_input(group)).collect::<Result<_, _>>()?;
         let mut inputs = Vec::new();
-        for (Sampled { prompt, rollouts }, told) in sampled.iter().zip(&told) {
-            for (rollout, response) in rollouts.iter().zip(&told.responses) {
+        for (Sampled { prompt, rollouts }, group) in sampled.iter().zip(&groups) {
+            for (rollout, response) in rollouts.iter().zip(&group.responses) {
                 inputs.extend(truths(&prompt.example).map(|ground_truth| RewardInput {
                     id: &response.id,
                     prompt: &prompt.example.prompt,
                     response: &response.text,
                     ground_truth,
                     row: prompt.example.index,
-                    image_sizes: &told.image_sizes,
-                    resized_sizes: &told.resized_sizes,
+                    image_sizes: &group.image_sizes,
+                    resized_sizes: &group.resized_sizes,
                     images: &prompt.example.images,
                     tokens: Some(rollout.tokens.len()),
                 }));
@@ -75,16 +75,16 @@ impl Judge<'_> {
         Ok(self.reward.judge_all(&RewardBatch { run: self.run, step: self.step, id: &id, inputs: &inputs })?)
     }
 
-    fn told(&self, Sampled { prompt, rollouts }: &Sampled) -> Result<Told, TrainError> {
+    fn group_input(&self, Sampled { prompt, rollouts }: &Sampled) -> Result<GroupInput, TrainError> {
         let mut responses = Vec::with_capacity(rollouts.len());
         for (sample, rollout) in rollouts.iter().enumerate() {
-            // What the prompt began for the response is part of it.
+            // What the chat template begins for the response is part of it.
             let text = prompt.rendered.opened.clone() + &samples::text(self.processor, &rollout.tokens)?;
             responses.push(NamedText { id: format!("{}-{sample}", prompt.cursor), text });
         }
         let image_sizes = prompt.example.images.iter().map(|image| [image.width(), image.height()]).collect();
         let resized_sizes = prompt.rendered.layout.iter().map(|image| image.processed.into()).collect();
-        Ok(Told { image_sizes, resized_sizes, responses })
+        Ok(GroupInput { image_sizes, resized_sizes, responses })
     }
 }
 
@@ -94,7 +94,7 @@ fn truths(example: &Example) -> impl Iterator<Item = &str> {
     example.answers.iter().map(String::as_str).chain(none)
 }
 
-/// The verdict by the truth that the response comes closest to; the first one where several are as close.
+/// The verdict for the ground truth that the response comes closest to; of several as close, the first.
 fn best(verdicts: impl Iterator<Item = Option<Verdict>>) -> Option<Verdict> {
     verdicts.flatten().reduce(|best, next| {
         let better = (next.accuracy, next.reward) > (best.accuracy, best.reward);

@@ -1,5 +1,5 @@
 //! From evaluated rows to metrics. Everything is computed from [`EvalRow`]s in their order, so that an evaluation that was
-//! interrupted and goes on from its stored rows ends with the same numbers.
+//! interrupted and resumes from its stored rows ends with the same numbers.
 
 use std::collections::BTreeMap;
 
@@ -11,22 +11,22 @@ use crate::domain::metric::EVAL_ACCURACY;
 use super::metrics::{Metrics, mean};
 use super::statistics::{accuracy, pass_at, pass_sizes};
 
-/// Tags whose accuracy is told; a data set with more has the accuracy of its most frequent ones.
+/// Most tags with an accuracy of their own; of more tags, the most frequent ones have it.
 const MAX_TAGS: usize = 32;
-/// Different tags that are counted at all.
+/// Most different tags that are counted at all.
 const MAX_COUNTED_TAGS: usize = 10_000;
 /// Longer tags are cut in metric keys.
 const MAX_TAG_CHARS: usize = 64;
 
-/// Adds up rows.
+/// Sums over rows, from which the `eval/…` metrics are computed.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct EvalMetrics {
     samples: usize,
     /// Rows with a verdict.
     judged: u64,
     /// Accuracy of each row that has one.
     rows: Vec<f64>,
-    /// Samples and right ones of each row.
+    /// Samples and correct samples of each row.
     counts: Vec<(usize, usize)>,
     tags: BTreeMap<String, (usize, f64)>,
     unjudged: u64,
@@ -35,18 +35,18 @@ pub(super) struct Tally {
     cut_off: usize,
     rewards: Vec<f64>,
     format: Vec<f64>,
-    all: Looks,
-    right: Looks,
-    wrong: Looks,
+    all: VisualMetrics,
+    right: VisualMetrics,
+    wrong: VisualMetrics,
 }
 
-impl Tally {
-    /// A tally of `samples` responses a row.
+impl EvalMetrics {
+    /// Metrics of an evaluation with `samples` responses a row.
     pub(super) fn new(samples: u64) -> Self {
         Self { samples: samples as usize, ..Self::default() }
     }
 
-    /// Adds a row. One without any verdict counts nowhere.
+    /// Adds a row. A row without any verdict only adds to the number of responses without one.
     pub(super) fn add(&mut self, row: &EvalRow) {
         self.unjudged += row.unjudged;
         if row.responses.is_empty() {
@@ -95,7 +95,7 @@ impl Tally {
         self.tokens
     }
 
-    /// Every `eval/…` metric; those that nothing is known about are left out.
+    /// Every `eval/…` metric; those without a measurement are left out.
     pub(super) fn metrics(&self) -> Metrics {
         let mut metrics = Metrics::default();
         metrics.set("eval/rows", self.judged as f64);
@@ -118,8 +118,8 @@ impl Tally {
         }
         self.pass_metrics(&mut metrics);
         self.tag_metrics(&mut metrics);
-        for (looks, suffix) in [(&self.all, ""), (&self.right, "_right"), (&self.wrong, "_wrong")] {
-            looks.metrics(suffix, &mut metrics);
+        for (visual, suffix) in [(&self.all, ""), (&self.right, "_right"), (&self.wrong, "_wrong")] {
+            visual.metrics(suffix, &mut metrics);
         }
         metrics
     }
@@ -147,25 +147,25 @@ impl Tally {
     }
 }
 
-/// A tag as a part of metric keys: a long one is cut, and ends in a mark of the whole, so that two tags never share a key.
+/// A tag as part of metric keys: a long one is cut and ends in a hash of the whole tag, so that two tags never share a key.
 fn tag_in_keys(tag: &str) -> String {
     if tag.chars().count() <= MAX_TAG_CHARS {
         return tag.to_owned();
     }
     let digest = format!("{:x}", Sha256::digest(tag.as_bytes()));
-    let mark = &digest[..8];
-    let head: String = tag.chars().take(MAX_TAG_CHARS - mark.len() - 1).collect();
-    format!("{head}~{mark}")
+    let hash = &digest[..8];
+    let head: String = tag.chars().take(MAX_TAG_CHARS - hash.len() - 1).collect();
+    format!("{head}~{hash}")
 }
 
-/// How visual responses are.
+/// Visual focus of responses, and their attention to the image.
 #[derive(Debug, Default)]
-struct Looks {
+struct VisualMetrics {
     focus: ThirdsSum,
     attention: ThirdsSum,
 }
 
-impl Looks {
+impl VisualMetrics {
     fn add(&mut self, response: &EvalResponse) {
         let tokens = response.tokens as usize;
         self.focus.add(response.focus, tokens);
@@ -240,15 +240,15 @@ mod tests {
     }
 
     fn of(samples: u64, rows: &[EvalRow]) -> BTreeMap<String, f64> {
-        let mut tally = Tally::new(samples);
+        let mut sums = EvalMetrics::new(samples);
         for row in rows {
-            tally.add(row);
+            sums.add(row);
         }
-        tally.metrics().into_values()
+        sums.metrics().into_values()
     }
 
     #[test]
-    fn accuracy_is_told_by_tag_and_for_all() {
+    fn accuracy_is_measured_by_tag_and_over_all_rows() {
         let answer = |correct| vec![response(correct, &[0.5; 3])];
         let rows = [row(0, &["a", "b"], answer(true)), row(1, &["a"], answer(false)), row(2, &[], answer(true))];
         let metrics = of(1, &rows);
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_frequent_tags_are_told_and_never_more_than_the_limit() {
+    fn only_the_most_frequent_tags_have_metrics() {
         let mut rows: Vec<EvalRow> =
             (0..100).map(|i| row(i, &[&format!("tag{i:03}")], vec![response(true, &[0.5])])).collect();
         rows.push(row(100, &["tag099"], vec![response(false, &[0.5])]));
@@ -270,19 +270,19 @@ mod tests {
     }
 
     #[test]
-    fn long_tags_are_told_apart_behind_the_cut() {
+    fn long_tags_that_begin_alike_have_different_keys() {
         let (one, two) = (format!("{}a", "x".repeat(70)), format!("{}b", "x".repeat(70)));
         let rows = [row(0, &[&one], vec![response(true, &[0.5])]), row(1, &[&two], vec![response(false, &[0.5])])];
         let metrics = of(1, &rows);
-        let told: Vec<&String> = metrics.keys().filter(|key| key.starts_with("eval/accuracy/")).collect();
+        let keys: Vec<&String> = metrics.keys().filter(|key| key.starts_with("eval/accuracy/")).collect();
         assert!(
-            told.len() == 2 && told.iter().all(|key| key.len() <= "eval/accuracy/".len() + MAX_TAG_CHARS),
-            "{told:?}"
+            keys.len() == 2 && keys.iter().all(|key| key.len() <= "eval/accuracy/".len() + MAX_TAG_CHARS),
+            "{keys:?}"
         );
     }
 
     #[test]
-    fn looks_weigh_tokens_and_are_split_by_verdict() {
+    fn visual_metrics_weigh_tokens_and_are_split_by_correctness() {
         let rows = [row(0, &[], vec![response(true, &[0.8, 0.6, 0.4]), response(false, &[0.2; 6])])];
         let metrics = of(2, &rows);
         let close = |key: &str, value: f64| assert!((metrics[key] - value).abs() < 1e-12, "{key}: {}", metrics[key]);
@@ -292,11 +292,11 @@ mod tests {
         close("eval/late_early_ratio_wrong", 1.0);
         close("eval/pass_at_1", 0.5);
         close("eval/pass_at_2", 1.0);
-        assert!(!metrics.contains_key("eval/attention_image_mean"), "nothing is made up where nothing is known");
+        assert!(!metrics.contains_key("eval/attention_image_mean"), "attention was not measured");
     }
 
     #[test]
-    fn a_reward_that_judges_no_answers_yields_no_accuracy() {
+    fn a_reward_without_accuracy_yields_no_accuracy() {
         let graded = EvalResponse { correct: None, accuracy: None, ..response(true, &[0.5]) };
         let metrics = of(2, &[row(0, &["a"], vec![graded.clone(), graded])]);
         assert_eq!((metrics["eval/rows"], metrics["eval/reward"]), (1.0, 0.5));

@@ -1,19 +1,19 @@
-//! What is trained on: one response behind its prompt.
+//! What is trained on: a prompt and one response.
 
 use std::sync::Arc;
 
 use crate::model::{ImagePatches, Sequence};
 
-/// One response behind its prompt.
+/// A prompt and one response, with what the loss needs of each response token.
 #[derive(Debug, Clone, Default)]
-pub struct TrainRow {
-    /// Prompt and response.
-    pub sequence: Sequence,
-    /// The row's images with patches hidden, where the objective looks at them and the prompt has any.
+pub struct TrainSequence {
+    /// Tokens of prompt and response, and the images.
+    pub input: Sequence,
+    /// The images with patches hidden, where the objective has a masked view and the prompt has any.
     pub masked_images: Option<Vec<Arc<ImagePatches>>>,
     /// Tokens of the prompt.
     pub prompt_len: usize,
-    /// Log-probs under the policy that the step began with; empty: those of the pass that trains.
+    /// Log-probs under the policy before the update; empty: those of the pass that trains.
     pub old_logprobs: Vec<f64>,
     /// Truncated ratio of trainer to sampler for each token, where the job asks for it.
     pub correction: Option<Vec<f64>>,
@@ -23,14 +23,14 @@ pub struct TrainRow {
     pub advantages: Vec<f64>,
 }
 
-impl TrainRow {
+impl TrainSequence {
     /// Response tokens.
     pub fn response_len(&self) -> usize {
-        self.sequence.ids.len() - self.prompt_len
+        self.input.ids.len() - self.prompt_len
     }
 
-    /// The row's masked images; its own where it has none.
+    /// The masked images; the images themselves where there are none.
     pub(super) fn masked_or_own(&self) -> &[Arc<ImagePatches>] {
-        self.masked_images.as_ref().unwrap_or(&self.sequence.images)
+        self.masked_images.as_ref().unwrap_or(&self.input.images)
     }
 }
