@@ -1,5 +1,6 @@
 //! The client's side of the HTTP API, for commands that talk to a server.
 
+use std::path::Path;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -11,13 +12,13 @@ use serde_json::Value;
 use super::settings::usual_address;
 use crate::outbound::{self, Body, OutboundError, Response};
 
-/// How long a connection to the server may take.
+/// Time limit of connecting to the server.
 const CONNECT: Duration = Duration::from_secs(30);
 
 /// Address of the server, and output format.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ClientFlags {
-    /// URL of the server
+    /// URL of the server (`VGPO_CA_FILE` names the CA of a private https certificate)
     #[arg(long, value_name = "URL", env = "VGPO_SERVER", default_value_t = usual_address())]
     pub server: String,
     /// Print JSON.
@@ -29,7 +30,8 @@ pub struct ClientFlags {
 #[derive(Debug, Clone)]
 pub struct Client {
     base: String,
-    http: outbound::Client,
+    /// The client, or why the CA file cannot be used.
+    http: Result<outbound::Client, String>,
     /// The API key, or why it cannot be read.
     key: Result<Option<String>, String>,
 }
@@ -47,9 +49,20 @@ pub enum ClientError {
         /// Why.
         problem: String,
     },
-    /// The key cannot be read.
+    /// Its certificate is not trusted.
+    #[error(
+        "the certificate of the server at {base} is not trusted: {problem}; if a private CA has issued it, set \
+         VGPO_CA_FILE to a PEM file of that CA"
+    )]
+    Distrusted {
+        /// Its address.
+        base: String,
+        /// Why.
+        problem: String,
+    },
+    /// The key or the CA file cannot be read.
     #[error("{0}")]
-    Key(String),
+    Environment(String),
     /// A problem.
     #[error("{}", describe(*.status, .body))]
     Refused {
@@ -74,6 +87,16 @@ fn api_key(environment: &dyn Fn(&str) -> Option<String>) -> Result<Option<String
         (None, None) => None,
     };
     Ok(key.map(|key| key.trim().to_owned()).filter(|key| !key.is_empty()))
+}
+
+/// A client that trusts public CAs, or those in the file that `VGPO_CA_FILE` names.
+fn http_client(base: &str, ca_file: Option<&str>) -> Result<outbound::Client, String> {
+    match ca_file.filter(|file| !file.is_empty() && base.starts_with("https://")) {
+        Some(file) => {
+            outbound::Client::with_ca_file(CONNECT, Path::new(file)).map_err(|error| format!("VGPO_CA_FILE: {error}"))
+        }
+        None => Ok(outbound::Client::new(CONNECT)),
+    }
 }
 
 /// A problem as text, with one line per bad field.
@@ -103,10 +126,11 @@ pub struct Frame {
 }
 
 impl Client {
-    /// A client of the server at `base`, with the key of the environment.
+    /// A client of the server at `base`, with the key and the CA file of the environment.
     pub fn new(base: &str) -> Self {
-        let key = api_key(&|name| std::env::var(name).ok());
-        Self { base: base.trim_end_matches('/').to_owned(), http: outbound::Client::new(CONNECT), key }
+        let environment = |name: &str| std::env::var(name).ok();
+        let http = http_client(base, environment("VGPO_CA_FILE").as_deref());
+        Self { base: base.trim_end_matches('/').to_owned(), http, key: api_key(&environment) }
     }
 
     /// `GET path`.
@@ -174,11 +198,15 @@ impl Client {
     }
 
     async fn accepted(&self, request: request::Builder, body: Body) -> Result<Response, ClientError> {
-        let key = self.key.clone().map_err(ClientError::Key)?;
+        let key = self.key.clone().map_err(ClientError::Environment)?;
+        let http = self.http.as_ref().map_err(|problem| ClientError::Environment(problem.clone()))?;
         let request = key.iter().fold(request, |request, key| request.header(AUTHORIZATION, format!("Bearer {key}")));
         let unreachable = |problem: String| ClientError::Unreachable { base: self.base.clone(), problem };
         let request = request.body(body).map_err(|error| unreachable(error.to_string()))?;
-        let response = self.http.send(request).await.map_err(|error| unreachable(error.to_string()))?;
+        let response = http.send(request).await.map_err(|error| {
+            let (base, problem) = (self.base.clone(), error.to_string());
+            if error.distrusts() { ClientError::Distrusted { base, problem } } else { unreachable(problem) }
+        })?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);

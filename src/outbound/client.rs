@@ -1,7 +1,10 @@
-//! The asynchronous client: HTTP/1.1 with TLS (the roots that browsers trust), connections kept for the next request.
+//! The asynchronous client: HTTP/1.1 with TLS (the roots that browsers trust, or a private CA), connections kept for the
+//! next request.
 //!
 //! It follows no redirect and uses no proxy of the environment: either could show a key or a secret to another host.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, TryStreamExt as _};
@@ -9,10 +12,14 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
 use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming};
 use hyper::{HeaderMap, Request, StatusCode};
+use hyper_rustls::builderstates::WantsSchemes;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
 use serde::de::DeserializeOwned;
 
 /// Bytes of a request, of one piece or as they are read.
@@ -23,10 +30,13 @@ pub type Connections<B> = Pool<HttpsConnector<HttpConnector>, B>;
 /// Bytes of an answer that is read as a whole.
 const MAX_ANSWER: usize = 1 << 30;
 
-/// Why there is no answer, or no more of it: the innermost cause, which is what tells.
+/// Why there is no answer, or no more of it: the text of the innermost cause.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{0}")]
-pub struct OutboundError(String);
+#[error("{problem}")]
+pub struct OutboundError {
+    problem: String,
+    distrusts: bool,
+}
 
 impl OutboundError {
     fn of(error: &(dyn std::error::Error + 'static)) -> Self {
@@ -34,8 +44,25 @@ impl OutboundError {
         while let Some(deeper) = cause.source() {
             cause = deeper;
         }
-        Self(cause.to_string())
+        // An I/O error hides what it wraps from `source`.
+        let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let tls = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        let distrusts = matches!(tls, Some(rustls::Error::InvalidCertificate(_)));
+        Self { problem: cause.to_string(), distrusts }
     }
+
+    /// Was the certificate of the other side refused?
+    pub fn distrusts(&self) -> bool {
+        self.distrusts
+    }
+}
+
+/// A file of CA certificates that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("`{file}` cannot be used: {problem}; it must be a PEM file with one or more CA certificates")]
+pub struct CaFileError {
+    file: String,
+    problem: String,
 }
 
 /// New connections, each to be opened within `patience`.
@@ -44,12 +71,37 @@ where
     B: HttpBody + Send,
     B::Data: Send,
 {
+    pool(patience, HttpsConnectorBuilder::new().with_webpki_roots())
+}
+
+fn pool<B>(patience: Duration, trust: HttpsConnectorBuilder<WantsSchemes>) -> Connections<B>
+where
+    B: HttpBody + Send,
+    B::Data: Send,
+{
     let mut plain = HttpConnector::new();
     plain.enforce_http(false);
     plain.set_connect_timeout(Some(patience));
     plain.set_nodelay(true);
-    let secure = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1();
+    let secure = trust.https_or_http().enable_http1();
     Pool::builder(TokioExecutor::new()).build(secure.wrap_connector(plain))
+}
+
+/// TLS that trusts the CA certificates of a PEM file, and no others.
+fn trust(file: &Path) -> Result<ClientConfig, CaFileError> {
+    let failed = |problem: String| CaFileError { file: file.display().to_string(), problem };
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(file).map_err(|error| failed(error.to_string()))? {
+        let certificate = certificate.map_err(|error| failed(error.to_string()))?;
+        roots.add(certificate).map_err(|error| failed(error.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(failed("it holds no certificate".to_owned()));
+    }
+    let ring = Arc::new(rustls::crypto::ring::default_provider());
+    let versions = ClientConfig::builder_with_provider(ring).with_safe_default_protocol_versions();
+    let versions = versions.map_err(|error| failed(error.to_string()))?;
+    Ok(versions.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// No bytes.
@@ -75,6 +127,14 @@ impl Client {
     /// A client whose connections are opened within `patience`.
     pub fn new(patience: Duration) -> Self {
         Self(connections(patience))
+    }
+
+    /// The same, which trusts the CA certificates in `ca_file` instead of the public ones.
+    ///
+    /// # Errors
+    /// When the file cannot be read or holds no certificate.
+    pub fn with_ca_file(patience: Duration, ca_file: &Path) -> Result<Self, CaFileError> {
+        Ok(Self(pool(patience, HttpsConnectorBuilder::new().with_tls_config(trust(ca_file)?))))
     }
 
     /// Sends a request and returns once the head of the answer is there.
@@ -113,7 +173,7 @@ impl Response {
     /// When the connection broke off.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, OutboundError> {
         while let Some(frame) = self.body.frame().await {
-            // Trailers are of no use to anybody here.
+            // Trailers are not used.
             if let Ok(bytes) = frame.map_err(|error| OutboundError::of(&error))?.into_data() {
                 return Ok(Some(bytes));
             }
@@ -140,6 +200,6 @@ impl Response {
     /// # Errors
     /// When it broke off or is not the JSON that is expected.
     pub async fn json<T: DeserializeOwned>(self) -> Result<T, OutboundError> {
-        serde_json::from_slice(&self.bytes().await?).map_err(|error| OutboundError(error.to_string()))
+        serde_json::from_slice(&self.bytes().await?).map_err(|error| OutboundError::of(&error))
     }
 }

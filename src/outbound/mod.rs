@@ -17,6 +17,8 @@ mod pictures;
 mod webhooks;
 
 pub use blocking::trusting;
-pub use client::{Body, Client, Connections, OutboundError, Response, connections, empty, streamed, whole};
+pub use client::{
+    Body, CaFileError, Client, Connections, OutboundError, Response, connections, empty, streamed, whole,
+};
 pub use pictures::{FetchError, ImageFetcher, Lookup};
 pub use webhooks::HttpWebhooks;

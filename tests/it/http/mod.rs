@@ -30,6 +30,7 @@ mod metrics;
 mod models;
 mod odd_input;
 mod openapi;
+mod private_ca;
 mod problems;
 mod program;
 mod report;
