@@ -22,7 +22,7 @@ use crate::service::ServiceError;
 /// Bytes of a body that is read at once.
 const SMALL_BODY: usize = 1 << 18;
 
-/// What is wrong with a text that holds it.
+/// The error of a text with a NUL character.
 const NUL: &str = "it contains a NUL character (U+0000), which cannot be stored";
 
 /// A JSON body with a fixed schema, and its bytes, which identify a repeated request.
@@ -30,7 +30,7 @@ const NUL: &str = "it contains a NUL character (U+0000), which cannot be stored"
 pub struct RawJson<T> {
     /// The bytes.
     pub bytes: Bytes,
-    /// What they mean.
+    /// The parsed body.
     pub value: T,
 }
 
@@ -58,7 +58,7 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<AppState> for Json<T> {
     }
 }
 
-/// Reads JSON as what it is to be; no tree is made of it on the way, which would take dozens of times its bytes.
+/// Parses JSON into `T` directly: a tree of values in between would take dozens of times its bytes.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     refuse_nul(bytes)?;
     let mut json = serde_json::Deserializer::from_slice(bytes);
@@ -81,7 +81,7 @@ async fn aside<T: Send + 'static>(
     joined.unwrap_or_else(|error| Err(ServiceError::Internal(error.to_string()).into()))
 }
 
-/// Texts that no database could keep are refused by name. In JSON the character can only be an escape.
+/// Refuses texts that no database could store, by name. In JSON the character can only be an escape.
 fn refuse_nul(bytes: &[u8]) -> Result<(), Problem> {
     if !std::str::from_utf8(bytes).is_ok_and(|text| text.contains("\\u0000")) {
         return Ok(());
@@ -130,7 +130,7 @@ fn syntax(error: &serde_json::Error, empty: bool) -> Problem {
     Problem::new(problem::INVALID_JSON, detail)
 }
 
-/// What serde says about a shape, as a field error with the nearest known name.
+/// An error of serde as a field error with the nearest known name.
 pub fn shape(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
     let mut pointer = String::new();
     for segment in error.path() {
@@ -144,7 +144,7 @@ pub fn shape(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
     }
     let inner = error.inner();
     let mut message = inner.to_string();
-    // Where in the text the fault is found is told by the pointer.
+    // The pointer names the place of the fault.
     let place = format!(" at line {} column {}", inner.line(), inner.column());
     message.truncate(message.strip_suffix(&place).map_or(message.len(), str::len));
     let (name, detail) = plain(&message);
@@ -159,7 +159,7 @@ fn escape(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
-/// Serde's words in ours; for a wrong name also the name.
+/// An error of serde in plain words; for a wrong name also the name.
 fn plain(message: &str) -> (Option<String>, String) {
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     match quoted.split_first() {
@@ -168,6 +168,9 @@ fn plain(message: &str) -> (Option<String>, String) {
         }
         Some((name, _)) if message.starts_with("missing field") => {
             (Some((*name).to_owned()), format!("`{name}` is required"))
+        }
+        Some((name, _)) if message.starts_with("duplicate field") => {
+            (Some((*name).to_owned()), format!("`{name}` is given more than once; give it once"))
         }
         _ => (None, types_in_words(message)),
     }

@@ -82,7 +82,7 @@ async fn create(
 struct ListQuery {
     /// Only jobs in these states, separated by commas.
     state: Option<String>,
-    /// Only jobs with this label: `name` or `name:value`.
+    /// Only jobs with this label: `name` or `name:value`. A colon in the name is written `\:`.
     tag: Option<String>,
     /// Only jobs that start from this model.
     model: Option<String>,
@@ -123,12 +123,11 @@ pub fn states(text: Option<&str>) -> Result<Vec<JobState>, Problem> {
     list("state", text)?.iter().map(|name| JobState::from_name(name).ok_or_else(|| unknown(name))).collect()
 }
 
-/// A label from `name` or `name:value`.
+/// A label from `name` or `name:value`; `\:` is a colon of the name itself.
 pub fn tag(text: &str) -> (String, Option<String>) {
-    match text.split_once(':') {
-        Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
-        None => (text.to_owned(), None),
-    }
+    let end = text.match_indices(':').map(|(at, _)| at).find(|at| !text[..*at].ends_with('\\'));
+    let (name, value) = end.map_or((text, None), |at| (&text[..at], Some(&text[at + 1..])));
+    (name.replace("\\:", ":"), value.map(str::to_owned))
 }
 
 /// One job with its resolved settings and the origin of each value.

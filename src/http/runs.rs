@@ -40,7 +40,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
 struct ListQuery {
     /// Only runs whose job is in these states, separated by commas.
     state: Option<String>,
-    /// Only runs with this label: `name` or `name:value`.
+    /// Only runs with this label: `name` or `name:value`. A colon in the name is written `\:`.
     tag: Option<String>,
     /// Only runs that started from this model.
     model: Option<String>,

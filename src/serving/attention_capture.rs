@@ -124,9 +124,11 @@ impl AttentionFrame {
         let image: f64 = by_image.iter().sum();
         let all: f64 = mean.iter().sum();
         let in_prompt = share(0..prompt.len);
-        // Softmax sums to 1 up to rounding errors, which the division removes.
+        // Softmax sums to 1 up to rounding errors, which the division removes; a difference may be just below 0, and an
+        // empty sum is -0.0.
+        let of_all = |part: f64| (part / all).max(0.0) + 0.0;
         let shares =
-            Shares { image: image / all, query: (in_prompt - image) / all, generated: (all - in_prompt) / all };
+            Shares { image: of_all(image), query: of_all(in_prompt - image), generated: of_all(all - in_prompt) };
         let maps =
             if plan.maps_of_attention() { self.maps((row, query), padding, prompt, plan, &mean) } else { Vec::new() };
         AttentionCapture { shares, maps }

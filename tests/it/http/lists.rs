@@ -34,7 +34,8 @@ async fn pages_hold_every_entry_once() {
 async fn filters_of_jobs_and_runs() {
     let api = Api::start().await;
     let first = api.submit(json!({"name": "a", "tags": {"team": "vision"}, "project": "p"})).await;
-    api.submit(json!({"name": "b", "tags": {"team": "text"}, "method": {"type": "grpo"}})).await;
+    let colons = json!({"team": "text", "mlflow:source": "a:b"});
+    api.submit(json!({"name": "b", "tags": colons, "method": {"type": "grpo"}})).await;
     let cancel = format!("/v1/jobs/{}/cancel", first["id"].as_str().unwrap());
     api.post(&cancel, json!({})).await;
     for (query, expected) in [
@@ -42,6 +43,9 @@ async fn filters_of_jobs_and_runs() {
         ("state=queued,running", vec!["b"]),
         ("tag=team", vec!["b", "a"]),
         ("tag=team:vision", vec!["a"]),
+        (r"tag=mlflow\:source", vec!["b"]),
+        (r"tag=mlflow\:source:a:b", vec!["b"]),
+        ("tag=mlflow:source", vec![]),
         ("project=p", vec!["a"]),
         ("model=tiny", vec!["b", "a"]),
         ("model=other", vec![]),
@@ -50,6 +54,10 @@ async fn filters_of_jobs_and_runs() {
         assert_eq!(names(&api.get(&format!("/v1/runs?{query}")).await.body), expected, "{query}");
     }
     assert_eq!(names(&api.get("/v1/runs?dataset=digits").await.body).len(), 2);
+    let twice = api.get("/v1/jobs?tag=team&tag=team:vision").await;
+    let problem = twice.problem(400, "invalid_query");
+    assert_eq!(problem["errors"][0]["pointer"], "?tag");
+    assert_eq!(problem["detail"], "`tag`: `tag` is given more than once; give it once");
 }
 
 #[tokio::test]

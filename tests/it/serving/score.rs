@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 use serde_json::{Value, json};
 use vgpo::serving::answer::ScoredResponse;
 
-use super::{case, engine, fixture, near, request, score};
+use super::{case, engine, fixture, generate, near, request, score};
 
 fn tensors(name: &str) -> HashMap<String, Tensor> {
     candle_core::safetensors::load(fixture().join(name).join("tensors.safetensors"), &Device::Cpu).unwrap()
@@ -44,6 +44,19 @@ async fn log_probs_and_focus_are_the_references() {
         }
         let last = response.tokens.last().unwrap();
         assert_eq!(last.text, "<|im_end|>", "special tokens of a response are recognised");
+    }
+}
+
+/// An empty sum is -0.0 in Rust, which reads as a mistake in an answer.
+#[tokio::test]
+async fn without_images_their_share_of_attention_is_zero() {
+    for token in scored("p4_text", json!({})).await.tokens {
+        let shares = serde_json::to_string(&token.attention).unwrap();
+        assert!(shares.starts_with("{\"image\":0.0,"), "{shares}");
+    }
+    let answer = generate(&engine(), &request("p4_text", json!({"max_tokens": 3}))).await.unwrap();
+    for token in &answer.choices[0].tokens {
+        assert!(token.attention.image.is_sign_positive() && token.attention.generated.is_sign_positive(), "{token:?}");
     }
 }
 
