@@ -23,10 +23,25 @@ impl Drop for Running {
     }
 }
 
-/// An S3 server with the bucket `models`.
+/// Runs a program until standard input ends: pipes close with their process, even when it is killed.
+const UNTIL_STDIN_ENDS: &str = r#"
+"$@" </dev/null &
+read -r _ || :
+kill -KILL $! 2>/dev/null
+"#;
+
+/// An S3 server with the bucket `models`; it ends with the test, or with the test process, however that ends.
 struct S3 {
-    _server: Running,
+    server: Running,
     url: String,
+}
+
+impl Drop for S3 {
+    fn drop(&mut self) {
+        // The shell ends its program, and then itself.
+        drop(self.server.0.stdin.take());
+        let _ = self.server.0.wait();
+    }
 }
 
 #[allow(clippy::print_stdout, reason = "a skipped test must be seen")]
@@ -54,12 +69,13 @@ fn moto() -> Option<PathBuf> {
 impl S3 {
     async fn start() -> Option<Self> {
         let program = moto()?;
-        let mut server = Command::new(program);
-        server.args(["-H", "127.0.0.1", "-p", "0"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut server = Command::new("sh");
+        server.args(["-c", UNTIL_STDIN_ENDS, "moto"]).arg(program).args(["-H", "127.0.0.1", "-p", "0"]);
+        server.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut server = Running(server.spawn().unwrap());
         let mut lines = BufReader::new(server.0.stderr.take().unwrap()).lines();
         let url = loop {
-            let line = lines.next().expect("moto tells where it runs").unwrap();
+            let line = lines.next().expect("moto prints its address").unwrap();
             if let Some((_, url)) = line.split_once("Running on ") {
                 break url.trim().to_owned();
             }
@@ -68,7 +84,7 @@ impl S3 {
         std::thread::spawn(move || lines.for_each(drop));
         let made = reqwest::Client::new().put(format!("{url}/models")).send().await.unwrap();
         assert!(made.status().is_success(), "{made:?}");
-        Some(Self { _server: server, url })
+        Some(Self { server, url })
     }
 
     /// The settings of a host with this store.

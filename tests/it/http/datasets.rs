@@ -69,15 +69,15 @@ pub fn left(api: &Api) -> Vec<String> {
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
-/// Waits until nothing is left: what a finished check leaves is removed a moment after its result is told.
-async fn emptied(api: &Api) -> bool {
-    for _ in 0..400 {
-        if left(api).is_empty() {
-            return true;
+/// Waits until exactly these are left: the folder of an upload is removed a moment after its data set is ready.
+pub async fn only_left(api: &Api, expected: &[&str]) {
+    let waiting = async {
+        while left(api) != expected {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    false
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(60), waiting).await;
+    assert!(waited.is_ok(), "{:?} are left, expected {expected:?}", left(api));
 }
 
 #[tokio::test]
@@ -128,11 +128,11 @@ async fn a_form_with_images_becomes_a_data_set_with_a_preview() {
     let url = wide["images"][0]["thumbnail"].as_str().unwrap();
     let small = image::load_from_memory(&vgpo::images::data_url(url).unwrap()).unwrap();
     assert_eq!((small.width(), small.height()), (96, 48));
-    assert_eq!(left(&api), [entry["id"].as_str().unwrap()], "the upload's folder is gone, the files are kept once");
+    only_left(&api, &[entry["id"].as_str().unwrap()]).await;
 
     assert_eq!(api.request("DELETE", "/v1/datasets/mine").send().await.unwrap().status(), 204);
     api.get("/v1/datasets/mine").await.problem(404, "not_found");
-    assert!(emptied(&api).await);
+    only_left(&api, &[]).await;
 }
 
 #[tokio::test]
@@ -181,7 +181,8 @@ async fn bad_rows_are_told_by_file_and_row() {
         (&json!("deep/rows.jsonl"), &json!(4), &json!(5))
     );
     assert!(errors[1]["problem"].as_str().unwrap().contains("no file `none.png`"), "{errors}");
-    assert!(emptied(&api).await, "files of an invalid data set are not kept");
+    // Files of an invalid data set are not kept.
+    only_left(&api, &[]).await;
     let problem = api.post("/v1/jobs", json!({"model": "tiny", "dataset": "bad"})).await;
     let detail = problem.problem(422, "invalid_request")["detail"].as_str().unwrap().to_owned();
     assert!(detail.contains("is invalid, but must be ready"), "{detail}");
@@ -288,7 +289,7 @@ async fn an_upload_that_breaks_off_leaves_nothing_and_frees_its_name() {
     assert!(met, "it was there while it came");
     assert!(sending.await.unwrap().is_err());
     api.get("/v1/datasets/half").await.problem(404, "not_found");
-    assert!(emptied(&api).await);
+    only_left(&api, &[]).await;
     assert_eq!(send(&api, "?name=half", LINES, rows(3)).await.status, 202);
 }
 
