@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::error::{BackupError, io};
 use super::files::{copy_folder, is_empty};
 use super::manifest::{ARTIFACTS, BackupManifest, LOGS, StoredArtifact};
-use super::take::beside;
+use super::take::sibling;
 use super::{Place, Result};
 use crate::artifacts::{self, ArtifactStore};
 use crate::store::snapshot;
@@ -41,7 +41,7 @@ async fn restore_into(folder: &Path, place: &Place) -> Result<BackupManifest> {
     if target.owner()?.is_some() {
         return Err(BackupError::NotEmpty { what: "the artifact store (it belongs to another database)".to_owned() });
     }
-    let work = beside(&place.logs, "restoring");
+    let work = sibling(&place.logs, "restoring");
     let restored = tokio::task::block_in_place(|| {
         for artifact in &manifest.artifacts {
             put_back(&stored, &target, artifact, &work)?;

@@ -34,7 +34,7 @@ pub async fn take(place: &Place, to: &Path, options: TakeOptions, clock: &dyn Cl
     if to.exists() {
         return Err(BackupError::Taken(to.to_path_buf()));
     }
-    let partial = beside(to, "partial");
+    let partial = sibling(to, "partial");
     if partial.exists() {
         fs::remove_dir_all(&partial).map_err(io("remove", &partial))?;
     }
@@ -52,7 +52,7 @@ pub async fn take(place: &Place, to: &Path, options: TakeOptions, clock: &dyn Cl
 }
 
 /// A temporary name next to a path.
-pub(super) fn beside(path: &Path, what: &str) -> PathBuf {
+pub(super) fn sibling(path: &Path, what: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{what}"));
     path.with_file_name(name)

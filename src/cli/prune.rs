@@ -56,7 +56,7 @@ async fn prune(service: &Service, policy: &RetentionPolicy, args: &Args) -> crat
     if args.orphans {
         let orphans = service.admin().remove_orphans(ORPHANS_STAY_AT_LEAST).await?;
         pruned.orphans = orphans.removed.len() as u64;
-        let waiting = orphans.found.len() - orphans.removed.len();
+        let waiting = orphans.keys.len() - orphans.removed.len();
         if waiting > 0 {
             let minutes = ORPHANS_STAY_AT_LEAST.as_secs() / 60;
             say(format!(

@@ -35,7 +35,7 @@ pub struct Example {
     pub images: Vec<Arc<RgbImage>>,
     /// A worked response for supervised training, where the data set has one.
     pub demonstration: Option<String>,
-    /// Labels by which accuracy is told apart; empty where the data set has none.
+    /// Labels for accuracy by label; empty where the data set has none.
     pub tags: Vec<String>,
     /// What is said before the question, where the row itself says so.
     pub system: Option<String>,

@@ -29,28 +29,28 @@ struct Group {
 /// Every box of a text, in order.
 pub(super) fn boxes(text: &str) -> Vec<Corners> {
     let groups = groups(text);
-    let mut found = Vec::new();
+    let mut boxes = Vec::new();
     let mut at = 0;
     while let Some(group) = groups.get(at) {
         at += 1;
         match (&group.numbers[..], groups.get(at)) {
-            ([a, b, c, d], _) => found.push([*a, *b, *c, *d]),
+            ([a, b, c, d], _) => boxes.push([*a, *b, *c, *d]),
             ([a, b], Some(next)) if next.numbers.len() == 2 && joins(&text[group.end..next.start]) => {
-                found.push([*a, *b, next.numbers[0], next.numbers[1]]);
+                boxes.push([*a, *b, next.numbers[0], next.numbers[1]]);
                 at += 1;
             }
             _ => {}
         }
     }
-    if found.is_empty() {
-        found = objects(text);
+    if boxes.is_empty() {
+        boxes = objects(text);
     }
-    if found.is_empty() {
-        found.extend(bare(text));
+    if boxes.is_empty() {
+        boxes.extend(bare(text));
     }
     let fits = |corners: &Corners| corners.iter().all(|value| value.abs() <= MAX_COORDINATE);
     let ordered = |[a, b, c, d]: Corners| [a.min(c), b.min(d), a.max(c), b.max(d)];
-    found.into_iter().filter(fits).take(MAX_BOXES).map(ordered).collect()
+    boxes.into_iter().filter(fits).take(MAX_BOXES).map(ordered).collect()
 }
 
 /// The text between the two corners of a box.
@@ -84,15 +84,15 @@ fn groups(text: &str) -> Vec<Group> {
 fn numbers(text: &str) -> Option<Vec<f64>> {
     let parts = text.split(|c: char| c == ',' || c == ';' || c.is_whitespace());
     let parts = parts.map(|part| part.trim_matches(['"', '\''])).filter(|part| !part.is_empty());
-    let mut found = Vec::new();
+    let mut numbers = Vec::new();
     for part in parts {
         let number: f64 = part.parse().ok()?;
-        if !number.is_finite() || found.len() == 4 {
+        if !number.is_finite() || numbers.len() == 4 {
             return None;
         }
-        found.push(number);
+        numbers.push(number);
     }
-    Some(found)
+    Some(numbers)
 }
 
 /// Objects with named sides.
@@ -101,11 +101,11 @@ fn objects(text: &str) -> Vec<Corners> {
     for piece in text.split('{').skip(1).take(MAX_BOXES) {
         let fields = fields(piece.split('}').next().unwrap_or_default());
         let get = |names: &[&str; 4]| -> Option<Corners> {
-            let mut found = [0.0; 4];
-            for (slot, name) in found.iter_mut().zip(names) {
+            let mut corners = [0.0; 4];
+            for (slot, name) in corners.iter_mut().zip(names) {
                 *slot = fields.iter().find(|(known, _)| known == name)?.1;
             }
-            Some(found)
+            Some(corners)
         };
         let corners = CORNERS.iter().find_map(get);
         let extents = || EXTENTS.iter().find_map(get).map(|[x, y, width, height]| [x, y, x + width, y + height]);

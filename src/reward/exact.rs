@@ -22,8 +22,8 @@ impl Exact {
 
 impl Reward for Exact {
     fn judge(&self, input: RewardInput<'_>) -> Verdict {
-        let found = answer_text::answer(input.response);
-        let right = self.plain(found) == self.plain(answer_text::truth(input.ground_truth));
-        single("exact", one_if(right), Some(found.to_owned()))
+        let answer = answer_text::answer(input.response);
+        let right = self.plain(answer) == self.plain(answer_text::truth(input.ground_truth));
+        single("exact", one_if(right), Some(answer.to_owned()))
     }
 }

@@ -19,14 +19,14 @@ impl Iou {
         Self { answer, truth, threshold }
     }
 
-    fn value(self, input: &RewardInput<'_>, found: &str) -> f64 {
+    fn value(self, input: &RewardInput<'_>, response: &str) -> f64 {
         let place = |boxes: Vec<Corners>, coordinates| -> Option<Vec<Corners>> {
             if self.answer == self.truth {
                 return Some(boxes);
             }
             boxes.into_iter().map(|corners| in_pixels(corners, coordinates, input)).collect()
         };
-        let answer = place(boxes(found), self.answer);
+        let answer = place(boxes(response), self.answer);
         let truth = place(boxes(input.ground_truth), self.truth);
         match (answer, truth) {
             (Some(answer), Some(truth)) if !truth.is_empty() => coverage(&answer, &truth),
@@ -37,11 +37,11 @@ impl Iou {
 
 impl Reward for Iou {
     fn judge(&self, input: RewardInput<'_>) -> Verdict {
-        let found = answer_text::answer(input.response);
-        let value = self.value(&input, found);
+        let answer = answer_text::answer(input.response);
+        let value = self.value(&input, answer);
         let reward = self.threshold.map_or(value, |threshold| one_if(value >= threshold));
         let right = one_if(value >= self.threshold.unwrap_or(0.5));
-        Verdict { accuracy: Some(right), ..single("iou", reward, Some(found.to_owned())) }
+        Verdict { accuracy: Some(right), ..single("iou", reward, Some(answer.to_owned())) }
     }
 }
 

@@ -1,5 +1,5 @@
 //! Rewards: one file per reward; pure, bounded in time, never panic, run no code. Only `webhook` and `image_text` ask
-//! somebody else, through what is handed in: [`Backends`].
+//! another server, through what is handed in: [`Backends`].
 
 mod answer_text;
 mod boxed;

@@ -25,14 +25,14 @@ impl Numeric {
 
 impl Reward for Numeric {
     fn judge(&self, input: RewardInput<'_>) -> Verdict {
-        let found = answer_text::answer(input.response);
-        let near = match (number(found), number(answer_text::truth(input.ground_truth))) {
-            (Some(found), Some(truth)) => {
+        let answer = answer_text::answer(input.response);
+        let near = match (number(answer), number(answer_text::truth(input.ground_truth))) {
+            (Some(value), Some(truth)) => {
                 let allowed = self.absolute.max(self.relative * truth.abs());
-                (found - truth).abs() <= allowed + SLACK * truth.abs().max(1.0)
+                (value - truth).abs() <= allowed + SLACK * truth.abs().max(1.0)
             }
             _ => false,
         };
-        single("numeric", one_if(near), Some(found.to_owned()))
+        single("numeric", one_if(near), Some(answer.to_owned()))
     }
 }

@@ -26,7 +26,7 @@ impl Pattern {
 
 impl Reward for Pattern {
     fn judge(&self, input: RewardInput<'_>) -> Verdict {
-        let found = self.0.find(input.response);
-        single("regex", one_if(found.is_some()), found.map(|found| found.as_str().to_owned()))
+        let matched = self.0.find(input.response);
+        single("regex", one_if(matched.is_some()), matched.map(|matched| matched.as_str().to_owned()))
     }
 }

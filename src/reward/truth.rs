@@ -13,7 +13,7 @@ pub fn blind_to(spec: &RewardSpec, truth: &str) -> Vec<(&'static str, &'static s
         RewardSpec::Iou { .. } => ("iou", "box", !boxes::boxes(truth).is_empty()),
         RewardSpec::Numeric { .. } => ("numeric", "number", math::number(inner).is_some()),
         RewardSpec::Choice => ("choice", "option", multiple_choice::option(inner).is_some()),
-        // The others compare any text, and whether there is one is told with the rows.
+        // The others compare any text; rows without one are reported when rows are checked.
         _ => return Vec::new(),
     };
     if reads { Vec::new() } else { vec![(name, what)] }

@@ -84,7 +84,7 @@ impl Service {
         self.core.inference()
     }
 
-    /// Models and checkpoints: register, serve under a name, download, delete; what a model's name stands for.
+    /// Models and checkpoints: register, serve under a name, download, delete; what a model's name refers to.
     pub fn models(&self) -> Models {
         self.core.models()
     }

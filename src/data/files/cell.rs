@@ -88,8 +88,8 @@ fn field<'a>(values: &'a [(String, Cell)], name: &str) -> Option<&'a Cell> {
 /// The value of the column `name`. A dotted name that is not a column itself refers into objects and lists:
 /// `reward_model.ground_truth`, `images.0`.
 pub(super) fn find<'a>(row: &'a [(String, Cell)], name: &str) -> Option<&'a Cell> {
-    if let Some(found) = field(row, name) {
-        return Some(found);
+    if let Some(cell) = field(row, name) {
+        return Some(cell);
     }
     let (head, tail) = name.split_once('.')?;
     tail.split('.').try_fold(field(row, head)?, |cell, piece| match cell {

@@ -42,20 +42,20 @@ fn is_turn(cell: &Cell) -> bool {
 }
 
 fn read(turns: &[Cell]) -> Result<Conversation, String> {
-    let mut found = Conversation::default();
+    let mut conversation = Conversation::default();
     let mut last = None;
     for (index, turn) in turns.iter().enumerate() {
         let number = index + 1;
         let speaker = speaker(turn).map_err(|problem| format!("message {number}: {problem}"))?;
         let mut text = String::new();
         let content = turn.get("content").or_else(|| turn.get("value")).unwrap_or(&Cell::Null);
-        read_content(content, &mut text, &mut found.images)
+        read_content(content, &mut text, &mut conversation.images)
             .map_err(|problem| format!("message {number}: {problem}"))?;
         match (last, speaker) {
-            (None, Speaker::System) => found.system = Some(text).filter(|text| !text.trim().is_empty()),
-            (None | Some(Speaker::System), Speaker::User) => found.prompt = text,
+            (None, Speaker::System) => conversation.system = Some(text).filter(|text| !text.trim().is_empty()),
+            (None | Some(Speaker::System), Speaker::User) => conversation.prompt = text,
             (Some(Speaker::User), Speaker::Assistant) => {
-                found.reply = Some(text).filter(|text| !text.trim().is_empty());
+                conversation.reply = Some(text).filter(|text| !text.trim().is_empty());
             }
             _ => {
                 return Err(format!(
@@ -67,7 +67,7 @@ fn read(turns: &[Cell]) -> Result<Conversation, String> {
         }
         last = Some(speaker);
     }
-    Ok(found)
+    Ok(conversation)
 }
 
 fn speaker(turn: &Cell) -> Result<Speaker, String> {
@@ -130,15 +130,18 @@ mod tests {
 
     #[test]
     fn both_forms_are_read() {
-        let found = of(r#"[{"role": "system", "content": "Be brief."}, {"role": "user", "content": [
+        let conversation = of(r#"[{"role": "system", "content": "Be brief."}, {"role": "user", "content": [
             {"type": "image", "image": "a.png", "text": null}, {"type": "text", "text": "What?", "image": null},
             {"type": "image_url", "image_url": {"url": "data:,"}}]}, {"role": "assistant", "content": "Red."}]"#);
-        let found = found.unwrap().unwrap();
-        assert_eq!((found.system.as_deref(), found.prompt.as_str()), (Some("Be brief."), "<image>What?<image>"));
-        assert_eq!((found.images.len(), found.reply.as_deref()), (2, Some("Red.")));
-        let found = of(r#"[{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "Red."}]"#);
-        let found = found.unwrap().unwrap();
-        assert_eq!((found.prompt.as_str(), found.reply.as_deref()), ("<image>\nWhat?", Some("Red.")));
+        let conversation = conversation.unwrap().unwrap();
+        assert_eq!(
+            (conversation.system.as_deref(), conversation.prompt.as_str()),
+            (Some("Be brief."), "<image>What?<image>")
+        );
+        assert_eq!((conversation.images.len(), conversation.reply.as_deref()), (2, Some("Red.")));
+        let conversation = of(r#"[{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "Red."}]"#);
+        let conversation = conversation.unwrap().unwrap();
+        assert_eq!((conversation.prompt.as_str(), conversation.reply.as_deref()), ("<image>\nWhat?", Some("Red.")));
         let text = of(r#""[{\"role\": \"user\", \"content\": \"Find x.\"}]""#).unwrap().unwrap();
         assert_eq!(text.prompt, "Find x.");
     }

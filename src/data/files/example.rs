@@ -31,12 +31,12 @@ pub(super) fn example(
     let answers = answers(row, columns, demonstration.as_deref(), asked.reply)?;
     let tags = optional(row, columns.tags.as_deref()).map(|(name, cell)| tags(cell).map_err(|e| about(name, &e)));
     let mut pictures = Pictures::new(place, witness);
-    let beside = find(row, &columns.images).filter(|cell| !cell.is_blank());
-    if let (Some(_), false) = (beside, asked.images.is_empty()) {
+    let column = find(row, &columns.images).filter(|cell| !cell.is_blank());
+    if let (Some(_), false) = (column, asked.images.is_empty()) {
         return Err(about(&columns.images, "holds images, and so do the messages; keep them in one place"));
     }
     let source = if asked.images.is_empty() { &columns.images } else { &columns.prompt };
-    let cells = if asked.images.is_empty() { beside.map(std::slice::from_ref) } else { Some(&asked.images[..]) };
+    let cells = if asked.images.is_empty() { column.map(std::slice::from_ref) } else { Some(&asked.images[..]) };
     for cell in cells.unwrap_or_default() {
         pictures.collect(cell).map_err(|e| about(source, &e))?;
     }
@@ -75,12 +75,12 @@ fn answers(
             (None, None) => Err(missing(column, "answer", row.iter().map(|(known, _)| known.as_str()))),
         };
     };
-    let found = truths(cell).map_err(|e| about(column, &e))?;
-    if found.is_empty() && demonstration.is_none() {
+    let answers = truths(cell).map_err(|e| about(column, &e))?;
+    if answers.is_empty() && demonstration.is_none() {
         let what = if *cell == Cell::Null { "null" } else { "empty" };
         return Err(about(column, &format!("is {what}; a ground truth is needed where there is no demonstration")));
     }
-    Ok(found)
+    Ok(answers)
 }
 
 fn about(column: &str, problem: &str) -> String {

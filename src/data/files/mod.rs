@@ -5,9 +5,9 @@
 
 mod array;
 mod cell;
+mod column_names;
 mod conversation;
 mod example;
-mod found;
 mod guard;
 mod index;
 mod json;

@@ -1,5 +1,5 @@
-//! Pages of Parquet before they are inflated: what their headers promise, counted against a budget. A header lies as
-//! easily as a footer, and gzip gives as many bytes as it likes.
+//! Pages of Parquet before they are inflated: the sizes in their headers are counted against a budget. A header can be as
+//! wrong as a footer, and gzip may give any number of bytes.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek as _, SeekFrom};
@@ -54,8 +54,8 @@ fn inflates_to(reader: &mut BufReader<File>, plain: u64, compressed: u64, size: 
     let most = size.saturating_sub(plain);
     let mut inflated = flate2::read::MultiGzDecoder::new(page.by_ref()).take(most + 1);
     // The reader of the page reports damage.
-    let found = std::io::copy(&mut inflated, &mut std::io::sink()).unwrap_or(most);
-    if found > most {
+    let inflated_bytes = std::io::copy(&mut inflated, &mut std::io::sink()).unwrap_or(most);
+    if inflated_bytes > most {
         return Err(format!("a page holds more than the {size} bytes that its header promises"));
     }
     std::io::copy(&mut page, &mut std::io::sink()).map_err(|e| e.to_string())?;

@@ -31,7 +31,7 @@ const MADE_OF_ONE: u64 = 100;
 pub struct Preparing<'a> {
     /// The data set's name.
     pub name: &'a str,
-    /// A folder, or one data file whose images lie in its folder.
+    /// A folder, or one data file whose images are in its folder.
     pub source: &'a Path,
     /// Do the files stay where they are? Then each is remembered, so that a change is noticed.
     pub stays: bool,

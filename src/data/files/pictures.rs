@@ -22,17 +22,17 @@ const SHORTEST_BASE64: usize = 64;
 pub(super) struct Pictures<'a, 'w> {
     place: &'a Place<'a>,
     witness: Witness<'w>,
-    found: Vec<Arc<RgbImage>>,
+    images: Vec<Arc<RgbImage>>,
     pixels: u64,
 }
 
 impl<'a, 'w> Pictures<'a, 'w> {
     pub(super) fn new(place: &'a Place<'a>, witness: Witness<'w>) -> Self {
-        Self { place, witness, found: Vec::new(), pixels: 0 }
+        Self { place, witness, images: Vec::new(), pixels: 0 }
     }
 
     pub(super) fn finish(self) -> Vec<Arc<RgbImage>> {
-        self.found
+        self.images
     }
 
     /// Appends the images of a cell: one image, or a list of them.
@@ -45,12 +45,12 @@ impl<'a, 'w> Pictures<'a, 'w> {
             blank if blank.is_blank() => Ok(()),
             Cell::List(items) if depth < DEPTH => items.iter().try_for_each(|item| self.nested(item, depth + 1)),
             one => {
-                let (number, most) = (self.found.len() + 1, self.place.limits.row_images);
+                let (number, most) = (self.images.len() + 1, self.place.limits.row_images);
                 if number as u64 > most {
                     return Err(format!("holds more than {most} images, which is the limit for one row"));
                 }
                 let image = self.image(one).map_err(|problem| format!("image {number}: {problem}"))?;
-                self.found.push(Arc::new(image));
+                self.images.push(Arc::new(image));
                 Ok(())
             }
         }

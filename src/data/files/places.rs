@@ -40,30 +40,30 @@ impl Places {
         Self { root: root.to_owned(), folders: OnceLock::new() }
     }
 
-    /// The file `name`: beside the data file `beside`, in a folder above it, or below one outer folder. Names are the
-    /// same whether their accents are composed or not. Links count as what they lead to.
-    pub(super) fn find(&self, beside: &Path, name: &str) -> Result<PathBuf, String> {
+    /// The file `name`: in the folder of the data file `data_file`, in a folder above it, or below one outer folder. Names
+    /// are the same whether their accents are composed or not. Links count as what they lead to.
+    pub(super) fn find(&self, data_file: &Path, name: &str) -> Result<PathBuf, String> {
         let inside = relative(name)?;
-        let above = beside.ancestors().skip(1).take_while(|folder| folder.starts_with(&self.root));
-        let found = above.chain([self.root.as_path()]).find_map(|folder| below(folder, &inside));
-        let Some(found) = found.map_or_else(|| self.in_outer_folder(&inside), |found| Ok(Some(found)))? else {
-            let near = beside.parent().and_then(|folder| folder.strip_prefix(&self.root).ok());
+        let above = data_file.ancestors().skip(1).take_while(|folder| folder.starts_with(&self.root));
+        let file = above.chain([self.root.as_path()]).find_map(|folder| below(folder, &inside));
+        let Some(file) = file.map_or_else(|| self.in_outer_folder(&inside), |file| Ok(Some(file)))? else {
+            let near = data_file.parent().and_then(|folder| folder.strip_prefix(&self.root).ok());
             let near = near.map_or_else(String::new, |folder| shown(&folder.to_string_lossy()));
             let looked = if near.is_empty() { String::new() } else { format!(", in `{near}` or above it") };
             return Err(format!("there is no file `{}` in the data set{looked}", shown(name)));
         };
-        let found = found.canonicalize().map_err(|error| format!("`{}` cannot be opened: {error}", shown(name)))?;
-        if !found.starts_with(&self.root) {
+        let file = file.canonicalize().map_err(|error| format!("`{}` cannot be opened: {error}", shown(name)))?;
+        if !file.starts_with(&self.root) {
             return Err(format!("path `{}` is a link that leads out of the data set's folder", shown(name)));
         }
-        if found.is_file() { Ok(found) } else { Err(format!("`{}` is not a file", shown(name))) }
+        if file.is_file() { Ok(file) } else { Err(format!("`{}` is not a file", shown(name))) }
     }
 
     /// The file below the only folder that has it.
     fn in_outer_folder(&self, inside: &Path) -> Result<Option<PathBuf>, String> {
         let folders = self.folders.get_or_init(|| folders(&self.root));
-        let mut found = folders.iter().filter_map(|folder| below(folder, inside));
-        let (first, second) = (found.next(), found.next());
+        let mut matches = folders.iter().filter_map(|folder| below(folder, inside));
+        let (first, second) = (matches.next(), matches.next());
         if let (Some(first), Some(second)) = (&first, &second) {
             let told = |path: &Path| shown(&path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy());
             return Err(format!(
@@ -94,20 +94,20 @@ fn below(folder: &Path, inside: &Path) -> Option<PathBuf> {
 
 /// Folders below `root`, the outer ones first.
 fn folders(root: &Path) -> Vec<PathBuf> {
-    let mut found = vec![root.to_owned()];
+    let mut folders = vec![root.to_owned()];
     let (mut begin, mut depth) = (0, 0);
-    while begin < found.len() && depth < DEPTH && found.len() < MOST {
-        let end = found.len();
+    while begin < folders.len() && depth < DEPTH && folders.len() < MOST {
+        let end = folders.len();
         for at in begin..end {
-            let inside = std::fs::read_dir(&found[at]).into_iter().flatten().flatten();
+            let inside = std::fs::read_dir(&folders[at]).into_iter().flatten().flatten();
             let inside = inside.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
             let mut inside: Vec<PathBuf> = inside.map(|entry| entry.path()).collect();
             inside.sort();
-            found.extend(inside);
+            folders.extend(inside);
         }
         (begin, depth) = (end, depth + 1);
     }
-    found.truncate(MOST);
-    found.remove(0);
-    found
+    folders.truncate(MOST);
+    folders.remove(0);
+    folders
 }

@@ -12,7 +12,7 @@ use super::pass::{Pass, Preparing};
 use super::places::Places;
 use super::row_reader::{Kind, kind};
 use super::tally::Tally;
-use super::{array, found, parts};
+use super::{array, column_names, parts};
 use crate::data::{DataError, Example, Split};
 use crate::domain::dataset::{DatasetLimits, DatasetReport, DatasetSettings, PartCount};
 use crate::domain::spec::Columns;
@@ -57,10 +57,11 @@ pub fn prepare(
     // Tables and arrays next to rows may be notes about them.
     let is_plain = |name: &str| matches!(kind(name), Kind::Parquet | Kind::Lines);
     if data_files.iter().any(|name| is_plain(name)) {
-        data_files.retain(|name| is_plain(name) || found::asks(&root, name, &what.settings.columns, what.limits));
+        data_files
+            .retain(|name| is_plain(name) || column_names::asks(&root, name, &what.settings.columns, what.limits));
     }
-    let names = found::names(&root, &data_files, what.limits);
-    let columns = found::settle(&what.settings.columns, &names);
+    let names = column_names::names(&root, &data_files, what.limits);
+    let columns = column_names::settle(&what.settings.columns, &names);
     let all = out.join(ALL);
     let writing = |e| file_error(&all, e);
     let seen = what.stays.then(|| File::create(out.join(SEEN)).map(BufWriter::new)).transpose().map_err(writing)?;
@@ -104,7 +105,7 @@ fn data_files(source: &Path, limits: &DatasetLimits) -> Result<(PathBuf, Vec<Str
     if let (true, Some(parent), Some(name)) = (source.is_file(), source.parent(), source.file_name()) {
         return Ok((parent.to_owned(), vec![name.to_string_lossy().into_owned()]));
     }
-    let (mut found, mut open, mut count) = (Vec::new(), vec![source.to_owned()], 0);
+    let (mut files, mut open, mut count) = (Vec::new(), vec![source.to_owned()], 0);
     while let Some(folder) = open.pop() {
         for entry in std::fs::read_dir(&folder).map_err(|e| file_error(&folder, e))? {
             let entry = entry.map_err(|e| file_error(&folder, e))?;
@@ -120,12 +121,12 @@ fn data_files(source: &Path, limits: &DatasetLimits) -> Result<(PathBuf, Vec<Str
                 return Err(DataError::Archive { file: source.display().to_string(), problem });
             }
             if is_data(&name, &path) {
-                found.push(path.strip_prefix(source).unwrap_or(&path).to_string_lossy().into_owned());
+                files.push(path.strip_prefix(source).unwrap_or(&path).to_string_lossy().into_owned());
             }
         }
     }
-    found.sort();
-    Ok((source.to_owned(), found))
+    files.sort();
+    Ok((source.to_owned(), files))
 }
 
 /// Does it contain rows? JSON must be an array of objects or lines, because settings are JSON as well.

@@ -62,8 +62,8 @@ mod tests {
     #[test]
     fn buckets_find_their_values_again() {
         for value in (0..5000).chain([u64::from(u32::MAX), 1 << 50, u64::MAX]) {
-            let found = floor(bucket(value));
-            assert!(found <= value && value - found <= value / STEPS, "{value} became {found}");
+            let rounded = floor(bucket(value));
+            assert!(rounded <= value && value - rounded <= value / STEPS, "{value} became {rounded}");
         }
     }
 

@@ -102,7 +102,7 @@ impl Table {
     }
 }
 
-/// Are there as many quotation marks that end a value as begin one? Without its end a value goes on to the end of the
+/// Does every quotation mark that begins a value have one that ends it? Otherwise the value continues to the end of the
 /// file.
 fn is_closed(path: &Path, line: Line) -> bool {
     let is_open = |bytes: Vec<u8>| bytes.iter().fold(false, |open, byte| open ^ (*byte == b'"'));

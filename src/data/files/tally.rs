@@ -8,7 +8,7 @@ use crate::domain::columns::Role;
 use crate::domain::dataset::{DatasetReport, PartCount, RowCount, RowFault};
 use crate::domain::spec::Columns;
 
-/// Faults that are told one by one.
+/// Most faults that are listed one by one.
 const TOLD: usize = 20;
 /// Tags that are counted.
 const TAGS: usize = 100;

@@ -12,31 +12,31 @@ const BOX_FIELDS: [&str; 5] = ["bbox_2d", "bbox", "box", "boxes", "x1"];
 
 /// The truths in a cell, none where it is blank; an error says what is wrong with it.
 pub(super) fn truths(cell: &Cell) -> Result<Vec<String>, String> {
-    let mut found = Vec::new();
-    collect(cell, &mut found, true)?;
-    if found.len() > MAX_TRUTHS {
-        return Err(format!("holds at least {} answers; the limit is {MAX_TRUTHS}", found.len()));
+    let mut answers = Vec::new();
+    collect(cell, &mut answers, true)?;
+    if answers.len() > MAX_TRUTHS {
+        return Err(format!("holds at least {} answers; the limit is {MAX_TRUTHS}", answers.len()));
     }
-    Ok(found)
+    Ok(answers)
 }
 
 /// Adds the truths of a cell; those that are there already are not added again.
-fn collect(cell: &Cell, found: &mut Vec<String>, outermost: bool) -> Result<(), String> {
+fn collect(cell: &Cell, answers: &mut Vec<String>, outermost: bool) -> Result<(), String> {
     match cell {
         blank if blank.is_blank() => {}
         Cell::Text(text) => match list_in(text).filter(|_| outermost) {
-            Some(items) => items.into_iter().for_each(|item| add(item, found)),
-            None => add(text.clone(), found),
+            Some(items) => items.into_iter().for_each(|item| add(item, answers)),
+            None => add(text.clone(), answers),
         },
-        Cell::Plain(value) => add(value.clone(), found),
+        Cell::Plain(value) => add(value.clone(), answers),
         Cell::Bytes(bytes) => {
             let text = std::str::from_utf8(bytes).map_err(|_| "holds bytes that are not valid UTF-8 text")?;
-            collect(&Cell::Text(text.to_owned()), found, outermost)?;
+            collect(&Cell::Text(text.to_owned()), answers, outermost)?;
         }
-        Cell::List(items) if items.len() > 1 && is_numbers(cell) || is_boxes(items) => add(written(cell), found),
-        Cell::List(items) if is_list_of_lists(items) && is_numbers(cell) => add(written(cell), found),
-        Cell::List(items) => items.iter().try_for_each(|item| collect(item, found, false))?,
-        Cell::Record(_) if is_box(cell) => add(written(cell), found),
+        Cell::List(items) if items.len() > 1 && is_numbers(cell) || is_boxes(items) => add(written(cell), answers),
+        Cell::List(items) if is_list_of_lists(items) && is_numbers(cell) => add(written(cell), answers),
+        Cell::List(items) => items.iter().try_for_each(|item| collect(item, answers, false))?,
+        Cell::Record(_) if is_box(cell) => add(written(cell), answers),
         Cell::Record(values) => {
             let Some(inner) = ANSWER_FIELDS.iter().find_map(|name| cell.get(name)) else {
                 let names: Vec<&str> = values.iter().take(20).map(|(name, _)| name.as_str()).collect();
@@ -45,7 +45,7 @@ fn collect(cell: &Cell, found: &mut Vec<String>, outermost: bool) -> Result<(), 
                     names.join(", ")
                 ));
             };
-            collect(inner, found, outermost)?;
+            collect(inner, answers, outermost)?;
         }
         Cell::Null => {}
         Cell::Other(kind) => return Err(format!("is {kind}; text is needed")),
@@ -54,9 +54,9 @@ fn collect(cell: &Cell, found: &mut Vec<String>, outermost: bool) -> Result<(), 
 }
 
 /// One more than may be right tells that there are too many: beyond it nothing is compared, however long the list is.
-fn add(text: String, found: &mut Vec<String>) {
-    if found.len() <= MAX_TRUTHS && !text.trim().is_empty() && !found.contains(&text) {
-        found.push(text);
+fn add(text: String, answers: &mut Vec<String>) {
+    if answers.len() <= MAX_TRUTHS && !text.trim().is_empty() && !answers.contains(&text) {
+        answers.push(text);
     }
 }
 

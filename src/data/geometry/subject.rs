@@ -8,7 +8,7 @@ use super::{paint, question};
 use crate::data::drawn::{Difficulty, Subject};
 
 impl Subject for GeometryScene {
-    /// The lengths, whichever way they lie: lengths that are held out are in no training picture of that figure.
+    /// The lengths, in either direction: lengths that are held out are in no training picture of that figure.
     fn identity(&self) -> String {
         let (width, height) = self.figure.extent();
         let figure = match self.figure {

@@ -33,18 +33,18 @@ fn read_row(scene: &ObjectsScene, row: usize, groups: &[Filter], counts: &mut [u
 
 fn conclude(scene: &ObjectsScene, groups: &[Filter], counts: &[usize]) -> String {
     let answer = scene.answer();
-    let found: Vec<String> =
+    let counted: Vec<String> =
         groups.iter().zip(counts).map(|(group, count)| counted(*count, &group.one(), &group.many())).collect();
     match &scene.question.kind {
-        Kind::Count(_) => format!("The total is {}.", found[0]),
+        Kind::Count(_) => format!("The total is {}.", counted[0]),
         Kind::More(..) => {
             let sign = if answer == "yes" { "is more than" } else { "is not more than" };
-            format!("I found {}. {} {sign} {}, so the answer is {answer}.", found.join(" and "), counts[0], counts[1])
+            format!("I found {}. {} {sign} {}, so the answer is {answer}.", counted.join(" and "), counts[0], counts[1])
         }
         Kind::Difference(..) => {
             let (large, small) = (counts[0].max(counts[1]), counts[0].min(counts[1]));
-            format!("I found {}. {large} - {small} = {answer}.", found.join(" and "))
+            format!("I found {}. {large} - {small} = {answer}.", counted.join(" and "))
         }
-        Kind::MostColour(_) => format!("I found {}. Most objects are {answer}.", found.join(", ")),
+        Kind::MostColour(_) => format!("I found {}. Most objects are {answer}.", counted.join(", ")),
     }
 }

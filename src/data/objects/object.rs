@@ -107,6 +107,6 @@ pub struct Object {
     pub size: Size,
     /// Its cell, in reading order.
     pub cell: usize,
-    /// How far it lies from the middle of its cell, in quarters of a pixel.
+    /// Its distance from the middle of its cell, in quarters of a pixel.
     pub shift: (i32, i32),
 }

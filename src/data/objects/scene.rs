@@ -51,7 +51,7 @@ fn pick<T: Copy>(rng: &mut Rng, items: &[T], amount: usize) -> Vec<T> {
 }
 
 impl ObjectsScene {
-    /// How an object is called: its size is told where sizes differ.
+    /// The name of an object, with its size where sizes differ.
     pub(super) fn call(&self, object: &Object) -> String {
         let name = format!("{} {}", object.paint.name(), object.shape.one());
         match self.difficulty {

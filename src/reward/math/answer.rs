@@ -121,8 +121,8 @@ fn same_members(a: &[Answer], b: &[Answer]) -> bool {
     a.len() == b.len()
         && a.iter().all(|member| match left.iter().position(|other| member.equals(other)) {
             None => false,
-            Some(found) => {
-                left.swap_remove(found);
+            Some(index) => {
+                left.swap_remove(index);
                 true
             }
         })
@@ -265,10 +265,10 @@ fn relation(text: &str, place: At<'_>) -> Option<Shape> {
             _ => 0,
         };
         match RELATIONS.iter().find(|r| level == 0 && rest.starts_with(**r)) {
-            Some(found) => {
+            Some(relation) => {
                 sides.push(text[start..at].trim());
-                relations.push(*found);
-                at += found.len();
+                relations.push(*relation);
+                at += relation.len();
                 start = at;
             }
             None => at += c.len_utf8(),

@@ -69,11 +69,11 @@ impl Parser<'_> {
     }
 
     fn take(&mut self, expected: &str) -> bool {
-        let found = self.text[self.position..].starts_with(expected.as_bytes());
-        if found {
+        let is_next = self.text[self.position..].starts_with(expected.as_bytes());
+        if is_next {
             self.position += expected.len();
         }
-        found
+        is_next
     }
 
     /// A sum, or `n \choose k`.

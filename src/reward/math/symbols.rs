@@ -1,6 +1,6 @@
 //! The spellings that `normalize` gives to what is written in many ways.
 
-/// Opens and closes a set, once `\{` and `{` are told apart.
+/// Opens and closes a set, once `\{` and `{` have been distinguished.
 pub(super) const SET_OPEN: char = '\u{E000}';
 pub(super) const SET_CLOSE: char = '\u{E001}';
 

@@ -52,8 +52,8 @@ impl Access {
     /// One key, without its secret.
     pub async fn key(&self, id: &str) -> Result<ApiKey> {
         let all = self.store.keys(&Page { after: None, limit: u32::MAX >> 1 }).await?;
-        let found = all.data.into_iter().find(|key| key.id == id);
-        found.ok_or_else(|| ServiceError::NotFound { kind: "key", id: id.to_owned() })
+        let key = all.data.into_iter().find(|key| key.id == id);
+        key.ok_or_else(|| ServiceError::NotFound { kind: "key", id: id.to_owned() })
     }
 
     /// Refuses a key from now on; a repeat changes nothing.

@@ -118,7 +118,7 @@ impl Access {
             None => asked.await,
         };
         match answer {
-            Ok(found) => Ok(*self.keyed.lock().insert(found)),
+            Ok(had_keys) => Ok(*self.keyed.lock().insert(had_keys)),
             Err(error) => known().ok_or_else(|| error.into()),
         }
     }

@@ -1,4 +1,4 @@
-//! How much of a project may be at work: told to the database, which hands jobs out, and to those who wait. How much it
+//! Limits of projects: written to the database, which hands out jobs, and reported to jobs that wait. How much it
 //! may store: asked before something is stored.
 
 use crate::config::app::ProjectLimits;

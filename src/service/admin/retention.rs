@@ -83,10 +83,10 @@ impl Admin {
     async fn prune_checkpoints(&self, ended_before: DateTime<Utc>) -> Result<u64> {
         let (mut after, mut gone) = (String::new(), 0);
         loop {
-            let found = self.database.prunable_checkpoints(ended_before, &after, BATCH).await?;
-            let Some(last) = found.last() else { return Ok(gone) };
+            let ids = self.database.prunable_checkpoints(ended_before, &after, BATCH).await?;
+            let Some(last) = ids.last() else { return Ok(gone) };
             after.clone_from(last);
-            for id in &found {
+            for id in &ids {
                 match self.models().forget_checkpoint(id, REASON).await {
                     Ok(()) => gone += 1,
                     // It is in use after all, or was already deleted.

@@ -19,41 +19,41 @@ use crate::store::StoreError;
 
 /// The part of the artifact store that holds models.
 const MODELS: &str = "models";
-/// A server removes orphans that it first found so long ago.
+/// Age at which a server removes orphans, from when it first found them.
 pub const ORPHANS_STAY: Duration = Duration::from_hours(7 * 24);
-/// `vgpo prune --orphans` removes those that were first found so long ago.
+/// The same for `vgpo prune --orphans`.
 pub const ORPHANS_STAY_AT_LEAST: Duration = Duration::from_mins(10);
 
-/// What was found in the artifact store that no record names.
+/// Artifacts that no record names.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Orphans {
-    /// Found now.
-    pub found: Vec<String>,
-    /// Old enough, and gone.
+    /// All of them.
+    pub keys: Vec<String>,
+    /// Those that were old enough and have been removed.
     pub removed: Vec<String>,
 }
 
 impl Admin {
-    /// Sees to it that the artifacts belong to this database. A store that says nothing is taken where it is empty, or
-    /// if the database knows some of the artifacts: it is older than such notes, or was restored.
+    /// Ensures that the artifacts belong to this database. An artifact store without an owner is adopted where it is empty,
+    /// or if the database knows some of the artifacts: it is older than such notes, or was restored.
     ///
     /// # Errors
-    /// `Conflict` with the way out; nothing was changed then.
+    /// `Conflict`; nothing was changed then.
     pub async fn own_artifacts(&self) -> Result<()> {
         let database = self.database.database_id().await?;
         let mine = database.clone();
         if self.in_storage(move |artifacts| ownership(artifacts, &mine)).await? == Ownership::Own {
             return Ok(());
         }
-        let found = self.in_storage(stored).await?;
-        let unknown = self.unknown(&found).await?;
-        if !found.is_empty() && unknown.len() == found.len() {
-            let (address, some) = (&self.settings.artifacts_url, &found[0]);
+        let keys = self.in_storage(stored).await?;
+        let unknown = self.unknown(&keys).await?;
+        if !keys.is_empty() && unknown.len() == keys.len() {
+            let (address, some) = (&self.settings.artifacts_url, &keys[0]);
             return Err(ServiceError::Conflict(format!(
                 "the artifacts at {address} contain {} entries (such as {some}), none of which is in this database ({database}): \
                  nothing of them was touched. Check VGPO_DATABASE_URL and VGPO_ARTIFACTS_URL; where both are right, \
                  `vgpo prune --adopt` takes the artifacts over",
-                found.len()
+                keys.len()
             )));
         }
         let mine = database.clone();
@@ -90,11 +90,11 @@ impl Admin {
     /// Looks for artifacts that no record names, and removes those that were first found at least `age` ago.
     pub async fn remove_orphans(&self, age: Duration) -> Result<Orphans> {
         self.own_artifacts().await?;
-        // The files before the records: what is published meanwhile is recorded by then, or belongs to what is at work.
-        let found = self.in_storage(stored).await?;
-        let mut unknown = self.unknown(&found).await?;
+        // The files before the records: what is published meanwhile is recorded by then, or belongs to a running attempt.
+        let keys = self.in_storage(stored).await?;
+        let mut unknown = self.unknown(&keys).await?;
         let is_known = |key: &&String| key.starts_with(CHECKPOINTS) && !unknown.contains(*key);
-        let runs: Vec<String> = found.iter().filter(is_known).cloned().collect();
+        let runs: Vec<String> = keys.iter().filter(is_known).cloned().collect();
         for folder in runs {
             let inside = self.in_storage(move |artifacts| below(artifacts, &folder)).await?;
             unknown.extend(self.unrecorded(inside).await?);
@@ -105,18 +105,18 @@ impl Admin {
             tracing::warn!(key, "an artifact without a record was removed");
             self.remove_files(key).await?;
         }
-        Ok(Orphans { found: unknown, removed })
+        Ok(Orphans { keys: unknown, removed })
     }
 
-    /// Those of the entries that [`stored`] found of which no record tells.
-    async fn unknown(&self, found: &[String]) -> Result<Vec<String>> {
+    /// Those of the keys that no record names.
+    async fn unknown(&self, keys: &[String]) -> Result<Vec<String>> {
         let datasets = self.store.datasets().await?;
         let datasets = datasets.iter().filter(|record| record.state != DatasetState::Invalid);
         let models = self.store.models().await?;
         let mut known: HashSet<String> = datasets.map(DatasetRecord::artifact_key).collect();
         known.extend(models.iter().filter_map(|model| model.artifact_key().map(ToOwned::to_owned)));
         let mut unknown = Vec::new();
-        for key in found {
+        for key in keys {
             let told = match key.split_once('/') {
                 Some((CHECKPOINTS | ROWS, run)) => self.is_run(run).await?,
                 _ => known.contains(key),
@@ -136,7 +136,7 @@ impl Admin {
         }
     }
 
-    /// Those of a run's checkpoints that are not on record, unless an attempt may be at work: the next one sweeps its
+    /// Those of a run's checkpoints that have no record, unless an attempt may be running: the next attempt sweeps its
     /// run.
     async fn unrecorded(&self, stored: Vec<String>) -> Result<Vec<String>> {
         let run = stored.first().and_then(|key| key.split('/').nth(1)).map(ToOwned::to_owned);
@@ -156,11 +156,11 @@ impl Admin {
 
 /// Everything that the store holds: data sets, models, and the folders of runs.
 fn stored(artifacts: &dyn ArtifactStore) -> std::result::Result<Vec<String>, ArtifactError> {
-    let mut found = Vec::new();
+    let mut keys = Vec::new();
     for prefix in [DATASETS, MODELS, CHECKPOINTS, ROWS] {
-        found.extend(below(artifacts, prefix)?);
+        keys.extend(below(artifacts, prefix)?);
     }
-    Ok(found)
+    Ok(keys)
 }
 
 /// Everything directly below a prefix, complete or not.

@@ -22,8 +22,8 @@ impl Core {
     ) -> Result<std::result::Result<PathBuf, ArtifactError>> {
         let (artifacts, key) = (Arc::clone(self.artifacts().await?), key.to_owned());
         artifacts.let_go(IN_USE);
-        let found = tokio::task::spawn_blocking(move || artifacts.path(&key)).await;
-        found.map_err(|error| ServiceError::Internal(error.to_string()))
+        let path = tokio::task::spawn_blocking(move || artifacts.path(&key)).await;
+        path.map_err(|error| ServiceError::Internal(error.to_string()))
     }
 
     pub(in crate::service) async fn artifacts(&self) -> Result<&Arc<dyn ArtifactStore>> {

@@ -15,9 +15,9 @@ use crate::service::{Result, ServiceError};
 pub(in crate::service) struct Pool {
     /// What is done, in words.
     what: &'static str,
-    /// Places at work and in the queue.
+    /// Places in use and in the queue.
     seats: Arc<Semaphore>,
-    /// Places at work.
+    /// Places in use.
     running: Arc<Semaphore>,
 }
 

@@ -26,11 +26,12 @@ impl Roots<'_> {
         }
         let shown = folders.iter().map(|root| root.display().to_string()).collect::<Vec<_>>().join(", ");
         // The same answer whether the path is absent or elsewhere: outsiders learn nothing of the disk.
-        let found = Path::new(path).canonicalize().ok();
-        let inside =
-            |found: &PathBuf| folders.iter().any(|root| root.canonicalize().is_ok_and(|root| found.starts_with(root)));
-        match found.filter(inside) {
-            Some(found) => Ok(found),
+        let folder = Path::new(path).canonicalize().ok();
+        let inside = |folder: &PathBuf| {
+            folders.iter().any(|root| root.canonicalize().is_ok_and(|root| folder.starts_with(root)))
+        };
+        match folder.filter(inside) {
+            Some(folder) => Ok(folder),
             None => refuse(format!("there is no `{path}` below the folders of {setting}: {shown}")),
         }
     }

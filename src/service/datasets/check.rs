@@ -20,7 +20,7 @@ use crate::starter;
 
 /// A data set whose files have arrived.
 pub(super) struct Check {
-    pub(super) service: Datasets,
+    pub(super) datasets: Datasets,
     pub(super) record: DatasetRecord,
     pub(super) area: Area,
     pub(super) request: DatasetRequest,
@@ -35,42 +35,42 @@ impl Check {
     pub(super) async fn start(self) -> Result<DatasetRecord> {
         let (state, report) = (DatasetState::Validating, None);
         let new = self.state(state, report, None);
-        let record = match self.service.store.update_dataset(&self.record.id, &new).await {
+        let record = match self.datasets.store.update_dataset(&self.record.id, &new).await {
             Ok(record) => record,
             Err(error) => {
                 self.area.remove();
                 return Err(error.into());
             }
         };
-        self.service.tell_news();
+        self.datasets.tell_news();
         tokio::spawn(self.run());
         Ok(record)
     }
 
     async fn run(self) {
-        let (service, record) = (self.service.clone(), self.record.clone());
+        let (datasets, record) = (self.datasets.clone(), self.record.clone());
         let Err(error) = self.conclude().await else { return };
         tracing::error!(dataset = %record.id, %error, "a data set could not be registered");
         let invalid = broken_off(&record, format!("the data set could not be stored: {error}"));
-        match service.store.update_dataset(&record.id, &invalid).await {
-            Ok(_) => service.tell_news(),
+        match datasets.store.update_dataset(&record.id, &invalid).await {
+            Ok(_) => datasets.tell_news(),
             // The record stays `validating` until the next start, which detects that it was abandoned.
             Err(error) => tracing::error!(dataset = %record.id, %error, "a data set's final state could not be stored"),
         }
     }
 
     async fn conclude(self) -> Result<()> {
-        let service = self.service.clone();
-        let _turn = service.dataset_checks.acquire().await;
+        let datasets = self.datasets.clone();
+        let _turn = datasets.dataset_checks.acquire().await;
         let counter = self.counter().await;
-        let artifacts = Arc::clone(self.service.artifacts().await?);
+        let artifacts = Arc::clone(self.datasets.artifacts().await?);
         let internal = |error: tokio::task::JoinError| ServiceError::Internal(error.to_string());
         let work = move || {
-            let found = self.look(counter);
-            (self, found)
+            let result = self.look(counter);
+            (self, result)
         };
-        let (this, found) = tokio::task::spawn_blocking(work).await.map_err(internal)?;
-        let prepared = match found {
+        let (this, result) = tokio::task::spawn_blocking(work).await.map_err(internal)?;
+        let prepared = match result {
             Ok(prepared) => prepared,
             // The server stops: the next start tells.
             Err(DataError::Stopped) => return Ok(()),
@@ -115,7 +115,7 @@ impl Check {
             settings: &self.settings,
             limits: &self.limits,
         };
-        let stopping = self.service.stopping.clone();
+        let stopping = self.datasets.stopping.clone();
         let mut prepared = prepare(&what, &work, &mut |example| {
             if let Some(counter) = &mut counter {
                 counter.add(example);
@@ -136,8 +136,8 @@ impl Check {
     ) -> Result<()> {
         let mut new = self.state(state, Some(&report), prepared);
         new.card["size_bytes"] = size_bytes.into();
-        let told = self.service.store.update_dataset(&self.record.id, &new).await;
-        self.service.tell_news();
+        let told = self.datasets.store.update_dataset(&self.record.id, &new).await;
+        self.datasets.tell_news();
         let area = self.area;
         let _ = tokio::task::spawn_blocking(move || area.remove()).await;
         told.map(drop).map_err(Into::into)
@@ -172,8 +172,8 @@ impl Check {
     /// Counts tokens with the model that was named, else with the starter; none where it cannot be read.
     async fn counter(&self) -> Option<TokenCounter> {
         let name = self.request.model.as_deref().unwrap_or(starter::NAME).to_owned();
-        let source = self.service.models().source(&name, "/model").await.ok()?;
-        let dir = self.service.models().dir(&source.base).await.ok()?;
+        let source = self.datasets.models().source(&name, "/model").await.ok()?;
+        let dir = self.datasets.models().dir(&source.base).await.ok()?;
         tokio::task::spawn_blocking(move || TokenCounter::open(&dir, name)).await.ok()?
     }
 }

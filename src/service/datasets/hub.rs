@@ -40,24 +40,24 @@ impl Datasets {
         let wanted = dataset_files(&snapshot, folder.as_deref()).map_err(|error| at_hub(&error))?;
         let limits = limits(&self.settings);
         if wanted.len() as u64 > limits.files {
-            let (found, limit) = (wanted.len(), limits.files);
+            let (count, limit) = (wanted.len(), limits.files);
             let detail = format!(
-                "`{}` has {found} files, more than {limit} (max_dataset_files); name a `folder` of it",
+                "`{}` has {count} files, more than {limit} (max_dataset_files); name a `folder` of it",
                 snapshot.id
             );
             return Err(ServiceError::field("/source/hub", detail));
         }
         let (record, area) = self.begin(&request, &name, &snapshot.to_string(), created_by).await?;
         let fetch = Fetch { hub, snapshot, wanted, limits, dir: area.dir.clone() };
-        let service = self.clone();
-        let check = Check { service, record: record.clone(), area, request, settings, limits, source: None };
+        let datasets = self.clone();
+        let check = Check { datasets, record: record.clone(), area, request, settings, limits, source: None };
         tokio::spawn(fetch_and_check(fetch, check));
         Ok(record)
     }
 }
 
 async fn fetch_and_check(fetch: Fetch, check: Check) {
-    let (service, record) = (check.service.clone(), check.record.clone());
+    let (datasets, record) = (check.datasets.clone(), check.record.clone());
     let (send, receive) = oneshot::channel();
     // A thread of its own: a server that stops need not wait for the hub, and the next start tells.
     std::thread::spawn(move || send.send(fetch.run()));
@@ -70,8 +70,8 @@ async fn fetch_and_check(fetch: Fetch, check: Check) {
         Err(_) => ("the hub's client failed".to_owned(), Some(check.area)),
     };
     tracing::warn!(dataset = %record.id, problem, "a data set could not be downloaded");
-    match service.store.update_dataset(&record.id, &broken_off(&record, problem)).await {
-        Ok(_) => service.tell_news(),
+    match datasets.store.update_dataset(&record.id, &broken_off(&record, problem)).await {
+        Ok(_) => datasets.tell_news(),
         Err(error) => tracing::error!(dataset = %record.id, %error, "a data set's final state could not be stored"),
     }
     // Last: a record whose folder is gone counts as left by a dead server.

@@ -112,11 +112,11 @@ impl Datasets {
         let settings = request.settings()?;
         part_archives(&area.dir).map_err(|error| storage(&error))?;
         let quota = self.storage_quota(&record.project).await?;
-        let (service, limits) = (self.clone(), quota.bound(limits(&self.settings)));
-        Check { service, record, area, request, settings, limits, source: None }.start().await
+        let (datasets, limits) = (self.clone(), quota.bound(limits(&self.settings)));
+        Check { datasets, record, area, request, settings, limits, source: None }.start().await
     }
 
-    /// Ends an upload that waits for parts; nothing of it stays.
+    /// Ends an upload that waits for parts, and removes its files.
     pub(super) async fn forget_parts(&self, record: &DatasetRecord) -> Result<DatasetRecord> {
         let (record, area) = self.waiting(&record.id).await?;
         let record = self.store.delete_dataset(&record.id).await?;
@@ -188,7 +188,7 @@ async fn open_at(path: &Path, offset: u64) -> std::io::Result<tokio::fs::File> {
 }
 
 fn files(root: &Path) -> std::io::Result<Vec<UploadedFile>> {
-    let (mut found, mut open) = (Vec::new(), vec![root.to_owned()]);
+    let (mut files, mut open) = (Vec::new(), vec![root.to_owned()]);
     while let Some(folder) = open.pop() {
         for entry in std::fs::read_dir(folder)? {
             let entry = entry?;
@@ -198,11 +198,11 @@ fn files(root: &Path) -> std::io::Result<Vec<UploadedFile>> {
             }
             let path = entry.path();
             let inside = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
-            found.push(UploadedFile { path: inside, bytes: entry.metadata()?.len() });
+            files.push(UploadedFile { path: inside, bytes: entry.metadata()?.len() });
         }
     }
-    found.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(found)
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(files)
 }
 
 /// Puts zip files where the check unpacks them.

@@ -89,16 +89,16 @@ fn rows(data: &Arc<dyn Dataset>, wanted: RowsWanted, stop: &Stop) -> Result<List
         let example = data.example(split, row).map_err(|error| ServiceError::Conflict(error.to_string()))?;
         preview(row, example, pictures)
     };
-    let (mut found, mut bytes, mut end) = (Vec::new(), 0, offset);
+    let (mut rows, mut bytes, mut end) = (Vec::new(), 0, offset);
     // Rows may be large: an answer ends early rather than hold all of them.
     while end < last && bytes < MAX_ANSWER {
         let row = read(end)?;
         bytes += size(&row);
-        found.push(row);
+        rows.push(row);
         end += 1;
     }
     let has_more = end < data.len(split);
-    Ok(Listing { data: found, has_more, next: has_more.then(|| end.to_string()) })
+    Ok(Listing { data: rows, has_more, next: has_more.then(|| end.to_string()) })
 }
 
 /// Bytes of a row's texts and pictures.

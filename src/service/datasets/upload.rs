@@ -22,7 +22,7 @@ const LOOK_EVERY: u64 = 64 << 20;
 
 /// An upload that has begun. Dropped before [`Upload::finish`], nothing of it stays.
 pub struct Upload {
-    service: Datasets,
+    datasets: Datasets,
     request: DatasetRequest,
     settings: DatasetSettings,
     limits: DatasetLimits,
@@ -50,9 +50,9 @@ impl Datasets {
         let quota = self.storage_quota(&self.project_of(&request)).await?;
         let open = self.begin(&request, &request.name(file)?, "upload", created_by).await?;
         let limits = quota.bound(limits(&self.settings));
-        let service = self.clone();
+        let datasets = self.clone();
         Ok(Upload {
-            service,
+            datasets,
             request,
             settings,
             limits,
@@ -85,7 +85,7 @@ impl Datasets {
         let (name, path) = (request.name(&path)?, roots.allow(&path, "/source/path")?);
         let (record, area) = self.begin(&request, &name, "path", created_by).await?;
         let limits = limits(&self.settings);
-        let check = Check { service: self.clone(), record, area, request, settings, limits, source: Some(path) };
+        let check = Check { datasets: self.clone(), record, area, request, settings, limits, source: Some(path) };
         check.start().await
     }
 
@@ -183,7 +183,7 @@ impl Upload {
         let before = self.bytes;
         self.bytes += bytes.len() as u64;
         if before == 0 || before / LOOK_EVERY != self.bytes / LOOK_EVERY {
-            let room = enough_room(&self.service.settings.data_dir, self.limits.free_bytes);
+            let room = enough_room(&self.datasets.settings.data_dir, self.limits.free_bytes);
             room.map_err(|error| storage(&error))?;
         }
         self.quota.check(self.bytes)?;
@@ -213,8 +213,15 @@ impl Upload {
             return Err(ServiceError::Internal("an upload was finished twice".to_owned()));
         };
         let (request, settings) = (self.request.clone(), self.settings.clone());
-        let check =
-            Check { service: self.service.clone(), record, area, request, settings, limits: self.limits, source: None };
+        let check = Check {
+            datasets: self.datasets.clone(),
+            record,
+            area,
+            request,
+            settings,
+            limits: self.limits,
+            source: None,
+        };
         check.start().await
     }
 }
@@ -222,11 +229,11 @@ impl Upload {
 impl Drop for Upload {
     fn drop(&mut self) {
         let Some((record, area)) = self.open.take() else { return };
-        let service = self.service.clone();
+        let datasets = self.datasets.clone();
         // A client that went away, or a form with a fault: the name is free again.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                if let Err(error) = service.store.delete_dataset(&record.id).await {
+                if let Err(error) = datasets.store.delete_dataset(&record.id).await {
                     tracing::warn!(dataset = %record.id, %error, "cannot forget an upload that broke off");
                 }
                 area.remove();

@@ -79,7 +79,7 @@ impl Inference {
         Ok(self.engine.score(&model, request).await?)
     }
 
-    /// The folder behind a model's name: a registered model, `ckpt_…`, `run_…@best` or `run_…@last`. Where the engine
+    /// The folder of a model's name: a registered model, `ckpt_…`, `run_…@best` or `run_…@last`. Where the engine
     /// is on another server, the id alone.
     pub async fn served_model(&self, reference: &str) -> Result<ModelRef> {
         let source = self.models().source(reference, "/model").await?;

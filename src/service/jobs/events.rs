@@ -96,7 +96,7 @@ impl Jobs {
             position,
             ready,
             news,
-            // A job that has ended already ends the stream once its history is told.
+            // A job that has ended already ends the stream after its history.
             ending: true,
             over: false,
             follow,
@@ -114,7 +114,7 @@ struct Follower {
     position: i64,
     ready: VecDeque<Frame>,
     news: watch::Receiver<u64>,
-    /// The job may have ended: look at it when everything is told.
+    /// The job may have ended: its state is read after its last event.
     ending: bool,
     over: bool,
 }
@@ -157,7 +157,7 @@ impl Follower {
             // Where the filter hides the job's own events, only its state can tell the end.
             self.ending = !wants_job_events(&self.follow.filter);
         }
-        let found = !events.is_empty();
+        let has_events = !events.is_empty();
         self.ready.extend(events.into_iter().map(Frame::Event));
         match ended {
             Some(state) if complete => {
@@ -165,7 +165,7 @@ impl Follower {
                 self.ready.push_back(Frame::End { state, seq: self.position });
                 Ok(true)
             }
-            _ => Ok(found),
+            _ => Ok(has_events),
         }
     }
 

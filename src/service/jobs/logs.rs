@@ -61,7 +61,7 @@ impl Jobs {
         read.map_err(|error| ServiceError::Internal(format!("the log of job `{job_id}`: {error}")))
     }
 
-    /// Removes the logs of jobs that are forgotten already; what resists is told in the program's log.
+    /// Removes the logs of deleted jobs; failures go to the program's log.
     pub(in crate::service) async fn drop_logs(&self, jobs: Vec<String>) -> Result<()> {
         let logs = self.logs().await?;
         let remove = move || {

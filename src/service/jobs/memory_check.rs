@@ -106,14 +106,14 @@ impl Jobs {
     /// Compares the job's peak with the memory of the device.
     pub(super) async fn memory_check(&self, spec: &JobSpec, preview: &Preview) -> Result<MemoryCheck> {
         let Room { limit, source, site } = self.room(spec.resources.device).await?;
-        let found = estimate(&preview.size, spec, &preview.row, site);
+        let needed = estimate(&preview.size, spec, &preview.row, site);
         let part = |(name, bytes): (&str, u64)| MemoryPart { part: name.to_owned(), bytes };
         let advice = match limit {
-            Some(limit) if found.peak > limit => advice(&preview.size, spec, &preview.row, site, limit),
+            Some(limit) if needed.peak > limit => advice(&preview.size, spec, &preview.row, site, limit),
             _ => Vec::new(),
         };
-        let parts = found.parts().into_iter().map(part).collect();
-        let estimate = MemoryEstimate { parts, peak_bytes: found.peak, limit_bytes: limit };
+        let parts = needed.parts().into_iter().map(part).collect();
+        let estimate = MemoryEstimate { parts, peak_bytes: needed.peak, limit_bytes: limit };
         Ok(MemoryCheck { estimate, source, advice })
     }
 

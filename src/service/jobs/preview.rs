@@ -27,7 +27,7 @@ pub struct PromptPreview {
     pub answer: String,
     /// Tokens of the prompt, image tokens included.
     pub tokens: u64,
-    /// Those that stand for images.
+    /// Those of images.
     pub image_tokens: u64,
     /// Its images.
     pub images: Vec<ImagePreview>,
@@ -40,7 +40,7 @@ pub struct ImagePreview {
     pub original: [u32; 2],
     /// Width and height as the model sees it.
     pub processed: [u32; 2],
-    /// Tokens that stand for it.
+    /// Its tokens.
     pub tokens: u64,
 }
 

@@ -281,8 +281,8 @@ fn check(items: &[RewardItem]) -> Result<()> {
             return Some(FieldError::new(format!("/items/{index}/images"), detail));
         }
         let texts = [("response", &item.response), ("ground_truth", &item.ground_truth), ("prompt", &item.prompt)];
-        let found = texts.into_iter().find(|(_, text)| text.len() > MAX_TEXT);
-        found.map(|(name, text)| {
+        let too_long = texts.into_iter().find(|(_, text)| text.len() > MAX_TEXT);
+        too_long.map(|(name, text)| {
             let detail = format!("`{name}` has {} bytes; the limit is {MAX_TEXT}", text.len());
             FieldError::new(format!("/items/{index}/{name}"), detail)
         })

@@ -13,7 +13,7 @@ use super::warning::JobWarning;
 pub(super) fn row_warnings(spec: &JobSpec, data: &DatasetRecord, context: u64) -> Vec<JobWarning> {
     let Some(report) = report(data) else { return Vec::new() };
     let told = Told { spec, report: &report, name: &data.name, context };
-    let found = [
+    let warnings = [
         told.thin(),
         told.overlong(),
         told.unreadable(),
@@ -21,7 +21,7 @@ pub(super) fn row_warnings(spec: &JobSpec, data: &DatasetRecord, context: u64) -
         told.demonstrations(),
         told.long_demonstrations(),
     ];
-    found.into_iter().flatten().chain(told.answers()).collect()
+    warnings.into_iter().flatten().chain(told.answers()).collect()
 }
 
 /// Columns that a job names and its data set does not have.

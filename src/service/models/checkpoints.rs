@@ -65,9 +65,9 @@ impl Models {
             .collect();
         // After the first byte it is too late to report it.
         for entry in &entries {
-            let found = tokio::fs::metadata(&entry.source).await.map_err(|error| gone(error.to_string()))?.len();
-            if found != entry.bytes {
-                return Err(gone(short(&entry.source, found, entry.bytes).to_string()));
+            let actual = tokio::fs::metadata(&entry.source).await.map_err(|error| gone(error.to_string()))?.len();
+            if actual != entry.bytes {
+                return Err(gone(short(&entry.source, actual, entry.bytes).to_string()));
             }
         }
         let bytes = entries.iter().map(|entry| BLOCK + entry.bytes.next_multiple_of(BLOCK)).sum::<u64>() + 2 * BLOCK;
@@ -136,7 +136,7 @@ impl Models {
         self.drop_files(&checkpoint).await
     }
 
-    /// Removes the files of a checkpoint that is forgotten already. Files that resist are told in the log.
+    /// Removes the files of a deleted checkpoint; failures go to the log.
     pub(in crate::service) async fn drop_files(&self, checkpoint: &Checkpoint) -> Result<()> {
         self.engine.unload(&checkpoint.id).await;
         // Noted with its record: what resists is tried again.
@@ -185,6 +185,6 @@ fn header(entry: &Entry, time: u64) -> std::io::Result<Vec<u8>> {
     Ok(header.as_bytes().to_vec())
 }
 
-fn short(path: &Path, found: u64, wanted: u64) -> std::io::Error {
-    std::io::Error::other(format!("{} has {found} bytes instead of {wanted}", path.display()))
+fn short(path: &Path, actual: u64, wanted: u64) -> std::io::Error {
+    std::io::Error::other(format!("{} has {actual} bytes instead of {wanted}", path.display()))
 }

@@ -27,22 +27,22 @@ pub(super) struct Download {
 
 impl Download {
     /// Fetches in the background; the entry says `downloading` until the model is registered.
-    pub(super) async fn start(self, service: &Models) -> Result<ModelEntry> {
+    pub(super) async fn start(self, models: &Models) -> Result<ModelEntry> {
         let wanted = model_files(&self.snapshot).map_err(|error| at_hub(&error))?;
-        let entry = self.entry(service);
-        if !service.downloads.begin(&entry) {
+        let entry = self.entry(models);
+        if !models.downloads.begin(&entry) {
             return Err(ServiceError::Conflict(format!("model `{}` is being downloaded already", entry.id)));
         }
-        service.tell((&entry.id, &entry.project), Some(ModelState::Downloading), None, None).await;
-        tokio::spawn(self.run(service.clone(), wanted));
+        models.tell((&entry.id, &entry.project), Some(ModelState::Downloading), None, None).await;
+        tokio::spawn(self.run(models.clone(), wanted));
         Ok(entry)
     }
 
-    fn entry(&self, service: &Models) -> ModelEntry {
+    fn entry(&self, models: &Models) -> ModelEntry {
         ModelEntry {
             id: self.coming.name.clone(),
             object: "model".to_owned(),
-            created: service.clock.now().timestamp(),
+            created: models.clock.now().timestamp(),
             owned_by: self.coming.created_by.clone().unwrap_or_else(|| "vgpo".to_owned()),
             state: ModelState::Downloading,
             progress: None,
@@ -56,19 +56,19 @@ impl Download {
         }
     }
 
-    async fn run(self, service: Models, wanted: Vec<String>) {
+    async fn run(self, models: Models, wanted: Vec<String>) {
         let name = self.coming.name.clone();
         let coming = self.coming.clone();
         let project = coming.project.clone();
-        let done = self.fetch_and_store(coming, &service, wanted).await;
+        let done = self.fetch_and_store(coming, &models, wanted).await;
         match done {
             Ok(()) => {
-                service.downloads.forget(&name);
+                models.downloads.forget(&name);
             }
             Err(problem) => {
                 tracing::warn!(model = name, problem, "a model could not be downloaded");
-                service.downloads.failed(&name, &problem);
-                service.tell((&name, &project), Some(ModelState::Failed), None, Some(problem)).await;
+                models.downloads.failed(&name, &problem);
+                models.tell((&name, &project), Some(ModelState::Failed), None, Some(problem)).await;
             }
         }
     }
@@ -76,15 +76,15 @@ impl Download {
     async fn fetch_and_store(
         self,
         coming: Coming,
-        service: &Models,
+        models: &Models,
         wanted: Vec<String>,
     ) -> std::result::Result<(), String> {
-        let folder = described(self.fetch(service, wanted).await?).await?;
-        service.store_model(coming, folder).await.map(drop).map_err(|error| error.to_string())
+        let folder = described(self.fetch(models, wanted).await?).await?;
+        models.store_model(coming, folder).await.map(drop).map_err(|error| error.to_string())
     }
 
     /// A thread of its own fetches, so that a server that stops need not wait for the hub.
-    async fn fetch(self, service: &Models, wanted: Vec<String>) -> std::result::Result<PathBuf, String> {
+    async fn fetch(self, models: &Models, wanted: Vec<String>) -> std::result::Result<PathBuf, String> {
         let (tell, mut told) = mpsc::channel::<DownloadProgress>(WAITING);
         let (send, receive) = oneshot::channel();
         let Self { coming, hub, snapshot } = self;
@@ -96,8 +96,8 @@ impl Download {
             send.send(fetched)
         });
         while let Some(progress) = told.recv().await {
-            service.downloads.progress(&coming.name, &progress);
-            service.tell((&coming.name, &coming.project), Some(ModelState::Downloading), Some(progress), None).await;
+            models.downloads.progress(&coming.name, &progress);
+            models.tell((&coming.name, &coming.project), Some(ModelState::Downloading), Some(progress), None).await;
         }
         let fetched = receive.await.map_err(|_| "the hub's client failed".to_owned())?;
         fetched.map_err(|error| error.to_string())

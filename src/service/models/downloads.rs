@@ -1,5 +1,5 @@
 //! Models on their way from a hub. What is under way is kept in memory: a server that stops forgets the wish, but not
-//! the bytes, and the same request goes on where it stopped.
+//! the bytes, and the same request continues where it stopped.
 
 use std::collections::BTreeMap;
 

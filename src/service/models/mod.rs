@@ -1,4 +1,4 @@
-//! Models and checkpoints, and what a model's name in a request stands for.
+//! Models and checkpoints, and what a model's name in a request refers to.
 
 mod checkpoints;
 mod described;
@@ -42,7 +42,7 @@ pub struct ModelSource {
 }
 
 /// A `NotFound` as none.
-pub(super) fn found<T>(result: std::result::Result<T, StoreError>) -> Result<Option<T>> {
+pub(super) fn if_exists<T>(result: std::result::Result<T, StoreError>) -> Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(StoreError::NotFound { .. }) => Ok(None),
@@ -87,7 +87,7 @@ impl Models {
     pub async fn get(&self, name: &str) -> Result<ModelEntry> {
         // First what is on its way: it is forgotten only after it was registered.
         let coming = self.coming(name);
-        if let Some(model) = found(self.store.model(name).await)? {
+        if let Some(model) = if_exists(self.store.model(name).await)? {
             return Ok(model.into());
         }
         match (self.store.promoted(name).await?, coming) {
@@ -118,7 +118,7 @@ impl Models {
     /// Resolves `reference`: a registered or promoted name, `hf:org/name@revision` of a registered model,
     /// `ckpt_…`, `run_…@best` or `run_…@last`. An unknown one is a complaint about the field at `pointer`.
     pub async fn source(&self, reference: &str, pointer: &str) -> Result<ModelSource> {
-        if let Some(base) = found(self.store.model(reference).await)? {
+        if let Some(base) = if_exists(self.store.model(reference).await)? {
             return Ok(ModelSource { id: reference.to_owned(), base, checkpoint: None });
         }
         let parsed = reference.parse::<ModelReference>();
@@ -159,19 +159,19 @@ impl Models {
 
     async fn named_checkpoint(&self, reference: &ModelReference) -> Result<Option<Checkpoint>> {
         let (run_id, which) = match reference {
-            ModelReference::Checkpoint(id) => return found(self.store.checkpoint(id).await),
+            ModelReference::Checkpoint(id) => return if_exists(self.store.checkpoint(id).await),
             ModelReference::Name(name) => return Ok(self.store.promoted(name).await?),
             ModelReference::Run { run, which } => (run, which),
             ModelReference::Hub(_) | ModelReference::Job(_) => return Ok(None),
         };
-        let Some(run) = found(self.store.run(run_id).await)? else { return Ok(None) };
+        let Some(run) = if_exists(self.store.run(run_id).await)? else { return Ok(None) };
         let (state, job) = (run.state, run.job_id.clone());
         let Some(id) = which.of(run) else {
             return Err(ServiceError::Conflict(format!(
                 "run `{run_id}` has no checkpoint yet; it is {state}; a job that waits for it names it as `after`: `{job}`"
             )));
         };
-        found(self.store.checkpoint(&id).await)
+        if_exists(self.store.checkpoint(&id).await)
     }
 
     /// The registered model that a run grew from. Runs know it by name; those of older databases are followed back
@@ -180,10 +180,10 @@ impl Models {
         let mut run = self.store.run(run_id).await?;
         for _ in 0..MAX_ANCESTORS {
             let name = run.base_model.as_ref().unwrap_or(&run.model);
-            if let Some(model) = found(self.store.model(name).await)? {
+            if let Some(model) = if_exists(self.store.model(name).await)? {
                 return Ok(model);
             }
-            let Some(start) = found(self.store.checkpoint(&run.model).await)? else { break };
+            let Some(start) = if_exists(self.store.checkpoint(&run.model).await)? else { break };
             run = self.store.run(&start.run_id).await?;
         }
         Err(ServiceError::Conflict(format!("run `{run_id}` was not trained from a registered model")))
@@ -196,7 +196,7 @@ impl Models {
         reference: &str,
         after: Option<&str>,
     ) -> Result<(ModelSource, Option<String>)> {
-        let registered = found(self.store.model(reference).await)?.is_some();
+        let registered = if_exists(self.store.model(reference).await)?.is_some();
         let parsed = reference.parse::<ModelReference>().ok().filter(|_| !registered);
         let job = match &parsed {
             Some(parsed) => self.named_job(parsed, after).await?,
@@ -225,11 +225,11 @@ impl Models {
     /// The job whose result `reference` names, if it may not have finished yet.
     async fn named_job(&self, reference: &ModelReference, after: Option<&str>) -> Result<Option<Job>> {
         match reference {
-            ModelReference::Job(id) => found(self.store.job(id).await),
+            ModelReference::Job(id) => if_exists(self.store.job(id).await),
             ModelReference::Run { run, .. } => {
-                let run = found(self.store.run(run).await)?.filter(|run| after == Some(run.job_id.as_str()));
+                let run = if_exists(self.store.run(run).await)?.filter(|run| after == Some(run.job_id.as_str()));
                 match run {
-                    Some(run) => found(self.store.job(&run.job_id).await),
+                    Some(run) => if_exists(self.store.job(&run.job_id).await),
                     None => Ok(None),
                 }
             }

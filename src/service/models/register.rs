@@ -12,7 +12,7 @@ use crate::domain::model::{DownloadProgress, Model, ModelState, NewModel};
 use crate::outbound::hub::Kind;
 use crate::service::core::roots::Roots;
 use crate::service::models::Models;
-use crate::service::models::found;
+use crate::service::models::if_exists;
 use crate::service::{Result, ServiceError};
 
 /// Source of models that ship with the program.
@@ -67,7 +67,7 @@ impl Models {
         let taken = |what: &str| {
             ServiceError::Conflict(format!("there is {what} `{name}`; choose another name, or delete it first"))
         };
-        if found(self.store.model(name).await)?.is_some() {
+        if if_exists(self.store.model(name).await)?.is_some() {
             return Err(taken("a model"));
         }
         if self.store.promoted(name).await?.is_some() {
@@ -76,7 +76,7 @@ impl Models {
         if self.downloads.is_under_way(name) { Err(taken("a download of")) } else { Ok(()) }
     }
 
-    /// Registers a model; `Conflict` when somebody else has taken its name in the meantime.
+    /// Registers a model; `Conflict` when another request has taken its name in the meantime.
     pub(super) async fn store_model(&self, coming: Coming, described: Described) -> Result<Model> {
         let Described { dir, info, card, recommended } = described;
         let path = self.model_path(dir, &new_id("mdl")).await?;

@@ -98,14 +98,14 @@ impl Runs {
         let runs = self.compared_runs(query).await?;
         let group_by: Vec<String> = query.group_by.iter().map(|name| pointer(name)).collect();
         let whole = SeriesQuery { from_step: query.from_step, to_step: query.to_step, max_points: None };
-        let mut found = vec![false; group_by.len()];
+        let mut is_known = vec![false; group_by.len()];
         let mut groups: Vec<(ComparedGroup, Vec<Curve>)> = Vec::new();
         for run in runs {
             let spec = serde_json::to_value(self.store.job(&run.job_id).await?.spec);
             let spec = spec.map_err(|error| ServiceError::Internal(error.to_string()))?;
             let mut settings = Map::new();
-            for (found, name) in found.iter_mut().zip(&group_by) {
-                *found |= spec.pointer(name).is_some();
+            for (is_known, name) in is_known.iter_mut().zip(&group_by) {
+                *is_known |= spec.pointer(name).is_some();
                 settings.insert(name.clone(), spec.pointer(name).cloned().unwrap_or(Value::Null));
             }
             let points = self.store.metric_series(&run.id, &query.key, &whole).await?;
@@ -119,7 +119,7 @@ impl Runs {
                 groups.push((ComparedGroup { label, settings, runs: vec![run.id], points: Vec::new() }, vec![curve]));
             }
         }
-        if let Some(unknown) = found.iter().position(|found| !found) {
+        if let Some(unknown) = is_known.iter().position(|is_known| !is_known) {
             return Err(unknown_setting(&query.group_by[unknown]));
         }
         let buckets = Buckets::over(groups.iter().flat_map(|(_, curves)| curves), query.max_points);

@@ -156,12 +156,12 @@ fn told_apart(value: &str, present: &[String]) -> Vec<String> {
     let (mut keys, mut at) = (Vec::new(), 0);
     while at < pieces.len() {
         let longest = (at + 1..=pieces.len().min(at + 1 + MOST_COMMAS)).rev();
-        let found = longest.map(|end| (end, pieces[at..end].join(","))).find_map(|(end, joined)| {
+        let known_key = longest.map(|end| (end, pieces[at..end].join(","))).find_map(|(end, joined)| {
             let trimmed = joined.trim();
             let key = if known(&joined) { joined.as_str() } else { trimmed };
             known(key).then(|| (end, key.to_owned()))
         });
-        let (end, key) = found.unwrap_or_else(|| (at + 1, pieces[at].trim().to_owned()));
+        let (end, key) = known_key.unwrap_or_else(|| (at + 1, pieces[at].trim().to_owned()));
         if !key.is_empty() {
             keys.push(key);
         }

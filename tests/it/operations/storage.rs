@@ -147,7 +147,7 @@ async fn orphans_go_when_they_are_old() {
     for age in [Duration::ZERO, ORPHANS_STAY - Duration::from_secs(1)] {
         db.clock.advance(age);
         let looked = place.service.admin().remove_orphans(ORPHANS_STAY).await.unwrap();
-        assert_eq!((looked.found, looked.removed), (expected.iter().map(ToString::to_string).collect(), Vec::new()));
+        assert_eq!((looked.keys, looked.removed), (expected.iter().map(ToString::to_string).collect(), Vec::new()));
     }
     assert!(orphans.iter().all(|key| place.has(key)));
     db.clock.advance(Duration::from_secs(1));

@@ -19,16 +19,16 @@ pub(super) fn same(truth: &Answer, answer: &Answer) -> bool {
 /// Both sides of an equation, none where the text is something else.
 fn sides(text: &str) -> Option<(Expression, Expression)> {
     let mut depth = 0_i32;
-    let mut found = None;
+    let mut equals = None;
     for (at, c) in text.char_indices() {
         match c {
             '(' | '[' | '{' | SET_OPEN => depth += 1,
             ')' | ']' | '}' | SET_CLOSE => depth -= 1,
-            '=' if depth == 0 && found.is_none() && !text[..at].ends_with('!') => found = Some(at),
+            '=' if depth == 0 && equals.is_none() && !text[..at].ends_with('!') => equals = Some(at),
             '=' | '<' | '>' | ',' | ';' => return None,
             _ => {}
         }
     }
-    let at = found?;
+    let at = equals?;
     Some((parser::parse(text[..at].trim())?, parser::parse(text[at + 1..].trim())?))
 }

@@ -57,7 +57,7 @@ impl Parser<'_> {
         Some(node)
     }
 
-    /// The digits that repeat for ever: `\overline{3}`, `\bar{3}`, `\dot{3}`, `(3)`.
+    /// The digits that repeat forever: `\overline{3}`, `\bar{3}`, `\dot{3}`, `(3)`.
     fn repeating(&mut self) -> Option<String> {
         let start = self.position;
         let marked = ["\\overline", "\\bar", "\\dot"].iter().any(|mark| self.take(mark));

@@ -86,9 +86,9 @@ fn first(series: &[MetricSeries], key: &str) -> Option<f64> {
 /// A chart of the keys that the run has; none when it has none of them.
 fn draw((title, look, keys): &ChartPlan, series: &[MetricSeries]) -> Option<String> {
     let line = |(key, label): &(&str, &'static str)| {
-        let found = series.iter().find(|one| one.key == *key)?;
+        let wanted = series.iter().find(|one| one.key == *key)?;
         let points: Vec<(f64, f64)> =
-            found.points.iter().filter_map(|point| Some((point.step as f64, point.mean?))).collect();
+            wanted.points.iter().filter_map(|point| Some((point.step as f64, point.mean?))).collect();
         (!points.is_empty()).then_some(Line { label, points })
     };
     let lines: Vec<Line> = keys.iter().filter_map(line).collect();

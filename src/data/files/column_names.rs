@@ -1,4 +1,4 @@
-//! Which columns a data set has, and which of them hold what.
+//! Names of columns: those that a data set has, and the roles of usual names.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,43 +13,43 @@ use crate::domain::columns::Role;
 use crate::domain::dataset::DatasetLimits;
 use crate::domain::spec::Columns;
 
-/// Files and rows of each that are looked at. Parquet and tables name their columns at the beginning.
+/// Files, and rows of each, that are searched for names. Parquet and tables name their columns at the beginning.
 const FILES: usize = 64;
 const ROWS: usize = 64;
 /// Names that are kept.
 const NAMES: usize = 200;
 
-/// The names of a data set's columns; fields of objects as `column.field`. Files that cannot be read have none: whoever
-/// reads their rows tells.
+/// The names of a data set's columns; fields of objects as `column.field`. Files that cannot be read have none: reading
+/// their rows reports the error.
 pub(super) fn names(root: &Path, files: &[String], limits: &DatasetLimits) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
+    let mut names = BTreeSet::new();
     for name in files.iter().take(FILES) {
         let path = root.join(name);
         match kind(name) {
             Kind::Parquet => {
                 let file = ParquetFile::open(&path, &[], limits);
-                found.extend(file.iter().flat_map(|file| file.columns().iter().cloned()));
+                names.extend(file.iter().flat_map(|file| file.columns().iter().cloned()));
             }
             Kind::Table => {
                 let table = Table::open(&path, limits.row_bytes);
-                found.extend(table.iter().flat_map(|table| table.columns().iter().cloned()));
+                names.extend(table.iter().flat_map(|table| table.columns().iter().cloned()));
             }
             Kind::Lines => {
                 if let Ok(mut lines) = Lines::open(&path, limits.row_bytes, None) {
-                    sample(|| lines.next(), &mut found);
+                    sample(|| lines.next(), &mut names);
                 }
             }
             Kind::Array => {
                 if let Ok(mut elements) = Elements::open(&path, limits.row_bytes, None) {
-                    sample(|| elements.next(), &mut found);
+                    sample(|| elements.next(), &mut names);
                 }
             }
         }
-        if found.len() >= NAMES {
+        if names.len() >= NAMES {
             break;
         }
     }
-    found.into_iter().take(NAMES).collect()
+    names.into_iter().take(NAMES).collect()
 }
 
 /// Has the data file `name` a column for prompts?
@@ -61,15 +61,15 @@ pub(super) fn asks(root: &Path, name: &str, columns: &Columns, limits: &DatasetL
 
 fn sample<L>(
     mut next: impl FnMut() -> std::io::Result<Option<(L, Result<Row, String>)>>,
-    found: &mut BTreeSet<String>,
+    names: &mut BTreeSet<String>,
 ) {
     for _ in 0..ROWS {
         let Ok(Some((_, row))) = next() else { return };
         for (name, cell) in row.into_iter().flatten().take(NAMES) {
             if let Cell::Record(fields) = &cell {
-                found.extend(fields.iter().take(NAMES).map(|(field, _)| format!("{name}.{field}")));
+                names.extend(fields.iter().take(NAMES).map(|(field, _)| format!("{name}.{field}")));
             }
-            found.insert(name);
+            names.insert(name);
         }
     }
 }
