@@ -103,6 +103,6 @@ verify-attacks *names:
     cargo build --release
     ./scripts/verify-attacks --vgpo target/release/vgpo --out docs/attacks.md {{ names }}
 
-# Hostile inputs for every parser, for so many seconds; writes docs/fuzzing.md.
+# Hostile inputs for every parser, for a number of seconds; writes docs/fuzzing.md.
 verify-fuzz seconds="600":
     ./scripts/verify-fuzz {{ seconds }}

@@ -1,4 +1,4 @@
-//! How many verdicts a second the rewards give, beside exact match: `cargo bench --bench rewards`.
+//! How many verdicts a second the rewards give, next to exact match: `cargo bench --bench rewards`.
 //!
 //! Absolute figures say more about the machine than about the rewards; the ratio to exact match, taken in the same run, is
 //! what changes of the grader should be judged by.

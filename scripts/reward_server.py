@@ -83,7 +83,7 @@ def one_by_one(function, items, arguments):
     for item in items:
         try:
             out.append(as_item(item["id"], function(*arguments(item))))
-        except Exception:  # the function is somebody else's
+        except Exception:  # the function is not ours
             traceback.print_exc()
             out.append(as_item(item["id"], None))
     return out

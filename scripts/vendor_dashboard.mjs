@@ -1,7 +1,7 @@
 // Fetches the dashboard's libraries from npm and lays them into web/vendor as plain ES modules.
 //
-// Run it to take newer versions (change them below): `node scripts/vendor_dashboard.mjs`. Nobody else needs Node: the
-// result is committed. Bare imports are rewritten to files beside each other, so that no bundler and no import map is needed.
+// Run it to take newer versions (change them below): `node scripts/vendor_dashboard.mjs`. Nothing else needs Node: the
+// result is committed. Bare imports are rewritten to files in one folder, so that no bundler and no import map is needed.
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, writeFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -8,7 +8,7 @@ use vgpo::{Cli, PRODUCT_THREADS};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Threads of candle's element-wise operations; candle reads it once, so it must stand before the process starts.
+/// Threads of candle's element-wise operations; candle reads it once, so it must be set before the process starts.
 const ELEMENTWISE_THREADS: &str = "CANDLE_NUM_THREADS";
 /// Milliseconds until the allocator gives unused pages back. It gives back all that are unused at that moment, and
 /// faulting every buffer in again costs a fifth of an update: that should happen once in many steps.
@@ -42,7 +42,7 @@ fn restart_with_settled_threads(one_graph_per_core: bool) -> ExitCode {
     if std::env::var_os(PURGE_DELAY.0).is_none() {
         command.env(PURGE_DELAY.0, PURGE_DELAY.1);
     }
-    // Where it is not named, candle counts the machine's cores anew for every product.
+    // Without this setting, candle counts the machine's cores again for every product.
     if std::env::var_os(PRODUCT_THREADS).is_none() {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = if one_graph_per_core { 1 } else { cores };

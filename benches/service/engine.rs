@@ -1,4 +1,4 @@
-//! Requests over HTTP beside the same work without it: the bare engine, and one offline batch. Each figure is the median of
+//! Requests over HTTP, compared with the same work without it: the bare engine, and one offline batch. Each figure is the median of
 //! rounds that take turns, so that a slow minute hits all sides.
 
 use std::path::Path;
@@ -87,11 +87,11 @@ pub async fn measure(report: &mut Report) {
     );
     let what = "32 clients over HTTP, as a share of one offline batch of 32";
     report.row("engine", what, served / batch, "x", Bound::Least(0.9));
-    let what = "an answer with the map of every token, beside one without";
+    let what = "an answer with the map of every token, compared with one without";
     report.row("engine", what, median(&mut maps), "x", Bound::Most(1.2));
 }
 
-/// Seconds in which so many clients get an answer each, all at once.
+/// Seconds until this number of clients, all at once, have an answer each.
 async fn round(server: &Arc<Server>, clients: usize, next: &mut u64) -> f64 {
     let requests: Vec<Value> = (0..clients as u64).map(|client| request(*next + client)).collect();
     *next += clients as u64;

@@ -1,4 +1,4 @@
-//! What was measured, as a table beside what it is measured against.
+//! What was measured, as a table with its limits.
 
 use std::fmt::Write as _;
 use std::path::Path;

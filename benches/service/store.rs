@@ -49,7 +49,7 @@ async fn wide_run(name: &str, db: &Db, report: &mut Report) {
     store.complete(&leased.token, "finished").await.unwrap();
 }
 
-/// A history of 10,000 points beside 49 others.
+/// A history of 10,000 points among 49 others.
 async fn histories(name: &str, db: &Db, report: &mut Report) {
     let store = &*db.store;
     let leased = claimed(store, "w").await;

@@ -80,7 +80,7 @@ def stalled():
 
 
 def quiet(run, stall):
-    """The result of `run`, and whether nothing else ran beside it."""
+    """The result of `run`, and whether nothing else ran at the same time."""
     before, start = stalled(), time.perf_counter()
     result = run()
     wall = time.perf_counter() - start

@@ -46,7 +46,7 @@ def run(vgpo, *arguments, stdin=None):
 
 
 def fresh_picture(generator, width, height):
-    """Smooth waves with noise: a picture that nobody has prepared results for."""
+    """Smooth waves with noise: a picture without prepared results."""
     y, x = np.mgrid[0:height, 0:width]
     waves = [128 + 100 * np.sin(x / generator.uniform(5, 40) + y / generator.uniform(5, 40)) for _ in range(3)]
     pixels = np.stack(waves, axis=-1) + generator.normal(0, 8, (height, width, 3))

@@ -1,7 +1,7 @@
 //! Logs of jobs: one file of JSON lines a job, written while it runs and read at the same time.
 //!
 //! A line is one `write` at the end of the file, so a writer that is killed leaves at most its last line incomplete;
-//! readers pass over what is no line. Where hosts share no disk, the writer's host copies the file to the artifact
+//! readers skip what is not a line. Where hosts share no disk, the writer's host copies the file to the artifact
 //! store from time to time, and readers take the longer of the two.
 
 use std::fs::File;

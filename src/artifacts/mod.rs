@@ -102,7 +102,7 @@ pub trait ArtifactStore: Send + Sync {
     /// The keys directly below `prefix`, sorted.
     fn list(&self, prefix: &str) -> Result<Vec<String>, ArtifactError>;
     /// The keys directly below `prefix` with invisible files of writers that died. Those of a
-    /// writer at work are among them: ask only where there is none, or leave out what it writes.
+    /// running writer are among them: call it only where there is none, or leave out what it writes.
     fn leftovers(&self, prefix: &str) -> Result<Vec<String>, ArtifactError> {
         let _ = prefix;
         Ok(Vec::new())

@@ -179,7 +179,7 @@ fn on_large_stack<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     thread.join().map_err(|_| "the compute thread panicked".to_owned())
 }
 
-/// Prints a line; a reader that went away (`| head`) is no failure. Names may come from others: what a terminal would
+/// Prints a line; a reader that went away (`| head`) is not a failure. Names may come from others: what a terminal would
 /// obey is spelt out.
 fn say(line: impl std::fmt::Display) -> ExitCode {
     use std::io::Write as _;
@@ -225,8 +225,8 @@ fn logging(settings: &AppSettings) -> Result<Option<Traces>, String> {
     observe(settings, None)
 }
 
-/// The same for a worker, whose lines from information upward also go to the log of the job it runs, whatever the
-/// terminal is told.
+/// The same for a worker, whose lines from information upward also go to the log of the job it runs, whatever
+/// the terminal shows.
 fn worker_logging(job_log: crate::worker::JobLog, settings: &AppSettings) -> Result<Option<Traces>, String> {
     observe(settings, Some(job_log))
 }

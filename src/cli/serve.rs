@@ -158,7 +158,7 @@ impl Server {
     }
 }
 
-/// What the API stands on: keys, limits, what ships with the program, uploads that were cut off; and the end of old
+/// What the API needs: keys, limits, what ships with the program, uploads that were cut off; and the end of old
 /// results.
 async fn prepare_api(service: &Service) -> Result<(), String> {
     guarded(service).await?;

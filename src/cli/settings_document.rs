@@ -24,7 +24,8 @@ const PROGRAM: &str = "
 ## Program
 
 Flags go before environment variables, those before `vgpo.toml` (`--config`, `VGPO_CONFIG`), and that before defaults.
-`vgpo config show` prints what holds and where it came from. Secrets can be named by file: the variable with `_FILE` behind it.
+`vgpo config show` prints the value of every setting and where it came from. Secrets can be read from a file: append `_FILE` to the
+variable.
 
 | setting | environment | default | meaning |
 |---|---|---|---|

@@ -61,7 +61,7 @@ pub struct Shown {
     pub source: Source,
 }
 
-/// The program's settings, settled.
+/// The settings of the program, with every value decided.
 #[derive(Debug, Clone)]
 pub struct AppSettings {
     /// Folder of everything the program keeps.
@@ -72,7 +72,7 @@ pub struct AppSettings {
     pub port: u16,
     /// Where `/metrics` is served instead of at `host` and `port`; none: there.
     pub metrics_listen: Option<SocketAddr>,
-    /// Where traces go, e.g. `http://127.0.0.1:4318`; empty: nowhere.
+    /// Collector that traces are sent to, e.g. `http://127.0.0.1:4318`; empty: none.
     pub otlp_endpoint: String,
     /// How log lines are written.
     pub log_format: LogFormat,
@@ -80,15 +80,15 @@ pub struct AppSettings {
     pub retention: RetentionPolicy,
     /// Database address, e.g. `sqlite:./vgpo-data/vgpo.db`.
     pub database_url: String,
-    /// Is the database brought up to date at a start, or refused when it is not?
+    /// Migrate the database at a start? Otherwise one that is not up to date is refused.
     pub migrate: bool,
     /// Who may register models of the hub: admins, or users too.
     pub hub_models: Role,
     /// Where checkpoints and other files are kept, e.g. `file:./vgpo-data/artifacts` or `s3://bucket/prefix`.
     pub artifacts_url: String,
-    /// Bytes that may lie in the cache of files from `s3://…` beside those in use; 0: any number.
+    /// Most bytes of the cache of files from `s3://…`, besides those in use; 0: no limit.
     pub artifact_cache_bytes: u64,
-    /// How a store at `s3://…` is reached.
+    /// Access to a store at `s3://…`.
     pub s3: S3Settings,
     /// What this server does.
     pub roles: Roles,
@@ -98,36 +98,36 @@ pub struct AppSettings {
     pub engine_device: DeviceName,
     /// May a GPU serve and train at the same time?
     pub share_gpu: bool,
-    /// Where servers without an engine reach the engine of this one, e.g. `http://gpu-1:8080`; empty: what `host` and `port`
-    /// say, where this server is nothing but an engine.
+    /// Address under which servers without an engine reach the engine of this one, e.g. `http://gpu-1:8080`; empty: `host`
+    /// and `port`, where this server has the role `engine` only.
     pub advertise: String,
-    /// What servers and engines prove to each other that they belong together with; empty: no engine serves another server.
+    /// Secret that servers and engines share, which proves that they belong together; empty: no engine serves another server.
     pub engine_secret: String,
-    /// How their weights are held.
+    /// Number format of their weights in memory.
     pub engine_weights: WeightFormat,
-    /// Host names accepted beside loopback names and `host`.
+    /// Host names that are accepted besides loopback names and `host`.
     pub allowed_hosts: Vec<String>,
-    /// Origins that may write beside the server's own.
+    /// Origins that may write besides the server's own.
     pub allowed_origins: Vec<String>,
-    /// When an API key is asked for.
+    /// When an API key is required.
     pub auth: AuthMode,
     /// Hosts (`host`, or `host:port` for unusual ports) that images may be fetched from; empty: none.
     pub image_hosts: Vec<String>,
-    /// Hosts (`host` or `host:port`) that webhook rewards may ask; empty: none.
+    /// Hosts (`host` or `host:port`) that webhook rewards may call; empty: none.
     pub webhook_hosts: Vec<String>,
     /// Signs requests to webhooks; empty: they are not signed.
     pub webhook_secret: String,
-    /// Folders from which data sets may be registered where they lie; empty: none.
+    /// Folders from which data sets may be registered in place; empty: none.
     pub dataset_roots: Vec<PathBuf>,
-    /// Folders from which models may be registered where they lie; empty: none.
+    /// Folders from which models may be registered in place; empty: none.
     pub model_roots: Vec<PathBuf>,
     /// Address of the hub that models and data sets are fetched from.
     pub hf_endpoint: String,
-    /// Folder of what was fetched, in the layout of Hugging Face's own cache.
+    /// Folder of the files that were fetched, in the layout of Hugging Face's own cache.
     pub hf_cache: PathBuf,
-    /// Tells the hub who asks; empty: nobody in particular.
+    /// Access token for the hub; empty: anonymous requests.
     pub hf_token: String,
-    /// Bytes that a job may need; none: what its device has.
+    /// Most bytes that a job may need; none: the memory of its device.
     pub memory_limit: Option<u64>,
     /// Limits of projects.
     pub quotas: Quotas,
@@ -171,14 +171,14 @@ pub enum ConfigError {
         /// What is wrong and what is allowed.
         problem: String,
     },
-    /// A name nobody knows.
+    /// An unknown name.
     #[error("{file}: unknown setting `{key}`: {suggestion}")]
     Unknown {
         /// The settings file.
         file: String,
         /// The name.
         key: String,
-        /// What may have been meant.
+        /// The known name that it resembles.
         suggestion: String,
     },
     /// A file that cannot be read.
@@ -202,7 +202,7 @@ pub struct Sources<'a> {
 }
 
 impl AppSettings {
-    /// Settles every setting.
+    /// Decides the value of every setting.
     pub fn load(sources: &Sources<'_>) -> Result<Self, ConfigError> {
         let file = read_file(sources)?;
         let mut values = Vec::with_capacity(SETTINGS.len());
@@ -224,8 +224,8 @@ impl AppSettings {
         !here
     }
 
-    /// Folder of the logs of jobs: in the data folder, or with the artifacts where those lie in a folder of their own, which hosts
-    /// may share.
+    /// Folder of the logs of jobs: in the data folder, or next to the artifacts where those have a folder of their own, which
+    /// hosts may share.
     pub fn logs_dir(&self) -> PathBuf {
         let own = folder_of(&self.artifacts_url).filter(|folder| *folder != self.data_dir.join("artifacts"));
         own.unwrap_or(&self.data_dir).join("logs")
@@ -321,7 +321,7 @@ fn parsed<T: FromStr>(values: &[(&Setting, Found)], key: &str, wanted: &str) -> 
     value.trim().parse().map(Some).map_err(|_| fault(value))
 }
 
-/// Days; 0 keeps for ever.
+/// Days; 0: forever.
 fn retention(values: &[(&Setting, Found)]) -> Result<RetentionPolicy, ConfigError> {
     let days = |key: &str| -> Result<Option<u32>, ConfigError> {
         Ok(Some(number(values, key, 0, 36_500)? as u32).filter(|days| *days > 0))

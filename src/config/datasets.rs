@@ -14,10 +14,10 @@ const ROW_GROUP_BYTES: u64 = 256 << 20;
 pub const EVAL_SHARE: Kind = Kind::Number(Span::ClosedOpen(0.0, 1.0));
 /// Rows of one data set; each takes 32 bytes of an index.
 const ROWS: u64 = 50_000_000;
-/// What checks leave free on the disk.
+/// Bytes that checks leave free on the disk.
 const FREE_BYTES: u64 = 512 << 20;
 
-/// How rows are read and parted unless the upload says otherwise.
+/// How rows are read and split unless the upload says otherwise.
 pub fn settings() -> DatasetSettings {
     DatasetSettings {
         columns: job::default_columns(),

@@ -5,12 +5,12 @@ use crate::domain::method::{
     RowSplit, Schedule, SftSpec, Variant, VgpoSpec, VppoSpec,
 };
 
-/// A method that jobs and `/v1/score` know. What its settings may hold is in the table of fields.
+/// A method of jobs and `/v1/score`. The ranges of its settings are in the table of fields.
 #[derive(Debug, Clone, Copy)]
 pub struct Objective {
     /// The value of `method.type`.
     pub name: &'static str,
-    /// Its settings where nothing else is asked for.
+    /// Its default settings.
     pub defaults: fn(Variant) -> Method,
     /// Was it published with dynamic sampling?
     pub dynamic_sampling: bool,

@@ -1,6 +1,6 @@
-//! How many responses are held at a time: what the trainer keeps to, and what its memory is estimated from.
+//! How many responses are in memory at a time: the limits of the trainer, from which its memory is estimated.
 
-/// Rows of a rollout that decode together at most; more only costs memory.
+/// Most samples of a rollout that decode together; more only costs memory.
 pub const DECODED_ROWS: usize = 256;
-/// Responses that an evaluation holds at a time.
+/// Most responses that an evaluation holds at a time.
 pub const EVALUATED_RESPONSES: u64 = 512;

@@ -1,4 +1,4 @@
-//! How fast workers look, beat, retry and stop.
+//! Times of workers: polling, heartbeats, retries, stopping.
 
 use std::time::Duration;
 
@@ -7,17 +7,17 @@ use crate::domain::job::LONGEST_RETRY_PAUSE;
 /// Times of the worker and of its supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WorkerTimings {
-    /// An idle worker looks for a job this often.
+    /// An idle worker polls for a job this often.
     pub poll: Duration,
-    /// A lease holds this long without a heartbeat.
+    /// A lease expires this long after its last heartbeat.
     pub lease_ttl: Duration,
-    /// A busy worker extends its lease, and hears of a cancel or a pause, this often.
+    /// Interval of heartbeats, by which a busy worker extends its lease and learns of a cancel or a pause.
     pub heartbeat: Duration,
-    /// A worker tells that it is alive this often.
+    /// A worker reports that it is alive this often.
     pub presence: Duration,
     /// Metrics wait at most this long to be written together.
     pub flush: Duration,
-    /// Pause before the second attempt after an error that may pass; doubles with every further one.
+    /// Pause before the second attempt after a temporary error; doubles with every further one.
     pub retry_first: Duration,
     /// Longest such pause.
     pub retry_most: Duration,
@@ -25,19 +25,19 @@ pub struct WorkerTimings {
     pub restart_first: Duration,
     /// Longest such pause; a process that lived this long begins with the first pause again.
     pub restart_most: Duration,
-    /// A worker that was asked to stop has this long to save its job; then it gives the job back as it stands.
+    /// A worker that was asked to stop has this long to save its job; then it returns the job to the queue as it is.
     pub stop_grace: Duration,
-    /// A worker that lost its parent has this long to give its job back.
+    /// A worker that lost its parent process has this long to return its job to the queue.
     pub orphan_grace: Duration,
 }
 
-/// [`WorkerTimings::stop_grace`] where nobody says otherwise.
+/// The default of [`WorkerTimings::stop_grace`].
 pub const GRACE: Duration = Duration::from_mins(2);
-/// A supervised worker that has not ended so long after its grace is killed.
+/// A supervised worker that has not ended this long after its grace is killed.
 const KILL_AFTER: Duration = Duration::from_secs(5);
 
 impl WorkerTimings {
-    /// The usual times with another grace.
+    /// The default times with another grace.
     pub fn with_grace(seconds: u64) -> Self {
         Self { stop_grace: Duration::from_secs(seconds), ..Self::default() }
     }

@@ -184,7 +184,7 @@ impl From<&ApiKey> for Caller {
 /// The project whose limits hold for every project without limits of its own.
 pub const ANY_PROJECT: &str = "*";
 
-/// How much of a project may be at work at the same time.
+/// Jobs and GPUs of a project that may run at the same time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProjectQuota {
     /// The project; [`ANY_PROJECT`] for those that are not named.
@@ -195,7 +195,7 @@ pub struct ProjectQuota {
     pub gpus: Option<u32>,
 }
 
-/// How much of a project is at work.
+/// Running jobs and GPUs of a project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProjectLoad {
     /// Jobs that workers hold.

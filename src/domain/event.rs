@@ -35,7 +35,7 @@ pub struct Event {
 pub mod kind {
     /// A job changed its state: [`super::JobChanged`].
     pub const JOB: &str = "job";
-    /// A job waits because its project has as many jobs at work as it may: [`super::JobWaiting`].
+    /// A job waits because its project already runs as many jobs as it may: [`super::JobWaiting`].
     pub const JOB_WAITING: &str = "job.waiting";
     /// People changed a job's priority or labels: [`super::JobUpdated`].
     pub const JOB_UPDATED: &str = "job.updated";

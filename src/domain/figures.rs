@@ -1,4 +1,4 @@
-//! Figures of the queue and of running jobs, for those who watch the program at work.
+//! Figures of the queue and of running jobs, for monitoring.
 
 use std::collections::BTreeMap;
 

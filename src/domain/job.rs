@@ -214,7 +214,7 @@ impl JobState {
         })
     }
 
-    /// Is asking `action` once more a repeat, where it was the last thing asked? It led to this state or to one behind
+    /// Is asking for `action` once more a repeat, where it was the last request? It led to this state or to one after
     /// it.
     pub fn repeats(self, action: JobAction) -> bool {
         let begun = matches!(self, Self::Queued | Self::Running);
@@ -289,7 +289,7 @@ impl std::fmt::Display for JobAction {
     }
 }
 
-/// What a worker is told when it sends a heartbeat.
+/// The answer to a heartbeat of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
     /// Continue.

@@ -37,7 +37,7 @@ const UNIT: Kind = Kind::Number(Span::Closed(0.0, 1.0));
 const DIRECTION: Kind = Kind::Choice { allowed: &["higher", "lower"], later: &[] };
 const UNIT_OPEN: Kind = Kind::Number(Span::ClosedOpen(0.0, 1.0));
 
-/// Every setting of a job; those of `/method` that belong to some methods only are told apart by [`applies`].
+/// Every setting of a job; for those of `/method`, [`applies`] says which methods have them.
 pub const FIELDS: &[Field] = &[
     field("/name", Kind::Name { max: 200 }),
     field("/model", Kind::Text { max: 500 }),

@@ -41,7 +41,7 @@ pub struct MetricInfo {
     pub description: &'static str,
     /// Whether higher or lower is better.
     pub better: Better,
-    /// The short name of a metric by which runs are told apart at a glance: lists, logs and progress show these. Null for all
+    /// The short name of a headline metric, which lists, logs and progress lines show. Null for all
     /// others.
     pub headline: Option<&'static str>,
 }

@@ -22,7 +22,7 @@ pub enum ModelState {
     Downloading,
     /// It is registered: jobs and `/generate` can use it.
     Ready,
-    /// It did not come; the reason is told.
+    /// Its download or check failed; there is a reason.
     Failed,
 }
 

@@ -18,7 +18,7 @@ pub const RESERVED: [&str; 4] = [SCHEME, CHECKPOINT, RUN, JOB];
 pub const MAX_NAME: usize = 200;
 
 /// What names a model. A database of an earlier program may hold a model whose name has a reserved beginning, so
-/// whoever has models at hand looks among them for the whole text first.
+/// callers look for a model with the whole text as its name first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ModelReference {
     /// `hf:org/name`, `hf:org/name@revision`: the model that was registered from this repository.

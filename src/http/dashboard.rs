@@ -1,7 +1,7 @@
 //! The dashboard: the files of `web/`, carried by the program itself.
 //!
 //! `/` is one page; its files are under `/ui/{version}/`, where the version is a hash over all of them: browsers may keep
-//! them for ever, and a new program is a new address.
+//! them forever, and a new program has new addresses.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The outermost layer: every request has an id, every error is a problem, nothing hangs for ever.
+//! The outermost layer: every request has an id, every error is a problem, nothing hangs forever.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -11,7 +11,7 @@ use super::problem::Problem;
 
 const NAME: &str = "keys";
 
-/// The values of every `keys` of a query, as they were sent. They are taken out of the query: what is behind it sees
+/// The values of every `keys` of a query, as they were sent. They are taken out of the query: later extractors see
 /// the rest.
 #[derive(Debug)]
 pub struct Keys(pub Vec<String>);

@@ -137,7 +137,7 @@ impl Problem {
         self
     }
 
-    /// With a member of its own: a text, or a list of which the first entries are told.
+    /// With a member of its own: a text, or a list of which the first entries are kept.
     #[must_use]
     pub fn with(mut self, name: &'static str, mut value: Value) -> Self {
         if let Value::Array(entries) = &mut value {

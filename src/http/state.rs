@@ -1,4 +1,4 @@
-//! What every handler can reach: the service on behalf of whoever asks, and what all requests share.
+//! What every handler can reach: the service on behalf of the caller, and what all requests share.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub struct AppState {
     bodies: Arc<Budget>,
     /// Live streams by key.
     pub(super) streams: Streams,
-    /// The service on behalf of whoever asks; before they are known, of nobody.
+    /// The service on behalf of the caller; before the caller is known, of no user.
     pub(super) service: Service,
 }
 

@@ -35,7 +35,7 @@ pub struct Dropped {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConvertError {
     /// No YAML.
-    #[error("it is no YAML: {0}")]
+    #[error("it is not valid YAML: {0}")]
     Yaml(String),
     /// YAML of another shape.
     #[error("it must be a mapping with `data`, `algorithm`, `worker` and `trainer`")]

@@ -50,26 +50,26 @@ pub(super) const DROPPED: &[(&str, &str)] = &[
     ("worker.actor.offload*", "one process trains on one device"),
     ("worker.actor.model.enable_gradient_checkpointing", "a matter of memory alone"),
     ("worker.actor.model.trust_remote_code", "no code of a model folder is ever run"),
-    ("worker.actor.model.tokenizer_path", "the tokenizer lies in the model folder"),
-    ("worker.actor.model.override_config*", "the configuration lies in the model folder"),
+    ("worker.actor.model.tokenizer_path", "the tokenizer is in the model folder"),
+    ("worker.actor.model.override_config*", "the configuration is in the model folder"),
     ("worker.actor.optim.strategy", "AdamW in 32-bit floats"),
     ("worker.actor.optim.min_lr_ratio", "a cosine falls to 5% of the peak"),
     ("worker.rollout.val_override_config*", "evaluation is greedy, one response a row"),
     ("worker.rollout.*", "sampling runs in the trainer's own process"),
     ("worker.ref*", "the reference model runs in the trainer's own process"),
     ("worker.critic*", "none of the methods has a critic"),
-    ("worker.reward.reward_type", "rewards are told apart by `reward.type`"),
-    ("worker.reward*", "write the reward as `reward`; one of your own runs behind `\"type\": \"webhook\"`"),
+    ("worker.reward.reward_type", "the kind of a reward is `reward.type`"),
+    ("worker.reward*", "write the reward as `reward`; call your own function with `\"type\": \"webhook\"`"),
     ("trainer.logger", "metrics are in the database: dashboard, API, `vgpo runs`"),
     ("trainer.nnodes", "one process trains on one device; several jobs run side by side"),
     ("trainer.n_gpus_per_node", "one process trains on one device; several jobs run side by side"),
     ("trainer.critic_warmup", "none of the methods has a critic"),
     ("trainer.val_only", "`\"method\": {\"type\": \"eval\"}` evaluates without training"),
     ("trainer.val_generations_to_log", "`log_samples_every` says how often samples are kept"),
-    ("trainer.save_model_only", "checkpoints always hold the optimizer, so that a run can go on"),
+    ("trainer.save_model_only", "checkpoints always hold the optimizer, so that a run can resume"),
     ("trainer.save_checkpoint_path", "checkpoints are kept by the server"),
-    ("trainer.load_checkpoint_path", "name a checkpoint as `model`, or go on with a run: `vgpo runs continue`"),
-    ("trainer.find_last_checkpoint", "an interrupted job always goes on from its last checkpoint"),
+    ("trainer.load_checkpoint_path", "name a checkpoint as `model`, or continue a run: `vgpo runs continue`"),
+    ("trainer.find_last_checkpoint", "an interrupted job always resumes from its last checkpoint"),
     ("trainer.ray_timeline", "there is no Ray"),
 ];
 
@@ -207,7 +207,7 @@ fn named(pointer: &'static str, name: &str) -> Rule {
     if name.is_empty() { Nothing } else { Set(pointer, json!(name)) }
 }
 
-/// 0 stands for "only at the end", -1 for it there.
+/// 0 means "only at the end", as -1 does there.
 fn every(settings: &Settings, key: &str) -> Value {
     json!(settings.get(key).as_u64().unwrap_or(0))
 }
@@ -259,7 +259,7 @@ fn filter(settings: &Settings) -> Rule {
     Set("/rollout/filter", json!({"metric": metric, "low": low, "high": high, "max_tries": max_tries}))
 }
 
-/// Their example rewards for mathematics; one of somebody's own cannot be read.
+/// Their example rewards for mathematics; other reward functions cannot be converted.
 fn reward(settings: &Settings) -> Rule {
     let name = settings.text("worker.reward.reward_function");
     let (file, function) = name.rsplit_once(':').unwrap_or((&name, "compute_score"));
@@ -270,7 +270,7 @@ fn reward(settings: &Settings) -> Rule {
             let parts = json!([{"weight": 0.9, "reward": math}, {"weight": 0.1, "reward": format}]);
             Set("/reward", json!({"type": "weighted", "parts": parts}))
         }
-        _ => Drop("write the reward as `reward`; one of your own runs behind `\"type\": \"webhook\"`".to_owned()),
+        _ => Drop("write the reward as `reward`; call your own function with `\"type\": \"webhook\"`".to_owned()),
     }
 }
 

@@ -132,7 +132,7 @@ impl Dataset for Forgetful {
     }
 }
 
-/// Passes everything on and remembers where the newest checkpoint lies.
+/// Passes everything on and remembers the path of the newest checkpoint.
 struct LastCheckpoint<'a> {
     inner: &'a mut dyn RunSink,
     dir: Option<PathBuf>,

@@ -1,4 +1,4 @@
-//! Vision pre-training: a throw-away linear head on the image tokens names the digit whose cell each token lies in.
+//! Vision pre-training: a throw-away linear head on the image tokens names the digit whose cell each token is in.
 
 use std::sync::Arc;
 

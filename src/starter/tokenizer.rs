@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::train::error::{TrainError, file_error};
 
-/// Qwen's control tokens, in the order of their ids behind the words.
+/// Qwen's control tokens, in the order of their ids after the words.
 pub const SPECIAL: [&str; 8] = [
     "<unk>",
     "<|endoftext|>",

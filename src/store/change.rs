@@ -1,4 +1,4 @@
-//! What a change of a job's state comes to, before any database writes it.
+//! Changes of a job's state: which columns and which event follow from one, whatever the database.
 
 use std::borrow::Cow;
 
@@ -12,13 +12,13 @@ use crate::domain::job::{Job, JobState, LeaseToken, Transition};
 use crate::domain::run::Run;
 use crate::store::error::{Result, StoreError};
 
-/// A change of state and what comes with it.
+/// A change of state with its circumstances.
 pub(super) struct Change<'a> {
     /// What happens.
     pub transition: Transition,
     /// Why, for people.
     pub reason: Cow<'a, str>,
-    /// Who takes the job and until when; a lease ends with every state that has none.
+    /// The worker that takes the job, and the end of its lease; a lease ends with every state that has none.
     pub lease: Option<(&'a str, i64)>,
     /// Attempts used from now on; none: as before.
     pub attempts_used: Option<u32>,
@@ -33,7 +33,7 @@ impl<'a> Change<'a> {
     }
 
     /// Takes a job from its worker after a failure: back to the queue, or failed when that was the last attempt. A
-    /// job that was to be paused or cancelled is, without looking at its attempts.
+    /// job with a pending pause or cancel is paused or cancelled, whatever its attempts.
     pub(super) fn put_back(job: &Job, reason: &'a str, not_before: Option<i64>) -> Self {
         if job.state == JobState::Running && job.attempts_used >= job.max_attempts {
             let reason = format!("{reason} (attempt {} of {})", job.attempts_used, job.max_attempts);
@@ -43,7 +43,7 @@ impl<'a> Change<'a> {
     }
 }
 
-/// The columns of a job that a change writes, and the event that tells of it.
+/// The columns of a job that a change writes, and its event.
 pub(super) struct Outcome<'a> {
     /// The new state.
     pub to: JobState,
@@ -53,13 +53,13 @@ pub(super) struct Outcome<'a> {
     pub attempts_used: u32,
     /// Worker and end of the lease.
     pub lease: Option<(&'a str, i64)>,
-    /// What people asked for, if they did.
+    /// The pending request of a user, if any.
     pub asked: Option<&'static str>,
-    /// What is told.
+    /// The event.
     pub event: NewEvent,
 }
 
-/// Applies the table of states. `IllegalAction` for an action that somebody asked for, `Conflict` for anything else
+/// Applies the table of states. `IllegalAction` for an action of a user, `Conflict` for anything else
 /// that the table forbids.
 pub(super) fn decide<'a>(job: &'a Job, change: &Change<'a>) -> Result<Outcome<'a>> {
     let Some(to) = job.state.can(change.transition) else {
@@ -182,7 +182,7 @@ pub(super) fn taken(name: &str) -> StoreError {
     StoreError::Conflict(format!("the name `{name}` is taken; choose another one"))
 }
 
-/// Only a data set on its way in changes: what somebody else has made of it in the meantime stays.
+/// Only a data set that is being uploaded or checked changes: what another process has made of it in the meantime stays.
 pub(super) fn refuse_settled(dataset: &DatasetRecord) -> Result<()> {
     if matches!(dataset.state, DatasetState::Uploading | DatasetState::Validating) {
         return Ok(());

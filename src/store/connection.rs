@@ -29,7 +29,7 @@ const CLOSE: Duration = Duration::from_secs(30);
 
 /// A kind of database.
 pub(super) trait Dialect: Database {
-    /// Ends the transaction of a connection without keeping anything of it.
+    /// The statement that rolls back the transaction of a connection.
     fn roll_back(connection: &mut Self::Connection) -> BoxFuture<'_, sqlx::Result<()>>;
 }
 
@@ -112,7 +112,7 @@ impl<DB: Dialect> Debug for Pool<DB> {
 pub(super) struct Write<DB: Dialect> {
     link: Link<DB>,
     deadline: Duration,
-    /// Did a statement fail? SQLite would go on outside of the transaction.
+    /// Did a statement fail? SQLite would continue outside of the transaction.
     failed: bool,
 }
 
@@ -122,7 +122,7 @@ impl<DB: Dialect> Write<DB> {
         self.link.connection()
     }
 
-    /// Makes it last.
+    /// Commits it.
     pub(super) async fn commit(mut self) -> sqlx::Result<()>
     where
         for<'a> &'a mut DB::Connection: Executor<'a, Database = DB>,
@@ -160,7 +160,7 @@ struct Link<DB: Dialect> {
     connection: Option<PoolConnection<DB>>,
     outage: Arc<Outage>,
     in_transaction: bool,
-    /// Is an answer due? Still so when it is dropped where nobody waited for the answer.
+    /// Is an answer pending? Still so when the connection is dropped before the answer came.
     asking: bool,
     broken: bool,
 }
@@ -170,7 +170,7 @@ impl<DB: Dialect> Link<DB> {
         self.connection.as_deref_mut().ok_or(sqlx::Error::PoolClosed)
     }
 
-    /// The connection, for one statement, whose answer [`hear`](Self::hear) is told.
+    /// The connection, for one statement, whose answer goes to [`hear`](Self::hear).
     fn ask(&mut self) -> sqlx::Result<&mut DB::Connection> {
         self.asking = true;
         self.connection()
@@ -194,19 +194,19 @@ impl<DB: Dialect> Drop for Link<DB> {
                 let (unsettled, outage) = (self.in_transaction, Arc::clone(&self.outage));
                 runtime.spawn(give_back(connection, unsettled, outage));
             }
-            // Without a word: whoever is at the other end would not answer.
+            // Without closing it properly: the other end would not answer.
             _ => drop(connection.detach()),
         }
     }
 }
 
-/// Gives a connection back to its pool, behind its transaction; throws it away where that does not succeed soon.
+/// Returns a connection to its pool after its transaction; drops it where that does not succeed soon.
 async fn give_back<DB: Dialect>(mut connection: PoolConnection<DB>, unsettled: bool, outage: Arc<Outage>) {
     if unsettled && timed(SETTLE, DB::roll_back(&mut connection)).await.is_err() {
         drop(connection.detach());
         return;
     }
-    // The pool asks for a sign of life, and would wait for it without end.
+    // The pool pings the connection, and would wait for the answer without a limit.
     if tokio::time::timeout(SETTLE, connection.return_to_pool()).await.is_err() {
         outage.begin();
     }
@@ -217,12 +217,12 @@ async fn timed<T>(limit: Duration, answer: impl Future<Output = sqlx::Result<T>>
     tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| Err(sqlx::Error::Io(late())))
 }
 
-/// What a statement comes to, part by part.
-type Found<DB> = Either<<DB as Database>::QueryResult, <DB as Database>::Row>;
+/// The parts of a statement's result.
+type Part<DB> = Either<<DB as Database>::QueryResult, <DB as Database>::Row>;
 
 fn parts<'e, DB: Dialect>(
-    all: impl Future<Output = sqlx::Result<Vec<Found<DB>>>> + Send + 'e,
-) -> BoxStream<'e, sqlx::Result<Found<DB>>> {
+    all: impl Future<Output = sqlx::Result<Vec<Part<DB>>>> + Send + 'e,
+) -> BoxStream<'e, sqlx::Result<Part<DB>>> {
     stream::once(all).map_ok(|all| stream::iter(all.into_iter().map(Ok))).try_flatten().boxed()
 }
 
@@ -233,15 +233,15 @@ where
 {
     type Database = DB;
 
-    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, sqlx::Result<Found<DB>>>
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, sqlx::Result<Part<DB>>>
     where
         'c: 'e,
         E: 'q + Execute<'q, DB>,
     {
         parts::<DB>(async move {
             let mut link = self.link().await?;
-            let found = timed(self.deadlines.read, link.ask()?.fetch_many(query).try_collect()).await;
-            link.hear(found)
+            let result = timed(self.deadlines.read, link.ask()?.fetch_many(query).try_collect()).await;
+            link.hear(result)
         })
     }
 
@@ -252,8 +252,8 @@ where
     {
         Box::pin(async move {
             let mut link = self.link().await?;
-            let found = timed(self.deadlines.read, link.ask()?.fetch_optional(query)).await;
-            link.hear(found)
+            let result = timed(self.deadlines.read, link.ask()?.fetch_optional(query)).await;
+            link.hear(result)
         })
     }
 
@@ -276,15 +276,15 @@ where
 {
     type Database = DB;
 
-    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, sqlx::Result<Found<DB>>>
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, sqlx::Result<Part<DB>>>
     where
         'c: 'e,
         E: 'q + Execute<'q, DB>,
     {
         parts::<DB>(async move {
             let limit = self.deadline;
-            let found = timed(limit, self.ask()?.fetch_many(query).try_collect()).await;
-            self.hear(found)
+            let result = timed(limit, self.ask()?.fetch_many(query).try_collect()).await;
+            self.hear(result)
         })
     }
 
@@ -295,8 +295,8 @@ where
     {
         Box::pin(async move {
             let limit = self.deadline;
-            let found = timed(limit, self.ask()?.fetch_optional(query)).await;
-            self.hear(found)
+            let result = timed(limit, self.ask()?.fetch_optional(query)).await;
+            self.hear(result)
         })
     }
 

@@ -40,10 +40,10 @@ pub enum StoreError {
         kind: &'static str,
         /// Its id.
         id: String,
-        /// Who needs it.
+        /// What needs it.
         holders: Vec<String>,
     },
-    /// The caller may not do that; says what would be needed.
+    /// The caller may not do that; the text says which role is needed.
     #[error("{0}")]
     Forbidden(String),
     /// A value cannot be stored because it contradicts another record.
@@ -107,7 +107,7 @@ fn may_pass(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Is the connection of no use any more? SQLite rolls a transaction back by itself where its machine fails.
+/// Is the connection unusable? SQLite rolls a transaction back by itself where its machine fails.
 pub(super) fn breaks_connection(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::WorkerCrashed => true,
@@ -118,7 +118,7 @@ pub(super) fn breaks_connection(error: &sqlx::Error) -> bool {
     }
 }
 
-/// The database's machine has run out of something, or its disk fails: it may be well again later.
+/// The database's machine has run out of something, or its disk fails: both may be temporary.
 ///
 /// Postgres: insufficient resources (class 53: disk full, out of memory, too many connections), system error (class
 /// 58). SQLite, whose extended codes hold the plain one in the lowest byte: out of memory (7), read-only (8), I/O

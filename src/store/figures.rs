@@ -19,7 +19,7 @@ pub(super) fn add_jobs(figures: &mut Figures, row: &impl Record) -> Result<()> {
     Ok(())
 }
 
-/// A row of `counters`; those of a later program are passed over.
+/// A row of `counters`; those of a later program are skipped.
 pub(super) fn add_counter(figures: &mut Figures, row: &impl Record) -> Result<()> {
     let name = text(row, "name")?;
     if let Some(how) = LeaseLoss::ALL.into_iter().find(|how| lost_leases(*how) == name) {

@@ -54,7 +54,7 @@ pub(super) fn push_tag<DB>(
     query.push(")");
 }
 
-/// Newest first behind the page's cursor, and one entry more than wanted.
+/// Newest first after the page's cursor, and one entry more than wanted.
 pub(super) fn push_page<DB>(query: &mut QueryBuilder<DB>, column: &str, page: &Page)
 where
     DB: Database,

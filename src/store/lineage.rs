@@ -1,4 +1,4 @@
-//! Where runs come from and go on to, before any database writes it.
+//! How jobs start from runs and continue them, whatever the database.
 
 use crate::domain::job::{Job, NewJob};
 use crate::domain::model_reference::{ModelReference, RunCheckpoint};
@@ -29,7 +29,7 @@ pub(super) fn awaited(model: &str) -> Option<Awaited> {
     Some(Awaited { maker, by_job, column })
 }
 
-/// The job that goes on with a run up to step `steps`: what the last one was, without what held that one back.
+/// The job that continues a run up to step `steps`: the settings of the last one, without its early stop.
 pub(super) fn continued(
     before: &Job,
     steps: u64,
@@ -37,14 +37,13 @@ pub(super) fn continued(
     base_model: Option<String>,
 ) -> Result<NewJob> {
     let Some(mut spec) = before.spec.known().cloned() else {
-        let problem =
-            format!("job `{}` was stored by a later program: only that one can go on with its run", before.id);
+        let problem = format!("job `{}` was stored by a later program: only that one can continue its run", before.id);
         return Err(StoreError::Conflict(problem));
     };
     (spec.steps, spec.after, spec.not_before) = (steps, None, None);
     let mut origins = before.origins.clone();
     origins["/steps"] = "request".into();
-    // Whoever asks for more steps wants them, although the run may have stopped early.
+    // A request for more steps means all of them, although the run may have stopped early.
     if spec.early_stop.take().is_some() {
         if let Some(origins) = origins.as_object_mut() {
             origins.retain(|pointer, _| !pointer.starts_with("/early_stop/"));

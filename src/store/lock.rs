@@ -1,7 +1,7 @@
 //! What a write locks before it decides, beyond the rows that it reads and changes.
 //!
 //! Locks are taken in one order (job, run, checkpoint; a job before the jobs that wait for it), so that transactions
-//! queue up after each other instead of blocking each other for ever. A database where one transaction writes at a
+//! queue up after each other instead of blocking each other forever. A database where one transaction writes at a
 //! time needs none of them.
 
 /// Something that one transaction at a time decides upon.

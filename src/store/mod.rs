@@ -74,7 +74,7 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
 }
 
-/// What a worker is told whose job is in this state.
+/// The answer to the heartbeat of a worker whose job is in this state.
 fn wanted(state: &str) -> Wanted {
     match JobState::from_name(state) {
         Some(JobState::Cancelling) => Wanted::Cancel,

@@ -1,4 +1,4 @@
-//! What a batch of metrics comes to, before any database writes it.
+//! A batch of metrics as rows, whatever the database.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,7 +9,7 @@ use crate::store::change::{event_data, leased_event};
 use crate::store::error::Result;
 use crate::store::rows;
 
-/// What a batch tells about one key.
+/// The entries of a batch for one key.
 pub(super) struct KeySummary {
     /// The newest step that has it.
     pub last_step: u64,
@@ -76,7 +76,7 @@ pub(super) fn point(numbers: [i64; 4], value: Option<f64>, nonfinite: Option<Str
     })
 }
 
-/// A value as databases keep it: what is not finite is null (its name stands beside it).
+/// A value as databases keep it: one that is not finite is null (another column has its name).
 pub(super) fn finite(value: f64) -> Option<f64> {
     value.is_finite().then_some(value)
 }

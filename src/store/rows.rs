@@ -112,7 +112,7 @@ fn sweep_point(row: &impl Record) -> Result<Option<SweepPoint>> {
     Ok(Some(SweepPoint { id, settings: json(row, "sweep_point")? }))
 }
 
-/// What is at work in a project, and how much may be.
+/// The running jobs and GPUs of a project, and their limits.
 pub(super) fn project_load(row: &impl Record) -> Result<ProjectLoad> {
     Ok(ProjectLoad {
         running: count(row, "running")?,
@@ -319,7 +319,7 @@ pub(super) fn worker(row: &impl Record) -> Result<WorkerRecord> {
     })
 }
 
-/// A data set on its way in, with its server.
+/// A data set that is being uploaded or checked, with its server.
 pub(super) fn dataset_holder(row: &impl Record) -> Result<DatasetHolder> {
     Ok(DatasetHolder {
         dataset_id: text(row, "dataset_id")?,

@@ -2,14 +2,14 @@
 //! with it.
 //!
 //! Migrations expand first and contract later: a new column or table comes with one release, what it replaces goes
-//! with a later one. A database that was only expanded is still good for the program before: the new release runs
-//! beside it.
+//! with a later one. A database that was only expanded still works with the program before: the new release runs next
+//! to it.
 
 use sha2::{Digest as _, Sha256};
 
 use crate::store::error::{Result, StoreError};
 
-/// The first version whose programs know that a later one may be good for them.
+/// The first version whose programs know that they may work with a later one.
 const FIRST_TOLERANT: i64 = 5;
 /// Migrations that contract: their version, and the oldest version whose programs can work with the database
 /// afterwards. Those that are not listed only expand.
@@ -21,7 +21,7 @@ pub enum Migrations {
     /// Bring it up to date.
     #[default]
     Apply,
-    /// Only look: a database that is not up to date is refused.
+    /// Only check: a database that is not up to date is refused.
     Check,
 }
 
@@ -66,7 +66,7 @@ const fn step(version: i64, name: &'static str, text: &'static str) -> Migration
     Migration { version, name, text }
 }
 
-/// A migration that a database has seen.
+/// A migration that was applied to a database.
 pub(super) struct Applied {
     /// Its number.
     pub version: i64,
@@ -74,7 +74,7 @@ pub(super) struct Applied {
     pub name: String,
     /// Hash of its statements.
     pub sha256: String,
-    /// The oldest version whose programs can work with it; none where nobody said so.
+    /// The oldest version whose programs can work with it; none where that was not recorded.
     pub oldest: Option<i64>,
 }
 
@@ -113,7 +113,7 @@ pub(super) fn refuse_pending(pending: &[Migration]) -> Result<()> {
     )))
 }
 
-/// The oldest version whose programs can work with a database that has seen `version`.
+/// The oldest version whose programs can work with a database at `version`.
 pub(super) fn oldest(version: i64) -> i64 {
     let contracted = CONTRACTIONS.iter().filter(|(contraction, _)| *contraction <= version);
     contracted.map(|(_, oldest)| *oldest).max().unwrap_or(FIRST_TOLERANT).min(version)
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn later_migrations_are_fine_where_they_say_so() {
         let missing = |applied: &[Applied]| {
-            pending(KNOWN, applied).map(|found| found.iter().map(|m| m.version).collect::<Vec<_>>())
+            pending(KNOWN, applied).map(|steps| steps.iter().map(|m| m.version).collect::<Vec<_>>())
         };
         assert_eq!(missing(&[]).unwrap(), [1, 2]);
         assert_eq!(missing(&[applied(1, "A", None)]).unwrap(), [2]);

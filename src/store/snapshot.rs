@@ -1,4 +1,4 @@
-//! Copies of a whole database at one moment: taken while others write, and put back into an empty place.
+//! Copies of a whole database at one moment: taken while others write, and restored into an empty place.
 
 use std::path::Path;
 
@@ -36,7 +36,7 @@ pub struct Snapshot {
     pub checkpoints: Vec<(String, Manifest)>,
 }
 
-/// Where an address leads.
+/// The database that an address names.
 enum Target<'a> {
     Sqlite(&'a Path),
     Postgres(&'a str),
@@ -71,7 +71,7 @@ pub async fn is_absent(url: &str, kind: DatabaseKind) -> Result<bool> {
     }
 }
 
-/// Puts a copy back: whole, or not at all.
+/// Restores a copy, whole or not at all.
 pub async fn put_back(url: &str, file: &Path) -> Result<()> {
     match target(url)? {
         Target::Sqlite(path) => sqlite::snapshot::put_back(path, file).await,

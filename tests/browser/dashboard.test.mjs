@@ -127,7 +127,7 @@ test('the playground answers an example, then a dropped image', async () => {
   await page.getByRole('textbox', { name: 'Question' }).press('Enter');
   await answer.getByText('84x84').waitFor();
   await answer.getByText('most attended quarter').waitFor();
-  await page.getByLabel('Beside it').selectOption(`${first.run_id}@best`);
+  await page.getByLabel('Comparison').selectOption(`${first.run_id}@best`);
   await page.getByRole('article').nth(1).getByText('most attended quarter').waitFor();
   await page.getByRole('button', { name: 'Draw' }).click();
   const pad = page.getByRole('img', { name: /Drawing pad/ });

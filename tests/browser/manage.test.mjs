@@ -1,4 +1,4 @@
-// What people do with what a run left: look closer, rename, serve, go on, delete.
+// What people do with a finished run: look closer, rename, serve, continue, delete.
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
 import { accessible, Browser, Server } from './harness.mjs';
@@ -79,7 +79,7 @@ test('a checkpoint is served under a name, asked, and withdrawn', async () => {
   await page.context().close();
 });
 
-test('a folder that the server may not read is refused beside its field', async () => {
+test('a folder that the server may not read is refused next to its field', async () => {
   const page = await browser.open('#/models', { expected: [/422|400|403/] });
   await page.getByText('Add a model').click();
   await page.getByRole('button', { name: 'Folder' }).click();
@@ -89,7 +89,7 @@ test('a folder that the server may not read is refused beside its field', async 
   await page.context().close();
 });
 
-test('a run is renamed, goes on, and is deleted after a yes', async () => {
+test('a run is renamed, continued, and deleted after a yes', async () => {
   const page = await browser.open(`#/runs/${job.run_id}`);
   await more(page, 'Rename');
   await page.getByRole('dialog').getByLabel('Name').fill('a better name');

@@ -22,7 +22,7 @@ const server = new Server(process.env.VGPO_PROGRAM);
 const browser = new Browser(server);
 if (values.data) server.data = absolute(values.data);
 
-/** Runs as a first day leaves them: ended, compared, stopped, at work. */
+/** Runs as after a first day: ended, compared, stopped, running. */
 async function train() {
   const { data: known } = await server.call('GET', '/v1/runs');
   const submit = async (job) => {

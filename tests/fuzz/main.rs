@@ -1,4 +1,4 @@
-//! Hostile inputs for every parser of bytes from outside. Each target gets so many changed inputs on every test run, the same
+//! Hostile inputs for every parser of bytes from outside. Each target gets a number of changed inputs on every test run, the same
 //! ones each time, and every input that once broke something; `scripts/verify-fuzz` lets them run by the hour.
 //!
 //! What counts as broken: a panic, memory beyond the target's bound, and a case that never ends. An input that is answered in a
@@ -37,13 +37,13 @@ use vgpo::clock::Stopwatch;
 
 /// A case that takes longer hangs. Nothing here takes a second; machines may be slow, and processes may be stopped.
 const HANGS_AFTER: u64 = 120;
-/// Inputs that are changed further, beside the seeds.
+/// Inputs that are changed further, besides the seeds.
 const MOST_KEPT: usize = 4_000;
 
 #[global_allocator]
 static MEMORY: memory::Counting = memory::Counting;
 
-/// Rises with every case: whoever watches sees that it goes on.
+/// Rises with every case, so that a watcher sees progress.
 static CASES: AtomicU64 = AtomicU64::new(0);
 
 /// Does a case run?

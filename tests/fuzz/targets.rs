@@ -34,7 +34,7 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     // 16 bytes a pixel and 64 MB of tables are what a decoder may take; the one of TIFF holds itself to 128 and 256 MB instead.
     Target { name: "image", seeds: seeds::images, run: image, memory: 320 << 20 },
-    // What is in a PNG beside its pixels takes nothing.
+    // What is in a PNG besides its pixels takes no memory.
     Target { name: "png", seeds: seeds::pngs, run: image, memory: 32 << 20 },
     Target { name: "data-url", seeds: seeds::data_urls, run: address, memory: 8 << 20 },
     Target { name: "jsonl", seeds: seeds::json_lines, run: json_lines, memory: 128 << 20 },
@@ -155,8 +155,8 @@ fn archive(bytes: &[u8], scratch: &Scratch) -> String {
     let path = place.join("a.zip");
     fs::write(&path, bytes).unwrap();
     let unpacked = unpack(&path, &out.join("inside"), &LIMITS);
-    assert_eq!(fs::read_dir(&place).unwrap().count(), 1, "nothing is written beside the archive");
-    assert!(fs::read_dir(&out).unwrap().count() <= 1, "nothing is written beside the folder");
+    assert_eq!(fs::read_dir(&place).unwrap().count(), 1, "nothing is written next to the archive");
+    assert!(fs::read_dir(&out).unwrap().count() <= 1, "nothing is written next to the folder");
     told(unpacked)
 }
 

@@ -95,7 +95,7 @@ fn forms(api: &serde_json::Value, schema: &str) -> Vec<(String, serde_json::Valu
 }
 
 #[test]
-fn rewards_stand_in_one_table() {
+fn rewards_are_in_one_table() {
     use vgpo::domain::reward_kind::{REWARDS, WEIGHTED};
     let api = api();
     let forms = forms(&api, "RewardSpec");
@@ -121,7 +121,7 @@ fn rewards_stand_in_one_table() {
             assert_eq!(serde_json::to_value(spec).unwrap(), start(), "{name}");
         }
     }
-    // Rewards whose settings need nobody else are built from what they begin with.
+    // Rewards that need no server and no model are built from their first settings.
     for kind in REWARDS.iter().filter(|kind| !["webhook", "image_text"].contains(&kind.name)) {
         let start = kind.start.map_or_else(|| serde_json::json!({"type": kind.name}), |start| start());
         vgpo::reward::build(&serde_json::from_value(start).unwrap()).unwrap();
@@ -135,7 +135,7 @@ fn rewards_stand_in_one_table() {
 }
 
 #[test]
-fn methods_stand_in_one_table() {
+fn methods_are_in_one_table() {
     use vgpo::config::method::OBJECTIVES;
     use vgpo::domain::method::{Method, NAMES, Variant};
     let api = api();

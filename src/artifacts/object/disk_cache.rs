@@ -46,7 +46,7 @@ struct CacheEntry {
     /// The folder, inside the cache.
     folder: PathBuf,
     size_bytes: u64,
-    /// Number of the last use; a counter is used because clocks may stand still.
+    /// Number of the last use; a counter, because a clock may not advance in between.
     use_number: u64,
 }
 

@@ -18,8 +18,8 @@ pub struct Source {
     pub inside: String,
 }
 
-/// Every file of `paths`. A folder's files keep their paths below it, and behind its name where other paths stand
-/// beside it.
+/// Every file of `paths`. The files of a folder keep their paths below it, which begin with its name where there are
+/// other paths.
 pub fn sources(paths: &[PathBuf]) -> Result<Vec<Source>, String> {
     let mut found = Vec::new();
     for path in paths {

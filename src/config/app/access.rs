@@ -1,13 +1,13 @@
-//! When the server asks for an API key.
+//! When the server requires an API key.
 
 use super::{ConfigError, Found, Setting, found};
 
-/// When the server asks for an API key.
+/// When the server requires an API key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthMode {
-    /// As soon as there is a key, and whenever other hosts can reach the server.
+    /// Once a key exists, and whenever other hosts can reach the server.
     Auto,
-    /// Never: whoever reaches the server may do everything.
+    /// Never: every client that can connect may do everything.
     Off,
     /// Always.
     Required,

@@ -1,4 +1,4 @@
-//! Limits on requests, and how much the engine takes on.
+//! Limits on requests and on the work of the engine.
 
 use super::table::SETTINGS;
 use super::{ConfigError, Found, Setting, Source, number};
@@ -12,7 +12,7 @@ pub struct Limits {
     pub concurrent_answers: usize,
     /// Live streams of one key at the same time; 0: any number.
     pub streams: usize,
-    /// Connections at the same time, where the system allows as many.
+    /// Connections at the same time, where the limit of open files allows that number.
     pub connections: usize,
     /// Largest request body in bytes.
     pub body_bytes: usize,
@@ -30,22 +30,22 @@ pub struct Limits {
     pub map_values: usize,
     /// Requests that may wait for the engine.
     pub queued_requests: usize,
-    /// Tokens that the accepted requests of one model may still take: prompts and the most that they may generate.
+    /// Tokens that the accepted requests of one model may still need: their prompts and the most that they may generate.
     pub queued_tokens: usize,
     /// Rows that are decoded together; also the most choices of one request.
     pub batch_rows: usize,
-    /// Prompt tokens that are read between two decoding steps.
+    /// Prompt tokens that are prefilled between two decoding steps.
     pub prefill_chunk_tokens: usize,
-    /// Bytes per model for prompts that were read before; 0: nothing is kept.
+    /// Bytes of the prefix cache of each model; 0: none.
     pub prompt_memory_bytes: usize,
     /// Models kept in memory.
     pub loaded_models: usize,
-    /// Seconds until an unanswered request is given up.
+    /// Seconds until an unanswered request times out.
     pub request_timeout_seconds: u64,
 }
 
 impl Default for Limits {
-    /// The limits when nobody sets any.
+    /// The default limits.
     fn default() -> Self {
         let defaults = SETTINGS.iter().map(|setting| (setting, (setting.default.to_owned(), Source::Default)));
         Self::settle(&defaults.collect::<Vec<_>>())

@@ -1,4 +1,4 @@
-//! How much of a project may be at work at the same time, and how much it may store.
+//! Limits of a project: jobs and GPUs that run at the same time, and bytes that it stores.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use serde::Deserialize;
 
 use super::{ConfigError, Found, Setting, found, number};
 
-/// Limits of one project; 0: any number.
+/// Limits of one project; 0: no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ProjectLimits {
-    /// Jobs that workers may hold at the same time.
+    /// Jobs that may run at the same time.
     pub running_jobs: u32,
     /// GPUs that these jobs may hold.
     pub gpus: u32,
@@ -22,7 +22,7 @@ pub struct ProjectLimits {
 pub struct Quotas {
     /// Of every project that is not named.
     pub general: ProjectLimits,
-    /// Of single projects; what they leave out is as for all others.
+    /// Of single projects; a limit that they leave out is that of all others.
     pub projects: BTreeMap<String, ProjectLimits>,
 }
 

@@ -19,7 +19,7 @@ const NAMES: [&str; 3] = ["api", "engine", "worker"];
 /// Shorter secrets could be guessed.
 const LEAST_SECRET: usize = 32;
 
-/// Settings that do not fit each other.
+/// Settings that contradict each other.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RoleError {
     /// The engine and a worker would take the same GPU.
@@ -28,14 +28,14 @@ pub enum RoleError {
          devices, leave one of the roles engine and worker out (--roles), or set share_gpu = true"
     )]
     SharedGpu(String),
-    /// Nothing proves that server and engine belong together.
+    /// There is no secret that proves that server and engine belong together.
     #[error(
         "a server with the roles `{0}` works with servers elsewhere and needs the secret that all of them share: set \
          engine_secret (VGPO_ENGINE_SECRET or VGPO_ENGINE_SECRET_FILE) to at least {LEAST_SECRET} characters, e.g. those of \
          `openssl rand -hex 32`"
     )]
     NoSecret(Roles),
-    /// Nobody could find the engine.
+    /// Other servers could not find the engine.
     #[error(
         "an engine at the host {0} cannot tell others where it is: set advertise (VGPO_ADVERTISE) to the address under which \
          servers reach it, e.g. http://gpu-1:8080"
@@ -44,7 +44,7 @@ pub enum RoleError {
 }
 
 impl Roles {
-    /// Everything.
+    /// All roles.
     pub const ALL: Self = Self { api: true, engine: true, worker: true };
 
     pub(super) fn settle(values: &[(&Setting, Found)]) -> Result<Self, ConfigError> {
@@ -81,10 +81,10 @@ impl std::fmt::Display for Roles {
 }
 
 impl AppSettings {
-    /// Refuses settings of roles that do not fit each other.
+    /// Refuses settings of roles that contradict each other.
     ///
     /// # Errors
-    /// What does not fit, and the ways out.
+    /// The contradiction, and how to resolve it.
     pub fn check_roles(&self) -> Result<(), RoleError> {
         let both = self.roles.engine && self.roles.worker && self.engine_device != DeviceName::CPU;
         let is_engine = |device: &String| device.parse().is_ok_and(|device: DeviceName| device == self.engine_device);
@@ -125,7 +125,7 @@ pub(super) fn advertised(values: &[(&Setting, Found)]) -> Result<String, ConfigE
     Ok(address.to_owned())
 }
 
-/// The shared secret, which must not be one to guess.
+/// The shared secret, which must be hard to guess.
 pub(super) fn secret(values: &[(&Setting, Found)]) -> Result<String, ConfigError> {
     let (value, source) = found(values, "engine_secret");
     let short = !value.is_empty() && value.len() < LEAST_SECRET;

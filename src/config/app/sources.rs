@@ -47,7 +47,7 @@ pub(super) fn find(
     if let Some(value) = (sources.environment)(setting.variable) {
         return Ok((value, Source::Environment(setting.variable.to_owned())));
     }
-    // A secret may also be mounted as a file, so that it never stands in a process list.
+    // A secret may also be mounted as a file, so that it never appears in a process list.
     let indirect = format!("{}_FILE", setting.variable);
     if let Some(path) = (sources.environment)(&indirect) {
         let text = std::fs::read_to_string(&path)

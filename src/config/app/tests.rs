@@ -1,4 +1,4 @@
-//! Where settings come from, and what is said about bad ones.
+//! The sources of settings, and errors about bad ones.
 
 use super::*;
 
@@ -94,7 +94,7 @@ fn a_gpu_serves_or_trains_unless_it_is_told_to_do_both() {
         ("cuda:0", "cuda:0", &[("roles", "api,engine")]),
         ("cuda:0", "cuda:0", &[("roles", "api,worker"), secret]),
     ] {
-        assert_eq!(check(engine, devices, more), Ok(()), "{engine} beside {devices}");
+        assert_eq!(check(engine, devices, more), Ok(()), "{engine} with {devices}");
     }
 }
 

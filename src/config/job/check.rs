@@ -36,7 +36,8 @@ fn section(prefix: &str, object: &Map<String, Value>, method: &Value, errors: &m
         if !job_field::applies(&pointer, method) {
             let method_name = method["type"].as_str().unwrap_or_default();
             let names = job_field::names(prefix, method);
-            let detail = format!("`{name}` is no setting of method `{method_name}`, which has: {}", names.join(", "));
+            let detail =
+                format!("`{name}` is not a setting of method `{method_name}`, which has: {}", names.join(", "));
             errors.push(FieldError::new(pointer, detail));
             continue;
         }

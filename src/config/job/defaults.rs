@@ -20,12 +20,12 @@ pub fn early_stop() -> EarlyStopSpec {
     EarlyStopSpec { metric: EVAL_ACCURACY.to_owned(), better: Direction::Higher, patience: 3, min_delta: 0.0 }
 }
 
-/// Low-rank adapters as they are commonly begun with.
+/// Common settings of low-rank adapters.
 pub fn lora() -> LoraSpec {
     LoraSpec { rank: 16, alpha: 32.0, dropout: 0.0, targets: vec!["q_proj".to_owned(), "v_proj".to_owned()] }
 }
 
-/// A job's settings when the request and the recommendations are silent.
+/// A job's settings where neither the request nor a recommendation sets them.
 pub fn job(method: Method, model: &str, dataset: &str) -> JobSpec {
     let rollout = RolloutSpec {
         group_size: 8,

@@ -1,4 +1,4 @@
-//! What can be told of every job setting: its range, its defaults, and what paper and released code say.
+//! The documentation of every job setting: its range, its defaults, and the values of the paper and the released code.
 
 use serde_json::{Map, Value, json};
 
@@ -15,9 +15,9 @@ pub struct Described {
     pub pointer: &'static str,
     /// What it may hold.
     pub range: String,
-    /// Its default by method, methods without the setting left out; empty where a job must say.
+    /// Its default by method, methods without the setting left out; empty where it is required.
     pub defaults: Vec<(&'static str, Value)>,
-    /// What VGPO's paper sets; none: it does not say.
+    /// The value of VGPO's paper; none: the paper has none.
     pub paper: Option<Value>,
     /// What the authors' released code sets, where `variant: released` takes that over.
     pub released: Option<Value>,
@@ -58,7 +58,7 @@ pub fn describe() -> Vec<Described> {
     described.collect()
 }
 
-/// The defaults of a whole job of a method. Sections that a job need not have show what they hold once it asks for them.
+/// The defaults of a whole job of a method. Optional sections show what they hold once a job has them.
 fn defaults(name: &str, variant: Variant) -> Value {
     let settings = method::defaults(name, variant).map(|method| job(method, "", ""));
     let mut settings = serde_json::to_value(settings).unwrap_or_default();
@@ -75,7 +75,7 @@ fn defaults(name: &str, variant: Variant) -> Value {
     settings
 }
 
-/// These come from the request, or are made of it.
+/// These have no default.
 fn required(settings: &mut Map<String, Value>) {
     for name in ["name", "model", "dataset"] {
         settings.remove(name);

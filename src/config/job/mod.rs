@@ -40,7 +40,7 @@ pub enum Origin {
 /// Settings that a model or a data set recommends: a partial job, later entries of a list win over earlier ones.
 #[derive(Debug, Clone, Copy)]
 pub struct Recommended<'a> {
-    /// Who recommends, e.g. "model `starter`"; named in errors.
+    /// The source of the recommendation, e.g. "model `starter`", for errors.
     pub source: &'a str,
     /// The partial job.
     pub settings: &'a Value,
@@ -101,7 +101,7 @@ pub fn method(given: Option<&Value>) -> Result<Method, Vec<FieldError>> {
     relations::method_fault(&method).map_or(Ok(method), |fault| Err(vec![fault]))
 }
 
-/// A job with every value settled.
+/// A job with every value decided.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResolvedJob {
     /// The settings.
@@ -110,10 +110,10 @@ pub struct ResolvedJob {
     pub origins: BTreeMap<String, Origin>,
 }
 
-/// Settles every value of a job: `request` over `recommended` over defaults, which depend on the method.
+/// Decides every value of a job: `request` over `recommended` over defaults, which depend on the method.
 ///
 /// Every fault of the request is reported, not only the first. Recommendations that do not fit the chosen method are
-/// passed over; a recommended setting never switches on a section (such as `rollout.filter`) that the method leaves out.
+/// ignored; a recommended setting never switches on a section (such as `rollout.filter`) that the method leaves out.
 pub fn resolve(request: &Value, recommended: &[Recommended<'_>]) -> Result<ResolvedJob, Vec<FieldError>> {
     let Value::Object(request) = request else {
         return Err(vec![FieldError::new(
@@ -126,7 +126,7 @@ pub fn resolve(request: &Value, recommended: &[Recommended<'_>]) -> Result<Resol
     let mut errors = check::faults(request, &method.value);
     for name in ["model", "dataset"].into_iter().filter(|name| !request.contains_key(*name)) {
         let near = request.keys().find(|key| nearest(key, [name]).is_some());
-        let hint = near.map(|near| format!(" (`{near}` is no field)")).unwrap_or_default();
+        let hint = near.map(|near| format!(" (`{near}` is not a field)")).unwrap_or_default();
         errors.push(FieldError::new(format!("/{name}"), format!("`{name}` is required{hint}")));
     }
     for layer in recommended {
@@ -172,7 +172,7 @@ fn layers<'a>(
             _ => {
                 return Err(vec![FieldError::new(
                     "",
-                    format!("the recommended settings of {} are no object", layer.source),
+                    format!("the recommended settings of {} are not an object", layer.source),
                 )]);
             }
         }
@@ -208,7 +208,7 @@ fn method_defaults(layers: &[Layer<'_>]) -> Result<MethodDefaults, Vec<FieldErro
     Ok(MethodDefaults { typed, value })
 }
 
-/// Faults of recommended settings; those of another method are no fault.
+/// Faults of recommended settings; a setting of another method is not a fault.
 fn recommendation_faults(layer: &Recommended<'_>, method: &Value) -> Vec<FieldError> {
     let Value::Object(settings) = layer.settings else { return Vec::new() };
     let mut settings = settings.clone();

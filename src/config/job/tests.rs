@@ -188,7 +188,7 @@ fn unknown_fields_name_the_nearest_known_one_and_all_are_reported() {
 fn a_setting_of_another_method_says_whose_it_is_not() {
     let (pointer, detail) = fault(json!({"method": {"type": "grpo", "gamma": 0.5}}));
     assert_eq!(pointer, "/method/gamma");
-    assert!(detail.contains("no setting of method `grpo`"), "{detail}");
+    assert!(detail.contains("not a setting of method `grpo`"), "{detail}");
 }
 
 #[test]

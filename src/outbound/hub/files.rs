@@ -38,7 +38,7 @@ const TABLES: [&str; 3] = [".json", ".tsv", ".csv"];
 const IMAGES: [&str; 8] = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"];
 
 /// The files that rows need: data files, archives and images, of one folder of the repository if one is named. Hidden
-/// files are left out, and so is what a hub's own tools put beside the rows.
+/// files are left out, and so are the files that a hub's own tools add to the rows.
 pub fn dataset_files(snapshot: &Snapshot, folder: Option<&str>) -> Result<Vec<String>, HubError> {
     let prefix = folder.map(|folder| format!("{}/", folder.trim_matches('/'))).unwrap_or_default();
     let ends = |file: &str, ends: &[&str]| {

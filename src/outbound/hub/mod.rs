@@ -1,9 +1,9 @@
 //! The model hub: repositories of models and data sets at Hugging Face, or at a server that speaks like it.
 //!
-//! A revision is settled to its commit before anything is fetched, and files are fetched by that commit: what was
-//! looked at is what arrives. Files are in a cache folder in the layout of Hugging Face's own tools
-//! (`models--org--name/snapshots/<commit>/`); a file that is there is not fetched again, and one that broke off goes on
-//! where it stopped. Everything here blocks.
+//! A revision is resolved to its commit before anything is fetched, and files are fetched by that commit: what was
+//! checked is what arrives. Files are in a cache folder in the layout of Hugging Face's own tools
+//! (`models--org--name/snapshots/<commit>/`); a file that is there is not fetched again, and one that broke off is
+//! continued where it stopped. Everything here blocks.
 
 mod check;
 mod error;

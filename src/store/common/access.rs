@@ -12,7 +12,7 @@ use crate::store::filter::push_page;
 use crate::store::rows;
 use crate::store::traits::{AccessStore, Once};
 
-use super::{Db, SqlStore, found, idempotency};
+use super::{Db, SqlStore, existing, idempotency};
 
 const INSERT_KEY: &str = "INSERT INTO api_keys (id, name, role, project, prefix, hash, created_by, created_at) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING *";
@@ -59,7 +59,7 @@ impl AccessStore for SqlStore {
     async fn revoke_key(&self, id: &str) -> Result<ApiKey> {
         let mut tx = self.write().await?;
         let row = sqlx::query(REVOKE).bind(self.now()).bind(id).fetch_optional(&mut tx).await?;
-        let key = rows::api_key(&found(row, "key", id)?)?;
+        let key = rows::api_key(&existing(row, "key", id)?)?;
         sqlx::query(FORGET_TICKETS).bind(id).execute(&mut tx).await?;
         tx.commit().await?;
         Ok(key)
@@ -83,7 +83,7 @@ impl AccessStore for SqlStore {
 
     #[instrument(level = "debug", skip_all)]
     async fn audit(&self, before: Option<i64>, limit: u32) -> Result<Vec<AuditEntry>> {
-        let found = self.all(|| sqlx::query(AUDIT).bind(before).bind(i64::from(limit))).await?;
-        found.iter().map(rows::audit_entry).collect()
+        let entries = self.all(|| sqlx::query(AUDIT).bind(before).bind(i64::from(limit))).await?;
+        entries.iter().map(rows::audit_entry).collect()
     }
 }

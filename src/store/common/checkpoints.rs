@@ -14,7 +14,7 @@ use crate::store::lock::Lock;
 use crate::store::rows;
 use crate::store::traits::CheckpointStore;
 
-use super::{Db, SqlStore, Write, events, found, ids, locks, runs, servers};
+use super::{Db, SqlStore, Write, events, existing, ids, locks, runs, servers};
 
 const SELECT: &str = include_str!("../sql/checkpoint_select.sql");
 const SELECT_ONE: &str = concat!(include_str!("../sql/checkpoint_select.sql"), " WHERE checkpoints.id = $1");
@@ -123,7 +123,7 @@ impl CheckpointStore for SqlStore {
 /// Reads a checkpoint.
 pub(super) async fn load(executor: impl Executor<'_, Database = Db>, id: &str) -> Result<Checkpoint> {
     let row = sqlx::query(SELECT_ONE).bind(id).fetch_optional(executor).await?;
-    rows::checkpoint(&found(row, "checkpoint", id)?)
+    rows::checkpoint(&existing(row, "checkpoint", id)?)
 }
 
 async fn holders(tx: &mut Write, checkpoint: &Checkpoint) -> Result<Vec<String>> {

@@ -16,9 +16,9 @@ use super::SqlStore;
 const BY_PREFIX: &str = "SELECT * FROM api_keys WHERE prefix = $1";
 const TOUCH: &str =
     "UPDATE api_keys SET last_used_at = $1 WHERE id = $2 AND (last_used_at IS NULL OR last_used_at <= $3)";
-const ANY: &str = "SELECT EXISTS (SELECT 1 FROM api_keys WHERE revoked_at IS NULL) AS found";
-const EVER: &str = "SELECT EXISTS (SELECT 1 FROM api_keys) AS found";
-const OPEN: &str = "SELECT EXISTS (SELECT 1 FROM api_keys WHERE id = $1 AND revoked_at IS NULL) AS found";
+const ANY: &str = "SELECT EXISTS (SELECT 1 FROM api_keys WHERE revoked_at IS NULL) AS answer";
+const EVER: &str = "SELECT EXISTS (SELECT 1 FROM api_keys) AS answer";
+const OPEN: &str = "SELECT EXISTS (SELECT 1 FROM api_keys WHERE id = $1 AND revoked_at IS NULL) AS answer";
 const FORGET_OLD: &str = "DELETE FROM tickets WHERE expires_at <= $1";
 const INSERT_TICKET: &str =
     "INSERT INTO tickets (hash, kind, key_id, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)";
@@ -46,17 +46,17 @@ impl DoorStore for SqlStore {
 
     #[instrument(level = "debug", skip_all)]
     async fn has_keys(&self) -> Result<bool> {
-        Ok(self.one(|| sqlx::query(ANY)).await?.try_get("found")?)
+        Ok(self.one(|| sqlx::query(ANY)).await?.try_get("answer")?)
     }
 
     #[instrument(level = "debug", skip_all)]
     async fn had_keys(&self) -> Result<bool> {
-        Ok(self.one(|| sqlx::query(EVER)).await?.try_get("found")?)
+        Ok(self.one(|| sqlx::query(EVER)).await?.try_get("answer")?)
     }
 
     #[instrument(level = "debug", skip_all, fields(key = id))]
     async fn is_open_key(&self, id: &str) -> Result<bool> {
-        Ok(self.one(|| sqlx::query(OPEN).bind(id)).await?.try_get("found")?)
+        Ok(self.one(|| sqlx::query(OPEN).bind(id)).await?.try_get("answer")?)
     }
 
     #[instrument(level = "debug", skip_all)]

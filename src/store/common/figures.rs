@@ -1,4 +1,4 @@
-//! Figures for those who watch the program at work.
+//! Figures for monitoring.
 
 use async_trait::async_trait;
 use sqlx::Row as _;

@@ -37,13 +37,13 @@ impl IdempotencyStore for SqlStore {
             .bind(now.saturating_add(millis(request.in_flight_for)))
             .execute(&mut tx)
             .await?;
-        let found = sqlx::query(FIND).bind(&request.key).bind(&request.route).fetch_optional(&mut tx).await?;
+        let row = sqlx::query(FIND).bind(&request.key).bind(&request.route).fetch_optional(&mut tx).await?;
         tx.commit().await?;
         if marked.rows_affected() == 1 {
             return Ok(IdempotencyState::New);
         }
         // Forgotten between the two statements: its sender may try again, and so may this one.
-        let Some(row) = found else { return Ok(IdempotencyState::InFlight) };
+        let Some(row) = row else { return Ok(IdempotencyState::InFlight) };
         if row.try_get::<&str, _>("body_hash")? != request.body_hash {
             return Ok(IdempotencyState::OtherBody);
         }

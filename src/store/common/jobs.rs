@@ -17,7 +17,7 @@ use crate::store::json::to_json;
 use crate::store::rows;
 use crate::store::traits::{JobStore, Once};
 
-use super::{Db, EACH_LABEL, SqlStore, Write, events, found, idempotency, locks, runs, transition};
+use super::{Db, EACH_LABEL, SqlStore, Write, events, existing, idempotency, locks, runs, transition};
 
 const SELECT_ONE: &str = include_str!("../sql/job_by_id.sql");
 const INSERT_JOB: &str = include_str!("../sql/job_insert.sql");
@@ -41,7 +41,7 @@ impl JobStore for SqlStore {
     #[instrument(level = "debug", skip_all, fields(job = id))]
     async fn job(&self, id: &str) -> Result<Job> {
         let row = self.optional(|| sqlx::query(SELECT_ONE).bind(id)).await?;
-        rows::job(&found(row, "job", id)?)
+        rows::job(&existing(row, "job", id)?)
     }
 
     #[instrument(level = "debug", skip_all)]
@@ -183,10 +183,10 @@ pub(super) async fn insert(
     Ok(job)
 }
 
-/// A job that waits for one that cannot succeed any more would wait for ever.
+/// A job that waits for one that cannot succeed any more would wait forever.
 async fn refuse_hopeless(tx: &mut Write, after: &str) -> Result<()> {
     // Locked, so that the job cannot fail unseen before the one that waits for it is there.
-    let row = found(sqlx::query(locks::JOB_STATE).bind(after).fetch_optional(&mut *tx).await?, "job", after)?;
+    let row = existing(sqlx::query(locks::JOB_STATE).bind(after).fetch_optional(&mut *tx).await?, "job", after)?;
     let state: &str = row.try_get("state")?;
     if matches!(state, "failed" | "cancelled") {
         return Err(StoreError::Conflict(format!(

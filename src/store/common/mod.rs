@@ -85,7 +85,7 @@ impl Database for SqlStore {
 }
 
 /// A row that must be there.
-fn found(row: Option<Row>, kind: &'static str, id: &str) -> Result<Row> {
+fn existing(row: Option<Row>, kind: &'static str, id: &str) -> Result<Row> {
     row.ok_or_else(|| StoreError::NotFound { kind, id: id.to_owned() })
 }
 

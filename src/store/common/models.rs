@@ -14,7 +14,7 @@ use crate::store::lock::Lock;
 use crate::store::rows;
 use crate::store::traits::{ModelStore, Once, Present};
 
-use super::{Row, SqlStore, Write, events, found, idempotency, ids, locks, servers};
+use super::{Row, SqlStore, Write, events, existing, idempotency, ids, locks, servers};
 
 const UPSERT_MODEL: &str = include_str!("../sql/model_upsert.sql");
 const MODEL_HOLDERS: &str = include_str!("../sql/model_holders.sql");
@@ -62,7 +62,7 @@ impl ModelStore for SqlStore {
     #[instrument(level = "debug", skip_all, fields(model = name))]
     async fn model(&self, name: &str) -> Result<Model> {
         let row = self.optional(|| sqlx::query(MODEL).bind(name)).await?;
-        rows::model(&found(row, "model", name)?)
+        rows::model(&existing(row, "model", name)?)
     }
 
     #[instrument(level = "debug", skip_all)]
@@ -75,7 +75,7 @@ impl ModelStore for SqlStore {
         let mut tx = self.write().await?;
         locks::take(&mut tx, Lock::Names).await?;
         let row = sqlx::query(MODEL).bind(name).fetch_optional(&mut tx).await?;
-        let model = rows::model(&found(row, "model", name)?)?;
+        let model = rows::model(&existing(row, "model", name)?)?;
         let holders = ids(&sqlx::query(MODEL_HOLDERS).bind(name).fetch_all(&mut tx).await?)?;
         if !holders.is_empty() {
             return Err(StoreError::Held { kind: "model", id: name.to_owned(), holders });
@@ -167,7 +167,7 @@ impl ModelStore for SqlStore {
     #[instrument(level = "debug", skip_all, fields(dataset = name_or_id))]
     async fn dataset(&self, name_or_id: &str) -> Result<DatasetRecord> {
         let row = self.optional(|| sqlx::query(DATASET).bind(name_or_id)).await?;
-        rows::dataset(&found(row, "dataset", name_or_id)?)
+        rows::dataset(&existing(row, "dataset", name_or_id)?)
     }
 
     #[instrument(level = "debug", skip_all)]
@@ -196,7 +196,7 @@ async fn insert(tx: &mut Write, sql: &'static str, id: &str, new: &NewDataset, n
 /// Reads and locks a data set.
 async fn lock(tx: &mut Write, id: &str) -> Result<DatasetRecord> {
     let row = sqlx::query(locks::DATASET).bind(id).fetch_optional(&mut *tx).await?;
-    rows::dataset(&found(row, "dataset", id)?)
+    rows::dataset(&existing(row, "dataset", id)?)
 }
 
 async fn tell(

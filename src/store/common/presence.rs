@@ -13,7 +13,7 @@ use crate::store::json::to_json;
 use crate::store::traits::PresenceStore;
 use crate::store::{millis, rows};
 
-use super::{SqlStore, found};
+use super::{SqlStore, existing};
 
 const REGISTER_WORKER: &str = include_str!("../sql/worker_register.sql");
 const WORKER_BEAT: &str = "UPDATE workers SET state = $1, job_id = $2, heartbeat_at = $3 WHERE id = $4 RETURNING id";
@@ -52,7 +52,7 @@ impl PresenceStore for SqlStore {
     async fn worker_heartbeat(&self, id: &str, state: WorkerState, job_id: Option<&str>) -> Result<()> {
         let now = self.now();
         let beat = || sqlx::query(WORKER_BEAT).bind(state.name()).bind(job_id).bind(now).bind(id);
-        found(self.write_once(beat).await?.pop(), "worker", id).map(drop)
+        existing(self.write_once(beat).await?.pop(), "worker", id).map(drop)
     }
 
     #[instrument(level = "debug", skip_all, fields(engine = new.id))]
@@ -75,7 +75,7 @@ impl PresenceStore for SqlStore {
     async fn engine_heartbeat(&self, id: &str, beat: &EngineBeat) -> Result<()> {
         let (models, now) = (to_json(&beat.models)?, self.now());
         let beat = || sqlx::query(ENGINE_BEAT).bind(&models).bind(beat.load as i64).bind(now).bind(id);
-        found(self.write_once(beat).await?.pop(), "engine", id).map(drop)
+        existing(self.write_once(beat).await?.pop(), "engine", id).map(drop)
     }
 
     #[instrument(level = "debug", skip_all, fields(engine = id))]

@@ -1,4 +1,4 @@
-//! How much of a project may be at work, and how much it stores.
+//! How many jobs and GPUs of a project may run, and how much it stores.
 
 use async_trait::async_trait;
 use tracing::instrument;

@@ -21,7 +21,7 @@ use crate::store::traits::{Once, RunStore};
 
 use super::jobs::Ids;
 use super::{
-    Db, EACH_LABEL, SqlStore, Write, checkpoints, events, found, idempotency, ids, jobs, locks, servers, transition,
+    Db, EACH_LABEL, SqlStore, Write, checkpoints, events, existing, idempotency, ids, jobs, locks, servers, transition,
 };
 
 const SELECT: &str = include_str!("../sql/run_select.sql");
@@ -89,20 +89,21 @@ impl RunStore for SqlStore {
         locks::take(&mut tx, Lock::Run(id)).await?;
         let run = load(&mut tx, id).await?;
         if run.job_id != before.id {
-            return Err(StoreError::Conflict(format!("run `{id}` goes on with job `{}` already", run.job_id)));
+            return Err(StoreError::Conflict(format!("run `{id}` is continued by job `{}` already", run.job_id)));
         }
         if !before.state.is_final() {
-            let problem = format!("run `{id}` is {}: it can go on with more steps once its job has ended", run.state);
+            let problem =
+                format!("run `{id}` is {}: it can be continued with more steps once its job has ended", run.state);
             return Err(StoreError::Conflict(problem));
         }
         let Some(row) = sqlx::query(NEWEST).bind(id).fetch_optional(&mut tx).await? else {
-            let problem = format!("run `{id}` has no checkpoint to go on from; retry job `{}` instead", run.job_id);
+            let problem = format!("run `{id}` has no checkpoint to continue from; retry job `{}` instead", run.job_id);
             return Err(StoreError::Conflict(problem));
         };
         let step: u64 = rows::count(&row, "step")?;
         let new = continued(&before, step.saturating_add(continuation.steps), continuation, run.base_model)?;
         let ids = Ids { job: &new_id("job"), run: id };
-        let reason = format!("goes on after {} from step {step}", before.id);
+        let reason = format!("continues {} from step {step}", before.id);
         let job = jobs::insert(&mut tx, now, &ids, &new, before.sweep.as_ref(), &reason).await?;
         sqlx::query(BELONG).bind(&job.id).bind(new.spec.steps as i64).bind(now).bind(id).execute(&mut tx).await?;
         sqlx::query(NOT_LAST).bind(id).execute(&mut tx).await?;
@@ -146,20 +147,20 @@ impl RunStore for SqlStore {
     }
 }
 
-/// A job whose run goes on with another one must stay as it ended: both would write to the same run.
+/// A job whose run is continued by another one must stay as it ended: both would write to the same run.
 pub(super) async fn refuse_continued(tx: &mut Write, job: &Job) -> Result<()> {
     let run = load(&mut *tx, &job.run_id).await?;
     if run.job_id == job.id {
         return Ok(());
     }
-    let problem = format!("run `{}` of job `{}` goes on with job `{}`: retry that one", run.id, job.id, run.job_id);
+    let problem = format!("run `{}` of job `{}` is continued by job `{}`: retry that one", run.id, job.id, run.job_id);
     Err(StoreError::Conflict(problem))
 }
 
 /// Reads a run.
 pub(super) async fn load(executor: impl Executor<'_, Database = Db>, id: &str) -> Result<Run> {
     let row = sqlx::query(SELECT_ONE).bind(id).fetch_optional(executor).await?;
-    rows::run(&found(row, "run", id)?)
+    rows::run(&existing(row, "run", id)?)
 }
 
 /// Brings last step and accuracy up to date.

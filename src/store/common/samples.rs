@@ -10,7 +10,7 @@ use crate::store::error::Result;
 use crate::store::rows;
 use crate::store::traits::SampleStore;
 
-use super::{Db, Row, SqlStore, found};
+use super::{Db, Row, SqlStore, existing};
 
 const ONE: &str = "SELECT * FROM samples WHERE run_id = $1 AND id = $2";
 const STEPS: &str = "SELECT step, count(*) AS n FROM samples WHERE run_id = $1 GROUP BY step ORDER BY step";
@@ -20,7 +20,7 @@ impl SampleStore for SqlStore {
     #[instrument(level = "debug", skip_all, fields(run = run_id, sample = id))]
     async fn sample(&self, run_id: &str, id: &str) -> Result<SampleRecord> {
         let row = self.optional(|| sqlx::query(ONE).bind(run_id).bind(id)).await?;
-        rows::sample(&found(row, "sample", id)?)
+        rows::sample(&existing(row, "sample", id)?)
     }
 
     #[instrument(level = "debug", skip_all, fields(run = run_id))]

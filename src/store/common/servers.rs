@@ -85,17 +85,17 @@ impl ServerStore for SqlStore {
     }
 
     #[instrument(level = "debug", skip_all)]
-    async fn note_orphans(&self, found: &[String], age: Duration) -> Result<Vec<String>> {
+    async fn note_orphans(&self, keys: &[String], age: Duration) -> Result<Vec<String>> {
         let now = self.now();
         let mut tx = self.write().await?;
         locks::take(&mut tx, Lock::Orphans).await?;
         for row in sqlx::query(ORPHANS).fetch_all(&mut tx).await? {
             let key: String = row.try_get("key")?;
-            if !found.contains(&key) {
+            if !keys.contains(&key) {
                 sqlx::query(ADOPTED).bind(key).execute(&mut tx).await?;
             }
         }
-        for key in found {
+        for key in keys {
             sqlx::query(ORPHAN).bind(key).bind(now).execute(&mut tx).await?;
         }
         let old = sqlx::query(OLD_ORPHANS).bind(now - millis(age)).fetch_all(&mut tx).await?;

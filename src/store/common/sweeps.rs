@@ -16,7 +16,7 @@ use crate::store::rows;
 use crate::store::traits::{Once, SweepStore};
 
 use super::jobs::insert_with_run;
-use super::{Db, SqlStore, found, idempotency};
+use super::{Db, SqlStore, existing, idempotency};
 
 const INSERT: &str = include_str!("../sql/sweep_insert.sql");
 const SELECT_ONE: &str = "SELECT * FROM sweeps WHERE id = $1";
@@ -58,7 +58,7 @@ impl SweepStore for SqlStore {
     #[instrument(level = "debug", skip_all, fields(sweep = id))]
     async fn sweep(&self, id: &str) -> Result<Sweep> {
         let row = self.optional(|| sqlx::query(SELECT_ONE).bind(id)).await?;
-        rows::sweep(&found(row, "sweep", id)?)
+        rows::sweep(&existing(row, "sweep", id)?)
     }
 
     #[instrument(level = "debug", skip_all)]

@@ -10,7 +10,7 @@ use crate::store::json::to_json;
 use crate::store::lineage::awaited;
 use crate::store::rows;
 
-use super::{Write, claim, found, locks};
+use super::{Write, claim, existing, locks};
 
 const RUN: &str = "SELECT best_checkpoint, last_checkpoint FROM runs WHERE id = $1";
 const RUN_OF_JOB: &str =
@@ -21,7 +21,7 @@ const RUN_MODEL: &str = "UPDATE runs SET model = $1 WHERE id = $2";
 /// Reads and locks a job.
 pub(super) async fn load(tx: &mut Write, id: &str) -> Result<Job> {
     let row = sqlx::query(locks::JOB).bind(id).fetch_optional(&mut *tx).await?;
-    rows::job(&found(row, "job", id)?)
+    rows::job(&existing(row, "job", id)?)
 }
 
 /// Reads and locks the job that the token's attempt holds.
@@ -64,7 +64,7 @@ pub(super) async fn apply(tx: &mut Write, now: i64, job: &Job, change: &Change<'
 /// A job that was to start from what another one makes (`job_…`, `run_…@best`, `run_…@last`) starts from a checkpoint
 /// once that one has ended: from then on its model is fixed. Returns the job as it is now.
 pub(super) async fn settle_model(tx: &mut Write, mut job: Job) -> Result<Job> {
-    // A later program settles its own.
+    // The model of a job of a later program is left to that program.
     let StoredSpec::Known(spec) = &mut job.spec else { return Ok(job) };
     let Some(awaited) = awaited(&spec.model) else { return Ok(job) };
     let sql = if awaited.by_job { RUN_OF_JOB } else { RUN };

@@ -9,7 +9,7 @@ use crate::store::error::Result;
 use crate::store::rows;
 use crate::store::traits::WorkerStore;
 
-use super::{SqlStore, found};
+use super::{SqlStore, existing};
 
 const SELECT_ONE: &str = "SELECT * FROM workers WHERE id = $1";
 const SINCE: &str = "SELECT * FROM workers WHERE heartbeat_at >= $1 ORDER BY started_at DESC, id DESC";
@@ -19,7 +19,7 @@ impl WorkerStore for SqlStore {
     #[instrument(level = "debug", skip_all, fields(worker = id))]
     async fn worker(&self, id: &str) -> Result<WorkerRecord> {
         let row = self.optional(|| sqlx::query(SELECT_ONE).bind(id)).await?;
-        rows::worker(&found(row, "worker", id)?)
+        rows::worker(&existing(row, "worker", id)?)
     }
 
     #[instrument(level = "debug", skip_all)]

@@ -25,7 +25,7 @@ const INSERT_SAMPLES: &str = concat!(
     include_str!("../sql/sample_insert.sql"),
     "SELECT id, $1, $2, data::json, $3 FROM unnest($4::text[], $5::text[]) AS batch (id, data)"
 );
-/// Keys of run $1 with what a batch tells about them.
+/// Keys of run $1 with their entries in a batch.
 const UPSERT_KEYS: &str = concat!(
     include_str!("../sql/metric_keys_insert.sql"),
     "SELECT $1, batch.* FROM unnest($2::text[], $3::bigint[], $4::float8[], $5::float8[], $6::float8[]) AS batch\n",
@@ -81,7 +81,7 @@ pub(super) async fn insert_samples(
 pub(super) async fn upsert_keys(tx: &mut Write, run_id: &str, batch: &[TimedMetrics]) -> Result<HashMap<String, i64>> {
     // In the order of keys, so that rows are locked in one order.
     let keys: Vec<_> = summarize(batch).into_iter().collect();
-    let found = sqlx::query(UPSERT_KEYS)
+    let ids = sqlx::query(UPSERT_KEYS)
         .bind(run_id)
         .bind(keys.iter().map(|(key, _)| *key).collect::<Vec<_>>())
         .bind(keys.iter().map(|(_, s)| s.last_step as i64).collect::<Vec<_>>())
@@ -90,7 +90,7 @@ pub(super) async fn upsert_keys(tx: &mut Write, run_id: &str, batch: &[TimedMetr
         .bind(keys.iter().map(|(_, s)| s.max).collect::<Vec<_>>())
         .fetch_all(&mut *tx)
         .await?;
-    found.iter().map(|row| Ok((rows::text(row, "key")?, rows::int(row, "id")?))).collect()
+    ids.iter().map(|row| Ok((rows::text(row, "key")?, rows::int(row, "id")?))).collect()
 }
 
 /// Writes the steps of a batch.

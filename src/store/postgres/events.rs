@@ -58,6 +58,6 @@ impl SqlStore {
             tokio::time::sleep(LOOK_AGAIN).await;
             settled = self.patiently(look).await?.1;
         }
-        Err(StoreError::Unavailable(format!("a transaction holds up the events behind number {settled}").into()))
+        Err(StoreError::Unavailable(format!("a transaction holds up the events after number {settled}").into()))
     }
 }

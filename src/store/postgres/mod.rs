@@ -32,12 +32,12 @@ use crate::store::schema::Migrations;
 const CONNECTIONS: u32 = 12;
 /// How long a call waits for a connection while the server is starting or every connection is busy.
 const ACQUIRE: Duration = Duration::from_secs(2);
-/// A server that says nothing for so long is taken for gone: it was frozen, or another one took its place without a
+/// A server that sends nothing for this long counts as gone: it was frozen, or another one took its place without a
 /// reset. Statements of a write may wait for locks (15 s) and sort through much; the server itself ends them after 55
 /// s.
 const DEADLINES: Deadlines =
     Deadlines { begin: Duration::from_secs(3), read: Duration::from_secs(8), write: Duration::from_mins(1) };
-/// No new try after this long: whoever waits for the answer is told that there is none.
+/// No new try after this long: the caller gets an error.
 const PATIENCE: f64 = 8.0;
 /// Pauses between the tries of a call that found its connection broken. Only calls that have changed nothing yet are
 /// tried again: reads, and the beginning of a write.
@@ -82,7 +82,7 @@ impl SqlStore {
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(ACQUIRE)
-            // A look at every connection before its use would cost a round trip; broken ones show themselves.
+            // A ping of every connection before its use would cost a round trip; broken ones fail at their first statement.
             .test_before_acquire(false)
             .before_acquire(move |_, meta| {
                 let usable = !known.outdates(meta.age);
@@ -131,8 +131,7 @@ impl SqlStore {
         ask().await
     }
 
-    /// A write of one statement that may be repeated: whoever sends it twice has changed nothing more. Returns its
-    /// rows.
+    /// A write of one statement that may be repeated without a further effect. Returns its rows.
     async fn write_once(&self, statement: impl Fn() -> Statement + Send + Sync) -> Result<Vec<Row>> {
         self.patiently(|| async { Ok(statement().fetch_all(&self.pool).await?) }).await
     }

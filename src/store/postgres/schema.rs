@@ -1,9 +1,9 @@
-//! What bringing the schema up to date needs of PostgreSQL; the migrations: `migrations/postgres`.
+//! Statements of PostgreSQL that migrating needs; the migrations: `migrations/postgres`.
 
 use crate::store::schema::{self, Migration};
 
 pub(super) const MIGRATIONS: &[Migration] = schema::POSTGRES;
-/// Lets one process at a time do it, and makes the tables that tell what was applied.
+/// Lets one process at a time migrate, and makes the tables of applied migrations.
 pub(super) const PREPARE: &[&str] = &[
     "SELECT pg_advisory_xact_lock(22089::bigint << 48)",
     "CREATE TABLE IF NOT EXISTS schema_migrations (

@@ -1,4 +1,4 @@
-//! How a whole series is read. A long one is bound by its rows and columns: it comes as one row of arrays.
+//! Reading a whole series. A long one is limited by its number of rows and columns, so it comes as one row of arrays.
 
 use sqlx::Row as _;
 
@@ -15,7 +15,7 @@ pub(super) const POINTS: &str = include_str!("sql/series_points.sql");
 pub(super) async fn read(series: Statement, reads: &Pool) -> Result<Vec<MetricPoint>> {
     let row = series.fetch_one(reads).await?;
     let numbers = |column: usize| -> Result<Vec<i64>> {
-        // Points that were pruned a moment ago leave no arrays.
+        // Without points, because they were pruned a moment ago, the arrays are null.
         Ok(row.try_get::<Option<_>, _>(column)?.unwrap_or_default())
     };
     let (steps, times, samples, tokens) = (numbers(0)?, numbers(1)?, numbers(2)?, numbers(3)?);

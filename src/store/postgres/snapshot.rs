@@ -37,7 +37,7 @@ pub(in crate::store) async fn take(url: &str, folder: &Path) -> Result<Snapshot>
 }
 
 /// Older databases have no id.
-const HAS_FACTS: &str = "SELECT to_regclass('facts') IS NOT NULL AS found";
+const HAS_FACTS: &str = "SELECT to_regclass('facts') IS NOT NULL AS has_facts";
 
 /// Has the database nothing in it?
 pub(in crate::store) async fn is_absent(url: &str) -> Result<bool> {
@@ -53,7 +53,7 @@ pub(in crate::store) async fn put_back(url: &str, file: &Path) -> Result<()> {
     restore.args(["--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges"]);
     run(restore.arg(file), "pg_restore").await?;
     let mut connection = PgConnection::connect(url).await?;
-    if sqlx::query(HAS_FACTS).fetch_one(&mut connection).await?.try_get("found")? {
+    if sqlx::query(HAS_FACTS).fetch_one(&mut connection).await?.try_get("has_facts")? {
         sqlx::query(FORGET_ID).execute(&mut connection).await?;
     }
     Ok(connection.close().await?)

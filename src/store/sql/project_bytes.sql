@@ -1,4 +1,4 @@
--- What the project $1 stores: its checkpoints and its data sets. A sum of whole numbers is no whole number everywhere.
+-- What the project $1 stores: its checkpoints and its data sets. A sum of whole numbers is not a whole number in every database.
 SELECT
     (
         SELECT coalesce(CAST(sum(CAST(manifest ->> 'size_bytes' AS BIGINT)) AS BIGINT), 0)

@@ -1,4 +1,4 @@
--- Checkpoints behind $2 that may go: their runs ended before $1 and are not labelled `keep`, nothing serves them, and they are
+-- Checkpoints after $2 that may be pruned: their runs ended before $1 and are not labelled `keep`, nothing serves them, and they are
 -- neither best nor last of their run; at most $3 of them. Unfinished jobs are looked at when one is deleted.
 SELECT checkpoints.id
 FROM checkpoints

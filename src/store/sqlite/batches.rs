@@ -1,4 +1,4 @@
-//! Many rows at once: statements with as many rows of values as there are.
+//! Many rows at once: statements with a list of values for each row.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use crate::store::error::Result;
 use crate::store::json::to_json;
 use crate::store::points::{finite, last_values, summarize};
 
-/// Rows of one INSERT: few enough for SQLite's limit of bound values, enough to make a statement's cost vanish.
+/// Rows of one INSERT: few enough for SQLite's limit of bound values, enough to make the cost of a statement negligible.
 const ROWS: usize = 1_000;
 /// The same, for rows with more columns.
 const WIDE_ROWS: usize = 500;

@@ -37,7 +37,7 @@ const BEGIN: &str = "BEGIN IMMEDIATE";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(15);
 /// Connections that read.
 const READERS: u32 = 4;
-/// A file answers, if slowly: these are for disks that hang. A write begins when the others have let go of the file.
+/// A file answers, if slowly: these limits are for disks that hang. A write waits until others have finished theirs.
 const DEADLINES: Deadlines =
     Deadlines { begin: Duration::from_secs(20), read: Duration::from_mins(1), write: Duration::from_mins(5) };
 
@@ -71,7 +71,7 @@ impl SqlStore {
         let may_create = migrations == Migrations::Apply;
         if !may_create && !path.is_file() {
             return Err(unusable(
-                "there is no such file, and migrate = check makes none: run `vgpo migrate`".to_owned(),
+                "there is no such file, and with migrate = check none is created: run `vgpo migrate`".to_owned(),
             ));
         }
         if let Some(folder) = path.parent().filter(|p| may_create && !p.as_os_str().is_empty()) {
@@ -162,7 +162,7 @@ mod tests {
         NewEvent { kind: "note".to_owned(), job_id: None, run_id: None, project: None, data }
     }
 
-    /// Lets the file grow no more, as far as the writer's present connection is concerned.
+    /// Keeps the file from growing, on the writer's present connection.
     async fn limit(store: &SqlStore) {
         let mut tx = store.write().await.unwrap();
         sqlx::query("PRAGMA max_page_count = 1").execute(tx.connection().unwrap()).await.unwrap();
@@ -195,7 +195,7 @@ mod tests {
         let insert = "INSERT INTO facts (name, value) VALUES (?, ?)";
         sqlx::query(insert).bind("first").bind("kept?").execute(&mut tx).await.unwrap();
         sqlx::query(insert).bind("second").bind("x".repeat(1 << 20)).execute(&mut tx).await.unwrap_err();
-        // SQLite has rolled everything back: what came now would be kept without the rest.
+        // SQLite has rolled everything back: a later statement would be kept without the rest.
         assert!(sqlx::query(insert).bind("third").bind("alone").execute(&mut tx).await.is_err());
         assert!(tx.commit().await.is_err());
         let kept = sqlx::query("SELECT 1 FROM facts WHERE name IN ('first', 'third')");

@@ -1,4 +1,4 @@
-//! What bringing the schema up to date needs of SQLite; the migrations: `migrations/sqlite`.
+//! Statements of SQLite that migrating needs; the migrations: `migrations/sqlite`.
 
 use std::fs::File;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::store::schema::{self, Migration};
 
 pub(super) const MIGRATIONS: &[Migration] = schema::SQLITE;
-/// Makes the tables that tell what was applied.
+/// Makes the tables of applied migrations.
 pub(super) const PREPARE: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS schema_migrations (
     version INTEGER PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT",

@@ -1,5 +1,5 @@
-//! How a whole series is read. A long one is bound by its columns, each of which SQLite's library copies on its own:
-//! the numbers of a step come as one text.
+//! Reading a whole series. A long one is limited by its number of columns, each of which SQLite's library copies
+//! separately, so the numbers of a step come as one text.
 
 use sqlx::Row as _;
 

@@ -62,7 +62,7 @@ pub(in crate::store) async fn put_back(path: &Path, file: &Path) -> Result<()> {
     };
     let done = checked.await;
     if done.is_err() {
-        // What is left of it is of no use; the error is what counts.
+        // The rest of the file is useless; only the error matters.
         let _ = fs::remove_file(staged);
     }
     done
@@ -78,7 +78,7 @@ async fn forget_id(copy: &Path) -> Result<()> {
     Ok(connection.close().await?)
 }
 
-/// Opens a copy to be read, and has every page of it checked.
+/// Opens a copy for reading, and checks every page of it.
 async fn open(copy: &Path) -> Result<SqliteConnection> {
     let mut connection = SqliteConnectOptions::new().filename(copy).read_only(true).immutable(true).connect().await?;
     let verdict: String = sqlx::query("PRAGMA integrity_check").fetch_one(&mut connection).await?.try_get(0)?;

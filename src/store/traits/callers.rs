@@ -1,5 +1,4 @@
-//! What people ask about themselves: keys and what they are exchanged for, repeated requests, and how much a project
-//! may have.
+//! Calls about callers: keys and what they are exchanged for, repeated requests, and the limits of a project.
 
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ pub struct IdempotencyRequest {
     pub body_hash: String,
     /// How long the answer is kept.
     pub keep: Duration,
-    /// After this long an unfinished first request is taken for dead.
+    /// After this long an unfinished first request counts as dead.
     pub in_flight_for: Duration,
 }
 
@@ -28,10 +27,10 @@ pub struct IdempotencyRequest {
 /// the key in the same transaction. `Conflict` when the request took so long that its key is free again.
 pub type Once<'a> = Option<&'a IdempotencyRequest>;
 
-/// What is known about an idempotent request.
+/// The state of an idempotent request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IdempotencyState {
-    /// Nobody sent it before: go on, then call `finish_idempotent` or `forget_idempotent`.
+    /// It is new: carry it out, then call `finish_idempotent` or `forget_idempotent`.
     New,
     /// The same request is being answered right now.
     InFlight,
@@ -58,7 +57,7 @@ pub trait IdempotencyStore: Send + Sync {
     async fn begin_idempotent(&self, request: &IdempotencyRequest) -> Result<IdempotencyState>;
     /// Keeps the answer.
     async fn finish_idempotent(&self, request: &IdempotencyRequest, status: u16, body: &[u8]) -> Result<()>;
-    /// The request failed in a way worth trying again: the key is free once more, unless something was made.
+    /// The request failed and may be retried: the key is free again, unless something was made.
     async fn forget_idempotent(&self, request: &IdempotencyRequest) -> Result<()>;
 }
 
@@ -73,18 +72,18 @@ pub trait AccessStore: Send + Sync {
     async fn create_key_once(&self, key: NewKey, once: Once<'_>) -> Result<ApiKey>;
     /// Keys, newest first; revoked ones too.
     async fn keys(&self, page: &Page) -> Result<Listing<ApiKey>>;
-    /// Refuses the key and everything it was exchanged for from now on; a repeat changes nothing.
+    /// Revokes the key and everything that it was exchanged for; a repeat changes nothing.
     async fn revoke_key(&self, id: &str) -> Result<ApiKey>;
-    /// Records what somebody did.
+    /// Adds an entry to the audit log.
     async fn append_audit(&self, entry: NewAudit) -> Result<AuditEntry>;
     /// What was done, newest first; before this sequence number, if given.
     async fn audit(&self, before: Option<i64>, limit: u32) -> Result<Vec<AuditEntry>>;
 }
 
-/// How much of a project may be at work at the same time, and how much it stores.
+/// The limits of a project, and how much it stores.
 #[async_trait]
 pub trait QuotaStore: Send + Sync {
-    /// What is at work in a project, and how much may be.
+    /// The running jobs and GPUs of a project, and their limits.
     async fn project_load(&self, project: &str) -> Result<ProjectLoad>;
     /// Bytes of the checkpoints and data sets of a project.
     async fn project_bytes(&self, project: &str) -> Result<u64>;

@@ -47,9 +47,9 @@ pub trait JobStore: Send + Sync {
     async fn job(&self, id: &str) -> Result<Job>;
     /// Jobs, newest first.
     async fn jobs(&self, filter: &JobFilter, page: &Page) -> Result<Listing<Job>>;
-    /// Somebody asks something of a job. A repeat that changes nothing succeeds without an event. A job that ends
-    /// in `cancelled` here takes the queued jobs that wait for it along. `IllegalAction` where the state forbids it,
-    /// `Conflict` for a retry of a job whose run goes on with another job.
+    /// Applies an action of a user to a job. A repeat that changes nothing succeeds without an event. A job that ends
+    /// in `cancelled` here cancels the queued jobs that wait for it. `IllegalAction` where the state forbids it,
+    /// `Conflict` for a retry of a job whose run is continued by another job.
     async fn ask(&self, id: &str, action: JobAction, reason: &str) -> Result<Job>;
     /// Changes priority and labels, with an event; `Conflict` when the job has ended and the priority would change.
     async fn update_job(&self, id: &str, update: &JobUpdate) -> Result<Job>;
@@ -64,10 +64,10 @@ pub trait RunStore: Send + Sync {
     async fn run(&self, id: &str) -> Result<Run>;
     /// Runs, newest first.
     async fn runs(&self, filter: &RunFilter, page: &Page) -> Result<Listing<Run>>;
-    /// Changes what people may change.
+    /// Changes the fields that users may change.
     async fn update_run(&self, id: &str, update: &RunUpdate) -> Result<Run>;
-    /// Inserts a job that goes on with a run from its newest checkpoint: the run now belongs to that job. `Conflict`
-    /// when its present job has not ended, or when there is no checkpoint to go on from.
+    /// Inserts a job that continues a run from its newest checkpoint: the run now belongs to that job. `Conflict`
+    /// when its present job has not ended, or when there is no checkpoint to continue from.
     async fn continue_run(&self, id: &str, continuation: &Continuation) -> Result<Job> {
         self.continue_run_once(id, continuation, None).await
     }
@@ -241,7 +241,7 @@ pub trait EngineStore: Send + Sync {
     async fn engines(&self, since: DateTime<Utc>) -> Result<Vec<EngineRecord>>;
 }
 
-/// Figures for those who watch the program at work.
+/// Figures for monitoring.
 #[async_trait]
 pub trait FigureStore: Send + Sync {
     /// The queue and what runs, as they are now.

@@ -73,7 +73,7 @@ pub trait AttemptStore: Send + Sync {
     async fn add_checkpoint(&self, token: &LeaseToken, checkpoint: NewCheckpoint) -> Result<Checkpoint>;
     /// Writes an event of a worker about its job and run.
     async fn append_job_event(&self, token: &LeaseToken, kind: &str, data: serde_json::Value) -> Result<Event>;
-    /// A resumed attempt starts behind step `to_step` (none: from the beginning): points, samples and checkpoints of
+    /// A resumed attempt starts after step `to_step` (none: from the beginning): points, samples and checkpoints of
     /// later steps go (promoted checkpoints stay) and a `rewind` event is written, in one transaction. No event when
     /// there is nothing later. Returns the checkpoints that are gone, so that their files can follow.
     async fn rewind(&self, token: &LeaseToken, to_step: Option<u64>) -> Result<Vec<Checkpoint>>;
@@ -113,7 +113,7 @@ pub trait DoorStore: Send + Sync {
     async fn is_open_key(&self, id: &str) -> Result<bool>;
     /// Stores what a key was exchanged for; what has run out goes.
     async fn issue_ticket(&self, ticket: NewTicket) -> Result<()>;
-    /// The key behind a ticket that has not run out; none when the key is revoked.
+    /// The key of a ticket that has not expired; none when the key is revoked.
     async fn ticket(&self, kind: TicketKind, hash: &str) -> Result<Option<ApiKey>>;
     /// The same, and the ticket is gone: of several that ask at once, one gets it.
     async fn take_ticket(&self, kind: TicketKind, hash: &str) -> Result<Option<ApiKey>>;
@@ -136,7 +136,7 @@ pub trait ServerStore: Send + Sync {
     /// The id of this database, which is made with the first call and never changes.
     async fn database_id(&self) -> Result<String>;
     /// Puts these limits of projects in place of all others: a claim passes over the jobs of a project that has as
-    /// many as it may. The project `*` stands for every project that is not named.
+    /// many as it may. The project `*` means every project that is not named.
     async fn set_quotas(&self, quotas: &[ProjectQuota]) -> Result<()>;
     /// A server takes a data set on its way in.
     async fn hold_dataset(&self, id: &str, server_id: &str) -> Result<()>;
@@ -148,7 +148,7 @@ pub trait ServerStore: Send + Sync {
     async fn removed(&self, key: &str) -> Result<()>;
     /// Puts `found`, the artifacts that no record names, in place of those that were found before. Returns those that
     /// were first found at least `age` ago, and so are found for the second time at least.
-    async fn note_orphans(&self, found: &[String], age: Duration) -> Result<Vec<String>>;
+    async fn note_orphans(&self, keys: &[String], age: Duration) -> Result<Vec<String>>;
 }
 
 /// Old results, in batches of at most `most`; each call returns how many went.
@@ -160,6 +160,6 @@ pub trait RetentionStore: Send + Sync {
     async fn prune_samples(&self, ended_before: DateTime<Utc>, most: u32) -> Result<u64>;
     /// Deletes points of such runs; last, smallest and largest values of their keys stay.
     async fn prune_points(&self, ended_before: DateTime<Utc>, most: u32) -> Result<u64>;
-    /// Checkpoints of such runs, in the order of their ids behind `after`, that are neither best nor last nor served.
+    /// Checkpoints of such runs, in the order of their ids after `after`, that are neither best nor last nor served.
     async fn prunable_checkpoints(&self, ended_before: DateTime<Utc>, after: &str, most: u32) -> Result<Vec<String>>;
 }

@@ -22,7 +22,7 @@ impl View {
         }
     }
 
-    /// Names are unique over all projects: a taken one is told, its owner is not.
+    /// Names are unique over all projects: a caller learns that one is taken, but not by whom.
     fn replaceable(&self, project: &str, name: &str) -> Result<()> {
         if self.caller.writes(project) {
             return Ok(());

@@ -191,7 +191,7 @@ fn vppo_switched_off_or_without_dependencies_is_dapo() {
     for trajectory in &mut unseen.trajectories {
         trajectory.dependency = Vec::new();
     }
-    assert_eq!(advantages(&vppo(|_| ()), &unseen), advantages(&dapo, &unseen), "nobody measured it");
+    assert_eq!(advantages(&vppo(|_| ()), &unseen), advantages(&dapo, &unseen), "it was not measured");
     let text_only = TrajectoryGroup { has_image: false, ..seen };
     assert_eq!(advantages(&vppo(|_| ()), &text_only), advantages(&dapo, &text_only));
     let alike = group(&[&[0.5; 2], &[0.5; 2]], &[1.0, 0.0], None);

@@ -1,4 +1,4 @@
-//! DAPO, GSPO, CISPO and the estimators beside `grpo`: the released functions' numbers where there are any, derivations
+//! DAPO, GSPO, CISPO and the estimators besides `grpo`: the released functions' numbers where there are any, derivations
 //! where there are none.
 
 use serde_json::{Value, json};

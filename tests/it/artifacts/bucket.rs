@@ -25,7 +25,7 @@ impl Host {
         Self::keeping(bucket, 0)
     }
 
-    /// One that keeps so many bytes of what it fetched.
+    /// One that keeps this number of bytes of what it fetched.
     fn keeping(bucket: &Arc<Flaky>, bytes: u64) -> Self {
         let disk = tempfile::tempdir().unwrap();
         let store = Self::process(bucket, disk.path(), bytes);
@@ -272,12 +272,12 @@ fn a_log_is_read_and_gone_on_with_on_other_hosts() {
     let behind_one: u64 = page.next.parse().unwrap();
     assert_eq!((page.has_more, messages(page)), (false, vec!["one".to_owned()]));
 
-    // The job goes on elsewhere.
+    // The job continues on another host.
     say(&second, "two");
     second.share("job_1", 0).unwrap();
     assert_eq!(messages(reader.tail("job_1", 9).unwrap()), ["one", "two"]);
     assert_eq!(messages(reader.read("job_1", behind_one, 9).unwrap()), ["two"]);
-    assert_eq!(messages(first.tail("job_1", 9).unwrap()), ["one", "two"], "the copy is longer than what lies here");
+    assert_eq!(messages(first.tail("job_1", 9).unwrap()), ["one", "two"], "the copy is longer than the local log");
 
     let written = bucket.written.lock().unwrap().len();
     let known = second.share("job_1", 0).unwrap();
@@ -292,9 +292,5 @@ fn a_log_is_read_and_gone_on_with_on_other_hosts() {
     *bucket.refuses.lock().unwrap() = None;
     reader.remove("job_1").unwrap();
     assert!(messages(reader.tail("job_1", 9).unwrap()).is_empty());
-    assert_eq!(
-        messages(second.tail("job_1", 9).unwrap()),
-        ["one", "two"],
-        "what lies on a host's own disk stays there"
-    );
+    assert_eq!(messages(second.tail("job_1", 9).unwrap()), ["one", "two"], "logs on a host's own disk stay there");
 }

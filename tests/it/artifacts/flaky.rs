@@ -20,7 +20,7 @@ pub struct Flaky {
     pub inner: InMemory,
     /// Writing an object whose name ends like this fails.
     pub refuses: Mutex<Option<&'static str>>,
-    /// A download breaks off after so many bytes; 0: none does.
+    /// A download breaks off after this number of bytes; 0: none does.
     pub breaks_after: AtomicU64,
     /// Every object that was written.
     pub written: Mutex<Vec<String>>,

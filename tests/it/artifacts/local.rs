@@ -112,7 +112,7 @@ fn only_what_dead_writers_left_is_swept() {
     let living = store(&folder);
     let staging = folder.join(".staging");
     let mine = tree(&staging);
-    // A writer that died in the middle: its lock file is there, but nobody holds it.
+    // A writer that died in the middle: its lock file is there, but no process holds it.
     fs::create_dir_all(staging.join("999-0/0")).unwrap();
     fs::write(staging.join("999-0/0/half"), "x").unwrap();
     fs::write(staging.join("999-0/lock"), "").unwrap();

@@ -81,6 +81,6 @@ proptest! {
             std::fs::write(&archive, bytes).unwrap();
             let _ = unpack(&archive, &folder.path().join("out").join(number.to_string()), &LIMITS);
         }
-        prop_assert!(std::fs::read_dir(folder.path()).unwrap().count() <= 2, "nothing is written beside the folder");
+        prop_assert!(std::fs::read_dir(folder.path()).unwrap().count() <= 2, "nothing is written next to the folder");
     }
 }

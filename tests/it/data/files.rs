@@ -120,7 +120,7 @@ fn images_come_from_files_data_urls_and_structs() {
     assert_eq!((data.len(Split::Train), data.len(Split::Eval)), (3, 0));
     let first = data.example(Split::Train, 0).unwrap();
     let sizes: Vec<_> = first.images.iter().map(|image| image.dimensions()).collect();
-    assert_eq!(sizes, [(10, 20), (30, 10), (30, 10), (40, 10)], "beside the rows, inside them, and from the root");
+    assert_eq!(sizes, [(10, 20), (30, 10), (30, 10), (40, 10)], "next to the rows, inside them, and from the root");
     assert_eq!((first.answer().as_str(), first.tags.as_slice()), ("0.5", ["hard".to_owned()].as_slice()));
     let second = data.example(Split::Train, 1).unwrap();
     assert_eq!((second.answer().as_str(), second.demonstration.as_deref()), ("true", Some("look")));
@@ -352,7 +352,7 @@ fn nulls_in_parquet_are_told_with_their_rows() {
     place.write("rows.parquet", fixture("arrow_nulls.parquet"));
     let found = place.prepare(&settings(|_| ()));
     let told: Vec<_> = found.report.errors.iter().map(|e| (e.row, e.problem.as_str())).collect();
-    // A null in a list of images is no image.
+    // A null in a list of images is not an image.
     assert_eq!((told.len(), told[0].0), (1, Some(3)), "{told:?}");
     assert!(told[0].1.contains("column `answer` is null"), "{told:?}");
     assert_eq!((found.report.rows, found.report.bad_rows), (6, 1));

@@ -143,7 +143,7 @@ fn arrays_and_tables_are_read() {
         ("rows.csv", tabs.replace(", ]", ";").replace('\t', ",")),
     ] {
         let place = Place::new();
-        // Settings beside the rows are no rows.
+        // Settings next to the rows are not rows.
         place.write("a.png", png(10, 10)).write("config.json", "{\"a\": 1}\n").write("names.json", "[1, 2]");
         place.write(name, text.replace("['x', 'y']", "[\"\"x\"\", \"\"y\"\"]"));
         let data = place.open(|s| s.split = SplitRule::Train);

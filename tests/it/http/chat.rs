@@ -190,7 +190,7 @@ async fn an_image_part_says_how_large_its_image_may_be() {
     assert_eq!(tokens(json!({"type": "image_url", "image_url": {"url": url}, "max_pixels": 1568})).await, small);
     assert_eq!(tokens(json!({"type": "image", "image": url, "max_pixels": 1568})).await, small);
     let inside = json!({"type": "image_url", "image_url": {"url": url, "max_pixels": 1568}, "max_pixels": 4704});
-    assert_eq!(tokens(inside).await, small, "inside goes before beside");
+    assert_eq!(tokens(inside).await, small, "`image_url.max_pixels` wins over `max_pixels` of the part");
     assert!(tokens(json!({"type": "image_url", "image_url": {"url": url, "min_pixels": 20_000}})).await > plain);
     for (image_url, field, part) in [
         (json!({"url": url, "foo": 1}), "foo", "unknown"),

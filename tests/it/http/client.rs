@@ -31,7 +31,7 @@ async fn submit_list_cancel_and_watch() {
     let out = vgpo(&api, &["jobs", "cancel", id]).await;
     assert_eq!(text(&out.stdout).trim(), format!("{id} is cancelled"));
     let out = vgpo(&api, &["jobs", "watch", id]).await;
-    assert!(!out.status.success(), "a cancelled job is no success");
+    assert!(!out.status.success(), "a cancelled job is not a success");
     assert!(text(&out.stdout).contains("end: cancelled"), "{}", text(&out.stdout));
     let out = vgpo(&api, &["runs"]).await;
     assert!(text(&out.stdout).contains(job["run_id"].as_str().unwrap()));
@@ -39,7 +39,7 @@ async fn submit_list_cancel_and_watch() {
     assert_eq!(serde_json::from_slice::<Value>(&out.stdout).unwrap()["id"], "tiny");
 }
 
-/// A name that was stored before names were checked does nothing to the terminal of whoever lists it.
+/// A name that was stored before names were checked does nothing to the terminal in which it is listed.
 #[tokio::test]
 async fn names_of_others_move_no_terminal() {
     let api = Api::start().await;

@@ -1,4 +1,4 @@
-//! The dashboard's files: how they are served, and that they ask nobody else for anything.
+//! The dashboard's files: how they are served, and that they load nothing from other servers.
 
 use std::path::{Path, PathBuf};
 

@@ -13,7 +13,7 @@ fn row(image: &str) -> Value {
     json!({"problem": "<image>how wide ?", "answer": 30, "images": [image]})
 }
 
-/// A repository of two parts: rows with a picture beside them, and rows whose pictures lie in an archive.
+/// A repository of two parts: rows with a picture next to them, and rows whose pictures are in an archive.
 fn repository() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let put = |path: &str, bytes: &[u8]| {

@@ -147,7 +147,7 @@ async fn a_format_reward_that_the_prompt_asks_for_warns_of_nothing() {
     let quiet = codes(json!({"reward": format, "data": {"system": asked, "max_prompt_tokens": 4000}})).await;
     assert!(!quiet.contains(&"format_not_asked".to_owned()), "{quiet:?}");
     assert!(!codes(json!({"reward": {"type": "math"}})).await.contains(&"format_not_asked".to_owned()));
-    // A model whose card promises the format is asked by nobody.
+    // There is no warning for a model whose card promises the format.
     let card = json!({"response_format": "<think> … </think> \\boxed{ 7 }"});
     let knows = vgpo::domain::model::NewModel { card, ..model("knows", json!({})) };
     api.store().upsert_model(knows).await.unwrap();

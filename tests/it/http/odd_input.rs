@@ -1,5 +1,5 @@
 //! Input that breaks servers, through the real router, on `/generate` and on `/v1/chat/completions`: it is refused with
-//! the field and the reason, and the server goes on.
+//! the field and the reason, and the server keeps running.
 
 use std::io::Cursor;
 
@@ -335,7 +335,7 @@ async fn requests_over_the_token_budget_wait_outside() {
     let long = |route| {
         ask(route, &[text("hello")], &json!({if route == CHAT { "max_tokens" } else { "max_new_tokens" }: 300}))
     };
-    // More than the whole budget, but nobody else is there.
+    // More than the whole budget, but there is no other request.
     let first = tokio::spawn(api.request("POST", GENERATE).json(&long(GENERATE)).send());
     watch.pass(1).await;
     for route in [GENERATE, CHAT] {

@@ -21,11 +21,11 @@ pub const OTHER_COMMIT: &str = "fedcba9876543210fedcba9876543210fedcba98";
 pub struct Moods {
     /// The bearer token that is wanted, if any.
     pub token: Option<String>,
-    /// Answers of weights that break off halfway, so many times.
+    /// Number of answers of weights that break off halfway.
     pub cuts: AtomicUsize,
-    /// Answers of weights with a wrong byte, so many times.
+    /// Number of answers of weights with a wrong byte.
     pub damages: AtomicUsize,
-    /// Names that the listing has beside the real ones.
+    /// Names that the listing has besides the real ones.
     pub more_files: Vec<String>,
     /// Every address that was asked for.
     pub asked: Mutex<Vec<String>>,

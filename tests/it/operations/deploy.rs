@@ -1,4 +1,4 @@
-//! What lies in `docker/` names figures, settings, flags, tables and roles that there are.
+//! The files in `docker/` name figures, settings, flags, tables and roles that exist.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -66,7 +66,7 @@ async fn alerts_and_dashboards_ask_for_figures_that_are_told() {
     let asked = words(&(read("prometheus/alerts.yml") + &expressions.join("\n")), "vgpo_");
     assert!(asked.len() > 12, "{asked:?}");
     let missing: Vec<_> = asked.difference(&told).collect();
-    assert!(missing.is_empty(), "nobody tells {missing:?}");
+    assert!(missing.is_empty(), "{missing:?} are not documented");
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn commands_and_settings_are_those_of_the_program() {
         let text = read(file);
         let unknown: Vec<_> =
             words(&text, "VGPO_").into_iter().filter(|name| !known.contains(name) && !own.contains(name)).collect();
-        assert!(unknown.is_empty(), "{file} sets {unknown:?}, which are no settings");
+        assert!(unknown.is_empty(), "{file} sets {unknown:?}, which are not settings");
         for line in text.lines().map(str::trim) {
             let list = ["command: ", "args: ", "CMD "].into_iter().find_map(|head| line.strip_prefix(head));
             let Some(words) = list.and_then(|list| serde_json::from_str::<Vec<String>>(list).ok()) else { continue };

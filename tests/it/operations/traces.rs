@@ -39,7 +39,7 @@ struct Server {
 }
 
 impl Server {
-    /// One that is started with `arguments` and `environment`, beside others in `place`.
+    /// One that is started with `arguments` and `environment`, next to others in `place`.
     fn start(place: &Path, collector: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_vgpo"))
             .args(["serve", "--port", "0"])

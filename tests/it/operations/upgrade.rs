@@ -1,4 +1,4 @@
-//! A release beside its predecessor: the schema expands first, and programs say what they can work with.
+//! A release next to its predecessor: the schema expands first, and programs say what they can work with.
 
 use std::process::{Command, Stdio};
 
@@ -29,7 +29,7 @@ async fn works_on_beside_a_release_that_expands(kind: Kind) {
     let Some(db) = kind.make().await else { return };
     let (before, _) = db.store.submit(new_job(|_| ())).await.unwrap();
     expand(&db, "INSERT INTO schema_compatibility (version, oldest) VALUES (1000, 5)").await;
-    // The one that was running goes on.
+    // The one that was running continues.
     db.store.check().await.unwrap();
     let leased = db.store.claim(&claim_by("w")).await.unwrap().unwrap();
     assert_eq!(leased.job.id, before.id);
@@ -109,7 +109,7 @@ async fn jobs_of_the_first_build_are_read_on_both_databases() {
     reads_jobs_of_the_first_build(Kind::Postgres).await;
 }
 
-/// Settings as a later release may store them: a method and a setting that nobody knows here.
+/// Settings as a later release may store them: a method and a setting that are unknown here.
 fn later(job: &str, version: u32) -> &'static str {
     let mut spec = serde_json::to_value(crate::store::fixture::spec()).unwrap();
     spec["method"] = json!({"type": "later"});

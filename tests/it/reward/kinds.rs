@@ -1,4 +1,4 @@
-//! The rewards beside math and format, on answers as models write them.
+//! The rewards besides math and format, on answers as models write them.
 
 use serde_json::{Value, json};
 use vgpo::config::job;

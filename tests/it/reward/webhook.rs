@@ -46,7 +46,7 @@ fn input<'a>(id: &'a str, response: &'a str) -> RewardInput<'a> {
     RewardInput { id, prompt: "What?", response, ground_truth: "5", row: 7, ..RewardInput::default() }
 }
 
-/// What a server saw, and the answers it gives one after the other (the last one for ever).
+/// What a server saw, and the answers it gives one after the other (the last one forever).
 #[derive(Clone, Default)]
 struct Script {
     seen: Arc<Mutex<Vec<(HeaderMap, String)>>>,
@@ -121,8 +121,8 @@ fn failures_that_stay_are_told_apart() {
     let (url, _, _runtime) = serve(&[(200, json!({"rewards": [1]}))]);
     let error = judge(reward(&url, json!({})).unwrap().as_ref(), &["a"]).unwrap_err();
     assert!(!error.may_pass() && error.to_string().contains("items"), "{error}");
-    let nobody = reward("http://127.0.0.1:9/judge", json!({"retries": 0})).unwrap();
-    let error = judge(nobody.as_ref(), &["a"]).unwrap_err();
+    let unreachable = reward("http://127.0.0.1:9/judge", json!({"retries": 0})).unwrap();
+    let error = judge(unreachable.as_ref(), &["a"]).unwrap_err();
     assert!(error.may_pass(), "a server that is down may come back: {error}");
 }
 

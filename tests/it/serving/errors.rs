@@ -1,4 +1,4 @@
-//! Bad input: errors name field, value, limit and the way out, and the engine goes on.
+//! Bad input: errors name field, value, limit and a remedy, and the engine keeps running.
 
 use serde_json::{Value, json};
 use vgpo::config::serving::EngineLimits;

@@ -51,20 +51,20 @@ async fn a_request_joins_a_batch_under_way_and_both_answer_as_if_alone() {
     let mut under_way = shared.generate(&tiny(), parse(&long).unwrap()).await.unwrap();
     under_way.next_event().await.unwrap();
     let answer = generate(shared.as_ref(), &late).await.unwrap();
-    assert!(watch.rows().contains(&3), "the late request was to decode beside the long one: {:?}", watch.rows());
+    assert!(watch.rows().contains(&3), "the late request must decode together with the long one: {:?}", watch.rows());
     drop(under_way);
     same(&answer, &generate(&engine(), &late).await.unwrap());
 
     // The long answer, too, is what it would have been: joining moves its columns, leaving gives them back.
     let silent = request("p4_text", json!({"max_new_tokens": 120, "temperature": 1.0, "seed": 3}));
-    let beside = {
+    let together = {
         let (shared, silent) = (Arc::clone(&shared), silent.clone());
         tokio::spawn(async move { generate(shared.as_ref(), &silent).await.unwrap() })
     };
     for seed in 0..3 {
         generate(shared.as_ref(), &request("p2_large", json!({"max_new_tokens": 3, "seed": seed}))).await.unwrap();
     }
-    same(&beside.await.unwrap(), &generate(&engine(), &silent).await.unwrap());
+    same(&together.await.unwrap(), &generate(&engine(), &silent).await.unwrap());
 }
 
 #[tokio::test]

@@ -113,7 +113,7 @@ pub fn clock() -> Arc<FakeClock> {
     Arc::new(FakeClock::new(DateTime::from_timestamp(1_800_000_000, 0).unwrap()))
 }
 
-/// A database that somebody else keeps, for measurements.
+/// A database that exists already, for measurements.
 #[allow(dead_code)]
 pub async fn at(url: &str) -> Db {
     let clock = clock();

@@ -129,7 +129,7 @@ pub async fn a_retried_job_counts_attempts_from_zero(db: &Db) {
     assert_eq!((job.state, job.attempt, job.attempts_used), (JobState::Queued, 1, 0));
     assert_eq!(job.finished_at, None);
     let again = store.claim(&claim_by("w")).await.unwrap().unwrap();
-    assert_eq!(again.token.attempt, 2, "the fencing token goes on");
+    assert_eq!(again.token.attempt, 2, "the fencing token keeps counting");
 }
 
 pub async fn runs_are_listed_and_updated(db: &Db) {

@@ -78,7 +78,7 @@ fn programs() -> Option<PathBuf> {
         .find(|bin| bin.join("initdb").exists() && bin.join("postgres").exists())
 }
 
-/// PostgreSQL refuses to run as root: then it runs as the user that Debian made for it, or as nobody.
+/// PostgreSQL refuses to run as root: then it runs as the user that Debian made for it, or as `nobody`.
 fn unprivileged() -> Command {
     let is_root = Command::new("id").arg("-u").output().is_ok_and(|o| o.stdout.starts_with(b"0\n"));
     if !is_root {
@@ -100,7 +100,7 @@ impl Cluster {
         Self::with(CARELESS)
     }
 
-    /// One that waits for the disk, as PostgreSQL does when nobody says otherwise: for measurements.
+    /// One that waits for the disk, as PostgreSQL does by default: for measurements.
     #[allow(dead_code, reason = "for measurements")]
     pub fn durable() -> Option<Self> {
         Self::with("")

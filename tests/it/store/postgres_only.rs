@@ -93,7 +93,7 @@ async fn a_later_number_is_not_shown_before_an_earlier_one() {
     let kinds: Vec<_> = reader.await.unwrap().into_iter().map(|e| e.kind).collect();
     assert_eq!(kinds, ["slow", "fast"]);
 
-    // A number that is given back leaves a gap and holds nobody up.
+    // A number that is given back leaves a gap and delays no reader.
     slow.execute("BEGIN").await.unwrap();
     slow.execute("INSERT INTO events (time, kind, data) VALUES (0, 'never', '{}')").await.unwrap();
     db.store.append_event(note("next")).await.unwrap();
@@ -142,7 +142,7 @@ async fn readers_miss_no_event_of_concurrent_writers() {
     for reader in readers {
         let seen = reader.await.unwrap();
         assert!(seen.windows(2).all(|w| w[0] < w[1]), "numbers went backwards");
-        assert_eq!(seen.len(), WRITERS * EACH, "a reader that goes on behind what it saw missed an event");
+        assert_eq!(seen.len(), WRITERS * EACH, "a reader that continues after what it saw missed an event");
     }
     db.close().await;
 }
@@ -186,7 +186,7 @@ async fn a_restarted_server_costs_nothing_but_time() {
     let name = cluster.create().await;
     let store = store::open(&cluster.url(&name), fixture::clock()).await.unwrap();
     let leased = claimed(&*store, "w").await;
-    // Between two calls: connections of the pool are dead, and nobody notices.
+    // Between two calls: connections of the pool are dead, unnoticed.
     cluster.stop();
     cluster.start_again();
     assert_eq!(store.heartbeat(&leased.token, TTL).await.unwrap(), Wanted::Continue);
@@ -213,7 +213,7 @@ async fn a_connection_that_breaks_inside_a_write_changes_nothing() {
     let Some(db) = Kind::Postgres.make().await else { return };
     let (cluster, name) = db.postgres();
     let leased = claimed(&*db.store, "w").await;
-    // Somebody holds the job's row; the write waits, and its connection is ended meanwhile.
+    // Another transaction holds the job's row; the write waits, and its connection is ended meanwhile.
     let mut holder = PgConnection::connect(&cluster.url(name)).await.unwrap();
     holder.execute("BEGIN").await.unwrap();
     holder.execute("SELECT 1 FROM jobs FOR UPDATE").await.unwrap();

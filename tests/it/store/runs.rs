@@ -136,7 +136,7 @@ pub async fn a_run_goes_on_with_another_job(db: &Db) {
         (run_id.as_str(), 45, JobState::Queued)
     );
     assert_eq!((job.created_by.as_deref(), job.origins["/steps"].as_str()), (Some("ada"), Some("request")));
-    assert_eq!(job.reason.as_deref(), Some(format!("goes on after {first} from step 40").as_str()));
+    assert_eq!(job.reason.as_deref(), Some(format!("continues {first} from step 40").as_str()));
     let run = store.run(&run_id).await.unwrap();
     assert_eq!((run.job_id.as_str(), run.steps, run.last_step), (job.id.as_str(), 45, Some(40)));
     assert!(!store.checkpoint("ckpt_40").await.unwrap().last, "it is no end any more");

@@ -75,7 +75,7 @@ fn a_restart_goes_on_behind_the_last_chunk_and_ends_with_the_same_numbers() {
     assert_eq!(second.metrics.iter().map(|m| m.step).collect::<Vec<_>>(), [2, 3]);
     assert_eq!(rows(&second), rows(&whole));
     assert_eq!(results(&second), results(&whole), "bit for bit");
-    // A run that died behind its last chunk only has to say so.
+    // A run that died after its last chunk only has to finish.
     let mut third = Recorder { rows: second.rows.clone(), ..Recorder::default() };
     let end = run(&spec, two.path(), None, &mut third).unwrap();
     assert!(matches!(end, RunEnd::Finished { accuracy: Some(_), .. }) && third.metrics.is_empty());

@@ -110,7 +110,7 @@ fn scores_are_equal_for_any_micro_batching() {
     }
 }
 
-/// Without log-probs of an earlier pass, those of the pass itself stand for them: the same loss and gradient, and the scores
+/// Without log-probs of an earlier pass, those of the pass itself replace them: the same loss and gradient, and the scores
 /// that a pass of its own would have given.
 #[test]
 fn one_pass_gives_what_two_give() {
@@ -123,7 +123,7 @@ fn one_pass_gives_what_two_give() {
         row.old_logprobs.clone_from(&score.logprobs);
     }
     let two = learner.gradients(&rows.iter().collect::<Vec<_>>(), algorithm.as_ref()).unwrap();
-    assert!(two.scored.iter().all(|score| score.entropy.is_empty()), "nobody asks for the entropy again");
+    assert!(two.scored.iter().all(|score| score.entropy.is_empty()), "the entropy is not measured again");
     rows.iter_mut().for_each(|row| row.old_logprobs.clear());
     let one = learner.gradients(&rows.iter().collect::<Vec<_>>(), algorithm.as_ref()).unwrap();
     assert!((one.loss - two.loss).abs() < 1e-9, "{} and {}", one.loss, two.loss);

@@ -37,7 +37,7 @@ fn masks(images: &[Arc<ImagePatches>]) -> Vec<Arc<ImagePatches>> {
 }
 
 #[test]
-fn dependency_is_the_divergence_of_the_two_readings() {
+fn dependency_is_the_divergence_of_the_two_passes() {
     let scene = Scene::starter();
     let learner = scene.learner(1 << 20);
     let rows = scene.rows(masks);

@@ -67,7 +67,7 @@ fn a_row_draws_the_same_alone_and_in_a_batch() {
 
 #[test]
 fn rows_of_the_next_prompts_join_as_rows_finish() {
-    // More rows than fit beside each other on any thread.
+    // More samples than one batch of any thread holds.
     let prompts = 12 * std::thread::available_parallelism().unwrap().get() as u64;
     let told = Arc::new(Watch::default());
     let model = watch(&open_starter().model(View::Detached).unwrap(), &told);
@@ -81,7 +81,7 @@ fn rows_of_the_next_prompts_join_as_rows_finish() {
     let passes = told.passes();
     let widest = passes.iter().map(|(rows, columns)| if *columns == 1 { *rows } else { 0 }).max().unwrap();
     assert!(widest <= 12, "{widest} rows at a time");
-    // Four prompts at a time, until the last of their rows is done, would be so many readings.
+    // Four prompts at a time, until the last of their samples is done, would take this many passes.
     let waves = few.chunks(4).len();
     let readings = passes.iter().filter(|(_, columns)| *columns > 1).count();
     assert!(readings > waves, "{passes:?}");
@@ -96,7 +96,7 @@ fn every_token_has_its_numbers_and_shares_sum_to_one() {
             let sum = shares.image + shares.query + shares.generated;
             assert!((sum - 1.0).abs() < 1e-4, "{sum}");
             assert!(shares.image > 0.0 && shares.query > 0.0);
-            assert_eq!(shares.generated > 0.0, t > 0, "the first token has no response behind it");
+            assert_eq!(shares.generated > 0.0, t > 0, "the first token has no response before it");
         }
     }
 }

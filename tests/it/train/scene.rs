@@ -28,7 +28,7 @@ impl Scene {
         Self { folder, tracked, detached, pool: Pool::new().unwrap() }
     }
 
-    /// A learner with micro-batches of so many tokens.
+    /// A learner with micro-batches of at most this many tokens.
     pub fn learner(&self, microbatch_tokens: u64) -> Learner<'_> {
         Learner {
             pool: &self.pool,

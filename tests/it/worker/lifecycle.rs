@@ -71,7 +71,7 @@ async fn a_panic_is_a_failed_attempt_not_a_dead_worker() {
         .await;
     let once = place.wait(&once, &ENDED).await;
     assert_eq!((once.state, once.attempt), (JobState::Succeeded, 2));
-    assert_eq!(place.steps(&once).await, whole(), "the second attempt went on from the checkpoint");
+    assert_eq!(place.steps(&once).await, whole(), "the second attempt resumed from the checkpoint");
     let always = place.wait(&always, &ENDED).await;
     assert_eq!((always.state, always.attempt), (JobState::Failed, 2));
     let reason = always.reason.unwrap();
@@ -171,7 +171,7 @@ async fn a_damaged_checkpoint_is_skipped() {
     let worker = place.start();
     let job = place.wait(&job, &ENDED).await;
     assert_eq!(job.state, JobState::Succeeded, "{:?}", job.reason);
-    assert_eq!(place.steps(&job).await, whole(), "steps behind the older checkpoint were done again");
+    assert_eq!(place.steps(&job).await, whole(), "steps after the older checkpoint were done again");
     let of = |k: &str| EventFilter { kinds: vec![k.to_owned()], ..EventFilter::default() };
     let damaged = place.store.events_after(0, &of(kind::CHECKPOINT_DAMAGED), 9).await.unwrap();
     assert_eq!((damaged.len(), damaged[0].data["checkpoint_id"].as_str()), (1, Some(newest.id.as_str())));

@@ -144,10 +144,10 @@ async fn the_next_worker_of_a_device_cleans_up_after_a_dead_one() {
     let job = place.submit(slow).await;
     let mut worker = child(&place.root, "wrk_first").stdin(Stdio::piped()).spawn().unwrap();
     place.wait_for_step(&job, 4).await;
-    // Nobody supervises it, as after a power cut or a `kill -9` of everything.
+    // No process supervises it, as after a power cut or a `kill -9` of everything.
     worker.kill().unwrap();
     worker.wait().unwrap();
-    assert_eq!(place.store.job(&job.id).await.unwrap().state, JobState::Running, "nobody noticed");
+    assert_eq!(place.store.job(&job.id).await.unwrap().state, JobState::Running, "the death is unnoticed");
     let next = place.start();
     let job = place.wait(&job, &ENDED).await;
     assert_eq!((job.state, job.attempt), (JobState::Succeeded, 2), "long before the lease ran out");

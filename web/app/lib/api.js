@@ -72,7 +72,7 @@ export function query(values) {
  */
 
 /**
- * The address of a call: the parts of its path filled in, its query behind them.
+ * The address of a call: the parts of its path filled in, then its query.
  * @param {string} path
  * @param {AnyCall} [call]
  */

@@ -1,4 +1,4 @@
-// Which series stand together in a chart of a run, and how they are read.
+// Which series share a chart of a run, and how they are labelled.
 import { bytes, duration, number, percent, wilson } from './format.js';
 import { series as colourOf } from './colour.js';
 import { xs } from './series.js';

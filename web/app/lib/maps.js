@@ -93,7 +93,7 @@ export function gridOf(map) {
 }
 
 /**
- * The smallest and largest of many values; those that are no numbers do not count.
+ * The smallest and largest of many values; those that are not numbers do not count.
  * @param {Iterable<number | null | undefined>} values
  * @returns {[low: number, high: number]}
  */

@@ -175,7 +175,7 @@ export function xText(value, kind) {
 }
 
 /**
- * uPlot's options. `hooks` are told about cursor and zoom.
+ * uPlot's options. `hooks` are called for cursor and zoom.
  * @param {Plan} plan
  * @param {Series[]} series
  * @param {{

@@ -1,4 +1,4 @@
-// Addresses: `#/runs/run_…/samples?step=8`. The part behind `#` never reaches the server.
+// Addresses: `#/runs/run_…/samples?step=8`. The part after `#` never reaches the server.
 import { signal } from './html.js';
 
 function read() {

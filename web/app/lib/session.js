@@ -1,4 +1,4 @@
-// Who is signed in. The session itself stands in a cookie that no script can read.
+// Who is signed in. The session itself is in a cookie that no script can read.
 import { get, identity, locked, post, remove } from './api.js';
 
 /** Asks the server who we are; a server that asks for keys answers with a refusal, which locks the page. */

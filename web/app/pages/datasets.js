@@ -192,7 +192,7 @@ function Upload({ done }) {
     <div class="row">
       <div class="grow">
         <h2>Bring your own</h2>
-        <p class="muted">JSON lines, Parquet or zip, with pictures beside them. Drop them here.</p>
+        <p class="muted">JSON lines, Parquet or zip files, together with their pictures. Drop them here.</p>
       </div>
       <button type="button" onClick=${() => input.current?.click()}><${Icon} name="upload" />Choose files</button>
       <input

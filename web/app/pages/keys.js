@@ -101,7 +101,7 @@ function Create({ done }) {
 function Secret({ made, done }) {
   return html`<section class="card" aria-label="The new key">
     <h2>${made.name}</h2>
-    <p>Keep the secret now: nobody can show it again.</p>
+    <p>Copy the secret now: it cannot be shown again.</p>
     <p><code class="secret">${made.secret}</code></p>
     <div class="row">
       <button class="primary" onClick=${() => sayCopied(made.secret ?? '', 'The secret')}>

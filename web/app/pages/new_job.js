@@ -23,7 +23,7 @@ import { TryReward } from '../parts/try_reward.js';
  * @typedef {{ value?: Api['JobPlan'] | undefined, error?: unknown }} Planned
  */
 
-/** The settings that most people change; the rest is behind "All settings". */
+/** The settings that most people change; the rest is under "All settings". */
 const OFTEN = [
   '/name',
   '/steps',

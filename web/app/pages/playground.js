@@ -99,7 +99,7 @@ function Room({ found, query }) {
             onChange=${(/** @type {string} */ value) => setQuery({ model: value })}
           />
           <${Select}
-            label="Beside it"
+            label="Comparison"
             value=${other}
             options=${[['', 'nothing'], ...found.choices]}
             onChange=${(/** @type {string} */ value) => setQuery({ other: value })}

@@ -39,7 +39,7 @@ export function ImageInput({ image, size, about, take, setImage }) {
   const load = async (files) => {
     const picture = [...(files ?? [])].find((one) => one.type.startsWith('image/'));
     if (!picture) {
-      say('That is no picture', true);
+      say('That file is not a picture', true);
       return;
     }
     setImage(await readFile(picture));

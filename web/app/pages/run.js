@@ -1,4 +1,4 @@
-// One run: what it is, where it stands, and its tabs.
+// One run: its facts, its progress, and its tabs.
 import { html, useEffect, useMemo, useRef } from '../lib/html.js';
 import { address, can, get } from '../lib/api.js';
 import { epoch, listen } from '../lib/live.js';

@@ -31,7 +31,7 @@ export function tell(event) {
     case 'rewind':
       return typeof event.data.to_step !== 'number'
         ? 'starts over from the beginning'
-        : `goes on from step ${event.data.to_step}; what came later is replaced`;
+        : `resumes from step ${event.data.to_step}; later results are replaced`;
     case 'worker.crashed':
       return `worker died: ${event.data.message}`;
     case 'metrics':

@@ -81,7 +81,7 @@ export default function Runs({ query }) {
       <div class="grow">
         <h1>Runs</h1>
         <p class="muted">
-          ${all ? `${all.length.toLocaleString('en')} in all, ${active} at work or waiting` : '…'}
+          ${all ? `${all.length.toLocaleString('en')} in all, ${active} running or waiting` : '…'}
         </p>
       </div>
       ${chosen.size > 0 && html`<button onClick=${() => setChosen(new Set())}>Clear choice</button>`}

@@ -35,7 +35,7 @@ export default function Workers() {
     <div class="head">
       <div class="grow">
         <h1>Workers</h1>
-        <p class="muted">${alive.length} alive, ${alive.filter((w) => w.state === 'busy').length} at work</p>
+        <p class="muted">${alive.length} alive, ${alive.filter((w) => w.state === 'busy').length} busy</p>
       </div>
     </div>
     ${

@@ -30,7 +30,7 @@ const ends = ({ data: [xs] }) => [xs[0], xs[xs.length - 1]];
 
 /**
  * `series`: [{label, colour, x, y, lo, hi, dash, title}]; `kind`: what x is; `text`: how a y value reads.
- * `onRange([from, to] | null)` is told when people zoom, so that finer points can be fetched.
+ * `onRange([from, to] | null)` is called on zoom, so that finer points can be fetched.
  * @param {{
  *   title: string, note?: string | undefined, series: Series[], kind?: XKind, height?: number, log?: boolean,
  *   weight?: number,
@@ -183,7 +183,7 @@ export function Chart({
     const made = plot.current;
     if (!made) return;
     const count = made.data[0].length;
-    // Before the first key the cursor stands beside the curve, on the side it comes from.
+    // Before the first key the cursor is next to the curve, on the side it comes from.
     const from = at.peek() ?? (delta > 0 ? -1 : count);
     const next = Math.min(count - 1, Math.max(0, from + delta));
     made.setCursor({

@@ -9,7 +9,7 @@ import { useLoad } from './common.js';
 const MOST_POINTS = 1000;
 
 /**
- * The steps that lie between two places of the horizontal axis.
+ * The steps between two places of the horizontal axis.
  * @param {Point[]} points
  * @param {XKind} kind
  * @param {[number, number]} part

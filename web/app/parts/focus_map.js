@@ -1,4 +1,4 @@
-// Focus over the response: where in its answers a model looks, as training goes on.
+// Focus over the response: where in its answers a model looks, over the training.
 import { html, useEffect, useMemo, useRef, useState } from '../lib/html.js';
 import { get, list } from '../lib/api.js';
 import { penOf } from '../lib/canvas.js';

@@ -25,8 +25,8 @@ const ACTIONS = [
     label: 'Pause',
     icon: 'pause',
     from: ['running'],
-    text: 'The worker saves a checkpoint and lets go; the job goes on when you resume it.',
-    done: 'Pausing: it saves and lets go',
+    text: 'The worker saves a checkpoint and stops; the job continues when you resume it.',
+    done: 'Pausing: it saves a checkpoint and stops',
   },
   { name: 'resume', label: 'Resume', icon: 'play', from: ['paused'], done: 'Back in the queue' },
   {

@@ -1,4 +1,4 @@
-// A small menu behind a button: arrow keys move, Escape closes, a click outside too.
+// A small menu that a button opens: arrow keys move, Escape closes, a click outside too.
 import { html, useEffect, useRef, useState } from '../lib/html.js';
 import { Icon } from './icon.js';
 

@@ -24,7 +24,7 @@ export function RunMenu({ run, onDone }) {
   const goOn = async () => {
     const steps = await askFor({
       title: `Go on with “${run.name}”`,
-      text: 'A new job on the same run, from its newest checkpoint; the curves go on where they are.',
+      text: 'A new job on the same run, from its newest checkpoint; the curves continue where they are.',
       label: 'Steps beyond the newest checkpoint',
       value: String(run.steps),
       attributes: { type: 'number', min: 1, step: 1 },

@@ -10,7 +10,7 @@ import { ink, rgb } from '../lib/colour.js';
  */
 
 /**
- * Where a value lies in the colour map: 0 … 1.
+ * The place of a value in the colour map: 0 … 1.
  * @param {number} value
  * @param {number} low
  * @param {number} high

@@ -1,8 +1,8 @@
 -- What every connection begins with. A client that froze inside a transaction must not hold jobs, or the feed of
--- events, for ever; a write that waits too long for another one fails and is tried again.
+-- events, forever; a write that waits too long for another one fails and is tried again.
 SET idle_in_transaction_session_timeout = '30s';
 SET lock_timeout = '15s';
--- The client waits a minute for an answer: what takes longer ends before nobody waits for it.
+-- The client waits a minute for an answer: a statement that takes longer ends before that.
 SET statement_timeout = '55s';
 -- A client that vanished without a word (its host lost power, the network was cut) lets go of its locks in half a minute.
 SET tcp_keepalives_idle = 15;

@@ -90,7 +90,7 @@ async fn bad_fields_of_a_key_are_named() {
 async fn the_first_key_shuts_a_local_server() {
     let api = Api::start().await;
     let me = api.get("/v1/session").await.body;
-    assert_eq!(me, json!({"key_id": null, "role": "admin", "project": "default"}), "nobody else can reach it");
+    assert_eq!(me, json!({"key_id": null, "role": "admin", "project": "default"}), "no other host can reach it");
     let made = api.post("/v1/keys", json!({"role": "admin"})).await;
     assert_eq!(made.status, 201);
     api.get("/v1/jobs").await.problem(401, "unauthorized");

@@ -1,4 +1,4 @@
-//! Every route of the API, as somebody without a key, a viewer, and a user of another project.
+//! Every route of the API, as a caller without a key, a viewer, and a user of another project.
 
 use serde_json::{Value, json};
 use vgpo::domain::access::Role;
@@ -32,7 +32,7 @@ fn operations() -> Vec<Operation> {
     all
 }
 
-/// The address with the ids of `alpha`'s things. A route with a parameter that is unknown here fails the test: somebody has to
+/// The address with the ids of `alpha`'s things. A route with a parameter that is unknown here fails the test: its author has to
 /// say what belongs there.
 fn address(operation: &Operation, things: &Things) -> String {
     let thing = match operation.path.split('/').nth(2).unwrap_or_default() {

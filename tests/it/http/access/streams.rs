@@ -19,7 +19,7 @@ async fn open(place: &Place, key: &str) -> reqwest::Response {
 /// The stream ends, whatever it says before.
 async fn ends(response: reqwest::Response) {
     let read = tokio::time::timeout(SOON, Stream::of(response).rest()).await;
-    assert!(read.is_ok(), "the stream goes on");
+    assert!(read.is_ok(), "the stream continues");
 }
 
 #[tokio::test]
@@ -32,7 +32,7 @@ async fn a_revoked_keys_streams_end() {
     assert_eq!((leaked.status(), other.status()), (200.try_into().unwrap(), 200.try_into().unwrap()));
     assert_eq!(place.send(&admin, "DELETE", &format!("/v1/keys/{id}"), None).await.status, 200);
     ends(leaked).await;
-    // Another key's stream goes on.
+    // Another key's stream continues.
     let mut other = Stream::of(other);
     place
         .done(
