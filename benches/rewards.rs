@@ -1,7 +1,7 @@
 //! How many verdicts a second the rewards give, next to exact match: `cargo bench --bench rewards`.
 //!
-//! Absolute figures say more about the machine than about the rewards; the ratio to exact match, taken in the same run, is
-//! what changes of the grader should be judged by.
+//! Absolute figures say more about the machine than about the rewards; the ratio to exact match, taken in the same run,
+//! is what changes of the grader should be judged by.
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::pedantic, missing_docs)]
 
 use serde_json::{Value, json};

@@ -1,5 +1,5 @@
-//! Requests over HTTP, compared with the same work without it: the bare engine, and one offline batch. Each figure is the median of
-//! rounds that take turns, so that a slow minute hits all sides.
+//! Requests over HTTP, compared with the same work without it: the bare engine, and one offline batch. Each figure is
+//! the median of rounds that take turns, so that a slow minute hits all sides.
 
 use std::path::Path;
 use std::process::Command;

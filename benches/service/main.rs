@@ -1,6 +1,7 @@
 //! Figures of the service, measured on demand: `cargo bench --bench service` (or `just bench-service`), which writes
-//! docs/performance-service.md. Databases are durable as they are in use: SQLite as the program opens it, PostgreSQL with its
-//! own defaults, in a throw-away cluster. `VGPO_BENCH_ONLY=store|worker|http|engine` measures a part and writes nothing.
+//! docs/performance-service.md. Databases are durable as they are in use: SQLite as the program opens it, PostgreSQL
+//! with its own defaults, in a throw-away cluster. `VGPO_BENCH_ONLY=store|worker|http|engine` measures a part and
+//! writes nothing.
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, clippy::pedantic, missing_docs)]
 
 mod engine;

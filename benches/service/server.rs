@@ -92,8 +92,8 @@ pub async fn starts(report: &mut Report) {
     }
 }
 
-/// Jobs one at a time, each from the request to the claim by a worker process that looks as often as it does by default. The end
-/// is taken from the job itself: both times are of this machine's clock.
+/// Jobs one at a time, each from the request to the claim by a worker process that looks as often as it does by
+/// default. The end is taken from the job itself: both times are of this machine's clock.
 pub async fn submits(name: &str, url: &str, report: &mut Report) {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), "cpu", &[("VGPO_DATABASE_URL", url)]).await;

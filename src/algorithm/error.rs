@@ -41,7 +41,8 @@ pub enum AlgorithmError {
     },
     /// The KL term is on, but there are no log-probs of a reference model.
     #[error(
-        "response {response}: reference log-probs are missing, but method.kl_coef is {kl_coef}; pass them or set kl_coef to 0"
+        "response {response}: reference log-probs are missing, but method.kl_coef is {kl_coef}; pass them or set \
+        kl_coef to 0"
     )]
     MissingReference {
         /// Index of the response, from 0.

@@ -104,8 +104,8 @@ pub struct ResponseLoss {
     pub grad_masked_logprobs: Vec<f64>,
 }
 
-/// `-min(ratio * A, clip(ratio) * A)`, bounded by `-dual * A` where `A < 0`, plus the optional KL term, averaged over the
-/// mini-batch that `totals` counts.
+/// `-min(ratio * A, clip(ratio) * A)`, bounded by `-dual * A` where `A < 0`, plus the optional KL term, averaged over
+/// the mini-batch that `totals` counts.
 ///
 /// # Errors
 /// Lengths that do not fit together, non-finite numbers, a missing reference.

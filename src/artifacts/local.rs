@@ -1,8 +1,8 @@
 //! Artifacts in a local folder.
 //!
 //! A folder becomes visible by one `rename`, after its files and folders were flushed to disk. Copies and deletions
-//! happen in `.staging/<writer>/`, which the writer's process holds by a file lock: a process that can take the lock knows
-//! that the writer is dead and removes what it left.
+//! happen in `.staging/<writer>/`, which the writer's process holds by a file lock: a process that can take the lock
+//! knows that the writer is dead and removes what it left.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

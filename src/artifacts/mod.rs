@@ -47,8 +47,8 @@ pub enum ArtifactError {
     Exists(String),
     /// The store belongs to another database than the one that is used with it.
     #[error(
-        "the artifacts belong to another database ({owner}; this one is {database}): nothing of them was touched. Check \
-         VGPO_DATABASE_URL and VGPO_ARTIFACTS_URL; where both are right and the other database is gone for good, \
+        "the artifacts belong to another database ({owner}; this one is {database}): nothing of them was touched. \
+         Check VGPO_DATABASE_URL and VGPO_ARTIFACTS_URL; where both are right and the other database is gone for good, \
          `vgpo prune --adopt` takes the artifacts over"
     )]
     Foreign {

@@ -267,7 +267,8 @@ impl Quantization {
         match block_on(work) {
             Ok(report) if json => serde_json::to_string(&report).map_or_else(fail, say),
             Ok(report) => say(format!(
-                "{}: {:.0} % of the bytes; log-probs of {} tokens change by {:.4} on average, by {:.3} at most; {:.1} % of the answers are the same",
+                "{}: {:.0} % of the bytes; log-probs of {} tokens change by {:.4} on average, by {:.3} at most; {:.1} \
+                % of the answers are the same",
                 weights.name(),
                 100.0 * report.bytes as f64 / report.native_bytes as f64,
                 report.tokens,

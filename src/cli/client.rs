@@ -41,7 +41,8 @@ pub struct Client {
 pub enum ClientError {
     /// No answer.
     #[error(
-        "cannot reach the server at {base}: {problem}; start one with `vgpo serve`, or name it with --server or VGPO_SERVER"
+        "cannot reach the server at {base}: {problem}; start one with `vgpo serve`, or name it with --server or \
+        VGPO_SERVER"
     )]
     Unreachable {
         /// Its address.

@@ -179,8 +179,8 @@ fn on_large_stack<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     thread.join().map_err(|_| "the compute thread panicked".to_owned())
 }
 
-/// Prints a line; a reader that went away (`| head`) is not a failure. Names may come from others: what a terminal would
-/// obey is spelt out.
+/// Prints a line; a reader that went away (`| head`) is not a failure. Names may come from others: what a terminal
+/// would obey is spelt out.
 fn say(line: impl std::fmt::Display) -> ExitCode {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();

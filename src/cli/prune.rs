@@ -60,7 +60,8 @@ async fn prune(service: &Service, policy: &RetentionPolicy, args: &Args) -> crat
         if waiting > 0 {
             let minutes = ORPHANS_STAY_AT_LEAST.as_secs() / 60;
             say(format!(
-                "{waiting} more artifacts have no record; they are deleted {minutes} minutes after they were first found"
+                "{waiting} more artifacts have no record; they are deleted {minutes} minutes after they were first \
+                found"
             ));
         }
     }

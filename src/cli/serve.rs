@@ -202,8 +202,8 @@ async fn guarded(service: &Service) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "a server at {host} requires API keys, but there are none yet; create the first one with `vgpo keys create --role admin \
-         --data {data}`, or serve this machine only with --host 127.0.0.1"
+        "a server at {host} requires API keys, but there are none yet; create the first one with `vgpo keys create \
+         --role admin --data {data}`, or serve this machine only with --host 127.0.0.1"
     ))
 }
 
@@ -228,7 +228,8 @@ async fn listen(settings: &AppSettings) -> Result<TcpListener, String> {
     let host = settings.host.trim_matches(['[', ']']);
     TcpListener::bind((host, settings.port)).await.map_err(|error| match error.kind() {
         std::io::ErrorKind::AddrInUse => format!(
-            "port {} of {host} is in use by another program; choose another one with --port (0 picks a free one), e.g. --port {}",
+            "port {} of {host} is in use by another program; choose another one with --port (0 picks a free one), e.g. \
+            --port {}",
             settings.port,
             settings.port.saturating_add(1)
         ),

@@ -29,7 +29,8 @@ pub fn usual_address() -> String {
 pub struct SettingFlags {
     #[arg(long = "data", value_name = "DIR", help = about("data_dir"))]
     pub data: Option<String>,
-    #[arg(long, value_name = "FILE", help = format!("Settings file [default: {FILE}, if there is one; {FILE_VARIABLE}]"))]
+    #[arg(long, value_name = "FILE", help = format!("Settings file [default: {FILE}, if there is one; \
+        {FILE_VARIABLE}]"))]
     pub config: Option<PathBuf>,
 }
 

@@ -98,10 +98,11 @@ pub struct AppSettings {
     pub engine_device: DeviceName,
     /// May a GPU serve and train at the same time?
     pub share_gpu: bool,
-    /// Address under which servers without an engine reach the engine of this one, e.g. `http://gpu-1:8080`; empty: `host`
-    /// and `port`, where this server has the role `engine` only.
+    /// Address under which servers without an engine reach the engine of this one, e.g. `http://gpu-1:8080`; empty:
+    /// `host` and `port`, where this server has the role `engine` only.
     pub advertise: String,
-    /// Secret that servers and engines share, which proves that they belong together; empty: no engine serves another server.
+    /// Secret that servers and engines share, which proves that they belong together; empty: no engine serves another
+    /// server.
     pub engine_secret: String,
     /// Number format of their weights in memory.
     pub engine_weights: WeightFormat,
@@ -224,8 +225,8 @@ impl AppSettings {
         !here
     }
 
-    /// Folder of the logs of jobs: in the data folder, or next to the artifacts where those have a folder of their own, which
-    /// hosts may share.
+    /// Folder of the logs of jobs: in the data folder, or next to the artifacts where those have a folder of their own,
+    /// which hosts may share.
     pub fn logs_dir(&self) -> PathBuf {
         let own = folder_of(&self.artifacts_url).filter(|folder| *folder != self.data_dir.join("artifacts"));
         own.unwrap_or(&self.data_dir).join("logs")

@@ -139,7 +139,8 @@ pub enum DataError {
     },
     /// A file is no longer what it was when its rows were checked.
     #[error(
-        "the files of data set `{dataset}` have changed since it was registered: {file}: {problem}; restore the file, or delete the data set and register it again"
+        "the files of data set `{dataset}` have changed since it was registered: {file}: {problem}; restore the file, \
+        or delete the data set and register it again"
     )]
     Changed {
         /// The data set.

@@ -34,19 +34,22 @@ struct Task {
 const TASKS: &[Task] = &[
     Task {
         name: "digits",
-        description: "Questions about four handwritten digits in 56 x 56 pixels; held-out rows show held-out handwriting.",
+        description: "Questions about four handwritten digits in 56 x 56 pixels; held-out rows show held-out \
+                     handwriting.",
         tokens: 48,
         open: || Ok(Arc::new(DigitsTask::two_by_two()?)),
     },
     Task {
         name: "digits-6",
-        description: "Questions about six handwritten digits in 84 x 56 pixels, harder; held-out rows show held-out handwriting.",
+        description: "Questions about six handwritten digits in 84 x 56 pixels, harder; held-out rows show held-out \
+                     handwriting.",
         tokens: 64,
         open: || Ok(Arc::new(DigitsTask::two_by_three()?)),
     },
     Task {
         name: "objects",
-        description: "Count and compare coloured shapes and faces in 224 x 224 pixels; held-out rows show held-out collections.",
+        description: "Count and compare coloured shapes and faces in 224 x 224 pixels; held-out rows show held-out \
+                     collections.",
         tokens: 384,
         open: || Ok(Arc::new(objects::task())),
     },
@@ -58,7 +61,8 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "geometry",
-        description: "Areas, perimeters and sides of labelled rectangles and right triangles in 224 x 224 pixels; held-out rows show held-out lengths.",
+        description: "Areas, perimeters and sides of labelled rectangles and right triangles in 224 x 224 pixels; \
+                     held-out rows show held-out lengths.",
         tokens: 256,
         open: || Ok(Arc::new(geometry::task())),
     },

@@ -1,5 +1,5 @@
-//! What each job setting may hold: one line a field. Every check of a job's settings and of an objective's, the API's document
-//! and docs/settings.md read this table. Defaults are in `config`.
+//! What each job setting may hold: one line a field. Every check of a job's settings and of an objective's, the API's
+//! document and docs/settings.md read this table. Defaults are in `config`.
 
 use serde_json::Value;
 
@@ -205,7 +205,8 @@ pub fn method_fault(method: &Method) -> Option<MethodFault> {
     FIELDS.iter().find_map(outside).or_else(|| empty_tail(method))
 }
 
-/// The paper's `gamma` is a share of the response, which cannot be nothing; in the released code it is where the tail starts.
+/// The paper's `gamma` is a share of the response, which cannot be nothing; in the released code it is where the tail
+/// starts.
 fn empty_tail(method: &Method) -> Option<MethodFault> {
     match method {
         Method::Vgpo(spec) if spec.variant == Variant::Paper && spec.gamma <= 0.0 => {

@@ -66,8 +66,8 @@ pub enum ModelReferenceError {
 pub enum ModelNameError {
     /// It has the wrong form.
     #[error(
-        "`{name}` must be letters, digits, `.`, `_` or `-`, in parts separated by `/`, each with a letter or digit first, and have \
-         1 to {MAX_NAME} characters"
+        "`{name}` must be letters, digits, `.`, `_` or `-`, in parts separated by `/`, each with a letter or digit \
+         first, and have 1 to {MAX_NAME} characters"
     )]
     Form {
         /// The beginning of the name, without control characters.

@@ -5,8 +5,8 @@ use serde::Serialize;
 /// The label of a run whose results are kept whatever the policy says.
 pub const KEEP_TAG: &str = "keep";
 
-/// Ages in days from which something may be pruned; none: it is kept forever. Samples, metrics and checkpoints count from the
-/// end of their run's job.
+/// Ages in days from which something may be pruned; none: it is kept forever. Samples, metrics and checkpoints count
+/// from the end of their run's job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RetentionPolicy {
     /// Events, by their own age.

@@ -1,5 +1,5 @@
-//! Every type of reward: its settings with what they may hold, and what one begins with. Checks at every door, the API's
-//! document and the dashboard read this table.
+//! Every type of reward: its settings with what they may hold, and what one begins with. Checks at every door, the
+//! API's document and the dashboard read this table.
 
 use serde_json::{Value, json};
 

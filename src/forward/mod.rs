@@ -76,7 +76,8 @@ impl Forwarder {
                 Ok((Frame::Failed(error), _)) => return Err(error),
                 Ok(begun) => return Ok(begun),
                 Err(problem) => {
-                    tracing::warn!(engine = %engine.id, address = %engine.address, problem, "an engine does not answer");
+                    tracing::warn!(engine = %engine.id, address = %engine.address, problem,
+                        "an engine does not answer");
                     self.health.lost(&engine);
                 }
             }

@@ -1,8 +1,8 @@
 //! Access to the API: who the caller is, what their role allows, and which view of the database handlers get.
 //!
-//! New routes are covered as well: everything but the few addresses in [`needed`] needs a key, every request that writes
-//! needs a user's key, and handlers get a service that sees the caller's project only. A handler that forgets to take it
-//! from the request gets one that sees nothing.
+//! New routes are covered as well: everything but the few addresses in [`needed`] needs a key, every request that
+//! writes needs a user's key, and handlers get a service that sees the caller's project only. A handler that forgets to
+//! take it from the request gets one that sees nothing.
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, Method, Uri, header};

@@ -38,7 +38,8 @@ impl Budget {
 
     fn full(&self) -> Problem {
         let detail = format!(
-            "requests that are being answered hold {} bytes of bodies, which is the limit (max_bodies_bytes); try again shortly",
+            "requests that are being answered hold {} bytes of bodies, which is the limit (max_bodies_bytes); try \
+            again shortly",
             self.most
         );
         Problem::new(problem::UNAVAILABLE, detail).retry_after(2)

@@ -26,7 +26,8 @@ pub fn routes() -> OpenApiRouter<AppState> {
     post, path = "/v1/chat/completions", tag = "inference", operation_id = "create_chat_completion",
     request_body = ChatRequest,
     responses(
-        (status = 200, description = "The answer, or with `stream` its chunks", content((ChatAnswer = "application/json"), (ChatChunk = "text/event-stream"))),
+        (status = 200, description = "The answer, or with `stream` its chunks",
+            content((ChatAnswer = "application/json"), (ChatChunk = "text/event-stream"))),
         (status = "4XX", description = "An error in OpenAI's format", body = OpenAiError)
     )
 )]

@@ -55,7 +55,8 @@ async fn list_checkpoints(
 #[utoipa::path(
     get, path = "/v1/checkpoints/{id}", tag = "checkpoints", operation_id = "get_checkpoint",
     params(("id" = String, Path, description = "`ckpt_…`")),
-    responses((status = 200, body = Checkpoint), (status = 404, body = ProblemBody, content_type = "application/problem+json"))
+    responses((status = 200, body = Checkpoint),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"))
 )]
 async fn get_checkpoint(state: AppState, Path(id): Path<String>) -> Result<axum::Json<Checkpoint>, Problem> {
     Ok(axum::Json(state.service.models().checkpoint(&id).await?))
@@ -68,7 +69,9 @@ async fn get_checkpoint(state: AppState, Path(id): Path<String>) -> Result<axum:
     responses(
         (status = 204, description = "Deleted"),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "It is in use (`holders`): by a served name, its run (best, last), unfinished jobs, or an engine that has it in memory", body = ProblemBody, content_type = "application/problem+json")
+        (status = 409,
+            description = "It is in use (`holders`): by a served name, its run (best, last), unfinished jobs, or an \
+                          engine that has it in memory", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
 async fn delete_checkpoint(state: AppState, Path(id): Path<String>) -> Result<StatusCode, Problem> {
@@ -90,7 +93,8 @@ struct DownloadQuery {
     get, path = "/v1/checkpoints/{id}/download", tag = "checkpoints", operation_id = "download_checkpoint",
     params(("id" = String, Path, description = "`ckpt_…`"), DownloadQuery),
     responses(
-        (status = 200, description = "The files, streamed; `Content-Length` and `ETag` are set", body = Vec<u8>, content_type = "application/x-tar"),
+        (status = 200, description = "The files, streamed; `Content-Length` and `ETag` are set", body = Vec<u8>,
+            content_type = "application/x-tar"),
         (status = 404, body = ProblemBody, content_type = "application/problem+json")
     )
 )]
@@ -124,7 +128,8 @@ struct Promotion {
     responses(
         (status = 200, body = Checkpoint),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "A registered model already has this name", body = ProblemBody, content_type = "application/problem+json")
+        (status = 409, description = "A registered model already has this name", body = ProblemBody,
+            content_type = "application/problem+json")
     )
 )]
 async fn promote(
@@ -139,7 +144,8 @@ async fn promote(
 #[utoipa::path(
     delete, path = "/v1/checkpoints/{id}/promote", tag = "checkpoints", operation_id = "demote_checkpoint",
     params(("id" = String, Path, description = "`ckpt_…`")),
-    responses((status = 200, body = Checkpoint), (status = 404, body = ProblemBody, content_type = "application/problem+json"))
+    responses((status = 200, body = Checkpoint),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"))
 )]
 async fn demote(state: AppState, Path(id): Path<String>) -> Result<axum::Json<Checkpoint>, Problem> {
     Ok(axum::Json(state.service.models().demote_checkpoint(&id).await?))

@@ -1,7 +1,7 @@
 //! The dashboard: the files of `web/`, carried by the program itself.
 //!
-//! `/` is one page; its files are under `/ui/{version}/`, where the version is a hash over all of them: browsers may keep
-//! them forever, and a new program has new addresses.
+//! `/` is one page; its files are under `/ui/{version}/`, where the version is a hash over all of them: browsers may
+//! keep them forever, and a new program has new addresses.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,8 +19,8 @@ use super::problem::{self, Problem};
 static FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/web_files.rs"));
 
 /// Scripts, styles and connections of this server only; no frames, no forms, no plug-ins.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; \
-                      manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src \
+                      'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const PERMISSIONS: &str = "camera=(), geolocation=(), microphone=(), payment=(), usb=()";
 /// The place of the version in `index.html`.
 const VERSION_MARK: &str = "{{version}}";

@@ -97,14 +97,19 @@ struct UploadForm {
 /// a hub (`{"source": {"hub": "org/name"}}`) are downloaded in the background; the data set is `uploading` meanwhile.
 #[utoipa::path(
     post, path = "/v1/datasets", tag = "datasets", operation_id = "create_dataset",
-    params(UploadQuery, ("Idempotency-Key" = Option<String>, Header, description = "Executes the request only once within 24 hours; a repeat gets the first answer with `Idempotent-Replayed: true`. Uploads are identified by fields, first file name and length")),
+    params(UploadQuery,
+        ("Idempotency-Key" = Option<String>, Header, description = "Executes the request only once within 24 hours; a \
+            repeat gets the first answer with `Idempotent-Replayed: true`. Uploads are identified by fields, first \
+            file name and length")),
     request_body(content(
         (DatasetRequest = "application/json"), (UploadForm = "multipart/form-data"), (String = "application/x-ndjson"),
         (Vec<u8> = "application/zip"), (Vec<u8> = "application/vnd.apache.parquet")
     )),
     responses(
-        (status = 202, description = "The data set, `validating`, or `uploading` (in parts, or from a hub)", body = DatasetEntry),
-        (status = "4XX", description = "A problem; `errors` names each bad field", body = ProblemBody, content_type = "application/problem+json")
+        (status = 202, description = "The data set, `validating`, or `uploading` (in parts, or from a hub)",
+            body = DatasetEntry),
+        (status = "4XX", description = "A problem; `errors` names each bad field", body = ProblemBody,
+            content_type = "application/problem+json")
     )
 )]
 async fn create_dataset(
@@ -156,7 +161,8 @@ async fn list_datasets(state: AppState) -> Result<axum::Json<Listing<DatasetEntr
 #[utoipa::path(
     get, path = "/v1/datasets/{id}", tag = "datasets", operation_id = "get_dataset",
     params(("id" = String, Path, description = "Its name, or `ds_…`")),
-    responses((status = 200, body = DatasetEntry), (status = 404, body = ProblemBody, content_type = "application/problem+json"))
+    responses((status = 200, body = DatasetEntry),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"))
 )]
 async fn get_dataset(state: AppState, Path(id): Path<String>) -> Result<axum::Json<DatasetEntry>, Problem> {
     Ok(axum::Json(state.service.datasets().get(&id).await?.into()))
@@ -169,7 +175,8 @@ async fn get_dataset(state: AppState, Path(id): Path<String>) -> Result<axum::Js
     responses(
         (status = 204, description = "Deleted"),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "Unfinished jobs use it (`holders`), it is being downloaded, or it is built in", body = ProblemBody, content_type = "application/problem+json")
+        (status = 409, description = "Unfinished jobs use it (`holders`), it is being downloaded, or it is built in",
+            body = ProblemBody, content_type = "application/problem+json")
     )
 )]
 async fn delete_dataset(state: AppState, Path(id): Path<String>) -> Result<StatusCode, Problem> {
@@ -198,7 +205,8 @@ struct RowsQuery {
     responses(
         (status = 200, description = "A page of rows", body = Listing<PreviewRow>),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "The data set is not ready, or its files have changed", body = ProblemBody, content_type = "application/problem+json")
+        (status = 409, description = "The data set is not ready, or its files have changed", body = ProblemBody,
+            content_type = "application/problem+json")
     )
 )]
 async fn dataset_rows(
@@ -231,7 +239,8 @@ async fn dataset_rows(
     responses(
         (status = 200, description = "All files", body = Listing<UploadedFile>),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "The data set does not accept parts, or no longer does", body = ProblemBody, content_type = "application/problem+json")
+        (status = 409, description = "The data set does not accept parts, or no longer does", body = ProblemBody,
+            content_type = "application/problem+json")
     )
 )]
 async fn dataset_files(state: AppState, Path(id): Path<String>) -> Result<axum::Json<Listing<UploadedFile>>, Problem> {
@@ -251,12 +260,15 @@ struct PartQuery {
 /// Data that arrived before a connection broke is kept: `GET …/files` returns where to continue. One part at a time.
 #[utoipa::path(
     put, path = "/v1/datasets/{id}/files/{*path}", tag = "datasets", operation_id = "put_dataset_file",
-    params(("id" = String, Path, description = "Its name, or `ds_…`"), ("path" = String, Path, description = "The file's path inside the data set"), PartQuery),
+    params(("id" = String, Path, description = "Its name, or `ds_…`"),
+        ("path" = String, Path, description = "The file's path inside the data set"), PartQuery),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses(
         (status = 200, description = "The file with the part", body = UploadedFile),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "The part would leave a gap, another one is being written, or parts are not accepted", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409,
+            description = "The part would leave a gap, another one is being written, or parts are not \
+                          accepted", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, body = ProblemBody, content_type = "application/problem+json")
     )
 )]
@@ -277,7 +289,8 @@ async fn put_dataset_file(
     responses(
         (status = 202, description = "The data set, `validating`", body = DatasetEntry),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "The data set does not accept parts, or no longer does", body = ProblemBody, content_type = "application/problem+json")
+        (status = 409, description = "The data set does not accept parts, or no longer does", body = ProblemBody,
+            content_type = "application/problem+json")
     )
 )]
 async fn finish_dataset(

@@ -16,11 +16,11 @@ use serde_json::{Map, Value};
 /// The page may load nothing, and nothing may frame it.
 const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;\
-background:#fff}code,pre{font:13px/1.4 ui-monospace,monospace}summary{cursor:pointer;padding:.3rem 0}\
-details{border-bottom:1px solid #ddd}table{border-collapse:collapse;margin:.5rem 0}td,th{text-align:left;vertical-align:top;\
-padding:.15rem .8rem .15rem 0}b.m{display:inline-block;min-width:4.5rem}nav a{margin-right:1rem}\
-@media(prefers-color-scheme:dark){body{color:#e6e6e6;background:#161616}a{color:#8ab4f8}details{border-color:#444}}";
+const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 \
+1rem;color:#1a1a1a;background:#fff}code,pre{font:13px/1.4 ui-monospace,monospace}summary{cursor:pointer;padding:.3rem \
+0}details{border-bottom:1px solid #ddd}table{border-collapse:collapse;margin:.5rem \
+0}td,th{text-align:left;vertical-align:top;padding:.15rem .8rem .15rem 0}b.m{display:inline-block;min-width:4.5rem}nav \
+a{margin-right:1rem}@media(prefers-color-scheme:dark){body{color:#e6e6e6;background:#161616}a{color:#8ab4f8}details{border-color:#444}}";
 const METHODS: [&str; 6] = ["get", "post", "put", "patch", "delete", "head"];
 
 /// The API for programs and for people. Both are made once, for the first request: they need no key, and may be
@@ -105,7 +105,8 @@ pub fn render(document: &Value) -> String {
         &escape(document["info"]["version"].as_str().unwrap_or_default()),
         "</h1><p>",
         &escape(document["info"]["description"].as_str().unwrap_or_default()),
-        "</p><p>For programs: <a href=\"/openapi.json\">/openapi.json</a>. Errors: <a href=\"/problems\">/problems</a>.</p><nav>",
+        "</p><p>For programs: <a href=\"/openapi.json\">/openapi.json</a>. Errors: <a \
+        href=\"/problems\">/problems</a>.</p><nav>",
         &links.collect::<String>(),
         "<a href=\"#schemas\">schemas</a></nav>",
         &sections.collect::<String>(),

@@ -17,7 +17,9 @@ use crate::domain::{event, reward};
 #[openapi(
     info(
         title = "VGPO",
-        description = "Train vision-language models with Visually-Guided Policy Optimization, and serve them with attention maps. Errors are application/problem+json (RFC 9457); lists are {data, has_more, next} with ?limit=&after=; every response carries x-request-id."
+        description = "Train vision-language models with Visually-Guided Policy Optimization, and serve them with \
+                      attention maps. Errors are application/problem+json (RFC 9457); lists are {data, has_more, next} \
+                      with ?limit=&after=; every response carries x-request-id."
     ),
     components(schemas(
         ProblemBody,

@@ -15,7 +15,8 @@ pub fn routes() -> OpenApiRouter<AppState> {
 /// Engines that serve other servers and sent a heartbeat within ten seconds, oldest first.
 #[utoipa::path(
     get, path = "/v1/engines", tag = "workers", operation_id = "list_engines",
-    responses((status = 200, description = "Engines with address, device, models and load", body = Listing<EngineRecord>))
+    responses((status = 200, description = "Engines with address, device, models and load",
+        body = Listing<EngineRecord>))
 )]
 async fn list_engines(state: AppState) -> Result<axum::Json<Listing<EngineRecord>>, Problem> {
     Ok(axum::Json(Listing::whole(state.service.inference().engines().await?)))

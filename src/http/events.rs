@@ -72,8 +72,11 @@ struct AllQuery {
 #[utoipa::path(
     get, path = "/v1/events", tag = "live", operation_id = "events", params(AllQuery),
     responses(
-        (status = 200, description = "Server-sent events: `id` is the event's sequence number, `event` its kind, `data` an Event; a comment every 15 s. With `Accept: application/json` a page of past events", content(
-            (String = "text/event-stream"), (crate::domain::page::Listing<crate::domain::event::Event> = "application/json"))),
+        (status = 200,
+            description = "Server-sent events: `id` is the event's sequence number, `event` its kind, `data` an Event; \
+                          a comment every 15 s. With `Accept: application/json` a page of past events", content(
+            (String = "text/event-stream"),
+            (crate::domain::page::Listing<crate::domain::event::Event> = "application/json"))),
         (status = 400, body = ProblemBody, content_type = "application/problem+json")
     )
 )]

@@ -29,9 +29,12 @@ pub fn routes() -> OpenApiRouter<AppState> {
     post, path = "/generate", tag = "inference", operation_id = "generate",
     request_body = GenerateRequest,
     responses(
-        (status = 200, description = "The answer, or with `stream` its events", content((GenerateAnswer = "application/json"), (String = "text/event-stream"))),
-        (status = 429, description = "Too many requests are waiting: repeat after Retry-After", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "4XX", description = "A problem; `errors` names each bad field", body = ProblemBody, content_type = "application/problem+json")
+        (status = 200, description = "The answer, or with `stream` its events",
+            content((GenerateAnswer = "application/json"), (String = "text/event-stream"))),
+        (status = 429, description = "Too many requests are waiting: repeat after Retry-After", body = ProblemBody,
+            content_type = "application/problem+json"),
+        (status = "4XX", description = "A problem; `errors` names each bad field", body = ProblemBody,
+            content_type = "application/problem+json")
     )
 )]
 async fn generate(state: AppState, Json(request): Json<GenerateRequest>) -> Result<Response, Problem> {
@@ -46,8 +49,10 @@ async fn generate(state: AppState, Json(request): Json<GenerateRequest>) -> Resu
     post, path = "/v1/generate", tag = "inference", operation_id = "generate_v1",
     request_body = GenerateRequest,
     responses(
-        (status = 200, description = "The answer, or with `stream` its events", content((GenerateAnswer = "application/json"), (String = "text/event-stream"))),
-        (status = "4XX", description = "A problem; `errors` names each bad field", body = ProblemBody, content_type = "application/problem+json")
+        (status = 200, description = "The answer, or with `stream` its events",
+            content((GenerateAnswer = "application/json"), (String = "text/event-stream"))),
+        (status = "4XX", description = "A problem; `errors` names each bad field", body = ProblemBody,
+            content_type = "application/problem+json")
     )
 )]
 async fn generate_v1(state: AppState, request: Json<GenerateRequest>) -> Result<Response, Problem> {

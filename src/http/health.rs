@@ -32,7 +32,8 @@ async fn healthz() -> axum::Json<Health> {
 /// Readiness of the server: database, schema, storage.
 #[utoipa::path(
     get, path = "/readyz", tag = "operations", operation_id = "readyz",
-    responses((status = 200, description = "Ready", body = Readiness), (status = 503, description = "Not ready; `checks` says why", body = Readiness))
+    responses((status = 200, description = "Ready", body = Readiness),
+        (status = 503, description = "Not ready; `checks` says why", body = Readiness))
 )]
 async fn readyz(state: AppState) -> Response {
     let readiness = state.root().admin().readiness().await;

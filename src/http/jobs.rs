@@ -50,12 +50,15 @@ struct CreateQuery {
 /// settings, one fully rendered prompt with its token counts, a memory estimate by part, and the amount of work.
 #[utoipa::path(
     post, path = "/v1/jobs", tag = "jobs", operation_id = "create_job",
-    params(CreateQuery, ("Idempotency-Key" = Option<String>, Header, description = "Executes the request only once within 24 hours; a repeat gets the first answer with `Idempotent-Replayed: true`")),
+    params(CreateQuery,
+        ("Idempotency-Key" = Option<String>, Header, description = "Executes the request only once within 24 hours; a \
+            repeat gets the first answer with `Idempotent-Replayed: true`")),
     request_body = JobRequest,
     responses(
         (status = 201, description = "The job, queued", body = SubmittedJob),
         (status = 200, description = "The plan of a dry run", body = JobPlan),
-        (status = "4XX", description = "A problem; `errors` names each bad field", body = ProblemBody, content_type = "application/problem+json")
+        (status = "4XX", description = "A problem; `errors` names each bad field", body = ProblemBody,
+            content_type = "application/problem+json")
     )
 )]
 async fn create(
@@ -132,7 +135,8 @@ pub fn tag(text: &str) -> (String, Option<String>) {
 
 /// One job with its resolved settings and the origin of each value.
 #[utoipa::path(
-    get, path = "/v1/jobs/{id}", tag = "jobs", operation_id = "get_job", params(("id" = String, Path, description = "`job_…`")),
+    get, path = "/v1/jobs/{id}", tag = "jobs", operation_id = "get_job",
+    params(("id" = String, Path, description = "`job_…`")),
     responses((status = 200, body = Job), (status = 404, body = ProblemBody, content_type = "application/problem+json"))
 )]
 async fn get_job(state: AppState, Path(id): Path<String>) -> Result<axum::Json<Job>, Problem> {
@@ -149,12 +153,14 @@ pub struct Ask {
 
 /// Cancel a job. Idempotent; a job that has succeeded or failed cannot be cancelled.
 #[utoipa::path(
-    post, path = "/v1/jobs/{id}/cancel", tag = "jobs", operation_id = "cancel_job", params(("id" = String, Path, description = "`job_…`")),
+    post, path = "/v1/jobs/{id}/cancel", tag = "jobs", operation_id = "cancel_job",
+    params(("id" = String, Path, description = "`job_…`")),
     request_body(content = Option<Ask>, description = "Optional"),
     responses(
         (status = 200, description = "The job: `cancelled`, or `cancelling` until its worker has stopped", body = Job),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "`state` and `allowed` say what is possible", body = ProblemBody, content_type = "application/problem+json")
+        (status = 409, description = "`state` and `allowed` say what is possible", body = ProblemBody,
+            content_type = "application/problem+json")
     )
 )]
 async fn cancel(
@@ -168,12 +174,14 @@ async fn cancel(
 /// Pause a running job: its worker saves a checkpoint after the current phase and stops; `resume` continues from there.
 /// Idempotent.
 #[utoipa::path(
-    post, path = "/v1/jobs/{id}/pause", tag = "jobs", operation_id = "pause_job", params(("id" = String, Path, description = "`job_…`")),
+    post, path = "/v1/jobs/{id}/pause", tag = "jobs", operation_id = "pause_job",
+    params(("id" = String, Path, description = "`job_…`")),
     request_body(content = Option<Ask>, description = "Optional"),
     responses(
         (status = 200, description = "The job: `pausing` until its worker has stopped, then `paused`", body = Job),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "`state` and `allowed` say what is possible", body = ProblemBody, content_type = "application/problem+json")
+        (status = 409, description = "`state` and `allowed` say what is possible", body = ProblemBody,
+            content_type = "application/problem+json")
     )
 )]
 async fn pause(
@@ -186,12 +194,14 @@ async fn pause(
 
 /// Resume a paused job from its checkpoint. Idempotent while the job is queued or running.
 #[utoipa::path(
-    post, path = "/v1/jobs/{id}/resume", tag = "jobs", operation_id = "resume_job", params(("id" = String, Path, description = "`job_…`")),
+    post, path = "/v1/jobs/{id}/resume", tag = "jobs", operation_id = "resume_job",
+    params(("id" = String, Path, description = "`job_…`")),
     request_body(content = Option<Ask>, description = "Optional"),
     responses(
         (status = 200, description = "The job, queued", body = Job),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "`state` and `allowed` say what is possible", body = ProblemBody, content_type = "application/problem+json")
+        (status = 409, description = "`state` and `allowed` say what is possible", body = ProblemBody,
+            content_type = "application/problem+json")
     )
 )]
 async fn resume(
@@ -205,12 +215,15 @@ async fn resume(
 /// Queue a failed or cancelled job again: it continues from its newest checkpoint, attempts count from zero, and a
 /// scheduled start is dropped. Idempotent while the job is queued or running.
 #[utoipa::path(
-    post, path = "/v1/jobs/{id}/retry", tag = "jobs", operation_id = "retry_job", params(("id" = String, Path, description = "`job_…`")),
+    post, path = "/v1/jobs/{id}/retry", tag = "jobs", operation_id = "retry_job",
+    params(("id" = String, Path, description = "`job_…`")),
     request_body(content = Option<Ask>, description = "Optional"),
     responses(
         (status = 200, description = "The job, queued", body = Job),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "`state` and `allowed` say what is possible; or its run was continued by another job", body = ProblemBody, content_type = "application/problem+json")
+        (status = 409,
+            description = "`state` and `allowed` say what is possible; or its run was continued by another \
+                          job", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
 async fn retry(
@@ -233,7 +246,8 @@ struct JobPatch {
 
 /// Change a job's priority or labels, with a `job.updated` event. `spec` is not changed.
 #[utoipa::path(
-    patch, path = "/v1/jobs/{id}", tag = "jobs", operation_id = "update_job", params(("id" = String, Path, description = "`job_…`")),
+    patch, path = "/v1/jobs/{id}", tag = "jobs", operation_id = "update_job",
+    params(("id" = String, Path, description = "`job_…`")),
     request_body = JobPatch,
     responses(
         (status = 200, description = "The job after the change", body = Job),
@@ -273,7 +287,8 @@ async fn events(
     get, path = "/v1/jobs/{id}/events/stream", tag = "jobs", operation_id = "job_events_stream",
     params(("id" = String, Path, description = "`job_…`"), StreamQuery),
     responses(
-        (status = 200, description = "Server-sent events; `id` is the event's sequence number", body = String, content_type = "text/event-stream"),
+        (status = 200, description = "Server-sent events; `id` is the event's sequence number", body = String,
+            content_type = "text/event-stream"),
         (status = 404, body = ProblemBody, content_type = "application/problem+json")
     )
 )]

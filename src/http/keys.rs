@@ -23,11 +23,14 @@ pub fn routes() -> OpenApiRouter<AppState> {
 /// Create a key. Its secret is only in this answer: the server stores a hash of it.
 #[utoipa::path(
     post, path = "/v1/keys", tag = "access", operation_id = "create_key",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Creates only one key within 24 hours; a repeat gets the key without its secret, with `Idempotent-Replayed: true`")),
+    params(("Idempotency-Key" = Option<String>, Header,
+        description = "Creates only one key within 24 hours; a repeat gets the key without its secret, with \
+                      `Idempotent-Replayed: true`")),
     request_body = KeyRequest,
     responses(
         (status = 201, description = "The key with its secret", body = CreatedKey),
-        (status = "4XX", description = "A problem; `errors` names each bad field", body = ProblemBody, content_type = "application/problem+json")
+        (status = "4XX", description = "A problem; `errors` names each bad field", body = ProblemBody,
+            content_type = "application/problem+json")
     )
 )]
 async fn create_key(
@@ -66,7 +69,8 @@ async fn list_keys(
 
 /// Revoke a key, with its sessions and streams. The entry is kept. Idempotent.
 #[utoipa::path(
-    delete, path = "/v1/keys/{id}", tag = "access", operation_id = "revoke_key", params(("id" = String, Path, description = "`key_…`")),
+    delete, path = "/v1/keys/{id}", tag = "access", operation_id = "revoke_key",
+    params(("id" = String, Path, description = "`key_…`")),
     responses(
         (status = 200, description = "The key, revoked", body = ApiKey),
         (status = 404, body = ProblemBody, content_type = "application/problem+json")

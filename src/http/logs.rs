@@ -94,7 +94,8 @@ async fn logs(
     get, path = "/v1/jobs/{id}/logs/stream", tag = "jobs", operation_id = "job_logs_stream",
     params(("id" = String, Path, description = "`job_…`"), LogQuery),
     responses(
-        (status = 200, description = "Server-sent events; `id` is a position for `Last-Event-ID`", body = String, content_type = "text/event-stream"),
+        (status = 200, description = "Server-sent events; `id` is a position for `Last-Event-ID`", body = String,
+            content_type = "text/event-stream"),
         (status = "4XX", body = ProblemBody, content_type = "application/problem+json")
     )
 )]

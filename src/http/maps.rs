@@ -54,7 +54,8 @@ fn summary() -> MapScope {
 /// names.
 #[utoipa::path(
     get, path = "/v1/runs/{id}/samples/{sample}/maps", tag = "runs", operation_id = "sample_maps",
-    params(("id" = String, Path, description = "`run_…`"), ("sample" = String, Path, description = "`smp_…`"), MapsQuery),
+    params(("id" = String, Path, description = "`run_…`"), ("sample" = String, Path, description = "`smp_…`"),
+        MapsQuery),
     responses(
         (status = 200, body = SampleMaps),
         (status = "4XX", body = ProblemBody, content_type = "application/problem+json")

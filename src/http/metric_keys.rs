@@ -1,4 +1,5 @@
-//! `keys` of a query: a parameter that may come several times, since keys hold free text (tags) and with it commas and spaces.
+//! `keys` of a query: a parameter that may come several times, since keys hold free text (tags) and with it commas and
+//! spaces.
 
 use axum::extract::FromRequestParts;
 use axum::http::Uri;

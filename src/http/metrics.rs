@@ -58,7 +58,8 @@ struct SeriesParams {
     get, path = "/v1/runs/{id}/metrics", tag = "metrics", operation_id = "run_metrics",
     params(
         ("id" = String, Path, description = "`run_…`"),
-        ("keys" = Option<Vec<String>>, Query, description = "Keys, `visual/*` for all with this prefix; by default every key of the run. May be repeated or separated by commas (unless the run has keys with commas)"),
+        ("keys" = Option<Vec<String>>, Query, description = "Keys, `visual/*` for all with this prefix; by default \
+            every key of the run. May be repeated or separated by commas (unless the run has keys with commas)"),
         SeriesParams
     ),
     responses(
@@ -103,11 +104,13 @@ struct CsvParams {
     get, path = "/v1/runs/{id}/metrics.csv", tag = "metrics", operation_id = "run_metrics_csv",
     params(
         ("id" = String, Path, description = "`run_…`"),
-        ("keys" = Option<Vec<String>>, Query, description = "Keys, `visual/*` for all with this prefix; by default every key of the run. May be repeated or separated by commas (unless the run has keys with commas)"),
+        ("keys" = Option<Vec<String>>, Query, description = "Keys, `visual/*` for all with this prefix; by default \
+            every key of the run. May be repeated or separated by commas (unless the run has keys with commas)"),
         CsvParams
     ),
     responses(
-        (status = 200, description = "A table with a head; cells without a value are empty", body = String, content_type = "text/csv"),
+        (status = 200, description = "A table with a head; cells without a value are empty", body = String,
+            content_type = "text/csv"),
         (status = "4XX", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
@@ -210,7 +213,8 @@ struct LiveParams {
     get, path = "/v1/runs/{id}/metrics/stream", tag = "metrics", operation_id = "run_metrics_stream",
     params(("id" = String, Path, description = "`run_…`"), LiveParams),
     responses(
-        (status = 200, description = "Server-sent events; `id` is the event's sequence number", body = String, content_type = "text/event-stream"),
+        (status = 200, description = "Server-sent events; `id` is the event's sequence number", body = String,
+            content_type = "text/event-stream"),
         (status = 404, body = ProblemBody, content_type = "application/problem+json")
     )
 )]

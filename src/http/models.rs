@@ -33,13 +33,17 @@ async fn list_models(state: AppState) -> Result<axum::Json<ModelList>, Problem> 
 /// `model`.
 #[utoipa::path(
     post, path = "/v1/models", tag = "models", operation_id = "create_model",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Executes the request only once within 24 hours; a repeat gets the first answer with `Idempotent-Replayed: true`")),
+    params(("Idempotency-Key" = Option<String>, Header,
+        description = "Executes the request only once within 24 hours; a repeat gets the first answer with \
+                      `Idempotent-Replayed: true`")),
     request_body = ModelRequest,
     responses(
         (status = 201, description = "The model, `ready`", body = ModelEntry),
         (status = 202, description = "The model, `downloading`", body = ModelEntry),
-        (status = 503, description = "The hub does not answer", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "4XX", description = "A problem; `errors` names each bad field", body = ProblemBody, content_type = "application/problem+json")
+        (status = 503, description = "The hub does not answer", body = ProblemBody,
+            content_type = "application/problem+json"),
+        (status = "4XX", description = "A problem; `errors` names each bad field", body = ProblemBody,
+            content_type = "application/problem+json")
     )
 )]
 async fn create_model(
@@ -63,7 +67,8 @@ async fn create_model(
 #[utoipa::path(
     get, path = "/v1/models/{*id}", tag = "models", operation_id = "get_model",
     params(("id" = String, Path, description = "The model's name; it may contain slashes")),
-    responses((status = 200, body = ModelEntry), (status = 404, body = ProblemBody, content_type = "application/problem+json"))
+    responses((status = 200, body = ModelEntry),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"))
 )]
 async fn get_model(state: AppState, Path(id): Path<String>) -> Result<axum::Json<ModelEntry>, Problem> {
     Ok(axum::Json(state.service.models().get(&id).await?))
@@ -76,7 +81,9 @@ async fn get_model(state: AppState, Path(id): Path<String>) -> Result<axum::Json
     responses(
         (status = 204, description = "Deleted"),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "Unfinished jobs or checkpoints use it (`holders`), it is being downloaded, or it is built in", body = ProblemBody, content_type = "application/problem+json")
+        (status = 409,
+            description = "Unfinished jobs or checkpoints use it (`holders`), it is being downloaded, or it is built \
+                          in", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
 async fn delete_model(state: AppState, Path(id): Path<String>) -> Result<StatusCode, Problem> {

@@ -40,21 +40,28 @@ macro_rules! codes {
 
 codes! {
     INVALID_JSON = "invalid_json", 400, "The body is not valid JSON",
-        "The request's body could not be read as JSON. The detail names line and column. Check quotes, commas and brackets.";
+        "The request's body could not be read as JSON. The detail names line and column. Check quotes, commas and \
+        brackets.";
     INVALID_QUERY = "invalid_query", 400, "The query string is invalid",
         "A query parameter is unknown or has an invalid value. `errors` names each of them.";
     BAD_REQUEST = "bad_request", 400, "The request cannot be read",
         "The request's URL or headers are malformed.";
     FORBIDDEN_HOST = "forbidden_host", 403, "The Host header names another server",
-        "The Host header names neither this machine's loopback names nor the configured host. This check prevents web pages from reaching a local server under another name (DNS rebinding). Add the name to allowed_hosts (VGPO_ALLOWED_HOSTS).";
+        "The Host header names neither this machine's loopback names nor the configured host. This check prevents web \
+        pages from reaching a local server under another name (DNS rebinding). Add the name to allowed_hosts \
+        (VGPO_ALLOWED_HOSTS).";
     FORBIDDEN_ORIGIN = "forbidden_origin", 403, "The request comes from another site",
-        "A web page of another origin tried to change something. Add the origin to allowed_origins (VGPO_ALLOWED_ORIGINS) if this is intended.";
+        "A web page of another origin tried to change something. Add the origin to allowed_origins \
+        (VGPO_ALLOWED_ORIGINS) if this is intended.";
     FORBIDDEN = "forbidden", 403, "Not allowed",
-        "The key is valid, but does not allow this. The detail names the required role or project. Admins create keys: `vgpo keys create`.";
+        "The key is valid, but does not allow this. The detail names the required role or project. Admins create keys: \
+        `vgpo keys create`.";
     UNAUTHORIZED = "unauthorized", 401, "An API key is required",
-        "The server requires an API key: send `Authorization: Bearer vgpo_…`. Unknown or revoked keys and expired sessions or stream tokens get this answer too. Admins create keys: `vgpo keys create`.";
+        "The server requires an API key: send `Authorization: Bearer vgpo_…`. Unknown or revoked keys and expired \
+        sessions or stream tokens get this answer too. Admins create keys: `vgpo keys create`.";
     CSRF = "csrf_token", 403, "The session's CSRF token is missing",
-        "Requests of a browser session that change something need the session's `csrf` (GET /v1/session) in the header `X-CSRF-Token`. This prevents other sites from using the session.";
+        "Requests of a browser session that change something need the session's `csrf` (GET /v1/session) in the header \
+        `X-CSRF-Token`. This prevents other sites from using the session.";
     NOT_FOUND = "not_found", 404, "Not found",
         "The id or name in the URL is unknown. Lists such as /v1/jobs and /v1/models show what exists.";
     UNKNOWN_ROUTE = "unknown_route", 404, "Unknown route",
@@ -62,7 +69,8 @@ codes! {
     METHOD_NOT_ALLOWED = "method_not_allowed", 405, "Method not allowed",
         "The route exists, but not for this HTTP method. The Allow header lists the allowed ones.";
     TIMEOUT = "timeout", 503, "The answer took too long",
-        "The server aborted the request after its time limit (request_timeout_seconds). Try again, or request less at once.";
+        "The server aborted the request after its time limit (request_timeout_seconds). Try again, or request less at \
+        once.";
     ILLEGAL_TRANSITION = "illegal_transition", 409, "The job's state does not allow this",
         "The action is not possible in the job's current state. `state` names it, `allowed` lists what is possible.";
     HELD = "held", 409, "It is in use",
@@ -72,23 +80,28 @@ codes! {
     IDEMPOTENCY_IN_FLIGHT = "idempotency_in_flight", 409, "The same request is being answered",
         "A request with this Idempotency-Key is still in progress. Repeat it after the time in Retry-After.";
     BODY_TOO_LARGE = "body_too_large", 413, "The body is too large",
-        "The request's body is larger than the route accepts; the detail names the limit. For bodies with images or texts it is max_body_bytes: send smaller or fewer images, or raise it.";
+        "The request's body is larger than the route accepts; the detail names the limit. For bodies with images or \
+        texts it is max_body_bytes: send smaller or fewer images, or raise it.";
     SLOW_BODY = "slow_body", 408, "The body did not arrive in time",
-        "The request's body arrived too slowly or incompletely. Send it again, over a better connection or in smaller parts.";
+        "The request's body arrived too slowly or incompletely. Send it again, over a better connection or in smaller \
+        parts.";
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type", 415, "The body has the wrong type",
         "This route requires JSON: send the header `Content-Type: application/json`.";
     INVALID_REQUEST = "invalid_request", 422, "Fields of the request are invalid",
-        "The body is valid JSON, but some of its fields are invalid. `errors` names each field by its JSON pointer, with what is wrong and what is allowed.";
+        "The body is valid JSON, but some of its fields are invalid. `errors` names each field by its JSON pointer, \
+        with what is wrong and what is allowed.";
     IDEMPOTENCY_MISMATCH = "idempotency_mismatch", 422, "The Idempotency-Key belongs to another request",
         "The key was used within the last 24 hours with another body. Use a new key for a new request.";
     OVERLOADED = "overloaded", 429, "Too many requests are waiting",
         "The queue is full. Repeat the request after the time in Retry-After.";
     RATE_LIMITED = "rate_limited", 429, "Rate limit of the key",
-        "Each key has a limit on requests per minute and on concurrent answers of the engine. The detail names the limit; repeat the request after the time in Retry-After.";
+        "Each key has a limit on requests per minute and on concurrent answers of the engine. The detail names the \
+        limit; repeat the request after the time in Retry-After.";
     INTERNAL = "internal", 500, "Internal error",
         "An error of the server. Its log has the details under the `request_id` of the answer.";
     NO_ENGINE = "no_engine", 503, "No engine available",
-        "This server forwards inference requests to engines on other servers, but none is registered or none answers. Start one on the same database: `vgpo serve --roles engine`. GET /v1/engines lists those that are alive.";
+        "This server forwards inference requests to engines on other servers, but none is registered or none answers. \
+        Start one on the same database: `vgpo serve --roles engine`. GET /v1/engines lists those that are alive.";
     UNAVAILABLE = "unavailable", 503, "Temporarily unavailable",
         "Repeat the request after the time in Retry-After. /readyz says which part is not available.";
 }

@@ -19,7 +19,8 @@ pub fn routes() -> OpenApiRouter<AppState> {
 
 /// A run as one self-contained HTML file: figures, curves, samples with heat maps, settings.
 #[utoipa::path(
-    get, path = "/v1/runs/{id}/report", tag = "runs", operation_id = "run_report", params(("id" = String, Path, description = "`run_…`")),
+    get, path = "/v1/runs/{id}/report", tag = "runs", operation_id = "run_report",
+    params(("id" = String, Path, description = "`run_…`")),
     responses(
         (status = 200, description = "The page", body = String, content_type = "text/html"),
         (status = 404, body = ProblemBody, content_type = "application/problem+json")

@@ -18,7 +18,8 @@ pub fn routes() -> OpenApiRouter<AppState> {
     request_body = EvaluateRewards,
     responses(
         (status = 200, description = "One verdict per item, in order", body = EvaluatedRewards),
-        (status = "4XX", description = "A problem; `errors` names each bad field", body = ProblemBody, content_type = "application/problem+json")
+        (status = "4XX", description = "A problem; `errors` names each bad field", body = ProblemBody,
+            content_type = "application/problem+json")
     )
 )]
 async fn evaluate_rewards(

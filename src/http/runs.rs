@@ -108,7 +108,8 @@ async fn list_runs(
 
 /// One run: its state, last and best results. Its settings are those of its job.
 #[utoipa::path(
-    get, path = "/v1/runs/{id}", tag = "runs", operation_id = "get_run", params(("id" = String, Path, description = "`run_…`")),
+    get, path = "/v1/runs/{id}", tag = "runs", operation_id = "get_run",
+    params(("id" = String, Path, description = "`run_…`")),
     responses((status = 200, body = Run), (status = 404, body = ProblemBody, content_type = "application/problem+json"))
 )]
 async fn get_run(state: AppState, Path(id): Path<String>) -> Result<axum::Json<Run>, Problem> {
@@ -129,7 +130,8 @@ struct RunPatch {
 
 /// Change a run's name, notes or labels.
 #[utoipa::path(
-    patch, path = "/v1/runs/{id}", tag = "runs", operation_id = "update_run", params(("id" = String, Path, description = "`run_…`")),
+    patch, path = "/v1/runs/{id}", tag = "runs", operation_id = "update_run",
+    params(("id" = String, Path, description = "`run_…`")),
     request_body = RunPatch,
     responses(
         (status = 200, description = "The run after the change", body = Run),
@@ -147,11 +149,14 @@ async fn patch_run(
 
 /// Delete a run with its jobs, metrics, samples and checkpoints, once its job has ended.
 #[utoipa::path(
-    delete, path = "/v1/runs/{id}", tag = "runs", operation_id = "delete_run", params(("id" = String, Path, description = "`run_…`")),
+    delete, path = "/v1/runs/{id}", tag = "runs", operation_id = "delete_run",
+    params(("id" = String, Path, description = "`run_…`")),
     responses(
         (status = 204, description = "Deleted"),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "Its job has not ended, or it is in use (`holders`): a served name, jobs that start from its checkpoints or wait for it", body = ProblemBody, content_type = "application/problem+json")
+        (status = 409,
+            description = "Its job has not ended, or it is in use (`holders`): a served name, jobs that start from its \
+                          checkpoints or wait for it", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
 async fn delete_run(state: AppState, Path(id): Path<String>) -> Result<StatusCode, Problem> {
@@ -172,12 +177,15 @@ struct ContinueRequest {
 #[utoipa::path(
     post, path = "/v1/runs/{id}/continue", tag = "runs", operation_id = "continue_run",
     params(("id" = String, Path, description = "`run_…`"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Executes the request only once within 24 hours; a repeat gets the first answer with `Idempotent-Replayed: true`")),
+        ("Idempotency-Key" = Option<String>, Header, description = "Executes the request only once within 24 hours; a \
+            repeat gets the first answer with `Idempotent-Replayed: true`")),
     request_body = ContinueRequest,
     responses(
-        (status = 201, description = "The new job, queued; its `steps` count from the beginning of the run", body = Job),
+        (status = 201, description = "The new job, queued; its `steps` count from the beginning of the run",
+            body = Job),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "Its job has not ended, or it has no checkpoint", body = ProblemBody, content_type = "application/problem+json")
+        (status = 409, description = "Its job has not ended, or it has no checkpoint", body = ProblemBody,
+            content_type = "application/problem+json")
     )
 )]
 async fn continue_run(

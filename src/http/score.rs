@@ -23,7 +23,8 @@ pub fn routes() -> OpenApiRouter<AppState> {
     request_body = ScoreRequest,
     responses(
         (status = 200, description = "The scores", body = ScoreAnswer),
-        (status = "4XX", description = "A problem; `errors` names each bad field", body = ProblemBody, content_type = "application/problem+json")
+        (status = "4XX", description = "A problem; `errors` names each bad field", body = ProblemBody,
+            content_type = "application/problem+json")
     )
 )]
 async fn score(state: AppState, Json(request): Json<ScoreRequest>) -> Result<Response, Problem> {

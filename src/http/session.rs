@@ -37,7 +37,8 @@ struct SignIn {
     post, path = "/v1/session", tag = "access", operation_id = "open_session", request_body = SignIn,
     responses(
         (status = 200, description = "The owner of the key; `Set-Cookie` contains the session", body = Identity),
-        (status = 401, description = "The key is unknown or revoked", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "The key is unknown or revoked", body = ProblemBody,
+            content_type = "application/problem+json"),
         (status = "4XX", body = ProblemBody, content_type = "application/problem+json")
     )
 )]

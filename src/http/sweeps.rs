@@ -26,11 +26,14 @@ pub fn routes() -> OpenApiRouter<AppState> {
 /// The names of the jobs contain the varied settings. `GET /v1/metrics?sweep=…&group_by=…` compares the results.
 #[utoipa::path(
     post, path = "/v1/sweeps", tag = "sweeps", operation_id = "create_sweep",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Executes the request only once within 24 hours; a repeat gets the first answer with `Idempotent-Replayed: true`")),
+    params(("Idempotency-Key" = Option<String>, Header,
+        description = "Executes the request only once within 24 hours; a repeat gets the first answer with \
+                      `Idempotent-Replayed: true`")),
     request_body = SweepRequest,
     responses(
         (status = 201, description = "The sweep with its jobs, queued", body = SubmittedSweep),
-        (status = "4XX", description = "A problem; `errors` names each bad field below `/job` or `/grid`", body = ProblemBody, content_type = "application/problem+json")
+        (status = "4XX", description = "A problem; `errors` names each bad field below `/job` or `/grid`",
+            body = ProblemBody, content_type = "application/problem+json")
     )
 )]
 async fn create(
@@ -83,7 +86,8 @@ struct GetQuery {
 #[utoipa::path(
     get, path = "/v1/sweeps/{id}", tag = "sweeps", operation_id = "get_sweep",
     params(("id" = String, Path, description = "`swp_…`"), GetQuery),
-    responses((status = 200, body = SweepEntry), (status = 404, body = ProblemBody, content_type = "application/problem+json"))
+    responses((status = 200, body = SweepEntry),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"))
 )]
 async fn get_sweep(
     state: AppState,
@@ -98,7 +102,8 @@ async fn get_sweep(
     post, path = "/v1/sweeps/{id}/cancel", tag = "sweeps", operation_id = "cancel_sweep",
     params(("id" = String, Path, description = "`swp_…`")),
     request_body(content = Option<Ask>, description = "Optional"),
-    responses((status = 200, body = SweepEntry), (status = 404, body = ProblemBody, content_type = "application/problem+json"))
+    responses((status = 200, body = SweepEntry),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"))
 )]
 async fn cancel(
     state: AppState,

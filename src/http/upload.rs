@@ -271,7 +271,8 @@ async fn text(idle: Duration, name: &str, part: &mut Field<'_>, room: usize) -> 
         bytes.extend_from_slice(&more);
         if bytes.len() > room {
             let detail = format!(
-                "makes the form's texts longer than {TEXT} bytes together, which is the limit; a part with a file name is a file"
+                "makes the form's texts longer than {TEXT} bytes together, which is the limit; a part with a file name \
+                is a file"
             );
             return Err(refuse(&detail));
         }

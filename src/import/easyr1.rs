@@ -45,8 +45,8 @@ pub enum ConvertError {
     Override(String),
 }
 
-/// Converts a configuration; `overrides` are `KEY=VALUE` as their command line takes them, `rows` is the number of rows to
-/// train on, which turns epochs into steps.
+/// Converts a configuration; `overrides` are `KEY=VALUE` as their command line takes them, `rows` is the number of rows
+/// to train on, which turns epochs into steps.
 pub fn convert(yaml: &str, overrides: &[String], rows: Option<u64>) -> Result<Converted, ConvertError> {
     let tree: Value = serde_saphyr::from_str(yaml).map_err(|error| ConvertError::Yaml(error.to_string()))?;
     let object = tree.as_object().ok_or(ConvertError::Shape)?;

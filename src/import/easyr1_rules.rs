@@ -1,7 +1,7 @@
 //! What each key of an `EasyR1` configuration becomes.
 //!
-//! Names and defaults: `verl/trainer/config.py` and `verl/workers/*/config.py` of hiyouga/EasyR1 and of the released VGPO
-//! code.
+//! Names and defaults: `verl/trainer/config.py` and `verl/workers/*/config.py` of hiyouga/EasyR1 and of the released
+//! VGPO code.
 
 use serde_json::{Value, json};
 

@@ -1,5 +1,5 @@
-//! The asynchronous client: HTTP/1.1 with TLS (the roots that browsers trust, or a private CA), connections kept for the
-//! next request.
+//! The asynchronous client: HTTP/1.1 with TLS (the roots that browsers trust, or a private CA), connections kept for
+//! the next request.
 //!
 //! It follows no redirect and uses no proxy of the environment: either could show a key or a secret to another host.
 

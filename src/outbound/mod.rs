@@ -1,4 +1,5 @@
-//! HTTP to other machines: one asynchronous client for whatever streams, one blocking agent for short calls from threads.
+//! HTTP to other machines: one asynchronous client for whatever streams, one blocking agent for short calls from
+//! threads.
 //!
 //! | module | what goes out |
 //! |---|---|

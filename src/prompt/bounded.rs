@@ -1,5 +1,6 @@
-//! Limits on filters and methods of chat templates whose results may be far larger than their input: by a number (a width,
-//! a count), or because they multiply texts. Templates are untrusted: the cost of a result is charged before it is made.
+//! Limits on filters and methods of chat templates whose results may be far larger than their input: by a number (a
+//! width, a count), or because they multiply texts. Templates are untrusted: the cost of a result is charged before it
+//! is made.
 
 use minijinja::value::{Kwargs, Rest, StringInput, from_args};
 use minijinja::{Environment, Error, ErrorKind, State, Value, filters};
@@ -100,8 +101,8 @@ pub(super) fn method(state: &State, value: &Value, name: &str, arguments: &[Valu
     pycompat::unknown_method_callback(state, value, name, arguments)
 }
 
-/// Rejects large widths in a format, and widths taken from its values (`%*d`). Charges for the result: each placeholder may
-/// become as wide as the largest value.
+/// Rejects large widths in a format, and widths taken from its values (`%*d`). Charges for the result: each placeholder
+/// may become as wide as the largest value.
 fn modest(state: &State, text: &Value, values: &[Value]) -> Result<(), Error> {
     let text = text.as_str().unwrap_or_default();
     let mut bytes = text.len();

@@ -142,7 +142,8 @@ impl ChatTemplate {
     fn run(&self, messages: &[TemplateMessage], generation: bool) -> Result<String, Error> {
         let none = Value::from(());
         let context = context! {
-            messages, tools => none, documents => none, add_generation_prompt => generation, ..self.special_tokens.clone()
+            messages, tools => none, documents => none, add_generation_prompt => generation,
+            ..self.special_tokens.clone()
         };
         // Compiled each time, which takes a fraction of a millisecond: what is compiled borrows the text.
         let mut generator = CodeGenerator::new(NAME, &self.body);
@@ -195,7 +196,8 @@ fn find_source(dir: &Path, config: Option<&serde_json::Value>) -> Result<(PathBu
         Some(source) => Ok((path, source)),
         None => Err(files::config_error(
             dir,
-            "no chat template: expected chat_template.jinja, or `chat_template` in chat_template.json or tokenizer_config.json",
+            "no chat template: expected chat_template.jinja, or `chat_template` in chat_template.json or \
+            tokenizer_config.json",
         )),
     }
 }

@@ -61,7 +61,8 @@ pub enum PromptError {
     },
     /// A prompt and its demonstration do not fit.
     #[error(
-        "the prompt and its demonstration have {tokens} tokens, the model's context is {limit}: shorten them, or lower max_pixels"
+        "the prompt and its demonstration have {tokens} tokens, the model's context is {limit}: shorten them, or lower \
+        max_pixels"
     )]
     DemonstrationTooLong {
         /// Tokens of both.

@@ -35,7 +35,8 @@ pub fn smart_resize(
 ) -> Result<TargetSize, PromptError> {
     if factor == 0 || min_pixels == 0 || min_pixels > max_pixels {
         return Err(PromptError::Limits(format!(
-            "min_pixels is {min_pixels} and max_pixels is {max_pixels}: the first must be at least 1 and at most the second"
+            "min_pixels is {min_pixels} and max_pixels is {max_pixels}: the first must be at least 1 and at most the \
+            second"
         )));
     }
     let (h, w, f) = (f64::from(height), f64::from(width), f64::from(factor));

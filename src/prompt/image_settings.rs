@@ -112,7 +112,8 @@ impl Source {
         Err(config_error(
             dir,
             format!(
-                "has neither {FLAT_FILE} nor {NESTED_FILE} with `{NESTED_KEY}`{video}: copy the file from the model's repository"
+                "has neither {FLAT_FILE} nor {NESTED_FILE} with `{NESTED_KEY}`{video}: copy the file from the model's \
+                repository"
             ),
         ))
     }

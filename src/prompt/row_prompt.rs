@@ -56,7 +56,8 @@ pub fn messages_for(prompt: &str, images: usize, system: Option<&str>) -> Result
     let marks = prompt.matches(IMAGE_MARK).count();
     if marks != images && marks != 0 {
         return Err(PromptError::ImageCount(format!(
-            "the prompt has {marks} `{IMAGE_MARK}` marks but the row has {images} images: write one mark per image, or none"
+            "the prompt has {marks} `{IMAGE_MARK}` marks but the row has {images} images: write one mark per image, or \
+            none"
         )));
     }
     let mut messages = Vec::new();

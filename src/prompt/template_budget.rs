@@ -1,8 +1,8 @@
 //! What one rendering of a chat template may read and make, in bytes.
 //!
 //! Fuel counts instructions, and one instruction may double a text or sort a megabyte. So every operation on values is
-//! charged for what it reads and for what it makes; [`super::template_checks`] sees to it that none is left out. Bytes, not
-//! seconds: a prompt is rendered or refused on every machine alike.
+//! charged for what it reads and for what it makes; [`super::template_checks`] sees to it that none is left out. Bytes,
+//! not seconds: a prompt is rendered or refused on every machine alike.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +19,8 @@ pub(super) const KEPT: &str = "#kept";
 
 /// Bytes that all operations of a rendering may read.
 const MOST_READ: usize = 1 << 30;
-/// Bytes that all operations of a rendering may make: captured and written texts, results of operators, filters and methods.
+/// Bytes that all operations of a rendering may make: captured and written texts, results of operators, filters and
+/// methods.
 const MOST_MADE: usize = 128 << 20;
 /// Bytes of one text that is worked with.
 const LONGEST: usize = 4 << 20;

@@ -96,7 +96,8 @@ fn statements<'a>(all: &[Stmt<'a>]) -> Result<Vec<Stmt<'a>>, Error> {
 fn statement<'a>(one: &Stmt<'a>) -> Result<Stmt<'a>, Error> {
     Ok(match one {
         Stmt::Template(s) => Stmt::Template(anew(ast::Template { children: statements(&s.children)? }, s.span())),
-        // What is called to write is charged where it is written; `super()`, `loop()` and blocks are known by their place.
+        // What is called to write is charged where it is written; `super()`, `loop()` and blocks are known by their
+        // place.
         Stmt::EmitExpr(s) => Stmt::EmitExpr(anew(ast::EmitExpr { expr: bare(&s.expr) }, s.span())),
         Stmt::EmitRaw(s) => {
             let text = Expr::Const(anew(ast::Const { value: Value::from(s.raw) }, s.span()));

@@ -45,8 +45,8 @@ pub enum RewardError {
     WebhookUnreachable(String),
     /// Dynamic sampling by an accuracy that the reward does not decide.
     #[error(
-        "`rollout.filter.metric` is accuracy, but the reward says nothing about right and wrong answers: set it to \"reward\", or \
-         `rollout.filter` to null, or add a part that judges answers"
+        "`rollout.filter.metric` is accuracy, but the reward says nothing about right and wrong answers: set it to \
+         \"reward\", or `rollout.filter` to null, or add a part that judges answers"
     )]
     NoAccuracy,
     /// A checkpoint's reward where none can be opened.

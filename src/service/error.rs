@@ -115,7 +115,8 @@ impl From<StoreError> for ServiceError {
             StoreError::Conflict(message) => Self::Conflict(message),
             StoreError::Unavailable(error) => {
                 tracing::error!(%error, "the database does not answer");
-                let detail = "the database does not answer or cannot write at the moment (a restart, a full disk); try again shortly";
+                let detail = "the database does not answer or cannot write at the moment (a restart, a full disk); try \
+                             again shortly";
                 Self::Unavailable(detail.to_owned())
             }
             other => Self::Internal(other.to_string()),

@@ -148,7 +148,8 @@ pub struct AttentionMap {
     /// `format: u8`: base64 of rows x cols bytes; value = byte * scale + offset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub u8: Option<String>,
-    /// `format: png`: base64 of a heat-map picture; the coldest colour is `offset`, the hottest `offset` + 255 * `scale`.
+    /// `format: png`: base64 of a heat-map picture; the coldest colour is `offset`, the hottest `offset` + 255 *
+    /// `scale`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub png: Option<String>,
     /// Value of one step of a byte.

@@ -35,8 +35,9 @@ pub enum ServingError {
     },
     /// The token budget of the accepted requests is used up.
     #[error(
-        "the requests in progress for model `{model}` may take {taken} tokens and this one {tokens}, together more than the limit \
-         (max_queued_tokens) of {limit}: try again in {retry_after} s, or ask for fewer or shorter responses"
+        "the requests in progress for model `{model}` may take {taken} tokens and this one {tokens}, together more \
+         than the limit (max_queued_tokens) of {limit}: try again in {retry_after} s, or ask for fewer or shorter \
+         responses"
     )]
     Saturated {
         /// The model.
@@ -93,12 +94,13 @@ impl From<candle_core::Error> for ServingError {
 
 fn absent(tried: usize) -> String {
     if tried == 0 {
-        return "this server forwards to engines on other servers, and none is registered: start one with `vgpo serve --roles \
-                engine` on the same database"
+        return "this server forwards to engines on other servers, and none is registered: start one with `vgpo serve \
+                --roles engine` on the same database"
             .to_owned();
     }
     format!(
-        "none of the {tried} registered engines answers: check their logs, and that their `advertise` address is reachable"
+        "none of the {tried} registered engines answers: check their logs, and that their `advertise` address is \
+        reachable"
     )
 }
 

@@ -95,8 +95,8 @@ pub fn prepare_generate(
         return Err(ServingError::field(
             "/max_new_tokens",
             format!(
-                "the prompt has {} tokens ({} of them image tokens) and max_new_tokens is {}, together more than the model's \
-                 context of {context}: ask for at most {} tokens, or shorten the prompt",
+                "the prompt has {} tokens ({} of them image tokens) and max_new_tokens is {}, together more than the \
+                 model's context of {context}: ask for at most {} tokens, or shorten the prompt",
                 prepared.len(),
                 prepared.image_tokens(),
                 wanted,

@@ -1,5 +1,5 @@
-//! `config.json` of a CLIP or SigLIP checkpoint: every value that affects the computation is read, and unsupported values are
-//! rejected.
+//! `config.json` of a CLIP or SigLIP checkpoint: every value that affects the computation is read, and unsupported
+//! values are rejected.
 
 use std::path::Path;
 
@@ -133,8 +133,8 @@ fn siglip(path: &Path, json: &Value) -> Result<Config, SimilarityError> {
     let projection = text.size("projection_size", words.hidden as u64, MOST_WIDTH)?;
     if projection != words.hidden || words.hidden != eyes.hidden {
         let problem = format!(
-            "texts become vectors of {projection} numbers from states of {}, pictures of {}: only checkpoints where all three are \
-             equal are supported",
+            "texts become vectors of {projection} numbers from states of {}, pictures of {}: only checkpoints where \
+             all three are equal are supported",
             words.hidden, eyes.hidden
         );
         return Err(SimilarityError::content(path, problem));

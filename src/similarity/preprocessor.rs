@@ -86,7 +86,8 @@ impl Preprocessor {
         let (short_side, long_side) = (width.min(height), width.max(height));
         if short_side == 0 || long_side / short_side >= MAX_RATIO {
             let problem = format!(
-                "an image has {width} x {height} pixels: one side may be at most {MAX_RATIO} times the other; crop or pad it"
+                "an image has {width} x {height} pixels: one side may be at most {MAX_RATIO} times the other; crop or \
+                pad it"
             );
             return Err(SimilarityError::Input(problem));
         }

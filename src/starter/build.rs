@@ -33,8 +33,8 @@ pub struct Built {
     pub accuracy: Option<f64>,
 }
 
-/// Builds the starter into `out`, which must not exist. Its card is stored with the model, together with the recipe and its
-/// results.
+/// Builds the starter into `out`, which must not exist. Its card is stored with the model, together with the recipe and
+/// its results.
 pub fn build(out: &Path, recipe: &Recipe, sink: &mut dyn RunSink) -> Result<Built, TrainError> {
     if out.exists() {
         return Err(TrainError::Setting {

@@ -7,11 +7,11 @@ pub fn card() -> Value {
     json!({
         "card": {
             "title": "VGPO starter",
-            "task": "Questions about four handwritten digits in a 2 x 2 grid (56 x 56 pixels): their sum, the largest, the \
-                     smallest, how many are even, or the digit at a position.",
-            "limits": "It knows the words of this task only, and pictures of four white handwritten digits on black. It was \
-                       taught by a demonstrator who forgets to look, so that there is something to repair: trained \
-                       further with a reward it learns to look again. It is a demonstration, not an assistant.",
+            "task": "Questions about four handwritten digits in a 2 x 2 grid (56 x 56 pixels): their sum, the largest, \
+                     the smallest, how many are even, or the digit at a position.",
+            "limits": "It knows the words of this task only, and pictures of four white handwritten digits on black. \
+                       It was taught by a demonstrator who forgets to look, so that there is something to repair: \
+                       trained further with a reward it learns to look again. It is a demonstration, not an assistant.",
             "accepts": { "min_images": 1, "max_images": 1, "image_sizes": [[56, 56]] },
             "examples": [
                 "what is the sum of the digits ?",
@@ -22,7 +22,8 @@ pub fn card() -> Value {
         },
         "recommended": {
             "reward": { "type": "math" },
-            "rollout": { "group_size": 8, "temperature": 1.0, "top_p": 1.0, "max_new_tokens": 48, "filter": { "max_tries": 1 } },
+            "rollout": { "group_size": 8, "temperature": 1.0, "top_p": 1.0, "max_new_tokens": 48,
+                "filter": { "max_tries": 1 } },
             "batch": { "prompts_per_step": 32, "minibatch_prompts": 32, "microbatch_tokens": 1024 },
             "optimizer": { "learning_rate": 1e-4, "betas": [0.9, 0.95], "weight_decay": 0.01, "warmup_steps": 5 },
             "steps": 40,

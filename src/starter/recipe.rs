@@ -51,7 +51,8 @@ impl Recipe {
             "model": "blank", "dataset": "digits", "method": { "type": "sft" }, "seed": self.seed,
             "steps": self.sft_steps, "eval_before": false, "eval_every": 100, "checkpoint_every": 0,
             "log_samples_every": 0, "reward": { "type": "math" }, "rollout": { "max_new_tokens": 48 },
-            "batch": { "prompts_per_step": self.sft_batch, "minibatch_prompts": self.sft_batch, "microbatch_tokens": 1024 },
+            "batch": { "prompts_per_step": self.sft_batch, "minibatch_prompts": self.sft_batch,
+                "microbatch_tokens": 1024 },
             "optimizer": {
                 "learning_rate": self.sft_learning_rate, "betas": [0.9, 0.98], "weight_decay": 0.01,
                 "warmup_steps": 50, "schedule": "cosine", "max_grad_norm": 1.0,

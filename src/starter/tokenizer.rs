@@ -20,11 +20,11 @@ pub const SPECIAL: [&str; 8] = [
 ];
 
 /// A turn is a role, a line break and its content; no system message is put in front.
-const CHAT_TEMPLATE: &str = "{%- for m in messages -%}{{- '<|im_start|>' + m.role + '\\n' -}}{%- if m.content is string -%}\
-{{- m.content -}}{%- else -%}{%- for c in m.content -%}{%- if c.type == 'image' or 'image' in c or 'image_url' in c -%}\
-{{- '<|vision_start|><|image_pad|><|vision_end|>' -}}{%- elif 'text' in c -%}{{- c.text -}}{%- endif -%}{%- endfor -%}\
-{%- endif -%}{{- '<|im_end|>\\n' -}}{%- endfor -%}{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}\
-{%- endif -%}";
+const CHAT_TEMPLATE: &str = "{%- for m in messages -%}{{- '<|im_start|>' + m.role + '\\n' -}}{%- if m.content is \
+string -%}{{- m.content -}}{%- else -%}{%- for c in m.content -%}{%- if c.type == 'image' or 'image' in c or \
+'image_url' in c -%}{{- '<|vision_start|><|image_pad|><|vision_end|>' -}}{%- elif 'text' in c -%}{{- c.text -}}{%- \
+endif -%}{%- endfor -%}{%- endif -%}{{- '<|im_end|>\\n' -}}{%- endfor -%}{%- if add_generation_prompt -%}{{- \
+'<|im_start|>assistant\\n' -}}{%- endif -%}";
 
 /// A word with its leading space, a single digit with its leading space, or one white-space character.
 const SPLIT: &str = r" ?\p{N}| ?[^\s\p{N}]+|\s";

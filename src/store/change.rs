@@ -182,7 +182,8 @@ pub(super) fn taken(name: &str) -> StoreError {
     StoreError::Conflict(format!("the name `{name}` is taken; choose another one"))
 }
 
-/// Only a data set that is being uploaded or checked changes: what another process has made of it in the meantime stays.
+/// Only a data set that is being uploaded or checked changes: what another process has made of it in the meantime
+/// stays.
 pub(super) fn refuse_settled(dataset: &DatasetRecord) -> Result<()> {
     if matches!(dataset.state, DatasetState::Uploading | DatasetState::Validating) {
         return Ok(());

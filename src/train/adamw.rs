@@ -1,5 +1,5 @@
-//! One parameter's part of an update: composed of candle's operations for every device, or in place on the CPU, one pass
-//! over memory for each moment and the weight. Both give the same bits.
+//! One parameter's part of an update: composed of candle's operations for every device, or in place on the CPU, one
+//! pass over memory for each moment and the weight. Both give the same bits.
 
 use candle_core::{CpuStorage, DType, InplaceOp2, InplaceOp3, Layout, Result, Storage, Tensor};
 

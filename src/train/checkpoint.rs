@@ -1,5 +1,6 @@
-//! A checkpoint: a Hugging Face folder that can be served as it is, plus `trainer/` with everything needed to resume. Where
-//! low-rank adapters are trained, the folder's weights have them merged in, and `adapter/` holds them alone, as PEFT does.
+//! A checkpoint: a Hugging Face folder that can be served as it is, plus `trainer/` with everything needed to resume.
+//! Where low-rank adapters are trained, the folder's weights have them merged in, and `adapter/` holds them alone, as
+//! PEFT does.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -107,8 +108,8 @@ fn write(
     sync(parent)
 }
 
-/// Everything of a model folder except weights and trainer state: configuration, tokenizer, template, card, licences. Kept
-/// in memory, because the folder that a run resumed from may be pruned before the run ends.
+/// Everything of a model folder except weights and trainer state: configuration, tokenizer, template, card, licences.
+/// Kept in memory, because the folder that a run resumed from may be pruned before the run ends.
 #[derive(Debug)]
 pub struct ModelFiles(BTreeMap<String, Vec<u8>>);
 

@@ -1,5 +1,5 @@
-//! Mismatch between sampler and trainer (another kernel, another number format or stale weights): how large it is, and the
-//! truncated importance ratio that corrects it (TIS: Yao et al., "Your efficient RL framework secretly brings you
+//! Mismatch between sampler and trainer (another kernel, another number format or stale weights): how large it is, and
+//! the truncated importance ratio that corrects it (TIS: Yao et al., "Your efficient RL framework secretly brings you
 //! off-policy RL training").
 
 use super::metrics::Metrics;

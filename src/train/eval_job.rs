@@ -1,5 +1,5 @@
-//! Jobs of the method `eval`, which only answer rows. Rows are answered in chunks and each finished chunk is stored, so a
-//! run that was interrupted resumes after the last one and ends with the same numbers.
+//! Jobs of the method `eval`, which only answer rows. Rows are answered in chunks and each finished chunk is stored, so
+//! a run that was interrupted resumes after the last one and ends with the same numbers.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, BufWriter, Write as _};

@@ -1,5 +1,5 @@
-//! From evaluated rows to metrics. Everything is computed from [`EvalRow`]s in their order, so that an evaluation that was
-//! interrupted and resumes from its stored rows ends with the same numbers.
+//! From evaluated rows to metrics. Everything is computed from [`EvalRow`]s in their order, so that an evaluation that
+//! was interrupted and resumes from its stored rows ends with the same numbers.
 
 use std::collections::BTreeMap;
 
@@ -147,7 +147,8 @@ impl EvalMetrics {
     }
 }
 
-/// A tag as part of metric keys: a long one is cut and ends in a hash of the whole tag, so that two tags never share a key.
+/// A tag as part of metric keys: a long one is cut and ends in a hash of the whole tag, so that two tags never share a
+/// key.
 fn tag_in_keys(tag: &str) -> String {
     if tag.chars().count() <= MAX_TAG_CHARS {
         return tag.to_owned();

@@ -1,5 +1,5 @@
-//! The two passes of an update: log-probs and focus under the old policy, then loss and gradient. Both run over the same
-//! micro-batches, so that before the first update the ratio is exactly 1.
+//! The two passes of an update: log-probs and focus under the old policy, then loss and gradient. Both run over the
+//! same micro-batches, so that before the first update the ratio is exactly 1.
 
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;

@@ -29,9 +29,9 @@ impl Packing {
 /// Indices of the sequences of each micro-batch, at most `tokens` padded tokens each (a longer sequence gets one of its
 /// own).
 ///
-/// Three orders are tried: sequences as they are, by length within their group (sequences of one prompt share its image),
-/// and all by length. The one with the least work wins: padded tokens to decode plus patches to encode. Ties go to the
-/// first, so the split depends on the sequences only.
+/// Three orders are tried: sequences as they are, by length within their group (sequences of one prompt share its
+/// image), and all by length. The one with the least work wins: padded tokens to decode plus patches to encode. Ties go
+/// to the first, so the split depends on the sequences only.
 pub fn micro_batches(sequences: &[&TrainSequence], tokens: u64) -> Vec<Vec<usize>> {
     let orders = [(0..sequences.len()).collect(), by_group(sequences), by_length(sequences)];
     let splits = orders.map(|order| pack(sequences, &order, tokens));
@@ -124,11 +124,12 @@ fn same_images(a: &[Arc<ImagePatches>], b: &[Arc<ImagePatches>]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| Arc::ptr_eq(a, b))
 }
 
-/// Indices of the sequences of each micro-batch where sequences share their prompt: at most `tokens` tokens each, a prompt
-/// counted once (a longer sequence gets one of its own), and at least one for each of `threads`, all of about the same size.
+/// Indices of the sequences of each micro-batch where sequences share their prompt: at most `tokens` tokens each, a
+/// prompt counted once (a longer sequence gets one of its own), and at least one for each of `threads`, all of about
+/// the same size.
 ///
-/// Groups stay whole where they fit: a group that is split computes its prompt in every part. The largest parts are dealt
-/// out first, each to the micro-batch that has the least, so the split depends on sequences and threads only.
+/// Groups stay whole where they fit: a group that is split computes its prompt in every part. The largest parts are
+/// dealt out first, each to the micro-batch that has the least, so the split depends on sequences and threads only.
 pub fn shared_micro_batches(sequences: &[&TrainSequence], tokens: u64, threads: usize) -> Vec<Vec<usize>> {
     let groups = by_prompt(sequences);
     let parts_each = threads.div_ceil(groups.len().max(1));

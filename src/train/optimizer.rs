@@ -24,8 +24,8 @@ impl Gradients {
         Ok(gradients)
     }
 
-    /// Adds the gradients of one backward pass. Every gradient is detached at once, so that the graph can be freed; those
-    /// of 16-bit weights are widened, so that sums over micro-batches lose nothing.
+    /// Adds the gradients of one backward pass. Every gradient is detached at once, so that the graph can be freed;
+    /// those of 16-bit weights are widened, so that sums over micro-batches lose nothing.
     pub fn collect(&mut self, store: &GradStore, parameters: &Parameters) -> Result<(), TrainError> {
         for (name, var) in parameters.trained() {
             if let Some(gradient) = store.get(var.as_tensor()) {
@@ -76,8 +76,8 @@ pub enum DecayScope {
 
 /// `AdamW` with its moments, which a checkpoint keeps.
 ///
-/// It computes in 32 bits, on the device of the weights or, offloaded, in main memory. Weights on another device or of 16
-/// bits follow a 32-bit master copy, so that updates smaller than their precision add up.
+/// It computes in 32 bits, on the device of the weights or, offloaded, in main memory. Weights on another device or of
+/// 16 bits follow a 32-bit master copy, so that updates smaller than their precision add up.
 #[derive(Debug)]
 pub struct AdamW {
     betas: [f64; 2],
@@ -227,7 +227,8 @@ impl AdamW {
     }
 }
 
-/// Learning rate of step `step` (from 1) of `steps`: linear warm-up, then constant, or down to the floor at the last step.
+/// Learning rate of step `step` (from 1) of `steps`: linear warm-up, then constant, or down to the floor at the last
+/// step.
 pub fn learning_rate(spec: &OptimizerSpec, step: u64, steps: u64) -> f64 {
     if step <= spec.warmup_steps {
         return spec.learning_rate * step as f64 / (spec.warmup_steps + 1) as f64;

@@ -1,5 +1,5 @@
-//! The order in which rows are visited: a permutation computed on the fly, so that a run resumes at any position without
-//! a stored order.
+//! The order in which rows are visited: a permutation computed on the fly, so that a run resumes at any position
+//! without a stored order.
 
 use sha2::{Digest, Sha256};
 

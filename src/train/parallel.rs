@@ -19,8 +19,8 @@ impl Pool {
         Self::of_threads(std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
     }
 
-    /// Threads for work on `device`: one per core on a CPU. A GPU gets one thread: several would only multiply the memory
-    /// that it needs.
+    /// Threads for work on `device`: one per core on a CPU. A GPU gets one thread: several would only multiply the
+    /// memory that it needs.
     pub fn for_device(device: &Device) -> Result<Self, TrainError> {
         if device.is_cpu() { Self::new() } else { Self::of_threads(1) }
     }

@@ -1,9 +1,9 @@
-//! One reinforcement step, as in arXiv 2604.09349: sample groups, compute their rewards, filter them, measure the visual
-//! focus of every token under the old policy, shape the advantages, update.
+//! One reinforcement step, as in arXiv 2604.09349: sample groups, compute their rewards, filter them, measure the
+//! visual focus of every token under the old policy, shape the advantages, update.
 //!
 //! A step of one update trains the policy that sampled, so the update's own forward pass gives the old log-probs too
-//! (the ratio is 1), and the visual similarity of each token was measured while sampling. Only steps of several updates,
-//! and objectives that need more than that, run one more forward pass before the first update.
+//! (the ratio is 1), and the visual similarity of each token was measured while sampling. Only steps of several
+//! updates, and objectives that need more than that, run one more forward pass before the first update.
 
 use std::ops::ControlFlow;
 
@@ -55,8 +55,8 @@ impl Trainer<'_> {
         Ok(ControlFlow::Continue(metrics))
     }
 
-    /// Passes over the step's groups in mini-batches, one update each. Returns the scores of each response in the pass of
-    /// the last mini-batch.
+    /// Passes over the step's groups in mini-batches, one update each. Returns the scores of each response in the pass
+    /// of the last mini-batch.
     fn learn(&mut self, groups: &[Group], metrics: &mut Metrics) -> Result<Vec<Scored>, TrainError> {
         let (mut updates, mut scored) = (Updates::default(), Vec::new());
         for _ in 0..self.spec.batch.epochs_per_batch {

@@ -1,5 +1,5 @@
-//! Sampling responses: one prefill per prompt, then a group of samples that continue it. Finished samples leave the batch
-//! and those of the next prompts join it (continuous batching).
+//! Sampling responses: one prefill per prompt, then a group of samples that continue it. Finished samples leave the
+//! batch and those of the next prompts join it (continuous batching).
 
 use std::rc::Rc;
 
@@ -12,7 +12,8 @@ use crate::model::{Capture, ModelInfo, Sequence, VisionLanguageModel, focus};
 use super::error::TrainError;
 use super::parallel::Pool;
 
-/// Finished samples leave the batch, and others join it, once they are this share of it: each change copies the KV cache.
+/// Finished samples leave the batch, and others join it, once they are this share of it: each change copies the KV
+/// cache.
 const MOVED_SHARE: f64 = 0.25;
 
 /// Settings of a rollout.
@@ -60,7 +61,8 @@ pub struct Rollout {
     pub similarity: Vec<f64>,
 }
 
-/// Responses to every prompt, `group_size` each, in order. `rng(prompt, sample)` gives each response a stream of its own.
+/// Responses to every prompt, `group_size` each, in order. `rng(prompt, sample)` gives each response a stream of its
+/// own.
 ///
 /// Each thread has a fixed share of the prompts, so that batches never depend on which thread was faster.
 pub fn rollout(

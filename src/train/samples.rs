@@ -28,8 +28,8 @@ fn sample(prompt: &Prompt, eval: bool, responses: Vec<SampleResponse>) -> Sample
     }
 }
 
-/// PNG in base64. Encoding into memory cannot fail for a picture that was decoded before; if it does, the picture is left
-/// out rather than the training stopped.
+/// PNG in base64. Encoding into memory cannot fail for a picture that was decoded before; if it does, the picture is
+/// left out rather than the training stopped.
 fn png(image: &RgbImage) -> Option<String> {
     Some(base64::engine::general_purpose::STANDARD.encode(images::png(image).ok()?))
 }

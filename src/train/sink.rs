@@ -55,8 +55,8 @@ pub trait RunSink: Send {
     /// A complete checkpoint was written.
     fn checkpoint(&mut self, notice: CheckpointNotice<'_>) -> Result<(), SinkError>;
     /// A finished chunk of an evaluation: `dir` holds its rows
-    /// ([`ROWS_FILE`](crate::domain::eval_row::ROWS_FILE)). The sink moves the folder before it returns; a chunk that it
-    /// has already stays as it is.
+    /// ([`ROWS_FILE`](crate::domain::eval_row::ROWS_FILE)). The sink moves the folder before it returns; a chunk that
+    /// it has already stays as it is.
     fn rows(&mut self, chunk: u64, dir: &Path) -> Result<(), SinkError>;
     /// Asked between phases (several times a step).
     fn control(&mut self) -> Control;

@@ -112,8 +112,8 @@ impl PromptSource {
                 return Err(TrainError::Setting {
                     field: "data.max_prompt_tokens",
                     problem: format!(
-                        "{skipped} rows in succession do not fit: they have more than {} tokens, or pictures of a shape that \
-                         the model refuses; raise the limit or lower `data.max_pixels`",
+                        "{skipped} rows in succession do not fit: they have more than {} tokens, or pictures of a \
+                         shape that the model refuses; raise the limit or lower `data.max_pixels`",
                         self.limits.max_prompt_tokens
                     ),
                 });
@@ -122,8 +122,8 @@ impl PromptSource {
         Ok(prompts)
     }
 
-    /// The prompt of row `row`; none where the model cannot read it, because of its length or the shape of a picture, and
-    /// the job drops such rows.
+    /// The prompt of row `row`; none where the model cannot read it, because of its length or the shape of a picture,
+    /// and the job drops such rows.
     pub fn prompt(&self, cursor: u64, row: u64) -> Result<Option<Prompt>, TrainError> {
         let example = self.dataset.example(self.split, row)?;
         let place = example.place(self.split);

@@ -16,9 +16,9 @@ pub struct Estimate {
 
 /// Accuracy over rows, each with the accuracies (in [0, 1]) of its `samples`: the mean of the rows' means.
 ///
-/// Samples of one row are not independent, so rows are the units: the interval is Wilson's for the effective sample size
-/// (Korn & Graubard), which follows from the spread between the rows and is between the number of rows and the number of
-/// samples. With one right-or-wrong answer a row it is Wilson's interval itself.
+/// Samples of one row are not independent, so rows are the units: the interval is Wilson's for the effective sample
+/// size (Korn & Graubard), which follows from the spread between the rows and is between the number of rows and the
+/// number of samples. With one right-or-wrong answer a row it is Wilson's interval itself.
 pub fn accuracy(rows: &[f64], samples: usize) -> Option<Estimate> {
     let count = rows.len() as f64;
     if rows.is_empty() {
@@ -43,8 +43,9 @@ fn wilson(share: f64, n: f64) -> (f64, f64) {
     (low, high)
 }
 
-/// The chance that at least one of `k` samples drawn from `n` is right when `right` of the `n` are: `1 - C(n-c, k) / C(n, k)`,
-/// the unbiased estimate of pass@k (Chen et al., arXiv 2107.03374). None when there are fewer samples than `k`.
+/// The chance that at least one of `k` samples drawn from `n` is right when `right` of the `n` are:
+/// `1 - C(n-c, k) / C(n, k)`, the unbiased estimate of pass@k (Chen et al., arXiv 2107.03374). None when there are
+/// fewer samples than `k`.
 pub fn pass_at(n: usize, right: usize, k: usize) -> Option<f64> {
     if k > n || k == 0 {
         return None;

@@ -134,8 +134,8 @@ impl TrainingStep {
         Ok(weigh(groups, self.algorithm.as_ref())?)
     }
 
-    /// Does the update's own pass give the old policy's log-probs? With one update a step, the policy that is trained is
-    /// the one that sampled.
+    /// Does the update's own pass give the old policy's log-probs? With one update a step, the policy that is trained
+    /// is the one that sampled.
     pub(super) fn scores_in_update(&self) -> bool {
         let batch = &self.spec.batch;
         let one_update = batch.epochs_per_batch == 1 && batch.minibatch_prompts >= batch.prompts_per_step;
@@ -165,8 +165,8 @@ impl TrainingStep {
         Ok(())
     }
 
-    /// A prompt's images with patches hidden, where the objective has a masked view. The random stream depends on seed and
-    /// position only, so a resumed run hides the same patches.
+    /// A prompt's images with patches hidden, where the objective has a masked view. The random stream depends on seed
+    /// and position only, so a resumed run hides the same patches.
     fn masked_images(&self, group: &Group) -> Option<Vec<Arc<ImagePatches>>> {
         let view = self.algorithm.needs().masked_view?;
         let images = &group.prompt.sequence.images;
@@ -174,8 +174,8 @@ impl TrainingStep {
         group.has_image().then(|| hide_at_random(images, view.ratio, &mut rng))
     }
 
-    /// One update in step `step` (from 1): loss and gradient of a mini-batch, clipped and applied. Returns the scores of
-    /// each sequence in its pass.
+    /// One update in step `step` (from 1): loss and gradient of a mini-batch, clipped and applied. Returns the scores
+    /// of each sequence in its pass.
     pub(super) fn update(
         &mut self,
         minibatch: &[&TrainSequence],

@@ -172,7 +172,8 @@ impl<'s> Trainer<'s> {
                 }
             }
         }
-        // The metrics go first: a run that dies after its checkpoint must not miss the metrics of the checkpoint's step.
+        // The metrics go first: a run that dies after its checkpoint must not miss the metrics of the checkpoint's
+        // step.
         self.emit(metrics)?;
         if self.at_end() || due(self.spec.checkpoint_every) {
             let clock = Stopwatch::start();

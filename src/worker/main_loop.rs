@@ -19,7 +19,8 @@ use super::device::{DeviceLock, LockError, host_name, show_life};
 pub enum WorkerError {
     /// Another local worker has the device.
     #[error(
-        "device `{device}`: {problem}; only one worker per device is possible: stop the other one or choose another device"
+        "device `{device}`: {problem}; only one worker per device is possible: stop the other one or choose another \
+        device"
     )]
     DeviceTaken {
         /// The device.

@@ -94,7 +94,8 @@ async fn watch(place: &Place<'_>, mut child: Child, id: &str, timings: &WorkerTi
             let crash = describe(id, status);
             tracing::error!(worker = id, "worker {}", crash.message);
             if let Err(error) = clean_up(place, &crash).await {
-                tracing::error!(worker = id, %error, "cannot release the jobs of a dead worker; their leases will expire");
+                tracing::error!(worker = id, %error, "cannot release the jobs of a dead worker; their leases will \
+                    expire");
             }
         }
         Err(error) => tracing::error!(worker = id, %error, "cannot wait for a worker"),

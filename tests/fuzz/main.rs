@@ -1,8 +1,9 @@
-//! Hostile inputs for every parser of bytes from outside. Each target gets a number of changed inputs on every test run, the same
-//! ones each time, and every input that once broke something; `scripts/verify-fuzz` lets them run by the hour.
+//! Hostile inputs for every parser of bytes from outside. Each target gets a number of changed inputs on every test
+//! run, the same ones each time, and every input that once broke something; `scripts/verify-fuzz` lets them run by the
+//! hour.
 //!
-//! What counts as broken: a panic, memory beyond the target's bound, and a case that never ends. An input that is answered in a
-//! way not seen before (another kind of error, say) joins those that are changed further.
+//! What counts as broken: a panic, memory beyond the target's bound, and a case that never ends. An input that is
+//! answered in a way not seen before (another kind of error, say) joins those that are changed further.
 //!
 //! | variable | meaning |
 //! |---|---|

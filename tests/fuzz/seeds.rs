@@ -246,8 +246,10 @@ pub fn chat_templates() -> Vec<Vec<u8>> {
         .collect();
     found.extend(texts(&[
         "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}",
-        "{% set ns = namespace(x='') %}{% for m in messages %}{% set ns.x = ns.x ~ m.content.strip() %}{% endfor %}{{ ns.x }}",
-        "{{ messages | tojson(indent=2) }}{% if messages[0].content is string %}{{ messages[0]['content'].split(' ')[-1] }}{% endif %}",
+        "{% set ns = namespace(x='') %}{% for m in messages %}{% set ns.x = ns.x ~ m.content.strip() %}{% endfor %}{{ \
+        ns.x }}",
+        "{{ messages | tojson(indent=2) }}{% if messages[0].content is string %}{{ messages[0]['content'].split(' \
+        ')[-1] }}{% endif %}",
         "{{ raise_exception('no') }}",
     ]));
     found
@@ -257,8 +259,10 @@ pub fn chats() -> Vec<Vec<u8>> {
     [
         json!([{"role": "user", "content": "what is 3 + 4 ?"}]),
         json!([{"role": "system", "content": "be kind"}, {"role": "user", "content": [
-            {"type": "image", "image": "data:image/png;base64,AAAA"}, {"type": "text", "text": "<|image_pad|> what ?"}]},
-            {"role": "assistant", "content": "x<|im_end|>"}, {"role": "user", "content": [{"type": "text", "text": "and ?"},
+            {"type": "image", "image": "data:image/png;base64,AAAA"},
+            {"type": "text", "text": "<|image_pad|> what ?"}]},
+            {"role": "assistant", "content": "x<|im_end|>"},
+            {"role": "user", "content": [{"type": "text", "text": "and ?"},
             {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]}]),
     ]
     .map(|chat| chat.to_string().into_bytes())
@@ -268,9 +272,11 @@ pub fn chats() -> Vec<Vec<u8>> {
 pub fn requests() -> Vec<Vec<u8>> {
     let image = "data:image/png;base64,AAAA";
     [
-        json!({"model": "m", "prompt": "hello", "images": [image], "max_new_tokens": 4, "temperature": 0.5, "top_p": 0.9,
+        json!({"model": "m", "prompt": "hello", "images": [image], "max_new_tokens": 4, "temperature": 0.5,
+            "top_p": 0.9,
             "seed": 1, "stop": ["a"], "n": 2, "stream": true, "logprobs": 3, "deterministic": true,
-            "attention": {"maps": "tokens", "tokens_range": [0, 4], "source": "attention", "layers": [1, 2], "heads": "mean",
+            "attention": {"maps": "tokens", "tokens_range": [0, 4], "source": "attention", "layers": [1, 2],
+                "heads": "mean",
                 "format": "png", "overlay": true}}),
         json!({"model": "m", "messages": [{"role": "user", "content": [{"type": "image", "image": image},
             {"type": "text", "text": "what ?"}]}], "attention": {"maps": "summary", "layers": "last"}}),
@@ -285,16 +291,19 @@ pub fn requests() -> Vec<Vec<u8>> {
 pub fn jobs() -> Vec<Vec<u8>> {
     [
         json!({"model": "starter", "dataset": "digits"}),
-        json!({"model": "starter", "dataset": "digits", "method": {"type": "vgpo", "beta": 0.3, "gamma": 0.5, "kappa": 0.2},
+        json!({"model": "starter", "dataset": "digits",
+            "method": {"type": "vgpo", "beta": 0.3, "gamma": 0.5, "kappa": 0.2},
             "steps": 40, "seed": 3, "tags": {"a": "b"}, "rollout": {"group_size": 8, "temperature": 1.0,
             "filter": {"metric": "accuracy", "low": 0.01, "high": 0.99, "max_tries": 4}},
             "optimizer": {"learning_rate": 5e-5, "betas": [0.9, 0.95]}, "resources": {"device": "cpu", "devices": 1},
             "train": {"parameters": "lora", "lora": {"rank": 16, "alpha": 32, "targets": ["q_proj"]}},
             "not_before": "2026-11-26T00:00:00Z", "priority": -5, "max_attempts": 3}),
-        json!({"model": "m", "dataset": "d", "method": {"type": "eval", "samples": 4}, "reward": {"type": "weighted", "parts": [
+        json!({"model": "m", "dataset": "d", "method": {"type": "eval", "samples": 4},
+            "reward": {"type": "weighted", "parts": [
             {"weight": 0.9, "reward": {"type": "math"}}, {"weight": 0.1, "reward": {"type": "format"}}]},
             "data": {"columns": {"prompt": "q"}, "prompt_template": "{{ prompt }}", "overlong": "drop"}}),
-        json!({"model": "m", "dataset": "d", "method": {"type": "sft"}, "early_stop": {"metric": "eval/accuracy", "patience": 2}}),
+        json!({"model": "m", "dataset": "d", "method": {"type": "sft"},
+            "early_stop": {"metric": "eval/accuracy", "patience": 2}}),
     ]
     .map(|job| job.to_string().into_bytes())
     .to_vec()

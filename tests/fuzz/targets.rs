@@ -32,7 +32,8 @@ pub struct Target {
 }
 
 pub const TARGETS: &[Target] = &[
-    // 16 bytes a pixel and 64 MB of tables are what a decoder may take; the one of TIFF holds itself to 128 and 256 MB instead.
+    // 16 bytes a pixel and 64 MB of tables are what a decoder may take; the one of TIFF holds itself to 128 and 256 MB
+    // instead.
     Target { name: "image", seeds: seeds::images, run: image, memory: 320 << 20 },
     // What is in a PNG besides its pixels takes no memory.
     Target { name: "png", seeds: seeds::pngs, run: image, memory: 32 << 20 },

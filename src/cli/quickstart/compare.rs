@@ -140,7 +140,8 @@ mod tests {
 
     #[test]
     fn the_focus_line_spans_the_bars() {
-        let choice = json!({"tokens": [{"text": " a", "focus": 0.5}, {"text": "b", "focus": 0.6}, {"text": "c", "focus": null}]});
+        let choice = json!({"tokens": [{"text": " a", "focus": 0.5}, {"text": "b", "focus": 0.6},
+            {"text": "c", "focus": null}]});
         assert_eq!(focus_line(&choice), "a▁0.50 b█0.60 c");
     }
 

@@ -173,9 +173,8 @@ impl Report {
         ));
         comparison.print();
         say(format!("\nHeat maps: {} (before), {} (after)", heatmaps[0].display(), heatmaps[1].display()));
-        say(
-            "Note: on this small task VGPO and GRPO score about the same. It demonstrates the software, not an advantage of VGPO.",
-        );
+        say("Note: on this small task VGPO and GRPO score about the same. It demonstrates the software, not an \
+            advantage of VGPO.");
         say(format!("\nDashboard   {url}/#/runs/{}", self.run));
         say(format!("Job         {url}/v1/jobs/{}", self.job));
         say(format!("Metrics     {url}/v1/runs/{}/metrics", self.run));

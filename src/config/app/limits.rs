@@ -30,7 +30,8 @@ pub struct Limits {
     pub map_values: usize,
     /// Requests that may wait for the engine.
     pub queued_requests: usize,
-    /// Tokens that the accepted requests of one model may still need: their prompts and the most that they may generate.
+    /// Tokens that the accepted requests of one model may still need: their prompts and the most that they may
+    /// generate.
     pub queued_tokens: usize,
     /// Rows that are decoded together; also the most choices of one request.
     pub batch_rows: usize,

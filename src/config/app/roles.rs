@@ -24,21 +24,21 @@ const LEAST_SECRET: usize = 32;
 pub enum RoleError {
     /// The engine and a worker would take the same GPU.
     #[error(
-        "engine_device and devices both name {0}, and a GPU that trains has no memory left for serving: give them different \
-         devices, leave one of the roles engine and worker out (--roles), or set share_gpu = true"
+        "engine_device and devices both name {0}, and a GPU that trains has no memory left for serving: give them \
+         different devices, leave one of the roles engine and worker out (--roles), or set share_gpu = true"
     )]
     SharedGpu(String),
     /// There is no secret that proves that server and engine belong together.
     #[error(
         "a server with the roles `{0}` works with servers elsewhere and needs the secret that all of them share: set \
-         engine_secret (VGPO_ENGINE_SECRET or VGPO_ENGINE_SECRET_FILE) to at least {LEAST_SECRET} characters, e.g. those of \
-         `openssl rand -hex 32`"
+         engine_secret (VGPO_ENGINE_SECRET or VGPO_ENGINE_SECRET_FILE) to at least {LEAST_SECRET} characters, e.g. \
+         those of `openssl rand -hex 32`"
     )]
     NoSecret(Roles),
     /// Other servers could not find the engine.
     #[error(
-        "an engine at the host {0} cannot tell others where it is: set advertise (VGPO_ADVERTISE) to the address under which \
-         servers reach it, e.g. http://gpu-1:8080"
+        "an engine at the host {0} cannot tell others where it is: set advertise (VGPO_ADVERTISE) to the address under \
+         which servers reach it, e.g. http://gpu-1:8080"
     )]
     NoAddress(String),
 }

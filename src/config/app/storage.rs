@@ -2,8 +2,8 @@
 
 use super::{Found, Setting, found};
 
-/// How an S3-compatible store is reached. What is empty is taken from AWS's own variables (`AWS_REGION` and so on), else from
-/// the machine that the program runs on.
+/// How an S3-compatible store is reached. What is empty is taken from AWS's own variables (`AWS_REGION` and so on),
+/// else from the machine that the program runs on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct S3Settings {
     /// Address of the store, e.g. `http://minio:9000`; empty: AWS's own.

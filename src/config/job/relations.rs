@@ -64,7 +64,8 @@ pub(super) fn faults(spec: &JobSpec) -> Vec<FieldError> {
         mini > prompts || prompts % mini.max(1) != 0,
         "/batch/minibatch_prompts",
         format!(
-            "`minibatch_prompts` is {mini}; it must divide `prompts_per_step` ({prompts}); leave it out for one update a step"
+            "`minibatch_prompts` is {mini}; it must divide `prompts_per_step` ({prompts}); leave it out for one update \
+            a step"
         ),
     );
     if let (Some(min), Some(max)) = (spec.data.min_pixels, spec.data.max_pixels) {
@@ -92,8 +93,8 @@ pub(super) fn faults(spec: &JobSpec) -> Vec<FieldError> {
         dropout > 0.0,
         "/train/lora/dropout",
         format!(
-            "`dropout` is {dropout}; an update compares log-probs with those of the pass before it, which random gaps would \
-             change: only 0 is supported"
+            "`dropout` is {dropout}; an update compares log-probs with those of the pass before it, which random gaps \
+             would change: only 0 is supported"
         ),
     );
     fault(
@@ -105,7 +106,8 @@ pub(super) fn faults(spec: &JobSpec) -> Vec<FieldError> {
         spec.eval.samples > 1 && spec.eval.temperature <= 0.0,
         "/eval/temperature",
         format!(
-            "`temperature` is 0, at which all {} `samples` of a row are the same; set it above 0, e.g. to 1.0, or `samples` to 1",
+            "`temperature` is 0, at which all {} `samples` of a row are the same; set it above 0, e.g. to 1.0, or \
+            `samples` to 1",
             spec.eval.samples
         ),
     );

@@ -68,7 +68,8 @@ fn weighted(pointer: &str, parts: Option<&Value>, depth: usize, errors: &mut Vec
         }
         _ => errors.push(FieldError::new(
             pointer,
-            "a weighted reward needs a non-empty list of parts, each {\"weight\": 0.9, \"reward\": {\"type\": \"math\"}}",
+            "a weighted reward needs a non-empty list of parts, each {\"weight\": 0.9, \"reward\": {\"type\": \
+            \"math\"}}",
         )),
     }
 }

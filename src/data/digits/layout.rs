@@ -16,7 +16,8 @@ pub struct SceneConfig {
     pub cell_px: usize,
     /// Side of one of a digit's 28 x 28 pixels.
     pub zoom: usize,
-    /// A digit is shifted by at most this many pixels from the middle of its cell, either way; what leaves the cell is cut.
+    /// A digit is shifted by at most this many pixels from the middle of its cell, either way; what leaves the cell is
+    /// cut.
     pub jitter: usize,
     /// Seed of all rows.
     pub seed: u64,

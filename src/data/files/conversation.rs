@@ -59,8 +59,8 @@ fn read(turns: &[Cell]) -> Result<Conversation, String> {
             }
             _ => {
                 return Err(format!(
-                    "is a conversation of {} messages; a row is one question: a system message or none, one user message, \
-                     one answer or none",
+                    "is a conversation of {} messages; a row is one question: a system message or none, one user \
+                     message, one answer or none",
                     turns.len()
                 ));
             }

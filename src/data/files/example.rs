@@ -44,7 +44,8 @@ pub(super) fn example(
     let marks = asked.prompt.matches(IMAGE_MARK).count();
     if marks != 0 && marks != images.len() {
         return Err(format!(
-            "the prompt has {marks} `{IMAGE_MARK}` marks but column `{source}` has {} images: write one mark per image, or none",
+            "the prompt has {marks} `{IMAGE_MARK}` marks but column `{source}` has {} images: write one mark per \
+            image, or none",
             images.len()
         ));
     }

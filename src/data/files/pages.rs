@@ -1,5 +1,5 @@
-//! Pages of Parquet before they are inflated: the sizes in their headers are counted against a budget. A header can be as
-//! wrong as a footer, and gzip may give any number of bytes.
+//! Pages of Parquet before they are inflated: the sizes in their headers are counted against a budget. A header can be
+//! as wrong as a footer, and gzip may give any number of bytes.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek as _, SeekFrom};

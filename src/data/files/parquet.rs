@@ -111,8 +111,8 @@ impl ParquetFile {
         let limit = self.limits.row_group_bytes;
         if bytes > limit {
             return Err(format!(
-                "row group {} needs {bytes} bytes for its pages at once; the limit is {limit}: write the file again with \
-                 smaller row groups, e.g. `dataset.to_parquet(path, batch_size=100)`",
+                "row group {} needs {bytes} bytes for its pages at once; the limit is {limit}: write the file again \
+                 with smaller row groups, e.g. `dataset.to_parquet(path, batch_size=100)`",
                 group + 1
             ));
         }

@@ -68,8 +68,8 @@ pub(super) fn by_column(column: &str, cell: &Cell) -> Result<Split, String> {
     by_name(name.trim()).ok_or_else(|| {
         let shown: String = name.chars().take(60).collect();
         format!(
-            "column `{column}` is `{shown}`; it must be train, test, validation or eval. If it means something else, set \
-             `split_column` to an empty text"
+            "column `{column}` is `{shown}`; it must be train, test, validation or eval. If it means something else, \
+             set `split_column` to an empty text"
         )
     })
 }

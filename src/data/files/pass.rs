@@ -162,8 +162,8 @@ impl<'a> Pass<'a> {
                         bytes += row.as_ref().map_or(0, |row| cell::size(row) as u64);
                         if bytes > most {
                             let problem = format!(
-                                "its rows have more than {most} bytes, although the file has {on_disk}: a file repeats itself {MADE_OF_ONE} \
-                                 times at most"
+                                "its rows have more than {most} bytes, although the file has {on_disk}: a file repeats \
+                                 itself {MADE_OF_ONE} times at most"
                             );
                             self.tally.fault(name, Some(first + inside), problem);
                             return Ok(());

@@ -91,8 +91,8 @@ impl<'a, 'w> Pictures<'a, 'w> {
         self.pixels += images::count_pixels(bytes, &one).map_err(told)?;
         if self.pixels > limits.image_pixels {
             return Err(format!(
-                "the images of the row have {} pixels so far, the limit (max_image_pixels) is {}: keep fewer or smaller \
-                 images in a row",
+                "the images of the row have {} pixels so far, the limit (max_image_pixels) is {}: keep fewer or \
+                 smaller images in a row",
                 self.pixels, limits.image_pixels
             ));
         }

@@ -40,8 +40,8 @@ impl Places {
         Self { root: root.to_owned(), folders: OnceLock::new() }
     }
 
-    /// The file `name`: in the folder of the data file `data_file`, in a folder above it, or below one outer folder. Names
-    /// are the same whether their accents are composed or not. Links count as what they lead to.
+    /// The file `name`: in the folder of the data file `data_file`, in a folder above it, or below one outer folder.
+    /// Names are the same whether their accents are composed or not. Links count as what they lead to.
     pub(super) fn find(&self, data_file: &Path, name: &str) -> Result<PathBuf, String> {
         let inside = relative(name)?;
         let above = data_file.ancestors().skip(1).take_while(|folder| folder.starts_with(&self.root));

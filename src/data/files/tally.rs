@@ -61,7 +61,8 @@ impl Tally {
             self.thin.add(|| {
                 let source = example.source.as_ref();
                 let problem = format!(
-                    "an image is {width} x {height} pixels: one side may be at most {MAX_RATIO} times the other; crop or pad it"
+                    "an image is {width} x {height} pixels: one side may be at most {MAX_RATIO} times the other; crop \
+                    or pad it"
                 );
                 RowFault {
                     file: source.map(|source| source.file.clone()).unwrap_or_default(),
@@ -94,7 +95,8 @@ impl Tally {
     ) -> DatasetReport {
         if self.rows == 0 && self.errors.is_empty() {
             let problem = if data_files.is_empty() {
-                "there is no data file: send .jsonl, .parquet, .tsv, .csv or .json (an array of objects), or a zip of them"
+                "there is no data file: send .jsonl, .parquet, .tsv, .csv or .json (an array of objects), or a zip of \
+                them"
             } else {
                 "the data files hold no rows"
             };

@@ -12,7 +12,8 @@ pub enum HubError {
     Repository(#[from] RepositoryError),
     /// The hub does not answer.
     #[error(
-        "cannot reach the hub {endpoint}: {problem}; download it elsewhere and register the folder ({{\"source\": {{\"path\": …}}}}), or name another hub in the setting hf_endpoint (HF_ENDPOINT)"
+        "cannot reach the hub {endpoint}: {problem}; download it elsewhere and register the folder ({{\"source\": \
+        {{\"path\": …}}}}), or name another hub in the setting hf_endpoint (HF_ENDPOINT)"
     )]
     Unreachable {
         /// The hub's address.
@@ -30,7 +31,8 @@ pub enum HubError {
     },
     /// The hub wants to know who asks.
     #[error(
-        "the hub {endpoint} does not show `{what}` to everybody, or has none: accept its terms there if it has some, and set hf_token (VGPO_HF_TOKEN or VGPO_HF_TOKEN_FILE)"
+        "the hub {endpoint} does not show `{what}` to everybody, or has none: accept its terms there if it has some, \
+        and set hf_token (VGPO_HF_TOKEN or VGPO_HF_TOKEN_FILE)"
     )]
     Refused {
         /// The hub's address.

@@ -4,7 +4,8 @@ use super::value::Value;
 
 /// Values agree to this share of their size.
 const TOLERANCE: f64 = 1e-9;
-/// With variables: number of points to compare at, of which at least [`MIN_POINTS`] must have values, and their tolerance.
+/// With variables: number of points to compare at, of which at least [`MIN_POINTS`] must have values, and their
+/// tolerance.
 const POINTS: u64 = 8;
 const MIN_POINTS: usize = 3;
 const POINT_TOLERANCE: f64 = 1e-7;

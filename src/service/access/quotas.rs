@@ -64,8 +64,9 @@ impl Access {
 /// Why nothing more of a project is stored.
 pub(in crate::service) fn over(project: &str, bytes: u64, most: u64) -> ServiceError {
     ServiceError::Forbidden(format!(
-        "the checkpoints and data sets of project `{project}` take {bytes} bytes; the limit is {most} (max_bytes_per_project, or \
-         `bytes` of the project): delete unused checkpoints or data sets, or ask an admin to raise it"
+        "the checkpoints and data sets of project `{project}` take {bytes} bytes; the limit is {most} \
+         (max_bytes_per_project, or `bytes` of the project): delete unused checkpoints or data sets, or ask an admin \
+         to raise it"
     ))
 }
 

@@ -34,8 +34,8 @@ pub struct Orphans {
 }
 
 impl Admin {
-    /// Ensures that the artifacts belong to this database. An artifact store without an owner is adopted where it is empty,
-    /// or if the database knows some of the artifacts: it is older than such notes, or was restored.
+    /// Ensures that the artifacts belong to this database. An artifact store without an owner is adopted where it is
+    /// empty, or if the database knows some of the artifacts: it is older than such notes, or was restored.
     ///
     /// # Errors
     /// `Conflict`; nothing was changed then.
@@ -50,9 +50,9 @@ impl Admin {
         if !keys.is_empty() && unknown.len() == keys.len() {
             let (address, some) = (&self.settings.artifacts_url, &keys[0]);
             return Err(ServiceError::Conflict(format!(
-                "the artifacts at {address} contain {} entries (such as {some}), none of which is in this database ({database}): \
-                 nothing of them was touched. Check VGPO_DATABASE_URL and VGPO_ARTIFACTS_URL; where both are right, \
-                 `vgpo prune --adopt` takes the artifacts over",
+                "the artifacts at {address} contain {} entries (such as {some}), none of which is in this database \
+                 ({database}): nothing of them was touched. Check VGPO_DATABASE_URL and VGPO_ARTIFACTS_URL; where both \
+                 are right, `vgpo prune --adopt` takes the artifacts over",
                 keys.len()
             )));
         }
@@ -90,7 +90,8 @@ impl Admin {
     /// Looks for artifacts that no record names, and removes those that were first found at least `age` ago.
     pub async fn remove_orphans(&self, age: Duration) -> Result<Orphans> {
         self.own_artifacts().await?;
-        // The files before the records: what is published meanwhile is recorded by then, or belongs to a running attempt.
+        // The files before the records: what is published meanwhile is recorded by then, or belongs to a running
+        // attempt.
         let keys = self.in_storage(stored).await?;
         let mut unknown = self.unknown(&keys).await?;
         let is_known = |key: &&String| key.starts_with(CHECKPOINTS) && !unknown.contains(*key);

@@ -144,7 +144,8 @@ impl Datasets {
             return Ok(dir);
         }
         let detail = format!(
-            "data set `{}` does not accept parts: it is {}; start with POST /v1/datasets and {{\"source\": {{\"upload\": \"parts\"}}}}",
+            "data set `{}` does not accept parts: it is {}; start with POST /v1/datasets and {{\"source\": \
+            {{\"upload\": \"parts\"}}}}",
             record.name,
             record.state.name()
         );

@@ -246,8 +246,8 @@ impl Drop for Upload {
 pub(super) fn storage(error: &std::io::Error) -> ServiceError {
     use std::io::ErrorKind::{AlreadyExists, InvalidFilename, IsADirectory, NotADirectory};
     if matches!(error.kind(), AlreadyExists | InvalidFilename | IsADirectory | NotADirectory) {
-        let detail = "the path cannot be used: it, or a parent folder of it, already exists in the data set as a file or folder; send it \
-                      under another path";
+        let detail = "the path cannot be used: it, or a parent folder of it, already exists in the data set as a file \
+                      or folder; send it under another path";
         return ServiceError::field("/path", detail);
     }
     ServiceError::Unavailable(format!("the upload cannot be written to disk: {error}"))

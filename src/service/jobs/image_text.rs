@@ -60,8 +60,8 @@ pub(super) fn check_images(spec: &JobSpec, preview: &Preview, data: &DatasetReco
         return Ok(());
     }
     let detail = format!(
-        "the reward `image_text` compares responses with images, but the rows of data set `{}` have none: choose another reward, or \
-         a data set with images",
+        "the reward `image_text` compares responses with images, but the rows of data set `{}` have none: choose \
+         another reward, or a data set with images",
         data.name
     );
     Err(ServiceError::field("/reward", detail))
@@ -71,8 +71,8 @@ pub(super) fn check_images(spec: &JobSpec, preview: &Preview, data: &DatasetReco
 pub(super) fn missing_images(spec: &JobSpec, data: &DatasetRecord) -> Option<JobWarning> {
     let (rows, without) = without_image(data).filter(|(_, without)| *without > 0 && looks_at_images(&spec.reward))?;
     let detail = format!(
-        "{without} of {rows} rows of data set `{}` have no image: responses to them get no verdict from the reward `image_text`, and \
-         are removed from their groups",
+        "{without} of {rows} rows of data set `{}` have no image: responses to them get no verdict from the reward \
+         `image_text`, and are removed from their groups",
         data.name
     );
     Some(JobWarning { code: "rows_without_image".to_owned(), pointer: "/reward".to_owned(), detail })

@@ -113,7 +113,8 @@ fn look(dir: &Path, spec: &JobSpec, dataset: &dyn Dataset) -> Result<Preview> {
     let (tokens, room) = (rendered.ids.len() as u64, info.max_positions as u64);
     if tokens + spec.rollout.max_new_tokens > room {
         let detail = format!(
-            "`max_new_tokens` is {}; with a prompt of {tokens} tokens it exceeds the model's {room} positions: at most {} fit",
+            "`max_new_tokens` is {}; with a prompt of {tokens} tokens it exceeds the model's {room} positions: at most \
+            {} fit",
             spec.rollout.max_new_tokens,
             room.saturating_sub(tokens)
         );

@@ -207,8 +207,8 @@ fn decode(items: &[RewardItem], limits: &ImageLimits) -> Result<Vec<Vec<Arc<RgbI
             total += count_pixels(&bytes, limits).map_err(fault)?;
             if total > limits.max_pixels {
                 let detail = format!(
-                    "the images up to this one have {total} pixels together, the limit (max_image_pixels) is {}: send smaller or \
-                     fewer images",
+                    "the images up to this one have {total} pixels together, the limit (max_image_pixels) is {}: send \
+                     smaller or fewer images",
                     limits.max_pixels
                 );
                 return Err(ServiceError::field(place(index, at), detail));

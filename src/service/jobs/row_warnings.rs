@@ -98,9 +98,9 @@ impl Told<'_> {
         let limit = data.max_prompt_tokens.min(self.context.saturating_sub(rollout.max_new_tokens));
         let longest = tokens.tokens.max;
         let detail = format!(
-            "the longest prompt of `{}` has {longest} tokens (of model `{}`, without the job's system message and template), the \
-             limit is {limit} (`data.max_prompt_tokens`, and the model's context less `rollout.max_new_tokens`); of rows over \
-             it: {}",
+            "the longest prompt of `{}` has {longest} tokens (of model `{}`, without the job's system message and \
+             template), the limit is {limit} (`data.max_prompt_tokens`, and the model's context less \
+             `rollout.max_new_tokens`); of rows over it: {}",
             self.name,
             tokens.model,
             self.end()
@@ -130,8 +130,8 @@ impl Told<'_> {
         let detail = if without == all {
             let known: Vec<&str> = self.report.column_names.iter().take(20).map(String::as_str).collect();
             format!(
-                "no row of `{}` has an image, which method `{method}` needs: map their column with `columns`, or use `grpo`; \
-                 there are: {}",
+                "no row of `{}` has an image, which method `{method}` needs: map their column with `columns`, or use \
+                 `grpo`; there are: {}",
                 self.name,
                 known.join(", ")
             )
@@ -156,7 +156,8 @@ impl Told<'_> {
         let longest = tokens.with_demonstration?.max;
         let learns = matches!(self.spec.method, Method::Sft(_));
         let detail = format!(
-            "the longest prompt of `{}` has {longest} tokens with its demonstration, the model's context is {}; of rows over it: {}",
+            "the longest prompt of `{}` has {longest} tokens with its demonstration, the model's context is {}; of \
+            rows over it: {}",
             self.name,
             self.context,
             self.end()

@@ -215,15 +215,15 @@ pub(in crate::service) fn warnings(
     if uses_format(&spec.reward) && !asked(&preview.prompt.text) && !asked(&text_of(&model.card)) {
         let begun = if opens { " (the chat template writes the beginning)" } else { "" };
         let detail = format!(
-            "the reward `format` expects `<think> … </think> … \\boxed{{…}}`{begun}, but the prompt never asks for it and the \
-             model's card does not promise it: ask for it in `data.system` or `data.prompt_template`"
+            "the reward `format` expects `<think> … </think> … \\boxed{{…}}`{begun}, but the prompt never asks for it \
+             and the model's card does not promise it: ask for it in `data.system` or `data.prompt_template`"
         );
         warn("format_not_asked", "/reward", detail);
     }
     if preview.thinks_again && needs_demonstrations(spec) {
-        let detail = "the model's chat template closes an empty thought (`<think> </think>`) before every response, and the \
-                      demonstrations begin with a thought of their own: the model learns to think twice; use a template that leaves \
-                      the thought open, or demonstrations without one";
+        let detail = "the model's chat template closes an empty thought (`<think> </think>`) before every response, \
+                      and the demonstrations begin with a thought of their own: the model learns to think twice; use a \
+                      template that leaves the thought open, or demonstrations without one";
         warn("second_thought", "/model", detail.to_owned());
     }
     for note in &preview.size.info.notes {
@@ -260,7 +260,8 @@ pub(in crate::service) fn warnings(
         && spec.optimizer.learning_rate <= 1e-6
         && origin(resolved, rate) == Origin::Default
     {
-        let detail = "the default learning rate of 1e-6 is meant for models with billions of parameters; a small one may not learn";
+        let detail = "the default learning rate of 1e-6 is meant for models with billions of parameters; a small one \
+                     may not learn";
         warn("low_learning_rate", rate, detail.to_owned());
     }
     warnings

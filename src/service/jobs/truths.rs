@@ -27,8 +27,8 @@ pub(super) fn unreadable_truths(spec: &JobSpec, truths: &[Vec<String>]) -> Vec<J
             format!("{count} of the first {} ground truths do not contain", rows.len())
         };
         let detail = format!(
-            "{which} the {what} that the reward `{name}` looks for in data set `{}`: every response to such a row gets 0; choose another \
-             reward, or another column as `answer`",
+            "{which} the {what} that the reward `{name}` looks for in data set `{}`: every response to such a row gets \
+             0; choose another reward, or another column as `answer`",
             spec.dataset
         );
         JobWarning { code: UNREADABLE_TRUTHS.to_owned(), pointer: "/reward".to_owned(), detail }

@@ -13,7 +13,8 @@ pub(super) async fn described(dir: PathBuf) -> Result<Described, String> {
     tokio::task::spawn_blocking(move || read_folder(dir)).await.map_err(|error| error.to_string())?
 }
 
-/// What a folder says about itself: whether it can be trained and served shows here, not in a job that waited for hours.
+/// What a folder says about itself: whether it can be trained and served shows here, not in a job that waited for
+/// hours.
 fn read_folder(dir: PathBuf) -> Result<Described, String> {
     let info = model::describe(&dir).map_err(|error| error.to_string())?;
     let processor = Processor::from_dir(&dir, &info).map_err(|error| error.to_string())?;

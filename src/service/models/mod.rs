@@ -146,11 +146,12 @@ impl Models {
         };
         let models = self.store.models().await?;
         models.into_iter().filter(fits).max_by_key(|model| model.created_at).ok_or_else(|| {
-            let revision = wanted.revision.as_ref().map(|name| format!(", \"revision\": \"{name}\"")).unwrap_or_default();
+            let revision =
+                wanted.revision.as_ref().map(|name| format!(", \"revision\": \"{name}\"")).unwrap_or_default();
             let reference = ModelReference::Hub(wanted.clone());
             let detail = format!(
-                "no model was registered from `{reference}`: POST /v1/models {{\"source\": {{\"hub\": \"{}\"{revision}}}}}, or \
-                 `vgpo models add {reference}`, then use its name, or the commit as revision",
+                "no model was registered from `{reference}`: POST /v1/models {{\"source\": {{\"hub\": \
+                 \"{}\"{revision}}}}}, or `vgpo models add {reference}`, then use its name, or the commit as revision",
                 wanted.id
             );
             ServiceError::field(pointer, detail)
@@ -168,7 +169,8 @@ impl Models {
         let (state, job) = (run.state, run.job_id.clone());
         let Some(id) = which.of(run) else {
             return Err(ServiceError::Conflict(format!(
-                "run `{run_id}` has no checkpoint yet; it is {state}; a job that waits for it names it as `after`: `{job}`"
+                "run `{run_id}` has no checkpoint yet; it is {state}; a job that waits for it names it as `after`: \
+                `{job}`"
             )));
         };
         if_exists(self.store.checkpoint(&id).await)

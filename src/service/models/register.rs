@@ -57,8 +57,8 @@ impl Models {
         if self.caller.role == Role::Admin || self.settings.hub_models == Role::User {
             return Ok(());
         }
-        let detail = "only admins may register models of the hub, because their chat templates run in the server; ask an admin, or \
-                      set hub_models = \"user\" if all users are trusted";
+        let detail = "only admins may register models of the hub, because their chat templates run in the server; ask \
+                      an admin, or set hub_models = \"user\" if all users are trusted";
         Err(ServiceError::Forbidden(detail.to_owned()))
     }
 

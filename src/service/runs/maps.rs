@@ -1,8 +1,8 @@
 //! Attention maps of a stored sample: computed anew from the checkpoint nearest to the sample's step.
 //!
 //! Maps are not stored: those of one group of eight responses would take more room than the rest of a step. What a
-//! model looked at changes slowly, and the answer names the checkpoint, so that its maps are not mistaken for those of the
-//! moment.
+//! model looked at changes slowly, and the answer names the checkpoint, so that its maps are not mistaken for those of
+//! the moment.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

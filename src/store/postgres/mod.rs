@@ -82,7 +82,8 @@ impl SqlStore {
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(ACQUIRE)
-            // A ping of every connection before its use would cost a round trip; broken ones fail at their first statement.
+            // A ping of every connection before its use would cost a round trip; broken ones fail at their first
+            // statement.
             .test_before_acquire(false)
             .before_acquire(move |_, meta| {
                 let usable = !known.outdates(meta.age);

@@ -13,7 +13,8 @@ use crate::store::error::Result;
 use crate::store::json::to_json;
 use crate::store::points::{finite, last_values, summarize};
 
-/// Rows of one INSERT: few enough for SQLite's limit of bound values, enough to make the cost of a statement negligible.
+/// Rows of one INSERT: few enough for SQLite's limit of bound values, enough to make the cost of a statement
+/// negligible.
 const ROWS: usize = 1_000;
 /// The same, for rows with more columns.
 const WIDE_ROWS: usize = 500;

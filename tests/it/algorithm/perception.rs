@@ -1,4 +1,5 @@
-//! PAPO and VPPO: their terms derived independently, their gradients by finite differences, and DAPO where they are off.
+//! PAPO and VPPO: their terms derived independently, their gradients by finite differences, and DAPO where they are
+//! off.
 
 use vgpo::algorithm::{
     BatchTotals, DependencyRange, LossOutput, ResponseTokens, ScorePrecision, Trajectory, TrajectoryGroup, build,

@@ -1,7 +1,7 @@
 //! The released formulae: cases on which our `released` variant gives the same numbers as the authors' functions.
 //!
-//! `siblings` has the losses of gspo and cispo and the other estimators. 42 lists rounding residues of equal rewards, which
-//! ours do not have (see `released_faults`). Of 43 only the averages are this room's business.
+//! `siblings` has the losses of gspo and cispo and the other estimators. 42 lists rounding residues of equal rewards,
+//! which ours do not have (see `released_faults`). Of 43 only the averages are this room's business.
 
 use serde_json::Value;
 use vgpo::algorithm::advantage::RewardStatistics;

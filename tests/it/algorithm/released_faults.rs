@@ -9,8 +9,8 @@ fn shape_rows(case: &Released, rows: &[usize]) -> Vec<TrajectoryWeights> {
     shape(&case.group(rows), &case.spec()).unwrap().trajectories
 }
 
-/// 12: three prompts of four responses in a batch that was made for groups of eight. The released code mixes the first two
-/// prompts and leaves the third without weights; ours weighs every prompt within itself.
+/// 12: three prompts of four responses in a batch that was made for groups of eight. The released code mixes the first
+/// two prompts and leaves the third without weights; ours weighs every prompt within itself.
 #[test]
 fn weights_stay_within_a_prompt() {
     let case = Released::read("12_batch12_group8_remainder");
@@ -27,8 +27,8 @@ fn weights_stay_within_a_prompt() {
     }
 }
 
-/// 14, 15, 16: responses to prompts without an image. The released code gives them ramps and lets them compete; ours leaves
-/// their advantage as it is, and they do not touch the weights of others.
+/// 14, 15, 16: responses to prompts without an image. The released code gives them ramps and lets them compete; ours
+/// leaves their advantage as it is, and they do not touch the weights of others.
 #[test]
 fn text_only_prompts_keep_their_advantage() {
     for name in ["14_no_image_row_mixed_sign", "15_no_image_row_all_positive", "16_all_rows_without_image"] {
@@ -48,8 +48,8 @@ fn text_only_prompts_keep_their_advantage() {
     );
 }
 
-/// 17a: zero states at padding columns set the released range. Ours spans the response tokens alone, so that the smallest
-/// valid score is 0 and the largest 1, whatever the padding holds.
+/// 17a: zero states at padding columns set the released range. Ours spans the response tokens alone, so that the
+/// smallest valid score is 0 and the largest 1, whatever the padding holds.
 #[test]
 fn padding_does_not_set_the_range() {
     let case = Released::read("17a_padding_states_zero");
@@ -120,8 +120,8 @@ fn the_gate_passes_its_share_when_scores_are_f32() {
     }
 }
 
-/// 44: the released weights depend on how rows fall into micro-batches. Ours belong to the prompt; micro-batches only split
-/// the loss, and their gradients add up to that of the whole mini-batch.
+/// 44: the released weights depend on how rows fall into micro-batches. Ours belong to the prompt; micro-batches only
+/// split the loss, and their gradients add up to that of the whole mini-batch.
 #[test]
 fn micro_batches_add_up() {
     let case = Released::read("44_two_microbatches_step");

@@ -1,5 +1,5 @@
-//! DAPO, GSPO, CISPO and the estimators besides `grpo`: the released functions' numbers where there are any, derivations
-//! where there are none.
+//! DAPO, GSPO, CISPO and the estimators besides `grpo`: the released functions' numbers where there are any,
+//! derivations where there are none.
 
 use serde_json::{Value, json};
 use vgpo::algorithm::advantage::{self, RewardStatistics};
@@ -78,8 +78,8 @@ fn the_papers_cispo_has_an_upper_bound_only() {
     assert_close("gradient", &released.responses[0].grad_logprobs, &[-0.8, -1.28], 1e-12);
 }
 
-/// With one advantage per response, the sum over its tokens is GSPO's objective of the whole response: its derivative by
-/// every log-prob is checked by finite differences.
+/// With one advantage per response, the sum over its tokens is GSPO's objective of the whole response: its derivative
+/// by every log-prob is checked by finite differences.
 #[test]
 fn gspo_gradients_are_those_of_the_sequence_objective() {
     let mut spec = method::gspo();

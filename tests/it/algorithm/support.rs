@@ -78,7 +78,8 @@ pub struct Released {
     pub lengths: Vec<usize>,
     pub uids: Vec<String>,
     pub rewards: Vec<f64>,
-    /// Cosine of each response token's state and the mean state of the row's image tokens, rounded to f32; 0 without image.
+    /// Cosine of each response token's state and the mean state of the row's image tokens, rounded to f32; 0 without
+    /// image.
     pub similarities: Vec<Vec<f64>>,
     pub image_tokens: Vec<usize>,
 }

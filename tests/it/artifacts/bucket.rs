@@ -106,7 +106,8 @@ fn what_one_host_publishes_another_reads() {
     }
 }
 
-/// The manifest comes last: a writer that breaks off before it has published nothing, and the next one sends what is missing.
+/// The manifest comes last: a writer that breaks off before it has published nothing, and the next one sends what is
+/// missing.
 #[test]
 fn half_an_artifact_is_invisible_and_gone_on_with() {
     let bucket = Arc::new(Flaky::default());

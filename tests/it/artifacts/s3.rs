@@ -1,5 +1,5 @@
-//! A real S3 server (`moto` from PyPI): the protocol, and a training job whose worker and server share a database and a bucket,
-//! nothing else.
+//! A real S3 server (`moto` from PyPI): the protocol, and a training job whose worker and server share a database and a
+//! bucket, nothing else.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -187,8 +187,10 @@ async fn worker_and_server_share_a_database_and_a_bucket_only() {
     })
     .await;
     assert_eq!(ready["state"], "ready", "{ready}");
-    let job = json!({"model": "starter", "dataset": "sums", "method": {"type": "grpo"}, "steps": 1, "eval_before": false,
-        "eval_every": 1, "rollout": {"group_size": 2, "max_new_tokens": 4, "filter": null}, "batch": {"prompts_per_step": 2, "minibatch_prompts": 2}});
+    let job = json!({"model": "starter", "dataset": "sums", "method": {"type": "grpo"}, "steps": 1,
+        "eval_before": false,
+        "eval_every": 1, "rollout": {"group_size": 2, "max_new_tokens": 4, "filter": null},
+        "batch": {"prompts_per_step": 2, "minibatch_prompts": 2}});
     let job = answer(http.post(format!("{url}/v1/jobs")).json(&job)).await;
     let place = format!("{url}/v1/jobs/{}", job["id"].as_str().unwrap());
     let over = |job: &Value| ["succeeded", "failed", "cancelled"].iter().any(|state| job["state"] == *state);

@@ -5,7 +5,8 @@ mod program;
 use program::Program;
 use serde_json::{Value, json};
 
-/// Short steps, several updates, a checkpoint after every second step: kills fall before, between and after checkpoints.
+/// Short steps, several updates, a checkpoint after every second step: kills fall before, between and after
+/// checkpoints.
 fn job() -> Value {
     json!({
         "model": "starter", "dataset": "digits", "steps": 24, "eval_before": false, "eval_every": 3, "eval_rows": 8,

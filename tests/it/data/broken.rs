@@ -57,7 +57,8 @@ proptest! {
     }
 
     #[test]
-    fn cut_and_changed_parquet(which in 0..3_usize, cut: prop::sample::Index, changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
+    fn cut_and_changed_parquet(which in 0..3_usize, cut: prop::sample::Index,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
         let whole = fixture(["hf_list.parquet", "arrow_zstd.parquet", "arrow_nulls.parquet"][which]);
         read("rows.parquet", &whole[..cut.index(whole.len())]);
         let mut changed = whole.clone();

@@ -108,7 +108,8 @@ fn a_demonstration_reads_and_computes_in_turn() {
     let digits: Vec<u32> = task.scene(Split::Train, index).unwrap().digits.iter().map(|d| u32::from(*d)).collect();
     let [a, b, c, d] = digits[..] else { panic!() };
     let wanted = format!(
-        "<think> see {a} , total {a} ; see {b} , total {} ; see {c} , total {} ; see {d} , total {} </think> \\boxed{{ {} }}",
+        "<think> see {a} , total {a} ; see {b} , total {} ; see {c} , total {} ; see {d} , total {} </think> \\boxed{{ \
+        {} }}",
         a + b,
         a + b + c,
         a + b + c + d,

@@ -113,7 +113,8 @@ fn images_come_from_files_data_urls_and_structs() {
     place.write("deep/a.png", png(10, 20)).write("b.png", png(40, 10));
     let images = json!(["a.png", format!("data:image/png;base64,{base64}"), {"bytes": base64, "path": null},
         {"bytes": null, "path": "b.png"}]);
-    place.rows("deep/rows.jsonl", &[json!({"problem": "<image><image><image><image>?", "answer": 0.5, "images": images, "tags": "hard"}),
+    place.rows("deep/rows.jsonl", &[json!({"problem": "<image><image><image><image>?", "answer": 0.5, "images": images,
+        "tags": "hard"}),
         json!({"problem": "one", "answer": true, "images": "deep/a.png", "demonstration": "look", "tags": ["a", "b"]}),
         json!({"problem": "none", "answer": "x"})]);
     let data = place.open(|s| s.split = SplitRule::Train);

@@ -1,4 +1,5 @@
-//! Data as people have it: columns of other names, conversations, several answers, tables, arrays, blank cells, odd paths.
+//! Data as people have it: columns of other names, conversations, several answers, tables, arrays, blank cells, odd
+//! paths.
 
 use serde_json::{Value, json};
 use vgpo::data::{Dataset as _, Example, Split};
@@ -85,7 +86,8 @@ fn conversations_are_prompts() {
     assert_eq!((sharegpt.answer().as_str(), sharegpt.demonstration.as_deref()), ("Red.", Some("Red.")));
     let text = first(&[json!({"prompt": turns.to_string(), "images": "a.png", "answer": "red"})]);
     assert_eq!((text.prompt, text.system), (openai.prompt, openai.system));
-    let inside = json!([{"role": "user", "content": [{"type": "text", "text": "One "}, {"type": "image_url", "image_url": {"url": "a.png"}},
+    let inside = json!([{"role": "user",
+        "content": [{"type": "text", "text": "One "}, {"type": "image_url", "image_url": {"url": "a.png"}},
         {"type": "image", "image": "b.png"}]}]);
     let inside = first(&[json!({"prompt": inside, "answer": "1"})]);
     assert_eq!((inside.prompt.as_str(), inside.images.len()), ("One <image><image>", 2));
@@ -135,7 +137,9 @@ fn blank_cells_are_missing() {
 
 #[test]
 fn arrays_and_tables_are_read() {
-    let rows = "\u{feff}[\n {\"problem\": \"a, ]\\\" [\", \"answer\": 1, \"images\": [\"a.png\"]},\n{\"problem\":\"b\",\"answer\":[\"x\",\"y\"]}\n, {\"problem\": \"c\", \"answer\": {\"text\": \"z\"}}]\n";
+    let rows = "\u{feff}[\n {\"problem\": \"a, ]\\\" [\", \"answer\": 1, \"images\": \
+               [\"a.png\"]},\n{\"problem\":\"b\",\"answer\":[\"x\",\"y\"]}\n, {\"problem\": \"c\", \"answer\": \
+               {\"text\": \"z\"}}]\n";
     let tabs = "index\tquestion\tanswer\timage\n0\t\"a, ]\"\" [\"\t1\ta.png\n1\tb\t\"['x', 'y']\"\t\n2\tc\tz\t\n";
     for (name, text) in [
         ("rows.json", rows.to_owned()),

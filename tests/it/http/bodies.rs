@@ -53,7 +53,8 @@ async fn an_error_does_not_grow_with_what_was_sent() {
     let api = Api::start().await;
     let long = "a".repeat(4_000_000);
     let message = json!([{"role": "user", "content": "x"}]);
-    let picture = json!([{"role": "user", "content": [{"type": "image_url", "image_url": format!("data:image/png;base64,{long}")}]}]);
+    let picture = json!([{"role": "user",
+        "content": [{"type": "image_url", "image_url": format!("data:image/png;base64,{long}")}]}]);
     let fields: serde_json::Map<String, Value> = (0..2000).map(|n| (format!("field{n}"), json!(1))).collect();
     for path in ["/generate", "/v1/score", "/v1/chat/completions"] {
         refused_briefly(&api, path, nuls(100_000, 20_000)).await;
@@ -115,12 +116,14 @@ async fn what_would_fill_memory_is_refused_while_it_is_read() {
     }
     // What is passed over is not kept either: the same question is answered as without it.
     let metadata = format!(
-        "{{\"model\": \"tiny\", \"messages\": [{{\"role\": \"user\", \"content\": \"x\"}}], \"max_tokens\": 1, \"metadata\": {}}}",
+        "{{\"model\": \"tiny\", \"messages\": [{{\"role\": \"user\", \"content\": \"x\"}}], \"max_tokens\": 1, \
+        \"metadata\": {}}}",
         zeros(1_000_000)
     );
     assert_eq!(send(&api, "/v1/chat/completions", metadata).await.0, 200);
     let video = format!(
-        "{{\"model\": \"tiny\", \"messages\": [{{\"role\": \"user\", \"content\": [{{\"type\": \"video\", \"video\": {}}}]}}]}}",
+        "{{\"model\": \"tiny\", \"messages\": [{{\"role\": \"user\", \"content\": [{{\"type\": \"video\", \"video\": \
+        {}}}]}}]}}",
         zeros(1_000_000)
     );
     assert!(refused_briefly(&api, "/generate", video).await.contains("video"));
@@ -190,7 +193,8 @@ async fn begin(api: &Api, announced: usize, sent: usize) -> TcpStream {
     let address = api.url.trim_start_matches("http://");
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = format!(
-        "POST /generate HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: {announced}\r\n\r\n"
+        "POST /generate HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: \
+        {announced}\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.write_all(&vec![b' '; sent]).await.unwrap();

@@ -10,7 +10,8 @@ fn picture() -> String {
 }
 
 fn chat(more: Value) -> Value {
-    let content = json!([{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": picture(), "detail": "low"}}]);
+    let content = json!([{"type": "text", "text": "What is this?"},
+        {"type": "image_url", "image_url": {"url": picture(), "detail": "low"}}]);
     let mut request =
         json!({"model": "tiny", "messages": [{"role": "user", "content": content}], "max_tokens": 5, "temperature": 0});
     request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -137,10 +138,14 @@ async fn errors_have_openai_shape() {
 #[tokio::test]
 async fn fields_of_other_servers_pass_where_they_ask_for_nothing() {
     let api = Api::start().await;
-    let neutral = json!({"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "stop_token_ids": [], "ignore_eos": false,
-        "skip_special_tokens": true, "chat_template_kwargs": {}, "mm_processor_kwargs": {}, "add_generation_prompt": true,
-        "continue_final_message": false, "best_of": 1, "min_tokens": 0, "length_penalty": 1.0, "guided_json": null, "echo": false,
-        "structured_outputs": null, "separate_reasoning": true, "no_stop_trim": false, "typical_p": 1, "priority": 0, "rid": "r1",
+    let neutral = json!({"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "stop_token_ids": [],
+        "ignore_eos": false,
+        "skip_special_tokens": true, "chat_template_kwargs": {}, "mm_processor_kwargs": {},
+        "add_generation_prompt": true,
+        "continue_final_message": false, "best_of": 1, "min_tokens": 0, "length_penalty": 1.0, "guided_json": null,
+        "echo": false,
+        "structured_outputs": null, "separate_reasoning": true, "no_stop_trim": false, "typical_p": 1, "priority": 0,
+        "rid": "r1",
         "dry_multiplier": null, "use_beam_search": false, "prompt_logprobs": null, "documents": []});
     let answer = api.post("/v1/chat/completions", chat(neutral)).await;
     assert_eq!(answer.status, 200, "{}", answer.body);

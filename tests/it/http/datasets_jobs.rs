@@ -21,8 +21,10 @@ fn rows(count: usize) -> Vec<u8> {
 }
 
 fn job(dataset: &str, steps: u32) -> Value {
-    json!({"dataset": dataset, "steps": steps, "eval_every": 0, "eval_before": false, "checkpoint_every": 0, "method": {"type": "grpo"},
-        "batch": {"prompts_per_step": 4, "minibatch_prompts": 4}, "rollout": {"group_size": 2, "max_new_tokens": 4, "filter": null}})
+    json!({"dataset": dataset, "steps": steps, "eval_every": 0, "eval_before": false, "checkpoint_every": 0,
+        "method": {"type": "grpo"},
+        "batch": {"prompts_per_step": 4, "minibatch_prompts": 4},
+        "rollout": {"group_size": 2, "max_new_tokens": 4, "filter": null}})
 }
 
 struct Worker {
@@ -114,8 +116,11 @@ async fn a_stopped_job_on_uploaded_rows_goes_on_where_it_stood() {
     assert_eq!(parts["state"], "succeeded", "{parts}");
     assert_eq!(weights(&api, &whole).await, weights(&api, &parts).await, "the same rows in the same order");
 
-    let held_out = api.submit(json!({"dataset": "digits", "eval_dataset": "mine", "steps": 1, "eval_rows": 2, "batch": {"prompts_per_step": 1, "minibatch_prompts": 1},
-        "rollout": {"group_size": 2, "max_new_tokens": 2}})).await;
+    let held_out = api
+        .submit(json!({"dataset": "digits", "eval_dataset": "mine", "steps": 1, "eval_rows": 2,
+        "batch": {"prompts_per_step": 1, "minibatch_prompts": 1},
+        "rollout": {"group_size": 2, "max_new_tokens": 2}}))
+        .await;
     let held_out = wait(&api, held_out["id"].as_str().unwrap(), ended).await;
     assert_eq!(held_out["state"], "succeeded", "an uploaded set with other columns to evaluate on: {held_out}");
     worker.stop().await;

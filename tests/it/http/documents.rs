@@ -9,11 +9,12 @@ use super::support::Api;
 
 fn errors_document() -> String {
     let mut text = String::from(
-        "# Errors\n\nEvery error of the API is `application/problem+json` (RFC 9457) with a stable `code`; `type` links to the same\n\
-         explanation on the server (`/problems/CODE`). OpenAI-compatible routes answer in OpenAI's format. In addition to the codes,\n\
-         `errors` names each bad field by its JSON pointer (`?name` for a query parameter), and `request_id` identifies the request in\n\
-         the server's log. 429 and 503 have `Retry-After`. This page is generated: `UPDATE_DOCS=1 cargo test --test it http::documents`.\n\n\
-         | code | status | title | what it means and what to do |\n|---|---|---|---|\n",
+        "# Errors\n\nEvery error of the API is `application/problem+json` (RFC 9457) with a stable `code`; `type` \
+         links to the same\nexplanation on the server (`/problems/CODE`). OpenAI-compatible routes answer in OpenAI's \
+         format. In addition to the codes,\n`errors` names each bad field by its JSON pointer (`?name` for a query \
+         parameter), and `request_id` identifies the request in\nthe server's log. 429 and 503 have `Retry-After`. \
+         This page is generated: `UPDATE_DOCS=1 cargo test --test it http::documents`.\n\n| code | status | title | \
+         what it means and what to do |\n|---|---|---|---|\n",
     );
     for code in CODES {
         writeln!(text, "| `{}` | {} | {} | {} |", code.name, code.status, code.title, code.explanation).unwrap();

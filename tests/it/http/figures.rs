@@ -6,7 +6,8 @@ use serde_json::json;
 
 use super::support::Api;
 
-/// Samples by name with labels, after the checks that hold for every exposition: a type for every name, no sample twice.
+/// Samples by name with labels, after the checks that hold for every exposition: a type for every name, no sample
+/// twice.
 fn read(text: &str) -> BTreeMap<String, f64> {
     let mut types = BTreeMap::new();
     let mut samples = BTreeMap::new();

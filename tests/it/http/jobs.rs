@@ -44,7 +44,10 @@ async fn the_starter_on_its_task_needs_no_setting_and_no_warning() {
 #[tokio::test]
 async fn what_is_trained_and_where_is_checked_against_the_model_and_the_workers() {
     let api = Api::start().await;
-    let job = |train: Value, device: &str| json!({"model": "tiny", "dataset": "digits", "train": train, "resources": {"device": device}});
+    let job = |train: Value, device: &str| {
+        json!({"model": "tiny", "dataset": "digits", "train": train,
+        "resources": {"device": device}})
+    };
     let lora = |target: &str| json!({"parameters": "lora", "lora": {"targets": ["q_proj", target]}});
     let answer = api.post("/v1/jobs", job(lora("w_pack"), "any")).await;
     let found = errors(answer.problem(422, "invalid_request"));

@@ -247,7 +247,8 @@ async fn conversations_that_are_none_are_refused() {
     still_well(&api).await;
 }
 
-/// Special tokens that a person typed add no image place and forge no turn: the prompt has more tokens than those alone.
+/// Special tokens that a person typed add no image place and forge no turn: the prompt has more tokens than those
+/// alone.
 #[tokio::test]
 async fn typed_special_tokens_are_text() {
     let api = Api::start().await;
@@ -276,7 +277,8 @@ async fn a_prompt_over_the_context_never_reaches_the_model() {
     assert_eq!(watch.passes(), []);
 }
 
-/// On a single thread, an answer can only come while the other request is under way if that one does not hold the thread.
+/// On a single thread, an answer can only come while the other request is under way if that one does not hold the
+/// thread.
 #[tokio::test]
 async fn a_large_picture_holds_up_nobody() {
     let api = Api::start().await;

@@ -1,7 +1,7 @@
 //! Commands over HTTPS with a certificate that a private CA has issued.
 //!
-//! `tests/fixtures/tls` holds two CA certificates, and a certificate for `localhost` with its key that the first one has
-//! issued. The keys of the CAs were thrown away.
+//! `tests/fixtures/tls` holds two CA certificates, and a certificate for `localhost` with its key that the first one
+//! has issued. The keys of the CAs were thrown away.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -10,8 +10,10 @@ use crate::reward::image_text::fixtures;
 #[tokio::test]
 async fn a_reward_is_tried_on_given_responses() {
     let api = Api::start().await;
-    let request = json!({"reward": {"type": "weighted", "parts": [{"weight": 0.9, "reward": {"type": "math"}}, {"weight": 0.1, "reward": {"type": "format"}}]},
-        "items": [{"response": "<think>x</think> \\boxed{6/8}", "ground_truth": "3/4"}, {"response": "4", "ground_truth": "4"}]});
+    let request = json!({"reward": {"type": "weighted",
+        "parts": [{"weight": 0.9, "reward": {"type": "math"}}, {"weight": 0.1, "reward": {"type": "format"}}]},
+        "items": [{"response": "<think>x</think> \\boxed{6/8}", "ground_truth": "3/4"},
+            {"response": "4", "ground_truth": "4"}]});
     let answer = api.post("/v1/rewards/evaluate", request).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     let data = answer.body["data"].as_array().unwrap();
@@ -51,7 +53,10 @@ async fn a_webhook_that_is_down_is_a_503_and_a_job_with_a_forbidden_host_is_refu
     let answer =
         api.post("/v1/rewards/evaluate", json!({"reward": hook("http://127.0.0.1:9/"), "items": [item]})).await;
     answer.problem(503, "unavailable");
-    let job = |url: &str| json!({"model": "tiny", "dataset": "digits", "data": {"max_prompt_tokens": 4000}, "reward": hook(url)});
+    let job = |url: &str| {
+        json!({"model": "tiny", "dataset": "digits", "data": {"max_prompt_tokens": 4000},
+        "reward": hook(url)})
+    };
     let refused = api.post("/v1/jobs", job("http://example.com/")).await;
     assert!(refused.problem(422, "invalid_request")["errors"][0]["detail"].as_str().unwrap().contains("webhook_hosts"));
     assert_eq!(api.post("/v1/jobs", job("http://127.0.0.1:9/")).await.status, 201);
@@ -66,9 +71,13 @@ fn picture(name: &str) -> String {
 async fn responses_are_compared_with_the_images_of_a_request() {
     let api = Api::with(&[("model_roots", fixtures().to_str().unwrap())]).await;
     let case: Value = serde_json::from_slice(&std::fs::read(fixtures().join("clip_tiny/cases.json")).unwrap()).unwrap();
-    let item = |case: &Value| json!({"response": case["text"], "ground_truth": "", "images": [picture(case["image"].as_str().unwrap())]});
+    let item = |case: &Value| {
+        json!({"response": case["text"], "ground_truth": "",
+        "images": [picture(case["image"].as_str().unwrap())]})
+    };
     let items: Vec<Value> = case.as_array().unwrap().iter().map(item).collect();
-    let reward = json!({"type": "weighted", "parts": [{"weight": 2.0, "reward": {"type": "image_text", "model": fixtures().join("clip_tiny")}}]});
+    let reward = json!({"type": "weighted",
+        "parts": [{"weight": 2.0, "reward": {"type": "image_text", "model": fixtures().join("clip_tiny")}}]});
     let answer = api.post("/v1/rewards/evaluate", json!({"reward": reward, "items": items})).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     for (judged, case) in answer.body["data"].as_array().unwrap().iter().zip(case.as_array().unwrap()) {
@@ -83,7 +92,8 @@ async fn images_and_checkpoints_that_cannot_be_used_are_named() {
     let api = Api::with(&[("model_roots", roots.to_str().unwrap()), ("max_image_pixels", "9000")]).await;
     let clip = json!({"type": "image_text", "model": roots});
     let siglip = json!({"type": "image_text", "model": fixtures().join("siglip_tiny")});
-    let nested = json!({"type": "weighted", "parts": [{"weight": 1, "reward": {"type": "math"}}, {"weight": 1, "reward": siglip}]});
+    let nested = json!({"type": "weighted",
+        "parts": [{"weight": 1, "reward": {"type": "math"}}, {"weight": 1, "reward": siglip}]});
     let item = |images: Value| json!({"response": "x", "ground_truth": "y", "images": images});
     let (wide, tall, small) = (picture("wide.png"), picture("tall.png"), picture("small.png"));
     let nothing = json!([]);

@@ -184,8 +184,8 @@ fn circles(uses: &BTreeMap<Module, BTreeSet<Module>>) -> Vec<BTreeSet<Module>> {
     found
 }
 
-/// Counted are references by `crate::` and `super::`. A folder's `mod.rs` that names its own children makes no circle: that is
-/// what it is for.
+/// Counted are references by `crate::` and `super::`. A folder's `mod.rs` that names its own children makes no circle:
+/// that is what it is for.
 #[test]
 fn few_files_use_each_other_in_circles() {
     let all = Crate::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));

@@ -1,4 +1,5 @@
-//! Runs in the forms of other programs, as those programs lay them out. `scripts/verify-exports` reads them with the real ones.
+//! Runs in the forms of other programs, as those programs lay them out. `scripts/verify-exports` reads them with the
+//! real ones.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -123,7 +124,8 @@ async fn an_export_is_whole_or_absent() {
     assert_eq!(std::fs::read_to_string(&to).unwrap(), text);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
     for broken in ["", "step,time\n1,2\n", "step,time,samples,tokens,a\n1,2026-01-01T00:00:00Z,1,1,x\n"] {
-        let run = json!({"id": "run_1", "name": "n", "project": "p", "state": "failed", "created_at": "2026-01-01T00:00:00Z"});
+        let run = json!({"id": "run_1", "name": "n", "project": "p", "state": "failed",
+            "created_at": "2026-01-01T00:00:00Z"});
         let error = ExportedRun::read(&run, &json!({}), broken.to_owned()).unwrap_err().to_string();
         assert!(error.contains("metrics"), "{error}");
     }

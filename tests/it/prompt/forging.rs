@@ -71,8 +71,8 @@ fn private_use_characters_survive() {
     assert_eq!(processor.decode(&rendered.ids, false).unwrap(), rendered.text);
 }
 
-/// Template syntax in a message is text; a text that is no special token is tokenized as the reference does it, plain added
-/// tokens included.
+/// Template syntax in a message is text; a text that is no special token is tokenized as the reference does it, plain
+/// added tokens included.
 #[test]
 fn template_syntax_and_plain_added_tokens() {
     let processor = processor("qwen2_5_vl_tiny");

@@ -56,8 +56,8 @@ fn all_images_in_all_configurations() {
         let name = case["name"].as_str().unwrap();
         let bytes = std::fs::read(fixtures().join("image_processor").join(case["file"].as_str().unwrap())).unwrap();
         let image = decode_image(&bytes, &NO_LIMITS).unwrap();
-        // Of transparent pictures the goldens hold both readings: pixels and resized pictures drop alpha, patches come from
-        // transformers 5.23, which lays such pictures on white before it begins, as we do.
+        // Of transparent pictures the goldens hold both readings: pixels and resized pictures drop alpha, patches come
+        // from transformers 5.23, which lays such pictures on white before it begins, as we do.
         let clear = matches!(case["mode"].as_str(), Some("RGBA" | "LA"));
         assert_eq!(sha(image.as_raw()) == case["rgb_sha256"].as_str().unwrap(), !clear, "{name}: pixels");
         for (key, result) in case["results"].as_object().unwrap() {

@@ -139,7 +139,9 @@ fn with_template(dir: &Path, source: &str) -> Result<Processor, PromptError> {
 fn templates_run_as_in_hugging_face() {
     let dir = tempfile::tempdir().unwrap();
     // Block trimming, Python's string methods, special tokens, tojson and loop controls.
-    let source = "{% for m in messages %}\n    {% if m.role == 'system' %}\n{% continue %}\n    {% endif %}\n{{ m.content.strip().upper() }}\n{% endfor %}\n{{ {'a': [1, 'é<']} | tojson }}{{ eos_token }}{{ tools is none }}\n";
+    let source = "{% for m in messages %}\n    {% if m.role == 'system' %}\n{% continue %}\n    {% endif %}\n{{ \
+                 m.content.strip().upper() }}\n{% endfor %}\n{{ {'a': [1, 'é<']} | tojson }}{{ eos_token }}{{ tools is \
+                 none }}\n";
     let processor = with_template(dir.path(), source).unwrap();
     let rendered = processor.render(&[user("  hi \n")], &[], &LIMITS, true).unwrap();
     assert_eq!(rendered.text, "HI\n{\"a\": [1, \"é<\"]}<|im_end|>True");
@@ -166,13 +168,14 @@ fn a_number_in_a_chat_template_does_not_fill_the_memory() {
         let error = with_template(dir.path(), &source).unwrap_err();
         assert!(error.to_string().contains("99999999999999 is over the limit of 100000"), "{source}: {error}");
     }
-    let modest = "{{ [1, 2, 3] | batch(2) | list }}{{ 'a\nb' | indent(2, first=true) }}{{ '%03d' | format(7) }}{{ '{:>3}'.format('x') }}";
+    let modest = "{{ [1, 2, 3] | batch(2) | list }}{{ 'a\nb' | indent(2, first=true) }}{{ '%03d' | format(7) }}{{ \
+                 '{:>3}'.format('x') }}";
     let rendered = with_template(dir.path(), modest).unwrap().render(&[user("hi")], &[], &LIMITS, true).unwrap();
     assert_eq!(rendered.text, "[[1, 2], [3]]  a\n  b007  x");
 }
 
-/// Each of these fills any memory, runs for hours or overflows the stack where a template may do as it likes. They wait for a
-/// word: a model whose template fails in every conversation is not opened at all.
+/// Each of these fills any memory, runs for hours or overflows the stack where a template may do as it likes. They wait
+/// for a word: a model whose template fails in every conversation is not opened at all.
 #[test]
 fn a_chat_template_cannot_fill_the_memory_or_hold_a_thread() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! Chat templates: the environment of Hugging Face's tools, what it has not, and what a template begins for the response.
+//! Chat templates: the environment of Hugging Face's tools, what it has not, and what a template begins for the
+//! response.
 
 use std::path::Path;
 
@@ -7,10 +8,10 @@ use vgpo::prompt::{Processor, PromptError};
 
 use super::{LIMITS, fixtures, json, model_info, user};
 
-const PLAIN: &str = "{%- for m in messages -%}{{- '<|im_start|>' + m.role + '\n' -}}{%- if m.content is string -%}{{- m.content -}}\
-{%- else -%}{%- for c in m.content -%}{%- if c.type == 'image' -%}{{- '<|vision_start|><|image_pad|><|vision_end|>' -}}{%- else -%}\
-{{- c.text -}}{%- endif -%}{%- endfor -%}{%- endif -%}{{- '<|im_end|>\n' -}}{%- endfor -%}{%- if add_generation_prompt -%}\
-{{- '<|im_start|>assistant\n' -}}{%- endif -%}";
+const PLAIN: &str = "{%- for m in messages -%}{{- '<|im_start|>' + m.role + '\n' -}}{%- if m.content is string -%}{{- \
+m.content -}}{%- else -%}{%- for c in m.content -%}{%- if c.type == 'image' -%}{{- \
+'<|vision_start|><|image_pad|><|vision_end|>' -}}{%- else -%}{{- c.text -}}{%- endif -%}{%- endfor -%}{%- endif -%}{{- \
+'<|im_end|>\n' -}}{%- endfor -%}{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}{%- endif -%}";
 
 fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -46,8 +47,8 @@ fn what_hugging_faces_environment_has_is_there() {
     let plain = text(PLAIN);
     let marked = PLAIN.replace(
         "{{- m.content -}}{%- else -%}",
-        "{%- if m.role == 'assistant' -%}{%- generation -%}{{- m.content -}}{%- endgeneration -%}{%- else -%}{{- m.content -}}\
-         {%- endif -%}{%- else -%}",
+        "{%- if m.role == 'assistant' -%}{%- generation -%}{{- m.content -}}{%- endgeneration -%}{%- else -%}{{- \
+         m.content -}}{%- endif -%}{%- else -%}",
     );
     assert_ne!(marked, PLAIN);
     assert_eq!(text(&marked), plain);
@@ -94,7 +95,8 @@ fn a_template_that_needs_more_is_refused_when_it_is_opened() {
 #[test]
 fn a_templates_own_complaint_is_about_the_messages() {
     let strict = format!(
-        "{{%- if messages[0].role == 'assistant' -%}}{{{{- raise_exception('Begin with the user') -}}}}{{%- endif -%}}{PLAIN}"
+        "{{%- if messages[0].role == 'assistant' -%}}{{{{- raise_exception('Begin with the user') -}}}}{{%- endif \
+        -%}}{PLAIN}"
     );
     let processor = with_template(&strict).unwrap();
     let error = processor.render(&[message(Role::Assistant, "Ho")], &[], &LIMITS, true).unwrap_err();

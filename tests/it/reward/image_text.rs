@@ -1,4 +1,5 @@
-//! The reward `image_text`: equal to what transformers computed (tests/fixtures/reward_models), and clear about what it cannot do.
+//! The reward `image_text`: equal to what transformers computed (tests/fixtures/reward_models), and clear about what it
+//! cannot do.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

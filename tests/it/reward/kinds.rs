@@ -183,7 +183,8 @@ fn a_reward_that_says_nothing_about_answers_decides_no_accuracy() {
     let alone = judged(length.clone(), "x", "x", &[]).1;
     let twice =
         json!({"type": "weighted", "parts": [{"weight": 1, "reward": length}, {"weight": 1, "reward": length}]});
-    let mixed = json!({"type": "weighted", "parts": [{"weight": 1, "reward": length}, {"weight": 1, "reward": {"type": "exact"}}]});
+    let mixed = json!({"type": "weighted",
+        "parts": [{"weight": 1, "reward": length}, {"weight": 1, "reward": {"type": "exact"}}]});
     assert_eq!((alone, judged(twice, "x", "x", &[]).1), (None, None));
     assert_eq!((judged(mixed.clone(), "x", "x", &[]).1, judged(mixed, "y", "x", &[]).1), (Some(1.0), Some(0.0)));
 }

@@ -80,7 +80,8 @@ proptest! {
     fn no_text_panics(truth in ".{0,60}", answer in ".{0,60}") {
         let response = format!("<think>{truth}</think>\\boxed{{{answer}}}");
         for spec in [RewardSpec::Math, RewardSpec::Format] {
-            let verdict = build(&spec).unwrap().judge(RewardInput { response: &response, ground_truth: &truth, ..RewardInput::default() });
+            let input = RewardInput { response: &response, ground_truth: &truth, ..RewardInput::default() };
+            let verdict = build(&spec).unwrap().judge(input);
             prop_assert!(verdict.reward == 0.0 || verdict.reward == 1.0);
         }
     }
@@ -119,8 +120,8 @@ proptest! {
     }
 }
 
-/// A bound on work instead of on time: an answer of a thousand bytes is taken apart by looking at 2^16 bytes at most, and a
-/// longer one is only compared.
+/// A bound on work instead of on time: an answer of a thousand bytes is taken apart by looking at 2^16 bytes at most,
+/// and a longer one is only compared.
 #[test]
 fn hostile_texts_take_bounded_work() {
     let hostile = [

@@ -53,7 +53,8 @@ fn judge(spec: &RewardSpec, row: &Value) -> Verdict {
     })
 }
 
-/// Ours and the expected verdict; None where the response has no box, which the released code reads as the answer "None".
+/// Ours and the expected verdict; None where the response has no box, which the released code reads as the answer
+/// "None".
 fn expected(row: &Value) -> Option<bool> {
     let (answer, truth) = (row["extracted"].as_str().unwrap(), row["ground_truth"].as_str().unwrap());
     let boxed = row["response"].as_str().unwrap().contains(&format!("\\boxed{{{answer}}}"));

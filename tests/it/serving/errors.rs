@@ -103,7 +103,8 @@ async fn unknown_and_ill_typed_fields_are_named() {
 
 #[tokio::test]
 async fn numbers_outside_their_range_are_all_named_at_once() {
-    let fields = json!({"max_new_tokens": 0, "temperature": -0.5, "top_p": 0.0, "n": 33, "logprobs": 21, "stop": ["", "ok"],
+    let fields = json!({"max_new_tokens": 0, "temperature": -0.5, "top_p": 0.0, "n": 33, "logprobs": 21,
+        "stop": ["", "ok"],
         "attention": {"layers": [0, 3], "tokens_range": [4, 4]}});
     let (pointers, text) = refused(&request("p1_single", fields)).await;
     let want = [
@@ -241,7 +242,8 @@ async fn a_damaged_folder_is_named_with_the_missing_part() {
 async fn a_card_warns_of_what_the_model_was_not_made_for() {
     let engine = engine();
     let (dir, model) = copy();
-    let card = json!({"task": "digits", "limits": "One picture.", "accepts": {"min_images": 1, "max_images": 1, "image_sizes": [[84, 56]]}});
+    let card = json!({"task": "digits", "limits": "One picture.",
+        "accepts": {"min_images": 1, "max_images": 1, "image_sizes": [[84, 56]]}});
     std::fs::write(dir.path().join("card.json"), card.to_string()).unwrap();
     let warnings = async |name: &str| {
         let request = vgpo::serving::parse(&request(name, json!({"max_new_tokens": 1}))).unwrap();

@@ -1,5 +1,5 @@
-//! A PostgreSQL server that stops answering: connections that are cut without notice, a host that is frozen, callers that
-//! leave in the middle of a call.
+//! A PostgreSQL server that stops answering: connections that are cut without notice, a host that is frozen, callers
+//! that leave in the middle of a call.
 //!
 //! A busy machine must not fail these tests: they count what is sent to silent connections and compare waits with each
 //! other. Times of their own are limits against tests that hang.
@@ -38,8 +38,8 @@ struct Proxy {
     asked: Arc<AtomicUsize>,
 }
 
-/// Reads what a client sends to a silent connection, until it closes. Pings (`Sync`) and farewells (`Terminate`) are not
-/// statements.
+/// Reads what a client sends to a silent connection, until it closes. Pings (`Sync`) and farewells (`Terminate`) are
+/// not statements.
 async fn hear_in_silence(mut client: TcpStream, asked: &AtomicUsize) {
     let mut bytes = [0; 4096];
     let mut is_asked = false;

@@ -57,7 +57,8 @@ fn patience_survives_a_restart() {
 fn a_checkpoint_carries_the_metric_that_decides_which_is_best() {
     let dir = tempfile::tempdir().unwrap();
     let changes = json!({
-        "method": { "type": "sft" }, "steps": 2, "eval_every": 2, "best": { "metric": "loss/policy", "better": "lower" },
+        "method": { "type": "sft" }, "steps": 2, "eval_every": 2,
+        "best": { "metric": "loss/policy", "better": "lower" },
     });
     let (recorder, why) = finished(&changes, None, dir.path());
     assert_eq!(why, None);

@@ -1,4 +1,5 @@
-//! The method `eval`: rows in chunks, the same numbers as an evaluation during training, and restarts that change nothing.
+//! The method `eval`: rows in chunks, the same numbers as an evaluation during training, and restarts that change
+//! nothing.
 
 use serde_json::{Value, json};
 use vgpo::domain::eval_row::{EvalRow, ROWS_FILE};

@@ -110,8 +110,8 @@ fn scores_are_equal_for_any_micro_batching() {
     }
 }
 
-/// Without log-probs of an earlier pass, those of the pass itself replace them: the same loss and gradient, and the scores
-/// that a pass of its own would have given.
+/// Without log-probs of an earlier pass, those of the pass itself replace them: the same loss and gradient, and the
+/// scores that a pass of its own would have given.
 #[test]
 fn one_pass_gives_what_two_give() {
     let scene = Scene::starter();
@@ -137,8 +137,8 @@ fn one_pass_gives_what_two_give() {
     }
 }
 
-/// A step of one update sees while it samples how visual every token is; a step that must read the responses again sees the
-/// same.
+/// A step of one update sees while it samples how visual every token is; a step that must read the responses again sees
+/// the same.
 #[test]
 fn focus_is_the_same_while_sampling_and_in_a_pass_of_its_own() {
     let metrics = |changes: Value| {
@@ -195,13 +195,15 @@ fn one_update_a_step_starts_from_ratio_one() {
     }
 }
 
-/// A short run at a high rate already climbs well above the starter; the whole climb takes minutes and is measured apart.
+/// A short run at a high rate already climbs well above the starter; the whole climb takes minutes and is measured
+/// apart.
 #[test]
 fn the_policy_climbs() {
     let dir = tempfile::tempdir().unwrap();
     let mut recorder = Recorder::default();
     let spec = spec(&json!({
-        "batch": { "prompts_per_step": 16, "minibatch_prompts": 16, "microbatch_tokens": 2048 }, "rollout": { "group_size": 8 },
+        "batch": { "prompts_per_step": 16, "minibatch_prompts": 16, "microbatch_tokens": 2048 },
+        "rollout": { "group_size": 8 },
         "optimizer": { "learning_rate": 2e-4, "warmup_steps": 0 },
         "steps": 12, "eval_before": true, "eval_rows": 256, "checkpoint_every": 0, "log_samples_every": 0,
     }));

@@ -56,8 +56,8 @@ fn dependency_is_the_divergence_of_the_two_passes() {
     assert!(learner.dependency(&same).unwrap().iter().flatten().all(|d| *d < 1e-9));
 }
 
-/// With advantages of 0 the whole gradient is that of PAPO's own terms: compared with finite differences of the loss along
-/// that very direction, which fails unless both passes carry their part.
+/// With advantages of 0 the whole gradient is that of PAPO's own terms: compared with finite differences of the loss
+/// along that very direction, which fails unless both passes carry their part.
 #[test]
 fn papos_gradient_has_the_slope_of_its_loss() {
     let scene = Scene::starter();

@@ -109,7 +109,8 @@ proptest! {
         seen.sort_unstable();
         prop_assert_eq!(seen, (0..sequences.len()).collect::<Vec<_>>());
         for bin in &bins {
-            prop_assert!(bin.len() == 1 || shared(&sequences, bin) as u64 <= tokens, "{} tokens", shared(&sequences, bin));
+            prop_assert!(bin.len() == 1 || shared(&sequences, bin) as u64 <= tokens, "{} tokens",
+                shared(&sequences, bin));
         }
         let divisible = sequences.iter().filter(|sequence| sequence.response_len() > 0).count() > 1;
         prop_assert!(bins.len() > 1 || threads == 1 || !divisible);

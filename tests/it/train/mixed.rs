@@ -1,5 +1,5 @@
-//! Rows without, with one and with several images in one step: the same as each on its own. And whole steps of a model that
-//! was not made for the task.
+//! Rows without, with one and with several images in one step: the same as each on its own. And whole steps of a model
+//! that was not made for the task.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -72,7 +72,8 @@ fn a_mixed_batch_learns_what_its_rows_teach() {
 fn drawn_tasks_train_a_general_model() {
     for (dataset, method) in [("objects", "sft"), ("chart", "sft"), ("geometry", "vgpo")] {
         let request = json!({
-            "model": "tiny", "dataset": dataset, "method": {"type": method}, "steps": 1, "eval_before": false, "eval_every": 0,
+            "model": "tiny", "dataset": dataset, "method": {"type": method}, "steps": 1, "eval_before": false,
+            "eval_every": 0,
             "data": {"max_prompt_tokens": 4000}, "reward": {"type": "regex", "pattern": "[A-Za-z]"},
             "batch": {"prompts_per_step": 1, "minibatch_prompts": 1},
             "rollout": {"group_size": 8, "max_new_tokens": 2, "filter": null},

@@ -46,7 +46,8 @@ pub fn spec(changes: &Value) -> JobSpec {
     let small = json!({
         "batch": { "prompts_per_step": 4, "minibatch_prompts": 4, "microbatch_tokens": 512 },
         "rollout": { "group_size": 4, "max_new_tokens": 40 },
-        "steps": 2, "eval_before": false, "eval_every": 0, "eval_rows": 16, "checkpoint_every": 1, "log_samples_every": 1,
+        "steps": 2, "eval_before": false, "eval_every": 0, "eval_rows": 16, "checkpoint_every": 1,
+        "log_samples_every": 1,
     });
     let mut request = json!({ "model": "starter", "dataset": "digits" });
     request.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());

@@ -14,8 +14,10 @@ use super::{Recorder, prompts, run, spec};
 
 fn tiny(change: Value) -> Value {
     let mut job = json!({
-        "batch": { "prompts_per_step": 4, "minibatch_prompts": 2 }, "rollout": { "group_size": 4, "max_new_tokens": 40, "filter": null },
-        "optimizer": { "warmup_steps": 0 }, "steps": 1, "eval_every": 0, "eval_rows": 4, "eval_before": false, "seed": 3,
+        "batch": { "prompts_per_step": 4, "minibatch_prompts": 2 },
+        "rollout": { "group_size": 4, "max_new_tokens": 40, "filter": null },
+        "optimizer": { "warmup_steps": 0 }, "steps": 1, "eval_every": 0, "eval_rows": 4, "eval_before": false,
+        "seed": 3,
     });
     for (key, value) in change.as_object().unwrap() {
         match job.get_mut(key).and_then(Value::as_object_mut) {
@@ -77,8 +79,8 @@ fn the_kl_term_compares_with_the_model_the_job_began_with() {
     assert!(of(3) > 1e-4);
 }
 
-/// The entropy bonus enters the gradient as minus its coefficient times the slope of the mean entropy: compared with finite
-/// differences along that very direction.
+/// The entropy bonus enters the gradient as minus its coefficient times the slope of the mean entropy: compared with
+/// finite differences along that very direction.
 #[test]
 fn the_entropy_bonus_has_the_slope_of_the_entropy() {
     let scene = Scene::starter();
@@ -151,9 +153,8 @@ fn a_response_without_a_verdict_leaves_its_group_and_the_step_says_so() {
     let hook = std::sync::Arc::new(Forgetful::default());
     let rewards = vgpo::reward::Backends { webhooks: Some(hook.clone()), ..Default::default() };
     let mut recorder = Recorder { rewards, ..Recorder::default() };
-    let job = tiny(
-        json!({ "method": { "type": "grpo" }, "reward": { "type": "webhook", "url": "http://x/" }, "eval_before": true }),
-    );
+    let job = tiny(json!({ "method": { "type": "grpo" }, "reward": { "type": "webhook", "url": "http://x/" },
+            "eval_before": true }));
     run(&spec(&job), dir.path(), None, &mut recorder).unwrap();
     assert_eq!(recorder.last("reward/unjudged"), 4.0, "one response of each of four prompts");
     assert!(recorder.events.iter().any(|(kind, text)| kind == "warning.unjudged" && text.contains("4 response(s)")));

@@ -172,7 +172,8 @@ mod tests {
     #[test]
     fn of_other_fields_the_gist_is_kept() {
         let request = read(
-            "\"tools\": [{\"type\": \"function\", \"function\": {}}], \"response_format\": {\"type\": \"text\"}, \"metadata\": {}, \"n\": 2,",
+            "\"tools\": [{\"type\": \"function\", \"function\": {}}], \"response_format\": {\"type\": \"text\"}, \
+            \"metadata\": {}, \"n\": 2,",
         );
         let request = request.unwrap();
         assert_eq!((request.model.as_str(), request.n), ("m", Some(2)));

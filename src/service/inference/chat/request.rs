@@ -34,8 +34,8 @@ const KNOWN: &[&str] = &[
 
 /// Body of `POST /v1/chat/completions`.
 ///
-/// `user`, `store`, `metadata`, `service_tier` and similar fields are accepted and ignored. Tools, audio, penalties, `logit_bias` and
-/// response formats other than text are rejected, unless they have their default.
+/// `user`, `store`, `metadata`, `service_tier` and similar fields are accepted and ignored. Tools, audio, penalties,
+/// `logit_bias` and response formats other than text are rejected, unless they have their default.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(remote = "Self")]
 pub struct ChatRequest {

@@ -163,7 +163,8 @@ mod tests {
 
     #[test]
     fn a_rendered_prompt_becomes_its_turns_again() {
-        let prompt = "<|im_start|>system\nbe short<|im_end|>\n<|im_start|>user\nleft <|vision_start|><|image_pad|><|vision_end|> or \
+        let prompt = "<|im_start|>system\nbe short<|im_end|>\n<|im_start|>user\nleft \
+                      <|vision_start|><|image_pad|><|vision_end|> or \
                       <|vision_start|><|image_pad|><|vision_end|>?<|im_end|>\n<|im_start|>assistant\n";
         let group = SampleGroup {
             row: 0,

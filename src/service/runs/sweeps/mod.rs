@@ -32,7 +32,8 @@ const MAX_NAME: usize = 200;
 /// Body of `POST /v1/sweeps`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"job": {"model": "starter", "dataset": "digits"}, "grid": {"method.type": ["vgpo", "grpo"], "seed": [0, 1, 2]}}))]
+#[schema(example = json!({"job": {"model": "starter", "dataset": "digits"},
+    "grid": {"method.type": ["vgpo", "grpo"], "seed": [0, 1, 2]}}))]
 pub struct SweepRequest {
     /// A display name; by default made from the varied settings.
     pub name: Option<String>,
@@ -143,8 +144,8 @@ impl Runs {
         if !previews.contains_key(&look) {
             if previews.len() >= MAX_LOOKS {
                 let detail = format!(
-                    "the grid has more than {MAX_LOOKS} combinations of model, data, method and response length, each of \
-                     which must be checked; split the sweep"
+                    "the grid has more than {MAX_LOOKS} combinations of model, data, method and response length, each \
+                     of which must be checked; split the sweep"
                 );
                 return Err(ServiceError::field("/grid", detail));
             }

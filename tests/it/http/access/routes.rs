@@ -32,8 +32,8 @@ fn operations() -> Vec<Operation> {
     all
 }
 
-/// The address with the ids of `alpha`'s things. A route with a parameter that is unknown here fails the test: its author has to
-/// say what belongs there.
+/// The address with the ids of `alpha`'s things. A route with a parameter that is unknown here fails the test: its
+/// author has to say what belongs there.
 fn address(operation: &Operation, things: &Things) -> String {
     let thing = match operation.path.split('/').nth(2).unwrap_or_default() {
         "jobs" => &things.job,
