@@ -124,7 +124,7 @@ async fn revoke(id: &str, place: &Place) -> Outcome<Value> {
     Ok(serde_json::to_value(revoked?)?)
 }
 
-/// The database as the one sees it who runs it: what they do is written to the audit log.
+/// The database with the rights of an admin, whose changes are written to the audit log.
 fn as_admin(database: &Arc<dyn Database>) -> Arc<dyn Store> {
     view(database.clone(), Caller::anonymous())
 }

@@ -158,8 +158,7 @@ impl Server {
     }
 }
 
-/// What the API needs: keys, limits, what ships with the program, uploads that were cut off; and the end of old
-/// results.
+/// Prepares the API: keys, limits, what ships with the program, uploads that were cut off, and pruning.
 async fn prepare_api(service: &Service) -> Result<(), String> {
     guarded(service).await?;
     service.admin().own_artifacts().await.map_err(|error| error.to_string())?;
@@ -265,8 +264,8 @@ fn patience(settings: &AppSettings, grace: u64) -> Duration {
     OPEN_REQUESTS.max(workers) + LAST
 }
 
-/// Ends the process when it is asked to and does not end in time, whatever keeps it: from a thread of its own, for
-/// those that answer may be what hangs. A second interrupt shortens the wait.
+/// Ends the process when it is asked to stop and does not in time: on a thread of its own, because the threads of the
+/// runtime may hang. A second interrupt shortens the wait.
 pub fn end_for_sure(patience: Duration) {
     let wait = async move {
         interrupted().await;

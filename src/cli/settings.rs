@@ -18,7 +18,7 @@ pub fn ranged(text: &str, pointer: &str) -> String {
     find(pointer).map_or_else(|| text.to_owned(), |field| format!("{text}: {}", field.kind.describe()))
 }
 
-/// Where a server is that was told nothing.
+/// The address of a server with default settings.
 pub fn usual_address() -> String {
     let default = |key: &str| setting(key).map(|setting| setting.default).unwrap_or_default();
     format!("http://{}:{}", default("host"), default("port"))

@@ -36,7 +36,7 @@ pub struct Args {
     supervised: bool,
 }
 
-/// Runs until it is told to stop; a running job is saved and returned to the queue.
+/// Runs until it is asked to stop; a running job is saved and returned to the queue.
 pub fn run(args: &Args) -> ExitCode {
     match block_on(work(args)) {
         Ok(()) => ExitCode::SUCCESS,

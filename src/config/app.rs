@@ -16,7 +16,7 @@ use crate::domain::access::Role;
 use crate::domain::device::{DeviceName, UnknownDevice};
 use crate::domain::retention::RetentionPolicy;
 use crate::domain::weights::WeightFormat;
-use sources::{Found, find, mask, read_file};
+use sources::{SettingValue, find, mask, read_file};
 use table::{SETTINGS, Setting};
 
 pub use access::AuthMode;
@@ -238,7 +238,7 @@ impl AppSettings {
     }
 }
 
-fn settle(values: &[(&Setting, Found)]) -> Result<AppSettings, ConfigError> {
+fn settle(values: &[(&Setting, SettingValue)]) -> Result<AppSettings, ConfigError> {
     let text =
         |key: &str| values.iter().find(|(s, _)| s.key == key).map(|(_, (value, _))| value.clone()).unwrap_or_default();
     let data_dir = PathBuf::from(text("data_dir"));
@@ -297,8 +297,8 @@ fn settle(values: &[(&Setting, Found)]) -> Result<AppSettings, ConfigError> {
     })
 }
 
-fn number(values: &[(&Setting, Found)], key: &str, min: u64, max: u64) -> Result<u64, ConfigError> {
-    let (value, source) = found(values, key);
+fn number(values: &[(&Setting, SettingValue)], key: &str, min: u64, max: u64) -> Result<u64, ConfigError> {
+    let (value, source) = value_of(values, key);
     value.trim().parse().ok().filter(|number| (min..=max).contains(number)).ok_or_else(|| ConfigError::Value {
         key: key.to_owned(),
         source_name: source.to_string(),
@@ -308,8 +308,8 @@ fn number(values: &[(&Setting, Found)], key: &str, min: u64, max: u64) -> Result
 }
 
 /// A setting that may be empty.
-fn parsed<T: FromStr>(values: &[(&Setting, Found)], key: &str, wanted: &str) -> Result<Option<T>, ConfigError> {
-    let (value, source) = found(values, key);
+fn parsed<T: FromStr>(values: &[(&Setting, SettingValue)], key: &str, wanted: &str) -> Result<Option<T>, ConfigError> {
+    let (value, source) = value_of(values, key);
     if value.trim().is_empty() {
         return Ok(None);
     }
@@ -323,7 +323,7 @@ fn parsed<T: FromStr>(values: &[(&Setting, Found)], key: &str, wanted: &str) -> 
 }
 
 /// Days; 0: forever.
-fn retention(values: &[(&Setting, Found)]) -> Result<RetentionPolicy, ConfigError> {
+fn retention(values: &[(&Setting, SettingValue)]) -> Result<RetentionPolicy, ConfigError> {
     let days = |key: &str| -> Result<Option<u32>, ConfigError> {
         Ok(Some(number(values, key, 0, 36_500)? as u32).filter(|days| *days > 0))
     };
@@ -336,8 +336,12 @@ fn retention(values: &[(&Setting, Found)]) -> Result<RetentionPolicy, ConfigErro
 }
 
 /// A setting with few values.
-fn one_of(values: &[(&Setting, Found)], key: &str, allowed: [&'static str; 2]) -> Result<&'static str, ConfigError> {
-    let (value, source) = found(values, key);
+fn one_of(
+    values: &[(&Setting, SettingValue)],
+    key: &str,
+    allowed: [&'static str; 2],
+) -> Result<&'static str, ConfigError> {
+    let (value, source) = value_of(values, key);
     allowed.into_iter().find(|name| *name == value).ok_or_else(|| ConfigError::Value {
         key: key.to_owned(),
         source_name: source.to_string(),
@@ -346,13 +350,13 @@ fn one_of(values: &[(&Setting, Found)], key: &str, allowed: [&'static str; 2]) -
     })
 }
 
-fn log_format(values: &[(&Setting, Found)]) -> Result<LogFormat, ConfigError> {
+fn log_format(values: &[(&Setting, SettingValue)]) -> Result<LogFormat, ConfigError> {
     let name = one_of(values, "log_format", [LogFormat::Text.name(), LogFormat::Json.name()])?;
     Ok(if name == LogFormat::Json.name() { LogFormat::Json } else { LogFormat::Text })
 }
 
-fn weight_format(values: &[(&Setting, Found)]) -> Result<WeightFormat, ConfigError> {
-    let (value, source) = found(values, "engine_weights");
+fn weight_format(values: &[(&Setting, SettingValue)]) -> Result<WeightFormat, ConfigError> {
+    let (value, source) = value_of(values, "engine_weights");
     WeightFormat::from_name(value.trim()).ok_or_else(|| ConfigError::Value {
         key: "engine_weights".to_owned(),
         source_name: source.to_string(),
@@ -361,8 +365,8 @@ fn weight_format(values: &[(&Setting, Found)]) -> Result<WeightFormat, ConfigErr
     })
 }
 
-fn device(values: &[(&Setting, Found)], key: &str) -> Result<DeviceName, ConfigError> {
-    let (value, source) = found(values, key);
+fn device(values: &[(&Setting, SettingValue)], key: &str) -> Result<DeviceName, ConfigError> {
+    let (value, source) = value_of(values, key);
     value.parse().map_err(|error: UnknownDevice| ConfigError::Value {
         key: key.to_owned(),
         source_name: source.to_string(),
@@ -371,9 +375,9 @@ fn device(values: &[(&Setting, Found)], key: &str) -> Result<DeviceName, ConfigE
     })
 }
 
-fn found(values: &[(&Setting, Found)], key: &str) -> Found {
-    let found = values.iter().find(|(setting, _)| setting.key == key);
-    found.map_or_else(|| (String::new(), Source::Default), |(_, found)| found.clone())
+fn value_of(values: &[(&Setting, SettingValue)], key: &str) -> SettingValue {
+    let known = values.iter().find(|(setting, _)| setting.key == key);
+    known.map_or_else(|| (String::new(), Source::Default), |(_, value)| value.clone())
 }
 
 /// The folder that an address such as `file:vgpo-data/artifacts` or `file:///srv/vgpo` names.

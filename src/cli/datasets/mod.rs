@@ -113,7 +113,7 @@ struct Fields {
     /// The column with a row's split; empty: none.
     #[arg(long)]
     split_column: Option<String>,
-    #[arg(long, help = format!("Share of the rows that is held out where nothing says which: \
+    #[arg(long, help = format!("Share of the rows that is held out, where neither files nor a column give the split: \
                                {}", EVAL_SHARE.describe()))]
     eval_share: Option<f64>,
     /// The range of rows.

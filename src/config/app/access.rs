@@ -1,6 +1,6 @@
 //! When the server requires an API key.
 
-use super::{ConfigError, Found, Setting, found};
+use super::{ConfigError, Setting, SettingValue, value_of};
 
 /// When the server requires an API key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,8 +15,8 @@ pub enum AuthMode {
 
 impl AuthMode {
     /// The mode among the settings.
-    pub(super) fn settle(values: &[(&Setting, Found)]) -> Result<Self, ConfigError> {
-        let (value, source) = found(values, "auth");
+    pub(super) fn settle(values: &[(&Setting, SettingValue)]) -> Result<Self, ConfigError> {
+        let (value, source) = value_of(values, "auth");
         match value.trim() {
             "auto" => Ok(Self::Auto),
             "off" => Ok(Self::Off),

@@ -1,7 +1,7 @@
 //! Limits on requests and on the work of the engine.
 
 use super::table::SETTINGS;
-use super::{ConfigError, Found, Setting, Source, number};
+use super::{ConfigError, Setting, SettingValue, Source, number};
 
 /// Limits on requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Default for Limits {
 
 impl Limits {
     /// The limits among the settings.
-    pub(super) fn settle(values: &[(&Setting, Found)]) -> Result<Self, ConfigError> {
+    pub(super) fn settle(values: &[(&Setting, SettingValue)]) -> Result<Self, ConfigError> {
         Ok(Self {
             requests_per_minute: number(values, "max_requests_per_minute", 0, u64::from(u32::MAX))? as u32,
             concurrent_answers: number(values, "max_concurrent_answers", 0, 1 << 20)? as usize,

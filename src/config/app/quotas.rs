@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{ConfigError, Found, Setting, found, number};
+use super::{ConfigError, Setting, SettingValue, number, value_of};
 
 /// Limits of one project; 0: no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -47,13 +47,13 @@ impl Quotas {
     }
 
     /// The limits among the settings.
-    pub(super) fn settle(values: &[(&Setting, Found)]) -> Result<Self, ConfigError> {
+    pub(super) fn settle(values: &[(&Setting, SettingValue)]) -> Result<Self, ConfigError> {
         let general = ProjectLimits {
             running_jobs: number(values, "max_running_jobs_per_project", 0, u64::from(u32::MAX))? as u32,
             gpus: number(values, "max_gpus_per_project", 0, u64::from(u32::MAX))? as u32,
             bytes: number(values, "max_bytes_per_project", 0, 1 << 60)?,
         };
-        let (value, source) = found(values, "projects");
+        let (value, source) = value_of(values, "projects");
         if value.trim().is_empty() {
             return Ok(Self { general, projects: BTreeMap::new() });
         }

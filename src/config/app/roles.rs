@@ -1,7 +1,7 @@
 //! What a server does: the API, the engine, workers, or all of it.
 
 use super::table::Setting;
-use super::{AppSettings, ConfigError, Found, found, list};
+use super::{AppSettings, ConfigError, SettingValue, list, value_of};
 use crate::domain::device::DeviceName;
 
 /// What a server does. At least one of them is on.
@@ -47,8 +47,8 @@ impl Roles {
     /// All roles.
     pub const ALL: Self = Self { api: true, engine: true, worker: true };
 
-    pub(super) fn settle(values: &[(&Setting, Found)]) -> Result<Self, ConfigError> {
-        let (value, source) = found(values, "roles");
+    pub(super) fn settle(values: &[(&Setting, SettingValue)]) -> Result<Self, ConfigError> {
+        let (value, source) = value_of(values, "roles");
         let names = list(&value);
         let on = |name: &str| names.iter().any(|given| given == name);
         if names.is_empty() || names.iter().any(|name| !NAMES.contains(&name.as_str())) {
@@ -110,8 +110,8 @@ impl AppSettings {
 }
 
 /// The address of the engine, without a slash at its end.
-pub(super) fn advertised(values: &[(&Setting, Found)]) -> Result<String, ConfigError> {
-    let (value, source) = found(values, "advertise");
+pub(super) fn advertised(values: &[(&Setting, SettingValue)]) -> Result<String, ConfigError> {
+    let (value, source) = value_of(values, "advertise");
     let address = value.trim().trim_end_matches('/');
     let rest = address.strip_prefix("http://").unwrap_or_default();
     if !address.is_empty() && (rest.is_empty() || rest.contains(['/', '?', '#', '@', ' '])) {
@@ -126,8 +126,8 @@ pub(super) fn advertised(values: &[(&Setting, Found)]) -> Result<String, ConfigE
 }
 
 /// The shared secret, which must be hard to guess.
-pub(super) fn secret(values: &[(&Setting, Found)]) -> Result<String, ConfigError> {
-    let (value, source) = found(values, "engine_secret");
+pub(super) fn secret(values: &[(&Setting, SettingValue)]) -> Result<String, ConfigError> {
+    let (value, source) = value_of(values, "engine_secret");
     let short = !value.is_empty() && value.len() < LEAST_SECRET;
     if short || value.chars().any(|c| !c.is_ascii_graphic()) {
         return Err(ConfigError::Value {

@@ -33,14 +33,14 @@ pub(super) fn read_file(sources: &Sources<'_>) -> Result<Option<SettingsFile>, C
 }
 
 /// A value and where it came from.
-pub(super) type Found = (String, Source);
+pub(super) type SettingValue = (String, Source);
 
 /// A setting's value.
 pub(super) fn find(
     setting: &Setting,
     sources: &Sources<'_>,
     file: Option<&SettingsFile>,
-) -> Result<Found, ConfigError> {
+) -> Result<SettingValue, ConfigError> {
     if let Some((_, value)) = sources.flags.iter().find(|(key, _)| *key == setting.key) {
         return Ok((value.clone(), Source::Flag));
     }

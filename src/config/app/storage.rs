@@ -1,6 +1,6 @@
 //! How the stores of artifacts are reached.
 
-use super::{Found, Setting, found};
+use super::{Setting, SettingValue, value_of};
 
 /// How an S3-compatible store is reached. What is empty is taken from AWS's own variables (`AWS_REGION` and so on),
 /// else from the machine that the program runs on.
@@ -17,8 +17,8 @@ pub struct S3Settings {
 }
 
 impl S3Settings {
-    pub(super) fn settle(values: &[(&Setting, Found)]) -> Self {
-        let text = |key: &str| found(values, key).0;
+    pub(super) fn settle(values: &[(&Setting, SettingValue)]) -> Self {
+        let text = |key: &str| value_of(values, key).0;
         Self {
             endpoint: text("s3_endpoint"),
             region: text("s3_region"),
