@@ -21,7 +21,7 @@ pub use take::{TakeOptions, take};
 
 /// What is saved, or where it is put back.
 #[derive(Clone)]
-pub struct Place {
+pub struct Location {
     /// Address of the database.
     pub database_url: String,
     /// Checkpoints, data sets and rows of evaluations.

@@ -8,7 +8,7 @@ use super::error::{BackupError, io};
 use super::files::{copy_folder, is_empty};
 use super::manifest::{ARTIFACTS, BackupManifest, LOGS, StoredArtifact};
 use super::take::sibling;
-use super::{Place, Result};
+use super::{Location, Result};
 use crate::artifacts::{self, ArtifactStore};
 use crate::store::snapshot;
 
@@ -17,49 +17,49 @@ use crate::store::snapshot;
 ///
 /// # Errors
 /// The place is empty as before.
-pub async fn restore(folder: &Path, place: &Place) -> Result<BackupManifest> {
-    let restored = restore_into(folder, place).await;
+pub async fn restore(folder: &Path, location: &Location) -> Result<BackupManifest> {
+    let restored = restore_into(folder, location).await;
     if restored.is_err() {
-        place.artifacts.abandon();
+        location.artifacts.abandon();
     }
     restored
 }
 
-async fn restore_into(folder: &Path, place: &Place) -> Result<BackupManifest> {
+async fn restore_into(folder: &Path, location: &Location) -> Result<BackupManifest> {
     let manifest = tokio::task::block_in_place(|| BackupManifest::read(folder))?;
-    if !snapshot::is_absent(&place.database_url, manifest.database).await? {
+    if !snapshot::is_absent(&location.database_url, manifest.database).await? {
         return Err(BackupError::NotEmpty { what: "the database".to_owned() });
     }
-    if !is_empty(&place.logs) {
-        return Err(BackupError::NotEmpty { what: place.logs.display().to_string() });
+    if !is_empty(&location.logs) {
+        return Err(BackupError::NotEmpty { what: location.logs.display().to_string() });
     }
     let stored = artifacts::open(&format!("file:{}", folder.join(ARTIFACTS).display()))?;
-    let target = Arc::clone(&place.artifacts);
+    let target = Arc::clone(&location.artifacts);
     if let Some(taken) = manifest.artifacts.iter().find(|artifact| target.path(&artifact.key).is_ok()) {
         return Err(BackupError::NotEmpty { what: format!("the artifact store (it has {})", taken.key) });
     }
     if target.owner()?.is_some() {
         return Err(BackupError::NotEmpty { what: "the artifact store (it belongs to another database)".to_owned() });
     }
-    let work = sibling(&place.logs, "restoring");
+    let work = sibling(&location.logs, "restoring");
     let restored = tokio::task::block_in_place(|| {
         for artifact in &manifest.artifacts {
             put_back(&stored, &target, artifact, &work)?;
         }
         if folder.join(LOGS).is_dir() {
             copy_folder(&folder.join(LOGS), &work)?;
-            let _ = fs::remove_dir(&place.logs);
-            fs::rename(&work, &place.logs).map_err(io("name", &place.logs))?;
+            let _ = fs::remove_dir(&location.logs);
+            fs::rename(&work, &location.logs).map_err(io("name", &location.logs))?;
         }
         Ok(())
     });
     let file = folder.join(&manifest.database_file.path);
     let restored = match restored {
-        Ok(()) => snapshot::put_back(&place.database_url, &file).await.map_err(BackupError::from),
+        Ok(()) => snapshot::put_back(&location.database_url, &file).await.map_err(BackupError::from),
         Err(error) => Err(error),
     };
     if let Err(error) = restored {
-        undo(&target, &manifest, place, &work);
+        undo(&target, &manifest, location, &work);
         return Err(error);
     }
     Ok(manifest)
@@ -81,13 +81,13 @@ fn put_back(
 }
 
 /// Takes back what a failed restore has written.
-fn undo(target: &Arc<dyn ArtifactStore>, manifest: &BackupManifest, place: &Place, work: &Path) {
+fn undo(target: &Arc<dyn ArtifactStore>, manifest: &BackupManifest, location: &Location, work: &Path) {
     for artifact in &manifest.artifacts {
         if let Err(error) = target.delete(&artifact.key) {
             tracing::warn!(key = %artifact.key, %error, "cannot take back what was restored");
         }
     }
-    for folder in [work, &place.logs] {
+    for folder in [work, &location.logs] {
         // Absent folders are fine.
         let _ = fs::remove_dir_all(folder);
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::error::{BackupError, io};
 use super::files::{copy_folder, hashed, hashed_file, sync_folder};
 use super::manifest::{ARTIFACTS, BackupManifest, LOGS, StoredArtifact};
-use super::{Place, Result};
+use super::{Location, Result};
 use crate::artifacts::{self, ArtifactStore};
 use crate::clock::Clock;
 use crate::domain::checkpoint::Manifest;
@@ -30,7 +30,7 @@ pub struct TakeOptions {
 ///
 /// # Errors
 /// Nothing is left at `to`.
-pub async fn take(place: &Place, to: &Path, options: TakeOptions, clock: &dyn Clock) -> Result<BackupManifest> {
+pub async fn take(location: &Location, to: &Path, options: TakeOptions, clock: &dyn Clock) -> Result<BackupManifest> {
     if to.exists() {
         return Err(BackupError::Taken(to.to_path_buf()));
     }
@@ -38,7 +38,7 @@ pub async fn take(place: &Place, to: &Path, options: TakeOptions, clock: &dyn Cl
     if partial.exists() {
         fs::remove_dir_all(&partial).map_err(io("remove", &partial))?;
     }
-    let taken = take_into(place, &partial, options, clock).await;
+    let taken = take_into(location, &partial, options, clock).await;
     let finished = taken.and_then(|manifest| {
         fs::rename(&partial, to).map_err(io("name", to))?;
         sync_folder(to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
@@ -58,10 +58,15 @@ pub(super) fn sibling(path: &Path, what: &str) -> PathBuf {
     path.with_file_name(name)
 }
 
-async fn take_into(place: &Place, folder: &Path, options: TakeOptions, clock: &dyn Clock) -> Result<BackupManifest> {
+async fn take_into(
+    location: &Location,
+    folder: &Path,
+    options: TakeOptions,
+    clock: &dyn Clock,
+) -> Result<BackupManifest> {
     fs::create_dir_all(folder).map_err(io("create", folder))?;
     let mut copier = Copier {
-        from: Arc::clone(&place.artifacts),
+        from: Arc::clone(&location.artifacts),
         to: artifacts::open(&format!("file:{}", folder.join(ARTIFACTS).display()))?,
         work: folder.join("work"),
         allow_damaged: options.allow_damaged,
@@ -69,13 +74,13 @@ async fn take_into(place: &Place, folder: &Path, options: TakeOptions, clock: &d
     };
     for _ in 0..LOOKS {
         let created_at = clock.now();
-        let snapshot = snapshot::take(&place.database_url, folder).await?;
+        let snapshot = snapshot::take(&location.database_url, folder).await?;
         // Copying reads and hashes gigabytes: not on a thread that serves others.
         let copied = tokio::task::block_in_place(|| copier.copy_all(&snapshot))?;
         let Some(artifacts) = copied else { continue };
         let logs = folder.join(LOGS);
-        if place.logs.is_dir() {
-            copy_folder(&place.logs, &logs)?;
+        if location.logs.is_dir() {
+            copy_folder(&location.logs, &logs)?;
         }
         let manifest = BackupManifest {
             format: BackupManifest::format(),

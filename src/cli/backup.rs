@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::backup::{self, BackupManifest, Place, TakeOptions};
+use crate::backup::{self, BackupManifest, Location, TakeOptions};
 use crate::clock::SystemClock;
 
 use super::settings::{ListenFlags, SettingFlags, load};
@@ -37,13 +37,13 @@ pub struct RestoreArgs {
 
 /// Saves database, artifacts and logs while the server is running.
 pub fn run_backup(args: &BackupArgs) -> ExitCode {
-    let place = match place(&args.flags) {
-        Ok(place) => place,
+    let location = match location(&args.flags) {
+        Ok(location) => location,
         Err(error) => return fail(error),
     };
     let options = TakeOptions { allow_damaged: args.allow_damaged };
     let taken = block_on(async {
-        backup::take(&place, &args.to, options, &SystemClock).await.map_err(|error| error.to_string())
+        backup::take(&location, &args.to, options, &SystemClock).await.map_err(|error| error.to_string())
     });
     match taken {
         Ok(manifest) => {
@@ -64,21 +64,21 @@ pub fn run_restore(args: &RestoreArgs) -> ExitCode {
             Err(error) => fail(error),
         };
     }
-    let place = match place(&args.flags) {
-        Ok(place) => place,
+    let location = match location(&args.flags) {
+        Ok(location) => location,
         Err(error) => return fail(error),
     };
-    let restored = block_on(async { backup::restore(&args.from, &place).await.map_err(|error| error.to_string()) });
+    let restored = block_on(async { backup::restore(&args.from, &location).await.map_err(|error| error.to_string()) });
     match restored {
         Ok(manifest) => say(format!("restored from {}: {}", args.from.display(), summary(&manifest))),
         Err(error) => fail(error),
     }
 }
 
-fn place(flags: &SettingFlags) -> Result<Place, String> {
+fn location(flags: &SettingFlags) -> Result<Location, String> {
     let settings = load(flags, &ListenFlags::default()).map_err(|error| error.to_string())?;
     let artifacts = crate::artifacts::open_configured(&settings).map_err(|error| error.to_string())?;
-    Ok(Place { database_url: settings.database_url.clone(), artifacts, logs: settings.logs_dir() })
+    Ok(Location { database_url: settings.database_url.clone(), artifacts, logs: settings.logs_dir() })
 }
 
 fn summary(manifest: &BackupManifest) -> String {

@@ -39,25 +39,25 @@ enum Action {
         #[arg(long)]
         name: Option<String>,
         #[command(flatten)]
-        place: Place,
+        location: KeyLocation,
     },
     /// List all keys, including revoked ones.
     List {
         #[command(flatten)]
-        place: Place,
+        location: KeyLocation,
     },
     /// Revoke a key.
     Revoke {
         /// Its id, `key_…`.
         id: String,
         #[command(flatten)]
-        place: Place,
+        location: KeyLocation,
     },
 }
 
 /// Where the keys are stored.
 #[derive(Debug, clap::Args)]
-struct Place {
+struct KeyLocation {
     /// Use this server, with the key in `VGPO_API_KEY`; by default the database is opened directly.
     #[arg(long, value_name = "URL", env = "VGPO_SERVER")]
     server: Option<String>,
@@ -78,47 +78,47 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 pub fn run(args: &Args) -> ExitCode {
     let done: Outcome<ExitCode> = block_on(async {
         match &args.action {
-            Action::Create { role, project, name, place } => {
+            Action::Create { role, project, name, location } => {
                 let request = KeyRequest { name: name.clone(), role: *role, project: Some(project.clone()) };
-                Ok(created(&Box::pin(create(request, place)).await?, place.json))
+                Ok(created(&Box::pin(create(request, location)).await?, location.json))
             }
-            Action::List { place } => Ok(listed(&list(place).await?, place.json)),
-            Action::Revoke { id, place } => {
-                let key = revoke(id, place).await?;
-                Ok(if place.json { say(&key) } else { say(format!("{id} ({}) is revoked", text(&key, "name"))) })
+            Action::List { location } => Ok(listed(&list(location).await?, location.json)),
+            Action::Revoke { id, location } => {
+                let key = revoke(id, location).await?;
+                Ok(if location.json { say(&key) } else { say(format!("{id} ({}) is revoked", text(&key, "name"))) })
             }
         }
     });
     done.unwrap_or_else(fail)
 }
 
-async fn create(request: KeyRequest, place: &Place) -> Outcome<Value> {
-    if let Some(server) = &place.server {
+async fn create(request: KeyRequest, location: &KeyLocation) -> Outcome<Value> {
+    if let Some(server) = &location.server {
         let body = json!({"name": request.name, "role": request.role, "project": request.project});
         return Ok(Client::new(server).post("/v1/keys", &body).await?);
     }
-    let store = open(place).await?;
+    let store = open(location).await?;
     let created = keys::create(&*as_admin(&store), &request).await;
     store.close().await;
     Ok(serde_json::to_value(created?)?)
 }
 
-async fn list(place: &Place) -> Outcome<Vec<Value>> {
-    if let Some(server) = &place.server {
+async fn list(location: &KeyLocation) -> Outcome<Vec<Value>> {
+    if let Some(server) = &location.server {
         let page = Client::new(server).get(&format!("/v1/keys?limit={PAGE}")).await?;
         return Ok(page["data"].as_array().cloned().unwrap_or_default());
     }
-    let store = open(place).await?;
+    let store = open(location).await?;
     let keys = as_admin(&store).keys(&Page::first(PAGE)).await;
     store.close().await;
     keys?.data.into_iter().map(|key| Ok(serde_json::to_value(key)?)).collect()
 }
 
-async fn revoke(id: &str, place: &Place) -> Outcome<Value> {
-    if let Some(server) = &place.server {
+async fn revoke(id: &str, location: &KeyLocation) -> Outcome<Value> {
+    if let Some(server) = &location.server {
         return Ok(Client::new(server).delete_answered(&format!("/v1/keys/{id}")).await?);
     }
-    let store = open(place).await?;
+    let store = open(location).await?;
     let revoked = as_admin(&store).revoke_key(id).await;
     store.close().await;
     Ok(serde_json::to_value(revoked?)?)
@@ -129,8 +129,8 @@ fn as_admin(database: &Arc<dyn Database>) -> Arc<dyn Store> {
     view(database.clone(), Caller::anonymous())
 }
 
-async fn open(place: &Place) -> Outcome<Arc<dyn Database>> {
-    let settings = load(&place.flags, &ListenFlags::default())?;
+async fn open(location: &KeyLocation) -> Outcome<Arc<dyn Database>> {
+    let settings = load(&location.flags, &ListenFlags::default())?;
     std::fs::create_dir_all(&settings.data_dir)
         .map_err(|error| format!("cannot create the data folder {}: {error}", settings.data_dir.display()))?;
     Ok(crate::store::open(&settings.database_url, Arc::new(SystemClock)).await?)

@@ -74,8 +74,8 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, _)) => match Room::enter(&room) {
-                Some(place) => {
-                    open.spawn(connection(stream, router.clone(), place, connections.head, stopping.clone()));
+                Some(slot) => {
+                    open.spawn(connection(stream, router.clone(), slot, connections.head, stopping.clone()));
                 }
                 None => turn_away(stream),
             },
@@ -106,11 +106,11 @@ fn turn_away(stream: TcpStream) {
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, place: Place, head: Duration, stopping: CancellationToken) {
+async fn connection(stream: TcpStream, router: Router, slot: Slot, head: Duration, stopping: CancellationToken) {
     // Events and tokens are small, and a reader waits for each of them.
     let _ = stream.set_nodelay(true);
-    let place = Arc::new(place);
-    let (router, asking) = (TowerToHyperService::new(router), Arc::clone(&place));
+    let slot = Arc::new(slot);
+    let (router, asking) = (TowerToHyperService::new(router), Arc::clone(&slot));
     let service = service_fn(move |request: Request<Incoming>| {
         let asked = Asked::by(&asking);
         let answer = router.call(request);
@@ -131,7 +131,7 @@ async fn connection(stream: TcpStream, router: Router, place: Place, head: Durat
                 }
                 break;
             }
-            () = place.leave.cancelled() => break,
+            () = slot.leave.cancelled() => break,
             () = stopping.cancelled(), if !told => {
                 told = true;
                 served.as_mut().graceful_shutdown();
@@ -150,7 +150,7 @@ struct Room {
 struct Taken {
     /// Grows with everything that happens: it orders those who wait.
     turn: u64,
-    places: HashMap<u64, Held>,
+    slots: HashMap<u64, Held>,
 }
 
 struct Held {
@@ -160,7 +160,7 @@ struct Held {
 }
 
 /// A connection's place; free again when it is dropped.
-struct Place {
+struct Slot {
     room: Arc<Room>,
     id: u64,
     leave: CancellationToken,
@@ -179,14 +179,14 @@ impl Room {
 
     /// A place, if need be that of the connection that has been quiet for the longest time; none where all are being
     /// answered.
-    fn enter(room: &Arc<Self>) -> Option<Place> {
+    fn enter(room: &Arc<Self>) -> Option<Slot> {
         room.change(|taken| {
-            if taken.places.len() >= room.most && !taken.send_quietest_away() {
+            if taken.slots.len() >= room.most && !taken.send_quietest_away() {
                 return None;
             }
             let (id, leave) = (taken.turn, CancellationToken::new());
-            taken.places.insert(id, Held { quiet_since: Some(id), leave: leave.clone() });
-            Some(Place { room: Arc::clone(room), id, leave })
+            taken.slots.insert(id, Held { quiet_since: Some(id), leave: leave.clone() });
+            Some(Slot { room: Arc::clone(room), id, leave })
         })
     }
 
@@ -198,39 +198,39 @@ impl Room {
 
 impl Taken {
     fn send_quietest_away(&mut self) -> bool {
-        let quiet = self.places.iter().filter_map(|(id, held)| Some((held.quiet_since?, *id)));
+        let quiet = self.slots.iter().filter_map(|(id, held)| Some((held.quiet_since?, *id)));
         let Some((_, id)) = quiet.min() else { return false };
-        if let Some(held) = self.places.remove(&id) {
+        if let Some(held) = self.slots.remove(&id) {
             held.leave.cancel();
         }
         true
     }
 }
 
-impl Place {
+impl Slot {
     fn asks(&self, asks: bool) {
         self.room.change(|taken| {
             let turn = taken.turn;
-            if let Some(held) = taken.places.get_mut(&self.id) {
+            if let Some(held) = taken.slots.get_mut(&self.id) {
                 held.quiet_since = (!asks).then_some(turn);
             }
         });
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
-        self.room.change(|taken| taken.places.remove(&self.id));
+        self.room.change(|taken| taken.slots.remove(&self.id));
     }
 }
 
 /// A request, to the end of its answer.
-struct Asked(Arc<Place>);
+struct Asked(Arc<Slot>);
 
 impl Asked {
-    fn by(place: &Arc<Place>) -> Self {
-        place.asks(true);
-        Self(Arc::clone(place))
+    fn by(slot: &Arc<Slot>) -> Self {
+        slot.asks(true);
+        Self(Arc::clone(slot))
     }
 }
 

@@ -30,8 +30,8 @@ pub struct KeyLimits {
     running: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
 
-/// A place among a key's answers of the engine; free again when it is dropped.
-pub type Place = Option<OwnedSemaphorePermit>;
+/// A permit among a key's answers of the engine; free again when it is dropped.
+pub type Permit = Option<OwnedSemaphorePermit>;
 
 impl KeyLimits {
     /// The limits among the settings.
@@ -45,11 +45,11 @@ impl KeyLimits {
         }
     }
 
-    /// Takes note of a request of `key`; a place for it where the engine answers.
+    /// Takes note of a request of `key`; a permit for it where the engine answers.
     ///
     /// # Errors
     /// 429 with the limit and the time until it makes sense to repeat the request.
-    pub fn admit(&self, key: &str, method: &Method, route: &str) -> Result<Place, Problem> {
+    pub fn admit(&self, key: &str, method: &Method, route: &str) -> Result<Permit, Problem> {
         if let Some(requests) = &self.requests
             && let Err(early) = requests.check_key(&key.to_owned())
         {
@@ -64,8 +64,8 @@ impl KeyLimits {
             return Ok(None);
         }
         let mut running = self.running.lock();
-        let places = running.entry(key.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(self.answers)));
-        Arc::clone(places).try_acquire_owned().map(Some).map_err(|_| {
+        let permits = running.entry(key.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(self.answers)));
+        Arc::clone(permits).try_acquire_owned().map(Some).map_err(|_| {
             let detail = format!(
                 "the key is already waiting for {} answers of the engine, which is the limit (max_concurrent_answers)",
                 self.answers
@@ -75,11 +75,11 @@ impl KeyLimits {
     }
 }
 
-/// Keeps the place for as long as the answer is being read: a stream is busy to its end.
-pub fn hold(response: Response, place: Place) -> Response {
-    match place {
+/// Keeps the permit for as long as the answer is being read: a stream is busy to its end.
+pub fn hold(response: Response, permit: Permit) -> Response {
+    match permit {
         None => response,
-        Some(place) => response.map(|body| Body::new(Holding::new(body, place))),
+        Some(permit) => response.map(|body| Body::new(Holding::new(body, permit))),
     }
 }
 

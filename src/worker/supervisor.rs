@@ -32,7 +32,7 @@ pub struct SupervisorConfig {
 }
 
 /// Where the ends of workers are reported.
-struct Place<'a> {
+struct Context<'a> {
     store: &'a dyn Database,
     log: &'a JobLog,
 }
@@ -53,13 +53,13 @@ async fn keep_alive(
     timings: WorkerTimings,
     stop: CancellationToken,
 ) {
-    let place = Place { store: &*store, log: &log };
+    let context = Context { store: &*store, log: &log };
     let mut pause = timings.restart_first;
     while !stop.is_cancelled() {
         let id = new_id("wrk");
         let lived = Stopwatch::start();
         match start(&worker, &id) {
-            Ok(child) => watch(&place, child, &id, &timings, &stop).await,
+            Ok(child) => watch(&context, child, &id, &timings, &stop).await,
             Err(error) => tracing::error!(%error, "cannot start a worker process"),
         }
         if lived.seconds() >= timings.restart_most.as_secs_f64() {
@@ -81,7 +81,7 @@ fn start(worker: &WorkerCommand, id: &str) -> std::io::Result<Child> {
 }
 
 /// Waits for the end of a worker, requested or not, and cleans up after it.
-async fn watch(place: &Place<'_>, mut child: Child, id: &str, timings: &WorkerTimings, stop: &CancellationToken) {
+async fn watch(context: &Context<'_>, mut child: Child, id: &str, timings: &WorkerTimings, stop: &CancellationToken) {
     // Kept open until the worker has ended: closing it would tell the worker that its parent is gone.
     let mut pipe = child.stdin.take();
     let ended = tokio::select! {
@@ -93,7 +93,7 @@ async fn watch(place: &Place<'_>, mut child: Child, id: &str, timings: &WorkerTi
         Ok(status) => {
             let crash = describe(id, status);
             tracing::error!(worker = id, "worker {}", crash.message);
-            if let Err(error) = clean_up(place, &crash).await {
+            if let Err(error) = clean_up(context, &crash).await {
                 tracing::error!(worker = id, %error, "cannot release the jobs of a dead worker; their leases will \
                     expire");
             }
@@ -132,10 +132,10 @@ fn describe(worker_id: &str, status: ExitStatus) -> CrashEvent {
 }
 
 /// Puts the jobs of a dead worker back into the queue at once, each with an event.
-async fn clean_up(place: &Place<'_>, crash: &CrashEvent) -> Result<(), StoreError> {
+async fn clean_up(context: &Context<'_>, crash: &CrashEvent) -> Result<(), StoreError> {
     let reason = format!("its worker {} {}", crash.worker_id, crash.message);
-    for job in place.store.release_worker(&crash.worker_id, &reason).await? {
-        if let Err(error) = place.log.say_of(&job.id, job.attempt, &reason) {
+    for job in context.store.release_worker(&crash.worker_id, &reason).await? {
+        if let Err(error) = context.log.say_of(&job.id, job.attempt, &reason) {
             tracing::warn!(job = %job.id, %error, "cannot write the job's log");
         }
         let event = NewEvent {
@@ -145,7 +145,7 @@ async fn clean_up(place: &Place<'_>, crash: &CrashEvent) -> Result<(), StoreErro
             project: Some(job.project),
             data: serde_json::to_value(crash).unwrap_or_default(),
         };
-        place.store.append_event(event).await?;
+        context.store.append_event(event).await?;
     }
     Ok(())
 }

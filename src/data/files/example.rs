@@ -2,8 +2,8 @@
 
 use super::cell::{Cell, Row, find};
 use super::conversation::{Conversation, conversation};
+use super::file_finder::{ImageContext, Witness};
 use super::pictures::Pictures;
-use super::places::{Place, Witness};
 use super::truths::truths;
 use crate::data::Example;
 use crate::domain::spec::Columns;
@@ -15,7 +15,7 @@ pub(super) fn example(
     index: u64,
     row: &Row,
     columns: &Columns,
-    place: &Place<'_>,
+    context: &ImageContext<'_>,
     witness: Witness<'_>,
 ) -> Result<Example, String> {
     let cell = required(row, &columns.prompt, "prompt")?;
@@ -30,7 +30,7 @@ pub(super) fn example(
         .or_else(|| asked.reply.clone());
     let answers = answers(row, columns, demonstration.as_deref(), asked.reply)?;
     let tags = optional(row, columns.tags.as_deref()).map(|(name, cell)| tags(cell).map_err(|e| about(name, &e)));
-    let mut pictures = Pictures::new(place, witness);
+    let mut pictures = Pictures::new(context, witness);
     let column = find(row, &columns.images).filter(|cell| !cell.is_blank());
     if let (Some(_), false) = (column, asked.images.is_empty()) {
         return Err(about(&columns.images, "holds images, and so do the messages; keep them in one place"));

@@ -8,6 +8,7 @@ mod cell;
 mod column_names;
 mod conversation;
 mod example;
+mod file_finder;
 mod guard;
 mod index;
 mod json;
@@ -19,12 +20,11 @@ mod parts;
 mod pass;
 mod paths;
 mod pictures;
-mod places;
 mod prepare;
+mod row_counts;
 mod row_reader;
 mod spread;
 mod table;
-mod tally;
 mod truths;
 mod unpack;
 
@@ -36,9 +36,9 @@ pub use prepare::{Prepared, prepare};
 pub use spread::SpreadCounter;
 pub use unpack::{enough_room, unpack};
 
+use self::file_finder::{FileFinder, ImageContext};
 use self::index::Index;
 use self::layout::{EVAL, Layout, TRAIN, file_error};
-use self::places::{Place, Places};
 use self::row_reader::RowReader;
 use super::{DataError, Dataset, Example, RowSource, Split};
 use crate::domain::spec::Columns;
@@ -47,7 +47,7 @@ use crate::domain::spec::Columns;
 pub struct FileDataset {
     layout: Layout,
     root: PathBuf,
-    places: Places,
+    finder: FileFinder,
     columns: Columns,
     train: Index,
     eval: Index,
@@ -70,8 +70,8 @@ impl FileDataset {
         let open = |name: &str| Index::open(&dir.join(name)).map_err(|source| file_error(&dir.join(name), source));
         let (train, eval) = (open(TRAIN)?, open(EVAL)?);
         let rows = RowReader::new(&root, &layout.data_files, &columns, &layout.limits);
-        let places = Places::new(&root);
-        Ok(Self { layout, root, places, columns, train, eval, rows })
+        let finder = FileFinder::new(&root);
+        Ok(Self { layout, root, finder, columns, train, eval, rows })
     }
 
     /// The same data set, which has as many rows as its record says.
@@ -122,8 +122,8 @@ impl Dataset for FileDataset {
         let at = |problem: String| fault(source.to_string(), problem);
         let row = self.rows.read(&entry).map_err(at)?;
         let path = self.root.join(&source.file);
-        let place = Place { places: &self.places, file: &path, limits: &self.layout.limits };
-        let example = example::example(index, &row, &self.columns, &place, &mut |_, _| ()).map_err(at)?;
+        let context = ImageContext { finder: &self.finder, file: &path, limits: &self.layout.limits };
+        let example = example::example(index, &row, &self.columns, &context, &mut |_, _| ()).map_err(at)?;
         Ok(Example { source: Some(source), ..example })
     }
 

@@ -8,14 +8,14 @@ use sha2::{Digest as _, Sha256};
 
 use super::cell::{self, Row, find};
 use super::example;
+use super::file_finder::{FileFinder, ImageContext};
 use super::index::{Entry, IndexWriter};
 use super::jsonl::{Line, Lines};
 use super::layout::{self, ALL, SeenFile, file_error};
 use super::parquet::ParquetFile;
-use super::places::{Place, Places};
+use super::row_counts::RowCounts;
 use super::row_reader::{Kind, kind, wanted};
 use super::table::Table;
-use super::tally::Tally;
 use super::{array, parts};
 use crate::data::{DataError, Example, RowSource, Split};
 use crate::domain::dataset::{DatasetLimits, DatasetSettings};
@@ -45,12 +45,12 @@ pub struct Preparing<'a> {
 pub(super) struct Pass<'a> {
     pub(super) what: &'a Preparing<'a>,
     pub(super) root: &'a Path,
-    pub(super) places: Places,
+    pub(super) finder: FileFinder,
     pub(super) columns: &'a Columns,
     pub(super) seen: Option<BufWriter<File>>,
     pub(super) index: IndexWriter,
     pub(super) hash: Sha256,
-    pub(super) tally: Tally,
+    pub(super) counts: RowCounts,
     pub(super) held_out: u64,
     pub(super) watch: &'a mut dyn FnMut(&Example) -> bool,
 }
@@ -69,7 +69,7 @@ impl<'a> Pass<'a> {
                 array::Kind::Array => self.array(number, name, &path),
                 array::Kind::Lines => self.lines(number, name, &path),
                 array::Kind::Other => {
-                    self.tally.fault(name, None, "it is neither an array of objects nor an object a line".to_owned());
+                    self.counts.fault(name, None, "it is neither an array of objects nor an object a line".to_owned());
                     Ok(())
                 }
             },
@@ -100,7 +100,7 @@ impl<'a> Pass<'a> {
         match Table::open(path, self.what.limits.row_bytes) {
             Ok(mut table) => self.each(number, name, path, || table.next()),
             Err(error) => {
-                self.tally.fault(name, None, error.to_string());
+                self.counts.fault(name, None, error.to_string());
                 Ok(())
             }
         }
@@ -129,7 +129,7 @@ impl<'a> Pass<'a> {
                 }
                 Ok(None) => return Ok(()),
                 Err(error) if error.get_ref().is_some() => {
-                    self.tally.fault(name, None, error.to_string());
+                    self.counts.fault(name, None, error.to_string());
                     return Ok(());
                 }
                 Err(error) => return Err(file_error(path, error)),
@@ -148,7 +148,7 @@ impl<'a> Pass<'a> {
         let file = match opened {
             Ok(file) => file,
             Err(problem) => {
-                self.tally.fault(name, None, problem);
+                self.counts.fault(name, None, problem);
                 return Ok(());
             }
         };
@@ -165,7 +165,7 @@ impl<'a> Pass<'a> {
                                 "its rows have more than {most} bytes, although the file has {on_disk}: a file repeats \
                                  itself {MADE_OF_ONE} times at most"
                             );
-                            self.tally.fault(name, Some(first + inside), problem);
+                            self.counts.fault(name, Some(first + inside), problem);
                             return Ok(());
                         }
                         let broken = row.is_err();
@@ -180,7 +180,7 @@ impl<'a> Pass<'a> {
                         inside += 1;
                     }
                 }
-                Err(problem) => self.tally.fault(name, Some(first), problem),
+                Err(problem) => self.counts.fault(name, Some(first), problem),
             }
             first += file.group_rows(group);
         }
@@ -189,21 +189,21 @@ impl<'a> Pass<'a> {
 
     /// Takes in a row; false where there are too many.
     fn row(&mut self, name: &str, path: &Path, entry: Entry, row: Result<Row, String>) -> Result<bool, DataError> {
-        if self.tally.rows >= self.what.limits.rows {
+        if self.counts.rows >= self.what.limits.rows {
             let problem = format!("there are more than {} rows, which is the limit", self.what.limits.rows);
-            self.tally.fault(name, None, problem);
+            self.counts.fault(name, None, problem);
             return Ok(false);
         }
-        self.tally.rows += 1;
+        self.counts.rows += 1;
         let checked = row.and_then(|row| {
-            self.tally.sees(self.columns, |column| find(&row, column).is_some());
+            self.counts.note_columns(self.columns, |column| find(&row, column).is_some());
             let part = self.part_of(name, &row)?;
             self.example(path, &row).map(|(example, files)| (part, example, files))
         });
         let (part, mut example, files) = match checked {
             Ok(checked) => checked,
             Err(problem) => {
-                self.tally.fault(name, Some(entry.row), problem);
+                self.counts.fault(name, Some(entry.row), problem);
                 return Ok(true);
             }
         };
@@ -212,7 +212,7 @@ impl<'a> Pass<'a> {
             self.note(&inside, &path, sha256)?;
         }
         example.source = Some(RowSource { file: name.to_owned(), row: entry.row });
-        self.tally.add(&example);
+        self.counts.add(&example);
         if !(self.watch)(&example) {
             return Err(DataError::Stopped);
         }
@@ -224,11 +224,11 @@ impl<'a> Pass<'a> {
 
     /// The example in a row, and the image files it was made from with their hashes.
     fn example(&self, path: &Path, row: &Row) -> Result<(Example, Vec<(PathBuf, String)>), String> {
-        let place = Place { places: &self.places, file: path, limits: self.what.limits };
+        let context = ImageContext { finder: &self.finder, file: path, limits: self.what.limits };
         let mut files = Vec::new();
         let mut witness =
             |path: &Path, bytes: &[u8]| files.push((path.to_owned(), format!("{:x}", Sha256::digest(bytes))));
-        let example = example::example(self.tally.rows - 1, row, self.columns, &place, &mut witness)?;
+        let example = example::example(self.counts.rows - 1, row, self.columns, &context, &mut witness)?;
         Ok((example, files))
     }
 

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use image::RgbImage;
 
 use super::cell::Cell;
-use super::places::{Place, Witness};
+use super::file_finder::{ImageContext, Witness};
 use crate::images::{self, ImageLimits};
 
 /// Lists of images inside lists are flattened this deep.
@@ -20,15 +20,15 @@ const SHORTEST_BASE64: usize = 64;
 
 /// Collects the images of a row.
 pub(super) struct Pictures<'a, 'w> {
-    place: &'a Place<'a>,
+    context: &'a ImageContext<'a>,
     witness: Witness<'w>,
     images: Vec<Arc<RgbImage>>,
     pixels: u64,
 }
 
 impl<'a, 'w> Pictures<'a, 'w> {
-    pub(super) fn new(place: &'a Place<'a>, witness: Witness<'w>) -> Self {
-        Self { place, witness, images: Vec::new(), pixels: 0 }
+    pub(super) fn new(context: &'a ImageContext<'a>, witness: Witness<'w>) -> Self {
+        Self { context, witness, images: Vec::new(), pixels: 0 }
     }
 
     pub(super) fn finish(self) -> Vec<Arc<RgbImage>> {
@@ -45,7 +45,7 @@ impl<'a, 'w> Pictures<'a, 'w> {
             blank if blank.is_blank() => Ok(()),
             Cell::List(items) if depth < DEPTH => items.iter().try_for_each(|item| self.nested(item, depth + 1)),
             one => {
-                let (number, most) = (self.images.len() + 1, self.place.limits.row_images);
+                let (number, most) = (self.images.len() + 1, self.context.limits.row_images);
                 if number as u64 > most {
                     return Err(format!("holds more than {most} images, which is the limit for one row"));
                 }
@@ -68,8 +68,8 @@ impl<'a, 'w> Pictures<'a, 'w> {
             }
             Cell::Text(text) if is_base64(text) => self.decode(&from_base64(text)?),
             Cell::Text(path) => {
-                let path = self.place.places.find(self.place.file, path.trim())?;
-                let bytes = read(&path, self.place.limits.image_bytes)?;
+                let path = self.context.finder.find(self.context.file, path.trim())?;
+                let bytes = read(&path, self.context.limits.image_bytes)?;
                 (self.witness)(&path, &bytes);
                 self.decode(&bytes)
             }
@@ -85,7 +85,7 @@ impl<'a, 'w> Pictures<'a, 'w> {
 
     /// Decodes a file if all pictures of the row stay within the limit of pixels, judged by their headers.
     fn decode(&mut self, bytes: &[u8]) -> Result<RgbImage, String> {
-        let limits = &self.place.limits;
+        let limits = &self.context.limits;
         let one = ImageLimits { max_bytes: limits.image_bytes as usize, max_pixels: limits.image_pixels };
         let told = |e: images::ImageError| e.to_string().trim_start_matches("image: ").to_owned();
         self.pixels += images::count_pixels(bytes, &one).map_err(told)?;

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
+use super::file_finder::FileFinder;
 use super::index::{Index, IndexWriter};
 use super::layout::{ALL, EVAL, LAYOUT, Layout, SEEN, TRAIN, VERSION, file_error};
 use super::pass::{Pass, Preparing};
-use super::places::Places;
+use super::row_counts::RowCounts;
 use super::row_reader::{Kind, kind};
-use super::tally::Tally;
 use super::{array, column_names, parts};
 use crate::data::{DataError, Example, Split};
 use crate::domain::dataset::{DatasetLimits, DatasetReport, DatasetSettings, PartCount};
@@ -66,18 +66,18 @@ pub fn prepare(
     let writing = |e| file_error(&all, e);
     let seen = what.stays.then(|| File::create(out.join(SEEN)).map(BufWriter::new)).transpose().map_err(writing)?;
     let index = IndexWriter::create(&all).map_err(writing)?;
-    let (hash, tally, places) = (Sha256::new(), Tally::default(), Places::new(&root));
+    let (hash, counts, finder) = (Sha256::new(), RowCounts::default(), FileFinder::new(&root));
     let columns = &columns;
-    let mut pass = Pass { what, root: &root, places, columns, seen, index, hash, tally, held_out: 0, watch };
+    let mut pass = Pass { what, root: &root, finder, columns, seen, index, hash, counts, held_out: 0, watch };
     for (number, name) in data_files.iter().enumerate() {
         pass.file(number as u64, name)?;
     }
-    let Pass { seen, index, hash, tally, held_out, .. } = pass;
+    let Pass { seen, index, hash, counts, held_out, .. } = pass;
     if let Some(mut seen) = seen {
         seen.flush().map_err(writing)?;
     }
     index.finish().map_err(writing)?;
-    let report = tally.report(&data_files, columns, &names);
+    let report = counts.report(&data_files, columns, &names);
     let fingerprint = fingerprint(hash, what.settings);
     let mut prepared = Prepared { report, train_rows: 0, eval_rows: 0, fingerprint, columns: columns.clone() };
     if !prepared.is_valid() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use vgpo::artifacts::{self, ArtifactStore};
-use vgpo::backup::{self, BackupError, Place, TakeOptions};
+use vgpo::backup::{self, BackupError, Location, TakeOptions};
 use vgpo::clock::SystemClock;
 use vgpo::domain::checkpoint::NewCheckpoint;
 use vgpo::domain::job::JobFilter;
@@ -23,12 +23,12 @@ struct Source {
     db: Db,
     folder: tempfile::TempDir,
     artifacts: Arc<dyn ArtifactStore>,
-    place: Place,
+    place: Location,
     checkpoint: String,
 }
 
-fn place_in(folder: &Path, database_url: &str) -> Place {
-    Place {
+fn place_in(folder: &Path, database_url: &str) -> Location {
+    Location {
         database_url: database_url.to_owned(),
         artifacts: artifacts::open(&format!("file:{}", folder.join("artifacts").display())).unwrap(),
         logs: folder.join("logs"),

@@ -9,7 +9,7 @@ use crate::domain::dataset::{DatasetReport, PartCount, RowCount, RowFault};
 use crate::domain::spec::Columns;
 
 /// Most faults that are listed one by one.
-const TOLD: usize = 20;
+const MAX_FAULTS: usize = 20;
 /// Tags that are counted.
 const TAGS: usize = 100;
 /// Image processors reject an image whose longer side is more than this number of times the shorter one.
@@ -17,7 +17,7 @@ const MAX_RATIO: u32 = 200;
 
 /// Counts over all rows.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct RowCounts {
     /// Number of rows.
     pub(super) rows: u64,
     bad_rows: u64,
@@ -35,9 +35,9 @@ pub(super) struct Tally {
     seen: [bool; Role::ALL.len()],
 }
 
-impl Tally {
+impl RowCounts {
     /// Notes which roles a row has columns for.
-    pub(super) fn sees(&mut self, columns: &Columns, has: impl Fn(&str) -> bool) {
+    pub(super) fn note_columns(&mut self, columns: &Columns, has: impl Fn(&str) -> bool) {
         for (seen, role) in self.seen.iter_mut().zip(Role::ALL) {
             *seen = *seen || columns.get(role).is_some_and(&has);
         }
@@ -46,7 +46,7 @@ impl Tally {
     /// Notes what is wrong with a row or, without one, with a whole file.
     pub(super) fn fault(&mut self, file: &str, row: Option<u64>, problem: String) {
         self.bad_rows += u64::from(row.is_some());
-        if self.errors.len() < TOLD {
+        if self.errors.len() < MAX_FAULTS {
             self.errors.push(RowFault { file: file.to_owned(), row, problem });
         }
     }
@@ -107,7 +107,7 @@ impl Tally {
             let Some(column) = columns.get(role) else { continue };
             if seen {
                 taken.insert(role.name().to_owned(), column.to_owned());
-            } else if columns.is_chosen(role) && self.rows > 0 && self.errors.len() < TOLD {
+            } else if columns.is_chosen(role) && self.rows > 0 && self.errors.len() < MAX_FAULTS {
                 let known: Vec<&str> = names.iter().take(20).map(String::as_str).collect();
                 let problem = format!(
                     "no row has the column `{column}` that `{}` is mapped to; there are: {}",

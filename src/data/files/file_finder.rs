@@ -14,7 +14,7 @@ const DEPTH: usize = 3;
 const MOST: usize = 256;
 
 /// The files of a data set.
-pub(super) struct Places {
+pub(super) struct FileFinder {
     /// The data set's folder, canonical.
     root: PathBuf,
     /// Folders below it, found when one is needed.
@@ -22,9 +22,9 @@ pub(super) struct Places {
 }
 
 /// Everything needed to read a row's images.
-pub(super) struct Place<'a> {
+pub(super) struct ImageContext<'a> {
     /// The data set's files.
-    pub(super) places: &'a Places,
+    pub(super) finder: &'a FileFinder,
     /// The data file of the row.
     pub(super) file: &'a Path,
     /// How large images may be.
@@ -34,7 +34,7 @@ pub(super) struct Place<'a> {
 /// Sees every image file that is read: its path and bytes.
 pub(super) type Witness<'a> = &'a mut dyn FnMut(&Path, &[u8]);
 
-impl Places {
+impl FileFinder {
     /// The files in `root`, a canonical path.
     pub(super) fn new(root: &Path) -> Self {
         Self { root: root.to_owned(), folders: OnceLock::new() }
