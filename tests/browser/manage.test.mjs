@@ -95,7 +95,7 @@ test('a run is renamed, continued, and deleted after a yes', async () => {
   await page.getByRole('dialog').getByLabel('Name').fill('a better name');
   await page.getByRole('dialog').getByRole('button', { name: 'Rename it' }).click();
   await page.getByRole('heading', { name: 'a better name', exact: true }).waitFor();
-  await more(page, 'Go on for more steps');
+  await more(page, 'Continue with more steps');
   await page.getByRole('dialog').getByLabel('Steps beyond').fill('2');
   await page.getByRole('dialog').getByRole('button', { name: 'Go on' }).click();
   await page.getByText('6 of 6').waitFor({ timeout: 240_000 });

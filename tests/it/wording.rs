@@ -31,7 +31,7 @@ const NAMES: &[(&str, &str, &str)] = &[
     ("src", "TrainRow", "TrainSequence"),
     ("src/train", "Judge", "RewardContext"),
     ("src/train", "judge", "compute rewards"),
-    ("src/train", "Tally", "EvalMetrics"),
+    ("src", "Tally", "EvalMetrics, RowCounts"),
     ("src/train", "Evaluator", "EvalLoop"),
     ("src/train", "ReadPrompt", "PrefilledPrompt"),
 ];

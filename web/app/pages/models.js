@@ -195,7 +195,7 @@ function Register({ done }) {
             }}
           />`}
         </${Field}>
-        <${Field} label="Name (as it is called, if empty)" wrong=${wrong.name}>
+        <${Field} label="Name (by default its own)" wrong=${wrong.name}>
           ${(/** @type {FieldAttributes} */ a) => html`<input
             ...${a}
             spellcheck=${false}

@@ -53,7 +53,7 @@ export function RunMenu({ run, onDone }) {
       ended &&
       run.last_checkpoint &&
       can('post', '/v1/runs/{id}/continue') &&
-      html`<button role="menuitem" onClick=${goOn}>Go on for more steps …</button>`
+      html`<button role="menuitem" onClick=${goOn}>Continue with more steps …</button>`
     }
     ${
       can('get', '/v1/runs/{id}/metrics.csv') &&
