@@ -62,15 +62,19 @@ pub fn rows(count: usize) -> Vec<u8> {
     lines(&(0..count).map(|n| json!({"problem": format!("what is {n} ?"), "answer": n})).collect::<Vec<_>>())
 }
 
-/// Everything below the data folder that belongs to data sets.
-pub fn left(api: &Api) -> Vec<String> {
+/// Everything below the data folder that belongs to data sets, sorted.
+fn left(api: &Api) -> Vec<String> {
     let folders = ["uploads", "artifacts/datasets"].map(|name| api.service.settings().data_dir.join(name));
     let entries = folders.iter().flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten());
-    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort_unstable();
+    names
 }
 
 /// Waits until exactly these are left: the folder of an upload is removed a moment after its data set is ready.
 pub async fn only_left(api: &Api, expected: &[&str]) {
+    let mut expected = expected.to_vec();
+    expected.sort_unstable();
     let waiting = async {
         while left(api) != expected {
             tokio::time::sleep(Duration::from_millis(5)).await;
