@@ -44,11 +44,13 @@ impl OutboundError {
         while let Some(deeper) = cause.source() {
             cause = deeper;
         }
-        // An I/O error hides what it wraps from `source`.
-        let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let tls = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        let distrusts = matches!(tls, Some(rustls::Error::InvalidCertificate(_)));
-        Self { problem: cause.to_string(), distrusts }
+        let problem = cause.to_string();
+        // I/O errors hide what they wrap from `source`.
+        while let Some(wrapped) = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+            cause = wrapped;
+        }
+        let tls = cause.downcast_ref::<rustls::Error>();
+        Self { problem, distrusts: matches!(tls, Some(rustls::Error::InvalidCertificate(_))) }
     }
 
     /// Was the certificate of the other side refused?

@@ -1,11 +1,11 @@
 //! Data sets that come from a hub.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::datasets::{checked, lines, png};
+use super::datasets::{checked, lines, only_left, png};
 use super::support::Api;
 use crate::hub::server::{COMMIT, FakeHub, Moods, OTHER_COMMIT};
 
@@ -44,10 +44,6 @@ async fn start(limit: &str) -> (Api, FakeHub, TempDir) {
     let hub = FakeHub::start(&[("datasets/org/rows", repository.path())], Moods::default()).await;
     let api = Api::with(&[("hf_endpoint", &hub.url), ("max_dataset_bytes", limit)]).await;
     (api, hub, repository)
-}
-
-fn entries(dir: PathBuf) -> usize {
-    std::fs::read_dir(dir).map_or(0, Iterator::count)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -99,7 +95,7 @@ async fn what_cannot_come_is_told_and_leaves_nothing() {
     let entry = checked(&api, "rows").await;
     let problem = entry["report"]["errors"][0]["problem"].as_str().unwrap();
     assert!(entry["state"] == "invalid" && problem.contains("more than 1024 bytes"), "{entry}");
-    assert_eq!(entries(api.service.settings().data_dir.join("uploads")), 0);
+    only_left(&api, &[]).await;
 
     let offline = Api::with(&[("hf_endpoint", "http://127.0.0.1:9")]).await;
     let answer = offline.post("/v1/datasets", json!({"source": {"hub": "org/rows"}})).await;

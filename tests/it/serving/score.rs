@@ -54,7 +54,7 @@ async fn without_images_their_share_of_attention_is_zero() {
         let shares = serde_json::to_string(&token.attention).unwrap();
         assert!(shares.starts_with("{\"image\":0.0,"), "{shares}");
     }
-    let answer = generate(&engine(), &request("p4_text", json!({"max_tokens": 3}))).await.unwrap();
+    let answer = generate(&engine(), &request("p4_text", json!({"max_new_tokens": 3}))).await.unwrap();
     for token in &answer.choices[0].tokens {
         assert!(token.attention.image.is_sign_positive() && token.attention.generated.is_sign_positive(), "{token:?}");
     }
