@@ -46,7 +46,7 @@ impl JobLogs {
         Self { shared: artifacts.is_shared().then(|| Arc::clone(artifacts)), ..self }
     }
 
-    /// Do other hosts have to be told what is written here?
+    /// Must the log be copied to the bucket for other hosts?
     pub fn are_shared(&self) -> bool {
         self.shared.is_some()
     }
@@ -92,7 +92,7 @@ impl JobLogs {
         Ok(())
     }
 
-    /// Ids are our own, but they also come from addresses: nothing may leave the folder.
+    /// Ids are our own, but they also come from URLs: no path may leave the folder.
     fn path(&self, job_id: &str) -> io::Result<PathBuf> {
         let fits = !job_id.is_empty() && job_id.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         if fits { Ok(self.folder.join(format!("{job_id}.jsonl"))) } else { Err(io::ErrorKind::InvalidInput.into()) }

@@ -65,7 +65,7 @@ pub enum ArtifactError {
         /// The first difference.
         problem: String,
     },
-    /// The object store did not do what it was asked.
+    /// A request to the object store failed.
     #[error("cannot {action} `{path}` in the object store: {problem}")]
     Remote {
         /// What was tried.

@@ -32,7 +32,7 @@ const STREAMS: [&str; 6] = [
     "/v1/runs/{id}/metrics/stream",
 ];
 
-/// The role that a request needs; none where everybody may come in.
+/// The role that a request needs; none where no key is needed.
 pub fn needed(method: &Method, path: &str) -> Option<Role> {
     let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     match path {
@@ -40,7 +40,7 @@ pub fn needed(method: &Method, path: &str) -> Option<Role> {
         page if reads && (page.starts_with("/ui/") || page.starts_with("/problems/")) => None,
         "/v1/session" if *method == Method::POST => None,
         "/v1/session" | "/v1/stream-tokens" => Some(Role::Viewer),
-        // Figures tell of every project's runs; engines of its models, and of addresses inside the network.
+        // Figures contain the runs of every project; engines their models, and addresses inside the network.
         "/v1/audit" | "/metrics" | "/v1/engines" => Some(Role::Admin),
         path if path.starts_with("/v1/keys") => Some(Role::Admin),
         _ if reads => Some(Role::Viewer),

@@ -1,4 +1,4 @@
-//! Bodies on their way in: how large one may be by route, how long it may take, and how many bytes of all together are
+//! Bodies of requests: how large one may be by route, how long it may take, and how many bytes of all together are
 //! held.
 
 use std::time::Duration;

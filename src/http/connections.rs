@@ -1,4 +1,4 @@
-//! Connections: how many there may be, how long one may keep a place without asking anything, and which one goes when
+//! Connections: how many there may be, how long one may stay without a request, and which one is closed when
 //! there is no room for a new one.
 
 use std::collections::HashMap;
@@ -30,7 +30,7 @@ use super::limits::Holding;
 const HEAD_BYTES: usize = 64 << 10;
 /// How long a client may read nothing of an answer that is there for it.
 const STALL: Duration = Duration::from_mins(1);
-/// Pause after a connection could not be accepted, for want of a file descriptor.
+/// Pause after a connection could not be accepted, for lack of a file descriptor.
 const PAUSE: Duration = Duration::from_millis(50);
 /// The answer where every connection is being answered.
 const FULL: &[u8] =
@@ -52,10 +52,10 @@ impl Connections {
     }
 }
 
-/// Serves until `stopping`, and then to the end of what was asked before.
+/// Serves until `stopping`, and then finishes the requests that were sent before.
 ///
-/// When all places are taken, a new connection gets that of the one which has asked nothing for the longest time. So
-/// those who only hold connections do not keep others out.
+/// When all slots are taken, a new connection gets that of the one which has been idle for longest. So
+/// clients that only hold connections do not keep others out.
 ///
 /// # Errors
 /// The listener fails for good.
@@ -148,7 +148,7 @@ struct Room {
 
 #[derive(Default)]
 struct Taken {
-    /// Grows with everything that happens: it orders those who wait.
+    /// Grows with every change: it orders idle connections.
     turn: u64,
     slots: HashMap<u64, Held>,
 }

@@ -13,7 +13,7 @@ const REQUEST_HEADERS: [HeaderName; 4] = [
     HeaderName::from_static("last-event-id"),
 ];
 
-/// Tells browsers which origins may come in; without any, no page of another site gets an answer.
+/// Tells browsers which origins are allowed; without any, no page of another site gets an answer.
 pub fn layer(origins: &[String]) -> CorsLayer {
     let origins = origins.iter().filter_map(|origin| HeaderValue::from_str(origin.trim_end_matches('/')).ok());
     CorsLayer::new()

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use super::problem::{self, Problem};
 use crate::config::app::AppSettings;
 
-/// Which names and origins may come in.
+/// The host names and origins that are allowed.
 #[derive(Debug, Clone)]
 pub struct Guard {
     hosts: Vec<String>,

@@ -16,7 +16,7 @@ const REPLAYED: &str = "idempotent-replayed";
 pub enum Begun {
     /// It was answered before, with this.
     Replayed(Response),
-    /// It was carried out before, but not answered: tell of what it made, which has this id, and call [`finish`].
+    /// It was carried out before, but not answered: answer with what it made, which has this id, and call [`finish`].
     Made(IdempotencyRequest, String),
     /// Carry it out, then call [`finish`] with what is inside.
     New(Option<IdempotencyRequest>),
@@ -52,8 +52,8 @@ pub async fn finish<T: Serialize>(
     done.map(|(status, body)| answer(status, body))
 }
 
-/// Carries a creating call out once per key; a repeat gets the first answer again, or what `again` tells of the thing
-/// that was made, when the first sender's server died before it could keep the answer.
+/// Carries a creating call out once per key; a repeat gets the first answer again, or what `again` answers about the
+/// thing that was made, when the first sender's server died before it could keep the answer.
 ///
 /// The work runs in a task of its own: a client that hangs up does not leave it half done with its key in flight.
 pub async fn once<T, F, G>(

@@ -83,7 +83,7 @@ pub fn hold(response: Response, permit: Permit) -> Response {
     }
 }
 
-/// An answer on its way out, with what it holds to its end.
+/// An answer that is being sent, with the permit that it holds until its end.
 pub(super) struct Holding<T> {
     body: Body,
     _held: T,

@@ -111,7 +111,7 @@ pub fn find(name: &str) -> Option<&'static Code> {
     CODES.iter().copied().find(|code| code.name == name)
 }
 
-/// A problem on its way to the client.
+/// A problem that is sent to the client.
 #[derive(Debug, Clone)]
 pub struct Problem {
     /// Its kind.

@@ -1,4 +1,4 @@
-//! What the `OpenAPI` document says about keys: derived from the door itself, so that it cannot say anything else.
+//! What the `OpenAPI` document says about keys: derived from the check itself, so that the two cannot differ.
 
 use axum::http::Method;
 use utoipa::openapi::path::{Operation, PathItem};

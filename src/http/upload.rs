@@ -1,4 +1,4 @@
-//! Files of a data set on their way in: a form, or one file as the whole body. Nothing is kept in memory.
+//! Uploads of files of a data set: a form, or one file as the whole body. Nothing is kept in memory.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ const PER_TEXT: usize = 64;
 const DRAINED: usize = 16 << 20;
 const DRAIN_FOR: Duration = Duration::from_secs(5);
 
-/// How a data set comes.
+/// The form of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A JSON body that says where the files are.
@@ -43,7 +43,7 @@ pub enum Kind {
     File(&'static str),
 }
 
-/// How a data set comes, by the `Content-Type` of the request.
+/// The form of an upload, by the `Content-Type` of the request.
 pub fn kind(headers: &HeaderMap) -> Option<Kind> {
     let sent = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     match sent.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {

@@ -1,15 +1,15 @@
-//! The list of hosts that may be asked.
+//! The list of hosts that may be called.
 
 use ureq::http::Uri;
 
-/// Ports that a host listed without one may be asked at.
+/// Ports at which a host that is listed without one may be called.
 const USUAL_PORTS: [u16; 2] = [80, 443];
 
 /// Hosts, each as `host` for ports 80 and 443, or as `host:port` for another one.
 #[derive(Debug, Clone)]
 pub(super) struct Hosts(Vec<String>);
 
-/// Why an address may not be asked.
+/// Why an address may not be called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum HostError {
     /// It does not begin with http:// or https://.
@@ -31,7 +31,7 @@ impl Hosts {
         self.0.is_empty()
     }
 
-    /// May this address be asked?
+    /// May this address be called?
     pub fn check(&self, uri: &Uri) -> Result<(), HostError> {
         let default = match uri.scheme_str() {
             Some("http") => 80,

@@ -1,7 +1,7 @@
 //! HTTP to other machines: one asynchronous client for whatever streams, one blocking agent for short calls from
 //! threads.
 //!
-//! | module | what goes out |
+//! | module | requests |
 //! |---|---|
 //! | `client` | commands to a server, requests forwarded to an engine, objects of a bucket |
 //! | `blocking` | the agent of the three below and of spans |

@@ -1,4 +1,4 @@
-//! The HTTP side of webhook rewards: which hosts may be asked, how requests are signed, when they are repeated.
+//! The HTTP side of webhook rewards: which hosts may be called, how requests are signed, when they are repeated.
 
 use std::sync::Arc;
 use std::time::Duration;

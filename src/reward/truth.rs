@@ -1,4 +1,4 @@
-//! What rewards can make of a ground truth, asked before a job spends hours on rows whose every response gets 0.
+//! Ground truths that rewards cannot read, found before a job spends hours on rows whose every response gets 0.
 
 use super::{answer_text, boxes, math, multiple_choice};
 use crate::domain::spec::RewardSpec;

@@ -26,7 +26,7 @@ const RIGHT: f64 = 0.5;
 
 /// Sends a request and brings back the answer: the HTTP side, which this room knows nothing of.
 pub trait WebhookClient: Send + Sync {
-    /// May this address be asked?
+    /// May this address be called?
     ///
     /// # Errors
     /// Says why not.
@@ -39,7 +39,7 @@ pub trait WebhookClient: Send + Sync {
     fn ask(&self, question: &Question<'_>) -> Result<Vec<u8>, RewardError>;
 }
 
-/// A request on its way to a webhook.
+/// A request to a webhook.
 #[derive(Debug, Clone, Copy)]
 pub struct Question<'a> {
     /// Where to.

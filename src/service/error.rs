@@ -1,4 +1,4 @@
-//! What can go wrong in the service, in terms that every door (HTTP, command line) can answer with.
+//! Errors of the service, in terms that HTTP and the command line can answer with.
 
 use crate::domain::field_error::FieldError;
 use crate::domain::job::{JobAction, JobState};
@@ -33,7 +33,7 @@ pub enum ServiceError {
         state: JobState,
         /// What was asked.
         action: JobAction,
-        /// What may be asked instead.
+        /// What is allowed instead.
         allowed: Vec<JobAction>,
     },
     /// Something else still needs it.
@@ -46,7 +46,7 @@ pub enum ServiceError {
         /// Who needs it.
         holders: Vec<String>,
     },
-    /// The caller may not do that; says what would be needed.
+    /// The caller may not do that; the text says which role is needed.
     #[error("{0}")]
     Forbidden(String),
     /// What opens the server is missing, wrong, revoked or run out.

@@ -36,7 +36,7 @@ use crate::telemetry::Telemetry;
 
 pub use error::{Result, ServiceError};
 
-/// What the API means, over a database and on behalf of a caller. Every door (HTTP, command line) goes through one of
+/// What the API means, over a database and on behalf of a caller. HTTP and the command line go through one of
 /// these.
 #[derive(Clone)]
 pub struct Service {
@@ -56,7 +56,7 @@ impl Service {
         self
     }
 
-    /// The same service with another way to images on the web.
+    /// The same service with another client for images on the web.
     #[must_use]
     pub fn with_image_fetcher(mut self, images: ImageFetcher) -> Self {
         Arc::make_mut(&mut self.core).images = images;

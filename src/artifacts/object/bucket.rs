@@ -22,7 +22,7 @@ use super::super::ArtifactError;
 const PART: u64 = 8 << 20;
 /// Most parts of a file; S3 allows 10 000.
 const MAX_PARTS: u64 = 9_000;
-/// Parts of one file that are on their way at the same time.
+/// Parts of one file that are sent at the same time.
 const PARTS_AT_ONCE: usize = 4;
 /// Name of the attribute that holds the hash of a file.
 const HASH: &str = "sha256";
@@ -207,7 +207,7 @@ async fn send(store: Arc<dyn ObjectStore>, from: PathBuf, place: Place, size: u6
     match write_parts(&from, part, &mut writer).await {
         Ok(()) => writer.finish().await.map(|_| ()),
         Err(error) => {
-            // The first failure is the one to tell; parts of an upload that never ends are invisible.
+            // The first failure is reported; parts of an upload that never ends are invisible.
             let _ = writer.abort().await;
             Err(error)
         }

@@ -106,7 +106,7 @@ impl Cache {
         self.disk.discard(&self.root.join(key))
     }
 
-    /// Needs nothing any more that was asked for longer ago than this.
+    /// Releases everything that was last requested longer ago than this.
     pub(super) fn let_go(&self, age: Duration) {
         self.disk.let_go(age);
     }

@@ -8,7 +8,7 @@ use super::cell::Row;
 use super::json;
 use super::jsonl::{Line, content};
 
-/// Bytes that are looked at to tell what a file is.
+/// Bytes that are read to recognize the format of a file.
 const LOOKED_AT: u64 = 1 << 16;
 
 /// What a `.json` file holds.

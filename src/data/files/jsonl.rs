@@ -34,7 +34,7 @@ impl Lines {
         Ok(Self { reader: BufReader::with_capacity(1 << 18, File::open(path)?), number: 0, offset: 0, max, wanted })
     }
 
-    /// The next line and its content; an overlong one is passed over and told as a fault.
+    /// The next line and its content; an overlong one is skipped and reported as a fault.
     pub(super) fn next(&mut self) -> std::io::Result<Option<(Line, Result<Row, String>)>> {
         let mut bytes = Vec::new();
         loop {

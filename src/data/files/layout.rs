@@ -72,7 +72,7 @@ impl Layout {
 pub(super) struct SeenFile {
     path: PathBuf,
     bytes: u64,
-    /// Modification time in nanoseconds since 1970; 0 where the file system tells none.
+    /// Modification time in nanoseconds since 1970; 0 where the file system has none.
     modified: u64,
     sha256: String,
 }

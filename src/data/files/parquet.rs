@@ -1,4 +1,4 @@
-//! Parquet files row by row, and of them only the columns that are asked for.
+//! Parquet files row by row, of which only the needed columns are read.
 
 use std::fs::File;
 use std::panic::AssertUnwindSafe;

@@ -38,8 +38,8 @@ fn words(name: &str) -> impl DoubleEndedIterator<Item = &str> {
     name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty())
 }
 
-/// The part that a data file's name tells by its last word that tells one, else that of the nearest folder whose whole
-/// name tells one.
+/// The part of a data file by the last word of its name that is one, else that of the nearest folder whose whole
+/// name is one.
 pub(super) fn by_file_name(path: &str) -> Option<Split> {
     let mut pieces = path.rsplit(['/', '\\']);
     let file = pieces.next().unwrap_or_default();
@@ -58,7 +58,7 @@ fn is_beside(word: &str) -> bool {
     letters.is_empty() || FILLERS.contains(&letters.as_str())
 }
 
-/// The part that a split column's value tells.
+/// The part that the value of a split column names.
 pub(super) fn by_column(column: &str, cell: &Cell) -> Result<Split, String> {
     let name = match cell {
         Cell::Text(text) => text.clone(),

@@ -53,7 +53,7 @@ fn collect(cell: &Cell, answers: &mut Vec<String>, outermost: bool) -> Result<()
     Ok(())
 }
 
-/// One more than may be right tells that there are too many: beyond it nothing is compared, however long the list is.
+/// One more than the limit is enough to refuse the list: nothing beyond it is compared, however long the list is.
 fn add(text: String, answers: &mut Vec<String>) {
     if answers.len() <= MAX_TRUTHS && !text.trim().is_empty() && !answers.contains(&text) {
         answers.push(text);

@@ -1,4 +1,4 @@
-//! What comes from a hub is checked before it is used.
+//! Checks of files from a hub, before they are used.
 
 use std::path::{Component, Path};
 

@@ -29,7 +29,7 @@ pub enum HubError {
         /// What was asked for.
         what: String,
     },
-    /// The hub wants to know who asks.
+    /// The hub requires an access token.
     #[error(
         "the hub {endpoint} does not show `{what}` to everybody, or has none: accept its terms there if it has some, \
         and set hf_token (VGPO_HF_TOKEN or VGPO_HF_TOKEN_FILE)"

@@ -112,7 +112,8 @@ impl Hub {
         Ok(dir)
     }
 
-    /// The same for a model: its settings come first, and its weights only if `check` finds nothing wrong with those.
+    /// The same for a model: its settings are fetched first, and its weights only if `check` finds nothing wrong with
+    /// those.
     pub fn fetch_model(
         &self,
         snapshot: &Snapshot,

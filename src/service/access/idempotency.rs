@@ -19,7 +19,7 @@ const MAX_KEY: usize = 255;
 pub enum Idempotent {
     /// Carry it out, then call [`Access::finish_idempotent`].
     CarryOut(IdempotencyRequest),
-    /// It was carried out, and the server died before it could keep the answer: tell of what it made, then call
+    /// It was carried out, and the server died before it could keep the answer: answer with what it made, then call
     /// [`Access::finish_idempotent`].
     Made {
         /// The request.

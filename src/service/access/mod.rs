@@ -1,4 +1,4 @@
-//! Who may come in, and on whose behalf the service works.
+//! Authentication, and the caller on whose behalf the service works.
 
 pub mod idempotency;
 pub mod keys;
@@ -49,7 +49,7 @@ impl Identity {
     }
 }
 
-/// Who may come in: keys, sessions, quotas, and requests that are sent twice. A handle that is cheap to make:
+/// Keys, sessions, quotas, and requests that are sent twice. A handle that is cheap to make:
 /// everything it works with is shared.
 #[derive(Clone)]
 pub struct Access(Arc<Core>);
@@ -105,7 +105,7 @@ impl Access {
         }
     }
 
-    /// Was there ever a key? While the database is away, what was last known holds; and a yes stays one.
+    /// Was there ever a key? While the database is unreachable, the last answer holds; and a yes stays one.
     async fn had_keys(&self) -> Result<bool> {
         let known = || *self.keyed.lock();
         if known() == Some(true) {
@@ -113,7 +113,7 @@ impl Access {
         }
         let asked = self.database.had_keys();
         let answer = match known() {
-            // A request has something of its own to ask the database, and waits for that.
+            // The request itself will call the database, and waits for that.
             Some(known) => tokio::time::timeout(KNOWN, asked).await.unwrap_or(Ok(known)),
             None => asked.await,
         };

@@ -1,6 +1,6 @@
 //! Secrets of keys, sessions and streams: made here, and compared here.
 //!
-//! Every secret holds 256 bits from the operating system, so a plain SHA-256 is kept of it: slow, salted hashes protect
+//! Every secret has 256 bits from the operating system, so a plain SHA-256 is kept of it: slow, salted hashes protect
 //! passwords that people choose and attackers can guess; 2^256 values cannot be guessed, and a slow hash would delay
 //! every request.
 
@@ -38,7 +38,7 @@ impl Secret {
         Ok(Self(random()?))
     }
 
-    /// The text, for the one who may have it.
+    /// The text, for its owner.
     pub fn reveal(&self) -> &str {
         &self.0
     }

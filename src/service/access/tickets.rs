@@ -57,7 +57,7 @@ impl Access {
         Ok(())
     }
 
-    /// Makes a token that opens one live stream on the caller's behalf; none where the server asks for no keys.
+    /// Makes a token that opens one live stream on the caller's behalf; none where the server requires no keys.
     pub async fn stream_token(&self) -> Result<StreamToken> {
         let secret = Secret::of_ticket()?;
         let expires_at = self.clock.now() + STREAM;
@@ -83,7 +83,8 @@ impl Access {
     }
 }
 
-/// What proves that a request comes from a page that could read the session's answer. It tells nothing of the cookie.
+/// What proves that a request comes from a page that could read the session's answer. It reveals nothing about the
+/// cookie.
 pub fn csrf(cookie: &str) -> String {
     secret::hash(&format!("csrf {cookie}"))
 }

@@ -1,4 +1,4 @@
-//! Figures for Prometheus: what this process counts, and what the database and the engine tell when asked.
+//! Figures for Prometheus: counters of this process, and values that are read from the database and the engine.
 
 use chrono::TimeDelta;
 

@@ -73,7 +73,7 @@ impl Admin {
     }
 }
 
-/// Writes a file as large as the smallest things that requests write; it is gone again afterwards.
+/// Writes a file as large as the smallest things that requests write; it is removed again.
 fn write_something(dir: &Path) -> std::io::Result<()> {
     let mut file = tempfile::tempfile_in(dir)?;
     file.write_all(&vec![0; PROBE])?;

@@ -1,4 +1,4 @@
-//! What the server does about itself: what ships with it, readiness, figures, and what is cleaned up all the time.
+//! Administration of the server: what ships with it, readiness, figures, and regular cleaning.
 
 mod builtin;
 mod figures;

@@ -12,7 +12,7 @@ use crate::store::StoreError;
 
 /// Rows of one transaction.
 const BATCH: u32 = 1_000;
-/// Other writers come in between two transactions.
+/// Other writers may write between two transactions.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Pause before the first pass of a server, and between two passes.
 const FIRST: Duration = Duration::from_mins(1);

@@ -17,7 +17,7 @@ use crate::service::admin::Admin;
 use crate::service::{Result, ServiceError};
 use crate::store::StoreError;
 
-/// The part of the artifact store that holds models.
+/// The part of the artifact store with models.
 const MODELS: &str = "models";
 /// Age at which a server removes orphans, from when it first found them.
 pub const ORPHANS_STAY: Duration = Duration::from_hours(7 * 24);
@@ -155,7 +155,7 @@ impl Admin {
     }
 }
 
-/// Everything that the store holds: data sets, models, and the folders of runs.
+/// Everything in the store: data sets, models, and the folders of runs.
 fn stored(artifacts: &dyn ArtifactStore) -> std::result::Result<Vec<String>, ArtifactError> {
     let mut keys = Vec::new();
     for prefix in [DATASETS, MODELS, CHECKPOINTS, ROWS] {

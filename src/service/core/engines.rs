@@ -1,4 +1,4 @@
-//! Who answers requests for inference: the engine of this process, or engines on other servers.
+//! The engine that answers requests for inference: the engine of this process, or engines on other servers.
 
 use std::sync::Arc;
 
@@ -27,8 +27,8 @@ impl Directory for Registered {
     }
 }
 
-/// Who answers requests for inference: the engine of this process, or those that are registered. Nothing else knows
-/// which.
+/// The engine that answers requests for inference: the engine of this process, or those that are registered. Nothing
+/// else knows which.
 pub(in crate::service) fn engine_of(settings: &AppSettings, registered: &Arc<dyn Directory>) -> Arc<dyn Engine> {
     if settings.roles.engine {
         return Arc::new(LocalEngine::on(

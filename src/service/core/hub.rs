@@ -9,7 +9,7 @@ use crate::outbound::hub::{Hub, HubError, Kind, Snapshot};
 use crate::service::core::Core;
 use crate::service::{Result, ServiceError};
 
-/// How long a hub may take to say what a repository holds.
+/// Time limit of listing a repository of a hub.
 const LOOK: Duration = Duration::from_secs(30);
 
 /// The repository that `/source/hub` and `/source/revision` name.
@@ -22,7 +22,8 @@ pub(in crate::service) fn repository(hub: &str, revision: Option<&str>) -> Resul
 }
 
 impl Core {
-    /// What a repository of the hub holds. A thread of its own asks: nothing waits for it when the hub does not answer.
+    /// The files of a repository of the hub. They are listed on a thread of its own: nothing waits for it when the hub
+    /// does not answer.
     pub(in crate::service) async fn look_at_hub(&self, kind: Kind, repository: Repository) -> Result<(Hub, Snapshot)> {
         let hub = Hub::new(&self.settings).map_err(|error| at_hub(&error))?;
         let (send, receive) = oneshot::channel();

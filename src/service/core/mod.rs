@@ -37,7 +37,7 @@ use crate::telemetry::Telemetry;
 const DATASET_CHECKS: usize = 2;
 /// Rewards that are tried at the same time, and those that wait.
 const TRIALS: (usize, usize) = (2, 16);
-/// Looks at rows at the same time, and those that wait.
+/// Previews of rows at the same time, and those that wait.
 const PREVIEWS: (usize, usize) = (4, 64);
 
 /// When a server was last heard of, and how long that has been so.
@@ -49,7 +49,7 @@ type Heard = (Option<DateTime<Utc>>, Stopwatch);
 pub struct Core {
     /// The database as the caller sees it.
     pub(super) store: Arc<dyn Store>,
-    /// All of the database, for what the program does of its own accord: signs of life, upkeep, and who comes in.
+    /// All of the database, for what the program does by itself: heartbeats, upkeep, and authentication.
     pub(super) database: Arc<dyn Database>,
     /// On whose behalf.
     pub(super) caller: Caller,
@@ -77,7 +77,7 @@ pub struct Core {
     pub(super) previews: Pool,
     /// Fetches images that requests name by URL.
     pub(super) images: ImageFetcher,
-    /// Models that are on their way from a hub, and those that did not come.
+    /// Models that are being downloaded, and failed downloads.
     pub(super) downloads: Arc<Downloads>,
     /// Opened by the first request for a checkpoint.
     opened: Arc<OnceCell<Arc<dyn ArtifactStore>>>,

@@ -21,7 +21,7 @@ pub(in crate::service) struct Pool {
     running: Arc<Semaphore>,
 }
 
-/// Tells work that its client is gone.
+/// Tells work that its client has disconnected.
 #[derive(Debug, Clone, Default)]
 pub(in crate::service) struct Stop(Arc<AtomicBool>);
 
@@ -38,7 +38,7 @@ impl Stop {
     }
 }
 
-/// Stops the work when the request is over, whichever way.
+/// Stops the work when the request has ended in any way.
 struct Waiting(Stop);
 
 impl Drop for Waiting {

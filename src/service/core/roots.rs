@@ -1,4 +1,4 @@
-//! Files of the server's machine that requests may name: those below folders which the settings list.
+//! Files of the server's machine that requests may name: those below the folders in the settings.
 
 use std::path::{Path, PathBuf};
 

@@ -42,14 +42,14 @@ impl Area {
         }
     }
 
-    /// Lets parts come: notes what was asked for, so that it outlives this process.
+    /// Begins an upload in parts: stores the request, so that it outlives this process.
     pub(super) fn wait_for_parts(&self, request: &DatasetRequest) -> std::io::Result<()> {
         let file = File::create(self.dir.join(REQUEST))?;
         serde_json::to_writer(&file, request)?;
         file.sync_all()
     }
 
-    /// What was asked for when parts were let in.
+    /// The request with which the upload began.
     pub(super) fn request(&self) -> std::io::Result<DatasetRequest> {
         Ok(serde_json::from_slice(&std::fs::read(self.dir.join(REQUEST))?)?)
     }

@@ -72,7 +72,7 @@ impl Check {
         let (this, result) = tokio::task::spawn_blocking(work).await.map_err(internal)?;
         let prepared = match result {
             Ok(prepared) => prepared,
-            // The server stops: the next start tells.
+            // The server stops: the next start marks the data set as invalid.
             Err(DataError::Stopped) => return Ok(()),
             Err(error) => {
                 let fault = RowFault { file: String::new(), row: None, problem: error.to_string() };

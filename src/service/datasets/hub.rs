@@ -16,7 +16,7 @@ use crate::service::core::hub::at_hub;
 use crate::service::datasets::Datasets;
 use crate::service::{Result, ServiceError};
 
-/// Files on their way from a hub.
+/// Files that are being downloaded from a hub.
 struct Fetch {
     hub: Hub,
     snapshot: Snapshot,
@@ -59,7 +59,7 @@ impl Datasets {
 async fn fetch_and_check(fetch: Fetch, check: Check) {
     let (datasets, record) = (check.datasets.clone(), check.record.clone());
     let (send, receive) = oneshot::channel();
-    // A thread of its own: a server that stops need not wait for the hub, and the next start tells.
+    // A thread of its own: a server that stops need not wait for the hub, and the next start marks the data set.
     std::thread::spawn(move || send.send(fetch.run()));
     let (problem, area) = match receive.await {
         Ok(Ok(())) => match check.start().await {
@@ -81,7 +81,7 @@ async fn fetch_and_check(fetch: Fetch, check: Check) {
 }
 
 impl Fetch {
-    /// Fetches one file after the other, so that one too many is noticed before the rest of them has come. Blocks.
+    /// Fetches one file after the other, so that one too many is noticed before the rest is downloaded. Blocks.
     fn run(self) -> std::result::Result<(), String> {
         let (mut bytes, mut archives) = (0, 0);
         for file in &self.wanted {

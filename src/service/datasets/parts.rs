@@ -34,7 +34,7 @@ pub struct UploadedFile {
     pub bytes: u64,
 }
 
-/// A part on its way in. What was written stays, however it ends.
+/// A part that is being received. What was written stays, however it ends.
 pub struct Part {
     file: tokio::fs::File,
     known: UploadedFile,
@@ -48,7 +48,7 @@ pub struct Part {
 }
 
 impl Datasets {
-    /// Registers a data set whose files will come in parts; it is `uploading` until [`Datasets::finish_parts`].
+    /// Registers a data set whose files will be sent in parts; it is `uploading` until [`Datasets::finish_parts`].
     pub(super) async fn begin_parts(
         &self,
         request: &DatasetRequest,
@@ -105,7 +105,7 @@ impl Datasets {
         files(&self.parts_dir(&record)?.join(WORK).join(FILES)).map_err(|error| storage(&error))
     }
 
-    /// Every part has come: the rows are checked from now on.
+    /// Every part has arrived: starts the check of the rows.
     pub async fn finish_parts(&self, name_or_id: &str) -> Result<DatasetRecord> {
         let (record, area) = self.waiting(name_or_id).await?;
         let request = area.request().map_err(|error| storage(&error))?;
@@ -170,7 +170,7 @@ impl Part {
         Ok(())
     }
 
-    /// The part has come, and is on disk.
+    /// The part has arrived, and is on disk.
     pub async fn finish(mut self) -> Result<UploadedFile> {
         self.file.flush().await.map_err(|error| storage(&error))?;
         self.file.sync_data().await.map_err(|error| storage(&error))?;

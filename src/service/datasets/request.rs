@@ -1,4 +1,4 @@
-//! What a registration asks for, checked.
+//! The request of a registration, checked.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};

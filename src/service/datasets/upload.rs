@@ -200,13 +200,13 @@ impl Upload {
 
     async fn end_file(&mut self) -> Result<()> {
         match self.current.take() {
-            // Errors of the last write come with the flush.
+            // Errors of the last write are reported by the flush.
             Some(mut file) => file.flush().await.map_err(|error| storage(&error)),
             None => Ok(()),
         }
     }
 
-    /// Every file has come: the rows are checked from now on.
+    /// Every file has arrived: starts the check of the rows.
     pub async fn finish(mut self) -> Result<DatasetRecord> {
         self.end_file().await?;
         let Some((record, area)) = self.open.take() else {

@@ -50,7 +50,7 @@ pub enum Frame {
         /// The position from which the stream continues.
         after: i64,
     },
-    /// The job has ended and everything was told.
+    /// The job has ended and everything was sent.
     End {
         /// Its last state.
         state: JobState,
@@ -139,7 +139,7 @@ impl Follower {
         }
     }
 
-    /// Reads what is new; false when there was nothing to tell.
+    /// Reads new events; false when there are none.
     async fn read(&mut self) -> Result<bool> {
         // The state is read before the events: an end seen here has its event in the batch.
         let ended = match (&self.follow.until, self.ending) {
@@ -154,7 +154,7 @@ impl Follower {
         if events.iter().any(ends_a_job) {
             self.ending = true;
         } else if complete && ended.is_none() {
-            // Where the filter hides the job's own events, only its state can tell the end.
+            // Where the filter hides the job's own events, only its state shows the end.
             self.ending = !wants_job_events(&self.follow.filter);
         }
         let has_events = !events.is_empty();

@@ -1,4 +1,4 @@
-//! The reward `image_text` at the door: which folder its checkpoint is in, and whether there are images to compare
+//! The reward `image_text` of a request: which folder its checkpoint is in, and whether there are images to compare
 //! with.
 
 use crate::domain::dataset::DatasetRecord;

@@ -32,7 +32,7 @@ pub enum LogPart {
 pub enum LogFrame {
     /// A line; the last one of a batch also has the position after it.
     Line(LogLine, Option<String>),
-    /// The job has ended and everything was told.
+    /// The job has ended and everything was sent.
     End(JobState),
     /// The stream failed.
     Failed(ServiceError),

@@ -117,8 +117,8 @@ impl Jobs {
         Ok(MemoryCheck { estimate, source, advice })
     }
 
-    /// The roomiest device of a kind: what its workers told, else this machine; the setting `memory_limit` goes before
-    /// both.
+    /// The device of a kind with the most memory: as its workers reported, else this machine; the setting
+    /// `memory_limit` goes before both.
     async fn room(&self, device: DeviceClass) -> Result<Room> {
         let alive = |worker: &WorkerRecord| !matches!(worker.state, WorkerState::Stopped | WorkerState::Crashed);
         let fits = |worker: &WorkerRecord| device == DeviceClass::Any || worker.device_class == device;

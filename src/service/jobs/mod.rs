@@ -1,4 +1,4 @@
-//! Jobs: submit, list, get, change, what people may ask of them, what they tell, and who works on them.
+//! Jobs: submit, list, get, change, their actions, events, logs and workers.
 
 mod adapters;
 pub mod events;

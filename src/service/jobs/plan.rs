@@ -1,4 +1,4 @@
-//! The plan of a job: what it would do, before it does it.
+//! The plan of a job, before it is submitted.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ pub struct JobPlan {
     pub prompt: PromptPreview,
     /// Estimated memory of the training process.
     pub memory: MemoryEstimate,
-    /// The work to come.
+    /// The amount of work.
     pub work: PlannedWork,
 }
 

@@ -47,7 +47,7 @@ pub struct ImagePreview {
 /// Rows whose ground truths are looked at.
 const TRUTHS: u64 = 8;
 
-/// What a look at the first rows tells.
+/// Results of rendering the first rows.
 pub(in crate::service) struct Preview {
     pub(super) prompt: PromptPreview,
     pub(super) unknown_words: Vec<String>,
@@ -63,7 +63,7 @@ pub(in crate::service) struct Preview {
 }
 
 impl Jobs {
-    /// Renders the data set's first row as the model would read it, and finds what cannot work on the way.
+    /// Renders the data set's first row as the model would read it, and reports what cannot work.
     pub(in crate::service) async fn preview(
         &self,
         source: &ModelSource,

@@ -125,7 +125,7 @@ impl Jobs {
     }
 }
 
-/// A reward as it is tried: a person waits, so its webhooks are asked once and not for long. Tells how many there are.
+/// A reward for a trial: a user waits, so webhooks are called once and with a short limit. Returns their number.
 fn trial(spec: RewardSpec) -> (RewardSpec, usize) {
     match spec {
         RewardSpec::Webhook { url, timeout_seconds, .. } => {

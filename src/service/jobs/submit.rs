@@ -51,7 +51,7 @@ pub struct SubmittedJob {
     pub warnings: Vec<JobWarning>,
 }
 
-/// A job with settled settings, and what they name.
+/// A job with resolved settings, and what they name.
 pub(in crate::service) struct SettledJob {
     pub(in crate::service) resolved: ResolvedJob,
     /// What it starts from.
@@ -176,7 +176,7 @@ impl Jobs {
     }
 }
 
-/// What the store says about a job's place in the queue, as a complaint about the field.
+/// Errors of the store about `after`, as errors of the field.
 pub(in crate::service) fn after_fault(error: StoreError) -> ServiceError {
     match error {
         StoreError::NotFound { id, .. } => ServiceError::field("/after", format!("there is no job `{id}`")),
@@ -209,7 +209,7 @@ pub(in crate::service) fn warnings(
     let mut warn = |code: &str, pointer: &str, detail: String| {
         warnings.push(JobWarning { code: code.to_owned(), pointer: pointer.to_owned(), detail });
     };
-    // What the template begins itself need not be asked for.
+    // What the template begins itself need not be in the prompt.
     let opens = preview.opened.starts_with("<think>");
     let asked = |text: &str| (opens || text.contains("<think>")) && text.contains("\\boxed");
     if uses_format(&spec.reward) && !asked(&preview.prompt.text) && !asked(&text_of(&model.card)) {

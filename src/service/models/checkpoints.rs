@@ -18,7 +18,7 @@ const AHEAD: usize = 4;
 /// Size of a block of a tar file.
 const BLOCK: u64 = 512;
 
-/// A checkpoint on its way out as a tar file.
+/// A checkpoint that is being sent as a tar file.
 #[derive(Debug)]
 pub struct Download {
     /// Name of the file.

@@ -1,4 +1,4 @@
-//! What a model's folder says about itself.
+//! The description of a model's folder.
 
 use std::path::PathBuf;
 

@@ -15,7 +15,7 @@ use crate::service::core::hub::at_hub;
 use crate::service::models::Models;
 use crate::service::{Result, ServiceError};
 
-/// Progress reports that may wait to be told; later ones are left out then.
+/// Most progress reports that may wait; further ones are dropped.
 const WAITING: usize = 64;
 
 /// A model that is to be fetched.
@@ -90,7 +90,7 @@ impl Download {
         let Self { coming, hub, snapshot } = self;
         std::thread::spawn(move || {
             let fetched = hub.fetch_model(&snapshot, &wanted, &Processor::check_folder, &mut |progress| {
-                // A report that finds no room is left out; the next one says more.
+                // A report that finds no room is dropped; the next one is newer.
                 let _ = tell.try_send(progress);
             });
             send.send(fetched)

@@ -1,4 +1,4 @@
-//! Models on their way from a hub. What is under way is kept in memory: a server that stops forgets the wish, but not
+//! Models that are being downloaded. Downloads are kept in memory: a server that stops forgets the request, but not
 //! the bytes, and the same request continues where it stopped.
 
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::entry::ModelEntry;
 use crate::domain::model::{DownloadProgress, ModelState};
 
-/// What is on its way, and what did not come, by name.
+/// Running and failed downloads, by name.
 #[derive(Debug, Default)]
 pub(in crate::service) struct Downloads(Mutex<BTreeMap<String, ModelEntry>>);
 
@@ -27,12 +27,12 @@ impl Downloads {
         self.entries().get(name).cloned()
     }
 
-    /// Does it come right now?
+    /// Is it being downloaded?
     pub(super) fn is_under_way(&self, name: &str) -> bool {
         self.entries().get(name).is_some_and(|entry| entry.state == ModelState::Downloading)
     }
 
-    /// Begins one, unless it comes already.
+    /// Begins one, unless it is running already.
     pub(super) fn begin(&self, entry: &ModelEntry) -> bool {
         let mut entries = self.entries();
         if entries.get(&entry.id).is_some_and(|old| old.state == ModelState::Downloading) {

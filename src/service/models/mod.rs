@@ -69,7 +69,7 @@ impl Core {
 }
 
 impl Models {
-    /// Every model, and those on their way in.
+    /// Every model, and those that are being downloaded.
     pub async fn list(&self) -> Result<ModelList> {
         let coming = self.downloads.all().into_iter().filter(|entry| self.caller.sees(&entry.project));
         let models = self.store.models().await?;
@@ -85,7 +85,7 @@ impl Models {
 
     /// One model.
     pub async fn get(&self, name: &str) -> Result<ModelEntry> {
-        // First what is on its way: it is forgotten only after it was registered.
+        // Downloads first: they are forgotten only after the model was registered.
         let coming = self.coming(name);
         if let Some(model) = if_exists(self.store.model(name).await)? {
             return Ok(model.into());
@@ -97,7 +97,7 @@ impl Models {
         }
     }
 
-    /// A model on its way in, or one that did not come.
+    /// A model that is being downloaded, or whose download failed.
     pub(super) fn coming(&self, name: &str) -> Option<ModelEntry> {
         self.downloads.get(name).filter(|entry| self.caller.sees(&entry.project))
     }

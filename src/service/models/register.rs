@@ -1,4 +1,4 @@
-//! Models come and go: from a folder of the server's machine, or from a hub.
+//! Registering and deleting models, from a folder of the server's machine or from a hub.
 
 use super::described::{Described, described};
 use super::download::Download;
@@ -62,7 +62,7 @@ impl Models {
         Err(ServiceError::Forbidden(detail.to_owned()))
     }
 
-    /// Is the name free, and does nothing of that name come already?
+    /// Is the name free, and no model of that name being downloaded?
     async fn check_free(&self, name: &str) -> Result<()> {
         let taken = |what: &str| {
             ServiceError::Conflict(format!("there is {what} `{name}`; choose another name, or delete it first"))
@@ -117,7 +117,7 @@ impl Models {
         Ok(())
     }
 
-    /// Tells about a model of a project; a failure to tell is only logged.
+    /// Emits an event about a model of a project; a failure is only logged.
     pub(super) async fn tell(
         &self,
         (name, project): (&str, &str),

@@ -1,4 +1,4 @@
-//! What the registration of a model asks for, checked.
+//! The request of a registration, checked.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

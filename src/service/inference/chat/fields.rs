@@ -1,11 +1,11 @@
-//! The fields of `OpenAI`'s request that do nothing here, and those that only pass where they ask for nothing.
+//! Fields of `OpenAI`'s request that have no effect here, and fields that are accepted with neutral values only.
 
 use serde_json::{Map, Value};
 
 use crate::domain::field_error::FieldError;
 use crate::domain::nearest::{nearest, suggestion};
 
-/// Fields that change nothing in an answer of this program, whatever they say.
+/// Fields without an effect on an answer, whatever their value.
 const IGNORED: [&str; 12] = [
     "cache_salt",
     "metadata",
@@ -29,7 +29,7 @@ const NO_TOOLS: &str = "tools are not supported";
 const NO_GRAMMAR: &str = "structured output is not supported";
 const TEMPLATE: &str = "the model's own chat template is used as it is";
 
-/// Fields that can only be honoured where they ask for what happens anyway: those of `OpenAI`'s request, and those that
+/// Fields that are accepted only with the value of what happens anyway: those of `OpenAI`'s request, and those that
 /// `vLLM`, `SGLang` and `mistral.rs` add to it. Null is as good as nothing for all of them.
 const NEUTRAL: [Neutral; 75] = [
     ("adapters", is_empty, LEAVE_OUT),

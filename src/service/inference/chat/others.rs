@@ -1,4 +1,4 @@
-//! The fields of a request beyond those that are read, of which only the gist is kept: they change nothing or are
+//! Fields of a request that are not read, of which only a shortened form is kept: they change nothing or are
 //! refused, and a list of tools or metadata may have megabytes.
 
 use std::fmt;
@@ -22,10 +22,10 @@ pub(super) trait WithOthers<'de>: Sized {
     /// The names of the known fields.
     const KNOWN: &'static [&'static str];
 
-    /// Reads the known fields, which are all that comes.
+    /// Reads the known fields; there are no others.
     fn read<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error>;
 
-    /// Takes the gist of the others.
+    /// Takes the shortened others.
     fn keep(&mut self, others: Map<String, Value>);
 }
 
@@ -52,7 +52,7 @@ impl<'de, T: WithOthers<'de>> Visitor<'de> for Fields<T> {
     }
 }
 
-/// Lets known fields through, and keeps the gist of the others.
+/// Lets known fields through, and keeps a shortened form of the others.
 struct Sieve<'a, A> {
     members: A,
     known: &'static [&'static str],
@@ -82,8 +82,8 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Sieve<'_, A> {
     }
 }
 
-/// The gist of a value: itself where it is simple, the first entries of a list or an object, null for what they hold
-/// deeper.
+/// The shortened form of a value: itself where it is simple, the first entries of a list or an object, null for what
+/// they hold deeper.
 struct Gist {
     inside: bool,
 }

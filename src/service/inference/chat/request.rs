@@ -1,4 +1,4 @@
-//! What a chat completion asks for, and what that means for the engine.
+//! Requests for chat completions, and the engine's request for one.
 
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};

@@ -11,15 +11,15 @@ pub(super) struct Chunks {
     choices: Vec<Progress>,
 }
 
-/// How far a response has been told.
+/// How much of a response has been sent.
 #[derive(Default)]
 struct Progress {
     started: bool,
-    /// Bytes of the tokens told so far.
+    /// Bytes of the tokens sent so far.
     bytes: usize,
-    /// Bytes of the text told so far.
+    /// Bytes of the text sent so far.
     text: usize,
-    /// Tokens whose text has not come out yet: they may end the response, and then are not told.
+    /// Tokens whose text has not come out yet: they may end the response, and then are not sent.
     held: Vec<TokenInfo>,
     maps: Vec<TokenMaps>,
 }

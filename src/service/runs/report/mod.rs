@@ -18,7 +18,7 @@ use svg::{Chart, Line, Look};
 /// Points of a curve; more would not show.
 const POINTS: u32 = 400;
 
-/// A chart's title, look, and keys with what the legend calls them.
+/// A chart's title, look, and keys with their labels in the legend.
 type ChartPlan = (&'static str, Look, &'static [(&'static str, &'static str)]);
 
 /// Charts of a report.

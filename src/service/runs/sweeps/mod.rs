@@ -220,7 +220,7 @@ fn sweep_name(request: &SweepRequest, grid: &Grid) -> Result<String> {
     Ok(name.chars().filter(|c| is_printable(*c)).take(MAX_NAME).collect())
 }
 
-/// A fault of a point's job, told as one of the grid where the grid set the value.
+/// A fault of a point's job, reported as one of the grid where the grid set the value.
 fn about(point: &Point, grid: &Map<String, Value>, fault: FieldError) -> FieldError {
     if fault.pointer.starts_with("/grid") {
         return fault;
