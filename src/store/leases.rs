@@ -13,6 +13,9 @@ use parking_lot::Mutex;
 /// this process may have stood still for as long, and the holder is to get the chance of a heartbeat.
 const LOOKS: u32 = 3;
 
+/// Between two looks of a process that has other reasons to ask the database often.
+const INTERVAL: Duration = Duration::from_secs(1);
+
 /// A lease as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct HeldLease {
@@ -43,6 +46,11 @@ struct Unchanged {
 }
 
 impl LeaseWatch {
+    /// Is it time for a look?
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.0.lock().last_look.is_none_or(|last| now.saturating_duration_since(last) >= INTERVAL)
+    }
+
     /// Notes every lease that there is at `now`. Is one of them overdue?
     pub(super) fn look(&self, now: Instant, held: Vec<HeldLease>) -> bool {
         let mut watched = self.0.lock();

@@ -69,7 +69,10 @@ impl QueueStore for SqlStore {
         let read = || {
             sqlx::query(HAS_WORK).bind(rows::device_name(device)).bind(now).bind(SPEC_VERSION).bind(longest_wait(now))
         };
-        Ok(self.leases_are_overdue().await? || self.one(read).await?.try_get("has_work")?)
+        if self.leases.is_due(self.clock.instant()) && self.leases_are_overdue().await? {
+            return Ok(true);
+        }
+        Ok(self.one(read).await?.try_get("has_work")?)
     }
 
     #[instrument(level = "debug", skip_all, fields(worker = request.worker_id))]
