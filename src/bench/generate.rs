@@ -90,11 +90,15 @@ pub async fn run(dir: &Path, settings: Settings) -> Result<Report, BenchError> {
 }
 
 fn request(settings: &Settings, index: u64) -> Result<GenerateRequest, BenchError> {
-    let picture = png_url(&noise(settings.batch.image_patches, index))
-        .map_err(|error| BenchError::Settings(error.to_string()))?;
+    let pictures = match settings.batch.image_patches {
+        0 => Vec::new(),
+        patches => {
+            vec![png_url(&noise(patches, index)).map_err(|error| BenchError::Settings(error.to_string()))?]
+        }
+    };
     let request = json!({
         "model": "reference", "prompt": question(&settings.batch, index),
-        "images": [picture], "max_new_tokens": settings.batch.response_tokens,
+        "images": pictures, "max_new_tokens": settings.batch.response_tokens,
         "stream": true, "attention": { "maps": if settings.maps { "tokens" } else { "none" } },
     });
     Ok(parse(&request)?)
