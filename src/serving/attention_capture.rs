@@ -38,7 +38,8 @@ impl CapturePlan {
         Self { maps: Some(MapSource::Attention), ..self.clone() }
     }
 
-    fn maps_of_attention(&self) -> bool {
+    /// Are maps of attention asked for?
+    pub fn maps_of_attention(&self) -> bool {
         self.maps == Some(MapSource::Attention)
     }
 
@@ -96,6 +97,16 @@ impl AttentionFrame {
             frame.layers.push((layer, host(&tensor)?));
         }
         Ok(frame)
+    }
+
+    /// Query positions of the frame.
+    pub fn queries(&self) -> usize {
+        self.queries
+    }
+
+    /// Heads of all its layers together: what one query keeps for each key.
+    pub fn heads_of_all_layers(&self) -> usize {
+        self.heads * self.layers.len()
     }
 
     /// The frame of one row, without the keys of its padding.

@@ -4,7 +4,11 @@ use std::collections::HashMap;
 
 use candle_core::{Device, Tensor};
 use serde_json::{Value, json};
+use vgpo::model::logprob::{TokenTarget, Vocabulary, token_scores};
+use vgpo::model::{Batch, Capture, Sequence};
 use vgpo::serving::answer::ScoredResponse;
+
+use crate::model::QWEN2_5;
 
 use super::{case, engine, fixture, generate, near, request, score};
 
@@ -216,4 +220,35 @@ async fn top_patches_are_the_most_attended_and_random_ones_follow_the_seed() {
     assert_eq!((first.len(), &first), (count, &random(1).await));
     assert_ne!(first, random(2).await);
     assert!(first.windows(2).all(|pair| pair[0] < pair[1]), "each cell once: {first:?}");
+}
+
+#[tokio::test]
+async fn a_long_response_is_scored_in_parts_as_in_one() {
+    let (case, _) = case("p4_text");
+    let prompt = case["prompt_len"].as_u64().unwrap() as usize;
+    let mut ids: Vec<u32> = serde_json::from_value(case["input_ids"].clone()).unwrap();
+    ids.truncate(prompt);
+    let response = scored("p4_text", json!({"responses": ["It is 5. ".repeat(120)]})).await;
+    assert!(response.tokens.len() > 2 * 256, "{} tokens are not several parts", response.tokens.len());
+    ids.extend(response.tokens.iter().map(|token| token.id));
+
+    let model = QWEN2_5.detached();
+    let batch = Batch::new(&[&Sequence { ids, images: Vec::new() }], model.info()).unwrap();
+    let layers = model.info().layers;
+    let mut capture = Capture::attention((0..layers).collect(), prompt - 1);
+    let hidden = model.forward(&batch, None, None, &mut capture).unwrap();
+    let targets: Vec<TokenTarget> = (prompt - 1..)
+        .zip(&response.tokens)
+        .map(|(slot, token)| TokenTarget { slot: slot as u32, token: token.id })
+        .collect();
+    let want = token_scores(model.as_ref(), &hidden, &targets, &Vocabulary::plain(1.0), false).unwrap().logprobs;
+    // Attention on what was generated, of each head of each layer: `[heads, queries, keys]`.
+    let attention: Vec<Vec<Vec<Vec<f32>>>> =
+        capture.attention.iter().map(|layer| layer.get(0).unwrap().to_vec3().unwrap()).collect();
+    for (t, token) in response.tokens.iter().enumerate() {
+        near("log-prob", token.logprob, want[t], 1e-4);
+        let heads = attention.iter().flatten();
+        let sums = heads.clone().map(|head| head[t][prompt..].iter().map(|share| f64::from(*share)).sum::<f64>());
+        near("share", token.attention.generated, sums.sum::<f64>() / heads.count() as f64, 1e-5);
+    }
 }
