@@ -2,6 +2,7 @@
 
 use candle_core::{Device, Tensor};
 
+use super::kernels::all_finite;
 use super::{Batch, Capture, KvCache, ModelError, Sequence, VisionLanguageModel};
 
 /// A batch of sequences that is being generated.
@@ -75,9 +76,7 @@ impl<'m> Generation<'m> {
     /// Logits of the next token, one `[vocab]` row per sequence.
     pub fn logits(&self) -> Result<Vec<Vec<f32>>, ModelError> {
         let logits: Vec<Vec<f32>> = self.model.logits(&self.states)?.to_vec2()?;
-        // A sum is finite where all its parts are.
-        let finite = |row: &Vec<f32>| row.iter().map(|logit| f64::from(*logit)).sum::<f64>().is_finite();
-        if logits.iter().all(finite) { Ok(logits) } else { Err(ModelError::NotFinite("logits")) }
+        if logits.iter().all(|row| all_finite(row)) { Ok(logits) } else { Err(ModelError::NotFinite("logits")) }
     }
 
     /// Reads one token per row.

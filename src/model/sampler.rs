@@ -6,6 +6,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use sha2::{Digest, Sha256};
 
 use super::ModelInfo;
+use super::kernels::TokenWeights;
 
 /// A random stream that depends on `parts` only: the same parts give the same draws on any machine, in any batch.
 pub fn stream(parts: &[u64]) -> ChaCha8Rng {
@@ -27,20 +28,22 @@ pub struct Sampler {
     temperature: f64,
     top_p: f64,
     masked: [u32; 2],
+    weights: TokenWeights,
     rng: ChaCha8Rng,
 }
 
 /// The log-prob of `token` under `logits` as they are (temperature 1, nothing masked).
 pub fn raw_logprob(logits: &[f32], token: u32) -> f64 {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|l| f64::from(l - max).exp()).sum();
-    f64::from(logits[token as usize] - max) - sum.ln()
+    let mut weights = TokenWeights::default();
+    weights.read(logits, 1.0);
+    weights.logprob(logits[token as usize])
 }
 
 impl Sampler {
     /// Temperature 0 is greedy. `info` names the placeholders that are never sampled.
     pub fn new(info: &ModelInfo, temperature: f64, top_p: f64, rng: ChaCha8Rng) -> Self {
-        Self { temperature, top_p, masked: [info.image_token_id, info.video_token_id], rng }
+        let masked = [info.image_token_id, info.video_token_id];
+        Self { temperature, top_p, masked, weights: TokenWeights::without(&masked), rng }
     }
 
     /// Draws a token. One number is drawn from the stream per call unless greedy.
@@ -55,26 +58,16 @@ impl Sampler {
             return (self.greedy(logits), 0.0);
         }
         let draw = uniform(&mut self.rng);
-        let allowed = |id: usize| !self.masked.contains(&(id as u32));
-        let max = logits.iter().enumerate().filter(|(id, _)| allowed(*id)).map(|(_, l)| *l).fold(f32::MIN, f32::max);
-        let weight = |l: f32| (f64::from(l - max) / self.temperature).exp();
-        let mut weights: Vec<(u32, f64)> =
-            logits.iter().enumerate().filter(|(id, _)| allowed(*id)).map(|(id, l)| (id as u32, weight(*l))).collect();
-        let whole: f64 = weights.iter().map(|(_, w)| w).sum();
-        if self.top_p < 1.0 {
-            keep_nucleus(&mut weights, self.top_p);
+        self.weights.read(logits, ((1.0 / self.temperature) as f32).min(f32::MAX));
+        let drawn = if self.top_p < 1.0 {
+            draw_of(&self.weights.nucleus(logits, self.top_p), draw)
+        } else {
+            self.weights.at(logits, draw)
+        };
+        match drawn {
+            Some(token) => (token, self.weights.logprob(logits[token as usize])),
+            None => (self.greedy(logits), 0.0),
         }
-        let total: f64 = weights.iter().map(|(_, w)| w).sum();
-        let mut left = draw * total;
-        for (id, w) in &weights {
-            left -= w;
-            if left < 0.0 {
-                return (*id, (w / whole).ln());
-            }
-        }
-        // Rounding may leave a remainder at the end, which goes to the last token with a positive weight.
-        let last = weights.iter().rev().find(|(_, w)| *w > 0.0);
-        last.map_or_else(|| (self.greedy(logits), 0.0), |(id, w)| (*id, (w / whole).ln()))
     }
 
     fn greedy(&self, logits: &[f32]) -> u32 {
@@ -88,14 +81,12 @@ impl Sampler {
     }
 }
 
-/// Keeps the most probable tokens whose cumulative probability reaches `top_p`; at least one.
-fn keep_nucleus(weights: &mut Vec<(u32, f64)>, top_p: f64) {
-    weights.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    let total: f64 = weights.iter().map(|(_, w)| w).sum();
-    let mut sum = 0.0;
-    let cut = weights.iter().position(|(_, w)| {
-        sum += w;
-        sum >= top_p * total
+/// The token at the share `draw` of these weights. What rounding leaves over goes to the last one.
+fn draw_of(weights: &[(u32, f64)], draw: f64) -> Option<u32> {
+    let mut left = draw * weights.iter().map(|(_, weight)| weight).sum::<f64>();
+    let drawn = weights.iter().find(|(_, weight)| {
+        left -= weight;
+        left < 0.0
     });
-    weights.truncate(cut.map_or(weights.len(), |at| at + 1));
+    drawn.or(weights.last()).map(|(token, _)| *token)
 }

@@ -7,12 +7,15 @@
 
 use pulp::{Arch, Simd, WithSimd, bytemuck};
 
+use super::simd::{self, Kernel};
 use super::threads;
 
-/// Rows from which a general product is as fast. A single row is excluded as well: it cannot fill the lanes.
+/// Rows from which a general product is as fast.
 const MANY: usize = 256;
 /// Outputs of a tile: as many independent sums keep the multipliers busy.
 const OUTPUTS: usize = 8;
+/// Outputs of a tile of a single row.
+const ROW_OUTPUTS: usize = 4;
 /// Outputs of a piece of work: whole tiles, enough of them to be worth a thread.
 const PIECE: usize = 16 * OUTPUTS;
 
@@ -44,6 +47,44 @@ pub fn project(x: &[f32], weight: &[f32], inner: usize, bias: Option<&[f32]>) ->
         }
     }
     target
+}
+
+/// `x [inner] @ weight [out, inner]^T + bias [out]`: the product of one row, which cannot fill the lanes, so each output is
+/// a sum of lanes. It costs as much as reading the weight, and all threads read.
+pub fn project_row(x: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
+    let (inner, out) = (x.len(), weight.len() / x.len().max(1));
+    let piece = if threads::worth_sharing(weight.len()) { PIECE } else { out.max(1) };
+    let parts = threads::map(out.div_ceil(piece), weight.len(), |index| {
+        let weight = &weight[index * piece * inner..((index + 1) * piece).min(out) * inner];
+        simd::run(Row { x, weight })
+    });
+    let mut values = parts.concat();
+    if let Some(bias) = bias {
+        values.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
+    }
+    values
+}
+
+struct Row<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+}
+
+impl Kernel for Row<'_> {
+    type Output = Vec<f32>;
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) -> Vec<f32> {
+        let Self { x, weight } = self;
+        let mut values = Vec::with_capacity(weight.len() / x.len());
+        let mut tiles = weight.chunks_exact(ROW_OUTPUTS * x.len());
+        for tile in tiles.by_ref() {
+            let lines = std::array::from_fn(|line| &tile[line * x.len()..(line + 1) * x.len()]);
+            values.extend(simd::dots::<FMA, ROW_OUTPUTS>(x, lines));
+        }
+        values.extend(tiles.remainder().chunks_exact(x.len()).flat_map(|line| simd::dots::<FMA, 1>(x, [line])));
+        values
+    }
 }
 
 /// Rows as lanes: up to two vectors of rows, `[inner][vectors * lanes]`, missing rows 0.
@@ -188,6 +229,23 @@ mod tests {
                     let pairs = x[row * inner..][..inner].iter().zip(&weight[output * inner..][..inner]);
                     let want = pairs.map(|(a, b)| a * b).sum::<f32>() + bias.map_or(0.0, |bias| bias[output]);
                     assert!((value - want).abs() < 1e-5, "{rows} x {inner} x {out}: {value} for {want}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_single_row_gives_the_scalar_products() {
+        for (inner, out) in [(1, 1), (5, 3), (16, 4), (33, 9), (70, 300), (2_048, 1_100)] {
+            let (x, weight, bias) = (values(inner, 5), values(out * inner, 7), values(out, 3));
+            for bias in [None, Some(bias.as_slice())] {
+                let product = project_row(&x, &weight, bias);
+                assert_eq!(product.len(), out);
+                for (output, value) in product.iter().enumerate() {
+                    let pairs = x.iter().zip(&weight[output * inner..][..inner]);
+                    let want = pairs.map(|(a, b)| f64::from(a * b)).sum::<f64>()
+                        + bias.map_or(0.0, |bias| f64::from(bias[output]));
+                    assert!((f64::from(*value) - want).abs() < 1e-3, "{inner} x {out}: {value} for {want}");
                 }
             }
         }

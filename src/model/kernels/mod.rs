@@ -19,7 +19,8 @@
 //! What each form keeps in memory for its backward is counted in `activation_memory`.
 //!
 //! Below them: `simd` (vector arithmetic, compiled for AVX2 and for the baseline, chosen at run time), `product`
-//! (matrix products of slices), `gemv` (products of few rows with a weight), `strided` (tensors as slices), `threads`.
+//! (matrix products of slices), `gemv` (products of few rows with a weight), `vocabulary` (a draw from logits), `strided`
+//! (tensors as slices), `threads`.
 //! Unsafe code is allowed in `simd` and `product` alone.
 #![allow(
     clippy::inline_always,
@@ -41,6 +42,7 @@ mod softmax;
 mod strided;
 mod threads;
 mod token_logprobs;
+mod vocabulary;
 
 use candle_core::{DType, Tensor};
 
@@ -56,6 +58,7 @@ pub use norm::{layer_norm, rms_norm, zero_centred_rms_norm};
 pub use softmax::{log_softmax, softmax};
 pub use threads::among_workers;
 pub use token_logprobs::{Distribution, token_logprobs, token_logprobs_backward};
+pub use vocabulary::{TokenWeights, all_finite};
 
 /// Which form of an operation runs. Models never choose; tests compare the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,6 +8,7 @@ mod delta_rule;
 mod pointwise;
 mod products;
 mod token_logprobs;
+mod vocabulary;
 
 use candle_core::{Device, Result, Tensor, Var};
 use vgpo::model::sampler::{stream, uniform};
