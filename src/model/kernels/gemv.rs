@@ -7,15 +7,13 @@
 
 use pulp::{Arch, Simd, WithSimd, bytemuck};
 
-use super::simd::{self, Kernel};
+use super::product::{Matrix, product};
 use super::threads;
 
 /// Rows from which a general product is as fast.
 const MANY: usize = 256;
 /// Outputs of a tile: as many independent sums keep the multipliers busy.
 const OUTPUTS: usize = 8;
-/// Outputs of a tile of a single row.
-const ROW_OUTPUTS: usize = 4;
 /// Outputs of a piece of work: whole tiles, enough of them to be worth a thread.
 const PIECE: usize = 16 * OUTPUTS;
 
@@ -49,42 +47,20 @@ pub fn project(x: &[f32], weight: &[f32], inner: usize, bias: Option<&[f32]>) ->
     target
 }
 
-/// `x [inner] @ weight [out, inner]^T + bias [out]`: the product of one row, which cannot fill the lanes, so each output is
-/// a sum of lanes. It costs as much as reading the weight, and all threads read.
+/// `x [inner] @ weight [out, inner]^T + bias [out]`: the product of one row, which cannot fill the lanes. It costs as much
+/// as reading the weight, which the general product does well on one thread: here all threads read a large one. The
+/// pieces depend on the size alone, so bits do not depend on the number of threads.
 pub fn project_row(x: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
     let (inner, out) = (x.len(), weight.len() / x.len().max(1));
-    let piece = if threads::worth_sharing(weight.len()) { PIECE } else { out.max(1) };
+    let piece = if weight.len() < threads::WORTH_SHARING { out.max(1) } else { PIECE };
     let parts = threads::map(out.div_ceil(piece), weight.len(), |index| {
-        let weight = &weight[index * piece * inner..((index + 1) * piece).min(out) * inner];
-        simd::run(Row { x, weight })
-    });
-    let mut values = parts.concat();
-    if let Some(bias) = bias {
-        values.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
-    }
-    values
-}
-
-struct Row<'a> {
-    x: &'a [f32],
-    weight: &'a [f32],
-}
-
-impl Kernel for Row<'_> {
-    type Output = Vec<f32>;
-
-    #[inline(always)]
-    fn run<const FMA: bool>(self) -> Vec<f32> {
-        let Self { x, weight } = self;
-        let mut values = Vec::with_capacity(weight.len() / x.len());
-        let mut tiles = weight.chunks_exact(ROW_OUTPUTS * x.len());
-        for tile in tiles.by_ref() {
-            let lines = std::array::from_fn(|line| &tile[line * x.len()..(line + 1) * x.len()]);
-            values.extend(simd::dots::<FMA, ROW_OUTPUTS>(x, lines));
-        }
-        values.extend(tiles.remainder().chunks_exact(x.len()).flat_map(|line| simd::dots::<FMA, 1>(x, [line])));
+        let outputs = index * piece..((index + 1) * piece).min(out);
+        let mut values = bias.map_or_else(|| vec![0.0; outputs.len()], |bias| bias[outputs.clone()].to_vec());
+        let lines = Matrix::new(&weight[outputs.start * inner..outputs.end * inner], outputs.len(), inner, inner);
+        product(&mut values, outputs.len(), bias.is_some(), Matrix::new(x, 1, inner, inner), lines.t());
         values
-    }
+    });
+    parts.concat()
 }
 
 /// Rows as lanes: up to two vectors of rows, `[inner][vectors * lanes]`, missing rows 0.

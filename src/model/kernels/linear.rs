@@ -65,7 +65,7 @@ fn forward(x: Argument<'_>, weight: Argument<'_>, bias: Option<Argument<'_>>) ->
         candle_core::bail!("a weight of {own} inputs does not fit {inner} values");
     }
     let (x, weight) = (strided::contiguous(x.0, x.1)?, strided::contiguous(weight.0, weight.1)?);
-    if rows == 1 && inner > 0 {
+    if rows == 1 {
         return Ok((CpuStorage::F32(gemv::project_row(x, weight, bias)), (rows, out).into()));
     }
     if gemv::fits(rows) {

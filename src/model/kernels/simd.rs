@@ -103,27 +103,6 @@ pub fn dot<const FMA: bool>(a: &[f32], b: &[f32]) -> f32 {
     total(sums)
 }
 
-/// Scalar products of one slice with `N` others of its length: what is read of it is used `N` times.
-#[inline(always)]
-pub fn dots<const FMA: bool, const N: usize>(x: &[f32], lines: [&[f32]; N]) -> [f32; N] {
-    let mut sums = [[0.0_f32; WIDTH]; N];
-    let (x, x_rest) = x.as_chunks::<WIDTH>();
-    let lines = lines.map(|line| line.as_chunks::<WIDTH>());
-    for (at, x) in x.iter().enumerate() {
-        for (sums, (line, _)) in sums.iter_mut().zip(&lines) {
-            for i in 0..WIDTH {
-                sums[i] = mul_add::<FMA>(x[i], line[at][i], sums[i]);
-            }
-        }
-    }
-    for (sums, (_, rest)) in sums.iter_mut().zip(&lines) {
-        for (sum, (x, y)) in sums.iter_mut().zip(x_rest.iter().zip(*rest)) {
-            *sum = mul_add::<FMA>(*x, *y, *sum);
-        }
-    }
-    sums.map(total)
-}
-
 /// Sum of the values.
 #[inline(always)]
 pub fn sum(values: &[f32]) -> f32 {

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 /// Multiplications below which a second thread costs more than it saves.
-const WORTH_SHARING: usize = 1 << 21;
+pub const WORTH_SHARING: usize = 1 << 21;
 
 /// Number of tokens from which products are worth sharing.
 const MANY_TOKENS: usize = 8;
