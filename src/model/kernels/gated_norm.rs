@@ -151,7 +151,7 @@ impl CustomOp3 for GatedNorm {
             };
             simd::run(Backward { inputs, gradient: guards[3].values()? })
         };
-        // Each as its input.
+        // [shape of the input]
         let tensor = |values, like: &Tensor| Tensor::from_vec(values, like.shape(), &Device::Cpu).map(Some);
         Ok((tensor(of_x, x)?, tensor(of_gate, gate)?, tensor(of_weight, weight)?))
     }

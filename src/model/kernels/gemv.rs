@@ -47,9 +47,9 @@ pub fn project(x: &[f32], weight: &[f32], inner: usize, bias: Option<&[f32]>) ->
     target
 }
 
-/// `x [inner] @ weight [out, inner]^T + bias [out]`: the product of one row, which cannot fill the lanes. It costs as much
-/// as reading the weight, which the general product does well on one thread: here all threads read a large one. The
-/// pieces depend on the size alone, so bits do not depend on the number of threads.
+/// `x [inner] @ weight [out, inner]^T + bias [out]`: the product of one row, which cannot fill the lanes. It costs as
+/// much as reading the weight, which the general product does well on one thread: here all threads read a large one.
+/// The pieces depend on the size alone, so bits do not depend on the number of threads.
 pub fn project_row(x: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
     let (inner, out) = (x.len(), weight.len() / x.len().max(1));
     let piece = if weight.len() < threads::WORTH_SHARING { out.max(1) } else { PIECE };

@@ -1,8 +1,8 @@
 //! The softmax over a vocabulary as a draw needs it: sums by block, so that a draw reads the logits twice and one block
 //! again, and nothing is kept for each token.
 //!
-//! Weights are `e^((logit - max) * scale)`, where `max` is the largest logit of an allowed token. Within a block they are
-//! added in f32, blocks in f64: the total is right to about one part in a million.
+//! Weights are `e^((logit - max) * scale)`, where `max` is the largest logit of an allowed token. Within a block they
+//! are added in f32, blocks in f64: the total is right to about one part in a million.
 
 use super::simd::{self, Kernel};
 
@@ -89,8 +89,8 @@ impl TokenWeights {
         last
     }
 
-    /// The most likely tokens whose weights add up to at least `share` of the whole, with their weights, in the order of
-    /// tokens; at least one. Of equal ones the first come first.
+    /// The most likely tokens whose weights add up to at least `share` of the whole, with their weights, in the order
+    /// of tokens; at least one. Of equal ones the first come first.
     pub fn nucleus(&self, logits: &[f32], share: f64) -> Vec<(u32, f64)> {
         let bins = simd::run(Bins { weights: self, logits });
         let total: f64 = bins.iter().sum();

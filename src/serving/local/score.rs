@@ -23,8 +23,8 @@ const PART_LEN: usize = 256;
 /// Scores every response of a job; stops early when the client has gone.
 ///
 /// Responses are scored one at a time and in parts, whose attention is reduced to shares and maps before the next part
-/// is read: scores never depend on the rest of the request, and memory grows with the length of the longest response, not
-/// with its square.
+/// is read: scores never depend on the rest of the request, and memory grows with the length of the longest response,
+/// not with its square.
 ///
 /// # Errors
 /// A model that fails.
@@ -84,8 +84,8 @@ fn sequence(job: &ScoreJob, response: &[u32], images: Vec<Arc<ImagePatches>>) ->
 }
 
 /// Reads one sequence: its prompt of `prompt_len` tokens, then the response in parts. `see` is shown the attention of
-/// `layers` at each position from the last one of the prompt on, as a frame and the position in it. Returns final hidden
-/// states `[1, seq_len, hidden]`.
+/// `layers` at each position from the last one of the prompt on, as a frame and the position in it. Returns final
+/// hidden states `[1, seq_len, hidden]`.
 fn read(
     served: &ServedModel,
     row: &Sequence,

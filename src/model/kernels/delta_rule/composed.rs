@@ -45,6 +45,7 @@ fn by_waves(
     // [1 + cached sequences + ended segments, value_heads, key_dim, value_dim]
     let mut table = Tensor::zeros((1, value_heads, key_dim, value_dim), qkv.dtype(), qkv.device())?;
     if let Some(initial) = initial {
+        // [states, value_heads, key_dim, value_dim]
         table = Tensor::cat(&[&table, initial], 0)?;
     }
     let mut results = Vec::with_capacity(waves.all.len());
@@ -56,6 +57,7 @@ fn by_waves(
         // [segments, longest, value_heads, value_dim]
         let out = out.reshape((wave.count, value_heads, wave.longest, value_dim))?.transpose(1, 2)?;
         results.push(out.reshape((wave.count * wave.longest, heads.value_width()))?);
+        // [states, value_heads, key_dim, value_dim]
         table = Tensor::cat(&[&table, &state.reshape((wave.count, value_heads, key_dim, value_dim))?], 0)?;
     }
     // [rows, seq_len, value_heads, value_dim]

@@ -87,6 +87,7 @@ fn composed(mixed: &Tensor, weight: &Tensor, initial: Option<&Tensor>, segments:
     let (positions, kernel) = (rows * seq_len, weight.dim(D::Minus1)?);
     let mut inputs = mixed.reshape((positions, channels))?;
     if let Some(initial) = initial {
+        // [positions + initial columns, channels]
         inputs = Tensor::cat(&[&inputs, &initial.reshape(((), channels))?], 0)?;
     }
     let zero = inputs.dim(0)?;
@@ -158,6 +159,7 @@ impl Convolved {
             let index = Tensor::new(cached, device)?;
             parts.push(initial.reshape(((), channels))?.index_select(&index, 0)?);
         }
+        // [1, channels]
         parts.push(Tensor::zeros((1, channels), self.mixed.dtype(), device)?);
         // [segments * (kernel - 1)]
         let order = Tensor::new(order, device)?;

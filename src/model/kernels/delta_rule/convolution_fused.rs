@@ -215,6 +215,7 @@ impl Convolution {
             // [channels, 1, kernel]
             Tensor::from_vec(found.taps, (kernel, channels), &Device::Cpu)?.t()?.contiguous()?.unsqueeze(1)
         };
+        // [shape of the initial columns]
         let of_initial = |initial: &Tensor| Tensor::from_vec(found.initial, initial.shape(), &Device::Cpu);
         Ok([
             // [rows, seq_len, channels]

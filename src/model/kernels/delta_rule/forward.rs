@@ -14,7 +14,7 @@ pub(super) struct Chunk {
     pub(super) values: Vec<Values>,
 }
 
-/// States at the ends of segments, `[value heads of the key head][key_dim, value_dim]` each; empty where nobody asks.
+/// States at the ends of segments, `[value heads of the key head][key_dim, value_dim]` each; empty if not requested.
 pub(super) type Ends = Vec<Vec<Vec<f32>>>;
 
 /// Works out the chunks of a key head in order and hands out each. `wanted`: of which segments are the ends wanted?

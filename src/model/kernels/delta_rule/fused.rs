@@ -69,6 +69,7 @@ impl Rule {
         };
         // Each as its input.
         let tensor = |values, like: &Tensor| {
+            // [shape of the input]
             like.track_op().then(|| Tensor::from_vec(values, like.shape(), &Device::Cpu)).transpose()
         };
         let of_initial = initial.map(|initial| tensor(found.initial, initial)).transpose()?.flatten();

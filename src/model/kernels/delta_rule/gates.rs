@@ -122,7 +122,7 @@ impl CustomOp3 for LogDecay {
             let inputs = Forward { a: guards[0].values()?, a_log: guards[1].values()?, dt_bias: guards[2].values()? };
             simd::run(Backward { inputs, gradient: guards[3].values()? })
         };
-        // Each as its input.
+        // [shape of the input]
         let tensor = |values, like: &Tensor| Tensor::from_vec(values, like.shape(), &Device::Cpu).map(Some);
         Ok((tensor(of_a, a)?, tensor(of_a_log, a_log)?, tensor(of_bias, dt_bias)?))
     }
