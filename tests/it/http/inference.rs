@@ -236,7 +236,7 @@ async fn scores_are_weighed_by_every_method_that_jobs_know() {
         (json!({"type": "papo", "mask_ratio": 0}), "/method/mask_ratio", "(0, 1]"),
         (json!({"clip_low": 1.5}), "/method/clip_low", "[0, 1]"),
         (json!({"gamma": 0}), "/method/gamma", "(0, 1]"),
-        (json!({"type": "vppo", "beta": 1}), "/method/beta", "no setting of method `vppo`"),
+        (json!({"type": "vppo", "beta": 1}), "/method/beta", "not a setting of method `vppo`"),
         (json!(7), "/method", "an object"),
     ] {
         let answer = score(method.clone()).await;

@@ -119,5 +119,5 @@ fn settings_that_cannot_work_end_the_run_with_a_reason() {
     };
     error(json!({ "rollout": { "max_new_tokens": 4096 } }), "leaves no room for a prompt");
     error(json!({ "data": { "max_prompt_tokens": 5 } }), "row ");
-    error(json!({ "data": { "max_prompt_tokens": 5, "overlong": "drop" } }), "rows one after the other do not fit");
+    error(json!({ "data": { "max_prompt_tokens": 5, "overlong": "drop" } }), "rows in succession do not fit");
 }
