@@ -1,7 +1,7 @@
 //! The two passes over a mini-batch.
 
 use super::Plan;
-use crate::model::footprint::{ActivationMemory, Arithmetic, PassShape, VALUE};
+use crate::model::footprint::{ActivationMemory, PassShape, VALUE};
 use crate::model::logprob::LOGITS_AT_ONCE;
 
 /// Buffers of the size of the logits that the output head needs at a time in the update: logits, log-softmax and its
@@ -98,7 +98,7 @@ fn activation_memory(plan: &Plan<'_>, pass: &PassShape) -> ActivationMemory {
     let passes = &plan.model.passes;
     let mut memory = passes.training(plan.arithmetic, pass, plan.trains_vision());
     let blocks = plan.model.info.layers.max(1);
-    let of_layer = |layer: &&_| Arithmetic::adapter(passes.rows_of(layer, pass), plan.rank, layer.out);
+    let of_layer = |layer: &&_| plan.arithmetic.adapter(passes.rows_of(layer, pass), plan.rank, layer.out);
     let adapters: usize = plan.adapted.iter().map(of_layer).sum();
     memory.graph += adapters;
     memory.block += adapters / blocks;

@@ -51,10 +51,10 @@ impl Linear {
 
     /// `x: [.., inner]` -> `[.., out]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = self.weight.project(x, self.bias.as_ref())?;
+        let bias = self.bias.as_ref();
         match &self.adapter {
-            Some(adapter) => y + adapter.forward(x)?,
-            None => Ok(y),
+            Some(adapter) => self.weight.project_adapted(x, bias, &adapter.thin(x)?, adapter.up()),
+            None => self.weight.project(x, bias),
         }
     }
 }

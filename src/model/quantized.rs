@@ -37,6 +37,20 @@ impl Weight {
         }
     }
 
+    /// `x @ weight^T + bias + thin @ up^T`.
+    pub fn project_adapted(
+        &self,
+        x: &Tensor,
+        bias: Option<&Tensor>,
+        thin: &Tensor,
+        up: &Tensor,
+    ) -> candle_core::Result<Tensor> {
+        match self {
+            Self::Dense(weight) => kernels::adapted_linear(x, weight, bias, thin, up),
+            Self::Quantized(_) => self.project(x, bias)? + kernels::linear(thin, up, None)?,
+        }
+    }
+
     /// `x @ weight^T + bias`.
     pub fn project(&self, x: &Tensor, bias: Option<&Tensor>) -> candle_core::Result<Tensor> {
         let weight = match self {

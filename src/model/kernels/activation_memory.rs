@@ -42,9 +42,10 @@ impl Arithmetic {
         narrow + VALUE * rows * out * (1 + usize::from(bias))
     }
 
-    /// What a low-rank adapter adds to a linear layer: two thin products, the scaled one, the sum.
-    pub fn adapter(rows: usize, rank: usize, out: usize) -> usize {
-        VALUE * rows * (rank + 3 * out)
+    /// What a low-rank adapter adds to a linear layer: the thin product and the scaled one. Composed: the product with
+    /// the other factor, and the sum.
+    pub fn adapter(self, rows: usize, rank: usize, out: usize) -> usize {
+        VALUE * rows * (2 * rank + if self.fuses_weights() { 0 } else { 2 * out })
     }
 
     /// [`super::attention`] with `queries` and `keys` as numbers of values, `lines` query rows of all heads and `pairs`

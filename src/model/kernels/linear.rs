@@ -65,16 +65,21 @@ fn forward(x: Argument<'_>, weight: Argument<'_>, bias: Option<Argument<'_>>) ->
         candle_core::bail!("a weight of {own} inputs does not fit {inner} values");
     }
     let (x, weight) = (strided::contiguous(x.0, x.1)?, strided::contiguous(weight.0, weight.1)?);
+    Ok((CpuStorage::F32(project(x, weight, (rows, inner, out), bias)), (rows, out).into()))
+}
+
+/// `x [rows, inner] @ weight [out, inner]^T + bias [out]`, row-major.
+pub fn project(x: &[f32], weight: &[f32], (rows, inner, out): (usize, usize, usize), bias: Option<&[f32]>) -> Vec<f32> {
     if rows == 1 {
-        return Ok((CpuStorage::F32(gemv::project_row(x, weight, bias)), (rows, out).into()));
+        return gemv::project_row(x, weight, bias);
     }
     if gemv::fits(rows) {
-        return Ok((CpuStorage::F32(gemv::project(x, weight, inner, bias)), (rows, out).into()));
+        return gemv::project(x, weight, inner, bias);
     }
     let mut values = bias.map_or_else(|| vec![0.0; rows * out], |bias| bias.repeat(rows));
     let (x, weight) = (Matrix::new(x, rows, inner, inner), Matrix::new(weight, out, inner, inner));
     shared_product(&mut values, out, bias.is_some(), x, weight.t());
-    Ok((CpuStorage::F32(values), (rows, out).into()))
+    values
 }
 
 struct ColumnSums<'a> {

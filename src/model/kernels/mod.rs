@@ -10,6 +10,7 @@
 //! | [`attention()`], [`rotate`]: grouped queries, rotary positions, causal with padding or within bounds | `attention/` | composed, fused |
 //! | [`delta_rule()`], [`causal_conv`], a step of either, [`log_decay`]: gated delta nets over [`Segments`] | `delta_rule/` | composed, fused |
 //! | [`linear`] | `linear.rs` | composed, fused |
+//! | [`adapted_linear`]: with a low-rank adapter | `adapted.rs` | composed, fused |
 //! | [`rms_norm`], [`zero_centred_rms_norm`], [`layer_norm`] | `norm.rs` | composed, fused |
 //! | [`gated_rms_norm`] | `gated_norm.rs` | composed, fused |
 //! | [`gated_silu`], [`sigmoid_gated`], [`sigmoid`], [`quick_gelu`], [`gelu()`], [`gelu_erf`] | `activation.rs` | composed, fused |
@@ -29,6 +30,7 @@
 
 mod activation;
 pub mod activation_memory;
+mod adapted;
 mod attention;
 mod delta_rule;
 mod gated_norm;
@@ -47,6 +49,7 @@ mod vocabulary;
 use candle_core::{DType, Tensor};
 
 pub use activation::{gated_silu, gelu, gelu_erf, quick_gelu, sigmoid, sigmoid_gated};
+pub use adapted::adapted_linear;
 pub use attention::{Attended, AttentionMask, MASKED, Rope, Suffix, attention, rotate};
 pub use delta_rule::{
     Convolved, DeltaHeads, DeltaRule, Segment, Segments, Start, causal_conv, causal_conv_step, delta_rule, delta_step,
@@ -83,6 +86,7 @@ pub mod forms {
         gated_silu_by as gated_silu, gelu_by as gelu, gelu_erf_by as gelu_erf, quick_gelu_by as quick_gelu,
         sigmoid_by as sigmoid, sigmoid_gated_by as sigmoid_gated,
     };
+    pub use super::adapted::adapted_linear_by as adapted_linear;
     pub use super::attention::{attention_by as attention, rotate_by as rotate};
     pub use super::delta_rule::{
         Inputs as DeltaInputs, Method as DeltaMethod, causal_conv_by as causal_conv,

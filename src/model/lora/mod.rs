@@ -47,9 +47,14 @@ pub struct Adapter {
 }
 
 impl Adapter {
-    /// What is added to the layer's output: `x: [.., inner]` -> `[.., out]`.
-    pub fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        kernels::linear(&kernels::linear(x, &self.a, None)?, &self.b, None)? * self.scale
+    /// The scaled product with the first factor: `x: [.., inner]` -> `[.., rank]`.
+    pub fn thin(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        kernels::linear(x, &self.a, None)? * self.scale
+    }
+
+    /// The second factor `[out, rank]`.
+    pub fn up(&self) -> &Tensor {
+        &self.b
     }
 }
 

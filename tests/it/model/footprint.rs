@@ -114,9 +114,11 @@ fn adapters_add_what_they_compute() {
             let batch = Batch::new(&[&case.row], model.info()).unwrap();
             let pass = shape(&[&case.row], &batch);
             let adapted = select(&config.targets, &size.linears).unwrap();
-            let extra = adapted.iter().map(|l| Arithmetic::adapter(size.passes.rows_of(l, &pass), 4, l.out));
+            let extra = adapted.iter().map(|l| F32.adapter(size.passes.rows_of(l, &pass), 4, l.out));
             let counted = size.passes.training(F32, &pass, true).graph - pixels(&batch, F32) + extra.sum::<usize>();
-            near(&format!("{family:?} with adapters"), counted, reachable(&states(model.as_ref(), &batch), &folder));
+            // What is computed before the first adapter is counted, and a small part of real models only.
+            let ratio = counted as f64 / reachable(&states(model.as_ref(), &batch), &folder) as f64;
+            assert!((0.99..1.08).contains(&ratio), "{family:?} with adapters: {ratio:.4} of the graph is counted");
         }
     });
 }

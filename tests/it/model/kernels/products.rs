@@ -27,6 +27,26 @@ fn products_of_any_number_of_rows_are_equal() {
     }
 }
 
+/// A frozen map with an adapter: `x`, the thin product and the second factor have gradients.
+#[test]
+fn fused_adapters_equal_composed_ones() {
+    for (rows, biased) in [(1, true), (5, false), (40, true), (300, false)] {
+        let (weight, bias) = (values(7, &[21, 33]), biased.then(|| values(8, &[21])));
+        let map = |form| {
+            let (weight, bias) = (weight.clone(), bias.clone());
+            move |x: &[Tensor]| forms::adapted_linear(form, &x[0], &weight, bias.as_ref(), &x[1], &x[2])
+        };
+        for layout in 0..3 {
+            agree(&[&[2, rows, 33], &[2, rows, 4], &[21, 4]], layout, map(Form::Fused), map(Form::Composed));
+        }
+    }
+    let adapted = |up: &[usize]| {
+        let (x, weight) = (values(1, &[2, 4]), values(2, &[3, 4]));
+        kernels::adapted_linear(&x, &weight, None, &values(3, &[2, 2]), &values(4, up)).unwrap_err().to_string()
+    };
+    assert!(adapted(&[5, 2]).contains("does not fit a weight [3, 4]"), "{}", adapted(&[5, 2]));
+}
+
 /// Adapters train beside frozen weights: those have no gradient, but what lies below them has.
 #[test]
 fn a_frozen_weight_passes_the_gradient_on_and_gets_none() {
