@@ -26,6 +26,7 @@ pub mod quantized;
 pub mod qwen_vl;
 pub mod sampler;
 mod seed;
+mod settings;
 pub mod shards;
 pub mod tape;
 pub mod weights;

@@ -68,6 +68,34 @@ pub struct TextConfig {
     pub max_positions: usize,
 }
 
+impl TextConfig {
+    /// Its rotary positions.
+    pub fn rotary(&self) -> Rotary {
+        Rotary {
+            dim: self.head_dim,
+            theta: self.rope_theta,
+            scaling: self.rope_scaling,
+            section: self.mrope_section,
+            interleaved: self.mrope_interleaved,
+        }
+    }
+}
+
+/// Rotary positions in time, height and width.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rotary {
+    /// Values of a head that are rotated: its first ones.
+    pub dim: usize,
+    /// Base of the frequencies.
+    pub theta: f64,
+    /// How they are stretched for longer sequences.
+    pub scaling: RopeScaling,
+    /// Frequencies that follow time, height and width.
+    pub section: [usize; 3],
+    /// Are the three interleaved, or one section after the other?
+    pub interleaved: bool,
+}
+
 /// How rotary frequencies are stretched beyond the length that a model was trained with.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum RopeScaling {

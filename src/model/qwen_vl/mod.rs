@@ -2,11 +2,10 @@
 //! Trainable and servable.
 
 pub mod config;
-mod fields;
+pub(super) mod fields;
 mod footprint;
-mod parse;
-mod parse_rope;
-mod reader;
+pub(super) mod parse;
+pub(super) mod parse_rope;
 pub mod rope;
 pub mod text;
 pub mod vision;

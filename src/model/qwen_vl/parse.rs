@@ -6,10 +6,11 @@ use serde_json::{Map, Value};
 
 use super::config::{Config, Generation, TextConfig, VisionConfig, VisionMlp, VisionNorm};
 use super::fields;
-use super::parse_rope;
-use super::reader::{Reader, shown};
+use super::parse_rope::{self, RopeRules};
 use super::rope::VISION_THETA;
 use crate::model::error::ModelError;
+use crate::model::settings::fields::{check, notes};
+use crate::model::settings::reader::{Reader, shown};
 
 /// The entry of `layer_types` for full attention.
 const FULL_ATTENTION: &str = "full_attention";
@@ -62,15 +63,15 @@ impl Config {
         let vision = Reader::of(path, json, Some(("vision_config", "vision_config.")))?;
         let mut unknown = Vec::new();
         let text = if nested.is_there() {
-            fields::check(&top, &[&fields::TOP, &fields::TEXT], &mut unknown)?;
-            fields::check(&nested, &[&fields::TEXT], &mut unknown)?;
+            check(&top, &[&fields::TOP, &fields::TEXT], &mut unknown)?;
+            check(&nested, &[&fields::TEXT], &mut unknown)?;
             nested
         } else {
-            fields::check(&top, &[&fields::TOP, &fields::TEXT], &mut unknown)?;
+            check(&top, &[&fields::TOP, &fields::TEXT], &mut unknown)?;
             top
         };
-        fields::check(&vision, &[&fields::VISION], &mut unknown)?;
-        check_kinds(family, &nested, &vision)?;
+        check(&vision, &[&fields::VISION], &mut unknown)?;
+        check_kinds(family.model_type(), &nested, &vision)?;
         let (eos_token_ids, pad_token_id) = special_tokens(path, &top, &text, generation)?;
         let needed = |name: &str| top.token(name)?.ok_or_else(|| top.error(format!("has no token id `{name}`")));
         let text_config = parse_text(&top, &text, family)?;
@@ -92,18 +93,10 @@ impl Config {
     }
 }
 
-fn notes(unknown: &[String]) -> Vec<String> {
-    if unknown.is_empty() {
-        return Vec::new();
-    }
-    vec![format!("config.json has settings that no model of this family uses: {}", unknown.join(", "))]
-}
-
 /// The parts may name their own `model_type`, which must be that of the family.
-fn check_kinds(family: Generation, text: &Reader<'_>, vision: &Reader<'_>) -> Result<(), ModelError> {
+pub(in crate::model) fn check_kinds(own: &str, text: &Reader<'_>, vision: &Reader<'_>) -> Result<(), ModelError> {
     for (part, end) in [(text, "_text"), (vision, "_vision")] {
         let Some(kind) = part.text("model_type")? else { continue };
-        let own = family.model_type();
         if kind != own && kind != format!("{own}{end}") {
             return Err(part.wrong("model_type", &Value::from(kind), &format!("\"{own}{end}\"")));
         }
@@ -112,7 +105,7 @@ fn check_kinds(family: Generation, text: &Reader<'_>, vision: &Reader<'_>) -> Re
 }
 
 /// Tokens that end a response, and the filler.
-fn special_tokens(
+pub(in crate::model) fn special_tokens(
     path: &Path,
     top: &Reader<'_>,
     text: &Reader<'_>,
@@ -157,7 +150,9 @@ fn parse_text(top: &Reader<'_>, text: &Reader<'_>, family: Generation) -> Result
         return Err(text.wrong("attention_bias", value, &format!("{biased} in this family")));
     }
     let max_positions = text.size_or("max_position_embeddings", defaults.max_positions)?;
-    let rope = parse_rope::parse(text, family, max_positions, (defaults.rope_theta, defaults.mrope_section))?;
+    let interleaved = family == Generation::Qwen3;
+    let rules = RopeRules { interleaved, share: None, theta: defaults.rope_theta, section: defaults.mrope_section };
+    let rope = parse_rope::parse(text, rules, max_positions)?;
     Ok(TextConfig {
         vocab_size: text.size("vocab_size")?,
         hidden_size,
@@ -170,7 +165,7 @@ fn parse_text(top: &Reader<'_>, text: &Reader<'_>, family: Generation) -> Result
         rope_theta: rope.theta,
         rope_scaling: rope.scaling,
         mrope_section: rope.section,
-        mrope_interleaved: family == Generation::Qwen3,
+        mrope_interleaved: interleaved,
         qkv_bias: biased,
         qk_norm: family == Generation::Qwen3,
         tied: is_tied(top, text, family)?,
@@ -242,7 +237,11 @@ fn is_tied(top: &Reader<'_>, text: &Reader<'_>, family: Generation) -> Result<bo
         .error("has `tie_word_embeddings` at the top and the opposite in `text_config`: keep the right one".to_owned()))
 }
 
-fn parse_vision(vision: &Reader<'_>, family: Generation, text_width: usize) -> Result<VisionConfig, ModelError> {
+pub(in crate::model) fn parse_vision(
+    vision: &Reader<'_>,
+    family: Generation,
+    text_width: usize,
+) -> Result<VisionConfig, ModelError> {
     let defaults = defaults(family);
     let depth = vision.size("depth")?;
     // Qwen2-VL calls the tower's width `embed_dim`; its `hidden_size` is the decoder's.

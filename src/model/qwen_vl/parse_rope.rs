@@ -1,8 +1,8 @@
 //! The decoder's rotary settings.
 
-use super::config::{Generation, RopeScaling, Yarn};
-use super::reader::Reader;
+use super::config::{RopeScaling, Yarn};
 use crate::model::error::ModelError;
+use crate::model::settings::reader::Reader;
 
 /// Settings of rotary frequencies.
 const ROPE: [&str; 16] = [
@@ -24,32 +24,59 @@ const ROPE: [&str; 16] = [
     "axes_dim",
 ];
 
-/// What the rotary settings say.
-pub(super) struct Rope {
-    pub(super) theta: f64,
-    pub(super) section: [usize; 3],
-    pub(super) scaling: RopeScaling,
+/// What a family takes for granted about rotary positions, and its defaults.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::model) struct RopeRules {
+    /// Are the frequencies of time, height and width interleaved?
+    pub(in crate::model) interleaved: bool,
+    /// Default share of a head that is rotated; none: always the whole head.
+    pub(in crate::model) share: Option<f64>,
+    /// Default base of the frequencies.
+    pub(in crate::model) theta: f64,
+    /// Default numbers of frequencies that follow time, height and width.
+    pub(in crate::model) section: [usize; 3],
 }
 
-/// Reads the rotary settings of the decoder; `theta` and `section` are the defaults.
-pub(super) fn parse(
-    text: &Reader<'_>,
-    family: Generation,
-    max_positions: usize,
-    (theta, section): (f64, [usize; 3]),
-) -> Result<Rope, ModelError> {
+/// What the rotary settings say.
+pub(in crate::model) struct Rope {
+    pub(in crate::model) theta: f64,
+    pub(in crate::model) section: [usize; 3],
+    pub(in crate::model) scaling: RopeScaling,
+    /// Share of a head that is rotated.
+    pub(in crate::model) share: f64,
+}
+
+/// Reads the rotary settings of the decoder.
+pub(in crate::model) fn parse(text: &Reader<'_>, rules: RopeRules, max_positions: usize) -> Result<Rope, ModelError> {
     let rope = object(text)?;
-    check(&rope, text, family)?;
+    check(&rope, text, rules)?;
     let section = match rope.list("mrope_section")? {
-        None => section,
+        None => rules.section,
         Some(list) => <[usize; 3]>::try_from(list)
             .map_err(|list| rope.error(format!("`mrope_section` is {list:?}, but must be three numbers")))?,
     };
     let theta = match rope.positive("rope_theta")? {
         Some(theta) => theta,
-        None => text.positive("rope_theta")?.unwrap_or(theta),
+        None => text.positive("rope_theta")?.unwrap_or(rules.theta),
     };
-    Ok(Rope { theta, section, scaling: scaling(&rope, text, max_positions)? })
+    Ok(Rope { theta, section, scaling: scaling(&rope, text, max_positions)?, share: share(&rope, text, rules)? })
+}
+
+/// The share of a head that is rotated; tools write it among the rotary settings, next to them, or in both places.
+fn share(rope: &Reader<'_>, text: &Reader<'_>, rules: RopeRules) -> Result<f64, ModelError> {
+    const FIELD: &str = "partial_rotary_factor";
+    let Some(default) = rules.share else { return Ok(1.0) };
+    let (inner, outer) = (rope.positive(FIELD)?, text.positive(FIELD)?);
+    match (inner, outer) {
+        (Some(inner), Some(outer)) if inner.total_cmp(&outer).is_ne() => Err(text.error(format!(
+            "has {} {outer}, but {inner} in the rotary settings: keep one of them",
+            text.full(FIELD)
+        ))),
+        _ => match (inner.or(outer), rope.find(FIELD).or(text.find(FIELD))) {
+            (Some(share), Some(value)) if share > 1.0 => Err(rope.wrong(FIELD, value, "at most 1")),
+            (share, _) => Ok(share.unwrap_or(default)),
+        },
+    }
 }
 
 /// The object with the rotary settings, under its older or its newer name.
@@ -67,17 +94,18 @@ fn object<'a>(text: &Reader<'a>) -> Result<Reader<'a>, ModelError> {
 }
 
 /// All of these settings change the computation: none may be ignored.
-fn check(rope: &Reader<'_>, text: &Reader<'_>, family: Generation) -> Result<(), ModelError> {
+fn check(rope: &Reader<'_>, text: &Reader<'_>, rules: RopeRules) -> Result<(), ModelError> {
     if let Some((name, value)) = rope.fields().find(|(name, value)| !value.is_null() && !ROPE.contains(name)) {
         return Err(rope.wrong(name, value, "left out of the rotary settings (it is not supported)"));
     }
     if let (Some(share), Some(value)) = (rope.number("partial_rotary_factor")?, rope.find("partial_rotary_factor"))
         && share != 1.0
+        && rules.share.is_none()
     {
         return Err(rope.wrong("partial_rotary_factor", value, "1"));
     }
     if let (Some(interleaved), Some(value)) = (rope.flag("mrope_interleaved")?, rope.find("mrope_interleaved"))
-        && interleaved != (family == Generation::Qwen3)
+        && interleaved != rules.interleaved
     {
         return Err(rope.wrong("mrope_interleaved", value, "as in the family"));
     }

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use candle_core::{Device, Tensor};
 
-use super::config::{RopeScaling, TextConfig, VisionConfig, Yarn};
+use super::config::{RopeScaling, Rotary, TextConfig, VisionConfig, Yarn};
 use crate::model::error::ModelError;
 use crate::model::input::{Batch, Grid};
 use crate::model::kernels::Rope;
@@ -17,13 +17,13 @@ fn frequencies(theta: f64, dim: usize) -> Vec<f64> {
 }
 
 /// The decoder's frequencies, stretched as its configuration says, and what cosines and sines are multiplied with.
-fn scaled_frequencies(config: &TextConfig) -> (Vec<f64>, f64) {
-    let frequencies = frequencies(config.rope_theta, config.head_dim);
-    match config.rope_scaling {
+fn scaled_frequencies(rotary: &Rotary) -> (Vec<f64>, f64) {
+    let frequencies = frequencies(rotary.theta, rotary.dim);
+    match rotary.scaling {
         RopeScaling::Default => (frequencies, 1.0),
         RopeScaling::Linear(factor) => (frequencies.iter().map(|f| f / factor).collect(), 1.0),
         RopeScaling::Yarn(yarn) => {
-            let (first, last) = yarn_bounds(&yarn, config);
+            let (first, last) = yarn_bounds(&yarn, rotary);
             let stretch = |(i, f): (usize, &f64)| {
                 let share = ((i as f64 - first) / (last - first)).clamp(0.0, 1.0);
                 f / yarn.factor * share + f * (1.0 - share)
@@ -34,11 +34,10 @@ fn scaled_frequencies(config: &TextConfig) -> (Vec<f64>, f64) {
 }
 
 /// From which frequency on `YaRN` begins to stretch, and from which on it does in full.
-fn yarn_bounds(yarn: &Yarn, config: &TextConfig) -> (f64, f64) {
-    let dim = config.head_dim as f64;
-    let turning = |turns: f64| {
-        dim * (yarn.original_length / (turns * std::f64::consts::TAU)).ln() / (2.0 * config.rope_theta.ln())
-    };
+fn yarn_bounds(yarn: &Yarn, rotary: &Rotary) -> (f64, f64) {
+    let dim = rotary.dim as f64;
+    let turning =
+        |turns: f64| dim * (yarn.original_length / (turns * std::f64::consts::TAU)).ln() / (2.0 * rotary.theta.ln());
     let (mut first, mut last) = (turning(yarn.beta_fast), turning(yarn.beta_slow));
     if yarn.truncate {
         (first, last) = (first.floor(), last.ceil());
@@ -75,12 +74,17 @@ impl Table {
 /// The rotary table of a batch's positions (mRoPE, Qwen2-VL section 2.1): the first
 /// frequencies follow time, the next height, the last width; Qwen3-VL interleaves them.
 pub fn text_rope(config: &TextConfig, batch: &Batch, device: &Device) -> Result<Rope, ModelError> {
-    let half = config.head_dim / 2;
+    rotary_table(&config.rotary(), batch, device)
+}
+
+/// The same for any decoder whose positions are in time, height and width.
+pub fn rotary_table(rotary: &Rotary, batch: &Batch, device: &Device) -> Result<Rope, ModelError> {
+    let half = rotary.dim / 2;
     let (smallest, largest) =
         batch.position_ids.iter().fold((u32::MAX, 0), |(low, high), p| (low.min(*p), high.max(*p)));
-    let (frequencies, scale) = scaled_frequencies(config);
+    let (frequencies, scale) = scaled_frequencies(rotary);
     let table = Table::new(smallest.min(largest)..=largest, &frequencies, scale);
-    let axis = |i: usize| axis(config, i);
+    let axis = |i: usize| axis(rotary, i);
     let plane = batch.rows * batch.seq_len;
     let mut cos = Vec::with_capacity(plane * half);
     let mut sin = Vec::with_capacity(plane * half);
@@ -91,15 +95,15 @@ pub fn text_rope(config: &TextConfig, batch: &Batch, device: &Device) -> Result<
             sin.push(s);
         }
     }
-    // [batch, seq_len, head_dim / 2]
+    // [batch, seq_len, rotated dims / 2]
     let shape = (batch.rows, batch.seq_len, half);
     Ok(Rope::new(&Tensor::from_vec(cos, shape, device)?, &Tensor::from_vec(sin, shape, device)?)?)
 }
 
 /// Which axis (time 0, height 1, width 2) frequency `i` follows.
-fn axis(config: &TextConfig, i: usize) -> usize {
-    let [time, height, width] = config.mrope_section;
-    if !config.mrope_interleaved {
+fn axis(rotary: &Rotary, i: usize) -> usize {
+    let [time, height, width] = rotary.section;
+    if !rotary.interleaved {
         return if i < time { 0 } else { 1 + usize::from(i >= time + height) };
     }
     match i % 3 {

@@ -12,7 +12,7 @@ const SHOWN: usize = 80;
 
 /// One object of a configuration.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Reader<'a> {
+pub(in crate::model) struct Reader<'a> {
     path: &'a Path,
     /// Prefix of its field names, e.g. `vision_config.`.
     prefix: &'static str,
@@ -20,7 +20,7 @@ pub(super) struct Reader<'a> {
 }
 
 /// A value as an error shows it.
-pub(super) fn shown(value: &Value) -> String {
+pub(in crate::model) fn shown(value: &Value) -> String {
     let text = value.to_string();
     if text.chars().count() <= SHOWN {
         return text;
@@ -30,7 +30,7 @@ pub(super) fn shown(value: &Value) -> String {
 
 impl<'a> Reader<'a> {
     /// The part `name` of the object `json`; without a name the object itself.
-    pub(super) fn of(path: &'a Path, json: &'a Value, part: Option<(&str, &'static str)>) -> Result<Self, ModelError> {
+    pub(in crate::model) fn of(path: &'a Path, json: &'a Value, part: Option<(&str, &'static str)>) -> Result<Self, ModelError> {
         let (value, prefix) = match part {
             None => (Some(json), ""),
             Some((name, prefix)) => (json.get(name).filter(|value| !value.is_null()), prefix),
@@ -45,34 +45,34 @@ impl<'a> Reader<'a> {
     }
 
     /// The object `value`, whose fields are shown with `prefix` in errors.
-    pub(super) fn nested(&self, value: Option<&'a Value>, prefix: &'static str) -> Self {
+    pub(in crate::model) fn nested(&self, value: Option<&'a Value>, prefix: &'static str) -> Self {
         Self { path: self.path, prefix, fields: value.and_then(Value::as_object) }
     }
 
-    pub(super) fn is_there(&self) -> bool {
+    pub(in crate::model) fn is_there(&self) -> bool {
         self.fields.is_some()
     }
 
     /// Name and value of every field.
-    pub(super) fn fields(&self) -> impl Iterator<Item = (&'a str, &'a Value)> + use<'a> {
+    pub(in crate::model) fn fields(&self) -> impl Iterator<Item = (&'a str, &'a Value)> + use<'a> {
         self.fields.into_iter().flatten().map(|(name, value)| (name.as_str(), value))
     }
 
     /// A field that is there and not null.
-    pub(super) fn find(&self, name: &str) -> Option<&'a Value> {
+    pub(in crate::model) fn find(&self, name: &str) -> Option<&'a Value> {
         self.fields?.get(name).filter(|value| !value.is_null())
     }
 
     /// A field's name with the part that it is in.
-    pub(super) fn full(&self, name: &str) -> String {
+    pub(in crate::model) fn full(&self, name: &str) -> String {
         format!("`{}{name}`", self.prefix)
     }
 
-    pub(super) fn error(&self, problem: String) -> ModelError {
+    pub(in crate::model) fn error(&self, problem: String) -> ModelError {
         ModelError::Config { path: self.path.display().to_string(), problem }
     }
 
-    pub(super) fn wrong(&self, name: &str, value: &Value, must: &str) -> ModelError {
+    pub(in crate::model) fn wrong(&self, name: &str, value: &Value, must: &str) -> ModelError {
         self.error(format!("{} is {}, but must be {must}", self.full(name), shown(value)))
     }
 
@@ -80,15 +80,15 @@ impl<'a> Reader<'a> {
         self.error(format!("has no {}", self.full(name)))
     }
 
-    pub(super) fn size(&self, name: &str) -> Result<usize, ModelError> {
+    pub(in crate::model) fn size(&self, name: &str) -> Result<usize, ModelError> {
         self.optional_size(name)?.ok_or_else(|| self.missing(name))
     }
 
-    pub(super) fn size_or(&self, name: &str, default: usize) -> Result<usize, ModelError> {
+    pub(in crate::model) fn size_or(&self, name: &str, default: usize) -> Result<usize, ModelError> {
         Ok(self.optional_size(name)?.unwrap_or(default))
     }
 
-    pub(super) fn optional_size(&self, name: &str) -> Result<Option<usize>, ModelError> {
+    pub(in crate::model) fn optional_size(&self, name: &str) -> Result<Option<usize>, ModelError> {
         let Some(value) = self.find(name) else { return Ok(None) };
         // Some tools write every number with a decimal point.
         let whole =
@@ -99,7 +99,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn number(&self, name: &str) -> Result<Option<f64>, ModelError> {
+    pub(in crate::model) fn number(&self, name: &str) -> Result<Option<f64>, ModelError> {
         let Some(value) = self.find(name) else { return Ok(None) };
         match value.as_f64().filter(|number| number.is_finite()) {
             Some(number) => Ok(Some(number)),
@@ -107,7 +107,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn positive(&self, name: &str) -> Result<Option<f64>, ModelError> {
+    pub(in crate::model) fn positive(&self, name: &str) -> Result<Option<f64>, ModelError> {
         let number = self.number(name)?;
         match (number, self.find(name)) {
             (Some(number), Some(value)) if number <= 0.0 => Err(self.wrong(name, value, "a number above 0")),
@@ -115,17 +115,17 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, ModelError> {
+    pub(in crate::model) fn flag(&self, name: &str) -> Result<Option<bool>, ModelError> {
         let Some(value) = self.find(name) else { return Ok(None) };
         value.as_bool().map(Some).ok_or_else(|| self.wrong(name, value, "true or false"))
     }
 
-    pub(super) fn text(&self, name: &str) -> Result<Option<&'a str>, ModelError> {
+    pub(in crate::model) fn text(&self, name: &str) -> Result<Option<&'a str>, ModelError> {
         let Some(value) = self.find(name) else { return Ok(None) };
         value.as_str().map(Some).ok_or_else(|| self.wrong(name, value, "a string"))
     }
 
-    pub(super) fn token(&self, name: &str) -> Result<Option<u32>, ModelError> {
+    pub(in crate::model) fn token(&self, name: &str) -> Result<Option<u32>, ModelError> {
         let Some(value) = self.find(name) else { return Ok(None) };
         match value.as_u64().and_then(|id| u32::try_from(id).ok()) {
             Some(id) => Ok(Some(id)),
@@ -134,7 +134,7 @@ impl<'a> Reader<'a> {
     }
 
     /// One token id or several.
-    pub(super) fn tokens(&self, name: &str) -> Result<Vec<u32>, ModelError> {
+    pub(in crate::model) fn tokens(&self, name: &str) -> Result<Vec<u32>, ModelError> {
         match self.find(name) {
             Some(Value::Array(ids)) => {
                 let id = |id: &Value| id.as_u64().and_then(|id| u32::try_from(id).ok());
@@ -145,7 +145,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn list(&self, name: &str) -> Result<Option<Vec<usize>>, ModelError> {
+    pub(in crate::model) fn list(&self, name: &str) -> Result<Option<Vec<usize>>, ModelError> {
         let Some(value) = self.find(name) else { return Ok(None) };
         let numbers = value.as_array().map(|list| list.iter().map(|n| n.as_u64().map(|n| n as usize)).collect());
         numbers.flatten().map(Some).ok_or_else(|| self.wrong(name, value, "a list of whole numbers"))

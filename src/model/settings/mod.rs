@@ -1,0 +1,4 @@
+//! Reading `config.json`: what every family's parser is made of.
+
+pub(super) mod fields;
+pub(super) mod reader;
