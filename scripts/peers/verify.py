@@ -32,7 +32,9 @@ import image_text
 import mathematics
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-FAMILIES = ["qwen2_vl_tiny", "qwen2_5_vl_tiny", "qwen3_vl_tiny"]
+FAMILIES = ["qwen2_vl_tiny", "qwen2_5_vl_tiny", "qwen3_vl_tiny", "qwen3_5_tiny"]
+# Its widths do not divide into the blocks, and its settings have the newer names only.
+WITHOUT_FORMS = ["qwen3_5_tiny"]
 RESPONSE = "<think> A red circle, then 3 + 4 = 7. </think> \\boxed{7}"
 EXACT, RESIZED = 1e-4, 1.5e-2
 
@@ -285,7 +287,8 @@ def main():
     for family in FAMILIES:
         check_family(options.vgpo, family, generator, rows)
         check_lora(options.vgpo, family, generator, rows)
-        check_forms(options.vgpo, family, generator, rows)
+        if family not in WITHOUT_FORMS:
+            check_forms(options.vgpo, family, generator, rows)
     check_rows(options.vgpo, generator, rows)
     image_text.check(options.vgpo, generator, rows)
     mathematics.check(options.vgpo, rows)

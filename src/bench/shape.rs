@@ -39,7 +39,8 @@ impl BatchShape {
     /// The prompts: the image, then synthetic text.
     pub fn prompts(&self, info: &ModelInfo) -> Result<Vec<Sequence>, BenchError> {
         let grid = Grid { time: 1, height: self.image_patches, width: self.image_patches };
-        let image_tokens = grid.merged(info.merge_size);
+        let input = info.image_input()?;
+        let image_tokens = grid.merged(input.merge_size);
         if image_tokens >= self.prompt_tokens {
             return Err(BenchError::Settings(format!(
                 "an image of {0} x {0} patches has {image_tokens} tokens, which do not fit into a prompt of {1}",
@@ -47,11 +48,11 @@ impl BatchShape {
             )));
         }
         let mut rng = stream(&[ROWS_SEED]);
-        let values = grid.patches() * 3 * info.temporal_patch_size * info.patch_size * info.patch_size;
+        let values = grid.patches() * input.patch_values();
         let prompt = |_| {
             let image = || ImagePatches { values: (0..values).map(|_| uniform(&mut rng) as f32 - 0.5).collect(), grid };
             let images = if image_tokens == 0 { Vec::new() } else { vec![Arc::new({ image }())] };
-            let mut ids = vec![info.image_token_id; image_tokens];
+            let mut ids = vec![input.token_id; image_tokens];
             ids.extend(text(self.prompt_tokens - image_tokens, info, &mut rng));
             Sequence { ids, images }
         };
@@ -75,7 +76,6 @@ impl BatchShape {
 
 /// Tokens that are not placeholders.
 fn text(count: usize, info: &ModelInfo, rng: &mut rand_chacha::ChaCha8Rng) -> Vec<u32> {
-    let words: Vec<u32> =
-        (0..info.vocab_size as u32).filter(|id| ![info.image_token_id, info.video_token_id].contains(id)).collect();
+    let words: Vec<u32> = (0..info.vocab_size as u32).filter(|id| !info.placeholders.contains(id)).collect();
     (0..count).map(|_| words[(uniform(rng) * words.len() as f64) as usize]).collect()
 }

@@ -93,6 +93,7 @@ pub const FIELDS: &[Field] = &[
     field("/data/prompt_template", Kind::Text { max: 100_000 }),
     optional("/data/min_pixels", COUNT),
     optional("/data/max_pixels", COUNT),
+    optional("/data/enable_thinking", Kind::Flag),
     field("/data/max_prompt_tokens", COUNT),
     field("/data/overlong", Kind::Choice { allowed: &["error", "drop"], later: &[] }),
     field("/data/shuffle", Kind::Flag),

@@ -36,6 +36,7 @@ pub mod spec;
 pub mod stored;
 pub mod sweep;
 pub mod tags;
+pub mod template_arguments;
 pub mod tree;
 pub mod weights;
 pub mod worker;

@@ -114,6 +114,11 @@ pub struct DataSpec {
     pub min_pixels: Option<u64>,
     /// Largest image area in pixels; none: the model's preprocessor decides.
     pub max_pixels: Option<u64>,
+    /// Whether the model reasons before it answers, where its chat template has the argument `enable_thinking`; none:
+    /// as the template does by default.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub enable_thinking: Option<bool>,
     /// Maximum length of a prompt in tokens, image tokens included.
     pub max_prompt_tokens: u64,
     /// What to do with a row whose prompt is longer.

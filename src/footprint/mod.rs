@@ -13,10 +13,10 @@ use serde::Serialize;
 
 use crate::algorithm::{self, Algorithm};
 use crate::domain::spec::{DType, JobSpec};
-use crate::model::Grid;
 use crate::model::footprint::{Arithmetic, ModelSize};
 use crate::model::linear::LinearShape;
 use crate::model::lora::select;
+use crate::model::{Grid, ImageInput};
 use sampling::Sampling;
 use update::Update;
 
@@ -199,8 +199,7 @@ impl<'a> Plan<'a> {
 
     /// Pixels of the prompts of a step, or of an evaluation: whichever are more.
     fn images(&self) -> u64 {
-        let info = &self.model.info;
-        let patch = 3 * info.temporal_patch_size * info.patch_size * info.patch_size;
+        let patch = self.model.info.image.as_ref().map_or(0, ImageInput::patch_values);
         let values: usize = self.row.images.iter().map(|grid| grid.patches() * patch).sum();
         let tries = self.spec.rollout.filter.as_ref().map_or(1, |filter| filter.max_tries);
         let step = if self.spec.method.trains() { self.spec.batch.prompts_per_step * tries } else { 0 };

@@ -56,7 +56,7 @@ impl Sampling {
         // ones.
         let waiting = prompts.div_ceil(threads) > chunk;
         let positions = (row.tokens() + 1) * if waiting { 4 } else { 3 } / 3;
-        let cached = rows * positions * model.passes.cached_per_token();
+        let cached = rows * (positions * model.passes.cached_per_token() + model.passes.cached_per_row());
         Self {
             cache: (running * cached) as u64,
             reading: (running * model.passes.reading(&prefill)) as u64,

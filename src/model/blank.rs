@@ -7,7 +7,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::ModelError;
-use super::load::Folder;
+use super::family::Folder;
+use super::load::family_of;
 use super::sampler::{stream, uniform};
 use super::weights::Initializer;
 
@@ -16,7 +17,8 @@ const GAIN: f64 = 0.7;
 /// Standard deviation of the patch embedding.
 const PATCH_STD: f64 = 0.02;
 
-/// Normally distributed weights; norms start at 1 and biases at 0. Each tensor has its own random stream.
+/// What weights start as unless the family says otherwise: normally distributed, norms at 1 and biases at 0. Each
+/// tensor has its own random stream.
 fn initial(seed: u64, name: &str, shape: &[usize]) -> Vec<f32> {
     let count: usize = shape.iter().product();
     if name.rsplit('.').next() == Some("bias") {
@@ -44,7 +46,10 @@ pub fn write_blank(dir: &Path, config: &Value, seed: u64, max_shard_bytes: u64) 
     let text = format!("{config:#}\n");
     std::fs::write(&config_path, text)
         .map_err(|source| ModelError::File { path: config_path.display().to_string(), source })?;
-    let initializer = Initializer::new(Device::Cpu, |name, shape| initial(seed, name, shape));
-    Folder { config_path: &config_path, config, generation: None }.visit(&initializer)?;
+    let family = family_of(&config_path, config)?;
+    let initializer = Initializer::new(Device::Cpu, |name, shape| {
+        (family.fresh)(name, shape.iter().product()).unwrap_or_else(|| initial(seed, name, shape))
+    });
+    Folder { config_path: &config_path, config, generation: None, family }.visit(&initializer)?;
     initializer.into_parameters().save(dir, max_shard_bytes)
 }

@@ -6,8 +6,8 @@ use candle_core::{DType, Device, Tensor};
 use parking_lot::Mutex;
 
 use super::ModelError;
+use super::family::Folder;
 use super::linear::LinearShape;
-use super::load::Folder;
 use super::lora::Adapter;
 use super::weights::WeightSource;
 

@@ -42,6 +42,16 @@ pub struct ActivationMemory {
     pub backward: usize,
 }
 
+impl ActivationMemory {
+    /// Adds what a part of the model keeps; of parts that run one after the other the largest counts.
+    pub fn add(&mut self, part: &Self) {
+        self.graph += part.graph;
+        self.tape += part.tape;
+        self.block = self.block.max(part.block);
+        self.backward = self.backward.max(part.backward);
+    }
+}
+
 /// The activation memory of a model family, in bytes.
 pub trait Footprint: Send + Sync {
     /// What training keeps; a tower that is not trained keeps nothing.
@@ -52,6 +62,11 @@ pub trait Footprint: Send + Sync {
 
     /// Keys and values of one column of one row, all layers.
     fn cached_per_token(&self) -> usize;
+
+    /// What is cached of a row whatever its length.
+    fn cached_per_row(&self) -> usize {
+        0
+    }
 
     /// Rows that a linear layer maps in a pass.
     fn rows_of(&self, layer: &LinearShape, pass: &PassShape) -> usize;

@@ -92,40 +92,70 @@ pub struct Batch {
     pub suffixes: Vec<Suffix>,
 }
 
-/// Position ids of one row, `[time, height, width]` by token, and the one that follows.
+/// How images enter a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageInput {
+    /// Stands for one image token in a sequence.
+    pub token_id: u32,
+    /// Side of a patch in pixels.
+    pub patch_size: usize,
+    /// Patches per side that are merged into one image token.
+    pub merge_size: usize,
+    /// Identical frames a still image is repeated to.
+    pub temporal_patch_size: usize,
+    /// Image processors of transformers that make the model's patches, without suffixes such as `Fast`.
+    pub processors: &'static [&'static str],
+}
+
+impl ImageInput {
+    /// Values of one flattened patch.
+    pub fn patch_values(&self) -> usize {
+        3 * self.temporal_patch_size * self.patch_size * self.patch_size
+    }
+}
+
+/// Position ids `[time, height, width]` of tokens, images expanded, that begin at the first argument; and the one that
+/// follows.
+pub type PositionRule = fn(u32, &[u32], &[Arc<ImagePatches>], &ModelInfo) -> Result<(Vec<[u32; 3]>, u32), ModelError>;
+
+/// Position ids of one row, and the one that follows.
+pub fn positions(row: &Sequence, info: &ModelInfo) -> Result<(Vec<[u32; 3]>, u32), ModelError> {
+    (info.positions)(0, &row.ids, &row.images, info)
+}
+
+/// The [`PositionRule`] of mRoPE (Qwen2-VL, section 2.1).
 ///
 /// An image's time position is constant; its height and width count from where the image starts; the next text token
 /// comes after the larger of both. Text advances all three together.
-pub fn positions(row: &Sequence, info: &ModelInfo) -> Result<(Vec<[u32; 3]>, u32), ModelError> {
-    positions_from(0, &row.ids, &row.images, info)
-}
-
-/// The same for tokens whose position ids begin at `next`.
-fn positions_from(
+pub fn in_time_height_width(
     mut next: u32,
     ids: &[u32],
     images: &[Arc<ImagePatches>],
     info: &ModelInfo,
 ) -> Result<(Vec<[u32; 3]>, u32), ModelError> {
+    if !images.is_empty() {
+        info.image_input()?;
+    }
+    let image_token = info.image.as_ref().map(|image| image.token_id);
     let mut out = Vec::with_capacity(ids.len());
     let mut rest = images.iter();
     let mut at = 0;
     while at < ids.len() {
-        if ids[at] == info.video_token_id {
-            return Err(ModelError::Input("video input is not supported; send images".to_owned()));
-        }
-        if ids[at] != info.image_token_id {
+        let Some(input) = info.image.as_ref().filter(|_| Some(ids[at]) == image_token) else {
+            if info.placeholders.contains(&ids[at]) {
+                return Err(ModelError::Input("video input is not supported; send images".to_owned()));
+            }
             out.push([next; 3]);
             next += 1;
             at += 1;
             continue;
+        };
+        let image = rest.next().ok_or_else(|| slot_error(ids, images, input))?;
+        let tokens = image.grid.merged(input.merge_size);
+        if ids[at..].iter().take_while(|id| **id == input.token_id).count() < tokens {
+            return Err(slot_error(ids, images, input));
         }
-        let image = rest.next().ok_or_else(|| slot_error(ids, images, info))?;
-        let tokens = image.grid.merged(info.merge_size);
-        if ids[at..].iter().take_while(|id| **id == info.image_token_id).count() < tokens {
-            return Err(slot_error(ids, images, info));
-        }
-        let (height, width) = (image.grid.height / info.merge_size, image.grid.width / info.merge_size);
+        let (height, width) = (image.grid.height / input.merge_size, image.grid.width / input.merge_size);
         for index in 0..tokens {
             let (t, h, w) = (index / (height * width), index / width % height, index % width);
             out.push([next + t as u32, next + h as u32, next + w as u32]);
@@ -133,15 +163,15 @@ fn positions_from(
         next += height.max(width).max(image.grid.time) as u32;
         at += tokens;
     }
-    if rest.next().is_some() {
-        return Err(slot_error(ids, images, info));
+    match (rest.next(), &info.image) {
+        (Some(_), Some(input)) => Err(slot_error(ids, images, input)),
+        _ => Ok((out, next)),
     }
-    Ok((out, next))
 }
 
-fn slot_error(ids: &[u32], images: &[Arc<ImagePatches>], info: &ModelInfo) -> ModelError {
-    let slots = ids.iter().filter(|id| **id == info.image_token_id).count();
-    let tokens: usize = images.iter().map(|i| i.grid.merged(info.merge_size)).sum();
+fn slot_error(ids: &[u32], images: &[Arc<ImagePatches>], input: &ImageInput) -> ModelError {
+    let slots = ids.iter().filter(|id| **id == input.token_id).count();
+    let tokens: usize = images.iter().map(|i| i.grid.merged(input.merge_size)).sum();
     ModelError::Input(format!(
         "the sequence has {slots} image tokens, but its {} image(s) need {tokens}: use one image placeholder per image",
         images.len()
@@ -219,7 +249,7 @@ impl Batch {
         info: &ModelInfo,
         offsets: &mut Vec<u32>,
     ) -> Result<u32, ModelError> {
-        let (positions, next) = positions_from(from, ids, images, info)?;
+        let (positions, next) = (info.positions)(from, ids, images, info)?;
         if let Some(id) = ids.iter().find(|id| **id as usize >= info.vocab_size) {
             return Err(ModelError::Input(format!("token id {id} is outside the vocabulary of {}", info.vocab_size)));
         }
@@ -230,11 +260,12 @@ impl Batch {
                 self.position_ids[axis * plane + start + offset] = *value;
             }
         }
-        let slots = ids.iter().enumerate().filter(|(_, id)| **id == info.image_token_id);
+        let Some(input) = &info.image else { return Ok(next) };
+        let slots = ids.iter().enumerate().filter(|(_, id)| **id == input.token_id);
         self.image_slots.extend(slots.map(|(offset, _)| (start + offset) as u32));
         for image in images {
-            let first = self.feature_offset(image, info, offsets);
-            self.feature_rows.extend((0..image.grid.merged(info.merge_size) as u32).map(|i| first + i));
+            let first = self.feature_offset(image, input, offsets);
+            self.feature_rows.extend((0..image.grid.merged(input.merge_size) as u32).map(|i| first + i));
         }
         Ok(next)
     }
@@ -249,13 +280,13 @@ impl Batch {
     }
 
     /// First feature row of an image; an image that is already in the batch is not added again.
-    fn feature_offset(&mut self, image: &Arc<ImagePatches>, info: &ModelInfo, offsets: &mut Vec<u32>) -> u32 {
+    fn feature_offset(&mut self, image: &Arc<ImagePatches>, input: &ImageInput, offsets: &mut Vec<u32>) -> u32 {
         // Rows of a group are consecutive, so the image is most likely among the newest.
         if let Some(at) = self.images.iter().rposition(|known| Arc::ptr_eq(known, image)) {
             return offsets[at];
         }
         let first = match (offsets.last(), self.images.last()) {
-            (Some(offset), Some(last)) => offset + last.grid.merged(info.merge_size) as u32,
+            (Some(offset), Some(last)) => offset + last.grid.merged(input.merge_size) as u32,
             _ => 0,
         };
         self.images.push(Arc::clone(image));

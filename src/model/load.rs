@@ -6,46 +6,50 @@ use std::sync::Arc;
 use candle_core::{DType, Device};
 use serde_json::Value;
 
-use super::files::{Declared, WeightPlan, declared_format};
-use super::footprint::Footprint;
+use super::family::{Family, Folder};
+use super::files::{WeightPlan, read_json};
 use super::linear::LinearShape;
 use super::lora::{Adapters, LoraConfig, select};
 use super::quantized::QuantizedView;
-use super::qwen_vl::{self, QwenVl};
 use super::weights::{Parameters, View, WeightSource};
-use super::{ModelError, ModelInfo, VisionLanguageModel};
+use super::{ModelError, VisionLanguageModel, qwen_vl, qwen3_5};
 use crate::domain::weights::WeightFormat;
 
-/// A family: how a folder of its `model_type` is described and built.
-pub(super) struct Family {
-    model_type: &'static str,
-    info: fn(&Folder<'_>, usize) -> Result<ModelInfo, ModelError>,
-    build: Build,
-    footprint: fn(&Folder<'_>) -> Result<Box<dyn Footprint>, ModelError>,
-}
-
-/// A family's constructor: configuration, number of parameters, weights, device.
-type Build = fn(&Folder<'_>, usize, &dyn WeightSource, &Device) -> Result<Arc<dyn VisionLanguageModel>, ModelError>;
-
-/// The families by `model_type`.
-const FAMILIES: &[Family] = &[
-    Family { model_type: "qwen2_vl", info: qwen_vl_info, build: build_qwen_vl, footprint: qwen_vl_footprint },
-    Family { model_type: "qwen2_5_vl", info: qwen_vl_info, build: build_qwen_vl, footprint: qwen_vl_footprint },
-    Family { model_type: "qwen3_vl", info: qwen_vl_info, build: build_qwen_vl, footprint: qwen_vl_footprint },
+/// The families.
+const FAMILIES: &[&[Family]] = &[
+    qwen_vl::FAMILIES, // Qwen2-VL, Qwen2.5-VL, Qwen3-VL
+    qwen3_5::FAMILIES, // Qwen3.5, with and without images
 ];
 
-/// The configuration files of a model folder.
-pub(super) struct Folder<'a> {
-    pub(super) config_path: &'a Path,
-    pub(super) config: &'a Value,
-    pub(super) generation: Option<&'a Value>,
+/// Every family, in the order of registration.
+pub fn families() -> impl Iterator<Item = &'static Family> {
+    FAMILIES.iter().copied().flatten()
 }
 
-/// The same, with what they hold.
+/// The family that a configuration names.
+pub(super) fn family_of(config_path: &Path, config: &Value) -> Result<&'static Family, ModelError> {
+    let name = config.get("model_type").and_then(Value::as_str).unwrap_or_default();
+    families().find(|family| family.model_type == name).ok_or_else(|| {
+        let known: Vec<&str> = families().map(|family| family.model_type).collect();
+        let other = families().flat_map(|family| family.others).find(|(other, _)| *other == name);
+        let name: String = name.chars().take(80).collect();
+        if let Some((_, what)) = other {
+            let problem = format!("`model_type` \"{name}\" {what}");
+            return ModelError::Config { path: config_path.display().to_string(), problem };
+        }
+        ModelError::Config {
+            path: config_path.display().to_string(),
+            problem: format!("`model_type` is \"{name}\", but this build runs: {}", known.join(", ")),
+        }
+    })
+}
+
+/// What the configuration files of a folder hold.
 struct Settings {
     config_path: PathBuf,
     config: Value,
     generation: Option<Value>,
+    family: &'static Family,
 }
 
 impl Settings {
@@ -54,11 +58,12 @@ impl Settings {
         let config = read_json(&config_path)?;
         let generation_path = dir.join("generation_config.json");
         let generation = if generation_path.exists() { Some(read_json(&generation_path)?) } else { None };
-        Ok(Self { config_path, config, generation })
+        Ok(Self { family: family_of(&config_path, &config)?, config_path, config, generation })
     }
 
     fn folder(&self) -> Folder<'_> {
-        Folder { config_path: &self.config_path, config: &self.config, generation: self.generation.as_ref() }
+        let (config_path, config) = (self.config_path.as_path(), &self.config);
+        Folder { config_path, config, generation: self.generation.as_ref(), family: self.family }
     }
 }
 
@@ -70,65 +75,6 @@ pub(super) fn with_folder<T>(
     work(&Settings::read(dir)?.folder())
 }
 
-impl Folder<'_> {
-    /// The folder.
-    pub(super) fn dir(&self) -> &Path {
-        self.config_path.parent().unwrap_or(Path::new(""))
-    }
-
-    /// What the settings say about the number format of the weights.
-    pub(super) fn declared_format(&self) -> Result<Declared, ModelError> {
-        declared_format(self.dir(), self.config_path, self.config)
-    }
-
-    fn family(&self) -> Result<&'static Family, ModelError> {
-        let name = self.config.get("model_type").and_then(Value::as_str).unwrap_or_default();
-        FAMILIES.iter().find(|family| family.model_type == name).ok_or_else(|| {
-            let known: Vec<&str> = FAMILIES.iter().map(|family| family.model_type).collect();
-            ModelError::Config {
-                path: self.config_path.display().to_string(),
-                problem: format!("`model_type` is \"{name}\", but this build runs: {}", known.join(", ")),
-            }
-        })
-    }
-
-    /// Facts about the configured model, which has this number of parameters.
-    pub(super) fn info(&self, parameters: usize) -> Result<ModelInfo, ModelError> {
-        (self.family()?.info)(self, parameters)
-    }
-
-    /// Activation memory of the model's passes.
-    pub(super) fn footprint(&self) -> Result<Box<dyn Footprint>, ModelError> {
-        (self.family()?.footprint)(self)
-    }
-
-    /// Asks `source` for every weight of the model, and for the adapter of every linear layer.
-    pub(super) fn visit(&self, source: &dyn WeightSource) -> Result<(), ModelError> {
-        (self.family()?.build)(self, 0, source, &Device::Cpu).map(drop)
-    }
-}
-
-fn qwen_vl_config(folder: &Folder<'_>) -> Result<qwen_vl::Config, ModelError> {
-    qwen_vl::Config::parse(folder.config_path, folder.config, folder.generation)
-}
-
-fn qwen_vl_info(folder: &Folder<'_>, parameters: usize) -> Result<ModelInfo, ModelError> {
-    Ok(qwen_vl_config(folder)?.info(parameters))
-}
-
-fn qwen_vl_footprint(folder: &Folder<'_>) -> Result<Box<dyn Footprint>, ModelError> {
-    Ok(Box::new(qwen_vl_config(folder)?))
-}
-
-fn build_qwen_vl(
-    folder: &Folder<'_>,
-    parameters: usize,
-    source: &dyn WeightSource,
-    device: &Device,
-) -> Result<Arc<dyn VisionLanguageModel>, ModelError> {
-    Ok(Arc::new(QwenVl::new(&qwen_vl_config(folder)?, parameters, source, device)?))
-}
-
 /// A model folder that has been read: its configuration and its parameters, of which several models can be built.
 pub struct ModelFolder {
     dir: PathBuf,
@@ -136,16 +82,6 @@ pub struct ModelFolder {
     linears: Vec<LinearShape>,
     parameters: Parameters,
     device: Device,
-    build: Build,
-}
-
-pub(super) fn read_json(path: &Path) -> Result<Value, ModelError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ModelError::File { path: path.display().to_string(), source })?;
-    serde_json::from_str(&text).map_err(|e| ModelError::Config {
-        path: path.display().to_string(),
-        problem: format!("is not valid JSON: {e}"),
-    })
 }
 
 impl ModelFolder {
@@ -157,13 +93,12 @@ impl ModelFolder {
     /// The same, with weights in the number format `dtype`.
     pub fn open_as(dir: &Path, device: &Device, dtype: DType) -> Result<Self, ModelError> {
         let settings = Settings::read(dir)?;
-        let build = settings.folder().family()?.build;
         let plan = WeightPlan::of(&settings.folder())?;
         for note in &plan.notes {
             tracing::info!(folder = %dir.display(), "{note}");
         }
         let parameters = Parameters::read_planned(&plan, device, dtype)?;
-        Ok(Self { dir: dir.to_owned(), settings, linears: plan.linears, parameters, device: device.clone(), build })
+        Ok(Self { dir: dir.to_owned(), settings, linears: plan.linears, parameters, device: device.clone() })
     }
 
     /// The folder.
@@ -186,7 +121,7 @@ impl ModelFolder {
     pub fn add_adapters(&mut self, config: &LoraConfig, seed: u64) -> Result<(), ModelError> {
         let layers = self.parameters.trainable(self.linears.clone());
         let chosen = select(&config.targets, &layers)?;
-        let adapters = Adapters::new(config.clone(), chosen, seed, &self.device)?;
+        let adapters = Adapters::new(config.clone(), self.settings.family.names, chosen, seed, &self.device)?;
         self.parameters.adapt(adapters);
         Ok(())
     }
@@ -205,6 +140,6 @@ impl ModelFolder {
     }
 
     fn build_on(&self, source: &dyn WeightSource) -> Result<Arc<dyn VisionLanguageModel>, ModelError> {
-        (self.build)(&self.settings.folder(), self.parameters.count(), source, &self.device)
+        (self.settings.family.build)(&self.settings.folder(), self.parameters.count(), source, &self.device)
     }
 }

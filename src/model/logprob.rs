@@ -39,7 +39,7 @@ impl Vocabulary {
     /// The distribution that rollouts sample from: logits divided by the temperature, image and video placeholders
     /// excluded. Top-p is ignored, as in the reference implementations.
     pub fn rollout(info: &ModelInfo, temperature: f64) -> Self {
-        let excluded = vec![info.image_token_id, info.video_token_id];
+        let excluded = info.placeholders.clone();
         Self { distribution: Distribution { temperature, excluded }, logits_at_once: LOGITS_AT_ONCE }
     }
 

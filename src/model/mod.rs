@@ -1,6 +1,7 @@
 //! Vision-language models: families, differentiable operations, weights, sampling. Knows no trainer, HTTP or SQL.
 //!
-//! A family is a folder (`qwen_vl/`) that implements [`VisionLanguageModel`], and one line in [`load`].
+//! A family is a folder (`qwen3_5/`) that implements [`VisionLanguageModel`], with a [`Family`] that tells the rest
+//! of the program what it needs to know of it, and one line in [`load`].
 
 mod blank;
 mod blueprint;
@@ -10,6 +11,7 @@ pub mod constant;
 mod describe;
 pub mod device;
 pub mod error;
+pub mod family;
 pub mod features;
 pub mod files;
 pub mod focus;
@@ -23,6 +25,7 @@ pub mod load;
 pub mod logprob;
 pub mod lora;
 pub mod quantized;
+pub mod qwen3_5;
 pub mod qwen_vl;
 pub mod sampler;
 mod seed;
@@ -40,14 +43,15 @@ pub use cache::KvCache;
 pub use capture::Capture;
 pub use describe::{check_settings, describe, linear_layers, size};
 pub use error::ModelError;
-pub use input::{Batch, Grid, ImagePatches, Sequence, Tree};
-pub use load::ModelFolder;
+pub use family::Family;
+pub use input::{Batch, Grid, ImageInput, ImagePatches, PositionRule, Sequence, Tree};
+pub use load::{ModelFolder, families};
 pub use seed::seeded;
 pub use tape::Tape;
 pub use weights::{Parameters, View};
 
 /// Facts about a model that the rest of the program needs.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct ModelInfo {
     /// `model_type` of the configuration, e.g. `qwen2_5_vl`.
     pub family: String,
@@ -61,24 +65,34 @@ pub struct ModelInfo {
     pub heads: usize,
     /// Longest sequence the model was made for.
     pub max_positions: usize,
-    /// Placeholder of an image in the token sequence; never sampled.
-    pub image_token_id: u32,
-    /// Placeholder of a video; never sampled.
-    pub video_token_id: u32,
+    /// Decoder layers with attention, in ascending order: only they have maps and shares.
+    pub attention_layers: Vec<usize>,
+    /// How images enter the model; none: it reads text alone.
+    pub image: Option<ImageInput>,
+    /// Tokens that stand for images and videos in a sequence; never sampled.
+    pub placeholders: Vec<u32>,
+    /// Position ids of a sequence.
+    pub positions: PositionRule,
     /// Tokens that end a response.
     pub eos_token_ids: Vec<u32>,
     /// Filler for padded positions.
     pub pad_token_id: u32,
-    /// Side of a patch in pixels.
-    pub patch_size: usize,
-    /// Patches per side that are merged into one image token.
-    pub merge_size: usize,
-    /// Identical frames a still image is repeated to.
-    pub temporal_patch_size: usize,
     /// Number of parameters.
     pub parameters: usize,
     /// Notes for the user who registers the model: settings and tensors that the model does not use.
     pub notes: Vec<String>,
+}
+
+impl ModelInfo {
+    /// How images enter the model.
+    ///
+    /// # Errors
+    /// A model that reads text alone.
+    pub fn image_input(&self) -> Result<&ImageInput, ModelError> {
+        self.image.as_ref().ok_or_else(|| {
+            ModelError::Input(format!("a model of the family {} reads text alone: leave the images out", self.family))
+        })
+    }
 }
 
 /// A vision-language model, trainable and servable: the same code runs over tracked and over detached weights.

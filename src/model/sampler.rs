@@ -27,7 +27,7 @@ pub fn uniform(rng: &mut ChaCha8Rng) -> f64 {
 pub struct Sampler {
     temperature: f64,
     top_p: f64,
-    masked: [u32; 2],
+    masked: Vec<u32>,
     weights: TokenWeights,
     rng: ChaCha8Rng,
 }
@@ -42,8 +42,8 @@ pub fn raw_logprob(logits: &[f32], token: u32) -> f64 {
 impl Sampler {
     /// Temperature 0 is greedy. `info` names the placeholders that are never sampled.
     pub fn new(info: &ModelInfo, temperature: f64, top_p: f64, rng: ChaCha8Rng) -> Self {
-        let masked = [info.image_token_id, info.video_token_id];
-        Self { temperature, top_p, masked, weights: TokenWeights::without(&masked), rng }
+        let masked = info.placeholders.clone();
+        Self { temperature, top_p, weights: TokenWeights::without(&masked), masked, rng }
     }
 
     /// Draws a token. One number is drawn from the stream per call unless greedy.

@@ -1,9 +1,9 @@
 //! Parameters by name: reading and writing safetensors, the tracked and the detached view, initialisation.
 //!
-//! Inside the program names are those of the published checkpoints (`visual.*`, `model.layers.*`); newer layouts
-//! (`model.visual.*`, `model.language_model.*`) are accepted and written back as they were read.
+//! A family's [`super::family::Names`] say what weights are called inside the program; they are written under the names
+//! that they were read with.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::error::ModelError;
 use super::features::FeatureCache;
-use super::files::WeightPlan;
+use super::files::{Carried, WeightPlan};
 use super::linear::LinearShape;
 use super::load::with_folder;
 use super::lora::{Adapter, Adapters};
@@ -50,6 +50,12 @@ pub struct Parameters {
     features: Arc<FeatureCache>,
     /// Name in the file for each name used here.
     file_names: HashMap<String, String>,
+    /// The number format of all but those that are always wide.
+    dtype: DType,
+    /// Weights that are wider here than in the file, and written in the number format of the others.
+    narrow: Arc<BTreeSet<String>>,
+    /// Tensors that the model does not use and that are written as they were read.
+    carried: Arc<Vec<Carried>>,
     /// A second name in the file for one of the variables, and that variable's own name.
     repeated: Option<(String, String)>,
 }
@@ -68,17 +74,6 @@ pub enum View {
 /// Prefix of the vision tower's names, its mergers included.
 pub(super) const VISION: &str = "visual.";
 
-/// The name used inside the program for a tensor of a file.
-pub(super) fn canonical(file_name: &str) -> String {
-    if let Some(rest) = file_name.strip_prefix("model.visual.") {
-        return format!("visual.{rest}");
-    }
-    if let Some(rest) = file_name.strip_prefix("model.language_model.") {
-        return format!("model.{rest}");
-    }
-    file_name.to_owned()
-}
-
 pub(super) fn file_error(path: &Path, source: std::io::Error) -> ModelError {
     ModelError::File { path: path.display().to_string(), source }
 }
@@ -89,14 +84,26 @@ impl Parameters {
         with_folder(dir, |folder| Self::read_planned(&WeightPlan::of(folder)?, device, dtype))
     }
 
-    /// Reads the weights that a plan names: tensors that the model does not use are dropped, and so never written back.
+    /// Reads the weights that a plan names. Tensors that the model does not use are dropped, and so never written back,
+    /// unless the family carries them along.
     pub(super) fn read_planned(plan: &WeightPlan, device: &Device, dtype: DType) -> Result<Self, ModelError> {
         let read = Self::new(plan.read(device, dtype)?, plan.file_names());
-        Ok(Self { repeated: plan.repeated(), ..read })
+        let (narrow, carried) = (Arc::new(plan.narrow()), Arc::new(plan.carried()?));
+        Ok(Self { dtype, narrow, carried, repeated: plan.repeated(), ..read })
     }
 
     fn new(vars: BTreeMap<String, Var>, file_names: HashMap<String, String>) -> Self {
-        Self { trained: vars.clone(), vars, adapters: None, features: Arc::default(), file_names, repeated: None }
+        Self {
+            trained: vars.clone(),
+            vars,
+            adapters: None,
+            features: Arc::default(),
+            file_names,
+            dtype: DType::F32,
+            narrow: Arc::default(),
+            carried: Arc::default(),
+            repeated: None,
+        }
     }
 
     /// The model's own variables by name, in name order: adapters are not among them.
@@ -116,7 +123,7 @@ impl Parameters {
 
     /// The number format of the weights as configurations name it, e.g. `bfloat16`.
     pub fn number_format(&self) -> &'static str {
-        match self.vars.values().next().map_or(DType::F32, |var| var.dtype()) {
+        match self.dtype {
             DType::BF16 => "bfloat16",
             DType::F16 => "float16",
             _ => "float32",
@@ -169,12 +176,19 @@ impl Parameters {
     /// What is written: every variable, its adapter merged into it, under the name it was read with.
     pub(super) fn named(&self) -> Result<Vec<(String, Tensor)>, ModelError> {
         let file_name = |name: &String| self.file_names.get(name).unwrap_or(name).clone();
-        let written = |(name, var): (&String, &Var)| Ok((file_name(name), self.merged(name, var)?));
+        let written = |(name, var): (&String, &Var)| {
+            let value = self.merged(name, var)?;
+            let value = if self.narrow.contains(name) { value.to_dtype(self.dtype)? } else { value };
+            Ok((file_name(name), value))
+        };
         let mut all: Vec<(String, Tensor)> = self.vars.iter().map(written).collect::<Result<_, ModelError>>()?;
         if let Some((name, of)) = &self.repeated
             && let Some(var) = self.vars.get(of)
         {
             all.push((name.clone(), self.merged(of, var)?));
+        }
+        for carried in self.carried.iter() {
+            all.push((carried.name().to_owned(), carried.tensor()?));
         }
         Ok(all)
     }

@@ -10,6 +10,7 @@ use super::template_checks::{checked, measure};
 use super::template_environment::{environment, is_raised, is_unknown, without_generation_tags};
 use super::{PromptError, files};
 use crate::domain::message::Role;
+use crate::domain::template_arguments::TemplateArguments;
 
 /// Maximum number of instructions of a rendering; a conversation of thousands of turns needs a fraction of it.
 const FUEL: u64 = 20_000_000;
@@ -18,6 +19,8 @@ const NAME: &str = "chat_template";
 const QUESTION: &str = "What is it?";
 /// The tag that begins a model's reasoning.
 const THOUGHT: &str = "<think>";
+/// What this program hands to every template itself.
+const RESERVED: [&str; 4] = ["messages", "tools", "documents", "add_generation_prompt"];
 
 /// One message as templates see it.
 #[derive(Debug, Serialize)]
@@ -54,7 +57,7 @@ pub(super) struct ChatTemplate {
     /// Does it ever begin a response itself?
     opens: bool,
     /// `bos_token`, `eos_token` … of `tokenizer_config.json`.
-    special_tokens: Value,
+    special_tokens: Vec<(String, Value)>,
 }
 
 impl ChatTemplate {
@@ -89,13 +92,13 @@ impl ChatTemplate {
         let shown = TemplateMessage { role: Role::User, content: TemplateContent::Parts(parts) };
         let conversations =
             [vec![user()], vec![system(), user()], vec![shown], vec![user(), text(Role::Assistant, QUESTION), user()]];
-        let (mut opens, mut first) = (false, None);
+        let (mut opens, mut first, usual) = (false, None, TemplateArguments::default());
         let mut works = false;
         for messages in &conversations {
-            match self.run(messages, true) {
+            match self.run(messages, true, &usual) {
                 Ok(prompt) => {
                     works = true;
-                    let without = self.run(messages, false).unwrap_or_default();
+                    let without = self.run(messages, false, &usual).unwrap_or_default();
                     opens |= prompt.strip_prefix(without.as_str()).is_some_and(|tail| opened(tail, &[]).is_some());
                 }
                 Err(error) if is_unknown(&error) => return Err(self.broken(&error)),
@@ -118,8 +121,13 @@ impl ChatTemplate {
     }
 
     /// Runs the template.
-    pub(super) fn render(&self, messages: &[TemplateMessage], generation: bool) -> Result<String, PromptError> {
-        self.run(messages, generation).map_err(|error| {
+    pub(super) fn render(
+        &self,
+        messages: &[TemplateMessage],
+        generation: bool,
+        arguments: &TemplateArguments,
+    ) -> Result<String, PromptError> {
+        self.run(messages, generation, arguments).map_err(|error| {
             if is_unknown(&error) {
                 return self.broken(&error);
             }
@@ -130,20 +138,40 @@ impl ChatTemplate {
 
     /// The beginning of the response that the prompt `rendered` of these messages contains, e.g. `<think>`; `specials`
     /// are the model's special tokens, which belong to the turn and not to the response.
-    pub(super) fn opened(&self, messages: &[TemplateMessage], rendered: &str, specials: &[String]) -> String {
-        if !self.opens {
+    pub(super) fn opened(
+        &self,
+        messages: &[TemplateMessage],
+        rendered: &str,
+        specials: &[String],
+        arguments: &TemplateArguments,
+    ) -> String {
+        // What a template opens may depend on its arguments.
+        if !self.opens && arguments.is_empty() {
             return String::new();
         }
-        let before = self.run(messages, false).unwrap_or_default();
+        let before = self.run(messages, false, arguments).unwrap_or_default();
         let tail = rendered.strip_prefix(before.as_str()).unwrap_or_default();
         opened(tail, specials).unwrap_or_default().to_owned()
     }
 
-    fn run(&self, messages: &[TemplateMessage], generation: bool) -> Result<String, Error> {
+    /// Does the template use an argument of this name?
+    pub(super) fn takes(&self, name: &str) -> bool {
+        let own = RESERVED.contains(&name) || self.special_tokens.iter().any(|(token, _)| token == name);
+        let is_word = |c: char| c.is_alphanumeric() || c == '_';
+        !own && self.body.split(|c: char| !is_word(c)).any(|word| word == name)
+    }
+
+    fn run(
+        &self,
+        messages: &[TemplateMessage],
+        generation: bool,
+        arguments: &TemplateArguments,
+    ) -> Result<String, Error> {
         let none = Value::from(());
+        let arguments = arguments.iter().map(|(name, value)| (name.to_owned(), Value::from_serialize(value)));
+        let others: Value = arguments.chain(self.special_tokens.iter().cloned()).collect();
         let context = context! {
-            messages, tools => none, documents => none, add_generation_prompt => generation,
-            ..self.special_tokens.clone()
+            messages, tools => none, documents => none, add_generation_prompt => generation, ..others
         };
         // Compiled each time, which takes a fraction of a millisecond: what is compiled borrows the text.
         let mut generator = CodeGenerator::new(NAME, &self.body);
@@ -213,7 +241,7 @@ fn template_field(json: &serde_json::Value) -> Option<String> {
 }
 
 /// Tokens by role, written as a string or as `{"content": text}`.
-fn special_tokens(config: Option<&serde_json::Value>) -> Value {
+fn special_tokens(config: Option<&serde_json::Value>) -> Vec<(String, Value)> {
     let fields = config.and_then(|c| c.as_object()).into_iter().flatten();
     fields
         .filter(|(key, _)| key.ends_with("_token"))

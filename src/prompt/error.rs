@@ -25,6 +25,9 @@ pub enum PromptError {
     /// The chat template failed on these messages.
     #[error("chat template: {0}")]
     ChatTemplate(String),
+    /// An argument that the chat template does not use.
+    #[error("`{0}` in `chat_template_kwargs` is not an argument of the model's chat template: leave it out")]
+    TemplateArgument(String),
     /// The user's own prompt template is wrong.
     #[error("prompt_template: {0}")]
     PromptTemplate(String),

@@ -8,7 +8,7 @@ use image::RgbImage;
 use super::PromptError;
 use super::image_settings::{ImageSettings, PIXELS};
 use super::resize::resize_bicubic;
-use crate::model::{Grid, ImagePatches, ModelInfo};
+use crate::model::{Grid, ImageInput, ImagePatches};
 
 /// The longest side may be this many times the shortest.
 const MAX_RATIO: f64 = 200.0;
@@ -94,7 +94,7 @@ pub struct ImageProcessor {
 impl ImageProcessor {
     /// Reads a folder's image settings, with the defaults of `Qwen2VLImageProcessor`. Their patch sizes must be the
     /// model's.
-    pub fn from_dir(dir: &Path, model: &ModelInfo) -> Result<Self, PromptError> {
+    pub fn from_dir(dir: &Path, model: &ImageInput) -> Result<Self, PromptError> {
         let settings = ImageSettings::read(dir, model)?;
         let [min_pixels, max_pixels] = settings.pixels;
         let table = std::array::from_fn(|c| {

@@ -8,15 +8,13 @@ use serde_json::{Map, Value};
 
 use super::PromptError;
 use super::files::{config_error, read_json_optional};
-use crate::model::ModelInfo;
+use crate::model::ImageInput;
 
 const NESTED_FILE: &str = "processor_config.json";
 const NESTED_KEY: &str = "image_processor";
 const FLAT_FILE: &str = "preprocessor_config.json";
 /// Settings of videos, which are not used for images.
 const VIDEO_FILE: &str = "video_preprocessor_config.json";
-/// Equivalent image processors.
-const PROCESSORS: [&str; 3] = ["Qwen2VLImageProcessor", "Qwen2_5_VLImageProcessor", "Qwen3VLImageProcessor"];
 /// Pillow's number of bicubic.
 const BICUBIC: u64 = 3;
 /// Default smallest and largest area.
@@ -83,7 +81,7 @@ struct Source {
 }
 
 impl ImageSettings {
-    pub(super) fn read(dir: &Path, model: &ModelInfo) -> Result<Self, PromptError> {
+    pub(super) fn read(dir: &Path, model: &ImageInput) -> Result<Self, PromptError> {
         let source = Source::locate(dir)?;
         source.settings(model).map_err(|problem| config_error(&source.path, problem))
     }
@@ -118,8 +116,8 @@ impl Source {
         ))
     }
 
-    fn settings(&self, model: &ModelInfo) -> Result<ImageSettings, String> {
-        self.check_kind()?;
+    fn settings(&self, model: &ImageInput) -> Result<ImageSettings, String> {
+        self.check_kind(model)?;
         self.check_sizes(model)?;
         for (step, done) in STEPS {
             if let Some(value) = self.find(step)
@@ -152,15 +150,16 @@ impl Source {
     }
 
     /// `Fast` and other suffixes name implementations of the same processor.
-    fn check_kind(&self) -> Result<(), String> {
+    fn check_kind(&self, model: &ImageInput) -> Result<(), String> {
         let Some(kind) = self.find("image_processor_type") else { return Ok(()) };
-        if kind.as_str().is_some_and(|kind| PROCESSORS.iter().any(|known| kind.starts_with(known))) {
+        if kind.as_str().is_some_and(|kind| model.processors.iter().any(|known| kind.starts_with(known))) {
             return Ok(());
         }
-        Err(format!("`image_processor_type` is {}; only {} is supported", shown(kind), PROCESSORS[0]))
+        let known = model.processors.first().copied().unwrap_or_default();
+        Err(format!("`image_processor_type` is {}; only {known} is supported", shown(kind)))
     }
 
-    fn check_sizes(&self, model: &ModelInfo) -> Result<(), String> {
+    fn check_sizes(&self, model: &ImageInput) -> Result<(), String> {
         let same = [
             ("patch_size", model.patch_size),
             ("merge_size", model.merge_size),

@@ -12,6 +12,7 @@ use super::masking::Masking;
 use super::tokenizer::{Piece, TextTokenizer};
 use super::{ImageLayout, PromptError, RenderedPrompt};
 use crate::domain::message::{AreaLimits, Content, Message, Part};
+use crate::domain::template_arguments::TemplateArguments;
 use crate::model::ModelInfo;
 
 /// Texts with at most this number of bytes per allowed token are tokenized in one piece.
@@ -37,9 +38,10 @@ pub struct PromptLimits {
 pub struct Processor {
     tokenizer: TextTokenizer,
     template: ChatTemplate,
-    images: ImageProcessor,
-    image_token_id: u32,
-    video_token_id: u32,
+    /// The image processor, and the token that stands for an image; none: the model reads text alone.
+    images: Option<(ImageProcessor, u32)>,
+    /// Tokens that stand for images and videos.
+    placeholders: Vec<u32>,
 }
 
 impl Processor {
@@ -48,9 +50,11 @@ impl Processor {
         Ok(Self {
             tokenizer: TextTokenizer::from_dir(dir)?,
             template: ChatTemplate::from_dir(dir)?,
-            images: ImageProcessor::from_dir(dir, model)?,
-            image_token_id: model.image_token_id,
-            video_token_id: model.video_token_id,
+            images: match &model.image {
+                Some(input) => Some((ImageProcessor::from_dir(dir, input)?, input.token_id)),
+                None => None,
+            },
+            placeholders: model.placeholders.clone(),
         })
     }
 
@@ -69,8 +73,17 @@ impl Processor {
     }
 
     /// The image processor.
-    pub fn image_processor(&self) -> &ImageProcessor {
-        &self.images
+    ///
+    /// # Errors
+    /// A model that reads text alone.
+    pub fn image_processor(&self) -> Result<&ImageProcessor, PromptError> {
+        let images = self.images.as_ref().map(|(images, _)| images);
+        images.ok_or_else(|| PromptError::Image("cannot be shown to this model, which reads text alone".to_owned()))
+    }
+
+    /// Notes on unused settings, for the user who registers the model.
+    pub fn notes(&self) -> &[String] {
+        self.images.as_ref().map_or(&[], |(images, _)| images.notes())
     }
 
     /// Renders messages; `images` are the decoded images of their image parts, in order.
@@ -84,9 +97,25 @@ impl Processor {
         limits: &PromptLimits,
         add_generation_prompt: bool,
     ) -> Result<RenderedPrompt, PromptError> {
-        let (mut prompt, targets) = self.lay_out(messages, images, limits, add_generation_prompt)?;
+        self.render_with(messages, images, limits, add_generation_prompt, &TemplateArguments::default())
+    }
+
+    /// The same with arguments of the chat template.
+    pub fn render_with(
+        &self,
+        messages: &[Message],
+        images: &[Arc<RgbImage>],
+        limits: &PromptLimits,
+        add_generation_prompt: bool,
+        arguments: &TemplateArguments,
+    ) -> Result<RenderedPrompt, PromptError> {
+        self.check_arguments(arguments)?;
+        let (mut prompt, targets) = self.lay_out(messages, images, limits, add_generation_prompt, arguments)?;
         // Pixels last: they are the expensive part, and all checks are done.
-        prompt.images = images.iter().zip(targets).map(|(i, t)| Arc::new(self.images.patches(i, t))).collect();
+        let patches = |(image, target): (&Arc<RgbImage>, TargetSize)| {
+            Ok(Arc::new(self.image_processor()?.patches(image, target)))
+        };
+        prompt.images = images.iter().zip(targets).map(patches).collect::<Result<_, PromptError>>()?;
         Ok(prompt)
     }
 
@@ -98,7 +127,19 @@ impl Processor {
         images: &[Arc<RgbImage>],
         limits: &PromptLimits,
     ) -> Result<usize, PromptError> {
-        self.lay_out(messages, images, limits, true).map(|(prompt, _)| prompt.ids.len())
+        let usual = TemplateArguments::default();
+        self.lay_out(messages, images, limits, true, &usual).map(|(prompt, _)| prompt.ids.len())
+    }
+
+    /// Checks that the chat template uses these arguments: one that it does not know would have no effect.
+    ///
+    /// # Errors
+    /// The first argument that it does not use.
+    pub fn check_arguments(&self, arguments: &TemplateArguments) -> Result<(), PromptError> {
+        match arguments.iter().find(|(name, _)| !self.template.takes(name)) {
+            Some((name, _)) => Err(PromptError::TemplateArgument(name.to_owned())),
+            None => Ok(()),
+        }
     }
 
     /// The prompt without its pixels, and the sizes that its images are resized to.
@@ -108,6 +149,7 @@ impl Processor {
         images: &[Arc<RgbImage>],
         limits: &PromptLimits,
         add_generation_prompt: bool,
+        arguments: &TemplateArguments,
     ) -> Result<(RenderedPrompt, Vec<TargetSize>), PromptError> {
         check_parts(messages, images.len())?;
         let texts = texts_of(messages);
@@ -115,19 +157,19 @@ impl Processor {
         let everything = texts.iter().copied().chain([self.template.source()]);
         let masking = Masking::new(self.tokenizer.special_texts(), everything)?;
         let masked: Vec<_> = messages.iter().map(|m| template_message(m, &masking)).collect();
-        let rendered = self.template.render(&masked, add_generation_prompt)?;
+        let rendered = self.template.render(&masked, add_generation_prompt, arguments)?;
         let pieces = self.tokenizer.split(&rendered);
         self.check_slots(&pieces, images.len())?;
         let usual = AreaLimits { min_pixels: limits.min_pixels, max_pixels: limits.max_pixels };
         let target = |(image, area): (&Arc<RgbImage>, AreaLimits)| {
             let AreaLimits { min_pixels, max_pixels } = area.over(usual);
-            self.images.target_size(image.width(), image.height(), min_pixels, max_pixels)
+            self.image_processor()?.target_size(image.width(), image.height(), min_pixels, max_pixels)
         };
         let targets = images.iter().zip(areas_of(messages)).map(target).collect::<Result<Vec<_>, _>>()?;
         let limit = limits.max_prompt_tokens;
         let (ids, layout) = self.expand(&pieces, &masking, images, &targets, limit)?;
         let opened = if add_generation_prompt {
-            self.template.opened(&masked, &rendered, self.tokenizer.special_texts())
+            self.template.opened(&masked, &rendered, self.tokenizer.special_texts(), arguments)
         } else {
             String::new()
         };
@@ -159,7 +201,8 @@ impl Processor {
         targets: &[TargetSize],
         limit: usize,
     ) -> Result<(Vec<u32>, Vec<ImageLayout>), PromptError> {
-        let cell_px = self.images.cell_px();
+        let (cell_px, image_token) =
+            self.images.as_ref().map_or((1, None), |(images, id)| (images.cell_px(), Some(*id)));
         let mut sizes = images.iter().zip(targets);
         let mut ids = Vec::new();
         let mut layout: Vec<ImageLayout> = Vec::with_capacity(images.len());
@@ -173,7 +216,7 @@ impl Processor {
                     text_tokens += new.len();
                     ids.extend(new);
                 }
-                Piece::Special(id) if *id == self.image_token_id => {
+                Piece::Special(id) if Some(*id) == image_token => {
                     let Some((image, target)) = sizes.next() else { continue };
                     let (rows, cols) = ((target.height / cell_px) as usize, (target.width / cell_px) as usize);
                     layout.push(ImageLayout {
@@ -204,12 +247,13 @@ impl Processor {
 
     fn check_slots(&self, pieces: &[Piece<'_>], images: usize) -> Result<(), PromptError> {
         let count = |id: u32| pieces.iter().filter(|p| **p == Piece::Special(id)).count();
-        if count(self.video_token_id) > 0 {
+        let image_token = self.images.as_ref().map(|(_, id)| *id);
+        if self.placeholders.iter().any(|id| Some(*id) != image_token && count(*id) > 0) {
             return Err(PromptError::ChatTemplate(
                 "it wrote a video placeholder; only still images are supported".into(),
             ));
         }
-        let slots = count(self.image_token_id);
+        let slots = image_token.map_or(0, count);
         if slots != images {
             return Err(PromptError::ImageCount(format!(
                 "the messages contain {images} images, but the model's chat template made {slots} image slots"

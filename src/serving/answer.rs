@@ -113,6 +113,10 @@ pub struct AttentionAnswer {
     pub summary: Vec<AttentionMap>,
     /// Maps by token. Empty unless requested.
     pub tokens: Vec<TokenMaps>,
+    /// The decoder layers that shares and maps of attention are the mean of. Layers without attention are never among
+    /// them.
+    #[serde(default)]
+    pub layers: Vec<usize>,
 }
 
 /// How the cells of a map correspond to the image.

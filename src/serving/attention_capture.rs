@@ -23,10 +23,10 @@ pub struct CapturePlan {
 }
 
 impl CapturePlan {
-    /// Resolves a request's options.
-    pub fn new(options: &AttentionOptions, layers: usize) -> Self {
+    /// Resolves a request's options; `with_attention` are the model's decoder layers that have attention.
+    pub fn new(options: &AttentionOptions, with_attention: &[usize]) -> Self {
         Self {
-            layers: layer_indices(&options.layers, layers),
+            layers: layer_indices(&options.layers, with_attention),
             heads: options.heads,
             maps: (options.maps != MapScope::None).then_some(options.source),
         }

@@ -45,6 +45,8 @@ pub struct PromptSettings {
     pub min_pixels: Option<u64>,
     /// Largest image area in pixels.
     pub max_pixels: Option<u64>,
+    /// Whether the model reasons before it answers, where its chat template asks.
+    pub enable_thinking: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]

@@ -10,6 +10,7 @@ use crate::config::serving::{
 };
 use crate::domain::field_error::FieldError;
 use crate::domain::kind::Kind;
+use crate::model::ModelInfo;
 
 /// Checks a generation's numbers. They are checked together, so that all errors are reported at once.
 ///
@@ -35,7 +36,7 @@ pub(super) fn check_generate(
             format!("has {} bytes, but a stop string has 1 to {MAX_STOP_BYTES}", stop.len())
         });
     }
-    check.attention(&request.attention, served.model.info().layers);
+    check.attention(&request.attention, served.model.info());
     check.done()
 }
 
@@ -52,7 +53,7 @@ pub(super) fn check_score(request: &ScoreRequest, served: &ServedModel) -> Resul
             format!("has {} rewards for {responses} responses: give one reward per response, or null", rewards.len())
         });
     }
-    check.attention(&request.attention, served.model.info().layers);
+    check.attention(&request.attention, served.model.info());
     check.done()
 }
 
@@ -82,7 +83,7 @@ impl Check {
         });
     }
 
-    fn attention(&mut self, options: &AttentionOptions, layers: usize) {
+    fn attention(&mut self, options: &AttentionOptions, info: &ModelInfo) {
         if let Some([first, end]) = options.tokens_range {
             self.that(first < end, "/attention/tokens_range", || {
                 format!("is [{first}, {end}], but must be [first, end] with first < end; end is not included")
@@ -93,8 +94,12 @@ impl Check {
                 "is empty: name at least one layer, or \"mean\"".to_owned()
             });
             for (index, layer) in list.iter().enumerate() {
-                self.that(*layer < layers, &format!("/attention/layers/{index}"), || {
-                    format!("is {layer}, but the model has layers 0 to {}", layers - 1)
+                let pointer = format!("/attention/layers/{index}");
+                self.that(*layer < info.layers, &pointer, || {
+                    format!("is {layer}, but the model has layers 0 to {}", info.layers - 1)
+                });
+                self.that(*layer >= info.layers || info.attention_layers.contains(layer), &pointer, || {
+                    format!("is {layer}, but only these layers have attention: {}", listed(&info.attention_layers))
                 });
             }
         }
@@ -103,4 +108,9 @@ impl Check {
     fn done(self) -> Result<(), ServingError> {
         if self.0.is_empty() { Ok(()) } else { Err(ServingError::Invalid(self.0)) }
     }
+}
+
+/// Numbers as an error lists them.
+fn listed(numbers: &[usize]) -> String {
+    numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -39,6 +39,12 @@ pub struct LoadedModel {
     pub max_positions: usize,
     /// Requests that wait for it.
     pub queued_requests: usize,
+    /// Decoder layers.
+    #[serde(default)]
+    pub layers: usize,
+    /// The decoder layers that have attention.
+    #[serde(default)]
+    pub attention_layers: Vec<usize>,
 }
 
 /// Events of a generation, in order: tokens (when streaming), then exactly one `Done` or `Failed`.

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use image::RgbImage;
 
 use super::answer::{AttentionAnswer, AttentionMap, ImageInfo, TokenMaps};
-use super::prepare::PreparedPrompt;
+use super::prepare::{PreparedPrompt, layer_indices};
 use super::request::{AttentionOptions, MapFormat, MapScope, MapSource};
 use super::{ServingError, heatmap};
 
@@ -16,12 +16,15 @@ pub struct MapWriter {
     options: AttentionOptions,
     images: Vec<ImageInfo>,
     pixels: Vec<Arc<RgbImage>>,
+    /// The decoder layers that attention is taken from.
+    layers: Vec<usize>,
 }
 
 impl MapWriter {
-    /// A writer for a prompt's images.
-    pub fn new(options: &AttentionOptions, prompt: &PreparedPrompt) -> Self {
-        Self { options: options.clone(), images: prompt.image_infos(), pixels: prompt.pixels.clone() }
+    /// A writer for a prompt's images; `with_attention` are the model's decoder layers that have attention.
+    pub fn new(options: &AttentionOptions, prompt: &PreparedPrompt, with_attention: &[usize]) -> Self {
+        let layers = layer_indices(&options.layers, with_attention);
+        Self { options: options.clone(), images: prompt.image_infos(), pixels: prompt.pixels.clone(), layers }
     }
 
     /// Are its maps pictures?
@@ -124,6 +127,7 @@ impl MapCollector {
         let count = self.count.max(1) as f64;
         let means: Vec<Vec<f32>> =
             self.sums.iter().map(|sum| sum.iter().map(|s| (s / count) as f32).collect()).collect();
-        Ok(AttentionAnswer { images: writer.images.clone(), summary: writer.write(&means)?, tokens: self.tokens })
+        let (images, layers) = (writer.images.clone(), writer.layers.clone());
+        Ok(AttentionAnswer { images, summary: writer.write(&means)?, tokens: self.tokens, layers })
     }
 }

@@ -69,7 +69,7 @@ pub fn read_images(
         let image = decode_image(&bytes, &image_limits).map_err(fault)?;
         let (width, height) = image.dimensions();
         // Checked for each image separately, so that the error names the image.
-        let sizes = served.processor.image_processor();
+        let sizes = served.processor.image_processor().map_err(fault)?;
         let AreaLimits { min_pixels, max_pixels } = area.over(usual);
         sizes.target_size(width, height, min_pixels, max_pixels).map_err(fault)?;
         Ok(Arc::new(image))

@@ -13,6 +13,7 @@ use super::pictures::{ImageAddress, image_parts, read_images};
 use super::request::{AttentionOptions, GenerateRequest, LayerName, Layers, MapFormat, MapScope, ScoreRequest};
 use crate::config::serving::{EngineLimits, MAX_IMAGES};
 use crate::domain::message::{AreaLimits, Content, Message};
+use crate::domain::template_arguments::TemplateArguments;
 use crate::model::ImagePatches;
 use crate::prompt::{PromptLimits, RenderedPrompt, messages_for};
 
@@ -67,6 +68,7 @@ struct Source<'a> {
     messages: Option<&'a [Message]>,
     prompt: Option<&'a str>,
     images: Option<&'a [String]>,
+    arguments: &'a TemplateArguments,
 }
 
 /// Renders a generation's prompt and checks that prompt and response fit the model's context; also returns the maximum
@@ -84,6 +86,7 @@ pub fn prepare_generate(
         messages: request.messages.as_deref(),
         prompt: request.prompt.as_deref(),
         images: request.images.as_deref(),
+        arguments: &request.chat_template_kwargs,
     };
     let prepared = render(&source, served, limits)?;
     let context = served.model.info().max_positions;
@@ -146,6 +149,7 @@ pub fn prepare_score(
         messages: request.messages.as_deref(),
         prompt: request.prompt.as_deref(),
         images: request.images.as_deref(),
+        arguments: &request.chat_template_kwargs,
     };
     let prepared = render(&source, served, limits)?;
     let mut responses = Vec::with_capacity(request.responses.len());
@@ -166,7 +170,7 @@ fn check_response(ids: &[u32], prompt: usize, served: &ServedModel) -> Result<()
     if ids.is_empty() {
         return Err("is empty: a response needs at least one token".to_owned());
     }
-    if ids.iter().any(|id| [info.image_token_id, info.video_token_id].contains(id)) {
+    if ids.iter().any(|id| info.placeholders.contains(id)) {
         return Err("contains an image or video placeholder, which a model never generates".to_owned());
     }
     if prompt + ids.len() > info.max_positions {
@@ -247,9 +251,12 @@ fn render(source: &Source<'_>, served: &ServedModel, limits: &EngineLimits) -> R
         // One position is reserved for the answer.
         max_prompt_tokens: served.model.info().max_positions.saturating_sub(1),
     };
+    let fault = |e| ServingError::of_prompt(&e, "/chat_template_kwargs", &served.id);
+    served.processor.check_arguments(source.arguments).map_err(fault)?;
+    let arguments = source.arguments.over(&TemplateArguments::thinking(served.card.prompt.enable_thinking));
     let rendered = served
         .processor
-        .render(&messages, &pixels, &prompt_limits, true)
+        .render_with(&messages, &pixels, &prompt_limits, true, &arguments)
         .map_err(|e| ServingError::of_prompt(&e, pointer, &served.id))?;
     let warnings = served.card.warnings(&rendered, &messages, served.processor.tokenizer());
     let image_hashes = rendered.images.iter().map(|image| hash(image)).collect();
@@ -299,11 +306,11 @@ fn prompt_messages(
     Ok((messages, images))
 }
 
-/// The selected decoder layers, in ascending order and without duplicates.
-pub fn layer_indices(choice: &Layers, layers: usize) -> Vec<usize> {
+/// The selected ones of the decoder layers with attention, in ascending order and without duplicates.
+pub fn layer_indices(choice: &Layers, with_attention: &[usize]) -> Vec<usize> {
     match choice {
-        Layers::Named(LayerName::Mean) => (0..layers).collect(),
-        Layers::Named(LayerName::Last) => vec![layers.saturating_sub(1)],
+        Layers::Named(LayerName::Mean) => with_attention.to_vec(),
+        Layers::Named(LayerName::Last) => with_attention.last().copied().into_iter().collect(),
         Layers::List(list) => {
             let mut list = list.clone();
             list.sort_unstable();

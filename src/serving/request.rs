@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use crate::config::serving as defaults;
 use crate::domain::message::Message;
+use crate::domain::template_arguments::TemplateArguments;
 use crate::domain::{lists, tree};
 
 /// Messages of a conversation, and responses to score.
@@ -37,6 +38,11 @@ pub struct GenerateRequest {
         deserialize_with = "lists::optional::<_, _, MOST_TEXTS>"
     )]
     pub images: Option<Vec<String>>,
+    /// Arguments of the model's chat template, e.g. `{"enable_thinking": false}`: flags, whole numbers and short
+    /// texts. One that the template does not use is an error.
+    #[serde(default, skip_serializing_if = "TemplateArguments::is_empty")]
+    #[schema(value_type = Object)]
+    pub chat_template_kwargs: TemplateArguments,
     /// Maximum number of tokens of a response. By default a response may use the rest of the model's context, as far as
     /// `max_queued_tokens` and, with a map per token, `max_map_values` allow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -236,6 +242,11 @@ pub struct ScoreRequest {
         deserialize_with = "lists::optional::<_, _, MOST_TEXTS>"
     )]
     pub images: Option<Vec<String>>,
+    /// Arguments of the model's chat template, e.g. `{"enable_thinking": false}`: flags, whole numbers and short
+    /// texts. One that the template does not use is an error.
+    #[serde(default, skip_serializing_if = "TemplateArguments::is_empty")]
+    #[schema(value_type = Object)]
+    pub chat_template_kwargs: TemplateArguments,
     /// The responses to score; special tokens in them are recognised (a response may end in `<|im_end|>`).
     #[serde(deserialize_with = "lists::at_most::<_, _, MOST_MESSAGES>")]
     pub responses: Vec<String>,

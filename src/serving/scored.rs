@@ -60,7 +60,7 @@ impl Finish {
         scores: Vec<RawScore>,
     ) -> Result<ScoreAnswer, ServingError> {
         let weights = self.weigh(prompt, &scores)?;
-        let writer = MapWriter::new(&self.attention, prompt);
+        let writer = MapWriter::new(&self.attention, prompt, &served.model.info().attention_layers);
         let completion_tokens = responses.iter().map(Vec::len).sum();
         let usage = Usage {
             prompt_tokens: prompt.len(),

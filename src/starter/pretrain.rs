@@ -44,7 +44,7 @@ fn scenes(
             parts.push(Scenes { images: Vec::new(), labels: Vec::new() });
         }
         let scene = task.scene(split, row)?;
-        let images = processor.image_processor();
+        let images = processor.image_processor().map_err(TrainError::PromptSettings)?;
         let target = images
             .target_size(scene.image.width(), scene.image.height(), None, None)
             .map_err(TrainError::PromptSettings)?;
@@ -85,7 +85,7 @@ pub fn run(
     recipe: &Recipe,
 ) -> Result<f64, TrainError> {
     let pool = Pool::new()?;
-    let (width, merge) = (model.info().hidden_size, model.info().merge_size);
+    let (width, merge) = (model.info().hidden_size, model.info().image_input()?.merge_size);
     // [classes, hidden] and [classes]
     let zeros = |shape: &[usize]| Var::zeros(shape, candle_core::DType::F32, &Device::Cpu);
     let head = Head { weight: zeros(&[CLASSES, width])?, bias: zeros(&[CLASSES])? };

@@ -149,6 +149,7 @@ impl ModelFiles {
             "prompt_template": data.prompt_template,
             "min_pixels": data.min_pixels,
             "max_pixels": data.max_pixels,
+            "enable_thinking": data.enable_thinking,
         });
         Ok(card)
     }

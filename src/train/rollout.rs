@@ -155,7 +155,7 @@ impl<'a, R: Fn(usize, usize) -> ChaCha8Rng> Sampling<'a, R> {
 
     fn capture(&self, from: usize) -> Capture {
         if self.settings.attention {
-            Capture::attention((0..self.info.layers).collect(), from)
+            Capture::attention(self.info.attention_layers.clone(), from)
         } else {
             Capture::none()
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::data::{Dataset, Example, Split};
 use crate::domain::spec::{DataSpec, Overlong};
+use crate::domain::template_arguments::TemplateArguments;
 use crate::model::{ModelInfo, Sequence};
 use crate::prompt::{Processor, PromptError, PromptLimits, PromptTemplate, RenderedPrompt, messages_for};
 
@@ -33,6 +34,7 @@ pub struct PromptSource {
     split: Split,
     template: PromptTemplate,
     system: Option<String>,
+    arguments: TemplateArguments,
     limits: PromptLimits,
     overlong: Overlong,
     /// Most tokens of a prompt with its demonstration, where demonstrations are trained on.
@@ -60,6 +62,7 @@ impl PromptSource {
             split,
             template: PromptTemplate::parse(&spec.prompt_template).map_err(TrainError::PromptSettings)?,
             system: spec.system.clone(),
+            arguments: TemplateArguments::thinking(spec.enable_thinking),
             limits: PromptLimits {
                 min_pixels: spec.min_pixels,
                 max_pixels: spec.max_pixels,
@@ -132,7 +135,7 @@ impl PromptSource {
         let text = self.template.apply(&example.prompt).map_err(failed)?;
         let messages = messages_for(&text, example.images.len(), self.system.as_deref().or(example.system.as_deref()))
             .map_err(failed)?;
-        let rendered = self.processor.render(&messages, &example.images, &self.limits, true);
+        let rendered = self.processor.render_with(&messages, &example.images, &self.limits, true, &self.arguments);
         let rendered = match rendered.and_then(|rendered| self.fits(rendered, &example)) {
             Err(error) if error.does_not_fit() && self.overlong == Overlong::Drop => {
                 return Ok(None);

@@ -13,7 +13,8 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use serde_json::{Value, json};
 use vgpo::domain::spec::RewardSpec;
-use vgpo::model::ModelInfo;
+use vgpo::model::input::in_time_height_width;
+use vgpo::model::{ImageInput, ModelInfo};
 
 /// Larger files are no seeds: changes must find what matters.
 const MOST: usize = 16 << 10;
@@ -43,13 +44,18 @@ pub fn model_info() -> ModelInfo {
         layers: 3,
         heads: 4,
         max_positions: 4096,
-        image_token_id: number(&config["image_token_id"]) as u32,
-        video_token_id: number(&config["video_token_id"]) as u32,
+        attention_layers: vec![0, 1, 2],
+        image: Some(ImageInput {
+            token_id: number(&config["image_token_id"]) as u32,
+            patch_size: number(&vision["patch_size"]),
+            merge_size: number(&vision["spatial_merge_size"]),
+            temporal_patch_size: number(&vision["temporal_patch_size"]),
+            processors: &["Qwen2VLImageProcessor"],
+        }),
+        placeholders: ["image_token_id", "video_token_id"].map(|name| number(&config[name]) as u32).to_vec(),
+        positions: in_time_height_width,
         eos_token_ids: Vec::new(),
         pad_token_id: 0,
-        patch_size: number(&vision["patch_size"]),
-        merge_size: number(&vision["spatial_merge_size"]),
-        temporal_patch_size: number(&vision["temporal_patch_size"]),
         parameters: 0,
         notes: Vec::new(),
     }

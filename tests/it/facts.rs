@@ -319,3 +319,44 @@ fn help_prints_the_defaults_of_the_settings() {
         assert!(text.contains(&format!("[default: {}; {}]", setting.default, setting.variable)), "{key}: {text}");
     }
 }
+
+/// Lines of code outside of a family's folder that know it.
+fn knows_a_family(folder: &str, families: &[&str], types: &[&str]) -> Vec<String> {
+    let own = |path: &str| families.iter().any(|family| path.starts_with(&format!("src/model/{family}/")));
+    // What ships with the program is made of a family, as any checkpoint is.
+    let made = |path: &str| path.starts_with("src/starter/") || path.starts_with("src/bench/");
+    let mut found = Vec::new();
+    for (path, code) in sources().into_iter().filter(|(path, _)| !own(path)) {
+        for line in code.lines() {
+            let typed = types.iter().any(|name| line.contains(&format!("\"{name}\"")));
+            if line.contains(folder) || (typed && !made(&path)) {
+                found.push(format!("{path}: {}", line.trim()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_family_costs_its_folder_and_one_line() {
+    let types: Vec<&str> = vgpo::model::families().map(|family| family.model_type).collect();
+    assert_eq!(types, ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5", "qwen3_5_text"]);
+    let folders = ["qwen_vl", "qwen3_5"];
+    for folder in folders {
+        let home = format!("src/model/{folder}/mod.rs");
+        let (_, code) = sources().into_iter().find(|(path, _)| *path == home).unwrap();
+        let own: Vec<&str> = types.iter().copied().filter(|name| code.contains(&format!("\"{name}\""))).collect();
+        assert!(!own.is_empty(), "{home} registers nothing");
+        let found = knows_a_family(folder, &folders, &own);
+        let (listed, others): (Vec<String>, Vec<String>) =
+            found.into_iter().partition(|line| line.contains(&format!("{folder}::FAMILIES")));
+        assert_eq!(listed.len(), 1, "{listed:?}");
+        // Its module, and the name in the one `use` of the registry.
+        let declared = |line: &String| {
+            *line == format!("src/model/mod.rs: pub mod {folder};")
+                || line.starts_with("src/model/load.rs: use super::")
+        };
+        let others: Vec<&String> = others.iter().filter(|line| !declared(line)).collect();
+        assert!(others.is_empty(), "{folder} is known outside of its folder: {others:#?}");
+    }
+}

@@ -96,7 +96,7 @@ const KINDS: [(&str, usize); 10] = [
     ("A headline metric", 1),
     ("A job setting", 4),
     ("A server setting", 3),
-    ("A model family", 5),
+    ("A model family", 4),
     ("A REST resource with a table", 14),
     ("A dashboard page", 3),
 ];

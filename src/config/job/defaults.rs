@@ -87,6 +87,7 @@ fn data() -> DataSpec {
         prompt_template: "{{ prompt }}".to_owned(),
         min_pixels: None,
         max_pixels: None,
+        enable_thinking: None,
         max_prompt_tokens: 2048,
         overlong: Overlong::Error,
         shuffle: true,

@@ -52,17 +52,25 @@ pub fn are_equal(one: &Stored, other: &Stored) -> Result<bool, ModelError> {
 }
 
 fn bytes(stored: &Stored) -> Result<Vec<u8>, ModelError> {
-    let read = || {
-        let mut file = File::open(&stored.file)?;
+    bytes_of(stored, &mut File::open(&stored.file).map_err(|e| file_error(&stored.file, e))?)
+}
+
+/// The bytes of a weight in its file, which is open.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn bytes_of(stored: &Stored, file: &mut File) -> Result<Vec<u8>, ModelError> {
+    let mut read = || {
         file.seek(SeekFrom::Start(stored.start))?;
         let mut bytes = vec![0; stored.bytes as usize];
         file.read_exact(&mut bytes)?;
         Ok(bytes)
     };
-    read().map_err(|e| file_error(&stored.file, e))
+    read().map_err(|e: std::io::Error| file_error(&stored.file, e))
 }
 
-fn candle_dtype(dtype: &str) -> DType {
+/// The number format of plain numbers.
+pub fn candle_dtype(dtype: &str) -> DType {
     match dtype {
         "BF16" => DType::BF16,
         "F16" => DType::F16,

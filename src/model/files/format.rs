@@ -10,8 +10,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::header::Stored;
+use super::json::read_json;
 use crate::model::ModelError;
-use crate::model::load::read_json;
 
 /// Plain numbers.
 const PLAIN: [&str; 4] = ["F32", "BF16", "F16", "F64"];
@@ -204,6 +204,11 @@ pub fn refuse_packed(tensors: &BTreeMap<String, Stored>) -> Result<(), ModelErro
         }
     }
     Ok(())
+}
+
+/// Is this a format of plain numbers?
+pub fn is_plain(dtype: &str) -> bool {
+    PLAIN.contains(&dtype)
 }
 
 /// Is this the scale of quantised weights, activations or cached keys and values, which plain weights do not need?

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::header::{Stored, read};
+use super::json::read_json;
 use crate::model::ModelError;
-use crate::model::load::read_json;
+use crate::model::family::Names;
 use crate::model::shards::{INDEX_FILE, WEIGHTS_FILE};
-use crate::model::weights::canonical;
 
 /// Ends of the names of weights in layouts that are not read.
 const FOREIGN: [&str; 7] = [".bin", ".gguf", ".pt", ".pth", ".safetensors", ".h5", ".msgpack"];
@@ -30,11 +30,16 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    /// Reads the headers of a folder's weights.
+    /// Reads the headers of a folder's weights; tensors are called as in the files.
     ///
     /// # Errors
     /// Files that are missing or damaged, and tensors that are there more than once.
     pub fn read(dir: &Path) -> Result<Self, ModelError> {
+        Self::read_as(dir, None)
+    }
+
+    /// The same, with the names that a family has for them.
+    pub fn read_as(dir: &Path, names: Option<&Names>) -> Result<Self, ModelError> {
         let single = dir.join(WEIGHTS_FILE);
         let index = dir.join(INDEX_FILE);
         let mut inventory = Self::default();
@@ -42,7 +47,7 @@ impl Inventory {
             if index.exists() {
                 inventory.notes.push(format!("{WEIGHTS_FILE} is used; {INDEX_FILE} in the same folder is ignored"));
             }
-            inventory.add(read(&single)?)?;
+            inventory.add(read(&single)?, names)?;
             return Ok(inventory);
         }
         if !index.exists() {
@@ -52,14 +57,17 @@ impl Inventory {
         for path in shards(dir, &index, &places)? {
             let stored = read(&path)?;
             check_places(&index, &places, &stored)?;
-            inventory.add(stored)?;
+            inventory.add(stored, names)?;
         }
         Ok(inventory)
     }
 
-    fn add(&mut self, stored: Vec<Stored>) -> Result<(), ModelError> {
+    fn add(&mut self, stored: Vec<Stored>, names: Option<&Names>) -> Result<(), ModelError> {
         for tensor in stored {
-            let name = canonical(&tensor.name);
+            if let Some(layout) = names.and_then(|names| names.refusal(&tensor.name)) {
+                return Err(ModelError::Weight { name: tensor.name, problem: format!("is of {layout}") });
+            }
+            let name = names.map_or_else(|| tensor.name.clone(), |names| names.canonical(&tensor.name));
             if let Some(other) = self.tensors.get(&name) {
                 return Err(twice(other, &tensor));
             }

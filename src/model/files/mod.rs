@@ -4,15 +4,19 @@
 //! [`WeightPlan::of`] is the one check: registration, download, training and serving all go through it. It reads
 //! headers only.
 
+mod carried;
 mod copied;
 mod decode;
 mod format;
 mod header;
 mod inventory;
+mod json;
 mod plan;
 
+pub(super) use carried::Carried;
 pub use copied::{is_copied, without_quantization};
 pub(super) use format::{Declared, declared as declared_format};
 pub use header::Stored;
 pub use inventory::Inventory;
+pub(super) use json::read_json;
 pub(super) use plan::WeightPlan;

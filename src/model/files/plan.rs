@@ -1,18 +1,19 @@
 //! The plan by which a model's weights are read, made from its configuration and the headers of its files.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use candle_core::{DType, Device, Var};
 
+use super::carried::Carried;
 use super::decode;
 use super::format::{self, Encoding};
 use super::header::Stored;
 use super::inventory::Inventory;
 use crate::model::ModelError;
 use crate::model::blueprint::Blueprint;
+use crate::model::family::{Folder, Names};
 use crate::model::footprint::ParameterCounts;
 use crate::model::linear::LinearShape;
-use crate::model::load::Folder;
 use crate::model::weights::VISION;
 
 /// The output head; a tied model uses its embedding instead.
@@ -36,6 +37,9 @@ pub struct WeightPlan {
     pub linears: Vec<LinearShape>,
     /// Notes on what the folder contains besides.
     pub notes: Vec<String>,
+    /// Tensors that only checkpoints keep.
+    carried: Vec<Stored>,
+    names: &'static Names,
 }
 
 impl WeightPlan {
@@ -55,11 +59,12 @@ impl WeightPlan {
         }
         let declared = folder.declared_format()?;
         let blueprint = Blueprint::of(folder)?;
-        let mut inventory = Inventory::read(dir)?;
+        let names = folder.family.names;
+        let mut inventory = Inventory::read_as(dir, Some(names))?;
         format::refuse_packed(&inventory.tensors)?;
         let is_tied = !blueprint.weights.contains_key(HEAD);
         if is_tied && !inventory.tensors.contains_key(EMBEDDING) {
-            take_head_as_embedding(&mut inventory);
+            take_head_as_embedding(&mut inventory, names);
         }
         let mut weights = BTreeMap::new();
         for (name, shape) in &blueprint.weights {
@@ -76,9 +81,10 @@ impl WeightPlan {
         let any_scaled = weights.values().any(|(_, encoding)| *encoding != Encoding::Plain);
         declared.check(dir, any_scaled)?;
         let tied_head = if is_tied { inventory.tensors.remove(HEAD) } else { None };
-        let unread = inventory.tensors.iter().filter(|(name, _)| {
+        let carried = carried(&inventory, names);
+        let unread = inventory.tensors.iter().filter(|(name, stored)| {
             let expected = name.ends_with(COMPUTED) || (any_scaled && format::is_scale(name));
-            !expected && !weights.contains_key(*name)
+            !expected && !weights.contains_key(*name) && !carried.iter().any(|carried| carried.name == stored.name)
         });
         let unread: Vec<&str> = unread.map(|(_, stored)| stored.name.as_str()).collect();
         let mut notes = inventory.notes;
@@ -88,7 +94,7 @@ impl WeightPlan {
         if any_scaled {
             notes.push("the weights are FP8 with scales; they are loaded as plain numbers".to_owned());
         }
-        Ok(Self { weights, tied_head, linears: blueprint.linears, notes })
+        Ok(Self { weights, tied_head, linears: blueprint.linears, notes, carried, names })
     }
 
     /// Numbers of values.
@@ -105,13 +111,14 @@ impl WeightPlan {
         counts
     }
 
-    /// Reads every weight.
+    /// Reads every weight, in the number format `dtype` unless it is always a wide one.
     ///
     /// # Errors
     /// Names the tensor that cannot be used.
     pub fn read(&self, device: &Device, dtype: DType) -> Result<BTreeMap<String, Var>, ModelError> {
         self.check_tied_head()?;
         let read = |(name, (stored, encoding)): (&String, &(Stored, Encoding))| {
+            let dtype = if self.names.is_wide(name) { DType::F32 } else { dtype };
             // [shape that the file names]
             Ok((name.clone(), Var::from_tensor(&decode::read(stored, encoding, device, dtype)?)?))
         };
@@ -121,6 +128,22 @@ impl WeightPlan {
     /// The names that they have in the files.
     pub fn file_names(&self) -> HashMap<String, String> {
         self.weights.iter().map(|(name, (stored, _))| (name.clone(), stored.name.clone())).collect()
+    }
+
+    /// Weights that are wider in memory than in their file, and written as narrow as the others.
+    pub fn narrow(&self) -> BTreeSet<String> {
+        let narrow = |(name, (stored, _)): &(&String, &(Stored, Encoding))| {
+            self.names.is_wide(name) && decode::candle_dtype(&stored.dtype) != DType::F32
+        };
+        self.weights.iter().filter(narrow).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Tensors that only checkpoints keep.
+    ///
+    /// # Errors
+    /// A file that cannot be opened.
+    pub fn carried(&self) -> Result<Vec<Carried>, ModelError> {
+        Carried::open(self.carried.clone())
     }
 
     /// A tensor that repeats another one in the files, by both names: a tied head stored together with the embedding.
@@ -147,12 +170,18 @@ impl WeightPlan {
 }
 
 /// Some tools keep only the first of two equal tensors by name.
-fn take_head_as_embedding(inventory: &mut Inventory) {
+fn take_head_as_embedding(inventory: &mut Inventory, names: &Names) {
     let Some(mut head) = inventory.tensors.remove(HEAD) else { return };
-    let newer = inventory.tensors.values().any(|stored| stored.name.starts_with("model.language_model."));
-    let name = if newer { "model.language_model.embed_tokens.weight" } else { EMBEDDING };
-    name.clone_into(&mut head.name);
+    head.name = names.in_files_with(EMBEDDING, inventory.tensors.values().map(|stored| stored.name.as_str()));
     inventory.tensors.insert(EMBEDDING.to_owned(), head);
+}
+
+/// The tensors that are kept for checkpoints as they are: all or none. Packed numbers are not kept, because
+/// checkpoints are written as plain numbers.
+fn carried(inventory: &Inventory, names: &Names) -> Vec<Stored> {
+    let found: Vec<&Stored> = inventory.tensors.values().filter(|stored| names.is_carried(&stored.name)).collect();
+    let plain = found.iter().all(|stored| format::is_plain(&stored.dtype));
+    if plain { found.into_iter().cloned().collect() } else { Vec::new() }
 }
 
 fn some(names: &[&str]) -> String {

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 pub use targets::{ALL_LINEAR, select};
 
 use super::error::ModelError;
+use super::family::Names;
 use super::kernels;
 use super::linear::LinearShape;
 use super::sampler::{stream, uniform};
@@ -69,6 +70,8 @@ struct Factors {
 #[derive(Debug, Clone)]
 pub struct Adapters {
     config: LoraConfig,
+    /// How the model's layers are called.
+    names: &'static Names,
     layers: BTreeMap<String, Factors>,
 }
 
@@ -82,6 +85,7 @@ impl Adapters {
     /// slope `sqrt(5)`), each layer from its own stream; `B` is zero.
     pub fn new<'a>(
         config: LoraConfig,
+        names: &'static Names,
         layers: impl IntoIterator<Item = &'a LinearShape>,
         seed: u64,
         device: &Device,
@@ -102,7 +106,7 @@ impl Adapters {
             };
             all.insert(layer.name.clone(), factors);
         }
-        Ok(Self { config, layers: all })
+        Ok(Self { config, names, layers: all })
     }
 
     /// Their settings.

@@ -1,7 +1,7 @@
 //! Adapters in the layout of Hugging Face PEFT: `adapter_config.json` and `adapter_model.safetensors`.
 //!
-//! Names are those of the modules in transformers 4.52 and newer (`model.language_model.*`, `model.visual.*`), whatever
-//! the layout of the base model's files: PEFT looks adapters up by module and not by file.
+//! Names are those of the modules in transformers (for Qwen-VL `model.language_model.*` and `model.visual.*`, since
+//! 4.52), whatever the layout of the base model's files: PEFT looks adapters up by module and not by file.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{Adapters, LoraConfig, factor_names};
 use crate::model::error::ModelError;
-use crate::model::load::read_json;
+use crate::model::files::read_json;
 use crate::model::weights::write_tensors;
 
 /// Folder of low-rank adapters inside a checkpoint.
@@ -21,17 +21,9 @@ pub const CONFIG_FILE: &str = "adapter_config.json";
 /// The adapter's weights.
 pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
 
-/// The name of a layer's module in transformers.
-fn module(layer: &str) -> String {
-    match layer.strip_prefix("model.") {
-        Some(rest) => format!("model.language_model.{rest}"),
-        None => format!("model.{layer}"),
-    }
-}
-
 /// The names in the file of a layer's two factors.
-fn keys(layer: &str) -> [String; 2] {
-    factor_names(&format!("base_model.model.{}", module(layer)))
+fn keys(adapters: &Adapters, layer: &str) -> [String; 2] {
+    factor_names(&format!("base_model.model.{}", adapters.names.module(layer)))
 }
 
 /// A number as PEFT writes it: whole numbers without a decimal point.
@@ -50,7 +42,7 @@ pub struct BaseModel {
 
 fn description(adapters: &Adapters, base: &BaseModel) -> Value {
     let LoraConfig { rank, alpha, .. } = adapters.config();
-    let modules: Vec<String> = adapters.layers().map(module).collect();
+    let modules: Vec<String> = adapters.layers().map(|layer| adapters.names.module(layer)).collect();
     json!({
         "peft_type": "LORA",
         "task_type": null,
@@ -81,7 +73,7 @@ pub fn write(dir: &Path, adapters: &Adapters, base: &BaseModel) -> Result<(), Mo
     let mut tensors: HashMap<String, Tensor> = HashMap::new();
     for (layer, factors) in &adapters.layers {
         let values = [factors.a.as_detached_tensor(), factors.b.as_detached_tensor()];
-        tensors.extend(keys(layer).into_iter().zip(values));
+        tensors.extend(keys(adapters, layer).into_iter().zip(values));
     }
     write_tensors(&tensors, &dir.join(WEIGHTS_FILE))
 }
@@ -100,7 +92,7 @@ pub fn read(dir: &Path, adapters: &Adapters) -> Result<(), ModelError> {
     let mut tensors =
         candle_core::safetensors::load(&path, &Device::Cpu).map_err(|error| bad(&path, error.to_string()))?;
     for (layer, factors) in &adapters.layers {
-        for (key, var) in keys(layer).into_iter().zip([&factors.a, &factors.b]) {
+        for (key, var) in keys(adapters, layer).into_iter().zip([&factors.a, &factors.b]) {
             let value = tensors.remove(&key).ok_or_else(|| bad(&path, format!("has no `{key}`")))?;
             if value.dims() != var.dims() {
                 let problem = format!("`{key}` has shape {:?}, not {:?}", value.dims(), var.dims());

@@ -2,8 +2,12 @@
 
 use std::path::Path;
 
-use crate::model::ModelInfo;
 use crate::model::error::ModelError;
+use crate::model::input::in_time_height_width;
+use crate::model::{ImageInput, ModelInfo};
+
+/// Equivalent image processors.
+const PROCESSORS: [&str; 3] = ["Qwen2VLImageProcessor", "Qwen2_5_VLImageProcessor", "Qwen3VLImageProcessor"];
 
 /// The model families.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,6 +161,19 @@ pub struct VisionConfig {
     pub full_attention_blocks: Vec<usize>,
 }
 
+impl VisionConfig {
+    /// How its images enter a model in which `token_id` stands for an image token.
+    pub fn input(&self, token_id: u32) -> ImageInput {
+        ImageInput {
+            token_id,
+            patch_size: self.patch_size,
+            merge_size: self.merge_size,
+            temporal_patch_size: self.temporal_patch_size,
+            processors: &PROCESSORS,
+        }
+    }
+}
+
 /// The norm of a vision tower.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VisionNorm {
@@ -235,13 +252,12 @@ impl Config {
             layers: self.text.layers,
             heads: self.text.heads,
             max_positions: self.text.max_positions,
-            image_token_id: self.image_token_id,
-            video_token_id: self.video_token_id,
+            attention_layers: (0..self.text.layers).collect(),
+            image: Some(self.vision.input(self.image_token_id)),
+            placeholders: vec![self.image_token_id, self.video_token_id],
+            positions: in_time_height_width,
             eos_token_ids: self.eos_token_ids.clone(),
             pad_token_id: self.pad_token_id,
-            patch_size: self.vision.patch_size,
-            merge_size: self.vision.merge_size,
-            temporal_patch_size: self.vision.temporal_patch_size,
             parameters,
             notes: self.notes.clone(),
         }

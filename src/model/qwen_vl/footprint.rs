@@ -69,7 +69,7 @@ fn vision_block(config: &VisionConfig, by: Arithmetic, grid: Grid, images: usize
 }
 
 /// The images by size.
-fn by_size(images: &[Grid]) -> Vec<(Grid, usize)> {
+pub(in crate::model) fn by_size(images: &[Grid]) -> Vec<(Grid, usize)> {
     let mut sizes: Vec<(Grid, usize)> = Vec::new();
     for image in images {
         match sizes.iter_mut().find(|(grid, _)| grid == image) {
@@ -97,7 +97,13 @@ fn merger(config: &VisionConfig, by: Arithmetic, patches: usize, out: usize, joi
 }
 
 /// The tower over `images` images of one size; `out` is the decoder's width.
-fn tower(config: &VisionConfig, by: Arithmetic, grid: Grid, images: usize, out: usize) -> ActivationMemory {
+pub(in crate::model) fn tower(
+    config: &VisionConfig,
+    by: Arithmetic,
+    grid: Grid,
+    images: usize,
+    out: usize,
+) -> ActivationMemory {
     let patches = images * grid.patches();
     let width = config.hidden_size;
     let tokens = patches / (config.merge_size * config.merge_size);
@@ -132,11 +138,7 @@ impl Footprint for Config {
         let mut memory = ActivationMemory::default();
         if train_vision {
             for (grid, images) in by_size(&pass.images) {
-                let part = tower(&self.vision, by, grid, images, hidden);
-                memory.graph += part.graph;
-                memory.tape += part.tape;
-                memory.block = memory.block.max(part.block);
-                memory.backward = memory.backward.max(part.backward);
+                memory.add(&tower(&self.vision, by, grid, images, hidden));
             }
         }
         let parts = 1 + self.vision.deepstack.len();
@@ -178,17 +180,18 @@ impl Footprint for Config {
         if !layer.is_vision() {
             return pass.tokens();
         }
-        let patches: usize = pass.images.iter().map(|grid| grid.patches()).sum();
-        if layer.name.contains("merger") {
-            patches / (self.vision.merge_size * self.vision.merge_size)
-        } else {
-            patches
-        }
+        rows_of_tower(&self.vision, layer, pass)
     }
 }
 
+/// Rows that a linear layer of the tower maps in a pass.
+pub(in crate::model) fn rows_of_tower(config: &VisionConfig, layer: &LinearShape, pass: &PassShape) -> usize {
+    let patches: usize = pass.images.iter().map(|grid| grid.patches()).sum();
+    if layer.name.contains("merger") { patches / (config.merge_size * config.merge_size) } else { patches }
+}
+
 /// Bytes alive in a block of the tower without a graph, pixels included.
-fn vision_reading(config: &VisionConfig, grid: Grid, images: usize) -> usize {
+pub(in crate::model) fn vision_reading(config: &VisionConfig, grid: Grid, images: usize) -> usize {
     let patches = images * grid.patches();
     let embed = patch_values(config) + config.hidden_size;
     let attend = 6 * config.hidden_size;

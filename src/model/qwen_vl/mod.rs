@@ -3,7 +3,7 @@
 
 pub mod config;
 pub(super) mod fields;
-mod footprint;
+pub(super) mod footprint;
 pub(super) mod parse;
 pub(super) mod parse_rope;
 pub mod rope;
@@ -19,8 +19,49 @@ use text::Decoder;
 use vision::VisionTower;
 
 use super::{Batch, Capture, ImagePatches, KvCache, ModelError, ModelInfo, Tape, VisionLanguageModel, kernels};
+use crate::model::cache::LayerShape;
+use crate::model::family::{Family, Folder, Names, as_usual};
 use crate::model::features::FeatureCache;
+use crate::model::footprint::Footprint;
 use crate::model::weights::WeightSource;
+
+/// How the weights of Qwen-VL models are called; those of the newer layout begin with `model.visual.` and
+/// `model.language_model.`, as the modules of transformers do.
+pub(super) const NAMES: Names = Names {
+    files: &[("model.visual.", "visual."), ("model.language_model.", "model.")],
+    modules: &[("model.", "model.language_model."), ("", "model.")],
+    carried: &[],
+    wide: &[],
+    refused: &[],
+};
+
+/// The families of this folder.
+pub(super) const FAMILIES: &[Family] = &[family("qwen2_vl"), family("qwen2_5_vl"), family("qwen3_vl")];
+
+const fn family(model_type: &'static str) -> Family {
+    Family { model_type, info, build, footprint, names: &NAMES, others: &[], fresh: as_usual }
+}
+
+fn config(folder: &Folder<'_>) -> Result<Config, ModelError> {
+    Config::parse(folder.config_path, folder.config, folder.generation)
+}
+
+fn info(folder: &Folder<'_>, parameters: usize) -> Result<ModelInfo, ModelError> {
+    Ok(config(folder)?.info(parameters))
+}
+
+fn footprint(folder: &Folder<'_>) -> Result<Box<dyn Footprint>, ModelError> {
+    Ok(Box::new(config(folder)?))
+}
+
+fn build(
+    folder: &Folder<'_>,
+    parameters: usize,
+    source: &dyn WeightSource,
+    device: &Device,
+) -> Result<Arc<dyn VisionLanguageModel>, ModelError> {
+    Ok(Arc::new(QwenVl::new(&config(folder)?, parameters, source, device)?))
+}
 
 /// A Qwen-VL model over one view of its weights.
 #[derive(Debug)]
@@ -58,6 +99,24 @@ impl QwenVl {
     }
 }
 
+/// Features of images, one `[merged tokens, hidden]` tensor an image; those of a frozen tower are cached.
+pub(super) fn encode_with(
+    vision: &VisionTower,
+    cache: Option<&FeatureCache>,
+    images: &[Arc<ImagePatches>],
+) -> Result<Vec<Tensor>, ModelError> {
+    let encode = |images: &[Arc<ImagePatches>]| {
+        let patches = images.iter().map(|image| image.grid.patches()).sum();
+        kernels::among_workers(patches, || vision.encode(images))
+    };
+    let Some(features) = cache else { return encode(images) };
+    let alone = |image: &Arc<ImagePatches>| {
+        // [merged tokens, hidden]
+        features.of(image, || Ok(Tensor::cat(&encode(std::slice::from_ref(image))?, 0)?))
+    };
+    images.iter().map(alone).collect()
+}
+
 impl VisionLanguageModel for QwenVl {
     fn info(&self) -> &ModelInfo {
         &self.info
@@ -68,16 +127,7 @@ impl VisionLanguageModel for QwenVl {
     }
 
     fn encode_images(&self, images: &[Arc<ImagePatches>]) -> Result<Vec<Tensor>, ModelError> {
-        let encode = |images: &[Arc<ImagePatches>]| {
-            let patches = images.iter().map(|image| image.grid.patches()).sum();
-            kernels::among_workers(patches, || self.vision.encode(images))
-        };
-        let Some(features) = &self.features else { return encode(images) };
-        let alone = |image: &Arc<ImagePatches>| {
-            // [merged tokens, hidden]
-            features.of(image, || Ok(Tensor::cat(&encode(std::slice::from_ref(image))?, 0)?))
-        };
-        images.iter().map(alone).collect()
+        encode_with(&self.vision, self.features.as_deref(), images)
     }
 
     fn forward(
@@ -105,6 +155,7 @@ impl VisionLanguageModel for QwenVl {
 
     fn new_cache(&self, rows: usize, capacity: usize) -> Result<KvCache, ModelError> {
         let (kv_heads, head_dim) = self.kv;
-        KvCache::new(self.info.layers, (rows, kv_heads, capacity, head_dim), &self.device)
+        let layers = vec![LayerShape::Attention { kv_heads, head_dim }; self.info.layers];
+        KvCache::new(&layers, rows, capacity, &self.device)
     }
 }

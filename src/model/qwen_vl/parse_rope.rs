@@ -68,10 +68,8 @@ fn share(rope: &Reader<'_>, text: &Reader<'_>, rules: RopeRules) -> Result<f64, 
     let Some(default) = rules.share else { return Ok(1.0) };
     let (inner, outer) = (rope.positive(FIELD)?, text.positive(FIELD)?);
     match (inner, outer) {
-        (Some(inner), Some(outer)) if inner.total_cmp(&outer).is_ne() => Err(text.error(format!(
-            "has {} {outer}, but {inner} in the rotary settings: keep one of them",
-            text.full(FIELD)
-        ))),
+        (Some(inner), Some(outer)) if inner.total_cmp(&outer).is_ne() => Err(text
+            .error(format!("has {} {outer}, but {inner} in the rotary settings: keep one of them", text.full(FIELD)))),
         _ => match (inner.or(outer), rope.find(FIELD).or(text.find(FIELD))) {
             (Some(share), Some(value)) if share > 1.0 => Err(rope.wrong(FIELD, value, "at most 1")),
             (share, _) => Ok(share.unwrap_or(default)),

@@ -90,27 +90,6 @@ impl Decoder {
         })
     }
 
-    /// Token embeddings `[batch, seq_len, hidden]` with image features in place of image tokens.
-    fn embed(&self, batch: &Batch, features: Option<&Tensor>) -> Result<Tensor, ModelError> {
-        let ids = Tensor::from_slice(&batch.ids, batch.ids.len(), &self.device)?;
-        let tokens = self.embedding.index_select(&ids, 0)?.to_dtype(DType::F32)?;
-        let Some(features) = features else {
-            if batch.image_slots.is_empty() {
-                return Ok(tokens.reshape((batch.rows, batch.seq_len, self.config.hidden_size))?);
-            }
-            return Err(ModelError::Input("the batch has image tokens, but no image features were given".to_owned()));
-        };
-        // One gather over [token rows; feature rows] keeps a correct gradient for both.
-        let mut index: Vec<u32> = (0..batch.ids.len() as u32).collect();
-        for (slot, row) in batch.image_slots.iter().zip(&batch.feature_rows) {
-            index[*slot as usize] = batch.ids.len() as u32 + row;
-        }
-        // [batch * seq_len], then [batch * seq_len, hidden]
-        let index = Tensor::from_vec(index, batch.ids.len(), &self.device)?;
-        let mixed = Tensor::cat(&[&tokens, features], 0)?.index_select(&index, 0)?;
-        Ok(mixed.reshape((batch.rows, batch.seq_len, self.config.hidden_size))?)
-    }
-
     /// The features that replace image tokens, and those that are added after the first layers.
     fn split_features(&self, features: Option<&Tensor>) -> Result<(Option<Tensor>, Vec<Tensor>), ModelError> {
         let Some(features) = features else { return Ok((None, Vec::new())) };
@@ -166,7 +145,7 @@ impl Decoder {
         };
         let pass = self.pass(batch, batch.attention_mask(cached, padding), cache.as_deref())?;
         let (features, deepstack) = self.split_features(features)?;
-        let mut x = self.embed(batch, features.as_ref())?;
+        let mut x = embed(&self.embedding, batch, features.as_ref())?;
         for index in 0..self.layers.len() {
             let (y, probabilities) = self.layer(index, &x, &pass, capture.queries_of(index))?;
             capture.take(&y, probabilities);
@@ -190,7 +169,8 @@ impl Decoder {
     ) -> Result<Tensor, ModelError> {
         let pass = Rc::new(self.pass(batch, batch.attention_mask(0, batch.padding.clone()), None)?);
         let inputs: Vec<&Tensor> = features.into_iter().collect();
-        let mut x = tape.run(&inputs, |inputs| self.embed(batch, self.split_features(inputs.first())?.0.as_ref()))?;
+        let mut x =
+            tape.run(&inputs, |inputs| embed(&self.embedding, batch, self.split_features(inputs.first())?.0.as_ref()))?;
         let deepstack = features.map_or(Ok(0), |f| f.dim(1).map(|width| width / self.config.hidden_size - 1))?;
         for index in 0..self.layers.len() {
             let pass = Rc::clone(&pass);
@@ -239,6 +219,29 @@ impl Decoder {
             None => kernels::linear(hidden, &self.embedding, None)?,
         })
     }
+}
+
+/// Token embeddings `[batch, seq_len, hidden]` with image features in place of image tokens.
+pub fn embed(embedding: &Tensor, batch: &Batch, features: Option<&Tensor>) -> Result<Tensor, ModelError> {
+    let (device, width) = (embedding.device(), embedding.dim(1)?);
+    // [batch * seq_len]
+    let ids = Tensor::from_slice(&batch.ids, batch.ids.len(), device)?;
+    let tokens = embedding.index_select(&ids, 0)?.to_dtype(DType::F32)?;
+    let Some(features) = features else {
+        if batch.image_slots.is_empty() {
+            return Ok(tokens.reshape((batch.rows, batch.seq_len, width))?);
+        }
+        return Err(ModelError::Input("the batch has image tokens, but no image features were given".to_owned()));
+    };
+    // One gather over [token rows; feature rows] keeps a correct gradient for both.
+    let mut index: Vec<u32> = (0..batch.ids.len() as u32).collect();
+    for (slot, row) in batch.image_slots.iter().zip(&batch.feature_rows) {
+        index[*slot as usize] = batch.ids.len() as u32 + row;
+    }
+    // [batch * seq_len], then [batch * seq_len, hidden]
+    let index = Tensor::from_vec(index, batch.ids.len(), device)?;
+    let mixed = Tensor::cat(&[&tokens, features], 0)?.index_select(&index, 0)?;
+    Ok(mixed.reshape((batch.rows, batch.seq_len, width))?)
 }
 
 /// Adds deepstack features `[merged tokens, hidden]` to the states of the batch's image tokens.

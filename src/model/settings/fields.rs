@@ -1,6 +1,6 @@
-//! Known settings of `config.json`: those that a family reads, those that cannot change what a model computes, and those
-//! that must have the value that the code assumes. Settings that transformers' own classes of the family ignore are
-//! reported as a note, unless their name indicates a different architecture.
+//! Known settings of `config.json`: those that a family reads, those that cannot change what a model computes, and
+//! those that must have the value that the code assumes. Settings that transformers' own classes of the family ignore
+//! are reported as a note, unless their name indicates a different architecture.
 
 use serde_json::Value;
 
@@ -160,7 +160,11 @@ const FOREIGN: &[(&str, Must)] = &[
 ///
 /// # Errors
 /// Names a setting whose value would change the computation.
-pub(in crate::model) fn check(reader: &Reader<'_>, parts: &[&Part], unknown: &mut Vec<String>) -> Result<(), ModelError> {
+pub(in crate::model) fn check(
+    reader: &Reader<'_>,
+    parts: &[&Part],
+    unknown: &mut Vec<String>,
+) -> Result<(), ModelError> {
     for (name, value) in reader.fields().filter(|(_, value)| !value.is_null()) {
         let read = parts.iter().any(|part| part.read.contains(&name));
         let fixed = parts.iter().flat_map(|part| part.fixed).chain(FOREIGN).find(|(known, _)| *known == name);

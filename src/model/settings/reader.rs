@@ -30,7 +30,11 @@ pub(in crate::model) fn shown(value: &Value) -> String {
 
 impl<'a> Reader<'a> {
     /// The part `name` of the object `json`; without a name the object itself.
-    pub(in crate::model) fn of(path: &'a Path, json: &'a Value, part: Option<(&str, &'static str)>) -> Result<Self, ModelError> {
+    pub(in crate::model) fn of(
+        path: &'a Path,
+        json: &'a Value,
+        part: Option<(&str, &'static str)>,
+    ) -> Result<Self, ModelError> {
         let (value, prefix) = match part {
             None => (Some(json), ""),
             Some((name, prefix)) => (json.get(name).filter(|value| !value.is_null()), prefix),

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use crate::data::{Dataset, Split};
 use crate::domain::dataset::DatasetRecord;
 use crate::domain::spec::{JobSpec, Method, RowSplit};
+use crate::domain::template_arguments::TemplateArguments;
 use crate::footprint::RowShape;
 use crate::model;
 use crate::model::footprint::ModelSize;
@@ -109,7 +110,9 @@ fn look(dir: &Path, spec: &JobSpec, dataset: &dyn Dataset) -> Result<Preview> {
         max_pixels: spec.data.max_pixels,
         max_prompt_tokens: spec.data.max_prompt_tokens as usize,
     };
-    let rendered = processor.render(&messages, &example.images, &limits, true).map_err(prompt_fault)?;
+    let arguments = TemplateArguments::thinking(spec.data.enable_thinking);
+    let rendered =
+        processor.render_with(&messages, &example.images, &limits, true, &arguments).map_err(prompt_fault)?;
     let (tokens, room) = (rendered.ids.len() as u64, info.max_positions as u64);
     if tokens + spec.rollout.max_new_tokens > room {
         let detail = format!(
@@ -169,6 +172,7 @@ fn prompt_fault(error: PromptError) -> ServiceError {
             "/data/max_prompt_tokens"
         }
         PromptError::Limits(_) => "/data/max_pixels",
+        PromptError::TemplateArgument(_) => "/data/enable_thinking",
         PromptError::Image(_) | PromptError::DataUrl(_) | PromptError::ImageCount(_) | PromptError::Video { .. } => {
             "/dataset"
         }

@@ -18,7 +18,7 @@ pub(super) async fn described(dir: PathBuf) -> Result<Described, String> {
 fn read_folder(dir: PathBuf) -> Result<Described, String> {
     let info = model::describe(&dir).map_err(|error| error.to_string())?;
     let processor = Processor::from_dir(&dir, &info).map_err(|error| error.to_string())?;
-    let warnings = [info.notes.as_slice(), processor.image_processor().notes()].concat();
+    let warnings = [info.notes.as_slice(), processor.notes()].concat();
     let notes = match std::fs::read(dir.join(CARD_FILE)) {
         Ok(bytes) => {
             serde_json::from_slice(&bytes).map_err(|error| format!("{CARD_FILE} is not valid JSON: {error}"))?

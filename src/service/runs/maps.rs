@@ -12,6 +12,7 @@ use crate::domain::message::{Content, Message, Part};
 use crate::domain::run::Run;
 use crate::domain::sample::SampleRecord;
 use crate::domain::spec::JobSpec;
+use crate::domain::template_arguments::TemplateArguments;
 use crate::prompt::{PromptTemplate, messages_for};
 use crate::service::core::pool::Stop;
 use crate::service::runs::Runs;
@@ -69,6 +70,7 @@ impl Runs {
             messages: Some(messages),
             prompt: None,
             images: None,
+            chat_template_kwargs: TemplateArguments::default(),
             responses: vec![text],
             rewards: None,
             method: None,

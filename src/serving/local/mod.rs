@@ -176,6 +176,8 @@ impl Loaded {
             parameters: info.parameters,
             max_positions: info.max_positions,
             queued_requests: self.arrivals.waiting(),
+            layers: info.layers,
+            attention_layers: info.attention_layers.clone(),
         }
     }
 }
@@ -222,7 +224,7 @@ impl Engine for LocalEngine {
         })
         .await?;
         let (result, scores) = oneshot::channel();
-        let plan = CapturePlan::new(finish.attention(), loaded.served.model.info().layers);
+        let plan = CapturePlan::new(finish.attention(), &loaded.served.model.info().attention_layers);
         let job = ScoreJob {
             prompt: Arc::clone(&prompt),
             responses: responses.clone(),
@@ -303,7 +305,7 @@ fn generate_job(
             top_logprobs: request.logprobs,
             alone: request.deterministic,
         },
-        plan: CapturePlan::new(&request.attention, served.model.info().layers),
+        plan: CapturePlan::new(&request.attention, &served.model.info().attention_layers),
         events,
         cancelled,
         _claim: claim,

@@ -46,7 +46,7 @@ impl OutputProcessor {
     /// The processor of one request.
     pub fn new(served: Arc<ServedModel>, prompt: Arc<PreparedPrompt>, request: &GenerateRequest, seed: u64) -> Self {
         Self {
-            writer: MapWriter::new(&request.attention, &prompt),
+            writer: MapWriter::new(&request.attention, &prompt, &served.model.info().attention_layers),
             served,
             prompt,
             seed,

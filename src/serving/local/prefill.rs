@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
+use super::prefix_cache::KnownPrefix;
 use super::prompt_key::PromptKey;
 use crate::model::generate::Generation;
 use crate::model::{Batch, Capture, KvCache, Sequence};
@@ -58,6 +59,11 @@ impl PrefilledPrompt {
         Ok(generation)
     }
 
+    /// Of its first `common` positions, how many another prompt can continue.
+    pub fn reusable(&self, common: usize) -> usize {
+        self.cache.reusable(common)
+    }
+
     /// Bytes of its keys, values and states.
     pub fn bytes(&self) -> usize {
         self.cache.bytes() + self.hidden.elem_count() * self.hidden.dtype().size_in_bytes()
@@ -73,6 +79,9 @@ pub struct Prefill<'m> {
     cache: KvCache,
     hidden: Vec<Tensor>,
     capture: Capture,
+    /// Where recurrent states are copied: at the end of a prefix that this prompt shares with an earlier one, so that
+    /// the next one with that prefix continues there.
+    fork: Option<usize>,
 }
 
 /// Prefills whole prompts as one batch, from their beginning: for short prompts, a batch takes hardly longer than one
@@ -89,7 +98,7 @@ pub fn prefill_together(
     let batch = Batch::new(&rows.iter().collect::<Vec<_>>(), model.info())?;
     let features = model.features(&batch)?;
     let mut cache = model.new_cache(batch.rows, batch.seq_len)?;
-    let mut capture = Capture::attention((0..model.info().layers).collect(), batch.seq_len - 1);
+    let mut capture = Capture::attention(model.info().attention_layers.clone(), batch.seq_len - 1);
     let hidden = model.forward(&batch, features.as_ref(), Some(&mut cache), &mut capture)?;
     let frame = AttentionFrame::take(&mut capture)?;
     let mut read = Vec::with_capacity(prompts.len());
@@ -111,7 +120,7 @@ fn sequence(prompt: &PreparedPrompt) -> Sequence {
 }
 
 impl<'m> Prefill<'m> {
-    /// Starts after a cached prefix, if there is one: `known` is the cached prompt and the length of the common prefix.
+    /// Starts after a cached prefix, if there is one that can be continued.
     ///
     /// # Errors
     /// A prompt that the model cannot take.
@@ -119,7 +128,7 @@ impl<'m> Prefill<'m> {
         served: &'m ServedModel,
         prompt: &PreparedPrompt,
         key: &Arc<PromptKey>,
-        known: Option<(Arc<PrefilledPrompt>, usize)>,
+        known: Option<KnownPrefix>,
     ) -> Result<Self, ServingError> {
         let model = served.model.as_ref();
         let batch = Batch::new(&[&sequence(prompt)], model.info())?;
@@ -131,13 +140,16 @@ impl<'m> Prefill<'m> {
             batch,
             hidden: Vec::new(),
             capture: Capture::none(),
+            fork: None,
         };
-        if let Some((known, common)) = known {
+        if let Some(KnownPrefix { prompt, common }) = known {
             // The last position is always computed: its attention to the whole prompt is needed.
-            let count = common.min(key.len() - 1);
+            let count = prompt.reusable(common.min(key.len() - 1));
             if count > 0 && !key.splits_image(count) {
-                prefill.continue_from(&known, count)?;
+                prefill.continue_from(&prompt, count)?;
             }
+            prefill.fork =
+                Some(common).filter(|fork| prefill.cache.is_recurrent() && (count + 1..key.len()).contains(fork));
         }
         Ok(prefill)
     }
@@ -154,17 +166,28 @@ impl<'m> Prefill<'m> {
         self.batch.seq_len - self.cache.len()
     }
 
-    /// Runs a chunk of up to `count` positions.
+    /// Runs a chunk of up to `count` positions, in two parts where states have to be copied in between.
     ///
     /// # Errors
     /// A model that fails.
     pub fn advance(&mut self, count: usize) -> Result<(), ServingError> {
+        let end = self.cache.len() + count.min(self.left());
+        while self.cache.len() < end {
+            let fork = self.fork.filter(|fork| (self.cache.len() + 1..end).contains(fork));
+            self.read(fork.unwrap_or(end) - self.cache.len())?;
+            if self.fork == Some(self.cache.len()) {
+                self.cache.keep_states()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, count: usize) -> Result<(), ServingError> {
         let model = self.served.model.as_ref();
-        let count = self.left().min(count);
         let from = self.cache.len();
         let part = self.batch.part(from..from + count);
         if count == self.left() {
-            self.capture = Capture::attention((0..model.info().layers).collect(), count - 1);
+            self.capture = Capture::attention(model.info().attention_layers.clone(), count - 1);
         }
         if !part.image_slots.is_empty() && self.features.is_none() {
             self.features = model.features(&self.batch)?;

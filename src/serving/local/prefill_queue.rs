@@ -8,7 +8,7 @@ use super::guarded;
 use super::job::GenerateJob;
 use super::parallel::{graphs, in_parallel};
 use super::prefill::{Prefill, PrefilledPrompt, prefill_together};
-use super::prefix_cache::PrefixCache;
+use super::prefix_cache::{KnownPrefix, PrefixCache};
 use super::prompt_key::PromptKey;
 use super::running::Running;
 use crate::clock::Stopwatch;
@@ -167,10 +167,10 @@ impl<'m> PrefillQueue<'m> {
         if waiting.prefill.is_none() {
             let known = if job.sampling.alone { None } else { self.cache.lookup(key) };
             let known = match known {
-                Some((known, common)) if common == key.len() && common == known.key().len() => {
-                    return Ok((Work::Nothing, Some(known)));
+                Some(KnownPrefix { prompt, common }) if common == key.len() && common == prompt.key().len() => {
+                    return Ok((Work::Nothing, Some(prompt)));
                 }
-                known => known.filter(|(_, common)| common * MIN_PREFIX_SHARE >= key.len()),
+                known => known.filter(|known| known.common * MIN_PREFIX_SHARE >= key.len()),
             };
             if known.is_none() && !job.sampling.alone && key.len() <= left {
                 return Ok((Work::Whole, None));

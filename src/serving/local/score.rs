@@ -71,7 +71,8 @@ fn score_one(served: &ServedModel, job: &ScoreJob, response: &[u32]) -> Result<R
     }
     if let Some(ablation) = job.ablation {
         let cells = cells_to_hide(ablation, heat.as_ref(), job);
-        let images = hide_cells(&job.prompt.rendered.images, &cells, served.model.info().merge_size);
+        let merge = served.model.info().image.as_ref().map_or(1, |input| input.merge_size);
+        let images = hide_cells(&job.prompt.rendered.images, &cells, merge);
         let hidden = read(served, &sequence(job, response, images), positions.len, &[], |_, _| ())?;
         score.hidden_logprobs = Some(logprobs(served, &hidden, positions.len, response)?);
         score.hidden_cells = Some(cells);

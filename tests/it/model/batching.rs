@@ -12,11 +12,12 @@ fn padded_rows_in_a_batch_equal_rows_alone() {
         let model = family.detached();
         let cases: Vec<Case> = family.cases();
         let rows: Vec<&Sequence> = cases.iter().map(|c| &c.row).collect();
-        let mut capture = Capture::attention(vec![1], 0);
+        let layer = model.info().attention_layers[1];
+        let mut capture = Capture::attention(vec![layer], 0);
         let (batch, together) = hidden(model.as_ref(), &rows, &mut capture);
         assert!(batch.padding.iter().any(|p| *p > 0), "the rows differ in length");
         for (i, row) in rows.iter().enumerate() {
-            let mut own = Capture::attention(vec![1], 0);
+            let mut own = Capture::attention(vec![layer], 0);
             let (_, alone) = hidden(model.as_ref(), &[row], &mut own);
             let start = batch.padding[i];
             let len = row.ids.len();

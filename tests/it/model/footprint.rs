@@ -8,7 +8,7 @@ use vgpo::model::footprint::{Arithmetic, ModelSize, PassShape};
 use vgpo::model::lora::{LoraConfig, select};
 use vgpo::model::{Batch, Capture, ModelFolder, Sequence, View, VisionLanguageModel};
 
-use super::{Case, FAMILIES, Family, on_large_stack};
+use super::{Case, FAMILIES, Family, QWEN3_5, on_large_stack};
 
 const F32: Arithmetic = Arithmetic { cpu: true, weight_bytes: 4 };
 const BF16: Arithmetic = Arithmetic { cpu: true, weight_bytes: 2 };
@@ -20,9 +20,10 @@ fn reachable(result: &Tensor, folder: &ModelFolder) -> usize {
         match storage.deref() {
             Storage::Cpu(CpuStorage::F32(values)) => (values.as_ptr() as usize, values.len() * 4),
             Storage::Cpu(CpuStorage::BF16(values)) => (values.as_ptr() as usize, values.len() * 2),
+            Storage::Cpu(CpuStorage::F64(values)) => (values.as_ptr() as usize, values.len() * 8),
             // Indices of gathers: four bytes a token beside hundreds of values.
             Storage::Cpu(CpuStorage::U32(values)) => (values.as_ptr() as usize, 0),
-            other => panic!("{other:?} among the results"),
+            _ => panic!("results of another number format than those above"),
         }
     };
     let parameters: Vec<usize> = folder.parameters().vars().values().map(|var| address(var.as_tensor()).0).collect();
@@ -38,10 +39,11 @@ fn shape(rows: &[&Sequence], batch: &Batch) -> PassShape {
 }
 
 /// The small things on either side: numbers of a row, narrow parameters that are widened, and before the first adapter
-/// results that no gradient flows through.
-fn near(what: &str, counted: usize, real: usize) {
+/// results that no gradient flows through. Of a delta rule many small results are counted by their sum.
+fn near(family: Family, what: &str, counted: usize, real: usize) {
     let ratio = counted as f64 / real as f64;
-    assert!((0.99..1.04).contains(&ratio), "{what}: counted {counted}, the graph holds {real} ({ratio:.4})");
+    let range = if family == QWEN3_5 { 0.9..1.15 } else { 0.99..1.04 };
+    assert!(range.contains(&ratio), "{family:?} {what}: counted {counted}, the graph holds {real} ({ratio:.4})");
 }
 
 fn states(model: &dyn VisionLanguageModel, batch: &Batch) -> Tensor {
@@ -70,7 +72,7 @@ fn compare(family: Family, dtype: DType, by: Arithmetic) {
         let batch = Batch::new(&rows, model.info()).unwrap();
         let memory = size.passes.training(by, &shape(&rows, &batch), true);
         let real = reachable(&states(model.as_ref(), &batch), &folder);
-        near(&format!("{family:?} {dtype:?} {chosen:?}"), memory.graph - pixels(&batch, by), real);
+        near(family, &format!("{dtype:?} {chosen:?}"), memory.graph - pixels(&batch, by), real);
         assert!(memory.block < memory.graph && memory.tape < memory.graph);
     }
 }
@@ -96,7 +98,7 @@ fn a_frozen_tower_keeps_nothing() {
         let case = family.case("p2_large");
         let batch = Batch::new(&[&case.row], model.info()).unwrap();
         let memory = size_of(family).passes.training(F32, &shape(&[&case.row], &batch), false);
-        near("frozen tower", memory.graph, reachable(&states(model.as_ref(), &batch), &folder));
+        near(family, "frozen tower", memory.graph, reachable(&states(model.as_ref(), &batch), &folder));
     });
 }
 
@@ -118,7 +120,8 @@ fn adapters_add_what_they_compute() {
             let counted = size.passes.training(F32, &pass, true).graph - pixels(&batch, F32) + extra.sum::<usize>();
             // What is computed before the first adapter is counted, and a small part of real models only.
             let ratio = counted as f64 / reachable(&states(model.as_ref(), &batch), &folder) as f64;
-            assert!((0.99..1.08).contains(&ratio), "{family:?} with adapters: {ratio:.4} of the graph is counted");
+            let range = if family == QWEN3_5 { 0.9..1.15 } else { 0.99..1.08 };
+            assert!(range.contains(&ratio), "{family:?} with adapters: {ratio:.4} of the graph is counted");
         }
     });
 }

@@ -8,7 +8,7 @@ use vgpo::model::qwen_vl::vision::{VisionStages, windows};
 use vgpo::model::qwen_vl::{Config, QwenVl};
 use vgpo::model::{Batch, Capture, Parameters, View, focus};
 
-use super::{CASES, FAMILIES, Family, close, flat, hidden};
+use super::{CASES, FAMILIES, Family, QWEN_VL, close, flat, hidden};
 
 fn config(family: Family) -> Config {
     let path = family.fixture().join("checkpoint/config.json");
@@ -18,7 +18,7 @@ fn config(family: Family) -> Config {
 
 #[test]
 fn flat_and_nested_configurations_mean_the_same() {
-    for family in FAMILIES {
+    for family in QWEN_VL {
         let path = family.fixture().join("config_transformers5.json");
         let json = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
         let nested = Config::parse(&path, &json, None).unwrap();
@@ -47,7 +47,7 @@ fn positions_match() {
 
 #[test]
 fn rotary_tables_match() {
-    for family in FAMILIES {
+    for family in QWEN_VL {
         let config = config(family);
         let model = family.detached();
         for name in CASES {
@@ -73,7 +73,7 @@ fn rotary_tables_match() {
 
 #[test]
 fn vision_stages_match() {
-    for family in FAMILIES {
+    for family in QWEN_VL {
         let config = config(family);
         let parameters = Parameters::read(&family.fixture().join("checkpoint"), &Device::Cpu, DType::F32).unwrap();
         let model = QwenVl::new(&config, 0, &parameters.view(View::Detached), &Device::Cpu).unwrap();
@@ -116,16 +116,22 @@ fn vision_stages_match() {
 fn hidden_states_logits_logprobs_and_focus_match() {
     for family in FAMILIES {
         let model = family.detached();
-        for name in CASES {
+        for name in family.case_names() {
             let case = family.case(name);
             let mut capture = Capture { layers: true, ..Capture::none() };
             let (batch, states) = hidden(model.as_ref(), &[&case.row], &mut capture);
             for (i, layer) in capture.layer_outputs.iter().enumerate() {
-                close(&format!("{name} layer {i}"), &flat(layer), &case.vec(&format!("text.layer{i}_out")), 3e-4);
+                if case.tensors.contains_key(&format!("text.layer{i}_out")) {
+                    close(&format!("{name} layer {i}"), &flat(layer), &case.vec(&format!("text.layer{i}_out")), 3e-4);
+                }
             }
             close(&format!("{name} last"), &flat(&states), &case.vec("last_hidden_state"), 3e-4);
             let flat_states = states.reshape((batch.seq_len, ())).unwrap();
-            close(&format!("{name} logits"), &flat(&model.logits(&flat_states).unwrap()), &case.vec("logits"), 5e-4);
+            // Of a long case those of the response alone.
+            let tail = if case.tensors.contains_key("logits") { 0 } else { case.prompt_len - 1 };
+            let want = case.tensors.get("logits").or(case.tensors.get("logits_tail")).unwrap();
+            let read = flat_states.narrow(0, tail, batch.seq_len - tail).unwrap();
+            close(&format!("{name} logits"), &flat(&model.logits(&read).unwrap()), &flat(want), 5e-4);
             let targets: Vec<TokenTarget> = case
                 .response()
                 .iter()
@@ -135,13 +141,13 @@ fn hidden_states_logits_logprobs_and_focus_match() {
             let plain = Vocabulary::plain(1.0);
             let found = token_scores(model.as_ref(), &states, &targets, &plain, false).unwrap().logprobs;
             let single: Vec<f32> = found.iter().map(|v| *v as f32).collect();
-            close(&format!("{name} logprobs"), &single, &case.vec("response_logprobs"), 1e-4);
+            close(&format!("{name} logprobs"), &single, &case.vec("response_logprobs"), family.logprob_noise());
             let nll = -found.iter().sum::<f64>() / targets.len() as f64;
-            assert!((nll - case.json["loss_mean_nll"].as_f64().unwrap()).abs() < 1e-4);
+            assert!((nll - case.json["loss_mean_nll"].as_f64().unwrap()).abs() < f64::from(family.logprob_noise()));
             let image: Vec<u32> = batch.image_slots.clone();
             let reading: Vec<u32> = (case.prompt_len..case.row.ids.len()).map(|c| c as u32).collect();
             let similarity = focus::similarity(&states, &[focus::FocusRow { image, states: reading }]).unwrap();
-            if case.tensors.contains_key("vgpo.rho") && name != "p4_text" {
+            if case.tensors.contains_key("vgpo.rho") && name != "p4_text" && name != "p5_long" {
                 let got: Vec<f32> = similarity[0].as_ref().unwrap().iter().map(|s| *s as f32).collect();
                 close(&format!("{name} rho"), &got, &case.vec("vgpo.rho"), 1e-4);
             } else {
@@ -157,11 +163,12 @@ fn attention_matches_and_capture_changes_nothing() {
         let model = family.detached();
         let case = family.case("p1_single");
         let (_, plain) = hidden(model.as_ref(), &[&case.row], &mut Capture::none());
-        let mut capture = Capture::attention((0..model.info().layers).collect(), 0);
+        let layers = model.info().attention_layers.clone();
+        let mut capture = Capture::attention(layers.clone(), 0);
         let (_, captured) = hidden(model.as_ref(), &[&case.row], &mut capture);
         assert_eq!(flat(&plain), flat(&captured), "asking for attention must not change a bit");
-        assert_eq!(capture.attention.len(), model.info().layers);
-        for (i, layer) in capture.attention.iter().enumerate() {
+        assert_eq!(capture.attention.len(), layers.len());
+        for (i, layer) in layers.iter().zip(&capture.attention) {
             close(&format!("attention {i}"), &flat(layer), &case.vec(&format!("attn.layer{i}")), 1e-4);
         }
     }
@@ -171,7 +178,7 @@ fn attention_matches_and_capture_changes_nothing() {
 fn greedy_tokens_match() {
     for family in FAMILIES {
         let model = family.detached();
-        for name in CASES {
+        for name in family.case_names() {
             let case = family.case(name);
             let mut row = case.prompt();
             let want: Vec<u64> =

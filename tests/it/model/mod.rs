@@ -9,6 +9,7 @@ pub mod kernels;
 mod loading;
 mod lora;
 mod quantized;
+mod qwen3_5;
 mod settings;
 mod training;
 mod weight_files;
@@ -31,11 +32,30 @@ pub struct Family(&'static str);
 pub const QWEN2: Family = Family("qwen2_vl_tiny");
 pub const QWEN2_5: Family = Family("qwen2_5_vl_tiny");
 pub const QWEN3: Family = Family("qwen3_vl_tiny");
-pub const FAMILIES: [Family; 3] = [QWEN2, QWEN2_5, QWEN3];
+pub const QWEN3_5: Family = Family("qwen3_5_tiny");
+/// The families that share one configuration.
+pub const QWEN_VL: [Family; 3] = [QWEN2, QWEN2_5, QWEN3];
+pub const FAMILIES: [Family; 4] = [QWEN2, QWEN2_5, QWEN3, QWEN3_5];
 
 impl Family {
     pub fn fixture(self) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models").join(self.0)
+    }
+
+    /// How far rounding may move log-probs and the loss: a gated norm magnifies it.
+    pub fn logprob_noise(self) -> f32 {
+        if self == QWEN3_5 { 3e-4 } else { 1e-4 }
+    }
+
+    /// How far rounding may move an entry of a gradient, as a share of the largest.
+    pub fn gradient_noise(self) -> f32 {
+        if self == QWEN3_5 { 1e-3 } else { 3e-4 }
+    }
+
+    /// The stored cases: with those that every family has, any of its own.
+    pub fn case_names(self) -> Vec<&'static str> {
+        let own = if self == QWEN3_5 { &["p5_long"][..] } else { &[] };
+        [&CASES[..], own].concat()
     }
 
     pub fn open(self) -> ModelFolder {

@@ -8,7 +8,7 @@ use vgpo::model::qwen_vl::rope::text_rope;
 use vgpo::model::{Batch, Sequence, describe};
 
 use super::loading::copy_checkpoint;
-use super::{FAMILIES, Family, QWEN2, QWEN2_5, QWEN3, close, flat};
+use super::{Family, QWEN_VL, QWEN2, QWEN2_5, QWEN3, close, flat};
 
 fn config(family: Family, newer: bool) -> Value {
     let file = if newer { "config_transformers5.json" } else { "checkpoint/config.json" };
@@ -26,7 +26,7 @@ fn text(config: &mut Value) -> &mut Value {
 
 #[test]
 fn the_published_and_the_newer_form_have_nothing_to_tell() {
-    for family in FAMILIES {
+    for family in QWEN_VL {
         let (older, newer) = (parse(&config(family, false)).unwrap(), parse(&config(family, true)).unwrap());
         assert_eq!(older.notes, Vec::<String>::new());
         assert_eq!((newer.notes, newer.text, newer.vision), (older.notes, older.text, older.vision));
@@ -67,7 +67,7 @@ fn settings_that_mean_another_computation_are_refused_by_name() {
         ("spatial_merge_size", json!([2, 2])),
         ("model_type", json!("siglip")),
     ];
-    for family in FAMILIES {
+    for family in QWEN_VL {
         for newer in [false, true] {
             for (name, value) in decoder {
                 let mut config = config(family, newer);
@@ -99,7 +99,7 @@ fn settings_that_mean_another_computation_are_refused_by_name() {
 
 #[test]
 fn settings_that_nobody_uses_are_told() {
-    for family in FAMILIES {
+    for family in QWEN_VL {
         let dir = copy_checkpoint(family);
         let mut config = config(family, false);
         config["my_note"] = json!("x");
@@ -115,7 +115,7 @@ fn settings_that_nobody_uses_are_told() {
 /// transformers reads the decoder's settings in its own object alone.
 #[test]
 fn a_change_outside_the_decoders_object_is_refused() {
-    for family in FAMILIES {
+    for family in QWEN_VL {
         let mut outside = config(family, true);
         outside["rms_norm_eps"] = json!(0.5);
         let error = parse(&outside).unwrap_err();
@@ -165,7 +165,7 @@ fn rotary_settings_are_honoured_or_refused() {
         object["rope_scaling"]["mrope_section"] = section;
         parse(&config)
     };
-    for family in FAMILIES {
+    for family in QWEN_VL {
         let linear = with(family, json!({"rope_type": "linear", "factor": 4.0})).unwrap();
         assert_eq!(linear.text.rope_scaling, RopeScaling::Linear(4.0));
         let yarn =

@@ -8,7 +8,9 @@ use vgpo::domain::spec::{LearningRateSchedule, OptimizerSpec};
 use vgpo::model::{Batch, Capture, ModelFolder, Sequence, View, VisionLanguageModel};
 use vgpo::train::optimizer::{AdamW, DecayScope, Gradients};
 
-use super::{CASES, Case, FAMILIES, Family, QWEN2_5, QWEN3, close, composed_scores, flat, on_large_stack, targets};
+use super::{
+    CASES, Case, FAMILIES, Family, QWEN2_5, QWEN3, QWEN3_5, close, composed_scores, flat, on_large_stack, targets,
+};
 
 /// Mean negative log-likelihood of each row's response, summed over rows.
 pub fn loss(model: &dyn VisionLanguageModel, cases: &[&Case]) -> Tensor {
@@ -39,7 +41,7 @@ pub fn gradients(folder: &ModelFolder, cases: &[&Case]) -> (f64, Gradients) {
 }
 
 /// `name|rows=..|cols=..` of a stored slice, applied to one of our gradients flattened to [rows, rest].
-fn slice(gradient: &Tensor, key: &str) -> (String, Vec<f32>) {
+pub fn slice(gradient: &Tensor, key: &str) -> (String, Vec<f32>) {
     let parts: Vec<&str> = key.split('|').collect();
     let list = |text: &str| -> Vec<usize> {
         match text.split_once(':') {
@@ -58,12 +60,15 @@ fn slice(gradient: &Tensor, key: &str) -> (String, Vec<f32>) {
 fn gradients_match_the_reference() {
     on_large_stack(|| {
         for family in FAMILIES {
-            for name in CASES {
+            for name in family.case_names() {
                 let case = family.case(name);
                 let (found, gradients) = gradients(&family.open(), &[&case]);
-                assert!((found - case.json["loss_mean_nll"].as_f64().unwrap()).abs() < 1e-4);
+                assert!(
+                    (found - case.json["loss_mean_nll"].as_f64().unwrap()).abs() < f64::from(family.logprob_noise())
+                );
                 let want = case.json["grad_norm_total"].as_f64().unwrap();
                 assert!((gradients.norm().unwrap() / want - 1.0).abs() < 1e-4, "{name}: total norm");
+                let noise = f64::from(family.gradient_noise());
                 for (key, norm) in case.json["grad_norms"].as_object().unwrap() {
                     let Some(norm) = norm.as_f64() else { continue };
                     let own = flat(&gradients.tensors()[&Family::canonical(key)])
@@ -71,7 +76,7 @@ fn gradients_match_the_reference() {
                         .map(|v| f64::from(*v).powi(2))
                         .sum::<f64>()
                         .sqrt();
-                    assert!((own - norm).abs() <= 3e-4 * norm.max(1e-3), "{name} {key}: {own} and {norm}");
+                    assert!((own - norm).abs() <= noise * norm.max(1e-3), "{name} {key}: {own} and {norm}");
                 }
                 let slices = candle_core::safetensors::load(
                     family.fixture().join(name).join("grad_slices.safetensors"),
@@ -84,7 +89,7 @@ fn gradients_match_the_reference() {
                     let (_, got) = slice(&gradients.tensors()[&Family::canonical(parameter)], &key);
                     let want = flat(&want);
                     let largest = want.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
-                    close(&format!("{name} {key}"), &got, &want, 3e-4 * largest.max(1e-6));
+                    close(&format!("{name} {key}"), &got, &want, family.gradient_noise() * largest.max(1e-6));
                 }
             }
         }
@@ -125,12 +130,20 @@ fn finite_differences_agree() {
                     "visual.deepstack_merger_list.1.norm.bias",
                     "model.layers.1.self_attn.q_norm.weight",
                 ],
+                QWEN3_5 => &[
+                    "model.layers.0.linear_attn.conv1d.weight",
+                    "model.layers.1.linear_attn.A_log",
+                    "model.layers.2.linear_attn.in_proj_qkv.weight",
+                    "model.layers.3.self_attn.q_proj.weight",
+                ],
                 _ => &["visual.blocks.1.norm2.bias", "visual.blocks.1.mlp.fc1.weight"],
             };
+            let attends = model.info().attention_layers[usize::from(family != QWEN3_5)];
+            let key = format!("model.layers.{attends}.self_attn.k_proj.weight");
             let shared = [
                 "visual.patch_embed.proj.weight",
                 "visual.blocks.2.attn.qkv.bias",
-                "model.layers.1.self_attn.k_proj.weight",
+                key.as_str(),
                 "model.embed_tokens.weight",
             ];
             for &name in own.iter().chain(&shared) {
@@ -178,7 +191,9 @@ fn adamw_steps_match_torch() {
                     assert!((loss / want - 1.0).abs() < 2e-3, "{name} step {i}: loss {loss}, torch {want}");
                     let norm = optimizer.step(folder.parameters(), &gradients, spec.learning_rate).unwrap();
                     let want = step["grad_norm_before_clip"].as_f64().unwrap();
-                    assert!((norm / want - 1.0).abs() < 5e-3, "{name} step {i}: norm {norm}, torch {want}");
+                    // Adam divides by tiny moments; a gated norm magnifies what that makes of rounding.
+                    let near = if family == QWEN3_5 { 1e-2 } else { 5e-3 };
+                    assert!((norm / want - 1.0).abs() < near, "{name} step {i}: norm {norm}, torch {want}");
                 }
             }
         }

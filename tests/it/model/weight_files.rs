@@ -65,8 +65,11 @@ fn fp8(
 ) -> HashMap<String, Vec<f32>> {
     let mut all = raw_tensors(dir);
     let mut want = HashMap::new();
-    let names: Vec<String> =
-        all.keys().filter(|name| name.ends_with("_proj.weight") && name.contains("layers.")).cloned().collect();
+    let names: Vec<String> = all
+        .keys()
+        .filter(|name| name.ends_with("_proj.weight") && name.starts_with("model.") && name.contains("layers."))
+        .cloned()
+        .collect();
     for (seed, name) in names.iter().enumerate() {
         let shape = all[name].1.clone();
         let bytes = fp8_bytes(shape[0] * shape[1], seed);

@@ -1,4 +1,4 @@
-//! Tokenizer and chat templates of three model families against Hugging Face transformers.
+//! Tokenizer and chat templates of four model families against Hugging Face transformers.
 
 use serde_json::Value;
 use vgpo::domain::message::{Content, Message, Part, Role};
@@ -28,7 +28,7 @@ fn part(value: &Value) -> Part {
     }
 }
 
-fn messages(case: &Value) -> Vec<Message> {
+pub fn messages(case: &Value) -> Vec<Message> {
     let message = |value: &Value| Message {
         role: match value["role"].as_str().unwrap() {
             "system" => Role::System,

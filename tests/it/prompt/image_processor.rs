@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use vgpo::model::ModelInfo;
+use vgpo::model::ImageInput;
 use vgpo::prompt::{ImageLimits, ImageProcessor, decode_image, resize_bicubic, smart_resize};
 
 use super::{fixtures, json, model_info};
@@ -40,8 +40,8 @@ fn processor(config: &Value) -> ImageProcessor {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("preprocessor_config.json"), config.to_string()).unwrap();
     let base = model_info(&json("models/qwen2_5_vl_tiny/checkpoint/config.json"));
-    let info = ModelInfo { patch_size: config["patch_size"].as_u64().unwrap() as usize, ..base };
-    ImageProcessor::from_dir(dir.path(), &info).unwrap()
+    let input = ImageInput { patch_size: config["patch_size"].as_u64().unwrap() as usize, ..base.image.unwrap() };
+    ImageProcessor::from_dir(dir.path(), &input).unwrap()
 }
 
 fn f64_of(value: &Value) -> f64 {
@@ -161,7 +161,7 @@ fn an_unsupported_preprocessor_is_refused() {
         ("{", "EOF"),
     ] {
         std::fs::write(dir.path().join("preprocessor_config.json"), config).unwrap();
-        let message = ImageProcessor::from_dir(dir.path(), &info).unwrap_err().to_string();
+        let message = ImageProcessor::from_dir(dir.path(), info.image.as_ref().unwrap()).unwrap_err().to_string();
         assert!(message.contains(word) && message.contains("preprocessor_config.json"), "{message}");
     }
 }

@@ -28,7 +28,7 @@ fn open(files: &[(&str, Value)], family: &str) -> Result<ImageProcessor, PromptE
     for (file, content) in files {
         write(dir.path(), file, content);
     }
-    ImageProcessor::from_dir(dir.path(), &info(family))
+    ImageProcessor::from_dir(dir.path(), &info(family).image.unwrap())
 }
 
 /// What a picture becomes: its size and its values.

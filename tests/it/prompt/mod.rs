@@ -1,5 +1,6 @@
 //! The prompt room against reference outputs, hostile texts and hostile images.
 
+mod arguments;
 mod decoding;
 mod forging;
 mod goldens;
@@ -16,10 +17,11 @@ use std::sync::Arc;
 use image::RgbImage;
 use serde_json::Value;
 use vgpo::domain::message::{Content, Message, Part, Role};
-use vgpo::model::ModelInfo;
+use vgpo::model::input::in_time_height_width;
+use vgpo::model::{ImageInput, ModelInfo};
 use vgpo::prompt::{Processor, PromptLimits};
 
-pub const FAMILIES: [&str; 3] = ["qwen2_vl_tiny", "qwen2_5_vl_tiny", "qwen3_vl_tiny"];
+pub const FAMILIES: [&str; 4] = ["qwen2_vl_tiny", "qwen2_5_vl_tiny", "qwen3_vl_tiny", "qwen3_5_tiny"];
 pub const LIMITS: PromptLimits = PromptLimits { min_pixels: None, max_pixels: None, max_prompt_tokens: 4096 };
 
 pub fn fixtures() -> PathBuf {
@@ -42,13 +44,18 @@ pub fn model_info(config: &Value) -> ModelInfo {
         layers: 3,
         heads: 4,
         max_positions: 4096,
-        image_token_id: id("image_token_id"),
-        video_token_id: id("video_token_id"),
+        attention_layers: vec![0, 1, 2],
+        image: Some(ImageInput {
+            token_id: id("image_token_id"),
+            patch_size: number(&vision["patch_size"]),
+            merge_size: number(&vision["spatial_merge_size"]),
+            temporal_patch_size: vision["temporal_patch_size"].as_u64().map_or(2, |v| v as usize),
+            processors: &["Qwen2VLImageProcessor", "Qwen2_5_VLImageProcessor", "Qwen3VLImageProcessor"],
+        }),
+        placeholders: vec![id("image_token_id"), id("video_token_id")],
+        positions: in_time_height_width,
         eos_token_ids: vec![525],
         pad_token_id: 523,
-        patch_size: number(&vision["patch_size"]),
-        merge_size: number(&vision["spatial_merge_size"]),
-        temporal_patch_size: vision["temporal_patch_size"].as_u64().map_or(2, |v| v as usize),
         parameters: 0,
         notes: Vec::new(),
     }

@@ -7,6 +7,7 @@ mod generate;
 mod joining;
 mod lifecycle;
 mod program;
+mod recurrent;
 mod score;
 mod spy;
 

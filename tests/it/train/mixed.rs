@@ -12,7 +12,7 @@ use vgpo::train::{RunEnd, TrainRequest};
 
 use super::scene::Scene;
 use super::{Recorder, spec};
-use crate::model::{Family, QWEN2, QWEN2_5, QWEN3};
+use crate::model::{Family, QWEN2, QWEN2_5, QWEN3, QWEN3_5};
 
 fn row(family: Family, case: &str) -> TrainSequence {
     let case = family.case(case);
@@ -39,7 +39,7 @@ fn learn(scene: &Scene, rows: &[&TrainSequence], microbatch_tokens: u64) -> (f64
 /// The loss is the mean over all tokens, so a mixed batch weighs its rows by their numbers of tokens.
 #[test]
 fn a_mixed_batch_learns_what_its_rows_teach() {
-    for family in [QWEN2, QWEN2_5, QWEN3] {
+    for family in [QWEN2, QWEN2_5, QWEN3, QWEN3_5] {
         let scene = Scene::of(family.open());
         let rows = ["p4_text", "p1_single", "p3_two_images"].map(|case| row(family, case));
         assert_eq!(rows.each_ref().map(|row| row.input.images.len()), [0, 1, 2]);
@@ -61,10 +61,58 @@ fn a_mixed_batch_learns_what_its_rows_teach() {
             for (name, got) in &gradients {
                 let largest = got.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
                 let worst = got.iter().zip(&want.1[name]).fold(0.0_f32, |m, (x, y)| m.max((x - y).abs()));
-                assert!(worst <= 1e-4 * largest.max(1e-4), "{family:?} {name}: {worst} of {largest}");
+                let near = if family == QWEN3_5 { 1e-3 } else { 1e-4 };
+                assert!(worst <= near * largest.max(1e-4), "{family:?} {name}: {worst} of {largest}");
             }
         }
     }
+}
+
+/// A model with recurrent layers, with adapters and gradient checkpointing: a group shares its prompt, and the
+/// checkpoint loads, adapters merged.
+#[test]
+fn a_recurrent_model_trains_with_adapters_and_its_checkpoint_loads() {
+    let request = json!({
+        "model": "tiny", "dataset": "objects", "method": {"type": "vgpo"}, "steps": 2, "eval_before": false,
+        "eval_every": 0, "data": {"max_prompt_tokens": 4000, "enable_thinking": false},
+        "reward": {"type": "regex", "pattern": "[aeousrl]"},
+        "batch": {"prompts_per_step": 1, "minibatch_prompts": 1}, "checkpoint_every": 0,
+        "train": {"parameters": "lora", "lora": {"targets": ["all-linear"], "rank": 2}, "gradient_checkpointing": true},
+        "rollout": {"group_size": 8, "max_new_tokens": 4, "temperature": 4.0, "filter": null},
+    });
+    let spec = job::resolve(&request, &[]).unwrap().spec;
+    let (dir, mut recorder) = (tempfile::tempdir().unwrap(), Recorder::default());
+    let data = vgpo::data::open("objects").unwrap();
+    let request = TrainRequest {
+        run: "run_test".to_owned(),
+        base: None,
+        rewards: vgpo::reward::Backends::default(),
+        spec,
+        model_dir: QWEN3_5.fixture().join("checkpoint"),
+        eval_dataset: Arc::clone(&data),
+        dataset: data,
+        work_dir: dir.path().to_owned(),
+        resume: None,
+        device: vgpo::domain::device::DeviceName::CPU,
+        rows: Vec::new(),
+    };
+    let end = std::thread::scope(|scope| {
+        let work = || vgpo::train::run(request, &mut recorder);
+        std::thread::Builder::new().stack_size(256 << 20).spawn_scoped(scope, work).unwrap().join().unwrap()
+    });
+    assert!(matches!(end.unwrap(), RunEnd::Finished { .. }));
+    let norm = |step: &vgpo::domain::metric::StepMetrics| step.values.get("optimizer/grad_norm").copied();
+    let rewards = recorder.last("reward/mean");
+    assert!(recorder.metrics.iter().filter_map(norm).any(|norm| norm > 0.0), "every step: equal rewards ({rewards})");
+    let written = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    let written = written.into_iter().find(|path| path.join("config.json").exists()).unwrap();
+    let folder = vgpo::model::ModelFolder::open(&written, &candle_core::Device::Cpu).unwrap();
+    folder.model(vgpo::model::View::Detached).unwrap();
+    let names = candle_core::safetensors::load(written.join("model.safetensors"), &candle_core::Device::Cpu).unwrap();
+    assert!(names.keys().any(|name| name.starts_with("mtp.")), "what the model does not use is kept");
+    let card: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(written.join("vgpo.json")).unwrap()).unwrap();
+    assert_eq!(card["prompt"]["enable_thinking"], false);
 }
 
 /// The tiny Qwen2.5-VL knows nothing; its tokenizer writes any text. One step on every drawn task.

@@ -31,7 +31,7 @@ const TEMPLATE: &str = "the model's own chat template is used as it is";
 
 /// Fields that are accepted only with the value of what happens anyway: those of `OpenAI`'s request, and those that
 /// `vLLM`, `SGLang` and `mistral.rs` add to it. Null is as good as nothing for all of them.
-const NEUTRAL: [Neutral; 75] = [
+const NEUTRAL: [Neutral; 73] = [
     ("adapters", is_empty, LEAVE_OUT),
     ("add_generation_prompt", is_true, TEMPLATE),
     ("add_special_tokens", is_false, TEMPLATE),
@@ -40,7 +40,6 @@ const NEUTRAL: [Neutral; 75] = [
     ("bad_words", is_empty, LEAVE_OUT),
     ("best_of", is_one, "request `n` responses and choose one"),
     ("chat_template", never, TEMPLATE),
-    ("chat_template_kwargs", is_empty, TEMPLATE),
     ("continue_final_message", is_false, TEMPLATE),
     ("custom_logit_processor", never, LEAVE_OUT),
     ("custom_params", is_empty, LEAVE_OUT),
@@ -51,7 +50,6 @@ const NEUTRAL: [Neutral; 75] = [
     ("dry_sequence_breakers", is_empty, LEAVE_OUT),
     ("ebnf", never, NO_GRAMMAR),
     ("echo", is_false, "the prompt is not repeated"),
-    ("enable_thinking", never, TEMPLATE),
     ("frequency_penalty", is_zero, "leave it out or send 0"),
     ("function_call", is_no_tool, NO_TOOLS),
     ("functions", is_empty, NO_TOOLS),

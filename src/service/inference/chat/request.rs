@@ -11,6 +11,7 @@ use crate::config::serving as defaults;
 use crate::domain::field_error::{FieldError, MOST_ERRORS};
 use crate::domain::lists;
 use crate::domain::message::{Content, Message, Part, Role};
+use crate::domain::template_arguments::TemplateArguments;
 use crate::service::ServiceError;
 use crate::serving::request::{AttentionOptions, GenerateRequest, MOST_MESSAGES, MOST_TEXTS};
 
@@ -29,6 +30,8 @@ const KNOWN: &[&str] = &[
     "stream_options",
     "logprobs",
     "top_logprobs",
+    "chat_template_kwargs",
+    "enable_thinking",
     "vgpo",
 ];
 
@@ -78,6 +81,13 @@ pub struct ChatRequest {
     /// Number of alternatives to list for each token; requires `logprobs`.
     #[serde(default)]
     pub top_logprobs: Option<usize>,
+    /// Arguments of the model's chat template, e.g. `{"enable_thinking": false}`; see `/generate`.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    pub chat_template_kwargs: Option<TemplateArguments>,
+    /// Short for `chat_template_kwargs: {"enable_thinking": …}`, which goes before it.
+    #[serde(default)]
+    pub enable_thinking: Option<bool>,
     /// This program's own options; with it (even an empty object) every choice has its visual measures.
     #[serde(default)]
     pub vgpo: Option<VgpoOptions>,
@@ -271,11 +281,13 @@ impl ChatRequest {
             return Err(faults);
         }
         let vgpo = self.vgpo.clone().unwrap_or_default();
+        let arguments = self.chat_template_kwargs.unwrap_or_default();
         let generate = GenerateRequest {
             model: self.model,
             messages: Some(messages),
             prompt: None,
             images: None,
+            chat_template_kwargs: arguments.over(&TemplateArguments::thinking(self.enable_thinking)),
             max_new_tokens: self.max_completion_tokens.or(self.max_tokens),
             temperature: self.temperature.unwrap_or_else(defaults::chat_temperature),
             top_p: self.top_p.unwrap_or_else(defaults::top_p),

@@ -7,6 +7,7 @@ use crate::domain::model_reference::ModelReference;
 use crate::domain::page::Page;
 use crate::domain::run::Run;
 use crate::domain::sample::{SampleGroup, SampleRecord, SampleResponse};
+use crate::domain::template_arguments::TemplateArguments;
 use crate::service::Result;
 use crate::service::runs::Runs;
 use crate::serving::request::{AttentionOptions, MapFormat, MapScope, ScoreRequest};
@@ -72,6 +73,7 @@ impl Runs {
             messages: Some(messages(group)),
             prompt: None,
             images: None,
+            chat_template_kwargs: TemplateArguments::default(),
             responses: vec![response.tokens.concat()],
             rewards: None,
             method: None,

@@ -1,0 +1,175 @@
+//! Qwen3.5 (dense; 3.6 has the same type): a decoder of gated delta nets and gated full attention, and Qwen3-VL's
+//! vision tower. Trainable and servable, with images or, as `qwen3_5_text`, without.
+
+mod attention;
+pub mod config;
+mod delta_net;
+mod fields;
+mod footprint;
+mod parse;
+pub mod text;
+
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+
+pub use config::Config;
+use text::Decoder;
+
+use super::cache::LayerShape;
+use super::family::{Family, Folder, Names};
+use super::features::FeatureCache;
+use super::footprint::Footprint;
+use super::qwen_vl::encode_with;
+use super::qwen_vl::vision::VisionTower;
+use super::weights::WeightSource;
+use super::{Batch, Capture, ImagePatches, KvCache, ModelError, ModelInfo, Tape, VisionLanguageModel, kernels};
+
+/// `mtp.` is multi-token prediction, which drafts tokens elsewhere. MLX writes norm weights with 1 already added.
+const FILES: Names = Names {
+    files: &[("model.visual.", "visual."), ("model.language_model.", "model.")],
+    modules: &[("model.", "model.language_model."), ("", "model.")],
+    carried: &["mtp."],
+    wide: &[".A_log", ".dt_bias", ".linear_attn.norm.weight"],
+    refused: &[
+        ("language_model.", "the layout of MLX, whose norm weights mean something else: take the original checkpoint"),
+        ("vision_tower.", "the layout of MLX, whose norm weights mean something else: take the original checkpoint"),
+    ],
+};
+
+/// Text alone: the module of the decoder is `model` itself.
+const TEXT_FILES: Names = Names { modules: &[], ..FILES };
+
+/// Mixtures of experts.
+const OTHERS: &[(&str, &str)] = &[
+    ("qwen3_5_moe", "is a mixture of experts, which is not supported: take a dense model"),
+    ("qwen3_5_moe_text", "is a mixture of experts, which is not supported: take a dense model"),
+];
+
+/// The families of this folder.
+pub(super) const FAMILIES: &[Family] = &[
+    Family { model_type: "qwen3_5", info, build, footprint, names: &FILES, others: OTHERS, fresh },
+    Family { model_type: "qwen3_5_text", info, build, footprint, names: &TEXT_FILES, others: &[], fresh },
+];
+
+fn info(folder: &Folder<'_>, parameters: usize) -> Result<ModelInfo, ModelError> {
+    Ok(Config::of(folder)?.info(parameters))
+}
+
+fn footprint(folder: &Folder<'_>) -> Result<Box<dyn Footprint>, ModelError> {
+    Ok(Box::new(Config::of(folder)?))
+}
+
+fn build(
+    folder: &Folder<'_>,
+    parameters: usize,
+    source: &dyn WeightSource,
+    device: &Device,
+) -> Result<Arc<dyn VisionLanguageModel>, ModelError> {
+    Ok(Arc::new(Qwen35::new(&Config::of(folder)?, parameters, source, device)?))
+}
+
+/// Norms that scale by `1 + weight` start at 0. Heads forget at different rates: `exp(A_log)` goes from 1 to 16.
+fn fresh(name: &str, count: usize) -> Option<Vec<f32>> {
+    const CENTRED: [&str; 5] = [
+        ".input_layernorm.weight",
+        ".post_attention_layernorm.weight",
+        ".q_norm.weight",
+        ".k_norm.weight",
+        "model.norm.weight",
+    ];
+    if name.ends_with(".A_log") {
+        let rate = |head: usize| 1.0 + 15.0 * head as f32 / (count.max(2) - 1) as f32;
+        return Some((0..count).map(|head| rate(head).ln()).collect());
+    }
+    CENTRED.iter().any(|end| name.ends_with(end)).then(|| vec![0.0; count])
+}
+
+/// A Qwen3.5 model over one view of its weights.
+#[derive(Debug)]
+pub struct Qwen35 {
+    info: ModelInfo,
+    cached: Vec<LayerShape>,
+    decoder: Decoder,
+    vision: Option<VisionTower>,
+    /// Cached image features, if the tower is frozen.
+    features: Option<Arc<FeatureCache>>,
+    device: Device,
+}
+
+impl Qwen35 {
+    /// Builds the model on `source`'s weights.
+    pub fn new(
+        config: &Config,
+        parameters: usize,
+        source: &dyn WeightSource,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        let width = config.text.hidden_size;
+        let vision = config.vision.as_ref().map(|vision| VisionTower::new(&vision.tower, width, source, device));
+        Ok(Self {
+            info: config.info(parameters),
+            cached: config.text.cached(),
+            decoder: Decoder::new(&config.text, source, device)?,
+            vision: vision.transpose()?,
+            features: source.feature_cache(),
+            device: device.clone(),
+        })
+    }
+
+    /// The decoder on its own.
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// The vision tower on its own.
+    pub fn vision(&self) -> Option<&VisionTower> {
+        self.vision.as_ref()
+    }
+
+    fn tower(&self) -> Result<&VisionTower, ModelError> {
+        self.info.image_input()?;
+        self.vision.as_ref().ok_or_else(|| ModelError::Input("the model has no vision tower".to_owned()))
+    }
+}
+
+impl VisionLanguageModel for Qwen35 {
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    fn device(&self) -> &Device {
+        &self.device
+    }
+
+    fn encode_images(&self, images: &[Arc<ImagePatches>]) -> Result<Vec<Tensor>, ModelError> {
+        encode_with(self.tower()?, self.features.as_deref(), images)
+    }
+
+    fn forward(
+        &self,
+        batch: &Batch,
+        features: Option<&Tensor>,
+        cache: Option<&mut KvCache>,
+        capture: &mut Capture,
+    ) -> Result<Tensor, ModelError> {
+        kernels::among_workers(batch.ids.len(), || self.decoder.forward(batch, features, cache, capture))
+    }
+
+    fn forward_on<'m>(&'m self, batch: &'m Batch, tape: &mut Tape<'m>) -> Result<Tensor, ModelError> {
+        // Features of a frozen tower are constants: nothing has to be recomputed.
+        let features = match (&self.vision, &self.features) {
+            (Some(vision), None) => vision.encode_on(&batch.images, tape)?,
+            _ => self.features(batch)?,
+        };
+        self.decoder.forward_on(batch, features.as_ref(), tape)
+    }
+
+    fn logits(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {
+        self.decoder.logits(hidden)
+    }
+
+    fn new_cache(&self, rows: usize, capacity: usize) -> Result<KvCache, ModelError> {
+        KvCache::new(&self.cached, rows, capacity, &self.device)
+    }
+}
