@@ -1,16 +1,16 @@
-//! How long leases stay unchanged, by the stopwatch of the process that watches them.
+//! How long leases stay unchanged, by the monotonic clock of the process that watches them.
 //!
-//! A lease names its end in the time of day of the host that holds it, which another host must not judge: clocks are
-//! set, drift and jump. So every process that looks at leases remembers when it first saw each of them as it is, and
-//! ends those that were not extended for their whole time by its own watch.
+//! A lease names its end in the time of day of the host that holds it, which no other host should judge: clocks are set,
+//! drift and jump. So every process that looks at leases remembers since when it has seen each of them unchanged, and
+//! ends those that were not extended for their full time.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// A look counts for at most one part in so many of a lease's time, however long ago the last one was: the database or
-/// this process may have stood still for as long, and the holder is to get the chance of a heartbeat.
+/// A look counts for at most a third of a lease's time, however long ago the last one was: the database or this process
+/// may have stood still meanwhile, and the holder must get the chance of a heartbeat.
 const LOOKS: u32 = 3;
 
 /// Between two looks of a process that has other reasons to ask the database often.
