@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor};
 
 use super::Form;
-use super::linear::{linear_by, project};
+use super::linear::{linear, project};
 use super::product::{Matrix, shared_product};
 use super::strided::{self, Guard};
 
@@ -34,12 +34,7 @@ pub fn adapted_linear_by(
     up: &Tensor,
 ) -> Result<Tensor> {
     if form == Form::Composed {
-        let all = |tensors: &[&Tensor]| Form::of(tensors);
-        let base = match bias {
-            Some(bias) => linear_by(all(&[x, weight, bias]), x, weight, Some(bias))?,
-            None => linear_by(all(&[x, weight]), x, weight, None)?,
-        };
-        return base + linear_by(all(&[thin, up]), thin, up, None)?;
+        return linear(x, weight, bias)? + linear(thin, up, None)?;
     }
     let mut dims = x.dims().to_vec();
     let ((out, inner), rank) = (weight.dims2()?, up.dim(1)?);

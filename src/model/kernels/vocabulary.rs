@@ -58,19 +58,14 @@ impl TokenWeights {
             if *sum <= 0.0 {
                 continue;
             }
-            if left >= *sum {
-                left -= sum;
-                last = Some(index);
-                continue;
+            if left < *sum {
+                return self.within(index, block, left);
             }
-            // Rounding may leave a remainder at the end of the block, which goes to its last token with a weight.
-            if let Some(token) = self.within(index, block, left) {
-                return Some(token);
-            }
-            last = Some(index);
+            left -= sum;
+            last = Some((index, block));
         }
-        let index = last?;
-        self.within(index, logits.chunks(BLOCK).nth(index)?, f64::INFINITY)
+        // Rounding may leave a remainder at the end, which goes to the last token with a weight.
+        last.and_then(|(index, block)| self.within(index, block, f64::INFINITY))
     }
 
     /// The token of a block where its weights have added up to more than `left`, or its last one with a weight.

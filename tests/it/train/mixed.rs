@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::json;
 use vgpo::algorithm;
 use vgpo::config::job;
+use vgpo::domain::spec::JobSpec;
 use vgpo::train::train_sequence::TrainSequence;
 use vgpo::train::{RunEnd, TrainRequest};
 
@@ -34,6 +35,30 @@ fn learn(scene: &Scene, rows: &[&TrainSequence], microbatch_tokens: u64) -> (f64
     let output = learner.gradients(rows, algorithm::build(&method).unwrap().as_ref()).unwrap();
     let tensors = output.gradients.tensors().iter();
     (output.loss, tensors.map(|(k, t)| (k.clone(), t.flatten_all().unwrap().to_vec1().unwrap())).collect())
+}
+
+/// A run of a family's tiny model on a built-in data set: its folder, what it recorded, and how it ended.
+fn trained(family: Family, dataset: &str, spec: JobSpec) -> (tempfile::TempDir, Recorder, RunEnd) {
+    let (dir, mut recorder) = (tempfile::tempdir().unwrap(), Recorder::default());
+    let data = vgpo::data::open(dataset).unwrap();
+    let request = TrainRequest {
+        run: "run_test".to_owned(),
+        base: None,
+        rewards: vgpo::reward::Backends::default(),
+        spec,
+        model_dir: family.fixture().join("checkpoint"),
+        eval_dataset: Arc::clone(&data),
+        dataset: data,
+        work_dir: dir.path().to_owned(),
+        resume: None,
+        device: vgpo::domain::device::DeviceName::CPU,
+        rows: Vec::new(),
+    };
+    let end = std::thread::scope(|scope| {
+        let work = || vgpo::train::run(request, &mut recorder);
+        std::thread::Builder::new().stack_size(256 << 20).spawn_scoped(scope, work).unwrap().join().unwrap()
+    });
+    (dir, recorder, end.unwrap())
 }
 
 /// The loss is the mean over all tokens, so a mixed batch weighs its rows by their numbers of tokens.
@@ -81,26 +106,8 @@ fn a_recurrent_model_trains_with_adapters_and_its_checkpoint_loads() {
         "rollout": {"group_size": 8, "max_new_tokens": 4, "temperature": 4.0, "filter": null},
     });
     let spec = job::resolve(&request, &[]).unwrap().spec;
-    let (dir, mut recorder) = (tempfile::tempdir().unwrap(), Recorder::default());
-    let data = vgpo::data::open("objects").unwrap();
-    let request = TrainRequest {
-        run: "run_test".to_owned(),
-        base: None,
-        rewards: vgpo::reward::Backends::default(),
-        spec,
-        model_dir: QWEN3_5.fixture().join("checkpoint"),
-        eval_dataset: Arc::clone(&data),
-        dataset: data,
-        work_dir: dir.path().to_owned(),
-        resume: None,
-        device: vgpo::domain::device::DeviceName::CPU,
-        rows: Vec::new(),
-    };
-    let end = std::thread::scope(|scope| {
-        let work = || vgpo::train::run(request, &mut recorder);
-        std::thread::Builder::new().stack_size(256 << 20).spawn_scoped(scope, work).unwrap().join().unwrap()
-    });
-    assert!(matches!(end.unwrap(), RunEnd::Finished { .. }));
+    let (dir, recorder, end) = trained(QWEN3_5, "objects", spec);
+    assert!(matches!(end, RunEnd::Finished { .. }));
     let norm = |step: &vgpo::domain::metric::StepMetrics| step.values.get("optimizer/grad_norm").copied();
     let rewards = recorder.last("reward/mean");
     assert!(recorder.metrics.iter().filter_map(norm).any(|norm| norm > 0.0), "every step: equal rewards ({rewards})");
@@ -127,26 +134,8 @@ fn drawn_tasks_train_a_general_model() {
             "rollout": {"group_size": 8, "max_new_tokens": 2, "filter": null},
         });
         let spec = job::resolve(&request, &[]).unwrap().spec;
-        let (dir, mut recorder) = (tempfile::tempdir().unwrap(), Recorder::default());
-        let data = vgpo::data::open(dataset).unwrap();
-        let request = TrainRequest {
-            run: "run_test".to_owned(),
-            base: None,
-            rewards: vgpo::reward::Backends::default(),
-            spec,
-            model_dir: QWEN2_5.fixture().join("checkpoint"),
-            eval_dataset: Arc::clone(&data),
-            dataset: data,
-            work_dir: dir.path().to_owned(),
-            resume: None,
-            device: vgpo::domain::device::DeviceName::CPU,
-            rows: Vec::new(),
-        };
-        let end = std::thread::scope(|scope| {
-            let work = || vgpo::train::run(request, &mut recorder);
-            std::thread::Builder::new().stack_size(256 << 20).spawn_scoped(scope, work).unwrap().join().unwrap()
-        });
-        assert!(matches!(end.unwrap(), RunEnd::Finished { .. }), "{dataset} {method}");
+        let (_dir, recorder, end) = trained(QWEN2_5, dataset, spec);
+        assert!(matches!(end, RunEnd::Finished { .. }), "{dataset} {method}");
         assert!(recorder.last("optimizer/grad_norm") > 0.0, "{dataset} {method}");
     }
 }
