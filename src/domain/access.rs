@@ -132,6 +132,8 @@ pub struct NewTicket {
 pub struct Caller {
     /// The key; none where the server asks for none.
     pub key_id: Option<String>,
+    /// What the key is called.
+    pub key_name: Option<String>,
     /// What they may do.
     pub role: Role,
     /// Where they may do it.
@@ -141,12 +143,12 @@ pub struct Caller {
 impl Caller {
     /// The caller of a server that does not require keys.
     pub fn anonymous() -> Self {
-        Self { key_id: None, role: Role::Admin, project: DEFAULT_PROJECT.to_owned() }
+        Self { key_id: None, key_name: None, role: Role::Admin, project: DEFAULT_PROJECT.to_owned() }
     }
 
     /// An unauthenticated caller, who only sees shared objects.
     pub fn unauthenticated() -> Self {
-        Self { key_id: None, role: Role::Viewer, project: String::new() }
+        Self { key_id: None, key_name: None, role: Role::Viewer, project: String::new() }
     }
 
     /// May they see what belongs to `project`?
@@ -177,7 +179,12 @@ impl Caller {
 
 impl From<&ApiKey> for Caller {
     fn from(key: &ApiKey) -> Self {
-        Self { key_id: Some(key.id.clone()), role: key.role, project: key.project.clone() }
+        Self {
+            key_id: Some(key.id.clone()),
+            key_name: Some(key.name.clone()),
+            role: key.role,
+            project: key.project.clone(),
+        }
     }
 }
 

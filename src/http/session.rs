@@ -13,7 +13,7 @@ use super::extract::Json;
 use super::problem::{Problem, ProblemBody};
 use crate::service::ServiceError;
 use crate::service::access::Identity;
-use crate::service::access::tickets::{SESSION, StreamToken, csrf};
+use crate::service::access::tickets::{SESSION, StreamToken};
 
 type WithCookie<T> = (AppendHeaders<[(HeaderName, HeaderValue); 1]>, T);
 
@@ -59,7 +59,7 @@ async fn open_session(
 )]
 async fn get_session(state: AppState, headers: HeaderMap) -> axum::Json<Identity> {
     let session = session_cookie(&headers).filter(|_| !headers.contains_key(header::AUTHORIZATION));
-    axum::Json(Identity::of(state.service.caller(), session.map(csrf)))
+    axum::Json(state.service.access().identity(session))
 }
 
 /// End the browser's session. Idempotent.

@@ -104,11 +104,6 @@ impl Service {
         self.core.admin()
     }
 
-    /// On whose behalf it works.
-    pub fn caller(&self) -> &Caller {
-        &self.core.caller
-    }
-
     /// The program's settings.
     pub fn settings(&self) -> &AppSettings {
         &self.core.settings

@@ -69,35 +69,106 @@ test('a key is made, shown once, and revoked', async () => {
   await page.getByLabel('Role').selectOption('viewer');
   await page.getByLabel('Project').fill('');
   await page.getByLabel('Project').fill('vision');
-  await page.getByRole('button', { name: 'Make a key' }).click();
+  await page.getByRole('button', { name: 'Create key' }).click();
   const shown = page.getByRole('region', { name: 'The new key' });
   const secret = await shown.locator('code').textContent();
   assert.match(secret, /^vgpo_[0-9a-f]{12}_[0-9a-f]{64}$/);
   await accessible(page, 'the new key');
   assert.equal(await status(secret), 200);
-  await shown.getByRole('button', { name: 'I have it' }).click();
-  await page.getByRole('button', { name: 'Make a key' }).waitFor();
+  await shown.getByRole('button', { name: 'Done' }).click();
+  await page.getByRole('button', { name: 'Create key' }).waitFor();
   assert.ok(!(await page.content()).includes(secret.split('_')[2]), 'it is gone from the page');
   const row = page.getByRole('row').filter({ hasText: 'robot arm' });
   await row.getByText('viewer').waitFor();
   await row.getByRole('button', { name: 'Revoke' }).click();
-  await page.getByRole('dialog').getByRole('button', { name: 'Keep as it is' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Cancel' }).click();
   assert.equal(await status(secret), 200, 'nothing happened');
   await row.getByRole('button', { name: 'Revoke' }).click();
-  await page.getByRole('dialog').getByRole('button', { name: 'Revoke it' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Revoke' }).click();
   await row.getByText('revoked').waitFor();
   assert.equal(await status(secret), 401);
   await page.context().close();
 });
 
-test('a viewer sees its project and no keys', async () => {
-  const viewer = key('--role', 'viewer', '--project', 'vision');
+test('a viewer is offered what it may do, and told why not the rest', async () => {
+  const viewer = key('--role', 'viewer', '--project', 'vision', '--name', 'wall display');
   const page = await browser.open('#/models', REFUSED);
+  const asked = [];
+  page.on('response', (response) => { if (response.status() === 403) asked.push(response.url()); });
   await signIn(page, viewer.secret);
   await page.getByRole('heading', { name: 'Models' }).waitFor();
   await page.getByText('starter').first().waitFor();
-  assert.equal(await page.getByRole('link', { name: 'Keys' }).count(), 0);
+  await page.locator('.me').getByText('wall display').waitFor();
+  await page.locator('.me').getByText('viewer · vision').waitFor();
+  for (const name of ['Keys', 'New job', 'Playground', 'Open in playground', 'Fine-tune']) assert.equal(await page.getByRole('link', { name, exact: true }).count(), 0, name);
+  assert.equal(await page.getByText('Add a model').count(), 0);
+  for (const [hash, sign] of [['#/datasets', 'Data sets'], ['#/runs', 'No runs yet']]) {
+    await page.goto(`${server.url}/${hash}`);
+    await page.getByRole('heading', { name: sign }).waitFor();
+    for (const name of ['Choose files', 'Upload', 'Delete']) assert.equal(await page.getByRole('button', { name }).count(), 0, name);
+    for (const name of ['Train on it', 'New job', 'Start the first job']) assert.equal(await page.getByRole('link', { name }).count(), 0, name);
+  }
+  for (const hash of ['#/new', '#/playground']) {
+    await page.goto(`${server.url}/${hash}`);
+    await page.getByText('Your key is read-only (viewer). This needs the user role.').waitFor();
+  }
+  await page.goto(`${server.url}/#/keys`);
+  await page.getByText('This needs the admin role.').waitFor();
+  assert.deepEqual(asked, [], 'the page asks for nothing that it may not have');
   await page.context().close();
+});
+
+test('a user changes nothing of other projects', async () => {
+  const user = key('--role', 'user', '--project', 'vision');
+  const page = await browser.open('#/models', REFUSED);
+  await signIn(page, user.secret);
+  await page.getByRole('link', { name: 'Fine-tune' }).first().waitFor();
+  await page.locator('.me').getByText('user · vision').waitFor();
+  assert.equal(await page.getByRole('link', { name: 'Keys', exact: true }).count(), 0);
+  await page.context().close();
+});
+
+test('the first key protects the server, is shown, and signs its maker in', async () => {
+  const open = new Server(program);
+  const visitor = new Browser(open);
+  try {
+    await open.start();
+    await visitor.start();
+    const page = await visitor.open('#/runs', REFUSED);
+    await page.getByText('live', { exact: true }).waitFor();
+    await page.getByRole('link', { name: 'Protect this server' }).click();
+    const step = page.getByRole('region', { name: 'Protect this server' });
+    assert.equal(await step.getByLabel('Role').count(), 0, 'the first key is an admin’s');
+    await accessible(page, 'protect this server');
+    await fits(page, 'protect this server');
+    await step.getByLabel('Your name').fill('Ada');
+    await step.getByRole('button', { name: 'Create the admin key' }).click();
+    const shown = page.getByRole('region', { name: 'The new key' });
+    const secret = await shown.locator('code').textContent();
+    assert.match(secret, /^vgpo_[0-9a-f]{12}_[0-9a-f]{64}$/);
+    // The stream of before is cut by the server; neither that nor anything else hides the secret.
+    await page.waitForTimeout(4000);
+    assert.equal(await shown.locator('code').textContent(), secret);
+    await page.locator('.me').getByText('admin · default').waitFor();
+    await page.getByText('live', { exact: true }).waitFor();
+    assert.equal((await fetch(`${open.url}/v1/jobs`)).status, 401, 'everybody else is asked for a key');
+    await shown.getByRole('button', { name: 'Done' }).click();
+    await page.getByRole('row').filter({ hasText: 'Ada' }).waitFor();
+    await page.reload();
+    await page.getByRole('row').filter({ hasText: 'Ada' }).waitFor();
+    await page.getByRole('button', { name: 'Sign out' }).click();
+    await signIn(page, secret);
+    await page.getByRole('row').filter({ hasText: 'Ada' }).waitFor();
+    await page.getByRole('row').filter({ hasText: 'Ada' }).getByRole('button', { name: 'Revoke' }).click();
+    await page.getByRole('dialog').getByText('It is the last admin key').waitFor();
+    await page.getByRole('dialog').getByRole('button', { name: 'Cancel' }).click();
+    await page.context().close();
+    visitor.calm();
+  } finally {
+    await visitor.stop();
+    await open.stop();
+    open.clean();
+  }
 });
 
 test('a session that ends leads back to the sign-in', async () => {

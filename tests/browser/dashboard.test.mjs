@@ -167,7 +167,7 @@ test('the form refuses what cannot work, starts a job, and the job is cancelled'
   await page.getByRole('heading', { name: 'from the form' }).waitFor();
   await page.locator('.badge.running').waitFor({ timeout: 60_000 });
   await page.getByRole('button', { name: 'Cancel' }).click();
-  await page.getByRole('dialog').getByRole('button', { name: 'Keep as it is' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Keep it running' }).click();
   assert.equal(await page.locator('.badge.running').count(), 1, 'nothing happens without a yes');
   await page.getByRole('button', { name: 'Cancel' }).click();
   await page.getByRole('dialog').getByRole('button', { name: 'Cancel the job' }).click();
@@ -187,7 +187,7 @@ test('a data set is uploaded, looked at and deleted', async () => {
   await card.getByRole('link', { name: 'Look inside' }).click();
   await card.getByText('what is one and one ?').first().waitFor();
   await card.getByRole('button', { name: 'Delete' }).click();
-  await page.getByRole('dialog').getByRole('button', { name: 'Delete it' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Delete', exact: true }).click();
   await card.waitFor({ state: 'detached' });
   await page.context().close();
 });
@@ -205,7 +205,7 @@ test('a thousand runs stay few rows, and old and new frames of the stream are un
   }));
   await page.goto(`${server.url}/#/runs?sort=name`);
   await page.reload();
-  await page.getByText('1,000 in all').waitFor();
+  await page.getByText('1,000 runs').waitFor();
   const newest = page.getByRole('row').filter({ hasText: 'run number 999' });
   await newest.getByText('2 / 4').waitFor();
   assert.ok(await page.locator('.run-row').count() < 60);
@@ -235,7 +235,7 @@ for (const [colorScheme, viewport] of ['light', 'dark'].flatMap((theme) => WIDTH
 
 test('what is not there is said, and the theme is kept', async () => {
   const page = await browser.open('#/runs/run_nobody', { expected: [/404/] });
-  await page.getByText('There is nothing here').waitFor();
+  await page.getByText('Not found').waitFor();
   const theme = () => page.evaluate(() => getComputedStyle(document.body).colorScheme);
   const before_ = await theme();
   await page.getByRole('button', { name: /colours/ }).click();
@@ -260,7 +260,7 @@ test('a server that goes away is told, and coming back heals the page', async ()
   await page.getByText('live', { exact: true }).waitFor();
   await page.getByText('first run').first().waitFor();
   await server.stop();
-  await page.getByText('The server does not answer.', { exact: false }).waitFor();
+  await page.getByText('Server unreachable.', { exact: false }).waitFor();
   await page.getByText('first run').first().waitFor();
   await server.start();
   await page.getByRole('button', { name: 'Try now' }).click();

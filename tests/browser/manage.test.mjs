@@ -73,8 +73,8 @@ test('a checkpoint is served under a name, asked, and withdrawn', async () => {
   await page.goto(`${server.url}/#/playground?model=digits-v2`);
   await page.getByRole('article', { name: 'Answer of digits-v2' }).getByText('most attended quarter').waitFor();
   await page.goto(`${server.url}/#/runs/${job.run_id}/checkpoints`);
-  await row.getByRole('button', { name: 'Withdraw' }).click();
-  await dialog.getByRole('button', { name: 'Serve it no more' }).click();
+  await row.getByRole('button', { name: 'Stop serving' }).click();
+  await dialog.getByRole('button', { name: 'Stop serving' }).click();
   await row.getByText('served as').waitFor({ state: 'detached' });
   await page.context().close();
 });
@@ -84,7 +84,7 @@ test('a folder that the server may not read is refused next to its field', async
   await page.getByText('Add a model').click();
   await page.getByRole('button', { name: 'Folder' }).click();
   await page.getByLabel('Folder on the server').fill('/etc');
-  await page.getByRole('button', { name: 'Add it' }).click();
+  await page.getByRole('button', { name: 'Add model' }).click();
   await page.getByRole('alert').getByText('model_roots').waitFor();
   await page.context().close();
 });
@@ -93,7 +93,7 @@ test('a run is renamed, continued, and deleted after a yes', async () => {
   const page = await browser.open(`#/runs/${job.run_id}`);
   await more(page, 'Rename');
   await page.getByRole('dialog').getByLabel('Name').fill('a better name');
-  await page.getByRole('dialog').getByRole('button', { name: 'Rename it' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Rename' }).click();
   await page.getByRole('heading', { name: 'a better name', exact: true }).waitFor();
   await more(page, 'Continue with more steps');
   await page.getByRole('dialog').getByLabel('Steps beyond').fill('2');

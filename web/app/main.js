@@ -4,26 +4,27 @@ import { theme, toggleTheme } from './lib/colour.js';
 import { connection, nextTry, reconnect, start } from './lib/live.js';
 import { identity, locked, online } from './lib/api.js';
 import { route } from './lib/router.js';
-import { learn, signOut } from './lib/session.js';
+import { learn, refusal, signOut } from './lib/session.js';
 import { attempt, News, Questions } from './parts/ask.js';
 import { Icon } from './parts/icon.js';
 import { Failure, Loading, useNow } from './parts/common.js';
 import { SignIn } from './parts/sign_in.js';
 
-/** @typedef {[path: PageName, text: string, icon: import('./parts/icon.js').IconName]} Link */
+/**
+ * A page, and the role from which on it is offered.
+ * @typedef {[path: PageName, text: string, icon: import('./parts/icon.js').IconName, role: Api['Role']]} Link
+ */
 
 /** @type {Link[]} */
 const NAV = [
-  ['runs', 'Runs', 'play'],
-  ['playground', 'Playground', 'eye'],
-  ['new', 'New job', 'plus'],
-  ['datasets', 'Data', 'picture'],
-  ['models', 'Models', 'cube'],
-  ['workers', 'Workers', 'chip'],
+  ['runs', 'Runs', 'play', 'viewer'],
+  ['playground', 'Playground', 'eye', 'user'],
+  ['new', 'New job', 'plus', 'user'],
+  ['datasets', 'Data', 'picture', 'viewer'],
+  ['models', 'Models', 'cube', 'viewer'],
+  ['workers', 'Workers', 'chip', 'viewer'],
+  ['keys', 'Keys', 'key', 'admin'],
 ];
-
-/** Pages for admins only. @type {Link[]} */
-const ADMIN_NAV = [['keys', 'Keys', 'key']];
 
 /** Pages are read when they are first opened. */
 const PAGES = {
@@ -62,10 +63,25 @@ function Offline() {
   const wait = Math.max(0, Math.ceil((nextTry.value - now) / 1000));
   return html`<div class="offline-bar" role="alert">
     <${Icon} name="alert" />
-    <span class="grow">The server does not answer. What you see is the last that was known; nothing is lost.</span>
+    <span class="grow">Server unreachable. Showing the last known state; nothing is lost.</span>
     <span class="tabular">${wait > 0 ? `next try in ${wait} s` : 'trying …'}</span>
     <button class="small" onClick=${reconnect}>Try now</button>
   </div>`;
+}
+
+/** Who is signed in; where the server asks for no key, how that is changed. */
+function Me() {
+  const me = identity.value;
+  if (!me) return null;
+  if (me.key_id)
+    return html`<p class="me" title=${`Signed in as ${me.key_name}: ${me.role}, project ${me.project}`}>
+      <b>${me.key_name}</b>
+      <small>${me.role} · ${me.project}</small>
+    </p>`;
+  return html`<p class="me">
+    <b>No key needed</b>
+    ${me.protectable && html`<small><a href="#/keys">Protect this server</a></small>`}
+  </p>`;
 }
 
 function Page() {
@@ -103,7 +119,7 @@ function App() {
       <${SignIn} />
       <${News} />
     `;
-  const nav = identity.value?.role === 'admin' ? [...NAV, ...ADMIN_NAV] : NAV;
+  const nav = NAV.filter(([, , , role]) => refusal(role) === null);
   const current = route.value.parts[0] || 'runs';
   return html`
     <a
@@ -132,16 +148,12 @@ function App() {
             </a>`,
           )}
         </nav>
+        <${Me} />
         <div class="foot">
           <${LinkState} />
           ${
             identity.value?.csrf &&
-            html`<button
-              class="icon"
-              onClick=${() => attempt(signOut)}
-              aria-label="Sign out"
-              title=${`Sign out (${identity.value.role} of ${identity.value.project})`}
-            >
+            html`<button class="icon" onClick=${() => attempt(signOut)} aria-label="Sign out" title="Sign out">
               <${Icon} name="leave" />
             </button>`
           }

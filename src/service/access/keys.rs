@@ -41,7 +41,18 @@ pub struct CreatedKey {
 impl Access {
     /// Makes a key.
     pub async fn create_key(&self, request: &KeyRequest) -> Result<CreatedKey> {
+        self.first_must_be_an_admins(request.role)?;
         create(&*self.store, request).await
+    }
+
+    /// From its first key on a server asks for one, and only an admin's key makes others.
+    fn first_must_be_an_admins(&self, role: Role) -> Result<()> {
+        if role == Role::Admin || !self.identity(None).protectable {
+            return Ok(());
+        }
+        let detail = "must be `admin` for the first key: from then on the server asks for keys, and no other role can \
+                      create them";
+        Err(ServiceError::field("/role", detail))
     }
 
     /// Keys, newest first, without their secrets.

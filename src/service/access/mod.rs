@@ -33,6 +33,9 @@ const KNOWN: Duration = Duration::from_secs(1);
 pub struct Identity {
     /// The key; absent if the server does not require one.
     pub key_id: Option<String>,
+    /// Its name; absent if the server does not require one.
+    #[serde(default)]
+    pub key_name: Option<String>,
     /// Its role.
     pub role: Role,
     /// Its project.
@@ -40,12 +43,22 @@ pub struct Identity {
     /// Token to send as `X-CSRF-Token` with every request that changes something; absent without a session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub csrf: Option<String>,
+    /// Does the server start to ask for keys with the first one?
+    #[serde(default)]
+    pub protectable: bool,
 }
 
 impl Identity {
     /// Who a caller is.
-    pub fn of(caller: &Caller, csrf: Option<String>) -> Self {
-        Self { key_id: caller.key_id.clone(), role: caller.role, project: caller.project.clone(), csrf }
+    fn of(caller: &Caller, csrf: Option<String>, auth: AuthMode) -> Self {
+        Self {
+            key_id: caller.key_id.clone(),
+            key_name: caller.key_name.clone(),
+            role: caller.role,
+            project: caller.project.clone(),
+            csrf,
+            protectable: caller.key_id.is_none() && auth == AuthMode::Auto,
+        }
     }
 }
 
@@ -80,6 +93,11 @@ impl Access {
         }
         self.used(&key).await?;
         Ok(Caller::from(&key))
+    }
+
+    /// Who the caller is; `session` is the secret of their session.
+    pub fn identity(&self, session: Option<&str>) -> Identity {
+        Identity::of(&self.caller, session.map(tickets::csrf), self.settings.auth)
     }
 
     /// Is there a key that opens this server?

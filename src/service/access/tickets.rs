@@ -39,7 +39,7 @@ impl Access {
         let caller = self.authenticate(key).await?;
         let secret = Secret::of_ticket()?;
         self.issue(TicketKind::Session, &caller, &secret, self.clock.now() + SESSION).await?;
-        let identity = Identity::of(&caller, Some(csrf(secret.reveal())));
+        let identity = Identity::of(&caller, Some(csrf(secret.reveal())), self.settings.auth);
         Ok(OpenedSession { secret, identity })
     }
 

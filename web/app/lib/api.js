@@ -10,6 +10,38 @@ export const identity = signal(/** @type {Api['Identity'] | null} */ (null));
 /** Does the server ask for a key that we do not have? Set by every call and by the live stream. */
 export const locked = signal(false);
 
+/** How often this page has signed in: a refusal of a request that was sent before says nothing of the new session. */
+let signIns = 0;
+/** Work during which no refusal locks the page. */
+let held = 0;
+
+/** What a request remembers, to be told apart from those after a sign-in. */
+export const sentNow = () => signIns;
+
+/**
+ * The server refused a request: the page needs a key, unless it has just got one.
+ * @param {number} sent what `sentNow` said when the request was sent
+ */
+export function refused(sent) {
+  if (held === 0 && sent === signIns) locked.value = true;
+}
+
+/**
+ * Work at whose end this page has a session: what the server refuses meanwhile does not lock the page.
+ * @template T
+ * @param {() => Promise<T>} work
+ * @returns {Promise<T>}
+ */
+export async function signingIn(work) {
+  held += 1;
+  try {
+    return await work();
+  } finally {
+    held -= 1;
+    signIns += 1;
+  }
+}
+
 /**
  * What a request that changes something proves itself with, in a session.
  * @returns {Record<string, string>}
@@ -34,7 +66,7 @@ export class ApiError extends Error {
 /** The server did not answer at all. */
 export class OfflineError extends Error {
   constructor() {
-    super('The server does not answer.');
+    super('Server unreachable.');
   }
 }
 
@@ -94,6 +126,7 @@ export async function request(method, path, body, call = {}) {
     ...(method === 'GET' ? {} : proof()),
     ...call.headers,
   };
+  const sent = sentNow();
   let response;
   try {
     response = await fetch(fill(path, call), {
@@ -109,7 +142,7 @@ export async function request(method, path, body, call = {}) {
   }
   online.value = true;
   if (response.ok) return response;
-  if (response.status === 401) locked.value = true;
+  if (response.status === 401) refused(sent);
   throw new ApiError(response.status, await problemOf(response));
 }
 

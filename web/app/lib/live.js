@@ -1,6 +1,6 @@
 // The one live stream of the page: everything that happens on the server, with resume after a cut.
 import { signal } from './html.js';
-import { locked, online } from './api.js';
+import { locked, online, refused, sentNow } from './api.js';
 import { frames } from './sse.js';
 
 /** `connecting`, `live` or `offline`. */
@@ -56,8 +56,9 @@ async function follow() {
   try {
     /** @type {Record<string, string>} */
     const headers = { accept: 'text/event-stream', ...(last ? { 'last-event-id': last } : {}) };
+    const sent = sentNow();
     const response = await fetch('/v1/events', { headers, signal: abort.signal });
-    if (response.status === 401) locked.value = true;
+    if (response.status === 401) refused(sent);
     if (!response.ok || !response.body) throw new Error(`the stream answered ${response.status}`);
     const watched = new Response(
       response.body.pipeThrough(

@@ -4,6 +4,7 @@ import { ApiError, list, proof, remove } from '../lib/api.js';
 import { epoch, listen } from '../lib/live.js';
 import { bytes, count, moment } from '../lib/format.js';
 import { href } from '../lib/router.js';
+import { refusal } from '../lib/session.js';
 import { attempt, confirm, say } from '../parts/ask.js';
 import { Badge, Empty, Failure, Field, Loading, Progress, useLoad } from '../parts/common.js';
 import { Rows } from '../parts/rows.js';
@@ -26,7 +27,7 @@ export default function Datasets({ parts }) {
         <p class="lead">Questions about images with answers that can be checked.</p>
       </div>
     </div>
-    <${Upload} done=${again} />
+    ${refusal() === null && html`<${Upload} done=${again} />`}
     ${
       error && !found
         ? html`<${Failure} error=${error} again=${again} />`
@@ -46,8 +47,8 @@ function Entry({ one, open, again }) {
   const drop = async () => {
     const sure = await confirm({
       title: `Delete “${one.name}”?`,
-      text: 'Its rows and images are gone for good. Runs that used it keep their results.',
-      yes: 'Delete it',
+      text: 'Its rows and images will be permanently deleted. Runs that used it keep their results.',
+      yes: 'Delete',
       danger: true,
     });
     if (sure && (await attempt(() => remove('/v1/datasets/{id}', { path: { id: one.id } }), 'Deleted'))) again();
@@ -94,11 +95,18 @@ function Entry({ one, open, again }) {
           <a class="button small" href=${href(open ? ['datasets'] : ['datasets', one.name])}>
             ${open ? 'Close' : 'Look inside'}
           </a>
-          <a class="button small" href=${href(['new'], { dataset: one.name })}><${Icon} name="plus" />Train on it</a>
+          ${
+            refusal() === null &&
+            html`<a class="button small" href=${href(['new'], { dataset: one.name })}>
+              <${Icon} name="plus" />
+              Train on it
+            </a>`
+          }
         `
       }
       ${
         one.source !== 'builtin' &&
+        refusal('user', one.project) === null &&
         html`<button class="small danger" onClick=${drop}><${Icon} name="trash" />Delete</button>`
       }
     </div>

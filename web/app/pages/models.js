@@ -4,6 +4,7 @@ import { asError, can, faultsOf, get, post, remove } from '../lib/api.js';
 import { epoch, listen } from '../lib/live.js';
 import { bytes, count } from '../lib/format.js';
 import { href } from '../lib/router.js';
+import { refusal } from '../lib/session.js';
 import { attempt, confirm, say } from '../parts/ask.js';
 import { Badge, Empty, Failure, Field, Loading, Progress, Segmented, useLoad } from '../parts/common.js';
 import { Checkpoints } from '../parts/checkpoints.js';
@@ -24,9 +25,9 @@ export default function Models() {
   }, []);
   return html`
     <div class="head">
-      <div class="grow"><h1>Models</h1><p class="lead">What can be trained and asked.</p></div>
+      <div class="grow"><h1>Models</h1><p class="lead">Models you can train and query.</p></div>
     </div>
-    ${can('post', '/v1/models') && html`<${Register} done=${again} />`}
+    ${refusal() === null && can('post', '/v1/models') && html`<${Register} done=${again} />`}
     ${
       error && !found
         ? html`<${Failure} error=${error} again=${again} />`
@@ -65,16 +66,16 @@ function ModelCard({ model, progress, again }) {
   const served = model.source.startsWith('ckpt_');
   const drop = async () => {
     const sure = await confirm({
-      title: `Take “${model.id}” off the list?`,
-      text: 'Jobs and requests can no longer name it. Its files stay.',
-      yes: 'Take it off',
+      title: served ? `Stop serving “${model.id}”?` : `Remove “${model.id}”?`,
+      text: `Jobs and requests can no longer name it. ${served ? 'The checkpoint stays.' : 'Its files stay.'}`,
+      yes: served ? 'Stop serving' : 'Remove',
       danger: true,
     });
     const takeOff = () =>
       served
         ? remove('/v1/checkpoints/{id}/promote', { path: { id: model.source } })
         : remove('/v1/models/{id}', { path: { id: model.id } });
-    if (sure && (await attempt(takeOff, 'Taken off'))) again();
+    if (sure && (await attempt(takeOff, served ? 'No longer served' : 'Removed'))) again();
   };
   return html`<li class="card">
     <div class="row">
@@ -121,15 +122,23 @@ function ModelCard({ model, progress, again }) {
     <div class="row">
       ${
         ready &&
+        refusal() === null &&
         html`
-          <a class="button small" href=${href(['playground'], { model: model.id })}><${Icon} name="eye" />Ask it</a>
-          <a class="button small" href=${href(['new'], { model: model.id })}><${Icon} name="plus" />Train it</a>
+          <a class="button small" href=${href(['playground'], { model: model.id })}>
+            <${Icon} name="eye" />
+            Open in playground
+          </a>
+          <a class="button small" href=${href(['new'], { model: model.id })}><${Icon} name="plus" />Fine-tune</a>
         `
       }
       ${
         model.source !== 'builtin' &&
+        refusal('user', model.project) === null &&
         model.state !== 'downloading' &&
-        html`<button class="small danger" onClick=${drop}><${Icon} name="trash" />Take off</button>`
+        html`<button class="small danger" onClick=${drop}>
+          <${Icon} name=${served ? 'close' : 'trash'} />
+          ${served ? 'Stop serving' : 'Remove'}
+        </button>`
       }
     </div>
   </li>`;
@@ -195,7 +204,7 @@ function Register({ done }) {
             }}
           />`}
         </${Field}>
-        <${Field} label="Name (by default its own)" wrong=${wrong.name}>
+        <${Field} label="Name (defaults to the repository name)" wrong=${wrong.name}>
           ${(/** @type {FieldAttributes} */ a) => html`<input
             ...${a}
             spellcheck=${false}
@@ -210,7 +219,7 @@ function Register({ done }) {
       <div class="row">
         <button class="primary" disabled=${busy || !place.trim()}>
           <${Icon} name="download" />
-          ${busy ? 'Asking …' : 'Add it'}
+          ${busy ? 'Adding …' : 'Add model'}
         </button>
       </div>
     </form>

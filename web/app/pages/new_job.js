@@ -7,7 +7,8 @@ import { answerers, fitting } from '../lib/models.js';
 import { variants } from '../lib/schema.js';
 import { assign, flat, keysOf, requested, show, valueAt } from '../lib/settings.js';
 import { go } from '../lib/router.js';
-import { Failure, Field, Loading, Select, useLoad } from '../parts/common.js';
+import { refusal } from '../lib/session.js';
+import { Denied, Failure, Field, Loading, Select, useLoad } from '../parts/common.js';
 import { Setting } from '../parts/setting.js';
 import { attempt, sayCopied } from '../parts/ask.js';
 import { Icon } from '../parts/icon.js';
@@ -48,6 +49,17 @@ const OWN = new Set(['/model', '/dataset', '/method/type', '/reward/type']);
 
 /** @param {PageProps} props */
 export default function NewJob({ query }) {
+  const why = refusal();
+  useEffect(() => {
+    document.title = 'New job · VGPO';
+  }, []);
+  return why === null
+    ? html`<${Prepared} query=${query} />`
+    : html`<${Denied} title="This key cannot start jobs" why=${why} />`;
+}
+
+/** @param {{ query: PageProps['query'] }} props */
+function Prepared({ query }) {
   const [found, error, again] = useLoad(
     async (signal) => {
       const [models, datasets, like] = await Promise.all([
@@ -59,9 +71,6 @@ export default function NewJob({ query }) {
     },
     [query.like, epoch.value],
   );
-  useEffect(() => {
-    document.title = 'New job · VGPO';
-  }, []);
   if (error && !found) return html`<${Failure} error=${error} again=${again} />`;
   if (!found) return html`<${Loading} what="Reading models and data sets" height=${400} />`;
   return html`<${Form} key=${query.like || ''} found=${found} query=${query} />`;

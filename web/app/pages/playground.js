@@ -5,7 +5,8 @@ import { Asking, requestOf } from '../lib/asking.js';
 import { answerers, origin } from '../lib/models.js';
 import { setQuery } from '../lib/router.js';
 import { about } from '../lib/schema.js';
-import { Failure, Field, Loading, Select, useLoad } from '../parts/common.js';
+import { refusal } from '../lib/session.js';
+import { Denied, Failure, Field, Loading, Select, useLoad } from '../parts/common.js';
 import { Icon } from '../parts/icon.js';
 import { Answer } from './playground_answer.js';
 import { ImageInput } from './playground_input.js';
@@ -21,10 +22,18 @@ const SMALL = 100_000_000;
 
 /** @param {PageProps} props */
 export default function Playground({ query }) {
-  const [found, error, again] = useLoad((signal) => answerers(signal), [epoch.value]);
+  const why = refusal();
   useEffect(() => {
     document.title = 'Playground · VGPO';
   }, []);
+  return why === null
+    ? html`<${Opened} query=${query} />`
+    : html`<${Denied} title="This key cannot query models" why=${why} />`;
+}
+
+/** @param {{ query: PageProps['query'] }} props */
+function Opened({ query }) {
+  const [found, error, again] = useLoad((signal) => answerers(signal), [epoch.value]);
   if (error && !found) return html`<${Failure} error=${error} again=${again} />`;
   if (!found) return html`<${Loading} what="Reading the models" height=${400} />`;
   return html`<${Room} found=${found} query=${query} />`;

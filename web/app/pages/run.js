@@ -6,6 +6,7 @@ import { isFinal, lookOf, runs, timeLeft } from '../lib/runs.js';
 import { RunSeries } from '../lib/series.js';
 import { ago, duration, moment, number, percent } from '../lib/format.js';
 import { href } from '../lib/router.js';
+import { refusal } from '../lib/session.js';
 import { Badge, Failure, Figures, Loading, Progress, useLoad, useNow } from '../parts/common.js';
 import { JobActions } from '../parts/job_actions.js';
 import { RunMenu } from '../parts/run_menu.js';
@@ -98,12 +99,16 @@ function Run({ id, tab, query }) {
       }
       ${
         now.last_checkpoint &&
+        refusal() === null &&
         html`<a class="button" href=${href(['playground'], { model: `${run.id}@best`, other: run.model })}>
           <${Icon} name="eye" />
           Try it
         </a>`
       }
-      <a class="button" href=${href(['new'], { like: run.job_id })}><${Icon} name="copy" />Use again</a>
+      ${
+        refusal() === null &&
+        html`<a class="button" href=${href(['new'], { like: run.job_id })}><${Icon} name="copy" />New job from this</a>`
+      }
       <${RunMenu}
         run=${now}
         onDone=${() => {

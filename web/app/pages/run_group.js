@@ -4,6 +4,7 @@ import { asError, list } from '../lib/api.js';
 import { number, percent } from '../lib/format.js';
 import { dataUrl, extent, gridOf, question, scoreResponse, span } from '../lib/maps.js';
 import { theme } from '../lib/colour.js';
+import { refusal } from '../lib/session.js';
 import { sharesAlong, WHOLE } from '../lib/shares.js';
 import { Badge, Field, Segmented, useLoad } from '../parts/common.js';
 import { Chart } from '../parts/chart.js';
@@ -89,9 +90,10 @@ export function Group({ run, record, verdict }) {
   const [models] = useLoad((signal) => readers(run, record.step, signal), [run.id, record.step, run.last_checkpoint]);
   const model = reader ?? models?.nearest;
   const hasImage = group.images.length > 0;
+  const why = refusal();
   const [scored, fault, , reading] = useLoad(
     async () =>
-      hasImage && model && group.responses[picked.response]
+      hasImage && why === null && model && group.responses[picked.response]
         ? {
             of: picked.response,
             id: record.id,
@@ -117,8 +119,10 @@ export function Group({ run, record, verdict }) {
       <${Look} group=${group} answer=${answer} picked=${picked} reading=${reading} fault=${fault} source=${source} />
       <p><b>${question(group.prompt)}</b></p>
       <p class="muted">Ground truth: <b class="mono">${group.answer}</b></p>
+      ${hasImage && why !== null && html`<p class="notice">No heat map: ${why}</p>`}
       ${
         hasImage &&
+        why === null &&
         html`<div class="stack" style=${{ gap: '10px', marginTop: '12px' }}>
           <${Segmented}
             label="What the heat map shows"

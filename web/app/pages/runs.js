@@ -3,6 +3,7 @@ import { html, memo, useCallback, useEffect, useLayoutEffect, useMemo, useRef, u
 import { failure, isFinal, load, lookOf, runs, spark, STATES, timeLeft } from '../lib/runs.js';
 import { ago, duration, moment, percent } from '../lib/format.js';
 import { go, href, setQuery } from '../lib/router.js';
+import { refusal } from '../lib/session.js';
 import { series } from '../lib/colour.js';
 import { Badge, Empty, Failure, Loading, Progress, useNow } from '../parts/common.js';
 import { Sparkline } from '../parts/sparkline.js';
@@ -55,6 +56,9 @@ function shown(all, { q = '', state = '', method = '', sort = 'created', down = 
   });
 }
 
+/** @param {number} n */
+const counted = (n) => `${n.toLocaleString('en')} ${n === 1 ? 'run' : 'runs'}`;
+
 /** @param {PageProps} props */
 export default function Runs({ query }) {
   const [chosen, setChosen] = useState(() => /** @type {Set<string>} */ (new Set()));
@@ -81,10 +85,10 @@ export default function Runs({ query }) {
       <div class="grow">
         <h1>Runs</h1>
         <p class="muted">
-          ${all ? `${all.length.toLocaleString('en')} in all, ${active} running or waiting` : '…'}
+          ${all ? `${counted(all.length)}, ${active} active or queued` : '…'}
         </p>
       </div>
-      ${chosen.size > 0 && html`<button onClick=${() => setChosen(new Set())}>Clear choice</button>`}
+      ${chosen.size > 0 && html`<button onClick=${() => setChosen(new Set())}>Clear selection</button>`}
       ${
         all &&
         all.length > 1 &&
@@ -96,7 +100,10 @@ export default function Runs({ query }) {
           Compare${chosen.size > 0 ? ` ${chosen.size}` : ''}
         </button>`
       }
-      <a class=${`button ${chosen.size > 1 ? '' : 'primary'}`} href="#/new"><${Icon} name="plus" />New job</a>
+      ${
+        refusal() === null &&
+        html`<a class=${`button ${chosen.size > 1 ? '' : 'primary'}`} href="#/new"><${Icon} name="plus" />New job</a>`
+      }
     </div>
     ${
       all?.length !== 0 &&
@@ -145,10 +152,10 @@ export default function Runs({ query }) {
         : all.length === 0
           ? html`<${Empty} icon="play" title="No runs yet">
             <p>A run holds the curves, samples and checkpoints of a job.</p>
-            <a class="button primary" href="#/new">Start the first job</a>
+            ${refusal() === null && html`<a class="button primary" href="#/new">Start the first job</a>`}
           </${Empty}>`
           : list.length === 0
-            ? html`<${Empty} title="No run fits">
+            ? html`<${Empty} title="No runs match">
               <button onClick=${() => setQuery({ q: '', state: '', method: '' })}>Clear the filter</button>
             </${Empty}>`
             : html`<${Rows} list=${list} chosen=${chosen} toggle=${toggle} query=${query} />`

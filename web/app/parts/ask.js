@@ -6,7 +6,7 @@ import { copy } from '../lib/download.js';
 
 /**
  * @typedef {{
- *   title: string, text: string, yes: string, danger?: boolean,
+ *   title: string, text: string, yes: string, no?: string | undefined, danger?: boolean,
  *   field?: { label: string, value: string, attributes: object }, answer: (given: string | null) => void,
  * }} Question
  */
@@ -16,13 +16,13 @@ const news = signal(/** @type {{ id: number, text: string, bad: boolean }[]} */ 
 let count = 0;
 
 /**
- * Asks for a confirmation; true when people agree.
- * @param {{ title: string, text: string, yes: string, danger?: boolean }} question
+ * Asks for a confirmation; true when people agree. `no`: what the other button says.
+ * @param {{ title: string, text: string, yes: string, no?: string | undefined, danger?: boolean }} question
  * @returns {Promise<boolean>}
  */
-export function confirm({ title, text, yes, danger = false }) {
+export function confirm({ title, text, yes, no, danger = false }) {
   return new Promise((resolve) => {
-    question.value = { title, text, yes, danger, answer: (given) => resolve(given !== null) };
+    question.value = { title, text, yes, no, danger, answer: (given) => resolve(given !== null) };
   });
 }
 
@@ -93,7 +93,7 @@ export function Questions() {
     question.value = null;
     asked.answer(given);
   };
-  const { title, text, field, yes, danger } = asked;
+  const { title, text, field, yes, no = 'Cancel', danger } = asked;
   /** @param {Event & { currentTarget: HTMLFormElement }} event */
   const agree = (event) => {
     event.preventDefault();
@@ -123,7 +123,7 @@ export function Questions() {
         </div>`
       }
       <div class="row">
-        <button type="button" onClick=${() => answer(null)}>Keep as it is</button>
+        <button type="button" onClick=${() => answer(null)}>${no}</button>
         <button class=${danger ? 'danger' : 'primary'}>${yes}</button>
       </div>
     </form>

@@ -4,6 +4,7 @@ import { address, can, list, post, remove } from '../lib/api.js';
 import { epoch, listen } from '../lib/live.js';
 import { ago, bytes, moment, percent, shortId } from '../lib/format.js';
 import { href } from '../lib/router.js';
+import { refusal } from '../lib/session.js';
 import { askFor, attempt, confirm, sayCopied } from './ask.js';
 import { Empty, Failure, Loading, useLoad, useNow } from './common.js';
 import { Icon } from './icon.js';
@@ -87,34 +88,40 @@ function Actions({ one, again }) {
   const promote = async () => {
     const name = await askFor({
       title: `Serve step ${one.step} as a model`,
-      text: 'Requests and jobs can name it like any other model. A checkpoint that has the name now loses it.',
+      text:
+        'Requests and jobs can name it like any other model. If another checkpoint uses this name, it will be ' +
+        'replaced.',
       label: 'Model name',
       value: one.promoted_as || 'my-model',
       attributes: { spellcheck: false, pattern: '[A-Za-z0-9._\\-\\/]+' },
-      yes: 'Serve it',
+      yes: 'Serve',
     });
     if (name && (await attempt(() => post('/v1/checkpoints/{id}/promote', { name }, { path }), `Served as ${name}`)))
       again();
   };
   const withdraw = async () => {
     const sure = await confirm({
-      title: `Serve “${one.promoted_as}” no more?`,
+      title: `Stop serving “${one.promoted_as}”?`,
       text: 'Requests that name it are refused from now on. The checkpoint stays.',
-      yes: 'Serve it no more',
+      yes: 'Stop serving',
     });
     if (sure && (await attempt(() => remove('/v1/checkpoints/{id}/promote', { path }), 'No longer served'))) again();
   };
   const drop = async () => {
     const sure = await confirm({
       title: 'Delete this checkpoint?',
-      text: `The weights of step ${one.step} are gone for good. Metrics and samples stay.`,
-      yes: 'Delete it',
+      text: `The weights of step ${one.step} will be permanently deleted. Metrics and samples stay.`,
+      yes: 'Delete',
       danger: true,
     });
     if (sure && (await attempt(() => remove('/v1/checkpoints/{id}', { path }), 'Deleted'))) again();
   };
+  const mine = refusal('user', one.project) === null;
   return html`<div class="row right actions">
-    <a class="button small" href=${href(['playground'], { model: one.id })}><${Icon} name="eye" />Try</a>
+    ${
+      refusal() === null &&
+      html`<a class="button small" href=${href(['playground'], { model: one.id })}><${Icon} name="eye" />Try</a>`
+    }
     ${
       can('get', '/v1/checkpoints/{id}/download') &&
       html`<a class="button small" href=${address('/v1/checkpoints/{id}/download', { path })} download>
@@ -123,11 +130,17 @@ function Actions({ one, again }) {
       </a>`
     }
     ${
+      mine &&
       can('post', '/v1/checkpoints/{id}/promote') &&
       html`<button class="small" onClick=${promote}><${Icon} name="star" />Serve as …</button>`
     }
-    ${one.promoted_as && html`<button class="small" onClick=${withdraw}><${Icon} name="close" />Withdraw</button>`}
     ${
+      mine &&
+      one.promoted_as &&
+      html`<button class="small" onClick=${withdraw}><${Icon} name="close" />Stop serving</button>`
+    }
+    ${
+      mine &&
       can('delete', '/v1/checkpoints/{id}') &&
       html`<button class="small danger" onClick=${drop}><${Icon} name="trash" />Delete</button>`
     }

@@ -22,7 +22,7 @@ export function Failure({ error, again }) {
   const faults = faultsOf(error);
   return html`<div class="state error" role="alert">
     <${Icon} name="alert" />
-    <h2>${offline ? 'The server does not answer' : missing ? 'There is nothing here' : 'This did not work'}</h2>
+    <h2>${offline ? 'Server unreachable' : missing ? 'Not found' : 'Something went wrong'}</h2>
     <p>${offline ? 'It may have been stopped. The page tries again by itself.' : asError(error).message}</p>
     ${
       faults.length > 0 &&
@@ -38,6 +38,12 @@ export const Empty = ({ icon = 'eye', title, children }) => html`<div class="sta
   <h2>${title}</h2>
   ${children}
 </div>`;
+
+/**
+ * A page that the key may not use, with the reason.
+ * @param {{ title: string, why: string }} props
+ */
+export const Denied = ({ title, why }) => html`<${Empty} icon="key" title=${title}><p>${why}</p></${Empty}>`;
 
 /**
  * Reads something once and again on demand: [value, error, again].

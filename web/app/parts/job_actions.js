@@ -1,6 +1,7 @@
 // Pause, resume, cancel and retry of a job, as far as this server knows them.
 import { html } from '../lib/html.js';
 import { can, post } from '../lib/api.js';
+import { refusal } from '../lib/session.js';
 import { attempt, confirm } from './ask.js';
 import { Icon } from './icon.js';
 
@@ -8,7 +9,7 @@ import { Icon } from './icon.js';
  * @typedef {'pause' | 'resume' | 'retry' | 'cancel'} Name
  * @typedef {{
  *   name: Name, label: string, icon: import('./icon.js').IconName, from: Api['JobState'][], text?: string,
- *   done: string, danger?: boolean,
+ *   done: string, no?: string, danger?: boolean,
  * }} Action
  */
 
@@ -25,8 +26,8 @@ const ACTIONS = [
     label: 'Pause',
     icon: 'pause',
     from: ['running'],
-    text: 'The worker saves a checkpoint and stops; the job continues when you resume it.',
-    done: 'Pausing: it saves a checkpoint and stops',
+    text: 'Saves a checkpoint and frees the worker. Resume any time.',
+    done: 'Pausing: saving a checkpoint',
   },
   { name: 'resume', label: 'Resume', icon: 'play', from: ['paused'], done: 'Back in the queue' },
   {
@@ -34,7 +35,7 @@ const ACTIONS = [
     label: 'Retry',
     icon: 'retry',
     from: ['failed', 'cancelled'],
-    text: 'The job goes back to the queue and continues from its newest checkpoint; its attempts count from zero.',
+    text: 'The job goes back to the queue and continues from its newest checkpoint; the attempt counter is reset.',
     done: 'Back in the queue',
   },
   {
@@ -43,17 +44,20 @@ const ACTIONS = [
     icon: 'stop',
     from: ['queued', 'running', 'pausing', 'paused'],
     danger: true,
-    text: 'The job stops for good at its next phase. Metrics, samples and checkpoints so far are kept.',
+    no: 'Keep it running',
+    text: 'Stops after the current phase; what it made so far is kept. You can retry it later.',
     done: 'Cancelled',
   },
 ];
 
 /** @param {{ run: Api['Run'], onDone?: () => void }} props */
 export function JobActions({ run, onDone }) {
+  if (refusal('user', run.project) !== null) return null;
   const possible = ACTIONS.filter((action) => action.from.includes(run.state) && can('post', pathOf(action.name)));
   /** @param {Action} action */
-  const act = async ({ name, label, text, danger, done }) => {
-    if (text && !(await confirm({ title: `${label} “${run.name}”?`, text, yes: `${label} the job`, danger }))) return;
+  const act = async ({ name, label, text, no, danger, done }) => {
+    if (text && !(await confirm({ title: `${label} “${run.name}”?`, text, yes: `${label} the job`, no, danger })))
+      return;
     if (await attempt(() => post(pathOf(name), undefined, { path: { id: run.job_id } }), done)) onDone?.();
   };
   return html`

@@ -3,6 +3,7 @@ import { html } from '../lib/html.js';
 import { address, can, patch, post, remove } from '../lib/api.js';
 import { forget, isFinal } from '../lib/runs.js';
 import { go } from '../lib/router.js';
+import { refusal } from '../lib/session.js';
 import { fileName } from '../lib/download.js';
 import { askFor, attempt, confirm } from './ask.js';
 import { Menu } from './menu.js';
@@ -17,7 +18,7 @@ export function RunMenu({ run, onDone }) {
       label: 'Name',
       value: run.name,
       attributes: { maxlength: 200 },
-      yes: 'Rename it',
+      yes: 'Rename',
     });
     if (name && (await attempt(() => patch('/v1/runs/{id}', { name }, { path }), 'Renamed'))) onDone();
   };
@@ -37,7 +38,7 @@ export function RunMenu({ run, onDone }) {
   const drop = async () => {
     const sure = await confirm({
       title: `Delete “${run.name}”?`,
-      text: 'Its curves, samples and checkpoints are gone for good.',
+      text: 'Its curves, samples and checkpoints will be permanently deleted.',
       yes: 'Delete the run',
       danger: true,
     });
@@ -47,9 +48,11 @@ export function RunMenu({ run, onDone }) {
     }
   };
   const ended = isFinal(run.state);
+  const mine = refusal('user', run.project) === null;
   return html`<${Menu} label="More about this run">
-    <button role="menuitem" onClick=${rename}>Rename …</button>
+    ${mine && html`<button role="menuitem" onClick=${rename}>Rename …</button>`}
     ${
+      mine &&
       ended &&
       run.last_checkpoint &&
       can('post', '/v1/runs/{id}/continue') &&
@@ -77,8 +80,11 @@ export function RunMenu({ run, onDone }) {
         Download the report
       </a>`
     }
-    <button role="menuitem" class="danger" disabled=${!ended} onClick=${drop}>
-      ${ended ? 'Delete the run …' : 'Delete (once its job has ended)'}
-    </button>
+    ${
+      mine &&
+      html`<button role="menuitem" class="danger" disabled=${!ended} onClick=${drop}>
+        ${ended ? 'Delete the run …' : 'Delete (once its job has ended)'}
+      </button>`
+    }
   </${Menu}>`;
 }

@@ -23,7 +23,9 @@ export function SignIn() {
     <form class="card" onSubmit=${send}>
       <p class="brand"><img src=${new URL('../../icon.svg', import.meta.url).pathname} alt="" />VGPO</p>
       <h1>Sign in</h1>
-      <p class="muted">This server asks for an API key. An admin makes one with <code>vgpo keys create</code>.</p>
+      <p class="muted">This server asks for an API key. An admin creates one on the page
+        Keys or with <code>vgpo keys create</code>.
+      </p>
       <${Field} label="API key" wrong=${fault}>
         ${(/** @type {FieldAttributes} */ attributes) => html`<input
           ...${attributes}

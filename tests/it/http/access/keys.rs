@@ -39,7 +39,10 @@ async fn a_key_works_until_it_is_revoked() {
     let (id, secret) = (made["id"].as_str().unwrap(), made["secret"].as_str().unwrap());
     assert_eq!((&made["name"], &made["last_used_at"]), (&json!("viewer of vision"), &json!(null)));
     let me = place.get(secret, "/v1/session").await.body;
-    assert_eq!(me, json!({"key_id": id, "role": "viewer", "project": "vision"}));
+    assert_eq!(
+        me,
+        json!({"key_id": id, "key_name": "viewer of vision", "role": "viewer", "project": "vision", "protectable": false})
+    );
     let seen = place.get(&admin, "/v1/keys").await.body;
     assert!(seen["data"][0]["last_used_at"].is_string(), "{seen}");
     let revoked = place.send(&admin, "DELETE", &format!("/v1/keys/{id}"), None).await;
@@ -90,7 +93,14 @@ async fn bad_fields_of_a_key_are_named() {
 async fn the_first_key_shuts_a_local_server() {
     let api = Api::start().await;
     let me = api.get("/v1/session").await.body;
-    assert_eq!(me, json!({"key_id": null, "role": "admin", "project": "default"}), "no other host can reach it");
+    let anyone = json!({"key_id": null, "key_name": null, "role": "admin", "project": "default", "protectable": true});
+    assert_eq!(me, anyone, "no other host can reach it");
+    // A key that cannot make others would lock everybody out.
+    let refused = api.post("/v1/keys", json!({"role": "viewer"})).await;
+    let refused = refused.problem(422, "invalid_request").clone();
+    assert_eq!(refused["errors"][0]["pointer"], json!("/role"));
+    assert!(refused["errors"][0]["detail"].as_str().unwrap().contains("admin"), "{refused}");
+    assert_eq!(api.get("/v1/jobs").await.status, 200, "it is as open as before");
     let made = api.post("/v1/keys", json!({"role": "admin"})).await;
     assert_eq!(made.status, 201);
     api.get("/v1/jobs").await.problem(401, "unauthorized");
