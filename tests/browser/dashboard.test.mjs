@@ -155,7 +155,7 @@ test('the form refuses what cannot work, starts a job, and the job is cancelled'
   // Small steps: the job has to hear of its end within the time of a test.
   await page.getByRole('textbox', { name: /^prompts per step/ }).fill('4');
   await page.getByRole('textbox', { name: /^prompts per step/ }).press('Tab');
-  await page.getByText('16,000 to 2,000 prompts').waitFor();
+  await page.getByText('16,000 for 2,000 prompts').waitFor();
   await page.getByText('at the pace of').waitFor();
   await page.getByText('All settings').click();
   await page.getByRole('textbox', { name: /^eval rows/ }).fill('8');
@@ -262,9 +262,14 @@ test('a server that goes away is told, and coming back heals the page', async ()
   await server.stop();
   await page.getByText('Server unreachable.', { exact: false }).waitFor();
   await page.getByText('first run').first().waitFor();
+  // A page that is opened meanwhile says so in plain words, and comes by itself.
+  await page.getByRole('link', { name: 'Data' }).click();
+  await page.getByRole('heading', { name: 'Server unreachable' }).waitFor();
   await server.start();
   await page.getByRole('button', { name: 'Try now' }).click();
   await page.getByText('live', { exact: true }).waitFor();
+  await page.getByRole('heading', { name: 'digits', exact: true }).waitFor();
+  await page.getByRole('link', { name: 'Runs', exact: true }).click();
   const job = await server.submit({ name: 'after the break', steps: 4000 });
   await page.getByText('after the break').waitFor();
   await server.call('POST', `/v1/jobs/${job.id}/cancel`);

@@ -1,8 +1,8 @@
 // The frame of the page: navigation, connection, theme; the page itself is chosen by the address.
 import { html, render, useEffect, useRef, useState } from './lib/html.js';
 import { theme, toggleTheme } from './lib/colour.js';
-import { connection, nextTry, reconnect, start } from './lib/live.js';
-import { identity, locked, online } from './lib/api.js';
+import { connection, nextTry, reconnect, returns, start } from './lib/live.js';
+import { identity, locked, OfflineError, online } from './lib/api.js';
 import { route } from './lib/router.js';
 import { learn, refusal, signOut } from './lib/session.js';
 import { attempt, News, Questions } from './parts/ask.js';
@@ -26,7 +26,7 @@ const NAV = [
   ['keys', 'Keys', 'key', 'admin'],
 ];
 
-/** Pages are read when they are first opened. */
+/** Pages are read when they are first opened, or while there is nothing else to do. */
 const PAGES = {
   /** @param {string[]} parts */
   runs: (parts) => (parts.length > 1 ? import('./pages/run.js') : import('./pages/runs.js')),
@@ -91,11 +91,26 @@ function Page() {
   const [loaded, setLoaded] = useState(/** @type {Loaded} */ ({}));
   const main = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => {
+    let stale = false;
     PAGES[name](parts).then(
-      (module) => setLoaded({ key, Page: module.default }),
-      (error) => setLoaded({ key, error }),
+      (module) => {
+        if (!stale) setLoaded({ key, Page: module.default });
+      },
+      (error) => {
+        console.warn(error);
+        if (!stale) setLoaded({ key, error: new OfflineError() });
+      },
     );
+    return () => {
+      stale = true;
+    };
   }, [key]);
+  // A page that could not be fetched comes with the server: browsers do not fetch its script a second time.
+  const cameBack = useRef(0);
+  useEffect(() => {
+    if (loaded.error === undefined) cameBack.current = returns.value;
+    else if (returns.value !== cameBack.current) location.reload();
+  }, [loaded.error, returns.value]);
   const place = parts.slice(0, 2).join('/');
   useEffect(() => {
     // A new page begins at its top, for eyes and for screen readers.
@@ -178,4 +193,11 @@ root.replaceChildren();
 // Who we are decides what there is to show; without an answer the page tells what it can.
 await learn().catch(() => {});
 render(html`<${App} />`, root);
-if (!locked.value) start();
+if (!locked.value) {
+  start();
+  // So that a page opens too while the server is away.
+  setTimeout(() => {
+    for (const [name, read] of Object.entries(PAGES)) read([name, '']).catch(() => {});
+    PAGES.runs(['runs']).catch(() => {});
+  }, 2000);
+}

@@ -65,8 +65,7 @@ fn group_size(spec: &JobSpec) -> u64 {
 
 fn work(spec: &JobSpec, preview: &Preview) -> PlannedWork {
     let trains = spec.method.trains();
-    let all = spec.steps * spec.batch.prompts_per_step;
-    let prompts = if trains { all } else { spec.eval_rows.min(all) };
+    let prompts = if trains { spec.steps * spec.batch.prompts_per_step } else { spec.eval_rows.min(preview.rows) };
     let responses = prompts * if trains { group_size(spec) } else { spec.eval.samples };
     let updates_per_step = if trains {
         spec.batch.prompts_per_step / spec.batch.minibatch_prompts.max(1) * spec.batch.epochs_per_batch

@@ -58,6 +58,8 @@ pub(in crate::service) struct Preview {
     pub(super) thinks_again: bool,
     /// Ground truths of the first rows.
     pub(super) truths: Vec<Vec<String>>,
+    /// Rows of the split that the job reads.
+    pub(super) rows: u64,
     pub(super) size: ModelSize,
     /// The row with the longest response.
     pub(super) row: RowShape,
@@ -146,7 +148,8 @@ fn look(dir: &Path, spec: &JobSpec, dataset: &dyn Dataset) -> Result<Preview> {
     let prompt = PromptPreview { row: 0, text: rendered.text, answer: example.answer(), tokens, image_tokens, images };
     let first = 0..dataset.len(split).min(TRUTHS);
     let truths = first.filter_map(|row| Some(dataset.example(split, row).ok()?.answers)).collect();
-    Ok(Preview { prompt, unknown_words, opened: rendered.opened, thinks_again, truths, size, row })
+    let rows = dataset.len(split);
+    Ok(Preview { prompt, unknown_words, opened: rendered.opened, thinks_again, truths, rows, size, row })
 }
 
 fn no_rows(spec: &JobSpec, split: Split) -> ServiceError {

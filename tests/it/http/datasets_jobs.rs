@@ -92,6 +92,21 @@ async fn upload(api: &Api, query: &str, rows: Vec<u8>) -> Value {
     checked(api, answer.body["id"].as_str().unwrap()).await
 }
 
+#[tokio::test]
+async fn a_dry_run_of_an_evaluation_counts_the_rows_that_there_are() {
+    let api = Api::start().await;
+    let entry = upload(&api, "?name=mine", rows(40)).await;
+    let held_out = entry["eval_rows"].as_u64().unwrap();
+    assert!(held_out > 0 && held_out < 32, "{entry}");
+    for (split, expected) in [("eval", held_out), ("train", entry["train_rows"].as_u64().unwrap())] {
+        let request = json!({"model": "tiny", "dataset": "mine", "method": {"type": "eval", "split": split},
+                             "eval": {"samples": 3, "temperature": 1.0}});
+        let work = api.post("/v1/jobs?dry_run=true", request).await.body["work"].clone();
+        assert_eq!(work["prompts"], expected, "{split}: {work}");
+        assert_eq!(work["responses"], 3 * expected, "{split}: {work}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopped_job_on_uploaded_rows_goes_on_where_it_stood() {
     let api = Api::start().await;

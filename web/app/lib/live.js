@@ -7,6 +7,8 @@ import { frames } from './sse.js';
 export const connection = signal(/** @type {'connecting' | 'live' | 'offline'} */ ('connecting'));
 /** Grows when lists must be read again: the stream began, or events were lost (`reset`). */
 export const epoch = signal(0);
+/** Grows whenever the server is within reach again. */
+export const returns = signal(0);
 /** When the next try to connect comes, in milliseconds since 1970. */
 export const nextTry = signal(0);
 
@@ -71,6 +73,7 @@ async function follow() {
       ),
     );
     connection.value = 'live';
+    returns.value += 1;
     online.value = true;
     if (!last) epoch.value += 1;
     for await (const frame of frames(watched)) {

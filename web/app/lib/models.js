@@ -3,13 +3,49 @@ import { get, list } from './api.js';
 
 /** @typedef {Awaited<ReturnType<typeof answerers>>} Answerers */
 
+/** @param {Api['ModelEntry'][]} models */
+const builtinFirst = (models) => [
+  ...models.filter(({ source }) => source === 'builtin'),
+  ...models.filter(({ source }) => source !== 'builtin'),
+];
+
+const LAST = 'vgpo.model';
+
+/**
+ * Keeps the name of a model that was used, to begin with it next time.
+ * @param {string} name
+ */
+export function remember(name) {
+  try {
+    localStorage.setItem(LAST, name);
+  } catch {
+    /* not kept, then */
+  }
+}
+
+/**
+ * The model to begin with: the last one that was used, while it is there; else the first, which is built in. What
+ * others serve changes nothing.
+ * @param {Answerers} found
+ */
+export function preferred({ models, choices }) {
+  let last = null;
+  try {
+    last = localStorage.getItem(LAST);
+  } catch {
+    /* none was kept */
+  }
+  const known = choices.some(({ options }) => options.some(([id]) => id === last));
+  return last !== null && known ? last : (models[0]?.id ?? '');
+}
+
 /**
  * Models, checkpoints and runs, and a choice of names for a select.
  * @param {AbortSignal} signal
  */
 export async function answerers(signal) {
   const [models, checkpoints, runs] = await Promise.all([
-    get('/v1/models', { signal }).then((answer) => answer.data.filter((model) => model.state === 'ready')),
+    get('/v1/models', { signal }).then(({ data }) => builtinFirst(data.filter((model) => model.state === 'ready'))),
     list('/v1/checkpoints', { most: 1000, signal }),
     list('/v1/runs', { most: 1000, signal }),
   ]);

@@ -78,6 +78,19 @@ export function requested(spec, origins) {
 }
 
 /**
+ * The settings without one of them; what holds nothing any more is gone too.
+ * @template {object} T
+ * @param {T} settings
+ * @param {string[]} path
+ * @returns {T}
+ */
+export function unset(settings, [key, ...inner]) {
+  const { [key]: old, ...rest } = /** @type {Record<string, any>} */ (settings);
+  const left = inner.length > 0 && old !== null && typeof old === 'object' ? unset(old, inner) : {};
+  return /** @type {T} */ (Object.keys(left).length > 0 ? { ...rest, [key]: left } : rest);
+}
+
+/**
  * Sets a value deep inside.
  * @template {object} T
  * @param {T} target

@@ -1,32 +1,28 @@
 // A job: what is asked, what it would become (a dry run after every change), and off it goes.
-import { html, useEffect, useRef, useState } from '../lib/html.js';
-import { asError, faultsOf, get, list, post } from '../lib/api.js';
-import { keyHeader } from '../lib/asking.js';
+import { html, useEffect, useState } from '../lib/html.js';
+import { faultsOf, get, list, post } from '../lib/api.js';
 import { epoch } from '../lib/live.js';
-import { answerers, fitting } from '../lib/models.js';
+import { answerers, fitting, preferred } from '../lib/models.js';
 import { variants } from '../lib/schema.js';
-import { assign, flat, keysOf, requested, show, valueAt } from '../lib/settings.js';
-import { go } from '../lib/router.js';
 import { refusal } from '../lib/session.js';
-import { Denied, Failure, Field, Loading, Select, useLoad } from '../parts/common.js';
+import { assign, flat, keysOf, requested, unset, valueAt } from '../lib/settings.js';
+import { Denied, Failure, Loading, Select, useLoad } from '../parts/common.js';
 import { Setting } from '../parts/setting.js';
-import { attempt, sayCopied } from '../parts/ask.js';
-import { Icon } from '../parts/icon.js';
-import { Plan } from './new_job_plan.js';
 import { Rows } from '../parts/rows.js';
-import { TryReward } from '../parts/try_reward.js';
+import { Plan } from './new_job_plan.js';
+import { Reward } from './new_job_reward.js';
+import { Changes, StartRow, useStart } from './new_job_start.js';
 
 /**
  * @typedef {Api['JobRequest'] & { method?: { type: string }, reward?: Api['RewardSpec'] }} Request
  * @typedef {{
  *   models: import('../lib/models.js').Answerers, datasets: Api['DatasetEntry'][], like: Api['Job'] | null,
  * }} Found
- * @typedef {{ value?: Api['JobPlan'] | undefined, error?: unknown }} Planned
+ * @typedef {{ of?: string, value?: Api['JobPlan'] | undefined, error?: unknown }} Planned
  */
 
 /** The settings that most people change; the rest is under "All settings". */
 const OFTEN = [
-  '/name',
   '/steps',
   '/optimizer/learning_rate',
   '/rollout/group_size',
@@ -35,6 +31,11 @@ const OFTEN = [
   '/rollout/temperature',
   '/seed',
 ];
+/** An evaluation takes no steps: it reads rows. */
+const OFTEN_READING = ['/eval_rows', '/eval/samples', '/eval/temperature', '/rollout/max_new_tokens', '/seed'];
+/** What an evaluation does not use. */
+const TRAINING =
+  /^\/(steps|optimizer\/|train\/|checkpoint_|keep_|eval_every|eval_before|early_stop|best\/|log_samples)/;
 const METHOD = [
   '/method/variant',
   '/method/beta',
@@ -45,7 +46,20 @@ const METHOD = [
   '/method/intra',
   '/method/inter',
 ];
-const OWN = new Set(['/model', '/dataset', '/method/type', '/reward/type']);
+const OWN = new Set(['/model', '/dataset', '/name', '/method/type', '/reward/type']);
+
+/**
+ * The settings of each part of the form.
+ * @param {Record<string, unknown>} values
+ * @param {string | undefined} method
+ */
+function partsOf(values, method) {
+  const reads = method === 'eval';
+  const all = Object.keys(values).filter((pointer) => !OWN.has(pointer) && !(reads && TRAINING.test(pointer)));
+  const own = reads ? all.filter((pointer) => pointer.startsWith('/method/')) : METHOD;
+  const often = reads ? OFTEN_READING : OFTEN;
+  return { own, often, rest: all.filter((pointer) => !own.includes(pointer) && !often.includes(pointer)) };
+}
 
 /** @param {PageProps} props */
 export default function NewJob({ query }) {
@@ -85,7 +99,7 @@ function Prepared({ query }) {
 function beginning({ models, datasets, like }, query) {
   if (like) return requested(like.spec, /** @type {Record<string, string>} */ (like.origins));
   const ready = datasets.filter((d) => d.state === 'ready');
-  const model = query.model || models.models[0]?.id || '';
+  const model = query.model || preferred(models);
   return {
     model,
     dataset:
@@ -98,81 +112,105 @@ function beginning({ models, datasets, like }, query) {
   };
 }
 
-/** @param {{ found: Found, query: PageProps['query'] }} props */
-function Form({ found, query }) {
-  const [request, setRequest] = useState(() => beginning(found, query));
+/**
+ * The server's answer to a request that is not submitted yet. `of`: the request that it belongs to.
+ * @param {Request} request
+ * @param {number} wait how long the request must stay as it is, in milliseconds
+ * @returns {Planned}
+ */
+function usePlan(request, wait) {
   const [plan, setPlan] = useState(/** @type {Planned} */ ({}));
-  const [starting, setStarting] = useState(false);
-  const round = useRef(0);
+  const text = JSON.stringify(request);
   useEffect(() => {
-    const mine = (round.current += 1);
+    let stale = false;
     const timer = setTimeout(() => {
       post('/v1/jobs', request, { query: { dry_run: true } }).then(
         (answer) => {
-          const value = /** @type {Api['JobPlan']} */ (answer);
-          if (mine === round.current) setPlan({ value });
+          if (!stale) setPlan({ of: text, value: /** @type {Api['JobPlan']} */ (answer) });
         },
         (error) => {
-          if (mine === round.current) setPlan((old) => ({ value: old.value, error }));
+          if (!stale) setPlan((old) => ({ of: text, value: old.value, error }));
         },
       );
-    }, 250);
-    return () => clearTimeout(timer);
-  }, [JSON.stringify(request)]);
+    }, wait);
+    return () => {
+      stale = true;
+      clearTimeout(timer);
+    };
+  }, [text, epoch.value]);
+  return plan;
+}
+
+/** @param {{ found: Found, query: PageProps['query'] }} props */
+function Form({ found, query }) {
+  const [request, setRequest] = useState(() => beginning(found, query));
+  const plan = usePlan(request, 250);
+  const plain = { model: request.model, dataset: request.dataset };
+  const base = usePlan(plain, 0);
+  const usual = base.of === JSON.stringify(plain) && base.error === undefined ? base.value : undefined;
+  const [wrongs, setWrongs] = useState(() => /** @type {Map<string, string>} */ (new Map()));
+  const [resets, setResets] = useState(/** @type {Record<string, number>} */ ({}));
   /**
    * @param {string} pointer
    * @param {unknown} value
    */
   const set = (pointer, value) => setRequest((old) => assign(structuredClone(old), keysOf(pointer), value));
-  /** @param {string} type */
-  const chooseMethod = (type) => setRequest((old) => ({ ...old, method: { type } }));
-  const start = async () => {
-    setStarting(true);
-    const key = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
-    await attempt(async () => {
-      const answer = await post('/v1/jobs', request, { headers: { 'idempotency-key': key } });
-      go(['runs', /** @type {Api['SubmittedJob']} */ (answer).run_id]);
-    }, 'The job is in the queue');
-    setStarting(false);
+  /**
+   * Why the text of a field has no meaning; null: it has one.
+   * @param {string} pointer
+   * @param {string | null} why
+   */
+  const mark = (pointer, why) =>
+    setWrongs((old) => {
+      const next = new Map(old);
+      if (why === null) next.delete(pointer);
+      else next.set(pointer, why);
+      return next;
+    });
+  /** @param {string} pointer */
+  const reset = (pointer) => {
+    setRequest((old) => unset(old, keysOf(pointer)));
+    // A new field: a text that had no meaning is gone too.
+    setResets((old) => ({ ...old, [pointer]: (old[pointer] ?? 0) + 1 }));
   };
+  const starter = useStart(request, plan, wrongs.size > 0);
   const spec = plan.value?.spec;
   const faults = new Map(faultsOf(plan.error).map((f) => [f.pointer, f.detail]));
   const values = spec ? flat(spec) : {};
+  const { own, often, rest } = partsOf(values, request.method?.type ?? spec?.method.type);
   /** @param {string} pointer */
   const field = (pointer) =>
     spec && pointer in values
       ? html`<${Setting}
-        key=${pointer}
+        key=${`${pointer} ${resets[pointer] ?? 0}`}
         pointer=${pointer}
         values=${spec}
         value=${valueOf(request, pointer, values[pointer])}
         origin=${plan.value?.origins[pointer]}
         wrong=${faults.get(pointer)}
         onChange=${(/** @type {unknown} */ value) => set(pointer, value)}
+        onWrong=${(/** @type {string | null} */ why) => mark(pointer, why)}
       />`
       : null;
   const ready = found.datasets.filter((d) => d.state === 'ready');
-  const rest = Object.keys(values).filter((p) => !OWN.has(p) && !OFTEN.includes(p) && !METHOD.includes(p));
-  const body = JSON.stringify(request).replaceAll("'", "'\\''");
-  const curl = `curl -s ${location.origin}/v1/jobs${keyHeader()} -H 'content-type: application/json' -d '${body}'`;
   return html`
     <div class="head">
       <div class="grow">
         <h1>New job</h1>
         <p class="lead">
-          Only the model and the data set are needed; everything else has a value already, and says where it
-          comes from.
+          Only model and dataset are required. Everything else has a default, marked with its source.
         </p>
       </div>
     </div>
-    <div class="new-job">
-      <form
-        class="stack"
-        onSubmit=${(e) => {
-          e.preventDefault();
-          if (!plan.error) start();
-        }}
-      >
+    <div
+      class="new-job"
+      onKeyDown=${(e) => {
+        if (e.key !== 'Enter' || !(e.ctrlKey || e.metaKey)) return;
+        e.preventDefault();
+        starter.start();
+      }}
+    >
+      <form class="stack" onSubmit=${(e) => e.preventDefault()}>
         <fieldset class="card">
           <legend>What</legend>
           <div class="fields">
@@ -181,14 +219,14 @@ function Form({ found, query }) {
               value=${request.model}
               options=${found.models.choices}
               onChange=${(/** @type {string} */ v) => set('/model', v)}
-              help=${faults.get('/model')}
+              wrong=${faults.get('/model')}
             />
             <${Select}
               label="Data set"
               value=${request.dataset}
               options=${ready.map((d) => [d.name, d.name])}
               onChange=${(/** @type {string} */ v) => set('/dataset', v)}
-              help=${faults.get('/dataset')}
+              wrong=${faults.get('/dataset')}
             />
             ${field('/name')}
           </div>
@@ -200,25 +238,23 @@ function Form({ found, query }) {
             <${Select}
               label="Method"
               value=${request.method?.type ?? spec?.method.type ?? 'vgpo'}
-              onChange=${chooseMethod}
-              options=${variants('Method').map(({ type, description }) => [
-                type,
-                description ? `${type}: ${description.split('.')[0].slice(0, 60)}` : type,
-              ])}
+              onChange=${(/** @type {string} */ type) => setRequest((old) => ({ ...old, method: { type } }))}
+              options=${variants('Method').map(({ type, description }) => [type, titled(type, description)])}
             />
-            ${METHOD.map(field)}
+            ${own.map(field)}
           </div>
         </fieldset>
         <fieldset class="card">
           <legend>Size</legend>
-          <div class="fields">${OFTEN.slice(1).map(field)}</div>
+          <div class="fields">${often.map(field)}</div>
         </fieldset>
         <fieldset class="card">
           <legend>Reward</legend>
           <${Reward}
-            request=${request}
-            spec=${spec}
+            key=${resets['/reward'] ?? 0}
+            reward=${request.reward ?? spec?.reward ?? MATH}
             set=${(/** @type {Api['RewardSpec']} */ reward) => setRequest((old) => ({ ...old, reward }))}
+            mark=${(/** @type {string | null} */ why) => mark('/reward', why)}
             faults=${faults}
             dataset=${request.dataset}
           />
@@ -237,20 +273,8 @@ function Form({ found, query }) {
         }
       </form>
       <aside class="stack plan" aria-label="What it would be">
-        <div class="row">
-          <button class="primary" disabled=${Boolean(plan.error) || !spec || starting} onClick=${start}>
-            <${Icon} name="play" />
-            ${starting ? 'Starting …' : 'Start the job'}
-          </button>
-          <button type="button" onClick=${() => sayCopied(curl, 'The curl command')}>
-            <${Icon} name="copy" />
-            curl
-          </button>
-          <button type="button" onClick=${() => sayCopied(JSON.stringify(request, null, 2), 'The request')}>
-            <${Icon} name="copy" />
-            JSON
-          </button>
-        </div>
+        <${Changes} request=${request} plan=${plan} base=${usual} wrongs=${wrongs} reset=${reset} />
+        <${StartRow} request=${request} starter=${starter} />
         <${Plan} plan=${plan} faults=${faults} />
         <details>
           <summary>The request</summary>
@@ -259,6 +283,19 @@ function Form({ found, query }) {
       </aside>
     </div>
   `;
+}
+
+/** @type {Api['RewardSpec']} */
+const MATH = { type: 'math' };
+
+/**
+ * A method by its name and the first sentence about it.
+ * @param {string} type
+ * @param {string} description
+ */
+function titled(type, description) {
+  const [first] = description.split(/\.(?=\s|$)/);
+  return first ? `${type}: ${first}` : type;
 }
 
 /**
@@ -284,55 +321,4 @@ function sections(pointers) {
     found.set(name, [...(found.get(name) || []), pointer]);
   }
   return [...found];
-}
-
-/**
- * A reward by its kind, or as JSON for those with settings and parts.
- * @param {{
- *   request: Request, spec: Api['JobSpec'] | undefined, set: (reward: Api['RewardSpec']) => void,
- *   faults: Map<string, string>, dataset: string,
- * }} props
- */
-function Reward({ request, spec, set, faults, dataset }) {
-  const reward = request.reward ?? spec?.reward ?? /** @type {Api['RewardSpec']} */ ({ type: 'math' });
-  const [text, setText] = useState(/** @type {string | null} */ (null));
-  const [wrong, setWrong] = useState(/** @type {string | null} */ (null));
-  const kinds = variants('RewardSpec');
-  /** @param {string} next */
-  const change = (next) => {
-    setText(next);
-    try {
-      set(JSON.parse(next));
-      setWrong(null);
-      setText(null);
-    } catch (error) {
-      setWrong(asError(error).message);
-    }
-  };
-  const fault = [...faults].find(([pointer]) => pointer.startsWith('/reward'));
-  return html`
-    <div class="fields">
-      <${Select}
-        label="Kind"
-        value=${reward.type}
-        onChange=${(/** @type {string} */ type) => {
-          setText(null);
-          set(kinds.find((kind) => kind.type === type)?.example ?? { type });
-        }}
-        options=${kinds.map(({ type }) => [type, type])}
-        help=${kinds.find(({ type }) => type === reward.type)?.description}
-      />
-      <${Field} label="As JSON" wrong=${wrong || (fault && `${fault[0]}: ${fault[1]}`)}>
-        ${(/** @type {FieldAttributes} */ a) => html`<textarea
-          ...${a}
-          class="mono"
-          rows=${Math.min(10, show(text ?? JSON.stringify(reward, null, 2)).split('\n').length + 1)}
-          spellcheck=${false}
-          value=${text ?? JSON.stringify(reward, null, 2)}
-          onChange=${(e) => change(e.currentTarget.value)}
-        ></textarea>`}
-      </${Field}>
-    </div>
-    <${TryReward} reward=${reward} dataset=${dataset} />
-  `;
 }

@@ -43,7 +43,7 @@ export function Plan({ plan, faults }) {
             <dt>Steps</dt>
             <dd>${count(plan.value.work.steps)} (${count(plan.value.work.updates)} updates)</dd>
             <dt>Responses</dt>
-            <dd>${count(plan.value.work.responses)} to ${count(plan.value.work.prompts)} prompts</dd>
+            <dd>${count(plan.value.work.responses)} for ${count(plan.value.work.prompts)} prompts</dd>
             <dt>Tokens</dt>
             <dd>
               ${count(plan.value.work.max_response_tokens)} written at most,${' '}

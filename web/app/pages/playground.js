@@ -2,7 +2,7 @@
 import { html, useEffect, useMemo, useRef, useState } from '../lib/html.js';
 import { epoch } from '../lib/live.js';
 import { Asking, requestOf } from '../lib/asking.js';
-import { answerers, origin } from '../lib/models.js';
+import { answerers, origin, preferred, remember } from '../lib/models.js';
 import { setQuery } from '../lib/router.js';
 import { about } from '../lib/schema.js';
 import { refusal } from '../lib/session.js';
@@ -41,7 +41,8 @@ function Opened({ query }) {
 
 /** @param {{ found: import('../lib/models.js').Answerers, query: PageProps['query'] }} props */
 function Room({ found, query }) {
-  const name = query.model || found.models[0]?.id || '';
+  const [usual] = useState(() => preferred(found));
+  const name = query.model || usual;
   const other = query.other || '';
   const about = origin(found, name);
   const card = /** @type {Card} */ (about.model?.card ?? {});
@@ -58,6 +59,7 @@ function Room({ found, query }) {
   /** @param {{ prompt?: string, image?: string | null }} [changes] */
   const ask = (changes = {}) => {
     const next = { prompt, image, ...settings, ...changes };
+    remember(name);
     names.forEach((model, i) => askings[i].ask(requestOf({ model, ...next, images: next.image ? [next.image] : [] })));
   };
   /** On a phone the answer begins below the window. */

@@ -1,6 +1,7 @@
 // Small parts of every page: states, badges, fields.
 import { html, useEffect, useId, useState } from '../lib/html.js';
 import { ApiError, asError, faultsOf, OfflineError } from '../lib/api.js';
+import { returns } from '../lib/live.js';
 import { Icon } from './icon.js';
 
 /** @param {{ state: BadgeState }} props */
@@ -53,7 +54,7 @@ export const Denied = ({ title, why }) => html`<${Empty} icon="key" title=${titl
  * @returns {[value: T | undefined, error: unknown, again: () => void, loading: boolean | undefined]}
  */
 export function useLoad(load, deps) {
-  const [state, set] = useState(/** @type {{ value?: T, error?: unknown, loading?: boolean }} */ ({}));
+  const [state, set] = useState(/** @type {{ value?: T, error?: unknown, at?: number, loading?: boolean }} */ ({}));
   const [round, setRound] = useState(0);
   useEffect(() => {
     let stale = false;
@@ -64,7 +65,8 @@ export function useLoad(load, deps) {
         if (!stale) set({ value });
       },
       (error) => {
-        if (!stale && asError(error).name !== 'AbortError') set((old) => ({ value: old.value, error }));
+        if (!stale && asError(error).name !== 'AbortError')
+          set((old) => ({ value: old.value, error, at: returns.peek() }));
       },
     );
     return () => {
@@ -72,6 +74,11 @@ export function useLoad(load, deps) {
       abort.abort();
     };
   }, [...deps, round]);
+  // What failed because the server was away is read when it is back.
+  const back = returns.value;
+  useEffect(() => {
+    if (state.error instanceof OfflineError && back !== state.at) setRound((n) => n + 1);
+  }, [state.error, back]);
   return [state.value, state.error, () => setRound((n) => n + 1), state.loading];
 }
 
@@ -86,7 +93,7 @@ export const Segmented = ({
   onChange,
 }) => html`<div class="segmented" role="group" aria-label=${label}>
   ${options.map(
-    ([key, text]) => html`<button key=${key} aria-pressed=${value === key} onClick=${() => onChange(key)}>
+    ([key, text]) => html`<button type="button" key=${key} aria-pressed=${value === key} onClick=${() => onChange(key)}>
       ${text}
     </button>`,
   )}
@@ -117,10 +124,14 @@ export function Field({ label, help, wrong, children }) {
  * @template {string} K
  * @param {{
  *   label: string, value: K, options: ([value: K, text: string] | OptionGroup)[], onChange: (value: K) => void,
- *   help?: Child,
+ *   help?: Child, wrong?: Child,
  * }} props
  */
-export const Select = ({ label, value, options, onChange, help }) => html`<${Field} label=${label} help=${help}>
+export const Select = ({ label, value, options, onChange, help, wrong }) => html`<${Field}
+  label=${label}
+  help=${help}
+  wrong=${wrong}
+>
   ${(/** @type {FieldAttributes} */ attributes) => html`<select
     ...${attributes}
     value=${value}

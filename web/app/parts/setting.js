@@ -1,46 +1,32 @@
 // One setting as a field: its kind follows from its value and its description.
-import { html, useEffect, useState } from '../lib/html.js';
+import { html } from '../lib/html.js';
 import { about, range } from '../lib/schema.js';
 import { keysOf, show } from '../lib/settings.js';
+import { kindsOf, typed } from '../lib/typed.js';
+import { useDraft } from './draft.js';
 import { Field } from './common.js';
 
-/**
- * Text of a field to a value; undefined: not understood.
- * @param {string} text
- * @param {import('../lib/schema.js').Schema} known
- * @param {unknown} old
- * @returns {any}
- */
-function parse(text, known, old) {
-  const types = [known.type ?? (old === null ? 'any' : typeof old)].flat();
-  const word = text.trim();
-  if (word === '' && (types.includes('null') || old === null || known.oneOf)) return null;
-  if (types.includes('string') && !types.includes('number'))
-    return word === 'null' && types.includes('null') ? null : text;
-  try {
-    return JSON.parse(word);
-  } catch {
-    return types.includes('number') || types.includes('integer') ? undefined : text;
-  }
-}
+/** What stands for “no value”. */
+const NONE = 'none';
 
 /**
+ * `onWrong` hears why the field's text has no meaning, or null once it has one: nothing is dropped without a word.
  * @param {{
  *   pointer: string, values: object, value: unknown, origin?: string | undefined, wrong?: string | undefined,
- *   onChange: (value: unknown) => void, label?: string,
+ *   onChange: (value: unknown) => void, onWrong: (why: string | null) => void, label?: string,
  * }} props
  */
-export function Setting({ pointer, values, value, origin, wrong, onChange, label }) {
+export function Setting({ pointer, values, value, origin, wrong, onChange, onWrong, label }) {
   const known = about(pointer, values);
+  const kinds = kindsOf(known, value);
   const name = label || (keysOf(pointer).at(-1) ?? '').replaceAll('_', ' ');
-  const [text, setText] = useState(/** @type {string | null} */ (null));
-  useEffect(() => setText(null), [show(value)]);
   const mark =
     origin && origin !== 'default'
       ? html`<span class=${`tag origin-${origin}`}>${origin === 'request' ? 'yours' : origin}</span>`
       : '';
   const heading = html`${name}${' '}${mark}`;
-  if (typeof value === 'boolean') {
+  const described = { label: heading, help: known.description, wrong };
+  if (typeof value === 'boolean' && !kinds.includes('null')) {
     return html`<div class="field">
       <label class="inline">
         <input type="checkbox" checked=${value} onChange=${(e) => onChange(e.currentTarget.checked)} />
@@ -50,31 +36,53 @@ export function Setting({ pointer, values, value, origin, wrong, onChange, label
       ${wrong && html`<span class="wrong" role="alert">${wrong}</span>`}
     </div>`;
   }
-  const { enum: words } = known;
+  const words = known.enum ?? (kinds.every((kind) => kind === 'boolean' || kind === 'null') ? ['true', 'false'] : null);
   if (words) {
-    return html`<${Field} label=${heading} help=${known.description} wrong=${wrong}>
-      ${(/** @type {FieldAttributes} */ a) => html`<select ...${a} onChange=${(e) => onChange(e.currentTarget.value)}>
-        ${words.map((one) => html`<option value=${one} selected=${one === value}>${one}</option>`)}
+    const boolean = !known.enum;
+    const choices = kinds.includes('null') ? [NONE, ...words] : words;
+    /** @param {string} word */
+    const chosen = (word) => (word === NONE && kinds.includes('null') ? null : boolean ? word === 'true' : word);
+    return html`<${Field} ...${described}>
+      ${(/** @type {FieldAttributes} */ a) => html`<select
+        ...${a}
+        onChange=${(e) => onChange(chosen(e.currentTarget.value))}
+      >
+        ${choices.map((one) => html`<option value=${one} selected=${chosen(one) === value}>${one}</option>`)}
       </select>`}
     </${Field}>`;
   }
-  const number = typeof value === 'number';
-  /** @param {string} next */
-  const set = (next) => {
-    setText(next);
-    const parsed = parse(next, known, value);
-    if (parsed !== undefined && show(parsed) !== show(value)) onChange(parsed);
-  };
   const limits = range(known);
   const help = limits ? `${known.description} (${limits})` : known.description;
-  return html`<${Field} label=${heading} help=${help} wrong=${wrong}>
+  const read = (/** @type {string} */ text) => typed(text, known, value);
+  return html`<${Text}
+    ...${described}
+    help=${help ?? ''}
+    value=${value}
+    read=${read}
+    onChange=${onChange}
+    onWrong=${onWrong}
+  />`;
+}
+
+/**
+ * @param {{
+ *   label: Child, help: string, wrong: string | undefined, value: unknown,
+ *   read: (text: string) => import('../lib/typed.js').Typed,
+ *   onChange: (value: unknown) => void, onWrong: (why: string | null) => void,
+ * }} props
+ */
+function Text({ label, help, wrong, value, read, onChange, onWrong }) {
+  const shown = value === null ? '' : show(value);
+  const draft = useDraft({ shown, read, onChange, onWrong });
+  const number = typeof value === 'number';
+  return html`<${Field} label=${label} help=${help} wrong=${draft.wrong ?? wrong}>
     ${(/** @type {FieldAttributes} */ a) => html`<input
       ...${a}
+      ...${draft.attributes}
       class=${number ? 'num' : ''}
       inputmode=${number ? 'decimal' : undefined}
-      value=${text ?? show(value === null ? '' : value)}
-      placeholder=${value === null ? 'none' : ''}
-      onChange=${(e) => set(e.currentTarget.value)}
+      autocomplete="off"
+      placeholder=${value === null ? NONE : ''}
     />`}
   </${Field}>`;
 }

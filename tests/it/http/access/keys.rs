@@ -39,10 +39,10 @@ async fn a_key_works_until_it_is_revoked() {
     let (id, secret) = (made["id"].as_str().unwrap(), made["secret"].as_str().unwrap());
     assert_eq!((&made["name"], &made["last_used_at"]), (&json!("viewer of vision"), &json!(null)));
     let me = place.get(secret, "/v1/session").await.body;
-    assert_eq!(
-        me,
-        json!({"key_id": id, "key_name": "viewer of vision", "role": "viewer", "project": "vision", "protectable": false})
-    );
+    let expected = json!({
+        "key_id": id, "key_name": "viewer of vision", "role": "viewer", "project": "vision", "protectable": false
+    });
+    assert_eq!(me, expected);
     let seen = place.get(&admin, "/v1/keys").await.body;
     assert!(seen["data"][0]["last_used_at"].is_string(), "{seen}");
     let revoked = place.send(&admin, "DELETE", &format!("/v1/keys/{id}"), None).await;
