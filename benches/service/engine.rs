@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use serde_json::{Value, json};
+use vgpo::bench::reference::write_model;
 use vgpo::bench::reference::{noise, question};
 use vgpo::bench::shape::BatchShape;
+use vgpo::bench::shapes::ModelShape;
 use vgpo::clock::Stopwatch;
 
 use crate::report::{Bound, Report, quantile};
@@ -43,7 +45,7 @@ pub async fn measure(report: &mut Report) {
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("reference");
     std::fs::create_dir(&model).unwrap();
-    vgpo::bench::reference::write_reference(&model).unwrap();
+    write_model(&model, ModelShape::reference()).unwrap();
     let data = folder.path().join("data");
     std::fs::create_dir(&data).unwrap();
     let root = folder.path().display().to_string();

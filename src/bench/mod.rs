@@ -6,6 +6,7 @@ pub mod policy;
 pub mod reference;
 pub mod rollout;
 pub mod shape;
+pub mod shapes;
 pub mod step;
 pub mod update;
 pub mod weights;

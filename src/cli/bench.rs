@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::bench::policy::PolicySettings;
-use crate::bench::reference::write_reference;
+use crate::bench::reference::write_model;
 use crate::bench::shape::BatchShape;
+use crate::bench::shapes::{ModelShape, SHAPES};
 use crate::bench::{BenchError, Memory, Seconds, generate, rollout, step, update, weights};
 use crate::domain::spec::DType;
 use crate::domain::weights::WeightFormat;
@@ -24,12 +25,15 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Write the reference model (6 million parameters, random weights), so that other programs can be measured with
-    /// it.
+    /// Write a model with random weights, so that other programs can be measured with it.
+    #[command(after_help = shapes_help())]
     Model {
         /// The folder to write; must exist.
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
+        /// Its shape.
+        #[arg(long, value_name = "SHAPE", default_value = ModelShape::reference().name, value_parser = ModelShape::named)]
+        shape: &'static ModelShape,
     },
     /// Measure one GRPO update: seconds, tokens per second, peak memory.
     Update(Update),
@@ -207,10 +211,16 @@ struct Step {
     common: Common,
 }
 
+/// The shapes of models, for help.
+fn shapes_help() -> String {
+    let lines: Vec<String> = SHAPES.iter().map(|shape| format!("  {:18} {}", shape.name, shape.about)).collect();
+    format!("Shapes:\n{}", lines.join("\n"))
+}
+
 /// Runs a benchmark.
 pub fn run(args: Args) -> ExitCode {
     match args.command {
-        Command::Model { out } => write_reference(&out).map_or_else(fail, |()| ExitCode::SUCCESS),
+        Command::Model { out, shape } => write_model(&out, shape).map_or_else(fail, |()| ExitCode::SUCCESS),
         Command::Update(args) => args.run(),
         Command::Rollout(args) => args.run(),
         Command::Generate(args) => args.run(),
@@ -315,7 +325,7 @@ fn measure<R: Serialize + Send + 'static>(
 
 fn on_reference<R>(work: impl FnOnce(&Path) -> Result<R, BenchError>) -> Result<R, String> {
     let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
-    write_reference(dir.path()).and_then(|()| work(dir.path())).map_err(|error| error.to_string())
+    write_model(dir.path(), ModelShape::reference()).and_then(|()| work(dir.path())).map_err(|error| error.to_string())
 }
 
 fn line(work: &str, tokens: usize, seconds: &Seconds, per_second: f64, memory: Memory) -> String {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::starter::build::build;
+use crate::starter::family::StarterFamily;
 use crate::starter::recipe::Recipe;
 
 use super::fail;
@@ -25,6 +26,9 @@ enum Command {
         /// The folder to write; must not exist.
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
+        /// What it is made of, as a `model_type`: `qwen2_5_vl`, which the starter that ships is, or `qwen3_5`.
+        #[arg(long, value_name = "TYPE", default_value = StarterFamily::ALL[0].0, value_parser = StarterFamily::named)]
+        family: StarterFamily,
         /// Seed of everything random.
         #[arg(long)]
         seed: Option<u64>,
@@ -40,9 +44,10 @@ enum Command {
 /// Builds the starter.
 #[allow(clippy::print_stdout)]
 pub fn run(args: &Args) -> ExitCode {
-    let Command::Build { out, seed, vision_steps, sft_steps } = &args.command;
+    let Command::Build { out, family, seed, vision_steps, sft_steps } = &args.command;
     let default = Recipe::default();
     let recipe = Recipe {
+        family: *family,
         seed: seed.unwrap_or(default.seed),
         vision_steps: vision_steps.unwrap_or(default.vision_steps),
         sft_steps: sft_steps.unwrap_or(default.sft_steps),

@@ -1,6 +1,6 @@
 //! New models: a configuration and random weights.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use serde_json::Value;
@@ -17,21 +17,40 @@ const GAIN: f64 = 0.7;
 /// Standard deviation of the patch embedding.
 const PATCH_STD: f64 = 0.02;
 
-/// What weights start as unless the family says otherwise: normally distributed, norms at 1 and biases at 0. Each
-/// tensor has its own random stream.
-fn initial(seed: u64, name: &str, shape: &[usize]) -> Vec<f32> {
-    let count: usize = shape.iter().product();
+/// How the values of a new weight are distributed around 0, or the one value of all of them.
+pub(super) enum Start {
+    /// With this standard deviation.
+    Spread(f64),
+    /// All of them.
+    Constant(f32),
+}
+
+/// What a new weight starts as: norms are at 1 and biases at 0.
+pub(super) fn start_of(name: &str, shape: &[usize]) -> Start {
     if name.rsplit('.').next() == Some("bias") {
-        return vec![0.0; count];
+        return Start::Constant(0.0);
     }
     if shape.len() == 1 {
-        return vec![1.0; count];
+        return Start::Constant(1.0);
     }
     let fan_in: usize = shape[1..].iter().product();
-    let std = if name.contains("patch_embed") { PATCH_STD } else { GAIN / (fan_in as f64).sqrt() };
+    Start::Spread(if name.contains("patch_embed") { PATCH_STD } else { GAIN / (fan_in as f64).sqrt() })
+}
+
+/// The random stream of a weight.
+pub(super) fn stream_of(name: &str) -> u64 {
     let digest = Sha256::digest(name.as_bytes());
-    let id = digest.iter().take(8).fold(0_u64, |id, byte| id << 8 | u64::from(*byte));
-    let mut rng = stream(&[seed, id]);
+    digest.iter().take(8).fold(0_u64, |id, byte| id << 8 | u64::from(*byte))
+}
+
+/// What weights start as unless the family says otherwise: normally distributed, or constant.
+fn initial(seed: u64, name: &str, shape: &[usize]) -> Vec<f32> {
+    let count: usize = shape.iter().product();
+    let std = match start_of(name, shape) {
+        Start::Spread(std) => std,
+        Start::Constant(value) => return vec![value; count],
+    };
+    let mut rng = stream(&[seed, stream_of(name)]);
     let mut normal = || {
         let (u, v) = (1.0 - uniform(&mut rng), uniform(&mut rng));
         (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
@@ -39,17 +58,23 @@ fn initial(seed: u64, name: &str, shape: &[usize]) -> Vec<f32> {
     (0..count).map(|_| (normal() * std) as f32).collect()
 }
 
+/// Writes `config.json` and returns its path.
+pub(super) fn write_config(dir: &Path, config: &Value) -> Result<PathBuf, ModelError> {
+    let path = dir.join("config.json");
+    match std::fs::write(&path, format!("{config:#}\n")) {
+        Ok(()) => Ok(path),
+        Err(source) => Err(ModelError::File { path: path.display().to_string(), source }),
+    }
+}
+
 /// Writes `config.json` and the weights of a new model of any family into the folder `dir`, which must exist; equal
-/// seeds give equal weights.
+/// seeds give equal weights. They are 32 bits wide and all in memory at once.
 pub fn write_blank(dir: &Path, config: &Value, seed: u64, max_shard_bytes: u64) -> Result<(), ModelError> {
-    let config_path = dir.join("config.json");
-    let text = format!("{config:#}\n");
-    std::fs::write(&config_path, text)
-        .map_err(|source| ModelError::File { path: config_path.display().to_string(), source })?;
+    let config_path = write_config(dir, config)?;
     let family = family_of(&config_path, config)?;
     let initializer = Initializer::new(Device::Cpu, |name, shape| {
         (family.fresh)(name, shape.iter().product()).unwrap_or_else(|| initial(seed, name, shape))
     });
     Folder { config_path: &config_path, config, generation: None, family }.visit(&initializer)?;
-    initializer.into_parameters().save(dir, max_shard_bytes)
+    initializer.into_parameters(family.names).save(dir, max_shard_bytes)
 }

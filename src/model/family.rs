@@ -52,6 +52,9 @@ pub(super) fn as_usual(_: &str, _: usize) -> Option<Vec<f32>> {
 pub struct Names {
     /// Beginnings of names in files, and what they are inside the program. Other names are the same in both.
     pub files: &'static [(&'static str, &'static str)],
+    /// Beginnings of names inside the program, and what they are in the files that the family's authors publish: a new
+    /// model is written so. The first that fits counts. Other names are the same in both.
+    pub published: &'static [(&'static str, &'static str)],
     /// Beginnings of names inside the program, and of the modules that they are in transformers, where adapters are
     /// looked up. The first that fits counts.
     pub modules: &'static [(&'static str, &'static str)],
@@ -69,6 +72,12 @@ impl Names {
     pub fn canonical(&self, file_name: &str) -> String {
         let known = self.files.iter().find_map(|(file, own)| Some((file_name.strip_prefix(file)?, own)));
         known.map_or_else(|| file_name.to_owned(), |(rest, own)| format!("{own}{rest}"))
+    }
+
+    /// The name in published files of a tensor that the program calls `name`.
+    pub fn published_name(&self, name: &str) -> String {
+        let known = self.published.iter().find_map(|(own, file)| Some((name.strip_prefix(own)?, file)));
+        known.map_or_else(|| name.to_owned(), |(rest, file)| format!("{file}{rest}"))
     }
 
     /// The module in transformers of a linear layer.

@@ -12,6 +12,7 @@ use candle_core::{DType, Device, Shape, Tensor, Var};
 use parking_lot::Mutex;
 
 use super::error::ModelError;
+use super::family::Names;
 use super::features::FeatureCache;
 use super::files::{Carried, WeightPlan};
 use super::linear::LinearShape;
@@ -170,7 +171,7 @@ impl Parameters {
     /// Writes all parameters, adapters merged into them, to one safetensors file, under the names they were read with.
     /// Equal values give equal bytes.
     pub fn write(&self, path: &Path) -> Result<(), ModelError> {
-        write_tensors(&self.named()?.into_iter().collect(), path)
+        write_tensors(self.named()?, path)
     }
 
     /// What is written: every variable, its adapter merged into it, under the name it was read with.
@@ -215,8 +216,11 @@ impl Parameters {
     }
 }
 
-/// Writes tensors to one safetensors file. Equal values give equal bytes.
-pub(super) fn write_tensors(tensors: &HashMap<String, Tensor>, path: &Path) -> Result<(), ModelError> {
+/// Writes tensors, each of which is asked for its values once, to one safetensors file. Equal values give equal bytes.
+pub(super) fn write_tensors<V: safetensors::View>(
+    tensors: impl IntoIterator<Item = (String, V)>,
+    path: &Path,
+) -> Result<(), ModelError> {
     let metadata = Some(HashMap::from([("format".to_owned(), "pt".to_owned())]));
     safetensors::serialize_to_file(tensors, metadata, path).map_err(|error| match error {
         safetensors::SafeTensorError::IoError(source) => file_error(path, source),
@@ -276,10 +280,11 @@ impl<F: Fn(&str, &[usize]) -> Vec<f32>> Initializer<F> {
         Self { fill, device, vars: Mutex::new(BTreeMap::new()) }
     }
 
-    /// What was created.
-    pub fn into_parameters(self) -> Parameters {
+    /// What was created, under the names of published files.
+    pub fn into_parameters(self, names: &Names) -> Parameters {
         let vars = self.vars.into_inner();
-        Parameters::new(vars, HashMap::new())
+        let file_names = vars.keys().map(|name| (name.clone(), names.published_name(name))).collect();
+        Parameters::new(vars, file_names)
     }
 }
 

@@ -5,6 +5,7 @@
 mod blank;
 pub mod build;
 mod card;
+pub mod family;
 pub mod files;
 mod name;
 mod pretrain;

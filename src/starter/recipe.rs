@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::family::StarterFamily;
 use crate::config::job;
 use crate::domain::spec::JobSpec;
 use crate::train::TrainError;
@@ -11,6 +12,9 @@ use crate::train::TrainError;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
+    /// What the model is made of.
+    #[serde(default)]
+    pub family: StarterFamily,
     /// Seed of everything random.
     pub seed: u64,
     /// Steps of vision pre-training.
@@ -32,6 +36,7 @@ pub struct Recipe {
 impl Default for Recipe {
     fn default() -> Self {
         Self {
+            family: StarterFamily::default(),
             seed: 7,
             vision_steps: 300,
             vision_batch: 64,

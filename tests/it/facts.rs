@@ -329,7 +329,8 @@ fn knows_a_family(folder: &str, families: &[&str], types: &[&str]) -> Vec<String
     for (path, code) in sources().into_iter().filter(|(path, _)| !own(path)) {
         for line in code.lines() {
             let typed = types.iter().any(|name| line.contains(&format!("\"{name}\"")));
-            if line.contains(folder) || (typed && !made(&path)) {
+            let known = if made(&path) { line.contains(&format!("model::{folder}")) } else { line.contains(folder) };
+            if known || (typed && !made(&path)) {
                 found.push(format!("{path}: {}", line.trim()));
             }
         }

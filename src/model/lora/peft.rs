@@ -75,7 +75,7 @@ pub fn write(dir: &Path, adapters: &Adapters, base: &BaseModel) -> Result<(), Mo
         let values = [factors.a.as_detached_tensor(), factors.b.as_detached_tensor()];
         tensors.extend(keys(adapters, layer).into_iter().zip(values));
     }
-    write_tensors(&tensors, &dir.join(WEIGHTS_FILE))
+    write_tensors(tensors, &dir.join(WEIGHTS_FILE))
 }
 
 /// Loads the values that [`write`] wrote for adapters with the same settings.

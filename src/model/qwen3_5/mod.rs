@@ -28,6 +28,7 @@ use super::{Batch, Capture, ImagePatches, KvCache, ModelError, ModelInfo, Tape, 
 /// `mtp.` is multi-token prediction, which drafts tokens elsewhere. MLX writes norm weights with 1 already added.
 const FILES: Names = Names {
     files: &[("model.visual.", "visual."), ("model.language_model.", "model.")],
+    published: &[("visual.", "model.visual."), ("model.", "model.language_model.")],
     modules: &[("model.", "model.language_model."), ("", "model.")],
     carried: &["mtp."],
     wide: &[".A_log", ".dt_bias", ".linear_attn.norm.weight"],
@@ -38,7 +39,7 @@ const FILES: Names = Names {
 };
 
 /// Text alone: the module of the decoder is `model` itself.
-const TEXT_FILES: Names = Names { modules: &[], ..FILES };
+const TEXT_FILES: Names = Names { published: &[], modules: &[], ..FILES };
 
 /// Mixtures of experts.
 const OTHERS: &[(&str, &str)] = &[

@@ -29,17 +29,22 @@ use crate::model::weights::WeightSource;
 /// `model.language_model.`, as the modules of transformers do.
 pub(super) const NAMES: Names = Names {
     files: &[("model.visual.", "visual."), ("model.language_model.", "model.")],
+    published: &[],
     modules: &[("model.", "model.language_model."), ("", "model.")],
     carried: &[],
     wide: &[],
     refused: &[],
 };
 
-/// The families of this folder.
-pub(super) const FAMILIES: &[Family] = &[family("qwen2_vl"), family("qwen2_5_vl"), family("qwen3_vl")];
+const NAMES_3: Names =
+    Names { published: &[("visual.", "model.visual."), ("model.", "model.language_model.")], ..NAMES };
 
-const fn family(model_type: &'static str) -> Family {
-    Family { model_type, info, build, footprint, names: &NAMES, others: &[], fresh: as_usual }
+/// The families of this folder.
+pub(super) const FAMILIES: &[Family] =
+    &[family("qwen2_vl", &NAMES), family("qwen2_5_vl", &NAMES), family("qwen3_vl", &NAMES_3)];
+
+const fn family(model_type: &'static str, names: &'static Names) -> Family {
+    Family { model_type, info, build, footprint, names, others: &[], fresh: as_usual }
 }
 
 fn config(folder: &Folder<'_>) -> Result<Config, ModelError> {

@@ -2,8 +2,9 @@
 
 use candle_core::Device;
 use vgpo::bench::policy::PolicySettings;
-use vgpo::bench::reference::{question, write_reference};
+use vgpo::bench::reference::{question, write_model};
 use vgpo::bench::shape::BatchShape;
+use vgpo::bench::shapes::ModelShape;
 use vgpo::bench::{generate, rollout, step, update};
 use vgpo::domain::spec::DType;
 use vgpo::domain::weights::WeightFormat;
@@ -24,7 +25,7 @@ const BATCH: BatchShape =
 fn the_reference_model_is_the_same_every_time() {
     let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let [one, two] = dirs.each_ref().map(|dir| {
-        write_reference(dir.path()).unwrap();
+        write_model(dir.path(), ModelShape::reference()).unwrap();
         std::fs::read(dir.path().join("model.safetensors")).unwrap()
     });
     assert!(one == two, "the same seed gave other weights");
@@ -35,7 +36,7 @@ fn the_reference_model_is_the_same_every_time() {
 #[test]
 fn rows_of_a_group_share_prompt_and_image() {
     let dir = tempfile::tempdir().unwrap();
-    write_reference(dir.path()).unwrap();
+    write_model(dir.path(), ModelShape::reference()).unwrap();
     let model = ModelFolder::open(dir.path(), &Device::Cpu).unwrap().model(View::Detached).unwrap();
     let rows = BATCH.rows(model.info()).unwrap();
     assert_eq!(rows.len(), 4);
@@ -50,7 +51,7 @@ fn rows_of_a_group_share_prompt_and_image() {
 #[test]
 fn updates_of_every_kind_are_measured() {
     let dir = tempfile::tempdir().unwrap();
-    write_reference(dir.path()).unwrap();
+    write_model(dir.path(), ModelShape::reference()).unwrap();
     let kinds = [
         POLICY,
         PolicySettings { lora_rank: Some(4), freeze_vision: true, ..POLICY },
@@ -65,11 +66,28 @@ fn updates_of_every_kind_are_measured() {
     }
 }
 
+/// The small shape of Qwen3.5 is measured as the other one is.
+#[test]
+fn a_shape_with_delta_nets_is_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    write_model(dir.path(), ModelShape::named("reference-qwen3.5").unwrap()).unwrap();
+    let info = ModelFolder::open(dir.path(), &Device::Cpu).unwrap().model(View::Detached).unwrap().info().clone();
+    assert_eq!((info.parameters, info.layers, info.attention_layers), (6_067_760, 8, vec![3, 7]));
+    let shape = BatchShape { prompt_tokens: 16, ..BATCH };
+    let report = update::run(dir.path(), update::Settings { batch: shape, policy: POLICY, repeats: 1 }).unwrap();
+    assert_eq!(report.tokens, 76);
+    let report = rollout::run(dir.path(), rollout::Settings { batch: shape, attention: true, repeats: 1 }).unwrap();
+    assert_eq!(report.tokens, 12);
+    let settings = step::Settings { batch: shape, policy: POLICY, method: "vgpo".to_owned(), repeats: 1 };
+    let checkpoints = tempfile::tempdir().unwrap();
+    assert_eq!(step::run(dir.path(), checkpoints.path(), settings).unwrap().tokens, 12);
+}
+
 /// The trainer and the engine read prompts of as many tokens as the shape says; no response ends early.
 #[test]
 fn steps_rollouts_and_requests_are_measured() {
     let dir = tempfile::tempdir().unwrap();
-    write_reference(dir.path()).unwrap();
+    write_model(dir.path(), ModelShape::reference()).unwrap();
     let shape = BatchShape { prompt_tokens: 16, ..BATCH };
     let report = rollout::run(dir.path(), rollout::Settings { batch: shape, attention: true, repeats: 1 }).unwrap();
     assert_eq!((report.tokens, report.seconds.all.len()), (12, 1));

@@ -248,3 +248,59 @@ fn inputs_that_do_not_fit_are_errors() {
         assert!(error.contains(part), "{error}");
     }
 }
+
+/// New models, small and large ones alike, are written under the names of published checkpoints.
+#[test]
+fn new_models_have_the_names_of_published_files() {
+    for family in FAMILIES {
+        let published = family.fixture().join("checkpoint");
+        let config = std::fs::read_to_string(published.join("config.json")).unwrap();
+        let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+        // Heads that draft tokens are not part of the model.
+        let expected = tensors(&published);
+        let mut expected: Vec<&String> = expected.keys().filter(|name| !name.starts_with("mtp.")).collect();
+        expected.sort();
+        for write in [vgpo::model::write_blank, vgpo::model::write_random] {
+            let dir = tempfile::tempdir().unwrap();
+            write(dir.path(), &config, 3, u64::MAX).unwrap();
+            let written = tensors(dir.path());
+            let mut names: Vec<&String> = written.keys().collect();
+            names.sort();
+            assert_eq!(names, expected, "{family:?}");
+        }
+    }
+}
+
+/// A random model of real size is written in shards and 16 bits, the same for the same seed, and can be run.
+#[test]
+fn random_models_are_written_in_shards_and_16_bits() {
+    for family in FAMILIES {
+        let config = std::fs::read_to_string(family.fixture().join("checkpoint/config.json")).unwrap();
+        let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+        let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let [one, two] = dirs.each_ref().map(|dir| {
+            vgpo::model::write_random(dir.path(), &config, 5, 100_000).unwrap();
+            std::fs::read(first_shard(dir.path())).unwrap()
+        });
+        assert!(one == two, "the same seed gave other weights");
+        let folder = ModelFolder::open(dirs[0].path(), &Device::Cpu).unwrap();
+        let model = folder.model(View::Detached).unwrap();
+        let case = family.case("p1_single");
+        let (_, states) = hidden(model.as_ref(), &[&case.row], &mut Capture::none());
+        assert!(flat(&states).iter().all(|value| value.is_finite()), "{family:?}");
+        let wide = candle_core::safetensors::load(first_shard(dirs[0].path()), &Device::Cpu).unwrap();
+        for (name, tensor) in wide {
+            let kept = [".A_log", ".dt_bias", ".linear_attn.norm.weight"].iter().any(|end| name.ends_with(end));
+            let expected = if kept { candle_core::DType::F32 } else { candle_core::DType::BF16 };
+            assert_eq!(tensor.dtype(), expected, "{name}");
+        }
+    }
+}
+
+fn first_shard(dir: &std::path::Path) -> std::path::PathBuf {
+    let mut shards: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    shards.retain(|path| path.extension().is_some_and(|end| end == "safetensors"));
+    assert!(shards.len() > 2, "several shards: {shards:?}");
+    shards.sort();
+    shards.swap_remove(0)
+}

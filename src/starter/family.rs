@@ -1,0 +1,115 @@
+//! What the starter can be made of: the configurations of its families.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::tokenizer::special_id;
+
+/// Side of a patch: a digit's cell of 28 px is 2 x 2 image tokens, so that attention maps show more than a quarter.
+const PATCH: usize = 7;
+/// Patches on a side of the task's pictures.
+const PATCHES: usize = 8;
+
+/// The architecture of a starter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum StarterFamily {
+    /// Attention in every layer; the starter that ships.
+    #[default]
+    #[serde(rename = "qwen2_5_vl")]
+    Qwen2_5Vl,
+    /// Three of four layers are gated delta nets.
+    #[serde(rename = "qwen3_5")]
+    Qwen3_5,
+}
+
+impl StarterFamily {
+    /// All of them, by the `model_type` of their configurations.
+    pub const ALL: [(&'static str, Self); 2] = [("qwen2_5_vl", Self::Qwen2_5Vl), ("qwen3_5", Self::Qwen3_5)];
+
+    /// The one of this `model_type`.
+    ///
+    /// # Errors
+    /// There is none; the message names those that exist.
+    pub fn named(name: &str) -> Result<Self, String> {
+        Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, family)| *family).ok_or_else(|| {
+            let name: String = name.chars().take(80).collect();
+            format!("no starter is made of `{name}`; there are: {}", Self::ALL.map(|(known, _)| known).join(", "))
+        })
+    }
+
+    /// `config.json` for a tokenizer of `words` words and an embedding of `vocabulary` rows.
+    pub(super) fn config(self, vocabulary: usize, words: usize) -> Value {
+        let mut config = match self {
+            Self::Qwen2_5Vl => qwen2_5_vl(vocabulary),
+            Self::Qwen3_5 => qwen3_5(vocabulary),
+        };
+        let tokens = json!({
+            "bos_token_id": special_id(words, "<|endoftext|>"), "eos_token_id": special_id(words, "<|im_end|>"),
+            "pad_token_id": special_id(words, "<|endoftext|>"), "image_token_id": special_id(words, "<|image_pad|>"),
+            "video_token_id": special_id(words, "<|video_pad|>"),
+            "vision_start_token_id": special_id(words, "<|vision_start|>"),
+            "vision_end_token_id": special_id(words, "<|vision_end|>"),
+        });
+        if let (Some(config), Value::Object(tokens)) = (config.as_object_mut(), tokens) {
+            config.extend(tokens);
+        }
+        config
+    }
+
+    /// `preprocessor_config.json`.
+    pub(super) fn preprocessor(self) -> Value {
+        let processor = match self {
+            Self::Qwen2_5Vl => "Qwen2_5_VLProcessor",
+            Self::Qwen3_5 => "Qwen3VLProcessor",
+        };
+        json!({
+            "image_processor_type": "Qwen2VLImageProcessor", "processor_class": processor,
+            "patch_size": PATCH, "merge_size": 2, "temporal_patch_size": 2, "min_pixels": 784, "max_pixels": 4704,
+            "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5],
+        })
+    }
+}
+
+fn qwen2_5_vl(vocabulary: usize) -> Value {
+    json!({
+        "architectures": ["Qwen2_5_VLForConditionalGeneration"], "model_type": "qwen2_5_vl",
+        "tie_word_embeddings": true, "hidden_act": "silu", "hidden_size": 128, "intermediate_size": 384,
+        "initializer_range": 0.02, "max_position_embeddings": 1024, "max_window_layers": 4,
+        "num_attention_heads": 4, "num_hidden_layers": 4, "num_key_value_heads": 2, "rms_norm_eps": 1e-6,
+        "rope_theta": 10000.0, "rope_scaling": { "type": "mrope", "mrope_section": [4, 6, 6] },
+        "sliding_window": 1024, "use_sliding_window": false, "use_cache": true, "attention_dropout": 0.0,
+        "torch_dtype": "float32", "vocab_size": vocabulary,
+        "vision_config": {
+            "model_type": "qwen2_5_vl", "depth": 3, "hidden_act": "silu", "hidden_size": 64, "intermediate_size": 160,
+            "num_heads": 4, "in_chans": 3, "out_hidden_size": 128, "patch_size": PATCH, "spatial_patch_size": PATCH,
+            "spatial_merge_size": 2, "temporal_patch_size": 2, "tokens_per_second": 2, "window_size": 112,
+            "fullatt_block_indexes": [0, 1, 2],
+        },
+    })
+}
+
+/// Two periods of this family's layers, three delta nets and then attention: what one finds in the picture, the next
+/// can compute with.
+fn qwen3_5(vocabulary: usize) -> Value {
+    json!({
+        "architectures": ["Qwen3_5ForConditionalGeneration"], "model_type": "qwen3_5", "tie_word_embeddings": true,
+        "text_config": {
+            "model_type": "qwen3_5_text", "dtype": "float32", "hidden_act": "silu", "hidden_size": 128,
+            "intermediate_size": 256, "num_hidden_layers": 8, "full_attention_interval": 4, "num_attention_heads": 4,
+            "num_key_value_heads": 2, "head_dim": 32, "attention_bias": false, "attn_output_gate": true,
+            "linear_num_key_heads": 4, "linear_num_value_heads": 4, "linear_key_head_dim": 32,
+            "linear_value_head_dim": 32, "linear_conv_kernel_dim": 4, "max_position_embeddings": 1024,
+            "rms_norm_eps": 1e-6, "tie_word_embeddings": true, "vocab_size": vocabulary,
+            "rope_parameters": {
+                "rope_type": "default", "rope_theta": 10000, "partial_rotary_factor": 0.5,
+                "mrope_interleaved": true, "mrope_section": [4, 2, 2],
+            },
+        },
+        "vision_config": {
+            "model_type": "qwen3_5", "depth": 3, "hidden_act": "gelu_pytorch_tanh", "hidden_size": 64,
+            "intermediate_size": 240, "num_heads": 4, "in_channels": 3, "out_hidden_size": 128, "patch_size": PATCH,
+            "spatial_merge_size": 2, "temporal_patch_size": 2, "num_position_embeddings": PATCHES * PATCHES,
+            "deepstack_visual_indexes": [],
+        },
+    })
+}
