@@ -33,14 +33,13 @@ impl Update {
         let view = plan.objective.as_ref().and_then(|objective| objective.needs().masked_view);
         let graphs = if view.is_some_and(|view| view.in_loss) { 2 } else { 1 };
         let tokens = spec.batch.microbatch_tokens as usize / graphs;
-        let MicroBatch { prompts, responses, batches, padded } =
-            if plan.site.cpu { shared(plan, tokens) } else { padded(plan, tokens) };
+        let MicroBatch { prompts, responses, batches } = MicroBatch::largest(plan, tokens);
         let running = batches.min(plan.site.threads);
         let pass = PassShape {
-            rows: if padded { responses } else { 1 },
-            seq_len: if padded { row.tokens() } else { prompts * row.prompt_tokens + responses * row.response_tokens },
+            rows: 1,
+            seq_len: prompts * row.prompt_tokens + responses * row.response_tokens,
             images: row.images.repeat(prompts),
-            image_slots: if padded { responses } else { prompts } * row.image_tokens,
+            image_slots: prompts * row.image_tokens,
         };
         let memory = activation_memory(plan, &pass);
         let graph = if spec.train.gradient_checkpointing { memory.tape + memory.block } else { memory.graph };
@@ -66,31 +65,23 @@ struct MicroBatch {
     prompts: usize,
     responses: usize,
     batches: usize,
-    /// One row of a tensor for each response, its prompt in it?
-    padded: bool,
 }
 
-/// On a GPU: rows of one tensor, each with its prompt.
-fn padded(plan: &Plan<'_>, tokens: usize) -> MicroBatch {
-    let group = plan.group_size();
-    let rows = plan.spec.batch.minibatch_prompts as usize * group;
-    let responses = (tokens / plan.row.tokens()).clamp(1, rows.max(1));
-    MicroBatch { prompts: responses.div_ceil(group), responses, batches: rows.div_ceil(responses), padded: true }
-}
-
-/// On a CPU: responses share their prompt as a prefix; at least one micro-batch per thread.
-fn shared(plan: &Plan<'_>, tokens: usize) -> MicroBatch {
-    let (group, prompts, threads) =
-        (plan.group_size(), plan.spec.batch.minibatch_prompts as usize, plan.site.threads.max(1));
-    let (prompt, response) = (plan.row.prompt_tokens, plan.row.response_tokens.max(1));
-    let fitting = (tokens.saturating_sub(prompt) / response).max(1);
-    // A group that is split repeats its prompt in every part.
-    let part = group.div_ceil(threads.div_ceil(prompts.max(1))).min(fitting);
-    let parts = prompts * group.div_ceil(part);
-    let total = parts * prompt + prompts * group * response;
-    let batches = total.div_ceil(tokens.max(1)).next_multiple_of(threads).min(parts).max(1);
-    let parts_each = parts.div_ceil(batches);
-    MicroBatch { prompts: parts_each, responses: parts_each * part, batches, padded: false }
+impl MicroBatch {
+    /// Responses share their prompt as a prefix; there is at least one micro-batch for each thread.
+    fn largest(plan: &Plan<'_>, tokens: usize) -> Self {
+        let (group, prompts, threads) =
+            (plan.group_size(), plan.spec.batch.minibatch_prompts as usize, plan.site.threads.max(1));
+        let (prompt, response) = (plan.row.prompt_tokens, plan.row.response_tokens.max(1));
+        let fitting = (tokens.saturating_sub(prompt) / response).max(1);
+        // A group that is split repeats its prompt in every part.
+        let part = group.div_ceil(threads.div_ceil(prompts.max(1))).min(fitting);
+        let parts = prompts * group.div_ceil(part);
+        let total = parts * prompt + prompts * group * response;
+        let batches = total.div_ceil(tokens.max(1)).next_multiple_of(threads).min(parts).max(1);
+        let parts_each = parts.div_ceil(batches);
+        Self { prompts: parts_each, responses: parts_each * part, batches }
+    }
 }
 
 /// Activation memory of training, including that of adapters.

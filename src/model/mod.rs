@@ -33,6 +33,7 @@ mod seed;
 mod settings;
 pub mod shards;
 pub mod tape;
+pub mod transfers;
 pub mod weights;
 
 use std::sync::Arc;

@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use candle_core::Device;
-
 use crate::model::ImagePatches;
 
 use super::train_sequence::TrainSequence;
@@ -12,18 +10,11 @@ use super::train_sequence::TrainSequence;
 /// How the sequences of a micro-batch become one batch. Both give the same scores and gradients, beyond rounding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packing {
-    /// One row of a tensor each, padded to the longest: attention is a dense product on any device.
+    /// One row of a tensor each, padded to the longest: the plainest form, which the other is compared with.
     Padded,
-    /// One after the other without padding; sequences that share a prompt hold it once, images included. Only the CPU's
-    /// kernels skip the keys that a sequence does not attend to.
+    /// One after the other without padding; sequences that share a prompt hold it once, images included. Attention
+    /// skips the keys that a sequence does not attend to.
     Shared,
-}
-
-impl Packing {
-    /// The better form on `device`.
-    pub fn on(device: &Device) -> Self {
-        if device.is_cpu() { Self::Shared } else { Self::Padded }
-    }
 }
 
 /// Indices of the sequences of each micro-batch, at most `tokens` padded tokens each (a longer sequence gets one of its

@@ -4,6 +4,7 @@ use candle_core::Device;
 use rayon::prelude::*;
 
 use super::error::TrainError;
+use crate::model::transfers::is_gpu;
 
 /// Backward passes recurse along the graph: about 10,000 chained operations overflow the usual 2 MB.
 const STACK_BYTES: usize = 256 << 20;
@@ -22,7 +23,7 @@ impl Pool {
     /// Threads for work on `device`: one per core on a CPU. A GPU gets one thread: several would only multiply the
     /// memory that it needs.
     pub fn for_device(device: &Device) -> Result<Self, TrainError> {
-        if device.is_cpu() { Self::new() } else { Self::of_threads(1) }
+        if is_gpu(device) { Self::of_threads(1) } else { Self::new() }
     }
 
     fn of_threads(threads: usize) -> Result<Self, TrainError> {

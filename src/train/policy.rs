@@ -67,7 +67,7 @@ impl Policy {
             detached: self.detached.as_ref(),
             parameters: self.folder.parameters(),
             vocabulary: Vocabulary::rollout(self.tracked.info(), temperature),
-            packing: Packing::on(self.tracked.device()),
+            packing: Packing::Shared,
             microbatch_tokens,
             checkpointing: false,
             predicting: false,

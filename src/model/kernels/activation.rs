@@ -4,9 +4,9 @@ use std::marker::PhantomData;
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Device, Layout, Result, Shape, Tensor};
 
-use super::Form;
 use super::simd::{self, Kernel, mul_add, sigmoid as sigmoid_of};
 use super::strided::{self, Guard};
+use super::{Form, own_backward};
 
 /// `silu(gate) * up`, the gated MLP's activation (`SwiGLU`, Shazeer, arXiv 2002.05202).
 pub fn gated_silu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
@@ -16,9 +16,25 @@ pub fn gated_silu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
 /// [`gated_silu`] in a chosen form.
 pub fn gated_silu_by(form: Form, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     match form {
-        Form::Composed => gate.silu()? * up,
+        Form::Composed => composed_gated_silu(gate, up),
         Form::Fused => gate.contiguous()?.apply_op2(&up.contiguous()?, Gate::<Silu>::new()),
     }
+}
+
+/// The widest tensors of a layer: the result is all that is kept of it.
+fn composed_gated_silu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    let result = (gate.detach().silu()? * up.detach())?;
+    if !gate.track_op() && !up.track_op() {
+        return Ok(result);
+    }
+    let backward = |[gate, up]: [Tensor; 2], _, gradient: Tensor| {
+        let open = sigmoid_by(Form::Composed, &gate)?;
+        let value = (&gate * &open)?;
+        // The slope of silu: s + x s (1 - s).
+        let slope = (&open + (&value - (&value * &open)?)?)?;
+        Ok([((&gradient * up)? * slope)?, (gradient * value)?])
+    };
+    own_backward::of_two("gated-silu", [gate, up], result, Box::new(backward))
 }
 
 /// `x * sigmoid(gate)`.

@@ -2,6 +2,7 @@
 //! footprint of a model is computed from it. Candle keeps the result of every operation that a gradient flows through;
 //! views share their storage.
 
+use super::attention::{BLOCK_SCORES, BlockSides};
 use super::delta_rule::{CHUNK, DeltaHeads};
 
 /// Bytes of a value in a graph.
@@ -48,36 +49,41 @@ impl Arithmetic {
         VALUE * rows * (2 * rank + if self.fuses_weights() { 0 } else { 2 * out })
     }
 
-    /// [`super::attention`] with `queries` and `keys` as numbers of values, `lines` query rows of all heads and `pairs`
-    /// query-key pairs. Composed: rotated and reordered operands; scaled queries; scores, masked scores, differences,
-    /// exponentials, shares; maximum and sum of each line; the mix, and its copy in token order.
-    pub fn attention(self, queries: usize, keys: usize, lines: usize, pairs: usize, masked: bool) -> usize {
-        if self.cpu {
-            return VALUE * queries;
-        }
-        let rotate = |values: usize| 4 * values + values / 2;
-        let operands = rotate(queries) + rotate(keys) + queries + 2 * keys;
-        VALUE * (operands + 3 * queries + (4 + usize::from(masked)) * pairs + 2 * lines)
+    /// [`super::attention`] with `queries` values and `lines` query rows of all heads: the mix; composed, a number of
+    /// each line too.
+    pub fn attention(self, queries: usize, lines: usize) -> usize {
+        VALUE * (queries + if self.cpu { 0 } else { lines })
     }
 
-    /// Buffers of attention's backward. Composed: nine planes of pairs are alive at the softmax's division.
+    /// Buffers of attention's backward, with `keys` values and `pairs` query-key pairs. Composed: operands by head,
+    /// their gradients in parts, whole and by token, and five planes of one block of pairs.
     pub fn attention_backward(self, queries: usize, keys: usize, pairs: usize) -> usize {
-        VALUE * if self.cpu { 3 * queries + 4 * keys } else { 9 * pairs + 8 * queries }
+        if self.cpu {
+            return VALUE * (3 * queries + 4 * keys);
+        }
+        VALUE * (7 * queries + 8 * keys + 5 * pairs.min(BLOCK_SCORES))
     }
 
-    /// [`super::gated_silu`]. Composed: the activation and the product.
+    /// Masks of the blocks of one pass in which some pairs are masked; every layer shares them. Composed: a band as wide
+    /// as a block is long.
+    pub fn attention_masks(self, rows: usize, heads: usize, seq_len: usize) -> usize {
+        let side = BlockSides::fitting(rows * heads, seq_len).keys.min(seq_len);
+        if self.cpu { 0 } else { VALUE * rows * seq_len * side }
+    }
+
+    /// [`super::gated_silu`]: the product.
     pub fn gated_silu(self, values: usize) -> usize {
-        VALUE * values * if self.cpu { 1 } else { 2 }
+        VALUE * values
     }
 
     /// Buffers of its backward, the gradients of both branches with their sums among them.
     pub fn gated_silu_backward(self, values: usize) -> usize {
-        VALUE * values * if self.cpu { 5 } else { 15 }
+        VALUE * values * if self.cpu { 5 } else { 9 }
     }
 
-    /// [`super::quick_gelu`]. Composed: five results.
+    /// [`super::quick_gelu`]. Composed: six results.
     pub fn quick_gelu(self, values: usize) -> usize {
-        VALUE * values * if self.cpu { 1 } else { 5 }
+        VALUE * values * if self.cpu { 1 } else { 6 }
     }
 
     /// [`super::gelu()`] and [`super::gelu_erf`].

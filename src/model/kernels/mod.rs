@@ -21,7 +21,7 @@
 //!
 //! Below them: `simd` (vector arithmetic, compiled for AVX2 and for the baseline, chosen at run time), `product`
 //! (matrix products of slices), `gemv` (products of few rows with a weight), `vocabulary` (a draw from logits), `strided`
-//! (tensors as slices), `threads`.
+//! (tensors as slices), `threads`; `own_backward` for composed forms that keep less than candle's operations would.
 //! Unsafe code is allowed in `simd` and `product` alone.
 #![allow(
     clippy::inline_always,
@@ -38,6 +38,7 @@ mod gemv;
 mod linear;
 mod mixed;
 mod norm;
+mod own_backward;
 mod product;
 mod simd;
 mod softmax;
@@ -47,6 +48,8 @@ mod token_logprobs;
 mod vocabulary;
 
 use candle_core::{DType, Tensor};
+
+use super::transfers::is_gpu;
 
 pub use activation::{gated_silu, gelu, gelu_erf, quick_gelu, sigmoid, sigmoid_gated};
 pub use adapted::adapted_linear;
@@ -75,7 +78,7 @@ pub enum Form {
 impl Form {
     /// The best form for these tensors: fused where all are f32 on the CPU.
     fn of(tensors: &[&Tensor]) -> Self {
-        let fits = |t: &&Tensor| t.device().is_cpu() && t.dtype() == DType::F32 && t.elem_count() > 0;
+        let fits = |t: &&Tensor| !is_gpu(t.device()) && t.dtype() == DType::F32 && t.elem_count() > 0;
         if tensors.iter().all(fits) { Self::Fused } else { Self::Composed }
     }
 }
@@ -87,7 +90,7 @@ pub mod forms {
         sigmoid_by as sigmoid, sigmoid_gated_by as sigmoid_gated,
     };
     pub use super::adapted::adapted_linear_by as adapted_linear;
-    pub use super::attention::{attention_by as attention, rotate_by as rotate};
+    pub use super::attention::{BlockSides, attention_by as attention, attention_in_blocks, rotate_by as rotate};
     pub use super::delta_rule::{
         Inputs as DeltaInputs, Method as DeltaMethod, causal_conv_by as causal_conv,
         causal_conv_step_by as causal_conv_step, delta_rule_by as delta_rule, delta_step_by as delta_step,

@@ -2,6 +2,8 @@
 
 use rayon::prelude::*;
 
+use crate::model::transfers::emulated;
+
 /// Multiplications below which a second thread costs more than it saves.
 pub const WORTH_SHARING: usize = 1 << 21;
 
@@ -11,8 +13,11 @@ const MANY_TOKENS: usize = 8;
 /// Runs `work` inside the thread pool that shares products, so that the pool need not be woken for every single
 /// product. A pass over few tokens stays on this thread, and so does all work where products are not shared.
 pub fn among_workers<R: Send>(tokens: usize, work: impl FnOnce() -> R + Send) -> R {
-    let here =
-        tokens < MANY_TOKENS || rayon::current_thread_index().is_some() || candle_core::utils::get_num_threads() < 2;
+    let here = tokens < MANY_TOKENS
+        || rayon::current_thread_index().is_some()
+        || candle_core::utils::get_num_threads() < 2
+        // What stands for a GPU is one thread.
+        || emulated();
     if here { work() } else { rayon::scope(|_| work()) }
 }
 

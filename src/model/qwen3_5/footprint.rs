@@ -26,7 +26,7 @@ fn full_attention(config: &TextConfig, by: Arithmetic, rows: usize, seq_len: usi
         let turned = if config.rotary.dim < dim { config.rotary.dim + dim } else { dim };
         graph += by.zero_centred_rms_norm(tokens * heads, dim) + VALUE * tokens * heads * turned;
     }
-    graph += by.attention(tokens * q, tokens * kv, tokens * config.heads, pairs, seq_len > 1);
+    graph += by.attention(tokens * q, tokens * config.heads);
     graph += by.sigmoid_gated(tokens * q) + by.linear(tokens, q, hidden, false);
     (graph, by.attention_backward(tokens * q, tokens * kv, pairs))
 }
@@ -92,7 +92,9 @@ impl Footprint for Config {
             let layer = block(text, *kind, by, pass);
             memory.add(&layer);
         }
-        memory.graph += embed + by.zero_centred_rms_norm(pass.tokens(), hidden);
+        let masks = by.attention_masks(pass.rows, text.heads, pass.seq_len);
+        memory.graph += embed + masks + by.zero_centred_rms_norm(pass.tokens(), hidden);
+        memory.tape += masks;
         memory.tape += VALUE * (2 * states + image_tokens * hidden);
         memory
     }

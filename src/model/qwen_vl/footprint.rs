@@ -17,7 +17,7 @@ fn text_block(config: &TextConfig, by: Arithmetic, rows: usize, seq_len: usize) 
         let norm = |heads: usize| by.rms_norm(tokens * heads, config.head_dim);
         graph += norm(config.heads) + norm(config.kv_heads);
     }
-    graph += by.attention(tokens * q, tokens * kv, tokens * config.heads, pairs, seq_len > 1);
+    graph += by.attention(tokens * q, tokens * config.heads);
     graph += by.linear(tokens, q, hidden, false);
     graph += 2 * project(inner, false) + by.gated_silu(tokens * inner) + by.linear(tokens, inner, hidden, false);
     graph += 2 * by.rms_norm(tokens, hidden) + 2 * VALUE * tokens * hidden;
@@ -55,7 +55,7 @@ fn vision_block(config: &VisionConfig, by: Arithmetic, grid: Grid, images: usize
     let values = patches * width;
     let mut graph = 2 * norm(config.norm, by, patches, width) + 2 * VALUE * values;
     graph += by.linear(patches, width, 3 * width, true) + by.linear(patches, width, width, true);
-    graph += by.attention(values, values, patches * config.heads, pairs, false);
+    graph += by.attention(values, patches * config.heads);
     let first = by.linear(patches, width, inner, true);
     graph += by.linear(patches, inner, width, true);
     graph += match config.mlp {
@@ -159,7 +159,9 @@ impl Footprint for Config {
             }
         }
         let block = text_block(&self.text, by, pass.rows, pass.seq_len);
-        memory.graph += embed + self.text.layers * block.graph + by.rms_norm(pass.tokens(), hidden);
+        let masks = by.attention_masks(pass.rows, self.text.heads, pass.seq_len);
+        memory.graph += embed + masks + self.text.layers * block.graph + by.rms_norm(pass.tokens(), hidden);
+        memory.tape += masks;
         memory.tape += VALUE * ((2 + self.text.layers) * states + parts * image_tokens * hidden);
         memory.block = memory.block.max(block.block);
         memory.backward = memory.backward.max(block.backward);

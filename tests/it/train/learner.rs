@@ -54,7 +54,10 @@ fn rows(learner: &Learner<'_>) -> Vec<TrainSequence> {
 }
 
 fn gradients(packing: Packing, microbatch_tokens: u64, checkpointing: bool) -> (f64, Gradients) {
-    let scene = Scene::starter();
+    gradients_in(&Scene::starter(), packing, microbatch_tokens, checkpointing)
+}
+
+fn gradients_in(scene: &Scene, packing: Packing, microbatch_tokens: u64, checkpointing: bool) -> (f64, Gradients) {
     let learner = Learner { packing, checkpointing, ..scene.learner(microbatch_tokens) };
     let rows = rows(&learner);
     let rows: Vec<&TrainSequence> = rows.iter().collect();
@@ -87,6 +90,23 @@ fn gradients_are_equal_for_any_micro_batching_with_and_without_checkpointing() {
             let largest = a.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
             let worst = a.iter().zip(&b).fold(0.0_f32, |m, (x, y)| m.max((x - y).abs()));
             assert!(worst <= 1e-5 * largest, "{name}: {worst} of {largest}, {packing:?} at {tokens} tokens");
+        }
+    }
+}
+
+/// Attention in blocks, shared prompts and the other operations as a GPU computes them.
+#[test]
+fn a_gpu_gives_the_same_gradients() {
+    let (loss, wanted) = gradients(Packing::Shared, 233, false);
+    for checkpointing in [false, true] {
+        let work = |scene: &Scene| gradients_in(scene, Packing::Shared, 233, checkpointing);
+        let ((other_loss, found), _) = Scene::starter().on_gpu(work);
+        assert!((loss - other_loss).abs() < 1e-6);
+        for (name, gradient) in wanted.tensors() {
+            let off = (gradient - &found.tensors()[name]).unwrap().abs().unwrap().flatten_all().unwrap();
+            let largest = gradient.abs().unwrap().flatten_all().unwrap();
+            let [off, largest] = [off, largest].map(|x| x.max(0).unwrap().to_scalar::<f32>().unwrap());
+            assert!(off <= 2e-5 * largest, "{name}: {off} of {largest}");
         }
     }
 }

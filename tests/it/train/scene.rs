@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use candle_core::Device;
 use vgpo::model::logprob::Vocabulary;
+use vgpo::model::transfers::{Transfers, as_on_gpu};
 use vgpo::model::{ModelFolder, View, VisionLanguageModel};
 use vgpo::train::learner::Learner;
 use vgpo::train::micro_batch::Packing;
@@ -26,6 +28,19 @@ impl Scene {
     pub fn of(folder: ModelFolder) -> Self {
         let (tracked, detached) = (folder.model(View::Tracked).unwrap(), folder.model(View::Detached).unwrap());
         Self { folder, tracked, detached, pool: Pool::new().unwrap() }
+    }
+
+    /// `work` as on a GPU: on one thread, every operation composed; also what crossed between device and main memory.
+    pub fn on_gpu<R: Send>(mut self, work: impl Fn(&Self) -> R + Sync) -> (R, Transfers) {
+        self.pool = as_on_gpu(|| Pool::for_device(&Device::Cpu).unwrap()).0;
+        let mut out = None;
+        let run = |()| Ok(as_on_gpu(|| work(&self)));
+        let take = |result| {
+            out = Some(result);
+            Ok(())
+        };
+        self.pool.in_waves(&[()], |()| run(()), take).unwrap();
+        out.unwrap()
     }
 
     /// A learner with micro-batches of at most this many tokens.

@@ -8,7 +8,8 @@ use std::ops::Range;
 use super::super::product::{Matrix, product};
 use super::super::simd;
 use super::super::strided::StridedView;
-use super::mask::{AttentionMask, KeyRanges};
+use super::mask::AttentionMask;
+use super::plan::KeyRanges;
 use super::rope::Table;
 
 /// Stacked queries of a tile.

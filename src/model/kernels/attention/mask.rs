@@ -1,13 +1,14 @@
 //! Attention masks. In every form of attention here the keys of a query are one contiguous run, or two where responses
-//! share a prompt as a prefix. A few bounds describe them, so the fused form never builds, stores or adds a mask.
+//! share a prompt as a prefix. A few bounds describe them: the fused form
+//! never builds, stores or adds a mask, and the composed form only within blocks that some of the pairs of are masked.
 
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use candle_core::{Device, Result, Tensor};
 
-/// Score added to a masked pair: low enough to vanish in a softmax, high enough to stay finite in sums.
-pub const MASKED: f32 = -1e30;
+use super::plan::{BlockSides, KeyRanges, Plan};
+use crate::model::transfers::up;
 
 /// A part of a packed row that follows a shared prefix: each of its positions sees the whole prefix, and the suffix up
 /// to itself. A prompt has an empty prefix; its responses are suffixes of it.
@@ -19,21 +20,13 @@ pub struct Suffix {
     pub own: Range<usize>,
 }
 
-/// The keys that a query sees: two contiguous runs, the first often empty.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyRanges {
-    /// Keys that every query of its suffix sees.
-    pub shared: Range<usize>,
-    /// The rest.
-    pub own: Range<usize>,
-}
-
 /// Which keys each query sees.
 #[derive(Debug, Clone)]
 pub struct AttentionMask {
     rule: Rule,
-    /// The same as an additive mask, built when the composed form first needs it and shared by every layer.
-    additive: OnceLock<Option<Tensor>>,
+    positions: Option<Tensor>,
+    /// What the composed form computes, found when it first runs.
+    plan: OnceLock<Arc<Plan>>,
 }
 
 #[derive(Debug, Clone)]
@@ -48,17 +41,21 @@ impl AttentionMask {
     /// `padding[row]` of its row. A query that is itself padding sees only itself: its result is never used, but must
     /// stay finite.
     pub fn causal(cached: usize, padding: Vec<usize>) -> Self {
-        Self { rule: Rule::Causal { cached, padding }, additive: OnceLock::new() }
+        Self::of(Rule::Causal { cached, padding })
     }
 
     /// Bidirectional within windows: `bounds` start at 0 and end at the number of keys.
     pub fn within(bounds: Vec<usize>) -> Self {
-        Self { rule: Rule::Within(bounds), additive: OnceLock::new() }
+        Self::of(Rule::Within(bounds))
     }
 
     /// One row of consecutive suffixes without gaps; each is causal and sees its whole prefix.
     pub fn suffixes(suffixes: Vec<Suffix>) -> Self {
-        Self { rule: Rule::SharedPrefix(suffixes), additive: OnceLock::new() }
+        Self::of(Rule::SharedPrefix(suffixes))
+    }
+
+    fn of(rule: Rule) -> Self {
+        Self { rule, positions: None, plan: OnceLock::new() }
     }
 
     /// Keys that query `query` of row `row` sees.
@@ -117,28 +114,39 @@ impl AttentionMask {
         )
     }
 
-    /// Additive mask `[batch or 1, 1, queries, keys]`; none if every query sees every key.
-    pub(super) fn additive(&self, rows: usize, queries: usize, keys: usize, device: &Device) -> Result<Option<Tensor>> {
-        if let Some(mask) = self.additive.get() {
-            return Ok(mask.clone());
-        }
-        let alike = match &self.rule {
+    /// Do all rows of a batch have the same mask?
+    fn is_alike_in_rows(&self) -> bool {
+        match &self.rule {
             Rule::Causal { padding, .. } => padding.iter().all(|p| *p == 0),
             Rule::Within(_) | Rule::SharedPrefix(_) => true,
-        };
-        let rows = if alike { 1 } else { rows };
-        let mut values = vec![MASKED; rows * queries * keys];
-        for (index, line) in values.chunks_mut(keys).enumerate() {
-            let KeyRanges { shared, own } = self.keys(index / queries, index % queries);
-            line[shared].fill(0.0);
-            line[own].fill(0.0);
         }
-        let mask = if values.contains(&MASKED) {
-            // [batch, 1, queries, keys]
-            Some(Tensor::from_vec(values, (rows, 1, queries, keys), device)?)
-        } else {
-            None
-        };
-        Ok(self.additive.get_or_init(|| mask).clone())
+    }
+
+    /// The blocks that attention over these rows, queries and keys computes. They are found once, and every layer of a
+    /// pass shares them.
+    pub(super) fn plan(&self, sizes: (usize, usize, usize), sides: BlockSides, device: &Device) -> Result<Arc<Plan>> {
+        if let Some(plan) = self.plan.get().filter(|plan| plan.sides == sides) {
+            return Ok(Arc::clone(plan));
+        }
+        let (rows, queries, keys) = sizes;
+        let rows = if self.is_alike_in_rows() { 1 } else { rows };
+        let seen: Vec<KeyRanges> = (0..rows * queries).map(|i| self.keys(i / queries, i % queries)).collect();
+        let plan = Arc::new(Plan::new(&seen, (rows, queries, keys), sides, || self.positions(keys, device))?);
+        Ok(Arc::clone(self.plan.get_or_init(|| plan)))
+    }
+
+    /// `[keys]` on the device: 0, 1, 2, ...
+    fn positions(&self, keys: usize, device: &Device) -> Result<Tensor> {
+        match &self.positions {
+            Some(positions) => positions.narrow(0, 0, keys),
+            None => up("positions", (0..keys as u32).collect(), keys, device),
+        }
+    }
+
+    /// The same mask with `positions` (0, 1, 2, ... on the device, at least as many as there are keys), so that a pass
+    /// need not make them.
+    #[must_use]
+    pub fn with_positions(self, positions: Option<&Tensor>) -> Self {
+        Self { positions: positions.cloned(), ..self }
     }
 }

@@ -1,17 +1,21 @@
 //! Grouped-query attention with rotary positions.
 
 mod backward;
+mod blockwise;
 mod composed;
 mod forward;
 mod fused;
 mod heads;
 mod mask;
+mod plan;
 mod rope;
 
 use candle_core::{Result, Tensor};
 
 use super::Form;
-pub use mask::{AttentionMask, MASKED, Suffix};
+pub use mask::{AttentionMask, Suffix};
+pub(super) use plan::BLOCK_SCORES;
+pub use plan::{BlockSides, MASKED};
 pub use rope::{Rope, rotate, rotate_by};
 
 /// The result of attention.
@@ -55,6 +59,18 @@ pub fn attention_by(
         Form::Composed => composed::attention(q, k, v, rope, mask, keep),
         Form::Fused => fused::attention(q, k, v, rope, mask, keep),
     }
+}
+
+/// [`attention`] in the composed form, in blocks with these sides.
+pub fn attention_in_blocks(
+    sides: BlockSides,
+    [q, k, v]: [&Tensor; 3],
+    rope: Option<&Rope>,
+    mask: &AttentionMask,
+    keep: Option<usize>,
+) -> Result<Attended> {
+    check(q, k, v, rope, mask)?;
+    composed::in_blocks(q, k, v, rope, mask, keep, sides)
 }
 
 fn check(q: &Tensor, k: &Tensor, v: &Tensor, rope: Option<&Rope>, mask: &AttentionMask) -> Result<()> {

@@ -2,10 +2,9 @@
 
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 
-use super::super::Form;
-use super::super::mixed::times;
 use super::super::simd::{self, Kernel, mul_add};
 use super::super::strided::{self, Guard, StridedView};
+use super::super::{Form, own_backward};
 
 /// Cosines and sines of a batch's position ids.
 #[derive(Debug, Clone)]
@@ -27,6 +26,11 @@ impl Rope {
     /// Cosines and sines.
     pub fn tables(&self) -> (&Tensor, &Tensor) {
         (&self.cos, &self.sin)
+    }
+
+    /// The table that rotates in the other direction.
+    pub(super) fn backwards(&self) -> Result<Self> {
+        Ok(Self { cos: self.cos.clone(), sin: self.sin.neg()? })
     }
 
     /// Does the table fit `x: [batch, seq_len, heads, dim]`?
@@ -102,13 +106,23 @@ pub fn rotate_by(form: Form, x: &Tensor, rope: &Rope) -> Result<Tensor> {
     }
 }
 
-/// [`rotate`] composed of candle operations.
-pub(super) fn composed(x: &Tensor, rope: &Rope) -> Result<Tensor> {
+/// [`rotate`] composed of candle operations: the result is all that is kept, and its gradient is rotated backwards.
+fn composed(x: &Tensor, rope: &Rope) -> Result<Tensor> {
+    let result = turned(&x.detach(), rope)?;
+    if !x.track_op() {
+        return Ok(result);
+    }
+    let back = rope.backwards()?;
+    own_backward::of_one("rotate", x, result, Box::new(move |_, _, gradient| Ok([turned(&gradient, &back)?])))
+}
+
+/// `x: [batch, seq_len, heads, dim]` rotated by candle operations; no graph.
+pub(super) fn turned(x: &Tensor, rope: &Rope) -> Result<Tensor> {
     let half = x.dim(D::Minus1)? / 2;
-    let (cos, sin) = (rope.cos.unsqueeze(2)?, rope.sin.unsqueeze(2)?);
+    let (cos, sin) = (rope.cos.unsqueeze(2)?.to_dtype(x.dtype())?, rope.sin.unsqueeze(2)?.to_dtype(x.dtype())?);
     let (first, second) = (x.narrow(D::Minus1, 0, half)?, x.narrow(D::Minus1, half, half)?);
-    let to_first = (times(&first, &cos)? - times(&second, &sin)?)?;
-    let to_second = (times(&second, &cos)? + times(&first, &sin)?)?;
+    let to_first = (first.broadcast_mul(&cos)? - second.broadcast_mul(&sin)?)?;
+    let to_second = (second.broadcast_mul(&cos)? + first.broadcast_mul(&sin)?)?;
     // [batch, seq_len, heads, head_dim]
     Tensor::cat(&[&to_first, &to_second], D::Minus1)
 }

@@ -54,6 +54,8 @@ fn the_counts_are_what_the_graphs_hold() {
             let count = tokens * heads.value_width();
             let norm = forms::gated_rms_norm(form, &x, &z, &scale, 1e-6).unwrap();
             near("gated norm", form, by.gated_rms_norm(tokens, heads.value_width()), &norm);
+            near("quick gelu", form, by.quick_gelu(count), &forms::quick_gelu(form, &x).unwrap());
+            near("gated silu", form, by.gated_silu(count), &forms::gated_silu(form, &x, &z).unwrap());
             near("gate", form, by.sigmoid_gated(count), &forms::sigmoid_gated(form, &x, &z).unwrap());
             let decay = forms::log_decay(form, &gate, &narrow, &narrow).unwrap();
             near("decay", form, by.log_decay(tokens * heads.value_heads), &decay);

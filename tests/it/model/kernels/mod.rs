@@ -1,6 +1,7 @@
 //! Every fused operation equals its composed form, in value and in gradient.
 
 mod attention;
+mod blockwise;
 mod convolution;
 mod delta_cases;
 mod delta_memory;
