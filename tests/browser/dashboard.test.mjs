@@ -127,7 +127,7 @@ test('the playground answers an example, then a dropped image', async () => {
   await page.getByRole('textbox', { name: 'Question' }).press('Enter');
   await answer.getByText('84x84').waitFor();
   await answer.getByText('most attended quarter').waitFor();
-  await page.getByLabel('Comparison').selectOption(`${first.run_id}@best`);
+  await page.getByLabel('Compare with').selectOption(`${first.run_id}@best`);
   await page.getByRole('article').nth(1).getByText('most attended quarter').waitFor();
   await page.getByRole('button', { name: 'Draw' }).click();
   const pad = page.getByRole('img', { name: /Drawing pad/ });
@@ -139,6 +139,97 @@ test('the playground answers an example, then a dropped image', async () => {
   await page.getByRole('button', { name: 'Ask', exact: true }).click();
   await answer.getByText('most attended quarter').waitFor();
   assert.equal(await answer.getByText('84x84').count(), 0, 'a drawing has the size that the model knows');
+  await page.context().close();
+});
+
+test('a picture, its answer and its map belong together', async () => {
+  const page = await browser.open('#/playground');
+  const answer = page.getByRole('article', { name: 'Answer of starter' });
+  await answer.getByText('most attended quarter').waitFor();
+  const drawn = () => answer.locator('.heat canvas').evaluate((node) => node.toDataURL());
+  const before_ = await drawn();
+  assert.equal(await page.locator('.stale').count(), 0);
+  await page.getByRole('button', { name: 'Draw' }).click();
+  await answer.getByText('This answer belongs to another picture.').waitFor();
+  const pad = page.getByRole('img', { name: /Drawing pad/ });
+  const box = await pad.boundingBox();
+  await page.mouse.move(box.x + box.width - 30, box.y + 40);
+  await page.mouse.down();
+  await page.mouse.move(box.x + box.width - 40, box.y + box.height - 10, { steps: 4 });
+  await page.mouse.up();
+  const clear = await page.getByRole('button', { name: 'Clear' }).boundingBox();
+  assert.ok(clear.y >= box.y + box.height, 'the button is not on the picture');
+  assert.equal(await drawn(), before_, 'the old map is over the old picture');
+  assert.equal(await page.locator('.stale').count(), 2, 'answer and evidence are grey');
+  await answer.getByRole('button', { name: 'Ask again' }).click();
+  await answer.getByText('This answer belongs to').waitFor({ state: 'detached' });
+  await answer.getByText('most attended quarter').waitFor();
+  assert.notEqual(await drawn(), before_);
+  await page.getByRole('textbox', { name: 'Question' }).fill('what is the smallest digit ?');
+  await answer.getByText('This answer belongs to another question.').waitFor();
+  // What the fields say is what is asked.
+  await page.getByText('Sampling and maps').click();
+  for (const [label, text, why] of [['Temperature', '0,7', 'after a point: 0.7'], ['Temperature', '', 'Enter a number'], ['Max tokens', '1.5', 'whole number'], ['Layers', 'all', 'Write mean']]) {
+    await page.getByLabel(label, { exact: true }).fill(text);
+    await page.getByRole('alert').getByText(why).waitFor();
+    assert.ok(await page.getByRole('button', { name: 'Ask', exact: true }).isDisabled());
+    await page.getByLabel(label, { exact: true }).fill({ Temperature: '0.7', 'Max tokens': '20', Layers: 'last' }[label]);
+    await page.getByRole('alert').waitFor({ state: 'detached' });
+  }
+  const asked = page.waitForRequest('**/generate');
+  await page.getByRole('button', { name: 'Ask', exact: true }).click();
+  const body = (await asked).postDataJSON();
+  assert.deepEqual([body.temperature, body.max_new_tokens, body.attention.layers, body.prompt], [0.7, 20, 'last', 'what is the smallest digit ?']);
+  await answer.getByText(/Attention: layer \d/).waitFor();
+  await page.context().close();
+});
+
+test('two answers side by side share their scales', async () => {
+  const page = await browser.open(`#/playground?model=${first.run_id}@best&other=starter`);
+  const answers = [0, 1].map((n) => page.getByRole('article').nth(n));
+  for (const answer of answers) await answer.getByText('most attended quarter').waitFor();
+  const bars = [];
+  for (const answer of answers) {
+    const rows = await answer.locator('.evidence-row').evaluateAll((all) => all.map((row) => [Number(row.querySelector('b').textContent), parseFloat(row.querySelector('i').style.width)]));
+    bars.push(...rows.filter(([value]) => value < -0.01));
+  }
+  const longest = bars.reduce((one, other) => (one[0] < other[0] ? one : other));
+  for (const [value, width] of bars) assert.ok(Math.abs(width / longest[1] - value / longest[0]) < 0.02, JSON.stringify(bars));
+  const scales = await Promise.all(answers.map((answer) => answer.locator('.scale').allTextContents()));
+  assert.ok(scales[0].length >= 2);
+  assert.deepEqual(scales[0], scales[1]);
+  await page.context().close();
+});
+
+test('maps and shares say which layers they come from', async () => {
+  const few = (text) => text.replace(/"layers":\[[^\]]*\]/g, '"layers":[3,7,11]');
+  const page = await browser.open('#/workers');
+  for (const path of ['**/generate', '**/v1/score']) {
+    await page.route(path, async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ contentType: response.headers()['content-type'], body: few(await response.text()) });
+    });
+  }
+  await page.goto(`${server.url}/#/playground`);
+  const told = 'layers 3, 7 and 11, the only ones of this model with attention';
+  await page.locator('.look').getByText(told).waitFor();
+  await page.getByText(`Share of attention along the answer: mean of ${told}.`).waitFor();
+  await page.goto(`${server.url}/#/runs/${first.run_id}/samples`);
+  await page.locator('.look-now').getByText(told).waitFor();
+  await page.getByText(`predicted from: mean of ${told}.`).waitFor();
+  await page.context().close();
+  const plain = await browser.open('#/playground');
+  await plain.locator('.look').getByText(/Attention: mean of all \d+ layers\./).waitFor();
+  await plain.context().close();
+});
+
+test('who reads a response is said truly', async () => {
+  const page = await browser.open(`#/runs/${first.run_id}/samples?step=4&kind=eval`);
+  await page.getByText('The policy that wrote this response.').waitFor();
+  await page.getByLabel('Model that reads the response').selectOption({ index: 0 });
+  await page.getByText('Another model than the one that wrote this response.').waitFor();
+  await page.goto(`${server.url}/#/runs/${first.run_id}/samples?step=4&kind=train`);
+  await page.getByText('this is the nearest one before it').waitFor();
   await page.context().close();
 });
 

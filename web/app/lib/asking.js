@@ -8,7 +8,8 @@ import { frames } from './sse.js';
  * @typedef {{
  *   status: 'idle' | 'waiting' | 'writing' | 'done' | 'failed', request?: Request,
  *   tokens: Api['TokenInfo'][], maps: Api['AttentionMap'][][], summary: Api['AttentionMap'][], text: string,
- *   visual?: Api['Visual'] | null, warnings: Api['Warning'][], timings: Api['Timings'] | null, error: Error | null,
+ *   visual?: Api['Visual'] | null, layers: number[], warnings: Api['Warning'][],
+ *   timings: Api['Timings'] | null, error: Error | null,
  *   hidden: { whole?: number[], sums?: { whole: number, top: number, random: number }, error?: Error } | null,
  * }} State
  *
@@ -22,6 +23,7 @@ export const FRESH = {
   maps: [],
   summary: [],
   visual: null,
+  layers: [],
   warnings: [],
   timings: null,
   error: null,
@@ -90,6 +92,7 @@ export class Asking {
             status: 'done',
             summary: choice.attention.summary,
             visual: choice.visual,
+            layers: choice.attention.layers ?? [],
             warnings: data.warnings,
             timings: data.timings,
           });

@@ -4,12 +4,12 @@ import { epoch } from '../lib/live.js';
 import { Asking, requestOf } from '../lib/asking.js';
 import { answerers, origin, preferred, remember } from '../lib/models.js';
 import { setQuery } from '../lib/router.js';
-import { about } from '../lib/schema.js';
 import { refusal } from '../lib/session.js';
 import { Denied, Failure, Field, Loading, Select, useLoad } from '../parts/common.js';
 import { Icon } from '../parts/icon.js';
 import { Answer } from './playground_answer.js';
 import { ImageInput } from './playground_input.js';
+import { Sampling } from './playground_sampling.js';
 
 /**
  * @typedef {{
@@ -56,8 +56,22 @@ function Room({ found, query }) {
   const [truth, setTruth] = useState(/** @type {string | null} */ (null));
   const names = [name, ...(other && other !== name ? [other] : [])];
   const answers = useRef(/** @type {HTMLDivElement | null} */ (null));
+  /** Fields whose text has no meaning: nothing is asked with one of them. */
+  const [wrongs, setWrongs] = useState(() => /** @type {Set<string>} */ (new Set()));
+  /**
+   * @param {string} field
+   * @param {string | null} why
+   */
+  const mark = (field, why) =>
+    setWrongs((old) => {
+      const next = new Set(old);
+      if (why === null) next.delete(field);
+      else next.add(field);
+      return next;
+    });
   /** @param {{ prompt?: string, image?: string | null }} [changes] */
   const ask = (changes = {}) => {
+    if (wrongs.size > 0) return;
     const next = { prompt, image, ...settings, ...changes };
     remember(name);
     names.forEach((model, i) => askings[i].ask(requestOf({ model, ...next, images: next.image ? [next.image] : [] })));
@@ -86,10 +100,10 @@ function Room({ found, query }) {
       return;
     }
     if (image && askings[0].state.value.status !== 'idle') ask();
-  }, [names.join(), settings.source, settings.layers]);
+  }, [names.join(), settings.source, String(settings.layers)]);
   useEffect(() => () => askings.forEach((one) => one.stop()), []);
   /** @param {Partial<Sampled>} changes */
-  const set = (changes) => setSettings({ ...settings, ...changes });
+  const set = (changes) => setSettings((old) => ({ ...old, ...changes }));
   return html`
     <div class="head">
       <div class="grow">
@@ -110,9 +124,9 @@ function Room({ found, query }) {
             onChange=${(/** @type {string} */ value) => setQuery({ model: value })}
           />
           <${Select}
-            label="Comparison"
+            label="Compare with"
             value=${other}
-            options=${[['', 'nothing'], ...found.choices]}
+            options=${[['', 'none'], ...found.choices]}
             onChange=${(/** @type {string} */ value) => setQuery({ other: value })}
           />
         </div>
@@ -176,23 +190,27 @@ function Room({ found, query }) {
             </div>`
           }
           <div class="row">
-            <button class="primary" type="submit" disabled=${!prompt.trim()}><${Icon} name="eye" />Ask</button>
+            <button class="primary" type="submit" disabled=${!prompt.trim() || wrongs.size > 0}>
+              <${Icon} name="eye" />
+              Ask
+            </button>
             ${
               truth &&
               html`<span class="muted small-text">ground truth of the example: <b class="mono">${truth}</b></span>`
             }
           </div>
         </form>
-        <${Sampling} settings=${settings} set=${set} />
+        <${Sampling} settings=${settings} set=${set} mark=${mark} />
       </section>
       <div ref=${answers} class=${`answers ${names.length > 1 ? 'two-answers' : ''}`}>
         ${names.map(
           (model, i) => html`<${Answer}
             key=${i}
             asking=${askings[i]}
+            all=${askings.slice(0, names.length)}
             model=${model}
-            image=${image}
-            source=${settings.source}
+            now=${{ image, prompt }}
+            again=${() => ask()}
             choices=${found.choices}
             alone=${names.length === 1}
           />`,
@@ -200,82 +218,4 @@ function Room({ found, query }) {
       </div>
     </div>
   `;
-}
-
-/**
- * `mean`, `last`, or layers by number, as people write them; undefined: not understood.
- * @param {string} text
- * @returns {Api['Layers'] | undefined}
- */
-function layersOf(text) {
-  const word = text.trim();
-  if (word === 'mean' || word === 'last') return word;
-  const numbers = word.split(/[\s,]+/).map(Number);
-  return word && numbers.every((n) => Number.isInteger(n) && n >= 0) ? numbers : undefined;
-}
-
-/** @param {string} name */
-const limits = (name) => about(`/${name}`, {}, 'GenerateRequest');
-
-/** @param {{ settings: Sampled, set: (changes: Partial<Sampled>) => void }} props */
-const Sampling = ({ settings, set }) => html`<details>
-  <summary>Sampling and maps</summary>
-  <div class="two" style=${{ marginTop: '10px' }}>
-    <${Field} label="Temperature" help="0 is greedy">
-      ${(/** @type {FieldAttributes} */ a) => html`<input
-        ...${a}
-        type="number"
-        min=${limits('temperature').minimum}
-        max=${limits('temperature').maximum}
-        step="0.1"
-        value=${settings.temperature}
-        onChange=${(e) => set({ temperature: Number(e.currentTarget.value) })}
-      />`}
-    </${Field}>
-    <${Field} label="Most tokens">
-      ${(/** @type {FieldAttributes} */ a) => html`<input
-        ...${a}
-        type="number"
-        min=${limits('max_new_tokens').minimum}
-        value=${settings.maxTokens}
-        onChange=${(e) => set({ maxTokens: Number(e.currentTarget.value) })}
-      />`}
-    </${Field}>
-    <${Select}
-      label="Maps show"
-      value=${settings.source}
-      onChange=${(/** @type {Api['MapSource']} */ source) => set({ source })}
-      options=${[
-        ['attention', 'attention'],
-        ['similarity', 'similarity'],
-      ]}
-    />
-    <${LayerChoice} layers=${settings.layers} set=${(/** @type {Api['Layers']} */ layers) => set({ layers })} />
-  </div>
-</details>`;
-
-/** @param {{ layers: Api['Layers'], set: (layers: Api['Layers']) => void }} props */
-function LayerChoice({ layers, set }) {
-  const [wrong, setWrong] = useState(false);
-  /** @param {string} text */
-  const change = (text) => {
-    const found = layersOf(text);
-    setWrong(found === undefined);
-    if (found !== undefined) set(found);
-  };
-  return html`<${Field}
-    label="Layers"
-    help="mean, last, or numbers from 0"
-    wrong=${wrong && 'Write mean, last, or numbers with commas between'}
-  >
-    ${(/** @type {FieldAttributes} */ a) => html`
-      <input
-        ...${a}
-        list="layer-choices"
-        value=${String(layers)}
-        onChange=${(e) => change(e.currentTarget.value)}
-      />
-      <datalist id="layer-choices"><option value="mean" /><option value="last" /><option value="0" /></datalist>
-    `}
-  </${Field}>`;
 }

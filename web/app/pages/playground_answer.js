@@ -2,6 +2,7 @@
 import { html, useEffect, useMemo, useState } from '../lib/html.js';
 import { faultsOf } from '../lib/api.js';
 import { asCurl, asPython } from '../lib/asking.js';
+import { layersText } from '../lib/layers.js';
 import { extent, gridOf, span } from '../lib/maps.js';
 import { theme } from '../lib/colour.js';
 import { number, percent, shortId } from '../lib/format.js';
@@ -61,13 +62,31 @@ const nameOf = (model, choices) =>
   choices.flatMap((group) => group.options).find(([id]) => id === model)?.[1] ?? shortId(model);
 
 /**
+ * What no longer belongs to an answer: its picture, its question, or both; null where all does.
+ * @param {State} state
+ * @param {{ image: string | null, prompt: string }} now
+ */
+function strangers({ request }, now) {
+  if (!request) return null;
+  const other = [
+    (request.images[0] ?? null) === now.image ? '' : 'picture',
+    request.prompt === now.prompt ? '' : 'question',
+  ];
+  return other.filter(Boolean).join(' and ') || null;
+}
+
+/**
+ * `all`: what is asked side by side with it, itself among them: they share their scales. `now`: the picture and the
+ * question as they stand, which may be others by now.
  * @param {{
- *   asking: import('../lib/asking.js').Asking, model: string, image: string | null, source: Api['MapSource'],
- *   choices: OptionGroup[], alone: boolean,
+ *   asking: import('../lib/asking.js').Asking, all: import('../lib/asking.js').Asking[], model: string,
+ *   now: { image: string | null, prompt: string }, again: () => void, choices: OptionGroup[], alone: boolean,
  * }} props
  */
-export function Answer({ asking, model, image, source, choices, alone }) {
+export function Answer({ asking, all, model, now, again, choices, alone }) {
   const state = asking.state.value;
+  const states = all.map((one) => one.state.value);
+  const other = strangers(state, now);
   const [current, setCurrent] = useState(/** @type {number | null} */ (null));
   const [colour, setColour] = useState(/** @type {ColourName} */ ('image'));
   const [playing, setPlaying] = useState(false);
@@ -96,7 +115,10 @@ export function Answer({ asking, model, image, source, choices, alone }) {
   }, [playing, state.tokens.length]);
   const texts = useMemo(() => state.tokens.map((t) => t.text), [state.tokens]);
   const values = useMemo(() => COLOURS[colour].of(state), [state.tokens, state.hidden, colour]);
-  const [low, high] = useMemo(() => extent(values || []), [values]);
+  const [low, high] = useMemo(
+    () => extent(states.flatMap((one) => COLOURS[colour].of(one) ?? [])),
+    [...states, colour],
+  );
   const faults = faultsOf(state.error);
   const bound = Math.max(Math.abs(low), Math.abs(high));
   return html`<article class="card answer" aria-label=${`Answer of ${nameOf(model, choices)}`} aria-busy=${writing}>
@@ -114,9 +136,16 @@ export function Answer({ asking, model, image, source, choices, alone }) {
               ${faults.length > 0 && html`<ul>${faults.map((f) => html`<li key=${f.pointer}>${f.detail}</li>`)}</ul>`}
             </div>`
           }
+          ${
+            other !== null &&
+            html`<div class="notice warn row between" role="status">
+              <span>This answer belongs to another ${other}.</span>
+              <button class="small" onClick=${again}>Ask again</button>
+            </div>`
+          }
           ${state.warnings.map((warning) => html`<p class="notice warn">${warning.detail}</p>`)}
-          <div class=${alone ? 'answer-wide' : ''}>
-            ${image && html`<${Look} state=${state} image=${image} at=${at} source=${source} />`}
+          <div class=${`${alone ? 'answer-wide' : ''} ${other === null ? '' : 'stale'}`}>
+            <${Look} state=${state} states=${states} at=${at} />
             <div class="stack" style=${{ gap: '8px' }}>
               <div class="row between">
                 <${Segmented}
@@ -173,24 +202,35 @@ export function Answer({ asking, model, image, source, choices, alone }) {
           </div>
           ${
             state.status === 'done' &&
-            html`
-              <${Evidence} state=${state} />
+            html`<div class=${`stack ${other === null ? '' : 'stale'}`}>
+              <${Evidence} state=${state} states=${states} />
               <${Forgetting} state=${state} />
-            `
+            </div>`
           }
         `
     }
   </article>`;
 }
 
-/** @param {{ state: State, image: string, at: number | null, source: Api['MapSource'] }} props */
-function Look({ state, image, at, source }) {
+/**
+ * The image that was asked about, under the map of a token or of the whole answer.
+ * @param {{ state: State, states: State[], at: number | null }} props
+ */
+function Look({ state, states, at }) {
+  const image = state.request?.images[0];
+  const { source = 'attention', layers: asked = 'mean' } = state.request?.attention ?? {};
   const whole = at === null;
   const map = whole ? state.summary[0] : state.maps[at]?.[0];
-  const all = useMemo(() => span(state.maps.map((one) => one[0])), [state.maps]);
-  const [low, high] = whole ? span([map]) : all;
+  const of = states.filter((one) => one.request?.attention.source === source);
+  const all = useMemo(
+    () => span(of.flatMap((one) => one.maps.map((maps) => maps[0]))),
+    of.map((one) => one.maps),
+  );
+  const [low, high] = whole ? span(of.map((one) => one.summary[0])) : all;
   const bottom = source === 'attention' && !whole ? 0 : low;
   const token = state.tokens[at ?? -1]?.text.trim();
+  const layers = layersText(state.layers, asked);
+  if (!image) return null;
   return html`<div class="look">
     <${HeatImage}
       src=${image}
@@ -204,13 +244,14 @@ function Look({ state, image, at, source }) {
         ${
           token
             ? html`
-              token <b class="mono">${token}</b>
+              token <b class="mono">“${token}”</b> (${(at ?? 0) + 1} of ${state.tokens.length})
             `
             : 'mean over the answer'
         }
       </span>
       ${map && html`<${Scale} map="inferno" low=${number(bottom, 2)} high=${number(high, 2)} />`}
     </div>
+    ${layers && html`<p class="muted small-text">${source === 'attention' ? 'Attention' : 'Shares'}: ${layers}.</p>`}
   </div>`;
 }
 
@@ -235,12 +276,13 @@ const Token = ({ token, hidden }) => html`<dl class="token-facts" aria-label="Th
 
 /**
  * What hiding the image does to the answer: causes, not correlations.
- * @param {{ state: State }} props
+ * @param {{ state: State, states: State[] }} props
  */
-function Evidence({ state }) {
+function Evidence({ state, states }) {
   const { hidden, visual, timings } = state;
   const sums = hidden?.sums;
-  const worst = sums ? Math.max(...Object.values(sums).map((sum) => Math.abs(sum)), 1e-9) : 1;
+  const all = states.flatMap((one) => Object.values(one.hidden?.sums ?? {}));
+  const worst = Math.max(...all.map((sum) => Math.abs(sum)), 1e-9);
   /**
    * @param {string} label
    * @param {number} value
@@ -253,8 +295,8 @@ function Evidence({ state }) {
   return html`<section class="evidence" aria-label="Does the answer depend on the image?">
     <h3>Does the answer depend on the image?</h3>
     <p class="muted small-text">
-      Change of the answer’s log-prob when cells of the image are hidden. If attention means anything,
-      hiding what is attended most hurts more than hiding as much at random.
+      Change of the answer’s log-prob when cells of the image are hidden. If attention is meaningful, hiding the most
+      attended cells should hurt more than hiding random ones.
     </p>
     ${
       hidden?.error
@@ -283,10 +325,11 @@ function Evidence({ state }) {
  * @param {{ state: State }} props
  */
 function Forgetting({ state }) {
+  const layers = layersText(state.layers, state.request?.attention.layers ?? 'mean');
   const series = useMemo(() => sharesAlong(state.tokens), [state.tokens, theme.value]);
   return html`<${Chart}
     title="Forgetting curve"
-    note="Share of attention along the answer."
+    note=${`Share of attention along the answer${layers && `: ${layers}`}.`}
     series=${series}
     stacked=${true}
     text=${percent}

@@ -2,6 +2,7 @@
 import { html, memo, useEffect, useMemo, useState } from '../lib/html.js';
 import { asError, list } from '../lib/api.js';
 import { number, percent } from '../lib/format.js';
+import { layersText } from '../lib/layers.js';
 import { dataUrl, extent, gridOf, question, scoreResponse, span } from '../lib/maps.js';
 import { theme } from '../lib/colour.js';
 import { refusal } from '../lib/session.js';
@@ -53,19 +54,39 @@ const COLOURS = {
 const NAMES = /** @type {ColourName[]} */ (Object.keys(COLOURS));
 
 /**
- * Models that can read the response: the base and the run's checkpoints; the nearest to the step comes first.
+ * Models that can read the response: the base and the run's checkpoints. `nearest`: the last one that is not newer than
+ * the policy that wrote the response; `exact`: that policy itself, where it was kept.
  * @param {Api['RunEntry']} run
- * @param {number} step
+ * @param {Api['SampleRecord']} record
  * @param {AbortSignal} signal
  */
-async function readers(run, step, signal) {
+async function readers(run, { step, group }, signal) {
   const checkpoints = await list('/v1/checkpoints', { query: { run: run.id }, most: 1000, signal });
   const sorted = checkpoints.sort((a, b) => a.step - b.step);
-  const nearest = sorted.filter((c) => c.step <= step).at(-1);
+  // A step samples before it updates; held-out answers come after it.
+  const updates = group.eval ? step : step - 1;
+  const nearest = sorted.filter((c) => c.step <= updates).at(-1);
+  const exact = updates <= 0 ? run.model : nearest?.step === updates ? nearest.id : null;
   /** @type {Options} */
   const options = [[run.model, `${run.model} (start of the run)`]];
   for (const { id, step: at } of sorted) options.push([id, `checkpoint at step ${at}`]);
-  return { nearest: nearest?.id ?? run.model, options };
+  return { nearest: nearest?.id ?? run.model, exact, options };
+}
+
+/**
+ * What the chosen model is to the response.
+ * @param {Awaited<ReturnType<typeof readers>> | undefined} models
+ * @param {string | undefined} chosen
+ */
+function readBy(models, chosen) {
+  if (!models) return undefined;
+  if (models.exact === null)
+    return chosen === models.nearest
+      ? 'The policy that wrote this response was not kept; this is the nearest one before it.'
+      : 'Another model than the one that wrote this response, which was not kept.';
+  return models.exact === chosen
+    ? 'The policy that wrote this response.'
+    : 'Another model than the one that wrote this response.';
 }
 
 /** @param {{ run: Api['RunEntry'], record: Api['SampleRecord'], verdict: string }} props */
@@ -87,7 +108,7 @@ export function Group({ run, record, verdict }) {
   const [picked, setPicked] = useState(/** @type {Picked} */ ({ response: 0, token: null }));
   const [source, setSource] = useState(/** @type {Api['MapSource']} */ ('attention'));
   const [reader, setReader] = useState(/** @type {string | null} */ (null));
-  const [models] = useLoad((signal) => readers(run, record.step, signal), [run.id, record.step, run.last_checkpoint]);
+  const [models] = useLoad((signal) => readers(run, record, signal), [run.id, record.id, run.last_checkpoint]);
   const model = reader ?? models?.nearest;
   const hasImage = group.images.length > 0;
   const why = refusal();
@@ -133,10 +154,7 @@ export function Group({ run, record, verdict }) {
               ['similarity', 'Similarity'],
             ]}
           />
-          <${Field}
-            label="Read by"
-            help="The policy of this very step is not kept; the nearest checkpoint before it is."
-          >
+          <${Field} label="Read by" help=${readBy(models, model)}>
             <select aria-label="Model that reads the response" onChange=${(e) => setReader(e.currentTarget.value)}>
               ${models?.options.map(
                 ([id, text]) => html`<option value=${id} selected=${id === model}>${text}</option>`,
@@ -212,6 +230,7 @@ function Look({ group, answer, picked, reading, fault, source }) {
   const token = picked.token === null ? null : group.responses[picked.response].tokens[picked.token];
   const read = token === null ? 'the whole response' : `the token “${token.trim()}”`;
   const mean = answer?.attention.summary ?? [];
+  const layers = layersText(answer?.attention.layers, 'mean');
   if (group.images.length === 0) return html`<p class="empty">This prompt has no image.</p>`;
   return html`<div class="look-now">
     ${group.images.map((image, i) => {
@@ -234,7 +253,8 @@ function Look({ group, answer, picked, reading, fault, source }) {
                 token === null
                   ? 'mean over the response'
                   : html`
-                    token <b class="mono">${token.trim() || '␣'}</b>
+                    token <b class="mono">“${token.trim() || '␣'}”</b>
+                    (${(picked.token ?? 0) + 1} of ${group.responses[picked.response].tokens.length})
                   `
               }
             </span>
@@ -247,6 +267,7 @@ function Look({ group, answer, picked, reading, fault, source }) {
         }
       `;
     })}
+    ${layers && html`<p class="muted small-text">${source === 'attention' ? 'Attention' : 'Shares'}: ${layers}.</p>`}
     ${reading && !answer && html`<p class="muted small-text" role="status">Reading the response with the model …</p>`}
     ${fault !== undefined && html`<p class="notice warn">No heat map: ${asError(fault).message}</p>`}
     ${
@@ -319,11 +340,12 @@ const Response = memo((/** @type {ResponseProps} */ { response, index, by, low, 
  * @param {{ answer: Api['ScoredResponse'], index: number }} props
  */
 function AlongResponse({ answer, index }) {
+  const layers = layersText(answer.attention.layers, 'mean');
   const series = useMemo(() => sharesAlong(answer.tokens), [answer, theme.value]);
   return html`<div class="card">
     <${Chart}
       title=${`Attention along response ${index + 1}`}
-      note="Which part of the context each token was predicted from."
+      note=${`Which part of the context each token was predicted from${layers && `: ${layers}`}.`}
       series=${series}
       stacked=${true}
       text=${percent}

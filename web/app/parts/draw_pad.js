@@ -74,6 +74,7 @@ export function DrawPad({ size = [SIDE, SIDE], guides = 2, onDraw }) {
     }
   };
   return html`<div class="pad" style=${{ '--guides': guides }}>
+    <div class="pad-face">
     <canvas
       ref=${canvas}
       width=${width}
@@ -92,6 +93,7 @@ export function DrawPad({ size = [SIDE, SIDE], guides = 2, onDraw }) {
         <i class="guide-y"></i>
       `
     }
+    </div>
     <button class="small" onClick=${clear}>Clear</button>
   </div>`;
 }
