@@ -76,6 +76,8 @@ async fn close_session(state: AppState, headers: HeaderMap) -> Result<WithCookie
 
 /// Create a token that opens one live stream within a minute, as `?stream_token=`, for clients that cannot set headers
 /// (`EventSource` of a page on another origin).
+///
+/// It cannot be used twice: request a new one to reconnect, and continue after the last event with `?after=`.
 #[utoipa::path(
     post, path = "/v1/stream-tokens", tag = "access", operation_id = "create_stream_token",
     responses((status = 201, description = "The token", body = StreamToken))

@@ -1,6 +1,9 @@
 // The dashboard of a server that asks for keys: signing in, keys, what a viewer sees.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
 import { after, afterEach, before, test } from 'node:test';
 import { accessible, Browser, fits, Server } from './harness.mjs';
 
@@ -168,6 +171,50 @@ test('the first key protects the server, is shown, and signs its maker in', asyn
     await visitor.stop();
     await open.stop();
     open.clean();
+  }
+});
+
+test('a live page of another origin reconnects by itself, also with a key', async () => {
+  const example = readFileSync(new URL('../../docs/dashboard-example.html', import.meta.url));
+  const other = createServer((_, answer) => answer.setHeader('content-type', 'text/html').end(example)).listen(0, '127.0.0.1');
+  await once(other, 'listening');
+  const origin = `http://127.0.0.1:${other.address().port}`;
+  const live = new Server(program, { VGPO_ALLOWED_ORIGINS: origin });
+  try {
+    const made = spawnSync(program, ['keys', 'create', '--json', '--data', live.data, '--role', 'admin'], { encoding: 'utf8' });
+    const { secret } = JSON.parse(made.stdout);
+    await live.start();
+    const page = await (await browser.browser.newContext()).newPage();
+    const streams = [];
+    page.on('request', (request) => { if (request.url().includes('/v1/events')) streams.push(new URL(request.url())); });
+    await page.goto(`${origin}/?server=${live.url}`);
+    await page.getByPlaceholder('API key').fill('vgpo_000000000000_00');
+    await page.getByRole('button', { name: 'Connect' }).click();
+    await page.getByText('the key is unknown').waitFor();
+    await page.getByPlaceholder('API key').fill(secret);
+    await page.getByRole('button', { name: 'Connect' }).click();
+    await page.getByText('connected', { exact: true }).waitFor();
+    // An event, so that there is a place to continue after.
+    const call = (path, body) => fetch(`${live.url}${path}`, { method: 'POST', headers: { authorization: `Bearer ${secret}`, 'content-type': 'application/json' }, body: JSON.stringify(body) });
+    const job = await (await call('/v1/jobs', { model: 'starter', dataset: 'digits', steps: 3, eval_before: false, eval_every: 0, eval_rows: 4, batch: { prompts_per_step: 2, minibatch_prompts: 2 }, rollout: { group_size: 2, filter: null } })).json();
+    const row = page.getByRole('row').filter({ hasText: job.run_id });
+    await row.waitFor();
+    await live.stop();
+    await page.getByText('not connected, trying again').waitFor();
+    await page.waitForTimeout(2500);
+    await live.start();
+    await page.getByText('connected', { exact: true }).waitFor();
+    await row.getByRole('cell').nth(1).getByText('3', { exact: true }).waitFor({ timeout: 60_000 });
+    const [first, ...later] = streams;
+    assert.equal(first.searchParams.get('after'), null);
+    const tokens = new Set(streams.map((url) => url.searchParams.get('stream_token')));
+    assert.equal(tokens.size, streams.length, 'each stream has a token of its own');
+    assert.ok(later.every((url) => Number(url.searchParams.get('after')) > 0), 'it continues where it was');
+    await page.context().close();
+  } finally {
+    await live.stop();
+    other.close();
+    live.clean();
   }
 });
 

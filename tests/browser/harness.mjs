@@ -20,14 +20,16 @@ export const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr
 
 /** The server, started from the built program. */
 export class Server {
-  constructor(program) {
+  /** @param {object} env settings of the server, as variables */
+  constructor(program, env = {}) {
     this.program = program;
+    this.env = env;
     this.data = mkdtempSync(join(tmpdir(), 'vgpo-browser-'));
     this.port = 0;
   }
 
   async start() {
-    this.process = spawn(this.program, ['serve', '--port', String(this.port), '--data', this.data], { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.process = spawn(this.program, ['serve', '--port', String(this.port), '--data', this.data], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...this.env } });
     let log = '';
     this.process.stderr.on('data', (text) => { log += text; });
     this.url = await new Promise((resolve, reject) => {

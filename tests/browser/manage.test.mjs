@@ -58,6 +58,31 @@ test('a chart is zoomed and moved along by keyboard, by buttons and by wheel', a
   await page.context().close();
 });
 
+test('stacked areas add up, in single steps and in buckets', async () => {
+  const page = await browser.open(`#/runs/${job.run_id}`);
+  await page.getByRole('figure', { name: 'Time of a step by phase' }).locator('canvas').waitFor();
+  const result = await page.evaluate(async () => {
+    const app = new URL('.', document.querySelector('script[src$="app/main.js"]').src);
+    const [{ columns }, { inBuckets }, { effort, timeLeft }] = await Promise.all(['plot', 'curves', 'effort'].map((name) => import(new URL(`lib/${name}.js`, app))));
+    const of = (label, x, y) => ({ label, colour: '#000', x, y });
+    const { data } = columns([of('rollout', [1, 2, 3], [4, 4, 4]), of('evaluation', [0, 2], [3, 1]), of('update', [1, 2, 3], [1, 1, 1])], { log: false, weight: 0, stacked: true });
+    const point = (step, mean, count) => ({ step, mean, count });
+    const [long, short] = inBuckets([[point(10, 2, 10), point(20, 4, 10), point(25, 6, 5)], [point(8, 5, 1), point(24, 3, 2)]]);
+    const parts = { 'time/step': [point(1, 2, 4), point(5, 3, 1)], 'time/evaluation': [point(5, 10, 1)], 'time/checkpoint': [] };
+    const told = effort((key) => parts[key]);
+    return {
+      data: Array.from(data, (column) => [...column]), buckets: [long, short].map((points) => points.map(({ step, mean }) => [step, mean])),
+      told, left: timeLeft({ state: 'running', steps: 10, last_step: 5 }, told.pace), paused: timeLeft({ state: 'paused', steps: 10, last_step: 5 }, told.pace),
+    };
+  });
+  assert.deepEqual(result.data, [[0, 1, 2, 3], [0, 4, 4, 4], [3, 4, 5, 4], [3, 5, 6, 5]], 'each area is on the sum of those below it');
+  assert.deepEqual(result.buckets, [[[10, 2], [20, 4], [25, 6]], [[10, 0.5], [25, 1.2]]], 'a mean over the steps of the bucket');
+  assert.equal(result.told.worked, 21);
+  assert.ok(Math.abs(result.left - 5 * (11 / 5 + 10 / 5)) < 1e-9);
+  assert.equal(result.paused, null);
+  await page.context().close();
+});
+
 test('a checkpoint is served under a name, asked, and withdrawn', async () => {
   const page = await browser.open(`#/runs/${job.run_id}/checkpoints`);
   const row = page.getByRole('row').filter({ hasText: 'last' });
@@ -95,11 +120,21 @@ test('a run is renamed, continued, and deleted after a yes', async () => {
   await page.getByRole('dialog').getByLabel('Name').fill('a better name');
   await page.getByRole('dialog').getByRole('button', { name: 'Rename' }).click();
   await page.getByRole('heading', { name: 'a better name', exact: true }).waitFor();
-  await more(page, 'Continue with more steps');
-  await page.getByRole('dialog').getByLabel('Steps beyond').fill('2');
-  await page.getByRole('dialog').getByRole('button', { name: 'Go on' }).click();
+  await more(page, 'Continue training');
+  await page.getByRole('dialog').getByText('from step 4, its newest checkpoint').waitFor();
+  assert.equal(await page.getByRole('dialog').getByLabel('From step 4 to step').inputValue(), '8');
+  await page.getByRole('dialog').getByLabel('From step 4 to step').fill('6');
+  const sent = page.waitForRequest('**/continue');
+  await page.getByRole('dialog').getByRole('button', { name: 'Continue training' }).click();
+  assert.deepEqual((await sent).postDataJSON(), { steps: 2 });
   await page.getByText('6 of 6').waitFor({ timeout: 240_000 });
   await page.locator('.badge.succeeded').waitFor({ timeout: 120_000 });
+  // The time of work is that of both attempts, and not of the last one.
+  const { data: series } = await server.call('GET', `/v1/runs/${job.run_id}/metrics?keys=time/step,time/evaluation,time/checkpoint`);
+  const worked = series.flatMap(({ points }) => points).reduce((sum, { mean, count }) => sum + mean * count, 0);
+  const shown = await page.locator('.figure', { hasText: 'Time' }).locator('dd').textContent();
+  const [, minutes = 0, seconds] = /^(?:(\d+) m )?(\d+) s/.exec(shown).map(Number);
+  assert.ok(Math.abs((minutes || 0) * 60 + seconds - worked) < 2, `${shown} is not ${worked} s`);
   await more(page, 'Delete the run');
   await page.getByRole('dialog').waitFor();
   await page.keyboard.press('Escape');

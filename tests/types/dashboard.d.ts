@@ -110,7 +110,7 @@ declare global {
   /** The value of a series at a place of the aligned data, or the newest one. */
   type ReadValue = (index: number, place: number | null | undefined) => number | null | undefined;
   /** A point of a small series. */
-  type Spark = [step: number, value: number | null];
+  type Spark = [step: number, value: number | null, count: number];
   /** What a model's folder says of it (`vgpo_card.json`); all of it may be missing. */
   type Card = {
     title?: string;

@@ -243,6 +243,30 @@ export const keysOf = (data, chart) =>
   );
 
 /**
+ * Points of several keys in the buckets of the one with the most, so that they can be added: a bucket holds the mean
+ * over its steps, and a step without a value counts as nothing.
+ * @param {Point[][]} lines
+ * @returns {Point[][]}
+ */
+export function inBuckets(lines) {
+  if (lines.flat().every(({ count }) => count === 1)) return lines;
+  /** @param {Point[]} points */
+  const weight = (points) => points.reduce((total, { count }) => total + count, 0);
+  const base = lines.reduce((one, other) => (weight(other) > weight(one) ? other : one), []);
+  return lines.map((points) => {
+    let next = 0;
+    return base.flatMap((bucket, i) => {
+      let total = 0;
+      const first = next;
+      const last = i === base.length - 1;
+      for (; next < points.length && (last || points[next].step <= bucket.step); next += 1)
+        total += (points[next].mean ?? 0) * points[next].count;
+      return next > first ? [{ ...bucket, mean: total / bucket.count }] : [];
+    });
+  });
+}
+
+/**
  * The series of one chart of a run.
  * @param {SeriesReader} data
  * @param {ChartPlan} chart
@@ -250,8 +274,12 @@ export const keysOf = (data, chart) =>
  * @returns {Series[]}
  */
 export function chartSeries(data, chart, kind) {
-  return linesOf(data, chart).map(([key, label, settings = {}], n) => {
-    const { points = [], description = '' } = data.get(key) ?? {};
+  const lines = linesOf(data, chart);
+  const all = lines.map(([key]) => data.get(key)?.points ?? []);
+  const drawn = chart.stacked ? inBuckets(all) : all;
+  return lines.map(([key, label, settings = {}], n) => {
+    const points = drawn[n];
+    const description = data.get(key)?.description ?? '';
     return {
       label,
       title: `${key}: ${description}`,

@@ -27,20 +27,20 @@ export function smooth(values, weight) {
 }
 
 /**
- * Running sums over series, for stacked areas.
+ * Running sums over series, for stacked areas. Every area has a height wherever one of them has: what was not measured
+ * there took nothing, and is not drawn between its neighbours.
  * @param {Series[]} series
  */
 function stack(series) {
-  /** @type {Map<number, number>} */
-  const sums = new Map();
-  return series.map((one) => ({
-    ...one,
-    y: one.x.map((x, i) => {
-      const sum = (sums.get(x) ?? 0) + (one.y[i] ?? 0);
-      sums.set(x, sum);
-      return sum;
-    }),
-  }));
+  const x = [...new Set(series.flatMap((one) => one.x))].sort((a, b) => a - b);
+  const sums = x.map(() => 0);
+  return series.map((one) => {
+    const at = new Map(one.x.map((place, i) => [place, one.y[i] ?? 0]));
+    x.forEach((place, i) => {
+      sums[i] += at.get(place) ?? 0;
+    });
+    return { ...one, x, y: [...sums] };
+  });
 }
 
 /**

@@ -1,6 +1,7 @@
 // Every run, kept up to date by the live stream; small series for the list, read when a row is seen.
 import { signal } from './html.js';
 import { get, list } from './api.js';
+import { EFFORT, effort } from './effort.js';
 import { epoch, listen } from './live.js';
 import { headlines } from './metrics.js';
 
@@ -155,11 +156,11 @@ async function pump() {
   if (id === undefined) return;
   busy += 1;
   try {
-    const keys = await headlines();
+    const keys = [...(await headlines()), ...EFFORT];
     const { data } = await get('/v1/runs/{id}/metrics', { path: { id }, query: { max_points: 60, keys } });
     /** @type {Sparks} */
     const found = {};
-    for (const { key, points } of data) found[key] = points.map((p) => [p.step, p.mean ?? null]);
+    for (const { key, points } of data) found[key] = points.map((p) => [p.step, p.mean ?? null, p.count]);
     const known = sparks.get(id);
     if (known) known.value = found;
   } catch {
@@ -175,16 +176,22 @@ async function pump() {
  * @param {Api['MetricsEvent']} event
  */
 async function grow(id, { step, values }) {
-  const keys = await headlines().catch(() => /** @type {string[]} */ ([]));
+  const keys = [...(await headlines().catch(() => /** @type {string[]} */ ([]))), ...EFFORT];
   const known = sparks.get(id);
   if (!known?.value) return;
   const next = { ...known.value };
   for (const key of keys) {
     const value = values[key];
-    if (typeof value === 'number') next[key] = [...(next[key] || []).filter(([s]) => s < step), [step, value]];
+    if (typeof value === 'number') next[key] = [...(next[key] || []).filter(([s]) => s < step), [step, value, 1]];
   }
   known.value = next;
 }
+
+/**
+ * What a run's small series tell of its time.
+ * @param {Sparks | null} small
+ */
+export const effortOf = (small) => effort((key) => (small?.[key] ?? []).map(([, mean, count]) => ({ mean, count })));
 
 /**
  * How the bar of a run's progress looks.
@@ -194,15 +201,4 @@ export function lookOf(state) {
   if (state === 'succeeded') return 'good';
   if (state === 'failed') return 'bad';
   return state === 'running' ? '' : 'quiet';
-}
-
-/**
- * Seconds until a run ends, from its pace so far; null where nothing tells.
- * @param {Api['RunEntry']} run
- * @param {number} [now]
- */
-export function timeLeft(run, now = Date.now()) {
-  if (run.state !== 'running' || !run.started_at || !run.last_step) return null;
-  const spent = (now - Date.parse(run.started_at)) / 1000;
-  return (spent / run.last_step) * Math.max(0, run.steps - run.last_step);
 }

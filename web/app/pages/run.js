@@ -2,7 +2,8 @@
 import { html, useEffect, useMemo, useRef } from '../lib/html.js';
 import { address, can, get } from '../lib/api.js';
 import { epoch, listen } from '../lib/live.js';
-import { isFinal, lookOf, runs, timeLeft } from '../lib/runs.js';
+import { effort, timeLeft } from '../lib/effort.js';
+import { isFinal, lookOf, runs } from '../lib/runs.js';
 import { RunSeries } from '../lib/series.js';
 import { ago, duration, moment, number, percent } from '../lib/format.js';
 import { href } from '../lib/router.js';
@@ -158,7 +159,10 @@ const signed = (value) => `${value >= 0 ? '+' : '−'}${Math.abs(value).toFixed(
 function Standing({ run, data }) {
   const now = useNow();
   data.version.value;
-  const left = timeLeft(run, now);
+  const { worked, pace } = effort((key) =>
+    (data.get(key)?.points ?? []).map(({ mean, count }) => ({ mean: mean ?? null, count })),
+  );
+  const left = timeLeft(run, pace);
   const share = run.steps ? (run.last_step ?? 0) / run.steps : 0;
   const ratio = data.last('eval/late_early_ratio') ?? data.last('visual/late_early_ratio');
   const accuracies = data.get('eval/accuracy')?.points ?? [];
@@ -168,9 +172,6 @@ function Standing({ run, data }) {
       ? (run.last_accuracy - first) * 100
       : null;
   const rewarded = data.get('reward/mean')?.points.at(-1);
-  const spent = run.started_at
-    ? ((run.finished_at ? Date.parse(run.finished_at) : now) - Date.parse(run.started_at)) / 1000
-    : null;
   return html`<div class="stack" style=${{ gap: '12px' }}>
     <${Figures}
       items=${[
@@ -197,7 +198,7 @@ function Standing({ run, data }) {
           ratio !== null ? (ratio < 1 ? 'looks less towards the end' : 'keeps looking') : '',
         ],
         ['Speed', number(data.last('throughput/tokens_per_second')), 'response tokens a second'],
-        ['Time', duration(spent ?? NaN), run.started_at ? `since ${moment(run.started_at)}` : 'not started'],
+        ['Time', duration(worked ?? NaN), run.started_at ? `of work, since ${moment(run.started_at)}` : 'not started'],
       ]}
     />
     <${Progress}

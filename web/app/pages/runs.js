@@ -1,6 +1,7 @@
 // Every run: live, filtered, sorted; thousands stay smooth because only what is seen is drawn.
 import { html, memo, useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../lib/html.js';
-import { failure, isFinal, load, lookOf, runs, spark, STATES, timeLeft } from '../lib/runs.js';
+import { timeLeft } from '../lib/effort.js';
+import { effortOf, failure, isFinal, load, lookOf, runs, spark, STATES } from '../lib/runs.js';
 import { ago, duration, moment, percent } from '../lib/format.js';
 import { go, href, setQuery } from '../lib/router.js';
 import { refusal } from '../lib/session.js';
@@ -238,7 +239,8 @@ function Rows({ list, chosen, toggle, query }) {
 /** Rows that were there before are not drawn again while people scroll. */
 const Row = memo((/** @type {RowProps} */ { run, index, height, chosen, toggle, now }) => {
   const small = spark(run.id).value;
-  const left = timeLeft(run, now);
+  const { worked, pace } = effortOf(small);
+  const left = timeLeft(run, pace);
   const share = run.steps ? (run.last_step ?? 0) / run.steps : 0;
   const held = small?.['eval/accuracy'] ?? [];
   const accuracy = held.length > 1 ? held : small?.accuracy;
@@ -269,8 +271,8 @@ const Row = memo((/** @type {RowProps} */ { run, index, height, chosen, toggle, 
         ${
           left !== null
             ? ` · ${duration(left)} left`
-            : run.finished_at && run.started_at
-              ? ` · took ${duration((Date.parse(run.finished_at) - Date.parse(run.started_at)) / 1000)}`
+            : isFinal(run.state) && worked !== null
+              ? ` · took ${duration(worked)}`
               : ''
         }
       </small>

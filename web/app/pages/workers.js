@@ -2,7 +2,8 @@
 import { html, useEffect, useState } from '../lib/html.js';
 import { list } from '../lib/api.js';
 import { epoch, listen } from '../lib/live.js';
-import { runs, timeLeft } from '../lib/runs.js';
+import { timeLeft } from '../lib/effort.js';
+import { effortOf, runs, spark } from '../lib/runs.js';
 import { ago, bytes, duration, moment } from '../lib/format.js';
 import { href } from '../lib/router.js';
 import { Badge, Empty, Failure, Loading, Progress, useLoad, useNow } from '../parts/common.js';
@@ -66,7 +67,7 @@ export default function Workers() {
 /** @param {{ worker: Api['WorkerRecord'], now: number }} props */
 function Card({ worker, now }) {
   const run = worker.job_id ? runs.value?.find((r) => r.job_id === worker.job_id) : null;
-  const left = run ? timeLeft(run, now) : null;
+  const left = run ? timeLeft(run, effortOf(spark(run.id).value).pace) : null;
   const silent = !GONE.has(worker.state) && now - Date.parse(worker.heartbeat_at) > 30_000;
   return html`<li class="card">
     <div class="row">

@@ -1,11 +1,11 @@
 // What is seldom done with a run: a new name, more steps, its points as a file, its end.
 import { html } from '../lib/html.js';
-import { address, can, patch, post, remove } from '../lib/api.js';
+import { address, asError, can, get, patch, post, remove } from '../lib/api.js';
 import { forget, isFinal } from '../lib/runs.js';
 import { go } from '../lib/router.js';
 import { refusal } from '../lib/session.js';
 import { fileName } from '../lib/download.js';
-import { askFor, attempt, confirm } from './ask.js';
+import { askFor, attempt, confirm, say } from './ask.js';
 import { Menu } from './menu.js';
 
 /** @param {{ run: Api['Run'], onDone: () => void }} props */
@@ -23,16 +23,25 @@ export function RunMenu({ run, onDone }) {
     if (name && (await attempt(() => patch('/v1/runs/{id}', { name }, { path }), 'Renamed'))) onDone();
   };
   const goOn = async () => {
-    const steps = await askFor({
-      title: `Go on with “${run.name}”`,
-      text: 'A new job on the same run, from its newest checkpoint; the curves continue where they are.',
-      label: 'Steps beyond the newest checkpoint',
-      value: String(run.steps),
-      attributes: { type: 'number', min: 1, step: 1 },
-      yes: 'Go on',
+    let from;
+    try {
+      from = (await get('/v1/checkpoints/{id}', { path: { id: run.last_checkpoint ?? '' } })).step;
+    } catch (error) {
+      say(`The newest checkpoint cannot be read: ${asError(error).message}`, true);
+      return;
+    }
+    const reached = run.last_step ?? from;
+    const again = reached > from ? ` The run reached step ${reached}: what came after step ${from} is done again.` : '';
+    const to = await askFor({
+      title: `Continue training “${run.name}”`,
+      text: `A new job on the same run, from step ${from}, its newest checkpoint.${again} The curves continue.`,
+      label: `From step ${from} to step`,
+      value: String(reached < run.steps ? run.steps : from + run.steps),
+      attributes: { type: 'number', min: from + 1, step: 1 },
+      yes: 'Continue training',
     });
-    if (!steps) return;
-    const more = { steps: Number(steps) };
+    if (!to) return;
+    const more = { steps: Number(to) - from };
     if (await attempt(() => post('/v1/runs/{id}/continue', more, { path }), 'The job is in the queue')) onDone();
   };
   const drop = async () => {
@@ -56,7 +65,7 @@ export function RunMenu({ run, onDone }) {
       ended &&
       run.last_checkpoint &&
       can('post', '/v1/runs/{id}/continue') &&
-      html`<button role="menuitem" onClick=${goOn}>Continue with more steps …</button>`
+      html`<button role="menuitem" onClick=${goOn}>Continue training …</button>`
     }
     ${
       can('get', '/v1/runs/{id}/metrics.csv') &&
