@@ -102,6 +102,19 @@ pub(super) fn difference(found: &Manifest, wanted: &Manifest) -> String {
     }
 }
 
+/// What the names of weights end in.
+const WEIGHTS: &str = "safetensors";
+
+/// Write-protects the weights in a folder: they may be mapped into memory, and never change.
+pub(super) fn protect_weights(folder: &Path) -> Result<()> {
+    for path in files(folder)?.iter().filter(|path| path.extension().is_some_and(|end| end == WEIGHTS)) {
+        let mut permissions = fs::metadata(path).map_err(io("read", path))?.permissions();
+        permissions.set_readonly(true);
+        fs::set_permissions(path, permissions).map_err(io("protect", path))?;
+    }
+    Ok(())
+}
+
 /// Copies a folder and flushes the copy to disk.
 pub(super) fn copy_dir(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to).map_err(io("create", to))?;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::domain::checkpoint::Manifest;
 
-use super::folder::{check_key, copy_dir, difference, io, manifest_of, sync_dir, sync_dirs};
+use super::folder::{check_key, copy_dir, difference, io, manifest_of, protect_weights, sync_dir, sync_dirs};
 use super::{ArtifactError, ArtifactStore, owner};
 
 const STAGING: &str = ".staging";
@@ -82,6 +82,7 @@ impl ArtifactStore for LocalStore {
         // Read before anything moves: a folder that cannot be stored stays where it is.
         let manifest = manifest_of(src, true)?;
         let staged = self.stage(src)?;
+        protect_weights(&staged)?;
         sync_dirs(&staged)?;
         if let Err(error) = fs::rename(&staged, &target) {
             return Err(match error.kind() {

@@ -12,8 +12,8 @@ use crate::data::{self, Example, Split};
 use crate::domain::device::DeviceName;
 use crate::domain::weights::WeightFormat;
 use crate::images::png_url;
-use crate::model::ModelFolder;
 use crate::model::quantized::held_bytes;
+use crate::model::{Holding, ModelFolder};
 use crate::serving::{Engine as _, GenerateEvent, LocalEngine, ModelRef, ServingError, parse};
 
 /// What is measured.
@@ -62,7 +62,8 @@ pub async fn run(dir: &Path, settings: Settings) -> Result<Report, BenchError> {
             (logprobs(&native, &model, &question, &answer).await?, logprobs(&other, &model, &question, &answer).await?);
         changes.extend(before.iter().zip(&after).map(|(before, after)| (after - before).abs()));
     }
-    let folder = ModelFolder::open(dir, &candle_core::Device::Cpu)?;
+    let device = candle_core::Device::Cpu;
+    let folder = ModelFolder::open_with(dir, &device, Holding::read_only(&device, WeightFormat::Native))?;
     Ok(Report {
         native_bytes: held_bytes(folder.parameters(), WeightFormat::Native),
         bytes: held_bytes(folder.parameters(), settings.weights),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// How the weights of a served model are held in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum WeightFormat {
-    /// As the device computes with them: 32 bits on a CPU, 16 on a GPU.
+    /// As their file has them on a CPU, 16 bits on a GPU.
     #[default]
     #[serde(rename = "native")]
     Native,

@@ -152,7 +152,9 @@ impl<'a> Plan<'a> {
             DType::F32 => false,
             DType::Bf16 => true,
         };
-        let arithmetic = Arithmetic { cpu: site.cpu, weight_bytes: if narrow { 2 } else { 4 } };
+        // Under adapters a CPU reads matrices as they are stored, and computes in 32 bits.
+        let wide = !narrow || (site.cpu && spec.train.lora.is_some());
+        let arithmetic = Arithmetic { cpu: site.cpu, weight_bytes: if wide { 4 } else { 2 } };
         let frozen = |layer: &LinearShape| spec.train.freeze_vision && layer.is_vision();
         let (adapted, rank) = match &spec.train.lora {
             // Targets that match no layer are rejected elsewhere.
@@ -176,9 +178,12 @@ impl<'a> Plan<'a> {
     }
 
     fn weights(&self) -> u64 {
-        let base = self.model.parameters.all as u64 * self.arithmetic.weight_bytes as u64;
+        let parameters = self.model.parameters;
+        let base = parameters.all as u64 * self.arithmetic.weight_bytes as u64;
         if self.spec.train.lora.is_some() {
             // The reference is the same model without its adapters.
+            let rounded = self.spec.train.dtype == DType::Bf16;
+            let base = if self.site.cpu { parameters.frozen_bytes(rounded) as u64 } else { base };
             return base + self.trained * WIDE;
         }
         if self.objective.as_ref().is_some_and(|objective| objective.needs().reference) { 2 * base } else { base }

@@ -81,6 +81,18 @@ pub struct ParameterCounts {
     pub vision: usize,
     /// Those of the largest tensor.
     pub largest: usize,
+    /// Those of matrices, which stay as narrow as their file has them where they are not trained.
+    pub matrices: usize,
+    /// Those of matrices that their file has in 16 bits.
+    pub narrow: usize,
+}
+
+impl ParameterCounts {
+    /// Bytes on a CPU where nothing is trained; `rounded`: wider matrices are rounded to 16 bits.
+    pub fn frozen_bytes(&self, rounded: bool) -> usize {
+        let narrow = if rounded { self.matrices } else { self.narrow };
+        VALUE * (self.all - narrow) + 2 * narrow
+    }
 }
 
 /// A model folder without its weights.

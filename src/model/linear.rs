@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 
 use super::error::ModelError;
 use super::lora::Adapter;
-use super::quantized::Weight;
+use super::weight::Weight;
 use super::weights::{VISION, WeightSource};
 
 /// Name and size of a linear layer.

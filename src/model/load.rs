@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::family::{Family, Folder};
 use super::files::{WeightPlan, read_json};
+use super::holding::Holding;
 use super::linear::LinearShape;
 use super::lora::{Adapters, LoraConfig, select};
 use super::quantized::QuantizedView;
@@ -92,12 +93,17 @@ impl ModelFolder {
 
     /// The same, with weights in the number format `dtype`.
     pub fn open_as(dir: &Path, device: &Device, dtype: DType) -> Result<Self, ModelError> {
+        Self::open_with(dir, device, Holding::variables(dtype))
+    }
+
+    /// The same, with weights held as `holding` says.
+    pub fn open_with(dir: &Path, device: &Device, holding: Holding) -> Result<Self, ModelError> {
         let settings = Settings::read(dir)?;
         let plan = WeightPlan::of(&settings.folder())?;
         for note in &plan.notes {
             tracing::info!(folder = %dir.display(), "{note}");
         }
-        let parameters = Parameters::read_planned(&plan, device, dtype)?;
+        let parameters = Parameters::read_planned(&plan, device, holding)?;
         Ok(Self { dir: dir.to_owned(), settings, linears: plan.linears, parameters, device: device.clone() })
     }
 
@@ -119,7 +125,7 @@ impl ModelFolder {
     /// Adds low-rank adapters to the linear layers that `config` names, and freezes everything else. Layers that are
     /// already frozen get none. Their random values depend on `seed` alone.
     pub fn add_adapters(&mut self, config: &LoraConfig, seed: u64) -> Result<(), ModelError> {
-        let layers = self.parameters.trainable(self.linears.clone());
+        let layers = self.parameters.adaptable(self.linears.clone());
         let chosen = select(&config.targets, &layers)?;
         let adapters = Adapters::new(config.clone(), self.settings.family.names, chosen, seed, &self.device)?;
         self.parameters.adapt(adapters);
@@ -128,7 +134,7 @@ impl ModelFolder {
 
     /// A model to be served, with its weights in `format`. Quantised weights are copies: the folder need not be kept.
     pub fn served(&self, format: WeightFormat) -> Result<Arc<dyn VisionLanguageModel>, ModelError> {
-        match QuantizedView::new(self.parameters.view(View::Detached), format) {
+        match QuantizedView::new(self.parameters.view(View::Detached), format, self.device.is_cpu()) {
             Some(view) => self.build_on(&view),
             None => self.model(View::Detached),
         }

@@ -6,6 +6,7 @@ use safetensors::View;
 use serde_json::{Map, Value, json};
 
 use super::ModelError;
+use super::outgoing::one_by_one;
 use super::weights::{Parameters, file_error, write_tensors};
 
 /// The one file of weights that fit into it.
@@ -16,7 +17,7 @@ pub const INDEX_FILE: &str = "model.safetensors.index.json";
 impl Parameters {
     /// Writes all parameters into a folder, under the names they were read with. Equal values give equal bytes.
     pub fn save(&self, dir: &Path, max_shard_bytes: u64) -> Result<(), ModelError> {
-        write_shards(dir, self.named()?, max_shard_bytes)
+        one_by_one(self.outgoing(), |tensors| write_shards(dir, tensors, max_shard_bytes))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Parameters by name: reading and writing safetensors, the tracked and the detached view, initialisation.
+//! Parameters by name: the tracked and the detached view, what is written of them, initialisation.
 //!
 //! A family's [`super::family::Names`] say what weights are called inside the program; they are written under the names
 //! that they were read with.
@@ -14,10 +14,13 @@ use parking_lot::Mutex;
 use super::error::ModelError;
 use super::family::Names;
 use super::features::FeatureCache;
-use super::files::{Carried, WeightPlan};
+use super::files::{Carried, LoadedWeights, WeightPlan};
+use super::holding::Holding;
+use super::kernels::StoredMatrix;
 use super::linear::LinearShape;
 use super::load::with_folder;
 use super::lora::{Adapter, Adapters};
+use super::outgoing::{Outgoing, one_by_one};
 
 /// Where a family's constructor gets its weights from.
 pub trait WeightSource {
@@ -29,7 +32,12 @@ pub trait WeightSource {
         None
     }
 
-    /// The quantised weight of a linear layer, if it is quantised.
+    /// The weight of a linear layer, or the token embedding, if it is held as a matrix that is not trained.
+    fn stored(&self, _layer: &LinearShape) -> Result<Option<Arc<StoredMatrix>>, ModelError> {
+        Ok(None)
+    }
+
+    /// The quantised weight of a linear layer, if it is quantised on another device than the CPU.
     fn quantized(&self, _layer: &LinearShape) -> Result<Option<Arc<QTensor>>, ModelError> {
         Ok(None)
     }
@@ -40,10 +48,14 @@ pub trait WeightSource {
     }
 }
 
-/// All parameters of a model, as variables that training changes in place.
+/// All parameters of a model: variables that training changes in place, and matrices that it does not change.
 #[derive(Debug, Clone)]
 pub struct Parameters {
     vars: BTreeMap<String, Var>,
+    /// What is not trained, and stays as its file has it.
+    matrices: BTreeMap<String, Arc<StoredMatrix>>,
+    /// Gets the vision tower no adapters?
+    frozen_vision: bool,
     /// Those that are trained, adapters among them: all until some are frozen.
     trained: BTreeMap<String, Var>,
     adapters: Option<Adapters>,
@@ -82,21 +94,25 @@ pub(super) fn file_error(path: &Path, source: std::io::Error) -> ModelError {
 impl Parameters {
     /// Reads the weights of a model folder in the number format `dtype`.
     pub fn read(dir: &Path, device: &Device, dtype: DType) -> Result<Self, ModelError> {
-        with_folder(dir, |folder| Self::read_planned(&WeightPlan::of(folder)?, device, dtype))
+        let holding = Holding::variables(dtype);
+        with_folder(dir, |folder| Self::read_planned(&WeightPlan::of(folder)?, device, holding))
     }
 
     /// Reads the weights that a plan names. Tensors that the model does not use are dropped, and so never written back,
     /// unless the family carries them along.
-    pub(super) fn read_planned(plan: &WeightPlan, device: &Device, dtype: DType) -> Result<Self, ModelError> {
-        let read = Self::new(plan.read(device, dtype)?, plan.file_names());
-        let (narrow, carried) = (Arc::new(plan.narrow()), Arc::new(plan.carried()?));
-        Ok(Self { dtype, narrow, carried, repeated: plan.repeated(), ..read })
+    pub(super) fn read_planned(plan: &WeightPlan, device: &Device, holding: Holding) -> Result<Self, ModelError> {
+        let read = Self::new(plan.read(device, holding)?, plan.file_names());
+        let (narrow, carried) = (Arc::new(plan.narrow(device, holding)), Arc::new(plan.carried()?));
+        Ok(Self { dtype: holding.dtype, narrow, carried, repeated: plan.repeated(), ..read })
     }
 
-    fn new(vars: BTreeMap<String, Var>, file_names: HashMap<String, String>) -> Self {
+    fn new(loaded: LoadedWeights, file_names: HashMap<String, String>) -> Self {
+        let LoadedWeights { vars, matrices } = loaded;
         Self {
             trained: vars.clone(),
             vars,
+            matrices,
+            frozen_vision: false,
             adapters: None,
             features: Arc::default(),
             file_names,
@@ -112,6 +128,11 @@ impl Parameters {
         &self.vars
     }
 
+    /// The matrices that are not trained, in name order.
+    pub fn matrices(&self) -> &BTreeMap<String, Arc<StoredMatrix>> {
+        &self.matrices
+    }
+
     /// The variables that are trained, in name order: only they are recorded and get gradients.
     pub fn trained(&self) -> &BTreeMap<String, Var> {
         &self.trained
@@ -119,7 +140,8 @@ impl Parameters {
 
     /// Number of values of the model itself.
     pub fn count(&self) -> usize {
-        self.vars.values().map(|v| v.elem_count()).sum()
+        let matrices = self.matrices.values().map(|matrix| matrix.dims().iter().product::<usize>());
+        self.vars.values().map(|v| v.elem_count()).chain(matrices).sum()
     }
 
     /// The number format of the weights as configurations name it, e.g. `bfloat16`.
@@ -133,6 +155,7 @@ impl Parameters {
 
     /// Freezes the vision tower and its mergers. Models that were built before are not affected.
     pub fn freeze_vision(&mut self) {
+        self.frozen_vision = true;
         self.trained.retain(|name, _| !name.starts_with(VISION));
     }
 
@@ -146,9 +169,9 @@ impl Parameters {
         &self.features
     }
 
-    /// Those of `layers` whose weight is trained.
-    pub(super) fn trainable(&self, mut layers: Vec<LinearShape>) -> Vec<LinearShape> {
-        layers.retain(|layer| self.trained.contains_key(&format!("{}.weight", layer.name)));
+    /// Those of `layers` that may get an adapter.
+    pub(super) fn adaptable(&self, mut layers: Vec<LinearShape>) -> Vec<LinearShape> {
+        layers.retain(|layer| !(self.frozen_vision && layer.is_vision()));
         layers
     }
 
@@ -171,35 +194,41 @@ impl Parameters {
     /// Writes all parameters, adapters merged into them, to one safetensors file, under the names they were read with.
     /// Equal values give equal bytes.
     pub fn write(&self, path: &Path) -> Result<(), ModelError> {
-        write_tensors(self.named()?, path)
+        one_by_one(self.outgoing(), |tensors| write_tensors(tensors, path))
     }
 
-    /// What is written: every variable, its adapter merged into it, under the name it was read with.
-    pub(super) fn named(&self) -> Result<Vec<(String, Tensor)>, ModelError> {
+    /// What is written: every weight, its adapter merged into it, under the name it was read with. Each is made when it
+    /// is written, so that one at a time takes memory.
+    pub(super) fn outgoing(&self) -> Vec<Outgoing<'_>> {
         let file_name = |name: &String| self.file_names.get(name).unwrap_or(name).clone();
-        let written = |(name, var): (&String, &Var)| {
-            let value = self.merged(name, var)?;
-            let value = if self.narrow.contains(name) { value.to_dtype(self.dtype)? } else { value };
-            Ok((file_name(name), value))
-        };
-        let mut all: Vec<(String, Tensor)> = self.vars.iter().map(written).collect::<Result<_, ModelError>>()?;
-        if let Some((name, of)) = &self.repeated
-            && let Some(var) = self.vars.get(of)
-        {
-            all.push((name.clone(), self.merged(of, var)?));
+        let mut all: Vec<Outgoing<'_>> = Vec::new();
+        for (name, var) in &self.vars {
+            let dtype = if self.narrow.contains(name) { self.dtype } else { var.dtype() };
+            all.push(Outgoing::new(file_name(name), var.dims(), dtype, move || {
+                Ok(self.merged(name, var.as_detached_tensor())?.to_dtype(dtype)?)
+            }));
         }
+        for (name, matrix) in &self.matrices {
+            let value = || Ok(self.merged(name, matrix.widened()?)?.to_dtype(self.dtype)?);
+            all.push(Outgoing::new(file_name(name), &matrix.dims(), self.dtype, value));
+        }
+        let repeated = self.repeated.iter().filter_map(|(name, of)| {
+            let own = all.iter().find(|outgoing| outgoing.name == file_name(of))?;
+            Some(own.called(name.clone()))
+        });
+        let repeated: Vec<Outgoing<'_>> = repeated.collect();
+        all.extend(repeated);
         for carried in self.carried.iter() {
-            all.push((carried.name().to_owned(), carried.tensor()?));
+            all.push(Outgoing::new(carried.name().to_owned(), carried.shape(), carried.dtype(), || carried.tensor()));
         }
-        Ok(all)
+        all
     }
 
-    /// The variable `name` with what its layer's adapter adds, in the number format of the variable.
-    fn merged(&self, name: &str, var: &Var) -> Result<Tensor, ModelError> {
-        let weight = var.as_detached_tensor();
+    /// The weight `name` with what its layer's adapter adds, in the same number format.
+    fn merged(&self, name: &str, weight: Tensor) -> Result<Tensor, ModelError> {
         let layer = name.strip_suffix(".weight");
         match layer.and_then(|layer| self.adapters.as_ref()?.delta(layer)) {
-            Some(delta) => Ok((weight.to_dtype(DType::F32)? + delta?)?.to_dtype(var.dtype())?),
+            Some(delta) => Ok((weight.to_dtype(DType::F32)? + delta?)?.to_dtype(weight.dtype())?),
             None => Ok(weight),
         }
     }
@@ -237,6 +266,11 @@ fn missing(name: &str) -> ModelError {
     }
 }
 
+fn misshapen(name: &str, found: &[usize], wanted: &[usize]) -> ModelError {
+    let problem = format!("has shape {found:?}, but config.json asks for {wanted:?}");
+    ModelError::Weight { name: name.to_owned(), problem }
+}
+
 /// One [`View`] of [`Parameters`].
 #[derive(Debug, Clone, Copy)]
 pub struct ParameterView<'a> {
@@ -248,13 +282,20 @@ impl WeightSource for ParameterView<'_> {
     fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
         let var = self.parameters.vars.get(name).ok_or_else(|| missing(name))?;
         if var.dims() != shape {
-            return Err(ModelError::Weight {
-                name: name.to_owned(),
-                problem: format!("has shape {:?}, but config.json asks for {shape:?}", var.dims()),
-            });
+            return Err(misshapen(name, var.dims(), shape));
         }
         let recorded = self.view == View::Tracked && self.parameters.trained.contains_key(name);
         Ok(if recorded { var.as_tensor().clone() } else { var.as_detached_tensor() })
+    }
+
+    fn stored(&self, layer: &LinearShape) -> Result<Option<Arc<StoredMatrix>>, ModelError> {
+        let name = format!("{}.weight", layer.name);
+        let Some(matrix) = self.parameters.matrices.get(&name) else { return Ok(None) };
+        let (found, wanted) = (matrix.dims(), [layer.out, layer.inner]);
+        if found != wanted {
+            return Err(misshapen(&name, &found, &wanted));
+        }
+        Ok(Some(Arc::clone(matrix)))
     }
 
     fn adapter(&self, layer: &LinearShape) -> Option<Adapter> {
@@ -284,7 +325,7 @@ impl<F: Fn(&str, &[usize]) -> Vec<f32>> Initializer<F> {
     pub fn into_parameters(self, names: &Names) -> Parameters {
         let vars = self.vars.into_inner();
         let file_names = vars.keys().map(|name| (name.clone(), names.published_name(name))).collect();
-        Parameters::new(vars, file_names)
+        Parameters::new(LoadedWeights { vars, matrices: BTreeMap::new() }, file_names)
     }
 }
 

@@ -7,8 +7,8 @@ use super::card::Card;
 use super::{ServingError, engine::ModelRef};
 use crate::domain::device::DeviceName;
 use crate::domain::weights::WeightFormat;
-use crate::model::device::{open_device, usual_format};
-use crate::model::{ModelError, ModelFolder, VisionLanguageModel};
+use crate::model::device::open_device;
+use crate::model::{Holding, ModelError, ModelFolder, VisionLanguageModel};
 use crate::prompt::Processor;
 
 /// Everything that a request needs from a model.
@@ -45,5 +45,5 @@ fn open_weights(
     format: WeightFormat,
 ) -> Result<Arc<dyn VisionLanguageModel>, ModelError> {
     let device = open_device(device)?;
-    ModelFolder::open_as(dir, &device, usual_format(&device))?.served(format)
+    ModelFolder::open_with(dir, &device, Holding::read_only(&device, format))?.served(format)
 }

@@ -12,8 +12,9 @@ use crate::data::Split;
 use crate::domain::eval_row::{EvalRow, ROWS_FILE};
 use crate::domain::metric::StepMetrics;
 use crate::domain::spec::{EvaluationSpec, JobSpec, RowSplit};
+use crate::domain::weights::WeightFormat;
 use crate::model::device::open_device;
-use crate::model::{ModelFolder, View, VisionLanguageModel};
+use crate::model::{Holding, ModelFolder, View, VisionLanguageModel};
 use crate::prompt::Processor;
 use crate::reward::{self, Reward};
 
@@ -55,7 +56,9 @@ pub(super) fn run(
 ) -> Result<RunEnd, TrainError> {
     let TrainRequest { spec, model_dir, device, dataset, work_dir, run, rewards, rows, .. } = request;
     let device = open_device(device)?;
-    let folder = ModelFolder::open_as(&model_dir, &device, number_format(spec.train.dtype, &device))?;
+    let dtype = number_format(spec.train.dtype, &device);
+    let holding = Holding { dtype, ..Holding::read_only(&device, WeightFormat::Native) };
+    let folder = ModelFolder::open_with(&model_dir, &device, holding)?;
     let model = folder.model(View::Detached)?;
     let processor = Arc::new(Processor::from_dir(&model_dir, model.info()).map_err(TrainError::PromptSettings)?);
     let split = match method.split {

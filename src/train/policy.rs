@@ -6,10 +6,11 @@ use std::sync::Arc;
 use candle_core::{DType, Device};
 
 use crate::domain::spec::{self, JobSpec, LoraSpec};
+use crate::domain::weights::WeightFormat;
 use crate::model::device::usual_format;
 use crate::model::logprob::Vocabulary;
 use crate::model::lora::{LoraConfig, peft};
-use crate::model::{ModelError, ModelFolder, View, VisionLanguageModel};
+use crate::model::{Frozen, Holding, ModelError, ModelFolder, View, VisionLanguageModel};
 
 use super::error::TrainError;
 use super::learner::Learner;
@@ -32,7 +33,8 @@ impl Policy {
     /// Opens the model that the job begins with, or that of the checkpoint `resume`.
     ///
     /// Adapters are kept apart from the base weights, which no step changes: only the adapters are read from a
-    /// checkpoint. For the same reason the reference is the same model without them, and needs no second copy.
+    /// checkpoint. For the same reason the reference is the same model without them, and needs no second copy. What is
+    /// never trained stays as its file has it.
     pub fn open(
         spec: &JobSpec,
         model_dir: &Path,
@@ -43,7 +45,13 @@ impl Policy {
         let dtype = number_format(spec.train.dtype, device);
         let lora = spec.train.lora.as_ref();
         let dir = resume.filter(|_| lora.is_none()).unwrap_or(model_dir);
-        let mut folder = ModelFolder::open_as(dir, device, dtype)?;
+        let frozen = match lora {
+            Some(_) => Frozen::Everything,
+            None if spec.train.freeze_vision => Frozen::Vision,
+            None => Frozen::Nothing,
+        };
+        let holding = Holding { dtype, frozen, format: WeightFormat::Native };
+        let mut folder = ModelFolder::open_with(dir, device, holding)?;
         if spec.train.freeze_vision {
             folder.freeze_vision();
         }
@@ -53,7 +61,12 @@ impl Policy {
         let reference = match (with_reference, lora) {
             (false, _) => None,
             (true, Some(_)) => Some(folder.model(View::Base)?),
-            (true, None) => Some(ModelFolder::open_as(model_dir, device, dtype)?.model(View::Detached)?),
+            (true, None) => {
+                // With trained 16-bit weights operands are rounded: the reference is computed as the policy is.
+                let frozen = if dtype == DType::F32 { Frozen::Everything } else { frozen };
+                let holding = Holding { frozen, ..holding };
+                Some(ModelFolder::open_with(model_dir, device, holding)?.model(View::Detached)?)
+            }
         };
         Ok(Self { tracked: folder.model(View::Tracked)?, detached: folder.model(View::Detached)?, reference, folder })
     }

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use crate::domain::checkpoint::{Manifest, ManifestFile};
 
 use super::super::ArtifactError;
-use super::super::folder::{difference, io, manifest_of, sync_dirs};
+use super::super::folder::{difference, io, manifest_of, protect_weights, sync_dirs};
 use super::disk_cache::DiskCache;
 
 const PARTIAL: &str = ".partial";
@@ -95,6 +95,7 @@ impl Cache {
     }
 
     fn place(&self, from: &Path, folder: &Path) -> Result<()> {
+        protect_weights(from)?;
         sync_dirs(from)?;
         let parent = folder.parent().unwrap_or(&self.root);
         fs::create_dir_all(parent).map_err(io("create", parent))?;

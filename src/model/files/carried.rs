@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use parking_lot::Mutex;
 
 use super::decode;
@@ -42,6 +42,16 @@ impl Carried {
         &self.stored.name
     }
 
+    /// Its shape.
+    pub fn shape(&self) -> &[usize] {
+        &self.stored.shape
+    }
+
+    /// The number format of the file.
+    pub fn dtype(&self) -> DType {
+        decode::candle_dtype(&self.stored.dtype)
+    }
+
     /// Its values in main memory, in the number format of the file.
     ///
     /// # Errors
@@ -49,6 +59,6 @@ impl Carried {
     pub fn tensor(&self) -> Result<Tensor, ModelError> {
         let bytes = decode::bytes_of(&self.stored, &mut self.file.lock())?;
         // [shape that the file names]
-        Ok(Tensor::from_raw_buffer(&bytes, decode::candle_dtype(&self.stored.dtype), &self.stored.shape, &Device::Cpu)?)
+        Ok(Tensor::from_raw_buffer(&bytes, self.dtype(), self.shape(), &Device::Cpu)?)
     }
 }

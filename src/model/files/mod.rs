@@ -11,6 +11,8 @@ mod format;
 mod header;
 mod inventory;
 mod json;
+mod mapped;
+mod matrices;
 mod plan;
 
 pub(super) use carried::Carried;
@@ -19,4 +21,5 @@ pub(super) use format::{Declared, declared as declared_format};
 pub use header::Stored;
 pub use inventory::Inventory;
 pub(super) use json::read_json;
-pub(super) use plan::WeightPlan;
+pub(super) use matrices::{blocks_of, of_tensor};
+pub(super) use plan::{LoadedWeights, WeightPlan};

@@ -1,30 +1,46 @@
 //! The plan by which a model's weights are read, made from its configuration and the headers of its files.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Var};
+use rayon::prelude::*;
 
 use super::carried::Carried;
 use super::decode;
 use super::format::{self, Encoding};
 use super::header::Stored;
 use super::inventory::Inventory;
+use super::matrices::{Maps, blocks_of};
 use crate::model::ModelError;
 use crate::model::blueprint::Blueprint;
 use crate::model::family::{Folder, Names};
 use crate::model::footprint::ParameterCounts;
+use crate::model::holding::Holding;
+use crate::model::kernels::StoredMatrix;
 use crate::model::linear::LinearShape;
+use crate::model::quantized::quantizes;
 use crate::model::weights::VISION;
 
 /// The output head; a tied model uses its embedding instead.
 const HEAD: &str = "lm_head.weight";
 const EMBEDDING: &str = "model.embed_tokens.weight";
+/// What the names of matrices end in.
+const WEIGHT: &str = ".weight";
 /// Buffers that old checkpoints contain, but which are computed here.
 const COMPUTED: &str = ".rotary_emb.inv_freq";
 /// Description of a PEFT adapter.
 const ADAPTER: &str = "adapter_config.json";
 /// Maximum number of tensors that a note or an error names.
 const SHOWN: usize = 3;
+
+/// A folder's weights in memory.
+pub struct LoadedWeights {
+    /// Tensors by name.
+    pub vars: BTreeMap<String, Var>,
+    /// Matrices that are not trained, by name.
+    pub matrices: BTreeMap<String, Arc<StoredMatrix>>,
+}
 
 /// Where each weight of a model comes from.
 #[derive(Debug)]
@@ -107,22 +123,61 @@ impl WeightPlan {
             if name.starts_with(VISION) {
                 counts.vision += values;
             }
+            if self.layer_of(name).is_some() {
+                counts.matrices += values;
+                counts.narrow += if ["BF16", "F16"].contains(&stored.dtype.as_str()) { values } else { 0 };
+            }
         }
         counts
     }
 
-    /// Reads every weight, in the number format `dtype` unless it is always a wide one.
+    /// The linear layer of this weight, embedding and head included: a matrix that need not be a tensor.
+    fn layer_of(&self, name: &str) -> Option<LinearShape> {
+        let layer = name.strip_suffix(WEIGHT)?;
+        if name == EMBEDDING || name == HEAD {
+            let [out, inner] = *self.weights.get(name)?.0.shape.as_slice() else { return None };
+            return Some(LinearShape { name: layer.to_owned(), out, inner });
+        }
+        self.linears.iter().find(|linear| linear.name == layer).cloned()
+    }
+
+    /// Reads every weight as `holding` says, those that are always wide as 32-bit floats.
     ///
     /// # Errors
     /// Names the tensor that cannot be used.
-    pub fn read(&self, device: &Device, dtype: DType) -> Result<BTreeMap<String, Var>, ModelError> {
+    pub fn read(&self, device: &Device, holding: Holding) -> Result<LoadedWeights, ModelError> {
         self.check_tied_head()?;
+        let (mut matrices, mut tensors) = (Vec::new(), Vec::new());
+        for (name, source) in &self.weights {
+            match self.layer_of(name).filter(|_| holding.freezes(name, device)) {
+                Some(layer) => matrices.push((name, layer, source)),
+                None => tensors.push((name, source)),
+            }
+        }
+        let blocks = |layer: &LinearShape| blocks_of(holding.format).filter(|blocks| quantizes(*blocks, layer));
+        // What becomes blocks is read once and dropped: its pages need not stay.
+        let kept = matrices.iter().filter(|(_, layer, _)| blocks(layer).is_none()).map(|(_, _, source)| &source.0);
+        let (maps, unmapped) = (Maps::of(kept)?, Maps::default());
+        let matrix = |(name, layer, (stored, encoding)): (&String, LinearShape, &(Stored, Encoding))| {
+            let matrix = match blocks(&layer) {
+                Some(blocks) => unmapped.matrix(stored, encoding, holding.dtype)?.packed(blocks)?,
+                None => maps.matrix(stored, encoding, holding.dtype)?,
+            };
+            Ok((name.clone(), Arc::new(matrix)))
+        };
+        let matrices = matrices.into_par_iter().map(matrix).collect::<Result<_, ModelError>>()?;
         let read = |(name, (stored, encoding)): (&String, &(Stored, Encoding))| {
-            let dtype = if self.names.is_wide(name) { DType::F32 } else { dtype };
+            let dtype = if self.is_wide(name, device, holding) { DType::F32 } else { holding.dtype };
             // [shape that the file names]
             Ok((name.clone(), Var::from_tensor(&decode::read(stored, encoding, device, dtype)?)?))
         };
-        self.weights.iter().map(read).collect()
+        let vars = tensors.into_iter().map(read).collect::<Result<_, ModelError>>()?;
+        Ok(LoadedWeights { vars, matrices })
+    }
+
+    /// Is a tensor held in 32 bits whatever the number format? So are the small weights of a frozen model.
+    fn is_wide(&self, name: &str, device: &Device, holding: Holding) -> bool {
+        self.names.is_wide(name) || holding.freezes(name, device)
     }
 
     /// The names that they have in the files.
@@ -131,9 +186,10 @@ impl WeightPlan {
     }
 
     /// Weights that are wider in memory than in their file, and written as narrow as the others.
-    pub fn narrow(&self) -> BTreeSet<String> {
+    pub fn narrow(&self, device: &Device, holding: Holding) -> BTreeSet<String> {
         let narrow = |(name, (stored, _)): &(&String, &(Stored, Encoding))| {
-            self.names.is_wide(name) && decode::candle_dtype(&stored.dtype) != DType::F32
+            let own = self.names.is_wide(name) && decode::candle_dtype(&stored.dtype) != DType::F32;
+            own || (!self.names.is_wide(name) && holding.freezes(name, device))
         };
         self.weights.iter().filter(narrow).map(|(name, _)| name.clone()).collect()
     }

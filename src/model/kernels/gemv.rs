@@ -3,10 +3,13 @@
 //! General matrix products first pack both operands into blocks. That pays off when each block is used often; for few
 //! rows packing the weight costs several times the product. Here the weight is read once, in place, and the few rows
 //! are transposed instead: they become the lanes of a vector, so that no sum runs across lanes. Every value is summed
-//! in the order of the inputs, so it depends neither on the other rows nor on threads.
+//! in the order of the inputs, so it depends neither on the other rows nor on threads. Lines that are narrower than 32
+//! bits are widened a tile at a time; the fewest rows take them as [`super::dots`] does.
 
 use pulp::{Arch, Simd, WithSimd, bytemuck};
 
+use super::dots::{Dots, MOST_ROWS, Rows};
+use super::lines::Lines;
 use super::product::{Matrix, product};
 use super::threads;
 
@@ -16,24 +19,61 @@ const MANY: usize = 256;
 const OUTPUTS: usize = 8;
 /// Outputs of a piece of work: whole tiles, enough of them to be worth a thread.
 const PIECE: usize = 16 * OUTPUTS;
+/// Values of a piece of work that costs as much as reading them.
+const READ_PIECE: usize = 1 << 16;
+/// Values from which reading them is worth a second thread.
+const READ_SHARED: usize = 1 << 19;
 
 /// Is [`project`] faster than a general product for this number of rows?
 pub fn fits(rows: usize) -> bool {
     (2..=MANY).contains(&rows)
 }
 
+/// Can [`project_lines`] take this number of rows?
+pub fn fits_lines(rows: usize) -> bool {
+    (1..=MANY).contains(&rows)
+}
+
 /// `x [rows, inner] @ weight [out, inner]^T + bias [out]`, row-major.
 pub fn project(x: &[f32], weight: &[f32], inner: usize, bias: Option<&[f32]>) -> Vec<f32> {
     let (rows, out) = (x.len() / inner, weight.len() / inner);
-    let mut target = vec![0.0; rows * out];
-    let columns = Arch::new().dispatch(Turn { x, inner });
-    let multiplications = rows * out * inner;
-    let piece = if threads::worth_sharing(multiplications) { PIECE } else { out };
-    let parts = threads::map(out.div_ceil(piece), multiplications, |index| {
-        let weight = &weight[index * piece * inner..((index + 1) * piece).min(out) * inner];
-        Arch::new().dispatch(Project { columns: &columns, weight, inner, rows })
+    let piece = if threads::worth_sharing(rows * weight.len()) { PIECE } else { out };
+    in_lanes(x, Lines::F32(weight), inner, bias, piece)
+}
+
+/// The same with lines of any kind.
+pub fn project_lines(x: &[f32], lines: Lines<'_>, inner: usize, bias: Option<&[f32]>) -> Vec<f32> {
+    let (rows, out) = (x.len() / inner, lines.len() / inner);
+    if rows > MOST_ROWS {
+        let piece = if threads::worth_sharing(rows * lines.len()) { PIECE } else { out };
+        return in_lanes(x, lines, inner, bias, piece);
+    }
+    let share = lines.len() >= READ_SHARED;
+    let piece = if share { (READ_PIECE / inner).next_multiple_of(OUTPUTS) } else { out };
+    let work = if share { threads::WORTH_SHARING } else { 0 };
+    let all = Rows::new(x, inner);
+    let parts = threads::map(out.div_ceil(piece), work, |index| {
+        let lines = lines.cut(index * piece * inner, ((index + 1) * piece).min(out) * inner);
+        Arch::new().dispatch(Dots { rows: &all, lines })
     });
-    for (index, part) in parts.into_iter().enumerate() {
+    joined(&parts, (rows, out, piece), bias)
+}
+
+/// Rows as lanes, `piece` outputs at a time.
+fn in_lanes(x: &[f32], lines: Lines<'_>, inner: usize, bias: Option<&[f32]>, piece: usize) -> Vec<f32> {
+    let (rows, out) = (x.len() / inner, lines.len() / inner);
+    let columns = Arch::new().dispatch(Turn { x, inner });
+    let parts = threads::map(out.div_ceil(piece), rows * lines.len(), |index| {
+        let lines = lines.cut(index * piece * inner, ((index + 1) * piece).min(out) * inner);
+        Arch::new().dispatch(Project { columns: &columns, lines, inner, rows })
+    });
+    joined(&parts, (rows, out, piece), bias)
+}
+
+/// Pieces `[rows, outputs of the piece]` next to each other, plus the bias.
+fn joined(parts: &[Vec<f32>], (rows, out, piece): (usize, usize, usize), bias: Option<&[f32]>) -> Vec<f32> {
+    let mut target = vec![0.0; rows * out];
+    for (index, part) in parts.iter().enumerate() {
         let from = index * piece;
         let width = part.len() / rows;
         for (line, values) in target.chunks_exact_mut(out).zip(part.chunks_exact(width)) {
@@ -103,7 +143,7 @@ impl WithSimd for Turn<'_> {
 
 struct Project<'a> {
     columns: &'a [Columns],
-    weight: &'a [f32],
+    lines: Lines<'a>,
     inner: usize,
     rows: usize,
 }
@@ -114,14 +154,16 @@ impl WithSimd for Project<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
-        let out = self.weight.len() / self.inner;
+        let out = self.lines.len() / self.inner;
         let mut target = vec![0.0; self.rows * out];
+        // What is widened of narrow lines.
+        let mut wide = if let Lines::F32(_) = self.lines { Vec::new() } else { vec![0.0; OUTPUTS * self.inner] };
         let whole = out / OUTPUTS * OUTPUTS;
         for at in (0..whole).step_by(OUTPUTS) {
-            self.tile::<S, OUTPUTS>(simd, at, out, &mut target);
+            self.tile::<S, OUTPUTS>(simd, at, out, &mut target, &mut wide);
         }
         for at in whole..out {
-            self.tile::<S, 1>(simd, at, out, &mut target);
+            self.tile::<S, 1>(simd, at, out, &mut target, &mut wide);
         }
         target
     }
@@ -130,8 +172,15 @@ impl WithSimd for Project<'_> {
 impl Project<'_> {
     /// Outputs `at..at + O` of every row. The tile's part of the weight stays in the nearest cache meanwhile.
     #[inline(always)]
-    fn tile<S: Simd, const O: usize>(&self, simd: S, at: usize, out: usize, target: &mut [f32]) {
-        let weight: [&[f32]; O] = std::array::from_fn(|o| &self.weight[(at + o) * self.inner..][..self.inner]);
+    fn tile<S: Simd, const O: usize>(&self, simd: S, at: usize, out: usize, target: &mut [f32], wide: &mut [f32]) {
+        let (from, count) = (at * self.inner, O * self.inner);
+        let values = if let Lines::F32(values) = self.lines {
+            &values[from..from + count]
+        } else {
+            self.lines.widen_on(simd, from, &mut wide[..count]);
+            &wide[..count]
+        };
+        let weight: [&[f32]; O] = std::array::from_fn(|o| &values[o * self.inner..][..self.inner]);
         for columns in self.columns {
             let lines = &mut target[columns.first_row * out..];
             let place = Place { rows: columns.rows, out, at };
@@ -206,6 +255,8 @@ mod tests {
                     let want = pairs.map(|(a, b)| a * b).sum::<f32>() + bias.map_or(0.0, |bias| bias[output]);
                     assert!((value - want).abs() < 1e-5, "{rows} x {inner} x {out}: {value} for {want}");
                 }
+                let lines = project_lines(&x, Lines::F32(&weight), inner, bias);
+                assert!(lines.iter().zip(&product).all(|(a, b)| (a - b).abs() < 1e-5), "{rows} x {inner} x {out}");
             }
         }
     }
@@ -234,6 +285,15 @@ mod tests {
         let all = project(&x, &weight, inner, None);
         for count in [2, 3, 17, 33] {
             assert_eq!(project(&x[..count * inner], &weight, inner, None), all[..count * out]);
+        }
+        let narrow: Vec<[u8; 2]> = weight.iter().map(|value| half::bf16::from_f32(*value).to_le_bytes()).collect();
+        let of = |rows: usize| project_lines(&x[..rows * inner], Lines::Bf16(&narrow), inner, None);
+        for counts in [1..9, 9..50] {
+            let all = of(counts.end - 1);
+            for count in counts {
+                // Rows are apart by the same number of outputs in both.
+                assert_eq!(of(count), all[..count * out], "{count} rows");
+            }
         }
     }
 }

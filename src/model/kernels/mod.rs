@@ -10,7 +10,8 @@
 //! | [`attention()`], [`rotate`]: grouped queries, rotary positions, causal with padding or within bounds | `attention/` | composed, fused |
 //! | [`delta_rule()`], [`causal_conv`], a step of either, [`log_decay`]: gated delta nets over [`Segments`] | `delta_rule/` | composed, fused |
 //! | [`linear`] | `linear.rs` | composed, fused |
-//! | [`adapted_linear`]: with a low-rank adapter | `adapted.rs` | composed, fused |
+//! | [`adapted_linear`], [`adapted_stored_linear`]: with a low-rank adapter | `adapted.rs` | composed, fused |
+//! | [`stored_linear`] by a [`StoredMatrix`], on the CPU | `stored_linear.rs` | fused |
 //! | [`rms_norm`], [`zero_centred_rms_norm`], [`layer_norm`] | `norm.rs` | composed, fused |
 //! | [`gated_rms_norm`] | `gated_norm.rs` | composed, fused |
 //! | [`gated_silu`], [`sigmoid_gated`], [`sigmoid`], [`quick_gelu`], [`gelu()`], [`gelu_erf`] | `activation.rs` | composed, fused |
@@ -20,7 +21,8 @@
 //! What each form keeps in memory for its backward is counted in `activation_memory`.
 //!
 //! Below them: `simd` (vector arithmetic, compiled for AVX2 and for the baseline, chosen at run time), `product`
-//! (matrix products of slices), `gemv` (products of few rows with a weight), `vocabulary` (a draw from logits), `strided`
+//! (matrix products of slices), `gemv` (products of few rows with a weight), `lines` (rows of 16 bits and fewer),
+//! `dots` and `panels` (products with them of very few rows, and of many), `vocabulary` (a draw from logits), `strided`
 //! (tensors as slices), `threads`; `own_backward` for composed forms that keep less than candle's operations would.
 //! Unsafe code is allowed in `simd` and `product` alone.
 #![allow(
@@ -33,15 +35,20 @@ pub mod activation_memory;
 mod adapted;
 mod attention;
 mod delta_rule;
+mod dots;
 mod gated_norm;
 mod gemv;
 mod linear;
+mod lines;
 mod mixed;
 mod norm;
 mod own_backward;
+mod panels;
 mod product;
 mod simd;
 mod softmax;
+mod stored;
+mod stored_linear;
 mod strided;
 mod threads;
 mod token_logprobs;
@@ -52,7 +59,7 @@ use candle_core::{DType, Tensor};
 use super::transfers::is_gpu;
 
 pub use activation::{gated_silu, gelu, gelu_erf, quick_gelu, sigmoid, sigmoid_gated};
-pub use adapted::adapted_linear;
+pub use adapted::{adapted_linear, adapted_stored_linear};
 pub use attention::{Attended, AttentionMask, MASKED, Rope, Suffix, attention, rotate};
 pub use delta_rule::{
     Convolved, DeltaHeads, DeltaRule, Segment, Segments, Start, causal_conv, causal_conv_step, delta_rule, delta_step,
@@ -62,6 +69,8 @@ pub use gated_norm::gated_rms_norm;
 pub use linear::linear;
 pub use norm::{layer_norm, rms_norm, zero_centred_rms_norm};
 pub use softmax::{log_softmax, softmax};
+pub use stored::{Memory, Number, StoredMatrix};
+pub use stored_linear::stored_linear;
 pub use threads::among_workers;
 pub use token_logprobs::{Distribution, token_logprobs, token_logprobs_backward};
 pub use vocabulary::{TokenWeights, all_finite};

@@ -14,10 +14,10 @@ use crate::model::error::ModelError;
 use crate::model::input::Batch;
 use crate::model::kernels::{self, Segments};
 use crate::model::linear::{Linear, LinearShape};
-use crate::model::quantized::Weight;
 use crate::model::qwen_vl::rope::rotary_table;
 use crate::model::qwen_vl::text::embed;
 use crate::model::tape::Tape;
+use crate::model::weight::Weight;
 use crate::model::weights::WeightSource;
 
 #[derive(Debug)]
@@ -66,7 +66,7 @@ struct Pass {
 #[derive(Debug)]
 pub struct Decoder {
     config: TextConfig,
-    embedding: Tensor,
+    embedding: Weight,
     layers: Vec<Layer>,
     norm: Tensor,
     head: Option<Weight>,
@@ -76,13 +76,15 @@ pub struct Decoder {
 impl Decoder {
     /// Builds the decoder on `source`'s weights.
     pub fn new(config: &TextConfig, source: &dyn WeightSource, device: &Device) -> Result<Self, ModelError> {
-        let vocabulary = [config.vocab_size, config.hidden_size];
-        let head = LinearShape { name: "lm_head".to_owned(), out: config.vocab_size, inner: config.hidden_size };
+        let table = |name: &str| {
+            let layer = LinearShape { name: name.to_owned(), out: config.vocab_size, inner: config.hidden_size };
+            Weight::of(source, &layer)
+        };
         Ok(Self {
-            embedding: source.get("model.embed_tokens.weight", &vocabulary)?,
+            embedding: table("model.embed_tokens")?,
             layers: (0..config.layers.len()).map(|i| Layer::new(config, source, i)).collect::<Result<_, _>>()?,
             norm: source.get("model.norm.weight", &[config.hidden_size])?,
-            head: if config.tied { None } else { Some(Weight::of(source, &head)?) },
+            head: if config.tied { None } else { Some(table("lm_head")?) },
             config: config.clone(),
             device: device.clone(),
         })
@@ -180,9 +182,6 @@ impl Decoder {
 
     /// Logits of hidden states `[n, hidden]`.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {
-        Ok(match &self.head {
-            Some(head) => head.project(hidden, None)?,
-            None => kernels::linear(hidden, &self.embedding, None)?,
-        })
+        Ok(self.head.as_ref().unwrap_or(&self.embedding).project(hidden, None)?)
     }
 }

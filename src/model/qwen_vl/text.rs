@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 
 use super::config::TextConfig;
 use super::rope::text_rope;
@@ -12,8 +12,8 @@ use crate::model::error::ModelError;
 use crate::model::input::Batch;
 use crate::model::kernels::{self, AttentionMask, Rope};
 use crate::model::linear::{Linear, LinearShape};
-use crate::model::quantized::Weight;
 use crate::model::tape::Tape;
+use crate::model::weight::Weight;
 use crate::model::weights::WeightSource;
 
 #[derive(Debug)]
@@ -68,7 +68,7 @@ struct Pass<'a> {
 #[derive(Debug)]
 pub struct Decoder {
     config: TextConfig,
-    embedding: Tensor,
+    embedding: Weight,
     layers: Vec<Layer>,
     norm: Tensor,
     head: Option<Weight>,
@@ -78,13 +78,15 @@ pub struct Decoder {
 impl Decoder {
     /// Builds the decoder on `source`'s weights.
     pub fn new(config: &TextConfig, source: &dyn WeightSource, device: &Device) -> Result<Self, ModelError> {
-        let vocabulary = [config.vocab_size, config.hidden_size];
-        let head = LinearShape { name: "lm_head".to_owned(), out: config.vocab_size, inner: config.hidden_size };
+        let table = |name: &str| {
+            let layer = LinearShape { name: name.to_owned(), out: config.vocab_size, inner: config.hidden_size };
+            Weight::of(source, &layer)
+        };
         Ok(Self {
-            embedding: source.get("model.embed_tokens.weight", &vocabulary)?,
+            embedding: table("model.embed_tokens")?,
             layers: (0..config.layers).map(|i| Layer::new(config, source, i)).collect::<Result<_, _>>()?,
             norm: source.get("model.norm.weight", &[config.hidden_size])?,
-            head: if config.tied { None } else { Some(Weight::of(source, &head)?) },
+            head: if config.tied { None } else { Some(table("lm_head")?) },
             config: config.clone(),
             device: device.clone(),
         })
@@ -214,19 +216,15 @@ impl Decoder {
 
     /// Logits of hidden states `[n, hidden]`.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {
-        Ok(match &self.head {
-            Some(head) => head.project(hidden, None)?,
-            None => kernels::linear(hidden, &self.embedding, None)?,
-        })
+        Ok(self.head.as_ref().unwrap_or(&self.embedding).project(hidden, None)?)
     }
 }
 
 /// Token embeddings `[batch, seq_len, hidden]` with image features in place of image tokens.
-pub fn embed(embedding: &Tensor, batch: &Batch, features: Option<&Tensor>) -> Result<Tensor, ModelError> {
-    let (device, width) = (embedding.device(), embedding.dim(1)?);
-    // [batch * seq_len]
-    let ids = Tensor::from_slice(&batch.ids, batch.ids.len(), device)?;
-    let tokens = embedding.index_select(&ids, 0)?.to_dtype(DType::F32)?;
+pub fn embed(embedding: &Weight, batch: &Batch, features: Option<&Tensor>) -> Result<Tensor, ModelError> {
+    // [batch * seq_len, hidden]
+    let tokens = embedding.rows(&batch.ids)?;
+    let width = tokens.dim(1)?;
     let Some(features) = features else {
         if batch.image_slots.is_empty() {
             return Ok(tokens.reshape((batch.rows, batch.seq_len, width))?);
@@ -239,7 +237,7 @@ pub fn embed(embedding: &Tensor, batch: &Batch, features: Option<&Tensor>) -> Re
         index[*slot as usize] = batch.ids.len() as u32 + row;
     }
     // [batch * seq_len], then [batch * seq_len, hidden]
-    let index = Tensor::from_vec(index, batch.ids.len(), device)?;
+    let index = Tensor::from_vec(index, batch.ids.len(), tokens.device())?;
     let mixed = Tensor::cat(&[&tokens, features], 0)?.index_select(&index, 0)?;
     Ok(mixed.reshape((batch.rows, batch.seq_len, width))?)
 }

@@ -47,5 +47,11 @@ pub(super) fn content(link: &Path, size: u64) -> Result<(), HubError> {
     let mut file = std::fs::File::open(&blob).map_err(HubError::Cache)?;
     std::io::copy(&mut file, &mut hash).map_err(HubError::Cache)?;
     let found = format!("{:x}", hash.finalize());
-    if found == name.to_ascii_lowercase() { Ok(()) } else { Err(damaged("its SHA-256 differs".to_owned())) }
+    if found != name.to_ascii_lowercase() {
+        return Err(damaged("its SHA-256 differs".to_owned()));
+    }
+    // It never changes under this name, and write-protected weights can be mapped into memory.
+    let mut permissions = blob.metadata().map_err(HubError::Cache)?.permissions();
+    permissions.set_readonly(true);
+    std::fs::set_permissions(&blob, permissions).map_err(HubError::Cache)
 }

@@ -164,6 +164,8 @@ async fn damage_in_the_bucket_or_on_the_disk_is_named() {
     }
     bucket.inner.put(&place, "{}".into()).await.unwrap();
     let path = reader.store.path(KEY).unwrap();
+    assert!(fs::metadata(path.join("model.safetensors")).unwrap().permissions().readonly());
+    fs::remove_file(path.join("model.safetensors")).unwrap();
     fs::write(path.join("model.safetensors"), "x").unwrap();
     let error = reader.store.verify(KEY, &manifest).unwrap_err().to_string();
     assert!(error.contains("model.safetensors has 1 bytes instead of 50"), "{error}");

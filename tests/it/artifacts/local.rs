@@ -68,6 +68,9 @@ fn damage_is_named() {
     fs::remove_file(path.join("extra")).unwrap();
     fs::write(path.join("trainer/state.json"), "[]").unwrap();
     assert!(problem().contains("trainer/state.json has another content"), "{}", problem());
+    // Published weights are write-protected; a change takes another file.
+    assert!(fs::metadata(path.join("model.safetensors")).unwrap().permissions().readonly());
+    fs::remove_file(path.join("model.safetensors")).unwrap();
     fs::write(path.join("model.safetensors"), "short").unwrap();
     assert!(problem().contains("has 5 bytes instead of 3000000"), "{}", problem());
     fs::remove_file(path.join("model.safetensors")).unwrap();

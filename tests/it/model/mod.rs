@@ -4,6 +4,7 @@ mod batching;
 mod bf16;
 mod checkpointing;
 mod footprint;
+mod frozen;
 mod golden;
 pub mod kernels;
 mod loading;

@@ -9,6 +9,7 @@ use vgpo::model::qwen_vl::rope::rotary_table;
 use vgpo::model::qwen_vl::vision::VisionStages;
 use vgpo::model::qwen3_5::config::LayerKind;
 use vgpo::model::qwen3_5::{Config, Qwen35};
+use vgpo::model::weight::Weight;
 use vgpo::model::{Batch, Capture, ModelFolder, Parameters, Sequence, Tape, Tree, View, describe, linear_layers};
 
 use super::loading::{copy_checkpoint, error_of, tensors};
@@ -74,7 +75,7 @@ fn every_stage_of_a_delta_net_matches() {
     let batch = Batch::new(&[&case.row], model.info()).unwrap();
     let features = model.features(&batch).unwrap();
     let embedding = &tensors(&QWEN3_5.fixture().join("checkpoint"))["model.language_model.embed_tokens.weight"];
-    let x = vgpo::model::qwen_vl::text::embed(embedding, &batch, features.as_ref()).unwrap();
+    let x = vgpo::model::qwen_vl::text::embed(&Weight::Dense(embedding.clone()), &batch, features.as_ref()).unwrap();
     let stages = model.decoder().delta_stages(0, &x, &batch).unwrap().unwrap();
     for (name, found) in [
         ("qkv_conv", &stages.convolved),

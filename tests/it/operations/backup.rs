@@ -184,7 +184,9 @@ async fn damaged_and_incomplete_backups_are_refused_and_nothing_is_written() {
         ("database.sqlite is missing", &|dir| std::fs::remove_file(dir.join("database.sqlite")).unwrap()),
         ("datasets/ds_1", &|dir| std::fs::remove_dir_all(dir.join("artifacts/datasets/ds_1")).unwrap()),
         ("model.safetensors", &|dir| {
-            std::fs::write(dir.join("artifacts").join(&source.checkpoint).join("model.safetensors"), "wei").unwrap();
+            let path = dir.join("artifacts").join(&source.checkpoint).join("model.safetensors");
+            std::fs::remove_file(&path).unwrap();
+            std::fs::write(path, "wei").unwrap();
         }),
     ];
     for (number, (word, spoil)) in spoilers.into_iter().enumerate() {

@@ -8,6 +8,7 @@ mod delta_memory;
 mod delta_rule;
 mod pointwise;
 mod products;
+mod stored;
 mod token_logprobs;
 mod vocabulary;
 

@@ -1,0 +1,228 @@
+//! Rows of a weight as they are stored: numbers of 32 or 16 bits, or blocks of small integers with a scale each.
+//! Kernels widen them where they compute, a tile at a time: what is read from memory is what is stored.
+
+use pulp::{Arch, Simd, WithSimd};
+
+use super::simd;
+
+/// Values of a block of integers.
+pub const BLOCK: usize = 32;
+/// Values in the same four bits of a block.
+const HALF: usize = BLOCK / 2;
+/// The lower four bits of every byte.
+const NIBBLES: u128 = u128::MAX / 0xFF * 0xF;
+/// Bytes of a block: its scale in 16 bits, and its integers in 8 or 4.
+pub const Q8_BYTES: usize = 2 + BLOCK;
+/// See [`Q8_BYTES`].
+pub const Q4_BYTES: usize = 2 + BLOCK / 2;
+
+/// Stored rows, one after the other. Bytes are little-endian, and need no alignment.
+#[derive(Debug, Clone, Copy)]
+pub enum Lines<'a> {
+    /// 32-bit floats.
+    F32(&'a [f32]),
+    /// The upper halves of 32-bit floats.
+    Bf16(&'a [[u8; 2]]),
+    /// Half-precision floats; all finite.
+    F16(&'a [[u8; 2]]),
+    /// Blocks of 8-bit integers.
+    Q8(&'a [[u8; Q8_BYTES]]),
+    /// Blocks of 4-bit integers: the first half of the values in the lower four bits, the other half in the upper.
+    Q4(&'a [[u8; Q4_BYTES]]),
+}
+
+impl Lines<'_> {
+    /// Number of values.
+    pub fn len(self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::Bf16(values) | Self::F16(values) => values.len(),
+            Self::Q8(blocks) => blocks.len() * BLOCK,
+            Self::Q4(blocks) => blocks.len() * BLOCK,
+        }
+    }
+
+    /// Values `from..to`: whole blocks.
+    #[must_use]
+    pub fn cut(self, from: usize, to: usize) -> Self {
+        match self {
+            Self::F32(values) => Self::F32(&values[from..to]),
+            Self::Bf16(values) => Self::Bf16(&values[from..to]),
+            Self::F16(values) => Self::F16(&values[from..to]),
+            Self::Q8(blocks) => Self::Q8(&blocks[from / BLOCK..to / BLOCK]),
+            Self::Q4(blocks) => Self::Q4(&blocks[from / BLOCK..to / BLOCK]),
+        }
+    }
+
+    /// Asks for the values `from..to` as far as there are any.
+    #[inline(always)]
+    pub fn prefetch(self, from: usize, to: usize) {
+        fn part<T>(values: &[T], from: usize, to: usize) {
+            simd::prefetch(&values[from.min(values.len())..to.min(values.len())]);
+        }
+        match self {
+            Self::F32(values) => part(values, from, to),
+            Self::Bf16(values) | Self::F16(values) => part(values, from, to),
+            Self::Q8(blocks) => part(blocks, from / BLOCK, to / BLOCK),
+            Self::Q4(blocks) => part(blocks, from / BLOCK, to / BLOCK),
+        }
+    }
+
+    /// Widens the values from `from` on into `to`: whole blocks. One function for each instruction set: it is not
+    /// copied to where it is used.
+    #[inline(always)]
+    pub fn widen_on<S: Simd>(self, simd: S, from: usize, to: &mut [f32]) {
+        simd.vectorize(Widen { lines: self, from, to });
+    }
+
+    #[inline(always)]
+    fn widen(self, from: usize, to: &mut [f32]) {
+        match self {
+            Self::F32(values) => to.copy_from_slice(&values[from..from + to.len()]),
+            Self::Bf16(values) => {
+                let values = &values[from..from + to.len()];
+                for (to, value) in to.iter_mut().zip(values) {
+                    *to = f32::from_bits(u32::from(u16::from_le_bytes(*value)) << 16);
+                }
+            }
+            Self::F16(values) => {
+                let values = &values[from..from + to.len()];
+                for (to, value) in to.iter_mut().zip(values) {
+                    *to = half_precision(u16::from_le_bytes(*value));
+                }
+            }
+            Self::Q8(blocks) => {
+                for (to, block) in to.as_chunks_mut::<BLOCK>().0.iter_mut().zip(&blocks[from / BLOCK..]) {
+                    let scale = half_precision(u16::from_le_bytes([block[0], block[1]]));
+                    let Some(bytes) = block.last_chunk::<BLOCK>() else { continue };
+                    *to = std::array::from_fn(|i| f32::from(bytes[i].cast_signed()) * scale);
+                }
+            }
+            Self::Q4(blocks) => {
+                for (to, block) in to.as_chunks_mut::<BLOCK>().0.iter_mut().zip(&blocks[from / BLOCK..]) {
+                    let scale = half_precision(u16::from_le_bytes([block[0], block[1]]));
+                    let Some(bytes) = block.last_chunk::<HALF>() else { continue };
+                    let nibbles = u128::from_le_bytes(*bytes);
+                    let low = (nibbles & NIBBLES).to_le_bytes();
+                    let high = ((nibbles >> 4) & NIBBLES).to_le_bytes();
+                    let all: [[u8; HALF]; 2] = [low, high];
+                    let all = all.as_flattened();
+                    for i in 0..BLOCK {
+                        to[i] = f32::from(all[i].cast_signed() - 8) * scale;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The value of a half-precision float that is finite, without branches.
+#[inline(always)]
+fn half_precision(bits: u16) -> f32 {
+    /// What 2^-14 is as a 32-bit float, and the difference of the exponents' biases.
+    const SMALLEST_NORMAL: u32 = 113 << 23;
+    const BIAS: u32 = 112 << 23;
+    let (sign, size) = (u32::from(bits & 0x8000) << 16, u32::from(bits & 0x7FFF) << 13);
+    let normal = f32::from_bits(size + BIAS);
+    let small = f32::from_bits(size + SMALLEST_NORMAL) - f32::from_bits(SMALLEST_NORMAL);
+    let value = if size < 1 << 23 { small } else { normal };
+    f32::from_bits(value.to_bits() | sign)
+}
+
+/// [`Lines::widen_on`] with the best instructions of this machine.
+pub fn widen(lines: Lines<'_>, from: usize, to: &mut [f32]) {
+    Arch::new().dispatch(Widen { lines, from, to });
+}
+
+struct Widen<'a, 'b> {
+    lines: Lines<'a>,
+    from: usize,
+    to: &'b mut [f32],
+}
+
+impl WithSimd for Widen<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        self.lines.widen(self.from, self.to);
+    }
+}
+
+/// Writes values as blocks of 8-bit integers: a block's largest is 127 times its scale.
+pub fn pack_q8(values: &[f32], blocks: &mut [[u8; Q8_BYTES]]) {
+    for (values, block) in values.as_chunks::<BLOCK>().0.iter().zip(blocks) {
+        let largest = values.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+        let (scale, inverse) = scales(largest / 127.0);
+        block[..2].copy_from_slice(&scale);
+        for (byte, value) in block[2..].iter_mut().zip(values) {
+            *byte = ((value * inverse).round() as i8).cast_unsigned();
+        }
+    }
+}
+
+/// Writes values as blocks of 4-bit integers: a block's largest, of whatever sign, is -8 times its scale.
+pub fn pack_q4(values: &[f32], blocks: &mut [[u8; Q4_BYTES]]) {
+    for (values, block) in values.as_chunks::<BLOCK>().0.iter().zip(blocks) {
+        let larger = |largest: f32, value: &f32| if largest.abs() < value.abs() { *value } else { largest };
+        let (scale, inverse) = scales(values.iter().fold(0.0, larger) / -8.0);
+        block[..2].copy_from_slice(&scale);
+        let nibble = |value: f32| ((value * inverse + 8.5) as u8).min(15);
+        let (low, high) = values.split_at(BLOCK / 2);
+        for (byte, (low, high)) in block[2..].iter_mut().zip(low.iter().zip(high)) {
+            *byte = nibble(*low) | (nibble(*high) << 4);
+        }
+    }
+}
+
+fn scales(scale: f32) -> ([u8; 2], f32) {
+    (half::f16::from_f32(scale).to_le_bytes(), if scale == 0.0 { 0.0 } else { 1.0 / scale })
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::quantized::{GgmlDType, QTensor};
+    use candle_core::{Device, Tensor};
+
+    use super::*;
+
+    fn widened(lines: Lines<'_>) -> Vec<f32> {
+        let mut values = vec![f32::NAN; lines.len()];
+        widen(lines, 0, &mut values);
+        values
+    }
+
+    #[test]
+    fn every_number_of_16_bits_is_widened_exactly() {
+        let all: Vec<[u8; 2]> = (0..=u16::MAX).map(u16::to_le_bytes).collect();
+        let numbers = all.iter().zip(widened(Lines::F16(&all)).into_iter().zip(widened(Lines::Bf16(&all))));
+        for (bytes, (narrow, brain)) in numbers {
+            let want = half::f16::from_le_bytes(*bytes);
+            if want.is_finite() {
+                assert_eq!(narrow.to_bits(), want.to_f32().to_bits(), "{bytes:?}");
+            }
+            assert_eq!(brain.to_bits(), u32::from(u16::from_le_bytes(*bytes)) << 16);
+        }
+    }
+
+    #[test]
+    fn blocks_are_those_of_ggml() {
+        let values: Vec<f32> = (0..320).map(|i| ((i * 37 % 101) as f32 / 50.0 - 1.0) * (1.0 + i as f32)).collect();
+        let values = [values, vec![0.0; BLOCK]].concat();
+        let tensor = Tensor::from_slice(&values, (11, BLOCK), &Device::Cpu).unwrap();
+        let theirs = |format| {
+            let packed = QTensor::quantize(&tensor, format).unwrap();
+            packed.dequantize(&Device::Cpu).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        };
+        let mut blocks = vec![[0; Q8_BYTES]; 11];
+        pack_q8(&values, &mut blocks);
+        assert_eq!(widened(Lines::Q8(&blocks)), theirs(GgmlDType::Q8_0));
+        assert_eq!(widened(Lines::Q8(&blocks).cut(64, 160)), theirs(GgmlDType::Q8_0)[64..160]);
+        let mut blocks = vec![[0; Q4_BYTES]; 11];
+        pack_q4(&values, &mut blocks);
+        assert_eq!(widened(Lines::Q4(&blocks)), theirs(GgmlDType::Q4_0));
+        let mut part = vec![0.0; BLOCK];
+        widen(Lines::Q4(&blocks), 96, &mut part);
+        assert_eq!(part, theirs(GgmlDType::Q4_0)[96..128]);
+    }
+}
