@@ -10,7 +10,8 @@ use tokio::io::AsyncWriteExt as _;
 use super::client::{Client, ClientFlags};
 use super::files::Draft;
 use super::jobs::{Outcome, text};
-use super::{block_on, fail, say, table};
+use super::{block_on, fail, listing, say};
+use crate::domain::model_reference::ModelReference;
 
 /// Arguments of `vgpo checkpoints`.
 #[derive(Debug, clap::Args)]
@@ -26,9 +27,16 @@ enum Action {
         /// Only those of this run.
         #[arg(long)]
         run: Option<String>,
-        /// Entries to show.
+        /// Number of entries.
         #[arg(long, default_value_t = 20)]
         limit: u32,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
+    /// Show a checkpoint with its files.
+    Show {
+        /// The checkpoint.
+        id: String,
         #[command(flatten)]
         client: ClientFlags,
     },
@@ -54,6 +62,13 @@ enum Action {
         #[command(flatten)]
         client: ClientFlags,
     },
+    /// Stop serving a checkpoint under its model name; the checkpoint is kept.
+    Withdraw {
+        /// The checkpoint, or the model name that it is served under.
+        id: String,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
     /// Delete a checkpoint that is not in use.
     Delete {
         /// The checkpoint.
@@ -68,11 +83,13 @@ pub fn run(args: &Args) -> ExitCode {
     let done = block_on(async {
         match &args.action {
             Action::List { run, limit, client } => list(run.as_deref(), *limit, client).await,
+            Action::Show { id, client } => listing::show(&format!("/v1/checkpoints/{id}"), client).await,
+            Action::Withdraw { id, client } => withdraw(id, client).await,
             Action::Download { id, out, trainer, client } => download(id, out.as_deref(), *trainer, client).await,
             Action::Promote { id, name, client } => promote(id, name, client).await,
             Action::Delete { id, client } => {
                 Client::new(&client.server).delete(&format!("/v1/checkpoints/{id}")).await?;
-                Ok(say(format!("{id} was deleted")))
+                Ok(say(format!("Deleted {id}")))
             }
         }
     });
@@ -81,14 +98,16 @@ pub fn run(args: &Args) -> ExitCode {
 
 async fn list(run: Option<&str>, limit: u32, flags: &ClientFlags) -> Outcome {
     let filter = run.map(|run| format!("&run={run}")).unwrap_or_default();
-    let found = Client::new(&flags.server).get(&format!("/v1/checkpoints?limit={limit}{filter}")).await?;
-    if flags.json {
-        return Ok(say(&found));
-    }
-    let columns = ["id", "run_id", "step", "accuracy", "promoted_as"];
-    let rows = found["data"].as_array().into_iter().flatten();
-    let rows = rows.map(|one| columns.map(|name| text(one, name)).to_vec()).collect();
-    Ok(table(&["ID", "RUN", "STEP", "ACCURACY", "SERVED AS"], rows))
+    let columns = [
+        ("ID", "id"),
+        ("RUN", "run_id"),
+        ("STEP", "step"),
+        ("ACCURACY", "accuracy"),
+        ("BEST", "best"),
+        ("LAST", "last"),
+        ("SERVED AS", "promoted_as"),
+    ];
+    listing::list(&format!("/v1/checkpoints?limit={limit}{filter}"), &columns, flags).await
 }
 
 /// Writes to a temporary file first, so that a file with this name is always complete.
@@ -110,4 +129,23 @@ async fn promote(id: &str, name: &str, flags: &ClientFlags) -> Outcome {
     let body = json!({"name": name});
     let promoted = Client::new(&flags.server).post(&format!("/v1/checkpoints/{id}/promote"), &body).await?;
     Ok(if flags.json { say(&promoted) } else { say(format!("{id} is served as {name}")) })
+}
+
+async fn withdraw(id: &str, flags: &ClientFlags) -> Outcome {
+    let client = Client::new(&flags.server);
+    let id = match id.parse()? {
+        ModelReference::Checkpoint(id) => id,
+        _ => served_as(&client, id).await?,
+    };
+    let withdrawn = client.delete_answered(&format!("/v1/checkpoints/{id}/promote")).await?;
+    Ok(if flags.json { say(&withdrawn) } else { say(format!("{id} is no longer served")) })
+}
+
+/// The checkpoint that is served under this model name.
+async fn served_as(client: &Client, name: &str) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+    let model = client.get(&format!("/v1/models/{name}")).await?;
+    if model["trained"].is_object() {
+        return Ok(text(&model, "source"));
+    }
+    Err(format!("model `{name}` is not a served checkpoint; `vgpo models delete {name}` unregisters a model").into())
 }

@@ -108,6 +108,16 @@ fn describe(status: u16, body: &Value) -> String {
         "{} ({status})",
         [text("detail"), text("title")].into_iter().find(|t| !t.is_empty()).unwrap_or_default()
     )];
+    if status == 401 {
+        lines[0].push_str("; commands read the key from VGPO_API_KEY, or from the file that VGPO_API_KEY_FILE names");
+    }
+    // A single field is what the detail is about: once is enough.
+    if let [only] = errors.as_slice()
+        && let (Some(pointer), Some(detail)) = (only["pointer"].as_str(), only["detail"].as_str())
+        && text("detail").contains(detail)
+    {
+        return format!("{pointer}: {detail} ({status})");
+    }
     for error in &errors {
         let part = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default();
         lines.push(format!("  {}: {}", part("pointer"), part("detail")));

@@ -1,13 +1,13 @@
 //! `vgpo runs rows`: the answers of an evaluation as JSON lines.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use futures_util::StreamExt as _;
 
 use super::client::Client;
-use super::files::Draft;
+use super::files::{Draft, refuse_existing};
 use super::say;
 
 /// Arguments of `vgpo runs rows`.
@@ -18,6 +18,9 @@ pub struct Args {
     /// Output file; by default they are printed.
     #[arg(long, value_name = "FILE")]
     to: Option<PathBuf>,
+    /// Replace a file that is there.
+    #[arg(long)]
+    force: bool,
 }
 
 /// Streams the rows; an output file is written atomically.
@@ -27,6 +30,7 @@ pub async fn run(args: &Args, server: &str) -> Result<ExitCode, String> {
         copy(server, &path, &mut std::io::stdout()).await?;
         return Ok(ExitCode::SUCCESS);
     };
+    refuse_existing(to, args.force)?;
     let mut draft = Draft::of(to)?;
     let rows = copy(server, &path, draft.file()).await?;
     draft.keep()?;
@@ -40,8 +44,15 @@ async fn copy(server: &str, path: &str, out: &mut impl Write) -> Result<usize, S
     while let Some(block) = blocks.next().await {
         let block = block.map_err(|error| format!("the server's answer was interrupted: {error}"))?;
         lines += block.split(|byte| *byte == b'\n').count() - 1;
-        out.write_all(&block).map_err(|error| format!("cannot write the rows: {error}"))?;
+        match out.write_all(&block) {
+            // A reader that went away (`| head`) has what it wanted.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(lines),
+            written => written.map_err(|error| format!("cannot write the rows: {error}"))?,
+        }
     }
-    out.flush().map_err(|error| format!("cannot write the rows: {error}"))?;
+    match out.flush() {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(format!("cannot write the rows: {error}")),
+        _ => {}
+    }
     Ok(lines)
 }

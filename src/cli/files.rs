@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use tempfile::NamedTempFile;
+use tempfile::{Builder, NamedTempFile};
 
 /// A file that is being written.
 pub struct Draft<'p> {
@@ -15,7 +15,7 @@ impl<'p> Draft<'p> {
     /// An empty temporary file next to `place`.
     pub fn of(place: &'p Path) -> Result<Self, String> {
         let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let file = NamedTempFile::new_in(folder).map_err(|error| cannot(place, &error))?;
+        let file = builder().tempfile_in(folder).map_err(|error| cannot(place, &error))?;
         Ok(Self { place, file })
     }
 
@@ -30,6 +30,25 @@ impl<'p> Draft<'p> {
         file.as_file().sync_all().map_err(|error| cannot(place, &error))?;
         file.persist(place).map(drop).map_err(|error| cannot(place, &error.error))
     }
+}
+
+/// A temporary file gets the rights of any new file: it is meant to be kept, and read by others.
+fn builder() -> Builder<'static, 'static> {
+    let mut builder = Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    builder
+}
+
+/// Fails where something is already, unless it may be replaced.
+pub fn refuse_existing(place: &Path, force: bool) -> Result<(), String> {
+    if force || !place.exists() {
+        return Ok(());
+    }
+    Err(format!("{} already exists; choose another path, or replace it with --force", place.display()))
 }
 
 /// Writes a whole file.

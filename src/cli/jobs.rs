@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use serde_json::{Map, Value, json};
 
 use super::client::{Client, ClientError, ClientFlags, Frame};
-use super::{block_on, fail, say, table};
+use super::{block_on, fail, listing, plan, say};
+
+pub use super::listing::{Outcome, text};
 use crate::domain::metric::headlines;
 
 /// Arguments of `vgpo jobs`.
@@ -24,9 +26,16 @@ enum Action {
         /// Only jobs in these states, separated by commas.
         #[arg(long)]
         state: Option<String>,
-        /// Entries to show.
+        /// Number of entries.
         #[arg(long, default_value_t = 20)]
         limit: u32,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
+    /// Show a job with its settings.
+    Show {
+        /// The job.
+        id: String,
         #[command(flatten)]
         client: ClientFlags,
     },
@@ -85,7 +94,7 @@ struct Submit {
     /// Another setting, e.g. `--set steps=80` or `--set method.type=grpo`; the value is JSON or plain text.
     #[arg(long = "set", value_name = "NAME=VALUE")]
     settings: Vec<String>,
-    /// Only show the plan.
+    /// Only show the plan: work, memory, first prompt, settings that are not defaults.
     #[arg(long)]
     dry_run: bool,
     /// Wait for its end; the exit code says how it ended.
@@ -101,6 +110,7 @@ pub fn run(args: &Args) -> ExitCode {
         match &args.action {
             Action::Submit(args) => submit(args).await,
             Action::List { state, limit, client } => list(state.as_deref(), *limit, client).await,
+            Action::Show { id, client } => listing::show(&format!("/v1/jobs/{id}"), client).await,
             Action::Watch { id, client } => watch(id, client).await,
             Action::Cancel(args) => ask(args, "cancel").await,
             Action::Pause(args) => ask(args, "pause").await,
@@ -145,15 +155,12 @@ pub fn set(spec: &mut Value, path: &str, value: Value) -> Result<(), String> {
     Ok(())
 }
 
-/// The result of a command.
-pub type Outcome = Result<ExitCode, Box<dyn std::error::Error + Send + Sync>>;
-
 async fn submit(args: &Submit) -> Outcome {
     let spec = read_spec(args)?;
     let client = Client::new(&args.client.server);
     if args.dry_run {
         let plan = client.post("/v1/jobs?dry_run=true", &spec).await?;
-        return Ok(say(serde_json::to_string_pretty(&plan)?));
+        return Ok(if args.client.json { say(serde_json::to_string_pretty(&plan)?) } else { say(plan::words(&plan)) });
     }
     let job = client.post("/v1/jobs", &spec).await?;
     let id = job["id"].as_str().unwrap_or_default();
@@ -170,13 +177,8 @@ async fn submit(args: &Submit) -> Outcome {
 
 async fn list(state: Option<&str>, limit: u32, flags: &ClientFlags) -> Outcome {
     let filter = state.map(|state| format!("&state={state}")).unwrap_or_default();
-    let jobs = Client::new(&flags.server).get(&format!("/v1/jobs?limit={limit}{filter}")).await?;
-    if flags.json {
-        return Ok(say(&jobs));
-    }
-    let rows = jobs["data"].as_array().into_iter().flatten();
-    let rows = rows.map(|job| ["id", "state", "name", "created_at", "reason"].map(|name| text(job, name)).to_vec());
-    Ok(table(&["ID", "STATE", "NAME", "CREATED", "REASON"], rows.collect()))
+    let columns = [("ID", "id"), ("STATE", "state"), ("NAME", "name"), ("CREATED", "created_at"), ("REASON", "reason")];
+    listing::list(&format!("/v1/jobs?limit={limit}{filter}"), &columns, flags).await
 }
 
 async fn ask(args: &Ask, action: &str) -> Outcome {
@@ -253,19 +255,15 @@ fn show(frame: &Frame, json: bool) {
         "job" => format!("{} -> {}: {}", text(data, "from"), text(data, "to"), text(data, "reason")),
         "metrics" => {
             let values = headlines().filter_map(|(key, _)| Some(format!("{key} {:.3}", number(key)?)));
-            format!("step {}  {}", data["step"], values.collect::<Vec<_>>().join("  "))
+            let values = values.collect::<Vec<_>>().join("  ");
+            // What comes later of the same step, such as the time of its checkpoint, is no line of its own.
+            if values.is_empty() {
+                return;
+            }
+            format!("step {}  {values}", data["step"])
         }
         "end" => format!("end: {}", text(&frame.data, "state")),
         other => format!("{other} {data}"),
     };
     say(line);
-}
-
-/// A field as text; nothing for null.
-pub fn text(value: &Value, name: &str) -> String {
-    match value.get(name) {
-        None | Some(Value::Null) => String::new(),
-        Some(Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
-    }
 }

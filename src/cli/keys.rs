@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::jobs::text;
 use super::settings::{ListenFlags, SettingFlags, load};
-use super::{block_on, fail, say, table};
+use super::{block_on, fail, listing, say};
 
 /// Keys of one page.
 const PAGE: u32 = 1000;
@@ -85,7 +85,7 @@ pub fn run(args: &Args) -> ExitCode {
             Action::List { location } => Ok(listed(&list(location).await?, location.json)),
             Action::Revoke { id, location } => {
                 let key = revoke(id, location).await?;
-                Ok(if location.json { say(&key) } else { say(format!("{id} ({}) is revoked", text(&key, "name"))) })
+                Ok(if location.json { say(&key) } else { say(format!("Revoked {id} ({})", text(&key, "name"))) })
             }
         }
     });
@@ -149,7 +149,15 @@ fn listed(keys: &[Value], json: bool) -> ExitCode {
     if json {
         return say(json!(keys));
     }
-    let columns = ["id", "name", "role", "project", "prefix", "created_at", "last_used_at", "revoked_at"];
-    let rows = keys.iter().map(|key| columns.map(|column| text(key, column)).to_vec()).collect();
-    table(&columns, rows)
+    let columns = [
+        ("ID", "id"),
+        ("NAME", "name"),
+        ("ROLE", "role"),
+        ("PROJECT", "project"),
+        ("PREFIX", "prefix"),
+        ("CREATED", "created_at"),
+        ("LAST USED", "last_used_at"),
+        ("REVOKED", "revoked_at"),
+    ];
+    listing::entries(&json!(keys), &columns)
 }

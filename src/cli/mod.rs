@@ -17,10 +17,12 @@ mod hub;
 mod inference;
 mod jobs;
 mod keys;
+mod listing;
 mod local_data;
 mod migrate;
 mod models;
 mod openapi;
+mod plan;
 mod progress;
 mod prune;
 mod quickstart;
@@ -35,6 +37,7 @@ mod starter;
 mod sweeps;
 mod train;
 mod worker;
+mod workers;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -69,6 +72,8 @@ enum Command {
     Serve(serve::Args),
     /// Run jobs on one device; several hosts may share a database.
     Worker(worker::Args),
+    /// List the workers of a server.
+    Workers(workers::Args),
     /// Submit, list, watch, pause, resume, retry and cancel jobs of a server, and read their logs.
     Jobs(jobs::Args),
     /// Submit a job over a grid of settings, and compare the results.
@@ -129,6 +134,7 @@ impl Cli {
             Command::Quickstart(args) => quickstart::run(&args),
             Command::Serve(args) => serve::run(&args),
             Command::Worker(args) => worker::run(&args),
+            Command::Workers(args) => workers::run(&args),
             Command::Jobs(args) => jobs::run(&args),
             Command::Sweeps(args) => sweeps::run(&args),
             Command::Runs(args) => runs::runs(&args),
@@ -236,7 +242,8 @@ fn observe(settings: &AppSettings, job_log: Option<crate::worker::JobLog>) -> Re
     use tracing_subscriber::util::SubscriberInitExt as _;
     use tracing_subscriber::{EnvFilter, Layer as _, fmt, registry};
     let filter = || EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
-    let lines = fmt::layer().with_writer(std::io::stderr);
+    // Colours are for terminals: a file keeps plain text.
+    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(colours());
     let lines = match settings.log_format {
         LogFormat::Json => lines.json().with_filter(filter()).boxed(),
         LogFormat::Text => lines.with_filter(filter()).boxed(),
@@ -255,7 +262,14 @@ fn quiet_logging() {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(QUIET_LOG));
     // A second call (a command inside a command) has no effect.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let _ = lines.with_ansi(colours()).try_init();
+}
+
+/// May the log have colours? Only on a terminal whose user has not turned them off (`NO_COLOR`).
+fn colours() -> bool {
+    use std::io::IsTerminal as _;
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// The backends of rewards of jobs on `device`.

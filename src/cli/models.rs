@@ -7,12 +7,15 @@ use serde_json::{Map, Value, json};
 
 use super::client::{Client, ClientFlags};
 use super::hub::origin;
-use super::jobs::text;
-use super::runs::show;
+use super::jobs::{Outcome, text};
+use super::listing::{self, Column};
 use super::{block_on, fail, say};
 
 /// Polling interval of a download in progress.
 const POLL: Duration = Duration::from_millis(500);
+
+const COLUMNS: &[Column] =
+    &[("NAME", "id"), ("STATE", "state"), ("FAMILY", "family"), ("PARAMETERS", "parameters"), ("SOURCE", "source")];
 
 /// Arguments of `vgpo models`.
 #[derive(Debug, clap::Args)]
@@ -28,6 +31,18 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
+    /// List models, by name.
+    List {
+        #[command(flatten)]
+        client: ClientFlags,
+    },
+    /// Show a model.
+    Show {
+        /// Its name.
+        id: String,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
     /// Register a model: `hf:org/name@revision` of a hub, or a folder of the server's machine below one of its
     /// `model_roots`.
     Add {
@@ -45,7 +60,7 @@ enum Action {
         #[command(flatten)]
         client: ClientFlags,
     },
-    /// Unregister a model; its files are kept.
+    /// Unregister a model, or stop serving a checkpoint under its name; files and checkpoints are kept.
     Delete {
         /// Its name.
         id: String,
@@ -54,16 +69,17 @@ enum Action {
     },
 }
 
-type Outcome = Result<ExitCode, Box<dyn std::error::Error + Send + Sync>>;
-
 /// Runs `vgpo models`.
 pub fn run(args: &Args) -> ExitCode {
-    let Some(action) = &args.action else {
-        let columns = ["id", "state", "family", "parameters", "source"];
-        return show("/v1/models", args.id.as_deref(), "", &args.client, &columns);
-    };
     let done = block_on(async {
+        let action = match (&args.action, &args.id) {
+            (Some(action), _) => action,
+            (None, Some(id)) => return listing::show(&format!("/v1/models/{id}"), &args.client).await,
+            (None, None) => return listing::list("/v1/models", COLUMNS, &args.client).await,
+        };
         match action {
+            Action::List { client } => listing::list("/v1/models", COLUMNS, client).await,
+            Action::Show { id, client } => listing::show(&format!("/v1/models/{id}"), client).await,
             Action::Add { source, name, project, wait, client } => {
                 let body = body(source, name.as_deref(), project.as_deref())?;
                 let entry = Client::new(&client.server).post("/v1/models", &body).await?;
@@ -71,7 +87,7 @@ pub fn run(args: &Args) -> ExitCode {
             }
             Action::Delete { id, client } => {
                 Client::new(&client.server).delete(&format!("/v1/models/{id}")).await?;
-                Ok(say(format!("{id} was deleted")))
+                Ok(say(format!("Deleted {id}")))
             }
         }
     });

@@ -5,9 +5,20 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::client::{Client, ClientFlags};
-use super::jobs::text;
+use super::jobs::{Outcome, text};
+use super::listing::{self, Column};
 use super::settings::ranged;
-use super::{block_on, eval_rows, export, fail, report, say, table};
+use super::{block_on, eval_rows, export, fail, report, say};
+
+const COLUMNS: &[Column] = &[
+    ("ID", "id"),
+    ("STATE", "state"),
+    ("NAME", "name"),
+    ("STEP", "last_step"),
+    ("ACCURACY", "last_accuracy"),
+    ("BEST ACCURACY", "best_accuracy"),
+    ("BEST CHECKPOINT", "best_checkpoint"),
+];
 
 /// Arguments of `vgpo runs`.
 #[derive(Debug, clap::Args)]
@@ -17,7 +28,7 @@ pub struct RunsArgs {
     action: Option<RunAction>,
     /// Show this run only.
     id: Option<String>,
-    /// Entries to show.
+    /// Number of entries.
     #[arg(long, default_value_t = 20)]
     limit: u32,
     #[command(flatten)]
@@ -27,6 +38,21 @@ pub struct RunsArgs {
 /// What to do with one run.
 #[derive(Debug, clap::Subcommand)]
 enum RunAction {
+    /// List runs, newest first.
+    List {
+        /// Number of entries.
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
+    /// Show a run.
+    Show {
+        /// The run.
+        id: String,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
     /// Write a run's report: one HTML file with its curves, samples, heat maps and settings.
     Report {
         #[command(flatten)]
@@ -66,52 +92,43 @@ enum RunAction {
     },
 }
 
-async fn act(action: &RunAction) -> Result<ExitCode, String> {
-    let text_of = |error: super::client::ClientError| error.to_string();
+async fn act(action: &RunAction) -> Outcome {
     match action {
-        RunAction::Report { args, client } => report::run(args, &client.server).await,
-        RunAction::Export { args, client } => export::run(args, &client.server).await,
-        RunAction::Rows { args, client } => eval_rows::run(args, &client.server).await,
+        RunAction::List { limit, client } => list(*limit, client).await,
+        RunAction::Show { id, client } => listing::show(&format!("/v1/runs/{id}"), client).await,
+        RunAction::Report { args, client } => Ok(report::run(args, &client.server).await?),
+        RunAction::Export { args, client } => Ok(export::run(args, &client.server).await?),
+        RunAction::Rows { args, client } => Ok(eval_rows::run(args, &client.server).await?),
         RunAction::Continue { id, steps, client } => {
             let path = format!("/v1/runs/{id}/continue");
-            let job = Client::new(&client.server).post(&path, &json!({"steps": steps})).await.map_err(text_of)?;
-            Ok(if client.json { say(&job) } else { say(format!("{}  {}", text(&job, "id"), text(&job, "reason"))) })
+            let job = Client::new(&client.server).post(&path, &json!({"steps": steps})).await?;
+            Ok(if client.json { say(&job) } else { say(continued(&job, *steps)) })
         }
         RunAction::Delete { id, client } => {
-            Client::new(&client.server).delete(&format!("/v1/runs/{id}")).await.map_err(text_of)?;
-            Ok(say(format!("{id} was deleted")))
+            Client::new(&client.server).delete(&format!("/v1/runs/{id}")).await?;
+            Ok(say(format!("Deleted {id}")))
         }
     }
+}
+
+/// The new job, and from which step to which it goes.
+fn continued(job: &Value, steps: u64) -> String {
+    let to = job["spec"]["steps"].as_u64().unwrap_or_default();
+    format!("{}  from step {} to step {to}", text(job, "id"), to.saturating_sub(steps))
 }
 
 /// Lists runs, shows one, or does something to one.
 pub fn runs(args: &RunsArgs) -> ExitCode {
-    if let Some(action) = &args.action {
-        return block_on(act(action)).unwrap_or_else(fail);
-    }
-    let columns = ["id", "state", "name", "last_step", "last_accuracy", "best_accuracy", "best_checkpoint"];
-    show("/v1/runs", args.id.as_deref(), &format!("?limit={}", args.limit), &args.client, &columns)
+    let done = block_on(async {
+        match (&args.action, &args.id) {
+            (Some(action), _) => act(action).await,
+            (None, Some(id)) => listing::show(&format!("/v1/runs/{id}"), &args.client).await,
+            (None, None) => list(args.limit, &args.client).await,
+        }
+    });
+    done.unwrap_or_else(fail)
 }
 
-/// Lists the objects of `path`, or shows one of them.
-pub(super) fn show(path: &str, id: Option<&str>, query: &str, flags: &ClientFlags, columns: &[&str]) -> ExitCode {
-    let path = match id {
-        Some(id) => format!("{path}/{id}"),
-        None => format!("{path}{query}"),
-    };
-    let answer =
-        match block_on(async { Client::new(&flags.server).get(&path).await.map_err(|error| error.to_string()) }) {
-            Ok(answer) => answer,
-            Err(error) => return fail(error),
-        };
-    if flags.json {
-        return say(&answer);
-    }
-    if id.is_some() {
-        return say(serde_json::to_string_pretty(&answer).unwrap_or_default());
-    }
-    let rows = answer["data"].as_array().into_iter().flatten();
-    let rows = rows.map(|row: &Value| columns.iter().map(|name| text(row, name)).collect());
-    let heads: Vec<String> = columns.iter().map(|name| name.to_uppercase()).collect();
-    table(&heads.iter().map(String::as_str).collect::<Vec<_>>(), rows.collect())
+async fn list(limit: u32, flags: &ClientFlags) -> Outcome {
+    listing::list(&format!("/v1/runs?limit={limit}"), COLUMNS, flags).await
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::client::{Client, ClientFlags};
 use super::jobs::{Outcome, read_json, set, text};
-use super::{block_on, fail, say, table};
+use super::{block_on, fail, listing, say, table};
 
 /// Arguments of `vgpo sweeps`.
 #[derive(Debug, clap::Args)]
@@ -21,7 +21,7 @@ enum Action {
     Submit(Submit),
     /// List sweeps, newest first.
     List {
-        /// Entries to show.
+        /// Number of entries.
         #[arg(long, default_value_t = 20)]
         limit: u32,
         #[command(flatten)]
@@ -138,17 +138,12 @@ async fn submit(args: &Submit) -> Outcome {
         say(format!("warning: {}: {}", text(warning, "pointer"), text(warning, "detail")));
     }
     let jobs = sweep["jobs"].as_array().into_iter().flatten();
-    Ok(table(&["ID", "NAME"], jobs.map(|job| ["id", "name"].map(|name| text(job, name)).to_vec()).collect()))
+    Ok(table(&["JOB", "NAME"], jobs.map(|job| ["id", "name"].map(|name| text(job, name)).to_vec()).collect()))
 }
 
 async fn list(limit: u32, flags: &ClientFlags) -> Outcome {
-    let sweeps = Client::new(&flags.server).get(&format!("/v1/sweeps?limit={limit}")).await?;
-    if flags.json {
-        return Ok(say(&sweeps));
-    }
-    let rows = sweeps["data"].as_array().into_iter().flatten();
-    let rows = rows.map(|sweep| ["id", "name", "points", "states"].map(|name| text(sweep, name)).to_vec());
-    Ok(table(&["ID", "NAME", "POINTS", "STATES"], rows.collect()))
+    let columns = [("ID", "id"), ("NAME", "name"), ("POINTS", "points"), ("STATES", "states")];
+    listing::list(&format!("/v1/sweeps?limit={limit}"), &columns, flags).await
 }
 
 async fn show(id: &str, flags: &ClientFlags) -> Outcome {
@@ -156,10 +151,15 @@ async fn show(id: &str, flags: &ClientFlags) -> Outcome {
     if flags.json {
         return Ok(say(&sweep));
     }
-    let columns = ["id", "state", "settings", "last_step", "last_accuracy", "best_accuracy"];
-    let rows = sweep["runs"].as_array().into_iter().flatten();
-    let rows = rows.map(|run| columns.map(|name| text(run, name)).to_vec()).collect();
-    Ok(table(&["RUN", "STATE", "SETTINGS", "STEP", "LAST ACCURACY", "BEST ACCURACY"], rows))
+    let columns = [
+        ("RUN", "id"),
+        ("STATE", "state"),
+        ("SETTINGS", "settings"),
+        ("STEP", "last_step"),
+        ("ACCURACY", "last_accuracy"),
+        ("BEST ACCURACY", "best_accuracy"),
+    ];
+    Ok(listing::entries(&sweep["runs"], &columns))
 }
 
 async fn compare(id: &str, key: &str, group_by: Option<&str>, flags: &ClientFlags) -> Outcome {
@@ -179,5 +179,5 @@ async fn compare(id: &str, key: &str, group_by: Option<&str>, flags: &ClientFlag
 
 async fn cancel(id: &str, flags: &ClientFlags) -> Outcome {
     let sweep = Client::new(&flags.server).post(&format!("/v1/sweeps/{id}/cancel"), &json!({})).await?;
-    Ok(if flags.json { say(&sweep) } else { say(format!("{id}: {}", text(&sweep, "states"))) })
+    Ok(if flags.json { say(&sweep) } else { say(format!("{id}: {}", listing::cell(&sweep, "states"))) })
 }

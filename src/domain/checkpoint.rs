@@ -26,6 +26,8 @@ pub struct Checkpoint {
     pub score: Option<f64>,
     /// Is it the end of the run?
     pub last: bool,
+    /// Is it the run's best one, by the metric that `best` in the job's settings names?
+    pub best: bool,
     /// Its files with sizes and hashes.
     pub manifest: Manifest,
     /// The served model name that points to it.

@@ -26,7 +26,7 @@ pub struct Listing<T> {
     pub data: Vec<T>,
     /// Are there more after the last one?
     pub has_more: bool,
-    /// Value of `after` for the next page; absent on the last page.
+    /// Value of `after` for the next page; null on the last page.
     pub next: Option<String>,
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     /// The place is taken.
-    #[error("{} is there already: name one that does not exist", .0.display())]
+    #[error("{} already exists; choose another path", .0.display())]
     Taken(PathBuf),
     /// What the server told of the run makes no sense.
     #[error("the run cannot be read: {0}")]

@@ -62,7 +62,9 @@ pub async fn admit(State(state): State<AppState>, mut request: Request, next: Ne
         Err(problem) => return problem.into_response(),
     };
     if caller.role < needed {
-        let detail = format!("this needs a key of role {needed}; the key's role is {}", caller.role);
+        let own =
+            if caller.role == Role::Viewer { "read-only (viewer)".to_owned() } else { format!("a {}'s", caller.role) };
+        let detail = format!("the key is {own}; this needs the role {needed}");
         return Problem::new(problem::FORBIDDEN, detail).into_response();
     }
     let place = match caller.key_id.as_deref().map(|key| state.limits.admit(key, request.method(), &route)).transpose()

@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::AppState;
-use super::extract::{Json, QueryParams, page};
+use super::extract::{Json, QueryParams, page_of};
 use super::problem::{Problem, ProblemBody};
 use crate::domain::checkpoint::{Checkpoint, CheckpointFilter};
 use crate::domain::page::Listing;
@@ -48,7 +48,7 @@ async fn list_checkpoints(
     QueryParams(query): QueryParams<ListQuery>,
 ) -> Result<axum::Json<Listing<Checkpoint>>, Problem> {
     let filter = CheckpointFilter { run_id: query.run, project: query.project };
-    Ok(axum::Json(state.service.models().checkpoints(&filter, &page(query.limit, query.after)?).await?))
+    Ok(axum::Json(state.service.models().checkpoints(&filter, &page_of("ckpt", query.limit, query.after)?).await?))
 }
 
 /// One checkpoint with its files.

@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::extract::{QueryParams, RawJson, query_fault};
+use super::extract::{QueryParams, RawJson, WholeQuery, query_fault};
 use super::problem::{self, Problem, ProblemBody};
 use super::{AppState, answer, idempotency, upload};
 use crate::domain::page::Listing;
@@ -149,12 +149,16 @@ async fn register(state: &AppState, query: &Map<String, Value>, request: Request
 
 /// List data sets, by name.
 #[utoipa::path(
-    get, path = "/v1/datasets", tag = "datasets", operation_id = "list_datasets",
-    responses((status = 200, description = "All data sets", body = Listing<DatasetEntry>))
+    get, path = "/v1/datasets", tag = "datasets", operation_id = "list_datasets", params(WholeQuery),
+    responses((status = 200, description = "All data sets, or a page of them", body = Listing<DatasetEntry>))
 )]
-async fn list_datasets(state: AppState) -> Result<axum::Json<Listing<DatasetEntry>>, Problem> {
+async fn list_datasets(
+    state: AppState,
+    QueryParams(query): QueryParams<WholeQuery>,
+) -> Result<axum::Json<Listing<DatasetEntry>>, Problem> {
     let datasets = state.service.datasets().list().await?;
-    Ok(axum::Json(Listing::whole(datasets.into_iter().map(DatasetEntry::from).collect())))
+    let entries = datasets.into_iter().map(DatasetEntry::from).collect();
+    Ok(axum::Json(query.cut(entries, |entry: &DatasetEntry| &entry.id)?))
 }
 
 /// One data set, by name or id, with its state and the report of its check.

@@ -4,6 +4,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::AppState;
+use super::extract::{QueryParams, WholeQuery};
 use super::problem::Problem;
 use crate::domain::engine::EngineRecord;
 use crate::domain::page::Listing;
@@ -14,10 +15,13 @@ pub fn routes() -> OpenApiRouter<AppState> {
 
 /// Engines that serve other servers and sent a heartbeat within ten seconds, oldest first.
 #[utoipa::path(
-    get, path = "/v1/engines", tag = "workers", operation_id = "list_engines",
+    get, path = "/v1/engines", tag = "workers", operation_id = "list_engines", params(WholeQuery),
     responses((status = 200, description = "Engines with address, device, models and load",
         body = Listing<EngineRecord>))
 )]
-async fn list_engines(state: AppState) -> Result<axum::Json<Listing<EngineRecord>>, Problem> {
-    Ok(axum::Json(Listing::whole(state.service.inference().engines().await?)))
+async fn list_engines(
+    state: AppState,
+    QueryParams(query): QueryParams<WholeQuery>,
+) -> Result<axum::Json<Listing<EngineRecord>>, Problem> {
+    Ok(axum::Json(query.cut(state.service.inference().engines().await?, |engine| &engine.id)?))
 }

@@ -16,7 +16,7 @@ use super::{AppState, bodies};
 use crate::domain::field_error::FieldError;
 use crate::domain::nearest::{suggestion, types_in_words};
 use crate::domain::nul::nul_pointers;
-use crate::domain::page::Page;
+use crate::domain::page::{Listing, Page};
 use crate::service::ServiceError;
 
 /// Bytes of a body that is read at once.
@@ -172,6 +172,11 @@ fn plain(message: &str) -> (Option<String>, String) {
         Some((name, _)) if message.starts_with("duplicate field") => {
             (Some((*name).to_owned()), format!("`{name}` is given more than once; give it once"))
         }
+        // The standard library's words for text that is no number of the wanted kind.
+        _ if message.starts_with("invalid digit found") || message.starts_with("cannot parse integer") => {
+            (None, "must be a whole number".to_owned())
+        }
+        _ if message.starts_with("number too large") => (None, "is too large".to_owned()),
         _ => (None, types_in_words(message)),
     }
 }
@@ -214,9 +219,39 @@ pub struct PageQuery {
 }
 
 impl PageQuery {
-    /// The page, checked.
+    /// The page, checked; what the cursor may be is checked by the list.
     pub fn page(self) -> Result<Page, Problem> {
         page(self.limit, self.after)
+    }
+
+    /// The page of a list whose cursors are ids that begin with `prefix`.
+    pub fn page_of(self, prefix: &str) -> Result<Page, Problem> {
+        page_of(prefix, self.limit, self.after)
+    }
+}
+
+/// The query of a list that is given whole unless a page is asked for.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct WholeQuery {
+    /// Entries per page, 1 to 1000 (default: all).
+    limit: Option<u32>,
+    /// The `next` of the page before.
+    after: Option<String>,
+}
+
+impl WholeQuery {
+    /// The part of a whole list that is asked for; `id` tells the cursor of an entry.
+    pub fn cut<T>(self, mut all: Vec<T>, id: impl Fn(&T) -> &str) -> Result<Listing<T>, Problem> {
+        let limited = self.limit.is_some();
+        let page = page(self.limit, self.after)?;
+        if let Some(after) = &page.after {
+            let place = all.iter().position(|entry| id(entry) == after).ok_or_else(wrong_cursor)?;
+            all.drain(..=place);
+        }
+        let limit = if limited { page.limit } else { u32::MAX };
+        Ok(Listing::from_overfull(all, limit, |entry| id(entry).to_owned()))
     }
 }
 
@@ -227,6 +262,27 @@ pub fn page(limit: Option<u32>, after: Option<String>) -> Result<Page, Problem> 
         return Err(query_fault("limit", format!("`limit` is {limit}; it must be from 1 to {MAX_LIMIT}")));
     }
     Ok(Page { limit, after: after.filter(|cursor| !cursor.is_empty()) })
+}
+
+/// Digits of an id after its prefix.
+const ID_DIGITS: usize = 32;
+
+/// A page of a list whose cursors are ids that begin with `prefix`. An entry may have been deleted since, so that the
+/// id alone is checked: a list continues where the entry was.
+pub fn page_of(prefix: &str, limit: Option<u32>, after: Option<String>) -> Result<Page, Problem> {
+    let page = page(limit, after)?;
+    let is_id = |cursor: &str| {
+        let digits = cursor.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('_'));
+        digits.is_some_and(|digits| digits.len() == ID_DIGITS && digits.bytes().all(|b| b.is_ascii_hexdigit()))
+    };
+    match page.after.as_deref() {
+        Some(cursor) if !is_id(cursor) => Err(wrong_cursor()),
+        _ => Ok(page),
+    }
+}
+
+fn wrong_cursor() -> Problem {
+    query_fault("after", "`after` must be the `next` of the page before")
 }
 
 /// A problem with one query parameter.

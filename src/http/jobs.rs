@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::events::{StreamQuery, job_feed};
-use super::extract::{Json, OptionalJson, QueryParams, RawJson, list, page, query_fault};
+use super::extract::{Json, OptionalJson, QueryParams, RawJson, list, page_of, query_fault};
 use super::problem::{Problem, ProblemBody};
 use super::{AppState, idempotency};
 use crate::domain::job::{Job, JobAction, JobFilter, JobState, JobUpdate};
@@ -115,7 +115,7 @@ async fn list_jobs(
         tag: query.tag.as_deref().map(tag),
         sweep: query.sweep,
     };
-    Ok(axum::Json(state.service.jobs().list(&filter, &page(query.limit, query.after)?).await?))
+    Ok(axum::Json(state.service.jobs().list(&filter, &page_of("job", query.limit, query.after)?).await?))
 }
 
 /// States from a comma-separated list.

@@ -64,7 +64,7 @@ async fn list_keys(
     state: AppState,
     QueryParams(query): QueryParams<PageQuery>,
 ) -> Result<axum::Json<Listing<ApiKey>>, Problem> {
-    Ok(axum::Json(state.service.access().keys(&query.page()?).await?))
+    Ok(axum::Json(state.service.access().keys(&query.page_of("key")?).await?))
 }
 
 /// Revoke a key, with its sessions and streams. The entry is kept. Idempotent.

@@ -34,6 +34,7 @@ mod metric_keys;
 mod metrics;
 mod models;
 mod openai_error;
+mod plain_names;
 pub mod problem;
 mod problems;
 mod ranges;
@@ -47,6 +48,7 @@ mod sse;
 mod state;
 mod streams;
 mod sweeps;
+mod unknown_query;
 mod upload;
 mod workers;
 
@@ -115,6 +117,7 @@ pub fn openapi() -> Result<serde_json::Value, serde_json::Error> {
     document::complete(&mut document);
     let mut document = serde_json::to_value(document)?;
     ranges::describe(&mut document);
+    plain_names::write(&mut document);
     Ok(document)
 }
 
@@ -140,7 +143,8 @@ pub fn router(state: AppState) -> Router {
     // If figures have their own listener, they are not served here.
     let figures = if settings.metrics_listen.is_some() { OpenApiRouter::new() } else { figures::routes() };
     let routes = if settings.roles.api { resources() } else { health::routes() };
-    let (router, _) = routes.merge(figures).split_for_parts();
+    let (router, document) = routes.merge(figures).split_for_parts();
+    let without_query = unknown_query::WithoutQuery::of(&document);
     let pages = if settings.roles.api { pages() } else { Router::new() };
     router
         .merge(pages)
@@ -149,6 +153,7 @@ pub fn router(state: AppState) -> Router {
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(state.clone())
+        .layer(axum::middleware::from_fn_with_state(without_query, unknown_query::refuse))
         .layer(axum::middleware::from_fn_with_state(state, access::admit))
         .layer(DefaultBodyLimit::max(body_bytes))
         // With their own authentication.

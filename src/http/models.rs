@@ -74,7 +74,8 @@ async fn get_model(state: AppState, Path(id): Path<String>) -> Result<axum::Json
     Ok(axum::Json(state.service.models().get(&id).await?))
 }
 
-/// Unregister a model. Its files are kept: a folder in its place, a download in the cache folder.
+/// Unregister a model. Its files are kept: a folder in its place, a download in the cache folder. A checkpoint that is
+/// served under the name is no longer served; the checkpoint is kept.
 #[utoipa::path(
     delete, path = "/v1/models/{*id}", tag = "models", operation_id = "delete_model",
     params(("id" = String, Path, description = "The model's name; it may contain slashes")),

@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::extract::{Json, QueryParams, RawJson, list, page, query_fault};
+use super::extract::{Json, QueryParams, RawJson, list, page_of, query_fault};
 use super::jobs::{states, tag};
 use super::problem::{Problem, ProblemBody};
 use super::{AppState, idempotency};
@@ -103,7 +103,7 @@ async fn list_runs(
         tag: query.tag.as_deref().map(tag),
         sweep: query.sweep,
     };
-    Ok(axum::Json(state.service.runs().list(&filter, &page(query.limit, query.after)?, &include).await?))
+    Ok(axum::Json(state.service.runs().list(&filter, &page_of("run", query.limit, query.after)?, &include).await?))
 }
 
 /// One run: its state, last and best results. Its settings are those of its job.
@@ -226,7 +226,7 @@ async fn samples(
     Path(id): Path<String>,
     QueryParams(query): QueryParams<SamplesQuery>,
 ) -> Result<axum::Json<Listing<SampleRecord>>, Problem> {
-    Ok(axum::Json(state.service.runs().samples(&id, query.step, &page(query.limit, query.after)?).await?))
+    Ok(axum::Json(state.service.runs().samples(&id, query.step, &page_of("smp", query.limit, query.after)?).await?))
 }
 
 /// The steps of a run that have samples.

@@ -8,7 +8,7 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::extract::{OptionalJson, QueryParams, RawJson, list, page};
+use super::extract::{OptionalJson, QueryParams, RawJson, list, page_of};
 use super::jobs::Ask;
 use super::problem::{Problem, ProblemBody};
 use super::{AppState, idempotency};
@@ -71,7 +71,7 @@ async fn list_sweeps(
     QueryParams(query): QueryParams<ListQuery>,
 ) -> Result<axum::Json<Listing<SweepEntry>>, Problem> {
     let filter = SweepFilter { project: query.project };
-    Ok(axum::Json(state.service.runs().sweeps(&filter, &page(query.limit, query.after)?).await?))
+    Ok(axum::Json(state.service.runs().sweeps(&filter, &page_of("swp", query.limit, query.after)?).await?))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

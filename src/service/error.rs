@@ -25,7 +25,7 @@ pub enum ServiceError {
         errors: Vec<FieldError>,
     },
     /// The job's state forbids the action.
-    #[error("job `{job_id}` is {state}, so `{action}` is not possible; possible: {}", names(allowed))]
+    #[error("cannot {action} job `{job_id}`: it is {state}{}", possible(allowed))]
     IllegalAction {
         /// The job.
         job_id: String,
@@ -80,11 +80,11 @@ pub enum ServiceError {
     Internal(String),
 }
 
-fn names(actions: &[JobAction]) -> String {
+fn possible(actions: &[JobAction]) -> String {
     if actions.is_empty() {
-        return "nothing".to_owned();
+        return String::new();
     }
-    actions.iter().map(|action| action.name()).collect::<Vec<_>>().join(", ")
+    format!("; possible: {}", actions.iter().map(|action| action.name()).collect::<Vec<_>>().join(", "))
 }
 
 impl ServiceError {

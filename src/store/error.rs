@@ -14,7 +14,7 @@ pub enum StoreError {
         id: String,
     },
     /// The job's state does not allow what was asked.
-    #[error("job `{job_id}` is {state}: `{action}` is not possible; possible: {}", list(allowed))]
+    #[error("cannot {action} job `{job_id}`: it is {state}{}", possible(allowed))]
     IllegalAction {
         /// The job.
         job_id: String,
@@ -77,11 +77,11 @@ pub enum StoreError {
     Database(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-fn list(actions: &[JobAction]) -> String {
+fn possible(actions: &[JobAction]) -> String {
     if actions.is_empty() {
-        return "nothing".to_owned();
+        return String::new();
     }
-    actions.iter().map(|a| a.name()).collect::<Vec<_>>().join(", ")
+    format!("; possible: {}", actions.iter().map(|action| action.name()).collect::<Vec<_>>().join(", "))
 }
 
 /// Result of a store call.

@@ -224,7 +224,7 @@ pub(super) fn run(row: &impl Record) -> Result<Run> {
     })
 }
 
-/// A row of `checkpoints` joined with `project` and `created_by` of its run.
+/// A row of `checkpoints` joined with `project`, `created_by` and the best checkpoint of its run.
 pub(super) fn checkpoint(row: &impl Record) -> Result<Checkpoint> {
     Ok(Checkpoint {
         id: text(row, "id")?,
@@ -236,6 +236,7 @@ pub(super) fn checkpoint(row: &impl Record) -> Result<Checkpoint> {
         accuracy: row.real_or_none("accuracy")?,
         score: row.real_or_none("score")?,
         last: row.flag("is_last")?,
+        best: row.flag("is_best")?,
         manifest: json(row, "manifest")?,
         promoted_as: text_or_none(row, "promoted_as")?,
         created_at: time(row, "created_at")?,

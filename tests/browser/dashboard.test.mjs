@@ -1,5 +1,8 @@
 // The dashboard as people use it. One server and two real runs for all tests; they run one after another.
 import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
 import { accessible, Browser, fits, painted, Server } from './harness.mjs';
 
@@ -29,6 +32,8 @@ test('the list follows a run from its start to its end without a reload', async 
   assert.match(await text(row), /4 \/ 4/);
   assert.match(await text(row), /\d+\.\d%/);
   await page.getByText('live', { exact: true }).waitFor();
+  const api = await page.getByRole('link', { name: 'API' }).getAttribute('href');
+  assert.equal((await fetch(`${server.url}${api}`)).status, 200);
   await page.context().close();
 });
 
@@ -281,6 +286,53 @@ test('a data set is uploaded, looked at and deleted', async () => {
   await page.getByRole('dialog').getByRole('button', { name: 'Delete', exact: true }).click();
   await card.waitFor({ state: 'detached' });
   await page.context().close();
+});
+
+test('a folder is uploaded with its images, and so are files of it one by one', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'vgpo-rows-'));
+  const page = await browser.open('#/datasets');
+  try {
+    mkdirSync(join(folder, 'mine', 'images'), { recursive: true });
+    const png = Buffer.from(await page.evaluate(() => {
+      const canvas = Object.assign(document.createElement('canvas'), { width: 40, height: 30 });
+      canvas.getContext('2d').fillRect(4, 4, 20, 10);
+      return canvas.toDataURL().split(',')[1];
+    }), 'base64');
+    writeFileSync(join(folder, 'mine', 'images', 'a.png'), png);
+    const rows = Array.from({ length: 8 }, (_, n) => JSON.stringify({ question: `<image>what is ${n} ?`, target: n, images: ['images/a.png'] }));
+    writeFileSync(join(folder, 'mine', 'rows.jsonl'), `${rows.join('\n')}\n`);
+    const columns = async () => {
+      await page.getByText('Columns, held-out share').click();
+      await page.getByLabel('Column of the prompt').fill('question');
+      await page.getByLabel('Column of the answer').fill('target');
+      await page.getByLabel('Held-out share').fill('0,5');
+      await page.getByRole('alert').getByText('after a point: 0.5').waitFor();
+      assert.ok(await page.getByRole('button', { name: 'Upload', exact: true }).isDisabled());
+      await page.getByLabel('Held-out share').fill('0.25');
+    };
+    await page.getByLabel('Folder of the data set').setInputFiles(join(folder, 'mine'));
+    await page.getByText('2 files').waitFor();
+    assert.equal(await page.getByLabel('Name', { exact: true }).inputValue(), 'mine');
+    await columns();
+    await accessible(page, 'an upload');
+    await page.getByRole('button', { name: 'Upload', exact: true }).click();
+    const card = (name) => page.getByRole('listitem').filter({ has: page.getByRole('heading', { name, exact: true }) });
+    await card('mine').getByText('ready').waitFor();
+    await card('mine').getByText('6 to train on, 2 held out').waitFor();
+    // One by one they have no folder: the rows tell where they belong.
+    await page.getByLabel('Files of the data set').setInputFiles([join(folder, 'mine', 'rows.jsonl'), join(folder, 'mine', 'images', 'a.png')]);
+    await page.getByText('1 image was chosen without a folder').waitFor();
+    await page.getByLabel('Name', { exact: true }).fill('flat');
+    await page.getByRole('button', { name: 'Upload', exact: true }).click();
+    await card('flat').getByText('ready').waitFor();
+    for (const name of ['mine', 'flat']) {
+      const response = await fetch(`${server.url}/v1/datasets/${name}`, { method: 'DELETE' });
+      assert.equal(response.status, 204);
+    }
+    await page.context().close();
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test('a thousand runs stay few rows, and old and new frames of the stream are understood', async () => {

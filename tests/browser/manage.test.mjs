@@ -58,6 +58,19 @@ test('a chart is zoomed and moved along by keyboard, by buttons and by wheel', a
   await page.context().close();
 });
 
+test('axes have whole steps and even ticks', async () => {
+  const page = await browser.open(`#/runs/${job.run_id}`);
+  await page.getByRole('figure', { name: 'Accuracy', exact: true }).locator('canvas').waitFor();
+  const found = await page.evaluate(async () => {
+    const app = new URL('.', document.querySelector('script[src$="app/main.js"]').src);
+    const [{ ticks, options }, { percent, plain }] = await Promise.all(['plot', 'format'].map((name) => import(new URL(`lib/${name}.js`, app))));
+    const axis = (kind) => options([], [], { width: 300, height: 100, log: false, stacked: false, kind, yText: plain, onCursor() {}, onZoom() {}, count: 4 }).axes[0].incrs;
+    return [ticks([0.93, 0.9325, 0.935, 0.9375], plain), ticks([0.75, 0.775, 0.8], percent), ticks([0, 20, 40], plain), ticks([0, 1e-5], plain), axis('step').every(Number.isInteger), axis('time')];
+  });
+  assert.deepEqual(found, [['0.9300', '0.9325', '0.9350', '0.9375'], ['75.0%', '77.5%', '80.0%'], ['0', '20', '40'], ['0', '1.0e-5'], true, undefined]);
+  await page.context().close();
+});
+
 test('stacked areas add up, in single steps and in buckets', async () => {
   const page = await browser.open(`#/runs/${job.run_id}`);
   await page.getByRole('figure', { name: 'Time of a step by phase' }).locator('canvas').waitFor();
@@ -93,8 +106,15 @@ test('a checkpoint is served under a name, asked, and withdrawn', async () => {
   await dialog.getByLabel('Model name').fill('digits-v2');
   await dialog.getByLabel('Model name').press('Enter');
   await row.getByText('served as digits-v2').waitFor();
+  await row.getByText('best', { exact: true }).waitFor();
+  assert.ok(await row.getByRole('button', { name: /Delete: not possible, it is the best of its run/ }).isDisabled());
   const { data } = await server.call('GET', '/v1/models');
   assert.ok(data.some(({ id }) => id === 'digits-v2'));
+  await page.goto(`${server.url}/#/models`);
+  const card = page.getByRole('listitem').filter({ has: page.getByRole('heading', { name: 'digits-v2' }) });
+  await card.getByText('Trained from starter, the only run, step 4').waitFor();
+  await page.getByRole('table').getByText('best', { exact: true }).waitFor();
+  await page.getByRole('table').getByText('the only run').first().waitFor();
   await page.goto(`${server.url}/#/playground?model=digits-v2`);
   await page.getByRole('article', { name: 'Answer of digits-v2' }).getByText('most attended quarter').waitFor();
   await page.goto(`${server.url}/#/runs/${job.run_id}/checkpoints`);

@@ -13,11 +13,21 @@ use serde_json::{Map, Value, json};
 use super::client::{Client, ClientFlags};
 use super::hub::origin;
 use super::jobs::text;
+use super::listing::{self, Column};
 use super::{block_on, fail, say, table};
 use crate::config::datasets::EVAL_SHARE;
 
 /// Polling interval of a check in progress.
 const POLL: Duration = Duration::from_millis(500);
+
+const COLUMNS: &[Column] = &[
+    ("ID", "id"),
+    ("NAME", "name"),
+    ("STATE", "state"),
+    ("SOURCE", "source"),
+    ("TRAIN", "train_rows"),
+    ("EVAL", "eval_rows"),
+];
 
 /// Arguments of `vgpo datasets`.
 #[derive(Debug, clap::Args)]
@@ -72,7 +82,7 @@ enum Action {
         /// Show held-out rows.
         #[arg(long)]
         eval: bool,
-        /// Rows to show.
+        /// Number of rows.
         #[arg(long, default_value_t = 10)]
         limit: u32,
         /// The first row to show.
@@ -116,7 +126,7 @@ struct Fields {
     #[arg(long, help = format!("Share of the rows that is held out, where neither files nor a column give the split: \
                                {}", EVAL_SHARE.describe()))]
     eval_share: Option<f64>,
-    /// The range of rows.
+    /// Seed of the split.
     #[arg(long)]
     seed: Option<u64>,
     /// The model whose tokens are counted.
@@ -184,11 +194,8 @@ pub fn run(args: &Args) -> ExitCode {
                 let entry = Client::new(&client.server).post("/v1/datasets", &Value::Object(body)).await?;
                 registered(&entry, fields.wait, client).await
             }
-            Action::List { client } => list(client).await,
-            Action::Show { id, client } => {
-                let entry = Client::new(&client.server).get(&format!("/v1/datasets/{id}")).await?;
-                Ok(if client.json { say(&entry) } else { say(serde_json::to_string_pretty(&entry)?) })
-            }
+            Action::List { client } => listing::list("/v1/datasets", COLUMNS, client).await,
+            Action::Show { id, client } => listing::show(&format!("/v1/datasets/{id}"), client).await,
             Action::Rows { id, eval, limit, after, client } => {
                 let split = if *eval { "eval" } else { "train" };
                 rows(&format!("/v1/datasets/{id}/rows?split={split}&limit={limit}&after={after}"), client).await
@@ -196,7 +203,7 @@ pub fn run(args: &Args) -> ExitCode {
             Action::Preview(args) => Ok(preview::run(args)?),
             Action::Delete { id, client } => {
                 Client::new(&client.server).delete(&format!("/v1/datasets/{id}")).await?;
-                Ok(say(format!("{id} was deleted")))
+                Ok(say(format!("Deleted {id}")))
             }
         }
     });
@@ -241,17 +248,6 @@ fn report(entry: &Value) {
         let row = error["row"].as_u64().map(|row| format!(", row {row}")).unwrap_or_default();
         say(format!("  {}{row}: {}", text(error, "file"), text(error, "problem")));
     }
-}
-
-async fn list(flags: &ClientFlags) -> Outcome {
-    let sets = Client::new(&flags.server).get("/v1/datasets").await?;
-    if flags.json {
-        return Ok(say(&sets));
-    }
-    let rows = sets["data"].as_array().into_iter().flatten();
-    let columns = ["id", "name", "state", "source", "train_rows", "eval_rows"];
-    let rows = rows.map(|set| columns.map(|name| text(set, name)).to_vec()).collect();
-    Ok(table(&["ID", "NAME", "STATE", "SOURCE", "TRAIN", "EVAL"], rows))
 }
 
 async fn rows(path: &str, flags: &ClientFlags) -> Outcome {

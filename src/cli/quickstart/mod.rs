@@ -66,7 +66,13 @@ pub fn run(args: &Args) -> ExitCode {
                 say(format!("serving at {url} until Ctrl-C"));
                 interrupted().await;
             }
-            Some(_) => {}
+            Some(Ok(())) => {
+                say(format!(
+                    "the server has stopped; `vgpo serve --data {}` opens these addresses again",
+                    data_dir.display()
+                ));
+            }
+            Some(Err(_)) => {}
             None => {
                 say("\nstopping; `vgpo quickstart` continues this job");
             }

@@ -50,6 +50,7 @@ impl Download {
             family: String::new(),
             parameters: 0,
             source: self.coming.source.clone(),
+            trained: None,
             project: self.coming.project.clone(),
             card: json!({}),
             recommended: json!({}),

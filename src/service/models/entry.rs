@@ -31,6 +31,9 @@ pub struct ModelEntry {
     pub parameters: u64,
     /// Its origin: `builtin`, `path`, or `hf:org/name@commit`; for a checkpoint that is served under a name, its id.
     pub source: String,
+    /// What it was trained from, for a checkpoint that is served under a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trained: Option<TrainedFrom>,
     /// The project it belongs to.
     pub project: String,
     /// Model card: task, limits, examples.
@@ -39,6 +42,21 @@ pub struct ModelEntry {
     /// Job settings that suit the model.
     #[schema(value_type = Object)]
     pub recommended: Value,
+}
+
+/// The origin of a served checkpoint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TrainedFrom {
+    /// The registered model that it was trained from.
+    pub model: String,
+    /// The run that wrote it.
+    pub run_id: String,
+    /// The run's name.
+    pub run: String,
+    /// Steps done.
+    pub step: u64,
+    /// Held-out accuracy at this step, if it was evaluated.
+    pub accuracy: Option<f64>,
 }
 
 impl From<Model> for ModelEntry {
@@ -54,6 +72,7 @@ impl From<Model> for ModelEntry {
             family: model.family,
             parameters: model.parameters,
             source: model.source,
+            trained: None,
             project: model.project,
             card: model.card,
             recommended: model.recommended,

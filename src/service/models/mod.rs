@@ -24,7 +24,7 @@ use crate::service::core::Core;
 use crate::service::{Result, ServiceError};
 use crate::store::StoreError;
 
-pub use entry::{ModelEntry, ModelList};
+pub use entry::{ModelEntry, ModelList, TrainedFrom};
 pub use request::{ModelOrigin, ModelRequest};
 
 /// Maximum number of checkpoints between a checkpoint and the registered model that it was trained from.
@@ -105,7 +105,15 @@ impl Models {
     /// A served checkpoint: what the model that it grew from is, under its own name.
     async fn promoted_entry(&self, checkpoint: Checkpoint) -> Result<ModelEntry> {
         let base = self.ancestor(&checkpoint.run_id).await?;
+        let trained = TrainedFrom {
+            model: base.name.clone(),
+            run: self.store.run(&checkpoint.run_id).await?.name,
+            run_id: checkpoint.run_id,
+            step: checkpoint.step,
+            accuracy: checkpoint.accuracy,
+        };
         Ok(ModelEntry {
+            trained: Some(trained),
             id: checkpoint.promoted_as.unwrap_or_default(),
             created: checkpoint.created_at.timestamp(),
             owned_by: checkpoint.created_by.unwrap_or_else(|| "vgpo".to_owned()),

@@ -108,6 +108,10 @@ impl Models {
                 return Ok(());
             }
         }
+        if let Some(checkpoint) = self.store.promoted(name).await? {
+            self.demote_checkpoint(&checkpoint.id).await?;
+            return Ok(());
+        }
         let model = self.store.model(name).await?;
         if model.source == BUILT_IN {
             return Err(ServiceError::Conflict(format!("model `{name}` is built in and cannot be deleted")));

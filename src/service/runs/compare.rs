@@ -1,6 +1,6 @@
 //! Comparing runs by one metric: groups of runs that share settings, with mean and interval over each group.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::metrics::meaning;
 use crate::config::job::{pointer, setting_pointers};
-use crate::domain::metric::{Better, SeriesQuery};
+use crate::domain::metric::{Better, CATALOGUE, SeriesQuery, describe};
 use crate::domain::nearest::suggestion;
 use crate::domain::run::Run;
 use crate::service::runs::Runs;
@@ -122,10 +122,30 @@ impl Runs {
         if let Some(unknown) = is_known.iter().position(|is_known| !is_known) {
             return Err(unknown_setting(&query.group_by[unknown]));
         }
+        if groups.iter().all(|(_, curves)| curves.iter().all(Vec::is_empty)) {
+            self.known_key(query, &groups).await?;
+        }
         let buckets = Buckets::over(groups.iter().flat_map(|(_, curves)| curves), query.max_points);
         let groups = groups.into_iter().map(|(group, curves)| ComparedGroup { points: buckets.join(&curves), ..group });
         let (unit, description, better) = meaning(&query.key);
         Ok(Comparison { key: query.key.clone(), unit, description, better, group_by, groups: groups.collect() })
+    }
+
+    /// A key that no run has measured is a mistake, unless the catalogue has it: it may still come.
+    async fn known_key(&self, query: &CompareQuery, groups: &[(ComparedGroup, Vec<Curve>)]) -> Result<()> {
+        let mut known: BTreeSet<String> = CATALOGUE.iter().map(|info| info.key.to_owned()).collect();
+        if describe(&query.key).is_some() {
+            return Ok(());
+        }
+        for run in groups.iter().flat_map(|(group, _)| &group.runs) {
+            known.extend(self.store.metric_keys(run).await?.into_iter().map(|known| known.key));
+        }
+        if known.contains(&query.key) {
+            return Ok(());
+        }
+        let known: Vec<&str> = known.iter().map(String::as_str).filter(|key| !key.contains('*')).collect();
+        let detail = format!("no run has a metric `{}`: {}", query.key, suggestion(&query.key, &known));
+        Err(ServiceError::field("?key", detail))
     }
 
     async fn compared_runs(&self, query: &CompareQuery) -> Result<Vec<Run>> {

@@ -52,7 +52,7 @@ impl View {
         if self.is_admin() {
             return Ok(());
         }
-        Err(StoreError::Forbidden(format!("this needs a key of role admin; the key's role is {}", self.caller.role)))
+        Err(StoreError::Forbidden(format!("the role of the key is {}; this needs the role admin", self.caller.role)))
     }
 
     /// The project that a name must not leave: people move names within their own, and admins any. The database itself

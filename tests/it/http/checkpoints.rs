@@ -76,6 +76,10 @@ async fn a_promoted_checkpoint_is_a_model_until_it_is_not() {
     assert_eq!((promoted.status, promoted.body["promoted_as"].as_str()), (200, Some("team/digits")));
     let entry = api.get("/v1/models/team/digits").await.body;
     assert_eq!((entry["source"].as_str(), entry["family"].as_str()), (Some("ckpt_1"), Some("qwen2_5_vl")));
+    let run = &leased.token.run_id;
+    let name = api.get(&format!("/v1/runs/{run}")).await.body["name"].clone();
+    let expected = json!({"model": "tiny", "run_id": run, "run": name, "step": 1, "accuracy": null});
+    assert_eq!(entry["trained"], expected, "what it is, and not only what it grew from");
     let models = api.get("/v1/models").await.body;
     assert!(models["data"].as_array().unwrap().contains(&entry));
     let question = json!({"model": "team/digits", "prompt": "what ?", "max_new_tokens": 2});
@@ -99,6 +103,12 @@ async fn a_promoted_checkpoint_is_a_model_until_it_is_not() {
         assert_eq!(delete("/v1/checkpoints/ckpt_2/promote").await.status, 200);
     }
     api.get("/v1/models/team/digits").await.problem(404, "not_found");
+    // What is listed as a model can be taken off as one.
+    api.post("/v1/checkpoints/ckpt_2/promote", json!({"name": "team/digits"})).await;
+    assert_eq!(delete("/v1/models/team/digits").await.status, 204);
+    api.get("/v1/models/team/digits").await.problem(404, "not_found");
+    assert_eq!(api.get("/v1/checkpoints/ckpt_2").await.body["promoted_as"], json!(null));
+    delete("/v1/models/team/digits").await.problem(404, "not_found");
     assert_eq!(delete("/v1/checkpoints/ckpt_2").await.status, 204);
     api.get("/v1/checkpoints/ckpt_2").await.problem(404, "not_found");
     let key = format!("checkpoints/{}/ckpt_2", leased.token.run_id);

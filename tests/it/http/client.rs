@@ -90,6 +90,67 @@ async fn refusals_are_shown_field_by_field() {
     let spec = folder.path().join("job.json");
     std::fs::write(&spec, json!({"model": "tiny", "dataset": "digits"}).to_string()).unwrap();
     let out = vgpo(&api, &["jobs", "submit", spec.to_str().unwrap(), "--dry-run"]).await;
+    let plan = text(&out.stdout);
+    for part in ["vgpo of tiny on digits", "Work ", "Memory ", "Prompt ", "Yours\n", "  model = tiny", "Recommended"] {
+        assert!(plan.contains(part), "{part}: {plan}");
+    }
+    assert!(!plan.contains(['{', '}']), "words, not JSON: {plan}");
+    let out = vgpo(&api, &["jobs", "submit", spec.to_str().unwrap(), "--dry-run", "--json"]).await;
     let plan: Value = serde_json::from_slice(&out.stdout).unwrap();
     assert_eq!(plan["spec"]["model"], "tiny");
+    let out = vgpo(&api, &["jobs", "list", "--state", "nowhere"]).await;
+    assert_eq!(text(&out.stderr).matches("nowhere").count(), 1, "once is enough: {}", text(&out.stderr));
+}
+
+#[tokio::test]
+async fn every_kind_of_thing_is_listed_and_shown() {
+    let api = Api::start().await;
+    let job = api.submit(json!({})).await;
+    let (id, run) = (job["id"].as_str().unwrap(), job["run_id"].as_str().unwrap());
+    for kind in ["jobs", "runs", "models", "datasets", "checkpoints", "sweeps", "workers", "keys"] {
+        let out = vgpo(&api, &[kind, "list"]).await;
+        let listed = text(&out.stdout);
+        assert!(out.status.success(), "{kind}: {}", text(&out.stderr));
+        let head = listed.lines().next().unwrap();
+        assert!(head == head.to_uppercase() && !head.contains('_'), "{kind}: {head}");
+    }
+    for (kind, name) in [("jobs", id), ("runs", run), ("models", "tiny"), ("datasets", "digits")] {
+        let out = vgpo(&api, &[kind, "show", name, "--json"]).await;
+        let shown: Value = serde_json::from_slice(&out.stdout).unwrap();
+        assert!(shown["id"] == name || shown["name"] == name, "{kind}: {shown}");
+    }
+    for (kind, word) in [("runs", "runs"), ("models", "models")] {
+        let [bare, listed] = [vgpo(&api, &[kind]).await, vgpo(&api, &[word, "list"]).await];
+        assert_eq!(text(&bare.stdout), text(&listed.stdout), "{kind}");
+    }
+    let out = vgpo(&api, &["checkpoints", "withdraw", "tiny"]).await;
+    assert!(text(&out.stderr).contains("`vgpo models delete tiny`"), "{}", text(&out.stderr));
+    api.post(&format!("/v1/jobs/{id}/cancel"), json!({})).await;
+    let out = vgpo(&api, &["runs", "delete", run]).await;
+    assert_eq!(text(&out.stdout).trim(), format!("Deleted {run}"));
+}
+
+#[tokio::test]
+async fn a_report_replaces_nothing_and_can_be_read_by_others() {
+    let api = Api::start().await;
+    let run = api.submit(json!({})).await["run_id"].as_str().unwrap().to_owned();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("report.html");
+    let arguments = ["runs", "report", run.as_str(), "--out", file.to_str().unwrap()];
+    let out = vgpo(&api, &arguments).await;
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let other = folder.path().join("other");
+        std::fs::write(&other, "").unwrap();
+        let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&file), mode(&other), "as any new file");
+    }
+    std::fs::write(&file, "mine").unwrap();
+    let out = vgpo(&api, &arguments).await;
+    assert!(text(&out.stderr).contains("already exists") && text(&out.stderr).contains("--force"));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine");
+    let out = vgpo(&api, &[&arguments[..], &["--force"]].concat()).await;
+    assert!(out.status.success() && std::fs::read_to_string(&file).unwrap().contains("<html"));
 }

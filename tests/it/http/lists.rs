@@ -30,6 +30,65 @@ async fn pages_hold_every_entry_once() {
     assert_eq!((runs["data"].as_array().unwrap().len(), runs["has_more"].as_bool()), (3, Some(true)));
 }
 
+/// A client with a mistake must not think that it has read everything.
+#[tokio::test]
+async fn a_cursor_is_the_next_of_a_page_or_refused() {
+    let api = Api::start().await;
+    let run = api.submit(json!({})).await["run_id"].as_str().unwrap().to_owned();
+    let samples = format!("runs/{run}/samples");
+    let lists = ["runs", "jobs", "checkpoints", "sweeps", "keys", "datasets", "workers", "audit", "events", &samples];
+    for list in lists {
+        for cursor in ["garbage", "run_nope", "ds_01a22838b47c705cadce6a89c8372c17x"] {
+            let request =
+                api.request("GET", &format!("/v1/{list}?after={cursor}")).header("accept", "application/json");
+            let answer = Answer::of(request.send().await.unwrap()).await;
+            let problem = answer.problem(400, "invalid_query");
+            assert_eq!(problem["errors"][0]["pointer"], "?after", "{list} {cursor}");
+        }
+    }
+    for query in ["datasets/digits/rows?after=x", "runs?limit=x", "runs?limit="] {
+        let problem = api.get(&format!("/v1/{query}")).await;
+        let detail = problem.problem(400, "invalid_query")["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains("must be a whole number"), "{query}: {detail}");
+    }
+    // The entry of a cursor may have been deleted since.
+    let gone = "run_00000000000000000000000000000000";
+    assert_eq!(api.get(&format!("/v1/runs?after={gone}")).await.body["data"], json!([]));
+}
+
+#[tokio::test]
+async fn lists_that_come_whole_come_in_pages_too() {
+    let api = Api::start().await;
+    let all = names(&api.get("/v1/datasets").await.body);
+    let (mut seen, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = api.get(&format!("/v1/datasets?limit=2{after}")).await.body;
+        assert!(names(&page).len() <= 2);
+        seen.extend(names(&page));
+        let Some(next) = page["next"].as_str() else { break };
+        after = format!("&after={next}");
+    }
+    assert_eq!(seen, all);
+    api.get("/v1/datasets?limit=0").await.problem(400, "invalid_query");
+}
+
+/// One rule for every address of the API.
+#[tokio::test]
+async fn unknown_query_parameters_are_refused_everywhere() {
+    let api = Api::start().await;
+    let document: Value = serde_json::from_str(include_str!("../../../openapi/vgpo.json")).unwrap();
+    for (path, calls) in document["paths"].as_object().unwrap().iter().filter(|(path, _)| path.starts_with("/v1/")) {
+        let address = path.replace("{id}", "x").replace("{sample}", "x").replace("{path}", "x");
+        for method in calls.as_object().unwrap().keys().filter(|method| ["get", "delete"].contains(&method.as_str())) {
+            let request = api.request(&method.to_uppercase(), &format!("{address}?no_such=1"));
+            let answer = Answer::of(request.send().await.unwrap()).await;
+            let problem = answer.problem(400, "invalid_query");
+            assert_eq!(problem["errors"][0]["pointer"], "?no_such", "{method} {path}");
+        }
+    }
+    assert_eq!(api.get("/healthz?from=balancer").await.status, 200, "checks of health may carry anything");
+}
+
 #[tokio::test]
 async fn filters_of_jobs_and_runs() {
     let api = Api::start().await;

@@ -60,6 +60,12 @@ async fn a_grid_becomes_jobs_that_can_be_compared() {
         "{}",
         unknown.body
     );
+    let unknown = api.get(&format!("/v1/metrics?sweep={id}&key=eval/acc")).await;
+    let error = &unknown.problem(400, "invalid_query")["errors"][0];
+    assert_eq!(error["pointer"], "?key");
+    assert!(error["detail"].as_str().unwrap().contains("did you mean `eval/accuracy`?"), "{error}");
+    let none_yet = api.get(&format!("/v1/metrics?sweep={id}&key=eval/accuracy")).await.body;
+    assert_eq!(none_yet["groups"].as_array().unwrap().len(), 6, "it may still come");
     api.get("/v1/metrics?key=reward/mean").await.problem(400, "invalid_query");
     api.get("/v1/metrics?runs=run_x&key=reward/mean").await.problem(404, "not_found");
 

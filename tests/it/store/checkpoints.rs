@@ -18,6 +18,9 @@ pub async fn best_and_last_follow(db: &Db) {
     for (step, accuracy, best, last) in steps.into_iter().chain([(5, Some(0.6), "5", "5"), (6, None, "5", "6")]) {
         store.add_checkpoint(&leased.token, new_checkpoint(&step.to_string(), step, accuracy)).await.unwrap();
         assert_eq!(marks().await, (best.to_owned(), last.to_owned()), "after step {step}");
+        let all = store.run_checkpoints(&leased.token.run_id).await.unwrap();
+        let bests: Vec<&str> = all.iter().filter(|one| one.best).map(|one| one.id.as_str()).collect();
+        assert_eq!(bests, [best], "after step {step}");
     }
     let filter = EventFilter { kinds: vec![kind::CHECKPOINT.to_owned()], ..EventFilter::default() };
     assert_eq!(store.events_after(0, &filter, 99).await.unwrap().len(), 6);

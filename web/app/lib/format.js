@@ -35,6 +35,12 @@ export function number(value, digits = 3) {
  */
 export const percent = (value, digits = 1) => (finite(value) ? `${(value * 100).toFixed(digits)}%` : '–');
 
+/**
+ * A plain number, as charts write it.
+ * @param {number | null | undefined} value
+ */
+export const plain = (value) => number(value);
+
 /** @param {number | null | undefined} value */
 export function bytes(value) {
   if (!finite(value)) return '–';

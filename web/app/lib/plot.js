@@ -1,6 +1,6 @@
 // From series to a uPlot chart: aligned data, bands, smoothing, axes.
 import uPlot from '../../vendor/uplot.js';
-import { duration, number } from './format.js';
+import { duration, number, percent, plain } from './format.js';
 import { penOf } from './canvas.js';
 import { token } from './colour.js';
 
@@ -174,6 +174,30 @@ export function xText(value, kind) {
   return number(value, 6);
 }
 
+/** Distances of ticks on an axis of whole numbers. */
+const WHOLE = Array.from({ length: 12 }, (_, power) => [1, 2, 5].map((digit) => digit * 10 ** power)).flat();
+
+/**
+ * Ticks of the vertical axis: all with as many decimals as their distance needs.
+ * @param {(number | null)[]} splits
+ * @param {(value: number) => string} text
+ */
+export function ticks(splits, text) {
+  const known = splits.flatMap((value) => value ?? []);
+  const scale = text === percent ? 100 : 1;
+  const distance = scale * (known.length > 1 ? known[1] - known[0] : 0);
+  const even = (text === percent || text === plain) && distance >= 1e-3 && scale * Math.abs(known[0]) < 1e6;
+  const decimals = even ? Math.min(6, Math.max(0, Math.ceil(-Math.log10(distance) - 1e-9))) : 0;
+  // Half a unit needs a decimal more than a unit, a quarter two.
+  const fits = [0, 1, 2].find((more) => isWhole(distance * 10 ** (decimals + more))) ?? 0;
+  /** @param {number} value */
+  const one = (value) => (even ? (scale * value).toFixed(decimals + fits) + (scale === 100 ? '%' : '') : text(value));
+  return splits.map((value) => (value === null ? '' : one(value)));
+}
+
+/** @param {number} value */
+const isWhole = (value) => Math.abs(value - Math.round(value)) < 1e-6;
+
 /**
  * uPlot's options. `hooks` are called for cursor and zoom.
  * @param {Plan} plan
@@ -217,12 +241,14 @@ export function options(
         gap: 3,
         values: (_, splits) => splits.map((v) => (v === null ? '' : xText(v, kind))),
         space: 64,
+        // There is nothing between two steps.
+        ...(kind === 'time' || kind === 'progress' ? {} : { incrs: WHOLE }),
       },
       {
         ...axis,
         size: (_, texts) => wide(texts),
         gap: 4,
-        values: (_, splits) => splits.map((v) => (v === null ? '' : yText(v))),
+        values: (_, splits) => ticks(splits, yText),
       },
     ],
     series: [{}, ...made],

@@ -2,7 +2,7 @@
 import { html, useEffect, useState } from '../lib/html.js';
 import { asError, can, faultsOf, get, post, remove } from '../lib/api.js';
 import { epoch, listen } from '../lib/live.js';
-import { bytes, count } from '../lib/format.js';
+import { bytes, count, percent } from '../lib/format.js';
 import { href } from '../lib/router.js';
 import { refusal } from '../lib/session.js';
 import { attempt, confirm, say } from '../parts/ask.js';
@@ -79,11 +79,12 @@ function ModelCard({ model, progress, again }) {
   };
   return html`<li class="card">
     <div class="row">
-      <h2 class="grow">${card.title || model.id}</h2>
+      <h2 class="grow">${served ? model.id : card.title || model.id}</h2>
       ${ready ? html`<span class="tag">${model.family}</span>` : html`<${Badge} state=${model.state} />`}
     </div>
-    ${card.task && html`<p>${card.task}</p>`}
-    ${card.limits && html`<p class="muted small-text">${card.limits}</p>`}
+    ${model.trained && html`<p><${Trained} trained=${model.trained} /></p>`}
+    ${!served && card.task && html`<p>${card.task}</p>`}
+    ${!served && card.limits && html`<p class="muted small-text">${card.limits}</p>`}
     ${model.problem && html`<p class="notice bad">${model.problem}</p>`}
     ${
       model.state === 'downloading' &&
@@ -143,6 +144,15 @@ function ModelCard({ model, progress, again }) {
     </div>
   </li>`;
 }
+
+/**
+ * What a served checkpoint is: its own history, and not what is said of the model it began with.
+ * @param {{ trained: Api['TrainedFrom'] }} props
+ */
+const Trained = ({ trained: { model, run_id: id, run, step, accuracy } }) => {
+  const reached = typeof accuracy === 'number' ? `, ${percent(accuracy)} held-out accuracy` : '';
+  return html`Trained from <b>${model}</b>, <a href=${href(['runs', id])}>${run}</a>${`, step ${step}${reached}`}`;
+};
 
 /**
  * A model from the hub or from a folder of the server.

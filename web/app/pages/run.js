@@ -143,7 +143,7 @@ function Run({ id, tab, query }) {
           : tab === 'events'
             ? html`<${Events} run=${now} />`
             : tab === 'checkpoints'
-              ? html`<${Checkpoints} runId=${id} best=${now.best_checkpoint} />`
+              ? html`<${Checkpoints} runId=${id} />`
               : html`<${Curves} run=${now} data=${data} />`
     }
   `;

@@ -43,6 +43,12 @@ export function tell(event) {
   }
 }
 
+/**
+ * Do these values tell of a step? What comes later of it, such as the time of its checkpoint, is no line of its own.
+ * @param {Record<string, unknown>} values
+ */
+const ofStep = (values) => Object.keys(values).some((key) => key !== 'time/checkpoint');
+
 /** @param {LiveEvent} event */
 const look = ({ kind, data }) => {
   if (kind.startsWith('warning') || kind === 'worker.crashed' || kind === 'checkpoint.damaged') return 'bad';
@@ -76,7 +82,7 @@ export function Events({ run }) {
   if (!past) return html`<${Loading} what="Reading events" height=${300} />`;
   const seen = new Set(past.map((event) => event.seq));
   const all = [...past, ...fresh.filter((event) => !seen.has(event.seq))]
-    .filter((event) => steps || event.kind !== 'metrics')
+    .filter((event) => event.kind !== 'metrics' || (steps && ofStep(event.data.values)))
     .reverse();
   return html`<div class="events-pair">
     <section class="card" aria-label="Events">

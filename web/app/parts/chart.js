@@ -2,7 +2,7 @@
 import { html, useEffect, useId, useLayoutEffect, useMemo, useRef, useSignal, useState } from '../lib/html.js';
 import { columns, options, uPlot, xLabel, xText } from '../lib/plot.js';
 import { saveCsv, savePicture } from '../lib/chart_files.js';
-import { number } from '../lib/format.js';
+import { plain } from '../lib/format.js';
 import { gestures, within } from '../lib/pan.js';
 import { theme } from '../lib/colour.js';
 import { Legend, reader, Reading } from './chart_legend.js';
@@ -10,8 +10,6 @@ import { Icon } from './icon.js';
 import { Menu } from './menu.js';
 
 const KEYS = 'Arrow keys read single points, plus and minus zoom, shift with arrows moves on.';
-/** @param {number | null | undefined} value */
-const plain = (value) => number(value);
 /** How far keys move the view, in parts of its width. @type {Record<string, number>} */
 const MOVES = { ArrowLeft: -0.25, ArrowRight: 0.25 };
 /** How far keys move the cursor, in points. @type {Record<string, number>} */

@@ -2,6 +2,7 @@
 import { html, useEffect } from '../lib/html.js';
 import { address, can, list, post, remove } from '../lib/api.js';
 import { epoch, listen } from '../lib/live.js';
+import { runs } from '../lib/runs.js';
 import { ago, bytes, moment, percent, shortId } from '../lib/format.js';
 import { href } from '../lib/router.js';
 import { refusal } from '../lib/session.js';
@@ -9,11 +10,11 @@ import { askFor, attempt, confirm, sayCopied } from './ask.js';
 import { Empty, Failure, Loading, useLoad, useNow } from './common.js';
 import { Icon } from './icon.js';
 
-/**
- * `best`: the id of the run's best checkpoint.
- * @param {{ runId?: string, best?: string | null | undefined }} props
- */
-export function Checkpoints({ runId, best }) {
+/** A run by its name, where it is known. @param {string} id */
+const nameOf = (id) => runs.value?.find((run) => run.id === id)?.name ?? shortId(id);
+
+/** @param {{ runId?: string }} props */
+export function Checkpoints({ runId }) {
   const now = useNow(5000);
   const [found, error, again] = useLoad(
     (signal) => list('/v1/checkpoints', { query: { run: runId }, most: 2000, signal }),
@@ -58,13 +59,13 @@ export function Checkpoints({ runId, best }) {
                 <${Icon} name="copy" />
               </button>
               <code>${shortId(one.id)}</code>${' '}
-              ${one.id === best ? html`<span class="badge plain right">best</span>` : ''}${' '}
+              ${one.best ? html`<span class="badge plain right">best</span>` : ''}${' '}
               ${one.last ? html`<span class="badge plain">last</span>` : ''}${' '}
               ${one.promoted_as && html`<span class="badge plain running">served as ${one.promoted_as}</span>`}
               ${
                 !runId &&
                 html`<small class="block">
-                  <a href=${href(['runs', one.run_id, 'checkpoints'])}>${shortId(one.run_id)}</a>
+                  <a href=${href(['runs', one.run_id, 'checkpoints'])}>${nameOf(one.run_id)}</a>
                 </small>`
               }
             </th>
@@ -117,6 +118,8 @@ function Actions({ one, again }) {
     if (sure && (await attempt(() => remove('/v1/checkpoints/{id}', { path }), 'Deleted'))) again();
   };
   const mine = refusal('user', one.project) === null;
+  const uses = [one.best && 'the best of its run', one.last && 'the last of its run', one.promoted_as && 'served'];
+  const held = uses.filter(Boolean).join(' and ');
   return html`<div class="row right actions">
     ${
       refusal() === null &&
@@ -124,25 +127,35 @@ function Actions({ one, again }) {
     }
     ${
       can('get', '/v1/checkpoints/{id}/download') &&
-      html`<a class="button small" href=${address('/v1/checkpoints/{id}/download', { path })} download>
+      html`<a
+        class="button small"
+        href=${address('/v1/checkpoints/{id}/download', { path })}
+        download
+        aria-label="Download"
+        title="Download"
+      >
         <${Icon} name="download" />
-        Download
       </a>`
     }
     ${
       mine &&
       can('post', '/v1/checkpoints/{id}/promote') &&
-      html`<button class="small" onClick=${promote}><${Icon} name="star" />Serve as …</button>`
-    }
-    ${
-      mine &&
-      one.promoted_as &&
-      html`<button class="small" onClick=${withdraw}><${Icon} name="close" />Stop serving</button>`
+      (one.promoted_as
+        ? html`<button class="small" onClick=${withdraw}><${Icon} name="close" />Stop serving</button>`
+        : html`<button class="small" onClick=${promote}><${Icon} name="star" />Serve as …</button>`)
     }
     ${
       mine &&
       can('delete', '/v1/checkpoints/{id}') &&
-      html`<button class="small danger" onClick=${drop}><${Icon} name="trash" />Delete</button>`
+      html`<button
+        class="icon danger"
+        onClick=${drop}
+        disabled=${held !== ''}
+        aria-label=${held ? `Delete: not possible, it is ${held}` : 'Delete'}
+        title=${held ? `It cannot be deleted: it is ${held}` : 'Delete'}
+      >
+        <${Icon} name="trash" />
+      </button>`
     }
   </div>`;
 }

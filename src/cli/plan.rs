@@ -1,0 +1,55 @@
+//! The plan of a job, as `vgpo jobs submit --dry-run` prints it.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use super::listing::text;
+
+/// The plan in words; `--json` prints all of it.
+pub fn words(plan: &Value) -> String {
+    let (spec, work) = (&plan["spec"], &plan["work"]);
+    let mut out = format!(
+        "{}: {} of {} on {}\n",
+        text(spec, "name"),
+        text(&spec["method"], "type"),
+        text(spec, "model"),
+        text(spec, "dataset")
+    );
+    let _ = writeln!(
+        out,
+        "Work    {} steps ({} updates), {} responses for {} prompts, at most {} response tokens",
+        work["steps"], work["updates"], work["responses"], work["prompts"], work["max_response_tokens"]
+    );
+    let limit = plan["memory"]["limit_bytes"].as_u64().map(|bytes| format!(" of {}", megabytes(bytes)));
+    let peak = plan["memory"]["peak_bytes"].as_u64().unwrap_or_default();
+    let _ = writeln!(out, "Memory  about {} at its peak{}", megabytes(peak), limit.unwrap_or_default());
+    let prompt = &plan["prompt"];
+    let _ = writeln!(
+        out,
+        "Prompt  {} tokens, {} of them for images; ground truth {}",
+        prompt["tokens"],
+        prompt["image_tokens"],
+        text(prompt, "answer")
+    );
+    for origin in ["request", "recommended"] {
+        let named = plan["origins"].as_object().into_iter().flatten().filter(|(_, from)| *from == origin);
+        for (number, (pointer, _)) in named.enumerate() {
+            if number == 0 {
+                let _ = writeln!(out, "\n{}", if origin == "request" { "Yours" } else { "Recommended" });
+            }
+            let value = spec.pointer(pointer).unwrap_or(&Value::Null);
+            let value = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+            let _ = writeln!(out, "  {} = {value}", pointer.trim_start_matches('/').replace('/', "."));
+        }
+    }
+    for warning in plan["warnings"].as_array().into_iter().flatten() {
+        let _ = write!(out, "\nwarning: {}: {}", text(warning, "pointer"), text(warning, "detail"));
+    }
+    out.trim_end().to_owned()
+}
+
+fn megabytes(bytes: u64) -> String {
+    let megabytes = bytes.div_ceil(1_000_000);
+    if megabytes < 10_000 { format!("{megabytes} MB") } else { format!("{:.1} GB", megabytes as f64 / 1000.0) }
+}

@@ -1,0 +1,215 @@
+// The upload of a data set: files or a folder, how their columns are called, and what is held out.
+import { html, useRef, useState } from '../lib/html.js';
+import { ApiError, asError, proof } from '../lib/api.js';
+import { bytes } from '../lib/format.js';
+import { numberOf } from '../lib/typed.js';
+import { chosen, dropped, placed } from '../lib/upload_files.js';
+import { attempt, say } from '../parts/ask.js';
+import { Field, Progress } from '../parts/common.js';
+import { Icon } from '../parts/icon.js';
+
+/** Makes an input take a folder with all that is in it. */
+const FOLDER = /** @type {object} */ ({ webkitdirectory: true });
+
+/** What a column is for, and its usual name. */
+const ROLES = ['prompt', 'answer', 'images', 'demonstration', 'tags'];
+
+/**
+ * Sends a form and tells how much has gone; fetch cannot.
+ * @param {string} url
+ * @param {FormData} form
+ * @param {(share: number, loaded: number) => void} onPart
+ * @returns {Promise<unknown>}
+ */
+function sendForm(url, form, onPart) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open('POST', url);
+    request.setRequestHeader('accept', 'application/json');
+    for (const [name, value] of Object.entries(proof())) request.setRequestHeader(name, value);
+    request.upload.onprogress = (event) => {
+      if (event.lengthComputable) onPart(event.loaded / event.total, event.loaded);
+    };
+    request.onload = () => {
+      let body = {};
+      try {
+        body = JSON.parse(request.responseText);
+      } catch {
+        /* the status has to do */
+      }
+      if (request.status < 300) resolve(body);
+      else reject(new ApiError(request.status, body));
+    };
+    request.onerror = () => reject(new Error('The connection broke while sending.'));
+    request.send(form);
+  });
+}
+
+/**
+ * A name for the data set, from its first file or folder.
+ * @param {import('../lib/upload_files.js').Picked[]} picked
+ */
+const nameOf = (picked) =>
+  (picked[0]?.file.webkitRelativePath.split('/')[0] || picked[0]?.path.split('/')[0] || '')
+    .replace(/\.[^.]+$/, '')
+    .toLowerCase()
+    .replace(/[^a-z0-9_-]+/g, '-');
+
+/** @param {{ done: () => void }} props */
+export function Upload({ done }) {
+  const [files, setFiles] = useState(/** @type {import('../lib/upload_files.js').Picked[]} */ ([]));
+  const [moved, setMoved] = useState(0);
+  const [name, setName] = useState('');
+  const [description, setDescription] = useState('');
+  const [columns, setColumns] = useState(/** @type {Record<string, string>} */ ({}));
+  const [share, setShare] = useState('');
+  const [part, setPart] = useState(/** @type {[share: number, loaded: number] | null} */ (null));
+  const [over, setOver] = useState(false);
+  const single = useRef(/** @type {HTMLInputElement | null} */ (null));
+  const folder = useRef(/** @type {HTMLInputElement | null} */ (null));
+  const heldOut = share.trim() === '' ? { value: undefined } : numberOf(share);
+  const wrong = heldOut.wrong ?? (heldOut.value < 0 || heldOut.value > 1 ? 'Must be from 0 to 1.' : undefined);
+  /** @param {Promise<import('../lib/upload_files.js').Picked[]> | import('../lib/upload_files.js').Picked[]} some */
+  const take = async (some) => {
+    try {
+      const all = await some;
+      const found = await placed(all);
+      setFiles(found.picked);
+      setMoved(found.moved);
+      if (!name) setName(nameOf(all));
+    } catch (error) {
+      say(`These files cannot be read: ${asError(error).message}`, true);
+    }
+  };
+  /** @param {Event} event */
+  const upload = async (event) => {
+    event.preventDefault();
+    const form = new FormData();
+    form.append('name', name);
+    if (description.trim()) form.append('description', description.trim());
+    const renamed = Object.entries(columns).filter(([, column]) => column.trim());
+    if (renamed.length > 0) form.append('columns', JSON.stringify(Object.fromEntries(renamed)));
+    if (heldOut.value !== undefined) form.append('eval_share', String(heldOut.value));
+    for (const { file, path } of files) form.append('file', file, path);
+    setPart([0, 0]);
+    const sent = await attempt(
+      () => sendForm('/v1/datasets', form, (sentShare, loaded) => setPart([sentShare, loaded])),
+      'Uploaded: its rows are being checked',
+    );
+    setPart(null);
+    if (sent) {
+      setFiles([]);
+      setMoved(0);
+      setName('');
+      done();
+    }
+  };
+  return html`<form
+    class=${`card drop upload ${over ? 'over' : ''}`}
+    onSubmit=${upload}
+    onDragOver=${(e) => {
+      e.preventDefault();
+      setOver(true);
+    }}
+    onDragLeave=${() => setOver(false)}
+    onDrop=${(e) => {
+      e.preventDefault();
+      setOver(false);
+      if (e.dataTransfer?.files.length) take(dropped(e.dataTransfer));
+      else say('Drop files, not text', true);
+    }}
+  >
+    <div class="row">
+      <div class="grow">
+        <h2>Bring your own</h2>
+        <p class="muted">
+          JSON lines, Parquet or zip files, with the images that they name. Drop files or a folder here.
+        </p>
+      </div>
+      <button type="button" onClick=${() => folder.current?.click()}><${Icon} name="upload" />Choose a folder</button>
+      <button type="button" onClick=${() => single.current?.click()}><${Icon} name="file" />Choose files</button>
+      <input
+        ref=${folder}
+        type="file"
+        ...${FOLDER}
+        hidden
+        aria-label="Folder of the data set"
+        onChange=${(e) => take(chosen(e.currentTarget.files))}
+      />
+      <input
+        ref=${single}
+        type="file"
+        multiple
+        hidden
+        aria-label="Files of the data set"
+        accept=".jsonl,.json,.parquet,.zip,image/*"
+        onChange=${(e) => take(chosen(e.currentTarget.files))}
+      />
+    </div>
+    ${
+      files.length > 0 &&
+      html`
+        ${
+          moved > 0 &&
+          html`<p class="notice warn" role="status">
+            ${moved} ${moved === 1 ? 'image was' : 'images were'} chosen without a folder and will be sent under the
+            path by which the rows name ${moved === 1 ? 'it' : 'them'}.
+          </p>`
+        }
+        <div class="row">
+          <${Field} label="Name">
+            ${(/** @type {FieldAttributes} */ a) => html`<input
+              ...${a}
+              required
+              value=${name}
+              onInput=${(e) => setName(e.currentTarget.value)}
+            />`}
+          </${Field}>
+          <span class="grow muted">
+            ${files.length === 1 ? files[0].path : `${files.length} files`},${' '}
+            ${bytes(files.reduce((sum, one) => sum + one.file.size, 0))}
+          </span>
+          <button class="primary" disabled=${!name || part !== null || wrong !== undefined}>Upload</button>
+        </div>
+        <details>
+          <summary>Columns, held-out share, description</summary>
+          <div class="fields" style=${{ marginTop: '10px' }}>
+            ${ROLES.map(
+              (role) => html`<${Field} key=${role} label=${`Column of the ${role}`}>
+                ${(/** @type {FieldAttributes} */ a) => html`<input
+                  ...${a}
+                  placeholder="default"
+                  value=${columns[role] ?? ''}
+                  onInput=${(e) => setColumns({ ...columns, [role]: e.currentTarget.value })}
+                />`}
+              </${Field}>`,
+            )}
+            <${Field} label="Held-out share" help="0 to 1; used where nothing else defines the split" wrong=${wrong}>
+              ${(/** @type {FieldAttributes} */ a) => html`<input
+                ...${a}
+                inputmode="decimal"
+                placeholder="default"
+                value=${share}
+                onInput=${(e) => setShare(e.currentTarget.value)}
+              />`}
+            </${Field}>
+            <${Field} label="Description">
+              ${(/** @type {FieldAttributes} */ a) => html`<input
+                ...${a}
+                value=${description}
+                onInput=${(e) => setDescription(e.currentTarget.value)}
+              />`}
+            </${Field}>
+          </div>
+        </details>
+      `
+    }
+    ${
+      part &&
+      html`
+        <${Progress} value=${part[0]} label="Upload" />
+        <p class="muted small-text tabular">${bytes(part[1])} sent</p>
+      `
+    }
+  </form>`;
+}
