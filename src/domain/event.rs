@@ -20,7 +20,8 @@ pub struct Event {
     pub seq: i64,
     /// When it happened.
     pub time: DateTime<Utc>,
-    /// The kind of event: one of [`kind`], or one of the trainer such as `warning.constant_reward`.
+    /// The kind of event, such as `job` or `metrics`; those of the trainer are `warning.…`, e.g.
+    /// `warning.constant_reward`.
     pub kind: String,
     /// The job.
     pub job_id: Option<String>,
@@ -60,6 +61,23 @@ pub mod kind {
     /// A worker process died: [`super::CrashEvent`].
     pub const WORKER_CRASHED: &str = "worker.crashed";
 }
+
+/// The schema of each kind's data in the API's document. Warnings of the trainer have a `detail` in words.
+pub const SCHEMAS: &[(&str, &str)] = &[
+    (kind::JOB, "JobChanged"),
+    (kind::JOB_WAITING, "JobWaiting"),
+    (kind::JOB_UPDATED, "JobUpdated"),
+    (kind::RUN_DELETED, "RunDeleted"),
+    (kind::METRICS, "MetricsEvent"),
+    (kind::SAMPLES, "SamplesEvent"),
+    (kind::CHECKPOINT, "CheckpointEvent"),
+    (kind::CHECKPOINT_DELETED, "CheckpointEvent"),
+    (kind::CHECKPOINT_DAMAGED, "CheckpointEvent"),
+    (kind::REWIND, "RewindEvent"),
+    (kind::DATASET, "DatasetChanged"),
+    (kind::MODEL, "ModelChanged"),
+    (kind::WORKER_CRASHED, "CrashEvent"),
+];
 
 /// Data of [`kind::JOB`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -60,6 +60,7 @@ pub fn complete(document: &mut utoipa::openapi::OpenApi) {
         merge_forms(components);
         close_methods(components);
         show_rewards(components);
+        show_events(components);
     }
     let paths = std::mem::take(&mut document.paths.paths);
     // The router marks a parameter that may hold slashes by a star, which the document does not know.
@@ -168,6 +169,14 @@ fn show_rewards(components: &mut Components) {
             form.examples = vec![start()];
         }
     }
+}
+
+/// Names the schema of an event's data by its kind.
+fn show_events(components: &mut Components) {
+    let Some(RefOr::T(Schema::Object(event))) = components.schemas.get_mut("Event") else { return };
+    let Some(RefOr::T(Schema::Object(data))) = event.properties.get_mut("data") else { return };
+    let by_kind: Vec<String> = event::SCHEMAS.iter().map(|(kind, schema)| format!("`{kind}`: `{schema}`")).collect();
+    data.description = Some(format!("Details; their schema depends on the kind: {}.", by_kind.join(", ")));
 }
 
 /// Every answer must say what it is; where a route does not, its status does.

@@ -172,6 +172,7 @@ function App() {
               <${Icon} name="leave" />
             </button>`
           }
+          <a class="api" href="/docs" target="_blank" rel="noopener" title="The API of this server">API</a>
           <button
             class="icon"
             onClick=${toggleTheme}

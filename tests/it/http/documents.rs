@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 
 use serde_json::Value;
+use vgpo::domain::event::SCHEMAS;
+use vgpo::domain::metric::CATALOGUE;
 use vgpo::http::problem::CODES;
 
 use super::support::Api;
@@ -30,6 +32,54 @@ fn every_error_is_explained() {
     }
     let written = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(written == errors_document(), "docs/errors.md is not what the code says: run this test with UPDATE_DOCS=1");
+}
+
+fn metrics_document() -> String {
+    let mut text = String::from(
+        "# Metrics and events\n\nWhat a run measures, and what the live stream (`/v1/events`) tells. This page is \
+         generated: `UPDATE_DOCS=1 cargo test --test it\nhttp::documents`.\n\n## Metrics\n\nA `*` is a name: of a \
+         reward's part, a phase, a label. A unit of 1 is a plain number; shares are from 0 to 1. A run may have others \
+         of its\nown; `GET /v1/runs/{id}/metrics/keys` lists those that it has, `GET /v1/metrics/catalogue` the table \
+         below.\n\n| key | unit | better | what it is |\n|---|---|---|---|\n",
+    );
+    for info in CATALOGUE {
+        let better = format!("{:?}", info.better).to_lowercase();
+        let better = if better == "neutral" { "" } else { &better };
+        writeln!(text, "| `{}` | {} | {better} | {} |", info.key, info.unit, info.description).unwrap();
+    }
+    text.push_str(
+        "\n## Events\n\n`event` of a frame is the kind, `data` an `Event`; its `data` has the schema below, in \
+         `/openapi.json` and `/docs`.\nWarnings of the trainer are `warning.…` with a `detail` in words.\n\n| kind | \
+         schema of `data` |\n|---|---|\n",
+    );
+    for (kind, schema) in SCHEMAS {
+        writeln!(text, "| `{kind}` | `{schema}` |").unwrap();
+    }
+    text
+}
+
+#[test]
+fn every_metric_and_event_is_on_a_page() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, metrics_document()).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        written == metrics_document(),
+        "docs/metrics.md is not what the code says: run this test with UPDATE_DOCS=1"
+    );
+    let document: Value = serde_json::from_str(include_str!("../../../openapi/vgpo.json")).unwrap();
+    let schemas = &document["components"]["schemas"];
+    let told = schemas["Event"]["properties"]["data"]["description"].as_str().unwrap();
+    for (kind, schema) in SCHEMAS {
+        assert!(schemas[schema]["properties"].is_object(), "{kind}: {schema}");
+        assert!(told.contains(&format!("`{kind}`: `{schema}`")), "{told}");
+    }
+    // Every kind that the program writes is in the list.
+    let source = include_str!("../../../src/domain/event.rs");
+    let kinds = source.split("pub const ").filter_map(|rest| rest.split_once(": &str = \"")).count();
+    assert_eq!(kinds, SCHEMAS.len(), "a kind without a schema");
 }
 
 #[tokio::test]
