@@ -1,6 +1,7 @@
 //! Benchmarks of the program's parts: one file per kind of work, each run in its own process, because allocators keep
 //! memory of earlier work. `vgpo bench` prints the results.
 
+pub mod device;
 pub mod generate;
 pub mod policy;
 pub mod reference;

@@ -113,6 +113,7 @@ pub fn run(dir: &Path, work_dir: &Path, settings: Settings) -> Result<Report, Be
     let watch = Watch::start();
     let mut times = Times::default();
     let request = TrainRequest {
+        room: None,
         spec,
         model_dir: dir.to_owned(),
         device: DeviceName::CPU,

@@ -7,7 +7,7 @@ use crate::bench::policy::PolicySettings;
 use crate::bench::reference::write_model;
 use crate::bench::shape::BatchShape;
 use crate::bench::shapes::{ModelShape, SHAPES};
-use crate::bench::{BenchError, Memory, Seconds, generate, rollout, step, update, weights};
+use crate::bench::{BenchError, Memory, Seconds, device, generate, rollout, step, update, weights};
 use crate::domain::spec::DType;
 use crate::domain::weights::WeightFormat;
 use serde::Serialize;
@@ -43,6 +43,8 @@ enum Command {
     Generate(Generate),
     /// Measure whole steps of the trainer: rollout, reward, log-probs, update.
     Step(Step),
+    /// Compare a device with the CPU: numbers, tokens per second, memory, transfers. Prints one JSON object.
+    Device(OnDevice),
     /// Measure the effect of quantisation: size of the weights, log-probs and answers on a generated task.
     Weights(Quantization),
 }
@@ -193,6 +195,27 @@ struct Quantization {
 }
 
 #[derive(Debug, clap::Args)]
+struct OnDevice {
+    /// A Hugging Face folder.
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// `cpu`, which works as a GPU would, `cuda:N` or `metal:N`.
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Prompts, each with its own image.
+    #[arg(long, default_value_t = 4)]
+    groups: usize,
+    /// Responses of each prompt.
+    #[arg(long, default_value_t = 8)]
+    group_size: usize,
+    /// Maximum number of tokens of a micro-batch.
+    #[arg(long, default_value_t = 4096)]
+    microbatch_tokens: u64,
+    #[command(flatten)]
+    shape: Shape,
+}
+
+#[derive(Debug, clap::Args)]
 struct Step {
     /// Prompts of a step, each with its own image.
     #[arg(long, default_value_t = 8)]
@@ -226,6 +249,7 @@ pub fn run(args: Args) -> ExitCode {
         Command::Generate(args) => args.run(),
         Command::Step(args) => args.run(),
         Command::Weights(args) => args.run(),
+        Command::Device(args) => args.run(),
     }
 }
 
@@ -286,6 +310,21 @@ impl Quantization {
                 report.largest_change,
                 100.0 * report.same_answers,
             )),
+            Err(error) => fail(error),
+        }
+    }
+}
+
+impl OnDevice {
+    fn run(self) -> ExitCode {
+        let batch = self.shape.batch(self.groups, self.group_size);
+        let settings = device::Settings { batch, microbatch_tokens: self.microbatch_tokens };
+        let work = move || {
+            let name = super::worker::device(&self.device)?;
+            device::run(&self.model, name, settings).map_err(|error| error.to_string())
+        };
+        match on_large_stack(work).and_then(std::convert::identity) {
+            Ok(report) => serde_json::to_string(&report).map_or_else(fail, say),
             Err(error) => fail(error),
         }
     }

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::config::job::{self, Recommended};
 use crate::data::Split;
 use crate::domain::model::CARD_FILE;
-use crate::domain::spec::{Method, RowSplit};
+use crate::domain::spec::{DeviceClass, Method, RowSplit};
+use crate::footprint::{Site, machine, sampling_room};
 use crate::train::sink::ResumePoint;
 use crate::train::{RunEnd, TrainRequest};
 use serde_json::Value;
@@ -99,7 +100,9 @@ fn train(args: &Args) -> Result<ExitCode, String> {
         _ => (spec.steps, Vec::new()),
     };
     let mut sink = Foreground::new(&args.out, steps, stop, true);
+    let site = Site::new(device.class() == DeviceClass::Cpu, machine::device_memory(device));
     let request = TrainRequest {
+        room: sampling_room(crate::model::size(&model_dir).map_err(|e| e.to_string())?, &spec, site),
         rows,
         spec,
         model_dir,

@@ -22,6 +22,9 @@ pub struct Advice {
 /// Number of suggestions, if there are as many; more only if these are not enough.
 const ENOUGH: usize = 3;
 
+/// Responses of a group that can still be compared with each other.
+const SMALLEST_GROUP: u64 = 2;
+
 /// Held-out rows of a small evaluation.
 const FEW_ROWS: u64 = 64;
 
@@ -29,18 +32,27 @@ const FEW_ROWS: u64 = 64;
 type Change<'a> = (&'static str, &'a dyn Fn(&JobSpec) -> Option<(String, JobSpec)>);
 
 /// The changes that make `spec` fit into `limit` bytes, each alone and with those before it. Changes that are already
-/// in place or would not lower the peak are omitted.
+/// in place or would not lower the peak are omitted. If the peak of the last one is above the limit, no settings fit.
 pub fn advice(model: &ModelSize, spec: &JobSpec, row: &RowShape, site: Site, limit: u64) -> Vec<Advice> {
-    let peak = |spec: &JobSpec| estimate(model, spec, row, site).peak;
-    let micro_batch = |spec: &JobSpec| smaller_micro_batches(spec, row, limit, peak);
-    let changes: [Change<'_>; 7] = [
+    let peak = |spec: &JobSpec| {
+        let response_tokens = spec.rollout.max_new_tokens as usize;
+        estimate(model, spec, &RowShape { response_tokens, ..row.clone() }, site).peak
+    };
+    let fits = |spec: &JobSpec| peak(spec) <= limit;
+    let micro_batch = |spec: &JobSpec| smaller_micro_batches(spec, row, fits);
+    let groups = |spec: &JobSpec| smaller_groups(spec, fits);
+    let short = |spec: &JobSpec| shorter(spec, fits);
+    let offloaded = |spec: &JobSpec| offload(spec, site);
+    let changes: [Change<'_>; 9] = [
         ("/train/gradient_checkpointing", &checkpointing),
         ("/batch/microbatch_tokens", &micro_batch),
         ("/train/freeze_vision", &freeze_vision),
         ("/train/parameters", &adapters),
         ("/train/dtype", &narrow),
+        ("/optimizer/offload", &offloaded),
         ("/eval_rows", &smaller_evaluations),
-        ("/rollout/max_new_tokens", &shorter),
+        ("/rollout/group_size", &groups),
+        ("/rollout/max_new_tokens", &short),
     ];
     let mut together = spec.clone();
     let mut out: Vec<Advice> = Vec::new();
@@ -97,31 +109,66 @@ fn smaller_evaluations(spec: &JobSpec) -> Option<(String, JobSpec)> {
     (changed != *spec).then(|| (FEW_ROWS.to_string(), changed))
 }
 
-/// Responses of half the length.
-fn shorter(spec: &JobSpec) -> Option<(String, JobSpec)> {
+/// The optimizer in main memory, where the device has memory of its own.
+fn offload(spec: &JobSpec, site: Site) -> Option<(String, JobSpec)> {
     let mut changed = spec.clone();
-    changed.rollout.max_new_tokens = (spec.rollout.max_new_tokens / 2).max(1);
-    (changed != *spec).then(|| (changed.rollout.max_new_tokens.to_string(), changed))
+    changed.optimizer.offload = true;
+    (changed != *spec && !site.cpu).then(|| ("true".to_owned(), changed))
 }
 
-/// The largest power of two that fits, or one row if none does.
-fn smaller_micro_batches(
-    spec: &JobSpec,
-    row: &RowShape,
-    limit: u64,
-    peak: impl Fn(&JobSpec) -> u64,
-) -> Option<(String, JobSpec)> {
+/// The first of the halves of `value` with which the job fits, or `least` if it does with none.
+fn halved(value: u64, least: u64, fits: impl Fn(u64) -> bool) -> u64 {
+    let mut half = (value / 2).max(least);
+    while half > least && !fits(half) {
+        half = (half / 2).max(least);
+    }
+    half
+}
+
+/// Groups of half the size, or a quarter, and so on.
+fn smaller_groups(spec: &JobSpec, fits: impl Fn(&JobSpec) -> bool) -> Option<(String, JobSpec)> {
+    let with = |size: u64| {
+        let mut changed = spec.clone();
+        changed.rollout.group_size = size;
+        changed
+    };
+    if !spec.method.is_reinforcement() || spec.rollout.group_size <= SMALLEST_GROUP {
+        return None;
+    }
+    let size = halved(spec.rollout.group_size, SMALLEST_GROUP, |size| fits(&with(size)));
+    Some((size.to_string(), with(size)))
+}
+
+/// Responses of half the length, or a quarter, and so on.
+fn shorter(spec: &JobSpec, fits: impl Fn(&JobSpec) -> bool) -> Option<(String, JobSpec)> {
+    let with = |tokens: u64| {
+        let mut changed = spec.clone();
+        changed.rollout.max_new_tokens = tokens;
+        changed
+    };
+    if spec.rollout.max_new_tokens <= 1 {
+        return None;
+    }
+    let tokens = halved(spec.rollout.max_new_tokens, 1, |tokens| fits(&with(tokens)));
+    Some((tokens.to_string(), with(tokens)))
+}
+
+/// The largest power of two that fits, or one row; if none does, one response however short it becomes.
+fn smaller_micro_batches(spec: &JobSpec, row: &RowShape, fits: impl Fn(&JobSpec) -> bool) -> Option<(String, JobSpec)> {
     let mut changed = spec.clone();
-    let least = row.tokens() as u64;
+    let least = row.prompt_tokens as u64 + spec.rollout.max_new_tokens;
     let mut tokens = spec.batch.microbatch_tokens.saturating_sub(1);
     while tokens > least {
         // The largest power of two below.
         tokens = (tokens + 1).next_power_of_two() / 2;
         changed.batch.microbatch_tokens = tokens.max(least);
-        if peak(&changed) <= limit {
+        if fits(&changed) {
             break;
         }
         tokens -= 1;
+    }
+    if !fits(&changed) {
+        changed.batch.microbatch_tokens = spec.batch.microbatch_tokens.min(row.prompt_tokens as u64 + 1);
     }
     (changed != *spec).then(|| (changed.batch.microbatch_tokens.to_string(), changed))
 }

@@ -12,12 +12,12 @@ mod update;
 use serde::Serialize;
 
 use crate::algorithm::{self, Algorithm};
+use crate::config::rollout::UPDATED_AT_ONCE;
 use crate::domain::spec::{DType, JobSpec};
-use crate::model::footprint::{Arithmetic, ModelSize};
+use crate::model::footprint::{Arithmetic, ModelSize, SamplingRoom};
 use crate::model::linear::LinearShape;
 use crate::model::lora::select;
 use crate::model::{Grid, ImageInput};
-use sampling::Sampling;
 use update::Update;
 
 /// Bytes of a gradient or a moment, whatever the number format of the weights.
@@ -27,7 +27,11 @@ const WIDE: u64 = 4;
 const BASE_BYTES: u64 = 112 << 20;
 /// Pages that the allocator keeps beyond what is in use, in percent (measured, docs/memory.md).
 const RETAINED_PERCENT: u64 = 16;
-/// Temporary copies of one tensor in an update of `AdamW`.
+/// What a GPU holds before a model is loaded: the driver's context, kernels, work space of matrix products (assumed).
+const GPU_BASE_BYTES: u64 = 768 << 20;
+/// Gaps between tensors in a GPU's memory, in percent (assumed).
+const GPU_RETAINED_PERCENT: u64 = 6;
+/// Temporary copies of values in an update of `AdamW`.
 const UPDATE_COPIES: u64 = 8;
 
 /// A row of the data set with its longest response.
@@ -43,12 +47,6 @@ pub struct RowShape {
     pub images: Vec<Grid>,
 }
 
-impl RowShape {
-    fn tokens(&self) -> usize {
-        self.prompt_tokens + self.response_tokens
-    }
-}
-
 /// The device that would run the job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Site {
@@ -56,6 +54,34 @@ pub struct Site {
     pub cpu: bool,
     /// Micro-batches that run in parallel: one per core of a CPU, one on a GPU.
     pub threads: usize,
+    /// Bytes of memory, where they are known: sampling runs in as many rows as fit.
+    pub memory: Option<u64>,
+}
+
+impl Site {
+    /// A device of this machine with this much memory.
+    pub fn new(cpu: bool, memory: Option<u64>) -> Self {
+        Self { cpu, threads: if cpu { machine::threads() } else { 1 }, memory }
+    }
+
+    /// What a process takes before it opens a model.
+    fn base(self) -> u64 {
+        if self.cpu { BASE_BYTES } else { GPU_BASE_BYTES }
+    }
+
+    /// Bytes that are taken where `held` are in use.
+    fn with_retained(self, held: u64) -> u64 {
+        held + held * self.retained_percent() / 100
+    }
+
+    fn retained_percent(self) -> u64 {
+        if self.cpu { RETAINED_PERCENT } else { GPU_RETAINED_PERCENT }
+    }
+
+    /// Bytes of its memory that may be in use.
+    fn usable(self) -> Option<u64> {
+        Some(self.memory?.saturating_sub(self.base()) * 100 / (100 + self.retained_percent()))
+    }
 }
 
 /// Memory by part, in bytes.
@@ -101,32 +127,42 @@ impl Estimate {
 pub fn estimate(model: &ModelSize, spec: &JobSpec, row: &RowShape, site: Site) -> Estimate {
     let plan = Plan::new(model, spec, row, site);
     let update = if spec.method.trains() { Update::of(&plan) } else { Update::default() };
-    let sampling = Sampling::largest(&plan);
     let weights = plan.weights();
     let optimizer = plan.optimizer();
-    let gradients = update.gradient_sets * plan.trained * WIDE;
-    let copied = UPDATE_COPIES * (model.parameters.largest as u64).min(plan.trained) * WIDE;
+    let gradients = update.gradient_sets * plan.trained * WIDE + update.gradients_of_block;
+    let copied = UPDATE_COPIES * (model.parameters.largest.min(UPDATED_AT_ONCE) as u64).min(plan.trained) * WIDE;
+    let images = plan.images();
+    let lasting = weights + plan.resident_optimizer() + images;
+    let room = site.usable().map(|usable| usable.saturating_sub(lasting) as usize);
+    let sampling = sampling::largest(&plan, room);
     let phases = [
         gradients + update.graph + update.backward.max(update.logits),
         update.scoring,
-        sampling.bytes(),
+        sampling.bytes() as u64,
         if spec.method.trains() { plan.trained * WIDE + copied } else { 0 },
     ];
-    let images = plan.images();
-    // On a GPU the optimizer may live in main memory instead.
-    let resident = if spec.optimizer.offload && !site.cpu { 0 } else { optimizer };
-    let held = weights + resident + images + phases.into_iter().max().unwrap_or(0);
+    let held = lasting + phases.into_iter().max().unwrap_or(0);
     Estimate {
-        base: BASE_BYTES,
+        base: site.base(),
         weights,
         gradients,
         optimizer,
-        activations: (update.graph + update.backward).max(update.reading).max(sampling.reading),
-        logits: update.logits.max(sampling.logits),
-        kv_cache: sampling.cache,
+        activations: (update.graph + update.backward).max(update.reading).max(sampling.reading as u64),
+        logits: update.logits.max(sampling.logits as u64),
+        kv_cache: sampling.cache as u64,
         images,
-        peak: BASE_BYTES + held + held * RETAINED_PERCENT / 100,
+        peak: site.base() + site.with_retained(held),
     }
+}
+
+/// What a job's sampling may use on `site`, for the trainer; none if the memory is unknown.
+pub fn sampling_room(model: ModelSize, spec: &JobSpec, site: Site) -> Option<SamplingRoom> {
+    let usable = site.usable()?;
+    let row = RowShape { prompt_tokens: 0, image_tokens: 0, response_tokens: 0, images: Vec::new() };
+    let plan = Plan::new(&model, spec, &row, site);
+    let bytes = usable.saturating_sub(plan.weights() + plan.resident_optimizer()) as usize;
+    let arithmetic = plan.arithmetic;
+    Some(SamplingRoom { bytes, size: model, arithmetic })
 }
 
 /// A job and its model, as input of every part of the estimate.
@@ -196,6 +232,11 @@ impl<'a> Plan<'a> {
         // Adapters have 32 bits whatever the number format of the weights.
         let follows = self.spec.train.lora.is_none() && (self.arithmetic.weight_bytes as u64) < WIDE;
         self.trained * WIDE * if follows { 3 } else { 2 }
+    }
+
+    /// What the optimizer keeps on the device: on a GPU it may live in main memory instead.
+    fn resident_optimizer(&self) -> u64 {
+        if self.spec.optimizer.offload && !self.site.cpu { 0 } else { self.optimizer() }
     }
 
     fn group_size(&self) -> usize {

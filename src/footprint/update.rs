@@ -1,6 +1,6 @@
 //! The two passes over a mini-batch.
 
-use super::Plan;
+use super::{Plan, WIDE};
 use crate::model::footprint::{ActivationMemory, PassShape, VALUE};
 use crate::model::logprob::LOGITS_AT_ONCE;
 
@@ -17,6 +17,8 @@ const EMBEDDING_COPIES: usize = 2;
 pub(super) struct Update {
     /// Gradients in memory, in sets of all trained parameters.
     pub(super) gradient_sets: u64,
+    /// Gradients of one block, where they are added up block by block.
+    pub(super) gradients_of_block: u64,
     pub(super) graph: u64,
     pub(super) backward: u64,
     pub(super) logits: u64,
@@ -46,10 +48,15 @@ impl Update {
         let embedding = if spec.train.lora.is_none() { EMBEDDING_COPIES * VALUE * model.parameters.largest } else { 0 };
         let all = |bytes: usize| (running * bytes) as u64;
         let plane = held_logits(responses * row.response_tokens, model.info.vocab_size);
-        let reading = all(model.passes.reading(&pass));
+        let reading = all(model.passes.reading(plan.arithmetic, &pass));
+        // On a GPU gradients are added to the sum as they come: block by block where blocks are computed again.
+        let block_by_block = !plan.site.cpu && spec.train.gradient_checkpointing;
+        let sets = if block_by_block { 1 } else { running + usize::from(batches > running) };
+        let blocks = model.info.layers.max(1) as u64;
         Self {
             // Every thread has the gradients of its micro-batch; the sum of earlier ones is one more set.
-            gradient_sets: (running + usize::from(batches > running)) as u64,
+            gradient_sets: sets as u64,
+            gradients_of_block: if block_by_block { plan.trained * WIDE / blocks } else { 0 },
             graph: all(graphs * graph),
             backward: all(memory.backward.max(embedding)),
             logits: running as u64 * LOGIT_PLANES * plane,

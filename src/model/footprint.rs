@@ -58,10 +58,10 @@ pub trait Footprint: Send + Sync {
     fn training(&self, arithmetic: Arithmetic, pass: &PassShape, train_vision: bool) -> ActivationMemory;
 
     /// Peak memory of a pass without a graph, result included.
-    fn reading(&self, pass: &PassShape) -> usize;
+    fn reading(&self, arithmetic: Arithmetic, pass: &PassShape) -> usize;
 
     /// Keys and values of one column of one row, all layers.
-    fn cached_per_token(&self) -> usize;
+    fn cached_per_token(&self, arithmetic: Arithmetic) -> usize;
 
     /// What is cached of a row whatever its length.
     fn cached_per_row(&self) -> usize {
@@ -95,6 +95,40 @@ impl ParameterCounts {
     }
 }
 
+/// Size of a cache and its copy while finished rows are removed from it, in percent of the cache.
+const COMPACTION_PERCENT: usize = 175;
+
+/// What one thread samples: prompts that are prefilled together, and the rows that continue each of them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SamplingShape {
+    /// One prompt.
+    pub prompt: PassShape,
+    /// Rows of a prompt.
+    pub group: usize,
+    /// Longest response.
+    pub response: usize,
+    /// Prompts in all: where not all of them fit at a time, the others join as rows leave.
+    pub prompts: usize,
+}
+
+/// Bytes of sampling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SamplingMemory {
+    /// Keys, values and states.
+    pub cache: usize,
+    /// The prefill.
+    pub reading: usize,
+    /// Logits of all rows, and what a draw makes of them.
+    pub logits: usize,
+}
+
+impl SamplingMemory {
+    /// All of it, while rows are removed from the cache.
+    pub fn bytes(&self) -> usize {
+        self.cache * COMPACTION_PERCENT / 100 + self.logits + self.reading
+    }
+}
+
 /// A model folder without its weights.
 pub struct ModelSize {
     /// Activation memory of its passes.
@@ -105,4 +139,43 @@ pub struct ModelSize {
     pub linears: Vec<LinearShape>,
     /// Facts.
     pub info: ModelInfo,
+}
+
+impl ModelSize {
+    /// What sampling needs with this number of prompts at a time.
+    pub fn sampling(&self, by: Arithmetic, prompts: usize, shape: &SamplingShape) -> SamplingMemory {
+        let rows = prompts * shape.group;
+        let prefill = PassShape {
+            rows: prompts,
+            seq_len: shape.prompt.seq_len,
+            images: shape.prompt.images.repeat(prompts),
+            image_slots: prompts * shape.prompt.image_slots,
+        };
+        // Rows that join a running batch are right-aligned: until earlier rows have left, it is longer than the new
+        // ones.
+        let positions = (shape.prompt.seq_len + shape.response + 1) * if shape.prompts > prompts { 4 } else { 3 } / 3;
+        SamplingMemory {
+            cache: rows * (positions * self.passes.cached_per_token(by) + self.passes.cached_per_row()),
+            reading: self.passes.reading(by, &prefill),
+            logits: by.draw(rows, self.info.vocab_size),
+        }
+    }
+
+    /// The largest number of prompts, at most `most`, that can be sampled at a time in `bytes`; at least one.
+    pub fn prompts_within(&self, by: Arithmetic, most: usize, shape: &SamplingShape, bytes: usize) -> usize {
+        (2..=most.min(shape.prompts))
+            .rev()
+            .find(|prompts| self.sampling(by, *prompts, shape).bytes() <= bytes)
+            .unwrap_or(1)
+    }
+}
+
+/// What sampling may use of a device's memory, for a trainer that does not know the device.
+pub struct SamplingRoom {
+    /// Bytes that are free for all threads together, pixels of the prompts included.
+    pub bytes: usize,
+    /// The model.
+    pub size: ModelSize,
+    /// How the device computes.
+    pub arithmetic: Arithmetic,
 }

@@ -3,6 +3,7 @@
 use candle_core::{DType, Device};
 
 use super::device::usual_format;
+use super::transfers::is_gpu;
 use super::weights::VISION;
 use crate::domain::weights::WeightFormat;
 
@@ -48,6 +49,6 @@ impl Holding {
             Frozen::Vision => name.starts_with(VISION),
             Frozen::Everything => true,
         };
-        frozen && device.is_cpu()
+        frozen && !is_gpu(device)
     }
 }

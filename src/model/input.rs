@@ -270,10 +270,10 @@ impl Batch {
         Ok(next)
     }
 
-    /// The attention mask of a batch whose rows have `padding` and continue `cached` positions.
-    pub(super) fn attention_mask(&self, cached: usize, padding: Vec<usize>) -> AttentionMask {
+    /// The attention mask of a batch that continues no cache.
+    pub(super) fn attention_mask(&self) -> AttentionMask {
         if self.suffixes.is_empty() {
-            AttentionMask::causal(cached, padding)
+            AttentionMask::causal(0, self.padding.clone())
         } else {
             AttentionMask::suffixes(self.suffixes.clone())
         }

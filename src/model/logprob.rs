@@ -8,6 +8,7 @@ use candle_core::{D, DType, Tensor, Var};
 
 use super::kernels::{self, Distribution};
 use super::seed::seeded;
+use super::transfers::{down, is_gpu, up};
 use super::{ModelError, ModelInfo, VisionLanguageModel};
 
 /// Maximum number of logits in a chunk (64 MiB of 32-bit floats): many positions with a small vocabulary, and enough
@@ -73,17 +74,13 @@ pub struct TokenScores {
 fn states(hidden: &Tensor, targets: &[TokenTarget]) -> Result<(Tensor, Tensor), ModelError> {
     let (rows, seq_len, width) = hidden.dims3()?;
     // [targets]
-    let slots = Tensor::from_iter(targets.iter().map(|t| t.slot), hidden.device())?;
+    let slots = up("predicting states", targets.iter().map(|t| t.slot).collect(), targets.len(), hidden.device())?;
     let states = hidden.reshape((rows * seq_len, width))?.index_select(&slots, 0)?;
     Ok((states, slots))
 }
 
 fn tokens(targets: &[TokenTarget]) -> Vec<u32> {
     targets.iter().map(|t| t.token).collect()
-}
-
-fn values(t: &Tensor) -> Result<Vec<f64>, ModelError> {
-    Ok(t.to_vec1::<f32>()?.into_iter().map(f64::from).collect())
 }
 
 /// Scores of `targets` under final hidden states `[batch, seq_len, hidden]`; no gradient.
@@ -96,12 +93,26 @@ pub fn token_scores(
 ) -> Result<TokenScores, ModelError> {
     let (states, _) = states(&hidden.detach(), targets)?;
     let mut scores = TokenScores::default();
+    // On a GPU those of all chunks come in one transfer.
+    let mut on_device = Vec::new();
     for cut in vocabulary.cuts(targets.len(), model.info().vocab_size) {
         let logits = model.logits(&states.narrow(0, cut.start, cut.len())?)?.detach().to_dtype(DType::F32)?;
-        let (logprobs, spread) =
-            kernels::token_logprobs(&logits, &tokens(&targets[cut]), &vocabulary.distribution, entropy)?;
+        let (tokens, distribution) = (tokens(&targets[cut]), &vocabulary.distribution);
+        if is_gpu(logits.device()) {
+            on_device.push(kernels::token_logprobs_on_device(&logits, &tokens, distribution, entropy)?);
+            continue;
+        }
+        let (logprobs, spread) = kernels::token_logprobs(&logits, &tokens, distribution, entropy)?;
         scores.logprobs.extend(logprobs);
         scores.entropy.extend(spread);
+    }
+    if !on_device.is_empty() {
+        // [targets, log-prob and entropy]
+        let all = down("log-probs", &Tensor::cat(&on_device, 0)?)?;
+        for line in all.chunks_exact(1 + usize::from(entropy)) {
+            scores.logprobs.push(f64::from(line[0]));
+            scores.entropy.extend(line.get(1).copied().map(f64::from));
+        }
     }
     // An excluded token has probability 0.
     let is_odd = |(logprob, target): (&f64, &TokenTarget)| {
@@ -123,16 +134,20 @@ pub fn divergence(
     vocabulary: &Vocabulary,
 ) -> Result<Vec<f64>, ModelError> {
     let ((of, _), (to, _)) = (states(&hidden.detach(), targets)?, states(&other.detach(), targets)?);
-    let mut found = Vec::with_capacity(targets.len());
+    let mut found = Vec::new();
     for cut in vocabulary.cuts(targets.len(), model.info().vocab_size) {
         let logs = |states: &Tensor| -> Result<Tensor, ModelError> {
             let logits = model.logits(&states.narrow(0, cut.start, cut.len())?)?.detach().to_dtype(DType::F32)?;
             Ok(vocabulary.distribution.log_probs(&logits)?)
         };
         let of = logs(&of)?;
-        found.extend(values(&(of.exp()? * (&of - logs(&to)?)?)?.sum(D::Minus1)?)?);
+        found.push((of.exp()? * (&of - logs(&to)?)?)?.sum(D::Minus1)?);
     }
-    Ok(found)
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    // [targets]
+    Ok(down("divergences", &Tensor::cat(&found, 0)?)?.into_iter().map(f64::from).collect())
 }
 
 /// Derivatives of a loss with respect to the scores of the targets.

@@ -6,7 +6,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use sha2::{Digest, Sha256};
 
 use super::ModelInfo;
-use super::kernels::TokenWeights;
+use super::kernels::{DrawRule, TokenWeights};
 
 /// A random stream that depends on `parts` only: the same parts give the same draws on any machine, in any batch.
 pub fn stream(parts: &[u64]) -> ChaCha8Rng {
@@ -68,6 +68,15 @@ impl Sampler {
             Some(token) => (token, self.weights.logprob(logits[token as usize])),
             None => (self.greedy(logits), 0.0),
         }
+    }
+
+    /// How the next token is drawn on a device. One number is drawn from the stream per call unless greedy, the same as
+    /// by [`Self::sample`].
+    pub fn next_rule(&mut self) -> DrawRule {
+        if self.temperature <= 0.0 {
+            return DrawRule::GREEDY;
+        }
+        DrawRule { temperature: self.temperature, top_p: self.top_p, uniform: uniform(&mut self.rng) }
     }
 
     fn greedy(&self, logits: &[f32]) -> u32 {

@@ -8,6 +8,7 @@ use candle_core::{DType, Device, Tensor, bail};
 use super::error::ModelError;
 use super::kernels::{self, StoredMatrix};
 use super::linear::LinearShape;
+use super::transfers::up;
 use super::weights::WeightSource;
 
 /// A matrix `[out, inner]`.
@@ -67,7 +68,7 @@ impl Weight {
         match self {
             // [ids] rows of [out, inner]
             Self::Dense(table) => {
-                table.index_select(&Tensor::from_slice(ids, ids.len(), table.device())?, 0)?.to_dtype(DType::F32)
+                table.index_select(&up("token ids", ids.to_vec(), ids.len(), table.device())?, 0)?.to_dtype(DType::F32)
             }
             Self::Stored(table) => table.rows(ids),
             Self::Quantized(_) => bail!("a quantised table has no rows to look up"),

@@ -54,6 +54,7 @@ pub fn build(out: &Path, recipe: &Recipe, sink: &mut dyn RunSink) -> Result<Buil
     let mut last = LastCheckpoint { inner: sink, dir: None };
     let dataset = Arc::new(Forgetful(Arc::clone(&task)));
     let request = TrainRequest {
+        room: None,
         spec: recipe.job()?,
         model_dir: blank,
         device: DeviceName::CPU,

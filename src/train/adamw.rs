@@ -3,6 +3,8 @@
 
 use candle_core::{CpuStorage, DType, InplaceOp2, InplaceOp3, Layout, Result, Storage, Tensor};
 
+use crate::model::transfers::{down, is_gpu};
+
 /// Added to the root of the second moment.
 const EPS: f64 = 1e-8;
 /// Values that are squared and added up in 32 bits before they enter a sum in 64 bits.
@@ -27,7 +29,7 @@ pub(super) struct Rule {
 
 /// Can these be updated in place, in one pass?
 pub(super) fn fits(tensors: &[&Tensor]) -> bool {
-    tensors.iter().all(|t| t.device().is_cpu() && t.dtype() == DType::F32 && t.is_contiguous())
+    tensors.iter().all(|t| !is_gpu(t.device()) && t.dtype() == DType::F32 && t.is_contiguous())
 }
 
 impl Rule {
@@ -48,6 +50,28 @@ impl Rule {
         Ok([first, second, weight])
     }
 
+    /// The same in place, a slice at a time, so that temporary copies stay small; the tensors must be contiguous.
+    pub(super) fn in_slices(
+        &self,
+        gradient: &Tensor,
+        moments: &(Tensor, Tensor),
+        weight: &Tensor,
+        values: usize,
+    ) -> Result<()> {
+        let gradient = gradient.flatten_all()?;
+        let targets = [moments.0.flatten_all()?, moments.1.flatten_all()?, weight.flatten_all()?];
+        let count = gradient.elem_count();
+        for start in (0..count).step_by(values) {
+            let slice = |x: &Tensor| x.narrow(0, start, values.min(count - start));
+            let moments = (slice(&targets[0])?, slice(&targets[1])?);
+            let new = self.composed(&slice(&gradient)?, moments, &slice(&targets[2])?)?;
+            for (target, new) in targets.iter().zip(&new) {
+                target.slice_set(new, 0, start)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The same in place.
     pub(super) fn in_place(&self, gradient: &Tensor, moments: &(Tensor, Tensor), weight: &Tensor) -> Result<()> {
         let [b1, b2] = self.betas;
@@ -64,11 +88,25 @@ impl Rule {
     }
 }
 
-/// Sum of squares.
-pub(super) fn squares(tensor: &Tensor) -> Result<f64> {
-    if !fits(&[tensor]) {
-        return Ok(f64::from(tensor.sqr()?.sum_all()?.to_scalar::<f32>()?));
+/// Sum of the squares of all values of all tensors.
+pub(super) fn squares<'t>(tensors: impl Iterator<Item = &'t Tensor>) -> Result<f64> {
+    let (mut sum, mut on_device) = (0.0, Vec::new());
+    for tensor in tensors {
+        if fits(&[tensor]) {
+            sum += squares_in_memory(tensor)?;
+        } else {
+            on_device.push(tensor.sqr()?.sum_all()?.to_dtype(DType::F32)?);
+        }
     }
+    if !on_device.is_empty() {
+        // [tensors]
+        let sums = down("gradient norm", &Tensor::stack(&on_device, 0)?.sum_all()?)?;
+        sum += sums.into_iter().map(f64::from).sum::<f64>();
+    }
+    Ok(sum)
+}
+
+fn squares_in_memory(tensor: &Tensor) -> Result<f64> {
     let (storage, layout) = tensor.storage_and_layout();
     let Storage::Cpu(storage) = &*storage else { candle_core::bail!("not on the CPU") };
     let values = values(storage, layout)?;
@@ -162,6 +200,7 @@ mod tests {
     use candle_core::Device;
 
     use crate::model::sampler::{stream, uniform};
+    use crate::model::transfers::as_on_gpu;
 
     fn noise(rng: &mut rand_chacha::ChaCha8Rng, spread: f32, count: usize) -> Tensor {
         Tensor::from_iter((0..count).map(|_| (uniform(rng) as f32 - 0.5) * spread), &Device::Cpu).unwrap()
@@ -176,7 +215,15 @@ mod tests {
             let (gradient, weight) = (random(0.1), random(1.0));
             let moments = (random(0.1), random(0.1).sqr().unwrap());
             let wanted = rule.composed(&gradient, moments.clone(), &weight).unwrap();
+            let copies = (moments.0.copy().unwrap(), moments.1.copy().unwrap(), weight.copy().unwrap());
+            let sliced = (copies.0.clone(), copies.1.clone());
+            rule.in_slices(&gradient, &sliced, &copies.2, 500).unwrap();
             rule.in_place(&gradient, &moments, &weight).unwrap();
+            for (found, wanted) in [&copies.0, &copies.1, &copies.2].into_iter().zip([&moments.0, &moments.1, &weight])
+            {
+                let off = (found - wanted).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
+                assert_eq!(off.to_scalar::<f32>().unwrap(), 0.0);
+            }
             for (found, wanted) in [&moments.0, &moments.1, &weight].into_iter().zip(&wanted) {
                 let bits = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
                 assert_eq!(bits(found), bits(wanted));
@@ -189,7 +236,10 @@ mod tests {
         for count in [1, 15, 1024, 5000] {
             let values = noise(&mut stream(&[6]), 1.0, count);
             let wanted: f64 = values.to_vec1::<f32>().unwrap().iter().map(|v| f64::from(v * v)).sum();
-            assert!((squares(&values).unwrap() / wanted - 1.0).abs() < 1e-6);
+            let on_device = as_on_gpu(|| squares([&values].into_iter()).unwrap()).0;
+            for found in [squares([&values].into_iter()).unwrap(), on_device] {
+                assert!((found / wanted - 1.0).abs() < 1e-6);
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::domain::metric::StepMetrics;
 use crate::domain::spec::{EvaluationSpec, JobSpec, RowSplit};
 use crate::domain::weights::WeightFormat;
 use crate::model::device::open_device;
+use crate::model::footprint::SamplingRoom;
 use crate::model::{Holding, ModelFolder, View, VisionLanguageModel};
 use crate::prompt::Processor;
 use crate::reward::{self, Reward};
@@ -44,6 +45,7 @@ struct EvalJob<'s> {
     sink: &'s mut dyn RunSink,
     work_dir: PathBuf,
     metrics: EvalMetrics,
+    room: Option<SamplingRoom>,
     /// Finished chunks.
     done: u64,
 }
@@ -54,7 +56,7 @@ pub(super) fn run(
     method: &EvaluationSpec,
     sink: &mut dyn RunSink,
 ) -> Result<RunEnd, TrainError> {
-    let TrainRequest { spec, model_dir, device, dataset, work_dir, run, rewards, rows, .. } = request;
+    let TrainRequest { spec, model_dir, device, dataset, work_dir, run, rewards, rows, room, .. } = request;
     let device = open_device(device)?;
     let dtype = number_format(spec.train.dtype, &device);
     let holding = Holding { dtype, ..Holding::read_only(&device, WeightFormat::Native) };
@@ -77,6 +79,7 @@ pub(super) fn run(
         source,
         sink,
         work_dir,
+        room,
     };
     rows.iter().try_for_each(|chunk| job.add_stored(chunk))?;
     job.run()
@@ -148,7 +151,8 @@ impl EvalJob<'_> {
         let (source, processor) = (&self.source, self.source.processor());
         let rewards = RewardContext { reward: self.reward.as_ref(), processor, run: &self.run, step, part: "eval" };
         let model = self.model.as_ref();
-        let answered = EvalLoop { pool: &self.pool, model, source, rewards, spec: &self.spec }.answer(rows)?;
+        let (spec, room) = (&self.spec, self.room.as_ref());
+        let answered = EvalLoop { pool: &self.pool, model, source, rewards, spec, room }.answer(rows)?;
         let records: Vec<EvalRow> = answered.iter().map(|row| record(processor, row)).collect::<Result<_, _>>()?;
         if step == 1 && self.spec.log_samples_every > 0 {
             let logged = answered.iter().take(LOGGED).map(|row| samples::evaluated(processor, row));

@@ -8,6 +8,7 @@ use crate::domain::eval_row::{EvalResponse, EvalRow, Thirds};
 use crate::domain::sample::SampleGroup;
 use crate::domain::spec::JobSpec;
 use crate::model::VisionLanguageModel;
+use crate::model::footprint::SamplingRoom;
 use crate::model::sampler::stream;
 use crate::prompt::Processor;
 
@@ -75,6 +76,8 @@ pub(super) struct EvalLoop<'a> {
     pub(super) rewards: RewardContext<'a>,
     /// The job.
     pub(super) spec: &'a JobSpec,
+    /// What sampling may use of the device's memory.
+    pub(super) room: Option<&'a SamplingRoom>,
 }
 
 impl EvalLoop<'_> {
@@ -111,6 +114,7 @@ impl EvalLoop<'_> {
         };
         let prompts = rows.map(|row| self.source.prompt(row, row)).filter_map(Result::transpose);
         let prompts: Vec<Prompt> = prompts.collect::<Result<_, _>>()?;
+        let settings = settings.within(self.room, &prompts, self.pool.threads());
         let seed = self.spec.seed;
         let answers = sample(self.pool, self.model, prompts, &settings, |prompt, index| {
             stream(&[seed, EVALUATION_STREAM, prompt.cursor, index as u64])

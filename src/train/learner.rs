@@ -3,11 +3,13 @@
 
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
+use parking_lot::Mutex;
 
 use crate::algorithm::objective::LossOutput;
 use crate::algorithm::{Algorithm, BatchTotals, LossStats, ResponseTokens};
 use crate::model::focus::similarity;
 use crate::model::logprob::{ScoreGradients, TokenScores, Vocabulary, divergence, scores_backward, token_scores};
+use crate::model::transfers::is_gpu;
 use crate::model::{Capture, ModelError, Parameters, Tape, VisionLanguageModel, seeded};
 
 use super::error::TrainError;
@@ -167,7 +169,17 @@ impl Learner<'_> {
         let padding_share = if self.packing == Packing::Padded { padding_share(sequences, &batches) } else { 0.0 };
         let scored = vec![Scored::default(); sequences.len()];
         let mut out = MiniBatchOutput { padding_share, scored, ..MiniBatchOutput::default() };
-        let work = |batch: &Vec<usize>| self.gradients_of_batch(&select(sequences, batch), algorithm, totals);
+        // A GPU has no room for a second set of gradients: each part is added to the sum as it comes.
+        let sum = is_gpu(self.tracked.device()).then(|| Mutex::new(Gradients::default()));
+        let work = |batch: &Vec<usize>| {
+            let batch = select(sequences, batch);
+            if let Some(sum) = &sum {
+                return self.gradients_of_batch(&batch, algorithm, totals, &mut sum.lock());
+            }
+            let mut gradients = Gradients::default();
+            let part = self.gradients_of_batch(&batch, algorithm, totals, &mut gradients)?;
+            Ok(MiniBatchOutput { gradients, ..part })
+        };
         let mut order = batches.iter().flatten();
         self.pool.in_waves(&batches, work, |part| {
             for (score, index) in part.scored.into_iter().zip(order.by_ref()) {
@@ -178,14 +190,19 @@ impl Learner<'_> {
             out.stats.merge(&part.stats);
             out.gradients.add(part.gradients)
         })?;
+        if let Some(sum) = sum {
+            out.gradients = sum.into_inner();
+        }
         Ok(out)
     }
 
+    /// Loss of a micro-batch; its gradients are added to `gradients`.
     fn gradients_of_batch(
         &self,
         sequences: &[&TrainSequence],
         algorithm: &dyn Algorithm,
         totals: BatchTotals,
+        gradients: &mut Gradients,
     ) -> Result<MiniBatchOutput, TrainError> {
         let layout = self.layout(sequences)?;
         let masked_sequences = masked_sequences(sequences, algorithm);
@@ -203,16 +220,15 @@ impl Learner<'_> {
         let entropy = (entropy_coef > 0.0).then(|| entropy_gradients(sequences, &loss, entropy_coef));
         let by_logprob: Vec<f32> =
             loss.responses.iter().flat_map(|r| r.grad_logprobs.iter().map(|g| *g as f32)).collect();
-        let mut gradients = Gradients::default();
         let by_score = ScoreGradients { logprobs: &by_logprob, entropy: entropy.as_deref() };
-        self.backward(pass, &by_score, &mut gradients)?;
+        self.backward(pass, &by_score, gradients)?;
         if let Some(masked) = masked {
             let by_logprob: Vec<f32> =
                 loss.responses.iter().flat_map(|r| r.grad_masked_logprobs.iter().map(|g| *g as f32)).collect();
-            self.backward(masked, &ScoreGradients { logprobs: &by_logprob, entropy: None }, &mut gradients)?;
+            self.backward(masked, &ScoreGradients { logprobs: &by_logprob, entropy: None }, gradients)?;
         }
         let LossOutput { loss, policy_loss, stats, .. } = loss;
-        Ok(MiniBatchOutput { gradients, loss, policy_loss, stats, padding_share: 0.0, scored })
+        Ok(MiniBatchOutput { loss, policy_loss, stats, scored, ..MiniBatchOutput::default() })
     }
 
     fn layout(&self, sequences: &[&TrainSequence]) -> Result<Layout, TrainError> {

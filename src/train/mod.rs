@@ -42,6 +42,7 @@ pub use error::TrainError;
 use crate::data::Dataset;
 use crate::domain::device::DeviceName;
 use crate::domain::spec::{JobSpec, Method};
+use crate::model::footprint::SamplingRoom;
 use crate::model::lora::peft::BaseModel;
 use crate::reward::Backends;
 
@@ -69,6 +70,8 @@ pub struct TrainRequest {
     pub rewards: Backends,
     /// Where to resume, if the run has begun before.
     pub resume: Option<ResumePoint>,
+    /// What sampling may use of the device's memory; none: unknown, so that the largest number of rows is decoded.
+    pub room: Option<SamplingRoom>,
     /// The folders of the chunks that earlier attempts finished, in order (method `eval` only).
     pub rows: Vec<PathBuf>,
 }

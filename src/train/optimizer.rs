@@ -9,6 +9,7 @@ use candle_core::{DType, Device, Tensor, Var};
 
 use super::adamw::{self, Rule};
 use super::error::TrainError;
+use crate::config::rollout::UPDATED_AT_ONCE;
 use crate::domain::spec::{LearningRateSchedule, OptimizerSpec};
 use crate::model::Parameters;
 
@@ -57,11 +58,7 @@ impl Gradients {
 
     /// Euclidean norm over all gradients.
     pub fn norm(&self) -> Result<f64, TrainError> {
-        let mut sum = 0.0;
-        for gradient in self.0.values() {
-            sum += adamw::squares(gradient)?;
-        }
-        Ok(sum.sqrt())
+        Ok(adamw::squares(self.0.values())?.sqrt())
     }
 }
 
@@ -152,6 +149,11 @@ impl AdamW {
         let (moments, weight) = if adamw::fits(&[&gradient, &moments.0, &moments.1, &weight]) {
             // Where there is no master copy, the weight is the memory of the variable.
             rule.in_place(&gradient, &moments, &weight)?;
+            (moments, weight)
+        } else if weight.elem_count() > UPDATED_AT_ONCE {
+            let gradient = gradient.contiguous()?;
+            let moments = (moments.0.contiguous()?, moments.1.contiguous()?);
+            rule.in_slices(&gradient, &moments, &weight, UPDATED_AT_ONCE)?;
             (moments, weight)
         } else {
             let [first, second, weight] = rule.composed(&gradient, moments, &weight)?;

@@ -1,16 +1,16 @@
 //! Sampling responses: one prefill per prompt, then a group of samples that continue it. Finished samples leave the
 //! batch and those of the next prompts join it (continuous batching).
 
-use std::rc::Rc;
-
 use rand_chacha::ChaCha8Rng;
 
-use crate::model::generate::{Generation, Prefill};
+use crate::model::footprint::{PassShape, SamplingRoom, SamplingShape, VALUE};
+use crate::model::generate::{Generation, Observed};
 use crate::model::sampler::Sampler;
-use crate::model::{Capture, ModelInfo, Sequence, VisionLanguageModel, focus};
+use crate::model::{Capture, ModelInfo, Sequence, VisionLanguageModel};
 
 use super::error::TrainError;
 use super::parallel::Pool;
+use super::source::Prompt;
 
 /// Finished samples leave the batch, and others join it, once they are this share of it: each change copies the KV
 /// cache.
@@ -33,6 +33,31 @@ pub struct RolloutSettings {
     pub attention: bool,
     /// Record the similarity of each token's state with the visual prototype.
     pub similarity: bool,
+}
+
+impl RolloutSettings {
+    /// The same with at most as many rows as fit into `room` on each of `threads`; at least one group.
+    #[must_use]
+    pub(super) fn within(self, room: Option<&SamplingRoom>, prompts: &[Prompt], threads: usize) -> Self {
+        let Some(room) = room else { return self };
+        let sequences = || prompts.iter().map(|prompt| &prompt.sequence);
+        let patches = |sequence: &Sequence| sequence.images.iter().map(|image| image.grid.patches()).sum::<usize>();
+        // A prompt as long as the longest, with the images of the one that has the most.
+        let seq_len = sequences().map(|sequence| sequence.ids.len()).max().unwrap_or(0);
+        let images = sequences().max_by_key(|sequence| patches(sequence)).map(|sequence| sequence.images.as_slice());
+        let images = images.unwrap_or_default().iter().map(|image| image.grid).collect();
+        let shape = SamplingShape {
+            prompt: PassShape { rows: 1, seq_len, images, image_slots: 0 },
+            group: self.group_size,
+            response: self.max_new_tokens,
+            prompts: prompts.len().div_ceil(threads).max(1),
+        };
+        let pixels: usize = sequences().flat_map(|s| &s.images).map(|image| VALUE * image.values.len()).sum();
+        let each = room.bytes.saturating_sub(pixels) / prompts.len().clamp(1, threads.max(1));
+        let most = self.rows / self.group_size.max(1);
+        let groups = room.size.prompts_within(room.arithmetic, most, &shape, each);
+        Self { rows: self.rows.min(groups * self.group_size), ..self }
+    }
 }
 
 /// Shares of attention that sum to 1.
@@ -102,18 +127,10 @@ struct Sampling<'a, R> {
     batch: Vec<usize>,
 }
 
-/// What a prompt's samples share.
-struct PrefilledPrompt {
-    /// Its tokens.
-    len: usize,
-    /// Positions of its image tokens.
-    image_positions: Vec<usize>,
-    prototype: Option<Vec<f64>>,
-}
-
 /// A response that is being sampled.
 struct Sample {
-    prompt: Rc<PrefilledPrompt>,
+    /// Does its prompt have an image?
+    has_image: bool,
     sampler: Sampler,
     /// Attention of the newest position, which predicts the next token.
     attention: Option<AttentionShares>,
@@ -138,9 +155,9 @@ impl<'a, R: Fn(usize, usize) -> ChaCha8Rng> Sampling<'a, R> {
             let tokens = self.draw(&generation)?;
             // The similarity of the last token is that of its state, which takes one more pass.
             if self.settings.similarity || !self.batch.iter().all(|sample| self.samples[*sample].done) {
-                let mut capture = self.capture(0);
+                let mut capture = self.capture();
                 generation.advance(&tokens, &mut capture)?;
-                self.record(&generation, &mut capture)?;
+                self.record(&generation.observe(&mut capture)?);
             }
             self.generation = self.remove_finished(generation)?;
             self.admit()?;
@@ -153,12 +170,8 @@ impl<'a, R: Fn(usize, usize) -> ChaCha8Rng> Sampling<'a, R> {
         Ok(groups.collect())
     }
 
-    fn capture(&self, from: usize) -> Capture {
-        if self.settings.attention {
-            Capture::attention(self.info.attention_layers.clone(), from)
-        } else {
-            Capture::none()
-        }
+    fn capture(&self) -> Capture {
+        if self.settings.attention { Capture::shares_of(self.info.attention_layers.clone()) } else { Capture::none() }
     }
 
     /// Lets samples of the next prompts join the batch, once there is room for enough of them.
@@ -184,21 +197,21 @@ impl<'a, R: Fn(usize, usize) -> ChaCha8Rng> Sampling<'a, R> {
     fn prefill(&mut self, groups: usize) -> Result<Generation<'a>, TrainError> {
         let first = self.started;
         let prompts = &self.prompts[first..first + groups];
-        let longest = prompts.iter().map(|p| p.ids.len()).max().unwrap_or(0);
-        let mut capture = self.capture(longest.saturating_sub(1));
+        let mut capture = self.capture();
         let (mut generation, prefill) =
             Generation::prefill(self.model, prompts, self.settings.max_new_tokens + 1, &mut capture)?;
-        let attention = newest_attention(&mut capture)?;
+        let observed = generation.observe(&mut capture)?;
+        if self.settings.similarity {
+            generation.keep_prototypes(&prefill)?;
+        }
         let mut expand = Vec::with_capacity(groups * self.settings.group_size);
-        for (index, prompt) in prefilled_prompts(&prefill, self.settings.similarity)?.into_iter().enumerate() {
-            let prompt = Rc::new(prompt);
-            let attention = attention.get(index).map(|weights| prompt.shares(weights, prefill.batch.padding[index]));
+        for (index, prompt) in prompts.iter().enumerate() {
+            let (has_image, attention) = (!prompt.images.is_empty(), observed.shares.get(index).map(shares));
             for sample in 0..self.settings.group_size {
                 let rng = (self.rng)(first + index, sample);
                 let sampler = Sampler::new(self.info, self.settings.temperature, self.settings.top_p, rng);
                 self.batch.push(self.samples.len());
-                let prompt = Rc::clone(&prompt);
-                self.samples.push(Sample { prompt, sampler, attention, done: false, rollout: Rollout::default() });
+                self.samples.push(Sample { has_image, sampler, attention, done: false, rollout: Rollout::default() });
                 expand.push(index);
             }
         }
@@ -211,36 +224,33 @@ impl<'a, R: Fn(usize, usize) -> ChaCha8Rng> Sampling<'a, R> {
 
     /// Draws one token for each row of the batch; finished samples get padding.
     fn draw(&mut self, generation: &Generation<'_>) -> Result<Vec<u32>, TrainError> {
-        let logits = generation.logits()?;
-        let mut tokens = Vec::with_capacity(self.batch.len());
-        for (index, logits) in self.batch.iter().zip(&logits) {
-            let sample = &mut self.samples[*index];
-            tokens.push(if sample.done {
-                self.info.pad_token_id
-            } else {
-                sample.draw(logits, self.settings.max_new_tokens, self.info)
+        let mut in_order: Vec<Option<&mut Sample>> = self.samples.iter_mut().map(Some).collect();
+        let mut batch: Vec<&mut Sample> = self.batch.iter().filter_map(|sample| in_order[*sample].take()).collect();
+        let mut samplers: Vec<Option<&mut Sampler>> =
+            batch.iter_mut().map(|sample| (!sample.done).then_some(&mut sample.sampler)).collect();
+        let drawn = generation.draw(&mut samplers)?;
+        let mut tokens = Vec::with_capacity(batch.len());
+        for (sample, drawn) in batch.into_iter().zip(drawn) {
+            tokens.push(match drawn {
+                Some(drawn) => sample.add(drawn, self.settings.max_new_tokens, self.info),
+                None => self.info.pad_token_id,
             });
         }
         Ok(tokens)
     }
 
     /// Records the similarity of the newest states and their attention.
-    fn record(&mut self, generation: &Generation<'_>, capture: &mut Capture) -> Result<(), TrainError> {
-        let attention = newest_attention(capture)?;
-        // [batch, hidden]
-        let states = if self.settings.similarity { generation.states().to_vec2::<f32>()? } else { Vec::new() };
-        let padding = generation.cache().padding();
+    fn record(&mut self, observed: &Observed) {
         for (row, index) in self.batch.iter().enumerate() {
             let sample = &mut self.samples[*index];
-            let missing = sample.rollout.similarity.len() < sample.rollout.tokens.len();
-            if let (true, Some(state), Some(prototype)) = (missing, states.get(row), &sample.prompt.prototype) {
-                sample.rollout.similarity.push(focus::cosine(state, prototype));
+            let missing = sample.has_image && sample.rollout.similarity.len() < sample.rollout.tokens.len();
+            if let (true, Some(similarity)) = (missing, observed.similarity.get(row)) {
+                sample.rollout.similarity.push(*similarity);
             }
             if !sample.done {
-                sample.attention = attention.get(row).map(|weights| sample.prompt.shares(weights, padding[row]));
+                sample.attention = observed.shares.get(row).map(shares);
             }
         }
-        Ok(())
     }
 
     /// Removes finished samples from the batch, once they are enough of it.
@@ -258,19 +268,9 @@ impl<'a, R: Fn(usize, usize) -> ChaCha8Rng> Sampling<'a, R> {
     }
 }
 
-impl PrefilledPrompt {
-    /// Shares of one position's attention; the first `padding` weights belong to padding.
-    fn shares(&self, weights: &[f64], padding: usize) -> AttentionShares {
-        let weights = &weights[padding..];
-        let image: f64 = self.image_positions.iter().map(|position| weights[*position]).sum();
-        let prompt: f64 = weights[..self.len].iter().sum();
-        AttentionShares { image, query: prompt - image, generated: weights[self.len..].iter().sum() }
-    }
-}
-
 impl Sample {
-    fn draw(&mut self, logits: &[f32], limit: usize, info: &ModelInfo) -> u32 {
-        let (token, logprob) = self.sampler.sample_scored(logits);
+    /// Adds a drawn token with its log-prob.
+    fn add(&mut self, (token, logprob): (u32, f64), limit: usize, info: &ModelInfo) -> u32 {
         self.rollout.tokens.push(token);
         self.rollout.logprobs.push(logprob);
         self.rollout.attention.extend(self.attention.take());
@@ -282,41 +282,7 @@ impl Sample {
     }
 }
 
-/// Attention of each row's newest query to every key, mean over layers and heads; empty if it was not captured.
-fn newest_attention(capture: &mut Capture) -> Result<Vec<Vec<f64>>, TrainError> {
-    let layers = std::mem::take(&mut capture.attention);
-    let mut sum: Vec<Vec<f64>> = Vec::new();
-    for layer in &layers {
-        // [batch, heads, queries, keys] -> [batch, keys] of the newest query
-        let queries = layer.dim(2)?;
-        let newest = layer.narrow(2, queries - 1, 1)?.mean(1)?.squeeze(1)?.to_vec2::<f32>()?;
-        sum.resize(newest.len(), Vec::new());
-        for (total, row) in sum.iter_mut().zip(&newest) {
-            total.resize(row.len(), 0.0);
-            total.iter_mut().zip(row).for_each(|(t, v)| *t += f64::from(*v) / layers.len() as f64);
-        }
-    }
-    Ok(sum)
-}
-
-/// What samples need of each prompt; visual prototypes where they are asked for and there is an image.
-fn prefilled_prompts(prefill: &Prefill, prototypes: bool) -> Result<Vec<PrefilledPrompt>, TrainError> {
-    let batch = &prefill.batch;
-    let mut image_columns = vec![Vec::new(); batch.rows];
-    for slot in &batch.image_slots {
-        let slot = *slot as usize;
-        image_columns[slot / batch.seq_len].push(slot % batch.seq_len);
-    }
-    let mut out = Vec::with_capacity(batch.rows);
-    for (row, columns) in image_columns.into_iter().enumerate() {
-        let padding = batch.padding[row];
-        let mut prototype = None;
-        if prototypes {
-            let states = prefill.hidden.get(row)?.to_vec2::<f32>()?; // [seq_len, hidden]
-            prototype = focus::visual_prototype(columns.iter().map(|c| states[*c].as_slice()));
-        }
-        let image_positions = columns.into_iter().map(|column| column - padding).collect();
-        out.push(PrefilledPrompt { len: batch.seq_len - padding, image_positions, prototype });
-    }
-    Ok(out)
+/// Shares on the image, the rest of the prompt and the response.
+fn shares([image, query, generated]: &[f64; 3]) -> AttentionShares {
+    AttentionShares { image: *image, query: *query, generated: *generated }
 }

@@ -11,6 +11,7 @@ use crate::domain::device::DeviceName;
 use crate::domain::spec::{FocusPosition, JobSpec, Method};
 use crate::model::ImagePatches;
 use crate::model::device::open_device;
+use crate::model::footprint::SamplingRoom;
 use crate::model::hide::hide_at_random;
 use crate::model::sampler::stream;
 use crate::prompt::Processor;
@@ -42,6 +43,7 @@ pub(super) struct TrainingStep {
     pub(super) optimizer: AdamW,
     pub(super) reward: Box<dyn Reward>,
     pub(super) source: PromptSource,
+    pub(super) room: Option<SamplingRoom>,
 }
 
 /// Results of the updates of one step, an entry per mini-batch.
@@ -79,6 +81,7 @@ impl TrainingStep {
         device: DeviceName,
         dataset: Arc<dyn Dataset>,
         rewards: &Backends,
+        room: Option<SamplingRoom>,
     ) -> Result<Self, TrainError> {
         let algorithm = algorithm::build(&spec.method)?;
         let device = open_device(device)?;
@@ -93,7 +96,7 @@ impl TrainingStep {
         let source = PromptSource::new(Arc::new(processor), dataset, Split::Train, &spec.data, info, max_new_tokens)?;
         let source = if matches!(spec.method, Method::Sft(_)) { source.with_demonstrations(info) } else { source };
         let optimizer = AdamW::new(&spec.optimizer, DecayScope::Matrices);
-        Ok(Self { pool: Pool::for_device(&device)?, spec, policy, algorithm, optimizer, reward, source })
+        Ok(Self { pool: Pool::for_device(&device)?, spec, policy, algorithm, optimizer, reward, source, room })
     }
 
     /// Samples a group of responses to every prompt.
@@ -109,6 +112,7 @@ impl TrainingStep {
             // Where a pass before the update measures it, that is enough.
             similarity: self.scores_in_update(),
         };
+        let settings = settings.within(self.room.as_ref(), &prompts, self.pool.threads());
         let (model, seed) = (self.policy.detached.as_ref(), self.spec.seed);
         sample(&self.pool, model, prompts, &settings, |prompt, index| {
             stream(&[seed, ROLLOUT_STREAM, prompt.cursor, index as u64])

@@ -72,12 +72,23 @@ impl<'s> Trainer<'s> {
     /// Loads model, data and, when resuming, the trainer's state.
     pub fn new(request: TrainRequest, sink: &'s mut dyn RunSink) -> Result<Self, TrainError> {
         let TrainRequest {
-            spec, model_dir, device, dataset, eval_dataset, work_dir, run, rewards, base, resume, ..
+            spec,
+            model_dir,
+            device,
+            dataset,
+            eval_dataset,
+            work_dir,
+            run,
+            rewards,
+            base,
+            resume,
+            room,
+            ..
         } = request;
         let spec = Arc::new(spec);
         let fingerprint = dataset.fingerprint();
         let from = resume.as_ref().map(|point| point.dir.as_path());
-        let mut step = TrainingStep::open(Arc::clone(&spec), &model_dir, from, device, dataset, &rewards)?;
+        let mut step = TrainingStep::open(Arc::clone(&spec), &model_dir, from, device, dataset, &rewards, room)?;
         let model = &step.policy.tracked;
         let (processor, room) = (step.source.shared_processor(), spec.rollout.max_new_tokens);
         let held_out = PromptSource::new(processor, eval_dataset, Split::Eval, &spec.data, model.info(), room)?;
@@ -243,7 +254,8 @@ impl<'s> Trainer<'s> {
         }
         let (pool, model, source) = (&self.step.pool, self.step.policy.detached.as_ref(), &self.held_out);
         let rewards = self.reward_context(source.processor(), self.state.step, "eval");
-        let result = EvalLoop { pool, model, source, rewards, spec: &self.spec }.run()?;
+        let room = self.step.room.as_ref();
+        let result = EvalLoop { pool, model, source, rewards, spec: &self.spec, room }.run()?;
         let mut metrics = result.metrics;
         metrics.set("time/evaluation", clock.seconds());
         if self.spec.log_samples_every > 0 {

@@ -5,7 +5,6 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::job::LeasedJob;
-use crate::domain::spec::DeviceClass;
 use crate::domain::worker::{NewWorker, WorkerState};
 use crate::footprint::machine;
 use crate::store::{ClaimRequest, StoreError};
@@ -109,7 +108,7 @@ async fn next_job(config: &WorkerConfig) -> Result<Option<LeasedJob>, StoreError
 }
 
 async fn register(config: &WorkerConfig) -> Result<(), StoreError> {
-    let memory_bytes = if config.device.class() == DeviceClass::Cpu { machine::main_memory() } else { None };
+    let memory_bytes = machine::device_memory(config.device);
     let worker = NewWorker {
         id: config.id.clone(),
         role: "trainer".to_owned(),

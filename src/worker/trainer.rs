@@ -11,7 +11,9 @@ use crate::domain::checkpoint::{Checkpoint, TRAINER};
 use crate::domain::dataset::DatasetState;
 use crate::domain::device::DeviceName;
 use crate::domain::model_reference::ModelReference;
-use crate::domain::spec::Columns;
+use crate::domain::spec::{Columns, DeviceClass};
+use crate::footprint::{Site, machine, sampling_room};
+use crate::model;
 use crate::model::lora::peft::BaseModel;
 use crate::reward::Backends;
 use crate::store::{Database, StoreError};
@@ -158,6 +160,10 @@ impl JobRunner for TrainRunner {
             let rows = finished_chunks(&*self.artifacts, &task.job.run_id);
             rows.map_err(|e| RunnerError::Transient(format!("the rows so far: {e}")))?
         };
+        // A folder that cannot be read is an error of the trainer, which says more.
+        let size = model::size(&model_dir).ok();
+        let site = Site::new(self.device.class() == DeviceClass::Cpu, machine::device_memory(self.device));
+        let room = size.and_then(|size| sampling_room(size, &spec, site));
         let request = TrainRequest {
             rows,
             spec,
@@ -170,6 +176,7 @@ impl JobRunner for TrainRunner {
             base,
             rewards: self.rewards.clone(),
             resume: task.resume.clone(),
+            room,
         };
         match train::run(request, sink) {
             Ok(train::RunEnd::Finished { stopped_early, .. }) => {

@@ -9,6 +9,7 @@ mod crash;
 mod data;
 mod documents;
 mod facts;
+mod footprint;
 mod http;
 mod hub;
 mod layering;

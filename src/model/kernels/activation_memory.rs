@@ -64,8 +64,8 @@ impl Arithmetic {
         VALUE * (7 * queries + 8 * keys + 5 * pairs.min(BLOCK_SCORES))
     }
 
-    /// Masks of the blocks of one pass in which some pairs are masked; every layer shares them. Composed: a band as wide
-    /// as a block is long.
+    /// Masks of the blocks of one pass in which some pairs are masked; every layer shares them. Composed: a band as
+    /// wide as a block is long.
     pub fn attention_masks(self, rows: usize, heads: usize, seq_len: usize) -> usize {
         let side = BlockSides::fitting(rows * heads, seq_len).keys.min(seq_len);
         if self.cpu { 0 } else { VALUE * rows * seq_len * side }
@@ -79,6 +79,29 @@ impl Arithmetic {
     /// Buffers of its backward, the gradients of both branches with their sums among them.
     pub fn gated_silu_backward(self, values: usize) -> usize {
         VALUE * values * if self.cpu { 5 } else { 9 }
+    }
+
+    /// Rows that run through [`super::attention`] without a graph: buffers in addition to its arguments. Composed:
+    /// operands by head, four planes of one block of pairs, and the mix by head and by token.
+    pub fn attention_reading(self, queries: usize, keys: usize, pairs: usize) -> usize {
+        VALUE * if self.cpu { queries } else { 5 * queries + 3 * keys + 4 * pairs.min(BLOCK_SCORES) }
+    }
+
+    /// A draw of a token for each row. On a CPU the logits and their copy for the sampler; on a GPU what they are
+    /// scaled, masked and raised to.
+    pub fn draw(self, rows: usize, vocabulary: usize) -> usize {
+        VALUE * rows * vocabulary * if self.cpu { 2 } else { 5 }
+    }
+
+    /// Bytes of a number in a KV cache: 16 bits on a GPU.
+    pub fn cached_value(self) -> usize {
+        if self.cpu { VALUE } else { 2 }
+    }
+
+    /// Bytes that are added to `values` of a linear layer's operands and results where weights are narrow: their narrow
+    /// copies.
+    pub fn narrow_copies(self, values: usize) -> usize {
+        if self.weight_bytes == VALUE { 0 } else { self.weight_bytes * values }
     }
 
     /// [`super::quick_gelu`]. Composed: six results.

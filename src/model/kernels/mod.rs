@@ -17,6 +17,7 @@
 //! | [`gated_silu`], [`sigmoid_gated`], [`sigmoid`], [`quick_gelu`], [`gelu()`], [`gelu_erf`] | `activation.rs` | composed, fused |
 //! | [`token_logprobs()`], [`token_logprobs_backward`]: log-probs and entropy from logits, and back | `token_logprobs.rs` | composed, fused |
 //! | [`softmax`], [`log_softmax`] | `softmax.rs` | composed |
+//! | [`Draws`]: the next tokens from logits on the device (on the CPU: [`TokenWeights`]) | `draw.rs` | composed |
 //!
 //! What each form keeps in memory for its backward is counted in `activation_memory`.
 //!
@@ -36,6 +37,7 @@ mod adapted;
 mod attention;
 mod delta_rule;
 mod dots;
+mod draw;
 mod gated_norm;
 mod gemv;
 mod linear;
@@ -65,6 +67,7 @@ pub use delta_rule::{
     Convolved, DeltaHeads, DeltaRule, Segment, Segments, Start, causal_conv, causal_conv_step, delta_rule, delta_step,
     log_decay,
 };
+pub use draw::{DrawRule, Drawn, Draws};
 pub use gated_norm::gated_rms_norm;
 pub use linear::linear;
 pub use norm::{layer_norm, rms_norm, zero_centred_rms_norm};
@@ -72,7 +75,7 @@ pub use softmax::{log_softmax, softmax};
 pub use stored::{Memory, Number, StoredMatrix};
 pub use stored_linear::stored_linear;
 pub use threads::among_workers;
-pub use token_logprobs::{Distribution, token_logprobs, token_logprobs_backward};
+pub use token_logprobs::{Distribution, token_logprobs, token_logprobs_backward, token_logprobs_on_device};
 pub use vocabulary::{TokenWeights, all_finite};
 
 /// Which form of an operation runs. Models never choose; tests compare the two.

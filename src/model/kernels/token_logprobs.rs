@@ -1,10 +1,11 @@
 //! Log-probs of given tokens, the entropy of their distributions, and the gradients by the logits.
 
-use candle_core::{D, Device, Result, Tensor};
+use candle_core::{D, DType, Device, Result, Tensor};
 
 use super::simd::{self, Kernel, mul_add};
 use super::strided::Guard;
 use super::{Form, MASKED, log_softmax};
+use crate::model::transfers::{down, up};
 
 /// Logit of an excluded token relative to the largest: its probability rounds to zero.
 const BELOW: f32 = -87.0;
@@ -27,17 +28,27 @@ impl Distribution {
         }
         if !self.excluded.is_empty() {
             let size = logits.dim(D::Minus1)?;
-            let mut mask = vec![0.0_f32; size];
-            for id in &self.excluded {
-                if let Some(entry) = mask.get_mut(*id as usize) {
-                    *entry = MASKED;
-                }
-            }
-            // [vocab], added to [targets, vocab]
-            logits = logits.broadcast_add(&Tensor::from_vec(mask, size, logits.device())?)?;
+            logits = logits.broadcast_add(&exclusion(size, &self.excluded, logits.device())?)?;
         }
         log_softmax(&logits)
     }
+}
+
+/// What is added to logits of a vocabulary, `[vocab]`, so that `excluded` tokens have no weight: made on the device
+/// from their numbers.
+pub fn exclusion(size: usize, excluded: &[u32], device: &Device) -> Result<Tensor> {
+    // [vocab]
+    let none = Tensor::zeros(size, DType::F32, device)?;
+    let mut known: Vec<u32> = excluded.iter().copied().filter(|token| (*token as usize) < size).collect();
+    known.sort_unstable();
+    known.dedup();
+    if known.is_empty() {
+        return Ok(none);
+    }
+    let count = known.len();
+    // [excluded tokens]
+    let low = Tensor::full(MASKED, count, device)?;
+    none.index_add(&up("excluded tokens", known, count, device)?, &low, 0)
 }
 
 /// Log-prob of each given token and, if requested, entropy in nats of each line; no gradient. `logits: [n,
@@ -66,12 +77,28 @@ pub fn token_logprobs_by(
         let guard = Guard::of(&logits);
         return Ok(simd::run(Scores { lines: Lines::new(guard.values()?, tokens, distribution), entropy }));
     }
-    let values = |t: &Tensor| Ok::<_, candle_core::Error>(t.to_vec1::<f32>()?.into_iter().map(f64::from).collect());
-    let logs = distribution.log_probs(&logits)?;
-    // [targets, 1]
-    let chosen = Tensor::new(tokens, logits.device())?.unsqueeze(1)?;
-    let spread = if entropy { values(&(logs.exp()? * &logs)?.sum(D::Minus1)?.neg()?)? } else { Vec::new() };
-    Ok((values(&logs.gather(&chosen, 1)?.squeeze(1)?)?, spread))
+    let found = down("log-probs", &token_logprobs_on_device(&logits, tokens, distribution, entropy)?)?;
+    let column = |i: usize| found.iter().skip(i).step_by(1 + usize::from(entropy)).copied().map(f64::from).collect();
+    Ok((column(0), if entropy { column(1) } else { Vec::new() }))
+}
+
+/// The same where the logits are: `[n, 1]`, or with the entropy `[n, 2]`.
+pub fn token_logprobs_on_device(
+    logits: &Tensor,
+    tokens: &[u32],
+    distribution: &Distribution,
+    entropy: bool,
+) -> Result<Tensor> {
+    check(logits, tokens)?;
+    let logs = distribution.log_probs(&logits.detach())?;
+    let chosen = up("scored tokens", tokens.to_vec(), (tokens.len(), 1), logits.device())?;
+    let own = logs.gather(&chosen, 1)?;
+    if !entropy {
+        return Ok(own);
+    }
+    let spread = (logs.exp()? * &logs)?.sum_keepdim(D::Minus1)?.neg()?;
+    // [targets, log-prob and entropy]
+    Tensor::cat(&[&own, &spread], 1)
 }
 
 /// The gradient `[n, vocabulary]` by the logits, from those by each log-prob and, where it is part of the loss, by each
@@ -132,7 +159,7 @@ fn composed_backward(
 ) -> Result<Tensor> {
     let ((lines, size), device) = (logits.dims2()?, logits.device());
     // [targets, 1]
-    let column = |values: &[f32]| Tensor::new(values, device)?.unsqueeze(1);
+    let column = |values: &[f32]| up("slopes", values.to_vec(), (lines, 1), device);
     let logs = distribution.log_probs(logits)?;
     let shares = logs.exp()?;
     let mut slope = shares.broadcast_mul(&column(by_logprob)?.neg()?)?;
@@ -142,9 +169,9 @@ fn composed_backward(
         let centred = (spread.clone() - shares.broadcast_mul(&spread.sum_keepdim(D::Minus1)?)?)?;
         slope = (slope - centred.broadcast_mul(&column(by_entropy)?)?)?;
     }
-    let at = tokens.iter().enumerate().map(|(line, token)| (line * size) as u32 + token);
+    let at = tokens.iter().enumerate().map(|(line, token)| (line * size) as u32 + token).collect();
     // Both [targets].
-    let (at, own) = (Tensor::from_iter(at, device)?, Tensor::new(by_logprob, device)?);
+    let (at, own) = (up("scored tokens", at, lines, device)?, up("slopes", by_logprob.to_vec(), lines, device)?);
     slope.flatten_all()?.index_add(&at, &own, 0)?.reshape((lines, size))? / distribution.temperature
 }
 

@@ -58,12 +58,21 @@ fn block(config: &TextConfig, kind: LayerKind, by: Arithmetic, pass: &PassShape)
 }
 
 /// Bytes alive in a layer without a graph, its input included.
-fn text_reading(config: &TextConfig, tokens: usize) -> usize {
+fn text_reading(config: &TextConfig, by: Arithmetic, pass: &PassShape) -> usize {
+    let tokens = pass.tokens();
     let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
-    let attend = 2 * config.hidden_size + 6 * q + 5 * kv;
-    let recur = 2 * config.hidden_size + 3 * config.channels() + 3 * config.values();
-    let mlp = 3 * config.hidden_size + 3 * config.intermediate_size;
-    VALUE * tokens * attend.max(recur).max(mlp)
+    let pairs = pass.rows * config.heads * pass.seq_len * pass.seq_len;
+    let attend = VALUE * tokens * (2 * config.hidden_size + 5 * q + 5 * kv)
+        + by.attention_reading(tokens * q, tokens * kv, pairs)
+        + by.attention_masks(pass.rows, config.heads, pass.seq_len);
+    let mut recur = VALUE * tokens * (2 * config.hidden_size + 3 * config.channels() + 3 * config.values());
+    if !by.cpu {
+        // Without a graph about half of what the formulas of a chunk keep for one.
+        recur += by.delta_rule(tokens, config.delta) / 2;
+    }
+    let mlp = VALUE * tokens * (3 * config.hidden_size + 3 * config.intermediate_size)
+        + by.narrow_copies(tokens * (config.hidden_size + config.intermediate_size));
+    attend.max(recur).max(mlp)
 }
 
 impl Footprint for Config {
@@ -99,16 +108,16 @@ impl Footprint for Config {
         memory
     }
 
-    fn reading(&self, pass: &PassShape) -> usize {
-        let text = text_reading(&self.text, pass.tokens());
+    fn reading(&self, by: Arithmetic, pass: &PassShape) -> usize {
+        let text = text_reading(&self.text, by, pass);
         let Some(vision) = &self.vision else { return text };
         let sizes = by_size(&pass.images).into_iter();
-        sizes.map(|(grid, images)| vision_reading(&vision.tower, grid, images)).fold(text, usize::max)
+        sizes.map(|(grid, images)| vision_reading(&vision.tower, by, grid, images)).fold(text, usize::max)
     }
 
-    fn cached_per_token(&self) -> usize {
+    fn cached_per_token(&self, by: Arithmetic) -> usize {
         let full = self.text.layers_of(LayerKind::Full).len();
-        VALUE * 2 * full * self.text.kv_heads * self.text.head_dim
+        by.cached_value() * 2 * full * self.text.kv_heads * self.text.head_dim
     }
 
     fn cached_per_row(&self) -> usize {

@@ -98,18 +98,14 @@ impl Decoder {
         mut cache: Option<&mut KvCache>,
         capture: &mut Capture,
     ) -> Result<Tensor, ModelError> {
-        let (cached, padding) = match cache.as_deref() {
-            Some(cache) => {
-                cache.admit(batch)?;
-                (cache.len(), if cache.is_empty() { batch.padding.clone() } else { cache.padding().to_vec() })
-            }
-            None => (0, batch.padding.clone()),
-        };
-        let pass = self.pass(batch, cached, padding)?;
+        if let Some(cache) = cache.as_deref() {
+            cache.admit(batch)?;
+        }
+        let pass = self.pass(batch, cache.as_deref())?;
         let mut x = embed(&self.embedding, batch, features)?;
         for index in 0..self.layers.len() {
             let (y, probabilities) = self.layer(index, &x, &pass, cache.as_deref_mut(), capture.queries_of(index))?;
-            capture.take(&y, probabilities);
+            capture.take(&y, probabilities)?;
             x = y;
         }
         if let Some(cache) = cache {
@@ -125,7 +121,7 @@ impl Decoder {
         features: Option<&Tensor>,
         tape: &mut Tape<'m>,
     ) -> Result<Tensor, ModelError> {
-        let pass = Rc::new(self.pass(batch, 0, batch.padding.clone())?);
+        let pass = Rc::new(self.pass(batch, None)?);
         let inputs: Vec<&Tensor> = features.into_iter().collect();
         let mut x = tape.run(&inputs, |inputs| embed(&self.embedding, batch, inputs.first()))?;
         for index in 0..self.layers.len() {
@@ -138,19 +134,20 @@ impl Decoder {
     /// Every stage of the delta net of layer `index`, of the layer's input; none for a layer with attention.
     pub fn delta_stages(&self, index: usize, x: &Tensor, batch: &Batch) -> Result<Option<DeltaStages>, ModelError> {
         let Mixer::Linear(net) = &self.layers[index].mixer else { return Ok(None) };
-        let pass = self.pass(batch, 0, batch.padding.clone())?;
+        let pass = self.pass(batch, None)?;
         let y = kernels::zero_centred_rms_norm(x, &self.layers[index].input_norm, self.config.rms_norm_eps)?;
         net.in_stages(&y, &pass.segments).map(Some)
     }
 
-    fn pass(&self, batch: &Batch, cached: usize, padding: Vec<usize>) -> Result<Pass, ModelError> {
+    fn pass(&self, batch: &Batch, cache: Option<&KvCache>) -> Result<Pass, ModelError> {
         let segments = if batch.suffixes.is_empty() {
-            Segments::rows(batch.seq_len, &batch.padding, cached > 0)
+            Segments::rows(batch.seq_len, &batch.padding, cache.is_some_and(|cache| !cache.is_empty()))
         } else {
             Segments::packed(batch.seq_len, &batch.suffixes)?
         };
         let rope = rotary_table(&self.config.rotary, batch, &self.device)?;
-        Ok(Pass { attention: AttentionPass { rope, mask: batch.attention_mask(cached, padding) }, segments })
+        let mask = cache.map_or_else(|| Ok(batch.attention_mask()), |cache| cache.attention_mask(batch))?;
+        Ok(Pass { attention: AttentionPass { rope, mask }, segments })
     }
 
     /// One decoder layer: its output, and the probabilities of query positions from `keep` on.

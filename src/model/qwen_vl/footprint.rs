@@ -27,11 +27,16 @@ fn text_block(config: &TextConfig, by: Arithmetic, rows: usize, seq_len: usize) 
 }
 
 /// Bytes alive in a layer without a graph, its input included.
-fn text_reading(config: &TextConfig, tokens: usize) -> usize {
+fn text_reading(config: &TextConfig, by: Arithmetic, pass: &PassShape) -> usize {
+    let tokens = pass.tokens();
     let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
-    let attend = 2 * config.hidden_size + 3 * q + 4 * kv;
-    let mlp = 3 * config.hidden_size + 3 * config.intermediate_size;
-    VALUE * tokens * attend.max(mlp)
+    let pairs = pass.rows * config.heads * pass.seq_len * pass.seq_len;
+    let attend = VALUE * tokens * (2 * config.hidden_size + 2 * q + 4 * kv)
+        + by.attention_reading(tokens * q, tokens * kv, pairs)
+        + by.attention_masks(pass.rows, config.heads, pass.seq_len);
+    let mlp = VALUE * tokens * (3 * config.hidden_size + 3 * config.intermediate_size)
+        + by.narrow_copies(tokens * (config.hidden_size + config.intermediate_size));
+    attend.max(mlp)
 }
 
 fn norm(kind: VisionNorm, by: Arithmetic, rows: usize, width: usize) -> usize {
@@ -168,14 +173,15 @@ impl Footprint for Config {
         memory
     }
 
-    fn reading(&self, pass: &PassShape) -> usize {
-        let text = text_reading(&self.text, pass.tokens());
-        let vision = by_size(&pass.images).into_iter().map(|(grid, images)| vision_reading(&self.vision, grid, images));
+    fn reading(&self, by: Arithmetic, pass: &PassShape) -> usize {
+        let text = text_reading(&self.text, by, pass);
+        let sizes = by_size(&pass.images).into_iter();
+        let vision = sizes.map(|(grid, images)| vision_reading(&self.vision, by, grid, images));
         text.max(vision.max().unwrap_or(0))
     }
 
-    fn cached_per_token(&self) -> usize {
-        VALUE * 2 * self.text.layers * self.text.kv_heads * self.text.head_dim
+    fn cached_per_token(&self, by: Arithmetic) -> usize {
+        by.cached_value() * 2 * self.text.layers * self.text.kv_heads * self.text.head_dim
     }
 
     fn rows_of(&self, layer: &LinearShape, pass: &PassShape) -> usize {
@@ -193,10 +199,12 @@ pub(in crate::model) fn rows_of_tower(config: &VisionConfig, layer: &LinearShape
 }
 
 /// Bytes alive in a block of the tower without a graph, pixels included.
-pub(in crate::model) fn vision_reading(config: &VisionConfig, grid: Grid, images: usize) -> usize {
+pub(in crate::model) fn vision_reading(config: &VisionConfig, by: Arithmetic, grid: Grid, images: usize) -> usize {
     let patches = images * grid.patches();
-    let embed = patch_values(config) + config.hidden_size;
-    let attend = 6 * config.hidden_size;
-    let mlp = 3 * config.hidden_size + 3 * config.intermediate_size;
-    VALUE * patches * embed.max(attend).max(mlp)
+    let (width, inner) = (config.hidden_size, config.intermediate_size);
+    let pairs = images * config.heads * pairs_of_image(config, grid, true);
+    let embed = VALUE * patches * (patch_values(config) + width);
+    let attend = VALUE * patches * 5 * width + by.attention_reading(patches * width, patches * width, pairs);
+    let mlp = VALUE * patches * (3 * width + 3 * inner) + by.narrow_copies(patches * (width + inner));
+    embed.max(attend).max(mlp)
 }

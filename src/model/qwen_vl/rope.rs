@@ -2,12 +2,13 @@
 
 use std::ops::RangeInclusive;
 
-use candle_core::{Device, Tensor};
+use candle_core::Device;
 
 use super::config::{RopeScaling, Rotary, TextConfig, VisionConfig, Yarn};
 use crate::model::error::ModelError;
 use crate::model::input::{Batch, Grid};
 use crate::model::kernels::Rope;
+use crate::model::transfers::up;
 
 /// Base of the vision tower's frequencies.
 pub(super) const VISION_THETA: f64 = 10_000.0;
@@ -97,7 +98,7 @@ pub fn rotary_table(rotary: &Rotary, batch: &Batch, device: &Device) -> Result<R
     }
     // [batch, seq_len, rotated dims / 2]
     let shape = (batch.rows, batch.seq_len, half);
-    Ok(Rope::new(&Tensor::from_vec(cos, shape, device)?, &Tensor::from_vec(sin, shape, device)?)?)
+    Ok(Rope::new(&up("rotary table", cos, shape, device)?, &up("rotary table", sin, shape, device)?)?)
 }
 
 /// Which axis (time 0, height 1, width 2) frequency `i` follows.
@@ -150,5 +151,5 @@ pub fn vision_rope(config: &VisionConfig, grid: Grid, order: &[u32], device: &De
     }
     // [1, patches, head_dim / 2]
     let shape = (1, order.len(), 2 * quarter);
-    Ok(Rope::new(&Tensor::from_vec(cos, shape, device)?, &Tensor::from_vec(sin, shape, device)?)?)
+    Ok(Rope::new(&up("rotary table", cos, shape, device)?, &up("rotary table", sin, shape, device)?)?)
 }

@@ -13,6 +13,7 @@ use crate::model::input::Batch;
 use crate::model::kernels::{self, AttentionMask, Rope};
 use crate::model::linear::{Linear, LinearShape};
 use crate::model::tape::Tape;
+use crate::model::transfers::up;
 use crate::model::weight::Weight;
 use crate::model::weights::WeightSource;
 
@@ -138,19 +139,15 @@ impl Decoder {
         cache: Option<&mut KvCache>,
         capture: &mut Capture,
     ) -> Result<Tensor, ModelError> {
-        let (cached, padding) = match cache.as_deref() {
-            Some(cache) => {
-                cache.admit(batch)?;
-                (cache.len(), if cache.is_empty() { batch.padding.clone() } else { cache.padding().to_vec() })
-            }
-            None => (0, batch.padding.clone()),
-        };
-        let pass = self.pass(batch, batch.attention_mask(cached, padding), cache.as_deref())?;
+        if let Some(cache) = cache.as_deref() {
+            cache.admit(batch)?;
+        }
+        let pass = self.pass(batch, cache.as_deref())?;
         let (features, deepstack) = self.split_features(features)?;
         let mut x = embed(&self.embedding, batch, features.as_ref())?;
         for index in 0..self.layers.len() {
             let (y, probabilities) = self.layer(index, &x, &pass, capture.queries_of(index))?;
-            capture.take(&y, probabilities);
+            capture.take(&y, probabilities)?;
             x = match deepstack.get(index) {
                 Some(deep) => add_at_images(&y, deep, batch)?,
                 None => y,
@@ -169,7 +166,7 @@ impl Decoder {
         features: Option<&Tensor>,
         tape: &mut Tape<'m>,
     ) -> Result<Tensor, ModelError> {
-        let pass = Rc::new(self.pass(batch, batch.attention_mask(0, batch.padding.clone()), None)?);
+        let pass = Rc::new(self.pass(batch, None)?);
         let inputs: Vec<&Tensor> = features.into_iter().collect();
         let mut x =
             tape.run(&inputs, |inputs| embed(&self.embedding, batch, self.split_features(inputs.first())?.0.as_ref()))?;
@@ -189,7 +186,8 @@ impl Decoder {
         tape.run(&[&x], |inputs| self.last_norm(&inputs[0]))
     }
 
-    fn pass<'a>(&self, batch: &Batch, mask: AttentionMask, cache: Option<&'a KvCache>) -> Result<Pass<'a>, ModelError> {
+    fn pass<'a>(&self, batch: &Batch, cache: Option<&'a KvCache>) -> Result<Pass<'a>, ModelError> {
+        let mask = cache.map_or_else(|| Ok(batch.attention_mask()), |cache| cache.attention_mask(batch))?;
         Ok(Pass { rope: text_rope(&self.config, batch, &self.device)?, mask, cache })
     }
 
@@ -237,7 +235,7 @@ pub fn embed(embedding: &Weight, batch: &Batch, features: Option<&Tensor>) -> Re
         index[*slot as usize] = batch.ids.len() as u32 + row;
     }
     // [batch * seq_len], then [batch * seq_len, hidden]
-    let index = Tensor::from_vec(index, batch.ids.len(), tokens.device())?;
+    let index = up("embedding rows", index, batch.ids.len(), tokens.device())?;
     let mixed = Tensor::cat(&[&tokens, features], 0)?.index_select(&index, 0)?;
     Ok(mixed.reshape((batch.rows, batch.seq_len, width))?)
 }
@@ -246,8 +244,8 @@ pub fn embed(embedding: &Weight, batch: &Batch, features: Option<&Tensor>) -> Re
 fn add_at_images(x: &Tensor, deep: &Tensor, batch: &Batch) -> Result<Tensor, ModelError> {
     let (rows, seq_len, hidden) = x.dims3()?;
     // Both [image tokens]; `deep` is [merged tokens, hidden].
-    let slots = Tensor::from_slice(&batch.image_slots, batch.image_slots.len(), x.device())?;
-    let features = Tensor::from_slice(&batch.feature_rows, batch.feature_rows.len(), x.device())?;
+    let slots = up("image tokens", batch.image_slots.clone(), batch.image_slots.len(), x.device())?;
+    let features = up("feature rows", batch.feature_rows.clone(), batch.feature_rows.len(), x.device())?;
     let sum = x.reshape((rows * seq_len, hidden))?.index_add(&slots, &deep.index_select(&features, 0)?, 0)?;
     Ok(sum.reshape((rows, seq_len, hidden))?)
 }

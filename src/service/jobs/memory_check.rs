@@ -64,6 +64,20 @@ impl MemoryCheck {
         format!("{text}, {} with the settings above", size(advice.together))
     }
 
+    /// What to do where no settings make the job fit.
+    fn hopeless(&self) -> Option<String> {
+        let limit = self.estimate.limit_bytes.unwrap_or(0);
+        match self.advice.last() {
+            Some(last) if last.together <= limit => None,
+            Some(last) => Some(format!(
+                "no settings make it fit: with all of these it needs about {}; choose a smaller model or a device with \
+                 more memory",
+                size(last.together)
+            )),
+            None => Some("no settings make it fit: choose a smaller model or a device with more memory".to_owned()),
+        }
+    }
+
     /// An error that names the settings which would make the job fit, each with the peak it leads to.
     pub(super) fn refuse(&self) -> Result<()> {
         if self.fits() {
@@ -71,9 +85,7 @@ impl MemoryCheck {
         }
         let fault = |advice: &Advice| FieldError::new(advice.pointer, Self::detail(advice));
         let mut errors: Vec<FieldError> = self.advice.iter().map(fault).collect();
-        if errors.is_empty() {
-            errors.push(FieldError::new("/model", "no setting would make it fit: choose a smaller model"));
-        }
+        errors.extend(self.hopeless().map(|detail| FieldError::new("/model", detail)));
         Err(ServiceError::Invalid { message: self.message(), errors })
     }
 
@@ -82,7 +94,7 @@ impl MemoryCheck {
         if self.fits() {
             return None;
         }
-        let advice: Vec<String> = self.advice.iter().map(Self::detail).collect();
+        let advice: Vec<String> = self.advice.iter().map(Self::detail).chain(self.hopeless()).collect();
         let detail = format!("{}: it would be rejected. Try {}", self.message(), advice.join("; "));
         Some(JobWarning { code: "does_not_fit".to_owned(), pointer: "/batch/microbatch_tokens".to_owned(), detail })
     }
@@ -94,18 +106,20 @@ fn size(bytes: u64) -> String {
     if mib < 1024.0 { format!("{mib:.0} MiB") } else { format!("{:.1} GiB", mib / 1024.0) }
 }
 
-/// A device's memory, where it is known, and what it computes with.
+/// A device's memory, where it is known.
 struct Room {
     limit: Option<u64>,
     /// Where the limit comes from, for people.
     source: String,
-    site: Site,
+    /// Is it a CPU?
+    cpu: bool,
 }
 
 impl Jobs {
     /// Compares the job's peak with the memory of the device.
     pub(super) async fn memory_check(&self, spec: &JobSpec, preview: &Preview) -> Result<MemoryCheck> {
-        let Room { limit, source, site } = self.room(spec.resources.device).await?;
+        let Room { limit, source, cpu } = self.room(spec.resources.device).await?;
+        let site = Site::new(cpu, limit);
         let needed = estimate(&preview.size, spec, &preview.row, site);
         let part = |(name, bytes): (&str, u64)| MemoryPart { part: name.to_owned(), bytes };
         let advice = match limit {
@@ -126,8 +140,7 @@ impl Jobs {
         let roomiest = workers.filter(|worker| worker.memory_bytes.is_some()).max_by_key(|worker| worker.memory_bytes);
         let class = roomiest.as_ref().map_or(device, |worker| worker.device_class);
         let cpu = matches!(class, DeviceClass::Any | DeviceClass::Cpu);
-        let site = Site { cpu, threads: if cpu { machine::threads() } else { 1 } };
-        let room = |limit, source: &str| Room { limit, source: source.to_owned(), site };
+        let room = |limit, source: &str| Room { limit, source: source.to_owned(), cpu };
         Ok(match (self.settings.memory_limit, roomiest) {
             (Some(bytes), _) => room(Some(bytes), "the setting `memory_limit`"),
             (None, Some(worker)) => room(worker.memory_bytes, &format!("the device `{}`", worker.device)),

@@ -1,7 +1,9 @@
 //! Padding, neighbours and the cache change nothing.
 
+use candle_core::{DType, Device};
+use vgpo::model::cache::LayerShape;
 use vgpo::model::generate::Generation;
-use vgpo::model::{Batch, Capture, Sequence};
+use vgpo::model::{Batch, Capture, KvCache, Sequence};
 
 use super::{Case, FAMILIES, close, flat, hidden};
 
@@ -44,6 +46,31 @@ fn rows_that_share_an_image_equal_rows_with_copies_of_it() {
         assert_eq!((shared.images.len(), copied.images.len()), (1, 2));
         close("shared image", &flat(&a), &flat(&b), 1e-6);
     }
+}
+
+/// Keys and values in 16 bits, as a GPU caches them: what is read back is rounded, and nothing else changes.
+#[test]
+fn a_cache_in_16_bits_is_close_to_one_in_32() {
+    let family = FAMILIES[1];
+    let model = family.detached();
+    let cases: Vec<Case> = family.cases();
+    let prompts: Vec<Sequence> = cases.iter().map(Case::prompt).collect();
+    let batch = Batch::new(&prompts.iter().collect::<Vec<_>>(), model.info()).unwrap();
+    let features = model.features(&batch).unwrap();
+    // Heads and their width in the fixture.
+    let layers = vec![LayerShape::Attention { kv_heads: 2, head_dim: 16 }; model.info().layers];
+    let states = |format: DType| {
+        let cache = KvCache::in_format(format, &layers, batch.rows, batch.seq_len + 4, &Device::Cpu);
+        let mut cache = cache.unwrap();
+        model.forward(&batch, features.as_ref(), Some(&mut cache), &mut Capture::none()).unwrap();
+        let tokens = Batch::next_tokens(&vec![9; batch.rows], cache.next_position());
+        let bytes = cache.bytes();
+        (flat(&model.forward(&tokens, None, Some(&mut cache), &mut Capture::none()).unwrap()), bytes)
+    };
+    let ((wide, wide_bytes), (narrow, narrow_bytes)) = (states(DType::F32), states(DType::BF16));
+    assert_eq!(wide_bytes, 2 * narrow_bytes);
+    close("states", &narrow, &wide, 5e-2);
+    assert_ne!(narrow, wide);
 }
 
 /// Prefill in one piece, then token by token, equals one pass over everything; rows of different length together.

@@ -207,6 +207,7 @@ fn targets_that_name_nothing_and_devices_that_are_not_there_end_the_run_with_a_r
     let dataset = vgpo::data::open("digits").unwrap();
     for name in ["cuda:1", "metal"] {
         let request = TrainRequest {
+            room: None,
             run: "run_test".to_owned(),
             base: None,
             rewards: vgpo::reward::Backends::default(),

@@ -42,6 +42,7 @@ fn trained(family: Family, dataset: &str, spec: JobSpec) -> (tempfile::TempDir, 
     let (dir, mut recorder) = (tempfile::tempdir().unwrap(), Recorder::default());
     let data = vgpo::data::open(dataset).unwrap();
     let request = TrainRequest {
+        room: None,
         run: "run_test".to_owned(),
         base: None,
         rewards: vgpo::reward::Backends::default(),

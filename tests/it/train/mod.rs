@@ -13,6 +13,7 @@ mod objectives;
 mod resume;
 mod rollouts;
 mod scene;
+mod transfers;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -158,6 +159,7 @@ pub fn run_on(
 ) -> Result<RunEnd, TrainError> {
     let dataset = vgpo::data::open(&spec.dataset).unwrap();
     let request = TrainRequest {
+        room: None,
         run: "run_test".to_owned(),
         base: None,
         rewards: std::mem::take(&mut recorder.rewards),

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use serde_json::json;
 use vgpo::model::sampler::stream;
 use vgpo::model::{Sequence, View, VisionLanguageModel};
 use vgpo::train::parallel::Pool;
 use vgpo::train::rollout::{Rollout, RolloutSettings, rollout};
 
+use super::scene::Scene;
 use super::{open_starter, prompts, spec};
 use crate::serving::{Watch, watch};
 
@@ -117,5 +119,24 @@ fn greedy_rows_ignore_their_stream() {
     let greedy = RolloutSettings { temperature: 0.0, ..SETTINGS };
     for group in sample(0..3, &greedy) {
         assert!(group.iter().all(|r| r.tokens == group[0].tokens));
+    }
+}
+
+/// Draws, shares and similarity on the device, shared prompts in blocks: the same tokens, and the same numbers up to
+/// rounding.
+#[test]
+fn a_gpu_samples_the_same_responses() {
+    for settings in [SETTINGS, RolloutSettings { top_p: 0.9, temperature: 0.8, rows: 6, ..SETTINGS }] {
+        let (prompts, _) = prompts(open_starter().model(View::Detached).unwrap().info(), &spec(&json!({})), 0..5);
+        let work = |scene: &Scene| {
+            let learner = scene.learner(512);
+            let sequences: Vec<&Sequence> = prompts.iter().map(|p| &p.sequence).collect();
+            let rng = |prompt: usize, i: usize| stream(&[9, prompt as u64, i as u64]);
+            rollout(learner.pool, learner.detached, &sequences, &settings, rng).unwrap()
+        };
+        let found = Scene::starter().on_gpu(work).0;
+        for (a, b) in found.iter().flatten().zip(sample(0..5, &settings).iter().flatten()) {
+            assert_alike(a, b);
+        }
     }
 }

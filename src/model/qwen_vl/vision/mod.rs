@@ -18,6 +18,7 @@ use crate::model::error::ModelError;
 use crate::model::input::{Grid, ImagePatches};
 use crate::model::kernels::{self, AttentionMask, Rope};
 use crate::model::tape::Tape;
+use crate::model::transfers::up;
 use crate::model::weights::WeightSource;
 use block::{Block, Pass};
 use merger::Merger;
@@ -177,7 +178,7 @@ impl VisionTower {
             values.extend_from_slice(&image.values);
         }
         // [images, patches, patch values]
-        Ok(Tensor::from_vec(values, (images.len(), grid.patches(), dim), &self.device)?)
+        Ok(up("pixels", values, (images.len(), grid.patches(), dim), &self.device)?)
     }
 
     /// Features `[images, merged tokens, hidden * (1 + deepstack)]` of images of one size.
@@ -239,9 +240,9 @@ impl VisionTower {
         Ok(Plan {
             rope: vision_rope(&self.config, grid, &order, &self.device)?,
             // [merged tokens]
-            natural: Tensor::new(windows.places(), &self.device)?,
+            natural: up("window order", windows.places(), windows.index.len(), &self.device)?,
             // [patches]
-            order: Tensor::new(order, &self.device)?,
+            order: up("window order", order.clone(), order.len(), &self.device)?,
             nearby: AttentionMask::within(windows.bounds),
             everywhere: AttentionMask::within(vec![0, grid.patches()]),
         })

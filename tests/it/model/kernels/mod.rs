@@ -6,6 +6,7 @@ mod convolution;
 mod delta_cases;
 mod delta_memory;
 mod delta_rule;
+mod draws;
 mod pointwise;
 mod products;
 mod stored;

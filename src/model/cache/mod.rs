@@ -1,12 +1,16 @@
 //! The KV cache: what every layer remembers of the positions that a batch has processed so far. Layers with attention
 //! keep keys and values of each position; recurrent layers keep one state, which stands for all of them.
 
-use std::ops::Range;
+mod rows;
+
+use std::sync::OnceLock;
 
 use candle_core::{DType, Device, Tensor};
 
 use super::error::ModelError;
 use super::input::Batch;
+use super::kernels::AttentionMask;
+use super::transfers::{is_gpu, up};
 
 /// What a layer keeps, by its kind.
 #[derive(Debug, Clone)]
@@ -51,16 +55,33 @@ pub struct KvCache {
     capacity: usize,
     padding: Vec<usize>,
     next_position: Vec<u32>,
+    /// Which positions hold image tokens, and which the prompt, `[batch, 1, capacity, 2]`; none until it is asked for.
+    marks: Option<Tensor>,
+    /// `[capacity]`: 0, 1, 2, ... on a GPU, from when it is first asked for.
+    positions: OnceLock<Tensor>,
 }
 
 impl KvCache {
-    /// An empty cache for `rows` rows and `capacity` positions.
+    /// An empty cache for `rows` rows and `capacity` positions: 16 bits a number of keys and values on a GPU, whose
+    /// memory is small, 32 on a CPU, which would widen them for every product.
     pub fn new(layers: &[LayerShape], rows: usize, capacity: usize, device: &Device) -> Result<Self, ModelError> {
+        let format = if device.is_cpu() { DType::F32 } else { DType::BF16 };
+        Self::in_format(format, layers, rows, capacity, device)
+    }
+
+    /// The same with keys and values in a chosen format.
+    pub fn in_format(
+        format: DType,
+        layers: &[LayerShape],
+        rows: usize,
+        capacity: usize,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
         let layer = |shape: &LayerShape| -> candle_core::Result<Layer> {
             Ok(match shape {
                 LayerShape::Attention { kv_heads, head_dim } => {
                     // [batch, kv_heads, capacity, head_dim]
-                    let zeros = || Tensor::zeros((rows, *kv_heads, capacity, *head_dim), DType::F32, device);
+                    let zeros = || Tensor::zeros((rows, *kv_heads, capacity, *head_dim), format, device);
                     Layer::Attention(zeros()?, zeros()?)
                 }
                 LayerShape::Recurrent(states) => {
@@ -77,7 +98,61 @@ impl KvCache {
             capacity,
             padding: vec![0; rows],
             next_position: vec![0; rows],
+            marks: None,
+            positions: OnceLock::new(),
         })
+    }
+
+    /// Notes which positions hold the prompts of the batch that is read first, and which of them image tokens.
+    pub(crate) fn mark_prompts(&mut self, batch: &Batch) -> Result<(), ModelError> {
+        let width = 2 * self.capacity;
+        let mut values = vec![0.0_f32; batch.rows * width];
+        for (row, padding) in values.chunks_exact_mut(width).zip(&batch.padding) {
+            row[2 * padding..2 * batch.seq_len].chunks_exact_mut(2).for_each(|marks| marks[1] = 1.0);
+        }
+        for slot in &batch.image_slots {
+            let (row, position) = (*slot as usize / batch.seq_len, *slot as usize % batch.seq_len);
+            values[row * width + 2 * position] = 1.0;
+        }
+        // [batch, 1, capacity, image and prompt]
+        let shape = (batch.rows, 1, self.capacity, 2);
+        self.marks = Some(up("prompt marks", values, shape, &self.device()?)?);
+        Ok(())
+    }
+
+    /// The marks `[batch, positions, 2]` of [`Self::mark_prompts`] for the positions in use and `more`.
+    pub(crate) fn marks(&self, more: usize) -> Result<Option<Tensor>, ModelError> {
+        let used = |marks: &Tensor| marks.squeeze(1)?.narrow(1, 0, self.len + more);
+        Ok(self.marks.as_ref().map(used).transpose()?)
+    }
+
+    /// The attention mask of a batch that continues the cache.
+    pub(crate) fn attention_mask(&self, batch: &Batch) -> Result<AttentionMask, ModelError> {
+        let padding = if self.is_empty() { batch.padding.clone() } else { self.padding.clone() };
+        Ok(AttentionMask::causal(self.len, padding).with_positions(self.positions()?))
+    }
+
+    fn device(&self) -> Result<Device, ModelError> {
+        let first = self.layers.iter().find_map(|layer| match layer {
+            Layer::Attention(keys, _) => Some(keys),
+            Layer::Recurrent(states) => states.first(),
+        });
+        first
+            .map(|tensor| tensor.device().clone())
+            .ok_or_else(|| ModelError::Input("a cache without layers".to_owned()))
+    }
+
+    /// On a GPU 0, 1, 2, ... for every position that fits, from which masks are made.
+    fn positions(&self) -> Result<Option<&Tensor>, ModelError> {
+        let device = self.device()?;
+        if !is_gpu(&device) {
+            return Ok(None);
+        }
+        if self.positions.get().is_none() {
+            let made = up("positions", (0..self.capacity as u32).collect(), self.capacity, &device)?;
+            return Ok(Some(self.positions.get_or_init(|| made)));
+        }
+        Ok(self.positions.get())
     }
 
     /// Positions in use.
@@ -111,7 +186,7 @@ impl KvCache {
         let count = k.dim(1)?;
         let Layer::Attention(keys, values) = &self.layers[layer] else { return Err(wrong_kind(layer)) };
         let store = |all: &Tensor, new: &Tensor| {
-            all.slice_set(&new.detach().transpose(1, 2)?.contiguous()?, 2, self.len)?;
+            all.slice_set(&new.detach().transpose(1, 2)?.to_dtype(all.dtype())?.contiguous()?, 2, self.len)?;
             all.narrow(2, 0, self.len + count)?.transpose(1, 2)
         };
         Ok((store(keys, k)?, store(values, v)?))
@@ -175,10 +250,9 @@ impl KvCache {
     /// A cache of the chosen rows, in that order; a row may be chosen several times (one prefill for a whole group).
     pub fn select_rows(&self, rows: &[usize]) -> Result<Self, ModelError> {
         let index: Vec<u32> = rows.iter().map(|r| *r as u32).collect();
-        let pick = |t: &Tensor| {
-            // [chosen sequences]
-            t.index_select(&Tensor::new(index.as_slice(), t.device())?, 0)
-        };
+        // [chosen sequences]
+        let index = up("chosen rows", index, rows.len(), &self.device()?)?;
+        let pick = |t: &Tensor| t.index_select(&index, 0);
         let layer = |layer: &Layer| -> candle_core::Result<Layer> {
             Ok(match layer {
                 Layer::Attention(keys, values) => Layer::Attention(pick(keys)?, pick(values)?),
@@ -192,6 +266,8 @@ impl KvCache {
             capacity: self.capacity,
             padding: rows.iter().map(|r| self.padding[*r]).collect(),
             next_position: rows.iter().map(|r| self.next_position[*r]).collect(),
+            marks: self.marks.as_ref().map(pick).transpose()?,
+            positions: self.positions.clone(),
         })
     }
 
@@ -235,167 +311,8 @@ impl KvCache {
         }
         self.snapshots.iter().map(|snapshot| snapshot.len).filter(|len| *len <= count).max().unwrap_or(0)
     }
-
-    /// Makes room for `count` more. Positions that are padding in every row are dropped first; if that does not free
-    /// enough, the capacity grows by a quarter. Either way the total copying stays linear in the number of positions.
-    pub fn reserve(&mut self, count: usize) -> Result<(), ModelError> {
-        if self.len + count <= self.capacity {
-            return Ok(());
-        }
-        let surplus = self.surplus();
-        let needed = self.len - surplus + count;
-        let roomy = needed <= self.capacity - self.capacity / 4;
-        self.keep_from(surplus, if roomy { self.capacity } else { needed.max(self.capacity + self.capacity / 4) })
-    }
-
-    /// The rows of this cache followed by those of `others`, right-aligned, with room for at least `spare` more
-    /// positions. A join copies everything, so rows that arrive at the same time should join together.
-    pub fn join(&self, others: &[&Self], spare: usize) -> Result<Self, ModelError> {
-        let all = || std::iter::once(self).chain(others.iter().copied());
-        let len = all().map(|cache| cache.len - cache.surplus()).max().unwrap_or(0);
-        let capacity = all().map(|cache| cache.capacity - cache.surplus()).fold(len + spare, usize::max);
-        let rows = all().map(|cache| cache.padding.len()).sum();
-        let joined = |of: &dyn Fn(&Self) -> Option<&Tensor>| -> Result<Tensor, ModelError> {
-            let first_of = of(self).ok_or_else(unequal)?;
-            let fresh = blank(first_of, rows, capacity)?;
-            let mut first = 0;
-            for cache in all() {
-                let count = cache.padding.len();
-                let from = of(cache).ok_or_else(unequal)?;
-                place(from, cache.surplus()..cache.len, &fresh.narrow(0, first, count)?, len)?;
-                first += count;
-            }
-            Ok(fresh)
-        };
-        let stacked = |layer: usize, state: usize| -> Result<Tensor, ModelError> {
-            let parts = all().map(|cache| cache.states(layer)?.get(state).ok_or_else(unequal));
-            // [batch, shape of the state]
-            Ok(Tensor::cat(&parts.collect::<Result<Vec<_>, _>>()?, 0)?)
-        };
-        let layer = |(index, layer): (usize, &Layer)| -> Result<Layer, ModelError> {
-            Ok(match layer {
-                Layer::Attention(..) => Layer::Attention(
-                    joined(&|cache| cache.attention(index).map(|(keys, _)| keys))?,
-                    joined(&|cache| cache.attention(index).map(|(_, values)| values))?,
-                ),
-                Layer::Recurrent(states) => {
-                    Layer::Recurrent((0..states.len()).map(|state| stacked(index, state)).collect::<Result<_, _>>()?)
-                }
-            })
-        };
-        let layers = self.layers.iter().enumerate().map(layer).collect::<Result<_, ModelError>>()?;
-        let padding = |cache: &Self| -> Vec<usize> { cache.padding.iter().map(|p| p + len - cache.len).collect() };
-        Ok(Self {
-            layers,
-            snapshots: Vec::new(),
-            len,
-            capacity,
-            padding: all().flat_map(padding).collect(),
-            next_position: all().flat_map(|cache| cache.next_position.iter().copied()).collect(),
-        })
-    }
-
-    fn attention(&self, layer: usize) -> Option<(&Tensor, &Tensor)> {
-        match self.layers.get(layer)? {
-            Layer::Attention(keys, values) => Some((keys, values)),
-            Layer::Recurrent(_) => None,
-        }
-    }
-
-    /// Drops positions that are padding in every row.
-    pub fn trim(&mut self) -> Result<(), ModelError> {
-        let surplus = self.surplus();
-        if surplus > 0 { self.keep_from(surplus, self.capacity - surplus) } else { Ok(()) }
-    }
-
-    /// Positions that are padding in every row.
-    fn surplus(&self) -> usize {
-        self.padding.iter().copied().min().unwrap_or(0)
-    }
-
-    /// Moves everything after the first `surplus` positions to tensors of `capacity` positions.
-    fn keep_from(&mut self, surplus: usize, capacity: usize) -> Result<(), ModelError> {
-        let len = self.len - surplus;
-        self.layers = self.laid_out(0..self.padding.len(), surplus..self.len, len, capacity)?;
-        (self.len, self.capacity) = (len, capacity);
-        self.padding.iter_mut().for_each(|p| *p -= surplus);
-        Ok(())
-    }
-
-    /// A cache of one of the rows, without its padding and without spare capacity.
-    pub fn row(&self, row: usize) -> Result<Self, ModelError> {
-        let padding = self.padding[row];
-        let len = self.len - padding;
-        let layers = self.laid_out(row..row + 1, padding..self.len, len, len)?;
-        let (padding, next_position) = (vec![0], vec![self.next_position[row]]);
-        Ok(Self { layers, snapshots: Vec::new(), len, capacity: len, padding, next_position })
-    }
-
-    /// A cache of one row's first `count` positions with room for `spare` more; `next` is the position id of the next
-    /// token. Recurrent layers can only be continued where [`Self::reusable`] says so.
-    pub fn prefix(&self, count: usize, next: u32, spare: usize) -> Result<Self, ModelError> {
-        let capacity = count + spare;
-        let mut layers = self.laid_out(0..1, 0..count, count, capacity)?;
-        if count < self.len && self.is_recurrent() {
-            let known = self.snapshots.iter().find(|snapshot| snapshot.len == count);
-            let known = known.ok_or_else(|| {
-                ModelError::Input(format!("the recurrent layers' states after {count} positions were not kept"))
-            })?;
-            for (layer, states) in layers.iter_mut().zip(&known.states) {
-                if let Layer::Recurrent(own) = layer {
-                    *own = states.iter().map(Tensor::copy).collect::<candle_core::Result<_>>()?;
-                }
-            }
-        }
-        Ok(Self { layers, snapshots: Vec::new(), len: count, capacity, padding: vec![0], next_position: vec![next] })
-    }
-
-    /// New tensors of `capacity` positions for some rows; the copied positions `kept` end at position `end`. Recurrent
-    /// states are copied as they are.
-    fn laid_out(
-        &self,
-        rows: Range<usize>,
-        kept: Range<usize>,
-        end: usize,
-        capacity: usize,
-    ) -> Result<Vec<Layer>, ModelError> {
-        let own = |tensor: &Tensor| tensor.narrow(0, rows.start, rows.len());
-        let lay = |tensor: &Tensor| -> candle_core::Result<Tensor> {
-            let fresh = blank(tensor, rows.len(), capacity)?;
-            place(&own(tensor)?, kept.clone(), &fresh, end)?;
-            Ok(fresh)
-        };
-        let layer = |layer: &Layer| -> candle_core::Result<Layer> {
-            Ok(match layer {
-                Layer::Attention(keys, values) => Layer::Attention(lay(keys)?, lay(values)?),
-                Layer::Recurrent(states) => {
-                    Layer::Recurrent(states.iter().map(|state| own(state)?.copy()).collect::<Result<_, _>>()?)
-                }
-            })
-        };
-        Ok(self.layers.iter().map(layer).collect::<candle_core::Result<_>>()?)
-    }
 }
 
 fn wrong_kind(layer: usize) -> ModelError {
     ModelError::Input(format!("layer {layer} of the cache is of another kind than the model's"))
-}
-
-fn unequal() -> ModelError {
-    ModelError::Input("only caches of one model can be joined".to_owned())
-}
-
-/// Zeros for `rows` rows and `capacity` positions, with the other dimensions of `like`.
-fn blank(like: &Tensor, rows: usize, capacity: usize) -> candle_core::Result<Tensor> {
-    let (_, heads, _, width) = like.dims4()?;
-    // [batch, kv_heads, capacity, head_dim]
-    Tensor::zeros((rows, heads, capacity, width), like.dtype(), like.device())
-}
-
-/// Copies the positions `kept` of `from` into `into`, where they end at position `end`.
-fn place(from: &Tensor, kept: Range<usize>, into: &Tensor, end: usize) -> candle_core::Result<()> {
-    if kept.is_empty() {
-        return Ok(());
-    }
-    into.slice_set(&from.narrow(2, kept.start, kept.len())?.contiguous()?, 2, end - kept.len())
 }
