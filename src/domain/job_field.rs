@@ -133,6 +133,7 @@ pub const FIELDS: &[Field] = &[
     field("/train/freeze_vision", Kind::Flag),
     field("/train/gradient_checkpointing", Kind::Flag),
     field("/train/dtype", Kind::Choice { allowed: &["auto", "f32", "bf16"], later: &[] }),
+    field("/train/base", Kind::Choice { allowed: &["native", "q8_0", "q4_0"], later: &[] }),
     field("/steps", Kind::Whole { min: 1, max: 1_000_000_000 }),
     field("/eval_before", Kind::Flag),
     field("/eval_every", ANY_COUNT),

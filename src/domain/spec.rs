@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::before;
+use super::weights::WeightFormat;
 
 pub use super::evaluation::{BestSpec, Direction, EarlyStopSpec, EvalSpec};
 pub use super::method::{
@@ -267,6 +268,9 @@ pub struct TrainSpec {
     pub gradient_checkpointing: bool,
     /// Number format of the weights.
     pub dtype: DType,
+    /// Format of the frozen weights under adapters: the decoder's linear layers in 8 or 4 bits (arXiv 2305.14314).
+    #[serde(default)]
+    pub base: WeightFormat,
 }
 
 /// Which parameters are trained.

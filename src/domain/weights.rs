@@ -1,9 +1,10 @@
 //! Number formats in which served weights are held.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-/// How the weights of a served model are held in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// How weights that are not trained are held in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub enum WeightFormat {
     /// As their file has them on a CPU, 16 bits on a GPU.
     #[default]

@@ -219,7 +219,7 @@ impl<'a> Plan<'a> {
         if self.spec.train.lora.is_some() {
             // The reference is the same model without its adapters.
             let rounded = self.spec.train.dtype == DType::Bf16;
-            let base = if self.site.cpu { parameters.frozen_bytes(rounded) as u64 } else { base };
+            let base = if self.site.cpu { parameters.frozen_bytes(rounded, self.spec.train.base) as u64 } else { base };
             return base + self.trained * WIDE;
         }
         if self.objective.as_ref().is_some_and(|objective| objective.needs().reference) { 2 * base } else { base }

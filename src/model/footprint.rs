@@ -6,8 +6,10 @@
 pub use super::kernels::activation_memory::{Arithmetic, VALUE};
 
 use super::ModelInfo;
+use super::files::blocks_of;
 use super::input::Grid;
 use super::linear::LinearShape;
+use crate::domain::weights::WeightFormat;
 
 /// The sizes of a padded batch.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -85,13 +87,20 @@ pub struct ParameterCounts {
     pub matrices: usize,
     /// Those of matrices that their file has in 16 bits.
     pub narrow: usize,
+    /// Those of matrices that can be packed into blocks of integers.
+    pub packable: usize,
+    /// Those of them that their file has in 16 bits.
+    pub narrow_packable: usize,
 }
 
 impl ParameterCounts {
     /// Bytes on a CPU where nothing is trained; `rounded`: wider matrices are rounded to 16 bits.
-    pub fn frozen_bytes(&self, rounded: bool) -> usize {
+    pub fn frozen_bytes(&self, rounded: bool, format: WeightFormat) -> usize {
+        let bytes = |all: usize, narrow: usize| VALUE * (all - narrow) + 2 * narrow;
         let narrow = if rounded { self.matrices } else { self.narrow };
-        VALUE * (self.all - narrow) + 2 * narrow
+        let Some(blocks) = blocks_of(format) else { return bytes(self.all, narrow) };
+        let narrow_packable = if rounded { self.packable } else { self.narrow_packable };
+        bytes(self.all - self.packable, narrow - narrow_packable) + blocks.bytes(self.packable)
     }
 }
 

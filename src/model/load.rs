@@ -12,6 +12,7 @@ use super::holding::Holding;
 use super::linear::LinearShape;
 use super::lora::{Adapters, LoraConfig, select};
 use super::quantized::QuantizedView;
+use super::transfers::is_gpu;
 use super::weights::{Parameters, View, WeightSource};
 use super::{ModelError, VisionLanguageModel, qwen_vl, qwen3_5};
 use crate::domain::weights::WeightFormat;
@@ -134,7 +135,7 @@ impl ModelFolder {
 
     /// A model to be served, with its weights in `format`. Quantised weights are copies: the folder need not be kept.
     pub fn served(&self, format: WeightFormat) -> Result<Arc<dyn VisionLanguageModel>, ModelError> {
-        match QuantizedView::new(self.parameters.view(View::Detached), format, self.device.is_cpu()) {
+        match QuantizedView::new(self.parameters.view(View::Detached), format, !is_gpu(&self.device)) {
             Some(view) => self.build_on(&view),
             None => self.model(View::Detached),
         }

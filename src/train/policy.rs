@@ -50,7 +50,14 @@ impl Policy {
             None if spec.train.freeze_vision => Frozen::Vision,
             None => Frozen::Nothing,
         };
-        let holding = Holding { dtype, frozen, format: WeightFormat::Native };
+        if spec.train.base != WeightFormat::Native && !device.is_cpu() {
+            let problem = format!(
+                "`{}` has a gradient on a CPU only: set `resources.device` to \"cpu\", or leave it out",
+                spec.train.base.name()
+            );
+            return Err(TrainError::Setting { field: "train.base", problem });
+        }
+        let holding = Holding { dtype, frozen, format: spec.train.base };
         let mut folder = ModelFolder::open_with(dir, device, holding)?;
         if spec.train.freeze_vision {
             folder.freeze_vision();

@@ -9,6 +9,7 @@ use crate::domain::spec::{
     FilterSpec, JobSpec, LearningRateSchedule, LoraSpec, Method, OptimizerSpec, Overlong, ResourceSpec, RewardSpec,
     RolloutSpec, TrainSpec, TrainedParameters, WeightedReward,
 };
+use crate::domain::weights::WeightFormat;
 
 /// Dynamic sampling as the paper does it; the limits drop groups that are all right or all wrong.
 pub fn filter() -> FilterSpec {
@@ -54,6 +55,7 @@ pub fn job(method: Method, model: &str, dataset: &str) -> JobSpec {
             freeze_vision: false,
             gradient_checkpointing: false,
             dtype: DType::Auto,
+            base: WeightFormat::Native,
         },
         steps: 40,
         eval_before: true,

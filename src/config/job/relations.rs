@@ -7,7 +7,8 @@ use crate::domain::field_error::FieldError;
 use crate::domain::job_field::{self, MethodFault};
 use crate::domain::method::Method;
 use crate::domain::metric::{Better, describe};
-use crate::domain::spec::{JobSpec, TrainedParameters};
+use crate::domain::spec::{DeviceClass, JobSpec, TrainedParameters};
+use crate::domain::weights::WeightFormat;
 
 /// Values that follow a stronger neighbour, so that setting one of them is enough.
 pub(super) fn follow(tree: &mut Settled) {
@@ -88,6 +89,8 @@ pub(super) fn faults(spec: &JobSpec) -> Vec<FieldError> {
             "`lora` is set, but `parameters` is \"full\": set `parameters` to \"lora\", or leave `lora` out".to_owned()
         },
     );
+    let base = base_fault(spec);
+    fault(base.is_some(), "/train/base", base.unwrap_or_default());
     let dropout = spec.train.lora.as_ref().map_or(0.0, |lora| lora.dropout);
     fault(
         dropout > 0.0,
@@ -120,4 +123,20 @@ pub(super) fn faults(spec: &JobSpec) -> Vec<FieldError> {
         ),
     );
     errors
+}
+
+/// What is wrong with a base in fewer bits.
+fn base_fault(spec: &JobSpec) -> Option<String> {
+    let base = spec.train.base;
+    let reason = match (base, spec.train.parameters, spec.resources.device) {
+        (WeightFormat::Native, _, _) => return None,
+        (_, TrainedParameters::Full, _) => {
+            "but all weights are trained, which needs them in full: set `parameters` to \"lora\""
+        }
+        (_, _, DeviceClass::Cuda | DeviceClass::Metal) => {
+            "which has a gradient on a CPU only: set `resources.device` to \"cpu\""
+        }
+        _ => return None,
+    };
+    Some(format!("`base` is \"{}\", {reason}, or leave `base` out", base.name()))
 }

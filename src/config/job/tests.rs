@@ -214,6 +214,13 @@ fn values_out_of_range_name_value_and_limit() {
         (json!({"resources": {"device": "tpu"}}), "/resources/device", "\"cuda\""),
         (json!({"train": {"parameters": "qlora"}}), "/train/parameters", "\"lora\""),
         (json!({"train": {"dtype": "f16"}}), "/train/dtype", "did you mean `bf16`"),
+        (json!({"train": {"base": "q8_0"}}), "/train/base", "set `parameters` to \"lora\""),
+        (json!({"train": {"parameters": "lora", "base": "nf4"}}), "/train/base", "\"q4_0\""),
+        (
+            json!({"train": {"parameters": "lora", "base": "q4_0"}, "resources": {"device": "cuda"}}),
+            "/train/base",
+            "on a CPU only",
+        ),
         (json!({"train": {"lora": {"rank": 16}}}), "/train/lora", "set `parameters` to \"lora\""),
         (json!({"train": {"parameters": "lora", "lora": null}}), "/train/lora", "leave `lora` out"),
         (json!({"train": {"parameters": "lora", "lora": {"rank": 0}}}), "/train/lora/rank", "from 1"),

@@ -17,7 +17,7 @@ use crate::model::blueprint::Blueprint;
 use crate::model::family::{Folder, Names};
 use crate::model::footprint::ParameterCounts;
 use crate::model::holding::Holding;
-use crate::model::kernels::StoredMatrix;
+use crate::model::kernels::{Number, StoredMatrix};
 use crate::model::linear::LinearShape;
 use crate::model::quantized::quantizes;
 use crate::model::weights::VISION;
@@ -123,9 +123,14 @@ impl WeightPlan {
             if name.starts_with(VISION) {
                 counts.vision += values;
             }
-            if self.layer_of(name).is_some() {
+            if let Some(layer) = self.layer_of(name) {
+                let narrow = if ["BF16", "F16"].contains(&stored.dtype.as_str()) { values } else { 0 };
                 counts.matrices += values;
-                counts.narrow += if ["BF16", "F16"].contains(&stored.dtype.as_str()) { values } else { 0 };
+                counts.narrow += narrow;
+                if quantizes(Number::Q8, &layer) {
+                    counts.packable += values;
+                    counts.narrow_packable += narrow;
+                }
             }
         }
         counts

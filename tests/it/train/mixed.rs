@@ -123,6 +123,36 @@ fn a_recurrent_model_trains_with_adapters_and_its_checkpoint_loads() {
     assert_eq!(card["prompt"]["enable_thinking"], false);
 }
 
+/// Adapters on a base of 8 bits: the run ends, and its checkpoint holds what the blocks stand for, adapters merged.
+#[test]
+fn adapters_train_on_packed_weights() {
+    for base in ["q8_0", "q4_0"] {
+        let request = json!({
+            "model": "tiny", "dataset": "objects", "method": {"type": "sft"}, "steps": 2, "eval_before": false,
+            "eval_every": 0, "data": {"max_prompt_tokens": 4000}, "checkpoint_every": 0,
+            "batch": {"prompts_per_step": 1, "minibatch_prompts": 1},
+            "train": {"parameters": "lora", "lora": {"targets": ["all-linear"], "rank": 2}, "base": base},
+        });
+        let spec = job::resolve(&request, &[]).unwrap().spec;
+        let (dir, recorder, end) = trained(QWEN2_5, "objects", spec);
+        assert!(matches!(end, RunEnd::Finished { .. }));
+        assert!(recorder.last("optimizer/grad_norm") > 0.0);
+        let written = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        let written = written.into_iter().find(|path| path.join("config.json").exists()).unwrap();
+        let open = |dir: &std::path::Path| vgpo::model::ModelFolder::open(dir, &candle_core::Device::Cpu).unwrap();
+        let (after, before) = (open(&written), open(&QWEN2_5.fixture().join("checkpoint")));
+        let values = |folder: &vgpo::model::ModelFolder, name: &str| {
+            folder.parameters().vars()[name].flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        };
+        let change = |name: &str| {
+            let (after, before) = (values(&after, name), values(&before, name));
+            after.iter().zip(&before).fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()))
+        };
+        assert!(change("model.layers.0.mlp.up_proj.weight") > 1e-5, "{base}: blocks are rounded");
+        assert_eq!(change("model.embed_tokens.weight"), 0.0);
+    }
+}
+
 /// The tiny Qwen2.5-VL knows nothing; its tokenizer writes any text. One step on every drawn task.
 #[test]
 fn drawn_tasks_train_a_general_model() {
