@@ -26,6 +26,14 @@ VERSUS_TORCH = [
     ("first token of one prompt with an image", "generate --response-tokens 1", "generate", 0.5),
     ("GRPO step over a plain loop, 8 groups of 8 x 64 tokens", STEP, "step 8 8", 1 / 3),
 ]
+# The same of the small shape of Qwen3.5.
+DELTA = "reference-qwen3.5"
+VERSUS_TORCH_DELTA = [
+    ("Qwen3.5: update, 16 responses of 16 prompts", "update --groups 16 --microbatch-tokens 512", "update 16 1", 0.6),
+    ("Qwen3.5: update, 2 groups of 8", "update --groups 2 --group-size 8", "update 2 8", 0.6),
+    ("Qwen3.5: rollout, 32 prompts x 64 tokens", "rollout --groups 32", "rollout 32 1", 0.5),
+    ("Qwen3.5: rollout, 4 groups of 8 x 64 tokens", "rollout --groups 4 --group-size 8", "rollout 4 8", 0.5),
+]
 VERSUS_TRL = [("GRPO step over TRL's, 8 groups of 8 x 64 tokens", STEP, "step 8 8", 1 / 3)]
 VERSUS_SELF = [
     (
@@ -39,8 +47,9 @@ VERSUS_SELF = [
 
 
 class Ours:
-    def __init__(self, binary, work):
-        self.command = [binary, "bench", *work.split(), "--json"]
+    def __init__(self, binary, work, folder=None):
+        model = ["--model", folder] if folder else []
+        self.command = [binary, "bench", *work.split(), *model, "--json"]
 
     def run(self, runs):
         found = subprocess.run(self.command + ["--repeats", str(runs)], check=True, capture_output=True, text=True)
@@ -142,18 +151,20 @@ def main():
     args = arguments.parse_args()
     how = (args.rounds, args.tries, args.runs, args.stall)
     lines = ["| work | vgpo | other | ratio of times | wanted at most | ratio of peak memory |", "|---|---|---|---|---|---|"]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as delta:
         subprocess.run([args.vgpo, "bench", "model", "--out", folder], check=True)
+        subprocess.run([args.vgpo, "bench", "model", "--out", delta, "--shape", DELTA], check=True)
         others = [
-            (VERSUS_TORCH, lambda work: Torch("bench_torch.py", folder, work)),
-            (VERSUS_TRL, lambda work: Torch("bench_trl.py", folder, work)),
-            (VERSUS_SELF, lambda work: Ours(args.vgpo, work)),
+            (VERSUS_TORCH, folder, lambda work: Torch("bench_torch.py", folder, work)),
+            (VERSUS_TORCH_DELTA, delta, lambda work: Torch("bench_torch.py", delta, work)),
+            (VERSUS_TRL, folder, lambda work: Torch("bench_trl.py", folder, work)),
+            (VERSUS_SELF, folder, lambda work: Ours(args.vgpo, work)),
         ]
-        works = [(peer, *work) for works, peer in others for work in works]
-        for peer, title, work, other, wanted in works:
+        works = [(model, peer, *work) for works, model, peer in others for work in works]
+        for model, peer, title, work, other, wanted in works:
             if args.only not in title:
                 continue
-            ours, other = Ours(args.vgpo, work), peer(other)
+            ours, other = Ours(args.vgpo, work, model), peer(other)
             memory = not isinstance(other, Ours)
             lines.append(row(title, alternate(ours, other, *how), wanted, memory))
             other.close()

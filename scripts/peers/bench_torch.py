@@ -9,7 +9,7 @@ import time
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 from PIL import Image
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedTokenizerFast
 
 THREADS = 2
 PROMPT, RESPONSE, SIDE = 40, 64, 112
@@ -27,6 +27,8 @@ class Peer:
         torch.manual_seed(1)
         self.model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
         self.processor = AutoProcessor.from_pretrained(folder)
+        # For some families transformers would build a tokenizer of its own from the vocabulary alone.
+        self.processor.tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
         self.config = self.model.config
 
     def picture(self, seed):

@@ -7,7 +7,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::ModelError;
-use super::family::Folder;
+use super::family::{Family, Folder, Start};
 use super::load::family_of;
 use super::sampler::{stream, uniform};
 use super::weights::Initializer;
@@ -17,24 +17,23 @@ const GAIN: f64 = 0.7;
 /// Standard deviation of the patch embedding.
 const PATCH_STD: f64 = 0.02;
 
-/// How the values of a new weight are distributed around 0, or the one value of all of them.
-pub(super) enum Start {
-    /// With this standard deviation.
-    Spread(f64),
-    /// All of them.
-    Constant(f32),
+/// The usual standard deviation of weights that are multiplied with this many inputs.
+pub(super) fn usual_spread(inputs: usize) -> f64 {
+    GAIN / (inputs as f64).sqrt()
 }
 
-/// What a new weight starts as: norms are at 1 and biases at 0.
-pub(super) fn start_of(name: &str, shape: &[usize]) -> Start {
+/// What a weight of a new model starts as: norms at 1 and biases at 0, unless the family says otherwise.
+pub(super) fn start_of(family: &Family, name: &str, shape: &[usize]) -> Start {
+    if let Some(start) = (family.fresh)(name, shape) {
+        return start;
+    }
     if name.rsplit('.').next() == Some("bias") {
         return Start::Constant(0.0);
     }
     if shape.len() == 1 {
         return Start::Constant(1.0);
     }
-    let fan_in: usize = shape[1..].iter().product();
-    Start::Spread(if name.contains("patch_embed") { PATCH_STD } else { GAIN / (fan_in as f64).sqrt() })
+    Start::Spread(if name.contains("patch_embed") { PATCH_STD } else { usual_spread(shape[1..].iter().product()) })
 }
 
 /// The random stream of a weight.
@@ -43,12 +42,13 @@ pub(super) fn stream_of(name: &str) -> u64 {
     digest.iter().take(8).fold(0_u64, |id, byte| id << 8 | u64::from(*byte))
 }
 
-/// What weights start as unless the family says otherwise: normally distributed, or constant.
-fn initial(seed: u64, name: &str, shape: &[usize]) -> Vec<f32> {
+/// The values of a new weight; random ones are normally distributed. Each weight has its own random stream.
+fn initial(seed: u64, family: &Family, name: &str, shape: &[usize]) -> Vec<f32> {
     let count: usize = shape.iter().product();
-    let std = match start_of(name, shape) {
-        Start::Spread(std) => std,
+    let std = match start_of(family, name, shape) {
+        Start::Values(values) => return values,
         Start::Constant(value) => return vec![value; count],
+        Start::Spread(std) => std,
     };
     let mut rng = stream(&[seed, stream_of(name)]);
     let mut normal = || {
@@ -72,9 +72,7 @@ pub(super) fn write_config(dir: &Path, config: &Value) -> Result<PathBuf, ModelE
 pub fn write_blank(dir: &Path, config: &Value, seed: u64, max_shard_bytes: u64) -> Result<(), ModelError> {
     let config_path = write_config(dir, config)?;
     let family = family_of(&config_path, config)?;
-    let initializer = Initializer::new(Device::Cpu, |name, shape| {
-        (family.fresh)(name, shape.iter().product()).unwrap_or_else(|| initial(seed, name, shape))
-    });
+    let initializer = Initializer::new(Device::Cpu, |name, shape| initial(seed, family, name, shape));
     Folder { config_path: &config_path, config, generation: None, family }.visit(&initializer)?;
     initializer.into_parameters(family.names).save(dir, max_shard_bytes)
 }

@@ -30,9 +30,18 @@ pub struct Family {
     pub names: &'static Names,
     /// Similar `model_type`s that are something else, and what they are.
     pub(super) others: &'static [(&'static str, &'static str)],
-    /// First values of a weight of a new model, by name and number of values; none: those that every family starts
-    /// with.
-    pub(super) fresh: fn(&str, usize) -> Option<Vec<f32>>,
+    /// What a weight of a new model starts as, by name and shape; none: as in every family.
+    pub(super) fresh: fn(&str, &[usize]) -> Option<Start>,
+}
+
+/// What a weight of a new model starts as.
+pub(super) enum Start {
+    /// These values.
+    Values(Vec<f32>),
+    /// This one everywhere.
+    Constant(f32),
+    /// Random ones around 0 with this standard deviation.
+    Spread(f64),
 }
 
 /// A family's constructor: configuration, number of parameters, weights, device.
@@ -40,7 +49,7 @@ pub(super) type Build =
     fn(&Folder<'_>, usize, &dyn WeightSource, &Device) -> Result<Arc<dyn VisionLanguageModel>, ModelError>;
 
 /// For [`Family::fresh`]: every weight starts as usual.
-pub(super) fn as_usual(_: &str, _: usize) -> Option<Vec<f32>> {
+pub(super) fn as_usual(_: &str, _: &[usize]) -> Option<Start> {
     None
 }
 

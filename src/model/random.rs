@@ -11,9 +11,9 @@ use safetensors::tensor::{Dtype, View};
 use serde_json::Value;
 
 use super::ModelError;
-use super::blank::{Start, start_of, stream_of, write_config};
+use super::blank::{start_of, stream_of, write_config};
 use super::blueprint::Blueprint;
-use super::family::Folder;
+use super::family::{Folder, Start};
 use super::load::family_of;
 use super::sampler::stream;
 use super::shards::write_shards;
@@ -88,12 +88,11 @@ pub fn write_random(dir: &Path, config: &Value, seed: u64, max_shard_bytes: u64)
     let family = family_of(&config_path, config)?;
     let blueprint = Blueprint::of(&Folder { config_path: &config_path, config, generation: None, family })?;
     let weight = |(name, shape): (String, Vec<usize>)| {
-        let count = shape.iter().product();
         let given = |values| if family.names.is_wide(&name) { Values::Wide(values) } else { Values::Narrow(values) };
-        let values = match ((family.fresh)(&name, count), start_of(&name, &shape)) {
-            (Some(values), _) => given(values),
-            (None, Start::Constant(value)) => given(vec![value; count]),
-            (None, Start::Spread(deviation)) => Values::Drawn { seed, stream: stream_of(&name), deviation },
+        let values = match start_of(family, &name, &shape) {
+            Start::Values(values) => given(values),
+            Start::Constant(value) => given(vec![value; shape.iter().product()]),
+            Start::Spread(deviation) => Values::Drawn { seed, stream: stream_of(&name), deviation },
         };
         (family.names.published_name(&name), Weight { shape, values })
     };

@@ -16,8 +16,9 @@ use candle_core::{Device, Tensor};
 pub use config::Config;
 use text::Decoder;
 
+use super::blank::usual_spread;
 use super::cache::LayerShape;
-use super::family::{Family, Folder, Names};
+use super::family::{Family, Folder, Names, Start};
 use super::features::FeatureCache;
 use super::footprint::Footprint;
 use super::qwen_vl::encode_with;
@@ -70,8 +71,15 @@ fn build(
     Ok(Arc::new(Qwen35::new(&Config::of(folder)?, parameters, source, device)?))
 }
 
-/// Norms that scale by `1 + weight` start at 0. Heads forget at different rates: `exp(A_log)` goes from 1 to 16.
-fn fresh(name: &str, count: usize) -> Option<Vec<f32>> {
+/// Longest and shortest memory of a new delta net's heads, as the share that a position forgets, times `exp(A_log)`.
+const STEPS: [f32; 2] = [1e-3, 1e-1];
+/// How much smaller the outputs of a new layer are than usual: so many delta nets and MLPs add to the states that they
+/// would drown what an image says.
+const QUIET: f64 = 0.25;
+
+/// Norms that scale by `1 + weight` start at 0. Heads of delta nets forget at different rates, from hundreds of positions
+/// to less than one: `exp(A_log)` goes from 1 to 16, and `softplus(dt_bias)` over [`STEPS`].
+fn fresh(name: &str, shape: &[usize]) -> Option<Start> {
     const CENTRED: [&str; 5] = [
         ".input_layernorm.weight",
         ".post_attention_layernorm.weight",
@@ -79,11 +87,26 @@ fn fresh(name: &str, count: usize) -> Option<Vec<f32>> {
         ".k_norm.weight",
         "model.norm.weight",
     ];
+    const OUTPUTS: [&str; 3] = [".linear_attn.out_proj.weight", ".self_attn.o_proj.weight", ".mlp.down_proj.weight"];
+    // [heads]
+    let by_head = |value: fn(f32) -> f32| {
+        let heads = shape[0];
+        let share = |head: usize| head as f32 / (heads.max(2) - 1) as f32;
+        Some(Start::Values((0..heads).map(|head| value(share(head))).collect()))
+    };
+    let ends = |ends: &[&str]| ends.iter().any(|end| name.ends_with(end));
     if name.ends_with(".A_log") {
-        let rate = |head: usize| 1.0 + 15.0 * head as f32 / (count.max(2) - 1) as f32;
-        return Some((0..count).map(|head| rate(head).ln()).collect());
+        by_head(|share| (1.0 + 15.0 * share).ln())
+    } else if name.ends_with(".dt_bias") {
+        // The inverse of softplus.
+        by_head(|share| (STEPS[0] * (STEPS[1] / STEPS[0]).powf(share)).exp_m1().ln())
+    } else if ends(&CENTRED) {
+        Some(Start::Constant(0.0))
+    } else if name.starts_with("model.layers.") && ends(&OUTPUTS) {
+        Some(Start::Spread(QUIET * usual_spread(shape[1])))
+    } else {
+        None
     }
-    CENTRED.iter().any(|end| name.ends_with(end)).then(|| vec![0.0; count])
 }
 
 /// A Qwen3.5 model over one view of its weights.
