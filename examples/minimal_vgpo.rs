@@ -87,7 +87,7 @@ pub fn train(steps: u64, mut tell: impl FnMut(Line)) -> Result<(), Box<dyn Error
     let order = RowOrder::new(source.rows(), spec.seed, true);
     let reward = reward::build(&spec.reward)?;
     let mut optimizer = AdamW::new(&spec.optimizer, DecayScope::Matrices);
-    let pool = Pool::new()?;
+    let pool = Pool::new(policy.tracked.info().parameters)?;
     let sampling = RolloutSettings {
         group_size: spec.rollout.group_size as usize,
         rows: 256,

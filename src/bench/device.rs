@@ -94,7 +94,7 @@ pub fn run(dir: &Path, name: DeviceName, settings: Settings) -> Result<Report, B
     let device = open_device(name)?;
     let policy = as_on_gpu(|| Policy::open(&spec, dir, None, &device, false)).0?;
     let (decoded_per_second, decode_step) = decode(policy.detached.as_ref(), &settings.batch)?;
-    let pool = as_on_gpu(|| Pool::for_device(&device)).0?;
+    let pool = as_on_gpu(|| Pool::for_device(&device, policy.tracked.info().parameters)).0?;
     let learner = Learner {
         checkpointing: true,
         ..policy.learner(&pool, spec.rollout.temperature, spec.batch.microbatch_tokens)

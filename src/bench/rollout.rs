@@ -52,7 +52,7 @@ pub struct Report {
 pub fn run(dir: &Path, settings: Settings) -> Result<Report, BenchError> {
     let watch = Watch::start();
     let model = ModelFolder::open(dir, &Device::Cpu)?.model(View::Detached)?;
-    let pool = Pool::new()?;
+    let pool = Pool::new(model.info().parameters)?;
     let prompts = settings.batch.prompts(model.info())?;
     let prompts: Vec<&Sequence> = prompts.iter().collect();
     let sample = |max_new_tokens, step: u64| -> Result<(f64, usize), BenchError> {

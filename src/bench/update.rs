@@ -57,7 +57,7 @@ pub fn run(dir: &Path, settings: Settings) -> Result<Report, BenchError> {
     let spec = settings.policy.spec("grpo", &settings.batch)?;
     let watch = Watch::start();
     let policy = Policy::open(&spec, dir, None, &Device::Cpu, false)?;
-    let pool = Pool::new()?;
+    let pool = Pool::new(policy.tracked.info().parameters)?;
     let learner = Learner {
         checkpointing: spec.train.gradient_checkpointing,
         ..policy.learner(&pool, spec.rollout.temperature, spec.batch.microbatch_tokens)

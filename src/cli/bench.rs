@@ -32,7 +32,7 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
         /// Its shape.
-        #[arg(long, value_name = "SHAPE", default_value = ModelShape::reference().name, value_parser = ModelShape::named)]
+        #[arg(long, default_value = ModelShape::reference().name, value_parser = ModelShape::named)]
         shape: &'static ModelShape,
     },
     /// Measure one GRPO update: seconds, tokens per second, peak memory.

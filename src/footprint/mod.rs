@@ -17,7 +17,7 @@ use crate::domain::spec::{DType, JobSpec};
 use crate::model::footprint::{Arithmetic, ModelSize, SamplingRoom};
 use crate::model::linear::LinearShape;
 use crate::model::lora::select;
-use crate::model::{Grid, ImageInput};
+use crate::model::{Grid, ImageInput, graphs_at_once};
 use update::Update;
 
 /// Bytes of a gradient or a moment, whatever the number format of the weights.
@@ -52,7 +52,7 @@ pub struct RowShape {
 pub struct Site {
     /// Is it a CPU?
     pub cpu: bool,
-    /// Micro-batches that run in parallel: one per core of a CPU, one on a GPU.
+    /// Threads that can run a micro-batch each: one per core of a CPU, one on a GPU.
     pub threads: usize,
     /// Bytes of memory, where they are known: sampling runs in as many rows as fit.
     pub memory: Option<u64>,
@@ -182,6 +182,11 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
+    /// Graphs that the device runs at a time.
+    fn graphs(&self) -> usize {
+        graphs_at_once(self.model.info.parameters, self.site.threads)
+    }
+
     fn new(model: &'a ModelSize, spec: &'a JobSpec, row: &'a RowShape, site: Site) -> Self {
         let narrow = match spec.train.dtype {
             DType::Auto => !site.cpu,

@@ -23,7 +23,7 @@ pub(super) fn largest(plan: &Plan<'_>, room: Option<usize>) -> SamplingMemory {
 }
 
 fn of(plan: &Plan<'_>, prompts: usize, group: usize, room: Option<usize>) -> SamplingMemory {
-    let (model, row, threads) = (plan.model, plan.row, plan.site.threads);
+    let (model, row, threads) = (plan.model, plan.row, plan.graphs());
     if prompts == 0 {
         return SamplingMemory::default();
     }

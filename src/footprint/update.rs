@@ -36,7 +36,7 @@ impl Update {
         let graphs = if view.is_some_and(|view| view.in_loss) { 2 } else { 1 };
         let tokens = spec.batch.microbatch_tokens as usize / graphs;
         let MicroBatch { prompts, responses, batches } = MicroBatch::largest(plan, tokens);
-        let running = batches.min(plan.site.threads);
+        let running = batches.min(plan.graphs());
         let pass = PassShape {
             rows: 1,
             seq_len: prompts * row.prompt_tokens + responses * row.response_tokens,
@@ -77,8 +77,7 @@ struct MicroBatch {
 impl MicroBatch {
     /// Responses share their prompt as a prefix; there is at least one micro-batch for each thread.
     fn largest(plan: &Plan<'_>, tokens: usize) -> Self {
-        let (group, prompts, threads) =
-            (plan.group_size(), plan.spec.batch.minibatch_prompts as usize, plan.site.threads.max(1));
+        let (group, prompts, threads) = (plan.group_size(), plan.spec.batch.minibatch_prompts as usize, plan.graphs());
         let (prompt, response) = (plan.row.prompt_tokens, plan.row.response_tokens.max(1));
         let fitting = (tokens.saturating_sub(prompt) / response).max(1);
         // A group that is split repeats its prompt in every part.

@@ -84,7 +84,7 @@ pub fn run(
     task: &DigitsTask,
     recipe: &Recipe,
 ) -> Result<f64, TrainError> {
-    let pool = Pool::new()?;
+    let pool = Pool::new(model.info().parameters)?;
     let (width, merge) = (model.info().hidden_size, model.info().image_input()?.merge_size);
     // [classes, hidden] and [classes]
     let zeros = |shape: &[usize]| Var::zeros(shape, candle_core::DType::F32, &Device::Cpu);

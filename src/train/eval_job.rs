@@ -69,7 +69,7 @@ pub(super) fn run(
     };
     let source = PromptSource::new(processor, dataset, split, &spec.data, model.info(), spec.rollout.max_new_tokens)?;
     let mut job = EvalJob {
-        pool: Pool::for_device(&device)?,
+        pool: Pool::for_device(&device, model.info().parameters)?,
         reward: reward::build_with(&spec.reward, &rewards)?,
         metrics: EvalMetrics::new(spec.eval.samples),
         done: rows.len() as u64,

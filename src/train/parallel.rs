@@ -1,56 +1,126 @@
 //! Work on several threads with results in order, so that sums never depend on which thread was first.
 
 use candle_core::Device;
-use rayon::prelude::*;
 
 use super::error::TrainError;
+use crate::model::graphs_at_once;
 use crate::model::transfers::is_gpu;
 
 /// Backward passes recurse along the graph: about 10,000 chained operations overflow the usual 2 MB.
 const STACK_BYTES: usize = 256 << 20;
 
 /// Threads that live as long as a run: their allocator keeps the pages that every step needs again.
+///
+/// Graphs of small models run one on each core. A graph of a large model, or one that is alone, runs on all cores: its
+/// operations are shared among them.
 pub struct Pool {
-    pool: rayon::ThreadPool,
+    /// One thread in each: an operation that is called there stays there.
+    each: Vec<rayon::ThreadPool>,
+    /// A thread for every core.
+    all: rayon::ThreadPool,
 }
 
 impl Pool {
-    /// One thread per core.
-    pub fn new() -> Result<Self, TrainError> {
-        Self::of_threads(std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
+    /// For a model with this number of parameters, on this machine's cores.
+    pub fn new(parameters: usize) -> Result<Self, TrainError> {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self::of(graphs_at_once(parameters, cores), cores)
     }
 
-    /// Threads for work on `device`: one per core on a CPU. A GPU gets one thread: several would only multiply the
+    /// For a model with this number of parameters, on `device`. A GPU gets one thread: several would only multiply the
     /// memory that it needs.
-    pub fn for_device(device: &Device) -> Result<Self, TrainError> {
-        if is_gpu(device) { Self::of_threads(1) } else { Self::new() }
+    pub fn for_device(device: &Device, parameters: usize) -> Result<Self, TrainError> {
+        if is_gpu(device) { Self::of(1, 1) } else { Self::new(parameters) }
     }
 
-    fn of_threads(threads: usize) -> Result<Self, TrainError> {
-        let builder = rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(STACK_BYTES);
-        let pool = builder.build().map_err(|e| TrainError::Thread(e.to_string()))?;
-        Ok(Self { pool })
+    /// `graphs` at a time, on `cores`.
+    pub fn of(graphs: usize, cores: usize) -> Result<Self, TrainError> {
+        let of_threads = |threads: usize| {
+            let builder = rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(STACK_BYTES);
+            builder.build().map_err(|error| TrainError::Thread(error.to_string()))
+        };
+        Ok(Self { each: (0..graphs).map(|_| of_threads(1)).collect::<Result<_, _>>()?, all: of_threads(cores)? })
     }
 
-    /// Number of threads.
+    /// Number of graphs that run at a time.
     pub fn threads(&self) -> usize {
-        self.pool.current_num_threads()
+        self.each.len()
     }
 
-    /// `work` on every item, one item per thread at a time, handed to `take` in the order of the items.
+    /// `work` on every item, as many of them at a time as there are graphs, handed to `take` in the order of the items.
     pub fn in_waves<T: Sync, R: Send>(
         &self,
         items: &[T],
         work: impl Fn(&T) -> Result<R, TrainError> + Sync,
         mut take: impl FnMut(R) -> Result<(), TrainError>,
     ) -> Result<(), TrainError> {
-        for wave in items.chunks(self.threads()) {
-            let results: Vec<Result<R, TrainError>> =
-                self.pool.install(|| wave.par_iter().with_max_len(1).map(&work).collect());
+        let alone = self.each.len() == 1 || items.len() == 1;
+        for wave in items.chunks(if alone { 1 } else { self.each.len() }) {
+            let results =
+                if alone { vec![self.all.install(|| work(&wave[0]))] } else { self.side_by_side(wave, &work) };
             for result in results {
                 take(result?)?;
             }
         }
         Ok(())
+    }
+
+    /// `work` on every item of a wave, each on a thread of its own.
+    fn side_by_side<T: Sync, R: Send>(
+        &self,
+        wave: &[T],
+        work: &(impl Fn(&T) -> Result<R, TrainError> + Sync),
+    ) -> Vec<Result<R, TrainError>> {
+        std::thread::scope(|scope| {
+            let start = |(pool, item)| scope.spawn(move || rayon::ThreadPool::install(pool, || work(item)));
+            let running: Vec<_> = self.each.iter().zip(wave).map(start).collect();
+            let result = |thread: std::thread::ScopedJoinHandle<'_, _>| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            running.into_iter().map(result).collect()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::LARGE;
+
+    /// Items whose work counts the threads that would share an operation.
+    fn shared_by(pool: &Pool, items: usize) -> Vec<(usize, usize)> {
+        let items: Vec<usize> = (0..items).collect();
+        let mut found = Vec::new();
+        let work = |item: &usize| Ok((*item, rayon::current_num_threads()));
+        pool.in_waves(&items, work, |result| {
+            found.push(result);
+            Ok(())
+        })
+        .unwrap();
+        found
+    }
+
+    #[test]
+    fn small_graphs_have_a_core_each_and_large_or_lone_ones_have_all() {
+        let small = Pool::of(graphs_at_once(LARGE - 1, 3), 3).unwrap();
+        assert_eq!(small.threads(), 3);
+        assert_eq!(shared_by(&small, 4), [(0, 1), (1, 1), (2, 1), (3, 1)]);
+        assert_eq!(shared_by(&small, 1), [(0, 3)]);
+        let large = Pool::of(graphs_at_once(LARGE, 3), 3).unwrap();
+        assert_eq!(large.threads(), 1);
+        assert_eq!(shared_by(&large, 2), [(0, 3), (1, 3)]);
+    }
+
+    #[test]
+    fn the_first_error_ends_the_work() {
+        let pool = Pool::of(2, 2).unwrap();
+        let work = |item: &usize| if *item == 1 { Err(TrainError::Thread("no".to_owned())) } else { Ok(*item) };
+        let mut taken = Vec::new();
+        let end = pool.in_waves(&[0, 1, 2, 3], work, |item| {
+            taken.push(item);
+            Ok(())
+        });
+        assert!(end.is_err());
+        assert_eq!(taken, [0]);
     }
 }

@@ -96,7 +96,8 @@ impl TrainingStep {
         let source = PromptSource::new(Arc::new(processor), dataset, Split::Train, &spec.data, info, max_new_tokens)?;
         let source = if matches!(spec.method, Method::Sft(_)) { source.with_demonstrations(info) } else { source };
         let optimizer = AdamW::new(&spec.optimizer, DecayScope::Matrices);
-        Ok(Self { pool: Pool::for_device(&device)?, spec, policy, algorithm, optimizer, reward, source, room })
+        let pool = Pool::for_device(&device, policy.tracked.info().parameters)?;
+        Ok(Self { spec, pool, policy, algorithm, optimizer, reward, source, room })
     }
 
     /// Samples a group of responses to every prompt.

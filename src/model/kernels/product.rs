@@ -2,6 +2,8 @@
 
 use gemm::Parallelism;
 
+use super::threads;
+
 /// A matrix in a slice.
 #[derive(Debug, Clone, Copy)]
 pub struct Matrix<'a> {
@@ -52,10 +54,10 @@ pub fn product(target: &mut [f32], stride: usize, add: bool, a: Matrix<'_>, b: M
     product_on(target, stride, add, a, b, Parallelism::None);
 }
 
-/// [`product`] on as many threads as candle's products: each value is computed by one of them, so bits do not depend on
-/// their number.
+/// [`product`] on the threads that are available: each value is computed by one of them, so bits do not depend on their
+/// number.
 pub fn shared_product(target: &mut [f32], stride: usize, add: bool, a: Matrix<'_>, b: Matrix<'_>) {
-    let threads = match candle_core::utils::get_num_threads() {
+    let threads = match threads::available() {
         0 | 1 => Parallelism::None,
         more => Parallelism::Rayon(more),
     };

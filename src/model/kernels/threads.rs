@@ -1,4 +1,7 @@
 //! Independent pieces of one operation on several threads.
+//!
+//! An operation is shared by the threads of the rayon pool that it is called from: in a pool of one thread it stays
+//! there, so that one graph a core leaves the cores to the others.
 
 use rayon::prelude::*;
 
@@ -21,9 +24,18 @@ pub fn among_workers<R: Send>(tokens: usize, work: impl FnOnce() -> R + Send) ->
     if here { work() } else { rayon::scope(|_| work()) }
 }
 
-/// Is this amount of work worth a second thread? Never where matrix products stay on one.
+/// Threads that may share an operation: those of the pool of this thread, or else as many as candle's products use.
+pub fn available() -> usize {
+    if rayon::current_thread_index().is_some() {
+        rayon::current_num_threads()
+    } else {
+        candle_core::utils::get_num_threads()
+    }
+}
+
+/// Is this amount of work worth a second thread? Never where only one is available.
 pub fn worth_sharing(multiplications: usize) -> bool {
-    multiplications >= WORTH_SHARING && candle_core::utils::get_num_threads() > 1
+    multiplications >= WORTH_SHARING && available() > 1
 }
 
 /// `work` on `0..count`, in order. Every piece is computed by one thread, so results never depend on how many there are; they

@@ -73,8 +73,8 @@ fn build(
 
 /// Longest and shortest memory of a new delta net's heads, as the share that a position forgets, times `exp(A_log)`.
 const STEPS: [f32; 2] = [1e-3, 1e-1];
-/// How much smaller the outputs of a new layer are than usual: so many delta nets and MLPs add to the states that they
-/// would drown what an image says.
+/// How much smaller the outputs of a new layer are than usual. Delta nets and MLPs add to the states in every
+/// layer, and would drown what an image says.
 const QUIET: f64 = 0.25;
 
 /// Norms that scale by `1 + weight` start at 0. Heads of delta nets forget at different rates, from hundreds of positions

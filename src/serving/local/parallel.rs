@@ -2,11 +2,13 @@
 
 use rayon::prelude::*;
 
+use crate::model::graphs_at_once;
 use crate::serving::model::ServedModel;
 
-/// Number of graphs that a model computes in parallel: one per thread of matrix products; on a GPU, one.
+/// Number of graphs that a model computes in parallel: of a small one, one per thread of matrix products; on a GPU, one.
 pub fn graphs(served: &ServedModel) -> usize {
-    if served.model.device().is_cpu() { rayon::current_num_threads() } else { 1 }
+    let on_cpu = || graphs_at_once(served.model.info().parameters, rayon::current_num_threads());
+    if served.model.device().is_cpu() { on_cpu() } else { 1 }
 }
 
 /// Runs `work` on every task, each on its own thread; a single task runs on this thread, where its products use all

@@ -1,5 +1,6 @@
 //! Gradients do not depend on how a batch is cut; several updates a step exercise the clip; the policy climbs.
 
+use candle_core::Tensor;
 use serde_json::{Value, json};
 use vgpo::algorithm;
 use vgpo::model::Sequence;
@@ -8,6 +9,7 @@ use vgpo::train::RunEnd;
 use vgpo::train::learner::Learner;
 use vgpo::train::micro_batch::{Packing, micro_batches, shared_micro_batches};
 use vgpo::train::optimizer::Gradients;
+use vgpo::train::parallel::Pool;
 use vgpo::train::rollout::{RolloutSettings, rollout};
 use vgpo::train::train_sequence::TrainSequence;
 
@@ -91,6 +93,24 @@ fn gradients_are_equal_for_any_micro_batching_with_and_without_checkpointing() {
             let worst = a.iter().zip(&b).fold(0.0_f32, |m, (x, y)| m.max((x - y).abs()));
             assert!(worst <= 1e-5 * largest, "{name}: {worst} of {largest}, {packing:?} at {tokens} tokens");
         }
+    }
+}
+
+/// How many graphs a processor runs at a time, and how many threads share their operations, changes no bit.
+#[test]
+fn one_graph_over_all_cores_gives_the_same_bits() {
+    let of = |graphs| {
+        let scene = Scene::starter().with_pool(Pool::of(graphs, 3).unwrap());
+        gradients_in(&scene, Packing::Padded, 400, false)
+    };
+    let ((loss, wanted), (other_loss, found)) = (of(3), of(1));
+    assert_eq!(loss.to_bits(), other_loss.to_bits());
+    for (name, gradient) in wanted.tensors() {
+        let bits = |tensor: &Tensor| -> Vec<u32> {
+            let values: Vec<f32> = tensor.flatten_all().unwrap().to_vec1().unwrap();
+            values.into_iter().map(f32::to_bits).collect()
+        };
+        assert!(bits(gradient) == bits(&found.tensors()[name]), "{name}");
     }
 }
 

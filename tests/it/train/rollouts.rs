@@ -36,7 +36,7 @@ fn sample_from(
     let first = rows.start;
     let (prompts, _) = prompts(model.info(), &spec(&serde_json::json!({})), rows);
     let sequences: Vec<&Sequence> = prompts.iter().map(|p| &p.sequence).collect();
-    rollout(&Pool::new().unwrap(), model, &sequences, settings, |prompt, i| {
+    rollout(&Pool::new(0).unwrap(), model, &sequences, settings, |prompt, i| {
         stream(&[9, first + prompt as u64, i as u64])
     })
     .unwrap()

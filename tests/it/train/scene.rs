@@ -27,12 +27,17 @@ impl Scene {
 
     pub fn of(folder: ModelFolder) -> Self {
         let (tracked, detached) = (folder.model(View::Tracked).unwrap(), folder.model(View::Detached).unwrap());
-        Self { folder, tracked, detached, pool: Pool::new().unwrap() }
+        Self { folder, tracked, detached, pool: Pool::new(0).unwrap() }
+    }
+
+    /// The same with other threads.
+    pub fn with_pool(self, pool: Pool) -> Self {
+        Self { pool, ..self }
     }
 
     /// `work` as on a GPU: on one thread, every operation composed; also what crossed between device and main memory.
     pub fn on_gpu<R: Send>(mut self, work: impl Fn(&Self) -> R + Sync) -> (R, Transfers) {
-        self.pool = as_on_gpu(|| Pool::for_device(&Device::Cpu).unwrap()).0;
+        self.pool = as_on_gpu(|| Pool::for_device(&Device::Cpu, 0).unwrap()).0;
         let mut out = None;
         let run = |()| Ok(as_on_gpu(|| work(&self)));
         let take = |result| {
