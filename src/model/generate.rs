@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 
 use super::kernels::{DrawRule, Drawn, Draws, all_finite};
 use super::sampler::Sampler;
-use super::transfers::{down, is_gpu, up};
+use super::transfers::{down, down_rows, is_gpu, up};
 use super::{Batch, Capture, KvCache, ModelError, Sequence, VisionLanguageModel, focus};
 
 /// A batch of sequences that is being generated.
@@ -169,8 +169,7 @@ impl<'m> Generation<'m> {
     /// Logits of the next token, one `[vocab]` row per sequence.
     pub fn logits(&self) -> Result<Vec<Vec<f32>>, ModelError> {
         let logits = self.model.logits(&self.states)?;
-        let size = logits.dim(1)?;
-        let logits: Vec<Vec<f32>> = down("logits", &logits)?.chunks_exact(size).map(<[f32]>::to_vec).collect();
+        let logits = down_rows("logits", &logits)?;
         if logits.iter().all(|row| all_finite(row)) { Ok(logits) } else { Err(ModelError::NotFinite("logits")) }
     }
 

@@ -87,6 +87,12 @@ pub fn up<D: WithDType>(
     Tensor::from_vec(values, shape.into(), device) // [any shape]
 }
 
+/// The rows of a tensor of two dimensions, each on its own: no value is copied twice.
+pub fn down_rows(what: &'static str, tensor: &Tensor) -> Result<Vec<Vec<f32>>> {
+    count(Direction::Down, what, tensor.elem_count() * DType::F32.size_in_bytes());
+    tensor.to_dtype(DType::F32)?.to_vec2()
+}
+
 /// The values of a tensor, row by row.
 pub fn down(what: &'static str, tensor: &Tensor) -> Result<Vec<f32>> {
     count(Direction::Down, what, tensor.elem_count() * DType::F32.size_in_bytes());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::decode::Decode;
 use super::guarded;
-use super::parallel::{graphs, in_parallel};
+use super::parallel::{self, in_parallel};
 use super::prefill::PrefilledPrompt;
 use super::running::Running;
 use crate::serving::model::ServedModel;
@@ -26,7 +26,11 @@ pub struct DecodeBatches<'m> {
 impl<'m> DecodeBatches<'m> {
     /// One shared batch per parallel graph.
     pub fn new(served: &'m ServedModel) -> Self {
-        Self { served, shared: (0..graphs(served)).map(|_| Decode::new(served)).collect(), alone: Vec::new() }
+        Self {
+            served,
+            shared: (0..parallel::batches(served)).map(|_| Decode::new(served)).collect(),
+            alone: Vec::new(),
+        }
     }
 
     fn batches(&self) -> impl Iterator<Item = &Decode<'m>> {

@@ -5,10 +5,14 @@ use rayon::prelude::*;
 use crate::model::graphs_at_once;
 use crate::serving::model::ServedModel;
 
-/// Number of graphs that a model computes in parallel: of a small one, one per thread of matrix products; on a GPU, one.
-pub fn graphs(served: &ServedModel) -> usize {
-    let on_cpu = || graphs_at_once(served.model.info().parameters, rayon::current_num_threads());
-    if served.model.device().is_cpu() { on_cpu() } else { 1 }
+/// Prompts that a model reads in parallel: one per thread of matrix products; on a GPU, one.
+pub fn prefills(served: &ServedModel) -> usize {
+    if served.model.device().is_cpu() { rayon::current_num_threads() } else { 1 }
+}
+
+/// Batches that a model decodes in parallel. A large one decodes a single batch, which reads the weights once.
+pub fn batches(served: &ServedModel) -> usize {
+    graphs_at_once(served.model.info().parameters, prefills(served))
 }
 
 /// Runs `work` on every task, each on its own thread; a single task runs on this thread, where its products use all

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::guarded;
 use super::job::GenerateJob;
-use super::parallel::{graphs, in_parallel};
+use super::parallel::{in_parallel, prefills};
 use super::prefill::{Prefill, PrefilledPrompt, prefill_together};
 use super::prefix_cache::{KnownPrefix, PrefixCache};
 use super::prompt_key::PromptKey;
@@ -64,7 +64,7 @@ impl<'m> PrefillQueue<'m> {
             totals,
             cache: PrefixCache::new(limits.prompt_memory_bytes),
             chunk_tokens: limits.prefill_chunk_tokens.max(1),
-            graphs: graphs(served),
+            graphs: prefills(served),
             waiting: VecDeque::new(),
         }
     }

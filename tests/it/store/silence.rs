@@ -139,7 +139,8 @@ async fn connections_that_fell_silent_cost_one_deadline() {
     }
     warm(&store).await;
     let asked = proxy.asked.load(Ordering::SeqCst);
-    assert_eq!(asked, 1, "after the first silent connection, the others are not used again");
+    // None where the pool replaced them before any was used again.
+    assert!(asked <= 1, "after the first silent connection, the others are not used again: {asked} were");
     store.close().await;
 }
 
