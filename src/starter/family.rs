@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::tokenizer::special_id;
+use super::tokenizer::with_token_ids;
 
 /// Side of a patch: a digit's cell of 28 px is 2 x 2 image tokens, so that attention maps show more than a quarter.
 const PATCH: usize = 7;
@@ -39,21 +39,11 @@ impl StarterFamily {
 
     /// `config.json` for a tokenizer of `words` words and an embedding of `vocabulary` rows.
     pub(super) fn config(self, vocabulary: usize, words: usize) -> Value {
-        let mut config = match self {
+        let config = match self {
             Self::Qwen2_5Vl => qwen2_5_vl(vocabulary),
             Self::Qwen3_5 => qwen3_5(vocabulary),
         };
-        let tokens = json!({
-            "bos_token_id": special_id(words, "<|endoftext|>"), "eos_token_id": special_id(words, "<|im_end|>"),
-            "pad_token_id": special_id(words, "<|endoftext|>"), "image_token_id": special_id(words, "<|image_pad|>"),
-            "video_token_id": special_id(words, "<|video_pad|>"),
-            "vision_start_token_id": special_id(words, "<|vision_start|>"),
-            "vision_end_token_id": special_id(words, "<|vision_end|>"),
-        });
-        if let (Some(config), Value::Object(tokens)) = (config.as_object_mut(), tokens) {
-            config.extend(tokens);
-        }
-        config
+        with_token_ids(config, words, "<|im_end|>")
     }
 
     /// `preprocessor_config.json`.

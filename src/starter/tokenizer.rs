@@ -68,6 +68,20 @@ pub fn special_id(words: usize, name: &str) -> u32 {
     (words + at) as u32
 }
 
+/// `config` with the ids of control tokens that every family names at its top; `end` ends a response.
+pub fn with_token_ids(mut config: Value, words: usize, end: &str) -> Value {
+    let id = |name| special_id(words, name);
+    let ids = json!({
+        "bos_token_id": id("<|endoftext|>"), "eos_token_id": id(end), "pad_token_id": id("<|endoftext|>"),
+        "image_token_id": id("<|image_pad|>"), "video_token_id": id("<|video_pad|>"),
+        "vision_start_token_id": id("<|vision_start|>"), "vision_end_token_id": id("<|vision_end|>"),
+    });
+    if let (Some(config), Value::Object(ids)) = (config.as_object_mut(), ids) {
+        config.extend(ids);
+    }
+    config
+}
+
 /// Every piece of the texts and of the chat layout, sorted.
 pub fn vocabulary<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<String> {
     let layout = ["user", "assistant", "system", "\n"];

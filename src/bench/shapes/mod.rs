@@ -4,9 +4,9 @@
 mod qwen3_5;
 mod qwen_vl;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::starter::tokenizer::special_id;
+use crate::starter::tokenizer::with_token_ids;
 
 /// Side of a patch of the models that read pictures in the layout of Qwen2.5-VL, in pixels.
 const PATCH: usize = 14;
@@ -118,24 +118,11 @@ impl ModelShape {
 pub(super) struct TokenIds(pub(super) usize);
 
 impl TokenIds {
-    fn of(&self, name: &str) -> u32 {
-        special_id(self.0, name)
-    }
-
     /// `config` with the ids that every family names at its top.
     ///
     /// The end token is the placeholder of videos, which is never sampled, so every response has the maximum length.
-    fn named_in(&self, mut config: Value) -> Value {
-        let ids = json!({
-            "bos_token_id": self.of("<|endoftext|>"), "eos_token_id": self.of("<|video_pad|>"),
-            "pad_token_id": self.of("<|endoftext|>"),
-            "image_token_id": self.of("<|image_pad|>"), "video_token_id": self.of("<|video_pad|>"),
-            "vision_start_token_id": self.of("<|vision_start|>"), "vision_end_token_id": self.of("<|vision_end|>"),
-        });
-        if let (Some(config), Value::Object(ids)) = (config.as_object_mut(), ids) {
-            config.extend(ids);
-        }
-        config
+    fn named_in(&self, config: Value) -> Value {
+        with_token_ids(config, self.0, "<|video_pad|>")
     }
 }
 
