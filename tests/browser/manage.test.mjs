@@ -152,9 +152,18 @@ test('a run is renamed, continued, and deleted after a yes', async () => {
   // The time of work is that of both attempts, and not of the last one.
   const { data: series } = await server.call('GET', `/v1/runs/${job.run_id}/metrics?keys=time/step,time/evaluation,time/checkpoint`);
   const worked = series.flatMap(({ points }) => points).reduce((sum, { mean, count }) => sum + mean * count, 0);
-  const shown = await page.locator('.figure', { hasText: 'Time' }).locator('dd').textContent();
-  const [, minutes = 0, seconds] = /^(?:(\d+) m )?(\d+) s/.exec(shown).map(Number);
-  assert.ok(Math.abs((minutes || 0) * 60 + seconds - worked) < 2, `${shown} is not ${worked} s`);
+  // The page may still be reading the last points, and a fast machine works for less than a second ("870 ms").
+  const time = page.locator('.figure', { hasText: 'Time' }).locator('dd');
+  const until = Date.now() + 10_000;
+  let shown;
+  let off = Infinity;
+  while (off > Math.min(2, 0.6 + worked / 10) && Date.now() < until) {
+    await new Promise((wake) => setTimeout(wake, 100));
+    shown = await time.textContent();
+    const parts = [...shown.split('of work')[0].matchAll(/(\d+) (ms|s|m)\b/g)];
+    off = parts.length ? Math.abs(parts.reduce((sum, [, count, unit]) => sum + Number(count) * { ms: 0.001, s: 1, m: 60 }[unit], -worked)) : Infinity;
+  }
+  assert.ok(off <= Math.min(2, 0.6 + worked / 10), `${shown} is not ${worked} s`);
   await more(page, 'Delete the run');
   await page.getByRole('dialog').waitFor();
   await page.keyboard.press('Escape');
