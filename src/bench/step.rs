@@ -15,6 +15,7 @@ use crate::domain::device::DeviceName;
 use crate::domain::metric::StepMetrics;
 use crate::domain::sample::SampleGroup;
 use crate::reward::Backends;
+use crate::train::engine::ForeignEngines;
 use crate::train::sink::{CheckpointNotice, Control, RunSink, SinkError};
 use crate::train::{self, TrainRequest};
 
@@ -123,6 +124,7 @@ pub fn run(dir: &Path, work_dir: &Path, settings: Settings) -> Result<Report, Be
         run: "bench".to_owned(),
         base: None,
         rewards: Backends::default(),
+        engines: ForeignEngines::default(),
         resume: None,
         rows: Vec::new(),
     };

@@ -10,6 +10,7 @@ use crate::data::Split;
 use crate::domain::model::CARD_FILE;
 use crate::domain::spec::{DeviceClass, Method, RowSplit};
 use crate::footprint::{Site, machine, sampling_room};
+use crate::train::engine::ForeignEngines;
 use crate::train::sink::ResumePoint;
 use crate::train::{RunEnd, TrainRequest};
 use serde_json::Value;
@@ -113,6 +114,7 @@ fn train(args: &Args) -> Result<ExitCode, String> {
         run: args.out.display().to_string(),
         base: None,
         rewards,
+        engines: ForeignEngines::default(),
         resume,
     };
     let end = super::on_large_stack(move || crate::train::run(request, &mut sink))?;

@@ -2,6 +2,7 @@
 
 use super::evaluation::{BestSpec, Direction, EvalSpec};
 use super::metric::EVAL_ACCURACY;
+use super::rollout_engine::{EngineKind, EngineSpec, WeightSync};
 
 /// One answer a row, the likeliest.
 pub(super) fn eval() -> EvalSpec {
@@ -16,4 +17,18 @@ pub(super) fn best() -> BestSpec {
 /// The end of a cosine schedule.
 pub(super) fn schedule_floor() -> f64 {
     0.05
+}
+
+/// The process that trains.
+pub(super) fn engine() -> EngineSpec {
+    EngineSpec {
+        kind: EngineKind::Local,
+        urls: None,
+        model: None,
+        sync: WeightSync::Auto,
+        shared_dir: None,
+        staleness: 0,
+        timeout_seconds: 600.0,
+        patience_seconds: 600.0,
+    }
 }

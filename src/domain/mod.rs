@@ -30,6 +30,7 @@ pub mod repository;
 pub mod retention;
 pub mod reward;
 pub mod reward_kind;
+pub mod rollout_engine;
 pub mod run;
 pub mod sample;
 pub mod spec;

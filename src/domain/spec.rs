@@ -14,6 +14,7 @@ pub use super::method::{
     Schedule, SftSpec, Variant, VgpoSpec, VppoSpec,
 };
 pub use super::reward::{Coordinates, ImageTextPart, ImageTextScore, RewardSpec, WeightedReward};
+pub use super::rollout_engine::{EngineKind, EngineSpec, WeightSync};
 
 /// The form of [`JobSpec`]. It rises when an older program could not run a stored job as it is meant: a worker claims
 /// none of a later form than it knows.
@@ -173,6 +174,10 @@ pub struct RolloutSpec {
     pub correction_cap: Option<f64>,
     /// Dynamic sampling: groups outside the limits are dropped and replaced; none: all groups are kept.
     pub filter: Option<FilterSpec>,
+    /// What samples.
+    #[serde(default = "before::engine")]
+    #[schema(required = true)]
+    pub engine: EngineSpec,
 }
 
 /// Dynamic sampling (DAPO).

@@ -17,6 +17,7 @@ use crate::prompt::Processor;
 use crate::reward::Backends;
 
 use crate::train::checkpoint::TRAINER_DIR;
+use crate::train::engine::ForeignEngines;
 use crate::train::error::{TrainError, file_error};
 use crate::train::sink::{CheckpointNotice, Control, RunSink, SinkError};
 use crate::train::{self, RunEnd, TrainRequest};
@@ -62,6 +63,7 @@ pub fn build(out: &Path, recipe: &Recipe, sink: &mut dyn RunSink) -> Result<Buil
         eval_dataset: task,
         run: NAME.to_owned(),
         base: None,
+        engines: ForeignEngines::default(),
         rewards: Backends::default(),
         work_dir: work.path().join("sft"),
         resume: None,

@@ -8,6 +8,7 @@ use crate::model::ModelError;
 use crate::prompt::PromptError;
 use crate::reward::RewardError;
 
+use super::engine_error::EngineError;
 use super::sink::SinkError;
 
 /// An error of the trainer.
@@ -35,6 +36,9 @@ pub enum TrainError {
     /// The reward cannot be built, or failed on a batch.
     #[error("reward: {0}")]
     Reward(#[from] RewardError),
+    /// The engine that samples.
+    #[error("rollout: {0}")]
+    Engine(#[from] EngineError),
     /// The objective refused its input.
     #[error("objective: {0}")]
     Algorithm(#[from] AlgorithmError),
@@ -83,6 +87,7 @@ impl TrainError {
             // Another worker may have the device.
             Self::File { .. } | Self::Sink(_) | Self::Thread(_) | Self::Model(ModelError::Device { .. }) => false,
             Self::Reward(error) => !error.may_pass(),
+            Self::Engine(error) => !error.may_pass(),
             _ => true,
         }
     }

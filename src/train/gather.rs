@@ -35,7 +35,10 @@ impl Trainer<'_> {
             }
             let prompts = self.next_prompts()?;
             let clock = Stopwatch::start();
-            let sampled = self.step.sample(prompts)?;
+            let sampled = match self.sample(prompts)? {
+                ControlFlow::Continue(sampled) => sampled,
+                ControlFlow::Break(stop) => return Ok(ControlFlow::Break(stop)),
+            };
             rollout_seconds += clock.seconds();
             let clock = Stopwatch::start();
             all.extend(self.compute_rewards(sampled, attempt)?);
@@ -104,15 +107,9 @@ impl Trainer<'_> {
         for rollout in &rollouts {
             attention.add(&rollout.attention);
         }
-        let shares = attention.means();
-        let (early, late) = attention.early_late();
-        metrics.set("attention/image", shares.image);
-        metrics.set("attention/query", shares.query);
-        metrics.set("attention/generated", shares.generated);
-        for (name, share) in [("early", early), ("late", late)] {
-            metrics.set(format!("attention/image_{name}"), share.image);
-            metrics.set(format!("attention/query_{name}"), share.query);
-            metrics.set(format!("attention/generated_{name}"), share.generated);
+        // Engines on other servers do not tell it.
+        if self.spec.rollout.engine.is_local() {
+            metrics.attention(&attention);
         }
         metrics
     }

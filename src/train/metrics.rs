@@ -67,6 +67,20 @@ impl Metrics {
         }
     }
 
+    /// Shares of attention.
+    pub fn attention(&mut self, attention: &AttentionSummary) {
+        let shares = attention.means();
+        let (early, late) = attention.early_late();
+        self.set("attention/image", shares.image);
+        self.set("attention/query", shares.query);
+        self.set("attention/generated", shares.generated);
+        for (name, share) in [("early", early), ("late", late)] {
+            self.set(format!("attention/image_{name}"), share.image);
+            self.set(format!("attention/query_{name}"), share.query);
+            self.set(format!("attention/generated_{name}"), share.generated);
+        }
+    }
+
     /// Lengths of responses and the share that was cut off.
     pub fn lengths(&mut self, rollouts: &[&Rollout]) {
         let lengths: Vec<f64> = rollouts.iter().map(|r| r.tokens.len() as f64).collect();

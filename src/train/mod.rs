@@ -7,6 +7,8 @@ mod adamw;
 pub mod checkpoint;
 mod correction;
 mod early_stop;
+pub mod engine;
+mod engine_error;
 pub mod error;
 mod eval_job;
 mod eval_loop;
@@ -17,15 +19,18 @@ mod layout;
 pub mod learner;
 mod metrics;
 pub mod micro_batch;
+mod model_files;
 pub mod optimizer;
 pub mod order;
 pub mod parallel;
 pub mod policy;
 pub mod process_memory;
+pub mod publication;
 mod reinforcement;
 pub mod rewards;
 pub mod rollout;
 mod samples;
+mod sampling;
 pub mod sink;
 pub mod source;
 mod statistics;
@@ -37,6 +42,7 @@ mod trainer;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use engine_error::{Difference, EngineError};
 pub use error::TrainError;
 
 use crate::data::Dataset;
@@ -46,6 +52,7 @@ use crate::model::footprint::SamplingRoom;
 use crate::model::lora::peft::BaseModel;
 use crate::reward::Backends;
 
+use engine::ForeignEngines;
 use sink::{ResumePoint, RunSink};
 
 /// Everything a run needs.
@@ -68,6 +75,8 @@ pub struct TrainRequest {
     pub run: String,
     /// What rewards may call.
     pub rewards: Backends,
+    /// Engines on other servers, for jobs that sample on one.
+    pub engines: ForeignEngines,
     /// Where to resume, if the run has begun before.
     pub resume: Option<ResumePoint>,
     /// What sampling may use of the device's memory; none: unknown, so that the largest number of rows is decoded.

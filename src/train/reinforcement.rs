@@ -26,6 +26,9 @@ const LOGGED_GROUPS: usize = 4;
 
 impl Trainer<'_> {
     pub(super) fn reinforcement_step(&mut self) -> Result<StepEnd, TrainError> {
+        if let ControlFlow::Break(stop) = self.publish()? {
+            return Ok(ControlFlow::Break(stop));
+        }
         let Gathered { mut kept, dropped, mut metrics } = match self.gather()? {
             ControlFlow::Continue(gathered) => gathered,
             ControlFlow::Break(stop) => return Ok(ControlFlow::Break(stop)),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::data::{Dataset, Example, Split};
+use crate::domain::message::Message;
 use crate::domain::spec::{DataSpec, Overlong};
 use crate::domain::template_arguments::TemplateArguments;
 use crate::model::{ModelInfo, Sequence};
@@ -21,6 +22,8 @@ pub struct Prompt {
     pub cursor: u64,
     /// The row.
     pub example: Example,
+    /// The row as messages; the parts of its images name them by number.
+    pub messages: Vec<Message>,
     /// The rendered prompt.
     pub rendered: RenderedPrompt,
     /// Its tokens and images.
@@ -143,7 +146,7 @@ impl PromptSource {
             other => other.map_err(failed)?,
         };
         let sequence = Sequence { ids: rendered.ids.clone(), images: rendered.images.clone() };
-        Ok(Some(Prompt { cursor, example, rendered, sequence }))
+        Ok(Some(Prompt { cursor, example, messages, rendered, sequence }))
     }
 
     /// Fails where a demonstration that is trained on does not fit after its prompt.

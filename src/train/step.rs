@@ -18,31 +18,42 @@ use crate::prompt::Processor;
 use crate::reward::{self, Backends, Reward};
 
 use super::correction::correction;
+use super::engine::{ForeignEngines, LocalEngine, RolloutEngine};
 use super::error::TrainError;
-use super::group::{Group, Sampled, responses_mut, sample, sequences, weigh};
+use super::group::{Group, responses_mut, sequences, weigh};
 use super::learner::{Learner, Scored};
 use super::metrics::{Metrics, mean};
 use super::optimizer::{AdamW, DecayScope, learning_rate};
 use super::parallel::Pool;
 use super::policy::Policy;
 use super::rollout::RolloutSettings;
-use super::source::{Prompt, PromptSource};
+use super::source::PromptSource;
 use super::train_sequence::TrainSequence;
 
-/// Names the random streams of rollouts among all streams of a seed.
-const ROLLOUT_STREAM: u64 = 1;
 /// Names the streams that decide which patches the masked view hides.
 const MASK_STREAM: u64 = 3;
 
 /// The parts of a step. `reinforcement.rs` and `supervised.rs` say in which order they act.
 pub(super) struct TrainingStep {
     pub(super) spec: Arc<JobSpec>,
-    pub(super) pool: Pool,
+    pub(super) pool: Arc<Pool>,
     pub(super) policy: Policy,
     pub(super) algorithm: Box<dyn Algorithm>,
     pub(super) optimizer: AdamW,
     pub(super) reward: Box<dyn Reward>,
     pub(super) source: PromptSource,
+    pub(super) room: Option<Arc<SamplingRoom>>,
+    /// What samples responses.
+    pub(super) engine: Arc<dyn RolloutEngine>,
+}
+
+/// What a step uses of the world outside of it.
+pub(super) struct Outside<'a> {
+    /// What rewards may call.
+    pub(super) rewards: &'a Backends,
+    /// Engines on other servers.
+    pub(super) engines: &'a ForeignEngines,
+    /// What sampling may use of the device's memory.
     pub(super) room: Option<SamplingRoom>,
 }
 
@@ -80,9 +91,9 @@ impl TrainingStep {
         from: Option<&Path>,
         device: DeviceName,
         dataset: Arc<dyn Dataset>,
-        rewards: &Backends,
-        room: Option<SamplingRoom>,
+        outside: Outside<'_>,
     ) -> Result<Self, TrainError> {
+        let Outside { rewards, engines, room } = outside;
         let algorithm = algorithm::build(&spec.method)?;
         let device = open_device(device)?;
         let policy = Policy::open(&spec, model_dir, from, &device, algorithm.needs().reference)?;
@@ -96,14 +107,22 @@ impl TrainingStep {
         let source = PromptSource::new(Arc::new(processor), dataset, Split::Train, &spec.data, info, max_new_tokens)?;
         let source = if matches!(spec.method, Method::Sft(_)) { source.with_demonstrations(info) } else { source };
         let optimizer = AdamW::new(&spec.optimizer, DecayScope::Matrices);
-        let pool = Pool::for_device(&device, policy.tracked.info().parameters)?;
-        Ok(Self { spec, pool, policy, algorithm, optimizer, reward, source, room })
+        let pool = Arc::new(Pool::for_device(&device, policy.tracked.info().parameters)?);
+        let room = room.map(Arc::new);
+        let local = LocalEngine {
+            pool: Arc::clone(&pool),
+            model: Arc::clone(&policy.detached),
+            room: room.clone(),
+            seed: spec.seed,
+        };
+        let engine = engines.open(&spec, local, policy.tracked.info())?;
+        Ok(Self { spec, pool, policy, algorithm, optimizer, reward, source, room, engine })
     }
 
-    /// Samples a group of responses to every prompt.
-    pub(super) fn sample(&self, prompts: Vec<Prompt>) -> Result<Vec<Sampled>, TrainError> {
+    /// How responses are sampled.
+    pub(super) fn sampling(&self) -> RolloutSettings {
         let spec = &self.spec.rollout;
-        let settings = RolloutSettings {
+        RolloutSettings {
             group_size: spec.group_size as usize,
             rows: DECODED_ROWS,
             temperature: spec.temperature,
@@ -112,12 +131,7 @@ impl TrainingStep {
             attention: true,
             // Where a pass before the update measures it, that is enough.
             similarity: self.scores_in_update(),
-        };
-        let settings = settings.within(self.room.as_ref(), &prompts, self.pool.threads());
-        let (model, seed) = (self.policy.detached.as_ref(), self.spec.seed);
-        sample(&self.pool, model, prompts, &settings, |prompt, index| {
-            stream(&[seed, ROLLOUT_STREAM, prompt.cursor, index as u64])
-        })
+        }
     }
 
     /// Log-probs and visual focus under the old policy, and the advantages shaped by them. Returns how visual
@@ -144,8 +158,9 @@ impl TrainingStep {
     pub(super) fn scores_in_update(&self) -> bool {
         let batch = &self.spec.batch;
         let one_update = batch.epochs_per_batch == 1 && batch.minibatch_prompts >= batch.prompts_per_step;
-        // Ratios to the sampler, states that predict and masked views need a pass of their own.
+        // Ratios to the sampler, another sampler, states that predict and masked views need a pass of their own.
         let no_other_pass = self.spec.rollout.correction_cap.is_none()
+            && self.spec.rollout.engine.is_local()
             && !self.focuses_on_predicting()
             && self.algorithm.needs().masked_view.is_none_or(|view| view.in_loss);
         one_update && no_other_pass

@@ -13,16 +13,17 @@ use crate::domain::spec::{JobSpec, Method};
 use crate::model::lora::peft::BaseModel;
 use crate::prompt::Processor;
 
-use super::checkpoint::{self, Checkpoints, ModelFiles, TrainerState};
+use super::checkpoint::{self, Checkpoints, TrainerState};
 use super::early_stop::EarlyStopState;
 use super::error::TrainError;
 use super::eval_loop::EvalLoop;
 use super::metrics::Metrics;
+use super::model_files::ModelFiles;
 use super::order::RowOrder;
 use super::rewards::RewardContext;
 use super::sink::{CheckpointNotice, Control, RunSink};
 use super::source::{Prompt, PromptSource};
-use super::step::TrainingStep;
+use super::step::{Outside, TrainingStep};
 use super::{RunEnd, TrainRequest, process_memory};
 
 /// After this number of steps without any difference in reward a warning is raised.
@@ -37,7 +38,7 @@ pub struct Trainer<'s> {
     run: String,
     order: RowOrder,
     held_out: PromptSource,
-    checkpoints: Checkpoints,
+    pub(super) checkpoints: Checkpoints,
     measured: Measured,
 }
 
@@ -83,12 +84,14 @@ impl<'s> Trainer<'s> {
             base,
             resume,
             room,
+            engines,
             ..
         } = request;
         let spec = Arc::new(spec);
         let fingerprint = dataset.fingerprint();
         let from = resume.as_ref().map(|point| point.dir.as_path());
-        let mut step = TrainingStep::open(Arc::clone(&spec), &model_dir, from, device, dataset, &rewards, room)?;
+        let outside = Outside { rewards: &rewards, engines: &engines, room };
+        let mut step = TrainingStep::open(Arc::clone(&spec), &model_dir, from, device, dataset, outside)?;
         let model = &step.policy.tracked;
         let (processor, room) = (step.source.shared_processor(), spec.rollout.max_new_tokens);
         let held_out = PromptSource::new(processor, eval_dataset, Split::Eval, &spec.data, model.info(), room)?;
@@ -137,10 +140,11 @@ impl<'s> Trainer<'s> {
         Ok(RunEnd::Finished { accuracy: self.measured.last_accuracy, stopped_early: self.stopped_early() })
     }
 
-    /// Where a row is at fault, writes the checkpoint of the last step first, so that the steps before it are not lost.
+    /// Where a row or an engine on other servers is at fault, writes the checkpoint of the last step first, so that the
+    /// steps before it are not lost.
     fn save_before_failing(&mut self, error: TrainError) -> TrainError {
-        let of_row = matches!(error, TrainError::Prompt { .. } | TrainError::Data(_));
-        if of_row
+        let worth_saving = matches!(error, TrainError::Prompt { .. } | TrainError::Data(_) | TrainError::Engine(_));
+        if worth_saving
             && self.state.step > 0
             && self.checkpoints.newest != Some(self.state.step)
             && let Err(failed) = self.save()
@@ -254,7 +258,7 @@ impl<'s> Trainer<'s> {
         }
         let (pool, model, source) = (&self.step.pool, self.step.policy.detached.as_ref(), &self.held_out);
         let rewards = self.reward_context(source.processor(), self.state.step, "eval");
-        let room = self.step.room.as_ref();
+        let room = self.step.room.as_deref();
         let result = EvalLoop { pool, model, source, rewards, spec: &self.spec, room }.run()?;
         let mut metrics = result.metrics;
         metrics.set("time/evaluation", clock.seconds());

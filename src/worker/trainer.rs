@@ -17,6 +17,7 @@ use crate::model;
 use crate::model::lora::peft::BaseModel;
 use crate::reward::Backends;
 use crate::store::{Database, StoreError};
+use crate::train::engine::ForeignEngines;
 use crate::train::sink::RunSink;
 use crate::train::{self, TrainError, TrainRequest};
 
@@ -175,6 +176,7 @@ impl JobRunner for TrainRunner {
             run: task.job.run_id.clone(),
             base,
             rewards: self.rewards.clone(),
+            engines: ForeignEngines::default(),
             resume: task.resume.clone(),
             room,
         };

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use crate::config::method;
 use crate::domain::metric::EVAL_ACCURACY;
 use crate::domain::spec::{
-    BatchSpec, BestSpec, Columns, DType, DataSpec, DeviceClass, Direction, EarlyStopSpec, EvalSpec, FilterMetric,
-    FilterSpec, JobSpec, LearningRateSchedule, LoraSpec, Method, OptimizerSpec, Overlong, ResourceSpec, RewardSpec,
-    RolloutSpec, TrainSpec, TrainedParameters, WeightedReward,
+    BatchSpec, BestSpec, Columns, DType, DataSpec, DeviceClass, Direction, EarlyStopSpec, EngineKind, EngineSpec,
+    EvalSpec, FilterMetric, FilterSpec, JobSpec, LearningRateSchedule, LoraSpec, Method, OptimizerSpec, Overlong,
+    ResourceSpec, RewardSpec, RolloutSpec, TrainSpec, TrainedParameters, WeightSync, WeightedReward,
 };
 use crate::domain::weights::WeightFormat;
 
@@ -15,6 +15,9 @@ use crate::domain::weights::WeightFormat;
 pub fn filter() -> FilterSpec {
     FilterSpec { metric: FilterMetric::Accuracy, low: 0.01, high: 0.99, max_tries: 4 }
 }
+
+/// Truncation limit of the importance correction where another program samples.
+pub const FOREIGN_CORRECTION_CAP: f64 = 2.0;
 
 /// Early stopping, once a job asks for it.
 pub fn early_stop() -> EarlyStopSpec {
@@ -35,6 +38,16 @@ pub fn job(method: Method, model: &str, dataset: &str) -> JobSpec {
         max_new_tokens: 64,
         correction_cap: None,
         filter: method::samples_dynamically(&method).then(filter),
+        engine: EngineSpec {
+            kind: EngineKind::Local,
+            urls: None,
+            model: None,
+            sync: WeightSync::Auto,
+            shared_dir: None,
+            staleness: 0,
+            timeout_seconds: 600.0,
+            patience_seconds: 600.0,
+        },
     };
     JobSpec {
         name: format!("{dataset}-{}", method.name()),

@@ -3,6 +3,7 @@
 mod check;
 mod defaults;
 mod document;
+mod engine;
 mod names;
 mod relations;
 mod rewards;

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::{Origin, Settled};
+use super::defaults::FOREIGN_CORRECTION_CAP;
+use super::{Origin, Settled, engine};
 use crate::domain::field_error::FieldError;
 use crate::domain::job_field::{self, MethodFault};
 use crate::domain::method::Method;
@@ -16,6 +17,11 @@ pub(super) fn follow(tree: &mut Settled) {
     if tree.origin(steps) > tree.origin(mini) {
         let prompts = tree.at(steps).cloned().unwrap_or(Value::Null);
         tree.set(mini, prompts, Origin::Default);
+    }
+    // Another program's sampler never has quite the trainer's probabilities.
+    let cap = "/rollout/correction_cap";
+    if tree.at("/rollout/engine/type").is_some_and(|kind| kind != "local") && tree.origin(cap) == Origin::Default {
+        tree.set(cap, FOREIGN_CORRECTION_CAP.into(), Origin::Default);
     }
     for section in ["/best", "/early_stop"] {
         let (metric, better) = (format!("{section}/metric"), format!("{section}/better"));
@@ -44,7 +50,7 @@ pub(super) fn method_fault(method: &Method) -> Option<FieldError> {
 
 /// Faults between resolved values.
 pub(super) fn faults(spec: &JobSpec) -> Vec<FieldError> {
-    let mut errors: Vec<FieldError> = method_fault(&spec.method).into_iter().collect();
+    let mut errors: Vec<FieldError> = method_fault(&spec.method).into_iter().chain(engine::faults(spec)).collect();
     let mut fault = |bad: bool, pointer: &str, detail: String| {
         if bad {
             errors.push(FieldError::new(pointer, detail));

@@ -210,6 +210,7 @@ fn targets_that_name_nothing_and_devices_that_are_not_there_end_the_run_with_a_r
             room: None,
             run: "run_test".to_owned(),
             base: None,
+            engines: vgpo::train::engine::ForeignEngines::default(),
             rewards: vgpo::reward::Backends::default(),
             spec: spec(&json!({})),
             model_dir: starter(),

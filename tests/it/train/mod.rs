@@ -162,6 +162,7 @@ pub fn run_on(
         room: None,
         run: "run_test".to_owned(),
         base: None,
+        engines: vgpo::train::engine::ForeignEngines::default(),
         rewards: std::mem::take(&mut recorder.rewards),
         spec: spec.clone(),
         model_dir: model_dir.to_owned(),
