@@ -9,15 +9,13 @@ use pulp::{Simd, WithSimd, bytemuck};
 use super::lines::Lines;
 
 /// Most rows: with more, rows fill the lanes of a vector themselves.
-pub const MOST_ROWS: usize = 8;
+pub const MOST_ROWS: usize = 4;
 /// Values that are multiplied without a look at how many there are: lines and rows are filled up with zeros.
 const STEP: usize = 128;
 /// Values of a line that are widened at a time.
 const TILE: usize = 4 * STEP;
 /// How far ahead values are asked for: multiplying leaves memory no time to rest.
 const AHEAD: usize = 4 * TILE;
-/// Sums of a row that are added up at the end: as many multiplications can be under way.
-const SUMS: usize = 2;
 
 /// Rows `[rows, inner]`, each filled up to whole steps.
 pub struct Rows {
@@ -37,11 +35,11 @@ impl Rows {
         Self { values, count, inner }
     }
 
-    /// A step of `R` rows.
+    /// `R` rows from this value on, which begins a step.
     #[inline(always)]
-    fn step<const R: usize>(&self, first: usize, step: usize) -> [&[f32; STEP]; R] {
+    fn tile<const R: usize>(&self, from: usize) -> [&[[f32; STEP]]; R] {
         let steps = self.inner.div_ceil(STEP);
-        std::array::from_fn(|row| &self.values.as_chunks().0[(first + row) * steps + step])
+        std::array::from_fn(|row| &self.values.as_chunks().0[row * steps..][from / STEP..steps])
     }
 }
 
@@ -59,30 +57,30 @@ impl WithSimd for Dots<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
-        // Four rows at a time have their sums in registers.
-        match self.rows.count {
-            1 => self.run::<S, 1, 0>(simd),
-            2 => self.run::<S, 2, 0>(simd),
-            3 => self.run::<S, 3, 0>(simd),
-            4 => self.run::<S, 4, 0>(simd),
-            5 => self.run::<S, 4, 1>(simd),
-            6 => self.run::<S, 4, 2>(simd),
-            7 => self.run::<S, 4, 3>(simd),
-            _ => self.run::<S, 4, 4>(simd),
-        }
+        // Enough sums to hide how long a multiplication takes, as many as there are registers for.
+        if S::REGISTER_COUNT >= 32 { self.of_rows::<S, 4>(simd) } else { self.of_rows::<S, 2>(simd) }
     }
 }
 
 impl Dots<'_> {
-    /// `A` rows, and then `B` rows.
     #[inline(always)]
-    fn run<S: Simd, const A: usize, const B: usize>(&self, simd: S) -> Vec<f32> {
+    fn of_rows<S: Simd, const SUMS: usize>(&self, simd: S) -> Vec<f32> {
+        match self.rows.count {
+            1 => self.run::<S, 1, SUMS>(simd),
+            2 => self.run::<S, 2, SUMS>(simd),
+            3 => self.run::<S, 3, SUMS>(simd),
+            _ => self.run::<S, MOST_ROWS, SUMS>(simd),
+        }
+    }
+
+    #[inline(always)]
+    fn run<S: Simd, const R: usize, const SUMS: usize>(&self, simd: S) -> Vec<f32> {
         let inner = self.rows.inner;
         let out = self.lines.len() / inner;
-        let mut target = vec![0.0; (A + B) * out];
+        let mut target = vec![0.0; R * out];
         let mut tile = [[0.0; STEP]; TILE / STEP];
         for at in 0..out {
-            let (mut first, mut second) = ([[simd.splat_f32s(0.0); SUMS]; A], [[simd.splat_f32s(0.0); SUMS]; B]);
+            let mut sums = [[simd.splat_f32s(0.0); SUMS]; R];
             for from in (0..inner).step_by(TILE) {
                 let count = TILE.min(inner - from);
                 let soon = at * inner + from + AHEAD;
@@ -90,30 +88,55 @@ impl Dots<'_> {
                 let values = tile.as_flattened_mut();
                 self.lines.widen_on(simd, at * inner + from, &mut values[..count]);
                 values[count..count.next_multiple_of(STEP)].fill(0.0);
-                for (step, line) in tile[..count.div_ceil(STEP)].iter().enumerate() {
-                    add(simd, line, self.rows.step::<A>(0, from / STEP + step), &mut first);
-                    add(simd, line, self.rows.step::<B>(A, from / STEP + step), &mut second);
-                }
+                let (tile, rows) = (&tile[..count.div_ceil(STEP)], self.rows.tile::<R>(from));
+                add(simd, tile, rows, &mut sums);
             }
-            for (row, sums) in first.into_iter().chain(second).enumerate() {
-                target[row * out + at] = total::<S>(simd.add_f32s(sums[0], sums[1]));
+            for (row, sums) in sums.into_iter().enumerate() {
+                let mut all = sums[0];
+                for sum in &sums[1..] {
+                    all = simd.add_f32s(all, *sum);
+                }
+                target[row * out + at] = total::<S>(all);
             }
         }
         target
     }
 }
 
-/// Adds the products of one step.
+/// Adds the products of a tile: its own sums stay in registers.
 #[inline(always)]
-fn add<S: Simd, const R: usize>(simd: S, line: &[f32; STEP], x: [&[f32; STEP]; R], sums: &mut [[S::f32s; SUMS]; R]) {
-    let mut all = *sums;
-    let (line, _) = S::as_simd_f32s(line);
-    for k in 0..STEP / S::F32_LANES {
-        for (sums, x) in all.iter_mut().zip(&x) {
-            sums[k % SUMS] = simd.mul_add_e_f32s(line[k], S::as_simd_f32s(*x).0[k], sums[k % SUMS]);
+fn add<S: Simd, const R: usize, const SUMS: usize>(
+    simd: S,
+    tile: &[[f32; STEP]],
+    rows: [&[[f32; STEP]]; R],
+    totals: &mut [[S::f32s; SUMS]; R],
+) {
+    let tile = vectors::<S, SUMS>(tile);
+    let rows = rows.map(
+        #[inline(always)]
+        |row| &vectors::<S, SUMS>(row)[..tile.len()],
+    );
+    let mut sums = [[simd.splat_f32s(0.0); SUMS]; R];
+    for (at, line) in tile.iter().enumerate() {
+        for (sums, row) in sums.iter_mut().zip(&rows) {
+            let x = &row[at];
+            for k in 0..SUMS {
+                sums[k] = simd.mul_add_e_f32s(line[k], x[k], sums[k]);
+            }
         }
     }
-    *sums = all;
+    for (totals, sums) in totals.iter_mut().zip(&sums) {
+        for k in 0..SUMS {
+            totals[k] = simd.add_f32s(totals[k], sums[k]);
+        }
+    }
+}
+
+/// As many vectors together as there are sums: a step consists of them.
+#[inline(always)]
+fn vectors<S: Simd, const SUMS: usize>(steps: &[[f32; STEP]]) -> &[[S::f32s; SUMS]] {
+    let (vectors, _) = S::as_simd_f32s(steps.as_flattened());
+    vectors.as_chunks().0
 }
 
 /// The sum of the lanes.

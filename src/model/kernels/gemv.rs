@@ -6,7 +6,7 @@
 //! in the order of the inputs, so it depends neither on the other rows nor on threads. Lines that are narrower than 32
 //! bits are widened a tile at a time; the fewest rows take them as [`super::dots`] does.
 
-use pulp::{Arch, Simd, WithSimd, bytemuck};
+use pulp::{Arch, Simd, WithSimd};
 
 use super::dots::{Dots, MOST_ROWS, Rows};
 use super::lines::Lines;
@@ -19,6 +19,14 @@ const MANY: usize = 256;
 const OUTPUTS: usize = 8;
 /// Outputs of a piece of work: whole tiles, enough of them to be worth a thread.
 const PIECE: usize = 16 * OUTPUTS;
+/// Inputs that a tile takes at a time.
+const DEPTH: usize = 256;
+/// How far ahead narrow lines are asked for.
+const AHEAD: usize = DEPTH;
+/// What turning a value costs, in multiplications.
+const TURN_COST: usize = 8;
+/// Values of rows that stay in a near cache.
+const NEAR: usize = 1 << 17;
 /// Values of a piece of work that costs as much as reading them.
 const READ_PIECE: usize = 1 << 16;
 /// Values from which reading them is worth a second thread.
@@ -62,7 +70,7 @@ pub fn project_lines(x: &[f32], lines: Lines<'_>, inner: usize, bias: Option<&[f
 /// Rows as lanes, `piece` outputs at a time.
 fn in_lanes(x: &[f32], lines: Lines<'_>, inner: usize, bias: Option<&[f32]>, piece: usize) -> Vec<f32> {
     let (rows, out) = (x.len() / inner, lines.len() / inner);
-    let columns = Arch::new().dispatch(Turn { x, inner });
+    let columns = Columns::of(x, inner);
     let parts = threads::map(out.div_ceil(piece), rows * lines.len(), |index| {
         let lines = lines.cut(index * piece * inner, ((index + 1) * piece).min(out) * inner);
         Arch::new().dispatch(Project { columns: &columns, lines, inner, rows })
@@ -111,33 +119,49 @@ struct Columns {
     values: Vec<f32>,
 }
 
+impl Columns {
+    /// Of `x [rows, inner]`.
+    fn of(x: &[f32], inner: usize) -> Vec<Self> {
+        let widest = Arch::new().dispatch(Widest);
+        let total = x.len() / inner;
+        threads::map(total.div_ceil(widest), x.len() * TURN_COST, |index| {
+            let rows = index * widest..((index + 1) * widest).min(total);
+            let x = &x[rows.start * inner..rows.end * inner];
+            Arch::new().dispatch(Turn { x, inner, first_row: rows.start })
+        })
+    }
+}
+
+/// Rows of [`Columns`]: two vectors share what is read of the weight where there are registers for their sums.
+struct Widest;
+
+impl WithSimd for Widest {
+    type Output = usize;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> usize {
+        if S::REGISTER_COUNT >= 32 { 2 * S::F32_LANES } else { S::F32_LANES }
+    }
+}
+
 struct Turn<'a> {
     x: &'a [f32],
     inner: usize,
+    first_row: usize,
 }
 
 impl WithSimd for Turn<'_> {
-    type Output = Vec<Columns>;
+    type Output = Columns;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> Vec<Columns> {
-        let Self { x, inner } = self;
-        let total = x.len() / inner;
-        // Two vectors share what is read of the weight where there are registers for their sums.
-        let widest = if S::REGISTER_COUNT >= 32 { 2 * S::F32_LANES } else { S::F32_LANES };
-        let mut out = Vec::new();
-        let mut first_row = 0;
-        while first_row < total {
-            let rows = (total - first_row).min(widest);
-            let width = rows.next_multiple_of(S::F32_LANES);
-            let mut values = vec![0.0; width * inner];
-            for (lane, line) in x[first_row * inner..(first_row + rows) * inner].chunks_exact(inner).enumerate() {
-                values[lane..].iter_mut().step_by(width).zip(line).for_each(|(to, from)| *to = *from);
-            }
-            out.push(Columns { first_row, rows, width, values });
-            first_row += rows;
+    fn with_simd<S: Simd>(self, _: S) -> Columns {
+        let rows = self.x.len() / self.inner;
+        let width = rows.next_multiple_of(S::F32_LANES);
+        let mut values = vec![0.0; width * self.inner];
+        for (lane, line) in self.x.chunks_exact(self.inner).enumerate() {
+            values[lane..].iter_mut().step_by(width).zip(line).for_each(|(to, from)| *to = *from);
         }
-        out
+        Columns { first_row: self.first_row, rows, width, values }
     }
 }
 
@@ -156,51 +180,116 @@ impl WithSimd for Project<'_> {
     fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
         let out = self.lines.len() / self.inner;
         let mut target = vec![0.0; self.rows * out];
-        // What is widened of narrow lines.
-        let mut wide = if let Lines::F32(_) = self.lines { Vec::new() } else { vec![0.0; OUTPUTS * self.inner] };
+        let mut room = self.room();
         let whole = out / OUTPUTS * OUTPUTS;
-        for at in (0..whole).step_by(OUTPUTS) {
-            self.tile::<S, OUTPUTS>(simd, at, out, &mut target, &mut wide);
+        for at in (0..whole).step_by(self.group()) {
+            let count = self.group().min(whole - at) / OUTPUTS;
+            self.tiles::<S, OUTPUTS>(simd, (at, count), out, &mut target, &mut room);
         }
         for at in whole..out {
-            self.tile::<S, 1>(simd, at, out, &mut target, &mut wide);
+            self.tiles::<S, 1>(simd, (at, 1), out, &mut target, &mut room);
         }
         target
     }
 }
 
+/// What a group of tiles needs: sums `[tile][columns][output][width]`, and a depth of widened lines.
+struct Room {
+    sums: Vec<f32>,
+    wide: Vec<f32>,
+    width: usize,
+    depth: usize,
+}
+
 impl Project<'_> {
-    /// Outputs `at..at + O` of every row. The tile's part of the weight stays in the nearest cache meanwhile.
-    #[inline(always)]
-    fn tile<S: Simd, const O: usize>(&self, simd: S, at: usize, out: usize, target: &mut [f32], wide: &mut [f32]) {
-        let (from, count) = (at * self.inner, O * self.inner);
-        let values = if let Lines::F32(values) = self.lines {
-            &values[from..from + count]
-        } else {
-            self.lines.widen_on(simd, from, &mut wide[..count]);
-            &wide[..count]
+    /// Outputs that take a depth of the rows one after the other. Rows that stay in a near cache are read again for
+    /// every tile, so that lines are read from their beginning to their end; others are read once a group.
+    fn group(&self) -> usize {
+        let whole = matches!(self.lines, Lines::F32(_));
+        if whole || self.rows * self.inner <= NEAR { OUTPUTS } else { PIECE }
+    }
+
+    /// Lines of 32 bits are multiplied where they are, from their beginning to their end.
+    fn room(&self) -> Room {
+        let width = self.columns.iter().map(|columns| columns.width).sum();
+        let (depth, outputs) = match self.lines {
+            Lines::F32(_) => (self.inner, 0),
+            _ => (DEPTH, OUTPUTS),
         };
-        let weight: [&[f32]; O] = std::array::from_fn(|o| &values[o * self.inner..][..self.inner]);
-        for columns in self.columns {
-            let lines = &mut target[columns.first_row * out..];
-            let place = Place { rows: columns.rows, out, at };
-            if columns.width == S::F32_LANES {
-                place.store::<S, 1, O>(sums(simd, &columns.values, weight), lines);
-            } else {
-                place.store::<S, 2, O>(sums(simd, &columns.values, weight), lines);
+        Room { sums: vec![0.0; width * self.group()], wide: vec![0.0; outputs * depth], width, depth }
+    }
+
+    /// `count` tiles of `O` outputs each from `at` on, of every row. Lines and rows are cut into depths, so that a
+    /// tile's part of both stays in the nearest cache.
+    #[inline(always)]
+    fn tiles<S: Simd, const O: usize>(
+        &self,
+        simd: S,
+        (at, count): (usize, usize),
+        out: usize,
+        target: &mut [f32],
+        room: &mut Room,
+    ) {
+        let size = O * room.width;
+        for from in (0..self.inner).step_by(room.depth) {
+            let depth = room.depth.min(self.inner - from);
+            for (tile, sums) in room.sums[..count * size].chunks_exact_mut(size).enumerate() {
+                let first = (at + tile * O) * self.inner + from;
+                let weight: [&[f32]; O] = if let Lines::F32(values) = self.lines {
+                    std::array::from_fn(|o| &values[first + o * self.inner..][..depth])
+                } else {
+                    for (o, line) in room.wide.chunks_exact_mut(DEPTH).take(O).enumerate() {
+                        let line_at = first + o * self.inner;
+                        self.lines.prefetch(line_at + AHEAD, line_at + AHEAD + DEPTH);
+                        self.lines.widen_on(simd, line_at, &mut line[..depth]);
+                    }
+                    std::array::from_fn(|o| &room.wide[o * DEPTH..][..depth])
+                };
+                let mut sums = sums;
+                for columns in self.columns {
+                    let (own, rest) = sums.split_at_mut(O * columns.width);
+                    let x = &columns.values[from * columns.width..][..depth * columns.width];
+                    if columns.width == S::F32_LANES {
+                        add::<S, 1, O>(simd, x, weight, own, from == 0);
+                    } else {
+                        add::<S, 2, O>(simd, x, weight, own, from == 0);
+                    }
+                    sums = rest;
+                }
+            }
+        }
+        for (tile, sums) in room.sums[..count * size].chunks_exact(size).enumerate() {
+            let mut sums = sums;
+            for columns in self.columns {
+                let (own, rest) = sums.split_at(O * columns.width);
+                let place = Place { rows: columns.rows, out, at: at + tile * O };
+                place.store::<O>(own, &mut target[columns.first_row * out..]);
+                sums = rest;
             }
         }
     }
 }
 
-/// Sums of `V` vectors of rows for each of `O` outputs.
+/// Adds a depth's products of `V` vectors of rows with each of `O` outputs to `sums [O][V * lanes]`, which begin with
+/// the `first` depth.
 #[inline(always)]
-fn sums<S: Simd, const V: usize, const O: usize>(simd: S, columns: &[f32], weight: [&[f32]; O]) -> [[S::f32s; V]; O] {
+fn add<S: Simd, const V: usize, const O: usize>(
+    simd: S,
+    columns: &[f32],
+    weight: [&[f32]; O],
+    sums: &mut [f32],
+    first: bool,
+) {
+    let (vectors, _) = S::as_mut_simd_f32s(sums);
+    let (all, _) = vectors.as_chunks_mut::<V>();
     let mut sums = [[simd.splat_f32s(0.0); V]; O];
+    if !first {
+        sums.copy_from_slice(&all[..O]);
+    }
     let (vectors, _) = S::as_simd_f32s(columns);
     let (columns, _) = vectors.as_chunks::<V>();
-    let inner = columns.len();
-    let weight = weight.map(|line| &line[..inner]);
+    let depth = columns.len();
+    let weight = weight.map(|line| &line[..depth]);
     for (k, x) in columns.iter().enumerate() {
         for (sums, line) in sums.iter_mut().zip(&weight) {
             let factor = simd.splat_f32s(line[k]);
@@ -209,7 +298,7 @@ fn sums<S: Simd, const V: usize, const O: usize>(simd: S, columns: &[f32], weigh
             }
         }
     }
-    sums
+    all[..O].copy_from_slice(&sums);
 }
 
 /// Where a tile is in the result.
@@ -220,13 +309,13 @@ struct Place {
 }
 
 impl Place {
-    /// Writes lanes back as rows.
+    /// Writes lanes `[O][width]` back as rows.
     #[inline(always)]
-    fn store<S: Simd, const V: usize, const O: usize>(&self, sums: [[S::f32s; V]; O], lines: &mut [f32]) {
-        let sums: [&[f32]; O] = std::array::from_fn(|o| bytemuck::cast_slice(&sums[o][..]));
+    fn store<const O: usize>(&self, sums: &[f32], lines: &mut [f32]) {
+        let width = sums.len() / O;
         for row in 0..self.rows {
             let line = &mut lines[row * self.out + self.at..][..O];
-            for (value, lanes) in line.iter_mut().zip(&sums) {
+            for (value, lanes) in line.iter_mut().zip(sums.chunks_exact(width)) {
                 *value = lanes[row];
             }
         }
@@ -288,7 +377,7 @@ mod tests {
         }
         let narrow: Vec<[u8; 2]> = weight.iter().map(|value| half::bf16::from_f32(*value).to_le_bytes()).collect();
         let of = |rows: usize| project_lines(&x[..rows * inner], Lines::Bf16(&narrow), inner, None);
-        for counts in [1..9, 9..50] {
+        for counts in [1..5, 5..50] {
             let all = of(counts.end - 1);
             for count in counts {
                 // Rows are apart by the same number of outputs in both.

@@ -9,8 +9,6 @@ use super::simd;
 pub const BLOCK: usize = 32;
 /// Values in the same four bits of a block.
 const HALF: usize = BLOCK / 2;
-/// The lower four bits of every byte.
-const NIBBLES: u128 = u128::MAX / 0xFF * 0xF;
 /// Bytes of a block: its scale in 16 bits, and its integers in 8 or 4.
 pub const Q8_BYTES: usize = 2 + BLOCK;
 /// See [`Q8_BYTES`].
@@ -91,29 +89,69 @@ impl Lines<'_> {
                     *to = half_precision(u16::from_le_bytes(*value));
                 }
             }
-            Self::Q8(blocks) => {
-                for (to, block) in to.as_chunks_mut::<BLOCK>().0.iter_mut().zip(&blocks[from / BLOCK..]) {
-                    let scale = half_precision(u16::from_le_bytes([block[0], block[1]]));
-                    let Some(bytes) = block.last_chunk::<BLOCK>() else { continue };
+            Self::Q8(blocks) => each_block(
+                blocks,
+                from,
+                to,
+                #[inline(always)]
+                |bytes: &[u8; BLOCK], scale, to| {
                     *to = std::array::from_fn(|i| f32::from(bytes[i].cast_signed()) * scale);
-                }
-            }
-            Self::Q4(blocks) => {
-                for (to, block) in to.as_chunks_mut::<BLOCK>().0.iter_mut().zip(&blocks[from / BLOCK..]) {
-                    let scale = half_precision(u16::from_le_bytes([block[0], block[1]]));
-                    let Some(bytes) = block.last_chunk::<HALF>() else { continue };
-                    let nibbles = u128::from_le_bytes(*bytes);
-                    let low = (nibbles & NIBBLES).to_le_bytes();
-                    let high = ((nibbles >> 4) & NIBBLES).to_le_bytes();
-                    let all: [[u8; HALF]; 2] = [low, high];
-                    let all = all.as_flattened();
-                    for i in 0..BLOCK {
-                        to[i] = f32::from(all[i].cast_signed() - 8) * scale;
-                    }
-                }
-            }
+                },
+            ),
+            Self::Q4(blocks) => each_block(
+                blocks,
+                from,
+                to,
+                #[inline(always)]
+                |bytes: &[u8; HALF], scale, to| {
+                    // Copied, so that nothing that is written can change it.
+                    let bytes = *bytes;
+                    let low: [f32; HALF] =
+                        std::array::from_fn(|i| f32::from((bytes[i] & 0xF).cast_signed() - 8) * scale);
+                    let high: [f32; HALF] =
+                        std::array::from_fn(|i| f32::from((bytes[i] >> 4).cast_signed() - 8) * scale);
+                    to[..HALF].copy_from_slice(&low);
+                    to[HALF..].copy_from_slice(&high);
+                },
+            ),
         }
     }
+}
+
+/// Calls `widen` with the integers, the scale and the values of every block. Scales of several blocks are widened at
+/// once.
+#[inline(always)]
+fn each_block<const BYTES: usize, const INTEGERS: usize>(
+    blocks: &[[u8; BYTES]],
+    from: usize,
+    to: &mut [f32],
+    widen: impl Fn(&[u8; INTEGERS], f32, &mut [f32; BLOCK]),
+) {
+    const AT_ONCE: usize = 8;
+    let (to, _) = to.as_chunks_mut::<BLOCK>();
+    let blocks = &blocks[from / BLOCK..][..to.len()];
+    for (blocks, to) in blocks.chunks(AT_ONCE).zip(to.chunks_mut(AT_ONCE)) {
+        let mut halves = [0_u16; AT_ONCE];
+        for (half, block) in halves.iter_mut().zip(blocks) {
+            *half = u16::from_le_bytes([block[0], block[1]]);
+        }
+        let mut scales = [0.0; AT_ONCE];
+        for i in 0..AT_ONCE {
+            scales[i] = half_precision(halves[i]);
+        }
+        for ((block, to), scale) in blocks.iter().zip(to).zip(&scales) {
+            let Some(integers) = block.last_chunk() else { continue };
+            one_by_one();
+            widen(integers, *scale, to);
+        }
+    }
+}
+
+/// Keeps a loop over blocks from being vectorised across blocks, whose bytes would have to be gathered one at a time:
+/// the values of one block fill vectors.
+#[inline(always)]
+fn one_by_one() {
+    std::hint::black_box(());
 }
 
 /// The value of a half-precision float that is finite, without branches.
