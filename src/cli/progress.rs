@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::domain::metric::{EVAL_ACCURACY, StepMetrics, TOKENS_PER_SECOND, headlines};
 use crate::domain::sample::SampleGroup;
-use crate::train::sink::{CheckpointNotice, Control, RunSink, SinkError};
+use crate::train::sink::{CheckpointNotice, Control, ControlSignal, RunSink, SinkError};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
@@ -97,6 +97,15 @@ impl RunSink for Foreground {
     }
 
     fn control(&mut self) -> Control {
-        if self.stop.load(Ordering::Relaxed) { Control::Yield } else { Control::Continue }
+        self.signal().now()
+    }
+
+    fn signal(&self) -> ControlSignal {
+        let stop = Arc::clone(&self.stop);
+        ControlSignal::new(move || if stop.load(Ordering::Relaxed) { Control::Yield } else { Control::Continue })
+    }
+
+    fn progress(&mut self, message: &str) {
+        self.bar.set_message(message.to_owned());
     }
 }

@@ -19,7 +19,7 @@ use crate::reward::Backends;
 use crate::train::checkpoint::TRAINER_DIR;
 use crate::train::engine::ForeignEngines;
 use crate::train::error::{TrainError, file_error};
-use crate::train::sink::{CheckpointNotice, Control, RunSink, SinkError};
+use crate::train::sink::{CheckpointNotice, Control, ControlSignal, RunSink, SinkError};
 use crate::train::{self, RunEnd, TrainRequest};
 
 use super::recipe::Recipe;
@@ -165,5 +165,9 @@ impl RunSink for LastCheckpoint<'_> {
 
     fn control(&mut self) -> Control {
         self.inner.control()
+    }
+
+    fn signal(&self) -> ControlSignal {
+        self.inner.signal()
     }
 }

@@ -43,6 +43,9 @@ pub struct TrainerState {
     /// The state of early stopping.
     #[serde(default)]
     pub watch: EarlyStopState,
+    /// Was the run stopped before the evaluation of this step?
+    #[serde(default)]
+    pub evaluation_due: bool,
 }
 
 /// Where a run's checkpoints are written, and the parts of them that no step changes.

@@ -9,7 +9,7 @@ use crate::prompt::PromptError;
 use crate::reward::RewardError;
 
 use super::engine_error::EngineError;
-use super::sink::SinkError;
+use super::sink::{Control, SinkError};
 
 /// An error of the trainer.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +75,9 @@ pub enum TrainError {
     /// The sink failed.
     #[error("{0}")]
     Sink(#[from] SinkError),
+    /// A phase was given up because the run is to stop.
+    #[error("the run was asked to stop")]
+    Stopped(Control),
     /// A compute thread died.
     #[error("a compute thread failed: {0}")]
     Thread(String),
@@ -85,7 +88,11 @@ impl TrainError {
     pub fn is_permanent(&self) -> bool {
         match self {
             // Another worker may have the device.
-            Self::File { .. } | Self::Sink(_) | Self::Thread(_) | Self::Model(ModelError::Device { .. }) => false,
+            Self::File { .. }
+            | Self::Sink(_)
+            | Self::Stopped(_)
+            | Self::Thread(_)
+            | Self::Model(ModelError::Device { .. }) => false,
             Self::Reward(error) => !error.may_pass(),
             Self::Engine(error) => !error.may_pass(),
             _ => true,

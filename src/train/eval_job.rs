@@ -69,7 +69,7 @@ pub(super) fn run(
     };
     let source = PromptSource::new(processor, dataset, split, &spec.data, model.info(), spec.rollout.max_new_tokens)?;
     let mut job = EvalJob {
-        pool: Pool::for_device(&device, model.info().parameters)?,
+        pool: Pool::for_device(&device, model.info().parameters)?.watching(sink.signal()),
         reward: reward::build_with(&spec.reward, &rewards)?,
         metrics: EvalMetrics::new(spec.eval.samples),
         done: rows.len() as u64,
@@ -85,13 +85,19 @@ pub(super) fn run(
     job.run()
 }
 
+fn stopped(control: Control) -> RunEnd {
+    if control == Control::Cancel { RunEnd::Cancelled } else { RunEnd::Yielded }
+}
+
 impl EvalJob<'_> {
     fn run(mut self) -> Result<RunEnd, TrainError> {
         while self.done < self.chunks() {
             match self.sink.control() {
-                Control::Continue => self.chunk()?,
-                Control::Yield => return Ok(RunEnd::Yielded),
-                Control::Cancel => return Ok(RunEnd::Cancelled),
+                Control::Continue => match self.chunk() {
+                    Err(TrainError::Stopped(control)) => return Ok(stopped(control)),
+                    result => result?,
+                },
+                control => return Ok(stopped(control)),
             }
         }
         let accuracy = self.metrics.metrics().find(crate::domain::metric::EVAL_ACCURACY);

@@ -3,6 +3,7 @@
 use candle_core::Device;
 
 use super::error::TrainError;
+use super::sink::{Control, ControlSignal};
 use crate::model::graphs_at_once;
 use crate::model::transfers::is_gpu;
 
@@ -18,6 +19,7 @@ pub struct Pool {
     each: Vec<rayon::ThreadPool>,
     /// A thread for every core.
     all: rayon::ThreadPool,
+    signal: ControlSignal,
 }
 
 impl Pool {
@@ -39,7 +41,19 @@ impl Pool {
             let builder = rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(STACK_BYTES);
             builder.build().map_err(|error| TrainError::Thread(error.to_string()))
         };
-        Ok(Self { each: (0..graphs).map(|_| of_threads(1)).collect::<Result<_, _>>()?, all: of_threads(cores)? })
+        let each = (0..graphs).map(|_| of_threads(1)).collect::<Result<_, _>>()?;
+        Ok(Self { each, all: of_threads(cores)?, signal: ControlSignal::default() })
+    }
+
+    /// The same, where work is given up when `signal` says so.
+    #[must_use]
+    pub fn watching(self, signal: ControlSignal) -> Self {
+        Self { signal, ..self }
+    }
+
+    /// Whether the run is to stop.
+    pub fn signal(&self) -> &ControlSignal {
+        &self.signal
     }
 
     /// Number of graphs that run at a time.
@@ -48,6 +62,7 @@ impl Pool {
     }
 
     /// `work` on every item, as many of them at a time as there are graphs, handed to `take` in the order of the items.
+    /// A cancelled run starts no more of them.
     pub fn in_waves<T: Sync, R: Send>(
         &self,
         items: &[T],
@@ -56,6 +71,9 @@ impl Pool {
     ) -> Result<(), TrainError> {
         let alone = self.each.len() == 1 || items.len() == 1;
         for wave in items.chunks(if alone { 1 } else { self.each.len() }) {
+            if self.signal.now() == Control::Cancel {
+                return Err(TrainError::Stopped(Control::Cancel));
+            }
             let results =
                 if alone { vec![self.all.install(|| work(&wave[0]))] } else { self.side_by_side(wave, &work) };
             for result in results {

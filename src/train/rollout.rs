@@ -10,6 +10,7 @@ use crate::model::{Capture, ModelInfo, Sequence, VisionLanguageModel};
 
 use super::error::TrainError;
 use super::parallel::Pool;
+use super::sink::{Control, ControlSignal};
 use super::source::Prompt;
 
 /// Finished samples leave the batch, and others join it, once they are this share of it: each change copies the KV
@@ -102,7 +103,7 @@ pub fn rollout(
         prompts.chunks(share).enumerate().map(|(i, part)| (i * share, part)).collect();
     let mut out = Vec::with_capacity(prompts.len());
     let work = |(first, prompts): &(usize, &[&Sequence])| {
-        Sampling::new(model, prompts, settings, |prompt, sample| rng(first + prompt, sample)).run()
+        Sampling::new(model, prompts, settings, |prompt, sample| rng(first + prompt, sample)).run(pool.signal())
     };
     pool.in_waves(&shares, work, |groups| {
         out.extend(groups);
@@ -149,9 +150,14 @@ impl<'a, R: Fn(usize, usize) -> ChaCha8Rng> Sampling<'a, R> {
         Self { model, info, settings, prompts, rng, started: 0, generation: None, samples, batch: Vec::new() }
     }
 
-    fn run(mut self) -> Result<Vec<Vec<Rollout>>, TrainError> {
+    /// Samples until every response has ended, or the run is to stop: what was sampled until then is lost.
+    fn run(mut self, signal: &ControlSignal) -> Result<Vec<Vec<Rollout>>, TrainError> {
         self.admit()?;
         while let Some(mut generation) = self.generation.take() {
+            match signal.now() {
+                Control::Continue => (),
+                stop => return Err(TrainError::Stopped(stop)),
+            }
             let tokens = self.draw(&generation)?;
             // The similarity of the last token is that of its state, which takes one more pass.
             if self.settings.similarity || !self.batch.iter().all(|sample| self.samples[*sample].done) {

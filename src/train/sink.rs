@@ -1,7 +1,9 @@
 //! Where a trainer's output goes: the worker implements it over the store, a foreground command with a progress bar.
 
+use std::fmt::{self, Debug, Formatter};
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::domain::metric::StepMetrics;
 use crate::domain::sample::SampleGroup;
@@ -21,6 +23,34 @@ impl Control {
     /// Continues, or breaks with what was asked.
     pub fn flow(self) -> ControlFlow<Self> {
         if self == Self::Continue { ControlFlow::Continue(()) } else { ControlFlow::Break(self) }
+    }
+}
+
+/// What a running trainer is asked to do, told to any thread at any time: a phase of a large model takes minutes.
+#[derive(Clone)]
+pub struct ControlSignal(Arc<dyn Fn() -> Control + Send + Sync>);
+
+impl ControlSignal {
+    /// `now` is asked often, and should answer at once.
+    pub fn new(now: impl Fn() -> Control + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    /// What is asked now.
+    pub fn now(&self) -> Control {
+        self.0()
+    }
+}
+
+impl Default for ControlSignal {
+    fn default() -> Self {
+        Self::new(|| Control::Continue)
+    }
+}
+
+impl Debug for ControlSignal {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "ControlSignal({:?})", self.now())
     }
 }
 
@@ -60,6 +90,13 @@ pub trait RunSink: Send {
     fn rows(&mut self, chunk: u64, dir: &Path) -> Result<(), SinkError>;
     /// Asked between phases (several times a step).
     fn control(&mut self) -> Control;
+    /// The same within phases: an unfinished rollout or evaluation is given up when the trainer is to stop, an update
+    /// when it is cancelled.
+    fn signal(&self) -> ControlSignal {
+        ControlSignal::default()
+    }
+    /// What may take long begins.
+    fn progress(&mut self, _message: &str) {}
 }
 
 /// From where a run resumes.

@@ -27,6 +27,7 @@ use super::optimizer::{AdamW, DecayScope, learning_rate};
 use super::parallel::Pool;
 use super::policy::Policy;
 use super::rollout::RolloutSettings;
+use super::sink::ControlSignal;
 use super::source::PromptSource;
 use super::train_sequence::TrainSequence;
 
@@ -55,6 +56,8 @@ pub(super) struct Outside<'a> {
     pub(super) engines: &'a ForeignEngines,
     /// What sampling may use of the device's memory.
     pub(super) room: Option<SamplingRoom>,
+    /// Whether the run is to stop.
+    pub(super) signal: ControlSignal,
 }
 
 /// Results of the updates of one step, an entry per mini-batch.
@@ -93,7 +96,7 @@ impl TrainingStep {
         dataset: Arc<dyn Dataset>,
         outside: Outside<'_>,
     ) -> Result<Self, TrainError> {
-        let Outside { rewards, engines, room } = outside;
+        let Outside { rewards, engines, room, signal } = outside;
         let algorithm = algorithm::build(&spec.method)?;
         let device = open_device(device)?;
         let policy = Policy::open(&spec, model_dir, from, &device, algorithm.needs().reference)?;
@@ -107,7 +110,7 @@ impl TrainingStep {
         let source = PromptSource::new(Arc::new(processor), dataset, Split::Train, &spec.data, info, max_new_tokens)?;
         let source = if matches!(spec.method, Method::Sft(_)) { source.with_demonstrations(info) } else { source };
         let optimizer = AdamW::new(&spec.optimizer, DecayScope::Matrices);
-        let pool = Arc::new(Pool::for_device(&device, policy.tracked.info().parameters)?);
+        let pool = Arc::new(Pool::for_device(&device, policy.tracked.info().parameters)?.watching(signal));
         let room = room.map(Arc::new);
         let local = LocalEngine {
             pool: Arc::clone(&pool),

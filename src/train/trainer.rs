@@ -90,7 +90,7 @@ impl<'s> Trainer<'s> {
         let spec = Arc::new(spec);
         let fingerprint = dataset.fingerprint();
         let from = resume.as_ref().map(|point| point.dir.as_path());
-        let outside = Outside { rewards: &rewards, engines: &engines, room };
+        let outside = Outside { rewards: &rewards, engines: &engines, room, signal: sink.signal() };
         let mut step = TrainingStep::open(Arc::clone(&spec), &model_dir, from, device, dataset, outside)?;
         let model = &step.policy.tracked;
         let (processor, room) = (step.source.shared_processor(), spec.rollout.max_new_tokens);
@@ -111,17 +111,19 @@ impl<'s> Trainer<'s> {
 
     /// Runs to the end of the job, or until it is asked to stop.
     pub fn run(mut self) -> Result<RunEnd, TrainError> {
-        if self.state.step == 0 && self.spec.eval_before {
-            let metrics = self.evaluate()?;
-            self.track(&metrics);
-            self.emit(metrics)?;
+        if let ControlFlow::Break(control) = self.evaluate_first()? {
+            return self.stop(control);
         }
         while !self.at_end() {
             let clock = Stopwatch::start();
             let before = self.state.clone();
             match self.take_step() {
-                Ok(ControlFlow::Continue(metrics)) => self.finish_step(metrics, &clock)?,
-                Ok(ControlFlow::Break(control)) => {
+                Ok(ControlFlow::Continue(metrics)) => {
+                    if let ControlFlow::Break(control) = self.finish_step(metrics, &clock)? {
+                        return self.stop(control);
+                    }
+                }
+                Ok(ControlFlow::Break(control)) | Err(TrainError::Stopped(control)) => {
                     // Nothing of the unfinished step may reach the checkpoint.
                     self.state = before;
                     return self.stop(control);
@@ -138,6 +140,26 @@ impl<'s> Trainer<'s> {
             }
         }
         Ok(RunEnd::Finished { accuracy: self.measured.last_accuracy, stopped_early: self.stopped_early() })
+    }
+
+    /// Evaluates what the run begins with: the model itself, or a checkpoint that was written before its evaluation.
+    fn evaluate_first(&mut self) -> Result<ControlFlow<Control>, TrainError> {
+        let begun = self.state.step > 0;
+        if !(if begun { self.state.evaluation_due } else { self.spec.eval_before }) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let metrics = match self.evaluate() {
+            Ok(metrics) => metrics,
+            Err(TrainError::Stopped(control)) => return Ok(ControlFlow::Break(control)),
+            Err(error) => return Err(error),
+        };
+        self.state.evaluation_due = false;
+        self.track(&metrics);
+        self.emit(metrics)?;
+        if begun {
+            self.save()?;
+        }
+        Ok(ControlFlow::Continue(()))
     }
 
     /// Where a row or an engine on other servers is at fault, writes the checkpoint of the last step first, so that the
@@ -161,7 +183,9 @@ impl<'s> Trainer<'s> {
         }
     }
 
-    fn finish_step(&mut self, mut metrics: Metrics, clock: &Stopwatch) -> Result<(), TrainError> {
+    /// Counts and measures the step. The run may be asked to stop before it has been evaluated: then the evaluation is
+    /// the first thing that it does when it resumes.
+    fn finish_step(&mut self, mut metrics: Metrics, clock: &Stopwatch) -> Result<ControlFlow<Control>, TrainError> {
         self.state.step += 1;
         let step = self.state.step;
         let seconds = clock.seconds();
@@ -178,6 +202,11 @@ impl<'s> Trainer<'s> {
                 Ok(evaluation) => {
                     self.track(&evaluation);
                     metrics.extend(evaluation);
+                }
+                Err(TrainError::Stopped(control)) => {
+                    self.emit(metrics)?;
+                    self.state.evaluation_due = true;
+                    return Ok(ControlFlow::Break(control));
                 }
                 Err(error) => {
                     // The step does not depend on the rows that it is evaluated with.
@@ -198,7 +227,7 @@ impl<'s> Trainer<'s> {
             metrics.set("time/checkpoint", clock.seconds());
             self.emit(metrics)?;
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     }
 
     fn emit(&mut self, metrics: Metrics) -> Result<(), TrainError> {
@@ -256,6 +285,7 @@ impl<'s> Trainer<'s> {
         if rows == 0 {
             return Ok(Metrics::default());
         }
+        self.sink.progress(&format!("step {}: evaluating {rows} held-out rows", self.state.step));
         let (pool, model, source) = (&self.step.pool, self.step.policy.detached.as_ref(), &self.held_out);
         let rewards = self.reward_context(source.processor(), self.state.step, "eval");
         let room = self.step.room.as_deref();

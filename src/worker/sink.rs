@@ -15,7 +15,7 @@ use crate::domain::log::LogLevel;
 use crate::domain::metric::{STEP_SECONDS, StepMetrics, TimedMetrics, headlines};
 use crate::domain::sample::SampleGroup;
 use crate::store::{Database, StoreError};
-use crate::train::sink::{CheckpointNotice, Control, RunSink, SinkError};
+use crate::train::sink::{CheckpointNotice, Control, ControlSignal, RunSink, SinkError};
 
 use super::joblog::JobLog;
 use super::patience::patiently;
@@ -151,5 +151,14 @@ impl RunSink for StoreSink {
 
     fn control(&mut self) -> Control {
         self.shared.control()
+    }
+
+    fn signal(&self) -> ControlSignal {
+        let shared = Arc::clone(&self.shared);
+        ControlSignal::new(move || shared.control())
+    }
+
+    fn progress(&mut self, message: &str) {
+        self.log.say(LogLevel::Info, message.to_owned());
     }
 }

@@ -17,7 +17,7 @@ mod transfers;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use candle_core::Device;
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ use vgpo::domain::sample::SampleGroup;
 use vgpo::domain::spec::JobSpec;
 use vgpo::model::{ModelFolder, ModelInfo};
 use vgpo::prompt::Processor;
-use vgpo::train::sink::{CheckpointNotice, Control, ResumePoint, RunSink, SinkError};
+use vgpo::train::sink::{CheckpointNotice, Control, ControlSignal, ResumePoint, RunSink, SinkError};
 use vgpo::train::source::{Prompt, PromptSource};
 use vgpo::train::{RunEnd, TrainError, TrainRequest};
 
@@ -93,6 +93,9 @@ pub struct Recorder {
     pub rewards: vgpo::reward::Backends,
     /// A folder that vanishes at the first checkpoint, as retention may prune the one a run resumed from.
     pub prune: Option<PathBuf>,
+    /// From the evaluation of this step on, the trainer is asked for this whenever it looks.
+    pub stop_at: Option<(u64, Control)>,
+    asked: Arc<Mutex<Option<Control>>>,
 }
 
 impl RunSink for Recorder {
@@ -128,7 +131,20 @@ impl RunSink for Recorder {
     }
 
     fn control(&mut self) -> Control {
-        if self.controls.is_empty() { Control::Continue } else { self.controls.remove(0) }
+        if self.controls.is_empty() { self.signal().now() } else { self.controls.remove(0) }
+    }
+
+    fn signal(&self) -> ControlSignal {
+        let asked = Arc::clone(&self.asked);
+        ControlSignal::new(move || asked.lock().unwrap().unwrap_or(Control::Continue))
+    }
+
+    fn progress(&mut self, message: &str) {
+        if let Some((step, control)) = self.stop_at
+            && message.starts_with(&format!("step {step}: evaluating"))
+        {
+            *self.asked.lock().unwrap() = Some(control);
+        }
     }
 }
 

@@ -38,6 +38,35 @@ fn a_resumed_run_ends_with_the_same_bits() {
 }
 
 #[test]
+fn a_run_that_was_stopped_while_it_was_evaluated_is_evaluated_when_it_goes_on() {
+    let spec = spec(&json!({ "steps": 2, "eval_every": 0 }));
+    let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut undisturbed = Recorder::default();
+    let end = run(&spec, whole.path(), None, &mut undisturbed).unwrap();
+    let mut first = Recorder { stop_at: Some((2, Control::Yield)), ..Recorder::default() };
+    assert_eq!(run(&spec, parts.path(), None, &mut first).unwrap(), RunEnd::Yielded);
+    let (step, dir) = first.checkpoints.last().unwrap();
+    assert_eq!(*step, 2, "the step itself was done");
+    assert!(std::fs::read_to_string(dir.join("trainer/state.json")).unwrap().contains("\"evaluation_due\": true"));
+    assert!(first.metrics.iter().all(|m| m.step < 2 || !m.values.contains_key("eval/accuracy")));
+    let mut second = Recorder::default();
+    assert_eq!(run(&spec, parts.path(), Some(point(&first)), &mut second).unwrap(), end);
+    assert_eq!(second.last("eval/accuracy").to_bits(), undisturbed.last("eval/accuracy").to_bits());
+    assert_eq!(second.notices.last(), undisturbed.notices.last(), "the last checkpoint has its accuracy");
+    let state = second.checkpoints.last().unwrap().1.join("trainer/state.json");
+    assert!(!std::fs::read_to_string(state).unwrap().contains("\"evaluation_due\": true"));
+}
+
+#[test]
+fn a_cancelled_evaluation_ends_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = spec(&json!({ "eval_before": true }));
+    let mut recorder = Recorder { stop_at: Some((0, Control::Cancel)), ..Recorder::default() };
+    assert_eq!(run(&spec, dir.path(), None, &mut recorder).unwrap(), RunEnd::Cancelled);
+    assert!(recorder.metrics.is_empty() && recorder.checkpoints.is_empty());
+}
+
+#[test]
 fn the_checkpoint_a_run_resumed_from_may_be_pruned() {
     let dir = tempfile::tempdir().unwrap();
     let mut first = Recorder::default();
