@@ -39,8 +39,13 @@ fn word(index: usize) -> String {
     places.iter().map(|at| letter(*at)).collect()
 }
 
-/// Writes a model of this shape, a whole Hugging Face folder, into `dir`, which must exist.
+/// Writes a model of this shape, a whole Hugging Face folder, into `dir`.
 pub fn write_model(dir: &Path, shape: &ModelShape) -> Result<(), BenchError> {
+    let cannot = |path: &Path| {
+        let path = path.display().to_string();
+        move |source| BenchError::File { path, source }
+    };
+    std::fs::create_dir_all(dir).map_err(cannot(dir))?;
     let text: Vec<String> = (0..shape.vocabulary - OTHER_ROWS).map(|index| format!(" {}", word(index))).collect();
     let words = tokenizer::vocabulary(text.iter().map(String::as_str));
     tokenizer::write(dir, &words)?;
@@ -52,8 +57,7 @@ pub fn write_model(dir: &Path, shape: &ModelShape) -> Result<(), BenchError> {
         "max_pixels": side * side * 1280, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5],
     });
     let path = dir.join("preprocessor_config.json");
-    std::fs::write(&path, format!("{preprocessor:#}\n"))
-        .map_err(|source| BenchError::File { path: path.display().to_string(), source })?;
+    std::fs::write(&path, format!("{preprocessor:#}\n")).map_err(cannot(&path))?;
     let config = (shape.config)(&TokenIds(words.len()));
     let write = if shape.streamed { write_random } else { write_blank };
     Ok(write(dir, &config, WEIGHTS_SEED, MAX_SHARD_BYTES)?)

@@ -3,11 +3,12 @@
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Tensor};
 
 use super::super::constant;
+use super::lines::Lines;
 use super::mixed::{only_first, plus};
 use super::product::{Matrix, shared_product};
 use super::simd::{self, Kernel};
 use super::strided::{self, Guard};
-use super::{Form, gemv};
+use super::{Form, gemv, panels};
 
 /// `x @ weight^T + bias` with `x: [.., in]`, `weight: [out, in]`, `bias: [out]`. Only gradients of tracked
 /// arguments are computed.
@@ -75,6 +76,9 @@ pub fn project(x: &[f32], weight: &[f32], (rows, inner, out): (usize, usize, usi
     }
     if gemv::fits(rows) {
         return gemv::project(x, weight, inner, bias);
+    }
+    if panels::fits(rows, inner) {
+        return panels::project(x, Lines::F32(weight), (rows, inner, out), bias);
     }
     let mut values = bias.map_or_else(|| vec![0.0; rows * out], |bias| bias.repeat(rows));
     let (x, weight) = (Matrix::new(x, rows, inner, inner), Matrix::new(weight, out, inner, inner));
