@@ -54,7 +54,7 @@ pub struct Report {
 pub async fn run(dir: &Path, settings: Settings) -> Result<Report, BenchError> {
     let watch = Watch::start();
     let engine = Arc::new(LocalEngine::on(DeviceName::CPU, settings.weights, EngineLimits::default()));
-    let model = ModelRef { id: "reference".to_owned(), dir: dir.to_owned() };
+    let model = ModelRef { id: "reference".to_owned(), dir: dir.to_owned(), adapter: None };
     engine.load(&model).await?;
     let (mut first, mut answers, mut rounds, mut tokens) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for round in 0..=settings.repeats {

@@ -50,7 +50,7 @@ pub struct Report {
 pub async fn run(dir: &Path, settings: Settings) -> Result<Report, BenchError> {
     let engine = |format| LocalEngine::on(DeviceName::CPU, format, EngineLimits::default());
     let (native, other) = (engine(WeightFormat::Native), engine(settings.weights));
-    let model = ModelRef { id: "measured".to_owned(), dir: dir.to_owned() };
+    let model = ModelRef { id: "measured".to_owned(), dir: dir.to_owned(), adapter: None };
     let task = data::open(&settings.task).map_err(|error| BenchError::Settings(error.to_string()))?;
     let (mut changes, mut same) = (Vec::new(), 0);
     for index in 0..settings.rows {

@@ -19,7 +19,7 @@ pub fn fetch_model(repository: &Repository, settings: &AppSettings) -> Result<Mo
                 eprintln!("fetching {} ({} of {})", progress.file, progress.number, progress.files);
             }
         })?;
-        Ok(ModelRef { id: snapshot.to_string(), dir })
+        Ok(ModelRef { id: snapshot.to_string(), dir, adapter: None })
     };
     fetch().map_err(|error: HubError| error.to_string())
 }

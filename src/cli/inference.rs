@@ -90,7 +90,7 @@ pub async fn find_model(name: &str, settings: AppSettings) -> Result<ModelRef, S
     let folder = PathBuf::from(name);
     if folder.join("config.json").is_file() {
         let id = folder.canonicalize().ok().and_then(|f| Some(f.file_name()?.to_string_lossy().into_owned()));
-        return Ok(ModelRef { id: id.unwrap_or_else(|| name.to_owned()), dir: folder });
+        return Ok(ModelRef { id: id.unwrap_or_else(|| name.to_owned()), dir: folder, adapter: None });
     }
     let data = &settings.data_dir;
     if !data.is_dir() && name != STARTER {

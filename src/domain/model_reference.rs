@@ -150,6 +150,15 @@ impl std::fmt::Display for RunCheckpoint {
     }
 }
 
+/// Can this be the name of an adapter that a server loads? Other than models, it may begin as a job's id does: trainers
+/// name what they publish after their job.
+///
+/// # Errors
+/// As [`check_name`].
+pub fn check_adapter_name(name: &str) -> Result<(), ModelNameError> {
+    check_name(name.strip_prefix(JOB).unwrap_or(name))
+}
+
 /// May a model be registered, or a checkpoint be served, under this name?
 ///
 /// # Errors

@@ -42,6 +42,8 @@ pub fn needed(method: &Method, path: &str) -> Option<Role> {
         "/v1/session" | "/v1/stream-tokens" => Some(Role::Viewer),
         // Figures contain the runs of every project; engines their models, and addresses inside the network.
         "/v1/audit" | "/metrics" | "/v1/engines" => Some(Role::Admin),
+        // They name folders of the machine, and add names that every caller may ask.
+        path if path.ends_with("load_lora_adapter") => Some(Role::Admin),
         path if path.starts_with("/v1/keys") => Some(Role::Admin),
         _ if reads => Some(Role::Viewer),
         _ => Some(Role::User),

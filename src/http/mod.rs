@@ -2,6 +2,7 @@
 #![allow(unused_qualifications, reason = "utoipa's macros write whole paths")]
 
 mod access;
+mod adapters;
 mod answer;
 mod audit;
 mod bodies;
@@ -97,6 +98,7 @@ fn resources() -> OpenApiRouter<AppState> {
         .merge(events::routes())
         .merge(generate::routes())
         .merge(chat::routes())
+        .merge(adapters::routes())
         .merge(score::routes())
         .merge(rewards::routes())
         .merge(workers::routes())

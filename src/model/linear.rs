@@ -21,8 +21,13 @@ pub struct LinearShape {
 impl LinearShape {
     /// Does it belong to the vision tower or its mergers?
     pub fn is_vision(&self) -> bool {
-        self.name.starts_with(VISION)
+        is_vision(&self.name)
     }
+}
+
+/// Does the layer of this name belong to the vision tower or its mergers?
+pub fn is_vision(layer: &str) -> bool {
+    layer.starts_with(VISION)
 }
 
 /// `x @ weight^T + bias`, plus the output of an adapter.

@@ -10,7 +10,7 @@ use super::family::{Family, Folder};
 use super::files::{WeightPlan, read_json};
 use super::holding::Holding;
 use super::linear::LinearShape;
-use super::lora::{Adapters, LoraConfig, select};
+use super::lora::{Adapters, LoraConfig, peft, select};
 use super::quantized::QuantizedView;
 use super::transfers::is_gpu;
 use super::weights::{Parameters, View, WeightSource};
@@ -131,6 +131,21 @@ impl ModelFolder {
         let adapters = Adapters::new(config.clone(), self.settings.family.names, chosen, seed, &self.device)?;
         self.parameters.adapt(adapters);
         Ok(())
+    }
+
+    /// Adds the adapters in the folder `dir`, as PEFT writes them.
+    pub fn load_adapter(&mut self, dir: &Path) -> Result<(), ModelError> {
+        let mut config = peft::config_of(dir)?;
+        // Modules have their names in transformers there.
+        let names = self.settings.family.names;
+        for target in &mut config.targets {
+            let ours = self.linears.iter().find(|layer| names.module(&layer.name) == *target);
+            if let Some(layer) = ours {
+                target.clone_from(&layer.name);
+            }
+        }
+        self.add_adapters(&config, 0)?;
+        self.parameters.adapters().map_or(Ok(()), |adapters| peft::read(dir, adapters))
     }
 
     /// A model to be served, with its weights in `format`. Quantised weights are copies: the folder need not be kept.

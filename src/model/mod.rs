@@ -53,6 +53,7 @@ pub use family::Family;
 pub use graphs::{LARGE, graphs_at_once};
 pub use holding::{Frozen, Holding};
 pub use input::{Batch, Grid, ImageInput, ImagePatches, PositionRule, Sequence, Tree};
+pub use linear::is_vision;
 pub use load::{ModelFolder, families};
 pub use random::write_random;
 pub use seed::seeded;

@@ -20,6 +20,9 @@ pub struct GenerateAnswer {
     pub timings: Timings,
     /// Reasons to be careful with the answer.
     pub warnings: Vec<Warning>,
+    /// Token ids of the prompt, image tokens included, if requested.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_token_ids: Option<Vec<u32>>,
 }
 
 /// One response.

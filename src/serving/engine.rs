@@ -24,6 +24,8 @@ pub struct ModelRef {
     pub id: String,
     /// A folder in the Hugging Face layout; empty for engines that do not need it.
     pub dir: PathBuf,
+    /// The folder of a low-rank adapter over it.
+    pub adapter: Option<PathBuf>,
 }
 
 /// A model in memory.

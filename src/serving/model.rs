@@ -1,6 +1,6 @@
 //! A served model: weights, processor and metadata.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::card::Card;
@@ -8,7 +8,7 @@ use super::{ServingError, engine::ModelRef};
 use crate::domain::device::DeviceName;
 use crate::domain::weights::WeightFormat;
 use crate::model::device::open_device;
-use crate::model::{Holding, ModelError, ModelFolder, VisionLanguageModel};
+use crate::model::{Holding, ModelError, ModelFolder, View, VisionLanguageModel};
 use crate::prompt::Processor;
 
 /// Everything that a request needs from a model.
@@ -32,7 +32,7 @@ impl ServedModel {
     /// [`ServingError::ModelFolder`] names the file or weight at fault.
     pub fn open(model: &ModelRef, device: DeviceName, format: WeightFormat) -> Result<Self, ServingError> {
         let fault = |problem: String| ServingError::ModelFolder { model: model.id.clone(), problem };
-        let weights = open_weights(&model.dir, device, format).map_err(|e| fault(e.to_string()))?;
+        let weights = open_weights(model, device, format).map_err(|e| fault(e.to_string()))?;
         let processor = Processor::from_dir(&model.dir, weights.info()).map_err(|e| fault(e.to_string()))?;
         let card = Card::read(&model.dir, &model.id)?;
         Ok(Self { id: model.id.clone(), dir: model.dir.clone(), model: weights, processor, card })
@@ -40,10 +40,17 @@ impl ServedModel {
 }
 
 fn open_weights(
-    dir: &Path,
+    model: &ModelRef,
     device: DeviceName,
     format: WeightFormat,
 ) -> Result<Arc<dyn VisionLanguageModel>, ModelError> {
     let device = open_device(device)?;
-    ModelFolder::open_with(dir, &device, Holding::read_only(&device, format))?.served(format)
+    let mut folder = ModelFolder::open_with(&model.dir, &device, Holding::read_only(&device, format))?;
+    match &model.adapter {
+        None => folder.served(format),
+        Some(adapter) => {
+            folder.load_adapter(adapter)?;
+            folder.model(View::Detached)
+        }
+    }
 }

@@ -74,6 +74,9 @@ pub struct GenerateRequest {
     /// Decode every response in its own batch, so that its tokens do not depend on other requests.
     #[serde(default)]
     pub deterministic: bool,
+    /// Add the token ids of the prompt to the answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub return_token_ids: bool,
 }
 
 /// Which attention maps an answer contains.

@@ -78,6 +78,31 @@ pub fn write(dir: &Path, adapters: &Adapters, base: &BaseModel) -> Result<(), Mo
     write_tensors(tensors, &dir.join(WEIGHTS_FILE))
 }
 
+/// The base model that an adapter names.
+pub fn base_of(dir: &Path) -> Result<String, ModelError> {
+    let config = read_json(&dir.join(CONFIG_FILE))?;
+    Ok(config["base_model_name_or_path"].as_str().unwrap_or_default().to_owned())
+}
+
+/// The settings of the adapters in the folder `dir`; targets are names of modules in transformers, or endings of them.
+pub fn config_of(dir: &Path) -> Result<LoraConfig, ModelError> {
+    let path = dir.join(CONFIG_FILE);
+    let bad = |problem: String| ModelError::Config { path: path.display().to_string(), problem };
+    let config = read_json(&path)?;
+    for (name, plain) in [("use_dora", json!(false)), ("use_rslora", json!(false)), ("bias", json!("none"))] {
+        let given = config.get(name).filter(|given| !given.is_null());
+        if given.is_some_and(|given| *given != plain) {
+            return Err(bad(format!("has `{name}`, which is not supported; only plain low-rank adapters are")));
+        }
+    }
+    let targets = config["target_modules"].as_array().into_iter().flatten();
+    let targets: Vec<String> = targets.filter_map(Value::as_str).map(str::to_owned).collect();
+    match (config["r"].as_u64().filter(|rank| *rank > 0), config["lora_alpha"].as_f64()) {
+        (Some(rank), Some(alpha)) if !targets.is_empty() => Ok(LoraConfig { rank: rank as usize, alpha, targets }),
+        _ => Err(bad("needs `r`, `lora_alpha` and a list `target_modules`".to_owned())),
+    }
+}
+
 /// Loads the values that [`write`] wrote for adapters with the same settings.
 pub fn read(dir: &Path, adapters: &Adapters) -> Result<(), ModelError> {
     let path = dir.join(CONFIG_FILE);

@@ -1,5 +1,6 @@
 //! What every wing of the service works with: the database as the caller sees it, settings, the engine, the artifacts.
 
+pub(super) mod adapters;
 pub(super) mod artifacts;
 pub(super) mod engines;
 pub(super) mod hub;
@@ -15,6 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
+use self::adapters::ServedAdapters;
 use self::engines::{Registered, engine_of};
 use self::pool::Pool;
 use crate::artifacts::{ArtifactStore, Intact};
@@ -67,6 +69,8 @@ pub struct Core {
     /// Data sets whose rows are checked at the same time: each may hold two row groups in memory.
     pub(super) dataset_checks: Arc<Semaphore>,
     pub(super) engine: Arc<dyn Engine>,
+    /// Adapters that are served under names of their own.
+    pub(super) served_adapters: Arc<ServedAdapters>,
     /// The engines that serve other servers.
     pub(super) registered: Arc<dyn Directory>,
     /// What rewards may ask.
@@ -117,6 +121,7 @@ impl Core {
             trials: Pool::new("rewards", TRIALS.0, TRIALS.1),
             previews: Pool::new("a look at rows", PREVIEWS.0, PREVIEWS.1),
             engine,
+            served_adapters: Arc::default(),
             registered,
             downloads: Arc::default(),
             opened: Arc::default(),

@@ -1,5 +1,6 @@
 //! Generating and scoring: models by the names that requests use, and the engine that serves them.
 
+pub mod adapters;
 pub mod chat;
 mod engines;
 
@@ -79,9 +80,13 @@ impl Inference {
         Ok(self.engine.score(&model, request).await?)
     }
 
-    /// The folder of a model's name: a registered model, `ckpt_…`, `run_…@best` or `run_…@last`. Where the engine
+    /// The folder of a model's name: an adapter that was loaded, a registered model, `ckpt_…`, `run_…@best` or
+    /// `run_…@last`. Where the engine
     /// is on another server, the id alone.
     pub async fn served_model(&self, reference: &str) -> Result<ModelRef> {
+        if let Some(adapted) = self.served_adapters.find(reference) {
+            return Ok(adapted);
+        }
         let source = self.models().source(reference, "/model").await?;
         let dir = match &source.checkpoint {
             _ if !self.engine.reads_folders() => PathBuf::new(),
@@ -94,6 +99,6 @@ impl Inference {
                 }
             })?,
         };
-        Ok(ModelRef { id: source.id, dir })
+        Ok(ModelRef { id: source.id, dir, adapter: None })
     }
 }

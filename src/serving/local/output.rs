@@ -26,6 +26,7 @@ pub struct OutputProcessor {
     seed: u64,
     stream: bool,
     alternatives: bool,
+    prompt_ids: bool,
     choices: Vec<Building>,
 }
 
@@ -52,6 +53,7 @@ impl OutputProcessor {
             seed,
             stream: request.stream,
             alternatives: request.logprobs > 0,
+            prompt_ids: request.return_token_ids,
             choices: (0..request.n).map(|_| Building::default()).collect(),
         }
     }
@@ -175,6 +177,7 @@ impl OutputProcessor {
             usage,
             timings,
             warnings: self.prompt.warnings.clone(),
+            prompt_token_ids: self.prompt_ids.then(|| self.prompt.rendered.ids.clone()),
         })
     }
 }

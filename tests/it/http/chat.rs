@@ -64,6 +64,31 @@ async fn an_answer_is_what_generate_gives_in_openai_shape() {
 }
 
 #[tokio::test]
+async fn token_ids_of_prompt_and_responses_come_on_request() {
+    let api = Api::start().await;
+    let same = json!({"model": "tiny", "max_new_tokens": 5, "return_token_ids": true,
+        "messages": chat(json!({}))["messages"]});
+    let expected = api.post("/generate", same).await.body;
+    let wanted = json!({"return_token_ids": true, "skip_special_tokens": false, "logprobs": true, "n": 2});
+    let body = api.post("/v1/chat/completions", chat(wanted)).await.body;
+    assert_eq!(body["prompt_token_ids"], expected["prompt_token_ids"]);
+    assert_eq!(body["prompt_token_ids"].as_array().unwrap().len(), body["usage"]["prompt_tokens"]);
+    for choice in body["choices"].as_array().unwrap() {
+        let tokens = expected["choices"][0]["tokens"].as_array().unwrap();
+        let ids: Vec<Value> = tokens.iter().map(|token| token["id"].clone()).collect();
+        assert_eq!(choice["token_ids"], json!(ids));
+        assert_eq!(choice["logprobs"]["content"].as_array().unwrap().len(), ids.len(), "one for each id");
+        let text: String = tokens.iter().map(|token| token["text"].as_str().unwrap()).collect();
+        assert_eq!(choice["message"]["content"], text, "special tokens included");
+    }
+    let plain = api.post("/v1/chat/completions", chat(json!({}))).await.body;
+    assert!(plain.get("prompt_token_ids").is_none() && plain["choices"][0].get("token_ids").is_none());
+    let stream = api.post("/v1/chat/completions", chat(json!({"return_token_ids": true, "stream": true}))).await;
+    assert_eq!(stream.status, 400);
+    assert!(stream.body["error"]["message"].as_str().unwrap().contains("`return_token_ids`"), "{}", stream.body);
+}
+
+#[tokio::test]
 async fn a_stream_joins_to_the_whole_answer() {
     let api = Api::start().await;
     let options = json!({"n": 2, "temperature": 1.0, "seed": -3, "logprobs": true});
@@ -157,7 +182,6 @@ async fn fields_of_other_servers_pass_where_they_ask_for_nothing() {
         ("guided_json", json!({"type": "object"})),
         ("mm_processor_kwargs", json!({"max_pixels": 3136})),
         ("chat_template_kwargs", json!({"enable_thinking": false})),
-        ("skip_special_tokens", json!(false)),
         ("best_of", json!("1")),
     ] {
         let answer = api.post("/v1/chat/completions", chat(json!({name: value}))).await;

@@ -1,6 +1,6 @@
 //! Tests of `http`: a real server on a free port, with a database of its own.
 
-mod access;
+pub(crate) mod access;
 mod bodies;
 mod chat;
 mod checkpoints;

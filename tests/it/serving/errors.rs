@@ -208,7 +208,7 @@ fn copy() -> (tempfile::TempDir, ModelRef) {
         let path = entry.unwrap().path();
         std::fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
     }
-    let model = ModelRef { id: "copy".to_owned(), dir: dir.path().to_owned() };
+    let model = ModelRef { id: "copy".to_owned(), dir: dir.path().to_owned(), adapter: None };
     (dir, model)
 }
 
@@ -261,7 +261,7 @@ async fn a_card_warns_of_what_the_model_was_not_made_for() {
 async fn the_starter_warns_of_words_and_pictures_it_does_not_know() {
     let engine = engine();
     let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/starter");
-    let starter = ModelRef { id: "starter".to_owned(), dir };
+    let starter = ModelRef { id: "starter".to_owned(), dir, adapter: None };
     let warnings = async |prompt: &str, side: u32| {
         let request =
             json!({"model": "starter", "prompt": prompt, "images": [data_url(&png(side, side))], "max_new_tokens": 1});

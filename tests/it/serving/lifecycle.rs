@@ -134,7 +134,7 @@ async fn many_clients_at_once_load_a_model_once() {
 #[tokio::test]
 async fn a_folder_that_cannot_be_served_is_not_kept() {
     let engine = engine();
-    let nowhere = ModelRef { id: "gone".to_owned(), dir: "/nowhere/at/all".into() };
+    let nowhere = ModelRef { id: "gone".to_owned(), dir: "/nowhere/at/all".into(), adapter: None };
     let error = engine.load(&nowhere).await.unwrap_err().to_string();
     assert!(error.contains("`gone`") && error.contains("/nowhere/at/all"), "{error}");
     assert!(engine.loaded().await.is_empty());

@@ -26,7 +26,7 @@ pub fn fixture() -> PathBuf {
 }
 
 pub fn tiny() -> ModelRef {
-    ModelRef { id: "tiny".to_owned(), dir: fixture().join("checkpoint") }
+    ModelRef { id: "tiny".to_owned(), dir: fixture().join("checkpoint"), adapter: None }
 }
 
 pub fn engine() -> LocalEngine {

@@ -16,7 +16,7 @@ fn fixture() -> PathBuf {
 }
 
 fn model() -> ModelRef {
-    ModelRef { id: "recurrent".to_owned(), dir: fixture().join("checkpoint") }
+    ModelRef { id: "recurrent".to_owned(), dir: fixture().join("checkpoint"), adapter: None }
 }
 
 fn engine() -> LocalEngine {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::request::Plan;
+use super::request::{Plan, ResponseText};
 use crate::serving::answer::{
     AttentionAnswer, Choice, FinishReason, GenerateAnswer, Timings, TokenInfo, Usage, Visual, Warning,
 };
@@ -31,6 +31,9 @@ pub struct ChatAnswer {
     pub choices: Vec<ChatChoice>,
     /// Token counts.
     pub usage: ChatUsage,
+    /// Token ids of the prompt, image tokens included, if requested.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_token_ids: Option<Vec<u32>>,
     /// The additional fields requested with `vgpo`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vgpo: Option<ChatDetails>,
@@ -47,6 +50,9 @@ pub struct ChatChoice {
     pub logprobs: Option<ChatLogprobs>,
     /// `stop` or `length`.
     pub finish_reason: FinishReason,
+    /// Its token ids, the end token included, if requested.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_ids: Option<Vec<u32>>,
     /// Its visual measures, if the request has `vgpo`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vgpo: Option<ChoiceDetails>,
@@ -63,7 +69,7 @@ pub struct AssistantMessage {
     pub refusal: Option<String>,
 }
 
-/// Log-probs of a response's tokens, without the end token.
+/// Log-probs of a response's tokens, without the end token unless token ids were requested.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ChatLogprobs {
     /// One entry per token.
@@ -194,6 +200,7 @@ pub(super) fn whole(head: Head, plan: &Plan, answer: GenerateAnswer) -> ChatAnsw
         created: head.created,
         model: head.model,
         usage: answer.usage.into(),
+        prompt_token_ids: answer.prompt_token_ids,
         choices: answer.choices.into_iter().map(|choice| self::choice(choice, plan)).collect(),
         vgpo,
     }
@@ -209,21 +216,32 @@ pub(super) fn details(answer: &GenerateAnswer) -> ChatDetails {
 }
 
 fn choice(choice: Choice, plan: &Plan) -> ChatChoice {
+    let token_ids = plan.generate.return_token_ids.then(|| choice.tokens.iter().map(|token| token.id).collect());
     let logprobs = plan.logprobs.then(|| {
-        let visible = visible(&choice.tokens, choice.text.len());
-        logprobs(&choice.tokens[..visible])
+        // With the ids of all tokens come the log-probs of all.
+        let all = plan.generate.return_token_ids;
+        let listed = if all { choice.tokens.len() } else { visible(&choice.tokens, choice.text.len()) };
+        logprobs(&choice.tokens[..listed])
     });
+    let content = if plan.text == ResponseText::WithSpecialTokens { with_special(&choice.tokens) } else { choice.text };
     ChatChoice {
         index: choice.index,
-        message: AssistantMessage { role: "assistant".to_owned(), content: choice.text, refusal: None },
+        message: AssistantMessage { role: "assistant".to_owned(), content, refusal: None },
         logprobs,
         finish_reason: choice.finish_reason,
+        token_ids,
         vgpo: plan.visual.then_some(ChoiceDetails {
             visual: choice.visual,
             tokens: choice.tokens,
             attention: choice.attention,
         }),
     }
+}
+
+/// The text of all tokens, special ones included.
+fn with_special(tokens: &[TokenInfo]) -> String {
+    let bytes: Vec<u8> = tokens.iter().flat_map(|token| token.bytes.iter().copied()).collect();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// How many tokens of a response make up its text of `length` bytes: the token that ended it does not.

@@ -31,7 +31,7 @@ const TEMPLATE: &str = "the model's own chat template is used as it is";
 
 /// Fields that are accepted only with the value of what happens anyway: those of `OpenAI`'s request, and those that
 /// `vLLM`, `SGLang` and `mistral.rs` add to it. Null is as good as nothing for all of them.
-const NEUTRAL: [Neutral; 73] = [
+const NEUTRAL: [Neutral; 71] = [
     ("adapters", is_empty, LEAVE_OUT),
     ("add_generation_prompt", is_true, TEMPLATE),
     ("add_special_tokens", is_false, TEMPLATE),
@@ -82,11 +82,9 @@ const NEUTRAL: [Neutral; 73] = [
     ("repetition_penalty", is_one, "leave it out or send 1"),
     ("response_format", is_plain_text, "only {\"type\": \"text\"} is supported"),
     ("return_hidden_states", is_false, LEAVE_OUT),
-    ("return_token_ids", is_false, LEAVE_OUT),
     ("return_tokens_as_token_ids", is_false, LEAVE_OUT),
     ("separate_reasoning", is_true, LEAVE_OUT),
     ("session_params", is_empty, LEAVE_OUT),
-    ("skip_special_tokens", is_true, "special tokens are never part of a response's text"),
     ("spaces_between_special_tokens", is_true, LEAVE_OUT),
     ("stop_regex", is_empty, "use `stop`"),
     ("stop_token_ids", is_empty, "use `stop`"),

@@ -30,6 +30,8 @@ const KNOWN: &[&str] = &[
     "stream_options",
     "logprobs",
     "top_logprobs",
+    "return_token_ids",
+    "skip_special_tokens",
     "chat_template_kwargs",
     "enable_thinking",
     "vgpo",
@@ -81,6 +83,13 @@ pub struct ChatRequest {
     /// Number of alternatives to list for each token; requires `logprobs`.
     #[serde(default)]
     pub top_logprobs: Option<usize>,
+    /// Add the token ids of the prompt (`prompt_token_ids`) and of every response (`token_ids`, the end token
+    /// included), as vLLM does; `logprobs` then has an entry for each of them.
+    #[serde(default)]
+    pub return_token_ids: Option<bool>,
+    /// `false`: special tokens, such as the end token, are part of the text.
+    #[serde(default)]
+    pub skip_special_tokens: Option<bool>,
     /// Arguments of the model's chat template, e.g. `{"enable_thinking": false}`; see `/generate`.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
@@ -218,6 +227,15 @@ impl<'de> Visitor<'de> for StopsVisitor {
     }
 }
 
+/// What the text of a response consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ResponseText {
+    /// Everything but special tokens.
+    Plain,
+    /// All tokens.
+    WithSpecialTokens,
+}
+
 /// A chat as the engine takes it, and how its answer is to be written.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -225,6 +243,7 @@ pub struct Plan {
     pub(super) include_usage: bool,
     pub(super) logprobs: bool,
     pub(super) visual: bool,
+    pub(super) text: ResponseText,
     /// Under which name the request limits the response.
     limit: &'static str,
 }
@@ -265,6 +284,14 @@ impl ChatRequest {
         if self.stream_options.is_some() && !self.stream.unwrap_or(false) {
             faults.push(FieldError::new("/stream_options", "`stream_options` needs `stream`: true"));
         }
+        let token_ids = self.return_token_ids.unwrap_or(false);
+        let special = !self.skip_special_tokens.unwrap_or(true);
+        for (name, given) in [("return_token_ids", token_ids), ("skip_special_tokens", special)] {
+            if given && self.wants_stream() {
+                let detail = format!("`{name}` is not supported in a stream: leave `stream` out");
+                faults.push(FieldError::new(format!("/{name}"), detail));
+            }
+        }
         if self.messages.is_empty() {
             faults.push(FieldError::new("/messages", "`messages` is empty; send at least one message"));
         }
@@ -280,6 +307,7 @@ impl ChatRequest {
         if !faults.is_empty() {
             return Err(faults);
         }
+        let text = if special { ResponseText::WithSpecialTokens } else { ResponseText::Plain };
         let vgpo = self.vgpo.clone().unwrap_or_default();
         let arguments = self.chat_template_kwargs.unwrap_or_default();
         let generate = GenerateRequest {
@@ -299,9 +327,10 @@ impl ChatRequest {
             logprobs: self.top_logprobs.unwrap_or(0),
             attention: vgpo.attention,
             deterministic: vgpo.deterministic,
+            return_token_ids: token_ids,
         };
         let include_usage = self.stream_options.and_then(|options| options.include_usage).unwrap_or(false);
-        Ok(Plan { generate, include_usage, logprobs, visual: self.vgpo.is_some(), limit })
+        Ok(Plan { generate, include_usage, logprobs, text, visual: self.vgpo.is_some(), limit })
     }
 }
 

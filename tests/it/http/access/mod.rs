@@ -2,7 +2,7 @@
 
 mod keys;
 mod limits;
-mod place;
+pub(crate) mod place;
 mod program;
 mod routes;
 mod sessions;

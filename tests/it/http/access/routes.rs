@@ -9,7 +9,16 @@ use crate::http::support::Answer;
 /// Open to everybody: nothing else may be.
 const OPEN: [&str; 3] = ["healthz", "readyz", "open_session"];
 /// For admins only.
-const ADMINS: [&str; 6] = ["create_key", "list_engines", "list_keys", "revoke_key", "audit", "prometheus_metrics"];
+const ADMINS: [&str; 8] = [
+    "create_key",
+    "list_engines",
+    "list_keys",
+    "revoke_key",
+    "audit",
+    "prometheus_metrics",
+    "load_lora_adapter",
+    "unload_lora_adapter",
+];
 /// Changes nothing that others see: a viewer may, although it is no reading request.
 const OF_VIEWERS: [&str; 2] = ["close_session", "create_stream_token"];
 
@@ -82,6 +91,8 @@ fn body(operation: &Operation, things: &Things) -> Option<Value> {
         "create_chat_completion" => {
             json!({"model": things.model, "messages": [{"role": "user", "content": "hi"}], "max_completion_tokens": 1})
         }
+        "load_lora_adapter" => json!({"lora_name": "x", "lora_path": "/nowhere"}),
+        "unload_lora_adapter" => json!({"lora_name": "x"}),
         "evaluate_rewards" => json!({"reward": {"type": "exact"}, "rows": [{"response": "a", "ground_truth": "a"}]}),
         other => panic!("{other}: teach this test a body"),
     })
