@@ -47,6 +47,11 @@ check-cuda:
 verify-peers *args:
     ./scripts/verify-peers {{ args }}
 
+# Train on a real vLLM for CPUs, by adapters and by all weights, against local runs; writes docs/vllm.md (by hand: 20 minutes and 6 GB).
+verify-vllm *args:
+    cargo build --release
+    ./scripts/verify-vllm {{ args }}
+
 # Lint Dockerfiles, compose file, Kubernetes manifests, alert rules and dashboards.
 lint-deploy:
     ./scripts/lint-deploy

@@ -11,6 +11,7 @@
 //! | `worker` | claim, heartbeat, cancel, drain; one leased job -> one trainer, in a process of its own | train, store, artifacts, config, data, prompt, reward, footprint, model, domain, clock |
 //! | `bench` | measurements of the program's own parts on fixed shapes, each in a process of its own | starter, train, serving, footprint, model, algorithm, data, images, reward, config, domain, clock |
 //! | `starter` | the model that ships with the program: its files, and the recipe that makes them | train, model, prompt, data, reward, config, domain |
+//! | `samplers` | rollouts on servers of vLLM, SGLang or this program: one file per program | train, images, outbound, config, domain, clock |
 //! | `train` | the trainer's loop, rollout, optimizer, checkpoints, evaluation | model, prompt, data, algorithm, reward, images, config, domain, clock |
 //! | `backup` | database and artifacts at one moment, saved and put back | store, artifacts, domain, clock |
 //! | `export` | a run as TensorBoard, MLflow and tables hold it | |
@@ -53,6 +54,7 @@ pub mod model;
 pub mod outbound;
 pub mod prompt;
 pub mod reward;
+pub mod samplers;
 pub mod service;
 pub mod serving;
 pub mod similarity;

@@ -21,6 +21,19 @@ pub fn words(plan: &Value) -> String {
         "Work    {} steps ({} updates), {} responses for {} prompts, at most {} response tokens",
         work["steps"], work["updates"], work["responses"], work["prompts"], work["max_response_tokens"]
     );
+    let engine = &spec["rollout"]["engine"];
+    if engine["type"].as_str().is_some_and(|kind| kind != "local") {
+        let urls = engine["urls"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let _ = writeln!(
+            out,
+            "Engine  {} samples at {}; weights through {} (sync: {}), at most {} steps old",
+            text(engine, "type"),
+            urls.collect::<Vec<_>>().join(", "),
+            text(engine, "shared_dir"),
+            text(engine, "sync"),
+            engine["staleness"]
+        );
+    }
     let limit = plan["memory"]["limit_bytes"].as_u64().map(|bytes| format!(" of {}", megabytes(bytes)));
     let peak = plan["memory"]["peak_bytes"].as_u64().unwrap_or_default();
     let _ = writeln!(out, "Memory  about {} at its peak{}", megabytes(peak), limit.unwrap_or_default());

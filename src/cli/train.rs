@@ -5,11 +5,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::clock::new_id;
 use crate::config::job::{self, Recommended};
 use crate::data::Split;
 use crate::domain::model::CARD_FILE;
 use crate::domain::spec::{DeviceClass, Method, RowSplit};
 use crate::footprint::{Site, machine, sampling_room};
+use crate::samplers::Samplers;
 use crate::train::engine::ForeignEngines;
 use crate::train::sink::ResumePoint;
 use crate::train::{RunEnd, TrainRequest};
@@ -114,7 +116,7 @@ fn train(args: &Args) -> Result<ExitCode, String> {
         run: args.out.display().to_string(),
         base: None,
         rewards,
-        engines: ForeignEngines::default(),
+        engines: ForeignEngines { opener: Some(Samplers::of(&settings)), attempt: format!("{}-1", new_id("train")) },
         resume,
     };
     let end = super::on_large_stack(move || crate::train::run(request, &mut sink))?;

@@ -10,6 +10,7 @@ use crate::config::app::{AppSettings, LogFormat, S3Settings};
 use crate::config::worker::{GRACE, WorkerTimings};
 use crate::domain::device::{DeviceName, UnknownDevice};
 use crate::model::device::supported;
+use crate::samplers::Samplers;
 use crate::worker::supervisor::WorkerCommand;
 use crate::worker::{JobLog, TrainRunner, WorkerConfig, follow_parent, stop_signals};
 use tokio_util::sync::CancellationToken;
@@ -66,12 +67,10 @@ async fn work(args: &Args) -> Result<(), String> {
     let config = WorkerConfig {
         id: args.id.clone().unwrap_or_else(|| new_id("wrk")),
         device,
-        runner: Arc::new(TrainRunner::new(
-            store.clone(),
-            artifacts.clone(),
-            device,
-            super::reward_backends(&settings, device),
-        )),
+        runner: Arc::new(
+            TrainRunner::new(store.clone(), artifacts.clone(), device, super::reward_backends(&settings, device))
+                .with_engines(Samplers::of(&settings)),
+        ),
         store: store.clone(),
         artifacts,
         clock,
@@ -113,6 +112,8 @@ struct Launch {
     s3: S3Settings,
     webhook_hosts: String,
     webhook_secret: String,
+    rollout_hosts: String,
+    rollout_key: String,
     device: String,
     log: &'static str,
     log_format: LogFormat,
@@ -130,6 +131,8 @@ impl Launch {
             s3: settings.s3.clone(),
             webhook_hosts: settings.webhook_hosts.join(","),
             webhook_secret: settings.webhook_secret.clone(),
+            rollout_hosts: settings.rollout_hosts.join(","),
+            rollout_key: settings.rollout_key.clone(),
             device,
             log,
             log_format: settings.log_format,
@@ -151,6 +154,7 @@ impl Launch {
             command.env("VGPO_S3_ACCESS_KEY_ID", &self.s3.access_key_id);
             command.env("VGPO_S3_SECRET_ACCESS_KEY", &self.s3.secret_access_key);
             command.env("VGPO_WEBHOOK_HOSTS", &self.webhook_hosts).env("VGPO_WEBHOOK_SECRET", &self.webhook_secret);
+            command.env("VGPO_ROLLOUT_HOSTS", &self.rollout_hosts).env("VGPO_ROLLOUT_KEY", &self.rollout_key);
             // The server has migrated the database; its workers need no permission for that.
             command.env("VGPO_LOG_FORMAT", self.log_format.name()).env("VGPO_MIGRATE", "check");
             command.env("VGPO_OTLP_ENDPOINT", &self.otlp_endpoint);

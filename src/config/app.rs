@@ -118,6 +118,10 @@ pub struct AppSettings {
     pub webhook_hosts: Vec<String>,
     /// Signs requests to webhooks; empty: they are not signed.
     pub webhook_secret: String,
+    /// Hosts (`host` or `host:port`) whose servers may sample for jobs; empty: none.
+    pub rollout_hosts: Vec<String>,
+    /// The key that those servers ask for; empty: none is sent.
+    pub rollout_key: String,
     /// Folders from which data sets may be registered in place; empty: none.
     pub dataset_roots: Vec<PathBuf>,
     /// Folders from which models may be registered in place; empty: none.
@@ -281,6 +285,8 @@ fn settle(values: &[(&Setting, SettingValue)]) -> Result<AppSettings, ConfigErro
         image_hosts: list(&text("image_hosts")),
         webhook_hosts: list(&text("webhook_hosts")),
         webhook_secret: text("webhook_secret"),
+        rollout_hosts: list(&text("rollout_hosts")),
+        rollout_key: text("rollout_key"),
         dataset_roots: list(&text("dataset_roots")).into_iter().map(PathBuf::from).collect(),
         model_roots: list(&text("model_roots")).into_iter().map(PathBuf::from).collect(),
         hf_endpoint: text("hf_endpoint"),

@@ -110,7 +110,7 @@ pub const FIELDS: &[Field] = &[
     field("/rollout/filter/high", Kind::Number(Span::Any)),
     field("/rollout/filter/max_tries", Kind::Whole { min: 1, max: 1000 }),
     field("/rollout/engine", Kind::Section),
-    field("/rollout/engine/type", Kind::Choice { allowed: &["local"], later: &["vllm", "sglang"] }),
+    field("/rollout/engine/type", Kind::Choice { allowed: &["local", "vllm", "sglang"], later: &[] }),
     optional("/rollout/engine/urls", Kind::Names { max: 500 }),
     optional("/rollout/engine/model", Kind::Text { max: 500 }),
     field("/rollout/engine/sync", Kind::Choice { allowed: &["auto", "adapter", "weights"], later: &[] }),

@@ -33,10 +33,10 @@ impl EngineSpec {
         self.kind == EngineKind::Local
     }
 
-    /// Does every step hand over adapters alone? Where the job leaves it open: if it trains adapters.
-    pub fn sends_adapters(&self, trains_adapters: bool) -> bool {
+    /// Does every step hand over adapters alone? Where the job leaves it open: if servers can apply what is trained.
+    pub fn sends_adapters(&self, servable: bool) -> bool {
         match self.sync {
-            WeightSync::Auto => trains_adapters,
+            WeightSync::Auto => servable && self.kind == EngineKind::Vllm,
             WeightSync::Adapter => true,
             WeightSync::Weights => false,
         }
@@ -70,7 +70,7 @@ impl EngineKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WeightSync {
-    /// Adapters where the job trains them, else all weights.
+    /// Adapters where the job trains them on the decoder alone and the servers are of vLLM, else all weights.
     Auto,
     /// Adapters alone, each version under a name of its own: several jobs may share a server.
     Adapter,

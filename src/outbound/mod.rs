@@ -6,6 +6,7 @@
 //! | `client` | commands to a server, requests forwarded to an engine, objects of a bucket |
 //! | `blocking` | the agent of the three below and of spans |
 //! | `pictures` | pictures by URL, from listed hosts at public addresses |
+//! | `rollouts` | which servers may sample for jobs |
 //! | `webhooks` | questions to webhook rewards, at listed hosts |
 //! | `hub` | models and data sets from Hugging Face's hub, by commit |
 
@@ -15,6 +16,7 @@ mod client;
 mod hosts;
 pub mod hub;
 mod pictures;
+mod rollouts;
 mod webhooks;
 
 pub use blocking::trusting;
@@ -22,4 +24,5 @@ pub use client::{
     Body, CaFileError, Client, Connections, OutboundError, Response, connections, empty, streamed, whole,
 };
 pub use pictures::{FetchError, ImageFetcher, Lookup};
+pub use rollouts::RolloutHosts;
 pub use webhooks::HttpWebhooks;

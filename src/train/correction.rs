@@ -29,12 +29,17 @@ impl RolloutRatios {
         }
     }
 
+    /// The mean KL from sampler to trainer.
+    pub(super) fn kl(&self) -> f64 {
+        self.kl_sum / self.tokens.max(1) as f64
+    }
+
     /// Mean and largest ratio, and the KL from sampler to trainer.
     pub(super) fn describe(&self, metrics: &mut Metrics) {
         let tokens = self.tokens.max(1) as f64;
         metrics.set("rollout/ratio_mean", self.sum / tokens);
         metrics.set("rollout/ratio_max", self.largest);
-        metrics.set("rollout/kl", self.kl_sum / tokens);
+        metrics.set("rollout/kl", self.kl());
     }
 }
 

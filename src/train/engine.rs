@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::domain::spec::JobSpec;
-use crate::model::ModelInfo;
 use crate::model::VisionLanguageModel;
 use crate::model::footprint::SamplingRoom;
 use crate::model::sampler::stream;
+use crate::model::{ModelInfo, Parameters, is_vision};
 
 use super::engine_error::EngineError;
 use super::error::TrainError;
@@ -78,6 +78,27 @@ impl RolloutEngine for LocalEngine {
     }
 }
 
+/// Which adapters a job trains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrainedAdapters {
+    /// None: all weights change.
+    None,
+    /// On the decoder alone.
+    Decoder,
+    /// Some of them on the vision tower or its mergers.
+    Vision,
+}
+
+impl TrainedAdapters {
+    fn of(parameters: &Parameters) -> Self {
+        match parameters.adapters() {
+            None => Self::None,
+            Some(adapters) if adapters.layers().any(is_vision) => Self::Vision,
+            Some(_) => Self::Decoder,
+        }
+    }
+}
+
 /// What an engine on other servers needs to know of a run.
 pub struct EngineSetup {
     /// The job.
@@ -90,6 +111,8 @@ pub struct EngineSetup {
     pub placeholders: Vec<u32>,
     /// Number of tokens of the vocabulary.
     pub vocabulary: usize,
+    /// Which adapters the job trains.
+    pub adapters: TrainedAdapters,
 }
 
 /// Opens engines on other servers.
@@ -117,6 +140,7 @@ impl ForeignEngines {
         spec: &Arc<JobSpec>,
         local: LocalEngine,
         info: &ModelInfo,
+        parameters: &Parameters,
     ) -> Result<Arc<dyn RolloutEngine>, TrainError> {
         if spec.rollout.engine.is_local() || !spec.method.is_reinforcement() {
             return Ok(Arc::new(local));
@@ -131,6 +155,7 @@ impl ForeignEngines {
             end_tokens: info.eos_token_ids.clone(),
             placeholders: info.placeholders.clone(),
             vocabulary: info.vocab_size,
+            adapters: TrainedAdapters::of(parameters),
         };
         Ok(opener.open(setup)?)
     }

@@ -41,6 +41,17 @@ pub enum EngineError {
         /// The version that the server names.
         found: String,
     },
+    /// The servers' log-probs cannot come from the weights that were published.
+    #[error(
+        "step {step}: the servers' log-probs are not those of the weights that were published (mean KL {kl:.2}): they \
+         serve another model, or other weights; serve the folder that is trained"
+    )]
+    OtherWeights {
+        /// The step.
+        step: u64,
+        /// Mean KL from sampler to trainer.
+        kl: f64,
+    },
     /// The server refused a request for a reason that stays.
     #[error("{url}: {problem}")]
     Refused {

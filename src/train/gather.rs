@@ -33,9 +33,8 @@ impl Trainer<'_> {
             if let ControlFlow::Break(stop) = self.sink.control().flow() {
                 return Ok(ControlFlow::Break(stop));
             }
-            let prompts = self.next_prompts()?;
             let clock = Stopwatch::start();
-            let sampled = match self.sample(prompts)? {
+            let sampled = match self.next_batch()? {
                 ControlFlow::Continue(sampled) => sampled,
                 ControlFlow::Break(stop) => return Ok(ControlFlow::Break(stop)),
             };
@@ -53,6 +52,7 @@ impl Trainer<'_> {
         self.report_unjudged(all.iter().map(|group| group.unjudged).sum(), &mut metrics)?;
         metrics.set("time/rollout", rollout_seconds);
         metrics.set("time/reward", reward_seconds);
+        self.describe_engine(&all, &mut metrics);
         let sampled = all.len();
         let passing = all.into_iter().filter(|group| group.passes(filter.as_ref()));
         let kept: Vec<Group> = passing.take(wanted).collect();

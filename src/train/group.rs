@@ -27,6 +27,8 @@ pub struct Sampled {
     pub prompt: Prompt,
     /// Its responses.
     pub rollouts: Vec<Rollout>,
+    /// The step whose weights sampled them; none: the weights as they are.
+    pub version: Option<u64>,
 }
 
 /// One prompt and its responses with their verdicts: what advantages are relative to.
@@ -38,6 +40,8 @@ pub struct Group {
     pub responses: Vec<Response>,
     /// Responses on which the reward gave no verdict; they are not among `responses`.
     pub unjudged: usize,
+    /// The step whose weights sampled them; none: the weights as they are.
+    pub version: Option<u64>,
 }
 
 /// One response from sampling to update. Fields that the step has not filled in yet are empty.
@@ -65,7 +69,11 @@ pub fn sample(
 ) -> Result<Vec<Sampled>, TrainError> {
     let sequences: Vec<&Sequence> = prompts.iter().map(|prompt| &prompt.sequence).collect();
     let rollouts = rollout(pool, model, &sequences, settings, |prompt, sample| rng(&prompts[prompt], sample))?;
-    Ok(prompts.into_iter().zip(rollouts).map(|(prompt, rollouts)| Sampled { prompt, rollouts }).collect())
+    Ok(prompts
+        .into_iter()
+        .zip(rollouts)
+        .map(|(prompt, rollouts)| Sampled { prompt, rollouts, version: None })
+        .collect())
 }
 
 /// Every response of a step, group by group.

@@ -4,6 +4,7 @@
 //! paper: `group.rs` holds its values, `step.rs` what it works with.
 
 mod adamw;
+mod ahead;
 pub mod checkpoint;
 mod correction;
 mod early_stop;

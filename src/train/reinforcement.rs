@@ -26,13 +26,18 @@ const LOGGED_GROUPS: usize = 4;
 
 impl Trainer<'_> {
     pub(super) fn reinforcement_step(&mut self) -> Result<StepEnd, TrainError> {
+        let clock = Stopwatch::start();
         if let ControlFlow::Break(stop) = self.publish()? {
             return Ok(ControlFlow::Break(stop));
         }
+        let publishing = clock.seconds();
         let Gathered { mut kept, dropped, mut metrics } = match self.gather()? {
             ControlFlow::Continue(gathered) => gathered,
             ControlFlow::Break(stop) => return Ok(ControlFlow::Break(stop)),
         };
+        if !self.spec.rollout.engine.is_local() {
+            metrics.set("time/publish", publishing);
+        }
         metrics.set("groups/kept", kept.len() as f64);
         metrics.set("groups/dropped", dropped as f64);
         if kept.is_empty() {
@@ -41,6 +46,7 @@ impl Trainer<'_> {
         let clock = Stopwatch::start();
         let dependency = self.step.weigh(&mut kept)?;
         metrics.set("time/logprob", clock.seconds());
+        self.check_drift(&kept)?;
         if let ControlFlow::Break(stop) = self.sink.control().flow() {
             return Ok(ControlFlow::Break(stop));
         }

@@ -40,14 +40,14 @@ impl RewardContext<'_> {
     /// The groups of responses with their verdicts; a response without a verdict leaves its group.
     pub fn compute(&self, sampled: Vec<Sampled>) -> Result<Vec<Group>, TrainError> {
         let mut verdicts = self.verdicts(&sampled)?.into_iter();
-        let group = |Sampled { prompt, rollouts }: Sampled| {
+        let group = |Sampled { prompt, rollouts, version }: Sampled| {
             let (sampled, verdicts_each) = (rollouts.len(), truths(&prompt.example).count());
             let rewarded = |rollout| {
                 let verdict = best(verdicts.by_ref().take(verdicts_each))?;
                 Some(Response { rollout, verdict, ..Response::default() })
             };
             let responses: Vec<Response> = rollouts.into_iter().filter_map(rewarded).collect();
-            Group { prompt, unjudged: sampled - responses.len(), responses }
+            Group { prompt, unjudged: sampled - responses.len(), responses, version }
         };
         Ok(sampled.into_iter().map(group).collect())
     }
@@ -56,7 +56,7 @@ impl RewardContext<'_> {
     fn verdicts(&self, sampled: &[Sampled]) -> Result<Vec<Option<Verdict>>, TrainError> {
         let groups: Vec<GroupInput> = sampled.iter().map(|group| self.group_input(group)).collect::<Result<_, _>>()?;
         let mut inputs = Vec::new();
-        for (Sampled { prompt, rollouts }, group) in sampled.iter().zip(&groups) {
+        for (Sampled { prompt, rollouts, .. }, group) in sampled.iter().zip(&groups) {
             for (rollout, response) in rollouts.iter().zip(&group.responses) {
                 inputs.extend(truths(&prompt.example).map(|ground_truth| RewardInput {
                     id: &response.id,
@@ -75,7 +75,7 @@ impl RewardContext<'_> {
         Ok(self.reward.judge_all(&RewardBatch { run: self.run, step: self.step, id: &id, inputs: &inputs })?)
     }
 
-    fn group_input(&self, Sampled { prompt, rollouts }: &Sampled) -> Result<GroupInput, TrainError> {
+    fn group_input(&self, Sampled { prompt, rollouts, .. }: &Sampled) -> Result<GroupInput, TrainError> {
         let mut responses = Vec::with_capacity(rollouts.len());
         for (sample, rollout) in rollouts.iter().enumerate() {
             // What the chat template begins for the response is part of it.

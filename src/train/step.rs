@@ -118,7 +118,7 @@ impl TrainingStep {
             room: room.clone(),
             seed: spec.seed,
         };
-        let engine = engines.open(&spec, local, policy.tracked.info())?;
+        let engine = engines.open(&spec, local, policy.tracked.info(), policy.folder.parameters())?;
         Ok(Self { spec, pool, policy, algorithm, optimizer, reward, source, room, engine })
     }
 

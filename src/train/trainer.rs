@@ -13,6 +13,7 @@ use crate::domain::spec::{JobSpec, Method};
 use crate::model::lora::peft::BaseModel;
 use crate::prompt::Processor;
 
+use super::ahead::Foreign;
 use super::checkpoint::{self, Checkpoints, TrainerState};
 use super::early_stop::EarlyStopState;
 use super::error::TrainError;
@@ -36,10 +37,11 @@ pub struct Trainer<'s> {
     pub(super) state: TrainerState,
     pub(super) sink: &'s mut dyn RunSink,
     run: String,
-    order: RowOrder,
+    pub(super) order: RowOrder,
     held_out: PromptSource,
     pub(super) checkpoints: Checkpoints,
     measured: Measured,
+    pub(super) foreign: Foreign,
 }
 
 /// The folder itself, for adapters over a model that comes from no repository.
@@ -106,7 +108,18 @@ impl<'s> Trainer<'s> {
             newest: resume.map(|point| point.step),
         };
         let order = RowOrder::new(step.source.rows(), spec.seed, spec.data.shuffle);
-        Ok(Self { spec, step, state, sink, run, order, held_out, checkpoints, measured: Measured::default() })
+        Ok(Self {
+            spec,
+            step,
+            state,
+            sink,
+            run,
+            order,
+            held_out,
+            checkpoints,
+            measured: Measured::default(),
+            foreign: Foreign::default(),
+        })
     }
 
     /// Runs to the end of the job, or until it is asked to stop.

@@ -17,7 +17,7 @@ use crate::model;
 use crate::model::lora::peft::BaseModel;
 use crate::reward::Backends;
 use crate::store::{Database, StoreError};
-use crate::train::engine::ForeignEngines;
+use crate::train::engine::{EngineOpener, ForeignEngines};
 use crate::train::sink::RunSink;
 use crate::train::{self, TrainError, TrainRequest};
 
@@ -30,6 +30,7 @@ pub struct TrainRunner {
     runtime: Handle,
     device: DeviceName,
     rewards: Backends,
+    engines: Option<Arc<dyn EngineOpener>>,
 }
 
 impl TrainRunner {
@@ -40,7 +41,13 @@ impl TrainRunner {
         device: DeviceName,
         rewards: Backends,
     ) -> Self {
-        Self { store, artifacts, runtime: Handle::current(), device, rewards }
+        Self { store, artifacts, runtime: Handle::current(), device, rewards, engines: None }
+    }
+
+    /// The same with engines on other servers, which jobs may name.
+    #[must_use]
+    pub fn with_engines(self, engines: Arc<dyn EngineOpener>) -> Self {
+        Self { engines: Some(engines), ..self }
     }
 
     /// The folder of a registered model, a served name, a checkpoint id, or `run_…@best` and `run_…@last`.
@@ -176,7 +183,10 @@ impl JobRunner for TrainRunner {
             run: task.job.run_id.clone(),
             base,
             rewards: self.rewards.clone(),
-            engines: ForeignEngines::default(),
+            engines: ForeignEngines {
+                opener: self.engines.clone(),
+                attempt: format!("{}-{}", task.job.id, task.job.attempt),
+            },
             resume: task.resume.clone(),
             room,
         };

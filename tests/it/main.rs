@@ -20,6 +20,7 @@ mod prompt;
 mod recipes;
 mod reward;
 mod roles;
+mod samplers;
 mod serving;
 mod store;
 mod train;

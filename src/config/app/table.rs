@@ -71,6 +71,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     open("image_hosts", "VGPO_IMAGE_HOSTS", "", "Hosts that images may be fetched from, separated by commas; empty: none"),
     open("webhook_hosts", "VGPO_WEBHOOK_HOSTS", "", "Hosts that webhook rewards may call, separated by commas; empty: none"),
     secret("webhook_secret", "VGPO_WEBHOOK_SECRET", "", "Signs requests to webhooks; empty: they are not signed"),
+    open("rollout_hosts", "VGPO_ROLLOUT_HOSTS", "", "Hosts whose servers may sample for jobs, by commas; empty: none"),
+    secret("rollout_key", "VGPO_ROLLOUT_KEY", "", "API key that these servers ask for; empty: none is sent"),
     open("max_running_jobs_per_project", "VGPO_MAX_RUNNING_JOBS_PER_PROJECT", "0", "Jobs of a project that run at the same time; 0: no limit"),
     open("max_gpus_per_project", "VGPO_MAX_GPUS_PER_PROJECT", "0", "GPUs that the running jobs of a project hold at the same time; 0: no limit"),
     open("max_bytes_per_project", "VGPO_MAX_BYTES_PER_PROJECT", "0", "Bytes of a project's checkpoints and data sets, beyond which uploads and jobs are refused; 0: no limit"),

@@ -8,6 +8,7 @@ mod memory_check;
 pub mod plan;
 pub(in crate::service) mod preview;
 pub mod rewards;
+mod rollout_engine;
 mod row_warnings;
 pub mod submit;
 mod truths;

@@ -155,6 +155,7 @@ impl Jobs {
                 .map_err(|error| ServiceError::field("/rollout/filter/metric", error.to_string()))?;
         }
         self.check_targets(&source, &resolved.spec).await?;
+        self.check_engine(&source, &resolved.spec).await?;
         Ok(SettledJob { resolved, source, data })
     }
 

@@ -89,8 +89,12 @@ pub struct Recorder {
     pub rows: Vec<PathBuf>,
     /// Answers to `control`, first to last; then `Continue`.
     pub controls: Vec<Control>,
+    /// The answer from the end of this step on.
+    pub stop_after: Option<(u64, Control)>,
     /// Whom webhook rewards ask.
     pub rewards: vgpo::reward::Backends,
+    /// Engines on other servers.
+    pub engines: vgpo::train::engine::ForeignEngines,
     /// A folder that vanishes at the first checkpoint, as retention may prune the one a run resumed from.
     pub prune: Option<PathBuf>,
     /// From the evaluation of this step on, the trainer is asked for this whenever it looks.
@@ -131,6 +135,11 @@ impl RunSink for Recorder {
     }
 
     fn control(&mut self) -> Control {
+        if let Some((step, control)) = self.stop_after
+            && self.metrics.last().is_some_and(|metrics| metrics.step >= step)
+        {
+            return control;
+        }
         if self.controls.is_empty() { self.signal().now() } else { self.controls.remove(0) }
     }
 
@@ -178,7 +187,7 @@ pub fn run_on(
         room: None,
         run: "run_test".to_owned(),
         base: None,
-        engines: vgpo::train::engine::ForeignEngines::default(),
+        engines: std::mem::take(&mut recorder.engines),
         rewards: std::mem::take(&mut recorder.rewards),
         spec: spec.clone(),
         model_dir: model_dir.to_owned(),

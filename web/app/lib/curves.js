@@ -161,12 +161,26 @@ export const SECTIONS = [
         text: duration,
         keys: [
           ['time/rollout', 'rollout'],
+          ['time/publish', 'weights to the servers that sample'],
           ['time/reward', 'reward'],
           ['time/logprob', 'log-probs'],
           ['time/update', 'update'],
           ['time/evaluation', 'evaluation'],
           ['time/checkpoint', 'checkpoint'],
         ],
+      },
+      {
+        title: 'Servers that sample',
+        text: duration,
+        keys: [
+          ['time/rollout_wait', 'waiting: none answered'],
+          ['time/publish', 'weights on their way'],
+        ],
+      },
+      {
+        title: 'Age of the weights that sampled',
+        text: (v) => `${number(v)} steps`,
+        keys: [['rollout/version_lag', 'behind those that were trained']],
       },
       {
         title: 'Throughput',

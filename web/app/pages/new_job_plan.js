@@ -49,6 +49,7 @@ export function Plan({ plan, faults }) {
               ${count(plan.value.work.max_response_tokens)} written at most,${' '}
               ${count(plan.value.work.prompt_tokens)} of prompts
             </dd>
+            <${Sampler} engine=${plan.value.spec.rollout.engine} />
             <${Time} plan=${plan.value} />
           </dl>
         </div>
@@ -64,6 +65,23 @@ export function Plan({ plan, faults }) {
         </div>
       `
     }
+  `;
+}
+
+/**
+ * The servers that sample, where the job names some.
+ * @param {{ engine: Api['EngineSpec'] }} props
+ */
+function Sampler({ engine }) {
+  if (engine.type === 'local') return null;
+  return html`
+    <dt>Sampled by</dt>
+    <dd>
+      ${engine.type} at ${(engine.urls || []).join(', ')}
+      <span class="muted block small-text">
+        weights through ${engine.shared_dir} (${engine.sync}), at most ${count(engine.staleness)} steps old
+      </span>
+    </dd>
   `;
 }
 
