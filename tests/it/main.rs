@@ -4,6 +4,7 @@
 mod algorithm;
 mod artifacts;
 mod bench;
+mod collective;
 mod convert;
 mod crash;
 mod data;
