@@ -41,6 +41,7 @@ pub async fn ingests(name: &str, db: &Db, report: &mut Report) {
     let config = WorkerConfig {
         id: "wrk_bench".to_owned(),
         device: DeviceName::CPU,
+        ranks: 1,
         store: db.store.clone(),
         artifacts: artifacts::open(&format!("file:{}", root.join("artifacts").display())).unwrap(),
         clock: clock.clone(),

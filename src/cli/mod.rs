@@ -26,6 +26,7 @@ mod plan;
 mod progress;
 mod prune;
 mod quickstart;
+mod rank;
 mod report;
 mod reward;
 mod runs;
@@ -101,6 +102,9 @@ enum Command {
     Starter(starter::Args),
     /// Run one job in the foreground, without a server.
     Train(train::Args),
+    /// Run one rank of a job of several; workers start it.
+    #[command(hide = true)]
+    Rank(rank::Args),
     /// Convert settings of other programs to a job.
     Convert(convert::Args),
     /// Run benchmarks on this machine.
@@ -124,7 +128,7 @@ enum Command {
 impl Cli {
     /// Does the command train, with one graph per core? Then each graph should use one thread.
     pub fn runs_one_graph_per_core(&self) -> bool {
-        matches!(self.command, Command::Starter(_) | Command::Train(_) | Command::Worker(_))
+        matches!(self.command, Command::Starter(_) | Command::Train(_) | Command::Worker(_) | Command::Rank(_))
             || matches!(&self.command, Command::Bench(args) if args.runs_one_graph_per_core())
     }
 
@@ -149,6 +153,7 @@ impl Cli {
             Command::Score(args) => score::run(&args),
             Command::Starter(args) => starter::run(&args),
             Command::Train(args) => train::run(&args),
+            Command::Rank(args) => rank::run(&args),
             Command::Bench(args) => bench::run(args),
             Command::Config(args) => config::run(&args),
             Command::Migrate(args) => migrate::run(&args),

@@ -4,8 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::clock::new_id;
+use crate::collective::{Collective, Fault, launch};
+use crate::config::app::AppSettings;
 use crate::config::job::{self, Recommended};
 use crate::data::Split;
 use crate::domain::model::CARD_FILE;
@@ -21,6 +24,9 @@ use super::inference::find_model;
 use super::progress::{Foreground, finished_chunks};
 use super::settings::{ListenFlags, SettingFlags, load};
 use super::{fail, local_data};
+
+/// A rank that fails leaves it to rank 0 to report it.
+const LEAVE_AFTER: Duration = Duration::from_secs(10);
 
 /// Arguments of `vgpo train`.
 #[derive(Debug, clap::Args)]
@@ -41,9 +47,25 @@ pub struct Args {
 
 /// Runs the job.
 pub fn run(args: &Args) -> ExitCode {
-    match train(args) {
+    let settings = match load(&args.flags, &ListenFlags::default()) {
+        Ok(settings) => settings,
+        Err(error) => return fail(error),
+    };
+    let ranks = match launch::join(settings.ranks.silence) {
+        Ok(ranks) => ranks,
+        Err(error) => return fail(error),
+    };
+    match train(args, &settings, &ranks) {
         Ok(code) => code,
-        Err(message) => fail(message),
+        Err(message) => {
+            // The trainer has told the others already where it was the trainer that failed.
+            ranks.fail(&Fault::new(message.clone(), true));
+            if ranks.rank() > 0 {
+                // Rank 0 reports it; when it ends, the launcher ends all.
+                std::thread::sleep(LEAVE_AFTER);
+            }
+            fail(message)
+        }
     }
 }
 
@@ -61,12 +83,11 @@ fn resume_point(dir: &Path) -> Option<ResumePoint> {
 }
 
 #[allow(clippy::print_stdout)]
-fn train(args: &Args) -> Result<ExitCode, String> {
+fn train(args: &Args, settings: &AppSettings, ranks: &Arc<dyn Collective>) -> Result<ExitCode, String> {
     let device = super::worker::device(&args.device)?;
     let request = read_json(&args.spec)?;
     let model = request.get("model").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let settings = load(&args.flags, &ListenFlags::default()).map_err(|e| e.to_string())?;
-    let rewards = super::reward_backends(&settings, device);
+    let rewards = super::reward_backends(settings, device);
     let model_dir = super::block_on(find_model(&model, settings.clone()))?.dir;
     let card_path = model_dir.join(CARD_FILE);
     let card = if card_path.exists() { read_json(&card_path)? } else { Value::Null };
@@ -84,12 +105,20 @@ fn train(args: &Args) -> Result<ExitCode, String> {
         errors.iter().map(|e| format!("{}: {}", e.pointer, e.detail)).collect::<Vec<_>>().join("\n")
     })?;
     let spec = resolved.spec;
-    let open = |name: &str, index: &str| local_data::open(name, &spec.data.columns, &args.out.join(index), &settings);
+    let open = |name: &str, index: &str| local_data::open(name, &spec.data.columns, &args.out.join(index), settings);
+    let first = ranks.rank() == 0;
+    // Rank 0 prepares files for all.
+    if !first {
+        ranks.barrier("data sets").map_err(|e| e.to_string())?;
+    }
     let dataset = open(&spec.dataset, "dataset")?;
     let eval_dataset = match &spec.eval_dataset {
         Some(name) => open(name, "eval_dataset")?,
         None => Arc::clone(&dataset),
     };
+    if first {
+        ranks.barrier("data sets").map_err(|e| e.to_string())?;
+    }
     let work_dir = args.out.join("checkpoints");
     std::fs::create_dir_all(&work_dir).map_err(|e| format!("cannot create {}: {e}", work_dir.display()))?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -116,11 +145,13 @@ fn train(args: &Args) -> Result<ExitCode, String> {
         run: args.out.display().to_string(),
         base: None,
         rewards,
-        engines: ForeignEngines { opener: Some(Samplers::of(&settings)), attempt: format!("{}-1", new_id("train")) },
+        engines: ForeignEngines { opener: Some(Samplers::of(settings)), attempt: format!("{}-1", new_id("train")) },
         resume,
     };
-    let end = super::on_large_stack(move || crate::train::run(request, &mut sink))?;
+    let collective = Arc::clone(ranks);
+    let end = super::on_large_stack(move || crate::train::run_on(request, &mut sink, collective))?;
     match end.map_err(|e| e.to_string())? {
+        _ if !first => {}
         RunEnd::Finished { accuracy, stopped_early } => {
             if let Some(why) = stopped_early {
                 println!("stopped early: {why}");

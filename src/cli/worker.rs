@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use crate::artifacts::{JobLogs, ownership};
 use crate::clock::{SystemClock, new_id};
-use crate::config::app::{AppSettings, LogFormat, S3Settings};
+use crate::config::app::{AppSettings, LogFormat, RankSettings, S3Settings};
 use crate::config::worker::{GRACE, WorkerTimings};
 use crate::domain::device::{DeviceName, UnknownDevice};
 use crate::model::device::supported;
 use crate::samplers::Samplers;
+use crate::worker::ranks::Launcher;
 use crate::worker::supervisor::WorkerCommand;
 use crate::worker::{JobLog, TrainRunner, WorkerConfig, follow_parent, stop_signals};
 use tokio_util::sync::CancellationToken;
@@ -53,6 +54,7 @@ async fn work(args: &Args) -> Result<(), String> {
     let log = JobLog::new(JobLogs::new(&settings.logs_dir()).shared_by(&artifacts), clock.clone());
     let _traces = super::worker_logging(log.clone(), &settings)?;
     let device = device(&args.device)?;
+    let launcher = launcher(&settings)?;
     let timings = WorkerTimings::with_grace(args.grace);
     let drain =
         if args.supervised { CancellationToken::new() } else { stop_signals().map_err(|error| text(&error))? };
@@ -64,13 +66,13 @@ async fn work(args: &Args) -> Result<(), String> {
     let store = super::open_store(&settings, clock.clone()).await?;
     let database = store.database_id().await.map_err(|error| text(&error))?;
     ownership(&*artifacts, &database).map_err(|error| text(&error))?;
+    let rewards = super::reward_backends(&settings, device);
+    let runner = TrainRunner::new(store.clone(), artifacts.clone(), device, rewards);
     let config = WorkerConfig {
         id: args.id.clone().unwrap_or_else(|| new_id("wrk")),
         device,
-        runner: Arc::new(
-            TrainRunner::new(store.clone(), artifacts.clone(), device, super::reward_backends(&settings, device))
-                .with_engines(Samplers::of(&settings)),
-        ),
+        ranks: settings.ranks.most,
+        runner: Arc::new(runner.with_engines(Samplers::of(&settings)).with_launcher(launcher)),
         store: store.clone(),
         artifacts,
         clock,
@@ -91,10 +93,35 @@ pub fn device(name: &str) -> Result<DeviceName, String> {
     Ok(device)
 }
 
+/// How jobs of several ranks are started; none where the settings allow one rank only.
+///
+/// # Errors
+/// The settings ask for what this build or this machine cannot do.
+pub fn launcher(settings: &AppSettings) -> Result<Option<Launcher>, String> {
+    let RankSettings { most, launcher, silence } = &settings.ranks;
+    if *most == 1 {
+        return Ok(None);
+    }
+    let environment = vec![
+        ("VGPO_WEBHOOK_HOSTS", settings.webhook_hosts.join(",")),
+        ("VGPO_WEBHOOK_SECRET", settings.webhook_secret.clone()),
+        ("VGPO_LOG_FORMAT", settings.log_format.name().to_owned()),
+        ("VGPO_RANK_SILENCE_SECONDS", silence.as_secs().to_string()),
+    ];
+    let launcher = Launcher::new(launcher, *most, own_program()?, &settings.data_dir, environment);
+    launcher.map(Some).map_err(|error| error.to_string())
+}
+
+fn own_program() -> Result<PathBuf, String> {
+    std::env::current_exe().map_err(|error| format!("cannot find this program's own file: {error}"))
+}
+
 /// The commands of the local workers that a server with these settings keeps alive; `log` is their log filter unless
 /// `RUST_LOG` is set.
 pub fn commands(settings: &AppSettings, log: &'static str, grace: u64) -> Result<Vec<WorkerCommand>, String> {
-    let program = std::env::current_exe().map_err(|error| format!("cannot find this program's own file: {error}"))?;
+    let program = own_program()?;
+    // Workers would end at once, again and again.
+    launcher(settings)?;
     let mut commands: Vec<WorkerCommand> = Vec::new();
     for device in &settings.devices {
         let device = self::device(device)?.to_string();
@@ -118,6 +145,7 @@ struct Launch {
     log: &'static str,
     log_format: LogFormat,
     otlp_endpoint: String,
+    ranks: RankSettings,
     grace: u64,
 }
 
@@ -137,6 +165,7 @@ impl Launch {
             log,
             log_format: settings.log_format,
             otlp_endpoint: settings.otlp_endpoint.clone(),
+            ranks: settings.ranks.clone(),
             grace: GRACE.as_secs(),
         }
     }
@@ -158,6 +187,8 @@ impl Launch {
             // The server has migrated the database; its workers need no permission for that.
             command.env("VGPO_LOG_FORMAT", self.log_format.name()).env("VGPO_MIGRATE", "check");
             command.env("VGPO_OTLP_ENDPOINT", &self.otlp_endpoint);
+            command.env("VGPO_RANKS", self.ranks.most.to_string()).env("VGPO_LAUNCHER", &self.ranks.launcher);
+            command.env("VGPO_RANK_SILENCE_SECONDS", self.ranks.silence.as_secs().to_string());
             // A worker trains with one graph per core; the server's own products may use all cores.
             command.env(PRODUCT_THREADS, "1");
             if std::env::var_os("RUST_LOG").is_none() {

@@ -3,6 +3,7 @@
 mod access;
 mod limits;
 mod quotas;
+mod ranks;
 mod roles;
 mod sources;
 mod storage;
@@ -22,6 +23,7 @@ use table::{SETTINGS, Setting};
 pub use access::AuthMode;
 pub use limits::Limits;
 pub use quotas::{ProjectLimits, Quotas};
+pub use ranks::{PLACE, RankSettings};
 pub use roles::{RoleError, Roles};
 pub use storage::S3Settings;
 pub use table::{FILE, FILE_VARIABLE, setting, settings};
@@ -94,6 +96,8 @@ pub struct AppSettings {
     pub roles: Roles,
     /// Devices for local workers, e.g. `["cpu"]`; empty: none.
     pub devices: Vec<String>,
+    /// How local workers start the ranks of a job.
+    pub ranks: RankSettings,
     /// Where models are served.
     pub engine_device: DeviceName,
     /// May a GPU serve and train at the same time?
@@ -274,6 +278,7 @@ fn settle(values: &[(&Setting, SettingValue)]) -> Result<AppSettings, ConfigErro
         },
         roles: Roles::settle(values)?,
         devices: list(&text("devices")).into_iter().filter(|device| device != "none").collect(),
+        ranks: RankSettings::settle(values)?,
         engine_device: device(values, "engine_device")?,
         share_gpu: one_of(values, "share_gpu", ["false", "true"])? == "true",
         advertise: roles::advertised(values)?,

@@ -14,6 +14,11 @@ pub(super) fn best() -> BestSpec {
     BestSpec { metric: EVAL_ACCURACY.to_owned(), better: Direction::Higher }
 }
 
+/// One process.
+pub(super) fn ranks() -> u32 {
+    1
+}
+
 /// The end of a cosine schedule.
 pub(super) fn schedule_floor() -> f64 {
     0.05

@@ -26,6 +26,12 @@ impl DeviceName {
         self.class
     }
 
+    /// The device `count` places after this one on the machine; a processor is one device.
+    #[must_use]
+    pub fn after(self, count: usize) -> Self {
+        if self.class == DeviceClass::Cpu { self } else { Self { number: self.number + count, ..self } }
+    }
+
     /// Its number among those of its kind.
     pub fn number(self) -> usize {
         self.number

@@ -180,6 +180,13 @@ pub const CATALOGUE: &[MetricInfo] = &[
         Neutral,
         "Attention to the image in the evaluation (mean, early, late; all, right or wrong answers)",
     ),
+    info(
+        "ranks/seconds",
+        "s",
+        Lower,
+        "Seconds in which rank 0 waited for the other ranks of its job, or exchanged with them",
+    ),
+    info("ranks/sent_bytes", "bytes", Neutral, "What rank 0 sent to the other ranks of its job"),
     info("memory/peak_bytes", "bytes", Lower, "Largest resident memory of the worker so far"),
 ];
 

@@ -242,6 +242,9 @@ pub struct OptimizerSpec {
     /// Keep moments and 32-bit master weights in main memory, and update there; no effect on a CPU.
     #[serde(default)]
     pub offload: bool,
+    /// Each rank keeps moments and 32-bit master weights of its share of every parameter only; no effect on one rank.
+    #[serde(default)]
+    pub shard: bool,
 }
 
 /// The learning rate after the warm-up.
@@ -322,6 +325,10 @@ pub struct ResourceSpec {
     pub device: DeviceClass,
     /// Their number.
     pub devices: u32,
+    /// Number of processes that share the job, each with a device of its own: their launcher places them on hosts.
+    #[serde(default = "before::ranks")]
+    #[schema(required = true)]
+    pub ranks: u32,
 }
 
 /// A kind of device.

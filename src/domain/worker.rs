@@ -25,6 +25,8 @@ pub struct WorkerRecord {
     pub device: String,
     /// Memory of the device in bytes, if known.
     pub memory_bytes: Option<u64>,
+    /// How many ranks it can start for a job.
+    pub ranks: u32,
     /// What it is doing.
     pub state: WorkerState,
     /// The job it holds.
@@ -93,4 +95,6 @@ pub struct NewWorker {
     pub device: String,
     /// Memory of the device in bytes, if known.
     pub memory_bytes: Option<u64>,
+    /// How many ranks it can start for a job.
+    pub ranks: u32,
 }

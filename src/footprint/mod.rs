@@ -236,7 +236,8 @@ impl<'a> Plan<'a> {
         }
         // Adapters have 32 bits whatever the number format of the weights.
         let follows = self.spec.train.lora.is_none() && (self.arithmetic.weight_bytes as u64) < WIDE;
-        self.trained * WIDE * if follows { 3 } else { 2 }
+        let ranks = if self.spec.optimizer.shard { u64::from(self.spec.resources.ranks.max(1)) } else { 1 };
+        (self.trained * WIDE * if follows { 3 } else { 2 }).div_ceil(ranks)
     }
 
     /// What the optimizer keeps on the device: on a GPU it may live in main memory instead.

@@ -99,6 +99,7 @@ pub fn run(
         schedule_floor: 0.05,
         max_grad_norm: 1.0,
         offload: false,
+        shard: false,
     };
     let mut optimizer = AdamW::new(&spec, DecayScope::Matrices);
     for step in 0..recipe.vision_steps {

@@ -313,6 +313,7 @@ pub(super) fn worker(row: &impl Record) -> Result<WorkerRecord> {
         device_class: device(row, "device_class")?,
         device: text(row, "device")?,
         memory_bytes: count_or_none(row, "memory_bytes")?,
+        ranks: count(row, "ranks")?,
         state: WorkerState::from_name(&state).ok_or_else(|| damaged("state", &state))?,
         job_id: text_or_none(row, "job_id")?,
         started_at: time(row, "started_at")?,

@@ -15,7 +15,7 @@ use crate::model::lora::peft::{self, BaseModel};
 use super::early_stop::EarlyStopState;
 use super::error::{TrainError, file_error};
 use super::model_files::{ModelFiles, passing, write_json, write_model};
-use super::optimizer::AdamW;
+use super::optimizer::{AdamW, OptimizerState};
 use super::step::TrainingStep;
 
 /// Folder of the trainer's own files inside a checkpoint.
@@ -63,13 +63,23 @@ pub(super) struct Checkpoints {
 
 impl Checkpoints {
     /// Writes a complete checkpoint and returns its folder; replaces one that a failed attempt left there.
-    pub(super) fn write(&self, step: &TrainingStep, state: &TrainerState) -> Result<PathBuf, TrainError> {
+    /// `optimizer` is the state of the whole optimizer, where the step has a part of it.
+    pub(super) fn write(
+        &self,
+        step: &TrainingStep,
+        state: &TrainerState,
+        optimizer: Option<OptimizerState>,
+    ) -> Result<PathBuf, TrainError> {
         let dir = self.work_dir.join(format!("step-{:08}", state.step));
         if dir.exists() {
             std::fs::remove_dir_all(&dir).map_err(file_error(&dir))?;
         }
         let parameters = step.policy.folder.parameters();
-        write(&dir, &self.files, parameters, &step.optimizer, state, &step.spec, &self.base)?;
+        let write_optimizer = |path: &Path| match optimizer {
+            Some(whole) => step.optimizer.write_state(whole, path),
+            None => step.optimizer.write(path),
+        };
+        write(&dir, &self.files, parameters, write_optimizer, state, &step.spec, &self.base)?;
         Ok(dir)
     }
 }
@@ -79,7 +89,7 @@ fn write(
     dir: &Path,
     files: &ModelFiles,
     parameters: &Parameters,
-    optimizer: &AdamW,
+    write_optimizer: impl FnOnce(&Path) -> Result<(), TrainError>,
     state: &TrainerState,
     spec: &JobSpec,
     base: &BaseModel,
@@ -94,7 +104,7 @@ fn write(
     }
     let trainer = path.join(TRAINER_DIR);
     std::fs::create_dir_all(&trainer).map_err(file_error(&trainer))?;
-    optimizer.write(&trainer.join("optimizer.safetensors"))?;
+    write_optimizer(&trainer.join("optimizer.safetensors"))?;
     write_json(&trainer.join("state.json"), &serde_json::json!(state))?;
     write_json(&trainer.join("job.json"), &serde_json::json!(spec))?;
     sync_tree(path)?;

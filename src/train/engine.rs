@@ -11,9 +11,10 @@ use crate::model::{ModelInfo, Parameters, is_vision};
 
 use super::engine_error::EngineError;
 use super::error::TrainError;
-use super::group::{Sampled, sample};
+use super::group::Sampled;
 use super::parallel::Pool;
 use super::publication::Publication;
+use super::ranks::Ranks;
 use super::rollout::RolloutSettings;
 use super::source::Prompt;
 
@@ -63,6 +64,7 @@ pub(super) struct LocalEngine {
     pub(super) model: Arc<dyn VisionLanguageModel>,
     pub(super) room: Option<Arc<SamplingRoom>>,
     pub(super) seed: u64,
+    pub(super) ranks: Arc<Ranks>,
 }
 
 impl RolloutEngine for LocalEngine {
@@ -72,7 +74,7 @@ impl RolloutEngine for LocalEngine {
 
     fn sample(&self, prompts: Vec<Prompt>, settings: &RolloutSettings, _: &Stop) -> Result<Vec<Sampled>, TrainError> {
         let settings = settings.within(self.room.as_deref(), &prompts, self.pool.threads());
-        sample(&self.pool, self.model.as_ref(), prompts, &settings, |prompt, index| {
+        self.ranks.sample(&self.pool, self.model.as_ref(), prompts, &settings, |prompt, index| {
             stream(&[self.seed, ROLLOUT_STREAM, prompt.cursor, index as u64])
         })
     }
@@ -144,6 +146,10 @@ impl ForeignEngines {
     ) -> Result<Arc<dyn RolloutEngine>, TrainError> {
         if spec.rollout.engine.is_local() || !spec.method.is_reinforcement() {
             return Ok(Arc::new(local));
+        }
+        if local.ranks.size() > 1 {
+            let problem = "ranks of one job sample for themselves: set it to \"local\", or `resources.ranks` to 1";
+            return Err(EngineError::Setting { field: "type", problem: problem.to_owned() }.into());
         }
         let opener = self.opener.as_ref().ok_or_else(|| EngineError::Setting {
             field: "type",

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::algorithm::AlgorithmError;
+use crate::collective::CollectiveError;
 use crate::data::DataError;
 use crate::model::ModelError;
 use crate::prompt::PromptError;
@@ -78,6 +79,9 @@ pub enum TrainError {
     /// A phase was given up because the run is to stop.
     #[error("the run was asked to stop")]
     Stopped(Control),
+    /// The ranks of the run cannot work together any more.
+    #[error("{0}")]
+    Ranks(#[from] CollectiveError),
     /// A compute thread died.
     #[error("a compute thread failed: {0}")]
     Thread(String),
@@ -95,6 +99,7 @@ impl TrainError {
             | Self::Model(ModelError::Device { .. }) => false,
             Self::Reward(error) => !error.may_pass(),
             Self::Engine(error) => !error.may_pass(),
+            Self::Ranks(error) => error.is_permanent(),
             _ => true,
         }
     }

@@ -25,6 +25,7 @@ use super::eval_metrics::EvalMetrics;
 use super::metrics::Metrics;
 use super::parallel::Pool;
 use super::policy::number_format;
+use super::ranks::Ranks;
 use super::rewards::RewardContext;
 use super::samples;
 use super::sink::{Control, RunSink};
@@ -46,6 +47,7 @@ struct EvalJob<'s> {
     work_dir: PathBuf,
     metrics: EvalMetrics,
     room: Option<SamplingRoom>,
+    ranks: &'s Ranks,
     /// Finished chunks.
     done: u64,
 }
@@ -55,9 +57,10 @@ pub(super) fn run(
     request: TrainRequest,
     method: &EvaluationSpec,
     sink: &mut dyn RunSink,
+    ranks: &Ranks,
 ) -> Result<RunEnd, TrainError> {
     let TrainRequest { spec, model_dir, device, dataset, work_dir, run, rewards, rows, room, .. } = request;
-    let device = open_device(device)?;
+    let device = open_device(ranks.device(device))?;
     let dtype = number_format(spec.train.dtype, &device);
     let holding = Holding { dtype, ..Holding::read_only(&device, WeightFormat::Native) };
     let folder = ModelFolder::open_with(&model_dir, &device, holding)?;
@@ -69,7 +72,7 @@ pub(super) fn run(
     };
     let source = PromptSource::new(processor, dataset, split, &spec.data, model.info(), spec.rollout.max_new_tokens)?;
     let mut job = EvalJob {
-        pool: Pool::for_device(&device, model.info().parameters)?.watching(sink.signal()),
+        pool: Pool::shared(&device, model.info().parameters, ranks.on_this_host().0)?.watching(sink.signal()),
         reward: reward::build_with(&spec.reward, &rewards)?,
         metrics: EvalMetrics::new(spec.eval.samples),
         done: rows.len() as u64,
@@ -80,7 +83,10 @@ pub(super) fn run(
         sink,
         work_dir,
         room,
+        ranks,
     };
+    ranks.same("the data set", &job.source.dataset().fingerprint())?;
+    ranks.same("the number of stored chunks", &job.done.to_string())?;
     rows.iter().try_for_each(|chunk| job.add_stored(chunk))?;
     job.run()
 }
@@ -158,7 +164,8 @@ impl EvalJob<'_> {
         let rewards = RewardContext { reward: self.reward.as_ref(), processor, run: &self.run, step, part: "eval" };
         let model = self.model.as_ref();
         let (spec, room) = (&self.spec, self.room.as_ref());
-        let answered = EvalLoop { pool: &self.pool, model, source, rewards, spec, room }.answer(rows)?;
+        let answered =
+            EvalLoop { pool: &self.pool, model, source, rewards, spec, room, ranks: self.ranks }.answer(rows)?;
         let records: Vec<EvalRow> = answered.iter().map(|row| record(processor, row)).collect::<Result<_, _>>()?;
         if step == 1 && self.spec.log_samples_every > 0 {
             let logged = answered.iter().take(LOGGED).map(|row| samples::evaluated(processor, row));
@@ -168,6 +175,9 @@ impl EvalJob<'_> {
             self.metrics.add(row);
         }
         let dir = self.work_dir.join(format!("rows-{step:08}"));
+        if !self.ranks.is_first() {
+            return Ok(dir);
+        }
         std::fs::create_dir_all(&dir).map_err(file_error(&dir))?;
         let path = dir.join(ROWS_FILE);
         write(&path, &records).map_err(file_error(&path))?;

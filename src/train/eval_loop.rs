@@ -14,9 +14,10 @@ use crate::prompt::Processor;
 
 use super::error::TrainError;
 use super::eval_metrics::EvalMetrics;
-use super::group::{Group, Response, sample};
+use super::group::{Group, Response};
 use super::metrics::Metrics;
 use super::parallel::Pool;
+use super::ranks::Ranks;
 use super::rewards::RewardContext;
 use super::rollout::RolloutSettings;
 use super::samples;
@@ -78,6 +79,8 @@ pub(super) struct EvalLoop<'a> {
     pub(super) spec: &'a JobSpec,
     /// What sampling may use of the device's memory.
     pub(super) room: Option<&'a SamplingRoom>,
+    /// Who answers them.
+    pub(super) ranks: &'a Ranks,
 }
 
 impl EvalLoop<'_> {
@@ -116,9 +119,9 @@ impl EvalLoop<'_> {
         let prompts: Vec<Prompt> = prompts.collect::<Result<_, _>>()?;
         let settings = settings.within(self.room, &prompts, self.pool.threads());
         let seed = self.spec.seed;
-        let answers = sample(self.pool, self.model, prompts, &settings, |prompt, index| {
+        let answers = self.ranks.sample(self.pool, self.model, prompts, &settings, |prompt, index| {
             stream(&[seed, EVALUATION_STREAM, prompt.cursor, index as u64])
         })?;
-        RewardContext { part: &part, ..self.rewards }.compute(answers)
+        self.ranks.rewards(&RewardContext { part: &part, ..self.rewards }, answers)
     }
 }

@@ -62,7 +62,8 @@ impl Trainer<'_> {
     fn compute_rewards(&self, sampled: Vec<Sampled>, attempt: u64) -> Result<Vec<Group>, TrainError> {
         let part = attempt.to_string();
         let processor = self.step.source.processor();
-        let mut groups = self.reward_context(processor, self.state.step + 1, &part).compute(sampled)?;
+        let mut groups =
+            self.step.ranks.rewards(&self.reward_context(processor, self.state.step + 1, &part), sampled)?;
         if let Method::Dapo(DapoSpec { overlong_buffer: Some(buffer), overlong_penalty, .. }) = self.spec.method {
             for response in responses_mut(&mut groups) {
                 let tokens = response.rollout.tokens.len() as u64;

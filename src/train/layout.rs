@@ -58,7 +58,7 @@ impl Layout {
     ) -> Result<Self, TrainError> {
         let (batch, spans) = match packing {
             Packing::Padded => padded(sequences, images, info)?,
-            Packing::Shared => shared(sequences, images, info)?,
+            Packing::Shared | Packing::ByGroup => shared(sequences, images, info)?,
         };
         let of_sequence = |(sequence, span): (&&TrainSequence, &Span)| -> Vec<TokenTarget> {
             let response = sequence.input.ids[sequence.prompt_len..].iter().enumerate();

@@ -14,7 +14,7 @@ use crate::model::{Capture, ModelError, Parameters, Tape, VisionLanguageModel, s
 
 use super::error::TrainError;
 use super::layout::Layout;
-use super::micro_batch::{Packing, micro_batches, padding_share, shared_micro_batches};
+use super::micro_batch::{Packing, group_micro_batches, micro_batches, padding_share, shared_micro_batches};
 use super::optimizer::Gradients;
 use super::parallel::Pool;
 use super::train_sequence::TrainSequence;
@@ -98,6 +98,7 @@ impl Learner<'_> {
         match self.packing {
             Packing::Padded => micro_batches(sequences, tokens),
             Packing::Shared => shared_micro_batches(sequences, tokens, self.pool.threads()),
+            Packing::ByGroup => group_micro_batches(sequences, tokens),
         }
     }
 
@@ -165,6 +166,16 @@ impl Learner<'_> {
         algorithm: &dyn Algorithm,
     ) -> Result<MiniBatchOutput, TrainError> {
         let totals = BatchTotals::of(sequences.iter().map(|r| r.response_len()));
+        self.gradients_with(sequences, algorithm, totals)
+    }
+
+    /// The same of a part of a mini-batch, whose `totals` count all of it.
+    pub(super) fn gradients_with(
+        &self,
+        sequences: &[&TrainSequence],
+        algorithm: &dyn Algorithm,
+        totals: BatchTotals,
+    ) -> Result<MiniBatchOutput, TrainError> {
         let batches = self.split(sequences, self.microbatch_tokens);
         let padding_share = if self.packing == Packing::Padded { padding_share(sequences, &batches) } else { 0.0 };
         let scored = vec![Scored::default(); sequences.len()];
@@ -194,6 +205,37 @@ impl Learner<'_> {
             out.gradients = sum.into_inner();
         }
         Ok(out)
+    }
+
+    /// Loss and gradient of each of these groups, handed to `take` in their order.
+    pub(super) fn gradients_by_group(
+        &self,
+        groups: &[Vec<&TrainSequence>],
+        algorithm: &dyn Algorithm,
+        totals: BatchTotals,
+        mut take: impl FnMut(MiniBatchOutput) -> Result<(), TrainError>,
+    ) -> Result<(), TrainError> {
+        let batches_of = |group: &Vec<&TrainSequence>| group_micro_batches(group, self.microbatch_tokens);
+        let split: Vec<Vec<Vec<usize>>> = groups.iter().map(batches_of).collect();
+        let place = |(group, batches): (usize, &Vec<Vec<usize>>)| (0..batches.len()).map(|b| (group, b)).collect();
+        let places: Vec<(usize, usize)> = split.iter().enumerate().flat_map::<Vec<_>, _>(place).collect();
+        let work = |(group, batch): &(usize, usize)| {
+            let batch = select(&groups[*group], &split[*group][*batch]);
+            let mut gradients = Gradients::default();
+            let part = self.gradients_of_batch(&batch, algorithm, totals, &mut gradients)?;
+            Ok(MiniBatchOutput { gradients, ..part })
+        };
+        let (mut at, mut sum) = (places.iter(), MiniBatchOutput::default());
+        self.pool.in_waves(&places, work, |part| {
+            // Sequences of a group stay in their order.
+            sum.scored.extend(part.scored);
+            sum.loss += part.loss;
+            sum.policy_loss += part.policy_loss;
+            sum.stats.merge(&part.stats);
+            sum.gradients.add(part.gradients)?;
+            let last = at.next().is_some_and(|(group, batch)| batch + 1 == split[*group].len());
+            if last { take(std::mem::take(&mut sum)) } else { Ok(()) }
+        })
     }
 
     /// Loss of a micro-batch; its gradients are added to `gradients`.

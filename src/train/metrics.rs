@@ -12,6 +12,11 @@ use super::rollout::{AttentionShares, Rollout};
 pub struct Metrics(BTreeMap<String, f64>);
 
 impl Metrics {
+    /// These values.
+    pub fn of(values: BTreeMap<String, f64>) -> Self {
+        Self(values)
+    }
+
     /// Sets one value.
     pub fn set(&mut self, key: impl Into<String>, value: f64) {
         self.0.insert(key.into(), value);

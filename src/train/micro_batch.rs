@@ -15,6 +15,9 @@ pub enum Packing {
     /// One after the other without padding; sequences that share a prompt hold it once, images included. Attention
     /// skips the keys that a sequence does not attend to.
     Shared,
+    /// As [`Packing::Shared`], but no micro-batch holds sequences of two prompts, and the split depends on the
+    /// sequences alone: what is computed for a group has the same bits whatever else is computed.
+    ByGroup,
 }
 
 /// Indices of the sequences of each micro-batch, at most `tokens` padded tokens each (a longer sequence gets one of its
@@ -145,8 +148,14 @@ pub fn shared_micro_batches(sequences: &[&TrainSequence], tokens: u64, threads: 
     bins.into_iter().map(|bin| bin.1).filter(|bin| !bin.is_empty()).collect()
 }
 
+/// Indices of the sequences of each micro-batch where every group is on its own: as few micro-batches as the limit
+/// allows.
+pub(super) fn group_micro_batches(sequences: &[&TrainSequence], tokens: u64) -> Vec<Vec<usize>> {
+    by_prompt(sequences).iter().flat_map(|group| split(sequences, group, tokens, 1)).collect()
+}
+
 /// Neighbouring sequences of one prompt.
-fn by_prompt(sequences: &[&TrainSequence]) -> Vec<Vec<usize>> {
+pub(super) fn by_prompt(sequences: &[&TrainSequence]) -> Vec<Vec<usize>> {
     let mut groups: Vec<Vec<usize>> = Vec::new();
     for (index, sequence) in sequences.iter().enumerate() {
         let alike = |group: &&mut Vec<usize>| {

@@ -27,6 +27,7 @@ pub mod parallel;
 pub mod policy;
 pub mod process_memory;
 pub mod publication;
+mod ranks;
 mod reinforcement;
 pub mod rewards;
 pub mod rollout;
@@ -46,6 +47,7 @@ use std::sync::Arc;
 pub use engine_error::{Difference, EngineError};
 pub use error::TrainError;
 
+use crate::collective::{Collective, Solo};
 use crate::data::Dataset;
 use crate::domain::device::DeviceName;
 use crate::domain::spec::{JobSpec, Method};
@@ -54,6 +56,7 @@ use crate::model::lora::peft::BaseModel;
 use crate::reward::Backends;
 
 use engine::ForeignEngines;
+use ranks::{RankSink, Ranks};
 use sink::{ResumePoint, RunSink};
 
 /// Everything a run needs.
@@ -104,8 +107,29 @@ pub enum RunEnd {
 
 /// Runs a job from its start, or from a checkpoint, to its end. Blocks; call it on a thread of its own.
 pub fn run(request: TrainRequest, sink: &mut dyn RunSink) -> Result<RunEnd, TrainError> {
-    match request.spec.method.clone() {
-        Method::Eval(method) => eval_job::run(request, &method, sink),
-        _ => trainer::Trainer::new(request, sink)?.run(),
+    run_on(request, sink, Arc::new(Solo))
+}
+
+/// The same as one of the ranks of `collective`, all of which call it with the same job. Only rank 0 uses its sink.
+pub fn run_on(
+    request: TrainRequest,
+    sink: &mut dyn RunSink,
+    collective: Arc<dyn Collective>,
+) -> Result<RunEnd, TrainError> {
+    let ranks = Arc::new(Ranks::open(collective, &request.spec)?);
+    let mut sink = RankSink::new(&ranks, sink);
+    let ended = match request.spec.method.clone() {
+        Method::Eval(method) => eval_job::run(request, &method, &mut sink, &ranks),
+        _ => trainer::Trainer::new(request, &mut sink, &ranks).and_then(trainer::Trainer::run),
+    };
+    match &ended {
+        Err(error) => ranks.fail(error),
+        // Everything has been handed over.
+        Ok(_) => {
+            if let Err(error) = ranks.close() {
+                tracing::warn!(%error, "the ranks did not end together");
+            }
+        }
     }
+    ended
 }

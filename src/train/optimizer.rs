@@ -9,6 +9,7 @@ use candle_core::{DType, Device, Tensor, Var};
 
 use super::adamw::{self, Rule};
 use super::error::TrainError;
+use crate::collective::share;
 use crate::config::rollout::UPDATED_AT_ONCE;
 use crate::domain::spec::{LearningRateSchedule, OptimizerSpec};
 use crate::model::Parameters;
@@ -46,6 +47,11 @@ impl Gradients {
         Ok(())
     }
 
+    /// Gradients that were added up elsewhere.
+    pub(super) fn from_tensors(tensors: BTreeMap<String, Tensor>) -> Self {
+        Self(tensors)
+    }
+
     /// Gradients by parameter name.
     pub fn tensors(&self) -> &BTreeMap<String, Tensor> {
         &self.0
@@ -61,6 +67,9 @@ impl Gradients {
         Ok(adamw::squares(self.0.values())?.sqrt())
     }
 }
+
+/// Moments and master copies by name, as a checkpoint holds them.
+pub(super) type OptimizerState = HashMap<String, Tensor>;
 
 /// Which parameters weight decay shrinks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +91,8 @@ pub struct AdamW {
     max_grad_norm: f64,
     offload: bool,
     scope: DecayScope,
+    /// Which part of every parameter it has: of this number of parts, this one.
+    part: Option<(usize, usize)>,
     updates: u64,
     moments: BTreeMap<String, (Tensor, Tensor)>,
     masters: BTreeMap<String, Tensor>,
@@ -96,6 +107,7 @@ impl AdamW {
             max_grad_norm: spec.max_grad_norm,
             offload: spec.offload,
             scope,
+            part: None,
             updates: 0,
             moments: BTreeMap::new(),
             masters: BTreeMap::new(),
@@ -126,7 +138,11 @@ impl AdamW {
             if let Some(var) = parameters.trained().get(name) {
                 let decays = self.scope == DecayScope::All || var.rank() >= 2;
                 let shrink = if decays { 1.0 - learning_rate * self.weight_decay } else { 1.0 };
-                self.update(name, var, gradient, &Rule { shrink, ..rule })?;
+                let rule = Rule { shrink, ..rule };
+                match self.part {
+                    None => self.update(name, var, gradient, &rule)?,
+                    Some(part) => self.update_part(name, var, gradient, &rule, part)?,
+                }
             }
         }
         Ok(norm)
@@ -170,6 +186,84 @@ impl AdamW {
         Ok(())
     }
 
+    /// Updates the part of a parameter that this optimizer has; moments and master copy are as long as that.
+    fn update_part(
+        &mut self,
+        name: &str,
+        var: &Var,
+        gradient: &Tensor,
+        rule: &Rule,
+        (rank, ranks): (usize, usize),
+    ) -> Result<(), TrainError> {
+        let home = self.home(var.device());
+        let range = share(var.elem_count(), rank, ranks);
+        if range.is_empty() {
+            return Ok(());
+        }
+        // [values of the part], as everything here.
+        let gradient = gradient.flatten_all()?.narrow(0, range.start, range.len())?.to_device(&home)?;
+        let moments = match self.moments.remove(name) {
+            Some(moments) => moments,
+            // [values of the part]
+            None => (gradient.zeros_like()?, gradient.zeros_like()?),
+        };
+        let whole = var.as_detached_tensor().flatten_all()?;
+        let own = whole.narrow(0, range.start, range.len())?;
+        let follows = var.dtype() != DType::F32 || !var.device().same_device(&home);
+        let weight = match self.masters.remove(name).filter(|_| follows) {
+            Some(master) => master,
+            None => own.to_device(&home)?.to_dtype(DType::F32)?,
+        };
+        let [first, second, weight] = rule.composed(&gradient, moments, &weight)?;
+        self.moments.insert(name.to_owned(), (first, second));
+        // The rest of the parameter comes from the other parts.
+        whole.slice_set(&weight.to_dtype(var.dtype())?.to_device(var.device())?, 0, range.start)?;
+        if follows {
+            self.masters.insert(name.to_owned(), weight);
+        }
+        Ok(())
+    }
+
+    /// The same optimizer with one of `ranks` parts of every parameter.
+    pub(super) fn part(mut self, rank: usize, ranks: usize) -> Result<Self, TrainError> {
+        self.part = Some((rank, ranks));
+        self.keep_part()?;
+        Ok(self)
+    }
+
+    /// Leaves what belongs to other parts.
+    fn keep_part(&mut self) -> Result<(), TrainError> {
+        let Some((rank, ranks)) = self.part else { return Ok(()) };
+        let cut = |tensor: &Tensor| -> Result<Tensor, TrainError> {
+            let range = share(tensor.elem_count(), rank, ranks);
+            // A copy: the rest is to be freed.
+            Ok(tensor.flatten_all()?.narrow(0, range.start, range.len())?.copy()?)
+        };
+        let has_part = |tensor: &Tensor| !share(tensor.elem_count(), rank, ranks).is_empty();
+        self.moments.retain(|_, (first, _)| has_part(first));
+        self.masters.retain(|_, master| has_part(master));
+        for (first, second) in self.moments.values_mut() {
+            (*first, *second) = (cut(first)?, cut(second)?);
+        }
+        for master in self.masters.values_mut() {
+            *master = cut(master)?;
+        }
+        Ok(())
+    }
+
+    /// Does it have a part of every parameter only?
+    pub(super) fn is_part(&self) -> bool {
+        self.part.is_some()
+    }
+
+    /// The values of moments and master copies by name, as in a checkpoint.
+    pub(super) fn state(&self) -> impl Iterator<Item = (String, &Tensor)> {
+        let moments = self.moments.iter();
+        let moments = moments
+            .flat_map(|(name, (first, second))| [(format!("first.{name}"), first), (format!("second.{name}"), second)]);
+        moments.chain(self.masters.iter().map(|(name, master)| (format!("master.{name}"), master)))
+    }
+
     /// Where the optimizer keeps the state of weights on `device`.
     fn home(&self, device: &Device) -> Device {
         if self.offload { Device::Cpu } else { device.clone() }
@@ -188,12 +282,12 @@ impl AdamW {
 
     /// Writes moments, master copies and the number of updates to a safetensors file.
     pub fn write(&self, path: &Path) -> Result<(), TrainError> {
-        let mut tensors = HashMap::new();
-        for (name, (first, second)) in &self.moments {
-            tensors.insert(format!("first.{name}"), first.clone());
-            tensors.insert(format!("second.{name}"), second.clone());
-        }
-        tensors.extend(self.masters.iter().map(|(name, master)| (format!("master.{name}"), master.clone())));
+        let tensors = self.state().map(|(name, tensor)| (name, tensor.clone())).collect();
+        self.write_state(tensors, path)
+    }
+
+    /// Writes the state of an optimizer of whole parameters, made of those of its parts.
+    pub(super) fn write_state(&self, mut tensors: OptimizerState, path: &Path) -> Result<(), TrainError> {
         // [1]
         tensors.insert("updates".to_owned(), Tensor::new(&[self.updates as i64], &Device::Cpu)?);
         let path_text = path.display().to_string();
@@ -225,7 +319,7 @@ impl AdamW {
             }
             self.moments.insert(name, (first, second));
         }
-        Ok(())
+        self.keep_part()
     }
 }
 
@@ -260,6 +354,7 @@ mod tests {
             schedule_floor,
             max_grad_norm: 1.0,
             offload: false,
+            shard: false,
         };
         (1..=steps).map(|step| learning_rate(&spec, step, steps)).collect()
     }

@@ -32,7 +32,17 @@ impl Pool {
     /// For a model with this number of parameters, on `device`. A GPU gets one thread: several would only multiply the
     /// memory that it needs.
     pub fn for_device(device: &Device, parameters: usize) -> Result<Self, TrainError> {
-        if is_gpu(device) { Self::of(1, 1) } else { Self::new(parameters) }
+        Self::shared(device, parameters, 1)
+    }
+
+    /// The same where `processes` share this machine's cores.
+    pub(super) fn shared(device: &Device, parameters: usize, processes: usize) -> Result<Self, TrainError> {
+        if is_gpu(device) {
+            return Self::of(1, 1);
+        }
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let cores = (cores / processes.max(1)).max(1);
+        Self::of(graphs_at_once(parameters, cores), cores)
     }
 
     /// `graphs` at a time, on `cores`.

@@ -93,7 +93,7 @@ impl Trainer<'_> {
     fn log_samples(&mut self, groups: &[Group]) -> Result<(), TrainError> {
         let step = self.state.step + 1;
         let every = self.spec.log_samples_every;
-        if every == 0 || !(step == 1 || step.is_multiple_of(every)) {
+        if every == 0 || !(step == 1 || step.is_multiple_of(every)) || !self.step.ranks.is_first() {
             return Ok(());
         }
         let processor = self.step.source.processor();

@@ -39,7 +39,13 @@ struct NamedText {
 impl RewardContext<'_> {
     /// The groups of responses with their verdicts; a response without a verdict leaves its group.
     pub fn compute(&self, sampled: Vec<Sampled>) -> Result<Vec<Group>, TrainError> {
-        let mut verdicts = self.verdicts(&sampled)?.into_iter();
+        let verdicts = self.verdicts(&sampled)?;
+        Ok(Self::grouped(sampled, verdicts))
+    }
+
+    /// The groups of responses with these verdicts, one for every ground truth of a response.
+    pub(super) fn grouped(sampled: Vec<Sampled>, verdicts: Vec<Option<Verdict>>) -> Vec<Group> {
+        let mut verdicts = verdicts.into_iter();
         let group = |Sampled { prompt, rollouts, version }: Sampled| {
             let (sampled, verdicts_each) = (rollouts.len(), truths(&prompt.example).count());
             let rewarded = |rollout| {
@@ -49,11 +55,11 @@ impl RewardContext<'_> {
             let responses: Vec<Response> = rollouts.into_iter().filter_map(rewarded).collect();
             Group { prompt, unjudged: sampled - responses.len(), responses, version }
         };
-        Ok(sampled.into_iter().map(group).collect())
+        sampled.into_iter().map(group).collect()
     }
 
     /// A verdict on every response for every ground truth of its row, in order.
-    fn verdicts(&self, sampled: &[Sampled]) -> Result<Vec<Option<Verdict>>, TrainError> {
+    pub(super) fn verdicts(&self, sampled: &[Sampled]) -> Result<Vec<Option<Verdict>>, TrainError> {
         let groups: Vec<GroupInput> = sampled.iter().map(|group| self.group_input(group)).collect::<Result<_, _>>()?;
         let mut inputs = Vec::new();
         for (Sampled { prompt, rollouts, .. }, group) in sampled.iter().zip(&groups) {

@@ -99,6 +99,18 @@ pub fn rollout(
     rng: impl Fn(usize, usize) -> ChaCha8Rng + Sync,
 ) -> Result<Vec<Vec<Rollout>>, TrainError> {
     let share = prompts.len().div_ceil(pool.threads()).max(1);
+    rollout_in_shares(pool, model, prompts, settings, share, rng)
+}
+
+/// The same with `share` prompts at a time on a thread.
+pub(super) fn rollout_in_shares(
+    pool: &Pool,
+    model: &dyn VisionLanguageModel,
+    prompts: &[&Sequence],
+    settings: &RolloutSettings,
+    share: usize,
+    rng: impl Fn(usize, usize) -> ChaCha8Rng + Sync,
+) -> Result<Vec<Vec<Rollout>>, TrainError> {
     let shares: Vec<(usize, &[&Sequence])> =
         prompts.chunks(share).enumerate().map(|(i, part)| (i * share, part)).collect();
     let mut out = Vec::with_capacity(prompts.len());

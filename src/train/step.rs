@@ -23,9 +23,11 @@ use super::error::TrainError;
 use super::group::{Group, responses_mut, sequences, weigh};
 use super::learner::{Learner, Scored};
 use super::metrics::{Metrics, mean};
+use super::micro_batch::Packing;
 use super::optimizer::{AdamW, DecayScope, learning_rate};
 use super::parallel::Pool;
 use super::policy::Policy;
+use super::ranks::Ranks;
 use super::rollout::RolloutSettings;
 use super::sink::ControlSignal;
 use super::source::PromptSource;
@@ -46,6 +48,8 @@ pub(super) struct TrainingStep {
     pub(super) room: Option<Arc<SamplingRoom>>,
     /// What samples responses.
     pub(super) engine: Arc<dyn RolloutEngine>,
+    /// Who shares the work.
+    pub(super) ranks: Arc<Ranks>,
 }
 
 /// What a step uses of the world outside of it.
@@ -58,6 +62,8 @@ pub(super) struct Outside<'a> {
     pub(super) room: Option<SamplingRoom>,
     /// Whether the run is to stop.
     pub(super) signal: ControlSignal,
+    /// Who shares the work.
+    pub(super) ranks: Arc<Ranks>,
 }
 
 /// Results of the updates of one step, an entry per mini-batch.
@@ -96,9 +102,9 @@ impl TrainingStep {
         dataset: Arc<dyn Dataset>,
         outside: Outside<'_>,
     ) -> Result<Self, TrainError> {
-        let Outside { rewards, engines, room, signal } = outside;
+        let Outside { rewards, engines, room, signal, ranks } = outside;
         let algorithm = algorithm::build(&spec.method)?;
-        let device = open_device(device)?;
+        let device = open_device(ranks.device(device))?;
         let policy = Policy::open(&spec, model_dir, from, &device, algorithm.needs().reference)?;
         let info = policy.tracked.info();
         let processor = Processor::from_dir(policy.folder.dir(), info).map_err(TrainError::PromptSettings)?;
@@ -109,17 +115,19 @@ impl TrainingStep {
         let max_new_tokens = spec.rollout.max_new_tokens;
         let source = PromptSource::new(Arc::new(processor), dataset, Split::Train, &spec.data, info, max_new_tokens)?;
         let source = if matches!(spec.method, Method::Sft(_)) { source.with_demonstrations(info) } else { source };
-        let optimizer = AdamW::new(&spec.optimizer, DecayScope::Matrices);
-        let pool = Arc::new(Pool::for_device(&device, policy.tracked.info().parameters)?.watching(signal));
+        let optimizer = ranks.shard(AdamW::new(&spec.optimizer, DecayScope::Matrices), spec.optimizer.shard)?;
+        let pool = Pool::shared(&device, policy.tracked.info().parameters, ranks.on_this_host().0)?;
+        let pool = Arc::new(pool.watching(signal));
         let room = room.map(Arc::new);
         let local = LocalEngine {
             pool: Arc::clone(&pool),
             model: Arc::clone(&policy.detached),
             room: room.clone(),
             seed: spec.seed,
+            ranks: Arc::clone(&ranks),
         };
         let engine = engines.open(&spec, local, policy.tracked.info(), policy.folder.parameters())?;
-        Ok(Self { spec, pool, policy, algorithm, optimizer, reward, source, room, engine })
+        Ok(Self { spec, pool, policy, algorithm, optimizer, reward, source, room, engine, ranks })
     }
 
     /// How responses are sampled.
@@ -148,7 +156,9 @@ impl TrainingStep {
             self.score(groups)?;
         }
         if let Some(reference) = &self.policy.reference {
-            let scored = self.learner().score_with(reference.as_ref(), &sequences(groups))?;
+            let learner = self.learner();
+            let work = |sequences: &[&TrainSequence]| learner.score_with(reference.as_ref(), sequences);
+            let scored = self.ranks.each(&sequences(groups), work)?;
             for (response, score) in responses_mut(groups).zip(scored) {
                 response.sequence.reference_logprobs = Some(score.logprobs);
             }
@@ -173,9 +183,10 @@ impl TrainingStep {
     fn score(&self, groups: &mut [Group]) -> Result<(), TrainError> {
         let learner = self.learner();
         let sequences = sequences(groups);
-        let mut scored = learner.score(&sequences)?;
+        let mut scored = self.ranks.each(&sequences, |sequences| learner.score(sequences))?;
         if self.algorithm.needs().masked_view.is_some_and(|view| !view.in_loss) {
-            for (score, dependency) in scored.iter_mut().zip(learner.dependency(&sequences)?) {
+            let dependencies = self.ranks.each(&sequences, |sequences| learner.dependency(sequences))?;
+            for (score, dependency) in scored.iter_mut().zip(dependencies) {
                 score.dependency = dependency;
             }
         }
@@ -205,7 +216,7 @@ impl TrainingStep {
         step: u64,
         updates: &mut Updates,
     ) -> Result<Vec<Scored>, TrainError> {
-        let output = self.learner().gradients(minibatch, self.algorithm.as_ref())?;
+        let output = self.ranks.gradients(&self.learner(), minibatch, self.algorithm.as_ref())?;
         updates.losses.push(output.loss);
         updates.policy_losses.push(output.policy_loss);
         updates.padding.push(output.padding_share);
@@ -215,6 +226,7 @@ impl TrainingStep {
         if !norm.is_finite() {
             return Err(TrainError::Diverged { step });
         }
+        self.ranks.spread(&self.optimizer, self.policy.folder.parameters(), &output.gradients)?;
         updates.norms.push(norm);
         Ok(output.scored)
     }
@@ -227,6 +239,7 @@ impl TrainingStep {
         Learner {
             checkpointing: self.spec.train.gradient_checkpointing,
             predicting: self.focuses_on_predicting(),
+            packing: if self.ranks.is_ordered() { Packing::ByGroup } else { Packing::Shared },
             ..self.policy.learner(&self.pool, temperature, self.spec.batch.microbatch_tokens / graphs)
         }
     }

@@ -21,6 +21,7 @@ use super::eval_loop::EvalLoop;
 use super::metrics::Metrics;
 use super::model_files::ModelFiles;
 use super::order::RowOrder;
+use super::ranks::Ranks;
 use super::rewards::RewardContext;
 use super::sink::{CheckpointNotice, Control, RunSink};
 use super::source::{Prompt, PromptSource};
@@ -73,7 +74,11 @@ pub(super) type StepEnd = ControlFlow<Control, Metrics>;
 
 impl<'s> Trainer<'s> {
     /// Loads model, data and, when resuming, the trainer's state.
-    pub fn new(request: TrainRequest, sink: &'s mut dyn RunSink) -> Result<Self, TrainError> {
+    pub(super) fn new(
+        request: TrainRequest,
+        sink: &'s mut dyn RunSink,
+        ranks: &Arc<Ranks>,
+    ) -> Result<Self, TrainError> {
         let TrainRequest {
             spec,
             model_dir,
@@ -92,7 +97,8 @@ impl<'s> Trainer<'s> {
         let spec = Arc::new(spec);
         let fingerprint = dataset.fingerprint();
         let from = resume.as_ref().map(|point| point.dir.as_path());
-        let outside = Outside { rewards: &rewards, engines: &engines, room, signal: sink.signal() };
+        let ranks = Arc::clone(ranks);
+        let outside = Outside { rewards: &rewards, engines: &engines, room, signal: sink.signal(), ranks };
         let mut step = TrainingStep::open(Arc::clone(&spec), &model_dir, from, device, dataset, outside)?;
         let model = &step.policy.tracked;
         let (processor, room) = (step.source.shared_processor(), spec.rollout.max_new_tokens);
@@ -101,6 +107,9 @@ impl<'s> Trainer<'s> {
             Some(point) => checkpoint::resume(&point.dir, &mut step.optimizer, model.device(), &spec, &fingerprint)?,
             None => TrainerState { seed: spec.seed, dataset: fingerprint, ..TrainerState::default() },
         };
+        step.ranks.same("the data set", &state.dataset)?;
+        step.ranks.same("the step to begin at", &state.step.to_string())?;
+        step.ranks.compare(step.policy.folder.parameters(), 0)?;
         let checkpoints = Checkpoints {
             files: ModelFiles::read(step.policy.folder.dir())?,
             base: base.unwrap_or_else(|| base_in(&model_dir)),
@@ -179,7 +188,9 @@ impl<'s> Trainer<'s> {
     /// steps before it are not lost.
     fn save_before_failing(&mut self, error: TrainError) -> TrainError {
         let worth_saving = matches!(error, TrainError::Prompt { .. } | TrainError::Data(_) | TrainError::Engine(_));
+        // The parts of an optimizer can only be put together by ranks that are all well.
         if worth_saving
+            && !self.step.optimizer.is_part()
             && self.state.step > 0
             && self.checkpoints.newest != Some(self.state.step)
             && let Err(failed) = self.save()
@@ -208,6 +219,9 @@ impl<'s> Trainer<'s> {
         if let Some(bytes) = process_memory::peak_bytes() {
             metrics.set("memory/peak_bytes", bytes as f64);
         }
+        self.step.ranks.describe(&mut metrics);
+        let mut metrics = self.step.ranks.agree(metrics)?;
+        self.step.ranks.compare(self.step.policy.folder.parameters(), step)?;
         self.track(&metrics);
         let due = |every: u64| every > 0 && step.is_multiple_of(every);
         if self.at_end() || due(self.spec.eval_every) {
@@ -302,13 +316,14 @@ impl<'s> Trainer<'s> {
         let (pool, model, source) = (&self.step.pool, self.step.policy.detached.as_ref(), &self.held_out);
         let rewards = self.reward_context(source.processor(), self.state.step, "eval");
         let room = self.step.room.as_deref();
-        let result = EvalLoop { pool, model, source, rewards, spec: &self.spec, room }.run()?;
+        let result =
+            EvalLoop { pool, model, source, rewards, spec: &self.spec, room, ranks: &self.step.ranks }.run()?;
         let mut metrics = result.metrics;
         metrics.set("time/evaluation", clock.seconds());
         if self.spec.log_samples_every > 0 {
             self.sink.samples(self.state.step, &result.samples)?;
         }
-        Ok(metrics)
+        self.step.ranks.agree(metrics)
     }
 
     fn stop(&mut self, control: Control) -> Result<RunEnd, TrainError> {
@@ -322,8 +337,13 @@ impl<'s> Trainer<'s> {
     }
 
     fn save(&mut self) -> Result<(), TrainError> {
-        let dir = self.checkpoints.write(&self.step, &self.state)?;
         let step = self.state.step;
+        let optimizer = self.step.ranks.whole(&self.step.optimizer, self.step.policy.folder.parameters())?;
+        if !self.step.ranks.is_first() {
+            self.checkpoints.newest = Some(step);
+            return Ok(());
+        }
+        let dir = self.checkpoints.write(&self.step, &self.state, optimizer)?;
         let CheckpointScores { accuracy, score } =
             if self.measured.step == step { self.measured.scores } else { CheckpointScores::default() };
         self.sink.checkpoint(CheckpointNotice { step, dir: &dir, accuracy, score, last: self.at_end() })?;

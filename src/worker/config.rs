@@ -19,6 +19,8 @@ pub struct WorkerConfig {
     pub id: String,
     /// The device it works on.
     pub device: DeviceName,
+    /// How many ranks it can start for a job.
+    pub ranks: u32,
     /// The database.
     pub store: Arc<dyn Database>,
     /// Where checkpoints go.

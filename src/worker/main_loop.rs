@@ -99,11 +99,15 @@ pub async fn run(
 
 async fn next_job(config: &WorkerConfig) -> Result<Option<LeasedJob>, StoreError> {
     // Most polls find no work and should not take the write lock.
-    if !config.store.has_work(config.device.class()).await? {
+    if !config.store.has_work(config.device.class(), config.ranks).await? {
         return Ok(None);
     }
-    let request =
-        ClaimRequest { worker_id: config.id.clone(), device: config.device.class(), ttl: config.timings.lease_ttl };
+    let request = ClaimRequest {
+        worker_id: config.id.clone(),
+        device: config.device.class(),
+        ranks: config.ranks,
+        ttl: config.timings.lease_ttl,
+    };
     config.store.claim(&request).await
 }
 
@@ -118,6 +122,7 @@ async fn register(config: &WorkerConfig) -> Result<(), StoreError> {
         device_class: config.device.class(),
         device: config.device.to_string(),
         memory_bytes,
+        ranks: config.ranks,
     };
     config.store.register_worker(worker).await.map(drop)
 }

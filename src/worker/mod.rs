@@ -12,6 +12,7 @@ mod joblog;
 mod main_loop;
 mod orphan;
 mod patience;
+pub mod ranks;
 mod resume;
 mod runner;
 mod shared;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use crate::artifacts::{ArtifactError, ArtifactStore, Intact, finished_chunks};
-use crate::data::{self, DataError, Dataset, FileDataset};
+use crate::data::{self, DataError, Dataset};
 use crate::domain::checkpoint::{Checkpoint, TRAINER};
 use crate::domain::dataset::DatasetState;
 use crate::domain::device::DeviceName;
@@ -21,6 +21,7 @@ use crate::train::engine::{EngineOpener, ForeignEngines};
 use crate::train::sink::RunSink;
 use crate::train::{self, TrainError, TrainRequest};
 
+use super::ranks::{DatasetSource, Launcher, RankPlan};
 use super::runner::{JobRunner, JobTask, RunEnd, RunnerError};
 
 /// Runs jobs with the trainer of this program.
@@ -31,6 +32,7 @@ pub struct TrainRunner {
     device: DeviceName,
     rewards: Backends,
     engines: Option<Arc<dyn EngineOpener>>,
+    launcher: Option<Launcher>,
 }
 
 impl TrainRunner {
@@ -41,13 +43,20 @@ impl TrainRunner {
         device: DeviceName,
         rewards: Backends,
     ) -> Self {
-        Self { store, artifacts, runtime: Handle::current(), device, rewards, engines: None }
+        let runtime = Handle::current();
+        Self { store, artifacts, runtime, device, rewards, engines: None, launcher: None }
     }
 
     /// The same with engines on other servers, which jobs may name.
     #[must_use]
     pub fn with_engines(self, engines: Arc<dyn EngineOpener>) -> Self {
         Self { engines: Some(engines), ..self }
+    }
+
+    /// The same, for jobs of several ranks too.
+    #[must_use]
+    pub fn with_launcher(self, launcher: Option<Launcher>) -> Self {
+        Self { launcher, ..self }
     }
 
     /// The folder of a registered model, a served name, a checkpoint id, or `run_…@best` and `run_…@last`.
@@ -110,26 +119,39 @@ impl TrainRunner {
     }
 
     /// A built-in data set, or a registered one, read with `columns` or by default with the columns of its check.
-    async fn dataset(&self, name: &str, columns: Option<&Columns>) -> Result<Arc<dyn Dataset>, RunnerError> {
+    async fn dataset(&self, name: &str, columns: Option<&Columns>) -> Result<DatasetSource, RunnerError> {
         let permanent = |problem: &dyn std::fmt::Display| RunnerError::Permanent(problem.to_string());
         let unknown = match data::open(name) {
             Err(unknown @ DataError::Unknown { .. }) => unknown,
-            opened => return opened.map_err(|e| permanent(&e)),
+            opened => return opened.map(|_| DatasetSource::BuiltIn(name.to_owned())).map_err(|e| permanent(&e)),
         };
         let record = self.store.dataset(name).await.map_err(|e| not_found(&e, || permanent(&unknown)))?;
         if record.state != DatasetState::Ready {
             return Err(RunnerError::Permanent(format!("data set `{name}` is {}, not ready", record.state.name())));
         }
         let dir = self.files(&record.artifact_key(), &format!("the files of data set `{name}`"))?;
-        let opened = FileDataset::open(&dir, columns);
-        let opened = opened.and_then(|opened| opened.with_rows(record.train_rows, record.eval_rows));
-        let opened = opened.map_err(|error| match error {
-            // A disk that is not there now may be there later.
-            DataError::File { .. } => RunnerError::Transient(error.to_string()),
-            _ => permanent(&error),
-        })?;
-        Ok(Arc::new(opened))
+        let rows = (record.train_rows, record.eval_rows);
+        Ok(DatasetSource::Files { dir, columns: columns.cloned(), rows })
     }
+
+    /// Starts the ranks of a job, which train on their own.
+    fn run_ranks(&self, plan: &RankPlan, sink: &mut dyn RunSink) -> Result<RunEnd, RunnerError> {
+        let ranks = plan.spec.resources.ranks;
+        let launcher = self.launcher.as_ref().ok_or_else(|| {
+            RunnerError::Transient(format!(
+                "the job has {ranks} ranks, and this worker starts none: set `ranks` where it runs (docs/scale.md)"
+            ))
+        })?;
+        launcher.run(plan, sink)
+    }
+}
+
+fn open(source: &DatasetSource) -> Result<Arc<dyn Dataset>, RunnerError> {
+    source.open().map_err(|error| match error {
+        // A disk that is not there now may be there later.
+        DataError::File { .. } => RunnerError::Transient(error.to_string()),
+        _ => RunnerError::Permanent(error.to_string()),
+    })
 }
 
 impl RunnerError {
@@ -155,18 +177,36 @@ impl JobRunner for TrainRunner {
         let spec = task.spec.clone();
         let model_dir = self.runtime.block_on(self.model_dir(&spec.model))?;
         let base = self.runtime.block_on(self.repository(&spec.model))?;
-        let open = |name: &str, columns| self.runtime.block_on(self.dataset(name, columns));
-        let dataset = open(&spec.dataset, Some(&spec.data.columns)).map_err(|e| e.about("dataset"))?;
-        let eval_dataset = match &spec.eval_dataset {
-            // Its columns may have other names than those of the rows to train on.
-            Some(name) => open(name, None).map_err(|e| e.about("eval_dataset"))?,
-            None => Arc::clone(&dataset),
-        };
+        let find = |name: &str, columns| self.runtime.block_on(self.dataset(name, columns));
+        let source = find(&spec.dataset, Some(&spec.data.columns)).map_err(|e| e.about("dataset"))?;
+        // Its columns may have other names than those of the rows to train on.
+        let eval_source = spec.eval_dataset.as_ref().map(|name| find(name, None)).transpose();
+        let eval_source = eval_source.map_err(|e| e.about("eval_dataset"))?;
         let rows = if spec.method.trains() {
             Vec::new()
         } else {
             let rows = finished_chunks(&*self.artifacts, &task.job.run_id);
             rows.map_err(|e| RunnerError::Transient(format!("the rows so far: {e}")))?
+        };
+        if spec.resources.ranks > 1 {
+            let plan = RankPlan {
+                model_dir,
+                base: base.map(|base| (base.name, base.revision)),
+                device: self.device.to_string(),
+                dataset: source,
+                eval_dataset: eval_source,
+                work_dir: task.work_dir.clone(),
+                run: task.job.run_id.clone(),
+                resume: task.resume.as_ref().map(|point| (point.dir.clone(), point.step)),
+                rows,
+                spec,
+            };
+            return self.run_ranks(&plan, sink);
+        }
+        let dataset = open(&source).map_err(|e| e.about("dataset"))?;
+        let eval_dataset = match &eval_source {
+            Some(source) => open(source).map_err(|e| e.about("eval_dataset"))?,
+            None => Arc::clone(&dataset),
         };
         // A folder that cannot be read is an error of the trainer, which says more.
         let size = model::size(&model_dir).ok();

@@ -80,7 +80,7 @@ pub fn job(method: Method, model: &str, dataset: &str) -> JobSpec {
         checkpoint_every: 8,
         keep_checkpoints: 3,
         log_samples_every: 8,
-        resources: ResourceSpec { device: DeviceClass::Any, devices: 1 },
+        resources: ResourceSpec { device: DeviceClass::Any, devices: 1, ranks: 1 },
         priority: 0,
         max_attempts: 3,
         after: None,
@@ -129,5 +129,6 @@ fn optimizer() -> OptimizerSpec {
         schedule_floor: 0.05,
         max_grad_norm: 1.0,
         offload: false,
+        shard: false,
     }
 }

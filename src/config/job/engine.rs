@@ -36,6 +36,15 @@ pub(super) fn faults(spec: &JobSpec) -> Vec<FieldError> {
         format!("`type` is \"{kind}\", but method `{}` trains on no samples: leave it out", spec.method.name()),
     );
     fault(
+        spec.resources.ranks > 1,
+        "type",
+        format!(
+            "`type` is \"{kind}\", but the {} ranks of this job sample for themselves: set it to \"local\", or \
+             `resources.ranks` to 1",
+            spec.resources.ranks
+        ),
+    );
+    fault(
         engine.urls.is_none(),
         "urls",
         format!("`urls` is required where `type` is \"{kind}\": addresses of servers, e.g. [\"http://gpu-1:8000\"]"),

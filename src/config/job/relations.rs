@@ -124,7 +124,7 @@ pub(super) fn faults(spec: &JobSpec) -> Vec<FieldError> {
         spec.resources.devices > 1,
         "/resources/devices",
         format!(
-            "`devices` is {}; training over several devices is not supported by this build yet: set it to 1",
+            "`devices` is {}; a process trains on one device: set it to 1, and `ranks` to the number of devices",
             spec.resources.devices
         ),
     );

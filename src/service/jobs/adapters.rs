@@ -24,6 +24,22 @@ impl Jobs {
         check.await.map_err(|error| ServiceError::Internal(error.to_string()))?
     }
 
+    /// Refuses a job of more ranks than any worker can start. Where there is no worker, one may join.
+    pub(in crate::service) async fn check_ranks(&self, spec: &JobSpec) -> Result<()> {
+        let wanted = spec.resources.ranks;
+        let workers = self.workers().await?.into_iter().filter(|worker| worker.state.is_alive());
+        match workers.map(|worker| worker.ranks).max() {
+            Some(most) if wanted > most => Err(ServiceError::field(
+                "/resources/ranks",
+                format!(
+                    "`ranks` is {wanted}, but no worker can start more than {most}: lower it, or set `ranks` and \
+                     `launcher` where a worker runs (docs/scale.md)"
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// A warning when no worker has the kind of device that the job waits for.
     pub(in crate::service) async fn missing_device(&self, spec: &JobSpec) -> Result<Option<JobWarning>> {
         let wanted = spec.resources.device;

@@ -106,6 +106,7 @@ impl Jobs {
             let evaluated = JobSpec { method: Method::Eval(config::method::eval()), ..resolved.spec.clone() };
             warnings.extend(row_warnings(&evaluated, &held_out, context));
         }
+        self.check_ranks(&resolved.spec).await?;
         warnings.extend(self.missing_device(&resolved.spec).await?);
         let memory = self.memory_check(&resolved.spec, &preview).await?;
         Ok(CheckedJob { resolved, base_model: source.base.name, warnings, preview, memory })

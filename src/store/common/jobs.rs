@@ -176,6 +176,7 @@ pub(super) async fn insert(
         .bind(sweep.map(|point| to_json(&point.settings)).transpose()?)
         .bind(now)
         .bind(SPEC_VERSION)
+        .bind(i64::from(new.spec.resources.ranks))
         .fetch_one(&mut *tx)
         .await?;
     let job = rows::job(&row)?;

@@ -41,6 +41,7 @@ impl PresenceStore for SqlStore {
             .bind(rows::device_name(new.device_class))
             .bind(&new.device)
             .bind(new.memory_bytes.map(|m| m as i64))
+            .bind(i64::from(new.ranks))
             .bind(self.now())
             .fetch_one(&mut tx)
             .await?;

@@ -64,10 +64,12 @@ fn held_lease(row: &Row) -> Result<HeldLease> {
 #[async_trait]
 impl QueueStore for SqlStore {
     #[instrument(level = "debug", skip_all)]
-    async fn has_work(&self, device: DeviceClass) -> Result<bool> {
+    async fn has_work(&self, device: DeviceClass, ranks: u32) -> Result<bool> {
         let now = self.now();
         let read = || {
-            sqlx::query(HAS_WORK).bind(rows::device_name(device)).bind(now).bind(SPEC_VERSION).bind(longest_wait(now))
+            let device = rows::device_name(device);
+            let query = sqlx::query(HAS_WORK).bind(device).bind(now).bind(SPEC_VERSION).bind(longest_wait(now));
+            query.bind(i64::from(ranks))
         };
         if self.leases.is_due(self.clock.instant()) && self.leases_are_overdue().await? {
             return Ok(true);
@@ -177,6 +179,7 @@ async fn next(tx: &mut Write, now: i64, request: &ClaimRequest) -> Result<Option
             .bind(SPEC_VERSION)
             .bind(passed)
             .bind(longest_wait(now))
+            .bind(i64::from(request.ranks))
             .fetch_optional(&mut *tx)
             .await?;
         let Some(row) = row else { return Ok(None) };

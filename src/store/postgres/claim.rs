@@ -43,7 +43,7 @@ impl SqlStore {
         let mut leased = Box::pin(self.try_claim(request)).await?;
         // A job whose row is locked is passed over; whoever looked at it is done with it in a moment.
         for pause in LOCKED_PAUSES {
-            if leased.is_some() || !self.has_work(request.device).await? {
+            if leased.is_some() || !self.has_work(request.device, request.ranks).await? {
                 break;
             }
             tokio::time::sleep(pause).await;

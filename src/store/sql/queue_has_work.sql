@@ -1,5 +1,5 @@
 -- May a claim find something? $1 the device's class, $2 the time, $3 the newest form of settings that this program knows,
--- $4 the time after which no attempt waits.
+-- $4 the time after which no attempt waits, $5 how many ranks the worker can start.
 SELECT
     EXISTS (
         SELECT 1
@@ -7,6 +7,7 @@ SELECT
         WHERE state = 'queued'
             AND device IN ('any', $1)
             AND spec_version <= $3
+            AND ranks <= $5
             AND coalesce(
                 (SELECT count(*) FROM jobs AS held WHERE held.project = job.project AND held.lease_worker IS NOT NULL)
                 < (SELECT running_jobs FROM project_quotas AS quota WHERE quota.project IN (job.project, '*') ORDER BY quota.project = '*' LIMIT 1),

@@ -1,10 +1,12 @@
 -- The next job for a device: $1 its class, $2 the time, $3 the newest form of settings that this
--- program knows, $4 how many to pass over, $5 the time after which no attempt waits.
+-- program knows, $4 how many to pass over, $5 the time after which no attempt waits, $6 how
+-- many ranks the worker can start.
 SELECT *
 FROM jobs AS job
 WHERE state = 'queued'
     AND device IN ('any', $1)
     AND spec_version <= $3
+    AND ranks <= $6
     AND coalesce(
         (SELECT count(*) FROM jobs AS held WHERE held.project = job.project AND held.lease_worker IS NOT NULL)
         < (SELECT running_jobs FROM project_quotas AS quota WHERE quota.project IN (job.project, '*') ORDER BY quota.project = '*' LIMIT 1),

@@ -23,6 +23,8 @@ pub struct ClaimRequest {
     pub worker_id: String,
     /// Its device: jobs for this class and for any are considered.
     pub device: DeviceClass,
+    /// How many ranks it can start: jobs of more are left to others.
+    pub ranks: u32,
     /// How long the lease holds without a heartbeat.
     pub ttl: Duration,
 }
@@ -39,8 +41,9 @@ pub struct Failure {
 /// The queue as workers see it.
 #[async_trait]
 pub trait QueueStore: Send + Sync {
-    /// Could [`claim`](Self::claim) find something (a queued job, or a lease that ran out)? Cheap reads for polling.
-    async fn has_work(&self, device: DeviceClass) -> Result<bool>;
+    /// Could [`claim`](Self::claim) find something (a queued job of at most this many ranks, or a lease that ran out)?
+    /// Cheap reads for polling.
+    async fn has_work(&self, device: DeviceClass, ranks: u32) -> Result<bool>;
     /// Takes the next job: highest priority, then first submitted, among those that fit the device, whose `after`
     /// succeeded and whose `not_before` has passed. Leases that the last look found overdue are ended first.
     async fn claim(&self, request: &ClaimRequest) -> Result<Option<LeasedJob>>;

@@ -181,3 +181,31 @@ async fn cancel_is_repeatable_and_knows_its_limits() {
     assert_eq!((problem["state"].as_str(), &problem["allowed"]), (Some("succeeded"), &json!([])));
     api.post("/v1/jobs/nothing/cancel", json!({})).await.problem(404, "not_found");
 }
+
+#[tokio::test]
+async fn more_ranks_than_any_worker_can_start_are_refused() {
+    let api = Api::start().await;
+    let job = |ranks: u32| json!({"model": "tiny", "dataset": "digits", "resources": {"ranks": ranks}});
+    assert_eq!(api.post("/v1/jobs", job(8)).await.status, 201, "without a worker, one that can may join");
+    let worker = vgpo::domain::worker::NewWorker {
+        id: "wrk_two".to_owned(),
+        role: "trainer".to_owned(),
+        version: "0.1.0".to_owned(),
+        host: "host".to_owned(),
+        pid: 1,
+        device_class: vgpo::domain::spec::DeviceClass::Cpu,
+        device: "cpu".to_owned(),
+        memory_bytes: None,
+        ranks: 2,
+    };
+    api.store().register_worker(worker).await.unwrap();
+    assert_eq!(api.get("/v1/workers").await.body["data"][0]["ranks"], 2);
+    assert_eq!(api.post("/v1/jobs", job(2)).await.status, 201);
+    let answer = api.post("/v1/jobs", job(3)).await;
+    let found = errors(answer.problem(422, "invalid_request"));
+    assert_eq!((found.len(), found[0].0.as_str()), (1, "/resources/ranks"));
+    assert!(found[0].1.contains("is 3, but no worker can start more than 2"), "{found:?}");
+    let mut foreign = job(2);
+    foreign["rollout"] = json!({"engine": {"type": "local"}});
+    assert_eq!(api.post("/v1/jobs", foreign).await.status, 201);
+}

@@ -124,8 +124,12 @@ impl Api {
 
     /// A worker takes the next job.
     pub async fn claim(&self) -> LeasedJob {
-        let request =
-            ClaimRequest { worker_id: "wrk_test".into(), device: DeviceClass::Cpu, ttl: Duration::from_secs(60) };
+        let request = ClaimRequest {
+            worker_id: "wrk_test".into(),
+            device: DeviceClass::Cpu,
+            ranks: 1,
+            ttl: Duration::from_secs(60),
+        };
         self.store().claim(&request).await.unwrap().expect("a job waits")
     }
 

@@ -72,6 +72,7 @@ fn adamw(learning_rate: f64) -> OptimizerSpec {
         schedule_floor: 0.05,
         max_grad_norm: 1.0,
         offload: false,
+        shard: false,
     }
 }
 

@@ -182,6 +182,7 @@ fn adamw_steps_match_torch() {
                     schedule_floor: 0.0,
                     max_grad_norm: settings["max_grad_norm"].as_f64().unwrap(),
                     offload: false,
+                    shard: false,
                 };
                 let folder = family.open();
                 let mut optimizer = AdamW::new(&spec, DecayScope::All);
@@ -214,6 +215,7 @@ fn an_optimizer_goes_on_exactly_where_it_was_saved() {
                 schedule_floor: 0.0,
                 max_grad_norm: 1.0,
                 offload: false,
+                shard: false,
             };
             let run = |save_after: Option<usize>| -> BTreeMap<String, Vec<f32>> {
                 let folder = family.open();

@@ -42,6 +42,7 @@ fn worker() -> NewWorker {
         device_class: DeviceClass::Cpu,
         device: "cpu".to_owned(),
         memory_bytes: None,
+        ranks: 1,
     }
 }
 

@@ -82,6 +82,7 @@ pub async fn workers_register_and_beat(db: &Db) {
         device_class: DeviceClass::Cpu,
         device: "cpu".to_owned(),
         memory_bytes: Some(1 << 33),
+        ranks: 1,
     };
     let worker = store.register_worker(new).await.unwrap();
     assert_eq!((worker.state, worker.pid, worker.memory_bytes), (WorkerState::Idle, 42, Some(1 << 33)));

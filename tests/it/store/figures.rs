@@ -61,7 +61,7 @@ pub async fn lost_leases_are_counted(db: &Db) {
 pub async fn jobs_of_a_later_form_are_left_to_later_programs(db: &Db) {
     let (later, _) = db.store.submit(new_job(|s| s.priority = 9)).await.unwrap();
     db.execute("UPDATE jobs SET spec_version = 1000").await;
-    assert!(!db.store.has_work(vgpo::domain::spec::DeviceClass::Cpu).await.unwrap());
+    assert!(!db.store.has_work(vgpo::domain::spec::DeviceClass::Cpu, 1).await.unwrap());
     assert!(db.store.claim(&claim_by("w")).await.unwrap().is_none());
     let (known, _) = db.store.submit(new_job(|_| ())).await.unwrap();
     assert_eq!(db.store.claim(&claim_by("w")).await.unwrap().unwrap().job.id, known.id);

@@ -143,7 +143,7 @@ pub fn spec() -> JobSpec {
         "train": {"parameters": "full", "freeze_vision": false, "dtype": "f32"},
         "steps": 40, "eval_before": true, "eval_every": 8, "eval_rows": 256, "checkpoint_every": 8,
         "eval": {"samples": 1, "temperature": 0.0, "top_p": 1.0}, "best": {"metric": "eval/accuracy", "better": "higher"},
-        "keep_checkpoints": 3, "log_samples_every": 8, "resources": {"device": "any", "devices": 1},
+        "keep_checkpoints": 3, "log_samples_every": 8, "resources": {"device": "any", "devices": 1, "ranks": 1},
         "priority": 0, "max_attempts": 3, "after": null, "deterministic": true
     }))
     .unwrap()
@@ -156,7 +156,7 @@ pub fn new_job(change: impl FnOnce(&mut JobSpec)) -> NewJob {
 }
 
 pub fn claim_by(worker: &str) -> ClaimRequest {
-    ClaimRequest { worker_id: worker.to_owned(), device: DeviceClass::Cpu, ttl: TTL }
+    ClaimRequest { worker_id: worker.to_owned(), device: DeviceClass::Cpu, ranks: 1, ttl: TTL }
 }
 
 /// Submits a job and has `worker` claim it.

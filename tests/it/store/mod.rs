@@ -44,7 +44,8 @@ macro_rules! conformance {
             jobs: submitting_inserts_job_run_and_event, lists_are_paged_and_filtered, asking_follows_the_table,
                 a_job_that_cannot_succeed_takes_waiting_jobs_along, after_must_name_a_job_that_can_succeed,
                 a_retried_job_counts_attempts_from_zero, runs_are_listed_and_updated;
-            queue: claims_follow_priority_then_submission, claims_match_the_device, claims_wait_for_after_and_back_off,
+            queue: claims_follow_priority_then_submission, claims_match_the_device,
+                claims_respect_the_ranks_a_worker_can_start, claims_wait_for_after_and_back_off,
                 a_heartbeat_extends_and_tells_what_is_wanted, an_expired_lease_goes_back_and_fences,
                 a_clock_that_jumps_ends_no_lease, hosts_whose_clocks_differ_agree_on_leases,
                 a_database_that_stood_still_ends_no_lease, a_pause_by_a_clock_that_is_ahead_is_over,

@@ -38,16 +38,25 @@ pub async fn claims_follow_priority_then_submission(db: &Db) {
         assert_eq!(leased.job.lease.unwrap().worker_id, "w");
         assert!(leased.job.started_at.is_some());
     }
-    assert!(!db.store.has_work(DeviceClass::Cpu).await.unwrap());
+    assert!(!db.store.has_work(DeviceClass::Cpu, 1).await.unwrap());
     assert!(db.store.claim(&claim_by("w")).await.unwrap().is_none());
 }
 
 pub async fn claims_match_the_device(db: &Db) {
     let (job, _) = db.store.submit(new_job(|s| s.resources.device = DeviceClass::Cuda)).await.unwrap();
-    assert!(!db.store.has_work(DeviceClass::Cpu).await.unwrap());
+    assert!(!db.store.has_work(DeviceClass::Cpu, 1).await.unwrap());
     assert!(db.store.claim(&claim_by("w")).await.unwrap().is_none());
-    assert!(db.store.has_work(DeviceClass::Cuda).await.unwrap());
+    assert!(db.store.has_work(DeviceClass::Cuda, 1).await.unwrap());
     let request = ClaimRequest { device: DeviceClass::Cuda, ..claim_by("gpu") };
+    assert_eq!(db.store.claim(&request).await.unwrap().unwrap().job.id, job.id);
+}
+
+pub async fn claims_respect_the_ranks_a_worker_can_start(db: &Db) {
+    let (job, _) = db.store.submit(new_job(|s| s.resources.ranks = 4)).await.unwrap();
+    assert!(!db.store.has_work(DeviceClass::Cpu, 3).await.unwrap());
+    assert!(db.store.claim(&ClaimRequest { ranks: 3, ..claim_by("few") }).await.unwrap().is_none());
+    assert!(db.store.has_work(DeviceClass::Cpu, 4).await.unwrap());
+    let request = ClaimRequest { ranks: 4, ..claim_by("many") };
     assert_eq!(db.store.claim(&request).await.unwrap().unwrap().job.id, job.id);
 }
 
@@ -55,11 +64,11 @@ pub async fn claims_wait_for_after_and_back_off(db: &Db) {
     let store = &*db.store;
     let first = claimed(store, "w").await;
     let (second, _) = store.submit(new_job(|s| s.after = Some(first.job.id.clone()))).await.unwrap();
-    assert!(!store.has_work(DeviceClass::Cpu).await.unwrap());
+    assert!(!store.has_work(DeviceClass::Cpu, 1).await.unwrap());
     assert!(store.claim(&claim_by("w")).await.unwrap().is_none(), "its predecessor still runs");
     let job = store.fail(&first.token, &transient()).await.unwrap();
     assert_eq!((job.state, job.reason.as_deref()), (JobState::Queued, Some("disk full")));
-    assert!(!store.has_work(DeviceClass::Cpu).await.unwrap());
+    assert!(!store.has_work(DeviceClass::Cpu, 1).await.unwrap());
     assert!(store.claim(&claim_by("w")).await.unwrap().is_none(), "the pause is not over");
     db.clock.advance(Duration::from_secs(5));
     let again = store.claim(&claim_by("w")).await.unwrap().unwrap();
@@ -86,13 +95,13 @@ pub async fn an_expired_lease_goes_back_and_fences(db: &Db) {
     let store = &*db.store;
     let first = claimed(store, "w1").await;
     for part in [TTL / 3, TTL / 3, TTL / 3 - Duration::from_secs(1)] {
-        assert!(!store.has_work(DeviceClass::Cpu).await.unwrap());
+        assert!(!store.has_work(DeviceClass::Cpu, 1).await.unwrap());
         db.clock.advance(part);
     }
-    assert!(!store.has_work(DeviceClass::Cpu).await.unwrap());
+    assert!(!store.has_work(DeviceClass::Cpu, 1).await.unwrap());
     assert!(store.claim(&claim_by("w2")).await.unwrap().is_none(), "the lease still holds");
     db.clock.advance(Duration::from_secs(1));
-    assert!(store.has_work(DeviceClass::Cpu).await.unwrap());
+    assert!(store.has_work(DeviceClass::Cpu, 1).await.unwrap());
     let second = store.claim(&claim_by("w2")).await.unwrap().unwrap();
     assert_eq!((second.job.id.as_str(), second.token.attempt), (first.job.id.as_str(), 2));
     lost(store.heartbeat(&first.token, TTL).await);
@@ -112,7 +121,7 @@ pub async fn a_clock_that_jumps_ends_no_lease(db: &Db) {
         db.clock.jump(TimeDelta::hours(hours));
         // An idle worker and a server look before the busy worker's next heartbeat, and once a second after it.
         for second in 0..60 {
-            assert!(!store.has_work(DeviceClass::Cpu).await.unwrap());
+            assert!(!store.has_work(DeviceClass::Cpu, 1).await.unwrap());
             assert!(store.claim(&claim_by("w2")).await.unwrap().is_none());
             assert!(store.expire_leases().await.unwrap().is_empty(), "{hours} h, {second} s");
             db.clock.advance(Duration::from_secs(1));
@@ -229,6 +238,7 @@ pub async fn a_dead_worker_is_released_at_once(db: &Db) {
         device_class: DeviceClass::Cpu,
         device: "cpu".to_owned(),
         memory_bytes: None,
+        ranks: 1,
     };
     store.register_worker(worker).await.unwrap();
     let (mine, other) = (claimed(store, "w1").await, claimed(store, "w2").await);

@@ -39,13 +39,13 @@ pub async fn a_project_has_as_many_jobs_at_work_as_it_may(db: &Db) {
     }
     let counts: Vec<_> = held.iter().map(|(project, held)| (project.as_str(), held.len())).collect();
     assert_eq!(counts, [("alpha", 2), ("beta", 1), ("free", 3)]);
-    assert!(!store.has_work(DeviceClass::Cpu).await.unwrap(), "nobody need look again");
+    assert!(!store.has_work(DeviceClass::Cpu, 1).await.unwrap(), "nobody need look again");
     assert_eq!(store.project_load("alpha").await.unwrap(), load(2, Some(2)));
     assert_eq!(store.project_load("free").await.unwrap(), load(3, None));
     assert_eq!(store.project_load("other").await.unwrap(), load(0, Some(1)));
     // The end of one makes room for the next.
     store.complete(&held["alpha"][0].token, "finished").await.unwrap();
-    assert!(store.has_work(DeviceClass::Cpu).await.unwrap());
+    assert!(store.has_work(DeviceClass::Cpu, 1).await.unwrap());
     assert_eq!(store.claim(&claim_by("wrk_1")).await.unwrap().unwrap().job.project, "alpha");
     assert!(store.claim(&claim_by("wrk_1")).await.unwrap().is_none());
     // Without limits everything goes.
@@ -73,6 +73,7 @@ fn worker(id: &str, device_class: DeviceClass) -> NewWorker {
         device_class,
         device: id.to_owned(),
         memory_bytes: None,
+        ranks: 1,
     }
 }
 
@@ -86,7 +87,7 @@ pub async fn a_project_holds_as_many_gpus_as_it_may(db: &Db) {
     store.register_worker(worker("cpu", DeviceClass::Cpu)).await.unwrap();
     submit(db, "alpha", 3).await;
     submit(db, "free", 2).await;
-    let on = |worker: &str, device| ClaimRequest { worker_id: worker.to_owned(), device, ttl: TTL };
+    let on = |worker: &str, device| ClaimRequest { worker_id: worker.to_owned(), device, ranks: 1, ttl: TTL };
     let mut projects = Vec::new();
     for number in 0..4 {
         if let Some(leased) = store.claim(&on(&format!("gpu{number}"), DeviceClass::Cuda)).await.unwrap() {
@@ -94,9 +95,9 @@ pub async fn a_project_holds_as_many_gpus_as_it_may(db: &Db) {
         }
     }
     assert_eq!(projects, ["alpha", "free", "free"], "a second GPU is not for `alpha`");
-    assert!(!store.has_work(DeviceClass::Cuda).await.unwrap(), "nobody need look again");
+    assert!(!store.has_work(DeviceClass::Cuda, 1).await.unwrap(), "nobody need look again");
     // Its other jobs may run where there is no GPU.
-    assert!(store.has_work(DeviceClass::Cpu).await.unwrap());
+    assert!(store.has_work(DeviceClass::Cpu, 1).await.unwrap());
     let on_cpu = store.claim(&on("cpu", DeviceClass::Cpu)).await.unwrap().unwrap();
     assert_eq!(on_cpu.job.project, "alpha");
     let load = store.project_load("alpha").await.unwrap();

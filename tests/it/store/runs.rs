@@ -67,7 +67,7 @@ pub async fn a_scheduled_job_starts_not_before_its_time(db: &Db) {
     let (job, _) = store.submit(new_job(|s| s.not_before = Some(time))).await.unwrap();
     assert_eq!(job.not_before, Some(time));
     assert!(store.claim(&claim_by("w")).await.unwrap().is_none());
-    assert!(!store.has_work(vgpo::domain::spec::DeviceClass::Cpu).await.unwrap());
+    assert!(!store.has_work(vgpo::domain::spec::DeviceClass::Cpu, 1).await.unwrap());
     db.clock.advance(std::time::Duration::from_secs(7200));
     assert_eq!(store.claim(&claim_by("w")).await.unwrap().unwrap().job.id, job.id);
 }

@@ -65,7 +65,7 @@ fn gradients_in(scene: &Scene, packing: Packing, microbatch_tokens: u64, checkpo
     let rows: Vec<&TrainSequence> = rows.iter().collect();
     let parts = match packing {
         Packing::Padded => micro_batches(&rows, microbatch_tokens),
-        Packing::Shared => shared_micro_batches(&rows, microbatch_tokens, 1),
+        Packing::Shared | Packing::ByGroup => shared_micro_batches(&rows, microbatch_tokens, 1),
     };
     assert!(parts.len() > 2 || microbatch_tokens == 1 << 20, "{microbatch_tokens} tokens must cut the batch");
     let algorithm = algorithm::build(&spec(&json!({})).method).unwrap();

@@ -9,7 +9,10 @@ mod masked;
 mod micro_batches;
 mod minimal;
 mod mixed;
+#[cfg(feature = "mpi")]
+pub mod mpi;
 mod objectives;
+mod ranks;
 mod resume;
 mod rollouts;
 mod scene;
@@ -182,8 +185,23 @@ pub fn run_on(
     resume: Option<ResumePoint>,
     recorder: &mut Recorder,
 ) -> Result<RunEnd, TrainError> {
+    let request = request(model_dir, spec, dir, resume, recorder);
+    std::thread::scope(|scope| {
+        let work = || vgpo::train::run(request, recorder);
+        std::thread::Builder::new().stack_size(256 << 20).spawn_scoped(scope, work).unwrap().join().unwrap()
+    })
+}
+
+/// What a run of `spec` in `dir` needs.
+pub fn request(
+    model_dir: &Path,
+    spec: &JobSpec,
+    dir: &Path,
+    resume: Option<ResumePoint>,
+    recorder: &mut Recorder,
+) -> TrainRequest {
     let dataset = vgpo::data::open(&spec.dataset).unwrap();
-    let request = TrainRequest {
+    TrainRequest {
         room: None,
         run: "run_test".to_owned(),
         base: None,
@@ -197,11 +215,7 @@ pub fn run_on(
         work_dir: dir.to_owned(),
         resume,
         rows: recorder.rows.clone(),
-    };
-    std::thread::scope(|scope| {
-        let work = || vgpo::train::run(request, recorder);
-        std::thread::Builder::new().stack_size(256 << 20).spawn_scoped(scope, work).unwrap().join().unwrap()
-    })
+    }
 }
 
 /// All weights of a checkpoint folder.

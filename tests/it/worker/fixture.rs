@@ -59,6 +59,7 @@ impl Place {
         WorkerConfig {
             id: id.to_owned(),
             device: DeviceName::CPU,
+            ranks: 1,
             store: self.store.clone(),
             artifacts: artifacts::open(&format!("file:{}", self.root.join("artifacts").display())).unwrap(),
             clock: Arc::new(SystemClock),

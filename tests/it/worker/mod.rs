@@ -3,4 +3,6 @@
 pub mod fixture;
 mod lifecycle;
 mod processes;
+#[cfg(feature = "mpi")]
+mod ranks;
 mod real_job;

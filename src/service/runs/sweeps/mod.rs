@@ -153,6 +153,7 @@ impl Runs {
         }
         let told = previews.get(&look).map(|preview| warnings(&resolved, &source.base, preview, &data));
         let mut told = told.unwrap_or_default();
+        self.jobs().check_ranks(&resolved.spec).await?;
         told.extend(self.jobs().missing_device(&resolved.spec).await?);
         let base = request.name.as_ref().unwrap_or(&resolved.spec.name);
         resolved.spec.name = format!("{base} {}", point.label).chars().take(MAX_NAME).collect();

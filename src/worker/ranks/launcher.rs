@@ -1,0 +1,245 @@
+//! The worker's side of a job of several ranks: it starts the launcher, stores what rank 0 says, and ends them all.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::messages::{Answer, Ended, RankPlan, Said};
+use crate::clock::Stopwatch;
+use crate::collective::launch::{NOT_BUILT_IN, is_built_in};
+use crate::config::app::PLACE;
+use crate::domain::metric::StepMetrics;
+use crate::train::sink::{CheckpointNotice, RunSink};
+use crate::worker::runner::{RunEnd, RunnerError};
+
+/// Longest line of rank 0: sample rollouts with their pictures.
+const MOST_BYTES: u64 = 1 << 30;
+/// Last lines of standard error that explain an end.
+const LAST_LINES: usize = 12;
+/// After the run has ended, or was asked to, its processes have this long to go.
+const GO_WITHIN: Duration = Duration::from_secs(10);
+
+/// Why a worker cannot start ranks.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// The program lacks MPI.
+    #[error("`ranks` is {most}, but {NOT_BUILT_IN}; or set `ranks` to 1")]
+    NotBuiltIn {
+        /// The setting.
+        most: u32,
+    },
+    /// The launcher is not on this machine.
+    #[error(
+        "`launcher`: the program `{program}` is not installed or not in PATH (on Debian: \
+        `apt-get install openmpi-bin`); install it, name another launcher, or set `ranks` to 1"
+    )]
+    NotInstalled {
+        /// Its name.
+        program: String,
+    },
+}
+
+/// How a worker starts the ranks of a job.
+#[derive(Debug, Clone)]
+pub struct Launcher {
+    words: Vec<String>,
+    program: PathBuf,
+    data_dir: PathBuf,
+    environment: Vec<(&'static str, String)>,
+}
+
+impl Launcher {
+    /// Starts up to `most` ranks by the command `launcher`, each of them this `program` with its settings in
+    /// `environment`.
+    ///
+    /// # Errors
+    /// This build or this machine cannot.
+    pub fn new(
+        launcher: &str,
+        most: u32,
+        program: PathBuf,
+        data_dir: &Path,
+        environment: Vec<(&'static str, String)>,
+    ) -> Result<Self, LaunchError> {
+        if !is_built_in() {
+            return Err(LaunchError::NotBuiltIn { most });
+        }
+        let words: Vec<String> = launcher.split_whitespace().map(str::to_owned).collect();
+        let name = words.first().cloned().unwrap_or_default();
+        let found = if name.contains('/') {
+            Path::new(&name).is_file()
+        } else {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            std::env::split_paths(&path).any(|dir| dir.join(&name).is_file())
+        };
+        if !found {
+            return Err(LaunchError::NotInstalled { program: name });
+        }
+        let data_dir = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned());
+        Ok(Self { words, program, data_dir, environment })
+    }
+
+    /// Runs an attempt to its end.
+    pub(in crate::worker) fn run(&self, plan: &RankPlan, sink: &mut dyn RunSink) -> Result<RunEnd, RunnerError> {
+        let transient = |what: &str, error: &dyn std::fmt::Display| RunnerError::Transient(format!("{what}: {error}"));
+        let path = plan.work_dir.join("plan.json");
+        // Ranks of other hosts may begin in another folder.
+        let path = std::path::absolute(&path).unwrap_or(path);
+        let text = serde_json::to_vec(plan).map_err(|error| transient("the plan of the ranks", &error))?;
+        std::fs::write(&path, text).map_err(|error| transient(&path.display().to_string(), &error))?;
+        let mut group =
+            self.start(&path, plan.spec.resources.ranks).map_err(|error| transient("the launcher", &error))?;
+        let (input, output, errors) = group.pipes().ok_or_else(|| transient("the launcher", &"it has no pipes"))?;
+        let last = Arc::new(Mutex::new(VecDeque::new()));
+        let lines = Arc::clone(&last);
+        let span = tracing::Span::current();
+        let reader = std::thread::spawn(move || span.in_scope(|| pass_on(BufReader::new(errors), &lines)));
+        let ended = converse(BufReader::new(output), input, sink).map_err(|error| transient("the ranks", &error))?;
+        let status = group.end(ended.is_some());
+        // It ends with the last process that holds the pipe.
+        if status.is_some() {
+            let _ = reader.join();
+        }
+        match ended {
+            Some(Ended::Finished { stopped_early }) => {
+                let reason = stopped_early.map_or_else(|| "finished".to_owned(), |why| format!("stopped early: {why}"));
+                Ok(RunEnd::Finished { reason })
+            }
+            Some(Ended::Yielded) => Ok(RunEnd::Yielded),
+            Some(Ended::Cancelled) => Ok(RunEnd::Cancelled),
+            Some(Ended::Failed { message, permanent: true }) => Err(RunnerError::Permanent(message)),
+            Some(Ended::Failed { message, permanent: false }) => Err(RunnerError::Transient(message)),
+            None => Err(RunnerError::Transient(unexplained(status.as_deref(), &last.lock()))),
+        }
+    }
+
+    fn start(&self, plan: &Path, ranks: u32) -> std::io::Result<Group> {
+        let words: Vec<String> = self.words.iter().map(|word| word.replace(PLACE, &ranks.to_string())).collect();
+        let mut command = Command::new(words.first().map_or("", String::as_str));
+        command.args(words.iter().skip(1)).arg(&self.program).arg("rank").arg("--plan").arg(plan);
+        command.arg("--data").arg(&self.data_dir).envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Its own process group, which is ended as a whole.
+        Ok(Group(command.process_group(0).spawn()?))
+    }
+}
+
+/// The launcher and what it started.
+struct Group(Child);
+
+impl Group {
+    fn pipes(&mut self) -> Option<(ChildStdin, std::process::ChildStdout, std::process::ChildStderr)> {
+        Some((self.0.stdin.take()?, self.0.stdout.take()?, self.0.stderr.take()?))
+    }
+
+    /// Waits until the processes have gone, and ends them when they do not. Returns how the launcher ended.
+    fn end(&mut self, by_themselves: bool) -> Option<String> {
+        for (signal, wait) in [(None, by_themselves), (Some(Signal::TERM), true), (Some(Signal::KILL), true)] {
+            if let Some(signal) = signal {
+                let sent = kill_process_group(Pid::from_child(&self.0), signal);
+                tracing::debug!(?signal, ?sent, "ending the ranks");
+            }
+            let clock = Stopwatch::start();
+            while wait && clock.seconds() < GO_WITHIN.as_secs_f64() {
+                if let Ok(Some(status)) = self.0.try_wait() {
+                    return Some(status.to_string());
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        None
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if !matches!(self.0.try_wait(), Ok(Some(_))) {
+            self.end(false);
+        }
+    }
+}
+
+/// Passes lines of standard error to the log of the job, and keeps the last of them.
+fn pass_on(errors: impl BufRead, last: &Mutex<VecDeque<String>>) {
+    for line in errors.split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+        if line.is_empty() {
+            continue;
+        }
+        tracing::info!(target: "vgpo::ranks", "{line}");
+        let mut last = last.lock();
+        if last.len() == LAST_LINES {
+            last.pop_front();
+        }
+        last.push_back(line);
+    }
+}
+
+/// Stores what rank 0 says until it ends; none where its output ends before that.
+fn converse(mut output: impl BufRead, mut input: ChildStdin, sink: &mut dyn RunSink) -> std::io::Result<Option<Ended>> {
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if output.by_ref().take(MOST_BYTES).read_until(b'\n', &mut line)? == 0 {
+            return Ok(None);
+        }
+        let reply = match serde_json::from_slice::<Said>(&line) {
+            Ok(Said::Ended(ended)) => {
+                answer(&mut input, &Answer::Done);
+                return Ok(Some(ended));
+            }
+            Ok(said) => store(said, sink),
+            // Launchers and MPI have things to say too.
+            Err(_) => {
+                tracing::info!(target: "vgpo::ranks", "{}", String::from_utf8_lossy(&line).trim_end());
+                continue;
+            }
+        };
+        answer(&mut input, &reply);
+    }
+}
+
+fn answer(input: &mut ChildStdin, answer: &Answer) {
+    let mut line = serde_json::to_vec(answer).unwrap_or_default();
+    line.push(b'\n');
+    // A rank 0 that has died is noticed by the end of its output.
+    if let Err(error) = input.write_all(&line).and_then(|()| input.flush()) {
+        tracing::debug!(%error, "rank 0 takes no answers");
+    }
+}
+
+fn store(said: Said, sink: &mut dyn RunSink) -> Answer {
+    let stored = match said {
+        Said::Metrics { step, samples, tokens, values } => {
+            let values = values.into_iter().map(|(key, value)| (key, value.unwrap_or(f64::NAN))).collect();
+            sink.metrics(&StepMetrics { step, samples, tokens, values })
+        }
+        Said::Samples { step, groups } => sink.samples(step, &groups),
+        Said::Event { kind, message, data } => sink.event(&kind, &message, data),
+        Said::Checkpoint { step, dir, accuracy, score, last } => {
+            sink.checkpoint(CheckpointNotice { step, dir: &dir, accuracy, score, last })
+        }
+        Said::Rows { chunk, dir } => sink.rows(chunk, &dir),
+        Said::Progress { message } => {
+            sink.progress(&message);
+            Ok(())
+        }
+        Said::Control => return sink.control().into(),
+        Said::Ended(_) => Ok(()),
+    };
+    stored.map_or_else(|error| Answer::Failed(error.to_string()), |()| Answer::Done)
+}
+
+/// Why ranks that said nothing are gone, as far as their launcher tells.
+fn unexplained(status: Option<&str>, last: &VecDeque<String>) -> String {
+    let status = status.map_or(String::new(), |status| format!(" ({status})"));
+    let lines: Vec<&str> = last.iter().map(String::as_str).collect();
+    format!("the ranks ended before the run did{status}; the launcher says: {}", lines.join(" | "))
+}
