@@ -1,6 +1,7 @@
 //! `/metrics` as Prometheus reads it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -80,8 +81,16 @@ async fn the_engine_tells_tokens_batches_and_caches() {
     let request = json!({"model": "tiny", "prompt": "hello", "max_new_tokens": 5, "n": 2});
     let answer = api.post("/generate", request).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
-    let figures = scrape(&api).await;
     let usage = &answer.body["usage"];
+    // The engine counts a step after it has handed its tokens on.
+    let mut figures = scrape(&api).await;
+    for _ in 0..100 {
+        if figures["vgpo_engine_generated_tokens_total"] == usage["completion_tokens"].as_f64().unwrap() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        figures = scrape(&api).await;
+    }
     assert_eq!(figures["vgpo_engine_requests_total"], 1.0);
     assert_eq!(figures["vgpo_engine_prompt_tokens_total"], usage["prompt_tokens"].as_f64().unwrap());
     let (tokens, steps) = (figures["vgpo_engine_generated_tokens_total"], figures["vgpo_engine_decode_steps_total"]);
