@@ -17,6 +17,7 @@ mod loss_stats;
 pub mod objective;
 pub mod papo;
 mod perception;
+pub mod sapo;
 pub mod sft;
 pub mod signals;
 pub mod vgpo;
@@ -116,6 +117,7 @@ pub fn build(method: &Method) -> Result<Box<dyn Algorithm>, AlgorithmError> {
         Method::Dapo(spec) => Box::new(dapo::Dapo::new(spec.clone())),
         Method::Gspo(spec) => Box::new(gspo::Gspo::new(spec.clone())),
         Method::Cispo(spec) => Box::new(cispo::Cispo::new(spec.clone())),
+        Method::Sapo(spec) => Box::new(sapo::Sapo::new(spec.clone())),
         Method::Papo(spec) => Box::new(papo::Papo::new(spec.clone())),
         Method::Vppo(spec) => Box::new(vppo::Vppo::new(spec.clone())),
         Method::Sft(spec) => Box::new(sft::Sft::new(spec.clone())),

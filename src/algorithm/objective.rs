@@ -268,6 +268,15 @@ pub fn weighted_logprob(new: f64, old: f64, advantage: f64, low: Option<f64>, hi
     TokenLoss { loss: gradient * new, gradient, clipped, dual: false }
 }
 
+/// `-A * 4 / tau * sigmoid(tau * (ratio - 1))`: its slope at ratio 1 is that of `-A * ratio`, and fades on either side.
+pub fn gated_ratio(difference: f64, advantage: f64, temperature: f64) -> TokenLoss {
+    let ratio = log_ratio(difference).exp();
+    let gate = 1.0 / (1.0 + (-temperature * (ratio - 1.0)).exp());
+    let within = difference.abs() <= LOG_RATIO_LIMIT;
+    let gradient = if within { -advantage * 4.0 * gate * (1.0 - gate) * ratio } else { 0.0 };
+    TokenLoss { loss: -advantage * 4.0 / temperature * gate, gradient, clipped: Clipped::No, dual: false }
+}
+
 /// The low-variance KL estimate `exp(d) - d - 1` with `d = reference - new`, and its derivative by `new`.
 pub(super) fn low_variance_kl(new: f64, reference: f64) -> (f64, f64) {
     let difference = reference - new;

@@ -2,7 +2,7 @@
 
 use crate::domain::method::{
     CispoSpec, DapoSpec, Estimator, EvaluationSpec, FocusPosition, LossAverage, Method, NAMES, PapoSpec, PolicySpec,
-    RowSplit, Schedule, SftSpec, Variant, VgpoSpec, VppoSpec,
+    RowSplit, SapoSpec, Schedule, SftSpec, Variant, VgpoSpec, VppoSpec,
 };
 
 /// A method of jobs and `/v1/score`. The ranges of its settings are in the table of fields.
@@ -33,6 +33,7 @@ pub const OBJECTIVES: [Objective; NAMES.len()] = [
     objective("dapo", |_| Method::Dapo(dapo())).with_dynamic_sampling(),
     objective("gspo", |_| Method::Gspo(gspo())),
     objective("cispo", |variant| Method::Cispo(cispo(variant))),
+    objective("sapo", |_| Method::Sapo(sapo())),
     objective("papo", |_| Method::Papo(papo())).with_dynamic_sampling(),
     objective("vppo", |_| Method::Vppo(vppo())).with_dynamic_sampling(),
     objective("sft", |_| Method::Sft(sft())),
@@ -119,6 +120,18 @@ pub fn cispo(variant: Variant) -> CispoSpec {
         clip_low: (variant == Variant::Released).then_some(0.2),
         clip_high: 0.28,
         loss_average: LossAverage::Token,
+        kl_coef: 0.0,
+        entropy_coef: 0.0,
+        estimator: Estimator::Grpo,
+    }
+}
+
+/// SAPO as published: tokens of responses that were worse than their group fade a little sooner.
+pub fn sapo() -> SapoSpec {
+    SapoSpec {
+        temperature_positive: 1.0,
+        temperature_negative: 1.05,
+        loss_average: LossAverage::Sequence,
         kl_coef: 0.0,
         entropy_coef: 0.0,
         estimator: Estimator::Grpo,

@@ -19,6 +19,8 @@ pub enum Method {
     Gspo(PolicySpec),
     /// Clipped importance-sampling weights on plain log-probs.
     Cispo(CispoSpec),
+    /// Soft Adaptive Policy Optimization (arXiv 2511.20347).
+    Sapo(SapoSpec),
     /// Perception-Aware Policy Optimization (arXiv 2507.06448).
     Papo(PapoSpec),
     /// Visually-Perceptive Policy Optimization (arXiv 2510.09285).
@@ -30,7 +32,7 @@ pub enum Method {
 }
 
 /// The names of all methods, the default first.
-pub const NAMES: [&str; 9] = ["vgpo", "grpo", "dapo", "gspo", "cispo", "papo", "vppo", "sft", "eval"];
+pub const NAMES: [&str; 10] = ["vgpo", "grpo", "dapo", "gspo", "cispo", "sapo", "papo", "vppo", "sft", "eval"];
 
 impl Serialize for Method {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -62,6 +64,7 @@ impl Method {
             Self::Dapo(_) => "dapo",
             Self::Gspo(_) => "gspo",
             Self::Cispo(_) => "cispo",
+            Self::Sapo(_) => "sapo",
             Self::Papo(_) => "papo",
             Self::Vppo(_) => "vppo",
             Self::Sft(_) => "sft",
@@ -128,6 +131,8 @@ pub enum LossAverage {
 pub enum Estimator {
     /// `(r - mean) / (std + 1e-6)` within the group, sample standard deviation.
     Grpo,
+    /// `r - mean` within the group.
+    DrGrpo,
     /// `r - mean of the others` within the group.
     Rloo,
     /// `(r - mean) / std` over all tokens of the step.
@@ -218,6 +223,25 @@ pub struct CispoSpec {
     pub clip_low: Option<f64>,
     /// Upper clip range of the ratio.
     pub clip_high: f64,
+    /// Average of the per-token losses.
+    pub loss_average: LossAverage,
+    /// Weight of the KL term to the reference model (0: none).
+    pub kl_coef: f64,
+    /// Weight of the entropy bonus (0: none).
+    #[serde(default)]
+    pub entropy_coef: f64,
+    /// Advantage estimator.
+    pub estimator: Estimator,
+}
+
+/// Settings of [`Method::Sapo`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SapoSpec {
+    /// Temperature of the gate where the advantage is positive: the higher, the sooner gradients fade.
+    pub temperature_positive: f64,
+    /// Temperature of the gate where it is not.
+    pub temperature_negative: f64,
     /// Average of the per-token losses.
     pub loss_average: LossAverage,
     /// Weight of the KL term to the reference model (0: none).

@@ -11,7 +11,7 @@ use super::weights::WeightFormat;
 pub use super::evaluation::{BestSpec, Direction, EarlyStopSpec, EvalSpec};
 pub use super::method::{
     CispoSpec, DapoSpec, Estimator, EvaluationSpec, FocusPosition, LossAverage, Method, PapoSpec, PolicySpec, RowSplit,
-    Schedule, SftSpec, Variant, VgpoSpec, VppoSpec,
+    SapoSpec, Schedule, SftSpec, Variant, VgpoSpec, VppoSpec,
 };
 pub use super::reward::{Coordinates, ImageTextPart, ImageTextScore, RewardSpec, WeightedReward};
 pub use super::rollout_engine::{EngineKind, EngineSpec, WeightSync};

@@ -145,7 +145,9 @@ pub(super) const RULES: &[(&str, RuleOf)] = &[
     ("algorithm.adv_estimator", |s| match s.text("algorithm.adv_estimator").as_str() {
         name @ ("grpo" | "rloo") => Set("/method/estimator", json!(name)),
         "reinforce_plus_plus" => Set("/method/estimator", json!("reinforce++")),
-        other => Drop(format!("`{other}` has no counterpart: choose grpo, rloo or reinforce++ as `method.estimator`")),
+        other => Drop(format!(
+            "`{other}` has no counterpart: choose grpo, dr_grpo, rloo or reinforce++ as `method.estimator`"
+        )),
     }),
     ("algorithm.kl_coef", kl),
     ("algorithm.disable_kl", |_| Nothing),

@@ -1,6 +1,7 @@
 //! Advantage estimators: the rewards of one group -> one advantage per response. One file each, registered in
 //! [`estimate`].
 
+mod dr_grpo;
 mod grpo;
 mod reinforce;
 mod rloo;
@@ -36,6 +37,7 @@ impl RewardStatistics {
 pub fn estimate(estimator: Estimator, rewards: &[f64], step: RewardStatistics) -> Vec<f64> {
     match estimator {
         Estimator::Grpo => grpo::advantages(rewards),
+        Estimator::DrGrpo => dr_grpo::advantages(rewards),
         Estimator::Rloo => rloo::advantages(rewards),
         Estimator::ReinforcePlusPlus => reinforce::advantages(rewards, step),
     }

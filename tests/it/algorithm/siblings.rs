@@ -78,6 +78,50 @@ fn the_papers_cispo_has_an_upper_bound_only() {
     assert_close("gradient", &released.responses[0].grad_logprobs, &[-0.8, -1.28], 1e-12);
 }
 
+/// The slope is the derivative of the loss; at ratio 1 it is that of a plain policy gradient, and it fades on either
+/// side, sooner where the advantage is negative.
+#[test]
+fn sapo_gates_smoothly() {
+    let method = Method::Sapo(method::sapo());
+    let base = [
+        vec![vec![-1.0, -2.0, -0.5], vec![-0.7, -0.1, -1.0]],
+        vec![vec![-1.0, -1.2, -1.4], vec![-0.7, -0.9, -1.9]],
+        vec![vec![1.5; 3], vec![-1.5; 3]],
+    ];
+    let output = loss(&method, &base);
+    for i in 0..2 {
+        for t in 0..3 {
+            let value = |step: f64| {
+                let mut moved = base.clone();
+                moved[0][i][t] += step;
+                loss(&method, &moved).loss
+            };
+            let slope = (value(1e-6) - value(-1e-6)) / 2e-6;
+            assert_close("slope", &[output.responses[i].grad_logprobs[t]], &[slope], 1e-8);
+        }
+    }
+    let steepness = |i: usize, t: usize| {
+        let ratio = (base[0][i][t] - base[1][i][t]).exp();
+        output.responses[i].grad_logprobs[t] / (-base[2][i][t] * ratio / 6.0)
+    };
+    assert_close("at ratio 1", &[steepness(0, 0), steepness(1, 0)], &[1.0, 1.0], 1e-12);
+    let faded: Vec<f64> = [(0, 1), (0, 2), (1, 1), (1, 2)].map(|(i, t)| steepness(i, t)).to_vec();
+    assert!(faded.iter().all(|share| (0.0..1.0).contains(share)), "{faded:?}");
+    assert!(faded[3] < faded[1], "the same ratio: {faded:?}");
+    assert_eq!(output.stats.clipped_low + output.stats.clipped_high, 0);
+}
+
+#[test]
+fn dr_grpo_is_grpo_without_its_scale() {
+    let step = RewardStatistics::of([]);
+    let of = |estimator| advantage::estimate(estimator, &[1.0, 0.0, 0.0, 0.5], step);
+    assert_close("dr_grpo", &of(Estimator::DrGrpo), &[0.625, -0.375, -0.375, 0.125], 1e-12);
+    let (scaled, rloo) = (of(Estimator::Grpo), of(Estimator::Rloo));
+    for (plain, (scaled, rloo)) in of(Estimator::DrGrpo).iter().zip(scaled.iter().zip(&rloo)) {
+        assert_close("a scale apart", &[scaled * 0.478_714, rloo * 0.75], &[*plain, *plain], 1e-5);
+    }
+}
+
 /// With one advantage per response, the sum over its tokens is GSPO's objective of the whole response: its derivative
 /// by every log-prob is checked by finite differences.
 #[test]
@@ -136,7 +180,7 @@ fn the_other_estimators_hold() {
             assert_close(key, &advantage::estimate(estimator, &of(&rewards), step), &of(&expected), 1e-6);
         }
     }
-    for estimator in [Estimator::Grpo, Estimator::Rloo] {
+    for estimator in [Estimator::Grpo, Estimator::DrGrpo, Estimator::Rloo] {
         assert_eq!(advantage::estimate(estimator, &[0.9; 8], step), [0.0; 8], "equal rewards teach nothing");
     }
 }

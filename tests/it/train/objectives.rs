@@ -56,6 +56,7 @@ fn estimators_terms_and_corrections_train() {
     let base = one_step(json!({ "method": { "type": "dapo" } })).last("optimizer/grad_norm");
     for change in [
         json!({ "method": { "type": "dapo", "estimator": "rloo" } }),
+        json!({ "method": { "type": "dapo", "estimator": "dr_grpo" } }),
         json!({ "method": { "type": "vgpo", "estimator": "reinforce++" } }),
         json!({ "method": { "type": "dapo", "entropy_coef": 0.1 } }),
         json!({ "method": { "type": "dapo", "overlong_buffer": 20 } }),
