@@ -72,7 +72,8 @@ fn many_may_open_a_new_file_at_once() {
                 "quotas",
                 "engines",
                 "device_quotas",
-                "storage"
+                "storage",
+                "ranks"
             ]
         );
         assert_eq!(rows(&path, "SELECT id FROM jobs").await.len(), 8);
