@@ -187,4 +187,5 @@ def main():
     args.out.write_text(before + measured + rest.split(END)[1])
 
 
-main()
+if __name__ == "__main__":
+    main()
