@@ -4,7 +4,7 @@
 use super::error::AlgorithmError;
 use super::group::{GroupWeights, TrajectoryGroup};
 use super::objective::{self, BatchTotals, LossOutput, ResponseTokens, weighted_logprob};
-use super::{Algorithm, Needs, advantage};
+use super::{Algorithm, Needs};
 use crate::domain::spec::CispoSpec;
 
 /// The objective `cispo`.
@@ -28,8 +28,7 @@ impl Algorithm for Cispo {
     }
 
     fn weigh(&self, group: &TrajectoryGroup) -> Result<GroupWeights, AlgorithmError> {
-        group.check_rewards()?;
-        GroupWeights::unweighted(group, &advantage::estimate(self.0.estimator, &group.rewards(), group.statistics()))
+        GroupWeights::estimated(group, self.0.estimator)
     }
 
     /// `-A * stop(clip(ratio)) * logprob`; without `clip_low` the ratio has an upper bound only.

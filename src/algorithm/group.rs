@@ -1,8 +1,9 @@
 //! The group: one prompt and all its responses. It is a type, so that batching cannot mix responses of different
 //! prompts.
 
-use super::advantage::RewardStatistics;
+use super::advantage::{self, RewardStatistics};
 use super::error::{AlgorithmError, check_finite, check_length};
+use crate::domain::spec::Estimator;
 
 /// How far a similarity may exceed [-1, 1] because of rounding.
 const COSINE_SLACK: f64 = 1e-3;
@@ -127,6 +128,11 @@ impl TrajectoryGroup {
         self.trajectories.iter().map(|t| t.reward).collect()
     }
 
+    /// The advantage that `estimator` gives every response, in order.
+    pub(crate) fn advantages(&self, estimator: Estimator) -> Vec<f64> {
+        advantage::estimate(estimator, &self.rewards(), self.statistics())
+    }
+
     /// Checks rewards and similarities, and returns the similarities clamped to [-1, 1]: a list per response, zeros
     /// where a text-only prompt has none.
     ///
@@ -159,6 +165,15 @@ impl TrajectoryGroup {
 }
 
 impl GroupWeights {
+    /// [`Self::unweighted`] with the advantages that `estimator` makes of the group's rewards.
+    ///
+    /// # Errors
+    /// As [`TrajectoryGroup::checked_similarities`].
+    pub(crate) fn estimated(group: &TrajectoryGroup, estimator: Estimator) -> Result<Self, AlgorithmError> {
+        group.check_rewards()?;
+        Self::unweighted(group, &group.advantages(estimator))
+    }
+
     /// Advantages without visual weights: psi = phi = 0, and the paper's focus where similarities are known (for the
     /// logs).
     ///

@@ -3,7 +3,7 @@
 use super::error::AlgorithmError;
 use super::group::{GroupWeights, TrajectoryGroup};
 use super::objective::{self, BatchTotals, Clipping, LossOutput, ResponseTokens};
-use super::{Algorithm, Needs, advantage};
+use super::{Algorithm, Needs};
 use crate::domain::spec::PolicySpec;
 
 /// The objective `grpo`.
@@ -27,8 +27,7 @@ impl Algorithm for Grpo {
     }
 
     fn weigh(&self, group: &TrajectoryGroup) -> Result<GroupWeights, AlgorithmError> {
-        group.check_rewards()?;
-        GroupWeights::unweighted(group, &advantage::estimate(self.0.estimator, &group.rewards(), group.statistics()))
+        GroupWeights::estimated(group, self.0.estimator)
     }
 
     fn loss(&self, responses: &[ResponseTokens<'_>], totals: BatchTotals) -> Result<LossOutput, AlgorithmError> {

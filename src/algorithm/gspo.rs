@@ -4,7 +4,7 @@
 use super::error::AlgorithmError;
 use super::group::{GroupWeights, TrajectoryGroup};
 use super::objective::{self, BatchTotals, Clipping, LossOutput, ResponseTokens, surrogate};
-use super::{Algorithm, Needs, advantage};
+use super::{Algorithm, Needs};
 use crate::domain::spec::PolicySpec;
 
 /// The objective `gspo`.
@@ -28,8 +28,7 @@ impl Algorithm for Gspo {
     }
 
     fn weigh(&self, group: &TrajectoryGroup) -> Result<GroupWeights, AlgorithmError> {
-        group.check_rewards()?;
-        GroupWeights::unweighted(group, &advantage::estimate(self.0.estimator, &group.rewards(), group.statistics()))
+        GroupWeights::estimated(group, self.0.estimator)
     }
 
     /// `-min(s A, clip(s) A)` with `s = exp(mean of log ratio)`. Through a token's own log-prob the ratio changes as a

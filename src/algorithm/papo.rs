@@ -6,7 +6,7 @@
 use super::error::AlgorithmError;
 use super::group::{GroupWeights, TrajectoryGroup};
 use super::objective::{self, BatchTotals, Clipping, LossOutput, ResponseTokens};
-use super::{Algorithm, MaskedView, Needs, advantage, perception};
+use super::{Algorithm, MaskedView, Needs, perception};
 use crate::domain::spec::PapoSpec;
 
 /// The objective `papo`.
@@ -32,11 +32,7 @@ impl Algorithm for Papo {
     }
 
     fn weigh(&self, group: &TrajectoryGroup) -> Result<GroupWeights, AlgorithmError> {
-        group.check_rewards()?;
-        GroupWeights::unweighted(
-            group,
-            &advantage::estimate(self.0.policy.estimator, &group.rewards(), group.statistics()),
-        )
+        GroupWeights::estimated(group, self.0.policy.estimator)
     }
 
     fn loss(&self, responses: &[ResponseTokens<'_>], totals: BatchTotals) -> Result<LossOutput, AlgorithmError> {

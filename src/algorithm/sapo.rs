@@ -4,7 +4,7 @@
 use super::error::AlgorithmError;
 use super::group::{GroupWeights, TrajectoryGroup};
 use super::objective::{self, BatchTotals, LossOutput, ResponseTokens, gated_ratio};
-use super::{Algorithm, Needs, advantage};
+use super::{Algorithm, Needs};
 use crate::domain::spec::SapoSpec;
 
 /// The objective `sapo`.
@@ -28,8 +28,7 @@ impl Algorithm for Sapo {
     }
 
     fn weigh(&self, group: &TrajectoryGroup) -> Result<GroupWeights, AlgorithmError> {
-        group.check_rewards()?;
-        GroupWeights::unweighted(group, &advantage::estimate(self.0.estimator, &group.rewards(), group.statistics()))
+        GroupWeights::estimated(group, self.0.estimator)
     }
 
     /// `-A * 4 / tau * sigmoid(tau * (ratio - 1))`, with a temperature `tau` of its own for each sign of the advantage.

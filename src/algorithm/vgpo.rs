@@ -5,7 +5,7 @@
 use super::error::AlgorithmError;
 use super::group::{GroupWeights, ScorePrecision, TrajectoryGroup, TrajectoryWeights, affine_focus};
 use super::objective::{self, BatchTotals, Clipping, LossOutput, ResponseTokens};
-use super::{Algorithm, Needs, advantage};
+use super::{Algorithm, Needs};
 use crate::domain::spec::{Schedule, Variant, VgpoSpec};
 
 /// Guards the counts below: `0.29 * 100` is 28.999999999999996 in binary.
@@ -50,7 +50,7 @@ pub fn shape(group: &TrajectoryGroup, spec: &VgpoSpec) -> Result<GroupWeights, A
         Variant::Paper => similarities.iter().map(|s| s.iter().map(|s| affine_focus(*s)).collect()).collect(),
         Variant::Released => min_max_focus(&similarities, group.precision),
     };
-    let advantages = advantage::estimate(spec.policy.estimator, &group.rewards(), group.statistics());
+    let advantages = group.advantages(spec.policy.estimator);
     Ok(shape_focus(focus, &advantages, group.has_image, group.precision, spec))
 }
 

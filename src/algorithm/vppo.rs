@@ -6,7 +6,7 @@
 use super::error::{AlgorithmError, check_length};
 use super::group::{DependencyRange, GroupWeights, Trajectory, TrajectoryGroup, TrajectoryWeights};
 use super::objective::{self, BatchTotals, Clipping, LossOutput, ResponseTokens};
-use super::{Algorithm, MaskedView, Needs, advantage, perception};
+use super::{Algorithm, MaskedView, Needs, perception};
 use crate::domain::spec::VppoSpec;
 
 /// Below this range of mean dependencies all responses have the same weight.
@@ -75,9 +75,7 @@ impl Algorithm for Vppo {
 
     /// Responses whose dependency is unknown (text-only prompts, or not measured) keep their plain advantage.
     fn weigh(&self, group: &TrajectoryGroup) -> Result<GroupWeights, AlgorithmError> {
-        group.check_rewards()?;
-        let advantages = advantage::estimate(self.0.policy.estimator, &group.rewards(), group.statistics());
-        let mut weights = GroupWeights::unweighted(group, &advantages)?;
+        let mut weights = GroupWeights::estimated(group, self.0.policy.estimator)?;
         let range = group.dependency.or_else(|| DependencyRange::of(group.trajectories.iter()));
         let Some(range) = range.filter(|_| group.has_image) else { return Ok(weights) };
         for (i, (trajectory, weights)) in group.trajectories.iter().zip(&mut weights.trajectories).enumerate() {
