@@ -18,7 +18,7 @@ use object_store::ObjectStore;
 use crate::config::app::{AppSettings, folder_of};
 use crate::domain::checkpoint::Manifest;
 
-pub use eval_chunks::finished_chunks;
+pub use eval_chunks::{evaluated_steps, finished_chunks};
 pub use intact::Intact;
 pub use logs::{JobLogWriter, JobLogs};
 pub use owner::{Ownership, ownership};

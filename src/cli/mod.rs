@@ -7,6 +7,7 @@ mod client;
 mod config;
 mod convert;
 mod datasets;
+mod eval_compare;
 mod eval_rows;
 mod explain;
 mod export;

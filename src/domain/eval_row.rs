@@ -22,6 +22,19 @@ pub fn chunk_key(run_id: &str, chunk: u64) -> String {
     format!("{}/{chunk:08}", rows_folder(run_id))
 }
 
+/// The name before the step of an evaluation of a run that trains, in the run's folder of rows.
+const AT_STEP: &str = "step-";
+
+/// The key of the rows of an evaluation that a run made at `step` of its training.
+pub fn evaluation_key(run_id: &str, step: u64) -> String {
+    format!("{}/{AT_STEP}{step:08}", rows_folder(run_id))
+}
+
+/// The step of a key of [`evaluation_key`]; none for other keys.
+pub fn evaluated_step(key: &str) -> Option<u64> {
+    key.rsplit('/').next()?.strip_prefix(AT_STEP)?.parse().ok()
+}
+
 /// A held-out row with the model's responses.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EvalRow {
@@ -63,6 +76,58 @@ pub struct EvalResponse {
     pub focus: Option<Thirds>,
     /// Attention to the image; null for text-only prompts.
     pub attention_image: Option<Thirds>,
+    /// Visual focus along the response: means over its tokens by position, in 16 parts of equal length (null for a part
+    /// without a token). Absent for text-only prompts, and in rows that an earlier version stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub focus_along: Option<Vec<Option<f64>>>,
+}
+
+/// Parts of a response in [`EvalResponse::focus_along`].
+pub const ALONG: usize = 16;
+
+/// Sums of a per-token quantity by position along responses.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Along {
+    sums: [f64; ALONG],
+    counts: [u64; ALONG],
+}
+
+impl Along {
+    /// The part that token `token` of `tokens` belongs to.
+    fn part(token: u64, tokens: u64) -> usize {
+        ((2 * token + 1) * ALONG as u64 / (2 * tokens).max(1)).min(ALONG as u64 - 1) as usize
+    }
+
+    /// Adds a response, a value per token.
+    pub fn add(&mut self, values: &[f64]) {
+        for (token, value) in values.iter().enumerate() {
+            let part = Self::part(token as u64, values.len() as u64);
+            self.sums[part] += value;
+            self.counts[part] += 1;
+        }
+    }
+
+    /// Adds a response of `tokens` tokens by its means, every token counted once.
+    pub fn add_means(&mut self, means: &[Option<f64>], tokens: u64) {
+        for token in 0..tokens {
+            let part = Self::part(token, tokens);
+            if let Some(mean) = means.get(part).copied().flatten() {
+                self.sums[part] += mean;
+                self.counts[part] += 1;
+            }
+        }
+    }
+
+    /// The mean of each part; none for a part without a token.
+    pub fn means(&self) -> Vec<Option<f64>> {
+        let parts = self.sums.iter().zip(self.counts);
+        parts.map(|(sum, count)| (count > 0).then(|| sum / count as f64)).collect()
+    }
+
+    /// Was nothing added?
+    pub fn is_empty(&self) -> bool {
+        self.counts.iter().all(|count| *count == 0)
+    }
 }
 
 /// A per-token quantity along a response. A third is at least one token, so the thirds of very short responses overlap.
@@ -91,5 +156,41 @@ impl Thirds {
             early: mean(&values[..third]),
             late: mean(&values[values.len() - third..]),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_fall_into_parts_by_their_share_of_the_response() {
+        let mut one = Along::default();
+        one.add(&[1.0, 3.0]);
+        let means = one.means();
+        assert_eq!((means[4], means[12]), (Some(1.0), Some(3.0)));
+        assert_eq!(means.iter().flatten().count(), 2);
+
+        // Sums of means are those of the tokens: a long response counts by its tokens.
+        let long: Vec<f64> = (0..100).map(f64::from).collect();
+        let mut tokens = one.clone();
+        tokens.add(&long);
+        let mut of_long = Along::default();
+        of_long.add(&long);
+        let mut means = Along::default();
+        means.add_means(&one.means(), 2);
+        means.add_means(&of_long.means(), 100);
+        for (a, b) in tokens.means().into_iter().zip(means.means()) {
+            assert!((a.unwrap() - b.unwrap()).abs() < 1e-9);
+        }
+        assert!(Along::default().is_empty() && !means.is_empty());
+    }
+
+    #[test]
+    fn evaluations_are_named_by_their_step() {
+        let key = evaluation_key("run_1", 40);
+        assert_eq!(key, "rows/run_1/step-00000040");
+        assert_eq!(evaluated_step(&key), Some(40));
+        assert_eq!(evaluated_step(&chunk_key("run_1", 40)), None);
     }
 }

@@ -34,6 +34,7 @@ pub mod rollout_engine;
 pub mod run;
 pub mod sample;
 pub mod spec;
+pub mod statistics;
 pub mod stored;
 pub mod sweep;
 pub mod tags;

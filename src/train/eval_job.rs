@@ -2,7 +2,7 @@
 //! a run that was interrupted resumes after the last one and ends with the same numbers.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +22,7 @@ use crate::reward::{self, Reward};
 use super::error::{TrainError, file_error};
 use super::eval_loop::{EvalLoop, record};
 use super::eval_metrics::EvalMetrics;
+use super::eval_rows::RowsFile;
 use super::metrics::Metrics;
 use super::parallel::Pool;
 use super::policy::number_format;
@@ -178,18 +179,8 @@ impl EvalJob<'_> {
         if !self.ranks.is_first() {
             return Ok(dir);
         }
-        std::fs::create_dir_all(&dir).map_err(file_error(&dir))?;
-        let path = dir.join(ROWS_FILE);
-        write(&path, &records).map_err(file_error(&path))?;
-        Ok(dir)
+        let mut file = RowsFile::create(dir)?;
+        records.iter().try_for_each(|row| file.add(row))?;
+        file.finish()
     }
-}
-
-fn write(path: &Path, rows: &[EvalRow]) -> std::io::Result<()> {
-    let mut file = BufWriter::new(File::create(path)?);
-    for row in rows {
-        serde_json::to_writer(&mut file, row)?;
-        file.write_all(b"\n")?;
-    }
-    file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::algorithm::affine_focus;
 use crate::config::rollout::{DECODED_ROWS, EVALUATED_RESPONSES};
-use crate::domain::eval_row::{EvalResponse, EvalRow, Thirds};
+use crate::domain::eval_row::{Along, EvalResponse, EvalRow, Thirds};
 use crate::domain::sample::SampleGroup;
 use crate::domain::spec::JobSpec;
 use crate::model::VisionLanguageModel;
@@ -14,6 +14,7 @@ use crate::prompt::Processor;
 
 use super::error::TrainError;
 use super::eval_metrics::EvalMetrics;
+use super::eval_rows::RowsFile;
 use super::group::{Group, Response};
 use super::metrics::Metrics;
 use super::parallel::Pool;
@@ -36,6 +37,14 @@ pub(super) struct EvalResult {
     pub(super) samples: Vec<SampleGroup>,
 }
 
+/// Focus by position, rounded: the rows of long evaluations stay small.
+fn along(focus: &[f64]) -> Option<Vec<Option<f64>>> {
+    let mut sums = Along::default();
+    sums.add(focus);
+    let rounded = |mean: f64| (mean * 1e4).round() / 1e4;
+    (!sums.is_empty()).then(|| sums.means().into_iter().map(|mean| mean.map(rounded)).collect())
+}
+
 /// What is stored of a row's responses.
 pub(super) fn record(processor: &Processor, group: &Group) -> Result<EvalRow, TrainError> {
     let example = &group.prompt.example;
@@ -53,6 +62,7 @@ pub(super) fn record(processor: &Processor, group: &Group) -> Result<EvalRow, Tr
             extracted: verdict.extracted.clone(),
             focus: Thirds::of(&focus),
             attention_image: Thirds::of(&image).filter(|_| group.has_image()),
+            focus_along: along(&focus),
         })
     };
     Ok(EvalRow {
@@ -84,8 +94,8 @@ pub(super) struct EvalLoop<'a> {
 }
 
 impl EvalLoop<'_> {
-    /// Answers the job's held-out rows and measures the answers.
-    pub(super) fn run(&self) -> Result<EvalResult, TrainError> {
+    /// Answers the job's held-out rows, measures the answers, and writes them to `kept`.
+    pub(super) fn run(&self, mut kept: Option<&mut RowsFile>) -> Result<EvalResult, TrainError> {
         let processor = self.source.processor();
         let rows = self.spec.eval_rows.min(self.source.rows());
         let chunk = (EVALUATED_RESPONSES / self.spec.eval.samples).max(1);
@@ -96,7 +106,11 @@ impl EvalLoop<'_> {
                 if logged.len() < LOGGED && !group.responses.is_empty() {
                     logged.push(samples::evaluated(processor, &group)?);
                 }
-                metrics.add(&record(processor, &group)?);
+                let row = record(processor, &group)?;
+                if let Some(file) = &mut kept {
+                    file.add(&row)?;
+                }
+                metrics.add(&row);
             }
         }
         Ok(EvalResult { metrics: metrics.metrics(), samples: logged })

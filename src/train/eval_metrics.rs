@@ -7,9 +7,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::domain::eval_row::{EvalResponse, EvalRow, Thirds};
 use crate::domain::metric::EVAL_ACCURACY;
+use crate::domain::statistics::{accuracy, pass_at, pass_sizes};
 
 use super::metrics::{Metrics, mean};
-use super::statistics::{accuracy, pass_at, pass_sizes};
 
 /// Most tags with an accuracy of their own; of more tags, the most frequent ones have it.
 const MAX_TAGS: usize = 32;
@@ -232,6 +232,7 @@ mod tests {
             extracted: None,
             focus: Thirds::of(focus),
             attention_image: None,
+            focus_along: None,
         }
     }
 

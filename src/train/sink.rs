@@ -88,6 +88,12 @@ pub trait RunSink: Send {
     /// ([`ROWS_FILE`](crate::domain::eval_row::ROWS_FILE)). The sink moves the folder before it returns; a chunk that
     /// it has already stays as it is.
     fn rows(&mut self, chunk: u64, dir: &Path) -> Result<(), SinkError>;
+    /// A run that trains was evaluated: `dir` holds the rows of step `step`, as with [`rows`](Self::rows). The sink
+    /// moves the folder or, as it does by itself, removes it.
+    fn evaluated(&mut self, step: u64, dir: &Path) -> Result<(), SinkError> {
+        std::fs::remove_dir_all(dir)
+            .map_err(|error| SinkError(format!("cannot remove the rows of step {step} in {}: {error}", dir.display())))
+    }
     /// Asked between phases (several times a step).
     fn control(&mut self) -> Control;
     /// The same within phases: an unfinished rollout or evaluation is given up when the trainer is to stop, an update

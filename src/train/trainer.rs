@@ -18,6 +18,7 @@ use super::checkpoint::{self, Checkpoints, TrainerState};
 use super::early_stop::EarlyStopState;
 use super::error::TrainError;
 use super::eval_loop::EvalLoop;
+use super::eval_rows::RowsFile;
 use super::metrics::Metrics;
 use super::model_files::ModelFiles;
 use super::order::RowOrder;
@@ -316,14 +317,24 @@ impl<'s> Trainer<'s> {
         let (pool, model, source) = (&self.step.pool, self.step.policy.detached.as_ref(), &self.held_out);
         let rewards = self.reward_context(source.processor(), self.state.step, "eval");
         let room = self.step.room.as_deref();
-        let result =
-            EvalLoop { pool, model, source, rewards, spec: &self.spec, room, ranks: &self.step.ranks }.run()?;
+        let logged = self.spec.log_samples_every > 0;
+        let mut kept = if logged && self.step.ranks.is_first() { Some(self.rows_file()?) } else { None };
+        let result = EvalLoop { pool, model, source, rewards, spec: &self.spec, room, ranks: &self.step.ranks }
+            .run(kept.as_mut())?;
         let mut metrics = result.metrics;
         metrics.set("time/evaluation", clock.seconds());
-        if self.spec.log_samples_every > 0 {
+        if logged {
             self.sink.samples(self.state.step, &result.samples)?;
         }
+        if let Some(kept) = kept {
+            self.sink.evaluated(self.state.step, &kept.finish()?)?;
+        }
         self.step.ranks.agree(metrics)
+    }
+
+    /// A file for the rows of this step's evaluation.
+    fn rows_file(&self) -> Result<RowsFile, TrainError> {
+        RowsFile::create(self.checkpoints.work_dir.join(format!("rows-step-{:08}", self.state.step)))
     }
 
     fn stop(&mut self, control: Control) -> Result<RunEnd, TrainError> {

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::artifacts::{ArtifactError, ArtifactStore, finished_chunks};
+use crate::artifacts::{ArtifactError, ArtifactStore, evaluated_steps, finished_chunks};
 use crate::domain::checkpoint::{Checkpoint, checkpoint_folder};
+use crate::domain::eval_row::evaluation_key;
 use crate::domain::event::{CheckpointEvent, kind};
 use crate::domain::job::LeaseToken;
 use crate::store::{Database, StoreError};
@@ -55,6 +56,7 @@ pub(super) async fn prepare(
     let gone = store.rewind(token, resume.as_ref().map(|r| r.step)).await?;
     let kept: Vec<String> = store.run_checkpoints(&token.run_id).await?.into_iter().map(|c| c.key).collect();
     let (artifacts, folder) = (artifacts.clone(), checkpoint_folder(&token.run_id));
+    let (run_id, from) = (token.run_id.clone(), resume.as_ref().map(|point| point.step));
     tokio::task::spawn_blocking(move || {
         for checkpoint in &gone {
             delete_files(&*artifacts, checkpoint);
@@ -63,6 +65,10 @@ pub(super) async fn prepare(
         let stored = [artifacts.list(&folder)?, artifacts.leftovers(&folder)?].concat();
         for key in stored.into_iter().filter(|key| !kept.contains(key)) {
             artifacts.delete(&key)?;
+        }
+        let steps = evaluated_steps(&*artifacts, &run_id)?.into_iter();
+        for step in steps.filter(|step| from.is_none_or(|from| *step > from)) {
+            artifacts.delete(&evaluation_key(&run_id, step))?;
         }
         Ok::<_, ArtifactError>(())
     })

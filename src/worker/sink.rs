@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::artifacts::{ArtifactError, ArtifactStore};
 use crate::clock::{Clock, new_id};
 use crate::domain::checkpoint::{Checkpoint, NewCheckpoint, checkpoint_folder};
-use crate::domain::eval_row::chunk_key;
+use crate::domain::eval_row::{chunk_key, evaluation_key};
 use crate::domain::job::LeaseToken;
 use crate::domain::log::LogLevel;
 use crate::domain::metric::{STEP_SECONDS, StepMetrics, TimedMetrics, headlines};
@@ -62,6 +62,14 @@ impl StoreSink {
         let (done, wait) = oneshot::channel();
         self.send(Message::Flush(done))?;
         wait.blocking_recv().map_err(|_| self.ended())
+    }
+
+    fn publish_rows(&self, dir: &Path, key: &str) -> Result<(), SinkError> {
+        match self.artifacts.publish_dir(dir, key) {
+            // An attempt that was presumed dead wrote the same rows.
+            Ok(_) | Err(ArtifactError::Exists(_)) => Ok(()),
+            Err(error) => Err(SinkError(error.to_string())),
+        }
     }
 
     /// Deletes the checkpoints that are neither among the newest nor best, last, promoted or needed by a job.
@@ -142,11 +150,11 @@ impl RunSink for StoreSink {
     fn rows(&mut self, chunk: u64, dir: &Path) -> Result<(), SinkError> {
         // A resume starts after this chunk, so everything measured before it must be recorded first.
         self.flush()?;
-        match self.artifacts.publish_dir(dir, &chunk_key(&self.token.run_id, chunk)) {
-            // An attempt that was presumed dead wrote the same rows.
-            Ok(_) | Err(ArtifactError::Exists(_)) => Ok(()),
-            Err(error) => Err(SinkError(error.to_string())),
-        }
+        self.publish_rows(dir, &chunk_key(&self.token.run_id, chunk))
+    }
+
+    fn evaluated(&mut self, step: u64, dir: &Path) -> Result<(), SinkError> {
+        self.publish_rows(dir, &evaluation_key(&self.token.run_id, step))
     }
 
     fn control(&mut self) -> Control {

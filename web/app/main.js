@@ -31,6 +31,7 @@ const PAGES = {
   /** @param {string[]} parts */
   runs: (parts) => (parts.length > 1 ? import('./pages/run.js') : import('./pages/runs.js')),
   compare: () => import('./pages/compare.js'),
+  versus: () => import('./pages/versus.js'),
   playground: () => import('./pages/playground.js'),
   new: () => import('./pages/new_job.js'),
   datasets: () => import('./pages/datasets.js'),
@@ -38,6 +39,9 @@ const PAGES = {
   workers: () => import('./pages/workers.js'),
   keys: () => import('./pages/keys.js'),
 };
+
+/** Pages below that of runs. */
+const OF_RUNS = ['compare', 'versus'];
 
 /**
  * @typedef {keyof typeof PAGES} PageName
@@ -156,7 +160,7 @@ function App() {
             ([path, text, icon]) => html`<a
               key=${path}
               href=${`#/${path}`}
-              aria-current=${current === path || (current === 'compare' && path === 'runs') ? 'page' : undefined}
+              aria-current=${(OF_RUNS.includes(current) ? 'runs' : current) === path ? 'page' : undefined}
             >
               <${Icon} name=${icon} />
               ${text}

@@ -30,6 +30,7 @@ use crate::outbound::ImageFetcher;
 use crate::reward::Backends;
 use crate::service::admin::readiness::LastLook;
 use crate::service::models::downloads::Downloads;
+use crate::service::runs::evaluations::IndexCache;
 use crate::serving::Engine;
 use crate::similarity::Checkpoints;
 use crate::store::{Database, Store, view};
@@ -83,6 +84,8 @@ pub struct Core {
     pub(super) images: ImageFetcher,
     /// Models that are being downloaded, and failed downloads.
     pub(super) downloads: Arc<Downloads>,
+    /// Indexes of the rows of evaluations.
+    pub(super) evaluations: Arc<IndexCache>,
     /// Opened by the first request for a checkpoint.
     opened: Arc<OnceCell<Arc<dyn ArtifactStore>>>,
     /// Files that were compared with their manifests, by one at a time.
@@ -124,6 +127,7 @@ impl Core {
             served_adapters: Arc::default(),
             registered,
             downloads: Arc::default(),
+            evaluations: Arc::default(),
             opened: Arc::default(),
             intact: Arc::default(),
             comparing: Arc::default(),

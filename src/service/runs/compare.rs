@@ -243,7 +243,7 @@ fn point(step: u64, values: &[f64]) -> Option<ComparedPoint> {
 }
 
 /// Half the width of the interval: `t * s / sqrt(n)` with `n - 1` degrees of freedom.
-fn half_width(values: &[f64], mean: f64) -> Option<f64> {
+pub(super) fn half_width(values: &[f64], mean: f64) -> Option<f64> {
     let n = values.len() as f64;
     let t = StudentsT::new(0.0, 1.0, n - 1.0).ok()?.inverse_cdf(f64::midpoint(1.0, CONFIDENCE));
     let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0);

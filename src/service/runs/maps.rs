@@ -55,7 +55,6 @@ impl Runs {
             let detail = format!("the sample has {} responses; `response` counts from 0", sample.group.responses.len());
             return Err(ServiceError::field("?response", detail));
         };
-        let text = format!("{}{}", sampled.text, if sampled.cut_off { "" } else { END });
         let (model, model_step) = self.nearest(&run, sample.step).await?;
         let job = self.store.job(&run.job_id).await?;
         let spec = job.spec.known().ok_or_else(|| {
@@ -65,27 +64,14 @@ impl Runs {
             ))
         })?;
         let messages = self.messages_of(&sample, spec).await?;
-        let request = ScoreRequest {
-            model: model.clone(),
-            messages: Some(messages),
-            prompt: None,
-            images: None,
-            chat_template_kwargs: TemplateArguments::default(),
-            responses: vec![text],
-            rewards: None,
-            method: None,
-            attention,
-            ablate: None,
-        };
-        let answer = self.inference().score(request).await?;
-        let scored = answer.responses.into_iter().next();
-        let scored = scored.ok_or_else(|| ServiceError::Internal("no response was scored".to_owned()))?;
+        let written = (sampled.text.as_str(), sampled.cut_off);
+        let (model, scored) = self.read_response(&model, messages, written, attention).await?;
         let (sample_id, sample_step) = (sample.id, sample.step);
-        Ok(SampleMaps { sample_id, sample_step, response, model: answer.model, model_step, scored })
+        Ok(SampleMaps { sample_id, sample_step, response, model, model_step, scored })
     }
 
     /// The checkpoint of a run that is nearest to `step`, the earlier of two; the model at the start counts as step 0.
-    async fn nearest(&self, run: &Run, step: u64) -> Result<(String, u64)> {
+    pub(super) async fn nearest(&self, run: &Run, step: u64) -> Result<(String, u64)> {
         let mut states = vec![(run.model.clone(), 0)];
         states.extend(self.store.run_checkpoints(&run.id).await?.into_iter().map(|c| (c.id, c.step)));
         let nearest = states.into_iter().min_by_key(|(_, at)| (at.abs_diff(step), *at));
@@ -104,19 +90,51 @@ impl Runs {
         let source = spec.data.prompt_template.clone();
         let write = move |_: &Stop| {
             let example = dataset.example(split, row).map_err(|error| ServiceError::Conflict(error.to_string()))?;
-            PromptTemplate::parse(&source).and_then(|template| template.apply(&example.prompt)).map_err(unusable)
+            let text = PromptTemplate::parse(&source).and_then(|template| template.apply(&example.prompt));
+            Ok((text.map_err(unusable)?, example.system))
         };
-        let text = self.previews.run(write).await?;
-        let images = &sample.group.images;
-        let mut messages = messages_for(&text, images.len(), spec.data.system.as_deref()).map_err(unusable)?;
-        let mut pictures = images.iter();
-        for part in messages.iter_mut().flat_map(parts) {
-            if let (Part::Image { image, .. }, Some(png)) = (part, pictures.next()) {
-                *image = format!("data:image/png;base64,{png}");
-            }
-        }
-        Ok(messages)
+        let (text, own) = self.previews.run(write).await?;
+        conversation(&text, &sample.group.images, spec.data.system.as_deref().or(own.as_deref()))
     }
+
+    /// A response that was written before, read by a model.
+    pub(super) async fn read_response(
+        &self,
+        model: &str,
+        messages: Vec<Message>,
+        (text, cut_off): (&str, bool),
+        attention: AttentionOptions,
+    ) -> Result<(String, ScoredResponse)> {
+        let request = ScoreRequest {
+            model: model.to_owned(),
+            messages: Some(messages),
+            prompt: None,
+            images: None,
+            chat_template_kwargs: TemplateArguments::default(),
+            responses: vec![format!("{text}{}", if cut_off { "" } else { END })],
+            rewards: None,
+            method: None,
+            attention,
+            ablate: None,
+        };
+        let answer = self.inference().score(request).await?;
+        let scored = answer.responses.into_iter().next();
+        let scored = scored.ok_or_else(|| ServiceError::Internal("no response was scored".to_owned()))?;
+        Ok((answer.model, scored))
+    }
+}
+
+/// The conversation of a prompt whose images are PNGs in base64.
+pub(super) fn conversation(text: &str, images: &[String], system: Option<&str>) -> Result<Vec<Message>> {
+    let unusable = |error: crate::prompt::PromptError| ServiceError::Conflict(error.to_string());
+    let mut messages = messages_for(text, images.len(), system).map_err(unusable)?;
+    let mut pictures = images.iter();
+    for part in messages.iter_mut().flat_map(parts) {
+        if let (Part::Image { image, .. }, Some(png)) = (part, pictures.next()) {
+            *image = format!("data:image/png;base64,{png}");
+        }
+    }
+    Ok(messages)
 }
 
 /// The image parts of a message, in order.

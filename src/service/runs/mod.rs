@@ -3,6 +3,7 @@
 
 pub mod compare;
 mod eval_rows;
+pub mod evaluations;
 pub mod maps;
 pub mod metrics;
 mod records;

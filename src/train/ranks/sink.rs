@@ -44,6 +44,10 @@ impl RunSink for RankSink<'_> {
         self.first().map_or(Ok(()), |sink| sink.rows(chunk, dir))
     }
 
+    fn evaluated(&mut self, step: u64, dir: &Path) -> Result<(), SinkError> {
+        self.first().map_or(Ok(()), |sink| sink.evaluated(step, dir))
+    }
+
     fn control(&mut self) -> Control {
         let own = self.first().map_or(Control::Continue, RunSink::control);
         if self.ranks.size() == 1 {

@@ -227,6 +227,7 @@ fn store(said: Said, sink: &mut dyn RunSink) -> Answer {
             sink.checkpoint(CheckpointNotice { step, dir: &dir, accuracy, score, last })
         }
         Said::Rows { chunk, dir } => sink.rows(chunk, &dir),
+        Said::Evaluated { step, dir } => sink.evaluated(step, &dir),
         Said::Progress { message } => {
             sink.progress(&message);
             Ok(())

@@ -50,6 +50,8 @@ pub(super) enum Said {
     Checkpoint { step: u64, dir: PathBuf, accuracy: Option<f64>, score: Option<f64>, last: bool },
     /// A finished chunk of an evaluation.
     Rows { chunk: u64, dir: PathBuf },
+    /// The rows of an evaluation at a step.
+    Evaluated { step: u64, dir: PathBuf },
     /// What may take long begins.
     Progress { message: String },
     /// Is anything asked of the run?

@@ -151,6 +151,10 @@ impl RunSink for WorkerSink {
         self.hand_over(&Said::Rows { chunk, dir: dir.to_owned() })
     }
 
+    fn evaluated(&mut self, step: u64, dir: &Path) -> Result<(), SinkError> {
+        self.hand_over(&Said::Evaluated { step, dir: dir.to_owned() })
+    }
+
     fn control(&mut self) -> Control {
         match self.tell(&Said::Control) {
             Ok(Answer::Yield) => Control::Yield,

@@ -86,3 +86,39 @@ async fn maps_come_from_the_nearest_checkpoint() {
     assert_eq!(beyond.problem(400, "invalid_query")["errors"][0]["pointer"], "?response");
     api.get(&format!("/v1/runs/{run}/samples/smp_x/maps")).await.problem(404, "not_found");
 }
+
+#[tokio::test]
+async fn maps_of_an_evaluations_row_come_from_the_model_that_wrote_it() {
+    use vgpo::domain::eval_row::{ROWS_FILE, chunk_key};
+    let api = Api::start().await;
+    let job = api.submit(json!({"method": {"type": "eval"}, "eval_rows": 4})).await;
+    let run = job["run_id"].as_str().unwrap();
+    let rows = api.get("/v1/datasets/digits/rows?split=eval&limit=2").await.body["data"].clone();
+    let row = |number: usize, prompt: &serde_json::Value| {
+        json!({
+            "row": number, "tags": [], "prompt": prompt, "answer": "7", "unjudged": 0,
+            "responses": [{
+                "text": "seven", "tokens": 5, "cut_off": true, "correct": false, "accuracy": 0.0, "reward": 0.0,
+                "reward_parts": {}, "extracted": null, "focus": null, "attention_image": null
+            }]
+        })
+    };
+    let lines = [row(0, &rows[0]["prompt"]), row(1, &json!("another question"))];
+    let folder = tempfile::tempdir().unwrap().keep();
+    std::fs::write(folder.join(ROWS_FILE), lines.map(|line| format!("{line}\n")).concat()).unwrap();
+    let artifacts = vgpo::artifacts::open(&api.service.settings().artifacts_url).unwrap();
+    artifacts.publish_dir(&folder, &chunk_key(run, 1)).unwrap();
+    let path = |row: &str| format!("/v1/runs/{run}/eval-rows/{row}");
+    let maps = api.get(&path("0/maps?maps=tokens")).await;
+    assert_eq!(maps.status, 200, "{}", maps.body);
+    assert_eq!((maps.body["model"].as_str(), maps.body["model_step"].is_null()), (Some("tiny"), true));
+    assert_eq!(maps.body["images"].as_array().unwrap().len(), 1);
+    let tokens = maps.body["scored"]["tokens"].as_array().unwrap();
+    assert_eq!(tokens.iter().map(|token| token["text"].as_str().unwrap()).collect::<String>(), "seven");
+    assert_eq!(maps.body["scored"]["attention"]["tokens"].as_array().unwrap().len(), tokens.len());
+    let changed = api.get(&path("1/maps")).await;
+    assert!(changed.problem(409, "conflict")["detail"].as_str().unwrap().contains("has changed"), "{}", changed.body);
+    api.get(&path("3/maps")).await.problem(404, "not_found");
+    let beyond = api.get(&path("0/maps?response=1")).await;
+    assert!(beyond.body["detail"].as_str().unwrap().contains("1 responses"), "{}", beyond.body);
+}

@@ -14,6 +14,7 @@ mod datasets_parts;
 mod datasets_recovery;
 mod datasets_rows;
 mod documents;
+mod evaluations;
 mod events;
 mod figures;
 mod guard;

@@ -97,6 +97,34 @@ fn several_samples_a_row_have_pass_at_k_and_an_interval() {
 }
 
 #[test]
+fn every_evaluation_hands_over_its_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut changes =
+        json!({ "method": { "type": "sft" }, "steps": 2, "eval_every": 1, "eval_rows": 10, "eval_before": true });
+    let (recorder, _) = finished(&changes, None, dir.path());
+    let steps: Vec<u64> = recorder.evaluations.iter().map(|(step, _)| *step).collect();
+    assert_eq!(steps, [0, 1, 2]);
+    for (step, rows) in &recorder.evaluations {
+        assert_eq!(rows.iter().map(|row| row.row).collect::<Vec<_>>(), (0..10).collect::<Vec<_>>());
+        let measured = recorder.metrics.iter().find(|m| m.step == *step && m.values.contains_key("eval/accuracy"));
+        let right = rows.iter().filter(|row| row.responses[0].correct == Some(true)).count();
+        assert!((measured.unwrap().values["eval/accuracy"] - right as f64 / 10.0).abs() < 1e-12);
+        for response in rows.iter().flat_map(|row| &row.responses) {
+            let along = response.focus_along.as_ref().unwrap();
+            let focus = response.focus.unwrap();
+            // The answers are longer than 16 tokens or not: the first part with a token is early, the last late.
+            assert_eq!(along.len(), vgpo::domain::eval_row::ALONG);
+            let mean = along.iter().flatten().sum::<f64>() / along.iter().flatten().count() as f64;
+            assert!((mean - focus.mean).abs() < 0.1, "{mean} and {}", focus.mean);
+        }
+    }
+    assert!(!dir.path().join("rows-step-00000001").exists(), "nothing is left in the working folder");
+    changes["log_samples_every"] = json!(0);
+    let (silent, _) = finished(&changes, None, dir.path());
+    assert!(silent.evaluations.is_empty(), "where no samples are logged, no rows are kept");
+}
+
+#[test]
 fn every_metric_of_a_run_is_described() {
     let dir = tempfile::tempdir().unwrap();
     for method in ["vgpo", "papo", "vppo"] {

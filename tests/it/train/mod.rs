@@ -27,6 +27,7 @@ use serde_json::{Value, json};
 use vgpo::config::job::{self, Recommended};
 use vgpo::data::Split;
 use vgpo::domain::device::DeviceName;
+use vgpo::domain::eval_row::{EvalRow, ROWS_FILE};
 use vgpo::domain::metric::StepMetrics;
 use vgpo::domain::sample::SampleGroup;
 use vgpo::domain::spec::JobSpec;
@@ -90,6 +91,8 @@ pub struct Recorder {
     pub notices: Vec<Notice>,
     /// Folders of finished chunks of an evaluation.
     pub rows: Vec<PathBuf>,
+    /// Steps of evaluations with the rows of each.
+    pub evaluations: Vec<(u64, Vec<EvalRow>)>,
     /// Answers to `control`, first to last; then `Continue`.
     pub controls: Vec<Control>,
     /// The answer from the end of this step on.
@@ -134,6 +137,14 @@ impl RunSink for Recorder {
     fn rows(&mut self, chunk: u64, dir: &Path) -> Result<(), SinkError> {
         self.rows.push(dir.to_owned());
         assert_eq!(self.rows.len() as u64, chunk, "chunks come in order");
+        Ok(())
+    }
+
+    fn evaluated(&mut self, step: u64, dir: &Path) -> Result<(), SinkError> {
+        let text = std::fs::read_to_string(dir.join(ROWS_FILE)).unwrap();
+        let rows = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        self.evaluations.push((step, rows));
+        std::fs::remove_dir_all(dir).unwrap();
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 // Everything that can answer: registered models and checkpoints of runs.
 import { get, list } from './api.js';
+import { href } from './router.js';
 
 /** @typedef {Awaited<ReturnType<typeof answerers>>} Answerers */
 
@@ -99,3 +100,10 @@ export const fitting = (model, datasets) => {
   const words = new Set(/** @type {Card} */ (model?.card ?? {}).task?.split(/[^\w.-]+|\.(?=\s|$)/));
   return datasets.find(({ name }) => words.has(name)) ?? datasets[0];
 };
+
+/**
+ * The address of a new job that evaluates a model or checkpoint.
+ * @param {string} model
+ * @param {string | undefined} dataset
+ */
+export const evaluating = (model, dataset) => href(['new'], { method: 'eval', model, dataset });

@@ -87,7 +87,8 @@ function Prepared({ query }) {
   );
   if (error && !found) return html`<${Failure} error=${error} again=${again} />`;
   if (!found) return html`<${Loading} what="Reading models and data sets" height=${400} />`;
-  return html`<${Form} key=${query.like || ''} found=${found} query=${query} />`;
+  const begun = [query.like, query.model, query.dataset, query.method].join(' ');
+  return html`<${Form} key=${begun} found=${found} query=${query} />`;
 }
 
 /**
@@ -109,6 +110,7 @@ function beginning({ models, datasets, like }, query) {
         ready,
       )?.name ||
       '',
+    ...(query.method ? { method: { type: query.method } } : {}),
   };
 }
 

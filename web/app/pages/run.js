@@ -13,6 +13,7 @@ import { JobActions } from '../parts/job_actions.js';
 import { RunMenu } from '../parts/run_menu.js';
 import { Icon } from '../parts/icon.js';
 import { Curves } from './run_curves.js';
+import { Evaluation } from './run_evaluation.js';
 import { Samples } from './run_samples.js';
 import { Settings } from './run_settings.js';
 import { Events } from './run_events.js';
@@ -21,11 +22,15 @@ import { Checkpoints } from '../parts/checkpoints.js';
 /** @type {[key: string, text: string][]} */
 const TABS = [
   ['', 'Curves'],
+  ['evaluation', 'Evaluation'],
   ['samples', 'Samples'],
   ['checkpoints', 'Checkpoints'],
   ['settings', 'Settings'],
   ['events', 'Events and logs'],
 ];
+
+/** A run that only evaluates begins with its rows. @type {typeof TABS} */
+const TABS_READING = [['', 'Evaluation'], ['curves', 'Curves'], ...TABS.slice(2)];
 
 /** @param {PageProps} props */
 export default function RunPage({ parts, query }) {
@@ -66,6 +71,9 @@ function Run({ id, tab, query }) {
   }, [run?.name]);
   if (!run && error) return html`<${Failure} error=${error} again=${again} />`;
   if (!run) return html`<${Loading} what="Reading the run" height=${320} />`;
+  const reads = run.method === 'eval';
+  const [tabsOf, first] = reads ? [TABS_READING, 'evaluation'] : [TABS, 'curves'];
+  const shown = tab || first;
   // The list hears of steps and states at once; what it does not hold comes from the run itself.
   const live = runs.value?.find((other) => other.id === id);
   /** @type {Api['RunEntry']} */
@@ -125,26 +133,28 @@ function Run({ id, tab, query }) {
     }
     <${Standing} run=${now} data=${data} />
     <nav class="tabs" aria-label="Parts of the run" ref=${tabs} style=${{ marginTop: '18px' }}>
-      ${TABS.map(
+      ${tabsOf.map(
         ([key, text]) => html`<a
           key=${key}
           href=${href(['runs', id, ...(key ? [key] : [])])}
-          aria-current=${tab === key ? 'page' : undefined}
+          aria-current=${shown === (key || first) ? 'page' : undefined}
         >
           ${text}
         </a>`,
       )}
     </nav>
     ${
-      tab === 'samples'
-        ? html`<${Samples} run=${now} query=${query} />`
-        : tab === 'settings'
-          ? html`<${Settings} job=${job} />`
-          : tab === 'events'
-            ? html`<${Events} run=${now} />`
-            : tab === 'checkpoints'
-              ? html`<${Checkpoints} runId=${id} />`
-              : html`<${Curves} run=${now} data=${data} />`
+      shown === 'evaluation'
+        ? html`<${Evaluation} run=${now} query=${query} />`
+        : shown === 'samples'
+          ? html`<${Samples} run=${now} query=${query} />`
+          : shown === 'settings'
+            ? html`<${Settings} job=${job} />`
+            : shown === 'events'
+              ? html`<${Events} run=${now} />`
+              : shown === 'checkpoints'
+                ? html`<${Checkpoints} runId=${id} />`
+                : html`<${Curves} run=${now} data=${data} />`
     }
   `;
 }

@@ -2,7 +2,8 @@
 import { html, useEffect } from '../lib/html.js';
 import { address, can, list, post, remove } from '../lib/api.js';
 import { epoch, listen } from '../lib/live.js';
-import { runs } from '../lib/runs.js';
+import { evaluating } from '../lib/models.js';
+import { load, runs } from '../lib/runs.js';
 import { ago, bytes, moment, percent, shortId } from '../lib/format.js';
 import { href } from '../lib/router.js';
 import { refusal } from '../lib/session.js';
@@ -13,6 +14,9 @@ import { Icon } from './icon.js';
 /** A run by its name, where it is known. @param {string} id */
 const nameOf = (id) => runs.value?.find((run) => run.id === id)?.name ?? shortId(id);
 
+/** The data set that its run trains on, where it is known. @param {string} id */
+const datasetOf = (id) => runs.value?.find((run) => run.id === id)?.dataset;
+
 /** @param {{ runId?: string }} props */
 export function Checkpoints({ runId }) {
   const now = useNow(5000);
@@ -20,6 +24,9 @@ export function Checkpoints({ runId }) {
     (signal) => list('/v1/checkpoints', { query: { run: runId }, most: 2000, signal }),
     [runId, epoch.value],
   );
+  useEffect(() => {
+    if (!runs.value) load();
+  }, []);
   useEffect(
     () =>
       listen(({ kind, run_id: run }) => {
@@ -124,6 +131,13 @@ function Actions({ one, again }) {
     ${
       refusal() === null &&
       html`<a class="button small" href=${href(['playground'], { model: one.id })}><${Icon} name="eye" />Try</a>`
+    }
+    ${
+      refusal() === null &&
+      html`<a class="button small" href=${evaluating(one.id, datasetOf(one.run_id))}>
+        <${Icon} name="check" />
+        Evaluate
+      </a>`
     }
     ${
       can('get', '/v1/checkpoints/{id}/download') &&

@@ -55,10 +55,11 @@ fn address(operation: &Operation, things: &Things) -> String {
         _ => "none",
     };
     let path = operation.path.replace("{id}", thing).replace("{sample}", &things.sample);
-    let path = path.replace("{path}", "rows.jsonl");
+    let path = path.replace("{path}", "rows.jsonl").replace("{row}", "0");
     assert!(!path.contains('{'), "{path}: teach this test what the parameter stands for");
     match operation.id.as_str() {
         "compare_metrics" => format!("{path}?key=reward/mean&runs={}", things.run),
+        "compare_evaluations" => format!("{path}?with={}", things.run),
         "events" => format!("{path}?after=0&limit=1000"),
         _ => path,
     }

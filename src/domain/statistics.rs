@@ -1,4 +1,4 @@
-//! Statistics of an evaluation: accuracy with its confidence interval, and pass@k.
+//! Statistics of an evaluation: accuracy with its confidence interval, pass@k, and two evaluations of the same rows.
 
 /// The 97.5% quantile of the normal distribution, for 95% intervals.
 const Z: f64 = 1.959_963_984_540_054;
@@ -41,6 +41,24 @@ fn wilson(share: f64, n: f64) -> (f64, f64) {
     let low = ((centre - half) / (1.0 + z2)).clamp(0.0, share);
     let high = ((centre + half) / (1.0 + z2)).clamp(share, 1.0);
     (low, high)
+}
+
+/// The mean of paired differences in [-1, 1], such as those of accuracy, with the interval of Bonett and Price (2012):
+/// Wald's, after one row that got wholly better and one that got wholly worse were added. For right-or-wrong answers it
+/// keeps close to 95% with few rows too, and it never has no width. None for no rows.
+pub fn paired_share(differences: &[f64]) -> Option<Estimate> {
+    if differences.is_empty() {
+        return None;
+    }
+    let count = differences.len() as f64;
+    let sum = differences.iter().sum::<f64>();
+    let squares = differences.iter().map(|difference| difference * difference).sum::<f64>();
+    let centre = sum / (count + 2.0);
+    let spread = (squares + 2.0) / (count + 2.0) - centre * centre;
+    let half = Z * (spread.max(0.0) / (count + 2.0)).sqrt();
+    let mean = sum / count;
+    let (low, high) = ((centre - half).max(-1.0), (centre + half).min(1.0));
+    Some(Estimate { mean, low: low.min(mean), high: high.max(mean) })
 }
 
 /// The chance that at least one of `k` samples drawn from `n` is right when `right` of the `n` are:
@@ -124,6 +142,52 @@ mod tests {
         }
         assert_eq!(pass_at(3, 1, 4), None);
         assert_eq!(pass_at(3, 1, 0), None);
+    }
+
+    #[test]
+    fn paired_differences_have_the_interval_of_bonett_and_price() {
+        // 20 rows fixed, 10 broken, 70 the same: (21 - 11) / 102 and its deviation, by hand.
+        let rows = [vec![1.0; 20], vec![-1.0; 10], vec![0.0; 70]].concat();
+        let found = paired_share(&rows).unwrap();
+        let centre = 10.0 / 102.0;
+        let half = Z * ((32.0 / 102.0 - centre * centre) / 102.0_f64).sqrt();
+        close(found.mean, 0.1);
+        close(found.low, centre - half);
+        close(found.high, centre + half);
+        // Nothing changed in four rows, which says little; in a thousand it says much.
+        let (few, many) = (paired_share(&[0.0; 4]).unwrap(), paired_share(&[0.0; 1000]).unwrap());
+        assert!(few.high > 0.3 && many.high < 0.01 && many.low > -0.01);
+        let all = paired_share(&[1.0; 3]).unwrap();
+        assert!(all.high <= 1.0 && all.low < 1.0 && all.low > 0.0, "{all:?}");
+        assert_eq!(paired_share(&[]), None);
+    }
+
+    /// Of many draws of 40 rows whose true difference is known, about 95% of the intervals hold it.
+    #[test]
+    fn the_interval_of_paired_differences_holds_the_truth_as_often_as_it_says() {
+        let (fixed, broken, rows) = (0.2, 0.1, 40);
+        let mut state = 7_u64;
+        let mut uniform = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 11) as f64 / (1_u64 << 53) as f64
+        };
+        let mut held = 0;
+        for _ in 0..4000 {
+            let draw = |u: f64| {
+                if u < fixed {
+                    1.0
+                } else if u < fixed + broken {
+                    -1.0
+                } else {
+                    0.0
+                }
+            };
+            let differences: Vec<f64> = (0..rows).map(|_| draw(uniform())).collect();
+            let found = paired_share(&differences).unwrap();
+            held += i32::from(found.low <= fixed - broken && fixed - broken <= found.high);
+        }
+        let share = f64::from(held) / 4000.0;
+        assert!((0.93..=0.98).contains(&share), "{share}");
     }
 
     #[test]
