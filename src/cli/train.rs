@@ -94,12 +94,11 @@ fn train(args: &Args, settings: &AppSettings, ranks: &Arc<dyn Collective>) -> Re
     let source = format!("model `{model}`");
     let recommended = card.get("recommended").unwrap_or(&Value::Null);
     let data = request.get("dataset").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let built_in = crate::data::built_in();
-    let advice = built_in.iter().find(|known| known.name == data).map_or(&Value::Null, |known| &known.recommended);
+    let advice = crate::data::recommended(&data).unwrap_or(Value::Null);
     let data_source = format!("data set `{data}`");
     let layers = [
         Recommended { source: &source, settings: recommended },
-        Recommended { source: &data_source, settings: advice },
+        Recommended { source: &data_source, settings: &advice },
     ];
     let resolved = job::resolve(&request, &layers).map_err(|errors| {
         errors.iter().map(|e| format!("{}: {}", e.pointer, e.detail)).collect::<Vec<_>>().join("\n")

@@ -9,13 +9,14 @@ pub mod geometry;
 pub mod objects;
 mod random;
 mod registry;
+pub mod survey;
 
 use std::sync::Arc;
 
 use image::RgbImage;
 
 pub use files::FileDataset;
-pub use registry::{BuiltIn, built_in, open};
+pub use registry::{BuiltIn, built_in, open, recommended};
 
 /// Rows to train on of a generated task: more than anyone needs.
 pub const TRAIN_ROWS: u64 = 1_000_000;
@@ -107,6 +108,14 @@ pub enum DataError {
         name: String,
         /// What there is.
         known: String,
+    },
+    /// A task's name with settings that it does not have, or that are beyond their limits.
+    #[error("data set `{task}`: {problem}")]
+    Settings {
+        /// The task.
+        task: &'static str,
+        /// What is wrong.
+        problem: String,
     },
     /// A row that cannot be used.
     #[error("data set `{dataset}`: {place}: {problem}")]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::digits::DigitsTask;
+use super::survey::{SurveySettings, SurveyTask};
 use super::{DataError, Dataset, EVAL_ROWS, TRAIN_ROWS, chart, geometry, objects};
 
 /// A data set that ships with the program.
@@ -66,6 +67,13 @@ const TASKS: &[Task] = &[
         tokens: 256,
         open: || Ok(Arc::new(geometry::task())),
     },
+    Task {
+        name: "survey",
+        description: "Questions that need all of nine handwritten digits in 84 x 84 pixels, with long responses; \
+                     held-out rows show held-out handwriting.",
+        tokens: 192,
+        open: || Ok(Arc::new(SurveyTask::new(SurveySettings::default())?)),
+    },
 ];
 
 /// All data sets that ship with the program.
@@ -75,16 +83,37 @@ pub fn built_in() -> Vec<BuiltIn> {
         description: task.description,
         train_rows: TRAIN_ROWS,
         eval_rows: EVAL_ROWS,
-        recommended: json!({ "reward": { "type": "math" }, "rollout": { "max_new_tokens": task.tokens } }),
+        recommended: settings(task.tokens),
     };
     TASKS.iter().map(describe).collect()
 }
 
-/// Opens a data set by name.
+/// Job settings that fit worked responses of this many tokens.
+fn settings(tokens: u32) -> Value {
+    json!({ "reward": { "type": "math" }, "rollout": { "max_new_tokens": tokens } })
+}
+
+/// Job settings that fit a data set that ships with the program, by a name that [`open`] knows.
+pub fn recommended(name: &str) -> Option<Value> {
+    if let Some(task) = TASKS.iter().find(|task| task.name == name) {
+        return Some(settings(task.tokens));
+    }
+    let survey = survey(name)?.ok()?;
+    Some(settings(SurveyTask::response_tokens(&survey)))
+}
+
+fn survey(name: &str) -> Option<Result<SurveySettings, DataError>> {
+    SurveySettings::parse(name, SurveySettings::default())
+}
+
+/// Opens a data set by name; a survey's may go on with settings (`survey:looks=16`).
 pub fn open(name: &str) -> Result<Arc<dyn Dataset>, DataError> {
-    let task = TASKS.iter().find(|task| task.name == name).ok_or_else(|| {
-        let known: Vec<&str> = TASKS.iter().map(|task| task.name).collect();
-        DataError::Unknown { name: name.to_owned(), known: known.join(", ") }
-    })?;
-    (task.open)()
+    if let Some(task) = TASKS.iter().find(|task| task.name == name) {
+        return (task.open)();
+    }
+    if let Some(settings) = survey(name) {
+        return Ok(Arc::new(SurveyTask::new(settings?)?));
+    }
+    let known: Vec<&str> = TASKS.iter().map(|task| task.name).collect();
+    Err(DataError::Unknown { name: name.to_owned(), known: known.join(", ") })
 }

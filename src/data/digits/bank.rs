@@ -19,7 +19,7 @@ static LABELS: &[u8] = include_bytes!("../../../assets/digits/labels.txt");
 
 /// 10,000 digit images, parted into those for training and those held out.
 #[derive(Debug)]
-pub(super) struct DigitBank {
+pub(in crate::data) struct DigitBank {
     /// One sheet of `PER_ROW` images a row, 8-bit grey.
     sheet: Vec<u8>,
     /// Which digit each image shows, 0 to 9.
@@ -30,7 +30,7 @@ pub(super) struct DigitBank {
 
 impl DigitBank {
     /// Decodes the shipped images.
-    pub(super) fn load() -> Result<Self, DataError> {
+    pub(in crate::data) fn load() -> Result<Self, DataError> {
         let fail = |problem: String| DataError::Asset { name: "digits".into(), problem };
         let sheet = image::load_from_memory_with_format(SHEET, image::ImageFormat::Png)
             .map_err(|e| fail(e.to_string()))?
@@ -59,7 +59,7 @@ impl DigitBank {
     }
 
     /// Which digit an image shows.
-    pub(super) fn label(&self, image: usize) -> u8 {
+    pub(in crate::data) fn label(&self, image: usize) -> u8 {
         self.labels[image]
     }
 
@@ -70,7 +70,7 @@ impl DigitBank {
     }
 
     /// Changes whenever an image or label changes.
-    pub(super) fn fingerprint(&self) -> String {
+    pub(in crate::data) fn fingerprint(&self) -> String {
         hex::encode(Sha256::new().chain_update(&self.sheet).chain_update(&self.labels).finalize())
     }
 }

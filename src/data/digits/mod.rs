@@ -21,7 +21,8 @@ pub use layout::SceneConfig;
 pub use question::{Kind, Question};
 pub use scene::Scene;
 
-use bank::DigitBank;
+pub(super) use bank::DigitBank;
+pub(super) use scene::paint;
 
 /// Raised whenever pictures, questions or demonstrations change, so that a resumed job notices.
 const VERSION: u32 = 1;

@@ -23,6 +23,19 @@ pub struct Scene {
 
 /// Draws a scene.
 pub(super) fn generate(config: &SceneConfig, bank: &DigitBank, split: Split, rng: &mut Rng) -> Scene {
+    let (image, sources) = paint(config, bank, split, rng);
+    let digits: Vec<u8> = sources.iter().map(|source| bank.label(*source)).collect();
+    let question = question::draw(config, rng);
+    Scene { image, digits, sources, question }
+}
+
+/// Fills the cells with digit images of a split, drawn by lot; tells which image is in each cell.
+pub(in crate::data) fn paint(
+    config: &SceneConfig,
+    bank: &DigitBank,
+    split: Split,
+    rng: &mut Rng,
+) -> (RgbImage, Vec<usize>) {
     let pool = bank.images(split);
     let (width, height) = (config.cols * config.cell_px, config.rows * config.cell_px);
     let mut image = RgbImage::new(width as u32, height as u32);
@@ -34,9 +47,7 @@ pub(super) fn generate(config: &SceneConfig, bank: &DigitBank, split: Split, rng
         draw(config, bank, &mut image, (cell % config.cols, cell / config.cols), offset, source);
         sources.push(source);
     }
-    let digits: Vec<u8> = sources.iter().map(|source| bank.label(*source)).collect();
-    let question = question::draw(config, rng);
-    Scene { image, digits, sources, question }
+    (image, sources)
 }
 
 fn draw(

@@ -226,7 +226,10 @@ fn pictures_have_one_digit_a_cell() {
 #[test]
 fn the_registry() {
     let all = built_in();
-    assert_eq!(all.iter().map(|d| d.name).collect::<Vec<_>>(), ["digits", "digits-6", "objects", "chart", "geometry"]);
+    assert_eq!(
+        all.iter().map(|d| d.name).collect::<Vec<_>>(),
+        ["digits", "digits-6", "objects", "chart", "geometry", "survey"]
+    );
     for entry in &all {
         let data = open(entry.name).unwrap();
         assert_eq!((data.name(), data.len(Split::Train), data.len(Split::Eval)), (entry.name, 1_000_000, 2_000));

@@ -6,3 +6,4 @@ mod digits;
 mod drawn;
 mod files;
 mod forms;
+mod survey;

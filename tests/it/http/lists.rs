@@ -153,7 +153,7 @@ async fn models_have_openais_shape_and_data_sets_ours() {
     assert_eq!(tiny["recommended"], json!({"steps": 7}));
     assert_eq!(api.get("/v1/models/org/name").await.body["id"], "org/name");
     let sets = api.get("/v1/datasets").await.body;
-    assert_eq!(names(&sets), ["chart", "digits", "digits-6", "geometry", "objects"]);
+    assert_eq!(names(&sets), ["chart", "digits", "digits-6", "geometry", "objects", "survey"]);
     let digits = api.get("/v1/datasets/digits").await.body;
     assert_eq!((digits["state"].as_str(), digits["source"].as_str()), (Some("ready"), Some("builtin")));
     assert_eq!(api.get(&format!("/v1/datasets/{}", digits["id"].as_str().unwrap())).await.body, digits);
