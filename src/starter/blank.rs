@@ -5,24 +5,17 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::config::checkpoints::MAX_SHARD_BYTES;
-use crate::data::digits::DigitsTask;
 use crate::model;
 
+use super::lesson::Lesson;
 use super::recipe::Recipe;
 use super::tokenizer::{self, special_id};
 use crate::train::error::{TrainError, file_error};
 
-/// Rows that the vocabulary is collected from; every word of the task occurs many times in them.
-const VOCABULARY_ROWS: u64 = 4000;
 /// Writes the folder.
-pub fn write(dir: &Path, recipe: &Recipe, task: &DigitsTask) -> Result<(), TrainError> {
+pub fn write(dir: &Path, recipe: &Recipe, lesson: &Lesson) -> Result<(), TrainError> {
     std::fs::create_dir_all(dir).map_err(file_error(dir))?;
-    let mut texts = Vec::new();
-    for row in 0..VOCABULARY_ROWS {
-        let example = task.forgetful(row)?;
-        texts.push(example.prompt);
-        texts.extend(example.demonstration);
-    }
+    let texts = lesson.texts()?;
     let words = tokenizer::vocabulary(texts.iter().map(String::as_str));
     tokenizer::write(dir, &words)?;
     // Rows beyond the tokenizer's ids keep matrix sizes even; they are never produced.
@@ -30,12 +23,17 @@ pub fn write(dir: &Path, recipe: &Recipe, task: &DigitsTask) -> Result<(), Train
     let end = special_id(words.len(), "<|im_end|>");
     let pad = special_id(words.len(), "<|endoftext|>");
     let files = [
-        ("preprocessor_config.json", recipe.family.preprocessor()),
+        ("preprocessor_config.json", recipe.family.preprocessor(lesson.picture())),
         ("generation_config.json", json!({ "bos_token_id": pad, "eos_token_id": [end, pad], "pad_token_id": pad })),
     ];
     for (name, value) in files {
         let path = dir.join(name);
         std::fs::write(&path, format!("{value:#}\n")).map_err(file_error(&path))?;
     }
-    Ok(model::write_blank(dir, &recipe.family.config(vocabulary, words.len()), recipe.seed, MAX_SHARD_BYTES)?)
+    Ok(model::write_blank(
+        dir,
+        &recipe.family.config(lesson.picture(), vocabulary, words.len()),
+        recipe.seed,
+        MAX_SHARD_BYTES,
+    )?)
 }

@@ -1,13 +1,10 @@
 //! Builds the starter: an empty model, vision pre-training, then supervised training on forgetful demonstrations.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use crate::config::checkpoints::MAX_SHARD_BYTES;
-use crate::data::digits::DigitsTask;
-use crate::data::{DataError, Dataset, Example, Split};
 use crate::domain::device::DeviceName;
 use crate::domain::metric::StepMetrics;
 use crate::domain::model::CARD_FILE;
@@ -22,6 +19,7 @@ use crate::train::error::{TrainError, file_error};
 use crate::train::sink::{CheckpointNotice, Control, ControlSignal, RunSink, SinkError};
 use crate::train::{self, RunEnd, TrainRequest};
 
+use super::lesson::Lesson;
 use super::recipe::Recipe;
 use super::{NAME, blank, card, pretrain};
 
@@ -47,20 +45,19 @@ pub fn build(out: &Path, recipe: &Recipe, sink: &mut dyn RunSink) -> Result<Buil
     std::fs::create_dir_all(parent).map_err(file_error(parent))?;
     let work = tempfile::Builder::new().prefix(".starter-").tempdir_in(parent).map_err(file_error(parent))?;
     let blank = work.path().join("blank");
-    let task = Arc::new(DigitsTask::two_by_two()?);
-    blank::write(&blank, recipe, &task)?;
-    let vision_accuracy = see(&blank, recipe, &task)?;
+    let lesson = Lesson::open(recipe.survey)?;
+    blank::write(&blank, recipe, &lesson)?;
+    let vision_accuracy = see(&blank, recipe, &lesson)?;
     sink.event("starter.vision", "vision pre-training done", json!({ "accuracy": vision_accuracy }))?;
 
     let mut last = LastCheckpoint { inner: sink, dir: None };
-    let dataset = Arc::new(Forgetful(Arc::clone(&task)));
     let request = TrainRequest {
         room: None,
         spec: recipe.job()?,
         model_dir: blank,
         device: DeviceName::CPU,
-        dataset,
-        eval_dataset: task,
+        dataset: lesson.demonstrations(),
+        eval_dataset: lesson.demonstrations(),
         run: NAME.to_owned(),
         base: None,
         engines: ForeignEngines::default(),
@@ -76,17 +73,17 @@ pub fn build(out: &Path, recipe: &Recipe, sink: &mut dyn RunSink) -> Result<Buil
     let trainer = trained.join(TRAINER_DIR);
     std::fs::remove_dir_all(&trainer).map_err(file_error(&trainer))?;
     let built = Built { vision_accuracy, accuracy };
-    write_card(&trained.join(CARD_FILE), &card::card(), recipe, &built)?;
+    write_card(&trained.join(CARD_FILE), &card::card(recipe), recipe, &built)?;
     std::fs::rename(&trained, out).map_err(file_error(out))?;
     Ok(built)
 }
 
 /// Vision pre-training, with its weights written over those of the folder.
-fn see(blank: &Path, recipe: &Recipe, task: &DigitsTask) -> Result<f64, TrainError> {
+fn see(blank: &Path, recipe: &Recipe, lesson: &Lesson) -> Result<f64, TrainError> {
     let folder = ModelFolder::open(blank, &candle_core::Device::Cpu)?;
     let model = folder.model(View::Tracked)?;
     let processor = Processor::from_dir(blank, model.info()).map_err(TrainError::PromptSettings)?;
-    let accuracy = pretrain::run(model.as_ref(), folder.parameters(), &processor, task, recipe)?;
+    let accuracy = pretrain::run(model.as_ref(), folder.parameters(), &processor, lesson, recipe)?;
     folder.parameters().save(blank, MAX_SHARD_BYTES)?;
     Ok(accuracy)
 }
@@ -109,30 +106,6 @@ fn write_card(path: &Path, card: &Value, recipe: &Recipe, built: &Built) -> Resu
         );
     }
     std::fs::write(path, format!("{all:#}\n")).map_err(file_error(path))
-}
-
-/// The task with the forgetful demonstrator's responses to train on; its held-out rows are the task's own.
-struct Forgetful(Arc<DigitsTask>);
-
-impl Dataset for Forgetful {
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn len(&self, split: Split) -> u64 {
-        self.0.len(split)
-    }
-
-    fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {
-        match split {
-            Split::Train => self.0.forgetful(index),
-            Split::Eval => self.0.example(split, index),
-        }
-    }
-
-    fn fingerprint(&self) -> String {
-        format!("{} with forgetful demonstrations", self.0.fingerprint())
-    }
 }
 
 /// Passes everything on and remembers the path of the newest checkpoint.

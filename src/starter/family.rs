@@ -5,10 +5,23 @@ use serde_json::{Value, json};
 
 use super::tokenizer::with_token_ids;
 
-/// Side of a patch: a digit's cell of 28 px is 2 x 2 image tokens, so that attention maps show more than a quarter.
-const PATCH: usize = 7;
-/// Patches on a side of the task's pictures.
-const PATCHES: usize = 8;
+/// How a task's pictures are cut; an image token is 2 x 2 patches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Picture {
+    /// Side of a patch in pixels.
+    patch: usize,
+    /// Patches on a side of the task's largest picture.
+    patches: usize,
+    /// Area of the largest picture.
+    max_pixels: usize,
+}
+
+impl Picture {
+    /// A digit's cell of 28 px is 2 x 2 image tokens, so that attention maps show more than a quarter.
+    pub(super) const DIGITS: Self = Self { patch: 7, patches: 8, max_pixels: 4704 };
+    /// A digit's cell is one image token: a look is at one of them.
+    pub(super) const SURVEY: Self = Self { patch: 14, patches: 8, max_pixels: 12_544 };
+}
 
 /// The architecture of a starter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -38,29 +51,30 @@ impl StarterFamily {
     }
 
     /// `config.json` for a tokenizer of `words` words and an embedding of `vocabulary` rows.
-    pub(super) fn config(self, vocabulary: usize, words: usize) -> Value {
+    pub(super) fn config(self, picture: Picture, vocabulary: usize, words: usize) -> Value {
         let config = match self {
-            Self::Qwen2_5Vl => qwen2_5_vl(vocabulary),
-            Self::Qwen3_5 => qwen3_5(vocabulary),
+            Self::Qwen2_5Vl => qwen2_5_vl(picture, vocabulary),
+            Self::Qwen3_5 => qwen3_5(picture, vocabulary),
         };
         with_token_ids(config, words, "<|im_end|>")
     }
 
     /// `preprocessor_config.json`.
-    pub(super) fn preprocessor(self) -> Value {
+    pub(super) fn preprocessor(self, picture: Picture) -> Value {
         let processor = match self {
             Self::Qwen2_5Vl => "Qwen2_5_VLProcessor",
             Self::Qwen3_5 => "Qwen3VLProcessor",
         };
         json!({
             "image_processor_type": "Qwen2VLImageProcessor", "processor_class": processor,
-            "patch_size": PATCH, "merge_size": 2, "temporal_patch_size": 2, "min_pixels": 784, "max_pixels": 4704,
+            "patch_size": picture.patch, "merge_size": 2, "temporal_patch_size": 2, "min_pixels": 784,
+            "max_pixels": picture.max_pixels,
             "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5],
         })
     }
 }
 
-fn qwen2_5_vl(vocabulary: usize) -> Value {
+fn qwen2_5_vl(picture: Picture, vocabulary: usize) -> Value {
     json!({
         "architectures": ["Qwen2_5_VLForConditionalGeneration"], "model_type": "qwen2_5_vl",
         "tie_word_embeddings": true, "hidden_act": "silu", "hidden_size": 128, "intermediate_size": 384,
@@ -71,7 +85,8 @@ fn qwen2_5_vl(vocabulary: usize) -> Value {
         "torch_dtype": "float32", "vocab_size": vocabulary,
         "vision_config": {
             "model_type": "qwen2_5_vl", "depth": 3, "hidden_act": "silu", "hidden_size": 64, "intermediate_size": 160,
-            "num_heads": 4, "in_chans": 3, "out_hidden_size": 128, "patch_size": PATCH, "spatial_patch_size": PATCH,
+            "num_heads": 4, "in_chans": 3, "out_hidden_size": 128, "patch_size": picture.patch,
+            "spatial_patch_size": picture.patch,
             "spatial_merge_size": 2, "temporal_patch_size": 2, "tokens_per_second": 2, "window_size": 112,
             "fullatt_block_indexes": [0, 1, 2],
         },
@@ -80,7 +95,7 @@ fn qwen2_5_vl(vocabulary: usize) -> Value {
 
 /// Two periods of this family's layers, three delta nets and then attention: what one finds in the picture, the next
 /// can compute with.
-fn qwen3_5(vocabulary: usize) -> Value {
+fn qwen3_5(picture: Picture, vocabulary: usize) -> Value {
     json!({
         "architectures": ["Qwen3_5ForConditionalGeneration"], "model_type": "qwen3_5", "tie_word_embeddings": true,
         "text_config": {
@@ -97,8 +112,9 @@ fn qwen3_5(vocabulary: usize) -> Value {
         },
         "vision_config": {
             "model_type": "qwen3_5", "depth": 3, "hidden_act": "gelu_pytorch_tanh", "hidden_size": 64,
-            "intermediate_size": 240, "num_heads": 4, "in_channels": 3, "out_hidden_size": 128, "patch_size": PATCH,
-            "spatial_merge_size": 2, "temporal_patch_size": 2, "num_position_embeddings": PATCHES * PATCHES,
+            "intermediate_size": 240, "num_heads": 4, "in_channels": 3, "out_hidden_size": 128,
+            "patch_size": picture.patch, "spatial_merge_size": 2, "temporal_patch_size": 2,
+            "num_position_embeddings": picture.patches * picture.patches,
             "deepstack_visual_indexes": [],
         },
     })

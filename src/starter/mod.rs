@@ -7,6 +7,7 @@ pub mod build;
 mod card;
 pub mod family;
 pub mod files;
+mod lesson;
 mod name;
 mod pretrain;
 pub mod recipe;
