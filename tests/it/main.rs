@@ -22,6 +22,7 @@ mod recipes;
 mod reward;
 mod roles;
 mod samplers;
+mod scripts;
 mod serving;
 mod store;
 mod train;

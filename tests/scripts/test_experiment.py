@@ -1,0 +1,120 @@
+"""The statistics of scripts/experiment.py, and its report from a table of raw results."""
+
+import contextlib
+import io
+import itertools
+import sys
+import tempfile
+import unittest
+import xml.etree.ElementTree
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+import experiment  # noqa: E402
+import experiment_statistics as statistics  # noqa: E402
+
+
+class Statistics(unittest.TestCase):
+    def test_a_sign_flip_counts_all_signs(self):
+        # Of the 8 ways to sign 1, 2, 3 only +++ and --- reach 6.
+        self.assertAlmostEqual(statistics.sign_flip([1.0, 2.0, 3.0]), 2 / 8)
+        # |1 + 2 - 3| = 0: every sum is at least that.
+        self.assertAlmostEqual(statistics.sign_flip([1.0, 2.0, -3.0]), 1.0)
+        self.assertAlmostEqual(statistics.sign_flip([0.5] * 10), 2 / 1024)
+
+    def test_many_pairs_are_flipped_by_lot(self):
+        values = [1.0 if place % 4 else -1.0 for place in range(24)]
+        # 18 of 24 of one sign or more, either way: 2 * P(X >= 18) for a fair coin.
+        self.assertAlmostEqual(statistics.sign_flip(values), 0.0227, delta=0.005)
+
+    def test_holm_steps_down_and_never_falls(self):
+        corrected = statistics.holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005})
+        expected = {"d": 0.02, "a": 0.03, "c": 0.06, "b": 0.06}
+        for name, p_value in expected.items():
+            self.assertAlmostEqual(corrected[name], p_value, msg=name)
+        self.assertEqual(statistics.holm({"a": 0.9, "b": 0.8}), {"b": 1.0, "a": 1.0})
+
+    def test_the_bootstrap_holds_the_mean_and_is_the_same_at_every_call(self):
+        values = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0]
+        mean, low, high = statistics.bootstrap(values)
+        self.assertEqual(mean, 5.5)
+        # The standard error is 2.872 / sqrt(10) = 0.908 (deviation of the sample itself); 1.96 of them each way.
+        self.assertAlmostEqual(low, 5.5 - 1.78, delta=0.15)
+        self.assertAlmostEqual(high, 5.5 + 1.78, delta=0.15)
+        self.assertEqual((mean, low, high), statistics.bootstrap(values))
+        self.assertEqual(statistics.bootstrap([2.0, 2.0]), (2.0, 2.0, 2.0))
+
+    def test_the_bootstrap_covers_the_truth(self):
+        import random
+        dice = random.Random(5)
+        inside = 0
+        for _ in range(200):
+            _, low, high = statistics.bootstrap([dice.gauss(3, 1) for _ in range(20)], resamples=400)
+            inside += low <= 3 <= high
+        self.assertTrue(0.86 <= inside / 200 <= 0.99, inside)
+
+    def test_quantiles_and_areas(self):
+        self.assertEqual(statistics.quantile([0.0, 10.0], 0.25), 2.5)
+        self.assertEqual(statistics.area([(0, 10.0), (10, 30.0), (40, 30.0)]), (200 + 900) / 40)
+        self.assertEqual(statistics.mean_curve([[(0, 1.0), (5, 2.0)], [(0, 3.0), (5, 4.0), (9, 9.0)]]),
+                         [(0, 2.0), (5, 3.0)])
+
+
+def row(cell, arm, seed, accuracy, rate=experiment.DEFAULT_RATE):
+    return {"cell": cell, "arm": arm, "rate": rate, "seed": seed, "start": 30.0,
+            "curve": [(20, accuracy - 5), (40, accuracy)], "accuracy": accuracy, "sampled": accuracy - 10,
+            "focus": 0.9, "dependency": None, "length": 170.0, "seconds": 90.0}
+
+
+class Report(unittest.TestCase):
+    def test_tables_and_plots_follow_from_the_raw_results(self):
+        cell = experiment.cell_name(experiment.MAP[0])
+        # The oracle is 4 points better at every seed, VGPO now better and now worse.
+        rows = [row(cell, "dapo", seed, 50.0 + seed) for seed in range(8)]
+        rows += [row(cell, "oracle", seed, 54.0 + seed) for seed in range(8)]
+        rows += [row(cell, "vgpo", seed, 50.0 + seed + (1 if seed % 2 else -1)) for seed in range(8)]
+        rows += [row(cell, "dapo", experiment.TUNING_SEEDS[0], 99.0)]
+        with tempfile.TemporaryDirectory() as folder:
+            folder = Path(folder)
+            experiment.write_results(rows, folder / "results.csv")
+            again = experiment.read_results(folder / "results.csv")
+            self.assertEqual(again, rows)
+            said = io.StringIO()
+            with contextlib.redirect_stdout(said):
+                sys.argv = ["experiment.py", "report", "--results", str(folder / "results.csv"),
+                            "--plots", str(folder / "plots")]
+                experiment.main()
+            said = said.getvalue()
+            plots = sorted(path.name for path in (folder / "plots").iterdir())
+            self.assertEqual(plots, [f"curves-{cell}.svg", "map.svg"])
+            for plot in plots:
+                xml.etree.ElementTree.parse(folder / "plots" / plot)
+        # 2 / 2^8, twice for the smaller of two p-values.
+        self.assertIn("| 8 | 57.50 | +4.00 [+4.00, +4.00] | 0.016 |", said)
+        self.assertIn("+0.00 [-0.75, +0.75] | 1.000 |", said)
+        self.assertNotIn("too narrow", said)
+        # Area of the start 30 and accuracies 48.5 and 53.5 of the mean DAPO run.
+        self.assertIn("| 8 | 53.50 | - | - | 45.12 | - | - |", said)
+
+    def test_rates_are_chosen_on_seeds_of_their_own(self):
+        centre = experiment.cell_name(experiment.CENTRE)
+        accuracy = {5e-5: 40.0, 1e-4: 60.0, 2e-4: 60.0}
+        rows = [row(centre, "vgpo", seed, accuracy[rate], rate)
+                for rate, seed in itertools.product(experiment.RATES, experiment.TUNING_SEEDS)]
+        # A seed of the comparison says nothing about the rate, and an arm with a rate missing has none.
+        rows += [row(centre, "vgpo", 0, 90.0, 5e-5)]
+        rows += [row(centre, "dapo", seed, 50.0, 2e-4) for seed in experiment.TUNING_SEEDS]
+        self.assertEqual(experiment.chosen_rates(rows), {"vgpo": 1e-4})
+
+    def test_the_plan(self):
+        self.assertEqual(len(experiment.MAP), 9)
+        self.assertEqual(len(experiment.SEEDS), 10)
+        self.assertTrue(set(experiment.SEEDS).isdisjoint(experiment.TUNING_SEEDS))
+        self.assertEqual([experiment.cell_of(experiment.cell_name(cell)) for cell in experiment.MAP], experiment.MAP)
+        job = experiment.job("starter", experiment.CENTRE, "vgpo", 1e-4, 3, 40)
+        batch = job["batch"]
+        self.assertGreater(batch["prompts_per_step"], batch["minibatch_prompts"], "the clip acts")
+
+
+if __name__ == "__main__":
+    unittest.main()
