@@ -14,7 +14,7 @@
 //! | `samplers` | rollouts on servers of vLLM, SGLang or this program: one file per program | train, images, outbound, config, domain, clock |
 //! | `train` | the trainer's loop, rollout, optimizer, checkpoints, evaluation | collective, model, prompt, data, algorithm, reward, images, config, domain, clock |
 //! | `backup` | database and artifacts at one moment, saved and put back | store, artifacts, domain, clock |
-//! | `export` | a run as TensorBoard, MLflow and tables hold it | |
+//! | `export` | a run as TensorBoard, MLflow and tables hold it | domain |
 //! | `forward` | engines on other servers: which one takes a request, and the conversation with it | telemetry, serving, outbound, config, domain |
 //! | `telemetry` | figures for Prometheus, traces for OpenTelemetry | outbound, domain |
 //! | `serving` | the engine that owns a model, batching, attention maps, heat-map pictures | model, prompt, algorithm, images, config, domain, clock |

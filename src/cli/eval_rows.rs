@@ -38,7 +38,7 @@ pub async fn run(args: &Args, server: &str) -> Result<ExitCode, String> {
 }
 
 /// Copies the body of `path`; returns the number of lines.
-async fn copy(server: &str, path: &str, out: &mut impl Write) -> Result<usize, String> {
+pub(super) async fn copy(server: &str, path: &str, out: &mut impl Write) -> Result<usize, String> {
     let mut blocks = Client::new(server).bytes(path).await.map_err(|error| error.to_string())?;
     let mut lines = 0;
     while let Some(block) = blocks.next().await {

@@ -31,6 +31,7 @@ mod rank;
 mod report;
 mod reward;
 mod runs;
+mod samples;
 mod score;
 mod serve;
 mod settings;

@@ -8,7 +8,7 @@ use super::client::{Client, ClientFlags};
 use super::jobs::{Outcome, text};
 use super::listing::{self, Column};
 use super::settings::ranged;
-use super::{block_on, eval_compare, eval_rows, export, fail, report, say};
+use super::{block_on, eval_compare, eval_rows, export, fail, report, samples, say};
 
 const COLUMNS: &[Column] = &[
     ("ID", "id"),
@@ -74,6 +74,13 @@ enum RunAction {
         #[command(flatten)]
         client: ClientFlags,
     },
+    /// Print the samples of a run token by token, as CSV; or write them as CSV or Parquet.
+    Samples {
+        #[command(flatten)]
+        args: samples::Args,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
     /// Compare the answers of two runs to the same rows: fixed and broken rows, and paired differences with intervals.
     Compare {
         #[command(flatten)]
@@ -106,6 +113,7 @@ async fn act(action: &RunAction) -> Outcome {
         RunAction::Report { args, client } => Ok(report::run(args, &client.server).await?),
         RunAction::Export { args, client } => Ok(export::run(args, &client.server).await?),
         RunAction::Rows { args, client } => Ok(eval_rows::run(args, &client.server).await?),
+        RunAction::Samples { args, client } => Ok(samples::run(args, &client.server).await?),
         RunAction::Compare { args, client } => eval_compare::run(args, client).await,
         RunAction::Continue { id, steps, client } => {
             let path = format!("/v1/runs/{id}/continue");

@@ -39,6 +39,7 @@ pub mod stored;
 pub mod sweep;
 pub mod tags;
 pub mod template_arguments;
+pub mod token_rows;
 pub mod tree;
 pub mod weights;
 pub mod worker;

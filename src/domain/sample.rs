@@ -33,6 +33,10 @@ pub struct SampleResponse {
     pub logprobs: Vec<f64>,
     /// Visual focus score of each token; null for text-only prompts.
     pub focus: Option<Vec<f64>>,
+    /// Attention of the position that predicts each token; absent where it was not measured, and in samples that an
+    /// earlier version stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attention: Option<SampleShares>,
     /// Intra-trajectory weight of each token (1 + psi multiplies the advantage).
     pub psi: Vec<f64>,
     /// Shaped advantage of each token.
@@ -49,6 +53,17 @@ pub struct SampleResponse {
     pub correct: Option<bool>,
     /// Was it cut off by the length limit?
     pub cut_off: bool,
+}
+
+/// Shares of attention (mean over layers and heads), a value per token.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SampleShares {
+    /// To the image.
+    pub image: Vec<f64>,
+    /// To the other tokens of the prompt.
+    pub query: Vec<f64>,
+    /// To the response's own tokens.
+    pub generated: Vec<f64>,
 }
 
 /// A stored [`SampleGroup`].

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use parquet::errors::ParquetError;
+
 /// Why nothing was exported.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
@@ -11,6 +13,9 @@ pub enum ExportError {
     /// What the server told of the run makes no sense.
     #[error("the run cannot be read: {0}")]
     Run(String),
+    /// A Parquet file cannot be written.
+    #[error("cannot write Parquet: {0}")]
+    Parquet(#[from] ParquetError),
     /// A file operation failed.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {

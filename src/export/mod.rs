@@ -4,12 +4,14 @@ mod error;
 mod mlflow;
 mod run;
 mod tensorboard;
+mod tokens;
 
 use std::fs;
 use std::path::Path;
 
 pub use error::ExportError;
 pub use run::{ExportedRun, Row};
+pub use tokens::TokenFile;
 
 use error::io;
 

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use axum::body::Body;
 use axum::extract::Path;
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::Response;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use futures_util::TryStreamExt as _;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -32,6 +34,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(continue_run))
         .routes(routes!(samples))
         .routes(routes!(sample_steps))
+        .routes(routes!(samples_csv))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -240,4 +243,33 @@ async fn samples(
 )]
 async fn sample_steps(state: AppState, Path(id): Path<String>) -> Result<axum::Json<Listing<SampleStep>>, Problem> {
     Ok(axum::Json(Listing::whole(state.service.runs().sample_steps(&id).await?)))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct SamplesCsvQuery {
+    /// Only samples of this step.
+    step: Option<u64>,
+}
+
+/// Samples token by token as CSV, a line per token: log-prob, focus, shares of attention, psi, phi, advantages and
+/// reward. What was not measured is empty. The table is written while it is read.
+#[utoipa::path(
+    get, path = "/v1/runs/{id}/samples.csv", tag = "runs", operation_id = "run_samples_csv",
+    params(("id" = String, Path, description = "`run_…`"), SamplesCsvQuery),
+    responses(
+        (status = 200, description = "A table with a head", body = String, content_type = "text/csv"),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn samples_csv(
+    state: AppState,
+    Path(id): Path<String>,
+    QueryParams(query): QueryParams<SamplesCsvQuery>,
+) -> Result<Response, Problem> {
+    let table = state.service.runs().samples_csv(&id, query.step).await?;
+    let name = format!("attachment; filename=\"{id}-samples.csv\"");
+    let headers = [(header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()), (header::CONTENT_DISPOSITION, name)];
+    Ok((headers, Body::from_stream(table.map_err(std::io::Error::other))).into_response())
 }

@@ -4,12 +4,13 @@ use base64::Engine as _;
 use image::RgbImage;
 
 use crate::algorithm::{TrajectoryWeights, affine_focus};
-use crate::domain::sample::{SampleGroup, SampleResponse};
+use crate::domain::sample::{SampleGroup, SampleResponse, SampleShares};
 use crate::images;
 use crate::prompt::Processor;
 
 use super::error::TrainError;
 use super::group::{Group, Response};
+use super::rollout::AttentionShares;
 use super::source::Prompt;
 
 /// A response's text as rewards and people see it: special tokens left out.
@@ -34,6 +35,13 @@ fn png(image: &RgbImage) -> Option<String> {
     Some(base64::engine::general_purpose::STANDARD.encode(images::png(image).ok()?))
 }
 
+/// Shares of attention, rounded: they are looked at, and nothing is computed from them.
+fn shares(attention: &[AttentionShares]) -> Option<SampleShares> {
+    let of = |part: fn(&AttentionShares) -> f64| attention.iter().map(|s| (part(s) * 1e4).round() / 1e4).collect();
+    let shares = || SampleShares { image: of(|s| s.image), query: of(|s| s.query), generated: of(|s| s.generated) };
+    (!attention.is_empty()).then(shares)
+}
+
 fn response(
     processor: &Processor,
     response: &Response,
@@ -45,6 +53,7 @@ fn response(
         tokens: rollout.tokens.iter().map(|id| processor.token_text(*id)).collect(),
         logprobs: score.logprobs.clone(),
         focus: (!weights.focus.is_empty()).then(|| weights.focus.clone()),
+        attention: shares(&rollout.attention),
         psi: weights.psi.clone(),
         shaped_advantage: weights.shaped_advantage.clone(),
         phi: weights.phi,

@@ -9,6 +9,7 @@ pub mod metrics;
 mod records;
 mod report;
 pub mod sweeps;
+mod tokens;
 
 use std::ops::Deref;
 use std::sync::Arc;

@@ -20,6 +20,7 @@ fn response(text: &str) -> SampleResponse {
         tokens: Vec::new(),
         logprobs: empty.clone(),
         focus: None,
+        attention: None,
         psi: empty.clone(),
         shaped_advantage: empty,
         phi: 0.0,

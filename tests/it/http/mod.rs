@@ -39,3 +39,4 @@ mod rewards;
 mod rows;
 pub(crate) mod support;
 mod sweeps;
+mod tokens;

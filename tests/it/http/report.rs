@@ -11,6 +11,7 @@ fn group() -> SampleGroup {
         tokens: vec!["<b>".to_owned(), " 7".to_owned()],
         logprobs: vec![-0.1, -0.2],
         focus: Some(vec![0.4, 0.6]),
+        attention: None,
         psi: vec![-0.5, 0.5],
         shaped_advantage: vec![0.5, 1.5],
         phi: 0.0,

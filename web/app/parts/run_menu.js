@@ -79,6 +79,17 @@ export function RunMenu({ run, onDone }) {
       </a>`
     }
     ${
+      can('get', '/v1/runs/{id}/samples.csv') &&
+      html`<a
+        role="menuitem"
+        tabindex=${-1}
+        href=${address('/v1/runs/{id}/samples.csv', { path })}
+        download=${`${fileName(run.name)}-samples.csv`}
+      >
+        Download samples by token (CSV)
+      </a>`
+    }
+    ${
       can('get', '/v1/runs/{id}/report') &&
       html`<a
         role="menuitem"
