@@ -40,6 +40,13 @@ enum Action {
         #[command(flatten)]
         client: ClientFlags,
     },
+    /// Delete a sweep with its runs, once all of its jobs have ended.
+    Delete {
+        /// The sweep.
+        id: String,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
     /// Cancel every job of a sweep that has not ended.
     Cancel {
         /// The sweep.
@@ -85,6 +92,10 @@ pub fn run(args: &Args) -> ExitCode {
                 compare(id, key, group_by.as_deref(), client).await
             }
             Action::Cancel { id, client } => cancel(id, client).await,
+            Action::Delete { id, client } => {
+                Client::new(&client.server).delete(&format!("/v1/sweeps/{id}")).await?;
+                Ok(say(format!("Deleted {id}")))
+            }
         }
     });
     done.unwrap_or_else(fail)

@@ -18,7 +18,10 @@ use crate::service::Service;
 use crate::service::runs::sweeps::{SubmittedSweep, SweepEntry, SweepRequest};
 
 pub fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(create, list_sweeps)).routes(routes!(get_sweep)).routes(routes!(cancel))
+    OpenApiRouter::new()
+        .routes(routes!(create, list_sweeps))
+        .routes(routes!(get_sweep, delete_sweep))
+        .routes(routes!(cancel))
 }
 
 /// Submit a job for every combination of a grid of settings: all of them or none.
@@ -95,6 +98,23 @@ async fn get_sweep(
     QueryParams(query): QueryParams<GetQuery>,
 ) -> Result<axum::Json<SweepEntry>, Problem> {
     Ok(axum::Json(state.service.runs().sweep(&id, &list("keys", query.keys.as_deref())?).await?))
+}
+
+/// Delete a sweep with its runs, once all of its jobs have ended.
+#[utoipa::path(
+    delete, path = "/v1/sweeps/{id}", tag = "sweeps", operation_id = "delete_sweep",
+    params(("id" = String, Path, description = "`swp_…`")),
+    responses(
+        (status = 204, description = "Deleted"),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409,
+            description = "A job has not ended, or one of its runs is in use (`holders`); runs that were deleted \
+                          before that one stay deleted", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn delete_sweep(state: AppState, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+    state.service.runs().delete_sweep(&id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Cancel every job of a sweep that has not ended yet. Idempotent.

@@ -20,6 +20,7 @@ use super::{Db, SqlStore, existing, idempotency};
 
 const INSERT: &str = include_str!("../sql/sweep_insert.sql");
 const SELECT_ONE: &str = "SELECT * FROM sweeps WHERE id = $1";
+const DELETE: &str = "DELETE FROM sweeps WHERE id = $1 RETURNING id";
 const RUNS: &str = concat!(include_str!("../sql/run_select.sql"), " WHERE jobs.sweep_id = $1 ORDER BY runs.id");
 
 #[async_trait]
@@ -59,6 +60,14 @@ impl SweepStore for SqlStore {
     async fn sweep(&self, id: &str) -> Result<Sweep> {
         let row = self.optional(|| sqlx::query(SELECT_ONE).bind(id)).await?;
         rows::sweep(&existing(row, "sweep", id)?)
+    }
+
+    #[instrument(level = "debug", skip_all, fields(sweep = id))]
+    async fn delete_sweep(&self, id: &str) -> Result<()> {
+        let mut tx = self.write().await?;
+        let row = sqlx::query(DELETE).bind(id).fetch_optional(&mut tx).await?;
+        existing(row, "sweep", id)?;
+        Ok(tx.commit().await?)
     }
 
     #[instrument(level = "debug", skip_all)]

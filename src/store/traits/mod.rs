@@ -100,6 +100,8 @@ pub trait SweepStore: Send + Sync {
     async fn sweep(&self, id: &str) -> Result<Sweep>;
     /// Sweeps, newest first.
     async fn sweeps(&self, filter: &SweepFilter, page: &Page) -> Result<Listing<Sweep>>;
+    /// Forgets a sweep. Jobs that it still has belong to none from then on.
+    async fn delete_sweep(&self, id: &str) -> Result<()>;
     /// The runs of a sweep, in the order of submission.
     async fn sweep_runs(&self, id: &str) -> Result<Vec<Run>>;
 }

@@ -112,6 +112,14 @@ impl SweepStore for View {
         self.store.sweeps(&filter, page).await
     }
 
+    async fn delete_sweep(&self, id: &str) -> Result<()> {
+        let project = self.store.sweep(id).await?.project;
+        self.writable(&project, "sweep", id)?;
+        self.store.delete_sweep(id).await?;
+        self.did("sweep.delete", &project, id, None).await;
+        Ok(())
+    }
+
     async fn sweep_runs(&self, id: &str) -> Result<Vec<Run>> {
         // An admin's sweep may vary the project itself.
         let runs = self.store.sweep_runs(id).await?;

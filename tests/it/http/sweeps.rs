@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::support::Api;
+use super::support::{Answer, Api};
 
 fn job() -> Value {
     json!({"model": "tiny", "dataset": "digits", "data": {"max_prompt_tokens": 4000}, "steps": 4})
@@ -76,6 +76,29 @@ async fn a_grid_becomes_jobs_that_can_be_compared() {
     assert_eq!(cancelled["states"], json!({"succeeded": 1, "cancelling": 5}));
     assert_eq!(api.post(&format!("/v1/sweeps/{id}/cancel"), json!({})).await.status, 200, "a repeat is fine");
     api.get("/v1/sweeps/swp_x").await.problem(404, "not_found");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sweep_is_deleted_with_its_runs_once_all_of_its_jobs_have_ended() {
+    let api = Api::start().await;
+    let sweep = api.post("/v1/sweeps", json!({"job": job(), "grid": {"seed": [1, 2]}})).await.body;
+    let other = api.submit(json!({})).await;
+    let id = sweep["id"].as_str().unwrap();
+    let path = format!("/v1/sweeps/{id}");
+    let delete = async || Answer::of(api.request("DELETE", &path).send().await.unwrap()).await;
+    let refused = delete().await;
+    assert!(refused.problem(409, "conflict")["detail"].as_str().unwrap().contains("2 jobs"), "{}", refused.body);
+    assert_eq!(api.get(&path).await.body["states"], json!({"queued": 2}), "nothing was deleted");
+    api.post(&format!("{path}/cancel"), json!({})).await;
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_vgpo"));
+    command.args(["sweeps", "delete", id]).env("VGPO_SERVER", &api.url);
+    let done = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    assert_eq!(String::from_utf8(done.stdout).unwrap().trim(), format!("Deleted {id}"));
+    api.get(&path).await.problem(404, "not_found");
+    delete().await.problem(404, "not_found");
+    let runs = api.get("/v1/runs").await.body["data"].clone();
+    assert_eq!(runs.as_array().unwrap().len(), 1, "{runs}");
+    assert_eq!(runs[0]["id"], other["run_id"], "runs of others stay");
 }
 
 #[tokio::test]

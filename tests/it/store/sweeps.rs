@@ -54,6 +54,11 @@ pub async fn a_sweep_is_submitted_as_a_whole(db: &Db) {
     let left = store.sweep_runs(&sweep.id).await.unwrap();
     assert_eq!((left.len(), left[0].state), (1, JobState::Queued));
     assert!(matches!(store.sweep("swp_x").await, Err(StoreError::NotFound { kind: "sweep", .. })));
+
+    // A sweep that goes away leaves the runs that it still has.
+    store.delete_sweep(&sweep.id).await.unwrap();
+    assert!(matches!(store.delete_sweep(&sweep.id).await, Err(StoreError::NotFound { kind: "sweep", .. })));
+    assert_eq!(store.run(&jobs[1].run_id).await.unwrap().sweep, None);
 }
 
 pub async fn sweeps_are_listed(db: &Db) {

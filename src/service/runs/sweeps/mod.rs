@@ -207,6 +207,28 @@ impl Runs {
     }
 }
 
+impl Runs {
+    /// Deletes a sweep with its runs, once all of its jobs have ended. A run that something still needs stops it; what
+    /// was deleted before stays deleted, and the sweep holds the rest.
+    pub async fn delete_sweep(&self, id: &str) -> Result<()> {
+        self.store.sweep(id).await?;
+        let runs = self.store.sweep_runs(id).await?;
+        let active = runs.iter().filter(|run| !run.state.is_final()).count();
+        if active > 0 {
+            let detail = format!("{active} jobs of sweep `{id}` have not ended: cancel the sweep first");
+            return Err(ServiceError::Conflict(detail));
+        }
+        for run in runs {
+            match self.delete(&run.id).await {
+                // Another request was faster.
+                Ok(()) | Err(ServiceError::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(self.store.delete_sweep(id).await?)
+    }
+}
+
 fn sweep_name(request: &SweepRequest, grid: &Grid) -> Result<String> {
     if let Some(name) = &request.name {
         if name.trim().is_empty() || name.chars().count() > MAX_NAME || !name.chars().all(is_printable) {
