@@ -8,12 +8,13 @@ use super::group::{ScorePrecision, Trajectory, TrajectoryGroup};
 use super::objective::{self, BatchTotals, Clipping, ResponseTokens};
 use super::{check, vgpo};
 use crate::domain::nearest::suggestion;
-use crate::domain::spec::{Method, Variant, VgpoSpec};
+use crate::domain::spec::{Control, Method, Variant, VgpoSpec};
 
 /// Fields of a case. `name` is a comment; `expected` is ignored, so that a case with its answer can be used as input.
 const CASE_FIELDS: [&str; 5] = ["name", "config", "has_image", "responses", "expected"];
 /// Fields of a response.
-const RESPONSE_FIELDS: [&str; 5] = ["similarity", "reward", "old_logprobs", "logprobs", "reference_logprobs"];
+const RESPONSE_FIELDS: [&str; 6] =
+    ["similarity", "dependency", "reward", "old_logprobs", "logprobs", "reference_logprobs"];
 
 /// A group and the settings to explain it with.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +32,9 @@ pub struct Case {
 pub struct CaseResponse {
     /// Cosine of each token's hidden state and the visual prototype.
     pub similarity: Vec<f64>,
+    /// How much each token depends on the image; needed under the control `oracle`.
+    #[serde(default)]
+    pub dependency: Option<Vec<f64>>,
     /// The reward.
     pub reward: f64,
     /// Log-probs before the update.
@@ -127,8 +131,13 @@ impl Case {
     /// A setting outside its limits, lists of different lengths, invalid numbers.
     pub fn explain(&self) -> Result<Explanation, AlgorithmError> {
         check(&Method::Vgpo(self.config.clone()))?;
+        let unknown = self.responses.iter().position(|response| response.dependency.is_none());
+        if let (Some(Control::Oracle), true, Some(index)) = (self.config.control, self.has_image, unknown) {
+            let missing = format!("responses[{index}].dependency is missing, which the control `oracle` weighs");
+            return Err(fault(missing));
+        }
         let trajectories = self.responses.iter().map(|r| Trajectory {
-            dependency: Vec::new(),
+            dependency: r.dependency.clone().unwrap_or_default(),
             tokens: r.logprobs.len(),
             similarity: r.similarity.clone(),
             reward: r.reward,
@@ -136,9 +145,8 @@ impl Case {
         let group = TrajectoryGroup {
             has_image: self.has_image,
             precision: ScorePrecision::F64,
-            step: None,
-            dependency: None,
             trajectories: trajectories.collect(),
+            ..TrajectoryGroup::default()
         };
         let weights = vgpo::shape(&group, &self.config)?;
         let tokens: Vec<ResponseTokens<'_>> = self
@@ -149,9 +157,8 @@ impl Case {
                 logprobs: &response.logprobs,
                 old_logprobs: &response.old_logprobs,
                 advantages: &weights.shaped_advantage,
-                correction: None,
                 reference_logprobs: response.reference_logprobs.as_deref(),
-                masked_logprobs: None,
+                ..ResponseTokens::default()
             })
             .collect();
         let totals = BatchTotals::of(self.responses.iter().map(|r| r.logprobs.len()));

@@ -9,7 +9,7 @@ use crate::domain::spec::Estimator;
 const COSINE_SLACK: f64 = 1e-3;
 
 /// All responses to one prompt.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct TrajectoryGroup {
     /// Does the prompt show an image? Text-only prompts keep the weight 1 (psi = phi = 0).
     pub has_image: bool,
@@ -19,6 +19,8 @@ pub struct TrajectoryGroup {
     pub step: Option<RewardStatistics>,
     /// Range of visual dependency over the step's responses, for objectives that use it; none: only that of the group.
     pub dependency: Option<DependencyRange>,
+    /// Seed of what an objective draws at random for this group.
+    pub seed: u64,
     /// The responses.
     pub trajectories: Vec<Trajectory>,
 }
@@ -64,9 +66,10 @@ impl DependencyRange {
 
 /// Number format of the similarities. It determines below which range min-max scaling would only amplify rounding
 /// noise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ScorePrecision {
     /// 32-bit floats, as models compute them.
+    #[default]
     F32,
     /// 64-bit floats.
     F64,

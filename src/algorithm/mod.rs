@@ -7,6 +7,7 @@
 
 pub mod advantage;
 pub mod cispo;
+mod control;
 pub mod dapo;
 pub mod error;
 pub mod explain;

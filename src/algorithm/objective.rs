@@ -29,6 +29,8 @@ pub struct ResponseTokens<'a> {
     /// Log-probs under the current policy when it sees the masked image; none: a prompt without images, or an objective
     /// without a masked view.
     pub masked_logprobs: Option<&'a [f64]>,
+    /// Does it carry no loss at all?
+    pub ignored: bool,
 }
 
 /// Counts of a mini-batch: the denominators of the averages.
@@ -104,6 +106,13 @@ pub struct ResponseLoss {
     pub grad_masked_logprobs: Vec<f64>,
 }
 
+impl ResponseLoss {
+    /// That of a response without a loss.
+    fn none(length: usize) -> Self {
+        Self { token_loss: vec![0.0; length], grad_logprobs: vec![0.0; length], ..Self::default() }
+    }
+}
+
 /// `-min(ratio * A, clip(ratio) * A)`, bounded by `-dual * A` where `A < 0`, plus the optional KL term, averaged over
 /// the mini-batch that `totals` counts.
 ///
@@ -144,6 +153,10 @@ pub fn policy_loss(
             check_list("correction", i, correction, length)?;
         }
         let reference = reference_of(response, i, kl_coef)?;
+        if response.ignored {
+            output.responses.push(ResponseLoss::none(length));
+            continue;
+        }
         let weight = totals.token_weight(average, length);
         let mut losses = ResponseLoss { weight, ..ResponseLoss::default() };
         for (t, policy) in tokens(response).into_iter().enumerate() {

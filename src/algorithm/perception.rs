@@ -6,7 +6,7 @@ use super::objective::{LossOutput, ResponseTokens, check_list, low_variance_kl};
 
 /// Adds an entropy penalty: `coef` times the negative log-prob of every token, which estimates the entropy.
 pub(super) fn add_entropy_penalty(output: &mut LossOutput, responses: &[ResponseTokens<'_>], coef: f64) {
-    for (response, losses) in responses.iter().zip(&mut output.responses) {
+    for (response, losses) in responses.iter().zip(&mut output.responses).filter(|(response, _)| !response.ignored) {
         for (t, logprob) in response.logprobs.iter().enumerate() {
             losses.token_loss[t] -= coef * logprob;
             losses.grad_logprobs[t] -= losses.weight * coef;
@@ -32,6 +32,10 @@ pub(super) fn add_perception(
         let Some(masked) = response.masked_logprobs else { continue };
         check_list("masked_logprobs", i, masked, response.logprobs.len())?;
         let losses = &mut output.responses[i];
+        if response.ignored {
+            losses.grad_masked_logprobs = vec![0.0; masked.len()];
+            continue;
+        }
         for (t, (new, masked)) in response.logprobs.iter().zip(masked).enumerate() {
             let (kl, slope) = low_variance_kl(*new, *masked);
             output.stats.masked_tokens += 1;

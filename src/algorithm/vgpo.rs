@@ -5,8 +5,8 @@
 use super::error::AlgorithmError;
 use super::group::{GroupWeights, ScorePrecision, TrajectoryGroup, TrajectoryWeights, affine_focus};
 use super::objective::{self, BatchTotals, Clipping, LossOutput, ResponseTokens};
-use super::{Algorithm, Needs};
-use crate::domain::spec::{Schedule, Variant, VgpoSpec};
+use super::{Algorithm, MaskedView, Needs, control};
+use crate::domain::spec::{Control, Schedule, Variant, VgpoSpec};
 
 /// Guards the counts below: `0.29 * 100` is 28.999999999999996 in binary.
 const COUNT_SLACK: f64 = 1e-9;
@@ -28,7 +28,10 @@ impl Algorithm for Vgpo {
     }
 
     fn needs(&self) -> Needs {
-        Needs { visual_focus: true, ..Needs::of(self.0.policy.kl_coef, self.0.policy.entropy_coef) }
+        let oracle = self.0.control == Some(Control::Oracle) && (self.0.intra || self.0.inter);
+        // Without the image: all of it is hidden.
+        let masked_view = oracle.then_some(MaskedView { ratio: 1.0, in_loss: false });
+        Needs { visual_focus: true, masked_view, ..Needs::of(self.0.policy.kl_coef, self.0.policy.entropy_coef) }
     }
 
     fn weigh(&self, group: &TrajectoryGroup) -> Result<GroupWeights, AlgorithmError> {
@@ -51,7 +54,37 @@ pub fn shape(group: &TrajectoryGroup, spec: &VgpoSpec) -> Result<GroupWeights, A
         Variant::Released => min_max_focus(&similarities, group.precision),
     };
     let advantages = group.advantages(spec.policy.estimator);
-    Ok(shape_focus(focus, &advantages, group.has_image, group.precision, spec))
+    let mut weights = match spec.control {
+        Some(Control::Oracle) => return shape_dependency(group, focus, &advantages, spec),
+        _ => shape_focus(focus, &advantages, group.has_image, group.precision, spec),
+    };
+    if spec.control == Some(Control::Shuffled) {
+        control::shuffle(&mut weights, group.seed);
+    }
+    Ok(weights)
+}
+
+/// Control `oracle`: each token's dependency on the image takes the place of its focus, which stays in the logs. Where
+/// it was not measured, advantages are plain.
+fn shape_dependency(
+    group: &TrajectoryGroup,
+    focus: Vec<Vec<f64>>,
+    advantages: &[f64],
+    spec: &VgpoSpec,
+) -> Result<GroupWeights, AlgorithmError> {
+    let Some(dependencies) = control::dependencies(group)? else {
+        let plain = VgpoSpec { intra: false, inter: false, ..spec.clone() };
+        return Ok(shape_focus(focus, advantages, group.has_image, group.precision, &plain));
+    };
+    let scores = match spec.variant {
+        Variant::Paper => dependencies,
+        Variant::Released => min_max_focus(&dependencies, group.precision),
+    };
+    let mut weights = shape_focus(scores, advantages, group.has_image, group.precision, spec);
+    for (trajectory, focus) in weights.trajectories.iter_mut().zip(focus) {
+        trajectory.focus = focus;
+    }
+    Ok(weights)
 }
 
 /// [`shape`] from focus scores and advantages that are already known: one list of scores and one advantage per
@@ -97,10 +130,13 @@ fn compensate(focus: Vec<f64>, spec: &VgpoSpec, precision: ScorePrecision) -> Tr
     let compensation: Vec<f64> = progress.iter().map(|p| if compensates { strength(*p, spec) } else { 0.0 }).collect();
     let compensated_focus: Vec<f64> =
         focus.iter().zip(&gate).zip(&compensation).map(|((rho, g), c)| rho * (1.0 + g * c)).collect();
-    let visual_accumulation = match spec.variant {
+    let accumulated: f64 = match spec.variant {
         Variant::Paper => compensated_focus.iter().sum(),
         Variant::Released => min_max(&compensated_focus, precision).iter().sum(),
     };
+    // A sum of dependencies, most of which are close to 0, would count how long a response is.
+    let mean = spec.control == Some(Control::Oracle);
+    let visual_accumulation = if mean { accumulated / tokens.max(1) as f64 } else { accumulated };
     let psi = vec![0.0; tokens];
     TrajectoryWeights {
         focus,

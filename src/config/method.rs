@@ -83,6 +83,7 @@ pub fn vgpo(variant: Variant) -> VgpoSpec {
         intra: true,
         inter: true,
         focus_position: FocusPosition::Reading,
+        control: None,
         psi_clamp: released.then_some([0.1, 2.0]),
         phi_clamp: released.then_some([0.9, 2.0]),
         policy: token_mean(),

@@ -115,6 +115,17 @@ pub enum FocusPosition {
     Predicting,
 }
 
+/// What stands in for the token weights of VGPO in an experiment, to tell what they are worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Control {
+    /// The same weights, in each response permuted over its tokens at random.
+    Shuffled,
+    /// Weights from how much each token depends on the image (the KL of its distribution with and without the image)
+    /// instead of its focus.
+    Oracle,
+}
+
 /// How per-token losses are averaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -170,6 +181,10 @@ pub struct VgpoSpec {
     pub inter: bool,
     /// Which state is used for a token's focus.
     pub focus_position: FocusPosition,
+    /// A control experiment in place of the published weights: `shuffled` permutes them over the tokens of a response,
+    /// `oracle` takes them from each token's dependency on the image, at the price of two more passes; none: VGPO.
+    #[serde(default)]
+    pub control: Option<Control>,
     /// Limits of `1 + psi`; none for the paper, [0.1, 2.0] for the released code.
     pub psi_clamp: Option<[f64; 2]>,
     /// Limits of `1 + phi`; none for the paper, [0.9, 2.0] for the released code.

@@ -82,6 +82,12 @@ pub const CATALOGUE: &[MetricInfo] = &[
     info("response_length/max", "tokens", Neutral, "Longest response"),
     info("response_length/cut_off", "share", Lower, "Share of responses that the length limit cut off"),
     info("batch/padding_share", "share", Lower, "Share of the update's tokens that is padding of shorter rows"),
+    info(
+        "batch/masked_share",
+        "share",
+        Lower,
+        "Share of the responses without a loss because they were truncated (`rollout.mask_truncated`)",
+    ),
     info("groups/kept", "groups", Higher, "Groups that trained"),
     info("groups/dropped", "groups", Lower, "Groups that dynamic sampling left out"),
     info("advantage/mean", "1", Neutral, "Mean advantage over responses"),

@@ -249,12 +249,14 @@ impl<'a> Plan<'a> {
         if self.spec.method.is_reinforcement() { self.spec.rollout.group_size as usize } else { 1 }
     }
 
-    /// Pixels of the prompts of a step, or of an evaluation: whichever are more.
+    /// Pixels of the prompts of a step with their masked copies, or of an evaluation: whichever are more.
     fn images(&self) -> u64 {
         let patch = self.model.info.image.as_ref().map_or(0, ImageInput::patch_values);
         let values: usize = self.row.images.iter().map(|grid| grid.patches() * patch).sum();
         let tries = self.spec.rollout.filter.as_ref().map_or(1, |filter| filter.max_tries);
-        let step = if self.spec.method.trains() { self.spec.batch.prompts_per_step * tries } else { 0 };
+        let masked =
+            u64::from(self.objective.as_ref().is_some_and(|objective| objective.needs().masked_view.is_some()));
+        let step = if self.spec.method.trains() { self.spec.batch.prompts_per_step * (tries + masked) } else { 0 };
         step.max(sampling::evaluation_prompts(self.spec)) * values as u64 * WIDE
     }
 }

@@ -1,6 +1,6 @@
 //! The two passes over a mini-batch.
 
-use super::{Plan, WIDE};
+use super::{Plan, RowShape, WIDE};
 use crate::model::footprint::{ActivationMemory, PassShape, VALUE};
 use crate::model::logprob::LOGITS_AT_ONCE;
 
@@ -35,20 +35,15 @@ impl Update {
         let view = plan.objective.as_ref().and_then(|objective| objective.needs().masked_view);
         let graphs = if view.is_some_and(|view| view.in_loss) { 2 } else { 1 };
         let tokens = spec.batch.microbatch_tokens as usize / graphs;
-        let MicroBatch { prompts, responses, batches } = MicroBatch::largest(plan, tokens);
-        let running = batches.min(plan.graphs());
-        let pass = PassShape {
-            rows: 1,
-            seq_len: prompts * row.prompt_tokens + responses * row.response_tokens,
-            images: row.images.repeat(prompts),
-            image_slots: prompts * row.image_tokens,
-        };
+        let batch = MicroBatch::largest(plan, tokens);
+        let (batches, running, pass) = (batch.batches, batch.running(plan), batch.pass(row));
         let memory = activation_memory(plan, &pass);
         let graph = if spec.train.gradient_checkpointing { memory.tape + memory.block } else { memory.graph };
         let embedding = if spec.train.lora.is_none() { EMBEDDING_COPIES * VALUE * model.parameters.largest } else { 0 };
         let all = |bytes: usize| (running * bytes) as u64;
-        let plane = held_logits(responses * row.response_tokens, model.info.vocab_size);
+        let plane = held_logits(batch.responses * row.response_tokens, model.info.vocab_size);
         let reading = all(model.passes.reading(plan.arithmetic, &pass));
+        let comparing = if view.is_some_and(|view| !view.in_loss) { comparing(plan) } else { 0 };
         // On a GPU gradients are added to the sum as they come: block by block where blocks are computed again.
         let block_by_block = !plan.site.cpu && spec.train.gradient_checkpointing;
         let sets = if block_by_block { 1 } else { running + usize::from(batches > running) };
@@ -60,10 +55,18 @@ impl Update {
             graph: all(graphs * graph),
             backward: all(memory.backward.max(embedding)),
             logits: running as u64 * LOGIT_PLANES * plane,
-            scoring: reading + running as u64 * SCORE_PLANES * plane,
+            scoring: (reading + running as u64 * SCORE_PLANES * plane).max(comparing),
             reading,
         }
     }
+}
+
+/// The passes over images and masked images that measure visual dependency: two at a time, with half of the tokens.
+fn comparing(plan: &Plan<'_>) -> u64 {
+    let batch = MicroBatch::largest(plan, plan.spec.batch.microbatch_tokens as usize / 2);
+    let plane = held_logits(batch.responses * plan.row.response_tokens, plan.model.info.vocab_size);
+    let reading = plan.model.passes.reading(plan.arithmetic, &batch.pass(plan.row)) as u64;
+    2 * batch.running(plan) as u64 * (reading + SCORE_PLANES * plane)
 }
 
 /// The largest micro-batch of a mini-batch, and how many there are.
@@ -87,6 +90,21 @@ impl MicroBatch {
         let batches = total.div_ceil(tokens.max(1)).next_multiple_of(threads).min(parts).max(1);
         let parts_each = parts.div_ceil(batches);
         Self { prompts: parts_each, responses: parts_each * part, batches }
+    }
+
+    /// Micro-batches that run at a time.
+    fn running(&self, plan: &Plan<'_>) -> usize {
+        self.batches.min(plan.graphs())
+    }
+
+    /// A pass over it.
+    fn pass(&self, row: &RowShape) -> PassShape {
+        PassShape {
+            rows: 1,
+            seq_len: self.prompts * row.prompt_tokens + self.responses * row.response_tokens,
+            images: row.images.repeat(self.prompts),
+            image_slots: self.prompts * row.image_tokens,
+        }
     }
 }
 

@@ -87,18 +87,17 @@ impl Finish {
 
     fn weigh(&self, prompt: &PreparedPrompt, scores: &[RawScore]) -> Result<GroupWeights, ServingError> {
         let trajectory = |(index, score): (usize, &RawScore)| Trajectory {
-            dependency: Vec::new(),
             tokens: score.logprobs.len(),
             similarity: self.similarity(score).cloned().unwrap_or_default(),
             // Without rewards all advantages are 0; the answer omits them.
             reward: self.rewards.as_ref().map_or(0.0, |rewards| rewards[index]),
+            ..Trajectory::default()
         };
         let group = TrajectoryGroup {
             has_image: !prompt.rendered.layout.is_empty(),
             precision: ScorePrecision::F32,
-            step: None,
-            dependency: None,
             trajectories: scores.iter().enumerate().map(trajectory).collect(),
+            ..TrajectoryGroup::default()
         };
         let algorithm = build(&self.method).map_err(|e| ServingError::field("/method", e.to_string()))?;
         algorithm.weigh(&group).map_err(|e| ServingError::Engine(e.to_string()))

@@ -4,12 +4,14 @@
 use std::sync::Arc;
 
 use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::RngCore as _;
 
 use crate::algorithm::advantage::RewardStatistics;
 use crate::algorithm::{
     Algorithm, AlgorithmError, DependencyRange, ScorePrecision, Trajectory, TrajectoryGroup, TrajectoryWeights,
 };
 use crate::domain::spec::{FilterMetric, FilterSpec};
+use crate::model::sampler::stream;
 use crate::model::{ImagePatches, Sequence, VisionLanguageModel};
 use crate::reward::Verdict;
 
@@ -19,6 +21,9 @@ use super::parallel::Pool;
 use super::rollout::{Rollout, RolloutSettings, rollout};
 use super::source::Prompt;
 use super::train_sequence::TrainSequence;
+
+/// Names the streams of what objectives draw at random among all streams of a seed.
+const WEIGHT_STREAM: u64 = 4;
 
 /// A prompt with its sampled responses, before their rewards are computed.
 #[derive(Debug)]
@@ -91,14 +96,20 @@ pub fn sequences(groups: &[Group]) -> Vec<&TrainSequence> {
     responses(groups).map(|response| &response.sequence).collect()
 }
 
-/// Turns rewards and visual similarity into the advantages of every token, group by group. Returns how visual
-/// dependency varies over the step, where it was measured.
-pub fn weigh(groups: &mut [Group], algorithm: &dyn Algorithm) -> Result<Option<DependencyRange>, AlgorithmError> {
+/// Turns rewards and visual similarity into the advantages of every token, group by group; what is drawn at random
+/// depends on `seed` and the prompts' positions only. Returns how visual dependency varies over the step, where it was
+/// measured.
+pub fn weigh(
+    groups: &mut [Group],
+    algorithm: &dyn Algorithm,
+    seed: u64,
+) -> Result<Option<DependencyRange>, AlgorithmError> {
     let step = RewardStatistics::of(responses(groups).map(|r| (r.rollout.tokens.len(), r.verdict.reward)));
     let mut trajectories: Vec<TrajectoryGroup> = groups.iter().map(|group| group.trajectories(step)).collect();
     let dependency = DependencyRange::of(trajectories.iter().flat_map(|group| &group.trajectories));
     for (group, trajectories) in groups.iter_mut().zip(&mut trajectories) {
         trajectories.dependency = dependency;
+        trajectories.seed = stream(&[seed, WEIGHT_STREAM, group.prompt.cursor]).next_u64();
         let weights = algorithm.weigh(trajectories)?.trajectories;
         for (response, weights) in group.responses.iter_mut().zip(weights) {
             response.sequence.advantages.clone_from(&weights.shaped_advantage);
@@ -158,8 +169,8 @@ impl Group {
             has_image: self.has_image(),
             precision: ScorePrecision::F32,
             step: Some(step),
-            dependency: None,
             trajectories: self.responses.iter().map(trajectory).collect(),
+            ..TrajectoryGroup::default()
         }
     }
 }

@@ -165,7 +165,7 @@ impl Learner<'_> {
         sequences: &[&TrainSequence],
         algorithm: &dyn Algorithm,
     ) -> Result<MiniBatchOutput, TrainError> {
-        let totals = BatchTotals::of(sequences.iter().map(|r| r.response_len()));
+        let totals = BatchTotals::of(sequences.iter().map(|r| r.loss_tokens()));
         self.gradients_with(sequences, algorithm, totals)
     }
 
@@ -366,6 +366,7 @@ fn responses<'r>(
             advantages: &sequence.advantages,
             correction: sequence.correction.as_deref(),
             reference_logprobs: sequence.reference_logprobs.as_deref(),
+            ignored: sequence.ignored,
         }
     };
     sequences.iter().map(&mut next).collect()

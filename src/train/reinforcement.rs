@@ -60,6 +60,11 @@ impl Trainer<'_> {
             }
         }
         describe(&kept, dependency, &mut metrics);
+        if self.spec.rollout.mask_truncated {
+            let ignored: Vec<f64> =
+                responses(&kept).map(|response| f64::from(u8::from(response.sequence.ignored))).collect();
+            metrics.set("batch/masked_share", mean(&ignored));
+        }
         self.log_samples(&kept)?;
         Ok(ControlFlow::Continue(metrics))
     }

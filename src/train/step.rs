@@ -152,6 +152,9 @@ impl TrainingStep {
             let masked_images = self.masked_images(group);
             group.prepare(masked_images.as_ref());
         }
+        for response in responses_mut(groups) {
+            response.sequence.ignored = self.spec.rollout.mask_truncated && response.rollout.cut_off;
+        }
         if !self.scores_in_update() {
             self.score(groups)?;
         }
@@ -163,7 +166,7 @@ impl TrainingStep {
                 response.sequence.reference_logprobs = Some(score.logprobs);
             }
         }
-        Ok(weigh(groups, self.algorithm.as_ref())?)
+        Ok(weigh(groups, self.algorithm.as_ref(), self.spec.seed)?)
     }
 
     /// Does the update's own pass give the old policy's log-probs? With one update a step, the policy that is trained

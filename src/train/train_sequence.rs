@@ -21,12 +21,19 @@ pub struct TrainSequence {
     pub reference_logprobs: Option<Vec<f64>>,
     /// Shaped advantage of each response token.
     pub advantages: Vec<f64>,
+    /// Does it carry no loss? (A truncated response, where the job masks those.)
+    pub ignored: bool,
 }
 
 impl TrainSequence {
     /// Response tokens.
     pub fn response_len(&self) -> usize {
         self.input.ids.len() - self.prompt_len
+    }
+
+    /// Response tokens with a loss.
+    pub fn loss_tokens(&self) -> usize {
+        if self.ignored { 0 } else { self.response_len() }
     }
 
     /// The masked images; the images themselves where there are none.

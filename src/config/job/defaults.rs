@@ -38,6 +38,7 @@ pub fn job(method: Method, model: &str, dataset: &str) -> JobSpec {
         max_new_tokens: 64,
         correction_cap: None,
         filter: method::samples_dynamically(&method).then(filter),
+        mask_truncated: false,
         engine: EngineSpec {
             kind: EngineKind::Local,
             urls: None,

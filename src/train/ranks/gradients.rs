@@ -66,7 +66,7 @@ impl Ranks {
         let groups = by_prompt(sequences);
         let sizes = sizes(sequences, &groups);
         let places = Places::of(learner.parameters);
-        let totals = BatchTotals::of(sequences.iter().map(|sequence| sequence.response_len()));
+        let totals = BatchTotals::of(sequences.iter().map(|sequence| sequence.loss_tokens()));
         let (mut sums, mut parts) = (Sums::default(), Vec::new());
         let tree = self.is_ordered().then(|| Tree::of(&sizes));
         if let Some(tree) = &tree {

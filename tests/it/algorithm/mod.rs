@@ -1,5 +1,6 @@
 //! Tests of `algorithm`.
 
+mod controls;
 mod explain;
 mod objective;
 mod paper;

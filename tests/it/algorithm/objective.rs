@@ -15,6 +15,7 @@ fn one_token(ratio: f64, advantage: f64, dual: Option<f64>) -> LossOutput {
         correction: None,
         reference_logprobs: None,
         masked_logprobs: None,
+        ..ResponseTokens::default()
     };
     let clipping = Clipping { low: 0.2, high: 0.28, dual, kl_coef: 0.0 };
     objective::clipped_surrogate(&[tokens], BatchTotals { tokens: 1, responses: 1 }, LossAverage::Token, clipping)
@@ -62,6 +63,7 @@ fn grpo_averages_per_response_and_ignores_the_image() {
             correction: None,
             reference_logprobs: None,
             masked_logprobs: None,
+            ..ResponseTokens::default()
         })
         .collect();
     let output = grpo.loss(&tokens, BatchTotals::of([2, 4])).unwrap();
@@ -81,6 +83,7 @@ fn sft_is_the_mean_negative_log_likelihood() {
         correction: None,
         reference_logprobs: None,
         masked_logprobs: None,
+        ..ResponseTokens::default()
     };
     let output = sft.loss(&[tokens(&[-1.0, -3.0]), tokens(&[-2.0])], BatchTotals::of([2, 1])).unwrap();
     assert_close("loss", &[output.loss], &[2.0], 1e-12);
@@ -128,6 +131,7 @@ fn inputs_that_cannot_be_are_refused_by_name() {
         correction: None,
         reference_logprobs: None,
         masked_logprobs: None,
+        ..ResponseTokens::default()
     };
     let totals = BatchTotals::of([1]);
     assert!(algorithm.loss(&[tokens], totals).unwrap_err().to_string().contains("old_logprobs[0] is NaN"));

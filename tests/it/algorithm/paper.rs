@@ -63,6 +63,7 @@ fn weights_and_loss_go_through_the_trait_as_through_explain() {
                 correction: None,
                 reference_logprobs: None,
                 masked_logprobs: None,
+                ..ResponseTokens::default()
             };
             let output = algorithm.loss(&[tokens], totals).unwrap();
             let gradient = list(&expected["responses"][i]["grad_logprobs"]);

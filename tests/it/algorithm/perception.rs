@@ -136,9 +136,9 @@ fn group(dependency: &[&[f64]], rewards: &[f64], range: Option<DependencyRange>)
     TrajectoryGroup {
         has_image: true,
         precision: ScorePrecision::F32,
-        step: None,
         dependency: range,
         trajectories: dependency.iter().zip(rewards).map(trajectory).collect(),
+        ..TrajectoryGroup::default()
     }
 }
 

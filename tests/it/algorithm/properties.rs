@@ -63,6 +63,7 @@ fn tokens(response: &[Vec<f64>; 4]) -> ResponseTokens<'_> {
         correction: None,
         reference_logprobs: Some(reference),
         masked_logprobs: None,
+        ..ResponseTokens::default()
     }
 }
 

@@ -80,6 +80,7 @@ fn loss(case: &Released, spec: &VgpoSpec, weights: &[vgpo::algorithm::Trajectory
             correction: None,
             reference_logprobs: None,
             masked_logprobs: None,
+            ..ResponseTokens::default()
         })
         .collect();
     let totals = BatchTotals::of(case.lengths.iter().copied());
@@ -147,6 +148,7 @@ fn losses_hold() {
                 correction: None,
                 reference_logprobs: None,
                 masked_logprobs: None,
+                ..ResponseTokens::default()
             })
             .collect();
         let average = if config["loss_avg_mode"] == "seq" { LossAverage::Sequence } else { LossAverage::Token };
@@ -180,6 +182,7 @@ fn low_variance_kl_holds() {
             correction: None,
             reference_logprobs: Some(&reference[i]),
             masked_logprobs: None,
+            ..ResponseTokens::default()
         })
         .collect();
     let clipping = Clipping { low: 0.2, high: 0.2, dual: None, kl_coef: 1.0 };
@@ -233,6 +236,7 @@ fn averages_hold_with_an_empty_response() {
             correction: None,
             reference_logprobs: None,
             masked_logprobs: None,
+            ..ResponseTokens::default()
         })
         .collect();
     let totals = BatchTotals::of(values.iter().map(Vec::len));

@@ -88,6 +88,7 @@ fn equal_rewards_teach_nothing() {
                 correction: None,
                 reference_logprobs: None,
                 masked_logprobs: None,
+                ..ResponseTokens::default()
             })
             .collect();
         let output = algorithm.loss(&tokens, BatchTotals::of(prompt.iter().map(|r| case.lengths[*r]))).unwrap();
@@ -144,6 +145,7 @@ fn micro_batches_add_up() {
         correction: None,
         reference_logprobs: Some(&reference[row]),
         masked_logprobs: None,
+        ..ResponseTokens::default()
     };
     let totals = BatchTotals::of(case.lengths.iter().copied());
     let whole = algorithm.loss(&(0..8).map(tokens).collect::<Vec<_>>(), totals).unwrap();

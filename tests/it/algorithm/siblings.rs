@@ -26,6 +26,7 @@ fn loss(method: &Method, [new, old, advantages]: &[Vec<Vec<f64>>; 3]) -> LossOut
             correction: None,
             reference_logprobs: None,
             masked_logprobs: None,
+            ..ResponseTokens::default()
         })
         .collect();
     build(method).unwrap().loss(&tokens, BatchTotals::of(new.iter().map(Vec::len))).unwrap()
@@ -197,6 +198,7 @@ fn the_correction_scales_the_policy_term_and_not_the_kl() {
         correction,
         reference_logprobs: Some(&[-0.5, -1.5]),
         masked_logprobs: None,
+        ..ResponseTokens::default()
     };
     let totals = BatchTotals::of([2]);
     let plain = grpo.loss(&[tokens(None)], totals).unwrap();

@@ -58,17 +58,16 @@ pub fn assert_tree_close(what: &str, found: &Value, expected: &Value, tolerance:
 
 pub fn group(similarities: Vec<Vec<f64>>, rewards: &[f64]) -> TrajectoryGroup {
     let trajectories = similarities.into_iter().zip(rewards).map(|(similarity, &reward)| Trajectory {
-        dependency: Vec::new(),
         tokens: similarity.len(),
         similarity,
         reward,
+        ..Trajectory::default()
     });
     TrajectoryGroup {
         has_image: true,
         precision: ScorePrecision::F64,
-        step: None,
-        dependency: None,
         trajectories: trajectories.collect(),
+        ..TrajectoryGroup::default()
     }
 }
 
@@ -135,17 +134,16 @@ impl Released {
 
     pub fn group(&self, rows: &[usize]) -> TrajectoryGroup {
         let trajectories = rows.iter().map(|&row| Trajectory {
-            dependency: Vec::new(),
             tokens: self.lengths[row],
             similarity: self.similarities[row].clone(),
             reward: self.rewards[row],
+            ..Trajectory::default()
         });
         TrajectoryGroup {
             has_image: rows.iter().all(|&row| self.image_tokens[row] > 0),
             precision: ScorePrecision::F32,
-            step: None,
-            dependency: None,
             trajectories: trajectories.collect(),
+            ..TrajectoryGroup::default()
         }
     }
 

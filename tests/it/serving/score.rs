@@ -124,17 +124,16 @@ async fn rewards_add_what_the_method_makes_of_them() {
     let answer = score(&engine, &group(json!({"rewards": [1.0, 0.0, 0.0]}))).await.unwrap();
     let spec = vgpo::config::method::vgpo(vgpo::domain::spec::Variant::Paper);
     let trajectories = answer.responses.iter().zip([1.0, 0.0, 0.0]).map(|(r, reward)| vgpo::algorithm::Trajectory {
-        dependency: Vec::new(),
         tokens: r.tokens.len(),
         similarity: r.tokens.iter().map(|t| t.similarity.unwrap()).collect(),
         reward,
+        ..vgpo::algorithm::Trajectory::default()
     });
     let group_of = vgpo::algorithm::TrajectoryGroup {
         has_image: true,
         precision: vgpo::algorithm::ScorePrecision::F32,
-        step: None,
-        dependency: None,
         trajectories: trajectories.collect(),
+        ..vgpo::algorithm::TrajectoryGroup::default()
     };
     let want = vgpo::algorithm::vgpo::shape(&group_of, &spec).unwrap();
     for (response, want) in answer.responses.iter().zip(&want.trajectories) {

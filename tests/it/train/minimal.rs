@@ -30,9 +30,8 @@ fn group(seed: u64) -> TrajectoryGroup {
     TrajectoryGroup {
         has_image: true,
         precision: ScorePrecision::F32,
-        step: None,
-        dependency: None,
         trajectories: (0..8).map(trajectory).collect(),
+        ..TrajectoryGroup::default()
     }
 }
 

@@ -24,6 +24,7 @@ fn row(family: Family, case: &str) -> TrainSequence {
         reference_logprobs: None,
         masked_images: None,
         advantages: Vec::new(),
+        ignored: false,
         input: case.row,
     }
 }

@@ -69,6 +69,43 @@ fn estimators_terms_and_corrections_train() {
     assert!(overlong.last("reward/overlong/mean") < 0.0);
 }
 
+#[test]
+fn controls_of_vgpo_train_in_their_own_way() {
+    let of = |control: Value| one_step(json!({ "method": { "type": "vgpo", "control": control } }));
+    let (plain, shuffled, oracle) = (of(Value::Null), of("shuffled".into()), of("oracle".into()));
+    let norms = [&plain, &shuffled, &oracle].map(|run| run.last("optimizer/grad_norm"));
+    assert!(norms[0] != norms[1] && norms[1] != norms[2] && norms[0] != norms[2], "{norms:?}");
+    assert_eq!(norms[1], of("shuffled".into()).last("optimizer/grad_norm"), "the seed decides the permutation");
+    for key in ["visual/token_weight_min", "visual/token_weight_max", "visual/trajectory_weight_max"] {
+        assert_eq!(plain.last(key), shuffled.last(key), "{key}: the same weights");
+    }
+    assert!(oracle.last("visual/dependency_max") > 0.0);
+    assert!((oracle.last("visual/focus_mean") - plain.last("visual/focus_mean")).abs() < 1e-4, "the logs keep focus");
+}
+
+#[test]
+fn truncated_responses_carry_no_loss_where_they_are_masked() {
+    for method in NAMES.into_iter().filter(|method| !["eval", "sft"].contains(method)) {
+        let job = |masked: bool| {
+            // The bonus has a gradient whatever the rewards are.
+            one_step(json!({ "method": { "type": method, "entropy_coef": 0.1 },
+                "rollout": { "max_new_tokens": 6, "mask_truncated": masked } }))
+        };
+        let masked = job(true);
+        assert_eq!(masked.last("response_length/cut_off"), 1.0, "no answer has six tokens");
+        assert_eq!(masked.last("batch/masked_share"), 1.0, "{method}");
+        assert_eq!((masked.last("optimizer/grad_norm"), masked.last("loss/total")), (0.0, 0.0), "{method}");
+        let plain = job(false);
+        assert!(plain.last("optimizer/grad_norm") > 0.0, "{method}");
+        assert!(!plain.metrics.iter().any(|m| m.values.contains_key("batch/masked_share")), "{method}");
+    }
+    let some =
+        one_step(json!({ "method": { "type": "dapo" }, "rollout": { "max_new_tokens": 27, "mask_truncated": true } }));
+    let share = some.last("batch/masked_share");
+    assert!(share > 0.0 && share < 1.0 && some.last("optimizer/grad_norm") > 0.0, "{share}");
+    assert_eq!(share, some.last("response_length/cut_off"), "no group was dropped");
+}
+
 /// The first update starts at the reference itself; the second has moved away from it.
 #[test]
 fn the_kl_term_compares_with_the_model_the_job_began_with() {

@@ -15,14 +15,21 @@ fn point(recorder: &Recorder) -> ResumePoint {
 
 #[test]
 fn a_resumed_run_ends_with_the_same_bits() {
-    for method in ["vgpo", "grpo", "papo", "vppo", "sft"] {
-        let spec = spec(&json!({ "method": { "type": method }, "steps": 3 }));
+    for method in [
+        json!({ "type": "vgpo" }),
+        json!({ "type": "vgpo", "control": "shuffled" }),
+        json!({ "type": "grpo" }),
+        json!({ "type": "papo" }),
+        json!({ "type": "vppo" }),
+        json!({ "type": "sft" }),
+    ] {
+        let spec = spec(&json!({ "method": method, "steps": 3 }));
         let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let mut undisturbed = Recorder::default();
         run(&spec, whole.path(), None, &mut undisturbed).unwrap();
 
         // Asked to stop in the middle of the second step: the checkpoint holds the first step only.
-        let polls = if method == "sft" { 3 } else { 4 };
+        let polls = if method["type"] == "sft" { 3 } else { 4 };
         let controls = std::iter::repeat_n(Control::Continue, polls).chain([Control::Yield]).collect();
         let mut first = Recorder { controls, ..Recorder::default() };
         assert_eq!(run(&spec, parts.path(), None, &mut first).unwrap(), RunEnd::Yielded, "{method}");
