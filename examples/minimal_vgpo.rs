@@ -117,7 +117,7 @@ pub fn train(steps: u64, mut tell: impl FnMut(Line)) -> Result<(), Box<dyn Error
         for group in &mut groups {
             group.prepare(None);
         }
-        weigh(&mut groups, &Vgpo, spec.seed)?;
+        weigh(&mut groups, &Vgpo, spec.seed, (step - 1) as f64 / steps as f64)?;
 
         // Loss: a forward pass, the objective's exact derivative by every log-prob, and from there the backward pass.
         let learner = policy.learner(&pool, spec.rollout.temperature, spec.batch.microbatch_tokens);

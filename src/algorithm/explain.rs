@@ -141,6 +141,7 @@ impl Case {
             tokens: r.logprobs.len(),
             similarity: r.similarity.clone(),
             reward: r.reward,
+            ..Trajectory::default()
         });
         let group = TrajectoryGroup {
             has_image: self.has_image,

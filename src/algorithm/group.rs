@@ -1,7 +1,7 @@
 //! The group: one prompt and all its responses. It is a type, so that batching cannot mix responses of different
 //! prompts.
 
-use super::advantage::{self, RewardStatistics};
+use super::advantage::{self, RewardPart, RewardStatistics};
 use super::error::{AlgorithmError, check_finite, check_length};
 use crate::domain::spec::Estimator;
 
@@ -19,6 +19,10 @@ pub struct TrajectoryGroup {
     pub step: Option<RewardStatistics>,
     /// Range of visual dependency over the step's responses, for objectives that use it; none: only that of the group.
     pub dependency: Option<DependencyRange>,
+    /// Deviation of the decoupled rewards over the step's responses, for `gdpo`; none: only that of the group.
+    pub decoupled_deviation: Option<f64>,
+    /// Share of the run's steps that are done; none: all of them.
+    pub progress: Option<f64>,
     /// Seed of what an objective draws at random for this group.
     pub seed: u64,
     /// The responses.
@@ -36,8 +40,12 @@ pub struct Trajectory {
     /// Visual dependency of each token: KL from its distribution with the image to that with the masked image, in nats.
     /// Empty if it was not measured.
     pub dependency: Vec<f64>,
+    /// Entropy of each token's distribution under the policy before the update, in nats. Empty if it was not measured.
+    pub entropy: Vec<f64>,
     /// The reward.
     pub reward: f64,
+    /// The parts of a weighted reward; empty: it is one.
+    pub parts: Vec<RewardPart>,
 }
 
 /// Mean visual dependencies of many responses: their range and mean.
@@ -133,7 +141,20 @@ impl TrajectoryGroup {
 
     /// The advantage that `estimator` gives every response, in order.
     pub(crate) fn advantages(&self, estimator: Estimator) -> Vec<f64> {
-        advantage::estimate(estimator, &self.rewards(), self.statistics())
+        match estimator {
+            Estimator::Gdpo => advantage::of_decoupled(&self.decoupled_rewards(), self.decoupled_deviation),
+            _ => advantage::estimate(estimator, &self.rewards(), self.statistics()),
+        }
+    }
+
+    /// The reward of every response in the deviations of its parts (`gdpo`), before it is scaled.
+    pub fn decoupled_rewards(&self) -> Vec<f64> {
+        let whole = |trajectory: &Trajectory| vec![RewardPart { weight: 1.0, value: trajectory.reward }];
+        let parts = |trajectory: &Trajectory| match trajectory.parts.as_slice() {
+            [] => whole(trajectory),
+            parts => parts.to_vec(),
+        };
+        advantage::decoupled(&self.trajectories.iter().map(parts).collect::<Vec<_>>())
     }
 
     /// Checks rewards and similarities, and returns the similarities clamped to [-1, 1]: a list per response, zeros
@@ -163,7 +184,10 @@ impl TrajectoryGroup {
     /// # Errors
     /// A reward that is not finite.
     pub(crate) fn check_rewards(&self) -> Result<(), AlgorithmError> {
-        self.trajectories.iter().enumerate().try_for_each(|(i, t)| check_finite("reward", i, &[t.reward]))
+        self.trajectories.iter().enumerate().try_for_each(|(i, t)| {
+            let parts: Vec<f64> = t.parts.iter().map(|part| part.value).collect();
+            check_finite("reward", i, &[t.reward]).and_then(|()| check_finite("parts", i, &parts))
+        })
     }
 }
 
@@ -201,6 +225,14 @@ impl GroupWeights {
             })
             .collect();
         Ok(Self { has_image: group.has_image, trajectories })
+    }
+}
+
+impl TrajectoryWeights {
+    /// Weighs the advantage of each token.
+    pub(crate) fn weigh_tokens(&mut self, weights: &[f64]) {
+        self.psi = weights.iter().map(|weight| weight - 1.0).collect();
+        self.shaped_advantage = weights.iter().map(|weight| self.advantage * weight).collect();
     }
 }
 

@@ -17,7 +17,9 @@ pub mod gspo;
 mod loss_stats;
 pub mod objective;
 pub mod papo;
+pub mod pepo;
 mod perception;
+pub mod pgpo;
 pub mod sapo;
 pub mod sft;
 pub mod signals;
@@ -46,6 +48,7 @@ pub struct MaskedView {
 
 /// What an objective needs besides the log-probs of the current policy and rewards.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "wants that are independent of each other")]
 pub struct Needs {
     /// Does [`Algorithm::weigh`] need `similarity` for prompts with images? (Others only use it for the logs.)
     pub visual_focus: bool,
@@ -55,6 +58,8 @@ pub struct Needs {
     pub reference: bool,
     /// Weight of the entropy bonus: the trainer subtracts `entropy_coef * mean entropy` from the loss.
     pub entropy_coef: f64,
+    /// Does [`Algorithm::weigh`] need each token's entropy under the policy before the update?
+    pub token_entropy: bool,
     /// The images with patches hidden, where the objective looks at those too.
     pub masked_view: Option<MaskedView>,
 }
@@ -62,7 +67,14 @@ pub struct Needs {
 impl Default for Needs {
     /// What a policy gradient needs.
     fn default() -> Self {
-        Self { visual_focus: false, old_logprobs: true, reference: false, entropy_coef: 0.0, masked_view: None }
+        Self {
+            visual_focus: false,
+            old_logprobs: true,
+            reference: false,
+            entropy_coef: 0.0,
+            token_entropy: false,
+            masked_view: None,
+        }
     }
 }
 
@@ -121,6 +133,8 @@ pub fn build(method: &Method) -> Result<Box<dyn Algorithm>, AlgorithmError> {
         Method::Sapo(spec) => Box::new(sapo::Sapo::new(spec.clone())),
         Method::Papo(spec) => Box::new(papo::Papo::new(spec.clone())),
         Method::Vppo(spec) => Box::new(vppo::Vppo::new(spec.clone())),
+        Method::Pgpo(spec) => Box::new(pgpo::Pgpo::new(spec.clone())),
+        Method::Pepo(spec) => Box::new(pepo::Pepo::new(spec.clone())),
         Method::Sft(spec) => Box::new(sft::Sft::new(spec.clone())),
         Method::Eval(_) => return Err(AlgorithmError::NoObjective(method.name())),
     })

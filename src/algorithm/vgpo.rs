@@ -214,7 +214,7 @@ fn min_max_focus(similarities: &[Vec<f64>], precision: ScorePrecision) -> Vec<Ve
 }
 
 /// Scales values to [0, 1]; all 0 when their range is degenerate.
-fn min_max(values: &[f64], precision: ScorePrecision) -> Vec<f64> {
+pub(super) fn min_max(values: &[f64], precision: ScorePrecision) -> Vec<f64> {
     let (low, high) = range(values.iter().copied());
     if high - low < precision.degenerate_range() || values.is_empty() {
         return vec![0.0; values.len()];

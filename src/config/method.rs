@@ -1,8 +1,8 @@
 //! The training methods and their defaults: the published settings.
 
 use crate::domain::method::{
-    CispoSpec, DapoSpec, Estimator, EvaluationSpec, FocusPosition, LossAverage, Method, NAMES, PapoSpec, PolicySpec,
-    RowSplit, SapoSpec, Schedule, SftSpec, Variant, VgpoSpec, VppoSpec,
+    CispoSpec, DapoSpec, Estimator, EvaluationSpec, FocusPosition, LossAverage, Method, NAMES, PapoSpec, PepoSpec,
+    PgpoSpec, PolicySpec, RowSplit, SapoSpec, Schedule, SftSpec, Variant, VgpoSpec, VppoSpec,
 };
 
 /// A method of jobs and `/v1/score`. The ranges of its settings are in the table of fields.
@@ -36,6 +36,8 @@ pub const OBJECTIVES: [Objective; NAMES.len()] = [
     objective("sapo", |_| Method::Sapo(sapo())),
     objective("papo", |_| Method::Papo(papo())).with_dynamic_sampling(),
     objective("vppo", |_| Method::Vppo(vppo())).with_dynamic_sampling(),
+    objective("pgpo", |_| Method::Pgpo(pgpo())).with_dynamic_sampling(),
+    objective("pepo", |_| Method::Pepo(pepo())).with_dynamic_sampling(),
     objective("sft", |_| Method::Sft(sft())),
     objective("eval", |_| Method::Eval(eval())),
 ];
@@ -53,7 +55,8 @@ pub fn samples_dynamically(method: &Method) -> bool {
 /// A bound on the loss of tokens with a negative advantage, shared by the clipped objectives.
 const DUAL_CLIP: f64 = 3.0;
 
-/// The policy loss of DAPO, on which VGPO, PAPO and VPPO were built: a wider upper limit, the mean over all tokens.
+/// The policy loss of DAPO, on which VGPO, PAPO, VPPO and PEPO were built: a wider upper limit, the mean over all
+/// tokens.
 fn token_mean() -> PolicySpec {
     PolicySpec {
         clip_low: 0.2,
@@ -162,6 +165,17 @@ pub fn vppo() -> VppoSpec {
         token_share: 0.4,
         entropy_penalty: 0.06,
     }
+}
+
+/// PGPO on DAPO with the published weights, from the image as a whole. With `threshold` and `boost` 0 it is DAPO to the
+/// bit.
+pub fn pgpo() -> PgpoSpec {
+    PgpoSpec { policy: token_mean(), mask_ratio: 1.0, threshold: 0.4, boost: 2.0 }
+}
+
+/// PEPO on DAPO (PEPO-D) with the weights of the authors' scripts.
+pub fn pepo() -> PepoSpec {
+    PepoSpec { policy: token_mean(), entropy_gate: 0.05, weight_temperature: 1.8, anneal: true }
 }
 
 /// Supervised fine-tuning: the mean over all tokens.

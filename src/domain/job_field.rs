@@ -35,6 +35,7 @@ const POSITIVE: Kind = Kind::Number(Span::Above(0.0));
 const SHARE: Kind = Kind::Number(Span::OpenClosed(0.0, 1.0));
 const UNIT: Kind = Kind::Number(Span::Closed(0.0, 1.0));
 const DIRECTION: Kind = Kind::Choice { allowed: &["higher", "lower"], later: &[] };
+const ESTIMATORS: [&str; 5] = ["grpo", "dr_grpo", "gdpo", "rloo", "reinforce++"];
 const UNIT_OPEN: Kind = Kind::Number(Span::ClosedOpen(0.0, 1.0));
 
 /// Every setting of a job; for those of `/method`, [`applies`] says which methods have them.
@@ -84,7 +85,12 @@ pub const FIELDS: &[Field] = &[
     field("/method/advantage_min", UNIT),
     field("/method/filtering", Kind::Flag),
     field("/method/token_share", SHARE),
-    field("/method/estimator", Kind::Choice { allowed: &["grpo", "dr_grpo", "rloo", "reinforce++"], later: &[] }),
+    field("/method/threshold", UNIT_OPEN),
+    field("/method/boost", NOT_NEGATIVE),
+    field("/method/entropy_gate", NOT_NEGATIVE),
+    field("/method/weight_temperature", POSITIVE),
+    field("/method/anneal", Kind::Flag),
+    field("/method/estimator", Kind::Choice { allowed: &ESTIMATORS, later: &[] }),
     field("/data", Kind::Section),
     field("/data/columns", Kind::Section),
     field("/data/columns/prompt", Kind::Text { max: 200 }),

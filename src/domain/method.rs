@@ -25,6 +25,10 @@ pub enum Method {
     Papo(PapoSpec),
     /// Visually-Perceptive Policy Optimization (arXiv 2510.09285).
     Vppo(VppoSpec),
+    /// Perception-Grounded Policy Optimization (arXiv 2604.01840).
+    Pgpo(PgpoSpec),
+    /// Perception-Exploration Policy Optimization (arXiv 2603.22847).
+    Pepo(PepoSpec),
     /// Supervised fine-tuning on the data set's demonstrations.
     Sft(SftSpec),
     /// No training: evaluates a model on rows.
@@ -32,7 +36,8 @@ pub enum Method {
 }
 
 /// The names of all methods, the default first.
-pub const NAMES: [&str; 10] = ["vgpo", "grpo", "dapo", "gspo", "cispo", "sapo", "papo", "vppo", "sft", "eval"];
+pub const NAMES: [&str; 12] =
+    ["vgpo", "grpo", "dapo", "gspo", "cispo", "sapo", "papo", "vppo", "pgpo", "pepo", "sft", "eval"];
 
 impl Serialize for Method {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -67,6 +72,8 @@ impl Method {
             Self::Sapo(_) => "sapo",
             Self::Papo(_) => "papo",
             Self::Vppo(_) => "vppo",
+            Self::Pgpo(_) => "pgpo",
+            Self::Pepo(_) => "pepo",
             Self::Sft(_) => "sft",
             Self::Eval(_) => "eval",
         }
@@ -144,6 +151,9 @@ pub enum Estimator {
     Grpo,
     /// `r - mean` within the group.
     DrGrpo,
+    /// Every part of a weighted reward in the deviations of its own group, summed with their weights, over the
+    /// deviation of these sums in the step.
+    Gdpo,
     /// `r - mean of the others` within the group.
     Rloo,
     /// `(r - mean) / std` over all tokens of the step.
@@ -304,6 +314,35 @@ pub struct VppoSpec {
     pub token_share: f64,
     /// Weight of the entropy penalty.
     pub entropy_penalty: f64,
+}
+
+/// Settings of [`Method::Pgpo`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PgpoSpec {
+    /// The policy loss.
+    #[serde(flatten)]
+    pub policy: PolicySpec,
+    /// Each image patch is hidden with this probability in the masked view; in (0, 1], 1 hides the whole image.
+    pub mask_ratio: f64,
+    /// Tokens whose dependency, scaled to [0, 1] within the response, is below this lose weight (tau); in [0, 1).
+    pub threshold: f64,
+    /// How much weight the most dependent token gains before the weights of a response are scaled to a mean of 1
+    /// (beta).
+    pub boost: f64,
+}
+
+/// Settings of [`Method::Pepo`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PepoSpec {
+    /// The policy loss.
+    #[serde(flatten)]
+    pub policy: PolicySpec,
+    /// How strongly focus and entropy together scale a token's focus (alpha).
+    pub entropy_gate: f64,
+    /// Temperature of the softmax that makes weights of the scaled focus: the lower, the more they differ.
+    pub weight_temperature: f64,
+    /// Let the weights grow from none at the first step to all of their strength at the last.
+    pub anneal: bool,
 }
 
 /// Settings of [`Method::Sft`].

@@ -10,8 +10,8 @@ use super::weights::WeightFormat;
 
 pub use super::evaluation::{BestSpec, Direction, EarlyStopSpec, EvalSpec};
 pub use super::method::{
-    CispoSpec, Control, DapoSpec, Estimator, EvaluationSpec, FocusPosition, LossAverage, Method, PapoSpec, PolicySpec,
-    RowSplit, SapoSpec, Schedule, SftSpec, Variant, VgpoSpec, VppoSpec,
+    CispoSpec, Control, DapoSpec, Estimator, EvaluationSpec, FocusPosition, LossAverage, Method, PapoSpec, PepoSpec,
+    PgpoSpec, PolicySpec, RowSplit, SapoSpec, Schedule, SftSpec, Variant, VgpoSpec, VppoSpec,
 };
 pub use super::reward::{Coordinates, ImageTextPart, ImageTextScore, RewardSpec, WeightedReward};
 pub use super::rollout_engine::{EngineKind, EngineSpec, WeightSync};
@@ -174,8 +174,8 @@ pub struct RolloutSpec {
     pub correction_cap: Option<f64>,
     /// Dynamic sampling: groups outside the limits are dropped and replaced; none: all groups are kept.
     pub filter: Option<FilterSpec>,
-    /// Do truncated responses (those that reached `max_new_tokens`) carry no loss? They still count in the advantages of
-    /// their group.
+    /// Do truncated responses (those that reached `max_new_tokens`) carry no loss? They still count in the advantages
+    /// of their group.
     #[serde(default)]
     #[schema(required = true)]
     pub mask_truncated: bool,

@@ -146,7 +146,7 @@ pub(super) const RULES: &[(&str, RuleOf)] = &[
         name @ ("grpo" | "rloo") => Set("/method/estimator", json!(name)),
         "reinforce_plus_plus" => Set("/method/estimator", json!("reinforce++")),
         other => Drop(format!(
-            "`{other}` has no counterpart: choose grpo, dr_grpo, rloo or reinforce++ as `method.estimator`"
+            "`{other}` has no counterpart: choose grpo, dr_grpo, gdpo, rloo or reinforce++ as `method.estimator`"
         )),
     }),
     ("algorithm.kl_coef", kl),

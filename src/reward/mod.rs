@@ -78,8 +78,22 @@ pub struct Verdict {
     pub accuracy: Option<f64>,
     /// Each part's own value by name (`math`, `format` …).
     pub parts: BTreeMap<String, f64>,
+    /// Weight and value of every summand of a reward that is a sum; empty: it is none.
+    pub terms: Vec<(f64, f64)>,
     /// The answer that was extracted from the response.
     pub extracted: Option<String>,
+}
+
+impl Verdict {
+    /// Adds a summand of weight 1.
+    pub fn add(&mut self, name: &str, value: f64) {
+        if self.terms.is_empty() {
+            self.terms.push((1.0, self.reward));
+        }
+        self.terms.push((1.0, value));
+        self.reward += value;
+        self.parts.insert(name.to_owned(), value);
+    }
 }
 
 /// Judges responses.
@@ -185,7 +199,8 @@ fn check_settings(spec: &RewardSpec) -> Result<(), RewardError> {
 
 /// A verdict of a reward with one part, which is also its accuracy.
 fn single(name: &str, value: f64, extracted: Option<String>) -> Verdict {
-    Verdict { reward: value, accuracy: Some(value), parts: BTreeMap::from([(name.to_owned(), value)]), extracted }
+    let parts = BTreeMap::from([(name.to_owned(), value)]);
+    Verdict { reward: value, accuracy: Some(value), parts, extracted, ..Verdict::default() }
 }
 
 /// Can dynamic sampling filter by what this reward decides?

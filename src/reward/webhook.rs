@@ -153,5 +153,5 @@ fn verdict(item: AnswerItem) -> Option<Verdict> {
     let mut parts: BTreeMap<String, f64> = item.parts.into_iter().filter(fits).take(MAX_PARTS).collect();
     let accuracy = parts.get("accuracy").copied().or(Some(if reward >= RIGHT { 1.0 } else { 0.0 }));
     parts.insert("webhook".to_owned(), reward);
-    Some(Verdict { reward, accuracy, parts, extracted: None })
+    Some(Verdict { reward, accuracy, parts, ..Verdict::default() })
 }

@@ -20,6 +20,7 @@ impl Weighted {
         let mut sum = Verdict::default();
         for ((weight, _), verdict) in self.0.iter().zip(verdicts) {
             sum.reward += weight * verdict.reward;
+            sum.terms.push((*weight, verdict.reward));
             sum.accuracy = match (sum.accuracy, verdict.accuracy) {
                 (Some(so_far), Some(accuracy)) => Some(so_far.min(accuracy)),
                 (one, other) => one.or(other),

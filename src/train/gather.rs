@@ -69,9 +69,7 @@ impl Trainer<'_> {
                 let tokens = response.rollout.tokens.len() as u64;
                 // DAPO's soft penalty on responses that come near the length limit.
                 let share = overlong_share(tokens, self.spec.rollout.max_new_tokens, buffer);
-                let penalty = -overlong_penalty * share;
-                response.verdict.reward += penalty;
-                response.verdict.parts.insert("overlong".to_owned(), penalty);
+                response.verdict.add("overlong", -overlong_penalty * share);
             }
         }
         Ok(groups)

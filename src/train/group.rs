@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::RngCore as _;
 
-use crate::algorithm::advantage::RewardStatistics;
+use crate::algorithm::advantage::{RewardPart, RewardStatistics, deviation};
 use crate::algorithm::{
     Algorithm, AlgorithmError, DependencyRange, ScorePrecision, Trajectory, TrajectoryGroup, TrajectoryWeights,
 };
@@ -96,19 +96,23 @@ pub fn sequences(groups: &[Group]) -> Vec<&TrainSequence> {
     responses(groups).map(|response| &response.sequence).collect()
 }
 
-/// Turns rewards and visual similarity into the advantages of every token, group by group; what is drawn at random
-/// depends on `seed` and the prompts' positions only. Returns how visual dependency varies over the step, where it was
-/// measured.
+/// Turns rewards and visual similarity into the advantages of every token, group by group. What is drawn at random
+/// depends on `seed` and the prompts' positions only; `progress` is the share of the run's steps that are done. Returns
+/// how visual dependency varies over the step, where it was measured.
 pub fn weigh(
     groups: &mut [Group],
     algorithm: &dyn Algorithm,
     seed: u64,
+    progress: f64,
 ) -> Result<Option<DependencyRange>, AlgorithmError> {
     let step = RewardStatistics::of(responses(groups).map(|r| (r.rollout.tokens.len(), r.verdict.reward)));
     let mut trajectories: Vec<TrajectoryGroup> = groups.iter().map(|group| group.trajectories(step)).collect();
     let dependency = DependencyRange::of(trajectories.iter().flat_map(|group| &group.trajectories));
+    let decoupled: Vec<f64> = trajectories.iter().flat_map(TrajectoryGroup::decoupled_rewards).collect();
+    let decoupled_deviation = Some(deviation(&decoupled));
     for (group, trajectories) in groups.iter_mut().zip(&mut trajectories) {
-        trajectories.dependency = dependency;
+        (trajectories.dependency, trajectories.decoupled_deviation) = (dependency, decoupled_deviation);
+        trajectories.progress = Some(progress);
         trajectories.seed = stream(&[seed, WEIGHT_STREAM, group.prompt.cursor]).next_u64();
         let weights = algorithm.weigh(trajectories)?.trajectories;
         for (response, weights) in group.responses.iter_mut().zip(weights) {
@@ -163,7 +167,9 @@ impl Group {
             tokens: response.rollout.tokens.len(),
             similarity: response.score.similarity.clone(),
             dependency: response.score.dependency.clone(),
+            entropy: response.score.entropy.clone(),
             reward: response.verdict.reward,
+            parts: response.verdict.terms.iter().map(|&(weight, value)| RewardPart { weight, value }).collect(),
         };
         TrajectoryGroup {
             has_image: self.has_image(),

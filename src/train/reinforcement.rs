@@ -44,7 +44,7 @@ impl Trainer<'_> {
             return Ok(ControlFlow::Continue(metrics));
         }
         let clock = Stopwatch::start();
-        let dependency = self.step.weigh(&mut kept)?;
+        let dependency = self.step.weigh(&mut kept, self.state.step)?;
         metrics.set("time/logprob", clock.seconds());
         self.check_drift(&kept)?;
         if let ControlFlow::Break(stop) = self.sink.control().flow() {

@@ -145,9 +145,9 @@ impl TrainingStep {
         }
     }
 
-    /// Log-probs and visual focus under the old policy, and the advantages shaped by them. Returns how visual
-    /// dependency varies over the step, where the objective asks for it.
-    pub(super) fn weigh(&self, groups: &mut [Group]) -> Result<Option<DependencyRange>, TrainError> {
+    /// Log-probs and visual focus under the old policy, and the advantages shaped by them, after `done` steps. Returns
+    /// how visual dependency varies over the step, where the objective asks for it.
+    pub(super) fn weigh(&self, groups: &mut [Group], done: u64) -> Result<Option<DependencyRange>, TrainError> {
         for group in groups.iter_mut() {
             let masked_images = self.masked_images(group);
             group.prepare(masked_images.as_ref());
@@ -166,7 +166,7 @@ impl TrainingStep {
                 response.sequence.reference_logprobs = Some(score.logprobs);
             }
         }
-        Ok(weigh(groups, self.algorithm.as_ref(), self.spec.seed)?)
+        Ok(weigh(groups, self.algorithm.as_ref(), self.spec.seed, done as f64 / self.spec.steps.max(1) as f64)?)
     }
 
     /// Does the update's own pass give the old policy's log-probs? With one update a step, the policy that is trained
@@ -174,11 +174,14 @@ impl TrainingStep {
     pub(super) fn scores_in_update(&self) -> bool {
         let batch = &self.spec.batch;
         let one_update = batch.epochs_per_batch == 1 && batch.minibatch_prompts >= batch.prompts_per_step;
-        // Ratios to the sampler, another sampler, states that predict and masked views need a pass of their own.
+        // Ratios to the sampler, another sampler, states that predict, entropies and masked views need a pass of their
+        // own.
+        let needs = self.algorithm.needs();
         let no_other_pass = self.spec.rollout.correction_cap.is_none()
             && self.spec.rollout.engine.is_local()
             && !self.focuses_on_predicting()
-            && self.algorithm.needs().masked_view.is_none_or(|view| view.in_loss);
+            && !needs.token_entropy
+            && needs.masked_view.is_none_or(|view| view.in_loss);
         one_update && no_other_pass
     }
 

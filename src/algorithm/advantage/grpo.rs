@@ -8,6 +8,11 @@ const HUGE: f64 = 1e100;
 /// `(r - mean) / (std + 1e-6)` with the sample standard deviation (n - 1). The advantages of a group of one, or of
 /// equal rewards, are exactly 0, without rounding errors of the mean.
 pub(super) fn advantages(rewards: &[f64]) -> Vec<f64> {
+    normalised(rewards, STD_EPSILON)
+}
+
+/// `(r - mean) / (std + epsilon)`.
+pub(super) fn normalised(rewards: &[f64], epsilon: f64) -> Vec<f64> {
     if rewards.windows(2).all(|pair| pair[0] == pair[1]) {
         return vec![0.0; rewards.len()];
     }
@@ -17,6 +22,6 @@ pub(super) fn advantages(rewards: &[f64]) -> Vec<f64> {
     let n = scaled.len() as f64;
     let mean = scaled.iter().sum::<f64>() / n;
     let variance = scaled.iter().map(|r| (r - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    let spread = variance.sqrt() + STD_EPSILON / scale;
+    let spread = variance.sqrt() + epsilon / scale;
     scaled.iter().map(|r| (r - mean) / spread).collect()
 }

@@ -2,9 +2,12 @@
 //! [`estimate`].
 
 mod dr_grpo;
+mod gdpo;
 mod grpo;
 mod reinforce;
 mod rloo;
+
+pub use gdpo::{RewardPart, decoupled, deviation, of_decoupled};
 
 use crate::domain::spec::Estimator;
 
@@ -38,6 +41,8 @@ pub fn estimate(estimator: Estimator, rewards: &[f64], step: RewardStatistics) -
     match estimator {
         Estimator::Grpo => grpo::advantages(rewards),
         Estimator::DrGrpo => dr_grpo::advantages(rewards),
+        // Of rewards without parts, in a step of this group alone.
+        Estimator::Gdpo => gdpo::advantages(rewards),
         Estimator::Rloo => rloo::advantages(rewards),
         Estimator::ReinforcePlusPlus => reinforce::advantages(rewards, step),
     }

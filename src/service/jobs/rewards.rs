@@ -97,7 +97,7 @@ pub struct JudgedItem {
 
 impl From<Verdict> for JudgedItem {
     fn from(verdict: Verdict) -> Self {
-        let Verdict { reward, accuracy, parts, extracted } = verdict;
+        let Verdict { reward, accuracy, parts, extracted, .. } = verdict;
         Self { reward, accuracy, parts, extracted }
     }
 }

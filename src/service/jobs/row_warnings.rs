@@ -125,7 +125,10 @@ impl Told<'_> {
     }
 
     fn images(&self) -> Option<JobWarning> {
-        let by_images = matches!(self.spec.method, Method::Vgpo(_) | Method::Papo(_) | Method::Vppo(_));
+        let by_images = matches!(
+            self.spec.method,
+            Method::Vgpo(_) | Method::Papo(_) | Method::Vppo(_) | Method::Pgpo(_) | Method::Pepo(_)
+        );
         let (without, all, method) = (self.report.rows_without_image, self.report.rows, self.spec.method.name());
         let detail = if without == all {
             let known: Vec<&str> = self.report.column_names.iter().take(20).map(String::as_str).collect();

@@ -149,10 +149,11 @@ impl<T: Wire> Wire for Option<T> {
 
 impl Wire for Verdict {
     fn write(&self, to: &mut Writer) {
-        let Self { reward, accuracy, parts, extracted } = self;
+        let Self { reward, accuracy, parts, terms, extracted } = self;
         reward.write(to);
         accuracy.write(to);
         parts.write(to);
+        terms.write(to);
         extracted.write(to);
     }
 
@@ -161,6 +162,7 @@ impl Wire for Verdict {
             reward: f64::read(from)?,
             accuracy: Option::read(from)?,
             parts: BTreeMap::read(from)?,
+            terms: Vec::read(from)?,
             extracted: Option::read(from)?,
         })
     }

@@ -11,3 +11,4 @@ mod released_faults;
 mod siblings;
 mod signals;
 mod support;
+mod token_weights;

@@ -181,7 +181,7 @@ fn the_other_estimators_hold() {
             assert_close(key, &advantage::estimate(estimator, &of(&rewards), step), &of(&expected), 1e-6);
         }
     }
-    for estimator in [Estimator::Grpo, Estimator::DrGrpo, Estimator::Rloo] {
+    for estimator in [Estimator::Grpo, Estimator::DrGrpo, Estimator::Gdpo, Estimator::Rloo] {
         assert_eq!(advantage::estimate(estimator, &[0.9; 8], step), [0.0; 8], "equal rewards teach nothing");
     }
 }

@@ -21,6 +21,7 @@ fn a_resumed_run_ends_with_the_same_bits() {
         json!({ "type": "grpo" }),
         json!({ "type": "papo" }),
         json!({ "type": "vppo" }),
+        json!({ "type": "pepo", "estimator": "gdpo" }),
         json!({ "type": "sft" }),
     ] {
         let spec = spec(&json!({ "method": method, "steps": 3 }));
