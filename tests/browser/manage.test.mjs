@@ -1,5 +1,6 @@
 // What people do with a finished run: look closer, rename, serve, continue, delete.
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { after, afterEach, before, test } from 'node:test';
 import { accessible, Browser, Server } from './harness.mjs';
 
@@ -54,7 +55,23 @@ test('a chart is zoomed and moved along by keyboard, by buttons and by wheel', a
   const download = page.waitForEvent('download');
   await chart.getByRole('button', { name: 'Options of Reward' }).click();
   await page.getByRole('menuitem', { name: 'Download PNG' }).click();
-  assert.equal((await download).suggestedFilename(), 'reward.png');
+  const picture = await download;
+  assert.equal(picture.suggestedFilename(), 'reward.png');
+  const png = readFileSync(await picture.path());
+  assert.deepEqual([png.readUInt32BE(16), png.readUInt32BE(20) > 800], [1520, true], 'two pixels for each of the drawing');
+  const other = page.waitForEvent('download');
+  await chart.getByRole('button', { name: 'Options of Reward' }).click();
+  await page.getByRole('menuitem', { name: 'Download SVG' }).click();
+  const drawing = await other;
+  assert.equal(drawing.suggestedFilename(), 'reward.svg');
+  const svg = readFileSync(await drawing.path(), 'utf8');
+  const parsed = await page.evaluate((text) => {
+    const found = new DOMParser().parseFromString(text, 'image/svg+xml');
+    return [found.querySelector('parsererror') === null, [...found.querySelectorAll('text')].map((node) => node.textContent), found.querySelectorAll('path').length];
+  }, svg);
+  assert.equal(parsed[0], true, 'the file is well-formed');
+  assert.ok(['step', 'Reward', '1', '4'].every((name) => parsed[1].includes(name)), `axes have names and ticks: ${parsed[1]}`);
+  assert.ok(parsed[2] >= 1, 'there is a curve');
   await page.context().close();
 });
 

@@ -31,6 +31,7 @@ const PAGES = {
   /** @param {string[]} parts */
   runs: (parts) => (parts.length > 1 ? import('./pages/run.js') : import('./pages/runs.js')),
   compare: () => import('./pages/compare.js'),
+  sweeps: () => import('./pages/sweeps.js'),
   versus: () => import('./pages/versus.js'),
   playground: () => import('./pages/playground.js'),
   new: () => import('./pages/new_job.js'),
@@ -41,7 +42,7 @@ const PAGES = {
 };
 
 /** Pages below that of runs. */
-const OF_RUNS = ['compare', 'versus'];
+const OF_RUNS = ['compare', 'sweeps', 'versus'];
 
 /**
  * @typedef {keyof typeof PAGES} PageName

@@ -1,7 +1,10 @@
 // A chart as files: its points as CSV, itself as a picture.
 import { csv, fileName, save, saveText } from './download.js';
 import { blank, penOf } from './canvas.js';
-import { token } from './colour.js';
+import { chartSvg } from './chart_svg.js';
+
+/** Pixels of a picture for each of the drawing. */
+const SCALE = 2;
 
 /**
  * @param {string} title
@@ -26,33 +29,40 @@ export function saveCsv(title, kind, full, xs, valueAt) {
 }
 
 /**
- * The chart with its title and legend as a picture.
- * @param {string} title
- * @param {Series[]} full
- * @param {UPlot | null} plot
+ * What a chart shows now, to be drawn: the part in view, too.
+ * @param {UPlot} plot
+ * @param {Omit<import('./chart_svg.js').Drawing, 'x' | 'y'>} shown
+ * @returns {import('./chart_svg.js').Drawing}
  */
-export function savePicture(title, full, plot) {
+function drawingOf(plot, shown) {
+  const xs = shown.data[0];
+  const { x, y } = plot.scales;
+  return { ...shown, x: [x.min ?? xs[0], x.max ?? xs[xs.length - 1]], y: [y.min ?? 0, y.max ?? 1] };
+}
+
+/**
+ * @param {UPlot | null} plot
+ * @param {Omit<import('./chart_svg.js').Drawing, 'x' | 'y'>} shown
+ */
+export function saveSvg(plot, shown) {
   if (!plot) return;
-  const source = plot.ctx.canvas;
-  const scale = devicePixelRatio || 1;
-  const [head, line] = [34 * scale, 20 * scale];
-  const canvas = blank(source.width, source.height + head + line * full.length + 10 * scale);
-  const pen = penOf(canvas);
-  pen.fillStyle = token('--surface');
-  pen.fillRect(0, 0, canvas.width, canvas.height);
-  pen.fillStyle = token('--ink');
-  pen.font = `600 ${15 * scale}px system-ui, sans-serif`;
-  pen.fillText(title, 12 * scale, 23 * scale);
-  pen.drawImage(source, 0, head);
-  pen.font = `${12 * scale}px system-ui, sans-serif`;
-  full.forEach((one, i) => {
-    const y = head + source.height + line * i + 12 * scale;
-    pen.fillStyle = one.colour;
-    pen.fillRect(12 * scale, y - 8 * scale, 14 * scale, 4 * scale);
-    pen.fillStyle = token('--ink');
-    pen.fillText(one.label, 32 * scale, y);
-  });
+  saveText(`${fileName(shown.title)}.svg`, chartSvg(drawingOf(plot, shown)).svg, 'image/svg+xml');
+}
+
+/**
+ * The same drawing in pixels, two for each of its own.
+ * @param {UPlot | null} plot
+ * @param {Omit<import('./chart_svg.js').Drawing, 'x' | 'y'>} shown
+ */
+export async function savePicture(plot, shown) {
+  if (!plot) return;
+  const { svg, width, height } = chartSvg(drawingOf(plot, shown));
+  const image = new Image(width, height);
+  image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`;
+  await image.decode();
+  const canvas = blank(SCALE * width, SCALE * height);
+  penOf(canvas).drawImage(image, 0, 0, canvas.width, canvas.height);
   canvas.toBlob((blob) => {
-    if (blob) save(`${fileName(title)}.png`, blob);
+    if (blob) save(`${fileName(shown.title)}.png`, blob);
   });
 }

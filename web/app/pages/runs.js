@@ -1,12 +1,15 @@
 // Every run: live, filtered, sorted; thousands stay smooth because only what is seen is drawn.
 import { html, memo, useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../lib/html.js';
+import { list } from '../lib/api.js';
 import { timeLeft } from '../lib/effort.js';
+import { epoch } from '../lib/live.js';
 import { effortOf, failure, isFinal, load, lookOf, runs, spark, STATES } from '../lib/runs.js';
 import { ago, duration, moment, percent } from '../lib/format.js';
 import { go, href, setQuery } from '../lib/router.js';
 import { refusal } from '../lib/session.js';
 import { series } from '../lib/colour.js';
-import { Badge, Empty, Failure, Loading, Progress, useNow } from '../parts/common.js';
+import { grouped, settingsText, statesText } from '../lib/sweeps.js';
+import { Badge, Empty, Failure, Loading, Progress, useLoad, useNow } from '../parts/common.js';
 import { Sparkline } from '../parts/sparkline.js';
 import { Icon } from '../parts/icon.js';
 
@@ -57,6 +60,17 @@ function shown(all, { q = '', state = '', method = '', sort = 'created', down = 
   });
 }
 
+/**
+ * A set with one member more, or less.
+ * @param {Set<string>} old
+ * @param {string} id
+ */
+function flipped(old, id) {
+  const next = new Set(old);
+  if (!next.delete(id)) next.add(id);
+  return next;
+}
+
 /** @param {number} n */
 const counted = (n) => `${n.toLocaleString('en')} ${n === 1 ? 'run' : 'runs'}`;
 
@@ -68,17 +82,22 @@ export default function Runs({ query }) {
     document.title = 'Runs · VGPO';
     if (!all) load();
   }, []);
-  const list = useMemo(() => (all ? shown(all, query) : []), [all, JSON.stringify(query)]);
+  const some = useMemo(() => (all ? shown(all, query) : []), [all, JSON.stringify(query)]);
   const methods = useMemo(() => [...new Set((all || []).map((run) => run.method))].sort(), [all]);
-  const toggle = useCallback(
-    (/** @type {string} */ id) =>
-      setChosen((old) => {
-        const next = new Set(old);
-        if (!next.delete(id)) next.add(id);
-        return next;
-      }),
-    [],
+  const sweeps = useMemo(() => (all ?? []).some((run) => run.sweep), [all]);
+  const together = sweeps && query.group !== '0';
+  const [names] = useLoad(
+    async (signal) => (sweeps ? list('/v1/sweeps', { most: 1000, signal }) : []),
+    [sweeps, epoch.value],
   );
+  const [open, setOpen] = useState(() => /** @type {Set<string>} */ (new Set()));
+  const items = useMemo(
+    () =>
+      together ? grouped(some, (id) => open.has(id) || Boolean(query.q)) : some.map((run) => ({ run, inside: false })),
+    [some, together, open, query.q],
+  );
+  const fold = useCallback((/** @type {string} */ id) => setOpen((old) => flipped(old, id)), []);
+  const toggle = useCallback((/** @type {string} */ id) => setChosen((old) => flipped(old, id)), []);
   if (!all && failure.value) return html`<${Failure} error=${failure.value} again=${load} />`;
   const active = (all || []).filter((run) => !isFinal(run.state)).length;
   return html`
@@ -145,6 +164,20 @@ export default function Runs({ query }) {
             </option>`,
           )}
         </select>
+        ${
+          sweeps &&
+          html`
+            <label class="inline">
+              <input
+                type="checkbox"
+                checked=${together}
+                onChange=${(e) => setQuery({ group: e.currentTarget.checked ? '' : '0' })}
+              />
+              by sweep
+            </label>
+            <a href="#/sweeps">All sweeps</a>
+          `
+        }
       </div>`
     }
     ${
@@ -155,11 +188,19 @@ export default function Runs({ query }) {
             <p>A run holds the curves, samples and checkpoints of a job.</p>
             ${refusal() === null && html`<a class="button primary" href="#/new">Start the first job</a>`}
           </${Empty}>`
-          : list.length === 0
+          : some.length === 0
             ? html`<${Empty} title="No runs match">
               <button onClick=${() => setQuery({ q: '', state: '', method: '' })}>Clear the filter</button>
             </${Empty}>`
-            : html`<${Rows} list=${list} chosen=${chosen} toggle=${toggle} query=${query} />`
+            : html`<${Rows}
+              list=${items}
+              names=${names}
+              chosen=${chosen}
+              toggle=${toggle}
+              fold=${fold}
+              open=${open}
+              query=${query}
+            />`
     }
   `;
 }
@@ -167,10 +208,11 @@ export default function Runs({ query }) {
 /**
  * Only the rows in view exist; the page itself scrolls.
  * @param {{
- *   list: Run[], chosen: Set<string>, toggle: (id: string) => void, query: PageProps['query'],
+ *   list: import('../lib/sweeps.js').Item[], names: Api['SweepEntry'][] | undefined, chosen: Set<string>,
+ *   toggle: (id: string) => void, fold: (id: string) => void, open: Set<string>, query: PageProps['query'],
  * }} props
  */
-function Rows({ list, chosen, toggle, query }) {
+function Rows({ list: rows, names, chosen, toggle, fold, open, query }) {
   const body = useRef(/** @type {HTMLDivElement | null} */ (null));
   const [view, setView] = useState({ from: 0, to: 30, height: 64 });
   useLayoutEffect(() => {
@@ -179,7 +221,7 @@ function Rows({ list, chosen, toggle, query }) {
       const height = matchMedia('(max-width: 760px)').matches ? 132 : 64;
       const top = -body.current.getBoundingClientRect().top;
       const from = Math.max(0, Math.floor(top / height) - 6);
-      const to = Math.min(list.length, Math.ceil((top + innerHeight) / height) + 6);
+      const to = Math.min(rows.length, Math.ceil((top + innerHeight) / height) + 6);
       setView((old) => (old.from === from && old.to === to && old.height === height ? old : { from, to, height }));
     };
     look();
@@ -189,12 +231,12 @@ function Rows({ list, chosen, toggle, query }) {
       removeEventListener('scroll', look);
       removeEventListener('resize', look);
     };
-  }, [list.length]);
+  }, [rows.length]);
   const now = useNow();
   const { sort = 'created', down = '1' } = query;
   /** @param {string} name */
   const order = (name) => setQuery({ sort: name, down: sort === name && down === '1' ? '0' : '1' });
-  return html`<div class="runs card" role="table" aria-label="Runs" aria-rowcount=${list.length + 1}>
+  return html`<div class="runs card" role="table" aria-label="Runs" aria-rowcount=${rows.length + 1}>
     <div class="runs-head" role="row" aria-rowindex=${1}>
       <span role="columnheader"><span class="sr">Compare</span></span>
       ${COLUMNS.map(
@@ -214,30 +256,81 @@ function Rows({ list, chosen, toggle, query }) {
         </span>`,
       )}
     </div>
-    <div class="runs-body" role="rowgroup" ref=${body} style=${{ height: `${list.length * view.height}px` }}>
-      ${list.slice(view.from, view.to).map(
-        (run, i) => html`<${Row}
-          key=${run.id}
-          run=${run}
-          now=${now}
-          index=${view.from + i}
-          height=${view.height}
-          chosen=${chosen.has(run.id)}
-          toggle=${toggle}
-        />`,
+    <div class="runs-body" role="rowgroup" ref=${body} style=${{ height: `${rows.length * view.height}px` }}>
+      ${rows.slice(view.from, view.to).map((item, i) =>
+        item.run
+          ? html`<${Row}
+            key=${item.run.id}
+            run=${item.run}
+            inside=${item.inside}
+            now=${now}
+            index=${view.from + i}
+            height=${view.height}
+            chosen=${chosen.has(item.run.id)}
+            toggle=${toggle}
+          />`
+          : html`<${SweepRow}
+            key=${item.sweep}
+            id=${item.sweep}
+            name=${names?.find((one) => one.id === item.sweep)?.name ?? 'sweep'}
+            runs=${item.runs}
+            open=${open.has(item.sweep)}
+            fold=${fold}
+            index=${view.from + i}
+            height=${view.height}
+          />`,
       )}
     </div>
   </div>`;
 }
 
 /**
+ * The head of a sweep's runs.
+ * @param {{
+ *   id: string, name: string, runs: Run[], open: boolean, fold: (id: string) => void, index: number, height: number,
+ * }} props
+ */
+function SweepRow({ id, name, runs: members, open, fold, index, height }) {
+  const best = Math.max(...members.map((run) => run.best_accuracy ?? -1));
+  return html`<div
+    class="run-row sweep-row"
+    role="row"
+    aria-rowindex=${index + 2}
+    style=${{ top: `${index * height}px`, height: `${height}px` }}
+  >
+    <span role="cell" class="c-check">
+      <button
+        class="icon"
+        aria-expanded=${open}
+        aria-label=${`Runs of ${name}`}
+        onClick=${() => fold(id)}
+      >
+        <${Icon} name=${open ? 'down' : 'right'} />
+      </button>
+    </span>
+    <span role="cell" class="c-name">
+      <a href=${href(['sweeps', id])}>${name}</a>
+      <small>sweep of ${counted(members.length)} · ${statesText(members.map((run) => run.state))}</small>
+    </span>
+    <span role="cell" class="c-state"></span>
+    <span role="cell" class="c-progress"></span>
+    <span role="cell" class="c-reward"></span>
+    <span role="cell" class="c-accuracy"><b>${best >= 0 ? percent(best) : ''}</b></span>
+    <span role="cell" class="c-created"></span>
+  </div>`;
+}
+
+/**
  * @typedef {{
- *   run: Run, index: number, height: number, chosen: boolean, toggle: (id: string) => void, now: number,
+ *   run: Run, inside: boolean, index: number, height: number, chosen: boolean, toggle: (id: string) => void,
+ *   now: number,
  * }} RowProps
  */
 
 /** Rows that were there before are not drawn again while people scroll. */
-const Row = memo((/** @type {RowProps} */ { run, index, height, chosen, toggle, now }) => {
+const Row = memo((/** @type {RowProps} */ { run, inside, index, height, chosen, toggle, now }) => {
+  // Names of a sweep's runs begin alike: what tells them apart must not be cut.
+  const own = run.sweep ? settingsText(run.sweep.settings) : '';
   const small = spark(run.id).value;
   const { worked, pace } = effortOf(small);
   const left = timeLeft(run, pace);
@@ -246,7 +339,7 @@ const Row = memo((/** @type {RowProps} */ { run, index, height, chosen, toggle, 
   const accuracy = held.length > 1 ? held : small?.accuracy;
   const reward = small?.['reward/mean'] ?? small?.['loss/policy'];
   return html`<div
-    class=${`run-row ${chosen ? 'chosen' : ''}`}
+    class=${`run-row ${chosen ? 'chosen' : ''} ${inside ? 'inside' : ''}`}
     role="row"
     aria-rowindex=${index + 2}
     style=${{ top: `${index * height}px`, height: `${height}px` }}
@@ -260,8 +353,10 @@ const Row = memo((/** @type {RowProps} */ { run, index, height, chosen, toggle, 
       />
     </span>
     <span role="cell" class="c-name">
-      <a href=${href(['runs', run.id])}>${run.name}</a>
-      <small><b>${run.method}</b> · ${run.model} · ${run.dataset}</small>
+      <a href=${href(['runs', run.id])} title=${run.name}>${inside && own ? own : run.name}</a>
+      <small>
+        ${own && !inside && html`<b>${own}</b> · `}<b>${run.method}</b> · ${run.model} · ${run.dataset}
+      </small>
     </span>
     <span role="cell" class="c-state"><${Badge} state=${run.state} /></span>
     <span role="cell" class="c-progress">

@@ -1,7 +1,7 @@
-// A chart with legend, shared hover, zoom, keyboard, table, CSV and PNG.
+// A chart with legend, shared hover, zoom, keyboard, table, CSV, SVG and PNG.
 import { html, useEffect, useId, useLayoutEffect, useMemo, useRef, useSignal, useState } from '../lib/html.js';
 import { columns, options, uPlot, xLabel, xText } from '../lib/plot.js';
-import { saveCsv, savePicture } from '../lib/chart_files.js';
+import { saveCsv, savePicture, saveSvg } from '../lib/chart_files.js';
 import { plain } from '../lib/format.js';
 import { gestures, within } from '../lib/pan.js';
 import { theme } from '../lib/colour.js';
@@ -215,6 +215,7 @@ export function Chart({
   };
   const newest = full.map((one, i) => `${one.label}: ${text(valueAt(i, null))}`).join('; ');
   const told = { full, at, xs: data[0], kind, valueAt, text };
+  const shown = { title, full, plan, data, kind, stacked, log, text };
 
   return html`<figure class="chart" aria-labelledby=${name}>
     <figcaption>
@@ -239,7 +240,12 @@ export function Chart({
         </button>
         <button role="menuitem" onClick=${() => setTable(!table)}>${table ? 'Hide table' : 'Show as table'}</button>
         <button role="menuitem" onClick=${() => saveCsv(title, kind, full, data[0], valueAt)}>Download CSV</button>
-        <button role="menuitem" onClick=${() => savePicture(title, full, plot.current)}>Download PNG</button>
+        <button role="menuitem" onClick=${() => saveSvg(plot.current, shown)} disabled=${full.length === 0}>
+          Download SVG
+        </button>
+        <button role="menuitem" onClick=${() => savePicture(plot.current, shown)} disabled=${full.length === 0}>
+          Download PNG
+        </button>
       </${Menu}>
     </figcaption>
     ${note && html`<p class="note">${note}</p>`}

@@ -48,11 +48,43 @@ function profile(responses) {
 }
 
 /**
+ * Every row of the evaluations that kept them: many more answers than are logged with every token.
  * @param {Api['Run']} run
+ * @param {Map<number, Profiled>} known what was read before, by step
  * @param {AbortSignal} signal
  * @returns {Promise<Profiled[]>}
  */
-async function read(run, signal) {
+async function readEvaluations(run, known, signal) {
+  const path = { id: run.id };
+  const newest = await get('/v1/runs/{id}/eval-rows/summary', { path, signal });
+  const steps = newest.focus_along ? thin(newest.steps, MOST_STEPS) : [];
+  for (const step of steps.filter((one) => !known.has(one))) {
+    const one = await get('/v1/runs/{id}/eval-rows/summary', { path, query: { step }, signal });
+    const { focus_along: along, rows } = one;
+    /** @param {(number | null | undefined)[]} values */
+    const filled = (values) => values.map((value) => value ?? null);
+    if (along)
+      known.set(step, {
+        step,
+        held: true,
+        all: filled(along.all),
+        right: filled(along.right),
+        wrong: filled(along.wrong),
+        count: rows,
+      });
+  }
+  return steps.flatMap((step) => known.get(step) ?? []);
+}
+
+/**
+ * @param {Api['Run']} run
+ * @param {Map<number, Profiled>} known
+ * @param {AbortSignal} signal
+ * @returns {Promise<Profiled[]>}
+ */
+async function read(run, known, signal) {
+  const evaluations = await readEvaluations(run, known, signal);
+  if (evaluations.length > 0) return evaluations;
   const path = { id: run.id };
   const steps = (await get('/v1/runs/{id}/samples/steps', { path, signal })).data.map((entry) => entry.step);
   /** @param {number} step */
@@ -79,13 +111,15 @@ async function read(run, signal) {
 /** @param {{ run: Api['Run'] }} props */
 export function FocusMap({ run }) {
   const [news, setNews] = useState(0);
-  const [rows, error, again] = useLoad((signal) => read(run, signal), [run.id, news, epoch.value]);
+  const known = useMemo(() => /** @type {Map<number, Profiled>} */ (new Map()), [run.id]);
+  const [rows, error, again] = useLoad((signal) => read(run, known, signal), [run.id, news, epoch.value]);
   const [picked, setPicked] = useState(/** @type {number | null} */ (null));
   useEffect(() => {
     /** @type {number | undefined} */
     let timer;
     const stop = listen((event) => {
       if (event.run_id !== run.id || !['samples', 'rewind'].includes(event.kind)) return;
+      if (event.kind === 'rewind') known.clear();
       clearTimeout(timer);
       timer = setTimeout(() => setNews((n) => n + 1), 1500);
     });

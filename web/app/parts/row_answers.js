@@ -59,13 +59,12 @@ export function RowAnswers({ row, sides }) {
   );
   const scored = (found ?? []).flatMap(({ maps }) => (maps ? [maps.scored] : []));
   const [low, high] = extent(scored.flatMap((one) => one.tokens.map(COLOURS[colour].of)));
-  const maps = useMemo(
-    () =>
-      span(
-        scored.flatMap((one) =>
-          [one.attention.summary ?? [], ...(one.attention.tokens ?? []).map((t) => t.maps)].flat(),
-        ),
-      ),
+  // One scale for both sides: of the maps of whole answers, and of those of single tokens.
+  const heat = useMemo(
+    () => ({
+      whole: span(scored.flatMap((one) => one.attention.summary ?? [])),
+      tokens: span(scored.flatMap((one) => (one.attention.tokens ?? []).flatMap((entry) => entry.maps))),
+    }),
     [found],
   );
   return html`<div class="row-answers">
@@ -105,7 +104,7 @@ export function RowAnswers({ row, sides }) {
           read=${found?.[i] ?? null}
           colour=${colour}
           range=${[low, high]}
-          heat=${[source === 'attention' ? 0 : maps[0], maps[1]]}
+          heat=${heat}
           source=${source}
         />`,
       )}
@@ -117,7 +116,8 @@ export function RowAnswers({ row, sides }) {
  * @param {{
  *   side: Side, response: Api['EvalResponse'] | undefined,
  *   read: { maps: Api['EvalRowMaps'] | null, fault: string | null } | null,
- *   colour: ColourName, range: [number, number], heat: [number, number], source: Api['MapSource'],
+ *   colour: ColourName, range: [number, number], source: Api['MapSource'],
+ *   heat: { whole: [number, number], tokens: [number, number] },
  * }} props
  */
 function Answer({ side, response, read: found, colour, range, heat, source }) {
@@ -131,6 +131,8 @@ function Answer({ side, response, read: found, colour, range, heat, source }) {
   );
   const shown = (at === null ? undefined : ofTokens.get(at)) ?? maps?.scored.attention.summary ?? [];
   const token = at === null ? null : tokens[at];
+  const [coldest, high] = token === null ? heat.whole : heat.tokens;
+  const low = token !== null && source === 'attention' ? 0 : coldest;
   const under = token === null ? 'the whole answer' : `the token “${token.trim()}”`;
   const ratio = response?.focus ? response.focus.late / response.focus.early : null;
   const exact = !maps || maps.model_step === undefined || maps.model_step === null || maps.model_step === maps.step;
@@ -153,8 +155,8 @@ function Answer({ side, response, read: found, colour, range, heat, source }) {
         <${HeatImage}
           src=${dataUrl(image)}
           grid=${gridOf(shown[i])}
-          low=${heat[0]}
-          high=${heat[1]}
+          low=${low}
+          high=${high}
           label=${`Image ${i + 1}, ${source} of ${under}`}
         />
       </div>`,
@@ -163,8 +165,8 @@ function Answer({ side, response, read: found, colour, range, heat, source }) {
       maps &&
       maps.images.length > 0 &&
       html`<p class="muted small-text">
-        ${token === null ? 'Mean over the answer' : html`Token <b class="mono">“${token.trim() || '␣'}”</b>`},
-        ${number(heat[0], 2)} to ${number(heat[1], 2)}; ${layersText(maps.scored.attention.layers, 'mean')}.
+        ${token === null ? 'Mean over the answer' : html`Token <b class="mono">“${token.trim() || '␣'}”</b>`}
+        ${' '}from ${number(low, 2)} to ${number(high, 2)}; ${layersText(maps.scored.attention.layers, 'mean')}.
       </p>`
     }
     ${
