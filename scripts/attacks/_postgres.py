@@ -37,10 +37,10 @@ def children(pid):
 
 
 class Postgres:
-    """A cluster in a folder of its own with an empty database, `vgpo`."""
+    """A cluster in a folder of its own with an empty database, `vgpo`; settings are PostgreSQL's own, as `name=value`."""
 
-    def __init__(self):
-        self.bin, self.run_as = programs(), []
+    def __init__(self, *settings):
+        self.bin, self.run_as, self.settings = programs(), [], settings
         self.folder = tempfile.mkdtemp(prefix='vgpo-attack-pg-')
         if os.geteuid() == 0:
             # PostgreSQL refuses to run as root.
@@ -63,6 +63,7 @@ class Postgres:
 
     def start(self):
         command = [self.bin / 'postgres', '-D', f'{self.folder}/data', '-k', self.folder, '-c', 'listen_addresses=', '-c', 'max_connections=300']
+        command += [word for setting in self.settings for word in ('-c', setting)]
         with open(f'{self.folder}.log', 'a') as log:
             self.server = subprocess.Popen([*self.run_as, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd='/')
         while subprocess.run([self.bin / 'pg_isready', '-q', '-h', self.folder]).returncode:

@@ -7,8 +7,10 @@ use crate::domain::job::LONGEST_RETRY_PAUSE;
 /// Times of the worker and of its supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WorkerTimings {
-    /// An idle worker polls for a job this often.
+    /// An idle worker polls for a job this often while few others wait.
     pub poll: Duration,
+    /// It does so at least this often, however many wait.
+    pub poll_most: Duration,
     /// A lease expires this long after its last heartbeat.
     pub lease_ttl: Duration,
     /// Interval of heartbeats, by which a busy worker extends its lease and learns of a cancel or a pause.
@@ -33,6 +35,8 @@ pub struct WorkerTimings {
 
 /// The default of [`WorkerTimings::stop_grace`].
 pub const GRACE: Duration = Duration::from_mins(2);
+/// So many idle workers poll at full pace; more of them share that pace.
+const POLLERS: u64 = 4;
 /// A supervised worker that has not ended this long after its grace is killed.
 const KILL_AFTER: Duration = Duration::from_secs(5);
 
@@ -40,6 +44,14 @@ impl WorkerTimings {
     /// The default times with another grace.
     pub fn with_grace(seconds: u64) -> Self {
         Self { stop_grace: Duration::from_secs(seconds), ..Self::default() }
+    }
+
+    /// The pause between two polls of a worker when so many, itself included, wait: the more they are, the less often
+    /// each of them looks, so that a job is found as soon by some worker and a thousand of them do not wear out the
+    /// database.
+    pub fn poll_among(&self, idle: u64) -> Duration {
+        let slower = idle.div_ceil(POLLERS).max(1);
+        self.poll.saturating_mul(u32::try_from(slower).unwrap_or(u32::MAX)).min(self.poll_most.max(self.poll))
     }
 
     /// How long a supervisor waits for a worker that it asked to stop.
@@ -52,6 +64,7 @@ impl Default for WorkerTimings {
     fn default() -> Self {
         Self {
             poll: Duration::from_millis(50),
+            poll_most: Duration::from_secs(5),
             lease_ttl: Duration::from_secs(30),
             heartbeat: Duration::from_secs(1),
             presence: Duration::from_secs(5),
@@ -63,5 +76,19 @@ impl Default for WorkerTimings {
             stop_grace: GRACE,
             orphan_grace: Duration::from_secs(2),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_idle_workers_share_the_pace_of_a_few() {
+        let timings = WorkerTimings::default();
+        let pauses = [0, 1, 4, 5, 50, 400, 1_000, u64::MAX].map(|idle| timings.poll_among(idle).as_millis());
+        assert_eq!(pauses, [50, 50, 50, 100, 650, 5_000, 5_000, 5_000]);
+        let slow = WorkerTimings { poll: Duration::from_secs(9), ..timings };
+        assert_eq!(slow.poll_among(1_000), Duration::from_secs(9), "a longer pause of one's own holds");
     }
 }

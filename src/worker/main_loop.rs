@@ -13,6 +13,9 @@ use super::attempt;
 use super::config::WorkerConfig;
 use super::device::{DeviceLock, LockError, host_name, show_life};
 
+/// A worker that was silent for so many times its interval does not count among those that wait.
+const HEARD: u32 = 3;
+
 /// Why a worker could not start or continue.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
@@ -66,6 +69,7 @@ pub async fn run(
     register(&config).await?;
     tracing::info!(worker = %config.id, device = %config.device, "worker started");
     let mut since_presence = Duration::ZERO;
+    let mut poll = config.timings.poll;
     while !drain.is_cancelled() && !abandon.is_cancelled() {
         let pause = match next_job(&config).await {
             Ok(Some(leased)) => {
@@ -75,7 +79,7 @@ pub async fn run(
                 since_presence = config.timings.presence;
                 Duration::ZERO
             }
-            Ok(None) => config.timings.poll,
+            Ok(None) => poll,
             Err(error) => {
                 tracing::warn!(%error, "cannot look for a job");
                 config.timings.heartbeat
@@ -84,6 +88,7 @@ pub async fn run(
         if since_presence >= config.timings.presence {
             since_presence = Duration::ZERO;
             tell_presence(&config, WorkerState::Idle).await;
+            poll = pace(&config).await.unwrap_or(poll);
         }
         since_presence += pause;
         tokio::select! {
@@ -109,6 +114,15 @@ async fn next_job(config: &WorkerConfig) -> Result<Option<LeasedJob>, StoreError
         ttl: config.timings.lease_ttl,
     };
     config.store.claim(&request).await
+}
+
+/// How long to wait between polls, by how many other workers wait too; none when the database does not tell.
+async fn pace(config: &WorkerConfig) -> Option<Duration> {
+    let since = config.clock.now() - config.timings.presence * HEARD;
+    let idle = config.store.idle_workers(config.device.class(), since).await;
+    idle.inspect_err(|error| tracing::debug!(%error, "cannot count idle workers"))
+        .ok()
+        .map(|n| config.timings.poll_among(n))
 }
 
 async fn register(config: &WorkerConfig) -> Result<(), StoreError> {

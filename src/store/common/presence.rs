@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use sqlx::Row as _;
 use tracing::instrument;
 
 use crate::domain::engine::{EngineBeat, EngineRecord, NewEngine};
+use crate::domain::spec::DeviceClass;
 use crate::domain::worker::{NewWorker, WorkerRecord, WorkerState};
 use crate::store::error::Result;
 use crate::store::json::to_json;
@@ -17,6 +19,8 @@ use super::{SqlStore, existing};
 
 const REGISTER_WORKER: &str = include_str!("../sql/worker_register.sql");
 const WORKER_BEAT: &str = "UPDATE workers SET state = $1, job_id = $2, heartbeat_at = $3 WHERE id = $4 RETURNING id";
+const IDLE: &str =
+    "SELECT count(*) AS idle FROM workers WHERE state = 'idle' AND device_class = $1 AND heartbeat_at >= $2";
 const REGISTER_ENGINE: &str = include_str!("../sql/engine_register.sql");
 const ENGINE_BEAT: &str = "UPDATE engines SET models = $1, load = $2, heartbeat_at = $3 WHERE id = $4 RETURNING id";
 const REMOVE_ENGINE: &str = "DELETE FROM engines WHERE id = $1";
@@ -54,6 +58,12 @@ impl PresenceStore for SqlStore {
         let now = self.now();
         let beat = || sqlx::query(WORKER_BEAT).bind(state.name()).bind(job_id).bind(now).bind(id);
         existing(self.write_once(beat).await?.pop(), "worker", id).map(drop)
+    }
+
+    #[instrument(level = "debug", skip_all)]
+    async fn idle_workers(&self, device: DeviceClass, since: DateTime<Utc>) -> Result<u64> {
+        let read = || sqlx::query(IDLE).bind(rows::device_name(device)).bind(since.timestamp_millis());
+        Ok(self.one(read).await?.try_get::<i64, _>("idle")?.unsigned_abs())
     }
 
     #[instrument(level = "debug", skip_all, fields(engine = new.id))]

@@ -89,6 +89,8 @@ pub trait PresenceStore: Send + Sync {
     async fn register_worker(&self, worker: NewWorker) -> Result<WorkerRecord>;
     /// A worker is alive and tells what it does.
     async fn worker_heartbeat(&self, id: &str, state: WorkerState, job_id: Option<&str>) -> Result<()>;
+    /// How many workers of this class of device were heard of since `since` and wait for a job.
+    async fn idle_workers(&self, device: DeviceClass, since: DateTime<Utc>) -> Result<u64>;
     /// An engine introduces itself; one that is known already under its id tells its address anew.
     async fn register_engine(&self, engine: NewEngine) -> Result<EngineRecord>;
     /// An engine is alive. `NotFound` when it was forgotten: it registers again.

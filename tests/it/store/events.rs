@@ -86,13 +86,18 @@ pub async fn workers_register_and_beat(db: &Db) {
     };
     let worker = store.register_worker(new).await.unwrap();
     assert_eq!((worker.state, worker.pid, worker.memory_bytes), (WorkerState::Idle, 42, Some(1 << 33)));
+    let then = db.clock.now();
+    assert_eq!(store.idle_workers(DeviceClass::Cpu, then).await.unwrap(), 1);
+    assert_eq!(store.idle_workers(DeviceClass::Cuda, then).await.unwrap(), 0, "of another class");
     db.clock.advance(Duration::from_secs(60));
     let then = db.clock.now();
+    assert_eq!(store.idle_workers(DeviceClass::Cpu, then).await.unwrap(), 0, "silent for too long");
     assert!(store.workers(then).await.unwrap().is_empty());
     store.worker_heartbeat("wrk_1", WorkerState::Busy, Some("job_1")).await.unwrap();
     let seen = store.workers(then).await.unwrap();
     assert_eq!((seen.len(), seen[0].state, seen[0].job_id.as_deref()), (1, WorkerState::Busy, Some("job_1")));
     assert_eq!((seen[0].heartbeat_at, &seen[0]), (then, &store.worker("wrk_1").await.unwrap()));
+    assert_eq!(store.idle_workers(DeviceClass::Cpu, then).await.unwrap(), 0, "busy");
     let unknown = store.worker_heartbeat("wrk_2", WorkerState::Idle, None).await;
     assert!(matches!(unknown, Err(StoreError::NotFound { kind: "worker", .. })));
 }

@@ -22,6 +22,7 @@ use crate::store::fixture as records;
 /// Fast, except for the lease: whatever ends sooner did not wait for it.
 pub const TIMINGS: WorkerTimings = WorkerTimings {
     poll: Duration::from_millis(10),
+    poll_most: Duration::from_millis(10),
     lease_ttl: Duration::from_secs(120),
     heartbeat: Duration::from_millis(40),
     presence: Duration::from_millis(100),
