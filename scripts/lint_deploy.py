@@ -32,6 +32,27 @@ for name, service in services.items():
     assert not build or (docker / build["context"] / build["dockerfile"]).exists(), name
 print(f"compose.yaml: {len(services)} services refer to what is there")
 
+added = yaml.safe_load((docker / "compose.vllm.yaml").read_text())["services"]
+for name, service in added.items():
+    assert name in services or "image" in service, f"compose.vllm.yaml: {name} is neither in compose.yaml nor has it an image"
+    for mount in service.get("volumes", []):
+        assert mount.split(":")[0] in volumes, f"compose.vllm.yaml: {name} mounts {mount}"
+print(f"compose.vllm.yaml: {len(added)} services refer to what is there")
+
+for path in sorted((docker / "kubernetes").glob("*.yaml")):
+    documents = list(yaml.safe_load_all(path.read_text()))
+    for document in documents:
+        if document["kind"] == "StatefulSet":
+            heads = [one["metadata"]["name"] for one in documents if one["kind"] == "Service" and one["spec"].get("clusterIP") == "None"]
+            assert document["spec"]["serviceName"] in heads, f"{path}: no service gives the pods their names"
+        pod = document.get("spec", {}).get("template", {}).get("spec")
+        if pod:
+            given = {volume["name"] for volume in pod.get("volumes", [])}
+            for container in [*pod.get("initContainers", []), *pod["containers"]]:
+                asked = {mount["name"] for mount in container.get("volumeMounts", [])}
+                assert asked <= given, f"{path}: {asked - given} is mounted but not there"
+print("kubernetes: services and volumes are there")
+
 sources = yaml.safe_load((docker / "grafana/provisioning/datasources/vgpo.yaml").read_text())["datasources"]
 uids = {source["uid"] for source in sources}
 rules, boards = [], 0

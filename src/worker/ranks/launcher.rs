@@ -6,6 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -25,6 +26,12 @@ const MOST_BYTES: u64 = 1 << 30;
 const LAST_LINES: usize = 12;
 /// After the run has ended, or was asked to, its processes have this long to go.
 const GO_WITHIN: Duration = Duration::from_secs(10);
+/// Time between looks whether a launcher that says nothing is still there.
+const LOOK: Duration = Duration::from_secs(1);
+/// Open MPI passes the variables that this one names on to ranks of other hosts; MPICH and Slurm pass on all of them.
+const OPEN_MPI_PASSES_ON: &str = "OMPI_MCA_mca_base_env_list";
+/// The option that does the same. Open MPI refuses to have both.
+const OPEN_MPI_EXPORT: &str = "-x";
 
 /// Why a worker cannot start ranks.
 #[derive(Debug, thiserror::Error)]
@@ -101,11 +108,14 @@ impl Launcher {
         let lines = Arc::clone(&last);
         let span = tracing::Span::current();
         let reader = std::thread::spawn(move || span.in_scope(|| pass_on(BufReader::new(errors), &lines)));
-        let ended = converse(BufReader::new(output), input, sink).map_err(|error| transient("the ranks", &error))?;
+        let (said, hear) = sync_channel(1);
+        std::thread::spawn(move || listen(BufReader::new(output), &said));
+        let ended = converse(&hear, &mut group, input, sink).map_err(|error| transient("the ranks", &error))?;
         let status = group.end(ended.is_some());
-        // It ends with the last process that holds the pipe.
-        if status.is_some() {
-            let _ = reader.join();
+        // It ends with the last process that holds the pipe, which may be a connection to a host that is cut off.
+        let clock = Stopwatch::start();
+        while status.is_some() && !reader.is_finished() && clock.seconds() < LOOK.as_secs_f64() {
+            std::thread::sleep(Duration::from_millis(20));
         }
         match ended {
             Some(Ended::Finished { stopped_early }) => {
@@ -125,6 +135,10 @@ impl Launcher {
         let mut command = Command::new(words.first().map_or("", String::as_str));
         command.args(words.iter().skip(1)).arg(&self.program).arg("rank").arg("--plan").arg(plan);
         command.arg("--data").arg(&self.data_dir).envs(self.environment.iter().map(|(name, value)| (name, value)));
+        if !words.iter().any(|word| word == OPEN_MPI_EXPORT) && std::env::var_os(OPEN_MPI_PASSES_ON).is_none() {
+            let names: Vec<&str> = self.environment.iter().map(|(name, _)| *name).collect();
+            command.env(OPEN_MPI_PASSES_ON, names.join(";"));
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // Its own process group, which is ended as a whole.
         Ok(Group(command.process_group(0).spawn()?))
@@ -137,6 +151,10 @@ struct Group(Child);
 impl Group {
     fn pipes(&mut self) -> Option<(ChildStdin, std::process::ChildStdout, std::process::ChildStderr)> {
         Some((self.0.stdin.take()?, self.0.stdout.take()?, self.0.stderr.take()?))
+    }
+
+    fn has_ended(&mut self) -> bool {
+        matches!(self.0.try_wait(), Ok(Some(_)))
     }
 
     /// Waits until the processes have gone, and ends them when they do not. Returns how the launcher ended.
@@ -160,7 +178,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if !matches!(self.0.try_wait(), Ok(Some(_))) {
+        if !self.has_ended() {
             self.end(false);
         }
     }
@@ -182,14 +200,31 @@ fn pass_on(errors: impl BufRead, last: &Mutex<VecDeque<String>>) {
     }
 }
 
-/// Stores what rank 0 says until it ends; none where its output ends before that.
-fn converse(mut output: impl BufRead, mut input: ChildStdin, sink: &mut dyn RunSink) -> std::io::Result<Option<Ended>> {
-    let mut line = Vec::new();
+/// Hands on the lines of rank 0, until its output ends or the listener has gone.
+fn listen(mut output: impl BufRead, said: &SyncSender<std::io::Result<Vec<u8>>>) {
     loop {
-        line.clear();
-        if output.by_ref().take(MOST_BYTES).read_until(b'\n', &mut line)? == 0 {
-            return Ok(None);
+        let mut line = Vec::new();
+        let read = output.by_ref().take(MOST_BYTES).read_until(b'\n', &mut line);
+        if matches!(read, Ok(0)) || said.send(read.map(|_| line)).is_err() {
+            return;
         }
+    }
+}
+
+/// Stores what rank 0 says until it ends; none where its output ends before that, or its launcher does: a process that
+/// outlives both (a connection to a host that is cut off) may hold the output open for long.
+fn converse(
+    hear: &Receiver<std::io::Result<Vec<u8>>>,
+    group: &mut Group,
+    mut input: ChildStdin,
+    sink: &mut dyn RunSink,
+) -> std::io::Result<Option<Ended>> {
+    loop {
+        let line = match hear.recv_timeout(LOOK) {
+            Ok(line) => line?,
+            Err(RecvTimeoutError::Timeout) if !group.has_ended() => continue,
+            Err(_) => return Ok(None),
+        };
         let reply = match serde_json::from_slice::<Said>(&line) {
             Ok(Said::Ended(ended)) => {
                 answer(&mut input, &Answer::Done);

@@ -81,10 +81,14 @@ fn commands_and_settings_are_those_of_the_program() {
     for file in [
         "Dockerfile",
         "Dockerfile.cuda",
+        "Dockerfile.ranks",
         "compose.yaml",
+        "compose.vllm.yaml",
         "kubernetes/server.yaml",
         "kubernetes/worker.yaml",
         "kubernetes/engine.yaml",
+        "kubernetes/ranks.yaml",
+        "kubernetes/vllm.yaml",
         "kubernetes/secrets.example.yaml",
     ] {
         let text = read(file);

@@ -1,5 +1,6 @@
 //! Jobs of several ranks under a worker: started, stored, killed, stopped.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,10 @@ fn tiny(spec: &mut JobSpec) {
 async fn with_worker() -> Option<(Place, CancellationToken, tokio::task::JoinHandle<()>)> {
     let command = launcher("{ranks}")?.join(" ");
     let place = Place::new().await;
+    Some(with_launcher(place, &command).await)
+}
+
+async fn with_launcher(place: Place, command: &str) -> (Place, CancellationToken, tokio::task::JoinHandle<()>) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models/qwen2_5_vl_tiny/checkpoint");
     let model = NewModel {
         name: "tiny".to_owned(),
@@ -46,7 +51,7 @@ async fn with_worker() -> Option<(Place, CancellationToken, tokio::task::JoinHan
     };
     place.store.upsert_model(model).await.unwrap();
     let environment = vec![("VGPO_RANK_SILENCE_SECONDS", "3".to_owned())];
-    let launcher = Launcher::new(&command, 2, env!("CARGO_BIN_EXE_vgpo").into(), &place.root, environment).unwrap();
+    let launcher = Launcher::new(command, 2, env!("CARGO_BIN_EXE_vgpo").into(), &place.root, environment).unwrap();
     let mut config = place.config("wrk_ranks");
     config.ranks = 2;
     let runner = TrainRunner::new(place.store.clone(), config.artifacts.clone(), DeviceName::CPU, Backends::default());
@@ -54,7 +59,7 @@ async fn with_worker() -> Option<(Place, CancellationToken, tokio::task::JoinHan
     let drain = CancellationToken::new();
     let worker = worker::run(config, drain.clone(), CancellationToken::new());
     let worker = tokio::spawn(async move { worker.await.unwrap() });
-    Some((place, drain, worker))
+    (place, drain, worker)
 }
 
 /// Waits for the end of a job: ranks take longer than a worker's own trainer.
@@ -139,6 +144,30 @@ async fn a_fault_of_a_rank_is_the_reason_of_the_job() {
     let job = ended(&place, &job).await;
     assert_eq!((job.state, job.attempt), (JobState::Failed, 1));
     assert!(job.reason.as_deref().is_some_and(|reason| reason.contains("tokens")), "{:?}", job.reason);
+    drain.cancel();
+    worker.await.unwrap();
+}
+
+/// As the connection to a host that is cut off does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_attempt_ends_with_its_launcher_whatever_else_holds_the_pipes() {
+    // Only a program with MPI starts a launcher.
+    if launcher("{ranks}").is_none() {
+        return;
+    }
+    let place = Place::new().await;
+    let (script, holder) = (place.root.join("launcher"), place.root.join("holder"));
+    let text = format!("#!/bin/sh\nsetsid sleep 600 &\necho $! > {}\necho host gone >&2\nexit 3\n", holder.display());
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let (place, drain, worker) = with_launcher(place, &script.display().to_string()).await;
+    let job = place.submit(|spec| (tiny(spec), spec.max_attempts = 1).0).await;
+    let job = ended(&place, &job).await;
+    let pid = std::fs::read_to_string(holder).unwrap();
+    assert!(Path::new("/proc").join(pid.trim()).exists(), "it was not waited for");
+    signal(pid.trim().parse().unwrap(), "-KILL");
+    let reason = job.reason.unwrap();
+    assert!(reason.contains("exit status: 3") && reason.contains("host gone"), "{reason}");
     drain.cancel();
     worker.await.unwrap();
 }
