@@ -17,13 +17,22 @@ use crate::clock::Stopwatch;
 use crate::collective::launch::{NOT_BUILT_IN, is_built_in};
 use crate::config::app::PLACE;
 use crate::domain::metric::StepMetrics;
-use crate::train::sink::{CheckpointNotice, RunSink};
+use crate::train::sink::{CheckpointNotice, Control, RunSink};
 use crate::worker::runner::{RunEnd, RunnerError};
 
 /// Longest line of rank 0: sample rollouts with their pictures.
 const MOST_BYTES: u64 = 1 << 30;
-/// Last lines of standard error that explain an end.
-const LAST_LINES: usize = 12;
+/// Lines of standard error that explain an end: the first ones name what failed, the last ones what followed.
+const FIRST_LINES: usize = 3;
+/// See [`FIRST_LINES`].
+const LAST_LINES: usize = 9;
+/// A run that had ranks before waits this long for hosts that cannot be reached: a machine that is started anew takes
+/// minutes. A run that never had any fails at once, because its launcher may be wrong.
+const HOSTS_WITHIN: Duration = Duration::from_mins(10);
+/// Pause before the second try to start ranks; it doubles with every further one.
+const AGAIN_FIRST: Duration = Duration::from_secs(2);
+/// Longest such pause.
+const AGAIN_MOST: Duration = Duration::from_secs(30);
 /// After the run has ended, or was asked to, its processes have this long to go.
 const GO_WITHIN: Duration = Duration::from_secs(10);
 /// Time between looks whether a launcher that says nothing is still there.
@@ -95,39 +104,55 @@ impl Launcher {
 
     /// Runs an attempt to its end.
     pub(in crate::worker) fn run(&self, plan: &RankPlan, sink: &mut dyn RunSink) -> Result<RunEnd, RunnerError> {
-        let transient = |what: &str, error: &dyn std::fmt::Display| RunnerError::Transient(format!("{what}: {error}"));
         let path = plan.work_dir.join("plan.json");
         // Ranks of other hosts may begin in another folder.
         let path = std::path::absolute(&path).unwrap_or(path);
         let text = serde_json::to_vec(plan).map_err(|error| transient("the plan of the ranks", &error))?;
         std::fs::write(&path, text).map_err(|error| transient(&path.display().to_string(), &error))?;
-        let mut group =
-            self.start(&path, plan.spec.resources.ranks).map_err(|error| transient("the launcher", &error))?;
+        let (clock, mut pause) = (Stopwatch::start(), AGAIN_FIRST);
+        loop {
+            let why = match self.once(&path, plan.spec.resources.ranks, sink)? {
+                Course::Ended(ended) => return ended.result(),
+                Course::Broken { why } => return Err(RunnerError::Transient(why)),
+                Course::Silent { why } => why,
+            };
+            if plan.resume.is_none() || clock.seconds() >= HOSTS_WITHIN.as_secs_f64() {
+                return Err(RunnerError::Transient(why));
+            }
+            let (again, limit) = (pause.as_secs(), HOSTS_WITHIN.as_secs() / 60);
+            sink.progress(&format!("{why}; trying again in {again} s, for up to {limit} minutes"));
+            if let Some(asked) = wait(pause, sink) {
+                return Ok(asked);
+            }
+            pause = (pause * 2).min(AGAIN_MOST);
+        }
+    }
+
+    /// Starts the ranks and follows them to their end.
+    fn once(&self, plan: &Path, ranks: u32, sink: &mut dyn RunSink) -> Result<Course, RunnerError> {
+        let mut group = self.start(plan, ranks).map_err(|error| transient("the launcher", &error))?;
         let (input, output, errors) = group.pipes().ok_or_else(|| transient("the launcher", &"it has no pipes"))?;
-        let last = Arc::new(Mutex::new(VecDeque::new()));
-        let lines = Arc::clone(&last);
+        let told = Arc::new(Mutex::new(Told::default()));
+        let lines = Arc::clone(&told);
         let span = tracing::Span::current();
         let reader = std::thread::spawn(move || span.in_scope(|| pass_on(BufReader::new(errors), &lines)));
         let (said, hear) = sync_channel(1);
         std::thread::spawn(move || listen(BufReader::new(output), &said));
-        let ended = converse(&hear, &mut group, input, sink).map_err(|error| transient("the ranks", &error))?;
+        let mut heard = false;
+        let ended =
+            converse(&hear, &mut group, input, sink, &mut heard).map_err(|error| transient("the ranks", &error))?;
         let status = group.end(ended.is_some());
         // It ends with the last process that holds the pipe, which may be a connection to a host that is cut off.
         let clock = Stopwatch::start();
         while status.is_some() && !reader.is_finished() && clock.seconds() < LOOK.as_secs_f64() {
             std::thread::sleep(Duration::from_millis(20));
         }
-        match ended {
-            Some(Ended::Finished { stopped_early }) => {
-                let reason = stopped_early.map_or_else(|| "finished".to_owned(), |why| format!("stopped early: {why}"));
-                Ok(RunEnd::Finished { reason })
-            }
-            Some(Ended::Yielded) => Ok(RunEnd::Yielded),
-            Some(Ended::Cancelled) => Ok(RunEnd::Cancelled),
-            Some(Ended::Failed { message, permanent: true }) => Err(RunnerError::Permanent(message)),
-            Some(Ended::Failed { message, permanent: false }) => Err(RunnerError::Transient(message)),
-            None => Err(RunnerError::Transient(unexplained(status.as_deref(), &last.lock()))),
-        }
+        let why = || unexplained(status.as_deref(), &told.lock());
+        Ok(match ended {
+            Some(ended) => Course::Ended(ended),
+            None if heard => Course::Broken { why: why() },
+            None => Course::Silent { why: why() },
+        })
     }
 
     fn start(&self, plan: &Path, ranks: u32) -> std::io::Result<Group> {
@@ -184,19 +209,62 @@ impl Drop for Group {
     }
 }
 
-/// Passes lines of standard error to the log of the job, and keeps the last of them.
-fn pass_on(errors: impl BufRead, last: &Mutex<VecDeque<String>>) {
+/// How far ranks came that a launcher was asked for.
+enum Course {
+    /// Rank 0 told how the run ended.
+    Ended(Ended),
+    /// They are gone in the middle of the run.
+    Broken { why: String },
+    /// They are gone before rank 0 said anything: they may never have been there.
+    Silent { why: String },
+}
+
+/// Lets time pass, unless the run is asked to end.
+fn wait(pause: Duration, sink: &mut dyn RunSink) -> Option<RunEnd> {
+    let clock = Stopwatch::start();
+    while clock.seconds() < pause.as_secs_f64() {
+        match sink.control() {
+            Control::Continue => std::thread::sleep(Duration::from_millis(100)),
+            Control::Yield => return Some(RunEnd::Yielded),
+            Control::Cancel => return Some(RunEnd::Cancelled),
+        }
+    }
+    None
+}
+
+fn transient(what: &str, error: &dyn std::fmt::Display) -> RunnerError {
+    RunnerError::Transient(format!("{what}: {error}"))
+}
+
+/// What a launcher told on its standard error: the beginning, and the end.
+#[derive(Default)]
+struct Told {
+    first: Vec<String>,
+    last: VecDeque<String>,
+}
+
+impl Told {
+    fn add(&mut self, line: String) {
+        if self.first.len() < FIRST_LINES {
+            return self.first.push(line);
+        }
+        if self.last.len() == LAST_LINES {
+            self.last.pop_front();
+        }
+        self.last.push_back(line);
+    }
+}
+
+/// Passes lines of standard error to the log of the job, and keeps some of them.
+fn pass_on(errors: impl BufRead, told: &Mutex<Told>) {
     for line in errors.split(b'\n').map_while(Result::ok) {
         let line = String::from_utf8_lossy(&line).trim_end().to_owned();
-        if line.is_empty() {
+        // Launchers draw lines.
+        if line.trim_matches('-').is_empty() {
             continue;
         }
         tracing::info!(target: "vgpo::ranks", "{line}");
-        let mut last = last.lock();
-        if last.len() == LAST_LINES {
-            last.pop_front();
-        }
-        last.push_back(line);
+        told.lock().add(line);
     }
 }
 
@@ -218,6 +286,7 @@ fn converse(
     group: &mut Group,
     mut input: ChildStdin,
     sink: &mut dyn RunSink,
+    heard: &mut bool,
 ) -> std::io::Result<Option<Ended>> {
     loop {
         let line = match hear.recv_timeout(LOOK) {
@@ -225,17 +294,18 @@ fn converse(
             Err(RecvTimeoutError::Timeout) if !group.has_ended() => continue,
             Err(_) => return Ok(None),
         };
-        let reply = match serde_json::from_slice::<Said>(&line) {
-            Ok(Said::Ended(ended)) => {
+        let Ok(said) = serde_json::from_slice::<Said>(&line) else {
+            // Launchers and MPI have things to say too.
+            tracing::info!(target: "vgpo::ranks", "{}", String::from_utf8_lossy(&line).trim_end());
+            continue;
+        };
+        *heard = true;
+        let reply = match said {
+            Said::Ended(ended) => {
                 answer(&mut input, &Answer::Done);
                 return Ok(Some(ended));
             }
-            Ok(said) => store(said, sink),
-            // Launchers and MPI have things to say too.
-            Err(_) => {
-                tracing::info!(target: "vgpo::ranks", "{}", String::from_utf8_lossy(&line).trim_end());
-                continue;
-            }
+            said => store(said, sink),
         };
         answer(&mut input, &reply);
     }
@@ -274,8 +344,8 @@ fn store(said: Said, sink: &mut dyn RunSink) -> Answer {
 }
 
 /// Why ranks that said nothing are gone, as far as their launcher tells.
-fn unexplained(status: Option<&str>, last: &VecDeque<String>) -> String {
+fn unexplained(status: Option<&str>, told: &Told) -> String {
     let status = status.map_or(String::new(), |status| format!(" ({status})"));
-    let lines: Vec<&str> = last.iter().map(String::as_str).collect();
+    let lines: Vec<&str> = told.first.iter().chain(&told.last).map(String::as_str).collect();
     format!("the ranks ended before the run did{status}; the launcher says: {}", lines.join(" | "))
 }

@@ -10,6 +10,7 @@ use crate::domain::metric::StepMetrics;
 use crate::domain::sample::SampleGroup;
 use crate::domain::spec::JobSpec;
 use crate::train::sink::Control;
+use crate::worker::runner::{RunEnd, RunnerError};
 
 /// What the ranks of an attempt have to do: a file that each of them reads.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -68,6 +69,22 @@ pub(super) enum Ended {
     Yielded,
     Cancelled,
     Failed { message: String, permanent: bool },
+}
+
+impl Ended {
+    /// The same as the worker tells it.
+    pub(super) fn result(self) -> Result<RunEnd, RunnerError> {
+        match self {
+            Self::Finished { stopped_early } => {
+                let reason = stopped_early.map_or_else(|| "finished".to_owned(), |why| format!("stopped early: {why}"));
+                Ok(RunEnd::Finished { reason })
+            }
+            Self::Yielded => Ok(RunEnd::Yielded),
+            Self::Cancelled => Ok(RunEnd::Cancelled),
+            Self::Failed { message, permanent: true } => Err(RunnerError::Permanent(message)),
+            Self::Failed { message, permanent: false } => Err(RunnerError::Transient(message)),
+        }
+    }
 }
 
 /// What the worker answers.

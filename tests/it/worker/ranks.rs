@@ -82,22 +82,32 @@ async fn all_steps(place: &Place, job: &Job) {
     assert!(newest.manifest.files.iter().any(|file| file.path == "trainer/optimizer.safetensors"));
 }
 
+/// Its process.
+async fn rank_1(place: &Place) -> u32 {
+    let root = place.root.clone();
+    let pid = tokio::task::spawn_blocking(move || {
+        let mut pid = None;
+        wait_until("rank 1", || {
+            pid = process(1, &root);
+            pid.is_some()
+        });
+        pid.unwrap()
+    });
+    pid.await.unwrap()
+}
+
+fn write_script(path: &Path, text: &str) {
+    std::fs::write(path, format!("#!/bin/sh\n{text}\n")).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_rank_ends_the_attempt_and_the_job_resumes() {
     let Some((place, drain, worker)) = with_worker().await else { return };
     for (sent, told) in [("-KILL", "signal 9"), ("-STOP", "is silent for 3 s")] {
         let job = place.submit(tiny).await;
         place.wait_for_step(&job, 4).await;
-        let root = place.root.clone();
-        let pid = tokio::task::spawn_blocking(move || {
-            let mut pid = None;
-            wait_until("rank 1", || {
-                pid = process(1, &root);
-                pid.is_some()
-            });
-            pid.unwrap()
-        });
-        let pid = pid.await.unwrap();
+        let pid = rank_1(&place).await;
         signal(pid, sent);
         let job = ended(&place, &job).await;
         let reasons = place.reasons(&job).await;
@@ -157,9 +167,7 @@ async fn an_attempt_ends_with_its_launcher_whatever_else_holds_the_pipes() {
     }
     let place = Place::new().await;
     let (script, holder) = (place.root.join("launcher"), place.root.join("holder"));
-    let text = format!("#!/bin/sh\nsetsid sleep 600 &\necho $! > {}\necho host gone >&2\nexit 3\n", holder.display());
-    std::fs::write(&script, text).unwrap();
-    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    write_script(&script, &format!("setsid sleep 600 &\necho $! > {}\necho host gone >&2\nexit 3", holder.display()));
     let (place, drain, worker) = with_launcher(place, &script.display().to_string()).await;
     let job = place.submit(|spec| (tiny(spec), spec.max_attempts = 1).0).await;
     let job = ended(&place, &job).await;
@@ -168,6 +176,45 @@ async fn an_attempt_ends_with_its_launcher_whatever_else_holds_the_pipes() {
     signal(pid.trim().parse().unwrap(), "-KILL");
     let reason = job.reason.unwrap();
     assert!(reason.contains("exit status: 3") && reason.contains("host gone"), "{reason}");
+    drain.cancel();
+    worker.await.unwrap();
+}
+
+/// A machine that is started anew takes longer than all attempts of a job.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_had_ranks_waits_for_hosts_that_are_gone() {
+    let Some(command) = launcher("{ranks}") else { return };
+    let place = Place::new().await;
+    let (script, down) = (place.root.join("launcher"), place.root.join("down"));
+    let (gone, command) = (down.display(), command.join(" ").replace("{ranks}", "2"));
+    write_script(&script, &format!("[ -e {gone} ] && echo no route to host 2 >&2 && exit 255\nexec {command} \"$@\""));
+    let (place, drain, worker) = with_launcher(place, &script.display().to_string()).await;
+    std::fs::write(&down, "").unwrap();
+    let first = place.submit(|spec| (tiny(spec), spec.max_attempts = 1).0).await;
+    let first = ended(&place, &first).await;
+    assert_eq!(first.state, JobState::Failed, "it never had any");
+    std::fs::remove_file(&down).unwrap();
+
+    let job = place.submit(tiny).await;
+    place.wait_for_step(&job, 4).await;
+    let pid = rank_1(&place).await;
+    std::fs::write(&down, "").unwrap();
+    signal(pid, "-KILL");
+    let waits =
+        || place.logs().tail(&job.id, 1000).unwrap().data.iter().any(|line| line.message.contains("trying again"));
+    for _ in 0..600 {
+        if waits() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let told: Vec<String> =
+        place.logs().tail(&job.id, 1000).unwrap().data.into_iter().map(|line| line.message).collect();
+    assert!(told.iter().any(|line| line.contains("no route to host 2; trying again in 2 s")), "{told:?}");
+    std::fs::remove_file(&down).unwrap();
+    let job = ended(&place, &job).await;
+    assert_eq!((job.state, job.attempt), (JobState::Succeeded, 2));
+    all_steps(&place, &job).await;
     drain.cancel();
     worker.await.unwrap();
 }
