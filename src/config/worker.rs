@@ -35,7 +35,7 @@ pub struct WorkerTimings {
 
 /// The default of [`WorkerTimings::stop_grace`].
 pub const GRACE: Duration = Duration::from_mins(2);
-/// So many idle workers poll at full pace; more of them share that pace.
+/// This number of idle workers polls at full pace; more of them share that pace.
 const POLLERS: u64 = 4;
 /// A supervised worker that has not ended this long after its grace is killed.
 const KILL_AFTER: Duration = Duration::from_secs(5);
@@ -46,9 +46,9 @@ impl WorkerTimings {
         Self { stop_grace: Duration::from_secs(seconds), ..Self::default() }
     }
 
-    /// The pause between two polls of a worker when so many, itself included, wait: the more they are, the less often
-    /// each of them looks, so that a job is found as soon by some worker and a thousand of them do not wear out the
-    /// database.
+    /// The pause between two polls of a worker when this number of workers waits, itself included: the more they
+    /// are, the less often each of them looks, so that a job is found as soon by some worker and a thousand of them do
+    /// not wear out the database.
     pub fn poll_among(&self, idle: u64) -> Duration {
         let slower = idle.div_ceil(POLLERS).max(1);
         self.poll.saturating_mul(u32::try_from(slower).unwrap_or(u32::MAX)).min(self.poll_most.max(self.poll))

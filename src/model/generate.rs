@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use candle_core::{Device, Tensor};
 
 use super::kernels::{DrawRule, Drawn, Draws, all_finite};
-use super::sampler::Sampler;
+use super::sampler::{Sampler, likeliest, raw_logprob};
 use super::transfers::{down, down_rows, is_gpu, up};
 use super::{Batch, Capture, KvCache, ModelError, Sequence, VisionLanguageModel, focus};
 
@@ -27,6 +27,17 @@ pub struct Observed {
     pub shares: Vec<[f64; 3]>,
     /// Cosine of the newest state and the prompt's visual prototype, where prototypes are known.
     pub similarity: Vec<f64>,
+}
+
+/// A token that was chosen for an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Choice {
+    /// The token.
+    pub token: u32,
+    /// Its log-prob under the logits as they are.
+    pub logprob: f64,
+    /// The likeliest tokens with their log-probs, the likeliest first; as many as were asked for.
+    pub likeliest: Vec<(u32, f64)>,
 }
 
 /// The result of a prefill.
@@ -141,16 +152,52 @@ impl<'m> Generation<'m> {
         Ok(rows.iter().zip(&drawn).zip(&rules).map(scored).collect())
     }
 
+    /// Chooses the next token of each row by its sampler, with its plain log-prob and as many of the likeliest tokens
+    /// as the row asks for.
+    /// On a GPU it is drawn there, and the logits come back of those rows alone that ask for other tokens.
+    pub fn choose(&self, rows: &mut [(&mut Sampler, usize)]) -> Result<Vec<Choice>, ModelError> {
+        let chosen = |(token, logprob), likeliest| Choice { token, logprob, likeliest };
+        if !is_gpu(self.device()) {
+            let logits = self.logits()?;
+            let choose = |((sampler, count), logits): (&mut (&mut Sampler, usize), &Vec<f32>)| {
+                let token = sampler.sample(logits);
+                chosen((token, raw_logprob(logits, token)), likeliest(logits, *count))
+            };
+            return Ok(rows.iter_mut().zip(&logits).map(choose).collect());
+        }
+        let logits = self.model.logits(&self.states)?;
+        let rules: Vec<DrawRule> = rows.iter_mut().map(|(sampler, _)| sampler.next_rule()).collect();
+        let drawn = self.draw_from(&logits, &rules)?;
+        let asking: Vec<u32> =
+            (0..).zip(rows.iter()).filter(|(_, (_, count))| *count > 0).map(|(row, _)| row).collect();
+        let mut asked = Vec::new();
+        if !asking.is_empty() {
+            // [rows that ask]
+            let index = up("rows that ask", asking.clone(), asking.len(), self.device())?;
+            asked = down_rows("logits that are asked for", &logits.index_select(&index, 0)?)?;
+        }
+        let mut asked = asked.iter();
+        let choose = |(drawn, (_, count)): (&Drawn, &(&mut Sampler, usize))| {
+            let logits = if *count > 0 { asked.next() } else { None };
+            let likeliest = logits.map_or_else(Vec::new, |logits| likeliest(logits, *count));
+            chosen((drawn.token, drawn.plain), likeliest)
+        };
+        Ok(drawn.iter().zip(rows.iter()).map(choose).collect())
+    }
+
     /// One token for each row, drawn where the logits are.
     pub fn draw_on_device(&self, rules: &[DrawRule]) -> Result<Vec<Drawn>, ModelError> {
-        let logits = self.model.logits(&self.states)?;
+        self.draw_from(&self.model.logits(&self.states)?, rules)
+    }
+
+    fn draw_from(&self, logits: &Tensor, rules: &[DrawRule]) -> Result<Vec<Drawn>, ModelError> {
         let draws = if let Some(draws) = self.draws.get() {
             draws
         } else {
             let made = Draws::new(logits.dim(1)?, &self.model.info().placeholders, self.device())?;
             self.draws.get_or_init(|| made)
         };
-        let drawn = draws.draw(&logits, rules)?;
+        let drawn = draws.draw(logits, rules)?;
         // A logit that is not finite makes every sum so.
         let finite = drawn.iter().all(|drawn| drawn.logprob.is_finite() && drawn.plain.is_finite());
         if finite { Ok(drawn) } else { Err(ModelError::NotFinite("logits")) }

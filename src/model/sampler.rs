@@ -39,6 +39,23 @@ pub fn raw_logprob(logits: &[f32], token: u32) -> f64 {
     weights.logprob(logits[token as usize])
 }
 
+/// The `count` most likely tokens with their log-probs, most likely first.
+pub fn likeliest(logits: &[f32], count: usize) -> Vec<(u32, f64)> {
+    if count == 0 {
+        return Vec::new();
+    }
+    let mut ranked: Vec<(u32, f32)> = logits.iter().enumerate().map(|(id, l)| (id as u32, *l)).collect();
+    let by_rank = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+    if count < ranked.len() {
+        ranked.select_nth_unstable_by(count - 1, by_rank);
+        ranked.truncate(count);
+    }
+    ranked.sort_unstable_by(by_rank);
+    let Some((first, highest)) = ranked.first().copied() else { return Vec::new() };
+    let best = raw_logprob(logits, first);
+    ranked.into_iter().map(|(id, logit)| (id, best + f64::from(logit) - f64::from(highest))).collect()
+}
+
 impl Sampler {
     /// Temperature 0 is greedy. `info` names the placeholders that are never sampled.
     pub fn new(info: &ModelInfo, temperature: f64, top_p: f64, rng: ChaCha8Rng) -> Self {

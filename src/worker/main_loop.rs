@@ -13,7 +13,7 @@ use super::attempt;
 use super::config::WorkerConfig;
 use super::device::{DeviceLock, LockError, host_name, show_life};
 
-/// A worker that was silent for so many times its interval does not count among those that wait.
+/// A worker that was silent for this many intervals does not count among those that wait.
 const HEARD: u32 = 3;
 
 /// Why a worker could not start or continue.

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use super::job::{RawEvent, RawToken};
 use super::prefill::PrefilledPrompt;
 use super::running::Running;
-use crate::model::generate::Generation;
+use crate::model::generate::{Choice, Generation};
 use crate::model::sampler::{self, Sampler};
-use crate::model::{Capture, ModelInfo};
+use crate::model::{Capture, ModelInfo, transfers};
 use crate::serving::ServingError;
 use crate::serving::answer::FinishReason;
 use crate::serving::attention_capture::{AttentionCapture, AttentionFrame, ImageStates, PromptPositions, focus_score};
@@ -141,10 +141,14 @@ impl<'m> Decode<'m> {
 
     /// Samples every row's next token.
     fn draw(&mut self, generation: &Generation<'_>) -> Result<(), ServingError> {
-        let logits = generation.logits()?;
+        let wanted = |row: &mut Row<'m>| row.running.job.sampling.top_logprobs;
+        let counts: Vec<usize> = self.rows.iter_mut().map(wanted).collect();
+        let mut asked: Vec<(&mut Sampler, usize)> =
+            self.rows.iter_mut().map(|row| &mut row.sampler).zip(counts).collect();
+        let chosen = generation.choose(&mut asked)?;
         let info = self.served.model.info();
-        for (row, logits) in self.rows.iter_mut().zip(&logits) {
-            row.draw(logits, info)?;
+        for (row, choice) in self.rows.iter_mut().zip(chosen) {
+            row.take_drawn(choice, info)?;
         }
         Ok(())
     }
@@ -160,9 +164,14 @@ impl<'m> Decode<'m> {
         let mut capture = Capture::attention(self.layers.clone(), 0);
         generation.advance(&tokens, &mut capture)?;
         let frame = AttentionFrame::take(&mut capture)?;
-        let states: Vec<Vec<f32>> = generation.states().to_vec2()?;
-        for (index, (row, state)) in self.rows.iter_mut().zip(&states).enumerate() {
-            row.take_read(state);
+        // Only images need states: without any, none leave the device.
+        let states = if self.rows.iter().any(|row| row.prompt.images.any()) {
+            transfers::down_rows("states", generation.states())?
+        } else {
+            Vec::new()
+        };
+        for (index, row) in self.rows.iter_mut().enumerate() {
+            row.take_read(states.get(index).map_or(&[], Vec::as_slice));
             if row.finish.is_none() {
                 let padding = generation.cache().padding()[index];
                 row.attention = frame.capture((index, 0), padding, &row.prompt.positions, &row.running.job.plan);
@@ -221,14 +230,14 @@ impl<'m> Row<'m> {
         }
     }
 
-    fn draw(&mut self, logits: &[f32], info: &ModelInfo) -> Result<(), ServingError> {
+    fn take_drawn(&mut self, choice: Choice, info: &ModelInfo) -> Result<(), ServingError> {
         let sampling = &self.running.job.sampling;
-        let id = self.sampler.sample(logits);
+        let id = choice.token;
         let captured = std::mem::take(&mut self.attention);
         self.drawn = Some(RawToken {
             id,
-            logprob: sampler::raw_logprob(logits, id),
-            top: likeliest(logits, sampling.top_logprobs),
+            logprob: choice.logprob,
+            top: choice.likeliest,
             focus: None,
             shares: captured.shares,
             maps: captured.maps,
@@ -277,21 +286,4 @@ impl<'m> Row<'m> {
             self.sent_bytes = end;
         }
     }
-}
-
-/// The `count` most likely tokens with their log-probs, most likely first.
-fn likeliest(logits: &[f32], count: usize) -> Vec<(u32, f64)> {
-    if count == 0 {
-        return Vec::new();
-    }
-    let mut ranked: Vec<(u32, f32)> = logits.iter().enumerate().map(|(id, l)| (id as u32, *l)).collect();
-    let by_rank = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
-    if count < ranked.len() {
-        ranked.select_nth_unstable_by(count - 1, by_rank);
-        ranked.truncate(count);
-    }
-    ranked.sort_unstable_by(by_rank);
-    let Some((first, highest)) = ranked.first().copied() else { return Vec::new() };
-    let best = sampler::raw_logprob(logits, first);
-    ranked.into_iter().map(|(id, logit)| (id, best + f64::from(logit) - f64::from(highest))).collect()
 }

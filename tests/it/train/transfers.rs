@@ -111,6 +111,41 @@ fn a_decode_step_moves_a_few_numbers_a_row_whatever_the_model() {
     }
 }
 
+/// Crossings of one step of a server: every row's next token, and some of the likeliest for the first row.
+fn serving(vocabulary: usize, likeliest: usize) -> Transfers {
+    let (_dir, folder) = folder(Shape { vocabulary, ..SMALL });
+    let model = folder.model(View::Detached).unwrap();
+    let prompts: Vec<Sequence> = (0..ROWS).map(|row| text(12 + row % 3)).collect();
+    let prompts: Vec<&Sequence> = prompts.iter().collect();
+    let sampler = |row: usize| Sampler::new(model.info(), [0.0, 0.9][row % 2], 0.95, stream(&[row as u64]));
+    let (generation, _) = Generation::prefill(model.as_ref(), &prompts, 2, &mut Capture::none()).unwrap();
+    let choose = || {
+        let mut samplers: Vec<Sampler> = (0..ROWS).map(sampler).collect();
+        let counts = (0..ROWS).map(|row| if row == 0 { likeliest } else { 0 });
+        let mut rows: Vec<(&mut Sampler, usize)> = samplers.iter_mut().zip(counts).collect();
+        generation.choose(&mut rows).unwrap()
+    };
+    let (chosen, moved) = as_on_gpu(choose);
+    for (row, (there, here)) in chosen.iter().zip(choose()).enumerate() {
+        assert_eq!(there.token, here.token, "row {row}");
+        assert!((there.logprob - here.logprob).abs() < 1e-4, "row {row}: {there:?} {here:?}");
+        assert_eq!(there.likeliest.len(), if row == 0 { likeliest } else { 0 });
+        assert!(there.likeliest.iter().zip(&here.likeliest).all(|(a, b)| a.0 == b.0 && (a.1 - b.1).abs() < 1e-4));
+    }
+    moved
+}
+
+#[test]
+fn a_server_reads_the_logits_only_of_rows_that_ask_for_other_tokens() {
+    let down = |all: &Transfers| -> usize {
+        all.iter().filter(|((direction, _), _)| *direction == Direction::Down).map(|(_, moved)| moved.bytes).sum()
+    };
+    let few = down(&serving(600, 0));
+    assert!(few > 0 && few <= LIMIT * ROWS, "{few}");
+    assert_eq!(down(&serving(5000, 0)), few, "whatever the vocabulary");
+    assert_eq!(down(&serving(5000, 3)), few + 5000 * 4, "one row asks");
+}
+
 /// Crossings of an update over `count` responses of this length to one prompt, scores before it included.
 fn updating(shape: Shape, count: usize, length: usize) -> Transfers {
     let (_dir, folder) = folder(shape);
