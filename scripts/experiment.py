@@ -268,6 +268,8 @@ def shown(values, digits=2):
     if not values:
         return "-"
     mean, low, high = statistics.bootstrap(values)
+    if len(values) == 1:
+        return f"{mean:+.{digits}f} (one pair)"
     return f"{mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
 
 
