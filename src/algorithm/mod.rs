@@ -6,11 +6,13 @@
 //! [`build`].
 
 pub mod advantage;
+pub mod audit;
 pub mod cispo;
 mod control;
 pub mod dapo;
 pub mod error;
 pub mod explain;
+pub mod forecast;
 pub mod group;
 pub mod grpo;
 pub mod gspo;

@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod audit;
 mod backup;
 mod bench;
 mod checkpoints;
@@ -91,6 +92,8 @@ enum Command {
     Datasets(datasets::Args),
     /// Create, list and revoke API keys.
     Keys(keys::Args),
+    /// Measure how much a model's answers to a data set depend on the image, and how well its focus tells where.
+    Audit(audit::Args),
     /// Show all intermediate values of VGPO for one group of responses (JSON in, JSON out).
     Explain(explain::Args),
     /// Judge responses: rows `{"response", "ground_truth"}` in, rows `{"reward", "parts", "extracted"}` out (JSON
@@ -130,8 +133,10 @@ enum Command {
 impl Cli {
     /// Does the command train, with one graph per core? Then each graph should use one thread.
     pub fn runs_one_graph_per_core(&self) -> bool {
-        matches!(self.command, Command::Starter(_) | Command::Train(_) | Command::Worker(_) | Command::Rank(_))
-            || matches!(&self.command, Command::Bench(args) if args.runs_one_graph_per_core())
+        matches!(
+            self.command,
+            Command::Starter(_) | Command::Train(_) | Command::Audit(_) | Command::Worker(_) | Command::Rank(_)
+        ) || matches!(&self.command, Command::Bench(args) if args.runs_one_graph_per_core())
     }
 
     /// Runs the chosen command.
@@ -149,6 +154,7 @@ impl Cli {
             Command::Models(args) => models::run(&args),
             Command::Datasets(args) => datasets::run(&args),
             Command::Keys(args) => keys::run(&args),
+            Command::Audit(args) => audit::run(&args),
             Command::Explain(args) => explain::run(&args),
             Command::Reward(args) => reward::run(&args),
             Command::Generate(args) => generate::run(&args),

@@ -69,7 +69,7 @@ pub fn run(args: &Args) -> ExitCode {
     }
 }
 
-fn read_json(path: &Path) -> Result<Value, String> {
+pub(super) fn read_json(path: &Path) -> Result<Value, String> {
     let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
     serde_json::from_str(&text).map_err(|e| format!("{} is not valid JSON: {e}", path.display()))
 }
@@ -84,8 +84,30 @@ fn resume_point(dir: &Path) -> Option<ResumePoint> {
 
 #[allow(clippy::print_stdout)]
 fn train(args: &Args, settings: &AppSettings, ranks: &Arc<dyn Collective>) -> Result<ExitCode, String> {
-    let device = super::worker::device(&args.device)?;
-    let request = read_json(&args.spec)?;
+    let end = foreground(&read_json(&args.spec)?, &args.out, &args.device, settings, ranks)?;
+    match end {
+        _ if ranks.rank() > 0 => {}
+        RunEnd::Finished { accuracy, stopped_early } => {
+            if let Some(why) = stopped_early {
+                println!("stopped early: {why}");
+            }
+            let accuracy = accuracy.map_or(String::new(), |a| format!(", held-out accuracy {:.1}%", 100.0 * a));
+            println!("done{accuracy}; results in {}", args.out.display());
+        }
+        RunEnd::Yielded | RunEnd::Cancelled => println!("stopped; run the same command to resume"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a job with its results in `out`.
+pub(super) fn foreground(
+    request: &Value,
+    out: &Path,
+    device: &str,
+    settings: &AppSettings,
+    ranks: &Arc<dyn Collective>,
+) -> Result<RunEnd, String> {
+    let device = super::worker::device(device)?;
     let model = request.get("model").and_then(Value::as_str).unwrap_or_default().to_owned();
     let rewards = super::reward_backends(settings, device);
     let model_dir = super::block_on(find_model(&model, settings.clone()))?.dir;
@@ -100,11 +122,11 @@ fn train(args: &Args, settings: &AppSettings, ranks: &Arc<dyn Collective>) -> Re
         Recommended { source: &source, settings: recommended },
         Recommended { source: &data_source, settings: &advice },
     ];
-    let resolved = job::resolve(&request, &layers).map_err(|errors| {
+    let resolved = job::resolve(request, &layers).map_err(|errors| {
         errors.iter().map(|e| format!("{}: {}", e.pointer, e.detail)).collect::<Vec<_>>().join("\n")
     })?;
     let spec = resolved.spec;
-    let open = |name: &str, index: &str| local_data::open(name, &spec.data.columns, &args.out.join(index), settings);
+    let open = |name: &str, index: &str| local_data::open(name, &spec.data.columns, &out.join(index), settings);
     let first = ranks.rank() == 0;
     // Rank 0 prepares files for all.
     if !first {
@@ -118,7 +140,7 @@ fn train(args: &Args, settings: &AppSettings, ranks: &Arc<dyn Collective>) -> Re
     if first {
         ranks.barrier("data sets").map_err(|e| e.to_string())?;
     }
-    let work_dir = args.out.join("checkpoints");
+    let work_dir = out.join("checkpoints");
     std::fs::create_dir_all(&work_dir).map_err(|e| format!("cannot create {}: {e}", work_dir.display()))?;
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_interrupt(&stop)?;
@@ -126,11 +148,11 @@ fn train(args: &Args, settings: &AppSettings, ranks: &Arc<dyn Collective>) -> Re
     let (steps, rows) = match &spec.method {
         Method::Eval(method) => {
             let split = if method.split == RowSplit::Eval { Split::Eval } else { Split::Train };
-            (spec.evaluation_chunks(dataset.len(split)), finished_chunks(&args.out))
+            (spec.evaluation_chunks(dataset.len(split)), finished_chunks(out))
         }
         _ => (spec.steps, Vec::new()),
     };
-    let mut sink = Foreground::new(&args.out, steps, stop, true);
+    let mut sink = Foreground::new(out, steps, stop, true);
     let site = Site::new(device.class() == DeviceClass::Cpu, machine::device_memory(device));
     let request = TrainRequest {
         room: sampling_room(crate::model::size(&model_dir).map_err(|e| e.to_string())?, &spec, site),
@@ -141,7 +163,7 @@ fn train(args: &Args, settings: &AppSettings, ranks: &Arc<dyn Collective>) -> Re
         dataset,
         eval_dataset,
         work_dir: work_dir.clone(),
-        run: args.out.display().to_string(),
+        run: out.display().to_string(),
         base: None,
         rewards,
         engines: ForeignEngines { opener: Some(Samplers::of(settings)), attempt: format!("{}-1", new_id("train")) },
@@ -149,18 +171,7 @@ fn train(args: &Args, settings: &AppSettings, ranks: &Arc<dyn Collective>) -> Re
     };
     let collective = Arc::clone(ranks);
     let end = super::on_large_stack(move || crate::train::run_on(request, &mut sink, collective))?;
-    match end.map_err(|e| e.to_string())? {
-        _ if !first => {}
-        RunEnd::Finished { accuracy, stopped_early } => {
-            if let Some(why) = stopped_early {
-                println!("stopped early: {why}");
-            }
-            let accuracy = accuracy.map_or(String::new(), |a| format!(", held-out accuracy {:.1}%", 100.0 * a));
-            println!("done{accuracy}; results in {}", args.out.display());
-        }
-        RunEnd::Yielded | RunEnd::Cancelled => println!("stopped; run the same command to resume"),
-    }
-    Ok(ExitCode::SUCCESS)
+    end.map_err(|e| e.to_string())
 }
 
 /// The first Ctrl-C requests a checkpoint and the end.

@@ -185,5 +185,5 @@ pub fn sft() -> SftSpec {
 
 /// An evaluation of the held-out rows.
 pub fn eval() -> EvaluationSpec {
-    EvaluationSpec { split: RowSplit::Eval }
+    EvaluationSpec { split: RowSplit::Eval, audit: false, dependency_threshold: 0.1 }
 }

@@ -14,6 +14,11 @@ pub(super) fn best() -> BestSpec {
     BestSpec { metric: EVAL_ACCURACY.to_owned(), better: Direction::Higher }
 }
 
+/// What the settings of an evaluation have without an audit: nothing is measured with it.
+pub(super) fn dependency_threshold() -> f64 {
+    0.1
+}
+
 /// One process.
 pub(super) fn ranks() -> u32 {
     1

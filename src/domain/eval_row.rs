@@ -80,6 +80,36 @@ pub struct EvalResponse {
     /// without a token). Absent for text-only prompts, and in rows that an earlier version stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub focus_along: Option<Vec<Option<f64>>>,
+    /// What an audit measured; absent where none was asked for, and for text-only prompts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<ResponseAudit>,
+}
+
+/// How much the tokens of a response depend on the image, and how well their focus tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ResponseAudit {
+    /// Dependency on the image: the KL from a token's distribution with the image to that without it, in nats.
+    pub dependency: Thirds,
+    /// Share of tokens that depend on the image (whose dependency reaches the threshold).
+    pub dependent: Thirds,
+    /// Rank correlation (Spearman) of focus with dependency; null where either is the same for all tokens.
+    pub spearman: Option<f64>,
+    /// The same with the focus of the state that predicts the token.
+    pub spearman_predicting: Option<f64>,
+    /// The chance that a token that depends has more focus than one that does not; null where all or none do.
+    pub auc: Option<f64>,
+    /// The same with the focus of the state that predicts the token.
+    pub auc_predicting: Option<f64>,
+    /// `auc` within the first third of the response.
+    pub auc_early: Option<f64>,
+    /// `auc` between the first and the last third.
+    pub auc_middle: Option<f64>,
+    /// `auc` within the last third.
+    pub auc_late: Option<f64>,
+    /// Variance of the gradient of the tokens' log-probs at the logits, summed over the response.
+    pub gradient: f64,
+    /// The part of it that is on tokens that do not depend on the image.
+    pub gradient_independent: f64,
 }
 
 /// Parts of a response in [`EvalResponse::focus_along`].

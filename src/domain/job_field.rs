@@ -76,6 +76,8 @@ pub const FIELDS: &[Field] = &[
     optional("/method/overlong_buffer", COUNT),
     field("/method/overlong_penalty", NOT_NEGATIVE),
     field("/method/split", Kind::Choice { allowed: &["eval", "train"], later: &[] }),
+    field("/method/audit", Kind::Flag),
+    field("/method/dependency_threshold", POSITIVE),
     field("/method/mask_ratio", SHARE),
     field("/method/perception_coef", NOT_NEGATIVE),
     optional("/method/perception_cap", POSITIVE),

@@ -5,6 +5,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::before;
+
 /// The training objective.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(remote = "Self", tag = "type", rename_all = "snake_case")]
@@ -355,11 +357,20 @@ pub struct SftSpec {
 
 /// Settings of [`Method::Eval`]. The job's `eval` and `rollout.max_new_tokens` define how rows are answered,
 /// `eval_rows` how many; `batch.prompts_per_step` rows make one chunk.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EvaluationSpec {
     /// Which rows of the data set.
     pub split: RowSplit,
+    /// Also measure how much every token of the responses depends on the image, and how well its focus tells it.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub audit: bool,
+    /// In an audit, a token depends on the image if the KL from its distribution with the image to that without it
+    /// reaches this (nats).
+    #[serde(default = "before::dependency_threshold")]
+    #[schema(required = true)]
+    pub dependency_threshold: f64,
 }
 
 /// A part of a data set.

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::algorithm::{self, Algorithm};
 use crate::config::rollout::UPDATED_AT_ONCE;
-use crate::domain::spec::{DType, JobSpec};
+use crate::domain::spec::{DType, JobSpec, Method};
 use crate::model::footprint::{Arithmetic, ModelSize, SamplingRoom};
 use crate::model::linear::LinearShape;
 use crate::model::lora::select;
@@ -138,6 +138,7 @@ pub fn estimate(model: &ModelSize, spec: &JobSpec, row: &RowShape, site: Site) -
     let phases = [
         gradients + update.graph + update.backward.max(update.logits),
         update.scoring,
+        if plan.audits() { update::comparing(&plan) } else { 0 },
         sampling.bytes() as u64,
         if spec.method.trains() { plan.trained * WIDE + copied } else { 0 },
     ];
@@ -249,6 +250,11 @@ impl<'a> Plan<'a> {
         if self.spec.method.is_reinforcement() { self.spec.rollout.group_size as usize } else { 1 }
     }
 
+    /// Is it an evaluation that measures what responses depend on the image for?
+    fn audits(&self) -> bool {
+        matches!(&self.spec.method, Method::Eval(method) if method.audit)
+    }
+
     /// Pixels of the prompts of a step with their masked copies, or of an evaluation: whichever are more.
     fn images(&self) -> u64 {
         let patch = self.model.info.image.as_ref().map_or(0, ImageInput::patch_values);
@@ -257,6 +263,7 @@ impl<'a> Plan<'a> {
         let masked =
             u64::from(self.objective.as_ref().is_some_and(|objective| objective.needs().masked_view.is_some()));
         let step = if self.spec.method.trains() { self.spec.batch.prompts_per_step * (tries + masked) } else { 0 };
-        step.max(sampling::evaluation_prompts(self.spec)) * values as u64 * WIDE
+        let answered = sampling::evaluation_prompts(self.spec) * (1 + u64::from(self.audits()));
+        step.max(answered) * values as u64 * WIDE
     }
 }

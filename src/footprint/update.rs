@@ -62,7 +62,7 @@ impl Update {
 }
 
 /// The passes over images and masked images that measure visual dependency: two at a time, with half of the tokens.
-fn comparing(plan: &Plan<'_>) -> u64 {
+pub(super) fn comparing(plan: &Plan<'_>) -> u64 {
     let batch = MicroBatch::largest(plan, plan.spec.batch.microbatch_tokens as usize / 2);
     let plane = held_logits(batch.responses * plan.row.response_tokens, plan.model.info.vocab_size);
     let reading = plan.model.passes.reading(plan.arithmetic, &batch.pass(plan.row)) as u64;

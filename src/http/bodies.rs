@@ -33,7 +33,7 @@ fn most(route: &str, limits: &Limits) -> usize {
             limits.body_bytes
         }
         // Two texts of 100,000 characters, prompt template and system prompt, in any language.
-        "/v1/jobs" => 1024 * KIB,
+        "/v1/jobs" | "/v1/audits" => 1024 * KIB,
         // A sweep, of which up to 256 jobs are made; the labels of a job.
         "/v1/sweeps" | "/v1/jobs/{id}" => 256 * KIB,
         // Notes of a run; labels.

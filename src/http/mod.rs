@@ -5,6 +5,7 @@ mod access;
 mod adapters;
 mod answer;
 mod audit;
+mod audits;
 mod bodies;
 mod budget;
 mod chat;
@@ -89,6 +90,7 @@ fn resources() -> OpenApiRouter<AppState> {
         .merge(runs::routes())
         .merge(maps::routes())
         .merge(eval_rows::routes())
+        .merge(audits::routes())
         .merge(sweeps::routes())
         .merge(report::routes())
         .merge(metrics::routes())

@@ -33,8 +33,9 @@ const BODIES: [(&str, &str, Kind); 14] = [
     ("DatasetRequest", "eval_share", EVAL_SHARE),
 ];
 
-/// Bodies with a setting of a job at their top.
-const OF_JOBS: [(&str, &str); 2] = [("JobPatch", "priority"), ("ContinueRequest", "steps")];
+/// Bodies with a setting of a job at their top: schema, and the setting's pointer in a job.
+const OF_JOBS: [(&str, &str); 3] =
+    [("JobPatch", "/priority"), ("ContinueRequest", "/steps"), ("AuditRequest", "/method/dependency_threshold")];
 
 const fn from_one_to(max: u64) -> Kind {
     Kind::Whole { min: 1, max }
@@ -68,8 +69,8 @@ pub fn describe(document: &mut Value) {
     for (schema, name, kind) in BODIES {
         mark(document, schema, &[name], kind);
     }
-    for (schema, name) in OF_JOBS {
-        if let Some(field) = find(&format!("/{name}")) {
+    for (schema, pointer) in OF_JOBS {
+        if let (Some(field), Some((_, name))) = (find(pointer), pointer.rsplit_once('/')) {
             mark(document, schema, &[name], field.kind);
         }
     }

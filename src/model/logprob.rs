@@ -150,6 +150,30 @@ pub fn divergence(
     Ok(down("divergences", &Tensor::cat(&found, 0)?)?.into_iter().map(f64::from).collect())
 }
 
+/// The variance of the gradient of each target's log-prob with respect to its logits: the gradient is the one-hot
+/// vector of the token minus the distribution `p`, so over tokens drawn from `p` its mean is 0 and the mean of its
+/// squared norm `1 - sum p^2`. No gradient.
+pub fn gradient_variance(
+    model: &dyn VisionLanguageModel,
+    hidden: &Tensor,
+    targets: &[TokenTarget],
+    vocabulary: &Vocabulary,
+) -> Result<Vec<f64>, ModelError> {
+    let (states, _) = states(&hidden.detach(), targets)?;
+    let mut found = Vec::new();
+    for cut in vocabulary.cuts(targets.len(), model.info().vocab_size) {
+        let logits = model.logits(&states.narrow(0, cut.start, cut.len())?)?.detach().to_dtype(DType::F32)?;
+        let p = vocabulary.distribution.log_probs(&logits)?.exp()?;
+        found.push((&p * &p)?.sum(D::Minus1)?);
+    }
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    // [targets]
+    let squares = down("gradient variances", &Tensor::cat(&found, 0)?)?;
+    Ok(squares.into_iter().map(|sum| (1.0 - f64::from(sum)).max(0.0)).collect())
+}
+
 /// Derivatives of a loss with respect to the scores of the targets.
 #[derive(Debug, Clone, Copy)]
 pub struct ScoreGradients<'a> {

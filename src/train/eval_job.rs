@@ -15,15 +15,20 @@ use crate::domain::spec::{EvaluationSpec, JobSpec, RowSplit};
 use crate::domain::weights::WeightFormat;
 use crate::model::device::open_device;
 use crate::model::footprint::SamplingRoom;
+use crate::model::logprob::Vocabulary;
 use crate::model::{Holding, ModelFolder, View, VisionLanguageModel};
 use crate::prompt::Processor;
 use crate::reward::{self, Reward};
 
+use super::audit::audit;
 use super::error::{TrainError, file_error};
 use super::eval_loop::{EvalLoop, record};
 use super::eval_metrics::EvalMetrics;
 use super::eval_rows::RowsFile;
+use super::group::Group;
+use super::learner::Learner;
 use super::metrics::Metrics;
+use super::micro_batch::Packing;
 use super::parallel::Pool;
 use super::policy::number_format;
 use super::ranks::Ranks;
@@ -39,7 +44,10 @@ const LOGGED: usize = 8;
 /// An eval job in progress.
 struct EvalJob<'s> {
     spec: JobSpec,
+    method: EvaluationSpec,
     pool: Pool,
+    /// The model's folder, whose weights `model` has.
+    folder: ModelFolder,
     model: Arc<dyn VisionLanguageModel>,
     reward: Box<dyn Reward>,
     run: String,
@@ -78,6 +86,8 @@ pub(super) fn run(
         metrics: EvalMetrics::new(spec.eval.samples),
         done: rows.len() as u64,
         spec,
+        method: method.clone(),
+        folder,
         model,
         run,
         source,
@@ -165,8 +175,11 @@ impl EvalJob<'_> {
         let rewards = RewardContext { reward: self.reward.as_ref(), processor, run: &self.run, step, part: "eval" };
         let model = self.model.as_ref();
         let (spec, room) = (&self.spec, self.room.as_ref());
-        let answered =
+        let mut answered =
             EvalLoop { pool: &self.pool, model, source, rewards, spec, room, ranks: self.ranks }.answer(rows)?;
+        if self.method.audit {
+            self.audit(&mut answered)?;
+        }
         let records: Vec<EvalRow> = answered.iter().map(|row| record(processor, row)).collect::<Result<_, _>>()?;
         if step == 1 && self.spec.log_samples_every > 0 {
             let logged = answered.iter().take(LOGGED).map(|row| samples::evaluated(processor, row));
@@ -182,5 +195,29 @@ impl EvalJob<'_> {
         let mut file = RowsFile::create(dir)?;
         records.iter().try_for_each(|row| file.add(row))?;
         file.finish()
+    }
+
+    /// Measures what the responses of a chunk depend on the image for, as training would see them.
+    fn audit(&self, groups: &mut [Group]) -> Result<(), TrainError> {
+        if self.done == 0 && !groups.iter().any(Group::has_image) {
+            let problem = format!(
+                "an audit measures what responses depend on the image for, and none of the first {} rows has one: \
+                 choose a data set with images",
+                groups.len()
+            );
+            return Err(TrainError::Setting { field: "method.audit", problem });
+        }
+        let learner = Learner {
+            pool: &self.pool,
+            tracked: self.model.as_ref(),
+            detached: self.model.as_ref(),
+            parameters: self.folder.parameters(),
+            vocabulary: Vocabulary::rollout(self.model.info(), self.spec.rollout.temperature),
+            packing: if self.ranks.is_ordered() { Packing::ByGroup } else { Packing::Shared },
+            microbatch_tokens: self.spec.batch.microbatch_tokens,
+            checkpointing: false,
+            predicting: false,
+        };
+        audit(&learner, self.ranks, groups, self.method.dependency_threshold)
     }
 }

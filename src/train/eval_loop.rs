@@ -48,7 +48,7 @@ fn along(focus: &[f64]) -> Option<Vec<Option<f64>>> {
 /// What is stored of a row's responses.
 pub(super) fn record(processor: &Processor, group: &Group) -> Result<EvalRow, TrainError> {
     let example = &group.prompt.example;
-    let response = |Response { rollout, verdict, .. }: &Response| {
+    let response = |Response { rollout, verdict, audit, .. }: &Response| {
         let focus: Vec<f64> = rollout.similarity.iter().map(|s| affine_focus(*s)).collect();
         let image: Vec<f64> = rollout.attention.iter().map(|shares| shares.image).collect();
         Ok(EvalResponse {
@@ -63,6 +63,7 @@ pub(super) fn record(processor: &Processor, group: &Group) -> Result<EvalRow, Tr
             focus: Thirds::of(&focus),
             attention_image: Thirds::of(&image).filter(|_| group.has_image()),
             focus_along: along(&focus),
+            audit: *audit,
         })
     };
     Ok(EvalRow {

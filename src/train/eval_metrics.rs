@@ -9,7 +9,8 @@ use crate::domain::eval_row::{EvalResponse, EvalRow, Thirds};
 use crate::domain::metric::EVAL_ACCURACY;
 use crate::domain::statistics::{accuracy, pass_at, pass_sizes};
 
-use super::metrics::{Metrics, mean};
+use super::audit_metrics::AuditMetrics;
+use super::metrics::{Metrics, ThirdsSum, mean};
 
 /// Most tags with an accuracy of their own; of more tags, the most frequent ones have it.
 const MAX_TAGS: usize = 32;
@@ -38,6 +39,7 @@ pub(super) struct EvalMetrics {
     all: VisualMetrics,
     right: VisualMetrics,
     wrong: VisualMetrics,
+    audit: AuditMetrics,
 }
 
 impl EvalMetrics {
@@ -77,6 +79,7 @@ impl EvalMetrics {
         self.cut_off += usize::from(response.cut_off);
         self.rewards.push(response.reward);
         self.format.extend(response.reward_parts.get("format"));
+        self.audit.add(response);
         self.all.add(response);
         match response.correct {
             Some(true) => self.right.add(response),
@@ -121,6 +124,7 @@ impl EvalMetrics {
         for (visual, suffix) in [(&self.all, ""), (&self.right, "_right"), (&self.wrong, "_wrong")] {
             visual.metrics(suffix, &mut metrics);
         }
+        self.audit.metrics(&mut metrics);
         metrics
     }
 
@@ -186,36 +190,6 @@ impl VisualMetrics {
     }
 }
 
-/// Adds up thirds, every token counted once.
-#[derive(Debug, Default)]
-struct ThirdsSum {
-    tokens: f64,
-    third_tokens: f64,
-    mean: f64,
-    early: f64,
-    late: f64,
-}
-
-impl ThirdsSum {
-    fn add(&mut self, thirds: Option<Thirds>, tokens: usize) {
-        let Some(Thirds { mean, early, late }) = thirds else { return };
-        let third = Thirds::third(tokens) as f64;
-        self.tokens += tokens as f64;
-        self.third_tokens += third;
-        self.mean += mean * tokens as f64;
-        self.early += early * third;
-        self.late += late * third;
-    }
-
-    fn mean(&self) -> Option<Thirds> {
-        (self.tokens > 0.0).then(|| Thirds {
-            mean: self.mean / self.tokens,
-            early: self.early / self.third_tokens,
-            late: self.late / self.third_tokens,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,6 +207,7 @@ mod tests {
             focus: Thirds::of(focus),
             attention_image: None,
             focus_along: None,
+            audit: None,
         }
     }
 

@@ -10,6 +10,7 @@ use crate::algorithm::advantage::{RewardPart, RewardStatistics, deviation};
 use crate::algorithm::{
     Algorithm, AlgorithmError, DependencyRange, ScorePrecision, Trajectory, TrajectoryGroup, TrajectoryWeights,
 };
+use crate::domain::eval_row::ResponseAudit;
 use crate::domain::spec::{FilterMetric, FilterSpec};
 use crate::model::sampler::stream;
 use crate::model::{ImagePatches, Sequence, VisionLanguageModel};
@@ -62,6 +63,8 @@ pub struct Response {
     pub score: Scored,
     /// Its advantage, and the visual weights that shape it.
     pub weights: TrajectoryWeights,
+    /// What an audit measured of it.
+    pub audit: Option<ResponseAudit>,
 }
 
 /// Samples a group of responses to every prompt; `rng(prompt, sample)` gives each response a random stream of its own.

@@ -103,7 +103,7 @@ impl Learner<'_> {
     }
 
     /// `work` on micro-batches; its result for each sequence, in the order of `sequences`.
-    fn each<T: Default + Clone + Send>(
+    pub(super) fn each<T: Default + Clone + Send>(
         &self,
         sequences: &[&TrainSequence],
         tokens: u64,
@@ -273,11 +273,11 @@ impl Learner<'_> {
         Ok(MiniBatchOutput { loss, policy_loss, stats, scored, ..MiniBatchOutput::default() })
     }
 
-    fn layout(&self, sequences: &[&TrainSequence]) -> Result<Layout, TrainError> {
+    pub(super) fn layout(&self, sequences: &[&TrainSequence]) -> Result<Layout, TrainError> {
         Layout::new(sequences, self.tracked.info(), self.packing)
     }
 
-    fn masked_layout(&self, sequences: &[&TrainSequence]) -> Result<Layout, TrainError> {
+    pub(super) fn masked_layout(&self, sequences: &[&TrainSequence]) -> Result<Layout, TrainError> {
         Layout::masked(sequences, self.tracked.info(), self.packing)
     }
 
@@ -380,7 +380,7 @@ fn entropy_gradients(sequences: &[&TrainSequence], loss: &LossOutput, coef: f64)
 }
 
 /// Final hidden states `[batch, seq_len, hidden]`; packed sequences are one row of the batch.
-fn states(model: &dyn VisionLanguageModel, layout: &Layout) -> Result<Tensor, TrainError> {
+pub(super) fn states(model: &dyn VisionLanguageModel, layout: &Layout) -> Result<Tensor, TrainError> {
     let features = model.features(&layout.batch)?; // [image tokens, hidden]
     Ok(model.forward(&layout.batch, features.as_ref(), None, &mut Capture::none())?)
 }

@@ -152,3 +152,33 @@ impl SharesSum {
         AttentionShares { image: image / count, query: query / count, generated: generated / count }
     }
 }
+
+/// Adds up thirds, every token counted once.
+#[derive(Debug, Default)]
+pub(super) struct ThirdsSum {
+    tokens: f64,
+    third_tokens: f64,
+    mean: f64,
+    early: f64,
+    late: f64,
+}
+
+impl ThirdsSum {
+    pub(super) fn add(&mut self, thirds: Option<Thirds>, tokens: usize) {
+        let Some(Thirds { mean, early, late }) = thirds else { return };
+        let third = Thirds::third(tokens) as f64;
+        self.tokens += tokens as f64;
+        self.third_tokens += third;
+        self.mean += mean * tokens as f64;
+        self.early += early * third;
+        self.late += late * third;
+    }
+
+    pub(super) fn mean(&self) -> Option<Thirds> {
+        (self.tokens > 0.0).then(|| Thirds {
+            mean: self.mean / self.tokens,
+            early: self.early / self.third_tokens,
+            late: self.late / self.third_tokens,
+        })
+    }
+}

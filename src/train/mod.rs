@@ -5,6 +5,8 @@
 
 mod adamw;
 mod ahead;
+mod audit;
+mod audit_metrics;
 pub mod checkpoint;
 mod correction;
 mod early_stop;

@@ -1,8 +1,8 @@
-//! The reward `image_text` of a request: which folder its checkpoint is in, and whether there are images to compare
-//! with.
+//! The reward `image_text` of a request: which folder its checkpoint is in; and whether there are images, for it and
+//! for audits.
 
 use crate::domain::dataset::DatasetRecord;
-use crate::domain::spec::{JobSpec, RewardSpec};
+use crate::domain::spec::{JobSpec, Method, RewardSpec};
 use crate::reward::{Reward, build_with};
 use crate::service::datasets::DatasetEntry;
 use crate::service::jobs::Jobs;
@@ -53,10 +53,14 @@ fn without_image(data: &DatasetRecord) -> Option<(u64, u64)> {
     Some((report.rows, report.rows_without_image))
 }
 
+/// Has no row of the data set an image?
+fn has_no_images(preview: &Preview, data: &DatasetRecord) -> bool {
+    without_image(data).map_or(preview.prompt.images.is_empty(), |(rows, without)| rows == without)
+}
+
 /// Refuses a reward that looks at images for a data set that has none.
 pub(super) fn check_images(spec: &JobSpec, preview: &Preview, data: &DatasetRecord) -> Result<()> {
-    let none = without_image(data).map_or(preview.prompt.images.is_empty(), |(rows, without)| rows == without);
-    if !(looks_at_images(&spec.reward) && none) {
+    if !(looks_at_images(&spec.reward) && has_no_images(preview, data)) {
         return Ok(());
     }
     let detail = format!(
@@ -65,6 +69,20 @@ pub(super) fn check_images(spec: &JobSpec, preview: &Preview, data: &DatasetReco
         data.name
     );
     Err(ServiceError::field("/reward", detail))
+}
+
+/// Refuses an audit of rows without images.
+pub(super) fn check_audit(spec: &JobSpec, preview: &Preview, data: &DatasetRecord) -> Result<()> {
+    let audits = matches!(&spec.method, Method::Eval(method) if method.audit);
+    if !(audits && has_no_images(preview, data)) {
+        return Ok(());
+    }
+    let detail = format!(
+        "an audit measures what responses depend on the image for, but the rows of data set `{}` have none: choose a \
+         data set with images",
+        data.name
+    );
+    Err(ServiceError::field("/dataset", detail))
 }
 
 /// Tells of the rows that a reward cannot judge because they have no image.

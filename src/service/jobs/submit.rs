@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::image_text::{check_images, missing_images};
+use super::image_text::{check_audit, check_images, missing_images};
 use super::memory_check::MemoryCheck;
 use super::preview::{Preview, needs_demonstrations};
 use super::row_warnings::{missing_columns, row_warnings};
@@ -92,6 +92,7 @@ impl Jobs {
         let SettledJob { resolved, source, data } = Box::pin(self.settle(request)).await?;
         let preview = self.preview(&source, &resolved.spec, &data).await?;
         check_images(&resolved.spec, &preview, &data)?;
+        check_audit(&resolved.spec, &preview, &data)?;
         let missing = missing_columns(&resolved.spec, &data, |pointer| origin(&resolved, pointer));
         if !missing.is_empty() {
             return Err(ServiceError::invalid(missing));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::algorithm::LossStats;
+use crate::algorithm::audit::TokenAudit;
 use crate::reward::Verdict;
 use crate::train::learner::Scored;
 use crate::train::rollout::{AttentionShares, Rollout};
@@ -164,6 +165,24 @@ impl Wire for Verdict {
             parts: BTreeMap::read(from)?,
             terms: Vec::read(from)?,
             extracted: Option::read(from)?,
+        })
+    }
+}
+
+impl Wire for TokenAudit {
+    fn write(&self, to: &mut Writer) {
+        let Self { dependency, reading, predicting, gradient } = self;
+        for list in [dependency, reading, predicting, gradient] {
+            list.write(to);
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Option<Self> {
+        Some(Self {
+            dependency: Vec::read(from)?,
+            reading: Vec::read(from)?,
+            predicting: Vec::read(from)?,
+            gradient: Vec::read(from)?,
         })
     }
 }

@@ -1,5 +1,6 @@
 //! Tests of `algorithm`.
 
+mod audit;
 mod controls;
 mod explain;
 mod objective;

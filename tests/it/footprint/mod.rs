@@ -183,3 +183,20 @@ fn advice_fits_or_says_that_none_does() {
     }
     assert!(fitting > 30 && hopeless < 20, "{fitting} {hopeless}");
 }
+
+/// Masked copies of the pictures, and two passes at a time over them.
+#[test]
+fn a_view_without_the_image_is_counted() {
+    let (model, memory) = (three_billion(), 80 * GIB);
+    let of = |method: Value| on_gpu(&model, json!({ "method": method, "rollout": { "filter": null } }), 256, memory);
+    let plain = of(json!({ "type": "vgpo" }));
+    for method in [json!({ "type": "vgpo", "control": "oracle" }), json!({ "type": "pgpo" })] {
+        let found = of(method);
+        assert_eq!(found.images, 2 * plain.images, "{found:?}");
+        assert!(found.peak > plain.peak);
+    }
+    assert_eq!(of(json!({ "type": "vgpo", "control": "shuffled" })), plain);
+    let eval = |audit: bool| of(json!({ "type": "eval", "audit": audit }));
+    assert_eq!(eval(true).images, 2 * eval(false).images);
+    assert!(eval(true).peak > eval(false).peak);
+}

@@ -25,7 +25,7 @@ fn rows(recorder: &Recorder) -> Vec<EvalRow> {
 
 fn results(recorder: &Recorder) -> Vec<(String, u64)> {
     let last = recorder.metrics.last().unwrap();
-    let told = last.values.iter().filter(|(key, _)| key.starts_with("eval/"));
+    let told = last.values.iter().filter(|(key, _)| key.starts_with("eval/") || key.starts_with("audit/"));
     told.map(|(key, value)| (key.clone(), value.to_bits())).collect()
 }
 
@@ -94,4 +94,36 @@ fn rows_to_train_on_can_be_evaluated_and_a_cancel_ends_it() {
     assert!(cancelled.rows.is_empty());
     let samples = |recorder: &Recorder| recorder.samples.iter().map(|(_, g)| g.images.clone()).collect::<Vec<_>>();
     assert_ne!(samples(&train), samples(&held_out), "other rows");
+}
+
+#[test]
+fn an_audit_measures_what_tokens_depend_on_the_image_for() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let method = json!({ "method": { "type": "eval", "audit": true }, "eval_rows": 6 });
+    let spec = spec(&job(&method));
+    let mut whole = Recorder::default();
+    run(&spec, one.path(), None, &mut whole).unwrap();
+    assert_eq!(whole.last("audit/responses"), 12.0);
+    for key in ["dependent_mean", "dependent_late", "auc", "auc_predicting", "independent_gradient"] {
+        let share = whole.last(&format!("audit/{key}"));
+        assert!(share > 0.0 && share < 1.0, "{key}: {share}");
+    }
+    for key in ["spearman", "spearman_predicting", "spearman_right", "spearman_wrong"] {
+        assert!(whole.last(&format!("audit/{key}")).abs() < 1.0, "{key}");
+    }
+    assert!(whole.last("audit/dependency_mean") > whole.last("audit/dependent_mean") * 0.1, "at least the threshold");
+    let all = rows(&whole);
+    let audits: Vec<_> = all.iter().flat_map(|row| &row.responses).map(|r| (r.tokens, r.audit.unwrap())).collect();
+    let tokens: u64 = audits.iter().map(|(tokens, _)| tokens).sum();
+    let dependent: f64 = audits.iter().map(|(tokens, audit)| *tokens as f64 * audit.dependent.mean).sum();
+    assert!((whole.last("audit/dependent_mean") - dependent / tokens as f64).abs() < 1e-12);
+    let sums = |of: fn(&vgpo::domain::eval_row::ResponseAudit) -> f64| audits.iter().map(|(_, a)| of(a)).sum::<f64>();
+    let share = sums(|audit| audit.gradient_independent) / sums(|audit| audit.gradient);
+    assert!((whole.last("audit/independent_gradient") - share).abs() < 1e-12);
+
+    let mut first = Recorder { controls: vec![Control::Continue, Control::Yield], ..Recorder::default() };
+    assert_eq!(run(&spec, two.path(), None, &mut first).unwrap(), RunEnd::Yielded);
+    let mut second = Recorder { rows: first.rows.clone(), ..Recorder::default() };
+    run(&spec, two.path(), None, &mut second).unwrap();
+    assert_eq!(results(&second), results(&whole), "bit for bit");
 }

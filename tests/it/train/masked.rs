@@ -5,8 +5,9 @@ use std::sync::Arc;
 use serde_json::json;
 use vgpo::algorithm;
 use vgpo::model::hide::hide_at_random;
+use vgpo::model::logprob::{TokenTarget, Vocabulary, gradient_variance};
 use vgpo::model::sampler::stream;
-use vgpo::model::{ImagePatches, Sequence};
+use vgpo::model::{Batch, Capture, ImagePatches, Sequence};
 use vgpo::train::train_sequence::TrainSequence;
 
 use super::scene::Scene;
@@ -54,6 +55,28 @@ fn dependency_is_the_divergence_of_the_two_passes() {
     let same = scene.rows(<[Arc<ImagePatches>]>::to_vec);
     let same: Vec<&TrainSequence> = same.iter().collect();
     assert!(learner.dependency(&same).unwrap().iter().flatten().all(|d| *d < 1e-9));
+}
+
+/// Drawing every token of a vocabulary with its probability gives the mean squared norm of the gradient by hand.
+#[test]
+fn the_gradients_variance_is_that_of_the_softmax() {
+    let scene = Scene::starter();
+    let model = scene.tracked.as_ref();
+    let ids: Vec<u32> = (5..12).collect();
+    let batch = Batch::new(&[&Sequence { ids: ids.clone(), images: Vec::new() }], model.info()).unwrap();
+    let hidden = model.forward(&batch, None, None, &mut Capture::none()).unwrap();
+    let targets: Vec<TokenTarget> = (0..6).map(|t| TokenTarget { slot: t, token: ids[t as usize + 1] }).collect();
+    let found = gradient_variance(model, &hidden, &targets, &Vocabulary::plain(0.5)).unwrap();
+    let logits: Vec<Vec<f32>> = model.logits(&hidden.detach().squeeze(0).unwrap()).unwrap().to_vec2().unwrap();
+    for (found, logits) in found.iter().zip(&logits) {
+        let exp: Vec<f64> = logits.iter().map(|logit| (f64::from(*logit) / 0.5).exp()).collect();
+        let sum: f64 = exp.iter().sum();
+        let p: Vec<f64> = exp.iter().map(|e| e / sum).collect();
+        let squares: f64 = p.iter().map(|p| p * p).sum();
+        let expected: f64 = p.iter().map(|p| p * ((1.0 - p).powi(2) + squares - p * p)).sum();
+        assert!((found - expected).abs() < 1e-5, "{found}, expected {expected}");
+    }
+    assert!(found.len() == 6 && found.iter().any(|variance| *variance > 1e-3), "{found:?}");
 }
 
 /// With advantages of 0 the whole gradient is that of PAPO's own terms: compared with finite differences of the loss

@@ -76,6 +76,7 @@ fn body(operation: &Operation, things: &Things) -> Option<Value> {
         "promote_checkpoint" => json!({"name": "stolen"}),
         "put_dataset_file" | "finish_dataset" | "create_stream_token" => return None,
         "create_job" => json!({"model": things.checkpoint, "dataset": things.dataset}),
+        "create_audit" => json!({"model": things.checkpoint, "dataset": "digits"}),
         "create_sweep" => {
             json!({"job": {"model": things.model, "dataset": "digits"}, "grid": {"seed": [1, 2]}})
         }
@@ -198,7 +199,7 @@ async fn other_projects_do_not_exist() {
             }
             if operation.path.contains('{') || id == "compare_metrics" || id == "create_chat_completion" {
                 assert_eq!(answer.status, 404, "{what}: {}", answer.body);
-            } else if ["create_job", "create_sweep", "generate", "generate_v1", "score"].contains(&id) {
+            } else if ["create_job", "create_audit", "create_sweep", "generate", "generate_v1", "score"].contains(&id) {
                 let answer = answer.problem(422, "invalid_request").to_string();
                 assert!(answer.contains("there is no model"), "{what}: {answer}");
             } else {
