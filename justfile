@@ -103,6 +103,10 @@ bench-service:
 soak *args:
     ./scripts/soak {{ args }}
 
+# What do idle and busy workers ask of the database? Writes the table of docs/scale.md
+bench-workers *args:
+    ./scripts/bench-workers {{ args }}
+
 # Every kind of attack against a release build; writes docs/attacks.md (by hand, on a quiet machine: some minutes).
 verify-attacks *names:
     cargo build --release
