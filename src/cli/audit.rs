@@ -14,13 +14,9 @@ use crate::domain::metric::{EVAL_ACCURACY, StepMetrics};
 use crate::train::RunEnd;
 use serde_json::{Map, Value, json};
 
-use super::files::write_whole;
 use super::settings::{ListenFlags, SettingFlags, load};
 use super::train::{foreground, read_json};
 use super::{fail, say};
-
-/// The request of the audit that a folder holds.
-const REQUEST_FILE: &str = "audit.json";
 
 /// Arguments of `vgpo audit`.
 #[derive(Debug, clap::Args)]
@@ -62,7 +58,6 @@ fn audit(args: &Args, settings: &AppSettings) -> Result<String, String> {
     let job = audit::job(&request(args)?).map_err(|errors| {
         errors.iter().map(|e| format!("{}: {}", e.pointer, e.detail)).collect::<Vec<_>>().join("\n")
     })?;
-    keep_request(&args.out, &job)?;
     let alone: Arc<dyn Collective> = Arc::new(Solo);
     match foreground(&job, &args.out, &args.device, settings, &alone)? {
         RunEnd::Finished { .. } => {}
@@ -94,20 +89,6 @@ fn request(args: &Args) -> Result<Value, String> {
         eval.as_object_mut().ok_or("`eval` must be an object")?.insert("samples".to_owned(), json!(samples));
     }
     Ok(Value::Object(request))
-}
-
-/// Keeps the request next to its results, and refuses a folder that has those of another one.
-fn keep_request(out: &Path, job: &Value) -> Result<(), String> {
-    let path = out.join(REQUEST_FILE);
-    if path.exists() {
-        return if read_json(&path)? == *job {
-            Ok(())
-        } else {
-            Err(format!("{} holds another audit; choose another folder with `--out`", out.display()))
-        };
-    }
-    std::fs::create_dir_all(out).map_err(|e| format!("cannot create {}: {e}", out.display()))?;
-    write_whole(&path, job.to_string().as_bytes())
 }
 
 /// The metrics of the last chunk, which are those of the whole audit.

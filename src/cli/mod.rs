@@ -30,6 +30,7 @@ mod prune;
 mod quickstart;
 mod rank;
 mod report;
+mod results;
 mod reward;
 mod runs;
 mod samples;

@@ -23,7 +23,7 @@ use serde_json::Value;
 use super::inference::find_model;
 use super::progress::{Foreground, finished_chunks};
 use super::settings::{ListenFlags, SettingFlags, load};
-use super::{fail, local_data};
+use super::{fail, local_data, results};
 
 /// A rank that fails leaves it to rank 0 to report it.
 const LEAVE_AFTER: Duration = Duration::from_secs(10);
@@ -35,7 +35,7 @@ pub struct Args {
     /// the name of a generated task or the path of a folder or file.
     #[arg(long, value_name = "FILE")]
     spec: PathBuf,
-    /// Folder for metrics, samples and checkpoints; a stopped run in it is resumed.
+    /// Folder for metrics, samples and checkpoints; a stopped run of the same job in it is resumed.
     #[arg(long, value_name = "DIR", default_value = "vgpo-run")]
     out: PathBuf,
     /// Device to train on: `cpu`, `cuda:N` or `metal:N`.
@@ -126,8 +126,11 @@ pub(super) fn foreground(
         errors.iter().map(|e| format!("{}: {}", e.pointer, e.detail)).collect::<Vec<_>>().join("\n")
     })?;
     let spec = resolved.spec;
-    let open = |name: &str, index: &str| local_data::open(name, &spec.data.columns, &out.join(index), settings);
     let first = ranks.rank() == 0;
+    if first {
+        results::claim(out, &spec)?;
+    }
+    let open = |name: &str, index: &str| local_data::open(name, &spec.data.columns, &out.join(index), settings);
     // Rank 0 prepares files for all.
     if !first {
         ranks.barrier("data sets").map_err(|e| e.to_string())?;

@@ -75,7 +75,9 @@ fn the_command_prints_a_table_and_says_that_nothing_is_forecast() {
     assert_eq!(printed["forecast"], "no forecast: map not measured");
     // Another audit does not mix with it.
     let other = vgpo(&[&starter, "digits", "--rows", "4", "--out", &out, "--data", &data]);
-    assert!(!other.status.success() && String::from_utf8_lossy(&other.stderr).contains("holds another audit"));
+    assert!(
+        !other.status.success() && String::from_utf8_lossy(&other.stderr).contains("holds the results of another job")
+    );
     // Rows without images.
     let file = place.path().join("texts.jsonl");
     let row = |split: &str| json!({"problem": "1 + 1 ?", "answer": "2", "split": split}).to_string();

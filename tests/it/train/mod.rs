@@ -13,6 +13,7 @@ mod mixed;
 pub mod mpi;
 mod objectives;
 mod ranks;
+mod results;
 mod resume;
 mod rollouts;
 mod scene;
