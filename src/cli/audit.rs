@@ -14,8 +14,9 @@ use crate::domain::metric::{EVAL_ACCURACY, StepMetrics};
 use crate::train::RunEnd;
 use serde_json::{Map, Value, json};
 
+use super::files::read_json;
 use super::settings::{ListenFlags, SettingFlags, load};
-use super::train::{foreground, read_json};
+use super::train::foreground;
 use super::{fail, say};
 
 /// Arguments of `vgpo audit`.

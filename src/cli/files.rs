@@ -1,8 +1,9 @@
-//! Atomic file writes, via a temporary file in the same folder.
+//! Files: atomic writes, via a temporary file in the same folder, and JSON.
 
 use std::io::Write as _;
 use std::path::Path;
 
+use serde_json::Value;
 use tempfile::{Builder, NamedTempFile};
 
 /// A file that is being written.
@@ -41,6 +42,12 @@ fn builder() -> Builder<'static, 'static> {
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
     builder
+}
+
+/// The JSON of a file.
+pub fn read_json(path: &Path) -> Result<Value, String> {
+    let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    serde_json::from_str(&text).map_err(|e| format!("{} is not valid JSON: {e}", path.display()))
 }
 
 /// Fails where something is already, unless it may be replaced.

@@ -5,8 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::files::write_whole;
-use super::train::read_json;
+use super::files::{read_json, write_whole};
 use crate::domain::brief::{QUOTED, cut};
 use crate::domain::spec::JobSpec;
 

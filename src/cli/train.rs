@@ -20,6 +20,7 @@ use crate::train::sink::ResumePoint;
 use crate::train::{RunEnd, TrainRequest};
 use serde_json::Value;
 
+use super::files::read_json;
 use super::inference::find_model;
 use super::progress::{Foreground, finished_chunks};
 use super::settings::{ListenFlags, SettingFlags, load};
@@ -67,11 +68,6 @@ pub fn run(args: &Args) -> ExitCode {
             fail(message)
         }
     }
-}
-
-pub(super) fn read_json(path: &Path) -> Result<Value, String> {
-    let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-    serde_json::from_str(&text).map_err(|e| format!("{} is not valid JSON: {e}", path.display()))
 }
 
 /// The newest checkpoint of an earlier run in this folder. Checkpoints appear by one rename, so each is complete.

@@ -157,8 +157,10 @@ mod tests {
         // Nothing changed in four rows, which says little; in a thousand it says much.
         let (few, many) = (paired_share(&[0.0; 4]).unwrap(), paired_share(&[0.0; 1000]).unwrap());
         assert!(few.high > 0.3 && many.high < 0.01 && many.low > -0.01);
+        // Three rows that are all fixed: (4 - 1) / 5 and its deviation; the interval ends at what is possible.
         let all = paired_share(&[1.0; 3]).unwrap();
-        assert!(all.high <= 1.0 && all.low < 1.0 && all.low > 0.0, "{all:?}");
+        close(all.low, 0.6 - Z * ((1.0 - 0.36) / 5.0_f64).sqrt());
+        assert_eq!((all.mean, all.high), (1.0, 1.0));
         assert_eq!(paired_share(&[]), None);
     }
 

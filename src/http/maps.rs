@@ -110,7 +110,7 @@ struct RowMapsParams {
 )]
 async fn row_maps(
     state: AppState,
-    Path((id, row)): Path<(String, u64)>,
+    Path((id, row)): Path<(String, String)>,
     QueryParams(query): QueryParams<RowMapsParams>,
 ) -> Result<Response, Problem> {
     let attention = AttentionOptions { maps: query.maps, source: query.source, ..AttentionOptions::default() };

@@ -23,7 +23,7 @@ use crate::serving::request::AttentionOptions;
 #[derive(Debug, Clone)]
 pub struct RowMapsQuery {
     /// Row of the data set.
-    pub row: u64,
+    pub row: String,
     /// The newest evaluation at this step or before; none: the newest one.
     pub step: Option<u64>,
     /// Which response of the row.
@@ -60,7 +60,8 @@ impl Runs {
         let RowMapsQuery { row, step, response, attention } = query;
         let evaluation = self.evaluation(run_id, step).await?;
         let index = &evaluation.index;
-        let missing = || ServiceError::NotFound { kind: "row of this evaluation", id: row.to_string() };
+        let missing = || ServiceError::NotFound { kind: "row of this evaluation", id: row.clone() };
+        let row: u64 = row.parse().map_err(|_| missing())?;
         let place = index.find(row).ok_or_else(missing)?;
         let stored = index.load(&[place])?.pop().ok_or_else(missing)?;
         let Some(written) = stored.responses.get(response) else {
