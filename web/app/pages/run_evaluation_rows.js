@@ -1,7 +1,8 @@
 // The rows of an evaluation: filtered, sorted, a page after the other; a row opens with its answers.
-import { html, useEffect, useState } from '../lib/html.js';
+import { html, useState } from '../lib/html.js';
 import { get } from '../lib/api.js';
 import { number } from '../lib/format.js';
+import { usePages } from '../lib/pages.js';
 import { setQuery } from '../lib/router.js';
 import { Badge, Empty, Failure, Loading, Segmented } from '../parts/common.js';
 import { RowAnswers } from '../parts/row_answers.js';
@@ -20,51 +21,6 @@ const ORDERS = [
   ['late_early-desc', 'least forgetting first'],
 ];
 
-/**
- * Every page so far; another question begins anew.
- * @param {string} run
- * @param {Record<string, unknown>} wanted
- * @param {unknown} version changes with the evaluation
- */
-function useRows(run, wanted, version) {
-  const [state, setState] = useState(
-    /** @type {{ rows: Api['EvalRow'][], next: string | null, error?: unknown, of?: string }} */ ({
-      rows: [],
-      next: null,
-    }),
-  );
-  const key = JSON.stringify([run, wanted, version]);
-  /** @param {string | null} after */
-  const read = (after) =>
-    get('/v1/runs/{id}/eval-rows', {
-      path: { id: run },
-      query: { ...wanted, limit: PAGE, ...(after === null ? {} : { after: Number(after) }) },
-    });
-  useEffect(() => {
-    let stale = false;
-    read(null).then(
-      (page) => {
-        if (!stale) setState({ rows: page.data, next: page.next ?? null, of: key });
-      },
-      (error) => {
-        if (!stale) setState((old) => ({ ...old, error, of: key }));
-      },
-    );
-    return () => {
-      stale = true;
-    };
-  }, [key]);
-  const more = () =>
-    read(state.next).then(
-      (page) =>
-        setState((old) =>
-          old.of === key ? { rows: [...old.rows, ...page.data], next: page.next ?? null, of: key } : old,
-        ),
-      (error) => setState((old) => ({ ...old, error })),
-    );
-  return { ...state, reading: state.of !== key, more };
-}
-
 /** @param {{ run: Api['RunEntry'], summary: Api['EvaluationSummary'], query: PageProps['query'] }} props */
 export function RowTable({ run, summary, query }) {
   const { verdict = '', tag = '', sort = 'row' } = query;
@@ -76,7 +32,13 @@ export function RowTable({ run, summary, query }) {
     sort: order,
     order: down ?? 'asc',
   };
-  const { rows, next, error, reading, more } = useRows(run.id, wanted, summary.rows);
+  // Another number of rows is a longer evaluation.
+  const { rows, next, error, reading, more } = usePages(JSON.stringify([run.id, wanted, summary.rows]), (after) =>
+    get('/v1/runs/{id}/eval-rows', {
+      path: { id: run.id },
+      query: { ...wanted, limit: PAGE, ...(after === undefined ? {} : { after }) },
+    }),
+  );
   const [open, setOpen] = useState(/** @type {number | null} */ (query.row === undefined ? null : Number(query.row)));
   return html`<section class="section" aria-label="Rows">
     <div class="title"><h2>Rows</h2></div>

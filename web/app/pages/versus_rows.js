@@ -1,6 +1,7 @@
 // The rows that two evaluations share, by what became of them; a row opens with both answers.
-import { html, useEffect, useState } from '../lib/html.js';
+import { html, useState } from '../lib/html.js';
 import { get } from '../lib/api.js';
+import { usePages } from '../lib/pages.js';
 import { setQuery } from '../lib/router.js';
 import { Empty, Failure, Loading, Segmented } from '../parts/common.js';
 import { RowAnswers } from '../parts/row_answers.js';
@@ -30,48 +31,19 @@ export function PairTable({ found, wanted, query }) {
   const { changes } = found;
   const usual = changes.fixed + changes.broken > 0 ? 'fixed,broken' : '';
   const change = query.change || usual;
-  const [state, setState] = useState(
-    /** @type {{ rows: Api['PairedRow'][], next: string | null, of?: string, error?: unknown }} */ ({
-      rows: [],
-      next: null,
-    }),
-  );
   const [open, setOpen] = useState(/** @type {number | null} */ (null));
   const key = JSON.stringify([found.a, found.b, change]);
-  /** @param {string | null} after */
-  const read = (after) =>
+  const { rows, next, error, reading, more } = usePages(key, (after) =>
     get('/v1/runs/{id}/eval-rows/compare', {
       path: { id: found.a.run_id },
       query: {
         ...wanted,
         limit: PAGE,
         ...(change && change !== 'all' ? { change } : {}),
-        ...(after === null ? {} : { after: Number(after) }),
+        ...(after === undefined ? {} : { after }),
       },
-    });
-  useEffect(() => {
-    let stale = false;
-    read(null).then(
-      (page) => {
-        if (!stale) setState({ rows: page.data, next: page.next ?? null, of: key });
-      },
-      (error) => {
-        if (!stale) setState((old) => ({ ...old, error, of: key }));
-      },
-    );
-    return () => {
-      stale = true;
-    };
-  }, [key]);
-  const more = () =>
-    read(state.next).then(
-      (page) =>
-        setState((old) =>
-          old.of === key ? { rows: [...old.rows, ...page.data], next: page.next ?? null, of: key } : old,
-        ),
-      (error) => setState((old) => ({ ...old, error })),
-    );
-  const { rows, next, error } = state;
+    }),
+  );
   return html`<section class="section" aria-label="Rows">
     <div class="title"><h2>Rows</h2></div>
     <div class="toolbar">
@@ -92,12 +64,12 @@ export function PairTable({ found, wanted, query }) {
     ${
       error !== undefined && rows.length === 0
         ? html`<${Failure} error=${error} />`
-        : state.of !== key && rows.length === 0
+        : reading && rows.length === 0
           ? html`<${Loading} what="Reading the rows" height=${220} />`
           : rows.length === 0
             ? html`<${Empty} title="No such row" />`
             : html`
-              <div class="card scroll" tabindex=${0} aria-busy=${state.of !== key}>
+              <div class="card scroll" tabindex=${0} aria-busy=${reading}>
                 <table class="eval-table">
                   <thead>
                     <tr>
