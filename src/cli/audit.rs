@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use super::files::read_json;
 use super::settings::{ListenFlags, SettingFlags, load};
-use super::train::foreground;
+use super::train::{foreground, told};
 use super::{fail, say};
 
 /// Arguments of `vgpo audit`.
@@ -56,9 +56,7 @@ pub fn run(args: &Args) -> ExitCode {
 
 /// The results in words, or as JSON.
 fn audit(args: &Args, settings: &AppSettings) -> Result<String, String> {
-    let job = audit::job(&request(args)?).map_err(|errors| {
-        errors.iter().map(|e| format!("{}: {}", e.pointer, e.detail)).collect::<Vec<_>>().join("\n")
-    })?;
+    let job = audit::job(&request(args)?).map_err(|errors| told(&errors))?;
     let alone: Arc<dyn Collective> = Arc::new(Solo);
     match foreground(&job, &args.out, &args.device, settings, &alone)? {
         RunEnd::Finished { .. } => {}

@@ -11,6 +11,7 @@ use crate::collective::{Collective, Fault, launch};
 use crate::config::app::AppSettings;
 use crate::config::job::{self, Recommended};
 use crate::data::Split;
+use crate::domain::field_error::FieldError;
 use crate::domain::model::CARD_FILE;
 use crate::domain::spec::{DeviceClass, Method, RowSplit};
 use crate::footprint::{Site, machine, sampling_room};
@@ -95,6 +96,11 @@ fn train(args: &Args, settings: &AppSettings, ranks: &Arc<dyn Collective>) -> Re
     Ok(ExitCode::SUCCESS)
 }
 
+/// The faults of a job, one in a line.
+pub(super) fn told(errors: &[FieldError]) -> String {
+    errors.iter().map(|e| format!("{}: {}", e.pointer, e.detail)).collect::<Vec<_>>().join("\n")
+}
+
 /// Runs a job with its results in `out`.
 pub(super) fn foreground(
     request: &Value,
@@ -118,9 +124,7 @@ pub(super) fn foreground(
         Recommended { source: &source, settings: recommended },
         Recommended { source: &data_source, settings: &advice },
     ];
-    let resolved = job::resolve(request, &layers).map_err(|errors| {
-        errors.iter().map(|e| format!("{}: {}", e.pointer, e.detail)).collect::<Vec<_>>().join("\n")
-    })?;
+    let resolved = job::resolve(request, &layers).map_err(|errors| told(&errors))?;
     let spec = resolved.spec;
     let first = ranks.rank() == 0;
     if first {
