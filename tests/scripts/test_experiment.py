@@ -11,6 +11,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 import experiment  # noqa: E402
+import experiment_plan as plan  # noqa: E402
+import experiment_results as results  # noqa: E402
 import experiment_statistics as statistics  # noqa: E402
 
 
@@ -60,7 +62,7 @@ class Statistics(unittest.TestCase):
                          [(0, 2.0), (5, 3.0)])
 
 
-def row(cell, arm, seed, accuracy, rate=experiment.DEFAULT_RATE):
+def row(cell, arm, seed, accuracy, rate=plan.DEFAULT_RATE):
     return {"cell": cell, "arm": arm, "rate": rate, "seed": seed, "start": 30.0,
             "curve": [(20, accuracy - 5), (40, accuracy)], "accuracy": accuracy, "sampled": accuracy - 10,
             "focus": 0.9, "dependency": None, "length": 170.0, "seconds": 90.0}
@@ -68,17 +70,18 @@ def row(cell, arm, seed, accuracy, rate=experiment.DEFAULT_RATE):
 
 class Report(unittest.TestCase):
     def test_tables_and_plots_follow_from_the_raw_results(self):
-        cell = experiment.cell_name(experiment.MAP[0])
+        cell = plan.cell_name(plan.MAP[0])
         # The oracle is 4 points better at every seed, VGPO now better and now worse.
         rows = [row(cell, "dapo", seed, 50.0 + seed) for seed in range(8)]
         rows += [row(cell, "oracle", seed, 54.0 + seed) for seed in range(8)]
         rows += [row(cell, "vgpo", seed, 50.0 + seed + (1 if seed % 2 else -1)) for seed in range(8)]
-        rows += [row(cell, "dapo", experiment.TUNING_SEEDS[0], 99.0)]
+        rows += [row(cell, "dapo", plan.TUNING_SEEDS[0], 99.0)]
         with tempfile.TemporaryDirectory() as folder:
             folder = Path(folder)
-            experiment.write_results(rows, folder / "results.csv")
-            again = experiment.read_results(folder / "results.csv")
+            results.write_results(rows, folder / "results.csv")
+            again = results.read_results(folder / "results.csv")
             self.assertEqual(again, rows)
+            results.write_audits({cell: {"auc": 0.875}}, folder / "results-audits.csv")
             said = io.StringIO()
             with contextlib.redirect_stdout(said):
                 sys.argv = ["experiment.py", "report", "--results", str(folder / "results.csv"),
@@ -93,27 +96,89 @@ class Report(unittest.TestCase):
         self.assertIn("| 8 | 57.50 | +4.00 [+4.00, +4.00] | 0.016 |", said)
         self.assertIn("+0.00 [-0.75, +0.75] | 1.000 |", said)
         self.assertNotIn("too narrow", said)
+        self.assertIn("| VGPO, weights by true dependency (oracle) | 8 | +4.00 [+4.00, +4.00] | 0.016 |", said)
+        self.assertIn("| 0.875 |", said)
         # Area of the start 30 and accuracies 48.5 and 53.5 of the mean DAPO run.
         self.assertIn("| 8 | 53.50 | - | - | 45.12 | - | - |", said)
 
     def test_rates_are_chosen_on_seeds_of_their_own(self):
-        centre = experiment.cell_name(experiment.CENTRE)
+        centre = plan.cell_name(plan.CENTRE)
         accuracy = {5e-5: 40.0, 1e-4: 60.0, 2e-4: 60.0}
         rows = [row(centre, "vgpo", seed, accuracy[rate], rate)
-                for rate, seed in itertools.product(experiment.RATES, experiment.TUNING_SEEDS)]
+                for rate, seed in itertools.product(plan.RATES, plan.TUNING_SEEDS)]
         # A seed of the comparison says nothing about the rate, and an arm with a rate missing has none.
         rows += [row(centre, "vgpo", 0, 90.0, 5e-5)]
-        rows += [row(centre, "dapo", seed, 50.0, 2e-4) for seed in experiment.TUNING_SEEDS]
-        self.assertEqual(experiment.chosen_rates(rows), {"vgpo": 1e-4})
+        rows += [row(centre, "dapo", seed, 50.0, 2e-4) for seed in plan.TUNING_SEEDS]
+        self.assertEqual(plan.chosen_rates(rows), {"vgpo": 1e-4})
 
     def test_the_plan(self):
-        self.assertEqual(len(experiment.MAP), 9)
-        self.assertEqual(len(experiment.SEEDS), 10)
-        self.assertTrue(set(experiment.SEEDS).isdisjoint(experiment.TUNING_SEEDS))
-        self.assertEqual([experiment.cell_of(experiment.cell_name(cell)) for cell in experiment.MAP], experiment.MAP)
-        job = experiment.job("starter", experiment.CENTRE, "vgpo", 1e-4, 3, 40)
+        self.assertEqual(len(plan.MAP), 9)
+        self.assertEqual(len(plan.SEEDS), 10)
+        self.assertTrue(set(plan.SEEDS).isdisjoint(plan.TUNING_SEEDS))
+        self.assertEqual([plan.cell_of(plan.cell_name(cell)) for cell in plan.MAP], plan.MAP)
+        first, second = plan.STAGES[1][0], plan.STAGES[2][0]
+        self.assertEqual(sorted([*first, *second]), sorted(plan.MAP))
+        # Each dial is high in two of the half's four corners, and no two dials go together.
+        for dial, (_, high) in enumerate(plan.DIALS):
+            self.assertEqual(sum(cell[dial] == high for cell in first if cell != plan.CENTRE), 2)
+        job = plan.job("starter", plan.CENTRE, "mask_truncated", 1e-4, 3)
         batch = job["batch"]
         self.assertGreater(batch["prompts_per_step"], batch["minibatch_prompts"], "the clip acts")
+        self.assertTrue(job["rollout"]["mask_truncated"])
+        self.assertEqual(job["rollout"]["group_size"], 8)
+
+
+PROGRAM = """#!/usr/bin/env python3
+# Stands in for vgpo: notes what it was started for, and writes what the real one leaves behind.
+import json, pathlib, sys
+with open(LOG, "a") as log:
+    log.write(" ".join(sys.argv[1:3]) + "\\n")
+said = dict(zip(sys.argv[1:], sys.argv[2:]))
+if sys.argv[1] == "starter":
+    out = pathlib.Path(said["--out"])
+    out.mkdir(parents=True)
+    (out / "vgpo.json").write_text(json.dumps({"made_with": {"accuracy": 0.25}}))
+if sys.argv[1] == "audit":
+    print("reading", sys.argv[2])
+    print(json.dumps({"metrics": {"audit/dependency_early": 2.0, "audit/dependency_late": 1.0, "eval/accuracy": 0.5}}))
+if sys.argv[1] == "train":
+    job = json.loads(pathlib.Path(said["--spec"]).read_text())
+    last = {"eval/accuracy": 0.75, "eval/late_early_ratio": 0.9, "eval/response_length": 10.0}
+    lines = [{"step": 1, "values": {"accuracy": 0.5, "time/step": 2.0}}, {"step": job["steps"], "values": last}]
+    pathlib.Path(said["--out"], "metrics.jsonl").write_text("\\n".join(map(json.dumps, lines)))
+"""
+
+
+class Run(unittest.TestCase):
+    def run_with(self, folder, out):
+        (folder / "log").write_text("")
+        program = folder / "vgpo"
+        program.write_text(PROGRAM.replace("LOG", repr(str(folder / "log"))))
+        program.chmod(0o755)
+        sys.argv = ["experiment.py", "run", "--vgpo", str(program), "--out", str(folder / out), "--cells", "6-0.5-0.9",
+                    "--arms", "dapo", "vgpo", "--seeds", "2", "--results", str(folder / "survey.csv")]
+        with contextlib.redirect_stdout(io.StringIO()):
+            experiment.main()
+        return [line.split()[0] for line in (folder / "log").read_text().splitlines()]
+
+    def test_what_the_table_has_is_not_run_again(self):
+        with tempfile.TemporaryDirectory() as folder:
+            folder = Path(folder)
+            self.assertEqual(self.run_with(folder, "a"), ["starter", "audit", *["train", "audit"] * 4])
+            rows = results.read_results(folder / "survey.csv")
+            self.assertEqual([(row["arm"], row["seed"]) for row in rows],
+                             [("dapo", 0), ("dapo", 1), ("vgpo", 0), ("vgpo", 1)])
+            self.assertEqual(rows[0], {"cell": "6-0.5-0.9", "arm": "dapo", "rate": 1e-4, "seed": 0, "start": 25.0,
+                                       "curve": [(plan.STEPS, 75.0)], "accuracy": 75.0, "sampled": 50.0, "focus": 0.9,
+                                       "dependency": 0.5, "length": 10.0, "seconds": 2.0})
+            # Another machine has the table only, without a run: it makes what is missing, and keeps the others.
+            kept = [row for row in rows if (row["arm"], row["seed"]) != ("vgpo", 1)]
+            results.write_results(kept, folder / "survey.csv")
+            self.assertEqual(self.run_with(folder, "b"), ["starter", "audit", "train", "audit"])
+            self.assertEqual(results.read_results(folder / "survey.csv"), rows)
+            self.assertEqual(self.run_with(folder, "c"), [], "nothing is missing")
+            audits = results.read_audits(folder / "survey-audits.csv")
+            self.assertEqual(audits, {"6-0.5-0.9": {"accuracy": 0.5, "dependency_early": 2.0, "dependency_late": 1.0}})
 
 
 if __name__ == "__main__":
