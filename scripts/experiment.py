@@ -3,6 +3,7 @@
 
     scripts/experiment.py run --vgpo target/release/vgpo --out experiment     # may be stopped and started again
     scripts/experiment.py report --plots docs/images/experiments              # tables and plots of what has run
+    scripts/experiment.py forecast                                            # the table of forecasts of `vgpo audit`
 
 What has been run is in RESULTS, a row a run; `run` skips what that table has and adds to it, on any machine.
 The plan below was fixed before the first run that it judges; `report` computes nothing that it does not name.
@@ -35,6 +36,9 @@ Plan
             and over the pairs of all cells together.
   Secondary minus `shuffled`; accuracy of all sampled responses; late/early ratio of visual focus; late/early ratio of
             dependency on the picture, by an audit after training; response length. They are looked at, not tested for.
+  Forecast  The gain of an arm in a task is forecast as the mean over the cells of the map, or as that of the cell whose
+            audit is closest (Euclidean, in rank correlation, share of late tokens that depend on the picture, and share
+            of the gradient's variance elsewhere): by whichever was closer for cells that were left out in turn.
   Exclusion None. A run that fails is listed as failed.
 
 Stages      The plan is about 700 runs. It is run in stages, and the tables of a stage say which one they are from.
@@ -58,6 +62,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
+import experiment_map  # noqa: E402
 import experiment_report  # noqa: E402
 import experiment_results as results  # noqa: E402
 from experiment_plan import (  # noqa: E402
@@ -65,6 +70,7 @@ from experiment_plan import (  # noqa: E402
 from experiment_runs import Runner  # noqa: E402
 
 RESULTS = ROOT / "docs/experiments/survey.csv"
+FORECASTS = ROOT / "src/algorithm/forecast/map.rs"
 
 
 def tuning(arms):
@@ -90,14 +96,23 @@ def run(args):
         runner.make_missing(pool, comparison(cells, everywhere, seeds, rates))
 
 
+def tables_of(args):
+    return results.read_results(args.results), results.read_audits(results.audits_path(args.results))
+
+
+def forecast(args):
+    FORECASTS.write_text(experiment_map.rust(*tables_of(args)), encoding="utf-8")
+
+
 def report(args):
-    rows, audits = results.read_results(args.results), results.read_audits(results.audits_path(args.results))
+    rows, audits = tables_of(args)
     if args.out:
         more, found = results.read_all(args.out)
         rows, audits = results.merged(rows, more), {**found, **audits}
         results.write_results(rows, args.results)
         results.write_audits(audits, results.audits_path(args.results))
     experiment_report.report(rows, audits, args.plots)
+    experiment_map.tables(rows, audits)
 
 
 def main():
@@ -118,10 +133,11 @@ def main():
     tables = commands.add_parser("report", help="tables and plots of what has run")
     tables.add_argument("--out", type=Path, help="a folder of `run`, whose runs are added to the table first")
     tables.add_argument("--plots", type=Path, help="folder for SVG plots")
-    for command in [runs, tables]:
+    forecasts = commands.add_parser("forecast", help="write the table of forecasts of `vgpo audit`")
+    for command in [runs, tables, forecasts]:
         command.add_argument("--results", type=Path, default=RESULTS, help="the table of raw results")
     args = parser.parse_args()
-    (run if args.command == "run" else report)(args)
+    {"run": run, "report": report, "forecast": forecast}[args.command](args)
 
 
 if __name__ == "__main__":

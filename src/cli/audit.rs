@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::algorithm::forecast::{self, Position};
+use crate::algorithm::forecast::{MAP, forecast};
 use crate::collective::{Collective, Solo};
 use crate::config::app::AppSettings;
 use crate::config::audit;
-use crate::domain::metric::{EVAL_ACCURACY, StepMetrics};
+use crate::domain::metric::{EVAL_ACCURACY, StepMetrics, of_evaluation};
 use crate::train::RunEnd;
 use serde_json::{Map, Value, json};
 
@@ -63,11 +63,11 @@ fn audit(args: &Args, settings: &AppSettings) -> Result<String, String> {
         RunEnd::Yielded | RunEnd::Cancelled => return Ok("stopped; run the same command to resume".to_owned()),
     }
     let values = results(&args.out)?;
-    let forecast = forecast_of(&values);
+    let forecast = forecast(&MAP, &values);
     if args.json {
         return serde_json::to_string(&json!({ "metrics": values, "forecast": forecast })).map_err(|e| e.to_string());
     }
-    Ok(format!("Audit of {} on {}\n{}\n{forecast}\n", args.model, args.dataset, table(&values)))
+    Ok(format!("Audit of {} on {}\n{}\n{}\n", args.model, args.dataset, table(&values), forecast.text))
 }
 
 fn request(args: &Args) -> Result<Value, String> {
@@ -96,23 +96,7 @@ fn results(out: &Path) -> Result<BTreeMap<String, f64>, String> {
     let text = std::fs::read_to_string(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
     let last = text.lines().last().unwrap_or_default();
     let point: StepMetrics = serde_json::from_str(last).map_err(|e| format!("{}: {e}", path.display()))?;
-    let wanted = |key: &String| key.starts_with("audit/") || key.starts_with("eval/");
-    Ok(point.values.into_iter().filter(|(key, _)| wanted(key)).collect())
-}
-
-fn forecast_of(values: &BTreeMap<String, f64>) -> String {
-    let of = |key: &str| values.get(key).copied();
-    let position = || {
-        Some(Position {
-            spearman: of("audit/spearman")?,
-            dependent_late: of("audit/dependent_late")?,
-            independent_gradient: of("audit/independent_gradient")?,
-        })
-    };
-    position().map_or_else(
-        || "no forecast: focus and dependency were the same for all tokens".to_owned(),
-        |position| forecast::words(forecast::MAP, position),
-    )
+    Ok(point.values.into_iter().filter(|(key, _)| of_evaluation(key)).collect())
 }
 
 /// Lines of the table: what it says, its key, and the decimals.

@@ -60,6 +60,8 @@ use Better::{Higher, Lower, Neutral};
 
 /// The key by which checkpoints and runs are compared.
 pub const EVAL_ACCURACY: &str = "eval/accuracy";
+/// How the keys of audits begin.
+pub const AUDIT: &str = "audit/";
 
 /// Seconds of a whole step; only steps that train have it.
 pub const STEP_SECONDS: &str = "time/step";
@@ -218,6 +220,11 @@ pub const CATALOGUE: &[MetricInfo] = &[
     info("ranks/sent_bytes", "bytes", Neutral, "What rank 0 sent to the other ranks of its job"),
     info("memory/peak_bytes", "bytes", Lower, "Largest resident memory of the worker so far"),
 ];
+
+/// Whether evaluations and audits measure it.
+pub fn of_evaluation(key: &str) -> bool {
+    key.starts_with("eval/") || key.starts_with(AUDIT)
+}
 
 /// Key and short name of every headline, in the order in which they are shown.
 pub fn headlines() -> impl Iterator<Item = (&'static str, &'static str)> {

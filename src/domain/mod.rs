@@ -13,6 +13,7 @@ pub mod evaluation;
 pub mod event;
 pub mod field_error;
 pub mod figures;
+pub mod forecast;
 pub mod job;
 pub mod job_field;
 pub mod kind;

@@ -1,5 +1,6 @@
-//! `/v1/audits`
+//! `/v1/audits` and `/v1/runs/{id}/audit`
 
+use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
@@ -12,9 +13,10 @@ use crate::domain::tree::Tree;
 use crate::service::Service;
 use crate::service::jobs::audits::AuditRequest;
 use crate::service::jobs::submit::SubmittedJob;
+use crate::service::runs::audit::AuditResult;
 
 pub fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(create))
+    OpenApiRouter::new().routes(routes!(create)).routes(routes!(result))
 }
 
 /// Submit an audit: does looking decide this model's answers to this data set, and does its focus tell where?
@@ -44,4 +46,18 @@ async fn create(
         Ok((StatusCode::CREATED, SubmittedJob { job, warnings: Vec::new() }))
     };
     idempotency::once(&state.service, &headers, "POST /v1/audits", &bytes, work, again).await
+}
+
+/// What an audit has measured so far, and what visual weights are likely to gain where audits look like this one. A run
+/// that is no audit has no metrics and no forecast.
+#[utoipa::path(
+    get, path = "/v1/runs/{id}/audit", tag = "runs", operation_id = "run_audit",
+    params(("id" = String, Path, description = "`run_…`")),
+    responses(
+        (status = 200, body = AuditResult),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+async fn result(state: AppState, Path(id): Path<String>) -> Result<axum::Json<AuditResult>, Problem> {
+    Ok(axum::Json(state.service.runs().audit(&id).await?))
 }

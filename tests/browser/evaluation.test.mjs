@@ -161,3 +161,26 @@ test('what cannot be compared says why', async () => {
   await page.getByRole('link', { name: 'Evaluate its newest checkpoint' }).waitFor();
   await page.context().close();
 });
+
+test('an audit shows what answers depend on the image for, and what follows', async () => {
+  const { id, run_id: run } = await server.call('POST', '/v1/audits', { model: 'starter', dataset: 'digits', eval_rows: 8 });
+  await server.until(id, 'succeeded');
+  const { metrics, forecast } = await server.call('GET', `/v1/runs/${run}/audit`);
+  assert.equal(metrics['audit/responses'], 16);
+  const page = await browser.open(`#/runs/${run}`);
+  const audit = page.getByRole('region', { name: 'Audit', exact: true });
+  await audit.getByText(forecast.text).waitFor();
+  const row = audit.getByRole('row').filter({ hasText: 'Tokens that depend on the image' });
+  const shown = ['', '_right', '_wrong'].map((part) => metrics[`audit/dependent_mean${part}`]);
+  assert.deepEqual(await row.locator('td').allTextContents(), shown.map((share) => (share === undefined ? '–' : `${(100 * share).toFixed(1)}%`)));
+  assert.equal(await audit.getByRole('list', { name: 'Forecast by arm' }).getByRole('listitem').count(), forecast.gains.length);
+  await accessible(page, 'an audit');
+  await fits(page, 'an audit');
+  // Another evaluation has none.
+  const plain = await server.submit({ name: 'plain', method: { type: 'eval' }, eval_rows: 4 });
+  await server.until(plain.id, 'succeeded');
+  await page.goto(`${server.url}/#/runs/${plain.run_id}`);
+  await rowsOf(page).getByRole('row').nth(1).waitFor();
+  assert.equal(await page.getByRole('region', { name: 'Audit', exact: true }).count(), 0);
+  await page.context().close();
+});

@@ -11,6 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 import experiment  # noqa: E402
+import experiment_map as forecasts  # noqa: E402
 import experiment_plan as plan  # noqa: E402
 import experiment_results as results  # noqa: E402
 import experiment_statistics as statistics  # noqa: E402
@@ -126,6 +127,42 @@ class Report(unittest.TestCase):
         self.assertGreater(batch["prompts_per_step"], batch["minibatch_prompts"], "the clip acts")
         self.assertTrue(job["rollout"]["mask_truncated"])
         self.assertEqual(job["rollout"]["group_size"], 8)
+
+
+class Forecasts(unittest.TestCase):
+    def cells(self, gains):
+        """Cells that differ in rank correlation; in each all arms gain the same, a point up and down over two seeds."""
+        rows, audits = [], {}
+        for cell, (spearman, gain) in zip(map(plan.cell_name, plan.MAP), gains):
+            rows += [row(cell, "dapo", seed, 50.0) for seed in range(2)]
+            rows += [row(cell, arm, seed, 50.0 + gain + (1 if seed else -1))
+                     for arm, seed in itertools.product(forecasts.ARMS, range(2))]
+            audits[cell] = {"spearman": spearman, "dependent_late": 0.2, "independent_gradient": 0.7}
+        return rows, audits
+
+    def test_the_closest_audit_counts_only_where_it_tells_more(self):
+        cells = forecasts.measured(*self.cells([(0.1, 0.0), (0.2, 0.0), (0.8, 6.0), (0.9, 6.0)]))
+        self.assertEqual(forecasts.misses(cells, "vgpo", forecasts.NEAREST), [0.0] * 4)
+        self.assertEqual(forecasts.misses(cells, "vgpo", forecasts.MEAN), [4.0, 4.0, -4.0, -4.0])
+        self.assertEqual(forecasts.error(cells, "vgpo", forecasts.NOTHING), 18 ** 0.5)
+        self.assertEqual(forecasts.rule_of(cells), forecasts.NEAREST)
+        cells = forecasts.measured(*self.cells([(0.1, 0.0), (0.2, 6.0), (0.8, 6.0), (0.9, 0.0)]))
+        self.assertEqual(forecasts.rule_of(cells), forecasts.MEAN)
+
+    def test_the_program_has_a_table_once_three_cells_are_measured(self):
+        rows, audits = self.cells([(0.1, 0.0), (0.2, 0.0), (0.8, 6.0)])
+        text = forecasts.rust(rows, audits)
+        self.assertIn('Arm { name: "vgpo", pairs: 6, gain: [2.00, ', text)
+        self.assertEqual(text.count("        Cell {"), 3)
+        self.assertIn("spearman: 0.8000, dependent_late: 0.2000, independent_gradient: 0.7000", text)
+        few = [one for one in rows if one["cell"] != plan.cell_name(plan.MAP[0]) or one["arm"] != "vgpo"]
+        self.assertIn("cells: &[\n    ],", forecasts.rust(few, audits))
+
+    def test_the_program_has_the_forecasts_of_the_committed_results(self):
+        table = experiment.RESULTS
+        made = forecasts.rust(results.read_results(table), results.read_audits(results.audits_path(table)))
+        self.assertEqual(experiment.FORECASTS.read_text(encoding="utf-8"), made,
+                         "write it anew: scripts/experiment.py forecast")
 
 
 PROGRAM = """#!/usr/bin/env python3

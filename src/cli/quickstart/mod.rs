@@ -181,6 +181,10 @@ impl Report {
         say(format!("\nHeat maps: {} (before), {} (after)", heatmaps[0].display(), heatmaps[1].display()));
         say("Note: on this small task VGPO and GRPO score about the same. It demonstrates the software, not an \
             advantage of VGPO.");
+        say(format!(
+            "Before a long run, `vgpo audit {MODEL} {DATASET}` tells in a minute what answers depend on the image for, \
+             and what visual weights are likely to gain."
+        ));
         say(format!("\nDashboard   {url}/#/runs/{}", self.run));
         say(format!("Job         {url}/v1/jobs/{}", self.job));
         say(format!("Metrics     {url}/v1/runs/{}/metrics", self.run));

@@ -2,7 +2,6 @@
 
 use proptest::prelude::*;
 use vgpo::algorithm::audit::{TokenAudit, auc, spearman};
-use vgpo::algorithm::forecast::{Cell, MAP, Position, nearest, words};
 
 use super::support::assert_close;
 
@@ -62,16 +61,4 @@ fn a_response_is_summed_up() {
     assert_eq!((none.auc, none.auc_late, none.dependent.mean), (None, None, 0.0));
     assert_eq!(none.gradient, none.gradient_independent);
     assert_eq!(TokenAudit::default().summary(0.1), None);
-}
-
-#[test]
-fn nothing_is_forecast_without_a_map() {
-    let here = Position { spearman: 0.3, dependent_late: 0.2, independent_gradient: 0.7 };
-    assert_eq!(words(MAP, here), "no forecast: map not measured");
-    let cell = |spearman, gain| Cell { audit: Position { spearman, ..here }, gain };
-    let map = [cell(0.1, [-2.0, -3.0, -1.0]), cell(0.35, [1.5, 0.5, 2.5]), cell(0.9, [0.1, -0.4, 0.6])];
-    assert_eq!(nearest(&map, here), Some(map[1]));
-    assert!(words(&map, here).starts_with("visual weights are likely to help: +1.5 points [+0.5, +2.5]"));
-    assert!(words(&map[..1], here).contains("likely to hurt"));
-    assert!(words(&map[2..], here).contains("likely to do nothing"));
 }

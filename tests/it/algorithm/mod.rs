@@ -3,6 +3,7 @@
 mod audit;
 mod controls;
 mod explain;
+mod forecast;
 mod objective;
 mod paper;
 mod perception;

@@ -50,6 +50,22 @@ async fn an_audit_is_a_job_that_evaluates() {
     }
 }
 
+#[tokio::test]
+async fn the_results_of_an_audit_come_with_a_forecast() {
+    let api = Api::start().await;
+    let run = api.submit(json!({})).await["run_id"].as_str().unwrap().to_owned();
+    let (path, leased) = (format!("/v1/runs/{run}/audit"), api.claim().await);
+    assert_eq!(api.get(&path).await.body, json!({"run_id": run, "metrics": {}, "forecast": null}));
+    // Accuracy alone is no audit.
+    api.report(&leased, 1, &[("eval/accuracy", 0.5), ("loss/policy", 1.0)]).await;
+    assert_eq!(api.get(&path).await.body["metrics"], json!({}));
+    api.report(&leased, 2, &[("eval/accuracy", 0.75), ("audit/spearman", 0.25), ("loss/policy", 1.0)]).await;
+    let found = api.get(&path).await.body;
+    assert_eq!(found["metrics"], json!({"eval/accuracy": 0.75, "audit/spearman": 0.25}));
+    assert_eq!(found["forecast"]["verdict"], "unknown");
+    api.get("/v1/runs/run_none/audit").await.problem(404, "not_found");
+}
+
 fn vgpo(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_vgpo")).arg("audit").args(arguments).output().unwrap()
 }
@@ -67,12 +83,12 @@ fn the_command_prints_a_table_and_says_that_nothing_is_forecast() {
     for part in ["rank correlation", "AUC, last third", "tokens that depend on the image", "gradient variance"] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    assert!(text.contains("no forecast: map not measured"), "{text}");
+    assert!(text.contains("No forecast: the map is not measured."), "{text}");
     // It is there already: the same again, as JSON.
     let again = vgpo(&[&arguments[..], &["--json"]].concat());
     let printed: Value = serde_json::from_slice(&again.stdout).unwrap();
     assert_eq!(printed["metrics"]["audit/responses"], 6.0);
-    assert_eq!(printed["forecast"], "no forecast: map not measured");
+    assert_eq!(printed["forecast"]["verdict"], "unknown");
     // Another audit does not mix with it.
     let other = vgpo(&[&starter, "digits", "--rows", "4", "--out", &out, "--data", &data]);
     assert!(

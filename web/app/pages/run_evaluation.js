@@ -13,6 +13,7 @@ import { Empty, Failure, Figures, Loading, useLoad } from '../parts/common.js';
 import { Icon } from '../parts/icon.js';
 import { StepChoice } from '../parts/step_choice.js';
 import { Whiskers } from '../parts/whiskers.js';
+import { Audit } from './run_audit.js';
 import { RowTable } from './run_evaluation_rows.js';
 
 /** @param {{ run: Api['RunEntry'], query: PageProps['query'] }} props */
@@ -57,6 +58,7 @@ export function Evaluation({ run, query }) {
       />`
     }
     <${Sums} run=${run} found=${found} query=${query} />
+    ${run.method === 'eval' && html`<${Audit} run=${run} news=${news} />`}
     <${RowTable} run=${run} summary=${found} query=${query} />
   `;
 }
