@@ -12,8 +12,9 @@ Plan
   Task      `survey`: a response looks at LOOKS digits one by one, with fillers of FILLER bits a word in between; the
             demonstrations that the starter was taught copy or guess instead of looking, the more often the later, up
             to FORGETTING at the last look. A cell of the map is (looks, filler, forgetting): a two-level factorial
-            design over the three dials (DIALS) and its centre CENTRE. Each cell has a starter of its own, made by
-            `vgpo starter build` with the recipe's seed.
+            design over the three dials (DIALS), and CENTRE with values in between for the last two. The starter of
+            CENTRE is made by `vgpo starter build` with the recipe's seed; that of a corner is the same, taught the
+            corner's demonstrations for FURTHER_STEPS more steps.
   Arms      ARMS. Each is a `method` of the job, and what it changes in `rollout`. DAPO has no visual weights and is the
             baseline. Two controls: `shuffled` has VGPO's weights in a random order over the tokens of each response, so
             it has their spread but not their places; `oracle` weighs tokens by how much their distribution depends on
@@ -45,14 +46,17 @@ Stages      The plan is about 700 runs. It is run in stages, and the tables of a
   1         Screening: CENTRE and the half of the corners whose signs multiply to +1 (it holds the corner with the
             most of everything), arms MAP_ARMS, all at DEFAULT_RATE, which is what the starter recommends: nothing is
             tuned. Seed by seed over all cells, so that arms have the same seeds whenever it is stopped; 4 seeds are
-            meant. The test of this stage is that over all cells together: a cell alone has too few pairs for any.
-            With a deviation of 3.5 points of a pair, 20 pairs find a difference of 2.2 points four times of five.
+            meant, and `shuffled` comes last. The test of this stage is that over all cells together: a cell alone
+            has too few pairs for any. With a deviation of 3.5 points of a pair, 20 pairs find a difference of 2.2
+            points four times of five, and 10 pairs one of 3.1.
   2         The other four corners, as cells that no forecast was made from.
   3         Learning rates, the remaining arms in CENTRE, and seeds up to 10 everywhere.
 """
 # Amendments on 30 November 2026, before the first run of the map. The map needed more hours than there were, so:
-# stages; DEFAULT_RATE instead of tuned rates in stage 1; the arms oracle-intra, dr_grpo, gdpo and mask_truncated; the
-# test over all cells together; an audit after training.
+# stages; DEFAULT_RATE instead of tuned rates in stage 1; 6 and 9 looks instead of 6 and 12, so that starters of corners
+# are taught further in minutes; the arms oracle-intra (the map's oracle), dr_grpo, gdpo and mask_truncated; the test
+# over all cells together; an audit after training; 12 steps, where DAPO in an earlier pilot was still learning, instead
+# of 20, where it was near its ceiling.
 
 import argparse
 import itertools

@@ -6,7 +6,7 @@ import experiment_statistics as statistics
 from experiment_plan import BASELINE, STAGES, STEPS, by_seed, cell_name, cell_of, chosen_rates, differences
 
 # The arms that a forecast is made for.
-ARMS = ["vgpo", "predicting", "oracle", "oracle-intra", "shuffled"]
+ARMS = ["vgpo", "predicting", "oracle-intra"]
 # What of an audit is compared between cells.
 POSITION = ["spearman", "dependent_late", "independent_gradient"]
 MEAN, NEAREST, NOTHING = "Mean", "Nearest", "Nothing"

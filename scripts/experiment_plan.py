@@ -3,7 +3,7 @@
 import itertools
 
 # The dials: low and high values of looks, bits of a filler's word, and forgetting at the last look.
-DIALS = [(6, 12), (0.5, 1.8), (0.6, 0.9)]
+DIALS = [(6, 9), (0.5, 1.8), (0.6, 0.9)]
 CENTRE = (9, 1.5, 0.75)
 CORNERS = list(itertools.product(*DIALS))
 MAP = [*CORNERS, CENTRE]
@@ -47,8 +47,8 @@ ARMS = {
     "gdpo": ("DAPO, advantages of GDPO", {"type": "dapo", "estimator": "gdpo"}, {}),
     "mask_truncated": ("DAPO, no loss on truncated responses", {"type": "dapo"}, {"mask_truncated": True}),
 }
-# The arms of the map; all arms run in its centre.
-MAP_ARMS = ["dapo", "oracle", "oracle-intra", "vgpo", "predicting", "shuffled"]
+# The arms of the map, in the order in which they run; all arms run in its centre.
+MAP_ARMS = ["dapo", "oracle-intra", "vgpo", "predicting", "shuffled"]
 
 # What a stage runs: cells, and whether learning rates are tuned and all arms run in the centre.
 STAGES = {
@@ -56,6 +56,8 @@ STAGES = {
     2: ([cell for cell in reversed(CORNERS) if level(cell) < 0], False),
     3: (MAP, True),
 }
+# How the starter of the centre is taught to be that of a corner.
+FURTHER_STEPS, FURTHER_RATE = 150, 3e-4
 
 
 def cell_name(cell):
@@ -70,6 +72,18 @@ def cell_of(name):
 def task(cell):
     """The task that the starter of a cell is taught."""
     return "survey:looks={},filler={:g},forgetting={:g}".format(*cell)
+
+
+def lesson(starter, cell):
+    """The job that teaches a starter the demonstrations of another cell: the recipe's, for fewer steps."""
+    return {
+        "model": str(starter), "dataset": task(cell), "method": {"type": "sft"}, "seed": 7, "steps": FURTHER_STEPS,
+        "eval_before": False, "eval_every": FURTHER_STEPS, "eval_rows": EVAL_ROWS, "checkpoint_every": 0,
+        "log_samples_every": 0,
+        "batch": {"prompts_per_step": 32, "minibatch_prompts": 32, "microbatch_tokens": 2048},
+        "optimizer": {"learning_rate": FURTHER_RATE, "betas": [0.9, 0.98], "weight_decay": 0.01, "warmup_steps": 10,
+                      "schedule": "cosine", "max_grad_norm": 1.0},
+    }
 
 
 def job(starter, cell, arm, rate, seed):

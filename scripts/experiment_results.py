@@ -7,6 +7,8 @@ import experiment_plan as plan
 
 FIELDS = ["cell", "arm", "rate", "seed", "start", "curve", "accuracy", "sampled", "focus", "dependency", "length",
           "seconds"]
+# What a starter says of itself.
+CARD = "vgpo.json"
 NUMBERS = [field for field in FIELDS[4:] if field != "curve"]
 
 
@@ -24,13 +26,21 @@ def merged(*tables):
     return sorted(rows.values(), key=key)
 
 
+def read_metrics(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def evaluations_of(lines):
+    return [line for line in lines if "eval/accuracy" in line["values"]]
+
+
 def read_run(folder, start):
     """What the plan looks at of one run; None when it did not finish."""
     if not (folder / "done").exists():
         return None
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = read_metrics(folder)
     steps = [line["values"] for line in lines if "accuracy" in line["values"]]
-    evaluations = [line for line in lines if "eval/accuracy" in line["values"]]
+    evaluations = evaluations_of(lines)
     last = evaluations[-1]["values"]
     arm, rate, seed = folder.name.split("_")
     return {
@@ -49,7 +59,7 @@ def read_all(out):
     """The runs of a folder of `run`, and the audits of its starters."""
     rows, audits = [], {}
     for folder in sorted((out / "runs").glob("*/*")):
-        card = json.loads((out / "starters" / folder.parent.name / "vgpo.json").read_text(encoding="utf-8"))
+        card = json.loads((out / "starters" / folder.parent.name / CARD).read_text(encoding="utf-8"))
         row = read_run(folder, 100 * card["made_with"]["accuracy"])
         if row:
             rows.append(row)

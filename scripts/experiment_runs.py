@@ -20,7 +20,7 @@ class Runner:
     def __init__(self, args):
         self.program, self.out = args.vgpo.resolve(), args.out.resolve()
         self.table, self.threads, self.nice = args.results, args.threads, args.nice
-        self.lock = threading.Lock()
+        self.lock, self.making = threading.Lock(), threading.Lock()
 
     def execute(self, command, output, errors=subprocess.STDOUT):
         environment = dict(os.environ)
@@ -42,17 +42,49 @@ class Runner:
             path = results.audits_path(self.table)
             results.write_audits({**audits, **results.read_audits(path)}, path)
 
+    def folder_of(self, cell):
+        """Where the starter of a cell is."""
+        return self.out / "starters" / plan.cell_name(cell)
+
     def starter(self, cell):
-        name = plan.cell_name(cell)
-        folder = self.out / "starters" / name
-        if not folder.exists():
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            log = self.out / "starters" / f"{name}.log"
-            print(f"starter {name}: {plan.task(cell)}", flush=True)
-            code = self.execute(["starter", "build", "--task", plan.task(cell), "--out", str(folder)], log)
-            if code != 0:
-                sys.exit(f"the starter of {name} FAILED ({code}), see {log}")
-        self.audit(folder, cell, self.out / "starters" / f"{name}.audit.json", [])
+        """Makes and audits the starter of a cell, that of the centre first."""
+        if cell != plan.CENTRE:
+            self.starter(plan.CENTRE)
+        folder = self.folder_of(cell)
+        with self.making:
+            if not folder.exists():
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                print(f"starter {folder.name}", flush=True)
+                (self.build if cell == plan.CENTRE else self.teach)(cell, folder)
+        self.audit(folder, cell, folder.with_name(f"{folder.name}.audit.json"), [])
+
+    def build(self, cell, folder):
+        log = folder.with_name(f"{folder.name}.log")
+        code = self.execute(["starter", "build", "--task", plan.task(cell), "--out", str(folder)], log)
+        if code != 0:
+            sys.exit(f"the starter of {folder.name} FAILED ({code}), see {log}")
+
+    def teach(self, cell, folder):
+        """The centre's starter, taught further; its card says so, and recommends the same settings."""
+        work = folder.with_name(f"{folder.name}.work")
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        spec = work / "job.json"
+        spec.write_text(json.dumps(plan.lesson(self.folder_of(plan.CENTRE), cell), indent=1) + "\n", encoding="utf-8")
+        code = self.execute(
+            ["train", "--spec", str(spec), "--out", str(work), "--data", str(self.out / "data")], work / "log")
+        if code != 0:
+            sys.exit(f"the starter of {folder.name} FAILED ({code}), see {work}/log")
+        taught = work / "checkpoints" / f"step-{plan.FURTHER_STEPS:08}"
+        shutil.rmtree(taught / "trainer", ignore_errors=True)
+        accuracy = results.evaluations_of(results.read_metrics(work))[-1]["values"]["eval/accuracy"]
+        own, centre = taught / results.CARD, self.folder_of(plan.CENTRE) / results.CARD
+        card = json.loads(own.read_text(encoding="utf-8")) if own.exists() else {}
+        card["recommended"] = json.loads(centre.read_text(encoding="utf-8")).get("recommended")
+        card["made_with"] = {"from": plan.cell_name(plan.CENTRE), "accuracy": accuracy}
+        own.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+        taught.rename(folder)
+        shutil.rmtree(work)
 
     def audit(self, model, cell, path, more):
         """Audits a model on its cell's rows; an audit that fails leaves nothing and is told."""
@@ -82,7 +114,7 @@ class Runner:
     def train(self, cell, arm, rate, seed):
         """One run, and the audit of what it trained."""
         name = plan.cell_name(cell)
-        starter = self.out / "starters" / name
+        starter = self.folder_of(cell)
         folder = self.out / "runs" / name / f"{arm}_{rate:g}_{seed}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)

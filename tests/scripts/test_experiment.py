@@ -3,6 +3,7 @@
 import contextlib
 import io
 import itertools
+import json
 import sys
 import tempfile
 import unittest
@@ -74,7 +75,7 @@ class Report(unittest.TestCase):
         cell = plan.cell_name(plan.MAP[0])
         # The oracle is 4 points better at every seed, VGPO now better and now worse.
         rows = [row(cell, "dapo", seed, 50.0 + seed) for seed in range(8)]
-        rows += [row(cell, "oracle", seed, 54.0 + seed) for seed in range(8)]
+        rows += [row(cell, "oracle-intra", seed, 54.0 + seed) for seed in range(8)]
         rows += [row(cell, "vgpo", seed, 50.0 + seed + (1 if seed % 2 else -1)) for seed in range(8)]
         rows += [row(cell, "dapo", plan.TUNING_SEEDS[0], 99.0)]
         with tempfile.TemporaryDirectory() as folder:
@@ -97,7 +98,7 @@ class Report(unittest.TestCase):
         self.assertIn("| 8 | 57.50 | +4.00 [+4.00, +4.00] | 0.016 |", said)
         self.assertIn("+0.00 [-0.75, +0.75] | 1.000 |", said)
         self.assertNotIn("too narrow", said)
-        self.assertIn("| VGPO, weights by true dependency (oracle) | 8 | +4.00 [+4.00, +4.00] | 0.016 |", said)
+        self.assertIn("| oracle, intra-trajectory weights only | 8 | +4.00 [+4.00, +4.00] | 0.016 |", said)
         self.assertIn("| 0.875 |", said)
         # Area of the start 30 and accuracies 48.5 and 53.5 of the mean DAPO run.
         self.assertIn("| 8 | 53.50 | - | - | 45.12 | - | - |", said)
@@ -174,7 +175,7 @@ said = dict(zip(sys.argv[1:], sys.argv[2:]))
 if sys.argv[1] == "starter":
     out = pathlib.Path(said["--out"])
     out.mkdir(parents=True)
-    (out / "vgpo.json").write_text(json.dumps({"made_with": {"accuracy": 0.25}}))
+    (out / "vgpo.json").write_text(json.dumps({"made_with": {"accuracy": 0.25}, "recommended": {"steps": 40}}))
 if sys.argv[1] == "audit":
     print("reading", sys.argv[2])
     print(json.dumps({"metrics": {"audit/dependency_early": 2.0, "audit/dependency_late": 1.0, "eval/accuracy": 0.5}}))
@@ -182,7 +183,9 @@ if sys.argv[1] == "train":
     job = json.loads(pathlib.Path(said["--spec"]).read_text())
     last = {"eval/accuracy": 0.75, "eval/late_early_ratio": 0.9, "eval/response_length": 10.0}
     lines = [{"step": 1, "values": {"accuracy": 0.5, "time/step": 2.0}}, {"step": job["steps"], "values": last}]
-    pathlib.Path(said["--out"], "metrics.jsonl").write_text("\\n".join(map(json.dumps, lines)))
+    out = pathlib.Path(said["--out"])
+    (out / "checkpoints" / f"step-{job['steps']:08}").mkdir(parents=True)
+    (out / "metrics.jsonl").write_text("\\n".join(map(json.dumps, lines)))
 """
 
 
@@ -201,21 +204,24 @@ class Run(unittest.TestCase):
     def test_what_the_table_has_is_not_run_again(self):
         with tempfile.TemporaryDirectory() as folder:
             folder = Path(folder)
-            self.assertEqual(self.run_with(folder, "a"), ["starter", "audit", *["train", "audit"] * 4])
+            self.assertEqual(self.run_with(folder, "a"), ["starter", "audit", *["train", "audit"] * 5])
+            card = json.loads((folder / "a/starters/6-0.5-0.9/vgpo.json").read_text())
+            self.assertEqual(card["recommended"], {"steps": 40}, "as the starter that it was taught from")
             rows = results.read_results(folder / "survey.csv")
             self.assertEqual([(row["arm"], row["seed"]) for row in rows],
                              [("dapo", 0), ("dapo", 1), ("vgpo", 0), ("vgpo", 1)])
-            self.assertEqual(rows[0], {"cell": "6-0.5-0.9", "arm": "dapo", "rate": 1e-4, "seed": 0, "start": 25.0,
+            self.assertEqual(rows[0], {"cell": "6-0.5-0.9", "arm": "dapo", "rate": 1e-4, "seed": 0, "start": 75.0,
                                        "curve": [(plan.STEPS, 75.0)], "accuracy": 75.0, "sampled": 50.0, "focus": 0.9,
                                        "dependency": 0.5, "length": 10.0, "seconds": 2.0})
             # Another machine has the table only, without a run: it makes what is missing, and keeps the others.
             kept = [row for row in rows if (row["arm"], row["seed"]) != ("vgpo", 1)]
             results.write_results(kept, folder / "survey.csv")
-            self.assertEqual(self.run_with(folder, "b"), ["starter", "audit", "train", "audit"])
+            self.assertEqual(self.run_with(folder, "b"), ["starter", "audit", *["train", "audit"] * 2])
             self.assertEqual(results.read_results(folder / "survey.csv"), rows)
             self.assertEqual(self.run_with(folder, "c"), [], "nothing is missing")
             audits = results.read_audits(folder / "survey-audits.csv")
-            self.assertEqual(audits, {"6-0.5-0.9": {"accuracy": 0.5, "dependency_early": 2.0, "dependency_late": 1.0}})
+            one = {"accuracy": 0.5, "dependency_early": 2.0, "dependency_late": 1.0}
+            self.assertEqual(audits, {"6-0.5-0.9": one, plan.cell_name(plan.CENTRE): one})
 
 
 if __name__ == "__main__":
