@@ -21,7 +21,7 @@ SEEDS = list(range(10))
 TUNING_SEEDS = [100, 101, 102]
 RATES = [5e-5, 1e-4, 2e-4]
 DEFAULT_RATE = 1e-4
-STEPS, EVAL_EVERY, EVAL_ROWS = 12, 6, 512
+STEPS, PROMPTS, EVAL_ROWS = 12, 8, 512
 BASELINE, SHUFFLED, ORACLE = "dapo", "shuffled", "oracle"
 
 # name -> (what it is, `method` of the job, what it changes in `rollout`)
@@ -93,9 +93,9 @@ def job(starter, cell, arm, rate, seed):
         "model": str(starter), "dataset": f"survey:looks={cell[0]}", "seed": seed, "steps": STEPS,
         "method": method,
         "rollout": {"group_size": 8, "filter": {"max_tries": 1}, **rollout},
-        "batch": {"prompts_per_step": 16, "minibatch_prompts": 4},
+        "batch": {"prompts_per_step": PROMPTS, "minibatch_prompts": PROMPTS // 4},
         "optimizer": {"learning_rate": rate},
-        "eval_before": False, "eval_every": EVAL_EVERY, "eval_rows": EVAL_ROWS,
+        "eval_before": False, "eval_every": STEPS, "eval_rows": EVAL_ROWS,
         "checkpoint_every": 0, "keep_checkpoints": 1, "log_samples_every": 0,
     }
 
@@ -126,4 +126,5 @@ def differences(found, arm, base, value):
     """Differences within a seed, where both have run."""
     if arm == base or arm not in found or base not in found:
         return []
-    return [value(found[arm][seed]) - value(found[base][seed]) for seed in found[arm] if seed in found[base]]
+    pairs = [(value(found[arm][seed]), value(found[base][seed])) for seed in found[arm] if seed in found[base]]
+    return [one - other for one, other in pairs if one is not None and other is not None]

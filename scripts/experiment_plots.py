@@ -50,28 +50,3 @@ def gains(cells):
         parts.append(text(x + 8, y + 36, arm))
         x += 100
     return document(width, y + 48, parts)
-
-
-def curves(lines, cell):
-    """Mean held-out accuracy by step. {arm: [(step, accuracy)]}"""
-    left, right, top, bottom = 50, 560, 30, 290
-    points = [point for curve in lines.values() for point in curve]
-    last = max(step for step, _ in points) or 1
-    low, high = min(value for _, value in points), max(value for _, value in points)
-    low, high = low - 2, max(high + 2, low + 5)
-    place = lambda step, value: (left + step / last * (right - left),  # noqa: E731
-                                 bottom - (value - low) / (high - low) * (bottom - top))
-    parts = [text(left, 16, "held-out accuracy in percent: {} looks, {} bits, forgetting {}".format(*cell.split("-")))]
-    parts += [line((left, top), (left, bottom)), line((left, bottom), (right, bottom))]
-    for share in (0, 0.5, 1):
-        value = low + share * (high - low)
-        parts.append(text(left - 6, place(0, value)[1] + 4, f"{value:.0f}", "end"))
-    for step in sorted({step for step, _ in points}):
-        parts.append(text(place(step, low)[0], bottom + 16, str(step), "middle"))
-    for at, (arm, curve) in enumerate(lines.items()):
-        colour = COLOURS.get(arm, OTHER)
-        path = " ".join("{:.1f},{:.1f}".format(*place(*point)) for point in curve)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts.append(line((right + 14, top + 20 * at), (right + 34, top + 20 * at), colour, 2))
-        parts.append(text(right + 40, top + 20 * at + 4, arm))
-    return document(680, 320, parts)

@@ -13,12 +13,8 @@ def accuracy(row):
     return row["accuracy"]
 
 
-def sampled(row):
-    return row["sampled"]
-
-
 def area(row):
-    return statistics.area([(0, row["start"]), *row["curve"]])
+    return row["sampled"]
 
 
 def shown(values, digits=2):
@@ -54,18 +50,18 @@ def cell_tables(rows, cell, rates):
         print(f"| {ARMS[arm][0]} | {rate} | {len(runs)} | {mean:.2f} | {shown(primary[arm])} | {p_value} "
               f"| {sum(areas) / len(areas):.2f} | {shown(differences(found, arm, BASELINE, area))} "
               f"| {shown(differences(found, arm, SHUFFLED, accuracy))} |")
-    print("\n| arm | sampled accuracy | late/early focus | minus DAPO | late/early dependency | tokens | minutes |")
+    print("\n| arm | late/early focus | minus DAPO | late/early dependency | minus DAPO | tokens | minutes |")
     print("|---|---|---|---|---|---|---|")
     for arm, runs in found.items():
         values = {name: [row[name] for row in runs.values() if row[name] is not None]
-                  for name in ["sampled", "focus", "dependency", "length", "seconds"]}
+                  for name in ["focus", "dependency", "length", "seconds"]}
         mean = {name: sum(some) / len(some) for name, some in values.items() if some}
         dependency = f"{mean['dependency']:.3f}" if "dependency" in mean else "-"
-        print(f"| {ARMS[arm][0]} | {mean['sampled']:.2f} | {mean['focus']:.4f} "
+        print(f"| {ARMS[arm][0]} | {mean['focus']:.4f} "
               f"| {shown(differences(found, arm, BASELINE, lambda row: row['focus']), 4)} | {dependency} "
+              f"| {shown(differences(found, arm, BASELINE, lambda row: row['dependency']), 3)} "
               f"| {mean['length']:.0f} | {mean['seconds'] / 60:.1f} |")
     print()
-    return found
 
 
 def gains(rows, rates, value=accuracy, base=BASELINE):
@@ -80,19 +76,18 @@ def gains(rows, rates, value=accuracy, base=BASELINE):
 def pooled_table(rows, rates):
     """The test of stage 1: the pairs of all cells together."""
     measured = {name: gains(rows, rates, value)
-                for name, value in [("accuracy", accuracy), ("area", area), ("sampled", sampled)]}
+                for name, value in [("accuracy", accuracy), ("area", area)]}
     beyond = gains(rows, rates, accuracy, SHUFFLED)
     together = {name: {arm: [one for cell in found.values() for one in cell[arm]]
                        for arm in MAP_ARMS if arm != BASELINE} for name, found in measured.items()}
     p_values = corrected(together["accuracy"])
     print("### All cells together: minus DAPO\n")
-    print("| arm | pairs | accuracy | p, Holm | area | sampled accuracy | accuracy minus shuffled |")
-    print("|---|---|---|---|---|---|---|")
+    print("| arm | pairs | accuracy | p, Holm | area | accuracy minus shuffled |")
+    print("|---|---|---|---|---|---|")
     for arm, p_value in p_values.items():
         control = [] if arm == SHUFFLED else [one for cell in beyond.values() for one in cell[arm]]
         print(f"| {ARMS[arm][0]} | {len(together['accuracy'][arm])} | {shown(together['accuracy'][arm])} "
-              f"| {p_value:.3f} | {shown(together['area'][arm])} | {shown(together['sampled'][arm])} "
-              f"| {shown(control)} |")
+              f"| {p_value:.3f} | {shown(together['area'][arm])} | {shown(control)} |")
     print()
 
 
@@ -125,12 +120,12 @@ def audit_table(audits):
 
 
 def report(rows, audits, plots):
-    rates, cells = chosen_rates(rows), {}
+    rates = chosen_rates(rows)
     if rates:
         print("Learning rates, chosen on seeds " + ", ".join(map(str, TUNING_SEEDS)) + ": "
               + ", ".join(f"{arm} {rate:g}" for arm, rate in rates.items()) + ".\n")
     for cell in sorted({row["cell"] for row in rows if row["seed"] not in TUNING_SEEDS}, key=cell_of):
-        cells[cell] = cell_tables(rows, cell, rates)
+        cell_tables(rows, cell, rates)
     found = gains(rows, rates)
     pooled_table(rows, rates)
     map_table(found)
@@ -141,7 +136,3 @@ def report(rows, audits, plots):
         drawn = {cell: {arm: statistics.bootstrap(values) for arm, values in some.items() if values}
                  for cell, some in found.items()}
         (plots / "map.svg").write_text(experiment_plots.gains(drawn), encoding="utf-8")
-        for cell, runs in cells.items():
-            lines = {arm: statistics.mean_curve([[(0, row["start"]), *row["curve"]] for row in some.values()])
-                     for arm, some in runs.items() if arm in MAP_ARMS}
-            (plots / f"curves-{cell}.svg").write_text(experiment_plots.curves(lines, cell), encoding="utf-8")

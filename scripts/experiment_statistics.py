@@ -44,15 +44,3 @@ def holm(p_values):
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_value))
         corrected[name] = highest
     return corrected
-
-
-def area(curve):
-    """Mean height of a curve of (step, value) over its steps, by trapezoids."""
-    pieces = [(right - left) * (low + high) / 2 for (left, low), (right, high) in itertools.pairwise(curve)]
-    return sum(pieces) / (curve[-1][0] - curve[0][0])
-
-
-def mean_curve(curves):
-    """The mean of curves over the steps that all of them have."""
-    steps = sorted(set.intersection(*(set(dict(curve)) for curve in curves)))
-    return [(step, sum(dict(curve)[step] for curve in curves) / len(curves)) for step in steps]
