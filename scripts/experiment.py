@@ -2,7 +2,7 @@
 """Does re-weighting credit by looking help? Arms on the generated task `survey`, over a map of its dials.
 
     scripts/experiment.py run --vgpo target/release/vgpo --out experiment     # may be stopped and started again
-    scripts/experiment.py report --plots docs/images/experiments              # tables and plots of what has run
+    scripts/experiment.py report --plots docs/images/experiments --document docs/experiments.md
     scripts/experiment.py forecast                                            # the table of forecasts of `vgpo audit`
 
 What has been run is in RESULTS, a row a run; `run` skips what that table has and adds to it, on any machine.
@@ -62,6 +62,8 @@ Stages      The plan is about 700 runs. It is run in stages, and the tables of a
 # step: 26.8 % before, 45.3 % after 4 steps, 71.9 % after 8, 78.5 % after 12. No other arm had run on the map.)
 
 import argparse
+import contextlib
+import io
 import itertools
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -77,6 +79,7 @@ from experiment_plan import (  # noqa: E402
 from experiment_runs import Runner  # noqa: E402
 
 RESULTS = ROOT / "docs/experiments/survey.csv"
+DOCUMENT, MARKS = ROOT / "docs/experiments.md", ("<!-- tables -->", "<!-- end of tables -->")
 FORECASTS = ROOT / "src/algorithm/forecast/map.rs"
 
 
@@ -111,6 +114,15 @@ def forecast(args):
     FORECASTS.write_text(experiment_map.rust(*tables_of(args)), encoding="utf-8")
 
 
+def summary(rows, audits):
+    """What docs/experiments.md has between MARKS."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        experiment_report.summary(rows, audits)
+        experiment_map.tables(rows, audits)
+    return said.getvalue()
+
+
 def report(args):
     rows, audits = tables_of(args)
     if args.out:
@@ -118,8 +130,15 @@ def report(args):
         rows, audits = results.merged(rows, more), {**found, **audits}
         results.write_results(rows, args.results)
         results.write_audits(audits, results.audits_path(args.results))
-    experiment_report.report(rows, audits, args.plots)
-    experiment_map.tables(rows, audits)
+    experiment_report.cells(rows)
+    print(summary(rows, audits))
+    if args.plots:
+        experiment_report.plot(rows, args.plots)
+    if args.document:
+        before, _, rest = args.document.read_text(encoding="utf-8").partition(MARKS[0])
+        after = rest.partition(MARKS[1])[2]
+        args.document.write_text(MARKS[0].join([before, f"\n{summary(rows, audits)}\n{MARKS[1]}{after}"]),
+                                 encoding="utf-8")
 
 
 def main():
@@ -140,6 +159,7 @@ def main():
     tables = commands.add_parser("report", help="tables and plots of what has run")
     tables.add_argument("--out", type=Path, help="a folder of `run`, whose runs are added to the table first")
     tables.add_argument("--plots", type=Path, help="folder for SVG plots")
+    tables.add_argument("--document", type=Path, help="write the tables of all cells together between its marks")
     forecasts = commands.add_parser("forecast", help="write the table of forecasts of `vgpo audit`")
     for command in [runs, tables, forecasts]:
         command.add_argument("--results", type=Path, default=RESULTS, help="the table of raw results")

@@ -9,16 +9,18 @@ from experiment_plan import BASELINE, STAGES, STEPS, by_seed, cell_name, cell_of
 ARMS = ["vgpo", "predicting", "oracle-intra"]
 # What of an audit is compared between cells.
 POSITION = ["spearman", "dependent_late", "independent_gradient"]
+# Fewer pairs of a cell are not told.
+PAIRS = 2
 MEAN, NEAREST, NOTHING = "Mean", "Nearest", "Nothing"
 
 
 def measured(rows, audits):
-    """The cells with an audit and a pair of every arm: {cell: (position, {arm: differences to DAPO})}."""
+    """The cells with an audit and enough pairs of every arm: {cell: (position, {arm: differences to DAPO})}."""
     rates, cells = chosen_rates(rows), {}
     for cell in sorted({row["cell"] for row in rows} & set(audits), key=cell_of):
         found = {arm: by_seed(rows, cell, arm, rates) for arm in [BASELINE, *ARMS]}
         gains = {arm: differences(found, arm, BASELINE, lambda row: row["accuracy"]) for arm in ARMS}
-        if all(gains.values()):
+        if all(len(values) >= PAIRS for values in gains.values()):
             cells[cell] = ([audits[cell][name] for name in POSITION], gains)
     return cells
 
@@ -83,7 +85,7 @@ def tables(rows, audits):
     """What the forecasts rest on, and how far they were off."""
     cells = measured(rows, audits)
     if len(cells) < 3:
-        print("\nNo forecasts: fewer than three cells have an audit and a pair of every arm.")
+        print(f"\nNo forecasts: fewer than three cells have an audit and {PAIRS} pairs of every arm.")
         return
     print("\n### Forecasts, for a cell from the others: how far they were off\n")
     print("Root of the mean square in points of accuracy; what was measured has the noise of its pairs.\n")

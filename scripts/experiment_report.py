@@ -102,9 +102,8 @@ def map_table(found):
               + " | ".join(shown(values[arm]) for arm in arms) + " |")
     least = min((len(some) for values in found.values() for some in values.values() if some), default=0)
     full = sum(len(some) >= len(SEEDS) for values in found.values() for some in values.values())
-    print(f"\nCells of the plan with every arm of the map at {len(SEEDS)} seeds: {full} of "
-          f"{len(MAP) * len(arms)} comparisons."
-          + (f" Some have fewer than {FEW_PAIRS} pairs: their intervals are too narrow." if least < FEW_PAIRS else ""))
+    print(f"\nComparisons of the plan with all {len(SEEDS)} pairs: {full} of {len(MAP) * len(arms)}."
+          + (f" Some have fewer than {FEW_PAIRS}: their intervals are too narrow." if least < FEW_PAIRS else ""))
 
 
 def audit_table(audits):
@@ -119,20 +118,27 @@ def audit_table(audits):
         print(f"| {cell} | " + " | ".join(f"{audit[name]:.3f}" if name in audit else "-" for name in names) + " |")
 
 
-def report(rows, audits, plots):
+def cells(rows):
+    """The tables of each cell."""
     rates = chosen_rates(rows)
     if rates:
         print("Learning rates, chosen on seeds " + ", ".join(map(str, TUNING_SEEDS)) + ": "
               + ", ".join(f"{arm} {rate:g}" for arm, rate in rates.items()) + ".\n")
     for cell in sorted({row["cell"] for row in rows if row["seed"] not in TUNING_SEEDS}, key=cell_of):
         cell_tables(rows, cell, rates)
-    found = gains(rows, rates)
+
+
+def summary(rows, audits):
+    """All cells together, the map, and the audits."""
+    rates = chosen_rates(rows)
     pooled_table(rows, rates)
-    map_table(found)
+    map_table(gains(rows, rates))
     if audits:
         audit_table(audits)
-    if plots:
-        plots.mkdir(parents=True, exist_ok=True)
-        drawn = {cell: {arm: statistics.bootstrap(values) for arm, values in some.items() if values}
-                 for cell, some in found.items()}
-        (plots / "map.svg").write_text(experiment_plots.gains(drawn), encoding="utf-8")
+
+
+def plot(rows, folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = {cell: {arm: statistics.bootstrap(values) for arm, values in some.items() if values}
+             for cell, some in gains(rows, chosen_rates(rows)).items()}
+    (folder / "map.svg").write_text(experiment_plots.gains(drawn), encoding="utf-8")

@@ -155,11 +155,15 @@ class Forecasts(unittest.TestCase):
         few = [one for one in rows if one["cell"] != plan.cell_name(plan.MAP[0]) or one["arm"] != "vgpo"]
         self.assertIn("cells: &[\n    ],", forecasts.rust(few, audits))
 
-    def test_the_program_has_the_forecasts_of_the_committed_results(self):
+    def test_the_program_and_the_document_have_what_the_committed_results_say(self):
         table = experiment.RESULTS
-        made = forecasts.rust(results.read_results(table), results.read_audits(results.audits_path(table)))
-        self.assertEqual(experiment.FORECASTS.read_text(encoding="utf-8"), made,
+        rows, audits = results.read_results(table), results.read_audits(results.audits_path(table))
+        self.assertEqual(experiment.FORECASTS.read_text(encoding="utf-8"), forecasts.rust(rows, audits),
                          "write it anew: scripts/experiment.py forecast")
+        start, end = experiment.MARKS
+        written = experiment.DOCUMENT.read_text(encoding="utf-8").partition(start)[2].partition(end)[0]
+        self.assertEqual(written.strip(), experiment.summary(rows, audits).strip(),
+                         "write it anew: scripts/experiment.py report --document docs/experiments.md")
 
 
 PROGRAM = """#!/usr/bin/env python3
