@@ -33,7 +33,7 @@ pub enum ForecastVerdict {
 /// The forecast for one way to weigh.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct GainForecast {
-    /// Whose weights: an arm of the experiment (docs/experiments.md), e.g. `vgpo`, `predicting` or the control `oracle`.
+    /// Whose weights: an arm of the experiment (docs/experiments.md): `vgpo`, `predicting`, `oracle-intra` (a control).
     pub arm: String,
     /// Points of held-out accuracy over DAPO.
     pub gain: f64,

@@ -169,9 +169,9 @@ fn evidence(map: &Map<'_>) -> String {
         Rule::Nearest => "the task with the closest audit",
     };
     format!(
-        "Evidence: {} tasks of the family `survey`, a model of 1.1 million parameters, {} steps, {pairs} pairs of runs of \
-         VGPO and DAPO. The forecast is {rule}; made from the other tasks it was off by {error:.1} points for a task that \
-         was left out. That is little evidence, and none for large models.",
+        "Evidence: {} tasks of the family `survey`, a model of 1.1 million parameters, {} steps, {pairs} pairs of runs \
+         of VGPO and DAPO. The forecast is {rule}; made from the other tasks it was off by {error:.1} points for a \
+         task that was left out. That is little evidence, and none for large models.",
         map.cells.len(),
         map.steps
     )
@@ -183,7 +183,7 @@ fn ceiling(map: &Map<'_>) -> Option<String> {
     let so = if *low > 0.0 {
         "so weights by looking can help there, as far as they find these tokens"
     } else {
-        "so no gain is to be expected from weights by looking on such tasks"
+        "so no gain is shown for weights by looking on such tasks"
     };
     Some(format!("Weights by the true dependency gained {gain:+.1} points [{low:+.1}, {high:+.1}], {so}."))
 }
@@ -209,8 +209,8 @@ fn better_state(metrics: &BTreeMap<String, f64>) -> Option<String> {
     let (reading, predicting) = (metrics.get("audit/auc")?, metrics.get("audit/auc_predicting")?);
     (predicting - reading > BETTER_AUC).then(|| {
         format!(
-            "If you weigh, try `focus_position: predicting`: its focus finds the tokens that depend on the image better \
-             (AUC {predicting:.2}, else {reading:.2})."
+            "If you weigh, try `focus_position: predicting`: its focus finds the tokens that depend on the image \
+             better (AUC {predicting:.2}, else {reading:.2})."
         )
     })
 }

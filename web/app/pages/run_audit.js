@@ -1,4 +1,5 @@
-// An audit: what the answers depend on the image for, whether focus finds it, and what visual weights are likely to gain.
+// An audit: what the answers depend on the image for, whether focus finds it, and what visual weights are likely to
+// gain.
 import { html } from '../lib/html.js';
 import { get } from '../lib/api.js';
 import { epoch } from '../lib/live.js';
@@ -6,7 +7,10 @@ import { number, percent } from '../lib/format.js';
 import { Figures, useLoad } from '../parts/common.js';
 import { Whiskers } from '../parts/whiskers.js';
 
-/** What a line of the table says, its key, and how it is shown. @type {[string, string, (value: number) => string][]} */
+/**
+ * What a line of the table says, its key, and how it is shown.
+ * @type {[string, string, (value: number) => string][]}
+ */
 const LINES = [
   ['Rank correlation of focus with dependency', 'spearman', number],
   ['… of the predicting state', 'spearman_predicting', number],
