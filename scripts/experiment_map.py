@@ -66,6 +66,7 @@ def rust(rows, audits):
     names = "Arm, Cell, Map, Position, Rule" if full else "Map, Rule"
     lines = ["//! Written by `scripts/experiment.py forecast`, not by hand.", "", f"use super::{{{names}}};", "",
              "/// What the experiment on `survey` has measured.", "#[rustfmt::skip]",
+             '#[allow(clippy::approx_constant, reason = "measured numbers may look like any constant")]',
              "pub const MAP: Map<'static> = Map {", f"    rule: Rule::{rule},", f"    steps: {STEPS if full else 0},",
              "    arms: &["]
     for arm in ARMS if full else []:

@@ -4,6 +4,7 @@ use super::{Arm, Cell, Map, Position, Rule};
 
 /// What the experiment on `survey` has measured.
 #[rustfmt::skip]
+#[allow(clippy::approx_constant, reason = "measured numbers may look like any constant")]
 pub const MAP: Map<'static> = Map {
     rule: Rule::Mean,
     steps: 12,
