@@ -262,6 +262,7 @@ fn show(frame: &Frame, json: bool) {
             }
             format!("step {}  {values}", data["step"])
         }
+        "alert" => format!("alert {}: {}", text(data, "rule"), text(data, "message")),
         "end" => format!("end: {}", text(&frame.data, "state")),
         other => format!("{other} {data}"),
     };

@@ -168,6 +168,8 @@ async fn prepare_api(service: &Service) -> Result<(), String> {
     service.admin().finish_removals().await.map_err(|error| error.to_string())?;
     let watch = service.clone();
     tokio::spawn(async move { watch.admin().keep_watch(&host_name()).await });
+    let alerts = service.clone();
+    tokio::spawn(async move { alerts.runs().keep_alerting().await });
     let pruner = service.clone();
     tokio::spawn(async move { pruner.admin().keep_pruning(pruner.settings().retention).await });
     Ok(())

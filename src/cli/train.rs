@@ -126,6 +126,11 @@ pub(super) fn foreground(
     ];
     let resolved = job::resolve(request, &layers).map_err(|errors| told(&errors))?;
     let spec = resolved.spec;
+    if spec.alerts.webhook.is_some() {
+        return Err(
+            "/alerts/webhook: alerts are sent by a server; leave `webhook` out, or submit the job to one".into()
+        );
+    }
     let first = ranks.rank() == 0;
     if first {
         results::claim(out, &spec)?;

@@ -118,7 +118,7 @@ pub struct AppSettings {
     pub auth: AuthMode,
     /// Hosts (`host`, or `host:port` for unusual ports) that images may be fetched from; empty: none.
     pub image_hosts: Vec<String>,
-    /// Hosts (`host` or `host:port`) that webhook rewards may call; empty: none.
+    /// Hosts (`host` or `host:port`) that webhooks of rewards and alerts may name; empty: none.
     pub webhook_hosts: Vec<String>,
     /// Signs requests to webhooks; empty: they are not signed.
     pub webhook_secret: String,

@@ -1,8 +1,25 @@
 //! What jobs did before a setting existed: the values of stored jobs that lack it.
 
+use super::alert::{AlertFormat, AlertRules, AlertsSpec};
 use super::evaluation::{BestSpec, Direction, EvalSpec};
 use super::metric::EVAL_ACCURACY;
 use super::rollout_engine::{EngineKind, EngineSpec, WeightSync};
+
+/// Nothing was watched.
+pub(super) fn alerts() -> AlertsSpec {
+    let rules = AlertRules {
+        nan: false,
+        reward_constant: None,
+        reward_collapse: None,
+        kl_above: None,
+        entropy_below: None,
+        entropy_above: None,
+        stalled_seconds: None,
+        finished: false,
+        failed: false,
+    };
+    AlertsSpec { webhook: None, format: AlertFormat::Json, rules }
+}
 
 /// One answer a row, the likeliest.
 pub(super) fn eval() -> EvalSpec {

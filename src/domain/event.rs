@@ -58,6 +58,8 @@ pub mod kind {
     pub const DATASET: &str = "dataset";
     /// A model is on its way in, has come, did not come or is gone: [`super::ModelChanged`].
     pub const MODEL: &str = "model";
+    /// A rule of the job was met: [`AlertEvent`](crate::domain::alert::AlertEvent).
+    pub const ALERT: &str = "alert";
     /// A worker process died: [`super::CrashEvent`].
     pub const WORKER_CRASHED: &str = "worker.crashed";
 }
@@ -77,6 +79,7 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     (kind::DATASET, "DatasetChanged"),
     (kind::MODEL, "ModelChanged"),
     (kind::WORKER_CRASHED, "CrashEvent"),
+    (kind::ALERT, "AlertEvent"),
 ];
 
 /// Data of [`kind::JOB`].

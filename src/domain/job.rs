@@ -311,6 +311,8 @@ pub struct NewJob {
     pub created_by: Option<String>,
     /// The registered model that its model grew from; that model itself where it is one.
     pub base_model: Option<String>,
+    /// The whole address of `alerts.webhook`, of which the settings hold the host alone.
+    pub alert_webhook: Option<String>,
 }
 
 /// Changes to a job that has not ended; absent fields stay.

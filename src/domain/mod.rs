@@ -1,6 +1,7 @@
 //! Plain data that every room may use: no axum, no sqlx, no candle.
 
 pub mod access;
+pub mod alert;
 mod before;
 pub mod brief;
 pub mod checkpoint;

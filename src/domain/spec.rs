@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use super::before;
 use super::weights::WeightFormat;
 
+pub use super::alert::{AlertFormat, AlertRules, AlertsSpec};
 pub use super::evaluation::{BestSpec, Direction, EarlyStopSpec, EvalSpec};
 pub use super::method::{
     CispoSpec, Control, DapoSpec, Estimator, EvaluationSpec, FocusPosition, LossAverage, Method, PapoSpec, PepoSpec,
@@ -90,6 +91,10 @@ pub struct JobSpec {
     /// Do not start before this time.
     #[serde(default)]
     pub not_before: Option<chrono::DateTime<chrono::Utc>>,
+    /// Alerts: what is watched in the run, and who hears of it.
+    #[serde(default = "before::alerts")]
+    #[schema(required = true)]
+    pub alerts: AlertsSpec,
     /// Deterministic kernels, so that a resumed run gives bit-identical results.
     pub deterministic: bool,
 }

@@ -11,7 +11,7 @@ use utoipa::openapi::{Components, ContentBuilder, Object, Ref, RefOr, Response, 
 use super::problem::ProblemBody;
 use super::{openai_error, sse};
 use crate::domain::reward_kind::REWARDS;
-use crate::domain::{event, reward};
+use crate::domain::{alert, event, reward};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -36,6 +36,8 @@ use crate::domain::{event, reward};
         event::DatasetChanged,
         event::ModelChanged,
         event::CrashEvent,
+        alert::AlertEvent,
+        alert::AlertMessage,
         sse::ResetFrame,
         sse::EndFrame,
         reward::WeightedReward,

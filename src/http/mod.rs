@@ -3,6 +3,7 @@
 
 mod access;
 mod adapters;
+mod alerts;
 mod answer;
 mod audit;
 mod audits;
@@ -101,6 +102,7 @@ fn resources() -> OpenApiRouter<AppState> {
         .merge(generate::routes())
         .merge(chat::routes())
         .merge(adapters::routes())
+        .merge(alerts::routes())
         .merge(score::routes())
         .merge(rewards::routes())
         .merge(workers::routes())

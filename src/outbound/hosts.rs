@@ -27,10 +27,6 @@ impl Hosts {
         Self(listed.iter().map(|host| host.to_ascii_lowercase()).collect())
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// May this address be called?
     pub fn check(&self, uri: &Uri) -> Result<(), HostError> {
         let default = match uri.scheme_str() {

@@ -3,14 +3,16 @@
 //!
 //! | module | requests |
 //! |---|---|
-//! | `client` | commands to a server, requests forwarded to an engine, objects of a bucket |
+//! | `client` | commands to a server, requests forwarded to an engine, objects of a bucket, alerts |
 //! | `blocking` | the agent of the three below and of spans |
 //! | `pictures` | pictures by URL, from listed hosts at public addresses |
 //! | `rollouts` | which servers may sample for jobs |
-//! | `webhooks` | questions to webhook rewards, at listed hosts |
+//! | `webhooks` | questions to webhook rewards, at listed hosts; the check of an address and the signature of both |
+//! | `alerts` | alerts to webhooks |
 //! | `hub` | models and data sets from Hugging Face's hub, by commit |
 
 mod address;
+mod alerts;
 mod blocking;
 mod client;
 mod hosts;
@@ -19,10 +21,11 @@ mod pictures;
 mod rollouts;
 mod webhooks;
 
+pub use alerts::{AlertSender, NotTaken};
 pub use blocking::trusting;
 pub use client::{
     Body, CaFileError, Client, Connections, OutboundError, Response, connections, empty, streamed, whole,
 };
 pub use pictures::{FetchError, ImageFetcher, Lookup};
 pub use rollouts::RolloutHosts;
-pub use webhooks::HttpWebhooks;
+pub use webhooks::{HttpWebhooks, check as check_webhook};

@@ -25,7 +25,7 @@ const TOLD: usize = 80;
 
 /// Asks webhooks over HTTP.
 pub struct HttpWebhooks {
-    hosts: Hosts,
+    hosts: Vec<String>,
     secret: String,
     clock: Arc<dyn Clock>,
 }
@@ -41,24 +41,13 @@ enum Failure {
 impl HttpWebhooks {
     /// A client under the settings `webhook_hosts` and `webhook_secret`; none where no host is allowed.
     pub fn of(settings: &AppSettings, clock: Arc<dyn Clock>) -> Option<Arc<dyn WebhookClient>> {
-        let hosts = Hosts::new(&settings.webhook_hosts);
-        (!hosts.is_empty())
-            .then(|| Arc::new(Self { hosts, secret: settings.webhook_secret.clone(), clock }) as Arc<dyn WebhookClient>)
-    }
-
-    /// `sha256=` and the hexadecimal HMAC over `{timestamp}.{body}`.
-    fn signature(&self, timestamp: &str, body: &[u8]) -> Result<String, RewardError> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.secret.as_bytes())
-            .map_err(|error| RewardError::Webhook(error.to_string()))?;
-        mac.update(timestamp.as_bytes());
-        mac.update(b".");
-        mac.update(body);
-        Ok(format!("sha256={}", hex::encode(mac.finalize().into_bytes())))
+        let (hosts, secret) = (settings.webhook_hosts.clone(), settings.webhook_secret.clone());
+        (!hosts.is_empty()).then(|| Arc::new(Self { hosts, secret, clock }) as Arc<dyn WebhookClient>)
     }
 
     fn attempt(&self, agent: &ureq::Agent, question: &Question<'_>) -> Result<Vec<u8>, Failure> {
         let timestamp = self.clock.now().timestamp().to_string();
-        let signature = self.signature(&timestamp, question.body).map_err(|error| Failure::Final(error.to_string()))?;
+        let signature = signature(&self.secret, &timestamp, question.body).map_err(Failure::Final)?;
         let mut request = agent
             .post(question.url)
             .header("content-type", "application/json")
@@ -75,30 +64,52 @@ impl HttpWebhooks {
             return body.map_err(|error| Failure::Passing(format!("{url}: the answer broke off: {error}")));
         }
         let text = response.body_mut().with_config().limit(2000).read_to_string().unwrap_or_default();
-        let text: String = cut(&text, TOLD).chars().filter(|c| is_printable(*c)).collect();
-        let message = format!("{url} answered {status}: {text}");
-        if status.is_server_error() || [408, 425, 429].contains(&status.as_u16()) {
-            Err(Failure::Passing(message))
-        } else {
-            Err(Failure::Final(message))
-        }
+        let message = format!("{url} answered {status}: {}", told(&text));
+        Err(if may_pass(status.as_u16()) { Failure::Passing(message) } else { Failure::Final(message) })
     }
 }
 
+/// Checks that an address is plain http(s) and names a listed `host` or `host:port`.
+///
+/// # Errors
+/// Says what is wrong with it, as the rest of a sentence about the address.
+pub fn check(hosts: &[String], url: &str) -> Result<(), String> {
+    let uri: ureq::http::Uri = url.parse().map_err(|_| "is not a URL".to_owned())?;
+    let problem = match Hosts::new(hosts).check(&uri) {
+        Ok(()) => return Ok(()),
+        Err(HostError::Scheme) => "must begin with http:// or https://",
+        Err(HostError::NoHost) => "names no host",
+        Err(HostError::UserName) => "holds a user name; use webhook_secret to prove who asks",
+        Err(HostError::Unlisted(_)) => {
+            "is not allowed; add its host to the setting webhook_hosts (VGPO_WEBHOOK_HOSTS): `host` for ports 80 and \
+             443, `host:port` for another one"
+        }
+    };
+    Err(problem.to_owned())
+}
+
+/// `sha256=` and the hexadecimal HMAC over `{timestamp}.{body}`.
+pub(super) fn signature(secret: &str, timestamp: &str, body: &[u8]) -> Result<String, String> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).map_err(|error| error.to_string())?;
+    mac.update(timestamp.as_bytes());
+    mac.update(b".");
+    mac.update(body);
+    Ok(format!("sha256={}", hex::encode(mac.finalize().into_bytes())))
+}
+
+/// What errors tell of an answer.
+pub(super) fn told(answer: &str) -> String {
+    cut(answer, TOLD).chars().filter(|c| is_printable(*c)).collect()
+}
+
+/// May a repeat of a request that was answered with this status succeed?
+pub(super) fn may_pass(status: u16) -> bool {
+    status >= 500 || [408, 425, 429].contains(&status)
+}
+
 impl WebhookClient for HttpWebhooks {
-    /// The address must be plain http(s) and name a listed `host` or `host:port`.
     fn check(&self, url: &str) -> Result<(), RewardError> {
-        let refused = |problem: &str| RewardError::Webhook(format!("`{url}` {problem}"));
-        let uri: ureq::http::Uri = url.parse().map_err(|_| refused("is not a URL"))?;
-        self.hosts.check(&uri).map_err(|error| match error {
-            HostError::Scheme => refused("must begin with http:// or https://"),
-            HostError::NoHost => refused("names no host"),
-            HostError::UserName => refused("holds a user name; use webhook_secret to prove who asks"),
-            HostError::Unlisted(_) => refused(
-                "is not allowed; add its host to the setting webhook_hosts (VGPO_WEBHOOK_HOSTS): `host` for ports 80 \
-                 and 443, `host:port` for another one",
-            ),
-        })
+        check(&self.hosts, url).map_err(|problem| RewardError::Webhook(format!("`{url}` {problem}")))
     }
 
     fn ask(&self, question: &Question<'_>) -> Result<Vec<u8>, RewardError> {

@@ -50,5 +50,7 @@ pub(super) fn continued(
         }
         origins["/early_stop"] = "request".into();
     }
-    Ok(NewJob { spec, origins, created_by: continuation.created_by.clone(), base_model })
+    // The address for alerts goes from row to row: it is in no job that is read.
+    let created_by = continuation.created_by.clone();
+    Ok(NewJob { spec, origins, created_by, base_model, alert_webhook: None })
 }

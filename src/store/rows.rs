@@ -70,7 +70,7 @@ pub(super) fn time(row: &impl Record, column: &str) -> Result<DateTime<Utc>> {
     time_of(int(row, column)?, column)
 }
 
-fn time_or_none(row: &impl Record, column: &str) -> Result<Option<DateTime<Utc>>> {
+pub(super) fn time_or_none(row: &impl Record, column: &str) -> Result<Option<DateTime<Utc>>> {
     row.int_or_none(column)?.map(|t| time_of(t, column)).transpose()
 }
 

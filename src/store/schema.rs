@@ -54,6 +54,7 @@ macro_rules! migrations {
             step(8, "device_quotas", include_str!(concat!("../../migrations/", $folder, "/0008_device_quotas.sql"))),
             step(9, "storage", include_str!(concat!("../../migrations/", $folder, "/0009_storage.sql"))),
             step(10, "ranks", include_str!(concat!("../../migrations/", $folder, "/0010_ranks.sql"))),
+            step(11, "alerts", include_str!(concat!("../../migrations/", $folder, "/0011_alerts.sql"))),
         ]
     };
 }

@@ -88,6 +88,11 @@ pub enum TrainError {
 }
 
 impl TrainError {
+    /// Is a gradient, a logit or a log-prob no finite number?
+    pub fn is_not_finite(&self) -> bool {
+        matches!(self, Self::Diverged { .. } | Self::Model(ModelError::NotFinite(_)))
+    }
+
     /// Would a second attempt end the same way?
     pub fn is_permanent(&self) -> bool {
         match self {

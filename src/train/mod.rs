@@ -51,6 +51,7 @@ pub use error::TrainError;
 
 use crate::collective::{Collective, Solo};
 use crate::data::Dataset;
+use crate::domain::alert::NOT_FINITE;
 use crate::domain::device::DeviceName;
 use crate::domain::spec::{JobSpec, Method};
 use crate::model::footprint::SamplingRoom;
@@ -112,6 +113,15 @@ pub fn run(request: TrainRequest, sink: &mut dyn RunSink) -> Result<RunEnd, Trai
     run_on(request, sink, Arc::new(Solo))
 }
 
+/// An event for numbers that are not finite: the attempt ends, so no metric shows them.
+fn tell_not_finite(error: &TrainError, sink: &mut dyn RunSink) {
+    if error.is_not_finite()
+        && let Err(failed) = sink.event(NOT_FINITE, &error.to_string(), serde_json::Value::Null)
+    {
+        tracing::warn!(error = %failed, "the event of a number that is not finite could not be written");
+    }
+}
+
 /// The same as one of the ranks of `collective`, all of which call it with the same job. Only rank 0 uses its sink.
 pub fn run_on(
     request: TrainRequest,
@@ -125,7 +135,10 @@ pub fn run_on(
         _ => trainer::Trainer::new(request, &mut sink, &ranks).and_then(trainer::Trainer::run),
     };
     match &ended {
-        Err(error) => ranks.fail(error),
+        Err(error) => {
+            tell_not_finite(error, &mut sink);
+            ranks.fail(error);
+        }
         // Everything has been handed over.
         Ok(_) => {
             if let Err(error) = ranks.close() {

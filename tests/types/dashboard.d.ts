@@ -69,6 +69,7 @@ declare global {
     dataset: Api['DatasetChanged'];
     model: Api['ModelChanged'];
     'worker.crashed': Api['CrashEvent'];
+    alert: Api['AlertEvent'];
   }
   type EventOf<K, D> = Omit<Api['Event'], 'kind' | 'data'> & { kind: K; data: D };
   /** An event of the live stream; trainers have warnings of their own. */

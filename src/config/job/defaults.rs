@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use crate::config::method;
 use crate::domain::metric::EVAL_ACCURACY;
 use crate::domain::spec::{
-    BatchSpec, BestSpec, Columns, DType, DataSpec, DeviceClass, Direction, EarlyStopSpec, EngineKind, EngineSpec,
-    EvalSpec, FilterMetric, FilterSpec, JobSpec, LearningRateSchedule, LoraSpec, Method, OptimizerSpec, Overlong,
-    ResourceSpec, RewardSpec, RolloutSpec, TrainSpec, TrainedParameters, WeightSync, WeightedReward,
+    AlertFormat, AlertRules, AlertsSpec, BatchSpec, BestSpec, Columns, DType, DataSpec, DeviceClass, Direction,
+    EarlyStopSpec, EngineKind, EngineSpec, EvalSpec, FilterMetric, FilterSpec, JobSpec, LearningRateSchedule, LoraSpec,
+    Method, OptimizerSpec, Overlong, ResourceSpec, RewardSpec, RolloutSpec, TrainSpec, TrainedParameters, WeightSync,
+    WeightedReward,
 };
 use crate::domain::weights::WeightFormat;
 
@@ -86,6 +87,7 @@ pub fn job(method: Method, model: &str, dataset: &str) -> JobSpec {
         max_attempts: 3,
         after: None,
         not_before: None,
+        alerts: alerts(),
         deterministic: true,
         method,
     }
@@ -117,6 +119,22 @@ fn reward() -> RewardSpec {
             WeightedReward { weight: 0.1, reward: RewardSpec::Format },
         ],
     }
+}
+
+/// Bounds of KL and entropy depend on the model and the objective, so there are none.
+fn alerts() -> AlertsSpec {
+    let rules = AlertRules {
+        nan: true,
+        reward_constant: Some(20),
+        reward_collapse: Some(0.5),
+        kl_above: None,
+        entropy_below: None,
+        entropy_above: None,
+        stalled_seconds: Some(3600),
+        finished: true,
+        failed: true,
+    };
+    AlertsSpec { webhook: None, format: AlertFormat::Json, rules }
 }
 
 fn optimizer() -> OptimizerSpec {

@@ -1,6 +1,7 @@
 //! Jobs: submit, list, get, change, their actions, events, logs and workers.
 
 mod adapters;
+pub(super) mod alerts;
 pub mod audits;
 pub mod events;
 mod image_text;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::alerts::take_webhook;
 use super::image_text::{check_audit, check_images, missing_images};
 use super::memory_check::MemoryCheck;
 use super::preview::{Preview, needs_demonstrations};
@@ -58,6 +59,8 @@ pub(in crate::service) struct SettledJob {
     pub(in crate::service) source: ModelSource,
     /// What it trains on.
     pub(in crate::service) data: DatasetRecord,
+    /// The whole address that its alerts are sent to.
+    pub(in crate::service) alert_webhook: Option<String>,
 }
 
 /// A job that has passed every check.
@@ -65,6 +68,7 @@ pub(super) struct CheckedJob {
     pub(super) resolved: ResolvedJob,
     /// The registered model that its model grew from.
     pub(super) base_model: String,
+    pub(super) alert_webhook: Option<String>,
     pub(super) warnings: Vec<JobWarning>,
     pub(super) preview: Preview,
     pub(super) memory: MemoryCheck,
@@ -74,13 +78,14 @@ impl Jobs {
     /// Checks and stores a job.
     pub async fn submit(&self, request: &Value, created_by: Option<String>) -> Result<SubmittedJob> {
         // Boxed, like the checks themselves: their state is large, and every caller's future would hold it.
-        let CheckedJob { resolved, base_model, warnings, memory, .. } = Box::pin(self.check(request)).await?;
+        let checked = Box::pin(self.check(request)).await?;
+        let CheckedJob { resolved, base_model, alert_webhook, warnings, memory, .. } = checked;
         memory.refuse()?;
         self.access().storage_left(&resolved.spec.project).await?;
         let origins = serde_json::to_value(&resolved.origins).map_err(|e| ServiceError::Internal(e.to_string()))?;
         let base_model = Some(base_model);
-        let submitted = self.store.submit(NewJob { spec: resolved.spec, origins, created_by, base_model }).await;
-        let (job, _) = submitted.map_err(after_fault)?;
+        let new = NewJob { spec: resolved.spec, origins, created_by, base_model, alert_webhook };
+        let (job, _) = self.store.submit(new).await.map_err(after_fault)?;
         self.access().tell_waiting(std::slice::from_ref(&job)).await?;
         tracing::info!(job = %job.id, run = %job.run_id, name = %job.name, "job submitted");
         self.tell_news();
@@ -89,7 +94,7 @@ impl Jobs {
 
     /// Settles a job's settings and checks everything that can be known before it runs.
     pub(super) async fn check(&self, request: &Value) -> Result<CheckedJob> {
-        let SettledJob { resolved, source, data } = Box::pin(self.settle(request)).await?;
+        let SettledJob { resolved, source, data, alert_webhook } = Box::pin(self.settle(request)).await?;
         let preview = self.preview(&source, &resolved.spec, &data).await?;
         check_images(&resolved.spec, &preview, &data)?;
         check_audit(&resolved.spec, &preview, &data)?;
@@ -110,7 +115,7 @@ impl Jobs {
         self.check_ranks(&resolved.spec).await?;
         warnings.extend(self.missing_device(&resolved.spec).await?);
         let memory = self.memory_check(&resolved.spec, &preview).await?;
-        Ok(CheckedJob { resolved, base_model: source.base.name, warnings, preview, memory })
+        Ok(CheckedJob { resolved, base_model: source.base.name, alert_webhook, warnings, preview, memory })
     }
 
     /// Settles a job's settings, and checks everything but its prompts.
@@ -151,6 +156,7 @@ impl Jobs {
             let rows = if method.split == RowSplit::Eval { data.eval_rows } else { data.train_rows };
             resolved.spec.steps = resolved.spec.evaluation_chunks(rows).max(1);
         }
+        let alert_webhook = take_webhook(&mut resolved.spec.alerts, &self.settings.webhook_hosts)?;
         let reward = self.open_reward(&mut resolved.spec.reward).await?;
         if resolved.spec.method.is_reinforcement() {
             check_filter(reward.as_ref(), resolved.spec.rollout.filter.as_ref())
@@ -158,7 +164,7 @@ impl Jobs {
         }
         self.check_targets(&source, &resolved.spec).await?;
         self.check_engine(&source, &resolved.spec).await?;
-        Ok(SettledJob { resolved, source, data })
+        Ok(SettledJob { resolved, source, data, alert_webhook })
     }
 
     async fn ready_dataset(&self, name: &str, pointer: &str) -> Result<DatasetRecord> {

@@ -1,6 +1,7 @@
 //! Runs: list, get, change, delete; their metrics, samples, attention maps and reports; sweeps, which are grids of
 //! runs.
 
+pub(super) mod alerts;
 pub mod audit;
 pub mod compare;
 mod eval_rows;

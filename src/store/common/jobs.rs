@@ -177,6 +177,7 @@ pub(super) async fn insert(
         .bind(now)
         .bind(SPEC_VERSION)
         .bind(i64::from(new.spec.resources.ranks))
+        .bind(&new.alert_webhook)
         .fetch_one(&mut *tx)
         .await?;
     let job = rows::job(&row)?;

@@ -6,6 +6,7 @@
 //! (`events.rs`), how a whole series is read (`series.rs`), and its schema (`migrate.rs`).
 
 mod access;
+mod alerts;
 mod attempt;
 mod checkpoints;
 mod door;

@@ -32,6 +32,8 @@ const REFRESH_CHECKPOINTS: &str = include_str!("../sql/run_refresh_checkpoints.s
 const NEWEST: &str = "SELECT step FROM checkpoints WHERE run_id = $1 ORDER BY step DESC LIMIT 1";
 const BELONG: &str = "UPDATE runs SET job_id = $1, steps = $2, updated_at = $3 WHERE id = $4";
 const NOT_LAST: &str = "UPDATE checkpoints SET is_last = false WHERE run_id = $1";
+const SAME_WEBHOOK: &str =
+    "UPDATE jobs SET alert_webhook = (SELECT alert_webhook FROM jobs WHERE id = $2) WHERE id = $1";
 const JOBS: &str = "SELECT id FROM jobs WHERE run_id = $1 ORDER BY id";
 const HOLDERS: &str = include_str!("../sql/run_jobs.sql");
 const FREE_FOLLOWERS: &str =
@@ -105,6 +107,7 @@ impl RunStore for SqlStore {
         let ids = Ids { job: &new_id("job"), run: id };
         let reason = format!("continues {} from step {step}", before.id);
         let job = jobs::insert(&mut tx, now, &ids, &new, before.sweep.as_ref(), &reason).await?;
+        sqlx::query(SAME_WEBHOOK).bind(&job.id).bind(&before.id).execute(&mut tx).await?;
         sqlx::query(BELONG).bind(&job.id).bind(new.spec.steps as i64).bind(now).bind(id).execute(&mut tx).await?;
         sqlx::query(NOT_LAST).bind(id).execute(&mut tx).await?;
         idempotency::note(&mut tx, self.now(), once, &job.id).await?;

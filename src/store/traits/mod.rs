@@ -12,6 +12,7 @@ mod work;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
+use crate::domain::alert::Alert;
 use crate::domain::checkpoint::{Checkpoint, CheckpointFilter};
 use crate::domain::dataset::{DatasetRecord, NewDataset};
 use crate::domain::engine::EngineRecord;
@@ -29,8 +30,8 @@ use crate::store::error::Result;
 
 pub use callers::{AccessStore, IdempotencyRequest, IdempotencyState, IdempotencyStore, Once, QuotaStore};
 pub use work::{
-    AttemptStore, ClaimRequest, DatasetHolder, DoorStore, Failure, PresenceStore, QueueStore, RetentionStore,
-    ServerStore,
+    AttemptStore, ClaimRequest, DatasetHolder, DoorStore, Failure, HeardJob, PresenceStore, QueueStore, RetentionStore,
+    ServerStore, WatchStore,
 };
 
 /// Jobs as people see them.
@@ -227,6 +228,13 @@ pub trait EventStore: Send + Sync {
     async fn event_span(&self) -> Result<EventSpan>;
 }
 
+/// Alerts of runs.
+#[async_trait]
+pub trait AlertStore: Send + Sync {
+    /// The alerts of a run with their delivery, newest first.
+    async fn alerts(&self, run_id: &str, page: &Page) -> Result<Listing<Alert>>;
+}
+
 /// Workers.
 #[async_trait]
 pub trait WorkerStore: Send + Sync {
@@ -260,6 +268,7 @@ pub trait Store:
     + CheckpointStore
     + ModelStore
     + EventStore
+    + AlertStore
     + WorkerStore
     + EngineStore
     + FigureStore
@@ -270,7 +279,10 @@ pub trait Store:
 }
 
 /// What the program's own processes write.
-pub trait WorkStore: QueueStore + AttemptStore + PresenceStore + DoorStore + ServerStore + RetentionStore {}
+pub trait WorkStore:
+    QueueStore + AttemptStore + PresenceStore + DoorStore + ServerStore + WatchStore + RetentionStore
+{
+}
 
 /// An open database: everything that it does for this program.
 #[async_trait]

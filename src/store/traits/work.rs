@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use crate::domain::access::{ApiKey, NewTicket, ProjectQuota, StoredKey, TicketKind};
+use crate::domain::alert::{Alert, Delivered, DueAlert, NewAlert};
 use crate::domain::checkpoint::{Checkpoint, NewCheckpoint};
 use crate::domain::engine::{EngineBeat, EngineRecord, NewEngine};
 use crate::domain::event::Event;
@@ -154,6 +155,33 @@ pub trait ServerStore: Send + Sync {
     /// Puts `found`, the artifacts that no record names, in place of those that were found before. Returns those that
     /// were first found at least `age` ago, and so are found for the second time at least.
     async fn note_orphans(&self, keys: &[String], age: Duration) -> Result<Vec<String>>;
+}
+
+/// A job that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeardJob {
+    /// The job.
+    pub job_id: String,
+    /// When it last reported something; none where old events are gone.
+    pub heard_at: Option<DateTime<Utc>>,
+}
+
+/// What servers note while they watch runs, and alerts on their way.
+#[async_trait]
+pub trait WatchStore: Send + Sync {
+    /// Records an alert with its event; none where the job has one of this rule and occasion already, or is gone.
+    async fn raise_alert(&self, alert: &NewAlert) -> Result<Option<Alert>>;
+    /// At most `most` alerts whose time has come. No other server gets them for the time `hold`, in which this one
+    /// sends them.
+    async fn take_alerts(&self, most: u32, hold: Duration) -> Result<Vec<DueAlert>>;
+    /// How a try to send an alert ended; an event where it is given up.
+    async fn settle_alert(&self, id: &str, outcome: &Delivered) -> Result<()>;
+    /// The jobs that run, and when each was last heard of.
+    async fn heard_jobs(&self) -> Result<Vec<HeardJob>>;
+    /// The number of the last event that was watched; none: no server has watched any.
+    async fn events_watched(&self) -> Result<Option<i64>>;
+    /// Every event up to this number was watched. A number below the noted one changes nothing.
+    async fn watched_events(&self, seq: i64) -> Result<()>;
 }
 
 /// Old results, in batches of at most `most`; each call returns how many went.

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::View;
+use crate::domain::alert::Alert;
 use crate::domain::checkpoint::{Checkpoint, CheckpointFilter};
 use crate::domain::job::Job;
 use crate::domain::metric::{MetricKey, MetricPoint, SeriesQuery};
@@ -10,7 +11,7 @@ use crate::domain::page::{Listing, Page};
 use crate::domain::run::{Continuation, Run, RunFilter, RunUpdate};
 use crate::domain::sample::{SampleRecord, SampleStep};
 use crate::store::error::Result;
-use crate::store::traits::{CheckpointStore, MetricStore, Once, RunStore, SampleStore};
+use crate::store::traits::{AlertStore, CheckpointStore, MetricStore, Once, RunStore, SampleStore};
 
 impl View {
     /// May the caller read what hangs on this run?
@@ -76,6 +77,14 @@ impl RunStore for View {
         let gone = self.store.delete_run(id).await?;
         self.did("run.delete", &run.project, id, Some(&run.name)).await;
         Ok(gone)
+    }
+}
+
+#[async_trait]
+impl AlertStore for View {
+    async fn alerts(&self, run_id: &str, page: &Page) -> Result<Listing<Alert>> {
+        self.seen_run(run_id).await?;
+        self.store.alerts(run_id, page).await
     }
 }
 

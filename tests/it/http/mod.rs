@@ -1,6 +1,7 @@
 //! Tests of `http`: a real server on a free port, with a database of its own.
 
 pub(crate) mod access;
+mod alerts;
 mod audits;
 mod bodies;
 mod chat;

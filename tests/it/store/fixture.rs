@@ -152,7 +152,7 @@ pub fn spec() -> JobSpec {
 pub fn new_job(change: impl FnOnce(&mut JobSpec)) -> NewJob {
     let mut spec = spec();
     change(&mut spec);
-    NewJob { spec, origins: json!({"/seed": "request"}), created_by: None, base_model: None }
+    NewJob { spec, origins: json!({"/seed": "request"}), created_by: None, base_model: None, alert_webhook: None }
 }
 
 pub fn claim_by(worker: &str) -> ClaimRequest {

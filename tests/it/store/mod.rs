@@ -1,6 +1,7 @@
 //! Tests of `store`: one conformance suite that every database passes, and what is special to one of them.
 
 mod access;
+mod alerts;
 mod checkpoints;
 mod engines;
 mod events;
@@ -71,6 +72,8 @@ macro_rules! conformance {
             access: keys_are_kept_found_and_listed, last_use_is_written_once_a_minute,
                 a_revoked_key_stays_in_the_list_with_the_time_of_its_end, tickets_run_out_and_are_taken_once,
                 the_audit_log_is_read_backwards;
+            alerts: an_alert_is_recorded_once, an_alert_is_sent_by_one_server, an_alert_that_is_given_up_is_an_event,
+                a_webhook_stays_with_its_run, servers_note_what_they_have_watched, jobs_that_run_are_heard_of;
             storage: a_database_keeps_its_id, deleted_records_leave_a_note_for_their_files, orphans_are_old_and_seen_twice,
                 a_data_set_that_came_to_its_end_stays_so, data_sets_on_their_way_in_have_a_server,
                 a_name_never_leaves_its_project;

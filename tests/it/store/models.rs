@@ -89,7 +89,12 @@ pub async fn models_are_held_and_deleted(db: &Db) {
     let submit = async |model: &str| {
         let spec = JobSpec { model: model.to_owned(), ..spec() };
         let base_model = Some("mine".to_owned());
-        store.submit(NewJob { spec, origins: json!({}), created_by: None, base_model }).await.unwrap().0.id
+        store
+            .submit(NewJob { spec, origins: json!({}), created_by: None, base_model, alert_webhook: None })
+            .await
+            .unwrap()
+            .0
+            .id
     };
     let (first, second) = (submit("mine").await, submit("ckpt_elsewhere").await);
     held(&[&first, &second]).await;
@@ -135,7 +140,12 @@ pub async fn data_sets_are_registered_held_and_deleted(db: &Db) {
     for (dataset, eval) in [("mine", None), ("digits", Some("mine")), ("ds_1", None)] {
         let spec = JobSpec { dataset: dataset.to_owned(), eval_dataset: eval.map(str::to_owned), ..spec() };
         held_by.push(
-            store.submit(NewJob { spec, origins: json!({}), created_by: None, base_model: None }).await.unwrap().0.id,
+            store
+                .submit(NewJob { spec, origins: json!({}), created_by: None, base_model: None, alert_webhook: None })
+                .await
+                .unwrap()
+                .0
+                .id,
         );
     }
     held_by.sort();

@@ -92,7 +92,11 @@ impl Place {
         let mut spec = records::spec();
         (spec.steps, spec.checkpoint_every, spec.keep_checkpoints) = (12, 3, 2);
         change(&mut spec);
-        self.store.submit(NewJob { spec, origins: json!({}), created_by: None, base_model: None }).await.unwrap().0
+        self.store
+            .submit(NewJob { spec, origins: json!({}), created_by: None, base_model: None, alert_webhook: None })
+            .await
+            .unwrap()
+            .0
     }
 
     /// Waits until the job is in one of `states`.

@@ -98,7 +98,11 @@ function Prepared({ query }) {
  * @returns {Request}
  */
 function beginning({ models, datasets, like }, query) {
-  if (like) return requested(like.spec, /** @type {Record<string, string>} */ (like.origins));
+  if (like) {
+    const asked = requested(like.spec, /** @type {Record<string, string>} */ (like.origins));
+    // An answer holds the host of a webhook alone: the whole address is to be given again.
+    return asked.alerts?.webhook?.endsWith('…') ? unset(asked, ['alerts', 'webhook']) : asked;
+  }
   const ready = datasets.filter((d) => d.state === 'ready');
   const model = query.model || preferred(models);
   return {

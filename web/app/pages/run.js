@@ -9,6 +9,7 @@ import { ago, duration, moment, number, percent } from '../lib/format.js';
 import { href } from '../lib/router.js';
 import { refusal } from '../lib/session.js';
 import { Badge, Failure, Figures, Loading, Progress, useLoad, useNow } from '../parts/common.js';
+import { RunAlerts } from '../parts/alerts.js';
 import { JobActions } from '../parts/job_actions.js';
 import { RunMenu } from '../parts/run_menu.js';
 import { Icon } from '../parts/icon.js';
@@ -131,6 +132,7 @@ function Run({ id, tab, query }) {
       (now.state === 'failed' || job.not_before) &&
       html`<p class="notice bad" role="alert">${job.reason}</p>`
     }
+    <${RunAlerts} id=${id} />
     <${Standing} run=${now} data=${data} />
     <nav class="tabs" aria-label="Parts of the run" ref=${tabs} style=${{ marginTop: '18px' }}>
       ${tabsOf.map(

@@ -34,6 +34,8 @@ export function tell(event) {
         : `resumes from step ${event.data.to_step}; later results are replaced`;
     case 'worker.crashed':
       return `worker died: ${event.data.message}`;
+    case 'alert':
+      return `${event.data.rule.replaceAll('_', ' ')}: ${event.data.message}`;
     case 'metrics':
       return `step ${event.data.step}${reward(event.data.values['reward/mean'])}`;
     default: {
@@ -52,6 +54,7 @@ const ofStep = (values) => Object.keys(values).some((key) => key !== 'time/check
 /** @param {LiveEvent} event */
 const look = ({ kind, data }) => {
   if (kind.startsWith('warning') || kind === 'worker.crashed' || kind === 'checkpoint.damaged') return 'bad';
+  if (kind === 'alert') return data.severity === 'info' ? 'big' : 'bad';
   if (kind !== 'job') return '';
   return data.to === 'failed' ? 'bad' : 'big';
 };

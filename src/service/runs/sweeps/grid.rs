@@ -14,6 +14,9 @@ pub const MAX_POINTS: usize = 256;
 /// Most settings that a sweep varies.
 const MAX_AXES: usize = 32;
 
+/// These settings may hold a secret, and the names of jobs tell the values that are varied.
+const ALERTS: &str = "/alerts";
+
 /// One varied setting.
 #[derive(Debug, PartialEq)]
 struct Axis {
@@ -117,6 +120,9 @@ fn axis(name: &str, values: &Value, others: &[Axis]) -> Result<Axis, String> {
     let pointer = pointer(name);
     let values = values.as_array().filter(|values| !values.is_empty());
     let values = values.ok_or_else(|| format!("`{name}` needs a list of at least one value, e.g. [1, 2]"))?;
+    if pointer == ALERTS || pointer.starts_with(&format!("{ALERTS}/")) {
+        return Err(format!("`{name}` cannot be varied: set alerts in `job`, for all points of the sweep"));
+    }
     let mut seen = BTreeSet::new();
     if let Some(twice) = values.iter().map(Value::to_string).find(|text| !seen.insert(text.clone())) {
         return Err(format!("`{name}` has the value {} twice", cut(&twice, QUOTED)));

@@ -15,6 +15,7 @@ use crate::domain::page::{Listing, Page};
 use crate::domain::run::Run;
 use crate::domain::sweep::{NewSweep, Sweep, SweepFilter, SweepSettings};
 use crate::domain::tree;
+use crate::service::jobs::alerts::without_secrets;
 use crate::service::jobs::preview::Preview;
 use crate::service::jobs::submit::{SettledJob, after_fault, warnings};
 use crate::service::jobs::warning::JobWarning;
@@ -113,7 +114,8 @@ impl Runs {
         }
         let project = jobs.first().map(|(job, _)| job.spec.project.clone()).unwrap_or_default();
         self.access().storage_left(&project).await?;
-        let new = NewSweep { name, project, created_by, job: request.job, grid: grid.as_map() };
+        let job = without_secrets(request.job);
+        let new = NewSweep { name, project, created_by, job, grid: grid.as_map() };
         let (sweep, jobs) = self.store.submit_sweep(new, jobs).await.map_err(after_fault)?;
         self.access().tell_waiting(&jobs).await?;
         self.tell_news();
@@ -136,7 +138,7 @@ impl Runs {
         previews: &mut HashMap<String, Preview>,
     ) -> Result<(NewJob, Vec<JobWarning>)> {
         let job = point.apply(&request.job).map_err(|error| ServiceError::invalid(vec![error]))?;
-        let SettledJob { mut resolved, source, data } = self.jobs().settle(&job).await?;
+        let SettledJob { mut resolved, source, data, alert_webhook } = self.jobs().settle(&job).await?;
         // Points that read the same prompts are looked at once.
         let spec = &resolved.spec;
         let length = spec.rollout.max_new_tokens;
@@ -159,7 +161,7 @@ impl Runs {
         resolved.spec.name = format!("{base} {}", point.label).chars().take(MAX_NAME).collect();
         let origins = serde_json::to_value(&resolved.origins).map_err(|e| ServiceError::Internal(e.to_string()))?;
         let base_model = Some(source.base.name);
-        Ok((NewJob { spec: resolved.spec, origins, created_by: None, base_model }, told))
+        Ok((NewJob { spec: resolved.spec, origins, created_by: None, base_model, alert_webhook }, told))
     }
 
     /// Sweeps, newest first.
