@@ -31,9 +31,7 @@ const LINES = [
 const ARMS = {
   vgpo: 'VGPO',
   predicting: 'VGPO, focus of the predicting state',
-  oracle: 'weights by true dependency',
-  'oracle-intra': 'the same, within a response only',
-  shuffled: 'VGPO, weights shuffled',
+  'oracle-intra': 'weights by true dependency',
 };
 
 /**
@@ -50,7 +48,7 @@ export function Audit({ run, news }) {
   const of = (key) => found.metrics[`audit/${key}`];
   return html`<section class="card audit" aria-label="Audit">
     <h2>Audit: what do the answers depend on the image for?</h2>
-    <p class="notice">${found.forecast.text}</p>
+    <p class="notice" style=${{ marginBottom: '14px' }}>${found.forecast.text}</p>
     <${Figures}
       items=${[
         [
