@@ -103,13 +103,15 @@ pub struct Estimate {
     pub kv_cache: u64,
     /// Pixels of the prompts in memory.
     pub images: u64,
+    /// The largest tensor of a checkpoint on its way into the file.
+    pub checkpoint: u64,
     /// The largest sum of parts that are needed at the same time.
     pub peak: u64,
 }
 
 impl Estimate {
     /// The parts by name, without the peak.
-    pub fn parts(&self) -> [(&'static str, u64); 8] {
+    pub fn parts(&self) -> [(&'static str, u64); 9] {
         [
             ("base", self.base),
             ("weights", self.weights),
@@ -119,6 +121,7 @@ impl Estimate {
             ("logits", self.logits),
             ("kv_cache", self.kv_cache),
             ("images", self.images),
+            ("checkpoint", self.checkpoint),
         ]
     }
 }
@@ -135,12 +138,14 @@ pub fn estimate(model: &ModelSize, spec: &JobSpec, row: &RowShape, site: Site) -
     let lasting = weights + plan.resident_optimizer() + images;
     let room = site.usable().map(|usable| usable.saturating_sub(lasting) as usize);
     let sampling = sampling::largest(&plan, room);
+    let checkpoint = plan.checkpoint();
     let phases = [
         gradients + update.graph + update.backward.max(update.logits),
         update.scoring,
         if plan.audits() { update::comparing(&plan) } else { 0 },
         sampling.bytes() as u64,
         if spec.method.trains() { plan.trained * WIDE + copied } else { 0 },
+        checkpoint,
     ];
     let held = lasting + phases.into_iter().max().unwrap_or(0);
     Estimate {
@@ -152,6 +157,7 @@ pub fn estimate(model: &ModelSize, spec: &JobSpec, row: &RowShape, site: Site) -
         logits: update.logits.max(sampling.logits as u64),
         kv_cache: sampling.cache as u64,
         images,
+        checkpoint,
         peak: site.base() + site.with_retained(held),
     }
 }
@@ -244,6 +250,17 @@ impl<'a> Plan<'a> {
     /// What the optimizer keeps on the device: on a GPU it may live in main memory instead.
     fn resident_optimizer(&self) -> u64 {
         if self.spec.optimizer.offload && !self.site.cpu { 0 } else { self.optimizer() }
+    }
+
+    /// The largest tensor as it is written: a checkpoint is made tensor by tensor, in main memory. A merged matrix stands
+    /// there with its base and with what its adapter adds.
+    fn checkpoint(&self) -> u64 {
+        if !self.spec.method.trains() || !self.site.cpu {
+            return 0;
+        }
+        let bytes = if self.spec.train.dtype == DType::Bf16 { WIDE / 2 } else { WIDE };
+        let merged = self.adapted.iter().map(|layer| layer.inner * layer.out).max().unwrap_or(0) as u64;
+        (self.model.parameters.largest as u64 * bytes).max(merged * (2 * WIDE + bytes))
     }
 
     fn group_size(&self) -> usize {

@@ -106,7 +106,13 @@ impl<'m> Generation<'m> {
         // Slots ascend, row by row.
         let before = |row: usize| slots.partition_point(|slot| (*slot as usize) < row * seq_len);
         let images: Vec<&[u32]> = (0..prefill.batch.rows).map(|row| &slots[before(row)..before(row + 1)]).collect();
-        self.prototypes = Some(focus::prototypes(&prefill.hidden, &images)?);
+        self.keep_prototypes_of(&prefill.hidden, &images)
+    }
+
+    /// The same for prompts that were read elsewhere: final hidden states `[batch, seq_len, hidden]`, and for each row
+    /// the slots of its image tokens, `row * seq_len + position`; a row without images has similarity 0.
+    pub fn keep_prototypes_of(&mut self, hidden: &Tensor, images: &[&[u32]]) -> Result<(), ModelError> {
+        self.prototypes = Some(focus::prototypes(hidden, images)?);
         Ok(())
     }
 

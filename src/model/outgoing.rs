@@ -1,6 +1,7 @@
 //! Tensors that are made one at a time, as they are written.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
@@ -9,6 +10,17 @@ use safetensors::{Dtype, View};
 
 use super::error::ModelError;
 
+/// Bytes of the rows that are made at a time, of a tensor whose rows are made by themselves.
+const PIECE_BYTES: usize = 16 << 20;
+
+/// How a tensor is made.
+#[derive(Clone)]
+enum Making<'a> {
+    Whole(Arc<dyn Fn() -> Result<Tensor, ModelError> + 'a>),
+    /// Some of its rows: the file's bytes and a few rows are all that takes memory.
+    Rows(Arc<dyn Fn(Range<usize>) -> Result<Tensor, ModelError> + 'a>),
+}
+
 /// A tensor that will be written.
 #[derive(Clone)]
 pub(super) struct Outgoing<'a> {
@@ -16,7 +28,7 @@ pub(super) struct Outgoing<'a> {
     pub(super) name: String,
     shape: Vec<usize>,
     dtype: DType,
-    value: Arc<dyn Fn() -> Result<Tensor, ModelError> + 'a>,
+    making: Making<'a>,
 }
 
 impl<'a> Outgoing<'a> {
@@ -27,7 +39,37 @@ impl<'a> Outgoing<'a> {
         dtype: DType,
         value: impl Fn() -> Result<Tensor, ModelError> + 'a,
     ) -> Self {
-        Self { name, shape: shape.to_vec(), dtype, value: Arc::new(value) }
+        Self { name, shape: shape.to_vec(), dtype, making: Making::Whole(Arc::new(value)) }
+    }
+
+    /// The same; `rows` makes the rows of this range, in any number format.
+    pub(super) fn by_rows(
+        name: String,
+        shape: &[usize],
+        dtype: DType,
+        rows: impl Fn(Range<usize>) -> Result<Tensor, ModelError> + 'a,
+    ) -> Self {
+        Self { name, shape: shape.to_vec(), dtype, making: Making::Rows(Arc::new(rows)) }
+    }
+
+    fn bytes_len(&self) -> usize {
+        self.shape.iter().product::<usize>() * self.dtype.size_in_bytes()
+    }
+
+    /// Its values as they stand in the file.
+    fn bytes(&self) -> Result<Vec<u8>, ModelError> {
+        let rows = match &self.making {
+            Making::Whole(value) => return Ok(View::data(&value()?.to_dtype(self.dtype)?).into_owned()),
+            Making::Rows(rows) => rows,
+        };
+        let count = self.shape.first().copied().unwrap_or(1);
+        let step = (PIECE_BYTES * count / self.bytes_len().max(1)).max(1);
+        let mut bytes = Vec::with_capacity(self.bytes_len());
+        for from in (0..count).step_by(step) {
+            let piece = rows(from..count.min(from + step))?.to_dtype(self.dtype)?;
+            bytes.extend_from_slice(&View::data(&piece));
+        }
+        Ok(bytes)
     }
 
     /// The same tensor under another name.
@@ -55,8 +97,8 @@ impl View for Written<'_> {
         if self.fault.lock().is_some() {
             return Cow::Borrowed(&[]);
         }
-        match (self.outgoing.value)() {
-            Ok(tensor) => Cow::Owned(View::data(&tensor).into_owned()),
+        match self.outgoing.bytes() {
+            Ok(bytes) => Cow::Owned(bytes),
             Err(error) => {
                 *self.fault.lock() = Some(error);
                 Cow::Borrowed(&[])
@@ -65,7 +107,7 @@ impl View for Written<'_> {
     }
 
     fn data_len(&self) -> usize {
-        self.outgoing.shape.iter().product::<usize>() * self.outgoing.dtype.size_in_bytes()
+        self.outgoing.bytes_len()
     }
 }
 

@@ -4,6 +4,7 @@
 //! that they were read with.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -204,13 +205,21 @@ impl Parameters {
         let mut all: Vec<Outgoing<'_>> = Vec::new();
         for (name, var) in &self.vars {
             let dtype = if self.narrow.contains(name) { self.dtype } else { var.dtype() };
-            all.push(Outgoing::new(file_name(name), var.dims(), dtype, move || {
-                Ok(self.merged(name, var.as_detached_tensor())?.to_dtype(dtype)?)
-            }));
+            all.push(if self.is_adapted(name) || var.rank() == 0 {
+                let value = || self.merged(name, var.as_detached_tensor());
+                Outgoing::new(file_name(name), var.dims(), dtype, value)
+            } else {
+                let rows = |rows: Range<usize>| Ok(var.as_detached_tensor().narrow(0, rows.start, rows.len())?);
+                Outgoing::by_rows(file_name(name), var.dims(), dtype, rows)
+            });
         }
         for (name, matrix) in &self.matrices {
-            let value = || Ok(self.merged(name, matrix.widened()?)?.to_dtype(self.dtype)?);
-            all.push(Outgoing::new(file_name(name), &matrix.dims(), self.dtype, value));
+            all.push(if self.is_adapted(name) {
+                Outgoing::new(file_name(name), &matrix.dims(), self.dtype, || self.merged(name, matrix.widened()?))
+            } else {
+                let rows = |rows: Range<usize>| Ok(matrix.rows(&rows.map(|row| row as u32).collect::<Vec<_>>())?);
+                Outgoing::by_rows(file_name(name), &matrix.dims(), self.dtype, rows)
+            });
         }
         let repeated = self.repeated.iter().filter_map(|(name, of)| {
             let own = all.iter().find(|outgoing| outgoing.name == file_name(of))?;
@@ -222,6 +231,12 @@ impl Parameters {
             all.push(Outgoing::new(carried.name().to_owned(), carried.shape(), carried.dtype(), || carried.tensor()));
         }
         all
+    }
+
+    /// Does the layer of the weight `name` have an adapter?
+    fn is_adapted(&self, name: &str) -> bool {
+        let layer = name.strip_suffix(".weight");
+        layer.is_some_and(|layer| self.adapters.as_ref().is_some_and(|adapters| adapters.has(layer)))
     }
 
     /// The weight `name` with what its layer's adapter adds, in the same number format.

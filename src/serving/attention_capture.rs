@@ -43,7 +43,8 @@ impl CapturePlan {
         self.maps == Some(MapSource::Attention)
     }
 
-    fn maps_of_similarity(&self) -> bool {
+    /// Are maps of similarity asked for?
+    pub fn maps_of_similarity(&self) -> bool {
         self.maps == Some(MapSource::Similarity)
     }
 }
@@ -72,6 +73,18 @@ pub struct AttentionCapture {
     pub shares: Shares,
     /// Raw maps, one per image, row by row; empty unless attention maps are requested.
     pub maps: Vec<Vec<f32>>,
+}
+
+impl AttentionCapture {
+    /// Shares alone, from their sums over heads and layers.
+    pub fn of_sums([image, query, generated]: [f64; 3]) -> Self {
+        let all = image + query + generated;
+        // Softmax sums to 1 up to rounding errors, which the division removes; a difference may be just below 0, and an
+        // empty sum is -0.0.
+        let of_all = |part: f64| (part / all).max(0.0) + 0.0;
+        let shares = Shares { image: of_all(image), query: of_all(query), generated: of_all(generated) };
+        Self { shares, maps: Vec::new() }
+    }
 }
 
 /// Attention captured in one forward pass, on the host.
@@ -133,16 +146,13 @@ impl AttentionFrame {
         let share = |range: Range<usize>| mean[padding + range.start..padding + range.end].iter().sum::<f64>();
         let by_image: Vec<f64> = prompt.images.iter().map(|range| share(range.clone())).collect();
         let image: f64 = by_image.iter().sum();
-        let all: f64 = mean.iter().sum();
         let in_prompt = share(0..prompt.len);
-        // Softmax sums to 1 up to rounding errors, which the division removes; a difference may be just below 0, and an
-        // empty sum is -0.0.
-        let of_all = |part: f64| (part / all).max(0.0) + 0.0;
-        let shares =
-            Shares { image: of_all(image), query: of_all(in_prompt - image), generated: of_all(all - in_prompt) };
-        let maps =
-            if plan.maps_of_attention() { self.maps((row, query), padding, prompt, plan, &mean) } else { Vec::new() };
-        AttentionCapture { shares, maps }
+        let all: f64 = mean.iter().sum();
+        let mut captured = AttentionCapture::of_sums([image, in_prompt - image, all - in_prompt]);
+        if plan.maps_of_attention() {
+            captured.maps = self.maps((row, query), padding, prompt, plan, &mean);
+        }
+        captured
     }
 
     fn maps(
@@ -219,11 +229,6 @@ impl ImageStates {
             tokens = images.iter().map(|image| image.iter().map(wide).collect()).collect();
         }
         Ok(Self { prototype, tokens })
-    }
-
-    /// Does the prompt have images?
-    pub fn any(&self) -> bool {
-        self.prototype.is_some()
     }
 
     /// Cosine of a state and the visual prototype; none without images.

@@ -131,6 +131,11 @@ impl Adapters {
         Some(Adapter { a: see(&factors.a), b: see(&factors.b), scale: self.config.scale() })
     }
 
+    /// Does `layer` have an adapter?
+    pub fn has(&self, layer: &str) -> bool {
+        self.layers.contains_key(layer)
+    }
+
     /// What the adapter of `layer` adds to its weight: `alpha / rank * B @ A`, `[out, inner]` in 32 bits.
     pub fn delta(&self, layer: &str) -> Option<candle_core::Result<Tensor>> {
         let factors = self.layers.get(layer)?;

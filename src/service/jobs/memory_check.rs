@@ -27,7 +27,8 @@ pub struct MemoryEstimate {
 /// One part of a [`MemoryEstimate`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MemoryPart {
-    /// `base` (the program), `weights`, `gradients`, `optimizer`, `activations`, `logits`, `kv_cache` or `images`.
+    /// `base` (the program), `weights`, `gradients`, `optimizer`, `activations`, `logits`, `kv_cache`, `images`
+    /// or `checkpoint`.
     pub part: String,
     /// Bytes.
     pub bytes: u64,

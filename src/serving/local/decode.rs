@@ -23,7 +23,8 @@ const JOIN_ROOM: usize = 64;
 /// What the responses to a prompt share.
 struct Prompt {
     positions: PromptPositions,
-    images: ImageStates,
+    /// States of the image tokens, where maps of similarity are asked for.
+    images: Option<ImageStates>,
 }
 
 /// One sequence that is being decoded.
@@ -155,26 +156,38 @@ impl<'m> Decode<'m> {
 
     /// Feeds the sampled tokens to the model; their focus comes from the resulting states.
     fn read(&mut self, generation: &mut Generation<'_>) -> Result<(), ServingError> {
-        let needless = |row: &Row<'_>| row.finish.is_some() && !row.prompt.images.any();
+        let needless = |row: &Row<'_>| row.finish.is_some() && row.prompt.positions.images.is_empty();
         if self.rows.iter().all(needless) {
-            self.rows.iter_mut().for_each(|row| row.take_read(&[]));
+            self.rows.iter_mut().for_each(|row| row.take_read(None, &[]));
             return Ok(());
         }
         let tokens: Vec<u32> = self.rows.iter().map(|row| row.drawn.as_ref().map_or(0, |t| t.id)).collect();
-        let mut capture = Capture::attention(self.layers.clone(), 0);
+        let shares_alone = self.rows.iter().all(|row| {
+            let plan = &row.running.job.plan;
+            !plan.maps_of_attention() && plan.layers == self.layers
+        });
+        let mut capture = if shares_alone {
+            Capture::shares_of(self.layers.clone())
+        } else {
+            Capture::attention(self.layers.clone(), 0)
+        };
         generation.advance(&tokens, &mut capture)?;
+        let observed = generation.observe(&mut capture)?;
         let frame = AttentionFrame::take(&mut capture)?;
-        // Only images need states: without any, none leave the device.
-        let states = if self.rows.iter().any(|row| row.prompt.images.any()) {
+        // Only maps of similarity need the states themselves: without any, none leave the device.
+        let states = if self.rows.iter().any(|row| row.prompt.images.is_some()) {
             transfers::down_rows("states", generation.states())?
         } else {
             Vec::new()
         };
         for (index, row) in self.rows.iter_mut().enumerate() {
-            row.take_read(states.get(index).map_or(&[], Vec::as_slice));
+            row.take_read(observed.similarity.get(index).copied(), states.get(index).map_or(&[], Vec::as_slice));
             if row.finish.is_none() {
                 let padding = generation.cache().padding()[index];
-                row.attention = frame.capture((index, 0), padding, &row.prompt.positions, &row.running.job.plan);
+                row.attention = match observed.shares.get(index) {
+                    Some(shares) => AttentionCapture::of_sums(*shares),
+                    None => frame.capture((index, 0), padding, &row.prompt.positions, &row.running.job.plan),
+                };
             }
         }
         Ok(())
@@ -255,16 +268,15 @@ impl<'m> Row<'m> {
         Ok(())
     }
 
-    /// Completes the sampled token with its state (empty if it was not fed to the model).
-    fn take_read(&mut self, state: &[f32]) {
-        let images = &self.prompt.images;
+    /// Completes the sampled token with the similarity of its state to the images, and with its state where maps are
+    /// made of it; neither is known of a token that was not fed to the model.
+    fn take_read(&mut self, similarity: Option<f64>, state: &[f32]) {
         if let Some(mut token) = self.drawn.take() {
-            if images.any() {
-                token.focus = images.similarity(state).map(focus_score);
-                let maps = images.maps(state);
-                if !maps.is_empty() {
-                    token.maps = maps;
-                }
+            if !self.prompt.positions.images.is_empty() {
+                token.focus = similarity.map(focus_score);
+            }
+            if let Some(images) = &self.prompt.images {
+                token.maps = images.maps(state);
             }
             self.pending.push_back(token);
         }

@@ -39,21 +39,26 @@ impl PrefilledPrompt {
         self.frame.capture((0, 0), 0, self.positions(), plan)
     }
 
-    /// Hidden states of its images.
+    /// Hidden states of its image tokens, where maps of similarity are asked for.
     ///
     /// # Errors
     /// A tensor that cannot be read.
-    pub fn images(&self, plan: &CapturePlan) -> Result<ImageStates, ServingError> {
-        ImageStates::read(&self.hidden, 0, self.positions(), plan)
+    pub fn images(&self, plan: &CapturePlan) -> Result<Option<ImageStates>, ServingError> {
+        let read = || ImageStates::read(&self.hidden, 0, self.positions(), plan);
+        plan.maps_of_similarity().then(read).transpose()
     }
 
-    /// A generation of `rows` rows that continue it.
+    /// A generation of `rows` rows that continue it, which tells what they look at.
     ///
     /// # Errors
     /// A device that is out of memory.
     pub fn generation<'m>(&self, served: &'m ServedModel, rows: usize) -> Result<Generation<'m>, ServingError> {
         let last = self.hidden.narrow(0, self.key.len() - 1, 1)?.contiguous()?;
         let mut generation = Generation::resume(served.model.as_ref(), self.cache.clone(), last);
+        let images: Vec<u32> =
+            self.positions().images.iter().flat_map(|image| image.start as u32..image.end as u32).collect();
+        // [1, seq_len, hidden]
+        generation.keep_prototypes_of(&self.hidden.unsqueeze(0)?, &[&images])?;
         // Selecting rows copies, so the prompt's own cache is not changed.
         generation.select_rows(&vec![0; rows])?;
         Ok(generation)
@@ -98,6 +103,7 @@ pub fn prefill_together(
     let batch = Batch::new(&rows.iter().collect::<Vec<_>>(), model.info())?;
     let features = model.features(&batch)?;
     let mut cache = model.new_cache(batch.rows, batch.seq_len)?;
+    cache.mark_prompts(&batch)?;
     let mut capture = Capture::attention(model.info().attention_layers.clone(), batch.seq_len - 1);
     let hidden = model.forward(&batch, features.as_ref(), Some(&mut cache), &mut capture)?;
     let frame = AttentionFrame::take(&mut capture)?;
@@ -151,6 +157,7 @@ impl<'m> Prefill<'m> {
             prefill.fork =
                 Some(common).filter(|fork| prefill.cache.is_recurrent() && (count + 1..key.len()).contains(fork));
         }
+        prefill.cache.mark_prompts(&prefill.batch)?;
         Ok(prefill)
     }
 

@@ -128,7 +128,8 @@ async fn a_dry_run_shows_everything_and_stores_nothing() {
     assert_eq!(work["max_response_tokens"], 160 * 16);
     let parts: Vec<_> =
         plan["memory"]["parts"].as_array().unwrap().iter().map(|p| p["part"].as_str().unwrap()).collect();
-    let all = ["base", "weights", "gradients", "optimizer", "activations", "logits", "kv_cache", "images"];
+    let all =
+        ["base", "weights", "gradients", "optimizer", "activations", "logits", "kv_cache", "images", "checkpoint"];
     assert_eq!(parts, all);
     assert!(plan["memory"]["peak_bytes"].as_u64().unwrap() > plan["memory"]["parts"][0]["bytes"].as_u64().unwrap());
     let codes: Vec<_> = plan["warnings"].as_array().unwrap().iter().map(|w| w["code"].as_str().unwrap()).collect();
