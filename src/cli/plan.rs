@@ -8,7 +8,7 @@ use super::listing::text;
 
 /// The plan in words; `--json` prints all of it.
 pub fn words(plan: &Value) -> String {
-    let (spec, work) = (&plan["spec"], &plan["work"]);
+    let spec = &plan["spec"];
     let mut out = format!(
         "{}: {} of {} on {}\n",
         text(spec, "name"),
@@ -16,11 +16,7 @@ pub fn words(plan: &Value) -> String {
         text(spec, "model"),
         text(spec, "dataset")
     );
-    let _ = writeln!(
-        out,
-        "Work    {} steps ({} updates), {} responses for {} prompts, at most {} response tokens",
-        work["steps"], work["updates"], work["responses"], work["prompts"], work["max_response_tokens"]
-    );
+    let _ = writeln!(out, "{}", work(&plan["work"]));
     let engine = &spec["rollout"]["engine"];
     if engine["type"].as_str().is_some_and(|kind| kind != "local") {
         let urls = engine["urls"].as_array().into_iter().flatten().filter_map(Value::as_str);
@@ -60,6 +56,14 @@ pub fn words(plan: &Value) -> String {
         let _ = write!(out, "\nwarning: {}: {}", text(warning, "pointer"), text(warning, "detail"));
     }
     out.trim_end().to_owned()
+}
+
+/// The work of a job, or of all jobs of a sweep, in a line.
+pub fn work(work: &Value) -> String {
+    format!(
+        "Work    {} steps ({} updates), {} responses for {} prompts, at most {} response tokens",
+        work["steps"], work["updates"], work["responses"], work["prompts"], work["max_response_tokens"]
+    )
 }
 
 fn megabytes(bytes: u64) -> String {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::client::{Client, ClientFlags};
 use super::jobs::{Outcome, read_json, set, text};
-use super::{block_on, fail, listing, say, table};
+use super::{block_on, fail, listing, plan, say, table};
 
 /// Arguments of `vgpo sweeps`.
 #[derive(Debug, clap::Args)]
@@ -77,6 +77,9 @@ struct Submit {
     /// A display name.
     #[arg(long)]
     name: Option<String>,
+    /// Check every point and print the number of jobs and their work; nothing is submitted.
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     client: ClientFlags,
 }
@@ -140,13 +143,23 @@ fn plain(text: &str) -> Value {
 
 async fn submit(args: &Submit) -> Outcome {
     let request = read_request(args)?;
-    let sweep = Client::new(&args.client.server).post("/v1/sweeps", &request).await?;
+    let path = if args.dry_run { "/v1/sweeps?dry_run=true" } else { "/v1/sweeps" };
+    let sweep = Client::new(&args.client.server).post(path, &request).await?;
     if args.client.json {
         return Ok(say(&sweep));
     }
-    say(format!("{}  {}  {} jobs", text(&sweep, "id"), text(&sweep, "name"), text(&sweep, "points")));
+    if args.dry_run {
+        let limit = text(&sweep, "max_points");
+        say(format!("{}: {} jobs of at most {limit}", text(&sweep, "name"), text(&sweep, "points")));
+        say(plan::work(&sweep["work"]));
+    } else {
+        say(format!("{}  {}  {} jobs", text(&sweep, "id"), text(&sweep, "name"), text(&sweep, "points")));
+    }
     for warning in sweep["warnings"].as_array().into_iter().flatten() {
         say(format!("warning: {}: {}", text(warning, "pointer"), text(warning, "detail")));
+    }
+    if args.dry_run {
+        return Ok(ExitCode::SUCCESS);
     }
     let jobs = sweep["jobs"].as_array().into_iter().flatten();
     Ok(table(&["JOB", "NAME"], jobs.map(|job| ["id", "name"].map(|name| text(job, name)).to_vec()).collect()))

@@ -2,7 +2,7 @@
 
 use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -15,7 +15,7 @@ use super::{AppState, idempotency};
 use crate::domain::page::Listing;
 use crate::domain::sweep::SweepFilter;
 use crate::service::Service;
-use crate::service::runs::sweeps::{SubmittedSweep, SweepEntry, SweepRequest};
+use crate::service::runs::sweeps::{SubmittedSweep, SweepEntry, SweepPlan, SweepRequest};
 
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -24,26 +24,41 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(cancel))
 }
 
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct CreateQuery {
+    /// Dry run: only return the plan; nothing is stored.
+    #[serde(default)]
+    dry_run: bool,
+}
+
 /// Submit a job for every combination of a grid of settings: all of them or none.
 ///
-/// The names of the jobs contain the varied settings. `GET /v1/metrics?sweep=…&group_by=…` compares the results.
+/// The names of the jobs contain the varied settings. `GET /v1/metrics?sweep=…&group_by=…` compares the results. With
+/// `dry_run=true` every point is checked, and the answer is the number of jobs and the work of all of them together.
 #[utoipa::path(
     post, path = "/v1/sweeps", tag = "sweeps", operation_id = "create_sweep",
-    params(("Idempotency-Key" = Option<String>, Header,
+    params(CreateQuery, ("Idempotency-Key" = Option<String>, Header,
         description = "Executes the request only once within 24 hours; a repeat gets the first answer with \
                       `Idempotent-Replayed: true`")),
     request_body = SweepRequest,
     responses(
         (status = 201, description = "The sweep with its jobs, queued", body = SubmittedSweep),
+        (status = 200, description = "The plan of a dry run", body = SweepPlan),
         (status = "4XX", description = "A problem; `errors` names each bad field below `/job` or `/grid`",
             body = ProblemBody, content_type = "application/problem+json")
     )
 )]
 async fn create(
     state: AppState,
+    QueryParams(query): QueryParams<CreateQuery>,
     headers: HeaderMap,
     RawJson { bytes, value: request }: RawJson<SweepRequest>,
 ) -> Result<Response, Problem> {
+    if query.dry_run {
+        return Ok(axum::Json(state.service.runs().plan_sweep(&request).await?).into_response());
+    }
     let service = state.service.clone();
     let work = async move { Ok((StatusCode::CREATED, service.runs().submit_sweep(request, None).await?)) };
     let again = |service: Service, id: String| async move {

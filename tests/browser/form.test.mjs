@@ -21,11 +21,11 @@ afterEach(() => browser.calm());
 async function open(hash = '#/new', delay = 120) {
   const page = await browser.open('#/workers', { expected: [/422/, /503/] });
   const sent = [];
-  await page.route('**/v1/jobs', (route) => {
+  await page.route(/\/v1\/(jobs|sweeps)$/, (route) => {
     sent.push(route.request().postDataJSON());
     return route.fulfill({ status: 503, contentType: 'application/problem+json', json: { title: 'noted', status: 503, detail: 'noted' } });
   });
-  await page.route('**/v1/jobs?dry_run=true', async (route) => {
+  await page.route(/\/v1\/(jobs|sweeps)\?dry_run=true$/, async (route) => {
     await new Promise((resolve) => { setTimeout(resolve, delay); });
     await route.continue();
   });
@@ -140,6 +140,100 @@ test('every kind of field sends what it shows', async () => {
     method: { gate: false, variant: 'released' }, rollout: { correction_cap: 2.5 }, optimizer: { betas: [0.8, 0.9] },
     deterministic: false, data: { max_pixels: null, prompt_template: '{{ prompt }} Think first.', enable_thinking: null },
   });
+  await page.context().close();
+});
+
+test('settings of every kind become a list, and what is shown is what the sweep sends', async () => {
+  const { page, sent } = await open();
+  const vary = (name) => page.getByRole('button', { name: `Vary ${name}`, exact: true });
+  const start = (jobs) => page.getByRole('button', { name: `Start a sweep of ${jobs} jobs` });
+  await page.getByText('All settings').click();
+  await box(page, 'steps').fill('12');
+  await vary('learning rate').click();
+  const rates = box(page, 'learning rate');
+  assert.equal(await rates.inputValue(), '0.0001', 'it begins with the value that it had');
+  await rates.press('End');
+  await rates.pressSequentially(', 0.0003, 1e-3', { delay: 60 });
+  assert.equal(await rates.inputValue(), '0.0001, 0.0003, 1e-3', 'what is typed stays');
+  await vary('seed').click();
+  await box(page, 'seed').fill('0, 1');
+  await vary('gate').click();
+  await page.getByRole('group', { name: 'Values of gate' }).getByLabel('false').check();
+  await vary('max pixels').click();
+  await box(page, 'max pixels').fill('none, 100000');
+  await vary('prompt template').click();
+  await box(page, 'prompt template').fill('{{ prompt }}\n{{ prompt }} Think, then say.');
+  await vary('betas').click();
+  await box(page, 'betas').fill('[[0.9, 0.99], [0.8, 0.9]]');
+  await page.getByRole('region', { name: 'The sweep' }).getByText('at most 256').waitFor();
+  for (const [name, value] of [['optimizer/learning_rate', '0.0001, 0.0003, 0.001'], ['seed', '0, 1'], ['data/max_pixels', 'none, 100000']]) {
+    await changes(page).getByRole('listitem').filter({ has: page.getByText(name, { exact: true }) }).getByText(value, { exact: true }).waitFor();
+  }
+  await start(96).and(page.locator(':enabled')).waitFor();
+  await accessible(page, 'a sweep in the form');
+  await fits(page, 'a sweep in the form');
+  await start(96).click();
+  const body = await next(sent);
+  assert.deepEqual(body, await shown(page));
+  assert.deepEqual(body, {
+    job: { model: 'starter', dataset: 'digits', steps: 12 },
+    grid: {
+      '/optimizer/learning_rate': [0.0001, 0.0003, 0.001], '/seed': [0, 1], '/method/gate': [true, false], '/data/max_pixels': [null, 100000],
+      '/data/prompt_template': ['{{ prompt }}', '{{ prompt }} Think, then say.'], '/optimizer/betas': [[0.9, 0.99], [0.8, 0.9]],
+    },
+  });
+  await page.context().close();
+});
+
+test('a list with a fault starts nothing, and one value comes back from it', async () => {
+  const { page, sent } = await open();
+  const vary = (name) => page.getByRole('button', { name: `Vary ${name}`, exact: true });
+  await vary('beta').click();
+  const field = box(page, 'beta');
+  for (const [text, why] of [['0.1, x', 'is not a number'], ['0.1,, 1', 'no value'], ['0.1, 0.10', 'there twice'], ['', 'at least one value']]) {
+    await field.fill(text);
+    await page.locator('.field').filter({ has: field }).getByRole('alert').getByText(why).waitFor();
+    assert.equal(await field.inputValue(), text, 'the text stays');
+    assert.ok(await page.getByRole('button', { name: /^Start/ }).isDisabled());
+    assert.ok(await vary('beta').isDisabled(), 'its text would be lost');
+  }
+  // The server judges values: of one that is not the first job's, too.
+  await field.fill('0.1, -1');
+  await page.getByRole('alert').getByText('at beta=-1').first().waitFor();
+  assert.ok(await page.getByRole('button', { name: /^Start/ }).isDisabled());
+  await field.fill('0.1, 1');
+  await vary('seed').click();
+  await box(page, 'seed').fill(Array.from({ length: 200 }, (_, n) => n).join(', '));
+  await page.getByText('400 points; the limit is 256').waitFor();
+  assert.ok(await page.getByRole('button', { name: 'Start a sweep of 400 jobs' }).isDisabled());
+  await vary('seed').click();
+  assert.equal(await box(page, 'seed').inputValue(), '0');
+  await field.press('Enter');
+  await page.waitForTimeout(400);
+  assert.deepEqual(sent, [], 'Enter starts nothing');
+  await vary('beta').click();
+  assert.equal(await box(page, 'beta').inputValue(), '0.1', 'the first value is left');
+  await startOf(page).and(page.locator(':enabled')).waitFor();
+  await startOf(page).click();
+  assert.deepEqual(await next(sent), { model: 'starter', dataset: 'digits', method: { beta: 0.1 }, seed: 0 });
+  await page.context().close();
+});
+
+test('methods and models are compared, each with its own defaults, and Ctrl+Enter starts the sweep', async () => {
+  const { page } = await open();
+  await page.unroute(/\/v1\/(jobs|sweeps)$/);
+  await box(page, 'beta').fill('0.25');
+  await page.getByRole('button', { name: 'Vary Method' }).click();
+  await page.getByRole('group', { name: 'Values of Method' }).getByLabel(/^grpo:/).check();
+  assert.equal(await box(page, 'beta').count(), 0, 'a setting of one method is not offered for all');
+  assert.deepEqual(await shown(page), { job: { model: 'starter', dataset: 'digits' }, grid: { '/method/type': ['vgpo', 'grpo'] } });
+  await box(page, 'steps').fill('2');
+  await page.getByText('4 steps').waitFor();
+  await box(page, 'steps').press('Control+Enter');
+  await page.getByRole('heading', { name: 'digits over method.type' }).waitFor();
+  const { data: [sweep] } = await server.call('GET', '/v1/sweeps');
+  assert.deepEqual([sweep.grid, sweep.job, sweep.points], [{ '/method/type': ['vgpo', 'grpo'] }, { model: 'starter', dataset: 'digits', steps: 2 }, 2]);
+  await server.call('POST', `/v1/sweeps/${sweep.id}/cancel`, {});
   await page.context().close();
 });
 

@@ -1,6 +1,7 @@
 //! The plan of a job, before it is submitted.
 
 use std::collections::BTreeMap;
+use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -32,7 +33,7 @@ pub struct JobPlan {
 }
 
 /// The work of a whole job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PlannedWork {
     /// Optimizer steps (one step = one rollout batch).
     pub steps: u64,
@@ -46,6 +47,17 @@ pub struct PlannedWork {
     pub prompt_tokens: u64,
     /// Maximum number of response tokens.
     pub max_response_tokens: u64,
+}
+
+impl AddAssign for PlannedWork {
+    fn add_assign(&mut self, other: Self) {
+        self.steps += other.steps;
+        self.updates += other.updates;
+        self.prompts += other.prompts;
+        self.responses += other.responses;
+        self.prompt_tokens += other.prompt_tokens;
+        self.max_response_tokens += other.max_response_tokens;
+    }
 }
 
 impl Jobs {
@@ -63,7 +75,7 @@ fn group_size(spec: &JobSpec) -> u64 {
     if spec.method.is_reinforcement() { spec.rollout.group_size } else { 1 }
 }
 
-fn work(spec: &JobSpec, preview: &Preview) -> PlannedWork {
+pub(in crate::service) fn work(spec: &JobSpec, preview: &Preview) -> PlannedWork {
     let trains = spec.method.trains();
     let prompts = if trains { spec.steps * spec.batch.prompts_per_step } else { spec.eval_rows.min(preview.rows) };
     let responses = prompts * if trains { group_size(spec) } else { spec.eval.samples };

@@ -123,6 +123,31 @@ async fn a_sweep_is_refused_as_a_whole() {
     assert_eq!(api.get("/v1/sweeps").await.body["data"], json!([]));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dry_run_counts_and_checks_every_point_and_stores_nothing() {
+    let api = Api::start().await;
+    let request = json!({"job": job(), "grid": {"method.type": ["vgpo", "grpo"], "steps": [4, 6]}});
+    let answer = api.post("/v1/sweeps?dry_run=true", request).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let plan = answer.body;
+    assert_eq!((&plan["name"], &plan["points"]), (&json!("digits over method.type, steps"), &json!(4)));
+    assert_eq!(plan["max_points"], 256);
+    let alone = api.post("/v1/jobs?dry_run=true", job()).await.body;
+    let responses = alone["work"]["responses"].as_u64().unwrap();
+    assert_eq!((&plan["work"]["steps"], &plan["work"]["responses"]), (&json!(20), &json!(responses * 5)));
+    let refused = api.post("/v1/sweeps?dry_run=true", json!({"job": job(), "grid": {"method.beta": [0.1, -1]}})).await;
+    assert_eq!(refused.problem(422, "invalid_request")["errors"][0]["pointer"], "/grid/method.beta");
+
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_vgpo"));
+    command.args(["sweeps", "submit", "--model", "tiny", "--dataset", "digits", "--set", "data.max_prompt_tokens=4000"]);
+    command.args(["--set", "steps=4", "--vary", "seed=0,1,2", "--dry-run"]).env("VGPO_SERVER", &api.url);
+    let done = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let told = String::from_utf8(done.stdout).unwrap();
+    assert!(told.contains("3 jobs of at most 256") && told.contains("12 steps"), "{told} {done:?}");
+    assert_eq!(api.get("/v1/jobs").await.body["data"], json!([]), "nothing was stored");
+    assert_eq!(api.get("/v1/sweeps").await.body["data"], json!([]));
+}
+
 #[tokio::test]
 async fn runs_tell_summaries_and_sparklines() {
     let api = Api::start().await;

@@ -1,15 +1,19 @@
 // A job: what is asked, what it would become (a dry run after every change), and off it goes.
-import { html, useEffect, useState } from '../lib/html.js';
-import { faultsOf, get, list, post } from '../lib/api.js';
+import { html, useEffect } from '../lib/html.js';
+import { faultsOf, get, list } from '../lib/api.js';
 import { epoch } from '../lib/live.js';
-import { answerers, fitting, preferred } from '../lib/models.js';
+import { answerers } from '../lib/models.js';
 import { variants } from '../lib/schema.js';
 import { refusal } from '../lib/session.js';
-import { assign, flat, keysOf, requested, unset, valueAt } from '../lib/settings.js';
-import { Denied, Failure, Loading, Select, useLoad } from '../parts/common.js';
+import { flat, keysOf, valueAt } from '../lib/settings.js';
+import { canVary, jobsOf } from '../lib/vary.js';
+import { Denied, Failure, Loading, useLoad } from '../parts/common.js';
 import { Setting } from '../parts/setting.js';
 import { Rows } from '../parts/rows.js';
-import { Plan } from './new_job_plan.js';
+import { VariedSelect } from '../parts/varied.js';
+import { sweepFaults, usePlan } from './new_job_checks.js';
+import { askedOf, useForm } from './new_job_form.js';
+import { Plan, SweepSize } from './new_job_plan.js';
 import { Reward } from './new_job_reward.js';
 import { Changes, StartRow, useStart } from './new_job_start.js';
 
@@ -18,7 +22,6 @@ import { Changes, StartRow, useStart } from './new_job_start.js';
  * @typedef {{
  *   models: import('../lib/models.js').Answerers, datasets: Api['DatasetEntry'][], like: Api['Job'] | null,
  * }} Found
- * @typedef {{ of?: string, value?: Api['JobPlan'] | undefined, error?: unknown }} Planned
  */
 
 /** The settings that most people change; the rest is under "All settings". */
@@ -49,14 +52,18 @@ const METHOD = [
 const OWN = new Set(['/model', '/dataset', '/name', '/method/type', '/reward/type']);
 
 /**
- * The settings of each part of the form.
+ * The settings of each part of the form. Where methods are compared, each has its own defaults.
  * @param {Record<string, unknown>} values
  * @param {string | undefined} method
+ * @param {boolean} methods
  */
-function partsOf(values, method) {
+function partsOf(values, method, methods) {
   const reads = method === 'eval';
-  const all = Object.keys(values).filter((pointer) => !OWN.has(pointer) && !(reads && TRAINING.test(pointer)));
-  const own = reads ? all.filter((pointer) => pointer.startsWith('/method/')) : METHOD;
+  const all = Object.keys(values).filter(
+    (pointer) =>
+      !OWN.has(pointer) && !(reads && TRAINING.test(pointer)) && !(methods && pointer.startsWith('/method/')),
+  );
+  const own = reads || methods ? all.filter((pointer) => pointer.startsWith('/method/')) : METHOD;
   const often = reads ? OFTEN_READING : OFTEN;
   return { own, often, rest: all.filter((pointer) => !own.includes(pointer) && !often.includes(pointer)) };
 }
@@ -91,99 +98,37 @@ function Prepared({ query }) {
   return html`<${Form} key=${begun} found=${found} query=${query} />`;
 }
 
-/**
- * The request that the page begins with.
- * @param {Found} found
- * @param {PageProps['query']} query
- * @returns {Request}
- */
-function beginning({ models, datasets, like }, query) {
-  if (like) {
-    const asked = requested(like.spec, /** @type {Record<string, string>} */ (like.origins));
-    // An answer holds the host of a webhook alone: the whole address is to be given again.
-    return asked.alerts?.webhook?.endsWith('…') ? unset(asked, ['alerts', 'webhook']) : asked;
-  }
-  const ready = datasets.filter((d) => d.state === 'ready');
-  const model = query.model || preferred(models);
-  return {
-    model,
-    dataset:
-      query.dataset ||
-      fitting(
-        models.models.find(({ id }) => id === model),
-        ready,
-      )?.name ||
-      '',
-    ...(query.method ? { method: { type: query.method } } : {}),
-  };
-}
-
-/**
- * The server's answer to a request that is not submitted yet. `of`: the request that it belongs to.
- * @param {Request} request
- * @param {number} wait how long the request must stay as it is, in milliseconds
- * @returns {Planned}
- */
-function usePlan(request, wait) {
-  const [plan, setPlan] = useState(/** @type {Planned} */ ({}));
-  const text = JSON.stringify(request);
-  useEffect(() => {
-    let stale = false;
-    const timer = setTimeout(() => {
-      post('/v1/jobs', request, { query: { dry_run: true } }).then(
-        (answer) => {
-          if (!stale) setPlan({ of: text, value: /** @type {Api['JobPlan']} */ (answer) });
-        },
-        (error) => {
-          if (!stale) setPlan((old) => ({ of: text, value: old.value, error }));
-        },
-      );
-    }, wait);
-    return () => {
-      stale = true;
-      clearTimeout(timer);
-    };
-  }, [text, epoch.value]);
-  return plan;
-}
-
 /** @param {{ found: Found, query: PageProps['query'] }} props */
 function Form({ found, query }) {
-  const [request, setRequest] = useState(() => beginning(found, query));
-  const plan = usePlan(request, 250);
-  const plain = { model: request.model, dataset: request.dataset };
-  const base = usePlan(plain, 0);
+  const form = useForm(found, query);
+  const { request, grid, first, wrongs, resets } = form;
+  const sweeps = Object.keys(grid).length > 0;
+  const plan = usePlan('/v1/jobs', first, 250);
+  const sweepPlan = usePlan('/v1/sweeps', sweeps ? { job: request, grid } : null, 250);
+  const plain = { model: first.model, dataset: first.dataset };
+  const base = usePlan('/v1/jobs', plain, 0);
   const usual = base.of === JSON.stringify(plain) && base.error === undefined ? base.value : undefined;
-  const [wrongs, setWrongs] = useState(() => /** @type {Map<string, string>} */ (new Map()));
-  const [resets, setResets] = useState(/** @type {Record<string, number>} */ ({}));
-  /**
-   * @param {string} pointer
-   * @param {unknown} value
-   */
-  const set = (pointer, value) => setRequest((old) => assign(structuredClone(old), keysOf(pointer), value));
-  /**
-   * Why the text of a field has no meaning; null: it has one.
-   * @param {string} pointer
-   * @param {string | null} why
-   */
-  const mark = (pointer, why) =>
-    setWrongs((old) => {
-      const next = new Map(old);
-      if (why === null) next.delete(pointer);
-      else next.set(pointer, why);
-      return next;
-    });
-  /** @param {string} pointer */
-  const reset = (pointer) => {
-    setRequest((old) => unset(old, keysOf(pointer)));
-    // A new field: a text that had no meaning is gone too.
-    setResets((old) => ({ ...old, [pointer]: (old[pointer] ?? 0) + 1 }));
-  };
-  const starter = useStart(request, plan, wrongs.size > 0);
+  const asked = askedOf(request, grid);
+  const checks = [
+    { of: JSON.stringify(first), plan },
+    ...(sweeps ? [{ of: JSON.stringify(asked.body), plan: sweepPlan }] : []),
+  ];
+  const starter = useStart(asked, first.model, checks, wrongs.size > 0);
   const spec = plan.value?.spec;
-  const faults = new Map(faultsOf(plan.error).map((f) => [f.pointer, f.detail]));
+  const faults = new Map(
+    [...faultsOf(plan.error), ...sweepFaults(sweeps ? sweepPlan.error : undefined)].map((f) => [f.pointer, f.detail]),
+  );
   const values = spec ? flat(spec) : {};
-  const { own, often, rest } = partsOf(values, request.method?.type ?? spec?.method.type);
+  const { own, often, rest } = partsOf(values, request.method?.type ?? spec?.method.type, '/method/type' in grid);
+  /**
+   * @param {string} pointer
+   * @returns {import('../parts/varied.js').Vary}
+   */
+  const varyOf = (pointer) => ({
+    values: grid[pointer],
+    set: (several) => form.vary(pointer, several),
+    unread: wrongs.has(pointer),
+  });
   /** @param {string} pointer */
   const field = (pointer) =>
     spec && pointer in values
@@ -191,11 +136,12 @@ function Form({ found, query }) {
         key=${`${pointer} ${resets[pointer] ?? 0}`}
         pointer=${pointer}
         values=${spec}
-        value=${valueOf(request, pointer, values[pointer])}
+        value=${valueOf(first, pointer, values[pointer])}
         origin=${plan.value?.origins[pointer]}
         wrong=${faults.get(pointer)}
-        onChange=${(/** @type {unknown} */ value) => set(pointer, value)}
-        onWrong=${(/** @type {string | null} */ why) => mark(pointer, why)}
+        onChange=${(/** @type {unknown} */ value) => form.set(pointer, value)}
+        onWrong=${(/** @type {string | null} */ why) => form.mark(pointer, why)}
+        vary=${canVary(pointer) ? varyOf(pointer) : undefined}
       />`
       : null;
   const ready = found.datasets.filter((d) => d.state === 'ready');
@@ -204,7 +150,8 @@ function Form({ found, query }) {
       <div class="grow">
         <h1>New job</h1>
         <p class="lead">
-          Only model and dataset are required. Everything else has a default, marked with its source.
+          Only model and dataset are required. Everything else has a default, marked with its source. “vary” tries
+          several values of a setting: a sweep.
         </p>
       </div>
     </div>
@@ -220,32 +167,36 @@ function Form({ found, query }) {
         <fieldset class="card">
           <legend>What</legend>
           <div class="fields">
-            <${Select}
+            <${VariedSelect}
               label="Model"
-              value=${request.model}
+              value=${first.model}
               options=${found.models.choices}
-              onChange=${(/** @type {string} */ v) => set('/model', v)}
+              onChange=${(/** @type {string} */ v) => form.set('/model', v)}
+              vary=${varyOf('/model')}
               wrong=${faults.get('/model')}
             />
-            <${Select}
+            <${VariedSelect}
               label="Data set"
-              value=${request.dataset}
+              value=${first.dataset}
               options=${ready.map((d) => [d.name, d.name])}
-              onChange=${(/** @type {string} */ v) => set('/dataset', v)}
+              onChange=${(/** @type {string} */ v) => form.set('/dataset', v)}
+              vary=${varyOf('/dataset')}
               wrong=${faults.get('/dataset')}
             />
             ${field('/name')}
           </div>
-          ${request.dataset && html`<${Rows} dataset=${request.dataset} small=${true} />`}
+          ${first.dataset && html`<${Rows} dataset=${first.dataset} small=${true} />`}
         </fieldset>
         <fieldset class="card">
           <legend>Method</legend>
           <div class="fields">
-            <${Select}
+            <${VariedSelect}
               label="Method"
-              value=${request.method?.type ?? spec?.method.type ?? 'vgpo'}
-              onChange=${(/** @type {string} */ type) => setRequest((old) => ({ ...old, method: { type } }))}
+              value=${first.method?.type ?? spec?.method.type ?? 'vgpo'}
+              onChange=${form.chooseMethod}
               options=${variants('Method').map(({ type, description }) => [type, titled(type, description)])}
+              vary=${varyOf('/method/type')}
+              wrong=${faults.get('/method/type')}
             />
             ${own.map(field)}
           </div>
@@ -259,10 +210,10 @@ function Form({ found, query }) {
           <${Reward}
             key=${resets['/reward'] ?? 0}
             reward=${request.reward ?? spec?.reward ?? MATH}
-            set=${(/** @type {Api['RewardSpec']} */ reward) => setRequest((old) => ({ ...old, reward }))}
-            mark=${(/** @type {string | null} */ why) => mark('/reward', why)}
+            set=${(/** @type {Api['RewardSpec']} */ reward) => form.set('/reward', reward)}
+            mark=${(/** @type {string | null} */ why) => form.mark('/reward', why)}
             faults=${faults}
-            dataset=${request.dataset}
+            dataset=${first.dataset}
           />
         </fieldset>
         ${
@@ -279,12 +230,13 @@ function Form({ found, query }) {
         }
       </form>
       <aside class="stack plan" aria-label="What it would be">
-        <${Changes} request=${request} plan=${plan} base=${usual} wrongs=${wrongs} reset=${reset} />
-        <${StartRow} request=${request} starter=${starter} />
-        <${Plan} plan=${plan} faults=${faults} />
+        <${Changes} request=${request} grid=${grid} plan=${plan} base=${usual} wrongs=${wrongs} reset=${form.reset} />
+        ${sweeps && html`<${SweepSize} grid=${grid} plan=${sweepPlan} known=${plan.value?.warnings ?? []} />`}
+        <${StartRow} asked=${asked} jobs=${sweeps ? jobsOf(grid) : null} starter=${starter} />
+        <${Plan} plan=${plan} sweeps=${sweeps} />
         <details>
           <summary>The request</summary>
-          <pre class="code" tabindex=${0}>${JSON.stringify(request, null, 2)}</pre>
+          <pre class="code" tabindex=${0}>${JSON.stringify(asked.body, null, 2)}</pre>
         </details>
       </aside>
     </div>

@@ -1,42 +1,106 @@
 // What a job would be and cost: the answer of a dry run.
 import { html } from '../lib/html.js';
-import { asError } from '../lib/api.js';
+import { asError, faultsOf } from '../lib/api.js';
 import { bytes, count, duration } from '../lib/format.js';
+import { keysOf } from '../lib/settings.js';
+import { jobsOf } from '../lib/vary.js';
 import { pace } from '../lib/pace.js';
 import { href } from '../lib/router.js';
 import { series as colourOf } from '../lib/colour.js';
 import { Failure, Loading, useLoad } from '../parts/common.js';
+import { sweepFaults } from './new_job_checks.js';
 
 /** @type {Record<string, string>} */
 const NAMES = { kv_cache: 'KV cache' };
 
-/** @param {{ plan: import('./new_job.js').Planned, faults: Map<string, string> }} props */
-export function Plan({ plan, faults }) {
-  if (!plan.value && plan.error && faults.size === 0)
+/**
+ * Why it cannot start: what is wrong with single fields, else with the whole.
+ * @param {{ title: string, error: unknown, faults: { pointer: string, detail: string }[] }} props
+ */
+const Refused = ({ title, error, faults }) => html`<div class="notice bad" role="alert">
+  <b>${title}</b>
+  <ul>
+    ${
+      faults.length > 0
+        ? faults.map(
+            ({ pointer, detail }) => html`<li key=${pointer + detail}><code>${pointer.slice(1)}</code>: ${detail}</li>`,
+          )
+        : html`<li>${asError(error).message}</li>`
+    }
+  </ul>
+</div>`;
+
+/** @param {{ warnings: Api['JobWarning'][] }} props */
+const Warnings = ({ warnings }) =>
+  warnings.map(
+    (warning) => html`<p class="notice warn" key=${warning.pointer + warning.code}>
+      <code>${warning.pointer.slice(1)}</code>: ${warning.detail}
+    </p>`,
+  );
+
+/**
+ * How many jobs a sweep makes, against what the server allows, and their work together. `known`: warnings that are
+ * told elsewhere.
+ * @param {{
+ *   grid: import('../lib/vary.js').Grid, plan: import('./new_job_checks.js').PlannedSweep, known: Api['JobWarning'][],
+ * }} props
+ */
+export function SweepSize({ grid, plan, known }) {
+  const jobs = jobsOf(grid);
+  const parts = Object.entries(grid).map(([pointer, values]) => `${keysOf(pointer).at(-1)} ${values.length}`);
+  const { value } = plan;
+  const told = new Set(known.map(({ code, pointer }) => code + pointer));
+  return html`
+    ${
+      plan.error !== undefined &&
+      html`<${Refused} title="This sweep cannot start yet" error=${plan.error} faults=${sweepFaults(plan.error)} />`
+    }
+    <section class="card" aria-label="The sweep">
+      <h2>A sweep of ${count(jobs)} ${jobs === 1 ? 'job' : 'jobs'}</h2>
+      <dl class="kv">
+        <dt>Jobs</dt>
+        <dd>
+          ${parts.join(' × ')}${value && html`<span class="muted block small-text">at most ${count(value.max_points)}</span>`}
+        </dd>
+        ${
+          value?.points === jobs &&
+          html`
+            <dt>Together</dt>
+            <dd>
+              ${count(value.work.steps)} steps, ${count(value.work.responses)} responses for${' '}
+              ${count(value.work.prompts)} prompts, ${count(value.work.max_response_tokens)} tokens written at most
+            </dd>
+          `
+        }
+      </dl>
+    </section>
+    <${Warnings} warnings=${(value?.warnings ?? []).filter(({ code, pointer }) => !told.has(code + pointer))} />
+  `;
+}
+
+/**
+ * `sweeps`: the plan is that of a sweep's first job.
+ * @param {{ plan: import('./new_job_checks.js').Planned, sweeps: boolean }} props
+ */
+export function Plan({ plan, sweeps }) {
+  const faults = faultsOf(plan.error);
+  if (!plan.value && plan.error && faults.length === 0)
     return html`<div class="card"><${Failure} error=${plan.error} /></div>`;
   return html`
     ${
       plan.error !== undefined &&
-      html`<div class="notice bad" role="alert">
-        <b>This job cannot start yet</b>
-        <ul>
-          ${
-            faults.size > 0
-              ? [...faults].map(([pointer, detail]) => html`<li><code>${pointer.slice(1)}</code>: ${detail}</li>`)
-              : html`<li>${asError(plan.error).message}</li>`
-          }
-        </ul>
-      </div>`
+      html`<${Refused}
+        title=${sweeps ? 'Its first job cannot start yet' : 'This job cannot start yet'}
+        error=${plan.error}
+        faults=${faults}
+      />`
     }
     ${!plan.value && !plan.error && html`<${Loading} what="Working out the job" height=${300} />`}
     ${
       plan.value &&
       html`
-        ${plan.value.warnings.map(
-          (warning) => html`<p class="notice warn" key=${warning.pointer}>
-            <code>${warning.pointer.slice(1)}</code>: ${warning.detail}
-          </p>`,
-        )}
+        <${Warnings} warnings=${plan.value.warnings} />
+        ${sweeps && html`<p class="muted small-text">Below is the first of its jobs.</p>`}
         <div class="card">
           <h2>Work</h2>
           <dl class="kv">

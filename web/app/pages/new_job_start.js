@@ -2,36 +2,50 @@
 import { html, useEffect, useState } from '../lib/html.js';
 import { post } from '../lib/api.js';
 import { keyHeader } from '../lib/asking.js';
+import { count } from '../lib/format.js';
 import { remember } from '../lib/models.js';
 import { go } from '../lib/router.js';
 import { flat, show } from '../lib/settings.js';
+import { NONE } from '../lib/vary.js';
 import { attempt, sayCopied } from '../parts/ask.js';
 import { Icon } from '../parts/icon.js';
 
-/** @typedef {import('./new_job.js').Request} Request */
-/** @typedef {import('./new_job.js').Planned} Planned */
+/**
+ * @typedef {import('./new_job.js').Request} Request
+ * @typedef {import('./new_job_form.js').Asked} Asked
+ * @typedef {import('../lib/vary.js').Grid} Grid
+ */
 
 /**
- * Starts a request once the server has checked it as it is: what is sent is what was checked, and what is shown.
- * @param {Request} request
- * @param {Planned} plan
+ * Starts what is asked once the server has checked it as it is: what is sent is what was checked, and what is shown.
+ * `checks`: the dry runs, each with the request that it must be of.
+ * @param {Asked} asked
+ * @param {string} model
+ * @param {{ of: string, plan: import('./new_job_checks.js').PlannedAs<unknown> }[]} checks
  * @param {boolean} wrong does the form hold a text without meaning?
  */
-export function useStart(request, plan, wrong) {
-  const text = JSON.stringify(request);
+export function useStart(asked, model, checks, wrong) {
+  const text = JSON.stringify(asked);
   /** The request that is to be started as soon as it is checked. */
   const [wanted, setWanted] = useState(/** @type {string | null} */ (null));
   const [sending, setSending] = useState(false);
-  const checked = plan.of === text;
-  const blocked = wrong || plan.value === undefined || (checked && plan.error !== undefined);
+  const checked = checks.every(({ of, plan }) => plan.of === of);
+  const refused = checks.some(
+    ({ of, plan }) => plan.value === undefined || (plan.of === of && plan.error !== undefined),
+  );
+  const blocked = wrong || refused;
   const send = async () => {
     setSending(true);
-    const key = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
-    await attempt(async () => {
-      const answer = await post('/v1/jobs', request, { headers: { 'idempotency-key': key } });
-      remember(request.model);
-      go(['runs', /** @type {Api['SubmittedJob']} */ (answer).run_id]);
-    }, 'The job is in the queue');
+    const call = { headers: { 'idempotency-key': crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}` } };
+    await attempt(
+      async () => {
+        const made = /** @type {unknown} */ (await post(asked.path, /** @type {any} */ (asked.body), call));
+        remember(model);
+        if (asked.path === '/v1/sweeps') go(['sweeps', /** @type {Api['SubmittedSweep']} */ (made).id]);
+        else go(['runs', /** @type {Api['SubmittedJob']} */ (made).run_id]);
+      },
+      asked.path === '/v1/sweeps' ? 'The jobs are in the queue' : 'The job is in the queue',
+    );
     setSending(false);
   };
   useEffect(() => {
@@ -51,10 +65,14 @@ export function useStart(request, plan, wrong) {
   };
 }
 
-/** @param {{ request: Request, starter: ReturnType<typeof useStart> }} props */
-export function StartRow({ request, starter }) {
-  const body = JSON.stringify(request).replaceAll("'", "'\\''");
-  const curl = `curl -s ${location.origin}/v1/jobs${keyHeader()} -H 'content-type: application/json' -d '${body}'`;
+/**
+ * `jobs`: how many a sweep makes; null: it is a job.
+ * @param {{ asked: Asked, jobs: number | null, starter: ReturnType<typeof useStart> }} props
+ */
+export function StartRow({ asked, jobs, starter }) {
+  const body = JSON.stringify(asked.body).replaceAll("'", "'\\''");
+  const curl = `curl -s ${location.origin}${asked.path}${keyHeader()} -H 'content-type: application/json' -d '${body}'`;
+  const what = jobs === null ? 'the job' : jobs === 1 ? 'a sweep of 1 job' : `a sweep of ${count(jobs)} jobs`;
   return html`<div class="row">
     <button
       class="primary"
@@ -64,13 +82,13 @@ export function StartRow({ request, starter }) {
       aria-keyshortcuts="Control+Enter"
     >
       <${Icon} name="play" />
-      ${starter.busy ?? 'Start the job'}
+      ${starter.busy ?? `Start ${what}`}
     </button>
     <button type="button" onClick=${() => sayCopied(curl, 'The curl command')}>
       <${Icon} name="copy" />
       curl
     </button>
-    <button type="button" onClick=${() => sayCopied(JSON.stringify(request, null, 2), 'The request')}>
+    <button type="button" onClick=${() => sayCopied(JSON.stringify(asked.body, null, 2), 'The request')}>
       <${Icon} name="copy" />
       JSON
     </button>
@@ -90,6 +108,21 @@ function changesOf(request, base) {
     .map(([pointer, value]) => [pointer, show(value), pointer in usual ? show(usual[pointer]) : null]);
 }
 
+/**
+ * The settings that the request varies, as those that it names.
+ * @param {Grid} grid
+ * @param {Api['JobPlan'] | undefined} base
+ * @returns {[pointer: string, value: string, usual: string | null][]}
+ */
+function variedOf(grid, base) {
+  const usual = base ? flat(base.spec) : {};
+  return Object.entries(grid).map(([pointer, values]) => [
+    pointer,
+    values.map((value) => (value === null ? NONE : show(value))).join(', '),
+    pointer in usual ? show(usual[pointer]) : null,
+  ]);
+}
+
 /** What is put back for a setting: the parts of a method and of a reward belong together. @param {string} pointer */
 const whole = (pointer) => /^\/(reward|method(?=\/type))/.exec(pointer)?.[0] ?? pointer;
 
@@ -99,19 +132,20 @@ const short = (text) => (text === '' ? '“”' : text.length > 60 ? `${text.sli
 /**
  * `wrongs`: texts of fields that have no meaning; nothing starts with one of them.
  * @param {{
- *   request: Request, plan: Planned, base: Api['JobPlan'] | undefined, wrongs: Map<string, string>,
- *   reset: (pointer: string) => void,
+ *   request: Request, grid: Grid, plan: import('./new_job_checks.js').Planned, base: Api['JobPlan'] | undefined,
+ *   wrongs: Map<string, string>, reset: (pointer: string) => void,
  * }} props
  */
-export function Changes({ request, plan, base, wrongs, reset }) {
-  const changes = changesOf(request, base);
+export function Changes({ request, grid, plan, base, wrongs, reset }) {
+  const varied = variedOf(grid, base);
+  const changes = [...varied, ...changesOf(request, base).filter(([pointer]) => !(pointer in grid))];
   /** @param {string} pointer */
   const undo = (pointer) => html`<button
     type="button"
     class="icon small"
     aria-label=${`Reset ${pointer.slice(1)}`}
     title="Back to the default"
-    onClick=${() => reset(whole(pointer))}
+    onClick=${() => reset(pointer in grid ? pointer : whole(pointer))}
   >
     <${Icon} name="retry" />
   </button>`;
@@ -139,6 +173,7 @@ export function Changes({ request, plan, base, wrongs, reset }) {
             ([pointer, value, usual]) => html`<li key=${pointer}>
               <code>${pointer.slice(1)}</code>
               <span class="grow">
+                ${pointer in grid && html`<small class="tag">${grid[pointer].length} values</small>${' '}`}
                 <b>${short(value)}</b>
                 ${usual !== null && html`<small class="muted">${' '}default ${short(usual)}</small>`}
               </span>

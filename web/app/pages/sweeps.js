@@ -31,7 +31,10 @@ function All() {
     ${
       found.length === 0
         ? html`<${Empty} icon="play" title="No sweeps yet">
-          <p>One job over a grid of settings: <code>vgpo sweeps submit</code>, or <code>POST /v1/sweeps</code>.</p>
+          <p>
+            One job over several values of its settings: “vary” in <a href="#/new">New job</a>, or
+            <code>vgpo sweeps submit</code>.
+          </p>
         </${Empty}>`
         : html`<div class="card scroll" tabindex=${0}>
           <table>

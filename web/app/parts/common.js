@@ -100,14 +100,20 @@ export const Segmented = ({
 </div>`;
 
 /**
+ * `beside`: a control next to the label.
  * @param {{
- *   label: Child, help?: Child, wrong?: Child, children: Child | ((attributes: FieldAttributes) => Child),
+ *   label: Child, help?: Child, wrong?: Child, beside?: Child,
+ *   children: Child | ((attributes: FieldAttributes) => Child),
  * }} props
  */
-export function Field({ label, help, wrong, children }) {
+export function Field({ label, help, wrong, beside, children }) {
   const id = useId();
   return html`<div class="field">
-    <label for=${id}>${label}</label>
+    ${
+      beside
+        ? html`<div class="label-row"><label for=${id}>${label}</label>${beside}</div>`
+        : html`<label for=${id}>${label}</label>`
+    }
     ${
       typeof children === 'function'
         ? children({ id, 'aria-describedby': `${id}-help`, 'aria-invalid': Boolean(wrong) })
@@ -124,13 +130,14 @@ export function Field({ label, help, wrong, children }) {
  * @template {string} K
  * @param {{
  *   label: string, value: K, options: ([value: K, text: string] | OptionGroup)[], onChange: (value: K) => void,
- *   help?: Child, wrong?: Child,
+ *   help?: Child, wrong?: Child, beside?: Child,
  * }} props
  */
-export const Select = ({ label, value, options, onChange, help, wrong }) => html`<${Field}
+export const Select = ({ label, value, options, onChange, help, wrong, beside }) => html`<${Field}
   label=${label}
   help=${help}
   wrong=${wrong}
+  beside=${beside}
 >
   ${(/** @type {FieldAttributes} */ attributes) => html`<select
     ...${attributes}

@@ -16,6 +16,7 @@ use crate::domain::run::Run;
 use crate::domain::sweep::{NewSweep, Sweep, SweepFilter, SweepSettings};
 use crate::domain::tree;
 use crate::service::jobs::alerts::without_secrets;
+use crate::service::jobs::plan::{PlannedWork, work};
 use crate::service::jobs::preview::Preview;
 use crate::service::jobs::submit::{SettledJob, after_fault, warnings};
 use crate::service::jobs::warning::JobWarning;
@@ -61,6 +62,38 @@ pub struct SubmittedSweep {
     pub warnings: Vec<JobWarning>,
 }
 
+/// The answer of a dry run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SweepPlan {
+    /// Its display name.
+    pub name: String,
+    /// Number of jobs.
+    pub points: u64,
+    /// Most jobs that one sweep may have.
+    pub max_points: u64,
+    /// Warnings about settings that may be unintended, each once.
+    pub warnings: Vec<JobWarning>,
+    /// The work of all jobs together.
+    pub work: PlannedWork,
+}
+
+/// A sweep that has passed every check.
+struct CheckedSweep {
+    name: String,
+    grid: Grid,
+    /// A job for every point, with the settings that distinguish it.
+    jobs: Vec<(NewJob, SweepSettings)>,
+    warnings: Vec<JobWarning>,
+    work: PlannedWork,
+}
+
+/// A point that has passed every check.
+struct CheckedPoint {
+    job: NewJob,
+    warnings: Vec<JobWarning>,
+    work: PlannedWork,
+}
+
 /// A sweep and the state of its points.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SweepEntry {
@@ -90,15 +123,41 @@ pub struct SweepRun {
 impl Runs {
     /// Submits a job for every point of a grid, all or none.
     pub async fn submit_sweep(&self, request: SweepRequest, created_by: Option<String>) -> Result<SubmittedSweep> {
+        let CheckedSweep { name, grid, mut jobs, warnings, .. } = self.check_sweep(&request).await?;
+        for (job, _) in &mut jobs {
+            job.created_by.clone_from(&created_by);
+        }
+        let project = jobs.first().map(|(job, _)| job.spec.project.clone()).unwrap_or_default();
+        self.access().storage_left(&project).await?;
+        let job = without_secrets(request.job);
+        let new = NewSweep { name, project, created_by, job, grid: grid.as_map() };
+        let (sweep, jobs) = self.store.submit_sweep(new, jobs).await.map_err(after_fault)?;
+        self.access().tell_waiting(&jobs).await?;
+        self.tell_news();
+        Ok(SubmittedSweep { sweep, jobs, warnings })
+    }
+
+    /// What a sweep would be; nothing is stored.
+    pub async fn plan_sweep(&self, request: &SweepRequest) -> Result<SweepPlan> {
+        let CheckedSweep { name, jobs, warnings, work, .. } = self.check_sweep(request).await?;
+        Ok(SweepPlan { name, points: jobs.len() as u64, max_points: MAX_POINTS as u64, warnings, work })
+    }
+
+    async fn check_sweep(&self, request: &SweepRequest) -> Result<CheckedSweep> {
         let grid = Grid::parse(&request.grid).map_err(ServiceError::invalid)?;
-        let name = sweep_name(&request, &grid)?;
+        let name = sweep_name(request, &grid)?;
         let (mut jobs, mut told, mut errors) = (Vec::new(), Vec::new(), Vec::new());
-        let mut previews = HashMap::new();
+        let (mut previews, mut work) = (HashMap::new(), PlannedWork::default());
         for point in grid.points() {
-            match Box::pin(self.check_point(&request, &point, &mut previews)).await {
-                Ok((job, warnings)) => {
-                    told.extend(warnings.into_iter().filter(|warning| !told.contains(warning)).collect::<Vec<_>>());
-                    jobs.push((NewJob { created_by: created_by.clone(), ..job }, point.settings));
+            match Box::pin(self.check_point(request, &point, &mut previews)).await {
+                Ok(checked) => {
+                    for warning in checked.warnings {
+                        if !told.contains(&warning) {
+                            told.push(warning);
+                        }
+                    }
+                    work += checked.work;
+                    jobs.push((checked.job, point.settings));
                 }
                 Err(ServiceError::Invalid { errors: faults, .. }) => {
                     errors.extend(faults.into_iter().map(|fault| about(&point, &request.grid, fault)));
@@ -112,14 +171,7 @@ impl Runs {
         if !errors.is_empty() {
             return Err(ServiceError::invalid(errors));
         }
-        let project = jobs.first().map(|(job, _)| job.spec.project.clone()).unwrap_or_default();
-        self.access().storage_left(&project).await?;
-        let job = without_secrets(request.job);
-        let new = NewSweep { name, project, created_by, job, grid: grid.as_map() };
-        let (sweep, jobs) = self.store.submit_sweep(new, jobs).await.map_err(after_fault)?;
-        self.access().tell_waiting(&jobs).await?;
-        self.tell_news();
-        Ok(SubmittedSweep { sweep, jobs, warnings: told })
+        Ok(CheckedSweep { name, grid, jobs, warnings: told, work })
     }
 
     /// A sweep as it was submitted, as far as that is known later.
@@ -136,7 +188,7 @@ impl Runs {
         request: &SweepRequest,
         point: &Point,
         previews: &mut HashMap<String, Preview>,
-    ) -> Result<(NewJob, Vec<JobWarning>)> {
+    ) -> Result<CheckedPoint> {
         let job = point.apply(&request.job).map_err(|error| ServiceError::invalid(vec![error]))?;
         let SettledJob { mut resolved, source, data, alert_webhook } = self.jobs().settle(&job).await?;
         // Points that read the same prompts are looked at once.
@@ -153,15 +205,17 @@ impl Runs {
             }
             previews.insert(look.clone(), self.jobs().preview(&source, spec, &data).await?);
         }
-        let told = previews.get(&look).map(|preview| warnings(&resolved, &source.base, preview, &data));
-        let mut told = told.unwrap_or_default();
+        let preview = previews.get(&look);
+        let mut told = preview.map(|preview| warnings(&resolved, &source.base, preview, &data)).unwrap_or_default();
+        let work = preview.map(|preview| work(&resolved.spec, preview)).unwrap_or_default();
         self.jobs().check_ranks(&resolved.spec).await?;
         told.extend(self.jobs().missing_device(&resolved.spec).await?);
         let base = request.name.as_ref().unwrap_or(&resolved.spec.name);
         resolved.spec.name = format!("{base} {}", point.label).chars().take(MAX_NAME).collect();
         let origins = serde_json::to_value(&resolved.origins).map_err(|e| ServiceError::Internal(e.to_string()))?;
         let base_model = Some(source.base.name);
-        Ok((NewJob { spec: resolved.spec, origins, created_by: None, base_model, alert_webhook }, told))
+        let job = NewJob { spec: resolved.spec, origins, created_by: None, base_model, alert_webhook };
+        Ok(CheckedPoint { job, warnings: told, work })
     }
 
     /// Sweeps, newest first.
