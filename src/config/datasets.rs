@@ -3,7 +3,7 @@
 use super::app::AppSettings;
 use super::job;
 use super::serving::MAX_IMAGES;
-use crate::domain::dataset::{DatasetLimits, DatasetSettings, SplitRule};
+use crate::domain::dataset::{BadRows, DatasetLimits, DatasetSettings, SplitRule};
 use crate::domain::kind::{Kind, Span};
 
 /// Bytes of one JSON line: large enough for a few images as data URLs.
@@ -25,6 +25,7 @@ pub fn settings() -> DatasetSettings {
         split_column: Some("split".to_owned()),
         eval_share: 0.05,
         seed: 0,
+        bad_rows: BadRows::Refuse,
     }
 }
 

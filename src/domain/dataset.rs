@@ -110,6 +110,22 @@ pub struct DatasetSettings {
     pub eval_share: f64,
     /// Seed that selects the held-out rows.
     pub seed: u64,
+    /// What becomes of rows that cannot be used.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub bad_rows: BadRows,
+}
+
+/// What becomes of rows that cannot be used. A file that is damaged, or that nothing can be read of, always makes the
+/// data set invalid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BadRows {
+    /// A single one makes the data set invalid.
+    #[default]
+    Refuse,
+    /// They are left out; the report counts them and lists the first ones.
+    LeaveOut,
 }
 
 /// How training and held-out rows are distinguished.
@@ -170,9 +186,13 @@ fn rows() -> u64 {
 pub struct DatasetReport {
     /// Number of rows.
     pub rows: u64,
-    /// Invalid rows; a single one makes the data set invalid.
+    /// Invalid rows; a single one makes the data set invalid, unless they are left out (`bad_rows`: `leave_out`).
     pub bad_rows: u64,
-    /// The first of them, and problems with whole files.
+    /// Invalid rows that were left out.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub left_out: u64,
+    /// The first of them, up to 200, and problems with whole files.
     pub errors: Vec<RowFault>,
     /// Data files.
     pub files: u64,

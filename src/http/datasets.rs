@@ -63,6 +63,9 @@ struct UploadQuery {
     /// The model whose tokens are counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<String>,
+    /// `refuse`: a row that cannot be used makes the data set invalid. `leave_out`: it is left out and reported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bad_rows: Option<String>,
 }
 
 impl UploadQuery {
@@ -90,7 +93,7 @@ struct UploadForm {
 /// Upload a data set, or register files on the server's machine or on a hub.
 ///
 /// The answer is sent after the last byte: the data set is then `validating`, and `ready` or `invalid` once every row
-/// was checked; `report` counts the bad rows and lists the first ones. Bodies: `multipart/form-data` (fields, then
+/// was checked; `report` counts the bad rows and lists the first ones. With `bad_rows=leave_out` they are left out. Bodies: `multipart/form-data` (fields, then
 /// files), `application/x-ndjson`, `application/zip` or `application/vnd.apache.parquet` (one file, fields in the
 /// query), or JSON with `source`. An interrupted upload is discarded. Large files can be sent in parts, which are kept:
 /// `{"source": {"upload": "parts"}}`, then `PUT …/files/{path}?offset=` for every part, then `POST …/finish`. Files of

@@ -132,6 +132,9 @@ struct Fields {
     /// The model whose tokens are counted.
     #[arg(long)]
     model: Option<String>,
+    /// What becomes of rows that cannot be used: refuse (the data set is invalid) or `leave_out`.
+    #[arg(long, value_name = "refuse|leave_out")]
+    bad_rows: Option<String>,
     /// Wait until every row was checked; the exit code says whether the data set can be used.
     #[arg(long)]
     wait: bool,
@@ -148,6 +151,7 @@ impl Fields {
             ("split", &self.split),
             ("split_column", &self.split_column),
             ("model", &self.model),
+            ("bad_rows", &self.bad_rows),
         ];
         fields.extend(texts.into_iter().filter_map(|(name, value)| Some((name.to_owned(), json!(value.as_ref()?)))));
         if let Some(share) = self.eval_share {
@@ -237,12 +241,13 @@ fn report(entry: &Value) {
     }
     let number = |name: &str| report[name].as_u64().unwrap_or_default();
     say(format!(
-        "{} rows ({} training, {} held out), {} images, {} bad rows",
+        "{} rows ({} training, {} held out), {} images, {} bad rows{}",
         number("rows"),
         entry["train_rows"],
         entry["eval_rows"],
         number("images"),
-        number("bad_rows")
+        number("bad_rows"),
+        if number("left_out") > 0 { ", left out" } else { "" }
     ));
     for error in report["errors"].as_array().into_iter().flatten() {
         let row = error["row"].as_u64().map(|row| format!(", row {row}")).unwrap_or_default();

@@ -149,12 +149,13 @@ impl Rule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::dataset::BadRows;
     use crate::domain::spec::Columns;
 
     fn settings(split: SplitRule, eval_share: f64, seed: u64) -> DatasetSettings {
         let columns =
             Columns { prompt: "p".into(), answer: "a".into(), images: "i".into(), demonstration: None, tags: None };
-        DatasetSettings { columns, split, split_column: None, eval_share, seed }
+        DatasetSettings { columns, split, split_column: None, eval_share, seed, bad_rows: BadRows::Refuse }
     }
 
     #[test]

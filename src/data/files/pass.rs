@@ -166,6 +166,7 @@ impl<'a> Pass<'a> {
                                  itself {MADE_OF_ONE} times at most"
                             );
                             self.counts.fault(name, Some(first + inside), problem);
+                            self.counts.damage();
                             return Ok(());
                         }
                         let broken = row.is_err();
@@ -175,12 +176,16 @@ impl<'a> Pass<'a> {
                         }
                         // What follows damage is not what was written.
                         if broken {
+                            self.counts.damage();
                             break;
                         }
                         inside += 1;
                     }
                 }
-                Err(problem) => self.counts.fault(name, Some(first), problem),
+                Err(problem) => {
+                    self.counts.fault(name, Some(first), problem);
+                    self.counts.damage();
+                }
             }
             first += file.group_rows(group);
         }

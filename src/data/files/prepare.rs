@@ -14,7 +14,7 @@ use super::row_counts::RowCounts;
 use super::row_reader::{Kind, kind};
 use super::{array, column_names, parts};
 use crate::data::{DataError, Example, Split};
-use crate::domain::dataset::{DatasetLimits, DatasetReport, DatasetSettings, PartCount};
+use crate::domain::dataset::{BadRows, DatasetLimits, DatasetReport, DatasetSettings, PartCount};
 use crate::domain::spec::Columns;
 
 /// What was found.
@@ -30,12 +30,13 @@ pub struct Prepared {
     pub fingerprint: String,
     /// The columns that rows were read with.
     pub columns: Columns,
+    valid: bool,
 }
 
 impl Prepared {
     /// Can the data set be used?
     pub fn is_valid(&self) -> bool {
-        self.report.errors.is_empty()
+        self.valid
     }
 }
 
@@ -77,10 +78,10 @@ pub fn prepare(
         seen.flush().map_err(writing)?;
     }
     index.finish().map_err(writing)?;
-    let report = counts.report(&data_files, columns, &names);
+    let (report, valid) = counts.report(&data_files, columns, &names, what.settings.bad_rows);
     let fingerprint = fingerprint(hash, what.settings);
-    let mut prepared = Prepared { report, train_rows: 0, eval_rows: 0, fingerprint, columns: columns.clone() };
-    if !prepared.is_valid() {
+    let mut prepared = Prepared { report, train_rows: 0, eval_rows: 0, fingerprint, columns: columns.clone(), valid };
+    if !valid {
         return Ok(prepared);
     }
     let parted = part(out, what.settings, held_out).map_err(writing)?;
@@ -141,6 +142,9 @@ fn fingerprint(mut hash: Sha256, settings: &DatasetSettings) -> String {
     // What decides which row is where; the columns are the job's own.
     let parting = (VERSION, settings.split, &settings.split_column, settings.eval_share, settings.seed);
     hash.update(serde_json::to_string(&parting).unwrap_or_default());
+    if settings.bad_rows == BadRows::LeaveOut {
+        hash.update("bad rows are left out");
+    }
     format!("{:x}", hash.finalize())
 }
 

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::spread::SpreadCounter;
 use crate::data::Example;
 use crate::domain::columns::Role;
-use crate::domain::dataset::{DatasetReport, PartCount, RowCount, RowFault};
+use crate::domain::dataset::{BadRows, DatasetReport, PartCount, RowCount, RowFault};
 use crate::domain::spec::Columns;
 
 /// Most faults that are listed one by one.
-const MAX_FAULTS: usize = 20;
+const MAX_FAULTS: usize = 200;
 /// Tags that are counted.
 const TAGS: usize = 100;
 /// Image processors reject an image whose longer side is more than this number of times the shorter one.
@@ -22,6 +22,8 @@ pub(super) struct RowCounts {
     pub(super) rows: u64,
     bad_rows: u64,
     errors: Vec<RowFault>,
+    /// Is there a fault that leaving rows out does not mend?
+    damaged: bool,
     images: u64,
     without_image: u64,
     demonstrations: u64,
@@ -46,9 +48,19 @@ impl RowCounts {
     /// Notes what is wrong with a row or, without one, with a whole file.
     pub(super) fn fault(&mut self, file: &str, row: Option<u64>, problem: String) {
         self.bad_rows += u64::from(row.is_some());
+        if row.is_none() {
+            self.damage();
+            // It decides, whatever rows came before.
+            self.errors.truncate(MAX_FAULTS - 1);
+        }
         if self.errors.len() < MAX_FAULTS {
             self.errors.push(RowFault { file: file.to_owned(), row, problem });
         }
+    }
+
+    /// Notes that more is lost than the rows that were named.
+    pub(super) fn damage(&mut self) {
+        self.damaged = true;
     }
 
     /// Counts a good row.
@@ -86,13 +98,14 @@ impl RowCounts {
         }
     }
 
-    /// Everything so far.
+    /// Everything so far, and whether the data set can be used.
     pub(super) fn report(
         mut self,
         data_files: &[String],
         columns: &Columns,
         names: &BTreeSet<String>,
-    ) -> DatasetReport {
+        bad_rows: BadRows,
+    ) -> (DatasetReport, bool) {
         if self.rows == 0 && self.errors.is_empty() {
             let problem = if data_files.is_empty() {
                 "there is no data file: send .jsonl, .parquet, .tsv, .csv or .json (an array of objects), or a zip of \
@@ -107,7 +120,7 @@ impl RowCounts {
             let Some(column) = columns.get(role) else { continue };
             if seen {
                 taken.insert(role.name().to_owned(), column.to_owned());
-            } else if columns.is_chosen(role) && self.rows > 0 && self.errors.len() < MAX_FAULTS {
+            } else if columns.is_chosen(role) && self.rows > 0 {
                 let known: Vec<&str> = names.iter().take(20).map(String::as_str).collect();
                 let problem = format!(
                     "no row has the column `{column}` that `{}` is mapped to; there are: {}",
@@ -117,9 +130,15 @@ impl RowCounts {
                 self.fault("", None, problem);
             }
         }
-        DatasetReport {
+        let leaves_out = bad_rows == BadRows::LeaveOut;
+        if leaves_out && !self.damaged && self.rows > 0 && self.bad_rows == self.rows {
+            self.fault("", None, "every row is bad, so none is left; the first faults are listed".to_owned());
+        }
+        let valid = if leaves_out { !self.damaged } else { self.errors.is_empty() };
+        let report = DatasetReport {
             rows: self.rows,
             bad_rows: self.bad_rows,
+            left_out: if leaves_out && valid { self.bad_rows } else { 0 },
             errors: self.errors,
             files: data_files.len() as u64,
             images: self.images,
@@ -135,7 +154,8 @@ impl RowCounts {
             rows_with_thin_image: self.thin,
             columns: taken,
             column_names: names.iter().cloned().collect(),
-        }
+        };
+        (report, valid)
     }
 }
 

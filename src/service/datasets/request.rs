@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::config;
 use crate::config::datasets::EVAL_SHARE;
 use crate::data::files::relative;
-use crate::domain::dataset::{DatasetSettings, SplitRule};
+use crate::domain::dataset::{BadRows, DatasetSettings, SplitRule};
 use crate::domain::nearest::suggestion;
 use crate::domain::repository::Repository;
 use crate::service::core::hub::repository;
@@ -42,6 +42,8 @@ pub struct DatasetRequest {
     pub seed: Option<u64>,
     /// The model whose tokens are counted (default `starter`).
     pub model: Option<String>,
+    /// What becomes of rows that cannot be used (default `refuse`).
+    pub bad_rows: Option<BadRows>,
 }
 
 /// Where the files of a data set are: one of its fields.
@@ -131,6 +133,7 @@ impl DatasetRequest {
             settings.split_column = Some(column.clone()).filter(|column| !column.is_empty());
         }
         settings.seed = self.seed.unwrap_or(settings.seed);
+        settings.bad_rows = self.bad_rows.unwrap_or(settings.bad_rows);
         Ok(settings)
     }
 

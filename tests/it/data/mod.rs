@@ -6,4 +6,5 @@ mod digits;
 mod drawn;
 mod files;
 mod forms;
+mod left_out;
 mod survey;

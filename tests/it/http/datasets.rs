@@ -199,6 +199,34 @@ async fn bad_rows_are_told_by_file_and_row() {
     assert_eq!(api.get("/v1/datasets/bad").await.body["report"]["rows"], 3);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_rows_are_left_out_on_request() {
+    let api = Api::start().await;
+    let data = [rows(3), b"{\"problem\": \"x\"\n".to_vec()].concat();
+    let body = form(&[("bad_rows", None, b"leave_out"), ("file", Some("rows.jsonl"), &data)]);
+    assert_eq!(send(&api, "?name=form", FORM, body).await.status, 202);
+    assert_eq!(send(&api, "?name=body&bad_rows=leave_out", LINES, data.clone()).await.status, 202);
+    let file = tempfile::Builder::new().suffix(".jsonl").tempfile().unwrap();
+    std::fs::write(file.path(), &data).unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_vgpo"));
+    command.args(["datasets", "upload", "--name", "program", "--bad-rows", "leave_out", "--wait"]).arg(file.path());
+    command.env("VGPO_SERVER", &api.url);
+    let done = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let told = String::from_utf8(done.stdout).unwrap();
+    assert!(done.status.success() && told.contains("1 bad rows, left out") && told.contains("row 4: "), "{told}");
+    for name in ["form", "body", "program"] {
+        let entry = checked(&api, name).await;
+        assert_eq!((&entry["state"], &entry["report"]["left_out"]), (&json!("ready"), &json!(1)), "{entry}");
+        assert_eq!((&entry["report"]["rows"], &entry["settings"]["bad_rows"]), (&json!(4), &json!("leave_out")));
+        assert_eq!(entry["train_rows"].as_u64().unwrap() + entry["eval_rows"].as_u64().unwrap(), 3);
+        assert_eq!(entry["report"]["errors"][0]["row"], 4);
+    }
+    let wrong = send(&api, "?name=wrong&bad_rows=drop", LINES, rows(1)).await;
+    let error = &wrong.problem(422, "invalid_request")["errors"][0];
+    assert_eq!(error["pointer"], "/bad_rows");
+    assert!(error["detail"].as_str().unwrap().contains("leave_out"), "{error}");
+}
+
 #[tokio::test]
 async fn zip_and_parquet_come_as_bodies() {
     let api = Api::start().await;

@@ -139,7 +139,16 @@ async fn a_dry_run_counts_and_checks_every_point_and_stores_nothing() {
     assert_eq!(refused.problem(422, "invalid_request")["errors"][0]["pointer"], "/grid/method.beta");
 
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_vgpo"));
-    command.args(["sweeps", "submit", "--model", "tiny", "--dataset", "digits", "--set", "data.max_prompt_tokens=4000"]);
+    command.args([
+        "sweeps",
+        "submit",
+        "--model",
+        "tiny",
+        "--dataset",
+        "digits",
+        "--set",
+        "data.max_prompt_tokens=4000",
+    ]);
     command.args(["--set", "steps=4", "--vary", "seed=0,1,2", "--dry-run"]).env("VGPO_SERVER", &api.url);
     let done = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     let told = String::from_utf8(done.stdout).unwrap();

@@ -64,6 +64,46 @@ export async function dropped(transfer) {
   return withoutTop(found);
 }
 
+/** Bytes of a file in which its columns are looked for. */
+const HEAD = 1_000_000;
+/** Columns that are offered. */
+const MOST_COLUMNS = 100;
+
+/**
+ * The columns of the first row, where it can be read here; Parquet and zip files are read by the server alone.
+ * @param {Picked[]} picked
+ * @returns {Promise<{ file: string, columns: string[] } | null>}
+ */
+export async function columnsOf(picked) {
+  for (const { file, path } of picked) {
+    const kind = /\.(jsonl|ndjson|json|csv|tsv)$/i.exec(path)?.[1].toLowerCase();
+    if (!kind) continue;
+    const columns = headOf(await file.slice(0, HEAD).text(), kind);
+    if (columns.length > 0) return { file: path, columns: columns.slice(0, MOST_COLUMNS) };
+  }
+  return null;
+}
+
+/**
+ * @param {string} text
+ * @param {string} kind
+ * @returns {string[]}
+ */
+function headOf(text, kind) {
+  const [line = ''] = text.replace(/^\uFEFF/, '').split(/\r?\n/, 1);
+  if (kind === 'tsv') return line.split('\t');
+  if (kind === 'csv') return [...line.matchAll(/"((?:[^"]|"")*)"|([^",]+)/g)].map(([, quoted, word]) => quoted ?? word);
+  for (const row of [line, () => JSON.parse(text)[0]]) {
+    try {
+      const value = typeof row === 'string' ? JSON.parse(row) : row();
+      if (value !== null && typeof value === 'object' && !Array.isArray(value)) return Object.keys(value);
+    } catch {
+      /* not a row of this form */
+    }
+  }
+  return [];
+}
+
 /** @param {string} path */
 const base = (path) => path.slice(path.lastIndexOf('/') + 1);
 

@@ -1,18 +1,26 @@
 // The upload of a data set: files or a folder, how their columns are called, and what is held out.
-import { html, useRef, useState } from '../lib/html.js';
+import { html, useId, useRef, useState } from '../lib/html.js';
 import { ApiError, asError, proof } from '../lib/api.js';
 import { bytes } from '../lib/format.js';
 import { numberOf } from '../lib/typed.js';
-import { chosen, dropped, placed } from '../lib/upload_files.js';
+import { chosen, columnsOf, dropped, placed } from '../lib/upload_files.js';
 import { attempt, say } from '../parts/ask.js';
-import { Field, Progress } from '../parts/common.js';
+import { Field, Progress, Select } from '../parts/common.js';
 import { Icon } from '../parts/icon.js';
 
 /** Makes an input take a folder with all that is in it. */
 const FOLDER = /** @type {object} */ ({ webkitdirectory: true });
 
-/** What a column is for, and its usual name. */
+/** What a column is for. */
 const ROLES = ['prompt', 'answer', 'images', 'demonstration', 'tags'];
+
+/** How rows are parted. @type {[Api['SplitRule'], string][]} */
+const SPLITS = [
+  ['auto', 'auto: by column or file name, else by lot'],
+  ['train', 'train: every row is trained on'],
+  ['eval', 'eval: every row is held out'],
+  ['held_out', 'held_out: by lot, whatever names say'],
+];
 
 /**
  * Sends a form and tells how much has gone; fetch cannot.
@@ -62,7 +70,12 @@ export function Upload({ done }) {
   const [name, setName] = useState('');
   const [description, setDescription] = useState('');
   const [columns, setColumns] = useState(/** @type {Record<string, string>} */ ({}));
+  const [known, setKnown] = useState(/** @type {Awaited<ReturnType<typeof columnsOf>>} */ (null));
+  const [split, setSplit] = useState(/** @type {Api['SplitRule']} */ ('auto'));
+  const [splitColumn, setSplitColumn] = useState('');
   const [share, setShare] = useState('');
+  const [leaveOut, setLeaveOut] = useState(false);
+  const columnList = useId();
   const [part, setPart] = useState(/** @type {[share: number, loaded: number] | null} */ (null));
   const [over, setOver] = useState(false);
   const single = useRef(/** @type {HTMLInputElement | null} */ (null));
@@ -76,6 +89,7 @@ export function Upload({ done }) {
       const found = await placed(all);
       setFiles(found.picked);
       setMoved(found.moved);
+      setKnown(await columnsOf(found.picked));
       if (!name) setName(nameOf(all));
     } catch (error) {
       say(`These files cannot be read: ${asError(error).message}`, true);
@@ -89,7 +103,10 @@ export function Upload({ done }) {
     if (description.trim()) form.append('description', description.trim());
     const renamed = Object.entries(columns).filter(([, column]) => column.trim());
     if (renamed.length > 0) form.append('columns', JSON.stringify(Object.fromEntries(renamed)));
+    if (split !== 'auto') form.append('split', split);
+    if (splitColumn.trim()) form.append('split_column', splitColumn.trim());
     if (heldOut.value !== undefined) form.append('eval_share', String(heldOut.value));
+    if (leaveOut) form.append('bad_rows', 'leave_out');
     for (const { file, path } of files) form.append('file', file, path);
     setPart([0, 0]);
     const sent = await attempt(
@@ -169,21 +186,43 @@ export function Upload({ done }) {
             ${files.length === 1 ? files[0].path : `${files.length} files`},${' '}
             ${bytes(files.reduce((sum, one) => sum + one.file.size, 0))}
           </span>
+          <label class="inline" title="Otherwise one bad row makes the whole data set invalid">
+            <input type="checkbox" checked=${leaveOut} onChange=${() => setLeaveOut(!leaveOut)} />
+            leave bad rows out
+          </label>
           <button class="primary" disabled=${!name || part !== null || wrong !== undefined}>Upload</button>
         </div>
         <details>
-          <summary>Columns, held-out share, description</summary>
+          <summary>Columns, held-out rows, description</summary>
+          ${
+            known &&
+            html`<p class="small-text">
+              Columns of ${known.file}: ${known.columns.map((one) => html`<code key=${one}>${one}</code>${' '}`)}
+            </p>`
+          }
+          <datalist id=${columnList}>${(known?.columns ?? []).map((one) => html`<option value=${one}></option>`)}</datalist>
           <div class="fields" style=${{ marginTop: '10px' }}>
             ${ROLES.map(
               (role) => html`<${Field} key=${role} label=${`Column of the ${role}`}>
                 ${(/** @type {FieldAttributes} */ a) => html`<input
                   ...${a}
-                  placeholder="default"
+                  list=${columnList}
+                  placeholder="found by its name"
                   value=${columns[role] ?? ''}
                   onInput=${(e) => setColumns({ ...columns, [role]: e.currentTarget.value })}
                 />`}
               </${Field}>`,
             )}
+            <${Select} label="Held-out rows" value=${split} options=${SPLITS} onChange=${setSplit} />
+            <${Field} label="Column of the split">
+              ${(/** @type {FieldAttributes} */ a) => html`<input
+                ...${a}
+                list=${columnList}
+                placeholder="split"
+                value=${splitColumn}
+                onInput=${(e) => setSplitColumn(e.currentTarget.value)}
+              />`}
+            </${Field}>
             <${Field} label="Held-out share" help="0 to 1; used where nothing else defines the split" wrong=${wrong}>
               ${(/** @type {FieldAttributes} */ a) => html`<input
                 ...${a}

@@ -1,5 +1,5 @@
 // Data sets: what there is, a look inside, and uploads with progress.
-import { html, useEffect, useState } from '../lib/html.js';
+import { html, useEffect } from '../lib/html.js';
 import { list, remove } from '../lib/api.js';
 import { epoch, listen } from '../lib/live.js';
 import { count, moment } from '../lib/format.js';
@@ -43,12 +43,32 @@ export default function Datasets({ parts }) {
   `;
 }
 
-/** Faults of an invalid data set that are shown at once. */
-const FIRST = 5;
+/**
+ * Bad rows and damaged files: how many, and each that the report names.
+ * @param {{ report: Api['DatasetReport'] }} props
+ */
+function Faults({ report }) {
+  const { errors } = report;
+  const rows = errors.filter(({ row }) => row !== null).length;
+  return html`
+    ${
+      report.bad_rows > 0 &&
+      html`<p>
+        ${count(report.bad_rows)} of ${count(report.rows)} rows cannot be used${rows < report.bad_rows && `; the first ${rows}`}:
+      </p>`
+    }
+    <ul class="faults" tabindex=${0} aria-label="Faults">
+      ${errors.map(
+        ({ file, row, problem }, at) => html`<li key=${at}>
+          ${file && html`<b>${[file, row && `row ${row}`].filter(Boolean).join(', ')}:</b>${' '}`}${problem}
+        </li>`,
+      )}
+    </ul>
+  `;
+}
 
 /** @param {{ one: Api['DatasetEntry'], open: boolean, again: () => void }} props */
 function Entry({ one, open, again }) {
-  const [all, setAll] = useState(false);
   const drop = async () => {
     const sure = await confirm({
       title: `Delete “${one.name}”?`,
@@ -60,7 +80,6 @@ function Entry({ one, open, again }) {
   };
   const { description } = /** @type {{ description?: string }} */ (one.card ?? {});
   const { report } = one;
-  const faults = report?.errors ?? [];
   return html`<li class=${`card ${open ? 'wide-card' : ''}`}>
     <div class="row">
       <h2 class="grow"><a href=${href(open ? ['datasets'] : ['datasets', one.name])}>${one.name}</a></h2>
@@ -75,29 +94,18 @@ function Entry({ one, open, again }) {
     </dl>
     ${
       one.state === 'invalid' &&
-      faults.length > 0 &&
-      html`<div class="notice bad">
-        <ul>
-          ${(all ? faults : faults.slice(0, FIRST)).map(
-            ({ file, row, problem }) => html`<li>
-              ${[file, row && `row ${row}`].filter(Boolean).join(', ')}
-              ${file ? ': ' : ''}
-              ${problem}
-            </li>`,
-          )}
-        </ul>
-        ${
-          report &&
-          report.bad_rows > FIRST &&
-          html`<p>${count(report.bad_rows)} of ${count(report.rows)} rows cannot be used.</p>`
-        }
-        ${
-          faults.length > FIRST &&
-          html`<button class="small" onClick=${() => setAll(!all)}>
-            ${all ? 'Show fewer' : `Show all ${faults.length} faults`}
-          </button>`
-        }
-      </div>`
+      report &&
+      report.errors.length > 0 &&
+      html`<div class="notice bad"><${Faults} report=${report} /></div>`
+    }
+    ${
+      one.state === 'ready' &&
+      report &&
+      report.left_out > 0 &&
+      html`<details class="notice warn">
+        <summary>${count(report.left_out)} bad ${report.left_out === 1 ? 'row was' : 'rows were'} left out</summary>
+        <${Faults} report=${report} />
+      </details>`
     }
     <div class="row">
       ${
