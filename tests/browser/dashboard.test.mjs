@@ -71,7 +71,7 @@ test('runs are filtered, sorted and compared', async () => {
   await page.getByRole('button', { name: 'Run', exact: true }).click();
   await page.getByRole('button', { name: 'Run ↓' }).click();
   assert.match(await text(page.locator('.run-row').first()), /first run/);
-  for (const name of ['first run', 'second run']) await page.getByLabel(`Compare ${name}`).check();
+  for (const name of ['first run', 'second run']) await page.getByLabel(`Choose ${name}`).check();
   await page.getByRole('button', { name: 'Compare 2' }).click();
   await page.getByRole('heading', { name: '2 runs side by side' }).waitFor();
   const differ = page.getByRole('region', { name: 'Settings that differ' });
@@ -288,6 +288,29 @@ test('a data set is uploaded, looked at and deleted', async () => {
   await page.context().close();
 });
 
+test('bad rows make a data set invalid, with every fault, or are left out and told', async () => {
+  const page = await browser.open('#/datasets');
+  const good = Array.from({ length: 4 }, (_, n) => JSON.stringify({ problem: `what is ${n} ?`, answer: n }));
+  const bad = Array.from({ length: 7 }, (_, n) => JSON.stringify({ problem: `what is in ${n} ?`, answer: n, images: [`none-${n}.png`] }));
+  const send = async (name, leaveOut) => {
+    await page.getByLabel('Files of the data set').setInputFiles({ name: `${name}.jsonl`, mimeType: 'application/jsonl', buffer: Buffer.from(`${[...good, ...bad].join('\n')}\n`) });
+    await page.getByLabel('Name', { exact: true }).fill(name);
+    await page.getByLabel('leave bad rows out').setChecked(leaveOut);
+    await page.getByRole('button', { name: 'Upload', exact: true }).click();
+    return page.getByRole('listitem').filter({ has: page.getByRole('heading', { name, exact: true }) });
+  };
+  const refused = await send('strict', false);
+  await refused.getByText('7 of 11 rows cannot be used').waitFor();
+  for (let n = 0; n < 7; n += 1) await refused.getByText(`there is no file \`none-${n}.png\``).waitFor();
+  const taken = await send('lenient', true);
+  await taken.getByText('7 bad rows were left out').click();
+  await taken.getByText('row 11:').waitFor();
+  assert.match(await text(taken.locator('.kv')), /[34] to train on, [01] held out/);
+  await accessible(page, 'faults of data sets');
+  for (const name of ['strict', 'lenient']) await fetch(`${server.url}/v1/datasets/${name}`, { method: 'DELETE' });
+  await page.context().close();
+});
+
 test('a folder is uploaded with its images, and so are files of it one by one', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'vgpo-rows-'));
   const page = await browser.open('#/datasets');
@@ -302,7 +325,9 @@ test('a folder is uploaded with its images, and so are files of it one by one', 
     const rows = Array.from({ length: 8 }, (_, n) => JSON.stringify({ question: `<image>what is ${n} ?`, target: n, images: ['images/a.png'] }));
     writeFileSync(join(folder, 'mine', 'rows.jsonl'), `${rows.join('\n')}\n`);
     const columns = async () => {
-      await page.getByText('Columns, held-out share').click();
+      await page.getByText('Columns, held-out rows').click();
+      await page.getByText('Columns of rows.jsonl').getByText('target').waitFor();
+      assert.deepEqual(await page.locator('datalist option').evaluateAll((all) => all.map(({ value }) => value)), ['question', 'target', 'images']);
       await page.getByLabel('Column of the prompt').fill('question');
       await page.getByLabel('Column of the answer').fill('target');
       await page.getByLabel('Held-out share').fill('0,5');

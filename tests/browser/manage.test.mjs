@@ -151,6 +151,51 @@ test('a folder that the server may not read is refused next to its field', async
   await page.context().close();
 });
 
+test('a run has tags, notes and a lineage, and a comparison is found again by its name', async () => {
+  const run = await server.call('GET', `/v1/runs/${job.run_id}`);
+  const next = await server.submit({ name: 'grown from it', model: `${job.run_id}@last`, not_before: '2100-01-01T00:00:00Z' });
+  const page = await browser.open(`#/runs/${job.run_id}`);
+  await page.getByRole('button', { name: 'Tag', exact: true }).click();
+  await page.getByRole('dialog').getByLabel('Tag, as name').fill('for: the paper');
+  await page.getByRole('dialog').getByRole('button', { name: 'Tag it' }).click();
+  await page.getByText('for: the paper').waitFor();
+  await page.getByRole('button', { name: 'Add notes' }).click();
+  const notes = page.getByLabel('Notes');
+  await notes.fill('looks at the digits\nuntil step 3');
+  await notes.press('Control+Enter');
+  await notes.waitFor({ state: 'detached' });
+  const kept = await server.call('GET', `/v1/runs/${job.run_id}`);
+  assert.deepEqual([kept.tags, kept.notes], [{ for: 'the paper' }, 'looks at the digits\nuntil step 3']);
+  await page.getByRole('button', { name: 'Remove the tag for' }).click();
+  await page.getByText('for: the paper').waitFor({ state: 'detached' });
+  const lineage = page.getByRole('navigation', { name: 'Where it comes from' });
+  assert.match(await lineage.textContent(), /starter.*the only run.*step 4.*grown from it/s);
+  await accessible(page, 'tags, notes and lineage');
+  await fits(page, 'tags, notes and lineage');
+  await lineage.getByRole('link', { name: 'grown from it' }).click();
+  await page.getByRole('heading', { name: 'grown from it' }).waitFor();
+  await page.waitForFunction(() => /starter.*the only run\s*step 4.*grown from it/s.test(document.querySelector('.lineage')?.textContent));
+  await page.goto(`${server.url}/#/compare?runs=${job.run_id},${next.run_id}`);
+  await page.getByRole('button', { name: 'Save …' }).click();
+  await page.getByRole('dialog').getByLabel('Name').fill('before and after');
+  await page.getByRole('dialog').getByRole('button', { name: 'Save' }).click();
+  await page.goto(`${server.url}/#/runs`);
+  await page.reload();
+  await page.getByRole('link', { name: 'Saved comparisons' }).click();
+  await page.getByText('This browser keeps them').waitFor();
+  await accessible(page, 'saved comparisons');
+  await page.getByRole('link', { name: 'before and after' }).click();
+  await page.getByRole('heading', { name: '2 runs side by side' }).waitFor();
+  await page.getByRole('link', { name: 'Saved comparisons' }).click();
+  await page.getByRole('button', { name: 'Forget before and after' }).click();
+  await page.getByText('No runs chosen').waitFor();
+  await server.call('PATCH', `/v1/runs/${job.run_id}`, { tags: run.tags, notes: '' });
+  await server.call('POST', `/v1/jobs/${next.id}/cancel`, {});
+  const gone = await fetch(`${server.url}/v1/runs/${next.run_id}`, { method: 'DELETE' });
+  assert.equal(gone.status, 204);
+  await page.context().close();
+});
+
 test('a run is renamed, continued, and deleted after a yes', async () => {
   const page = await browser.open(`#/runs/${job.run_id}`);
   await more(page, 'Rename');

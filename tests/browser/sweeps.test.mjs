@@ -33,10 +33,13 @@ test('the list of runs has them by sweep, and tells them apart by what differs',
     assert.ok(await link.evaluate((node) => node.scrollWidth <= node.clientWidth), `${own} is not cut`);
   }
   await accessible(page, 'runs by sweep');
-  await page.getByLabel('by sweep').uncheck();
+  await page.getByLabel('Group').selectOption('not grouped');
   await page.waitForFunction(() => document.querySelectorAll('.run-row').length === 4);
-  await page.getByLabel('by sweep').check();
-  await page.waitForFunction(() => document.querySelectorAll('.sweep-row').length === 1);
+  await page.getByLabel('Group').selectOption('by data set');
+  await page.waitForFunction(() => document.querySelectorAll('.group-row').length === 1 && document.querySelectorAll('.run-row').length === 5);
+  await page.getByRole('row').filter({ hasText: '4 runs' }).getByText('digits', { exact: true }).waitFor();
+  await page.getByLabel('Group').selectOption('by sweep');
+  await page.waitForFunction(() => document.querySelectorAll('.run-row').length === 2);
   await page.context().close();
 });
 
@@ -72,5 +75,60 @@ test('a sweep compares groups with mean and interval', async () => {
   await page.getByRole('dialog').getByRole('button', { name: 'Delete the sweep' }).click();
   await page.getByText('No sweeps yet').waitFor();
   assert.deepEqual((await server.call('GET', '/v1/runs')).data, []);
+  await page.context().close();
+});
+
+test('columns are chosen, and runs are tagged, cancelled and deleted together, after one question', async () => {
+  const page = await browser.open('#/runs');
+  const long = { ...SMALL, steps: 900, eval_every: 0, eval_before: false, checkpoint_every: 0, log_samples_every: 0 };
+  const jobs = [await server.submit({ ...long, name: 'one' }), await server.submit({ ...long, name: 'two' }), await server.submit({ ...long, name: 'three' })];
+  await page.getByText('Columns', { exact: true }).click();
+  await page.getByRole('group', { name: 'Columns of the list' }).getByLabel('Tags').check();
+  await page.getByRole('group', { name: 'Columns of the list' }).getByLabel('Reward').uncheck();
+  await accessible(page, 'the choice of columns');
+  await page.reload();
+  await page.getByRole('columnheader', { name: 'Tags' }).waitFor();
+  assert.equal(await page.getByRole('columnheader', { name: 'Reward' }).count(), 0, 'the choice stays');
+  for (const name of ['one', 'two']) await page.getByLabel(`Choose ${name}`, { exact: true }).check();
+  const bar = page.getByRole('group', { name: 'Chosen runs' });
+  await bar.getByRole('button', { name: 'Tag 2' }).click();
+  await page.getByRole('dialog').getByLabel('Tag, as name').fill('try: first');
+  await page.getByRole('dialog').getByRole('button', { name: 'Tag 2 runs' }).click();
+  await page.getByRole('row').filter({ hasText: 'two' }).getByText('try: first').waitFor();
+  assert.deepEqual((await server.call('GET', '/v1/runs?tag=try:first')).data.map(({ name }) => name).sort(), ['one', 'two']);
+  await accessible(page, 'chosen runs');
+  await fits(page, 'chosen runs');
+  await bar.getByRole('button', { name: 'Cancel 2' }).click();
+  await page.getByRole('dialog').getByText('Cancel 2 runs?').waitFor();
+  await page.getByRole('dialog').getByRole('button', { name: 'Cancel 2 runs' }).click();
+  for (const { id } of jobs.slice(0, 2)) {
+    for (let tries = 0; tries < 200; tries += 1) {
+      if ((await server.call('GET', `/v1/jobs/${id}`)).state === 'cancelled') break;
+      await new Promise((resolve) => { setTimeout(resolve, 100); });
+    }
+  }
+  await page.getByLabel('Choose all that are shown').check();
+  await bar.getByText('3 runs chosen').waitFor();
+  await bar.getByRole('button', { name: 'Delete 2' }).click();
+  await page.getByRole('dialog').getByText('The other 1 of those chosen are left alone.').waitFor();
+  await page.getByRole('dialog').getByRole('button', { name: 'Delete 2 runs' }).click();
+  await page.getByRole('row').filter({ hasText: 'two' }).waitFor({ state: 'detached' });
+  assert.deepEqual((await server.call('GET', '/v1/runs')).data.map(({ name }) => name), ['three']);
+  await server.call('POST', `/v1/jobs/${jobs[2].id}/cancel`, {});
+  await page.context().close();
+});
+
+test('a viewer may choose and compare, and is offered no change', async () => {
+  const page = await browser.open('#/workers');
+  await page.route('**/v1/session', (route) => route.fulfill({ json: { role: 'viewer', project: 'default', name: 'wall display', csrf: null } }));
+  await page.goto(`${server.url}/#/runs`);
+  await page.reload();
+  await page.getByLabel('Choose three').check();
+  const bar = page.getByRole('group', { name: 'Chosen runs' });
+  await bar.getByText('1 run chosen').waitFor();
+  assert.deepEqual(await bar.getByRole('button').allTextContents(), ['Clear selection']);
+  await page.getByRole('link', { name: 'three' }).click();
+  await page.getByRole('navigation', { name: 'Where it comes from' }).waitFor();
+  for (const name of ['Tag', 'Add notes']) assert.equal(await page.getByRole('button', { name, exact: true }).count(), 0, name);
   await page.context().close();
 });

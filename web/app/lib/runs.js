@@ -117,6 +117,12 @@ listen((event) => {
 });
 
 /**
+ * A run was changed from this page.
+ * @param {Api['Run']} run
+ */
+export const renew = (run) => change(run.id, run);
+
+/**
  * A run was deleted from this page: nothing of it is asked for any more.
  * @param {string} id
  */

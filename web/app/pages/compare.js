@@ -1,6 +1,7 @@
 // Any number of runs on one chart, and what their settings disagree on.
 import { html, useEffect, useMemo, useState } from '../lib/html.js';
 import { get } from '../lib/api.js';
+import { comparisons, dropComparison, saveComparison } from '../lib/comparisons.js';
 import { epoch } from '../lib/live.js';
 import { headlines } from '../lib/metrics.js';
 import { RunSeries, xs } from '../lib/series.js';
@@ -8,10 +9,12 @@ import { series as colourOf, theme } from '../lib/colour.js';
 import { inUnit, number, percent } from '../lib/format.js';
 import { href, setQuery } from '../lib/router.js';
 import { differences, show } from '../lib/settings.js';
+import { askFor, say } from '../parts/ask.js';
 import { Chart } from '../parts/chart.js';
 import { useCloser } from '../parts/closer.js';
 import { CurveTools } from '../parts/curve_tools.js';
 import { Badge, Empty, Failure, Loading, useLoad } from '../parts/common.js';
+import { Icon } from '../parts/icon.js';
 
 /**
  * Series of several runs, as one object that lives as long as the choice of runs.
@@ -31,11 +34,33 @@ export default function Compare({ query }) {
     document.title = 'Compare runs · VGPO';
   }, []);
   if (ids.length === 0)
-    return html`<${Empty} icon="play" title="No runs chosen">
-      <p>Choose runs in the list, then compare them.</p>
-      <a class="button primary" href="#/runs">To the runs</a>
-    </${Empty}>`;
+    return comparisons.value.length > 0
+      ? html`<${Saved} />`
+      : html`<${Empty} icon="play" title="No runs chosen">
+        <p>Choose runs in the list, then compare them.</p>
+        <a class="button primary" href="#/runs">To the runs</a>
+      </${Empty}>`;
   return html`<${Compared} ids=${ids} query=${query} />`;
+}
+
+/** What was saved under a name, here in this browser. */
+function Saved() {
+  return html`
+    <nav class="crumbs" aria-label="Where you are"><a href="#/runs">Runs</a> / Saved comparisons</nav>
+    <div class="head"><h1 class="grow">Saved comparisons</h1></div>
+    <p class="muted">This browser keeps them; others do not see them.</p>
+    <ul class="saved">
+      ${comparisons.value.map(
+        ({ name, runs, keys }) => html`<li class="card row" key=${name}>
+          <a class="grow" href=${href(['compare'], { runs: runs.join(','), ...(keys ? { keys } : {}) })}>${name}</a>
+          <small class="muted">${runs.length} ${runs.length === 1 ? 'run' : 'runs'}</small>
+          <button class="icon" aria-label=${`Forget ${name}`} onClick=${() => dropComparison(name)}>
+            <${Icon} name="trash" />
+          </button>
+        </li>`,
+      )}
+    </ul>
+  `;
 }
 
 /**
@@ -66,12 +91,29 @@ function Compared({ ids, query }) {
     setQuery({ keys: (shown.includes(key) ? shown.filter((k) => k !== key) : [...shown, key]).join(',') });
   if (error && !jobs) return html`<${Failure} error=${error} again=${again} />`;
   if (!jobs) return html`<${Loading} what="Reading the runs" height=${320} />`;
+  const save = async () => {
+    const name = await askFor({
+      title: 'Save this comparison',
+      text: 'Its runs and metrics, under a name. This browser keeps it; a copy of the address shows it to others.',
+      label: 'Name',
+      value: '',
+      attributes: { maxlength: 100 },
+      yes: 'Save',
+    });
+    if (!name) return;
+    saveComparison({ name, runs: ids, keys: query.keys });
+    say(`“${name}” is saved in this browser`);
+  };
   const names = jobs.map(({ run }) =>
     jobs.filter((other) => other.run.name === run.name).length > 1 ? `${run.name} · ${run.id.slice(-4)}` : run.name,
   );
   return html`
     <nav class="crumbs" aria-label="Where you are"><a href="#/runs">Runs</a> / Compare</nav>
-    <div class="head"><h1 class="grow">${ids.length} ${ids.length === 1 ? 'run' : 'runs'} side by side</h1></div>
+    <div class="head">
+      <h1 class="grow">${ids.length} ${ids.length === 1 ? 'run' : 'runs'} side by side</h1>
+      ${comparisons.value.length > 0 && html`<a class="button" href="#/compare">Saved comparisons</a>`}
+      <button onClick=${save}><${Icon} name="star" />Save …</button>
+    </div>
     <ul class="run-chips">
       ${jobs.map(
         ({ run }, i) => html`<li key=${run.id}>

@@ -11,7 +11,9 @@ import { refusal } from '../lib/session.js';
 import { Badge, Failure, Figures, Loading, Progress, useLoad, useNow } from '../parts/common.js';
 import { RunAlerts } from '../parts/alerts.js';
 import { JobActions } from '../parts/job_actions.js';
+import { Lineage } from '../parts/lineage.js';
 import { RunMenu } from '../parts/run_menu.js';
+import { RunNotes } from '../parts/run_notes.js';
 import { Icon } from '../parts/icon.js';
 import { Curves } from './run_curves.js';
 import { Evaluation } from './run_evaluation.js';
@@ -134,6 +136,8 @@ function Run({ id, tab, query }) {
     }
     <${RunAlerts} id=${id} />
     <${Standing} run=${now} data=${data} />
+    <${RunNotes} run=${run} onDone=${again} />
+    <${Lineage} run=${run} />
     <nav class="tabs" aria-label="Parts of the run" ref=${tabs} style=${{ marginTop: '18px' }}>
       ${tabsOf.map(
         ([key, text]) => html`<a
@@ -220,7 +224,6 @@ function Standing({ run, data }) {
     />
     <p class="row muted">
       <span>${run.method} · from <b>${run.model}</b> · on <b>${run.dataset}</b></span>
-      ${Object.entries(run.tags || {}).map(([k, v]) => html`<span class="tag">${k}: ${v}</span>`)}
       <code class="mono">${run.id}</code>
     </p>
   </div>`;
