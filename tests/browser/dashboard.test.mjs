@@ -189,13 +189,40 @@ test('a picture, its answer and its map belong together', async () => {
   await page.context().close();
 });
 
+test('what hiding cells did is told by several draws and a sentence', async () => {
+  const page = await browser.open('#/workers');
+  const told = await page.evaluate(async () => {
+    const app = new URL('.', document.querySelector('script[src$="app/main.js"]').src);
+    const { spreadOf, verdict } = await import(new URL('lib/dependence.js', app));
+    const random = [-1, -2, -1, -2, -1, -2, -1, -2];
+    const cases = [{ whole: -9, top: -4, random }, { whole: -9, top: -1.2, random }, { whole: -9, top: -1.8, random }, { whole: -0.1, top: -4, random }, { whole: -9, top: -4, random: [-1] }];
+    return [cases.map((one) => verdict({ tokens: [], ...one })), spreadOf([1, 3])];
+  });
+  assert.match(told[0][0], /more than each of 8 draws of random cells: faithful here/);
+  assert.match(told[0][1], /no more than random cells do on average: not faithful here/);
+  assert.match(told[0][2], /4 of 8 draws hurt as much: undecided here/);
+  assert.match(told[0][3], /1.1\d* times less likely: it hardly depends on the image/);
+  assert.equal(told[0][4], null, 'no sentence before all draws');
+  assert.deepEqual(told[1], { mean: 2, deviation: Math.SQRT2 });
+  const asked = [];
+  page.on('request', (request) => { if (request.url().endsWith('/v1/score')) asked.push(request.postDataJSON().ablate); });
+  await page.goto(`${server.url}/#/runs/${first.run_id}/samples`);
+  await page.getByRole('button', { name: 'Hide the image, its most attended cells' }).click();
+  const part = page.getByRole('region', { name: 'Does response 1 depend on the image?' });
+  await part.locator('.verdict').getByText(/image|faithful here|undecided here/).waitFor();
+  assert.deepEqual(asked.filter(Boolean), ['image', { top_patches: 0.25 }, ...Array.from({ length: 8 }, (_, n) => ({ random_patches: 0.25, seed: n + 1 }))]);
+  assert.match(await text(part.locator('.evidence-row').nth(2)), /random quarter.*±/s);
+  await accessible(page, 'dependence of a response');
+  await page.context().close();
+});
+
 test('two answers side by side share their scales', async () => {
   const page = await browser.open(`#/playground?model=${first.run_id}@best&other=starter`);
   const answers = [0, 1].map((n) => page.getByRole('article').nth(n));
-  for (const answer of answers) await answer.getByText('most attended quarter').waitFor();
+  for (const answer of answers) await answer.locator('.verdict').getByText(/image|faithful here|undecided here/).waitFor();
   const bars = [];
   for (const answer of answers) {
-    const rows = await answer.locator('.evidence-row').evaluateAll((all) => all.map((row) => [Number(row.querySelector('b').textContent), parseFloat(row.querySelector('i').style.width)]));
+    const rows = await answer.locator('.evidence-row').evaluateAll((all) => all.map((row) => [parseFloat(row.querySelector('b').textContent), parseFloat(row.querySelector('i').style.width)]));
     bars.push(...rows.filter(([value]) => value < -0.01));
   }
   const longest = bars.reduce((one, other) => (one[0] < other[0] ? one : other));

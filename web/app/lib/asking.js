@@ -1,6 +1,7 @@
 // A question to a model: its answer as it comes, and afterwards what the answer hangs on.
 import { signal } from './html.js';
-import { asError, identity, post, request as send } from './api.js';
+import { asError, identity, request as send } from './api.js';
+import { dependence } from './dependence.js';
 import { frames } from './sse.js';
 
 /**
@@ -10,7 +11,7 @@ import { frames } from './sse.js';
  *   tokens: Api['TokenInfo'][], maps: Api['AttentionMap'][][], summary: Api['AttentionMap'][], text: string,
  *   visual?: Api['Visual'] | null, layers: number[], warnings: Api['Warning'][],
  *   timings: Api['Timings'] | null, error: Error | null,
- *   hidden: { whole?: number[], sums?: { whole: number, top: number, random: number }, error?: Error } | null,
+ *   hidden: { whole?: number[], found?: import('./dependence.js').Dependence, error?: Error } | null,
  * }} State
  *
  * @typedef {ReturnType<typeof requestOf>} Request
@@ -122,24 +123,16 @@ export class Asking {
       images: request.images,
       responses: [tokens.map((t) => t.text).join('')],
     };
-    /** @param {Api['Ablate']} ablate */
-    const read = async (ablate) => {
-      const answer = await post('/v1/score', { ...base, ablate }, { signal: abort });
-      return answer.responses[0].tokens.map((token) => token.delta_logprob ?? 0);
-    };
     try {
-      const whole = await read('image');
-      // Other tokens than those written (a character cut in two) cannot be told apart.
-      if (whole.length === tokens.length) this.set({ hidden: { whole } });
-      /** @param {number[]} values */
-      const sum = (values) => values.reduce((total, value) => total + value, 0);
-      const [top, random] = [await read({ top_patches: 0.25 }), await read({ random_patches: 0.25, seed: 1 })];
-      this.set({
-        hidden: {
-          ...this.state.value.hidden,
-          sums: { whole: sum(whole), top: sum(top), random: sum(random) },
+      await dependence(
+        base,
+        (found) => {
+          // Other tokens than those written (a character cut in two) cannot be told apart.
+          const whole = found.tokens.length === tokens.length ? { whole: found.tokens } : {};
+          if (!abort.aborted) this.set({ hidden: { ...whole, found } });
         },
-      });
+        abort,
+      );
     } catch (thrown) {
       const error = asError(thrown);
       if (error.name !== 'AbortError') this.set({ hidden: { error } });

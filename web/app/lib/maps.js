@@ -44,6 +44,17 @@ export function question(prompt) {
   return user.replace(IMAGE, '').trim();
 }
 
+/**
+ * What /v1/score needs to read a response of a sample again.
+ * @param {Api['SampleRecord']} record
+ * @param {number} index
+ * @param {string} model
+ */
+export function scoreOf({ group: { prompt, images, responses } }, index, model) {
+  const pictures = images.map((image) => dataUrl(image));
+  return { model, messages: messagesOf(prompt, pictures), responses: [responses[index].tokens.join('')] };
+}
+
 /** @type {Map<string, Promise<Api['ScoredResponse']>>} */
 const kept = new Map();
 
@@ -59,14 +70,8 @@ export function scoreResponse(record, index, model, source) {
   const key = JSON.stringify([record.id, index, model, source]);
   const known = kept.get(key);
   if (known) return known;
-  const { prompt, images, responses } = record.group;
   const asked = post('/v1/score', {
-    model,
-    messages: messagesOf(
-      prompt,
-      images.map((image) => dataUrl(image)),
-    ),
-    responses: [responses[index].tokens.join('')],
+    ...scoreOf(record, index, model),
     attention: { maps: 'tokens', format: 'values', source, layers: 'mean' },
   }).then((answer) => answer.responses[0]);
   kept.set(key, asked);

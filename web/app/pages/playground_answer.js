@@ -8,6 +8,7 @@ import { theme } from '../lib/colour.js';
 import { number, percent, shortId } from '../lib/format.js';
 import { sharesAlong, WHOLE } from '../lib/shares.js';
 import { Chart } from '../parts/chart.js';
+import { Dependence, worstOf } from '../parts/dependence.js';
 import { HeatImage } from '../parts/heat_image.js';
 import { Scale } from '../parts/scale.js';
 import { Tokens } from '../parts/tokens.js';
@@ -275,40 +276,18 @@ const Token = ({ token, hidden }) => html`<dl class="token-facts" aria-label="Th
 </dl>`;
 
 /**
- * What hiding the image does to the answer: causes, not correlations.
+ * What hiding the image does to the answer, on one scale for all that are side by side.
  * @param {{ state: State, states: State[] }} props
  */
 function Evidence({ state, states }) {
   const { hidden, visual, timings } = state;
-  const sums = hidden?.sums;
-  const all = states.flatMap((one) => Object.values(one.hidden?.sums ?? {}));
-  const worst = Math.max(...all.map((sum) => Math.abs(sum)), 1e-9);
-  /**
-   * @param {string} label
-   * @param {number} value
-   */
-  const bar = (label, value) => html`<div class="evidence-row">
-    <span>${label}</span>
-    <span class="bar bad"><i style=${{ width: `${(Math.max(0, -value) / worst) * 100}%` }}></i></span>
-    <b>${number(value)}</b>
-  </div>`;
   return html`<section class="evidence" aria-label="Does the answer depend on the image?">
     <h3>Does the answer depend on the image?</h3>
-    <p class="muted small-text">
-      Change of the answer’s log-prob when cells of the image are hidden. If attention is meaningful, hiding the most
-      attended cells should hurt more than hiding random ones.
-    </p>
-    ${
-      hidden?.error
-        ? html`<p class="notice warn">${hidden.error.message}</p>`
-        : !sums
-          ? html`<p class="muted small-text" role="status">Hiding …</p>`
-          : html`
-            ${bar('all of it', sums.whole)}
-            ${bar('most attended quarter', sums.top)}
-            ${bar('random quarter', sums.random)}
-          `
-    }
+    <${Dependence}
+      found=${hidden?.found}
+      error=${hidden?.error}
+      worst=${worstOf(states.map((one) => one.hidden?.found))}
+    />
     <p class="muted small-text tabular">
       ${
         visual &&

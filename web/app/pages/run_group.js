@@ -10,8 +10,10 @@ import { sharesAlong, WHOLE } from '../lib/shares.js';
 import { Badge, Field, Segmented, useLoad } from '../parts/common.js';
 import { Chart } from '../parts/chart.js';
 import { HeatImage } from '../parts/heat_image.js';
+import { MapSourceSwitch } from '../parts/map_source.js';
 import { Scale } from '../parts/scale.js';
 import { Tokens } from '../parts/tokens.js';
+import { ResponseDependence } from './run_dependence.js';
 
 /**
  * What tokens may be coloured by.
@@ -145,15 +147,7 @@ export function Group({ run, record, verdict }) {
         hasImage &&
         why === null &&
         html`<div class="stack" style=${{ gap: '10px', marginTop: '12px' }}>
-          <${Segmented}
-            label="What the heat map shows"
-            value=${source}
-            onChange=${setSource}
-            options=${[
-              ['attention', 'Attention'],
-              ['similarity', 'Similarity'],
-            ]}
-          />
+          <${MapSourceSwitch} value=${source} onChange=${setSource} />
           <${Field} label="Read by" help=${readBy(models, model)}>
             <select aria-label="Model that reads the response" onChange=${(e) => setReader(e.currentTarget.value)}>
               ${models?.options.map(
@@ -205,6 +199,16 @@ export function Group({ run, record, verdict }) {
         )}
       </div>
       ${answer && html`<${AlongResponse} answer=${answer} index=${picked.response} />`}
+      ${
+        answer &&
+        model &&
+        html`<${ResponseDependence}
+          key=${`${record.id} ${picked.response} ${model}`}
+          record=${record}
+          index=${picked.response}
+          model=${model}
+        />`
+      }
     </div>
   </div>`;
 }

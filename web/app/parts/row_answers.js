@@ -7,6 +7,7 @@ import { layersText } from '../lib/layers.js';
 import { dataUrl, extent, gridOf, span } from '../lib/maps.js';
 import { Badge, Segmented, useLoad } from './common.js';
 import { HeatImage } from './heat_image.js';
+import { MapSourceSwitch } from './map_source.js';
 import { Scale } from './scale.js';
 import { Tokens } from './tokens.js';
 
@@ -76,15 +77,7 @@ export function RowAnswers({ row, sides }) {
         options=${NAMES.map((name) => [name, COLOURS[name].label])}
       />
       <${Scale} map="viridis" low=${number(low)} high=${number(high)} />
-      <${Segmented}
-        label="What the heat map shows"
-        value=${source}
-        onChange=${setSource}
-        options=${[
-          ['attention', 'Attention'],
-          ['similarity', 'Similarity'],
-        ]}
-      />
+      <${MapSourceSwitch} value=${source} onChange=${setSource} />
       ${
         most > 1 &&
         html`<label class="inline">
