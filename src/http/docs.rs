@@ -1,5 +1,6 @@
 //! `/openapi.json`, and `/docs`: the API for people, written from its `OpenAPI` document. One page without any script.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::sync::{Arc, OnceLock};
 
@@ -17,10 +18,11 @@ use serde_json::{Map, Value};
 const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 \
-1rem;color:#1a1a1a;background:#fff}code,pre{font:13px/1.4 ui-monospace,monospace}summary{cursor:pointer;padding:.3rem \
+1rem;color:#1a1a1a;background:#fff}code,pre{font:13px/1.4 ui-monospace,monospace}pre{padding:.5rem .7rem;background:#f2f2f2;white-space:pre-wrap;\
+overflow-wrap:anywhere}h2+p,pre+p{margin:.8rem 0 .2rem}summary{cursor:pointer;padding:.3rem \
 0}details{border-bottom:1px solid #ddd}table{border-collapse:collapse;margin:.5rem \
 0}td,th{text-align:left;vertical-align:top;padding:.15rem .8rem .15rem 0}b.m{display:inline-block;min-width:4.5rem}nav \
-a{margin-right:1rem}@media(prefers-color-scheme:dark){body{color:#e6e6e6;background:#161616}a{color:#8ab4f8}details{border-color:#444}}";
+a{margin-right:1rem}@media(prefers-color-scheme:dark){body{color:#e6e6e6;background:#161616}pre{background:#242424}a{color:#8ab4f8}details{border-color:#444}}";
 const METHODS: [&str; 6] = ["get", "post", "put", "patch", "delete", "head"];
 
 /// The API for programs and for people. Both are made once, for the first request: they need no key, and may be
@@ -83,11 +85,13 @@ async fn page(State(documents): State<Arc<Documents>>, headers: HeaderMap) -> Re
 /// The page's text, from the API's document.
 pub fn render(document: &Value) -> String {
     let mut tags: Vec<(&str, String)> = Vec::new();
+    let mut samples: BTreeMap<&str, String> = BTreeMap::new();
     for (path, item) in members(&document["paths"]) {
         for method in METHODS.into_iter().filter(|method| item.get(*method).is_some()) {
             let operation = &item[method];
             let tag = operation["tags"][0].as_str().unwrap_or("other");
             let text = operation_text(method, path, operation);
+            samples.entry(tag).or_default().push_str(&samples_text(operation));
             match tags.iter_mut().find(|(known, _)| *known == tag) {
                 Some((_, section)) => section.push_str(&text),
                 None => tags.push((tag, text)),
@@ -95,7 +99,8 @@ pub fn render(document: &Value) -> String {
         }
     }
     let links = tags.iter().map(|(tag, _)| ["<a href=\"#", tag, "\">", tag, "</a>"].concat());
-    let sections = tags.iter().map(|(tag, text)| ["<h2 id=\"", tag, "\">", tag, "</h2>", text].concat());
+    let shown = |tag: &str| samples.get(tag).map(String::as_str).unwrap_or_default();
+    let sections = tags.iter().map(|(tag, text)| ["<h2 id=\"", tag, "\">", tag, "</h2>", shown(tag), text].concat());
     let schemas = members(&document["components"]["schemas"]).map(|(name, schema)| schema_text(name, schema));
     [
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">",
@@ -115,6 +120,15 @@ pub fn render(document: &Value) -> String {
         "</html>",
     ]
     .concat()
+}
+
+/// The examples of a call.
+fn samples_text(operation: &Value) -> String {
+    let samples = operation["x-codeSamples"].as_array().into_iter().flatten().map(|sample| {
+        let words = |name: &str| escape(sample[name].as_str().unwrap_or_default());
+        ["<p>", &words("label"), "</p><pre>", &words("source"), "</pre>"].concat()
+    });
+    samples.collect()
 }
 
 fn operation_text(method: &str, path: &str, operation: &Value) -> String {

@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
+use serde_json::{Value, json};
 use utoipa::OpenApi;
-use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::path::Operation;
 use utoipa::openapi::schema::AdditionalProperties;
 use utoipa::openapi::{Components, ContentBuilder, Object, Ref, RefOr, Response, ResponseBuilder, Schema};
 
 use super::problem::ProblemBody;
-use super::{openai_error, sse};
+use super::secured::operations;
+use super::{examples, openai_error, sse};
 use crate::domain::reward_kind::REWARDS;
 use crate::domain::{alert, event, reward};
 
@@ -73,14 +75,25 @@ pub fn complete(document: &mut utoipa::openapi::OpenApi) {
         } else {
             ("Problem", "application/problem+json")
         };
-        for operation in operations(item) {
+        for (method, operation) in operations(item) {
             describe_answers(operation);
+            show_examples(&method, path, operation);
             let errors = [("4XX", "The request cannot be answered"), ("5XX", "The server cannot answer now")];
             for (status, description) in errors {
                 let known = &mut operation.responses.responses;
                 known.entry(status.to_owned()).or_insert_with(|| error(description, schema, kind).into());
             }
         }
+    }
+}
+
+/// Puts the examples of a call where readers of the document look for them.
+fn show_examples(method: &Method, path: &str, operation: &mut Operation) {
+    let samples: Vec<Value> = examples::of(method.as_str(), path)
+        .map(|example| json!({"lang": "Shell", "label": example.title, "source": example.curl()}))
+        .collect();
+    if !samples.is_empty() {
+        operation.extensions.get_or_insert_default().insert("x-codeSamples".to_owned(), samples.into());
     }
 }
 
@@ -191,10 +204,6 @@ fn describe_answers(operation: &mut Operation) {
             reason.unwrap_or("An error").clone_into(&mut answer.description);
         }
     }
-}
-
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch].into_iter().flatten()
 }
 
 fn error(description: &str, schema: &str, kind: &str) -> Response {

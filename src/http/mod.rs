@@ -20,6 +20,7 @@ mod document;
 mod engines;
 mod eval_rows;
 mod events;
+pub mod examples;
 mod extract;
 mod figures;
 mod finish;

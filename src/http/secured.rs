@@ -37,7 +37,8 @@ pub fn describe(document: &mut OpenApi) {
     ]);
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
+/// The calls of a path, each with its method.
+pub fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
     let PathItem { get, put, post, patch, delete, .. } = item;
     let all = [
         (Method::GET, get),

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, afterEach, before, test } from 'node:test';
-import { accessible, Browser, Server } from './harness.mjs';
+import { accessible, Browser, fits, Server } from './harness.mjs';
 
 const server = new Server(process.env.VGPO_PROGRAM);
 const browser = new Browser(server);
@@ -189,11 +189,12 @@ test('a run has tags, notes and a lineage, and a comparison is found again by it
   await page.getByRole('link', { name: 'Saved comparisons' }).click();
   await page.getByRole('button', { name: 'Forget before and after' }).click();
   await page.getByText('No runs chosen').waitFor();
+  // The page would look for a run that is gone by then.
+  await page.context().close();
   await server.call('PATCH', `/v1/runs/${job.run_id}`, { tags: run.tags, notes: '' });
   await server.call('POST', `/v1/jobs/${next.id}/cancel`, {});
   const gone = await fetch(`${server.url}/v1/runs/${next.run_id}`, { method: 'DELETE' });
   assert.equal(gone.status, 204);
-  await page.context().close();
 });
 
 test('a run is renamed, continued, and deleted after a yes', async () => {

@@ -18,6 +18,7 @@ mod datasets_rows;
 mod documents;
 mod evaluations;
 mod events;
+mod examples;
 mod figures;
 mod guard;
 mod idempotency;

@@ -75,6 +75,7 @@ export function listText(values, known) {
  */
 export function listOf(text, known, old) {
   const kinds = kindsOf(known, old);
+  if (text.trim() === '') return checked([]);
   if (text.trimStart().startsWith('[') || !(plain(kinds) || kinds.includes('string'))) return jsonList(text);
   const pieces = plain(kinds) ? commas(text) : text.split('\n').filter((line) => line.trim() !== '');
   const values = [];
