@@ -152,7 +152,7 @@ async fn a_dry_run_counts_and_checks_every_point_and_stores_nothing() {
     command.args(["--set", "steps=4", "--vary", "seed=0,1,2", "--dry-run"]).env("VGPO_SERVER", &api.url);
     let done = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     let told = String::from_utf8(done.stdout).unwrap();
-    assert!(told.contains("3 jobs of at most 256") && told.contains("12 steps"), "{told} {done:?}");
+    assert!(told.contains("3 jobs of at most 256") && told.contains("12 steps"), "{told}");
     assert_eq!(api.get("/v1/jobs").await.body["data"], json!([]), "nothing was stored");
     assert_eq!(api.get("/v1/sweeps").await.body["data"], json!([]));
 }
