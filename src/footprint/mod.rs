@@ -252,8 +252,8 @@ impl<'a> Plan<'a> {
         if self.spec.optimizer.offload && !self.site.cpu { 0 } else { self.optimizer() }
     }
 
-    /// The largest tensor as it is written: a checkpoint is made tensor by tensor, in main memory. A merged matrix stands
-    /// there with its base and with what its adapter adds.
+    /// The largest tensor as it is written: a checkpoint is made tensor by tensor, in main memory. A merged matrix
+    /// stands there with its base and with what its adapter adds.
     fn checkpoint(&self) -> u64 {
         if !self.spec.method.trains() || !self.site.cpu {
             return 0;

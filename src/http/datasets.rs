@@ -93,8 +93,8 @@ struct UploadForm {
 /// Upload a data set, or register files on the server's machine or on a hub.
 ///
 /// The answer is sent after the last byte: the data set is then `validating`, and `ready` or `invalid` once every row
-/// was checked; `report` counts the bad rows and lists the first ones. With `bad_rows=leave_out` they are left out. Bodies: `multipart/form-data` (fields, then
-/// files), `application/x-ndjson`, `application/zip` or `application/vnd.apache.parquet` (one file, fields in the
+/// was checked; `report` counts the bad rows and lists the first ones. With `bad_rows=leave_out` they are left
+/// out. Bodies: `multipart/form-data` (fields, then files), `application/x-ndjson`, `application/zip` or `application/vnd.apache.parquet` (one file, fields in the
 /// query), or JSON with `source`. An interrupted upload is discarded. Large files can be sent in parts, which are kept:
 /// `{"source": {"upload": "parts"}}`, then `PUT …/files/{path}?offset=` for every part, then `POST …/finish`. Files of
 /// a hub (`{"source": {"hub": "org/name"}}`) are downloaded in the background; the data set is `uploading` meanwhile.

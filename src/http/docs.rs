@@ -18,7 +18,8 @@ use serde_json::{Map, Value};
 const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 \
-1rem;color:#1a1a1a;background:#fff}code,pre{font:13px/1.4 ui-monospace,monospace}pre{padding:.5rem .7rem;background:#f2f2f2;white-space:pre-wrap;\
+1rem;color:#1a1a1a;background:#fff}code,pre{font:13px/1.4 ui-monospace,monospace}\
+pre{padding:.5rem .7rem;background:#f2f2f2;white-space:pre-wrap;\
 overflow-wrap:anywhere}h2+p,pre+p{margin:.8rem 0 .2rem}summary{cursor:pointer;padding:.3rem \
 0}details{border-bottom:1px solid #ddd}table{border-collapse:collapse;margin:.5rem \
 0}td,th{text-align:left;vertical-align:top;padding:.15rem .8rem .15rem 0}b.m{display:inline-block;min-width:4.5rem}nav \

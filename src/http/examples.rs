@@ -12,7 +12,7 @@ pub struct Example {
     pub title: &'static str,
     /// What takes the places of the route's parameters, in order.
     pub places: &'static [&'static str],
-    /// What stands behind the question mark.
+    /// The query string.
     pub query: &'static str,
     /// The JSON that it sends; empty: none.
     pub body: &'static str,

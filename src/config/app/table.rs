@@ -72,7 +72,12 @@ pub(super) const SETTINGS: &[Setting] = &[
     open("allowed_origins", "VGPO_ALLOWED_ORIGINS", "", "Origins of web pages that may use the API from a browser, separated by commas"),
     open("auth", "VGPO_AUTH", "auto", "`auto`: requests need a key once one exists or other hosts can reach the server; `required`; `off`"),
     open("image_hosts", "VGPO_IMAGE_HOSTS", "", "Hosts that images may be fetched from, separated by commas; empty: none"),
-    open("webhook_hosts", "VGPO_WEBHOOK_HOSTS", "", "Hosts that webhooks of rewards and alerts may name, separated by commas; empty: none"),
+    open(
+        "webhook_hosts",
+        "VGPO_WEBHOOK_HOSTS",
+        "",
+        "Hosts that webhooks of rewards and alerts may name, separated by commas; empty: none",
+    ),
     secret("webhook_secret", "VGPO_WEBHOOK_SECRET", "", "Signs requests to webhooks; empty: they are not signed"),
     open("rollout_hosts", "VGPO_ROLLOUT_HOSTS", "", "Hosts whose servers may sample for jobs, by commas; empty: none"),
     secret("rollout_key", "VGPO_ROLLOUT_KEY", "", "API key that these servers ask for; empty: none is sent"),

@@ -1,4 +1,5 @@
-//! Rows that cannot be used, left out where the upload asks for it; what is damaged beyond rows is refused all the same.
+//! Rows that cannot be used, left out where the upload asks for it; what is damaged beyond rows is refused all the
+//! same.
 
 use serde_json::json;
 use vgpo::data::{Dataset as _, Split};

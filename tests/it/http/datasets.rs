@@ -206,10 +206,11 @@ async fn bad_rows_are_left_out_on_request() {
     let body = form(&[("bad_rows", None, b"leave_out"), ("file", Some("rows.jsonl"), &data)]);
     assert_eq!(send(&api, "?name=form", FORM, body).await.status, 202);
     assert_eq!(send(&api, "?name=body&bad_rows=leave_out", LINES, data.clone()).await.status, 202);
-    let file = tempfile::Builder::new().suffix(".jsonl").tempfile().unwrap();
-    std::fs::write(file.path(), &data).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rows.jsonl");
+    std::fs::write(&file, &data).unwrap();
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_vgpo"));
-    command.args(["datasets", "upload", "--name", "program", "--bad-rows", "leave_out", "--wait"]).arg(file.path());
+    command.args(["datasets", "upload", "--name", "program", "--bad-rows", "leave_out", "--wait"]).arg(&file);
     command.env("VGPO_SERVER", &api.url);
     let done = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     let told = String::from_utf8(done.stdout).unwrap();

@@ -7,7 +7,8 @@ import { tagText } from './tags.js';
 /**
  * `by`: what it is sorted by. `text`: its words, where nothing is drawn. `width`: its track of the grid.
  * @typedef {{
- *   name: string, title: string, by?: (run: Api['RunEntry']) => string | number, text?: (run: Api['RunEntry']) => string,
+ *   name: string, title: string, by?: (run: Api['RunEntry']) => string | number,
+ *   text?: (run: Api['RunEntry']) => string,
  *   width: string,
  * }} Column
  */

@@ -200,7 +200,7 @@ export function Upload({ done }) {
               Columns of ${known.file}: ${known.columns.map((one) => html`<code key=${one}>${one}</code>${' '}`)}
             </p>`
           }
-          <datalist id=${columnList}>${(known?.columns ?? []).map((one) => html`<option value=${one}></option>`)}</datalist>
+          <datalist id=${columnList}>${known?.columns.map((one) => html`<option value=${one}></option>`)}</datalist>
           <div class="fields" style=${{ marginTop: '10px' }}>
             ${ROLES.map(
               (role) => html`<${Field} key=${role} label=${`Column of the ${role}`}>

@@ -50,11 +50,12 @@ export default function Datasets({ parts }) {
 function Faults({ report }) {
   const { errors } = report;
   const rows = errors.filter(({ row }) => row !== null).length;
+  const shown = rows < report.bad_rows && `; the first ${rows}`;
   return html`
     ${
       report.bad_rows > 0 &&
       html`<p>
-        ${count(report.bad_rows)} of ${count(report.rows)} rows cannot be used${rows < report.bad_rows && `; the first ${rows}`}:
+        ${count(report.bad_rows)} of ${count(report.rows)} rows cannot be used${shown}:
       </p>`
     }
     <ul class="faults" tabindex=${0} aria-label="Faults">

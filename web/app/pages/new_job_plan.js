@@ -60,7 +60,8 @@ export function SweepSize({ grid, plan, known }) {
       <dl class="kv">
         <dt>Jobs</dt>
         <dd>
-          ${parts.join(' × ')}${value && html`<span class="muted block small-text">at most ${count(value.max_points)}</span>`}
+          ${parts.join(' × ')}
+          ${value && html`<span class="muted block small-text">at most ${count(value.max_points)}</span>`}
         </dd>
         ${
           value?.points === jobs &&

@@ -100,18 +100,18 @@ export const Segmented = ({
 </div>`;
 
 /**
- * `beside`: a control next to the label.
+ * `aside`: a control next to the label.
  * @param {{
- *   label: Child, help?: Child, wrong?: Child, beside?: Child,
+ *   label: Child, help?: Child, wrong?: Child, aside?: Child,
  *   children: Child | ((attributes: FieldAttributes) => Child),
  * }} props
  */
-export function Field({ label, help, wrong, beside, children }) {
+export function Field({ label, help, wrong, aside, children }) {
   const id = useId();
   return html`<div class="field">
     ${
-      beside
-        ? html`<div class="label-row"><label for=${id}>${label}</label>${beside}</div>`
+      aside
+        ? html`<div class="label-row"><label for=${id}>${label}</label>${aside}</div>`
         : html`<label for=${id}>${label}</label>`
     }
     ${
@@ -130,14 +130,14 @@ export function Field({ label, help, wrong, beside, children }) {
  * @template {string} K
  * @param {{
  *   label: string, value: K, options: ([value: K, text: string] | OptionGroup)[], onChange: (value: K) => void,
- *   help?: Child, wrong?: Child, beside?: Child,
+ *   help?: Child, wrong?: Child, aside?: Child,
  * }} props
  */
-export const Select = ({ label, value, options, onChange, help, wrong, beside }) => html`<${Field}
+export const Select = ({ label, value, options, onChange, help, wrong, aside }) => html`<${Field}
   label=${label}
   help=${help}
   wrong=${wrong}
-  beside=${beside}
+  aside=${aside}
 >
   ${(/** @type {FieldAttributes} */ attributes) => html`<select
     ...${attributes}

@@ -19,6 +19,8 @@ export function RunNotes({ run, onDone }) {
     if (went) onDone();
     return went;
   };
+  /** @param {string} notes */
+  const note = (notes) => change({ notes }, 'Noted');
   const { tags = {} } = run;
   const add = async () => {
     const word = await askFor({
@@ -51,7 +53,7 @@ export function RunNotes({ run, onDone }) {
       )}
       ${mine && html`<button class="small" onClick=${add}><${Icon} name="plus" />Tag</button>`}
     </p>
-    <${Notes} notes=${run.notes ?? ''} mine=${mine} save=${(/** @type {string} */ notes) => change({ notes }, 'Noted')} />
+    <${Notes} notes=${run.notes ?? ''} mine=${mine} save=${note} />
   </div>`;
 }
 

@@ -40,20 +40,20 @@ export function Setting({ pointer, values, value, origin, wrong, onChange, onWro
       ? html`<span class=${`tag origin-${origin}`}>${origin === 'request' ? 'yours' : origin}</span>`
       : '';
   const heading = html`${name}${' '}${mark}`;
-  const beside = vary && html`<${VaryButton} name=${name} vary=${vary} value=${value} />`;
+  const aside = vary && html`<${VaryButton} name=${name} vary=${vary} value=${value} />`;
   const choices = choicesOf(known, kinds);
   const limits = range(known);
   const help = (limits ? `${known.description} (${limits})` : known.description) ?? '';
   if (vary?.values) {
     return choices
-      ? html`<${VariedChoice} name=${name} choices=${choices} vary=${vary} beside=${beside} wrong=${wrong} />`
+      ? html`<${VariedChoice} name=${name} choices=${choices} vary=${vary} aside=${aside} wrong=${wrong} />`
       : html`<${VariedText}
         label=${name}
         help=${help}
         known=${known}
         value=${value}
         vary=${vary}
-        beside=${beside}
+        aside=${aside}
         wrong=${wrong}
         onWrong=${onWrong}
       />`;
@@ -65,14 +65,14 @@ export function Setting({ pointer, values, value, origin, wrong, onChange, onWro
           <input type="checkbox" checked=${value} onChange=${(e) => onChange(e.currentTarget.checked)} />
           ${heading}
         </label>
-        ${beside}
+        ${aside}
       </div>
       <span class="help">${known.description}</span>
       ${wrong && html`<span class="wrong" role="alert">${wrong}</span>`}
     </div>`;
   }
   if (choices) {
-    return html`<${Field} label=${heading} help=${known.description} wrong=${wrong} beside=${beside}>
+    return html`<${Field} label=${heading} help=${known.description} wrong=${wrong} aside=${aside}>
       ${(/** @type {FieldAttributes} */ a) => html`<select
         ...${a}
         onChange=${(e) => onChange(choices[e.currentTarget.selectedIndex][0])}
@@ -85,7 +85,7 @@ export function Setting({ pointer, values, value, origin, wrong, onChange, onWro
   return html`<${Text}
     label=${heading}
     wrong=${wrong}
-    beside=${beside}
+    aside=${aside}
     help=${help}
     value=${value}
     read=${read}
@@ -97,15 +97,15 @@ export function Setting({ pointer, values, value, origin, wrong, onChange, onWro
 /**
  * @param {{
  *   label: Child, help: string, wrong: string | undefined, value: unknown,
- *   read: (text: string) => import('../lib/typed.js').Typed, beside: Child,
+ *   read: (text: string) => import('../lib/typed.js').Typed, aside: Child,
  *   onChange: (value: unknown) => void, onWrong: (why: string | null) => void,
  * }} props
  */
-function Text({ label, help, wrong, value, read, beside, onChange, onWrong }) {
+function Text({ label, help, wrong, value, read, aside, onChange, onWrong }) {
   const shown = value === null ? '' : show(value);
   const draft = useDraft({ shown, read, onChange, onWrong });
   const number = typeof value === 'number';
-  return html`<${Field} label=${label} help=${help} wrong=${draft.wrong ?? wrong} beside=${beside}>
+  return html`<${Field} label=${label} help=${help} wrong=${draft.wrong ?? wrong} aside=${aside}>
     ${(/** @type {FieldAttributes} */ a) => html`<input
       ...${a}
       ...${draft.attributes}

@@ -34,15 +34,16 @@ export function VaryButton({ name, vary, value }) {
 
 /** @param {unknown[]} values */
 const told = (values) =>
-  `${values.length} ${values.length === 1 ? 'value' : 'values'}: ${values.map((one) => (one === null ? NONE : show(one))).join(' · ')}`;
+  `${values.length} ${values.length === 1 ? 'value' : 'values'}: ` +
+  values.map((one) => (one === null ? NONE : show(one))).join(' · ');
 
 /**
  * @param {{
- *   label: string, help: string, known: import('../lib/schema.js').Schema, value: unknown, vary: Vary, beside: Child,
+ *   label: string, help: string, known: import('../lib/schema.js').Schema, value: unknown, vary: Vary, aside: Child,
  *   wrong: string | undefined, onWrong: (why: string | null) => void,
  * }} props
  */
-export function VariedText({ label, help, known, value, vary, beside, wrong, onWrong }) {
+export function VariedText({ label, help, known, value, vary, aside, wrong, onWrong }) {
   const values = vary.values ?? [];
   const shown = listText(values, known);
   const read = (/** @type {string} */ text) => listOf(text, known, value);
@@ -58,7 +59,7 @@ export function VariedText({ label, help, known, value, vary, beside, wrong, onW
     label=${label}
     help=${html`<b class="told">${told(values)}</b>${' '}${help}`}
     wrong=${draft.wrong ?? wrong}
-    beside=${beside}
+    aside=${aside}
   >
     ${(/** @type {FieldAttributes} */ a) => html`<textarea
       ...${a}
@@ -75,16 +76,16 @@ export function VariedText({ label, help, known, value, vary, beside, wrong, onW
 /**
  * A setting of few values: those that are checked.
  * @param {{
- *   name: string, choices: [value: unknown, text: string][], vary: Vary, beside: Child, wrong?: Child,
+ *   name: string, choices: [value: unknown, text: string][], vary: Vary, aside: Child, wrong?: Child,
  * }} props
  */
-export function VariedChoice({ name, choices, vary, beside, wrong }) {
+export function VariedChoice({ name, choices, vary, aside, wrong }) {
   const values = vary.values ?? [];
   /** @param {unknown} one */
   const flip = (one) =>
     vary.set(choices.map(([value]) => value).filter((value) => (value === one) !== values.includes(value)));
   return html`<div class="field" role="group" aria-label=${`Values of ${name}`}>
-    <div class="label-row"><span class="label">${name}</span>${beside}</div>
+    <div class="label-row"><span class="label">${name}</span>${aside}</div>
     <div class="varied-choices">
       ${choices.map(
         ([value, text]) => html`<label class="inline" key=${text}>
@@ -103,14 +104,14 @@ export function VariedChoice({ name, choices, vary, beside, wrong }) {
  * @param {Parameters<typeof Select>[0] & { label: string, vary: Vary }} props
  */
 export function VariedSelect({ vary, ...select }) {
-  const beside = html`<${VaryButton} name=${select.label} vary=${vary} value=${select.value} />`;
-  if (vary.values === undefined) return html`<${Select} ...${select} beside=${beside} />`;
+  const aside = html`<${VaryButton} name=${select.label} vary=${vary} value=${select.value} />`;
+  if (vary.values === undefined) return html`<${Select} ...${select} aside=${aside} />`;
   const choices = select.options.flatMap((option) => ('options' in option ? option.options : [option]));
   return html`<${VariedChoice}
     name=${select.label}
     choices=${choices}
     vary=${vary}
-    beside=${beside}
+    aside=${aside}
     wrong=${select.wrong}
   />`;
 }
