@@ -73,7 +73,8 @@ fn many_may_open_a_new_file_at_once() {
                 "engines",
                 "device_quotas",
                 "storage",
-                "ranks"
+                "ranks",
+                "alerts"
             ]
         );
         assert_eq!(rows(&path, "SELECT id FROM jobs").await.len(), 8);
