@@ -37,10 +37,10 @@ pub fn routes() -> OpenApiRouter<AppState> {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct CreateQuery {
+pub(super) struct CreateQuery {
     /// Dry run: only return the plan; nothing is stored.
     #[serde(default)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
 }
 
 /// Submit a job. Only `model` and `dataset` are required.

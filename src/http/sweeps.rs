@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{OptionalJson, QueryParams, RawJson, list, page_of};
-use super::jobs::Ask;
+use super::jobs::{Ask, CreateQuery};
 use super::problem::{Problem, ProblemBody};
 use super::{AppState, idempotency};
 use crate::domain::page::Listing;
@@ -22,15 +22,6 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(create, list_sweeps))
         .routes(routes!(get_sweep, delete_sweep))
         .routes(routes!(cancel))
-}
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct CreateQuery {
-    /// Dry run: only return the plan; nothing is stored.
-    #[serde(default)]
-    dry_run: bool,
 }
 
 /// Submit a job for every combination of a grid of settings: all of them or none.
