@@ -29,7 +29,7 @@ export function ResponseDependence({ record, index, model }) {
     ${
       asked
         ? html`<${Dependence} found=${found} error=${error} worst=${worstOf([found])} />`
-        : html`<button class="small" onClick=${ask}>Hide cells and compare</button>`
+        : html`<button class="small" onClick=${ask}>Hide the image, its most attended cells, and random ones</button>`
     }
   </section>`;
 }
