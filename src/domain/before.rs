@@ -23,7 +23,7 @@ pub(super) fn alerts() -> AlertsSpec {
 
 /// One answer a row, the likeliest.
 pub(super) fn eval() -> EvalSpec {
-    EvalSpec { samples: 1, temperature: 0.0, top_p: 1.0 }
+    EvalSpec { samples: 1, temperature: 0.0, top_p: 1.0, image_dependence: false }
 }
 
 /// Held-out accuracy.

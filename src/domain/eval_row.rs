@@ -80,9 +80,20 @@ pub struct EvalResponse {
     /// without a token). Absent for text-only prompts, and in rows that an earlier version stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub focus_along: Option<Vec<Option<f64>>>,
+    /// Dependence on the image: the KL from a token's distribution with the image to that without it, in nats. Absent
+    /// where it was not asked for (`eval.image_dependence`), and for text-only prompts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_dependence: Option<Thirds>,
     /// What an audit measured; absent where none was asked for, and for text-only prompts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<ResponseAudit>,
+}
+
+impl EvalResponse {
+    /// Dependence on the image, by whichever of the two measured it.
+    pub fn dependence(&self) -> Option<Thirds> {
+        self.image_dependence.or(self.audit.map(|audit| audit.dependency))
+    }
 }
 
 /// How much the tokens of a response depend on the image, and how well their focus tells it.

@@ -33,6 +33,11 @@ pub struct EvalSpec {
     pub temperature: f64,
     /// Nucleus sampling threshold.
     pub top_p: f64,
+    /// Also measure how much the responses depend on the image (`eval/image_dependence`): two more passes over them,
+    /// with the image and without it.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub image_dependence: bool,
 }
 
 /// What makes a checkpoint the best of its run.

@@ -164,6 +164,7 @@ pub const FIELDS: &[Field] = &[
     field("/eval/samples", Kind::Whole { min: 1, max: 1024 }),
     field("/eval/temperature", NOT_NEGATIVE),
     field("/eval/top_p", SHARE),
+    field("/eval/image_dependence", Kind::Flag),
     field("/best", Kind::Section),
     field("/best/metric", Kind::Metric),
     field("/best/better", DIRECTION),

@@ -60,6 +60,8 @@ use Better::{Higher, Lower, Neutral};
 
 /// The key by which checkpoints and runs are compared.
 pub const EVAL_ACCURACY: &str = "eval/accuracy";
+/// How much held-out responses depend on the image.
+pub const EVAL_IMAGE_DEPENDENCE: &str = "eval/image_dependence";
 /// How the keys of audits begin.
 pub const AUDIT: &str = "audit/";
 
@@ -188,6 +190,13 @@ pub const CATALOGUE: &[MetricInfo] = &[
         Neutral,
         "Attention to the image in the evaluation (mean, early, late; all, right or wrong answers)",
     ),
+    info(
+        EVAL_IMAGE_DEPENDENCE,
+        "nat",
+        Neutral,
+        "Dependence of held-out responses on the image, mean over their tokens (eval.image_dependence)",
+    ),
+    info("eval/image_dependence_*", "nat", Neutral, "The same of early or late tokens, of right or wrong answers"),
     info("audit/*_right", "1", Neutral, "The same over right answers"),
     info("audit/*_wrong", "1", Neutral, "The same over wrong answers"),
     info("audit/responses", "responses", Neutral, "Responses of the audit"),

@@ -169,8 +169,8 @@ struct PairParams {
 }
 
 /// Compare two evaluations of the same rows: how many rows were fixed and broken, paired differences with 95% intervals
-/// of accuracy, focus, late over early focus, attention to the image and reward, and the rows with both answers. Runs
-/// of method `eval` and evaluations of training runs can be compared with each other.
+/// of accuracy, focus, late over early focus, attention to the image, dependence on it and reward, and the rows with
+/// both answers. Runs of method `eval` and evaluations of training runs can be compared with each other.
 #[utoipa::path(
     get, path = "/v1/runs/{id}/eval-rows/compare", tag = "runs", operation_id = "compare_evaluations",
     params(("id" = String, Path, description = "`run_…`"), PairParams),

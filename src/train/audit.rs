@@ -1,6 +1,7 @@
 //! The passes of an audit: what each token of a response depends on the image for, under the weights as they are.
 
 use crate::algorithm::audit::TokenAudit;
+use crate::domain::eval_row::Thirds;
 use crate::model::focus::similarity;
 use crate::model::hide::hide_at_random;
 use crate::model::logprob::{divergence, gradient_variance};
@@ -23,17 +24,32 @@ pub(super) fn audit(
     groups: &mut [Group],
     threshold: f64,
 ) -> Result<(), TrainError> {
+    hide_images(groups);
+    let audits = ranks.each(&sequences(groups), |sequences| learner.audit(sequences))?;
+    for (response, tokens) in responses_mut(groups).zip(audits) {
+        response.audit = tokens.summary(threshold);
+    }
+    Ok(())
+}
+
+/// Measures how much every response to a prompt with an image depends on it.
+pub(super) fn image_dependence(learner: &Learner<'_>, ranks: &Ranks, groups: &mut [Group]) -> Result<(), TrainError> {
+    hide_images(groups);
+    let dependence = ranks.each(&sequences(groups), |sequences| learner.dependency(sequences))?;
+    for (response, tokens) in responses_mut(groups).zip(dependence) {
+        response.image_dependence = Thirds::of(&tokens);
+    }
+    Ok(())
+}
+
+/// Makes training sequences of the responses, with nothing in their second view's images.
+fn hide_images(groups: &mut [Group]) {
     for group in groups.iter_mut() {
         // No number decides what is hidden where everything is.
         let hidden = hide_at_random(&group.prompt.sequence.images, HIDDEN, &mut stream(&[]));
         let masked = group.has_image().then_some(hidden);
         group.prepare(masked.as_ref());
     }
-    let audits = ranks.each(&sequences(groups), |sequences| learner.audit(sequences))?;
-    for (response, tokens) in responses_mut(groups).zip(audits) {
-        response.audit = tokens.summary(threshold);
-    }
-    Ok(())
 }
 
 impl Learner<'_> {

@@ -173,12 +173,10 @@ impl EvalJob<'_> {
         let step = self.done + 1;
         let (source, processor) = (&self.source, self.source.processor());
         let rewards = RewardContext { reward: self.reward.as_ref(), processor, run: &self.run, step, part: "eval" };
-        let model = self.model.as_ref();
-        let (spec, room) = (&self.spec, self.room.as_ref());
-        let mut answered =
-            EvalLoop { pool: &self.pool, model, source, rewards, spec, room, ranks: self.ranks }.answer(rows)?;
+        let (learner, spec, room) = (&self.learner(), &self.spec, self.room.as_ref());
+        let mut answered = EvalLoop { learner, source, rewards, spec, room, ranks: self.ranks }.answer(rows)?;
         if self.method.audit {
-            self.audit(&mut answered)?;
+            self.audit(learner, &mut answered)?;
         }
         let records: Vec<EvalRow> = answered.iter().map(|row| record(processor, row)).collect::<Result<_, _>>()?;
         if step == 1 && self.spec.log_samples_every > 0 {
@@ -198,7 +196,7 @@ impl EvalJob<'_> {
     }
 
     /// Measures what the responses of a chunk depend on the image for, as training would see them.
-    fn audit(&self, groups: &mut [Group]) -> Result<(), TrainError> {
+    fn audit(&self, learner: &Learner<'_>, groups: &mut [Group]) -> Result<(), TrainError> {
         if self.done == 0 && !groups.iter().any(Group::has_image) {
             let problem = format!(
                 "an audit measures what responses depend on the image for, and none of the first {} rows has one: \
@@ -207,7 +205,12 @@ impl EvalJob<'_> {
             );
             return Err(TrainError::Setting { field: "method.audit", problem });
         }
-        let learner = Learner {
+        audit(learner, self.ranks, groups, self.method.dependency_threshold)
+    }
+
+    /// The weights as they are; log-probs at the temperature of the rollouts.
+    fn learner(&self) -> Learner<'_> {
+        Learner {
             pool: &self.pool,
             tracked: self.model.as_ref(),
             detached: self.model.as_ref(),
@@ -217,7 +220,6 @@ impl EvalJob<'_> {
             microbatch_tokens: self.spec.batch.microbatch_tokens,
             checkpointing: false,
             predicting: false,
-        };
-        audit(&learner, self.ranks, groups, self.method.dependency_threshold)
+        }
     }
 }

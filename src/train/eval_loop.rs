@@ -7,17 +7,17 @@ use crate::config::rollout::{DECODED_ROWS, EVALUATED_RESPONSES};
 use crate::domain::eval_row::{Along, EvalResponse, EvalRow, Thirds};
 use crate::domain::sample::SampleGroup;
 use crate::domain::spec::JobSpec;
-use crate::model::VisionLanguageModel;
 use crate::model::footprint::SamplingRoom;
 use crate::model::sampler::stream;
 use crate::prompt::Processor;
 
+use super::audit::image_dependence;
 use super::error::TrainError;
 use super::eval_metrics::EvalMetrics;
 use super::eval_rows::RowsFile;
 use super::group::{Group, Response};
+use super::learner::Learner;
 use super::metrics::Metrics;
-use super::parallel::Pool;
 use super::ranks::Ranks;
 use super::rewards::RewardContext;
 use super::rollout::RolloutSettings;
@@ -48,7 +48,7 @@ fn along(focus: &[f64]) -> Option<Vec<Option<f64>>> {
 /// What is stored of a row's responses.
 pub(super) fn record(processor: &Processor, group: &Group) -> Result<EvalRow, TrainError> {
     let example = &group.prompt.example;
-    let response = |Response { rollout, verdict, audit, .. }: &Response| {
+    let response = |Response { rollout, verdict, image_dependence, audit, .. }: &Response| {
         let focus: Vec<f64> = rollout.similarity.iter().map(|s| affine_focus(*s)).collect();
         let image: Vec<f64> = rollout.attention.iter().map(|shares| shares.image).collect();
         Ok(EvalResponse {
@@ -63,6 +63,7 @@ pub(super) fn record(processor: &Processor, group: &Group) -> Result<EvalRow, Tr
             focus: Thirds::of(&focus),
             attention_image: Thirds::of(&image).filter(|_| group.has_image()),
             focus_along: along(&focus),
+            image_dependence: *image_dependence,
             audit: *audit,
         })
     };
@@ -78,10 +79,8 @@ pub(super) fn record(processor: &Processor, group: &Group) -> Result<EvalRow, Tr
 
 /// Answers held-out rows with the model as it is.
 pub(super) struct EvalLoop<'a> {
-    /// Where rows run.
-    pub(super) pool: &'a Pool,
-    /// The model.
-    pub(super) model: &'a dyn VisionLanguageModel,
+    /// The weights, and where rows run.
+    pub(super) learner: &'a Learner<'a>,
     /// Where rows come from.
     pub(super) source: &'a PromptSource,
     /// What computes their rewards.
@@ -132,11 +131,16 @@ impl EvalLoop<'_> {
         };
         let prompts = rows.map(|row| self.source.prompt(row, row)).filter_map(Result::transpose);
         let prompts: Vec<Prompt> = prompts.collect::<Result<_, _>>()?;
-        let settings = settings.within(self.room, &prompts, self.pool.threads());
+        let Learner { pool, detached: model, .. } = self.learner;
+        let settings = settings.within(self.room, &prompts, pool.threads());
         let seed = self.spec.seed;
-        let answers = self.ranks.sample(self.pool, self.model, prompts, &settings, |prompt, index| {
+        let answers = self.ranks.sample(pool, *model, prompts, &settings, |prompt, index| {
             stream(&[seed, EVALUATION_STREAM, prompt.cursor, index as u64])
         })?;
-        self.ranks.rewards(&RewardContext { part: &part, ..self.rewards }, answers)
+        let mut groups = self.ranks.rewards(&RewardContext { part: &part, ..self.rewards }, answers)?;
+        if self.spec.eval.image_dependence {
+            image_dependence(self.learner, self.ranks, &mut groups)?;
+        }
+        Ok(groups)
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use sha2::{Digest as _, Sha256};
 
 use crate::domain::eval_row::{EvalResponse, EvalRow, Thirds};
-use crate::domain::metric::EVAL_ACCURACY;
+use crate::domain::metric::{EVAL_ACCURACY, EVAL_IMAGE_DEPENDENCE};
 use crate::domain::statistics::{accuracy, pass_at, pass_sizes};
 
 use super::audit_metrics::AuditMetrics;
@@ -163,11 +163,12 @@ fn tag_in_keys(tag: &str) -> String {
     format!("{head}~{hash}")
 }
 
-/// Visual focus of responses, and their attention to the image.
+/// Visual focus of responses, their attention to the image, and what they depend on it for.
 #[derive(Debug, Default)]
 struct VisualMetrics {
     focus: ThirdsSum,
     attention: ThirdsSum,
+    dependence: ThirdsSum,
 }
 
 impl VisualMetrics {
@@ -175,6 +176,7 @@ impl VisualMetrics {
         let tokens = response.tokens as usize;
         self.focus.add(response.focus, tokens);
         self.attention.add(response.attention_image, tokens);
+        self.dependence.add(response.dependence(), tokens);
     }
 
     fn metrics(&self, suffix: &str, metrics: &mut Metrics) {
@@ -182,6 +184,11 @@ impl VisualMetrics {
             let Some(Thirds { mean, early, late }) = sum.mean() else { continue };
             for (part, value) in [("mean", mean), ("early", early), ("late", late)] {
                 metrics.set(format!("eval/{name}_{part}{suffix}"), value);
+            }
+        }
+        if let Some(Thirds { mean, early, late }) = self.dependence.mean() {
+            for (part, value) in [("", mean), ("_early", early), ("_late", late)] {
+                metrics.set(format!("{EVAL_IMAGE_DEPENDENCE}{part}{suffix}"), value);
             }
         }
         if let Some(Thirds { early, late, .. }) = self.focus.mean().filter(|focus| focus.early > 0.0) {
@@ -207,6 +214,7 @@ mod tests {
             focus: Thirds::of(focus),
             attention_image: None,
             focus_along: None,
+            image_dependence: None,
             audit: None,
         }
     }

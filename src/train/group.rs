@@ -10,7 +10,7 @@ use crate::algorithm::advantage::{RewardPart, RewardStatistics, deviation};
 use crate::algorithm::{
     Algorithm, AlgorithmError, DependencyRange, ScorePrecision, Trajectory, TrajectoryGroup, TrajectoryWeights,
 };
-use crate::domain::eval_row::ResponseAudit;
+use crate::domain::eval_row::{ResponseAudit, Thirds};
 use crate::domain::spec::{FilterMetric, FilterSpec};
 use crate::model::sampler::stream;
 use crate::model::{ImagePatches, Sequence, VisionLanguageModel};
@@ -63,6 +63,8 @@ pub struct Response {
     pub score: Scored,
     /// Its advantage, and the visual weights that shape it.
     pub weights: TrajectoryWeights,
+    /// How much its tokens depend on the image, where an evaluation asks for it.
+    pub image_dependence: Option<Thirds>,
     /// What an audit measured of it.
     pub audit: Option<ResponseAudit>,
 }

@@ -238,7 +238,7 @@ impl TrainingStep {
     }
 
     /// The learner over the current weights.
-    fn learner(&self) -> Learner<'_> {
+    pub(super) fn learner(&self) -> Learner<'_> {
         let temperature = if matches!(self.spec.method, Method::Sft(_)) { 1.0 } else { self.spec.rollout.temperature };
         // A masked view in the loss is a second graph at the same time.
         let graphs = if self.algorithm.needs().masked_view.is_some_and(|view| view.in_loss) { 2 } else { 1 };

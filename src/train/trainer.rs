@@ -314,12 +314,12 @@ impl<'s> Trainer<'s> {
             return Ok(Metrics::default());
         }
         self.sink.progress(&format!("step {}: evaluating {rows} held-out rows", self.state.step));
-        let (pool, model, source) = (&self.step.pool, self.step.policy.detached.as_ref(), &self.held_out);
+        let (learner, source) = (&self.step.learner(), &self.held_out);
         let rewards = self.reward_context(source.processor(), self.state.step, "eval");
         let room = self.step.room.as_deref();
         let logged = self.spec.log_samples_every > 0;
         let mut kept = if logged && self.step.ranks.is_first() { Some(self.rows_file()?) } else { None };
-        let result = EvalLoop { pool, model, source, rewards, spec: &self.spec, room, ranks: &self.step.ranks }
+        let result = EvalLoop { learner, source, rewards, spec: &self.spec, room, ranks: &self.step.ranks }
             .run(kept.as_mut())?;
         let mut metrics = result.metrics;
         metrics.set("time/evaluation", clock.seconds());

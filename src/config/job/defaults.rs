@@ -76,7 +76,7 @@ pub fn job(method: Method, model: &str, dataset: &str) -> JobSpec {
         eval_before: true,
         eval_every: 8,
         eval_rows: 512,
-        eval: EvalSpec { samples: 1, temperature: 0.0, top_p: 1.0 },
+        eval: EvalSpec { samples: 1, temperature: 0.0, top_p: 1.0, image_dependence: false },
         best: BestSpec { metric: EVAL_ACCURACY.to_owned(), better: Direction::Higher },
         early_stop: None,
         checkpoint_every: 8,

@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 use vgpo::domain::eval_row::{EvalRow, ROWS_FILE};
+use vgpo::domain::metric::EVAL_ACCURACY;
 use vgpo::train::RunEnd;
 use vgpo::train::sink::Control;
 
@@ -126,4 +127,25 @@ fn an_audit_measures_what_tokens_depend_on_the_image_for() {
     let mut second = Recorder { rows: first.rows.clone(), ..Recorder::default() };
     run(&spec, two.path(), None, &mut second).unwrap();
     assert_eq!(results(&second), results(&whole), "bit for bit");
+}
+
+#[test]
+fn evaluations_measure_how_much_answers_depend_on_the_image() {
+    let dirs = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let (mut plain, mut asked, mut audited) = (Recorder::default(), Recorder::default(), Recorder::default());
+    run(&spec(&job(&json!({ "eval_rows": 6 }))), dirs[0].path(), None, &mut plain).unwrap();
+    let eval = json!({ "eval_rows": 6, "eval": { "samples": 2, "temperature": 1.0, "image_dependence": true } });
+    run(&spec(&job(&eval)), dirs[1].path(), None, &mut asked).unwrap();
+    let method = json!({ "method": { "type": "eval", "audit": true }, "eval_rows": 6 });
+    run(&spec(&job(&method)), dirs[2].path(), None, &mut audited).unwrap();
+    assert!(rows(&plain).iter().flat_map(|row| &row.responses).all(|response| response.dependence().is_none()));
+    assert_eq!(plain.last(EVAL_ACCURACY), asked.last(EVAL_ACCURACY), "the answers are the same");
+    let value = asked.last("eval/image_dependence");
+    assert!(value > 0.0, "{value}");
+    assert!((value - audited.last("audit/dependency_mean")).abs() < 1e-9 * value, "an audit measures the same");
+    let all = rows(&asked);
+    let measured =
+        all.iter().flat_map(|row| &row.responses).map(|r| (r.tokens as f64, r.image_dependence.unwrap().mean));
+    let (sum, tokens) = measured.fold((0.0, 0.0), |(sum, count), (tokens, mean)| (sum + tokens * mean, count + tokens));
+    assert!((value - sum / tokens).abs() < 1e-12);
 }

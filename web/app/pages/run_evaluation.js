@@ -103,6 +103,11 @@ function Sums({ run, found, query }) {
         ['Focus', number(means.focus), 'mean over rows'],
         ['Focus late / early', number(means.late_early), 'mean over rows'],
         ['Attention to the image', number(means.attention_image), 'mean over rows'],
+        [
+          'Dependence on the image',
+          number(means.image_dependence),
+          means.image_dependence === null ? 'not measured' : 'nats a token, mean over rows',
+        ],
       ]}
     />
     <${CompareWith} run=${run} step=${found.step} dataset=${found.dataset} />

@@ -192,6 +192,7 @@ const MEASURES = {
   focus: { label: 'Focus', text: number, signed: (v) => plus(v, 4) },
   late_early: { label: 'Focus late / early', text: number, signed: (v) => plus(v, 4) },
   attention_image: { label: 'Attention to the image', text: number, signed: (v) => plus(v, 4) },
+  image_dependence: { label: 'Dependence on the image', text: number, signed: (v) => `${plus(v, 4)} nats` },
   reward: { label: 'Reward', text: number, signed: (v) => plus(v, 4) },
 };
 

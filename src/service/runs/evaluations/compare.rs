@@ -133,7 +133,7 @@ pub struct ChangeCounts {
 /// A quantity over the rows that have it in both evaluations.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PairedDifference {
-    /// `accuracy`, `focus`, `late_early`, `attention_image` or `reward`.
+    /// `accuracy`, `focus`, `late_early`, `attention_image`, `image_dependence` or `reward`.
     pub measure: String,
     /// Rows.
     pub rows: u64,
@@ -172,11 +172,12 @@ type Pair = (usize, usize);
 type Measure = (&'static str, fn(&RowFacts) -> Option<f64>);
 
 /// What is compared; accuracy first.
-const MEASURES: [Measure; 5] = [
+const MEASURES: [Measure; 6] = [
     ("accuracy", |row| row.accuracy),
     ("focus", |row| row.focus.map(|focus| focus.mean)),
     ("late_early", RowFacts::late_early),
     ("attention_image", |row| row.attention_image.map(|image| image.mean)),
+    ("image_dependence", |row| row.image_dependence.map(|image| image.mean)),
     ("reward", |row| row.reward),
 ];
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::domain::eval_row::{Along, EvalRow, Thirds};
+use crate::domain::eval_row::{Along, EvalResponse, EvalRow, Thirds};
 use crate::service::core::pool::Stop;
 use crate::service::{Result, ServiceError};
 
@@ -83,6 +83,7 @@ pub(super) struct RowFacts {
     pub(super) reward: Option<f64>,
     pub(super) focus: Option<Thirds>,
     pub(super) attention_image: Option<Thirds>,
+    pub(super) image_dependence: Option<Thirds>,
     pub(super) tags: Vec<u32>,
 }
 
@@ -182,7 +183,7 @@ impl RowIndex {
         }
         self.samples = self.samples.max(row.responses.len());
         let (file, offset, bytes) = place;
-        let of = |thirds: fn(&crate::domain::eval_row::EvalResponse) -> Option<Thirds>| {
+        let of = |thirds: fn(&EvalResponse) -> Option<Thirds>| {
             mean_thirds(&row.responses.iter().filter_map(thirds).collect::<Vec<_>>())
         };
         self.rows.push(RowFacts {
@@ -195,6 +196,7 @@ impl RowIndex {
             reward: mean(row.responses.iter().map(|response| response.reward)),
             focus: of(|response| response.focus),
             attention_image: of(|response| response.attention_image),
+            image_dependence: of(EvalResponse::dependence),
             tags,
         });
     }

@@ -71,6 +71,8 @@ pub struct RowMeans {
     pub late_early: Option<f64>,
     /// Attention to the image.
     pub attention_image: Option<f64>,
+    /// Dependence on the image, in nats; null where it was not measured (`eval.image_dependence`, audits).
+    pub image_dependence: Option<f64>,
 }
 
 /// The rows with one tag.
@@ -100,7 +102,8 @@ pub struct FocusAlong {
 impl EvaluationSummary {
     /// Of a run without an evaluation so far.
     fn empty(run_id: String, dataset: String, split: RowSplit) -> Self {
-        let means = RowMeans { reward: None, focus: None, late_early: None, attention_image: None };
+        let means =
+            RowMeans { reward: None, focus: None, late_early: None, attention_image: None, image_dependence: None };
         Self {
             run_id,
             step: None,
@@ -147,6 +150,7 @@ impl Runs {
                 focus: mean_of(index.rows.iter(), |row| row.focus.map(|focus| focus.mean)),
                 late_early: mean_of(index.rows.iter(), RowFacts::late_early),
                 attention_image: mean_of(index.rows.iter(), |row| row.attention_image.map(|image| image.mean)),
+                image_dependence: mean_of(index.rows.iter(), |row| row.image_dependence.map(|image| image.mean)),
             },
             tags: by_tag(index),
             focus_along: (!all.is_empty()).then(|| FocusAlong {
