@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | `cli` | the command line: one file per command | (all) |
 //! | `http` | router, problem+json, limits; one file per resource, handlers of a few lines | service, telemetry, serving, config, domain, clock |
-//! | `service` | what the API means: submit a job, publish a checkpoint, query metrics | forward, telemetry, store, serving, artifacts, starter, outbound, config, data, images, prompt, similarity, reward, algorithm, footprint, model, domain, clock |
+//! | `service` | what the API means: submit a job, publish a checkpoint, query metrics | forward, telemetry, store, serving, artifacts, starter, outbound, export, config, data, images, prompt, similarity, reward, algorithm, footprint, model, domain, clock |
 //! | `worker` | claim, heartbeat, cancel, drain; one leased job -> one trainer, in a process of its own, or ranks by a launcher | train, collective, store, artifacts, config, data, prompt, reward, footprint, model, domain, clock |
 //! | `bench` | measurements of the program's own parts on fixed shapes, each in a process of its own | starter, train, serving, footprint, model, algorithm, data, images, reward, config, domain, clock |
 //! | `starter` | the model that ships with the program: its files, and the recipe that makes them | train, model, prompt, data, reward, config, domain |

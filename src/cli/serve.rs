@@ -170,6 +170,8 @@ async fn prepare_api(service: &Service) -> Result<(), String> {
     tokio::spawn(async move { watch.admin().keep_watch(&host_name()).await });
     let alerts = service.clone();
     tokio::spawn(async move { alerts.runs().keep_alerting().await });
+    let trackers = service.clone();
+    tokio::spawn(async move { trackers.runs().keep_tracking().await });
     let pruner = service.clone();
     tokio::spawn(async move { pruner.admin().keep_pruning(pruner.settings().retention).await });
     Ok(())

@@ -131,6 +131,9 @@ pub(super) fn foreground(
             "/alerts/webhook: alerts are sent by a server; leave `webhook` out, or submit the job to one".into()
         );
     }
+    if !spec.report_to.is_empty() {
+        return Err("/report_to: trackers are told by a server; leave it out, or submit the job to one".into());
+    }
     let first = ranks.rank() == 0;
     if first {
         results::claim(out, &spec)?;

@@ -8,10 +8,11 @@ mod roles;
 mod sources;
 mod storage;
 mod table;
+mod trackers;
+mod values;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use crate::domain::access::Role;
 use crate::domain::device::{DeviceName, UnknownDevice};
@@ -19,6 +20,7 @@ use crate::domain::retention::RetentionPolicy;
 use crate::domain::weights::WeightFormat;
 use sources::{SettingValue, find, mask, read_file};
 use table::{SETTINGS, Setting};
+use values::{list, number, one_of, parsed, value_of};
 
 pub use access::AuthMode;
 pub use limits::Limits;
@@ -27,6 +29,7 @@ pub use ranks::{PLACE, RankSettings};
 pub use roles::{RoleError, Roles};
 pub use storage::S3Settings;
 pub use table::{FILE, FILE_VARIABLE, setting, settings};
+pub use trackers::TrackerSettings;
 
 /// Where a program setting came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,6 +129,8 @@ pub struct AppSettings {
     pub rollout_hosts: Vec<String>,
     /// The key that those servers ask for; empty: none is sent.
     pub rollout_key: String,
+    /// Trackers that get the metrics of runs.
+    pub trackers: TrackerSettings,
     /// Folders from which data sets may be registered in place; empty: none.
     pub dataset_roots: Vec<PathBuf>,
     /// Folders from which models may be registered in place; empty: none.
@@ -292,6 +297,7 @@ fn settle(values: &[(&Setting, SettingValue)]) -> Result<AppSettings, ConfigErro
         webhook_secret: text("webhook_secret"),
         rollout_hosts: list(&text("rollout_hosts")),
         rollout_key: text("rollout_key"),
+        trackers: TrackerSettings::settle(values)?,
         dataset_roots: list(&text("dataset_roots")).into_iter().map(PathBuf::from).collect(),
         model_roots: list(&text("model_roots")).into_iter().map(PathBuf::from).collect(),
         hf_endpoint: text("hf_endpoint"),
@@ -308,31 +314,6 @@ fn settle(values: &[(&Setting, SettingValue)]) -> Result<AppSettings, ConfigErro
     })
 }
 
-fn number(values: &[(&Setting, SettingValue)], key: &str, min: u64, max: u64) -> Result<u64, ConfigError> {
-    let (value, source) = value_of(values, key);
-    value.trim().parse().ok().filter(|number| (min..=max).contains(number)).ok_or_else(|| ConfigError::Value {
-        key: key.to_owned(),
-        source_name: source.to_string(),
-        value,
-        problem: format!("it must be a whole number from {min} to {max}"),
-    })
-}
-
-/// A setting that may be empty.
-fn parsed<T: FromStr>(values: &[(&Setting, SettingValue)], key: &str, wanted: &str) -> Result<Option<T>, ConfigError> {
-    let (value, source) = value_of(values, key);
-    if value.trim().is_empty() {
-        return Ok(None);
-    }
-    let fault = |value: String| ConfigError::Value {
-        key: key.to_owned(),
-        source_name: source.to_string(),
-        value,
-        problem: format!("it must be {wanted}"),
-    };
-    value.trim().parse().map(Some).map_err(|_| fault(value))
-}
-
 /// Days; 0: forever.
 fn retention(values: &[(&Setting, SettingValue)]) -> Result<RetentionPolicy, ConfigError> {
     let days = |key: &str| -> Result<Option<u32>, ConfigError> {
@@ -343,21 +324,6 @@ fn retention(values: &[(&Setting, SettingValue)]) -> Result<RetentionPolicy, Con
         samples_days: days("retain_samples_days")?,
         metrics_days: days("retain_metrics_days")?,
         checkpoints_days: days("retain_checkpoints_days")?,
-    })
-}
-
-/// A setting with few values.
-fn one_of(
-    values: &[(&Setting, SettingValue)],
-    key: &str,
-    allowed: [&'static str; 2],
-) -> Result<&'static str, ConfigError> {
-    let (value, source) = value_of(values, key);
-    allowed.into_iter().find(|name| *name == value).ok_or_else(|| ConfigError::Value {
-        key: key.to_owned(),
-        source_name: source.to_string(),
-        value,
-        problem: format!("it must be {} or {}", allowed[0], allowed[1]),
     })
 }
 
@@ -386,19 +352,10 @@ fn device(values: &[(&Setting, SettingValue)], key: &str) -> Result<DeviceName, 
     })
 }
 
-fn value_of(values: &[(&Setting, SettingValue)], key: &str) -> SettingValue {
-    let known = values.iter().find(|(setting, _)| setting.key == key);
-    known.map_or_else(|| (String::new(), Source::Default), |(_, value)| value.clone())
-}
-
 /// The folder that an address such as `file:vgpo-data/artifacts` or `file:///srv/vgpo` names.
 pub fn folder_of(url: &str) -> Option<&Path> {
     let rest = url.strip_prefix("file:")?;
     Some(Path::new(rest.strip_prefix("//").unwrap_or(rest)))
-}
-
-fn list(text: &str) -> Vec<String> {
-    text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::kind::{Kind, Span, shown};
 use super::method::{self, Method, Variant};
+use super::tracker::{self, TrackerKind};
 
 /// One setting.
 #[derive(Debug, Clone, Copy)]
@@ -197,6 +198,7 @@ pub const FIELDS: &[Field] = &[
     optional("/alerts/rules/stalled_seconds", Kind::Whole { min: 1, max: 2_592_000 }),
     field("/alerts/rules/finished", Kind::Flag),
     field("/alerts/rules/failed", Kind::Flag),
+    field("/report_to", Kind::Choices { allowed: &TrackerKind::NAMES, elsewhere: &tracker::ELSEWHERE }),
     field("/deterministic", Kind::Flag),
 ];
 

@@ -50,6 +50,13 @@ pub enum Kind {
         /// Names this build does not support yet.
         later: &'static [&'static str],
     },
+    /// A list of different ones of a few names; it may be empty.
+    Choices {
+        /// The names.
+        allowed: &'static [&'static str],
+        /// Names that people try, and what they are to do instead.
+        elsewhere: &'static [(&'static str, &'static str)],
+    },
     /// Two numbers; `ordered`: the first may not exceed the second.
     Pair {
         /// Limits of both.
@@ -143,6 +150,7 @@ impl Kind {
             Self::Text { max } => format!("a text of 1 to {max} characters"),
             Self::Name { max } => format!("a text of 1 to {max} printable characters"),
             Self::Choice { allowed, .. } => format!("one of {}", quoted(allowed)),
+            Self::Choices { allowed, .. } => format!("a list of different ones of {}", quoted(allowed)),
             Self::Pair { span, ordered } => {
                 let order = if ordered { ", the smaller first" } else { "" };
                 format!("two numbers [a, b], each {}{order}", span.describe())
@@ -166,6 +174,7 @@ impl Kind {
             Self::Text { max } => is_text(value, max),
             Self::Name { max } => is_text(value, max) && value.as_str().is_some_and(|t| t.chars().all(is_printable)),
             Self::Choice { allowed, later } => return choice_complaint(value, allowed, later),
+            Self::Choices { allowed, elsewhere } => return choices_complaint(value, allowed, elsewhere),
             Self::Pair { span, ordered } => {
                 pair(value).is_some_and(|[a, b]| span.holds(a) && span.holds(b) && (!ordered || a <= b))
             }
@@ -206,6 +215,25 @@ fn choice_complaint(value: &Value, allowed: &[&str], later: &[&str]) -> Option<S
     let near = given.and_then(|name| nearest(name, allowed.iter().copied()));
     let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
     Some(format!("is {}; it must be one of {}{hint}", shown(value), quoted(allowed)))
+}
+
+fn choices_complaint(value: &Value, allowed: &'static [&str], elsewhere: &[(&str, &str)]) -> Option<String> {
+    let Some(names) = value.as_array() else {
+        let wanted = Kind::Choices { allowed, elsewhere: &[] }.describe();
+        return Some(format!("is {}; it must be {wanted}", shown(value)));
+    };
+    for (at, name) in names.iter().enumerate() {
+        if let Some((name, instead)) = elsewhere.iter().find(|(tried, _)| name == tried) {
+            return Some(format!("has \"{name}\": {instead}"));
+        }
+        if let Some(complaint) = choice_complaint(name, allowed, &[]) {
+            return Some(format!("has an entry that {complaint}"));
+        }
+        if names[..at].contains(name) {
+            return Some(format!("has {} twice", shown(name)));
+        }
+    }
+    None
 }
 
 fn labels_complaint(value: &Value) -> Option<String> {

@@ -42,6 +42,7 @@ pub mod sweep;
 pub mod tags;
 pub mod template_arguments;
 pub mod token_rows;
+pub mod tracker;
 pub mod tree;
 pub mod weights;
 pub mod worker;

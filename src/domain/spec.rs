@@ -16,6 +16,7 @@ pub use super::method::{
 };
 pub use super::reward::{Coordinates, ImageTextPart, ImageTextScore, RewardSpec, WeightedReward};
 pub use super::rollout_engine::{EngineKind, EngineSpec, WeightSync};
+pub use super::tracker::TrackerKind;
 
 /// The form of [`JobSpec`]. It rises when an older program could not run a stored job as it is meant: a worker claims
 /// none of a later form than it knows.
@@ -95,6 +96,10 @@ pub struct JobSpec {
     #[serde(default = "before::alerts")]
     #[schema(required = true)]
     pub alerts: AlertsSpec,
+    /// Trackers that get the metrics while the job runs.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub report_to: Vec<TrackerKind>,
     /// Deterministic kernels, so that a resumed run gives bit-identical results.
     pub deterministic: bool,
 }

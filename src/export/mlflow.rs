@@ -13,7 +13,9 @@ use super::error::io;
 use super::run::ExportedRun;
 
 /// Longest value of a parameter that MLflow takes.
-const MAX_VALUE: usize = 6_000;
+pub const MAX_VALUE: usize = 6_000;
+/// The label that holds the id of our run.
+pub const RUN_TAG: &str = "vgpo.run";
 /// `mlflow.entities.SourceType`: a local program.
 const SOURCE: u8 = 4;
 
@@ -37,7 +39,7 @@ pub(super) fn write(run: &ExportedRun, to: &Path) -> Result<()> {
          source_type: {SOURCE}\nsource_version: ''\nstart_time: {started}\nstatus: {status}\ntags: []\nuser_id: vgpo\n",
         uri = quoted(&format!("mlflow-artifacts:/{experiment}/{id}/artifacts")),
         name = quoted(&run.name),
-        status = status(&run.state),
+        status = status(&run.state).0,
     );
     file(&inner, "meta.yaml", &meta)?;
     fs::create_dir_all(inner.join("artifacts")).map_err(io("create", &inner))?;
@@ -47,8 +49,7 @@ pub(super) fn write(run: &ExportedRun, to: &Path) -> Result<()> {
         // A name with slashes is a path of folders.
         file(&inner.join("params"), &name_of(name), &value)?;
     }
-    let own = [("mlflow.runName", &run.name), ("mlflow.source.name", &"vgpo".to_owned()), ("vgpo.run", &run.id)];
-    for (name, value) in own {
+    for (name, value) in own_tags(run) {
         file(&inner.join("tags"), name, value)?;
     }
     for (name, value) in &run.tags {
@@ -80,7 +81,7 @@ fn write_metrics(run: &ExportedRun, folder: &Path) -> Result<()> {
 /// A key as MLflow can hold it. Where another key (`eval/accuracy`) is the folder of this one (`eval/accuracy/sum`),
 /// which no file system allows, a dot takes the place of that slash. A name that lost characters ends in a mark of the
 /// whole key, so that two keys never share a file.
-fn metric_name(key: &str, keys: &BTreeSet<&str>) -> String {
+pub fn metric_name(key: &str, keys: &BTreeSet<&str>) -> String {
     let mut name = key.to_owned();
     for (at, _) in key.match_indices('/') {
         if keys.contains(&key[..at]) {
@@ -97,7 +98,7 @@ fn metric_name(key: &str, keys: &BTreeSet<&str>) -> String {
 }
 
 /// MLflow's alphabet: letters, digits, `_`, `-`, `.`, ` `, `:` and `/` between parts that are not only dots.
-fn name_of(name: &str) -> String {
+pub fn name_of(name: &str) -> String {
     let fits = |c: char| c.is_alphanumeric() || "_-. :/".contains(c);
     let name: String = name.chars().map(|c| if fits(c) { c } else { '_' }).collect();
     let part = |part: &str| if part.trim_matches('.').is_empty() { "_".to_owned() } else { part.to_owned() };
@@ -120,14 +121,19 @@ fn experiment_id(project: &str) -> String {
     (number | 1 << 56).to_string()
 }
 
-/// `mlflow.entities.RunStatus`.
-fn status(state: &str) -> u8 {
+/// Labels that every run has there: MLflow's own for name and source, and ours, by which it is found again.
+pub fn own_tags(run: &ExportedRun) -> [(&'static str, &str); 3] {
+    [("mlflow.runName", &run.name), ("mlflow.source.name", "vgpo"), (RUN_TAG, &run.id)]
+}
+
+/// `mlflow.entities.RunStatus`, as a number and by its name.
+pub fn status(state: &str) -> (u8, &'static str) {
     match state {
-        "succeeded" => 3,
-        "failed" => 4,
-        "cancelled" => 5,
-        "queued" => 2,
-        _ => 1,
+        "succeeded" => (3, "FINISHED"),
+        "failed" => (4, "FAILED"),
+        "cancelled" => (5, "KILLED"),
+        "queued" => (2, "SCHEDULED"),
+        _ => (1, "RUNNING"),
     }
 }
 

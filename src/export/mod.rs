@@ -1,7 +1,7 @@
 //! A run in the forms of other programs: TensorBoard's event files, MLflow's folders, CSV.
 
 mod error;
-mod mlflow;
+pub mod mlflow;
 mod run;
 mod tensorboard;
 mod tokens;

@@ -56,6 +56,14 @@ impl ExportedRun {
     /// # Errors
     /// `Run` where something is missing.
     pub fn read(run: &Value, job: &Value, csv: String) -> Result<Self> {
+        Ok(Self { rows: rows(&csv)?, csv, ..Self::begun(run, job)? })
+    }
+
+    /// The same without what was measured.
+    ///
+    /// # Errors
+    /// `Run` where something is missing.
+    pub fn begun(run: &Value, job: &Value) -> Result<Self> {
         let text = |name: &str| run[name].as_str().map(str::to_owned).ok_or_else(|| missing(name));
         let time = |name: &str| run[name].as_str().and_then(|t| t.parse::<DateTime<Utc>>().ok());
         let tags = run["tags"].as_object().into_iter().flatten();
@@ -70,8 +78,8 @@ impl ExportedRun {
             started_at: time("started_at").or_else(|| time("created_at")).ok_or_else(|| missing("created_at"))?,
             finished_at: time("finished_at"),
             settings,
-            rows: rows(&csv)?,
-            csv,
+            rows: Vec::new(),
+            csv: String::new(),
         })
     }
 }

@@ -164,6 +164,7 @@ pub const EXAMPLES: &[Example] = &[
         ..post("/v1/runs/{id}", "Tags and notes", r#"{"tags": {"for": "the paper"}, "notes": "looks until step 40"}"#)
             .of(&["run_1"])
     },
+    get("/v1/runs/{id}/trackers", "How far MLflow and trackio have a run").of(&["run_1"]),
     get("/v1/runs/{id}/eval-rows/compare", "Two runs on the same rows").of(&["run_1"]).query("with=run_2"),
     post(
         "/v1/sweeps",

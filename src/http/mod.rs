@@ -52,6 +52,7 @@ mod sse;
 mod state;
 mod streams;
 mod sweeps;
+mod trackers;
 mod unknown_query;
 mod upload;
 mod workers;
@@ -104,6 +105,7 @@ fn resources() -> OpenApiRouter<AppState> {
         .merge(chat::routes())
         .merge(adapters::routes())
         .merge(alerts::routes())
+        .merge(trackers::routes())
         .merge(score::routes())
         .merge(rewards::routes())
         .merge(workers::routes())

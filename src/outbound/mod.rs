@@ -3,12 +3,13 @@
 //!
 //! | module | requests |
 //! |---|---|
-//! | `client` | commands to a server, requests forwarded to an engine, objects of a bucket, alerts |
+//! | `client` | commands to a server, requests forwarded to an engine, objects of a bucket, alerts, trackers |
 //! | `blocking` | the agent of the three below and of spans |
 //! | `pictures` | pictures by URL, from listed hosts at public addresses |
 //! | `rollouts` | which servers may sample for jobs |
 //! | `webhooks` | questions to webhook rewards, at listed hosts; the check of an address and the signature of both |
 //! | `alerts` | alerts to webhooks |
+//! | `trackers` | JSON to trackers, at the addresses of the settings |
 //! | `hub` | models and data sets from Hugging Face's hub, by commit |
 
 mod address;
@@ -19,6 +20,7 @@ mod hosts;
 pub mod hub;
 mod pictures;
 mod rollouts;
+mod trackers;
 mod webhooks;
 
 pub use alerts::{AlertSender, NotTaken};
@@ -28,4 +30,5 @@ pub use client::{
 };
 pub use pictures::{FetchError, ImageFetcher, Lookup};
 pub use rollouts::RolloutHosts;
+pub use trackers::{TrackerClient, TrackerFault};
 pub use webhooks::{HttpWebhooks, check as check_webhook};

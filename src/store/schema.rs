@@ -55,6 +55,7 @@ macro_rules! migrations {
             step(9, "storage", include_str!(concat!("../../migrations/", $folder, "/0009_storage.sql"))),
             step(10, "ranks", include_str!(concat!("../../migrations/", $folder, "/0010_ranks.sql"))),
             step(11, "alerts", include_str!(concat!("../../migrations/", $folder, "/0011_alerts.sql"))),
+            step(12, "trackers", include_str!(concat!("../../migrations/", $folder, "/0012_trackers.sql"))),
         ]
     };
 }

@@ -1,6 +1,7 @@
 //! When the server requires an API key.
 
-use super::{ConfigError, Setting, SettingValue, value_of};
+use super::values::value_of;
+use super::{ConfigError, Setting, SettingValue};
 
 /// When the server requires an API key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! Limits on requests and on the work of the engine.
 
 use super::table::SETTINGS;
-use super::{ConfigError, Setting, SettingValue, Source, number};
+use super::values::number;
+use super::{ConfigError, Setting, SettingValue, Source};
 
 /// Limits on requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{ConfigError, Setting, SettingValue, number, value_of};
+use super::values::{number, value_of};
+use super::{ConfigError, Setting, SettingValue};
 
 /// Limits of one project; 0: no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

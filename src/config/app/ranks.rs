@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{ConfigError, Setting, SettingValue, number, value_of};
+use super::values::{number, value_of};
+use super::{ConfigError, Setting, SettingValue};
 
 /// What stands for the number of ranks in a launcher's command.
 pub const PLACE: &str = "{ranks}";

@@ -1,7 +1,8 @@
 //! What a server does: the API, the engine, workers, or all of it.
 
 use super::table::Setting;
-use super::{AppSettings, ConfigError, SettingValue, list, value_of};
+use super::values::{list, value_of};
+use super::{AppSettings, ConfigError, SettingValue};
 use crate::domain::device::DeviceName;
 
 /// What a server does. At least one of them is on.

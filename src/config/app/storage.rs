@@ -1,6 +1,7 @@
 //! How the stores of artifacts are reached.
 
-use super::{Setting, SettingValue, value_of};
+use super::values::value_of;
+use super::{Setting, SettingValue};
 
 /// How an S3-compatible store is reached. What is empty is taken from AWS's own variables (`AWS_REGION` and so on),
 /// else from the machine that the program runs on.

@@ -88,6 +88,7 @@ pub fn job(method: Method, model: &str, dataset: &str) -> JobSpec {
         after: None,
         not_before: None,
         alerts: alerts(),
+        report_to: Vec::new(),
         deterministic: true,
         method,
     }

@@ -13,6 +13,7 @@ pub mod rewards;
 mod rollout_engine;
 mod row_warnings;
 pub mod submit;
+mod trackers;
 mod truths;
 pub mod warning;
 

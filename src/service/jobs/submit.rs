@@ -11,6 +11,7 @@ use super::image_text::{check_audit, check_images, missing_images};
 use super::memory_check::MemoryCheck;
 use super::preview::{Preview, needs_demonstrations};
 use super::row_warnings::{missing_columns, row_warnings};
+use super::trackers::check_trackers;
 use super::truths::unreadable_truths;
 use super::warning::JobWarning;
 use crate::config;
@@ -157,6 +158,7 @@ impl Jobs {
             resolved.spec.steps = resolved.spec.evaluation_chunks(rows).max(1);
         }
         let alert_webhook = take_webhook(&mut resolved.spec.alerts, &self.settings.webhook_hosts)?;
+        check_trackers(&resolved.spec.report_to, &self.settings.trackers)?;
         let reward = self.open_reward(&mut resolved.spec.reward).await?;
         if resolved.spec.method.is_reinforcement() {
             check_filter(reward.as_ref(), resolved.spec.rollout.filter.as_ref())

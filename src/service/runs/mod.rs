@@ -12,6 +12,7 @@ mod records;
 mod report;
 pub mod sweeps;
 mod tokens;
+mod trackers;
 
 use std::ops::Deref;
 use std::sync::Arc;

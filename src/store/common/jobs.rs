@@ -17,7 +17,7 @@ use crate::store::json::to_json;
 use crate::store::rows;
 use crate::store::traits::{JobStore, Once};
 
-use super::{Db, EACH_LABEL, SqlStore, Write, events, existing, idempotency, locks, runs, transition};
+use super::{Db, EACH_LABEL, SqlStore, Write, events, existing, idempotency, locks, runs, trackers, transition};
 
 const SELECT_ONE: &str = include_str!("../sql/job_by_id.sql");
 const INSERT_JOB: &str = include_str!("../sql/job_insert.sql");
@@ -80,6 +80,9 @@ impl JobStore for SqlStore {
             change.attempts_used = Some(0);
         }
         let job = transition::apply(&mut tx, now, &job, &change).await?;
+        if action == JobAction::Retry {
+            trackers::wake(&mut tx, now, &job.run_id).await?;
+        }
         tx.commit().await?;
         Ok(job)
     }
@@ -182,6 +185,7 @@ pub(super) async fn insert(
         .await?;
     let job = rows::job(&row)?;
     events::insert(tx, now, &first_event(&job, reason)?).await?;
+    trackers::begin(tx, now, &job.run_id, &new.spec).await?;
     Ok(job)
 }
 

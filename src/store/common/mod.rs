@@ -26,6 +26,7 @@ mod runs;
 mod samples;
 mod servers;
 mod sweeps;
+mod trackers;
 pub(super) mod transition;
 mod workers;
 

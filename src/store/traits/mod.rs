@@ -25,13 +25,14 @@ use crate::domain::page::{Listing, Page};
 use crate::domain::run::{Continuation, Run, RunFilter, RunUpdate};
 use crate::domain::sample::{SampleRecord, SampleStep};
 use crate::domain::sweep::{NewSweep, Sweep, SweepFilter, SweepSettings};
+use crate::domain::tracker::Tracking;
 use crate::domain::worker::WorkerRecord;
 use crate::store::error::Result;
 
 pub use callers::{AccessStore, IdempotencyRequest, IdempotencyState, IdempotencyStore, Once, QuotaStore};
 pub use work::{
     AttemptStore, ClaimRequest, DatasetHolder, DoorStore, Failure, HeardJob, PresenceStore, QueueStore, RetentionStore,
-    ServerStore, WatchStore,
+    ServerStore, TrackStore, WatchStore,
 };
 
 /// Jobs as people see them.
@@ -235,6 +236,13 @@ pub trait AlertStore: Send + Sync {
     async fn alerts(&self, run_id: &str, page: &Page) -> Result<Listing<Alert>>;
 }
 
+/// Runs at trackers.
+#[async_trait]
+pub trait TrackerStore: Send + Sync {
+    /// How far each tracker that the run reports to has its metrics.
+    async fn trackers(&self, run_id: &str) -> Result<Vec<Tracking>>;
+}
+
 /// Workers.
 #[async_trait]
 pub trait WorkerStore: Send + Sync {
@@ -269,6 +277,7 @@ pub trait Store:
     + ModelStore
     + EventStore
     + AlertStore
+    + TrackerStore
     + WorkerStore
     + EngineStore
     + FigureStore
@@ -280,7 +289,7 @@ pub trait Store:
 
 /// What the program's own processes write.
 pub trait WorkStore:
-    QueueStore + AttemptStore + PresenceStore + DoorStore + ServerStore + WatchStore + RetentionStore
+    QueueStore + AttemptStore + PresenceStore + DoorStore + ServerStore + WatchStore + TrackStore + RetentionStore
 {
 }
 

@@ -14,6 +14,7 @@ use crate::domain::job::{Job, LeaseToken, LeasedJob, Wanted};
 use crate::domain::metric::TimedMetrics;
 use crate::domain::sample::SampleGroup;
 use crate::domain::spec::DeviceClass;
+use crate::domain::tracker::Tracking;
 use crate::domain::worker::{NewWorker, WorkerRecord, WorkerState};
 use crate::store::error::Result;
 
@@ -182,6 +183,16 @@ pub trait WatchStore: Send + Sync {
     async fn events_watched(&self) -> Result<Option<i64>>;
     /// Every event up to this number was watched. A number below the noted one changes nothing.
     async fn watched_events(&self, seq: i64) -> Result<()>;
+}
+
+/// What servers note while they send runs to trackers.
+#[async_trait]
+pub trait TrackStore: Send + Sync {
+    /// At most `most` runs that a tracker is to hear more of now. No other server gets them for the time `hold`, in
+    /// which this one sends them.
+    async fn take_tracking(&self, most: u32, hold: Duration) -> Result<Vec<Tracking>>;
+    /// How far a tracker has a run now. An event number below the noted one does not take it back.
+    async fn settle_tracking(&self, tracking: &Tracking) -> Result<()>;
 }
 
 /// Old results, in batches of at most `most`; each call returns how many went.

@@ -10,8 +10,9 @@ use crate::domain::metric::{MetricKey, MetricPoint, SeriesQuery};
 use crate::domain::page::{Listing, Page};
 use crate::domain::run::{Continuation, Run, RunFilter, RunUpdate};
 use crate::domain::sample::{SampleRecord, SampleStep};
+use crate::domain::tracker::Tracking;
 use crate::store::error::Result;
-use crate::store::traits::{AlertStore, CheckpointStore, MetricStore, Once, RunStore, SampleStore};
+use crate::store::traits::{AlertStore, CheckpointStore, MetricStore, Once, RunStore, SampleStore, TrackerStore};
 
 impl View {
     /// May the caller read what hangs on this run?
@@ -85,6 +86,14 @@ impl AlertStore for View {
     async fn alerts(&self, run_id: &str, page: &Page) -> Result<Listing<Alert>> {
         self.seen_run(run_id).await?;
         self.store.alerts(run_id, page).await
+    }
+}
+
+#[async_trait]
+impl TrackerStore for View {
+    async fn trackers(&self, run_id: &str) -> Result<Vec<Tracking>> {
+        self.seen_run(run_id).await?;
+        self.store.trackers(run_id).await
     }
 }
 

@@ -43,3 +43,4 @@ mod rows;
 pub(crate) mod support;
 mod sweeps;
 mod tokens;
+mod trackers;

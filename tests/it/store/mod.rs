@@ -23,6 +23,7 @@ mod statements;
 mod states;
 mod storage;
 mod sweeps;
+mod trackers;
 
 /// One test function for each named check, each on an empty database of its own.
 macro_rules! suite {
@@ -74,6 +75,7 @@ macro_rules! conformance {
                 the_audit_log_is_read_backwards;
             alerts: an_alert_is_recorded_once, an_alert_is_sent_by_one_server, an_alert_that_is_given_up_is_an_event,
                 a_webhook_stays_with_its_run, servers_note_what_they_have_watched, jobs_that_run_are_heard_of;
+            trackers: a_run_is_sent_by_one_server, a_tracker_goes_on_where_it_is;
             storage: a_database_keeps_its_id, deleted_records_leave_a_note_for_their_files, orphans_are_old_and_seen_twice,
                 a_data_set_that_came_to_its_end_stays_so, data_sets_on_their_way_in_have_a_server,
                 a_name_never_leaves_its_project;

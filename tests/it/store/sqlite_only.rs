@@ -74,7 +74,8 @@ fn many_may_open_a_new_file_at_once() {
                 "device_quotas",
                 "storage",
                 "ranks",
-                "alerts"
+                "alerts",
+                "trackers"
             ]
         );
         assert_eq!(rows(&path, "SELECT id FROM jobs").await.len(), 8);

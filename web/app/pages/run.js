@@ -14,6 +14,7 @@ import { JobActions } from '../parts/job_actions.js';
 import { Lineage } from '../parts/lineage.js';
 import { RunMenu } from '../parts/run_menu.js';
 import { RunNotes } from '../parts/run_notes.js';
+import { RunTrackers } from '../parts/trackers.js';
 import { Icon } from '../parts/icon.js';
 import { Curves } from './run_curves.js';
 import { Evaluation } from './run_evaluation.js';
@@ -135,6 +136,7 @@ function Run({ id, tab, query }) {
       html`<p class="notice bad" role="alert">${job.reason}</p>`
     }
     <${RunAlerts} id=${id} />
+    <${RunTrackers} id=${id} kinds=${job?.spec.report_to ?? []} />
     <${Standing} run=${now} data=${data} />
     <${RunNotes} run=${run} onDone=${again} />
     <${Lineage} run=${run} />
