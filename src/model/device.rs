@@ -15,7 +15,9 @@ pub fn open_device(name: DeviceName) -> Result<Device, ModelError> {
     supported(name)?;
     let opened = match name.class() {
         DeviceClass::Cpu | DeviceClass::Any => Ok(Device::Cpu),
-        DeviceClass::Cuda => Device::new_cuda(name.number()),
+        // One stream for all threads. Candle's usual device has one for each, and then nothing orders the work of a
+        // thread after that of another which made its tensors.
+        DeviceClass::Cuda => Device::new_cuda_with_stream(name.number()),
         DeviceClass::Metal => Device::new_metal(name.number()),
     };
     opened.map_err(|error| fault(format!("it cannot be opened ({error}); is it there, with its driver?")))
