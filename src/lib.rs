@@ -30,7 +30,7 @@
 //! | `prompt` | tokenizer, chat template, image processor: messages + images -> model inputs | model, images, domain, clock |
 //! | `model` | the vision-language models: differentiable ops, families, weights, sampling | domain |
 //! | `images` | bytes from outside to pixels, sizes judged before anything is decoded; pixels to PNG | |
-//! | `collective` | what joins the ranks of one job: threads of a process, or processes over MPI | clock |
+//! | `collective` | what joins the ranks of one job: threads, processes over MPI, sums on GPUs by NCCL | clock |
 //! | `config` | the only place where defaults live: file, environment, flags, job settings | domain |
 //! | `domain` | plain data: jobs, runs, metrics, checkpoints, messages, job settings | |
 //! | `clock` | the only door for the wall clock and for randomness | |

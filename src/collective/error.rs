@@ -72,6 +72,29 @@ pub enum CollectiveError {
         /// What differs.
         problem: String,
     },
+    /// Two ranks have one GPU.
+    #[error(
+        "ranks {} and {} both work on one GPU ({gpu}), and NCCL needs one for each: start no more ranks on a host \
+        than it has GPUs, show each container a GPU of its own, or set `deterministic` to true, whose sums travel as \
+        messages",
+        ranks[0], ranks[1]
+    )]
+    SameGpu {
+        /// The first two.
+        ranks: [usize; 2],
+        /// The GPU.
+        gpu: String,
+    },
+    /// A sum on the GPUs failed.
+    #[error("rank {rank}: NCCL failed ({what}): {problem}; with NCCL_DEBUG=INFO it tells more")]
+    Nccl {
+        /// The rank.
+        rank: usize,
+        /// The operation.
+        what: &'static str,
+        /// Why.
+        problem: String,
+    },
     /// An earlier operation failed.
     #[error("the connection of the ranks ended after an earlier error")]
     Ended,
@@ -95,8 +118,8 @@ impl CollectiveError {
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Fault { fault, .. } => fault.permanent,
-            Self::Different { .. } | Self::Unavailable(_) => true,
-            Self::Missing { .. } | Self::Stuck { .. } | Self::Ended => false,
+            Self::Different { .. } | Self::SameGpu { .. } | Self::Unavailable(_) => true,
+            Self::Missing { .. } | Self::Stuck { .. } | Self::Nccl { .. } | Self::Ended => false,
         }
     }
 

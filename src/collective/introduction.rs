@@ -2,6 +2,7 @@
 
 use std::fs::File;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -45,12 +46,9 @@ impl Peer {
 /// # Errors
 /// A rank that runs another program, and everything that [`Collective::exchange`] may fail with.
 pub fn introduce(ranks: &dyn Collective, own: &Peer) -> Result<Vec<Peer>, CollectiveError> {
-    let message = serde_json::to_vec(own).map_err(|error| CollectiveError::Unavailable(error.to_string()))?;
     let mut peers: Vec<Peer> = Vec::with_capacity(ranks.size());
-    for (rank, message) in ranks.gather("introductions", message)?.iter().enumerate() {
+    for (rank, peer) in gather_values(ranks, "introductions", own)?.into_iter().enumerate() {
         let different = |problem: String| CollectiveError::Different { rank, problem };
-        let peer: Peer = serde_json::from_slice(message)
-            .map_err(|error| different(format!("introduced itself in another way ({error})")))?;
         let first = peers.first().unwrap_or(&peer);
         if (&peer.version, &peer.build) != (&first.version, &first.build) {
             return Err(different(format!(
@@ -62,4 +60,18 @@ pub fn introduce(ranks: &dyn Collective, own: &Peer) -> Result<Vec<Peer>, Collec
         peers.push(peer);
     }
     Ok(peers)
+}
+
+/// What every rank tells of itself, in rank order.
+pub(super) fn gather_values<T: Serialize + DeserializeOwned>(
+    ranks: &dyn Collective,
+    what: &'static str,
+    own: &T,
+) -> Result<Vec<T>, CollectiveError> {
+    let own = serde_json::to_vec(own).map_err(|error| CollectiveError::Unavailable(error.to_string()))?;
+    let read = |(rank, message): (usize, &Vec<u8>)| {
+        let different = |error| CollectiveError::Different { rank, problem: format!("tells other {what} ({error})") };
+        serde_json::from_slice(message).map_err(different)
+    };
+    ranks.gather(what, own)?.iter().enumerate().map(read).collect()
 }

@@ -2,16 +2,20 @@
 //!
 //! All of them are made of one, [`Collective::exchange`], in which every rank hands a message to every other. A form
 //! only has to carry messages: [`Solo`] is one rank alone and costs nothing, [`threads::join`] joins threads of one
-//! process, and `mpi` joins processes of many hosts (feature `mpi`).
+//! process, and `mpi` joins processes of many hosts (feature `mpi`). Ranks that have a GPU each may add tensors up on
+//! them: `nccl` (feature `nccl`) is joined by messages, and is no form of its own.
 //!
 //! A rank that fails tells the others with [`Collective::fail`], so that nobody waits for it. A rank that was killed,
 //! stopped or cut off is noticed by its silence, and the error names it.
 
 pub mod error;
+pub mod gpus;
 pub mod introduction;
 pub mod launch;
 #[cfg(feature = "mpi")]
 pub mod mpi;
+#[cfg(feature = "nccl")]
+pub mod nccl;
 pub mod solo;
 pub mod threads;
 

@@ -57,6 +57,11 @@ impl Gradients {
         &self.0
     }
 
+    /// The same, to be taken apart.
+    pub(super) fn into_tensors(self) -> BTreeMap<String, Tensor> {
+        self.0
+    }
+
     /// Adds another micro-batch.
     pub fn add(&mut self, other: Self) -> Result<(), TrainError> {
         other.0.into_iter().try_for_each(|(name, gradient)| self.add_one(name, gradient))

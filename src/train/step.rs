@@ -105,6 +105,7 @@ impl TrainingStep {
         let Outside { rewards, engines, room, signal, ranks } = outside;
         let algorithm = algorithm::build(&spec.method)?;
         let device = open_device(ranks.device(device))?;
+        ranks.connect(&device)?;
         let policy = Policy::open(&spec, model_dir, from, &device, algorithm.needs().reference)?;
         let info = policy.tracked.info();
         let processor = Processor::from_dir(policy.folder.dir(), info).map_err(TrainError::PromptSettings)?;

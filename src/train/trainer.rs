@@ -98,9 +98,12 @@ impl<'s> Trainer<'s> {
         let spec = Arc::new(spec);
         let fingerprint = dataset.fingerprint();
         let from = resume.as_ref().map(|point| point.dir.as_path());
-        let ranks = Arc::clone(ranks);
-        let outside = Outside { rewards: &rewards, engines: &engines, room, signal: sink.signal(), ranks };
+        let (rewards, engines, signal, ranks) = (&rewards, &engines, sink.signal(), Arc::clone(ranks));
+        let outside = Outside { rewards, engines, room, signal, ranks };
         let mut step = TrainingStep::open(Arc::clone(&spec), &model_dir, from, device, dataset, outside)?;
+        if let Some(sums) = step.ranks.sums_in_words() {
+            sink.progress(&sums);
+        }
         let model = &step.policy.tracked;
         let (processor, room) = (step.source.shared_processor(), spec.rollout.max_new_tokens);
         let held_out = PromptSource::new(processor, eval_dataset, Split::Eval, &spec.data, model.info(), room)?;

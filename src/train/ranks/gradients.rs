@@ -2,6 +2,7 @@
 
 use super::Ranks;
 use super::deal::{Tree, balanced};
+use super::reducer::Reducer;
 use super::sampling::sizes;
 use super::sums::{Places, Sums};
 use super::wire::{Reader, Wire, Writer};
@@ -60,36 +61,55 @@ impl Ranks {
         sequences: &[&TrainSequence],
         algorithm: &dyn Algorithm,
     ) -> Result<MiniBatchOutput, TrainError> {
-        if self.is_plain() {
-            return learner.gradients(sequences, algorithm);
+        match self.reducer.get() {
+            _ if self.is_plain() => learner.gradients(sequences, algorithm),
+            Some(reducer) => self.packed_gradients(learner, sequences, algorithm, reducer),
+            None => self.ordered_gradients(learner, sequences, algorithm),
         }
+    }
+
+    /// Each rank packs its groups together, and its gradients stay on its device.
+    fn packed_gradients(
+        &self,
+        learner: &Learner<'_>,
+        sequences: &[&TrainSequence],
+        algorithm: &dyn Algorithm,
+        reducer: &Reducer,
+    ) -> Result<MiniBatchOutput, TrainError> {
         let groups = by_prompt(sequences);
-        let sizes = sizes(sequences, &groups);
+        let dealt = balanced(&sizes(sequences, &groups), self.size()).swap_remove(self.rank());
+        let indices: Vec<usize> = dealt.iter().flat_map(|group| groups[*group].iter().copied()).collect();
+        let mut output = learner.gradients_with(&select(sequences, &indices), algorithm, totals(sequences))?;
+        let own = std::mem::take(&mut output.gradients);
+        let mut out = self.add_up(vec![Part::of(self.rank(), indices, output)], sequences.len())?;
+        out.gradients = self.reduce(own, learner.parameters.trained(), reducer)?;
+        Ok(out)
+    }
+
+    /// Group by group, along a tree of them.
+    fn ordered_gradients(
+        &self,
+        learner: &Learner<'_>,
+        sequences: &[&TrainSequence],
+        algorithm: &dyn Algorithm,
+    ) -> Result<MiniBatchOutput, TrainError> {
+        let groups = by_prompt(sequences);
+        let tree = Tree::of(&sizes(sequences, &groups));
         let places = Places::of(learner.parameters);
-        let totals = BatchTotals::of(sequences.iter().map(|sequence| sequence.loss_tokens()));
         let (mut sums, mut parts) = (Sums::default(), Vec::new());
-        let tree = self.is_ordered().then(|| Tree::of(&sizes));
-        if let Some(tree) = &tree {
-            let own = tree.ranges(self.size()).swap_remove(self.rank());
-            let indices: Vec<&Vec<usize>> = tree.leaves[own.clone()].iter().map(|group| &groups[*group]).collect();
-            let mut leaves = own.zip(&indices);
-            let selected: Vec<Vec<&TrainSequence>> = indices.iter().map(|group| select(sequences, group)).collect();
-            learner.gradients_by_group(&selected, algorithm, totals, |output| {
-                if let Some((leaf, indices)) = leaves.next() {
-                    sums.push(places.node(leaf..leaf + 1, &output.gradients)?, tree);
-                    parts.push(Part::of(tree.leaves[leaf], (*indices).clone(), output));
-                }
-                Ok(())
-            })?;
-        } else {
-            let dealt = balanced(&sizes, self.size()).swap_remove(self.rank());
-            let indices: Vec<usize> = dealt.iter().flat_map(|group| groups[*group].iter().copied()).collect();
-            let output = learner.gradients_with(&select(sequences, &indices), algorithm, totals)?;
-            sums.push_first(places.node(0..0, &output.gradients)?);
-            parts.push(Part::of(self.rank(), indices, output));
-        }
+        let own = tree.ranges(self.size()).swap_remove(self.rank());
+        let indices: Vec<&Vec<usize>> = tree.leaves[own.clone()].iter().map(|group| &groups[*group]).collect();
+        let mut leaves = own.zip(&indices);
+        let selected: Vec<Vec<&TrainSequence>> = indices.iter().map(|group| select(sequences, group)).collect();
+        learner.gradients_by_group(&selected, algorithm, totals(sequences), |output| {
+            if let Some((leaf, indices)) = leaves.next() {
+                sums.push(places.node(leaf..leaf + 1, &output.gradients)?, &tree);
+                parts.push(Part::of(tree.leaves[leaf], (*indices).clone(), output));
+            }
+            Ok(())
+        })?;
         let mut out = self.add_up(parts, sequences.len())?;
-        let sum = self.sum(sums, tree.as_ref(), &places)?;
+        let sum = self.sum(sums, &tree, &places)?;
         out.gradients = places.gradients(&sum, learner.parameters)?;
         Ok(out)
     }
@@ -114,4 +134,8 @@ impl Ranks {
 
 fn select<'r>(sequences: &[&'r TrainSequence], indices: &[usize]) -> Vec<&'r TrainSequence> {
     indices.iter().map(|index| sequences[*index]).collect()
+}
+
+fn totals(sequences: &[&TrainSequence]) -> BatchTotals {
+    BatchTotals::of(sequences.iter().map(|sequence| sequence.loss_tokens()))
 }

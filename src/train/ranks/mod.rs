@@ -8,10 +8,14 @@
 //! computes rewards, asks whether the run is to stop, writes checkpoints and talks to the sink.
 //!
 //! A job with `deterministic` computes group by group and adds up along a tree that depends on the groups only: the
-//! bits are the same for any number of ranks. Without it, a rank packs its groups together, and sums follow the ranks.
+//! bits are the same for any number of ranks. Without it, a rank packs its groups together, and a [`Reducer`] adds up
+//! over ranks: in their order by messages, or on their GPUs by NCCL.
 
+mod bucket;
 mod deal;
 mod gradients;
+mod measured;
+mod reducer;
 mod sampling;
 mod shards;
 mod sink;
@@ -19,19 +23,19 @@ mod sums;
 mod weights;
 mod wire;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
 use super::error::TrainError;
 use super::metrics::Metrics;
-use crate::clock::Stopwatch;
 use crate::collective::{Collective, CollectiveError, Fault, Part, Peer, introduce};
 use crate::domain::device::DeviceName;
 use crate::domain::spec::JobSpec;
 
+use measured::Measured;
+use reducer::Reducer;
 pub(super) use sink::RankSink;
 pub(super) use wire::Wire;
 use wire::{from_bytes, to_bytes};
@@ -39,35 +43,38 @@ use wire::{from_bytes, to_bytes};
 /// The ranks of a run, seen from one of them.
 #[derive(Debug)]
 pub(super) struct Ranks {
-    collective: Arc<dyn Collective>,
+    collective: Measured,
     /// Does the job compute group by group, in an order that no number of ranks changes?
     ordered: bool,
     peers: Vec<Peer>,
+    /// What adds up gradients, where their order is free and the device is known.
+    reducer: OnceLock<Reducer>,
     /// The first error, which explains those that follow.
     broken: Mutex<Option<CollectiveError>>,
-    /// Bytes that this rank has sent, and microseconds in which it waited for others.
-    sent: AtomicU64,
-    waited: AtomicU64,
 }
 
 impl Ranks {
     /// The ranks of the job `spec`, once each knows the others and all have the same program and job.
     pub(super) fn open(collective: Arc<dyn Collective>, spec: &JobSpec) -> Result<Self, TrainError> {
         let many = collective.size() > 1;
-        let mut ranks = Self {
-            ordered: spec.deterministic && (many || spec.resources.ranks > 1),
-            collective,
-            peers: Vec::new(),
-            broken: Mutex::new(None),
-            sent: AtomicU64::new(0),
-            waited: AtomicU64::new(0),
-        };
+        let mut ranks = Self::of(collective, spec.deterministic && (many || spec.resources.ranks > 1));
         if many {
             let own = Peer::here().map_err(|error| CollectiveError::Unavailable(format!("this program: {error}")))?;
-            ranks.peers = introduce(ranks.collective.as_ref(), &own)?;
+            ranks.peers = introduce(&ranks.collective, &own)?;
             ranks.same("the job", &digest(serde_json::json!(spec).to_string().as_bytes()))?;
         }
         Ok(ranks)
+    }
+
+    /// Ranks that have not been introduced to each other.
+    fn of(collective: Arc<dyn Collective>, ordered: bool) -> Self {
+        Self {
+            collective: Measured::new(collective),
+            ordered,
+            peers: Vec::new(),
+            reducer: OnceLock::new(),
+            broken: Mutex::new(None),
+        }
     }
 
     /// This rank, from 0.
@@ -128,7 +135,7 @@ impl Ranks {
             return Ok(metrics);
         }
         let own = if self.is_first() { to_bytes(&metrics.into_values()) } else { Vec::new() };
-        let message = self.tracked(|ranks| ranks.broadcast("metrics", own))?;
+        let message = self.broadcast("metrics", own)?;
         let values = from_bytes(&message).ok_or_else(|| Self::unexpected(0, "metrics"))?;
         Ok(Metrics::of(values))
     }
@@ -136,8 +143,9 @@ impl Ranks {
     /// Metrics of what ranks have sent each other since the last call; none for one rank.
     pub(super) fn describe(&self, metrics: &mut Metrics) {
         if self.size() > 1 {
-            metrics.set("ranks/sent_bytes", self.sent.swap(0, Ordering::Relaxed) as f64);
-            metrics.set("ranks/seconds", self.waited.swap(0, Ordering::Relaxed) as f64 / 1e6);
+            let (bytes, seconds) = self.collective.take();
+            metrics.set("ranks/sent_bytes", bytes as f64);
+            metrics.set("ranks/seconds", seconds);
         }
     }
 
@@ -159,7 +167,6 @@ impl Ranks {
     }
 
     fn gather_bytes(&self, what: &'static str, own: Vec<u8>) -> Result<Vec<Vec<u8>>, TrainError> {
-        self.sent.fetch_add((own.len() * (self.size() - 1)) as u64, Ordering::Relaxed);
         self.tracked(|ranks| ranks.gather(what, own))
     }
 
@@ -168,17 +175,12 @@ impl Ranks {
     }
 
     fn exchange(&self, what: &'static str, parts: &[Part]) -> Result<Vec<Vec<u8>>, TrainError> {
-        let others = parts.iter().enumerate().filter(|(rank, _)| *rank != self.rank());
-        self.sent.fetch_add(others.map(|(_, part)| part.len() as u64).sum(), Ordering::Relaxed);
         self.tracked(|ranks| ranks.exchange(what, parts))
     }
 
-    /// Measures an operation. Its error names hosts and processes; after the first error it is always that one.
+    /// An operation whose error names hosts and processes; after the first error it is always that one.
     fn tracked<T>(&self, work: impl FnOnce(&dyn Collective) -> Result<T, CollectiveError>) -> Result<T, TrainError> {
-        let clock = Stopwatch::start();
-        let result = work(self.collective.as_ref());
-        self.waited.fetch_add((clock.seconds() * 1e6) as u64, Ordering::Relaxed);
-        result.map_err(|error| {
+        work(&self.collective).map_err(|error| {
             let error = error.named(|rank| self.peers.get(rank).map(Peer::name));
             self.broken.lock().get_or_insert(error).clone().into()
         })

@@ -5,14 +5,12 @@ use std::collections::HashMap;
 use candle_core::{Device, Tensor};
 
 use super::Ranks;
+use super::bucket::{BUCKET, buckets};
 use crate::collective::{Part, from_bytes, share, to_bytes};
 use crate::model::Parameters;
 use crate::model::transfers::down;
 use crate::train::error::TrainError;
 use crate::train::optimizer::{AdamW, Gradients, OptimizerState};
-
-/// Values of a message: parameters travel together until they are that many.
-const BUCKET: usize = 8 << 20;
 
 impl Ranks {
     /// The part of `optimizer` that this rank has, where the job shards it.
@@ -31,22 +29,11 @@ impl Ranks {
             return Ok(());
         }
         let updated = gradients.tensors().keys().filter_map(|name| parameters.trained().get(name));
-        let (mut bucket, mut values) = (Vec::new(), 0);
-        for var in updated {
-            bucket.push(var);
-            values += var.elem_count();
-            if values >= BUCKET {
-                self.spread_bucket(&std::mem::take(&mut bucket))?;
-                values = 0;
-            }
-        }
-        self.spread_bucket(&bucket)
+        let buckets = buckets(updated, |var| var.elem_count(), BUCKET);
+        buckets.iter().try_for_each(|bucket| self.spread_bucket(bucket))
     }
 
     fn spread_bucket(&self, vars: &[&candle_core::Var]) -> Result<(), TrainError> {
-        if vars.is_empty() {
-            return Ok(());
-        }
         let own = |rank: usize, var: &candle_core::Var| share(var.elem_count(), rank, self.size());
         let mut message = Vec::new();
         for var in vars {

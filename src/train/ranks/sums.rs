@@ -6,15 +6,13 @@ use std::ops::Range;
 use candle_core::Tensor;
 
 use super::Ranks;
+use super::bucket::BUCKET;
 use super::deal::Tree;
 use crate::collective::{Part, from_bytes, share, to_bytes};
 use crate::model::Parameters;
 use crate::model::transfers::down;
 use crate::train::error::TrainError;
 use crate::train::optimizer::Gradients;
-
-/// Values that are added up and handed round at a time: the messages of a step stay small.
-const BUCKET: usize = 8 << 20;
 
 /// The trained parameters, one after the other: where the values of each are in a sum.
 #[derive(Debug)]
@@ -103,20 +101,13 @@ impl Sums {
     }
 }
 
-impl Sums {
-    /// The sum of all groups of a rank, where their order does not matter.
-    pub(super) fn push_first(&mut self, node: Node) {
-        self.0.push(node);
-    }
-}
-
 fn add(to: &mut [f32], values: &[f32]) {
     to.iter_mut().zip(values).for_each(|(to, value)| *to += value);
 }
 
 impl Ranks {
-    /// The sum over all ranks at every rank: along `tree`, or rank after rank where there is none.
-    pub(super) fn sum(&self, sums: Sums, tree: Option<&Tree>, places: &Places) -> Result<Node, TrainError> {
+    /// The sum over all ranks at every rank, along `tree`.
+    pub(super) fn sum(&self, sums: Sums, tree: &Tree, places: &Places) -> Result<Node, TrainError> {
         let Sums(mut own) = sums;
         if self.size() == 1 {
             return Ok(own.pop().unwrap_or_else(|| places.nothing()));
@@ -145,7 +136,7 @@ impl Ranks {
         own: &[Node],
         bucket: &Range<usize>,
         leaves: &[Vec<Range<usize>>],
-        tree: Option<&Tree>,
+        tree: &Tree,
     ) -> Result<Vec<f32>, TrainError> {
         let part = |rank| {
             let share = share(bucket.len(), rank, self.size());
@@ -163,7 +154,7 @@ impl Ranks {
             }
             for (at, leaves) in leaves.iter().enumerate() {
                 let values = from_bytes(&message[4 * count * at..4 * count * (at + 1)]).collect();
-                sums.add_share(Node { leaves: leaves.clone(), found: Vec::new(), values }, tree);
+                sums.push(Node { leaves: leaves.clone(), found: Vec::new(), values }, tree);
             }
         }
         let sum = sums.0.pop().map(|node| node.values).unwrap_or_default();
@@ -172,16 +163,5 @@ impl Ranks {
             out.extend(from_bytes(&part));
         }
         if out.len() == bucket.len() { Ok(out) } else { Err(Self::unexpected(0, "summed gradients")) }
-    }
-}
-
-impl Sums {
-    /// Adds a node of another rank.
-    fn add_share(&mut self, node: Node, tree: Option<&Tree>) {
-        match (tree, self.0.first_mut()) {
-            (Some(tree), _) => self.push(node, tree),
-            (None, Some(sum)) => add(&mut sum.values, &node.values),
-            (None, None) => self.0.push(node),
-        }
     }
 }

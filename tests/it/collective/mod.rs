@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use vgpo::collective::gpus::{Gpu, distinct};
 use vgpo::collective::threads::{ThreadRank, join};
 use vgpo::collective::{Collective, CollectiveError, Fault, Peer, Solo, introduce};
 
@@ -114,5 +115,23 @@ fn all_ranks_must_run_the_same_program() {
             let told = [&own.host, &own.build, &own.version, build, version, "the same build on every host"];
             assert!(text.starts_with("rank 1 on host") && told.iter().all(|part| text.contains(part)), "{text}");
         }
+    }
+}
+
+#[test]
+fn two_ranks_with_one_gpu_are_refused_by_name() {
+    let checked = |ids: [&str; 3]| {
+        on_ranks(3, DEADLINE, |ranks| {
+            let rank = ranks.rank();
+            distinct(ranks, &Gpu { host: format!("h{rank}"), name: format!("cuda:{rank}"), id: ids[rank].to_owned() })
+        })
+    };
+    assert!(checked(["GPU-a", "GPU-b", "GPU-c"]).into_iter().all(|checked| checked == Ok(())));
+    // Two names of one GPU, as containers have them.
+    for refused in checked(["GPU-a", "GPU-b", "GPU-a"]) {
+        let error = refused.unwrap_err();
+        let text = error.to_string();
+        assert!(text.starts_with("ranks 0 and 2 both work on one GPU (GPU-a, cuda:2 of host h2)"), "{text}");
+        assert!(error.is_permanent() && text.contains("`deterministic`"), "{text}");
     }
 }

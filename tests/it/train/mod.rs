@@ -106,6 +106,8 @@ pub struct Recorder {
     pub prune: Option<PathBuf>,
     /// From the evaluation of this step on, the trainer is asked for this whenever it looks.
     pub stop_at: Option<(u64, Control)>,
+    /// What it was told that begins.
+    pub told: Vec<String>,
     asked: Arc<Mutex<Option<Control>>>,
 }
 
@@ -164,6 +166,7 @@ impl RunSink for Recorder {
     }
 
     fn progress(&mut self, message: &str) {
+        self.told.push(message.to_owned());
         if let Some((step, control)) = self.stop_at
             && message.starts_with(&format!("step {step}: evaluating"))
         {

@@ -137,6 +137,9 @@ fn gradient(ranks: usize, deterministic: bool) -> BTreeMap<String, Vec<f32>> {
     for ended in run(ranks, &job, dir.path(), None, &mut recorder) {
         ended.unwrap();
     }
+    let order = if deterministic { "along a tree of the groups" } else { "in the order of the ranks" };
+    let told = recorder.told.iter().any(|told| told.starts_with("gradients of") && told.contains(order));
+    assert_eq!(told, ranks > 1, "{:?}", recorder.told);
     let moments = moments(&recorder.checkpoints.last().unwrap().1);
     moments.into_iter().filter(|(name, _)| name.starts_with("first.")).collect()
 }
