@@ -39,9 +39,9 @@ package:
 deny:
     cargo deny check bans licenses sources
 
-# Does the CUDA build compile? Brings its own nvcc (docs/hardware.md); about 14 minutes of CPU time.
-check-cuda:
-    ./scripts/check-cuda
+# Do the builds for NVIDIA GPUs compile, with NCCL too? Brings its own nvcc (docs/hardware.md); about 14 minutes of CPU time.
+check-cuda *args:
+    ./scripts/check-cuda {{ args }}
 
 # Check our files against the real transformers, peft and datasets; writes docs/peers.md (by hand: minutes and 6 GB).
 verify-peers *args:
