@@ -13,6 +13,9 @@ use crate::footprint::{Site, estimate, machine};
 use crate::service::jobs::Jobs;
 use crate::service::{Result, ServiceError};
 
+/// What a message about memory points at.
+const FIRST_RESORT: &str = "/batch/microbatch_tokens";
+
 /// Memory by part, in bytes: an estimate from sizes for the longest possible responses, not a measurement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MemoryEstimate {
@@ -35,7 +38,7 @@ pub struct MemoryPart {
 }
 
 /// What a job would need, what there is, and what would make it fit.
-pub(super) struct MemoryCheck {
+pub(in crate::service) struct MemoryCheck {
     pub(super) estimate: MemoryEstimate,
     /// Where the limit comes from, for people.
     source: String,
@@ -90,14 +93,26 @@ impl MemoryCheck {
         Err(ServiceError::Invalid { message: self.message(), errors })
     }
 
+    fn in_one(&self) -> String {
+        let advice: Vec<String> = self.advice.iter().map(Self::detail).chain(self.hopeless()).collect();
+        advice.join("; ")
+    }
+
+    /// The same error about one of many jobs.
+    pub(in crate::service) fn refuse_in_one(&self) -> Result<()> {
+        if self.fits() {
+            return Ok(());
+        }
+        Err(ServiceError::field(FIRST_RESORT, format!("{}. Try {}", self.message(), self.in_one())))
+    }
+
     /// The same as a warning of a dry run.
     pub(super) fn warning(&self) -> Option<JobWarning> {
         if self.fits() {
             return None;
         }
-        let advice: Vec<String> = self.advice.iter().map(Self::detail).chain(self.hopeless()).collect();
-        let detail = format!("{}: it would be rejected. Try {}", self.message(), advice.join("; "));
-        Some(JobWarning { code: "does_not_fit".to_owned(), pointer: "/batch/microbatch_tokens".to_owned(), detail })
+        let detail = format!("{}: it would be rejected. Try {}", self.message(), self.in_one());
+        Some(JobWarning { code: "does_not_fit".to_owned(), pointer: FIRST_RESORT.to_owned(), detail })
     }
 }
 

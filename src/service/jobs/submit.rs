@@ -95,28 +95,43 @@ impl Jobs {
 
     /// Settles a job's settings and checks everything that can be known before it runs.
     pub(super) async fn check(&self, request: &Value) -> Result<CheckedJob> {
-        let SettledJob { resolved, source, data, alert_webhook } = Box::pin(self.settle(request)).await?;
-        let preview = self.preview(&source, &resolved.spec, &data).await?;
-        check_images(&resolved.spec, &preview, &data)?;
-        check_audit(&resolved.spec, &preview, &data)?;
-        let missing = missing_columns(&resolved.spec, &data, |pointer| origin(&resolved, pointer));
+        let job = Box::pin(self.settle(request)).await?;
+        let preview = self.preview(&job.source, &job.resolved.spec, &job.data).await?;
+        let (warnings, memory) = self.vet(&job, &preview).await?;
+        let SettledJob { resolved, source, alert_webhook, .. } = job;
+        Ok(CheckedJob { resolved, base_model: source.base.name, alert_webhook, warnings, preview, memory })
+    }
+
+    /// What works in a settled job but may not be meant, and the memory that it needs.
+    ///
+    /// # Errors
+    /// It cannot work.
+    pub(in crate::service) async fn vet(
+        &self,
+        job: &SettledJob,
+        preview: &Preview,
+    ) -> Result<(Vec<JobWarning>, MemoryCheck)> {
+        let SettledJob { resolved, source, data, .. } = job;
+        let spec = &resolved.spec;
+        check_images(spec, preview, data)?;
+        check_audit(spec, preview, data)?;
+        let missing = missing_columns(spec, data, |pointer| origin(resolved, pointer));
         if !missing.is_empty() {
             return Err(ServiceError::invalid(missing));
         }
-        let mut warnings = warnings(&resolved, &source.base, &preview, &data);
-        warnings.extend(missing_images(&resolved.spec, &data));
-        warnings.extend(unreadable_truths(&resolved.spec, &preview.truths));
+        let mut warnings = warnings(resolved, &source.base, preview, data);
+        warnings.extend(missing_images(spec, data));
+        warnings.extend(unreadable_truths(spec, &preview.truths));
         let context = preview.size.info.max_positions as u64;
-        warnings.extend(row_warnings(&resolved.spec, &data, context));
-        if let Some(name) = &resolved.spec.eval_dataset {
+        warnings.extend(row_warnings(spec, data, context));
+        if let Some(name) = &spec.eval_dataset {
             let held_out = self.store.dataset(name).await?;
-            let evaluated = JobSpec { method: Method::Eval(config::method::eval()), ..resolved.spec.clone() };
+            let evaluated = JobSpec { method: Method::Eval(config::method::eval()), ..spec.clone() };
             warnings.extend(row_warnings(&evaluated, &held_out, context));
         }
-        self.check_ranks(&resolved.spec).await?;
-        warnings.extend(self.missing_device(&resolved.spec).await?);
-        let memory = self.memory_check(&resolved.spec, &preview).await?;
-        Ok(CheckedJob { resolved, base_model: source.base.name, alert_webhook, warnings, preview, memory })
+        self.check_ranks(spec).await?;
+        warnings.extend(self.missing_device(spec).await?);
+        Ok((warnings, self.memory_check(spec, preview).await?))
     }
 
     /// Settles a job's settings, and checks everything but its prompts.
@@ -209,12 +224,7 @@ fn both<A, B>(a: Result<A>, b: Result<B>) -> Result<(A, B)> {
 }
 
 /// What works but may not be meant.
-pub(in crate::service) fn warnings(
-    resolved: &ResolvedJob,
-    model: &Model,
-    preview: &Preview,
-    data: &DatasetRecord,
-) -> Vec<JobWarning> {
+fn warnings(resolved: &ResolvedJob, model: &Model, preview: &Preview, data: &DatasetRecord) -> Vec<JobWarning> {
     let spec = &resolved.spec;
     let mut warnings = Vec::new();
     let mut warn = |code: &str, pointer: &str, detail: String| {

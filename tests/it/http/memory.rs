@@ -64,3 +64,21 @@ async fn every_way_to_save_memory_shows_in_the_estimate() {
     let more = peak(&api, json!({"method": {"type": "grpo", "kl_coef": 0.1}})).await;
     assert!(more > full, "a reference model is a second copy of the weights");
 }
+
+#[tokio::test]
+async fn a_point_of_a_sweep_that_cannot_fit_is_named() {
+    let roomy = Api::start().await;
+    let (low, high) = (json!({"batch": {"microbatch_tokens": 512}}), json!({"batch": {"microbatch_tokens": 65536}}));
+    let (low, high) = (peak(&roomy, low).await, peak(&roomy, high).await);
+    assert!(low < high, "{low} {high}");
+    let api = Api::with(&[("memory_limit", &low.midpoint(high).to_string())]).await;
+    let sweep = json!({"job": request(json!({})), "grid": {"batch.microbatch_tokens": [512, 65536]}});
+    for query in ["?dry_run=true", ""] {
+        let answer = api.post(&format!("/v1/sweeps{query}"), sweep.clone()).await;
+        let errors = answer.problem(422, "invalid_request")["errors"].as_array().unwrap().clone();
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        let detail = errors[0]["detail"].as_str().unwrap();
+        assert!(detail.contains("`memory_limit`") && detail.contains("65536"), "{detail}");
+    }
+    assert_eq!(api.get("/v1/jobs").await.body["data"], json!([]), "nothing was stored");
+}

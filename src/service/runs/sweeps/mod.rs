@@ -2,6 +2,7 @@
 
 mod grid;
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,7 @@ use crate::domain::tree;
 use crate::service::jobs::alerts::without_secrets;
 use crate::service::jobs::plan::{PlannedWork, work};
 use crate::service::jobs::preview::Preview;
-use crate::service::jobs::submit::{SettledJob, after_fault, warnings};
+use crate::service::jobs::submit::{SettledJob, after_fault};
 use crate::service::jobs::warning::JobWarning;
 use crate::service::runs::Runs;
 use crate::service::runs::metrics::{KeySummary, headline_keys};
@@ -190,32 +191,42 @@ impl Runs {
         previews: &mut HashMap<String, Preview>,
     ) -> Result<CheckedPoint> {
         let job = point.apply(&request.job).map_err(|error| ServiceError::invalid(vec![error]))?;
-        let SettledJob { mut resolved, source, data, alert_webhook } = self.jobs().settle(&job).await?;
-        // Points that read the same prompts are looked at once.
-        let spec = &resolved.spec;
-        let length = spec.rollout.max_new_tokens;
-        let look = serde_json::json!([source.base.name, data.id, spec.data, spec.method.name(), length]).to_string();
-        if !previews.contains_key(&look) {
-            if previews.len() >= MAX_LOOKS {
-                let detail = format!(
-                    "the grid has more than {MAX_LOOKS} combinations of model, data, method and response length, each \
-                     of which must be checked; split the sweep"
-                );
-                return Err(ServiceError::field("/grid", detail));
-            }
-            previews.insert(look.clone(), self.jobs().preview(&source, spec, &data).await?);
-        }
-        let preview = previews.get(&look);
-        let mut told = preview.map(|preview| warnings(&resolved, &source.base, preview, &data)).unwrap_or_default();
-        let work = preview.map(|preview| work(&resolved.spec, preview)).unwrap_or_default();
-        self.jobs().check_ranks(&resolved.spec).await?;
-        told.extend(self.jobs().missing_device(&resolved.spec).await?);
+        let settled = self.jobs().settle(&job).await?;
+        let preview = self.preview_of(&settled, previews).await?;
+        let (warnings, memory) = self.jobs().vet(&settled, preview).await?;
+        memory.refuse_in_one()?;
+        let work = work(&settled.resolved.spec, preview);
+        let SettledJob { mut resolved, source, alert_webhook, .. } = settled;
         let base = request.name.as_ref().unwrap_or(&resolved.spec.name);
         resolved.spec.name = format!("{base} {}", point.label).chars().take(MAX_NAME).collect();
         let origins = serde_json::to_value(&resolved.origins).map_err(|e| ServiceError::Internal(e.to_string()))?;
         let base_model = Some(source.base.name);
         let job = NewJob { spec: resolved.spec, origins, created_by: None, base_model, alert_webhook };
-        Ok(CheckedPoint { job, warnings: told, work })
+        Ok(CheckedPoint { job, warnings, work })
+    }
+
+    /// The prompts of a point. Points that read the same ones are looked at once.
+    async fn preview_of<'p>(
+        &self,
+        job: &SettledJob,
+        previews: &'p mut HashMap<String, Preview>,
+    ) -> Result<&'p Preview> {
+        let SettledJob { resolved, source, data, .. } = job;
+        let spec = &resolved.spec;
+        let length = spec.rollout.max_new_tokens;
+        let look = serde_json::json!([source.base.name, data.id, spec.data, spec.method.name(), length]).to_string();
+        let looks = previews.len();
+        match previews.entry(look) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(_) if looks >= MAX_LOOKS => {
+                let detail = format!(
+                    "the grid has more than {MAX_LOOKS} combinations of model, data, method and response length, each \
+                     of which must be checked; split the sweep"
+                );
+                Err(ServiceError::field("/grid", detail))
+            }
+            Entry::Vacant(place) => Ok(place.insert(self.jobs().preview(source, spec, data).await?)),
+        }
     }
 
     /// Sweeps, newest first.
