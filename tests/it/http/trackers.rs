@@ -3,6 +3,7 @@
 //! names a folder with `mlflow` and `python` of an environment that has both, the same checks run on those.
 
 use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -313,14 +314,17 @@ struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.0.kill();
+        // MLflow serves in a process of its own.
+        let group = format!("-{}", self.0.id());
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
         let _ = self.0.wait();
     }
 }
 
 /// A program of the environment that serves at a port, once it answers `path`.
 async fn serve(mut command: Command, port: u16, path: &str) -> (Running, String) {
-    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let child =
+        command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let url = format!("http://127.0.0.1:{port}");
     let up = async || reqwest::get(format!("{url}{path}")).await.is_ok_and(|answer| answer.status().is_success());
     until("the tracker serves", up).await;
