@@ -135,7 +135,7 @@ function Run({ id, tab, query }) {
       (now.state === 'failed' || job.not_before) &&
       html`<p class="notice bad" role="alert">${job.reason}</p>`
     }
-    <${RunAlerts} id=${id} />
+    <${RunAlerts} id=${id} said=${now.state === 'failed' ? job?.reason : null} />
     <${RunTrackers} id=${id} kinds=${job?.spec.report_to ?? []} />
     <${Standing} run=${now} data=${data} />
     <${RunNotes} run=${run} onDone=${again} />

@@ -16,8 +16,8 @@ const way = ({ delivery, problem, tries }) =>
       ? `not delivered yet: ${problem ?? 'it is being sent'}`
       : '';
 
-/** @param {{ id: string }} props */
-export function RunAlerts({ id }) {
+/** @param {{ id: string, said: string | null | undefined }} props `said`: what the page tells of the job already. */
+export function RunAlerts({ id, said }) {
   const now = useNow(5000);
   const [found, , again] = useLoad(
     async (signal) =>
@@ -33,9 +33,11 @@ export function RunAlerts({ id }) {
       }),
     [id],
   );
-  // The state of the job tells that it has ended.
+  // The state of the job tells that it has ended, and its reason why.
   const shown = (found ?? []).filter(
-    (alert) => !['finished', 'failed'].includes(alert.rule) || alert.delivery === 'failed',
+    ({ rule, message, delivery }) =>
+      delivery === 'failed' ||
+      !(['finished', 'failed'].includes(rule) || (said && said.includes(message.replace(/…$/, '')))),
   );
   return shown.map(
     (alert) => html`<p class=${`notice ${alert.severity === 'error' ? 'bad' : 'warn'}`} key=${alert.id}>
