@@ -9,25 +9,25 @@ pub const MAP: Map<'static> = Map {
     rule: Rule::Mean,
     steps: 12,
     arms: &[
-        Arm { name: "vgpo", pairs: 16, gain: [1.46, -5.64, 10.18], error: 10.78 },
-        Arm { name: "predicting", pairs: 16, gain: [-2.67, -9.35, 5.62], error: 14.64 },
-        Arm { name: "oracle-intra", pairs: 16, gain: [0.61, -4.28, 7.91], error: 7.30 },
+        Arm { name: "vgpo", pairs: 20, gain: [2.72, -3.62, 9.95], error: 11.45 },
+        Arm { name: "predicting", pairs: 20, gain: [-1.63, -8.12, 5.68], error: 15.40 },
+        Arm { name: "oracle-intra", pairs: 20, gain: [1.55, -3.63, 7.95], error: 9.37 },
     ],
     cells: &[
         Cell {
             name: "6-0.5-0.9",
             audit: Position { spearman: 0.0109, dependent_late: 0.0584, independent_gradient: 0.8225 },
-            gains: &[4.75, -21.35, 0.52],
+            gains: &[4.39, -19.63, -0.93],
         },
         Cell {
             name: "6-1.8-0.6",
             audit: Position { spearman: 0.0102, dependent_late: 0.0531, independent_gradient: 0.9579 },
-            gains: &[17.64, 15.17, 12.17],
+            gains: &[19.82, 17.97, 15.62],
         },
         Cell {
             name: "9-0.5-0.6",
             audit: Position { spearman: 0.0532, dependent_late: 0.0517, independent_gradient: 0.8495 },
-            gains: &[-3.97, 1.11, -1.11],
+            gains: &[-1.46, 3.32, 2.29],
         },
         Cell {
             name: "9-1.5-0.75",
@@ -37,7 +37,7 @@ pub const MAP: Map<'static> = Map {
         Cell {
             name: "9-1.8-0.9",
             audit: Position { spearman: 0.1306, dependent_late: 0.0430, independent_gradient: 0.9654 },
-            gains: &[-3.84, -4.69, -2.73],
+            gains: &[-4.05, -6.45, -5.03],
         },
     ],
 };
