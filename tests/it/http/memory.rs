@@ -68,8 +68,9 @@ async fn every_way_to_save_memory_shows_in_the_estimate() {
 #[tokio::test]
 async fn a_point_of_a_sweep_that_cannot_fit_is_named() {
     let roomy = Api::start().await;
-    let (low, high) = (json!({"batch": {"microbatch_tokens": 512}}), json!({"batch": {"microbatch_tokens": 65536}}));
-    let (low, high) = (peak(&roomy, low).await, peak(&roomy, high).await);
+    let tokens =
+        |tokens: u32| json!({"batch": {"prompts_per_step": 8, "minibatch_prompts": 8, "microbatch_tokens": tokens}});
+    let (low, high) = (peak(&roomy, tokens(512)).await, peak(&roomy, tokens(65536)).await);
     assert!(low < high, "{low} {high}");
     let api = Api::with(&[("memory_limit", &low.midpoint(high).to_string())]).await;
     let sweep = json!({"job": request(json!({})), "grid": {"batch.microbatch_tokens": [512, 65536]}});
