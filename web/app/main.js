@@ -5,7 +5,7 @@ import { connection, nextTry, reconnect, returns, start } from './lib/live.js';
 import { identity, locked, OfflineError, online } from './lib/api.js';
 import { route } from './lib/router.js';
 import { learn, refusal, signOut } from './lib/session.js';
-import { attempt, News, Questions } from './parts/ask.js';
+import { attempt, News, Questions, say } from './parts/ask.js';
 import { Icon } from './parts/icon.js';
 import { Failure, Loading, useNow } from './parts/common.js';
 import { SignIn } from './parts/sign_in.js';
@@ -95,6 +95,9 @@ function Page() {
   const key = name === 'runs' && parts.length > 1 ? 'run' : name;
   const [loaded, setLoaded] = useState(/** @type {Loaded} */ ({}));
   const main = useRef(/** @type {HTMLElement | null} */ (null));
+  useEffect(() => {
+    if (parts[0] && !isPage(parts[0])) say(`There is no page “${parts[0]}”: these are the runs`, true);
+  }, [parts[0]]);
   useEffect(() => {
     let stale = false;
     PAGES[name](parts).then(

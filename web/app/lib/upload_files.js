@@ -1,6 +1,6 @@
 // Files for an upload, with the paths that rows name them by: chosen one by one, as a folder, or dropped.
 
-/** @typedef {{ file: File, path: string }} Picked */
+/** @typedef {{ file: File, path: string, folder?: string }} Picked `folder`: the one that holds all of them. */
 
 /** A folder is looked into as deep as this. */
 const DEEPEST = 16;
@@ -15,7 +15,7 @@ const PICTURE = /"((?:[^"\\\n]|\\.)*\.(?:png|jpe?g|webp|gif|bmp|tiff?))"/gi;
 function withoutTop(picked) {
   const [top] = picked[0]?.path.split('/') ?? [];
   const inside = picked.every(({ path }) => path.startsWith(`${top}/`));
-  return inside ? picked.map(({ file, path }) => ({ file, path: path.slice(top.length + 1) })) : picked;
+  return inside ? picked.map(({ file, path }) => ({ file, path: path.slice(top.length + 1), folder: top })) : picked;
 }
 
 /**

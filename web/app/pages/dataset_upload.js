@@ -58,7 +58,7 @@ function sendForm(url, form, onPart) {
  * @param {import('../lib/upload_files.js').Picked[]} picked
  */
 const nameOf = (picked) =>
-  (picked[0]?.file.webkitRelativePath.split('/')[0] || picked[0]?.path.split('/')[0] || '')
+  (picked[0]?.folder || picked[0]?.path.split('/')[0] || '')
     .replace(/\.[^.]+$/, '')
     .toLowerCase()
     .replace(/[^a-z0-9_-]+/g, '-');
@@ -118,6 +118,14 @@ export function Upload({ done }) {
       setFiles([]);
       setMoved(0);
       setName('');
+      // What was said of these rows need not hold for the next ones.
+      setDescription('');
+      setColumns({});
+      setKnown(null);
+      setSplit('auto');
+      setSplitColumn('');
+      setShare('');
+      setLeaveOut(false);
       done();
     }
   };

@@ -50,14 +50,8 @@ export default function Datasets({ parts }) {
 function Faults({ report }) {
   const { errors } = report;
   const rows = errors.filter(({ row }) => row !== null).length;
-  const shown = rows < report.bad_rows && `; the first ${rows}`;
   return html`
-    ${
-      report.bad_rows > 0 &&
-      html`<p>
-        ${count(report.bad_rows)} of ${count(report.rows)} rows cannot be used${shown}:
-      </p>`
-    }
+    ${rows < report.bad_rows && html`<p>The first ${rows} of them:</p>`}
     <ul class="faults" tabindex=${0} aria-label="Faults">
       ${errors.map(
         ({ file, row, problem }, at) => html`<li key=${at}>
@@ -97,7 +91,16 @@ function Entry({ one, open, again }) {
       one.state === 'invalid' &&
       report &&
       report.errors.length > 0 &&
-      html`<div class="notice bad"><${Faults} report=${report} /></div>`
+      html`<details class="notice bad" open=${open}>
+        <summary>
+          ${
+            report.bad_rows > 0
+              ? `${count(report.bad_rows)} of ${count(report.rows)} rows cannot be used`
+              : `It cannot be used: ${report.errors.length === 1 ? 'a fault' : `${report.errors.length} faults`}`
+          }
+        </summary>
+        <${Faults} report=${report} />
+      </details>`
     }
     ${
       one.state === 'ready' &&

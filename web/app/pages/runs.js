@@ -36,11 +36,12 @@ function textOf(run) {
  * @param {Run[]} all
  * @param {PageProps['query']} query
  */
-function shown(all, { q = '', state = '', method = '', sort = 'created', down = '1' }) {
+function shown(all, { q = '', state = '', method = '', project = '', sort = 'created', down = '1' }) {
   const words = q.toLowerCase().split(/\s+/).filter(Boolean);
   const wanted = all.filter((run) => {
     if (state === 'active' ? isFinal(run.state) : state && run.state !== state) return false;
     if (method && run.method !== method) return false;
+    if (project && run.project !== project) return false;
     return words.length === 0 || words.every((word) => textOf(run).includes(word));
   });
   const by = SORTED.find(({ name }) => name === sort)?.by ?? ((run) => run.created_at);
@@ -88,6 +89,7 @@ export default function Runs({ query }) {
   }, []);
   const some = useMemo(() => (all ? shown(all, query) : []), [all, JSON.stringify(query)]);
   const methods = useMemo(() => [...new Set((all || []).map((run) => run.method))].sort(), [all]);
+  const projects = useMemo(() => [...new Set((all || []).map((run) => run.project))].sort(), [all]);
   const sweeps = useMemo(() => (all ?? []).some((run) => run.sweep), [all]);
   const kind = kindOf(query.group, sweeps);
   const columns = shownColumns();
@@ -165,6 +167,17 @@ export default function Runs({ query }) {
           <option value="">any method</option>
           ${methods.map((name) => html`<option value=${name} selected=${query.method === name}>${name}</option>`)}
         </select>
+        ${
+          (projects.length > 1 || query.project) &&
+          html`<select
+            aria-label="Project"
+            value=${query.project || ''}
+            onChange=${(e) => setQuery({ project: e.currentTarget.value })}
+          >
+            <option value="">any project</option>
+            ${projects.map((name) => html`<option value=${name} selected=${query.project === name}>${name}</option>`)}
+          </select>`
+        }
         <select
           class="phone-only"
           aria-label="Sort by"
