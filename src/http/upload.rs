@@ -238,7 +238,12 @@ impl UploadReader {
 
     async fn end(self, received: Received) -> Result<Response, Problem> {
         let done = match (received, self.upload) {
-            (Err(problem), _) => Err(problem),
+            (Err(problem), Some(upload)) => {
+                // Before the answer: who mends the fault sends it again under the same name.
+                upload.take_back().await;
+                Err(problem)
+            }
+            (Err(problem), None) => Err(problem),
             (Ok(Some(replayed)), _) => return Ok(replayed),
             (Ok(None), None) => {
                 let detail = "no file came; send .jsonl, .parquet or .zip files, e.g. curl -F file=@rows.jsonl";

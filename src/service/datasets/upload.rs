@@ -224,20 +224,31 @@ impl Upload {
         };
         check.start().await
     }
+
+    /// Takes back what has begun. Afterwards the name is free again.
+    pub async fn take_back(mut self) {
+        if let Some((record, area)) = self.open.take() {
+            self.datasets.forget(&record, area).await;
+        }
+    }
+}
+
+impl Datasets {
+    async fn forget(&self, record: &DatasetRecord, area: Area) {
+        if let Err(error) = self.store.delete_dataset(&record.id).await {
+            tracing::warn!(dataset = %record.id, %error, "cannot forget an upload that broke off");
+        }
+        area.remove();
+    }
 }
 
 impl Drop for Upload {
     fn drop(&mut self) {
         let Some((record, area)) = self.open.take() else { return };
         let datasets = self.datasets.clone();
-        // A client that went away, or a form with a fault: the name is free again.
+        // A client that went away.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                if let Err(error) = datasets.store.delete_dataset(&record.id).await {
-                    tracing::warn!(dataset = %record.id, %error, "cannot forget an upload that broke off");
-                }
-                area.remove();
-            });
+            runtime.spawn(async move { datasets.forget(&record, area).await });
         }
     }
 }
