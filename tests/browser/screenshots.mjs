@@ -38,14 +38,24 @@ async function train() {
   };
   const stopped = await submit({ ...often, name: 'too hot', optimizer: { learning_rate: 0.05 } });
   if (!stopped.known) await server.call('POST', `/v1/jobs/${stopped.id}/cancel`);
-  for (const job of Object.values(jobs)) await ended(job.id);
+  const sweep = await swept({ ...often, steps: Math.ceil(steps / 4), eval_every: 2, checkpoint_every: 0, log_samples_every: 0 });
+  for (const job of [...Object.values(jobs), ...sweep.jobs]) await ended(job.id);
   const busy = await submit({ ...often, name: 'a longer look', steps: 4000, seed: 7 });
   await submit({ ...often, name: 'objects next', dataset: 'objects', seed: 3 });
   for (;;) {
     const run = await server.call('GET', `/v1/runs/${busy.run_id}`);
-    if (run.last_step >= 6) return { ...jobs, busy };
+    if (run.last_step >= 6) return { ...jobs, sweep, busy };
     await new Promise((resolve) => { setTimeout(resolve, 500); });
   }
+}
+
+/** A small sweep: two objectives with three seeds each. */
+async function swept(job) {
+  const name = 'objectives by seed';
+  const { data: known } = await server.call('GET', '/v1/sweeps');
+  const old = known.find((sweep) => sweep.name === name);
+  const grid = { 'method.type': ['vgpo', 'dapo'], seed: [0, 1, 2] };
+  return old ? { id: old.id, jobs: [] } : server.call('POST', '/v1/sweeps', { name, job, grid });
 }
 
 /** Training may take long on a small machine, so there is no limit here. */
@@ -66,9 +76,12 @@ async function settle(page, sign) {
 }
 
 /** The page as it is to be seen: [name, address, sign, what a reader would do first]. */
-const pagesOf = ({ vgpo, grpo, lora }) => [
+const pagesOf = ({ vgpo, grpo, lora, sweep }) => [
   ['runs', '#/runs', 'digits with vgpo'],
   ['compare', `#/compare?runs=${vgpo.run_id},${grpo.run_id},${lora.run_id}`, 'side by side'],
+  ['sweep', `#/sweeps/${sweep.id}`, 'Groups at their last step'],
+  ['evaluation', `#/runs/${vgpo.run_id}/evaluation`, 'Focus late / early'],
+  ['versus', `#/versus?a=${grpo.run_id}&b=${vgpo.run_id}`, 'Paired differences'],
   ['run', `#/runs/${vgpo.run_id}`, 'Focus along the answer'],
   ['samples', `#/runs/${vgpo.run_id}/samples?kind=train`, 'Ground truth', async (page) => {
     await page.getByRole('button', { name: /^weight/ }).click();
