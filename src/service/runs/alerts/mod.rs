@@ -17,7 +17,7 @@ use crate::service::runs::Runs;
 
 use watch::Watch;
 
-/// Between two looks at new events, and at alerts to be sent.
+/// Between two looks at new events, at alerts to be sent, and at runs for trackers.
 const LOOK: Duration = Duration::from_secs(2);
 /// Seconds between two looks at jobs that report nothing.
 const SILENCE: f64 = 10.0;
@@ -64,7 +64,7 @@ impl Runs {
     }
 
     /// Waits a moment; false: the server stops.
-    async fn goes_on(&self) -> bool {
+    pub(in crate::service::runs) async fn goes_on(&self) -> bool {
         tokio::select! {
             () = tokio::time::sleep(LOOK) => true,
             () = self.stopping.cancelled() => false,

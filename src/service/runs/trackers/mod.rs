@@ -21,8 +21,6 @@ use crate::store::StoreError;
 use mlflow::Mlflow;
 use trackio::Trackio;
 
-/// Between two looks at what is to be sent.
-const LOOK: Duration = Duration::from_secs(2);
 /// Runs that are served in one look.
 const TAKEN: u32 = 16;
 /// How long a server has a run for itself: longer than one batch takes.
@@ -139,9 +137,8 @@ impl Runs {
             if let Err(error) = self.track(&trackers).await {
                 tracing::warn!(%error, "runs cannot be sent to trackers now");
             }
-            tokio::select! {
-                () = tokio::time::sleep(LOOK) => {}
-                () = self.stopping.cancelled() => return,
+            if !self.goes_on().await {
+                return;
             }
         }
     }
