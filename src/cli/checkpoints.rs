@@ -1,5 +1,6 @@
 //! `vgpo checkpoints`: list, download, serve and delete checkpoints of a server.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -100,14 +101,27 @@ async fn list(run: Option<&str>, limit: u32, flags: &ClientFlags) -> Outcome {
     let filter = run.map(|run| format!("&run={run}")).unwrap_or_default();
     let columns = [
         ("ID", "id"),
-        ("RUN", "run_id"),
+        ("RUN", "run"),
         ("STEP", "step"),
         ("ACCURACY", "accuracy"),
         ("BEST", "best"),
         ("LAST", "last"),
         ("SERVED AS", "promoted_as"),
     ];
-    listing::list(&format!("/v1/checkpoints?limit={limit}{filter}"), &columns, flags).await
+    let client = Client::new(&flags.server);
+    let mut answer = client.get(&format!("/v1/checkpoints?limit={limit}{filter}")).await?;
+    if flags.json {
+        return Ok(say(&answer));
+    }
+    let mut names = HashMap::new();
+    for checkpoint in answer["data"].as_array_mut().into_iter().flatten() {
+        let run = text(checkpoint, "run_id");
+        if !names.contains_key(&run) {
+            names.insert(run.clone(), client.get(&format!("/v1/runs/{run}")).await?["name"].take());
+        }
+        checkpoint["run"] = names[&run].clone();
+    }
+    Ok(listing::entries(&answer["data"], &columns))
 }
 
 /// Writes to a temporary file first, so that a file with this name is always complete.

@@ -16,7 +16,7 @@ pub struct Args {
     /// Output format.
     #[arg(long)]
     format: Format,
-    /// Output folder, or for csv the output file; must not exist.
+    /// Output folder, or for csv the output file; must not exist. To an MLflow store that exists the run is added.
     #[arg(long, value_name = "PATH")]
     to: PathBuf,
 }

@@ -5,10 +5,9 @@ use std::process::ExitCode;
 use serde_json::{Map, Value, json};
 
 use super::client::{Client, ClientError, ClientFlags, Frame};
-use super::{block_on, fail, listing, plan, say};
+use super::{block_on, fail, listing, plan, say, watch};
 
 pub use super::listing::{Outcome, text};
-use crate::domain::metric::headlines;
 
 /// Arguments of `vgpo jobs`.
 #[derive(Debug, clap::Args)]
@@ -111,7 +110,7 @@ pub fn run(args: &Args) -> ExitCode {
             Action::Submit(args) => submit(args).await,
             Action::List { state, limit, client } => list(state.as_deref(), *limit, client).await,
             Action::Show { id, client } => listing::show(&format!("/v1/jobs/{id}"), client).await,
-            Action::Watch { id, client } => watch(id, client).await,
+            Action::Watch { id, client } => follow(id, client).await,
             Action::Cancel(args) => ask(args, "cancel").await,
             Action::Pause(args) => ask(args, "pause").await,
             Action::Resume(args) => ask(args, "resume").await,
@@ -172,7 +171,7 @@ async fn submit(args: &Submit) -> Outcome {
             say(format!("warning: {}: {}", text(warning, "pointer"), text(warning, "detail")));
         }
     }
-    if args.wait { watch(id, &args.client).await } else { Ok(ExitCode::SUCCESS) }
+    if args.wait { follow(id, &args.client).await } else { Ok(ExitCode::SUCCESS) }
 }
 
 async fn list(state: Option<&str>, limit: u32, flags: &ClientFlags) -> Outcome {
@@ -218,7 +217,7 @@ fn log_line(line: &Value, json: bool) {
 }
 
 /// Prints events until the job ends; succeeds only if the job succeeded. A broken stream is resumed.
-async fn watch(id: &str, flags: &ClientFlags) -> Outcome {
+async fn follow(id: &str, flags: &ClientFlags) -> Outcome {
     const PATIENCE: u32 = 10;
     let client = Client::new(&flags.server);
     let (mut after, mut end, mut failures) = (String::new(), None, 0);
@@ -227,7 +226,7 @@ async fn watch(id: &str, flags: &ClientFlags) -> Outcome {
             .follow(&format!("/v1/jobs/{id}/events/stream"), &after.clone(), |frame| {
                 after.clone_from(&frame.id);
                 failures = 0;
-                show(&frame, flags.json);
+                watch::show(&frame, flags.json);
                 end = (frame.event == "end").then(|| text(&frame.data, "state"));
                 end.is_none()
             })
@@ -242,29 +241,4 @@ async fn watch(id: &str, flags: &ClientFlags) -> Outcome {
         }
         tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     }
-}
-
-fn show(frame: &Frame, json: bool) {
-    if json {
-        say(json!({"id": frame.id, "event": frame.event, "data": frame.data}));
-        return;
-    }
-    let data = &frame.data["data"];
-    let number = |key: &str| data["values"][key].as_f64();
-    let line = match frame.event.as_str() {
-        "job" => format!("{} -> {}: {}", text(data, "from"), text(data, "to"), text(data, "reason")),
-        "metrics" => {
-            let values = headlines().filter_map(|(key, _)| Some(format!("{key} {:.3}", number(key)?)));
-            let values = values.collect::<Vec<_>>().join("  ");
-            // What comes later of the same step, such as the time of its checkpoint, is no line of its own.
-            if values.is_empty() {
-                return;
-            }
-            format!("step {}  {values}", data["step"])
-        }
-        "alert" => format!("alert {}: {}", text(data, "rule"), text(data, "message")),
-        "end" => format!("end: {}", text(&frame.data, "state")),
-        other => format!("{other} {data}"),
-    };
-    say(line);
 }

@@ -15,6 +15,8 @@ use super::jobs::text;
 use super::settings::{ListenFlags, SettingFlags, load};
 use super::{block_on, fail, listing, say};
 
+/// The variable with the server that commands talk to.
+const SERVER: &str = "VGPO_SERVER";
 /// Keys of one page.
 const PAGE: u32 = 1000;
 
@@ -46,6 +48,13 @@ enum Action {
         #[command(flatten)]
         location: KeyLocation,
     },
+    /// Show a key without its secret.
+    Show {
+        /// Its id, `key_…`.
+        id: String,
+        #[command(flatten)]
+        location: KeyLocation,
+    },
     /// Revoke a key.
     Revoke {
         /// Its id, `key_…`.
@@ -58,14 +67,23 @@ enum Action {
 /// Where the keys are stored.
 #[derive(Debug, clap::Args)]
 struct KeyLocation {
-    /// Use this server, with the key in `VGPO_API_KEY`; by default the database is opened directly.
-    #[arg(long, value_name = "URL", env = "VGPO_SERVER")]
+    /// Use this server, with the key in `VGPO_API_KEY` [default without --data: `VGPO_SERVER`]; else the database is
+    /// opened directly.
+    #[arg(long, value_name = "URL")]
     server: Option<String>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     flags: SettingFlags,
+}
+
+impl KeyLocation {
+    /// The server to ask; none: the database is opened. A folder on the command line goes before the environment.
+    fn server(&self) -> Option<String> {
+        let usual = || std::env::var(SERVER).ok().filter(|server| !server.is_empty() && self.flags.data.is_none());
+        self.server.clone().or_else(usual)
+    }
 }
 
 fn role(name: &str) -> Result<Role, String> {
@@ -83,6 +101,10 @@ pub fn run(args: &Args) -> ExitCode {
                 Ok(created(&Box::pin(create(request, location)).await?, location.json))
             }
             Action::List { location } => Ok(listed(&list(location).await?, location.json)),
+            Action::Show { id, location } => {
+                let key = list(location).await?.into_iter().find(|key| key["id"] == id.as_str());
+                Ok(listing::thing(&key.ok_or_else(|| format!("there is no key `{id}`"))?, location.json))
+            }
             Action::Revoke { id, location } => {
                 let key = revoke(id, location).await?;
                 Ok(if location.json { say(&key) } else { say(format!("Revoked {id} ({})", text(&key, "name"))) })
@@ -93,9 +115,9 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 async fn create(request: KeyRequest, location: &KeyLocation) -> Outcome<Value> {
-    if let Some(server) = &location.server {
+    if let Some(server) = location.server() {
         let body = json!({"name": request.name, "role": request.role, "project": request.project});
-        return Ok(Client::new(server).post("/v1/keys", &body).await?);
+        return Ok(Client::new(&server).post("/v1/keys", &body).await?);
     }
     let store = open(location).await?;
     let created = keys::create(&*as_admin(&store), &request).await;
@@ -104,8 +126,8 @@ async fn create(request: KeyRequest, location: &KeyLocation) -> Outcome<Value> {
 }
 
 async fn list(location: &KeyLocation) -> Outcome<Vec<Value>> {
-    if let Some(server) = &location.server {
-        let page = Client::new(server).get(&format!("/v1/keys?limit={PAGE}")).await?;
+    if let Some(server) = location.server() {
+        let page = Client::new(&server).get(&format!("/v1/keys?limit={PAGE}")).await?;
         return Ok(page["data"].as_array().cloned().unwrap_or_default());
     }
     let store = open(location).await?;
@@ -115,8 +137,8 @@ async fn list(location: &KeyLocation) -> Outcome<Vec<Value>> {
 }
 
 async fn revoke(id: &str, location: &KeyLocation) -> Outcome<Value> {
-    if let Some(server) = &location.server {
-        return Ok(Client::new(server).delete_answered(&format!("/v1/keys/{id}")).await?);
+    if let Some(server) = location.server() {
+        return Ok(Client::new(&server).delete_answered(&format!("/v1/keys/{id}")).await?);
     }
     let store = open(location).await?;
     let revoked = as_admin(&store).revoke_key(id).await;

@@ -6,6 +6,10 @@ use serde_json::Value;
 
 use super::client::{Client, ClientFlags};
 use super::{say, table};
+use crate::domain::counted::counted;
+
+/// Characters of a field that is shown in one line.
+const LINE: usize = 120;
 
 /// The result of a command.
 pub type Outcome = Result<ExitCode, Box<dyn std::error::Error + Send + Sync>>;
@@ -29,10 +33,49 @@ pub fn entries(data: &Value, columns: &[Column]) -> ExitCode {
     table(&columns.iter().map(|(head, _)| *head).collect::<Vec<_>>(), rows.collect())
 }
 
-/// Prints one thing: a field a line, as JSON.
+/// Prints one thing of a server.
 pub async fn show(path: &str, flags: &ClientFlags) -> Outcome {
-    let answer = Client::new(&flags.server).get(path).await?;
-    Ok(if flags.json { say(&answer) } else { say(serde_json::to_string_pretty(&answer)?) })
+    Ok(thing(&Client::new(&flags.server).get(path).await?, flags.json))
+}
+
+/// Prints one thing: a field a line, or as JSON.
+pub fn thing(thing: &Value, json: bool) -> ExitCode {
+    if json {
+        return say(thing);
+    }
+    let fields: Vec<(&String, String)> = thing
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, _)| Some((name, brief_cell(thing, name)?)))
+        .collect();
+    let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    for (name, value) in fields {
+        say(format!("{name:width$}  {value}"));
+    }
+    ExitCode::SUCCESS
+}
+
+/// A field in one line, or what it holds where a line would be too long; nothing for an empty field.
+fn brief_cell(thing: &Value, name: &str) -> Option<String> {
+    let line = cell(thing, name);
+    let entries = match &thing[name] {
+        Value::Array(entries) => entries.len(),
+        Value::Object(fields) => fields.len(),
+        _ => return (!line.is_empty()).then_some(line),
+    };
+    match entries {
+        0 => None,
+        _ if line.chars().count() <= LINE => Some(line),
+        _ => Some(format!("({}; --json shows them)", counted(entries, "entry", "entries"))),
+    }
+}
+
+/// The entry of the list at `path` with this id.
+pub async fn find(path: &str, id: &str, client: &Client) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
+    let list = client.get(path).await?;
+    let found = list["data"].as_array().into_iter().flatten().find(|entry| entry["id"] == id);
+    found.cloned().ok_or_else(|| format!("there is no `{id}` in {}", path.split('?').next().unwrap_or(path)).into())
 }
 
 /// A field as people read it: shares in per cent, times to the second, counts and settings without JSON.
@@ -47,14 +90,33 @@ pub fn cell(entry: &Value, field: &str) -> String {
         Value::Object(fields) if field == "states" => {
             fields.iter().map(|(state, count)| format!("{count} {state}")).collect::<Vec<_>>().join(", ")
         }
-        Value::Object(fields) => {
-            let setting = |(name, value): (&String, &Value)| {
-                let value = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
-                format!("{}={value}", name.trim_start_matches('/').replace('/', "."))
-            };
-            fields.iter().map(setting).collect::<Vec<_>>().join(" ")
-        }
+        Value::Object(fields) => fields.iter().map(|(name, value)| setting(name, value)).collect::<Vec<_>>().join(" "),
+        Value::Array(items) => items.iter().map(item).collect::<Vec<_>>().join(", "),
         _ => text(entry, field),
+    }
+}
+
+/// A setting, or all of those within it, by their paths.
+fn setting(path: &str, value: &Value) -> String {
+    let path = path.trim_start_matches('/').replace('/', ".");
+    match value {
+        Value::Object(fields) => {
+            let within = fields.iter().map(|(name, value)| setting(&format!("{path}.{name}"), value));
+            within.collect::<Vec<_>>().join(" ")
+        }
+        value => format!("{path}={}", item(value)),
+    }
+}
+
+fn item(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => format!("({})", items.iter().map(item).collect::<Vec<_>>().join(", ")),
+        Value::Object(fields) => {
+            let fields = fields.iter().map(|(name, value)| setting(name, value));
+            format!("({})", fields.collect::<Vec<_>>().join(" "))
+        }
+        other => other.to_string(),
     }
 }
 
@@ -77,11 +139,14 @@ mod tests {
     fn cells_hold_no_json() {
         let entry = json!({
             "states": {"succeeded": 4, "failed": 1}, "settings": {"/method/beta": 0.1, "/method/type": "grpo"},
+            "card": {"best": {"of": [1, "x"]}}, "tags": ["a", "b"],
             "last_accuracy": 0.7656, "created_at": "2026-11-29T16:45:12.123Z", "step": 4, "reason": null
         });
         for (field, expected) in [
             ("states", "4 succeeded, 1 failed"),
             ("settings", "method.beta=0.1 method.type=grpo"),
+            ("card", "best.of=(1, x)"),
+            ("tags", "a, b"),
             ("last_accuracy", "76.6%"),
             ("created_at", "2026-11-29 16:45:12"),
             ("step", "4"),

@@ -41,6 +41,7 @@ mod settings_document;
 mod starter;
 mod sweeps;
 mod train;
+mod watch;
 mod worker;
 mod workers;
 

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::client::ClientFlags;
+use super::client::{Client, ClientFlags};
 use super::listing::{self, Column};
 use super::{block_on, fail};
 
@@ -32,13 +32,26 @@ enum Action {
         #[command(flatten)]
         client: ClientFlags,
     },
+    /// Show a worker.
+    Show {
+        /// Its id, `wrk_…`.
+        id: String,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
 }
 
 /// Runs `vgpo workers`.
 pub fn run(args: &Args) -> ExitCode {
-    let flags = match &args.action {
-        Some(Action::List { client }) => client,
-        None => &args.client,
-    };
-    block_on(listing::list("/v1/workers", COLUMNS, flags)).unwrap_or_else(fail)
+    let done = block_on(async {
+        match &args.action {
+            Some(Action::Show { id, client }) => {
+                let worker = listing::find("/v1/workers", id, &Client::new(&client.server)).await?;
+                Ok(listing::thing(&worker, client.json))
+            }
+            Some(Action::List { client }) => listing::list("/v1/workers", COLUMNS, client).await,
+            None => listing::list("/v1/workers", COLUMNS, &args.client).await,
+        }
+    });
+    done.unwrap_or_else(fail)
 }

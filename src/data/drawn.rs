@@ -127,8 +127,3 @@ impl<S: Subject> Dataset for DrawnTask<S> {
         format!("{:x}", Sha256::digest(text))
     }
 }
-
-/// `1 circle`, `2 circles`: a number with its noun.
-pub(super) fn counted(number: usize, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
-}

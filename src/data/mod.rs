@@ -36,7 +36,7 @@ pub struct Example {
     pub images: Vec<Arc<RgbImage>>,
     /// A worked response for supervised training, where the data set has one.
     pub demonstration: Option<String>,
-    /// Labels for accuracy by label; empty where the data set has none.
+    /// Tags, for accuracy by tag; empty where the data set has none.
     pub tags: Vec<String>,
     /// What is said before the question, where the row itself says so.
     pub system: Option<String>,

@@ -40,7 +40,7 @@ pub fn evaluated_step(key: &str) -> Option<u64> {
 pub struct EvalRow {
     /// Row of the data set.
     pub row: u64,
-    /// The row's labels.
+    /// The row's tags.
     pub tags: Vec<String>,
     /// The row's question, before template and chat template.
     pub prompt: String,

@@ -64,7 +64,7 @@ pub mod kind {
     pub const WORKER_CRASHED: &str = "worker.crashed";
 }
 
-/// The schema of each kind's data in the API's document. Warnings of the trainer have a `detail` in words.
+/// The schema of each kind's data in the API's document. Warnings of the trainer have a `message` in words.
 pub const SCHEMAS: &[(&str, &str)] = &[
     (kind::JOB, "JobChanged"),
     (kind::JOB_WAITING, "JobWaiting"),

@@ -25,7 +25,7 @@ pub struct Job {
     pub project: String,
     /// Who submitted it; none without access keys.
     pub created_by: Option<String>,
-    /// Free labels.
+    /// Free tags: names with values.
     pub tags: BTreeMap<String, String>,
     /// Its state.
     pub state: JobState,
@@ -128,7 +128,7 @@ impl LeasedJob {
 /// | cancel | queued, paused | cancelled | on request; no worker has the job |
 /// | | running, pausing | cancelling | on request; the worker stops at the next phase |
 /// | | cancelling, cancelled | unchanged | repeating a cancel changes nothing |
-/// | retry | failed, cancelled | queued | on request; attempts count from zero again; repeating it as for resume |
+/// | retry | failed, cancelled | queued | on request; all attempts are available again; repeating it as for resume |
 ///
 /// Every transition is an event with its reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
@@ -277,6 +277,13 @@ impl JobAction {
         }
     }
 
+    /// Why the action is refused for a job in `state`, and what may be asked instead.
+    pub fn refused(self, job: &str, state: JobState, allowed: &[Self]) -> String {
+        let allowed: Vec<&str> = allowed.iter().map(|action| action.name()).collect();
+        let instead = if allowed.is_empty() { String::new() } else { format!("; possible: {}", allowed.join(", ")) };
+        format!("cannot {self} job `{job}`: its state is {state}{instead}")
+    }
+
     /// The action of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|action| action.name() == name)
@@ -320,7 +327,7 @@ pub struct NewJob {
 pub struct JobUpdate {
     /// A new priority.
     pub priority: Option<i64>,
-    /// New labels; they replace all old ones.
+    /// New tags; they replace all old ones.
     pub tags: Option<BTreeMap<String, String>>,
 }
 
@@ -333,7 +340,7 @@ pub struct JobFilter {
     pub project: Option<String>,
     /// That start from this model.
     pub model: Option<String>,
-    /// With this label and value (none: any value).
+    /// With this tag and value (none: any value).
     pub tag: Option<(String, Option<String>)>,
     /// Of this sweep.
     pub sweep: Option<String>,

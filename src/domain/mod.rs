@@ -6,6 +6,7 @@ mod before;
 pub mod brief;
 pub mod checkpoint;
 pub mod columns;
+pub mod counted;
 pub mod dataset;
 pub mod device;
 pub mod engine;

@@ -24,7 +24,7 @@ pub struct Run {
     pub created_by: Option<String>,
     /// Free text.
     pub notes: Option<String>,
-    /// Free labels.
+    /// Free tags: names with values.
     pub tags: BTreeMap<String, String>,
     /// The state of its job.
     pub state: JobState,
@@ -72,7 +72,7 @@ pub struct RunFilter {
     pub model: Option<String>,
     /// That train on this data set.
     pub dataset: Option<String>,
-    /// With this label and value (none: any value).
+    /// With this tag and value (none: any value).
     pub tag: Option<(String, Option<String>)>,
     /// Of this sweep.
     pub sweep: Option<String>,
@@ -94,6 +94,6 @@ pub struct RunUpdate {
     pub name: Option<String>,
     /// New notes; an empty string removes them.
     pub notes: Option<String>,
-    /// New labels; they replace all old ones.
+    /// New tags; they replace all old ones.
     pub tags: Option<BTreeMap<String, String>>,
 }

@@ -37,13 +37,14 @@ pub struct SampleResponse {
     /// earlier version stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attention: Option<SampleShares>,
-    /// Intra-trajectory weight of each token (1 + psi multiplies the advantage).
+    /// Intra-trajectory weight of each token (1 + psi multiplies the advantage); empty in samples of held-out rows,
+    /// which have no advantage.
     pub psi: Vec<f64>,
-    /// Shaped advantage of each token.
+    /// Shaped advantage of each token; empty in samples of held-out rows.
     pub shaped_advantage: Vec<f64>,
-    /// Inter-trajectory weight (1 + phi multiplies the advantage).
+    /// Inter-trajectory weight (1 + phi multiplies the advantage); 0 in samples of held-out rows.
     pub phi: f64,
-    /// The group-relative advantage.
+    /// The group-relative advantage; 0 in samples of held-out rows.
     pub advantage: f64,
     /// The reward.
     pub reward: f64,

@@ -40,7 +40,7 @@ pub struct JobSpec {
     pub seed: u64,
     /// The project this job belongs to.
     pub project: String,
-    /// Free labels.
+    /// Free tags: names with values.
     pub tags: BTreeMap<String, String>,
     /// The objective and its switches.
     pub method: Method,
@@ -162,7 +162,7 @@ pub struct Columns {
     /// A demonstration for supervised training; optional.
     #[serde(default)]
     pub demonstration: Option<String>,
-    /// Labels for accuracy by label; optional.
+    /// Tags, for accuracy by tag; optional.
     #[serde(default)]
     pub tags: Option<String>,
 }

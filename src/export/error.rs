@@ -10,6 +10,14 @@ pub enum ExportError {
     /// The place is taken.
     #[error("{} already exists; choose another path", .0.display())]
     Taken(PathBuf),
+    /// The store has the run.
+    #[error("{} has this run already; remove its folder {run} there to export it again", store.display())]
+    Present {
+        /// The store.
+        store: PathBuf,
+        /// The run's folder in it.
+        run: String,
+    },
     /// What the server told of the run makes no sense.
     #[error("the run cannot be read: {0}")]
     Run(String),

@@ -9,7 +9,7 @@ use std::path::Path;
 use sha2::{Digest as _, Sha256};
 
 use super::Result;
-use super::error::io;
+use super::error::{ExportError, io};
 use super::run::ExportedRun;
 
 /// Longest value of a parameter that MLflow takes.
@@ -18,6 +18,27 @@ pub const MAX_VALUE: usize = 6_000;
 pub const RUN_TAG: &str = "vgpo.run";
 /// `mlflow.entities.SourceType`: a local program.
 const SOURCE: u8 = 4;
+/// The description of an experiment, and of a run.
+const META: &str = "meta.yaml";
+
+/// Is there a file store? Each experiment is a folder with a description.
+pub(super) fn is_store(place: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(place) else { return false };
+    let experiments = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir());
+    let described: Vec<bool> = experiments.map(|path| path.join(META).is_file()).collect();
+    !described.is_empty() && described.into_iter().all(|described| described)
+}
+
+/// Moves the run of the store `from` into the store `to`.
+pub(super) fn add(run: &ExportedRun, from: &Path, to: &Path) -> Result<()> {
+    let experiment = experiment_id(&run.project);
+    let inner = format!("{experiment}/{}", run_id(&run.id));
+    if to.join(&inner).exists() {
+        return Err(ExportError::Present { store: to.to_path_buf(), run: inner });
+    }
+    let moved = if to.join(&experiment).exists() { inner } else { experiment };
+    fs::rename(from.join(&moved), to.join(&moved)).map_err(io("name", &to.join(&moved)))
+}
 
 /// Writes the store `to` with one experiment (the project) and one run.
 pub(super) fn write(run: &ExportedRun, to: &Path) -> Result<()> {
@@ -32,7 +53,7 @@ pub(super) fn write(run: &ExportedRun, to: &Path) -> Result<()> {
         location = quoted(&format!("mlflow-artifacts:/{experiment}")),
         name = quoted(&run.project),
     );
-    file(&outer, "meta.yaml", &meta)?;
+    file(&outer, META, &meta)?;
     let meta = format!(
         "artifact_uri: {uri}\nend_time: {ended}\nentry_point_name: ''\nexperiment_id: '{experiment}'\n\
          lifecycle_stage: active\nrun_id: {id}\nrun_name: {name}\nrun_uuid: {id}\nsource_name: ''\n\
@@ -41,7 +62,7 @@ pub(super) fn write(run: &ExportedRun, to: &Path) -> Result<()> {
         name = quoted(&run.name),
         status = status(&run.state).0,
     );
-    file(&inner, "meta.yaml", &meta)?;
+    file(&inner, META, &meta)?;
     fs::create_dir_all(inner.join("artifacts")).map_err(io("create", &inner))?;
     write_metrics(run, &inner.join("metrics"))?;
     for (name, value) in &run.settings {

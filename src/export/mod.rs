@@ -28,12 +28,13 @@ pub enum ExportFormat {
     Csv,
 }
 
-/// Writes `run` into the new folder `to`; for CSV, `to` is the file.
+/// Writes `run` into the new folder `to`; for CSV, `to` is the file. To a file store of MLflow the run is added.
 ///
 /// # Errors
-/// Nothing is left at `to`; something that is there already is not touched.
+/// Nothing is left at `to`; what is there already is not touched.
 pub fn write(run: &ExportedRun, format: ExportFormat, to: &Path) -> Result<()> {
-    if to.exists() {
+    let is_store = format == ExportFormat::Mlflow && mlflow::is_store(to);
+    if to.exists() && !is_store {
         return Err(ExportError::Taken(to.to_path_buf()));
     }
     let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -45,6 +46,9 @@ pub fn write(run: &ExportedRun, format: ExportFormat, to: &Path) -> Result<()> {
         ExportFormat::Csv => fs::write(&whole, &run.csv).map_err(io("write", &whole))?,
         ExportFormat::Tensorboard => tensorboard::write(run, &whole)?,
         ExportFormat::Mlflow => mlflow::write(run, &whole)?,
+    }
+    if is_store {
+        return mlflow::add(run, &whole, to);
     }
     fs::rename(&whole, to).map_err(io("name", to))
 }

@@ -23,5 +23,5 @@ async fn audit(
     state: AppState,
     QueryParams(query): QueryParams<PageQuery>,
 ) -> Result<axum::Json<Listing<AuditEntry>>, Problem> {
-    Ok(axum::Json(state.service.access().audit(&query.page()?).await?))
+    Ok(axum::Json(state.service.access().audit(&query.page_from()?).await?))
 }

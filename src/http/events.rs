@@ -7,7 +7,7 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::extract::{QueryParams, list, page};
+use super::extract::{QueryParams, list, page, page_from};
 use super::problem::{Problem, ProblemBody};
 use super::{AppState, sse};
 use crate::domain::event::EventFilter;
@@ -45,9 +45,11 @@ pub async fn job_feed(
         ..EventFilter::default()
     };
     if !live {
-        let events = state.service.jobs().events(&filter, &page(query.limit, query.after.clone())?).await?;
+        let page = page_from(query.limit, query.after.clone())?;
+        let events = state.service.jobs().events(&filter, &page).await?;
         return Ok(axum::Json(events).into_response());
     }
+    page(query.limit, None)?;
     let from = sse::start(headers, query.after.as_deref(), StartAt::Start)?;
     sse::stream(&state.service, Follow { filter, from, until: Some(id.to_owned()) }).await
 }
@@ -92,9 +94,11 @@ async fn all_events(
         ..EventFilter::default()
     };
     if sse::accepts(&headers, "application/json") && !sse::wants_stream(&headers) {
-        let events = state.service.jobs().events(&filter, &page(query.limit, query.after)?).await?;
+        let page = page_from(query.limit, query.after)?;
+        let events = state.service.jobs().events(&filter, &page).await?;
         return Ok(axum::Json(events).into_response());
     }
+    page(query.limit, None)?;
     let from = sse::start(&headers, query.after.as_deref(), StartAt::Now)?;
     sse::stream(&state.service, Follow { filter, from, until: None }).await
 }

@@ -219,9 +219,9 @@ pub struct PageQuery {
 }
 
 impl PageQuery {
-    /// The page, checked; what the cursor may be is checked by the list.
-    pub fn page(self) -> Result<Page, Problem> {
-        page(self.limit, self.after)
+    /// The page of a list whose cursors are positions.
+    pub fn page_from(self) -> Result<Page, Problem> {
+        page_from(self.limit, self.after)
     }
 
     /// The page of a list whose cursors are ids that begin with `prefix`.
@@ -261,7 +261,19 @@ pub fn page(limit: Option<u32>, after: Option<String>) -> Result<Page, Problem> 
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(query_fault("limit", format!("`limit` is {limit}; it must be from 1 to {MAX_LIMIT}")));
     }
-    Ok(Page { limit, after: after.filter(|cursor| !cursor.is_empty()) })
+    if after.as_deref() == Some("") {
+        return Err(query_fault("after", "`after` is empty; leave it out for the first page"));
+    }
+    Ok(Page { limit, after })
+}
+
+/// A page of a list whose cursors are positions.
+pub fn page_from(limit: Option<u32>, after: Option<String>) -> Result<Page, Problem> {
+    let page = page(limit, after)?;
+    match page.after.as_deref() {
+        Some(cursor) if !cursor.parse::<i64>().is_ok_and(|position| position >= 0) => Err(wrong_cursor()),
+        _ => Ok(page),
+    }
 }
 
 /// Digits of an id after its prefix.

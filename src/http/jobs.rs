@@ -85,7 +85,7 @@ async fn create(
 struct ListQuery {
     /// Only jobs in these states, separated by commas.
     state: Option<String>,
-    /// Only jobs with this label: `name` or `name:value`. A colon in the name is written `\:`.
+    /// Only jobs with this tag: `name` or `name:value`. A colon in the name is written `\:`.
     tag: Option<String>,
     /// Only jobs that start from this model.
     model: Option<String>,
@@ -126,7 +126,7 @@ pub fn states(text: Option<&str>) -> Result<Vec<JobState>, Problem> {
     list("state", text)?.iter().map(|name| JobState::from_name(name).ok_or_else(|| unknown(name))).collect()
 }
 
-/// A label from `name` or `name:value`; `\:` is a colon of the name itself.
+/// A tag from `name` or `name:value`; `\:` is a colon of the name itself.
 pub fn tag(text: &str) -> (String, Option<String>) {
     let end = text.match_indices(':').map(|(at, _)| at).find(|at| !text[..*at].ends_with('\\'));
     let (name, value) = end.map_or((text, None), |at| (&text[..at], Some(&text[at + 1..])));
@@ -212,7 +212,7 @@ async fn resume(
     Ok(axum::Json(state.service.jobs().ask(&id, JobAction::Resume, ask.reason.as_deref()).await?))
 }
 
-/// Queue a failed or cancelled job again: it continues from its newest checkpoint, attempts count from zero, and a
+/// Queue a failed or cancelled job again: it continues from its newest checkpoint, has all its attempts again, and a
 /// scheduled start is dropped. Idempotent while the job is queued or running.
 #[utoipa::path(
     post, path = "/v1/jobs/{id}/retry", tag = "jobs", operation_id = "retry_job",
@@ -240,11 +240,11 @@ async fn retry(
 struct JobPatch {
     /// A new priority; jobs with higher priority run first.
     priority: Option<i64>,
-    /// New labels; they replace all old ones.
+    /// New tags; they replace all old ones.
     tags: Option<BTreeMap<String, String>>,
 }
 
-/// Change a job's priority or labels, with a `job.updated` event. `spec` is not changed.
+/// Change a job's priority or tags, with a `job.updated` event. `spec` is not changed.
 #[utoipa::path(
     patch, path = "/v1/jobs/{id}", tag = "jobs", operation_id = "update_job",
     params(("id" = String, Path, description = "`job_…`")),

@@ -49,9 +49,10 @@ impl LogQuery {
             }
             Err(query_fault(name, format!("`{name}` is {lines}; it must be from 1 to {MAX_LINES}")))
         };
+        let limit = bounded("limit", self.limit)?;
         match (self.after, self.tail) {
             (Some(_), Some(_)) => Err(query_fault("tail", "`tail` and `after` cannot be combined")),
-            (Some(position), None) => Ok(LogPart::After(position, bounded("limit", self.limit)?)),
+            (Some(position), None) => Ok(LogPart::After(position, limit)),
             (None, tail) => Ok(LogPart::Tail(bounded("tail", tail)?)),
         }
     }

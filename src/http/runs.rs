@@ -43,7 +43,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
 struct ListQuery {
     /// Only runs whose job is in these states, separated by commas.
     state: Option<String>,
-    /// Only runs with this label: `name` or `name:value`. A colon in the name is written `\:`.
+    /// Only runs with this tag: `name` or `name:value`. A colon in the name is written `\:`.
     tag: Option<String>,
     /// Only runs that started from this model.
     model: Option<String>,
@@ -127,11 +127,11 @@ struct RunPatch {
     name: Option<String>,
     /// New notes; an empty string removes them.
     notes: Option<String>,
-    /// New labels; they replace all old ones.
+    /// New tags; they replace all old ones.
     tags: Option<BTreeMap<String, String>>,
 }
 
-/// Change a run's name, notes or labels.
+/// Change a run's name, notes or tags.
 #[utoipa::path(
     patch, path = "/v1/runs/{id}", tag = "runs", operation_id = "update_run",
     params(("id" = String, Path, description = "`run_…`")),

@@ -46,8 +46,7 @@ fn has_query(operation: &Operation) -> bool {
     })
 }
 
-/// Refuses a query parameter where there is none. Addresses outside of `/v1`, such as those of health checks, ignore
-/// it.
+/// Refuses a query parameter where there is none. Reads outside of `/v1`, such as checks of health, ignore it.
 pub async fn refuse(State(calls): State<WithoutQuery>, request: Request, next: Next) -> Response {
     let query = request.uri().query().unwrap_or_default();
     let name = query.split('&').filter_map(|pair| pair.split('=').next()).find(|name| !name.is_empty());
@@ -56,7 +55,8 @@ pub async fn refuse(State(calls): State<WithoutQuery>, request: Request, next: N
     };
     let method = if *request.method() == Method::HEAD { Method::GET } else { request.method().clone() };
     let call = (method, path.as_str().to_owned());
-    if !call.1.starts_with("/v1/") || !calls.0.contains(&call) {
+    let lenient = call.0 == Method::GET && !call.1.starts_with("/v1/");
+    if lenient || !calls.0.contains(&call) {
         return next.run(request).await;
     }
     query_fault(name, format!("`{name}`: {} {} has no query parameters", call.0, call.1)).into_response()

@@ -11,6 +11,7 @@ use super::image_processor::{ImageProcessor, TargetSize};
 use super::masking::Masking;
 use super::tokenizer::{Piece, TextTokenizer};
 use super::{ImageLayout, PromptError, RenderedPrompt};
+use crate::domain::counted::counted;
 use crate::domain::message::{AreaLimits, Content, Message, Part};
 use crate::domain::template_arguments::TemplateArguments;
 use crate::model::ModelInfo;
@@ -256,7 +257,9 @@ impl Processor {
         let slots = image_token.map_or(0, count);
         if slots != images {
             return Err(PromptError::ImageCount(format!(
-                "the messages contain {images} images, but the model's chat template made {slots} image slots"
+                "the messages contain {}, but the model's chat template made {}",
+                counted(images, "image", "images"),
+                counted(slots, "image slot", "image slots")
             )));
         }
         Ok(())
@@ -315,7 +318,9 @@ fn check_parts(messages: &[Message], images: usize) -> Result<(), PromptError> {
     }
     if parts != images {
         return Err(PromptError::ImageCount(format!(
-            "the messages have {parts} image parts, but {images} images were given"
+            "the messages have {}, but {} given",
+            counted(parts, "image part", "image parts"),
+            counted(images, "image was", "images were")
         )));
     }
     Ok(())

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use minijinja::{Environment, UndefinedBehavior, Value};
 
 use super::{PromptError, permitted};
+use crate::domain::counted::counted;
 use crate::domain::message::{Content, Message, Part, Role};
 
 /// What marks an image's place in a row's prompt.
@@ -56,8 +57,9 @@ pub fn messages_for(prompt: &str, images: usize, system: Option<&str>) -> Result
     let marks = prompt.matches(IMAGE_MARK).count();
     if marks != images && marks != 0 {
         return Err(PromptError::ImageCount(format!(
-            "the prompt has {marks} `{IMAGE_MARK}` marks but the row has {images} images: write one mark per image, or \
-            none"
+            "the prompt has {} (`{IMAGE_MARK}`) but the row has {}: write one mark per image, or none",
+            counted(marks, "mark", "marks"),
+            counted(images, "image", "images")
         )));
     }
     let mut messages = Vec::new();

@@ -25,7 +25,7 @@ pub enum ServiceError {
         errors: Vec<FieldError>,
     },
     /// The job's state forbids the action.
-    #[error("cannot {action} job `{job_id}`: it is {state}{}", possible(allowed))]
+    #[error("{}", action.refused(job_id, *state, allowed))]
     IllegalAction {
         /// The job.
         job_id: String,
@@ -78,13 +78,6 @@ pub enum ServiceError {
     /// A fault of the program or its machine; the text is for the log, not for the client.
     #[error("{0}")]
     Internal(String),
-}
-
-fn possible(actions: &[JobAction]) -> String {
-    if actions.is_empty() {
-        return String::new();
-    }
-    format!("; possible: {}", actions.iter().map(|action| action.name()).collect::<Vec<_>>().join(", "))
 }
 
 impl ServiceError {

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::ServingError;
 use super::answer::Warning;
+use crate::domain::counted::counted;
 use crate::domain::message::{Content, Message};
 use crate::domain::model::CARD_FILE;
 use crate::prompt::{PromptTemplate, RenderedPrompt, TextTokenizer};
@@ -116,7 +117,7 @@ impl TaskLimits {
         if self.min_images.is_some_and(|min| images < min) || self.max_images.is_some_and(|max| images > max) {
             let (min, max) = (self.min_images.unwrap_or(0), self.max_images);
             let range = max.map_or(format!("at least {min}"), |max| format!("{min} to {max}"));
-            broken.push(format!("the prompt has {images} images instead of {range}"));
+            broken.push(format!("the prompt has {} instead of {range}", counted(images, "image", "images")));
         }
         if let Some(sizes) = &self.image_sizes {
             for (index, image) in prompt.layout.iter().enumerate() {

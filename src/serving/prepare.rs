@@ -220,7 +220,10 @@ fn render(source: &Source<'_>, served: &ServedModel, limits: &EngineLimits) -> R
             return Err(ServingError::field("/prompt", "cannot be combined with `messages`: give one of the two"));
         }
         (None, None) => {
-            return Err(ServingError::field("/messages", "is missing: give `messages`, or `prompt` with `images`"));
+            return Err(ServingError::field(
+                "/messages",
+                "is missing; a request has `messages`, or `prompt` with `images`",
+            ));
         }
         (Some(messages), None) => {
             if source.images.is_some() {

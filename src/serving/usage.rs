@@ -14,6 +14,8 @@ pub(super) struct Totals {
     queue_micros: AtomicU64,
     prefill_micros: AtomicU64,
     decode_micros: AtomicU64,
+    /// Of steps, which prefill and decode at the same time.
+    work_micros: AtomicU64,
 }
 
 impl Totals {
@@ -36,10 +38,15 @@ impl Totals {
         self.decode_micros.fetch_add(micros(seconds), Ordering::Relaxed);
     }
 
+    /// Adds the time of a step.
+    pub(super) fn worked(&self, seconds: f64) {
+        self.work_micros.fetch_add(micros(seconds), Ordering::Relaxed);
+    }
+
     /// Throughput in tokens of prompts and answers per second of work; none before the first token.
     pub(super) fn pace(&self) -> Option<f64> {
         let read = |sum: &AtomicU64| sum.load(Ordering::Relaxed);
-        let micros = read(&self.prefill_micros) + read(&self.decode_micros);
+        let micros = read(&self.work_micros);
         (micros > 0).then(|| (read(&self.prompt_tokens) + read(&self.generated_tokens)) as f64 * 1e6 / micros as f64)
     }
 

@@ -14,7 +14,7 @@ pub enum StoreError {
         id: String,
     },
     /// The job's state does not allow what was asked.
-    #[error("cannot {action} job `{job_id}`: it is {state}{}", possible(allowed))]
+    #[error("{}", action.refused(job_id, *state, allowed))]
     IllegalAction {
         /// The job.
         job_id: String,
@@ -75,13 +75,6 @@ pub enum StoreError {
     /// The database itself failed.
     #[error("database: {0}")]
     Database(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
-
-fn possible(actions: &[JobAction]) -> String {
-    if actions.is_empty() {
-        return String::new();
-    }
-    format!("; possible: {}", actions.iter().map(|action| action.name()).collect::<Vec<_>>().join(", "))
 }
 
 /// Result of a store call.

@@ -157,7 +157,7 @@ test('a picture, its answer and its map belong together', async () => {
   const before_ = await drawn();
   assert.equal(await page.locator('.stale').count(), 0);
   await page.getByRole('button', { name: 'Draw' }).click();
-  await answer.getByText('This answer belongs to another picture.').waitFor();
+  await answer.getByText('This answer belongs to another image.').waitFor();
   const pad = page.getByRole('img', { name: /Drawing pad/ });
   const box = await pad.boundingBox();
   await page.mouse.move(box.x + box.width - 30, box.y + 40);

@@ -67,8 +67,9 @@ pub fn run(args: &Args) -> ExitCode {
                 interrupted().await;
             }
             Some(Ok(())) => {
+                let port = args.port.as_ref().map(|port| format!(" --port {port}")).unwrap_or_default();
                 say(format!(
-                    "the server has stopped; `vgpo serve --data {}` opens these addresses again",
+                    "the server has stopped; `vgpo serve --data {}{port}` opens these addresses again",
                     data_dir.display()
                 ));
             }

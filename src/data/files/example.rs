@@ -6,6 +6,7 @@ use super::file_finder::{ImageContext, Witness};
 use super::pictures::Pictures;
 use super::truths::truths;
 use crate::data::Example;
+use crate::domain::counted::counted;
 use crate::domain::spec::Columns;
 
 const IMAGE_MARK: &str = "<image>";
@@ -44,9 +45,9 @@ pub(super) fn example(
     let marks = asked.prompt.matches(IMAGE_MARK).count();
     if marks != 0 && marks != images.len() {
         return Err(format!(
-            "the prompt has {marks} `{IMAGE_MARK}` marks but column `{source}` has {} images: write one mark per \
-            image, or none",
-            images.len()
+            "the prompt has {} (`{IMAGE_MARK}`) but column `{source}` has {}: write one mark per image, or none",
+            counted(marks, "mark", "marks"),
+            counted(images.len(), "image", "images")
         ));
     }
     Ok(Example {

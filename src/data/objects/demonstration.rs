@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use super::question::{Filter, Kind};
 use super::scene::ObjectsScene;
-use crate::data::drawn::{Subject, counted};
+use crate::data::drawn::Subject;
+use crate::domain::counted::counted;
 
 /// Reads the picture and comes to the answer.
 pub(super) fn write(scene: &ObjectsScene) -> String {

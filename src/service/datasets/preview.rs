@@ -34,7 +34,7 @@ pub struct PreviewRow {
     pub answer: String,
     /// A demonstration, if there is one.
     pub demonstration: Option<String>,
-    /// Its labels.
+    /// Its tags.
     pub tags: Vec<String>,
     /// Its images.
     pub images: Vec<PreviewImage>,
@@ -83,7 +83,12 @@ impl Datasets {
 fn rows(data: &Arc<dyn Dataset>, wanted: RowsWanted, stop: &Stop) -> Result<Listing<PreviewRow>> {
     let RowsWanted { held_out, offset, limit, pictures } = wanted;
     let split = if held_out { Split::Eval } else { Split::Train };
-    let last = offset.saturating_add(limit).min(data.len(split));
+    let total = data.len(split);
+    if offset > 0 && offset >= total {
+        let detail = format!("`after` is {offset}, but this part of the data set has {total} rows");
+        return Err(ServiceError::field("?after", detail));
+    }
+    let last = offset.saturating_add(limit).min(total);
     let read = |row| {
         stop.check()?;
         let example = data.example(split, row).map_err(|error| ServiceError::Conflict(error.to_string()))?;
@@ -97,7 +102,7 @@ fn rows(data: &Arc<dyn Dataset>, wanted: RowsWanted, stop: &Stop) -> Result<List
         rows.push(row);
         end += 1;
     }
-    let has_more = end < data.len(split);
+    let has_more = end < total;
     Ok(Listing { data: rows, has_more, next: has_more.then(|| end.to_string()) })
 }
 

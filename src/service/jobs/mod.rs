@@ -84,7 +84,7 @@ impl Jobs {
         Ok(job)
     }
 
-    /// Changes a job's priority and labels; the limits are those of a new job.
+    /// Changes a job's priority and tags; the limits are those of a new job.
     pub async fn update(&self, id: &str, update: &JobUpdate) -> Result<Job> {
         let mut given = BTreeMap::new();
         given.extend(update.priority.map(|priority| ("priority", serde_json::json!(priority))));

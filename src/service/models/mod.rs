@@ -264,7 +264,7 @@ impl Models {
         let models = self.store.models().await?;
         let names: Vec<&str> = models.iter().map(|model| model.name.as_str()).collect();
         let detail = format!(
-            "there is no model `{reference}`: {}; a checkpoint (ckpt_…), run_…@best or job_… works as well",
+            "there is no model `{reference}`, and it is not of the form ckpt_…, run_…@best or job_…: {}",
             suggestion(reference, &names)
         );
         Ok(ServiceError::field(pointer, detail))

@@ -1,6 +1,6 @@
 //! Comparing runs by one metric: groups of runs that share settings, with mean and interval over each group.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::metrics::meaning;
 use crate::config::job::{pointer, setting_pointers};
-use crate::domain::metric::{Better, CATALOGUE, SeriesQuery, describe};
+use crate::domain::metric::{Better, SeriesQuery};
 use crate::domain::nearest::suggestion;
 use crate::domain::run::Run;
 use crate::service::runs::Runs;
@@ -123,29 +123,13 @@ impl Runs {
             return Err(unknown_setting(&query.group_by[unknown]));
         }
         if groups.iter().all(|(_, curves)| curves.iter().all(Vec::is_empty)) {
-            self.known_key(query, &groups).await?;
+            let runs: Vec<&str> = groups.iter().flat_map(|(group, _)| &group.runs).map(String::as_str).collect();
+            self.known_metric("key", &query.key, &runs).await?;
         }
         let buckets = Buckets::over(groups.iter().flat_map(|(_, curves)| curves), query.max_points);
         let groups = groups.into_iter().map(|(group, curves)| ComparedGroup { points: buckets.join(&curves), ..group });
         let (unit, description, better) = meaning(&query.key);
         Ok(Comparison { key: query.key.clone(), unit, description, better, group_by, groups: groups.collect() })
-    }
-
-    /// A key that no run has measured is a mistake, unless the catalogue has it: it may still come.
-    async fn known_key(&self, query: &CompareQuery, groups: &[(ComparedGroup, Vec<Curve>)]) -> Result<()> {
-        let mut known: BTreeSet<String> = CATALOGUE.iter().map(|info| info.key.to_owned()).collect();
-        if describe(&query.key).is_some() {
-            return Ok(());
-        }
-        for run in groups.iter().flat_map(|(group, _)| &group.runs) {
-            known.extend(self.store.metric_keys(run).await?.into_iter().map(|known| known.key));
-        }
-        if known.contains(&query.key) {
-            return Ok(());
-        }
-        let known: Vec<&str> = known.iter().map(String::as_str).filter(|key| !key.contains('*')).collect();
-        let detail = format!("no run has a metric `{}`: {}", query.key, suggestion(&query.key, &known));
-        Err(ServiceError::field("?key", detail))
     }
 
     async fn compared_runs(&self, query: &CompareQuery) -> Result<Vec<Run>> {
@@ -177,12 +161,26 @@ fn unknown_setting(name: &str) -> ServiceError {
 
 /// A group in words: one setting by its value alone.
 fn label(settings: &Map<String, Value>) -> String {
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
     if settings.len() == 1 {
-        return settings.values().map(text).collect();
+        return settings.values().map(in_words).collect();
     }
     let name = |pointer: &str| pointer.rsplit('/').next().unwrap_or_default().to_owned();
-    settings.iter().map(|(at, value)| format!("{}={}", name(at), text(value))).collect::<Vec<_>>().join(" ")
+    settings.iter().map(|(at, value)| format!("{}={}", name(at), in_words(value))).collect::<Vec<_>>().join(" ")
+}
+
+/// A setting without JSON; a whole part of the settings by its `type` first.
+fn in_words(value: &Value) -> String {
+    let parts: Vec<String> = match value {
+        Value::String(text) => return text.clone(),
+        Value::Object(fields) => {
+            let own = fields.get("type").and_then(Value::as_str).map(ToOwned::to_owned);
+            let others = fields.iter().filter(|(name, _)| own.is_none() || *name != "type");
+            own.iter().cloned().chain(others.map(|(name, value)| format!("{name}={}", in_words(value)))).collect()
+        }
+        Value::Array(items) => items.iter().map(in_words).collect(),
+        other => return other.to_string(),
+    };
+    parts.join(if value.is_array() { "," } else { " " })
 }
 
 /// Ranges of steps that all curves share: from each range's last step to its number.
@@ -253,6 +251,14 @@ pub(super) fn half_width(values: &[f64], mean: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn groups_have_labels_without_json() {
+        let settings = |text: &str| serde_json::from_str(text).unwrap();
+        let whole = r#"{"/method": {"type": "vgpo", "alpha": 0.2, "levels": [1, 2]}}"#;
+        assert_eq!(label(&settings(whole)), "vgpo alpha=0.2 levels=1,2");
+        assert_eq!(label(&settings(r#"{"/method/type": "grpo", "/seed": 0}"#)), "type=grpo seed=0");
+    }
 
     #[test]
     fn the_interval_is_students() {

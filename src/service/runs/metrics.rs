@@ -132,6 +132,7 @@ impl Runs {
         }
         let mut expanded: Vec<String> = Vec::new();
         for key in asked.iter().flat_map(|value| told_apart(value, &present)) {
+            self.known_metric("keys", &key, &[run_id]).await?;
             let fitting: Vec<String> = match key.strip_suffix('*') {
                 Some(head) => present.iter().filter(|known| known.starts_with(head)).cloned().collect(),
                 None => vec![key],

@@ -7,6 +7,7 @@ pub mod compare;
 mod eval_rows;
 pub mod evaluations;
 pub mod maps;
+mod metric_names;
 pub mod metrics;
 mod records;
 mod report;

@@ -58,6 +58,10 @@ impl Runs {
         let usual = headline_keys();
         let keys = if include.keys.is_empty() { &usual } else { &include.keys };
         let runs = self.store.runs(filter, page).await?;
+        let ids: Vec<&str> = runs.data.iter().map(|run| run.id.as_str()).collect();
+        for key in &include.keys {
+            self.known_metric("keys", key, &ids).await?;
+        }
         let mut entries = Vec::with_capacity(runs.data.len());
         for run in runs.data {
             let summary = if include.summary { Some(self.summary(&run.id, keys).await?) } else { None };
@@ -115,7 +119,7 @@ impl Runs {
         Ok(self.store.run(id).await?)
     }
 
-    /// Changes a run's name, notes or labels.
+    /// Changes a run's name, notes or tags.
     pub async fn update(&self, id: &str, update: &RunUpdate) -> Result<Run> {
         if let Some(name) = &update.name
             && (name.trim().is_empty() || name.chars().count() > MAX_NAME || !name.chars().all(is_printable))

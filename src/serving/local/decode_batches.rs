@@ -3,13 +3,16 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::decode::Decode;
 use super::guarded;
 use super::parallel::{self, in_parallel};
 use super::prefill::PrefilledPrompt;
 use super::running::Running;
+use crate::clock::Stopwatch;
 use crate::serving::model::ServedModel;
+use crate::serving::usage::Totals;
 
 /// Rows below which a batch is not divided: small batches are bound by reading the weights, which every batch reads on
 /// its own.
@@ -18,6 +21,7 @@ const DIVIDED_ROWS: usize = 8;
 /// All sequences that are being decoded.
 pub struct DecodeBatches<'m> {
     served: &'m ServedModel,
+    totals: &'m Totals,
     shared: Vec<Decode<'m>>,
     /// Rows of deterministic requests, whose results must not depend on the batch.
     alone: Vec<Decode<'m>>,
@@ -25,9 +29,10 @@ pub struct DecodeBatches<'m> {
 
 impl<'m> DecodeBatches<'m> {
     /// One shared batch per parallel graph.
-    pub fn new(served: &'m ServedModel) -> Self {
+    pub fn new(served: &'m ServedModel, totals: &'m Totals) -> Self {
         Self {
             served,
+            totals,
             shared: (0..parallel::batches(served)).map(|_| Decode::new(served)).collect(),
             alone: Vec::new(),
         }
@@ -64,8 +69,27 @@ impl<'m> DecodeBatches<'m> {
         }
     }
 
+    /// Are rows divided among several threads?
+    pub fn are_parallel(&self) -> bool {
+        self.shared.len() > 1
+    }
+
+    /// Tokens for every row while other work runs, at least one.
+    pub fn step_during(&mut self, work: &AtomicBool) {
+        loop {
+            self.step();
+            if self.rows() == 0 || !work.load(Ordering::Relaxed) {
+                return;
+            }
+        }
+    }
+
     /// One token for every row.
     pub fn step(&mut self) {
+        let (rows, clock) = (self.rows(), Stopwatch::start());
+        if rows == 0 {
+            return;
+        }
         let busy = self.shared.iter_mut().chain(&mut self.alone).filter(|batch| batch.rows() > 0).collect();
         in_parallel(busy, |batch: &mut Decode<'m>| {
             if let Err(error) = guarded(|| batch.step()) {
@@ -74,6 +98,7 @@ impl<'m> DecodeBatches<'m> {
             }
         });
         self.alone.retain(|batch| batch.rows() > 0);
+        self.totals.decoded(rows, clock.seconds());
     }
 }
 

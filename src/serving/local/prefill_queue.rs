@@ -38,6 +38,32 @@ struct Waiting<'m> {
     prefill: Option<Box<Prefill<'m>>>,
 }
 
+/// The prompts of one step.
+pub struct Round<'m> {
+    served: &'m ServedModel,
+    wholes: Vec<Turn<'m>>,
+    others: Vec<Turn<'m>>,
+    /// Whole prompts per batch.
+    group: usize,
+    seconds: f64,
+}
+
+impl Round<'_> {
+    /// Tasks that can run in parallel.
+    pub fn tasks(&self) -> usize {
+        let cached = self.others.iter().filter(|turn| turn.work == Work::Nothing).count();
+        self.wholes.len().div_ceil(self.group) + self.others.len() - cached
+    }
+
+    /// Prefills them.
+    pub fn run(&mut self) {
+        let (served, clock) = (self.served, Stopwatch::start());
+        let tasks = self.wholes.chunks_mut(self.group).chain(self.others.chunks_mut(1)).collect();
+        in_parallel(tasks, |turns| advance(served, turns));
+        self.seconds = clock.seconds();
+    }
+}
+
 /// A prompt that is processed in this step.
 struct Turn<'m> {
     waiting: Waiting<'m>,
@@ -85,19 +111,18 @@ impl<'m> PrefillQueue<'m> {
         self.waiting.push_back(Waiting { running: Arc::new(Running::start(job)), key, prefill: None });
     }
 
-    /// Prefills as many tokens as fit into one step; returns the prompts that are complete.
-    pub fn step(&mut self) -> Vec<(Arc<Running>, Arc<PrefilledPrompt>)> {
-        let clock = Stopwatch::start();
-        let (mut wholes, mut others) = self.round();
-        if wholes.is_empty() && others.is_empty() {
-            return Vec::new();
-        }
+    /// Takes as many prompts as fit into one step.
+    pub fn begin_round(&mut self) -> Round<'m> {
+        let (wholes, others) = self.round();
         let group = wholes.len().div_ceil(self.graphs).max(1);
-        let tasks: Vec<&mut [Turn<'m>]> = wholes.chunks_mut(group).chain(others.chunks_mut(1)).collect();
-        in_parallel(tasks, |turns| advance(self.served, turns));
-        self.totals.prefilled(clock.seconds());
-        let mut done = Vec::with_capacity(wholes.len() + others.len());
-        for turn in wholes.into_iter().chain(others) {
+        Round { served: self.served, wholes, others, group, seconds: 0.0 }
+    }
+
+    /// Takes back the prompts of a round that has run; returns those that are complete.
+    pub fn end_round(&mut self, round: Round<'m>) -> Vec<(Arc<Running>, Arc<PrefilledPrompt>)> {
+        self.totals.prefilled(round.seconds);
+        let mut done = Vec::with_capacity(round.wholes.len() + round.others.len());
+        for turn in round.wholes.into_iter().chain(round.others) {
             match turn.result {
                 // Only the last prompt of a round can be incomplete; it comes before those that have not begun.
                 Ok(None) => self.waiting.push_front(turn.waiting),

@@ -1,9 +1,10 @@
 //! The compute thread of a loaded model: it takes jobs from a bounded queue and runs all of them with continuous
 //! batching. Requests join and leave between steps; a step prefills some of the waiting prompts and decodes one token
-//! per row.
+//! per row, or several while a single prompt is prefilled.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
@@ -89,7 +90,7 @@ impl<'m> Schedule<'m> {
             held: None,
             scores: VecDeque::new(),
             prompts: PrefillQueue::new(served, limits, totals),
-            batches: DecodeBatches::new(served),
+            batches: DecodeBatches::new(served, totals),
         }
     }
 
@@ -129,14 +130,27 @@ impl<'m> Schedule<'m> {
         if let Some(job) = self.scores.pop_front() {
             run_score(self.served, job);
         }
-        for (running, prompt) in self.prompts.step() {
+        let clock = Stopwatch::start();
+        let mut round = self.prompts.begin_round();
+        // One prompt occupies one thread well: meanwhile the others decode.
+        let decodes_meanwhile = round.tasks() == 1 && self.batches.are_parallel() && self.batches.rows() > 0;
+        if decodes_meanwhile {
+            let reading = AtomicBool::new(true);
+            let read = || {
+                round.run();
+                reading.store(false, Ordering::Relaxed);
+            };
+            rayon::join(read, || self.batches.step_during(&reading));
+        } else {
+            round.run();
+        }
+        for (running, prompt) in self.prompts.end_round(round) {
             self.batches.admit(&running, &prompt);
         }
-        let (rows, clock) = (self.batches.rows(), Stopwatch::start());
-        if rows > 0 {
+        if !decodes_meanwhile {
             self.batches.step();
-            self.totals.decoded(rows, clock.seconds());
         }
+        self.totals.worked(clock.seconds());
     }
 
     /// Reports its usage between two steps.

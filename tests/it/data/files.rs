@@ -160,7 +160,7 @@ fn every_bad_row_is_told_with_its_number() {
         (json!({"problem": [{"role": "user"}], "answer": 1}).to_string(), "column `problem` is a list"),
         (json!({"problem": "x", "answer": ""}).to_string(), "column `answer` is empty"),
         (json!({"problem": "x", "answer": {"style": 1}}).to_string(), "an object with the fields style"),
-        (json!({"problem": "<image>?", "answer": 1}).to_string(), "1 `<image>` marks but column `images` has 0"),
+        (json!({"problem": "<image>?", "answer": 1}).to_string(), "1 mark (`<image>`) but column `images` has 0"),
         (json!({"problem": "x", "answer": 1, "images": ["no.png"]}).to_string(), "no file `no.png`"),
         (json!({"problem": "x", "answer": 1, "images": ["../../etc/passwd"]}).to_string(), "leads out"),
         (json!({"problem": "x", "answer": 1, "images": ["/etc/passwd"]}).to_string(), "leads out"),

@@ -32,6 +32,7 @@ async fn submit_list_cancel_and_watch() {
     assert_eq!(text(&out.stdout).trim(), format!("{id} is cancelled"));
     let out = vgpo(&api, &["jobs", "watch", id]).await;
     assert!(!out.status.success(), "a cancelled job is not a success");
+    assert!(text(&out.stdout).starts_with("queued: submitted\nqueued -> cancelled"), "{}", text(&out.stdout));
     assert!(text(&out.stdout).contains("end: cancelled"), "{}", text(&out.stdout));
     let out = vgpo(&api, &["runs"]).await;
     assert!(text(&out.stdout).contains(job["run_id"].as_str().unwrap()));
@@ -114,7 +115,12 @@ async fn every_kind_of_thing_is_listed_and_shown() {
         let head = listed.lines().next().unwrap();
         assert!(head == head.to_uppercase() && !head.contains('_'), "{kind}: {head}");
     }
-    for (kind, name) in [("jobs", id), ("runs", run), ("models", "tiny"), ("datasets", "digits")] {
+    api.store().register_worker(super::support::worker("wrk_one")).await.unwrap();
+    let things = [("jobs", id), ("runs", run), ("models", "tiny"), ("datasets", "digits"), ("workers", "wrk_one")];
+    for (kind, name) in things {
+        let out = vgpo(&api, &[kind, "show", name]).await;
+        let shown = text(&out.stdout);
+        assert!(shown.contains(name) && !shown.contains(['{', '"']) && shown.lines().count() < 60, "{kind}: {shown}");
         let out = vgpo(&api, &[kind, "show", name, "--json"]).await;
         let shown: Value = serde_json::from_slice(&out.stdout).unwrap();
         assert!(shown["id"] == name || shown["name"] == name, "{kind}: {shown}");

@@ -38,7 +38,7 @@ fn metrics_document() -> String {
     let mut text = String::from(
         "# Metrics and events\n\nWhat a run measures, and what the live stream (`/v1/events`) tells. This page is \
          generated: `UPDATE_DOCS=1 cargo test --test it\nhttp::documents`.\n\n## Metrics\n\nA `*` is a name: of a \
-         reward's part, a phase, a label. A unit of 1 is a plain number; shares are from 0 to 1. A run may have others \
+         reward's part, a phase, a tag. A unit of 1 is a plain number; shares are from 0 to 1. A run may have others \
          of its\nown; `GET /v1/runs/{id}/metrics/keys` lists those that it has, `GET /v1/metrics/catalogue` the table \
          below.\n\n| key | unit | better | what it is |\n|---|---|---|---|\n",
     );
@@ -49,8 +49,10 @@ fn metrics_document() -> String {
     }
     text.push_str(
         "\n## Events\n\n`event` of a frame is the kind, `data` an `Event`; its `data` has the schema below, in \
-         `/openapi.json` and `/docs`.\nWarnings of the trainer are `warning.…` with a `detail` in words.\n\n| kind | \
-         schema of `data` |\n|---|---|\n",
+         `/openapi.json` and `/docs`.\nWarnings of the trainer are `warning.…` with a `message` in words.\n\n\
+         A stream has frames of its own too: `reset` (`ResetFrame`) where events before its position are gone,\n\
+         `end` (`EndFrame`) after the last event of a job, `error` (`Problem`). The stream of a job's log has\n\
+         `log` (`LogLine`) and `end`.\n\n| kind | schema of `data` |\n|---|---|\n",
     );
     for (kind, schema) in SCHEMAS {
         writeln!(text, "| `{kind}` | `{schema}` |").unwrap();

@@ -188,18 +188,7 @@ async fn more_ranks_than_any_worker_can_start_are_refused() {
     let api = Api::start().await;
     let job = |ranks: u32| json!({"model": "tiny", "dataset": "digits", "resources": {"ranks": ranks}});
     assert_eq!(api.post("/v1/jobs", job(8)).await.status, 201, "without a worker, one that can may join");
-    let worker = vgpo::domain::worker::NewWorker {
-        id: "wrk_two".to_owned(),
-        role: "trainer".to_owned(),
-        version: "0.1.0".to_owned(),
-        host: "host".to_owned(),
-        pid: 1,
-        device_class: vgpo::domain::spec::DeviceClass::Cpu,
-        device: "cpu".to_owned(),
-        memory_bytes: None,
-        ranks: 2,
-    };
-    api.store().register_worker(worker).await.unwrap();
+    api.store().register_worker(super::support::worker("wrk_two")).await.unwrap();
     assert_eq!(api.get("/v1/workers").await.body["data"][0]["ranks"], 2);
     assert_eq!(api.post("/v1/jobs", job(2)).await.status, 201);
     let answer = api.post("/v1/jobs", job(3)).await;

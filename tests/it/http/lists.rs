@@ -51,6 +51,11 @@ async fn a_cursor_is_the_next_of_a_page_or_refused() {
         let detail = problem.problem(400, "invalid_query")["detail"].as_str().unwrap().to_owned();
         assert!(detail.contains("must be a whole number"), "{query}: {detail}");
     }
+    for query in ["audit?after=-1", "events?after=-1", "runs?after=", "datasets/digits/rows?after=99999999999"] {
+        let request = api.request("GET", &format!("/v1/{query}")).header("accept", "application/json");
+        let answer = Answer::of(request.send().await.unwrap()).await;
+        assert_eq!(answer.problem(400, "invalid_query")["errors"][0]["pointer"], "?after", "{query}");
+    }
     // The entry of a cursor may have been deleted since.
     let gone = "run_00000000000000000000000000000000";
     assert_eq!(api.get(&format!("/v1/runs?after={gone}")).await.body["data"], json!([]));
@@ -72,6 +77,17 @@ async fn lists_that_come_whole_come_in_pages_too() {
     api.get("/v1/datasets?limit=0").await.problem(400, "invalid_query");
 }
 
+/// Also where it is not used.
+#[tokio::test]
+async fn a_limit_is_a_number_of_entries_everywhere() {
+    let api = Api::start().await;
+    let job = api.submit(json!({})).await["id"].as_str().unwrap().to_owned();
+    for part in ["logs", "logs/stream", "events", "events/stream"] {
+        let answer = api.get(&format!("/v1/jobs/{job}/{part}?limit=0")).await;
+        assert_eq!(answer.problem(400, "invalid_query")["errors"][0]["pointer"], "?limit", "{part}");
+    }
+}
+
 /// One rule for every address of the API.
 #[tokio::test]
 async fn unknown_query_parameters_are_refused_everywhere() {
@@ -86,6 +102,8 @@ async fn unknown_query_parameters_are_refused_everywhere() {
             assert_eq!(problem["errors"][0]["pointer"], "?no_such", "{method} {path}");
         }
     }
+    let generated = api.post("/generate?no_such=1", json!({})).await;
+    assert_eq!(generated.problem(400, "invalid_query")["errors"][0]["pointer"], "?no_such");
     assert_eq!(api.get("/healthz?from=balancer").await.status, 200, "checks of health may carry anything");
 }
 

@@ -43,7 +43,29 @@ async fn series_are_whole_or_in_buckets() {
     assert_eq!(first["count"], 5);
     let wild = api.get(&format!("{path}?keys=reward/*,own/key,reward/mean")).await.body;
     assert_eq!(wild["data"].as_array().unwrap().len(), 2);
-    assert_eq!(api.get(&format!("{path}?keys=nothing")).await.body["data"][0]["points"], json!([]));
+    assert_eq!(api.get(&format!("{path}?keys=policy/clip_fraction_high")).await.body["data"][0]["points"], json!([]));
+}
+
+/// A misspelt key would look like one without values.
+#[tokio::test]
+async fn unknown_keys_are_refused() {
+    let api = Api::start().await;
+    let path = run_with_steps(&api, 4).await;
+    for query in [
+        format!("{path}?keys=reward/mean,eval/acc"),
+        format!("{path}?keys=evil/*"),
+        format!("{path}.csv?keys=eval/acc"),
+        "/v1/runs?include=summary&keys=eval/acc".to_owned(),
+    ] {
+        let answer = api.get(&query).await;
+        assert_eq!(answer.problem(400, "invalid_query")["errors"][0]["pointer"], "?keys", "{query}");
+    }
+    let near = api.get(&format!("{path}?keys=eval/acuracy")).await.body["detail"].as_str().unwrap().to_owned();
+    assert!(near.contains("did you mean `eval/accuracy`?"), "{near}");
+    // What may still be measured, and a key of the run's own.
+    for keys in ["eval/accuracy", "eval/accuracy/red", "visual/*", "own/key", "own/*"] {
+        assert_eq!(api.get(&format!("{path}?keys={keys}")).await.status, 200, "{keys}");
+    }
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use vgpo::domain::job::LeasedJob;
 use vgpo::domain::metric::{StepMetrics, TimedMetrics};
 use vgpo::domain::model::NewModel;
 use vgpo::domain::spec::DeviceClass;
+use vgpo::domain::worker::NewWorker;
 use vgpo::http::{AppState, Connections, router};
 use vgpo::service::Service;
 use vgpo::serving::Engine;
@@ -218,5 +219,20 @@ pub fn model(name: &str, recommended: Value) -> NewModel {
         source: "test".to_owned(),
         project: "default".to_owned(),
         created_by: None,
+    }
+}
+
+/// A worker that can start two ranks.
+pub fn worker(id: &str) -> NewWorker {
+    NewWorker {
+        id: id.to_owned(),
+        role: "trainer".to_owned(),
+        version: "0.1.0".to_owned(),
+        host: "host".to_owned(),
+        pid: 1,
+        device_class: DeviceClass::Cpu,
+        device: "cpu".to_owned(),
+        memory_bytes: None,
+        ranks: 2,
     }
 }

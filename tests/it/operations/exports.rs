@@ -111,6 +111,27 @@ async fn mlflow_gets_points_parameters_and_tags() {
 }
 
 #[tokio::test]
+async fn mlflow_stores_take_run_after_run() {
+    let (first, folder) = (exported().await, tempfile::tempdir().unwrap());
+    let to = folder.path().join("mlruns");
+    write(&first, ExportFormat::Mlflow, &to).unwrap();
+    let (second, third) = (exported().await, ExportedRun { project: "vision".to_owned(), ..exported().await });
+    for run in [&second, &third] {
+        write(run, ExportFormat::Mlflow, &to).unwrap();
+    }
+    let folders = |place: &Path| {
+        let entries = std::fs::read_dir(place).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.is_dir()).collect::<Vec<_>>()
+    };
+    let mut runs: Vec<usize> = folders(&to).iter().map(|experiment| folders(experiment).len()).collect();
+    runs.sort_unstable();
+    assert_eq!(runs, [1, 2]);
+    let again = write(&first, ExportFormat::Mlflow, &to).unwrap_err();
+    assert!(matches!(again, ExportError::Present { .. }), "{again}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
+}
+
+#[tokio::test]
 async fn an_export_is_whole_or_absent() {
     let (run, folder) = (exported().await, tempfile::tempdir().unwrap());
     let to = folder.path().join("run.csv");

@@ -74,7 +74,7 @@ fn rows_become_messages() {
         format!("<|im_start|>system\nthink<|im_end|>\n<|im_start|>user\na {slot} b{slot}<|im_end|>\n")
     );
     let error = messages_for("a <image> b <image>", 1, None).unwrap_err().to_string();
-    assert!(error.contains("2 `<image>` marks") && error.contains("1 images"), "{error}");
+    assert!(error.contains("2 marks (`<image>`)") && error.contains("1 image:"), "{error}");
     assert!(messages_for("a <image>", 0, None).is_err());
 }
 
@@ -249,7 +249,7 @@ fn a_template_that_ignores_images_is_an_error() {
     let processor = with_template(dir.path(), "{{ messages[0].role }}").unwrap();
     let image = Arc::new(RgbImage::new(56, 56));
     let error = processor.render(&with_parts(vec![image_part()]), &[image], &LIMITS, true).unwrap_err();
-    assert!(error.to_string().contains("1 images") && error.to_string().contains("0 image slots"), "{error}");
+    assert!(error.to_string().contains("1 image,") && error.to_string().contains("0 image slots"), "{error}");
 }
 
 #[test]

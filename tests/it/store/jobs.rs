@@ -59,7 +59,7 @@ pub async fn asking_follows_the_table(db: &Db) {
     let store = &*db.store;
     let (queued, _) = store.submit(new_job(|_| ())).await.unwrap();
     let refused = store.ask(&queued.id, JobAction::Pause, "test").await.unwrap_err();
-    assert_eq!(refused.to_string(), format!("cannot pause job `{}`: it is queued; possible: cancel", queued.id));
+    assert_eq!(refused.to_string(), format!("cannot pause job `{}`: its state is queued; possible: cancel", queued.id));
     let cancelled = store.ask(&queued.id, JobAction::Cancel, "not needed").await.unwrap();
     assert_eq!((cancelled.state, cancelled.reason.as_deref()), (JobState::Cancelled, Some("not needed")));
     assert!(cancelled.finished_at.is_some());

@@ -1,6 +1,6 @@
 // The columns that a list of runs may have, and those that this browser shows.
 import { percent } from './format.js';
-import { STATES } from './runs.js';
+import { STATES, startOf } from './runs.js';
 import { stored } from './stored.js';
 import { tagText } from './tags.js';
 
@@ -46,7 +46,7 @@ export const CHOICES = [
     width: '96px',
   },
   { name: 'method', title: 'Method', by: (run) => low(run.method), text: (run) => run.method, width: WORDS },
-  { name: 'model', title: 'Model', by: (run) => low(run.model), text: (run) => run.model, width: WORDS },
+  { name: 'model', title: 'Model', by: (run) => low(startOf(run)), text: startOf, width: WORDS },
   { name: 'dataset', title: 'Data set', by: (run) => low(run.dataset), text: (run) => run.dataset, width: WORDS },
   { name: 'tags', title: 'Tags', by: (run) => low(tagsText(run)), text: tagsText, width: WORDS },
   { name: 'notes', title: 'Notes', by: (run) => low(run.notes), text: (run) => run.notes ?? '', width: WORDS },

@@ -208,3 +208,10 @@ export function lookOf(state) {
   if (state === 'failed') return 'bad';
   return state === 'running' ? '' : 'quiet';
 }
+
+/**
+ * What a run started from, in words instead of the id of a checkpoint.
+ * @param {Api['Run']} run
+ */
+export const startOf = ({ model, base_model: base }) =>
+  model.startsWith('ckpt_') ? `a checkpoint of ${base ?? 'a model that is gone'}` : model;

@@ -150,7 +150,7 @@ function Form({ found, query }) {
       <div class="grow">
         <h1>New job</h1>
         <p class="lead">
-          Only model and dataset are required. Everything else has a default, marked with its source. “vary” tries
+          Only model and data set are required. Everything else has a default, marked with its source. “vary” tries
           several values of a setting: a sweep.
         </p>
       </div>

@@ -48,7 +48,7 @@ function Room({ found, query }) {
   const card = /** @type {Card} */ (about.model?.card ?? {});
   const size = card.accepts?.image_sizes?.[0];
   const [image, setImage] = useState(/** @type {string | null} */ (null));
-  const [prompt, setPrompt] = useState(card.examples?.[0] ?? 'What is in this picture?');
+  const [prompt, setPrompt] = useState(card.examples?.[0] ?? 'What is in this image?');
   const [settings, setSettings] = useState(
     /** @type {Sampled} */ ({ temperature: 0, maxTokens: 64, seed: 1, source: 'attention', layers: 'mean' }),
   );
@@ -109,7 +109,7 @@ function Room({ found, query }) {
       <div class="grow">
         <h1>Playground</h1>
         <p class="lead">
-          Ask about an image and walk through the answer: the picture shows where the model looks for each
+          Ask about an image and walk through the answer: the image shows where the model looks for each
           token.
         </p>
       </div>

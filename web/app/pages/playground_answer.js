@@ -63,21 +63,21 @@ const nameOf = (model, choices) =>
   choices.flatMap((group) => group.options).find(([id]) => id === model)?.[1] ?? shortId(model);
 
 /**
- * What no longer belongs to an answer: its picture, its question, or both; null where all does.
+ * What no longer belongs to an answer: its image, its question, or both; null where all does.
  * @param {State} state
  * @param {{ image: string | null, prompt: string }} now
  */
 function strangers({ request }, now) {
   if (!request) return null;
   const other = [
-    (request.images[0] ?? null) === now.image ? '' : 'picture',
+    (request.images[0] ?? null) === now.image ? '' : 'image',
     request.prompt === now.prompt ? '' : 'question',
   ];
   return other.filter(Boolean).join(' and ') || null;
 }
 
 /**
- * `all`: what is asked side by side with it, itself among them: they share their scales. `now`: the picture and the
+ * `all`: what is asked side by side with it, itself among them: they share their scales. `now`: the image and the
  * question as they stand, which may be others by now.
  * @param {{
  *   asking: import('../lib/asking.js').Asking, all: import('../lib/asking.js').Asking[], model: string,

@@ -39,7 +39,7 @@ export function ImageInput({ image, size, about, take, setImage }) {
   const load = async (files) => {
     const picture = [...(files ?? [])].find((one) => one.type.startsWith('image/'));
     if (!picture) {
-      say('That file is not a picture', true);
+      say('That file is not an image', true);
       return;
     }
     setImage(await readFile(picture));
@@ -89,14 +89,14 @@ export function ImageInput({ image, size, about, take, setImage }) {
         ${
           image
             ? html`<img src=${image} alt="The image that is asked about" />`
-            : html`<p class="muted">Drop or paste a picture here</p>`
+            : html`<p class="muted">Drop or paste an image here</p>`
         }
-        <button type="button" onClick=${() => file.current?.click()}><${Icon} name="upload" />Choose a picture</button>
+        <button type="button" onClick=${() => file.current?.click()}><${Icon} name="upload" />Choose an image</button>
         <input
           ref=${file}
           type="file"
           accept="image/*"
-          aria-label="Picture file"
+          aria-label="Image file"
           hidden
           onChange=${(e) => load(e.currentTarget.files)}
         />

@@ -3,7 +3,7 @@ import { html, useEffect, useMemo, useRef } from '../lib/html.js';
 import { address, can, get } from '../lib/api.js';
 import { epoch, listen } from '../lib/live.js';
 import { effort, timeLeft } from '../lib/effort.js';
-import { isFinal, lookOf, runs } from '../lib/runs.js';
+import { isFinal, lookOf, runs, startOf } from '../lib/runs.js';
 import { RunSeries } from '../lib/series.js';
 import { ago, duration, moment, number, percent } from '../lib/format.js';
 import { href } from '../lib/router.js';
@@ -225,7 +225,7 @@ function Standing({ run, data }) {
       look=${lookOf(run.state)}
     />
     <p class="row muted">
-      <span>${run.method} · from <b>${run.model}</b> · on <b>${run.dataset}</b></span>
+      <span>${run.method} · from <b title=${run.model}>${startOf(run)}</b> · on <b>${run.dataset}</b></span>
       <code class="mono">${run.id}</code>
     </p>
   </div>`;

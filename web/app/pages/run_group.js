@@ -5,6 +5,7 @@ import { number, percent } from '../lib/format.js';
 import { layersText } from '../lib/layers.js';
 import { dataUrl, extent, gridOf, question, scoreResponse, span } from '../lib/maps.js';
 import { theme } from '../lib/colour.js';
+import { setQuery } from '../lib/router.js';
 import { refusal } from '../lib/session.js';
 import { sharesAlong, WHOLE } from '../lib/shares.js';
 import { Badge, Field, Segmented, useLoad } from '../parts/common.js';
@@ -91,8 +92,37 @@ function readBy(models, chosen) {
     : 'Another model than the one that wrote this response.';
 }
 
-/** @param {{ run: Api['RunEntry'], record: Api['SampleRecord'], verdict: string }} props */
-export function Group({ run, record, verdict }) {
+/** Milliseconds that a token is read before the address names it. */
+const SETTLED = 400;
+
+/**
+ * What the address names: `2.17` is token 17 of response 2, both from 1.
+ * @param {string | undefined} text
+ * @returns {Picked}
+ */
+function pickedIn(text) {
+  const [response, token] = (text ?? '').split('.').map(Number);
+  return { response: response >= 1 ? response - 1 : 0, token: token >= 1 ? token - 1 : null };
+}
+
+/** @param {Picked} picked */
+const nameOf = ({ response, token }) =>
+  token === null ? (response > 0 ? String(response + 1) : '') : `${response + 1}.${token + 1}`;
+
+/**
+ * A place that the group has.
+ * @param {Picked} picked
+ * @param {Api['SampleGroup']} group
+ * @returns {Picked}
+ */
+function within({ response, token }, { responses }) {
+  const at = Math.max(0, Math.min(response, responses.length - 1));
+  return { response: at, token: token !== null && token < (responses[at]?.tokens.length ?? 0) ? token : null };
+}
+
+/** @param {{ run: Api['RunEntry'], record: Api['SampleRecord'], query: PageProps['query'] }} props */
+export function Group({ run, record, query }) {
+  const { verdict = '' } = query;
   const { group } = record;
   const filled = useMemo(
     () =>
@@ -104,10 +134,16 @@ export function Group({ run, record, verdict }) {
       ),
     [record],
   );
-  const [colour, setColour] = useState(/** @type {ColourName} */ ('focus'));
   /** @type {ColourName | undefined} */
-  const by = filled.includes(colour) ? colour : filled[0];
-  const [picked, setPicked] = useState(/** @type {Picked} */ ({ response: 0, token: null }));
+  const by = filled.find((name) => name === query.colour) ?? filled[0];
+  const [pointed, setPicked] = useState(() => pickedIn(query.at));
+  const picked = useMemo(() => within(pointed, group), [pointed, group]);
+  useEffect(() => {
+    const name = nameOf(picked);
+    if (name === (query.at ?? '')) return undefined;
+    const timer = setTimeout(() => setQuery({ at: name }), SETTLED);
+    return () => clearTimeout(timer);
+  }, [picked]);
   const [source, setSource] = useState(/** @type {Api['MapSource']} */ ('attention'));
   const [reader, setReader] = useState(/** @type {string | null} */ (null));
   const [models] = useLoad((signal) => readers(run, record, signal), [run.id, record.id, run.last_checkpoint]);
@@ -125,9 +161,6 @@ export function Group({ run, record, verdict }) {
         : null,
     [record.id, picked.response, model, source, hasImage],
   );
-  useEffect(() => {
-    setPicked((old) => ({ ...old, response: Math.min(old.response, group.responses.length - 1) }));
-  }, [record.id]);
   const answer = scored?.of === picked.response && scored?.id === record.id ? scored.answer : null;
   const [low, high] = useMemo(
     () => (by ? extent(group.responses.flatMap((r) => COLOURS[by].of(r) || [])) : [0, 1]),
@@ -166,7 +199,7 @@ export function Group({ run, record, verdict }) {
             <${Segmented}
               label="Colour of tokens"
               value=${by}
-              onChange=${setColour}
+              onChange=${(/** @type {ColourName} */ name) => setQuery({ colour: name === filled[0] ? '' : name })}
               options=${filled.map((name) => [name, COLOURS[name].label])}
             />
             <${Scale}

@@ -147,7 +147,7 @@ function Step({ run, step, query }) {
         </${Empty}>`
         : html`
           <${Thumbs} records=${some} chosen=${chosen} />
-          <${Group} key=${keyOf(chosen)} run=${run} record=${chosen} verdict=${verdict} />
+          <${Group} key=${keyOf(chosen)} run=${run} record=${chosen} query=${query} />
         `
     }
   `;
@@ -157,7 +157,7 @@ function Step({ run, step, query }) {
 const Thumbs = ({ records, chosen }) => html`<ul class="thumbs" aria-label="Prompts of this step">
   ${records.map(
     (record) => html`<li key=${record.id}>
-      <button aria-pressed=${record === chosen} onClick=${() => setQuery({ row: keyOf(record) })}>
+      <button aria-pressed=${record === chosen} onClick=${() => setQuery({ row: keyOf(record), at: '' })}>
         ${
           record.group.images[0]
             ? html`<img src=${dataUrl(record.group.images[0])} alt="" />`

@@ -1,7 +1,7 @@
 // The rows of the list of runs: only those in view exist, and the page itself scrolls.
 import { html, memo, useLayoutEffect, useMemo, useRef, useState } from '../lib/html.js';
 import { timeLeft } from '../lib/effort.js';
-import { effortOf, isFinal, lookOf, spark } from '../lib/runs.js';
+import { effortOf, isFinal, lookOf, spark, startOf } from '../lib/runs.js';
 import { ago, duration, moment, percent } from '../lib/format.js';
 import { href, setQuery } from '../lib/router.js';
 import { series } from '../lib/colour.js';
@@ -197,7 +197,7 @@ const Row = memo((/** @type {RowProps} */ { run, inside, columns, index, height,
     <span role="cell" class="c-name">
       <a href=${href(['runs', run.id])} title=${run.name}>${inside && own ? own : run.name}</a>
       <small>
-        ${own && !inside && html`<b>${own}</b> · `}<b>${run.method}</b> · ${run.model} · ${run.dataset}
+        ${own && !inside && html`<b>${own}</b> · `}<b>${run.method}</b> · ${startOf(run)} · ${run.dataset}
       </small>
     </span>
     ${columns.map(

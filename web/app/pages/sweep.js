@@ -59,8 +59,7 @@ export function Sweep({ id, query }) {
       yes: 'Delete the sweep',
       danger: true,
     });
-    if (sure && (await attempt(() => remove('/v1/sweeps/{id}', { path: { id } }), `“${sweep.name}” is deleted`)))
-      go(['sweeps']);
+    if (sure && (await attempt(() => remove('/v1/sweeps/{id}', { path: { id } }), 'Deleted'))) go(['sweeps']);
   };
   return html`
     <nav class="crumbs" aria-label="Where you are">

@@ -80,7 +80,7 @@ export function DrawPad({ size = [SIDE, SIDE], guides = 2, onDraw }) {
       width=${width}
       height=${height}
       role="img"
-      aria-label="Drawing pad: draw with a pointer; without one, upload a picture or take an example"
+      aria-label="Drawing pad: draw with a pointer; without one, upload an image or take an example"
       onPointerDown=${down}
       onPointerMove=${move}
       onPointerUp=${up}

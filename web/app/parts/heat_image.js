@@ -80,6 +80,6 @@ export function HeatImage({ src, grid, low = 0, high = 1, smooth = true, label, 
       pen.drawImage(mapPicture(grid, low, high), 0, 0, wide, tall);
     }
   }, [image, grid, low, high, smooth, width]);
-  if (broken) return html`<p class="empty">This picture cannot be shown.</p>`;
+  if (broken) return html`<p class="empty">This image cannot be shown.</p>`;
   return html`<span class="heat"><canvas ref=${canvas} role="img" aria-label=${label}></canvas></span>`;
 }

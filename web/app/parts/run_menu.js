@@ -42,7 +42,7 @@ export function RunMenu({ run, onDone }) {
     });
     if (!to) return;
     const more = { steps: Number(to) - from };
-    if (await attempt(() => post('/v1/runs/{id}/continue', more, { path }), 'The job is in the queue')) onDone();
+    if (await attempt(() => post('/v1/runs/{id}/continue', more, { path }), 'Queued')) onDone();
   };
   const drop = async () => {
     const sure = await confirm({
@@ -51,7 +51,7 @@ export function RunMenu({ run, onDone }) {
       yes: 'Delete the run',
       danger: true,
     });
-    if (sure && (await attempt(() => remove('/v1/runs/{id}', { path }), `“${run.name}” is deleted`))) {
+    if (sure && (await attempt(() => remove('/v1/runs/{id}', { path }), 'Deleted'))) {
       forget(run.id);
       go(['runs']);
     }

@@ -36,7 +36,7 @@ export function RunNotes({ run, onDone }) {
   /** @param {string} name */
   const drop = (name) => {
     const { [name]: _, ...rest } = tags;
-    return change({ tags: rest }, `The tag ${name} is gone`);
+    return change({ tags: rest }, 'Tag removed');
   };
   return html`<div class="run-notes">
     <p class="row">

@@ -77,6 +77,11 @@ async fn keys_open_a_server_and_are_never_written_down() {
     let made = json_of(&made.env("VGPO_SERVER", &server.url).env("VGPO_API_KEY", &secret).output().unwrap());
     assert_eq!((&made["project"], &made["created_by"]), (&json!("vision"), &key["id"]));
 
+    // A folder on the command line goes before the server of the environment.
+    let mut shown = vgpo(path, &["keys", "show", key["id"].as_str().unwrap(), "--data", "vgpo-data", "--json"]);
+    let shown = json_of(&shown.env("VGPO_SERVER", "http://127.0.0.1:1").output().unwrap());
+    assert_eq!((&shown["id"], shown.get("secret")), (&key["id"], None));
+
     let http = reqwest::Client::new();
     let opened = http.post(format!("{}/v1/session", server.url)).json(&json!({"key": secret})).send().await.unwrap();
     let cookie = opened.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
