@@ -14,11 +14,16 @@ pub struct Example {
     pub places: &'static [&'static str],
     /// The query string.
     pub query: &'static str,
-    /// The JSON that it sends; empty: none.
+    /// The JSON that it sends, with `IMAGE` for [`SEVEN`]; empty: none.
     pub body: &'static str,
     /// Further options of curl.
     pub options: &'static str,
 }
+
+/// A seven of 56 x 56 pixels, so that a call with an image can be pasted as it is.
+const SEVEN: &str = "data:image/png;base64,\
+    iVBORw0KGgoAAAANSUhEUgAAADgAAAA4AQAAAACA/QazAAAAPUlEQVR42mNgIAHY/3/ABGEJQOkPUBmoOCNMnoEZQsozoRjAzgDjM6Hw+dDEZdD4\
+    Fgyo5jxAlWd8wDBSAQADqwdUTq/9ygAAAABJRU5ErkJggg==";
 
 const fn get(route: &'static str, title: &'static str) -> Example {
     Example { method: "GET", route, title, places: &[], query: "", body: "", options: "" }
@@ -50,6 +55,11 @@ impl Example {
         if self.query.is_empty() { path } else { format!("{path}?{}", self.query) }
     }
 
+    /// The body as it is sent.
+    pub fn json(&self) -> String {
+        self.body.replace("IMAGE", SEVEN)
+    }
+
     /// The call as a line for the shell.
     pub fn curl(&self) -> String {
         let address = format!("localhost:8080{}", self.address());
@@ -66,7 +76,7 @@ impl Example {
             words.push(self.options.to_owned());
         }
         if !self.body.is_empty() {
-            words.push(format!("-H 'content-type: application/json' -d '{}'", self.body));
+            words.push(format!("-H 'content-type: application/json' -d '{}'", self.json()));
         }
         words.join(" ")
     }
@@ -82,7 +92,7 @@ pub const EXAMPLES: &[Example] = &[
     post(
         "/generate",
         "Ask about an image and get a map for every token",
-        r#"{"model": "starter", "prompt": "what digits are there ?", "images": ["data:image/png;base64,iVBORw0KGgo…"],
+        r#"{"model": "starter", "prompt": "what digits are there ?", "images": ["IMAGE"],
   "temperature": 0, "max_new_tokens": 64, "attention": {"maps": "tokens", "format": "values"}}"#,
     ),
     post(
@@ -93,7 +103,7 @@ pub const EXAMPLES: &[Example] = &[
     post(
         "/v1/score",
         "Score an answer with the image hidden: does it depend on it?",
-        r#"{"model": "starter", "prompt": "what digits are there ?", "images": ["data:image/png;base64,iVBORw0KGgo…"],
+        r#"{"model": "starter", "prompt": "what digits are there ?", "images": ["IMAGE"],
   "responses": ["7"], "ablate": "image"}"#,
     ),
     get("/healthz", "Does the server live?"),

@@ -31,10 +31,10 @@ impl Totals {
         self.prefill_micros.fetch_add(micros(seconds), Ordering::Relaxed);
     }
 
-    /// Counts a decode step.
-    pub(super) fn decoded(&self, rows: usize, seconds: f64) {
-        self.generated_tokens.fetch_add(rows as u64, Ordering::Relaxed);
-        self.decode_steps.fetch_add(1, Ordering::Relaxed);
+    /// Counts decode steps.
+    pub(super) fn decoded(&self, tokens: usize, steps: usize, seconds: f64) {
+        self.generated_tokens.fetch_add(tokens as u64, Ordering::Relaxed);
+        self.decode_steps.fetch_add(steps as u64, Ordering::Relaxed);
         self.decode_micros.fetch_add(micros(seconds), Ordering::Relaxed);
     }
 

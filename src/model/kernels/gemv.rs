@@ -11,7 +11,7 @@ use pulp::{Arch, Simd, WithSimd};
 use super::dots::{Dots, MOST_ROWS, Rows};
 use super::lines::Lines;
 use super::product::{Matrix, product};
-use super::threads;
+use super::{threads, tile};
 
 /// Rows from which a general product is as fast.
 const MANY: usize = 256;
@@ -132,7 +132,7 @@ impl Columns {
     }
 }
 
-/// Rows of [`Columns`]: two vectors share what is read of the weight where there are registers for their sums.
+/// Rows of [`Columns`]: two vectors share what is read of the weight.
 struct Widest;
 
 impl WithSimd for Widest {
@@ -140,7 +140,7 @@ impl WithSimd for Widest {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> usize {
-        if S::REGISTER_COUNT >= 32 { 2 * S::F32_LANES } else { S::F32_LANES }
+        2 * S::F32_LANES
     }
 }
 
@@ -249,11 +249,7 @@ impl Project<'_> {
                 for columns in self.columns {
                     let (own, rest) = sums.split_at_mut(O * columns.width);
                     let x = &columns.values[from * columns.width..][..depth * columns.width];
-                    if columns.width == S::F32_LANES {
-                        add::<S, 1, O>(simd, x, weight, own, from == 0);
-                    } else {
-                        add::<S, 2, O>(simd, x, weight, own, from == 0);
-                    }
+                    tile::add(simd, x, weight, own, from == 0);
                     sums = rest;
                 }
             }
@@ -268,37 +264,6 @@ impl Project<'_> {
             }
         }
     }
-}
-
-/// Adds a depth's products of `V` vectors of rows with each of `O` outputs to `sums [O][V * lanes]`, which begin with
-/// the `first` depth.
-#[inline(always)]
-fn add<S: Simd, const V: usize, const O: usize>(
-    simd: S,
-    columns: &[f32],
-    weight: [&[f32]; O],
-    sums: &mut [f32],
-    first: bool,
-) {
-    let (vectors, _) = S::as_mut_simd_f32s(sums);
-    let (all, _) = vectors.as_chunks_mut::<V>();
-    let mut sums = [[simd.splat_f32s(0.0); V]; O];
-    if !first {
-        sums.copy_from_slice(&all[..O]);
-    }
-    let (vectors, _) = S::as_simd_f32s(columns);
-    let (columns, _) = vectors.as_chunks::<V>();
-    let depth = columns.len();
-    let weight = weight.map(|line| &line[..depth]);
-    for (k, x) in columns.iter().enumerate() {
-        for (sums, line) in sums.iter_mut().zip(&weight) {
-            let factor = simd.splat_f32s(line[k]);
-            for (sum, x) in sums.iter_mut().zip(x) {
-                *sum = simd.mul_add_e_f32s(factor, *x, *sum);
-            }
-        }
-    }
-    all[..O].copy_from_slice(&sums);
 }
 
 /// Where a tile is in the result.

@@ -40,6 +40,11 @@ impl Arrivals {
         self.pending.load(Ordering::Relaxed)
     }
 
+    /// Is a request on its way?
+    pub fn any(&self) -> bool {
+        self.waiting() + self.pending() > 0
+    }
+
     /// Counts a request as pending.
     pub fn announce(self: &Arc<Self>) -> Pending {
         self.pending.fetch_add(1, Ordering::Relaxed);

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::decode::Decode;
 use super::guarded;
@@ -17,6 +17,8 @@ use crate::serving::usage::Totals;
 /// Rows below which a batch is not divided: small batches are bound by reading the weights, which every batch reads on
 /// its own.
 const DIVIDED_ROWS: usize = 8;
+/// Tokens that batches decode at most before they meet, so that usage is reported in between.
+const MOST_TOKENS: usize = 32;
 
 /// All sequences that are being decoded.
 pub struct DecodeBatches<'m> {
@@ -77,28 +79,41 @@ impl<'m> DecodeBatches<'m> {
     /// Tokens for every row while other work runs, at least one.
     pub fn step_during(&mut self, work: &AtomicBool) {
         loop {
-            self.step();
+            self.step(&|| false);
             if self.rows() == 0 || !work.load(Ordering::Relaxed) {
                 return;
             }
         }
     }
 
-    /// One token for every row.
-    pub fn step(&mut self) {
-        let (rows, clock) = (self.rows(), Stopwatch::start());
-        if rows == 0 {
+    /// A token for every row; more of them while no row ends and `may_continue` says so. Batches do not wait for each
+    /// other between these tokens.
+    pub fn step(&mut self, may_continue: &(impl Fn() -> bool + Sync)) {
+        if self.rows() == 0 {
             return;
         }
+        let clock = Stopwatch::start();
+        let (tokens, steps, row_ended) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
         let busy = self.shared.iter_mut().chain(&mut self.alone).filter(|batch| batch.rows() > 0).collect();
         in_parallel(busy, |batch: &mut Decode<'m>| {
-            if let Err(error) = guarded(|| batch.step()) {
-                tracing::error!(model = %self.served.id, %error, "a batch failed");
-                batch.fail(&error);
+            for step in 1..=MOST_TOKENS {
+                let rows = batch.rows();
+                if let Err(error) = guarded(|| batch.step()) {
+                    tracing::error!(model = %self.served.id, %error, "a batch failed");
+                    batch.fail(&error);
+                }
+                tokens.fetch_add(rows, Ordering::Relaxed);
+                steps.fetch_max(step, Ordering::Relaxed);
+                if batch.rows() < rows {
+                    row_ended.store(true, Ordering::Relaxed);
+                }
+                if row_ended.load(Ordering::Relaxed) || !may_continue() {
+                    break;
+                }
             }
         });
         self.alone.retain(|batch| batch.rows() > 0);
-        self.totals.decoded(rows, clock.seconds());
+        self.totals.decoded(tokens.into_inner(), steps.into_inner(), clock.seconds());
     }
 }
 

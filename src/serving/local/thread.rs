@@ -64,7 +64,7 @@ pub fn run(
             }
             patience = patience.saturating_sub(Duration::from_secs_f64(clock.seconds()));
         }
-        schedule.step();
+        schedule.step(arrivals);
         schedule.tell(&watched.held);
     }
 }
@@ -123,7 +123,7 @@ impl<'m> Schedule<'m> {
         }
     }
 
-    fn step(&mut self) {
+    fn step(&mut self, arrivals: &Arrivals) {
         if let Some(job) = self.held.take() {
             self.begin(job);
         }
@@ -148,7 +148,9 @@ impl<'m> Schedule<'m> {
             self.batches.admit(&running, &prompt);
         }
         if !decodes_meanwhile {
-            self.batches.step();
+            let is_settled = self.held.is_none() && self.scores.is_empty() && self.prompts.rows() == 0;
+            let is_full = self.batches.rows() >= self.batch_rows;
+            self.batches.step(&|| is_settled && (is_full || !arrivals.any()));
         }
         self.totals.worked(clock.seconds());
     }
