@@ -15,6 +15,8 @@ use super::{threads, tile};
 
 /// Rows from which a general product is as fast.
 const MANY: usize = 256;
+/// Rows from which widening a panel of narrow lines for a general product is as fast.
+const MANY_OF_LINES: usize = 512;
 /// Outputs of a tile: as many independent sums keep the multipliers busy.
 const OUTPUTS: usize = 8;
 /// Outputs of a piece of work: whole tiles, enough of them to be worth a thread.
@@ -39,7 +41,7 @@ pub fn fits(rows: usize) -> bool {
 
 /// Can [`project_lines`] take this number of rows?
 pub fn fits_lines(rows: usize) -> bool {
-    (1..=MANY).contains(&rows)
+    (1..=MANY_OF_LINES).contains(&rows)
 }
 
 /// `x [rows, inner] @ weight [out, inner]^T + bias [out]`, row-major.
@@ -297,9 +299,17 @@ mod tests {
 
     #[test]
     fn every_shape_gives_the_scalar_products() {
-        for (rows, inner, out) in
-            [(1, 5, 3), (2, 7, 8), (9, 16, 17), (16, 3, 24), (31, 33, 9), (70, 8, 1), (100, 1, 300)]
-        {
+        for (rows, inner, out) in [
+            (1, 5, 3),
+            (2, 7, 8),
+            (9, 16, 17),
+            (16, 3, 24),
+            (31, 33, 9),
+            (70, 8, 1),
+            (100, 1, 300),
+            (8, 64, 9),
+            (16, 150, 17),
+        ] {
             let (x, weight, bias) = (values(rows * inner, 5), values(out * inner, 7), values(out, 3));
             for bias in [None, Some(bias.as_slice())] {
                 let product = project(&x, &weight, inner, bias);

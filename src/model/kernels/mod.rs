@@ -22,9 +22,10 @@
 //! What each form keeps in memory for its backward is counted in `activation_memory`.
 //!
 //! Below them: `simd` (vector arithmetic, compiled for AVX2 and for the baseline, chosen at run time), `product`
-//! (matrix products of slices), `gemv` and `tile` (products of few rows with a weight), `lines` (rows of 16 bits and fewer),
-//! `dots` and `panels` (products with them of very few rows, and of many), `vocabulary` (a draw from logits), `strided`
-//! (tensors as slices), `threads`; `own_backward` for composed forms that keep less than candle's operations would.
+//! (matrix products of slices), `gemv` and `tile` (products of few rows with a weight), `lines` (rows of 16 bits
+//! and fewer), `dots` and `panels` (products with them of very few rows, and of many), `vocabulary` (a draw from
+//! logits), `strided` (tensors as slices), `threads`; `own_backward` for composed forms that keep less than
+//! candle's operations would.
 //! Unsafe code is allowed in `simd` and `product` alone.
 #![allow(
     clippy::inline_always,
