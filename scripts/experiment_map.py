@@ -59,8 +59,9 @@ def rule_of(cells):
 
 
 def rust(rows, audits):
-    """The table of forecasts as src/algorithm/forecast/map.rs; empty as long as fewer than three cells are measured."""
-    cells = measured(rows, audits)
+    """The table of forecasts as src/algorithm/forecast/map.rs, from stage 1 alone, so that stage 2 can tell how good it
+    is; empty as long as fewer than three cells are measured."""
+    cells, _ = split(measured(rows, audits))
     full = len(cells) >= 3
     rule = rule_of(cells) if full else MEAN
     names = "Arm, Cell, Map, Position, Rule" if full else "Map, Rule"
@@ -82,6 +83,13 @@ def rust(rows, audits):
     return "\n".join([*lines, "    ],", "};", ""])
 
 
+def split(cells):
+    """The cells of stage 1, which forecasts are made from, and the others, which they are tried on."""
+    first = {cell_name(cell) for cell in STAGES[1][0]}
+    made = {name: cell for name, cell in cells.items() if name in first}
+    return made, {name: cell for name, cell in cells.items() if name not in first}
+
+
 def tables(rows, audits):
     """What the forecasts rest on, and how far they were off."""
     cells = measured(rows, audits)
@@ -95,9 +103,7 @@ def tables(rows, audits):
     for arm in ARMS:
         print(f"| {arm} | " + " | ".join(f"{error(cells, arm, rule):.2f}" for rule in (NOTHING, MEAN, NEAREST)) + " |")
     print(f"\nThe program forecasts by {'the closest audit' if rule_of(cells) == NEAREST else 'the mean'}.")
-    first = {cell_name(cell) for cell in STAGES[1][0]}
-    made = {name: cell for name, cell in cells.items() if name in first}
-    tried = {name: cell for name, cell in cells.items() if name not in first}
+    made, tried = split(cells)
     if tried and len(made) >= 3:
         print("\n### Forecasts from stage 1, for the cells of stage 2\n")
         print("| cell | arm | forecast | measured |")

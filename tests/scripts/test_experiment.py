@@ -130,7 +130,7 @@ class Forecasts(unittest.TestCase):
     def cells(self, gains):
         """Cells that differ in rank correlation; in each all arms gain the same, a point up and down over two seeds."""
         rows, audits = [], {}
-        for cell, (spearman, gain) in zip(map(plan.cell_name, plan.MAP), gains):
+        for cell, (spearman, gain) in zip(map(plan.cell_name, [*plan.STAGES[1][0], *plan.STAGES[2][0]]), gains):
             rows += [row(cell, "dapo", seed, 50.0) for seed in range(2)]
             rows += [row(cell, arm, seed, 50.0 + gain + (1 if seed else -1))
                      for arm, seed in itertools.product(forecasts.ARMS, range(2))]
@@ -152,8 +152,12 @@ class Forecasts(unittest.TestCase):
         self.assertIn('Arm { name: "vgpo", pairs: 6, gain: [2.00, ', text)
         self.assertEqual(text.count("        Cell {"), 3)
         self.assertIn("spearman: 0.8000, dependent_late: 0.2000, independent_gradient: 0.7000", text)
-        few = [one for one in rows if one["cell"] != plan.cell_name(plan.MAP[0]) or one["arm"] != "vgpo"]
+        few = [one for one in rows if one["cell"] != plan.cell_name(plan.STAGES[1][0][0]) or one["arm"] != "vgpo"]
         self.assertIn("cells: &[\n    ],", forecasts.rust(few, audits))
+
+    def test_the_table_is_made_from_stage_1_alone(self):
+        gains = [(0.1 * cell, 2.0) for cell in range(5)]
+        self.assertEqual(forecasts.rust(*self.cells([*gains, (0.9, 50.0)])), forecasts.rust(*self.cells(gains)))
 
     def test_the_program_and_the_document_have_what_the_committed_results_say(self):
         table = experiment.RESULTS
