@@ -66,7 +66,7 @@ pub fn project_lines(x: &[f32], lines: Lines<'_>, inner: usize, bias: Option<&[f
         let lines = lines.cut(index * piece * inner, ((index + 1) * piece).min(out) * inner);
         Arch::new().dispatch(Dots { rows: &all, lines })
     });
-    joined(&parts, (rows, out, piece), bias)
+    joined(parts, (rows, out, piece), bias)
 }
 
 /// Rows as lanes, `piece` outputs at a time.
@@ -77,11 +77,18 @@ fn in_lanes(x: &[f32], lines: Lines<'_>, inner: usize, bias: Option<&[f32]>, pie
         let lines = lines.cut(index * piece * inner, ((index + 1) * piece).min(out) * inner);
         Arch::new().dispatch(Project { columns: &columns, lines, inner, rows })
     });
-    joined(&parts, (rows, out, piece), bias)
+    joined(parts, (rows, out, piece), bias)
 }
 
 /// Pieces `[rows, outputs of the piece]` next to each other, plus the bias.
-fn joined(parts: &[Vec<f32>], (rows, out, piece): (usize, usize, usize), bias: Option<&[f32]>) -> Vec<f32> {
+fn joined(mut parts: Vec<Vec<f32>>, (rows, out, piece): (usize, usize, usize), bias: Option<&[f32]>) -> Vec<f32> {
+    if parts.len() == 1 {
+        let mut whole = parts.remove(0);
+        if let Some(bias) = bias {
+            whole.chunks_exact_mut(out).for_each(|line| line.iter_mut().zip(bias).for_each(|(y, b)| *y += b));
+        }
+        return whole;
+    }
     let mut target = vec![0.0; rows * out];
     for (index, part) in parts.iter().enumerate() {
         let from = index * piece;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::decode::Decode;
 use super::guarded;
-use super::parallel::{self, in_parallel};
+use super::parallel::{self, Threads};
 use super::prefill::PrefilledPrompt;
 use super::running::Running;
 use crate::clock::Stopwatch;
@@ -71,15 +71,10 @@ impl<'m> DecodeBatches<'m> {
         }
     }
 
-    /// Are rows divided among several threads?
-    pub fn are_parallel(&self) -> bool {
-        self.shared.len() > 1
-    }
-
     /// Tokens for every row while other work runs, at least one.
-    pub fn step_during(&mut self, work: &AtomicBool) {
+    pub fn step_during(&mut self, threads: Threads<'_>, work: &AtomicBool) {
         loop {
-            self.step(&|| false);
+            self.step(threads, &|| false);
             if self.rows() == 0 || !work.load(Ordering::Relaxed) {
                 return;
             }
@@ -88,14 +83,14 @@ impl<'m> DecodeBatches<'m> {
 
     /// A token for every row; more of them while no row ends and `may_continue` says so. Batches do not wait for each
     /// other between these tokens.
-    pub fn step(&mut self, may_continue: &(impl Fn() -> bool + Sync)) {
+    pub fn step(&mut self, threads: Threads<'_>, may_continue: &(impl Fn() -> bool + Sync)) {
         if self.rows() == 0 {
             return;
         }
         let clock = Stopwatch::start();
         let (tokens, steps, row_ended) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
         let busy = self.shared.iter_mut().chain(&mut self.alone).filter(|batch| batch.rows() > 0).collect();
-        in_parallel(busy, |batch: &mut Decode<'m>| {
+        threads.run(busy, |batch: &mut Decode<'m>| {
             for step in 1..=MOST_TOKENS {
                 let rows = batch.rows();
                 if let Err(error) = guarded(|| batch.step()) {

@@ -1,6 +1,8 @@
 //! Several graphs in parallel, one per core, as in training.
 
+use parking_lot::Mutex;
 use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::model::graphs_at_once;
 use crate::serving::model::ServedModel;
@@ -15,11 +17,74 @@ pub fn batches(served: &ServedModel) -> usize {
     graphs_at_once(served.model.info().parameters, prefills(served))
 }
 
-/// Runs `work` on every task, each on its own thread; a single task runs on this thread, where its products use all
-/// threads.
-pub fn in_parallel<T: Send + ?Sized>(mut tasks: Vec<&mut T>, work: impl Fn(&mut T) + Sync + Send) {
-    match tasks.as_mut_slice() {
-        [task] => work(task),
-        _ => tasks.into_par_iter().with_max_len(1).for_each(work),
+/// The threads of a small model, which runs a graph on each. An operation is shared by the threads of its pool, so in a
+/// pool of one it leaves the other threads to their graphs.
+pub struct Graphs(Vec<ThreadPool>);
+
+impl Graphs {
+    /// None for a model that decodes a single batch: its operations are shared by all threads.
+    pub fn of(served: &ServedModel) -> Self {
+        let count = batches(served);
+        if count < 2 {
+            return Self(Vec::new());
+        }
+        let pools: Result<_, _> = (0..count).map(|_| ThreadPoolBuilder::new().num_threads(1).build()).collect();
+        Self(pools.unwrap_or_else(|error| {
+            tracing::warn!(model = %served.id, %error, "no threads of its own: it shares those of all models");
+            Vec::new()
+        }))
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Threads<'_> {
+        Threads(&self.0)
+    }
+}
+
+/// Some of a model's threads.
+#[derive(Clone, Copy)]
+pub struct Threads<'g>(&'g [ThreadPool]);
+
+impl Threads<'_> {
+    /// One of them, and the others; none without others.
+    pub fn divided(self) -> Option<(Self, Self)> {
+        (self.0.len() > 1).then(|| self.0.split_at(1)).map(|(one, others)| (Self(one), Self(others)))
+    }
+
+    /// Runs `work` on the first of them while `meanwhile` runs here.
+    pub fn beside(self, work: impl FnOnce() + Send, meanwhile: impl FnOnce()) {
+        std::thread::scope(|scope| {
+            scope.spawn(|| match self.0 {
+                [first, ..] => first.install(work),
+                [] => work(),
+            });
+            meanwhile();
+        });
+    }
+
+    /// Runs `work` on every task, as many at a time as there are threads. A single task runs on this thread, where all
+    /// threads share its operations, unless there is one thread only.
+    pub fn run<T: Send + ?Sized>(self, mut tasks: Vec<&mut T>, work: impl Fn(&mut T) + Sync + Send) {
+        match (self.0, tasks.as_mut_slice()) {
+            (_, []) => {}
+            ([only], _) => only.install(|| tasks.into_iter().for_each(work)),
+            (_, [task]) => work(task),
+            ([], _) => tasks.into_par_iter().with_max_len(1).for_each(work),
+            (pools, _) => {
+                let used = tasks.len().min(pools.len());
+                let left = Mutex::new(tasks.into_iter());
+                let next = || left.lock().next();
+                let each = || {
+                    while let Some(task) = next() {
+                        work(task);
+                    }
+                };
+                std::thread::scope(|scope| {
+                    for pool in &pools[..used] {
+                        scope.spawn(|| pool.install(each));
+                    }
+                });
+            }
+        }
     }
 }

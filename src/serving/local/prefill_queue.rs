@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::guarded;
 use super::job::GenerateJob;
-use super::parallel::{in_parallel, prefills};
+use super::parallel::{Threads, prefills};
 use super::prefill::{Prefill, PrefilledPrompt, prefill_together};
 use super::prefix_cache::{KnownPrefix, PrefixCache};
 use super::prompt_key::PromptKey;
@@ -56,10 +56,10 @@ impl Round<'_> {
     }
 
     /// Prefills them.
-    pub fn run(&mut self) {
+    pub fn run(&mut self, threads: Threads<'_>) {
         let (served, clock) = (self.served, Stopwatch::start());
         let tasks = self.wholes.chunks_mut(self.group).chain(self.others.chunks_mut(1)).collect();
-        in_parallel(tasks, |turns| advance(served, turns));
+        threads.run(tasks, |turns| advance(served, turns));
         self.seconds = clock.seconds();
     }
 }

@@ -12,6 +12,7 @@ use super::admission::Arrivals;
 use super::decode_batches::DecodeBatches;
 use super::guarded;
 use super::job::{GenerateJob, Job, ScoreJob};
+use super::parallel::Graphs;
 use super::prefill_queue::PrefillQueue;
 use super::score::score;
 use crate::clock::Stopwatch;
@@ -79,6 +80,7 @@ struct Schedule<'m> {
     scores: VecDeque<ScoreJob>,
     prompts: PrefillQueue<'m>,
     batches: DecodeBatches<'m>,
+    graphs: Graphs,
 }
 
 impl<'m> Schedule<'m> {
@@ -91,6 +93,7 @@ impl<'m> Schedule<'m> {
             scores: VecDeque::new(),
             prompts: PrefillQueue::new(served, limits, totals),
             batches: DecodeBatches::new(served, totals),
+            graphs: Graphs::of(served),
         }
     }
 
@@ -133,24 +136,24 @@ impl<'m> Schedule<'m> {
         let clock = Stopwatch::start();
         let mut round = self.prompts.begin_round();
         // One prompt occupies one thread well: meanwhile the others decode.
-        let decodes_meanwhile = round.tasks() == 1 && self.batches.are_parallel() && self.batches.rows() > 0;
-        if decodes_meanwhile {
+        let divided = self.graphs.all().divided().filter(|_| round.tasks() == 1 && self.batches.rows() > 0);
+        if let Some((one, others)) = divided {
             let reading = AtomicBool::new(true);
             let read = || {
-                round.run();
+                round.run(one);
                 reading.store(false, Ordering::Relaxed);
             };
-            rayon::join(read, || self.batches.step_during(&reading));
+            one.beside(read, || self.batches.step_during(others, &reading));
         } else {
-            round.run();
+            round.run(self.graphs.all());
         }
         for (running, prompt) in self.prompts.end_round(round) {
             self.batches.admit(&running, &prompt);
         }
-        if !decodes_meanwhile {
+        if divided.is_none() {
             let is_settled = self.held.is_none() && self.scores.is_empty() && self.prompts.rows() == 0;
             let is_full = self.batches.rows() >= self.batch_rows;
-            self.batches.step(&|| is_settled && (is_full || !arrivals.any()));
+            self.batches.step(self.graphs.all(), &|| is_settled && (is_full || !arrivals.any()));
         }
         self.totals.worked(clock.seconds());
     }
