@@ -89,7 +89,9 @@ impl<'m> DecodeBatches<'m> {
         }
         let clock = Stopwatch::start();
         let (tokens, steps, row_ended) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
-        let busy = self.shared.iter_mut().chain(&mut self.alone).filter(|batch| batch.rows() > 0).collect();
+        let busy: Vec<_> = self.shared.iter_mut().chain(&mut self.alone).filter(|batch| batch.rows() > 0).collect();
+        // Where batches take turns on a thread, none gets ahead of the others.
+        let takes_turns = busy.len() > threads.count();
         threads.run(busy, |batch: &mut Decode<'m>| {
             for step in 1..=MOST_TOKENS {
                 let rows = batch.rows();
@@ -102,7 +104,7 @@ impl<'m> DecodeBatches<'m> {
                 if batch.rows() < rows {
                     row_ended.store(true, Ordering::Relaxed);
                 }
-                if row_ended.load(Ordering::Relaxed) || !may_continue() {
+                if takes_turns || row_ended.load(Ordering::Relaxed) || !may_continue() {
                     break;
                 }
             }

@@ -46,6 +46,11 @@ impl Graphs {
 pub struct Threads<'g>(&'g [ThreadPool]);
 
 impl Threads<'_> {
+    /// Tasks that run at the same time.
+    pub fn count(self) -> usize {
+        self.0.len().max(1)
+    }
+
     /// One of them, and the others; none without others.
     pub fn divided(self) -> Option<(Self, Self)> {
         (self.0.len() > 1).then(|| self.0.split_at(1)).map(|(one, others)| (Self(one), Self(others)))
