@@ -32,8 +32,8 @@ pub struct GenerateJob {
     pub events: mpsc::UnboundedSender<RawEvent>,
     /// Raised when the client has gone.
     pub cancelled: CancelFlag,
-    /// Its part of the token budget, held until the job ends.
-    pub _claim: TokenClaim,
+    /// Its part of the token budget, held until the job ends; taken by what runs it.
+    pub claim: Option<TokenClaim>,
     /// Started when the job entered the queue.
     pub waiting: Stopwatch,
 }
@@ -114,7 +114,7 @@ pub struct ScoreJob {
     /// What to hide.
     pub ablation: Option<Ablation>,
     /// Its part of the token budget, held until the job ends.
-    pub _claim: TokenClaim,
+    pub claim: TokenClaim,
     /// Receiver of the result; closed when the client has gone.
     pub result: oneshot::Sender<Result<Vec<RawScore>, ServingError>>,
 }

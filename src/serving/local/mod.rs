@@ -231,7 +231,7 @@ impl Engine for LocalEngine {
             plan,
             ablation: finish.ablation(),
             // Responses are scored one after the other.
-            _claim: loaded.claim(prompt.len() + responses.iter().map(Vec::len).max().unwrap_or(0))?,
+            claim: loaded.claim(prompt.len() + responses.iter().map(Vec::len).max().unwrap_or(0))?,
             result,
         };
         let span = score_span(&model.id, prompt.len(), &responses);
@@ -308,7 +308,7 @@ fn generate_job(
         plan: CapturePlan::new(&request.attention, &served.model.info().attention_layers),
         events,
         cancelled,
-        _claim: claim,
+        claim: Some(claim),
         waiting: Stopwatch::start(),
     }
 }

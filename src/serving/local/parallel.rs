@@ -57,7 +57,7 @@ impl Threads<'_> {
     }
 
     /// Runs `work` on the first of them while `meanwhile` runs here.
-    pub fn beside(self, work: impl FnOnce() + Send, meanwhile: impl FnOnce()) {
+    pub fn alongside(self, work: impl FnOnce() + Send, meanwhile: impl FnOnce()) {
         std::thread::scope(|scope| {
             scope.spawn(|| match self.0 {
                 [first, ..] => first.install(work),

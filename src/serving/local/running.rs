@@ -2,6 +2,7 @@
 
 use parking_lot::{Mutex, MutexGuard};
 
+use super::admission::TokenClaim;
 use super::job::{GenerateJob, RawEvent};
 use crate::clock::Stopwatch;
 use crate::serving::ServingError;
@@ -22,16 +23,19 @@ struct Progress {
     generated: usize,
     prefill_seconds: f64,
     failed: bool,
+    /// Given back before the end is told: who hears of it may ask again at once.
+    claim: Option<TokenClaim>,
 }
 
 impl Running {
     /// Starts a job that leaves the queue.
-    pub fn start(job: GenerateJob) -> Self {
+    pub fn start(mut job: GenerateJob) -> Self {
+        let claim = job.claim.take();
         let left = job.sampling.choices;
         Self {
             queue_seconds: job.waiting.seconds(),
             decoding: Stopwatch::start(),
-            progress: Mutex::new(Progress { left, generated: 0, prefill_seconds: 0.0, failed: false }),
+            progress: Mutex::new(Progress { left, generated: 0, prefill_seconds: 0.0, failed: false, claim }),
             job,
         }
     }
@@ -58,13 +62,16 @@ impl Running {
         // A closed channel means that the client has gone, which is not an error.
         let _ = self.job.events.send(RawEvent::Finished { choice, reason, generated });
         if progress.left == 0 {
+            progress.claim = None;
             let _ = self.job.events.send(RawEvent::Done(self.timings(&progress)));
         }
     }
 
     /// Fails the job. Only the first failure is reported.
     pub fn fail(&self, error: &ServingError) {
-        if !std::mem::replace(&mut self.progress().failed, true) {
+        let mut progress = self.progress();
+        progress.claim = None;
+        if !std::mem::replace(&mut progress.failed, true) {
             let _ = self.job.events.send(RawEvent::Failed(error.clone()));
         }
     }

