@@ -21,12 +21,9 @@ const SOURCE: u8 = 4;
 /// The description of an experiment, and of a run.
 const META: &str = "meta.yaml";
 
-/// Is there a file store? Each experiment is a folder with a description.
+/// Is there a file store? Each experiment is a folder with a description; MLflow adds others, such as `.trash`.
 pub(super) fn is_store(place: &Path) -> bool {
-    let Ok(entries) = fs::read_dir(place) else { return false };
-    let experiments = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir());
-    let described: Vec<bool> = experiments.map(|path| path.join(META).is_file()).collect();
-    !described.is_empty() && described.into_iter().all(|described| described)
+    fs::read_dir(place).is_ok_and(|entries| entries.flatten().any(|entry| entry.path().join(META).is_file()))
 }
 
 /// Moves the run of the store `from` into the store `to`.
