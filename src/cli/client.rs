@@ -15,11 +15,14 @@ use crate::outbound::{self, Body, OutboundError, Response};
 /// Time limit of connecting to the server.
 const CONNECT: Duration = Duration::from_secs(30);
 
+/// The variable with the server that commands talk to.
+pub const SERVER: &str = "VGPO_SERVER";
+
 /// Address of the server, and output format.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ClientFlags {
     /// URL of the server (`VGPO_CA_FILE` names the CA of a private https certificate)
-    #[arg(long, value_name = "URL", env = "VGPO_SERVER", default_value_t = usual_address())]
+    #[arg(long, value_name = "URL", env = SERVER, default_value_t = usual_address())]
     pub server: String,
     /// Print JSON.
     #[arg(long)]
@@ -42,7 +45,7 @@ pub enum ClientError {
     /// No answer.
     #[error(
         "cannot reach the server at {base}: {problem}; start one with `vgpo serve`, or name it with --server or \
-        VGPO_SERVER"
+        {SERVER}"
     )]
     Unreachable {
         /// Its address.

@@ -10,13 +10,11 @@ use crate::service::access::keys::{self, KeyRequest};
 use crate::store::{Database, Store, view};
 use serde_json::{Value, json};
 
-use super::client::Client;
+use super::client::{Client, SERVER};
 use super::jobs::text;
 use super::settings::{ListenFlags, SettingFlags, load};
 use super::{block_on, fail, listing, say};
 
-/// The variable with the server that commands talk to.
-const SERVER: &str = "VGPO_SERVER";
 /// Keys of one page.
 const PAGE: u32 = 1000;
 
@@ -102,8 +100,7 @@ pub fn run(args: &Args) -> ExitCode {
             }
             Action::List { location } => Ok(listed(&list(location).await?, location.json)),
             Action::Show { id, location } => {
-                let key = list(location).await?.into_iter().find(|key| key["id"] == id.as_str());
-                Ok(listing::thing(&key.ok_or_else(|| format!("there is no key `{id}`"))?, location.json))
+                Ok(listing::thing(listing::find(&list(location).await?, id, "key")?, location.json))
             }
             Action::Revoke { id, location } => {
                 let key = revoke(id, location).await?;

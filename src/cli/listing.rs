@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::client::{Client, ClientFlags};
 use super::{say, table};
 use crate::domain::counted::counted;
+use crate::domain::plain::plain;
 
 /// Characters of a field that is shown in one line.
 const LINE: usize = 120;
@@ -71,11 +72,9 @@ fn brief_cell(thing: &Value, name: &str) -> Option<String> {
     }
 }
 
-/// The entry of the list at `path` with this id.
-pub async fn find(path: &str, id: &str, client: &Client) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
-    let list = client.get(path).await?;
-    let found = list["data"].as_array().into_iter().flatten().find(|entry| entry["id"] == id);
-    found.cloned().ok_or_else(|| format!("there is no `{id}` in {}", path.split('?').next().unwrap_or(path)).into())
+/// The entry of a list with this id; `kind` names what is listed.
+pub fn find<'e>(entries: &'e [Value], id: &str, kind: &str) -> Result<&'e Value, String> {
+    entries.iter().find(|entry| entry["id"] == id).ok_or_else(|| format!("there is no {kind} `{id}`"))
 }
 
 /// A field as people read it: shares in per cent, times to the second, counts and settings without JSON.
@@ -90,33 +89,8 @@ pub fn cell(entry: &Value, field: &str) -> String {
         Value::Object(fields) if field == "states" => {
             fields.iter().map(|(state, count)| format!("{count} {state}")).collect::<Vec<_>>().join(", ")
         }
-        Value::Object(fields) => fields.iter().map(|(name, value)| setting(name, value)).collect::<Vec<_>>().join(" "),
-        Value::Array(items) => items.iter().map(item).collect::<Vec<_>>().join(", "),
-        _ => text(entry, field),
-    }
-}
-
-/// A setting, or all of those within it, by their paths.
-fn setting(path: &str, value: &Value) -> String {
-    let path = path.trim_start_matches('/').replace('/', ".");
-    match value {
-        Value::Object(fields) => {
-            let within = fields.iter().map(|(name, value)| setting(&format!("{path}.{name}"), value));
-            within.collect::<Vec<_>>().join(" ")
-        }
-        value => format!("{path}={}", item(value)),
-    }
-}
-
-fn item(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Array(items) => format!("({})", items.iter().map(item).collect::<Vec<_>>().join(", ")),
-        Value::Object(fields) => {
-            let fields = fields.iter().map(|(name, value)| setting(name, value));
-            format!("({})", fields.collect::<Vec<_>>().join(" "))
-        }
-        other => other.to_string(),
+        Value::Null => String::new(),
+        value => plain(value),
     }
 }
 

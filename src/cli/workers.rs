@@ -46,8 +46,9 @@ pub fn run(args: &Args) -> ExitCode {
     let done = block_on(async {
         match &args.action {
             Some(Action::Show { id, client }) => {
-                let worker = listing::find("/v1/workers", id, &Client::new(&client.server)).await?;
-                Ok(listing::thing(&worker, client.json))
+                let workers = Client::new(&client.server).get("/v1/workers").await?;
+                let workers = workers["data"].as_array().map_or(&[][..], Vec::as_slice);
+                Ok(listing::thing(listing::find(workers, id, "worker")?, client.json))
             }
             Some(Action::List { client }) => listing::list("/v1/workers", COLUMNS, client).await,
             None => listing::list("/v1/workers", COLUMNS, &args.client).await,

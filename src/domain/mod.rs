@@ -29,6 +29,7 @@ pub mod model_reference;
 pub mod nearest;
 pub mod nul;
 pub mod page;
+pub mod plain;
 pub mod repository;
 pub mod retention;
 pub mod reward;

@@ -28,6 +28,9 @@ use super::limits::Holding;
 
 /// Bytes of the head of a request.
 const HEAD_BYTES: usize = 64 << 10;
+/// Time for the head of a request, and between two requests. Not 30 seconds: a client that asks that often would send its
+/// request just when its connection ends.
+const HEAD: Duration = Duration::from_secs(35);
 /// How long a client may read nothing of an answer that is there for it.
 const STALL: Duration = Duration::from_mins(1);
 /// Pause after a connection could not be accepted, for lack of a file descriptor.
@@ -48,7 +51,7 @@ pub struct Connections {
 impl Connections {
     /// Maximum number at the same time.
     pub fn at_most(most: usize) -> Self {
-        Self { most, head: Duration::from_secs(30) }
+        Self { most, head: HEAD }
     }
 }
 

@@ -11,6 +11,7 @@ use super::metrics::meaning;
 use crate::config::job::{pointer, setting_pointers};
 use crate::domain::metric::{Better, SeriesQuery};
 use crate::domain::nearest::suggestion;
+use crate::domain::plain::plain;
 use crate::domain::run::Run;
 use crate::service::runs::Runs;
 use crate::service::{Result, ServiceError};
@@ -162,25 +163,10 @@ fn unknown_setting(name: &str) -> ServiceError {
 /// A group in words: one setting by its value alone.
 fn label(settings: &Map<String, Value>) -> String {
     if settings.len() == 1 {
-        return settings.values().map(in_words).collect();
+        return settings.values().map(plain).collect();
     }
     let name = |pointer: &str| pointer.rsplit('/').next().unwrap_or_default().to_owned();
-    settings.iter().map(|(at, value)| format!("{}={}", name(at), in_words(value))).collect::<Vec<_>>().join(" ")
-}
-
-/// A setting without JSON; a whole part of the settings by its `type` first.
-fn in_words(value: &Value) -> String {
-    let parts: Vec<String> = match value {
-        Value::String(text) => return text.clone(),
-        Value::Object(fields) => {
-            let own = fields.get("type").and_then(Value::as_str).map(ToOwned::to_owned);
-            let others = fields.iter().filter(|(name, _)| own.is_none() || *name != "type");
-            own.iter().cloned().chain(others.map(|(name, value)| format!("{name}={}", in_words(value)))).collect()
-        }
-        Value::Array(items) => items.iter().map(in_words).collect(),
-        other => return other.to_string(),
-    };
-    parts.join(if value.is_array() { "," } else { " " })
+    settings.iter().map(|(at, value)| format!("{}={}", name(at), plain(value))).collect::<Vec<_>>().join(" ")
 }
 
 /// Ranges of steps that all curves share: from each range's last step to its number.
@@ -256,7 +242,7 @@ mod tests {
     fn groups_have_labels_without_json() {
         let settings = |text: &str| serde_json::from_str(text).unwrap();
         let whole = r#"{"/method": {"type": "vgpo", "alpha": 0.2, "levels": [1, 2]}}"#;
-        assert_eq!(label(&settings(whole)), "vgpo alpha=0.2 levels=1,2");
+        assert_eq!(label(&settings(whole)), "vgpo alpha=0.2 levels=(1, 2)");
         assert_eq!(label(&settings(r#"{"/method/type": "grpo", "/seed": 0}"#)), "type=grpo seed=0");
     }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::support::{Api, HEAD};
+use super::support::Api;
 
+const HEAD: Duration = Duration::from_secs(2);
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -27,7 +28,7 @@ async fn closed(mut stream: TcpStream) -> String {
 
 #[tokio::test]
 async fn a_head_that_never_ends_is_not_waited_for() {
-    let api = Api::start().await;
+    let api = Api::with_head(HEAD).await;
     let begun = vgpo::clock::Stopwatch::start();
     let slow = connect(&api, "GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\nx-a: ").await;
     let silent = connect(&api, "").await;

@@ -18,9 +18,6 @@ use vgpo::service::Service;
 use vgpo::serving::Engine;
 use vgpo::store::{self, ClaimRequest, Database};
 
-/// How long the test servers wait for the head of a request.
-pub const HEAD: Duration = Duration::from_secs(5);
-
 pub struct Api {
     pub service: Service,
     pub url: String,
@@ -78,15 +75,28 @@ impl Api {
         Self::changed(&[], |service| service.with_engine(engine)).await
     }
 
+    /// A server that waits this long for the head of a request.
+    pub async fn with_head(head: Duration) -> Self {
+        Self::served(&[], |service| service, |connections| Connections { head, ..connections }).await
+    }
+
     /// A server with a service of its own.
     pub async fn changed(settings: &[(&'static str, &str)], change: impl FnOnce(Service) -> Service) -> Self {
+        Self::served(settings, change, |connections| connections).await
+    }
+
+    async fn served(
+        settings: &[(&'static str, &str)],
+        change: impl FnOnce(Service) -> Service,
+        connections: impl FnOnce(Connections) -> Connections,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut flags = vec![("data_dir", folder.path().display().to_string()), ("port", "0".to_owned())];
         flags.extend(settings.iter().map(|(key, value)| (*key, (*value).to_owned())));
         let settings = AppSettings::load(&Sources { flags: &flags, environment: &|_| None, file: None }).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = store::open(&settings.database_url, clock.clone()).await.unwrap();
-        let connections = Connections { head: HEAD, ..Connections::at_most(settings.limits.connections) };
+        let connections = connections(Connections::at_most(settings.limits.connections));
         let service = change(Service::new(store, clock, settings));
         service.admin().register_builtins().await.unwrap();
         service.database().upsert_model(model("tiny", json!({"steps": 7}))).await.unwrap();

@@ -81,7 +81,7 @@ async fn a_prompt_read_in_parts_answers_like_one_read_at_once() {
 }
 
 /// Tokens of the answer under way.
-const ANSWER: usize = 400;
+const ANSWER: usize = 1000;
 
 #[tokio::test]
 async fn a_long_prompt_does_not_hold_up_answers_under_way() {
@@ -98,7 +98,7 @@ async fn a_long_prompt_does_not_hold_up_answers_under_way() {
     passes.truncate(answered.map_or(passes.len(), |(at, _)| at + 1));
     let passes = passes.split_off(before);
     let parts: Vec<usize> = passes.iter().enumerate().filter(|(_, (_, c))| *c > 1).map(|(i, _)| i).collect();
-    assert!(parts.len() > 1, "{passes:?}");
+    assert!(parts.len() > 3, "{passes:?}");
     let between = parts.windows(2).all(|pair| passes[pair[0] + 1..pair[1]].contains(&(1, 1)));
     assert!(between, "a token comes between any two parts: {passes:?}");
 }
