@@ -87,6 +87,11 @@ impl Stopwatch {
     }
 }
 
+/// The pause after this number of failures in a row: `first`, twice as long after each further one, at most `most`.
+pub fn doubling_pause(first: Duration, failures: u32, most: Duration) -> Duration {
+    first.saturating_mul(1 << failures.saturating_sub(1).min(31)).min(most)
+}
+
 /// A new identifier: `prefix`, an underscore and 32 hexadecimal digits that sort by creation time (UUID version 7).
 pub fn new_id(prefix: &str) -> String {
     format!("{prefix}_{}", Uuid::now_v7().simple())

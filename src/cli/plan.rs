@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::listing::text;
+use crate::domain::counted::counted;
+use crate::domain::plain::plain;
 
 /// The plan in words; `--json` prints all of it.
 pub fn words(plan: &Value) -> String {
@@ -48,8 +50,7 @@ pub fn words(plan: &Value) -> String {
                 let _ = writeln!(out, "\n{}", if origin == "request" { "Yours" } else { "Recommended" });
             }
             let value = spec.pointer(pointer).unwrap_or(&Value::Null);
-            let value = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
-            let _ = writeln!(out, "  {} = {value}", pointer.trim_start_matches('/').replace('/', "."));
+            let _ = writeln!(out, "  {} = {}", pointer.trim_start_matches('/').replace('/', "."), plain(value));
         }
     }
     for warning in plan["warnings"].as_array().into_iter().flatten() {
@@ -60,9 +61,14 @@ pub fn words(plan: &Value) -> String {
 
 /// The work of a job, or of all jobs of a sweep, in a line.
 pub fn work(work: &Value) -> String {
+    let updates = match work["updates"].as_u64() {
+        Some(0) | None => String::new(),
+        Some(updates) => format!(" ({})", counted(updates as usize, "update", "updates")),
+    };
+    let steps = counted(work["steps"].as_u64().unwrap_or_default() as usize, "step", "steps");
     format!(
-        "Work    {} steps ({} updates), {} responses for {} prompts, at most {} response tokens",
-        work["steps"], work["updates"], work["responses"], work["prompts"], work["max_response_tokens"]
+        "Work    {steps}{updates}, {} responses for {} prompts, at most {} response tokens",
+        work["responses"], work["prompts"], work["max_response_tokens"]
     )
 }
 

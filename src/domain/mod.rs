@@ -46,5 +46,6 @@ pub mod template_arguments;
 pub mod token_rows;
 pub mod tracker;
 pub mod tree;
+pub mod unused;
 pub mod weights;
 pub mod worker;

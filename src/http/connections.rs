@@ -28,8 +28,8 @@ use super::limits::Holding;
 
 /// Bytes of the head of a request.
 const HEAD_BYTES: usize = 64 << 10;
-/// Time for the head of a request, and between two requests. Not 30 seconds: a client that asks that often would send its
-/// request just when its connection ends.
+/// Time for the head of a request, and between two requests. Not 30 seconds: a client that asks that often would send
+/// its request just when its connection ends.
 const HEAD: Duration = Duration::from_secs(35);
 /// How long a client may read nothing of an answer that is there for it.
 const STALL: Duration = Duration::from_mins(1);

@@ -25,7 +25,7 @@ use super::error::{TrainError, file_error};
 use super::eval_loop::{EvalLoop, record};
 use super::eval_metrics::EvalMetrics;
 use super::eval_rows::RowsFile;
-use super::group::Group;
+use super::group::{Group, responses_mut};
 use super::learner::Learner;
 use super::metrics::Metrics;
 use super::micro_batch::Packing;
@@ -205,7 +205,13 @@ impl EvalJob<'_> {
             );
             return Err(TrainError::Setting { field: "method.audit", problem });
         }
-        audit(learner, self.ranks, groups, self.method.dependency_threshold)
+        audit(learner, self.ranks, groups, self.method.dependency_threshold)?;
+        if self.spec.eval.image_dependence {
+            for response in responses_mut(groups) {
+                response.image_dependence = response.audit.map(|audit| audit.dependency);
+            }
+        }
+        Ok(())
     }
 
     /// The weights as they are; log-probs at the temperature of the rollouts.

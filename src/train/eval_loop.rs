@@ -5,6 +5,7 @@ use std::ops::Range;
 use crate::algorithm::affine_focus;
 use crate::config::rollout::{DECODED_ROWS, EVALUATED_RESPONSES};
 use crate::domain::eval_row::{Along, EvalResponse, EvalRow, Thirds};
+use crate::domain::method::Method;
 use crate::domain::sample::SampleGroup;
 use crate::domain::spec::JobSpec;
 use crate::model::footprint::SamplingRoom;
@@ -138,7 +139,9 @@ impl EvalLoop<'_> {
             stream(&[seed, EVALUATION_STREAM, prompt.cursor, index as u64])
         })?;
         let mut groups = self.ranks.rewards(&RewardContext { part: &part, ..self.rewards }, answers)?;
-        if self.spec.eval.image_dependence {
+        // An audit measures it with its own passes.
+        let audits = matches!(&self.spec.method, Method::Eval(method) if method.audit);
+        if self.spec.eval.image_dependence && !audits {
             image_dependence(self.learner, self.ranks, &mut groups)?;
         }
         Ok(groups)

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use crate::clock::doubling_pause;
 use crate::domain::job::{Job, LeaseToken, LeasedJob};
 use crate::domain::log::LogLevel;
 use crate::domain::worker::WorkerState;
@@ -206,8 +207,7 @@ async fn conclude(worker: &WorkerConfig, token: &LeaseToken, shared: &Shared, en
         return;
     }
     let retry = |message: String| {
-        let doublings = attempts_used.saturating_sub(1).min(20);
-        let pause = worker.timings.retry_first.saturating_mul(1 << doublings).min(worker.timings.retry_most);
+        let pause = doubling_pause(worker.timings.retry_first, attempts_used, worker.timings.retry_most);
         Failure { message, retry_after: Some(pause) }
     };
     worker.log.say(if ended.is_ok() { LogLevel::Info } else { LogLevel::Error }, ending(&ended, shared));

@@ -261,8 +261,27 @@ test('an evaluation shows what it reads, and methods have their whole names', as
   assert.ok(names.some((name) => /^vgpo: .*arXiv \d{4}\.\d{5}/.test(name)), names.join('\n'));
   await method.selectOption('eval');
   await box(page, 'eval rows').waitFor();
-  for (const name of ['steps', 'learning rate', 'group size', 'prompts per step']) assert.equal(await box(page, name).isVisible(), false, name);
+  await page.getByText(/^All settings/).click();
+  assert.equal(await box(page, 'microbatch tokens').isVisible(), true);
+  for (const name of ['steps', 'learning rate', 'group size', 'minibatch prompts', 'keep checkpoints']) assert.equal(await box(page, name).isVisible(), false, name);
   await page.getByLabel(/^split/).waitFor();
+  await page.context().close();
+});
+
+test('on a phone the start button stays in sight, and one key leads to it', async () => {
+  const page = await browser.open('#/new', { viewport: { width: 390, height: 844 } });
+  await page.getByText('Memory about').waitFor();
+  const inSight = async () => {
+    const [button, bar] = await Promise.all([startOf(page).boundingBox(), page.locator('.side nav').boundingBox()]);
+    assert.ok(button.y > 0 && button.y + button.height <= bar.y, `the button is at ${button.y}, the bar at ${bar.y}`);
+  };
+  await inSight();
+  await page.getByLabel('Method', { exact: true }).scrollIntoViewIfNeeded();
+  await inSight();
+  await fits(page, 'the form');
+  await page.getByRole('link', { name: 'To the start button' }).press('Enter');
+  await page.keyboard.press('Tab');
+  assert.equal(await startOf(page).evaluate((button) => button === document.activeElement), true);
   await page.context().close();
 });
 

@@ -21,6 +21,7 @@ use crate::domain::kind::Kind;
 use crate::domain::method::{Method, NAMES, Variant};
 use crate::domain::nearest::nearest;
 use crate::domain::spec::{JobSpec, RewardSpec};
+use crate::domain::unused::is_unused;
 
 pub use defaults::{columns as default_columns, lora as default_lora};
 pub use document::{Described, describe};
@@ -36,6 +37,8 @@ pub enum Origin {
     Recommended,
     /// The request itself.
     Request,
+    /// The method does not use it, and the request does not name it.
+    Unused,
 }
 
 /// Settings that a model or a data set recommends: a partial job, later entries of a list win over earlier ones.
@@ -155,7 +158,13 @@ pub fn resolve(request: &Value, recommended: &[Recommended<'_>]) -> Result<Resol
     if !errors.is_empty() {
         return Err(errors);
     }
-    Ok(ResolvedJob { spec, origins: tree.leaf_origins() })
+    let mut origins = tree.leaf_origins();
+    for (pointer, origin) in &mut origins {
+        if *origin != Origin::Request && is_unused(pointer, &spec.method) {
+            *origin = Origin::Unused;
+        }
+    }
+    Ok(ResolvedJob { spec, origins })
 }
 
 type Layer<'a> = (Origin, &'a Map<String, Value>);

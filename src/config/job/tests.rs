@@ -83,6 +83,27 @@ fn request_beats_recommendation_beats_default() {
 }
 
 #[test]
+fn settings_that_a_method_does_not_use_are_told() {
+    let model = json!({"steps": 50, "optimizer": {"learning_rate": 5e-5}, "rollout": {"group_size": 8}});
+    let layers = [Recommended { source: "model `m`", settings: &model }];
+    let origins = |method: Value| {
+        let job = json!({"model": "m", "dataset": "d", "method": method, "batch": {"minibatch_prompts": 32}});
+        resolve(&job, &layers).unwrap().origins
+    };
+    let of = |method: Value| {
+        let origins = origins(method);
+        ["/steps", "/optimizer/learning_rate", "/rollout/group_size", "/rollout/temperature"].map(|name| origins[name])
+    };
+    use Origin::{Default, Recommended as Advised, Unused};
+    assert_eq!(of(json!({"type": "grpo"})), [Advised, Advised, Advised, Default]);
+    assert_eq!(of(json!({"type": "sft"})), [Advised, Advised, Unused, Unused]);
+    assert_eq!(of(json!({"type": "eval"})), [Unused; 4]);
+    assert_eq!(of(json!({"type": "eval", "audit": true})), [Unused, Unused, Unused, Default]);
+    // What the request names stays so: the job's warnings tell it.
+    assert_eq!(origins(json!({"type": "eval"}))["/batch/minibatch_prompts"], Origin::Request);
+}
+
+#[test]
 fn a_recommendation_refines_a_section_but_only_the_request_switches_it() {
     let model = json!({"rollout": {"filter": {"max_tries": 1}}});
     let layers = [Recommended { source: "model `m`", settings: &model }];

@@ -79,11 +79,8 @@ pub(in crate::service) fn work(spec: &JobSpec, preview: &Preview) -> PlannedWork
     let trains = spec.method.trains();
     let prompts = if trains { spec.steps * spec.batch.prompts_per_step } else { spec.eval_rows.min(preview.rows) };
     let responses = prompts * if trains { group_size(spec) } else { spec.eval.samples };
-    let updates_per_step = if trains {
-        spec.batch.prompts_per_step / spec.batch.minibatch_prompts.max(1) * spec.batch.epochs_per_batch
-    } else {
-        0
-    };
+    let epochs = if spec.method.is_reinforcement() { spec.batch.epochs_per_batch } else { u64::from(trains) };
+    let updates_per_step = spec.batch.prompts_per_step / spec.batch.minibatch_prompts.max(1) * epochs;
     PlannedWork {
         steps: spec.steps,
         updates: spec.steps * updates_per_step,

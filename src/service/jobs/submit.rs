@@ -21,6 +21,7 @@ use crate::domain::job::{Job, NewJob};
 use crate::domain::model::Model;
 use crate::domain::nearest::suggestion;
 use crate::domain::spec::{JobSpec, Method, RewardSpec, RowSplit};
+use crate::domain::unused::is_unused;
 use crate::reward::check_filter;
 use crate::service::jobs::Jobs;
 use crate::service::models::ModelSource;
@@ -258,12 +259,13 @@ fn warnings(resolved: &ResolvedJob, model: &Model, preview: &Preview, data: &Dat
             format!("these words of the prompt are not in the model's vocabulary: {words}"),
         );
     }
+    let named = resolved.origins.iter().filter(|(_, origin)| **origin == Origin::Request);
+    for (pointer, _) in named.filter(|(pointer, _)| is_unused(pointer, &spec.method)) {
+        warn("unused", pointer, format!("a job of method `{}` does not use it", spec.method.name()));
+    }
     if !spec.method.trains() {
         return warnings;
     }
-    let mut warn = |code: &str, pointer: &str, detail: String| {
-        warnings.push(JobWarning { code: code.to_owned(), pointer: pointer.to_owned(), detail });
-    };
     if spec.batch.prompts_per_step > data.train_rows {
         let detail = format!(
             "a step needs {} prompts, but the data set has {} rows",

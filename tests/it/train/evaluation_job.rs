@@ -136,13 +136,17 @@ fn evaluations_measure_how_much_answers_depend_on_the_image() {
     run(&spec(&job(&json!({ "eval_rows": 6 }))), dirs[0].path(), None, &mut plain).unwrap();
     let eval = json!({ "eval_rows": 6, "eval": { "samples": 2, "temperature": 1.0, "image_dependence": true } });
     run(&spec(&job(&eval)), dirs[1].path(), None, &mut asked).unwrap();
-    let method = json!({ "method": { "type": "eval", "audit": true }, "eval_rows": 6 });
-    run(&spec(&job(&method)), dirs[2].path(), None, &mut audited).unwrap();
+    let mut both = eval;
+    both["method"] = json!({ "type": "eval", "audit": true });
+    run(&spec(&job(&both)), dirs[2].path(), None, &mut audited).unwrap();
     assert!(rows(&plain).iter().flat_map(|row| &row.responses).all(|response| response.dependence().is_none()));
     assert_eq!(plain.last(EVAL_ACCURACY), asked.last(EVAL_ACCURACY), "the answers are the same");
     let value = asked.last("eval/image_dependence");
     assert!(value > 0.0, "{value}");
     assert!((value - audited.last("audit/dependency_mean")).abs() < 1e-9 * value, "an audit measures the same");
+    for response in rows(&audited).iter().flat_map(|row| &row.responses) {
+        assert_eq!(response.image_dependence, response.audit.map(|audit| audit.dependency), "by one pair of passes");
+    }
     let all = rows(&asked);
     let measured =
         all.iter().flat_map(|row| &row.responses).map(|r| (r.tokens as f64, r.image_dependence.unwrap().mean));

@@ -36,9 +36,6 @@ const OFTEN = [
 ];
 /** An evaluation takes no steps: it reads rows. */
 const OFTEN_READING = ['/eval_rows', '/eval/samples', '/eval/temperature', '/rollout/max_new_tokens', '/seed'];
-/** What an evaluation does not use. */
-const TRAINING =
-  /^\/(steps|optimizer\/|train\/|checkpoint_|keep_|eval_every|eval_before|early_stop|best\/|log_samples)/;
 const METHOD = [
   '/method/variant',
   '/method/beta',
@@ -50,21 +47,27 @@ const METHOD = [
   '/method/inter',
 ];
 const OWN = new Set(['/model', '/dataset', '/name', '/method/type', '/reward/type']);
+/** A part of a reward cannot be named alone: the list of parts is edited as JSON. */
+const IN_LIST = /^\/reward\/.*\/\d+(\/|$)/;
 
 /**
  * The settings of each part of the form. Where methods are compared, each has its own defaults.
  * @param {Record<string, unknown>} values
+ * @param {Record<string, string>} origins
  * @param {string | undefined} method
  * @param {boolean} methods
  */
-function partsOf(values, method, methods) {
+function partsOf(values, origins, method, methods) {
   const reads = method === 'eval';
   const all = Object.keys(values).filter(
     (pointer) =>
-      !OWN.has(pointer) && !(reads && TRAINING.test(pointer)) && !(methods && pointer.startsWith('/method/')),
+      !OWN.has(pointer) &&
+      !IN_LIST.test(pointer) &&
+      origins[pointer] !== 'unused' &&
+      !(methods && pointer.startsWith('/method/')),
   );
   const own = reads || methods ? all.filter((pointer) => pointer.startsWith('/method/')) : METHOD;
-  const often = reads ? OFTEN_READING : OFTEN;
+  const often = (reads ? OFTEN_READING : OFTEN).filter((pointer) => origins[pointer] !== 'unused');
   return { own, often, rest: all.filter((pointer) => !own.includes(pointer) && !often.includes(pointer)) };
 }
 
@@ -119,7 +122,12 @@ function Form({ found, query }) {
     [...faultsOf(plan.error), ...sweepFaults(sweeps ? sweepPlan.error : undefined)].map((f) => [f.pointer, f.detail]),
   );
   const values = spec ? flat(spec) : {};
-  const { own, often, rest } = partsOf(values, request.method?.type ?? spec?.method.type, '/method/type' in grid);
+  const { own, often, rest } = partsOf(
+    values,
+    plan.value?.origins ?? {},
+    request.method?.type ?? spec?.method.type,
+    '/method/type' in grid,
+  );
   /**
    * @param {string} pointer
    * @returns {import('../parts/varied.js').Vary}
@@ -163,6 +171,16 @@ function Form({ found, query }) {
         starter.start();
       }}
     >
+      <a
+        class="skip"
+        href="#start"
+        onClick=${(e) => {
+          e.preventDefault();
+          document.getElementById('start')?.focus();
+        }}
+      >
+        To the start button
+      </a>
       <form class="stack" onSubmit=${(e) => e.preventDefault()}>
         <fieldset class="card">
           <legend>What</legend>

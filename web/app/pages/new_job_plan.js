@@ -106,7 +106,10 @@ export function Plan({ plan, sweeps }) {
           <h2>Work</h2>
           <dl class="kv">
             <dt>Steps</dt>
-            <dd>${count(plan.value.work.steps)} (${count(plan.value.work.updates)} updates)</dd>
+            <dd>
+              ${count(plan.value.work.steps)}
+              ${plan.value.work.updates > 0 && ` (${count(plan.value.work.updates)} updates)`}
+            </dd>
             <dt>Responses</dt>
             <dd>${count(plan.value.work.responses)} for ${count(plan.value.work.prompts)} prompts</dd>
             <dt>Tokens</dt>

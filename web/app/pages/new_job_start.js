@@ -73,7 +73,7 @@ export function StartRow({ asked, jobs, starter }) {
   const body = JSON.stringify(asked.body).replaceAll("'", "'\\''");
   const curl = `curl -s ${location.origin}${asked.path}${keyHeader()} -H 'content-type: application/json' -d '${body}'`;
   const what = jobs === null ? 'the job' : jobs === 1 ? 'a sweep of 1 job' : `a sweep of ${count(jobs)} jobs`;
-  return html`<div class="row">
+  return html`<div class="row start" id="start" tabindex=${-1}>
     <button
       class="primary"
       disabled=${starter.blocked || starter.busy !== null}

@@ -6,6 +6,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use serde_json::json;
 
+use crate::clock::doubling_pause;
 use crate::domain::alert::{AlertFormat, AlertMessage, Delivered, DueAlert};
 use crate::outbound::{AlertSender, NotTaken};
 use crate::service::runs::Runs;
@@ -61,7 +62,7 @@ impl Runs {
 
 /// The pause after this number of failed tries.
 fn pause(tries: u32) -> Duration {
-    FIRST_PAUSE.saturating_mul(1 << tries.saturating_sub(1).min(20)).min(LONGEST_PAUSE)
+    doubling_pause(FIRST_PAUSE, tries, LONGEST_PAUSE)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use crate::config::job::{escape, pointer};
 use crate::domain::brief::{QUOTED, cut, is_printable};
 use crate::domain::field_error::FieldError;
+use crate::domain::plain::plain;
 use crate::domain::sweep::SweepSettings;
 
 /// Most points of one sweep.
@@ -81,8 +82,7 @@ impl Point {
     fn with(&self, axis: &Axis, value: &Value) -> Self {
         let mut settings = self.settings.clone();
         settings.insert(axis.pointer.clone(), value.clone());
-        let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
-        let text: String = cut(&text, QUOTED).chars().filter(|c| is_printable(*c)).collect();
+        let text: String = cut(&plain(value), QUOTED).chars().filter(|c| is_printable(*c)).collect();
         Self { settings, label: format!("{} {}={text}", self.label, axis.label).trim_start().to_owned() }
     }
 

@@ -7,10 +7,11 @@ mod trackio;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::TimeDelta;
 use serde_json::Value;
 
+use crate::clock::doubling_pause;
 use crate::domain::event::{Event, EventFilter, JobChanged, MetricsEvent, kind};
+use crate::domain::run::Run;
 use crate::domain::tracker::{TrackerKind, Tracking};
 use crate::export::{ExportedRun, Row};
 use crate::outbound::{TrackerClient, TrackerFault};
@@ -28,9 +29,9 @@ const HOLD: Duration = Duration::from_mins(5);
 /// Events of one batch.
 const BATCH: u32 = 100;
 /// Between two batches of a run that the tracker has up to now.
-const PAUSE: TimeDelta = TimeDelta::seconds(5);
+const PAUSE: Duration = Duration::from_secs(5);
 /// Longest pause after failures; the first is [`PAUSE`], and each one twice as long as the one before.
-const LONGEST_PAUSE: TimeDelta = TimeDelta::seconds(600);
+const LONGEST_PAUSE: Duration = Duration::from_mins(10);
 /// Failed tries in a row until a tracker is given up: a week.
 const TRIES: u32 = 1010;
 
@@ -159,10 +160,6 @@ impl Runs {
         };
         // Read before the events: the end that is seen here has its event in the batch.
         let ended = run.state.is_final();
-        let job = self.database.job(&run.job_id).await?;
-        let value = |value: serde_json::Result<Value>| value.map_err(|e| ServiceError::Internal(e.to_string()));
-        let (run, job) = (value(serde_json::to_value(&run))?, value(serde_json::to_value(&job))?);
-        let run = ExportedRun::begun(&run, &job).map_err(|error| ServiceError::Internal(error.to_string()))?;
         let filter = EventFilter {
             runs: vec![tracking.run_id.clone()],
             kinds: [kind::METRICS, kind::JOB].map(ToOwned::to_owned).to_vec(),
@@ -170,7 +167,11 @@ impl Runs {
         };
         let events = self.database.events_after(tracking.seq, &filter, BATCH).await?;
         let now = self.clock.now();
-        match send(trackers, &mut tracking, &run, &events).await {
+        let sent = match events.last() {
+            Some(last) => send(trackers, &mut tracking, &self.exported(&run).await?, &events, last.seq).await,
+            None => Ok(()),
+        };
+        match sent {
             Ok(()) => {
                 (tracking.tries, tracking.problem) = (0, None);
                 let more = events.len() == BATCH as usize;
@@ -185,22 +186,30 @@ impl Runs {
                 tracing::info!(run = id, tracker, tries = tracking.tries, %fault, "a tracker did not take a run");
                 tracking.tries += 1;
                 tracking.problem = Some(fault.to_string());
-                let pause = PAUSE.checked_mul(1 << (tracking.tries - 1).min(20)).unwrap_or(LONGEST_PAUSE);
-                tracking.next_at = (tracking.tries < TRIES).then(|| now + pause.min(LONGEST_PAUSE));
+                let pause = doubling_pause(PAUSE, tracking.tries, LONGEST_PAUSE);
+                tracking.next_at = (tracking.tries < TRIES).then(|| now + pause);
             }
         }
         Ok(self.database.settle_tracking(&tracking).await?)
     }
+
+    /// A run as trackers take it.
+    async fn exported(&self, run: &Run) -> Result<ExportedRun> {
+        let job = self.database.job(&run.job_id).await?;
+        let value = |value: serde_json::Result<Value>| value.map_err(|e| ServiceError::Internal(e.to_string()));
+        let (run, job) = (value(serde_json::to_value(run))?, value(serde_json::to_value(&job))?);
+        ExportedRun::begun(&run, &job).map_err(|error| ServiceError::Internal(error.to_string()))
+    }
 }
 
-/// Sends events, and notes in `tracking` what the tracker has.
+/// Sends events up to the one with the number `last`, and notes in `tracking` what the tracker has.
 async fn send(
     trackers: &Trackers,
     tracking: &mut Tracking,
     run: &ExportedRun,
     events: &[Event],
+    last: i64,
 ) -> std::result::Result<(), TrackerFault> {
-    let Some(last) = events.last() else { return Ok(()) };
     let Some(tracker) = trackers.get(tracking.tracker) else {
         return Err(TrackerFault::of(format!("the setting `{}` is empty", tracking.tracker.setting())));
     };
@@ -210,6 +219,6 @@ async fn send(
     };
     tracking.remote_id = Some(remote.clone());
     tracker.send(&remote, run, &Batch::of(events)).await?;
-    tracking.seq = last.seq;
+    tracking.seq = last;
     Ok(())
 }
