@@ -58,13 +58,16 @@ impl Threads<'_> {
 
     /// Runs `work` on the first of them while `meanwhile` runs here.
     pub fn alongside(self, work: impl FnOnce() + Send, meanwhile: impl FnOnce()) {
-        std::thread::scope(|scope| {
-            scope.spawn(|| match self.0 {
-                [first, ..] => first.install(work),
-                [] => work(),
-            });
-            meanwhile();
-        });
+        match self.0 {
+            [first, ..] => first.in_place_scope(|scope| {
+                scope.spawn(|_| work());
+                meanwhile();
+            }),
+            [] => {
+                work();
+                meanwhile();
+            }
+        }
     }
 
     /// Runs `work` on every task, as many at a time as there are threads. A single task runs on this thread, where all
@@ -79,17 +82,23 @@ impl Threads<'_> {
                 let used = tasks.len().min(pools.len());
                 let left = Mutex::new(tasks.into_iter());
                 let next = || left.lock().next();
-                let each = || {
+                on_each(&pools[..used], &|| {
                     while let Some(task) = next() {
                         work(task);
-                    }
-                };
-                std::thread::scope(|scope| {
-                    for pool in &pools[..used] {
-                        scope.spawn(|| pool.install(each));
                     }
                 });
             }
         }
+    }
+}
+
+/// Runs `work` on all threads at the same time. They stay: a thread that is made for a step has to fault in new pages
+/// for its first allocations, huge ones in many systems.
+fn on_each(pools: &[ThreadPool], work: &(impl Fn() + Sync)) {
+    if let [first, others @ ..] = pools {
+        first.in_place_scope(|scope| {
+            scope.spawn(|_| work());
+            on_each(others, work);
+        });
     }
 }
