@@ -100,19 +100,24 @@ def job(starter, cell, arm, rate, seed):
     }
 
 
-def chosen_rates(rows):
-    """The learning rate of each arm that was tuned: see the plan. Arms are missing until all their runs are there."""
-    rates = {}
+def tuned(rows):
+    """Per arm that was tuned, the primary outcome of every rate. Arms are missing until all their runs are there."""
+    outcomes = {}
     for arm in ARMS:
         mean = {}
         for rate in RATES:
             found = [row["accuracy"] for row in rows if row["cell"] == cell_name(CENTRE) and row["arm"] == arm
                      and row["rate"] == rate and row["seed"] in TUNING_SEEDS]
-            if found:
+            if len(found) == len(TUNING_SEEDS):
                 mean[rate] = sum(found) / len(found)
         if len(mean) == len(RATES):
-            rates[arm] = max(RATES, key=lambda rate: (mean[rate], -rate))
-    return rates
+            outcomes[arm] = mean
+    return outcomes
+
+
+def chosen_rates(rows):
+    """The learning rate of each arm that was tuned: see the plan."""
+    return {arm: max(RATES, key=lambda rate: (mean[rate], -rate)) for arm, mean in tuned(rows).items()}
 
 
 def by_seed(rows, cell, arm, rates):

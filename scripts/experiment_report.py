@@ -2,8 +2,8 @@
 
 import experiment_plots
 import experiment_statistics as statistics
-from experiment_plan import (ARMS, BASELINE, DEFAULT_RATE, MAP, MAP_ARMS, SEEDS, SHUFFLED, TUNING_SEEDS, by_seed,
-                             cell_of, chosen_rates, differences)
+from experiment_plan import (ARMS, BASELINE, CENTRE, DEFAULT_RATE, MAP, MAP_ARMS, RATES, SEEDS, SHUFFLED, TUNING_SEEDS,
+                             by_seed, cell_name, cell_of, chosen_rates, differences, tuned)
 
 # Fewer pairs than this give intervals that are too narrow.
 FEW_PAIRS = 6
@@ -128,9 +128,22 @@ def cells(rows):
         cell_tables(rows, cell, rates)
 
 
+def rate_table(rows):
+    """What the learning rates were chosen by."""
+    outcomes = tuned(rows)
+    if not outcomes:
+        return
+    print(f"### Learning rates: accuracy in {cell_name(CENTRE)}, mean of seeds {', '.join(map(str, TUNING_SEEDS))}\n")
+    print(f"| arm | {' | '.join(f'{rate:g}' for rate in RATES)} |\n|---|{'---|' * len(RATES)}")
+    for arm, mean in outcomes.items():
+        print(f"| {ARMS[arm][0]} | {' | '.join(f'{mean[rate]:.1f}' for rate in RATES)} |")
+    print()
+
+
 def summary(rows, audits):
-    """All cells together, the map, and the audits."""
+    """Learning rates, all cells together, the map, and the audits."""
     rates = chosen_rates(rows)
+    rate_table(rows)
     pooled_table(rows, rates)
     map_table(gains(rows, rates))
     if audits:

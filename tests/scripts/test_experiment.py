@@ -107,6 +107,8 @@ class Report(unittest.TestCase):
         # A seed of the comparison says nothing about the rate, and an arm with a rate missing has none.
         rows += [row(centre, "vgpo", 0, 90.0, 5e-5)]
         rows += [row(centre, "dapo", seed, 50.0, 2e-4) for seed in plan.TUNING_SEEDS]
+        # Nor has one whose seeds are not complete.
+        rows += [row(centre, "papo", plan.TUNING_SEEDS[0], 50.0, rate) for rate in plan.RATES]
         self.assertEqual(plan.chosen_rates(rows), {"vgpo": 1e-4})
 
     def test_the_plan(self):
