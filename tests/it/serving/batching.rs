@@ -89,9 +89,11 @@ async fn a_batch_holds_no_more_rows_than_allowed() {
     let wide =
         |seed: u64| request("p1_single", json!({"max_new_tokens": 2, "temperature": 1.0, "seed": seed, "n": 14}));
     let (answers, rows) = together(&[wide(1), wide(2), wide(3)]).await;
-    // Two requests fit, whose rows are spread over batches of eight or more, one per core.
-    let batches = rayon::current_num_threads().min(28 / 8);
-    assert_eq!(rows.iter().max(), Some(&28_usize.div_ceil(batches)), "{rows:?}");
+    // Two requests fit, whose rows are spread over batches of eight or more, one per core; the rows of the one that
+    // begins may be a batch for a token or two.
+    let threads = rayon::current_num_threads();
+    let (least, most) = (28_usize.div_ceil(threads.min(28 / 8)), 28_usize.div_ceil(threads.min(2)));
+    assert!(rows.iter().max().is_some_and(|rows| (least..=most).contains(rows)), "{rows:?}");
     assert!(answers.iter().all(|a| a.choices.len() == 14));
 }
 
