@@ -94,11 +94,11 @@ fn settings_that_a_method_does_not_use_are_told() {
         let origins = origins(method);
         ["/steps", "/optimizer/learning_rate", "/rollout/group_size", "/rollout/temperature"].map(|name| origins[name])
     };
-    use Origin::{Default, Recommended as Advised, Unused};
-    assert_eq!(of(json!({"type": "grpo"})), [Advised, Advised, Advised, Default]);
-    assert_eq!(of(json!({"type": "sft"})), [Advised, Advised, Unused, Unused]);
-    assert_eq!(of(json!({"type": "eval"})), [Unused; 4]);
-    assert_eq!(of(json!({"type": "eval", "audit": true})), [Unused, Unused, Unused, Default]);
+    let (default, advised, unused) = (Origin::Default, Origin::Recommended, Origin::Unused);
+    assert_eq!(of(json!({"type": "grpo"})), [advised, advised, advised, default]);
+    assert_eq!(of(json!({"type": "sft"})), [advised, advised, unused, unused]);
+    assert_eq!(of(json!({"type": "eval"})), [unused; 4]);
+    assert_eq!(of(json!({"type": "eval", "audit": true})), [unused, unused, unused, default]);
     // What the request names stays so: the job's warnings tell it.
     assert_eq!(origins(json!({"type": "eval"}))["/batch/minibatch_prompts"], Origin::Request);
 }

@@ -58,15 +58,14 @@ impl Threads<'_> {
 
     /// Runs `work` on the first of them while `meanwhile` runs here.
     pub fn alongside(self, work: impl FnOnce() + Send, meanwhile: impl FnOnce()) {
-        match self.0 {
-            [first, ..] => first.in_place_scope(|scope| {
+        if let [first, ..] = self.0 {
+            first.in_place_scope(|scope| {
                 scope.spawn(|_| work());
                 meanwhile();
-            }),
-            [] => {
-                work();
-                meanwhile();
-            }
+            });
+        } else {
+            work();
+            meanwhile();
         }
     }
 
