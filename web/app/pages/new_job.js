@@ -125,7 +125,8 @@ function Form({ found, query }) {
   const { own, often, rest } = partsOf(
     values,
     plan.value?.origins ?? {},
-    request.method?.type ?? spec?.method.type,
+    // That of the plan, whose values and origins are shown until the next one comes.
+    spec?.method.type,
     '/method/type' in grid,
   );
   /**
