@@ -42,7 +42,7 @@ def read_run(folder, start):
     steps = [line["values"] for line in lines if "accuracy" in line["values"]]
     evaluations = evaluations_of(lines)
     last = evaluations[-1]["values"]
-    arm, rate, seed = folder.name.split("_")
+    arm, rate, seed = folder.name.rsplit("_", 2)
     return {
         "cell": folder.parent.name, "arm": arm, "rate": float(rate), "seed": int(seed), "start": start,
         "curve": [(line["step"], 100 * line["values"]["eval/accuracy"]) for line in evaluations],

@@ -202,7 +202,7 @@ class Run(unittest.TestCase):
         program.write_text(PROGRAM.replace("LOG", repr(str(folder / "log"))))
         program.chmod(0o755)
         sys.argv = ["experiment.py", "run", "--vgpo", str(program), "--out", str(folder / out), "--cells", "6-0.5-0.9",
-                    "--arms", "dapo", "vgpo", "--seeds", "2", "--results", str(folder / "survey.csv")]
+                    "--arms", "dapo", "dr_grpo", "--seeds", "2", "--results", str(folder / "survey.csv")]
         with contextlib.redirect_stdout(io.StringIO()):
             experiment.main()
         return [line.split()[0] for line in (folder / "log").read_text().splitlines()]
@@ -215,12 +215,12 @@ class Run(unittest.TestCase):
             self.assertEqual(card["recommended"], {"steps": 40}, "as the starter that it was taught from")
             rows = results.read_results(folder / "survey.csv")
             self.assertEqual([(row["arm"], row["seed"]) for row in rows],
-                             [("dapo", 0), ("dapo", 1), ("vgpo", 0), ("vgpo", 1)])
+                             [("dapo", 0), ("dapo", 1), ("dr_grpo", 0), ("dr_grpo", 1)])
             self.assertEqual(rows[0], {"cell": "6-0.5-0.9", "arm": "dapo", "rate": 1e-4, "seed": 0, "start": 75.0,
                                        "curve": [(plan.STEPS, 75.0)], "accuracy": 75.0, "sampled": 50.0, "focus": 0.9,
                                        "dependency": 0.5, "length": 10.0, "seconds": 2.0})
             # Another machine has the table only, without a run: it makes what is missing, and keeps the others.
-            kept = [row for row in rows if (row["arm"], row["seed"]) != ("vgpo", 1)]
+            kept = [row for row in rows if (row["arm"], row["seed"]) != ("dr_grpo", 1)]
             results.write_results(kept, folder / "survey.csv")
             self.assertEqual(self.run_with(folder, "b"), ["starter", "audit", *["train", "audit"] * 2])
             self.assertEqual(results.read_results(folder / "survey.csv"), rows)
