@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, Device, Layout, Result, Shap
 
 use super::simd::{self, Kernel, mul_add, sigmoid as sigmoid_of};
 use super::strided::{self, Guard};
-use super::{Form, own_backward};
+use super::{Form, own_backward, threads};
 
 /// `silu(gate) * up`, the gated MLP's activation (`SwiGLU`, Shazeer, arXiv 2002.05202).
 pub fn gated_silu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
@@ -102,6 +102,9 @@ pub fn gelu_erf_by(form: Form, x: &Tensor) -> Result<Tensor> {
         Form::Fused => x.contiguous()?.apply_op1(Pointwise::<ErfGelu>::new()),
     }
 }
+
+/// What a value and its slope cost, in multiplications.
+const COST: usize = 16;
 
 /// A function of one number.
 trait Curve: Send + Sync + 'static {
@@ -235,7 +238,9 @@ impl<C: Curve> CustomOp1 for Pointwise<C> {
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = strided::contiguous(storage, layout)?;
-        let out = simd::run(Points::<C> { x, gradient: None, curve: PhantomData });
+        let out = threads::build(x.len(), 1, COST * x.len(), |range| {
+            simd::run(Points::<C> { x: &x[range], gradient: None, curve: PhantomData })
+        });
         Ok((CpuStorage::F32(out), layout.shape().clone()))
     }
 
@@ -310,7 +315,9 @@ impl<C: Curve> CustomOp2 for Gate<C> {
             candle_core::bail!("a gate of {:?} does not fit values of {:?}", own.shape(), other.shape());
         }
         let (gate, up) = (strided::contiguous(gate, own)?, strided::contiguous(up, other)?);
-        let out = simd::run(Gated::<C> { gate, up, curve: PhantomData });
+        let out = threads::build(gate.len(), 1, COST * gate.len(), |range| {
+            simd::run(Gated::<C> { gate: &gate[range.clone()], up: &up[range], curve: PhantomData })
+        });
         Ok((CpuStorage::F32(out), own.shape().clone()))
     }
 

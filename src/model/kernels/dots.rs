@@ -6,7 +6,7 @@
 
 use pulp::{Simd, WithSimd, bytemuck};
 
-use super::lines::Lines;
+use super::pieces::Piece;
 
 /// Most rows: with more, rows fill the lanes of a vector themselves.
 pub const MOST_ROWS: usize = 4;
@@ -43,28 +43,31 @@ impl Rows {
     }
 }
 
-/// `rows @ lines [outputs, inner]^T`.
+/// Outputs `rows @ lines^T` of a piece.
 pub struct Dots<'a> {
     /// The rows.
     pub rows: &'a Rows,
-    /// Whole lines.
-    pub lines: Lines<'a>,
+    /// The outputs.
+    pub piece: Piece<'a>,
 }
 
 impl WithSimd for Dots<'_> {
-    /// `[rows, outputs]`.
-    type Output = Vec<f32>;
+    type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
+    fn with_simd<S: Simd>(self, simd: S) {
         // Enough sums to hide how long a multiplication takes, as many as there are registers for.
-        if S::REGISTER_COUNT >= 32 { self.of_rows::<S, 4>(simd) } else { self.of_rows::<S, 2>(simd) }
+        if S::REGISTER_COUNT >= 32 {
+            self.of_rows::<S, 4>(simd);
+        } else {
+            self.of_rows::<S, 2>(simd);
+        }
     }
 }
 
 impl Dots<'_> {
     #[inline(always)]
-    fn of_rows<S: Simd, const SUMS: usize>(&self, simd: S) -> Vec<f32> {
+    fn of_rows<S: Simd, const SUMS: usize>(self, simd: S) {
         match self.rows.count {
             1 => self.run::<S, 1, SUMS>(simd),
             2 => self.run::<S, 2, SUMS>(simd),
@@ -74,21 +77,20 @@ impl Dots<'_> {
     }
 
     #[inline(always)]
-    fn run<S: Simd, const R: usize, const SUMS: usize>(&self, simd: S) -> Vec<f32> {
-        let inner = self.rows.inner;
-        let out = self.lines.len() / inner;
-        let mut target = vec![0.0; R * out];
+    fn run<S: Simd, const R: usize, const SUMS: usize>(self, simd: S) {
+        let Self { rows, mut piece } = self;
+        let inner = rows.inner;
         let mut tile = [[0.0; STEP]; TILE / STEP];
-        for at in 0..out {
+        for at in 0..piece.lines.len() / inner {
             let mut sums = [[simd.splat_f32s(0.0); SUMS]; R];
             for from in (0..inner).step_by(TILE) {
                 let count = TILE.min(inner - from);
                 let soon = at * inner + from + AHEAD;
-                self.lines.prefetch(soon, soon + count);
+                piece.lines.prefetch(soon, soon + count);
                 let values = tile.as_flattened_mut();
-                self.lines.widen_on(simd, at * inner + from, &mut values[..count]);
+                piece.lines.widen_on(simd, at * inner + from, &mut values[..count]);
                 values[count..count.next_multiple_of(STEP)].fill(0.0);
-                let (tile, rows) = (&tile[..count.div_ceil(STEP)], self.rows.tile::<R>(from));
+                let (tile, rows) = (&tile[..count.div_ceil(STEP)], rows.tile::<R>(from));
                 add(simd, tile, rows, &mut sums);
             }
             for (row, sums) in sums.into_iter().enumerate() {
@@ -96,10 +98,9 @@ impl Dots<'_> {
                 for sum in &sums[1..] {
                     all = simd.add_f32s(all, *sum);
                 }
-                target[row * out + at] = total::<S>(all);
+                piece.set(row, at, [total::<S>(all)]);
             }
         }
-        target
     }
 }
 

@@ -10,6 +10,7 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::dots::{Dots, MOST_ROWS, Rows};
 use super::lines::Lines;
+use super::pieces::{Piece, Product};
 use super::product::{Matrix, product};
 use super::{threads, tile};
 
@@ -19,14 +20,18 @@ const MANY: usize = 256;
 const MANY_OF_LINES: usize = 512;
 /// Outputs of a tile: as many independent sums keep the multipliers busy.
 const OUTPUTS: usize = 8;
-/// Outputs of a piece of work: whole tiles, enough of them to be worth a thread.
+/// Most outputs of a piece of work: whole tiles, enough of them to be worth a thread for few rows.
 const PIECE: usize = 16 * OUTPUTS;
+/// Fewest outputs of a piece of work: the rows are read once for each.
+const SMALL_PIECE: usize = 4 * OUTPUTS;
 /// Inputs that a tile takes at a time.
 const DEPTH: usize = 256;
 /// How far ahead narrow lines are asked for.
 const AHEAD: usize = DEPTH;
 /// What turning a value costs, in multiplications.
 const TURN_COST: usize = 8;
+/// Inputs of several rows that are turned at a time, so that they stay in the nearest cache.
+const TURNED: usize = 64;
 /// Values of rows that stay in a near cache.
 const NEAR: usize = 1 << 17;
 /// Values of a piece of work that costs as much as reading them.
@@ -46,62 +51,36 @@ pub fn fits_lines(rows: usize) -> bool {
 
 /// `x [rows, inner] @ weight [out, inner]^T + bias [out]`, row-major.
 pub fn project(x: &[f32], weight: &[f32], inner: usize, bias: Option<&[f32]>) -> Vec<f32> {
-    let (rows, out) = (x.len() / inner, weight.len() / inner);
-    let piece = if threads::worth_sharing(rows * weight.len()) { PIECE } else { out };
-    in_lanes(x, Lines::F32(weight), inner, bias, piece)
+    in_lanes(x, Product { rows: x.len() / inner, inner, lines: Lines::F32(weight), bias })
 }
 
 /// The same with lines of any kind.
 pub fn project_lines(x: &[f32], lines: Lines<'_>, inner: usize, bias: Option<&[f32]>) -> Vec<f32> {
-    let (rows, out) = (x.len() / inner, lines.len() / inner);
-    if rows > MOST_ROWS {
-        let piece = if threads::worth_sharing(rows * lines.len()) { PIECE } else { out };
-        return in_lanes(x, lines, inner, bias, piece);
+    let product = Product { rows: x.len() / inner, inner, lines, bias };
+    if product.rows > MOST_ROWS {
+        return in_lanes(x, product);
     }
     let share = lines.len() >= READ_SHARED;
-    let piece = if share { (READ_PIECE / inner).next_multiple_of(OUTPUTS) } else { out };
-    let work = if share { threads::WORTH_SHARING } else { 0 };
-    let all = Rows::new(x, inner);
-    let parts = threads::map(out.div_ceil(piece), work, |index| {
-        let lines = lines.cut(index * piece * inner, ((index + 1) * piece).min(out) * inner);
-        Arch::new().dispatch(Dots { rows: &all, lines })
-    });
-    joined(parts, (rows, out, piece), bias)
+    let size = if share { (READ_PIECE / inner).next_multiple_of(OUTPUTS) } else { product.out() };
+    let rows = Rows::new(x, inner);
+    product.in_pieces(size.max(1), if share { threads::WORTH_SHARING } else { 0 }, |piece| {
+        Arch::new().dispatch(Dots { rows: &rows, piece });
+    })
 }
 
-/// Rows as lanes, `piece` outputs at a time.
-fn in_lanes(x: &[f32], lines: Lines<'_>, inner: usize, bias: Option<&[f32]>, piece: usize) -> Vec<f32> {
-    let (rows, out) = (x.len() / inner, lines.len() / inner);
+/// Rows as lanes.
+fn in_lanes(x: &[f32], product: Product<'_>) -> Vec<f32> {
+    let Product { rows, inner, lines, .. } = product;
+    let multiplications = rows * lines.len();
+    let size = if threads::worth_sharing(multiplications) {
+        (threads::WORTH_SHARING / (rows * inner)).clamp(SMALL_PIECE, PIECE).next_multiple_of(OUTPUTS)
+    } else {
+        product.out().max(1)
+    };
     let columns = Columns::of(x, inner);
-    let parts = threads::map(out.div_ceil(piece), rows * lines.len(), |index| {
-        let lines = lines.cut(index * piece * inner, ((index + 1) * piece).min(out) * inner);
-        Arch::new().dispatch(Project { columns: &columns, lines, inner, rows })
-    });
-    joined(parts, (rows, out, piece), bias)
-}
-
-/// Pieces `[rows, outputs of the piece]` next to each other, plus the bias.
-fn joined(mut parts: Vec<Vec<f32>>, (rows, out, piece): (usize, usize, usize), bias: Option<&[f32]>) -> Vec<f32> {
-    if parts.len() == 1 {
-        let mut whole = parts.remove(0);
-        if let Some(bias) = bias {
-            whole.chunks_exact_mut(out).for_each(|line| line.iter_mut().zip(bias).for_each(|(y, b)| *y += b));
-        }
-        return whole;
-    }
-    let mut target = vec![0.0; rows * out];
-    for (index, part) in parts.iter().enumerate() {
-        let from = index * piece;
-        let width = part.len() / rows;
-        for (line, values) in target.chunks_exact_mut(out).zip(part.chunks_exact(width)) {
-            let line = &mut line[from..from + width];
-            match bias {
-                Some(bias) => line.iter_mut().zip(values).zip(&bias[from..]).for_each(|((y, v), b)| *y = v + b),
-                None => line.copy_from_slice(values),
-            }
-        }
-    }
-    target
+    product.in_pieces(size, multiplications, |piece| {
+        Arch::new().dispatch(Project { columns: &columns, inner, rows, piece });
+    })
 }
 
 /// `x [inner] @ weight [out, inner]^T + bias [out]`: the product of one row, which cannot fill the lanes. It costs as
@@ -110,14 +89,13 @@ fn joined(mut parts: Vec<Vec<f32>>, (rows, out, piece): (usize, usize, usize), b
 pub fn project_row(x: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
     let (inner, out) = (x.len(), weight.len() / x.len().max(1));
     let piece = if weight.len() < threads::WORTH_SHARING { out.max(1) } else { PIECE };
-    let parts = threads::map(out.div_ceil(piece), weight.len(), |index| {
-        let outputs = index * piece..((index + 1) * piece).min(out);
-        let mut values = bias.map_or_else(|| vec![0.0; outputs.len()], |bias| bias[outputs.clone()].to_vec());
-        let lines = Matrix::new(&weight[outputs.start * inner..outputs.end * inner], outputs.len(), inner, inner);
-        product(&mut values, outputs.len(), bias.is_some(), Matrix::new(x, 1, inner, inner), lines.t());
-        values
+    let mut values = bias.map_or_else(|| vec![0.0; out], <[f32]>::to_vec);
+    threads::map_chunks(&mut values, piece, weight.len(), |index, values| {
+        let lines = &weight[index * piece * inner..][..values.len() * inner];
+        let lines = Matrix::new(lines, values.len(), inner, inner);
+        product(values, values.len(), bias.is_some(), Matrix::new(x, 1, inner, inner), lines.t());
     });
-    parts.concat()
+    values
 }
 
 /// Rows as lanes: up to two vectors of rows, `[inner][vectors * lanes]`, missing rows 0.
@@ -167,8 +145,11 @@ impl WithSimd for Turn<'_> {
         let rows = self.x.len() / self.inner;
         let width = rows.next_multiple_of(S::F32_LANES);
         let mut values = vec![0.0; width * self.inner];
-        for (lane, line) in self.x.chunks_exact(self.inner).enumerate() {
-            values[lane..].iter_mut().step_by(width).zip(line).for_each(|(to, from)| *to = *from);
+        for (index, block) in values.chunks_mut(TURNED * width).enumerate() {
+            for (lane, line) in self.x.chunks_exact(self.inner).enumerate() {
+                let line = &line[index * TURNED..];
+                block[lane..].iter_mut().step_by(width).zip(line).for_each(|(to, from)| *to = *from);
+            }
         }
         Columns { first_row: self.first_row, rows, width, values }
     }
@@ -176,29 +157,27 @@ impl WithSimd for Turn<'_> {
 
 struct Project<'a> {
     columns: &'a [Columns],
-    lines: Lines<'a>,
     inner: usize,
     rows: usize,
+    piece: Piece<'a>,
 }
 
 impl WithSimd for Project<'_> {
-    /// `[rows, outputs of the weight]`.
-    type Output = Vec<f32>;
+    type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
-        let out = self.lines.len() / self.inner;
-        let mut target = vec![0.0; self.rows * out];
-        let mut room = self.room();
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let out = self.piece.lines.len() / self.inner;
         let whole = out / OUTPUTS * OUTPUTS;
-        for at in (0..whole).step_by(self.group()) {
-            let count = self.group().min(whole - at) / OUTPUTS;
-            self.tiles::<S, OUTPUTS>(simd, (at, count), out, &mut target, &mut room);
+        let group = self.group().min(whole.max(OUTPUTS));
+        let mut room = self.room(group);
+        for at in (0..whole).step_by(group) {
+            let count = group.min(whole - at) / OUTPUTS;
+            self.tiles::<S, OUTPUTS>(simd, (at, count), &mut room);
         }
         for at in whole..out {
-            self.tiles::<S, 1>(simd, (at, 1), out, &mut target, &mut room);
+            self.tiles::<S, 1>(simd, (at, 1), &mut room);
         }
-        target
     }
 }
 
@@ -214,43 +193,36 @@ impl Project<'_> {
     /// Outputs that take a depth of the rows one after the other. Rows that stay in a near cache are read again for
     /// every tile, so that lines are read from their beginning to their end; others are read once a group.
     fn group(&self) -> usize {
-        let whole = matches!(self.lines, Lines::F32(_));
+        let whole = matches!(self.piece.lines, Lines::F32(_));
         if whole || self.rows * self.inner <= NEAR { OUTPUTS } else { PIECE }
     }
 
     /// Lines of 32 bits are multiplied where they are, from their beginning to their end.
-    fn room(&self) -> Room {
+    fn room(&self, group: usize) -> Room {
         let width = self.columns.iter().map(|columns| columns.width).sum();
-        let (depth, outputs) = match self.lines {
+        let (depth, outputs) = match self.piece.lines {
             Lines::F32(_) => (self.inner, 0),
             _ => (DEPTH, OUTPUTS),
         };
-        Room { sums: vec![0.0; width * self.group()], wide: vec![0.0; outputs * depth], width, depth }
+        Room { sums: vec![0.0; width * group], wide: vec![0.0; outputs * depth], width, depth }
     }
 
     /// `count` tiles of `O` outputs each from `at` on, of every row. Lines and rows are cut into depths, so that a
     /// tile's part of both stays in the nearest cache.
     #[inline(always)]
-    fn tiles<S: Simd, const O: usize>(
-        &self,
-        simd: S,
-        (at, count): (usize, usize),
-        out: usize,
-        target: &mut [f32],
-        room: &mut Room,
-    ) {
+    fn tiles<S: Simd, const O: usize>(&mut self, simd: S, (at, count): (usize, usize), room: &mut Room) {
         let size = O * room.width;
         for from in (0..self.inner).step_by(room.depth) {
             let depth = room.depth.min(self.inner - from);
             for (tile, sums) in room.sums[..count * size].chunks_exact_mut(size).enumerate() {
                 let first = (at + tile * O) * self.inner + from;
-                let weight: [&[f32]; O] = if let Lines::F32(values) = self.lines {
+                let weight: [&[f32]; O] = if let Lines::F32(values) = self.piece.lines {
                     std::array::from_fn(|o| &values[first + o * self.inner..][..depth])
                 } else {
                     for (o, line) in room.wide.chunks_exact_mut(DEPTH).take(O).enumerate() {
                         let line_at = first + o * self.inner;
-                        self.lines.prefetch(line_at + AHEAD, line_at + AHEAD + DEPTH);
-                        self.lines.widen_on(simd, line_at, &mut line[..depth]);
+                        self.piece.lines.prefetch(line_at + AHEAD, line_at + AHEAD + DEPTH);
+                        self.piece.lines.widen_on(simd, line_at, &mut line[..depth]);
                     }
                     std::array::from_fn(|o| &room.wide[o * DEPTH..][..depth])
                 };
@@ -267,30 +239,13 @@ impl Project<'_> {
             let mut sums = sums;
             for columns in self.columns {
                 let (own, rest) = sums.split_at(O * columns.width);
-                let place = Place { rows: columns.rows, out, at: at + tile * O };
-                place.store::<O>(own, &mut target[columns.first_row * out..]);
+                let at = at + tile * O;
+                for row in 0..columns.rows {
+                    // [output][row] of the tile
+                    let values = std::array::from_fn(|o| own[o * columns.width + row]);
+                    self.piece.set::<O>(columns.first_row + row, at, values);
+                }
                 sums = rest;
-            }
-        }
-    }
-}
-
-/// Where a tile is in the result.
-struct Place {
-    rows: usize,
-    out: usize,
-    at: usize,
-}
-
-impl Place {
-    /// Writes lanes `[O][width]` back as rows.
-    #[inline(always)]
-    fn store<const O: usize>(&self, sums: &[f32], lines: &mut [f32]) {
-        let width = sums.len() / O;
-        for row in 0..self.rows {
-            let line = &mut lines[row * self.out + self.at..][..O];
-            for (value, lanes) in line.iter_mut().zip(sums.chunks_exact(width)) {
-                *value = lanes[row];
             }
         }
     }

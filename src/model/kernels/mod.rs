@@ -47,6 +47,7 @@ mod mixed;
 mod norm;
 mod own_backward;
 mod panels;
+mod pieces;
 mod product;
 mod simd;
 mod softmax;

@@ -1,11 +1,13 @@
 //! Norms over the last dimension.
 
+use std::ops::Range;
+
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, DType, Device, Layout, Result, Shape, Tensor};
 
-use super::Form;
 use super::mixed::{plus, times};
 use super::simd::{self, Kernel, mul_add};
 use super::strided::{self, Guard};
+use super::{Form, threads};
 
 /// Root-mean-square norm over the last dimension (Zhang & Sennrich, arXiv 1910.07467), scaled by `weight`.
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
@@ -58,6 +60,15 @@ fn statistics<const FMA: bool>(line: &[f32], centre: bool, eps: f32) -> (f32, f3
     let mean = if centre { simd::sum(line) * share } else { 0.0 };
     let spread = simd::squares_around::<FMA>(line, mean) * share;
     (mean, 1.0 / (spread + eps).sqrt())
+}
+
+/// What a value costs, in multiplications.
+const COST: usize = 4;
+
+/// The normed lines of `x`.
+fn forward(x: &[f32], weight: &[f32], bias: Option<&[f32]>, eps: f32) -> CpuStorage {
+    let lines = |range: Range<usize>| simd::run(Forward { x: &x[range], weight, bias, eps });
+    CpuStorage::F32(threads::build(x.len(), weight.len(), COST * x.len(), lines))
 }
 
 struct Forward<'a> {
@@ -171,7 +182,7 @@ impl CustomOp2 for RmsNorm {
     ) -> Result<(CpuStorage, Shape)> {
         width(own, &[other])?;
         let (x, weight) = (strided::contiguous(x, own)?, strided::contiguous(weight, other)?);
-        Ok((CpuStorage::F32(simd::run(Forward { x, weight, bias: None, eps: self.eps })), own.shape().clone()))
+        Ok((forward(x, weight, None, self.eps), own.shape().clone()))
     }
 
     fn bwd(&self, x: &Tensor, weight: &Tensor, _: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
@@ -202,7 +213,7 @@ impl CustomOp3 for LayerNorm {
         let x = strided::contiguous(x, x_layout)?;
         let weight = strided::contiguous(weight, weight_layout)?;
         let bias = Some(strided::contiguous(bias, bias_layout)?);
-        Ok((CpuStorage::F32(simd::run(Forward { x, weight, bias, eps: self.eps })), x_layout.shape().clone()))
+        Ok((forward(x, weight, bias, self.eps), x_layout.shape().clone()))
     }
 
     fn bwd(

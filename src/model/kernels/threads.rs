@@ -3,12 +3,17 @@
 //! An operation is shared by the threads of the rayon pool that it is called from: in a pool of one thread it stays
 //! there, so that one graph a core leaves the cores to the others.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::model::transfers::emulated;
 
 /// Multiplications below which a second thread costs more than it saves.
 pub const WORTH_SHARING: usize = 1 << 21;
+
+/// Multiplications that a thread takes at a time: what is left when others have finished is small.
+const TAKEN_AT_ONCE: usize = 1 << 18;
 
 /// Number of tokens from which products are worth sharing.
 const MANY_TOKENS: usize = 8;
@@ -38,14 +43,52 @@ pub fn worth_sharing(multiplications: usize) -> bool {
     multiplications >= WORTH_SHARING && available() > 1
 }
 
+/// Pieces that a thread takes at a time.
+fn at_once(count: usize, multiplications: usize) -> usize {
+    (TAKEN_AT_ONCE / (multiplications / count.max(1)).max(1)).max(1)
+}
+
 /// `work` on `0..count`, in order. Every piece is computed by one thread, so results never depend on how many there are; they
 /// share the threads that matrix products use, and stay on this one where products do.
 pub fn map<R: Send>(count: usize, multiplications: usize, work: impl Fn(usize) -> R + Sync + Send) -> Vec<R> {
     if count > 1 && worth_sharing(multiplications) {
-        (0..count).into_par_iter().map(work).collect()
+        (0..count).into_par_iter().with_max_len(at_once(count, multiplications)).map(work).collect()
     } else {
         (0..count).map(work).collect()
     }
+}
+
+/// `work` on each of `pieces` and its index; shared among threads as by [`map`].
+pub fn each<T: Send>(pieces: Vec<T>, multiplications: usize, work: impl Fn(usize, T) + Sync + Send) {
+    let count = pieces.len();
+    if count > 1 && worth_sharing(multiplications) {
+        let pieces = pieces.into_par_iter().enumerate().with_max_len(at_once(count, multiplications));
+        pieces.for_each(|(index, piece)| work(index, piece));
+    } else {
+        pieces.into_iter().enumerate().for_each(|(index, piece)| work(index, piece));
+    }
+}
+
+/// Values that [`build`] makes at a time: they stay in a near cache.
+const BUILT: usize = 1 << 14;
+
+/// `count` values, which `work` makes range by range; ranges are whole lines of `line` values. Shared among threads as
+/// by [`map`]; where they are not, the values are made at once.
+pub fn build(
+    count: usize,
+    line: usize,
+    multiplications: usize,
+    work: impl Fn(Range<usize>) -> Vec<f32> + Sync + Send,
+) -> Vec<f32> {
+    let size = BUILT.next_multiple_of(line.max(1));
+    if count <= size || !worth_sharing(multiplications) {
+        return work(0..count);
+    }
+    let mut values = vec![0.0; count];
+    map_chunks(&mut values, size, multiplications, |index, chunk| {
+        chunk.copy_from_slice(&work(index * size..index * size + chunk.len()));
+    });
+    values
 }
 
 /// `work` on adjacent chunks of `size` values, in order; shared among threads as by [`map`].
@@ -55,8 +98,10 @@ pub fn map_chunks<R: Send>(
     multiplications: usize,
     work: impl Fn(usize, &mut [f32]) -> R + Sync + Send,
 ) -> Vec<R> {
-    if values.len() > size && worth_sharing(multiplications) {
-        values.par_chunks_mut(size).enumerate().map(|(index, chunk)| work(index, chunk)).collect()
+    let count = values.len().div_ceil(size);
+    if count > 1 && worth_sharing(multiplications) {
+        let chunks = values.par_chunks_mut(size).enumerate().with_max_len(at_once(count, multiplications));
+        chunks.map(|(index, chunk)| work(index, chunk)).collect()
     } else {
         values.chunks_mut(size).enumerate().map(|(index, chunk)| work(index, chunk)).collect()
     }
