@@ -16,6 +16,9 @@ use super::source::Prompt;
 /// Finished samples leave the batch, and others join it, once they are this share of it: each change copies the KV
 /// cache.
 const MOVED_SHARE: f64 = 0.25;
+/// Tokens times parameters that one pass over prompts takes on a CPU, about 10 to 20 s: between two passes a run can
+/// stop, and products of this many tokens are no faster.
+const PASS_WORK: usize = 1 << 40;
 
 /// Settings of a rollout.
 #[derive(Debug, Clone, Copy)]
@@ -164,12 +167,9 @@ impl<'a, R: Fn(usize, usize) -> ChaCha8Rng> Sampling<'a, R> {
 
     /// Samples until every response has ended, or the run is to stop: what was sampled until then is lost.
     fn run(mut self, signal: &ControlSignal) -> Result<Vec<Vec<Rollout>>, TrainError> {
-        self.admit()?;
+        self.admit(signal)?;
         while let Some(mut generation) = self.generation.take() {
-            match signal.now() {
-                Control::Continue => (),
-                stop => return Err(TrainError::Stopped(stop)),
-            }
+            unless_stopped(signal)?;
             let tokens = self.draw(&generation)?;
             // The similarity of the last token is that of its state, which takes one more pass.
             if self.settings.similarity || !self.batch.iter().all(|sample| self.samples[*sample].done) {
@@ -178,7 +178,7 @@ impl<'a, R: Fn(usize, usize) -> ChaCha8Rng> Sampling<'a, R> {
                 self.record(&generation.observe(&mut capture)?);
             }
             self.generation = self.remove_finished(generation)?;
-            self.admit()?;
+            self.admit(signal)?;
         }
         let mut rollouts = self.samples.into_iter().map(|sample| sample.rollout);
         let groups = std::iter::from_fn(|| {
@@ -193,22 +193,37 @@ impl<'a, R: Fn(usize, usize) -> ChaCha8Rng> Sampling<'a, R> {
     }
 
     /// Lets samples of the next prompts join the batch, once there is room for enough of them.
-    fn admit(&mut self) -> Result<(), TrainError> {
+    fn admit(&mut self, signal: &ControlSignal) -> Result<(), TrainError> {
         let room = self.settings.rows.saturating_sub(self.batch.len());
         let empty = self.batch.is_empty();
         if !empty && (room as f64) < MOVED_SHARE * self.settings.rows as f64 {
             return Ok(());
         }
         let groups = (room / self.settings.group_size).max(usize::from(empty)).min(self.prompts.len() - self.started);
-        if groups == 0 {
-            return Ok(());
+        let (end, mut joining) = (self.started + groups, Vec::new());
+        while self.started < end {
+            unless_stopped(signal)?;
+            joining.push(self.prefill(self.in_one_pass(end))?);
         }
-        let joining = self.prefill(groups)?;
-        match &mut self.generation {
-            Some(generation) => generation.join(&[joining], 1)?,
-            None => self.generation = Some(joining),
+        let mut joining = joining.into_iter();
+        if self.generation.is_none() {
+            self.generation = joining.next();
+        }
+        if let (Some(generation), others @ [_, ..]) = (&mut self.generation, joining.as_slice()) {
+            generation.join(others, 1)?;
         }
         Ok(())
+    }
+
+    /// How many of the prompts from the next one to `end` are prefilled in one pass.
+    fn in_one_pass(&self, end: usize) -> usize {
+        let waiting = &self.prompts[self.started..end];
+        if !self.model.device().is_cpu() {
+            return waiting.len();
+        }
+        let longest = waiting.iter().map(|prompt| prompt.ids.len()).max().unwrap_or(0);
+        let tokens = PASS_WORK / self.info.parameters.max(1);
+        (tokens / longest.max(1)).clamp(1, waiting.len())
     }
 
     /// Prefills the next `groups` prompts and begins a group of samples after each.
@@ -283,6 +298,14 @@ impl<'a, R: Fn(usize, usize) -> ChaCha8Rng> Sampling<'a, R> {
             generation.select_rows(&keep)?;
         }
         Ok(Some(generation))
+    }
+}
+
+/// An error once the run is to stop.
+fn unless_stopped(signal: &ControlSignal) -> Result<(), TrainError> {
+    match signal.now() {
+        Control::Continue => Ok(()),
+        stop => Err(TrainError::Stopped(stop)),
     }
 }
 

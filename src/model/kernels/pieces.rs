@@ -42,7 +42,7 @@ pub struct Product<'a> {
     pub bias: Option<&'a [f32]>,
 }
 
-impl<'a> Product<'a> {
+impl Product<'_> {
     /// Number of outputs.
     pub fn out(self) -> usize {
         self.lines.len() / self.inner.max(1)
