@@ -147,7 +147,9 @@ pub fn estimate(model: &ModelSize, spec: &JobSpec, row: &RowShape, site: Site) -
         if spec.method.trains() { plan.trained * WIDE + copied } else { 0 },
         checkpoint,
     ];
-    let held = lasting + phases.into_iter().max().unwrap_or(0);
+    // Frozen weights are there from the beginning to the end: the allocator holds no more pages than theirs.
+    let fixed = plan.frozen();
+    let held = lasting - fixed + phases.into_iter().max().unwrap_or(0);
     Estimate {
         base: site.base(),
         weights,
@@ -158,7 +160,7 @@ pub fn estimate(model: &ModelSize, spec: &JobSpec, row: &RowShape, site: Site) -
         kv_cache: sampling.cache as u64,
         images,
         checkpoint,
-        peak: site.base() + site.with_retained(held),
+        peak: site.base() + fixed + site.with_retained(held),
     }
 }
 
@@ -230,11 +232,19 @@ impl<'a> Plan<'a> {
         let base = parameters.all as u64 * self.arithmetic.weight_bytes as u64;
         if self.spec.train.lora.is_some() {
             // The reference is the same model without its adapters.
-            let rounded = self.spec.train.dtype == DType::Bf16;
-            let base = if self.site.cpu { parameters.frozen_bytes(rounded, self.spec.train.base) as u64 } else { base };
+            let base = if self.site.cpu { self.frozen() } else { base };
             return base + self.trained * WIDE;
         }
         if self.objective.as_ref().is_some_and(|objective| objective.needs().reference) { 2 * base } else { base }
+    }
+
+    /// Weights under adapters, which a CPU holds as they are stored.
+    fn frozen(&self) -> u64 {
+        if self.spec.train.lora.is_none() || !self.site.cpu {
+            return 0;
+        }
+        let rounded = self.spec.train.dtype == DType::Bf16;
+        self.model.parameters.frozen_bytes(rounded, self.spec.train.base) as u64
     }
 
     fn optimizer(&self) -> u64 {
