@@ -1,25 +1,22 @@
 //! Scalar products of very few rows with stored lines, as in a decode step: the cost is reading the weight. A line is
-//! read from its beginning to its end, a tile of it is widened in the nearest cache, and every row is multiplied with
-//! it there.
+//! read from its beginning to its end; its values are widened in registers, and multiplied with every row there.
 //!
 //! Every value is summed in one order, so it depends neither on the other rows nor on threads.
 
-use pulp::{Simd, WithSimd, bytemuck};
-
+use super::lines::{BLOCK, Lines};
 use super::pieces::Piece;
+use super::simd::{self, Kernel, mul_add};
 
 /// Most rows: with more, rows fill the lanes of a vector themselves.
 pub const MOST_ROWS: usize = 4;
-/// Values that are multiplied without a look at how many there are: lines and rows are filled up with zeros.
-const STEP: usize = 128;
-/// Values of a line that are widened at a time.
-const TILE: usize = 4 * STEP;
+/// Blocks of a line between two looks at what comes next.
+const TILE: usize = 16;
 /// How far ahead values are asked for: multiplying leaves memory no time to rest.
-const AHEAD: usize = 4 * TILE;
+const AHEAD: usize = 4 * TILE * BLOCK;
 
-/// Rows `[rows, inner]`, each filled up to whole steps.
+/// Rows `[rows, inner]`, each filled up to whole blocks.
 pub struct Rows {
-    values: Vec<f32>,
+    values: Vec<[f32; BLOCK]>,
     count: usize,
     inner: usize,
 }
@@ -27,19 +24,17 @@ pub struct Rows {
 impl Rows {
     /// Of at most [`MOST_ROWS`] rows.
     pub fn new(x: &[f32], inner: usize) -> Self {
-        let (count, width) = (x.len() / inner, inner.next_multiple_of(STEP));
-        let mut values = vec![0.0; count * width];
-        for (to, from) in values.chunks_exact_mut(width).zip(x.chunks_exact(inner)) {
-            to[..inner].copy_from_slice(from);
+        let (count, blocks) = (x.len() / inner, inner.div_ceil(BLOCK));
+        let mut values = vec![[0.0; BLOCK]; count * blocks];
+        for (to, from) in values.chunks_exact_mut(blocks).zip(x.chunks_exact(inner)) {
+            to.as_flattened_mut()[..inner].copy_from_slice(from);
         }
         Self { values, count, inner }
     }
 
-    /// `R` rows from this value on, which begins a step.
-    #[inline(always)]
-    fn tile<const R: usize>(&self, from: usize) -> [&[[f32; STEP]]; R] {
-        let steps = self.inner.div_ceil(STEP);
-        std::array::from_fn(|row| &self.values.as_chunks().0[row * steps..][from / STEP..steps])
+    fn row(&self, index: usize) -> &[[f32; BLOCK]] {
+        let blocks = self.inner.div_ceil(BLOCK);
+        &self.values[index * blocks..][..blocks]
     }
 }
 
@@ -51,109 +46,80 @@ pub struct Dots<'a> {
     pub piece: Piece<'a>,
 }
 
-impl WithSimd for Dots<'_> {
+impl Kernel for Dots<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        // Enough sums to hide how long a multiplication takes, as many as there are registers for.
-        if S::REGISTER_COUNT >= 32 {
-            self.of_rows::<S, 4>(simd);
-        } else {
-            self.of_rows::<S, 2>(simd);
+    fn run<const FMA: bool>(self) {
+        match self.rows.count {
+            1 => self.of_rows::<FMA, 1>(),
+            2 => self.of_rows::<FMA, 2>(),
+            3 => self.of_rows::<FMA, 3>(),
+            _ => self.of_rows::<FMA, MOST_ROWS>(),
         }
     }
 }
 
 impl Dots<'_> {
     #[inline(always)]
-    fn of_rows<S: Simd, const SUMS: usize>(self, simd: S) {
-        match self.rows.count {
-            1 => self.run::<S, 1, SUMS>(simd),
-            2 => self.run::<S, 2, SUMS>(simd),
-            3 => self.run::<S, 3, SUMS>(simd),
-            _ => self.run::<S, MOST_ROWS, SUMS>(simd),
-        }
-    }
-
-    #[inline(always)]
-    fn run<S: Simd, const R: usize, const SUMS: usize>(self, simd: S) {
-        let Self { rows, mut piece } = self;
-        let inner = rows.inner;
-        let mut tile = [[0.0; STEP]; TILE / STEP];
-        for at in 0..piece.lines.len() / inner {
-            let mut sums = [[simd.splat_f32s(0.0); SUMS]; R];
-            for from in (0..inner).step_by(TILE) {
-                let count = TILE.min(inner - from);
-                let soon = at * inner + from + AHEAD;
-                piece.lines.prefetch(soon, soon + count);
-                let values = tile.as_flattened_mut();
-                piece.lines.widen_on(simd, at * inner + from, &mut values[..count]);
-                values[count..count.next_multiple_of(STEP)].fill(0.0);
-                let (tile, rows) = (&tile[..count.div_ceil(STEP)], rows.tile::<R>(from));
-                add(simd, tile, rows, &mut sums);
-            }
-            for (row, sums) in sums.into_iter().enumerate() {
-                let mut all = sums[0];
-                for sum in &sums[1..] {
-                    all = simd.add_f32s(all, *sum);
-                }
-                piece.set(row, at, [total::<S>(all)]);
+    fn of_rows<const FMA: bool, const R: usize>(mut self) {
+        let inner = self.rows.inner;
+        let x: [&[[f32; BLOCK]]; R] = std::array::from_fn(|row| self.rows.row(row));
+        for at in 0..self.piece.lines.len() / inner {
+            let sums = dots::<FMA, R>(self.piece.lines, at * inner, inner, x);
+            for (row, sum) in sums.into_iter().enumerate() {
+                self.piece.set(row, at, [sum]);
             }
         }
     }
 }
 
-/// Adds the products of a tile: its own sums stay in registers.
+/// The line of `inner` values from `from` on, times each of the rows `x`: their sums stay in registers.
 #[inline(always)]
-fn add<S: Simd, const R: usize, const SUMS: usize>(
-    simd: S,
-    tile: &[[f32; STEP]],
-    rows: [&[[f32; STEP]]; R],
-    totals: &mut [[S::f32s; SUMS]; R],
-) {
-    let tile = vectors::<S, SUMS>(tile);
-    let rows = rows.map(
+fn dots<const FMA: bool, const R: usize>(
+    lines: Lines<'_>,
+    from: usize,
+    inner: usize,
+    x: [&[[f32; BLOCK]]; R],
+) -> [f32; R] {
+    let (mut sums, whole) = ([[0.0; BLOCK]; R], inner / BLOCK);
+    for first in (0..whole).step_by(TILE) {
+        let (start, count) = (from + first * BLOCK, TILE.min(whole - first));
+        lines.prefetch(start + AHEAD, start + AHEAD + count * BLOCK);
+        let x = x.map(
+            #[inline(always)]
+            |row| &row[first..first + count],
+        );
+        lines.in_blocks(
+            start,
+            count,
+            #[inline(always)]
+            |block, values| add::<FMA, R>(&mut sums, &values, x, block),
+        );
+    }
+    if whole * BLOCK < inner {
+        let mut rest = [0.0; BLOCK];
+        lines.widen(from + whole * BLOCK, &mut rest[..inner - whole * BLOCK]);
+        add::<FMA, R>(&mut sums, &rest, x, whole);
+    }
+    sums.map(
         #[inline(always)]
-        |row| &vectors::<S, SUMS>(row)[..tile.len()],
-    );
-    let mut sums = [[simd.splat_f32s(0.0); SUMS]; R];
-    for (at, line) in tile.iter().enumerate() {
-        for (sums, row) in sums.iter_mut().zip(&rows) {
-            let x = &row[at];
-            for k in 0..SUMS {
-                sums[k] = simd.mul_add_e_f32s(line[k], x[k], sums[k]);
-            }
-        }
-    }
-    for (totals, sums) in totals.iter_mut().zip(&sums) {
-        for k in 0..SUMS {
-            totals[k] = simd.add_f32s(totals[k], sums[k]);
-        }
-    }
+        |sums| simd::sum(&sums),
+    )
 }
 
-/// As many vectors together as there are sums: a step consists of them.
+/// Adds the products of one block.
 #[inline(always)]
-fn vectors<S: Simd, const SUMS: usize>(steps: &[[f32; STEP]]) -> &[[S::f32s; SUMS]] {
-    let (vectors, _) = S::as_simd_f32s(steps.as_flattened());
-    vectors.as_chunks().0
-}
-
-/// The sum of the lanes.
-#[inline(always)]
-fn total<S: Simd>(sum: S::f32s) -> f32 {
-    const MOST_LANES: usize = 16;
-    let mut parts = [0.0_f32; MOST_LANES];
-    for (part, lane) in parts.iter_mut().zip(bytemuck::cast_slice::<_, f32>(&[sum])) {
-        *part = *lane;
-    }
-    let mut width = MOST_LANES / 2;
-    while width > 0 {
-        for i in 0..width {
-            parts[i] += parts[i + width];
+fn add<const FMA: bool, const R: usize>(
+    sums: &mut [[f32; BLOCK]; R],
+    values: &[f32; BLOCK],
+    x: [&[[f32; BLOCK]]; R],
+    block: usize,
+) {
+    for r in 0..R {
+        let row = &x[r][block];
+        for i in 0..BLOCK {
+            sums[r][i] = mul_add::<FMA>(values[i], row[i], sums[r][i]);
         }
-        width /= 2;
     }
-    parts[0]
 }

@@ -12,7 +12,7 @@ use super::dots::{Dots, MOST_ROWS, Rows};
 use super::lines::Lines;
 use super::pieces::{Piece, Product};
 use super::product::{Matrix, product};
-use super::{threads, tile};
+use super::{simd, threads, tile};
 
 /// Rows from which a general product is as fast.
 const MANY: usize = 256;
@@ -64,7 +64,7 @@ pub fn project_lines(x: &[f32], lines: Lines<'_>, inner: usize, bias: Option<&[f
     let size = if share { (READ_PIECE / inner).next_multiple_of(OUTPUTS) } else { product.out() };
     let rows = Rows::new(x, inner);
     product.in_pieces(size.max(1), if share { threads::WORTH_SHARING } else { 0 }, |piece| {
-        Arch::new().dispatch(Dots { rows: &rows, piece });
+        simd::run(Dots { rows: &rows, piece });
     })
 }
 

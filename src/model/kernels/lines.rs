@@ -73,14 +73,58 @@ impl Lines<'_> {
         simd.vectorize(Widen { lines: self, from, to });
     }
 
+    /// Hands `take` the values of `count` blocks from the value `from` on, widened in registers, with their number.
     #[inline(always)]
-    fn widen(self, from: usize, to: &mut [f32]) {
+    pub fn in_blocks(self, from: usize, count: usize, mut take: impl FnMut(usize, [f32; BLOCK])) {
+        match self {
+            Self::F32(values) => {
+                let (blocks, _) = values[from..from + count * BLOCK].as_chunks();
+                for (at, block) in blocks.iter().enumerate() {
+                    take(at, *block);
+                }
+            }
+            Self::Bf16(values) => {
+                let (blocks, _) = values[from..from + count * BLOCK].as_chunks::<BLOCK>();
+                for (at, block) in blocks.iter().enumerate() {
+                    take(at, each(|i| upper_half(block[i])));
+                }
+            }
+            Self::F16(values) => {
+                let (blocks, _) = values[from..from + count * BLOCK].as_chunks::<BLOCK>();
+                for (at, block) in blocks.iter().enumerate() {
+                    take(at, each(|i| half_precision(u16::from_le_bytes(block[i]))));
+                }
+            }
+            Self::Q8(blocks) => {
+                for (at, block) in blocks[from / BLOCK..][..count].iter().enumerate() {
+                    let scale = half_precision(u16::from_le_bytes([block[0], block[1]]));
+                    take(at, each(|i| f32::from(block[2 + i].cast_signed()) * scale));
+                }
+            }
+            Self::Q4(blocks) => {
+                for (at, block) in blocks[from / BLOCK..][..count].iter().enumerate() {
+                    let scale = half_precision(u16::from_le_bytes([block[0], block[1]]));
+                    // [lower, upper four bits] in the order of the values.
+                    let mut bits = [0; BLOCK];
+                    for i in 0..HALF {
+                        bits[i] = block[2 + i] & 0xF;
+                        bits[HALF + i] = block[2 + i] >> 4;
+                    }
+                    take(at, each(|i| f32::from(bits[i].cast_signed() - 8) * scale));
+                }
+            }
+        }
+    }
+
+    /// Widens the values from `from` on into `to`: whole blocks.
+    #[inline(always)]
+    pub fn widen(self, from: usize, to: &mut [f32]) {
         match self {
             Self::F32(values) => to.copy_from_slice(&values[from..from + to.len()]),
             Self::Bf16(values) => {
                 let values = &values[from..from + to.len()];
                 for (to, value) in to.iter_mut().zip(values) {
-                    *to = f32::from_bits(u32::from(u16::from_le_bytes(*value)) << 16);
+                    *to = upper_half(*value);
                 }
             }
             Self::F16(values) => {
@@ -152,6 +196,22 @@ fn each_block<const BYTES: usize, const INTEGERS: usize>(
 #[inline(always)]
 fn one_by_one() {
     std::hint::black_box(());
+}
+
+/// The values of a block, one by one.
+#[inline(always)]
+fn each<T: Copy + Default>(value: impl Fn(usize) -> T) -> [T; BLOCK] {
+    let mut values = [T::default(); BLOCK];
+    for (at, to) in values.iter_mut().enumerate() {
+        *to = value(at);
+    }
+    values
+}
+
+/// The 32-bit float with this upper half, and 0 in the lower one.
+#[inline(always)]
+fn upper_half(bytes: [u8; 2]) -> f32 {
+    f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
 }
 
 /// The value of a half-precision float that is finite, without branches.
@@ -227,6 +287,17 @@ mod tests {
     fn widened(lines: Lines<'_>) -> Vec<f32> {
         let mut values = vec![f32::NAN; lines.len()];
         widen(lines, 0, &mut values);
+        // Block by block they are the same, from any block on.
+        let blocks = values.len() / BLOCK;
+        for first in [0, blocks / 2] {
+            let mut seen = 0;
+            lines.in_blocks(first * BLOCK, blocks - first, |at, block| {
+                let want = &values[(first + at) * BLOCK..][..BLOCK];
+                assert_eq!(block.map(f32::to_bits), *want.iter().map(|value| value.to_bits()).collect::<Vec<_>>());
+                seen += 1;
+            });
+            assert_eq!(seen, blocks - first);
+        }
         values
     }
 
