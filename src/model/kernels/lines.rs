@@ -96,27 +96,19 @@ impl Lines<'_> {
                 }
             }
             Self::Q8(blocks) => {
-                for (at, block) in blocks[from / BLOCK..][..count].iter().enumerate() {
-                    let scale = half_precision(u16::from_le_bytes([block[0], block[1]]));
-                    take(at, each(|i| f32::from(block[2 + i].cast_signed()) * scale));
+                for (at, [low, high, integers @ ..]) in blocks[from / BLOCK..][..count].iter().enumerate() {
+                    take(at, of_eight_bits(integers, half_precision(u16::from_le_bytes([*low, *high]))));
                 }
             }
             Self::Q4(blocks) => {
-                for (at, block) in blocks[from / BLOCK..][..count].iter().enumerate() {
-                    let scale = half_precision(u16::from_le_bytes([block[0], block[1]]));
-                    // [lower, upper four bits] in the order of the values.
-                    let mut bits = [0; BLOCK];
-                    for i in 0..HALF {
-                        bits[i] = block[2 + i] & 0xF;
-                        bits[HALF + i] = block[2 + i] >> 4;
-                    }
-                    take(at, each(|i| f32::from(bits[i].cast_signed() - 8) * scale));
+                for (at, [low, high, integers @ ..]) in blocks[from / BLOCK..][..count].iter().enumerate() {
+                    take(at, of_four_bits(integers, half_precision(u16::from_le_bytes([*low, *high]))));
                 }
             }
         }
     }
 
-    /// Widens the values from `from` on into `to`: whole blocks.
+    /// Widens the values from `from` on into `to`; integers are whole blocks.
     #[inline(always)]
     pub fn widen(self, from: usize, to: &mut [f32]) {
         match self {
@@ -138,28 +130,36 @@ impl Lines<'_> {
                 from,
                 to,
                 #[inline(always)]
-                |bytes: &[u8; BLOCK], scale, to| {
-                    *to = std::array::from_fn(|i| f32::from(bytes[i].cast_signed()) * scale);
-                },
+                |bytes, scale, to| *to = of_eight_bits(bytes, scale),
             ),
             Self::Q4(blocks) => each_block(
                 blocks,
                 from,
                 to,
                 #[inline(always)]
-                |bytes: &[u8; HALF], scale, to| {
-                    // Copied, so that nothing that is written can change it.
-                    let bytes = *bytes;
-                    let low: [f32; HALF] =
-                        std::array::from_fn(|i| f32::from((bytes[i] & 0xF).cast_signed() - 8) * scale);
-                    let high: [f32; HALF] =
-                        std::array::from_fn(|i| f32::from((bytes[i] >> 4).cast_signed() - 8) * scale);
-                    to[..HALF].copy_from_slice(&low);
-                    to[HALF..].copy_from_slice(&high);
-                },
+                |bytes, scale, to| *to = of_four_bits(bytes, scale),
             ),
         }
     }
+}
+
+/// The values of a block's integers.
+#[inline(always)]
+fn of_eight_bits(bytes: &[u8; BLOCK], scale: f32) -> [f32; BLOCK] {
+    each(|i| f32::from(bytes[i].cast_signed()) * scale)
+}
+
+/// The same of integers of 4 bits.
+#[inline(always)]
+fn of_four_bits(bytes: &[u8; HALF], scale: f32) -> [f32; BLOCK] {
+    // Copied, so that nothing that is written can change it.
+    let bytes = *bytes;
+    let mut values = [0.0; BLOCK];
+    for i in 0..HALF {
+        values[i] = f32::from((bytes[i] & 0xF).cast_signed() - 8) * scale;
+        values[HALF + i] = f32::from((bytes[i] >> 4).cast_signed() - 8) * scale;
+    }
+    values
 }
 
 /// Calls `widen` with the integers, the scale and the values of every block. Scales of several blocks are widened at

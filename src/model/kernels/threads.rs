@@ -48,24 +48,24 @@ fn at_once(count: usize, multiplications: usize) -> usize {
     (TAKEN_AT_ONCE / (multiplications / count.max(1)).max(1)).max(1)
 }
 
-/// `work` on `0..count`, in order. Every piece is computed by one thread, so results never depend on how many there are; they
-/// share the threads that matrix products use, and stay on this one where products do.
+/// `work` on `0..count`, in order. Every piece is computed by one thread, so results never depend on how many there
+/// are; they share the threads that matrix products use, and stay on this one where products do.
 pub fn map<R: Send>(count: usize, multiplications: usize, work: impl Fn(usize) -> R + Sync + Send) -> Vec<R> {
-    if count > 1 && worth_sharing(multiplications) {
-        (0..count).into_par_iter().with_max_len(at_once(count, multiplications)).map(work).collect()
-    } else {
-        (0..count).map(work).collect()
-    }
+    each((0..count).collect(), multiplications, |index, _: usize| work(index))
 }
 
-/// `work` on each of `pieces` and its index; shared among threads as by [`map`].
-pub fn each<T: Send>(pieces: Vec<T>, multiplications: usize, work: impl Fn(usize, T) + Sync + Send) {
+/// `work` on each of `pieces` and its index, in order; shared among threads as by [`map`].
+pub fn each<T: Send, R: Send>(
+    pieces: Vec<T>,
+    multiplications: usize,
+    work: impl Fn(usize, T) -> R + Sync + Send,
+) -> Vec<R> {
     let count = pieces.len();
     if count > 1 && worth_sharing(multiplications) {
         let pieces = pieces.into_par_iter().enumerate().with_max_len(at_once(count, multiplications));
-        pieces.for_each(|(index, piece)| work(index, piece));
+        pieces.map(|(index, piece)| work(index, piece)).collect()
     } else {
-        pieces.into_iter().enumerate().for_each(|(index, piece)| work(index, piece));
+        pieces.into_iter().enumerate().map(|(index, piece)| work(index, piece)).collect()
     }
 }
 
@@ -98,11 +98,5 @@ pub fn map_chunks<R: Send>(
     multiplications: usize,
     work: impl Fn(usize, &mut [f32]) -> R + Sync + Send,
 ) -> Vec<R> {
-    let count = values.len().div_ceil(size);
-    if count > 1 && worth_sharing(multiplications) {
-        let chunks = values.par_chunks_mut(size).enumerate().with_max_len(at_once(count, multiplications));
-        chunks.map(|(index, chunk)| work(index, chunk)).collect()
-    } else {
-        values.chunks_mut(size).enumerate().map(|(index, chunk)| work(index, chunk)).collect()
-    }
+    each(values.chunks_mut(size).collect(), multiplications, work)
 }

@@ -13,7 +13,7 @@ mod spy;
 
 use std::path::{Path, PathBuf};
 
-pub use spy::{Watch, watch, watched};
+pub use spy::{Watch, watch, watch_as, watched};
 
 use base64::Engine as _;
 use serde_json::{Value, json};

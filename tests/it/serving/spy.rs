@@ -71,12 +71,13 @@ impl Watch {
 
 struct Spy {
     inner: Arc<dyn VisionLanguageModel>,
+    info: ModelInfo,
     watch: Arc<Watch>,
 }
 
 impl VisionLanguageModel for Spy {
     fn info(&self) -> &ModelInfo {
-        self.inner.info()
+        &self.info
     }
 
     fn device(&self) -> &Device {
@@ -113,7 +114,16 @@ impl VisionLanguageModel for Spy {
 
 /// `model`, watched.
 pub fn watch(model: &Arc<dyn VisionLanguageModel>, watch: &Arc<Watch>) -> Arc<dyn VisionLanguageModel> {
-    Arc::new(Spy { inner: Arc::clone(model), watch: Arc::clone(watch) })
+    watch_as(model.info().clone(), model, watch)
+}
+
+/// `model`, watched, which says this of itself.
+pub fn watch_as(
+    info: ModelInfo,
+    model: &Arc<dyn VisionLanguageModel>,
+    watch: &Arc<Watch>,
+) -> Arc<dyn VisionLanguageModel> {
+    Arc::new(Spy { inner: Arc::clone(model), info, watch: Arc::clone(watch) })
 }
 
 /// An engine whose models are watched.

@@ -2,12 +2,9 @@
 
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
 use serde_json::json;
 use vgpo::model::sampler::stream;
-use vgpo::model::{
-    Batch, Capture, ImagePatches, KvCache, ModelError, ModelInfo, Sequence, Tape, View, VisionLanguageModel,
-};
+use vgpo::model::{ModelInfo, Sequence, View, VisionLanguageModel};
 use vgpo::train::error::TrainError;
 use vgpo::train::parallel::Pool;
 use vgpo::train::rollout::{Rollout, RolloutSettings, rollout};
@@ -15,7 +12,7 @@ use vgpo::train::sink::{Control, ControlSignal};
 
 use super::scene::Scene;
 use super::{open_starter, prompts, spec};
-use crate::serving::{Watch, watch};
+use crate::serving::{Watch, watch, watch_as};
 
 const SETTINGS: RolloutSettings = RolloutSettings {
     group_size: 3,
@@ -94,60 +91,16 @@ fn rows_of_the_next_prompts_join_as_rows_finish() {
     assert!(readings > waves, "{passes:?}");
 }
 
-/// The same model with another number of parameters on its label.
-struct Large {
-    inner: Arc<dyn VisionLanguageModel>,
-    info: ModelInfo,
-}
-
-impl Large {
-    fn watched(told: &Arc<Watch>) -> Self {
-        let inner = watch(&open_starter().model(View::Detached).unwrap(), told);
-        let info = ModelInfo { parameters: 1 << 40, ..inner.info().clone() };
-        Self { inner, info }
-    }
-}
-
-impl VisionLanguageModel for Large {
-    fn info(&self) -> &ModelInfo {
-        &self.info
-    }
-
-    fn device(&self) -> &Device {
-        self.inner.device()
-    }
-
-    fn encode_images(&self, images: &[Arc<ImagePatches>]) -> Result<Vec<Tensor>, ModelError> {
-        self.inner.encode_images(images)
-    }
-
-    fn forward(
-        &self,
-        batch: &Batch,
-        features: Option<&Tensor>,
-        cache: Option<&mut KvCache>,
-        capture: &mut Capture,
-    ) -> Result<Tensor, ModelError> {
-        self.inner.forward(batch, features, cache, capture)
-    }
-
-    fn forward_on<'m>(&'m self, batch: &'m Batch, tape: &mut Tape<'m>) -> Result<Tensor, ModelError> {
-        self.inner.forward_on(batch, tape)
-    }
-
-    fn logits(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {
-        self.inner.logits(hidden)
-    }
-
-    fn new_cache(&self, rows: usize, capacity: usize) -> Result<KvCache, ModelError> {
-        self.inner.new_cache(rows, capacity)
-    }
+/// The starter with more parameters on its label.
+fn large(told: &Arc<Watch>) -> Arc<dyn VisionLanguageModel> {
+    let model = open_starter().model(View::Detached).unwrap();
+    watch_as(ModelInfo { parameters: 1 << 40, ..model.info().clone() }, &model, told)
 }
 
 #[test]
 fn a_large_model_prefills_its_prompts_one_by_one() {
     let told = Arc::new(Watch::default());
-    let found = sample_from(&Large::watched(&told), 0..8, &SETTINGS);
+    let found = sample_from(large(&told).as_ref(), 0..8, &SETTINGS);
     for (a, b) in found.iter().flatten().zip(sample(0..8, &SETTINGS).iter().flatten()) {
         assert_alike(a, b);
     }
@@ -158,12 +111,13 @@ fn a_large_model_prefills_its_prompts_one_by_one() {
 #[test]
 fn a_run_stops_between_the_prompts_of_a_large_model() {
     let told = Arc::new(Watch::default());
-    let model = Large::watched(&told);
+    let model = large(&told);
     let (seen, prompts) = (Arc::clone(&told), prompts(model.info(), &spec(&json!({})), 0..200).0);
     let sequences: Vec<&Sequence> = prompts.iter().map(|p| &p.sequence).collect();
     let signal = ControlSignal::new(move || if seen.passes().len() < 3 { Control::Continue } else { Control::Cancel });
     let pool = Pool::new(0).unwrap().watching(signal);
-    let ended = rollout(&pool, &model, &sequences, &SETTINGS, |prompt, i| stream(&[9, prompt as u64, i as u64]));
+    let ended =
+        rollout(&pool, model.as_ref(), &sequences, &SETTINGS, |prompt, i| stream(&[9, prompt as u64, i as u64]));
     assert!(matches!(ended, Err(TrainError::Stopped(Control::Cancel))), "{:?}", ended.map(|_| ()));
     let passes = told.passes();
     // A pass may have begun on every thread when the third was seen.
