@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::domain::metric::{EVAL_ACCURACY, StepMetrics, TOKENS_PER_SECOND, headlines};
 use crate::domain::sample::SampleGroup;
+use crate::train::reporter::Reporter;
 use crate::train::sink::{CheckpointNotice, Control, ControlSignal, RunSink, SinkError};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -103,6 +104,11 @@ impl RunSink for Foreground {
     fn signal(&self) -> ControlSignal {
         let stop = Arc::clone(&self.stop);
         ControlSignal::new(move || if stop.load(Ordering::Relaxed) { Control::Yield } else { Control::Continue })
+    }
+
+    fn reporter(&self) -> Reporter {
+        let bar = self.bar.clone();
+        Reporter::new(move |message| bar.set_message(message))
     }
 
     fn progress(&mut self, message: &str) {

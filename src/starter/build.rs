@@ -16,6 +16,7 @@ use crate::reward::Backends;
 use crate::train::checkpoint::TRAINER_DIR;
 use crate::train::engine::ForeignEngines;
 use crate::train::error::{TrainError, file_error};
+use crate::train::reporter::Reporter;
 use crate::train::sink::{CheckpointNotice, Control, ControlSignal, RunSink, SinkError};
 use crate::train::{self, RunEnd, TrainRequest};
 
@@ -142,5 +143,13 @@ impl RunSink for LastCheckpoint<'_> {
 
     fn signal(&self) -> ControlSignal {
         self.inner.signal()
+    }
+
+    fn reporter(&self) -> Reporter {
+        self.inner.reporter()
+    }
+
+    fn progress(&mut self, message: &str) {
+        self.inner.progress(message);
     }
 }

@@ -81,7 +81,7 @@ pub(super) fn run(
     };
     let source = PromptSource::new(processor, dataset, split, &spec.data, model.info(), spec.rollout.max_new_tokens)?;
     let mut job = EvalJob {
-        pool: Pool::shared(&device, model.info().parameters, ranks.on_this_host().0)?.watching(sink.signal()),
+        pool: Pool::shared(&device, model.info().parameters, ranks.on_this_host().0)?.serving(&*sink),
         reward: reward::build_with(&spec.reward, &rewards)?,
         metrics: EvalMetrics::new(spec.eval.samples),
         done: rows.len() as u64,
@@ -144,6 +144,7 @@ impl EvalJob<'_> {
 
     fn chunk(&mut self) -> Result<(), TrainError> {
         let clock = Stopwatch::start();
+        self.pool.reporter().begin();
         let first = self.done * self.spec.batch.prompts_per_step;
         let range = first..self.rows().min(first + self.spec.batch.prompts_per_step);
         let tokens = self.metrics.tokens();

@@ -17,7 +17,11 @@ use super::layout::Layout;
 use super::micro_batch::{Packing, group_micro_batches, micro_batches, padding_share, shared_micro_batches};
 use super::optimizer::Gradients;
 use super::parallel::Pool;
+use super::reporter::BatchProgress;
 use super::train_sequence::TrainSequence;
+
+/// The phase that gradients are computed in.
+const UPDATE: &str = "update";
 
 /// What the pass under the old policy gives for one sequence.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -112,10 +116,12 @@ impl Learner<'_> {
         let mut out = vec![T::default(); sequences.len()];
         let batches = self.split(sequences, tokens);
         let mut order = batches.iter().flatten();
+        let mut progress = BatchProgress::of(self.pool.reporter(), "scoring", batches.len());
         self.pool.in_waves(
             &batches,
             |batch| work(&select(sequences, batch)),
             |results| {
+                progress.one();
                 for (result, index) in results.into_iter().zip(order.by_ref()) {
                     out[*index] = result;
                 }
@@ -192,7 +198,9 @@ impl Learner<'_> {
             Ok(MiniBatchOutput { gradients, ..part })
         };
         let mut order = batches.iter().flatten();
+        let mut progress = BatchProgress::of(self.pool.reporter(), UPDATE, batches.len());
         self.pool.in_waves(&batches, work, |part| {
+            progress.one();
             for (score, index) in part.scored.into_iter().zip(order.by_ref()) {
                 out.scored[*index] = score;
             }
@@ -226,7 +234,9 @@ impl Learner<'_> {
             Ok(MiniBatchOutput { gradients, ..part })
         };
         let (mut at, mut sum) = (places.iter(), MiniBatchOutput::default());
+        let mut progress = BatchProgress::of(self.pool.reporter(), UPDATE, places.len());
         self.pool.in_waves(&places, work, |part| {
+            progress.one();
             // Sequences of a group stay in their order.
             sum.scored.extend(part.scored);
             sum.loss += part.loss;

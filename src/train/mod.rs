@@ -32,6 +32,7 @@ pub mod process_memory;
 pub mod publication;
 mod ranks;
 mod reinforcement;
+pub mod reporter;
 pub mod rewards;
 pub mod rollout;
 mod samples;

@@ -3,7 +3,8 @@
 use candle_core::Device;
 
 use super::error::TrainError;
-use super::sink::{Control, ControlSignal};
+use super::reporter::Reporter;
+use super::sink::{Control, ControlSignal, RunSink};
 use crate::model::graphs_at_once;
 use crate::model::transfers::is_gpu;
 
@@ -20,6 +21,7 @@ pub struct Pool {
     /// A thread for every core.
     all: rayon::ThreadPool,
     signal: ControlSignal,
+    reporter: Reporter,
 }
 
 impl Pool {
@@ -52,13 +54,30 @@ impl Pool {
             builder.build().map_err(|error| TrainError::Thread(error.to_string()))
         };
         let each = (0..graphs).map(|_| of_threads(1)).collect::<Result<_, _>>()?;
-        Ok(Self { each, all: of_threads(cores)?, signal: ControlSignal::default() })
+        Ok(Self { each, all: of_threads(cores)?, signal: ControlSignal::default(), reporter: Reporter::default() })
     }
 
     /// The same, where work is given up when `signal` says so.
     #[must_use]
     pub fn watching(self, signal: ControlSignal) -> Self {
         Self { signal, ..self }
+    }
+
+    /// The same for the run of this sink.
+    #[must_use]
+    pub(super) fn serving(self, sink: &dyn RunSink) -> Self {
+        self.watching(sink.signal()).reporting(sink.reporter())
+    }
+
+    /// The same, where phases that take long tell `reporter` how far they are.
+    #[must_use]
+    pub fn reporting(self, reporter: Reporter) -> Self {
+        Self { reporter, ..self }
+    }
+
+    /// Who is told how far a phase is.
+    pub(super) fn reporter(&self) -> &Reporter {
+        &self.reporter
     }
 
     /// Whether the run is to stop.

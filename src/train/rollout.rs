@@ -10,6 +10,7 @@ use crate::model::{Capture, ModelInfo, Sequence, VisionLanguageModel};
 
 use super::error::TrainError;
 use super::parallel::Pool;
+use super::reporter::SamplingProgress;
 use super::sink::{Control, ControlSignal};
 use super::source::Prompt;
 
@@ -117,8 +118,10 @@ pub(super) fn rollout_in_shares(
     let shares: Vec<(usize, &[&Sequence])> =
         prompts.chunks(share).enumerate().map(|(i, part)| (i * share, part)).collect();
     let mut out = Vec::with_capacity(prompts.len());
+    let progress = SamplingProgress::of(pool.reporter(), prompts.len(), settings.group_size);
     let work = |(first, prompts): &(usize, &[&Sequence])| {
-        Sampling::new(model, prompts, settings, |prompt, sample| rng(first + prompt, sample)).run(pool.signal())
+        let rng = |prompt, sample| rng(first + prompt, sample);
+        Sampling::new(model, prompts, settings, &progress, rng).run(pool.signal())
     };
     pool.in_waves(&shares, work, |groups| {
         out.extend(groups);
@@ -133,6 +136,7 @@ struct Sampling<'a, R> {
     info: &'a ModelInfo,
     settings: &'a RolloutSettings,
     prompts: &'a [&'a Sequence],
+    progress: &'a SamplingProgress<'a>,
     rng: R,
     /// Prompts that have been prefilled.
     started: usize,
@@ -159,10 +163,12 @@ impl<'a, R: Fn(usize, usize) -> ChaCha8Rng> Sampling<'a, R> {
         model: &'a dyn VisionLanguageModel,
         prompts: &'a [&'a Sequence],
         settings: &'a RolloutSettings,
+        progress: &'a SamplingProgress<'a>,
         rng: R,
     ) -> Self {
         let (info, samples) = (model.info(), Vec::with_capacity(prompts.len() * settings.group_size));
-        Self { model, info, settings, prompts, rng, started: 0, generation: None, samples, batch: Vec::new() }
+        let batch = Vec::new();
+        Self { model, info, settings, prompts, progress, rng, started: 0, generation: None, samples, batch }
     }
 
     /// Samples until every response has ended, or the run is to stop: what was sampled until then is lost.
@@ -252,6 +258,7 @@ impl<'a, R: Fn(usize, usize) -> ChaCha8Rng> Sampling<'a, R> {
             generation.select_rows(&expand)?;
         }
         self.started += groups;
+        self.progress.read(groups);
         Ok(generation)
     }
 
@@ -263,12 +270,16 @@ impl<'a, R: Fn(usize, usize) -> ChaCha8Rng> Sampling<'a, R> {
             batch.iter_mut().map(|sample| (!sample.done).then_some(&mut sample.sampler)).collect();
         let drawn = generation.draw(&mut samplers)?;
         let mut tokens = Vec::with_capacity(batch.len());
+        let (mut new, mut finished) = (0, 0);
         for (sample, drawn) in batch.into_iter().zip(drawn) {
             tokens.push(match drawn {
                 Some(drawn) => sample.add(drawn, self.settings.max_new_tokens, self.info),
                 None => self.info.pad_token_id,
             });
+            new += usize::from(drawn.is_some());
+            finished += usize::from(drawn.is_some() && sample.done);
         }
+        self.progress.drawn(new, finished);
         Ok(tokens)
     }
 

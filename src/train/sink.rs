@@ -8,6 +8,8 @@ use std::sync::Arc;
 use crate::domain::metric::StepMetrics;
 use crate::domain::sample::SampleGroup;
 
+use super::reporter::Reporter;
+
 /// What a running trainer is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
@@ -103,6 +105,10 @@ pub trait RunSink: Send {
     }
     /// What may take long begins.
     fn progress(&mut self, _message: &str) {}
+    /// Told by any thread, from within steps and evaluations that take long.
+    fn reporter(&self) -> Reporter {
+        Reporter::default()
+    }
 }
 
 /// From where a run resumes.

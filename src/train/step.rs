@@ -29,7 +29,7 @@ use super::parallel::Pool;
 use super::policy::Policy;
 use super::ranks::Ranks;
 use super::rollout::RolloutSettings;
-use super::sink::ControlSignal;
+use super::sink::RunSink;
 use super::source::PromptSource;
 use super::train_sequence::TrainSequence;
 
@@ -60,8 +60,8 @@ pub(super) struct Outside<'a> {
     pub(super) engines: &'a ForeignEngines,
     /// What sampling may use of the device's memory.
     pub(super) room: Option<SamplingRoom>,
-    /// Whether the run is to stop.
-    pub(super) signal: ControlSignal,
+    /// Whom the work is for: whether it is to stop, and how far it is.
+    pub(super) sink: &'a dyn RunSink,
     /// Who shares the work.
     pub(super) ranks: Arc<Ranks>,
 }
@@ -102,7 +102,7 @@ impl TrainingStep {
         dataset: Arc<dyn Dataset>,
         outside: Outside<'_>,
     ) -> Result<Self, TrainError> {
-        let Outside { rewards, engines, room, signal, ranks } = outside;
+        let Outside { rewards, engines, room, sink, ranks } = outside;
         let algorithm = algorithm::build(&spec.method)?;
         let device = open_device(ranks.device(device))?;
         ranks.connect(&device)?;
@@ -118,7 +118,7 @@ impl TrainingStep {
         let source = if matches!(spec.method, Method::Sft(_)) { source.with_demonstrations(info) } else { source };
         let optimizer = ranks.shard(AdamW::new(&spec.optimizer, DecayScope::Matrices), spec.optimizer.shard)?;
         let pool = Pool::shared(&device, policy.tracked.info().parameters, ranks.on_this_host().0)?;
-        let pool = Arc::new(pool.watching(signal));
+        let pool = Arc::new(pool.serving(sink));
         let room = room.map(Arc::new);
         let local = LocalEngine {
             pool: Arc::clone(&pool),

@@ -98,8 +98,8 @@ impl<'s> Trainer<'s> {
         let spec = Arc::new(spec);
         let fingerprint = dataset.fingerprint();
         let from = resume.as_ref().map(|point| point.dir.as_path());
-        let (rewards, engines, signal, ranks) = (&rewards, &engines, sink.signal(), Arc::clone(ranks));
-        let outside = Outside { rewards, engines, room, signal, ranks };
+        let (rewards, engines, ranks) = (&rewards, &engines, Arc::clone(ranks));
+        let outside = Outside { rewards, engines, room, sink: &*sink, ranks };
         let mut step = TrainingStep::open(Arc::clone(&spec), &model_dir, from, device, dataset, outside)?;
         if let Some(sums) = step.ranks.sums_in_words() {
             sink.progress(&sums);
@@ -142,6 +142,7 @@ impl<'s> Trainer<'s> {
         }
         while !self.at_end() {
             let clock = Stopwatch::start();
+            self.step.pool.reporter().begin();
             let before = self.state.clone();
             match self.take_step() {
                 Ok(ControlFlow::Continue(metrics)) => {
@@ -316,6 +317,7 @@ impl<'s> Trainer<'s> {
         if rows == 0 {
             return Ok(Metrics::default());
         }
+        self.step.pool.reporter().begin();
         self.sink.progress(&format!("step {}: evaluating {rows} held-out rows", self.state.step));
         let (learner, source) = (&self.step.learner(), &self.held_out);
         let rewards = self.reward_context(source.processor(), self.state.step, "eval");

@@ -15,6 +15,7 @@ use crate::domain::log::LogLevel;
 use crate::domain::metric::{STEP_SECONDS, StepMetrics, TimedMetrics, headlines};
 use crate::domain::sample::SampleGroup;
 use crate::store::{Database, StoreError};
+use crate::train::reporter::Reporter;
 use crate::train::sink::{CheckpointNotice, Control, ControlSignal, RunSink, SinkError};
 
 use super::joblog::JobLog;
@@ -164,6 +165,11 @@ impl RunSink for StoreSink {
     fn signal(&self) -> ControlSignal {
         let shared = Arc::clone(&self.shared);
         ControlSignal::new(move || shared.control())
+    }
+
+    fn reporter(&self) -> Reporter {
+        let log = self.log.clone();
+        Reporter::new(move |message| log.say(LogLevel::Info, message))
     }
 
     fn progress(&mut self, message: &str) {

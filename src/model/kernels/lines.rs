@@ -3,7 +3,7 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::simd;
+use super::simd::{self, Kernel};
 
 /// Values of a block of integers.
 pub const BLOCK: usize = 32;
@@ -249,14 +249,51 @@ impl WithSimd for Widen<'_, '_> {
 
 /// Writes values as blocks of 8-bit integers: a block's largest is 127 times its scale.
 pub fn pack_q8(values: &[f32], blocks: &mut [[u8; Q8_BYTES]]) {
-    for (values, block) in values.as_chunks::<BLOCK>().0.iter().zip(blocks) {
-        let largest = values.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
-        let (scale, inverse) = scales(largest / 127.0);
-        block[..2].copy_from_slice(&scale);
-        for (byte, value) in block[2..].iter_mut().zip(values) {
-            *byte = ((value * inverse).round() as i8).cast_unsigned();
+    simd::run(PackQ8 { values, blocks });
+}
+
+struct PackQ8<'a> {
+    values: &'a [f32],
+    blocks: &'a mut [[u8; Q8_BYTES]],
+}
+
+impl Kernel for PackQ8<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        for (values, block) in self.values.as_chunks::<BLOCK>().0.iter().zip(self.blocks) {
+            let (scale, inverse) = scales(largest(values) / 127.0);
+            block[..2].copy_from_slice(&scale);
+            for (byte, value) in block[2..].iter_mut().zip(values) {
+                *byte = nearest(value * inverse);
+            }
         }
     }
+}
+
+/// The largest magnitude of a block.
+#[inline(always)]
+fn largest(values: &[f32; BLOCK]) -> f32 {
+    let mut most = values.map(f32::abs);
+    let mut width = BLOCK / 2;
+    while width > 0 {
+        for i in 0..width {
+            most[i] = if most[i] < most[i + width] { most[i + width] } else { most[i] };
+        }
+        width /= 2;
+    }
+    most[0]
+}
+
+/// The low byte of the nearest integer, halves away from zero, of a number of at most 127.
+#[inline(always)]
+fn nearest(value: f32) -> u8 {
+    // Adding 1.5 * 2^23 leaves an integer in the low bits.
+    const INTEGER: f32 = 12_582_912.0;
+    // The largest number below a half: a half itself would round the number before it up.
+    const BELOW_HALF: f32 = 0.499_999_97;
+    ((value + BELOW_HALF.copysign(value)).trunc() + INTEGER).to_bits() as u8
 }
 
 /// Writes values as blocks of 4-bit integers: a block's largest, of whatever sign, is -8 times its scale.
@@ -273,6 +310,7 @@ pub fn pack_q4(values: &[f32], blocks: &mut [[u8; Q4_BYTES]]) {
     }
 }
 
+#[inline(always)]
 fn scales(scale: f32) -> ([u8; 2], f32) {
     (half::f16::from_f32(scale).to_le_bytes(), if scale == 0.0 { 0.0 } else { 1.0 / scale })
 }
@@ -333,5 +371,15 @@ mod tests {
         let mut part = vec![0.0; BLOCK];
         widen(Lines::Q4(&blocks), 96, &mut part);
         assert_eq!(part, theirs(GgmlDType::Q4_0)[96..128]);
+    }
+
+    #[test]
+    fn integers_of_8_bits_are_the_nearest_ones() {
+        let near = [0.5, -0.5, 0.499_999_97, -0.499_999_97, 1.5, 2.5, -2.5, 126.5, -126.499_99, 0.0, -127.0, 127.0];
+        let mut values = [0.25; BLOCK];
+        values[..near.len()].copy_from_slice(&near);
+        let mut blocks = [[0; Q8_BYTES]];
+        pack_q8(&values, &mut blocks);
+        assert_eq!(widened(Lines::Q8(&blocks)), values.map(f32::round));
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::Ranks;
 use crate::domain::metric::StepMetrics;
 use crate::domain::sample::SampleGroup;
+use crate::train::reporter::Reporter;
 use crate::train::sink::{CheckpointNotice, Control, ControlSignal, RunSink, SinkError};
 
 /// Passes on what rank 0 produces, and to every rank what rank 0 is asked to do.
@@ -69,6 +70,10 @@ impl RunSink for RankSink<'_> {
     /// Ranks stop between phases only, at the same point: a phase that one of them gave up would be missing.
     fn signal(&self) -> ControlSignal {
         if self.ranks.size() == 1 { self.inner.signal() } else { ControlSignal::default() }
+    }
+
+    fn reporter(&self) -> Reporter {
+        if self.ranks.is_first() { self.inner.reporter() } else { Reporter::default() }
     }
 
     fn progress(&mut self, message: &str) {

@@ -1,12 +1,14 @@
 //! Sampling: draws belong to the row, not to the batch.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::json;
 use vgpo::model::sampler::stream;
 use vgpo::model::{ModelInfo, Sequence, View, VisionLanguageModel};
 use vgpo::train::error::TrainError;
 use vgpo::train::parallel::Pool;
+use vgpo::train::reporter::Reporter;
 use vgpo::train::rollout::{Rollout, RolloutSettings, rollout};
 use vgpo::train::sink::{Control, ControlSignal};
 
@@ -122,6 +124,25 @@ fn a_run_stops_between_the_prompts_of_a_large_model() {
     let passes = told.passes();
     // A pass may have begun on every thread when the third was seen.
     assert!(passes.len() <= 3 + pool.threads(), "{passes:?}");
+}
+
+#[test]
+fn a_long_rollout_says_how_far_it_is() {
+    let model = open_starter().model(View::Detached).unwrap();
+    let prompts = prompts(model.info(), &spec(&json!({})), 0..4).0;
+    let sequences: Vec<&Sequence> = prompts.iter().map(|p| &p.sequence).collect();
+    let told: Arc<Mutex<Vec<String>>> = Arc::default();
+    let kept = Arc::clone(&told);
+    let reporter = Reporter::new(move |message| kept.lock().unwrap().push(message)).every(Duration::ZERO);
+    let pool = Pool::of(1, 1).unwrap().reporting(reporter);
+    let stream = |prompt: usize, i: usize| stream(&[9, prompt as u64, i as u64]);
+    let groups = rollout(&pool, model.as_ref(), &sequences, &SETTINGS, stream).unwrap();
+    let told = told.lock().unwrap();
+    let responses: Vec<&Rollout> = groups.iter().flatten().collect();
+    let (count, tokens) = (responses.len(), responses.iter().map(|response| response.tokens.len()).sum::<usize>());
+    assert!(told[0].ends_with(&format!("0 of {count} responses finished, 0 tokens")), "{}", told[0]);
+    let last = format!("sampling: 4 of 4 prompts read, {count} of {count} responses finished, {tokens} tokens");
+    assert_eq!(told.last(), Some(&last));
 }
 
 #[test]
