@@ -71,9 +71,9 @@ def rust(rows, audits):
              "pub const MAP: Map<'static> = Map {", f"    rule: Rule::{rule},", f"    steps: {STEPS if full else 0},",
              "    arms: &["]
     for arm in ARMS if full else []:
-        values = [one for _, gains in cells.values() for one in gains[arm]]
-        gain = ", ".join(f"{value:.2f}" for value in statistics.bootstrap(values))
-        lines.append(f'        Arm {{ name: "{arm}", pairs: {len(values)}, gain: [{gain}], '
+        values = [gains[arm] for _, gains in cells.values()]
+        gain = ", ".join(f"{value:.2f}" for value in statistics.bootstrap_of_groups(values))
+        lines.append(f'        Arm {{ name: "{arm}", pairs: {sum(map(len, values))}, gain: [{gain}], '
                      f"error: {error(cells, arm, rule):.2f} }},")
     lines += ["    ],", "    cells: &["]
     for name, (position, gains) in cells.items() if full else []:

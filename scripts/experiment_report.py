@@ -141,9 +141,11 @@ def rate_table(rows):
 
 
 def summary(rows, audits):
-    """Learning rates, all cells together, the map, and the audits."""
-    rates = chosen_rates(rows)
+    """Learning rates, all arms in the centre, all cells together, the map, and the audits."""
+    rates, centre = chosen_rates(rows), cell_name(CENTRE)
     rate_table(rows)
+    if any(row["cell"] == centre and row["seed"] not in TUNING_SEEDS for row in rows):
+        cell_tables(rows, centre, rates)
     pooled_table(rows, rates)
     map_table(gains(rows, rates))
     if audits:

@@ -48,6 +48,10 @@ class Statistics(unittest.TestCase):
         self.assertEqual((mean, low, high), statistics.bootstrap(values))
         self.assertEqual(statistics.bootstrap([2.0, 2.0]), (2.0, 2.0, 2.0))
 
+    def test_groups_count_alike_whatever_their_size(self):
+        mean, low, high = statistics.bootstrap_of_groups([[0.0] * 10, [4.0, 8.0]])
+        self.assertEqual((mean, low, high), (3.0, 2.0, 4.0))
+
     def test_the_bootstrap_covers_the_truth(self):
         import random
         dice = random.Random(5)

@@ -9,9 +9,9 @@ pub const MAP: Map<'static> = Map {
     rule: Rule::Mean,
     steps: 12,
     arms: &[
-        Arm { name: "vgpo", pairs: 20, gain: [2.72, -3.62, 9.95], error: 11.45 },
-        Arm { name: "predicting", pairs: 20, gain: [-1.63, -8.12, 5.68], error: 15.40 },
-        Arm { name: "oracle-intra", pairs: 20, gain: [1.55, -3.63, 7.95], error: 9.37 },
+        Arm { name: "vgpo", pairs: 26, gain: [3.38, -1.05, 8.35], error: 10.85 },
+        Arm { name: "predicting", pairs: 26, gain: [-1.41, -5.34, 2.91], error: 15.37 },
+        Arm { name: "oracle-intra", pairs: 26, gain: [1.87, -2.81, 6.83], error: 9.10 },
     ],
     cells: &[
         Cell {
@@ -32,7 +32,7 @@ pub const MAP: Map<'static> = Map {
         Cell {
             name: "9-1.5-0.75",
             audit: Position { spearman: 0.0882, dependent_late: 0.0513, independent_gradient: 0.9471 },
-            gains: &[-5.08, -3.37, -4.20],
+            gains: &[-1.78, -2.25, -2.62],
         },
         Cell {
             name: "9-1.8-0.9",
