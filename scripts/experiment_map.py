@@ -4,6 +4,7 @@ import math
 
 import experiment_statistics as statistics
 from experiment_plan import BASELINE, STAGES, STEPS, by_seed, cell_name, cell_of, chosen_rates, differences
+from experiment_statistics import mean
 
 # The arms that a forecast is made for.
 ARMS = ["vgpo", "predicting", "oracle-intra"]
@@ -23,10 +24,6 @@ def measured(rows, audits):
         if all(len(values) >= PAIRS for values in gains.values()):
             cells[cell] = ([audits[cell][name] for name in POSITION], gains)
     return cells
-
-
-def mean(values):
-    return sum(values) / len(values)
 
 
 def forecast(cells, position, arm, rule):

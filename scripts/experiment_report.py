@@ -64,10 +64,15 @@ def cell_tables(rows, cell, rates):
     print()
 
 
+def compared_cells(rows):
+    """The cells with runs that arms are compared by."""
+    return sorted({row["cell"] for row in rows if row["seed"] not in TUNING_SEEDS}, key=cell_of)
+
+
 def gains(rows, rates, value=accuracy, base=BASELINE):
     """The map: in each cell the differences of the map's arms to one of them."""
     cells = {}
-    for cell in sorted({row["cell"] for row in rows if row["seed"] not in TUNING_SEEDS}, key=cell_of):
+    for cell in compared_cells(rows):
         found = {arm: by_seed(rows, cell, arm, rates) for arm in MAP_ARMS}
         cells[cell] = {arm: differences(found, arm, base, value) for arm in MAP_ARMS if arm != base}
     return {cell: arms for cell, arms in cells.items() if any(arms.values())}
@@ -119,12 +124,12 @@ def audit_table(audits):
 
 
 def cells(rows):
-    """The tables of each cell."""
+    """The tables of each cell but the centre, which the summary has."""
     rates = chosen_rates(rows)
     if rates:
         print("Learning rates, chosen on seeds " + ", ".join(map(str, TUNING_SEEDS)) + ": "
               + ", ".join(f"{arm} {rate:g}" for arm, rate in rates.items()) + ".\n")
-    for cell in sorted({row["cell"] for row in rows if row["seed"] not in TUNING_SEEDS}, key=cell_of):
+    for cell in [cell for cell in compared_cells(rows) if cell != cell_name(CENTRE)]:
         cell_tables(rows, cell, rates)
 
 
@@ -144,7 +149,7 @@ def summary(rows, audits):
     """Learning rates, all arms in the centre, all cells together, the map, and the audits."""
     rates, centre = chosen_rates(rows), cell_name(CENTRE)
     rate_table(rows)
-    if any(row["cell"] == centre and row["seed"] not in TUNING_SEEDS for row in rows):
+    if centre in compared_cells(rows):
         cell_tables(rows, centre, rates)
     pooled_table(rows, rates)
     map_table(gains(rows, rates))

@@ -8,6 +8,10 @@ RESAMPLES = 10_000
 EXACT_PAIRS = 14
 
 
+def mean(values):
+    return sum(values) / len(values)
+
+
 def bootstrap(values, resamples=RESAMPLES, level=0.95):
     """Mean, and the percentile interval of the mean over resamples with replacement; the same at every call."""
     return bootstrap_of_groups([values], resamples, level)
@@ -16,10 +20,9 @@ def bootstrap(values, resamples=RESAMPLES, level=0.95):
 def bootstrap_of_groups(groups, resamples=RESAMPLES, level=0.95):
     """The same for the mean of the groups' means, with resamples within each group."""
     dice = random.Random(sum(map(len, groups)))
-    mean_of = lambda some: sum(sum(values) / len(values) for values in some) / len(some)  # noqa: E731
-    means = sorted(mean_of([dice.choices(values, k=len(values)) for values in groups]) for _ in range(resamples))
+    means = sorted(mean([mean(dice.choices(values, k=len(values))) for values in groups]) for _ in range(resamples))
     tail = (1 - level) / 2
-    return mean_of(groups), quantile(means, tail), quantile(means, 1 - tail)
+    return mean([mean(values) for values in groups]), quantile(means, tail), quantile(means, 1 - tail)
 
 
 def quantile(ordered, share):
