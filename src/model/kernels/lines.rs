@@ -263,7 +263,7 @@ impl Kernel for PackQ8<'_> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
         for (values, block) in self.values.as_chunks::<BLOCK>().0.iter().zip(self.blocks) {
-            let (scale, inverse) = scales(largest(values) / 127.0);
+            let (scale, inverse) = scales(simd::max(&values.map(f32::abs)) / 127.0);
             block[..2].copy_from_slice(&scale);
             for (byte, value) in block[2..].iter_mut().zip(values) {
                 *byte = nearest(value * inverse);
@@ -272,28 +272,12 @@ impl Kernel for PackQ8<'_> {
     }
 }
 
-/// The largest magnitude of a block.
-#[inline(always)]
-fn largest(values: &[f32; BLOCK]) -> f32 {
-    let mut most = values.map(f32::abs);
-    let mut width = BLOCK / 2;
-    while width > 0 {
-        for i in 0..width {
-            most[i] = if most[i] < most[i + width] { most[i + width] } else { most[i] };
-        }
-        width /= 2;
-    }
-    most[0]
-}
-
 /// The low byte of the nearest integer, halves away from zero, of a number of at most 127.
 #[inline(always)]
 fn nearest(value: f32) -> u8 {
-    // Adding 1.5 * 2^23 leaves an integer in the low bits.
-    const INTEGER: f32 = 12_582_912.0;
     // The largest number below a half: a half itself would round the number before it up.
     const BELOW_HALF: f32 = 0.499_999_97;
-    ((value + BELOW_HALF.copysign(value)).trunc() + INTEGER).to_bits() as u8
+    ((value + BELOW_HALF.copysign(value)).trunc() + simd::INTEGER).to_bits() as u8
 }
 
 /// Writes values as blocks of 4-bit integers: a block's largest, of whatever sign, is -8 times its scale.

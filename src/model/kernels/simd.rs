@@ -7,6 +7,8 @@
 
 /// Partial sums of a reduction.
 pub const WIDTH: usize = 16;
+/// Adding 1.5 * 2^23 rounds to the nearest integer, which is then in the low bits.
+pub const INTEGER: f32 = 12_582_912.0;
 
 /// Work on vectors. `FMA`: is a fused multiply-add one instruction here?
 pub trait Kernel {
@@ -64,14 +66,12 @@ pub fn mul_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
 /// of 88; NaN stays NaN.
 #[inline(always)]
 pub fn exp<const FMA: bool>(x: f32) -> f32 {
-    // Adding 1.5 * 2^23 rounds to the nearest integer, which is then in the low bits.
-    const ROUND: f32 = 12_582_912.0;
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let x = if x < -87.0 { -87.0 } else { x };
     let x = if x > 88.0 { 88.0 } else { x };
-    let shifted = mul_add::<FMA>(x, std::f32::consts::LOG2_E, ROUND);
-    let whole = shifted - ROUND;
+    let shifted = mul_add::<FMA>(x, std::f32::consts::LOG2_E, INTEGER);
+    let whole = shifted - INTEGER;
     let rest = mul_add::<FMA>(whole, -LN2_HIGH, x);
     let rest = mul_add::<FMA>(whole, -LN2_LOW, rest);
     // Cephes' minimax polynomial of (e^r - 1 - r) / r^2 on [-ln 2 / 2, ln 2 / 2].
@@ -92,17 +92,22 @@ pub fn sigmoid<const FMA: bool>(x: f32) -> f32 {
     1.0 / (1.0 + exp::<FMA>(-x))
 }
 
+/// Joins the upper half with the lower one until one value is left.
 #[inline(always)]
-fn total(sums: [f32; WIDTH]) -> f32 {
-    let mut sums = sums;
+fn halved(mut values: [f32; WIDTH], join: impl Fn(f32, f32) -> f32) -> f32 {
     let mut width = WIDTH / 2;
     while width > 0 {
         for i in 0..width {
-            sums[i] += sums[i + width];
+            values[i] = join(values[i], values[i + width]);
         }
         width /= 2;
     }
-    sums[0]
+    values[0]
+}
+
+#[inline(always)]
+fn total(sums: [f32; WIDTH]) -> f32 {
+    halved(sums, |a, b| a + b)
 }
 
 /// Scalar product of two slices of one length.
@@ -176,7 +181,7 @@ pub fn max(values: &[f32]) -> f32 {
     for (best, value) in best.iter_mut().zip(rest) {
         *best = larger(*best, *value);
     }
-    best.into_iter().fold(f32::NEG_INFINITY, larger)
+    halved(best, larger)
 }
 
 /// Adds `scale * x` to `y`.
