@@ -17,7 +17,6 @@ use super::layout::Layout;
 use super::micro_batch::{Packing, group_micro_batches, micro_batches, padding_share, shared_micro_batches};
 use super::optimizer::Gradients;
 use super::parallel::Pool;
-use super::reporter::BatchProgress;
 use super::train_sequence::TrainSequence;
 
 /// The phase that gradients are computed in.
@@ -116,12 +115,11 @@ impl Learner<'_> {
         let mut out = vec![T::default(); sequences.len()];
         let batches = self.split(sequences, tokens);
         let mut order = batches.iter().flatten();
-        let mut progress = BatchProgress::of(self.pool.reporter(), "scoring", batches.len());
-        self.pool.in_waves(
+        self.pool.batches_in_waves(
+            "scoring",
             &batches,
             |batch| work(&select(sequences, batch)),
             |results| {
-                progress.one();
                 for (result, index) in results.into_iter().zip(order.by_ref()) {
                     out[*index] = result;
                 }
@@ -198,9 +196,7 @@ impl Learner<'_> {
             Ok(MiniBatchOutput { gradients, ..part })
         };
         let mut order = batches.iter().flatten();
-        let mut progress = BatchProgress::of(self.pool.reporter(), UPDATE, batches.len());
-        self.pool.in_waves(&batches, work, |part| {
-            progress.one();
+        self.pool.batches_in_waves(UPDATE, &batches, work, |part| {
             for (score, index) in part.scored.into_iter().zip(order.by_ref()) {
                 out.scored[*index] = score;
             }
@@ -234,9 +230,7 @@ impl Learner<'_> {
             Ok(MiniBatchOutput { gradients, ..part })
         };
         let (mut at, mut sum) = (places.iter(), MiniBatchOutput::default());
-        let mut progress = BatchProgress::of(self.pool.reporter(), UPDATE, places.len());
-        self.pool.in_waves(&places, work, |part| {
-            progress.one();
+        self.pool.batches_in_waves(UPDATE, &places, work, |part| {
             // Sequences of a group stay in their order.
             sum.scored.extend(part.scored);
             sum.loss += part.loss;

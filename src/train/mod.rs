@@ -17,6 +17,7 @@ mod eval_job;
 mod eval_loop;
 mod eval_metrics;
 mod eval_rows;
+mod evaluation;
 mod gather;
 pub mod group;
 mod layout;

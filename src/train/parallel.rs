@@ -112,6 +112,22 @@ impl Pool {
         Ok(())
     }
 
+    /// The same on micro-batches, telling how many of the phase `what` are done.
+    pub(super) fn batches_in_waves<T: Sync, R: Send>(
+        &self,
+        what: &str,
+        batches: &[T],
+        work: impl Fn(&T) -> Result<R, TrainError> + Sync,
+        mut take: impl FnMut(R) -> Result<(), TrainError>,
+    ) -> Result<(), TrainError> {
+        let mut done = 0;
+        self.in_waves(batches, work, |result| {
+            done += 1;
+            self.reporter.tell(|| format!("{what}: {done} of {} micro-batches", batches.len()));
+            take(result)
+        })
+    }
+
     /// `work` on every item of a wave, each on a thread of its own.
     fn side_by_side<T: Sync, R: Send>(
         &self,

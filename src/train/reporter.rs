@@ -110,30 +110,16 @@ impl<'a> SamplingProgress<'a> {
     }
 }
 
-/// How far passes over micro-batches are, for the thread that collects their results.
-pub(super) struct BatchProgress<'a> {
-    reporter: &'a Reporter,
-    what: &'static str,
-    total: usize,
-    done: usize,
-}
-
-impl<'a> BatchProgress<'a> {
-    /// A phase of `total` micro-batches.
-    pub(super) fn of(reporter: &'a Reporter, what: &'static str, total: usize) -> Self {
-        Self { reporter, what, total, done: 0 }
-    }
-
-    /// One more is done.
-    pub(super) fn one(&mut self) {
-        self.done += 1;
-        self.reporter.tell(|| format!("{}: {} of {} micro-batches", self.what, self.done, self.total));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::parallel::Pool;
+
+    /// `count` micro-batches of an update.
+    fn update(reporter: &Reporter, count: usize) {
+        let pool = Pool::of(1, 1).unwrap().reporting(reporter.clone());
+        pool.batches_in_waves("update", &vec![(); count], |()| Ok(()), Ok).unwrap();
+    }
 
     fn told(pause: Duration) -> (Reporter, Arc<Mutex<Vec<String>>>) {
         let told: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -144,9 +130,7 @@ mod tests {
     #[test]
     fn a_short_step_says_nothing() {
         let (reporter, told) = told(Duration::from_hours(1));
-        let mut progress = BatchProgress::of(&reporter, "update", 2);
-        progress.one();
-        progress.one();
+        update(&reporter, 2);
         assert_eq!(told.lock().len(), 0);
     }
 
@@ -157,12 +141,13 @@ mod tests {
         sampling.read(1);
         sampling.drawn(4, 0);
         sampling.drawn(4, 3);
-        BatchProgress::of(&reporter, "update", 2).one();
+        update(&reporter, 2);
         let expected = [
             "sampling: 1 of 2 prompts read, 0 of 8 responses finished, 0 tokens",
             "sampling: 1 of 2 prompts read, 0 of 8 responses finished, 4 tokens",
             "sampling: 1 of 2 prompts read, 3 of 8 responses finished, 8 tokens",
             "update: 1 of 2 micro-batches",
+            "update: 2 of 2 micro-batches",
         ];
         assert_eq!(*told.lock(), expected);
     }

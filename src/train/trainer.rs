@@ -1,4 +1,5 @@
-//! The training loop: step, metrics, evaluation, checkpoint. The steps are in `reinforcement.rs` and `supervised.rs`.
+//! The training loop: step, metrics, evaluation, checkpoint. The steps are in `reinforcement.rs` and `supervised.rs`,
+//! the evaluation is in `evaluation.rs`.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -17,8 +18,6 @@ use super::ahead::Foreign;
 use super::checkpoint::{self, Checkpoints, TrainerState};
 use super::early_stop::EarlyStopState;
 use super::error::TrainError;
-use super::eval_loop::EvalLoop;
-use super::eval_rows::RowsFile;
 use super::metrics::Metrics;
 use super::model_files::ModelFiles;
 use super::order::RowOrder;
@@ -40,7 +39,7 @@ pub struct Trainer<'s> {
     pub(super) sink: &'s mut dyn RunSink,
     run: String,
     pub(super) order: RowOrder,
-    held_out: PromptSource,
+    pub(super) held_out: PromptSource,
     pub(super) checkpoints: Checkpoints,
     measured: Measured,
     pub(super) foreign: Foreign,
@@ -309,37 +308,6 @@ impl<'s> Trainer<'s> {
         let step = self.state.step;
         let data = json!({ "step": step, "metric": spec.metric, "best": best, "best_step": best_step });
         Ok(self.sink.event("early_stop", &format!("stopped early at step {step}: {reason}"), data)?)
-    }
-
-    fn evaluate(&mut self) -> Result<Metrics, TrainError> {
-        let clock = Stopwatch::start();
-        let rows = self.spec.eval_rows.min(self.held_out.rows());
-        if rows == 0 {
-            return Ok(Metrics::default());
-        }
-        self.step.pool.reporter().begin();
-        self.sink.progress(&format!("step {}: evaluating {rows} held-out rows", self.state.step));
-        let (learner, source) = (&self.step.learner(), &self.held_out);
-        let rewards = self.reward_context(source.processor(), self.state.step, "eval");
-        let room = self.step.room.as_deref();
-        let logged = self.spec.log_samples_every > 0;
-        let mut kept = if logged && self.step.ranks.is_first() { Some(self.rows_file()?) } else { None };
-        let result = EvalLoop { learner, source, rewards, spec: &self.spec, room, ranks: &self.step.ranks }
-            .run(kept.as_mut())?;
-        let mut metrics = result.metrics;
-        metrics.set("time/evaluation", clock.seconds());
-        if logged {
-            self.sink.samples(self.state.step, &result.samples)?;
-        }
-        if let Some(kept) = kept {
-            self.sink.evaluated(self.state.step, &kept.finish()?)?;
-        }
-        self.step.ranks.agree(metrics)
-    }
-
-    /// A file for the rows of this step's evaluation.
-    fn rows_file(&self) -> Result<RowsFile, TrainError> {
-        RowsFile::create(self.checkpoints.work_dir.join(format!("rows-step-{:08}", self.state.step)))
     }
 
     fn stop(&mut self, control: Control) -> Result<RunEnd, TrainError> {
