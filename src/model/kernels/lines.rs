@@ -3,12 +3,12 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::simd::{self, Kernel};
+use super::simd;
 
 /// Values of a block of integers.
 pub const BLOCK: usize = 32;
 /// Values in the same four bits of a block.
-const HALF: usize = BLOCK / 2;
+pub const HALF: usize = BLOCK / 2;
 /// Bytes of a block: its scale in 16 bits, and its integers in 8 or 4.
 pub const Q8_BYTES: usize = 2 + BLOCK;
 /// See [`Q8_BYTES`].
@@ -200,7 +200,7 @@ fn one_by_one() {
 
 /// The values of a block, one by one.
 #[inline(always)]
-fn each<T: Copy + Default>(value: impl Fn(usize) -> T) -> [T; BLOCK] {
+pub fn each<T: Copy + Default>(value: impl Fn(usize) -> T) -> [T; BLOCK] {
     let mut values = [T::default(); BLOCK];
     for (at, to) in values.iter_mut().enumerate() {
         *to = value(at);
@@ -247,63 +247,12 @@ impl WithSimd for Widen<'_, '_> {
     }
 }
 
-/// Writes values as blocks of 8-bit integers: a block's largest is 127 times its scale.
-pub fn pack_q8(values: &[f32], blocks: &mut [[u8; Q8_BYTES]]) {
-    simd::run(PackQ8 { values, blocks });
-}
-
-struct PackQ8<'a> {
-    values: &'a [f32],
-    blocks: &'a mut [[u8; Q8_BYTES]],
-}
-
-impl Kernel for PackQ8<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<const FMA: bool>(self) {
-        for (values, block) in self.values.as_chunks::<BLOCK>().0.iter().zip(self.blocks) {
-            let (scale, inverse) = scales(simd::max(&values.map(f32::abs)) / 127.0);
-            block[..2].copy_from_slice(&scale);
-            for (byte, value) in block[2..].iter_mut().zip(values) {
-                *byte = nearest(value * inverse);
-            }
-        }
-    }
-}
-
-/// The low byte of the nearest integer, halves away from zero, of a number of at most 127.
-#[inline(always)]
-fn nearest(value: f32) -> u8 {
-    // The largest number below a half: a half itself would round the number before it up.
-    const BELOW_HALF: f32 = 0.499_999_97;
-    ((value + BELOW_HALF.copysign(value)).trunc() + simd::INTEGER).to_bits() as u8
-}
-
-/// Writes values as blocks of 4-bit integers: a block's largest, of whatever sign, is -8 times its scale.
-pub fn pack_q4(values: &[f32], blocks: &mut [[u8; Q4_BYTES]]) {
-    for (values, block) in values.as_chunks::<BLOCK>().0.iter().zip(blocks) {
-        let larger = |largest: f32, value: &f32| if largest.abs() < value.abs() { *value } else { largest };
-        let (scale, inverse) = scales(values.iter().fold(0.0, larger) / -8.0);
-        block[..2].copy_from_slice(&scale);
-        let nibble = |value: f32| ((value * inverse + 8.5) as u8).min(15);
-        let (low, high) = values.split_at(BLOCK / 2);
-        for (byte, (low, high)) in block[2..].iter_mut().zip(low.iter().zip(high)) {
-            *byte = nibble(*low) | (nibble(*high) << 4);
-        }
-    }
-}
-
-#[inline(always)]
-fn scales(scale: f32) -> ([u8; 2], f32) {
-    (half::f16::from_f32(scale).to_le_bytes(), if scale == 0.0 { 0.0 } else { 1.0 / scale })
-}
-
 #[cfg(test)]
 mod tests {
     use candle_core::quantized::{GgmlDType, QTensor};
     use candle_core::{Device, Tensor};
 
+    use super::super::pack::{pack_q4, pack_q8};
     use super::*;
 
     fn widened(lines: Lines<'_>) -> Vec<f32> {
@@ -355,15 +304,5 @@ mod tests {
         let mut part = vec![0.0; BLOCK];
         widen(Lines::Q4(&blocks), 96, &mut part);
         assert_eq!(part, theirs(GgmlDType::Q4_0)[96..128]);
-    }
-
-    #[test]
-    fn integers_of_8_bits_are_the_nearest_ones() {
-        let near = [0.5, -0.5, 0.499_999_97, -0.499_999_97, 1.5, 2.5, -2.5, 126.5, -126.499_99, 0.0, -127.0, 127.0];
-        let mut values = [0.25; BLOCK];
-        values[..near.len()].copy_from_slice(&near);
-        let mut blocks = [[0; Q8_BYTES]];
-        pack_q8(&values, &mut blocks);
-        assert_eq!(widened(Lines::Q8(&blocks)), values.map(f32::round));
     }
 }

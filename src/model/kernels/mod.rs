@@ -23,7 +23,7 @@
 //!
 //! Below them: `simd` (vector arithmetic, compiled for AVX2 and for the baseline, chosen at run time), `product`
 //! (matrix products of slices), `gemv` and `tile` (products of few rows with a weight), `lines` (rows of 16 bits
-//! and fewer), `dots` and `panels` (products with them of very few rows, and of many), `vocabulary` (a draw from
+//! and fewer), `pack` (values as such blocks), `dots` and `panels` (products with them of very few rows, and of many), `vocabulary` (a draw from
 //! logits), `strided` (tensors as slices), `threads`; `own_backward` for composed forms that keep less than
 //! candle's operations would.
 //! Unsafe code is allowed in `simd` and `product` alone.
@@ -46,6 +46,7 @@ mod lines;
 mod mixed;
 mod norm;
 mod own_backward;
+mod pack;
 mod panels;
 mod pieces;
 mod product;

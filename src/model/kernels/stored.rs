@@ -9,6 +9,7 @@ use pulp::bytemuck;
 use rayon::prelude::*;
 
 use super::lines::{self, BLOCK, Lines, Q4_BYTES, Q8_BYTES};
+use super::pack;
 
 /// Lines that a thread packs at a time.
 const PIECE: usize = 16;
@@ -179,8 +180,8 @@ impl StoredMatrix {
                 let values = &mut values[..width.min(lines.len() - from)];
                 lines::widen(lines, from, values);
                 match number {
-                    Number::Q8 => lines::pack_q8(values, piece.as_chunks_mut().0),
-                    Number::Q4 => lines::pack_q4(values, piece.as_chunks_mut().0),
+                    Number::Q8 => pack::pack_q8(values, piece.as_chunks_mut().0),
+                    Number::Q4 => pack::pack_q4(values, piece.as_chunks_mut().0),
                     Number::F32 | Number::Bf16 | Number::F16 => {}
                 }
             },
