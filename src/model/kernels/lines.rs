@@ -108,6 +108,22 @@ impl Lines<'_> {
         }
     }
 
+    /// The integers of a block, and their scale; none where values are stored one by one.
+    #[inline(always)]
+    pub fn block(self, at: usize) -> Option<([f32; BLOCK], f32)> {
+        match self {
+            Self::F32(_) | Self::Bf16(_) | Self::F16(_) => None,
+            Self::Q8(blocks) => {
+                let [low, high, integers @ ..] = &blocks[at];
+                Some((of_eight_bits(integers, 1.0), half_precision(u16::from_le_bytes([*low, *high]))))
+            }
+            Self::Q4(blocks) => {
+                let [low, high, integers @ ..] = &blocks[at];
+                Some((of_four_bits(integers, 1.0), half_precision(u16::from_le_bytes([*low, *high]))))
+            }
+        }
+    }
+
     /// Widens the values from `from` on into `to`; integers are whole blocks.
     #[inline(always)]
     pub fn widen(self, from: usize, to: &mut [f32]) {

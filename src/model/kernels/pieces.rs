@@ -54,11 +54,7 @@ impl Product<'_> {
         let out = self.out();
         let mut values = vec![0.0; self.rows * out];
         let outputs = |index: usize| index * size..((index + 1) * size).min(out);
-        let mut places: Vec<Vec<&mut [f32]>> = (0..out.div_ceil(size)).map(|_| Vec::with_capacity(self.rows)).collect();
-        for row in values.chunks_exact_mut(out.max(1)) {
-            places.iter_mut().zip(row.chunks_mut(size)).for_each(|(places, place)| places.push(place));
-        }
-        threads::each(places, multiplications, |index, places| {
+        threads::each(columns(&mut values, out, size), multiplications, |index, places| {
             let outputs = outputs(index);
             work(Piece {
                 lines: self.lines.cut(outputs.start * self.inner, outputs.end * self.inner),
@@ -68,6 +64,16 @@ impl Product<'_> {
         });
         values
     }
+}
+
+/// Pieces of `size` columns of `values [rows, width]`: a part of each row.
+pub fn columns(values: &mut [f32], width: usize, size: usize) -> Vec<Vec<&mut [f32]>> {
+    let rows = values.len() / width.max(1);
+    let mut pieces: Vec<Vec<&mut [f32]>> = (0..width.div_ceil(size)).map(|_| Vec::with_capacity(rows)).collect();
+    for row in values.chunks_exact_mut(width.max(1)) {
+        pieces.iter_mut().zip(row.chunks_mut(size)).for_each(|(piece, part)| piece.push(part));
+    }
+    pieces
 }
 
 #[cfg(test)]

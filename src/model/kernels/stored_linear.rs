@@ -6,9 +6,10 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor, bail};
 
 use super::lines::Lines;
+use super::pieces::Product;
 use super::product::Matrix;
 use super::strided::{self, Guard};
-use super::{StoredMatrix, gemv, linear, panels, product};
+use super::{StoredMatrix, amx, gemv, linear, panels, product};
 
 /// `x @ weight^T + bias` with `x: [.., inner]` in 32 bits, `bias: [out]`. The weight has no gradient.
 ///
@@ -37,6 +38,7 @@ pub(super) fn project(x: &[f32], weight: &StoredMatrix, bias: Option<&[f32]>) ->
     let shape = (x.len() / inner.max(1), inner, out);
     match weight.lines() {
         Lines::F32(values) => linear::project(x, values, shape, bias),
+        lines if amx::fits(shape.0, lines) => amx::project(x, Product { rows: shape.0, inner, lines, bias }),
         lines if gemv::fits_lines(shape.0) => gemv::project_lines(x, lines, inner, bias),
         lines => panels::project(x, lines, shape, bias),
     }
@@ -53,6 +55,7 @@ pub(super) fn backward(above: &[f32], weight: &StoredMatrix) -> Vec<f32> {
             product::shared_product(&mut target, inner, false, above, values);
             target
         }
+        lines if amx::fits_back(lines, inner) => amx::backward(above, lines, inner),
         lines => panels::backward(above, lines, (rows, inner, out)),
     }
 }
