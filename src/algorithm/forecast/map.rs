@@ -9,25 +9,25 @@ pub const MAP: Map<'static> = Map {
     rule: Rule::Mean,
     steps: 12,
     arms: &[
-        Arm { name: "vgpo", pairs: 26, gain: [3.38, -1.05, 8.35], error: 10.85 },
-        Arm { name: "predicting", pairs: 26, gain: [-1.41, -5.34, 2.91], error: 15.37 },
-        Arm { name: "oracle-intra", pairs: 26, gain: [1.87, -2.81, 6.83], error: 9.10 },
+        Arm { name: "vgpo", pairs: 50, gain: [1.82, -0.96, 4.84], error: 5.57 },
+        Arm { name: "predicting", pairs: 50, gain: [-0.88, -3.73, 2.30], error: 5.28 },
+        Arm { name: "oracle-intra", pairs: 50, gain: [-0.07, -2.64, 2.79], error: 5.35 },
     ],
     cells: &[
         Cell {
             name: "6-0.5-0.9",
             audit: Position { spearman: 0.0109, dependent_late: 0.0584, independent_gradient: 0.8225 },
-            gains: &[4.39, -19.63, -0.93],
+            gains: &[5.29, -5.59, 0.49],
         },
         Cell {
             name: "6-1.8-0.6",
             audit: Position { spearman: 0.0102, dependent_late: 0.0531, independent_gradient: 0.9579 },
-            gains: &[19.82, 17.97, 15.62],
+            gains: &[8.79, 7.07, 6.66],
         },
         Cell {
             name: "9-0.5-0.6",
             audit: Position { spearman: 0.0532, dependent_late: 0.0517, independent_gradient: 0.8495 },
-            gains: &[-1.46, 3.32, 2.29],
+            gains: &[-2.71, -1.70, 1.33],
         },
         Cell {
             name: "9-1.5-0.75",
@@ -37,7 +37,7 @@ pub const MAP: Map<'static> = Map {
         Cell {
             name: "9-1.8-0.9",
             audit: Position { spearman: 0.1306, dependent_late: 0.0430, independent_gradient: 0.9654 },
-            gains: &[-4.05, -6.45, -5.03],
+            gains: &[-0.47, -1.95, -6.19],
         },
     ],
 };

@@ -85,7 +85,7 @@ impl Drop for Amx {
 
 impl Unit for Amx {
     #[inline]
-    fn add<const R: usize>(&self, lines: StoredTiles<'_>, rows: [&[[Tile; PARTS]]; R], sums: [&mut [Sums; 2]; R]) {
+    fn add<const R: usize>(&self, lines: StoredTiles<'_>, rows: [&[[Tile; PARTS]]; R], mut sums: [&mut [Sums; 2]; R]) {
         let depth = rows[0].len();
         assert!(rows.iter().all(|row| row.len() == depth) && lines.reach(depth), "tiles of different depths");
         let first = lines.bytes.as_ptr();
@@ -99,29 +99,25 @@ impl Unit for Amx {
                 let line = first.add(at * WIDTH);
                 load::<4>(line, lines.stride);
                 load::<5>(line.add(SIDE * lines.stride), lines.stride);
-                for part in 0..PARTS {
-                    load::<6>(rows[0][at][part].0.as_ptr().cast(), WIDTH);
-                    multiply::<0, 4, 6>();
-                    multiply::<1, 5, 6>();
-                    if R > 1 {
-                        load::<7>(rows[R - 1][at][part].0.as_ptr().cast(), WIDTH);
-                        multiply::<2, 4, 7>();
-                        multiply::<3, 5, 7>();
-                    }
-                }
+                multiply_lines(rows.map(|row| &row[at]));
             }
-            store_sums(sums);
+            store_sums(&mut sums);
         }
     }
 
     #[inline]
     fn add_blocks<const R: usize>(&self, lines: &[Blocks], rows: [&[[Tile; PARTS]]; R], sums: [&mut [Sums; 2]; R]) {
         assert!(rows.iter().all(|row| row.len() == lines.len()), "tiles of different depths");
-        simd::run(AddBlocks { unit: self, lines, rows, sums });
+        simd::run(AddBlocks { _unit: self, lines, rows, sums });
     }
 
     #[inline]
-    fn add_back<const R: usize>(&self, rows: [&[[Tile; PARTS]]; R], columns: [&[Tile]; 2], sums: [&mut [Sums; 2]; R]) {
+    fn add_back<const R: usize>(
+        &self,
+        rows: [&[[Tile; PARTS]]; R],
+        columns: [&[Tile]; 2],
+        mut sums: [&mut [Sums; 2]; R],
+    ) {
         let depth = columns[0].len();
         assert!(columns[1].len() == depth && rows.iter().all(|row| row.len() == depth), "tiles of different depths");
         // SAFETY: the unit is there and laid out; all that is loaded and stored are whole tiles. They do not overlap,
@@ -132,50 +128,47 @@ impl Unit for Amx {
             for at in 0..depth {
                 load::<6>(columns[0][at].0.as_ptr().cast(), WIDTH);
                 load::<7>(columns[1][at].0.as_ptr().cast(), WIDTH);
-                for part in 0..PARTS {
-                    load::<4>(rows[0][at][part].0.as_ptr().cast(), WIDTH);
+                let rows = rows.map(|row| &row[at]);
+                for (part, row) in rows[0].iter().enumerate() {
+                    load::<4>(row.0.as_ptr().cast(), WIDTH);
                     multiply::<0, 4, 6>();
                     multiply::<1, 4, 7>();
                     if R > 1 {
-                        load::<5>(rows[R - 1][at][part].0.as_ptr().cast(), WIDTH);
+                        load::<5>(rows[R - 1][part].0.as_ptr().cast(), WIDTH);
                         multiply::<2, 5, 6>();
                         multiply::<3, 5, 7>();
                     }
                 }
             }
-            store_sums(sums);
+            store_sums(&mut sums);
         }
     }
 }
 
-impl Amx {
-    /// The products of one block.
-    #[inline(always)]
-    fn of_block<const R: usize>(&self, lines: &[Tile; 2], rows: [&[Tile; PARTS]; R], sums: &mut [[Sums; 2]; R]) {
-        // SAFETY: the unit is there and laid out; all that is loaded and stored are whole tiles. Tiles keep what they hold
-        // between the instructions.
-        #[allow(unsafe_code)]
-        unsafe {
-            (zero::<0>(), zero::<1>(), zero::<2>(), zero::<3>());
-            load::<4>(lines[0].0.as_ptr().cast(), WIDTH);
-            load::<5>(lines[1].0.as_ptr().cast(), WIDTH);
-            for part in 0..PARTS {
-                load::<6>(rows[0][part].0.as_ptr().cast(), WIDTH);
-                multiply::<0, 4, 6>();
-                multiply::<1, 5, 6>();
-                if R > 1 {
-                    load::<7>(rows[R - 1][part].0.as_ptr().cast(), WIDTH);
-                    multiply::<2, 4, 7>();
-                    multiply::<3, 5, 7>();
-                }
-            }
-            store_sums(sums.each_mut());
-        }
+/// The products of one block.
+///
+/// # Safety
+/// The unit is there and laid out.
+#[allow(unsafe_code)]
+#[inline(always)]
+unsafe fn of_block<const R: usize>(lines: &[Tile; 2], rows: [&[Tile; PARTS]; R], sums: &mut [[Sums; 2]; R]) {
+    // SAFETY: as the caller says; all that is loaded and stored are whole tiles. Tiles keep what they hold
+    // between the instructions.
+    unsafe {
+        zero::<0>();
+        zero::<1>();
+        zero::<2>();
+        zero::<3>();
+        load::<4>(lines[0].0.as_ptr().cast(), WIDTH);
+        load::<5>(lines[1].0.as_ptr().cast(), WIDTH);
+        multiply_lines(rows);
+        store_sums(&mut sums.each_mut());
     }
 }
 
 struct AddBlocks<'a, 'b, const R: usize> {
-    unit: &'a Amx,
+    /// While it is borrowed, it is laid out.
+    _unit: &'a Amx,
     lines: &'a [Blocks],
     rows: [&'a [[Tile; PARTS]]; R],
     sums: [&'b mut [Sums; 2]; R],
@@ -191,7 +184,11 @@ impl<const R: usize> Kernel for AddBlocks<'_, '_, R> {
         let mut sums = self.sums;
         for at in 0..=self.lines.len() {
             if let Some(block) = self.lines.get(at) {
-                self.unit.of_block(&block.tiles, self.rows.map(|row| &row[at]), &mut products[at % 2]);
+                // SAFETY: there is a unit that is laid out.
+                #[allow(unsafe_code)]
+                unsafe {
+                    of_block(&block.tiles, self.rows.map(|row| &row[at]), &mut products[at % 2]);
+                }
             }
             let Some(last) = at.checked_sub(1) else { continue };
             for (sums, products) in sums.iter_mut().zip(&products[last % 2]) {
@@ -229,7 +226,7 @@ unsafe fn load_sums<const R: usize>(sums: &[&mut [Sums; 2]; R]) {
 /// The unit is there and laid out.
 #[allow(unsafe_code)]
 #[inline(always)]
-unsafe fn store_sums<const R: usize>(sums: [&mut [Sums; 2]; R]) {
+unsafe fn store_sums<const R: usize>(sums: &mut [&mut [Sums; 2]; R]) {
     // SAFETY: as the caller says; sums are whole tiles.
     unsafe {
         store::<0>(sums[0][0].0.as_mut_ptr().cast());
@@ -283,6 +280,28 @@ unsafe fn store<const TILE: u8>(to: *mut u8) {
             stride = in(reg) WIDTH,
             options(nostack, preserves_flags),
         );
+    }
+}
+
+/// Adds the products of two tiles of lines, which are loaded, with all parts of the rows.
+///
+/// # Safety
+/// The unit is there and laid out.
+#[allow(unsafe_code)]
+#[inline(always)]
+unsafe fn multiply_lines<const R: usize>(rows: [&[Tile; PARTS]; R]) {
+    // SAFETY: as the caller says; rows are whole tiles.
+    unsafe {
+        for (part, row) in rows[0].iter().enumerate() {
+            load::<6>(row.0.as_ptr().cast(), WIDTH);
+            multiply::<0, 4, 6>();
+            multiply::<1, 5, 6>();
+            if R > 1 {
+                load::<7>(rows[R - 1][part].0.as_ptr().cast(), WIDTH);
+                multiply::<2, 4, 7>();
+                multiply::<3, 5, 7>();
+            }
+        }
     }
 }
 
