@@ -52,7 +52,7 @@ impl Depth for Stored<'_> {
     }
 }
 
-/// `[pair][block]`, so many blocks of each.
+/// `[pair][block]`, `depth` blocks of each.
 struct Unpacked {
     blocks: Vec<Blocks>,
     depth: usize,
@@ -130,7 +130,7 @@ impl<U: Unit> Work<'_, U> {
         }
     }
 
-    /// The same for lines of so many blocks.
+    /// The same for lines of `whole` blocks each.
     fn run_blocks(&self, lines: Lines<'_>, whole: usize, piece: &mut Piece<'_>) {
         let count = lines.len() / (whole * DEEP);
         let sums = self.by_depth(count.div_ceil(PAIR), whole, |depths| simd::run(Unpack { lines, whole, depths }));

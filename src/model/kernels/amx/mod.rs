@@ -32,7 +32,8 @@ const DEPTH: usize = 1024 / DEEP;
 /// How many multiplications the unit does while other instructions do one.
 const FASTER: usize = 4;
 
-/// Is the unit of this machine the fastest for [`project`] with this number of rows? Few rows take integers in registers.
+/// Is the unit of this machine the fastest for [`project`] with this number of rows? Few rows take integers in
+/// registers.
 pub fn fits(rows: usize, lines: Lines<'_>) -> bool {
     let fewest = match lines {
         Lines::Bf16(_) => 1,

@@ -21,7 +21,8 @@ pub fn turned<T: Copy + Default>(values: &[T; SIDE * SIDE]) -> [T; SIDE * SIDE] 
     turned
 }
 
-/// Brain floats of 16 rows and 32 inputs, or of 16 inputs and 32 lines, in pairs: the first of a pair is in the lower half.
+/// Brain floats of 16 rows and 32 inputs, or of 16 inputs and 32 lines, in pairs: the first of a pair is in the lower
+/// half.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 pub struct Tile(pub [u32; SIDE * SIDE]);
@@ -69,7 +70,7 @@ pub struct StoredTiles<'a> {
 }
 
 impl StoredTiles<'_> {
-    /// Are there so many tiles of inputs of every line?
+    /// Is there this number of tiles of inputs of every line?
     pub fn reach(self, depth: usize) -> bool {
         (2 * SIDE - 1) * self.stride + 2 * DEEP * depth <= self.bytes.len()
     }

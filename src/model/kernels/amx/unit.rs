@@ -89,9 +89,9 @@ impl Unit for Amx {
         let depth = rows[0].len();
         assert!(rows.iter().all(|row| row.len() == depth) && lines.reach(depth), "tiles of different depths");
         let first = lines.bytes.as_ptr();
-        // SAFETY: the unit is there and laid out; a tile is 16 lines of 64 bytes, which are inside their slices: those of
-        // lines were checked, those of rows and sums are whole tiles. No two of them overlap, because sums are borrowed
-        // mutably. Tiles keep what they hold between the instructions, as nothing else uses them.
+        // SAFETY: the unit is there and laid out; a tile is 16 lines of 64 bytes, which are inside their slices: those
+        // of lines were checked, those of rows and sums are whole tiles. No two of them overlap, because sums are
+        // borrowed mutably. Tiles keep what they hold between the instructions, as nothing else uses them.
         #[allow(unsafe_code)]
         unsafe {
             load_sums(&sums);
