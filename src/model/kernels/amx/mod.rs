@@ -19,7 +19,7 @@ mod unit;
 
 use super::lines::Lines;
 use super::pieces::Product;
-use super::{dots, threads};
+use super::threads;
 use tiles::{DEEP, SIDE};
 use unit::Amx;
 
@@ -29,15 +29,16 @@ const PAIR: usize = 2 * SIDE;
 const PIECE: usize = 4 * PAIR;
 /// Tiles of a depth.
 const DEPTH: usize = 1024 / DEEP;
+/// Rows from which turning integers into brain floats pays off.
+const MANY: usize = 128;
 /// How many multiplications the unit does while other instructions do one.
 const FASTER: usize = 4;
 
-/// Is the unit of this machine the fastest for [`project`] with this number of rows? Few rows take integers in
-/// registers.
+/// Is the unit of this machine the fastest for [`project`] with this number of rows?
 pub fn fits(rows: usize, lines: Lines<'_>) -> bool {
     let fewest = match lines {
         Lines::Bf16(_) => 1,
-        Lines::Q8(_) | Lines::Q4(_) => dots::MOST_ROWS + 1,
+        Lines::Q8(_) | Lines::Q4(_) => MANY,
         Lines::F32(_) | Lines::F16(_) => return false,
     };
     rows >= fewest && lines.len() > 0 && unit::is_there()

@@ -193,12 +193,14 @@ impl<const R: usize> Kernel for AddBlocks<'_, '_, R> {
             let Some(last) = at.checked_sub(1) else { continue };
             for (sums, products) in sums.iter_mut().zip(&products[last % 2]) {
                 for ((sums, products), scales) in sums.iter_mut().zip(products).zip(&self.lines[last].scales) {
-                    for (line, scale) in scales.iter().enumerate() {
-                        simd::add_scaled::<FMA>(
-                            &mut sums.0[line * SIDE..][..SIDE],
-                            *scale,
-                            &products.0[line * SIDE..][..SIDE],
-                        );
+                    let lines = sums.0.as_chunks_mut::<SIDE>().0.iter_mut().zip(products.0.as_chunks::<SIDE>().0);
+                    for ((sums, products), scale) in lines.zip(scales) {
+                        // A copy: nothing that is written can change what is read, so this is one vector.
+                        let mut values = *sums;
+                        for i in 0..SIDE {
+                            values[i] = simd::mul_add::<FMA>(*scale, products[i], values[i]);
+                        }
+                        *sums = values;
                     }
                 }
             }
