@@ -61,6 +61,7 @@ impl Sums {
 }
 
 /// Two tiles of lines as they are stored, from an input on.
+#[cfg_attr(not(all(target_arch = "x86_64", target_os = "linux")), allow(dead_code, reason = "the unit alone reads it"))]
 #[derive(Debug, Clone, Copy)]
 pub struct StoredTiles<'a> {
     /// Little-endian brain floats.
@@ -69,6 +70,7 @@ pub struct StoredTiles<'a> {
     pub stride: usize,
 }
 
+#[cfg_attr(not(all(target_arch = "x86_64", target_os = "linux")), allow(dead_code, reason = "the unit alone reads it"))]
 impl StoredTiles<'_> {
     /// Is there this number of tiles of inputs of every line?
     pub fn reach(self, depth: usize) -> bool {
