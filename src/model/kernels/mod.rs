@@ -24,8 +24,8 @@
 //! Below them: `simd` (vector arithmetic, compiled for AVX2 and for the baseline, chosen at run time), `product`
 //! (matrix products of slices), `gemv` and `tile` (products of few rows with a weight), `lines` (rows of 16 bits
 //! and fewer), `pack` (values as such blocks), `dots` and `panels` (products with them of very few rows, and of many),
-//! `amx` (products with those of 16 bits on a matrix unit), `vocabulary` (a draw from
-//! logits), `strided` (tensors as slices), `threads`; `own_backward` for composed forms that keep less than
+//! `amx` (products with them on a matrix unit), `vocabulary` (a draw from logits),
+//! `strided` (tensors as slices), `threads`; `own_backward` for composed forms that keep less than
 //! candle's operations would.
 //! Unsafe code is allowed in `simd`, `product` and `amx::unit` alone.
 #![allow(

@@ -23,7 +23,14 @@ pub fn project<U: Unit>(unit: impl Fn() -> U + Sync + Send, x: &[f32], product: 
 }
 
 /// Some tiles of inputs of pairs of tiles of lines.
-trait Depth {
+enum Depth<'a> {
+    /// Where they are stored, from an input on; lines begin `line` bytes apart.
+    Stored { bytes: &'a [u8], line: usize },
+    /// `[pair][block]`, `depth` blocks of each.
+    Unpacked { blocks: Vec<Blocks>, depth: usize },
+}
+
+impl Depth<'_> {
     /// Adds the products of a pair with rows.
     fn add<const R: usize>(
         &self,
@@ -31,42 +38,13 @@ trait Depth {
         pair: usize,
         rows: [&[[Tile; PARTS]]; R],
         sums: [&mut [Sums; 2]; R],
-    );
-}
-
-/// Lines where they are stored, from an input on; `line` bytes apart.
-struct Stored<'a> {
-    bytes: &'a [u8],
-    line: usize,
-}
-
-impl Depth for Stored<'_> {
-    fn add<const R: usize>(
-        &self,
-        unit: &impl Unit,
-        pair: usize,
-        rows: [&[[Tile; PARTS]]; R],
-        sums: [&mut [Sums; 2]; R],
     ) {
-        unit.add(StoredTiles { bytes: &self.bytes[pair * PAIR * self.line..], stride: self.line }, rows, sums);
-    }
-}
-
-/// `[pair][block]`, `depth` blocks of each.
-struct Unpacked {
-    blocks: Vec<Blocks>,
-    depth: usize,
-}
-
-impl Depth for Unpacked {
-    fn add<const R: usize>(
-        &self,
-        unit: &impl Unit,
-        pair: usize,
-        rows: [&[[Tile; PARTS]]; R],
-        sums: [&mut [Sums; 2]; R],
-    ) {
-        unit.add_blocks(&self.blocks[pair * self.depth..][..self.depth], rows, sums);
+        match self {
+            Self::Stored { bytes, line } => {
+                unit.add(StoredTiles { bytes: &bytes[pair * PAIR * line..], stride: *line }, rows, sums);
+            }
+            Self::Unpacked { blocks, depth } => unit.add_blocks(&blocks[pair * depth..][..*depth], rows, sums),
+        }
     }
 }
 
@@ -78,10 +56,10 @@ struct Unpack<'a> {
 }
 
 impl Kernel for Unpack<'_> {
-    type Output = Unpacked;
+    type Output = Depth<'static>;
 
     #[inline(always)]
-    fn run<const FMA: bool>(self) -> Unpacked {
+    fn run<const FMA: bool>(self) -> Depth<'static> {
         let (count, depth) = (self.lines.len() / (self.whole * DEEP), self.depths.len());
         let none = Blocks { tiles: [Tile::zero(); 2], scales: [[0.0; SIDE]; 2] };
         let mut blocks = vec![none; count.div_ceil(PAIR) * depth];
@@ -95,7 +73,7 @@ impl Kernel for Unpack<'_> {
                 to.tiles[half].set(at, &integers.map(f32::to_bits));
             }
         }
-        Unpacked { blocks, depth }
+        Depth::Unpacked { blocks, depth }
     }
 }
 
@@ -138,7 +116,7 @@ impl<U: Unit> Work<'_, U> {
     }
 
     fn sums(&self, bytes: &[u8], line: usize) -> Vec<[Sums; 2]> {
-        self.by_depth(bytes.len() / (PAIR * line), line / (2 * DEEP), |depths| Stored {
+        self.by_depth(bytes.len() / (PAIR * line), line / (2 * DEEP), |depths| Depth::Stored {
             bytes: &bytes[(2 * DEEP * depths.start).min(bytes.len())..],
             line,
         })
@@ -146,7 +124,7 @@ impl<U: Unit> Work<'_, U> {
 
     /// Sums `[pair of tiles][tile of rows][tile of the pair]` of lines with every row. A depth of the lines stays in a
     /// near cache while rows pass.
-    fn by_depth<D: Depth>(&self, pairs: usize, whole: usize, of: impl Fn(Range<usize>) -> D) -> Vec<[Sums; 2]> {
+    fn by_depth<'a>(&self, pairs: usize, whole: usize, of: impl Fn(Range<usize>) -> Depth<'a>) -> Vec<[Sums; 2]> {
         let tiles = self.rows.tiles();
         let mut sums = vec![[Sums::zero(); 2]; pairs * tiles];
         for from in (0..whole).step_by(DEPTH) {
